@@ -1,0 +1,111 @@
+"""Tissue roles and anatomical sites, and the names people use for them."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+
+class Role(str, Enum):
+    """What tissue a region holds."""
+
+    MARROW = "marrow"
+    MUSCLE = "muscle"
+    DISC = "disc"
+    CSF = "csf"
+    FAT = "fat"
+    NOISE = "noise"
+
+
+VERTEBRAE = [
+    *[f"C{n}" for n in range(1, 8)],
+    *[f"T{n}" for n in range(1, 13)],
+    *[f"L{n}" for n in range(1, 7)],
+    *[f"S{n}" for n in range(1, 6)],
+]
+SPINE_REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
+OTHER_SITES = [
+    "clivus", "skull", "mandible", "sternum", "rib", "scapula", "clavicle", "sacrum", "ilium",
+    "iliac crest", "acetabulum", "ischium", "pubis", "femoral head", "femoral neck",
+    "greater trochanter", "intertrochanteric", "proximal femur", "femoral diaphysis",
+    "distal femur", "femoral epiphysis", "patella", "proximal tibia", "tibial diaphysis",
+    "distal tibia", "foot", "calcaneus", "humeral head", "proximal humerus", "humeral diaphysis",
+    "hand",
+]  # fmt: skip
+MUSCLES = ["erector spinae", "psoas", "multifidus", "gluteus", "quadratus lumborum", "paraspinal"]
+
+_ROLE_ALIASES = {
+    "bone marrow": Role.MARROW,
+    "vertebra": Role.MARROW,
+    "vertebral body": Role.MARROW,
+    "disk": Role.DISC,
+    "intervertebral disc": Role.DISC,
+    "cerebrospinal fluid": Role.CSF,
+    "subcutaneous fat": Role.FAT,
+    "air": Role.NOISE,
+    "background": Role.NOISE,
+}
+
+
+def parse_role(text: str) -> Role:
+    """The tissue role that a word names.
+
+    Raises:
+        ValueError: no role has that name.
+    """
+    word = " ".join(text.lower().replace("_", " ").split())
+    if word in _ROLE_ALIASES:
+        return _ROLE_ALIASES[word]
+    try:
+        return Role(word)
+    except ValueError:
+        roles = ", ".join(role.value for role in Role)
+        raise ValueError(f"Unknown tissue role '{text}'; expected one of: {roles}.") from None
+
+
+def parse_site(text: str) -> str:
+    """The canonical name of a site, "" for none.
+
+    Vertebrae are "C1" ... "S5" (Th and D are read as T), discs "L4-L5", other sites as in
+    OTHER_SITES and MUSCLES; a side is kept as "left ..." or "right ...".
+
+    Raises:
+        ValueError: no site has that name.
+    """
+    words = " ".join(text.replace("_", " ").split())
+    if not words:
+        return ""
+    level = r"(?:TH|[CTDLS])\d{1,2}"
+    if match := re.fullmatch(rf"({level})(?:\s*[-/]\s*((?:TH|[CTDLS])?\d{{1,2}}))?", words.upper()):
+        levels = [_level(match[1])]
+        if match[2]:
+            lower = match[2] if not match[2].isdigit() else levels[0][0] + match[2]
+            levels.append(_level(lower))
+        if all(one in VERTEBRAE for one in levels):
+            return "-".join(levels)
+    lower = words.lower()
+    side = next((s for s in ("left", "right") if s in lower.split()), "")
+    bare = " ".join(w for w in lower.split() if w != side) if side else lower
+    if bare in (*OTHER_SITES, *MUSCLES, *SPINE_REGIONS.values()):
+        return f"{side} {bare}".strip()
+    raise ValueError(
+        f"Unknown site '{text}'; expected a vertebra (L1 ... S1), a disc (L4-L5) or one of: "
+        f"{', '.join((*OTHER_SITES, *MUSCLES))}."
+    )
+
+
+def spine_region(site: str) -> str:
+    """The spine region ("lumbar" ...) of a vertebra or disc, "" for other sites."""
+    return SPINE_REGIONS[site[0]] if site.split("-")[0] in VERTEBRAE else ""
+
+
+def level_index(site: str) -> float | None:
+    """Position down the spine: C1 = 0 ..., a disc halfway between its vertebrae; else None."""
+    ends = site.split("-")
+    if not all(end in VERTEBRAE for end in ends):
+        return None
+    return sum(VERTEBRAE.index(end) for end in ends) / len(ends)
+
+
+def _level(text: str) -> str:
+    return re.sub(r"^(TH|D)", "T", text)

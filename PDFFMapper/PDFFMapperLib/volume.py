@@ -1,0 +1,73 @@
+"""A 3D image on its voxel grid, as plain numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass
+class Volume:
+    """A scalar image with its place in the patient.
+
+    Attributes:
+        array: voxel values, shape (slices, rows, columns), that is indexed [k, j, i]
+            as in ``slicer.util.arrayFromVolume``.
+        ijk_to_ras: 4x4 matrix from (i, j, k, 1) voxel indices to millimeters in RAS.
+        name: what to call it in messages and reports.
+        attributes: acquisition facts by their DICOM keyword ("EchoTime" in ms,
+            "MagneticFieldStrength" in T ...); never the patient's identity.
+    """
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    name: str = "volume"
+    attributes: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ijk_to_ras = np.asarray(self.ijk_to_ras, dtype=float)
+        if self.array.ndim != 3:
+            raise ValueError(
+                f"{self.name}: a 3D volume is expected, this one has {self.array.ndim} dimensions "
+                f"{self.array.shape}; choose one 3D frame of it."
+            )
+        if self.ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(self.ijk_to_ras[:3, :3])) < 1e-12:
+            raise ValueError(f"{self.name}: its voxel-to-patient matrix cannot be inverted.")
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size in mm along i, j, k."""
+        return np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel in mm^3."""
+        return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3])))
+
+    def with_array(self, array: np.ndarray, name: str | None = None) -> Volume:
+        """Another image on the same grid."""
+        return Volume(array, self.ijk_to_ras.copy(), name or self.name, dict(self.attributes))
+
+    def same_grid(self, other: Volume, tolerance_mm: float = 0.01) -> bool:
+        """Whether both grids have the same shape and no voxel lies further apart than that."""
+        if self.array.shape != other.array.shape:
+            return False
+        extent = np.array(self.array.shape[::-1])
+        corners = np.stack(np.meshgrid(*[(0, n - 1) for n in extent], indexing="ij"), -1)
+        corners = np.c_[corners.reshape(-1, 3), np.ones(8)]
+        apart = corners @ (self.ijk_to_ras - other.ijk_to_ras).T
+        return bool(np.abs(apart[:, :3]).max() <= tolerance_mm)
+
+    def ras_to_ijk(self, points_ras: np.ndarray) -> np.ndarray:
+        """Continuous (i, j, k) indices of RAS points in mm, shape (..., 3)."""
+        points = np.asarray(points_ras, dtype=float)
+        inverse = np.linalg.inv(self.ijk_to_ras)
+        return points @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def to_ras(self, points_ijk: np.ndarray) -> np.ndarray:
+        """RAS positions in mm of (i, j, k) indices, shape (..., 3)."""
+        points = np.asarray(points_ijk, dtype=float)
+        return points @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
