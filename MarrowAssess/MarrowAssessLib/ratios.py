@@ -138,7 +138,7 @@ def measure(
         for spacing in [study.grid.spacing]
         for region in study.regions
     ]
-    plain = _measure(study, study.volumes, regions, settings)
+    plain = _measure(study, study.volumes, regions, replace(settings, n4=False))
     if not settings.n4:
         return plain
     volumes = dict(study.volumes)
@@ -165,7 +165,7 @@ def _uses_n4(quantity: str) -> bool:
 def _measure(
     study: Study, volumes: dict[Contrast, Volume], regions: list[Region], settings: Settings
 ) -> Measured:
-    book = _Book(study, volumes, regions)
+    book = _Book(study.grid, volumes, regions, settings.n4)
     measurements: list[Measurement] = []
     skipped: list[Skipped] = []
     for contrast, (to_muscle, to_disc) in _RATIO_QUANTITIES.items():
@@ -201,8 +201,11 @@ def _measure(
 class _Book:
     """Statistics of every region in every volume, computed once when first asked for."""
 
-    def __init__(self, study: Study, volumes: dict[Contrast, Volume], regions: list[Region]):
-        self.grid = study.grid
+    def __init__(
+        self, grid: Volume, volumes: dict[Contrast, Volume], regions: list[Region], n4: bool
+    ):
+        self.grid = grid
+        self.n4 = n4
         self.volumes = volumes
         self.regions = {region.name: region for region in regions}
         self._statistics: dict[tuple[str, Contrast], Statistics] = {}
@@ -274,10 +277,9 @@ def _tissue_ratios(book: _Book, contrast: Contrast, quantity: str, role: Role) -
         top, bottom = book.statistics(region, contrast), book.divisor(other, contrast)
         value, ci = _ratio(top, bottom)
         one = Measurement(quantity, region.site, value, [region.name, other.name], top, bottom, ci)
-        if (distance := book.distance_mm(region, other)) > FAR_APART_MM:
+        if not book.n4 and (distance := book.distance_mm(region, other)) > FAR_APART_MM:
             one.cautions.append(
-                f"{other.name} lies {distance:.0f} mm away; coil shading may enter this ratio "
-                "unless it is corrected (N4)."
+                f"{other.name} lies {distance:.0f} mm away and coil shading was not corrected (N4)."
             )
         found.append(one)
     return found

@@ -204,7 +204,10 @@ def _cautions(region: Region, study: Study, findings: list[Finding]) -> list[str
         cautions.append(
             "Focal edema around a closing growth plate is a normal finding in adolescents."
         )
-    if age is not None and age >= 18 and words.get("T1") in ("low", "intermediate"):
+    axial = spine_region(site) or bare in ("ilium", "iliac crest", "sacrum", "sternum", "skull")
+    if (age is None or age >= 18) and (
+        words.get("T1") == "low" or (words.get("T1") == "intermediate" and not axial)
+    ):
         cautions.append(
             "Reconversion to red marrow (anemia, smoking, obesity, endurance sport, growth "
             "factors) can look like this; it usually stays brighter than muscle on T1."
