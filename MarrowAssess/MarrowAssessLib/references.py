@@ -2,9 +2,10 @@
 
 The facts are in Resources/References/references.json; each names the records it comes from. Only
 records that were read on a page ("page"), stand in the founding reviews ("seed") or follow from
-those by arithmetic ("derived") are distributions that score a value. Records from memory, without
-an age range or of selected patients are context: shown beside the value, never scoring it.
-Cut-offs are shown with their accuracy and never become a verdict.
+those by arithmetic ("derived"), and whose source was read a second time, are distributions that
+score a value. Records from memory, read once, without an age range or of selected patients are
+context: shown beside the value, never scoring it. Cut-offs are shown with their accuracy and never
+become a verdict.
 
 How `expected` chooses where several distributions apply, in this order:
 1. the user's own control cohort;
@@ -44,6 +45,7 @@ PERCENTILES = (3, 10, 50, 90, 97)
 Z_LIMIT = 1.96
 """|z| beyond which a value lies outside the expected 95 % range."""
 WIDE_BAND_YEARS = 40
+CONTEXT_YEARS = 15
 WELL_SIZED_COHORT = 120
 """Controls that CLSI EP28-A3c asks for a reference interval."""
 
@@ -232,9 +234,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A published cut-off: shown beside a value, never a verdict."""
+    """A published cut-off: shown beside a value, never a verdict.
+
+    `applies_to` is "marrow" or what it was found for ("lesion", "fracture"), where crossing it
+    says nothing about other marrow.
+    """
 
     quantity: str
+    applies_to: str
     side: str
     value: float
     meaning: str
@@ -260,6 +267,7 @@ class ContextValue:
     site: str
     sex: str
     ages: str
+    healthy: bool
     n: int | None
     value: str
     population: str
@@ -341,7 +349,7 @@ def expected(
         if again or one.cohort not in cohorts:
             others.append(one)
             cohorts.add(one.cohort)
-    notes = tuple(n.text for n in notes_on(quantity, query.age) if n.kind == "caution")
+    notes = tuple(n.text for n in notes_on(quantity, query.age, query.site) if n.kind == "caution")
     return Expectation(
         quantity,
         query.site,
@@ -393,6 +401,7 @@ def thresholds(
     return [
         Threshold(
             quantity,
+            entry["applies_to"],
             entry["side"],
             entry["value"],
             entry["meaning"],
@@ -409,40 +418,63 @@ def thresholds(
 
 
 def context_values(
-    quantity: str, site: str = "", age_years: float | None = None, other_techniques: bool = False
+    quantity: str,
+    site: str = "",
+    age_years: float | None = None,
+    sex: str | None = None,
+    other_techniques: bool = False,
 ) -> list[ContextValue]:
     """Published values that do not score: unverified, without age range, selected groups.
 
-    With `other_techniques` also those of techniques that measure something similar but not the
-    same (spectroscopy or signal fat fraction beside PDFF), whatever the level of the spine.
+    With `other_techniques` also healthy groups measured by techniques that give something similar
+    but not the same (spectroscopy or signal fat fraction beside PDFF). Groups whose mean age is
+    more than CONTEXT_YEARS away are left out.
     """
-    query = _Query(quantity, site, age_years, None)
-    keys = (quantity, *(_OTHER_TECHNIQUES.get(quantity, ()) if other_techniques else ()))
-    return [
-        ContextValue(
-            entry["quantity"],
-            entry["site"],
-            entry["sex"],
-            _ages_text(entry["age_min"], entry["age_max"]),
-            entry["n"],
-            entry["value"],
-            entry["population"],
-            entry["why_not"],
-            _records(entry)[0],
+    query = _Query(quantity, site, age_years, sex)
+    others = _OTHER_TECHNIQUES.get(quantity, ()) if other_techniques else ()
+    found = []
+    for entry in _data()["context"] + _published_as_context(others):
+        if entry["quantity"] != quantity and not (entry["quantity"] in others and entry["healthy"]):
+            continue
+        if entry["site"] and query.site and not match_site(entry["site"], query.site):
+            continue
+        if not _in_band(entry, query.age) or entry["sex"] not in (
+            "both",
+            query.sex or entry["sex"],
+        ):
+            continue
+        mean_age, age = entry["mean_age"], query.age
+        if mean_age is not None and age is not None and abs(mean_age - age) > CONTEXT_YEARS:
+            continue
+        ages = _ages_text(entry["age_min"], entry["age_max"])
+        if entry["age_min"] is None and entry["age_max"] is None and mean_age is not None:
+            ages = f"mean age {mean_age:g} years"
+        found.append(
+            ContextValue(
+                entry["quantity"],
+                entry["site"],
+                entry["sex"],
+                ages,
+                entry["healthy"],
+                entry["n"],
+                entry["value"],
+                entry["population"],
+                entry["why_not"],
+                _records(entry)[0],
+            )
         )
-        for entry in _data()["context"]
-        if entry["quantity"] in keys
-        and (not entry["site"] or not query.site or match_site(entry["site"], query.site))
-        and _in_band(entry, query.age)
-    ]
+    return found
 
 
-def notes_on(quantity: str, age_years: float | None = None) -> list[Note]:
-    """Trends, cautions and facts about a quantity that hold at an age."""
+def notes_on(quantity: str, age_years: float | None = None, site: str = "") -> list[Note]:
+    """Trends, cautions and facts about a quantity that hold at an age and site."""
+    query = _Query(quantity, site, age_years, None)
     return [
         Note(entry["kind"], entry["text"], _records(entry))
         for entry in _data()["notes"]
-        if quantity in entry["quantities"] and _in_band(entry, age_years)
+        if quantity in entry["quantities"]
+        and _in_band(entry, query.age)
+        and (not entry["site"] or not query.site or match_site(entry["site"], query.site))
     ]
 
 
@@ -632,6 +664,21 @@ def _published() -> dict[str, tuple[Distribution, ...]]:
             )
         )
     return {quantity: tuple(found) for quantity, found in by_quantity.items()}
+
+
+def _published_as_context(quantities: tuple[str, ...]) -> list[dict]:
+    """Distributions of other techniques, in the form of context entries."""
+    return [
+        {
+            **entry,
+            "value": f"{entry['mean']:g} ± {entry['sd']:g} {QUANTITIES[entry['quantity']].unit}",
+            "why_not": "another technique",
+            "healthy": True,
+            "mean_age": None,
+        }
+        for entry in _data()["norms"]
+        if entry["quantity"] in quantities
+    ]
 
 
 def _all_distributions(quantity: str, age: float | None = None) -> list[Distribution]:

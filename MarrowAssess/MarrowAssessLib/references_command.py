@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import textwrap
 
+from MarrowAssessLib.anatomy import SPINE_REGIONS, parse_site, spine_region
 from MarrowAssessLib.control_cohort import (
     check_age,
     parse_sex,
     read_control_cohort,
     save_control_cohort,
 )
-from MarrowAssessLib.quantities import QUANTITIES
+from MarrowAssessLib.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.references import (
+    ContextValue,
     Distribution,
+    Expectation,
     Record,
+    Threshold,
     context_values,
     expected,
     marrow_conversion,
@@ -88,54 +92,22 @@ def reference_text(
     person += [_SEX[parse_sex(sex)]] if parse_sex(sex) else []
     lines = [f"{known.name}{f' at {site}' if site else ''}, {', '.join(person)}", known.meaning, ""]
     if found is None:
-        lines += [f"{no_reference_reason(quantity, site, age_years, sex).capitalize()}.", ""]
+        reason = no_reference_reason(quantity, site, age_years, sex)
+        lines += [_item("Expected", f"{reason}.")]
     else:
-        if value is not None:
-            lines += [
-                f"Value      {known.format(value)}: {found.verdict(value)} the expected range, "
-                f"z {found.z_score(value):+.1f}, percentile {found.percentile(value):.0f}",
-            ]
-            lines += [
-                f"           {other.source} would say otherwise (z {other.z_score(value):+.1f})"
-                for other in found.dissenting(value)
-            ]
-        lines += _distribution_lines("Expected", found.distribution, known)
+        lines += _score_lines(found, value) if value is not None else []
+        lines += _distribution_lines("Expected", found.distribution)
         for other in found.others:
-            lines += _distribution_lines("Beside it", other, known)
-        lines += [f"Agreement  {found.spread}"]
+            lines += _distribution_lines("Beside it", other)
+        lines += [_item("Agreement", found.spread)]
         lines += [_item("Caution", text) for text in found.cautions]
-        lines += [""]
-    cut_offs = thresholds(quantity, site, age_years, sex)
-    if cut_offs:
-        lines += ["Published cut-offs (shown, never a verdict):"]
-        for one in cut_offs:
-            crossed = " [crossed]" if value is not None and one.crossed(value) else ""
-            detail = "; ".join(text for text in (one.accuracy, one.caution) if text)
-            lines += [
-                _item(
-                    "",
-                    f"{one.side} {one.value:g} {known.unit}".rstrip() + f": {one.meaning}"
-                    f"{crossed}. {detail + '. ' if detail else ''}{_cite(one.records)}",
-                )
-            ]
-        lines += [""]
-    beside = context_values(quantity, site, age_years, other_techniques=True)
-    if beside:
-        lines += ["Published, but not used to score:"]
-        for one in beside:
-            technique = f"{QUANTITIES[one.quantity].name} " if one.quantity != quantity else ""
-            lines += [
-                _item(
-                    "",
-                    f"{technique}{one.value}{f' at {one.site}' if one.site else ''}, "
-                    f"{_SEX[one.sex]}, {one.ages}: {one.population} ({one.why_not}). "
-                    f"{_cite((one.record,))}",
-                )
-            ]
-        lines += [""]
-    for note in notes_on(quantity, age_years):
-        if note.kind != "caution" or found is None:
-            lines += [_item(note.kind.capitalize(), f"{note.text} {_cite(note.records)}")]
+    lines += _threshold_lines(thresholds(quantity, site, age_years, sex), known, value)
+    lines += _context_lines(
+        context_values(quantity, site, age_years, sex, other_techniques=True), quantity
+    )
+    notes = [n for n in notes_on(quantity, age_years, site) if n.kind != "caution" or not found]
+    lines += [""] if notes else []
+    lines += [_item(n.kind.capitalize(), f"{n.text} {_cite(n.records)}") for n in notes]
     return "\n".join(lines).rstrip()
 
 
@@ -153,27 +125,82 @@ def pattern_text(site: str, age_years: float) -> str:
     else:
         lines += [f"Expected   {conversion.marrow} marrow"]
         lines += [_item("", f"{conversion.text} {_cite(conversion.records)}")]
-    pattern = t1_disc_pattern(age)
-    lines += ["", f"Vertebra on T1: {pattern.expected} than disc".replace("equal than", "equal to")]
-    lines += [_item("", f"{pattern.text} {_cite(pattern.records)}")]
+    if spine_region(parse_site(site)) or parse_site(site) in SPINE_REGIONS.values():
+        pattern = t1_disc_pattern(age)
+        lines += ["", f"T1, disc   vertebra {pattern.expected}"]
+        lines += [_item("", f"{pattern.text} {_cite(pattern.records)}")]
     return "\n".join(lines)
 
 
-def _distribution_lines(label: str, one: Distribution, known) -> list[str]:
+def _score_lines(found: Expectation, value: float) -> list[str]:
+    known = QUANTITIES[found.quantity]
+    percentile = found.percentile(value)
+    shown = "< 1" if percentile < 1 else "> 99" if percentile > 99 else f"{percentile:.0f}"
+    return [
+        _item(
+            "Value",
+            f"{known.format(value)}: {found.verdict(value)} the expected range, "
+            f"z {found.z_score(value):+.1f}, percentile {shown}",
+        ),
+        *(
+            _item("", f"{other.source} gives another verdict (z {other.z_score(value):+.1f})")
+            for other in found.dissenting(value)
+        ),
+    ]
+
+
+def _distribution_lines(label: str, one: Distribution) -> list[str]:
+    known = QUANTITIES[one.quantity]
     low, high = one.expected_range
     n = f"n = {one.n}" if one.n else "n not stated"
     where = f"{one.site}, " if one.site else ""
-    lines = [
-        f"{label:<11}{known.format(one.mean)} (SD {one.sd:.{known.digits}f}), "
-        f"95 % {low:.{known.digits}f} to {known.format(high)}"
-    ]
-    lines += [
+    return [
+        _item(
+            label,
+            f"{low:.{known.digits}f} to {known.format(high)} (95 %), mean "
+            f"{one.mean:.{known.digits}f}, SD {one.sd:.{known.digits}f}",
+        ),
         _item("", f"{where}{_SEX[one.sex]}, {one.ages}, {n}; {one.population}."),
         *(
             _item("", f"{r.citation}{f', doi {r.doi}' if r.doi else ''} [{r.id}; {r.reading}]")
             for r in one.records
         ),
     ]
+
+
+def _threshold_lines(cut_offs: list[Threshold], known: Quantity, value: float | None) -> list[str]:
+    if not cut_offs:
+        return []
+    lines = ["", "Published cut-offs (shown, never a verdict)"]
+    for one in cut_offs:
+        words = [f"{one.side} {one.value:g} {known.unit}".rstrip() + f": {one.meaning}"]
+        words += [f"of a {one.applies_to} only"] if one.applies_to != "marrow" else []
+        words += ["crossed"] if value is not None and _tells(one, value) else []
+        words += [one.accuracy] if one.accuracy else []
+        lines += [_item("", f"{'; '.join(words)}. {_cite(one.records)}")]
+    cautions = dict.fromkeys(one.caution for one in cut_offs if one.caution)
+    return lines + [_item("Caution", text) for text in cautions]
+
+
+def _tells(one: Threshold, value: float) -> bool:
+    """Whether crossing is worth saying: a lesion's cut-off says nothing of other marrow."""
+    return one.applies_to == "marrow" and one.crossed(value)
+
+
+def _context_lines(beside: list[ContextValue], quantity: str) -> list[str]:
+    if not beside:
+        return []
+    lines = ["", "Published, but not used to score"]
+    for one in beside:
+        technique = f"{QUANTITIES[one.quantity].name} " if one.quantity != quantity else ""
+        where = f" at {one.site}" if one.site else ""
+        lines += [
+            _item(
+                "",
+                f"{technique}{one.value}{where}, {_SEX[one.sex]}, {one.ages}; {one.population}: "
+                f"{one.why_not}. {_cite((one.record,))}",
+            )
+        ]
     return lines
 
 
