@@ -4,12 +4,14 @@ The model is the normal case of GAMLSS (Rigby and Stasinopoulos 2005,
 doi 10.1111/j.1467-9876.2005.00510.x): on a power scale of the value, the mean is a natural cubic
 spline of age and the logarithm of the SD is linear in age. The number of spline columns, the slope
 of the SD and the power (identity, square root or logarithm) are chosen by the corrected Akaike
-criterion (AICc); nothing is extrapolated beyond the ages of the cohort.
+criterion (AICc): the simplest model within 2 of the best (Burnham and Anderson 2004,
+doi 10.1177/0049124104268644). Nothing is extrapolated beyond the ages of the cohort.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,8 @@ import numpy as np
 MIN_CONTROLS = 20
 MAX_COLUMNS = 6
 POWERS = (1.0, 0.5, 0.0)
+# Models whose AICc differs by less are equally well supported.
+EQUAL_AICC = 2.0
 # AICc by which a curve on another scale must beat the plain one.
 POWER_GAIN = 4.0
 
@@ -55,6 +59,27 @@ class FittedCurve:
         log_sd = _sd_basis(x, len(self.log_sd_coefficients)) @ self.log_sd_coefficients
         return float(mean[0]), float(np.exp(log_sd[0]))
 
+    def value_at(self, age_years: float, z: float) -> float:
+        """The value that lies z SDs above the mean at an age."""
+        mean, sd = self.at(age_years)
+        return from_power_scale(mean + z * sd, self.power)
+
+
+def to_power_scale(value: float, power: float) -> float:
+    """A value on the scale where it is normal; what lies below the scale's end is at its end."""
+    if power == 1 or math.isnan(value):
+        return value
+    if value <= 0:
+        return -math.inf if power == 0 else 0.0
+    return math.log(value) if power == 0 else value**power
+
+
+def from_power_scale(scaled: float, power: float) -> float:
+    """The inverse of `to_power_scale`."""
+    if power == 1:
+        return scaled
+    return math.exp(scaled) if power == 0 else max(scaled, 0.0) ** (1 / power)
+
 
 def fit_age_curve(ages_years: np.ndarray, values: np.ndarray) -> FittedCurve:
     """Fit a percentile curve to one value per control.
@@ -86,7 +111,12 @@ def fit_age_curve(ages_years: np.ndarray, values: np.ndarray) -> FittedCurve:
         for columns, sd_columns in itertools.product(_column_choices(ages), (1, 2))
         if sd_columns == 1 or np.ptp(ages) > 0
     ]
-    return min(candidates, key=lambda fit: fit[0])[1]
+    best = min(aicc for aicc, _ in candidates)
+    supported = [curve for aicc, curve in candidates if aicc <= best + EQUAL_AICC]
+    return min(
+        supported,
+        key=lambda c: (c.power != 1, len(c.mean_coefficients) + len(c.log_sd_coefficients)),
+    )
 
 
 def _column_choices(ages: np.ndarray) -> range:

@@ -30,6 +30,7 @@ from statistics import NormalDist
 import numpy as np
 from PDFFMapperLib.resources import resource_path
 
+from MarrowAssessLib.age_fit import from_power_scale, to_power_scale
 from MarrowAssessLib.anatomy import SPINE_REGIONS, VERTEBRAE, parse_site
 from MarrowAssessLib.control_cohort import (
     CohortCurve,
@@ -91,6 +92,8 @@ class Record:
             return "own control cohort"
         if self.evidence == "memory":
             return "unverified"
+        if self.evidence == "derived":
+            return "derived from values read twice" if self.verified else "derived"
         return f"{self.evidence}, {'read twice' if self.verified else 'read once'}"
 
 
@@ -144,13 +147,7 @@ class Distribution:
 
     def z_score(self, value: float) -> float:
         """SDs above the mean, on the scale where the values are normal; NaN stays NaN."""
-        if self.power == 1:
-            transformed = value
-        elif value > 0:
-            transformed = math.log(value) if self.power == 0 else value**self.power
-        else:
-            transformed = value if math.isnan(value) else (-math.inf if self.power == 0 else 0.0)
-        return (transformed - self.location) / self.scale
+        return (to_power_scale(value, self.power) - self.location) / self.scale
 
     def percentile(self, value: float) -> float:
         """Percentile (0-100) of a value, by the normal distribution of its scale."""
@@ -159,14 +156,16 @@ class Distribution:
 
     def value_at(self, percentile: float) -> float:
         """The value at a percentile (0-100, ends excluded)."""
-        y = self.location + self.scale * _NORMAL.inv_cdf(percentile / 100)
-        return _back(y, self.power)
+        scaled = self.location + self.scale * _NORMAL.inv_cdf(percentile / 100)
+        return from_power_scale(scaled, self.power)
 
     @property
     def expected_range(self) -> tuple[float, float]:
         """The central 95 %: location -+ 1.96 scale, back on the scale of the value."""
         spread = Z_LIMIT * self.scale
-        return _back(self.location - spread, self.power), _back(self.location + spread, self.power)
+        return from_power_scale(self.location - spread, self.power), from_power_scale(
+            self.location + spread, self.power
+        )
 
 
 @dataclass(frozen=True)
@@ -696,7 +695,7 @@ def _own_distribution(cohort: ControlCohort, part: CohortCurve, age: float | Non
     curve = part.curve
     within = min(max(curve.age_min if age is None else age, curve.age_min), curve.age_max)
     location, scale = curve.at(within)
-    low, middle, high = (_back(location + k * scale, curve.power) for k in (-1, 0, 1))
+    low, middle, high = (from_power_scale(location + k * scale, curve.power) for k in (-1, 0, 1))
     name = f"control cohort '{cohort.name}'"
     cautions = []
     if curve.n < WELL_SIZED_COHORT:
@@ -783,13 +782,6 @@ def _verdict(one: Distribution, value: float) -> str:
     if math.isnan(z):
         return ""
     return "below" if z < -Z_LIMIT else "above" if z > Z_LIMIT else "within"
-
-
-def _back(y: float, power: float) -> float:
-    """From the power scale to the value."""
-    if power == 1:
-        return y
-    return math.exp(y) if power == 0 else max(y, 0.0) ** (1 / power)
 
 
 def _ages_text(low: float | None, high: float | None) -> str:
