@@ -133,7 +133,8 @@ def test_cut_offs_and_context_are_the_numbers_of_their_records(literature):
     for entry in DATA["context"]:
         record = literature[entry["records"][0]]
         published = f"{record['value']} {record['sd']}"
-        for number in re.findall(r"\d*\.?\d+", entry["value"].split("(")[0]):
+        shown = entry["value"].split("(")[0].replace(record["unit"] or "", "")
+        for number in re.findall(r"\d*\.?\d+", shown):
             assert float(number) in [float(x) for x in re.findall(r"\d*\.?\d+", published)], entry
 
 
