@@ -89,7 +89,7 @@ def fit_age_curve(ages_years: np.ndarray, values: np.ndarray) -> FittedCurve:
         values: shape (n,), finite, not all equal.
 
     Raises:
-        ValueError: too few controls, no spread, or shapes that differ.
+        ValueError: too few controls, no spread at an age, or shapes that differ.
     """
     ages = np.asarray(ages_years, float)
     values = np.asarray(values, float)
@@ -113,10 +113,13 @@ def fit_age_curve(ages_years: np.ndarray, values: np.ndarray) -> FittedCurve:
     ]
     best = min(aicc for aicc, _ in candidates)
     supported = [curve for aicc, curve in candidates if aicc <= best + EQUAL_AICC]
-    return min(
+    chosen = min(
         supported,
         key=lambda c: (c.power != 1, len(c.mean_coefficients) + len(c.log_sd_coefficients)),
     )
+    if np.exp(chosen.log_sd_coefficients[0]) < 1e-9 * np.ptp(values):
+        raise ValueError("The values follow age exactly; measured values of controls do not.")
+    return chosen
 
 
 def _column_choices(ages: np.ndarray) -> range:

@@ -24,6 +24,10 @@ from MarrowAssessLib.quantities import QUANTITIES
 
 COLUMNS = ("quantity", "site", "sex", "age_years", "value")
 MAX_AGE_YEARS = 120.0
+SITE_IN_DEFINITION = {
+    "vbq", "vbq_mean", "vbq_l1", "vbq_s1", "vbq_cervical", "vbq_thoracic", "m_score",
+}  # fmt: skip
+"""Quantities whose definition fixes the site; they are kept without one."""
 # Medians outside these ranges come from another unit (a fraction for a percentage, mm^2/s ...).
 _PLAUSIBLE_MEDIAN = {"%": (1.0, 1000.0), "10^-3 mm^2/s": (0.02, 100.0), "1/s": (5.0, 5000.0)}
 
@@ -81,8 +85,7 @@ def read_control_cohort(csv_path: str | Path, name: str | None = None) -> Contro
     """Read a CSV with the columns quantity, site, sex, age_years, value (and optionally unit).
 
     One row is one control's value, in the quantity's unit. Rows of the same quantity, site and
-    sex make one curve. An empty site is for quantities that have none (VBQ); an empty sex means
-    both.
+    sex make one curve. The site is ignored for SITE_IN_DEFINITION; an empty sex means both.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -189,7 +192,9 @@ def _read_row(row: dict[str, str]) -> tuple[tuple[str, str, str], float, float]:
         raise ValueError(f"the unit of {quantity} is '{unit}', not '{given}'; convert the values.")
     age = check_age(_number(row["age_years"], "age_years"))
     value = _number(row["value"], "value")
-    site = parse_site(row["site"] or "")
+    site = "" if quantity in SITE_IN_DEFINITION else parse_site(row["site"] or "")
+    if not site and quantity not in SITE_IN_DEFINITION:
+        raise ValueError(f"{quantity} needs a site, such as L3 or L1-L4.")
     return (quantity, site, parse_sex(row["sex"]) or "both"), age, value
 
 

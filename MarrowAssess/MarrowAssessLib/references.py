@@ -33,6 +33,7 @@ from PDFFMapperLib.resources import resource_path
 from MarrowAssessLib.age_fit import from_power_scale, to_power_scale
 from MarrowAssessLib.anatomy import SPINE_REGIONS, VERTEBRAE, parse_site
 from MarrowAssessLib.control_cohort import (
+    SITE_IN_DEFINITION,
     CohortCurve,
     ControlCohort,
     check_age,
@@ -58,7 +59,6 @@ _LEVELS = {
     },
     "spine": tuple(v for v in VERTEBRAE if v != "L6"),
 }
-_SOURCE_HAS_NO_SITE = {"vbq", "vbq_mean", "vbq_l1", "vbq_s1", "vbq_cervical", "vbq_thoracic"}
 _OTHER_TECHNIQUES = {
     "marrow_pdff": ("marrow_fat_signal_fraction", "marrow_mrs_fat", "marrow_water_fraction"),
     "muscle_pdff": ("muscle_fat_signal_fraction",),
@@ -510,6 +510,7 @@ def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | No
 
     At each age it is the distribution that `expected` would use: flat within the age band of a
     publication (steps where bands meet; sources do not support more), smooth for a control cohort.
+    A band without upper end is drawn for 30 years.
 
     Raises:
         ValueError: unknown quantity, site or sex.
@@ -572,7 +573,7 @@ class _Query:
                 f"Unknown quantity '{quantity}'; expected one of: {', '.join(QUANTITIES)}."
             )
         self.quantity = quantity
-        self.site = "" if quantity in _SOURCE_HAS_NO_SITE else _parse_site(site)
+        self.site = "" if quantity in SITE_IN_DEFINITION else _parse_site(site)
         self.age = None if age_years is None else check_age(age_years)
         self.sex = parse_sex(sex)
 

@@ -183,8 +183,9 @@ def _threshold_lines(cut_offs: list[Threshold], known: Quantity, value: float | 
 
 
 def _tells(one: Threshold, value: float) -> bool:
-    """Whether crossing is worth saying: a lesion's cut-off says nothing of other marrow."""
-    return one.applies_to == "marrow" and one.crossed(value)
+    """Whether crossing is worth saying: not of unverified or of a lesion's cut-offs."""
+    unverified = any(record.evidence == "memory" for record in one.records)
+    return one.applies_to == "marrow" and not unverified and one.crossed(value)
 
 
 def _context_lines(beside: list[ContextValue], quantity: str) -> list[str]:

@@ -499,6 +499,7 @@ def test_no_extrapolation():
     [
         (np.arange(10.0), np.arange(10.0), "too few"),
         (np.arange(30.0), np.ones(30), "same value"),
+        (np.arange(30.0), 3 * np.arange(30.0), "follow age exactly"),
         (np.arange(30.0), np.arange(29.0), "One age per value"),
         (np.arange(30.0), np.full(30, np.nan), "finite"),
     ],
@@ -553,11 +554,20 @@ def test_a_cohort_gives_quantities_without_publication_a_reference(tmp_path):
     assert expected("marrow_r2star", "L2", 50, None) is None
 
 
+def test_a_cohort_of_vbq_needs_no_site(tmp_path):
+    rows = cohort_rows("vbq", "L1-L4", "", 40)
+    save_control_cohort(read_control_cohort(write_csv(tmp_path / "vbq.csv", rows)))
+    found = expected("vbq", "", 50, "F")
+    assert found.distribution.source == "control cohort 'vbq'"
+    assert found.others[0].source == "Normative VBQ, scan 1"
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
         (["pdff,L3,F,40,30"], "line 2: unknown quantity 'pdff'"),
         (["marrow_pdff,elbow,F,40,30"], "line 2: Unknown site 'elbow'"),
+        (["marrow_pdff,,F,40,30"], "line 2: marrow_pdff needs a site"),
         (["marrow_pdff,L3,F,40,30", "marrow_pdff,L3,F,-4,30"], "line 3: Age -4"),
         (["marrow_pdff,L3,F,40,abc"], "line 2: value 'abc' is not a number"),
         (["marrow_pdff,L3,F,40,nan"], "line 2: value 'nan' is not a finite number"),
@@ -652,3 +662,13 @@ def test_command_adds_a_cohort(capsys, tmp_path):
     assert "marrow_pdff L3 F: 60 controls" in text
     text = run(capsys, "--quantity", "marrow_pdff", "--site", "L3", "--age", "40", "--sex", "F")[1]
     assert "control cohort 'mine'" in text
+
+
+def test_unverified_and_lesion_cut_offs_are_not_called_crossed(capsys):
+    for quantity, value in (("enhancement", "90"), ("signal_drop", "5")):
+        text = run(capsys, "--quantity", quantity, "--site", "L3", "--age", "60", "--value", value)[
+            1
+        ]
+        assert "cut-offs" in text and "crossed" not in text
+    text = run(capsys, "--quantity", "vbq", "--age", "60", "--value", "3.1")[1]
+    assert text.count("crossed") == 3
