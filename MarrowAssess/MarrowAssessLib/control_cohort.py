@@ -52,7 +52,7 @@ class ControlCohort:
 
 
 def parse_sex(text: str | None) -> str | None:
-    """ "M", "F", or None for unknown (DICOM's O, both, empty).
+    """The sex as "M", "F", or None for unknown (DICOM's O, both, empty).
 
     Raises:
         ValueError: the word names no sex.
