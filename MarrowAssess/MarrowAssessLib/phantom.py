@@ -224,7 +224,7 @@ def lumbar_phantom() -> LumbarPhantom:
     paint(in_canal < 8.0**2, "csf")
 
     for n, level in enumerate(LEVELS[1:], start=1):
-        mark(_in_body(frames[n], x, y, z, 5.0), Role.MARROW, level)
+        mark(_in_body(frames[n], x, y, z, 4.0), Role.MARROW, level)
         _, _, height = _local(_between(frames[n - 1], frames[n]), x, y, z)
         disc = tissue == _NAMES.index("disc")
         core = _in_oval(_between(frames[n - 1], frames[n]), x, y, z, -8.0)
@@ -340,7 +340,7 @@ def _empty_grid() -> Volume:
     ijk_to_ras[1, 0], ijk_to_ras[2, 1], ijk_to_ras[0, 2] = -SPACING_MM[0], -SPACING_MM[1], 2.5
     ijk_to_ras[3, 3] = 1
     middle = ijk_to_ras[:3, :3] @ ((np.array(SHAPE_KJI[::-1]) - 1) / 2)
-    ijk_to_ras[:3, 3] = np.array([0.0, -18.0, 12.0]) - middle
+    ijk_to_ras[:3, 3] = np.array([0.0, -18.0, 2.0]) - middle
     return Volume(np.zeros(SHAPE_KJI, np.uint8), ijk_to_ras, "phantom")
 
 

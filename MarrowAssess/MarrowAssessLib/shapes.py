@@ -140,7 +140,9 @@ def _in_circle(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
 
 def _in_box(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
     along = (volume.to_ras(ijk) - shape.points_ras[0]) @ shape.axes
-    return np.all(np.abs(along) <= shape.size_mm / 2, axis=-1)
+    # A voxel center on a face belongs to one side only, so that adjoining boxes share none.
+    half = shape.size_mm / 2 + 1e-6
+    return np.all((along >= -half) & (along < half - 2e-6), axis=-1)
 
 
 def _in_closed_curve(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
