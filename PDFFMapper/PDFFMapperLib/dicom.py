@@ -16,14 +16,14 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import dcmread, read_partial
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from PDFFMapperLib.volume import LPS_TO_RAS, Volume
@@ -66,7 +66,7 @@ _PRIVATE = [
     _GE_B_VALUE, *_GE_DIRECTION, _GE_COMPONENT, _GE_DIFFUSION_KIND, _PHILIPS_B_VALUE,
     _PHILIPS_DIRECTION_KIND, _PHILIPS_SCALE_SLOPE, _UIH_B_VALUE,
 ]  # fmt: skip
-_LAST_CLASSIC = Tag(0x2005, 0x100F)
+_LAST_CLASSIC = 0x2005100F
 _WANTED = [
     *(Tag(keyword) for keyword in [*FACTS, *_STRUCTURE]),
     *_PRIVATE,
@@ -402,9 +402,7 @@ def _unusable(header: Dataset, bytes_left: int) -> str:
 def _frames(file: Path, header: Dataset) -> list[_Frame]:
     """The slices of one image file."""
     if "PerFrameFunctionalGroupsSequence" in header:
-        return [
-            _frame(file, index, flat) for index, flat in enumerate(_flattened_frames(header))
-        ]
+        return [_frame(file, index, flat) for index, flat in enumerate(_flattened_frames(header))]
     if int(header.get("NumberOfFrames", 1) or 1) > 1:
         raise ValueError("it holds several frames without saying where each one lies.")
     if "MOSAIC" in _texts(header, "ImageType"):
@@ -572,22 +570,25 @@ def siemens_csa(data: bytes) -> dict[str, list[str]]:
 # --- header values ------------------------------------------------------------------------------
 
 
+@cache
+def _tag(name: object) -> BaseTag:
+    return Tag(name)
+
+
 def _numbers(header: Dataset, name: object) -> list[float]:
     """The numbers of an element, whatever its type was written as; [] if it has none."""
-    if name not in header:
+    tag = _tag(name)
+    if tag not in header:
         return []
-    value = header[name].value
-    if value is None:
-        return []
+    # Decimal strings are read from the raw bytes: pydicom's own are slow to make.
+    raw = header.get_item(tag)
+    value = raw.value if raw.VR in ("DS", "IS", "UN") else header[tag].value
     if isinstance(value, bytes):
-        try:
-            value = value.decode("ascii").strip("\0 ").split("\\")
-        except UnicodeDecodeError:
-            return []
+        value = value.decode("latin-1").strip("\0 ").split("\\")
     elif isinstance(value, (str, int, float)):
         value = [value]
     try:
-        numbers = [float(part) for part in value]
+        numbers = [float(part) for part in value or []]
     except (TypeError, ValueError):
         return []
     return numbers if all(map(math.isfinite, numbers)) else []
@@ -599,7 +600,8 @@ def _number(header: Dataset, name: object) -> float | None:
 
 
 def _texts(header: Dataset, name: object) -> list[str]:
-    value = header[name].value if name in header else None
+    tag = _tag(name)
+    value = header[tag].value if tag in header else None
     if value is None:
         return []
     if isinstance(value, bytes):
@@ -787,14 +789,18 @@ def _same_plane(frames: list[_Frame]) -> list[list[_Frame]]:
             first = plane[0]
             if (
                 frame.shape == first.shape
-                and max(abs(a - b) for a, b in zip(frame.orientation, first.orientation)) < 1e-3
-                and max(abs(a - b) for a, b in zip(frame.pixel_spacing, first.pixel_spacing)) < 1e-3
+                and _close(frame.orientation, first.orientation)
+                and _close(frame.pixel_spacing, first.pixel_spacing)
             ):
                 plane.append(frame)
                 break
         else:
             planes.append([frame])
     return planes
+
+
+def _close(ones: Iterable[float], others: Iterable[float]) -> bool:
+    return all(abs(one - other) < 1e-3 for one, other in zip(ones, others, strict=True))
 
 
 def _volumes_of_plane(frames: list[_Frame], label: str, notes: list[str]) -> list[list[_Frame]]:
@@ -826,7 +832,7 @@ def _number_places(frames: list[_Frame], depth: np.ndarray) -> None:
     """Number the distinct places along the normal."""
     order = np.argsort(depth, kind="stable")
     steps = np.diff(depth[order]) > _POSITION_TOLERANCE_MM
-    for n, place in zip(order, np.concatenate([[0], np.cumsum(steps)])):
+    for n, place in zip(order, np.concatenate([[0], np.cumsum(steps)]), strict=True):
         frames[n].place = int(place)
 
 
@@ -945,7 +951,7 @@ def _equalize_scaling(groups: list[list[_Frame]], notes: list[str]) -> None:
         factors = np.array([frame.slope * frame.display_scale for frame in frames])
         if np.ptp(factors) <= 1e-4 * abs(factors).max():
             continue
-        for frame, factor in zip(frames, factors):
+        for frame, factor in zip(frames, factors, strict=True):
             frame.slope, frame.intercept = frame.slope / factor, frame.intercept / factor
         notes.append(
             "Philips display scaling differs between images: values were brought to one scale "
@@ -1076,7 +1082,7 @@ def _read_volumes(volumes: list[DicomVolume]) -> list[Volume]:
             target += np.float32(frame.intercept)
     return [
         Volume(array, volume.ijk_to_ras.copy(), volume.name, dict(volume.attributes))
-        for array, volume in zip(arrays, volumes)
+        for array, volume in zip(arrays, volumes, strict=True)
     ]
 
 
