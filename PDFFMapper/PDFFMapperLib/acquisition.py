@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom import without_ge_offset
+from PDFFMapperLib.dicom import component_of_image_type, without_ge_offset
 from PDFFMapperLib.volume import Volume
 
 PROTON_MHZ_PER_T = 42.577478518  # CODATA 2018, gamma / 2 pi of the free proton
@@ -20,8 +20,9 @@ NEARLY_ZERO_B = 0.1
 _MAPS = {
     "ADC", "EADC", "FA", "W", "F", "WATER", "FAT", "IP", "OP", "OOP", "IN_PHASE", "INPHASE",
     "OUT_PHASE", "OPP_PHASE", "OPPOSED_PHASE", "FF", "FAT_FRACTION", "FATFRACTION", "FAT_FRAC",
-    "WF", "WATER_FRACTION", "PDFF", "R2_STAR", "T2_STAR", "R2S", "T2S", "R2STAR", "T2STAR", "T2 MAP",
-    "T2_STAR_UNSPECIFIED", "R2_STAR_UNSPECIFIED", "ADC_UNSPECIFIED", "T1 MAP", "B0 MAP", "SUB",
+    "WF", "WATER_FRACTION", "PDFF", "R2_STAR", "T2_STAR", "R2S", "T2S", "R2STAR", "T2STAR",
+    "T2_STAR_UNSPECIFIED", "R2_STAR_UNSPECIFIED", "ADC_UNSPECIFIED", "T1 MAP", "T2 MAP",
+    "B0 MAP", "SUB",
 }  # fmt: skip
 
 
@@ -71,7 +72,8 @@ def echo_train(
             "ImageComponent" attributes as `dicom.py` gives them. Without the latter a volume
             is taken for magnitude if nothing in it is negative.
         echo_times: one per volume, in place of the attributes, e.g. typed or from a sidecar.
-        unit: "s", "ms" or "us" of `echo_times`; found from their size if None.
+        unit: "s", "ms" or "us"; if None it is found from the size of `echo_times`, and is ms in
+            attributes.
         field_strength_t: in place of the attributes.
 
     Raises:
@@ -97,7 +99,8 @@ def echo_train(
             )
         if not echoes:
             raise ValueError("All volumes are maps made by the scanner; no echo is among them.")
-        used = [(volume, _echo_time_s(volume)) for volume in echoes]
+        times = _stated_echo_times_s(echoes, unit)
+        used = list(zip(echoes, times.tolist(), strict=True))
     first = used[0][0]
     for volume, _ in used:
         if not volume.same_grid(first):
@@ -119,18 +122,18 @@ def echo_train(
                 f"'{volume.name}'); give each echo once."
             )
         same[time] = volume
-    signal, times = _paired(by_component, notes)
-    given = [time for _, time in used if time in set(times)]
-    if given[: len(times)] != times and sorted(given) != given:
+    if any(list(echoes) != sorted(echoes) for echoes in by_component.values()):
         notes.append("Echoes were sorted by echo time.")
+    signal, times = _paired(by_component, notes)
     return EchoTrain(signal, np.array(times), strength, first.ijk_to_ras.copy(), frequency, notes)
 
 
 def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> np.ndarray:
     """Echo times in seconds; the unit is found from their size when it is not given.
 
-    MRI echo times lie between about 0.03 ms and 0.3 s, so a longest echo up to 0.15 must be seconds,
-    one of 1 to 300 milliseconds, and one from 1000 microseconds. What lies between is refused.
+    MRI echo times lie between about 0.03 ms and 0.3 s, so a longest echo up to 0.15 must be
+    seconds, one of 1 to 300 milliseconds, and one from 1000 microseconds. What lies between is
+    refused.
 
     Raises:
         ValueError: a value is not a positive number, or the unit stays unclear.
@@ -222,10 +225,10 @@ def _stated_phase_scale(
     if kind in ("rad", "radian", "radians") and max(-low, high) < 3.2:
         return _PHASE_SCALES[0]
     maker = str(facts.get("Manufacturer", "")).upper()
-    slope, intercept = facts.get("RescaleSlope"), facts.get("RescaleIntercept")
+    slope, intercept = _float(facts, "RescaleSlope"), _float(facts, "RescaleIntercept")
     if "SIEMENS" in maker and slope == 2 and intercept == -4096 and -4096 <= low and high <= 4096:
         return _PHASE_SCALES[5]
-    if "PHILIPS" in maker and isinstance(intercept, float):
+    if "PHILIPS" in maker and intercept is not None:
         if abs(intercept + 3142) < 2 and max(-low, high) < 3200:
             return _PHASE_SCALES[2]
         if abs(intercept + math.pi) < 0.01 and max(-low, high) < 3.2:
@@ -256,11 +259,12 @@ def field_strength(
     """
     strengths, frequencies = set(), set()
     for one in facts:
-        strength, frequency = one.get("MagneticFieldStrength"), one.get("ImagingFrequency")
-        if isinstance(strength, (int, float)) and strength > 0:
-            strengths.add(round(float(strength), 2))
-        if isinstance(frequency, (int, float)) and 1 < frequency < 1000:
-            frequencies.add(round(float(frequency), 6))
+        strength = _float(one, "MagneticFieldStrength")
+        frequency = _float(one, "ImagingFrequency")
+        if strength and strength > 0:
+            strengths.add(round(strength, 2))
+        if frequency and 1 < frequency < 1000:
+            frequencies.add(round(frequency, 6))
     if len(strengths) > 1 and max(strengths) > 1.02 * min(strengths):
         raise ValueError(
             f"The volumes were made at different field strengths ({sorted(strengths)} T)."
@@ -282,17 +286,33 @@ def field_strength(
 def _check_field(strength: float | None) -> None:
     if strength is not None and not 0.01 <= strength <= 21:
         raise ValueError(
-            f"A field strength of {strength:g} T is impossible; give it in T (for example 1.5 or 3)."
+            f"A field strength of {strength:g} T is impossible; give it in T (1.5 or 3, say)."
         )
 
 
-def _echo_time_s(volume: Volume) -> float:
-    value = volume.attributes.get("EchoTime")
-    if not isinstance(value, (int, float)) or not value > 0:
+def _stated_echo_times_s(volumes: Sequence[Volume], unit: str | None) -> np.ndarray:
+    """Echo times of the attributes, which DICOM gives in ms."""
+    values = [_float(volume.attributes, "EchoTime") for volume in volumes]
+    for volume, value in zip(volumes, values, strict=True):
+        if not value:
+            raise ValueError(
+                f"'{volume.name}' has no echo time; give the echo times or a JSON sidecar."
+            )
+    if unit is None and max(values) <= 0.15:
         raise ValueError(
-            f"'{volume.name}' has no echo time; give the echo times or a JSON sidecar with them."
+            f"The longest EchoTime is {max(values):g}; ms are expected and this looks like "
+            "seconds: say which unit it is."
         )
-    return float(value) * 1e-3
+    return echo_times_in_seconds(values, unit or "ms")
+
+
+def _float(attributes: Mapping[str, object], key: str) -> float | None:
+    """A numeric attribute, also when it is text, as on a scene node."""
+    try:
+        value = float(attributes[key])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _is_map(attributes: Mapping[str, object]) -> bool:
@@ -300,10 +320,7 @@ def _is_map(attributes: Mapping[str, object]) -> bool:
 
 
 def _image_type(attributes: Mapping[str, object]) -> list[str]:
-    kind = attributes.get("ImageType") or []
-    if isinstance(kind, str):
-        kind = kind.replace(",", "\\").split("\\")
-    return [str(word).strip().upper() for word in kind]
+    return _words(attributes.get("ImageType"))
 
 
 def _component(volume: Volume) -> str:
@@ -328,6 +345,8 @@ def _paired(
             continue
         times = _common_times(components, *pair)
         one, other = ([components[name][time].array for time in times] for name in pair)
+        if len(have) > 2:
+            notes.append(f"Only the {pair[0]} and {pair[1]} images were used.")
         if pair[0] == "real":
             if min(float(np.min(part)) for part in (*one, *other)) >= 0:
                 raise ValueError(
@@ -453,8 +472,10 @@ def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
     if times is not None and times.size == 1:
         attributes["EchoTime"] = float(times[0]) * 1e3
     for key in ("RepetitionTime", "InversionTime"):
-        if isinstance(facts.get(key), (int, float)):
-            attributes[key] = float(facts[key]) * 1e3
+        if (seconds := _float(facts, key)) is not None:
+            attributes[key] = seconds * 1e3
+    if component := component_of_image_type(_image_type(facts)):
+        attributes["ImageComponent"] = component
     return Sidecar(times, strength, frequency, attributes, notes)
 
 
@@ -687,17 +708,18 @@ def _siemens_low_b(
         if name:
             values[n] = name
             notes.append(f"b = {name:g} s/mm2 was written as 0; its sequence name tells it.")
-    if len(zeros) > 1 and any(values) and all(name is None for name in named):
-        notes.append(
-            f"{len(zeros)} volumes are marked b = 0; Siemens may write low b-values so: check "
-            "them against the protocol."
+    private = [
+        n
+        for n, name in zip(zeros, named, strict=True)
+        if name is None
+        and str(attributes[n].get("DiffusionBValueSource", "")).startswith("Siemens")
+    ]
+    if len(private) > 1 and any(values):
+        raise ValueError(
+            f"{len(private)} volumes of this Siemens series are marked b = 0, and nothing tells "
+            "whether they are repeats or low b-values, which Siemens writes as 0: give the "
+            "b-values of the protocol, one per volume."
         )
-        directed = [n for n in zeros if attributes[n].get("DiffusionGradientOrientation")]
-        if directed:
-            raise ValueError(
-                f"{len(directed)} volumes marked b = 0 have a gradient direction, so their "
-                "b-value is not 0 but was not written: give the b-values of the protocol."
-            )
     return values
 
 
@@ -718,7 +740,9 @@ def _without_doubled_traces(
         not (
             traces[n]
             and any(
-                not traces[m] and values[m] == values[n] and _direction_key(attributes[m])
+                not traces[m]
+                and abs(values[m] - values[n]) <= 0.03 * values[n]
+                and _direction_key(attributes[m])
                 for m in range(len(values))
             )
             and values[n] > 0
@@ -794,72 +818,70 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
 
     if _is_derived(attributes) or re.search(r" e?adc ", text) or "apparent diffusion" in text:
         return None if " eadc " in text or "EADC" in kind else "adc"
-    if re.search(r" (fa|colfa|tensor|r2\*|r2star|t2\*|t2star|swi|b0 ?map|b1 ?map) ", text) and not (
-        "DIFFUSION" in kind or attributes.get("DiffusionBValue")
-    ):
-        return None
     if (
         "DIFFUSION" in kind
-        or attributes.get("DiffusionBValue") is not None
+        or "DiffusionBValue" in attributes
+        or "NumberOfBValues" in attributes
         or re.search(r" (dwi|dwibs|ivim|diff|diffusion|trace|tracew|dti) ", text)
     ):
-        return "dwi"
+        return None if re.search(r" (fa|colfa|color ?fa) ", text) else "dwi"
+    if re.search(r" (fa|colfa|tensor|r2\*|r2star|t2\*|t2star|swi|b0 ?map|b1 ?map) ", text):
+        return None
     roles = {_IMAGE_TYPE_ROLES[word] for word in kind[2:] if word in _IMAGE_TYPE_ROLES}
-    roles |= _named_dixon_roles(text)
+    roles = roles or _named_dixon_roles(text)
     weighting = _weighting(attributes, text)
-    if len(roles) == 1:
-        role = roles.pop()
-        # A fat-suppressed (water) T2 serves as fat-suppressed T2.
-        return "STIR" if role == "water" and weighting == "T2" else role
+    contrast = _has_contrast(attributes, text)
     if len(roles) > 1:
         return None
-    if _count(attributes.get("NumberOfEchoes")) >= 3 or re.search(
+    if roles:
+        role = roles.pop()
+        if role == "water" and contrast:
+            return "t1_post"
+        if weighting == "T2":  # the water image is a fat-suppressed T2, the in-phase one a plain T2
+            return {"water": "STIR", "in_phase": "T2"}.get(role)
+        return role
+    if (_float(attributes, "NumberOfEchoes") or 1) >= 3 or re.search(
         r" (multi ?echo|mecho|megre|mgre|ideal ?iq|q ?dixon|mdixon ?quant|dixon ?quant) ", text
     ):
-        return (
-            None if weighting in ("T1", "T2") and not _gradient_echo(attributes) else "multi_echo"
-        )
+        return "multi_echo" if _gradient_echo(attributes) or not weighting else None
 
-    inversion = attributes.get("InversionTime")
-    if isinstance(inversion, (int, float)) and inversion > 1000:
+    inversion = _float(attributes, "InversionTime") or 0.0
+    if inversion > 1000:
         return None  # FLAIR, T1 FLAIR, MP-RAGE
     if re.search(r" (stir|tirm) ", text) or (
-        isinstance(inversion, (int, float))
-        and 80 <= inversion <= 280
-        and "IR" in _words(attributes.get("ScanningSequence"))
+        80 <= inversion <= 280 and "IR" in _words(attributes.get("ScanningSequence"))
     ):
         return "STIR"
-    suppressed = bool(
-        re.search(r" (fs|fatsat|fat sat|spair|spir|fat suppressed|fatsup|chess) ", text)
-    )
+    suppressed = re.search(r" (fs|fatsat|fat ?sat|spair|spir|fat suppressed|fatsup|chess) ", text)
     if weighting == "T1":
-        contrast = re.search(
-            r" (gd|gad|gado|post|\+ ?c|ce|km|mdc|contrast|dotarem|gadovist|delayed) |\+c", text
-        )
-        if contrast and not re.search(r" (pre|without|non|no|w o|nativ|native) ", text):
-            return "t1_post"
-        if attributes.get("ContrastBolusAgent") and not re.search(r" (pre|nativ|native) ", text):
-            return "t1_post"
-        return None if suppressed else "T1"
+        return "t1_post" if contrast else None if suppressed else "T1"
     if weighting == "T2":
         return "STIR" if suppressed else "T2"
     return None
 
 
+def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:
+    if re.search(r" (pre|without|non|no|w o|nativ|native|ohne) ", text):
+        return False
+    return bool(
+        attributes.get("ContrastBolusAgent")
+        or re.search(r" (gd|gad|gado|post|\+ ?c|ce|km|mdc|contrast|dotarem|gadovist) |\+c ", text)
+    )
+
+
 def _named_dixon_roles(text: str) -> set[str]:
-    found = set()
-    if re.search(r" (opp|opposed|opposed phase|out of phase|oop|outphase|op) ", text):
-        found.add("opposed_phase")
-    elif re.search(r" (in phase|inphase|ip|in) ", text) and not re.search(r" in (?!phase)", text):
-        found.add("in_phase")
-    if re.search(r" (pdff|ff|fat ?fraction|fatfrac) ", text):
-        found.add("pdff")
-    elif re.search(r" (dixon|vibe|ideal|flex|lava|mdixon) ", text):
-        if re.search(r" (w|water) ", text):
-            found.add("water")
-        if re.search(r" (f|fat) ", text) and not re.search(r" fat ?sat ", text):
-            found.add("fat")
-    return found
+    dixon = re.search(r" (dixon|vibe|ideal|flex|lava|mdixon|qdixon) ", text)
+    patterns = {
+        "opposed_phase": r" (opp|opposed|opposed ?phase|out ?of ?phase|oop|out ?phase) ",
+        "in_phase": r" (in ?phase|ip) ",
+        "pdff": r" (pdff|ff|fat ?fraction|fatfrac) ",
+    }
+    if dixon:
+        patterns["in_phase"] += "| in $"
+        patterns["opposed_phase"] += "| (op|out) $"
+        patterns["water"] = r" (w|water) "
+        patterns["fat"] = r" (f|fat) (?!sat|sup|fraction)"
+    return {role for role, pattern in patterns.items() if re.search(pattern, text)}
 
 
 def _weighting(attributes: Mapping[str, object], text: str) -> str | None:
@@ -867,9 +889,9 @@ def _weighting(attributes: Mapping[str, object], text: str) -> str | None:
     names = {name.upper() for name in re.findall(r" (t1|t2)(?:w|wi)?(?= )", text)}
     if re.search(r" t1(?:w|wi)? ", text) and re.search(r" t2(?:w|wi)? ", text):
         return None
-    repetition, echo = attributes.get("RepetitionTime"), attributes.get("EchoTime")
+    repetition, echo = _float(attributes, "RepetitionTime"), _float(attributes, "EchoTime")
     timed = None
-    if isinstance(repetition, (int, float)) and isinstance(echo, (int, float)):
+    if repetition and echo:
         if _gradient_echo(attributes):
             return "T1" if names == {"T1"} else None
         if repetition <= 1000 and echo <= 35:
@@ -895,7 +917,3 @@ def _words(value: object) -> list[str]:
     if isinstance(value, str):
         value = value.replace(",", "\\").split("\\")
     return [str(word).strip().upper() for word in value or []]
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0

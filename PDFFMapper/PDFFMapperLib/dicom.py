@@ -14,8 +14,9 @@ import mmap
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -89,14 +90,11 @@ _CLASSIC_NAME = {
     "FrameType": "ImageType",
     "NominalCardiacTriggerDelayTime": "TriggerTime",
 }
-_COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
-_COMPONENT_WORDS = {
-    "MAGNITUDE": "magnitude",
-    "PHASE": "phase",
-    "PHASE MAP": "phase",
-    "REAL": "real",
+_COMPONENTS = {
+    "M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase",
+    "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
     "IMAGINARY": "imaginary",
-}
+}  # fmt: skip
 _POSITION_TOLERANCE_MM = 0.01
 _SPACING_TOLERANCE = 0.02
 
@@ -271,8 +269,8 @@ class _Found:
     uid: str
     header: Dataset
     frames: list[_Frame] = field(default_factory=list)
-    instances: set[str] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
+    instances: set[tuple] = field(default_factory=set)
+    copies: int = 0
     problem: str = ""
 
 
@@ -331,9 +329,14 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         )
         return
     one = found.setdefault(uid, _Found(uid, header))
-    instance = str(header.get("SOPInstanceUID", ""))
-    if instance and instance in one.instances:
-        one.notes.append(f"{file.name} is a second copy of another file and was left out.")
+    # Careless anonymization gives all images one UID: number and place must agree, too.
+    instance = (
+        str(header.get("SOPInstanceUID", file)),
+        _number(header, "InstanceNumber"),
+        tuple(_numbers(header, "ImagePositionPatient")),
+    )
+    if instance in one.instances:
+        one.copies += 1
         return
     one.instances.add(instance)
     if reason := _unusable(header, bytes_left):
@@ -350,15 +353,22 @@ class _NotDicom(Exception):
     pass
 
 
+@contextmanager
+def _mapped(file: Path) -> Iterator[mmap.mmap]:
+    """A file as memory: pydicom's many small reads are faster than from a buffered file."""
+    with (
+        open(file, "rb") as handle,
+        mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view,
+    ):
+        yield view
+
+
 def _read_header(file: Path) -> tuple[Dataset, int]:
     """The header elements that matter here, and the count of bytes that follow them."""
     size = file.stat().st_size
     if size < 140:
         raise _NotDicom
-    with (
-        open(file, "rb") as handle,
-        mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view,
-    ):
+    with _mapped(file) as view:
         force = False
         if view[128:132] != b"DICM":
             # Old exports lack the preamble: a little-endian group 8 then comes first.
@@ -368,7 +378,7 @@ def _read_header(file: Path) -> tuple[Dataset, int]:
         header = read_partial(
             view, lambda tag, _vr, _length: tag > _LAST_CLASSIC, specific_tags=_WANTED, force=force
         )
-        if "NumberOfFrames" in header and int(header.NumberOfFrames or 1) > 1:
+        if "Rows" in header and "ImagePositionPatient" not in header:  # enhanced, as a rule
             view.seek(0)
             header = dcmread(view, stop_before_pixels=True, force=force)
         syntax = header.file_meta.get("TransferSyntaxUID", None)
@@ -377,13 +387,13 @@ def _read_header(file: Path) -> tuple[Dataset, int]:
 
 
 def _may_be_image(sop_class: str, header: Dataset) -> bool:
-    """Whether this is an image with a place in space; a cut header counts as one."""
+    """Whether this is a gray image with a place in space; a cut header counts as one."""
     name = UID(sop_class).name
-    if "Image Storage" not in name and "MR" not in name:
+    if header.get("SamplesPerPixel", 1) != 1:
+        return False
+    if "Image Storage" not in name or "Secondary Capture" in name:
         return "ImagePositionPatient" in header and "Rows" in header
-    if "Secondary Capture" in name or "Color" in name:
-        return "ImagePositionPatient" in header and header.get("SamplesPerPixel", 1) == 1
-    return header.get("SamplesPerPixel", 1) == 1
+    return True
 
 
 def _unusable(header: Dataset, bytes_left: int) -> str:
@@ -419,19 +429,15 @@ def _flattened_frames(header: Dataset) -> Iterable[Dataset]:
             "the file may be truncated."
         )
     common = Dataset()
-    wanted = set(_WANTED)
-    for element in header:
-        if element.tag in wanted or element.keyword in _CLASSIC_NAME:
-            common.add(element)
-    if "MRAcquisitionType" not in common and "VolumetricProperties" in header:
-        common.pop("VolumetricProperties", None)
+    _flatten(header, common)
     shared = header.get("SharedFunctionalGroupsSequence")
-    _flatten(shared[0] if shared else Dataset(), common, wanted)
+    if shared:
+        _flatten(shared[0], common)
     base = int(header.get("InstanceNumber", 0) or 0) * 1_000_000
     for index, groups in enumerate(per_frame):
         flat = Dataset()
         flat.update(common)
-        _flatten(groups, flat, wanted)
+        _flatten(groups, flat)
         flat.InstanceNumber = base + index
         for keyword, classic in _CLASSIC_NAME.items():
             if keyword in flat:
@@ -442,34 +448,32 @@ def _flattened_frames(header: Dataset) -> Iterable[Dataset]:
         yield flat
 
 
-_NESTED = {
-    "MREchoSequence", "MRTimingAndRelatedParametersSequence", "MRModifierSequence",
-    "MRImagingModifierSequence", "MRAveragesSequence", "MRDiffusionSequence",
-    "DiffusionGradientDirectionSequence", "MRImageFrameTypeSequence", "FrameContentSequence",
-    "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
-    "PixelValueTransformationSequence", "CardiacSynchronizationSequence",
-    "MRFOVGeometrySequence",
+_NESTED_TAGS = {
+    Tag(keyword)
+    for keyword in (
+        "MREchoSequence", "MRTimingAndRelatedParametersSequence", "MRModifierSequence",
+        "MRImagingModifierSequence", "MRAveragesSequence", "MRDiffusionSequence",
+        "DiffusionGradientDirectionSequence", "MRImageFrameTypeSequence", "FrameContentSequence",
+        "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
+        "PixelValueTransformationSequence", "CardiacSynchronizationSequence",
+    )
 }  # fmt: skip
-_FRAME_EXTRAS = {"StackID", "DimensionIndexValues"}
+_COPIED_TAGS = {*_WANTED, *(Tag(keyword) for keyword in (*_CLASSIC_NAME, "StackID"))}
 
 
-def _flatten(groups: Dataset, flat: Dataset, wanted: set) -> None:
+def _flatten(groups: Dataset, flat: Dataset) -> None:
     """Copy the wanted elements of nested functional groups into a flat header."""
-    for element in groups:
-        if element.keyword in _NESTED:
-            for item in element.value[:1]:
-                _flatten(item, flat, wanted)
-        elif element.tag == _PHILIPS_FRAME:  # the classic header in disguise
-            for item in element.value[:1]:
-                for tag in (_PHILIPS_B_VALUE, _PHILIPS_SCALE_SLOPE, _PHILIPS_DIRECTION_KIND):
-                    if tag in item:
-                        flat.add(item[tag])
-        elif (
-            element.tag in wanted
-            or element.keyword in _CLASSIC_NAME
-            or element.keyword in _FRAME_EXTRAS
-        ):
-            flat.add(element)
+    for tag in groups.keys():  # iterating the data set itself would convert all of it
+        if tag in _COPIED_TAGS:
+            flat.add(groups[tag])
+        elif tag in _NESTED_TAGS:
+            for item in groups[tag].value[:1]:
+                _flatten(item, flat)
+        elif tag == _PHILIPS_FRAME and groups[tag].VR == "SQ":  # the classic header in disguise
+            for item in groups[tag].value[:1]:
+                for private in (_PHILIPS_B_VALUE, _PHILIPS_SCALE_SLOPE, _PHILIPS_DIRECTION_KIND):
+                    if private in item:
+                        flat.add(item[private])
 
 
 def _frame(file: Path, index: int, header: Dataset) -> _Frame:
@@ -527,13 +531,11 @@ def _mosaic_frames(file: Path, header: Dataset) -> list[_Frame]:
     # The CSA normal gives the side only: its digits are fewer than those of the orientation.
     along = whole.normal * math.copysign(step, float(np.dot(normal, whole.normal)))
     return [
-        _Frame(
-            **{
-                **whole.__dict__,
-                "shape": (rows, columns),
-                "position": corner + along * n,
-                "tile": (n // tiles * rows, n % tiles * columns),
-            }
+        replace(
+            whole,
+            shape=(rows, columns),
+            position=corner + along * n,
+            tile=(n // tiles * rows, n % tiles * columns),
         )
         for n in range(count)
     ]
@@ -610,22 +612,26 @@ def _texts(header: Dataset, name: object) -> list[str]:
     return [str(part).strip().upper() for part in parts]
 
 
-def _component(header: Dataset) -> str | None:
-    """Whether an image is magnitude, phase, real or imaginary, if the header says."""
-    stated = _texts(header, "ComplexImageComponent")
-    if stated and stated[0] in _COMPONENT_WORDS:
-        return _COMPONENT_WORDS[stated[0]]
-    kind = _texts(header, "ImageType")
-    for word in kind[2:5]:  # the rest is free text
-        if word in _COMPONENT_WORDS:
-            return _COMPONENT_WORDS[word]
+def component_of_image_type(image_type: Sequence[str]) -> str | None:
+    """The image component ("magnitude", "phase" ...) that an ImageType's later words name."""
+    for word in image_type[2:5]:  # two fixed words come first, free text follows
         if word in _COMPONENTS:
             return _COMPONENTS[word]
         if word[:2] in ("M_", "R_", "I_") and word[2:] in ("FFE", "SE", "IR", "TSE", "B0", "B1"):
             return _COMPONENTS[word[0]]
-    code = _number(header, _GE_COMPONENT)
-    if code is not None and "GE" in _maker(header):
-        return ["magnitude", "phase", "real", "imaginary"][int(code)] if 0 <= code <= 3 else None
+    return None
+
+
+def _component(header: Dataset) -> str | None:
+    """Whether an image is magnitude, phase, real or imaginary, if the header says."""
+    stated = _texts(header, "ComplexImageComponent")
+    if stated and stated[0] in _COMPONENTS:
+        return _COMPONENTS[stated[0]]
+    if component := component_of_image_type(_texts(header, "ImageType")):
+        return component
+    code = _number(header, _GE_COMPONENT) if _maker(header).startswith("GE") else None
+    if code is not None and 0 <= code <= 3:
+        return ["magnitude", "phase", "real", "imaginary"][int(code)]
     return None
 
 
@@ -650,7 +656,7 @@ def _b_value(header: Dataset) -> tuple[float | None, str]:
         if len(matrix) == 6:
             trace = round(matrix[0] + matrix[3] + matrix[5], 1)
             candidates.append((trace, "Siemens b-matrix (0019,1027)"))
-    if "GE" in maker.split() or maker.startswith("GE"):
+    if maker.startswith("GE"):
         candidates.append((_number(header, _GE_B_VALUE), "GE (0043,1039)"))
     if "PHILIPS" in maker:
         candidates.append((_number(header, _PHILIPS_B_VALUE), "Philips (2001,1003)"))
@@ -677,8 +683,9 @@ def _direction(header: Dataset) -> tuple[list[float] | None, object]:
         *_texts(header, "DiffusionDirectionality"),
         *_texts(header, _PHILIPS_DIRECTION_KIND),
     ]
-    private = [_number(header, tag) for tag in _GE_DIRECTION] if "GE" in _maker(header) else []
-    flag = _number(header, _GE_DIFFUSION_KIND) if private else None
+    made_by_ge = _maker(header).startswith("GE")
+    private = [_number(header, tag) or 0.0 for tag in _GE_DIRECTION] if made_by_ge else []
+    flag = _number(header, _GE_DIFFUSION_KIND) if made_by_ge else None
     length = float(np.linalg.norm(vector)) if len(vector) == 3 else 0.0
     unit = [part / length for part in vector] if abs(length - 1) < 0.1 else None
     rounded = tuple(round(part, 4) + 0.0 for part in unit or [])
@@ -762,9 +769,11 @@ def _sort_series(found: _Found) -> DicomSeries:
         or "series without description"
     )
     key = hashlib.sha256(found.uid.encode()).hexdigest()[:10]
-    series = DicomSeries(key, description, [], _patient(header), list(found.notes), found.problem)
+    series = DicomSeries(key, description, [], _patient(header), [], found.problem)
     number = header.get("SeriesNumber")
     label = f"Series {number} '{description}'" if number not in (None, "") else f"'{description}'"
+    if found.copies:
+        series.notes.append(f"{label}: {found.copies} second copies of its files were left out.")
     try:
         groups = []
         for frames in _same_plane(found.frames):
@@ -774,6 +783,10 @@ def _sort_series(found: _Found) -> DicomSeries:
         groups = []
     _equalize_scaling(groups, series.notes)
     groups.sort(key=_order)
+    if any(len(frames) == 1 and not _thickness(frames[0]) for frames in groups):
+        series.notes.append(
+            f"{label}: the thickness of a single slice is unknown; 1 mm is assumed."
+        )
     series.contents = [_describe(frames, description, groups) for frames in groups]
     if series.problem and found.problem:
         series.problem = f"{label} cannot be read: {found.problem}"
@@ -991,17 +1004,14 @@ def _describe(frames: list[_Frame], description: str, groups: list[list[_Frame]]
     """The volume that sorted frames make."""
     first = frames[0]
     attributes = _attributes(first.header)
-    if len(groups) > 1:
-        attributes["NumberOfEchoes"] = len({_echo_time(group[0]) for group in groups})
+    attributes["NumberOfEchoes"] = len({_echo_time(group[0]) for group in groups})
+    b_values = {_b_value(group[0].header)[0] for group in groups}
+    if b_values != {None}:
+        attributes["NumberOfBValues"] = len(b_values)
     if len(frames) > 1:
         step = (frames[-1].position - first.position) / (len(frames) - 1)
     else:
-        # The gap to the next slice is unknown in a single slice: its thickness is its extent.
-        step = first.normal * abs(
-            _number(first.header, "SpacingBetweenSlices")
-            or _number(first.header, "SliceThickness")
-            or 1.0
-        )
+        step = first.normal * (_thickness(first) or 1.0)
     lps = np.eye(4)
     lps[:3, 0] = first.orientation[:3] * first.pixel_spacing[1]
     lps[:3, 1] = first.orientation[3:] * first.pixel_spacing[0]
@@ -1010,6 +1020,15 @@ def _describe(frames: list[_Frame], description: str, groups: list[list[_Frame]]
     name = description if len(groups) == 1 else f"{description} ({_facts_text(first)})"
     return DicomVolume(
         name, (len(frames), *first.shape), LPS_TO_RAS @ lps, attributes, list(frames)
+    )
+
+
+def _thickness(frame: _Frame) -> float:
+    """The extent of a single slice along its normal in mm, 0 if unknown."""
+    return abs(
+        _number(frame.header, "SliceThickness")
+        or _number(frame.header, "SpacingBetweenSlices")
+        or 0.0
     )
 
 
@@ -1030,16 +1049,15 @@ def _attributes(header: Dataset) -> dict[str, object]:
     if b_value is not None:
         attributes["DiffusionBValue"] = b_value
         attributes["DiffusionBValueSource"] = source
-        vector, (*_, kind, _private, flag) = _direction(header)
+        vector, (_, kind, private, flag) = _direction(header)
         if vector and b_value > 0:
             attributes["DiffusionGradientOrientation"] = vector
         if kind:
             attributes["DiffusionDirectionality"] = kind[0]
         if flag is not None:
             attributes["GEDiffusionKind"] = int(flag)
-        if private := [part for part in _private if part]:
-            attributes["GEDiffusionDirection"] = [round(part, 5) for part in _private]
-            del private
+        if any(private):
+            attributes["GEDiffusionDirection"] = list(private)
     if (scale := _number(header, _PHILIPS_SCALE_SLOPE)) is not None:
         attributes["PhilipsScaleSlope"] = scale
     return attributes
@@ -1091,7 +1109,8 @@ def _stored_pixels(file: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = dcmread(file, specific_tags=_PIXEL_MODULE, force=True)
+            with _mapped(file) as view:
+                data = dcmread(view, specific_tags=_PIXEL_MODULE, force=True)
             syntax = UID(data.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian))
             if "TransferSyntaxUID" not in data.file_meta:
                 data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
