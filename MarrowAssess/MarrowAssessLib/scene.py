@@ -1,6 +1,7 @@
 """Volumes, regions and results as nodes of the Slicer scene, and back.
 
-Runs unchanged in the desktop and, after ``headless.start()``, on slicer-core.
+Runs unchanged in the desktop and, after ``headless.start()``, on slicer-core. Arrays and matrices
+are converted here because slicer.util, on slicer-core, would import all of VTK for it (0.7 s).
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from PDFFMapperLib.volume import Volume
 from scipy.ndimage import find_objects
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.terminology import role_and_site, terminology_entry, tissues
-from PDFFMapperLib.volume import Volume
 
 ROLE_TAG = "MarrowAssess.Role"
 SITE_TAG = "MarrowAssess.Site"
@@ -30,6 +32,18 @@ CAUTIONS_TAG = "MarrowAssess.Cautions"
 ATTRIBUTE_PREFIX = "MarrowAssess."
 LABELMAP = "Binary labelmap"
 GRID_TOLERANCE_MM = 0.01
+
+
+def vtk_matrix(array: np.ndarray) -> vtkMatrix4x4:
+    """A 4x4 array as a VTK matrix."""
+    matrix = vtkMatrix4x4()
+    matrix.DeepCopy(np.asarray(array, float).ravel())
+    return matrix
+
+
+def numpy_matrix(matrix: vtkMatrix4x4) -> np.ndarray:
+    """A VTK matrix as a 4x4 array."""
+    return np.array(matrix.GetData()).reshape(4, 4)
 
 
 # Volumes ----------------------------------------------------------------------------------------
@@ -44,8 +58,11 @@ def volume_to_node(volume: Volume, name: str | None = None) -> slicer.vtkMRMLSca
         array = array.astype(np.float32)
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name or volume.name)
-    slicer.util.updateVolumeFromArray(node, array)
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
+    image = vtkImageData()
+    image.SetDimensions(array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(vtk_matrix(volume.ijk_to_ras))
     for keyword, value in volume.attributes.items():
         node.SetAttribute(ATTRIBUTE_PREFIX + keyword, json.dumps(value, default=str))
     node.CreateDefaultDisplayNodes()
@@ -70,14 +87,15 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         for key in node.GetAttributeNames()
         if key.startswith(ATTRIBUTE_PREFIX)
     }
-    array = slicer.util.arrayFromVolume(node).copy()
-    return Volume(array, _ijk_to_world(node), node.GetName(), attributes)
+    image = node.GetImageData()
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    return Volume(array.copy(), _ijk_to_world(node), node.GetName(), attributes)
 
 
 def _ijk_to_world(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     matrix = vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return _to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix)
+    return _to_world(node) @ numpy_matrix(matrix)
 
 
 def _to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
@@ -92,7 +110,7 @@ def _to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
         )
     matrix = vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    return numpy_matrix(matrix)
 
 
 # Regions ----------------------------------------------------------------------------------------
@@ -175,7 +193,7 @@ def regions_from_node(
         if image is not None:
             matrix = vtkMatrix4x4()
             image.GetImageToWorldMatrix(matrix)
-            to_volume = world_to_ijk @ to_world @ slicer.util.arrayFromVTKMatrix(matrix)
+            to_volume = world_to_ijk @ to_world @ numpy_matrix(matrix)
             if _same_lattice(to_volume, image.GetExtent(), volume_node.GetSpacing()):
                 mask, offset = _cropped_label(image, segment.GetLabelValue(), boxes)
                 placed = _onto_grid(mask, offset, np.rint(to_volume).astype(int), shape)
@@ -208,9 +226,7 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
-    node = slicer.mrmlScene.AddNewNodeByClass(
-        "vtkMRMLSegmentationNode", path.name.split(".", 1)[0]
-    )
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", path.name.split(".", 1)[0])
     node.AddDefaultStorageNode(str(path))
     storage = node.GetStorageNode()
     storage.SetFileName(str(path))
@@ -251,11 +267,9 @@ def _layers(regions: Sequence[Region], shape: tuple[int, ...]) -> _Layers:
         )
         if not region.mask.size:
             box = (slice(0, 0),) * 3
-        for number, array in enumerate(arrays):
-            if not array[box][region.mask].any():
-                break
-        else:
-            number = len(arrays)
+        free = (n for n, array in enumerate(arrays) if not array[box][region.mask].any())
+        number = next(free, len(arrays))
+        if number == len(arrays):
             arrays.append(np.zeros(stop - start, kind))
         arrays[number][box][region.mask] = label
         layers.layer.append(number)
@@ -386,7 +400,7 @@ def shapes_from_node(node: slicer.vtkMRMLMarkupsNode) -> list[MarkupShape]:
     if not placed:
         raise ValueError(f"Markup '{name}' has no placed points yet.")
     if node.IsA("vtkMRMLMarkupsROINode"):
-        matrix = slicer.util.arrayFromVTKMatrix(node.GetObjectToWorldMatrix())
+        matrix = numpy_matrix(node.GetObjectToWorldMatrix())
         scale = np.linalg.norm(matrix[:3, :3], axis=0)
         size = np.array(node.GetSize()) * scale
         return [MarkupShape("box", name, matrix[None, :3, 3], size, matrix[:3, :3] / scale)]
@@ -397,7 +411,8 @@ def shapes_from_node(node: slicer.vtkMRMLMarkupsNode) -> list[MarkupShape]:
         return [MarkupShape("closed curve", name, np.array(points, float))]
     if node.IsA("vtkMRMLMarkupsFiducialNode"):
         world = slicer.util.arrayFromMarkupsControlPoints(node, world=True)
-        return [MarkupShape("point", node.GetNthControlPointLabel(n), world[n : n + 1]) for n in placed]
+        labels = {n: node.GetNthControlPointLabel(n) for n in placed}
+        return [MarkupShape("point", label, world[n : n + 1]) for n, label in labels.items()]
     raise ValueError(
         f"Markup '{name}' is a {node.GetMarkupType()}; points, an ROI box or a closed curve are "
         "expected."
@@ -433,12 +448,19 @@ def table_to_node(name: str, columns: Sequence[Column]) -> slicer.vtkMRMLTableNo
         node.AddColumn(array)
         node.SetColumnType(column.name, kind)
         node.SetColumnUnitLabel(column.name, column.unit)
-        node.SetColumnLongName(
-            column.name, f"{column.name} ({column.unit})" if column.unit else column.name
-        )
+        title = f"{column.name} ({column.unit})" if column.unit else column.name
+        _set_column_title(node, column.name, title)
         node.SetColumnDescription(column.name, column.description)
-    node.SetUseColumnNameAsColumnHeader(True)
     return node
+
+
+def _set_column_title(node: slicer.vtkMRMLTableNode, column: str, title: str) -> None:
+    # Slicer 5.10 still calls the title a long name.
+    if hasattr(node, "SetColumnTitle"):
+        node.SetColumnTitle(column, title)
+        node.SetUseColumnTitleAsColumnHeader(True)
+    else:
+        node.SetColumnLongName(column, title)
 
 
 def _column_array(values: Sequence) -> tuple[object, int]:
@@ -565,7 +587,8 @@ def save_scene(path: str | Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as directory:
         temporary = Path(directory) / path.name
         if not slicer.mrmlScene.WriteToMRB(str(temporary), None, messages):
-            raise OSError(f"{path}: the scene could not be saved. {messages.GetAllMessagesAsString()}")
+            reason = messages.GetAllMessagesAsString()
+            raise OSError(f"{path}: the scene could not be saved. {reason}")
         temporary.replace(path)
 
 

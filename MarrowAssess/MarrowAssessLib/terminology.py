@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass
 from functools import cache
 
-from MarrowAssessLib.anatomy import MUSCLES, Role, parse_role, parse_site
 from PDFFMapperLib.resources import resource_path
+
+from MarrowAssessLib.anatomy import MUSCLES, Role, parse_role, parse_site
 
 TISSUES_FILE = "Terminologies/MarrowAssessTissues.term.json"
 SITES_FILE = "Terminologies/MarrowAssessSites.term.json"
@@ -164,7 +165,6 @@ def _split_side(site: str) -> tuple[str, str]:
 def _with_side(site: str, value: str) -> str:
     side = next((name for name, code in SIDES.items() if code.value == value), "")
     return f"{side} {site}".strip() if site else ""
-
 
 
 @cache
