@@ -216,6 +216,17 @@ def regions_from_node(
     return regions
 
 
+def segment_points(segment: slicer.vtkSegment) -> np.ndarray:
+    """The (n, 3) RAS positions in mm of a segment's voxels, before any parent transform."""
+    image = segment.GetRepresentation(LABELMAP)
+    mask, first = _cropped_label(image, segment.GetLabelValue(), {})
+    matrix = vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    to_ras = numpy_matrix(matrix)
+    ijk = np.argwhere(mask)[:, ::-1] + first
+    return ijk @ to_ras[:3, :3].T + to_ras[:3, 3]
+
+
 def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
     """Add a .seg.nrrd (or NRRD/NIfTI label map) file as a segmentation node.
 
