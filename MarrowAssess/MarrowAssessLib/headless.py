@@ -85,6 +85,7 @@ def start() -> None:
     slicer.mrmlScene.AddNode(crosshair)
     application = _application_logic()
     slicer.modules = _Modules(application)
+    _add_views(application)
 
 
 def rendering_available() -> bool:
@@ -169,6 +170,23 @@ def _application_logic() -> object:
     remote.AddDataIOToScene()
     application.remote_logic = remote
     return application
+
+
+def _add_views(application: object) -> None:
+    """The slice and 3D views of Slicer's default layout; they take a window when rendered."""
+    import slicer
+
+    for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(application)
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.AddSliceNode(name).SetOrientation(orientation)
+        application.GetSliceLogics().AddItem(logic)
+    logic = slicer.vtkMRMLViewLogic()
+    logic.SetMRMLApplicationLogic(application)
+    logic.SetMRMLScene(slicer.mrmlScene)
+    logic.AddViewNode("1")
+    application.GetViewLogics().AddItem(logic)
 
 
 @cache

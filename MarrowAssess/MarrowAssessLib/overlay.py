@@ -194,8 +194,8 @@ def _legend(
         text.SetItalic(False)
         text.SetShadow(False)
         text.SetBold(False)
-    legend.GetTitleTextProperty().SetFontSize(18)
-    legend.GetLabelTextProperty().SetFontSize(16)
+    legend.GetTitleTextProperty().SetFontSize(11)
+    legend.GetLabelTextProperty().SetFontSize(9)
     legend.SetVisibility(True)
     return legend
 

@@ -1,7 +1,7 @@
 """Pictures of the scene, rendered offscreen through Slicer's own displayable managers.
 
 The views carry the names of Slicer's default layout ("1", "Yellow"), so that a saved scene opens
-in the desktop with the same cameras, slices and background.
+in the desktop with the same camera, slice and background.
 """
 
 from __future__ import annotations
@@ -28,9 +28,14 @@ from MarrowAssessLib.overlay import Overlay
 
 SIZE_3D = (1400, 1000)
 SIZE_SLICE = (1000, 1000)
+SLICE_IN_3D = (700, 700)  # pixels of its texture
 BACKGROUND = ((0.05, 0.06, 0.08), (0.16, 0.18, 0.22))  # bottom and top
 # From the patient's left, somewhat in front and above: front is left, as in sagittal slices.
 CAMERA_DIRECTION_RAS = (-0.80, 0.56, 0.22)
+VIEW_ANGLE_DEGREES = 20.0
+SMOOTHING = 0.8  # of segment surfaces, 0-1: hides the steps of thick slices
+LEGEND_WIDTH_PIXELS = 170
+MARGIN_PIXELS = 45
 
 _MANAGERS_3D = (
     "vtkMRMLCameraDisplayableManager",
@@ -51,17 +56,67 @@ _MANAGERS_2D = (
 )
 
 
+def render_3d(
+    path: str | Path,
+    overlay: Overlay,
+    slice_of: slicer.vtkMRMLScalarVolumeNode | None = None,
+    size: tuple[int, int] = SIZE_3D,
+) -> None:
+    """Write a PNG of the colored regions in 3D with legend and labels.
+
+    Args:
+        path: the .png file; it appears whole or not at all.
+        overlay: the nodes from overlay.show_results.
+        slice_of: a volume whose sagittal slice through the labels shows the anatomy around.
+        size: width and height in pixels.
+
+    Raises:
+        headless.RuntimeMissing: pictures cannot be rendered on this machine.
+    """
+    view = _View3D(size)
+    segmentation = overlay.segmentation.GetSegmentation()
+    segmentation.SetConversionParameter("Smoothing factor", str(SMOOTHING))
+    overlay.segmentation.RemoveClosedSurfaceRepresentation()
+    overlay.segmentation.CreateClosedSurfaceRepresentation()
+    if slice_of is not None:
+        _show_slice(overlay, slice_of, SLICE_IN_3D)
+    view.announce(overlay.legend)
+    view.fit(_corners(_bounds(overlay)), _label_points(overlay), _label_width(overlay, view.node))
+    view.save(path)
+    view.close()
+
+
+def render_slice(
+    path: str | Path,
+    overlay: Overlay,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    size: tuple[int, int] = SIZE_SLICE,
+) -> None:
+    """Write a PNG of the sagittal slice through the labels with the colored regions over it.
+
+    Raises:
+        headless.RuntimeMissing: pictures cannot be rendered on this machine.
+    """
+    headless.require_rendering()
+    logic = _show_slice(overlay, volume_node, size)
+    view = _SliceView(logic, size)
+    view.announce(overlay.legend)
+    view.save(path)
+    view.close()
+
+
 class _View:
     """An offscreen window with the displayable managers of one Slicer view."""
 
-    def __init__(self, size: tuple[int, int], layers: int = 1) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         headless.require_rendering()
         self.renderer = vtkRenderer()
         self.window = vtkRenderWindow()
         self.window.SetOffScreenRendering(1)
-        self.window.SetMultiSamples(8)
+        self.window.SetMultiSamples(4)
         self.window.SetSize(*size)
-        self.window.SetNumberOfLayers(layers)
+        self.window.SetDPI(96)
+        self.window.SetNumberOfLayers(2)  # the legend has its own
         self.window.AddRenderer(self.renderer)
         self.interactor = vtkRenderWindowInteractor()
         self.interactor.SetRenderWindow(self.window)
@@ -76,134 +131,150 @@ class _View:
         self.managers.Initialize(factory, self.renderer)
         self.managers.SetMRMLDisplayableNode(node)
 
+    def announce(self, node: slicer.vtkMRMLNode) -> None:
+        """Tell this view's managers of a node that was in the scene before them.
+
+        The color legend's manager looks for legends only when they are added.
+        """
+        slicer.mrmlScene.InvokeEvent(slicer.vtkMRMLScene.NodeAddedEvent, node)
+
     def save(self, path: str | Path) -> None:
         self.window.Render()
         grab = vtkWindowToImageFilter()
         grab.SetInput(self.window)
         grab.ReadFrontBufferOff()
-        grab.SetInputBufferTypeToRGB()
+        grab.ShouldRerenderOff()
         with written_whole(path) as temporary:
             writer = vtkPNGWriter()
             writer.SetInputConnection(grab.GetOutputPort())
             writer.SetFileName(str(temporary))
             writer.Write()
 
+    def close(self) -> None:
+        self.managers.SetMRMLDisplayableNode(None)
+        self.window.Finalize()
 
-class View3D(_View):
+
+class _View3D(_View):
     """Slicer's first 3D view, offscreen."""
 
-    def __init__(self, size: tuple[int, int] = SIZE_3D) -> None:
+    def __init__(self, size: tuple[int, int]) -> None:
         super().__init__(size)
-        application = slicer.modules.application_logic
-        self.logic = slicer.vtkMRMLViewLogic()
-        self.logic.SetMRMLApplicationLogic(application)
-        application.GetViewLogics().AddItem(self.logic)
-        self.logic.SetMRMLScene(slicer.mrmlScene)
-        self.node = self.logic.AddViewNode("1")
+        self.node = slicer.mrmlScene.GetSingletonNode("1", "vtkMRMLViewNode")
         self.node.SetBackgroundColor(*BACKGROUND[0])
         self.node.SetBackgroundColor2(*BACKGROUND[1])
         self.node.SetBoxVisible(False)
         self.node.SetAxisLabelsVisible(False)
         self.node.SetOrientationMarkerType(self.node.OrientationMarkerTypeAxes)
-        self.node.SetOrientationMarkerSize(self.node.OrientationMarkerSizeMedium)
+        self.node.SetOrientationMarkerSize(self.node.OrientationMarkerSizeSmall)
         self.renderer.SetUseDepthPeeling(True)
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
         self.manage(factory, _MANAGERS_3D, self.node)
 
-    def look(self, bounds: np.ndarray, direction: tuple[float, float, float]) -> None:
-        """Point the camera at a box (xmin, xmax, ymin ...) in RAS from a direction."""
-        camera = self.managers.GetDisplayableManagerByClassName(
-            "vtkMRMLCameraDisplayableManager"
-        ).GetCameraNode()
-        low, high = bounds[0::2], bounds[1::2]
-        center, radius = (low + high) / 2, np.linalg.norm(high - low) / 2
-        camera.GetCamera().SetViewAngle(24)
-        distance = radius / np.sin(np.radians(12))
-        towards = np.array(direction) / np.linalg.norm(direction)
-        camera.SetFocalPoint(*center)
-        camera.SetPosition(*(center + distance * towards))
+    def fit(self, points: np.ndarray, anchors: np.ndarray, label_width: float) -> None:
+        """Fill the window with points and labels, right of the legend.
+
+        Args:
+            points: (n, 3) RAS mm that must be seen.
+            anchors: (m, 3) where the labels begin.
+            label_width: pixels that the widest label takes to the right of its anchor.
+        """
+        width, height = self.window.GetSize()
+        towards = np.array(CAMERA_DIRECTION_RAS) / np.linalg.norm(CAMERA_DIRECTION_RAS)
+        right = np.cross([0, 0, 1.0], towards)
+        right /= np.linalg.norm(right)
+        up = np.cross(towards, right)
+        seen = np.concatenate([points, anchors])
+        x, y = seen @ right, seen @ up
+        # Labels keep their size in pixels: what they need is taken from the width before scaling.
+        reach = max(float(x.max()), float((anchors @ right).max()) if len(anchors) else -np.inf)
+        free = width - LEGEND_WIDTH_PIXELS - 2 * MARGIN_PIXELS - label_width
+        mm_per_pixel = max(
+            (reach - x.min()) / max(free, 100.0), np.ptp(y) / (height - 2 * MARGIN_PIXELS)
+        )
+        # The block of anatomy and labels stands in the middle of what the legend leaves.
+        block = (reach - x.min()) / mm_per_pixel + label_width
+        left = LEGEND_WIDTH_PIXELS + (width - LEGEND_WIDTH_PIXELS - block) / 2
+        center_x = x.min() + (width / 2 - left) * mm_per_pixel
+        center_y = (y.max() + y.min()) / 2
+        focus = right * center_x + up * center_y + towards * float((seen @ towards).mean())
+        distance = height * mm_per_pixel / 2 / np.tan(np.radians(VIEW_ANGLE_DEGREES / 2))
+        manager = self.managers.GetDisplayableManagerByClassName("vtkMRMLCameraDisplayableManager")
+        camera = manager.GetCameraNode()
+        camera.SetViewAngle(VIEW_ANGLE_DEGREES)
+        camera.SetFocalPoint(*focus)
+        camera.SetPosition(*(focus + distance * towards))
         camera.SetViewUp(0, 0, 1)
-        camera.ResetClippingRange()
+        self.renderer.ResetCameraClippingRange()
 
 
-class SliceView(_View):
-    """One of Slicer's slice views, offscreen."""
+class _SliceView(_View):
+    """A slice view, offscreen."""
 
-    def __init__(
-        self, name: str = "Yellow", orientation: str = "Sagittal", size: tuple = SIZE_SLICE
-    ) -> None:
-        super().__init__(size, layers=2)
+    def __init__(self, logic: slicer.vtkMRMLSliceLogic, size: tuple[int, int]) -> None:
+        super().__init__(size)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
-        overlay = vtkRenderer()
-        overlay.GetActiveCamera().ParallelProjectionOn()
-        overlay.SetLayer(1)
-        self.window.AddRenderer(overlay)
-        application = slicer.modules.application_logic
-        self.logic = slicer.vtkMRMLSliceLogic()
-        self.logic.SetMRMLApplicationLogic(application)
-        application.GetSliceLogics().AddItem(self.logic)
-        self.logic.SetMRMLScene(slicer.mrmlScene)
-        self.node = self.logic.AddSliceNode(name)
-        self.node.SetOrientation(orientation)
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        self.manage(factory, _MANAGERS_2D, self.node)
+        node = logic.GetSliceNode()
+        node.SetOrientationMarkerType(node.OrientationMarkerTypeAxes)
+        node.SetOrientationMarkerSize(node.OrientationMarkerSizeSmall)
+        node.SetRulerType(node.RulerTypeThin)
+        self.manage(factory, _MANAGERS_2D, node)
         self.interactor.SetInteractorStyle(vtkInteractorStyleUser())
         # The desktop draws the slice's pixels with a widget of its own; here an actor does.
-        self.pixels = vtkImageMapper()
-        self.pixels.SetColorWindow(255)
-        self.pixels.SetColorLevel(127.5)
+        pixels = vtkImageMapper()
+        pixels.SetColorWindow(255)
+        pixels.SetColorLevel(127.5)
+        pixels.SetInputConnection(logic.GetImageDataConnection())
         actor = vtkActor2D()
-        actor.SetMapper(self.pixels)
+        actor.SetMapper(pixels)
         actor.GetProperty().SetDisplayLocationToBackground()
         self.renderer.AddViewProp(actor)
-        self.logic.AddObserver(vtkCommand.ModifiedEvent, self._connect_pixels)
-
-    def _connect_pixels(self, *_: object) -> None:
-        self.pixels.SetInputConnection(self.logic.GetImageDataConnection())
-
-    def show(self, volume_node: slicer.vtkMRMLScalarVolumeNode, offset_mm: float) -> None:
-        """Fit a volume into the view at a slice offset."""
-        self.logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
-        self.logic.ResizeSliceNode(*self.window.GetSize())
-        self.logic.FitSliceToBackground()
-        self.logic.SetSliceOffset(offset_mm)
-        self._connect_pixels()
 
 
-def render_3d(
-    path: str | Path,
-    overlay: Overlay,
-    size: tuple[int, int] = SIZE_3D,
-    slice_of: slicer.vtkMRMLScalarVolumeNode | None = None,
-) -> None:
-    """Write a PNG of the colored regions in 3D with legend and labels.
+def _show_slice(
+    overlay: Overlay, volume_node: slicer.vtkMRMLScalarVolumeNode, size: tuple[int, int]
+) -> slicer.vtkMRMLSliceLogic:
+    """The sagittal slice ("Yellow") through the labels, framing the regions."""
+    logic = slicer.modules.application_logic.GetSliceLogicByLayoutName("Yellow")
+    node = logic.GetSliceNode()
+    node.SetOrientation("Sagittal")
+    logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
+    logic.ResizeSliceNode(*size)
+    logic.FitSliceToBackground()
+    bounds = _bounds(overlay)
+    center = (bounds[0::2] + bounds[1::2]) / 2
+    labels = _label_points(overlay)
+    node.JumpSlice(labels[0, 0] if len(labels) else center[0], center[1], center[2])
+    node.SetSliceVisible(True)
+    return logic
 
-    Args:
-        path: the .png file; it appears whole or not at all.
-        overlay: the nodes from overlay.show_results.
-        size: width and height in pixels.
-        slice_of: a volume whose sagittal slice through the labels stands behind the regions.
 
-    Raises:
-        headless.RuntimeMissing: pictures cannot be rendered on this machine.
-    """
-    view = View3D(size)
-    overlay.segmentation.CreateClosedSurfaceRepresentation()
+def _bounds(overlay: Overlay) -> np.ndarray:
     bounds = np.zeros(6)
     overlay.segmentation.GetRASBounds(bounds)
-    view.look(bounds, CAMERA_DIRECTION_RAS)
-    view.save(path)
+    return bounds
 
 
-def render_slice(
-    path: str | Path,
-    overlay: Overlay,
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
-    size: tuple[int, int] = SIZE_SLICE,
-) -> None:
-    """Write a PNG of the sagittal slice through the labels with the colored regions over it."""
-    view = SliceView(size=size)
-    center = np.zeros(3)
-    overlay.labels.GetNthControlPointPositionWorld(0, center)
-    view.show(volume_node, float(center[0]))
-    view.save(path)
+def _corners(bounds: np.ndarray) -> np.ndarray:
+    return np.array(
+        [[r, a, s] for r in bounds[0:2] for a in bounds[2:4] for s in bounds[4:6]], float
+    )
+
+
+def _label_points(overlay: Overlay) -> np.ndarray:
+    points = np.zeros((overlay.labels.GetNumberOfControlPoints(), 3))
+    for n, point in enumerate(points):
+        overlay.labels.GetNthControlPointPositionWorld(n, point)
+    return points
+
+
+def _label_width(overlay: Overlay, view_node: slicer.vtkMRMLViewNode) -> float:
+    """About the pixels of the widest label; letters of Slicer's font are half as wide as high."""
+    labels, display = overlay.labels, overlay.labels.GetDisplayNode()
+    # As vtkSlicerMarkupsWidgetRepresentation sets the size of its text.
+    scale = display.GetTextScale() * view_node.GetScreenScaleFactor() * 5
+    high = display.GetTextProperty().GetFontSize() * scale
+    texts = [labels.GetNthControlPointLabel(n) for n in range(labels.GetNumberOfControlPoints())]
+    longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
+    return 0.5 * high * longest
