@@ -459,8 +459,9 @@ def _fit_voxels(
                     break
                 continue
             y = _forward(l, pull)
-            # Half of it is the gain in log-likelihood still to be had: 1e-4 is 0.014 SD.
-            if y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] < 2e-4:
+            # The expected gain in log-likelihood: 1e-4 is 0.014 SD.
+            gain = 0.5 * (y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3])
+            if gain < 1e-4:
                 converged = True
                 break
             x = _backward(l, y)
@@ -469,12 +470,14 @@ def _fit_voxels(
             u2 = min(max(u + min(max(x[2], -1.5), 1.5), low), high)
             phi2 = phi + min(max(x[3], -2.0), 2.0)
             cost2, g2, h2 = _evaluate(m, b, averages, rician, table, prior, s2, d2, u2, phi2)
-            if cost2 <= cost + 1e-6:
+            reached = (cost - cost2) / gain
+            if cost2 <= cost + 1e-7:
                 s, d, u, phi, cost, g, h = s2, d2, u2, phi2, cost2, g2, h2
+            if reached > 0.7:
                 damping *= 0.1
-            else:
-                damping = max(10.0 * damping, 1e-2)
-                if damping > 1e10:
+            elif reached < 0.3:
+                damping = max(5.0 * damping, 0.1)
+                if damping > 1e8:
                     # No step improves at all: a bound holds the estimate.
                     converged = True
                     break
