@@ -130,8 +130,8 @@ def fit_ivim(
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
         Canceled: `progress` answered False.
     """
-    voxels = _prepared(signal, b_values, sigma, averages, mask, noise)
-    return _fit(voxels, noise == "rician", None, progress)
+    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
+    return fit_prepared(voxels, noise == "rician", None, progress)
 
 
 def fit_ivim_segmented(
@@ -153,7 +153,7 @@ def fit_ivim_segmented(
     Raises:
         ValueError: as `fit_ivim`, or fewer than two b-values on a side of the threshold.
     """
-    voxels = _prepared(signal, b_values, sigma, averages, mask, noise)
+    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     high = voxels.b * 1000 >= threshold
     if np.unique(voxels.b[high]).size < 2 or np.unique(voxels.b[~high]).size < 2:
         raise ValueError(
@@ -171,10 +171,11 @@ def fit_ivim_segmented(
     )
     held = np.stack([np.maximum(diffusion.adc, 0.0).reshape(-1), diffusion.adc_sd.reshape(-1)])
     voxels.usable = voxels.usable[np.isfinite(held[:, voxels.usable]).all(axis=0)]
-    return _fit(voxels, noise == "rician", held, progress)
+    return fit_prepared(voxels, noise == "rician", held, progress)
 
 
-def _prepared(signal, b_values, sigma, averages, mask, noise) -> Voxels:
+def prepared(signal, b_values, sigma, averages, mask, noise) -> Voxels:
+    """The voxels to fit, with the noise given or measured; arguments as for `fit_ivim`."""
     if noise not in ("rician", "gaussian"):
         raise ValueError(f'The noise is "rician" or "gaussian", not {noise!r}.')
     voxels = prepare(
@@ -218,9 +219,10 @@ def _sigma_from_residuals(voxels: Voxels) -> float:
     return sigma
 
 
-def _fit(
+def fit_prepared(
     voxels: Voxels, rician: bool, held: np.ndarray | None, progress: Progress | None
 ) -> IvimFit:
+    """Fit the usable voxels; `held` is D and its standard deviation per voxel, or None."""
     maps = np.full((13, voxels.signal.shape[0]), np.nan, dtype=np.float32)
     dictionary = _dictionary(voxels.b, voxels.averages)
 

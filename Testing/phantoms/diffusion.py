@@ -24,7 +24,7 @@ class IvimPhantom:
 
 def ivim_signal(b_values, s0, d, d_star, f):
     b = np.asarray(b_values) / 1000
-    d, d_star, f = (np.asarray(x, dtype=float)[..., None] for x in (d, d_star, f))
+    s0, d, d_star, f = (np.asarray(x, dtype=float)[..., None] for x in (s0, d, d_star, f))
     return s0 * ((1 - f) * np.exp(-b * d) + f * np.exp(-b * d_star))
 
 
