@@ -96,7 +96,9 @@ class Assessment:
         measured = (
             (r, r.measurement.regions) for r in self.results if r.measurement.quantity in COLORED_BY
         )
-        return [r for r, names in measured if name == names[0] or len(names) > 2 and name in names]
+        return [
+            r for r, names in measured if name == names[0] or (len(names) > 2 and name in names)
+        ]
 
     def color_of(self, name: str) -> Result | None:
         """The result that colors a region: the first scored one in COLORED_BY, else the first."""

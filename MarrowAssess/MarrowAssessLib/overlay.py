@@ -17,27 +17,7 @@ from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 from MarrowAssessLib.scene import segment_points
-
-Z_LIMIT = 3.0
-NO_REFERENCE_COLOR = (0.5, 0.5, 0.5)
-# ColorBrewer 2.0 "RdBu" without its two darkest colors (Brewer, colorbrewer2.org), from -3 to +3.
-Z_COLORS = (
-    np.array(
-        [
-            [33, 102, 172],
-            [67, 147, 195],
-            [146, 197, 222],
-            [209, 229, 240],
-            [247, 247, 247],
-            [253, 219, 199],
-            [244, 165, 130],
-            [214, 96, 77],
-            [178, 24, 43],
-        ]
-    )
-    / 255
-)
-Z_STOPS = np.linspace(-Z_LIMIT, Z_LIMIT, len(Z_COLORS))
+from MarrowAssessLib.z_colors import Z_LIMIT, Z_STOPS, z_color
 
 LEGEND_TITLE = "z-score"
 BESIDE_OPACITY = 0.15  # of segments without a result, such as muscle, in 3D
@@ -69,13 +49,6 @@ class Overlay:
     legend: slicer.vtkMRMLColorLegendDisplayNode
     labels: slicer.vtkMRMLMarkupsFiducialNode
     leaders: slicer.vtkMRMLModelNode
-
-
-def z_color(z: float | None) -> tuple[float, float, float]:
-    """Color (0-1) of a z-score; beyond +-3 the ends of the scale, gray without one."""
-    if z is None or math.isnan(z):
-        return NO_REFERENCE_COLOR
-    return tuple(float(np.interp(z, Z_STOPS, channel)) for channel in Z_COLORS.T)
 
 
 def show_results(

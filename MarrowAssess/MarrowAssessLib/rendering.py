@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import slicer
 from PDFFMapperLib.files import written_whole
-from vtkmodules.vtkCommonCore import vtkCommand
 from vtkmodules.vtkInteractionStyle import vtkInteractorStyleUser
 from vtkmodules.vtkIOImage import vtkPNGWriter
 from vtkmodules.vtkRenderingCore import (
