@@ -20,11 +20,6 @@ from MarrowAssessLib.references import thresholds as published_cutoffs
 from MarrowAssessLib.signature import Signature, signatures
 from MarrowAssessLib.study import Study
 
-RESEARCH_USE = (
-    "For research use only: not a medical device, not cleared for diagnosis. Every value needs a "
-    "physician's reading of the images."
-)
-
 # Which measurement colors a region, the most specific marrow quantity first.
 COLORED_BY = (
     "marrow_pdff", "muscle_pdff", "marrow_adc", "marrow_fat_signal_fraction",

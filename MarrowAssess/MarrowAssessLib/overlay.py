@@ -17,7 +17,7 @@ from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 from MarrowAssessLib.scene import segment_points
-from MarrowAssessLib.z_colors import Z_LIMIT, Z_STOPS, z_color
+from MarrowAssessLib.z_colors import Z_COLORS, Z_LIMIT, Z_STOPS, z_color
 
 LEGEND_TITLE = "z-score"
 BESIDE_OPACITY = 0.15  # of segments without a result, such as muscle, in 3D

@@ -14,14 +14,9 @@ from PDFFMapperLib.fat_spectra import fat_spectrum
 from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Measurement, composition
-from MarrowAssessLib.study import (
-    Contrast,
-    LabelRule,
-    Study,
-    parse_region_name,
-    regions_from_labels,
-)
+from MarrowAssessLib.study import LabelRule, Study, parse_region_name, regions_from_labels
 
 FIELD_STRENGTH_T = 3.0
 ECHO_TIMES_S = 1e-3 * np.array([1.2, 2.2, 3.2, 4.2, 5.2, 6.2])
@@ -108,16 +103,18 @@ class LumbarPhantom:
 
     @cached_property
     def echoes(self) -> np.ndarray:
-        """Complex multi-echo gradient echo, (slices, rows, columns, echoes), with a field map."""
+        """Complex multi-echo gradient echo, (echoes, slices, rows, columns), with a field map."""
         rng = np.random.default_rng(self.seed + 100)
         signals = np.array([_multi_echo(TISSUES[name]) for name in _NAMES])
         k, j, i = np.indices(self.tissue.array.shape, np.float32)
         shape = self.tissue.array.shape
         field_hz = 60 * (j / shape[1] - 0.5) + 40 * np.cos(np.pi * i / shape[2]) + 20 * k / shape[0]
-        turns = np.exp(2j * np.pi * field_hz[..., None] * ECHO_TIMES_S + 0.4j)
-        clean = signals[self.tissue.array] * turns
-        noise = rng.normal(size=(*shape, len(ECHO_TIMES_S), 2)) * self.noise_sd
-        return (clean + noise[..., 0] + 1j * noise[..., 1]).astype(np.complex64)
+        echoes = np.empty((len(ECHO_TIMES_S), *shape), np.complex64)
+        for n, echo_time_s in enumerate(ECHO_TIMES_S):
+            turns = np.exp(2j * np.pi * field_hz * echo_time_s + 0.4j)
+            noise = rng.normal(0, self.noise_sd, (2, *shape))
+            echoes[n] = signals[self.tissue.array, n] * turns + noise[0] + 1j * noise[1]
+        return echoes
 
     @cached_property
     def diffusion(self) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.anatomy import Role, level_index, spine_region
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.regions import Region, Statistics, statistics
-from MarrowAssessLib.study import Contrast, Study
+from MarrowAssessLib.study import Study
 
 FEW_VOXELS = 20
 FAR_APART_MM = 60.0

@@ -9,14 +9,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
-from importlib import metadata
 from pathlib import Path
 
 from PDFFMapperLib.files import written_whole
 from PDFFMapperLib.resources import resource_path
 
+from MarrowAssessLib.about import RESEARCH_USE, software_version
 from MarrowAssessLib.age_plot import age_plot_svg
-from MarrowAssessLib.assessment import RESEARCH_USE, Assessment, Result
+from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.ratios import Measurement
 from MarrowAssessLib.references import Record
@@ -42,14 +42,6 @@ class Report:
     true_value: Callable[[Measurement], float | None] | None = None
     notes: list[str] = field(default_factory=list)
     parameter_maps: dict[str, dict] = field(default_factory=dict)
-
-
-def software_version() -> str:
-    """Version of this software, "unknown" where it is not installed as a package."""
-    try:
-        return metadata.version("MarrowAssess")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def write_json(report: Report, path: str | Path) -> None:

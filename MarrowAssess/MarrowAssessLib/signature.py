@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from MarrowAssessLib.anatomy import Role, spine_region
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Measured, Measurement
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.study import Contrast, Study
+from MarrowAssessLib.study import Study
 
 SOURCE = "doi 10.3348/jksr.2024.0039 (review of marrow MRI in children)"
 MARROW_TYPES = ("red", "yellow", "pathologic")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -13,60 +12,10 @@ from PDFFMapperLib.files import image_from_volume, read_volume, volume_from_imag
 from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.anatomy import MUSCLES, Role, parse_role, parse_site
+from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.shapes import rasterize, read_markups
-
-
-class Contrast(str, Enum):
-    """What a volume of the study shows."""
-
-    T1 = "T1"
-    T2 = "T2"
-    FS_T2 = "FS_T2"
-    IN_PHASE = "in_phase"
-    OPPOSED_PHASE = "opposed_phase"
-    T1_POST = "T1_post"
-    WATER = "water"
-    FAT = "fat"
-    PDFF = "PDFF"
-    R2STAR = "R2star"
-    ADC = "ADC"
-    D = "D"
-    DSTAR = "Dstar"
-    F = "f"
-
-
-_CONTRAST_ALIASES = {
-    "stir": Contrast.FS_T2,
-    "tirm": Contrast.FS_T2,
-    "fst2": Contrast.FS_T2,
-    "t2fs": Contrast.FS_T2,
-    "t1gd": Contrast.T1_POST,
-    "t1postcontrast": Contrast.T1_POST,
-    "outofphase": Contrast.OPPOSED_PHASE,
-    "opposed": Contrast.OPPOSED_PHASE,
-    "in": Contrast.IN_PHASE,
-    "r2*": Contrast.R2STAR,
-    "d*": Contrast.DSTAR,
-}
-
-
-def parse_contrast(text: str) -> Contrast:
-    """The contrast a word names ("STIR", "T1 post", "opposed-phase", "R2*" ...).
-
-    Raises:
-        ValueError: no contrast has that name.
-    """
-    word = re.sub(r"[\s_-]", "", text.lower())
-    for contrast in Contrast:
-        if re.sub("_", "", contrast.value.lower()) == word:
-            return contrast
-    if word in _CONTRAST_ALIASES:
-        return _CONTRAST_ALIASES[word]
-    names = ", ".join(contrast.value for contrast in Contrast)
-    raise ValueError(
-        f"Unknown volume role '{text}'; expected one of: {names} (STIR and TIRM mean FS_T2)."
-    )
+from MarrowAssessLib.volume_source import read_source
 
 
 @dataclass
@@ -293,12 +242,13 @@ def read_study(
     sex: str | None = None,
     resample: bool = False,
     point_radius_mm: float = 4.0,
+    scale: dict[Contrast, float] | None = None,
 ) -> Study:
-    """Read a study from files.
+    """Read a study from files or DICOM folders (see volume_source.read_source).
 
     The regions' grid is that of the label map, else of the segmentation, else of the first
     volume. Volumes on another grid are refused, or with `resample` interpolated linearly onto it
-    (NaN outside their field of view).
+    (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -330,6 +280,9 @@ def read_study(
     if markups:
         inputs["markups"] = ", ".join(Path(path).name for path in markups)
     for contrast, volume in read.items():
+        if contrast in (scale or {}):
+            read[contrast] = volume = volume.with_array(volume.array * float(scale[contrast]))
+            inputs[contrast.value] += f" (times {scale[contrast]:g})"
         if not volume.same_grid(grid):
             if not resample:
                 raise ValueError(_grids_differ(volume, grid))
@@ -357,7 +310,7 @@ def read_study_file(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a study file is one JSON object with 'volumes' and regions.")
     known = {"volumes", "labels", "label_rules", "segmentation", "markups", "age_years", "sex",
-             "resample", "point_radius_mm"}  # fmt: skip
+             "resample", "point_radius_mm", "scale"}  # fmt: skip
     if unknown := sorted(set(content) - known):
         raise ValueError(
             f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(known))}."
@@ -365,11 +318,16 @@ def read_study_file(path: str | Path) -> dict:
     if not isinstance(content.get("volumes"), dict):
         raise ValueError(f"{path}: 'volumes' must map roles to files, such as T1 to t1.nii.gz.")
     here = path.parent
-    arguments = {key: content[key] for key in content if key not in ("volumes", "label_rules")}
+    arguments = {
+        key: content[key] for key in content if key not in ("volumes", "label_rules", "scale")
+    }
     arguments["volumes"] = {
         parse_contrast(role): here / file for role, file in content["volumes"].items()
     }
     arguments["rules"] = [parse_label_rule(text) for text in content.get("label_rules", [])]
+    arguments["scale"] = {
+        parse_contrast(role): float(factor) for role, factor in content.get("scale", {}).items()
+    }
     for key in ("labels", "segmentation"):
         if key in content:
             arguments[key] = here / content[key]
@@ -391,7 +349,7 @@ def resampled(volume: Volume, grid: Volume) -> Volume:
 
 
 def _read(path: str | Path, contrast: Contrast) -> Volume:
-    volume = read_volume(path)
+    volume = read_source(path, contrast)
     volume.name = f"{contrast.value} ({Path(path).name})"
     return volume
 

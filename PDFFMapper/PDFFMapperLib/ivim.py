@@ -353,9 +353,7 @@ def _factor(h, damping):
     l32 = (h[8] - l30 * l20 - l31 * l21) / l22
     p3 = h[9] * raised - l30 * l30 - l31 * l31 - l32 * l32
     l33 = math.sqrt(max(p3, 1e-300))
-    ok = (
-        p0 > 0.0 and p1 > 1e-13 * h[2] and p2 > 1e-13 * h[5] and p3 > 1e-13 * h[9] and p3 > 1e-290
-    )
+    ok = p0 > 0.0 and p1 > 1e-13 * h[2] and p2 > 1e-13 * h[5] and p3 > 1e-13 * h[9] and p3 > 1e-290
     return ok, (l00, l10, l11, l20, l21, l22, l30, l31, l32, l33)
 
 
@@ -389,9 +387,7 @@ def _sd(l, gradient, hold, held_sd, follow):
         slope = (g0 * follow[0] + g1 + g2 * follow[2] + g3 * follow[3]) * held_sd
         g1 = 0.0
     y = _forward(l, (g0, g1, g2, g3))
-    return math.sqrt(
-        y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope
-    )
+    return math.sqrt(y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -440,9 +436,7 @@ def _fit_voxels(
     for v in range(signal.shape[0]):
         for k in range(b.size):
             m[k] = signal[v, k] / sigma[v]
-        entry, s = _best_entry(
-            m, decays_slow, decays_fast, grid_f, inverse_squares, slow, fast
-        )
+        entry, s = _best_entry(m, decays_slow, decays_fast, grid_f, inverse_squares, slow, fast)
         d = held[0, v] if hold else grid_d[entry[0]]
         u = math.log(max(grid_dstar[entry[1]] - d, 1.0))
         phi = math.log(grid_f[entry[2]] / (1.0 - grid_f[entry[2]]))

@@ -269,9 +269,7 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
         ((np.log(start.d_star), np.log(d_star_edges)), (start.f, f_edges), (start.d, d_edges))
     ):
         weights = _smoothed(weights, axis, nodes, edges, used)
-    return IvimDistribution(
-        d_edges, d_star_edges, f_edges, weights / weights.sum()
-    )
+    return IvimDistribution(d_edges, d_star_edges, f_edges, weights / weights.sum())
 
 
 def _edges(values: np.ndarray, low: float, high: float, sd: float | None) -> np.ndarray:

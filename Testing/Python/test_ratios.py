@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Settings, composition, measure
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.study import Contrast, Study
+from MarrowAssessLib.study import Study
 from PDFFMapperLib.volume import Volume
 
 

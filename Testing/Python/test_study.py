@@ -3,10 +3,9 @@ import json
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.study import (
-    Contrast,
     Study,
-    parse_contrast,
     parse_label_rule,
     parse_region_name,
     read_study,
