@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
@@ -17,23 +18,36 @@ BAND_COLORS = ("#d9e6f2", "#b3cde3")  # P3-P97, P10-P90
 POINT_COLOR = "#d55e00"
 
 
-def plotted_curve(results: list[Result], sex: str | None) -> AgeCurve | None:
-    """The reference curve over age for results of one quantity; None where there is none."""
+def same_reference(results: Sequence[Result]) -> list[list[Result]]:
+    """The scored results in groups that share one reference curve, in their order."""
+    groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.expectation is not None:
-            return age_curve(result.measurement.quantity, result.measurement.site, sex)
-    return None
+            key = result.measurement.quantity, result.expectation.distribution.site
+            groups.setdefault(key, []).append(result)
+    return list(groups.values())
 
 
-def age_plot_svg(results: list[Result], age_years: float, sex: str | None) -> str:
-    """A plot of results of one quantity over the reference curve; "" where there is none.
+def curve_title(group: list[Result], sex: str | None) -> str:
+    """Such as "Muscle PDFF by age, psoas, women"."""
+    name = QUANTITIES[group[0].measurement.quantity].name
+    site = group[0].expectation.distribution.site
+    return ", ".join(filter(None, [f"{name} by age", site, {"F": "women", "M": "men"}.get(sex)]))
+
+
+def curve_of(group: list[Result], sex: str | None) -> AgeCurve | None:
+    """The reference curve that a group shares; None where the site has no curve."""
+    return age_curve(group[0].measurement.quantity, group[0].measurement.site, sex)
+
+
+def age_plot_svg(scored: list[Result], age_years: float, sex: str | None) -> str:
+    """A plot of a group of results over the reference curve they share; "" where there is none.
 
     Args:
-        results: of one quantity, any sites; those without a reference are left out.
+        scored: a group from `same_reference`.
         age_years, sex: of the patient.
     """
-    scored = [r for r in results if r.expectation is not None]
-    curve = plotted_curve(scored, sex)
+    curve = curve_of(scored, sex)
     if curve is None:
         return ""
     quantity = QUANTITIES[scored[0].measurement.quantity]
@@ -55,7 +69,7 @@ def age_plot_svg(results: list[Result], age_years: float, sex: str | None) -> st
             - (value - heights[0]) / (heights[-1] - heights[0]) * (HEIGHT - TOP - BOTTOM)
         )
 
-    title = f"{quantity.name} by age" + {"F": ", women", "M": ", men", None: ""}[sex]
+    title = curve_title(scored, sex)
     unit = f" ({quantity.unit})" if quantity.unit else ""
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '

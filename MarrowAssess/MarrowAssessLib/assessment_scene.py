@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from MarrowAssessLib.age_plot import plotted_curve
+from MarrowAssessLib.age_plot import curve_of, curve_title, same_reference
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.overlay import Overlay, SiteResult, show_results
@@ -46,11 +46,8 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     segmentation = regions_to_node(regions, volumes[0], "Regions")
     overlay = show_results(segmentation, site_results(assessment))
     table = results_table(assessment.results)
-    charts = [
-        chart
-        for quantity in dict.fromkeys(r.measurement.quantity for r in assessment.results)
-        if (chart := _chart(assessment, quantity))
-    ]
+    groups = same_reference(assessment.results)
+    charts = [chart for group in groups if (chart := _chart(group, study.age_years, study.sex))]
     put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
 
@@ -113,21 +110,19 @@ def _source(result: Result) -> str:
     return result.expectation.distribution.source if result.expectation else ""
 
 
-def _chart(assessment: Assessment, quantity: str) -> slicer.vtkMRMLPlotChartNode | None:
-    age = assessment.study.age_years
-    results = [
-        r for r in assessment.results if r.measurement.quantity == quantity and r.expectation
-    ]
-    curve = plotted_curve(results, assessment.study.sex)
-    if curve is None or age is None:
+def _chart(
+    group: list[Result], age_years: float, sex: str | None
+) -> slicer.vtkMRMLPlotChartNode | None:
+    curve = curve_of(group, sex)
+    if curve is None:
         return None
-    name, unit = QUANTITIES[quantity].name, QUANTITIES[quantity].unit
+    quantity = QUANTITIES[group[0].measurement.quantity]
     return curve_to_chart(
         AgeCurve(
-            f"{name} by age",
-            f"{name} ({unit})" if unit else name,
+            curve_title(group, sex),
+            f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
             curve.ages_years,
             dict(zip(PERCENTILES, curve.percentiles, strict=True)),
-            [(r.measurement.site, age, r.measurement.value) for r in results],
+            [(r.measurement.site, age_years, r.measurement.value) for r in group],
         )
     )

@@ -27,7 +27,7 @@ SEX = "M"
 LESION_SITE = "L2"
 
 SPACING_MM = (1.5, 1.5, 2.5)  # along i (anterior to posterior), j (down), k (left to right)
-SHAPE_KJI = (44, 150, 110)
+SHAPE_KJI = (44, 164, 110)
 BODY_WIDTH_MM, BODY_DEPTH_MM, BODY_HEIGHT_MM, DISC_HEIGHT_MM = 46.0, 33.0, 27.0, 10.0
 LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
 TILT_DEG = (-14.0, -11.0, -6.0, 0.0, 8.0, 20.0, 38.0)  # lordosis: the top of S1 faces forward
@@ -337,7 +337,7 @@ def _empty_grid() -> Volume:
     ijk_to_ras[1, 0], ijk_to_ras[2, 1], ijk_to_ras[0, 2] = -SPACING_MM[0], -SPACING_MM[1], 2.5
     ijk_to_ras[3, 3] = 1
     middle = ijk_to_ras[:3, :3] @ ((np.array(SHAPE_KJI[::-1]) - 1) / 2)
-    ijk_to_ras[:3, 3] = np.array([0.0, -18.0, 2.0]) - middle
+    ijk_to_ras[:3, 3] = np.array([0.0, -18.0, -6.0]) - middle
     return Volume(np.zeros(SHAPE_KJI, np.uint8), ijk_to_ras, "phantom")
 
 

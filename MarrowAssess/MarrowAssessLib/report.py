@@ -15,7 +15,7 @@ from PDFFMapperLib.files import written_whole
 from PDFFMapperLib.resources import resource_path
 
 from MarrowAssessLib.about import RESEARCH_USE, software_version
-from MarrowAssessLib.age_plot import age_plot_svg
+from MarrowAssessLib.age_plot import age_plot_svg, same_reference
 from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.ratios import Measurement
@@ -371,14 +371,9 @@ def _plots(assessment: Assessment) -> str:
     study = assessment.study
     if study.age_years is None:
         return ""
-    quantities = dict.fromkeys(r.measurement.quantity for r in assessment.results if r.expectation)
     plots = [
-        age_plot_svg(
-            [r for r in assessment.results if r.measurement.quantity == quantity],
-            study.age_years,
-            study.sex,
-        )
-        for quantity in quantities
+        age_plot_svg(group, study.age_years, study.sex)
+        for group in same_reference(assessment.results)
     ]
     return "".join(f"<figure class=plot>{plot}</figure>" for plot in plots if plot)
 
@@ -405,21 +400,21 @@ def _signatures(assessment: Assessment) -> str:
         matches = "".join(f"<td class=num>{_share(one.match[kind])}</td>" for kind in MARROW_TYPES)
         flip = {None: "-", True: "yes", False: "no"}[one.flip_flop]
         rows.append(
-            f"<tr><th>{escape(one.site or one.region)}</th>{cells}{matches}"
-            f"<td><b>{one.best}</b></td><td>{flip}</td></tr>"
+            f"<tr><th>{escape(one.site or one.region)}</th><td><b>{one.best}</b></td>"
+            f"<td>{flip}</td>{matches}{cells}</tr>"
         )
     expected = "".join(
-        f"<tr class=expected><th>{kind} marrow</th>"
+        f"<tr class=expected><th colspan=6>expected of {kind} marrow</th>"
         + "".join(f"<td>{EXPECTED[s][kind]}</td>" for s in sequences)
-        + "<td></td><td></td><td></td><td></td><td></td></tr>"
+        + "</tr>"
         for kind in MARROW_TYPES
     )
     cautions = dict.fromkeys(c for one in assessment.signatures for c in one.cautions)
     listed = "".join(f"<li>{escape(c)}</li>" for c in cautions)
     kinds = "".join(f"<th>{kind}</th>" for kind in MARROW_TYPES)
     return (
-        f"<div class=scroll><table><thead><tr><th>Site</th>{head}{kinds}<th>Best match</th>"
-        f"<th>Flip-flop</th></tr></thead><tbody>{''.join(rows)}{expected}</tbody></table></div>"
+        "<div class=scroll><table><thead><tr><th>Site</th><th>Best match</th><th>Flip-flop</th>"
+        f"{kinds}{head}</tr></thead><tbody>{''.join(rows)}{expected}</tbody></table></div>"
         f"<ul>{listed}</ul><p><small>Expected findings: {escape(SOURCE)}. The review gives words; "
         "the limits between them (shown when a cell is pointed at) are this software's."
         "</small></p>"
