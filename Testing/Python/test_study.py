@@ -192,6 +192,15 @@ def test_unreadable_files_give_one_sentence(tmp_path, files):
             read_volume(tmp_path / name)
 
 
+def test_nan_survives_a_nifti_file(tmp_path, oblique_volume):
+    oblique_volume.array[3, 4, 5] = np.nan
+    for name in ("a.nii.gz", "a.nii", "a.nrrd"):
+        write_volume(oblique_volume, tmp_path / name)
+        back = read_volume(tmp_path / name)
+        assert np.argwhere(np.isnan(back.array)).tolist() == [[3, 4, 5]]
+        assert back.same_grid(oblique_volume, 1e-3)
+
+
 def test_a_series_where_a_volume_is_meant_is_refused(tmp_path):
     import SimpleITK as sitk
 
