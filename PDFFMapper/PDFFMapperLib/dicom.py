@@ -315,7 +315,9 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
             f"({type(error).__name__})."
         )
         return
-    sop_class = str(header.get("SOPClassUID", ""))
+    sop_class = str(
+        header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
+    )
     uid = str(header.get("SeriesInstanceUID", ""))
     if sop_class == "1.2.840.10008.1.3.10":  # DICOMDIR
         return
@@ -788,6 +790,7 @@ def _sort_series(found: _Found) -> DicomSeries:
             f"{label}: the thickness of a single slice is unknown; 1 mm is assumed."
         )
     series.contents = [_describe(frames, description, groups) for frames in groups]
+    _forget_idle_b_values(series.contents)
     if series.problem and found.problem:
         series.problem = f"{label} cannot be read: {found.problem}"
         series.contents = []
@@ -1021,6 +1024,17 @@ def _describe(frames: list[_Frame], description: str, groups: list[list[_Frame]]
     return DicomVolume(
         name, (len(frames), *first.shape), LPS_TO_RAS @ lps, attributes, list(frames)
     )
+
+
+def _forget_idle_b_values(volumes: list[DicomVolume]) -> None:
+    """Drop the b = 0 that Philips and GE write to images that have no diffusion weighting."""
+    facts = [volume.attributes for volume in volumes]
+    if any(one.get("DiffusionBValue") or one.get("GEDiffusionKind") in (14, 16) for one in facts):
+        return
+    for one in facts:
+        if str(one.get("Manufacturer", "")).upper().startswith(("PHILIPS", "GE")):
+            for key in [key for key in one if "Diffusion" in key or key == "NumberOfBValues"]:
+                del one[key]
 
 
 def _thickness(frame: _Frame) -> float:
