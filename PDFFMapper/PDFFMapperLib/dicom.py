@@ -95,6 +95,7 @@ _COMPONENTS = {
     "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
     "IMAGINARY": "imaginary",
 }  # fmt: skip
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _POSITION_TOLERANCE_MM = 0.01
 _SPACING_TOLERANCE = 0.02
 
@@ -315,12 +316,10 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
             f"({type(error).__name__})."
         )
         return
-    sop_class = str(
-        header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
-    )
-    uid = str(header.get("SeriesInstanceUID", ""))
-    if sop_class == "1.2.840.10008.1.3.10":  # DICOMDIR
+    if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
         return
+    sop_class = str(header.get("SOPClassUID", ""))
+    uid = str(header.get("SeriesInstanceUID", ""))
     if sop_class and not _may_be_image(sop_class, header):
         skipped.add_object(UID(sop_class).name if UID(sop_class).name != sop_class else "private")
         return

@@ -283,7 +283,9 @@ def test_several_series_and_stray_objects_in_one_folder(tmp_path):
     header("1.2.840.10008.5.1.4.1.1.11.1").save_as(tmp_path / "PS")  # presentation state
     header("1.2.840.10008.5.1.4.1.1.88.22").save_as(tmp_path / "SR")  # structured report
     header("1.3.46.670589.11.0.0.12.2").save_as(tmp_path / "XX")  # private
-    header("1.2.840.10008.1.3.10").save_as(tmp_path / "DICOMDIR")
+    index = header("1.2.840.10008.1.3.10")
+    del index.SOPClassUID, index.SeriesInstanceUID
+    index.save_as(tmp_path / "DICOMDIR", enforce_file_format=False)
     (tmp_path / "readme.txt").write_text("not DICOM at all " * 20)
     (tmp_path / "empty").touch()
     folder = read_dicom_folder(tmp_path)
