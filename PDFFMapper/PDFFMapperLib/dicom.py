@@ -34,10 +34,10 @@ FACTS = [
     "Modality", "Manufacturer", "ManufacturerModelName", "SeriesDescription", "ProtocolName",
     "SeriesNumber", "BodyPartExamined", "PatientPosition", "MagneticFieldStrength",
     "ImagingFrequency", "MRAcquisitionType", "ScanningSequence", "SequenceVariant", "ScanOptions",
-    "SequenceName", "RepetitionTime", "EchoTime", "EchoTrainLength", "InversionTime", "FlipAngle",
-    "NumberOfAverages", "PixelBandwidth", "SliceThickness", "SpacingBetweenSlices", "ImageType",
-    "TemporalPositionIdentifier", "TriggerTime", "ContrastBolusAgent", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "BitsStored",
+    "SequenceName", "RepetitionTime", "EchoTime", "EchoNumbers", "EchoTrainLength",
+    "InversionTime", "FlipAngle", "NumberOfAverages", "PixelBandwidth", "SliceThickness",
+    "SpacingBetweenSlices", "ImageType", "TemporalPositionIdentifier", "TriggerTime",
+    "ContrastBolusAgent", "RescaleSlope", "RescaleIntercept", "RescaleType", "BitsStored",
 ]  # fmt: skip
 _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
@@ -749,6 +749,7 @@ _KEYS: list[tuple[str, Callable[[_Frame], object]]] = [
     ("image component", lambda frame: _component(frame.header)),
     ("image type", lambda frame: tuple(_texts(frame.header, "ImageType"))),
     ("echo time", _echo_time),
+    ("echo number", _rounded("EchoNumbers")),
     ("b-value", lambda frame: round(_b_value(frame.header)[0] or 0.0, 4)),
     ("diffusion direction", lambda frame: _direction(frame.header)[1]),
     ("inversion time", _rounded("InversionTime")),
@@ -759,7 +760,7 @@ _KEYS: list[tuple[str, Callable[[_Frame], object]]] = [
     ("repetition time", _rounded("RepetitionTime")),
     ("sequence name", lambda frame: tuple(_texts(frame.header, "SequenceName"))),
 ]
-_SURE_KEYS = 9
+_SURE_KEYS = 10
 
 
 def _sort_series(found: _Found) -> DicomSeries:
@@ -846,7 +847,9 @@ def _volumes_of_plane(frames: list[_Frame], label: str, notes: list[str]) -> lis
 def _number_places(frames: list[_Frame], depth: np.ndarray) -> None:
     """Number the distinct places along the normal."""
     order = np.argsort(depth, kind="stable")
-    steps = np.diff(depth[order]) > _POSITION_TOLERANCE_MM
+    # Scanners round positions of one place differently, by far less than a slice.
+    tolerance = max(_POSITION_TOLERANCE_MM, 0.02 * _thickness(frames[0]))
+    steps = np.diff(depth[order]) > tolerance
     for n, place in zip(order, np.concatenate([[0], np.cumsum(steps)]), strict=True):
         frames[n].place = int(place)
 

@@ -131,6 +131,10 @@ def test_compressed_images_are_decoded(tmp_path, compressor):
     data.save_as(folder / "image")
     (volume,) = read_dicom_folder(folder)[0].volumes
     np.testing.assert_array_equal(volume.array[0], pixels * 2.0 - 7)
+    whole = (folder / "image").read_bytes()
+    (folder / "image").write_bytes(whole[:-60])
+    with pytest.raises(ValueError, match="image: its voxels cannot be read"):
+        _ = read_dicom_folder(folder)[0].volumes
 
 
 def test_rle_images_are_decoded(tmp_path):
@@ -285,7 +289,7 @@ def test_several_series_and_stray_objects_in_one_folder(tmp_path):
     header("1.3.46.670589.11.0.0.12.2").save_as(tmp_path / "XX")  # private
     index = header("1.2.840.10008.1.3.10")
     del index.SOPClassUID, index.SeriesInstanceUID
-    index.save_as(tmp_path / "DICOMDIR", enforce_file_format=False)
+    index.save_as(tmp_path / "DICOMDIR")
     (tmp_path / "readme.txt").write_text("not DICOM at all " * 20)
     (tmp_path / "empty").touch()
     folder = read_dicom_folder(tmp_path)
