@@ -229,7 +229,7 @@ def read_dicom_folder(
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: nothing in it is a DICOM image, or the listing was canceled.
+        ValueError: nothing in it is a DICOM image, or the user canceled.
     """
     root = Path(path)
     if not root.exists():
@@ -242,7 +242,7 @@ def read_dicom_folder(
         warnings.simplefilter("ignore")
         for n, file in enumerate(files):
             if progress and n % 50 == 0 and not progress(n / len(files)):
-                raise ValueError(f"{root}: listing was canceled.")
+                raise ValueError(f"{root}: reading was canceled.")
             _take(file, found, skipped)
         series = [_sort_series(one) for one in found.values()]
     notes = skipped.sentences(root)
@@ -250,6 +250,37 @@ def read_dicom_folder(
         raise ValueError(f"{root}: no DICOM image is in this folder. {' '.join(notes)}".strip())
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))
     return DicomFolder(series, notes)
+
+
+def read_dicom_volume(path: str | Path, series: str | None = None) -> Volume:
+    """Read the one 3D volume of a DICOM folder, or of one series in it.
+
+    Args:
+        path: folder or file.
+        series: the key, number or description of the wanted series, if there are several.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no volume or several ones fit (the message lists them), or it cannot be read.
+    """
+    folder = read_dicom_folder(path)
+    fitting = [one for one in folder if series is None or series.lower() in _names(one)]
+    found = [content for one in fitting for content in one.contents]
+    if len(fitting) == 1 and fitting[0].problem:
+        raise ValueError(fitting[0].problem)
+    if len(found) != 1:
+        listed = "; ".join(
+            f"{one.key} '{one.description}' with {len(one.contents)} volume(s)"
+            for one in fitting or folder
+        )
+        wanted = "one 3D volume" if series is None else f"one 3D volume in series '{series}'"
+        raise ValueError(f"{path}: {wanted} is expected; there are: {listed}. Choose one.")
+    return found[0].read()
+
+
+def _names(series: DicomSeries) -> list[str]:
+    number = series.attributes.get("SeriesNumber")
+    return [series.key, series.description.lower(), str(number)]
 
 
 def without_ge_offset(b_value: float) -> float:
@@ -654,8 +685,8 @@ def _b_value(header: Dataset) -> tuple[float | None, str]:
             stated = (csa.get("B_value") or [None])[0]
             candidates.append((None if stated is None else float(stated), "Siemens CSA header"))
         matrix = _numbers(header, _SIEMENS_B_MATRIX)
-        if len(matrix) == 6:
-            trace = round(matrix[0] + matrix[3] + matrix[5], 1)
+        trace = round(matrix[0] + matrix[3] + matrix[5], 1) if len(matrix) == 6 else 0.0
+        if trace >= 4:  # imaging gradients alone give less
             candidates.append((trace, "Siemens b-matrix (0019,1027)"))
     if maker.startswith("GE"):
         candidates.append((_number(header, _GE_B_VALUE), "GE (0043,1039)"))
