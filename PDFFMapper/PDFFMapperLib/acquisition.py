@@ -833,9 +833,15 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     text = f" {re.sub(r'[^a-z0-9+*]+', ' ', text.lower())} "
     kind = _image_type(attributes)
 
-    if re.search(r" (fa|colfa|color ?fa|eadc) ", text) or {"FA", "EADC"} & set(kind):
+    if re.search(
+        r" (loc|localizer|localiser|scout|survey|sub|subtraction|map|t[12]map|pd|pdw) ", text
+    ):
         return None
-    if _is_derived(attributes) or re.search(r" adc |apparent diffusion", text):
+    if re.search(r" (fa|colfa|color ?fa|eadc) ", text) or {"FA", "EADC", "T1 MAP", "T2 MAP"} & set(
+        kind
+    ):
+        return None
+    if _is_derived(attributes) or re.search(r" d?adc |apparent diffusion", text):
         return "adc"
     if (
         "DIFFUSION" in kind
@@ -862,7 +868,8 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     if (_float(attributes, "NumberOfEchoes") or 1) >= 3 or re.search(
         r" (multi ?echo|mecho|megre|mgre|ideal ?iq|q ?dixon|mdixon ?quant|dixon ?quant) ", text
     ):
-        return "multi_echo" if _gradient_echo(attributes) or not weighting else None
+        spin_echo = "SE" in _words(attributes.get("ScanningSequence"))  # T2 mapping
+        return None if spin_echo else "multi_echo"
 
     inversion = _float(attributes, "InversionTime") or 0.0
     if inversion > 1000:
@@ -884,7 +891,10 @@ def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:
         return False
     return bool(
         attributes.get("ContrastBolusAgent")
-        or re.search(r" (gd|gad|gado|post|\+ ?c|ce|km|mdc|contrast|dotarem|gadovist) |\+c ", text)
+        or re.search(
+            r" (gd|gad|gado|post(km|gd|contrast)?|\+ ?c|ce|km|mdc|contrast|dotarem|gadovist) |\+c ",
+            text,
+        )
     )
 
 
