@@ -245,7 +245,7 @@ def read_dicom_folder(
                 raise ValueError(f"{root}: reading was canceled.")
             _take(file, found, skipped)
         series = [_sort_series(one) for one in found.values()]
-    notes = skipped.sentences(root)
+    notes = skipped.sentences()
     if not series:
         raise ValueError(f"{root}: no DICOM image is in this folder. {' '.join(notes)}".strip())
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))
@@ -307,15 +307,19 @@ class _Found:
 
 
 class _Skipped:
+    """What was left out of a listing."""
+
     def __init__(self) -> None:
         self.not_dicom = 0
         self.objects: dict[str, int] = {}
         self.unreadable: list[str] = []
 
-    def add_object(self, kind: str) -> None:
+    def add_object(self, sop_class: str) -> None:
+        name = UID(sop_class).name
+        kind = "private" if name == sop_class else name
         self.objects[kind] = self.objects.get(kind, 0) + 1
 
-    def sentences(self, root: Path) -> list[str]:
+    def sentences(self) -> list[str]:
         notes = list(self.unreadable)
         if self.not_dicom:
             notes.append(f"{self.not_dicom} file(s) are not DICOM and were left out.")
@@ -336,49 +340,47 @@ def _files_below(root: Path) -> list[Path]:
 
 def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
     """Add the frames of one file to its series, or say why not."""
+    one = None
     try:
         header, bytes_left = _read_header(file)
+        if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+            return
+        sop_class = str(header.get("SOPClassUID", ""))
+        uid = str(header.get("SeriesInstanceUID", ""))
+        if sop_class and not _may_be_image(sop_class, header):
+            skipped.add_object(sop_class)
+            return
+        if not uid or not sop_class:
+            skipped.unreadable.append(
+                f"{file.name}: this DICOM file ends within its header and was left out; "
+                "copy it again, its series may lack a slice."
+            )
+            return
+        one = found.setdefault(uid, _Found(uid, header))
+        # Careless anonymization gives all images one UID: number and place must agree, too.
+        instance = (
+            str(header.get("SOPInstanceUID", file)),
+            _number(header, "InstanceNumber"),
+            tuple(_numbers(header, "ImagePositionPatient")),
+        )
+        if instance in one.instances:
+            one.copies += 1
+            return
+        one.instances.add(instance)
+        if reason := _unusable(header, bytes_left):
+            raise ValueError(reason)
+        one.frames += _frames(file, header)
     except _NotDicom:
         skipped.not_dicom += 1
-        return
     except Exception as error:  # pydicom raises many kinds on damaged files
-        skipped.unreadable.append(
-            f"{file.name}: this DICOM file cannot be read and was left out; it may be damaged "
-            f"({type(error).__name__})."
-        )
-        return
-    if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
-        return
-    sop_class = str(header.get("SOPClassUID", ""))
-    uid = str(header.get("SeriesInstanceUID", ""))
-    if sop_class and not _may_be_image(sop_class, header):
-        skipped.add_object(UID(sop_class).name if UID(sop_class).name != sop_class else "private")
-        return
-    if not uid or not sop_class:
-        skipped.unreadable.append(
-            f"{file.name}: this DICOM file ends within its header and was left out; "
-            "copy it again, its series may lack a slice."
-        )
-        return
-    one = found.setdefault(uid, _Found(uid, header))
-    # Careless anonymization gives all images one UID: number and place must agree, too.
-    instance = (
-        str(header.get("SOPInstanceUID", file)),
-        _number(header, "InstanceNumber"),
-        tuple(_numbers(header, "ImagePositionPatient")),
-    )
-    if instance in one.instances:
-        one.copies += 1
-        return
-    one.instances.add(instance)
-    if reason := _unusable(header, bytes_left):
-        one.problem = one.problem or f"{file.name}: {reason}"
-        return
-    try:
-        one.frames += _frames(file, header)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        text = str(error) if isinstance(error, ValueError) else "its header is damaged."
-        one.problem = one.problem or f"{file.name}: {text}"
+        if one is None:
+            skipped.unreadable.append(
+                f"{file.name}: this DICOM file cannot be read and was left out; it may be damaged "
+                f"({type(error).__name__}), and its series may lack a slice."
+            )
+        else:
+            reason = str(error) if type(error) is ValueError else "its header is damaged."
+            one.problem = one.problem or f"{file.name}: {reason}"
 
 
 class _NotDicom(Exception):
@@ -408,7 +410,10 @@ def _read_header(file: Path) -> tuple[Dataset, int]:
             if not force:
                 raise _NotDicom
         header = read_partial(
-            view, lambda tag, _vr, _length: tag > _LAST_CLASSIC, specific_tags=_WANTED, force=force
+            view,
+            lambda tag, _vr, _length: int(tag) > _LAST_CLASSIC,
+            specific_tags=_WANTED,
+            force=force,
         )
         if "Rows" in header and "ImagePositionPatient" not in header:  # enhanced, as a rule
             view.seek(0)
@@ -796,36 +801,38 @@ _SURE_KEYS = 10
 
 def _sort_series(found: _Found) -> DicomSeries:
     """Sort the frames of a series into volumes and check that none lacks a slice."""
-    header = found.header
-    description = (
-        str(header.get("SeriesDescription", "") or header.get("ProtocolName", "")).strip()
-        or "series without description"
-    )
     key = hashlib.sha256(found.uid.encode()).hexdigest()[:10]
-    series = DicomSeries(key, description, [], _patient(header), [], found.problem)
-    number = header.get("SeriesNumber")
-    label = f"Series {number} '{description}'" if number not in (None, "") else f"'{description}'"
-    if found.copies:
-        series.notes.append(f"{label}: {found.copies} second copies of its files were left out.")
     try:
-        groups = []
-        for frames in _same_plane(found.frames):
-            groups += _volumes_of_plane(frames, label, series.notes)
-    except ValueError as error:
-        series.problem = series.problem or str(error)
-        groups = []
+        header = found.header
+        description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
+        series = DicomSeries(key, description.strip() or "unnamed", [], _patient(header))
+        label = f"Series {header.get('SeriesNumber') or key} '{series.description}'"
+        if found.copies:
+            series.notes.append(f"{label}: {found.copies} second copies of files were left out.")
+        if found.problem:
+            series.problem = f"{label} cannot be read: {found.problem}"
+            return series
+        try:
+            series.contents = _volumes_of_series(found.frames, series, label)
+        except ValueError as error:
+            series.problem = str(error)
+        return series
+    except Exception as error:  # a header value that pydicom cannot convert
+        problem = f"Series {key} cannot be read: a header is damaged ({type(error).__name__})."
+        return DicomSeries(key, "damaged", [], PatientFacts(), [], problem)
+
+
+def _volumes_of_series(frames: list[_Frame], series: DicomSeries, label: str) -> list[DicomVolume]:
+    groups = []
+    for plane in _same_plane(frames):
+        groups += _volumes_of_plane(plane, label, series.notes)
     _equalize_scaling(groups, series.notes)
     groups.sort(key=_order)
-    if any(len(frames) == 1 and not _thickness(frames[0]) for frames in groups):
-        series.notes.append(
-            f"{label}: the thickness of a single slice is unknown; 1 mm is assumed."
-        )
-    series.contents = [_describe(frames, description, groups) for frames in groups]
-    _forget_idle_b_values(series.contents)
-    if series.problem and found.problem:
-        series.problem = f"{label} cannot be read: {found.problem}"
-        series.contents = []
-    return series
+    if any(len(group) == 1 and not _thickness(group[0]) for group in groups):
+        series.notes.append(f"{label}: the thickness of a single slice is unknown: 1 mm is taken.")
+    volumes = [_describe(group, series.description, groups) for group in groups]
+    _forget_idle_b_values(volumes)
+    return volumes
 
 
 def _same_plane(frames: list[_Frame]) -> list[list[_Frame]]:
