@@ -767,9 +767,13 @@ def _series_number(series: DicomSeries) -> float:
 # --- sorting slices into volumes ----------------------------------------------------------------
 
 
-def _echo_time(frame: _Frame) -> object:
+def _echo_time(frame: _Frame) -> float | None:
     value = _number(frame.header, "EchoTime")
     return None if value is None else round(value, 4)
+
+
+def _b_value_of(frame: _Frame) -> float:
+    return round(_b_value(frame.header)[0] or 0.0, 4)
 
 
 def _rounded(name: object) -> Callable[[_Frame], object]:
@@ -786,7 +790,7 @@ _KEYS: list[tuple[str, Callable[[_Frame], object]]] = [
     ("image type", lambda frame: tuple(_texts(frame.header, "ImageType"))),
     ("echo time", _echo_time),
     ("echo number", _rounded("EchoNumbers")),
-    ("b-value", lambda frame: round(_b_value(frame.header)[0] or 0.0, 4)),
+    ("b-value", _b_value_of),
     ("diffusion direction", lambda frame: _direction(frame.header)[1]),
     ("inversion time", _rounded("InversionTime")),
     ("flip angle", _rounded("FlipAngle")),
@@ -878,6 +882,7 @@ def _volumes_of_plane(frames: list[_Frame], label: str, notes: list[str]) -> lis
                 )
     for volume in volumes:
         volume.sort(key=lambda frame: frame.place)
+        _check_contrast(volume, label)
         _check_spacing(volume, normal, label, notes)
     return volumes
 
@@ -957,6 +962,22 @@ def _repeats(frames: list[_Frame], label: str, notes: list[str]) -> list[list[_F
     if note not in notes:
         notes.append(note)
     return list(volumes.values())
+
+
+def _check_contrast(frames: list[_Frame], label: str) -> None:
+    """Refuse volumes that mix contrasts, as leftovers of several incomplete volumes would."""
+    for name, element in (("echo time", _echo_time), ("b-value", _b_value_of)):
+        values = [element(frame) or 0.0 for frame in frames]
+        if max(values) > 1.01 * min(values) + 0.01:
+            raise ValueError(
+                f"{label}: slices of one volume have different {name}s ({min(values):g} to "
+                f"{max(values):g}), so several volumes are incomplete; copy the series again."
+            )
+    if len({_component(frame.header) for frame in frames}) > 1:
+        raise ValueError(
+            f"{label}: one volume mixes magnitude, phase, real or imaginary slices, so several "
+            "volumes are incomplete; copy the series again."
+        )
 
 
 def _check_spacing(frames: list[_Frame], normal: np.ndarray, label: str, notes: list[str]) -> None:

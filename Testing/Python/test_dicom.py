@@ -348,6 +348,14 @@ def test_slice_missing_at_the_end_of_one_echo_is_an_error(tmp_path):
         _ = series.volumes
 
 
+def test_leftovers_of_two_echoes_are_not_one_volume(tmp_path):
+    uid = write_series(tmp_path, range(3), tag="a", EchoTime="2.3")
+    write_series(tmp_path, range(3, 6), uid, tag="b", EchoTime="4.6")
+    (series,) = read_dicom_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"different echo times \(2.3 to 4.6\)"):
+        _ = series.volumes
+
+
 def test_doubled_slice_is_an_error_but_a_second_copy_is_not(tmp_path):
     uid = write_series(tmp_path, range(3))
     copy = (tmp_path / "IM_001").read_bytes()
