@@ -62,10 +62,12 @@ _PHILIPS_DIRECTION_KIND = Tag(0x2001, 0x1004)
 _PHILIPS_SCALE_SLOPE = Tag(0x2005, 0x100E)
 _PHILIPS_FRAME = Tag(0x2005, 0x140F)
 _UIH_B_VALUE = Tag(0x0065, 0x1009)
+_SLICE_COUNTS = [Tag(0x2001, 0x1018), Tag(0x0021, 0x104F)]  # Philips, GE
 _PRIVATE = [
     _SIEMENS_MOSAIC_IMAGES, _SIEMENS_B_VALUE, _SIEMENS_DIRECTION, _SIEMENS_B_MATRIX, _SIEMENS_CSA,
     _GE_B_VALUE, *_GE_DIRECTION, _GE_COMPONENT, _GE_DIFFUSION_KIND, _PHILIPS_B_VALUE,
     _PHILIPS_DIRECTION_KIND, _PHILIPS_SCALE_SLOPE, _UIH_B_VALUE,
+    *_SLICE_COUNTS,
 ]  # fmt: skip
 _LAST_CLASSIC = 0x2005100F
 _WANTED = [
@@ -832,6 +834,11 @@ def _volumes_of_series(frames: list[_Frame], series: DicomSeries, label: str) ->
         groups += _volumes_of_plane(plane, label, series.notes)
     _equalize_scaling(groups, series.notes)
     groups.sort(key=_order)
+    for group in groups:
+        planned = max(int(_number(group[0].header, tag) or 0) for tag in _SLICE_COUNTS)
+        note = f"{label}: the scanner made {planned} slices, only {len(group)} are here."
+        if 1 < len(group) < planned and note not in series.notes:
+            series.notes.append(note)
     if any(len(group) == 1 and not _thickness(group[0]) for group in groups):
         series.notes.append(f"{label}: the thickness of a single slice is unknown: 1 mm is taken.")
     volumes = [_describe(group, series.description, groups) for group in groups]

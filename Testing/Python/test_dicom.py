@@ -356,6 +356,19 @@ def test_leftovers_of_two_echoes_are_not_one_volume(tmp_path):
         _ = series.volumes
 
 
+def test_slice_missing_at_the_end_is_noted_where_the_scanner_tells_their_number(tmp_path):
+    for k in range(3):
+        path = classic_slice(
+            tmp_path, f"{k}", k, picture(k), Manufacturer="Philips", series="1.2.3"
+        )
+        data = pydicom.dcmread(path)
+        data.add_new((0x2001, 0x0010), "LO", "Philips Imaging DD 001")
+        data.add_new((0x2001, 0x1018), "SL", 4)
+        data.save_as(path)
+    (series,) = read_dicom_folder(tmp_path)
+    assert any("made 4 slices, only 3 are here" in note for note in series.notes)
+
+
 def test_doubled_slice_is_an_error_but_a_second_copy_is_not(tmp_path):
     uid = write_series(tmp_path, range(3))
     copy = (tmp_path / "IM_001").read_bytes()
