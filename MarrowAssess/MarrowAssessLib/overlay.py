@@ -41,7 +41,9 @@ Z_STOPS = np.linspace(-Z_LIMIT, Z_LIMIT, len(Z_COLORS))
 
 LEGEND_TITLE = "z-score"
 BESIDE_OPACITY = 0.15  # of segments without a result, such as muscle, in 3D
+SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
 LABEL_GAP_MM = 15.0
+LEADER_SHIFT_MM = 1.5
 LABEL_SEPARATION = 0.055  # least distance of two labels, as a share of the labels' height
 
 
@@ -96,6 +98,7 @@ def show_results(
             f"{', '.join(ids)}."
         )
     _color_segments(segmentation, {ids[r.region_name]: r.z for r in results})
+    _smooth_surfaces(segmentation)
     colors = _color_node(segmentation)
     legend = _legend(segmentation, colors)
     labelled = [r for r in results if r.label]
@@ -163,6 +166,15 @@ def _color_segments(
     display.EndModify(modified)
 
 
+def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    name = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
+    segments = segmentation.GetSegmentation()
+    if segments.GetConversionParameter(name) != str(SURFACE_SMOOTHING):
+        segments.SetConversionParameter(name, str(SURFACE_SMOOTHING))
+        segmentation.RemoveClosedSurfaceRepresentation()
+    segmentation.CreateClosedSurfaceRepresentation()
+
+
 def _color_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLProceduralColorNode:
     node = _own(segmentation, "vtkMRMLProceduralColorNode", "MarrowAssess z-score colors")
     function = node.GetColorTransferFunction()
@@ -183,19 +195,18 @@ def _legend(
     display.SetScalarRange(-Z_LIMIT, Z_LIMIT)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
     legend.SetTitleText(LEGEND_TITLE)
-    legend.SetLabelFormat("%+.0f")
+    legend.SetLabelFormat("%.0f")
     legend.SetNumberOfLabels(7)
     legend.SetMaxNumberOfColors(256)
     legend.SetOrientation(legend.Vertical)
-    legend.SetPosition(0.04, 0.5)
-    legend.SetSize(0.09, 0.5)
+    legend.SetPosition(0.03, 0.5)
+    # The letters take the size that fits this width.
+    legend.SetSize(0.05, 0.42)
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetColor(1, 1, 1)
         text.SetItalic(False)
         text.SetShadow(False)
         text.SetBold(False)
-    legend.GetTitleTextProperty().SetFontSize(11)
-    legend.GetLabelTextProperty().SetFontSize(9)
     legend.SetVisibility(True)
     return legend
 
@@ -228,8 +239,8 @@ def _labels(
     display = node.GetDisplayNode()
     display.SetGlyphTypeFromString("Sphere3D")
     display.SetUseGlyphScale(False)
-    display.SetGlyphSize(1.0)
-    display.SetTextScale(3.0)
+    display.SetGlyphSize(0.1)
+    display.SetTextScale(4.0)
     display.SetSelectedColor(1, 1, 1)
     display.SetColor(1, 1, 1)
     display.SetOccludedVisibility(True)
@@ -247,7 +258,9 @@ def _leaders(
     segmentation: slicer.vtkMRMLSegmentationNode, centers: np.ndarray, anchors: np.ndarray
 ) -> slicer.vtkMRMLModelNode:
     points, lines = vtkPoints(), vtkCellArray()
-    for center, anchor in zip(centers, anchors, strict=True):
+    # A little to the left, or a sagittal slice shown in 3D through the labels would hide the lines.
+    shift = np.array([-LEADER_SHIFT_MM, 0, 0])
+    for center, anchor in zip(centers + shift, anchors + shift, strict=True):
         lines.InsertNextCell(2)
         lines.InsertCellPoint(points.InsertNextPoint(center))
         lines.InsertCellPoint(points.InsertNextPoint(anchor))

@@ -6,12 +6,12 @@ in the desktop with the same camera, slice and background.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import slicer
 from PDFFMapperLib.files import written_whole
-from vtkmodules.vtkCommonCore import vtkCommand
 from vtkmodules.vtkInteractionStyle import vtkInteractorStyleUser
 from vtkmodules.vtkIOImage import vtkPNGWriter
 from vtkmodules.vtkRenderingCore import (
@@ -25,6 +25,7 @@ from vtkmodules.vtkRenderingCore import (
 
 from MarrowAssessLib import headless
 from MarrowAssessLib.overlay import Overlay
+from MarrowAssessLib.scene import segment_points, volume_from_node, world_matrix
 
 SIZE_3D = (1400, 1000)
 SIZE_SLICE = (1000, 1000)
@@ -33,8 +34,7 @@ BACKGROUND = ((0.05, 0.06, 0.08), (0.16, 0.18, 0.22))  # bottom and top
 # From the patient's left, somewhat in front and above: front is left, as in sagittal slices.
 CAMERA_DIRECTION_RAS = (-0.80, 0.56, 0.22)
 VIEW_ANGLE_DEGREES = 20.0
-SMOOTHING = 0.8  # of segment surfaces, 0-1: hides the steps of thick slices
-LEGEND_WIDTH_PIXELS = 170
+LEGEND_WIDTH_PIXELS = 150
 MARGIN_PIXELS = 45
 
 _MANAGERS_3D = (
@@ -74,14 +74,11 @@ def render_3d(
         headless.RuntimeMissing: pictures cannot be rendered on this machine.
     """
     view = _View3D(size)
-    segmentation = overlay.segmentation.GetSegmentation()
-    segmentation.SetConversionParameter("Smoothing factor", str(SMOOTHING))
-    overlay.segmentation.RemoveClosedSurfaceRepresentation()
-    overlay.segmentation.CreateClosedSurfaceRepresentation()
     if slice_of is not None:
-        _show_slice(overlay, slice_of, SLICE_IN_3D)
+        _set_window(overlay, slice_of)
+        _show_slice(overlay, slice_of, SLICE_IN_3D).GetSliceNode().SetSliceVisible(True)
     view.announce(overlay.legend)
-    view.fit(_corners(_bounds(overlay)), _label_points(overlay), _label_width(overlay, view.node))
+    view.fit(overlay)
     view.save(path)
     view.close()
 
@@ -98,6 +95,7 @@ def render_slice(
         headless.RuntimeMissing: pictures cannot be rendered on this machine.
     """
     headless.require_rendering()
+    _set_window(overlay, volume_node)
     logic = _show_slice(overlay, volume_node, size)
     view = _SliceView(logic, size)
     view.announce(overlay.legend)
@@ -147,6 +145,7 @@ class _View:
         with written_whole(path) as temporary:
             writer = vtkPNGWriter()
             writer.SetInputConnection(grab.GetOutputPort())
+            writer.SetCompressionLevel(3)
             writer.SetFileName(str(temporary))
             writer.Write()
 
@@ -171,39 +170,20 @@ class _View3D(_View):
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
         self.manage(factory, _MANAGERS_3D, self.node)
 
-    def fit(self, points: np.ndarray, anchors: np.ndarray, label_width: float) -> None:
-        """Fill the window with points and labels, right of the legend.
-
-        Args:
-            points: (n, 3) RAS mm that must be seen.
-            anchors: (m, 3) where the labels begin.
-            label_width: pixels that the widest label takes to the right of its anchor.
-        """
-        width, height = self.window.GetSize()
+    def fit(self, overlay: Overlay) -> None:
+        """Point the camera so that regions and labels fill the window beside the legend."""
         towards = np.array(CAMERA_DIRECTION_RAS) / np.linalg.norm(CAMERA_DIRECTION_RAS)
         right = np.cross([0, 0, 1.0], towards)
         right /= np.linalg.norm(right)
         up = np.cross(towards, right)
-        seen = np.concatenate([points, anchors])
-        x, y = seen @ right, seen @ up
-        # Labels keep their size in pixels: what they need is taken from the width before scaling.
-        reach = max(float(x.max()), float((anchors @ right).max()) if len(anchors) else -np.inf)
-        free = width - LEGEND_WIDTH_PIXELS - 2 * MARGIN_PIXELS - label_width
-        mm_per_pixel = max(
-            (reach - x.min()) / max(free, 100.0), np.ptp(y) / (height - 2 * MARGIN_PIXELS)
-        )
-        # The block of anatomy and labels stands in the middle of what the legend leaves.
-        block = (reach - x.min()) / mm_per_pixel + label_width
-        left = LEGEND_WIDTH_PIXELS + (width - LEGEND_WIDTH_PIXELS - block) / 2
-        center_x = x.min() + (width / 2 - left) * mm_per_pixel
-        center_y = (y.max() + y.min()) / 2
-        focus = right * center_x + up * center_y + towards * float((seen @ towards).mean())
-        distance = height * mm_per_pixel / 2 / np.tan(np.radians(VIEW_ANGLE_DEGREES / 2))
+        frame = _frame(overlay, right, up, self.node, self.window.GetSize())
+        half_height = self.window.GetSize()[1] * frame.mm_per_pixel / 2
+        distance = half_height / np.tan(np.radians(VIEW_ANGLE_DEGREES / 2))
         manager = self.managers.GetDisplayableManagerByClassName("vtkMRMLCameraDisplayableManager")
         camera = manager.GetCameraNode()
         camera.SetViewAngle(VIEW_ANGLE_DEGREES)
-        camera.SetFocalPoint(*focus)
-        camera.SetPosition(*(focus + distance * towards))
+        camera.SetFocalPoint(*frame.center)
+        camera.SetPosition(*(frame.center + distance * towards))
         camera.SetViewUp(0, 0, 1)
         self.renderer.ResetCameraClippingRange()
 
@@ -219,9 +199,8 @@ class _SliceView(_View):
         node.SetOrientationMarkerType(node.OrientationMarkerTypeAxes)
         node.SetOrientationMarkerSize(node.OrientationMarkerSizeSmall)
         node.SetRulerType(node.RulerTypeThin)
-        self.manage(factory, _MANAGERS_2D, node)
-        self.interactor.SetInteractorStyle(vtkInteractorStyleUser())
-        # The desktop draws the slice's pixels with a widget of its own; here an actor does.
+        # The desktop draws the slice's pixels with a widget of its own; here an actor does, added
+        # before the managers so that the segments' colors blend with it.
         pixels = vtkImageMapper()
         pixels.SetColorWindow(255)
         pixels.SetColorLevel(127.5)
@@ -230,6 +209,8 @@ class _SliceView(_View):
         actor.SetMapper(pixels)
         actor.GetProperty().SetDisplayLocationToBackground()
         self.renderer.AddViewProp(actor)
+        self.manage(factory, _MANAGERS_2D, node)
+        self.interactor.SetInteractorStyle(vtkInteractorStyleUser())
 
 
 def _show_slice(
@@ -241,13 +222,68 @@ def _show_slice(
     node.SetOrientation("Sagittal")
     logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
     logic.ResizeSliceNode(*size)
-    logic.FitSliceToBackground()
-    bounds = _bounds(overlay)
-    center = (bounds[0::2] + bounds[1::2]) / 2
+    frame = _frame(overlay, np.array([0, -1.0, 0]), np.array([0, 0, 1.0]), node, size)
+    across, down = (pixels * frame.mm_per_pixel for pixels in size)
+    node.SetFieldOfView(across, down, node.GetFieldOfView()[2])
     labels = _label_points(overlay)
-    node.JumpSlice(labels[0, 0] if len(labels) else center[0], center[1], center[2])
-    node.SetSliceVisible(True)
+    sagittal = labels[0, 0] if len(labels) else frame.center[0]
+    node.JumpSliceByCentering(sagittal, *frame.center[1:])
     return logic
+
+
+def _set_window(overlay: Overlay, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Set window and level so that the regions come out mid-gray, however bright the fat is."""
+    volume = volume_from_node(volume_node)
+    segmentation = overlay.segmentation.GetSegmentation()
+    to_world = world_matrix(overlay.segmentation)
+    values = []
+    for segment_id in segmentation.GetSegmentIDs():
+        points = segment_points(segmentation.GetSegment(segment_id))[::7]
+        ijk = np.rint(volume.ras_to_ijk(points @ to_world[:3, :3].T + to_world[:3, 3])).astype(int)
+        i, j, k = ijk[((ijk >= 0) & (ijk < volume.array.shape[::-1])).all(axis=1)].T
+        values.append(volume.array[k, j, i].astype(float))
+    inside = np.concatenate(values) if values else np.zeros(0)
+    inside = inside[np.isfinite(inside)]
+    if not inside.size:
+        return
+    dark, bright = min(0.0, float(inside.min())), float(np.percentile(inside, 99))
+    display = volume_node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(dark, dark + max(1.7 * (bright - dark), 1e-6))
+
+
+@dataclass
+class _Frame:
+    """The part of a plane that a window shows: its center (RAS mm) and scale."""
+
+    center: np.ndarray
+    mm_per_pixel: float
+
+
+def _frame(
+    overlay: Overlay,
+    right: np.ndarray,
+    up: np.ndarray,
+    view_node: slicer.vtkMRMLAbstractViewNode,
+    size: tuple[int, int],
+) -> _Frame:
+    """Regions and labels as large as fits between the legend on the left and the window's edges.
+
+    Labels keep their size in pixels: what they need is taken from the width before scaling.
+    """
+    width, height = size
+    label_width = _label_width(overlay, view_node)
+    points = np.concatenate([_corners(_bounds(overlay)), _label_points(overlay)])
+    x, y = points @ right, points @ up
+    free = width - LEGEND_WIDTH_PIXELS - 2 * MARGIN_PIXELS - label_width
+    mm_per_pixel = max(np.ptp(x) / max(free, 100.0), np.ptp(y) / (height - 2 * MARGIN_PIXELS))
+    block = np.ptp(x) / mm_per_pixel + label_width
+    left = LEGEND_WIDTH_PIXELS + max(0.0, (width - LEGEND_WIDTH_PIXELS - block) / 2)
+    center_x = x.min() + (width / 2 - left) * mm_per_pixel
+    forward = np.cross(right, up)
+    depth = float((points @ forward).mean())
+    center = right * center_x + up * (y.max() + y.min()) / 2 + forward * depth
+    return _Frame(center, float(mm_per_pixel))
 
 
 def _bounds(overlay: Overlay) -> np.ndarray:
