@@ -207,6 +207,7 @@ def _legend(
         text.SetItalic(False)
         text.SetShadow(False)
         text.SetBold(False)
+        _set_text_background(text)
     legend.SetVisibility(True)
     return legend
 
@@ -246,12 +247,17 @@ def _labels(
     display.SetOccludedVisibility(True)
     display.SetOccludedOpacity(1.0)
     text = display.GetTextProperty()
-    text.SetBackgroundColor(0.08, 0.09, 0.11)
-    text.SetBackgroundOpacity(0.7)
+    _set_text_background(text)
     text.SetFontFamilyToArial()
     text.SetShadow(False)
     text.SetBold(False)
     return node
+
+
+def _set_text_background(text: object) -> None:
+    """Make white text readable on bright tissue too."""
+    text.SetBackgroundColor(0.08, 0.09, 0.11)
+    text.SetBackgroundOpacity(0.7)
 
 
 def _leaders(

@@ -238,9 +238,18 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read as a segmentation; the scene is left as it was.
     """
+    import SimpleITK as sitk
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
+    refusal = ValueError(
+        f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
+    )
+    try:
+        sitk.ReadImage(str(path))  # Slicer's reader aborts the process on a truncated file
+    except RuntimeError as error:
+        raise refusal from error
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", path.name.split(".", 1)[0])
     node.AddDefaultStorageNode(str(path))
     storage = node.GetStorageNode()
@@ -248,9 +257,7 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
     if not storage.ReadData(node):
         slicer.mrmlScene.RemoveNode(storage)
         slicer.mrmlScene.RemoveNode(node)
-        raise ValueError(
-            f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
-        )
+        raise refusal
     node.CreateDefaultDisplayNodes()
     return node
 
