@@ -34,8 +34,13 @@ BACKGROUND = ((0.05, 0.06, 0.08), (0.16, 0.18, 0.22))  # bottom and top
 # From the patient's left, somewhat in front and above: front is left, as in sagittal slices.
 CAMERA_DIRECTION_RAS = (-0.80, 0.56, 0.22)
 VIEW_ANGLE_DEGREES = 20.0
-LEGEND_WIDTH_PIXELS = 150
-MARGIN_PIXELS = 45
+DPI = 96
+LETTER_WIDTH = 0.48  # of Slicer's font, as a share of its size
+LEGEND_WIDTH = 0.11  # share of the picture's width
+MARGIN = 0.045  # share of the picture's height
+LABELS_WIDTH = 0.5  # most that labels may take of the picture's width
+TEXT_SCALE = 0.2 / 1000  # of Slicer's text (whose factor is 0.2 by default) per pixel of height
+SMALLEST_TEXT = 0.6  # of its usual size, that long labels are shrunk to
 
 _MANAGERS_3D = (
     "vtkMRMLCameraDisplayableManager",
@@ -74,6 +79,7 @@ def render_3d(
         headless.RuntimeMissing: pictures cannot be rendered on this machine.
     """
     view = _View3D(size)
+    view.scale_text(overlay)
     if slice_of is not None:
         _set_window(overlay, slice_of)
         _show_slice(overlay, slice_of, SLICE_IN_3D).GetSliceNode().SetSliceVisible(True)
@@ -98,6 +104,7 @@ def render_slice(
     _set_window(overlay, volume_node)
     logic = _show_slice(overlay, volume_node, size)
     view = _SliceView(logic, size)
+    view.scale_text(overlay)
     view.announce(overlay.legend)
     view.save(path)
     view.close()
@@ -113,7 +120,7 @@ class _View:
         self.window.SetOffScreenRendering(1)
         self.window.SetMultiSamples(4)
         self.window.SetSize(*size)
-        self.window.SetDPI(96)
+        self.window.SetDPI(DPI)
         self.window.SetNumberOfLayers(2)  # the legend has its own
         self.window.AddRenderer(self.renderer)
         self.interactor = vtkRenderWindowInteractor()
@@ -136,6 +143,10 @@ class _View:
         """
         slicer.mrmlScene.InvokeEvent(slicer.vtkMRMLScene.NodeAddedEvent, node)
 
+    def scale_text(self, overlay: Overlay) -> None:
+        self.screen_scale = self.node.GetScreenScaleFactor()
+        self.node.SetScreenScaleFactor(_text_scale(overlay, self.window.GetSize()))
+
     def save(self, path: str | Path) -> None:
         self.window.Render()
         grab = vtkWindowToImageFilter()
@@ -150,6 +161,7 @@ class _View:
             writer.Write()
 
     def close(self) -> None:
+        self.node.SetScreenScaleFactor(self.screen_scale)
         self.managers.SetMRMLDisplayableNode(None)
         self.window.Finalize()
 
@@ -176,7 +188,7 @@ class _View3D(_View):
         right = np.cross([0, 0, 1.0], towards)
         right /= np.linalg.norm(right)
         up = np.cross(towards, right)
-        frame = _frame(overlay, right, up, self.node, self.window.GetSize())
+        frame = _frame(overlay, right, up, self.window.GetSize())
         half_height = self.window.GetSize()[1] * frame.mm_per_pixel / 2
         distance = half_height / np.tan(np.radians(VIEW_ANGLE_DEGREES / 2))
         manager = self.managers.GetDisplayableManagerByClassName("vtkMRMLCameraDisplayableManager")
@@ -195,10 +207,10 @@ class _SliceView(_View):
         super().__init__(size)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        node = logic.GetSliceNode()
-        node.SetOrientationMarkerType(node.OrientationMarkerTypeAxes)
-        node.SetOrientationMarkerSize(node.OrientationMarkerSizeSmall)
-        node.SetRulerType(node.RulerTypeThin)
+        self.node = logic.GetSliceNode()
+        self.node.SetOrientationMarkerType(self.node.OrientationMarkerTypeAxes)
+        self.node.SetOrientationMarkerSize(self.node.OrientationMarkerSizeSmall)
+        self.node.SetRulerType(self.node.RulerTypeThin)
         # The desktop draws the slice's pixels with a widget of its own; here an actor does, added
         # before the managers so that the segments' colors blend with it.
         pixels = vtkImageMapper()
@@ -209,7 +221,7 @@ class _SliceView(_View):
         actor.SetMapper(pixels)
         actor.GetProperty().SetDisplayLocationToBackground()
         self.renderer.AddViewProp(actor)
-        self.manage(factory, _MANAGERS_2D, node)
+        self.manage(factory, _MANAGERS_2D, self.node)
         self.interactor.SetInteractorStyle(vtkInteractorStyleUser())
 
 
@@ -222,7 +234,7 @@ def _show_slice(
     node.SetOrientation("Sagittal")
     logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
     logic.ResizeSliceNode(*size)
-    frame = _frame(overlay, np.array([0, -1.0, 0]), np.array([0, 0, 1.0]), node, size)
+    frame = _frame(overlay, np.array([0, -1.0, 0]), np.array([0, 0, 1.0]), size)
     across, down = (pixels * frame.mm_per_pixel for pixels in size)
     node.SetFieldOfView(across, down, node.GetFieldOfView()[2])
     labels = _label_points(overlay)
@@ -260,30 +272,43 @@ class _Frame:
     mm_per_pixel: float
 
 
-def _frame(
-    overlay: Overlay,
-    right: np.ndarray,
-    up: np.ndarray,
-    view_node: slicer.vtkMRMLAbstractViewNode,
-    size: tuple[int, int],
-) -> _Frame:
+def _frame(overlay: Overlay, right: np.ndarray, up: np.ndarray, size: tuple[int, int]) -> _Frame:
     """Regions and labels as large as fits between the legend on the left and the window's edges.
 
     Labels keep their size in pixels: what they need is taken from the width before scaling.
     """
     width, height = size
-    label_width = _label_width(overlay, view_node)
+    legend, margin = LEGEND_WIDTH * width, MARGIN * height
+    label_width = _label_width(overlay, _text_scale(overlay, size))
     points = np.concatenate([_corners(_bounds(overlay)), _label_points(overlay)])
     x, y = points @ right, points @ up
-    free = width - LEGEND_WIDTH_PIXELS - 2 * MARGIN_PIXELS - label_width
-    mm_per_pixel = max(np.ptp(x) / max(free, 100.0), np.ptp(y) / (height - 2 * MARGIN_PIXELS))
+    free = max(width - legend - 2 * margin - label_width, 0.1 * width)
+    mm_per_pixel = max(np.ptp(x) / free, np.ptp(y) / (height - 2 * margin))
     block = np.ptp(x) / mm_per_pixel + label_width
-    left = LEGEND_WIDTH_PIXELS + max(0.0, (width - LEGEND_WIDTH_PIXELS - block) / 2)
+    left = legend + max(0.0, (width - legend - block) / 2)
     center_x = x.min() + (width / 2 - left) * mm_per_pixel
     forward = np.cross(right, up)
     depth = float((points @ forward).mean())
     center = right * center_x + up * (y.max() + y.min()) / 2 + forward * depth
     return _Frame(center, float(mm_per_pixel))
+
+
+def _text_scale(overlay: Overlay, size: tuple[int, int]) -> float:
+    """Screen scale factor at which the labels suit the picture's size and leave room beside."""
+    width, height = size
+    usual = TEXT_SCALE * height
+    widest = _label_width(overlay, usual)
+    return usual * np.clip(LABELS_WIDTH * width / max(widest, 1.0), SMALLEST_TEXT, 1.0)
+
+
+def _label_width(overlay: Overlay, scale_factor: float) -> float:
+    """About the pixels that the widest label takes at a screen scale factor."""
+    labels, display = overlay.labels, overlay.labels.GetDisplayNode()
+    # As vtkSlicerMarkupsWidgetRepresentation sets the size of its text.
+    points = display.GetTextProperty().GetFontSize() * display.GetTextScale() * scale_factor * 5
+    texts = [labels.GetNthControlPointLabel(n) for n in range(labels.GetNumberOfControlPoints())]
+    longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
+    return LETTER_WIDTH * points * DPI / 72 * longest
 
 
 def _bounds(overlay: Overlay) -> np.ndarray:
@@ -303,14 +328,3 @@ def _label_points(overlay: Overlay) -> np.ndarray:
     for n, point in enumerate(points):
         overlay.labels.GetNthControlPointPositionWorld(n, point)
     return points
-
-
-def _label_width(overlay: Overlay, view_node: slicer.vtkMRMLViewNode) -> float:
-    """About the pixels of the widest label; letters of Slicer's font are half as wide as high."""
-    labels, display = overlay.labels, overlay.labels.GetDisplayNode()
-    # As vtkSlicerMarkupsWidgetRepresentation sets the size of its text.
-    scale = display.GetTextScale() * view_node.GetScreenScaleFactor() * 5
-    high = display.GetTextProperty().GetFontSize() * scale
-    texts = [labels.GetNthControlPointLabel(n) for n in range(labels.GetNumberOfControlPoints())]
-    longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
-    return 0.5 * high * longest
