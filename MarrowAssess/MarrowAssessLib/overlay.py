@@ -40,7 +40,9 @@ Z_COLORS = (
 Z_STOPS = np.linspace(-Z_LIMIT, Z_LIMIT, len(Z_COLORS))
 
 LEGEND_TITLE = "z-score"
-BESIDE_OPACITY = 0.15  # of segments without a result, such as muscle, in 3D
+# Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
+BESIDE_COLOR = (0.66, 0.70, 0.36)
+BESIDE_OPACITY = 0.35
 SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
 LABEL_GAP_MM = 15.0
 LEADER_SHIFT_MM = 1.5
@@ -85,7 +87,7 @@ def show_results(
 ) -> Overlay:
     """Color the segments and add legend and labels; showing again replaces what was shown.
 
-    Segments without a result keep their color and turn translucent in 3D.
+    Segments without a result turn olive: translucent in 3D, outlines on the slices.
 
     Raises:
         ValueError: a result names no segment of the segmentation.
@@ -102,10 +104,11 @@ def show_results(
     colors = _color_node(segmentation)
     legend = _legend(segmentation, colors)
     labelled = [r for r in results if r.label]
-    centers, posterior = _places(segmentation, [ids[r.region_name] for r in labelled])
-    anchors = label_anchors(centers, posterior)
+    places = _places(segmentation, [ids[r.region_name] for r in labelled])
+    centers = np.array([place.center for place in places]).reshape(-1, 3)
+    anchors = label_anchors(centers, min((place.low[1] for place in places), default=0.0))
     labels = _labels(segmentation, [r.label for r in labelled], anchors)
-    leaders = _leaders(segmentation, centers, anchors)
+    leaders = _leaders(segmentation, places, anchors)
     return Overlay(segmentation, colors, legend, labels, leaders)
 
 
@@ -154,10 +157,10 @@ def _color_segments(
     modified = display.StartModify()
     for segment_id in segments.GetSegmentIDs():
         scored = segment_id in z_by_id
-        if scored:
-            segments.GetSegment(segment_id).SetColor(*z_color(z_by_id[segment_id]))
+        color = z_color(z_by_id[segment_id]) if scored else BESIDE_COLOR
+        segments.GetSegment(segment_id).SetColor(*color)
         display.SetSegmentOpacity3D(segment_id, 1.0 if scored else BESIDE_OPACITY)
-        display.SetSegmentOpacity2DFill(segment_id, 1.0 if scored else 0.3)
+        display.SetSegmentVisibility2DFill(segment_id, scored)
     display.SetVisibility2DFill(True)
     display.SetVisibility2DOutline(True)
     display.SetOpacity2DFill(0.45)
@@ -212,19 +215,26 @@ def _legend(
     return legend
 
 
+@dataclass
+class _Place:
+    """Where a region lies: its center and the corners of its box, in RAS mm."""
+
+    center: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
 def _places(
     segmentation: slicer.vtkMRMLSegmentationNode, segment_ids: Sequence[str]
-) -> tuple[np.ndarray, float]:
-    """Centers of segments in RAS mm of the segmentation node, and how far back they reach."""
-    centers, posterior = [], math.inf
+) -> list[_Place]:
+    places = []
     for segment_id in segment_ids:
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         points = segment_points(segment)
         if not len(points):
             raise ValueError(f"Segment '{segment.GetName()}' is empty; it cannot be labelled.")
-        centers.append(points.mean(axis=0))
-        posterior = min(posterior, float(points[:, 1].min()))
-    return np.array(centers).reshape(-1, 3), posterior
+        places.append(_Place(points.mean(axis=0), points.min(axis=0), points.max(axis=0)))
+    return places
 
 
 def _labels(
@@ -261,15 +271,19 @@ def _set_text_background(text: object) -> None:
 
 
 def _leaders(
-    segmentation: slicer.vtkMRMLSegmentationNode, centers: np.ndarray, anchors: np.ndarray
+    segmentation: slicer.vtkMRMLSegmentationNode, places: Sequence[_Place], anchors: np.ndarray
 ) -> slicer.vtkMRMLModelNode:
     points, lines = vtkPoints(), vtkCellArray()
-    # A little to the left, or a sagittal slice shown in 3D through the labels would hide the lines.
-    shift = np.array([-LEADER_SHIFT_MM, 0, 0])
-    for center, anchor in zip(centers + shift, anchors + shift, strict=True):
+    for place, anchor in zip(places, anchors, strict=True):
+        # In the labels' sagittal plane where the region reaches it, and a little to its left, or
+        # a slice shown there in 3D would hide the line.
+        start, end = place.center.copy(), anchor.copy()
+        if place.low[0] <= anchor[0] <= place.high[0]:
+            start[0] = anchor[0] - LEADER_SHIFT_MM
+        end[0] -= LEADER_SHIFT_MM
         lines.InsertNextCell(2)
-        lines.InsertCellPoint(points.InsertNextPoint(center))
-        lines.InsertCellPoint(points.InsertNextPoint(anchor))
+        lines.InsertCellPoint(points.InsertNextPoint(start))
+        lines.InsertCellPoint(points.InsertNextPoint(end))
     mesh = vtkPolyData()
     mesh.SetPoints(points)
     mesh.SetLines(lines)

@@ -80,9 +80,11 @@ def render_3d(
     """
     view = _View3D(size)
     view.scale_text(overlay)
+    yellow = slicer.modules.application_logic.GetSliceLogicByLayoutName("Yellow").GetSliceNode()
     if slice_of is not None:
         _set_window(overlay, slice_of)
-        _show_slice(overlay, slice_of, SLICE_IN_3D).GetSliceNode().SetSliceVisible(True)
+        _show_slice(overlay, slice_of, SLICE_IN_3D)
+    yellow.SetSliceVisible(slice_of is not None)
     view.announce(overlay.legend)
     view.fit(overlay)
     view.save(path)
@@ -118,7 +120,8 @@ class _View:
         self.renderer = vtkRenderer()
         self.window = vtkRenderWindow()
         self.window.SetOffScreenRendering(1)
-        self.window.SetMultiSamples(4)
+        # Smooth edges; depth peeling cannot be had with them and would lose translucent segments.
+        self.window.SetMultiSamples(8)
         self.window.SetSize(*size)
         self.window.SetDPI(DPI)
         self.window.SetNumberOfLayers(2)  # the legend has its own
@@ -178,7 +181,6 @@ class _View3D(_View):
         self.node.SetAxisLabelsVisible(False)
         self.node.SetOrientationMarkerType(self.node.OrientationMarkerTypeAxes)
         self.node.SetOrientationMarkerSize(self.node.OrientationMarkerSizeSmall)
-        self.renderer.SetUseDepthPeeling(True)
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
         self.manage(factory, _MANAGERS_3D, self.node)
 

@@ -138,6 +138,7 @@ def test_segments_legend_and_labels_show_the_results(spine):
     display = segmentation.GetDisplayNode()
     assert display.GetSegmentOpacity3D("L3 marrow") == 1
     assert display.GetSegmentOpacity3D("paraspinal muscle") < 0.5
+    assert not display.GetSegmentVisibility2DFill("paraspinal muscle")
     assert shown.legend.GetTitleText() == "z-score"
     assert shown.legend.GetVisibility()
     assert shown.legend.GetPrimaryDisplayNode() is display
@@ -206,7 +207,7 @@ def test_overlay_is_saved_with_the_scene(spine, tmp_path):
 def hues(path):
     """RGB picture and the hue (0-1) of every vivid pixel, NaN elsewhere."""
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    vivid = picture.max(axis=-1).astype(int) - picture.min(axis=-1) > 60
+    vivid = picture.max(axis=-1).astype(int) - picture.min(axis=-1) > 40
     hue = np.full(picture.shape[:2], np.nan)
     for y, x in zip(*np.nonzero(vivid), strict=True):
         hue[y, x] = colorsys.rgb_to_hsv(*picture[y, x] / 255)[0]
@@ -240,6 +241,8 @@ def test_3d_picture_shows_regions_legend_and_labels(spine, tmp_path):
     assert len(red) > 50
     assert len(blue) > 50
     assert red[:, 0].mean() + 50 < blue[:, 0].mean()
+    # The translucent muscle shows in olive.
+    assert ((anatomy > 0.13) & (anatomy < 0.25)).sum() > 200
     # Without labels the right half loses its white letters.
     shown.labels.SetDisplayVisibility(False)
     rendering.render_3d(tmp_path / "bare.png", shown, size=(700, 500))
