@@ -16,6 +16,7 @@ import slicer
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
+from MarrowAssessLib.label_layout import Layout, Place, choose_layout, label_anchors, label_lines
 from MarrowAssessLib.scene import segment_points
 
 Z_LIMIT = 3.0
@@ -44,9 +45,7 @@ LEGEND_TITLE = "z-score"
 BESIDE_COLOR = (0.66, 0.70, 0.36)
 BESIDE_OPACITY = 0.35
 SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
-LABEL_GAP_MM = 15.0
-LEADER_SHIFT_MM = 1.5
-LABEL_SEPARATION = 0.055  # least distance of two labels, as a share of the labels' height
+LABEL_SEPARATION_MM = 14.0  # until a picture, whose scale is known, sets its own
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,9 @@ class Overlay:
     colors: slicer.vtkMRMLProceduralColorNode
     legend: slicer.vtkMRMLColorLegendDisplayNode
     labels: slicer.vtkMRMLMarkupsFiducialNode
-    leaders: slicer.vtkMRMLModelNode
+    lines: slicer.vtkMRMLModelNode
+    places: list[Place]
+    layout: Layout
 
 
 def z_color(z: float | None) -> tuple[float, float, float]:
@@ -105,47 +106,28 @@ def show_results(
     legend = _legend(segmentation, colors)
     labelled = [r for r in results if r.label]
     places = _places(segmentation, [ids[r.region_name] for r in labelled])
-    centers = np.array([place.center for place in places]).reshape(-1, 3)
-    anchors = label_anchors(centers, min((place.low[1] for place in places), default=0.0))
-    labels = _labels(segmentation, [r.label for r in labelled], anchors)
-    leaders = _leaders(segmentation, places, anchors)
-    return Overlay(segmentation, colors, legend, labels, leaders)
+    labels = _labels(segmentation, [r.label for r in labelled])
+    lines = _lines(segmentation)
+    layout = choose_layout(places)
+    overlay = Overlay(segmentation, colors, legend, labels, lines, places, layout)
+    place_labels(overlay, LABEL_SEPARATION_MM)
+    return overlay
 
 
-def label_anchors(centers: np.ndarray, posterior_mm: float) -> np.ndarray:
-    """Where labels go: one column behind the anatomy, at the regions' heights where these allow.
-
-    Args:
-        centers: (n, 3) centers of the regions in RAS mm.
-        posterior_mm: the most posterior A coordinate that the regions reach.
-
-    Returns:
-        (n, 3) RAS positions, moved up or down as little as keeps labels apart.
-    """
-    if not len(centers):
-        return np.zeros((0, 3))
-    heights = centers[:, 2]
-    separation = LABEL_SEPARATION * max(np.ptp(heights), 150.0)
-    anchors = np.empty_like(centers)
-    anchors[:, 0] = np.median(centers[:, 0])  # one sagittal slice holds all labels
-    anchors[:, 1] = posterior_mm - LABEL_GAP_MM
-    anchors[:, 2] = _spread(heights, separation)
-    return anchors
-
-
-def _spread(values: np.ndarray, separation: float) -> np.ndarray:
-    """The values least moved (in squares) so that no two are closer than the separation."""
-    order = np.argsort(values, kind="stable")
-    steps = separation * np.arange(len(values))
-    blocks: list[list[float]] = []  # pooled neighbors: [mean, count]
-    for value in values[order] - steps:
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (low, n), (high, m) = blocks[-2:]
-            blocks[-2:] = [[(low * n + high * m) / (n + m), n + m]]
-    spread = np.empty(len(values))
-    spread[order] = np.repeat([b[0] for b in blocks], [b[1] for b in blocks]) + steps
-    return spread
+def place_labels(overlay: Overlay, separation_mm: float) -> None:
+    """Put the labels beside the anatomy, no two closer than that, with lines to their regions."""
+    anchors = label_anchors(overlay.places, overlay.layout, separation_mm)
+    for n, anchor in enumerate(anchors):
+        overlay.labels.SetNthControlPointPosition(n, *anchor)
+    points, cells = vtkPoints(), vtkCellArray()
+    for start, end in label_lines(overlay.places, anchors, overlay.layout):
+        cells.InsertNextCell(2)
+        cells.InsertCellPoint(points.InsertNextPoint(start))
+        cells.InsertCellPoint(points.InsertNextPoint(end))
+    mesh = vtkPolyData()
+    mesh.SetPoints(points)
+    mesh.SetLines(cells)
+    overlay.lines.SetAndObservePolyData(mesh)
 
 
 def _color_segments(
@@ -215,36 +197,27 @@ def _legend(
     return legend
 
 
-@dataclass
-class _Place:
-    """Where a region lies: its center and the corners of its box, in RAS mm."""
-
-    center: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
 def _places(
     segmentation: slicer.vtkMRMLSegmentationNode, segment_ids: Sequence[str]
-) -> list[_Place]:
+) -> list[Place]:
     places = []
     for segment_id in segment_ids:
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         points = segment_points(segment)
         if not len(points):
             raise ValueError(f"Segment '{segment.GetName()}' is empty; it cannot be labelled.")
-        places.append(_Place(points.mean(axis=0), points.min(axis=0), points.max(axis=0)))
+        places.append(Place(points.mean(axis=0), points.min(axis=0), points.max(axis=0)))
     return places
 
 
 def _labels(
-    segmentation: slicer.vtkMRMLSegmentationNode, texts: Sequence[str], anchors: np.ndarray
+    segmentation: slicer.vtkMRMLSegmentationNode, texts: Sequence[str]
 ) -> slicer.vtkMRMLMarkupsFiducialNode:
     node = _own(segmentation, "vtkMRMLMarkupsFiducialNode", "MarrowAssess labels")
     node.CreateDefaultDisplayNodes()
     node.RemoveAllControlPoints()
-    for text, anchor in zip(texts, anchors, strict=True):
-        node.AddControlPoint(*anchor, text)
+    for text in texts:
+        node.AddControlPoint(0, 0, 0, text)
     node.SetLocked(True)
     node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     display = node.GetDisplayNode()
@@ -270,25 +243,8 @@ def _set_text_background(text: object) -> None:
     text.SetBackgroundOpacity(0.7)
 
 
-def _leaders(
-    segmentation: slicer.vtkMRMLSegmentationNode, places: Sequence[_Place], anchors: np.ndarray
-) -> slicer.vtkMRMLModelNode:
-    points, lines = vtkPoints(), vtkCellArray()
-    for place, anchor in zip(places, anchors, strict=True):
-        # In the labels' sagittal plane where the region reaches it, and a little to its left, or
-        # a slice shown there in 3D would hide the line.
-        start, end = place.center.copy(), anchor.copy()
-        if place.low[0] <= anchor[0] <= place.high[0]:
-            start[0] = anchor[0] - LEADER_SHIFT_MM
-        end[0] -= LEADER_SHIFT_MM
-        lines.InsertNextCell(2)
-        lines.InsertCellPoint(points.InsertNextPoint(start))
-        lines.InsertCellPoint(points.InsertNextPoint(end))
-    mesh = vtkPolyData()
-    mesh.SetPoints(points)
-    mesh.SetLines(lines)
+def _lines(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLModelNode:
     node = _own(segmentation, "vtkMRMLModelNode", "MarrowAssess label lines")
-    node.SetAndObservePolyData(mesh)
     node.CreateDefaultDisplayNodes()
     node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     display = node.GetDisplayNode()

@@ -1,7 +1,7 @@
 """Pictures of the scene, rendered offscreen through Slicer's own displayable managers.
 
-The views carry the names of Slicer's default layout ("1", "Yellow"), so that a saved scene opens
-in the desktop with the same camera, slice and background.
+The views carry the names of Slicer's default layout ("1", "Green", "Yellow"), so that a saved scene
+opens in the desktop with the same camera, slice and background.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from vtkmodules.vtkRenderingCore import (
 )
 
 from MarrowAssessLib import headless
-from MarrowAssessLib.overlay import Overlay
+from MarrowAssessLib.label_layout import CORONAL, SAGITTAL, Layout
+from MarrowAssessLib.overlay import Overlay, place_labels
 from MarrowAssessLib.scene import segment_points, volume_from_node, world_matrix
 
 SIZE_3D = (1400, 1000)
 SIZE_SLICE = (1000, 1000)
 SLICE_IN_3D = (700, 700)  # pixels of its texture
 BACKGROUND = ((0.05, 0.06, 0.08), (0.16, 0.18, 0.22))  # bottom and top
-# From the patient's left, somewhat in front and above: front is left, as in sagittal slices.
-CAMERA_DIRECTION_RAS = (-0.80, 0.56, 0.22)
 VIEW_ANGLE_DEGREES = 20.0
 DPI = 96
+UP = np.array([0.0, 0.0, 1.0])
+LINE_HEIGHT = 1.0  # of the labels' text, as a share of its size
 LETTER_WIDTH = 0.48  # of Slicer's font, as a share of its size
 LEGEND_WIDTH = 0.11  # share of the picture's width
 MARGIN = 0.045  # share of the picture's height
@@ -72,7 +73,7 @@ def render_3d(
     Args:
         path: the .png file; it appears whole or not at all.
         overlay: the nodes from overlay.show_results.
-        slice_of: a volume whose sagittal slice through the labels shows the anatomy around.
+        slice_of: a volume whose slice through the labels shows the anatomy around.
         size: width and height in pixels.
 
     Raises:
@@ -80,11 +81,12 @@ def render_3d(
     """
     view = _View3D(size)
     view.scale_text(overlay)
-    yellow = slicer.modules.application_logic.GetSliceLogicByLayoutName("Yellow").GetSliceNode()
+    _arrange_labels(overlay, *_axes_3d(overlay.layout), size)
+    for name in (SAGITTAL.slice_view, CORONAL.slice_view):
+        _slice_logic(name).GetSliceNode().SetSliceVisible(False)
     if slice_of is not None:
         _set_window(overlay, slice_of)
-        _show_slice(overlay, slice_of, SLICE_IN_3D)
-    yellow.SetSliceVisible(slice_of is not None)
+        _show_slice(overlay, slice_of, SLICE_IN_3D).GetSliceNode().SetSliceVisible(True)
     view.announce(overlay.legend)
     view.fit(overlay)
     view.save(path)
@@ -97,12 +99,13 @@ def render_slice(
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     size: tuple[int, int] = SIZE_SLICE,
 ) -> None:
-    """Write a PNG of the sagittal slice through the labels with the colored regions over it.
+    """Write a PNG of the slice through the labels with the colored regions over it.
 
     Raises:
         headless.RuntimeMissing: pictures cannot be rendered on this machine.
     """
     headless.require_rendering()
+    _arrange_labels(overlay, np.array(overlay.layout.slice_right), UP, size)
     _set_window(overlay, volume_node)
     logic = _show_slice(overlay, volume_node, size)
     view = _SliceView(logic, size)
@@ -186,10 +189,8 @@ class _View3D(_View):
 
     def fit(self, overlay: Overlay) -> None:
         """Point the camera so that regions and labels fill the window beside the legend."""
-        towards = np.array(CAMERA_DIRECTION_RAS) / np.linalg.norm(CAMERA_DIRECTION_RAS)
-        right = np.cross([0, 0, 1.0], towards)
-        right /= np.linalg.norm(right)
-        up = np.cross(towards, right)
+        right, up = _axes_3d(overlay.layout)
+        towards = np.cross(right, up)
         frame = _frame(overlay, right, up, self.window.GetSize())
         half_height = self.window.GetSize()[1] * frame.mm_per_pixel / 2
         distance = half_height / np.tan(np.radians(VIEW_ANGLE_DEGREES / 2))
@@ -230,19 +231,24 @@ class _SliceView(_View):
 def _show_slice(
     overlay: Overlay, volume_node: slicer.vtkMRMLScalarVolumeNode, size: tuple[int, int]
 ) -> slicer.vtkMRMLSliceLogic:
-    """The sagittal slice ("Yellow") through the labels, framing the regions."""
-    logic = slicer.modules.application_logic.GetSliceLogicByLayoutName("Yellow")
+    """The slice through the labels in Slicer's view of that orientation, framing the regions."""
+    logic = _slice_logic(overlay.layout.slice_view)
     node = logic.GetSliceNode()
-    node.SetOrientation("Sagittal")
+    node.SetOrientation(overlay.layout.name.capitalize())
     logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
     logic.ResizeSliceNode(*size)
-    frame = _frame(overlay, np.array([0, -1.0, 0]), np.array([0, 0, 1.0]), size)
+    frame = _frame(overlay, np.array(overlay.layout.slice_right), UP, size)
     across, down = (pixels * frame.mm_per_pixel for pixels in size)
     node.SetFieldOfView(across, down, node.GetFieldOfView()[2])
-    labels = _label_points(overlay)
-    sagittal = labels[0, 0] if len(labels) else frame.center[0]
-    node.JumpSliceByCentering(sagittal, *frame.center[1:])
+    center, labels = frame.center.copy(), _label_points(overlay)
+    if len(labels):
+        center[overlay.layout.normal] = labels[0, overlay.layout.normal]
+    node.JumpSliceByCentering(*center)
     return logic
+
+
+def _slice_logic(view_name: str) -> slicer.vtkMRMLSliceLogic:
+    return headless.application_logic().GetSliceLogicByLayoutName(view_name)
 
 
 def _set_window(overlay: Overlay, volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -295,6 +301,27 @@ def _frame(overlay: Overlay, right: np.ndarray, up: np.ndarray, size: tuple[int,
     return _Frame(center, float(mm_per_pixel))
 
 
+def _axes_3d(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """The window's right and up directions (RAS) as the 3D camera sees them."""
+    towards = np.array(layout.camera) / np.linalg.norm(layout.camera)
+    right = np.cross(UP, towards)
+    right /= np.linalg.norm(right)
+    return right, np.cross(towards, right)
+
+
+def _arrange_labels(
+    overlay: Overlay, right: np.ndarray, up: np.ndarray, size: tuple[int, int]
+) -> None:
+    """Keep the labels apart by what their lines take at this picture's scale."""
+    labels = overlay.labels
+    texts = [labels.GetNthControlPointLabel(n) for n in range(labels.GetNumberOfControlPoints())]
+    lines = max((len(text.splitlines()) for text in texts), default=1)
+    pixels = (lines * LINE_HEIGHT + 0.3) * _letter_size(overlay, _text_scale(overlay, size))
+    for _ in range(2):  # spread labels may need a smaller scale, and so more millimeters
+        frame = _frame(overlay, right, up, size)
+        place_labels(overlay, pixels * frame.mm_per_pixel)
+
+
 def _text_scale(overlay: Overlay, size: tuple[int, int]) -> float:
     """Screen scale factor at which the labels suit the picture's size and leave room beside."""
     width, height = size
@@ -305,12 +332,18 @@ def _text_scale(overlay: Overlay, size: tuple[int, int]) -> float:
 
 def _label_width(overlay: Overlay, scale_factor: float) -> float:
     """About the pixels that the widest label takes at a screen scale factor."""
-    labels, display = overlay.labels, overlay.labels.GetDisplayNode()
-    # As vtkSlicerMarkupsWidgetRepresentation sets the size of its text.
-    points = display.GetTextProperty().GetFontSize() * display.GetTextScale() * scale_factor * 5
+    labels = overlay.labels
     texts = [labels.GetNthControlPointLabel(n) for n in range(labels.GetNumberOfControlPoints())]
     longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
-    return LETTER_WIDTH * points * DPI / 72 * longest
+    return LETTER_WIDTH * longest * _letter_size(overlay, scale_factor)
+
+
+def _letter_size(overlay: Overlay, scale_factor: float) -> float:
+    """Pixels of the labels' font size at a screen scale factor."""
+    display = overlay.labels.GetDisplayNode()
+    # As vtkSlicerMarkupsWidgetRepresentation sets the size of its text.
+    points = display.GetTextProperty().GetFontSize() * display.GetTextScale() * scale_factor * 5
+    return points * DPI / 72
 
 
 def _bounds(overlay: Overlay) -> np.ndarray:

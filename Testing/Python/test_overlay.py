@@ -11,8 +11,9 @@ headless.start()
 
 import SimpleITK as sitk  # noqa: E402
 import slicer  # noqa: E402
-from MarrowAssessLib import overlay, rendering, scene  # noqa: E402
+from MarrowAssessLib import label_layout, overlay, rendering, scene  # noqa: E402
 from MarrowAssessLib.anatomy import Role  # noqa: E402
+from MarrowAssessLib.label_layout import CORONAL, SAGITTAL, Place  # noqa: E402
 from MarrowAssessLib.overlay import SiteResult  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
@@ -100,29 +101,46 @@ def test_below_and_above_stay_apart_for_the_color_blind():
 # Labels
 
 
-def test_labels_stay_apart_behind_the_anatomy_and_move_little():
+def places_at(centers, half=10.0):
+    return [Place(center, center - half, center + half) for center in np.asarray(centers, float)]
+
+
+@pytest.mark.parametrize("layout", [SAGITTAL, CORONAL])
+def test_labels_stay_apart_beside_the_anatomy_and_move_little(layout):
     rng = np.random.default_rng(3)
     for _ in range(50):
         centers = rng.uniform(-60, 60, (rng.integers(1, 12), 3))
-        anchors = overlay.label_anchors(centers, posterior_mm=-80.0)
-        assert (anchors[:, 1] < -80).all()
-        assert np.ptp(anchors[:, 0]) == 0
-        separation = overlay.LABEL_SEPARATION * max(np.ptp(centers[:, 2]), 150.0)
+        anchors = label_layout.label_anchors(places_at(centers), layout, 9.0)
+        assert (anchors[:, layout.across] < centers[:, layout.across].min() - 10).all()
+        assert np.ptp(anchors[:, layout.normal]) == 0
         heights = np.sort(anchors[:, 2])
-        assert (np.diff(heights) >= separation - 1e-9).all()
+        assert (np.diff(heights) >= 9.0 - 1e-9).all()
         np.testing.assert_array_equal(np.argsort(anchors[:, 2]), np.argsort(centers[:, 2]))
-        # The whole moves nowhere, and labels with room stay where they are.
         assert anchors[:, 2].mean() == pytest.approx(centers[:, 2].mean())
 
 
 def test_labels_with_room_stay_at_their_region():
-    centers = np.array([[0, 0, 0], [0, 0, 40], [0, 0, 80.0]])
-    np.testing.assert_allclose(overlay.label_anchors(centers, -10)[:, 2], [0, 40, 80])
+    places = places_at([[0, 0, 0], [0, 0, 40], [0, 0, 80]])
+    np.testing.assert_allclose(label_layout.label_anchors(places, SAGITTAL, 9)[:, 2], [0, 40, 80])
 
 
 def test_crowded_labels_are_spread_by_least_squares():
-    spread = overlay._spread(np.array([5.0, 5.0, 5.0, 30.0]), 4.0)
+    spread = label_layout.spread(np.array([5.0, 5.0, 5.0, 30.0]), 4.0)
     np.testing.assert_allclose(spread, [1.0, 5.0, 9.0, 30.0])
+
+
+def test_lines_run_from_the_region_to_its_label_on_the_viewers_side():
+    places = places_at([[3, 0, 0], [40, 0, 50]])
+    anchors = np.array([[0.0, -30, 0], [0, -30, 50]])
+    lines = label_layout.label_lines(places, anchors, SAGITTAL)
+    np.testing.assert_allclose(lines[0], [[-1.5, 0, 0], [-1.5, -30, 0]])
+    np.testing.assert_allclose(lines[1], [[40, 0, 50], [-1.5, -30, 50]])
+
+
+def test_spines_are_seen_from_the_side_and_hips_from_the_front():
+    assert label_layout.choose_layout(places_at([[0, 0, 0], [5, 20, 150]])) is SAGITTAL
+    assert label_layout.choose_layout(places_at([[-90, 0, 0], [90, 5, 0]])) is CORONAL
+    assert label_layout.choose_layout([]) is SAGITTAL
 
 
 # In the scene
