@@ -95,11 +95,15 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
 def _ijk_to_world(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     matrix = vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return _to_world(node) @ numpy_matrix(matrix)
+    return world_matrix(node) @ numpy_matrix(matrix)
 
 
-def _to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
-    """The 4x4 matrix of a node's parent transforms, identity without one."""
+def world_matrix(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
+    """The 4x4 matrix of a node's parent transforms to the world, identity without one.
+
+    Raises:
+        ValueError: a parent transform is not linear.
+    """
     parent = node.GetParentTransformNode()
     if parent is None:
         return np.eye(4)
@@ -182,7 +186,7 @@ def regions_from_node(
     segmentation = node.GetSegmentation()
     shape = volume_node.GetImageData().GetDimensions()[::-1]
     world_to_ijk = np.linalg.inv(_ijk_to_world(volume_node))
-    to_world = _to_world(node)
+    to_world = world_matrix(node)
     boxes: dict[str, list] = {}
     regions = []
     for segment_id in segmentation.GetSegmentIDs():
@@ -234,9 +238,18 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read as a segmentation; the scene is left as it was.
     """
+    import SimpleITK as sitk
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
+    refusal = ValueError(
+        f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
+    )
+    try:
+        sitk.ReadImage(str(path))  # Slicer's reader aborts the process on a truncated file
+    except RuntimeError as error:
+        raise refusal from error
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", path.name.split(".", 1)[0])
     node.AddDefaultStorageNode(str(path))
     storage = node.GetStorageNode()
@@ -244,9 +257,7 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
     if not storage.ReadData(node):
         slicer.mrmlScene.RemoveNode(storage)
         slicer.mrmlScene.RemoveNode(node)
-        raise ValueError(
-            f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
-        )
+        raise refusal
     node.CreateDefaultDisplayNodes()
     return node
 
