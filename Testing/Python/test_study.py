@@ -7,13 +7,13 @@ from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.study import (
     Study,
     parse_label_rule,
-    parse_region_name,
     read_study,
     read_study_file,
     regions_from_labels,
     regions_from_segmentation,
     resampled,
 )
+from MarrowAssessLib.terminology import role_and_site
 from PDFFMapperLib.files import read_volume, write_volume
 from PDFFMapperLib.volume import Volume
 
@@ -61,12 +61,12 @@ def test_unknown_contrast_and_bad_label_rules_are_refused():
     ],
 )  # fmt: skip
 def test_region_names_tell_role_and_site(name, expected):
-    assert parse_region_name(name) == expected
+    assert role_and_site(name) == expected
 
 
 def test_a_region_name_without_tissue_is_refused():
-    with pytest.raises(ValueError, match="names no tissue"):
-        parse_region_name("Segment_1")
+    with pytest.raises(ValueError, match="tells no tissue role"):
+        role_and_site("Segment_1")
 
 
 def test_labels_become_regions(oblique_volume):
