@@ -16,7 +16,8 @@ from PDFFMapperLib.volume import Volume
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Measurement, composition
-from MarrowAssessLib.study import LabelRule, Study, parse_region_name, regions_from_labels
+from MarrowAssessLib.study import LabelRule, Study, regions_from_labels
+from MarrowAssessLib.terminology import role_and_site
 
 FIELD_STRENGTH_T = 3.0
 ECHO_TIMES_S = 1e-3 * np.array([1.2, 2.2, 3.2, 4.2, 5.2, 6.2])
@@ -319,7 +320,7 @@ _TRUE_PROPERTIES = {
 
 def _tissue_at(region: str) -> Tissue:
     """The tissue a region of the phantom, by its name, was drawn in."""
-    role, site = parse_region_name(region)
+    role, site = role_and_site(region)
     if role is Role.MARROW:
         return TISSUES[site]
     if role is Role.MUSCLE:

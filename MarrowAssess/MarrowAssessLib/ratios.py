@@ -27,7 +27,8 @@ class Settings:
     """How to measure.
 
     Attributes:
-        erosion_mm: margin taken off every region but noise, to keep partial volume out.
+        erosion_mm: margin taken off every region but noise, to keep partial volume out; a disc
+            or CSF region that is too thin for it is used as drawn, with a caution.
         n4: divide T1, T2 and fat-suppressed T2 by their N4 bias field first.
         m_score_reference: mean and SD of the L1-L4 SNR of the site's own young controls.
     """
@@ -134,11 +135,8 @@ def measure(
         InterruptedError: progress asked to cancel.
     """
     settings = settings or Settings()
-    regions = [
-        region if region.role is Role.NOISE else region.eroded(settings.erosion_mm, spacing)
-        for spacing in [study.grid.spacing]
-        for region in study.regions
-    ]
+    spacing = study.grid.spacing
+    regions = [_eroded(region, settings.erosion_mm, spacing) for region in study.regions]
     plain = _measure(study, study.volumes, regions, replace(settings, n4=False))
     if not settings.n4:
         return plain
@@ -157,6 +155,19 @@ def measure(
             key = (measurement.quantity, measurement.site, tuple(measurement.regions))
             measurement.value_without_n4 = before[key]
     return result
+
+
+def _eroded(region: Region, margin_mm: float, spacing_mm: np.ndarray) -> Region:
+    """The region without its margin; discs and CSF too thin for it stay as drawn, and say so."""
+    if region.role is Role.NOISE:
+        return region
+    try:
+        return region.eroded(margin_mm, spacing_mm)
+    except ValueError:
+        if region.role not in (Role.DISC, Role.CSF):
+            raise
+        caution = f"{region.name} is too thin to erode by {margin_mm:g} mm; it was used as drawn."
+        return replace(region, cautions=[*region.cautions, caution])
 
 
 def _uses_n4(quantity: str) -> bool:

@@ -75,6 +75,8 @@ class Region:
     def eroded(self, margin_mm: float, spacing_mm: np.ndarray) -> Region:
         """The voxels further than `margin_mm` from every voxel outside the region.
 
+        A region that is one voxel thick, as drawn on a slice, is eroded within its plane.
+
         Args:
             margin_mm: margin that keeps partial volume out; 0 returns the region itself.
             spacing_mm: voxel size along i, j, k.
@@ -86,11 +88,13 @@ class Region:
             return self
         from scipy.ndimage import distance_transform_edt
 
-        # The volume's own border is not an edge of the tissue, but it is not known either:
-        # padding counts it as outside, which errs on the side of purity.
-        padded = np.pad(self.mask, 1)
-        distance = distance_transform_edt(padded, sampling=np.asarray(spacing_mm)[::-1])
-        kept = (distance > margin_mm)[1:-1, 1:-1, 1:-1]
+        # Padding counts the volume's border as outside, which errs on the side of purity; but a
+        # region drawn on one slice is eroded within its plane.
+        pads = [(1, 1) if length > 1 else (0, 0) for length in self.mask.shape]
+        sampling = np.asarray(spacing_mm)[::-1]
+        distance = distance_transform_edt(np.pad(self.mask, pads), sampling=sampling)
+        inner = tuple(slice(1, -1) if pad[0] else slice(None) for pad in pads)
+        kept = (distance > margin_mm)[inner]
         if not kept.any():
             raise ValueError(
                 f"{self.name}: no voxel is left after eroding {margin_mm:g} mm; "

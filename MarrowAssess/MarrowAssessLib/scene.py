@@ -17,10 +17,10 @@ import slicer
 from PDFFMapperLib.volume_nodes import (  # noqa: F401 (volumes are read and made here, too)
     ijk_to_world,
     numpy_matrix,
-    to_world,
     volume_from_node,
     volume_to_node,
     vtk_matrix,
+    world_matrix,
 )
 from scipy.ndimage import find_objects
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
@@ -109,7 +109,7 @@ def regions_from_node(
     segmentation = node.GetSegmentation()
     shape = volume_node.GetImageData().GetDimensions()[::-1]
     world_to_ijk = np.linalg.inv(ijk_to_world(volume_node))
-    segmentation_to_world = to_world(node)
+    to_world = world_matrix(node)
     boxes: dict[str, list] = {}
     regions = []
     wanted = segmentation.GetSegmentIDs() if segment_ids is None else segment_ids
@@ -121,7 +121,7 @@ def regions_from_node(
         if image is not None:
             matrix = vtkMatrix4x4()
             image.GetImageToWorldMatrix(matrix)
-            to_volume = world_to_ijk @ segmentation_to_world @ numpy_matrix(matrix)
+            to_volume = world_to_ijk @ to_world @ numpy_matrix(matrix)
             if _same_lattice(to_volume, image.GetExtent(), volume_node.GetSpacing()):
                 mask, offset = _cropped_label(image, segment.GetLabelValue(), boxes)
                 placed = _onto_grid(mask, offset, np.rint(to_volume).astype(int), shape)
@@ -162,9 +162,18 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read as a segmentation; the scene is left as it was.
     """
+    import SimpleITK as sitk
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
+    refusal = ValueError(
+        f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
+    )
+    try:
+        sitk.ReadImage(str(path))  # Slicer's reader aborts the process on a truncated file
+    except RuntimeError as error:
+        raise refusal from error
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", path.name.split(".", 1)[0])
     node.AddDefaultStorageNode(str(path))
     storage = node.GetStorageNode()
@@ -172,9 +181,7 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
     if not storage.ReadData(node):
         slicer.mrmlScene.RemoveNode(storage)
         slicer.mrmlScene.RemoveNode(node)
-        raise ValueError(
-            f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
-        )
+        raise refusal
     node.CreateDefaultDisplayNodes()
     return node
 

@@ -11,10 +11,11 @@ import numpy as np
 from PDFFMapperLib.files import image_from_volume, read_volume, volume_from_image
 from PDFFMapperLib.volume import Volume
 
-from MarrowAssessLib.anatomy import MUSCLES, Role, parse_role, parse_site
+from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.shapes import rasterize, read_markups
+from MarrowAssessLib.terminology import role_and_site
 from MarrowAssessLib.volume_source import read_source
 
 
@@ -89,49 +90,6 @@ def parse_label_rule(text: str) -> LabelRule:
     return LabelRule(int(match[1]), parse_role(match[2]), parse_site(match[3] or ""))
 
 
-def parse_region_name(name: str) -> tuple[Role, str]:
-    """Tissue role and site from a free name such as "L3 marrow", "CSF_L3" or "psoas muscle".
-
-    A lone vertebra ("L3") is marrow, "L3-L4" is a disc, a muscle's name is muscle.
-
-    Raises:
-        ValueError: the name tells no tissue.
-    """
-    words = " ".join(re.sub(r"[_,;:()]", " ", name).split())
-    role = None
-    rest = words
-    for pattern, found in _ROLE_WORDS:
-        if match := re.search(pattern, words, re.IGNORECASE):
-            role = found
-            rest = " ".join((words[: match.start()] + " " + words[match.end() :]).split())
-            break
-    try:
-        site = parse_site(rest)
-    except ValueError:
-        if role is None:
-            raise ValueError(
-                f"Region '{name}' names no tissue; call it like 'L3 marrow', 'L3-L4 disc', "
-                "'CSF L3' or 'psoas muscle'."
-            ) from None
-        raise
-    if role is None:
-        if site.removeprefix("left ").removeprefix("right ") in MUSCLES:
-            role = Role.MUSCLE
-        else:
-            role = Role.DISC if "-" in site else Role.MARROW
-    return role, site
-
-
-_ROLE_WORDS = [
-    (r"\b(bone )?marrow\b|\bvertebral body\b|\bvertebra\b", Role.MARROW),
-    (r"\bmuscle\b", Role.MUSCLE),
-    (r"\b(intervertebral )?dis[ck]\b", Role.DISC),
-    (r"\bcsf\b|\bcerebrospinal fluid\b", Role.CSF),
-    (r"\b(subcutaneous )?fat\b", Role.FAT),
-    (r"\bnoise\b|\bair\b|\bbackground\b", Role.NOISE),
-]
-
-
 def region_name(role: Role, site: str) -> str:
     """What a region of that tissue at that site is called."""
     word = "CSF" if role is Role.CSF else role.value
@@ -172,7 +130,7 @@ def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
     """Regions of a Slicer segmentation file (.seg.nrrd), with the grid they are on.
 
     Role and site come from the segment's tags where this software wrote them, else from its
-    name.
+    terminology or its name.
 
     Raises:
         FileNotFoundError, ValueError: as for a volume, or a segment whose name tells no tissue.
@@ -204,7 +162,7 @@ def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
         if "MarrowAssess.Role" in tags:
             role, site = Role(tags["MarrowAssess.Role"]), tags.get("MarrowAssess.Site", "")
         else:
-            role, site = parse_region_name(name)
+            role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
         regions.append(Region.from_mask(name, role, site, layers[..., layer] == value))
         number += 1
     if not regions:
@@ -223,11 +181,11 @@ def regions_from_markups(
 
     Raises:
         FileNotFoundError, ValueError: see shapes.read_markups, shapes.rasterize and
-            parse_region_name.
+            terminology.role_and_site.
     """
     regions = []
     for shape in read_markups(path, point_radius_mm):
-        role, site = parse_region_name(shape.name)
+        role, site = role_and_site(shape.name)
         regions.append(rasterize(shape, volume, role, site))
     return regions
 

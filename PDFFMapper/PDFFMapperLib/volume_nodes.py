@@ -82,10 +82,10 @@ def ijk_to_world(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     """
     matrix = vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return to_world(node) @ numpy_matrix(matrix)
+    return world_matrix(node) @ numpy_matrix(matrix)
 
 
-def to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
+def world_matrix(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     """The 4x4 matrix of a node's parent transforms, identity without one.
 
     Raises:

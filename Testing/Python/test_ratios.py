@@ -245,3 +245,23 @@ def test_cancel_during_n4_raises(spine):
 def test_an_impossible_margin_is_refused(margin):
     with pytest.raises(ValueError, match="Erosion margin"):
         Settings(erosion_mm=margin)
+
+
+def test_thin_discs_stay_as_drawn_with_a_caution_and_marrow_is_eroded(spine):
+    mask = np.zeros(spine.grid.array.shape, bool)
+    mask[1:5, 110:112, 5:15] = True  # 2 mm thick, where the signal is the L2-L3 disc's
+    spine.regions[:] = [r for r in spine.regions if r.role is not Role.DISC]
+    spine.volumes[Contrast.T1].array[:, 110:120] = 80.0
+    spine.regions.append(Region.from_mask("L2-L3 disc", Role.DISC, "L2-L3", mask))
+    found = [
+        m
+        for m in measure(spine, Settings(erosion_mm=1.5)).measurements
+        if m.quantity == "t1_marrow_disc"
+    ]
+    assert len(found) == 4
+    for m in found:
+        assert m.statistics.voxels == 2 * 8 * 8
+        assert m.reference_statistics.voxels == 4 * 2 * 10
+        assert any("too thin to erode by 1.5 mm" in caution for caution in m.cautions)
+    with pytest.raises(ValueError, match="no voxel is left after eroding 30 mm"):
+        measure(spine, Settings(erosion_mm=30))
