@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,9 +113,40 @@ def _read_image(path: Path) -> object:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
-        return sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
+        if path.name.endswith((".nii", ".nii.gz")):
+            _refuse_truncated_nifti(path, image)
+        return image
     except RuntimeError as error:
         raise ValueError(
             f"{path}: this file cannot be read as an image; NIfTI, NRRD or MetaImage is expected "
             "and the file may be truncated."
         ) from error
+
+
+def _refuse_truncated_nifti(path: Path, image: object) -> None:
+    """ITK fills the missing end of a truncated NIfTI with zeros; here it is an error."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as stream:
+        header = stream.read(348)
+    byte_order = "<" if header[:1] == b"\x5c" else ">"
+    bits, offset = struct.unpack_from(f"{byte_order}72xh34xf", header)
+    expected = int(offset) + image.GetNumberOfPixels() * bits // 8
+    with path.open("rb") as stream:
+        if path.suffix != ".gz":
+            found = stream.seek(0, os.SEEK_END)
+        else:  # the last four bytes of a gzip stream are its uncompressed size
+            stream.seek(-4, os.SEEK_END)
+            found = struct.unpack("<I", stream.read(4))[0]
+            if found != expected % 2**32:
+                found = _gunzipped_size(path)  # several gzip members, or truncated
+    if found < expected % 2**32:
+        raise RuntimeError(f"{path} holds {found} of {expected} bytes")
+
+
+def _gunzipped_size(path: Path) -> int:
+    try:
+        with gzip.open(path, "rb") as stream:
+            return sum(len(block) for block in iter(lambda: stream.read(1 << 20), b""))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RuntimeError(str(error)) from error

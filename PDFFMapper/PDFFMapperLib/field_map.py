@@ -1,0 +1,603 @@
+"""Off-resonance found globally over a whole volume, before the voxelwise water-fat fit.
+
+How it works: per voxel the least-squares residual of the water-fat model is computed over a grid
+of off-resonance frequencies (variable projection; water and fat of one phase in closed form,
+Berglund 2012, doi 10.1002/mrm.23119, extended to real amplitudes by Bydder 2011,
+doi 10.1016/j.mri.2010.08.011). Its local minima are the candidates: the true frequency and
+those of swapped water and fat. Residuals averaged over blocks of about 6 mm feed a Markov random
+field over the whole volume, air included, so that separate parts (islands) are tied to each other
+through the gaps; it is minimized by sequential tree-reweighted message passing (Kolmogorov 2006,
+doi 10.1109/TPAMI.2006.200). Each voxel then takes the candidate that agrees with the coarse field
+and its neighbors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+
+import numpy as np
+from numba import njit
+
+from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
+
+_R2STAR_TRIED = (15.0, 60.0, 200.0)  # 1/s; the residual of the best is used
+_SAMPLES_PER_LOBE = 12  # grid points per 1/(last - first echo time)
+_CANDIDATES = 4
+_BLOCK_MM = 6.0
+_GRADIENT_HZ_PER_MM_PER_T = 0.8  # usual off-resonance change; larger ones cost linearly
+_MISFIT = 0.02  # relative model error that keeps strong voxels from overruling smoothness
+_COST_CAP = 30.0
+_SWEEPS = 10
+
+
+@dataclass(frozen=True)
+class ChemicalShiftModel:
+    """What the fit knows of the acquisition.
+
+    Attributes:
+        echo_times_s: increasing echo times, shape (echoes,).
+        fat: complex signal of unit fat at these times, shape (echoes,).
+        field_strength_t: field strength.
+        common_phase: water and fat share the phase at echo time 0.
+    """
+
+    echo_times_s: np.ndarray
+    fat: np.ndarray
+    field_strength_t: float
+    common_phase: bool = True
+
+    @property
+    def echo_spacing_s(self) -> float | None:
+        """The spacing of equidistant echoes (to 1 %), else None."""
+        steps = np.diff(self.echo_times_s)
+        return float(steps.mean()) if np.ptp(steps) <= 0.01 * steps.mean() else None
+
+
+@dataclass
+class FieldSearch:
+    """The chosen start of each voxel's fit.
+
+    Attributes:
+        off_resonance_hz: float32, shape (voxels,) in the order of the mask.
+        swap_margin: how much worse the best other candidate is, in units of the cost; small or
+            negative values are a risk of swapped water and fat. Infinite where there is none.
+        noise: SD of the real (and imaginary) part estimated from the residuals.
+    """
+
+    off_resonance_hz: np.ndarray
+    swap_margin: np.ndarray
+    noise: float
+
+
+def find_off_resonance(
+    echoes: np.ndarray,
+    mask: np.ndarray,
+    model: ChemicalShiftModel,
+    voxel_size_mm: tuple[float, float, float],
+    largest_hz: float | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> FieldSearch | None:
+    """Off-resonance of every voxel of the mask, consistent over the whole volume.
+
+    Args:
+        echoes: complex, shape (echoes, slices, rows, columns).
+        mask: voxels with signal, bool, shape (slices, rows, columns).
+        model: echo times, fat signal and field strength.
+        voxel_size_mm: along slices, rows, columns.
+        largest_hz: the field is searched from minus to plus this; by default 5 ppm or 1.5 times
+            the period of equidistant echoes, whichever is more.
+        progress: called with the fraction done; returning False cancels.
+
+    Returns:
+        None when canceled.
+    """
+    ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
+    spacing = model.echo_spacing_s
+    if largest_hz is None:
+        largest_hz = max(5 * ppm_hz, 1.5 / spacing if spacing else 0.0)
+    grid = _Grid.make(model, largest_hz)
+    tables, inverse = _search_tables(model, grid.frequencies_hz)
+
+    index = np.flatnonzero(mask).astype(np.int64)
+    flat = echoes.reshape(len(echoes), -1)
+    sample = index[:: max(1, len(index) // 4000)]
+    noise = _noise_from_residuals(flat, sample, tables, inverse, model)
+
+    factors = _block_factors(mask.shape, voxel_size_mm)
+    coarse_shape = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
+    block_cost = np.zeros((*coarse_shape, len(grid.frequencies_hz)), np.float32)
+    candidates = np.empty((len(index), _CANDIDATES), np.float32)
+    costs = np.empty((len(index), _CANDIDATES), np.float32)
+
+    rows_per_slab = factors[0] * mask.shape[1] * mask.shape[2]
+    bounds = np.searchsorted(index, np.arange(coarse_shape[0] + 1) * rows_per_slab)
+    bounds[-1] = len(index)
+
+    def search_slab(k: int) -> None:
+        part = slice(bounds[k], bounds[k + 1])
+        _search(
+            np.ascontiguousarray(flat[:, index[part]].T),
+            index[part],
+            np.array(mask.shape),
+            np.array(factors),
+            tables,
+            inverse,
+            model.common_phase,
+            grid.frequencies_hz,
+            grid.period_hz,
+            2 * noise**2,
+            block_cost,
+            candidates[part],
+            costs[part],
+        )
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        for done, _ in enumerate(pool.map(search_slab, range(coarse_shape[0]))):
+            if progress and not progress(0.6 * (done + 1) / coarse_shape[0]):
+                pool.shutdown(cancel_futures=True)
+                return None
+    block_cost /= math.prod(factors)
+
+    block_mm = np.array(factors) * voxel_size_mm
+    scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
+    coarse = _coarse_field(block_cost, grid, scale, ppm_hz)
+    if progress and not progress(0.8):
+        return None
+    chosen, margin = _choose(
+        mask, index, candidates, costs, coarse, np.array(factors), scale, grid.period_hz
+    )
+    return FieldSearch(chosen, margin, noise)
+
+
+def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndarray:
+    """Local minima of the residual of single voxels, best first, in Hz.
+
+    Args:
+        signals: complex64, shape (voxels, echoes).
+        model: echo times, fat signal and field strength.
+
+    Returns:
+        float32, shape (voxels, 4); the best is repeated where there are fewer.
+    """
+    spacing = model.echo_spacing_s
+    largest = 0.5 / spacing if spacing else 2.5 * GYROMAGNETIC_RATIO_MHZ_PER_T * 3
+    grid = _Grid.make(model, largest)
+    tables, inverse = _search_tables(model, grid.frequencies_hz)
+    candidates = np.empty((len(signals), _CANDIDATES), np.float32)
+    costs = np.empty((len(signals), _CANDIDATES), np.float32)
+    _search(
+        signals,
+        np.zeros(len(signals), np.int64),
+        np.ones(3, np.int64),
+        np.ones(3, np.int64),
+        tables,
+        inverse,
+        model.common_phase,
+        grid.frequencies_hz,
+        grid.period_hz,
+        1.0,
+        np.zeros((1, 1, 1, len(grid.frequencies_hz)), np.float32),
+        candidates,
+        costs,
+    )
+    return np.where(np.isfinite(costs), candidates, candidates[:, :1])
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Frequencies at which residuals are computed, and the labels of the global search.
+
+    Equidistant echoes make the residual periodic: one period is computed, labels repeat it.
+    """
+
+    frequencies_hz: np.ndarray
+    period_hz: float  # 0: not periodic
+    label_hz: np.ndarray
+    label_index: np.ndarray
+
+    @classmethod
+    def make(cls, model: ChemicalShiftModel, largest_hz: float) -> _Grid:
+        span = model.echo_times_s[-1] - model.echo_times_s[0]
+        spacing = model.echo_spacing_s
+        if spacing:
+            period = 1 / spacing
+            count = max(16, math.ceil(period * span * _SAMPLES_PER_LOBE))
+            step = period / count
+            labels = np.arange(-math.ceil(largest_hz / step), math.ceil(largest_hz / step) + 1)
+            return cls(np.arange(count) * step, period, labels * step, labels % count)
+        half = math.ceil(largest_hz * span * _SAMPLES_PER_LOBE)
+        frequencies = np.arange(-half, half + 1) * (largest_hz / half)
+        return cls(frequencies, 0.0, frequencies, np.arange(len(frequencies)))
+
+
+def _search_tables(
+    model: ChemicalShiftModel, frequencies_hz: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Conjugate water and fat signals at each frequency and R2*, and inverse Gram matrices.
+
+    Returns:
+        tables, float32, shape (R2*, echoes, 4, frequencies): real and imaginary part of water,
+        then of fat; inverse Gram matrices, float32, shape (R2*, 4): the two diagonal elements,
+        real and imaginary part of the upper off-diagonal one.
+    """
+    times = model.echo_times_s
+    turn = np.exp(-2j * np.pi * np.outer(times, frequencies_hz))
+    tables = np.empty((len(_R2STAR_TRIED), len(times), 4, len(frequencies_hz)), np.float32)
+    inverse = np.empty((len(_R2STAR_TRIED), 4), np.float32)
+    for r, r2star in enumerate(_R2STAR_TRIED):
+        signals = np.stack([np.ones_like(model.fat), model.fat], 1)
+        signals = signals * np.exp(-r2star * (times - times[0]))[:, None]
+        gram = signals.conj().T @ signals
+        if model.common_phase:
+            gram = gram.real
+        gram = np.linalg.inv(gram)
+        inverse[r] = gram[0, 0].real, gram[1, 1].real, gram[0, 1].real, np.imag(gram[0, 1])
+        for j in range(2):
+            wave = signals[:, j].conj()[:, None] * turn
+            tables[r, :, 2 * j], tables[r, :, 2 * j + 1] = wave.real, wave.imag
+    return tables, inverse
+
+
+def _noise_from_residuals(flat, sample, tables, inverse, model) -> float:
+    signals = np.ascontiguousarray(flat[:, sample].T)
+    residuals = _smallest_residuals(signals, tables, inverse, model.common_phase)
+    freedom = 2 * len(model.echo_times_s) - (5 if model.common_phase else 6)
+    # Median of chi-squared (Wilson and Hilferty), so that poor fits of a few voxels do not count.
+    freedom = max(freedom, 1)
+    median = freedom * (1 - 2 / (9 * freedom)) ** 3
+    energy = float(np.mean(np.abs(signals) ** 2))
+    return math.sqrt(max(float(np.median(residuals)) / median, 1e-12 * energy, 1e-30))
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+def _residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve):
+    """Least-squares residual over the frequency grid into `curve`; returns the signal energy."""
+    count = curve.size
+    energy = np.float32(0)
+    for n in range(signal.size):
+        energy += signal[n].real ** 2 + signal[n].imag ** 2
+    for g in range(count):
+        curve[g] = energy
+    half = np.float32(0.5)
+    two = np.float32(2)
+    for r in range(tables.shape[0]):
+        for g in range(count):
+            wr[g] = wi[g] = fr[g] = fi[g] = 0
+        for n in range(signal.size):
+            sr, si = signal[n].real, signal[n].imag
+            ar, ai, br, bi = tables[r, n, 0], tables[r, n, 1], tables[r, n, 2], tables[r, n, 3]
+            for g in range(count):
+                wr[g] += sr * ar[g] - si * ai[g]
+                wi[g] += sr * ai[g] + si * ar[g]
+                fr[g] += sr * br[g] - si * bi[g]
+                fi[g] += sr * bi[g] + si * br[g]
+        p, q, o, oi = inverse[r, 0], inverse[r, 1], inverse[r, 2], inverse[r, 3]
+        if common_phase:
+            for g in range(count):
+                ww, ff = wr[g] ** 2 + wi[g] ** 2, fr[g] ** 2 + fi[g] ** 2
+                hermitian = p * ww + q * ff + two * o * (wr[g] * fr[g] + wi[g] * fi[g])
+                real = (
+                    p * (wr[g] ** 2 - wi[g] ** 2)
+                    + q * (fr[g] ** 2 - fi[g] ** 2)
+                    + two * o * (wr[g] * fr[g] - wi[g] * fi[g])
+                )
+                imag = two * (
+                    p * wr[g] * wi[g] + q * fr[g] * fi[g] + o * (wr[g] * fi[g] + wi[g] * fr[g])
+                )
+                explained = half * (hermitian + np.sqrt(real**2 + imag**2))
+                curve[g] = min(curve[g], energy - explained)
+        else:
+            for g in range(count):
+                # w* f, so that z^H K z = p |w|^2 + q |f|^2 + 2 Re(w* K01 f)
+                re = wr[g] * fr[g] + wi[g] * fi[g]
+                im = wr[g] * fi[g] - wi[g] * fr[g]
+                explained = (
+                    p * (wr[g] ** 2 + wi[g] ** 2)
+                    + q * (fr[g] ** 2 + fi[g] ** 2)
+                    + two * (o * re - oi * im)
+                )
+                curve[g] = min(curve[g], energy - explained)
+    return energy
+
+
+@njit(cache=True, nogil=True)
+def _smallest_residuals(signals, tables, inverse, common_phase):
+    count = tables.shape[3]
+    work = np.empty((4, count), np.float32)
+    curve = np.empty(count, np.float32)
+    smallest = np.empty(len(signals), np.float32)
+    for v in range(len(signals)):
+        _residual_curve(
+            signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
+        )
+        smallest[v] = max(curve.min(), np.float32(0))
+    return smallest
+
+
+@njit(cache=True, nogil=True)
+def _search(
+    signals,
+    index,
+    shape,
+    factors,
+    tables,
+    inverse,
+    common_phase,
+    frequencies,
+    period,
+    noise_energy,
+    block_cost,
+    candidates,
+    costs,
+):
+    """Residual curves: their best local minima per voxel, and their sums per block."""
+    count = frequencies.size
+    step = frequencies[1] - frequencies[0]
+    work = np.empty((4, count), np.float32)
+    curve = np.empty(count, np.float32)
+    cap = np.float32(_COST_CAP)
+    for v in range(len(signals)):
+        energy = _residual_curve(
+            signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
+        )
+        smallest = curve[0]
+        for g in range(1, count):
+            smallest = min(smallest, curve[g])
+        scale = np.float32(1 / (noise_energy + _MISFIT**2 * energy))
+        k = index[v] // (shape[1] * shape[2]) // factors[0]
+        j = index[v] // shape[2] % shape[1] // factors[1]
+        i = index[v] % shape[2] // factors[2]
+        block = block_cost[k, j, i]
+        for g in range(count):
+            curve[g] = (curve[g] - smallest) * scale
+            block[g] += min(curve[g], cap)
+        found = 0
+        for g in range(count):
+            if period > 0:
+                before, after = curve[g - 1], curve[g + 1 - count]
+            else:
+                before = curve[g - 1] if g > 0 else np.float32(np.inf)
+                after = curve[g + 1] if g + 1 < count else np.float32(np.inf)
+            here = curve[g]
+            if here <= before and here < after:
+                shift = 0.0
+                bend = before + after - 2 * here
+                if np.isfinite(bend) and bend > 0:
+                    shift = 0.5 * (before - after) / bend
+                place = found if found < _CANDIDATES else _CANDIDATES
+                while place > 0 and costs[v, place - 1] > here:
+                    if place < _CANDIDATES:
+                        costs[v, place] = costs[v, place - 1]
+                        candidates[v, place] = candidates[v, place - 1]
+                    place -= 1
+                if place < _CANDIDATES:
+                    costs[v, place] = here
+                    candidates[v, place] = frequencies[g] + shift * step
+                    found = min(found + 1, _CANDIDATES)
+        for c in range(found, _CANDIDATES):
+            costs[v, c] = np.inf
+            candidates[v, c] = 0
+
+
+def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
+    """Voxels per block along each axis: about 6 mm, and at least eight blocks per axis."""
+    return tuple(
+        max(1, min(round(_BLOCK_MM / mm), n // 8))
+        for n, mm in zip(shape, voxel_size_mm, strict=True)
+    )
+
+
+def _jump_costs(scale_hz: float, step_hz: float, labels: int) -> np.ndarray:
+    """Cost of neighbors k labels apart: quadratic, then linear (Huber), constant past the last."""
+    jumps = np.arange(max(2, min(labels, round(15 * scale_hz / step_hz) + 1))) * step_hz / scale_hz
+    return np.where(jumps < 2, jumps**2 / 2, 2 * jumps - 2).astype(np.float32)
+
+
+def _coarse_field(block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float) -> np.ndarray:
+    """Off-resonance per block in Hz by message passing over all blocks, shape of the blocks."""
+    shape, labels = block_cost.shape[:3], len(grid.label_hz)
+    step = grid.label_hz[1] - grid.label_hz[0]
+    center = (0.01 * (grid.label_hz / ppm_hz) ** 2).astype(np.float32)
+    jumps = [_jump_costs(s, step, labels) for s in scale_hz]
+    longest = max(map(len, jumps))
+    table = np.full((3, longest), np.inf, np.float32)
+    for axis, each in enumerate(jumps):
+        table[axis, : len(each)] = each
+    best = _message_passing(
+        block_cost.reshape(-1, block_cost.shape[3]),
+        grid.label_index,
+        center,
+        np.array(shape),
+        table,
+        np.array([len(each) for each in jumps]),
+        _SWEEPS,
+    )
+    return grid.label_hz[best].reshape(shape).astype(np.float32)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+def _pass_message(source, message, share, jump, length, out):
+    """message(x) <- min over y of share * source(y) - message(y) + jump(|x - y|)."""
+    labels = source.size
+    smallest = np.float32(np.inf)
+    for x in range(labels):
+        message[x] = share * source[x] - message[x]
+        smallest = min(smallest, message[x])
+    ceiling = smallest + jump[length - 1]
+    for x in range(labels):
+        out[x] = min(message[x], ceiling)
+    for d in range(1, length - 1):
+        cost = jump[d]
+        for x in range(labels - d):
+            out[x] = min(out[x], message[x + d] + cost)
+        for x in range(d, labels):
+            out[x] = min(out[x], message[x - d] + cost)
+    for x in range(labels):
+        message[x] = out[x] - smallest
+
+
+@njit(cache=True, nogil=True)
+def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
+    """Sequential tree-reweighted message passing on a 3D grid; returns the label per node."""
+    nodes, labels = len(cost), label_index.size
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    # One message per node and axis: to the next node after a forward sweep, from it after a
+    # backward one.
+    messages = np.zeros((3, nodes, labels), np.float32)
+    belief = np.empty(labels, np.float32)
+    scratch = np.empty(labels, np.float32)
+    place = np.empty(3, np.int64)
+    for sweep in range(2 * sweeps):
+        forward = sweep % 2 == 0
+        for step in range(nodes):
+            node = step if forward else nodes - 1 - step
+            place[0] = node // strides[0]
+            place[1] = node // strides[1] % shape[1]
+            place[2] = node % shape[2]
+            for x in range(labels):
+                belief[x] = cost[node, label_index[x]] + center[x]
+            before = after = 0
+            for axis in range(3):
+                if place[axis] > 0:
+                    incoming = messages[axis, node - strides[axis]]
+                    for x in range(labels):
+                        belief[x] += incoming[x]
+                    before += 1
+                if place[axis] < shape[axis] - 1:
+                    incoming = messages[axis, node]
+                    for x in range(labels):
+                        belief[x] += incoming[x]
+                    after += 1
+            share = np.float32(1 / max(before, after, 1))
+            for axis in range(3):
+                if forward and place[axis] < shape[axis] - 1:
+                    edge = node
+                elif not forward and place[axis] > 0:
+                    edge = node - strides[axis]
+                else:
+                    continue
+                _pass_message(
+                    belief, messages[axis, edge], share, jump[axis], lengths[axis], scratch
+                )
+    # The messages now come from the next nodes; earlier nodes are already decided.
+    best = np.empty(nodes, np.int64)
+    for node in range(nodes):
+        place[0] = node // strides[0]
+        place[1] = node // strides[1] % shape[1]
+        place[2] = node % shape[2]
+        for x in range(labels):
+            belief[x] = cost[node, label_index[x]] + center[x]
+        for axis in range(3):
+            if place[axis] < shape[axis] - 1:
+                incoming = messages[axis, node]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+            if place[axis] > 0:
+                other = best[node - strides[axis]]
+                last = lengths[axis] - 1
+                for x in range(labels):
+                    belief[x] += jump[axis, min(abs(x - other), last)]
+        best[node] = np.argmin(belief)
+    return best
+
+
+def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz):
+    """The candidate of each voxel that agrees with the coarse field and with its neighbors."""
+    where = np.full(mask.size, -1, np.int64)
+    where[index] = np.arange(len(index))
+    return _choose_candidates(
+        index, where, np.array(mask.shape), candidates, costs, coarse, factors, scale_hz, period_hz
+    )
+
+
+@njit(cache=True, nogil=True)
+def _interpolated(coarse, factors, k, j, i):
+    """Trilinear interpolation of block values at a voxel."""
+    low = np.empty(3, np.int64)
+    part = np.empty(3)
+    at = (k, j, i)
+    for axis in range(3):
+        position = (at[axis] + 0.5) / factors[axis] - 0.5
+        position = min(max(position, 0.0), coarse.shape[axis] - 1.0)
+        low[axis] = min(int(position), max(coarse.shape[axis] - 2, 0))
+        part[axis] = position - low[axis]
+    value = 0.0
+    for dk in range(2):
+        for dj in range(2):
+            for di in range(2):
+                weight = (
+                    (part[0] if dk else 1 - part[0])
+                    * (part[1] if dj else 1 - part[1])
+                    * (part[2] if di else 1 - part[2])
+                )
+                if weight > 0:
+                    value += weight * coarse[low[0] + dk, low[1] + dj, low[2] + di]
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _huber(jump):
+    jump = abs(jump)
+    return jump * jump / 2 if jump < 2 else 2 * jump - 2
+
+
+@njit(cache=True, nogil=True)
+def _choose_candidates(index, where, shape, candidates, costs, coarse, factors, scale, period):
+    voxels = len(index)
+    chosen = np.empty(voxels, np.float32)
+    margin = np.full(voxels, np.inf, np.float32)
+    expected = np.empty(voxels, np.float32)
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    block_scale = scale.mean()
+    for v in range(voxels):
+        k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
+        field = _interpolated(coarse, factors, k, j, i)
+        expected[v] = field
+        chosen[v] = field
+        least = np.inf
+        for c in range(_CANDIDATES):
+            if not np.isfinite(costs[v, c]):
+                break
+            if period > 0:
+                turns = np.round((field - candidates[v, c]) / period)
+                candidates[v, c] += np.float32(turns * period)
+            total = min(costs[v, c], _COST_CAP) + _huber((candidates[v, c] - field) / block_scale)
+            if total < least:
+                least = total
+                chosen[v] = candidates[v, c]
+    for sweep in range(4):
+        for step in range(voxels):
+            v = step if sweep % 2 == 0 else voxels - 1 - step
+            k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
+            at = (k, j, i)
+            least = second = np.inf
+            best = chosen[v]
+            for c in range(_CANDIDATES):
+                if not np.isfinite(costs[v, c]):
+                    break
+                option = candidates[v, c]
+                total = min(costs[v, c], _COST_CAP)
+                total += _huber((option - expected[v]) / block_scale)
+                for axis in range(3):
+                    # Between voxels the field changes less than between blocks.
+                    fine = scale[axis] / factors[axis]
+                    for side in (-1, 1):
+                        if not 0 <= at[axis] + side < shape[axis]:
+                            continue
+                        other = where[index[v] + side * strides[axis]]
+                        if other >= 0:
+                            total += 0.5 * _huber((option - chosen[other]) / fine)
+                if total < least:
+                    second = least
+                    least = total
+                    best = option
+                elif total < second:
+                    second = total
+            chosen[v] = best
+            if sweep == 3:
+                margin[v] = second - least
+    return chosen, margin

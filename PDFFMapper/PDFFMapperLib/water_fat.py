@@ -1,0 +1,379 @@
+"""Water-fat separation of complex multi-echo images: PDFF, R2*, their SDs and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import IntFlag
+from os import cpu_count
+
+import numpy as np
+
+from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
+from PDFFMapperLib.field_map import ChemicalShiftModel, find_off_resonance, sample_candidates
+from PDFFMapperLib.multi_echo import MultiEcho
+from PDFFMapperLib.water_fat_fit import (
+    CONVERGED,
+    FAT,
+    OFFSET,
+    PDFF_VARIANCE,
+    R2STAR,
+    R2STAR_VARIANCE,
+    RESIDUAL,
+    WATER,
+    fit_voxels,
+)
+
+_CHUNK = 20_000  # voxels per fitted piece
+
+
+class Doubt(IntFlag):
+    """Why a voxel's values should not be trusted; 0 is none."""
+
+    LOW_SIGNAL = 1  # signal under 5 noise SDs
+    POOR_FIT = 2  # residual over 3 noise SDs and over 5 % of the signal
+    SWAP_RISK = 4  # water and fat could as well be exchanged
+    FAILED = 8  # no fit; the values are NaN
+
+
+@dataclass
+class WaterFatResult:
+    """Maps on the grid of the echoes, shape (slices, rows, columns); NaN outside `mask`.
+
+    Attributes:
+        pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100.
+        r2star_per_s: R2*, signed for the same reason.
+        water: signal of water at echo time 0.
+        fat: signal of fat at echo time 0.
+        off_resonance_hz: field map.
+        residual_percent: root mean square residual over root mean square signal.
+        pdff_sd: standard deviation of the PDFF by the Fisher information, in points.
+        r2star_sd: the same of R2*, in 1/s; NaN where R2* was not fitted.
+        noise: noise SD of the real (and imaginary) part, pooled over a neighborhood.
+        doubt: `Doubt` bits, uint8; 0 where confident. Outside the mask LOW_SIGNAL.
+        mask: the voxels fitted.
+        facts: method, settings and what was found, JSON-ready.
+    """
+
+    pdff_percent: np.ndarray
+    r2star_per_s: np.ndarray
+    water: np.ndarray
+    fat: np.ndarray
+    off_resonance_hz: np.ndarray
+    residual_percent: np.ndarray
+    pdff_sd: np.ndarray
+    r2star_sd: np.ndarray
+    noise: np.ndarray
+    doubt: np.ndarray
+    mask: np.ndarray
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def confident(self) -> np.ndarray:
+        """Voxels whose values can be used, bool."""
+        return self.mask & (self.doubt == 0)
+
+    @property
+    def t2star_ms(self) -> np.ndarray:
+        """T2* in ms; NaN where R2* is not above 0."""
+        return np.divide(
+            1000.0,
+            self.r2star_per_s,
+            out=np.full_like(self.r2star_per_s, np.nan),
+            where=self.r2star_per_s > 0,
+        )
+
+
+def separate_water_fat(
+    data: MultiEcho,
+    spectrum: FatSpectrum | None = None,
+    mask: np.ndarray | None = None,
+    precession: str = "auto",
+    common_phase: bool = True,
+    r2star_per_s: float | None = None,
+    largest_off_resonance_hz: float | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> WaterFatResult | None:
+    """PDFF and R2* from three or more complex echoes.
+
+    The field map is found globally (`field_map`), then each voxel is fitted by maximum
+    likelihood (`water_fat_fit`).
+
+    Args:
+        data: from `multi_echo` and its siblings.
+        spectrum: fat peaks; marrow (Ren 2008) by default.
+        mask: voxels to fit, bool; by default those with signal (`signal_mask`).
+        precession: "as given" (fat precesses with exp(+i 2 pi f t), f < 0 from water),
+            "conjugated" (the opposite), or "auto": found from the asymmetry of the fat spectrum.
+        common_phase: water and fat have one phase at echo time 0, as after nonselective or
+            well-designed excitation; less noise. Else each its own.
+        r2star_per_s: a known R2* instead of a fitted one.
+        largest_off_resonance_hz: see `find_off_resonance`.
+        progress: called with the fraction done; returning False cancels.
+
+    Returns:
+        None when canceled.
+
+    Raises:
+        ValueError: nothing to fit, or the precession sense cannot be told though it matters.
+    """
+    spectrum = spectrum or fat_spectrum()
+    echoes, notes = data.echoes, list(data.notes)
+    if precession not in ("auto", "as given", "conjugated"):
+        raise ValueError(
+            f"Precession is 'auto', 'as given' or 'conjugated'; {precession!r} was given."
+        )
+    mask = _usable(echoes, mask, notes)
+    model = ChemicalShiftModel(
+        data.echo_times_s,
+        spectrum.modulation(data.echo_times_s, data.field_strength_t),
+        data.field_strength_t,
+        common_phase,
+    )
+    _check_conditioning(model, r2star_per_s)
+    if precession == "auto":
+        conjugated, note = _conjugated(echoes, mask, model, r2star_per_s)
+        notes.append(note)
+    else:
+        conjugated = precession == "conjugated"
+    if conjugated:
+        echoes = echoes.conj()
+
+    found = find_off_resonance(
+        echoes,
+        mask,
+        model,
+        data.voxel_size_mm,
+        largest_off_resonance_hz,
+        (lambda part: progress(0.7 * part)) if progress else None,
+    )
+    if found is None:
+        return None
+    index = np.flatnonzero(mask)
+    flat = echoes.reshape(len(echoes), -1)
+    fits = np.empty((len(index), 9), np.float32)
+    signal_energy = np.empty(len(index), np.float32)
+    fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
+
+    def fit_part(start: int) -> None:
+        part = slice(start, start + _CHUNK)
+        signals = np.ascontiguousarray(flat[:, index[part]].T)
+        signal_energy[part] = (signals.real**2 + signals.imag**2).sum(1)
+        fits[part] = fit_voxels(
+            signals,
+            model.echo_times_s,
+            model.fat,
+            common_phase,
+            fixed,
+            model.echo_spacing_s or 0.0,
+            found.off_resonance_hz[part],
+        )
+
+    starts = range(0, len(index), _CHUNK)
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        for done, _ in enumerate(pool.map(fit_part, starts)):
+            if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
+                pool.shutdown(cancel_futures=True)
+                return None
+    parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
+    result = _maps(mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s)
+    result.facts = {
+        "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
+        "fat_spectrum": spectrum.name,
+        "fat_spectrum_citation": spectrum.citation,
+        "fat_ppm": [float(x) for x in spectrum.ppm],
+        "fat_amplitudes": [float(x) for x in spectrum.amplitudes],
+        "echo_times_s": [float(x) for x in data.echo_times_s],
+        "field_strength_t": data.field_strength_t,
+        "common_phase": common_phase,
+        "conjugated": bool(conjugated),
+        "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
+        "noise_sd": float(found.noise),
+        "notes": notes,
+    }
+    if progress:
+        progress(1.0)
+    return result
+
+
+def signal_mask(echoes: np.ndarray) -> np.ndarray:
+    """Voxels with signal: over a threshold between noise and signal, bool.
+
+    The root mean square over echoes must pass Otsu's threshold of its square root, kept between
+    5 and 20 % of the 98th percentile so that dim parts of a shaded image are not lost.
+    """
+    power = np.zeros(echoes.shape[1:], np.float32)
+    for echo in echoes:
+        power += echo.real**2 + echo.imag**2 if np.iscomplexobj(echo) else echo.astype(float) ** 2
+    level = np.sqrt(power / len(echoes))
+    level = np.where(np.isfinite(level), level, 0)
+    high = float(np.percentile(level, 98))
+    if high <= 0:
+        high = float(level.max())
+        if high <= 0:
+            return np.zeros(level.shape, bool)
+    roots = np.sqrt(np.minimum(level, high))
+    threshold = _otsu(roots[roots > 0]) ** 2
+    return level > min(max(threshold, 0.05 * high), 0.2 * high)
+
+
+def _otsu(values: np.ndarray) -> float:
+    counts, edges = np.histogram(values, 128)
+    centers = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    mean_below = np.cumsum(counts * centers) / np.maximum(below, 1)
+    mean_above = ((counts * centers).sum() - np.cumsum(counts * centers)) / np.maximum(above, 1)
+    return float(edges[1:][np.argmax(below * above * (mean_below - mean_above) ** 2)])
+
+
+def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np.ndarray:
+    finite = np.isfinite(echoes).all(0)
+    bad = int(finite.size - finite.sum())
+    if bad:
+        notes.append(f"{bad} voxels hold NaN or infinite values and were left out.")
+    if mask is None:
+        mask = signal_mask(echoes)
+        reason = "no voxel has signal over the noise"
+    else:
+        mask = np.asarray(mask)
+        if mask.shape != echoes.shape[1:]:
+            raise ValueError(
+                f"The mask has shape {mask.shape}, the echoes {echoes.shape[1:]}; they must agree."
+            )
+        mask = (mask != 0) & (np.abs(np.where(finite, echoes, 0)).max(0) > 0)
+        reason = "no voxel of the mask has a finite signal"
+    mask = mask & finite
+    if not mask.any():
+        raise ValueError(f"There is nothing to fit: {reason}.")
+    return mask
+
+
+def _check_conditioning(model: ChemicalShiftModel, r2star_per_s: float | None) -> None:
+    """Refuse echo times at which water and fat cannot be told apart."""
+    signals = np.stack([np.ones_like(model.fat), model.fat], 1)
+    if np.linalg.cond(signals) > 30:
+        raise ValueError(
+            "At these echo times water and fat have nearly the same phase in every echo and cannot "
+            "be told apart; check the echo times and the field strength."
+        )
+
+
+def _conjugated(
+    echoes: np.ndarray, mask: np.ndarray, model: ChemicalShiftModel, r2star_per_s: float | None
+) -> tuple[bool, str]:
+    """Whether the data fit the model better when conjugated, and a sentence on it.
+
+    Both senses are fitted to a sample of strong voxels. Fat's side peaks make the wrong sense fit
+    worse. Where they fit alike but give the same PDFF, the sense does not matter.
+    """
+    flat = echoes.reshape(len(echoes), -1)
+    index = np.flatnonzero(mask)
+    strength = np.abs(flat[0, index])
+    index = index[strength >= np.median(strength)]
+    index = index[:: max(1, len(index) // 2000)]
+    signals = np.ascontiguousarray(flat[:, index].T)
+    fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
+    residuals, fractions = [], []
+    for each in (signals, signals.conj()):
+        starts = sample_candidates(each, model)
+        fits = np.stack(
+            [
+                fit_voxels(
+                    each,
+                    model.echo_times_s,
+                    model.fat,
+                    model.common_phase,
+                    fixed,
+                    model.echo_spacing_s or 0.0,
+                    np.ascontiguousarray(starts[:, c]),
+                )
+                for c in range(starts.shape[1])
+            ]
+        )
+        best = np.nanargmin(fits[..., RESIDUAL], axis=0)
+        fit = np.take_along_axis(fits, best[None, :, None], 0)[0]
+        residuals.append(fit[:, RESIDUAL].astype(float))
+        fractions.append(100 * fit[:, FAT] / (fit[:, WATER] + fit[:, FAT]))
+    difference = residuals[1] - residuals[0]
+    # Robust to a few voxels of wild residual: each voxel's difference relative to its own sum.
+    relative = difference / np.maximum(residuals[0] + residuals[1], 1e-30)
+    error = relative.std() / np.sqrt(len(relative)) + 1e-9
+    score = relative.mean() / error
+    if len(relative) > 20 and abs(score) > 5 and abs(relative.mean()) > 0.005:
+        if score > 0:
+            return False, "The precession sense was found to be as given."
+        return True, "The data were conjugated: their precession sense is the opposite one."
+    apart = np.nanmedian(np.abs(fractions[1] - fractions[0]))
+    if apart < 3:
+        return False, (
+            "The precession sense cannot be told from these data; both give the same PDFF, and it "
+            "was taken as given."
+        )
+    raise ValueError(
+        "The precession sense cannot be told from these data and it would change the PDFF; say "
+        "whether it is 'as given' or 'conjugated'."
+    )
+
+
+def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) -> WaterFatResult:
+    def spread(values, outside=np.nan, dtype=np.float32):
+        array = np.full(mask.shape, outside, dtype)
+        array[mask] = values
+        return array
+
+    water, fat = fits[:, WATER], fits[:, FAT]
+    total = water + fat
+    failed = (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
+    pdff = np.where(failed, np.nan, 100 * fat / np.where(failed, 1, total))
+    r2star = np.where(failed, np.nan, fits[:, R2STAR])
+    noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, 2 * echoes - parameters)
+    with np.errstate(invalid="ignore"):
+        pdff_sd = 100 * noise * np.sqrt(fits[:, PDFF_VARIANCE])
+        r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
+    residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
+
+    doubt = np.zeros(len(fits), np.uint8)
+    doubt[signal_energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
+    spread_sd = np.sqrt(fits[:, RESIDUAL] / max(2 * echoes - parameters, 1))
+    doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
+    doubt[found.swap_margin < 2] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[failed] |= np.uint8(Doubt.FAILED)
+    for values in (pdff_sd, r2star_sd):
+        values[failed] = np.nan
+    return WaterFatResult(
+        pdff_percent=spread(pdff),
+        r2star_per_s=spread(r2star),
+        water=spread(np.where(failed, np.nan, water)),
+        fat=spread(np.where(failed, np.nan, fat)),
+        off_resonance_hz=spread(np.where(failed, found.off_resonance_hz, fits[:, OFFSET])),
+        residual_percent=spread(100 * residual),
+        pdff_sd=spread(pdff_sd),
+        r2star_sd=spread(r2star_sd),
+        noise=spread(noise),
+        doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
+        mask=mask,
+    )
+
+
+def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
+    """Noise SD per voxel of the mask from the residuals of its neighborhood.
+
+    Pooling over 7 x 7 in plane and 3 slices leaves the SD an error of a few percent; residuals
+    over 30 times the median (vessels, edges) do not spread to their neighbors.
+    """
+    from scipy.ndimage import uniform_filter
+
+    freedom = max(freedom, 1)
+    ok = np.zeros(mask.shape, np.float32)
+    ok[mask] = ~failed
+    usual = float(np.median(residuals[~failed])) if (~failed).any() else 1.0
+    energy = np.zeros(mask.shape, np.float32)
+    energy[mask] = np.where(failed, 0, np.minimum(residuals, 30 * usual))
+    size = (3, 7, 7)
+    pooled = uniform_filter(energy, size, mode="constant")[mask]
+    weight = uniform_filter(ok, size, mode="constant")[mask]
+    few = weight * np.prod(size) < 5
+    mean = np.where(few, usual, pooled / np.where(few, 1, weight))
+    return np.sqrt(np.maximum(mean, 1e-30) / freedom)

@@ -1,0 +1,315 @@
+"""Voxelwise least-squares fit of water, fat, R2* and off-resonance to complex echoes.
+
+Maximum likelihood for Gaussian noise by variable projection (Golub and Pereyra 2003, doi
+10.1088/0266-5611/19/2/201): water, fat and their phase in closed form, off-resonance and R2* by
+damped Gauss-Newton. Nothing is clipped: water, fat and R2* may come out slightly negative by
+noise, so that averages over a region stay unbiased at 0 % and 100 %.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+R2STAR_RANGE = (-200.0, 3000.0)
+"""R2* in 1/s beyond which a fit counts as failed."""
+
+_STARTS = (5.0, 30.0, 80.0, 160.0, 320.0, 640.0)
+_MAX_STEPS = 20
+
+# Columns of the result of fit_voxels.
+WATER, FAT, PHASE, OFFSET, R2STAR, RESIDUAL, PDFF_VARIANCE, R2STAR_VARIANCE, CONVERGED = range(9)
+
+
+@njit(cache=True, nogil=True)
+def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_hz):
+    """Fit each voxel from its start.
+
+    Args:
+        signals: complex64, shape (voxels, echoes).
+        times: echo times in s, shape (echoes,).
+        fat: complex signal of unit fat, shape (echoes,).
+        common_phase: water and fat share one phase; else the fat fraction is Re(F/(W+F)).
+        fixed_r2star: R2* in 1/s, or NaN to fit it.
+        spacing: echo spacing in s of equidistant echoes, else 0.
+        starts_hz: off-resonance to start from, shape (voxels,).
+
+    Returns:
+        float32, shape (voxels, 9): water, fat, phase of water in rad, off-resonance in Hz, R2* in
+        1/s, sum of squared residuals, variances of the fat fraction and of R2* for noise of
+        SD 1 (to be multiplied by the noise variance), and 1 where converged.
+    """
+    voxels, echoes = signals.shape
+    result = np.empty((voxels, 9), np.float32)
+    columns = np.empty((6, echoes), np.complex128)
+    rotated = np.empty(echoes, np.complex128)
+    decay = np.empty(echoes)
+    normal = np.empty((6, 6))
+    right = np.empty(6)
+    linear = np.empty(4)
+    fit_decay = np.isnan(fixed_r2star)
+    span = times[-1] - times[0]
+    amplitudes = 3 if common_phase else 4
+    count = amplitudes + (2 if fit_decay else 1)
+    for v in range(voxels):
+        signal = signals[v]
+        offset = float(starts_hz[v])
+        if fit_decay:
+            r2star, residual = 0.0, np.inf
+            for start in _STARTS:
+                trial = _solve(
+                    signal, times, fat, common_phase, spacing, offset, start, rotated, decay, linear
+                )
+                if trial < residual:
+                    r2star, residual = start, trial
+        else:
+            r2star = fixed_r2star
+        residual = _solve(
+            signal, times, fat, common_phase, spacing, offset, r2star, rotated, decay, linear
+        )
+        converged = False
+        damping = 0.0
+        limit = 0.15 / span
+        for _ in range(_MAX_STEPS):
+            _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
+            _normal_equations(columns, rotated, count, normal, right)
+            for p in range(amplitudes, count):
+                normal[p, p] *= 1 + damping
+            if not _factorize(normal, count):
+                break
+            _substitute(normal, right, count)
+            turn = min(max(right[amplitudes], -limit), limit)
+            change = right[amplitudes + 1] if fit_decay else 0.0
+            change = min(max(change, -1 / span), 1 / span)
+            before = residual
+            residual = _solve(
+                signal,
+                times,
+                fat,
+                common_phase,
+                spacing,
+                offset + turn,
+                r2star + change,
+                rotated,
+                decay,
+                linear,
+            )
+            small = abs(turn) * 2 * math.pi * span < 3e-4 and abs(change) * span < 3e-4
+            if residual <= before * (1 + 1e-9) + 1e-30:
+                offset += turn
+                r2star += change
+                damping = damping * 0.2 if damping > 1e-3 else 0.0
+                if small:
+                    converged = True
+                    break
+            else:
+                if small:
+                    converged = True
+                residual = _solve(
+                    signal, times, fat, common_phase, spacing, offset, r2star, rotated, decay,
+                    linear,
+                )  # fmt: skip
+                if converged:
+                    break
+                damping = max(damping * 10, 0.1)
+        phase = linear[2] if common_phase else math.atan2(linear[1], linear[0])
+        if fit_decay and not R2STAR_RANGE[0] < r2star < R2STAR_RANGE[1]:
+            converged = False
+        _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
+        _normal_equations(columns, rotated, count, normal, right)
+        fraction_variance = decay_variance = np.nan
+        if _factorize(normal, count):
+            _fraction_gradient(common_phase, linear, count, right)
+            fraction_variance = _quadratic_form(normal, right, count)
+            if fit_decay:
+                right[:] = 0
+                right[count - 1] = 1
+                decay_variance = _quadratic_form(normal, right, count)
+        else:
+            converged = False
+        if common_phase:
+            water, fat_signal = linear[0], linear[1]
+        else:
+            # Signed: the parts along the total, so that water + fat is the total's magnitude.
+            total = complex(linear[0] + linear[2], linear[1] + linear[3])
+            size = max(abs(total), 1e-30)
+            water = (complex(linear[0], linear[1]) * total.conjugate()).real / size
+            fat_signal = (complex(linear[2], linear[3]) * total.conjugate()).real / size
+        # Amplitudes refer to the first echo inside the solver; back to echo time 0.
+        back = math.exp(min(r2star * times[0], 50.0))
+        out = result[v]
+        out[0], out[1], out[2], out[3], out[4] = (
+            water * back,
+            fat_signal * back,
+            phase,
+            offset,
+            r2star,
+        )
+        out[5], out[6], out[7], out[8] = residual, fraction_variance, decay_variance, converged
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _solve(signal, times, fat, common_phase, spacing, offset_hz, r2star, rotated, decay, linear):
+    """Best amplitudes at an off-resonance and R2*; returns the sum of squared residuals.
+
+    `rotated` becomes the residual in the frame of the model (off-resonance, and with a common
+    phase that phase, removed), `decay` the decay from the first echo. `linear` becomes (water,
+    fat, phase, 0) or (water real, imaginary, fat real, imaginary).
+    """
+    echoes = signal.size
+    first = times[0]
+    angle = -2 * math.pi * offset_hz
+    if spacing > 0:
+        step = complex(math.cos(angle * spacing), math.sin(angle * spacing))
+        fade = math.exp(-r2star * spacing)
+        turn, weight = complex(math.cos(angle * first), math.sin(angle * first)), 1.0
+        for n in range(echoes):
+            rotated[n] = signal[n] * turn
+            decay[n] = weight
+            turn *= step
+            weight *= fade
+    else:
+        for n in range(echoes):
+            turn = complex(math.cos(angle * times[n]), math.sin(angle * times[n]))
+            rotated[n] = signal[n] * turn
+            decay[n] = math.exp(-r2star * (times[n] - first))
+    ww = ff = 0.0
+    wf, z0, z1 = 0j, 0j, 0j
+    for n in range(echoes):
+        square = decay[n] * decay[n]
+        ww += square
+        ff += square * (fat[n].real ** 2 + fat[n].imag ** 2)
+        wf += square * fat[n]
+        z0 += decay[n] * rotated[n]
+        z1 += decay[n] * fat[n].conjugate() * rotated[n]
+    residual = 0.0
+    if common_phase:
+        determinant = ww * ff - wf.real * wf.real
+        if determinant <= 1e-12 * ww * ff:
+            determinant = 1e-12 * ww * ff
+        form = (ff * z0 * z0 + ww * z1 * z1 - 2 * wf.real * z0 * z1) / determinant
+        phase = 0.5 * math.atan2(form.imag, form.real)
+        back = complex(math.cos(phase), -math.sin(phase))
+        b0, b1 = (z0 * back).real, (z1 * back).real
+        water = (ff * b0 - wf.real * b1) / determinant
+        fat_signal = (ww * b1 - wf.real * b0) / determinant
+        if water + fat_signal < 0:
+            water, fat_signal, back, phase = -water, -fat_signal, -back, phase + math.pi
+        for n in range(echoes):
+            rotated[n] = rotated[n] * back - (water + fat_signal * fat[n]) * decay[n]
+            residual += rotated[n].real ** 2 + rotated[n].imag ** 2
+        linear[0], linear[1], linear[2], linear[3] = water, fat_signal, phase, 0.0
+    else:
+        determinant = ww * ff - (wf.real**2 + wf.imag**2)
+        if determinant <= 1e-12 * ww * ff:
+            determinant = 1e-12 * ww * ff
+        w = (ff * z0 - wf * z1) / determinant
+        f = (ww * z1 - wf.conjugate() * z0) / determinant
+        for n in range(echoes):
+            rotated[n] -= (w + f * fat[n]) * decay[n]
+            residual += rotated[n].real ** 2 + rotated[n].imag ** 2
+        linear[0], linear[1], linear[2], linear[3] = w.real, w.imag, f.real, f.imag
+    return residual
+
+
+@njit(cache=True, nogil=True)
+def _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns):
+    """Derivatives of the model in its frame: amplitudes, phase, off-resonance (Hz), R2*."""
+    for n in range(times.size):
+        if common_phase:
+            model = (linear[0] + linear[1] * fat[n]) * decay[n]
+            columns[0, n] = decay[n]
+            columns[1, n] = fat[n] * decay[n]
+            columns[2, n] = 1j * model
+            p = 3
+        else:
+            w, f = complex(linear[0], linear[1]), complex(linear[2], linear[3])
+            model = (w + f * fat[n]) * decay[n]
+            columns[0, n] = decay[n]
+            columns[1, n] = 1j * decay[n]
+            columns[2, n] = fat[n] * decay[n]
+            columns[3, n] = 1j * fat[n] * decay[n]
+            p = 4
+        columns[p, n] = 2j * math.pi * (times[n] - times[0]) * model
+        if fit_decay:
+            columns[p + 1, n] = -(times[n] - times[0]) * model
+
+
+@njit(cache=True, nogil=True)
+def _normal_equations(columns, rotated, count, normal, right):
+    for p in range(count):
+        total = 0.0
+        for n in range(rotated.size):
+            c = columns[p, n]
+            total += c.real * rotated[n].real + c.imag * rotated[n].imag
+        right[p] = total
+        for q in range(p + 1):
+            total = 0.0
+            for n in range(rotated.size):
+                c, d = columns[p, n], columns[q, n]
+                total += c.real * d.real + c.imag * d.imag
+            normal[p, q] = total
+
+
+@njit(cache=True, nogil=True)
+def _factorize(matrix, count):
+    """Cholesky factor in the lower triangle, in place; False where the matrix is singular."""
+    for p in range(count):
+        diagonal = matrix[p, p]
+        for q in range(p):
+            total = matrix[p, q]
+            for m in range(q):
+                total -= matrix[p, m] * matrix[q, m]
+            matrix[p, q] = total / matrix[q, q]
+        total = diagonal
+        for m in range(p):
+            total -= matrix[p, m] * matrix[p, m]
+        if not total > 1e-10 * diagonal:
+            return False
+        matrix[p, p] = math.sqrt(total)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _substitute(factor, right, count):
+    for p in range(count):
+        for m in range(p):
+            right[p] -= factor[p, m] * right[m]
+        right[p] /= factor[p, p]
+    for p in range(count - 1, -1, -1):
+        for m in range(p + 1, count):
+            right[p] -= factor[m, p] * right[m]
+        right[p] /= factor[p, p]
+
+
+@njit(cache=True, nogil=True)
+def _quadratic_form(factor, vector, count):
+    """vector' A^-1 vector from the Cholesky factor of A; `vector` is overwritten."""
+    total = 0.0
+    for p in range(count):
+        for m in range(p):
+            vector[p] -= factor[p, m] * vector[m]
+        vector[p] /= factor[p, p]
+        total += vector[p] * vector[p]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _fraction_gradient(common_phase, linear, count, gradient):
+    """Derivative of the fat fraction (0 to 1) by each parameter."""
+    gradient[:] = 0
+    if common_phase:
+        total = max(linear[0] + linear[1], 1e-30)
+        gradient[0] = -linear[1] / total**2
+        gradient[1] = linear[0] / total**2
+    else:
+        w, f = complex(linear[0], linear[1]), complex(linear[2], linear[3])
+        square = (w + f) * (w + f)
+        if abs(square) < 1e-30:
+            square = complex(1e-30, 0)
+        by_water, by_fat = -f / square, w / square
+        gradient[0], gradient[1] = by_water.real, -by_water.imag
+        gradient[2], gradient[3] = by_fat.real, -by_fat.imag
