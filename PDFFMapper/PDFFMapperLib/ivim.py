@@ -113,7 +113,7 @@ def fit_ivim(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimFit:
+) -> IvimFit | None:
     """Full bi-exponential fit of S0, D, D* and f in every voxel.
 
     Args:
@@ -126,9 +126,11 @@ def fit_ivim(
         noise: "rician" for magnitude images, "gaussian" for real-valued ones.
         progress: called with the fraction done; answering False cancels.
 
+    Returns:
+        None when canceled.
+
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
-        Canceled: `progress` answered False.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     return fit_prepared(voxels, noise == "rician", None, progress)
@@ -144,11 +146,14 @@ def fit_ivim_segmented(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimFit:
+) -> IvimFit | None:
     """Segmented fit: D from b >= `threshold` (s/mm^2) alone, then S0, f and D* with D held.
 
     Its D is biased upwards where D* is slow enough to last beyond the threshold; the standard
     deviations carry the uncertainty of D into the others. Arguments as for `fit_ivim`.
+
+    Returns:
+        None when canceled.
 
     Raises:
         ValueError: as `fit_ivim`, or fewer than two b-values on a side of the threshold.
@@ -221,7 +226,7 @@ def _sigma_from_residuals(voxels: Voxels) -> float:
 
 def fit_prepared(
     voxels: Voxels, rician: bool, held: np.ndarray | None, progress: Progress | None
-) -> IvimFit:
+) -> IvimFit | None:
     """Fit the usable voxels; `held` is D and its standard deviation per voxel, or None."""
     maps = np.full((13, voxels.signal.shape[0]), np.nan, dtype=np.float32)
     dictionary = _dictionary(voxels.b, voxels.averages)
@@ -236,7 +241,8 @@ def fit_prepared(
         )  # fmt: skip
         maps[:, index] = out
 
-    run_blocks(work, voxels.usable.size, progress)
+    if not run_blocks(work, voxels.usable.size, progress):
+        return None
     return _result(voxels, maps)
 
 
@@ -353,32 +359,30 @@ def _factor(h, damping):
     l32 = (h[8] - l30 * l20 - l31 * l21) / l22
     p3 = h[9] * raised - l30 * l30 - l31 * l31 - l32 * l32
     l33 = math.sqrt(max(p3, 1e-300))
-    ok = (
-        p0 > 0.0 and p1 > 1e-13 * h[2] and p2 > 1e-13 * h[5] and p3 > 1e-13 * h[9] and p3 > 1e-290
-    )
+    ok = p0 > 0.0 and p1 > 1e-13 * h[2] and p2 > 1e-13 * h[5] and p3 > 1e-13 * h[9] and p3 > 1e-290
     return ok, (l00, l10, l11, l20, l21, l22, l30, l31, l32, l33)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _forward(l, g):
-    y0 = g[0] / l[0]
-    y1 = (g[1] - l[1] * y0) / l[2]
-    y2 = (g[2] - l[3] * y0 - l[4] * y1) / l[5]
-    y3 = (g[3] - l[6] * y0 - l[7] * y1 - l[8] * y2) / l[9]
+def _forward(factor, g):
+    y0 = g[0] / factor[0]
+    y1 = (g[1] - factor[1] * y0) / factor[2]
+    y2 = (g[2] - factor[3] * y0 - factor[4] * y1) / factor[5]
+    y3 = (g[3] - factor[6] * y0 - factor[7] * y1 - factor[8] * y2) / factor[9]
     return y0, y1, y2, y3
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _backward(l, y):
-    x3 = y[3] / l[9]
-    x2 = (y[2] - l[8] * x3) / l[5]
-    x1 = (y[1] - l[4] * x2 - l[7] * x3) / l[2]
-    x0 = (y[0] - l[1] * x1 - l[3] * x2 - l[6] * x3) / l[0]
+def _backward(factor, y):
+    x3 = y[3] / factor[9]
+    x2 = (y[2] - factor[8] * x3) / factor[5]
+    x1 = (y[1] - factor[4] * x2 - factor[7] * x3) / factor[2]
+    x0 = (y[0] - factor[1] * x1 - factor[3] * x2 - factor[6] * x3) / factor[0]
     return x0, x1, x2, x3
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _sd(l, gradient, hold, held_sd, follow):
+def _sd(factor, gradient, hold, held_sd, follow):
     """Standard deviation of a quantity with this gradient in the coordinates.
 
     With D held, `follow` says how the others follow D, whose own error is `held_sd`.
@@ -388,10 +392,8 @@ def _sd(l, gradient, hold, held_sd, follow):
     if hold:
         slope = (g0 * follow[0] + g1 + g2 * follow[2] + g3 * follow[3]) * held_sd
         g1 = 0.0
-    y = _forward(l, (g0, g1, g2, g3))
-    return math.sqrt(
-        y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope
-    )
+    y = _forward(factor, (g0, g1, g2, g3))
+    return math.sqrt(y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -440,9 +442,7 @@ def _fit_voxels(
     for v in range(signal.shape[0]):
         for k in range(b.size):
             m[k] = signal[v, k] / sigma[v]
-        entry, s = _best_entry(
-            m, decays_slow, decays_fast, grid_f, inverse_squares, slow, fast
-        )
+        entry, s = _best_entry(m, decays_slow, decays_fast, grid_f, inverse_squares, slow, fast)
         d = held[0, v] if hold else grid_d[entry[0]]
         u = math.log(max(grid_dstar[entry[1]] - d, 1.0))
         phi = math.log(grid_f[entry[2]] / (1.0 - grid_f[entry[2]]))
@@ -454,19 +454,19 @@ def _fit_voxels(
             pull, curvature = g, h
             if hold or (d <= 0.0 and g[1] <= 0.0):
                 pull, curvature = _without_d(g, h)
-            ok, l = _factor(curvature, damping)
+            ok, factor = _factor(curvature, damping)
             if not ok:
                 damping = max(10.0 * damping, 1e-3)
                 if damping > 1e10:
                     break
                 continue
-            y = _forward(l, pull)
+            y = _forward(factor, pull)
             # The expected gain in log-likelihood: 1e-4 is 0.014 SD.
             gain = 0.5 * (y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3])
             if gain < 1e-4:
                 converged = True
                 break
-            x = _backward(l, y)
+            x = _backward(factor, y)
             s2 = max(s + x[0], 0.1 * s)
             d2 = min(max(d + x[1], 0.0), D_LIMIT)
             u2 = min(max(u + min(max(x[2], -1.5), 1.5), low), high)
@@ -493,10 +493,10 @@ def _fit_voxels(
             held_sd = held[1, v]
             cross = (-h[1], 0.0, -h[4], -h[7])
             g, h = _without_d(g, h)
-            ok, l = _factor(h, 0.0)
-            follow = _backward(l, _forward(l, cross))
+            ok, factor = _factor(h, 0.0)
+            follow = _backward(factor, _forward(factor, cross))
         else:
-            ok, l = _factor(h, 0.0)
+            ok, factor = _factor(h, 0.0)
         if not (ok and converged):
             continue
         f = 1.0 / (1.0 + math.exp(-phi))
@@ -507,11 +507,11 @@ def _fit_voxels(
         out[1, v] = d
         out[2, v] = dstar
         out[3, v] = f
-        out[4, v] = sigma[v] * _sd(l, (1.0, 0.0, 0.0, 0.0), hold, held_sd, follow)
-        out[5, v] = _sd(l, (0.0, 1.0, 0.0, 0.0), hold, held_sd, follow)
-        out[6, v] = _sd(l, (0.0, 1.0, excess, 0.0), hold, held_sd, follow)
-        out[7, v] = _sd(l, (0.0, 0.0, 0.0, slope_f), hold, held_sd, follow)
-        out[8, v] = _sd(l, (0.0, f, f * excess, slope_f * dstar), hold, held_sd, follow)
+        out[4, v] = sigma[v] * _sd(factor, (1.0, 0.0, 0.0, 0.0), hold, held_sd, follow)
+        out[5, v] = _sd(factor, (0.0, 1.0, 0.0, 0.0), hold, held_sd, follow)
+        out[6, v] = _sd(factor, (0.0, 1.0, excess, 0.0), hold, held_sd, follow)
+        out[7, v] = _sd(factor, (0.0, 0.0, 0.0, slope_f), hold, held_sd, follow)
+        out[8, v] = _sd(factor, (0.0, f, f * excess, slope_f * dstar), hold, held_sd, follow)
 
         total = 0.0
         mean = 0.0

@@ -138,7 +138,7 @@ def fit_ivim_hierarchical(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimPosterior:
+) -> IvimPosterior | None:
     """Learn the distribution of D, D* and f over the voxels, then estimate each voxel with it.
 
     Args:
@@ -151,15 +151,19 @@ def fit_ivim_hierarchical(
         noise: see `ivim.fit_ivim`.
         progress: called with the fraction done; answering False cancels.
 
+    Returns:
+        None when canceled.
+
     Raises:
         ValueError: as `ivim.fit_ivim`, or no voxel can be fitted.
-        Canceled: `progress` answered False.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     rician = noise == "rician"
     own = fit_prepared(
         voxels, rician, None, None if progress is None else lambda done: progress(0.4 * done)
     )
+    if own is None:
+        return None
     voxels.usable = np.flatnonzero(own.valid.reshape(-1))
     if voxels.usable.size == 0:
         raise ValueError("No voxel could be fitted: there is nothing to learn a distribution from.")
@@ -179,11 +183,9 @@ def fit_ivim_hierarchical(
         )  # fmt: skip
         maps[:, index] = out
 
-    run_blocks(
-        work,
-        voxels.usable.size,
-        None if progress is None else lambda done: progress(0.4 + 0.6 * done),
-    )
+    report = None if progress is None else lambda done: progress(0.4 + 0.6 * done)
+    if not run_blocks(work, voxels.usable.size, report):
+        return None
     return _result(voxels, own, maps, distribution)
 
 
@@ -269,9 +271,7 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
         ((np.log(start.d_star), np.log(d_star_edges)), (start.f, f_edges), (start.d, d_edges))
     ):
         weights = _smoothed(weights, axis, nodes, edges, used)
-    return IvimDistribution(
-        d_edges, d_star_edges, f_edges, weights / weights.sum()
-    )
+    return IvimDistribution(d_edges, d_star_edges, f_edges, weights / weights.sum())
 
 
 def _edges(values: np.ndarray, low: float, high: float, sd: float | None) -> np.ndarray:
@@ -327,7 +327,7 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _exp(x):
-    """exp(x) for -30 <= x <= 0 in single precision, error below 1e-5; the compiler vectorizes it."""
+    """exp(x) for -30 <= x <= 0 in single precision, error below 1e-5, which compilers vectorize."""
     x *= np.float32(1 / 64)
     one = np.float32(1)
     y = np.float32(1 / 24) + x * np.float32(1 / 120)

@@ -69,8 +69,11 @@ def fit_log_polynomial(
     mask: np.ndarray | None,
     noise: str,
     progress: Progress | None,
-) -> LogPolynomialFit:
+) -> LogPolynomialFit | None:
     """Fit a polynomial of order 1 or 2; arguments as for `adc.fit_adc`.
+
+    Returns:
+        None when canceled.
 
     Raises:
         ValueError: unknown method or noise, too few b-values, noise that cannot be measured.
@@ -120,7 +123,8 @@ def fit_log_polynomial(
         index = voxels.usable[start:stop]
         maps[:, index] = fitted(index, voxels.sigma[index], likelihood)
 
-    run_blocks(work, voxels.usable.size, progress)
+    if not run_blocks(work, voxels.usable.size, progress):
+        return None
     images = [voxels.image(each) for each in maps]
     unknown = sigma is None and degrees == 0
     if unknown:

@@ -56,15 +56,19 @@ def choose_model(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> ModelChoice:
+) -> ModelChoice | None:
     """Fit the three models in every voxel and compare them; arguments as for `ivim.fit_ivim`.
+
+    Returns:
+        None when canceled.
 
     Raises:
         ValueError: as `ivim.fit_ivim`.
-        Canceled: `progress` answered False.
     """
-    shared = {"averages": averages, "mask": mask, "noise": noise, "progress": progress}
-    ivim = fit_ivim(signal, b_values, sigma=sigma, **shared)
+    shared = {"averages": averages, "mask": mask, "noise": noise}
+    ivim = fit_ivim(signal, b_values, sigma=sigma, progress=progress, **shared)
+    if ivim is None:
+        return None
     mono = fit_adc(signal, b_values, sigma=ivim.sigma, **shared)
     kurtosis = fit_kurtosis(signal, b_values, sigma=ivim.sigma, **shared)
     count = len(b_values)

@@ -119,16 +119,13 @@ def fit_pooled(
         raise ValueError("The region holds no voxel that can be fitted.")
     noise_sd = float(np.sqrt(np.mean(voxels.sigma[voxels.usable] ** 2)))
     mean = voxels.signal[voxels.usable].mean(axis=0, dtype=float)
-    data = _Data(
-        voxels.b, mean / noise_sd, voxels.averages * voxels.usable.size, noise == "rician"
-    )
+    data = _Data(voxels.b, mean / noise_sd, voxels.averages * voxels.usable.size, noise == "rician")
     solutions = {name: _best_of_starts(data, name) for name in models}
     richest = max(models, key=PARAMETERS.__getitem__)
     spare = data.b.size - PARAMETERS[richest]
     dispersion = max(1.0, solutions[richest][1] / spare) if spare > 0 else 1.0
     fits = {
-        name: _with_intervals(data, name, *solutions[name], dispersion, noise_sd)
-        for name in models
+        name: _with_intervals(data, name, *solutions[name], dispersion, noise_sd) for name in models
     }
     best = min(models, key=lambda name: fits[name].qaicc)
     return PooledFit(voxels.usable.size, mean, noise_sd, dispersion, fits, best)
@@ -185,7 +182,9 @@ def _starts(data: _Data, name: str) -> list[list[float]]:
         return [[s0, 0.3], [s0, 1.2]]
     if name == "kurtosis":
         return [[s0, 0.4, 0.5], [s0, 1.3, 0.5]]
-    return [[s0, d, math.log(fast), f] for d in (0.3, 1.2) for fast in (8, 30, 100) for f in (0.1, 0.4)]
+    return [
+        [s0, d, math.log(fast), f] for d in (0.3, 1.2) for fast in (8, 30, 100) for f in (0.1, 0.4)
+    ]
 
 
 def _best_of_starts(data: _Data, name: str) -> tuple[np.ndarray, float]:
@@ -268,6 +267,7 @@ def _profile_limit(
         if excess(outer) >= 0:
             return float(optimize.brentq(excess, *sorted((inner, outer)), xtol=1e-4 * step))
         if outer == end:
-            physical = end == 0.0 or (name == "ivim" and n == 3)
+            label = _NAMES[name][n]
+            physical = label == "f" or (label in ("adc", "d") and side < 0)
             return float(end) if physical else side * math.inf
         inner, step = outer, step * 2
