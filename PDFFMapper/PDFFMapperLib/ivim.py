@@ -98,7 +98,8 @@ class IvimFit:
         z = stats.norm.ppf(0.5 + level / 2)
         estimate, sd = getattr(self, name), getattr(self, f"{name}_sd")
         if name == "d_star":
-            factor = np.exp(z * sd / estimate)
+            with np.errstate(over="ignore"):
+                factor = np.exp(z * sd / estimate)
             return estimate / factor, estimate * factor
         upper = np.minimum(estimate + z * sd, 1.0 if name == "f" else np.inf)
         return np.maximum(estimate - z * sd, 0.0), upper
@@ -212,7 +213,7 @@ def _sigma_from_residuals(voxels: Voxels) -> float:
     signal = np.ascontiguousarray(voxels.signal[index], dtype=np.float64)
     level = float(np.median(signal.max(axis=1)))
     sigma = level / 30
-    out = np.empty((13, index.size), dtype=np.float32)
+    out = np.empty((12, index.size), dtype=np.float32)
     for _ in range(2):
         _fit_voxels(
             signal, np.full(index.size, sigma), voxels.b, voxels.averages, False,
@@ -228,12 +229,12 @@ def fit_prepared(
     voxels: Voxels, rician: bool, held: np.ndarray | None, progress: Progress | None
 ) -> IvimFit | None:
     """Fit the usable voxels; `held` is D and its standard deviation per voxel, or None."""
-    maps = np.full((13, voxels.signal.shape[0]), np.nan, dtype=np.float32)
+    maps = np.full((12, voxels.signal.shape[0]), np.nan, dtype=np.float32)
     dictionary = _dictionary(voxels.b, voxels.averages)
 
     def work(start: int, stop: int) -> None:
         index, signal = voxels.block(start, stop)
-        out = np.empty((13, index.size), dtype=np.float32)
+        out = np.empty((12, index.size), dtype=np.float32)
         _fit_voxels(
             signal, voxels.sigma[index], voxels.b, voxels.averages, rician,
             INFORMATION_TABLE, _PRIOR, *dictionary,
@@ -432,7 +433,7 @@ def _fit_voxels(
     """Levenberg-Marquardt with Fisher scoring from the best dictionary entry.
 
     `held` is empty, or D and its standard deviation per voxel. `out` gets, per voxel: S0, D, D*,
-    f, their standard deviations, that of f D*, RMS residual, R^2, log-likelihood, steps.
+    f, their standard deviations, that of f D*, RMS residual, R^2, log-likelihood.
     """
     slow = np.empty(grid_d.size)
     fast = np.empty(grid_dstar.size)
@@ -449,8 +450,7 @@ def _fit_voxels(
         cost, g, h = _evaluate(m, b, averages, rician, table, prior, s, d, u, phi)
         damping = 1e-3
         converged = False
-        steps = 0
-        for steps in range(1, 101):
+        for _ in range(100):
             pull, curvature = g, h
             if hold or (d <= 0.0 and g[1] <= 0.0):
                 pull, curvature = _without_d(g, h)
@@ -486,7 +486,6 @@ def _fit_voxels(
 
         for c in range(out.shape[0]):
             out[c, v] = np.nan
-        out[12, v] = steps
         held_sd = 0.0
         follow = (0.0, 0.0, 0.0, 0.0)
         if hold:
