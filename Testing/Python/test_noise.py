@@ -6,6 +6,7 @@ from PDFFMapperLib.noise import (
     log_bessel_i0_scaled,
     rician_information,
     rician_mean,
+    rician_mean_slope,
     sigma_from_background,
     sigma_from_repeats,
 )
@@ -22,8 +23,10 @@ def test_compiled_bessel_functions_match_scipy():
 
 
 def test_rician_mean_is_that_of_the_rice_distribution():
-    nu = np.array([0.0, 0.7, 2.0, 5.0, 40.0])
+    nu = np.array([0.0, 0.7, 2.0, 5.0, 20.0])
     assert rician_mean(nu) == pytest.approx([stats.rice(v).mean() for v in nu], rel=1e-8)
+    slope = (rician_mean(nu[1:] + 1e-5) - rician_mean(nu[1:] - 1e-5)) / 2e-5
+    assert rician_mean_slope(nu[1:]) == pytest.approx(slope, rel=1e-6)
     assert rician_mean(0.0) == pytest.approx(np.sqrt(np.pi / 2))
 
 
