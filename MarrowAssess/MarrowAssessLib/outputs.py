@@ -55,10 +55,11 @@ def _write_scene(report: Report, folder: Path, say: Say) -> None:
         say(str(missing))
         return
     from MarrowAssessLib.assessment_scene import show_assessment
-    from MarrowAssessLib.scene import save_scene
+    from MarrowAssessLib.scene import save_scene, show_in_slices
 
     say("Building the scene")
     nodes = show_assessment(report.assessment)
+    show_in_slices(nodes.volumes[0])
     try:
         from MarrowAssessLib.rendering import render_3d, render_slice
 

@@ -123,8 +123,9 @@ class _View:
         self.renderer = vtkRenderer()
         self.window = vtkRenderWindow()
         self.window.SetOffScreenRendering(1)
-        # Smooth edges; depth peeling cannot be had with them and would lose translucent segments.
-        self.window.SetMultiSamples(8)
+        # Multisampling doubles the time of software rendering; FXAA smooths edges almost for free.
+        self.window.SetMultiSamples(0)
+        self.renderer.UseFXAAOn()
         self.window.SetSize(*size)
         self.window.SetDPI(DPI)
         self.window.SetNumberOfLayers(2)  # the legend has its own

@@ -27,6 +27,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
+from MarrowAssessLib import headless
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.terminology import role_and_site, terminology_entry, tissues
@@ -145,8 +146,16 @@ def regions_from_node(
 
 
 def segment_points(segment: slicer.vtkSegment) -> np.ndarray:
-    """The (n, 3) RAS positions in mm of a segment's voxels, before any parent transform."""
+    """The (n, 3) RAS positions in mm of a segment's voxels, before any parent transform.
+
+    Raises:
+        ValueError: the segment is a surface without voxels.
+    """
     image = segment.GetRepresentation(LABELMAP)
+    if image is None:
+        raise ValueError(
+            f"Segment '{segment.GetName()}' has no voxels; create its binary labelmap first."
+        )
     mask, first = _cropped_label(image, segment.GetLabelValue(), {})
     matrix = vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
@@ -522,6 +531,14 @@ def _item(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNod
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
         hierarchy.GetSceneItemID(), node
     )
+
+
+def show_in_slices(volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a volume as the background of every slice view, fitted."""
+    logics = headless.application_logic().GetSliceLogics()
+    for logic in (logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())):
+        logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
+        logic.FitSliceToBackground()
 
 
 def save_scene(path: str | Path) -> None:

@@ -49,7 +49,7 @@ def fit_adc(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> AdcFit:
+) -> AdcFit | None:
     """Fit the apparent diffusion coefficient in every voxel.
 
     Args:
@@ -64,9 +64,11 @@ def fit_adc(
         noise: "rician" for magnitude images, "gaussian" for real-valued ones ("ml" only).
         progress: called with the fraction done; answering False cancels.
 
+    Returns:
+        None when canceled.
+
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
-        Canceled: `progress` answered False.
     """
     signal = np.asarray(signal)
     if b_range is not None:
@@ -89,6 +91,8 @@ def fit_adc(
         noise=noise,
         progress=progress,
     )
+    if fit is None:
+        return None
     return AdcFit(
         adc=fit.c1,
         s0=fit.s0,

@@ -98,7 +98,8 @@ class IvimFit:
         z = stats.norm.ppf(0.5 + level / 2)
         estimate, sd = getattr(self, name), getattr(self, f"{name}_sd")
         if name == "d_star":
-            factor = np.exp(z * sd / estimate)
+            with np.errstate(over="ignore"):
+                factor = np.exp(z * sd / estimate)
             return estimate / factor, estimate * factor
         upper = np.minimum(estimate + z * sd, 1.0 if name == "f" else np.inf)
         return np.maximum(estimate - z * sd, 0.0), upper
@@ -113,7 +114,7 @@ def fit_ivim(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimFit:
+) -> IvimFit | None:
     """Full bi-exponential fit of S0, D, D* and f in every voxel.
 
     Args:
@@ -126,9 +127,11 @@ def fit_ivim(
         noise: "rician" for magnitude images, "gaussian" for real-valued ones.
         progress: called with the fraction done; answering False cancels.
 
+    Returns:
+        None when canceled.
+
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
-        Canceled: `progress` answered False.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     return fit_prepared(voxels, noise == "rician", None, progress)
@@ -144,11 +147,14 @@ def fit_ivim_segmented(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimFit:
+) -> IvimFit | None:
     """Segmented fit: D from b >= `threshold` (s/mm^2) alone, then S0, f and D* with D held.
 
     Its D is biased upwards where D* is slow enough to last beyond the threshold; the standard
     deviations carry the uncertainty of D into the others. Arguments as for `fit_ivim`.
+
+    Returns:
+        None when canceled.
 
     Raises:
         ValueError: as `fit_ivim`, or fewer than two b-values on a side of the threshold.
@@ -207,7 +213,7 @@ def _sigma_from_residuals(voxels: Voxels) -> float:
     signal = np.ascontiguousarray(voxels.signal[index], dtype=np.float64)
     level = float(np.median(signal.max(axis=1)))
     sigma = level / 30
-    out = np.empty((13, index.size), dtype=np.float32)
+    out = np.empty((12, index.size), dtype=np.float32)
     for _ in range(2):
         _fit_voxels(
             signal, np.full(index.size, sigma), voxels.b, voxels.averages, False,
@@ -221,14 +227,14 @@ def _sigma_from_residuals(voxels: Voxels) -> float:
 
 def fit_prepared(
     voxels: Voxels, rician: bool, held: np.ndarray | None, progress: Progress | None
-) -> IvimFit:
+) -> IvimFit | None:
     """Fit the usable voxels; `held` is D and its standard deviation per voxel, or None."""
-    maps = np.full((13, voxels.signal.shape[0]), np.nan, dtype=np.float32)
+    maps = np.full((12, voxels.signal.shape[0]), np.nan, dtype=np.float32)
     dictionary = _dictionary(voxels.b, voxels.averages)
 
     def work(start: int, stop: int) -> None:
         index, signal = voxels.block(start, stop)
-        out = np.empty((13, index.size), dtype=np.float32)
+        out = np.empty((12, index.size), dtype=np.float32)
         _fit_voxels(
             signal, voxels.sigma[index], voxels.b, voxels.averages, rician,
             INFORMATION_TABLE, _PRIOR, *dictionary,
@@ -236,7 +242,8 @@ def fit_prepared(
         )  # fmt: skip
         maps[:, index] = out
 
-    run_blocks(work, voxels.usable.size, progress)
+    if not run_blocks(work, voxels.usable.size, progress):
+        return None
     return _result(voxels, maps)
 
 
@@ -358,25 +365,25 @@ def _factor(h, damping):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _forward(l, g):
-    y0 = g[0] / l[0]
-    y1 = (g[1] - l[1] * y0) / l[2]
-    y2 = (g[2] - l[3] * y0 - l[4] * y1) / l[5]
-    y3 = (g[3] - l[6] * y0 - l[7] * y1 - l[8] * y2) / l[9]
+def _forward(factor, g):
+    y0 = g[0] / factor[0]
+    y1 = (g[1] - factor[1] * y0) / factor[2]
+    y2 = (g[2] - factor[3] * y0 - factor[4] * y1) / factor[5]
+    y3 = (g[3] - factor[6] * y0 - factor[7] * y1 - factor[8] * y2) / factor[9]
     return y0, y1, y2, y3
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _backward(l, y):
-    x3 = y[3] / l[9]
-    x2 = (y[2] - l[8] * x3) / l[5]
-    x1 = (y[1] - l[4] * x2 - l[7] * x3) / l[2]
-    x0 = (y[0] - l[1] * x1 - l[3] * x2 - l[6] * x3) / l[0]
+def _backward(factor, y):
+    x3 = y[3] / factor[9]
+    x2 = (y[2] - factor[8] * x3) / factor[5]
+    x1 = (y[1] - factor[4] * x2 - factor[7] * x3) / factor[2]
+    x0 = (y[0] - factor[1] * x1 - factor[3] * x2 - factor[6] * x3) / factor[0]
     return x0, x1, x2, x3
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _sd(l, gradient, hold, held_sd, follow):
+def _sd(factor, gradient, hold, held_sd, follow):
     """Standard deviation of a quantity with this gradient in the coordinates.
 
     With D held, `follow` says how the others follow D, whose own error is `held_sd`.
@@ -386,7 +393,7 @@ def _sd(l, gradient, hold, held_sd, follow):
     if hold:
         slope = (g0 * follow[0] + g1 + g2 * follow[2] + g3 * follow[3]) * held_sd
         g1 = 0.0
-    y = _forward(l, (g0, g1, g2, g3))
+    y = _forward(factor, (g0, g1, g2, g3))
     return math.sqrt(y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope)
 
 
@@ -426,7 +433,7 @@ def _fit_voxels(
     """Levenberg-Marquardt with Fisher scoring from the best dictionary entry.
 
     `held` is empty, or D and its standard deviation per voxel. `out` gets, per voxel: S0, D, D*,
-    f, their standard deviations, that of f D*, RMS residual, R^2, log-likelihood, steps.
+    f, their standard deviations, that of f D*, RMS residual, R^2, log-likelihood.
     """
     slow = np.empty(grid_d.size)
     fast = np.empty(grid_dstar.size)
@@ -443,24 +450,23 @@ def _fit_voxels(
         cost, g, h = _evaluate(m, b, averages, rician, table, prior, s, d, u, phi)
         damping = 1e-3
         converged = False
-        steps = 0
-        for steps in range(1, 101):
+        for _ in range(100):
             pull, curvature = g, h
             if hold or (d <= 0.0 and g[1] <= 0.0):
                 pull, curvature = _without_d(g, h)
-            ok, l = _factor(curvature, damping)
+            ok, factor = _factor(curvature, damping)
             if not ok:
                 damping = max(10.0 * damping, 1e-3)
                 if damping > 1e10:
                     break
                 continue
-            y = _forward(l, pull)
+            y = _forward(factor, pull)
             # The expected gain in log-likelihood: 1e-4 is 0.014 SD.
             gain = 0.5 * (y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3])
             if gain < 1e-4:
                 converged = True
                 break
-            x = _backward(l, y)
+            x = _backward(factor, y)
             s2 = max(s + x[0], 0.1 * s)
             d2 = min(max(d + x[1], 0.0), D_LIMIT)
             u2 = min(max(u + min(max(x[2], -1.5), 1.5), low), high)
@@ -480,17 +486,16 @@ def _fit_voxels(
 
         for c in range(out.shape[0]):
             out[c, v] = np.nan
-        out[12, v] = steps
         held_sd = 0.0
         follow = (0.0, 0.0, 0.0, 0.0)
         if hold:
             held_sd = held[1, v]
             cross = (-h[1], 0.0, -h[4], -h[7])
             g, h = _without_d(g, h)
-            ok, l = _factor(h, 0.0)
-            follow = _backward(l, _forward(l, cross))
+            ok, factor = _factor(h, 0.0)
+            follow = _backward(factor, _forward(factor, cross))
         else:
-            ok, l = _factor(h, 0.0)
+            ok, factor = _factor(h, 0.0)
         if not (ok and converged):
             continue
         f = 1.0 / (1.0 + math.exp(-phi))
@@ -501,11 +506,11 @@ def _fit_voxels(
         out[1, v] = d
         out[2, v] = dstar
         out[3, v] = f
-        out[4, v] = sigma[v] * _sd(l, (1.0, 0.0, 0.0, 0.0), hold, held_sd, follow)
-        out[5, v] = _sd(l, (0.0, 1.0, 0.0, 0.0), hold, held_sd, follow)
-        out[6, v] = _sd(l, (0.0, 1.0, excess, 0.0), hold, held_sd, follow)
-        out[7, v] = _sd(l, (0.0, 0.0, 0.0, slope_f), hold, held_sd, follow)
-        out[8, v] = _sd(l, (0.0, f, f * excess, slope_f * dstar), hold, held_sd, follow)
+        out[4, v] = sigma[v] * _sd(factor, (1.0, 0.0, 0.0, 0.0), hold, held_sd, follow)
+        out[5, v] = _sd(factor, (0.0, 1.0, 0.0, 0.0), hold, held_sd, follow)
+        out[6, v] = _sd(factor, (0.0, 1.0, excess, 0.0), hold, held_sd, follow)
+        out[7, v] = _sd(factor, (0.0, 0.0, 0.0, slope_f), hold, held_sd, follow)
+        out[8, v] = _sd(factor, (0.0, f, f * excess, slope_f * dstar), hold, held_sd, follow)
 
         total = 0.0
         mean = 0.0

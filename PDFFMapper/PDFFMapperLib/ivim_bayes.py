@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from scipy import sparse
 
 from PDFFMapperLib.ivim import PRIOR_EXCESS, PRIOR_LOG_SD, IvimFit, fit_prepared, prepared
 from PDFFMapperLib.noise import bessel_ratio
@@ -29,11 +28,14 @@ LEARNING_STEPS = 45
 WEAK_PRIOR_VOXELS = 10.0
 """The weak prior counts as much as that many voxels of the region."""
 _LEARNING_SIZE = 2**23
-_STRIDE = 1.8
+_STRIDE = 1.9
 """Exponent of the EM step; it converges for any below 2, and faster than with 1."""
 _NODES_PER_SD = 1.1
 _NODES_MIN, _NODES_MAX = 16, 28
 _DSTAR_NODES = 14
+_TOO_CLEAR = 1e6
+"""Half the squared signal over noise beyond which single precision cannot tell nodes apart, and
+no prior is needed: such voxels (SNR above 500) keep their own fit."""
 _MISFIT = 3.0
 """A voxel whose best grid node is less likely than its own fit by this (ln) keeps its own fit."""
 
@@ -138,7 +140,7 @@ def fit_ivim_hierarchical(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimPosterior:
+) -> IvimPosterior | None:
     """Learn the distribution of D, D* and f over the voxels, then estimate each voxel with it.
 
     Args:
@@ -151,15 +153,19 @@ def fit_ivim_hierarchical(
         noise: see `ivim.fit_ivim`.
         progress: called with the fraction done; answering False cancels.
 
+    Returns:
+        None when canceled.
+
     Raises:
         ValueError: as `ivim.fit_ivim`, or no voxel can be fitted.
-        Canceled: `progress` answered False.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     rician = noise == "rician"
     own = fit_prepared(
         voxels, rician, None, None if progress is None else lambda done: progress(0.4 * done)
     )
+    if own is None:
+        return None
     voxels.usable = np.flatnonzero(own.valid.reshape(-1))
     if voxels.usable.size == 0:
         raise ValueError("No voxel could be fitted: there is nothing to learn a distribution from.")
@@ -179,11 +185,9 @@ def fit_ivim_hierarchical(
         )  # fmt: skip
         maps[:, index] = out
 
-    run_blocks(
-        work,
-        voxels.usable.size,
-        None if progress is None else lambda done: progress(0.4 + 0.6 * done),
-    )
+    report = None if progress is None else lambda done: progress(0.4 + 0.6 * done)
+    if not run_blocks(work, voxels.usable.size, report):
+        return None
     return _result(voxels, own, maps, distribution)
 
 
@@ -226,8 +230,8 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
         getattr(own, name).reshape(-1)[index].astype(float)
         for name in ("d", "d_star", "f", "d_sd", "f_sd")
     )
-    d_edges = _edges(d, 0.0, 1.05 * np.quantile(d, 0.998), np.median(d_sd))
-    f_edges = _edges(f, 0.0, min(1.05 * np.quantile(f, 0.998), 1.0), np.median(f_sd))
+    d_edges = _edges(d, 0.0, max(1.05 * np.quantile(d, 0.998), 0.1), np.median(d_sd))
+    f_edges = _edges(f, 0.0, np.clip(1.05 * np.quantile(f, 0.998), 0.05, 1.0), np.median(f_sd))
     spread = np.log(d_star)
     low, high = np.quantile(spread, [0.002, 0.998])
     d_star_edges = np.exp(_edges(spread, low - 0.1, high + 0.1, None))
@@ -241,29 +245,27 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     )
     start.weights = weak / weak.sum()
 
-    index = voxels.sample(LEARNING_VOXELS)
+    # In random order, because the table may be full before all are in.
+    index = np.random.default_rng(0).permutation(index)
     block = np.ascontiguousarray(voxels.signal[index], dtype=np.float64)
     ends = np.zeros(index.size + 1, dtype=np.int32)
     columns = np.empty(_LEARNING_SIZE, dtype=np.int32)
     values = np.empty(_LEARNING_SIZE, dtype=np.float32)
-    used = _likelihoods(
+    _likelihoods(
         block, voxels.sigma[index], tuple(each[index] for each in _estimates(own)), voxels.b,
         voxels.averages, rician, *_grid(start, voxels), ends, columns, values,
     )  # fmt: skip
-    # Likelihood times weak prior, so that the unknown is the ratio to that prior.
-    filled = ends[used]
-    table = sparse.csr_matrix(
-        (values[:filled], columns[:filled], ends[: used + 1]), shape=(used, weak.size)
-    )
-    transposed = table.T.tocsr()
-    weak = start.weights.ravel().astype(np.float32)
-    ratio = np.ones_like(weak)
-    kept = np.float32(WEAK_PRIOR_VOXELS / (WEAK_PRIOR_VOXELS + used))
+    used = np.count_nonzero(np.diff(ends))
+    if not used:
+        return start
+    # The table holds likelihood times weak prior, so the unknown is the ratio to that prior.
+    weak = start.weights.ravel()
+    ratio = np.ones(weak.size, dtype=np.float32)
+    kept = WEAK_PRIOR_VOXELS / (WEAK_PRIOR_VOXELS + used)
     for _ in range(LEARNING_STEPS):
-        evidence = table @ ratio
-        gain = (transposed @ (1 / evidence)) / (np.float32(used) * weak)
-        ratio = (1 - kept) * ratio * gain**_STRIDE + kept
-        ratio /= ratio @ weak
+        gain = _gain(ends, columns, values, ratio) / (used * weak)
+        step = (1 - kept) * ratio * gain**_STRIDE + kept
+        ratio = (step / (step @ weak)).astype(np.float32)
     weights = (ratio * weak).reshape(start.weights.shape)
     for axis, (nodes, edges) in enumerate(
         ((np.log(start.d_star), np.log(d_star_edges)), (start.f, f_edges), (start.d, d_edges))
@@ -325,7 +327,7 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _exp(x):
-    """exp(x) for -30 <= x <= 0 in single precision, error below 1e-5; the compiler vectorizes it."""
+    """exp(x) for -30 <= x <= 0 in single precision, error below 1e-5, which compilers vectorize."""
     x *= np.float32(1 / 64)
     one = np.float32(1)
     y = np.float32(1 / 24) + x * np.float32(1 / 120)
@@ -389,7 +391,7 @@ def _likelihoods(
 ):  # fmt: skip
     """Likelihood times prior of the nodes that matter, as rows of a sparse matrix.
 
-    Returns the number of voxels that fitted into the space given.
+    Rows stay empty when the space given is used up.
     """
     p = np.empty(grid_d.size, np.float32)
     q = np.empty(grid_dstar.size, np.float32)
@@ -397,24 +399,41 @@ def _likelihoods(
     target = np.empty(b.size)
     filled = 0
     for v in range(signal.shape[0]):
+        ends[v + 1] = filled
         if filled + prior.size > columns.size:
-            return v
+            continue
         _project(signal, sigma, own, b, averages, rician, v, slow, fast, target, p, q)
         top = _peaks(p, q, grid_f, half_inverse, rows)
+        if top > _TOO_CLEAR:
+            continue
         for j in range(q.size):
             for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(10):
+                if rows[j, n] < top - np.float32(9):
                     continue
                 share, quick = np.float32(1) - grid_f[n], grid_f[n] * q[j]
                 for i in range(p.size):
                     product = share * p[i] + quick
                     x = product * product * half_inverse[j, n, i] - top
-                    if x > np.float32(-10):
+                    if x > np.float32(-9):
                         columns[filled] = (j * grid_f.size + n) * p.size + i
                         values[filled] = _exp(x) * prior[j, n, i]
                         filled += 1
         ends[v + 1] = filled
-    return signal.shape[0]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _gain(ends, columns, values, ratio):
+    """Sum over the voxels of each node's share of the voxel's evidence, over its own ratio."""
+    gain = np.zeros(ratio.size)
+    for v in range(ends.size - 1):
+        evidence = 0.0
+        for c in range(ends[v], ends[v + 1]):
+            evidence += values[c] * ratio[columns[c]]
+        if evidence > 0.0:
+            share = 1.0 / evidence
+            for c in range(ends[v], ends[v + 1]):
+                gain[columns[c]] += share * values[c]
+    return gain
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -490,7 +509,7 @@ def _posteriors(
                 product2 += row * flow * flow
         for c in range(out.shape[0]):
             out[c, v] = np.nan
-        if not total > 0.0:
+        if top > _TOO_CLEAR or not total > 0.0:
             continue
         mass_dstar /= total
         mass_f /= total

@@ -54,12 +54,14 @@ def fit_kurtosis(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> KurtosisFit:
+) -> KurtosisFit | None:
     """Maximum likelihood fit of S0, D and K in every voxel; arguments as for `adc.fit_adc`.
+
+    Returns:
+        None when canceled.
 
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
-        Canceled: `progress` answered False.
     """
     fit = fit_log_polynomial(
         signal,
@@ -73,6 +75,8 @@ def fit_kurtosis(
         noise=noise,
         progress=progress,
     )
+    if fit is None:
+        return None
     with np.errstate(invalid="ignore", divide="ignore"):
         valid = fit.valid & (fit.c1 > 0)
         d, c2 = np.where(valid, fit.c1, np.nan), np.where(valid, fit.c2, np.nan)

@@ -69,8 +69,11 @@ def fit_log_polynomial(
     mask: np.ndarray | None,
     noise: str,
     progress: Progress | None,
-) -> LogPolynomialFit:
+) -> LogPolynomialFit | None:
     """Fit a polynomial of order 1 or 2; arguments as for `adc.fit_adc`.
+
+    Returns:
+        None when canceled.
 
     Raises:
         ValueError: unknown method or noise, too few b-values, noise that cannot be measured.
@@ -120,7 +123,8 @@ def fit_log_polynomial(
         index = voxels.usable[start:stop]
         maps[:, index] = fitted(index, voxels.sigma[index], likelihood)
 
-    run_blocks(work, voxels.usable.size, progress)
+    if not run_blocks(work, voxels.usable.size, progress):
+        return None
     images = [voxels.image(each) for each in maps]
     unknown = sigma is None and degrees == 0
     if unknown:
@@ -247,25 +251,30 @@ def _fit_voxels(signal, sigma, b, averages, order, likelihood, table, out):
         cost, g, h = _evaluate(m, b, averages, order, likelihood, table, c0, c1, c2)
         if likelihood:
             converged = False
-            shrink = 1.0
-            for _ in range(60):
-                ok, x, covariance = _solve(h, g, order)
+            damping = 0.0
+            for _ in range(100):
+                raised = 1.0 + damping
+                damped = (h[0] * raised, h[1], h[2] * raised, h[3], h[4], h[5] * raised)
+                ok, x, covariance = _solve(damped, g, order)
                 if not ok:
                     break
-                # Half of it is the gain in log-likelihood still to be had.
-                if x[0] * g[0] + x[1] * g[1] + x[2] * g[2] < 2e-5:
+                gain = 0.5 * (x[0] * g[0] + x[1] * g[1] + x[2] * g[2])
+                if gain < 1e-5:
                     converged = True
                     break
-                n0 = c0 + shrink * min(max(x[0], -1.0), 1.0)
-                n1 = c1 + shrink * min(max(x[1], -1.0), 1.0)
-                n2 = c2 + shrink * min(max(x[2], -1.0), 1.0)
+                n0 = c0 + min(max(x[0], -1.0), 1.0)
+                n1 = c1 + min(max(x[1], -1.0), 1.0)
+                n2 = c2 + min(max(x[2], -1.0), 1.0)
                 cost2, g2_, h2_ = _evaluate(m, b, averages, order, likelihood, table, n0, n1, n2)
-                if cost2 <= cost + 1e-6:
+                reached = (cost - cost2) / gain
+                if cost2 <= cost:
                     c0, c1, c2, cost, g, h = n0, n1, n2, cost2, g2_, h2_
-                    shrink = 1.0
-                else:
-                    shrink *= 0.3
-                    if shrink < 1e-6:
+                if reached > 0.7:
+                    damping = 0.1 * damping if damping > 1e-3 else 0.0
+                elif reached < 0.3:
+                    damping = max(5.0 * damping, 0.3)
+                    if damping > 1e6:
+                        converged = True
                         break
             if not converged:
                 continue

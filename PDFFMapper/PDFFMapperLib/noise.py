@@ -93,6 +93,12 @@ def rician_mean(nu: np.ndarray) -> np.ndarray:
     return math.sqrt(math.pi / 2) * ((1 + 2 * x) * special.i0e(x) + 2 * x * special.i1e(x))
 
 
+def rician_mean_slope(nu: np.ndarray) -> np.ndarray:
+    """Derivative of `rician_mean`."""
+    nu = np.asarray(nu, dtype=float)
+    return math.sqrt(math.pi / 8) * nu * (special.i0e(nu**2 / 4) + special.i1e(nu**2 / 4))
+
+
 def sigma_from_background(background: np.ndarray) -> float:
     """Noise sigma from magnitude samples of air, where they follow the Rayleigh distribution.
 

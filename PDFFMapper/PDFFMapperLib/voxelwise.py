@@ -13,10 +13,6 @@ Progress = Callable[[float], bool]
 BLOCK = 8192
 
 
-class Canceled(RuntimeError):
-    """The progress callback answered False."""
-
-
 @dataclass
 class Voxels:
     """The voxels that can be fitted, out of a series.
@@ -152,26 +148,21 @@ def prepare(
 
 def run_blocks(
     work: Callable[[int, int], None], count: int, progress: Progress | None = None
-) -> None:
-    """Call ``work(start, stop)`` over 0..count in blocks, on all cores.
-
-    Raises:
-        Canceled: `progress` answered False.
-    """
+) -> bool:
+    """Call ``work(start, stop)`` over 0..count in blocks, on all cores; False when canceled."""
     starts = range(0, count, BLOCK)
     if len(starts) <= 1:
         if count:
             work(0, count)
-        if progress is not None and not progress(1.0):
-            raise Canceled("The computation was canceled.")
-        return
+        return progress is None or progress(1.0)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         jobs = [pool.submit(work, start, min(start + BLOCK, count)) for start in starts]
         try:
             for n, job in enumerate(jobs):
                 job.result()
                 if progress is not None and not progress((n + 1) / len(jobs)):
-                    raise Canceled("The computation was canceled.")
+                    return False
         finally:
             for job in jobs:
                 job.cancel()
+    return True

@@ -435,6 +435,14 @@ def test_nodes_are_put_in_a_folder_beside_the_study(volume):
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(table)) == folder
 
 
+def test_volume_is_shown_in_every_slice_view(volume):
+    node = scene.volume_to_node(volume)
+    scene.show_in_slices(node)
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert len(composites) == 3
+    assert {one.GetBackgroundVolumeID() for one in composites} == {node.GetID()}
+
+
 READ_BACK = """
 import json, sys
 import numpy as np
