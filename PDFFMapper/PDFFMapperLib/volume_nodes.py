@@ -46,7 +46,7 @@ def volume_to_node(volume: Volume, name: str | None = None) -> slicer.vtkMRMLSca
     node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(vtk_matrix(volume.ijk_to_ras))
     for keyword, value in volume.attributes.items():
-        node.SetAttribute(ATTRIBUTE_PREFIX + keyword, json.dumps(value, default=str))
+        set_fact(node, keyword, value)
     node.CreateDefaultDisplayNodes()
     return node
 
@@ -64,14 +64,23 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
             f"Volume '{node.GetName()}' has {node.GetImageData().GetNumberOfScalarComponents()} "
             "values per voxel; a scalar volume is expected."
         )
-    attributes = {
+    image = node.GetImageData()
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    return Volume(array.copy(), ijk_to_world(node), node.GetName(), facts_from_node(node))
+
+
+def facts_from_node(node: slicer.vtkMRMLNode) -> dict[str, object]:
+    """The acquisition facts that a node carries as attributes, by DICOM keyword."""
+    return {
         key.removeprefix(ATTRIBUTE_PREFIX): json.loads(node.GetAttribute(key))
         for key in node.GetAttributeNames()
         if key.startswith(ATTRIBUTE_PREFIX)
     }
-    image = node.GetImageData()
-    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    return Volume(array.copy(), ijk_to_world(node), node.GetName(), attributes)
+
+
+def set_fact(node: slicer.vtkMRMLNode, keyword: str, value: object) -> None:
+    """Keep an acquisition fact, read or typed, on a node; it is saved with the scene."""
+    node.SetAttribute(ATTRIBUTE_PREFIX + keyword, json.dumps(value, default=str))
 
 
 def ijk_to_world(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
