@@ -56,19 +56,23 @@ def registerSampleData() -> None:
     """Offer the digital lumbar spine in the Sample Data module; it is computed, not downloaded."""
     import SampleData
 
-    icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "MarrowAssess.png")
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="MarrowAssess",
-        sampleName="MarrowAssessLumbarSpine",
-        sampleDescription="Digital lumbar spine: man of 34 years, lesion in L2",
-        uris=[],
-        fileNames=[],
-        nodeNames=[],
-        loadFiles=[],
-        checksums=[],
-        thumbnailFileName=icon,
-        customDownloader=lambda source: MarrowAssessLogic().loadSample(),
-    )
+    icons = os.path.join(os.path.dirname(__file__), "Resources", "Icons")
+    for name, description, icon, load in (
+        ("LumbarSpine", "Images, PDFF and regions", "MarrowAssess", MarrowAssessLogic.loadSample),
+        ("LumbarSpineEchoes", "Echoes and DWI", "PDFFMapper", MarrowAssessLogic.loadMapperSample),
+    ):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="MarrowAssess",
+            sampleName=f"MarrowAssess{name}",
+            sampleDescription=f"Digital lumbar spine, lesion in L2: {description}",
+            uris=[],
+            fileNames=[],
+            nodeNames=[],
+            loadFiles=[],
+            checksums=[],
+            thumbnailFileName=os.path.join(icons, f"{icon}.png"),
+            customDownloader=lambda source, load=load: load(MarrowAssessLogic()),
+        )
 
 
 def registerSegmentStatistics() -> None:
@@ -594,6 +598,16 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         if parameters.segmentation is None and len(segmentations) == 1:
             parameters.segmentation = segmentations[0]
 
+    def chooseMaps(self, parameters, nodes) -> bool:
+        """Choose maps of PDFFMapper by what they say they are; whether any was."""
+        from MarrowAssessLib.parameter_names import VOLUME_PARAMETERS
+        from MarrowAssessLib.scene_study import map_contrast
+
+        found = {contrast: node for node in nodes if (contrast := map_contrast(node))}
+        for contrast, node in found.items():
+            setattr(parameters, VOLUME_PARAMETERS[contrast], node)
+        return bool(found)
+
     def addSegmentation(self, volume):
         """An empty segmentation on a volume's grid."""
         from MarrowAssessLib.scene import regions_to_node
@@ -687,6 +701,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from MarrowAssessLib.sample import load_sample
 
         return load_sample()
+
+    def loadMapperSample(self):
+        """Add the spine's echoes and diffusion images for PDFFMapper; returns MapperSampleNodes."""
+        from MarrowAssessLib.sample import load_mapper_sample
+
+        return load_mapper_sample()
 
 
 class MarrowAssessTest(ScriptedLoadableModuleTest):

@@ -201,6 +201,14 @@ def guess_contrast(
     return parse_contrast(role) if role and role not in ("dwi", "multi_echo") else None
 
 
+def map_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:
+    """What a map made by PDFFMapper holds, None for others and for those without a role here."""
+    try:
+        return parse_contrast(str(facts_from_node(node).get("Map", "")))
+    except ValueError:
+        return None
+
+
 def _first_file(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None) -> str:
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
     return dicom_file(uids[0]) if uids and dicom_file else ""
