@@ -16,6 +16,7 @@ from MarrowAssessLib.study import Study
 
 FEW_VOXELS = 20
 FAR_APART_MM = 60.0
+COARSE = 0.02  # of the median: steps of the stored signal that deserve a word
 OUTLIERS = (
     "No voxel is trimmed; voxels that are NaN or infinite are left out and counted. "
     "Ratios are of medians, which single bright vessels or streaks do not move."
@@ -100,6 +101,10 @@ _RATIO_QUANTITIES = {
     Contrast.T2: ("t2_marrow_muscle", "t2_marrow_disc"),
 }
 _MAP_QUANTITIES = {
+    Contrast.FAT_FRACTION: {
+        Role.MARROW: "marrow_fat_signal_fraction",
+        Role.MUSCLE: "muscle_fat_signal_fraction",
+    },
     Contrast.PDFF: {Role.MARROW: "marrow_pdff", Role.MUSCLE: "muscle_pdff"},
     Contrast.R2STAR: {Role.MARROW: "marrow_r2star"},
     Contrast.ADC: {Role.MARROW: "marrow_adc"},
@@ -109,6 +114,7 @@ _MAP_QUANTITIES = {
 }
 # Beyond these a map is not in the unit it should be in.
 _PLAUSIBLE = {
+    Contrast.FAT_FRACTION: (-20.0, 120.0, "percent"),
     Contrast.PDFF: (-20.0, 120.0, "percent"),
     Contrast.R2STAR: (-50.0, 2000.0, "1/s"),
     Contrast.ADC: (-0.5, 6.0, "10^-3 mm^2/s"),
@@ -137,10 +143,14 @@ def measure(
     settings = settings or Settings()
     spacing = study.grid.spacing
     regions = [_eroded(region, settings.erosion_mm, spacing) for region in study.regions]
-    plain = _measure(study, study.volumes, regions, replace(settings, n4=False))
+    volumes = dict(study.volumes)
+    if {Contrast.WATER, Contrast.FAT} <= set(volumes) and Contrast.FAT_FRACTION not in volumes:
+        volumes[Contrast.FAT_FRACTION] = fat_signal_fraction(
+            volumes[Contrast.WATER], volumes[Contrast.FAT]
+        )
+    plain = _measure(study, volumes, regions, replace(settings, n4=False))
     if not settings.n4:
         return plain
-    volumes = dict(study.volumes)
     todo = [contrast for contrast in _N4_CONTRASTS if contrast in volumes]
     for n, contrast in enumerate(todo):
         if progress and not progress(n / len(todo)):
@@ -155,6 +165,17 @@ def measure(
             key = (measurement.quantity, measurement.site, tuple(measurement.regions))
             measurement.value_without_n4 = before[key]
     return result
+
+
+def fat_signal_fraction(water: Volume, fat: Volume) -> Volume:
+    """100 fat / (water + fat) of reconstructed water and fat images; NaN without signal.
+
+    This is no PDFF unless the scanner corrected both for T1, R2* and the fat spectrum.
+    """
+    w, f = (np.asarray(one.array, np.float32) for one in (water, fat))
+    whole = w + f
+    share = np.divide(100 * f, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    return water.with_array(share, "fat fraction of water and fat")
 
 
 def _eroded(region: Region, margin_mm: float, spacing_mm: np.ndarray) -> Region:
@@ -534,6 +555,13 @@ def _add_cautions(book: _Book, measurement: Measurement) -> None:
         measurement.cautions += [c for c in region.cautions if c not in measurement.cautions]
         if region.voxels < FEW_VOXELS and measurement.quantity != "muscle_csa":
             measurement.cautions.append(f"{name} has only {region.voxels} voxels.")
+    divisor = measurement.reference_statistics
+    if divisor and divisor.step and divisor.step / divisor.median > COARSE:
+        measurement.cautions.append(
+            f"The signal of {measurement.regions[-1]} is stored in coarse steps (median "
+            f"{divisor.median:.0f}), which rounds this ratio to about "
+            f"{100 * divisor.step / divisor.median:.0f} %."
+        )
     measured = measurement.statistics
     if measured and measured.excluded:
         measurement.cautions.append(

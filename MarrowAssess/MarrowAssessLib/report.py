@@ -79,7 +79,11 @@ def as_dict(report: Report) -> dict:
         "schema": SCHEMA,
         "software": {"name": "MarrowAssess", "version": software_version()},
         "research_use": RESEARCH_USE,
-        "patient": {"age_years": study.age_years, "sex": study.sex},
+        "patient": {
+            "age_years": study.age_years,
+            "sex": study.sex,
+            "subject": study.subject,
+        },
         "inputs": study.inputs,
         "settings": {
             "erosion_mm": assessment.settings.erosion_mm,
@@ -317,7 +321,8 @@ def _html(report: Report) -> str:
 def _patient(assessment: Assessment) -> str:
     study = assessment.study
     age = "age unknown" if study.age_years is None else f"{study.age_years:g} years"
-    return f"{age}, {dict(F='female', M='male').get(study.sex, 'sex unknown')}"
+    sex = {"F": "female", "M": "male"}.get(study.sex, "sex unknown")
+    return ", ".join(filter(None, (study.subject, age, sex)))
 
 
 def _glance(assessment: Assessment) -> str:
