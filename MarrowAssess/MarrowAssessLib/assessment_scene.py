@@ -47,7 +47,7 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     overlay = show_results(segmentation, site_results(assessment))
     table = results_table(assessment.results)
     groups = same_reference(assessment.results)
-    charts = [chart for group in groups if (chart := _chart(group, study.age_years, study.sex))]
+    charts = [chart for group in groups if (chart := age_chart(group, study.age_years, study.sex))]
     put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
 
@@ -110,9 +110,10 @@ def _source(result: Result) -> str:
     return result.expectation.distribution.source if result.expectation else ""
 
 
-def _chart(
+def age_chart(
     group: list[Result], age_years: float, sex: str | None
 ) -> slicer.vtkMRMLPlotChartNode | None:
+    """The chart of results that share one reference curve; None where the site has no curve."""
     curve = curve_of(group, sex)
     if curve is None:
         return None

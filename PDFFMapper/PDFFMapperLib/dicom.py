@@ -285,6 +285,21 @@ def _names(series: DicomSeries) -> list[str]:
     return [series.key, series.description.lower(), str(number)]
 
 
+def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
+    """The acquisition facts of one DICOM file (of its first frame), and the patient's age and sex.
+
+    Raises:
+        ValueError: it is not a DICOM file.
+    """
+    try:
+        header, _ = _read_header(Path(file))
+    except _NotDicom:
+        raise ValueError(f"{file}: this is not a DICOM file.") from None
+    enhanced = "PerFrameFunctionalGroupsSequence" in header
+    frame = next(iter(_flattened_frames(header))) if enhanced else header
+    return _attributes(frame), _patient(header)
+
+
 def without_ge_offset(b_value: float) -> float:
     """A GE b-value without the 1e9 that some sequences add to it (s/mm^2).
 
