@@ -100,17 +100,19 @@ _RATIO_QUANTITIES = {
     Contrast.FS_T2: ("fs_t2_marrow_muscle", "fs_t2_marrow_disc"),
     Contrast.T2: ("t2_marrow_muscle", "t2_marrow_disc"),
 }
+# The quantity of a map in marrow, in muscle and in any other tissue.
 _MAP_QUANTITIES = {
-    Contrast.FAT_FRACTION: {
-        Role.MARROW: "marrow_fat_signal_fraction",
-        Role.MUSCLE: "muscle_fat_signal_fraction",
-    },
-    Contrast.PDFF: {Role.MARROW: "marrow_pdff", Role.MUSCLE: "muscle_pdff"},
-    Contrast.R2STAR: {Role.MARROW: "marrow_r2star"},
-    Contrast.ADC: {Role.MARROW: "marrow_adc"},
-    Contrast.D: {Role.MARROW: "marrow_d"},
-    Contrast.DSTAR: {Role.MARROW: "marrow_dstar"},
-    Contrast.F: {Role.MARROW: "marrow_f"},
+    Contrast.FAT_FRACTION: (
+        "marrow_fat_signal_fraction",
+        "muscle_fat_signal_fraction",
+        "region_fat_fraction",
+    ),
+    Contrast.PDFF: ("marrow_pdff", "muscle_pdff", "region_pdff"),
+    Contrast.R2STAR: ("marrow_r2star", "region_r2star", "region_r2star"),
+    Contrast.ADC: ("marrow_adc", "region_adc", "region_adc"),
+    Contrast.D: ("marrow_d", "region_d", "region_d"),
+    Contrast.DSTAR: ("marrow_dstar", "region_dstar", "region_dstar"),
+    Contrast.F: ("marrow_f", "region_f", "region_f"),
 }
 # Beyond these a map is not in the unit it should be in.
 _PLAUSIBLE = {
@@ -213,11 +215,9 @@ def _measure(
             measurements += _opposed_phase(book, region)
     if Contrast.T1 in volumes and Contrast.T1_POST in volumes:
         measurements += [_enhancement(book, region) for region in book.of(Role.MARROW)]
-    for contrast, by_role in _MAP_QUANTITIES.items():
-        if contrast in volumes:
-            for role, quantity in by_role.items():
-                found = [_map_value(book, contrast, quantity, one) for one in book.of(role)]
-                measurements += found + _lumbar_mean(found)
+    for contrast in (contrast for contrast in _MAP_QUANTITIES if contrast in volumes):
+        for outcome in _map_values(book, contrast):
+            (measurements if isinstance(outcome, Measurement) else skipped).append(outcome)
     measurements += [_composition(m) for m in measurements if m.quantity == "marrow_pdff"]
     measurements += [_cross_section(book, region) for region in book.of(Role.MUSCLE)]
     if Contrast.T1 in volumes:
@@ -359,6 +359,23 @@ def _enhancement(book: _Book, region: Region) -> Measurement:
     )
 
 
+def _map_values(book: _Book, contrast: Contrast) -> list[Measurement | Skipped]:
+    """A map's value in every region but noise, and the mean of L1-L4 of marrow."""
+    in_marrow, in_muscle, elsewhere = _MAP_QUANTITIES[contrast]
+    by_role = {Role.MARROW: in_marrow, Role.MUSCLE: in_muscle}
+    found: list[Measurement | Skipped] = []
+    for region in book.regions.values():
+        quantity = by_role.get(region.role, elsewhere)
+        if region.role is Role.NOISE:
+            continue
+        if not np.isfinite(region.values(book.volumes[contrast].array)).any() and region.voxels:
+            # A map marks voxels that could not be fitted as NaN; that is no mistake of the user's.
+            found.append(Skipped(quantity, f"the map holds no value in {region.name}"))
+        else:
+            found.append(_map_value(book, contrast, quantity, region))
+    return found + _lumbar_mean([m for m in found if m.quantity == in_marrow])
+
+
 def _map_value(book: _Book, contrast: Contrast, quantity: str, region: Region) -> Measurement:
     """Median of a quantitative map in a region, refused where its unit cannot be right."""
     one = book.statistics(region, contrast)
@@ -382,9 +399,9 @@ def _map_value(book: _Book, contrast: Contrast, quantity: str, region: Region) -
     return Measurement(quantity, region.site, one.median, [region.name], one, None, ci)
 
 
-def _lumbar_mean(found: list[Measurement]) -> list[Measurement]:
+def _lumbar_mean(found: list[Measurement | Skipped]) -> list[Measurement]:
     """The mean of L1 ... L4, the site most lumbar references are given for."""
-    by_site = {m.site: m for m in found}
+    by_site = {m.site: m for m in found if isinstance(m, Measurement)}
     if not all(f"L{n}" in by_site for n in range(1, 5)):
         return []
     levels = [by_site[f"L{n}"] for n in range(1, 5)]

@@ -275,16 +275,35 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
         for name in ("voxels", "volume_mm3", "mean", "median", "sd", "p5", "p25", "p75", "p95")
     },
     "cautions": lambda m: " ".join(m["cautions"]),
+    **{
+        name: (lambda m, name=name: m[name])
+        for name in ("age_years", "sex", "subject", "software", "settings", "inputs", "maps")
+    },
 }
 
 
 def _row(report: Report, result: Result) -> dict:
-    data = _measurement(report, result)
-    row = {
-        "age_years": report.assessment.study.age_years,
-        "sex": report.assessment.study.sex,
+    assessment = report.assessment
+    study, settings = assessment.study, assessment.settings
+    of_all = {
+        "age_years": study.age_years,
+        "sex": study.sex,
+        "subject": study.subject,
+        "software": f"MarrowAssess {software_version()}",
+        "settings": f"erosion {settings.erosion_mm:g} mm; N4 {'on' if settings.n4 else 'off'}",
+        "inputs": _inputs(assessment),
+        "maps": " ".join(_map_methods(report)),
     }
-    return {key: of(data | row) for key, of in _COLUMNS.items()}
+    data = _measurement(report, result) | of_all
+    return {column: of(data) for column, of in _COLUMNS.items()}
+
+
+def _inputs(assessment: Assessment) -> str:
+    return "; ".join(f"{role}: {name}" for role, name in assessment.study.inputs.items())
+
+
+def _map_methods(report: Report) -> list[str]:
+    return [f"{name}: {_plain(facts)}." for name, facts in report.parameter_maps.items()]
 
 
 # --- page ---------------------------------------------------------------------------------------
@@ -530,13 +549,11 @@ def _reference(record: Record) -> str:
 
 def _methods(report: Report) -> list[str]:
     assessment = report.assessment
-    inputs = "; ".join(f"{role}: {name}" for role, name in assessment.study.inputs.items())
-    maps = [f"{name}: {_plain(facts)}" for name, facts in report.parameter_maps.items()]
     return [
         f"MarrowAssess {software_version()}.",
-        f"Inputs: {inputs}.",
+        f"Inputs: {_inputs(assessment)}.",
         *assessment.methods,
-        *maps,
+        *_map_methods(report),
         *report.notes,
     ]
 

@@ -117,6 +117,16 @@ def test_map_statistics_and_the_mean_of_levels(spine):
     assert value(study, "marrow_pdff", "L1-L4") == 34
     assert value(study, "muscle_pdff", "psoas") == 6
     assert value(study, "marrow_adc", "L1-L4") == pytest.approx(0.45)
+    assert value(study, "region_adc", "L2-L3") == pytest.approx(0.45)
+    assert value(study, "region_pdff", "L3") == 0  # the CSF
+
+
+def test_a_map_without_values_in_a_region_is_told_not_fatal(spine):
+    dstar = np.full(spine.grid.array.shape, np.nan, np.float32)
+    dstar[:, :10] = 20.0
+    result = measure(with_volumes(spine, DSTAR=dstar))
+    assert [m.site for m in result.measurements if m.quantity == "marrow_dstar"] == ["L1"]
+    assert "the map holds no value in L2 marrow" in [s.reason for s in result.skipped]
 
 
 def test_water_and_fat_images_give_a_signal_fraction_that_is_no_pdff(spine):
