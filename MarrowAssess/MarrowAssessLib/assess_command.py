@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--volume", action="append", default=[], metavar="ROLE=FILE",
         help="an image and what it shows: T1, T2, FS_T2 (or STIR, TIRM), in_phase, opposed_phase, "
-        "T1_post, water, fat, PDFF, R2star, ADC, D, Dstar, f; FILE may be a DICOM folder, or "
-        "folder#series number",
+        "T1_post, water, fat, fat_fraction, PDFF, R2star, ADC, D, Dstar, f; FILE may be a DICOM "
+        "folder, or folder#series number",
     )  # fmt: skip
     images.add_argument("--dicom", metavar="FOLDER", help="take every volume whose role is certain")
     images.add_argument("--study", metavar="FILE", help="a study file (JSON) instead of options")
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     patient = parser.add_argument_group("patient")
     patient.add_argument("--age", type=float, metavar="YEARS", help="6 months is 0.5")
     patient.add_argument("--sex", choices=("F", "M"))
+    patient.add_argument("--subject", metavar="TEXT", help="a name to print on the report")
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
     parser.add_argument(
         "--m-score-reference", nargs=2, type=float, metavar=("MEAN", "SD"),
@@ -142,7 +143,7 @@ def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         }
     if args.label:
         arguments["rules"] = [parse_label_rule(text) for text in args.label]
-    for key in ("labels", "segmentation", "markups", "sex"):
+    for key in ("labels", "segmentation", "markups", "sex", "subject"):
         if getattr(args, key):
             arguments[key] = getattr(args, key)
     if args.age is not None:

@@ -7,7 +7,11 @@ from enum import Enum
 
 
 class Contrast(str, Enum):
-    """What a volume of the study shows."""
+    """What a volume of the study shows.
+
+    FAT_FRACTION is fat over fat and water signal, as of two-point Dixon: not a PDFF, because T1,
+    R2* and the fat spectrum are not corrected.
+    """
 
     T1 = "T1"
     T2 = "T2"
@@ -17,6 +21,7 @@ class Contrast(str, Enum):
     T1_POST = "T1_post"
     WATER = "water"
     FAT = "fat"
+    FAT_FRACTION = "fat_fraction"
     PDFF = "PDFF"
     R2STAR = "R2star"
     ADC = "ADC"

@@ -114,7 +114,9 @@ class Statistics:
         volume_mm3: volume of the voxels used.
         mean, median, sd: of the values (sd with n - 1; NaN for one voxel).
         percentiles: the 5th, 25th, 75th and 95th (linear interpolation).
-        median_se: standard error of the median, with neighboring voxels' correlation counted.
+        median_se: standard error of the median, with neighboring voxels' correlation and the
+            rounding of the signal counted.
+        step: 1 where the signal is stored in whole numbers, which rounds the median; else 0.
     """
 
     voxels: int
@@ -125,6 +127,7 @@ class Statistics:
     sd: float
     percentiles: tuple[float, float, float, float]
     median_se: float
+    step: float
 
 
 def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> Statistics:
@@ -143,6 +146,8 @@ def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> St
     quantiles = np.percentile(values, (*PERCENTILES, 50))
     mean = float(values.mean())
     sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+    step = 1.0 if (values == np.round(values)).all() else 0.0
+    spread = _median_se(values, np.where(finite, box - mean, 0.0), finite)
     return Statistics(
         voxels=int(values.size),
         excluded=region.voxels - int(values.size),
@@ -151,7 +156,8 @@ def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> St
         median=float(quantiles[-1]),
         sd=sd,
         percentiles=tuple(float(q) for q in quantiles[:-1]),
-        median_se=_median_se(values, np.where(finite, box - mean, 0.0), finite),
+        median_se=float(np.hypot(spread, step / np.sqrt(12))),
+        step=step,
     )
 
 

@@ -79,7 +79,11 @@ def as_dict(report: Report) -> dict:
         "schema": SCHEMA,
         "software": {"name": "MarrowAssess", "version": software_version()},
         "research_use": RESEARCH_USE,
-        "patient": {"age_years": study.age_years, "sex": study.sex},
+        "patient": {
+            "age_years": study.age_years,
+            "sex": study.sex,
+            "subject": study.subject,
+        },
         "inputs": study.inputs,
         "settings": {
             "erosion_mm": assessment.settings.erosion_mm,
@@ -271,16 +275,35 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
         for name in ("voxels", "volume_mm3", "mean", "median", "sd", "p5", "p25", "p75", "p95")
     },
     "cautions": lambda m: " ".join(m["cautions"]),
+    **{
+        name: (lambda m, name=name: m[name])
+        for name in ("age_years", "sex", "subject", "software", "settings", "inputs", "maps")
+    },
 }
 
 
 def _row(report: Report, result: Result) -> dict:
-    data = _measurement(report, result)
-    row = {
-        "age_years": report.assessment.study.age_years,
-        "sex": report.assessment.study.sex,
+    assessment = report.assessment
+    study, settings = assessment.study, assessment.settings
+    of_all = {
+        "age_years": study.age_years,
+        "sex": study.sex,
+        "subject": study.subject,
+        "software": f"MarrowAssess {software_version()}",
+        "settings": f"erosion {settings.erosion_mm:g} mm; N4 {'on' if settings.n4 else 'off'}",
+        "inputs": _inputs(assessment),
+        "maps": " ".join(_map_methods(report)),
     }
-    return {key: of(data | row) for key, of in _COLUMNS.items()}
+    data = _measurement(report, result) | of_all
+    return {column: of(data) for column, of in _COLUMNS.items()}
+
+
+def _inputs(assessment: Assessment) -> str:
+    return "; ".join(f"{role}: {name}" for role, name in assessment.study.inputs.items())
+
+
+def _map_methods(report: Report) -> list[str]:
+    return [f"{name}: {_plain(facts)}." for name, facts in report.parameter_maps.items()]
 
 
 # --- page ---------------------------------------------------------------------------------------
@@ -317,7 +340,8 @@ def _html(report: Report) -> str:
 def _patient(assessment: Assessment) -> str:
     study = assessment.study
     age = "age unknown" if study.age_years is None else f"{study.age_years:g} years"
-    return f"{age}, {dict(F='female', M='male').get(study.sex, 'sex unknown')}"
+    sex = {"F": "female", "M": "male"}.get(study.sex, "sex unknown")
+    return ", ".join(filter(None, (study.subject, age, sex)))
 
 
 def _glance(assessment: Assessment) -> str:
@@ -525,13 +549,11 @@ def _reference(record: Record) -> str:
 
 def _methods(report: Report) -> list[str]:
     assessment = report.assessment
-    inputs = "; ".join(f"{role}: {name}" for role, name in assessment.study.inputs.items())
-    maps = [f"{name}: {_plain(facts)}" for name, facts in report.parameter_maps.items()]
     return [
         f"MarrowAssess {software_version()}.",
-        f"Inputs: {inputs}.",
+        f"Inputs: {_inputs(assessment)}.",
         *assessment.methods,
-        *maps,
+        *_map_methods(report),
         *report.notes,
     ]
 

@@ -28,6 +28,7 @@ class Study:
         regions: regions of interest on that grid.
         age_years, sex: of the patient; None where unknown. sex is "F" or "M".
         inputs: what each volume and region was read from, for provenance.
+        subject: a name to print on the report, "" unless the user asks for one.
     """
 
     volumes: dict[Contrast, Volume]
@@ -35,6 +36,7 @@ class Study:
     age_years: float | None = None
     sex: str | None = None
     inputs: dict[str, str] = field(default_factory=dict)
+    subject: str = ""
 
     def __post_init__(self) -> None:
         if not self.volumes:
@@ -201,6 +203,7 @@ def read_study(
     resample: bool = False,
     point_radius_mm: float = 4.0,
     scale: dict[Contrast, float] | None = None,
+    subject: str = "",
 ) -> Study:
     """Read a study from files or DICOM folders (see volume_source.read_source).
 
@@ -246,7 +249,7 @@ def read_study(
                 raise ValueError(_grids_differ(volume, grid))
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
-    return Study(read, regions, age_years, sex, inputs)
+    return Study(read, regions, age_years, sex, inputs, subject)
 
 
 def read_study_file(path: str | Path) -> dict:
@@ -268,7 +271,7 @@ def read_study_file(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a study file is one JSON object with 'volumes' and regions.")
     known = {"volumes", "labels", "label_rules", "segmentation", "markups", "age_years", "sex",
-             "resample", "point_radius_mm", "scale"}  # fmt: skip
+             "resample", "point_radius_mm", "scale", "subject"}  # fmt: skip
     if unknown := sorted(set(content) - known):
         raise ValueError(
             f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(known))}."

@@ -83,8 +83,14 @@ def test_patient_identity_is_nowhere_in_the_outputs(study_files, phantom, tmp_pa
     out = tmp_path / "out"
     run(*basic(study_files, phantom, out))
     content = json.loads((out / "assessment.json").read_text())
-    assert content["patient"] == {"age_years": 34.0, "sex": "M"}
+    assert content["patient"] == {"age_years": 34.0, "sex": "M", "subject": ""}
     assert str(study_files) not in (out / "report.html").read_text()
+
+
+def test_a_subject_is_named_when_asked_for(study_files, phantom, tmp_path):
+    out = tmp_path / "out"
+    assert run(*basic(study_files, phantom, out), "--subject", "Study 7") == 0
+    assert "Study 7" in (out / "report.html").read_text()
 
 
 def bad(files, **changes):

@@ -50,6 +50,9 @@ def test_csv_holds_the_same_numbers(report, tmp_path):
     for row, one in zip(rows, results, strict=True):
         assert float(row["value"]) == pytest.approx(one.measurement.value)
         assert row["unit"] == one.measurement.unit
+        assert row["software"].startswith("MarrowAssess ")
+        assert row["settings"] == "erosion 1 mm; N4 off"
+        assert "phantom" in row["inputs"]
         if one.measurement.statistics:
             assert int(row["voxels"]) == one.measurement.statistics.voxels
 
