@@ -52,7 +52,9 @@ def parameterNodeWrapper(cls):
 
         return property(read, lambda self, value: self.parameterNode.SetParameter(name, str(value)))
 
+    cls.annotations = {}
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        cls.annotations[name] = getattr(hint, "__metadata__", ())
         kind = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
         fallback = None
         if kind in (bool, int, float, str, pathlib.Path):
@@ -77,6 +79,9 @@ class ScriptedLoadableModule:
 class ScriptedLoadableModuleWidget:
     def __init__(self, parent=None):
         self.parent = parent
+
+    def setup(self):
+        pass
 
 
 class ScriptedLoadableModuleLogic:
