@@ -198,12 +198,19 @@ class ParameterGui:
         return self.parameterNode.RemoveObserver(tag)
 
 
+def quiet(kind, context, message):
+    """Leave out that the .ui connects signals which only Slicer's widgets have."""
+    if not message.startswith("QObject::connect"):
+        print(message)
+
+
 class Application:
     """``slicer.app`` as far as the panels use it."""
 
     defaultScenePath = "scenes"
 
     def __init__(self):
+        QtCore.qInstallMessageHandler(quiet)
         self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
 
     def applicationLogic(self):

@@ -260,7 +260,7 @@ def test_typed_text_is_checked(mapper):
             logic.setFrameFact(frame, keyword, text)
 
 
-def test_the_sample_s_series_are_found_mapped_and_sent(mapper):
+def test_the_sample_s_series_are_found_mapped_and_sent(mapper, drawn_once):
     marrow = load_module("MarrowAssess")
     sample = marrow.MarrowAssessLogic().loadMapperSample()
     logic = mapper.PDFFMapperLogic()

@@ -170,7 +170,7 @@ def scene():
 
 
 @pytest.fixture
-def marrow(scene):
+def marrow(scene, drawn_once):
     from stand_ins import load_module
 
     return load_module("MarrowAssess")
