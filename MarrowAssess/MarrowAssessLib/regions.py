@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from MarrowAssessLib.anatomy import Role
+
+PERCENTILES = (5, 25, 75, 95)
 
 
 @dataclass
@@ -30,14 +32,21 @@ class Region:
     cautions: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_mask(cls, name: str, role: Role, site: str, mask: np.ndarray) -> Region:
-        """Crop a whole-volume mask to its bounding box; an empty mask stays empty."""
+    def from_mask(
+        cls,
+        name: str,
+        role: Role,
+        site: str,
+        mask: np.ndarray,
+        offset: tuple[int, int, int] = (0, 0, 0),
+    ) -> Region:
+        """Crop a mask, whose first voxel lies at `offset`, to its bounding box."""
         axes = [np.flatnonzero(mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
         if not axes[0].size:
             return cls(name, role, site, np.zeros((0, 0, 0), bool))
         box = tuple(slice(int(a[0]), int(a[-1]) + 1) for a in axes)
-        offset = tuple(s.start for s in box)
-        return cls(name, role, site, np.ascontiguousarray(mask[box]), offset)
+        first = tuple(o + s.start for o, s in zip(offset, box, strict=True))
+        return cls(name, role, site, np.ascontiguousarray(mask[box]), first)
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
@@ -58,3 +67,139 @@ class Region:
         full = np.zeros(shape, bool)
         full[self.box] = self.mask
         return full
+
+    def centroid_ijk(self) -> np.ndarray:
+        """Mean (i, j, k) index of its voxels."""
+        return (np.argwhere(self.mask).mean(axis=0) + self.offset)[::-1]
+
+    def eroded(self, margin_mm: float, spacing_mm: np.ndarray) -> Region:
+        """The voxels further than `margin_mm` from every voxel outside the region.
+
+        A region that is one voxel thick, as drawn on a slice, is eroded within its plane.
+
+        Args:
+            margin_mm: margin that keeps partial volume out; 0 returns the region itself.
+            spacing_mm: voxel size along i, j, k.
+
+        Raises:
+            ValueError: nothing is left.
+        """
+        if margin_mm <= 0 or not self.voxels:
+            return self
+        from scipy.ndimage import distance_transform_edt
+
+        # Padding counts the volume's border as outside, which errs on the side of purity; but a
+        # region drawn on one slice is eroded within its plane.
+        pads = [(1, 1) if length > 1 else (0, 0) for length in self.mask.shape]
+        sampling = np.asarray(spacing_mm)[::-1]
+        distance = distance_transform_edt(np.pad(self.mask, pads), sampling=sampling)
+        inner = tuple(slice(1, -1) if pad[0] else slice(None) for pad in pads)
+        kept = (distance > margin_mm)[inner]
+        if not kept.any():
+            raise ValueError(
+                f"{self.name}: no voxel is left after eroding {margin_mm:g} mm; "
+                "use a smaller margin or a larger region."
+            )
+        smaller = Region.from_mask(self.name, self.role, self.site, kept, self.offset)
+        return replace(smaller, cautions=list(self.cautions))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a region's voxels say in one image; every finite voxel counts, none is trimmed.
+
+    Attributes:
+        voxels: finite voxels used.
+        excluded: voxels left out because they are NaN or infinite.
+        volume_mm3: volume of the voxels used.
+        mean, median, sd: of the values (sd with n - 1; NaN for one voxel).
+        percentiles: the 5th, 25th, 75th and 95th (linear interpolation).
+        median_se: standard error of the median, with neighboring voxels' correlation and the
+            rounding of the signal counted.
+        step: 1 where the signal is stored in whole numbers, which rounds the median; else 0.
+    """
+
+    voxels: int
+    excluded: int
+    volume_mm3: float
+    mean: float
+    median: float
+    sd: float
+    percentiles: tuple[float, float, float, float]
+    median_se: float
+    step: float
+
+
+def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> Statistics:
+    """Statistics of a region in an image on its grid, array indexed [k, j, i].
+
+    Raises:
+        ValueError: the region is empty or holds no finite value.
+    """
+    if not region.voxels:
+        raise ValueError(f"{region.name}: this region is empty; draw it again or leave it out.")
+    box = np.asarray(array[region.box], dtype=np.float64)
+    finite = region.mask & np.isfinite(box)
+    values = box[finite]
+    if not values.size:
+        raise ValueError(f"{region.name}: this region holds no finite value (all NaN or infinite).")
+    quantiles = np.percentile(values, (*PERCENTILES, 50))
+    mean = float(values.mean())
+    sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+    step = 1.0 if (values == np.round(values)).all() else 0.0
+    spread = _median_se(values, np.where(finite, box - mean, 0.0), finite)
+    return Statistics(
+        voxels=int(values.size),
+        excluded=region.voxels - int(values.size),
+        volume_mm3=values.size * voxel_volume_mm3,
+        mean=mean,
+        median=float(quantiles[-1]),
+        sd=sd,
+        percentiles=tuple(float(q) for q in quantiles[:-1]),
+        median_se=float(np.hypot(spread, step / np.sqrt(12))),
+        step=step,
+    )
+
+
+def _median_se(values: np.ndarray, residual: np.ndarray, mask: np.ndarray) -> float:
+    """Standard error of the median from order statistics at the effective sample size.
+
+    Interpolated and smoothed voxels repeat their neighbors. The integral of the autocorrelation
+    along each axis, up to where it falls below 0.1, says how many voxels make one independent
+    sample.
+    """
+    effective = effective_samples(residual, mask)
+    if effective < 4:
+        return float("nan")
+    half = 0.98 / np.sqrt(effective)  # 1.96 standard errors of a binomial proportion at 1/2
+    low, high = np.quantile(values, (max(0.0, 0.5 - half), min(1.0, 0.5 + half)))
+    return float((high - low) / (2 * 1.96))
+
+
+def effective_samples(residual: np.ndarray, mask: np.ndarray) -> float:
+    """Number of independent samples among correlated voxels.
+
+    Args:
+        residual: values minus their mean, 0 outside the mask, indexed [k, j, i].
+        mask: which voxels count.
+    """
+    count = np.count_nonzero(mask)
+    variance = float(np.einsum("kji,kji->", residual, residual)) / max(count, 1)
+    if variance == 0:
+        return float(count)
+    correlated = 1.0
+    for axis, length in enumerate(mask.shape):
+        scale = 1.0
+        for lag in range(1, min(length, 20)):
+            ahead = tuple(slice(lag, None) if a == axis else slice(None) for a in range(3))
+            behind = tuple(slice(None, -lag) if a == axis else slice(None) for a in range(3))
+            pairs = np.count_nonzero(mask[ahead] & mask[behind])
+            if not pairs:
+                break
+            covariance = np.einsum("kji,kji->", residual[ahead], residual[behind]) / pairs
+            correlation = covariance / variance
+            if correlation < 0.1:
+                break
+            scale += 2 * correlation
+        correlated *= scale
+    return count / correlated

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,9 +113,61 @@ def _read_image(path: Path) -> object:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
+        image = sitk.ReadImage(str(path))
+        if path.name.endswith((".nii", ".nii.gz")):
+            image = _checked_nifti(path, image)
+        return image
+    except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
             f"{path}: this file cannot be read as an image; NIfTI, NRRD or MetaImage is expected "
             "and the file may be truncated."
         ) from error
+
+
+def _checked_nifti(path: Path, image: object) -> object:
+    """What ITK hides: it fills a truncated NIfTI with zeros, and turns NaN into 0."""
+    import SimpleITK as sitk
+
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as stream:
+        header = stream.read(348)
+    order = "<" if header[:1] == b"\x5c" else ">"
+    kind, bits, offset = struct.unpack_from(f"{order}70xhh34xf", header)
+    expected = int(offset) + image.GetNumberOfPixels() * bits // 8
+    if kind in _NIFTI_FLOATS:
+        with opener(path, "rb") as stream:
+            stream.seek(int(offset))
+            raw = np.frombuffer(stream.read(), np.dtype(_NIFTI_FLOATS[kind]).newbyteorder(order))
+        array = sitk.GetArrayViewFromImage(image)
+        if raw.size < array.size:
+            raise RuntimeError(f"{path} holds {raw.size} of {array.size} voxels")
+        lost = ~np.isfinite(raw[: array.size].reshape(array.shape))
+        if lost.any():
+            restored = np.where(lost, np.float32(np.nan), array)
+            whole = sitk.GetImageFromArray(restored, isVector=False)
+            whole.CopyInformation(image)
+            return whole
+    elif _uncompressed_size(path, expected) < expected % 2**32:
+        raise RuntimeError(f"{path} is shorter than {expected} bytes")
+    return image
+
+
+_NIFTI_FLOATS = {16: "f4", 64: "f8"}
+
+
+def _uncompressed_size(path: Path, expected: int) -> int:
+    with path.open("rb") as stream:
+        if path.suffix != ".gz":
+            return stream.seek(0, os.SEEK_END)
+        stream.seek(-4, os.SEEK_END)  # where a gzip stream says its uncompressed size
+        size = struct.unpack("<I", stream.read(4))[0]
+    # Another number means several gzip members, or a truncated file.
+    return size if size == expected % 2**32 else _gunzipped_size(path)
+
+
+def _gunzipped_size(path: Path) -> int:
+    try:
+        with gzip.open(path, "rb") as stream:
+            return sum(len(block) for block in iter(lambda: stream.read(1 << 20), b""))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RuntimeError(str(error)) from error

@@ -1,0 +1,584 @@
+"""Regions and results as nodes of the Slicer scene, and back; volumes are in volume_nodes.
+
+Runs unchanged in the desktop and, after ``headless.start()``, on slicer-core.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import slicer
+from PDFFMapperLib.volume_nodes import (  # noqa: F401 (volumes are read and made here, too)
+    ijk_to_world,
+    numpy_matrix,
+    volume_from_node,
+    volume_to_node,
+    vtk_matrix,
+    world_matrix,
+)
+from scipy.ndimage import find_objects
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
+
+from MarrowAssessLib import headless
+from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.regions import Region
+from MarrowAssessLib.terminology import role_and_site, terminology_entry, tissues
+
+ROLE_TAG = "MarrowAssess.Role"
+SITE_TAG = "MarrowAssess.Site"
+CAUTIONS_TAG = "MarrowAssess.Cautions"
+LABELMAP = "Binary labelmap"
+GRID_TOLERANCE_MM = 0.01
+
+
+# Regions ----------------------------------------------------------------------------------------
+
+
+def regions_to_node(
+    regions: Sequence[Region], volume_node: slicer.vtkMRMLVolumeNode, name: str = "Regions"
+) -> slicer.vtkMRMLSegmentationNode:
+    """Add regions as a segmentation on a volume's grid, one coded segment each.
+
+    The segment's ID is the region's name. Regions share labelmap layers where they do not overlap.
+
+    Raises:
+        ValueError: two regions have one name, or a region lies outside the volume.
+    """
+    names = [region.name for region in regions]
+    if twice := {one for one in names if names.count(one) > 1}:
+        raise ValueError(f"Region names must differ; given twice: {', '.join(sorted(twice))}.")
+    shape = volume_node.GetImageData().GetDimensions()[::-1]
+    for region in regions:
+        if any(part.stop > n for part, n in zip(region.box, shape, strict=True)):
+            raise ValueError(
+                f"Region '{region.name}' reaches outside the volume '{volume_node.GetName()}'; "
+                "regions and volume must be on one grid."
+            )
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    matrix = vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    layers = _layers(regions, shape)
+    images = [_labelmap(array, offset, matrix) for array, offset in layers.arrays]
+    modified = node.StartModify()
+    for region, layer, label in zip(regions, layers.layer, layers.label, strict=True):
+        segment = slicer.vtkSegment()
+        segment.SetName(region.name)
+        segment.SetColor(*tissues()[region.role].color)
+        segment.SetTag(
+            segment.GetTerminologyEntryTagName(), terminology_entry(region.role, region.site)
+        )
+        segment.SetTag(ROLE_TAG, region.role.value)
+        segment.SetTag(SITE_TAG, region.site)
+        if region.cautions:
+            # A bar ends a tag in .seg.nrrd files.
+            segment.SetTag(CAUTIONS_TAG, json.dumps(region.cautions).replace("|", "\\u007c"))
+        segment.AddRepresentation(LABELMAP, images[layer])
+        segment.SetLabelValue(label)
+        node.GetSegmentation().AddSegment(segment, region.name)
+    node.EndModify(modified)
+    return node
+
+
+def regions_from_node(
+    node: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLVolumeNode,
+    resample: bool = False,
+    segment_ids: Sequence[str] | None = None,
+) -> list[Region]:
+    """The segments as regions on a volume's grid, roles and sites from tags, codes or names.
+
+    Args:
+        node: the segmentation; parent transforms of both nodes are honored.
+        volume_node: the volume to measure.
+        resample: whether segments drawn on another grid are resampled (nearest neighbor).
+        segment_ids: the segments wanted; all if None.
+
+    Raises:
+        ValueError: a segment's role is unknown, or its grid differs and `resample` is not set.
+    """
+    segmentation = node.GetSegmentation()
+    shape = volume_node.GetImageData().GetDimensions()[::-1]
+    world_to_ijk = np.linalg.inv(ijk_to_world(volume_node))
+    to_world = world_matrix(node)
+    boxes: dict[str, list] = {}
+    regions = []
+    wanted = segmentation.GetSegmentIDs() if segment_ids is None else segment_ids
+    for segment_id in wanted:
+        segment = segmentation.GetSegment(segment_id)
+        role, site, cautions = segment_identity(segment)
+        image = segment.GetRepresentation(LABELMAP)
+        placed = None
+        if image is not None:
+            matrix = vtkMatrix4x4()
+            image.GetImageToWorldMatrix(matrix)
+            to_volume = world_to_ijk @ to_world @ numpy_matrix(matrix)
+            if _same_lattice(to_volume, image.GetExtent(), volume_node.GetSpacing()):
+                mask, offset = _cropped_label(image, segment.GetLabelValue(), boxes)
+                placed = _onto_grid(mask, offset, np.rint(to_volume).astype(int), shape)
+        if placed is None:
+            if not resample:
+                raise ValueError(
+                    f"Segment '{segment.GetName()}' is not drawn on the voxel grid of "
+                    f"'{volume_node.GetName()}'; ask for resampling, or choose that volume as the "
+                    "segmentation's source."
+                )
+            full = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume_node)
+            region = Region.from_mask(segment.GetName(), role, site, full > 0)
+            region.cautions = [*cautions, "Resampled from another voxel grid."]
+        else:
+            mask, offset, lost = placed
+            region = Region(segment.GetName(), role, site, mask, offset, cautions)
+            if lost:
+                region.cautions = [*cautions, f"{lost} voxels lie outside the volume: left out."]
+        regions.append(region)
+    return regions
+
+
+def segment_points(segment: slicer.vtkSegment) -> np.ndarray:
+    """The (n, 3) RAS positions in mm of a segment's voxels, before any parent transform.
+
+    Raises:
+        ValueError: the segment is a surface without voxels.
+    """
+    image = segment.GetRepresentation(LABELMAP)
+    if image is None:
+        raise ValueError(
+            f"Segment '{segment.GetName()}' has no voxels; create its binary labelmap first."
+        )
+    mask, first = _cropped_label(image, segment.GetLabelValue(), {})
+    matrix = vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    to_ras = numpy_matrix(matrix)
+    ijk = np.argwhere(mask)[:, ::-1] + first
+    return ijk @ to_ras[:3, :3].T + to_ras[:3, 3]
+
+
+def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
+    """Add a .seg.nrrd (or NRRD/NIfTI label map) file as a segmentation node.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read as a segmentation; the scene is left as it was.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    refusal = ValueError(
+        f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
+    )
+    try:
+        sitk.ReadImage(str(path))  # Slicer's reader aborts the process on a truncated file
+    except RuntimeError as error:
+        raise refusal from error
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", path.name.split(".", 1)[0])
+    node.AddDefaultStorageNode(str(path))
+    storage = node.GetStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        slicer.mrmlScene.RemoveNode(storage)
+        slicer.mrmlScene.RemoveNode(node)
+        raise refusal
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+@dataclass
+class _Layers:
+    """Label arrays that hold all regions, cropped, and where each region went."""
+
+    arrays: list[tuple[np.ndarray, tuple[int, int, int]]]
+    layer: list[int]
+    label: list[int]
+
+
+def _layers(regions: Sequence[Region], shape: tuple[int, ...]) -> _Layers:
+    filled = [region for region in regions if region.mask.size]
+    start = np.min([r.offset for r in filled], axis=0) if filled else np.zeros(3, int)
+    stop = (
+        np.max([np.add(r.offset, r.mask.shape) for r in filled], axis=0)
+        if filled
+        else np.ones(3, int)
+    )
+    kind = np.uint8 if len(regions) < 256 else np.uint16
+    arrays: list[np.ndarray] = []
+    layers = _Layers([], [], [])
+    for label, region in enumerate(regions, start=1):
+        box = tuple(
+            slice(o - s, o - s + n)
+            for o, s, n in zip(region.offset, start, region.mask.shape, strict=True)
+        )
+        if not region.mask.size:
+            box = (slice(0, 0),) * 3
+        free = (n for n, array in enumerate(arrays) if not array[box][region.mask].any())
+        number = next(free, len(arrays))
+        if number == len(arrays):
+            arrays.append(np.zeros(stop - start, kind))
+        arrays[number][box][region.mask] = label
+        layers.layer.append(number)
+        layers.label.append(label)
+    layers.arrays = [(array, tuple(int(s) for s in start)) for array in arrays]
+    return layers
+
+
+def _labelmap(
+    array: np.ndarray, offset: tuple[int, int, int], ijk_to_ras: vtkMatrix4x4
+) -> slicer.vtkOrientedImageData:
+    k, j, i = offset
+    nk, nj, ni = array.shape
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent(i, i + ni - 1, j, j + nj - 1, k, k + nk - 1)
+    image.SetImageToWorldMatrix(ijk_to_ras)
+    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
+    return image
+
+
+def segment_identity(segment: slicer.vtkSegment) -> tuple[Role, str, list[str]]:
+    """Role, site and cautions of a segment, from its tags, codes or name.
+
+    Raises:
+        ValueError: none of them tells the role.
+    """
+
+    def tag(name: str) -> str:
+        # vtkSegment.GetTag writes into a C++ string, which Python passes as a list-like reference.
+        return _segment_tag(segment, name)
+
+    cautions = json.loads(tag(CAUTIONS_TAG) or "[]")
+    if tag(ROLE_TAG):
+        return Role(tag(ROLE_TAG)), tag(SITE_TAG), cautions
+    role, site = role_and_site(segment.GetName(), tag(segment.GetTerminologyEntryTagName()))
+    return role, site, cautions
+
+
+def _segment_tag(segment: slicer.vtkSegment, name: str) -> str:
+    from vtkmodules.vtkCommonCore import reference
+
+    value = reference("")
+    return str(value) if segment.GetTag(name, value) else ""
+
+
+def _same_lattice(to_volume: np.ndarray, extent: tuple[int, ...], spacing: tuple) -> bool:
+    """Whether segment voxels fall on volume voxels: whole steps along swapped or flipped axes."""
+    whole = np.rint(to_volume)
+    if not np.array_equal(np.abs(whole[:3, :3]).sum(axis=0), np.ones(3)):
+        return False
+    corners = np.array([[i, j, k, 1] for i in extent[:2] for j in extent[2:4] for k in extent[4:]])
+    apart = (corners @ (to_volume - whole).T)[:, :3] * spacing
+    return bool(np.abs(apart).max() <= GRID_TOLERANCE_MM)
+
+
+def _cropped_label(
+    image: slicer.vtkOrientedImageData, label: int, boxes: dict[str, list]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A label's cropped [k, j, i] mask and the (i, j, k) index of its first voxel."""
+    scalars = image.GetPointData().GetScalars()
+    extent = image.GetExtent()
+    if scalars is None or min(image.GetDimensions()) < 1:
+        return np.zeros((0, 0, 0), bool), np.zeros(3, int)
+    array = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1])
+    key = image.GetAddressAsString("vtkObject")
+    if key not in boxes:  # segments share layers: look for all labels of a layer at once
+        boxes[key] = find_objects(array.astype(np.int32, copy=False))
+    found = boxes[key][label - 1] if label <= len(boxes[key]) else None
+    if found is None:
+        return np.zeros((0, 0, 0), bool), np.zeros(3, int)
+    first = np.array([found[2].start, found[1].start, found[0].start])
+    return array[found] == label, first + [extent[0], extent[2], extent[4]]
+
+
+def _onto_grid(
+    mask: np.ndarray, first_ijk: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]
+) -> tuple[np.ndarray, tuple[int, int, int], int]:
+    """Mask and (k, j, i) offset on the volume's grid, and how many voxels fall outside it."""
+    if not mask.size:
+        return mask, (0, 0, 0), 0
+    last_ijk = first_ijk + np.array(mask.shape[::-1]) - 1
+    ends = np.stack([first_ijk, last_ijk]) @ to_volume[:3, :3].T + to_volume[:3, 3]
+    turn = to_volume[:3, :3]
+    source_axis = np.abs(turn).argmax(axis=1)  # for each volume axis i, j, k: the segment's axis
+    order = [2 - source_axis[2 - axis] for axis in range(3)]  # the same for k, j, i indexing
+    turned = mask.transpose(order)
+    flips = [slice(None, None, int(turn[2 - axis].sum())) for axis in range(3)]
+    turned = turned[tuple(flips)]
+    start = ends.min(axis=0)[::-1]
+    inside = tuple(
+        slice(max(0, -s), max(0, min(n, size - s)))
+        for s, n, size in zip(start, turned.shape, shape, strict=True)
+    )
+    kept = np.ascontiguousarray(turned[inside])
+    offset = tuple(int(max(0, s)) for s in start)
+    lost = int(np.count_nonzero(turned)) - int(np.count_nonzero(kept))
+    return (kept, offset, lost) if kept.size else (np.zeros((0, 0, 0), bool), (0, 0, 0), lost)
+
+
+# Markups ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class MarkupShape:
+    """What was drawn, in RAS millimeters of the world.
+
+    Attributes:
+        kind: "point", "box" or "closed curve".
+        name: the point's label, or the name of the markups node.
+        points: (n, 3): the point, the box's center, or the curve's points in order, not repeated.
+        size: (3,) edge lengths of a box in mm, else zeros.
+        axes: (3, 3) unit vectors of a box's edges in its columns, else identity.
+    """
+
+    kind: str
+    name: str
+    points: np.ndarray
+    size: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    axes: np.ndarray = field(default_factory=lambda: np.eye(3))
+
+
+def shapes_from_node(node: slicer.vtkMRMLMarkupsNode) -> list[MarkupShape]:
+    """The points, the box or the closed curve of a markups node; unplaced points are left out.
+
+    Raises:
+        ValueError: another kind of markup, or nothing placed yet.
+    """
+    name = node.GetName()
+    placed = [
+        n
+        for n in range(node.GetNumberOfControlPoints())
+        if node.GetNthControlPointPositionStatus(n) == node.PositionDefined
+    ]
+    if not placed:
+        raise ValueError(f"Markup '{name}' has no placed points yet.")
+    if node.IsA("vtkMRMLMarkupsROINode"):
+        matrix = numpy_matrix(node.GetObjectToWorldMatrix())
+        scale = np.linalg.norm(matrix[:3, :3], axis=0)
+        size = np.array(node.GetSize()) * scale
+        return [MarkupShape("box", name, matrix[None, :3, 3], size, matrix[:3, :3] / scale)]
+    if node.IsA("vtkMRMLMarkupsClosedCurveNode"):
+        points = slicer.util.arrayFromMarkupsCurvePoints(node, world=True)
+        if len(points) > 1 and np.allclose(points[0], points[-1]):
+            points = points[:-1]
+        return [MarkupShape("closed curve", name, np.array(points, float))]
+    if node.IsA("vtkMRMLMarkupsFiducialNode"):
+        world = slicer.util.arrayFromMarkupsControlPoints(node, world=True)
+        labels = {n: node.GetNthControlPointLabel(n) for n in placed}
+        return [MarkupShape("point", label, world[n : n + 1]) for n, label in labels.items()]
+    raise ValueError(
+        f"Markup '{name}' is a {node.GetMarkupType()}; points, an ROI box or a closed curve are "
+        "expected."
+    )
+
+
+# Tables and plots -------------------------------------------------------------------------------
+
+
+@dataclass
+class Column:
+    """A table column: its name, its values (all text, all whole numbers, or numbers), its unit."""
+
+    name: str
+    values: Sequence[str] | Sequence[int] | Sequence[float | None]
+    unit: str = ""
+    description: str = ""
+
+
+def table_to_node(name: str, columns: Sequence[Column]) -> slicer.vtkMRMLTableNode:
+    """Add a table with typed columns and units; a missing number (None) becomes NaN.
+
+    Raises:
+        ValueError: the columns differ in length.
+    """
+    lengths = {column.name: len(column.values) for column in columns}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"Table '{name}': its columns differ in length: {lengths}.")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    for column in columns:
+        array, kind = _column_array(column.values)
+        array.SetName(column.name)
+        node.AddColumn(array)
+        node.SetColumnType(column.name, kind)
+        node.SetColumnUnitLabel(column.name, column.unit)
+        title = f"{column.name} ({column.unit})" if column.unit else column.name
+        _set_column_title(node, column.name, title)
+        node.SetColumnDescription(column.name, column.description)
+    return node
+
+
+def _set_column_title(node: slicer.vtkMRMLTableNode, column: str, title: str) -> None:
+    # Slicer 5.10 still calls the title a long name.
+    if hasattr(node, "SetColumnTitle"):
+        node.SetColumnTitle(column, title)
+        node.SetUseColumnTitleAsColumnHeader(True)
+    else:
+        node.SetColumnLongName(column, title)
+
+
+def _column_array(values: Sequence) -> tuple[object, int]:
+    from vtkmodules.util import vtkConstants
+
+    if all(isinstance(value, str) for value in values):
+        array = vtkStringArray()
+        for value in values:
+            array.InsertNextValue(value)
+        return array, vtkConstants.VTK_STRING
+    if all(isinstance(value, int | np.integer) for value in values):
+        array = vtkIntArray()
+        for value in values:
+            array.InsertNextValue(int(value))
+        return array, vtkConstants.VTK_INT
+    array = vtkDoubleArray()
+    for value in values:
+        array.InsertNextValue(float("nan") if value is None else float(value))
+    return array, vtkConstants.VTK_DOUBLE
+
+
+@dataclass
+class AgeCurve:
+    """What is expected over age, and the patient's values on it.
+
+    Attributes:
+        title: such as "Marrow PDFF, lumbar".
+        axis: the vertical axis with its unit, such as "PDFF (%)".
+        ages: (n,) years.
+        percentiles: percentile (5, 50 ...) to its (n,) values; NaN where there is no reference.
+        points: the patient's (label, age in years, value).
+    """
+
+    title: str
+    axis: str
+    ages: np.ndarray
+    percentiles: dict[float, np.ndarray]
+    points: list[tuple[str, float, float]]
+
+
+def curve_to_chart(curve: AgeCurve) -> slicer.vtkMRMLPlotChartNode:
+    """Add an age curve as tables, plot series and a chart (percentile lines, patient's points)."""
+    bands = sorted(curve.percentiles)
+    table = table_to_node(
+        f"{curve.title} reference",
+        [Column("Age", [float(age) for age in curve.ages], "years")]
+        + [Column(f"P{p:g}", [float(v) for v in curve.percentiles[p]]) for p in bands],
+    )
+    patient = table_to_node(
+        f"{curve.title} patient",
+        [
+            Column("Label", [label for label, _, _ in curve.points]),
+            Column("Age", [float(age) for _, age, _ in curve.points], "years"),
+            Column("Value", [float(value) for _, _, value in curve.points]),
+        ],
+    )
+    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", curve.title)
+    chart.SetTitle(curve.title)
+    chart.SetXAxisTitle("Age (years)")
+    chart.SetYAxisTitle(curve.axis)
+    for percentile in bands:
+        series = _series(f"P{percentile:g}", table, f"P{percentile:g}")
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetMarkerStyle(series.MarkerStyleNone)
+        # The further from the median, the fainter: the nested bands read as one distribution.
+        distance = abs(percentile - 50) / 50
+        series.SetLineStyle(series.LineStyleSolid if distance == 0 else series.LineStyleDash)
+        series.SetLineWidth(3 if distance == 0 else 2)
+        series.SetColor(*(0.20 + 0.45 * distance,) * 3)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    points = _series("Patient", patient, "Value")
+    points.SetLabelColumnName("Label")
+    points.SetPlotType(points.PlotTypeScatter)
+    points.SetLineStyle(points.LineStyleNone)
+    points.SetMarkerStyle(points.MarkerStyleCircle)
+    points.SetMarkerSize(11)
+    points.SetColor(0.84, 0.37, 0.0)
+    chart.AddAndObservePlotSeriesNodeID(points.GetID())
+    return chart
+
+
+def _series(name: str, table: slicer.vtkMRMLTableNode, column: str) -> object:
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName("Age")
+    series.SetYColumnName(column)
+    return series
+
+
+# The scene --------------------------------------------------------------------------------------
+
+
+def put_in_folder(name: str, nodes: Iterable[slicer.vtkMRMLNode], beside: object = None) -> int:
+    """Put nodes into a subject-hierarchy folder, made beside a node if one is given; its item."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    parent = hierarchy.GetSceneItemID()
+    if beside is not None:
+        parent = hierarchy.GetItemParent(_item(hierarchy, beside)) or parent
+    folder = hierarchy.CreateFolderItem(parent, name)
+    for node in nodes:
+        hierarchy.SetItemParent(_item(hierarchy, node), folder)
+    return folder
+
+
+def _item(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNode) -> int:
+    # The desktop makes items for nodes by itself; without it they have to be made.
+    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
+        hierarchy.GetSceneItemID(), node
+    )
+
+
+def show_in_slices(volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a volume as the background of every slice view, fitted."""
+    logics = headless.application_logic().GetSliceLogics()
+    for logic in (logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())):
+        logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
+        logic.FitSliceToBackground()
+
+
+def save_scene(path: str | Path) -> None:
+    """Save the scene as a .mrb that opens in Slicer; the file appears whole or not at all.
+
+    Raises:
+        ValueError: the name does not end in .mrb.
+        OSError: Slicer could not write it; says why.
+    """
+    path = Path(path).resolve()
+    if path.suffix != ".mrb":
+        raise ValueError(f"{path}: a scene is saved as .mrb.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    messages = slicer.vtkMRMLMessageCollection()
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as directory:
+        temporary = Path(directory) / path.name
+        if not slicer.mrmlScene.WriteToMRB(str(temporary), None, messages):
+            reason = messages.GetAllMessagesAsString()
+            raise OSError(f"{path}: the scene could not be saved. {reason}")
+        temporary.replace(path)
+
+
+def load_scene(path: str | Path) -> None:
+    """Replace the scene by a .mrb.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a whole .mrb; the scene is left as it was unless a part fails late.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None
+            has_scene = any(name.endswith(".mrml") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        whole = has_scene = False
+    if not (whole and has_scene):
+        raise ValueError(f"{path}: this is not a whole Slicer scene (.mrb).")
+    messages = slicer.vtkMRMLMessageCollection()
+    if not slicer.mrmlScene.ReadFromMRB(str(path), True, messages):
+        raise ValueError(f"{path}: the scene did not load. {messages.GetAllMessagesAsString()}")

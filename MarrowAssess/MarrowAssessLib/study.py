@@ -1,0 +1,328 @@
+"""A study: volumes with roles and regions with tissue and site, all on one voxel grid."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PDFFMapperLib.files import image_from_volume, read_volume, volume_from_image
+from PDFFMapperLib.volume import Volume
+
+from MarrowAssessLib.anatomy import Role, parse_role, parse_site
+from MarrowAssessLib.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.regions import Region
+from MarrowAssessLib.shapes import rasterize, read_markups
+from MarrowAssessLib.terminology import role_and_site
+from MarrowAssessLib.volume_source import read_source
+
+
+@dataclass
+class Study:
+    """Everything one assessment needs.
+
+    Attributes:
+        volumes: by contrast, all on the grid of the regions.
+        regions: regions of interest on that grid.
+        age_years, sex: of the patient; None where unknown. sex is "F" or "M".
+        inputs: what each volume and region was read from, for provenance.
+        subject: a name to print on the report, "" unless the user asks for one.
+    """
+
+    volumes: dict[Contrast, Volume]
+    regions: list[Region]
+    age_years: float | None = None
+    sex: str | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.volumes:
+            raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
+        if not self.regions:
+            raise ValueError("No region was given; give a label map, a segmentation or markups.")
+        if self.age_years is not None and not 0 <= self.age_years <= 120:
+            raise ValueError(
+                f"Age {self.age_years:g} years is not possible; expected 0 to 120 years "
+                "(an infant of 6 months is 0.5)."
+            )
+        if self.sex not in (None, "F", "M"):
+            raise ValueError(f"Sex '{self.sex}' is not known; expected F or M, or leave it out.")
+        names = [region.name for region in self.regions]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"Region names must be unique; used twice: {', '.join(twice)}.")
+        first = self.grid
+        for volume in self.volumes.values():
+            if not volume.same_grid(first):
+                raise ValueError(_grids_differ(volume, first))
+
+    @property
+    def grid(self) -> Volume:
+        """A volume that stands for the common grid."""
+        return next(iter(self.volumes.values()))
+
+    def with_role(self, role: Role) -> list[Region]:
+        """The regions of one tissue."""
+        return [region for region in self.regions if region.role is role]
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """What one value of a label map means."""
+
+    value: int
+    role: Role
+    site: str
+
+
+def parse_label_rule(text: str) -> LabelRule:
+    """Read "2=marrow:L5" (label value, tissue role, site; the site may be missing).
+
+    Raises:
+        ValueError: the text is not of that form.
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*=\s*([^:]+?)\s*(?::\s*(.*?)\s*)?", text)
+    if not match or int(match[1]) == 0:
+        raise ValueError(
+            f"'{text}' does not say what a label means; expected VALUE=ROLE:SITE, such as "
+            "2=marrow:L5, with VALUE above 0."
+        )
+    return LabelRule(int(match[1]), parse_role(match[2]), parse_site(match[3] or ""))
+
+
+def region_name(role: Role, site: str) -> str:
+    """What a region of that tissue at that site is called."""
+    word = "CSF" if role is Role.CSF else role.value
+    return f"{site} {word}".strip()
+
+
+def regions_from_labels(labels: Volume, rules: list[LabelRule]) -> list[Region]:
+    """One region per rule, from a label map; values without a rule are left out.
+
+    Raises:
+        ValueError: the map is not of whole numbers, or a value does not occur in it.
+    """
+    from scipy.ndimage import find_objects
+
+    array = labels.array
+    if array.dtype.kind == "f":
+        if not (np.isfinite(array).all() and (array == np.round(array)).all()):
+            raise ValueError(f"{labels.name}: a label map holds whole numbers; this one does not.")
+        array = array.astype(np.int32)
+    array = array.view(np.uint8) if array.dtype == bool else array
+    boxes = find_objects(array)
+    regions = []
+    for rule in rules:
+        box = boxes[rule.value - 1] if rule.value <= len(boxes) else None
+        if box is None:
+            present = ", ".join(str(n + 1) for n, b in enumerate(boxes) if b) or "none"
+            raise ValueError(
+                f"{labels.name}: label {rule.value} ({region_name(rule.role, rule.site)}) is empty;"
+                f" labels in this map: {present}."
+            )
+        offset = tuple(s.start for s in box)
+        name = region_name(rule.role, rule.site)
+        regions.append(Region(name, rule.role, rule.site, array[box] == rule.value, offset))
+    return regions
+
+
+def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
+    """Regions of a Slicer segmentation file (.seg.nrrd), with the grid they are on.
+
+    Role and site come from the segment's tags where this software wrote them, else from its
+    terminology or its name.
+
+    Raises:
+        FileNotFoundError, ValueError: as for a volume, or a segment whose name tells no tissue.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: this file cannot be read as a segmentation.") from error
+    keys = set(image.GetMetaDataKeys())
+    layers = sitk.GetArrayFromImage(image)
+    layers = layers[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else layers
+    regions = []
+    number = 0
+    while f"Segment{number}_Name" in keys:
+        field_of = lambda key, n=number: image.GetMetaData(f"Segment{n}_{key}")  # noqa: E731
+        name = field_of("Name")
+        value = int(field_of("LabelValue")) if f"Segment{number}_LabelValue" in keys else 1
+        layer = int(field_of("Layer")) if f"Segment{number}_Layer" in keys else 0
+        tags = dict(
+            tag.split(":", 1)
+            for tag in (field_of("Tags") if f"Segment{number}_Tags" in keys else "").split("|")
+            if ":" in tag
+        )
+        if "MarrowAssess.Role" in tags:
+            role, site = Role(tags["MarrowAssess.Role"]), tags.get("MarrowAssess.Site", "")
+        else:
+            role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
+        regions.append(Region.from_mask(name, role, site, layers[..., layer] == value))
+        number += 1
+    if not regions:
+        raise ValueError(
+            f"{path}: this file holds no named segment; give a label map with --label VALUE=ROLE."
+        )
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        image = sitk.VectorIndexSelectionCast(image, 0)
+    return volume_from_image(image, path.name), regions
+
+
+def regions_from_markups(
+    path: str | Path, volume: Volume, point_radius_mm: float = 4.0
+) -> list[Region]:
+    """Regions of a Slicer markups file, on a volume's grid; each shape's name tells its tissue.
+
+    Raises:
+        FileNotFoundError, ValueError: see shapes.read_markups, shapes.rasterize and
+            terminology.role_and_site.
+    """
+    regions = []
+    for shape in read_markups(path, point_radius_mm):
+        role, site = role_and_site(shape.name)
+        regions.append(rasterize(shape, volume, role, site))
+    return regions
+
+
+def read_study(
+    volumes: dict[Contrast, str | Path],
+    labels: str | Path | None = None,
+    rules: list[LabelRule] | None = None,
+    segmentation: str | Path | None = None,
+    markups: list[str | Path] | None = None,
+    age_years: float | None = None,
+    sex: str | None = None,
+    resample: bool = False,
+    point_radius_mm: float = 4.0,
+    scale: dict[Contrast, float] | None = None,
+    subject: str = "",
+) -> Study:
+    """Read a study from files or DICOM folders (see volume_source.read_source).
+
+    The regions' grid is that of the label map, else of the segmentation, else of the first
+    volume. Volumes on another grid are refused, or with `resample` interpolated linearly onto it
+    (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong.
+    """
+    read = {contrast: _read(path, contrast) for contrast, path in volumes.items()}
+    if not read:
+        raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
+    inputs = {contrast.value: Path(path).name for contrast, path in volumes.items()}
+    grids: list[Volume] = []
+    regions: list[Region] = []
+    if labels is not None:
+        if not rules:
+            raise ValueError(
+                f"{labels}: say what its labels mean, with VALUE=ROLE:SITE such as 2=marrow:L5."
+            )
+        grids.append(read_volume(labels))
+        regions += regions_from_labels(grids[-1], rules)
+        inputs["labels"] = Path(labels).name
+    if segmentation is not None:
+        grid, found = regions_from_segmentation(segmentation)
+        if grids and not grid.same_grid(grids[0]):
+            raise ValueError(_grids_differ(grid, grids[0]))
+        grids.append(grid)
+        regions += found
+        inputs["segmentation"] = Path(segmentation).name
+    grid = grids[0] if grids else next(iter(read.values()))
+    for path in markups or []:
+        regions += regions_from_markups(path, grid, point_radius_mm)
+    if markups:
+        inputs["markups"] = ", ".join(Path(path).name for path in markups)
+    for contrast, volume in read.items():
+        if contrast in (scale or {}):
+            read[contrast] = volume = volume.with_array(volume.array * float(scale[contrast]))
+            inputs[contrast.value] += f" (times {scale[contrast]:g})"
+        if not volume.same_grid(grid):
+            if not resample:
+                raise ValueError(_grids_differ(volume, grid))
+            read[contrast] = resampled(volume, grid)
+            inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
+    return Study(read, regions, age_years, sex, inputs, subject)
+
+
+def read_study_file(path: str | Path) -> dict:
+    """Read a study file (JSON) into the arguments of read_study; paths are relative to it.
+
+    Example: {"age_years": 45, "sex": "F", "volumes": {"T1": "t1.nii.gz", "STIR": "stir.nii.gz"},
+    "labels": "labels.nii.gz", "label_rules": ["2=marrow:L5"], "markups": ["rois.mrk.json"]}
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not JSON, or an unknown key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: a study file is JSON; this one cannot be read.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a study file is one JSON object with 'volumes' and regions.")
+    known = {"volumes", "labels", "label_rules", "segmentation", "markups", "age_years", "sex",
+             "resample", "point_radius_mm", "scale", "subject"}  # fmt: skip
+    if unknown := sorted(set(content) - known):
+        raise ValueError(
+            f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(known))}."
+        )
+    if not isinstance(content.get("volumes"), dict):
+        raise ValueError(f"{path}: 'volumes' must map roles to files, such as T1 to t1.nii.gz.")
+    here = path.parent
+    arguments = {
+        key: content[key] for key in content if key not in ("volumes", "label_rules", "scale")
+    }
+    arguments["volumes"] = {
+        parse_contrast(role): here / file for role, file in content["volumes"].items()
+    }
+    arguments["rules"] = [parse_label_rule(text) for text in content.get("label_rules", [])]
+    arguments["scale"] = {
+        parse_contrast(role): float(factor) for role, factor in content.get("scale", {}).items()
+    }
+    for key in ("labels", "segmentation"):
+        if key in content:
+            arguments[key] = here / content[key]
+    if "markups" in content:
+        listed = content["markups"]
+        arguments["markups"] = [here / m for m in ([listed] if isinstance(listed, str) else listed)]
+    return arguments
+
+
+def resampled(volume: Volume, grid: Volume) -> Volume:
+    """The volume, interpolated linearly on another grid; NaN outside its field of view."""
+    import SimpleITK as sitk
+
+    target = image_from_volume(grid.with_array(np.zeros(grid.array.shape, np.uint8)))
+    source = image_from_volume(volume.with_array(volume.array.astype(np.float32)))
+    moved = sitk.Resample(source, target, sitk.Transform(), sitk.sitkLinear, float("nan"))
+    result = volume_from_image(moved, volume.name)
+    return Volume(result.array, grid.ijk_to_ras.copy(), volume.name, dict(volume.attributes))
+
+
+def _read(path: str | Path, contrast: Contrast) -> Volume:
+    volume = read_source(path, contrast)
+    volume.name = f"{contrast.value} ({Path(path).name})"
+    return volume
+
+
+def _grids_differ(volume: Volume, grid: Volume) -> str:
+    def describe(one: Volume) -> str:
+        size = "x".join(map(str, one.array.shape[::-1]))
+        return f"{size} voxels of {' x '.join(f'{s:.2f}' for s in one.spacing)} mm"
+
+    same_size = volume.array.shape == grid.array.shape and np.allclose(volume.spacing, grid.spacing)
+    where = ", placed or oriented differently" if same_size else ""
+    return (
+        f"{volume.name} ({describe(volume)}) is on another voxel grid than {grid.name} "
+        f"({describe(grid)}{where}); resample it first, or ask for resampling (--resample)."
+    )

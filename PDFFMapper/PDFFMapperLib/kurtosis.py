@@ -1,0 +1,99 @@
+"""Diffusional kurtosis: ln S(b) = ln S0 - b D + b^2 D^2 K / 6, voxel by voxel.
+
+Jensen et al., MRM 2005, doi 10.1002/mrm.20508. The series holds for b D K well below 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from PDFFMapperLib.log_polynomial import fit_log_polynomial
+from PDFFMapperLib.voxelwise import Progress
+
+
+@dataclass
+class KurtosisFit:
+    """Kurtosis per voxel; arrays have the image's shape, failed voxels are NaN.
+
+    Attributes:
+        d: diffusion coefficient at b = 0 in 10^-3 mm^2/s.
+        k: excess kurtosis, without unit; NaN where D is not above zero.
+        s0: signal at b = 0 in signal units.
+        d_sd: standard deviation of `d`; NaN where the noise cannot be known.
+        k_sd: standard deviation of `k`, likewise.
+        s0_sd: standard deviation of `s0`, likewise.
+        residual: root mean square residual in signal units.
+        r_squared: share of the signal's variance over b that the model explains.
+        log_likelihood: at the estimate, up to a constant that all models of a voxel share.
+        valid: voxels that were fitted and have D above zero.
+        sigma: noise of a single image that was used; NaN where it could not be known.
+    """
+
+    d: np.ndarray
+    k: np.ndarray
+    s0: np.ndarray
+    d_sd: np.ndarray
+    k_sd: np.ndarray
+    s0_sd: np.ndarray
+    residual: np.ndarray
+    r_squared: np.ndarray
+    log_likelihood: np.ndarray
+    valid: np.ndarray
+    sigma: float | np.ndarray
+
+
+def fit_kurtosis(
+    signal: np.ndarray,
+    b_values: Sequence[float],
+    *,
+    sigma: float | np.ndarray | None = None,
+    averages: Sequence[float] | None = None,
+    mask: np.ndarray | None = None,
+    noise: str = "rician",
+    progress: Progress | None = None,
+) -> KurtosisFit | None:
+    """Maximum likelihood fit of S0, D and K in every voxel; arguments as for `adc.fit_adc`.
+
+    Returns:
+        None when canceled.
+
+    Raises:
+        ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
+    """
+    fit = fit_log_polynomial(
+        signal,
+        b_values,
+        2,
+        model="Kurtosis",
+        method="ml",
+        sigma=sigma,
+        averages=averages,
+        mask=mask,
+        noise=noise,
+        progress=progress,
+    )
+    if fit is None:
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        valid = fit.valid & (fit.c1 > 0)
+        d, c2 = np.where(valid, fit.c1, np.nan), np.where(valid, fit.c2, np.nan)
+        k = 6 * c2 / d**2
+        by_d, by_c2 = -2 * k / d, 6 / d**2
+        c11, c21, c22 = fit.covariance[2], fit.covariance[4], fit.covariance[5]
+        k_sd = np.sqrt(by_d**2 * c11 + 2 * by_d * by_c2 * c21 + by_c2**2 * c22)
+    return KurtosisFit(
+        d=d,
+        k=k,
+        s0=np.where(valid, fit.s0, np.nan),
+        d_sd=np.sqrt(np.where(valid, c11, np.nan)),
+        k_sd=k_sd,
+        s0_sd=np.where(valid, fit.s0 * np.sqrt(fit.covariance[0]), np.nan),
+        residual=fit.residual,
+        r_squared=fit.r_squared,
+        log_likelihood=fit.log_likelihood,
+        valid=valid,
+        sigma=fit.sigma,
+    )

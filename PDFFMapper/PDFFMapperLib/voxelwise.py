@@ -1,0 +1,168 @@
+"""Diffusion-weighted signals checked and laid out for voxel-by-voxel fits, run in blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+Progress = Callable[[float], bool]
+BLOCK = 8192
+
+
+@dataclass
+class Voxels:
+    """The voxels that can be fitted, out of a series.
+
+    Attributes:
+        shape: the image's shape without the b-value axis.
+        signal: all signals, shape (voxels, measurements), as given.
+        usable: flat indices of the voxels to fit.
+        b: b-values in ms/um^2 (1000 s/mm^2), so that D comes out in um^2/ms = 10^-3 mm^2/s.
+        averages: images averaged into each measurement.
+        sigma: noise standard deviation of a single image, shape (voxels,), or None if unknown.
+    """
+
+    shape: tuple[int, ...]
+    signal: np.ndarray
+    usable: np.ndarray
+    b: np.ndarray
+    averages: np.ndarray
+    sigma: np.ndarray | None
+
+    def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Flat indices and signals (float64) of a run of usable voxels."""
+        index = self.usable[start:stop]
+        return index, np.ascontiguousarray(self.signal[index], dtype=np.float64)
+
+    def sample(self, count: int) -> np.ndarray:
+        """Flat indices of at most `count` usable voxels, evenly spread."""
+        if self.usable.size <= count:
+            return self.usable
+        return self.usable[np.linspace(0, self.usable.size - 1, count).astype(int)]
+
+    def image(self, values: np.ndarray) -> np.ndarray:
+        """Values of all voxels, shape (voxels,), in the image's shape."""
+        return values.reshape(self.shape)
+
+
+def checked_b_values(b_values: Sequence[float]) -> np.ndarray:
+    """b-values as an array, refused if they cannot be s/mm^2.
+
+    Raises:
+        ValueError: not finite, negative, above 10^5, or all below 10 s/mm^2.
+    """
+    b = np.asarray(b_values, dtype=float)
+    if b.ndim != 1 or b.size == 0:
+        raise ValueError(f"b-values are expected as one list of numbers, given was {b_values!r}.")
+    listed = ", ".join(f"{value:g}" for value in b)
+    if not np.isfinite(b).all() or (b < 0).any():
+        raise ValueError(f"b-values must be finite and not negative, given were {listed}.")
+    if b.max() > 1e5:
+        raise ValueError(
+            f"b-values above 100000 s/mm^2 ({listed}) are not physical; "
+            "GE stores b + 10^9 in its private tag: subtract that first."
+        )
+    if b.max() < 10:
+        raise ValueError(
+            f"b-values are expected in s/mm^2, given were {listed}: none reaches 10. "
+            "If they are in ms/um^2, multiply them by 1000."
+        )
+    return b
+
+
+def prepare(
+    signal: np.ndarray,
+    b_values: Sequence[float],
+    *,
+    parameters: int,
+    model: str,
+    sigma: float | np.ndarray | None = None,
+    averages: Sequence[float] | None = None,
+    mask: np.ndarray | None = None,
+    allow_negative: bool = False,
+) -> Voxels:
+    """Check a series and find the voxels that can be fitted.
+
+    A voxel is usable when it is in the mask, all its signals are finite and (for magnitude
+    images) none is negative, and its signal at the lowest b-value is above zero.
+
+    Args:
+        signal: shape (..., measurements).
+        b_values: in s/mm^2, one per measurement, in any order, repeats allowed.
+        parameters: number of distinct b-values that the model needs.
+        model: what the model is called in messages.
+        sigma: noise standard deviation of one image in signal units; a number or one per voxel.
+        averages: number of images averaged into each measurement; 1 each if not given.
+        mask: voxels to fit, shape (...).
+        allow_negative: whether negative signals are legitimate (real-valued images).
+
+    Raises:
+        ValueError: shapes that do not match or too few distinct b-values.
+    """
+    signal = np.asarray(signal)
+    b = checked_b_values(b_values)
+    if signal.ndim == 0 or signal.shape[-1] != b.size:
+        raise ValueError(
+            f"{b.size} b-values were given for a series whose last axis has "
+            f"{signal.shape[-1] if signal.ndim else 0} images; one b-value per image is needed."
+        )
+    if np.iscomplexobj(signal) or not (
+        np.issubdtype(signal.dtype, np.floating) or np.issubdtype(signal.dtype, np.integer)
+    ):
+        raise ValueError(f"Real numbers are expected as signals, given were {signal.dtype}.")
+    distinct = np.unique(b).size
+    if distinct < parameters:
+        raise ValueError(
+            f"{model} needs at least {parameters} different b-values, given were {distinct} "
+            f"({', '.join(f'{value:g}' for value in np.unique(b))} s/mm^2)."
+        )
+    shape = signal.shape[:-1]
+    flat = signal.reshape(-1, b.size)
+    counts = np.ones(b.size) if averages is None else np.asarray(averages, dtype=float)
+    if counts.shape != b.shape or not np.isfinite(counts).all() or (counts <= 0).any():
+        raise ValueError(f"One positive number of averages per b-value is needed, not {averages}.")
+
+    usable = np.isfinite(flat).all(axis=1)
+    if not allow_negative:
+        usable &= (flat >= 0).all(axis=1)
+    usable &= flat[:, b == b.min()].mean(axis=1, dtype=float) > 0
+    if mask is not None:
+        if np.shape(mask) != shape:
+            raise ValueError(f"The mask's shape {np.shape(mask)} differs from the image's {shape}.")
+        usable &= np.asarray(mask).reshape(-1) > 0
+    noise = None
+    if sigma is not None:
+        noise = np.asarray(sigma, dtype=float)
+        if noise.ndim and noise.shape != shape:
+            raise ValueError(f"sigma has shape {noise.shape}; a number or {shape} is expected.")
+        noise = np.broadcast_to(noise, shape).reshape(-1)
+        if np.ndim(sigma) == 0 and not (np.isfinite(noise).all() and (noise > 0).all()):
+            raise ValueError(f"sigma must be a positive number, given was {sigma}.")
+        usable &= np.isfinite(noise) & (noise > 0)
+    return Voxels(shape, flat, np.flatnonzero(usable), b / 1000.0, counts, noise)
+
+
+def run_blocks(
+    work: Callable[[int, int], None], count: int, progress: Progress | None = None
+) -> bool:
+    """Call ``work(start, stop)`` over 0..count in blocks, on all cores; False when canceled."""
+    starts = range(0, count, BLOCK)
+    if len(starts) <= 1:
+        if count:
+            work(0, count)
+        return progress is None or progress(1.0)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        jobs = [pool.submit(work, start, min(start + BLOCK, count)) for start in starts]
+        try:
+            for n, job in enumerate(jobs):
+                job.result()
+                if progress is not None and not progress((n + 1) / len(jobs)):
+                    return False
+        finally:
+            for job in jobs:
+                job.cancel()
+    return True

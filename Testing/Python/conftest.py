@@ -1,0 +1,35 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PDFFMapperLib.volume import Volume
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference records and real images that lies beside the repository."""
+    folder = Path(os.environ.get("MARROWASSESS_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here: real images and reference records are kept apart")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    from MarrowAssessLib.phantom import lumbar_phantom
+
+    return lumbar_phantom()
+
+
+@pytest.fixture
+def oblique_volume() -> Volume:
+    """A small volume with anisotropic voxels, rotated axes and an offset origin."""
+    rotation, _ = np.linalg.qr(np.array([[1.0, 0.2, 0.1], [-0.2, 1.0, 0.3], [0.1, -0.3, 1.0]]))
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation * [0.8, 0.9, 3.0]
+    matrix[:3, 3] = [12.0, -34.0, 56.0]
+    rng = np.random.default_rng(0)
+    return Volume(rng.normal(100, 10, (20, 40, 50)).astype(np.float32), matrix, "oblique")

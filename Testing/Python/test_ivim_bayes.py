@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from PDFFMapperLib.ivim import fit_ivim
+from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
+from phantoms.diffusion import MARROW_B, ivim_signal, marrow
+
+
+@pytest.fixture(scope="module")
+def shrunk():
+    phantom = marrow(20_000, 30, seed=21)
+    return phantom, fit_ivim_hierarchical(phantom.signal, MARROW_B, sigma=phantom.sigma)
+
+
+@pytest.mark.parametrize(("name", "most"), [("d", 0.050), ("f", 0.022), ("d_star", 7.0)])
+def test_errors_are_below_what_any_unbiased_method_can_reach(shrunk, name, most):
+    phantom, fit = shrunk
+    assert np.median(np.abs(getattr(fit, name) - getattr(phantom, name))) < most
+
+
+def test_intervals_cover(shrunk):
+    phantom, fit = shrunk
+    for name in ("d", "d_star", "f"):
+        lower, upper = fit.interval(name)
+        truth = getattr(phantom, name)
+        # the distribution is learned from 4000 noisy voxels: about 1 % of play
+        assert 0.93 < np.mean((lower <= truth) & (truth <= upper)) < 0.98, name
+        assert (lower <= getattr(fit, name)).all() and (getattr(fit, name) <= upper).all()
+
+
+def test_the_distribution_is_learned(shrunk):
+    _, fit = shrunk
+    learned = fit.distribution
+    mass = learned.marginal("d")
+    inside = (learned.d > 0.3) & (learned.d < 0.8)
+    assert mass[inside].sum() > 0.8
+    mean = mass @ learned.d
+    assert mean == pytest.approx(0.55, abs=0.03)
+    assert np.sqrt(mass @ (learned.d - mean) ** 2) == pytest.approx(0.144, abs=0.03)
+
+
+def test_a_region_of_two_tissues_keeps_both():
+    marrow_part = marrow(3000, 30, seed=1, d=(0.3, 0.4), f=(0.08, 0.12))
+    lesion = marrow(150, 30, seed=2, d=(1.0, 1.2), f=(0.08, 0.12))
+    signal = np.concatenate([marrow_part.signal, lesion.signal])
+    fit = fit_ivim_hierarchical(signal, MARROW_B, sigma=lesion.sigma)
+    alone = fit_ivim(signal, MARROW_B, sigma=lesion.sigma)
+    assert np.mean(fit.d[3000:]) == pytest.approx(1.1, abs=0.05)
+    assert fit.d[3000:].min() > 0.7 and fit.d[:3000].max() < 0.7
+    assert alone.d[3000:].min() < 0.7 or alone.d[:3000].max() > 0.7  # not so without shrinking
+    mass = fit.distribution.marginal("d")
+    valley = (fit.distribution.d > 0.55) & (fit.distribution.d < 0.85)
+    assert mass[valley].max() < 0.1 * mass[fit.distribution.d > 0.85].max()
+
+
+def test_a_lone_outlier_is_not_hidden():
+    many = marrow(3000, 60, seed=3, d=(0.3, 0.4), f=(0.08, 0.12))
+    odd = ivim_signal(MARROW_B, 100.0, np.array([2.0]), np.array([20.0]), np.array([0.1]))
+    fit = fit_ivim_hierarchical(np.concatenate([many.signal, odd]), MARROW_B, sigma=many.sigma)
+    assert fit.d[-1] > 1.5
+    assert not fit.typical[-1]
+
+
+def test_clear_signals_are_left_alone():
+    phantom = marrow(500, 2000)
+    fit = fit_ivim_hierarchical(phantom.signal, MARROW_B, sigma=phantom.sigma)
+    own = fit_ivim(phantom.signal, MARROW_B, sigma=phantom.sigma)
+    assert not fit.typical.any()
+    assert fit.d == pytest.approx(own.d)
+
+
+def test_few_voxels_and_a_given_distribution(shrunk):
+    _, learned = shrunk
+    few = marrow(12, 30, seed=4)
+    fit = fit_ivim_hierarchical(few.signal, MARROW_B, sigma=few.sigma)
+    assert fit.valid.all()
+    with_cohort = fit_ivim_hierarchical(
+        few.signal, MARROW_B, sigma=few.sigma, distribution=learned.distribution
+    )
+    assert with_cohort.distribution is learned.distribution
+    assert np.abs(with_cohort.d - few.d).mean() < 0.12
+    with pytest.raises(ValueError, match="No voxel"):
+        fit_ivim_hierarchical(np.zeros((3, 12)), MARROW_B)

@@ -1,0 +1,298 @@
+import numpy as np
+import pytest
+from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast
+from MarrowAssessLib.ratios import Settings, composition, measure
+from MarrowAssessLib.regions import Region
+from MarrowAssessLib.study import Study
+from PDFFMapperLib.volume import Volume
+
+
+def box(name: str, role: Role, site: str, first: int) -> Region:
+    """A block of 4 slices x 10 x 10 voxels that starts at row `first`."""
+    mask = np.zeros((6, 200, 20), bool)
+    mask[1:5, first : first + 10, 5:15] = True
+    return Region.from_mask(name, role, site, mask)
+
+
+LUMBAR = {"L1": 120.0, "L2": 100.0, "L3": 110.0, "L4": 160.0}
+
+
+@pytest.fixture
+def spine() -> Study:
+    """Four flat vertebrae (1 mm voxels), with CSF 50, muscle 60, disc 80 and noise of SD 2."""
+    t1 = np.zeros((6, 200, 20), np.float32)
+    regions = []
+    for n, (level, signal) in enumerate(LUMBAR.items()):
+        t1[:, 20 * n : 20 * n + 10] = signal
+        regions.append(box(f"{level} marrow", Role.MARROW, level, 20 * n))
+    others = [
+        ("L3 CSF", Role.CSF, "L3", 50.0), ("L1 CSF", Role.CSF, "L1", 40.0),
+        ("psoas", Role.MUSCLE, "psoas", 60.0), ("L2-L3 disc", Role.DISC, "L2-L3", 80.0),
+    ]  # fmt: skip
+    for n, (name, role, site, signal) in enumerate(others, start=4):
+        t1[:, 20 * n : 20 * n + 10] = signal
+        regions.append(box(name, role, site, 20 * n))
+    t1[:, 180:190] = 5 + 2 * np.random.default_rng(0).normal(size=(6, 10, 20))
+    regions.append(box("air", Role.NOISE, "", 180))
+    return Study({Contrast.T1: Volume(t1, np.eye(4), "T1")}, regions)
+
+
+def value(study: Study, quantity: str, site: str, settings: Settings | None = None) -> float:
+    found = [
+        m.value
+        for m in measure(study, settings).measurements
+        if (m.quantity, m.site) == (quantity, site)
+    ]
+    assert len(found) == 1, f"{quantity} at {site}: {found}"
+    return found[0]
+
+
+def with_volumes(study: Study, **arrays: np.ndarray | float) -> Study:
+    shape = study.grid.array.shape
+    volumes = {
+        Contrast[name]: study.grid.with_array(np.broadcast_to(np.float32(a), shape).copy(), name)
+        for name, a in arrays.items()
+    }
+    return Study(study.volumes | volumes, study.regions)
+
+
+def test_vbq_variants_follow_their_definitions(spine):
+    assert value(spine, "vbq", "L1-L4") == pytest.approx(np.median([120, 100, 110, 160]) / 50)
+    assert value(spine, "vbq_mean", "L1-L4") == pytest.approx(np.mean([120, 100, 110, 160]) / 50)
+    assert value(spine, "vbq_l1", "L1") == pytest.approx(120 / 40)
+
+
+def test_tissue_ratios_use_the_named_regions(spine):
+    assert value(spine, "t1_marrow_muscle", "L4") == pytest.approx(160 / 60)
+    assert value(spine, "t1_marrow_disc", "L2") == pytest.approx(100 / 80)
+
+
+def test_the_nearest_reference_region_is_taken(spine):
+    spine.volumes[Contrast.T1].array[:, 10:14] = 90.0
+    spine.regions[:] = [r for r in spine.regions if r.name != "L2-L3 disc"]
+    spine.volumes[Contrast.T1].array[:, 70:74] = 80.0
+    mask = np.zeros(spine.grid.array.shape, bool)
+    mask[1:5, 70:74, 5:15] = True
+    spine.regions.append(Region.from_mask("L4-L5 disc", Role.DISC, "L4-L5", mask))
+    mask = np.zeros(spine.grid.array.shape, bool)
+    mask[1:5, 10:14, 5:15] = True
+    near = Region.from_mask("L1-L2 disc", Role.DISC, "L1-L2", mask)
+    study = Study(spine.volumes, [*spine.regions, near])
+    assert value(study, "t1_marrow_disc", "L1") == pytest.approx(120 / 90)
+    assert value(study, "t1_marrow_disc", "L4") == pytest.approx(160 / 80)
+
+
+def test_m_score_is_the_snr_in_reference_sds(spine):
+    settings = Settings(m_score_reference=(50.0, 4.0))
+    air = next(r for r in spine.regions if r.role is Role.NOISE)
+    noise = air.values(spine.grid.array.astype(float)).std(ddof=1)
+    expected = (np.mean(list(LUMBAR.values())) / noise - 50.0) / 4.0
+    assert value(spine, "m_score", "L1-L4", settings) == pytest.approx(expected)
+    assert any(s.quantity == "m_score" for s in measure(spine).skipped)
+
+
+@pytest.mark.parametrize("fat_fraction", [0.0, 0.2, 0.45, 0.6, 0.9, 1.0])
+def test_opposed_phase_gives_both_fat_fractions_its_physics_allows(spine, fat_fraction):
+    study = with_volumes(spine, IN_PHASE=200.0, OPPOSED_PHASE=200.0 * abs(1 - 2 * fat_fraction))
+    assert value(study, "signal_drop", "L3") == pytest.approx(100 * (1 - abs(1 - 2 * fat_fraction)))
+    low = value(study, "opposed_fat_fraction_low", "L3")
+    high = value(study, "opposed_fat_fraction_high", "L3")
+    assert min(abs(low - 100 * fat_fraction), abs(high - 100 * fat_fraction)) < 1e-4
+    assert low + high == pytest.approx(100)
+
+
+def test_enhancement_percent(spine):
+    study = with_volumes(spine, T1_POST=spine.grid.array * 1.35)
+    assert value(study, "enhancement", "L2") == pytest.approx(35, abs=1e-4)
+
+
+def test_map_statistics_and_the_mean_of_levels(spine):
+    pdff = np.zeros(spine.grid.array.shape, np.float32)
+    for n, percent in enumerate((30.0, 32.0, 35.0, 39.0)):
+        pdff[:, 20 * n : 20 * n + 10] = percent
+    pdff[:, 120:130] = 6.0  # the muscle
+    study = with_volumes(spine, PDFF=pdff, ADC=0.45)
+    assert value(study, "marrow_pdff", "L4") == 39
+    assert value(study, "marrow_pdff", "L1-L4") == 34
+    assert value(study, "muscle_pdff", "psoas") == 6
+    assert value(study, "marrow_adc", "L1-L4") == pytest.approx(0.45)
+    assert value(study, "region_adc", "L2-L3") == pytest.approx(0.45)
+    assert value(study, "region_pdff", "L3") == 0  # the CSF
+
+
+def test_a_map_without_values_in_a_region_is_told_not_fatal(spine):
+    dstar = np.full(spine.grid.array.shape, np.nan, np.float32)
+    dstar[:, :10] = 20.0
+    result = measure(with_volumes(spine, DSTAR=dstar))
+    assert [m.site for m in result.measurements if m.quantity == "marrow_dstar"] == ["L1"]
+    assert "the map holds no value in L2 marrow" in [s.reason for s in result.skipped]
+
+
+def test_water_and_fat_images_give_a_signal_fraction_that_is_no_pdff(spine):
+    study = with_volumes(spine, WATER=150.0, FAT=50.0)
+    assert value(study, "marrow_fat_signal_fraction", "L2") == pytest.approx(25)
+    assert value(study, "muscle_fat_signal_fraction", "psoas") == pytest.approx(25)
+    assert not any("pdff" in m.quantity for m in measure(study).measurements)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "number", "sentence"),
+    [
+        ("PDFF", 0.35, "looks like a fraction"),
+        ("ADC", 450.0, r"no ADC in 10\^-3 mm\^2/s"),
+        ("PDFF", 350.0, "no PDFF in percent"),
+    ],
+)
+def test_maps_in_another_unit_are_refused(spine, contrast, number, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        measure(with_volumes(spine, **{contrast: number}))
+
+
+def test_composition_runs_from_red_to_yellow_marrow():
+    red, middle, yellow = composition(40), composition(60), composition(80)
+    assert (red.water, red.protein, red.fat, red.yellow_share) == (40, 20, 40, 0)
+    assert (yellow.water, yellow.protein, yellow.fat, yellow.yellow_share) == (15, 5, 80, 100)
+    assert middle.yellow_share == 50
+    assert middle.water + middle.protein + middle.fat == 100
+
+
+def test_muscle_cross_section_is_the_largest_across_the_body_axis(spine):
+    # Axis k is superior here: the psoas block is 10 x 10 voxels of 1 mm in each of 4 slices.
+    assert value(spine, "muscle_csa", "psoas") == pytest.approx(1.0)
+
+
+def test_zero_csf_is_refused_by_name(spine):
+    spine.volumes[Contrast.T1].array[:, 80:90] = 0
+    with pytest.raises(ValueError, match="median signal of L3 CSF is 0"):
+        measure(spine)
+
+
+def test_what_cannot_be_measured_says_why(spine):
+    study = Study(spine.volumes, [r for r in spine.regions if r.site != "L2"])
+    reasons = {s.quantity: s.reason for s in measure(study).skipped}
+    assert reasons["vbq"] == "no marrow region at L2"
+    assert "C3" in reasons["vbq_cervical"]
+
+
+def test_a_median_ratio_is_not_moved_by_a_bright_vessel(spine):
+    before = value(spine, "t1_marrow_disc", "L3")
+    spine.volumes[Contrast.T1].array[2, 43:46, 8:11] = 10_000
+    assert value(spine, "t1_marrow_disc", "L3") == before
+
+
+def test_ratio_interval_covers_the_truth(spine):
+    rng = np.random.default_rng(2)
+    flat = spine.grid.array.copy()
+    covered = []
+    for _ in range(150):
+        noisy = flat + rng.normal(0, 15, flat.shape)
+        study = Study({Contrast.T1: spine.grid.with_array(noisy)}, spine.regions)
+        for m in measure(study).measurements:
+            if m.quantity == "t1_marrow_disc":
+                low, high = m.ci95
+                covered.append(low <= LUMBAR[m.site] / 80 <= high)
+    assert 0.91 <= np.mean(covered) <= 0.985
+
+
+def test_the_phantom_gives_back_its_true_ratios_within_one_percent(phantom):
+    study = phantom.study()
+    checked = 0
+    for measurement in measure(study).measurements:
+        truth = phantom.true_value(measurement)
+        if truth is None:
+            continue
+        checked += 1
+        if measurement.unit == "%":  # one percent of the signal ratio that it was made from
+            assert abs(measurement.value - truth) < 1.0, measurement
+        else:
+            assert measurement.value == pytest.approx(truth, rel=0.01), measurement
+    assert checked >= 50
+
+
+def test_n4_takes_coil_shading_out_and_both_values_are_reported():
+    # Two tissues mixed all over the volume, so that shading is the only smooth change.
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(7)
+    shape = (32, 64, 64)
+    marrow = gaussian_filter(rng.normal(size=shape), 2.5) > 0
+    _, j, i = np.indices(shape)
+    shading = np.exp(1.0 * i / shape[2] + 0.4 * np.sin(j / 20))
+    t1 = np.where(marrow, 300.0, 150.0) * shading + rng.normal(0, 3, shape)
+    t1[:, :6] = np.abs(rng.normal(0, 3, (32, 6, 64)))  # air
+    near = Region.from_mask("L3 marrow", Role.MARROW, "L3", marrow & (i > 54) & (j > 8))
+    far = Region.from_mask("psoas", Role.MUSCLE, "psoas", ~marrow & (i < 10) & (j > 8))
+    volume = Volume(t1.astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0]), "T1")
+    result = measure(Study({Contrast.T1: volume}, [near, far]), Settings(n4=True))
+    (ratio,) = [m for m in result.measurements if m.quantity == "t1_marrow_muscle"]
+    assert ratio.value_without_n4 > 4.0
+    assert ratio.value == pytest.approx(2.0, rel=0.10)
+
+
+def test_n4_evens_out_the_vertebrae_under_a_surface_coil(shared):
+    from MarrowAssessLib.bias_field import corrected
+    from PDFFMapperLib.files import read_volume
+
+    volume = read_volume(shared / "cases/spine/AK-a_TIRM.nii.gz")
+    labels = read_volume(shared / "cases/spine/AK-a_TIRM_vertebrae.nii.gz").array
+
+    def unevenness(array: np.ndarray) -> float:
+        medians = [np.median(array[labels == n]) for n in range(1, labels.max() + 1)]
+        return float(np.std(medians) / np.mean(medians))
+
+    assert unevenness(corrected(volume).array) < 0.5 * unevenness(volume.array)
+
+
+def test_n4_leaves_ratios_of_the_same_voxels_alone(phantom):
+    study = phantom.study()
+    result = measure(study, Settings(n4=True))
+    assert all(
+        (m.value_without_n4 is None) == (not m.quantity.startswith(("t1", "t2", "fs_t2", "vbq")))
+        for m in result.measurements
+    )
+
+
+def test_cancel_during_n4_raises(spine):
+    with pytest.raises(InterruptedError):
+        measure(spine, Settings(n4=True), progress=lambda fraction: False)
+
+
+@pytest.mark.parametrize("margin", [-1.0, float("nan")])
+def test_an_impossible_margin_is_refused(margin):
+    with pytest.raises(ValueError, match="Erosion margin"):
+        Settings(erosion_mm=margin)
+
+
+def test_thin_discs_stay_as_drawn_with_a_caution_and_marrow_is_eroded(spine):
+    mask = np.zeros(spine.grid.array.shape, bool)
+    mask[1:5, 110:112, 5:15] = True  # 2 mm thick, where the signal is the L2-L3 disc's
+    spine.regions[:] = [r for r in spine.regions if r.role is not Role.DISC]
+    spine.volumes[Contrast.T1].array[:, 110:120] = 80.0
+    spine.regions.append(Region.from_mask("L2-L3 disc", Role.DISC, "L2-L3", mask))
+    found = [
+        m
+        for m in measure(spine, Settings(erosion_mm=1.5)).measurements
+        if m.quantity == "t1_marrow_disc"
+    ]
+    assert len(found) == 4
+    for m in found:
+        assert m.statistics.voxels == 2 * 8 * 8
+        assert m.reference_statistics.voxels == 4 * 2 * 10
+        assert any("too thin to erode by 1.5 mm" in caution for caution in m.cautions)
+    with pytest.raises(ValueError, match="no voxel is left after eroding 30 mm"):
+        measure(spine, Settings(erosion_mm=30))
+
+
+def test_coarsely_stored_signal_widens_the_interval_and_is_said(spine):
+    rounded = spine.grid.with_array(np.round(spine.grid.array / 2.5))  # CSF becomes 20
+    (vbq,) = [
+        m
+        for m in measure(Study({Contrast.T1: rounded}, spine.regions)).measurements
+        if m.quantity == "vbq"
+    ]
+    assert any("rounds this ratio to about 5 %" in caution for caution in vbq.cautions)
+    # Rounding alone: SD of 1/sqrt(12) in 46 (two middle levels) and in 20.
+    low, high = vbq.ci95
+    expected = 2 * 1.96 * np.hypot(1 / np.sqrt(12 * 2) / 46, 1 / np.sqrt(12) / 20)
+    assert np.log(high / low) == pytest.approx(expected, rel=0.01)

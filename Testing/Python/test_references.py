@@ -1,0 +1,674 @@
+"""The age reference: what is traceable, what scores, what is refused."""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from MarrowAssessLib import references_command
+from MarrowAssessLib.age_fit import MIN_CONTROLS, FittedCurve, fit_age_curve
+from MarrowAssessLib.anatomy import OTHER_SITES, VERTEBRAE
+from MarrowAssessLib.control_cohort import (
+    parse_sex,
+    read_control_cohort,
+    save_control_cohort,
+    stored_cohorts,
+)
+from MarrowAssessLib.quantities import QUANTITIES
+from MarrowAssessLib.references import (
+    PERCENTILES,
+    SCORING_EVIDENCE,
+    age_curve,
+    context_values,
+    expected,
+    marrow_conversion,
+    match_site,
+    no_reference_reason,
+    notes_on,
+    t1_disc_pattern,
+    thresholds,
+)
+from scipy import stats
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "MarrowAssess" / "Resources" / "References"
+SHARED = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared"))
+DATA = json.loads((FOLDER / "references.json").read_text(encoding="utf-8"))
+ENTRIES = [
+    entry
+    for part in ("norms", "context", "thresholds", "t1_disc", "conversion", "notes")
+    for entry in DATA[part]
+]
+
+
+@pytest.fixture(autouse=True)
+def no_cohorts_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path / "cohorts"))
+
+
+@pytest.fixture(scope="module")
+def literature():
+    path = SHARED / "references" / "references.json"
+    if not path.is_file():
+        pytest.skip(f"the literature table {path} is not here")
+    return {record["id"]: record for record in json.loads(path.read_text(encoding="utf-8"))}
+
+
+# --- the data -----------------------------------------------------------------------------------
+
+
+def test_data_follow_their_schema():
+    schema = json.loads((FOLDER / "references.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(DATA, schema)
+
+
+def test_every_record_named_has_a_source_and_every_source_is_used():
+    named = {name for e in ENTRIES for name in e["records"] + e.get("derived_from", [])}
+    assert named == set(DATA["records"])
+    assert {r["source"] for r in DATA["records"].values()} == set(DATA["sources"])
+
+
+def test_every_record_of_the_literature_is_used_or_set_aside_with_a_reason(literature):
+    aside = [name for entry in DATA["set_aside"] for name in entry["records"]]
+    assert len(aside) == len(set(aside))
+    assert not set(aside) & set(DATA["records"])
+    assert set(aside) | set(DATA["records"]) == set(literature)
+
+
+def test_evidence_and_doi_are_those_of_the_literature(literature):
+    corrected = {(c["record"], c["field"]) for c in DATA["corrections"]}
+    for name, record in DATA["records"].items():
+        assert record["evidence"] == literature[name]["evidence"], name
+        doi = literature[name]["doi"]
+        if doi and (name, "doi") not in corrected:
+            assert DATA["sources"][record["source"]]["doi"] == doi, name
+
+
+def test_norms_are_the_numbers_of_their_records(literature):
+    corrected = {(c["record"], c["field"]): c["used"] for c in DATA["corrections"]}
+    for norm in DATA["norms"]:
+        (name,) = norm["records"]
+        record = literature[name]
+        assert norm["mean"] == record["value"], name
+        if not norm["derived_from"]:
+            assert norm["sd"] == record["sd"], name
+        assert norm["sex"] == record["sex"], name
+        for ours, theirs in (("age_min", "age_min_years"), ("age_max", "age_max_years")):
+            given = corrected.get((name, theirs), record[theirs])
+            # An end that the source leaves open is closed only with a note saying so.
+            assert norm[ours] == given or (given is None and norm["age_note"]), (name, ours)
+        assert norm["n"] in (record["n"], None), name
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "groups", "n"),
+    [
+        ("R011", (49, 37.17, 8.67), [(12, "R001"), (15, "R003"), (9, "R005")], 13),
+        ("R012", (107, 37.13, 11.63), [(30, "R002"), (9, "R004"), (27, "R006")], 41),
+    ],
+)
+def test_derived_groups_follow_from_the_published_ones(name, whole, groups, n):
+    norms = {norm["records"][0]: norm for norm in DATA["norms"]}
+    total, total_mean, total_sd = whole
+    means = {record: norms[record]["mean"] for _, record in groups}
+    mean = (total * total_mean - sum(k * means[r] for k, r in groups)) / n
+    squares = (total - 1) * total_sd**2 - n * (mean - total_mean) ** 2
+    squares -= sum(
+        (k - 1) * norms[r]["sd"] ** 2 + k * (means[r] - total_mean) ** 2 for k, r in groups
+    )
+    assert norms[name]["mean"] == pytest.approx(mean, abs=0.05)
+    assert norms[name]["sd"] == pytest.approx(math.sqrt(squares / (n - 1)), abs=0.05)
+
+
+def test_cut_offs_and_context_are_the_numbers_of_their_records(literature):
+    for entry in DATA["thresholds"]:
+        assert entry["value"] in [literature[name]["value"] for name in entry["records"]], entry
+    for entry in DATA["context"]:
+        record = literature[entry["records"][0]]
+        published = f"{record['value']} {record['sd']}"
+        shown = entry["value"].split("(")[0].replace(record["unit"] or "", "")
+        for number in re.findall(r"\d*\.?\d+", shown):
+            assert float(number) in [float(x) for x in re.findall(r"\d*\.?\d+", published)], entry
+
+
+def test_only_records_read_twice_and_never_memory_score():
+    for norm in DATA["norms"]:
+        for name in norm["records"]:
+            assert DATA["records"][name]["evidence"] in SCORING_EVIDENCE, name
+            assert DATA["records"][name]["verified"], name
+    for record in DATA["records"].values():
+        reading = DATA["sources"][record["source"]]["second_reading"]
+        assert not record["verified"] or (reading and record["evidence"] != "memory")
+
+
+def test_quantities_and_sites_of_the_data_are_known():
+    known = {*OTHER_SITES, "erector spinae", "psoas", "multifidus", "paraspinal"}
+    for entry in ENTRIES:
+        for quantity in entry.get("quantities", [entry.get("quantity")]):
+            assert quantity is None or quantity in QUANTITIES, entry
+        for site in entry.get("sites", [entry.get("site", "")]):
+            bare = re.sub(r"^(left|right) ", "", site)
+            assert not bare or bare in known or match_site("spine", bare), entry
+
+
+# --- expected -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "mean", "sd", "record"),
+    [
+        (("marrow_pdff", "L1-L4", 25, "M"), 32.0, 8.0, "R001"),
+        (("marrow_pdff", "L2", 29.9, "F"), 27.2, 6.0, "R002"),
+        (("marrow_pdff", "lumbar", 30, "female"), 27.3, 6.2, "R004"),
+        (("marrow_pdff", "L3", 79.9, "F"), 49.34, 7.75, "R006"),
+        (("vbq", "", 45, None), 2.56, 0.63, "R130"),
+        (("vbq", "L3", 65, "M"), 3.27, 0.57, "R134"),
+        (("marrow_adc", "L4", 10, "M"), 0.6, 0.09, "R163"),
+        (("marrow_adc", "L1", 10, "M"), 0.54, 0.07, "R164"),
+        (("marrow_adc", "L2", 60, None), 0.47, 0.08, "R165"),
+        (("enhancement", "T12", 40, "F"), 87.17, 54.13, "R118"),
+        (("enhancement", "L5", 70, "M"), 25.38, 15.43, "R121"),
+        (("enhancement", "L5", 50.5, None), 58.21, 44.65, "R116"),
+        (("muscle_pdff", "left psoas", 30, "M"), 4.5, 1.5, "R064"),
+        (("muscle_fat_signal_fraction", "multifidus", 50, "F"), 21.14, 6.77, "R070"),
+        (("marrow_fat_signal_fraction", "right distal femur", 50, "M"), 93, 2, "R249"),
+    ],
+)
+def test_expected_is_the_published_distribution(question, mean, sd, record):
+    found = expected(*question)
+    assert (found.distribution.mean, found.distribution.sd) == (mean, sd)
+    assert [r.id for r in found.records] == [record]
+
+
+def test_z_percentile_and_range_of_a_normal_distribution():
+    found = expected("marrow_pdff", "L2", 25, "F")
+    assert found.z_score(39.2) == pytest.approx(2.0)
+    assert found.percentile(39.2) == pytest.approx(100 * stats.norm.cdf(2.0))
+    assert found.expected_range == pytest.approx((27.2 - 1.96 * 6, 27.2 + 1.96 * 6))
+    assert [found.verdict(v) for v in (15, 27, 39.2, math.nan)] == ["below", "within", "above", ""]
+    assert math.isnan(found.z_score(math.nan)) and math.isnan(found.percentile(math.nan))
+
+
+def test_skewed_enhancement_is_log_normal_with_the_published_moments():
+    found = expected("enhancement", "L3", 60, "F").distribution
+    same = stats.lognorm(s=found.scale, scale=math.exp(found.location))
+    assert same.mean() == pytest.approx(17.98) and same.std() == pytest.approx(13.80)
+    assert found.percentile(40) == pytest.approx(100 * same.cdf(40))
+    assert found.expected_range[0] > 0
+    assert found.percentile(0) == 0 and found.percentile(-5) == 0
+    assert found.value_at(90) == pytest.approx(same.ppf(0.9))
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (("marrow_pdff", "L2", 12, "M"), "covers 20-79 years; this is 12 years"),
+        (("marrow_pdff", "L2", 80, "M"), "covers 20-79 years"),
+        (("marrow_pdff", "iliac crest", 40, "M"), "not at iliac crest"),
+        (("marrow_pdff", "T12", 40, "M"), "not at T12"),
+        (("marrow_pdff", "L2", 40, None), "the sex is not known"),
+        (("marrow_pdff", "L2", None, "M"), "age is not known"),
+        (("marrow_r2star", "L3", 40, "M"), "no published distribution"),
+        (("vbq_cervical", "", 40, "M"), "no published distribution"),
+        (("vbq", "", 19.9, "M"), "covers 20-69 years"),
+        (("muscle_pdff", "psoas", 80, "M"), "covers 18-67 years"),
+        (("enhancement", "L3", 8, "M"), "covers 18 years and older"),
+    ],
+)
+def test_no_reference_says_why(question, words):
+    assert expected(*question) is None
+    reason = no_reference_reason(*question)
+    assert reason.startswith("no reference: ") and words in reason
+
+
+def test_a_reference_needs_no_reason():
+    assert no_reference_reason("vbq", "", 40, None) == ""
+
+
+def test_no_age_outside_the_band_of_the_source_is_answered():
+    sites = ["", "L1", "L3", "L5", "T8", "lumbar", "psoas", "erector spinae", "distal femur"]
+    ages = [0, 0.5, 5, 17.9, 18, 20.99, 29.99, 38, 50.5, 60, 70, 79.99, 88.9, 89, 100]
+    answered = 0
+    for quantity, site, age, sex in itertools.product(QUANTITIES, sites, ages, ("M", "F", None)):
+        found = expected(quantity, site, age, sex)
+        if found:
+            answered += 1
+            for one in (found.distribution, *found.others):
+                assert one.age_min <= age
+                assert one.age_max is None or age < one.age_max + 1
+                assert one.evidence in SCORING_EVIDENCE and one.verified
+                assert sex or one.sex == "both"
+        assert (found is None) == bool(no_reference_reason(quantity, site, age, sex))
+    assert answered > 100
+
+
+def test_sources_that_differ_stay_side_by_side():
+    found = expected("marrow_adc", "L1", 12, "F")
+    assert [d.records[0].id for d in found.others] == ["R163"]
+    assert "2 sources" in found.spread and "0.06" in found.spread
+    assert found.verdict(0.70) == "above"
+    assert [d.source for d in found.dissenting(0.70)] == ["Tschischka 2018"]
+    assert found.dissenting(0.55) == ()
+    assert expected("marrow_pdff", "L1", 25, "M").spread == "one source"
+
+
+def test_the_same_people_are_no_second_opinion_but_a_repeat_is():
+    assert expected("enhancement", "L3", 40, "F").others == ()
+    assert [d.records[0].id for d in expected("vbq", "", 25).others] == ["R127"]
+
+
+def test_site_matching():
+    assert match_site("L1-L4", "L1-L4")[0] == 0
+    assert match_site("L1-L4", "L2") == (1, "L1-L4 stands for L2")
+    assert match_site("L1-L4", "lumbar")[0] == 2
+    assert match_site("L1-L4", "L5")[0] == 3
+    assert match_site("T10-L5", "T11")[0] == 1
+    assert match_site("L1", "L2") is None
+    assert match_site("L1-L4", "T12") is None
+    assert match_site("psoas", "left psoas") == (0, "")
+    assert match_site("femoral head", "proximal femur") is None
+    assert match_site("L1-L4", "femoral head") is None
+    assert "L1-L4 stands for L2." in expected("marrow_pdff", "L2", 25, "M").cautions
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (("pdff", "L2", 40, "M"), "Unknown quantity"),
+        (("marrow_pdff", "elbow", 40, "M"), "Unknown site"),
+        (("marrow_pdff", "L2", -1, "M"), "not possible"),
+        (("marrow_pdff", "L2", math.nan, "M"), "not possible"),
+        (("marrow_pdff", "L2", 400, "M"), "not possible"),
+        (("marrow_pdff", "L2", 40, "x"), "Unknown sex"),
+    ],
+)
+def test_questions_that_cannot_be_read(question, words):
+    with pytest.raises(ValueError, match=words):
+        expected(*question)
+
+
+def test_sexes():
+    assert [parse_sex(x) for x in ("m", "Female", "O", "", None)] == ["M", "F", None, None, None]
+
+
+# --- cut-offs, context, notes, patterns ---------------------------------------------------------
+
+
+def test_cut_offs_are_for_adults_and_the_right_tissue():
+    values = [t.value for t in thresholds("vbq", "", 60, "F")]
+    assert 3.05 in values and 2.7 in values
+    assert thresholds("vbq", "", 12, "F") == []
+    assert thresholds("m_score", "", 60, "M") == []
+    assert {t.applies_to for t in thresholds("signal_drop", "L3", 60)} == {"lesion", "fracture"}
+    assert thresholds("signal_drop", "femoral head", 60) == []
+    (rule,) = thresholds("t1_marrow_disc", "L3", 10)
+    assert rule.crossed(1.0) and not rule.crossed(1.01)
+    assert thresholds("t1_marrow_disc", "L3", 0.9) == []
+
+
+def test_memory_is_shown_as_unverified_only():
+    memory = [c for c in context_values("marrow_pdff", "L2", 65) if c.record.evidence == "memory"]
+    assert memory and all(c.record.reading == "unverified" for c in memory)
+    assert expected("marrow_pdff", "L2", 65, "F").records[0].id == "R006"
+
+
+def test_context_of_other_techniques_is_healthy_and_of_that_age():
+    child = context_values("marrow_pdff", "L3", 8, "M", other_techniques=True)
+    assert "75.2 %" in [c.value for c in child]
+    assert all(c.healthy for c in child if c.quantity != "marrow_pdff")
+    assert not [c for c in child if c.record.id == "R284"]
+
+
+def test_cautions_by_age():
+    infant = [n.text for n in notes_on("signal_drop", 0.5) if n.kind == "caution"]
+    assert any("does not lose signal" in text for text in infant)
+    adult = [n.text for n in notes_on("signal_drop", 40) if n.kind == "caution"]
+    assert not any("does not lose signal" in text for text in adult)
+
+
+@pytest.mark.parametrize(
+    ("age", "pattern", "rule_holds"),
+    [
+        (3 / 365, "darker", False),
+        (7 / 12, "darker or equal", False),
+        (0.99, "darker or equal", False),
+        (3, "slightly brighter", True),
+        (11, "brighter", True),
+        (60, "brighter", True),
+    ],
+)
+def test_vertebra_against_disc_by_age(age, pattern, rule_holds):
+    found = t1_disc_pattern(age)
+    assert (found.expected, found.rule_holds) == (pattern, rule_holds)
+    assert found.records
+
+
+@pytest.mark.parametrize(
+    ("site", "age", "marrow"),
+    [
+        ("L3", 10, "red"),
+        ("L3", 45, "converting"),
+        ("left femoral diaphysis", 0.5, "red"),
+        ("femoral diaphysis", 5, "converting"),
+        ("femoral diaphysis", 17, "yellow"),
+        ("distal femur", 5, "red"),
+        ("distal femur", 15, "converting"),
+        ("distal femur", 25, "yellow"),
+        ("femoral head", 0.1, "red"),
+        ("femoral head", 30, "yellow"),
+        ("intertrochanteric", 40, "converting"),
+        ("intertrochanteric", 60, "yellow"),
+        ("sternum", 70, "red"),
+        ("mandible", 0.1, "red"),
+        ("mandible", 12, "yellow"),
+    ],
+)
+def test_marrow_conversion(site, age, marrow):
+    found = marrow_conversion(site, age)
+    assert found.marrow == marrow
+    assert found.records and found.text
+
+
+def test_conversion_where_no_source_says():
+    silent = [s for s in (*OTHER_SITES, *VERTEBRAE) if marrow_conversion(s, 10) is None]
+    assert silent == ["scapula", "clavicle"]
+
+
+def test_marrow_never_turns_back():
+    order = ["red", "converting", "yellow"]
+    for entry in DATA["conversion"]:
+        steps = [(s["from_age"], order.index(s["marrow"])) for s in entry["steps"]]
+        assert steps == sorted(steps) and steps[0][0] == 0
+
+
+# --- curves over age ----------------------------------------------------------------------------
+
+
+def test_age_curve_steps_as_the_sources_do():
+    curve = age_curve("marrow_pdff", "L2", "F")
+    assert list(curve.ages_years) == [20, 30, 30, 40, 40, 60, 60, 80]
+    assert list(curve.percentiles[2]) == [27.2, 27.2, 27.3, 27.3, 38.5, 38.5, 49.34, 49.34]
+    upper = 27.2 + 6.0 * stats.norm.ppf(0.97)
+    assert curve.percentiles[-1, 0] == pytest.approx(upper)
+    assert (np.diff(curve.percentiles, axis=0) > 0).all()
+    assert age_curve("marrow_r2star", "L2", "F") is None
+    assert age_curve("marrow_pdff", "L2") is None
+
+
+def test_age_curve_is_what_is_expected_at_each_age():
+    curve = age_curve("marrow_adc", "L1", "M")
+    starts, ends = curve.ages_years[::2], curve.ages_years[1::2]
+    for k, age in enumerate((starts + ends) / 2):
+        found = expected("marrow_adc", "L1", age, "M").distribution
+        assert curve.percentiles[2, 2 * k] == pytest.approx(found.value_at(50))
+
+
+# --- control cohorts ----------------------------------------------------------------------------
+
+
+def truth_mean(age):
+    return 25 + 22 / (1 + np.exp(-(age - 52) / 7))
+
+
+def truth_sd(age):
+    return 4 + 0.06 * age
+
+
+def cohort_values(rng, n):
+    ages = rng.uniform(18, 82, n)
+    return ages, rng.normal(truth_mean(ages), truth_sd(ages))
+
+
+def test_fitted_percentiles_cover_what_they_say():
+    # The true share below each fitted percentile, over ages and 20 cohorts of 300.
+    rng = np.random.default_rng(20)
+    ages = np.linspace(20, 80, 31)
+    shares = []
+    for _ in range(20):
+        curve = fit_age_curve(*cohort_values(rng, 300))
+        z = stats.norm.ppf(np.array(PERCENTILES) / 100)
+        fitted = np.array([[curve.value_at(age, k) for age in ages] for k in z])
+        shares.append(100 * stats.norm.cdf(fitted, truth_mean(ages), truth_sd(ages)))
+    mean = np.mean(shares, axis=(0, 2))
+    assert mean == pytest.approx(PERCENTILES, abs=1.0)
+    # No age goes badly wrong either.
+    assert np.abs(np.mean(shares, axis=0)[2] - 50).max() < 8
+
+
+def test_small_cohorts_are_covered_too():
+    rng = np.random.default_rng(21)
+    inside = []
+    for _ in range(200):
+        ages = rng.uniform(20, 60, 30)
+        curve = fit_age_curve(ages, rng.normal(30, 5, 30))
+        ends = [curve.value_at(float(np.median(ages)), z) for z in (-1.96, 1.96)]
+        inside.append(np.diff(stats.norm.cdf(ends, 30, 5))[0])
+    # Mean and SD of 30 values leave 93.7 % of a normal within 1.96 estimated SDs.
+    ideal = 2 * stats.t.cdf(1.96 / math.sqrt(1 + 1 / 30), 29) - 1
+    assert np.mean(inside) == pytest.approx(ideal, abs=0.01)
+
+
+def test_a_straight_line_with_constant_sd_stays_simple():
+    rng = np.random.default_rng(22)
+    simple = 0
+    for _ in range(20):
+        ages = rng.uniform(20, 80, 150)
+        curve = fit_age_curve(ages, rng.normal(20 + 0.3 * ages, 4))
+        simple += len(curve.mean_coefficients) == 2 and curve.power == 1
+    assert simple >= 15
+
+
+def test_skew_is_found_and_normal_values_are_left_alone():
+    rng = np.random.default_rng(23)
+    ages = rng.uniform(20, 80, 200)
+    skewed = fit_age_curve(ages, np.exp(rng.normal(3 - 0.01 * ages, 0.6)))
+    assert skewed.power == 0
+    location, scale = skewed.at(50)
+    assert location == pytest.approx(2.5, abs=0.15) and scale == pytest.approx(0.6, abs=0.1)
+    assert fit_age_curve(ages, rng.normal(40, 6, 200)).power == 1
+
+
+def test_fit_of_an_exact_line_is_the_least_squares_line():
+    rng = np.random.default_rng(24)
+    ages = np.linspace(20, 70, MIN_CONTROLS)
+    values = 10 + 0.5 * ages + rng.normal(0, 1, MIN_CONTROLS)
+    curve = fit_age_curve(ages, values)
+    assert len(curve.mean_coefficients) == 2 and len(curve.log_sd_coefficients) == 1
+    slope, intercept = np.polyfit(ages, values, 1)
+    assert curve.at(40)[0] == pytest.approx(intercept + 40 * slope)
+    residual = values - intercept - slope * ages
+    assert curve.at(40)[1] == pytest.approx(np.sqrt(residual @ residual / (MIN_CONTROLS - 2)))
+
+
+def test_no_extrapolation():
+    curve = FittedCurve(20, 60, 30, 1.0, (), (30.0,), (1.0,))
+    assert curve.at(60)[0] == 30
+    with pytest.raises(ValueError, match="outside the control cohort's ages"):
+        curve.at(60.1)
+
+
+@pytest.mark.parametrize(
+    ("ages", "values", "words"),
+    [
+        (np.arange(10.0), np.arange(10.0), "too few"),
+        (np.arange(30.0), np.ones(30), "same value"),
+        (np.arange(30.0), 3 * np.arange(30.0), "follow age exactly"),
+        (np.arange(30.0), np.arange(29.0), "One age per value"),
+        (np.arange(30.0), np.full(30, np.nan), "finite"),
+    ],
+)
+def test_cohorts_that_cannot_be_fitted(ages, values, words):
+    with pytest.raises(ValueError, match=words):
+        fit_age_curve(ages, values)
+
+
+def write_csv(path, rows, header="quantity,site,sex,age_years,value"):
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def cohort_rows(quantity="marrow_pdff", site="L3", sex="F", n=60, seed=30):
+    ages, values = cohort_values(np.random.default_rng(seed), n)
+    return [f"{quantity},{site},{sex},{a:.2f},{v:.3f}" for a, v in zip(ages, values, strict=True)]
+
+
+def test_own_cohort_comes_first_and_is_named(tmp_path):
+    cohort = read_control_cohort(write_csv(tmp_path / "our 3T.csv", cohort_rows()))
+    assert cohort.name == "our-3T"
+    save_control_cohort(cohort)
+    assert stored_cohorts() == (cohort,)
+    found = expected("marrow_pdff", "L3", 30, "F")
+    assert found.distribution.source == "control cohort 'our-3T'"
+    assert found.records[0].id == "cohort:our-3T"
+    assert "60 controls" in found.cautions[0]
+    assert [d.source for d in found.others] == ["Baum 2018"]
+    location, scale = cohort.curves[0].curve.at(30)
+    assert found.z_score(location + 2 * scale) == pytest.approx(2)
+    assert found.distribution.mean == pytest.approx(truth_mean(30), abs=4)
+    # Outside its ages, or for men, the published ones are back.
+    young = min(18.0, cohort.curves[0].curve.age_min)
+    assert expected("marrow_pdff", "L3", young - 0.5, "F") is None
+    assert expected("marrow_pdff", "L3", 30, "M").distribution.source == "Baum 2018"
+
+
+def test_own_cohort_draws_a_smooth_curve(tmp_path):
+    save_control_cohort(read_control_cohort(write_csv(tmp_path / "a.csv", cohort_rows(n=200))))
+    curve = age_curve("marrow_pdff", "L3", "F")
+    assert "control cohort 'a'" in curve.sources
+    inside = (curve.ages_years > 20) & (curve.ages_years < 80)
+    assert np.abs(np.diff(curve.percentiles[2, inside])).max() < 2
+    assert (np.diff(curve.ages_years) >= 0).all()
+
+
+def test_a_cohort_gives_quantities_without_publication_a_reference(tmp_path):
+    rows = [row for sex in "MF" for row in cohort_rows("marrow_r2star", "L1-L4", sex, 30, ord(sex))]
+    save_control_cohort(read_control_cohort(write_csv(tmp_path / "r2.csv", rows), "scanner B"))
+    assert expected("marrow_r2star", "L2", 50, "M").distribution.n == 30
+    assert expected("marrow_r2star", "L2", 50, None) is None
+
+
+def test_a_cohort_of_vbq_needs_no_site(tmp_path):
+    rows = cohort_rows("vbq", "L1-L4", "", 40)
+    save_control_cohort(read_control_cohort(write_csv(tmp_path / "vbq.csv", rows)))
+    found = expected("vbq", "", 50, "F")
+    assert found.distribution.source == "control cohort 'vbq'"
+    assert found.others[0].source == "Normative VBQ, scan 1"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["pdff,L3,F,40,30"], "line 2: unknown quantity 'pdff'"),
+        (["marrow_pdff,elbow,F,40,30"], "line 2: Unknown site 'elbow'"),
+        (["marrow_pdff,,F,40,30"], "line 2: marrow_pdff needs a site"),
+        (["marrow_pdff,L3,F,40,30", "marrow_pdff,L3,F,-4,30"], "line 3: Age -4"),
+        (["marrow_pdff,L3,F,40,abc"], "line 2: value 'abc' is not a number"),
+        (["marrow_pdff,L3,F,40,nan"], "line 2: value 'nan' is not a finite number"),
+        (["marrow_pdff,L3,F,40"], "line 2: value 'None' is not a number"),
+        (["marrow_pdff,L3,Q,40,30"], "line 2: Unknown sex 'Q'"),
+        (["marrow_pdff,L3,F,40,30"], "1 controls are too few"),
+        ([], "no rows"),
+    ],
+)
+def test_cohort_files_that_cannot_be_read(tmp_path, rows, words):
+    with pytest.raises(ValueError, match=words):
+        read_control_cohort(write_csv(tmp_path / "bad.csv", rows))
+
+
+def test_cohort_units_are_checked(tmp_path):
+    fractions = [f"marrow_pdff,L3,F,{20 + k},{0.2 + k / 100}" for k in range(30)]
+    with pytest.raises(ValueError, match="does not look like %"):
+        read_control_cohort(write_csv(tmp_path / "f.csv", fractions))
+    adc = [f"marrow_adc,L3,F,{20 + k},{400 + k}" for k in range(30)]
+    with pytest.raises(ValueError, match="does not look like 10"):
+        read_control_cohort(write_csv(tmp_path / "a.csv", adc))
+    header = "quantity,site,sex,age_years,value,unit"
+    with pytest.raises(ValueError, match="the unit of marrow_pdff is '%', not 'fraction'"):
+        read_control_cohort(
+            write_csv(tmp_path / "u.csv", ["marrow_pdff,L3,F,40,30,fraction"], header)
+        )
+
+
+def test_cohort_columns_are_checked(tmp_path):
+    bad = write_csv(tmp_path / "c.csv", ["marrow_pdff,F,40,30"], "quantity,sex,age,value")
+    with pytest.raises(ValueError, match="column site, age_years is missing"):
+        read_control_cohort(bad)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_control_cohort(tmp_path / "none.csv")
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01" * 50)
+    with pytest.raises(ValueError, match=r"b\.csv"):
+        read_control_cohort(tmp_path / "b.csv")
+
+
+def test_a_damaged_store_is_named(tmp_path):
+    folder = tmp_path / "cohorts"
+    folder.mkdir()
+    (folder / "x.json").write_text('{"name": "x"}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"x\.json: this is not a stored control cohort"):
+        expected("marrow_pdff", "L3", 40, "F")
+
+
+# --- command ------------------------------------------------------------------------------------
+
+
+def run(capsys, *words):
+    parser = argparse.ArgumentParser()
+    references_command.add_arguments(parser)
+    code = references_command.run(parser.parse_args(words))
+    return code, capsys.readouterr().out
+
+
+def test_command_prints_value_range_source_and_cautions(capsys):
+    words = "--quantity marrow_pdff --site L2 --age 25 --sex F --value 45".split()
+    code, text = run(capsys, *words)
+    assert code == 0
+    for part in (
+        "above the expected range",
+        "z +3.0",
+        "15.4 to 39.0 %",
+        "10.3389/fendo.2018.00141",
+    ):
+        assert part in text
+    assert "[R002; page, read twice]" in text and "L1-L4 stands for L2." in text
+    assert max(map(len, text.splitlines())) <= references_command.WIDTH
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+@pytest.mark.parametrize("age", [0.2, 8, 45])
+def test_command_has_a_text_for_every_quantity(capsys, quantity, age):
+    code, text = run(capsys, "--quantity", quantity, "--site", "L3", "--age", str(age))
+    assert code == 0 and QUANTITIES[quantity].name in text
+    assert "None" not in text and "nan" not in text.split()
+
+
+def test_command_says_what_marrow_to_expect(capsys):
+    text = run(capsys, "--site", "L3", "--age", "0.5")[1]
+    assert "red marrow" in text and "does not hold" in text.replace("\n           ", " ")
+    assert "T1" not in run(capsys, "--site", "mandible", "--age", "5")[1]
+    with pytest.raises(ValueError, match="Give --quantity"):
+        run(capsys)
+
+
+def test_command_adds_a_cohort(capsys, tmp_path):
+    path = write_csv(tmp_path / "mine.csv", cohort_rows())
+    text = run(capsys, "--add-cohort", str(path), "--name", "mine")[1]
+    assert "marrow_pdff L3 F: 60 controls" in text
+    text = run(capsys, "--quantity", "marrow_pdff", "--site", "L3", "--age", "40", "--sex", "F")[1]
+    assert "control cohort 'mine'" in text
+
+
+def test_unverified_and_lesion_cut_offs_are_not_called_crossed(capsys):
+    for quantity, value in (("enhancement", "90"), ("signal_drop", "5")):
+        text = run(capsys, "--quantity", quantity, "--site", "L3", "--age", "60", "--value", value)[
+            1
+        ]
+        assert "cut-offs" in text and "crossed" not in text
+    text = run(capsys, "--quantity", "vbq", "--age", "60", "--value", "3.1")[1]
+    assert text.count("crossed") == 3
