@@ -20,11 +20,6 @@ from MarrowAssessLib.references import thresholds as published_cutoffs
 from MarrowAssessLib.signature import Signature, signatures
 from MarrowAssessLib.study import Study
 
-RESEARCH_USE = (
-    "For research use only: not a medical device, not cleared for diagnosis. Every value needs a "
-    "physician's reading of the images."
-)
-
 # Which measurement colors a region, the most specific marrow quantity first.
 COLORED_BY = (
     "marrow_pdff", "muscle_pdff", "marrow_adc", "marrow_fat_signal_fraction",
@@ -96,7 +91,9 @@ class Assessment:
         measured = (
             (r, r.measurement.regions) for r in self.results if r.measurement.quantity in COLORED_BY
         )
-        return [r for r, names in measured if name == names[0] or len(names) > 2 and name in names]
+        return [
+            r for r, names in measured if name == names[0] or (len(names) > 2 and name in names)
+        ]
 
     def color_of(self, name: str) -> Result | None:
         """The result that colors a region: the first scored one in COLORED_BY, else the first."""

@@ -88,6 +88,13 @@ def start() -> None:
     _add_views(application)
 
 
+def application_logic() -> object:
+    """Slicer's application logic, which holds the views' logics."""
+    import slicer
+
+    return slicer.app.applicationLogic() if in_desktop() else slicer.modules.application_logic
+
+
 def rendering_available() -> bool:
     """Whether pictures can be rendered here."""
     return in_desktop() or bool(_render_window_class())

@@ -7,42 +7,23 @@ color blindness. Gray is kept for "no reference".
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import slicer
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
+from MarrowAssessLib.label_layout import Layout, Place, choose_layout, label_anchors, label_lines
 from MarrowAssessLib.scene import segment_points
-
-Z_LIMIT = 3.0
-NO_REFERENCE_COLOR = (0.5, 0.5, 0.5)
-# ColorBrewer 2.0 "RdBu" without its two darkest colors (Brewer, colorbrewer2.org), from -3 to +3.
-Z_COLORS = (
-    np.array(
-        [
-            [33, 102, 172],
-            [67, 147, 195],
-            [146, 197, 222],
-            [209, 229, 240],
-            [247, 247, 247],
-            [253, 219, 199],
-            [244, 165, 130],
-            [214, 96, 77],
-            [178, 24, 43],
-        ]
-    )
-    / 255
-)
-Z_STOPS = np.linspace(-Z_LIMIT, Z_LIMIT, len(Z_COLORS))
+from MarrowAssessLib.z_colors import Z_COLORS, Z_LIMIT, Z_STOPS, z_color
 
 LEGEND_TITLE = "z-score"
-BESIDE_OPACITY = 0.15  # of segments without a result, such as muscle, in 3D
-LABEL_GAP_MM = 15.0
-LABEL_SEPARATION = 0.055  # least distance of two labels, as a share of the labels' height
+# Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
+BESIDE_COLOR = (0.66, 0.70, 0.36)
+BESIDE_OPACITY = 0.35
+SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
+LABEL_SEPARATION_MM = 14.0  # until a picture, whose scale is known, sets its own
 
 
 @dataclass(frozen=True)
@@ -68,14 +49,9 @@ class Overlay:
     colors: slicer.vtkMRMLProceduralColorNode
     legend: slicer.vtkMRMLColorLegendDisplayNode
     labels: slicer.vtkMRMLMarkupsFiducialNode
-    leaders: slicer.vtkMRMLModelNode
-
-
-def z_color(z: float | None) -> tuple[float, float, float]:
-    """Color (0-1) of a z-score; beyond +-3 the ends of the scale, gray without one."""
-    if z is None or math.isnan(z):
-        return NO_REFERENCE_COLOR
-    return tuple(float(np.interp(z, Z_STOPS, channel)) for channel in Z_COLORS.T)
+    lines: slicer.vtkMRMLModelNode
+    places: list[Place]
+    layout: Layout
 
 
 def show_results(
@@ -83,7 +59,7 @@ def show_results(
 ) -> Overlay:
     """Color the segments and add legend and labels; showing again replaces what was shown.
 
-    Segments without a result keep their color and turn translucent in 3D.
+    Segments without a result turn olive: translucent in 3D, outlines on the slices.
 
     Raises:
         ValueError: a result names no segment of the segmentation.
@@ -96,50 +72,33 @@ def show_results(
             f"{', '.join(ids)}."
         )
     _color_segments(segmentation, {ids[r.region_name]: r.z for r in results})
+    _smooth_surfaces(segmentation)
     colors = _color_node(segmentation)
     legend = _legend(segmentation, colors)
     labelled = [r for r in results if r.label]
-    centers, posterior = _places(segmentation, [ids[r.region_name] for r in labelled])
-    anchors = label_anchors(centers, posterior)
-    labels = _labels(segmentation, [r.label for r in labelled], anchors)
-    leaders = _leaders(segmentation, centers, anchors)
-    return Overlay(segmentation, colors, legend, labels, leaders)
+    places = _places(segmentation, [ids[r.region_name] for r in labelled])
+    labels = _labels(segmentation, [r.label for r in labelled])
+    lines = _lines(segmentation)
+    layout = choose_layout(places)
+    overlay = Overlay(segmentation, colors, legend, labels, lines, places, layout)
+    place_labels(overlay, LABEL_SEPARATION_MM)
+    return overlay
 
 
-def label_anchors(centers: np.ndarray, posterior_mm: float) -> np.ndarray:
-    """Where labels go: one column behind the anatomy, at the regions' heights where these allow.
-
-    Args:
-        centers: (n, 3) centers of the regions in RAS mm.
-        posterior_mm: the most posterior A coordinate that the regions reach.
-
-    Returns:
-        (n, 3) RAS positions, moved up or down as little as keeps labels apart.
-    """
-    if not len(centers):
-        return np.zeros((0, 3))
-    heights = centers[:, 2]
-    separation = LABEL_SEPARATION * max(np.ptp(heights), 150.0)
-    anchors = np.empty_like(centers)
-    anchors[:, 0] = np.median(centers[:, 0])  # one sagittal slice holds all labels
-    anchors[:, 1] = posterior_mm - LABEL_GAP_MM
-    anchors[:, 2] = _spread(heights, separation)
-    return anchors
-
-
-def _spread(values: np.ndarray, separation: float) -> np.ndarray:
-    """The values least moved (in squares) so that no two are closer than the separation."""
-    order = np.argsort(values, kind="stable")
-    steps = separation * np.arange(len(values))
-    blocks: list[list[float]] = []  # pooled neighbors: [mean, count]
-    for value in values[order] - steps:
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (low, n), (high, m) = blocks[-2:]
-            blocks[-2:] = [[(low * n + high * m) / (n + m), n + m]]
-    spread = np.empty(len(values))
-    spread[order] = np.repeat([b[0] for b in blocks], [b[1] for b in blocks]) + steps
-    return spread
+def place_labels(overlay: Overlay, separation_mm: float) -> None:
+    """Put the labels beside the anatomy, no two closer than that, with lines to their regions."""
+    anchors = label_anchors(overlay.places, overlay.layout, separation_mm)
+    for n, anchor in enumerate(anchors):
+        overlay.labels.SetNthControlPointPosition(n, *anchor)
+    points, cells = vtkPoints(), vtkCellArray()
+    for start, end in label_lines(overlay.places, anchors, overlay.layout):
+        cells.InsertNextCell(2)
+        cells.InsertCellPoint(points.InsertNextPoint(start))
+        cells.InsertCellPoint(points.InsertNextPoint(end))
+    mesh = vtkPolyData()
+    mesh.SetPoints(points)
+    mesh.SetLines(cells)
+    overlay.lines.SetAndObservePolyData(mesh)
 
 
 def _color_segments(
@@ -151,16 +110,25 @@ def _color_segments(
     modified = display.StartModify()
     for segment_id in segments.GetSegmentIDs():
         scored = segment_id in z_by_id
-        if scored:
-            segments.GetSegment(segment_id).SetColor(*z_color(z_by_id[segment_id]))
+        color = z_color(z_by_id[segment_id]) if scored else BESIDE_COLOR
+        segments.GetSegment(segment_id).SetColor(*color)
         display.SetSegmentOpacity3D(segment_id, 1.0 if scored else BESIDE_OPACITY)
-        display.SetSegmentOpacity2DFill(segment_id, 1.0 if scored else 0.3)
+        display.SetSegmentVisibility2DFill(segment_id, scored)
     display.SetVisibility2DFill(True)
     display.SetVisibility2DOutline(True)
     display.SetOpacity2DFill(0.45)
     display.SetOpacity2DOutline(1.0)
     display.SetSliceIntersectionThickness(2)
     display.EndModify(modified)
+
+
+def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    name = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
+    segments = segmentation.GetSegmentation()
+    if segments.GetConversionParameter(name) != str(SURFACE_SMOOTHING):
+        segments.SetConversionParameter(name, str(SURFACE_SMOOTHING))
+        segmentation.RemoveClosedSurfaceRepresentation()
+    segmentation.CreateClosedSurfaceRepresentation()
 
 
 def _color_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLProceduralColorNode:
@@ -183,79 +151,71 @@ def _legend(
     display.SetScalarRange(-Z_LIMIT, Z_LIMIT)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
     legend.SetTitleText(LEGEND_TITLE)
-    legend.SetLabelFormat("%+.0f")
+    legend.SetLabelFormat("%.0f")
     legend.SetNumberOfLabels(7)
     legend.SetMaxNumberOfColors(256)
     legend.SetOrientation(legend.Vertical)
-    legend.SetPosition(0.04, 0.5)
-    legend.SetSize(0.09, 0.5)
+    legend.SetPosition(0.03, 0.5)
+    # The letters take the size that fits this width.
+    legend.SetSize(0.05, 0.42)
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetColor(1, 1, 1)
         text.SetItalic(False)
         text.SetShadow(False)
         text.SetBold(False)
-    legend.GetTitleTextProperty().SetFontSize(11)
-    legend.GetLabelTextProperty().SetFontSize(9)
+        _set_text_background(text)
     legend.SetVisibility(True)
     return legend
 
 
 def _places(
     segmentation: slicer.vtkMRMLSegmentationNode, segment_ids: Sequence[str]
-) -> tuple[np.ndarray, float]:
-    """Centers of segments in RAS mm of the segmentation node, and how far back they reach."""
-    centers, posterior = [], math.inf
+) -> list[Place]:
+    places = []
     for segment_id in segment_ids:
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         points = segment_points(segment)
         if not len(points):
             raise ValueError(f"Segment '{segment.GetName()}' is empty; it cannot be labelled.")
-        centers.append(points.mean(axis=0))
-        posterior = min(posterior, float(points[:, 1].min()))
-    return np.array(centers).reshape(-1, 3), posterior
+        places.append(Place(points.mean(axis=0), points.min(axis=0), points.max(axis=0)))
+    return places
 
 
 def _labels(
-    segmentation: slicer.vtkMRMLSegmentationNode, texts: Sequence[str], anchors: np.ndarray
+    segmentation: slicer.vtkMRMLSegmentationNode, texts: Sequence[str]
 ) -> slicer.vtkMRMLMarkupsFiducialNode:
     node = _own(segmentation, "vtkMRMLMarkupsFiducialNode", "MarrowAssess labels")
     node.CreateDefaultDisplayNodes()
     node.RemoveAllControlPoints()
-    for text, anchor in zip(texts, anchors, strict=True):
-        node.AddControlPoint(*anchor, text)
+    for text in texts:
+        node.AddControlPoint(0, 0, 0, text)
     node.SetLocked(True)
     node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     display = node.GetDisplayNode()
     display.SetGlyphTypeFromString("Sphere3D")
     display.SetUseGlyphScale(False)
-    display.SetGlyphSize(1.0)
-    display.SetTextScale(3.0)
+    display.SetGlyphSize(0.1)
+    display.SetTextScale(4.0)
     display.SetSelectedColor(1, 1, 1)
     display.SetColor(1, 1, 1)
     display.SetOccludedVisibility(True)
     display.SetOccludedOpacity(1.0)
     text = display.GetTextProperty()
-    text.SetBackgroundColor(0.08, 0.09, 0.11)
-    text.SetBackgroundOpacity(0.7)
+    _set_text_background(text)
     text.SetFontFamilyToArial()
     text.SetShadow(False)
     text.SetBold(False)
     return node
 
 
-def _leaders(
-    segmentation: slicer.vtkMRMLSegmentationNode, centers: np.ndarray, anchors: np.ndarray
-) -> slicer.vtkMRMLModelNode:
-    points, lines = vtkPoints(), vtkCellArray()
-    for center, anchor in zip(centers, anchors, strict=True):
-        lines.InsertNextCell(2)
-        lines.InsertCellPoint(points.InsertNextPoint(center))
-        lines.InsertCellPoint(points.InsertNextPoint(anchor))
-    mesh = vtkPolyData()
-    mesh.SetPoints(points)
-    mesh.SetLines(lines)
+def _set_text_background(text: object) -> None:
+    """Make white text readable on bright tissue too."""
+    text.SetBackgroundColor(0.08, 0.09, 0.11)
+    text.SetBackgroundOpacity(0.7)
+
+
+def _lines(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLModelNode:
     node = _own(segmentation, "vtkMRMLModelNode", "MarrowAssess label lines")
-    node.SetAndObservePolyData(mesh)
     node.CreateDefaultDisplayNodes()
     node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     display = node.GetDisplayNode()

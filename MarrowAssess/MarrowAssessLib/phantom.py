@@ -14,14 +14,10 @@ from PDFFMapperLib.fat_spectra import fat_spectrum
 from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Measurement, composition
-from MarrowAssessLib.study import (
-    Contrast,
-    LabelRule,
-    Study,
-    parse_region_name,
-    regions_from_labels,
-)
+from MarrowAssessLib.study import LabelRule, Study, regions_from_labels
+from MarrowAssessLib.terminology import role_and_site
 
 FIELD_STRENGTH_T = 3.0
 ECHO_TIMES_S = 1e-3 * np.array([1.2, 2.2, 3.2, 4.2, 5.2, 6.2])
@@ -32,7 +28,7 @@ SEX = "M"
 LESION_SITE = "L2"
 
 SPACING_MM = (1.5, 1.5, 2.5)  # along i (anterior to posterior), j (down), k (left to right)
-SHAPE_KJI = (44, 150, 110)
+SHAPE_KJI = (44, 164, 110)
 BODY_WIDTH_MM, BODY_DEPTH_MM, BODY_HEIGHT_MM, DISC_HEIGHT_MM = 46.0, 33.0, 27.0, 10.0
 LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
 TILT_DEG = (-14.0, -11.0, -6.0, 0.0, 8.0, 20.0, 38.0)  # lordosis: the top of S1 faces forward
@@ -108,16 +104,18 @@ class LumbarPhantom:
 
     @cached_property
     def echoes(self) -> np.ndarray:
-        """Complex multi-echo gradient echo, (slices, rows, columns, echoes), with a field map."""
+        """Complex multi-echo gradient echo, (echoes, slices, rows, columns), with a field map."""
         rng = np.random.default_rng(self.seed + 100)
         signals = np.array([_multi_echo(TISSUES[name]) for name in _NAMES])
         k, j, i = np.indices(self.tissue.array.shape, np.float32)
         shape = self.tissue.array.shape
         field_hz = 60 * (j / shape[1] - 0.5) + 40 * np.cos(np.pi * i / shape[2]) + 20 * k / shape[0]
-        turns = np.exp(2j * np.pi * field_hz[..., None] * ECHO_TIMES_S + 0.4j)
-        clean = signals[self.tissue.array] * turns
-        noise = rng.normal(size=(*shape, len(ECHO_TIMES_S), 2)) * self.noise_sd
-        return (clean + noise[..., 0] + 1j * noise[..., 1]).astype(np.complex64)
+        echoes = np.empty((len(ECHO_TIMES_S), *shape), np.complex64)
+        for n, echo_time_s in enumerate(ECHO_TIMES_S):
+            turns = np.exp(2j * np.pi * field_hz * echo_time_s + 0.4j)
+            noise = rng.normal(0, self.noise_sd, (2, *shape))
+            echoes[n] = signals[self.tissue.array, n] * turns + noise[0] + 1j * noise[1]
+        return echoes
 
     @cached_property
     def diffusion(self) -> np.ndarray:
@@ -322,7 +320,7 @@ _TRUE_PROPERTIES = {
 
 def _tissue_at(region: str) -> Tissue:
     """The tissue a region of the phantom, by its name, was drawn in."""
-    role, site = parse_region_name(region)
+    role, site = role_and_site(region)
     if role is Role.MARROW:
         return TISSUES[site]
     if role is Role.MUSCLE:
@@ -340,7 +338,7 @@ def _empty_grid() -> Volume:
     ijk_to_ras[1, 0], ijk_to_ras[2, 1], ijk_to_ras[0, 2] = -SPACING_MM[0], -SPACING_MM[1], 2.5
     ijk_to_ras[3, 3] = 1
     middle = ijk_to_ras[:3, :3] @ ((np.array(SHAPE_KJI[::-1]) - 1) / 2)
-    ijk_to_ras[:3, 3] = np.array([0.0, -18.0, 2.0]) - middle
+    ijk_to_ras[:3, 3] = np.array([0.0, -18.0, -6.0]) - middle
     return Volume(np.zeros(SHAPE_KJI, np.uint8), ijk_to_ras, "phantom")
 
 

@@ -79,6 +79,13 @@ _ALL = [
     Quantity("marrow_f", "Marrow f", "%", 1, "IVIM: perfusion fraction."),
     Quantity("muscle_pdff", "Muscle PDFF", "%", 1, "Proton density fat fraction of muscle."),
     Quantity("muscle_csa", "Muscle cross-section", "cm^2", 1, "Largest cross-sectional area."),
+    Quantity("region_fat_fraction", "Fat signal fraction", "%", 1, "Of any other tissue."),
+    Quantity("region_pdff", "PDFF", "%", 1, "Proton density fat fraction of any other tissue."),
+    Quantity("region_r2star", "R2*", "1/s", 0, "R2* of any other tissue."),
+    Quantity("region_adc", "ADC", "10^-3 mm^2/s", 2, "ADC of any other tissue."),
+    Quantity("region_d", "D", "10^-3 mm^2/s", 2, "IVIM D of any other tissue."),
+    Quantity("region_dstar", "D*", "10^-3 mm^2/s", 1, "IVIM D* of any other tissue."),
+    Quantity("region_f", "f", "%", 1, "IVIM f of any other tissue."),
     Quantity("marrow_yellow", "Yellow-marrow share", "%", 0, "0 % red (PDFF 40), 100 yellow (80)."),
     Quantity(
         "marrow_fat_signal_fraction",

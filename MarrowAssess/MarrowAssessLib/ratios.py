@@ -9,12 +9,14 @@ import numpy as np
 from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.anatomy import Role, level_index, spine_region
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.regions import Region, Statistics, statistics
-from MarrowAssessLib.study import Contrast, Study
+from MarrowAssessLib.study import Study
 
 FEW_VOXELS = 20
 FAR_APART_MM = 60.0
+COARSE = 0.02  # of the median: steps of the stored signal that deserve a word
 OUTLIERS = (
     "No voxel is trimmed; voxels that are NaN or infinite are left out and counted. "
     "Ratios are of medians, which single bright vessels or streaks do not move."
@@ -26,7 +28,8 @@ class Settings:
     """How to measure.
 
     Attributes:
-        erosion_mm: margin taken off every region but noise, to keep partial volume out.
+        erosion_mm: margin taken off every region but noise, to keep partial volume out; a disc
+            or CSF region that is too thin for it is used as drawn, with a caution.
         n4: divide T1, T2 and fat-suppressed T2 by their N4 bias field first.
         m_score_reference: mean and SD of the L1-L4 SNR of the site's own young controls.
     """
@@ -97,16 +100,23 @@ _RATIO_QUANTITIES = {
     Contrast.FS_T2: ("fs_t2_marrow_muscle", "fs_t2_marrow_disc"),
     Contrast.T2: ("t2_marrow_muscle", "t2_marrow_disc"),
 }
+# The quantity of a map in marrow, in muscle and in any other tissue.
 _MAP_QUANTITIES = {
-    Contrast.PDFF: {Role.MARROW: "marrow_pdff", Role.MUSCLE: "muscle_pdff"},
-    Contrast.R2STAR: {Role.MARROW: "marrow_r2star"},
-    Contrast.ADC: {Role.MARROW: "marrow_adc"},
-    Contrast.D: {Role.MARROW: "marrow_d"},
-    Contrast.DSTAR: {Role.MARROW: "marrow_dstar"},
-    Contrast.F: {Role.MARROW: "marrow_f"},
+    Contrast.FAT_FRACTION: (
+        "marrow_fat_signal_fraction",
+        "muscle_fat_signal_fraction",
+        "region_fat_fraction",
+    ),
+    Contrast.PDFF: ("marrow_pdff", "muscle_pdff", "region_pdff"),
+    Contrast.R2STAR: ("marrow_r2star", "region_r2star", "region_r2star"),
+    Contrast.ADC: ("marrow_adc", "region_adc", "region_adc"),
+    Contrast.D: ("marrow_d", "region_d", "region_d"),
+    Contrast.DSTAR: ("marrow_dstar", "region_dstar", "region_dstar"),
+    Contrast.F: ("marrow_f", "region_f", "region_f"),
 }
 # Beyond these a map is not in the unit it should be in.
 _PLAUSIBLE = {
+    Contrast.FAT_FRACTION: (-20.0, 120.0, "percent"),
     Contrast.PDFF: (-20.0, 120.0, "percent"),
     Contrast.R2STAR: (-50.0, 2000.0, "1/s"),
     Contrast.ADC: (-0.5, 6.0, "10^-3 mm^2/s"),
@@ -133,15 +143,16 @@ def measure(
         InterruptedError: progress asked to cancel.
     """
     settings = settings or Settings()
-    regions = [
-        region if region.role is Role.NOISE else region.eroded(settings.erosion_mm, spacing)
-        for spacing in [study.grid.spacing]
-        for region in study.regions
-    ]
-    plain = _measure(study, study.volumes, regions, replace(settings, n4=False))
+    spacing = study.grid.spacing
+    regions = [_eroded(region, settings.erosion_mm, spacing) for region in study.regions]
+    volumes = dict(study.volumes)
+    if {Contrast.WATER, Contrast.FAT} <= set(volumes) and Contrast.FAT_FRACTION not in volumes:
+        volumes[Contrast.FAT_FRACTION] = fat_signal_fraction(
+            volumes[Contrast.WATER], volumes[Contrast.FAT]
+        )
+    plain = _measure(study, volumes, regions, replace(settings, n4=False))
     if not settings.n4:
         return plain
-    volumes = dict(study.volumes)
     todo = [contrast for contrast in _N4_CONTRASTS if contrast in volumes]
     for n, contrast in enumerate(todo):
         if progress and not progress(n / len(todo)):
@@ -156,6 +167,30 @@ def measure(
             key = (measurement.quantity, measurement.site, tuple(measurement.regions))
             measurement.value_without_n4 = before[key]
     return result
+
+
+def fat_signal_fraction(water: Volume, fat: Volume) -> Volume:
+    """100 fat / (water + fat) of reconstructed water and fat images; NaN without signal.
+
+    This is no PDFF unless the scanner corrected both for T1, R2* and the fat spectrum.
+    """
+    w, f = (np.asarray(one.array, np.float32) for one in (water, fat))
+    whole = w + f
+    share = np.divide(100 * f, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    return water.with_array(share, "fat fraction of water and fat")
+
+
+def _eroded(region: Region, margin_mm: float, spacing_mm: np.ndarray) -> Region:
+    """The region without its margin; discs and CSF too thin for it stay as drawn, and say so."""
+    if region.role is Role.NOISE:
+        return region
+    try:
+        return region.eroded(margin_mm, spacing_mm)
+    except ValueError:
+        if region.role not in (Role.DISC, Role.CSF):
+            raise
+        caution = f"{region.name} is too thin to erode by {margin_mm:g} mm; it was used as drawn."
+        return replace(region, cautions=[*region.cautions, caution])
 
 
 def _uses_n4(quantity: str) -> bool:
@@ -180,11 +215,9 @@ def _measure(
             measurements += _opposed_phase(book, region)
     if Contrast.T1 in volumes and Contrast.T1_POST in volumes:
         measurements += [_enhancement(book, region) for region in book.of(Role.MARROW)]
-    for contrast, by_role in _MAP_QUANTITIES.items():
-        if contrast in volumes:
-            for role, quantity in by_role.items():
-                found = [_map_value(book, contrast, quantity, one) for one in book.of(role)]
-                measurements += found + _lumbar_mean(found)
+    for contrast in (contrast for contrast in _MAP_QUANTITIES if contrast in volumes):
+        for outcome in _map_values(book, contrast):
+            (measurements if isinstance(outcome, Measurement) else skipped).append(outcome)
     measurements += [_composition(m) for m in measurements if m.quantity == "marrow_pdff"]
     measurements += [_cross_section(book, region) for region in book.of(Role.MUSCLE)]
     if Contrast.T1 in volumes:
@@ -326,6 +359,23 @@ def _enhancement(book: _Book, region: Region) -> Measurement:
     )
 
 
+def _map_values(book: _Book, contrast: Contrast) -> list[Measurement | Skipped]:
+    """A map's value in every region but noise, and the mean of L1-L4 of marrow."""
+    in_marrow, in_muscle, elsewhere = _MAP_QUANTITIES[contrast]
+    by_role = {Role.MARROW: in_marrow, Role.MUSCLE: in_muscle}
+    found: list[Measurement | Skipped] = []
+    for region in book.regions.values():
+        quantity = by_role.get(region.role, elsewhere)
+        if region.role is Role.NOISE:
+            continue
+        if not np.isfinite(region.values(book.volumes[contrast].array)).any() and region.voxels:
+            # A map marks voxels that could not be fitted as NaN; that is no mistake of the user's.
+            found.append(Skipped(quantity, f"the map holds no value in {region.name}"))
+        else:
+            found.append(_map_value(book, contrast, quantity, region))
+    return found + _lumbar_mean([m for m in found if m.quantity == in_marrow])
+
+
 def _map_value(book: _Book, contrast: Contrast, quantity: str, region: Region) -> Measurement:
     """Median of a quantitative map in a region, refused where its unit cannot be right."""
     one = book.statistics(region, contrast)
@@ -349,9 +399,9 @@ def _map_value(book: _Book, contrast: Contrast, quantity: str, region: Region) -
     return Measurement(quantity, region.site, one.median, [region.name], one, None, ci)
 
 
-def _lumbar_mean(found: list[Measurement]) -> list[Measurement]:
+def _lumbar_mean(found: list[Measurement | Skipped]) -> list[Measurement]:
     """The mean of L1 ... L4, the site most lumbar references are given for."""
-    by_site = {m.site: m for m in found}
+    by_site = {m.site: m for m in found if isinstance(m, Measurement)}
     if not all(f"L{n}" in by_site for n in range(1, 5)):
         return []
     levels = [by_site[f"L{n}"] for n in range(1, 5)]
@@ -522,6 +572,13 @@ def _add_cautions(book: _Book, measurement: Measurement) -> None:
         measurement.cautions += [c for c in region.cautions if c not in measurement.cautions]
         if region.voxels < FEW_VOXELS and measurement.quantity != "muscle_csa":
             measurement.cautions.append(f"{name} has only {region.voxels} voxels.")
+    divisor = measurement.reference_statistics
+    if divisor and divisor.step and divisor.step / divisor.median > COARSE:
+        measurement.cautions.append(
+            f"The signal of {measurement.regions[-1]} is stored in coarse steps (median "
+            f"{divisor.median:.0f}), which rounds this ratio to about "
+            f"{100 * divisor.step / divisor.median:.0f} %."
+        )
     measured = measurement.statistics
     if measured and measured.excluded:
         measurement.cautions.append(

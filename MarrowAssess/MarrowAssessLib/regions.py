@@ -75,6 +75,8 @@ class Region:
     def eroded(self, margin_mm: float, spacing_mm: np.ndarray) -> Region:
         """The voxels further than `margin_mm` from every voxel outside the region.
 
+        A region that is one voxel thick, as drawn on a slice, is eroded within its plane.
+
         Args:
             margin_mm: margin that keeps partial volume out; 0 returns the region itself.
             spacing_mm: voxel size along i, j, k.
@@ -86,11 +88,13 @@ class Region:
             return self
         from scipy.ndimage import distance_transform_edt
 
-        # The volume's own border is not an edge of the tissue, but it is not known either:
-        # padding counts it as outside, which errs on the side of purity.
-        padded = np.pad(self.mask, 1)
-        distance = distance_transform_edt(padded, sampling=np.asarray(spacing_mm)[::-1])
-        kept = (distance > margin_mm)[1:-1, 1:-1, 1:-1]
+        # Padding counts the volume's border as outside, which errs on the side of purity; but a
+        # region drawn on one slice is eroded within its plane.
+        pads = [(1, 1) if length > 1 else (0, 0) for length in self.mask.shape]
+        sampling = np.asarray(spacing_mm)[::-1]
+        distance = distance_transform_edt(np.pad(self.mask, pads), sampling=sampling)
+        inner = tuple(slice(1, -1) if pad[0] else slice(None) for pad in pads)
+        kept = (distance > margin_mm)[inner]
         if not kept.any():
             raise ValueError(
                 f"{self.name}: no voxel is left after eroding {margin_mm:g} mm; "
@@ -110,7 +114,9 @@ class Statistics:
         volume_mm3: volume of the voxels used.
         mean, median, sd: of the values (sd with n - 1; NaN for one voxel).
         percentiles: the 5th, 25th, 75th and 95th (linear interpolation).
-        median_se: standard error of the median, with neighboring voxels' correlation counted.
+        median_se: standard error of the median, with neighboring voxels' correlation and the
+            rounding of the signal counted.
+        step: 1 where the signal is stored in whole numbers, which rounds the median; else 0.
     """
 
     voxels: int
@@ -121,6 +127,7 @@ class Statistics:
     sd: float
     percentiles: tuple[float, float, float, float]
     median_se: float
+    step: float
 
 
 def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> Statistics:
@@ -139,6 +146,8 @@ def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> St
     quantiles = np.percentile(values, (*PERCENTILES, 50))
     mean = float(values.mean())
     sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+    step = 1.0 if (values == np.round(values)).all() else 0.0
+    spread = _median_se(values, np.where(finite, box - mean, 0.0), finite)
     return Statistics(
         voxels=int(values.size),
         excluded=region.voxels - int(values.size),
@@ -147,7 +156,8 @@ def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> St
         median=float(quantiles[-1]),
         sd=sd,
         percentiles=tuple(float(q) for q in quantiles[:-1]),
-        median_se=_median_se(values, np.where(finite, box - mean, 0.0), finite),
+        median_se=float(np.hypot(spread, step / np.sqrt(12))),
+        step=step,
     )
 
 

@@ -1,7 +1,6 @@
-"""Volumes, regions and results as nodes of the Slicer scene, and back.
+"""Regions and results as nodes of the Slicer scene, and back; volumes are in volume_nodes.
 
-Runs unchanged in the desktop and, after ``headless.start()``, on slicer-core. Arrays and matrices
-are converted here because slicer.util, on slicer-core, would import all of VTK for it (0.7 s).
+Runs unchanged in the desktop and, after ``headless.start()``, on slicer-core.
 """
 
 from __future__ import annotations
@@ -15,13 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from PDFFMapperLib.volume import Volume
+from PDFFMapperLib.volume_nodes import (  # noqa: F401 (volumes are read and made here, too)
+    ijk_to_world,
+    numpy_matrix,
+    volume_from_node,
+    volume_to_node,
+    vtk_matrix,
+    world_matrix,
+)
 from scipy.ndimage import find_objects
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
-from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
+from MarrowAssessLib import headless
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.terminology import role_and_site, terminology_entry, tissues
@@ -29,88 +35,8 @@ from MarrowAssessLib.terminology import role_and_site, terminology_entry, tissue
 ROLE_TAG = "MarrowAssess.Role"
 SITE_TAG = "MarrowAssess.Site"
 CAUTIONS_TAG = "MarrowAssess.Cautions"
-ATTRIBUTE_PREFIX = "MarrowAssess."
 LABELMAP = "Binary labelmap"
 GRID_TOLERANCE_MM = 0.01
-
-
-def vtk_matrix(array: np.ndarray) -> vtkMatrix4x4:
-    """A 4x4 array as a VTK matrix."""
-    matrix = vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(array, float).ravel())
-    return matrix
-
-
-def numpy_matrix(matrix: vtkMatrix4x4) -> np.ndarray:
-    """A VTK matrix as a 4x4 array."""
-    return np.array(matrix.GetData()).reshape(4, 4)
-
-
-# Volumes ----------------------------------------------------------------------------------------
-
-
-def volume_to_node(volume: Volume, name: str | None = None) -> slicer.vtkMRMLScalarVolumeNode:
-    """Add a volume to the scene with its IJKToRAS and acquisition facts."""
-    array = volume.array
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    elif array.dtype == np.float16:
-        array = array.astype(np.float32)
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name or volume.name)
-    image = vtkImageData()
-    image.SetDimensions(array.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
-    node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(vtk_matrix(volume.ijk_to_ras))
-    for keyword, value in volume.attributes.items():
-        node.SetAttribute(ATTRIBUTE_PREFIX + keyword, json.dumps(value, default=str))
-    node.CreateDefaultDisplayNodes()
-    return node
-
-
-def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
-    """A copy of a volume node where it lies in the world, parent transforms included.
-
-    Raises:
-        ValueError: it has no voxels, several values per voxel, or a non-linear parent transform.
-    """
-    if node.GetImageData() is None:
-        raise ValueError(f"Volume '{node.GetName()}' has no voxels; load or choose another.")
-    if node.GetImageData().GetNumberOfScalarComponents() != 1:
-        raise ValueError(
-            f"Volume '{node.GetName()}' has {node.GetImageData().GetNumberOfScalarComponents()} "
-            "values per voxel; a scalar volume is expected."
-        )
-    attributes = {
-        key.removeprefix(ATTRIBUTE_PREFIX): json.loads(node.GetAttribute(key))
-        for key in node.GetAttributeNames()
-        if key.startswith(ATTRIBUTE_PREFIX)
-    }
-    image = node.GetImageData()
-    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    return Volume(array.copy(), _ijk_to_world(node), node.GetName(), attributes)
-
-
-def _ijk_to_world(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    matrix = vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return _to_world(node) @ numpy_matrix(matrix)
-
-
-def _to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
-    """The 4x4 matrix of a node's parent transforms, identity without one."""
-    parent = node.GetParentTransformNode()
-    if parent is None:
-        return np.eye(4)
-    if not parent.IsTransformToWorldLinear():
-        raise ValueError(
-            f"'{node.GetName()}' lies under the non-linear transform '{parent.GetName()}'; "
-            "harden it (right click in the Data module) first."
-        )
-    matrix = vtkMatrix4x4()
-    parent.GetMatrixTransformToWorld(matrix)
-    return numpy_matrix(matrix)
 
 
 # Regions ----------------------------------------------------------------------------------------
@@ -168,6 +94,7 @@ def regions_from_node(
     node: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLVolumeNode,
     resample: bool = False,
+    segment_ids: Sequence[str] | None = None,
 ) -> list[Region]:
     """The segments as regions on a volume's grid, roles and sites from tags, codes or names.
 
@@ -175,19 +102,21 @@ def regions_from_node(
         node: the segmentation; parent transforms of both nodes are honored.
         volume_node: the volume to measure.
         resample: whether segments drawn on another grid are resampled (nearest neighbor).
+        segment_ids: the segments wanted; all if None.
 
     Raises:
         ValueError: a segment's role is unknown, or its grid differs and `resample` is not set.
     """
     segmentation = node.GetSegmentation()
     shape = volume_node.GetImageData().GetDimensions()[::-1]
-    world_to_ijk = np.linalg.inv(_ijk_to_world(volume_node))
-    to_world = _to_world(node)
+    world_to_ijk = np.linalg.inv(ijk_to_world(volume_node))
+    to_world = world_matrix(node)
     boxes: dict[str, list] = {}
     regions = []
-    for segment_id in segmentation.GetSegmentIDs():
+    wanted = segmentation.GetSegmentIDs() if segment_ids is None else segment_ids
+    for segment_id in wanted:
         segment = segmentation.GetSegment(segment_id)
-        role, site, cautions = _identity(segment)
+        role, site, cautions = segment_identity(segment)
         image = segment.GetRepresentation(LABELMAP)
         placed = None
         if image is not None:
@@ -217,8 +146,16 @@ def regions_from_node(
 
 
 def segment_points(segment: slicer.vtkSegment) -> np.ndarray:
-    """The (n, 3) RAS positions in mm of a segment's voxels, before any parent transform."""
+    """The (n, 3) RAS positions in mm of a segment's voxels, before any parent transform.
+
+    Raises:
+        ValueError: the segment is a surface without voxels.
+    """
     image = segment.GetRepresentation(LABELMAP)
+    if image is None:
+        raise ValueError(
+            f"Segment '{segment.GetName()}' has no voxels; create its binary labelmap first."
+        )
     mask, first = _cropped_label(image, segment.GetLabelValue(), {})
     matrix = vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
@@ -234,9 +171,18 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read as a segmentation; the scene is left as it was.
     """
+    import SimpleITK as sitk
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
+    refusal = ValueError(
+        f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
+    )
+    try:
+        sitk.ReadImage(str(path))  # Slicer's reader aborts the process on a truncated file
+    except RuntimeError as error:
+        raise refusal from error
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", path.name.split(".", 1)[0])
     node.AddDefaultStorageNode(str(path))
     storage = node.GetStorageNode()
@@ -244,9 +190,7 @@ def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
     if not storage.ReadData(node):
         slicer.mrmlScene.RemoveNode(storage)
         slicer.mrmlScene.RemoveNode(node)
-        raise ValueError(
-            f"{path}: this file cannot be read as a segmentation; .seg.nrrd is expected."
-        )
+        raise refusal
     node.CreateDefaultDisplayNodes()
     return node
 
@@ -301,7 +245,13 @@ def _labelmap(
     return image
 
 
-def _identity(segment: slicer.vtkSegment) -> tuple[Role, str, list[str]]:
+def segment_identity(segment: slicer.vtkSegment) -> tuple[Role, str, list[str]]:
+    """Role, site and cautions of a segment, from its tags, codes or name.
+
+    Raises:
+        ValueError: none of them tells the role.
+    """
+
     def tag(name: str) -> str:
         # vtkSegment.GetTag writes into a C++ string, which Python passes as a list-like reference.
         return _segment_tag(segment, name)
@@ -581,6 +531,14 @@ def _item(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNod
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
         hierarchy.GetSceneItemID(), node
     )
+
+
+def show_in_slices(volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a volume as the background of every slice view, fitted."""
+    logics = headless.application_logic().GetSliceLogics()
+    for logic in (logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())):
+        logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
+        logic.FitSliceToBackground()
 
 
 def save_scene(path: str | Path) -> None:

@@ -5,68 +5,18 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
 import numpy as np
 from PDFFMapperLib.files import image_from_volume, read_volume, volume_from_image
 from PDFFMapperLib.volume import Volume
 
-from MarrowAssessLib.anatomy import MUSCLES, Role, parse_role, parse_site
+from MarrowAssessLib.anatomy import Role, parse_role, parse_site
+from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.shapes import rasterize, read_markups
-
-
-class Contrast(str, Enum):
-    """What a volume of the study shows."""
-
-    T1 = "T1"
-    T2 = "T2"
-    FS_T2 = "FS_T2"
-    IN_PHASE = "in_phase"
-    OPPOSED_PHASE = "opposed_phase"
-    T1_POST = "T1_post"
-    WATER = "water"
-    FAT = "fat"
-    PDFF = "PDFF"
-    R2STAR = "R2star"
-    ADC = "ADC"
-    D = "D"
-    DSTAR = "Dstar"
-    F = "f"
-
-
-_CONTRAST_ALIASES = {
-    "stir": Contrast.FS_T2,
-    "tirm": Contrast.FS_T2,
-    "fst2": Contrast.FS_T2,
-    "t2fs": Contrast.FS_T2,
-    "t1gd": Contrast.T1_POST,
-    "t1postcontrast": Contrast.T1_POST,
-    "outofphase": Contrast.OPPOSED_PHASE,
-    "opposed": Contrast.OPPOSED_PHASE,
-    "in": Contrast.IN_PHASE,
-    "r2*": Contrast.R2STAR,
-    "d*": Contrast.DSTAR,
-}
-
-
-def parse_contrast(text: str) -> Contrast:
-    """The contrast a word names ("STIR", "T1 post", "opposed-phase", "R2*" ...).
-
-    Raises:
-        ValueError: no contrast has that name.
-    """
-    word = re.sub(r"[\s_-]", "", text.lower())
-    for contrast in Contrast:
-        if re.sub("_", "", contrast.value.lower()) == word:
-            return contrast
-    if word in _CONTRAST_ALIASES:
-        return _CONTRAST_ALIASES[word]
-    names = ", ".join(contrast.value for contrast in Contrast)
-    raise ValueError(
-        f"Unknown volume role '{text}'; expected one of: {names} (STIR and TIRM mean FS_T2)."
-    )
+from MarrowAssessLib.terminology import role_and_site
+from MarrowAssessLib.volume_source import read_source
 
 
 @dataclass
@@ -78,6 +28,7 @@ class Study:
         regions: regions of interest on that grid.
         age_years, sex: of the patient; None where unknown. sex is "F" or "M".
         inputs: what each volume and region was read from, for provenance.
+        subject: a name to print on the report, "" unless the user asks for one.
     """
 
     volumes: dict[Contrast, Volume]
@@ -85,6 +36,7 @@ class Study:
     age_years: float | None = None
     sex: str | None = None
     inputs: dict[str, str] = field(default_factory=dict)
+    subject: str = ""
 
     def __post_init__(self) -> None:
         if not self.volumes:
@@ -140,49 +92,6 @@ def parse_label_rule(text: str) -> LabelRule:
     return LabelRule(int(match[1]), parse_role(match[2]), parse_site(match[3] or ""))
 
 
-def parse_region_name(name: str) -> tuple[Role, str]:
-    """Tissue role and site from a free name such as "L3 marrow", "CSF_L3" or "psoas muscle".
-
-    A lone vertebra ("L3") is marrow, "L3-L4" is a disc, a muscle's name is muscle.
-
-    Raises:
-        ValueError: the name tells no tissue.
-    """
-    words = " ".join(re.sub(r"[_,;:()]", " ", name).split())
-    role = None
-    rest = words
-    for pattern, found in _ROLE_WORDS:
-        if match := re.search(pattern, words, re.IGNORECASE):
-            role = found
-            rest = " ".join((words[: match.start()] + " " + words[match.end() :]).split())
-            break
-    try:
-        site = parse_site(rest)
-    except ValueError:
-        if role is None:
-            raise ValueError(
-                f"Region '{name}' names no tissue; call it like 'L3 marrow', 'L3-L4 disc', "
-                "'CSF L3' or 'psoas muscle'."
-            ) from None
-        raise
-    if role is None:
-        if site.removeprefix("left ").removeprefix("right ") in MUSCLES:
-            role = Role.MUSCLE
-        else:
-            role = Role.DISC if "-" in site else Role.MARROW
-    return role, site
-
-
-_ROLE_WORDS = [
-    (r"\b(bone )?marrow\b|\bvertebral body\b|\bvertebra\b", Role.MARROW),
-    (r"\bmuscle\b", Role.MUSCLE),
-    (r"\b(intervertebral )?dis[ck]\b", Role.DISC),
-    (r"\bcsf\b|\bcerebrospinal fluid\b", Role.CSF),
-    (r"\b(subcutaneous )?fat\b", Role.FAT),
-    (r"\bnoise\b|\bair\b|\bbackground\b", Role.NOISE),
-]
-
-
 def region_name(role: Role, site: str) -> str:
     """What a region of that tissue at that site is called."""
     word = "CSF" if role is Role.CSF else role.value
@@ -223,7 +132,7 @@ def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
     """Regions of a Slicer segmentation file (.seg.nrrd), with the grid they are on.
 
     Role and site come from the segment's tags where this software wrote them, else from its
-    name.
+    terminology or its name.
 
     Raises:
         FileNotFoundError, ValueError: as for a volume, or a segment whose name tells no tissue.
@@ -255,7 +164,7 @@ def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
         if "MarrowAssess.Role" in tags:
             role, site = Role(tags["MarrowAssess.Role"]), tags.get("MarrowAssess.Site", "")
         else:
-            role, site = parse_region_name(name)
+            role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
         regions.append(Region.from_mask(name, role, site, layers[..., layer] == value))
         number += 1
     if not regions:
@@ -274,11 +183,11 @@ def regions_from_markups(
 
     Raises:
         FileNotFoundError, ValueError: see shapes.read_markups, shapes.rasterize and
-            parse_region_name.
+            terminology.role_and_site.
     """
     regions = []
     for shape in read_markups(path, point_radius_mm):
-        role, site = parse_region_name(shape.name)
+        role, site = role_and_site(shape.name)
         regions.append(rasterize(shape, volume, role, site))
     return regions
 
@@ -293,12 +202,14 @@ def read_study(
     sex: str | None = None,
     resample: bool = False,
     point_radius_mm: float = 4.0,
+    scale: dict[Contrast, float] | None = None,
+    subject: str = "",
 ) -> Study:
-    """Read a study from files.
+    """Read a study from files or DICOM folders (see volume_source.read_source).
 
     The regions' grid is that of the label map, else of the segmentation, else of the first
     volume. Volumes on another grid are refused, or with `resample` interpolated linearly onto it
-    (NaN outside their field of view).
+    (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -330,12 +241,15 @@ def read_study(
     if markups:
         inputs["markups"] = ", ".join(Path(path).name for path in markups)
     for contrast, volume in read.items():
+        if contrast in (scale or {}):
+            read[contrast] = volume = volume.with_array(volume.array * float(scale[contrast]))
+            inputs[contrast.value] += f" (times {scale[contrast]:g})"
         if not volume.same_grid(grid):
             if not resample:
                 raise ValueError(_grids_differ(volume, grid))
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
-    return Study(read, regions, age_years, sex, inputs)
+    return Study(read, regions, age_years, sex, inputs, subject)
 
 
 def read_study_file(path: str | Path) -> dict:
@@ -357,7 +271,7 @@ def read_study_file(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a study file is one JSON object with 'volumes' and regions.")
     known = {"volumes", "labels", "label_rules", "segmentation", "markups", "age_years", "sex",
-             "resample", "point_radius_mm"}  # fmt: skip
+             "resample", "point_radius_mm", "scale", "subject"}  # fmt: skip
     if unknown := sorted(set(content) - known):
         raise ValueError(
             f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(known))}."
@@ -365,11 +279,16 @@ def read_study_file(path: str | Path) -> dict:
     if not isinstance(content.get("volumes"), dict):
         raise ValueError(f"{path}: 'volumes' must map roles to files, such as T1 to t1.nii.gz.")
     here = path.parent
-    arguments = {key: content[key] for key in content if key not in ("volumes", "label_rules")}
+    arguments = {
+        key: content[key] for key in content if key not in ("volumes", "label_rules", "scale")
+    }
     arguments["volumes"] = {
         parse_contrast(role): here / file for role, file in content["volumes"].items()
     }
     arguments["rules"] = [parse_label_rule(text) for text in content.get("label_rules", [])]
+    arguments["scale"] = {
+        parse_contrast(role): float(factor) for role, factor in content.get("scale", {}).items()
+    }
     for key in ("labels", "segmentation"):
         if key in content:
             arguments[key] = here / content[key]
@@ -391,7 +310,7 @@ def resampled(volume: Volume, grid: Volume) -> Volume:
 
 
 def _read(path: str | Path, contrast: Contrast) -> Volume:
-    volume = read_volume(path)
+    volume = read_source(path, contrast)
     volume.name = f"{contrast.value} ({Path(path).name})"
     return volume
 

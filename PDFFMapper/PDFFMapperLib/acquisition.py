@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -195,55 +196,63 @@ def phase_in_radians(
             f"The phase images run from {low:g} to {high:g}, which fits no known scale of phase "
             "(radians, milliradians, degrees, 12, 13 or 16 bits per turn); convert them to radians."
         )
-    center, half_turn, name = scale
-    factor = np.pi / half_turn
-    converted = [((phase - np.float32(center)) * np.float32(factor)) for phase in phases]
-    return converted, f"Phase was read as {name}."
+    factor = np.float32(2 * np.pi / (scale.high - scale.low))
+    converted = [(phase - np.float32(scale.zero)) * factor for phase in phases]
+    return converted, f"Phase was read as {scale.name}."
 
 
-# center, half a turn, name; values run from center - half turn to center + half turn
+class _PhaseScale(NamedTuple):
+    """A way to write phase: a turn runs from `low` to `high`, and `zero` is phase 0."""
+
+    low: float
+    high: float
+    zero: float
+    name: str
+
+
+_RADIANS = _PhaseScale(-math.pi, math.pi, 0.0, "radians")
+_MILLIRADIANS = _PhaseScale(-1000 * math.pi, 1000 * math.pi, 0.0, "milliradians")
+_SIEMENS = _PhaseScale(-4096.0, 4096.0, 0.0, "a turn from -4096 to 4096 (Siemens)")
 _PHASE_SCALES = [
-    (0.0, math.pi, "radians"),
-    (math.pi, math.pi, "radians from 0 to 2 pi"),
-    (0.0, 1000 * math.pi, "milliradians"),
-    (0.0, 180.0, "degrees"),
-    (180.0, 180.0, "degrees from 0 to 360"),
-    (0.0, 4096.0, "a turn from -4096 to 4096 (Siemens)"),
-    (2048.0, 2048.0, "a turn from 0 to 4096 (Siemens, stored values)"),
-    (0.0, 2048.0, "a turn from -2048 to 2048"),
-    (0.0, 32768.0, "a turn over signed 16 bits"),
-    (32768.0, 32768.0, "a turn over unsigned 16 bits"),
+    _RADIANS,
+    _PhaseScale(0.0, 2 * math.pi, 0.0, "radians from 0 to 2 pi"),
+    _MILLIRADIANS,
+    _PhaseScale(-180.0, 180.0, 0.0, "degrees"),
+    _PhaseScale(0.0, 360.0, 0.0, "degrees from 0 to 360"),
+    _SIEMENS,
+    _PhaseScale(0.0, 4096.0, 2048.0, "a turn from 0 to 4096 (Siemens, stored values)"),
+    _PhaseScale(-2048.0, 2048.0, 0.0, "a turn from -2048 to 2048"),
+    _PhaseScale(-32768.0, 32768.0, 0.0, "a turn over signed 16 bits"),
+    _PhaseScale(0.0, 65536.0, 32768.0, "a turn over unsigned 16 bits"),
 ]
 
 
-def _stated_phase_scale(
-    facts: Mapping[str, object], low: float, high: float
-) -> tuple[float, float, str] | None:
+def _stated_phase_scale(facts: Mapping[str, object], low: float, high: float) -> _PhaseScale | None:
     kind = str(facts.get("RescaleType", "")).lower()
     if kind in ("mrad", "millirad", "milliradians", "mradian") and max(-low, high) < 3200:
-        return _PHASE_SCALES[2]
+        return _MILLIRADIANS
     if kind in ("rad", "radian", "radians") and max(-low, high) < 3.2:
-        return _PHASE_SCALES[0]
+        return _RADIANS
     maker = str(facts.get("Manufacturer", "")).upper()
     slope, intercept = _float(facts, "RescaleSlope"), _float(facts, "RescaleIntercept")
     if "SIEMENS" in maker and slope == 2 and intercept == -4096 and -4096 <= low and high <= 4096:
-        return _PHASE_SCALES[5]
+        return _SIEMENS
     if "PHILIPS" in maker and intercept is not None:
         if abs(intercept + 3142) < 2 and max(-low, high) < 3200:
-            return _PHASE_SCALES[2]
+            return _MILLIRADIANS
         if abs(intercept + math.pi) < 0.01 and max(-low, high) < 3.2:
-            return _PHASE_SCALES[0]
+            return _RADIANS
     return None
 
 
-def _filled_phase_scale(low: float, high: float) -> tuple[float, float, str] | None:
+def _filled_phase_scale(low: float, high: float) -> _PhaseScale | None:
     """The one scale whose range the values fill to 90 % and leave by no more than rounding."""
-    fitting = [
-        scale
-        for scale in _PHASE_SCALES
-        if low >= scale[0] - 1.001 * scale[1] and high <= scale[0] + 1.001 * scale[1]
-        if high - low >= 0.9 * 2 * scale[1]
-    ]
+    fitting = []
+    for scale in _PHASE_SCALES:
+        turn = scale.high - scale.low
+        inside = low >= scale.low - 0.0005 * turn and high <= scale.high + 0.0005 * turn
+        if inside and high - low >= 0.9 * turn:
+            fitting.append(scale)
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -354,8 +363,7 @@ def _paired(
                     "added: subtract it, or give the rescaled images."
                 )
         else:
-            if min(float(np.nanmin(part)) for part in one) < 0:
-                raise ValueError("Magnitude images hold negative values.")
+            _check_magnitude(one)
             facts = components["phase"][times[0]].attributes
             other, note = phase_in_radians(other, facts)
             notes.append(note)
@@ -369,9 +377,18 @@ def _paired(
     if have == {"magnitude"}:
         times = sorted(components["magnitude"])
         echoes = [components["magnitude"][time].array for time in times]
+        _check_magnitude(echoes)
         return np.stack(echoes, -1).astype(np.float32), times
     wanted = "magnitude with phase, real with imaginary, or magnitude alone"
     raise ValueError(f"Only {' and '.join(sorted(have))} images were given; expected {wanted}.")
+
+
+def _check_magnitude(echoes: Sequence[np.ndarray]) -> None:
+    if min(float(np.min(echo)) for echo in echoes) < 0:  # false for NaN, which fits mask out
+        raise ValueError(
+            "A magnitude image holds negative values; it is real, phase or a map: set its "
+            "ImageComponent or leave it out."
+        )
 
 
 def _common_times(components: dict[str, dict[float, Volume]], one: str, other: str) -> list[float]:
@@ -686,7 +703,7 @@ def _repaired_b_values(
         repaired = _siemens_low_b(repaired, attributes, notes)
     if max(repaired) == 0:
         raise ValueError(
-            f"All {len(repaired)} b-values are 0; the scanner did not write them: give the "
+            f"All b-values ({len(repaired)}) are 0, so the scanner did not write them: give the "
             "b-values of the protocol, one per volume."
         )
     if max(repaired) > 50_000:
@@ -816,16 +833,24 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     text = f" {re.sub(r'[^a-z0-9+*]+', ' ', text.lower())} "
     kind = _image_type(attributes)
 
-    if _is_derived(attributes) or re.search(r" e?adc ", text) or "apparent diffusion" in text:
-        return None if " eadc " in text or "EADC" in kind else "adc"
+    if re.search(
+        r" (loc|localizer|localiser|scout|survey|sub|subtraction|map|t[12]map|pd|pdw) ", text
+    ):
+        return None
+    if re.search(r" (fa|colfa|color ?fa|eadc) ", text) or {"FA", "EADC", "T1 MAP", "T2 MAP"} & set(
+        kind
+    ):
+        return None
+    if _is_derived(attributes) or re.search(r" d?adc |apparent diffusion", text):
+        return "adc"
     if (
         "DIFFUSION" in kind
         or "DiffusionBValue" in attributes
         or "NumberOfBValues" in attributes
         or re.search(r" (dwi|dwibs|ivim|diff|diffusion|trace|tracew|dti) ", text)
     ):
-        return None if re.search(r" (fa|colfa|color ?fa) ", text) else "dwi"
-    if re.search(r" (fa|colfa|tensor|r2\*|r2star|t2\*|t2star|swi|b0 ?map|b1 ?map) ", text):
+        return "dwi"
+    if re.search(r" (tensor|r2\*|r2star|t2\*|t2star|swi|b0 ?map|b1 ?map) ", text):
         return None
     roles = {_IMAGE_TYPE_ROLES[word] for word in kind[2:] if word in _IMAGE_TYPE_ROLES}
     roles = roles or _named_dixon_roles(text)
@@ -843,7 +868,8 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     if (_float(attributes, "NumberOfEchoes") or 1) >= 3 or re.search(
         r" (multi ?echo|mecho|megre|mgre|ideal ?iq|q ?dixon|mdixon ?quant|dixon ?quant) ", text
     ):
-        return "multi_echo" if _gradient_echo(attributes) or not weighting else None
+        spin_echo = "SE" in _words(attributes.get("ScanningSequence"))  # T2 mapping
+        return None if spin_echo else "multi_echo"
 
     inversion = _float(attributes, "InversionTime") or 0.0
     if inversion > 1000:
@@ -865,7 +891,10 @@ def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:
         return False
     return bool(
         attributes.get("ContrastBolusAgent")
-        or re.search(r" (gd|gad|gado|post|\+ ?c|ce|km|mdc|contrast|dotarem|gadovist) |\+c ", text)
+        or re.search(
+            r" (gd|gad|gado|post(km|gd|contrast)?|\+ ?c|ce|km|mdc|contrast|dotarem|gadovist) |\+c ",
+            text,
+        )
     )
 
 
@@ -873,7 +902,7 @@ def _named_dixon_roles(text: str) -> set[str]:
     dixon = re.search(r" (dixon|vibe|ideal|flex|lava|mdixon|qdixon) ", text)
     patterns = {
         "opposed_phase": r" (opp|opposed|opposed ?phase|out ?of ?phase|oop|out ?phase) ",
-        "in_phase": r" (in ?phase|ip) ",
+        "in_phase": r" (in ?phase|ip|in (and )?(out|opp)) ",
         "pdff": r" (pdff|ff|fat ?fraction|fatfrac) ",
     }
     if dixon:

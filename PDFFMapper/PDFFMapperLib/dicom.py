@@ -34,10 +34,10 @@ FACTS = [
     "Modality", "Manufacturer", "ManufacturerModelName", "SeriesDescription", "ProtocolName",
     "SeriesNumber", "BodyPartExamined", "PatientPosition", "MagneticFieldStrength",
     "ImagingFrequency", "MRAcquisitionType", "ScanningSequence", "SequenceVariant", "ScanOptions",
-    "SequenceName", "RepetitionTime", "EchoTime", "EchoTrainLength", "InversionTime", "FlipAngle",
-    "NumberOfAverages", "PixelBandwidth", "SliceThickness", "SpacingBetweenSlices", "ImageType",
-    "TemporalPositionIdentifier", "TriggerTime", "ContrastBolusAgent", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "BitsStored",
+    "SequenceName", "RepetitionTime", "EchoTime", "EchoNumbers", "EchoTrainLength",
+    "InversionTime", "FlipAngle", "NumberOfAverages", "PixelBandwidth", "SliceThickness",
+    "SpacingBetweenSlices", "ImageType", "TemporalPositionIdentifier", "TriggerTime",
+    "ContrastBolusAgent", "RescaleSlope", "RescaleIntercept", "RescaleType", "BitsStored",
 ]  # fmt: skip
 _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
@@ -62,10 +62,12 @@ _PHILIPS_DIRECTION_KIND = Tag(0x2001, 0x1004)
 _PHILIPS_SCALE_SLOPE = Tag(0x2005, 0x100E)
 _PHILIPS_FRAME = Tag(0x2005, 0x140F)
 _UIH_B_VALUE = Tag(0x0065, 0x1009)
+_SLICE_COUNTS = [Tag(0x2001, 0x1018), Tag(0x0021, 0x104F)]  # Philips, GE
 _PRIVATE = [
     _SIEMENS_MOSAIC_IMAGES, _SIEMENS_B_VALUE, _SIEMENS_DIRECTION, _SIEMENS_B_MATRIX, _SIEMENS_CSA,
     _GE_B_VALUE, *_GE_DIRECTION, _GE_COMPONENT, _GE_DIFFUSION_KIND, _PHILIPS_B_VALUE,
     _PHILIPS_DIRECTION_KIND, _PHILIPS_SCALE_SLOPE, _UIH_B_VALUE,
+    *_SLICE_COUNTS,
 ]  # fmt: skip
 _LAST_CLASSIC = 0x2005100F
 _WANTED = [
@@ -95,6 +97,7 @@ _COMPONENTS = {
     "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
     "IMAGINARY": "imaginary",
 }  # fmt: skip
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _POSITION_TOLERANCE_MM = 0.01
 _SPACING_TOLERANCE = 0.02
 
@@ -228,7 +231,7 @@ def read_dicom_folder(
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: nothing in it is a DICOM image, or the listing was canceled.
+        ValueError: nothing in it is a DICOM image, or the user canceled.
     """
     root = Path(path)
     if not root.exists():
@@ -241,14 +244,60 @@ def read_dicom_folder(
         warnings.simplefilter("ignore")
         for n, file in enumerate(files):
             if progress and n % 50 == 0 and not progress(n / len(files)):
-                raise ValueError(f"{root}: listing was canceled.")
+                raise ValueError(f"{root}: reading was canceled.")
             _take(file, found, skipped)
         series = [_sort_series(one) for one in found.values()]
-    notes = skipped.sentences(root)
+    notes = skipped.sentences()
     if not series:
         raise ValueError(f"{root}: no DICOM image is in this folder. {' '.join(notes)}".strip())
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))
     return DicomFolder(series, notes)
+
+
+def read_dicom_volume(path: str | Path, series: str | None = None) -> Volume:
+    """Read the one 3D volume of a DICOM folder, or of one series in it.
+
+    Args:
+        path: folder or file.
+        series: the key, number or description of the wanted series, if there are several.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no volume or several ones fit (the message lists them), or it cannot be read.
+    """
+    folder = read_dicom_folder(path)
+    fitting = [one for one in folder if series is None or series.lower() in _names(one)]
+    found = [content for one in fitting for content in one.contents]
+    if len(fitting) == 1 and fitting[0].problem:
+        raise ValueError(fitting[0].problem)
+    if len(found) != 1:
+        listed = "; ".join(
+            f"{one.key} '{one.description}' with {len(one.contents)} volume(s)"
+            for one in fitting or folder
+        )
+        wanted = "one 3D volume" if series is None else f"one 3D volume in series '{series}'"
+        raise ValueError(f"{path}: {wanted} is expected; there are: {listed}. Choose one.")
+    return found[0].read()
+
+
+def _names(series: DicomSeries) -> list[str]:
+    number = series.attributes.get("SeriesNumber")
+    return [series.key, series.description.lower(), str(number)]
+
+
+def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
+    """The acquisition facts of one DICOM file (of its first frame), and the patient's age and sex.
+
+    Raises:
+        ValueError: it is not a DICOM file.
+    """
+    try:
+        header, _ = _read_header(Path(file))
+    except _NotDicom:
+        raise ValueError(f"{file}: this is not a DICOM file.") from None
+    enhanced = "PerFrameFunctionalGroupsSequence" in header
+    frame = next(iter(_flattened_frames(header))) if enhanced else header
+    return _attributes(frame), _patient(header)
 
 
 def without_ge_offset(b_value: float) -> float:
@@ -275,15 +324,19 @@ class _Found:
 
 
 class _Skipped:
+    """What was left out of a listing."""
+
     def __init__(self) -> None:
         self.not_dicom = 0
         self.objects: dict[str, int] = {}
         self.unreadable: list[str] = []
 
-    def add_object(self, kind: str) -> None:
+    def add_object(self, sop_class: str) -> None:
+        name = UID(sop_class).name
+        kind = "private" if name == sop_class else name
         self.objects[kind] = self.objects.get(kind, 0) + 1
 
-    def sentences(self, root: Path) -> list[str]:
+    def sentences(self) -> list[str]:
         notes = list(self.unreadable)
         if self.not_dicom:
             notes.append(f"{self.not_dicom} file(s) are not DICOM and were left out.")
@@ -304,49 +357,47 @@ def _files_below(root: Path) -> list[Path]:
 
 def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
     """Add the frames of one file to its series, or say why not."""
+    one = None
     try:
         header, bytes_left = _read_header(file)
+        if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+            return
+        sop_class = str(header.get("SOPClassUID", ""))
+        uid = str(header.get("SeriesInstanceUID", ""))
+        if sop_class and not _may_be_image(sop_class, header):
+            skipped.add_object(sop_class)
+            return
+        if not uid or not sop_class:
+            skipped.unreadable.append(
+                f"{file.name}: this DICOM file ends within its header and was left out; "
+                "copy it again, its series may lack a slice."
+            )
+            return
+        one = found.setdefault(uid, _Found(uid, header))
+        # Careless anonymization gives all images one UID: number and place must agree, too.
+        instance = (
+            str(header.get("SOPInstanceUID", file)),
+            _number(header, "InstanceNumber"),
+            tuple(_numbers(header, "ImagePositionPatient")),
+        )
+        if instance in one.instances:
+            one.copies += 1
+            return
+        one.instances.add(instance)
+        if reason := _unusable(header, bytes_left):
+            raise ValueError(reason)
+        one.frames += _frames(file, header)
     except _NotDicom:
         skipped.not_dicom += 1
-        return
     except Exception as error:  # pydicom raises many kinds on damaged files
-        skipped.unreadable.append(
-            f"{file.name}: this DICOM file cannot be read and was left out; it may be damaged "
-            f"({type(error).__name__})."
-        )
-        return
-    sop_class = str(header.get("SOPClassUID", ""))
-    uid = str(header.get("SeriesInstanceUID", ""))
-    if sop_class == "1.2.840.10008.1.3.10":  # DICOMDIR
-        return
-    if sop_class and not _may_be_image(sop_class, header):
-        skipped.add_object(UID(sop_class).name if UID(sop_class).name != sop_class else "private")
-        return
-    if not uid or not sop_class:
-        skipped.unreadable.append(
-            f"{file.name}: this DICOM file ends within its header and was left out; "
-            "copy it again, its series may lack a slice."
-        )
-        return
-    one = found.setdefault(uid, _Found(uid, header))
-    # Careless anonymization gives all images one UID: number and place must agree, too.
-    instance = (
-        str(header.get("SOPInstanceUID", file)),
-        _number(header, "InstanceNumber"),
-        tuple(_numbers(header, "ImagePositionPatient")),
-    )
-    if instance in one.instances:
-        one.copies += 1
-        return
-    one.instances.add(instance)
-    if reason := _unusable(header, bytes_left):
-        one.problem = one.problem or f"{file.name}: {reason}"
-        return
-    try:
-        one.frames += _frames(file, header)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        text = str(error) if isinstance(error, ValueError) else "its header is damaged."
-        one.problem = one.problem or f"{file.name}: {text}"
+        if one is None:
+            skipped.unreadable.append(
+                f"{file.name}: this DICOM file cannot be read and was left out; it may be damaged "
+                f"({type(error).__name__}), and its series may lack a slice."
+            )
+        else:
+            reason = str(error) if type(error) is ValueError else "its header is damaged."
+            one.problem = one.problem or f"{file.name}: {reason}"
 
 
 class _NotDicom(Exception):
@@ -376,7 +427,10 @@ def _read_header(file: Path) -> tuple[Dataset, int]:
             if not force:
                 raise _NotDicom
         header = read_partial(
-            view, lambda tag, _vr, _length: tag > _LAST_CLASSIC, specific_tags=_WANTED, force=force
+            view,
+            lambda tag, _vr, _length: int(tag) > _LAST_CLASSIC,
+            specific_tags=_WANTED,
+            force=force,
         )
         if "Rows" in header and "ImagePositionPatient" not in header:  # enhanced, as a rule
             view.seek(0)
@@ -653,8 +707,8 @@ def _b_value(header: Dataset) -> tuple[float | None, str]:
             stated = (csa.get("B_value") or [None])[0]
             candidates.append((None if stated is None else float(stated), "Siemens CSA header"))
         matrix = _numbers(header, _SIEMENS_B_MATRIX)
-        if len(matrix) == 6:
-            trace = round(matrix[0] + matrix[3] + matrix[5], 1)
+        trace = round(matrix[0] + matrix[3] + matrix[5], 1) if len(matrix) == 6 else 0.0
+        if trace >= 4:  # imaging gradients alone give less
             candidates.append((trace, "Siemens b-matrix (0019,1027)"))
     if maker.startswith("GE"):
         candidates.append((_number(header, _GE_B_VALUE), "GE (0043,1039)"))
@@ -730,9 +784,13 @@ def _series_number(series: DicomSeries) -> float:
 # --- sorting slices into volumes ----------------------------------------------------------------
 
 
-def _echo_time(frame: _Frame) -> object:
+def _echo_time(frame: _Frame) -> float | None:
     value = _number(frame.header, "EchoTime")
     return None if value is None else round(value, 4)
+
+
+def _b_value_of(frame: _Frame) -> float:
+    return round(_b_value(frame.header)[0] or 0.0, 4)
 
 
 def _rounded(name: object) -> Callable[[_Frame], object]:
@@ -748,7 +806,8 @@ _KEYS: list[tuple[str, Callable[[_Frame], object]]] = [
     ("image component", lambda frame: _component(frame.header)),
     ("image type", lambda frame: tuple(_texts(frame.header, "ImageType"))),
     ("echo time", _echo_time),
-    ("b-value", lambda frame: round(_b_value(frame.header)[0] or 0.0, 4)),
+    ("echo number", _rounded("EchoNumbers")),
+    ("b-value", _b_value_of),
     ("diffusion direction", lambda frame: _direction(frame.header)[1]),
     ("inversion time", _rounded("InversionTime")),
     ("flip angle", _rounded("FlipAngle")),
@@ -758,40 +817,48 @@ _KEYS: list[tuple[str, Callable[[_Frame], object]]] = [
     ("repetition time", _rounded("RepetitionTime")),
     ("sequence name", lambda frame: tuple(_texts(frame.header, "SequenceName"))),
 ]
-_SURE_KEYS = 9
+_SURE_KEYS = 10
 
 
 def _sort_series(found: _Found) -> DicomSeries:
     """Sort the frames of a series into volumes and check that none lacks a slice."""
-    header = found.header
-    description = (
-        str(header.get("SeriesDescription", "") or header.get("ProtocolName", "")).strip()
-        or "series without description"
-    )
     key = hashlib.sha256(found.uid.encode()).hexdigest()[:10]
-    series = DicomSeries(key, description, [], _patient(header), [], found.problem)
-    number = header.get("SeriesNumber")
-    label = f"Series {number} '{description}'" if number not in (None, "") else f"'{description}'"
-    if found.copies:
-        series.notes.append(f"{label}: {found.copies} second copies of its files were left out.")
     try:
-        groups = []
-        for frames in _same_plane(found.frames):
-            groups += _volumes_of_plane(frames, label, series.notes)
-    except ValueError as error:
-        series.problem = series.problem or str(error)
-        groups = []
+        header = found.header
+        description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
+        series = DicomSeries(key, description.strip() or "unnamed", [], _patient(header))
+        label = f"Series {header.get('SeriesNumber') or key} '{series.description}'"
+        if found.copies:
+            series.notes.append(f"{label}: {found.copies} second copies of files were left out.")
+        if found.problem:
+            series.problem = f"{label} cannot be read: {found.problem}"
+            return series
+        try:
+            series.contents = _volumes_of_series(found.frames, series, label)
+        except ValueError as error:
+            series.problem = str(error)
+        return series
+    except Exception as error:  # a header value that pydicom cannot convert
+        problem = f"Series {key} cannot be read: a header is damaged ({type(error).__name__})."
+        return DicomSeries(key, "damaged", [], PatientFacts(), [], problem)
+
+
+def _volumes_of_series(frames: list[_Frame], series: DicomSeries, label: str) -> list[DicomVolume]:
+    groups = []
+    for plane in _same_plane(frames):
+        groups += _volumes_of_plane(plane, label, series.notes)
     _equalize_scaling(groups, series.notes)
     groups.sort(key=_order)
-    if any(len(frames) == 1 and not _thickness(frames[0]) for frames in groups):
-        series.notes.append(
-            f"{label}: the thickness of a single slice is unknown; 1 mm is assumed."
-        )
-    series.contents = [_describe(frames, description, groups) for frames in groups]
-    if series.problem and found.problem:
-        series.problem = f"{label} cannot be read: {found.problem}"
-        series.contents = []
-    return series
+    for group in groups:
+        planned = max(int(_number(group[0].header, tag) or 0) for tag in _SLICE_COUNTS)
+        note = f"{label}: the scanner made {planned} slices, only {len(group)} are here."
+        if 1 < len(group) < planned and note not in series.notes:
+            series.notes.append(note)
+    if any(len(group) == 1 and not _thickness(group[0]) for group in groups):
+        series.notes.append(f"{label}: the thickness of a single slice is unknown: 1 mm is taken.")
+    volumes = [_describe(group, series.description, groups) for group in groups]
+    _forget_idle_b_values(volumes)
+    return volumes
 
 
 def _same_plane(frames: list[_Frame]) -> list[list[_Frame]]:
@@ -837,6 +904,7 @@ def _volumes_of_plane(frames: list[_Frame], label: str, notes: list[str]) -> lis
                 )
     for volume in volumes:
         volume.sort(key=lambda frame: frame.place)
+        _check_contrast(volume, label)
         _check_spacing(volume, normal, label, notes)
     return volumes
 
@@ -844,7 +912,9 @@ def _volumes_of_plane(frames: list[_Frame], label: str, notes: list[str]) -> lis
 def _number_places(frames: list[_Frame], depth: np.ndarray) -> None:
     """Number the distinct places along the normal."""
     order = np.argsort(depth, kind="stable")
-    steps = np.diff(depth[order]) > _POSITION_TOLERANCE_MM
+    # Scanners round positions of one place differently, by far less than a slice.
+    tolerance = max(_POSITION_TOLERANCE_MM, 0.02 * _thickness(frames[0]))
+    steps = np.diff(depth[order]) > tolerance
     for n, place in zip(order, np.concatenate([[0], np.cumsum(steps)]), strict=True):
         frames[n].place = int(place)
 
@@ -914,6 +984,22 @@ def _repeats(frames: list[_Frame], label: str, notes: list[str]) -> list[list[_F
     if note not in notes:
         notes.append(note)
     return list(volumes.values())
+
+
+def _check_contrast(frames: list[_Frame], label: str) -> None:
+    """Refuse volumes that mix contrasts, as leftovers of several incomplete volumes would."""
+    for name, element in (("echo time", _echo_time), ("b-value", _b_value_of)):
+        values = [element(frame) or 0.0 for frame in frames]
+        if max(values) > 1.01 * min(values) + 0.01:
+            raise ValueError(
+                f"{label}: slices of one volume have different {name}s ({min(values):g} to "
+                f"{max(values):g}), so several volumes are incomplete; copy the series again."
+            )
+    if len({_component(frame.header) for frame in frames}) > 1:
+        raise ValueError(
+            f"{label}: one volume mixes magnitude, phase, real or imaginary slices, so several "
+            "volumes are incomplete; copy the series again."
+        )
 
 
 def _check_spacing(frames: list[_Frame], normal: np.ndarray, label: str, notes: list[str]) -> None:
@@ -1021,6 +1107,17 @@ def _describe(frames: list[_Frame], description: str, groups: list[list[_Frame]]
     return DicomVolume(
         name, (len(frames), *first.shape), LPS_TO_RAS @ lps, attributes, list(frames)
     )
+
+
+def _forget_idle_b_values(volumes: list[DicomVolume]) -> None:
+    """Drop the b = 0 that Philips and GE write to images that have no diffusion weighting."""
+    facts = [volume.attributes for volume in volumes]
+    if any(one.get("DiffusionBValue") or one.get("GEDiffusionKind") in (14, 16) for one in facts):
+        return
+    for one in facts:
+        if str(one.get("Manufacturer", "")).upper().startswith(("PHILIPS", "GE")):
+            for key in [key for key in one if "Diffusion" in key or key == "NumberOfBValues"]:
+                del one[key]
 
 
 def _thickness(frame: _Frame) -> float:

@@ -115,33 +115,54 @@ def _read_image(path: Path) -> object:
     try:
         image = sitk.ReadImage(str(path))
         if path.name.endswith((".nii", ".nii.gz")):
-            _refuse_truncated_nifti(path, image)
+            image = _checked_nifti(path, image)
         return image
-    except RuntimeError as error:
+    except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
             f"{path}: this file cannot be read as an image; NIfTI, NRRD or MetaImage is expected "
             "and the file may be truncated."
         ) from error
 
 
-def _refuse_truncated_nifti(path: Path, image: object) -> None:
-    """ITK fills the missing end of a truncated NIfTI with zeros; here it is an error."""
+def _checked_nifti(path: Path, image: object) -> object:
+    """What ITK hides: it fills a truncated NIfTI with zeros, and turns NaN into 0."""
+    import SimpleITK as sitk
+
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as stream:
         header = stream.read(348)
-    byte_order = "<" if header[:1] == b"\x5c" else ">"
-    bits, offset = struct.unpack_from(f"{byte_order}72xh34xf", header)
+    order = "<" if header[:1] == b"\x5c" else ">"
+    kind, bits, offset = struct.unpack_from(f"{order}70xhh34xf", header)
     expected = int(offset) + image.GetNumberOfPixels() * bits // 8
+    if kind in _NIFTI_FLOATS:
+        with opener(path, "rb") as stream:
+            stream.seek(int(offset))
+            raw = np.frombuffer(stream.read(), np.dtype(_NIFTI_FLOATS[kind]).newbyteorder(order))
+        array = sitk.GetArrayViewFromImage(image)
+        if raw.size < array.size:
+            raise RuntimeError(f"{path} holds {raw.size} of {array.size} voxels")
+        lost = ~np.isfinite(raw[: array.size].reshape(array.shape))
+        if lost.any():
+            restored = np.where(lost, np.float32(np.nan), array)
+            whole = sitk.GetImageFromArray(restored, isVector=False)
+            whole.CopyInformation(image)
+            return whole
+    elif _uncompressed_size(path, expected) < expected % 2**32:
+        raise RuntimeError(f"{path} is shorter than {expected} bytes")
+    return image
+
+
+_NIFTI_FLOATS = {16: "f4", 64: "f8"}
+
+
+def _uncompressed_size(path: Path, expected: int) -> int:
     with path.open("rb") as stream:
         if path.suffix != ".gz":
-            found = stream.seek(0, os.SEEK_END)
-        else:  # the last four bytes of a gzip stream are its uncompressed size
-            stream.seek(-4, os.SEEK_END)
-            found = struct.unpack("<I", stream.read(4))[0]
-            if found != expected % 2**32:
-                found = _gunzipped_size(path)  # several gzip members, or truncated
-    if found < expected % 2**32:
-        raise RuntimeError(f"{path} holds {found} of {expected} bytes")
+            return stream.seek(0, os.SEEK_END)
+        stream.seek(-4, os.SEEK_END)  # where a gzip stream says its uncompressed size
+        size = struct.unpack("<I", stream.read(4))[0]
+    # Another number means several gzip members, or a truncated file.
+    return size if size == expected % 2**32 else _gunzipped_size(path)
 
 
 def _gunzipped_size(path: Path) -> int:

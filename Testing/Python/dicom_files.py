@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -26,6 +27,8 @@ def header(sop_class: str = MR, series: str | None = None, **facts: object) -> F
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    if int(pydicom.__version__.split(".")[0]) < 3:  # later versions follow the transfer syntax
+        data.is_little_endian, data.is_implicit_VR = True, False
     data.SOPClassUID = sop_class
     data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     data.SeriesInstanceUID = series or generate_uid()

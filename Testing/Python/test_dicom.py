@@ -22,7 +22,13 @@ from dicom_files import (
     position,
     put_pixels,
 )
-from PDFFMapperLib.dicom import PatientFacts, read_dicom_folder, siemens_csa, without_ge_offset
+from PDFFMapperLib.dicom import (
+    PatientFacts,
+    read_dicom_folder,
+    read_dicom_volume,
+    siemens_csa,
+    without_ge_offset,
+)
 from PDFFMapperLib.files import volume_from_image
 from pydicom.uid import generate_uid
 
@@ -131,6 +137,10 @@ def test_compressed_images_are_decoded(tmp_path, compressor):
     data.save_as(folder / "image")
     (volume,) = read_dicom_folder(folder)[0].volumes
     np.testing.assert_array_equal(volume.array[0], pixels * 2.0 - 7)
+    whole = (folder / "image").read_bytes()
+    (folder / "image").write_bytes(whole[:-60])
+    with pytest.raises(ValueError, match="image: its voxels cannot be read"):
+        _ = read_dicom_folder(folder)[0].volumes
 
 
 def test_rle_images_are_decoded(tmp_path):
@@ -283,7 +293,9 @@ def test_several_series_and_stray_objects_in_one_folder(tmp_path):
     header("1.2.840.10008.5.1.4.1.1.11.1").save_as(tmp_path / "PS")  # presentation state
     header("1.2.840.10008.5.1.4.1.1.88.22").save_as(tmp_path / "SR")  # structured report
     header("1.3.46.670589.11.0.0.12.2").save_as(tmp_path / "XX")  # private
-    header("1.2.840.10008.1.3.10").save_as(tmp_path / "DICOMDIR")
+    index = header("1.2.840.10008.1.3.10")
+    del index.SOPClassUID, index.SeriesInstanceUID
+    index.save_as(tmp_path / "DICOMDIR")
     (tmp_path / "readme.txt").write_text("not DICOM at all " * 20)
     (tmp_path / "empty").touch()
     folder = read_dicom_folder(tmp_path)
@@ -294,6 +306,22 @@ def test_several_series_and_stray_objects_in_one_folder(tmp_path):
     text = " ".join(folder.notes)
     assert "2 file(s) are not DICOM" in text
     assert "Grayscale Softcopy Presentation State" in text and "private" in text
+
+
+def test_one_volume_is_read_by_key_number_or_description(tmp_path):
+    write_series(tmp_path, range(2), tag="a", SeriesNumber=7, SeriesDescription="Sag T1")
+    assert read_dicom_volume(tmp_path).name == "Sag T1"
+    uid = write_series(tmp_path, range(3), tag="b", SeriesNumber=8, SeriesDescription="Sag T2")
+    key = next(one.key for one in read_dicom_folder(tmp_path) if one.description == "Sag T1")
+    for name in ("7", "sag t1", key):
+        assert read_dicom_volume(tmp_path, name).array.shape == (2, 6, 8)
+    with pytest.raises(ValueError, match=r"one 3D volume is expected.*'Sag T1'.*'Sag T2'"):
+        read_dicom_volume(tmp_path)
+    with pytest.raises(ValueError, match="in series 'STIR' is expected"):
+        read_dicom_volume(tmp_path, "STIR")
+    write_series(tmp_path, range(3), uid, tag="c", EchoTime="9", SeriesNumber=8)
+    with pytest.raises(ValueError, match=r"2 volume\(s\)"):
+        read_dicom_volume(tmp_path, "8")
 
 
 def test_a_single_file_is_a_folder_of_one(tmp_path):
@@ -318,6 +346,27 @@ def test_slice_missing_at_the_end_of_one_echo_is_an_error(tmp_path):
     (series,) = read_dicom_folder(tmp_path)
     with pytest.raises(ValueError, match=r"TE 4.6 ms.* lacks 1 of 4 slices"):
         _ = series.volumes
+
+
+def test_leftovers_of_two_echoes_are_not_one_volume(tmp_path):
+    uid = write_series(tmp_path, range(3), tag="a", EchoTime="2.3")
+    write_series(tmp_path, range(3, 6), uid, tag="b", EchoTime="4.6")
+    (series,) = read_dicom_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"different echo times \(2.3 to 4.6\)"):
+        _ = series.volumes
+
+
+def test_slice_missing_at_the_end_is_noted_where_the_scanner_tells_their_number(tmp_path):
+    for k in range(3):
+        path = classic_slice(
+            tmp_path, f"{k}", k, picture(k), Manufacturer="Philips", series="1.2.3"
+        )
+        data = pydicom.dcmread(path)
+        data.add_new((0x2001, 0x0010), "LO", "Philips Imaging DD 001")
+        data.add_new((0x2001, 0x1018), "SL", 4)
+        data.save_as(path)
+    (series,) = read_dicom_folder(tmp_path)
+    assert any("made 4 slices, only 3 are here" in note for note in series.notes)
 
 
 def test_doubled_slice_is_an_error_but_a_second_copy_is_not(tmp_path):

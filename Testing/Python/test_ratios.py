@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Settings, composition, measure
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.study import Contrast, Study
+from MarrowAssessLib.study import Study
 from PDFFMapperLib.volume import Volume
 
 
@@ -116,6 +117,23 @@ def test_map_statistics_and_the_mean_of_levels(spine):
     assert value(study, "marrow_pdff", "L1-L4") == 34
     assert value(study, "muscle_pdff", "psoas") == 6
     assert value(study, "marrow_adc", "L1-L4") == pytest.approx(0.45)
+    assert value(study, "region_adc", "L2-L3") == pytest.approx(0.45)
+    assert value(study, "region_pdff", "L3") == 0  # the CSF
+
+
+def test_a_map_without_values_in_a_region_is_told_not_fatal(spine):
+    dstar = np.full(spine.grid.array.shape, np.nan, np.float32)
+    dstar[:, :10] = 20.0
+    result = measure(with_volumes(spine, DSTAR=dstar))
+    assert [m.site for m in result.measurements if m.quantity == "marrow_dstar"] == ["L1"]
+    assert "the map holds no value in L2 marrow" in [s.reason for s in result.skipped]
+
+
+def test_water_and_fat_images_give_a_signal_fraction_that_is_no_pdff(spine):
+    study = with_volumes(spine, WATER=150.0, FAT=50.0)
+    assert value(study, "marrow_fat_signal_fraction", "L2") == pytest.approx(25)
+    assert value(study, "muscle_fat_signal_fraction", "psoas") == pytest.approx(25)
+    assert not any("pdff" in m.quantity for m in measure(study).measurements)
 
 
 @pytest.mark.parametrize(
@@ -244,3 +262,37 @@ def test_cancel_during_n4_raises(spine):
 def test_an_impossible_margin_is_refused(margin):
     with pytest.raises(ValueError, match="Erosion margin"):
         Settings(erosion_mm=margin)
+
+
+def test_thin_discs_stay_as_drawn_with_a_caution_and_marrow_is_eroded(spine):
+    mask = np.zeros(spine.grid.array.shape, bool)
+    mask[1:5, 110:112, 5:15] = True  # 2 mm thick, where the signal is the L2-L3 disc's
+    spine.regions[:] = [r for r in spine.regions if r.role is not Role.DISC]
+    spine.volumes[Contrast.T1].array[:, 110:120] = 80.0
+    spine.regions.append(Region.from_mask("L2-L3 disc", Role.DISC, "L2-L3", mask))
+    found = [
+        m
+        for m in measure(spine, Settings(erosion_mm=1.5)).measurements
+        if m.quantity == "t1_marrow_disc"
+    ]
+    assert len(found) == 4
+    for m in found:
+        assert m.statistics.voxels == 2 * 8 * 8
+        assert m.reference_statistics.voxels == 4 * 2 * 10
+        assert any("too thin to erode by 1.5 mm" in caution for caution in m.cautions)
+    with pytest.raises(ValueError, match="no voxel is left after eroding 30 mm"):
+        measure(spine, Settings(erosion_mm=30))
+
+
+def test_coarsely_stored_signal_widens_the_interval_and_is_said(spine):
+    rounded = spine.grid.with_array(np.round(spine.grid.array / 2.5))  # CSF becomes 20
+    (vbq,) = [
+        m
+        for m in measure(Study({Contrast.T1: rounded}, spine.regions)).measurements
+        if m.quantity == "vbq"
+    ]
+    assert any("rounds this ratio to about 5 %" in caution for caution in vbq.cautions)
+    # Rounding alone: SD of 1/sqrt(12) in 46 (two middle levels) and in 20.
+    low, high = vbq.ci95
+    expected = 2 * 1.96 * np.hypot(1 / np.sqrt(12 * 2) / 46, 1 / np.sqrt(12) / 20)
+    assert np.log(high / low) == pytest.approx(expected, rel=0.01)

@@ -70,6 +70,13 @@ def test_erosion_of_a_box_takes_the_margin_off_each_side_in_millimeters():
         region_of(mask).eroded(40.0, np.ones(3))
 
 
+def test_a_region_on_one_slice_is_eroded_in_its_plane():
+    mask = np.zeros((9, 30, 30), bool)
+    mask[4, 10:20, 10:20] = True
+    eroded = region_of(mask).eroded(2.0, np.array([1.0, 1.0, 4.0]))
+    assert (eroded.mask.shape, eroded.offset) == ((1, 6, 6), (4, 12, 12))
+
+
 def test_interval_of_the_median_covers_the_truth_for_independent_and_smoothed_noise():
     from scipy.ndimage import gaussian_filter
 

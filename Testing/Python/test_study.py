@@ -3,18 +3,17 @@ import json
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.study import (
-    Contrast,
     Study,
-    parse_contrast,
     parse_label_rule,
-    parse_region_name,
     read_study,
     read_study_file,
     regions_from_labels,
     regions_from_segmentation,
     resampled,
 )
+from MarrowAssessLib.terminology import role_and_site
 from PDFFMapperLib.files import read_volume, write_volume
 from PDFFMapperLib.volume import Volume
 
@@ -62,12 +61,12 @@ def test_unknown_contrast_and_bad_label_rules_are_refused():
     ],
 )  # fmt: skip
 def test_region_names_tell_role_and_site(name, expected):
-    assert parse_region_name(name) == expected
+    assert role_and_site(name) == expected
 
 
 def test_a_region_name_without_tissue_is_refused():
-    with pytest.raises(ValueError, match="names no tissue"):
-        parse_region_name("Segment_1")
+    with pytest.raises(ValueError, match="tells no tissue role"):
+        role_and_site("Segment_1")
 
 
 def test_labels_become_regions(oblique_volume):
@@ -191,6 +190,15 @@ def test_unreadable_files_give_one_sentence(tmp_path, files):
     for name in (*cut, "text.nii"):
         with pytest.raises(ValueError, match="cannot be read as an image"):
             read_volume(tmp_path / name)
+
+
+def test_nan_survives_a_nifti_file(tmp_path, oblique_volume):
+    oblique_volume.array[3, 4, 5] = np.nan
+    for name in ("a.nii.gz", "a.nii", "a.nrrd"):
+        write_volume(oblique_volume, tmp_path / name)
+        back = read_volume(tmp_path / name)
+        assert np.argwhere(np.isnan(back.array)).tolist() == [[3, 4, 5]]
+        assert back.same_grid(oblique_volume, 1e-3)
 
 
 def test_a_series_where_a_volume_is_meant_is_refused(tmp_path):

@@ -1,0 +1,173 @@
+"""`marrowassess assess`: from image files to a report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLE = """examples:
+  marrowassess assess --volume T1=t1.nii.gz --volume STIR=stir.nii.gz \\
+      --labels vertebrae.nii.gz --label 4=marrow:L3 --markups others.mrk.json \\
+      --age 12 --sex F --out result
+  marrowassess assess --dicom study_folder --segmentation regions.seg.nrrd --out result
+  marrowassess assess --study study.json --out result
+
+Regions in a segmentation or markups file are named by what they hold: "L3 marrow", "L3-L4 disc",
+"CSF L3", "psoas muscle left", "fat", "noise". Points become spheres.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess assess`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    images = parser.add_argument_group("images")
+    images.add_argument(
+        "--volume", action="append", default=[], metavar="ROLE=FILE",
+        help="an image and what it shows: T1, T2, FS_T2 (or STIR, TIRM), in_phase, opposed_phase, "
+        "T1_post, water, fat, fat_fraction, PDFF, R2star, ADC, D, Dstar, f; FILE may be a DICOM "
+        "folder, or folder#series number",
+    )  # fmt: skip
+    images.add_argument("--dicom", metavar="FOLDER", help="take every volume whose role is certain")
+    images.add_argument("--study", metavar="FILE", help="a study file (JSON) instead of options")
+    images.add_argument(
+        "--scale", action="append", default=[], metavar="ROLE=FACTOR",
+        help="multiply a map to bring it to its unit (PDFF %%, ADC 10^-3 mm^2/s): ADC=0.001",
+    )  # fmt: skip
+    regions = parser.add_argument_group("regions")
+    regions.add_argument("--labels", metavar="FILE", help="label map; say with --label what it is")
+    regions.add_argument(
+        "--label", action="append", default=[], metavar="VALUE=ROLE:SITE",
+        help="what a label means: 4=marrow:L3, 9=csf:L3, 12=muscle:psoas, 20=noise",
+    )  # fmt: skip
+    regions.add_argument("--segmentation", metavar="FILE", help="Slicer segmentation (.seg.nrrd)")
+    regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
+    regions.add_argument(
+        "--point-radius-mm", type=float, default=4.0, metavar="MM", help="of points (default 4)"
+    )
+    regions.add_argument(
+        "--resample", action="store_true", help="bring images on other grids to that of the regions"
+    )
+    regions.add_argument(
+        "--erode-mm", type=float, default=0.0, metavar="MM", help="take a margin off each region"
+    )
+    patient = parser.add_argument_group("patient")
+    patient.add_argument("--age", type=float, metavar="YEARS", help="6 months is 0.5")
+    patient.add_argument("--sex", choices=("F", "M"))
+    patient.add_argument("--subject", metavar="TEXT", help="a name to print on the report")
+    parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
+    parser.add_argument(
+        "--m-score-reference", nargs=2, type=float, metavar=("MEAN", "SD"),
+        help="SNR of L1-L4 in young controls on the same scanner",
+    )  # fmt: skip
+    parser.add_argument("--no-scene", action="store_true", help="neither scene nor 3D picture")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, measure, compare and write; 0 on success.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
+    """
+    from MarrowAssessLib.assessment import assess
+    from MarrowAssessLib.outputs import write_outputs
+    from MarrowAssessLib.ratios import Settings
+    from MarrowAssessLib.report import Report
+    from MarrowAssessLib.study import read_study
+
+    reference = tuple(args.m_score_reference) if args.m_score_reference else None
+    settings = Settings(args.erode_mm, args.n4, reference)
+    arguments, notes = _study_arguments(args)
+    _refuse_output_file(args.out)
+    say("Reading")
+    study = read_study(**arguments)
+    say("Correcting coil shading and measuring" if args.n4 else "Measuring")
+    report = Report(assess(study, settings), notes=notes)
+    files = write_outputs(report, args.out, not args.no_scene, say)
+    print("\n".join(summary(report)))
+    print(f"Report: {files[0]}")
+    return 0
+
+
+def summary(report: object) -> list[str]:
+    """The results in a few lines of text: each scored value, then what the signature says."""
+    from MarrowAssessLib.quantities import QUANTITIES
+
+    assessment = report.assessment
+    lines = []
+    for result in assessment.results:
+        if result.expectation:
+            name = QUANTITIES[result.measurement.quantity].name
+            lines.append(
+                f"{result.measurement.site:16} {name:24} {result.text:>12}  expected "
+                f"{result.expected_text:16} z {result.z:+5.1f}  {result.verdict}"
+            )
+    for one in assessment.signatures:
+        flip = ", flip-flop sign" if one.flip_flop else ""
+        lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
+    scored = sum(result.expectation is not None for result in assessment.results)
+    lines.append(f"{len(assessment.results)} measurements, {scored} with a reference.")
+    return lines
+
+
+def say(text: str) -> None:
+    """Progress for the person at the terminal, apart from the results on standard output."""
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
+def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
+    from MarrowAssessLib.contrasts import parse_contrast
+    from MarrowAssessLib.study import parse_label_rule, read_study_file
+    from MarrowAssessLib.volume_source import guess_study
+
+    notes: list[str] = []
+    if args.study:
+        arguments = read_study_file(args.study)
+    else:
+        arguments = {"volumes": {}}
+    if args.dicom:
+        guessed = guess_study(args.dicom)
+        arguments["volumes"] = guessed.sources | arguments["volumes"]
+        arguments.setdefault("age_years", guessed.patient.age_years)
+        known = guessed.patient.sex in ("F", "M")
+        arguments.setdefault("sex", guessed.patient.sex if known else None)
+        notes += guessed.notes
+    for role, source in _pairs(args.volume, "--volume", "T1=t1.nii.gz"):
+        arguments["volumes"][parse_contrast(role)] = source
+    if args.scale:
+        arguments["scale"] = {
+            parse_contrast(role): _number(factor, "--scale")
+            for role, factor in _pairs(args.scale, "--scale", "ADC=0.001")
+        }
+    if args.label:
+        arguments["rules"] = [parse_label_rule(text) for text in args.label]
+    for key in ("labels", "segmentation", "markups", "sex", "subject"):
+        if getattr(args, key):
+            arguments[key] = getattr(args, key)
+    if args.age is not None:
+        arguments["age_years"] = args.age
+    if args.resample:
+        arguments["resample"] = True
+    arguments.setdefault("point_radius_mm", args.point_radius_mm)
+    return arguments, notes
+
+
+def _pairs(texts: list[str], option: str, example: str) -> list[tuple[str, str]]:
+    for text in texts:
+        if "=" not in text or not all(part.strip() for part in text.split("=", 1)):
+            raise ValueError(f"{option} {text}: expected ROLE=..., such as {example}.")
+    return [tuple(part.strip() for part in text.split("=", 1)) for text in texts]
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{option}: '{text}' is not a number.") from None
+
+
+def _refuse_output_file(out: str) -> None:
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"--out {out}: this is a file; name a folder.")

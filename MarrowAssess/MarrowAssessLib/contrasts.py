@@ -1,0 +1,63 @@
+"""What a volume of a study shows, and the names people use for it."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+
+class Contrast(str, Enum):
+    """What a volume of the study shows.
+
+    FAT_FRACTION is fat over fat and water signal, as of two-point Dixon: not a PDFF, because T1,
+    R2* and the fat spectrum are not corrected.
+    """
+
+    T1 = "T1"
+    T2 = "T2"
+    FS_T2 = "FS_T2"
+    IN_PHASE = "in_phase"
+    OPPOSED_PHASE = "opposed_phase"
+    T1_POST = "T1_post"
+    WATER = "water"
+    FAT = "fat"
+    FAT_FRACTION = "fat_fraction"
+    PDFF = "PDFF"
+    R2STAR = "R2star"
+    ADC = "ADC"
+    D = "D"
+    DSTAR = "Dstar"
+    F = "f"
+
+
+_CONTRAST_ALIASES = {
+    "stir": Contrast.FS_T2,
+    "tirm": Contrast.FS_T2,
+    "fst2": Contrast.FS_T2,
+    "t2fs": Contrast.FS_T2,
+    "t1gd": Contrast.T1_POST,
+    "t1postcontrast": Contrast.T1_POST,
+    "outofphase": Contrast.OPPOSED_PHASE,
+    "opposed": Contrast.OPPOSED_PHASE,
+    "in": Contrast.IN_PHASE,
+    "r2*": Contrast.R2STAR,
+    "d*": Contrast.DSTAR,
+}
+
+
+def parse_contrast(text: str) -> Contrast:
+    """The contrast a word names ("STIR", "T1 post", "opposed-phase", "R2*" ...).
+
+    Raises:
+        ValueError: no contrast has that name.
+    """
+    word = re.sub(r"[\s_-]", "", text.lower())
+    for contrast in Contrast:
+        if re.sub("_", "", contrast.value.lower()) == word:
+            return contrast
+    if word in _CONTRAST_ALIASES:
+        return _CONTRAST_ALIASES[word]
+    names = ", ".join(contrast.value for contrast in Contrast)
+    raise ValueError(
+        f"Unknown volume role '{text}'; expected one of: {names} (STIR and TIRM mean FS_T2)."
+    )

@@ -1,0 +1,202 @@
+"""A study from the nodes of the Slicer scene, and which of them a user most likely means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import slicer
+from PDFFMapperLib.acquisition import guess_role
+from PDFFMapperLib.dicom import PatientFacts, read_facts
+from PDFFMapperLib.volume import Volume
+from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
+
+from MarrowAssessLib.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.regions import Region
+from MarrowAssessLib.scene import regions_from_node, segment_identity, shapes_from_node
+from MarrowAssessLib.shapes import Shape, rasterize
+from MarrowAssessLib.study import Study, resampled
+from MarrowAssessLib.terminology import role_and_site
+
+OWN_MARKUPS = "MarrowAssess"  # how the names of markups that show something of ours begin
+
+
+def study_from_nodes(
+    volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
+    segmentation: slicer.vtkMRMLSegmentationNode | None = None,
+    markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
+    age_years: float | None = None,
+    sex: str | None = None,
+    resample: bool = False,
+    point_radius_mm: float = 4.0,
+) -> Study:
+    """The study that nodes make, all on the grid of the volume that the segmentation was drawn on.
+
+    Segments and markups whose name or terminology tells no tissue, and empty segments, are left
+    out; `inputs["left out"]` names them.
+
+    Args:
+        volumes: by contrast.
+        segmentation: regions as segments.
+        markups: ROI boxes, closed curves and points as regions; see `region_markups`.
+        age_years, sex: of the patient; see Study.
+        resample: whether images and segments on another grid are interpolated.
+        point_radius_mm: radius of the spheres that points become.
+
+    Raises:
+        ValueError: no volume, no region, or grids that differ without `resample`.
+    """
+    if not volumes:
+        raise ValueError("Choose at least one image, such as a T1-weighted one.")
+    grid_node = _grid_node(volumes, segmentation)
+    read = {contrast: volume_from_node(node) for contrast, node in volumes.items()}
+    grid = next(read[c] for c, node in volumes.items() if node is grid_node)
+    inputs = {contrast.value: node.GetName() for contrast, node in volumes.items()}
+    for contrast, volume in read.items():
+        if resample and not volume.same_grid(grid):
+            read[contrast] = resampled(volume, grid)
+            inputs[contrast.value] += f" (resampled onto the grid of {grid_node.GetName()})"
+    regions: list[Region] = []
+    left_out: list[str] = []
+    if segmentation is not None:
+        inputs["segmentation"] = segmentation.GetName()
+        named, left_out = _named_segments(segmentation)
+        found = regions_from_node(segmentation, grid_node, resample, named)
+        regions += [region for region in found if region.voxels]
+        left_out += [f"{region.name} (empty)" for region in found if not region.voxels]
+    for node in markups:
+        inputs["markups"] = ", ".join(filter(None, [inputs.get("markups"), node.GetName()]))
+        regions += regions_of_markup(node, grid, point_radius_mm)
+    if left_out:
+        inputs["left out"] = ", ".join(left_out)
+    if not regions:
+        raise ValueError(
+            "No region says what it holds; name segments or markups like 'L3 marrow', "
+            "'L3-L4 disc', 'CSF L3' or 'psoas muscle'."
+        )
+    return Study(read, regions, age_years, sex, inputs)
+
+
+def regions_of_markup(
+    node: slicer.vtkMRMLMarkupsNode, grid: Volume, point_radius_mm: float
+) -> list[Region]:
+    """The regions of a markups node on a grid, each named by what it was called.
+
+    Raises:
+        ValueError: another kind of markup, nothing placed, outside the volume, or no tissue named.
+    """
+    regions = []
+    for drawn in shapes_from_node(node):
+        role, site = role_and_site(drawn.name)
+        point = drawn.kind == "point"
+        shape = Shape(
+            "sphere" if point else drawn.kind,
+            drawn.name,
+            drawn.points,
+            point_radius_mm if point else 0.0,
+            drawn.size,
+            drawn.axes,
+        )
+        regions.append(rasterize(shape, grid, role, site))
+    return regions
+
+
+def region_markups(
+    nodes: Iterable[slicer.vtkMRMLMarkupsNode],
+) -> list[slicer.vtkMRMLMarkupsNode]:
+    """Those markups that are regions: shapes whose every name tells a tissue."""
+    return [node for node in nodes if _is_region(node)]
+
+
+def _is_region(node: slicer.vtkMRMLMarkupsNode) -> bool:
+    if node.GetName().startswith(OWN_MARKUPS):
+        return False
+    try:
+        for shape in shapes_from_node(node):
+            role_and_site(shape.name)
+    except ValueError:
+        return False
+    return True
+
+
+def _grid_node(
+    volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
+    segmentation: slicer.vtkMRMLSegmentationNode | None,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    chosen = list(volumes.values())
+    if segmentation is not None:
+        role = segmentation.GetReferenceImageGeometryReferenceRole()
+        source = segmentation.GetNodeReference(role)
+        if source in chosen:
+            return source
+    return chosen[0]
+
+
+def _named_segments(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+) -> tuple[list[str], list[str]]:
+    """IDs of the segments whose tissue is known, and the names of the others."""
+    known, unknown = [], []
+    segments = segmentation.GetSegmentation()
+    for segment_id in segments.GetSegmentIDs():
+        segment = segments.GetSegment(segment_id)
+        try:
+            segment_identity(segment)
+            known.append(segment_id)
+        except ValueError:
+            unknown.append(f"{segment.GetName()} (no tissue named)")
+    return known, unknown
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the scene's volumes seem to be; to show and confirm, never to rely on.
+
+    Attributes:
+        volumes: by contrast, where exactly one volume seems to be of that contrast.
+        patient: age and sex where DICOM tells them.
+    """
+
+    volumes: dict[Contrast, slicer.vtkMRMLScalarVolumeNode]
+    patient: PatientFacts
+
+
+def guess_inputs(
+    nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
+    dicom_file: Callable[[str], str] | None = None,
+) -> Guess:
+    """Guess contrasts from names and DICOM headers, and the patient's age and sex.
+
+    Args:
+        nodes: volumes of the scene.
+        dicom_file: the file of a DICOM instance UID, "" for none
+            (``slicer.dicomDatabase.fileForInstance``).
+    """
+    candidates: dict[Contrast, list] = {}
+    patient = PatientFacts()
+    for node in nodes:
+        facts = facts_from_node(node)
+        if file := _first_file(node, dicom_file):
+            read, person = read_facts(file)
+            facts = {**read, **facts}
+            patient = PatientFacts(
+                patient.age_years if patient.age_years is not None else person.age_years,
+                patient.sex or person.sex,
+            )
+        if contrast := _contrast(facts, node.GetName()):
+            candidates.setdefault(contrast, []).append(node)
+    alone = {contrast: found[0] for contrast, found in candidates.items() if len(found) == 1}
+    return Guess(alone, patient)
+
+
+def _contrast(facts: dict[str, object], name: str) -> Contrast | None:
+    try:
+        return parse_contrast(name)
+    except ValueError:
+        role = guess_role(facts, None if "SeriesDescription" in facts else name)
+    return parse_contrast(role) if role and role not in ("dwi", "multi_echo") else None
+
+
+def _first_file(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None) -> str:
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    return dicom_file(uids[0]) if uids and dicom_file else ""

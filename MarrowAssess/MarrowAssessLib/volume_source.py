@@ -1,0 +1,104 @@
+"""One volume of a study from an image file or from a DICOM folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PDFFMapperLib.acquisition import guess_role
+from PDFFMapperLib.dicom import DicomFolder, DicomVolume, PatientFacts, read_dicom_folder
+from PDFFMapperLib.files import read_volume
+from PDFFMapperLib.volume import Volume
+
+from MarrowAssessLib.contrasts import Contrast, parse_contrast
+
+
+@dataclass
+class DicomStudy:
+    """The volumes of a DICOM folder whose role is certain, and the patient's age and sex."""
+
+    sources: dict[Contrast, str]
+    patient: PatientFacts
+    notes: list[str]
+
+
+def read_source(source: str | Path, contrast: Contrast) -> Volume:
+    """Read an image file, or the volume of a DICOM folder that fits a contrast.
+
+    A folder with several volumes is narrowed by "#": "folder#7" is series number 7,
+    "folder#sag t1" the series whose description is that.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence; several candidates are listed.
+    """
+    folder, _, series = str(source).partition("#")
+    if Path(source).is_file() or not Path(folder).is_dir():
+        return read_volume(source)
+    return _choose(read_dicom_folder(folder), folder, series, contrast).read()
+
+
+def guess_study(folder: str | Path) -> DicomStudy:
+    """Find the volumes of a DICOM folder whose role their headers settle.
+
+    Raises:
+        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role.
+    """
+    found = read_dicom_folder(folder)
+    by_contrast: dict[Contrast, list[str]] = {}
+    notes = list(found.notes)
+    for series in found:
+        notes += series.notes
+        for volume in series.contents:
+            role = _role(volume)
+            if role and not series.problem:
+                number = volume.attributes.get("SeriesNumber", series.description)
+                by_contrast.setdefault(role, []).append(f"{folder}#{number}")
+    if not by_contrast:
+        raise ValueError(
+            f"{folder}: no volume's role is certain; name them, such as --volume T1={folder}#3. "
+            f"Series here: {_listing(found)}."
+        )
+    for contrast, sources in by_contrast.items():
+        if len(sources) > 1:
+            raise ValueError(
+                f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
+                f"--volume {contrast.value}={sources[0]}. Series here: {_listing(found)}."
+            )
+    ages = [s.patient for s in found if s.patient.age_years is not None]
+    patient = ages[0] if ages else found[0].patient
+    return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
+
+
+def _choose(found: DicomFolder, folder: str, series: str, contrast: Contrast) -> DicomVolume:
+    wanted = [
+        one
+        for one in found
+        if not series
+        or series == str(one.attributes.get("SeriesNumber"))
+        or series.lower() == one.description.lower()
+    ]
+    volumes = [volume for one in wanted for volume in one.contents]
+    problems = [one.problem for one in wanted if one.problem]
+    if not volumes and problems:
+        raise ValueError(problems[0])
+    fitting = [volume for volume in volumes if _role(volume) is contrast] or volumes
+    if len(fitting) == 1:
+        return fitting[0]
+    which = f"series '{series}'" if series else "this folder"
+    raise ValueError(
+        f"{folder}: {which} holds {len(fitting)} volumes that could be {contrast.value}; name a "
+        f"series, such as {contrast.value}={folder}#3. Series here: {_listing(found)}."
+    )
+
+
+def _role(volume: DicomVolume) -> Contrast | None:
+    guess = guess_role(volume.attributes)
+    return parse_contrast(guess) if guess and guess not in ("dwi", "multi_echo") else None
+
+
+def _listing(found: DicomFolder) -> str:
+    return "; ".join(
+        f"#{one.attributes.get('SeriesNumber', '?')} {one.description or 'no description'} "
+        f"({len(one.contents)} volumes)"
+        for one in found
+    )

@@ -1,0 +1,38 @@
+"""The fixed color scale of z-scores: blue below, white as expected, red above, gray unknown.
+
+Blue and red stay apart for every common kind of color blindness.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+Z_LIMIT = 3.0
+NO_REFERENCE_COLOR = (0.5, 0.5, 0.5)
+# ColorBrewer 2.0 "RdBu" without its two darkest colors (Brewer, colorbrewer2.org), from -3 to +3.
+Z_COLORS = (
+    np.array(
+        [
+            [33, 102, 172],
+            [67, 147, 195],
+            [146, 197, 222],
+            [209, 229, 240],
+            [247, 247, 247],
+            [253, 219, 199],
+            [244, 165, 130],
+            [214, 96, 77],
+            [178, 24, 43],
+        ]
+    )
+    / 255
+)
+Z_STOPS = np.linspace(-Z_LIMIT, Z_LIMIT, len(Z_COLORS))
+
+
+def z_color(z: float | None) -> tuple[float, float, float]:
+    """Color (0-1) of a z-score; beyond +-3 the ends of the scale, gray without one."""
+    if z is None or math.isnan(z):
+        return NO_REFERENCE_COLOR
+    return tuple(float(np.interp(z, Z_STOPS, channel)) for channel in Z_COLORS.T)

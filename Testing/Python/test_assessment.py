@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from MarrowAssessLib.assessment import assess
+from MarrowAssessLib.contrasts import Contrast
+from MarrowAssessLib.ratios import Settings
+from MarrowAssessLib.study import Study, parse_label_rule, read_study
+
+MARKUPS = Path(__file__).resolve().parents[1] / "markups"
+LEVELS = ["S1", "L5", "L4", "L3", "L2", "L1", "T12"]
+RULES = [parse_label_rule(f"{n}=marrow:{level}") for n, level in enumerate(LEVELS, start=1)]
+
+
+@pytest.fixture(autouse=True)
+def no_own_cohorts(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path / "cohorts"))
+
+
+def with_map(phantom, contrast: Contrast, numbers: dict[str, float], **patient) -> Study:
+    """The phantom's regions on a map that is flat in each region."""
+    study = phantom.study()
+    array = np.zeros(study.grid.array.shape, np.float32)
+    for region in study.regions:
+        array[region.box][region.mask] = numbers.get(region.name, 0.0)
+    return Study({contrast: study.grid.with_array(array)}, study.regions, **patient)
+
+
+def result(assessment, quantity, site):
+    (one,) = [
+        r
+        for r in assessment.results
+        if (r.measurement.quantity, r.measurement.site) == (quantity, site)
+    ]
+    return one
+
+
+def test_z_score_and_verdict_follow_the_published_distribution(phantom):
+    # Baum 2018 (R002): women of 20-29 years, L1-L4: 27.2 +- 6.0 %.
+    study = with_map(
+        phantom, Contrast.PDFF, {"L1 marrow": 27.2, "L3 marrow": 27.2 + 2 * 6.0,
+                                 "L4 marrow": 27.2 - 6.0}, age_years=25.0, sex="F",
+    )  # fmt: skip
+    assessment = assess(study)
+    one = result(assessment, "marrow_pdff", "L1")
+    assert one.z == pytest.approx(0, abs=1e-5)
+    assert one.percentile == pytest.approx(50, abs=1e-3)
+    assert [record.id for record in one.expectation.records] == ["R002"]
+    above = result(assessment, "marrow_pdff", "L3")
+    assert (above.z, above.verdict) == (pytest.approx(2, abs=1e-5), "above")
+    assert above.expected_text == "15.4-39.0 %"
+    below = result(assessment, "marrow_pdff", "L4")
+    assert (below.z, below.verdict) == (pytest.approx(-1, abs=1e-5), "within")
+
+
+def test_no_age_or_no_source_gives_no_verdict(phantom):
+    for patient, words in (
+        ({"age_years": None}, "age is not known"),
+        ({"age_years": 5.0, "sex": "F"}, "no reference"),
+        ({"age_years": 90.0, "sex": "F"}, "no reference"),
+    ):
+        study = with_map(phantom, Contrast.PDFF, {"L1 marrow": 30.0}, **patient)
+        one = result(assess(study), "marrow_pdff", "L1")
+        assert one.verdict == "no reference"
+        assert one.z is None
+        assert words in one.no_reference
+
+
+def test_an_infant_s_report_suppresses_the_t1_rule(phantom):
+    study = phantom.study()
+    study.age_years = 0.25
+    assessment = assess(study)
+    assert assessment.t1_pattern.rule_holds is False
+    assert not any(one.flip_flop for one in assessment.signatures)
+
+
+def test_regions_are_colored_by_their_most_specific_scored_value(phantom):
+    study = phantom.study()
+    pdff = with_map(phantom, Contrast.PDFF, {"L3 marrow": 36.0}).volumes[Contrast.PDFF]
+    study.volumes[Contrast.PDFF] = pdff
+    assessment = assess(study)
+    assert assessment.color_of("L3 marrow").measurement.quantity == "marrow_pdff"
+    del study.volumes[Contrast.PDFF]
+    assert assess(study).color_of("L3 marrow").measurement.quantity == "enhancement"
+
+
+def read_case(shared: Path, patient: str, volumes: dict[Contrast, str]) -> Study:
+    spine = shared / "cases" / "spine"
+    return read_study(
+        {contrast: spine / f"{name}.nii.gz" for contrast, name in volumes.items()},
+        labels=spine / f"{patient}_T1_vertebrae.nii.gz",
+        rules=RULES,
+        markups=[MARKUPS / f"{patient}.mrk.json"],
+        age_years=30.0,
+        sex="M",
+    )
+
+
+def test_vbq_and_ratios_of_a_real_spine(shared):
+    study = read_case(shared, "DzZ", {Contrast.T1: "DzZ_T1"})
+    assessment = assess(study, Settings(erosion_mm=2.0))
+    vbq = result(assessment, "vbq", "L1-L4")
+    t1 = study.volumes[Contrast.T1].array
+    # An independent way to the same number, from the eroded masks with scipy.
+    from scipy.ndimage import distance_transform_edt, median
+
+    named = {region.name: region for region in study.regions}
+    levels = []
+    for name in ("L1 marrow", "L2 marrow", "L3 marrow", "L4 marrow", "L3 CSF"):
+        mask = named[name].full_mask(t1.shape)
+        inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1] > 2
+        levels.append(float(median(t1, inside, 1)))
+    assert vbq.measurement.value == pytest.approx(np.median(levels[:4]) / levels[4], rel=1e-9)
+    assert 2.0 < vbq.measurement.value < 4.0
+    assert vbq.expectation is not None
+    assert result(assessment, "t1_marrow_disc", "L3").measurement.value > 1
+    assert result(assessment, "t1_marrow_muscle", "L3").measurement.value > 1
+
+
+def test_signature_of_a_real_patient_with_and_without_n4(shared):
+    volumes = {Contrast.T1: "AK-a_T1", Contrast.FS_T2: "AK-a_TIRM"}
+    study = read_case(shared, "AK-a", volumes)
+    plain, corrected = assess(study), assess(study, Settings(n4=True))
+    assert len(plain.signatures) == len(corrected.signatures) == len(LEVELS)
+    for one in corrected.results:
+        m = one.measurement
+        if m.quantity.startswith(("t1_", "fs_t2_", "vbq")):
+            assert m.value_without_n4 == result(plain, m.quantity, m.site).measurement.value
+            assert m.value != m.value_without_n4

@@ -1,0 +1,201 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from MarrowAssessLib import cli
+from PDFFMapperLib.files import write_volume
+
+
+@pytest.fixture(autouse=True)
+def no_own_cohorts(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path / "cohorts"))
+
+
+@pytest.fixture(scope="module")
+def study_files(phantom, tmp_path_factory):
+    """The phantom's T1, STIR, labels and markups as files."""
+    folder = tmp_path_factory.mktemp("study")
+    study = phantom.study()
+    for contrast, volume in study.volumes.items():
+        write_volume(volume, folder / f"{contrast.value}.nii.gz")
+    write_volume(phantom.labels, folder / "labels.nii.gz")
+    return folder
+
+
+def labels_of(phantom):
+    return [
+        argument
+        for rule in phantom.rules
+        for argument in ("--label", f"{rule.value}={rule.role.value}:{rule.site}")
+    ]
+
+
+def run(*arguments) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def basic(files, phantom, out):
+    return [
+        "assess", "--volume", f"T1={files / 'T1.nii.gz'}", "--volume",
+        f"STIR={files / 'FS_T2.nii.gz'}", "--labels", files / "labels.nii.gz",
+        *labels_of(phantom), "--age", 34, "--sex", "M", "--no-scene", "--out", out,
+    ]  # fmt: skip
+
+
+def test_assess_writes_the_phantom_s_truth(study_files, phantom, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(*basic(study_files, phantom, out)) == 0
+    assert sorted(f.name for f in out.iterdir()) == [
+        "assessment.json", "measurements.csv", "report.html",
+    ]  # fmt: skip
+    with (out / "measurements.csv").open(newline="") as stream:
+        rows = {(r["quantity"], r["site"]): r for r in csv.DictReader(stream)}
+    vbq = float(rows["vbq", "L1-L4"]["value"])
+    from MarrowAssessLib.ratios import Measurement
+
+    names = ["L1 marrow", "L2 marrow", "L3 marrow", "L4 marrow", "L3 CSF"]
+    assert vbq == pytest.approx(phantom.true_value(Measurement("vbq", "L1-L4", 0, names)), rel=0.01)
+    printed = capsys.readouterr().out
+    assert "VBQ" in printed
+    assert "flip-flop" in printed
+
+
+def test_a_study_file_says_the_same_as_options(study_files, phantom, tmp_path):
+    content = {
+        "age_years": 34, "sex": "M",
+        "volumes": {"T1": "T1.nii.gz", "STIR": "FS_T2.nii.gz"},
+        "labels": "labels.nii.gz",
+        "label_rules": [f"{r.value}={r.role.value}:{r.site}" for r in phantom.rules],
+    }  # fmt: skip
+    (study_files / "study.json").write_text(json.dumps(content))
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert run(*basic(study_files, phantom, one)) == 0
+    arguments = ["assess", "--study", study_files / "study.json", "--no-scene", "--out", other]
+    assert run(*arguments) == 0
+    assert (one / "measurements.csv").read_text() == (other / "measurements.csv").read_text()
+
+
+def test_patient_identity_is_nowhere_in_the_outputs(study_files, phantom, tmp_path):
+    out = tmp_path / "out"
+    run(*basic(study_files, phantom, out))
+    content = json.loads((out / "assessment.json").read_text())
+    assert content["patient"] == {"age_years": 34.0, "sex": "M", "subject": ""}
+    assert str(study_files) not in (out / "report.html").read_text()
+
+
+def test_a_subject_is_named_when_asked_for(study_files, phantom, tmp_path):
+    out = tmp_path / "out"
+    assert run(*basic(study_files, phantom, out), "--subject", "Study 7") == 0
+    assert "Study 7" in (out / "report.html").read_text()
+
+
+def bad(files, **changes):
+    """Arguments of assess with one thing wrong."""
+    options = {
+        "--volume": f"T1={files / 'T1.nii.gz'}",
+        "--labels": files / "labels.nii.gz",
+        "--label": "1=marrow:L1",
+    } | {f"--{key.replace('_', '-')}": value for key, value in changes.items()}
+    return [x for key, value in options.items() if value is not None for x in (key, value)]
+
+
+def four_dimensional(folder):
+    import SimpleITK as sitk
+
+    series = sitk.GetImageFromArray(np.zeros((2, 3, 4, 5), np.float32), isVector=False)
+    sitk.WriteImage(series, str(folder / "4d.nii.gz"))
+    return folder / "4d.nii.gz"
+
+
+def truncated(folder):
+    whole = (folder / "T1.nii.gz").read_bytes()
+    (folder / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    return folder / "cut.nii.gz"
+
+
+def shifted(folder, phantom):
+    volume = phantom.study().grid
+    moved = volume.with_array(volume.array)
+    moved.ijk_to_ras[:3, 3] += 5
+    write_volume(moved, folder / "moved.nii.gz")
+    return folder / "moved.nii.gz"
+
+
+def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom, tmp_path, capsys):
+    folder = study_files
+    nan = phantom.study().grid
+    write_volume(
+        nan.with_array(np.full(nan.array.shape, np.nan, np.float32)), folder / "nan.nii.gz"
+    )
+    zero = nan.with_array(np.where(phantom.labels.array > 12, 0, nan.array))
+    write_volume(zero, folder / "zero.nii.gz")
+    all_labels = labels_of(phantom)
+    cases = {
+        "there is no such file": bad(folder, volume=f"T1={folder / 'none.nii.gz'}"),
+        "label 99 (L1 marrow) is empty": bad(folder, label="99=marrow:L1"),
+        "nothing can be divided by it": [
+            "--volume", f"T1={folder / 'zero.nii.gz'}", "--labels", folder / "labels.nii.gz",
+            *all_labels,
+        ],
+        "no finite value": [
+            "--volume", f"T1={folder / 'nan.nii.gz'}", "--labels", folder / "labels.nii.gz",
+            *all_labels,
+        ],
+        "Age -4 years is not possible": bad(folder, age="-4"),
+        "which is no PDFF in percent": bad(folder, volume=f"PDFF={folder / 'T1.nii.gz'}"),
+        "is on another voxel grid": bad(folder, volume=f"T1={shifted(folder, phantom)}"),
+        "may be truncated": bad(folder, volume=f"T1={truncated(folder)}"),
+        "a 3D volume is expected": bad(folder, volume=f"T1={four_dimensional(folder)}"),
+        "Unknown site 'L9'": bad(folder, label="1=marrow:L9"),
+        "Unknown volume role": bad(folder, volume=f"CT={folder / 'T1.nii.gz'}"),
+        "Unknown tissue role": bad(folder, label="1=bone:L1"),
+        "No region was given": bad(folder, labels=None, label=None),
+        "expected ROLE=": bad(folder, volume="T1"),
+        "no voxel is left": bad(folder, erode_mm="50"),
+        "not a Slicer markups file": bad(folder, markups=folder / "labels.nii.gz"),
+    }  # fmt: skip
+    for words, arguments in cases.items():
+        out = tmp_path / "out"
+        assert run("assess", *arguments, "--no-scene", "--out", out) == cli.BAD_INPUT, words
+        message = capsys.readouterr().err.strip().splitlines()
+        complaint = [line for line in message if not line.endswith("...")]
+        assert len(complaint) == 1, message
+        assert words in complaint[0], message
+        assert not out.exists(), words
+
+
+def test_references_answers_and_refuses(capsys):
+    arguments = ["references", "--quantity", "marrow_pdff", "--site", "L2"]
+    assert run(*arguments, "--age", 25, "--sex", "F") == 0
+    printed = capsys.readouterr().out
+    assert "27.2" in printed
+    assert "Baum" in printed
+    assert run(*arguments, "--age", -1) == cli.BAD_INPUT
+    assert run("references", "--quantity", "nonsense", "--age", 25) == cli.BAD_INPUT
+
+
+def test_the_command_starts_without_loading_what_it_does_not_need():
+    code = (
+        "import sys; from MarrowAssessLib.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numba', 'SimpleITK', 'vtk', 'slicer', 'skimage', 'pydicom'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("demo", "assess", "references"))
+
+
+@pytest.mark.parametrize("command", ["demo", "assess", "references"])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(command, "--help")
+    assert stop.value.code == 0
+    assert "usage: marrowassess" in capsys.readouterr().out

@@ -1,0 +1,270 @@
+"""Nodes to study, and an assessment that follows what the user edits, on Slicer's real scene."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+from MarrowAssessLib import headless
+
+headless.start()
+
+import slicer  # noqa: E402
+from dicom_files import classic_slice  # noqa: E402
+from MarrowAssessLib.anatomy import Role  # noqa: E402
+from MarrowAssessLib.assessment import assess  # noqa: E402
+from MarrowAssessLib.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.live_results import (  # noqa: E402
+    live_results,
+    show_live,
+    show_overlay,
+    verdict,
+)
+from MarrowAssessLib.quantities import QUANTITIES  # noqa: E402
+from MarrowAssessLib.regions import Region  # noqa: E402
+from MarrowAssessLib.scene import load_scene, regions_to_node, save_scene  # noqa: E402
+from MarrowAssessLib.scene_study import (  # noqa: E402
+    guess_inputs,
+    region_markups,
+    study_from_nodes,
+)
+from MarrowAssessLib.terminology import tissues  # noqa: E402
+from PDFFMapperLib.volume import Volume  # noqa: E402
+from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
+
+SPACING = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+@pytest.fixture(autouse=True)
+def empty_scene():
+    slicer.mrmlScene.Clear(False)
+
+
+@pytest.fixture
+def spine():
+    """A PDFF map of 30 % with two vertebrae of 40 and 20 %, as nodes."""
+    array = np.full((10, 40, 40), 30, np.float32)
+    array[3:7, 5:15, 10:25] = 40
+    array[3:7, 22:32, 10:25] = 20
+    node = volume_to_node(Volume(array, SPACING, "PDFF"))
+
+    def body(site, rows):
+        mask = np.zeros(array.shape, bool)
+        mask[4:6, rows, 12:23] = True
+        return Region.from_mask(f"{site} marrow", Role.MARROW, site, mask)
+
+    segmentation = regions_to_node([body("L2", slice(7, 13)), body("L3", slice(24, 30))], node)
+    return node, segmentation
+
+
+def cells(table, column):
+    array = table.GetTable().GetColumnByName(column)
+    return [array.GetValue(n) for n in range(array.GetNumberOfTuples())]
+
+
+def pdff_by_site(table):
+    name = QUANTITIES["marrow_pdff"].name
+    rows = zip(cells(table, "Quantity"), cells(table, "Site"), cells(table, "Value"), strict=True)
+    return {site: value for quantity, site, value in rows if quantity == name}
+
+
+def paint(segmentation, site, box):
+    """What a brush of the Segment Editor does: another labelmap in the segment."""
+    segment_id = f"{site} marrow"
+    image = slicer.vtkOrientedImageData()
+    segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
+    full = np.zeros((10, 40, 40), np.uint8)
+    full[box] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        full,
+        segmentation,
+        segment_id,
+        segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole()),
+    )
+
+
+def node_count():
+    return slicer.mrmlScene.GetNumberOfNodes()
+
+
+def test_study_reads_segments_and_inputs(spine):
+    volume, segmentation = spine
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    assert [(r.name, r.role, r.site) for r in study.regions] == [
+        ("L2 marrow", Role.MARROW, "L2"),
+        ("L3 marrow", Role.MARROW, "L3"),
+    ]
+    assert [r.voxels for r in study.regions] == [132, 132]
+    assert study.inputs == {"PDFF": "PDFF", "segmentation": "Regions"}
+
+
+def test_segments_that_name_no_tissue_or_are_empty_are_left_out_and_named(spine):
+    volume, segmentation = spine
+    segmentation.GetSegmentation().AddEmptySegment("other", "Segment_1")
+    segmentation.GetSegmentation().AddEmptySegment("L4", "L4 marrow")
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation)
+    assert [r.site for r in study.regions] == ["L2", "L3"]
+    assert study.inputs["left out"] == "Segment_1 (no tissue named), L4 marrow (empty)"
+
+
+def test_markups_are_regions_where_their_name_tells_a_tissue(spine):
+    volume, _ = spine
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "clicks")
+    points.AddControlPoint(17, 10, 10, "L2 marrow")
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
+    other.AddControlPoint(17, 10, 10, "tip of the conus")
+    assert region_markups([points, other]) == [points]
+    study = study_from_nodes({Contrast.PDFF: volume}, markups=[points], point_radius_mm=3.0)
+    sphere = study.regions[0]
+    assert (sphere.role, sphere.site) == (Role.MARROW, "L2")
+    k, j, i = np.indices((10, 40, 40))
+    inside = (i - 17) ** 2 + (j - 10) ** 2 + (2 * k - 10) ** 2 <= 3.0**2
+    assert sphere.voxels == inside.sum()
+    assert set(sphere.values(study.volumes[Contrast.PDFF].array)) == {40}
+
+
+def test_grids_that_differ_are_refused_unless_resampled(spine):
+    volume, segmentation = spine
+    coarse = volume_to_node(Volume(np.ones((10, 20, 20), np.float32), SPACING * 2, "T1"))
+    chosen = {Contrast.T1: coarse, Contrast.PDFF: volume}
+    with pytest.raises(ValueError, match="another voxel grid"):
+        study_from_nodes(chosen, segmentation)
+    study = study_from_nodes(chosen, segmentation, resample=True)
+    assert study.volumes[Contrast.T1].array.shape == (10, 40, 40)
+    assert "resampled onto the grid of PDFF" in study.inputs["T1"]
+
+
+def test_no_volume_and_no_region_say_what_to_do(spine):
+    volume, _ = spine
+    with pytest.raises(ValueError, match="at least one image"):
+        study_from_nodes({})
+    with pytest.raises(ValueError, match="No region says what it holds"):
+        study_from_nodes({Contrast.PDFF: volume})
+
+
+def test_an_edit_updates_table_and_chart_in_place(spine):
+    volume, segmentation = spine
+
+    def update():
+        study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+        return show_live(assess(study), segmentation)
+
+    first = update()
+    assert pdff_by_site(first.table)["L2"] == pytest.approx(40)
+    assert first.charts
+    nodes = node_count()
+    paint(segmentation, "L2", np.s_[4:6, 24:30, 12:23])  # onto the body of 20 %
+    second = update()
+    assert second.table is first.table and second.charts == first.charts
+    assert pdff_by_site(second.table)["L2"] == pytest.approx(20)
+    assert node_count() == nodes
+    points = second.charts[0].GetNthPlotSeriesNode(
+        second.charts[0].GetNumberOfPlotSeriesNodes() - 1
+    )
+    shown = dict(
+        zip(
+            cells(points.GetTableNode(), "Label"),
+            cells(points.GetTableNode(), "Value"),
+            strict=True,
+        )
+    )
+    assert shown["L2"] == pytest.approx(20)
+
+
+def test_a_change_of_age_and_back_leaves_no_nodes_behind(spine):
+    volume, segmentation = spine
+
+    def update(age):
+        study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=age, sex="F")
+        return show_live(assess(study), segmentation)
+
+    update(40)
+    nodes = node_count()
+    assert not update(None).charts
+    assert node_count() < nodes
+    assert update(40).charts
+    assert node_count() == nodes
+
+
+def test_results_lie_in_a_folder_beside_the_segmentation(spine):
+    volume, segmentation = spine
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study_item = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    item = hierarchy.CreateItem(study_item, segmentation)
+    shown = show_live(
+        assess(study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40)), segmentation
+    )
+    folders = {
+        hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
+        for node in [shown.table, *shown.charts]
+    }
+    assert len(folders) == 1
+    assert hierarchy.GetItemParent(folders.pop()) == hierarchy.GetItemParent(item) == study_item
+
+
+def test_hiding_the_overlay_gives_tissue_colors_back(spine):
+    volume, segmentation = spine
+    segment = segmentation.GetSegmentation().GetSegment("L2 marrow")
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    show_live(assess(study), segmentation)
+    labels = segmentation.GetNodeReference("MarrowAssess.labels")
+    assert labels.GetDisplayVisibility()
+    assert segment.GetColor() != pytest.approx(tissues()[Role.MARROW].color)
+    show_overlay(segmentation, False)
+    assert not labels.GetDisplayVisibility()
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(segmentation.GetDisplayNode())
+    assert not legend.GetVisibility()
+    assert segment.GetColor() == pytest.approx(tissues()[Role.MARROW].color)
+
+
+def test_a_saved_scene_finds_its_results_again(spine, tmp_path):
+    volume, segmentation = spine
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    titles = [chart.GetTitle() for chart in show_live(assess(study), segmentation).charts]
+    save_scene(tmp_path / "scene.mrb")
+    load_scene(tmp_path / "scene.mrb")
+    loaded = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    found = live_results(loaded)
+    assert pdff_by_site(found.table)["L3"] == pytest.approx(20)
+    assert [chart.GetTitle() for chart in found.charts] == titles
+
+
+def test_verdict_names_what_lies_outside_and_what_was_left_out(spine):
+    volume, segmentation = spine
+    segmentation.GetSegmentation().AddEmptySegment("other", "Segment_1")
+    volume_array = slicer.util.arrayFromVolume(volume)
+    volume_array[3:7, 5:15, 10:25] = 4
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    text = verdict(assess(study))
+    assert "L2 Marrow PDFF 4.0 %: below the expected" in text
+    assert "Left out: Segment_1 (no tissue named)." in text
+    study.age_years = None
+    assert "Give the patient's age" in verdict(assess(study))
+
+
+def test_inputs_are_guessed_from_names_and_headers(tmp_path):
+    grid = np.zeros((2, 3, 4), np.int16)
+    named = volume_to_node(Volume(grid, SPACING, "T1"))
+    facts = {"SeriesDescription": "sag t2 tse stir", "RepetitionTime": 4000.0, "EchoTime": 60.0}
+    stir = volume_to_node(Volume(grid, SPACING, "5: series", facts))
+    twins = [volume_to_node(Volume(grid, SPACING, "PDFF")) for _ in range(2)]
+    guess = guess_inputs([named, stir, *twins])
+    assert guess.volumes == {Contrast.T1: named, Contrast.FS_T2: stir}  # two PDFFs: the user's turn
+
+
+def test_age_sex_and_contrast_come_from_the_dicom_file_of_a_node(tmp_path):
+    pixels = np.ones((6, 5), np.uint16)
+    facts = {
+        "SeriesDescription": "sag t2 tse stir",
+        "PatientAge": "045Y",
+        "PatientSex": "F",
+        "RepetitionTime": 4000.0,
+        "EchoTime": 60.0,
+    }
+    file = classic_slice(tmp_path, "1.dcm", 0, pixels, **facts)
+    node = volume_to_node(Volume(np.zeros((2, 3, 4), np.int16), SPACING, "7: unnamed"))
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    guess = guess_inputs([node], {"1.2.3": str(file)}.get)
+    assert guess.volumes == {Contrast.FS_T2: node}
+    assert guess.patient.sex == "F"
+    assert guess.patient.age_years == pytest.approx(45, abs=1)

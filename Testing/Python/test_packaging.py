@@ -1,0 +1,170 @@
+"""The extension as Slicer's build and its extensions index see it."""
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+MODULES = ["MarrowAssess", "PDFFMapper"]
+
+# Stands for Slicer's CMake package: its macros write down what they are given.
+SLICER_CONFIG = """
+set(Slicer_USE_FILE "${CMAKE_CURRENT_LIST_DIR}/empty.cmake")
+set(Slicer_EXTENSION_GENERATE_CONFIG "${CMAKE_CURRENT_LIST_DIR}/empty.cmake")
+set(Slicer_EXTENSION_CPACK "${CMAKE_CURRENT_LIST_DIR}/metadata.cmake")
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(GIVEN "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(GIVEN_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "unknown: ${GIVEN_UNPARSED_ARGUMENTS}")
+  endif()
+  string(REPLACE ";" "\\n" GIVEN_FILES "${GIVEN_SCRIPTS};${GIVEN_RESOURCES}")
+  file(WRITE "${CMAKE_BINARY_DIR}/${GIVEN_NAME}.files" "${GIVEN_FILES}")
+endmacro()
+"""
+METADATA = """
+foreach(KEY HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS CATEGORY)
+  file(WRITE "${CMAKE_BINARY_DIR}/${KEY}" "${EXTENSION_${KEY}}")
+endforeach()
+"""
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory) -> Path:
+    """The build folder after CMake has run over the extension with a stand-in for Slicer."""
+    if not (shutil.which("cmake") and shutil.which("cc")):
+        pytest.skip("CMake and a compiler are needed to configure the extension")
+    slicer = tmp_path_factory.mktemp("slicer")
+    (slicer / "SlicerConfig.cmake").write_text(SLICER_CONFIG)
+    (slicer / "metadata.cmake").write_text(METADATA)
+    (slicer / "empty.cmake").write_text("")
+    build = tmp_path_factory.mktemp("build")
+    command = ["cmake", "-S", REPOSITORY, "-B", build, f"-DSlicer_DIR={slicer}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return build
+
+
+def listed(module: str, kind: str) -> list[str]:
+    """The files that a module's CMakeLists.txt names under MODULE_PYTHON_<kind>."""
+    text = (REPOSITORY / module / "CMakeLists.txt").read_text()
+    body = re.search(rf"set\(MODULE_PYTHON_{kind}\s(.*?)\)", text, re.DOTALL)[1]
+    return body.replace("${MODULE_NAME}", module).split()
+
+
+def in_tree(module: str, *patterns: str) -> list[str]:
+    root = REPOSITORY / module
+    files = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return sorted(path.relative_to(root).as_posix() for path in files)
+
+
+def metadata(key: str) -> str:
+    """One value of the extension, read with the index's own pattern: one quoted string."""
+    text = (REPOSITORY / "CMakeLists.txt").read_text()
+    found = re.findall(rf'set\s*\(EXTENSION_{key}\s*"([^"]+)"\)', text)
+    assert len(found) == 1, f"EXTENSION_{key} is one quoted string"
+    return found[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_script_of_the_tree_is_listed(module):
+    assert sorted(listed(module, "SCRIPTS")) == in_tree(module, "*.py", f"{module}Lib/**/*.py")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_resource_of_the_tree_is_listed(module):
+    assert sorted(listed(module, "RESOURCES")) == in_tree(module, "Resources/**/*")
+
+
+def test_modules_do_not_overwrite_each_other_in_slicers_flat_folder():
+    one, other = [{*listed(m, "SCRIPTS"), *listed(m, "RESOURCES")} for m in MODULES]
+    assert not one & other
+
+
+def test_cmake_configures_and_passes_the_lists_on(configured):
+    for module in MODULES:
+        passed = (configured / f"{module}.files").read_text().split()
+        assert passed == [*listed(module, "SCRIPTS"), *listed(module, "RESOURCES")]
+
+
+def test_description_survives_cmake(configured):
+    # Slicer passes the description on unquoted: a semicolon would cut it.
+    assert (configured / "DESCRIPTION").read_text() == metadata("DESCRIPTION")
+    assert ";" not in metadata("DESCRIPTION")
+
+
+def test_metadata_passes_the_checks_of_the_extensions_index():
+    text = (REPOSITORY / "CMakeLists.txt").read_text()
+    name = re.findall(r"project\s*\(\s*([^\s\)]+)", text)[0]
+    assert name == "MarrowAssess" and not name.lower().startswith("slicer")
+    assert metadata("DEPENDS") == "NA"
+    assert metadata("CATEGORY") == "Quantification"
+    assert metadata("CONTRIBUTORS")
+    for key in ("HOMEPAGE", "ICONURL", "SCREENSHOTURLS"):
+        assert all(url.startswith("https://") for url in metadata(key).split())
+    assert "research use" in metadata("DESCRIPTION")
+    assert (REPOSITORY / "LICENSE").is_file()
+
+
+@pytest.mark.parametrize("key", ["ICONURL", "SCREENSHOTURLS"])
+def test_pictures_of_the_extension_are_in_the_tree(key):
+    for url in metadata(key).split():
+        path = REPOSITORY / url.split("/main/")[1]
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    "icon",
+    [
+        "Resources/MarrowAssess.png",
+        "MarrowAssess/Resources/Icons/MarrowAssess.png",
+        "PDFFMapper/Resources/Icons/PDFFMapper.png",
+    ],
+)
+def test_icons_are_128_pixels(icon):
+    header = (REPOSITORY / icon).read_bytes()[:24]
+    assert struct.unpack(">II", header[16:24]) == (128, 128)
+
+
+def test_extension_is_pure_python():
+    # The index packages it on every platform only then.
+    compiled = [p for p in tracked() if p.suffix in (".h", ".cxx", ".cpp", ".c", ".so", ".pyd")]
+    assert not compiled
+
+
+def test_clone_stays_small():
+    assert sum(path.stat().st_size for path in tracked()) < 50e6
+
+
+def test_requirements_of_slicer_are_those_of_the_package():
+    stated = re.search(
+        r"^dependencies = (\[.*?\])", (REPOSITORY / "pyproject.toml").read_text(), re.M | re.S
+    )[1]
+    package = json.loads(re.sub(r",\s*\]", "]", stated))
+    lines = (REPOSITORY / "PDFFMapper/Resources/requirements.txt").read_text().splitlines()
+    asked = [line for line in lines if line and not line.startswith("#")]
+    assert asked and set(asked) <= set(package)
+
+
+def test_pip_package_carries_every_resource_the_core_reads():
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    for module in MODULES:
+        globs = re.search(rf'"{module}Lib\.Resources" = (\[.*?\])', text)[1]
+        endings = {Path(glob).suffix for glob in json.loads(globs)}
+        core = [
+            name
+            for name in listed(module, "RESOURCES")
+            if not name.startswith(("Resources/UI/", "Resources/Icons/"))
+        ]
+        assert {Path(name).suffix for name in core} <= endings
+
+
+def tracked() -> list[Path]:
+    if not shutil.which("git") or not (REPOSITORY / ".git").exists():
+        pytest.skip("not a git clone")
+    done = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True)
+    return [path for line in done.stdout.splitlines() if (path := REPOSITORY / line).is_file()]

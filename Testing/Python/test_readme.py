@@ -1,0 +1,72 @@
+"""Every command of the README does what it says; the first two are run by .ci/run."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def block(marker: str) -> str:
+    """The code block that follows a marker."""
+    return re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.S)[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder where `marrowassess demo` was run and `marrowassess` is a command."""
+    folder = tmp_path_factory.mktemp("readme")
+    command = folder / "bin" / "marrowassess"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m MarrowAssessLib.cli "$@"\n')
+    command.chmod(0o755)
+    run(folder, "marrowassess demo --no-scene")
+    return folder
+
+
+def run(folder, script: str, program: str = "sh") -> str:
+    environment = os.environ | {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "MARROWASSESS_COHORTS": str(folder / "cohorts"),
+    }
+    arguments = ["sh", "-euc", script] if program == "sh" else [sys.executable, "-c", script]
+    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_shell_and_python_block_is_run_by_someone():
+    markers = set(re.findall(r"<!-- (command: \w+|python: \w+) -->\n```(?:sh|python)", README))
+    assert len(re.findall(r"^```(?:sh|python)", README, re.M)) == len(markers)
+    by_ci = {"command: demo", "command: test"}
+    here = {"command: assess", "command: references", "python: console"}
+    assert markers == by_ci | here
+
+
+def test_assess_command(folder):
+    printed = run(folder, block("command: assess"))
+    assert re.search(r"L2 .*Marrow PDFF .* below", printed)
+    assert {"report.html", "measurements.csv", "assessment.json", "scene.mrb"} <= {
+        file.name for file in (folder / "result").iterdir()
+    }
+
+
+def test_references_commands(folder):
+    printed = run(folder, block("command: references"))
+    assert "above" in printed
+    assert "Baum" in printed
+
+
+def test_console_code(folder):
+    printed = run(folder, block("python: console"), "python")
+    assert re.search(r"L3 marrow_pdff 36\.\d % within", printed)
+
+
+def test_pictures_are_there():
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (REPOSITORY / path).is_file(), path

@@ -1,0 +1,114 @@
+import csv
+import json
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+from MarrowAssessLib.assessment import assess
+from MarrowAssessLib.ratios import Settings
+from MarrowAssessLib.report import Report, as_dict, write_csv, write_html, write_json
+from PDFFMapperLib import files
+from PDFFMapperLib.resources import resource_path
+
+
+@pytest.fixture(scope="module")
+def report(phantom):
+    return Report(assess(phantom.study(), Settings(erosion_mm=1.0)), true_value=phantom.true_value)
+
+
+def test_json_follows_its_schema(report, tmp_path):
+    import MarrowAssessLib
+
+    path = resource_path(MarrowAssessLib.__file__, "Schemas/assessment.schema.json")
+    write_json(report, tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    jsonschema.validate(content, json.loads(path.read_text()))
+    content["measurements"][0]["verdict"] = "fine"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, json.loads(path.read_text()))
+
+
+def test_every_reference_in_the_json_is_listed_with_its_citation(report):
+    content = as_dict(report)
+    listed = {one["id"] for one in content["references"]}
+    used = {
+        record
+        for m in content["measurements"]
+        for record in (m["expected"] or {"records": []})["records"]
+    } | {record for m in content["measurements"] for c in m["cutoffs"] for record in c["records"]}
+    assert used
+    assert used <= listed
+    assert all(one["citation"] for one in content["references"])
+
+
+def test_csv_holds_the_same_numbers(report, tmp_path):
+    write_csv(report, tmp_path / "m.csv")
+    with (tmp_path / "m.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    results = report.assessment.results
+    assert len(rows) == len(results)
+    for row, one in zip(rows, results, strict=True):
+        assert float(row["value"]) == pytest.approx(one.measurement.value)
+        assert row["unit"] == one.measurement.unit
+        assert row["software"].startswith("MarrowAssess ")
+        assert row["settings"] == "erosion 1 mm; N4 off"
+        assert "phantom" in row["inputs"]
+        if one.measurement.statistics:
+            assert int(row["voxels"]) == one.measurement.statistics.voxels
+
+
+class Page(HTMLParser):
+    """Collects what a page loads and whether its tags close."""
+
+    void = frozenset({"meta", "img", "br", "line", "circle", "polyline", "polygon"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loads, self.cells = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.loads += [v for k, v in attributes if k == "src" or (tag == "link" and k == "href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] in ("td", "span"):
+            self.cells.append(text)
+
+    def handle_endtag(self, tag):
+        if tag in self.void:
+            return
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(report, tmp_path):
+    picture = tmp_path / "p.png"
+    picture.write_bytes(bytes.fromhex("89504e470d0a1a0a"))
+    report.pictures = {"A picture": picture}
+    write_html(report, tmp_path / "r.html")
+    report.pictures = {}
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.loads
+    assert all(source.startswith("data:image/png;base64,") for source in page.loads)
+    assert "{{" not in text
+    assert "research use only" in text
+    assert page.cells
+    assert not any(word in cell for cell in page.cells for word in ("nan", "None", "inf"))
+
+
+def test_the_page_shows_the_lesion_and_its_source(report, tmp_path):
+    write_html(report, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "flip-flop sign" in text
+    assert "eroded by 1 mm" in text
+    assert "Chen" in text  # the source of the enhancement reference
+
+
+def test_a_failed_write_leaves_neither_file_nor_rest(tmp_path):
+    with pytest.raises(RuntimeError), files.written_whole(tmp_path / "x.json") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []

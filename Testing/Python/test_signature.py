@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.contrasts import Contrast
+from MarrowAssessLib.ratios import measure
+from MarrowAssessLib.regions import Region
+from MarrowAssessLib.signature import EXPECTED, signatures
+from MarrowAssessLib.study import Study
+from PDFFMapperLib.volume import Volume
+
+MUSCLE, DISC = 100.0, 120.0
+# Marrow signals that read as each word against muscle 100 (and disc 120 on T1).
+SIGNAL = {
+    "T1": {"low": 80.0, "intermediate": 150.0, "high": 260.0},
+    "T2": {"low": 80.0, "intermediate": 180.0, "high": 400.0},
+    "FS_T2": {"low": 60.0, "intermediate": 150.0, "high": 300.0},
+}
+
+
+def block(name, role, site, first):
+    mask = np.zeros((4, 60, 12), bool)
+    mask[:, first : first + 10] = True
+    return Region.from_mask(name, role, site, mask)
+
+
+def spine(words: dict[str, str], age=40.0, site="L3", spread=0.0) -> Study:
+    """A study with one marrow region whose sequences show the given words."""
+    rng = np.random.default_rng(0)
+
+    def volume(marrow: float, muscle: float = MUSCLE, disc: float = DISC) -> Volume:
+        array = np.zeros((4, 60, 12), np.float32)
+        array[:, :10] = marrow * (1 + spread * rng.normal(size=(4, 10, 12)))
+        array[:, 20:30], array[:, 40:50] = muscle, disc
+        return Volume(array, np.eye(4), "volume")
+
+    volumes = {}
+    for sequence, word in words.items():
+        if sequence in SIGNAL:
+            volumes[Contrast[sequence]] = volume(SIGNAL[sequence][word])
+        elif sequence == "drop":
+            volumes[Contrast.IN_PHASE] = volume(200.0)
+            volumes[Contrast.OPPOSED_PHASE] = volume({"drop": 90.0, "no drop": 190.0}[word])
+        elif sequence == "enhancement":
+            before = SIGNAL["T1"][words["T1"]]
+            factor = {"enhances": 1.4, "none": 1.02}[word]
+            volumes[Contrast.T1_POST] = volume(before * factor)
+    regions = [
+        block("marrow", Role.MARROW, site, 0),
+        block("psoas", Role.MUSCLE, "psoas", 20),
+        block("L3-L4 disc", Role.DISC, "L3-L4", 40),
+    ]
+    return Study(volumes, regions, age)
+
+
+def signature_of(study: Study):
+    (one,) = signatures(study, measure(study))
+    return one
+
+
+TABLE = {
+    "red": ["intermediate", "intermediate", "intermediate", "drop", "enhances"],
+    "yellow": ["high", "high", "low", "drop", "none"],
+    "pathologic": ["low", "high", "high", "no drop", "enhances"],
+}
+SEQUENCES = ["T1", "T2", "FS_T2", "drop", "enhancement"]
+
+
+def test_the_expected_table_is_the_review_s():
+    for kind, words in TABLE.items():
+        assert [EXPECTED[sequence][kind] for sequence in EXPECTED] == words
+
+
+@pytest.mark.parametrize("kind", list(TABLE))
+def test_each_marrow_type_is_recognized(kind):
+    one = signature_of(spine(dict(zip(SEQUENCES, TABLE[kind], strict=True))))
+    assert one.best == kind
+    assert one.match[kind] == 1.0
+    assert one.disagree[kind] == []
+    others = [other for other in TABLE if other != kind]
+    assert all(one.match[other] < 1 and one.disagree[other] for other in others)
+
+
+def test_whatever_sequences_are_there_are_used():
+    one = signature_of(spine({"T1": "low", "FS_T2": "high"}))
+    assert one.best == "pathologic"
+    assert [finding.sequence for finding in one.findings] == ["T1", "fat-suppressed T2"]
+    alone = signature_of(spine({"T1": "high"}))
+    assert alone.best == "indeterminate"
+    assert "One sequence alone does not make a signature." in alone.cautions
+
+
+def test_contradicting_sequences_are_named():
+    words = dict(zip(SEQUENCES, TABLE["pathologic"], strict=True)) | {"drop": "drop"}
+    one = signature_of(spine(words))
+    assert one.disagree["pathologic"] == ["chemical shift"]
+    assert one.match["pathologic"] == pytest.approx(0.8)
+
+
+def test_flip_flop_needs_dark_t1_and_even_bright_fat_suppressed_t2():
+    assert signature_of(spine({"T1": "low", "FS_T2": "high"})).flip_flop is True
+    assert signature_of(spine({"T1": "intermediate", "FS_T2": "high"})).flip_flop is False
+    assert signature_of(spine({"T1": "low", "FS_T2": "high"}, spread=0.5)).flip_flop is False
+    assert signature_of(spine({"T1": "low"})).flip_flop is None
+
+
+def test_under_one_year_dark_t1_counts_for_nothing():
+    one = signature_of(spine({"T1": "low", "FS_T2": "high"}, age=0.5))
+    assert one.flip_flop is None
+    assert one.disagree == {"red": ["fat-suppressed T2"], "yellow": ["fat-suppressed T2"],
+                            "pathologic": []}  # fmt: skip
+    assert one.best == "indeterminate"
+    assert any("under 1 year normal red marrow may be darker" in c for c in one.cautions)
+    older = signature_of(spine({"T1": "low", "FS_T2": "high"}, age=1.0))
+    assert older.best == "pathologic"
+
+
+def test_infants_without_opposed_phase_drop_are_not_pathologic():
+    one = signature_of(spine({"T1": "intermediate", "drop": "no drop"}, age=0.3))
+    assert one.disagree["red"] == []
+
+
+@pytest.mark.parametrize(
+    ("site", "age", "words"),
+    [
+        ("foot", 8.0, "islands of red marrow"),
+        ("distal femur", 13.0, "growth plate"),
+        ("proximal femur", 45.0, "Reconversion"),
+        ("L3", 45.0, "Fracture"),
+    ],
+)
+def test_cautions_by_age_and_site(site, age, words):
+    one = signature_of(spine({"T1": "low", "FS_T2": "high"}, age=age, site=site))
+    assert any(words in caution for caution in one.cautions)
+
+
+def test_the_phantom_s_lesion_stands_out(phantom):
+    study = phantom.study()
+    by_site = {one.site: one for one in signatures(study, measure(study))}
+    assert by_site["L2"].best == "pathologic"
+    assert by_site["L2"].flip_flop is True
+    assert {by_site[f"L{n}"].best for n in (1, 3, 4, 5)} == {"red"}

@@ -1,0 +1,93 @@
+"""Studies that come as DICOM folders."""
+
+import json
+
+import numpy as np
+import pytest
+from dicom_files import classic_slice
+from MarrowAssessLib import cli
+from MarrowAssessLib.contrasts import Contrast
+from MarrowAssessLib.volume_source import guess_study, read_source
+from PDFFMapperLib.dicom import read_dicom_folder
+from PDFFMapperLib.files import write_volume
+from pydicom.uid import generate_uid
+
+T1 = {
+    "SeriesDescription": "sag t1 tse", "SeriesNumber": 3, "RepetitionTime": 600.0,
+    "EchoTime": 10.0, "ScanningSequence": "SE", "PatientAge": "034Y", "PatientSex": "M",
+    "PatientName": "Doe^Jane", "PatientID": "12345",
+}  # fmt: skip
+STIR = T1 | {
+    "SeriesDescription": "sag stir", "SeriesNumber": 4, "RepetitionTime": 4500.0,
+    "EchoTime": 60.0, "InversionTime": 210.0, "ScanningSequence": ["SE", "IR"],
+}  # fmt: skip
+
+
+def write_series(folder, facts, signal, rows=24):
+    series = generate_uid()
+    for k in range(6):
+        pixels = np.full((rows, 20), 40, np.uint16)
+        pixels[4:12] = signal[0]
+        pixels[14:22] = signal[1]
+        name = f"{facts['SeriesNumber']}_{k}.dcm"
+        classic_slice(folder, name, k, pixels, series=series, InstanceNumber=k + 1, **facts)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    write_series(folder, T1, (300, 150))
+    write_series(folder, STIR, (90, 60))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_roles_age_and_sex_come_from_the_headers(folder):
+    study = guess_study(folder)
+    assert set(study.sources) == {Contrast.T1, Contrast.FS_T2}
+    assert (study.patient.age_years, study.patient.sex) == (34, "M")
+    assert read_source(study.sources[Contrast.T1], Contrast.T1).array.max() == 300
+
+
+def test_the_fitting_volume_of_a_folder_is_taken_or_named(folder):
+    assert read_source(folder, Contrast.FS_T2).array.max() == 90
+    assert read_source(f"{folder}#3", Contrast.FS_T2).array.max() == 300
+    assert read_source(f"{folder}#sag stir", Contrast.T1).array.max() == 90
+    with pytest.raises(ValueError, match=r"2 volumes that could be ADC.*#3 sag t1 tse.*#4"):
+        read_source(folder, Contrast.ADC)
+
+
+def test_two_volumes_of_one_role_are_not_chosen_between(folder):
+    write_series(folder, T1 | {"SeriesNumber": 5}, (300, 150))
+    with pytest.raises(ValueError, match="2 volumes look like T1; choose one"):
+        guess_study(folder)
+
+
+def test_assess_from_dicom_to_report_without_the_patient_s_name(folder, tmp_path):
+    series = next(s for s in read_dicom_folder(folder) if s.description == "sag t1 tse")
+    volume = series.contents[0].read()
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[1:5, 5:11, 3:17] = 1
+    labels[1:5, 15:21, 3:17] = 2
+    write_volume(volume.with_array(labels), tmp_path / "labels.nii.gz")
+    out = tmp_path / "out"
+    arguments = [
+        "assess", "--dicom", folder, "--labels", tmp_path / "labels.nii.gz", "--label",
+        "1=marrow:L3", "--label", "2=muscle:psoas", "--no-scene", "--out", out,
+    ]  # fmt: skip
+    assert cli.main([str(a) for a in arguments]) == 0
+    text = (out / "assessment.json").read_text()
+    content = json.loads(text)
+    assert content["patient"] == {"age_years": 34, "sex": "M", "subject": ""}
+    values = {m["quantity"]: m["value"] for m in content["measurements"]}
+    assert values["t1_marrow_muscle"] == pytest.approx(2.0)
+    assert values["fs_t2_marrow_muscle"] == pytest.approx(1.5)
+    for private in ("Doe", "Jane", "12345"):
+        assert private not in text + (out / "report.html").read_text()
+
+
+def test_a_missing_slice_is_an_error(folder):
+    (folder / "3_2.dcm").unlink()
+    with pytest.raises(ValueError, match=r"slice|gap"):
+        read_source(f"{folder}#3", Contrast.T1)
