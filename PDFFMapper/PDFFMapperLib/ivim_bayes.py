@@ -24,8 +24,8 @@ from PDFFMapperLib.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.noise import bessel_ratio
 from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
 
-LEARNING_VOXELS = 4000
-LEARNING_STEPS = 45
+LEARNING_VOXELS = 3500
+LEARNING_STEPS = 30
 WEAK_PRIOR_VOXELS = 10.0
 """The weak prior counts as much as that many voxels of the region."""
 _LEARNING_SIZE = 2**23
@@ -238,8 +238,8 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     # D* no further than the voxels reach whose data tell it: beyond, only misfit could be learned.
     told = own.d_star_identifiable.reshape(-1)[index]
     spread = np.log(d_star[told] if told.sum() >= _TOLD else d_star)
-    low, high = np.quantile(spread, [0.002, 0.998])
-    d_star_edges = np.exp(_edges(spread, low - 0.1, high + 0.1, None))
+    low, high = np.quantile(spread, [0.005, 0.995])
+    d_star_edges = np.exp(_edges(spread, low - 0.01, high + 0.01, None))
 
     start = IvimDistribution(d_edges, d_star_edges, f_edges, np.empty(0))
     weak = np.exp(-0.5 * (np.log(start.d_star / PRIOR_EXCESS) / PRIOR_LOG_SD) ** 2)
@@ -415,13 +415,13 @@ def _likelihoods(
             continue
         for j in range(q.size):
             for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(9):
+                if rows[j, n] < top - np.float32(8):
                     continue
                 share, quick = np.float32(1) - grid_f[n], grid_f[n] * q[j]
                 for i in range(p.size):
                     product = share * p[i] + quick
                     x = product * product * half_inverse[j, n, i] - top
-                    if x > np.float32(-9):
+                    if x > np.float32(-8):
                         columns[filled] = (j * grid_f.size + n) * p.size + i
                         values[filled] = _exp(x) * prior[j, n, i]
                         filled += 1
@@ -498,7 +498,7 @@ def _posteriors(
         total = 0.0
         for j in range(q.size):
             for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(14):
+                if rows[j, n] < top - np.float32(11):
                     continue
                 share, quick = one - grid_f[n], grid_f[n] * q[j]
                 row = np.float32(0)

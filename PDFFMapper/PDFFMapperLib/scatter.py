@@ -22,7 +22,7 @@ _SAMPLE = 6000
 _CLASS = 300
 _CLASSES = 12
 _AIR = 2.3
-"""Mean over SD below which a class is taken for air; it is 1.91 there, 2.27 at an SNR of 1."""
+"""Mean over SD below which the darkest classes are air; it is 1.91 there, 2.27 at an SNR of 1."""
 
 
 def prepared(
@@ -132,12 +132,11 @@ def _scatter_by_class(
         height = np.array([np.median(level[members] / unit[members]) for members in classes])
         ratio = height / np.maximum(scatter, 1e-12)
         scatter = scatter / _rician_narrowing(ratio)
-        # In air the mean square is known to be twice the variance of the noise.
-        air = np.concatenate([[], *(m for m, r in zip(classes, ratio, strict=True) if r < _AIR)])
-        if air.size:
-            air = air.astype(int)
-            squares = (signal[air] / unit[air, None]) ** 2 @ voxels.averages
-            scatter[ratio < _AIR] = np.sqrt(squares.mean() / voxels.averages.sum() / 2)
+        # In air the mean is known to be sqrt(pi / 2) sigma, averaged images or not.
+        air = (ratio < _AIR) & (height < 1.6 * height[0])
+        if air.any():
+            members = np.concatenate([m for m, one in zip(classes, air, strict=True) if one])
+            scatter[air] = np.mean(level[members] / unit[members]) / np.sqrt(np.pi / 2)
     centers = np.array([np.median(level[members]) for members in classes])
     errors = np.array([1.2 / np.sqrt(2 * degrees * members.size) for members in classes])
     return centers, scatter, errors
