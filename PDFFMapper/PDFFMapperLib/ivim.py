@@ -29,7 +29,7 @@ class IvimFit:
     """IVIM parameters per voxel; arrays have the image's shape, failed voxels are NaN.
 
     Attributes:
-        s0: signal at b = 0 and its standard deviation, in signal units.
+        s0: signal at b = 0, in signal units.
         d: diffusion coefficient in 10^-3 mm^2/s.
         d_star: pseudo-diffusion coefficient in 10^-3 mm^2/s.
         f: perfusion fraction, 0 to 1.

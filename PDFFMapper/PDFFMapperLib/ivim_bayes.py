@@ -8,6 +8,10 @@ the weak prior of the voxel-wise fit, which also keeps the weight of a few voxel
 voxel's posterior is then summed over the whole grid: no approximation of its shape, no chains. S0
 is integrated out with a flat prior. Orton et al., MRM 2014, doi 10.1002/mrm.24649, introduced the
 hierarchical prior, as one Gaussian sampled by Markov chain Monte Carlo.
+
+What the whole region cannot tell is not learned either: with no b-value low enough to see a fast
+compartment decay, D* of all voxels settles at the upper end of what the images allow. Mind
+`d_star_identifiable`.
 """
 
 from __future__ import annotations
@@ -99,7 +103,7 @@ class IvimPosterior:
         limits: lower and upper limits of the central 95 % of the posterior, shape (6, ...), of
             d, d_star and f in turn; read them with `interval`.
         valid: voxels that were fitted.
-        at_bound: always False: a mean lies inside its limits.
+        at_bound: voxels that keep their own fit, if that lies at a limit.
         d_star_identifiable: voxels whose own data tell about D* (as in `IvimFit`).
         typical: voxels that the learned distribution can explain; the others keep their own fit.
         distribution: what was learned.

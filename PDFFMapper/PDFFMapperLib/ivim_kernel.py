@@ -21,8 +21,11 @@ D_LIMIT = 6.0
 EXCESS_LIMITS = (0.5, 1000.0)
 """Of D* - D; like all diffusivities here in 10^-3 mm^2/s."""
 PRIOR_EXCESS = 30.0
+"""Center of the weak prior on D* - D: the middle of what is published, 10 to 100."""
 PRIOR_LOG_SD = 1.0
+"""Its standard deviation in ln: 95 % lie between 4 and 210."""
 PRIOR_F_WEIGHT = 0.25
+"""Exponent of f (1 - f) in the weak prior on logit f: keeps f off 0 and 1, no more."""
 
 _PRIOR = np.array([math.log(PRIOR_EXCESS), 1.0 / PRIOR_LOG_SD**2, PRIOR_F_WEIGHT])
 _START_D = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0])
@@ -285,7 +288,7 @@ def _fit_voxels(
         if hold:
             held_sd = held[1, v]
             cross = (-h[1], 0.0, -h[4], -h[7])
-            g, h = _without_d(g, h)
+            _, h = _without_d(g, h)
             ok, factor = _factor(h, 0.0)
             follow = _backward(factor, _forward(factor, cross))
         else:
@@ -319,6 +322,6 @@ def _fit_voxels(
             expected = math.sqrt(nu * nu + 1.0) if rician else nu
             squares += averages[k] * (m[k] - expected) ** 2
             spread += averages[k] * (m[k] - mean) ** 2
-        out[11, v] = -cost - prior[2] * math.log(slope_f) + 0.5 * prior[1] * (u - prior[0]) ** 2
         out[9, v] = sigma[v] * math.sqrt(squares / total)
         out[10, v] = 1.0 - squares / spread if spread > 0.0 else np.nan
+        out[11, v] = -cost - prior[2] * math.log(slope_f) + 0.5 * prior[1] * (u - prior[0]) ** 2
