@@ -98,6 +98,10 @@ def run(args: argparse.Namespace) -> int:
         series.signal, series.b_values = series.signal[..., kept], series.b_values[kept]
         series.averages = series.averages[kept]
     mask = None if args.mask is None else _on_grid(args.mask, series.like) > 0
+    if args.sigma is None and args.background is None and series.repeats is not None:
+        if series.b_values.size < 3 and args.method == "adc":
+            args.sigma = "repeats"
+            series.notes.append("Two b-values leave no residual: noise measured from repeats.")
     noise = _sigma(args, series)
     options = {"sigma": noise, "averages": series.averages, "mask": mask}
 

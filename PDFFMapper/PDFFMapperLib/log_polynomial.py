@@ -64,7 +64,7 @@ def fit_log_polynomial(
     if unknown and method == "ml" and noise == "rician":
         raise ValueError(
             f"{voxels.b.size} images leave no residual to measure the noise from: give sigma, "
-            'or use the method "wls".'
+            "or choose weighted least squares (wls)."
         )
     likelihood = LEAST_SQUARES if method == "wls" else (RICIAN if noise == "rician" else GAUSSIAN)
     sigma = np.broadcast_to(1.0, voxels.signal.shape[:1]) if unknown else voxels.sigma
