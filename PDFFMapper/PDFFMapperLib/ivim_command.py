@@ -6,6 +6,7 @@ import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         f"noise SD of one image {float(np.median(sigma)):.4g}."
     )
     provenance = {
-        "software": "MarrowAssess, PDFFMapper",
+        "software": f"MarrowAssess {_version()}, PDFFMapper",
         "method": args.method,
         "noise": "Rician",
         "sigma": float(np.median(sigma)) if np.isfinite(sigma).all() else None,
@@ -280,6 +281,13 @@ def _sigma_source(args: argparse.Namespace) -> str:
     if args.background is not None:
         return "background"
     return {None: "residuals", "repeats": "repeats"}.get(args.sigma, "given")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("MarrowAssess")
+    except metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def _fit(args: argparse.Namespace, series: DiffusionSeries, options: dict):
