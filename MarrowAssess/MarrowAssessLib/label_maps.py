@@ -7,6 +7,7 @@ caution, since the ROI should be the body eroded by a margin.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,7 +61,7 @@ _DOWN = _CERVICAL + _THORACIC + _LUMBAR
 
 
 def _pairs(names: list[str]) -> list[str]:
-    return [f"{a}-{b}" for a, b in zip(names, names[1:], strict=False)]
+    return [f"{a}-{b}" for a, b in pairwise(names)]
 
 
 def _totalsegmentator_total_mr() -> dict[int, LabelMeaning]:
@@ -121,7 +122,7 @@ def _musclemap() -> dict[int, LabelMeaning]:
 
 
 def _spineps_vertebrae() -> dict[int, LabelMeaning]:
-    below = {n: f"{a}-{b}" for n, (a, b) in enumerate(zip(_DOWN, _DOWN[1:], strict=False), 1)}
+    below = {n: f"{a}-{b}" for n, (a, b) in enumerate(pairwise(_DOWN), 1)}
     below[24] = "L5-S1"  # below L5; L6 (25) is rare, and its disc is L6-S1
     below[25] = "L6-S1"
     return {

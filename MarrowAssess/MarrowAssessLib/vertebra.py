@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy import ndimage
 
 from MarrowAssessLib.star_surface import box_rays, optimal_surface, sample
 from PDFFMapperLib.volume import Volume
 
-RAYS = box_rays((14, 12, 10))
+RAY_COUNTS = np.array([14, 12, 10])
+RAYS = box_rays(tuple(RAY_COUNTS.tolist()))
 FACE = np.abs(RAYS.directions).argmax(axis=1)  # edges shared: the first of right, front, head
 RELATIVE_RADII = np.arange(0.1, 1.76, 0.03)
 UNLIKE = 1.0
@@ -136,10 +138,32 @@ def _best_rectangle(
     return best
 
 
+@dataclass(frozen=True)
+class BodyPrior:
+    """What is expected of a body before looking: mean and spread.
+
+    The defaults cover T10 to S1 of adults (depth 28-36 mm, height 21-29 mm; Panjabi et al. 1992,
+    Gilad and Nissan 1986) with room for others.
+
+    Attributes:
+        tilt_deg: forward tilt of the body's axis and its spread.
+        depth_mm: front to back.
+        height_mm: lower to upper endplate.
+    """
+
+    tilt_deg: tuple[float, float] = (0.0, 30.0)
+    depth_mm: tuple[float, float] = (33.0, 5.0)
+    height_mm: tuple[float, float] = (26.0, 5.0)
+
+
 def sagittal_box(
-    volume: Volume, seed_ras: np.ndarray, prior: Box | None = None
+    volume: Volume, seed_ras: np.ndarray, prior: BodyPrior | None = None
 ) -> tuple[Box, float]:
-    """The box round a seed from the sagittal slice through it; its width is anatomy's guess."""
+    """The best box round a seed in the sagittal slices near it, and its score.
+
+    The width is anatomy's guess (1.4 times the depth).
+    """
+    prior = prior or BodyPrior()
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
     extent = 72
     grid = np.arange(-extent, extent + 1.0)
@@ -155,12 +179,13 @@ def sagittal_box(
     slabs /= level
     weights = np.exp(-(np.log(np.maximum(near / level, 0.05)) ** 2) / (2 * 0.2**2))
     weights = (weights / weights.sum()).astype(np.float32)
-    tilts = np.deg2rad(np.arange(-56, 57, 8.0))
-    costs = 0.5 * (tilts / np.deg2rad(30)) ** 2
+    tilts = np.arange(-56.0, 57.0, 8.0)
+    costs = 0.5 * ((tilts - prior.tilt_deg[0]) / prior.tilt_deg[1]) ** 2
     score, t, u0, u1, v0, v1 = _best_rectangle(
-        slabs, weights, tilts, costs.astype(np.float32), 101, 0.12, 33.0, 5.0, 26.0, 5.0, 3.0
-    )
-    axes = tilted_axes(np.rad2deg(tilts[t]))
+        slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), 101, 0.12,
+        *prior.depth_mm, *prior.height_mm, 3.0,
+    )  # fmt: skip
+    axes = tilted_axes(tilts[t])
     middle = np.array([0.0, (u0 + u1) / 2, (v0 + v1) / 2])
     half = np.array([0.7 * (u1 - u0), (u1 - u0) / 2, (v1 - v0) / 2])
     return Box(seed_ras + middle @ axes, axes, half), float(score)
@@ -251,10 +276,24 @@ class Surface:
     box: Box
     radii: np.ndarray
     support: np.ndarray
-    noise: float = 0.0
+
+    def contains(self, points_ras: np.ndarray) -> np.ndarray:
+        """Whether RAS points, shape (n, 3), lie inside."""
+        unit = (points_ras - self.box.center) @ self.box.axes.T / self.box.half
+        reach = np.abs(unit).max(axis=1)
+        cube = np.clip(unit / np.maximum(reach, 1e-9)[:, None], -1, 1)
+        lattice = np.zeros([c + 1 for c in RAY_COUNTS])
+        index = np.rint((RAYS.directions + 1) / 2 * RAY_COUNTS).astype(int)
+        lattice[tuple(index.T)] = self.radii
+        where = (cube + 1) / 2 * RAY_COUNTS
+        # The lattice's inner nodes never weigh: the points lie on the cube's surface.
+        radius = ndimage.map_coordinates(lattice, where.T, order=1)
+        return reach <= np.linalg.norm(template_radii(cube, self.box.half), axis=1) / np.maximum(
+            np.linalg.norm(cube * self.box.half, axis=1), 1e-9
+        ) * radius
 
 
-def refine(volume: Volume, box: Box, rounds: int = 3, debug: dict | None = None) -> Surface:
+def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
     """Fit the optimal star-shaped surface, moving and resizing the box with it."""
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
     radii = np.ones(len(RAYS.directions))
@@ -270,7 +309,9 @@ def refine(volume: Volume, box: Box, rounds: int = 3, debug: dict | None = None)
         unary, support = _unary(values, local, depth, radii)
         labels = optimal_surface(unary[:, LABELS], RAYS.neighbors, depth * 0.03, STIFFNESS, 4, 24)
         radii = RELATIVE_RADII[LABELS][labels]
-        chosen = np.take_along_axis(support, (labels + LABELS.start)[:, None], 1)[:, 0]
+        met = (labels + LABELS.start)[:, None]
+        chosen = np.take_along_axis(support, met, 1)[:, 0]
+        chosen[~np.isfinite(np.take_along_axis(values, met, 1)[:, 0])] = np.nan
         if turn + 1 < rounds:
             box, radii = _rebox(box, rays * radii[:, None], turn)
     return Surface(box, radii, chosen)
@@ -380,36 +421,35 @@ def _rebox(box, surface, turn):
     return new, np.ones(len(d))
 
 
-def voxelize(volume: Volume, surface: Surface, shrink_mm: float = 0.0):
-    """Voxels whose center lies inside a surface: (mask, (k, j, i) offset)."""
-    to_ijk = np.linalg.inv(volume.ijk_to_ras)
-    rays = template_radii(RAYS.directions, surface.box.half) * surface.radii[:, None]
-    ijk = (surface.box.center + rays @ surface.box.axes) @ to_ijk[:3, :3].T + to_ijk[:3, 3]
+def fit_body(
+    volume: Volume, point_ras: np.ndarray, prior: BodyPrior | None = None
+) -> tuple[Surface, float, float]:
+    """Fit a vertebral body round a point.
+
+    Returns:
+        The surface, the pose search's score (about 1.0 to 2.2 for real bodies), and how far the
+        box moved, in mm, when the search was repeated from its own center.
+    """
+    first, _ = sagittal_box(volume, point_ras, prior)
+    first = widen(volume, first)
+    box, score = sagittal_box(volume, first.center, prior)
+    box = widen(volume, box)
+    moved = float(np.linalg.norm(box.center - first.center))
+    return refine(volume, box), score, moved
+
+
+def template_points(surface: Surface) -> np.ndarray:
+    """The surface's points in its box's axes (right, front, head), mm from the box's center."""
+    return template_radii(RAYS.directions, surface.box.half) * surface.radii[:, None]
+
+
+def voxelize(volume: Volume, surface: Surface) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Voxels whose center lies inside a surface: the mask and its (k, j, i) offset."""
+    ijk = volume.ras_to_ijk(surface.box.center + template_points(surface) @ surface.box.axes)
     size = np.array(volume.array.shape[::-1])
     low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
     high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
-    axes = [np.arange(a, b) for a, b in zip(low, high, strict=True)]
-    k, j, i = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
-    points = np.stack([i, j, k], -1) @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
-    local = (points - surface.box.center) @ surface.box.axes.T
-    unit = local / surface.box.half
-    return _inside(unit.reshape(-1, 3), surface).reshape(k.shape), tuple(low[::-1])
-
-
-def _inside(unit, surface):
-    from scipy.interpolate import RegularGridInterpolator
-
-    reach = np.abs(unit).max(axis=1)
-    cube = unit / np.maximum(reach, 1e-9)[:, None]
-    x, y, z = np.abs(cube).T
-    template = ((x**3 + y**3) ** (8 / 3) + z**8) ** (-1 / 8)
-    counts = (14, 12, 10)
-    lattice = np.full([c + 1 for c in counts], np.nan)
-    index = np.rint((RAYS.directions + 1) / 2 * counts).astype(int)
-    lattice[tuple(index.T)] = surface.radii
-    # inside lattice nodes are never weighed for points on the cube's surface
-    lattice = np.where(np.isfinite(lattice), lattice, 0)
-    radius = RegularGridInterpolator([np.linspace(-1, 1, c + 1) for c in counts], lattice)(
-        np.clip(cube, -1, 1)
-    )
-    return reach <= template * radius
+    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
+    inside = surface.contains(volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)))
+    mask = inside.reshape(i.shape).transpose(2, 1, 0)
+    return np.ascontiguousarray(mask), tuple(int(n) for n in low[::-1])
