@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
+from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.placement import MARGIN_MM, Placement, eroded, place_body
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.star_surface import sample
 from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points
-from PDFFMapperLib.volume import Volume
 
 DISC_MM = 8.0  # a lumbar disc's height, 6-12 mm (Gilad and Nissan 1986), until the first is seen
 DISC_BOUNDS_MM = (2.5, 20.0)
@@ -101,7 +102,7 @@ def follow_column(
     bodies = {name: bodies[name] for name in levels if name in bodies}
     column = Column(bodies, {})
     names = list(bodies)
-    for upper, lower in zip(names, names[1:], strict=False):
+    for upper, lower in pairwise(names):
         site = f"{upper}-{lower}"
         column.discs[site] = disc_between(
             volume, bodies[upper].surface, bodies[lower].surface, site
@@ -122,15 +123,13 @@ def renamed(column: Column, shift: int, lumbar: int = 5) -> Column:
     Raises:
         ValueError: a level would leave the spine.
     """
-    levels = spine_levels(lumbar)
+    levels = [*spine_levels(lumbar), "S2", "S3"]
     old = list(column.bodies)
     first = levels.index(old[0]) + shift if old[0] in levels else -1
     if first < 0 or first + len(old) > len(levels):
-        raise ValueError(f"Moving the levels by {shift} would leave the spine (C2 ... S1).")
+        raise ValueError(f"Moving the levels by {shift} would leave the spine (C2 ... S3).")
     new = levels[first : first + len(old)]
-    bodies = {
-        name: _rename(column.bodies[was], name) for was, name in zip(old, new, strict=True)
-    }
+    bodies = {name: _rename(column.bodies[was], name) for was, name in zip(old, new, strict=True)}
     discs = {
         f"{a}-{b}": _rename(disc, f"{a}-{b}")
         for disc, a, b in zip(column.discs.values(), new, new[1:], strict=False)
@@ -147,16 +146,17 @@ def _rename(placement: Placement, site: str) -> Placement:
         return Region(name, region.role, site, region.mask, region.offset, list(region.cautions))
 
     return Placement(
-        moved(placement.body), moved(placement.roi), list(placement.unsure), placement.surface
+        moved(placement.body),
+        moved(placement.roi),
+        list(placement.unsure),
+        placement.surface,
+        placement.score,
     )
 
 
-def _next_body(
-    volume: Volume, known: list[Placement], step: int, level: str
-) -> Placement | None:
+def _next_body(volume: Volume, known: list[Placement], step: int, level: str) -> Placement | None:
     """The body above (step -1) or below (+1) the last of those known; None where there is none."""
     last = known[-1].surface
-    up = -step * last.box.axes[2]
     depth, height = 2 * last.box.half[1], 2 * last.box.half[2]
     if len(known) > 1:
         before = known[-2].surface
@@ -165,15 +165,14 @@ def _next_body(
     else:
         apart, turn = height + DISC_MM, 0.0
     apart = float(np.clip(apart, 20, 45))
-    # S1 leans further than the curve of L5 tells.
-    spread = 20.0 if level == "S1" else 10.0
-    prior = BodyPrior(
-        (_tilt(last) + float(np.clip(turn, -12, 12)), spread), (depth, 3.0), (height, 3.5)
-    )
-    heading = np.deg2rad(-step * turn / 2)
-    back, head = last.box.axes[1], up
-    aim = head * np.cos(heading) + back * np.sin(heading) * (-1 if step < 0 else 1)
-    guess = last.box.center + apart * aim
+    turn, spread, depth_spread = float(np.clip(turn, -12, 12)), 10.0, 3.0
+    if level == "S1" and step > 0:  # the sacrum leans far more than the curve above tells
+        turn, spread, depth_spread = -18.0, 14.0, 5.0
+    prior = BodyPrior((_tilt(last) + turn, spread), (depth, depth_spread), (height, 3.5))
+    heading = np.deg2rad(_tilt(last) + turn / 2)
+    up = np.array([last.box.axes[2, 0], -np.sin(heading), np.cos(heading)])
+    up *= -step / np.linalg.norm(up)
+    guess = last.box.center + apart * up
     ijk = volume.ras_to_ijk(guess)
     if not np.all((ijk > 2) & (ijk < np.array(volume.array.shape[::-1]) - 3)):
         return None
@@ -187,6 +186,8 @@ def _next_body(
     if not 16 < moved < 55 or along < 12 or found.roi.voxels == 0:
         return None
     if size[1:].min() < 0.55 or size[1:].max() > 1.6:
+        return None
+    if found.score < 0.75:
         return None
     if not found.surface.contains(guess[None])[0]:
         found.unsure.append("The body lies elsewhere than its neighbors let expect.")
@@ -330,7 +331,9 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     ].astype(float)
     from scipy import ndimage
 
-    mask = near & (np.abs(here - level) <= 0.25 * abs(level))
+    # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
+    tolerance = 0.35 if level > _level(volume, box.center) else 0.25
+    mask = near & (np.abs(here - level) <= tolerance * abs(level))
     labels, count = ndimage.label(ndimage.binary_opening(mask, iterations=1))
     unsure = []
     if count:

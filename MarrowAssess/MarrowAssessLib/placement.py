@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from PDFFMapperLib.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.anatomy import Role
@@ -16,7 +17,6 @@ from MarrowAssessLib.vertebra import (
     template_points,
     voxelize,
 )
-from PDFFMapperLib.volume import Volume
 
 # Adult bodies from T8 to S1, with room: Gilad and Nissan 1986; Panjabi et al. 1992.
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
@@ -36,12 +36,14 @@ class Placement:
         roi: the measurement ROI inside it, a margin away from its border.
         unsure: sentences, why the result may be wrong; empty where nothing looks wrong.
         surface: the fitted surface (vertebral bodies only).
+        score: how box-like the outline is (vertebral bodies only; 1.0 to 2.2 for clear ones).
     """
 
     body: Region
     roi: Region
     unsure: list[str] = field(default_factory=list)
     surface: Surface | None = None
+    score: float = float("nan")
 
 
 def place(
@@ -106,7 +108,7 @@ def place_body(
     if not roi.voxels:
         unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
     roi.cautions.extend(unsure)
-    return Placement(body, roi, unsure, surface)
+    return Placement(body, roi, unsure, surface, score)
 
 
 def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from PDFFMapperLib.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.star_surface import box_rays, optimal_surface, sample
-from PDFFMapperLib.volume import Volume
 
 RAY_COUNTS = np.array([14, 12, 10])
 RAYS = box_rays(tuple(RAY_COUNTS.tolist()))
@@ -200,15 +200,14 @@ def widen(volume: Volume, box: Box) -> Box:
     inside = _sample_grid(volume, to_ijk, box, across, front, up)  # (x, y, z)
     near = np.abs(across) <= 3
     marrow = _linear_level(inside, across, front, up, near)
-    likeness = np.nanmean(np.exp(-((inside / marrow - 1) ** 2) / (2 * 0.2**2)), axis=(1, 2))
+    likeness = _seen_mean(np.exp(-((inside / marrow - 1) ** 2) / (2 * 0.2**2)), (1, 2))
     edges = []
     for side in (-1, 1):
         steps = side * box.half[2] + np.arange(-4.0, 4.1)
         plate = _sample_grid(volume, to_ijk, box, across, front, steps) / marrow.mean()
         slope = np.abs(plate[:, :, 2:] - plate[:, :, :-2]) / 2
-        edges.append(np.nanmean((slope / (slope + 0.12)).max(axis=2), axis=1))
+        edges.append(_seen_mean((slope / (slope + 0.12)).max(axis=2), 1))
     evidence = likeness * (edges[0] + edges[1]) / 2
-    evidence = np.where(np.isfinite(evidence), evidence, 0.0)
     evidence -= 0.6 * np.median(evidence[near])
     total = np.concatenate([[0.0], np.cumsum(evidence)])
     expected = 1.4 * 2 * box.half[1]
@@ -221,6 +220,12 @@ def widen(volume: Volume, box: Box) -> Box:
     middle = np.array([(left + right) / 2, 0, 0]) @ box.axes
     half = np.array([(right - left) / 2, box.half[1], box.half[2]])
     return Box(box.center + middle, box.axes, half)
+
+
+def _seen_mean(values: np.ndarray, axis: int | tuple[int, int]) -> np.ndarray:
+    """Mean of the finite values; 0 where there is none."""
+    seen = np.isfinite(values)
+    return np.where(seen, values, 0.0).sum(axis=axis) / np.maximum(seen.sum(axis=axis), 1)
 
 
 def _sample_grid(volume, to_ijk, box, across, front, up):
@@ -288,9 +293,12 @@ class Surface:
         where = (cube + 1) / 2 * RAY_COUNTS
         # The lattice's inner nodes never weigh: the points lie on the cube's surface.
         radius = ndimage.map_coordinates(lattice, where.T, order=1)
-        return reach <= np.linalg.norm(template_radii(cube, self.box.half), axis=1) / np.maximum(
-            np.linalg.norm(cube * self.box.half, axis=1), 1e-9
-        ) * radius
+        return (
+            reach
+            <= np.linalg.norm(template_radii(cube, self.box.half), axis=1)
+            / np.maximum(np.linalg.norm(cube * self.box.half, axis=1), 1e-9)
+            * radius
+        )
 
 
 def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
@@ -305,9 +313,15 @@ def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
         normal = RAYS.directions * (np.abs(RAYS.directions) > 0.999) / box.half
         # distance between template and its copy 1 % larger, along the normal of the face
         depth = np.abs(rays * np.sign(normal) * (normal != 0)).max(axis=1)
-        within = RELATIVE_RADII[None, :] < radii[:, None]
         unary, support = _unary(values, local, depth, radii)
-        labels = optimal_surface(unary[:, LABELS], RAYS.neighbors, depth * 0.03, STIFFNESS, 4, 24)
+        labels = optimal_surface(
+            unary[:, LABELS],
+            RAYS.neighbors,
+            depth * 0.03,
+            STIFFNESS,
+            3,
+            8 if turn + 1 < rounds else 14,
+        )
         radii = RELATIVE_RADII[LABELS][labels]
         met = (labels + LABELS.start)[:, None]
         chosen = np.take_along_axis(support, met, 1)[:, 0]
@@ -337,7 +351,6 @@ def _unary(values, local, depth, radii):
     design = np.c_[np.ones(len(flat)), flat]
     pick = slice(None, None, 7)
     fit = _robust_fit(design[pick], values[core][pick])
-    level = np.abs(np.median(values[core][np.isfinite(values[core])]))
     marrow = fit[0] + local @ fit[1:]
     marrow = np.clip(marrow, 0.4 * fit[0], 2.5 * fit[0])
     g = np.clip(values / max(1e-9, 1) / marrow, 0, 3)
