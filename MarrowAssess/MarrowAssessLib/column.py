@@ -8,15 +8,18 @@ from itertools import pairwise
 
 import numpy as np
 from PDFFMapperLib.volume import Volume
+from scipy import ndimage
 
 from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.placement import MARGIN_MM, Placement, eroded, place_body
+from MarrowAssessLib.placement import MARGIN_MM, Placement, ball, eroded, place_body
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.star_surface import sample
-from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points
+from MarrowAssessLib.vertebra import BodyPrior, Surface, sagittal_box, template_points
 
 DISC_MM = 8.0  # a lumbar disc's height, 6-12 mm (Gilad and Nissan 1986), until the first is seen
 DISC_BOUNDS_MM = (2.5, 20.0)
+ENDPLATE_MM = 1.2  # bony and cartilaginous endplate between marrow and disc
+BULGE = 1.08  # a disc is that much deeper than the waist of the bodies beside it
 
 
 @dataclass
@@ -230,6 +233,7 @@ def disc_between(
     points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
     inside = _between(points, upper, lower)
     mask = np.ascontiguousarray(inside.reshape(i.shape).transpose(2, 1, 0))
+    mask = ndimage.binary_opening(mask, ball(2.0, volume.spacing))
     offset = tuple(int(n) for n in low[::-1])
     name = f"{site} disc".strip()
     body = Region(f"{name} body", Role.DISC, site, mask, offset)
@@ -246,16 +250,16 @@ def disc_between(
 
 
 def _between(points: np.ndarray, upper: Surface, lower: Surface) -> np.ndarray:
-    """Points below the upper body and above the lower one, inside both outlines, shrunk a bit."""
+    """Points under the upper body and over the lower one, an endplate away, in both outlines."""
     result = np.ones(len(points), bool)
     for surface, side in ((upper, -1), (lower, 1)):
         local = (points - surface.box.center) @ surface.box.axes.T
         # The outline is where the plate is: slide the point along the axis into the body's end.
-        probe = local.copy()
-        probe[:, 2] = side * 0.55 * surface.box.half[2]
+        probe = local * [1 / BULGE, 1 / BULGE, 0] + [0, 0, side * 0.7 * surface.box.half[2]]
         result &= surface.contains(surface.box.center + probe @ surface.box.axes)
-        result &= local[:, 2] * side > 0
-        result &= ~surface.contains(points)
+        result &= local[:, 2] * side > 0.75 * surface.box.half[2]
+        nearer = local - [0, 0, side * ENDPLATE_MM]
+        result &= ~surface.contains(surface.box.center + nearer @ surface.box.axes)
     return result
 
 
@@ -263,31 +267,33 @@ def place_disc(
     volume: Volume, point: np.ndarray, site: str = "", margin_mm: float | None = None
 ) -> Placement:
     """The disc round a point: the bodies above and below are found, and the disc between them."""
-    best = None
-    for tilt in (0.0, 20.0, -20.0, 35.0):
+    boxes = []
+    for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0):
         angle = np.deg2rad(tilt)
         up = np.array([0.0, -np.sin(angle), np.cos(angle)])
-        pair = []
-        for side in (1, -1):
-            place = point + side * 17.0 * up
-            pair.append(place_body(volume, place, "", 3.0, True, BodyPrior((tilt, 15.0))))
-        upper, lower = (p.surface for p in pair)
-        disc = disc_between(volume, upper, lower, site, margin_mm)
-        i, j, k = np.rint(volume.ras_to_ijk(point)).astype(int) - np.array(disc.body.offset[::-1])
-        inside = all(
-            0 <= n < s for n, s in zip((k, j, i), disc.body.mask.shape, strict=True)
-        ) and bool(disc.body.mask[k, j, i])
-        unsure = disc.unsure + [f"Body beside it: {text}" for p in pair for text in p.unsure]
-        if not inside:
-            unsure.append("The click lies outside the disc that was found.")
-        penalty = len(unsure) + 10 * (not inside)
-        if best is None or penalty < best[0]:
-            disc.unsure = unsure
-            disc.roi.cautions = list(unsure)
-            best = (penalty, disc)
-        if penalty == 0:
-            break
-    return best[1]
+        prior = BodyPrior((tilt, 12.0))
+        pair = [sagittal_box(volume, point + side * 18.0 * up, prior) for side in (1, -1)]
+        apart = (pair[0][0].center - pair[1][0].center) @ up
+        room = apart - sum(box.half[2] for box, _ in pair)
+        if room > 1.0:
+            boxes.append((pair[0][1] + pair[1][1], tilt, pair))
+    if not boxes:
+        empty = Region(f"{site} disc".strip(), Role.DISC, site, np.zeros((0, 0, 0), bool))
+        return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
+    _, tilt, pair = max(boxes, key=lambda found: found[0])
+    bodies = [
+        place_body(volume, box.center, "", 3.0, True, BodyPrior((tilt, 12.0))) for box, _ in pair
+    ]
+    disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)
+    disc.unsure += [f"Body beside it: {text}" for body in bodies for text in body.unsure]
+    k, j, i = (
+        np.rint(volume.ras_to_ijk(point)).astype(int)[::-1] - np.array(disc.body.offset)
+    ).tolist()
+    hit = all(0 <= n < size for n, size in zip((k, j, i), disc.body.mask.shape, strict=True))
+    if not (hit and disc.body.mask[k, j, i]):
+        disc.unsure.append("The click lies outside the disc that was found.")
+    disc.roi.cautions = list(disc.unsure)
+    return disc
 
 
 def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
@@ -329,8 +335,6 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         offset[1] : offset[1] + near.shape[1],
         offset[2] : offset[2] + near.shape[2],
     ].astype(float)
-    from scipy import ndimage
-
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
     tolerance = 0.35 if level > _level(volume, box.center) else 0.25
     mask = near & (np.abs(here - level) <= tolerance * abs(level))

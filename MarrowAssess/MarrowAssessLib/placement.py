@@ -173,12 +173,12 @@ def _grow(
         tolerance = max(3 * noise, 0.25 * abs(level))
         like = np.abs(smooth - level) <= tolerance
     like &= distance <= reach
-    opened = ndimage.binary_opening(like, _ball(1.2, volume.spacing)) | (near & like)
+    opened = ndimage.binary_opening(like, ball(1.2, volume.spacing)) | (near & like)
     labels, _ = ndimage.label(opened)
     here = np.bincount(labels[near & opened], minlength=2)
     here[0] = 0
     mask = labels == here.argmax() if here.any() else np.zeros_like(opened)
-    filled = ndimage.binary_closing(np.pad(mask, 4), _ball(2.5, volume.spacing))[4:-4, 4:-4, 4:-4]
+    filled = ndimage.binary_closing(np.pad(mask, 4), ball(2.5, volume.spacing))[4:-4, 4:-4, 4:-4]
     filled = (filled | mask) & (distance <= reach)
     offset = tuple(s.start for s in box)
     name = f"{site} {role.value}".strip()
@@ -224,7 +224,8 @@ def _distance(volume: Volume, box: tuple[slice, slice, slice], point: np.ndarray
     return np.sqrt(moved)
 
 
-def _ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
+def ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
+    """A ball as a structuring element [k, j, i], for a spacing in mm along i, j, k."""
     half = np.floor(radius_mm / spacing[::-1]).astype(int)
     k, j, i = np.ogrid[tuple(slice(-h, h + 1) for h in half)]
     return (k * spacing[2]) ** 2 + (j * spacing[1]) ** 2 + (i * spacing[0]) ** 2 <= radius_mm**2
