@@ -54,6 +54,10 @@ class Study:
             )
         if self.sex not in (None, "F", "M"):
             raise ValueError(f"Sex '{self.sex}' is not known; expected F or M, or leave it out.")
+        if empty := [region.name for region in self.regions if not region.voxels]:
+            raise ValueError(
+                f"{', '.join(empty)}: this region is empty; draw it again or leave it out."
+            )
         names = [region.name for region in self.regions]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"Region names must be unique; used twice: {', '.join(twice)}.")
@@ -167,23 +171,30 @@ def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
     keys = set(image.GetMetaDataKeys())
     layers = sitk.GetArrayFromImage(image)
     layers = layers[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else layers
+    if layers.ndim != 4:
+        raise ValueError(f"{path}: a 3D segmentation is expected, this one is {layers.ndim - 1}D.")
     regions = []
     number = 0
     while f"Segment{number}_Name" in keys:
         field_of = lambda key, n=number: image.GetMetaData(f"Segment{n}_{key}")  # noqa: E731
         name = field_of("Name")
-        value = int(field_of("LabelValue")) if f"Segment{number}_LabelValue" in keys else 1
-        layer = int(field_of("Layer")) if f"Segment{number}_Layer" in keys else 0
+        try:
+            value = int(field_of("LabelValue")) if f"Segment{number}_LabelValue" in keys else 1
+            layer = int(field_of("Layer")) if f"Segment{number}_Layer" in keys else 0
+            mask = layers[..., layer] == value
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{path}: segment '{name}' has no valid label or layer.") from error
         tags = dict(
             tag.split(":", 1)
             for tag in (field_of("Tags") if f"Segment{number}_Tags" in keys else "").split("|")
             if ":" in tag
         )
         if "MarrowAssess.Role" in tags:
-            role, site = Role(tags["MarrowAssess.Role"]), tags.get("MarrowAssess.Site", "")
+            role = parse_role(tags["MarrowAssess.Role"])
+            site = parse_site(tags.get("MarrowAssess.Site", ""))
         else:
             role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
-        regions.append(Region.from_mask(name, role, site, layers[..., layer] == value))
+        regions.append(Region.from_mask(name, role, site, mask))
         number += 1
     if not regions:
         raise ValueError(

@@ -361,3 +361,19 @@ def test_tissue_without_signal_gets_a_word(spine):
         m for m in measure(spine).measurements if (m.quantity, m.site) == ("t1_marrow_muscle", "L3")
     ]
     assert any("which no tissue has" in caution for caution in ratio.cautions)
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_n4_refuses_an_image_too_thin_for_it(slices):
+    from MarrowAssessLib.bias_field import corrected
+
+    thin = Volume(np.full((slices, 32, 32), 50.0), np.diag([1.0, 1.0, 4.0, 1.0]), "T1")
+    with pytest.raises(ValueError, match="N4 needs 4 or more voxels along each axis"):
+        corrected(thin)
+
+
+def test_n4_works_on_a_few_thick_slices_and_leaves_flat_signal_flat():
+    from MarrowAssessLib.bias_field import corrected
+
+    flat = Volume(np.full((5, 32, 32), 50.0), np.diag([1.0, 1.0, 4.0, 1.0]), "T1")
+    assert np.allclose(corrected(flat).array, 50.0, rtol=0.01)

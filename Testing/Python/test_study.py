@@ -250,3 +250,56 @@ def test_what_is_given_but_would_not_be_used_is_refused(files):
         read_study(volumes, rules=rules)
     with pytest.raises(ValueError, match="A scale is given for ADC"):
         read_study(volumes, files / "labels.nii.gz", rules, scale={Contrast.ADC: 0.001})
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_nifti_of_floats_may_end_in_odd_bytes_but_not_too_early(tmp_path, oblique_volume, kind):
+    path = tmp_path / "volume.nii"
+    array = oblique_volume.array.astype(kind)
+    array[0, 0, 0] = np.nan
+    write_volume(oblique_volume.with_array(array), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"abc")
+    assert np.array_equal(read_volume(path).array, array, equal_nan=True)
+    path.write_bytes(whole[:-3])
+    with pytest.raises(ValueError, match="may be truncated"):
+        read_volume(path)
+
+
+def test_a_complex_image_is_refused(tmp_path, oblique_volume):
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(oblique_volume.array.astype(np.complex64))
+    path = tmp_path / "complex.nii"
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(ValueError, match="this one is complex"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"Segment0_Layer": "3"}, "no valid label or layer"),
+        ({"Segment0_LabelValue": "x"}, "no valid label or layer"),
+        ({"Segment0_Tags": "MarrowAssess.Role:bone"}, "Unknown tissue role 'bone'"),
+    ],
+)
+def test_a_damaged_segmentation_is_refused(tmp_path, oblique_volume, change, sentence):
+    import SimpleITK as sitk
+    from PDFFMapperLib.files import image_from_volume
+
+    labels = np.ones(oblique_volume.array.shape, np.uint8)
+    image = image_from_volume(oblique_volume.with_array(labels))
+    for key, text in ({"Segment0_Name": "L3 marrow"} | change).items():
+        image.SetMetaData(key, text)
+    sitk.WriteImage(image, str(tmp_path / "s.seg.nrrd"))
+    with pytest.raises(ValueError, match=sentence):
+        regions_from_segmentation(tmp_path / "s.seg.nrrd")
+
+
+def test_an_empty_region_is_refused_before_anything_is_measured(oblique_volume):
+    from MarrowAssessLib.regions import Region
+
+    empty = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.zeros((2, 2, 2), bool))
+    with pytest.raises(ValueError, match="L3 marrow: this region is empty"):
+        Study({Contrast.T1: oblique_volume}, [empty])
