@@ -6,6 +6,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 
@@ -314,7 +315,6 @@ def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):
 
     logic = marrow.MarrowAssessLogic()
     segmentation = logic.addSegmentation(sample.volumes["PDFF"])
-    import numpy as np
     import slicer
 
     count = slicer.mrmlScene.GetNumberOfNodes()
@@ -327,3 +327,40 @@ def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):
     result = logic.assess({"PDFF": sample.volumes["PDFF"]}, segmentation)
     measured = [r.measurement for r in result.results if r.measurement.quantity == "marrow_pdff"]
     assert [(one.site, one.statistics.voxels) for one in measured] == [("L3", 27)]
+
+
+def test_a_click_draws_the_body_that_was_clicked(marrow, sample, phantom):
+    from MarrowAssessLib.anatomy import Role
+    from MarrowAssessLib.scene import regions_from_node
+
+    logic = marrow.MarrowAssessLogic()
+    chosen = logic.getParameterNode()
+    chosen.t1Volume, chosen.placeSite = sample.volumes["T1"], "L3"
+    logic.placeRegion(chosen, sample.centers_ras["L3"])
+    (placed,) = regions_from_node(chosen.segmentation, sample.volumes["T1"])
+    assert (placed.name, placed.role, placed.site) == ("L3 marrow", Role.MARROW, "L3")
+    marrow_of_l3 = np.isclose(slicer_array(sample.volumes["PDFF"]), sample.true_pdff["L3"])
+    assert np.mean(placed.values(marrow_of_l3)) > 0.98
+    chosen.placeSite = ""
+    logic.placeRegion(chosen, sample.centers_ras["L4"])
+    names = [r.name for r in regions_from_node(chosen.segmentation, sample.volumes["T1"])]
+    assert names == ["L3 marrow", "marrow 1"]
+
+
+def test_one_click_finds_the_levels_around_it(marrow, sample):
+    logic = marrow.MarrowAssessLogic()
+    chosen = logic.getParameterNode()
+    chosen.t1Volume = sample.volumes["T1"]
+    with pytest.raises(ValueError, match="which vertebra"):
+        logic.findColumn(chosen, sample.centers_ras["L3"])
+    chosen.placeSite = "L3"
+    logic.findColumn(chosen, sample.centers_ras["L3"])
+    segments = chosen.segmentation.GetSegmentation()
+    names = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
+    assert {"L2 marrow", "L3 marrow", "L4 marrow", "L3-L4 disc"} <= names
+
+
+def slicer_array(node):
+    import slicer
+
+    return slicer.util.arrayFromVolume(node)
