@@ -627,6 +627,9 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: no structure can be told there.
         """
+        from PDFFMapperLib.packages import require_packages
+
+        require_packages("MarrowAssess")
         from MarrowAssessLib.scene_placement import place_region
 
         return place_region(
@@ -642,6 +645,9 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: the level of the body is not given in the site.
         """
+        from PDFFMapperLib.packages import require_packages
+
+        require_packages("MarrowAssess")
         from MarrowAssessLib.scene_placement import place_column
 
         return place_column(*self.placingNodes(parameters), position, parameters.placeSite).unsure

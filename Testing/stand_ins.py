@@ -103,6 +103,32 @@ class ScriptedLoadableModuleTest:
     pass
 
 
+class SegmentStatisticsPluginBase:
+    """The contract of Slicer's plugins of Segment Statistics, without its widgets."""
+
+    def __init__(self):
+        self.name, self.title, self.keys, self.defaultKeys = "", "", [], []
+        self.parameterNode = None
+
+    @staticmethod
+    def createCodedEntry(value, scheme, meaning, returnAsString=False):
+        import slicer
+
+        entry = slicer.vtkCodedEntry()
+        entry.SetValueSchemeMeaning(value, scheme, meaning)
+        return entry.GetAsString() if returnAsString else entry
+
+    @staticmethod
+    def createMeasurementInfo(name, title, description, units, **codes):
+        return {"name": name, "title": title, "description": description, "units": units, **codes}
+
+    def getRequestedKeys(self):
+        return self.keys
+
+    def getParameterNode(self):
+        return self.parameterNode
+
+
 def load_module(name: str):
     """Import MarrowAssess or PDFFMapper as a module file on slicer-core."""
     made = {
@@ -112,6 +138,7 @@ def load_module(name: str):
             "WithinRange": WithinRange,
             "parameterNodeWrapper": parameterNodeWrapper,
         },
+        "SegmentStatisticsPlugins": {"SegmentStatisticsPluginBase": SegmentStatisticsPluginBase},
         "slicer.ScriptedLoadableModule": {
             one.__name__: one
             for one in (

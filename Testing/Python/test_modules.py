@@ -308,6 +308,40 @@ def test_segment_statistics_reports_each_segment_s_own_value(marrow, sample):
     assert by_name["L2 marrow"]["t1_marrow_muscle"] > 0
 
 
+@pytest.fixture
+def plugin(marrow, sample):
+    import slicer
+    from MarrowAssessLib.statistics_plugin import MarrowAssessStatisticsPlugin
+
+    made = MarrowAssessStatisticsPlugin()
+    made.parameterNode = slicer.vtkMRMLScriptedModuleNode()
+    made.parameterNode.SetParameter("Segmentation", sample.segmentation.GetID())
+    made.parameterNode.SetParameter("ScalarVolume", sample.volumes["PDFF"].GetID())
+    return made
+
+
+def test_statistics_plugin_describes_every_key_with_unit_and_code(plugin):
+    assert set(plugin.defaultKeys) <= set(plugin.keys)
+    assert not any("." in key for key in plugin.keys)
+    for key in plugin.keys:
+        info = plugin.getMeasurementInfo(key)
+        assert info["name"] and info["description"]
+        assert info["unitsDicomCode"], key
+    pdff = plugin.getMeasurementInfo("marrow_pdff")
+    assert pdff["units"] == "%"
+    assert "129100" in pdff["quantityDicomCode"]
+    assert plugin.getMeasurementInfo("marrow_pdff_z")["units"] == "SD"
+    assert plugin.getMeasurementInfo("something else") is None
+
+
+def test_statistics_plugin_follows_edits_between_runs(plugin, sample):
+    first = plugin.computeStatistics("L3 marrow")
+    assert first["marrow_pdff"] == pytest.approx(sample.true_pdff["L3"], abs=0.5)
+    assert plugin.computeStatistics("L2 marrow")["marrow_pdff"] == pytest.approx(4, abs=0.5)
+    slicer_array(sample.volumes["PDFF"])[:] = 12.0
+    assert plugin.computeStatistics("L3 marrow")["marrow_pdff"] == pytest.approx(12)
+
+
 def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):
     from MarrowAssessLib.anatomy import Role
     from MarrowAssessLib.regions import Region
