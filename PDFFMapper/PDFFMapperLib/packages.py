@@ -35,8 +35,8 @@ def require_packages(requester: str) -> None:
     if missing := missing_packages():
         names = " ".join(f'"{requirement}"' for requirement in missing)
         raise PackagesMissing(
-            f"{requester} needs {', '.join(missing)}: slicer.util.pip_install('{' '.join(missing)}')"
-            f" installs them. {OFFLINE.format(packages=names)}"
+            f"{requester} needs {', '.join(missing)}. Install with "
+            f"slicer.util.pip_install({missing!r}). {OFFLINE.format(packages=names)}"
         )
 
 
