@@ -25,8 +25,9 @@ EXPECTED = {
 }
 
 # The review gives words; these are the numbers that this software puts on them. Each is the
-# ratio of marrow to muscle (T1: 1.0 is the published rule, doi 10.2214/ajr cited as R081; the
-# upper limits are conventions) at which one word becomes the next.
+# ratio of marrow to muscle (T1: 1.0 is the published rule, Carroll 1997,
+# doi 10.1002/jmri.1880070224, R081; the upper limits are conventions) at which one word becomes
+# the next.
 WORD_LIMITS = {
     "T1": (1.0, 2.0),
     "T2": (1.0, 3.0),
