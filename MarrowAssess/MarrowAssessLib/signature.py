@@ -24,16 +24,16 @@ EXPECTED = {
     "enhancement": {"red": "enhances", "yellow": "none", "pathologic": "enhances"},
 }
 
-# The review gives words; these are the numbers that this software puts on them. Each is the
-# ratio of marrow to muscle (T1: 1.0 is the published rule, Carroll 1997,
-# doi 10.1002/jmri.1880070224, R081; the upper limits are conventions) at which one word becomes
-# the next.
+# The review gives words; these are the numbers that this software puts on them: the ratios of
+# marrow to muscle at which low becomes intermediate and intermediate becomes high. The lower limit
+# on T1 is published (Carroll 1997, doi 10.1002/jmri.1880070224); the others are conventions.
 WORD_LIMITS = {
     "T1": (1.0, 2.0),
     "T2": (1.0, 3.0),
     "fat-suppressed T2": (1.0, 2.0),
 }
-SIGNAL_DROP_LIMIT_PERCENT = 20.0  # opposed/in-phase 0.80: R110, R297, R298
+# Opposed/in-phase 0.80; published cut-offs are 0.80, 0.82 and 0.856 (records R110, R298, R297).
+SIGNAL_DROP_LIMIT_PERCENT = 20.0
 ENHANCEMENT_LIMIT_PERCENT = 10.0  # convention: above the repeatability of signal
 HOMOGENEOUS_SPREAD = 0.25  # robust coefficient of variation; convention
 CLEAR_LEAD = 0.25  # of match between the best and the next type; convention

@@ -23,15 +23,16 @@ import numpy as np
 from numba import njit
 
 from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
+from PDFFMapperLib.water_fat_fit import RESIDUAL, fit_voxels
 
 _R2STAR_TRIED = (15.0, 60.0, 200.0)  # 1/s; the residual of the best is used
 _SAMPLES_PER_LOBE = 12  # grid points per 1/(last - first echo time)
 _CANDIDATES = 4
 _BLOCK_MM = 6.0
-_GRADIENT_HZ_PER_MM_PER_T = 0.8  # usual off-resonance change; larger ones cost linearly
+_GRADIENT_HZ_PER_MM_PER_T = 1.6  # usual off-resonance change; larger ones cost linearly
 _MISFIT = 0.02  # relative model error that keeps strong voxels from overruling smoothness
 _COST_CAP = 30.0
-_SWEEPS = 10
+_SWEEPS = 6
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def find_off_resonance(
     model: ChemicalShiftModel,
     voxel_size_mm: tuple[float, float, float],
     largest_hz: float | None = None,
+    r2star_per_s: float | None = None,
     progress: Callable[[float], bool] | None = None,
 ) -> FieldSearch | None:
     """Off-resonance of every voxel of the mask, consistent over the whole volume.
@@ -90,6 +92,7 @@ def find_off_resonance(
         voxel_size_mm: along slices, rows, columns.
         largest_hz: the field is searched from minus to plus this; by default 5 ppm or 1.5 times
             the period of equidistant echoes, whichever is more.
+        r2star_per_s: R2* where it is known, for the noise level only.
         progress: called with the fraction done; returning False cancels.
 
     Returns:
@@ -104,8 +107,8 @@ def find_off_resonance(
 
     index = np.flatnonzero(mask).astype(np.int64)
     flat = echoes.reshape(len(echoes), -1)
-    sample = index[:: max(1, len(index) // 4000)]
-    noise = _noise_from_residuals(flat, sample, tables, inverse, model)
+    sample = index[:: max(1, len(index) // 1000)]
+    noise = noise_from_residuals(flat, sample, model, r2star_per_s)
 
     factors = _block_factors(mask.shape, voxel_size_mm)
     coarse_shape = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
@@ -189,7 +192,7 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
 
 @dataclass(frozen=True)
 class _Grid:
-    """Frequencies at which residuals are computed, and the labels of the global search.
+    """Frequencies at which residuals are computed; every other one is a label of the search.
 
     Equidistant echoes make the residual periodic: one period is computed, labels repeat it.
     """
@@ -205,13 +208,14 @@ class _Grid:
         spacing = model.echo_spacing_s
         if spacing:
             period = 1 / spacing
-            count = max(16, math.ceil(period * span * _SAMPLES_PER_LOBE))
+            count = 2 * math.ceil(max(16, period * span * _SAMPLES_PER_LOBE) / 2)
             step = period / count
-            labels = np.arange(-math.ceil(largest_hz / step), math.ceil(largest_hz / step) + 1)
+            last = 2 * math.ceil(largest_hz / step / 2)
+            labels = np.arange(-last, last + 1, 2)
             return cls(np.arange(count) * step, period, labels * step, labels % count)
-        half = math.ceil(largest_hz * span * _SAMPLES_PER_LOBE)
-        frequencies = np.arange(-half, half + 1) * (largest_hz / half)
-        return cls(frequencies, 0.0, frequencies, np.arange(len(frequencies)))
+        last = 2 * math.ceil(largest_hz * span * _SAMPLES_PER_LOBE / 2)
+        frequencies = np.arange(-last, last + 1) * (largest_hz / last)
+        return cls(frequencies, 0.0, frequencies[::2], np.arange(len(frequencies))[::2])
 
 
 def _search_tables(
@@ -242,15 +246,31 @@ def _search_tables(
     return tables, inverse
 
 
-def _noise_from_residuals(flat, sample, tables, inverse, model) -> float:
+def noise_from_residuals(
+    flat: np.ndarray,
+    sample: np.ndarray,
+    model: ChemicalShiftModel,
+    r2star_per_s: float | None = None,
+) -> float:
+    """Noise SD from fits of a sample of voxels, each at its best candidate."""
     signals = np.ascontiguousarray(flat[:, sample].T)
-    residuals = _smallest_residuals(signals, tables, inverse, model.common_phase)
-    freedom = 2 * len(model.echo_times_s) - (5 if model.common_phase else 6)
+    starts = np.ascontiguousarray(sample_candidates(signals, model)[:, 0])
+    fits = fit_voxels(
+        signals,
+        model.echo_times_s,
+        model.fat,
+        model.common_phase,
+        np.nan if r2star_per_s is None else float(r2star_per_s),
+        model.echo_spacing_s or 0.0,
+        starts,
+    )
+    unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
+    freedom = max(2 * len(model.echo_times_s) - unknowns, 1)
     # Median of chi-squared (Wilson and Hilferty), so that poor fits of a few voxels do not count.
-    freedom = max(freedom, 1)
     median = freedom * (1 - 2 / (9 * freedom)) ** 3
     energy = float(np.mean(np.abs(signals) ** 2))
-    return math.sqrt(max(float(np.median(residuals)) / median, 1e-12 * energy, 1e-30))
+    variance = float(np.nanmedian(fits[:, RESIDUAL])) / median
+    return math.sqrt(max(variance, 1e-12 * energy, 1e-30))
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
@@ -302,20 +322,6 @@ def _residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve
                 )
                 curve[g] = min(curve[g], energy - explained)
     return energy
-
-
-@njit(cache=True, nogil=True)
-def _smallest_residuals(signals, tables, inverse, common_phase):
-    count = tables.shape[3]
-    work = np.empty((4, count), np.float32)
-    curve = np.empty(count, np.float32)
-    smallest = np.empty(len(signals), np.float32)
-    for v in range(len(signals)):
-        _residual_curve(
-            signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
-        )
-        smallest[v] = max(curve.min(), np.float32(0))
-    return smallest
 
 
 @njit(cache=True, nogil=True)
@@ -407,8 +413,14 @@ def _coarse_field(block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float) 
     table = np.full((3, longest), np.inf, np.float32)
     for axis, each in enumerate(jumps):
         table[axis, : len(each)] = each
+    # Labels skip every other frequency: valleys between them must not be missed.
+    lowest = block_cost.copy()
+    np.minimum(lowest[..., 1:], block_cost[..., :-1], out=lowest[..., 1:])
+    np.minimum(lowest[..., :-1], block_cost[..., 1:], out=lowest[..., :-1])
+    if grid.period_hz:
+        np.minimum(lowest[..., 0], block_cost[..., -1], out=lowest[..., 0])
     best = _message_passing(
-        block_cost.reshape(-1, block_cost.shape[3]),
+        lowest.reshape(-1, block_cost.shape[3]),
         grid.label_index,
         center,
         np.array(shape),
@@ -419,28 +431,33 @@ def _coarse_field(block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float) 
     return grid.label_hz[best].reshape(shape).astype(np.float32)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def _pass_message(source, message, share, jump, length, out):
-    """message(x) <- min over y of share * source(y) - message(y) + jump(|x - y|)."""
+@njit(cache=True, nogil=True, fastmath=True)
+def _pass_message(source, message, share, jump, length, padded):
+    """message(x) <- min over y of share * source(y) - message(y) + jump(|x - y|).
+
+    `padded` is scratch with at least `length` large values on either side of the labels.
+    """
     labels = source.size
-    smallest = np.float32(np.inf)
+    margin = (padded.size - labels) // 2
+    middle = padded[margin : margin + labels]
+    smallest = np.float32(1e30)
     for x in range(labels):
-        message[x] = share * source[x] - message[x]
-        smallest = min(smallest, message[x])
+        middle[x] = share * source[x] - message[x]
+        smallest = min(smallest, middle[x])
     ceiling = smallest + jump[length - 1]
     for x in range(labels):
-        out[x] = min(message[x], ceiling)
+        message[x] = min(middle[x], ceiling)
     for d in range(1, length - 1):
         cost = jump[d]
-        for x in range(labels - d):
-            out[x] = min(out[x], message[x + d] + cost)
-        for x in range(d, labels):
-            out[x] = min(out[x], message[x - d] + cost)
+        below = padded[margin - d : margin - d + labels]
+        above = padded[margin + d : margin + d + labels]
+        for x in range(labels):
+            message[x] = min(message[x], min(below[x], above[x]) + cost)
     for x in range(labels):
-        message[x] = out[x] - smallest
+        message[x] -= smallest
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
     """Sequential tree-reweighted message passing on a 3D grid; returns the label per node."""
     nodes, labels = len(cost), label_index.size
@@ -449,7 +466,7 @@ def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
     # backward one.
     messages = np.zeros((3, nodes, labels), np.float32)
     belief = np.empty(labels, np.float32)
-    scratch = np.empty(labels, np.float32)
+    scratch = np.full(labels + 2 * jump.shape[1], 1e30, np.float32)
     place = np.empty(3, np.int64)
     for sweep in range(2 * sweeps):
         forward = sweep % 2 == 0

@@ -8,6 +8,10 @@ the weak prior of the voxel-wise fit, which also keeps the weight of a few voxel
 voxel's posterior is then summed over the whole grid: no approximation of its shape, no chains. S0
 is integrated out with a flat prior. Orton et al., MRM 2014, doi 10.1002/mrm.24649, introduced the
 hierarchical prior, as one Gaussian sampled by Markov chain Monte Carlo.
+
+What the whole region cannot tell is not learned either: with no b-value low enough to see a fast
+compartment decay, D* of all voxels settles at the upper end of what the images allow. Mind
+`d_star_identifiable`.
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from PDFFMapperLib.ivim import PRIOR_EXCESS, PRIOR_LOG_SD, IvimFit, fit_prepared, prepared
+from PDFFMapperLib.ivim import IvimFit, fit_prepared, prepared
+from PDFFMapperLib.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.noise import bessel_ratio
 from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
 
-LEARNING_VOXELS = 4000
-LEARNING_STEPS = 45
+LEARNING_VOXELS = 3500
+LEARNING_STEPS = 30
 WEAK_PRIOR_VOXELS = 10.0
 """The weak prior counts as much as that many voxels of the region."""
 _LEARNING_SIZE = 2**23
@@ -33,6 +38,7 @@ _STRIDE = 1.9
 _NODES_PER_SD = 1.1
 _NODES_MIN, _NODES_MAX = 16, 28
 _DSTAR_NODES = 14
+_TOLD = 20
 _TOO_CLEAR = 1e6
 """Half the squared signal over noise beyond which single precision cannot tell nodes apart, and
 no prior is needed: such voxels (SNR above 500) keep their own fit."""
@@ -97,7 +103,7 @@ class IvimPosterior:
         limits: lower and upper limits of the central 95 % of the posterior, shape (6, ...), of
             d, d_star and f in turn; read them with `interval`.
         valid: voxels that were fitted.
-        at_bound: always False: a mean lies inside its limits.
+        at_bound: voxels that keep their own fit, if that lies at a limit.
         d_star_identifiable: voxels whose own data tell about D* (as in `IvimFit`).
         typical: voxels that the learned distribution can explain; the others keep their own fit.
         distribution: what was learned.
@@ -162,7 +168,7 @@ def fit_ivim_hierarchical(
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     rician = noise == "rician"
     own = fit_prepared(
-        voxels, rician, None, None if progress is None else lambda done: progress(0.4 * done)
+        voxels, noise, None, None if progress is None else lambda done: progress(0.4 * done)
     )
     if own is None:
         return None
@@ -180,8 +186,9 @@ def fit_ivim_hierarchical(
         index, block = voxels.block(start, stop)
         out = np.empty((18, index.size), dtype=np.float32)
         _posteriors(
-            block, voxels.sigma[index], tuple(each[index] for each in estimates), voxels.b,
-            voxels.averages, rician, *grid, *edges, out,
+            block, voxels.sigma[index], voxels.precision[index],
+            tuple(each[index] for each in estimates), voxels.b, voxels.averages, rician,
+            *grid, *edges, out,
         )  # fmt: skip
         maps[:, index] = out
 
@@ -232,9 +239,11 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     )
     d_edges = _edges(d, 0.0, max(1.05 * np.quantile(d, 0.998), 0.1), np.median(d_sd))
     f_edges = _edges(f, 0.0, np.clip(1.05 * np.quantile(f, 0.998), 0.05, 1.0), np.median(f_sd))
-    spread = np.log(d_star)
-    low, high = np.quantile(spread, [0.002, 0.998])
-    d_star_edges = np.exp(_edges(spread, low - 0.1, high + 0.1, None))
+    # D* no further than the voxels reach whose data tell it: beyond, only misfit could be learned.
+    told = own.d_star_identifiable.reshape(-1)[index]
+    spread = np.log(d_star[told] if told.sum() >= _TOLD else d_star)
+    low, high = np.quantile(spread, [0.005, 0.995])
+    d_star_edges = np.exp(_edges(spread, low - 0.01, high + 0.01, None))
 
     start = IvimDistribution(d_edges, d_star_edges, f_edges, np.empty(0))
     weak = np.exp(-0.5 * (np.log(start.d_star / PRIOR_EXCESS) / PRIOR_LOG_SD) ** 2)
@@ -252,8 +261,9 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     columns = np.empty(_LEARNING_SIZE, dtype=np.int32)
     values = np.empty(_LEARNING_SIZE, dtype=np.float32)
     _likelihoods(
-        block, voxels.sigma[index], tuple(each[index] for each in _estimates(own)), voxels.b,
-        voxels.averages, rician, *_grid(start, voxels), ends, columns, values,
+        block, voxels.sigma[index], voxels.precision[index],
+        tuple(each[index] for each in _estimates(own)), voxels.b, voxels.averages, rician,
+        *_grid(start, voxels), ends, columns, values,
     )  # fmt: skip
     used = np.count_nonzero(np.diff(ends))
     if not used:
@@ -341,19 +351,20 @@ def _exp(x):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _project(signal, sigma, own, b, averages, rician, v, slow, fast, target, p, q):
+def _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q):
     """Signals freed of the Rician bias at the voxel's own fit, and their projections.
 
-    Returns the squared distance of the own fit and the squared length, in units of sigma.
+    Returns the squared distance of the own fit and the squared length, in units of the scatter.
     """
     s0, d, d_star, f = own[0][v] / sigma[v], own[1][v], own[2][v], own[3][v]
     squares = 0.0
     length = 0.0
+    root = math.sqrt(precision[v])
     for k in range(b.size):
         m = signal[v, k] / sigma[v]
         nu = s0 * ((1.0 - f) * math.exp(-b[k] * d) + f * math.exp(-b[k] * d_star))
-        target[k] = m * bessel_ratio(m * nu) if rician else m
-        squares += averages[k] * (target[k] - nu) ** 2
+        target[k] = root * (m * bessel_ratio(m * nu) if rician else m)
+        squares += averages[k] * (target[k] - root * nu) ** 2
         length += averages[k] * target[k] ** 2
     for i in range(p.size):
         total = 0.0
@@ -386,7 +397,7 @@ def _peaks(p, q, grid_f, half_inverse, rows):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _likelihoods(
-    signal, sigma, own, b, averages, rician,
+    signal, sigma, precision, own, b, averages, rician,
     slow, fast, grid_d, grid_dstar, grid_f, half_inverse, prior, ends, columns, values,
 ):  # fmt: skip
     """Likelihood times prior of the nodes that matter, as rows of a sparse matrix.
@@ -402,19 +413,19 @@ def _likelihoods(
         ends[v + 1] = filled
         if filled + prior.size > columns.size:
             continue
-        _project(signal, sigma, own, b, averages, rician, v, slow, fast, target, p, q)
+        _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q)
         top = _peaks(p, q, grid_f, half_inverse, rows)
         if top > _TOO_CLEAR:
             continue
         for j in range(q.size):
             for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(9):
+                if rows[j, n] < top - np.float32(8):
                     continue
                 share, quick = np.float32(1) - grid_f[n], grid_f[n] * q[j]
                 for i in range(p.size):
                     product = share * p[i] + quick
                     x = product * product * half_inverse[j, n, i] - top
-                    if x > np.float32(-9):
+                    if x > np.float32(-8):
                         columns[filled] = (j * grid_f.size + n) * p.size + i
                         values[filled] = _exp(x) * prior[j, n, i]
                         filled += 1
@@ -460,7 +471,7 @@ def _mean_sd(mass, nodes, edges):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _posteriors(
-    signal, sigma, own, b, averages, rician,
+    signal, sigma, precision, own, b, averages, rician,
     slow, fast, grid_d, grid_dstar, grid_f, half_inverse, prior,
     d_edges, d_star_edges, f_edges, out,
 ):  # fmt: skip
@@ -480,7 +491,7 @@ def _posteriors(
     mass_f = np.empty(grid_f.size)
     for v in range(signal.shape[0]):
         squares, length = _project(
-            signal, sigma, own, b, averages, rician, v, slow, fast, target, p, q
+            signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q
         )
         top = _peaks(p, q, grid_f, half_inverse, rows)
         row_d[:] = np.float32(0)
@@ -491,7 +502,7 @@ def _posteriors(
         total = 0.0
         for j in range(q.size):
             for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(14):
+                if rows[j, n] < top - np.float32(11):
                     continue
                 share, quick = one - grid_f[n], grid_f[n] * q[j]
                 row = np.float32(0)
@@ -541,7 +552,7 @@ def _posteriors(
             norm += averages[k] * curve * curve
             weight += averages[k]
             mean += averages[k] * signal[v, k]
-        s0 = along / norm
+        s0 = along / norm / math.sqrt(precision[v])
         mean /= weight
         misfit = 0.0
         spread = 0.0

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from os import cpu_count
 
 import numpy as np
 
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
-from PDFFMapperLib.field_map import ChemicalShiftModel, find_off_resonance, sample_candidates
+from PDFFMapperLib.field_map import (
+    ChemicalShiftModel,
+    find_off_resonance,
+    noise_from_residuals,
+    sample_candidates,
+)
 from PDFFMapperLib.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat_fit import (
+    COLUMNS,
     CONVERGED,
     FAT,
+    FRACTION,
+    FRACTION_BIAS,
+    FRACTION_VARIANCE,
     OFFSET,
-    PDFF_VARIANCE,
     R2STAR,
+    R2STAR_BIAS,
     R2STAR_VARIANCE,
     RESIDUAL,
     WATER,
@@ -42,10 +51,10 @@ class WaterFatResult:
     """Maps on the grid of the echoes, shape (slices, rows, columns); NaN outside `mask`.
 
     Attributes:
-        pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100.
+        pdff_percent: 100 Re(F / (W + F)), signed: noise may carry it below 0 or above 100.
         r2star_per_s: R2*, signed for the same reason.
-        water: signal of water at echo time 0.
-        fat: signal of fat at echo time 0.
+        water: signal of water at echo time 0; its magnitude where phases are not common.
+        fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
         residual_percent: root mean square residual over root mean square signal.
         pdff_sd: standard deviation of the PDFF by the Fisher information, in points.
@@ -75,6 +84,12 @@ class WaterFatResult:
         return self.mask & (self.doubt == 0)
 
     @property
+    def magnitude_fraction_percent(self) -> np.ndarray:
+        """100 |F| / (|W| + |F|), as other software has it; noise draws it away from 0 and 100."""
+        water, fat = np.abs(self.water), np.abs(self.fat)
+        return 100 * fat / np.where(water + fat > 0, water + fat, np.nan)
+
+    @property
     def t2star_ms(self) -> np.ndarray:
         """T2* in ms; NaN where R2* is not above 0."""
         return np.divide(
@@ -90,7 +105,7 @@ def separate_water_fat(
     spectrum: FatSpectrum | None = None,
     mask: np.ndarray | None = None,
     precession: str = "auto",
-    common_phase: bool = True,
+    common_phase: bool | None = None,
     r2star_per_s: float | None = None,
     largest_off_resonance_hz: float | None = None,
     progress: Callable[[float], bool] | None = None,
@@ -106,8 +121,8 @@ def separate_water_fat(
         mask: voxels to fit, bool; by default those with signal (`signal_mask`).
         precession: "as given" (fat precesses with exp(+i 2 pi f t), f < 0 from water),
             "conjugated" (the opposite), or "auto": found from the asymmetry of the fat spectrum.
-        common_phase: water and fat have one phase at echo time 0, as after nonselective or
-            well-designed excitation; less noise. Else each its own.
+        common_phase: whether water and fat have one phase at echo time 0, which lowers the noise
+            of the PDFF, or each its own. By default one, unless the data contradict it.
         r2star_per_s: a known R2* instead of a fitted one.
         largest_off_resonance_hz: see `find_off_resonance`.
         progress: called with the fraction done; returning False cancels.
@@ -129,7 +144,7 @@ def separate_water_fat(
         data.echo_times_s,
         spectrum.modulation(data.echo_times_s, data.field_strength_t),
         data.field_strength_t,
-        common_phase,
+        common_phase is not False,
     )
     _check_conditioning(model, r2star_per_s)
     if precession == "auto":
@@ -139,6 +154,13 @@ def separate_water_fat(
         conjugated = precession == "conjugated"
     if conjugated:
         echoes = echoes.conj()
+    if common_phase is None:
+        model, note = _with_phase_found(echoes, mask, model, r2star_per_s)
+        notes.append(note)
+    common_phase = model.common_phase
+    parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
+    if 2 * len(echoes) < parameters + (len(echoes) > 3):
+        raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
 
     found = find_off_resonance(
         echoes,
@@ -146,13 +168,14 @@ def separate_water_fat(
         model,
         data.voxel_size_mm,
         largest_off_resonance_hz,
+        r2star_per_s,
         (lambda part: progress(0.7 * part)) if progress else None,
     )
     if found is None:
         return None
     index = np.flatnonzero(mask)
     flat = echoes.reshape(len(echoes), -1)
-    fits = np.empty((len(index), 9), np.float32)
+    fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
     fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
 
@@ -176,7 +199,6 @@ def separate_water_fat(
             if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
                 pool.shutdown(cancel_futures=True)
                 return None
-    parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
     result = _maps(mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s)
     result.facts = {
         "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
@@ -252,11 +274,18 @@ def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np
 
 def _check_conditioning(model: ChemicalShiftModel, r2star_per_s: float | None) -> None:
     """Refuse echo times at which water and fat cannot be told apart."""
-    signals = np.stack([np.ones_like(model.fat), model.fat], 1)
-    if np.linalg.cond(signals) > 30:
+    decay = np.exp(-40 * model.echo_times_s)
+    signal = ((0.5 + 0.5 * model.fat) * decay)[None].astype(np.complex64)
+    fixed = np.nan if r2star_per_s is None else 40.0
+    fit = fit_voxels(
+        signal, model.echo_times_s, model.fat, model.common_phase, fixed, 0.0, np.zeros(1)
+    )[0]
+    sd = 100 / 50 * np.sqrt(fit[FRACTION_VARIANCE])
+    if not sd < 30:
         raise ValueError(
-            "At these echo times water and fat have nearly the same phase in every echo and cannot "
-            "be told apart; check the echo times and the field strength."
+            "At these echo times water and fat have nearly the same phases in every echo and "
+            "cannot be told apart: even at a signal-to-noise ratio of 50 the PDFF of a voxel would "
+            f"have an SD of {sd:.0f} points. Check the echo times and the field strength."
         )
 
 
@@ -265,13 +294,11 @@ def _conjugated(
 ) -> tuple[bool, str]:
     """Whether the data fit the model better when conjugated, and a sentence on it.
 
-    Both senses are fitted to a sample of strong voxels. Fat's side peaks make the wrong sense fit
+    Both senses are fitted to a sample of voxels. Fat's side peaks make the wrong sense fit
     worse. Where they fit alike but give the same PDFF, the sense does not matter.
     """
     flat = echoes.reshape(len(echoes), -1)
     index = np.flatnonzero(mask)
-    strength = np.abs(flat[0, index])
-    index = index[strength >= np.median(strength)]
     index = index[:: max(1, len(index) // 2000)]
     signals = np.ascontiguousarray(flat[:, index].T)
     fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
@@ -295,7 +322,7 @@ def _conjugated(
         best = np.nanargmin(fits[..., RESIDUAL], axis=0)
         fit = np.take_along_axis(fits, best[None, :, None], 0)[0]
         residuals.append(fit[:, RESIDUAL].astype(float))
-        fractions.append(100 * fit[:, FAT] / (fit[:, WATER] + fit[:, FAT]))
+        fractions.append(100 * fit[:, FRACTION])
     difference = residuals[1] - residuals[0]
     # Robust to a few voxels of wild residual: each voxel's difference relative to its own sum.
     relative = difference / np.maximum(residuals[0] + residuals[1], 1e-30)
@@ -317,6 +344,25 @@ def _conjugated(
     )
 
 
+def _with_phase_found(
+    echoes: np.ndarray, mask: np.ndarray, model: ChemicalShiftModel, r2star_per_s: float | None
+) -> tuple[ChemicalShiftModel, str]:
+    """The model with or without a common phase, whichever the residuals of a sample support."""
+    if len(echoes) < 4:
+        return model, "Water and fat were taken to share a phase, as three echoes need."
+    own = replace(model, common_phase=False)
+    index = np.flatnonzero(mask)
+    index = index[:: max(1, len(index) // 1000)]
+    flat = echoes.reshape(len(echoes), -1)
+    noise = [noise_from_residuals(flat, index, each, r2star_per_s) for each in (model, own)]
+    if noise[0] <= 1.1 * noise[1]:
+        return model, "Water and fat were found to share their phase at echo time 0."
+    return own, (
+        "Water and fat were found to have different phases at echo time 0 (a common phase leaves "
+        f"{noise[0] / noise[1]:.1f} times the residual); each was given its own."
+    )
+
+
 def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) -> WaterFatResult:
     def spread(values, outside=np.nan, dtype=np.float32):
         array = np.full(mask.shape, outside, dtype)
@@ -326,12 +372,14 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
     water, fat = fits[:, WATER], fits[:, FAT]
     total = water + fat
     failed = (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
-    pdff = np.where(failed, np.nan, 100 * fat / np.where(failed, 1, total))
+    pdff = np.where(failed, np.nan, 100 * fits[:, FRACTION])
     r2star = np.where(failed, np.nan, fits[:, R2STAR])
     noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, 2 * echoes - parameters)
     with np.errstate(invalid="ignore"):
-        pdff_sd = 100 * noise * np.sqrt(fits[:, PDFF_VARIANCE])
+        pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
+    pdff -= _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
+    r2star -= _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
     residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
 
     doubt = np.zeros(len(fits), np.uint8)
@@ -355,6 +403,11 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
         doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
         mask=mask,
     )
+
+
+def _small(bias: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """A second-order bias where it is one: at most a third of the SD, 0 where unknown."""
+    return np.nan_to_num(np.clip(bias, -sd / 3, sd / 3))
 
 
 def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:

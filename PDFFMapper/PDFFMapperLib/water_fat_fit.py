@@ -20,7 +20,20 @@ _STARTS = (5.0, 30.0, 80.0, 160.0, 320.0, 640.0)
 _MAX_STEPS = 20
 
 # Columns of the result of fit_voxels.
-WATER, FAT, PHASE, OFFSET, R2STAR, RESIDUAL, PDFF_VARIANCE, R2STAR_VARIANCE, CONVERGED = range(9)
+(
+    WATER,
+    FAT,
+    FRACTION,
+    OFFSET,
+    R2STAR,
+    RESIDUAL,
+    FRACTION_VARIANCE,
+    R2STAR_VARIANCE,
+    CONVERGED,
+    FRACTION_BIAS,
+    R2STAR_BIAS,
+) = range(11)
+COLUMNS = 11
 
 
 @njit(cache=True, nogil=True)
@@ -37,18 +50,22 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         starts_hz: off-resonance to start from, shape (voxels,).
 
     Returns:
-        float32, shape (voxels, 9): water, fat, phase of water in rad, off-resonance in Hz, R2* in
-        1/s, sum of squared residuals, variances of the fat fraction and of R2* for noise of
-        SD 1 (to be multiplied by the noise variance), and 1 where converged.
+        float32, shape (voxels, 11): water, fat (magnitudes unless of a common phase), fat
+        fraction (0 to 1, signed), off-resonance in Hz, R2* in 1/s, sum of squared residuals,
+        variances of the fat fraction and of R2* for noise of SD 1 (to be multiplied by the noise
+        variance), 1 where converged, and the second-order bias of fraction and R2*, likewise per
+        noise variance (Box 1971, doi 10.1111/j.2517-6161.1971.tb00871.x).
     """
     voxels, echoes = signals.shape
-    result = np.empty((voxels, 9), np.float32)
+    result = np.empty((voxels, COLUMNS), np.float32)
     columns = np.empty((6, echoes), np.complex128)
     rotated = np.empty(echoes, np.complex128)
     decay = np.empty(echoes)
     normal = np.empty((6, 6))
     right = np.empty(6)
     linear = np.empty(4)
+    covariance = np.empty((6, 6))
+    shift = np.empty(6)
     fit_decay = np.isnan(fixed_r2star)
     span = times[-1] - times[0]
     amplitudes = 3 if common_phase else 4
@@ -114,40 +131,43 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
                 if converged:
                     break
                 damping = max(damping * 10, 0.1)
-        phase = linear[2] if common_phase else math.atan2(linear[1], linear[0])
         if fit_decay and not R2STAR_RANGE[0] < r2star < R2STAR_RANGE[1]:
             converged = False
         _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
         _normal_equations(columns, rotated, count, normal, right)
-        fraction_variance = decay_variance = np.nan
+        fraction_variance = decay_variance = fraction_bias = decay_bias = np.nan
         if _factorize(normal, count):
-            _fraction_gradient(common_phase, linear, count, right)
-            fraction_variance = _quadratic_form(normal, right, count)
+            _invert(normal, count, covariance)
+            _second_order_bias(
+                times, common_phase, fit_decay, columns, covariance, count, right, shift
+            )
+            _fraction_gradient(common_phase, linear, right)
+            fraction_variance = fraction_bias = 0.0
+            for p in range(amplitudes):
+                fraction_bias += right[p] * shift[p]
+                for q in range(amplitudes):
+                    fraction_variance += right[p] * covariance[p, q] * right[q]
+            fraction_bias += 0.5 * _fraction_curvature(common_phase, linear, covariance)
             if fit_decay:
-                right[:] = 0
-                right[count - 1] = 1
-                decay_variance = _quadratic_form(normal, right, count)
+                decay_variance, decay_bias = covariance[count - 1, count - 1], shift[count - 1]
         else:
             converged = False
         if common_phase:
             water, fat_signal = linear[0], linear[1]
+            fraction = fat_signal / max(water + fat_signal, 1e-30)
         else:
-            # Signed: the parts along the total, so that water + fat is the total's magnitude.
+            water = math.hypot(linear[0], linear[1])
+            fat_signal = math.hypot(linear[2], linear[3])
             total = complex(linear[0] + linear[2], linear[1] + linear[3])
-            size = max(abs(total), 1e-30)
-            water = (complex(linear[0], linear[1]) * total.conjugate()).real / size
-            fat_signal = (complex(linear[2], linear[3]) * total.conjugate()).real / size
+            fraction = (complex(linear[2], linear[3]) / total).real if abs(total) > 0 else np.nan
         # Amplitudes refer to the first echo inside the solver; back to echo time 0.
         back = math.exp(min(r2star * times[0], 50.0))
         out = result[v]
-        out[0], out[1], out[2], out[3], out[4] = (
-            water * back,
-            fat_signal * back,
-            phase,
-            offset,
-            r2star,
-        )
-        out[5], out[6], out[7], out[8] = residual, fraction_variance, decay_variance, converged
+        out[WATER], out[FAT], out[FRACTION] = water * back, fat_signal * back, fraction
+        out[OFFSET], out[R2STAR], out[RESIDUAL] = offset, r2star, residual
+        out[FRACTION_VARIANCE], out[R2STAR_VARIANCE] = fraction_variance, decay_variance
+        out[FRACTION_BIAS], out[R2STAR_BIAS] = fraction_bias, decay_bias
+        out[CONVERGED] = converged
     return result
 
 
@@ -286,20 +306,53 @@ def _substitute(factor, right, count):
 
 
 @njit(cache=True, nogil=True)
-def _quadratic_form(factor, vector, count):
-    """vector' A^-1 vector from the Cholesky factor of A; `vector` is overwritten."""
-    total = 0.0
-    for p in range(count):
-        for m in range(p):
-            vector[p] -= factor[p, m] * vector[m]
-        vector[p] /= factor[p, p]
-        total += vector[p] * vector[p]
-    return total
+def _invert(factor, count, inverse):
+    """Inverse of a matrix from its Cholesky factor."""
+    for column in range(count):
+        vector = inverse[column]
+        for p in range(count):
+            vector[p] = 1.0 if p == column else 0.0
+        _substitute(factor, vector, count)
 
 
 @njit(cache=True, nogil=True)
-def _fraction_gradient(common_phase, linear, count, gradient):
-    """Derivative of the fat fraction (0 to 1) by each parameter."""
+def _second_order_bias(
+    times, common_phase, fit_decay, columns, covariance, count, projected, shift
+):
+    """Bias of the parameters per noise variance into `shift`: -1/2 C J' tr(C H).
+
+    The model depends on phase, off-resonance and R2* as an exponential, so that its second
+    derivative by any parameter p and one of these is the column of p times i, 2 pi i t or -t.
+    """
+    exponentials = 2 if common_phase else 4  # the first parameter that is in the exponent
+    projected[:] = 0
+    for n in range(times.size):
+        time = times[n] - times[0]
+        bend = 0j
+        for q in range(exponentials, count):
+            if common_phase and q == 2:
+                factor = 1j
+            elif fit_decay and q == count - 1:
+                factor = complex(-time, 0)
+            else:
+                factor = complex(0, 2 * math.pi * time)
+            for p in range(count):
+                # Pairs of an amplitude and an exponent occur twice in the trace.
+                twice = 2.0 if p < exponentials else 1.0
+                bend += twice * covariance[p, q] * factor * columns[p, n]
+        for p in range(count):
+            c = columns[p, n]
+            projected[p] += c.real * bend.real + c.imag * bend.imag
+    for p in range(count):
+        total = 0.0
+        for q in range(count):
+            total += covariance[p, q] * projected[q]
+        shift[p] = -0.5 * total
+
+
+@njit(cache=True, nogil=True)
+def _fraction_gradient(common_phase, linear, gradient):
+    """Derivative of the fat fraction (0 to 1) by each amplitude."""
     gradient[:] = 0
     if common_phase:
         total = max(linear[0] + linear[1], 1e-30)
@@ -313,3 +366,22 @@ def _fraction_gradient(common_phase, linear, count, gradient):
         by_water, by_fat = -f / square, w / square
         gradient[0], gradient[1] = by_water.real, -by_water.imag
         gradient[2], gradient[3] = by_fat.real, -by_fat.imag
+
+
+@njit(cache=True, nogil=True)
+def _fraction_curvature(common_phase, linear, covariance):
+    """Trace of the fat fraction's second derivative times the covariance."""
+    if common_phase:
+        w, f = linear[0], linear[1]
+        cube = max(w + f, 1e-10) ** 3
+        return (
+            2 * f * covariance[0, 0] + 2 * (f - w) * covariance[0, 1] - 2 * w * covariance[1, 1]
+        ) / cube
+    w, f = complex(linear[0], linear[1]), complex(linear[2], linear[3])
+    cube = (w + f) ** 3
+    if abs(cube) < 1e-30:
+        return 0.0
+    ww = complex(covariance[0, 0] - covariance[1, 1], 2 * covariance[0, 1])
+    ff = complex(covariance[2, 2] - covariance[3, 3], 2 * covariance[2, 3])
+    wf = complex(covariance[0, 2] - covariance[1, 3], covariance[0, 3] + covariance[1, 2])
+    return ((2 * f * ww + 2 * (f - w) * wf - 2 * w * ff) / cube).real

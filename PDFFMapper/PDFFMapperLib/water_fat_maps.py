@@ -1,0 +1,77 @@
+"""Water-fat results as parametric maps with units, fixed windows and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from PDFFMapperLib.dixon_products import FatFraction
+from PDFFMapperLib.parametric_map import ParametricMap
+from PDFFMapperLib.volume import Volume
+from PDFFMapperLib.water_fat import Doubt, WaterFatResult
+
+# field of the result: name, title, unit, window (None: 0 to the 99th percentile), color
+_MAPS = {
+    "pdff_percent": ("PDFF", "Proton density fat fraction", "%", (0.0, 100.0), "Viridis"),
+    "r2star_per_s": ("R2star", "R2*", "1/s", (0.0, 200.0), "Inferno"),
+    "t2star_ms": ("T2star", "T2*", "ms", (0.0, 60.0), "Inferno"),
+    "water": ("water", "Water", "signal", None, "Grey"),
+    "fat": ("fat", "Fat", "signal", None, "Grey"),
+    "off_resonance_hz": ("field", "Off-resonance", "Hz", (-300.0, 300.0), "DivergingBlueRed"),
+    "residual_percent": ("residual", "Residual over signal", "%", (0.0, 20.0), "Grey"),
+    "pdff_sd": ("PDFF_SD", "Standard deviation of PDFF", "%", (0.0, 10.0), "Viridis"),
+    "r2star_sd": ("R2star_SD", "Standard deviation of R2*", "1/s", (0.0, 40.0), "Viridis"),
+}
+_DOUBT_TITLE = "Doubt (0 confident): " + ", ".join(
+    f"{int(each)} {each.name.lower().replace('_', ' ')}" for each in Doubt
+)
+
+
+def water_fat_maps(
+    result: WaterFatResult, like: Volume, provenance: Mapping[str, object] | None = None
+) -> list[ParametricMap]:
+    """All maps of a separation.
+
+    Args:
+        result: its arrays have the shape of `like`.
+        like: a volume on the same grid.
+        provenance: inputs and the like, put before the facts of the result.
+    """
+    facts = {**(provenance or {}), **result.facts}
+    maps = []
+    for key, (name, title, unit, window, color) in _MAPS.items():
+        values = getattr(result, key)
+        if not np.isfinite(values).any():
+            continue
+        if window is None:
+            shown = np.nan_to_num(result.water) + np.nan_to_num(result.fat)
+            window = (0.0, float(np.percentile(shown[result.mask], 99)))
+        maps.append(
+            ParametricMap(name, like.with_array(values, name), unit, window, color, title, facts)
+        )
+    doubt = like.with_array(result.doubt, "doubt")
+    maps.append(ParametricMap("doubt", doubt, "", (0.0, 15.0), "Viridis", _DOUBT_TITLE, facts))
+    confident = like.with_array(result.confident, "confident")
+    title = "Voxels whose values can be used"
+    maps.append(ParametricMap("confident", confident, "", (0.0, 1.0), "Grey", title, facts))
+    return maps
+
+
+def fat_fraction_maps(
+    result: FatFraction, like: Volume, provenance: Mapping[str, object] | None = None
+) -> list[ParametricMap]:
+    """Maps of two points or of scanner water and fat images; these are not PDFF."""
+    facts = {**(provenance or {}), "limits": result.limits}
+    window = (0.0, 100.0)
+    if result.other_percent is None:
+        volume = like.with_array(result.percent, "FF")
+        return [ParametricMap("FF", volume, "%", window, "Viridis", "Fat signal fraction", facts)]
+    readings = (
+        ("FF_water_dominant", result.percent, "Fat signal fraction if water dominates"),
+        ("FF_fat_dominant", result.other_percent, "Fat signal fraction if fat dominates"),
+    )
+    return [
+        ParametricMap(name, like.with_array(values, name), "%", window, "Viridis", title, facts)
+        for name, values, title in readings
+    ]

@@ -1,0 +1,274 @@
+"""Water-fat separation against phantoms with truth and the 2012 challenge cases."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PDFFMapperLib.fat_spectra import fat_spectrum, fat_spectrum_names, spectrum_from_peaks
+from PDFFMapperLib.multi_echo import (
+    echo_times_to_seconds,
+    multi_echo,
+    multi_echo_from_magnitude_phase,
+    multi_echo_from_parts,
+    phase_in_radians,
+)
+from PDFFMapperLib.water_fat import separate_water_fat
+from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
+
+SHARED = Path(os.environ.get("MARROWASSESS_SHARED", Path(__file__).parents[2] / "../shared"))
+
+
+def separated(phantom, **options):
+    data = multi_echo(
+        phantom.echoes, phantom.echo_times_s, phantom.field_strength_t, phantom.voxel_size_mm
+    )
+    return separate_water_fat(data, phantom.spectrum, **options)
+
+
+@pytest.fixture(scope="module", params=[60, 20])
+def at_snr(request):
+    phantom = spine_phantom(snr=request.param)
+    return phantom, separated(phantom)
+
+
+def test_every_tissue_is_unbiased_and_none_swapped(at_snr):
+    phantom, result = at_snr
+    assert (result.mask >= (phantom.labels > 0)).all()
+    for label, (name, pdff, r2star) in TISSUES.items():
+        here = phantom.labels == label
+        fractions, decays = result.pdff_percent[here], result.r2star_per_s[here]
+        # What the sample can show: three standard errors of its mean.
+        unsure = 3 / np.sqrt(here.sum())
+        assert abs(fractions.mean() - pdff) < 0.1 + unsure * fractions.std(), name
+        assert abs(decays.mean() - r2star) < 0.5 + unsure * decays.std(), name
+        wrong = np.abs(result.off_resonance_hz[here] - phantom.off_resonance_hz[here])
+        assert wrong.max() < 100, name
+
+
+def test_standard_deviations_reach_the_bound_and_intervals_cover(at_snr):
+    phantom, result = at_snr
+    body = phantom.labels > 0
+    for values, truth, sd in (
+        (result.pdff_percent, phantom.pdff, result.pdff_sd),
+        (result.r2star_per_s, phantom.r2star, result.r2star_sd),
+    ):
+        scaled = ((values - truth) / sd)[body]
+        assert scaled.std() == pytest.approx(1, abs=0.05)
+        assert 0.93 < (np.abs(scaled) < 1.96).mean() < 0.97
+    assert np.nanmedian(result.noise[body]) == pytest.approx(phantom.noise, rel=0.03)
+    assert result.confident[body].mean() > 0.99
+
+
+def test_gas_is_not_fitted(at_snr):
+    phantom, result = at_snr
+    gas = phantom.labels == 0
+    assert np.isnan(result.pdff_percent[gas & ~result.mask]).all()
+    assert not result.confident[~result.mask].any()
+
+
+def test_conjugated_data_are_recognized():
+    phantom = spine_phantom(shape=(6, 48, 48), snr=60)
+    expected = separated(phantom)
+    phantom.echoes = phantom.echoes.conj()
+    result = separated(phantom)
+    assert not expected.facts["conjugated"]
+    assert result.facts["conjugated"]
+    np.testing.assert_allclose(result.pdff_percent, expected.pdff_percent, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "times_ms",
+    [
+        [1.2, 2.0, 2.8, 3.6],
+        [1.1, 1.9, 3.1, 3.9, 5.1],
+        [1.4, 3.1, 4.8, 6.5, 8.2, 9.9],
+    ],
+)
+def test_any_echo_spacing(times_ms):
+    phantom = spine_phantom((8, 64, 64), np.array(times_ms) / 1000, snr=80)
+    result = separated(phantom)
+    body = phantom.labels > 0
+    error = np.abs(result.pdff_percent - phantom.pdff)[body]
+    assert np.mean(error > 25) < 0.001
+    assert np.median(error) < 3
+
+
+def test_fields_of_several_periods_are_unwrapped():
+    phantom = spine_phantom(shape=(10, 80, 80), snr=60, off_resonance_hz=600)
+    result = separated(phantom)
+    body = phantom.labels > 0
+    assert np.abs(result.pdff_percent - phantom.pdff)[body].mean() < 2
+    apart = (result.off_resonance_hz - phantom.off_resonance_hz)[body]
+    assert np.percentile(np.abs(apart - np.median(apart)), 99) < 100
+
+
+def test_one_slice_and_a_mask():
+    phantom = spine_phantom(shape=(3, 64, 64), snr=60)
+    data = multi_echo(phantom.echoes[:, 1], phantom.echo_times_s, 3.0)
+    mask = phantom.labels[1:2] > 0
+    result = separate_water_fat(data, mask=mask)
+    assert (result.mask == mask).all()
+    assert np.abs(result.pdff_percent - phantom.pdff[1:2])[mask].mean() < 1.5
+
+
+def test_different_phases_of_water_and_fat_are_found():
+    phantom = spine_phantom(shape=(6, 64, 64), snr=200)
+    times = phantom.echo_times_s
+    fat = phantom.spectrum.modulation(times, 3.0) * np.exp(0.6j)
+    fraction = np.nan_to_num(phantom.pdff) / 100
+    decay = np.nan_to_num(phantom.r2star) - 2j * np.pi * np.nan_to_num(phantom.off_resonance_hz)
+    body = phantom.labels > 0
+    clean = [
+        body * (1 - fraction + fraction * f) * np.exp(-decay * t)
+        for t, f in zip(times, fat, strict=True)
+    ]
+    noise = np.random.default_rng(1).standard_normal((2, 6, *body.shape)) * phantom.noise
+    phantom.echoes = np.array(clean) + noise[0] + 1j * noise[1]
+    result = separated(phantom)
+    assert not result.facts["common_phase"]
+    pure = (fraction == 0) & body
+    assert abs(result.pdff_percent[pure].mean()) < 0.2
+    water, fat = 1 - fraction, fraction * np.exp(0.6j)
+    expected = 100 * (fat / np.where(body, water + fat, 1)).real
+    assert np.abs(result.pdff_percent - expected)[body].mean() < 1
+
+
+def test_nan_and_empty_slices_are_left_out():
+    phantom = spine_phantom(shape=(6, 48, 48), snr=60)
+    whole = separated(phantom)
+    phantom.echoes[:, 2] = 0
+    phantom.echoes[3, 4, 24, 20] = np.nan
+    result = separated(phantom)
+    assert not result.mask[2].any()
+    assert np.isnan(result.pdff_percent[4, 24, 20])
+    assert any("NaN" in note for note in result.facts["notes"])
+    others = result.mask & whole.mask
+    assert np.nanmedian(np.abs(result.pdff_percent - whole.pdff_percent)[others]) < 0.01
+
+
+def test_unsorted_echoes_give_the_same_result():
+    phantom = spine_phantom(shape=(4, 40, 40), snr=60)
+    expected = separated(phantom)
+    order = [3, 0, 5, 1, 4, 2]
+    phantom.echoes, phantom.echo_times_s = phantom.echoes[order], phantom.echo_times_s[order]
+    result = separated(phantom)
+    np.testing.assert_array_equal(result.pdff_percent, expected.pdff_percent)
+
+
+def test_cancel_returns_none():
+    phantom = spine_phantom(shape=(4, 40, 40))
+    assert separated(phantom, progress=lambda part: False) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "scaled"),
+    [
+        (lambda p: np.round((p + np.pi) / (2 * np.pi) * 4095).astype(np.uint16), "12 bits"),
+        (lambda p: np.round((p + np.pi) / (2 * np.pi) * 65535).astype(np.uint16), "16 bits"),
+        (lambda p: np.round(p / np.pi * 4096).clip(-4096, 4094).astype(np.int16), "Siemens"),
+        (lambda p: np.round(1000 * p).astype(np.int16), "milliradians"),
+        (lambda p: np.degrees(p), "degrees"),
+        (lambda p: p, "radians"),
+    ],
+)
+def test_magnitude_and_phase_of_every_vendor(stored, scaled):
+    phantom = spine_phantom(shape=(3, 48, 48), snr=60)
+    expected = separated(phantom)
+    data = multi_echo_from_magnitude_phase(
+        np.round(1000 * np.abs(phantom.echoes)).astype(np.uint16),
+        stored(np.angle(phantom.echoes)),
+        phantom.echo_times_s,
+        3.0,
+        phantom.voxel_size_mm,
+    )
+    assert any(scaled in note for note in data.notes)
+    result = separate_water_fat(data)
+    both = result.mask & expected.mask & (phantom.labels > 0)
+    assert np.abs(result.pdff_percent - expected.pdff_percent)[both].mean() < 0.3
+
+
+def test_real_and_imaginary_parts():
+    phantom = spine_phantom(shape=(2, 32, 32))
+    data = multi_echo_from_parts(
+        phantom.echoes.real, phantom.echoes.imag, phantom.echo_times_s, 3.0
+    )
+    np.testing.assert_array_equal(data.echoes, phantom.echoes)
+
+
+ECHOES = np.ones((6, 2, 4, 4), np.complex64)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: multi_echo(ECHOES, SIX_ECHOES_S * 1000, 3), "milliseconds"),
+        (lambda: multi_echo(ECHOES, SIX_ECHOES_S * 1e6, 3), "microseconds"),
+        (lambda: multi_echo(ECHOES[:2], SIX_ECHOES_S[:2], 3), "2 echoes .* at least 3"),
+        (lambda: multi_echo(ECHOES, SIX_ECHOES_S[:5], 3), "one echo time per echo"),
+        (lambda: multi_echo(ECHOES[:3], [1e-3, 2e-3, 2e-3], 3), "twice"),
+        (lambda: multi_echo(ECHOES.real, SIX_ECHOES_S, 3), "Complex"),
+        (lambda: multi_echo(ECHOES, SIX_ECHOES_S, 30000), "3 T"),
+        (lambda: multi_echo(ECHOES, SIX_ECHOES_S, 123.2), "2.89 T"),
+        (lambda: phase_in_radians(np.linspace(0, 1, 50)), "no known scaling"),
+        (lambda: multi_echo_from_parts(ECHOES.real, ECHOES.real, SIX_ECHOES_S, 3), "negative"),
+        (
+            lambda: multi_echo_from_magnitude_phase(-ECHOES.real, ECHOES.real, SIX_ECHOES_S, 3),
+            "not be negative",
+        ),
+        (lambda: separate_water_fat(multi_echo(ECHOES * 0, SIX_ECHOES_S, 3)), "nothing to fit"),
+        (lambda: separate_water_fat(multi_echo(ECHOES * np.nan, SIX_ECHOES_S, 3)), "nothing"),
+        (
+            lambda: separate_water_fat(multi_echo(ECHOES, SIX_ECHOES_S, 3), mask=np.ones((4, 4))),
+            "mask has shape",
+        ),
+        (
+            lambda: separate_water_fat(multi_echo(ECHOES, SIX_ECHOES_S, 0.06)),
+            "cannot be told apart",
+        ),
+        (lambda: echo_times_to_seconds([1e6]), "neither"),
+        (lambda: fat_spectrum("liver"), "choose one of"),
+        (lambda: spectrum_from_peaks([3.4, 2.6], [0.8, 0.2]), "sign and the reference"),
+        (lambda: spectrum_from_peaks([-3.4, -2.6], [1.0]), "one amplitude per peak"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1, "s"), (1e3, "ms"), (1e6, "us")])
+def test_echo_times_in_any_unit(scale, unit):
+    times, found = echo_times_to_seconds(SIX_ECHOES_S * scale)
+    np.testing.assert_allclose(times, SIX_ECHOES_S)
+    assert found == unit
+
+
+def test_spectra_are_normalized_and_absolute_shifts_are_recognized():
+    for name in fat_spectrum_names():
+        assert sum(fat_spectrum(name).amplitudes) == pytest.approx(1)
+    assert fat_spectrum().name == "ren_marrow"
+    marrow = fat_spectrum()
+    absolute = spectrum_from_peaks(np.array(marrow.ppm) + 4.7, marrow.amplitudes)
+    np.testing.assert_allclose(absolute.ppm, marrow.ppm, atol=1e-9)
+
+
+@pytest.mark.parametrize(("case", "least"), [(13, 9990), (16, 9980)])
+def test_challenge_score(case, least):
+    folder = SHARED / "cases/waterfat"
+    if not folder.is_dir():
+        pytest.skip(f"challenge cases are not at {folder}")
+    content = scipy.io.loadmat(folder / f"{case}.mat", squeeze_me=True, struct_as_record=False)[
+        "imDataParams"
+    ]
+    reference = np.load(folder / f"fattyriot_ff_{case}.npz")["ff_percent"].transpose(2, 0, 1)
+    mask = content.mask.transpose(2, 0, 1) > 0
+    data = multi_echo(
+        content.images.transpose(3, 2, 0, 1), content.TE, content.FieldStrength, (6, 1.5, 1.5)
+    )
+    result = separate_water_fat(
+        data, fat_spectrum("ismrm_challenge"), mask=mask, common_phase=False
+    )
+    apart = np.abs(result.magnitude_fraction_percent - reference)[mask]
+    assert 10_000 * np.mean(apart < 10) >= least

@@ -1,0 +1,111 @@
+"""`marrowassess pdff` from files to maps and region values."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from MarrowAssessLib.cli import main
+from PDFFMapperLib.files import read_volume, write_volume
+from PDFFMapperLib.pdff_command import read_echoes
+from PDFFMapperLib.volume import Volume
+from phantoms.water_fat import spine_phantom
+
+SHARED = Path(os.environ.get("MARROWASSESS_SHARED", Path(__file__).parents[2] / "../shared"))
+GRID = np.diag([2.0, 2.0, 4.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Echoes of a phantom as one magnitude and one phase file each, with BIDS sidecars."""
+    folder = tmp_path_factory.mktemp("echoes")
+    phantom = spine_phantom(shape=(6, 48, 48), snr=60)
+    magnitude, phase = [], []
+    for n, (echo, time) in enumerate(zip(phantom.echoes, phantom.echo_times_s, strict=True)):
+        scaled = np.round((np.angle(echo) + np.pi) / (2 * np.pi) * 4095)
+        parts = {"mag": np.round(1000 * np.abs(echo)), "phase": scaled}
+        for (name, array), paths in zip(parts.items(), (magnitude, phase), strict=True):
+            path = folder / f"{name}{n}.nii.gz"
+            write_volume(Volume(array.astype(np.uint16), GRID), path)
+            side = {"EchoTime": time, "MagneticFieldStrength": 3}
+            (folder / f"{name}{n}.json").write_text(json.dumps(side))
+            paths.append(str(path))
+    write_volume(Volume(phantom.labels, GRID), folder / "labels.nrrd")
+    return phantom, folder, magnitude, phase
+
+
+def regions(path):
+    with path.open(newline="") as table:
+        return {(int(r["region"]), r["map"]): float(r["mean"]) for r in csv.DictReader(table)}
+
+
+def test_magnitude_and_phase_files_with_sidecars(files, tmp_path):
+    phantom, folder, magnitude, phase = files
+    labels = str(folder / "labels.nrrd")
+    arguments = ["pdff", *magnitude, "--phase", *phase, "--regions", labels, "--output"]
+    assert main([*arguments, str(tmp_path)]) == 0
+    found = regions(tmp_path / "waterfat_regions.csv")
+    assert found[6, "PDFF"] == pytest.approx(45, abs=0.6)
+    assert found[6, "R2star"] == pytest.approx(70, abs=4)
+    assert found[2, "PDFF"] == pytest.approx(100, abs=0.4)
+    record = json.loads((tmp_path / "waterfat_maps.json").read_text())
+    facts = record["provenance"]
+    assert facts["fat_spectrum"] == "ren_marrow"
+    assert facts["field_strength_t"] == 3
+    np.testing.assert_allclose(facts["echo_times_s"], phantom.echo_times_s)
+    pdff = read_volume(tmp_path / "waterfat_PDFF.nrrd")
+    np.testing.assert_allclose(pdff.ijk_to_ras, GRID)
+    assert np.isnan(pdff.array[phantom.labels == 0]).any()
+
+
+def test_magnitudes_with_typed_echo_times(files, tmp_path):
+    phantom, folder, magnitude, _ = files
+    times = ",".join(f"{1000 * t:g}" for t in phantom.echo_times_s)
+    arguments = ["pdff", *magnitude, "--echo-times", times, "--field", "3", "--output"]
+    labels = str(folder / "labels.nrrd")
+    assert main([*arguments, str(tmp_path), "--regions", labels]) == 0
+    found = regions(tmp_path / "waterfat_regions.csv")
+    assert found[8, "PDFF"] == pytest.approx(80, abs=2)
+    assert (8, "field") not in found
+
+
+def test_water_and_fat_images(tmp_path):
+    fraction = np.linspace(0.1, 0.9, 60).reshape(3, 4, 5)
+    write_volume(Volume(1000 * (1 - fraction), GRID), tmp_path / "w.nrrd")
+    write_volume(Volume(1000 * fraction, GRID), tmp_path / "f.nrrd")
+    pair = [str(tmp_path / "w.nrrd"), str(tmp_path / "f.nrrd")]
+    assert main(["pdff", "--water-fat", *pair, "--output", str(tmp_path / "out")]) == 0
+    found = read_volume(tmp_path / "out/waterfat_FF.nrrd").array
+    np.testing.assert_allclose(found, 100 * fraction, rtol=1e-5)
+    record = json.loads((tmp_path / "out/waterfat_maps.json").read_text())
+    assert any("not a PDFF" in limit for limit in record["provenance"]["limits"])
+
+
+def test_bad_input_is_one_sentence(files, tmp_path, capsys):
+    _, _, magnitude, _ = files
+    for arguments, words in (
+        (["pdff", "--output", str(tmp_path)], "Give images"),
+        (["pdff", *magnitude, "--echo-times", "1,2", "--output", str(tmp_path)], "2 echo times"),
+        (["pdff", *magnitude[:2], "--output", str(tmp_path)], "at least 4"),
+        (["pdff", *magnitude, "--spectrum", "x", "--output", str(tmp_path)], "choose one of"),
+        (["pdff", *magnitude, "--peaks", "3.4:1", "--output", str(tmp_path)], "sign"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_siemens_enhanced_two_echoes_are_read_and_refused_as_too_few(tmp_path, capsys):
+    folder = SHARED / "cases/dicom/siemens_xa30_enhanced_gre_two_echo_magnitude"
+    if not folder.is_dir():
+        pytest.skip(f"DICOM cases are not at {folder}")
+    train = read_echoes([folder])
+    np.testing.assert_allclose(train.echo_times_s, [10.0e-3, 12.46e-3], atol=1e-6)
+    assert train.field_strength_t == pytest.approx(3, abs=0.1)
+    assert not train.is_complex
+    assert main(["pdff", str(folder), "--output", str(tmp_path)]) == 2
+    assert "2 echoes" in capsys.readouterr().err

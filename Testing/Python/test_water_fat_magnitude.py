@@ -1,0 +1,91 @@
+"""Magnitude-only fits, two points, scanner images and T1 bias."""
+
+import numpy as np
+import pytest
+from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.fat_spectra import fat_spectrum
+from PDFFMapperLib.magnitude_water_fat import _bessel_ratio, _log_bessel, magnitude_water_fat
+from PDFFMapperLib.t1_bias import saturation, t1_corrected_fat_fraction
+from phantoms.water_fat import TISSUES, spine_phantom
+from scipy.special import i0e, i1e
+
+
+def test_bessel_functions():
+    for x in (1e-6, 0.1, 1.0, 5.0, 11.9, 12.1, 40.0, 1000.0):
+        assert _bessel_ratio(x) == pytest.approx(i1e(x) / i0e(x), rel=1e-4)
+        assert _log_bessel(x) == pytest.approx(np.log(i0e(x)), abs=1e-4)
+
+
+def test_magnitudes_over_the_whole_range():
+    phantom = spine_phantom(shape=(10, 80, 80), snr=100)
+    result = magnitude_water_fat(np.abs(phantom.echoes), phantom.echo_times_s, 3.0)
+    for label, (name, pdff, r2star) in TISSUES.items():
+        here = (phantom.labels == label) & result.confident
+        assert np.median(result.pdff_percent[here]) == pytest.approx(pdff, abs=1), name
+        assert np.median(result.r2star_per_s[here]) == pytest.approx(r2star, abs=2), name
+        wrong = np.abs(result.pdff_percent[here] - pdff) > 30
+        assert wrong.mean() < 0.01, name
+    assert result.facts["noise_sd"] == pytest.approx(phantom.noise, rel=0.1)
+
+
+def test_rician_noise_does_not_bias_fast_decay():
+    rng = np.random.default_rng(2)
+    times = np.arange(1, 9) * 1.2e-3
+    fat = fat_spectrum().modulation(times, 3.0)
+    clean = (0.9 + 0.1 * fat) * np.exp(-300 * times)
+    noise = rng.standard_normal((2, 8, 4, 40, 40)) / 25
+    echoes = np.abs(clean[:, None, None, None] + noise[0] + 1j * noise[1])
+    mask = np.ones((4, 40, 40), bool)
+    rician = magnitude_water_fat(echoes, times, 3.0, mask=mask, noise=1 / 25)
+    gaussian = magnitude_water_fat(echoes, times, 3.0, mask=mask, noise=0)
+    # Half the echoes are near the noise; the likelihood takes most of the bias, not all.
+    left = abs(np.nanmedian(rician.r2star_per_s) - 300)
+    assert left < 15
+    assert abs(np.nanmedian(gaussian.r2star_per_s) - 300) > 2 * left
+
+
+def test_wrong_magnitudes_get_one_sentence():
+    ones = np.ones((4, 2, 3, 3))
+    times = [1e-3, 2e-3, 3e-3, 4e-3]
+    for call, sentence in (
+        (lambda: magnitude_water_fat(ones[:3], times[:3], 3), "at least 4"),
+        (lambda: magnitude_water_fat(-ones, times, 3), "negative"),
+        (lambda: magnitude_water_fat(ones * 1j, times, 3), "complex"),
+        (lambda: magnitude_water_fat(ones * 0, times, 3), "nothing to fit"),
+        (lambda: two_point_fat_fraction(ones[0], -ones[1]), "negative"),
+        (lambda: two_point_fat_fraction(ones[0], ones[1, :1]), "alike"),
+        (
+            lambda: two_point_fat_fraction(ones[0], ones[1], (1.15e-3, 2.3e-3), 3.0),
+            "Check the order",
+        ),
+        (lambda: saturation(10, 500, 1.0), "divide milliseconds"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            call()
+
+
+def test_two_points_give_both_readings():
+    fraction = np.array([[[0.0, 0.2, 0.5, 0.8, 1.0]]])
+    decay = np.exp(-50 * 1.15e-3)
+    opposed, in_phase = np.abs(1 - 2 * fraction), np.ones_like(fraction) * decay
+    mask = np.ones(fraction.shape)
+    both = two_point_fat_fraction(in_phase, opposed, (2.3e-3, 1.15e-3), 3.0, 50.0, mask)
+    np.testing.assert_allclose(both.percent, [[[0, 20, 50, 20, 0]]], atol=1e-4)
+    np.testing.assert_allclose(both.other_percent, [[[100, 80, 50, 80, 100]]], atol=1e-4)
+    assert any("cannot tell" in limit for limit in both.limits)
+
+
+def test_scanner_images():
+    water, fat = np.array([[[300, 100, 0]]], np.uint16), np.array([[[100, 300, 0]]], np.uint16)
+    found = fat_fraction_of_images(water, fat)
+    np.testing.assert_allclose(found.percent, [[[25, 75, np.nan]]])
+    assert not found.mask[0, 0, 2]
+
+
+def test_t1_bias_is_undone():
+    water, fat = 0.6 * saturation(10, 0.01, 1.2), 0.4 * saturation(10, 0.01, 0.35)
+    seen = 100 * fat / (water + fat)
+    assert seen > 50
+    assert t1_corrected_fat_fraction(seen, 10, 0.01, 1.2, 0.35) == pytest.approx(40)
+    # Closed form: at 90 degrees the saturation is 1 - exp(-TR/T1).
+    assert saturation(90, 0.5, 1.0) == pytest.approx(1 - np.exp(-0.5))
