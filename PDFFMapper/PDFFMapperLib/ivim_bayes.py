@@ -330,8 +330,8 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
         slow * averages,
         fast * averages,
         *nodes,
-        (0.5 / squares).astype(np.float32),
-        (prior / prior.max()).astype(np.float32),
+        (0.5 / squares).astype(np.float32).reshape(d_star.size, -1),
+        (prior / prior.max()).astype(np.float32).reshape(d_star.size, -1),
     )
 
 
@@ -380,18 +380,26 @@ def _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, 
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _peaks(p, q, grid_f, half_inverse, rows):
-    """Largest log-likelihood along D for each (D*, f), and over all."""
+def _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks):
+    """Largest log-likelihood at each D*, and over all.
+
+    The (f, D) plane is laid out as one run, long enough to be vectorized.
+    """
+    c = 0
+    for n in range(grid_f.size):
+        for i in range(p.size):
+            plane_slow[c] = (np.float32(1) - grid_f[n]) * p[i]
+            plane_f[c] = grid_f[n]
+            c += 1
     top = np.float32(0)
     for j in range(q.size):
-        for n in range(grid_f.size):
-            share, fast = np.float32(1) - grid_f[n], grid_f[n] * q[j]
-            best = np.float32(0)
-            for i in range(p.size):
-                product = share * p[i] + fast
-                best = max(best, product * product * half_inverse[j, n, i])
-            rows[j, n] = best
-            top = max(top, best)
+        quick = q[j]
+        best = np.float32(0)
+        for c in range(plane_slow.size):
+            product = plane_slow[c] + plane_f[c] * quick
+            best = max(best, product * product * half_inverse[j, c])
+        peaks[j] = best
+        top = max(top, best)
     return top
 
 
@@ -406,7 +414,9 @@ def _likelihoods(
     """
     p = np.empty(grid_d.size, np.float32)
     q = np.empty(grid_dstar.size, np.float32)
-    rows = np.empty((grid_dstar.size, grid_f.size), np.float32)
+    peaks = np.empty(grid_dstar.size, np.float32)
+    plane_slow = np.empty(half_inverse.shape[1], np.float32)
+    plane_f = np.empty(half_inverse.shape[1], np.float32)
     target = np.empty(b.size)
     filled = 0
     for v in range(signal.shape[0]):
@@ -414,21 +424,19 @@ def _likelihoods(
         if filled + prior.size > columns.size:
             continue
         _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q)
-        top = _peaks(p, q, grid_f, half_inverse, rows)
+        top = _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks)
         if top > _TOO_CLEAR:
             continue
         for j in range(q.size):
-            for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(8):
-                    continue
-                share, quick = np.float32(1) - grid_f[n], grid_f[n] * q[j]
-                for i in range(p.size):
-                    product = share * p[i] + quick
-                    x = product * product * half_inverse[j, n, i] - top
-                    if x > np.float32(-8):
-                        columns[filled] = (j * grid_f.size + n) * p.size + i
-                        values[filled] = _exp(x) * prior[j, n, i]
-                        filled += 1
+            if peaks[j] < top - np.float32(8):
+                continue
+            for c in range(plane_slow.size):
+                product = plane_slow[c] + plane_f[c] * q[j]
+                x = product * product * half_inverse[j, c] - top
+                if x > np.float32(-8):
+                    columns[filled] = j * plane_slow.size + c
+                    values[filled] = _exp(x) * prior[j, c]
+                    filled += 1
         ends[v + 1] = filled
 
 
@@ -480,12 +488,13 @@ def _posteriors(
     `out` gets, per voxel: S0, D, D*, f, f D*, standard deviations of the last four, RMS residual,
     R^2, log-likelihood lost against the own fit, limits of D, of D*, of f.
     """
-    one = np.float32(1)
     p = np.empty(grid_d.size, np.float32)
     q = np.empty(grid_dstar.size, np.float32)
-    rows = np.empty((grid_dstar.size, grid_f.size), np.float32)
+    peaks = np.empty(grid_dstar.size, np.float32)
+    plane_slow = np.empty(half_inverse.shape[1], np.float32)
+    plane_f = np.empty(half_inverse.shape[1], np.float32)
+    plane = np.empty(half_inverse.shape[1], np.float32)
     target = np.empty(b.size)
-    row_d = np.empty(grid_d.size, np.float32)
     mass_d = np.empty(grid_d.size)
     mass_dstar = np.empty(grid_dstar.size)
     mass_f = np.empty(grid_f.size)
@@ -493,41 +502,47 @@ def _posteriors(
         squares, length = _project(
             signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q
         )
-        top = _peaks(p, q, grid_f, half_inverse, rows)
-        row_d[:] = np.float32(0)
+        top = _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks)
+        plane[:] = np.float32(0)
         mass_dstar[:] = 0.0
-        mass_f[:] = 0.0
         product1 = 0.0
         product2 = 0.0
         total = 0.0
         for j in range(q.size):
-            for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(11):
-                    continue
-                share, quick = one - grid_f[n], grid_f[n] * q[j]
-                row = np.float32(0)
-                for i in range(p.size):
-                    product = share * p[i] + quick
-                    x = max(product * product * half_inverse[j, n, i] - top, np.float32(-30))
-                    y = _exp(x) * prior[j, n, i]
-                    row_d[i] += y
-                    row += y
-                total += row
-                mass_dstar[j] += row
-                mass_f[n] += row
-                flow = grid_f[n] * grid_dstar[j]
-                product1 += row * flow
-                product2 += row * flow * flow
+            if peaks[j] < top - np.float32(11):
+                continue
+            quick = q[j]
+            mass = np.float32(0)
+            mass_f1 = np.float32(0)
+            mass_f2 = np.float32(0)
+            for c in range(plane.size):
+                product = plane_slow[c] + plane_f[c] * quick
+                x = max(product * product * half_inverse[j, c] - top, np.float32(-30))
+                y = _exp(x) * prior[j, c]
+                plane[c] += y
+                mass += y
+                mass_f1 += y * plane_f[c]
+                mass_f2 += y * plane_f[c] * plane_f[c]
+            mass_dstar[j] = mass
+            total += mass
+            product1 += grid_dstar[j] * mass_f1
+            product2 += grid_dstar[j] * grid_dstar[j] * mass_f2
         for c in range(out.shape[0]):
             out[c, v] = np.nan
         if top > _TOO_CLEAR or not total > 0.0:
             continue
         mass_dstar /= total
-        mass_f /= total
         product1 /= total
         product2 /= total
-        for i in range(p.size):
-            mass_d[i] = row_d[i] / total
+        mass_d[:] = 0.0
+        mass_f[:] = 0.0
+        c = 0
+        for n in range(mass_f.size):
+            for i in range(mass_d.size):
+                share = plane[c] / total
+                mass_d[i] += share
+                mass_f[n] += share
+                c += 1
 
         d, out[5, v] = _mean_sd(mass_d, grid_d, d_edges)
         dstar, out[6, v] = _mean_sd(mass_dstar, grid_dstar, d_star_edges)
