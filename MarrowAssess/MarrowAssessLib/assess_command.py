@@ -126,14 +126,14 @@ def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         arguments = read_study_file(args.study)
     else:
         arguments = {"volumes": {}}
+    arguments["volumes"] |= by_contrast(_pairs(args.volume, "--volume", "T1=t1.nii.gz"))
     if args.dicom:
-        guessed = guess_study(args.dicom)
+        guessed = guess_study(args.dicom, arguments["volumes"])
         arguments["volumes"] = guessed.sources | arguments["volumes"]
         arguments.setdefault("age_years", guessed.patient.age_years)
         known = guessed.patient.sex in ("F", "M")
         arguments.setdefault("sex", guessed.patient.sex if known else None)
         notes += guessed.notes
-    arguments["volumes"] |= by_contrast(_pairs(args.volume, "--volume", "T1=t1.nii.gz"))
     if args.scale:
         arguments["scale"] = by_contrast(
             (role, _number(factor, "--scale"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,12 @@ def read_source(source: str | Path, contrast: Contrast) -> Volume:
     return _choose(read_dicom_folder(folder), folder, series, contrast).read()
 
 
-def guess_study(folder: str | Path) -> DicomStudy:
+def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomStudy:
     """Find the volumes of a DICOM folder whose role their headers settle.
+
+    Args:
+        folder: with any number of series.
+        named: contrasts that the user names; nothing is guessed for them.
 
     Raises:
         FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role.
@@ -50,10 +55,10 @@ def guess_study(folder: str | Path) -> DicomStudy:
         notes += series.notes
         for volume in series.contents:
             role = _role(volume)
-            if role and not series.problem:
+            if role and role not in named and not series.problem:
                 number = volume.attributes.get("SeriesNumber", series.description)
                 by_contrast.setdefault(role, []).append(f"{folder}#{number}")
-    if not by_contrast:
+    if not by_contrast and not named:
         raise ValueError(
             f"{folder}: no volume's role is certain; name them, such as --volume T1={folder}#3. "
             f"Series here: {_listing(found)}."
