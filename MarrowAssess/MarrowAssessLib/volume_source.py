@@ -13,6 +13,8 @@ from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
 
+SAME_AGE_YEARS = 1.0  # between series of one study: a birthday, or years rounded and exact
+
 
 @dataclass
 class DicomStudy:
@@ -46,7 +48,8 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
         named: contrasts that the user names; nothing is guessed for them.
 
     Raises:
-        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role.
+        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role, or
+            series of patients of different age or sex.
     """
     found = read_dicom_folder(folder)
     by_contrast: dict[Contrast, list[str]] = {}
@@ -69,8 +72,15 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
                 f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
                 f"--volume {contrast.value}={sources[0]}. Series here: {_listing(found)}."
             )
-    ages = [s.patient for s in found if s.patient.age_years is not None]
-    patient = ages[0] if ages else found[0].patient
+    ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
+    sexes = {s.patient.sex for s in found if s.patient.sex}
+    if len(sexes) > 1 or (ages and max(ages) - min(ages) > SAME_AGE_YEARS):
+        raise ValueError(
+            f"{folder}: its series are of different patients or years (ages "
+            f"{', '.join(f'{age:g}' for age in sorted(set(ages)))}; sexes "
+            f"{', '.join(sorted(sexes))}); keep one study in a folder."
+        )
+    patient = PatientFacts(ages[0] if ages else None, next(iter(sexes), None))
     return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
 
 

@@ -66,6 +66,14 @@ def test_two_volumes_of_one_role_are_not_chosen_between(folder):
     assert set(guess_study(folder, {Contrast.T1}).sources) == {Contrast.FS_T2}
 
 
+@pytest.mark.parametrize("change", [{"PatientAge": "070Y"}, {"PatientSex": "F"}])
+def test_two_patients_in_one_folder_are_not_mixed(folder, change):
+    t2 = {"SeriesDescription": "t2 tse", "SeriesNumber": 6, "RepetitionTime": 4000.0}
+    write_series(folder, T1 | t2 | {"EchoTime": 90.0} | change, (300, 150))
+    with pytest.raises(ValueError, match="different patients or years"):
+        guess_study(folder)
+
+
 def test_assess_takes_the_named_one_of_two_series_and_guesses_the_rest(folder, tmp_path):
     write_series(folder, T1 | {"SeriesNumber": 5}, (450, 150))
     volume = read_source(f"{folder}#5", Contrast.T1)
