@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
     settings = Settings(args.erode_mm, args.n4, reference)
     arguments, notes = _study_arguments(args)
-    _refuse_output_file(args.out)
+    refuse_output_file(args.out)
     say("Reading")
     study = read_study(**arguments)
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
@@ -126,14 +126,14 @@ def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         arguments = read_study_file(args.study)
     else:
         arguments = {"volumes": {}}
+    arguments["volumes"] |= by_contrast(_pairs(args.volume, "--volume", "T1=t1.nii.gz"))
     if args.dicom:
-        guessed = guess_study(args.dicom)
+        guessed = guess_study(args.dicom, arguments["volumes"])
         arguments["volumes"] = guessed.sources | arguments["volumes"]
         arguments.setdefault("age_years", guessed.patient.age_years)
         known = guessed.patient.sex in ("F", "M")
         arguments.setdefault("sex", guessed.patient.sex if known else None)
         notes += guessed.notes
-    arguments["volumes"] |= by_contrast(_pairs(args.volume, "--volume", "T1=t1.nii.gz"))
     if args.scale:
         arguments["scale"] = by_contrast(
             (role, _number(factor, "--scale"))
@@ -166,6 +166,11 @@ def _number(text: str, option: str) -> float:
         raise ValueError(f"{option}: '{text}' is not a number.") from None
 
 
-def _refuse_output_file(out: str) -> None:
+def refuse_output_file(out: str) -> None:
+    """Say so before anything is computed where results cannot go.
+
+    Raises:
+        ValueError: there is a file of that name.
+    """
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out {out}: this is a file; name a folder.")

@@ -53,7 +53,12 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
 
 
 def site_results(assessment: Assessment) -> list[SiteResult]:
-    """What each marrow region shows in the views: its color's z-score and a label."""
+    """What each marrow region shows in the views: its color's z-score and a label.
+
+    A region colored by a value of several levels (VBQ) can look normal and not be: the label names
+    a signature of pathologic marrow.
+    """
+    pathologic = {one.region for one in assessment.signatures if one.best == "pathologic"}
     found = []
     for region in assessment.study.with_role(Role.MARROW):
         result = assessment.color_of(region.name)
@@ -69,6 +74,8 @@ def site_results(assessment: Assessment) -> list[SiteResult]:
             if result.expectation
             else "no reference"
         )
+        if region.name in pathologic:
+            expected += "; signature: pathologic"
         found.append(SiteResult(region.name, result.z, f"{shown}\n{expected}"))
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MarrowAssessLib.assess_command import say, summary
+from MarrowAssessLib.assess_command import refuse_output_file, say, summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.phantom import lumbar_phantom
     from MarrowAssessLib.report import Report
 
+    refuse_output_file(args.out)
     folder = Path(args.out)
     say("Drawing a digital lumbar spine: man of 34 years, lesion in L2")
     phantom = lumbar_phantom()

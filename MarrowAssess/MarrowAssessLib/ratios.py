@@ -414,7 +414,7 @@ def _check_unit(volume: Volume, contrast: Contrast, region: Region, one: Statist
 
 def _lumbar_mean(found: list[Measurement | Skipped]) -> list[Measurement]:
     """The mean of L1 ... L4, the site most lumbar references are given for."""
-    by_site = {m.site: m for m in found if isinstance(m, Measurement)}
+    by_site = {m.site: m for m in reversed(found) if isinstance(m, Measurement)}
     if not all(f"L{n}" in by_site for n in range(1, 5)):
         return []
     levels = [by_site[f"L{n}"] for n in range(1, 5)]
@@ -502,7 +502,7 @@ VBQ_DEFINITIONS = [
 def _vbq(book: _Book, definition: VBQDefinition) -> Measurement | Skipped:
     """Vertebral bone quality: the levels' middle signal over CSF, on T1 without contrast.
 
-    Source: Ehresman et al. 2020, Spine J 20:1258, doi 10.1016/j.spinee.2020.05.097; single
+    Source: Ehresman et al. 2020, Spine J 20:556, doi 10.1016/j.spinee.2019.10.018; single
     level, cervical, thoracic and S1 variants as named in the references.
     """
     bodies = [book.at(Role.MARROW, level) for level in definition.levels]
@@ -585,6 +585,14 @@ def _add_cautions(book: _Book, measurement: Measurement) -> None:
         measurement.cautions += [c for c in region.cautions if c not in measurement.cautions]
         if region.voxels < FEW_VOXELS and measurement.quantity != "muscle_csa":
             measurement.cautions.append(f"{name} has only {region.voxels} voxels.")
+    if measurement.quantity.startswith("vbq") or measurement.quantity == "m_score":
+        used = [book.regions[name] for name in measurement.regions]
+        places = {(one.role, one.site) for one in used}
+        others = [r for r in book.regions.values() if r.name not in measurement.regions]
+        if twins := [r.name for r in others if (r.role, r.site) in places]:
+            measurement.cautions.append(
+                f"Several regions are of the same tissue and site: {', '.join(twins)} was not used."
+            )
     divisor = measurement.reference_statistics
     if divisor and divisor.step and divisor.step / divisor.median > COARSE:
         measurement.cautions.append(

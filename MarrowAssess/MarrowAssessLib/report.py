@@ -368,8 +368,12 @@ def _glance(assessment: Assessment) -> str:
                 f"<li><b>{escape(one.site or one.region)}</b> signal matches pathologic marrow in "
                 f"{one.match['pathologic']:.0%} of the sequences{but}</li>"
             )
-    if not lines:
-        lines = ["<li>No value lies outside its expected 95 % range.</li>"]
+    if not scored:
+        unknown = assessment.study.age_years is None
+        why = "the patient's age is not known" if unknown else "none applies"
+        lines.append(f"<li>No value could be compared with an age reference: {why}.</li>")
+    elif not outside:
+        lines.append("<li>No value that has a reference lies outside its 95 % range.</li>")
     summary = (
         f"{len(assessment.results)} measurements, {len(scored)} with a reference for this age"
         f"{' and sex' if assessment.study.sex else ''}, {len(outside)} outside the expected "

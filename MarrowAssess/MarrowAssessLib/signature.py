@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from MarrowAssessLib.anatomy import Role, spine_region
-from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Measured, Measurement
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.study import Study
@@ -141,7 +138,7 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
         match=match,
         disagree=disagree,
         best=ranked[0] if clear and match[ranked[0]] > 0.5 else "indeterminate",
-        flip_flop=_flip_flop(region, findings, study),
+        flip_flop=_flip_flop(findings, by_quantity.get("fs_t2_marrow_muscle")),
         cautions=_cautions(region, study, findings),
     )
 
@@ -177,13 +174,12 @@ def _brightness(
     return Finding(sequence, word, f"{', '.join(told)} ({limits})")
 
 
-def _flip_flop(region: Region, findings: list[Finding], study: Study) -> bool | None:
+def _flip_flop(findings: list[Finding], fs_t2: Measurement | None) -> bool | None:
     words = {f.sequence: f.word for f in findings if not f.suppressed}
-    if "T1" not in words or "fat-suppressed T2" not in words:
+    if "T1" not in words or fs_t2 is None:
         return None
-    values = region.values(study.volumes[Contrast.FS_T2].array)
-    low, median, high = np.nanpercentile(values, (25, 50, 75))
-    homogeneous = (high - low) / 1.349 <= HOMOGENEOUS_SPREAD * median
+    _, low, high, _ = fs_t2.statistics.percentiles
+    homogeneous = (high - low) / 1.349 <= HOMOGENEOUS_SPREAD * fs_t2.statistics.median
     return bool(words["T1"] == "low" and words["fat-suppressed T2"] == "high" and homogeneous)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PDFFMapperLib.files import read_volume
 from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
+
+SAME_AGE_YEARS = 1.0  # between series of one study: a birthday, or years rounded and exact
 
 
 @dataclass
@@ -37,11 +40,16 @@ def read_source(source: str | Path, contrast: Contrast) -> Volume:
     return _choose(read_dicom_folder(folder), folder, series, contrast).read()
 
 
-def guess_study(folder: str | Path) -> DicomStudy:
+def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomStudy:
     """Find the volumes of a DICOM folder whose role their headers settle.
 
+    Args:
+        folder: with any number of series.
+        named: contrasts that the user names; nothing is guessed for them.
+
     Raises:
-        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role.
+        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role, or
+            series of patients of different age or sex.
     """
     found = read_dicom_folder(folder)
     by_contrast: dict[Contrast, list[str]] = {}
@@ -50,10 +58,10 @@ def guess_study(folder: str | Path) -> DicomStudy:
         notes += series.notes
         for volume in series.contents:
             role = _role(volume)
-            if role and not series.problem:
+            if role and role not in named and not series.problem:
                 number = volume.attributes.get("SeriesNumber", series.description)
                 by_contrast.setdefault(role, []).append(f"{folder}#{number}")
-    if not by_contrast:
+    if not by_contrast and not named:
         raise ValueError(
             f"{folder}: no volume's role is certain; name them, such as --volume T1={folder}#3. "
             f"Series here: {_listing(found)}."
@@ -64,8 +72,15 @@ def guess_study(folder: str | Path) -> DicomStudy:
                 f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
                 f"--volume {contrast.value}={sources[0]}. Series here: {_listing(found)}."
             )
-    ages = [s.patient for s in found if s.patient.age_years is not None]
-    patient = ages[0] if ages else found[0].patient
+    ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
+    sexes = {s.patient.sex for s in found if s.patient.sex}
+    if len(sexes) > 1 or (ages and max(ages) - min(ages) > SAME_AGE_YEARS):
+        raise ValueError(
+            f"{folder}: its series are of different patients or years (ages "
+            f"{', '.join(f'{age:g}' for age in sorted(set(ages)))}; sexes "
+            f"{', '.join(sorted(sexes))}); keep one study in a folder."
+        )
+    patient = PatientFacts(ages[0] if ages else None, next(iter(sexes), None))
     return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
 
 

@@ -120,6 +120,10 @@ def _read_image(path: Path) -> object:
             image = _checked_nifti(path, image)
         return image
     except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        if "orthonormal" in str(error):
+            raise ValueError(
+                f"{path}: its voxel axes are not at right angles; resample it onto a regular grid."
+            ) from error
         raise ValueError(
             f"{path}: this file cannot be read as an image; NIfTI, NRRD or MetaImage is expected "
             "and the file may be truncated."

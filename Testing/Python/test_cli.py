@@ -203,6 +203,12 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
         assert not out.exists(), words
 
 
+def test_the_demo_refuses_a_file_as_its_folder_before_it_computes(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("demo", "--out", tmp_path / "file") == cli.BAD_INPUT
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 def test_references_answers_and_refuses(capsys):
     arguments = ["references", "--quantity", "marrow_pdff", "--site", "L2"]
     assert run(*arguments, "--age", 25, "--sex", "F") == 0

@@ -268,3 +268,14 @@ def test_age_sex_and_contrast_come_from_the_dicom_file_of_a_node(tmp_path):
     assert guess.volumes == {Contrast.FS_T2: node}
     assert guess.patient.sex == "F"
     assert guess.patient.age_years == pytest.approx(45, abs=1)
+
+
+def test_the_label_of_a_lesion_says_so_where_its_color_is_of_several_levels(phantom):
+    from MarrowAssessLib.assessment_scene import site_results
+
+    study = phantom.study()
+    study.volumes = {c: study.volumes[c] for c in (Contrast.T1, Contrast.FS_T2)}
+    labels = {one.region_name: one.label for one in site_results(assess(study))}
+    assert "VBQ" in labels["L2 marrow"] and "(L1-L4)" in labels["L2 marrow"]
+    assert labels["L2 marrow"].endswith("; signature: pathologic")
+    assert not any("signature" in label for name, label in labels.items() if name != "L2 marrow")

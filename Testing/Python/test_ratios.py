@@ -377,3 +377,12 @@ def test_n4_works_on_a_few_thick_slices_and_leaves_flat_signal_flat():
 
     flat = Volume(np.full((5, 32, 32), 50.0), np.diag([1.0, 1.0, 4.0, 1.0]), "T1")
     assert np.allclose(corrected(flat).array, 50.0, rtol=0.01)
+
+
+def test_two_regions_of_one_tissue_and_site_are_named_beside_vbq(spine):
+    from dataclasses import replace
+
+    (l3,) = [r for r in spine.regions if r.name == "L3 marrow"]
+    spine.regions.append(replace(l3, name="L3 vertebral body", mask=l3.mask[:1]))
+    (vbq,) = [m for m in measure(spine).measurements if m.quantity == "vbq"]
+    assert any("L3 vertebral body was not used" in caution for caution in vbq.cautions)

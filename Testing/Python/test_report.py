@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import jsonschema
 import pytest
 from MarrowAssessLib.assessment import assess
+from MarrowAssessLib.contrasts import Contrast
 from MarrowAssessLib.ratios import Settings
 from MarrowAssessLib.report import Report, as_dict, write_csv, write_html, write_json
 from PDFFMapperLib import files
@@ -112,6 +113,18 @@ def test_a_failed_write_leaves_neither_file_nor_rest(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("age", "why"), [(None, "age is not known"), (0.5, "none applies")])
+def test_nothing_compared_is_not_called_normal(phantom, tmp_path, age, why):
+    study = phantom.study()
+    study.age_years = age
+    study.volumes = {Contrast.FS_T2: study.volumes[Contrast.FS_T2]}
+    write_html(Report(assess(study)), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "No value could be compared with an age reference" in page
+    assert why in page
+    assert "lies outside" not in page
 
 
 def test_names_with_markup_or_braces_stay_text(phantom, tmp_path):

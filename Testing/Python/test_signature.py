@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.contrasts import Contrast
-from MarrowAssessLib.ratios import measure
+from MarrowAssessLib.ratios import Settings, measure
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.signature import EXPECTED, signatures
 from MarrowAssessLib.study import Study
@@ -139,3 +139,15 @@ def test_the_phantom_s_lesion_stands_out(phantom):
     assert by_site["L2"].best == "pathologic"
     assert by_site["L2"].flip_flop is True
     assert {by_site[f"L{n}"].best for n in (1, 3, 4, 5)} == {"red"}
+
+
+def test_flip_flop_is_judged_on_what_was_measured():
+    # A bright rim that erosion takes off makes the region uneven as drawn, not as measured.
+    study = spine({"T1": "low", "FS_T2": "high"})
+    (marrow,) = study.with_role(Role.MARROW)
+    array = study.volumes[Contrast.FS_T2].array
+    rim = marrow.full_mask(array.shape)
+    rim[marrow.eroded(1.5, study.grid.spacing).full_mask(array.shape)] = False
+    array[rim] *= 5
+    measured = measure(study, Settings(erosion_mm=1.5))
+    assert signatures(study, measured)[0].flip_flop is True

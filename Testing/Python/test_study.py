@@ -303,3 +303,16 @@ def test_an_empty_region_is_refused_before_anything_is_measured(oblique_volume):
     empty = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.zeros((2, 2, 2), bool))
     with pytest.raises(ValueError, match="L3 marrow: this region is empty"):
         Study({Contrast.T1: oblique_volume}, [empty])
+
+
+def test_a_nifti_of_slanted_axes_is_refused_by_its_cause(tmp_path):
+    import struct
+
+    path = tmp_path / "volume.nii"
+    write_volume(Volume(np.ones((4, 5, 6), np.float32), np.eye(4), "straight"), path)
+    whole = bytearray(path.read_bytes())
+    struct.pack_into("<hh", whole, 252, 0, 1)  # no quaternion, only the matrix
+    struct.pack_into("<12f", whole, 280, 1, 0, 0.4, 0, 0, 1, 0, 0, 0, 0, 1, 0)
+    path.write_bytes(bytes(whole))
+    with pytest.raises(ValueError, match="not at right angles"):
+        read_volume(path)

@@ -62,6 +62,34 @@ def test_two_volumes_of_one_role_are_not_chosen_between(folder):
     write_series(folder, T1 | {"SeriesNumber": 5}, (300, 150))
     with pytest.raises(ValueError, match="2 volumes look like T1; choose one"):
         guess_study(folder)
+    # What the message asks for ends it: the named one is no longer guessed.
+    assert set(guess_study(folder, {Contrast.T1}).sources) == {Contrast.FS_T2}
+
+
+@pytest.mark.parametrize("change", [{"PatientAge": "070Y"}, {"PatientSex": "F"}])
+def test_two_patients_in_one_folder_are_not_mixed(folder, change):
+    t2 = {"SeriesDescription": "t2 tse", "SeriesNumber": 6, "RepetitionTime": 4000.0}
+    write_series(folder, T1 | t2 | {"EchoTime": 90.0} | change, (300, 150))
+    with pytest.raises(ValueError, match="different patients or years"):
+        guess_study(folder)
+
+
+def test_assess_takes_the_named_one_of_two_series_and_guesses_the_rest(folder, tmp_path):
+    write_series(folder, T1 | {"SeriesNumber": 5}, (450, 150))
+    volume = read_source(f"{folder}#5", Contrast.T1)
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[1:5, 5:11, 3:17], labels[1:5, 15:21, 3:17] = 1, 2
+    write_volume(volume.with_array(labels), tmp_path / "labels.nii.gz")
+    arguments = [
+        "assess", "--dicom", folder, "--volume", f"T1={folder}#5", "--labels",
+        tmp_path / "labels.nii.gz", "--label", "1=marrow:L3", "--label", "2=muscle:psoas",
+        "--no-scene", "--out", tmp_path / "out",
+    ]  # fmt: skip
+    assert cli.main([str(a) for a in arguments]) == 0
+    content = json.loads((tmp_path / "out" / "assessment.json").read_text())
+    values = {m["quantity"]: m["value"] for m in content["measurements"]}
+    assert values["t1_marrow_muscle"] == pytest.approx(3.0)
+    assert values["fs_t2_marrow_muscle"] == pytest.approx(1.5)
 
 
 def test_assess_from_dicom_to_report_without_the_patient_s_name(folder, tmp_path):
