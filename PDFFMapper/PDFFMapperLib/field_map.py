@@ -404,7 +404,7 @@ def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
 
 def _jump_costs(scale_hz: float, step_hz: float, labels: int) -> np.ndarray:
     """Cost of neighbors k labels apart: quadratic, then linear (Huber), constant past the last."""
-    jumps = np.arange(max(2, min(labels, round(15 * scale_hz / step_hz) + 1))) * step_hz / scale_hz
+    jumps = np.arange(max(2, min(labels, round(10 * scale_hz / step_hz) + 1))) * step_hz / scale_hz
     return np.where(jumps < 2, jumps**2 / 2, 2 * jumps - 2).astype(np.float32)
 
 

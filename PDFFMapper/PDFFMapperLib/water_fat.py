@@ -299,7 +299,7 @@ def _conjugated(
     """
     flat = echoes.reshape(len(echoes), -1)
     index = np.flatnonzero(mask)
-    index = index[:: max(1, len(index) // 2000)]
+    index = index[:: max(1, len(index) // 1000)]
     signals = np.ascontiguousarray(flat[:, index].T)
     fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
     residuals, fractions = [], []
