@@ -39,15 +39,16 @@ echoes = content["echoes"].transpose(0, 3, 2, 1).astype(np.complex64)
 began = os.times()
 with contextlib.redirect_stdout(sys.stderr):
     out = fatwater.separate(
+        echoes,
         data_params=dict(
-            data=echoes, B0=float(content["field"]), t=content["times"].tolist(),
+            B0=float(content["field"]), t=content["times"].tolist(),
             voxelsize=content["voxel_mm"][::-1].tolist(),
         ),
         algo_params=dict(
-            output=["ff", "R2map", "wat", "fat", "B0map"], magnitudeDiscrimination=True
+            algorithm="QPBO", output=["ff", "R2map"], magnitudeDiscrimination=True
         ),
         model_params=dict(
-            fatCS=content["ppm"].tolist(), watCS=[0.0], relAmps=content["amplitudes"].tolist()
+            fatCS=content["ppm"].tolist(), watCS=0.0, relAmps=content["amplitudes"].tolist()
         ),
     )
 ended = os.times()
