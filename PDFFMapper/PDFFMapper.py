@@ -1,33 +1,531 @@
+"""PDFFMapper in the Slicer desktop: maps from chemical-shift and diffusion MRI."""
+
+from typing import Annotated
+
 import slicer
+import vtk
+from slicer import vtkMRMLNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
+
+HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
+SPECTRA = [
+    "ren_marrow",
+    "hamilton_liver",
+    "hamilton_liver_6",
+    "hernando_phantom",
+    "ismrm_challenge",
+    "yu_3",
+    "zhong_liver",
+]
+MODELS = ["ADC", "IVIM", "IVIM, segmented"]
+DIXON_TAB = 0
 
 
 class PDFFMapper(ScriptedLoadableModule):
+    """The module as Slicer's module list shows it."""
+
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("PDFFMapper")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
+        self.parent.dependencies = []
         self.parent.contributors = ["The MarrowAssess authors"]
+        self.parent.helpText = (
+            _(
+                "Maps of proton density fat fraction and R2* from multi-echo gradient echoes, and "
+                "of ADC and IVIM from diffusion images. For research use only. "
+            )
+            + f'<a href="{HOMEPAGE}">{HOMEPAGE}</a>'
+        )
+        self.parent.acknowledgementText = _("Every map records its method and its fat spectrum.")
 
 
-class PDFFMapperWidget(ScriptedLoadableModuleWidget):
+@parameterNodeWrapper
+class PDFFMapperParameterNode:
+    """What the user chose; saved with the scene. Typed echo times and b-values are on the images.
+
+    fieldStrengthT is 0 where the header's is taken.
+    """
+
+    echoNodes: list[vtkMRMLNode]
+    fieldStrengthT: Annotated[float, WithinRange(0, 12)] = 0.0
+    fatSpectrum: Annotated[str, Choice(SPECTRA)] = "ren_marrow"
+    precession: Annotated[str, Choice(["auto", "as given", "conjugated"])] = "auto"
+    commonPhase: bool = True
+    dwiNodes: list[vtkMRMLNode]
+    diffusionModel: Annotated[str, Choice(MODELS)] = "ADC"
+    lowestB: Annotated[float, WithinRange(0, 10000)] = 0.0
+    thresholdB: Annotated[float, WithinRange(1, 10000)] = 200.0
+
+
+class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._frames = {}
+        self._fillingTables = False
+        self._running = False
+        self._canceled = False
+        self._mapIDs = []
+
     def setup(self) -> None:
+        """Build the panel and connect it; called when the module is opened first."""
         ScriptedLoadableModuleWidget.setup(self)
-        ui = slicer.util.loadUI(self.resourcePath("UI/PDFFMapper.ui"))
-        self.layout.addWidget(ui)
-        ui.setMRMLScene(slicer.mrmlScene)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/PDFFMapper.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = PDFFMapperLogic()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.echoInputsComboBox.connect("checkedNodesChanged()", self.onEchoNodesChecked)
+        self.ui.dwiInputsComboBox.connect("checkedNodesChanged()", self.onDwiNodesChecked)
+        self.ui.echoTable.connect("cellChanged(int,int)", self.onEchoTableEdited)
+        self.ui.bValueTable.connect("cellChanged(int,int)", self.onBValueTableEdited)
+        self.ui.tabWidget.connect("currentChanged(int)", self.checkCanApply)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """Called before the widget is destroyed."""
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """Called each time the user opens this module."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Called each time the user opens another module."""
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event) -> None:
+        """The parameter node goes with the scene; a running job ends."""
+        self._canceled = True
+        self._mapIDs = []
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event) -> None:
+        """A new parameter node where the panel is open."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Observe the parameter node and choose sensible inputs where none are chosen."""
+        parameters = self.logic.getParameterNode()
+        self.logic.chooseDefaultInputs(parameters)
+        self.setParameterNode(parameters)
+
+    def setParameterNode(self, parameterNode) -> None:
+        """Connect the panel with another parameter node, or with none."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.checkCanApply
+            )
+        self._parameterNode = parameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.checkCanApply)
+            self.checkNodes(self.ui.echoInputsComboBox, self._parameterNode.echoNodes)
+            self.checkNodes(self.ui.dwiInputsComboBox, self._parameterNode.dwiNodes)
+            self.fillTables()
+        self.checkCanApply()
+
+    # Inputs -------------------------------------------------------------------------------------
+
+    def checkNodes(self, comboBox, nodes) -> None:
+        """Check exactly these nodes in a combo box."""
+        import qt
+
+        blocked = comboBox.blockSignals(True)
+        for node in comboBox.checkedNodes():
+            comboBox.setCheckState(node, qt.Qt.Unchecked)
+        for node in nodes:
+            if node is not None:
+                comboBox.setCheckState(node, qt.Qt.Checked)
+        comboBox.blockSignals(blocked)
+
+    def onEchoNodesChecked(self) -> None:
+        """Other echoes are chosen."""
+        if self._parameterNode:
+            self._parameterNode.echoNodes = list(self.ui.echoInputsComboBox.checkedNodes())
+            self.fillTables()
+
+    def onDwiNodesChecked(self) -> None:
+        """Other diffusion images are chosen."""
+        if self._parameterNode:
+            self._parameterNode.dwiNodes = list(self.ui.dwiInputsComboBox.checkedNodes())
+            self.fillTables()
+
+    def fillTables(self) -> None:
+        """Show each frame with its echo time or b-value."""
+        self._fillingTables = True
+        try:
+            self._frames = {
+                "echo": self.fillTable(
+                    self.ui.echoTable,
+                    self._parameterNode.echoNodes,
+                    ("ImageComponent", "EchoTime"),
+                ),
+                "dwi": self.fillTable(
+                    self.ui.bValueTable, self._parameterNode.dwiNodes, ("DiffusionBValue",)
+                ),
+            }
+        finally:
+            self._fillingTables = False
+
+    def fillTable(self, table, nodes, keywords):
+        """Fill one table; what cannot be read is said in the status line."""
+        import qt
+
+        try:
+            frames = self.logic.frames([node for node in nodes if node is not None])
+        except ValueError as error:
+            self.ui.statusLabel.text = str(error)
+            frames = []
+        table.setRowCount(len(frames))
+        for row, frame in enumerate(frames):
+            name = qt.QTableWidgetItem(frame.volume.name)
+            name.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+            table.setItem(row, 0, name)
+            for column, keyword in enumerate(keywords, start=1):
+                value = frame.volume.attributes.get(keyword, "")
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                table.setItem(row, column, qt.QTableWidgetItem(text))
+        table.resizeColumnsToContents()
+        return frames
+
+    def onEchoTableEdited(self, row: int, column: int) -> None:
+        """An echo time or component was typed."""
+        keyword = ("", "ImageComponent", "EchoTime")[column]
+        self.takeTyped(self.ui.echoTable, "echo", row, column, keyword)
+
+    def onBValueTableEdited(self, row: int, column: int) -> None:
+        """A b-value was typed."""
+        self.takeTyped(self.ui.bValueTable, "dwi", row, column, ("", "DiffusionBValue")[column])
+
+    def takeTyped(self, table, kind: str, row: int, column: int, keyword: str) -> None:
+        """Keep what was typed on the image's node, or say why not and show the old value."""
+        if self._fillingTables or not keyword:
+            return
+        try:
+            self.logic.setFrameFact(
+                self._frames[kind][row], keyword, table.item(row, column).text()
+            )
+        except ValueError as error:
+            self.ui.statusLabel.text = str(error)
+        else:
+            self.ui.statusLabel.text = ""
+        self.fillTables()
+
+    def checkCanApply(self, caller=None, event=None) -> None:
+        """Enable Apply, or say in its tooltip what is missing."""
+        if self._running:
+            return
+        missing = _("There is no scene.")
+        if self._parameterNode:
+            missing = self.logic.missingInputs(self._parameterNode, self.dixon())
+        self.ui.applyButton.enabled = not missing
+        self.ui.applyButton.toolTip = missing or _("Compute the maps.")
+        self.ui.sendButton.enabled = bool(self._mapIDs)
+
+    def dixon(self) -> bool:
+        """Whether the Dixon tab is in front."""
+        return self.ui.tabWidget.currentIndex == DIXON_TAB
+
+    # Apply --------------------------------------------------------------------------------------
+
+    def onApplyButton(self) -> None:
+        """Compute the maps; while that runs the button cancels."""
+        if self._running:
+            self._canceled = True
+            return
+        self._running, self._canceled = True, False
+        self.ui.applyButton.text = _("Cancel")
+        self.ui.applyButton.toolTip = _("Stop; the scene stays as it was.")
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = True
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The maps could not be computed.")):
+                from PDFFMapperLib.packages import ensure_packages
+
+                ensure_packages("PDFFMapper")
+                nodes = self.logic.mapParameters(self._parameterNode, self.dixon(), self.onProgress)
+                self.showMaps(nodes)
+        finally:
+            self._running = False
+            self.ui.progressBar.visible = False
+            self.ui.applyButton.text = _("Apply")
+            self.checkCanApply()
+
+    def onProgress(self, fraction: float) -> bool:
+        """Show how far the work is; False once the user cancels."""
+        self.ui.progressBar.value = round(100 * fraction)
+        slicer.app.processEvents()
+        return not self._canceled
+
+    def showMaps(self, nodes) -> None:
+        """Show the first map in the slice views and say what was made."""
+        if nodes is None:
+            self.ui.statusLabel.text = _("Canceled; nothing was changed.")
+            return
+        self._mapIDs = [node.GetID() for node in nodes]
+        slicer.util.setSliceViewerLayers(background=nodes[0])
+        self.ui.statusLabel.text = _("Made: {names}.").format(
+            names=", ".join(node.GetDescription() or node.GetName() for node in nodes)
+        )
+
+    def onSendButton(self) -> None:
+        """Choose the maps in MarrowAssess and open it."""
+        nodes = [slicer.mrmlScene.GetNodeByID(one) for one in self._mapIDs]
+        with slicer.util.tryWithErrorDisplay(_("The maps were not sent.")):
+            self.logic.sendToMarrowAssess([node for node in nodes if node is not None])
+            slicer.util.selectModule("MarrowAssess")
 
 
 class PDFFMapperLogic(ScriptedLoadableModuleLogic):
-    pass
+    """What the panel does, for scripts and the Python console.
+
+    Example::
+
+        logic = PDFFMapperLogic()
+        pdff, r2star, *others = logic.mapPDFF([getNode("magnitude"), getNode("phase")])
+        adc, *others = logic.mapDiffusion([getNode("dwi")])
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+
+    def getParameterNode(self):
+        """The module's parameter node, typed."""
+        return PDFFMapperParameterNode(super().getParameterNode())
+
+    def mapPDFF(
+        self,
+        nodes,
+        fieldStrengthT=None,
+        fatSpectrum=None,
+        precession="auto",
+        commonPhase=True,
+        progress=None,
+    ):
+        """PDFF (%), R2* (1/s), water, fat and field map (Hz) of a multi-echo series.
+
+        Args:
+            nodes: volumes of all echoes, magnitude and phase or real and imaginary; vector and
+                multi-volumes and sequences count as the volumes they hold.
+            fieldStrengthT: in T; None takes the header's.
+            fatSpectrum: name of the fat model; marrow if None.
+            precession: "auto", "as given" or "conjugated".
+            commonPhase: water and fat share one phase at echo time 0.
+            progress: called with the fraction done; returning False cancels.
+
+        Returns:
+            The volume nodes in a folder beside the source, or None when canceled; the scene is
+            then as it was.
+
+        Raises:
+            ValueError: one sentence that says what is wrong.
+        """
+        from PDFFMapperLib.frame_maps import water_fat_maps
+        from PDFFMapperLib.map_nodes import maps_to_nodes
+
+        volumes = [frame.volume for frame in self.frames(nodes)]
+        maps = water_fat_maps(
+            volumes, fieldStrengthT, fatSpectrum, precession, commonPhase, progress
+        )
+        return maps and maps_to_nodes(maps, _("PDFF maps"), nodes[0])
+
+    def mapDiffusion(self, nodes, model="ADC", lowestB=0.0, thresholdB=200.0, progress=None):
+        """ADC or IVIM maps (10^-3 mm^2/s, %) of a diffusion series.
+
+        Args:
+            nodes: volumes of all b-values; vector, diffusion and multi-volumes and sequences count
+                as the volumes they hold.
+            model: "ADC", "IVIM" or "IVIM, segmented".
+            lowestB: s/mm^2; lower b-values are left out of the ADC.
+            thresholdB: s/mm^2; the segmented fit takes D from here on.
+            progress: called with the fraction done; returning False cancels.
+
+        Returns:
+            The volume nodes in a folder beside the source, or None when canceled; the scene is
+            then as it was.
+
+        Raises:
+            ValueError: one sentence that says what is wrong.
+        """
+        from PDFFMapperLib.frame_maps import diffusion_frame_maps
+        from PDFFMapperLib.map_nodes import maps_to_nodes
+
+        volumes = [frame.volume for frame in self.frames(nodes)]
+        maps = diffusion_frame_maps(volumes, model, lowestB, thresholdB, progress)
+        return maps and maps_to_nodes(maps, _("Diffusion maps"), nodes[0])
+
+    def mapParameters(self, parameters, dixon: bool, progress=None):
+        """Compute what the parameter node says; see mapPDFF() and mapDiffusion()."""
+        if dixon:
+            return self.mapPDFF(
+                [node for node in parameters.echoNodes if node is not None],
+                parameters.fieldStrengthT or None,
+                parameters.fatSpectrum,
+                parameters.precession,
+                parameters.commonPhase,
+                progress,
+            )
+        return self.mapDiffusion(
+            [node for node in parameters.dwiNodes if node is not None],
+            parameters.diffusionModel,
+            parameters.lowestB,
+            parameters.thresholdB,
+            progress,
+        )
+
+    def frames(self, nodes):
+        """The 3D frames that nodes hold, each with its facts.
+
+        Raises:
+            ValueError: a node holds no volume.
+        """
+        from PDFFMapperLib.frame_nodes import frames_from_nodes
+
+        database = getattr(slicer, "dicomDatabase", None)
+        return frames_from_nodes(nodes, database.fileForInstance if database else None)
+
+    def setFrameFact(self, frame, keyword: str, text: str) -> None:
+        """Keep a typed "EchoTime" (ms), "DiffusionBValue" (s/mm^2) or "ImageComponent" of a frame.
+
+        Raises:
+            ValueError: it is not a number of 0 or more, or not a component.
+        """
+        from PDFFMapperLib.frame_nodes import set_frame_fact
+
+        text = text.strip().lower()
+        if keyword == "ImageComponent":
+            if text not in ("magnitude", "phase", "real", "imaginary"):
+                raise ValueError(
+                    _("A component is magnitude, phase, real or imaginary, not '{text}'.").format(
+                        text=text
+                    )
+                )
+            value = text
+        else:
+            try:
+                value = float(text)
+            except ValueError:
+                value = -1.0
+            if not 0 <= value < 1e5:
+                raise ValueError(_("'{text}' is not a number of 0 or more.").format(text=text))
+        set_frame_fact(frame, keyword, value)
+
+    def missingInputs(self, parameters, dixon: bool) -> str:
+        """What has to be chosen before maps can be made, "" if nothing."""
+        nodes = parameters.echoNodes if dixon else parameters.dwiNodes
+        if any(node is not None for node in nodes):
+            return ""
+        if dixon:
+            return _("Check the echoes: magnitude and phase, or real and imaginary.")
+        return _("Check the diffusion images.")
+
+    def chooseDefaultInputs(self, parameters) -> None:
+        """Check the volumes whose name or header says multi-echo or diffusion."""
+        from PDFFMapperLib.acquisition import guess_role
+
+        if any(parameters.echoNodes) or any(parameters.dwiNodes):
+            return
+        found = {"multi_echo": [], "dwi": []}
+        for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode"):
+            for frame in self.frames([node] if node.GetImageData() else [])[:1]:
+                facts = frame.volume.attributes
+                name = None if "SeriesDescription" in facts else node.GetName()
+                role = guess_role({**facts, "ImageComponent": "magnitude"}, name)
+                if role in found:
+                    found[role].append(node)
+        if found["multi_echo"]:
+            parameters.echoNodes = found["multi_echo"]
+        if found["dwi"]:
+            parameters.dwiNodes = found["dwi"]
+
+    def sendToMarrowAssess(self, nodes) -> None:
+        """Choose maps as inputs of the MarrowAssess module.
+
+        Raises:
+            ValueError: none of them is a map that MarrowAssess measures.
+        """
+        from MarrowAssess import MarrowAssessLogic
+
+        logic = MarrowAssessLogic()
+        if not logic.chooseMaps(logic.getParameterNode(), nodes):
+            raise ValueError(_("None of these maps is one that MarrowAssess measures."))
 
 
 class PDFFMapperTest(ScriptedLoadableModuleTest):
-    pass
+    """Known truth in the desktop: the digital lumbar spine."""
+
+    def setUp(self):
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run everything."""
+        self.setUp()
+        self.test_mapPDFF()
+        self.setUp()
+        self.test_mapDiffusion()
+        self.setUp()
+        self.test_cancel()
+
+    def test_mapPDFF(self):
+        """Median PDFF of L3 within a point of what was drawn, the same for L2 in MarrowAssess."""
+        self.delayDisplay("Mapping PDFF of the digital lumbar spine")
+        from MarrowAssess import MarrowAssessLogic
+
+        logic = PDFFMapperLogic()
+        sample = MarrowAssessLogic().loadMapperSample()
+        nodes = logic.mapPDFF(sample.echoes)
+        self.assertEqual(nodes[0].GetVoxelValueUnits().GetCodeValue(), "%")
+        logic.sendToMarrowAssess(nodes)
+        marrow = MarrowAssessLogic()
+        self.assertEqual(marrow.getParameterNode().pdffVolume, nodes[0])
+        assessment = marrow.assess({"PDFF": nodes[0]}, sample.segmentation)
+        for result in assessment.results:
+            site = result.measurement.site
+            if result.measurement.quantity == "marrow_pdff" and site in sample.true_pdff:
+                self.assertAlmostEqual(result.measurement.value, sample.true_pdff[site], delta=1.0)
+
+    def test_mapDiffusion(self):
+        """An ADC map is made in its unit."""
+        self.delayDisplay("Mapping diffusion of the digital lumbar spine")
+        from MarrowAssess import MarrowAssessLogic
+
+        sample = MarrowAssessLogic().loadMapperSample()
+        nodes = PDFFMapperLogic().mapDiffusion(sample.diffusion, "ADC", lowestB=200.0)
+        self.assertEqual(nodes[0].GetName(), "ADC")
+        self.assertEqual(nodes[0].GetVoxelValueUnits().GetCodeMeaning(), "10^-3 mm^2/s")
+
+    def test_cancel(self):
+        """A canceled job leaves the list of nodes as it was."""
+        self.delayDisplay("Canceling")
+        from MarrowAssess import MarrowAssessLogic
+
+        sample = MarrowAssessLogic().loadMapperSample()
+        count = slicer.mrmlScene.GetNumberOfNodes()
+        self.assertIsNone(PDFFMapperLogic().mapPDFF(sample.echoes, progress=lambda part: False))
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)

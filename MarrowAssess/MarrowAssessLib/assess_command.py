@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     regions.add_argument("--segmentation", metavar="FILE", help="Slicer segmentation (.seg.nrrd)")
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
     regions.add_argument(
-        "--point-radius-mm", type=float, default=4.0, metavar="MM", help="of points (default 4)"
+        "--point-radius-mm", type=float, metavar="MM", help="of points (default 4)"
     )
     regions.add_argument(
         "--resample", action="store_true", help="bring images on other grids to that of the regions"
@@ -118,8 +118,7 @@ def say(text: str) -> None:
 
 
 def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
-    from MarrowAssessLib.contrasts import parse_contrast
-    from MarrowAssessLib.study import parse_label_rule, read_study_file
+    from MarrowAssessLib.study import by_contrast, parse_label_rule, read_study_file
     from MarrowAssessLib.volume_source import guess_study
 
     notes: list[str] = []
@@ -134,23 +133,22 @@ def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         known = guessed.patient.sex in ("F", "M")
         arguments.setdefault("sex", guessed.patient.sex if known else None)
         notes += guessed.notes
-    for role, source in _pairs(args.volume, "--volume", "T1=t1.nii.gz"):
-        arguments["volumes"][parse_contrast(role)] = source
+    arguments["volumes"] |= by_contrast(_pairs(args.volume, "--volume", "T1=t1.nii.gz"))
     if args.scale:
-        arguments["scale"] = {
-            parse_contrast(role): _number(factor, "--scale")
+        arguments["scale"] = by_contrast(
+            (role, _number(factor, "--scale"))
             for role, factor in _pairs(args.scale, "--scale", "ADC=0.001")
-        }
+        )
     if args.label:
         arguments["rules"] = [parse_label_rule(text) for text in args.label]
     for key in ("labels", "segmentation", "markups", "sex", "subject"):
         if getattr(args, key):
             arguments[key] = getattr(args, key)
-    if args.age is not None:
-        arguments["age_years"] = args.age
+    for key, given in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):
+        if given is not None:
+            arguments[key] = given
     if args.resample:
         arguments["resample"] = True
-    arguments.setdefault("point_radius_mm", args.point_radius_mm)
     return arguments, notes
 
 

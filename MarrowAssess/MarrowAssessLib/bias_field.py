@@ -10,6 +10,7 @@ N4_METHOD = (
     "N4 (Tustison 2010, doi 10.1109/TMI.2010.2046908): mask by Otsu's threshold of the logarithm, "
     "about 8 mm working grid, 4 levels x 50 iterations"
 )
+FEWEST_VOXELS = 4  # along each axis of what N4 works on
 
 
 def corrected(volume: Volume) -> Volume:
@@ -22,7 +23,7 @@ def corrected(volume: Volume) -> Volume:
     Source: Tustison et al. 2010, doi 10.1109/TMI.2010.2046908, as implemented in SimpleITK.
 
     Raises:
-        ValueError: the volume holds no positive signal to work on.
+        ValueError: the volume holds no positive signal to work on, or is too small.
     """
     import SimpleITK as sitk
 
@@ -31,7 +32,15 @@ def corrected(volume: Volume) -> Volume:
     if not (array[finite] > 0).any():
         raise ValueError(f"{volume.name}: N4 needs positive signal; there is none.")
     image = image_from_volume(volume.with_array(np.where(finite, array, 0).clip(min=0)))
-    shrink = [int(max(1, round(8 / s))) for s in volume.spacing]
+    size = image.GetSize()
+    if min(size) < FEWEST_VOXELS:
+        raise ValueError(
+            f"{volume.name}: N4 needs {FEWEST_VOXELS} or more voxels along each axis; this image "
+            f"has {' x '.join(map(str, size))}. Measure it without N4."
+        )
+    # A coarser grid is faster; the spline's field needs some of it along each axis.
+    wanted = [max(1, round(8 / s)) for s in volume.spacing]
+    shrink = [int(min(w, n // FEWEST_VOXELS)) for w, n in zip(wanted, size, strict=True)]
     small = sitk.BinShrink(image, shrink)
     # The logarithm splits tissue from air; the plain signal would split near from far of the coil.
     mask = sitk.OtsuThreshold(sitk.Log(small + 1), 0, 1, 200)
@@ -39,5 +48,5 @@ def corrected(volume: Volume) -> Volume:
     n4.SetMaximumNumberOfIterations([50, 50, 50, 50])
     n4.Execute(small, mask)
     field = np.exp(volume_from_image(n4.GetLogBiasFieldAsImage(image), "field").array)
-    patient = finite & (array > np.percentile(array[finite], 50))
+    patient = finite & (array > 0) & (array >= np.percentile(array[finite], 50))
     return volume.with_array(array / (field / field[patient].mean()))

@@ -9,6 +9,8 @@ from pathlib import Path
 from MarrowAssessLib.report import Report, write_csv, write_html, write_json
 
 Say = Callable[[str], None]
+PICTURES = ("overlay_3d.png", "overlay_slice.png")
+NAMES = ("report.html", "measurements.csv", "assessment.json", "scene.mrb", *PICTURES)
 
 
 def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = print) -> list[Path]:
@@ -16,7 +18,8 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
 
     With `show`, Slicer's scene is built: scene.mrb opens in Slicer, and overlay_3d.png and
     overlay_slice.png are rendered where that is possible; where it is not, a note in the report
-    says what to install. Files are made in a temporary folder and moved when all are whole.
+    says what to install. Files are made in a temporary folder and moved when all are whole; those
+    of an earlier run in the same folder are replaced or removed, others are left alone.
 
     Args:
         report: what to write; pictures and notes are added to it.
@@ -28,7 +31,18 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
         The files written, the report first.
     """
     folder = Path(folder)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(report, folder, show, say)
+    finally:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+    report.pictures = {title: folder / file.name for title, file in report.pictures.items()}
+    return [folder / name for name in NAMES if (folder / name).exists()]
+
+
+def _write(report: Report, folder: Path, show: bool, say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
         made = Path(temporary)
         if show:
@@ -37,12 +51,11 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
         write_csv(report, made / "measurements.csv")
         write_json(report, made / "assessment.json")
         write_html(report, made / "report.html")
-        for file in made.iterdir():
-            file.replace(folder / file.name)
-    report.pictures = {title: folder / file.name for title, file in report.pictures.items()}
-    names = ["report.html", "measurements.csv", "assessment.json", "scene.mrb"]
-    written = [folder / name for name in names] + list(report.pictures.values())
-    return [file for file in written if file.exists()]
+        for name in NAMES:
+            if (made / name).exists():
+                (made / name).replace(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
 
 
 def _write_scene(report: Report, folder: Path, say: Say) -> None:
@@ -65,10 +78,10 @@ def _write_scene(report: Report, folder: Path, say: Say) -> None:
 
         headless.require_rendering()
         say("Rendering")
-        render_3d(folder / "overlay_3d.png", nodes.overlay, nodes.volumes[0])
-        report.pictures["Regions colored by z-score"] = folder / "overlay_3d.png"
-        render_slice(folder / "overlay_slice.png", nodes.overlay, nodes.volumes[0])
-        report.pictures["Mid-sagittal slice"] = folder / "overlay_slice.png"
+        render_3d(folder / PICTURES[0], nodes.overlay, nodes.volumes[0])
+        report.pictures["Regions colored by z-score"] = folder / PICTURES[0]
+        render_slice(folder / PICTURES[1], nodes.overlay, nodes.volumes[0])
+        report.pictures["Mid-sagittal slice"] = folder / PICTURES[1]
     except headless.RuntimeMissing as missing:
         report.notes.append(str(missing))
         say(str(missing))

@@ -78,7 +78,9 @@ _ALL = [
     Quantity("marrow_dstar", "Marrow D*", "10^-3 mm^2/s", 1, "IVIM: pseudo-diffusion."),
     Quantity("marrow_f", "Marrow f", "%", 1, "IVIM: perfusion fraction."),
     Quantity("muscle_pdff", "Muscle PDFF", "%", 1, "Proton density fat fraction of muscle."),
-    Quantity("muscle_csa", "Muscle cross-section", "cm^2", 1, "Largest cross-sectional area."),
+    Quantity(
+        "muscle_csa", "Muscle cross-section", "cm^2", 1, "Largest section of the drawn region."
+    ),
     Quantity("region_fat_fraction", "Fat signal fraction", "%", 1, "Of any other tissue."),
     Quantity("region_pdff", "PDFF", "%", 1, "Proton density fat fraction of any other tissue."),
     Quantity("region_r2star", "R2*", "1/s", 0, "R2* of any other tissue."),

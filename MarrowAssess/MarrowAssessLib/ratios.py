@@ -41,8 +41,11 @@ class Settings:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
             raise ValueError(f"Erosion margin {self.erosion_mm} mm: expected 0 mm or more.")
-        if self.m_score_reference and not self.m_score_reference[1] > 0:
-            raise ValueError("M-score reference: its SD must be above 0.")
+        mean, sd = self.m_score_reference or (0.0, 1.0)
+        if not (np.isfinite([mean, sd]).all() and sd > 0):
+            raise ValueError(
+                f"M-score reference {mean:g}, {sd:g}: expected a mean and an SD above 0."
+            )
 
 
 @dataclass
@@ -124,6 +127,8 @@ _PLAUSIBLE = {
     Contrast.DSTAR: (-1.0, 1000.0, "10^-3 mm^2/s"),
     Contrast.F: (-20.0, 120.0, "percent"),
 }
+# What the signal of marrow and muscle does not go below in the right unit.
+_LEAST = {Contrast.R2STAR: 2.0, Contrast.ADC: 0.01, Contrast.D: 0.01, Contrast.DSTAR: 0.1}
 
 
 def measure(
@@ -201,6 +206,7 @@ def _measure(
     study: Study, volumes: dict[Contrast, Volume], regions: list[Region], settings: Settings
 ) -> Measured:
     book = _Book(study.grid, volumes, regions, settings.n4)
+    acquired = _Book(study.grid, study.volumes, regions, n4=False)
     measurements: list[Measurement] = []
     skipped: list[Skipped] = []
     for contrast, (to_muscle, to_disc) in _RATIO_QUANTITIES.items():
@@ -214,12 +220,12 @@ def _measure(
         for region in book.of(Role.MARROW):
             measurements += _opposed_phase(book, region)
     if Contrast.T1 in volumes and Contrast.T1_POST in volumes:
-        measurements += [_enhancement(book, region) for region in book.of(Role.MARROW)]
+        measurements += [_enhancement(acquired, region) for region in book.of(Role.MARROW)]
     for contrast in (contrast for contrast in _MAP_QUANTITIES if contrast in volumes):
         for outcome in _map_values(book, contrast):
             (measurements if isinstance(outcome, Measurement) else skipped).append(outcome)
     measurements += [_composition(m) for m in measurements if m.quantity == "marrow_pdff"]
-    measurements += [_cross_section(book, region) for region in book.of(Role.MUSCLE)]
+    measurements += [_cross_section(book, region) for region in study.with_role(Role.MUSCLE)]
     if Contrast.T1 in volumes:
         for definition in VBQ_DEFINITIONS:
             outcome = _vbq(book, definition)
@@ -350,6 +356,7 @@ def _opposed_phase(book: _Book, region: Region) -> list[Measurement]:
 
 
 def _enhancement(book: _Book, region: Region) -> Measurement:
+    """From both images as acquired: N4 would find another field in each of them."""
     top = book.statistics(region, Contrast.T1_POST)
     bottom = book.divisor(region, Contrast.T1)
     ratio, ci = _ratio(top, bottom)
@@ -379,24 +386,30 @@ def _map_values(book: _Book, contrast: Contrast) -> list[Measurement | Skipped]:
 def _map_value(book: _Book, contrast: Contrast, quantity: str, region: Region) -> Measurement:
     """Median of a quantitative map in a region, refused where its unit cannot be right."""
     one = book.statistics(region, contrast)
-    low, high, unit = _PLAUSIBLE[contrast]
-    name = book.volumes[contrast].name
-    if not low <= one.median <= high:
-        raise ValueError(
-            f"{name}: the median in {region.name} is {one.median:g}, which is no {contrast.value} "
-            f"in {unit}; give its scale, such as --scale {contrast.value}=0.001."
-        )
-    if unit == "percent" and region.role is Role.MARROW and 0 < one.median <= 1:
-        highest = float(np.nanmax(region.values(book.volumes[contrast].array)))
-        if highest <= 1.0:
-            raise ValueError(
-                f"{name}: values in {region.name} reach {highest:.2f} at most, which looks like a "
-                f"fraction; {contrast.value} is expected in percent, so give --scale "
-                f"{contrast.value}=100 (or =1 if it is percent)."
-            )
+    _check_unit(book.volumes[contrast], contrast, region, one)
     half = 1.96 * one.median_se
     ci = (one.median - half, one.median + half) if np.isfinite(half) else None
     return Measurement(quantity, region.site, one.median, [region.name], one, None, ci)
+
+
+def _check_unit(volume: Volume, contrast: Contrast, region: Region, one: Statistics) -> None:
+    low, high, unit = _PLAUSIBLE[contrast]
+    tissue = region.role in (Role.MARROW, Role.MUSCLE)
+    too_small = tissue and 0 < one.median < _LEAST.get(contrast, 0.0)
+    if too_small or not low <= one.median <= high:
+        raise ValueError(
+            f"{volume.name}: the median in {region.name} is {one.median:g}, which is no "
+            f"{contrast.value} in {unit}; give its scale, such as "
+            f"--scale {contrast.value}={1000 if too_small else 0.001:g}."
+        )
+    if unit == "percent" and tissue and 0 < one.median <= 1:
+        highest = float(np.nanmax(region.values(volume.array)))
+        if highest <= 1.0 and np.mean(volume.array > 1.5) < 0.01:
+            raise ValueError(
+                f"{volume.name}: values in {region.name} reach {highest:.2f} at most, which looks "
+                f"like a fraction; {contrast.value} is expected in percent, so give --scale "
+                f"{contrast.value}=100."
+            )
 
 
 def _lumbar_mean(found: list[Measurement | Skipped]) -> list[Measurement]:
@@ -454,7 +467,7 @@ def _composition(pdff: Measurement) -> Measurement:
 
 
 def _cross_section(book: _Book, region: Region) -> Measurement:
-    """Largest area across the voxel axis nearest the body's long axis, in cm^2."""
+    """Largest area across the voxel axis nearest the body's long axis, in cm^2, without erosion."""
     axes = np.abs(book.grid.ijk_to_ras[2, :3]) / book.grid.spacing
     along = int(np.argmax(axes))  # 0, 1, 2 = i, j, k
     counts = np.count_nonzero(region.mask, axis=tuple(a for a in range(3) if a != 2 - along))
@@ -580,6 +593,11 @@ def _add_cautions(book: _Book, measurement: Measurement) -> None:
             f"{100 * divisor.step / divisor.median:.0f} %."
         )
     measured = measurement.statistics
+    if measured and divisor and measured.median <= 0:
+        measurement.cautions.append(
+            f"The median signal of {measurement.regions[0]} is {measured.median:g}, which no "
+            "tissue has on a magnitude image; check where it was drawn."
+        )
     if measured and measured.excluded:
         measurement.cautions.append(
             f"{measured.excluded} of {measured.excluded + measured.voxels} voxels of "

@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
@@ -332,9 +333,8 @@ def _html(report: Report) -> str:
         "methods": "".join(f"<li>{escape(one)}</li>" for one in _methods(report)),
         "references": "".join(_reference(record) for record in _records(assessment)),
     }
-    for key, value in fields.items():
-        template = template.replace(f"{{{{{key}}}}}", value)
-    return template
+    # In one pass, so that braces in a file's or subject's name stay what they are.
+    return re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
 
 
 def _patient(assessment: Assessment) -> str:

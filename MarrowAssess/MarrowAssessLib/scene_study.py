@@ -175,26 +175,38 @@ def guess_inputs(
     candidates: dict[Contrast, list] = {}
     patient = PatientFacts()
     for node in nodes:
-        facts = facts_from_node(node)
+        read: dict[str, object] = {}
         if file := _first_file(node, dicom_file):
             read, person = read_facts(file)
-            facts = {**read, **facts}
             patient = PatientFacts(
                 patient.age_years if patient.age_years is not None else person.age_years,
                 patient.sex or person.sex,
             )
-        if contrast := _contrast(facts, node.GetName()):
+        if contrast := guess_contrast(node, read):
             candidates.setdefault(contrast, []).append(node)
     alone = {contrast: found[0] for contrast, found in candidates.items() if len(found) == 1}
     return Guess(alone, patient)
 
 
-def _contrast(facts: dict[str, object], name: str) -> Contrast | None:
+def guess_contrast(
+    node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping[str, object] | None = None
+) -> Contrast | None:
+    """What a volume seems to show by its name and the facts it carries or is given; else None."""
+    name = node.GetName()
     try:
         return parse_contrast(name)
     except ValueError:
-        role = guess_role(facts, None if "SeriesDescription" in facts else name)
+        known = {**(facts or {}), **facts_from_node(node)}
+        role = guess_role(known, None if "SeriesDescription" in known else name)
     return parse_contrast(role) if role and role not in ("dwi", "multi_echo") else None
+
+
+def map_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:
+    """What a map made by PDFFMapper holds, None for others and for those without a role here."""
+    try:
+        return parse_contrast(str(facts_from_node(node).get("Map", "")))
+    except ValueError:
+        return None
 
 
 def _first_file(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None) -> str:

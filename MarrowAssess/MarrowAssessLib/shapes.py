@@ -74,7 +74,7 @@ def read_markups(path: str | Path, point_radius_mm: float = 4.0) -> list[Shape]:
     try:
         markups = json.loads(path.read_text(encoding="utf-8"))["markups"]
         return [shape for one in markups for shape in _shapes(one, path, point_radius_mm)]
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: this is not a Slicer markups file (.mrk.json).") from error
 
 
@@ -86,9 +86,21 @@ def _shapes(markup: dict, path: Path, point_radius_mm: float) -> list[Shape]:
         for point in markup["controlPoints"]
         if point.get("positionStatus", "defined") == "defined"
     ]
-    points = np.array([point["position"] for point in placed], float).reshape(-1, 3) * flip
     kind = markup["type"]
     name = markup.get("name") or path.name.removesuffix(".mrk.json")
+
+    def numbers(values: list, count: int) -> np.ndarray:
+        try:
+            found = np.array(values, float)
+        except ValueError:
+            found = np.empty(0)
+        if found.size != count or not np.isfinite(found).all():
+            raise ValueError(
+                f"{path}: markup '{name}' has {values} where {count} numbers are expected."
+            )
+        return found
+
+    points = np.array([numbers(point["position"], 3) for point in placed]).reshape(-1, 3) * flip
     if kind == "Fiducial":
         labels = [point.get("label") or name for point in placed]
         return [
@@ -98,15 +110,30 @@ def _shapes(markup: dict, path: Path, point_radius_mm: float) -> list[Shape]:
     if kind == "ClosedCurve":
         if len(points) < 3:
             raise ValueError(f"{path}: closed curve '{name}' has {len(points)} points, needs 3.")
-        return [Shape("closed curve", name, points)]
+        return [Shape("closed curve", name, _on_curve(points))]
     if kind == "ROI":
-        axes = np.array(markup.get("orientation", np.eye(3).ravel()), float).reshape(3, 3)
-        center = np.array(markup["center"], float) * flip
-        size = np.abs(np.array(markup["size"], float))
+        if markup.get("insideOut"):
+            raise ValueError(f"{path}: ROI box '{name}' is inside out; a region is its inside.")
+        axes = numbers(markup.get("orientation", np.eye(3).ravel()), 9).reshape(3, 3)
+        center = numbers(markup["center"], 3) * flip
+        size = np.abs(numbers(markup["size"], 3))
         return [Shape("box", name, center[None], 0.0, size, flip[:, None] * axes)]
     raise ValueError(
         f"{path}: markup '{name}' is a {kind}; points, closed curves and ROI boxes can be regions."
     )
+
+
+def _on_curve(control_points: np.ndarray) -> np.ndarray:
+    """Points along the smooth curve that Slicer draws through a closed curve's control points.
+
+    It is a periodic cubic spline with ten points from each control point to the next
+    (vtkCardinalSpline); the corners alone would cut off a part of the area.
+    """
+    from scipy.interpolate import CubicSpline
+
+    n = len(control_points)
+    closed = np.vstack([control_points, control_points[:1]])
+    return CubicSpline(np.arange(n + 1), closed, bc_type="periodic")(np.arange(10 * n) / 10)
 
 
 def _bounding_sphere(shape: Shape) -> tuple[np.ndarray, float]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PDFFMapperLib.files import image_from_volume, read_volume, volume_from_image
@@ -17,6 +19,8 @@ from MarrowAssessLib.regions import Region
 from MarrowAssessLib.shapes import rasterize, read_markups
 from MarrowAssessLib.terminology import role_and_site
 from MarrowAssessLib.volume_source import read_source
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -50,6 +54,10 @@ class Study:
             )
         if self.sex not in (None, "F", "M"):
             raise ValueError(f"Sex '{self.sex}' is not known; expected F or M, or leave it out.")
+        if empty := [region.name for region in self.regions if not region.voxels]:
+            raise ValueError(
+                f"{', '.join(empty)}: this region is empty; draw it again or leave it out."
+            )
         names = [region.name for region in self.regions]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"Region names must be unique; used twice: {', '.join(twice)}.")
@@ -104,20 +112,17 @@ def regions_from_labels(labels: Volume, rules: list[LabelRule]) -> list[Region]:
     Raises:
         ValueError: the map is not of whole numbers, or a value does not occur in it.
     """
-    from scipy.ndimage import find_objects
-
     array = labels.array
-    if array.dtype.kind == "f":
-        if not (np.isfinite(array).all() and (array == np.round(array)).all()):
-            raise ValueError(f"{labels.name}: a label map holds whole numbers; this one does not.")
-        array = array.astype(np.int32)
-    array = array.view(np.uint8) if array.dtype == bool else array
-    boxes = find_objects(array)
+    if array.dtype.kind == "f" and not (
+        np.isfinite(array).all() and (array == np.round(array)).all()
+    ):
+        raise ValueError(f"{labels.name}: a label map holds whole numbers; this one does not.")
+    boxes = _boxes(array, {rule.value for rule in rules})
     regions = []
     for rule in rules:
-        box = boxes[rule.value - 1] if rule.value <= len(boxes) else None
+        box = boxes[rule.value]
         if box is None:
-            present = ", ".join(str(n + 1) for n, b in enumerate(boxes) if b) or "none"
+            present = ", ".join(f"{value:.0f}" for value in np.unique(array[array > 0])) or "none"
             raise ValueError(
                 f"{labels.name}: label {rule.value} ({region_name(rule.role, rule.site)}) is empty;"
                 f" labels in this map: {present}."
@@ -126,6 +131,23 @@ def regions_from_labels(labels: Volume, rules: list[LabelRule]) -> list[Region]:
         name = region_name(rule.role, rule.site)
         regions.append(Region(name, rule.role, rule.site, array[box] == rule.value, offset))
     return regions
+
+
+def _boxes(array: np.ndarray, values: set[int]) -> dict[int, tuple[slice, ...] | None]:
+    """The bounding box of each value, None where it does not occur."""
+    from scipy.ndimage import find_objects
+
+    numbers = {value: value for value in values}
+    if array.dtype == bool:
+        array = array.view(np.uint8)
+    elif array.dtype.itemsize > 2:
+        # find_objects makes a list as long as the largest value, and that can be anything here.
+        numbers = {value: n for n, value in enumerate(values, 1)}
+        wide, array = array, np.zeros(array.shape, np.uint16)
+        for value, n in numbers.items():
+            array[wide == value] = n
+    boxes = find_objects(array)
+    return {v: boxes[n - 1] if n <= len(boxes) else None for v, n in numbers.items()}
 
 
 def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
@@ -149,23 +171,30 @@ def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
     keys = set(image.GetMetaDataKeys())
     layers = sitk.GetArrayFromImage(image)
     layers = layers[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else layers
+    if layers.ndim != 4:
+        raise ValueError(f"{path}: a 3D segmentation is expected, this one is {layers.ndim - 1}D.")
     regions = []
     number = 0
     while f"Segment{number}_Name" in keys:
         field_of = lambda key, n=number: image.GetMetaData(f"Segment{n}_{key}")  # noqa: E731
         name = field_of("Name")
-        value = int(field_of("LabelValue")) if f"Segment{number}_LabelValue" in keys else 1
-        layer = int(field_of("Layer")) if f"Segment{number}_Layer" in keys else 0
+        try:
+            value = int(field_of("LabelValue")) if f"Segment{number}_LabelValue" in keys else 1
+            layer = int(field_of("Layer")) if f"Segment{number}_Layer" in keys else 0
+            mask = layers[..., layer] == value
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{path}: segment '{name}' has no valid label or layer.") from error
         tags = dict(
             tag.split(":", 1)
             for tag in (field_of("Tags") if f"Segment{number}_Tags" in keys else "").split("|")
             if ":" in tag
         )
         if "MarrowAssess.Role" in tags:
-            role, site = Role(tags["MarrowAssess.Role"]), tags.get("MarrowAssess.Site", "")
+            role = parse_role(tags["MarrowAssess.Role"])
+            site = parse_site(tags.get("MarrowAssess.Site", ""))
         else:
             role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
-        regions.append(Region.from_mask(name, role, site, layers[..., layer] == value))
+        regions.append(Region.from_mask(name, role, site, mask))
         number += 1
     if not regions:
         raise ValueError(
@@ -217,6 +246,10 @@ def read_study(
     read = {contrast: _read(path, contrast) for contrast, path in volumes.items()}
     if not read:
         raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
+    if absent := [contrast.value for contrast in scale or {} if contrast not in read]:
+        raise ValueError(f"A scale is given for {', '.join(absent)}, but no such volume.")
+    if rules and labels is None:
+        raise ValueError("What labels mean is given, but no label map; name it with --labels.")
     inputs = {contrast.value: Path(path).name for contrast, path in volumes.items()}
     grids: list[Volume] = []
     regions: list[Region] = []
@@ -259,36 +292,37 @@ def read_study_file(path: str | Path) -> dict:
     "labels": "labels.nii.gz", "label_rules": ["2=marrow:L5"], "markups": ["rois.mrk.json"]}
 
     Raises:
-        FileNotFoundError, ValueError: no such file, not JSON, or an unknown key.
+        FileNotFoundError, ValueError: no such file, not JSON, an unknown key or a value of another
+            kind.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: a study file is JSON; this one cannot be read.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a study file is one JSON object with 'volumes' and regions.")
-    known = {"volumes", "labels", "label_rules", "segmentation", "markups", "age_years", "sex",
-             "resample", "point_radius_mm", "scale", "subject"}  # fmt: skip
-    if unknown := sorted(set(content) - known):
+    if unknown := sorted(set(content) - set(_STUDY_FILE)):
         raise ValueError(
-            f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(known))}."
+            f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(_STUDY_FILE))}."
         )
-    if not isinstance(content.get("volumes"), dict):
-        raise ValueError(f"{path}: 'volumes' must map roles to files, such as T1 to t1.nii.gz.")
+    content = {key: value for key, value in content.items() if value is not None}
+    for key, value in content.items():
+        fits, words = _STUDY_FILE[key]
+        if not fits(value):
+            raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     here = path.parent
-    arguments = {
-        key: content[key] for key in content if key not in ("volumes", "label_rules", "scale")
-    }
-    arguments["volumes"] = {
-        parse_contrast(role): here / file for role, file in content["volumes"].items()
-    }
+    arguments = {key: content[key] for key in ("sex", "resample", "subject") if key in content}
+    for key in ("age_years", "point_radius_mm"):
+        if key in content:
+            arguments[key] = float(content[key])
+    arguments["volumes"] = by_contrast(
+        (role, here / file) for role, file in content.get("volumes", {}).items()
+    )
     arguments["rules"] = [parse_label_rule(text) for text in content.get("label_rules", [])]
-    arguments["scale"] = {
-        parse_contrast(role): float(factor) for role, factor in content.get("scale", {}).items()
-    }
+    arguments["scale"] = by_contrast(content.get("scale", {}).items())
     for key in ("labels", "segmentation"):
         if key in content:
             arguments[key] = here / content[key]
@@ -296,6 +330,57 @@ def read_study_file(path: str | Path) -> dict:
         listed = content["markups"]
         arguments["markups"] = [here / m for m in ([listed] if isinstance(listed, str) else listed)]
     return arguments
+
+
+def by_contrast(named: Iterable[tuple[str, T]]) -> dict[Contrast, T]:
+    """Things by the contrast that their names mean.
+
+    Raises:
+        ValueError: an unknown name, or two of the same contrast.
+    """
+    found: dict[Contrast, T] = {}
+    for role, one in named:
+        contrast = parse_contrast(role)
+        if contrast in found:
+            raise ValueError(
+                f"{contrast.value} is given twice: {found[contrast]} and {one}; keep one."
+            )
+        found[contrast] = one
+    return found
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+# What each key of a study file must hold, in code and in words.
+_STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
+    "volumes": (
+        lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+        'an object of roles and files, such as {"T1": "t1.nii.gz"}',
+    ),
+    "labels": (_is_text, "a file name"),
+    "label_rules": (_are_texts, 'a list of texts such as ["2=marrow:L5"]'),
+    "segmentation": (_is_text, "a file name"),
+    "markups": (lambda value: _is_text(value) or _are_texts(value), "a list of file names"),
+    "age_years": (_is_number, "a number"),
+    "sex": (_is_text, '"F" or "M"'),
+    "subject": (lambda value: isinstance(value, str), "a text"),
+    "resample": (lambda value: isinstance(value, bool), "true or false"),
+    "point_radius_mm": (_is_number, "a number"),
+    "scale": (
+        lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+        'an object of roles and factors, such as {"ADC": 0.001}',
+    ),
+}
 
 
 def resampled(volume: Volume, grid: Volume) -> Volume:

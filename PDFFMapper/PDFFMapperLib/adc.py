@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from PDFFMapperLib.log_polynomial import fit_log_polynomial
-from PDFFMapperLib.voxelwise import Progress, checked_b_values
+from PDFFMapperLib.scatter import prepared
+from PDFFMapperLib.voxelwise import Progress, Voxels, checked_b_values
 
 
 @dataclass
@@ -79,18 +80,24 @@ def fit_adc(
             averages = None if averages is None else np.asarray(averages)[chosen]
             if not chosen.any():
                 raise ValueError(f"No b-value lies within {b_range[0]:g} to {b_range[1]:g} s/mm^2.")
-    fit = fit_log_polynomial(
+    voxels = prepared(
         signal,
         b_values,
-        1,
+        parameters=2,
         model="The ADC",
-        method=method,
         sigma=sigma,
         averages=averages,
         mask=mask,
         noise=noise,
-        progress=progress,
     )
+    return fit_prepared(voxels, noise, method, progress)
+
+
+def fit_prepared(
+    voxels: Voxels, noise: str, method: str = "ml", progress: Progress | None = None
+) -> AdcFit | None:
+    """Fit voxels from `scatter.prepared`; arguments as for `fit_adc`."""
+    fit = fit_log_polynomial(voxels, 1, method, noise, progress)
     if fit is None:
         return None
     return AdcFit(

@@ -41,6 +41,8 @@ def read_volume(path: str | Path) -> Volume:
         ValueError: the file cannot be read as a 3D scalar image.
     """
     image = _read_image(Path(path))
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise ValueError(f"{path}: a magnitude image or a map is expected, this one is complex.")
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise ValueError(
             f"{path}: a scalar volume is expected, this one has "
@@ -137,11 +139,12 @@ def _checked_nifti(path: Path, image: object) -> object:
     if kind in _NIFTI_FLOATS:
         with opener(path, "rb") as stream:
             stream.seek(int(offset))
-            raw = np.frombuffer(stream.read(), np.dtype(_NIFTI_FLOATS[kind]).newbyteorder(order))
+            content = stream.read(expected - int(offset))
+        if len(content) < expected - int(offset):
+            raise RuntimeError(f"{path} is shorter than {expected} bytes")
+        raw = np.frombuffer(content, np.dtype(_NIFTI_FLOATS[kind]).newbyteorder(order))
         array = sitk.GetArrayViewFromImage(image)
-        if raw.size < array.size:
-            raise RuntimeError(f"{path} holds {raw.size} of {array.size} voxels")
-        lost = ~np.isfinite(raw[: array.size].reshape(array.shape))
+        lost = ~np.isfinite(raw.reshape(array.shape))
         if lost.any():
             restored = np.where(lost, np.float32(np.nan), array)
             whole = sitk.GetImageFromArray(restored, isVector=False)

@@ -8,6 +8,10 @@ the weak prior of the voxel-wise fit, which also keeps the weight of a few voxel
 voxel's posterior is then summed over the whole grid: no approximation of its shape, no chains. S0
 is integrated out with a flat prior. Orton et al., MRM 2014, doi 10.1002/mrm.24649, introduced the
 hierarchical prior, as one Gaussian sampled by Markov chain Monte Carlo.
+
+What the whole region cannot tell is not learned either: with no b-value low enough to see a fast
+compartment decay, D* of all voxels settles at the upper end of what the images allow. Mind
+`d_star_identifiable`.
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from PDFFMapperLib.ivim import PRIOR_EXCESS, PRIOR_LOG_SD, IvimFit, fit_prepared, prepared
+from PDFFMapperLib.ivim import IvimFit, fit_prepared, prepared
+from PDFFMapperLib.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.noise import bessel_ratio
 from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
 
-LEARNING_VOXELS = 4000
-LEARNING_STEPS = 45
+LEARNING_VOXELS = 3500
+LEARNING_STEPS = 30
 WEAK_PRIOR_VOXELS = 10.0
 """The weak prior counts as much as that many voxels of the region."""
 _LEARNING_SIZE = 2**23
@@ -33,6 +38,7 @@ _STRIDE = 1.9
 _NODES_PER_SD = 1.1
 _NODES_MIN, _NODES_MAX = 16, 28
 _DSTAR_NODES = 14
+_TOLD = 20
 _TOO_CLEAR = 1e6
 """Half the squared signal over noise beyond which single precision cannot tell nodes apart, and
 no prior is needed: such voxels (SNR above 500) keep their own fit."""
@@ -97,7 +103,7 @@ class IvimPosterior:
         limits: lower and upper limits of the central 95 % of the posterior, shape (6, ...), of
             d, d_star and f in turn; read them with `interval`.
         valid: voxels that were fitted.
-        at_bound: always False: a mean lies inside its limits.
+        at_bound: voxels that keep their own fit, if that lies at a limit.
         d_star_identifiable: voxels whose own data tell about D* (as in `IvimFit`).
         typical: voxels that the learned distribution can explain; the others keep their own fit.
         distribution: what was learned.
@@ -162,7 +168,7 @@ def fit_ivim_hierarchical(
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     rician = noise == "rician"
     own = fit_prepared(
-        voxels, rician, None, None if progress is None else lambda done: progress(0.4 * done)
+        voxels, noise, None, None if progress is None else lambda done: progress(0.4 * done)
     )
     if own is None:
         return None
@@ -180,8 +186,9 @@ def fit_ivim_hierarchical(
         index, block = voxels.block(start, stop)
         out = np.empty((18, index.size), dtype=np.float32)
         _posteriors(
-            block, voxels.sigma[index], tuple(each[index] for each in estimates), voxels.b,
-            voxels.averages, rician, *grid, *edges, out,
+            block, voxels.sigma[index], voxels.precision[index],
+            tuple(each[index] for each in estimates), voxels.b, voxels.averages, rician,
+            *grid, *edges, out,
         )  # fmt: skip
         maps[:, index] = out
 
@@ -232,9 +239,11 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     )
     d_edges = _edges(d, 0.0, max(1.05 * np.quantile(d, 0.998), 0.1), np.median(d_sd))
     f_edges = _edges(f, 0.0, np.clip(1.05 * np.quantile(f, 0.998), 0.05, 1.0), np.median(f_sd))
-    spread = np.log(d_star)
-    low, high = np.quantile(spread, [0.002, 0.998])
-    d_star_edges = np.exp(_edges(spread, low - 0.1, high + 0.1, None))
+    # D* no further than the voxels reach whose data tell it: beyond, only misfit could be learned.
+    told = own.d_star_identifiable.reshape(-1)[index]
+    spread = np.log(d_star[told] if told.sum() >= _TOLD else d_star)
+    low, high = np.quantile(spread, [0.005, 0.995])
+    d_star_edges = np.exp(_edges(spread, low - 0.01, high + 0.01, None))
 
     start = IvimDistribution(d_edges, d_star_edges, f_edges, np.empty(0))
     weak = np.exp(-0.5 * (np.log(start.d_star / PRIOR_EXCESS) / PRIOR_LOG_SD) ** 2)
@@ -252,8 +261,9 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     columns = np.empty(_LEARNING_SIZE, dtype=np.int32)
     values = np.empty(_LEARNING_SIZE, dtype=np.float32)
     _likelihoods(
-        block, voxels.sigma[index], tuple(each[index] for each in _estimates(own)), voxels.b,
-        voxels.averages, rician, *_grid(start, voxels), ends, columns, values,
+        block, voxels.sigma[index], voxels.precision[index],
+        tuple(each[index] for each in _estimates(own)), voxels.b, voxels.averages, rician,
+        *_grid(start, voxels), ends, columns, values,
     )  # fmt: skip
     used = np.count_nonzero(np.diff(ends))
     if not used:
@@ -320,8 +330,8 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
         slow * averages,
         fast * averages,
         *nodes,
-        (0.5 / squares).astype(np.float32),
-        (prior / prior.max()).astype(np.float32),
+        (0.5 / squares).astype(np.float32).reshape(d_star.size, -1),
+        (prior / prior.max()).astype(np.float32).reshape(d_star.size, -1),
     )
 
 
@@ -341,19 +351,20 @@ def _exp(x):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _project(signal, sigma, own, b, averages, rician, v, slow, fast, target, p, q):
+def _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q):
     """Signals freed of the Rician bias at the voxel's own fit, and their projections.
 
-    Returns the squared distance of the own fit and the squared length, in units of sigma.
+    Returns the squared distance of the own fit and the squared length, in units of the scatter.
     """
     s0, d, d_star, f = own[0][v] / sigma[v], own[1][v], own[2][v], own[3][v]
     squares = 0.0
     length = 0.0
+    root = math.sqrt(precision[v])
     for k in range(b.size):
         m = signal[v, k] / sigma[v]
         nu = s0 * ((1.0 - f) * math.exp(-b[k] * d) + f * math.exp(-b[k] * d_star))
-        target[k] = m * bessel_ratio(m * nu) if rician else m
-        squares += averages[k] * (target[k] - nu) ** 2
+        target[k] = root * (m * bessel_ratio(m * nu) if rician else m)
+        squares += averages[k] * (target[k] - root * nu) ** 2
         length += averages[k] * target[k] ** 2
     for i in range(p.size):
         total = 0.0
@@ -369,24 +380,32 @@ def _project(signal, sigma, own, b, averages, rician, v, slow, fast, target, p, 
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _peaks(p, q, grid_f, half_inverse, rows):
-    """Largest log-likelihood along D for each (D*, f), and over all."""
+def _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks):
+    """Largest log-likelihood at each D*, and over all.
+
+    The (f, D) plane is laid out as one run, long enough to be vectorized.
+    """
+    c = 0
+    for n in range(grid_f.size):
+        for i in range(p.size):
+            plane_slow[c] = (np.float32(1) - grid_f[n]) * p[i]
+            plane_f[c] = grid_f[n]
+            c += 1
     top = np.float32(0)
     for j in range(q.size):
-        for n in range(grid_f.size):
-            share, fast = np.float32(1) - grid_f[n], grid_f[n] * q[j]
-            best = np.float32(0)
-            for i in range(p.size):
-                product = share * p[i] + fast
-                best = max(best, product * product * half_inverse[j, n, i])
-            rows[j, n] = best
-            top = max(top, best)
+        quick = q[j]
+        best = np.float32(0)
+        for c in range(plane_slow.size):
+            product = plane_slow[c] + plane_f[c] * quick
+            best = max(best, product * product * half_inverse[j, c])
+        peaks[j] = best
+        top = max(top, best)
     return top
 
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _likelihoods(
-    signal, sigma, own, b, averages, rician,
+    signal, sigma, precision, own, b, averages, rician,
     slow, fast, grid_d, grid_dstar, grid_f, half_inverse, prior, ends, columns, values,
 ):  # fmt: skip
     """Likelihood times prior of the nodes that matter, as rows of a sparse matrix.
@@ -395,29 +414,29 @@ def _likelihoods(
     """
     p = np.empty(grid_d.size, np.float32)
     q = np.empty(grid_dstar.size, np.float32)
-    rows = np.empty((grid_dstar.size, grid_f.size), np.float32)
+    peaks = np.empty(grid_dstar.size, np.float32)
+    plane_slow = np.empty(half_inverse.shape[1], np.float32)
+    plane_f = np.empty(half_inverse.shape[1], np.float32)
     target = np.empty(b.size)
     filled = 0
     for v in range(signal.shape[0]):
         ends[v + 1] = filled
         if filled + prior.size > columns.size:
             continue
-        _project(signal, sigma, own, b, averages, rician, v, slow, fast, target, p, q)
-        top = _peaks(p, q, grid_f, half_inverse, rows)
+        _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q)
+        top = _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks)
         if top > _TOO_CLEAR:
             continue
         for j in range(q.size):
-            for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(9):
-                    continue
-                share, quick = np.float32(1) - grid_f[n], grid_f[n] * q[j]
-                for i in range(p.size):
-                    product = share * p[i] + quick
-                    x = product * product * half_inverse[j, n, i] - top
-                    if x > np.float32(-9):
-                        columns[filled] = (j * grid_f.size + n) * p.size + i
-                        values[filled] = _exp(x) * prior[j, n, i]
-                        filled += 1
+            if peaks[j] < top - np.float32(8):
+                continue
+            for c in range(plane_slow.size):
+                product = plane_slow[c] + plane_f[c] * q[j]
+                x = product * product * half_inverse[j, c] - top
+                if x > np.float32(-8):
+                    columns[filled] = j * plane_slow.size + c
+                    values[filled] = _exp(x) * prior[j, c]
+                    filled += 1
         ends[v + 1] = filled
 
 
@@ -460,7 +479,7 @@ def _mean_sd(mass, nodes, edges):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _posteriors(
-    signal, sigma, own, b, averages, rician,
+    signal, sigma, precision, own, b, averages, rician,
     slow, fast, grid_d, grid_dstar, grid_f, half_inverse, prior,
     d_edges, d_star_edges, f_edges, out,
 ):  # fmt: skip
@@ -469,54 +488,61 @@ def _posteriors(
     `out` gets, per voxel: S0, D, D*, f, f D*, standard deviations of the last four, RMS residual,
     R^2, log-likelihood lost against the own fit, limits of D, of D*, of f.
     """
-    one = np.float32(1)
     p = np.empty(grid_d.size, np.float32)
     q = np.empty(grid_dstar.size, np.float32)
-    rows = np.empty((grid_dstar.size, grid_f.size), np.float32)
+    peaks = np.empty(grid_dstar.size, np.float32)
+    plane_slow = np.empty(half_inverse.shape[1], np.float32)
+    plane_f = np.empty(half_inverse.shape[1], np.float32)
+    plane = np.empty(half_inverse.shape[1], np.float32)
     target = np.empty(b.size)
-    row_d = np.empty(grid_d.size, np.float32)
     mass_d = np.empty(grid_d.size)
     mass_dstar = np.empty(grid_dstar.size)
     mass_f = np.empty(grid_f.size)
     for v in range(signal.shape[0]):
         squares, length = _project(
-            signal, sigma, own, b, averages, rician, v, slow, fast, target, p, q
+            signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q
         )
-        top = _peaks(p, q, grid_f, half_inverse, rows)
-        row_d[:] = np.float32(0)
+        top = _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks)
+        plane[:] = np.float32(0)
         mass_dstar[:] = 0.0
-        mass_f[:] = 0.0
         product1 = 0.0
         product2 = 0.0
         total = 0.0
         for j in range(q.size):
-            for n in range(grid_f.size):
-                if rows[j, n] < top - np.float32(14):
-                    continue
-                share, quick = one - grid_f[n], grid_f[n] * q[j]
-                row = np.float32(0)
-                for i in range(p.size):
-                    product = share * p[i] + quick
-                    x = max(product * product * half_inverse[j, n, i] - top, np.float32(-30))
-                    y = _exp(x) * prior[j, n, i]
-                    row_d[i] += y
-                    row += y
-                total += row
-                mass_dstar[j] += row
-                mass_f[n] += row
-                flow = grid_f[n] * grid_dstar[j]
-                product1 += row * flow
-                product2 += row * flow * flow
+            if peaks[j] < top - np.float32(11):
+                continue
+            quick = q[j]
+            mass = np.float32(0)
+            mass_f1 = np.float32(0)
+            mass_f2 = np.float32(0)
+            for c in range(plane.size):
+                product = plane_slow[c] + plane_f[c] * quick
+                x = max(product * product * half_inverse[j, c] - top, np.float32(-30))
+                y = _exp(x) * prior[j, c]
+                plane[c] += y
+                mass += y
+                mass_f1 += y * plane_f[c]
+                mass_f2 += y * plane_f[c] * plane_f[c]
+            mass_dstar[j] = mass
+            total += mass
+            product1 += grid_dstar[j] * mass_f1
+            product2 += grid_dstar[j] * grid_dstar[j] * mass_f2
         for c in range(out.shape[0]):
             out[c, v] = np.nan
         if top > _TOO_CLEAR or not total > 0.0:
             continue
         mass_dstar /= total
-        mass_f /= total
         product1 /= total
         product2 /= total
-        for i in range(p.size):
-            mass_d[i] = row_d[i] / total
+        mass_d[:] = 0.0
+        mass_f[:] = 0.0
+        c = 0
+        for n in range(mass_f.size):
+            for i in range(mass_d.size):
+                share = plane[c] / total
+                mass_d[i] += share
+                mass_f[n] += share
+                c += 1
 
         d, out[5, v] = _mean_sd(mass_d, grid_d, d_edges)
         dstar, out[6, v] = _mean_sd(mass_dstar, grid_dstar, d_star_edges)
@@ -541,7 +567,7 @@ def _posteriors(
             norm += averages[k] * curve * curve
             weight += averages[k]
             mean += averages[k] * signal[v, k]
-        s0 = along / norm
+        s0 = along / norm / math.sqrt(precision[v])
         mean /= weight
         misfit = 0.0
         spread = 0.0

@@ -6,6 +6,7 @@ import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,10 @@ def run(args: argparse.Namespace) -> int:
         series.signal, series.b_values = series.signal[..., kept], series.b_values[kept]
         series.averages = series.averages[kept]
     mask = None if args.mask is None else _on_grid(args.mask, series.like) > 0
+    if args.sigma is None and args.background is None and series.repeats is not None:
+        if series.b_values.size < 3 and args.method == "adc":
+            args.sigma = "repeats"
+            series.notes.append("Two b-values leave no residual: noise measured from repeats.")
     noise = _sigma(args, series)
     options = {"sigma": noise, "averages": series.averages, "mask": mask}
 
@@ -111,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         f"noise SD of one image {float(np.median(sigma)):.4g}."
     )
     provenance = {
-        "software": "MarrowAssess, PDFFMapper",
+        "software": f"MarrowAssess {_version()}, PDFFMapper",
         "method": args.method,
         "noise": "Rician",
         "sigma": float(np.median(sigma)) if np.isfinite(sigma).all() else None,
@@ -276,6 +281,13 @@ def _sigma_source(args: argparse.Namespace) -> str:
     if args.background is not None:
         return "background"
     return {None: "residuals", "repeats": "repeats"}.get(args.sigma, "given")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("MarrowAssess")
+    except metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def _fit(args: argparse.Namespace, series: DiffusionSeries, options: dict):

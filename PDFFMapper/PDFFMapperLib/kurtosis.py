@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from PDFFMapperLib.log_polynomial import fit_log_polynomial
-from PDFFMapperLib.voxelwise import Progress
+from PDFFMapperLib.scatter import prepared
+from PDFFMapperLib.voxelwise import Progress, Voxels
 
 
 @dataclass
@@ -63,18 +64,24 @@ def fit_kurtosis(
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
     """
-    fit = fit_log_polynomial(
+    voxels = prepared(
         signal,
         b_values,
-        2,
+        parameters=3,
         model="Kurtosis",
-        method="ml",
         sigma=sigma,
         averages=averages,
         mask=mask,
         noise=noise,
-        progress=progress,
     )
+    return fit_prepared(voxels, noise, progress)
+
+
+def fit_prepared(
+    voxels: Voxels, noise: str, progress: Progress | None = None
+) -> KurtosisFit | None:
+    """Fit voxels from `scatter.prepared`; arguments as for `fit_kurtosis`."""
+    fit = fit_log_polynomial(voxels, 2, "ml", noise, progress)
     if fit is None:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):

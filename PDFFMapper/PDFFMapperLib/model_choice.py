@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from PDFFMapperLib.adc import AdcFit, fit_adc
-from PDFFMapperLib.ivim import IvimFit, fit_ivim
-from PDFFMapperLib.kurtosis import KurtosisFit, fit_kurtosis
+from PDFFMapperLib import adc, ivim, kurtosis
+from PDFFMapperLib.adc import AdcFit
+from PDFFMapperLib.ivim import IvimFit, prepared
+from PDFFMapperLib.kurtosis import KurtosisFit
 from PDFFMapperLib.voxelwise import Progress
 
 MODELS = ("mono-exponential", "kurtosis", "ivim")
@@ -65,17 +66,17 @@ def choose_model(
     Raises:
         ValueError: as `ivim.fit_ivim`.
     """
-    shared = {"averages": averages, "mask": mask, "noise": noise}
-    ivim = fit_ivim(signal, b_values, sigma=sigma, progress=progress, **shared)
-    if ivim is None:
+    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
+    fit = ivim.fit_prepared(voxels, noise, None, progress)
+    if fit is None:
         return None
-    mono = fit_adc(signal, b_values, sigma=ivim.sigma, **shared)
-    kurtosis = fit_kurtosis(signal, b_values, sigma=ivim.sigma, **shared)
+    mono = adc.fit_prepared(voxels, noise)
+    curved = kurtosis.fit_prepared(voxels, noise)
     count = len(b_values)
     criteria = np.stack(
         [
             np.where(fit.valid, aicc(fit.log_likelihood, PARAMETERS[name], count), np.inf)
-            for name, fit in zip(MODELS, (mono, kurtosis, ivim), strict=True)
+            for name, fit in zip(MODELS, (mono, curved, fit), strict=True)
         ]
     )
     lowest = criteria.min(axis=0)
@@ -84,4 +85,4 @@ def choose_model(
     relative = np.exp(-0.5 * (criteria - np.where(fitted, lowest, 0.0)))
     with np.errstate(invalid="ignore"):
         probability = np.where(fitted, relative / relative.sum(axis=0), np.nan)
-    return ModelChoice(best, probability.astype(np.float32), mono, kurtosis, ivim)
+    return ModelChoice(best, probability.astype(np.float32), mono, curved, fit)

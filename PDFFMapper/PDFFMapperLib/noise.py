@@ -154,12 +154,12 @@ def sigma_from_repeats(repeats: np.ndarray) -> float:
             raise ValueError(
                 "No voxel of the repeated images has signal above five times the noise."
             )
-        sigma = sigma_from_squares(variance[bright] * degrees, degrees)
+        sigma = _sigma_from_squares(variance[bright] * degrees, degrees)
         bright = (mean > 5 * sigma) & (variance > 0)
     return sigma
 
 
-def sigma_from_squares(sums_of_squares: np.ndarray, degrees_of_freedom: float) -> float:
+def _sigma_from_squares(sums_of_squares: np.ndarray, degrees_of_freedom: float) -> float:
     """Noise sigma from residual sums of squares of many voxels, robust to misfits (median)."""
     return float(
         np.sqrt(np.median(sums_of_squares) / stats.chi2.median(max(degrees_of_freedom, 1e-9)))

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from PDFFMapperLib.ivim import D_LIMIT, EXCESS_LIMITS, prepared
+from PDFFMapperLib.ivim import prepared
+from PDFFMapperLib.ivim_kernel import D_LIMIT, EXCESS_LIMITS
 from PDFFMapperLib.model_choice import MODELS, PARAMETERS
 from PDFFMapperLib.noise import rician_mean, rician_mean_slope
 

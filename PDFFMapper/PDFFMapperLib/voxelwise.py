@@ -21,17 +21,22 @@ class Voxels:
         shape: the image's shape without the b-value axis.
         signal: all signals, shape (voxels, measurements), as given.
         usable: flat indices of the voxels to fit.
+        everywhere: flat indices of the voxels that could be fitted, the mask ignored.
         b: b-values in ms/um^2 (1000 s/mm^2), so that D comes out in um^2/ms = 10^-3 mm^2/s.
         averages: images averaged into each measurement.
         sigma: noise standard deviation of a single image, shape (voxels,), or None if unknown.
+        precision: variance of that noise over the variance with which signals scatter, shape
+            (voxels,), at most 1.
     """
 
     shape: tuple[int, ...]
     signal: np.ndarray
     usable: np.ndarray
+    everywhere: np.ndarray
     b: np.ndarray
     averages: np.ndarray
     sigma: np.ndarray | None
+    precision: np.ndarray | None = None
 
     def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Flat indices and signals (float64) of a run of usable voxels."""
@@ -43,6 +48,13 @@ class Voxels:
         if self.usable.size <= count:
             return self.usable
         return self.usable[np.linspace(0, self.usable.size - 1, count).astype(int)]
+
+    @property
+    def noise(self) -> float | np.ndarray:
+        """Sigma as one number if it is one, else as an image."""
+        if self.sigma.size and self.sigma.strides == (0,):
+            return float(self.sigma[0])
+        return self.image(self.sigma)
 
     def image(self, values: np.ndarray) -> np.ndarray:
         """Values of all voxels, shape (voxels,), in the image's shape."""
@@ -130,10 +142,6 @@ def prepare(
     if not allow_negative:
         usable &= (flat >= 0).all(axis=1)
     usable &= flat[:, b == b.min()].mean(axis=1, dtype=float) > 0
-    if mask is not None:
-        if np.shape(mask) != shape:
-            raise ValueError(f"The mask's shape {np.shape(mask)} differs from the image's {shape}.")
-        usable &= np.asarray(mask).reshape(-1) > 0
     noise = None
     if sigma is not None:
         noise = np.asarray(sigma, dtype=float)
@@ -143,7 +151,13 @@ def prepare(
         if np.ndim(sigma) == 0 and not (np.isfinite(noise).all() and (noise > 0).all()):
             raise ValueError(f"sigma must be a positive number, given was {sigma}.")
         usable &= np.isfinite(noise) & (noise > 0)
-    return Voxels(shape, flat, np.flatnonzero(usable), b / 1000.0, counts, noise)
+    everywhere = np.flatnonzero(usable)
+    if mask is not None:
+        if np.shape(mask) != shape:
+            raise ValueError(f"The mask's shape {np.shape(mask)} differs from the image's {shape}.")
+        usable &= np.asarray(mask).reshape(-1) > 0
+    index = everywhere if mask is None else np.flatnonzero(usable)
+    return Voxels(shape, flat, index, everywhere, b / 1000.0, counts, noise)
 
 
 def run_blocks(

@@ -1,3 +1,4 @@
+import argparse
 import csv
 import json
 import os
@@ -6,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from MarrowAssessLib import cli
+from MarrowAssessLib import assess_command, cli
 from PDFFMapperLib.files import write_volume
 
 
@@ -93,6 +94,36 @@ def test_a_subject_is_named_when_asked_for(study_files, phantom, tmp_path):
     assert "Study 7" in (out / "report.html").read_text()
 
 
+def test_files_of_an_earlier_run_do_not_stay_beside_a_new_report(study_files, phantom, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("scene.mrb", "overlay_3d.png", "notes.txt"):
+        (out / name).write_text("of another patient")
+    assert run(*basic(study_files, phantom, out)) == 0
+    assert sorted(f.name for f in out.iterdir()) == [
+        "assessment.json", "measurements.csv", "notes.txt", "report.html",
+    ]  # fmt: skip
+
+
+def test_the_point_radius_of_a_study_file_gives_way_to_the_option(study_files, tmp_path):
+    from MarrowAssessLib.study import read_study
+
+    l3 = {"label": "L3 marrow", "position": [0, 0, 0]}
+    markups = {"markups": [{"type": "Fiducial", "controlPoints": [l3]}]}
+    (tmp_path / "points.mrk.json").write_text(json.dumps(markups))
+    volumes = {"T1": str(study_files / "T1.nii.gz")}
+    content = {"volumes": volumes, "markups": ["points.mrk.json"], "point_radius_mm": 3}
+    (tmp_path / "study.json").write_text(json.dumps(content))
+    voxels = []
+    for radius in ([], ["--point-radius-mm", "12"]):
+        parser = argparse.ArgumentParser()
+        assess_command.add_arguments(parser)
+        study = ["--study", str(tmp_path / "study.json"), "--out", "x"]
+        arguments, _ = assess_command._study_arguments(parser.parse_args([*study, *radius]))
+        voxels.append(read_study(**arguments).regions[0].voxels)
+    assert voxels[1] == pytest.approx(64 * voxels[0], rel=0.3)
+
+
 def bad(files, **changes):
     """Arguments of assess with one thing wrong."""
     options = {
@@ -156,6 +187,10 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
         "No region was given": bad(folder, labels=None, label=None),
         "expected ROLE=": bad(folder, volume="T1"),
         "no voxel is left": bad(folder, erode_mm="50"),
+        "T1 is given twice": [*bad(folder), "--volume", f"T1={folder / 'T2.nii.gz'}"],
+        "but no label map": bad(folder, labels=None),
+        "no such volume": bad(folder, scale="ADC=0.001"),
+        "expected a mean and an SD": [*bad(folder), "--m-score-reference", "nan", "1"],
         "not a Slicer markups file": bad(folder, markups=folder / "labels.nii.gz"),
     }  # fmt: skip
     for words, arguments in cases.items():

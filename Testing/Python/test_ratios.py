@@ -296,3 +296,84 @@ def test_coarsely_stored_signal_widens_the_interval_and_is_said(spine):
     low, high = vbq.ci95
     expected = 2 * 1.96 * np.hypot(1 / np.sqrt(12 * 2) / 46, 1 / np.sqrt(12) / 20)
     assert np.log(high / low) == pytest.approx(expected, rel=0.01)
+
+
+def test_enhancement_is_not_touched_by_n4(phantom):
+    # N4 corrects T1 but not the image after contrast: their quotient would carry the bias field.
+    study = phantom.study()
+    plain, corrected = (
+        {
+            m.site: m.value
+            for m in measure(study, settings).measurements
+            if m.quantity == "enhancement"
+        }
+        for settings in (Settings(), Settings(n4=True))
+    )
+    assert plain
+    assert corrected == plain
+
+
+def test_erosion_does_not_shrink_a_muscle_s_cross_section(spine):
+    spine.volumes[Contrast.T1].array[:] += 1
+    assert value(spine, "muscle_csa", "psoas") == pytest.approx(1.0)
+    (area,) = [
+        m.value
+        for m in measure(spine, Settings(erosion_mm=1.0)).measurements
+        if m.quantity == "muscle_csa"
+    ]
+    assert area == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "signal", "factor"),
+    [
+        (Contrast.ADC, 0.0005, "ADC=1000"),
+        (Contrast.ADC, 500.0, "ADC=0.001"),
+        (Contrast.R2STAR, 0.08, "R2star=1000"),
+        (Contrast.PDFF, 0.4, "PDFF=100"),
+    ],
+)
+def test_a_map_in_another_unit_is_refused_with_its_factor(spine, contrast, signal, factor):
+    t1 = spine.volumes[Contrast.T1]
+    study = Study({contrast: t1.with_array(np.full(t1.array.shape, signal))}, spine.regions)
+    with pytest.raises(ValueError, match=f"--scale {factor}"):
+        measure(study)
+
+
+def test_muscle_nearly_without_fat_is_no_fraction(spine):
+    t1 = spine.volumes[Contrast.T1]
+    (muscle,) = spine.with_role(Role.MUSCLE)
+    pdff = np.where(muscle.full_mask(t1.array.shape), 0.8, 60.0)
+    study = Study({Contrast.PDFF: t1.with_array(pdff)}, spine.regions)
+    assert value(study, "muscle_pdff", "psoas") == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("reference", [(float("nan"), 1.0), (50.0, float("inf")), (50.0, 0.0)])
+def test_an_impossible_m_score_reference_is_refused(reference):
+    with pytest.raises(ValueError, match="expected a mean and an SD above 0"):
+        Settings(m_score_reference=reference)
+
+
+def test_tissue_without_signal_gets_a_word(spine):
+    (l3,) = [r for r in spine.regions if r.name == "L3 marrow"]
+    spine.volumes[Contrast.T1].array[l3.full_mask(spine.grid.array.shape)] = 0
+    (ratio,) = [
+        m for m in measure(spine).measurements if (m.quantity, m.site) == ("t1_marrow_muscle", "L3")
+    ]
+    assert any("which no tissue has" in caution for caution in ratio.cautions)
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_n4_refuses_an_image_too_thin_for_it(slices):
+    from MarrowAssessLib.bias_field import corrected
+
+    thin = Volume(np.full((slices, 32, 32), 50.0), np.diag([1.0, 1.0, 4.0, 1.0]), "T1")
+    with pytest.raises(ValueError, match="N4 needs 4 or more voxels along each axis"):
+        corrected(thin)
+
+
+def test_n4_works_on_a_few_thick_slices_and_leaves_flat_signal_flat():
+    from MarrowAssessLib.bias_field import corrected
+
+    flat = Volume(np.full((5, 32, 32), 50.0), np.diag([1.0, 1.0, 4.0, 1.0]), "T1")
+    assert np.allclose(corrected(flat).array, 50.0, rtol=0.01)

@@ -112,3 +112,14 @@ def test_a_failed_write_leaves_neither_file_nor_rest(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_with_markup_or_braces_stay_text(phantom, tmp_path):
+    study = phantom.study()
+    study.subject = "<script>alert(1)</script> {{references}}"
+    study.inputs = {"T1": "{{measurements}}.nii.gz"}
+    write_html(Report(assess(study)), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; {{references}}" in page
+    assert "{{measurements}}.nii.gz" in page

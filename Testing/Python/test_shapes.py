@@ -96,3 +96,32 @@ def test_a_line_is_no_region(tmp_path):
     path.write_text(json.dumps({"markups": [markup("Line")]}))
     with pytest.raises(ValueError, match="is a Line"):
         read_markups(path)
+
+
+def test_a_closed_curve_of_four_points_covers_the_round_shape_that_slicer_draws(tmp_path, fine):
+    corners = [[6, 0, 0], [0, 6, 0], [-6, 0, 0], [0, -6, 0]]
+    points = [{"position": corner} for corner in corners]
+    curve = markup("ClosedCurve", name="L3 marrow", controlPoints=points)
+    path = tmp_path / "curve.mrk.json"
+    path.write_text(json.dumps({"markups": [curve]}))
+    (region,) = regions_from_markups(path, fine)
+    # The periodic cubic spline through four points of a circle: 3.05 r^2; their square is 2 r^2.
+    assert region.voxels * 0.25 == pytest.approx(3.05 * 36, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("one", "sentence"),
+    [
+        (markup("Fiducial", controlPoints=[{"position": [1, 2]}]), "3 numbers are expected"),
+        (markup("Fiducial", controlPoints=[{"position": ["a", 1, 2]}]), "3 numbers are expected"),
+        (markup("Fiducial", controlPoints=[{"position": [np.nan, 1, 2]}]), "3 numbers"),
+        (markup("ROI", center=[0, 0, 0], size=[1, 1]), "3 numbers are expected"),
+        (markup("ROI", center=[0, 0, 0], size=[1, 1, 1], insideOut=True), "is inside out"),
+        ("text", "not a Slicer markups file"),
+    ],
+)
+def test_markups_with_impossible_content_are_refused(tmp_path, one, sentence):
+    path = tmp_path / "x.mrk.json"
+    path.write_text(json.dumps({"markups": [one]}))
+    with pytest.raises(ValueError, match=sentence):
+        read_markups(path)

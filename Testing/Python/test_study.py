@@ -208,3 +208,98 @@ def test_a_series_where_a_volume_is_meant_is_refused(tmp_path):
     sitk.WriteImage(series, str(tmp_path / "4d.nii.gz"))
     with pytest.raises(ValueError, match="a 3D volume is expected, this one is 4D"):
         read_volume(tmp_path / "4d.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint32, np.float64])
+def test_labels_of_any_size_are_read(oblique_volume, kind):
+    labels = np.zeros(oblique_volume.array.shape, kind)
+    labels[2:5, 10:20, 10:20] = 2_000_000_000
+    labels[8:9, 10:20, 10:20] = 3
+    volume = oblique_volume.with_array(labels)
+    rules = [parse_label_rule("2000000000=marrow:L5"), parse_label_rule("3=csf:L3")]
+    assert [r.voxels for r in regions_from_labels(volume, rules)] == [300, 100]
+    with pytest.raises(ValueError, match="labels in this map: 3, 2000000000"):
+        regions_from_labels(volume, [parse_label_rule("7=marrow:L1")])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"age_years": "45"}, "'age_years' must be a number"),
+        ({"volumes": {"T1": 3}}, "'volumes' must be an object"),
+        ({"label_rules": "1=marrow:L1"}, "'label_rules' must be a list"),
+        ({"labels": 5}, "'labels' must be a file name"),
+        ({"markups": [3]}, "'markups' must be a list of file names"),
+        ({"resample": "yes"}, "'resample' must be true or false"),
+        ({"scale": ["T1"]}, "'scale' must be an object"),
+        ({"subject": 5}, "'subject' must be a text"),
+        ({"volumes": {"STIR": "a.nii", "TIRM": "b.nii"}}, "FS_T2 is given twice"),
+    ],
+)
+def test_a_study_file_with_the_wrong_kind_of_value_is_refused(tmp_path, change, sentence):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"volumes": {"T1": "t1.nii.gz"}, **change}))
+    with pytest.raises(ValueError, match=sentence):
+        read_study_file(path)
+
+
+def test_what_is_given_but_would_not_be_used_is_refused(files):
+    volumes = {Contrast.T1: files / "t1.nii.gz"}
+    rules = [parse_label_rule("1=marrow:L3")]
+    with pytest.raises(ValueError, match="but no label map"):
+        read_study(volumes, rules=rules)
+    with pytest.raises(ValueError, match="A scale is given for ADC"):
+        read_study(volumes, files / "labels.nii.gz", rules, scale={Contrast.ADC: 0.001})
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_nifti_of_floats_may_end_in_odd_bytes_but_not_too_early(tmp_path, oblique_volume, kind):
+    path = tmp_path / "volume.nii"
+    array = oblique_volume.array.astype(kind)
+    array[0, 0, 0] = np.nan
+    write_volume(oblique_volume.with_array(array), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"abc")
+    assert np.array_equal(read_volume(path).array, array, equal_nan=True)
+    path.write_bytes(whole[:-3])
+    with pytest.raises(ValueError, match="may be truncated"):
+        read_volume(path)
+
+
+def test_a_complex_image_is_refused(tmp_path, oblique_volume):
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(oblique_volume.array.astype(np.complex64))
+    path = tmp_path / "complex.nii"
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(ValueError, match="this one is complex"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"Segment0_Layer": "3"}, "no valid label or layer"),
+        ({"Segment0_LabelValue": "x"}, "no valid label or layer"),
+        ({"Segment0_Tags": "MarrowAssess.Role:bone"}, "Unknown tissue role 'bone'"),
+    ],
+)
+def test_a_damaged_segmentation_is_refused(tmp_path, oblique_volume, change, sentence):
+    import SimpleITK as sitk
+    from PDFFMapperLib.files import image_from_volume
+
+    labels = np.ones(oblique_volume.array.shape, np.uint8)
+    image = image_from_volume(oblique_volume.with_array(labels))
+    for key, text in ({"Segment0_Name": "L3 marrow"} | change).items():
+        image.SetMetaData(key, text)
+    sitk.WriteImage(image, str(tmp_path / "s.seg.nrrd"))
+    with pytest.raises(ValueError, match=sentence):
+        regions_from_segmentation(tmp_path / "s.seg.nrrd")
+
+
+def test_an_empty_region_is_refused_before_anything_is_measured(oblique_volume):
+    from MarrowAssessLib.regions import Region
+
+    empty = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.zeros((2, 2, 2), bool))
+    with pytest.raises(ValueError, match="L3 marrow: this region is empty"):
+        Study({Contrast.T1: oblique_volume}, [empty])

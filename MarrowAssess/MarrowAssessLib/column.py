@@ -1,0 +1,398 @@
+"""One click to the spine: bodies up and down, discs between them, CSF and muscles beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from PDFFMapperLib.volume import Volume
+from scipy import ndimage
+
+from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.placement import MARGIN_MM, Placement, ball, eroded, place_body
+from MarrowAssessLib.regions import Region
+from MarrowAssessLib.star_surface import sample
+from MarrowAssessLib.vertebra import BodyPrior, Surface, sagittal_box, template_points
+
+DISC_MM = 8.0  # a lumbar disc's height, 6-12 mm (Gilad and Nissan 1986), until the first is seen
+DISC_BOUNDS_MM = (2.5, 20.0)
+ENDPLATE_MM = 1.2  # bony and cartilaginous endplate between marrow and disc
+BULGE = 1.08  # a disc is that much deeper than the waist of the bodies beside it
+
+
+@dataclass
+class Column:
+    """A followed spine.
+
+    Attributes:
+        bodies: placements by level ("L3"), from head to foot.
+        discs: placements by level ("L3-L4").
+        csf: beside the level it was asked for; None where it was not found.
+        muscles: placements by site ("left erector spinae"); those found only.
+        unsure: sentences about the column as a whole.
+    """
+
+    bodies: dict[str, Placement]
+    discs: dict[str, Placement]
+    csf: Placement | None = None
+    muscles: dict[str, Placement] = field(default_factory=dict)
+    unsure: list[str] = field(default_factory=list)
+
+    def regions(self) -> list[Region]:
+        """The measurement ROIs of everything found."""
+        found = [*self.bodies.values(), *self.discs.values(), *self.muscles.values()]
+        found += [self.csf] if self.csf else []
+        return [placement.roi for placement in found]
+
+
+def spine_levels(lumbar: int = 5) -> list[str]:
+    """Vertebrae from C2 to S1 of somebody with so many lumbar ones (4, 5 or 6)."""
+    if lumbar not in (4, 5, 6):
+        raise ValueError(f"4, 5 or 6 lumbar vertebrae are expected, not {lumbar}.")
+    cervical = [f"C{n}" for n in range(2, 8)]
+    return [
+        *cervical, *[f"T{n}" for n in range(1, 13)], *[f"L{n}" for n in range(1, lumbar + 1)], "S1",
+    ]  # fmt: skip
+
+
+def follow_column(
+    volume: Volume,
+    point_ras: np.ndarray,
+    level: str,
+    *,
+    lumbar: int = 5,
+    csf_level: str = "L3",
+    progress: Callable[[float], bool] | None = None,
+) -> Column:
+    """From one click in a vertebra of known level, find the column.
+
+    Args:
+        volume: image.
+        point_ras: mm; inside the body of that vertebra.
+        level: its name, such as "L3".
+        lumbar: how many lumbar vertebrae this patient has.
+        csf_level: vertebra beside which CSF is measured.
+        progress: takes the fraction done; returning False cancels.
+
+    Raises:
+        ValueError: the level does not exist in this spine.
+        InterruptedError: canceled.
+    """
+    levels = spine_levels(lumbar)
+    if level not in levels:
+        raise ValueError(
+            f"'{level}' is not a vertebra of a spine with {lumbar} lumbar vertebrae (C2 ... S1)."
+        )
+    start = levels.index(level)
+    seed = place_body(volume, np.asarray(point_ras, float), level)
+    bodies = {level: seed}
+    done = 1
+    for step in (-1, 1):
+        known = [seed]
+        index = start + step
+        while 0 <= index < len(levels):
+            if progress and not progress(min(0.9, done / 12)):
+                raise InterruptedError("Following the column was canceled.")
+            found = _next_body(volume, known, step, levels[index])
+            if found is None:
+                break
+            bodies[levels[index]] = found
+            known.append(found)
+            index += step
+            done += 1
+    bodies = {name: bodies[name] for name in levels if name in bodies}
+    column = Column(bodies, {})
+    names = list(bodies)
+    for upper, lower in pairwise(names):
+        site = f"{upper}-{lower}"
+        column.discs[site] = disc_between(
+            volume, bodies[upper].surface, bodies[lower].surface, site
+        )
+    if csf_level in bodies:
+        column.csf = csf_beside(volume, bodies[csf_level].surface, csf_level)
+    if "L3" in bodies and "L4" in bodies:
+        column.muscles = muscles_beside(volume, bodies["L3"].surface, bodies["L4"].surface)
+    doubtful = [name for name, body in bodies.items() if body.unsure]
+    if doubtful:
+        column.unsure.append(f"Look at: {', '.join(doubtful)}.")
+    return column
+
+
+def renamed(column: Column, shift: int, lumbar: int = 5) -> Column:
+    """The same column with every level moved by so many vertebrae (+1: toward the foot).
+
+    Raises:
+        ValueError: a level would leave the spine.
+    """
+    levels = [*spine_levels(lumbar), "S2", "S3"]
+    old = list(column.bodies)
+    first = levels.index(old[0]) + shift if old[0] in levels else -1
+    if first < 0 or first + len(old) > len(levels):
+        raise ValueError(f"Moving the levels by {shift} would leave the spine (C2 ... S3).")
+    new = levels[first : first + len(old)]
+    bodies = {name: _rename(column.bodies[was], name) for was, name in zip(old, new, strict=True)}
+    discs = {
+        f"{a}-{b}": _rename(disc, f"{a}-{b}")
+        for disc, a, b in zip(column.discs.values(), new, new[1:], strict=False)
+    }
+    csf = column.csf
+    if csf is not None:
+        csf = _rename(csf, new[old.index(csf.roi.site)])
+    return Column(bodies, discs, csf, dict(column.muscles), list(column.unsure))
+
+
+def _rename(placement: Placement, site: str) -> Placement:
+    def moved(region: Region) -> Region:
+        name = region.name.replace(region.site, site, 1)
+        return Region(name, region.role, site, region.mask, region.offset, list(region.cautions))
+
+    return Placement(
+        moved(placement.body),
+        moved(placement.roi),
+        list(placement.unsure),
+        placement.surface,
+        placement.score,
+    )
+
+
+def _next_body(volume: Volume, known: list[Placement], step: int, level: str) -> Placement | None:
+    """The body above (step -1) or below (+1) the last of those known; None where there is none."""
+    last = known[-1].surface
+    depth, height = 2 * last.box.half[1], 2 * last.box.half[2]
+    if len(known) > 1:
+        before = known[-2].surface
+        apart = float(np.linalg.norm(last.box.center - before.box.center))
+        turn = _tilt(last) - _tilt(before)
+    else:
+        apart, turn = height + DISC_MM, 0.0
+    apart = float(np.clip(apart, 20, 45))
+    turn, spread, depth_spread = float(np.clip(turn, -12, 12)), 10.0, 3.0
+    if level == "S1" and step > 0:  # the sacrum leans far more than the curve above tells
+        turn, spread, depth_spread = -18.0, 14.0, 5.0
+    prior = BodyPrior((_tilt(last) + turn, spread), (depth, depth_spread), (height, 3.5))
+    heading = np.deg2rad(_tilt(last) + turn / 2)
+    up = np.array([last.box.axes[2, 0], -np.sin(heading), np.cos(heading)])
+    up *= -step / np.linalg.norm(up)
+    guess = last.box.center + apart * up
+    ijk = volume.ras_to_ijk(guess)
+    if not np.all((ijk > 2) & (ijk < np.array(volume.array.shape[::-1]) - 3)):
+        return None
+    here, there = _level(volume, last.box.center), _level(volume, guess)
+    if not 0.3 < there / max(here, 1e-9) < 3.0:
+        return None
+    found = place_body(volume, guess, level, MARGIN_MM[Role.MARROW], True, prior)
+    moved = float(np.linalg.norm(found.surface.box.center - last.box.center))
+    along = float((found.surface.box.center - last.box.center) @ up)
+    size = found.surface.box.half / last.box.half
+    if not 16 < moved < 55 or along < 12 or found.roi.voxels == 0:
+        return None
+    if size[1:].min() < 0.55 or size[1:].max() > 1.6:
+        return None
+    if found.score < 0.75:
+        return None
+    if not found.surface.contains(guess[None])[0]:
+        found.unsure.append("The body lies elsewhere than its neighbors let expect.")
+    seen = np.isfinite(found.surface.support)
+    if seen.mean() < 0.75:
+        return None  # cut by the edge of the volume
+    return found
+
+
+def _tilt(surface: Surface) -> float:
+    head = surface.box.axes[2]
+    return float(np.rad2deg(np.arctan2(-head[1], head[2])))
+
+
+def _level(volume: Volume, point: np.ndarray) -> float:
+    grid = np.stack(np.meshgrid(*[[-4.0, -2.0, 0.0, 2.0, 4.0]] * 3), -1).reshape(-1, 3)
+    values = sample(volume.array, volume.ras_to_ijk(point + grid))
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
+
+
+def disc_between(
+    volume: Volume, upper: Surface, lower: Surface, site: str, margin_mm: float | None = None
+) -> Placement:
+    """The disc between two bodies: between their endplates, inside both outlines."""
+    margin = MARGIN_MM[Role.DISC] if margin_mm is None else margin_mm
+    top, bottom = upper.box, lower.box
+    axis = top.center - bottom.center
+    axis /= np.linalg.norm(axis)
+    plates = []
+    for surface, side in ((upper, -1), (lower, 1)):
+        points = template_points(surface)
+        face = points[points[:, 2] * side > 0.5 * surface.box.half[2]]
+        plates.append(surface.box.center + face @ surface.box.axes)
+    both = np.concatenate(plates)
+    ijk = volume.ras_to_ijk(both)
+    size = np.array(volume.array.shape[::-1])
+    low = np.clip(np.floor(ijk.min(axis=0)) - 1, 0, size).astype(int)
+    high = np.clip(np.ceil(ijk.max(axis=0)) + 2, 0, size).astype(int)
+    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
+    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    inside = _between(points, upper, lower)
+    mask = np.ascontiguousarray(inside.reshape(i.shape).transpose(2, 1, 0))
+    mask = ndimage.binary_opening(mask, ball(2.0, volume.spacing))
+    offset = tuple(int(n) for n in low[::-1])
+    name = f"{site} disc".strip()
+    body = Region(f"{name} body", Role.DISC, site, mask, offset)
+    roi = Region(name, Role.DISC, site, eroded(mask, volume, margin), offset)
+    unsure = []
+    middle = np.abs((points - both.mean(axis=0)) @ top.axes[:2].T).max(axis=1) < 4
+    height = inside[middle].sum() * volume.voxel_volume_mm3 / 64.0
+    if not DISC_BOUNDS_MM[0] <= height <= DISC_BOUNDS_MM[1]:
+        unsure.append(f"The disc is {height:.0f} mm high; 3 to 20 mm is usual.")
+    if not roi.voxels:
+        unsure.append(f"Nothing is left {margin:g} mm inside the disc.")
+    roi.cautions.extend(unsure)
+    return Placement(body, roi, unsure)
+
+
+def _between(points: np.ndarray, upper: Surface, lower: Surface) -> np.ndarray:
+    """Points under the upper body and over the lower one, an endplate away, in both outlines."""
+    result = np.ones(len(points), bool)
+    for surface, side in ((upper, -1), (lower, 1)):
+        local = (points - surface.box.center) @ surface.box.axes.T
+        # The outline is where the plate is: slide the point along the axis into the body's end.
+        probe = local * [1 / BULGE, 1 / BULGE, 0] + [0, 0, side * 0.7 * surface.box.half[2]]
+        result &= surface.contains(surface.box.center + probe @ surface.box.axes)
+        result &= local[:, 2] * side > 0.75 * surface.box.half[2]
+        nearer = local - [0, 0, side * ENDPLATE_MM]
+        result &= ~surface.contains(surface.box.center + nearer @ surface.box.axes)
+    return result
+
+
+def place_disc(
+    volume: Volume, point: np.ndarray, site: str = "", margin_mm: float | None = None
+) -> Placement:
+    """The disc round a point: the bodies above and below are found, and the disc between them."""
+    boxes = []
+    for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0):
+        angle = np.deg2rad(tilt)
+        up = np.array([0.0, -np.sin(angle), np.cos(angle)])
+        prior = BodyPrior((tilt, 12.0))
+        pair = [sagittal_box(volume, point + side * 18.0 * up, prior) for side in (1, -1)]
+        apart = (pair[0][0].center - pair[1][0].center) @ up
+        room = apart - sum(box.half[2] for box, _ in pair)
+        if room > 1.0:
+            boxes.append((pair[0][1] + pair[1][1], tilt, pair))
+    if not boxes:
+        empty = Region(f"{site} disc".strip(), Role.DISC, site, np.zeros((0, 0, 0), bool))
+        return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
+    _, tilt, pair = max(boxes, key=lambda found: found[0])
+    bodies = [
+        place_body(volume, box.center, "", 3.0, True, BodyPrior((tilt, 12.0))) for box, _ in pair
+    ]
+    disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)
+    disc.unsure += [f"Body beside it: {text}" for body in bodies for text in body.unsure]
+    k, j, i = (
+        np.rint(volume.ras_to_ijk(point)).astype(int)[::-1] - np.array(disc.body.offset)
+    ).tolist()
+    hit = all(0 <= n < size for n, size in zip((k, j, i), disc.body.mask.shape, strict=True))
+    if not (hit and disc.body.mask[k, j, i]):
+        disc.unsure.append("The click lies outside the disc that was found.")
+    disc.roi.cautions = list(disc.unsure)
+    return disc
+
+
+def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
+    """CSF in the canal behind a body, clear of the body, fat and the canal's wall."""
+    box = body.box
+    points_local = template_points(body)
+    central = (np.abs(points_local[:, 0]) < 8) & (np.abs(points_local[:, 2]) < 8)
+    wall = points_local[central & (points_local[:, 1] < 0), 1]
+    wall = float(np.median(wall)) if wall.size else -box.half[1]
+    x = np.arange(-12, 13.0)
+    y = wall - np.arange(0.0, 24.0)
+    z = np.linspace(-0.9, 0.9, 9) * box.half[2]
+    grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), -1)
+    ras = box.center + grid.reshape(-1, 3) @ box.axes
+    values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
+    axial = np.nanmedian(values, axis=2)
+    # The canal's middle: the most uniform 5 mm patch between 5 and 14 mm behind the wall.
+    spread = np.full(axial.shape, np.inf)
+    for a in range(5, 20):
+        for b in range(5, 15):
+            patch = axial[a - 2 : a + 3, b - 2 : b + 3]
+            if np.isfinite(patch).all():
+                spread[a, b] = patch.std() / max(abs(patch.mean()), 1e-9) + 0.02 * abs(x[a])
+    a, b = np.unravel_index(np.argmin(spread), spread.shape)
+    middle = box.center + np.array([x[a], y[b], 0.0]) @ box.axes
+    reach = np.array([9.0, 9.0, 0.8 * box.half[2]])
+    level = float(np.median(axial[a - 2 : a + 3, b - 2 : b + 3]))
+    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * reach
+    ijk = volume.ras_to_ijk(middle + corners @ box.axes)
+    size = np.array(volume.array.shape[::-1])
+    low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
+    high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
+    i, j, k = np.meshgrid(*[np.arange(p, q) for p, q in zip(low, high, strict=True)], indexing="ij")
+    local = (volume.to_ras(np.stack([i, j, k], -1)) - middle) @ box.axes.T
+    offset = tuple(int(n) for n in low[::-1])
+    near = (np.abs(local) <= reach).all(axis=-1).transpose(2, 1, 0)
+    here = volume.array[
+        offset[0] : offset[0] + near.shape[0],
+        offset[1] : offset[1] + near.shape[1],
+        offset[2] : offset[2] + near.shape[2],
+    ].astype(float)
+    # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
+    tolerance = 0.35 if level > _level(volume, box.center) else 0.25
+    mask = near & (np.abs(here - level) <= tolerance * abs(level))
+    labels, count = ndimage.label(ndimage.binary_opening(mask, iterations=1))
+    unsure = []
+    if count:
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        mask = labels == sizes.argmax()
+    roi_mask = eroded(mask, volume, MARGIN_MM[Role.CSF])
+    if roi_mask.sum() * volume.voxel_volume_mm3 < 100:
+        unsure.append("Little CSF was found behind the body; place it by hand.")
+    name = f"{site} CSF"
+    return Placement(
+        Region(f"{name} body", Role.CSF, site, mask, offset),
+        Region(name, Role.CSF, site, roi_mask, offset, list(unsure)),
+        unsure,
+    )
+
+
+def muscles_beside(volume: Volume, upper: Surface, lower: Surface) -> dict[str, Placement]:
+    """Erector spinae and psoas at the disc between two bodies, both sides, where they are seen."""
+    from MarrowAssessLib.placement import place
+
+    box = upper.box
+    middle = (upper.box.center + lower.box.center) / 2
+    half = upper.box.half
+    searches = {
+        "erector spinae": (np.arange(14.0, 34, 3), -half[1] - np.arange(26.0, 52, 3)),
+        "psoas": (half[0] + np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)),
+    }
+    found = {}
+    for muscle, (across, along) in searches.items():
+        for side, sign in (("right", 1), ("left", -1)):
+            spot = _most_uniform(volume, middle, box.axes, sign * across, along)
+            if spot is not None:
+                site = f"{side} {muscle}"
+                found[site] = place(volume, spot, Role.MUSCLE, site)
+    return found
+
+
+def _most_uniform(volume, middle, axes, across, along) -> np.ndarray | None:
+    """The center of the most uniform ball of 4 mm among candidates, darker ones preferred."""
+    ball = np.stack(np.meshgrid(*[np.arange(-4.0, 5, 2)] * 3), -1).reshape(-1, 3)
+    ball = ball[np.linalg.norm(ball, axis=1) <= 4.5]
+    best, where = np.inf, None
+    scores = []
+    for x in across:
+        for y in along:
+            center = middle + np.array([x, y, 0.0]) @ axes
+            values = sample(volume.array, volume.ras_to_ijk(center + ball))
+            if np.isfinite(values).all():
+                scores.append((float(values.mean()), float(values.std()), center))
+    if not scores:
+        return None
+    typical = np.median([mean for mean, _, _ in scores])
+    for mean, std, center in scores:
+        score = std / max(typical, 1e-9) + 0.3 * mean / max(typical, 1e-9)
+        if mean > 0.25 * typical and score < best:
+            best, where = score, center
+    return where

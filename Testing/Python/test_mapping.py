@@ -1,0 +1,295 @@
+"""Nodes as Slicer's loaders leave them to maps with units, on Slicer's real scene."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+from MarrowAssessLib import headless
+
+headless.start()
+
+import slicer  # noqa: E402
+from dicom_files import classic_slice  # noqa: E402
+from MarrowAssessLib.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.scene_study import map_contrast  # noqa: E402
+from PDFFMapperLib.fat_spectra import fat_spectrum_names  # noqa: E402
+from PDFFMapperLib.frame_nodes import frames_from_nodes, set_frame_fact  # noqa: E402
+from PDFFMapperLib.map_nodes import map_to_node, maps_to_nodes  # noqa: E402
+from PDFFMapperLib.parametric_map import ParametricMap  # noqa: E402
+from PDFFMapperLib.volume import Volume  # noqa: E402
+from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node  # noqa: E402
+from phantoms.water_fat import spine_phantom  # noqa: E402
+from stand_ins import load_module  # noqa: E402
+from vtkmodules.util.numpy_support import numpy_to_vtk  # noqa: E402
+from vtkmodules.vtkCommonDataModel import vtkImageData  # noqa: E402
+
+OBLIQUE = np.array([[0, 0, 3.0, 5], [2.0, 0, 0, -7], [0, -2.0, 0, 11], [0, 0, 0, 1]])
+
+
+@pytest.fixture(autouse=True)
+def empty_scene():
+    slicer.mrmlScene.Clear(False)
+
+
+@pytest.fixture
+def mapper():
+    return load_module("PDFFMapper")
+
+
+def components_node(kind, array, name):
+    """A volume node whose voxels hold several values; array (k, j, i, components)."""
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    image = vtkImageData()
+    image.SetDimensions(array.shape[2::-1])
+    flat = np.ascontiguousarray(array.reshape(-1, array.shape[-1]))
+    image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
+    node.SetAndObserveImageData(image)
+    node.SetSpacing(2.0, 2.0, 3.0)
+    return node
+
+
+def node_ids():
+    scene = slicer.mrmlScene
+    return [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())]
+
+
+def grid(array, **attributes):
+    return Volume(array, OBLIQUE, "image", attributes)
+
+
+def test_scalar_volumes_are_frames_with_their_facts():
+    node = volume_to_node(grid(np.ones((2, 3, 4), np.float32), EchoTime=2.3), "echo 2")
+    (frame,) = frames_from_nodes([node])
+    assert frame.volume.attributes == {"EchoTime": 2.3}
+    assert np.allclose(frame.volume.ijk_to_ras, OBLIQUE)
+
+
+def test_vector_volumes_hold_one_frame_a_component():
+    array = np.arange(2 * 3 * 4 * 3, dtype=np.float32).reshape(2, 3, 4, 3)
+    node = components_node("vtkMRMLVectorVolumeNode", array, "echoes")
+    frames = frames_from_nodes([node])
+    assert [frame.volume.name for frame in frames] == ["echoes [1]", "echoes [2]", "echoes [3]"]
+    for n, frame in enumerate(frames):
+        assert np.array_equal(frame.volume.array, array[..., n])
+
+
+def test_labels_of_a_multi_volume_are_echo_times():
+    node = components_node("vtkMRMLVectorVolumeNode", np.ones((2, 2, 2, 2), np.float32), "mv")
+    node.SetAttribute("MultiVolume.FrameIdentifyingDICOMTagName", "EchoTime")
+    node.SetAttribute("MultiVolume.FrameLabels", "1.2,2.4")
+    assert [f.volume.attributes["EchoTime"] for f in frames_from_nodes([node])] == [1.2, 2.4]
+
+
+def test_diffusion_nodes_know_their_b_values():
+    node = components_node(
+        "vtkMRMLDiffusionWeightedVolumeNode", np.ones((2, 2, 2, 3), np.float32), "dwi"
+    )
+    node.SetNumberOfGradients(3)
+    for n, b_value in enumerate((0, 400, 800)):
+        node.SetBValue(n, b_value)
+    found = [frame.volume.attributes["DiffusionBValue"] for frame in frames_from_nodes([node])]
+    assert found == [0, 400, 800]
+
+
+def test_sequences_hold_one_frame_a_data_node():
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "ivim")
+    sequence.SetIndexName("b-value")
+    for b_value in (0, 50, 800):
+        node = volume_to_node(grid(np.full((2, 2, 2), b_value, np.float32)))
+        sequence.SetDataNodeAtValue(node, str(b_value))
+    frames = frames_from_nodes([sequence])
+    assert sorted(frame.volume.attributes["DiffusionBValue"] for frame in frames) == [0, 50, 800]
+    assert all(f.volume.array[0, 0, 0] == f.volume.attributes["DiffusionBValue"] for f in frames)
+
+
+def test_typed_values_stay_on_the_node_and_win():
+    array = np.ones((2, 2, 2, 2), np.float32)
+    node = components_node("vtkMRMLVectorVolumeNode", array, "echoes")
+    frames = frames_from_nodes([node])
+    set_frame_fact(frames[1], "EchoTime", 4.6)
+    again = frames_from_nodes([node])
+    assert "EchoTime" not in again[0].volume.attributes
+    assert again[1].volume.attributes["EchoTime"] == 4.6
+
+
+def test_facts_are_read_from_the_dicom_file_of_a_node(tmp_path):
+    facts = {"EchoTime": 2.46, "MagneticFieldStrength": 3.0}
+    file = classic_slice(tmp_path, "1.dcm", 0, np.ones((6, 5), np.uint16), **facts)
+    node = volume_to_node(grid(np.ones((2, 3, 4), np.float32)), "5: unnamed")
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    (frame,) = frames_from_nodes([node], {"1.2.3": str(file)}.get)
+    assert frame.volume.attributes["EchoTime"] == 2.46
+    assert frame.volume.attributes["MagneticFieldStrength"] == 3.0
+
+
+def test_other_nodes_are_refused():
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "a table")
+    with pytest.raises(ValueError, match="no volume"):
+        frames_from_nodes([table])
+
+
+def test_a_map_keeps_nan_unit_code_window_and_provenance():
+    array = np.array([[[np.nan, 40.0]]], np.float32)
+    made = ParametricMap(
+        "PDFF", grid(array), "%", (0, 100), "Viridis", "Fat fraction", {"method": "known"}
+    )
+    node = map_to_node(made)
+    assert np.isnan(slicer.util.arrayFromVolume(node)[0, 0, 0])
+    assert node.GetVoxelValueUnits().GetCodeValue() == "%"
+    assert node.GetVoxelValueQuantity().GetCodeValue() == "129100"
+    display = node.GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 100)
+    assert volume_from_node(node).attributes["Provenance"] == {"method": "known"}
+    assert map_contrast(node) is Contrast.PDFF
+
+
+def test_maps_lie_in_a_folder_beside_their_source():
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    source = volume_to_node(grid(np.ones((1, 1, 2), np.float32)))
+    hierarchy.CreateItem(study, source)
+    made = ParametricMap("ADC", grid(np.ones((1, 1, 2), np.float32)), "10^-3 mm^2/s", (0, 2))
+    (node,) = maps_to_nodes([made], "maps", source)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
+    assert hierarchy.GetItemName(folder) == "maps"
+    assert hierarchy.GetItemParent(folder) == study
+
+
+# --- the module's logic, against stand-ins for the desktop --------------------------------------
+
+
+def echo_nodes(phantom, parts):
+    nodes = []
+    step = np.diag([*phantom.voxel_size_mm[::-1], 1.0])
+    for time, echo in zip(phantom.echo_times_s, phantom.echoes, strict=True):
+        for component, array in parts(echo):
+            facts = {"EchoTime": 1e3 * time, "ImageComponent": component}
+            volume = Volume(array.astype(np.float32), step, "echo", facts)
+            nodes.append(volume_to_node(volume, f"{component} {1e3 * time:.2f}"))
+    return nodes
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return spine_phantom((6, 48, 48))
+
+
+def test_pdff_from_magnitude_and_phase_nodes_is_the_truth(mapper, trunk):
+    nodes = echo_nodes(trunk, lambda e: (("magnitude", np.abs(e)), ("phase", np.angle(e))))
+    made = mapper.PDFFMapperLogic().mapPDFF(nodes, fieldStrengthT=trunk.field_strength_t)
+    assert [node.GetName() for node in made][:2] == ["PDFF", "R2star"]
+    pdff = slicer.util.arrayFromVolume(made[0])
+    body = np.isfinite(trunk.pdff) & np.isfinite(pdff)
+    assert body.sum() > 0.8 * np.isfinite(trunk.pdff).sum()
+    assert np.median(np.abs(pdff - trunk.pdff)[body]) < 1.5
+    provenance = volume_from_node(made[0]).attributes["Provenance"]
+    assert provenance["fat_spectrum"] == "ren_marrow"
+    assert provenance["inputs"] == [node.GetName() for node in nodes]
+
+
+def test_pdff_needs_phase_field_strength_and_echo_times(mapper, trunk):
+    logic = mapper.PDFFMapperLogic()
+    nodes = echo_nodes(trunk, lambda e: (("real", e.real), ("imaginary", e.imag)))
+    before = node_ids()
+    with pytest.raises(ValueError, match="field strength"):
+        logic.mapPDFF(nodes)
+    nodes[0].RemoveAttribute("MarrowAssess.EchoTime")
+    with pytest.raises(ValueError, match="no echo time"):
+        logic.mapPDFF(nodes, fieldStrengthT=3.0)
+    magnitude = echo_nodes(trunk, lambda e: (("magnitude", np.abs(e)),))
+    before = node_ids()
+    with pytest.raises(ValueError, match="needs phase"):
+        logic.mapPDFF(magnitude, fieldStrengthT=3.0)
+    assert node_ids() == before
+
+
+def test_a_canceled_job_leaves_the_nodes_as_they_were(mapper, trunk):
+    logic = mapper.PDFFMapperLogic()
+    nodes = echo_nodes(trunk, lambda e: (("real", e.real), ("imaginary", e.imag)))
+    before = node_ids()
+    assert logic.mapPDFF(nodes, fieldStrengthT=3.0, progress=lambda part: False) is None
+    assert node_ids() == before
+
+
+def dwi_nodes(adc, b_values=(0.0, 200.0, 400.0, 800.0)):
+    rng = np.random.default_rng(3)
+    nodes = []
+    for b_value in b_values:
+        signal = 1000 * np.exp(-b_value * adc * 1e-3)
+        noise = rng.normal(0, 5, (2, *adc.shape))
+        array = np.hypot(signal + noise[0], noise[1]).astype(np.float32)
+        nodes.append(volume_to_node(grid(array, DiffusionBValue=b_value), f"b{b_value:g}"))
+    return nodes
+
+
+def test_adc_of_diffusion_nodes_is_the_truth(mapper):
+    adc = np.full((3, 12, 12), 1.5)
+    adc[:, 6:] = 0.5
+    logic = mapper.PDFFMapperLogic()
+    made = logic.mapDiffusion(dwi_nodes(adc)[::-1], "ADC")  # in any order
+    assert made[0].GetName() == "ADC"
+    assert made[0].GetVoxelValueUnits().GetCodeValue() == "um2/ms"
+    found = slicer.util.arrayFromVolume(made[0])
+    assert np.nanmedian(found[:, :6]) == pytest.approx(1.5, rel=0.02)
+    assert np.nanmedian(found[:, 6:]) == pytest.approx(0.5, rel=0.02)
+
+
+def test_low_b_values_can_be_left_out_and_a_cancel_changes_nothing(mapper):
+    adc = np.full((3, 12, 12), 1.0)
+    nodes = dwi_nodes(adc)
+    slicer.util.arrayFromVolume(nodes[0])[:] *= 1.5  # perfusion at b = 0
+    before = node_ids()
+    logic = mapper.PDFFMapperLogic()
+    assert logic.mapDiffusion(nodes, "ADC", progress=lambda part: False) is None
+    assert node_ids() == before
+    whole = logic.mapDiffusion(nodes, "ADC")[0]
+    tissue = logic.mapDiffusion(nodes, "ADC", lowestB=200.0)[0]
+    assert np.nanmedian(slicer.util.arrayFromVolume(whole)) > 1.2
+    assert np.nanmedian(slicer.util.arrayFromVolume(tissue)) == pytest.approx(1.0, rel=0.05)
+
+
+def test_typed_text_is_checked(mapper):
+    logic = mapper.PDFFMapperLogic()
+    node = volume_to_node(grid(np.ones((2, 2, 2), np.float32)), "echo")
+    (frame,) = logic.frames([node])
+    logic.setFrameFact(frame, "EchoTime", " 2.30 ")
+    assert logic.frames([node])[0].volume.attributes["EchoTime"] == 2.3
+    for keyword, text in (("EchoTime", "soon"), ("DiffusionBValue", "-1"), ("ImageComponent", "x")):
+        with pytest.raises(ValueError, match=text):
+            logic.setFrameFact(frame, keyword, text)
+
+
+def test_the_sample_s_series_are_found_mapped_and_sent(mapper):
+    marrow = load_module("MarrowAssess")
+    sample = marrow.MarrowAssessLogic().loadMapperSample()
+    logic = mapper.PDFFMapperLogic()
+    parameters = logic.getParameterNode()
+    logic.chooseDefaultInputs(parameters)
+    assert parameters.echoNodes == sample.echoes
+    assert parameters.dwiNodes == sample.diffusion
+    made = logic.mapParameters(parameters, dixon=True)
+    logic.sendToMarrowAssess(made)
+    chosen = marrow.MarrowAssessLogic()
+    assert chosen.getParameterNode().pdffVolume is made[0]
+    assert chosen.getParameterNode().r2starVolume is made[1]
+    result = chosen.assess({"PDFF": made[0]}, sample.segmentation, age=34, sex="M")
+    found = {
+        r.measurement.site: r.measurement.value
+        for r in result.results
+        if r.measurement.quantity == "marrow_pdff"
+    }
+    for site, truth in sample.true_pdff.items():
+        assert found[site] == pytest.approx(truth, abs=1.0)
+    with pytest.raises(ValueError, match="None of these maps"):
+        logic.sendToMarrowAssess(sample.echoes)
+
+
+def test_the_panel_offers_every_fat_spectrum_the_default_first(mapper):
+    assert mapper.SPECTRA == fat_spectrum_names()
+
+
+def test_the_panel_offers_the_models_there_are(mapper):
+    from PDFFMapperLib import frame_maps
+
+    assert mapper.MODELS == [frame_maps.ADC, frame_maps.IVIM, frame_maps.IVIM_SEGMENTED]

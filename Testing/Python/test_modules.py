@@ -1,0 +1,329 @@
+"""The module files: static checks of panel against code, and their logic against stand-ins."""
+
+import ast
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from conftest import REPOSITORY
+
+MODULES = ["MarrowAssess", "PDFFMapper"]
+
+# Classes of Qt, CTK and Slicer 5.10 that a panel may use, and what connects them to parameters
+# (Base/Python/slicer/parameterNodeWrapper/guiConnectors.py).
+WIDGET_CLASSES = {
+    "QCheckBox", "QComboBox", "QDoubleSpinBox", "QLabel", "QLineEdit", "QProgressBar",
+    "QPushButton", "QTabWidget", "QTableWidget", "QWidget", "ctkCollapsibleButton",
+    "ctkDirectoryButton", "qMRMLCheckableNodeComboBox", "qMRMLNodeComboBox", "qMRMLTableView",
+    "qMRMLWidget",
+}  # fmt: skip
+CONNECTED_TYPES = {
+    "QCheckBox": ("bool",),
+    "QComboBox": ("Choice",),
+    "QDoubleSpinBox": ("WithinRange",),
+    "QLineEdit": ("str",),
+    "ctkDirectoryButton": ("pathlib.Path",),
+    "qMRMLNodeComboBox": ("vtkMRML",),
+}
+TITLE_ONLY = ("QLabel", "QTabWidget", "QProgressBar", "QWidget", "ctkCollapsibleButton")
+
+
+def panel(module):
+    return ElementTree.parse(REPOSITORY / module / "Resources" / "UI" / f"{module}.ui").getroot()
+
+
+def source(module):
+    return (REPOSITORY / module / f"{module}.py").read_text()
+
+
+def widgets(module):
+    return {one.get("name"): one for one in panel(module).iter("widget")}
+
+
+def string_property(widget, name):
+    found = [p for p in widget.findall("property") if p.get("name") == name]
+    return "".join(found[0].itertext()).strip() if found else ""
+
+
+def parameters(module):
+    """The annotations of the class that @parameterNodeWrapper decorates, as source text."""
+    for node in ast.walk(ast.parse(source(module))):
+        if isinstance(node, ast.ClassDef) and any(
+            getattr(d, "id", "") == "parameterNodeWrapper" for d in node.decorator_list
+        ):
+            return {
+                line.target.id: ast.unparse(line.annotation)
+                for line in node.body
+                if isinstance(line, ast.AnnAssign)
+            }
+    return {}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_widget_the_code_uses_is_in_the_panel(module):
+    used = set(re.findall(r"\bui\.(\w+)", source(module)))
+    assert used
+    assert used <= set(widgets(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_panel_uses_widgets_that_slicer_has(module):
+    assert {one.get("class") for one in widgets(module).values()} <= WIDGET_CLASSES
+    custom = {one.findtext("class") for one in panel(module).iter("customwidget")}
+    used = {one.get("class") for one in widgets(module).values()}
+    assert custom == {name for name in used if name.startswith(("ctk", "qMRML"))}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_panel_names_are_unique(module):
+    names = [one.get("name") for one in panel(module).iter("widget")]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_parameter_names_and_types_match_their_widgets(module):
+    typed = parameters(module)
+    shown = {}
+    for name, widget in widgets(module).items():
+        if parameter := string_property(widget, "SlicerParameterName"):
+            assert parameter in typed, f"{name} is connected to an unknown parameter"
+            assert parameter not in shown, f"{parameter} is connected twice"
+            shown[parameter] = widget
+            allowed = CONNECTED_TYPES[widget.get("class")]
+            assert any(word in typed[parameter] for word in allowed), (name, typed[parameter])
+    assert shown
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_scene_widget_receives_the_scene(module):
+    connected = {c.findtext("receiver") for c in panel(module).iter("connection")}
+    needing = {
+        name
+        for name, widget in widgets(module).items()
+        if widget.get("class").startswith("qMRML") and widget.get("class") != "qMRMLWidget"
+    }
+    assert connected == needing
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_to_use_has_a_tooltip(module):
+    bare = [
+        name
+        for name, widget in widgets(module).items()
+        if widget.get("class") not in (*TITLE_ONLY, "qMRMLWidget")
+        and not string_property(widget, "toolTip")
+    ]
+    assert not bare
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_spin_box_shows_its_unit(module):
+    boxes = [w for w in widgets(module).values() if w.get("class") == "QDoubleSpinBox"]
+    assert boxes
+    assert all(string_property(box, "suffix") for box in boxes)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_node_selectors_ask_for_classes_slicer_core_has(module):
+    slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+    for widget in widgets(module).values():
+        if widget.get("class") in ("qMRMLNodeComboBox", "qMRMLCheckableNodeComboBox"):
+            types = [text.strip() for text in string_property(widget, "nodeTypes").split()]
+            known = [t for t in types if t != "vtkMRMLMultiVolumeNode"]  # a module of the desktop
+            assert known and all(hasattr(slicer, name) for name in known)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_loading_a_module_file_imports_nothing_heavy(module):
+    allowed = {"slicer", "qt", "ctk", "vtk", *sys.stdlib_module_names}
+    imported = set()
+    for node in ast.parse(source(module)).body:
+        if isinstance(node, ast.Import):
+            imported |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    assert imported <= allowed
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_bare_except_and_no_styling(module):
+    assert not re.search(r"except\s*:", source(module))
+    assert "setStyleSheet" not in source(module)
+    assert "styleSheet" not in ElementTree.tostring(panel(module), encoding="unicode")
+
+
+# --- against stand-ins --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scene():
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib import headless
+
+    headless.start()
+    import slicer
+
+    slicer.mrmlScene.Clear(False)
+    return slicer.mrmlScene
+
+
+@pytest.fixture
+def marrow(scene):
+    from stand_ins import load_module
+
+    return load_module("MarrowAssess")
+
+
+@pytest.fixture
+def sample(marrow):
+    return marrow.MarrowAssessLogic().loadSample()
+
+
+def values(assessment, quantity="marrow_pdff"):
+    return {
+        r.measurement.site: r.measurement.value
+        for r in assessment.results
+        if r.measurement.quantity == quantity
+    }
+
+
+def test_importing_a_module_file_leaves_the_libraries_alone():
+    # In a process of its own: here they are imported already.
+    code = (
+        "import sys; sys.path[:0] = ['MarrowAssess', 'PDFFMapper', 'Testing']\n"
+        "import slicer, vtk, stand_ins\n"
+        "slicer.util\n"
+        "before = set(sys.modules)\n"
+        "for name in ('MarrowAssess', 'PDFFMapper'):\n"
+        "    stand_ins.load_module(name)\n"
+        "new = {one.split('.')[0] for one in set(sys.modules) - before}\n"
+        "print(sorted(new - set(sys.stdlib_module_names) - {'slicer'}))\n"
+    )
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['MarrowAssess', 'PDFFMapper']"
+
+
+def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):
+    logic = marrow.MarrowAssessLogic()
+    assessment = logic.assess(sample.volumes, sample.segmentation, age=34, sex="M")
+    found = values(assessment)
+    for site, truth in sample.true_pdff.items():
+        assert found[site] == pytest.approx(truth, abs=0.5)
+    assert "L2 Marrow PDFF" in logic.verdict()
+    assert logic.liveResults(sample.segmentation).table.GetNumberOfRows() == len(assessment.results)
+
+
+def test_moving_a_point_measures_what_it_moves_into(marrow, sample, scene):
+    logic = marrow.MarrowAssessLogic()
+    point = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    point.AddControlPoint(*sample.centers_ras["L3"], "marrow")
+    for site in ("L3", "L2"):
+        point.SetNthControlPointPosition(0, *sample.centers_ras[site])
+        result = logic.assess({"PDFF": sample.volumes["PDFF"]}, markups=[point])
+        assert values(result)[""] == pytest.approx(sample.true_pdff[site], abs=0.5)
+
+
+def test_parameters_choose_inputs_and_say_what_is_missing(marrow, scene):
+    logic = marrow.MarrowAssessLogic()
+    chosen = logic.getParameterNode()
+    chosen.exportFolder = "/tmp"
+    assert logic.missingInputs(chosen) == "Choose at least one image or map."
+    sample = logic.loadSample()
+    logic.chooseDefaultInputs(chosen)
+    assert chosen.t1Volume is sample.volumes["T1"]
+    assert chosen.pdffVolume is sample.volumes["PDFF"]
+    assert chosen.segmentation is sample.segmentation
+    assert logic.missingInputs(chosen) == ""
+    chosen.segmentation = None
+    chosen.useMarkups = False
+    assert "segmentation" in logic.missingInputs(chosen)
+
+
+def test_assessing_parameters_follows_their_settings(marrow, sample):
+    logic = marrow.MarrowAssessLogic()
+    chosen = logic.getParameterNode()
+    chosen.exportFolder = "/tmp"
+    logic.chooseDefaultInputs(chosen)
+    chosen.ageYears, chosen.sex, chosen.erosionMm = 34.0, "M", 1.0
+    assessment = logic.assessParameters(chosen)
+    assert (assessment.study.age_years, assessment.study.sex) == (34.0, "M")
+    assert assessment.settings.erosion_mm == 1.0
+    chosen.ageYears, chosen.sex = -1.0, "not known"
+    assessment = logic.assessParameters(chosen)
+    assert assessment.study.age_years is None and assessment.study.sex is None
+
+
+def test_a_cancel_leaves_the_scene_as_it_was(marrow, sample, scene):
+    logic = marrow.MarrowAssessLogic()
+    before = [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())]
+    assert (
+        logic.assess(
+            {"T1": sample.volumes["T1"]}, sample.segmentation, n4=True, progress=lambda part: False
+        )
+        is None
+    )
+    assert [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())] == before
+
+
+def test_bad_input_adds_no_node(marrow, sample, scene):
+    count = scene.GetNumberOfNodes()
+    with pytest.raises(ValueError, match="Age"):
+        marrow.MarrowAssessLogic().assess(sample.volumes, sample.segmentation, age=-3)
+    assert scene.GetNumberOfNodes() == count
+
+
+def test_report_is_exported_after_an_assessment_only(marrow, sample, tmp_path):
+    logic = marrow.MarrowAssessLogic()
+    with pytest.raises(ValueError, match="Apply first"):
+        logic.exportReport(tmp_path)
+    logic.assess({"PDFF": sample.volumes["PDFF"]}, sample.segmentation, age=34, sex="M")
+    written = logic.exportReport(tmp_path / "report")
+    assert {file.name for file in written} >= {
+        "report.html",
+        "measurements.csv",
+        "assessment.json",
+    }
+
+
+def test_segment_statistics_reports_each_segment_s_own_value(marrow, sample):
+    from MarrowAssessLib.segment_statistics import segment_results
+
+    logic = marrow.MarrowAssessLogic()
+    by_name = segment_results(sample.segmentation, sample.volumes["PDFF"])
+    assert by_name["L3 marrow"]["marrow_pdff"] == pytest.approx(sample.true_pdff["L3"], abs=0.5)
+    assert "marrow_pdff_z" not in by_name["L3 marrow"]  # nobody told the age
+    chosen = logic.getParameterNode()
+    chosen.exportFolder = "/tmp"
+    logic.chooseDefaultInputs(chosen)
+    chosen.ageYears, chosen.sex = 34.0, "M"
+    by_name = segment_results(sample.segmentation)
+    assert by_name["L2 marrow"]["marrow_pdff_z"] < -2
+    assert by_name["L2 marrow"]["t1_marrow_muscle"] > 0
+
+
+def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):
+    from MarrowAssessLib.anatomy import Role
+    from MarrowAssessLib.regions import Region
+    from MarrowAssessLib.scene_placement import add_regions
+
+    logic = marrow.MarrowAssessLogic()
+    segmentation = logic.addSegmentation(sample.volumes["PDFF"])
+    import numpy as np
+    import slicer
+
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    for size in (2, 3):
+        mask = np.ones((size, size, size), bool)
+        region = Region("L3 marrow", Role.MARROW, "L3", mask, (20, 60, 60))
+        add_regions(segmentation, sample.volumes["PDFF"], [region])
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 1
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+    result = logic.assess({"PDFF": sample.volumes["PDFF"]}, segmentation)
+    measured = [r.measurement for r in result.results if r.measurement.quantity == "marrow_pdff"]
+    assert [(one.site, one.statistics.voxels) for one in measured] == [("L3", 27)]

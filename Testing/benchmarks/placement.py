@@ -1,0 +1,178 @@
+"""One click on real spines: agreement with the expert labels, a table per contrast.
+
+Run from the repository's root: python Testing/benchmarks/placement.py [seeds per body]
+Cases are found in ../shared or where MARROWASSESS_SHARED points.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
+
+from MarrowAssessLib.anatomy import Role  # noqa: E402
+from MarrowAssessLib.column import follow_column  # noqa: E402
+from MarrowAssessLib.placement import place  # noqa: E402
+from PDFFMapperLib.files import read_volume  # noqa: E402
+
+SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "cases" / "spine"
+GROUPS = {
+    "T1": ["AK-a_T1", "DzZ_T1"],
+    "T2": ["DzZ_T2", "T2_1", "T2_2"],
+    "TIRM": ["AK-a_TIRM"],
+    "GRE": [f"GRE_{n}" for n in range(1, 7)],
+}
+UP_FROM_S1 = ["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10"]
+
+
+def load(case):
+    """A case's image, its labels, and the level of each label."""
+    volume = read_volume(SPINE / f"{case}.nii.gz")
+    ending = "vertebrae" if (SPINE / f"{case}_vertebrae.nii.gz").exists() else "labels"
+    labels = read_volume(SPINE / f"{case}_{ending}.nii.gz").array
+    names = UP_FROM_S1[1:] if case.startswith("GRE") else UP_FROM_S1
+    levels = {n: names[n - 1] for n in range(1, int(labels.max()) + 1)}
+    return volume, labels, levels
+
+
+def dice(a, b):
+    """Dice coefficient of two masks."""
+    return 2 * np.count_nonzero(a & b) / max(np.count_nonzero(a) + np.count_nonzero(b), 1)
+
+
+def seeds(truth, count, random, depth_mm=3.0):
+    """Random (i, j, k) points at least so deep inside a mask (or as deep as it gets)."""
+    depth = ndimage.distance_transform_edt(np.pad(truth, 1))[1:-1, 1:-1, 1:-1]
+    inside = np.argwhere(depth >= min(depth_mm, depth.max() - 0.5))
+    return inside[random.integers(0, len(inside), count)][:, ::-1].astype(float)
+
+
+def bodies(count):
+    """One click per body."""
+    print(f"\nVertebral bodies, {count} seeds per body")
+    print(
+        "contrast  clicks  Dice med  p10    <0.5 unflagged/all  flagged  ROI inside med  p10"
+        "    median within 2 %  s/body"
+    )
+    everything = []
+    for group, cases in GROUPS.items():
+        rows = []
+        for case in cases:
+            volume, labels, levels = load(case)
+            random = np.random.default_rng(7)
+            for label in levels:
+                truth = labels == label
+                median = np.median(volume.array[truth])
+                for seed in seeds(truth, count, random):
+                    start = time.process_time()
+                    placed = place(volume, volume.to_ras(seed), Role.MARROW)
+                    spent = time.process_time() - start
+                    roi = placed.roi.full_mask(truth.shape)
+                    inside = np.count_nonzero(roi & truth) / max(np.count_nonzero(roi), 1)
+                    shift = abs(np.median(volume.array[roi]) / median - 1) if roi.any() else 1.0
+                    overlap = dice(placed.body.full_mask(truth.shape), truth)
+                    rows.append((overlap, bool(placed.unsure), inside, shift, spent))
+        everything += rows
+        report(group, np.array(rows))
+    report("all", np.array(everything))
+
+
+def report(group, rows):
+    """One line of the table of bodies."""
+    overlap, unsure, inside, shift, spent = rows.T
+    low = overlap < 0.5
+    print(
+        f"{group:8s}  {len(rows):6d}  {np.median(overlap):8.3f}  {np.percentile(overlap, 10):.3f}"
+        f"  {np.count_nonzero(low & (unsure == 0)):10d}/{np.count_nonzero(low):<8d}"
+        f"  {np.mean(unsure):6.1%}  {np.median(inside):14.3f}  {np.percentile(inside, 10):.3f}"
+        f"  {np.mean(shift < 0.02):16.1%}  {np.median(spent):7.2f}",
+        flush=True,
+    )
+
+
+def discs(count):
+    """One click per disc, compared in the slices that were labeled."""
+    print(f"\nDiscs, {count} seeds per disc")
+    print("case      Dice med  min    ROI inside med  flagged  s/disc")
+    for case in ("T2disc_1", "T2disc_2"):
+        volume, labels, levels = load(case)
+        random, rows = np.random.default_rng(7), []
+        for label in levels:
+            truth = labels == label
+            labeled = np.flatnonzero(truth.any(axis=(1, 2)))
+            for seed in seeds(truth, count, random):
+                start = time.process_time()
+                placed = place(volume, volume.to_ras(seed), Role.DISC)
+                spent = time.process_time() - start
+                found = placed.body.full_mask(truth.shape)
+                roi = placed.roi.full_mask(truth.shape)[labeled]
+                inside = np.count_nonzero(roi & truth[labeled]) / max(np.count_nonzero(roi), 1)
+                rows.append(
+                    (dice(found[labeled], truth[labeled]), inside, bool(placed.unsure), spent)
+                )
+        overlap, inside, unsure, spent = np.array(rows).T
+        print(
+            f"{case:8s}  {np.median(overlap):8.3f}  {overlap.min():.3f}  {np.median(inside):14.3f}"
+            f"  {np.mean(unsure):6.1%}  {np.median(spent):6.2f}",
+            flush=True,
+        )
+
+
+def columns():
+    """One click on L3: levels, VBQ against the expert labels with the same CSF, time."""
+    print("\nColumn from one click on L3")
+    print("case       labeled bodies found (Dice >= 0.5)  VBQ change  CSF mm^3  muscles  s")
+    for case in sum(GROUPS.values(), []):
+        volume, labels, levels = load(case)
+        number = {level: n for n, level in levels.items()}
+        seed = seeds(labels == number["L3"], 1, np.random.default_rng(7))[0]
+        start = time.process_time()
+        column = follow_column(volume, volume.to_ras(seed), "L3")
+        spent = time.process_time() - start
+        right = [
+            level in column.bodies
+            and dice(column.bodies[level].body.full_mask(labels.shape), labels == n) >= 0.5
+            for n, level in levels.items()
+        ]
+        wrong = [level for level, good in zip(levels.values(), right, strict=True) if not good]
+        change = "-"
+        lumbar = ["L1", "L2", "L3", "L4"]
+        if all(level in column.bodies for level in lumbar):
+            ours = [np.median(column.bodies[v].roi.values(volume.array)) for v in lumbar]
+            theirs = [np.median(volume.array[labels == number[v]]) for v in lumbar]
+            change = f"{np.median(ours) / np.median(theirs) - 1:+.1%}"
+        csf = column.csf.roi.voxels * volume.voxel_volume_mm3 if column.csf else 0
+        print(
+            f"{case:9s}  {sum(right)}/{len(right)} {'not: ' + ' '.join(wrong) if wrong else '':20s}"
+            f"  {change:>8s}  {csf:8.0f}  {len(column.muscles)}  {spent:.1f}",
+            flush=True,
+        )
+
+
+def memory():
+    """Peak of Python's allocations for one click, beside the volume's own size."""
+    volume, labels, _ = load("AK-a_T1")
+    seed = seeds(labels == 4, 1, np.random.default_rng(7))[0]
+    tracemalloc.start()
+    place(volume, volume.to_ras(seed), Role.MARROW)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"\nPeak memory of one click: {peak / volume.array.nbytes:.1f} times the volume")
+
+
+if __name__ == "__main__":
+    if not SPINE.is_dir():
+        sys.exit(f"{SPINE} is missing; set MARROWASSESS_SHARED to the folder that holds 'cases'.")
+    number_of_seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    bodies(number_of_seeds)
+    discs(max(number_of_seeds // 4, 1))
+    columns()
+    memory()
