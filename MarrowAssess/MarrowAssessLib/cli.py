@@ -42,7 +42,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=software_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, purpose) in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=purpose.capitalize() + ".")
+        command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:])
         if name in arguments:  # the others need not be imported
             code = importlib.import_module(module)
             code.add_arguments(command)

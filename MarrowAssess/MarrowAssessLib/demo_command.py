@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from MarrowAssessLib.assess_command import refuse_output_file, say, summary
@@ -45,9 +46,29 @@ def run(args: argparse.Namespace) -> int:
     for contrast, volume in study.volumes.items():
         write_volume(volume, folder / "images" / f"{contrast.value}.nrrd")
     write_volume(phantom.labels, folder / "images" / "labels.nrrd")
+    _write_series(phantom, folder / "series")
     print("\n".join(summary(report)))
     print(f"Open this report in a browser: {files[0].resolve()}")
     return 0
+
+
+def _write_series(phantom, folder: Path) -> None:
+    """The echoes and the diffusion images as files that `pdff` and `ivim` read."""
+    from PDFFMapperLib.files import write_series, written_whole
+
+    from MarrowAssessLib.phantom import B_VALUES, ECHO_TIMES_S, FIELD_STRENGTH_T
+
+    grid = phantom.tissue
+    facts = {"EchoTimes": ECHO_TIMES_S.tolist(), "MagneticFieldStrength": FIELD_STRENGTH_T}
+    for name, part in (("real", phantom.echoes.real), ("imaginary", phantom.echoes.imag)):
+        images = [grid.with_array((1e4 * echo).astype("int16")) for echo in part]
+        write_series(images, folder / f"echoes_{name}.nii.gz")
+        with written_whole(folder / f"echoes_{name}.json") as temporary:
+            temporary.write_text(json.dumps(facts), encoding="utf-8")
+    images = [grid.with_array(phantom.diffusion[..., n]) for n in range(len(B_VALUES))]
+    write_series(images, folder / "diffusion.nii.gz")
+    with written_whole(folder / "diffusion.bval") as temporary:
+        temporary.write_text(" ".join(f"{b:g}" for b in B_VALUES) + "\n", encoding="utf-8")
 
 
 def _water_fat_maps(phantom) -> tuple[dict, dict]:

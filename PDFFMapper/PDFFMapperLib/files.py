@@ -7,7 +7,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,6 +84,15 @@ def write_volume(volume: Volume, path: str | Path) -> None:
 
     with written_whole(path) as temporary:
         sitk.WriteImage(image_from_volume(volume), str(temporary), useCompression=True)
+
+
+def write_series(volumes: Sequence[Volume], path: str | Path) -> None:
+    """Write 3D volumes on one grid as one 4D file, by the file name's ending."""
+    import SimpleITK as sitk
+
+    with written_whole(path) as temporary:
+        series = sitk.JoinSeries([image_from_volume(volume) for volume in volumes])
+        sitk.WriteImage(series, str(temporary), useCompression=True)
 
 
 def volume_from_image(image: object, name: str) -> Volume:

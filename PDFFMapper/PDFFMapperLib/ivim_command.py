@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--choose-model", action="store_true", help="also map the model that AICc prefers"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--prefix", default="diffusion", help="start of the file names")
 
 
@@ -133,13 +133,13 @@ def run(args: argparse.Namespace) -> int:
         options["sigma"] = fit.sigma
         choice = choose_model(series.signal, series.b_values, **options)
         maps.append(model_map(choice, series.like, provenance))
-    paths = write_maps(maps, args.output, args.prefix)
+    paths = write_maps(maps, args.out, args.prefix)
     if args.regions is not None:
         labels = _on_grid(args.regions, series.like)
-        path = args.output / f"{args.prefix}_regions.csv"
+        path = args.out / f"{args.prefix}_regions.csv"
         _write_regions(path, _pooled(series, labels, fit.sigma, args.method))
         paths.append(path)
-    print(f"Wrote {len(paths)} files to {args.output}")
+    print(f"Wrote {len(paths)} files to {args.out}")
     return 0
 
 

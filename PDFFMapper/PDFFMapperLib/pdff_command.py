@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also map the fat fraction without T1 bias",
     )
     parser.add_argument("--regions", type=Path, help="label map: mean values per label")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--prefix", default="waterfat", help="start of the file names")
     parser.add_argument("--format", choices=("nrrd", "nii.gz"), default="nrrd")
 
@@ -82,13 +82,13 @@ def run(args: argparse.Namespace) -> int:
         maps, confident = _multi_echo_maps(args)
     else:
         maps = _two_image_maps(args)
-    paths = write_maps(maps, args.output, args.prefix, f".{args.format}")
+    paths = write_maps(maps, args.out, args.prefix, f".{args.format}")
     if args.regions is not None:
         labels = _on_grid(args.regions, maps[0].volume)
-        path = args.output / f"{args.prefix}_regions.csv"
+        path = args.out / f"{args.prefix}_regions.csv"
         _write_regions(path, maps, labels, confident)
         paths.append(path)
-    print(f"Wrote {len(paths)} files to {args.output}")
+    print(f"Wrote {len(paths)} files to {args.out}")
     return 0
 
 

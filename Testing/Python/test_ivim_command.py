@@ -41,7 +41,7 @@ def test_full_fit_writes_maps_with_units_and_region_values(series, tmp_path, cap
     folder, phantom = series
     labels = folder / "labels.nii.gz"
     code = command(
-        folder / "dwi.nii.gz", "--regions", labels, "--choose-model", "--output", tmp_path
+        folder / "dwi.nii.gz", "--regions", labels, "--choose-model", "--out", tmp_path
     )
     assert code == 0
     d = read_volume(tmp_path / "diffusion_D.nrrd")
@@ -69,7 +69,7 @@ def test_full_fit_writes_maps_with_units_and_region_values(series, tmp_path, cap
 )
 def test_methods(series, tmp_path, method, name):
     folder, phantom = series
-    command(folder / "dwi.nii.gz", "--method", method, "--output", tmp_path, "--sigma", "1.7")
+    command(folder / "dwi.nii.gz", "--method", method, "--out", tmp_path, "--sigma", "1.7")
     values = read_volume(tmp_path / f"diffusion_{name}.nrrd").array
     assert np.corrcoef(values.ravel(), phantom.d)[0, 1] > 0.7
 
@@ -77,15 +77,15 @@ def test_methods(series, tmp_path, method, name):
 def test_errors_are_one_sentence(series, tmp_path):
     folder, _ = series
     with pytest.raises(ValueError, match="for 12 volumes"):
-        command(folder / "dwi.nii.gz", "--b-values", "0,100,500", "--output", tmp_path)
+        command(folder / "dwi.nii.gz", "--b-values", "0,100,500", "--out", tmp_path)
     with pytest.raises(ValueError, match="not both"):
-        command(folder / "dwi.nii.gz", "--b-values", "0", "--bval", "x.bval", "--output", tmp_path)
+        command(folder / "dwi.nii.gz", "--b-values", "0", "--bval", "x.bval", "--out", tmp_path)
     with pytest.raises(ValueError, match="'repeats'"):
-        command(folder / "dwi.nii.gz", "--sigma", "much", "--output", tmp_path)
+        command(folder / "dwi.nii.gz", "--sigma", "much", "--out", tmp_path)
     with pytest.raises(ValueError, match="grid"):
         other = tmp_path / "other.nrrd"
         sitk.WriteImage(sitk.GetImageFromArray(np.ones((2, 2, 2), np.uint8)), str(other))
-        command(folder / "dwi.nii.gz", "--mask", other, "--output", tmp_path)
+        command(folder / "dwi.nii.gz", "--mask", other, "--out", tmp_path)
 
 
 def test_philips_slices_out_of_order(shared):

@@ -44,7 +44,7 @@ def regions(path):
 def test_magnitude_and_phase_files_with_sidecars(files, tmp_path):
     phantom, folder, magnitude, phase = files
     labels = str(folder / "labels.nrrd")
-    arguments = ["pdff", *magnitude, "--phase", *phase, "--regions", labels, "--output"]
+    arguments = ["pdff", *magnitude, "--phase", *phase, "--regions", labels, "--out"]
     assert main([*arguments, str(tmp_path)]) == 0
     found = regions(tmp_path / "waterfat_regions.csv")
     assert found[6, "PDFF"] == pytest.approx(45, abs=0.6)
@@ -63,7 +63,7 @@ def test_magnitude_and_phase_files_with_sidecars(files, tmp_path):
 def test_magnitudes_with_typed_echo_times(files, tmp_path):
     phantom, folder, magnitude, _ = files
     times = ",".join(f"{1000 * t:g}" for t in phantom.echo_times_s)
-    arguments = ["pdff", *magnitude, "--echo-times", times, "--field", "3", "--output"]
+    arguments = ["pdff", *magnitude, "--echo-times", times, "--field", "3", "--out"]
     labels = str(folder / "labels.nrrd")
     assert main([*arguments, str(tmp_path), "--regions", labels]) == 0
     found = regions(tmp_path / "waterfat_regions.csv")
@@ -76,7 +76,7 @@ def test_water_and_fat_images(tmp_path):
     write_volume(Volume(1000 * (1 - fraction), GRID), tmp_path / "w.nrrd")
     write_volume(Volume(1000 * fraction, GRID), tmp_path / "f.nrrd")
     pair = [str(tmp_path / "w.nrrd"), str(tmp_path / "f.nrrd")]
-    assert main(["pdff", "--water-fat", *pair, "--output", str(tmp_path / "out")]) == 0
+    assert main(["pdff", "--water-fat", *pair, "--out", str(tmp_path / "out")]) == 0
     found = read_volume(tmp_path / "out/waterfat_FF.nrrd").array
     np.testing.assert_allclose(found, 100 * fraction, rtol=1e-5)
     record = json.loads((tmp_path / "out/waterfat_maps.json").read_text())
@@ -86,11 +86,11 @@ def test_water_and_fat_images(tmp_path):
 def test_bad_input_is_one_sentence(files, tmp_path, capsys):
     _, _, magnitude, _ = files
     for arguments, words in (
-        (["pdff", "--output", str(tmp_path)], "Give images"),
-        (["pdff", *magnitude, "--echo-times", "1,2", "--output", str(tmp_path)], "2 echo times"),
-        (["pdff", *magnitude[:2], "--output", str(tmp_path)], "at least 4"),
-        (["pdff", *magnitude, "--spectrum", "x", "--output", str(tmp_path)], "choose one of"),
-        (["pdff", *magnitude, "--peaks", "3.4:1", "--output", str(tmp_path)], "sign"),
+        (["pdff", "--out", str(tmp_path)], "Give images"),
+        (["pdff", *magnitude, "--echo-times", "1,2", "--out", str(tmp_path)], "2 echo times"),
+        (["pdff", *magnitude[:2], "--out", str(tmp_path)], "at least 4"),
+        (["pdff", *magnitude, "--spectrum", "x", "--out", str(tmp_path)], "choose one of"),
+        (["pdff", *magnitude, "--peaks", "3.4:1", "--out", str(tmp_path)], "sign"),
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err
@@ -107,5 +107,5 @@ def test_siemens_enhanced_two_echoes_are_read_and_refused_as_too_few(tmp_path, c
     np.testing.assert_allclose(train.echo_times_s, [10.0e-3, 12.46e-3], atol=1e-6)
     assert train.field_strength_t == pytest.approx(3, abs=0.1)
     assert not train.is_complex
-    assert main(["pdff", str(folder), "--output", str(tmp_path)]) == 2
+    assert main(["pdff", str(folder), "--out", str(tmp_path)]) == 2
     assert "2 echoes" in capsys.readouterr().err
