@@ -291,15 +291,21 @@ def _profile_limit(
     end = _LIMITS[name][1 if side > 0 else 0][n]
     step = side * min(max(abs(step), 1e-6), 0.5 * (abs(best[n]) + 1))
     warm = best.copy()
+    known: dict[float, float] = {}  # warm starts reach slightly different minima: one answer each
 
     def excess(value: float) -> float:
         nonlocal warm
-        start = warm.copy()
-        start[n] = value
-        warm, reached = _minimized(data, name, start, n)
-        return reached - target
+        if value not in known:
+            start = warm.copy()
+            start[n] = value
+            warm, reached = _minimized(data, name, start, n)
+            known[value] = reached - target
+        return known[value]
 
     inner = best[n]
+    if excess(inner) >= 0:
+        # The fit did not converge to a minimum here, so no interval can be told.
+        return side * math.inf
     while True:
         outer = inner + step
         if (outer - end) * side >= 0:
