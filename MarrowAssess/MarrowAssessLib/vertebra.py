@@ -11,13 +11,22 @@ from scipy import ndimage
 
 from MarrowAssessLib.star_surface import box_rays, optimal_surface, sample
 
-RAY_COUNTS = np.array([14, 12, 10])
+RAY_COUNTS = np.array([14, 12, 10])  # cells along right, front, head: rays about 3 mm apart
 RAYS = box_rays(tuple(RAY_COUNTS.tolist()))
-FACE = np.abs(RAYS.directions).argmax(axis=1)  # edges shared: the first of right, front, head
-RELATIVE_RADII = np.arange(0.1, 1.76, 0.03)
-UNLIKE = 1.0
-SLABS = np.array([-10.0, -5.0, 0.0, 5.0, 10.0])
+STEP = 0.03  # between radii, relative to the template: 0.4 to 0.7 mm
+RELATIVE_RADII = np.arange(0.1, 1.76, STEP)
 LABELS = slice(13, 50)  # the radii a surface may take: 0.49 ... 1.57 of the template
+
+# Pose search: slices beside the seed's (mm), and how much unlike signal inside the box costs.
+SLABS_MM = np.array([-10.0, -5.0, 0.0, 5.0, 10.0])
+SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an edge
+
+# Surface: what an edge, a mm of marrow-like signal and a mm^2 of distance weigh against each
+# other. Chosen on the phantoms and looked over on the cases; changes by a factor of two move the
+# median Dice by about 0.01.
+EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.35, 0.055
+EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
+CORTEX_MM = 0.8  # cortical shell and bony endplate: 0.4 to 1 mm, Edwards et al. 2001
 
 
 @dataclass
@@ -123,7 +132,7 @@ def _best_rectangle(
                         a, b, c, d = u0 + 3, u1 - 2, v0 + 3, v1 - 2
                         inside = both[b, d] - both[a, d] - both[b, c] + both[a, c]
                         apart = unlike[b, d] - unlike[a, d] - unlike[b, c] + unlike[a, c]
-                        inside = (inside + UNLIKE * apart) / ((b - a) * (d - c))
+                        inside = (inside + apart) / ((b - a) * (d - c))
                         prior = prior_u + 0.5 * ((si - mean_si) / sd_si) ** 2
                         score = low + high + back + front - inner * inside - 0.15 * prior
                         if score > best[0]:
@@ -169,20 +178,20 @@ def sagittal_box(
     grid = np.arange(-extent, extent + 1.0)
     y, z = np.meshgrid(grid, grid, indexing="ij")
     slabs = []
-    for x in SLABS:
+    for x in SLABS_MM:
         points = seed_ras + np.c_[np.full(y.size, x), y.ravel(), z.ravel()]
         values = sample(volume.array, points @ to_ijk[:3, :3].T + to_ijk[:3, 3])
         slabs.append(np.nan_to_num(values).reshape(y.shape))
     slabs = np.array(slabs)
     near = np.median(slabs[:, extent - 2 : extent + 3, extent - 2 : extent + 3], axis=(1, 2))
-    level = max(near[len(SLABS) // 2], 1e-6)
+    level = max(near[len(SLABS_MM) // 2], 1e-6)
     slabs /= level
     weights = np.exp(-(np.log(np.maximum(near / level, 0.05)) ** 2) / (2 * 0.2**2))
     weights = (weights / weights.sum()).astype(np.float32)
     tilts = np.arange(-56.0, 57.0, 8.0)
     costs = 0.5 * ((tilts - prior.tilt_deg[0]) / prior.tilt_deg[1]) ** 2
     score, t, u0, u1, v0, v1 = _best_rectangle(
-        slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), 101, 0.12,
+        slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), 101, SOFT_EDGE,
         *prior.depth_mm, *prior.height_mm, 3.0,
     )  # fmt: skip
     axes = tilted_axes(tilts[t])
@@ -306,43 +315,40 @@ def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
     radii = np.ones(len(RAYS.directions))
     for turn in range(rounds):
+        last = turn + 1 == rounds
         rays = template_radii(RAYS.directions, box.half)
         local = rays[:, None, :] * RELATIVE_RADII[None, :, None]
         points = (box.center + local.reshape(-1, 3) @ box.axes) @ to_ijk[:3, :3].T + to_ijk[:3, 3]
         values = sample(volume.array, points).reshape(local.shape[:2])
-        normal = RAYS.directions * (np.abs(RAYS.directions) > 0.999) / box.half
-        # distance between template and its copy 1 % larger, along the normal of the face
-        depth = np.abs(rays * np.sign(normal) * (normal != 0)).max(axis=1)
+        # The template's distance from the center along the normal of the ray's face.
+        depth = (np.abs(rays) * (np.abs(RAYS.directions) > 0.999)).max(axis=1)
         unary, support = _unary(values, local, depth, radii)
         labels = optimal_surface(
             unary[:, LABELS],
             RAYS.neighbors,
-            depth * 0.03,
+            depth * STEP,
             STIFFNESS,
             3,
-            8 if turn + 1 < rounds else 14,
+            14 if last else 8,
         )
         radii = RELATIVE_RADII[LABELS][labels]
         met = (labels + LABELS.start)[:, None]
         chosen = np.take_along_axis(support, met, 1)[:, 0]
         chosen[~np.isfinite(np.take_along_axis(values, met, 1)[:, 0])] = np.nan
-        if turn + 1 < rounds:
-            box, radii = _rebox(box, rays * radii[:, None], turn)
+        if not last:
+            box, radii = _rebox(box, rays * radii[:, None])
     return Surface(box, radii, chosen)
 
 
-STIFFNESS = 0.35
-EDGE = 2.0
-PRIOR_MM = np.array([3.0, 3.0, 3.0])
-LATERAL = 1.0
-PRIOR = 0.5
-CORTEX_MM = 0.8
-EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)
-REGION = 0.6
-
-
 def _unary(values, local, depth, radii):
-    """Costs of ending each ray at each radius."""
+    """Cost of ending each ray at each radius, and the strength of the edge there.
+
+    Args:
+        values: (rays, radii) signal.
+        local: (rays, radii, 3) positions in the box's axes, mm.
+        depth: (rays,) template's distance from the center along its face's normal, mm.
+        radii: (rays,) the current surface, relative to the template.
+    """
     t = RELATIVE_RADII
     volume_weight = (t[None, :] ** 2) * np.linalg.norm(local[:, -1], axis=1)[:, None] ** 3
     core = t[None, :] < 0.85 * radii[:, None]
@@ -351,9 +357,9 @@ def _unary(values, local, depth, radii):
     design = np.c_[np.ones(len(flat)), flat]
     pick = slice(None, None, 7)
     fit = _robust_fit(design[pick], values[core][pick])
-    marrow = fit[0] + local @ fit[1:]
-    marrow = np.clip(marrow, 0.4 * fit[0], 2.5 * fit[0])
-    g = np.clip(values / max(1e-9, 1) / marrow, 0, 3)
+    middle = max(float(fit[0]), 1e-6)
+    marrow = np.clip(middle + local @ fit[1:], 0.4 * middle, 2.5 * middle)
+    g = np.clip(values / marrow, 0, 3)
     seen = np.isfinite(g)
     bins = np.where(seen, g * 20, 0).astype(int)
     mm = depth[:, None] * (t[None, :] - radii[:, None])
@@ -363,14 +369,12 @@ def _unary(values, local, depth, radii):
     p_out = _density(bins[outside], volume_weight[outside])
     odds = np.clip(np.log(p_in / p_out), -2, 1.5)
     odds = np.where(seen, odds[bins], 0.0)
-    gain = np.cumsum(odds * depth[:, None] * 0.03, axis=1)
+    gain = np.cumsum(odds * depth[:, None] * STEP, axis=1)
     support = np.zeros_like(g)
     for width_mm in EDGE_WIDTHS_MM:
-        support += _contrast(
-            g, depth, width_mm * np.where(FACE == 0, LATERAL, 1.0), CORTEX_MM
-        ) / len(EDGE_WIDTHS_MM)
+        support += _contrast(g, depth, width_mm, CORTEX_MM) / len(EDGE_WIDTHS_MM)
     cost = -REGION * gain - EDGE * support
-    cost += PRIOR * (depth[:, None] * (t[None, :] - 1) / PRIOR_MM[FACE][:, None]) ** 2
+    cost += PRIOR * (depth[:, None] * (t[None, :] - 1)) ** 2
     return cost.astype(np.float32), support
 
 
@@ -384,7 +388,7 @@ def _contrast(g, depth, width_mm, cortex_mm):
     rays, count = g.shape
     out = np.zeros((rays, count), np.float32)
     for n in range(rays):
-        half = width_mm[n] / (2 * 0.03 * depth[n])
+        half = width_mm / (2 * STEP * depth[n])
         for m in range(count):
             low, high = m - half, m + half
             if low < 0 or high > count - 1:
@@ -397,20 +401,21 @@ def _contrast(g, depth, width_mm, cortex_mm):
             if not change >= 0:
                 continue
             strength = change / (change + 0.2)
-            end = m if after < before else int(np.round(m - cortex_mm / (0.03 * depth[n])))
+            end = m if after < before else int(np.round(m - cortex_mm / (STEP * depth[n])))
             if end >= 0:
                 out[n, end] = max(out[n, end], strength)
     return out
 
 
 def _density(bins, weights):
+    """Smoothed histogram of 61 bins with a floor, so that no signal is impossible."""
     histogram = np.bincount(bins, weights, minlength=61)[:61]
     kernel = np.exp(-(np.arange(-4, 5) ** 2) / (2 * 1.5**2))
     smooth = np.convolve(histogram, kernel / kernel.sum(), mode="same")
     return 0.85 * smooth / max(smooth.sum(), 1e-12) + 0.15 / 61
 
 
-def _rebox(box, surface, turn):
+def _rebox(box, surface):
     """Move, resize and tilt the box to the middle of its surface's faces."""
     d = RAYS.directions
     center, half = np.zeros(3), np.zeros(3)

@@ -130,7 +130,7 @@ def columns():
     """One click on L3: levels, VBQ against the expert labels with the same CSF, time."""
     print("\nColumn from one click on L3")
     print("case       labeled bodies found (Dice >= 0.5)  VBQ change  CSF mm^3  muscles  s")
-    for case in sum(GROUPS.values(), []):
+    for case in (case for group in GROUPS.values() for case in group):
         volume, labels, levels = load(case)
         number = {level: n for n, level in levels.items()}
         seed = seeds(labels == number["L3"], 1, np.random.default_rng(7))[0]
