@@ -26,6 +26,7 @@ SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an ed
 # median Dice by about 0.01.
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.35, 0.055
 EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
+MOVED_MM = 6.0  # a pose that moves more when searched again is doubtful
 CORTEX_MM = 0.8  # cortical shell and bony endplate: 0.4 to 1 mm, Edwards et al. 2001
 
 
@@ -448,11 +449,14 @@ def fit_body(
         The surface, the pose search's score (about 1.0 to 2.2 for real bodies), and how far the
         box moved, in mm, when the search was repeated from its own center.
     """
-    first, _ = sagittal_box(volume, point_ras, prior)
+    first, first_score = sagittal_box(volume, point_ras, prior)
     first = widen(volume, first)
     box, score = sagittal_box(volume, first.center, prior)
     box = widen(volume, box)
-    moved = float(np.linalg.norm(box.center - first.center))
+    # The width is the least certain: only a move in the sagittal plane tells of a doubtful pose.
+    moved = float(np.linalg.norm((box.axes @ (box.center - first.center))[1:]))
+    if moved > MOVED_MM and first_score > score:
+        box, score = first, first_score
     return refine(volume, box), score, moved
 
 
