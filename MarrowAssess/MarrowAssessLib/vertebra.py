@@ -210,7 +210,7 @@ def widen(volume: Volume, box: Box) -> Box:
     inside = _sample_grid(volume, to_ijk, box, across, front, up)  # (x, y, z)
     near = np.abs(across) <= 3
     marrow = _linear_level(inside, across, front, up, near)
-    likeness = _seen_mean(np.exp(-((inside / marrow - 1) ** 2) / (2 * 0.2**2)), (1, 2))
+    likeness = _seen_mean(np.exp(-((inside / marrow - 1) ** 2) / (2 * 0.35**2)), (1, 2))
     edges = []
     for side in (-1, 1):
         steps = side * box.half[2] + np.arange(-4.0, 4.1)
@@ -218,7 +218,7 @@ def widen(volume: Volume, box: Box) -> Box:
         slope = np.abs(plate[:, :, 2:] - plate[:, :, :-2]) / 2
         edges.append(_seen_mean((slope / (slope + 0.12)).max(axis=2), 1))
     evidence = likeness * (edges[0] + edges[1]) / 2
-    evidence -= 0.6 * np.median(evidence[near])
+    evidence -= 0.75 * np.median(evidence[near])
     total = np.concatenate([[0.0], np.cumsum(evidence)])
     expected = 1.4 * 2 * box.half[1]
     best = (-np.inf, 0, 0)
