@@ -190,8 +190,8 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         return None
     if size[1:].min() < 0.55 or size[1:].max() > 1.6:
         return None
-    if found.score < 0.75:
-        return None
+    if np.nanmedian(found.surface.support) < 0.42:
+        return None  # no edges there
     if not found.surface.contains(guess[None])[0]:
         found.unsure.append("The body lies elsewhere than its neighbors let expect.")
     seen = np.isfinite(found.surface.support)
@@ -274,7 +274,7 @@ def place_disc(
         prior = BodyPrior((tilt, 12.0))
         pair = [sagittal_box(volume, point + side * 18.0 * up, prior) for side in (1, -1)]
         apart = (pair[0][0].center - pair[1][0].center) @ up
-        room = apart - sum(box.half[2] for box, _ in pair)
+        room = apart - sum(box.half[2] for box, *_ in pair)
         if room > 1.0:
             boxes.append((pair[0][1] + pair[1][1], tilt, pair))
     if not boxes:
@@ -282,7 +282,7 @@ def place_disc(
         return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
     _, tilt, pair = max(boxes, key=lambda found: found[0])
     bodies = [
-        place_body(volume, box.center, "", 3.0, True, BodyPrior((tilt, 12.0))) for box, _ in pair
+        place_body(volume, box.center, "", 3.0, True, BodyPrior((tilt, 12.0))) for box, *_ in pair
     ]
     disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)
     disc.unsure += [f"Body beside it: {text}" for body in bodies for text in body.unsure]

@@ -16,6 +16,7 @@ from MarrowAssessLib.vertebra import (
     Surface,
     fit_body,
     template_points,
+    usual_body,
     voxelize,
 )
 
@@ -37,7 +38,7 @@ class Placement:
         roi: the measurement ROI inside it, a margin away from its border.
         unsure: sentences, why the result may be wrong; empty where nothing looks wrong.
         surface: the fitted surface (vertebral bodies only).
-        score: how box-like the outline is (vertebral bodies only; 1.0 to 2.2 for clear ones).
+        score: how box-like the outline is (vertebral bodies only; about 1 to 2.5 for clear ones).
     """
 
     body: Region
@@ -97,7 +98,7 @@ def place_body(
     prior: BodyPrior | None = None,
 ) -> Placement:
     """A vertebral body round a point (see `place`), with what is expected of it if known."""
-    surface, score, moved = fit_body(volume, point, prior)
+    surface, score, moved = fit_body(volume, point, prior or usual_body(site))
     mask, offset = voxelize(volume, surface)
     name = f"{site} marrow".strip()
     body = Region(f"{name} body", Role.MARROW, site, mask, offset)

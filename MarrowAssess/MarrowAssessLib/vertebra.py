@@ -112,8 +112,11 @@ def _integrals(slabs, weights, cosine, sine, size, soft):
 def _best_rectangle(
     slabs, weights, tilts, tilt_costs, size, soft, mean_ap, sd_ap, mean_si, sd_si, inner
 ):
-    """Search tilt and rectangle round the patch's middle; returns (score, tilt, u0, u1, v0, v1)."""
-    best = (np.float32(-1e9), 0, 0, 0, 0, 0)
+    """Search tilt and rectangle round the patch's middle.
+
+    Returns (score, the same without the prior, index of the tilt, u0, u1, v0, v1).
+    """
+    best = (np.float32(-1e9), np.float32(0), 0, 0, 0, 0, 0)
     half = size // 2
     for t in range(tilts.size):
         su, sv, both, unlike = _integrals(
@@ -135,10 +138,12 @@ def _best_rectangle(
                         apart = unlike[b, d] - unlike[a, d] - unlike[b, c] + unlike[a, c]
                         inside = (inside + apart) / ((b - a) * (d - c))
                         prior = prior_u + 0.5 * ((si - mean_si) / sd_si) ** 2
-                        score = low + high + back + front - inner * inside - 0.15 * prior
+                        found = low + high + back + front - inner * inside
+                        score = found - 0.15 * prior
                         if score > best[0]:
                             best = (
                                 np.float32(score),
+                                np.float32(found),
                                 t,
                                 u0 - half,
                                 u1 - half,
@@ -166,10 +171,19 @@ class BodyPrior:
     height_mm: tuple[float, float] = (26.0, 5.0)
 
 
+def usual_body(level: str) -> BodyPrior:
+    """What is usual for a vertebra of known level; see `BodyPrior`."""
+    if level.startswith("L") and "-" not in level:
+        return BodyPrior(depth_mm=(33.0, 4.0), height_mm=(27.0, 3.5))
+    if level.startswith("T") and "-" not in level:
+        return BodyPrior(depth_mm=(29.0, 4.5), height_mm=(23.0, 4.0))
+    return BodyPrior()
+
+
 def sagittal_box(
     volume: Volume, seed_ras: np.ndarray, prior: BodyPrior | None = None
-) -> tuple[Box, float]:
-    """The best box round a seed in the sagittal slices near it, and its score.
+) -> tuple[Box, float, float]:
+    """The best box round a seed in the sagittal slices near it, its score, and that without prior.
 
     The width is anatomy's guess (1.4 times the depth).
     """
@@ -191,14 +205,14 @@ def sagittal_box(
     weights = (weights / weights.sum()).astype(np.float32)
     tilts = np.arange(-56.0, 57.0, 8.0)
     costs = 0.5 * ((tilts - prior.tilt_deg[0]) / prior.tilt_deg[1]) ** 2
-    score, t, u0, u1, v0, v1 = _best_rectangle(
+    score, evidence, t, u0, u1, v0, v1 = _best_rectangle(
         slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), 101, SOFT_EDGE,
         *prior.depth_mm, *prior.height_mm, 3.0,
     )  # fmt: skip
     axes = tilted_axes(tilts[t])
     middle = np.array([0.0, (u0 + u1) / 2, (v0 + v1) / 2])
     half = np.array([0.7 * (u1 - u0), (u1 - u0) / 2, (v1 - v0) / 2])
-    return Box(seed_ras + middle @ axes, axes, half), float(score)
+    return Box(seed_ras + middle @ axes, axes, half), float(score), float(evidence)
 
 
 def widen(volume: Volume, box: Box) -> Box:
@@ -446,18 +460,18 @@ def fit_body(
     """Fit a vertebral body round a point.
 
     Returns:
-        The surface, the pose search's score (about 1.0 to 2.2 for real bodies), and how far the
+        The surface, the pose search's evidence for a box, and how far the
         box moved, in mm, when the search was repeated from its own center.
     """
-    first, first_score = sagittal_box(volume, point_ras, prior)
+    first, first_score, first_evidence = sagittal_box(volume, point_ras, prior)
     first = widen(volume, first)
-    box, score = sagittal_box(volume, first.center, prior)
+    box, score, evidence = sagittal_box(volume, first.center, prior)
     box = widen(volume, box)
     # The width is the least certain: only a move in the sagittal plane tells of a doubtful pose.
     moved = float(np.linalg.norm((box.axes @ (box.center - first.center))[1:]))
     if moved > MOVED_MM and first_score > score:
-        box, score = first, first_score
-    return refine(volume, box), score, moved
+        box, evidence = first, first_evidence
+    return refine(volume, box), evidence, moved
 
 
 def template_points(surface: Surface) -> np.ndarray:
