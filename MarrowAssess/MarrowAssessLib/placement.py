@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from PDFFMapperLib.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.body import MARGIN_MM, Placement, ball, eroded, place_body
+from MarrowAssessLib.disc import place_disc
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.vertebra import (
-    BodyPrior,
-    Surface,
-    fit_body,
-    template_points,
-    voxelize,
-)
 
-# Adult bodies from T8 to S1, with room: Gilad and Nissan 1986; Panjabi et al. 1992.
-WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
 REACH_MM = {Role.MUSCLE: 18.0, Role.CSF: 16.0, Role.FAT: 14.0, Role.NOISE: 12.0}
-MARGIN_MM = {
-    Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
-    Role.NOISE: 2.0,
-}  # fmt: skip
-
-
-@dataclass
-class Placement:
-    """What one click found.
-
-    Attributes:
-        body: the structure.
-        roi: the measurement ROI inside it, a margin away from its border.
-        unsure: sentences, why the result may be wrong; empty where nothing looks wrong.
-        surface: the fitted surface (vertebral bodies only).
-        score: how box-like the outline is (vertebral bodies only; 1.0 to 2.2 for clear ones).
-    """
-
-    body: Region
-    roi: Region
-    unsure: list[str] = field(default_factory=list)
-    surface: Surface | None = None
-    score: float = float("nan")
 
 
 def place(
@@ -81,77 +49,8 @@ def place(
     if role is Role.MARROW:
         return place_body(volume, point, site, margin, keep_vein)
     if role is Role.DISC:
-        from MarrowAssessLib.column import place_disc
-
         return place_disc(volume, point, site, margin)
     return _grow(volume, point, role, site, margin, keep_fat)
-
-
-def place_body(
-    volume: Volume,
-    point: np.ndarray,
-    site: str = "",
-    margin_mm: float = 3.0,
-    keep_vein: bool = True,
-    prior: BodyPrior | None = None,
-) -> Placement:
-    """A vertebral body round a point (see `place`), with what is expected of it if known."""
-    surface, score, moved = fit_body(volume, point, prior)
-    mask, offset = voxelize(volume, surface)
-    name = f"{site} marrow".strip()
-    body = Region(f"{name} body", Role.MARROW, site, mask, offset)
-    roi_mask = eroded(mask, volume, margin_mm)
-    if not keep_vein:
-        roi_mask &= _typical(volume.array[body.box], roi_mask)
-    roi = Region(name, Role.MARROW, site, roi_mask, offset)
-    unsure = _doubts(surface, score, moved, point)
-    if not roi.voxels:
-        unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
-    roi.cautions.extend(unsure)
-    return Placement(body, roi, unsure, surface, score)
-
-
-def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:
-    doubts = []
-    corners = template_points(surface)
-    width, depth, height = np.ptp(corners, axis=0)
-    for value, (low, high), what in (
-        (width, WIDTH_MM, "wide"), (depth, DEPTH_MM, "deep"), (height, HEIGHT_MM, "high"),
-    ):  # fmt: skip
-        if not low <= value <= high:
-            doubts.append(
-                f"The body is {value:.0f} mm {what}; {low:.0f} to {high:.0f} mm is usual."
-            )
-    seen = np.isfinite(surface.support)
-    if seen.mean() < 0.94:
-        doubts.append("The body touches the edge of the volume.")
-    if score < 0.9:
-        doubts.append("No clear box-like outline was found round the click.")
-    if np.median(surface.support[seen]) < 0.4:
-        doubts.append("The border is faint: less than half of it lies on a clear edge.")
-    if moved > 7.0:
-        doubts.append("The result depends on where inside the body the click is.")
-    if not surface.contains(point[None])[0]:
-        doubts.append("The click lies outside the body that was found.")
-    return doubts
-
-
-def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
-    """The voxels deeper inside a mask than a margin in mm (beyond the mask is outside)."""
-    if not mask.any() or margin_mm <= 0:
-        return mask.copy()
-    padded = np.pad(mask, 1)
-    depth = ndimage.distance_transform_edt(padded, sampling=volume.spacing[::-1])
-    # Distance is measured to the next voxel's center; the border is half a voxel nearer.
-    inside = depth - 0.5 * volume.spacing.min() >= margin_mm
-    return inside[1:-1, 1:-1, 1:-1]
-
-
-def _typical(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Voxels within 2.5 robust standard deviations of the median: without vein or hot spots."""
-    middle = np.median(values[mask]) if mask.any() else 0.0
-    spread = 1.4826 * np.median(np.abs(values[mask] - middle)) if mask.any() else 0.0
-    return np.abs(values - middle) <= 2.5 * max(spread, 1e-9)
 
 
 def _grow(
@@ -222,10 +121,3 @@ def _distance(volume: Volume, box: tuple[slice, slice, slice], point: np.ndarray
         row = volume.ijk_to_ras[axis]
         moved += (row[0] * i + row[1] * j + row[2] * k + row[3] - point[axis]) ** 2
     return np.sqrt(moved)
-
-
-def ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
-    """A ball as a structuring element [k, j, i], for a spacing in mm along i, j, k."""
-    half = np.floor(radius_mm / spacing[::-1]).astype(int)
-    k, j, i = np.ogrid[tuple(slice(-h, h + 1) for h in half)]
-    return (k * spacing[2]) ** 2 + (j * spacing[1]) ** 2 + (i * spacing[0]) ** 2 <= radius_mm**2

@@ -1,0 +1,132 @@
+"""A vertebral body and its measurement ROI from one click, and what every placement shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PDFFMapperLib.volume import Volume
+from scipy import ndimage
+
+from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.regions import Region
+from MarrowAssessLib.vertebra import (
+    MOVED_MM,
+    BodyPrior,
+    Surface,
+    fit_body,
+    template_points,
+    usual_body,
+    voxelize,
+)
+
+# Adult bodies from T8 to S1, with room: Gilad and Nissan 1986; Panjabi et al. 1992.
+WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
+MARGIN_MM = {
+    Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
+    Role.NOISE: 2.0,
+}  # fmt: skip
+
+
+@dataclass
+class Placement:
+    """What one click found.
+
+    Attributes:
+        body: the structure.
+        roi: the measurement ROI inside it, a margin away from its border.
+        unsure: sentences, why the result may be wrong; empty where nothing looks wrong.
+        surface: the fitted surface (vertebral bodies only).
+        score: how box-like the outline is (vertebral bodies only; about 1 to 2.5 for clear ones).
+    """
+
+    body: Region
+    roi: Region
+    unsure: list[str] = field(default_factory=list)
+    surface: Surface | None = None
+    score: float = float("nan")
+
+
+def place_body(
+    volume: Volume,
+    point: np.ndarray,
+    site: str = "",
+    margin_mm: float = 3.0,
+    keep_vein: bool = True,
+    prior: BodyPrior | None = None,
+) -> Placement:
+    """A vertebral body round a point (see `place`), with what is expected of it if known."""
+    surface, score, moved = fit_body(volume, point, prior or usual_body(site))
+    mask, offset = voxelize(volume, surface)
+    name = f"{site} marrow".strip()
+    body = Region(f"{name} body", Role.MARROW, site, mask, offset)
+    roi_mask = eroded(mask, volume, margin_mm) & _central(volume, surface, mask.shape, offset)
+    if not keep_vein:
+        roi_mask &= _typical(volume.array[body.box], roi_mask)
+    roi = Region(name, Role.MARROW, site, roi_mask, offset)
+    unsure = _doubts(surface, score, moved, point)
+    if not roi.voxels:
+        unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
+    roi.cautions.extend(unsure)
+    return Placement(body, roi, unsure, surface, score)
+
+
+def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:
+    doubts = []
+    corners = template_points(surface)
+    width, depth, height = np.ptp(corners, axis=0)
+    for value, (low, high), what in (
+        (width, WIDTH_MM, "wide"), (depth, DEPTH_MM, "deep"), (height, HEIGHT_MM, "high"),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            doubts.append(
+                f"The body is {value:.0f} mm {what}; {low:.0f} to {high:.0f} mm is usual."
+            )
+    seen = np.isfinite(surface.support)
+    if seen.mean() < 0.94:
+        doubts.append("The body touches the edge of the volume.")
+    if score < 0.4:
+        doubts.append("No clear box-like outline was found round the click.")
+    if np.median(surface.support[seen]) < 0.4:
+        doubts.append("The border is faint: less than half of it lies on a clear edge.")
+    if moved > MOVED_MM:
+        doubts.append("The result depends on where inside the body the click is.")
+    if not surface.contains(point[None])[0]:
+        doubts.append("The click lies outside the body that was found.")
+    return doubts
+
+
+def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
+    """The voxels deeper inside a mask than a margin in mm (beyond the mask is outside)."""
+    if not mask.any() or margin_mm <= 0:
+        return mask.copy()
+    padded = np.pad(mask, 1)
+    depth = ndimage.distance_transform_edt(padded, sampling=volume.spacing[::-1])
+    # Distance is measured to the next voxel's center; the border is half a voxel nearer.
+    inside = depth - 0.5 * volume.spacing.min() >= margin_mm
+    return inside[1:-1, 1:-1, 1:-1]
+
+
+def _central(
+    volume: Volume, surface: Surface, shape: tuple[int, ...], offset: tuple[int, int, int]
+) -> np.ndarray:
+    """The middle 80 % of a body's width: thick slices blur its sides into muscle and vessels."""
+    k, j, i = np.ogrid[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
+    right = surface.box.axes[0] @ volume.ijk_to_ras[:3, :3]
+    start = surface.box.axes[0] @ (volume.ijk_to_ras[:3, 3] - surface.box.center)
+    across = right[0] * i + right[1] * j + right[2] * k + start
+    return np.abs(across) <= 0.8 * surface.box.half[0]
+
+
+def _typical(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Voxels within 2.5 robust standard deviations of the median: without vein or hot spots."""
+    middle = np.median(values[mask]) if mask.any() else 0.0
+    spread = 1.4826 * np.median(np.abs(values[mask] - middle)) if mask.any() else 0.0
+    return np.abs(values - middle) <= 2.5 * max(spread, 1e-9)
+
+
+def ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
+    """A ball as a structuring element [k, j, i], for a spacing in mm along i, j, k."""
+    half = np.floor(radius_mm / spacing[::-1]).astype(int)
+    k, j, i = np.ogrid[tuple(slice(-h, h + 1) for h in half)]
+    return (k * spacing[2]) ** 2 + (j * spacing[1]) ** 2 + (i * spacing[0]) ** 2 <= radius_mm**2
