@@ -423,24 +423,28 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._running = True
         try:
             with slicer.util.tryWithErrorDisplay(_("Nothing was placed."), waitCursor=True):
-                onClick(position)
-                self.logic.assessParameters(self._parameterNode)
-                self.showAssessment()
+                doubts = onClick(position)
+                if not self._parameterNode.n4:
+                    self.logic.assessParameters(self._parameterNode)
+                    self.showAssessment()
+                if doubts:
+                    self.ui.verdictLabel.text = "\n".join([*doubts, self.ui.verdictLabel.text])
         finally:
             self._running = False
             self.observeRegions()
             self.checkCanApply()
 
-    def placeRegion(self, position) -> None:
-        """One click, one region."""
+    def placeRegion(self, position):
+        """One click, one region; returns doubts about it."""
         self.ensurePackages()
-        self.logic.placeRegion(self._parameterNode, position)
+        return self.logic.placeRegion(self._parameterNode, position)
 
-    def findColumn(self, position) -> None:
-        """One click, the whole spine; the button is then released."""
+    def findColumn(self, position):
+        """One click, the whole spine, and the button is released; returns doubts about it."""
         self.ensurePackages()
-        self.logic.findColumn(self._parameterNode, position)
+        doubts = self.logic.findColumn(self._parameterNode, position)
         self.stopPlacing()
+        return doubts
 
     def ensurePackages(self) -> None:
         """Ask for the packages that Slicer lacks."""
@@ -614,42 +618,49 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         return regions_to_node([], volume, "Regions")
 
-    def placeRegion(self, parameters, position) -> None:
+    def placeRegion(self, parameters, position):
         """Draw the structure at a point (RAS mm) into the chosen segmentation, as a segment.
+
+        Returns:
+            Sentences, why the region may be wrong; empty where nothing looks wrong.
 
         Raises:
             ValueError: no structure can be told there.
-            NotImplementedError: this version has no one-click placement.
         """
+        from PDFFMapperLib.packages import require_packages
+
+        require_packages("MarrowAssess")
         from MarrowAssessLib.scene_placement import place_region
 
-        volume = self.placingVolume(parameters)
-        if parameters.segmentation is None:
-            parameters.segmentation = self.addSegmentation(volume)
-        place_region(
-            parameters.segmentation, volume, position, parameters.placeRole, parameters.placeSite
-        )
+        return place_region(
+            *self.placingNodes(parameters), position, parameters.placeRole, parameters.placeSite
+        ).cautions
 
-    def findColumn(self, parameters, position) -> None:
+    def findColumn(self, parameters, position):
         """Find and name the levels of the spine from a point (RAS mm) in one body.
 
+        Returns:
+            Sentences, what may be wrong; empty where nothing looks wrong.
+
         Raises:
-            ValueError: no vertebral body there, or its level is not given.
-            NotImplementedError: this version cannot find the column.
+            ValueError: the level of the body is not given in the site.
         """
-        from MarrowAssessLib.scene_placement import find_column
+        from PDFFMapperLib.packages import require_packages
 
-        volume = self.placingVolume(parameters)
-        if parameters.segmentation is None:
-            parameters.segmentation = self.addSegmentation(volume)
-        find_column(parameters.segmentation, volume, position, parameters.placeSite)
+        require_packages("MarrowAssess")
+        from MarrowAssessLib.scene_placement import place_column
 
-    def placingVolume(self, parameters):
-        """The image in which clicks are taken: the first one chosen."""
+        return place_column(*self.placingNodes(parameters), position, parameters.placeSite).unsure
+
+    def placingNodes(self, parameters):
+        """The segmentation that takes placed regions, and the image in which clicks are taken."""
         volumes = self.chosenVolumes(parameters)
         if not volumes:
             raise ValueError(_("Choose at least one image or map."))
-        return next(iter(volumes.values()))
+        volume = next(iter(volumes.values()))
+        if parameters.segmentation is None:
+            parameters.segmentation = self.addSegmentation(volume)
+        return parameters.segmentation, volume
 
     def liveResults(self, segmentation):
         """Table and charts shown for a segmentation, None if there are none."""

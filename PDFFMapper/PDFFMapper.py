@@ -330,8 +330,8 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         """PDFF (%), R2* (1/s), water, fat and field map (Hz) of a multi-echo series.
 
         Args:
-            nodes: volumes of all echoes, magnitude and phase or real and imaginary; vector and
-                multi-volumes and sequences count as the volumes they hold.
+            nodes: volumes of all echoes, magnitude and phase, real and imaginary, or magnitude
+                alone; vector and multi-volumes and sequences count as the volumes they hold.
             fieldStrengthT: in T; None takes the header's.
             fatSpectrum: name of the fat model; marrow if None.
             precession: "auto", "as given" or "conjugated".
@@ -344,12 +344,16 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
         Raises:
             ValueError: one sentence that says what is wrong.
+            PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.frame_maps import water_fat_maps
+        from PDFFMapperLib.packages import require_packages
+
+        require_packages("PDFFMapper")
+        from PDFFMapperLib.frame_maps import water_fat_frame_maps
         from PDFFMapperLib.map_nodes import maps_to_nodes
 
         volumes = [frame.volume for frame in self.frames(nodes)]
-        maps = water_fat_maps(
+        maps = water_fat_frame_maps(
             volumes, fieldStrengthT, fatSpectrum, precession, commonPhase, progress
         )
         return maps and maps_to_nodes(maps, _("PDFF maps"), nodes[0])
@@ -371,7 +375,11 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
         Raises:
             ValueError: one sentence that says what is wrong.
+            PackagesMissing: a Python package is not installed; says how to.
         """
+        from PDFFMapperLib.packages import require_packages
+
+        require_packages("PDFFMapper")
         from PDFFMapperLib.frame_maps import diffusion_frame_maps
         from PDFFMapperLib.map_nodes import maps_to_nodes
 
@@ -484,7 +492,12 @@ class PDFFMapperTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        """Run everything."""
+        """Run everything, where the packages are there that maps need."""
+        from PDFFMapperLib.packages import missing_packages
+
+        if missing := missing_packages():
+            self.delayDisplay(f"Not tested, because these are not installed: {missing}")
+            return
         self.setUp()
         self.test_mapPDFF()
         self.setUp()

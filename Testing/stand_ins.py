@@ -52,7 +52,9 @@ def parameterNodeWrapper(cls):
 
         return property(read, lambda self, value: self.parameterNode.SetParameter(name, str(value)))
 
+    cls.annotations = {}
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        cls.annotations[name] = getattr(hint, "__metadata__", ())
         kind = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
         fallback = None
         if kind in (bool, int, float, str, pathlib.Path):
@@ -78,6 +80,9 @@ class ScriptedLoadableModuleWidget:
     def __init__(self, parent=None):
         self.parent = parent
 
+    def setup(self):
+        pass
+
 
 class ScriptedLoadableModuleLogic:
     def __init__(self, parent=None):
@@ -98,6 +103,32 @@ class ScriptedLoadableModuleTest:
     pass
 
 
+class SegmentStatisticsPluginBase:
+    """The contract of Slicer's plugins of Segment Statistics, without its widgets."""
+
+    def __init__(self):
+        self.name, self.title, self.keys, self.defaultKeys = "", "", [], []
+        self.parameterNode = None
+
+    @staticmethod
+    def createCodedEntry(value, scheme, meaning, returnAsString=False):
+        import slicer
+
+        entry = slicer.vtkCodedEntry()
+        entry.SetValueSchemeMeaning(value, scheme, meaning)
+        return entry.GetAsString() if returnAsString else entry
+
+    @staticmethod
+    def createMeasurementInfo(name, title, description, units, **codes):
+        return {"name": name, "title": title, "description": description, "units": units, **codes}
+
+    def getRequestedKeys(self):
+        return self.keys
+
+    def getParameterNode(self):
+        return self.parameterNode
+
+
 def load_module(name: str):
     """Import MarrowAssess or PDFFMapper as a module file on slicer-core."""
     made = {
@@ -107,6 +138,7 @@ def load_module(name: str):
             "WithinRange": WithinRange,
             "parameterNodeWrapper": parameterNodeWrapper,
         },
+        "SegmentStatisticsPlugins": {"SegmentStatisticsPluginBase": SegmentStatisticsPluginBase},
         "slicer.ScriptedLoadableModule": {
             one.__name__: one
             for one in (

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import slicer
 from PDFFMapperLib.volume_nodes import volume_from_node
 
 from MarrowAssessLib.anatomy import parse_role, parse_site
+from MarrowAssessLib.column import Column, follow_column
+from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.scene import regions_to_node
-
-MISSING = "This version has no {what}; draw the region in the Segment Editor and name it."
 
 
 def place_region(
@@ -31,44 +32,37 @@ def place_region(
         role, site: what it is; without a site the segment gets a number.
 
     Raises:
-        ValueError: unknown role or site, or the point lies outside the image.
-        NotImplementedError: one-click placement is not installed.
+        ValueError: unknown role or site, nothing found, or the point lies outside the image.
     """
-    try:
-        from MarrowAssessLib.placement import place
-    except ModuleNotFoundError as error:
-        raise NotImplementedError(MISSING.format(what="one-click placement")) from error
-    placed = place(volume_from_node(volume_node), point_ras, parse_role(role), parse_site(site))
+    point = np.asarray(point_ras, float)
+    placed = place(volume_from_node(volume_node), point, parse_role(role), parse_site(site))
     region = placed.roi
+    if not region.voxels:
+        raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
     if not region.site:
         region = replace(region, name=_numbered(segmentation, region.name))
     add_regions(segmentation, volume_node, [region])
     return region
 
 
-def find_column(
+def place_column(
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     point_ras: Sequence[float],
     level: str,
-) -> list[Region]:
-    """Draw all levels of the spine found from a point in one body whose level is named.
+) -> Column:
+    """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
 
     Raises:
-        ValueError: no level is given, or no vertebral body lies there.
-        NotImplementedError: column finding is not installed.
+        ValueError: no level is given or it does not exist.
     """
-    try:
-        from MarrowAssessLib.column import find_column as find
-    except ModuleNotFoundError as error:
-        raise NotImplementedError(MISSING.format(what="column finding")) from error
     site = parse_site(level)
     if not site:
         raise ValueError("Say which vertebra you click, such as L3, in the field 'Site'.")
-    found = find(volume_from_node(volume_node), point_ras, site)
-    regions = list(found.regions)
+    column = follow_column(volume_from_node(volume_node), np.asarray(point_ras, float), site)
+    regions = [region for region in column.regions() if region.voxels]
     add_regions(segmentation, volume_node, regions)
-    return regions
+    return column
 
 
 def add_regions(

@@ -26,7 +26,8 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
         self.title = _("MarrowAssess")
         self.keys = [key + suffix for key in QUANTITIES for suffix in ("", Z_SUFFIX)]
         self.defaultKeys = [key + suffix for key in DEFAULT for suffix in ("", Z_SUFFIX)]
-        self._measured = (None, {})  # what it was measured from, results by segment name
+        self._results = {}  # by segment name, of one run over the segments
+        self._asked = set()  # segments asked for in this run
 
     def computeStatistics(self, segmentID):
         """The requested measurements of a segment; what does not apply is left out."""
@@ -35,15 +36,18 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
         requested = self.getRequestedKeys()
         parameters = self.getParameterNode()
         scene = slicer.mrmlScene
-        segmentation = scene.GetNodeByID(parameters.GetParameter("Segmentation"))
-        volume = scene.GetNodeByID(parameters.GetParameter("ScalarVolume") or "")
+        segmentation = scene.GetNodeByID(parameters.GetParameter("Segmentation") or "")
         if not requested or segmentation is None:
             return {}
-        state = (segmentation.GetID(), segmentation.GetMTime(), volume and volume.GetMTime())
-        if self._measured[0] != state:
-            self._measured = (state, segment_results(segmentation, volume))
+        # All segments are measured at once; one that comes again begins another run, in which
+        # segments and images may have changed.
+        if not self._asked or segmentID in self._asked:
+            volume = scene.GetNodeByID(parameters.GetParameter("ScalarVolume") or "")
+            self._results = segment_results(segmentation, volume)
+            self._asked = set()
+        self._asked.add(segmentID)
         name = segmentation.GetSegmentation().GetSegment(segmentID).GetName()
-        found = self._measured[1].get(name, {})
+        found = self._results.get(name, {})
         return {key: found[key] for key in requested if key in found}
 
     def getMeasurementInfo(self, key):
@@ -56,7 +60,8 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
         z = key.endswith(Z_SUFFIX)
         name = f"{quantity.name} z-score" if z else quantity.name
         unit = "SD" if z else quantity.unit
-        code = QUANTITY_CODES.get(key.removeprefix("marrow_").removeprefix("muscle_"))
+        of_map = key.removeprefix("marrow_").removeprefix("muscle_")
+        code = None if z else QUANTITY_CODES.get(of_map)
         return self.createMeasurementInfo(
             name=name,
             title=name,

@@ -7,8 +7,8 @@ doi 10.1016/j.mri.2010.08.011). Its local minima are the candidates: the true fr
 those of swapped water and fat. Residuals averaged over blocks of about 6 mm feed a Markov random
 field over the whole volume, air included, so that separate parts (islands) are tied to each other
 through the gaps; it is minimized by sequential tree-reweighted message passing (Kolmogorov 2006,
-doi 10.1109/TPAMI.2006.200). Each voxel then takes the candidate that agrees with the coarse field
-and its neighbors.
+doi 10.1109/TPAMI.2006.200). The same among the candidates of all voxels, drawn to the coarse field,
+gives each voxel its start, and by min-marginals the risk that water and fat are swapped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numba import njit
 from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.water_fat_fit import RESIDUAL, fit_voxels
 
-_R2STAR_TRIED = (15.0, 60.0, 200.0)  # 1/s; the residual of the best is used
+_R2STAR_TRIED = (25.0, 80.0)  # 1/s; the residual of the best is used
 _SAMPLES_PER_LOBE = 12  # grid points per 1/(last - first echo time)
 _CANDIDATES = 4
 _BLOCK_MM = 6.0
@@ -33,6 +33,10 @@ _GRADIENT_HZ_PER_MM_PER_T = 1.6  # usual off-resonance change; larger ones cost 
 _MISFIT = 0.02  # relative model error that keeps strong voxels from overruling smoothness
 _COST_CAP = 30.0
 _SWEEPS = 6
+_COARSE_CAP = 2.0  # most that disagreeing with the coarse field costs a voxel
+_FINE_SWEEPS = 5
+_FINE_WEIGHT = 0.5
+_FINE_CAP = 15.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,8 @@ def find_off_resonance(
             if progress and not progress(0.6 * (done + 1) / coarse_shape[0]):
                 pool.shutdown(cancel_futures=True)
                 return None
-    block_cost /= math.prod(factors)
+    # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
+    block_cost /= math.sqrt(math.prod(factors))
 
     block_mm = np.array(factors) * voxel_size_mm
     scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
@@ -399,7 +404,7 @@ def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
 
 def _jump_costs(scale_hz: float, step_hz: float, labels: int) -> np.ndarray:
     """Cost of neighbors k labels apart: quadratic, then linear (Huber), constant past the last."""
-    jumps = np.arange(max(2, min(labels, round(15 * scale_hz / step_hz) + 1))) * step_hz / scale_hz
+    jumps = np.arange(max(2, min(labels, round(10 * scale_hz / step_hz) + 1))) * step_hz / scale_hz
     return np.where(jumps < 2, jumps**2 / 2, 2 * jumps - 2).astype(np.float32)
 
 
@@ -564,57 +569,87 @@ def _huber(jump):
 
 @njit(cache=True, nogil=True)
 def _choose_candidates(index, where, shape, candidates, costs, coarse, factors, scale, period):
+    """Message passing as above, over voxels and their candidates.
+
+    Returns:
+        The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
+    """
     voxels = len(index)
-    chosen = np.empty(voxels, np.float32)
-    margin = np.full(voxels, np.inf, np.float32)
-    expected = np.empty(voxels, np.float32)
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     block_scale = scale.mean()
     for v in range(voxels):
         k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
         field = _interpolated(coarse, factors, k, j, i)
-        expected[v] = field
-        chosen[v] = field
-        least = np.inf
+        if not np.isfinite(costs[v, 0]):
+            candidates[v, 0], costs[v, 0] = field, 0.0
         for c in range(_CANDIDATES):
             if not np.isfinite(costs[v, c]):
-                break
+                costs[v, c], candidates[v, c] = 1e6, candidates[v, 0]
+                continue
             if period > 0:
                 turns = np.round((field - candidates[v, c]) / period)
                 candidates[v, c] += np.float32(turns * period)
-            total = min(costs[v, c], _COST_CAP) + _huber((candidates[v, c] - field) / block_scale)
-            if total < least:
-                least = total
-                chosen[v] = candidates[v, c]
-    for sweep in range(4):
+            costs[v, c] = min(costs[v, c], _COST_CAP)
+            costs[v, c] += min(_huber((candidates[v, c] - field) / block_scale), _COARSE_CAP)
+
+    messages = np.zeros((voxels, 3, _CANDIDATES), np.float32)
+    belief = np.empty(_CANDIDATES)
+    fresh = np.empty(_CANDIDATES)
+    place = np.empty(3, np.int64)
+    following = np.empty(3, np.int64)
+    preceding = np.empty(3, np.int64)
+    chosen = np.empty(voxels, np.float32)
+    margin = np.full(voxels, np.inf, np.float32)
+    for sweep in range(2 * _FINE_SWEEPS):
+        forward = sweep % 2 == 0
+        last = sweep == 2 * _FINE_SWEEPS - 1
         for step in range(voxels):
-            v = step if sweep % 2 == 0 else voxels - 1 - step
-            k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
-            at = (k, j, i)
-            least = second = np.inf
-            best = chosen[v]
+            v = step if forward else voxels - 1 - step
+            place[0], place[2] = index[v] // strides[0], index[v] % shape[2]
+            place[1] = index[v] // strides[1] % shape[1]
+            before = after = 0
             for c in range(_CANDIDATES):
-                if not np.isfinite(costs[v, c]):
-                    break
-                option = candidates[v, c]
-                total = min(costs[v, c], _COST_CAP)
-                total += _huber((option - expected[v]) / block_scale)
-                for axis in range(3):
-                    # Between voxels the field changes less than between blocks.
-                    fine = scale[axis] / factors[axis]
-                    for side in (-1, 1):
-                        if not 0 <= at[axis] + side < shape[axis]:
-                            continue
-                        other = where[index[v] + side * strides[axis]]
-                        if other >= 0:
-                            total += 0.5 * _huber((option - chosen[other]) / fine)
-                if total < least:
-                    second = least
-                    least = total
-                    best = option
-                elif total < second:
-                    second = total
-            chosen[v] = best
-            if sweep == 3:
-                margin[v] = second - least
+                belief[c] = costs[v, c]
+            for axis in range(3):
+                preceding[axis] = following[axis] = -1
+                if place[axis] > 0:
+                    preceding[axis] = where[index[v] - strides[axis]]
+                if place[axis] < shape[axis] - 1:
+                    following[axis] = where[index[v] + strides[axis]]
+                if preceding[axis] >= 0:
+                    before += 1
+                    for c in range(_CANDIDATES):
+                        belief[c] += messages[preceding[axis], axis, c]
+                if following[axis] >= 0:
+                    after += 1
+                    for c in range(_CANDIDATES):
+                        belief[c] += messages[v, axis, c]
+            if last:
+                best = 0
+                for c in range(1, _CANDIDATES):
+                    if belief[c] < belief[best]:
+                        best = c
+                chosen[v] = candidates[v, best]
+                for c in range(_CANDIDATES):
+                    if c != best and costs[v, c] < 1e5:
+                        margin[v] = min(margin[v], belief[c] - belief[best])
+            share = 1.0 / max(before, after, 1)
+            for axis in range(3):
+                other = following[axis] if forward else preceding[axis]
+                if other < 0:
+                    continue
+                edge = v if forward else other
+                fine = scale[axis] / factors[axis]
+                smallest = np.inf
+                for d in range(_CANDIDATES):
+                    least = np.inf
+                    for c in range(_CANDIDATES):
+                        jump = (candidates[v, c] - candidates[other, d]) / fine
+                        cost = share * belief[c] - messages[edge, axis, c]
+                        cost += min(_FINE_WEIGHT * _huber(jump), _FINE_CAP)
+                        least = min(least, cost)
+                    fresh[d] = least
+                    smallest = min(smallest, least)
+                for d in range(_CANDIDATES):
+                    messages[edge, axis, d] = fresh[d] - smallest
     return chosen, margin

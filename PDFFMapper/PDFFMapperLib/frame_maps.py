@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,15 +12,18 @@ from PDFFMapperLib.adc import fit_adc
 from PDFFMapperLib.diffusion_maps import diffusion_maps
 from PDFFMapperLib.fat_spectra import fat_spectrum
 from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
+from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap
 from PDFFMapperLib.volume import Volume
-from PDFFMapperLib.water_fat import WaterFatResult, separate_water_fat, signal_mask
+from PDFFMapperLib.water_fat import separate_water_fat, signal_mask
+from PDFFMapperLib.water_fat_maps import water_fat_maps
 
+MEASURED = ("PDFF", "R2star", "T2star")
 ADC, IVIM, IVIM_SEGMENTED = "ADC", "IVIM", "IVIM, segmented"
 
 
-def water_fat_maps(
+def water_fat_frame_maps(
     echoes: Sequence[Volume],
     field_strength_t: float | None = None,
     spectrum: str | None = None,
@@ -27,67 +31,46 @@ def water_fat_maps(
     common_phase: bool = True,
     progress: Callable[[float], bool] | None = None,
 ) -> list[ParametricMap] | None:
-    """PDFF, R2*, water, fat, field map and uncertainty of a multi-echo series; None if canceled.
+    """Maps of a multi-echo series, from complex echoes or from magnitudes; None if canceled.
+
+    Values that should not be trusted are NaN; the map "doubt" says why.
 
     Args:
         echoes: one volume per echo and component, see acquisition.echo_train.
         field_strength_t: in place of the header's.
         spectrum: name of the fat spectrum; marrow if None.
-        precession, common_phase, progress: see water_fat.separate_water_fat.
+        precession, common_phase: of complex echoes, see water_fat.separate_water_fat.
+        progress: called with the fraction done; returning False cancels.
 
     Raises:
-        ValueError: echo times or field strength are missing, or phase is; see the modules used.
+        ValueError: echo times or field strength are missing; see the modules used.
     """
     train = echo_train(echoes, field_strength_t=field_strength_t)
     if train.field_strength_t is None:
         raise ValueError("The field strength is not in the header; give it in T.")
-    if not train.is_complex:
-        raise ValueError(
-            "Only magnitude images were given; PDFF that is unbiased in low fat needs phase, or "
-            "real and imaginary images, of every echo."
+    like = Volume(np.empty(train.signal.shape[:3], np.uint8), train.ijk_to_ras, "echo")
+    signal = np.moveaxis(train.signal, -1, 0)
+    times, field, model = train.echo_times_s, train.field_strength_t, fat_spectrum(spectrum)
+    if train.is_complex:
+        data = multi_echo(signal, times, field, like.spacing[::-1])
+        fit = separate_water_fat(
+            data, model, precession=precession, common_phase=common_phase, progress=progress
         )
-    grid = Volume(np.empty(train.signal.shape[:3], np.uint8), train.ijk_to_ras, "PDFF")
-    data = multi_echo(
-        np.moveaxis(train.signal, -1, 0),
-        train.echo_times_s,
-        train.field_strength_t,
-        grid.spacing[::-1],
-    )
-    fit = separate_water_fat(
-        data,
-        fat_spectrum(spectrum),
-        precession=precession,
-        common_phase=common_phase,
-        progress=progress,
-    )
+    else:
+        fit = magnitude_water_fat(signal, times, field, model, progress=progress)
     if fit is None:
         return None
-    notes = [*train.notes, *fit.facts.get("notes", [])]
-    inputs = [volume.name for volume in echoes]
-    return _maps_of(fit, grid, {**fit.facts, "notes": notes, "inputs": inputs})
-
-
-def _maps_of(
-    fit: WaterFatResult, grid: Volume, provenance: dict[str, object]
-) -> list[ParametricMap]:
-    def made(name, values, unit, window, color, title, only_confident=True):
-        array = np.where(fit.confident, values, np.nan) if only_confident else values
-        volume = grid.with_array(np.asarray(array, np.float32), name)
-        return ParametricMap(name, volume, unit, window, color, title, dict(provenance))
-
-    shown = np.concatenate([fit.water[fit.confident], fit.fat[fit.confident]])
-    bright = float(np.percentile(shown, 99)) if shown.size else 1.0
-    field = fit.off_resonance_hz[fit.mask]
-    reach = float(np.nanpercentile(np.abs(field), 99)) if field.size else 1.0
+    inputs = {"inputs": [volume.name for volume in echoes], "reading": train.notes}
     return [
-        made("PDFF", fit.pdff_percent, "%", (0, 100), "Viridis", "Proton density fat fraction"),
-        made("R2star", fit.r2star_per_s, "1/s", (0, 200), "Inferno", "R2*"),
-        made("water", fit.water, "signal", (0, bright), "Grey", "Water", False),
-        made("fat", fit.fat, "signal", (0, bright), "Grey", "Fat", False),
-        made("field", fit.off_resonance_hz, "Hz", (-reach, reach), "Grey", "Off-resonance", False),
-        made("PDFF_SD", fit.pdff_sd, "%", (0, 10), "Viridis", "Standard deviation of PDFF"),
-        made("R2star_SD", fit.r2star_sd, "1/s", (0, 50), "Viridis", "Standard deviation of R2*"),
+        replace(made, volume=_confident(made.volume, fit.confident))
+        if made.name in MEASURED
+        else made
+        for made in water_fat_maps(fit, like, inputs)
     ]
+
+
+def _confident(volume: Volume, mask: np.ndarray) -> Volume:
+    return volume.with_array(np.where(mask, volume.array, np.nan).astype(np.float32))
 
 
 def diffusion_frame_maps(

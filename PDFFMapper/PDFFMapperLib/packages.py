@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 from importlib import metadata
 
@@ -25,6 +26,20 @@ def missing_packages() -> list[str]:
     return [requirement for requirement in required if not _satisfied(requirement)]
 
 
+def require_packages(requester: str) -> None:
+    """Nothing where all packages are there; for scripts, which are not asked.
+
+    Raises:
+        PackagesMissing: names what is missing and says how to install it.
+    """
+    if missing := missing_packages():
+        names = " ".join(f'"{requirement}"' for requirement in missing)
+        raise PackagesMissing(
+            f"{requester} needs {', '.join(missing)}. Install with "
+            f"slicer.util.pip_install({missing!r}). {OFFLINE.format(packages=names)}"
+        )
+
+
 def ensure_packages(requester: str) -> None:
     """Ask the user and install what is missing; in the desktop only.
 
@@ -46,6 +61,7 @@ def ensure_packages(requester: str) -> None:
         raise PackagesMissing(
             f"{requester} needs {', '.join(missing)}. {error} " + OFFLINE.format(packages=names)
         ) from error
+    importlib.invalidate_caches()
     if still := missing_packages():
         raise PackagesMissing(
             f"{requester} needs {', '.join(still)}. " + OFFLINE.format(packages=names)

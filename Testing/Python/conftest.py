@@ -33,3 +33,15 @@ def oblique_volume() -> Volume:
     matrix[:3, 3] = [12.0, -34.0, 56.0]
     rng = np.random.default_rng(0)
     return Volume(rng.normal(100, 10, (20, 40, 50)).astype(np.float32), matrix, "oblique")
+
+
+@pytest.fixture
+def drawn_once(phantom, monkeypatch):
+    """The sample data draw on the session's phantom instead of drawing their own."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib import headless
+
+    headless.start()
+    from MarrowAssessLib import sample
+
+    monkeypatch.setattr(sample, "lumbar_phantom", lambda: phantom)

@@ -168,3 +168,22 @@ def tracked() -> list[Path]:
         pytest.skip("not a git clone")
     done = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True)
     return [path for line in done.stdout.splitlines() if (path := REPOSITORY / line).is_file()]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "there"),
+    [("numpy>=1.0", True), ("numpy>=999", False), ("no-such-package-at-all>=1", False)],
+)
+def test_a_missing_or_old_package_is_noticed_and_named(requirement, there, tmp_path, monkeypatch):
+    from PDFFMapperLib import packages
+
+    listed_here = tmp_path / "requirements.txt"
+    listed_here.write_text(f"# a comment\n{requirement}\n")
+    monkeypatch.setattr(packages, "resource_path", lambda *_: listed_here)
+    assert packages.missing_packages() == ([] if there else [requirement])
+    if there:
+        packages.require_packages("A module")
+    else:
+        with pytest.raises(packages.PackagesMissing, match=requirement.split(">")[0]) as caught:
+            packages.require_packages("A module")
+        assert "pip download" in str(caught.value)

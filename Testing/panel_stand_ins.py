@@ -1,0 +1,273 @@
+"""Small stand-ins for PythonQt, CTK and qMRML on PySide6, so that panel code runs offscreen.
+
+A test with them is reported as "against stand-ins": it shows that the panel's own code runs and
+does what it should, not that Slicer's widgets do.
+"""
+
+import os
+import pathlib
+import types
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import slicer
+from PySide6 import QtCore, QtUiTools, QtWidgets
+from stand_ins import Choice, WithinRange
+
+
+class Proxy:
+    """A Qt object as PythonQt shows it: properties are attributes, signals connect by signature."""
+
+    def __init__(self, qobject):
+        object.__setattr__(self, "qobject", qobject)
+
+    def __getattr__(self, name):
+        if self.qobject.metaObject().indexOfProperty(name) >= 0:
+            return self.qobject.property(name)
+        return getattr(self.qobject, name)
+
+    def __setattr__(self, name, value):
+        assert self.qobject.metaObject().indexOfProperty(name) >= 0, f"no Qt property {name}"
+        assert self.qobject.setProperty(name, value), f"{name} cannot be {value!r}"
+
+    def connect(self, signature, slot):
+        getattr(self.qobject, signature.split("(")[0]).connect(slot)
+
+
+class QTimer(Proxy):
+    singleShot = staticmethod(QtCore.QTimer.singleShot)
+
+    def __init__(self):
+        super().__init__(QtCore.QTimer())
+
+
+class qMRMLWidget(QtWidgets.QWidget):
+    def setMRMLScene(self, scene):
+        for child in self.findChildren(QtWidgets.QWidget):
+            if hasattr(child, "takeScene"):
+                child.takeScene(scene)
+
+
+class ctkCollapsibleButton(QtWidgets.QGroupBox):
+    text = QtCore.Property(str, QtWidgets.QGroupBox.title, QtWidgets.QGroupBox.setTitle)
+    collapsed = QtCore.Property(bool, lambda self: False, lambda self, value: None)
+
+
+class ctkDirectoryButton(QtWidgets.QPushButton):
+    directory = QtCore.Property(
+        str, QtWidgets.QPushButton.text, lambda self, text: self.setText(text)
+    )
+
+
+class qMRMLTableView(QtWidgets.QTableView):
+    node = None
+
+    def takeScene(self, scene):
+        pass
+
+    def setMRMLTableNode(self, node):
+        self.node = node
+        if node is None:
+            self.setModel(None)
+            return
+        model = QtWidgets.QTableWidget(node.GetNumberOfRows(), node.GetNumberOfColumns())
+        for column in range(node.GetNumberOfColumns()):
+            title = QtWidgets.QTableWidgetItem(node.GetColumnName(column))
+            model.setHorizontalHeaderItem(column, title)
+            for row in range(node.GetNumberOfRows()):
+                text = node.GetCellText(row, column)
+                model.setItem(row, column, QtWidgets.QTableWidgetItem(text))
+        self.kept = model
+        self.setModel(model.model())
+
+
+class qMRMLNodeComboBox(QtWidgets.QComboBox):
+    currentNodeChanged = QtCore.Signal()
+    scene = None
+
+    def takeScene(self, scene):
+        self.scene = scene
+
+    def listed(self):
+        kinds = self.property("nodeTypes") or []
+        scene = self.scene
+        nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())] if scene else []
+        return [one for one in nodes if any(one.IsA(kind) for kind in kinds)]
+
+    def currentNode(self):
+        return slicer.mrmlScene.GetNodeByID(self.property("chosen") or "")
+
+    def setCurrentNode(self, node):
+        self.setProperty("chosen", node.GetID() if node else "")
+        self.clear()
+        self.addItem(node.GetName() if node else "None")
+        self.currentNodeChanged.emit()
+
+
+class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
+    checkedNodesChanged = QtCore.Signal()
+
+    def checkedNodes(self):
+        ids = self.property("checkedIDs") or []
+        return [node for one in ids if (node := slicer.mrmlScene.GetNodeByID(one))]
+
+    def setCheckState(self, node, state):
+        ids = [one for one in (self.property("checkedIDs") or []) if one != node.GetID()]
+        if state == QtCore.Qt.Checked:
+            ids.append(node.GetID())
+        self.setProperty("checkedIDs", ids)
+        self.clear()
+        self.addItem(", ".join(one.GetName() for one in self.checkedNodes()))
+        self.checkedNodesChanged.emit()
+
+
+CUSTOM = [
+    qMRMLWidget, ctkCollapsibleButton, ctkDirectoryButton, qMRMLTableView, qMRMLNodeComboBox,
+    qMRMLCheckableNodeComboBox,
+]  # fmt: skip
+
+
+class ParameterGui:
+    """connectGui() and what goes with it, for the parameter nodes of stand_ins."""
+
+    def connectGui(self, ui):
+        self.connections = []
+        for proxy in vars(ui).values():
+            widget = proxy.qobject
+            name = widget.property("SlicerParameterName")
+            if name:
+                self.connections.append((name, widget, *self.wire(name, widget)))
+        self.tag = self.parameterNode.AddObserver("ModifiedEvent", lambda *_: self.toGui())
+        self.toGui()
+        return 0
+
+    def disconnectGui(self, tag):
+        for _, _, signal, slot, _ in self.connections:
+            signal.disconnect(slot)
+        self.connections = []
+        self.parameterNode.RemoveObserver(self.tag)
+
+    def toGui(self):
+        for name, widget, _, _, write in self.connections:
+            blocked = widget.blockSignals(True)
+            write(getattr(self, name))
+            widget.blockSignals(blocked)
+
+    def wire(self, name, widget):
+        def take(read):
+            return lambda *_: setattr(self, name, read())
+
+        if isinstance(widget, qMRMLNodeComboBox):
+            signal, read, write = (
+                widget.currentNodeChanged,
+                widget.currentNode,
+                widget.setCurrentNode,
+            )
+        elif isinstance(widget, QtWidgets.QCheckBox):
+            signal, read, write = widget.toggled, widget.isChecked, widget.setChecked
+        elif isinstance(widget, QtWidgets.QDoubleSpinBox):
+            for note in self.annotations[name]:
+                if isinstance(note, WithinRange):
+                    widget.setRange(note.minimum, note.maximum)
+            signal, read, write = widget.valueChanged, widget.value, widget.setValue
+        elif isinstance(widget, QtWidgets.QComboBox):
+            (choice,) = [note for note in self.annotations[name] if isinstance(note, Choice)]
+            widget.clear()
+            widget.addItems(choice.choices)
+            signal, read, write = (
+                widget.currentTextChanged,
+                widget.currentText,
+                widget.setCurrentText,
+            )
+        elif isinstance(widget, QtWidgets.QLineEdit):
+            signal, read, write = widget.textChanged, widget.text, widget.setText
+        else:
+            signal, read, write = (
+                widget.clicked,
+                lambda: pathlib.Path(widget.text()),
+                lambda path: widget.setText(str(path)),
+            )
+        slot = take(read)
+        signal.connect(slot)
+        return signal, slot, write
+
+    def AddObserver(self, event, callback, priority=0.0):
+        return self.parameterNode.AddObserver(event, callback, priority)
+
+    def RemoveObserver(self, tag):
+        return self.parameterNode.RemoveObserver(tag)
+
+
+def quiet(kind, context, message):
+    """Leave out that the .ui connects signals which only Slicer's widgets have."""
+    if not message.startswith("QObject::connect"):
+        print(message)
+
+
+class Application:
+    """``slicer.app`` as far as the panels use it."""
+
+    defaultScenePath = "scenes"
+
+    def __init__(self):
+        QtCore.qInstallMessageHandler(quiet)
+        self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+
+    def applicationLogic(self):
+        return slicer.modules.application_logic
+
+    def processEvents(self):
+        self.application.processEvents()
+
+    def testingEnabled(self):
+        return True
+
+    def setOverrideCursor(self, cursor):
+        pass
+
+    def restoreOverrideCursor(self):
+        pass
+
+
+def load_ui(path):
+    """``slicer.util.loadUI``."""
+    loader = QtUiTools.QUiLoader()
+    for one in CUSTOM:
+        loader.registerCustomWidget(one)
+    return Proxy(loader.load(str(path)))
+
+
+def child_widget_variables(widget):
+    """``slicer.util.childWidgetVariables``."""
+    children = widget.qobject.findChildren(QtWidgets.QWidget)
+    return types.SimpleNamespace(
+        **{
+            child.objectName(): Proxy(child)
+            for child in children
+            if child.objectName() and not child.objectName().startswith("qt_")
+        }
+    )
+
+
+def qt_module():
+    """The ``qt`` module."""
+    module = types.ModuleType("qt")
+    module.QTimer = QTimer
+    module.Qt = QtCore.Qt
+    module.QTableWidgetItem = QtWidgets.QTableWidgetItem
+    return module
+
+
+def make_widget(module, name):
+    """The panel of a module, set up and entered."""
+    shown = QtWidgets.QWidget()
+    shown.setLayout(QtWidgets.QVBoxLayout())
+    widget = getattr(module, f"{name}Widget")(types.SimpleNamespace(isEntered=True))
+    widget.layout = types.SimpleNamespace(
+        addWidget=lambda proxy: shown.layout().addWidget(proxy.qobject)
+    )
+    widget.shown = shown
+    folder = pathlib.Path(module.__file__).parent / "Resources"
+    widget.resourcePath = lambda relative: folder / relative
+    widget.setup()
+    return widget
