@@ -66,11 +66,14 @@ def read_markups(path: str | Path, point_radius_mm: float = 4.0) -> list[Shape]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not markups, or holds a kind that is not a region.
+        ValueError: the file is not markups, or holds a kind that is not a region; a radius that is
+            not above 0.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
+    if not (np.isfinite(point_radius_mm) and point_radius_mm > 0):
+        raise ValueError(f"Point radius {point_radius_mm:g} mm: expected more than 0 mm.")
     try:
         markups = json.loads(path.read_text(encoding="utf-8"))["markups"]
         return [shape for one in markups for shape in _shapes(one, path, point_radius_mm)]
@@ -147,8 +150,9 @@ def _voxel_box(volume: Volume, center: np.ndarray, reach_mm: float) -> tuple[sli
     middle = volume.ras_to_ijk(center)
     rows = np.linalg.norm(np.linalg.inv(volume.ijk_to_ras[:3, :3]), axis=1)
     half = reach_mm * rows + 1
-    low = np.maximum(np.floor(middle - half), 0).astype(int)
-    high = np.minimum(np.ceil(middle + half) + 1, volume.array.shape[::-1]).astype(int)
+    size = volume.array.shape[::-1]
+    low = np.clip(np.floor(middle - half), 0, size).astype(int)
+    high = np.clip(np.ceil(middle + half) + 1, 0, size).astype(int)
     return tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
 
 

@@ -91,6 +91,14 @@ def test_a_file_that_is_no_markups_is_refused(tmp_path, content):
         read_markups(path)
 
 
+@pytest.mark.parametrize("radius", [0.0, -3.0, float("nan"), float("inf")])
+def test_points_need_a_radius(tmp_path, radius):
+    path = tmp_path / "x.mrk.json"
+    path.write_text(json.dumps({"markups": []}))
+    with pytest.raises(ValueError, match="expected more than 0 mm"):
+        read_markups(path, radius)
+
+
 def test_a_line_is_no_region(tmp_path):
     path = tmp_path / "x.mrk.json"
     path.write_text(json.dumps({"markups": [markup("Line")]}))
