@@ -12,7 +12,7 @@ from MarrowAssessLib.about import RESEARCH_USE, software_version
 COMMANDS = {
     "demo": ("MarrowAssessLib.demo_command", "see all of it on an embedded sample"),
     "assess": ("MarrowAssessLib.assess_command", "from images and regions to a report"),
-    "references": ("MarrowAssessLib.references_command", "what is expected at this age?"),
+    "references": ("MarrowAssessLib.references_command", "what is expected at this age"),
     "pdff": ("PDFFMapperLib.pdff_command", "PDFF and R2* maps from chemical-shift MRI"),
     "ivim": ("PDFFMapperLib.ivim_command", "ADC and IVIM maps from diffusion MRI"),
 }
@@ -42,7 +42,8 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=software_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, purpose) in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:])
+        sentence = purpose[0].upper() + purpose[1:]
+        command = commands.add_parser(name, help=purpose, description=sentence)
         if name in arguments:  # the others need not be imported
             code = importlib.import_module(module)
             code.add_arguments(command)

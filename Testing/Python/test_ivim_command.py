@@ -40,9 +40,7 @@ def command(*words):
 def test_full_fit_writes_maps_with_units_and_region_values(series, tmp_path, capsys):
     folder, phantom = series
     labels = folder / "labels.nii.gz"
-    code = command(
-        folder / "dwi.nii.gz", "--regions", labels, "--choose-model", "--out", tmp_path
-    )
+    code = command(folder / "dwi.nii.gz", "--regions", labels, "--choose-model", "--out", tmp_path)
     assert code == 0
     d = read_volume(tmp_path / "diffusion_D.nrrd")
     assert d.same_grid(read_volume(labels))

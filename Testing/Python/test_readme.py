@@ -1,5 +1,6 @@
 """Every command of the README does what it says; the first two are run by .ci/run."""
 
+import csv
 import os
 import re
 import subprocess
@@ -44,7 +45,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
     markers = set(re.findall(r"<!-- (command: \w+|python: \w+) -->\n```(?:sh|python)", README))
     assert len(re.findall(r"^```(?:sh|python)", README, re.M)) == len(markers)
     by_ci = {"command: demo", "command: test"}
-    here = {"command: assess", "command: references", "python: console"}
+    here = {"command: assess", "command: references", "command: maps", "python: console"}
     assert markers == by_ci | here
 
 
@@ -54,6 +55,16 @@ def test_assess_command(folder):
     assert {"report.html", "measurements.csv", "assessment.json", "scene.mrb"} <= {
         file.name for file in (folder / "result").iterdir()
     }
+
+
+def test_maps_commands(folder):
+    printed = run(folder, block("command: maps"))
+    assert "supported model ivim" in printed
+    with (folder / "maps" / "pdff_regions.csv").open(newline="") as stream:
+        rows = {(row["region"], row["map"]): row for row in csv.DictReader(stream)}
+    # Label 5 is L3: 36 % fat, T2* 16 ms.
+    assert float(rows["5", "PDFF"]["mean"]) == pytest.approx(36, abs=0.2)
+    assert float(rows["5", "R2star"]["mean"]) == pytest.approx(62.5, abs=1)
 
 
 def test_references_commands(folder):
