@@ -60,7 +60,7 @@ def test_assess_command(folder):
 def test_maps_commands(folder):
     printed = run(folder, block("command: maps"))
     assert "supported model ivim" in printed
-    with (folder / "maps" / "pdff_regions.csv").open(newline="") as stream:
+    with (folder / "maps" / "waterfat_regions.csv").open(newline="") as stream:
         rows = {(row["region"], row["map"]): row for row in csv.DictReader(stream)}
     # Label 5 is L3: 36 % fat, T2* 16 ms.
     assert float(rows["5", "PDFF"]["mean"]) == pytest.approx(36, abs=0.2)
