@@ -9,7 +9,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from MarrowAssessLib import headless
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.regions import Region
+from MarrowAssessLib.shapes import Shape
 from MarrowAssessLib.terminology import role_and_site, terminology_entry, tissues
 
 ROLE_TAG = "MarrowAssess.Role"
@@ -327,27 +328,10 @@ def _onto_grid(
 # Markups ----------------------------------------------------------------------------------------
 
 
-@dataclass
-class MarkupShape:
-    """What was drawn, in RAS millimeters of the world.
+def shapes_from_node(node: slicer.vtkMRMLMarkupsNode, point_radius_mm: float = 4.0) -> list[Shape]:
+    """The points (as spheres), the box or the closed curve of a markups node, in the world.
 
-    Attributes:
-        kind: "point", "box" or "closed curve".
-        name: the point's label, or the name of the markups node.
-        points: (n, 3): the point, the box's center, or the curve's points in order, not repeated.
-        size: (3,) edge lengths of a box in mm, else zeros.
-        axes: (3, 3) unit vectors of a box's edges in its columns, else identity.
-    """
-
-    kind: str
-    name: str
-    points: np.ndarray
-    size: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    axes: np.ndarray = field(default_factory=lambda: np.eye(3))
-
-
-def shapes_from_node(node: slicer.vtkMRMLMarkupsNode) -> list[MarkupShape]:
-    """The points, the box or the closed curve of a markups node; unplaced points are left out.
+    Unplaced points are left out.
 
     Raises:
         ValueError: another kind of markup, or nothing placed yet.
@@ -364,16 +348,19 @@ def shapes_from_node(node: slicer.vtkMRMLMarkupsNode) -> list[MarkupShape]:
         matrix = numpy_matrix(node.GetObjectToWorldMatrix())
         scale = np.linalg.norm(matrix[:3, :3], axis=0)
         size = np.array(node.GetSize()) * scale
-        return [MarkupShape("box", name, matrix[None, :3, 3], size, matrix[:3, :3] / scale)]
+        axes = matrix[:3, :3] / scale
+        return [Shape("box", name, matrix[None, :3, 3], size_mm=size, axes=axes)]
     if node.IsA("vtkMRMLMarkupsClosedCurveNode"):
         points = slicer.util.arrayFromMarkupsCurvePoints(node, world=True)
         if len(points) > 1 and np.allclose(points[0], points[-1]):
             points = points[:-1]
-        return [MarkupShape("closed curve", name, np.array(points, float))]
+        return [Shape("closed curve", name, np.array(points, float))]
     if node.IsA("vtkMRMLMarkupsFiducialNode"):
         world = slicer.util.arrayFromMarkupsControlPoints(node, world=True)
         labels = {n: node.GetNthControlPointLabel(n) for n in placed}
-        return [MarkupShape("point", label, world[n : n + 1]) for n, label in labels.items()]
+        return [
+            Shape("sphere", label, world[n : n + 1], point_radius_mm) for n, label in labels.items()
+        ]
     raise ValueError(
         f"Markup '{name}' is a {node.GetMarkupType()}; points, an ROI box or a closed curve are "
         "expected."

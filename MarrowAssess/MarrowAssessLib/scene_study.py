@@ -14,7 +14,7 @@ from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.scene import regions_from_node, segment_identity, shapes_from_node
-from MarrowAssessLib.shapes import Shape, rasterize
+from MarrowAssessLib.shapes import rasterize
 from MarrowAssessLib.study import Study, resampled
 from MarrowAssessLib.terminology import role_and_site
 
@@ -85,20 +85,10 @@ def regions_of_markup(
     Raises:
         ValueError: another kind of markup, nothing placed, outside the volume, or no tissue named.
     """
-    regions = []
-    for drawn in shapes_from_node(node):
-        role, site = role_and_site(drawn.name)
-        point = drawn.kind == "point"
-        shape = Shape(
-            "sphere" if point else drawn.kind,
-            drawn.name,
-            drawn.points,
-            point_radius_mm if point else 0.0,
-            drawn.size,
-            drawn.axes,
-        )
-        regions.append(rasterize(shape, grid, role, site))
-    return regions
+    return [
+        rasterize(shape, grid, *role_and_site(shape.name))
+        for shape in shapes_from_node(node, point_radius_mm)
+    ]
 
 
 def region_markups(

@@ -336,9 +336,9 @@ def test_points_boxes_and_closed_curves_are_read_in_the_world():
     points.AddControlPoint(4, 5, 6, "L4")
     points.UnsetNthControlPointPosition(1)
     points.SetAndObserveTransformNodeID(parent)
-    (point,) = scene.shapes_from_node(points)
-    assert (point.kind, point.name) == ("point", "L3 CSF")
-    np.testing.assert_allclose(point.points, [[3, -5, 10]])
+    (point,) = scene.shapes_from_node(points, 3.0)
+    assert (point.kind, point.name, point.radius_mm) == ("sphere", "L3 CSF", 3.0)
+    np.testing.assert_allclose(point.points_ras, [[3, -5, 10]])
 
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "psoas muscle")
     roi.SetCenter(1, 2, 3)
@@ -346,8 +346,8 @@ def test_points_boxes_and_closed_curves_are_read_in_the_world():
     roi.SetAndObserveTransformNodeID(parent)
     (box,) = scene.shapes_from_node(roi)
     assert (box.kind, box.name) == ("box", "psoas muscle")
-    np.testing.assert_allclose(box.points, [[3, -5, 10]])
-    np.testing.assert_allclose(box.size, [10, 20, 30])
+    np.testing.assert_allclose(box.points_ras, [[3, -5, 10]])
+    np.testing.assert_allclose(box.size_mm, [10, 20, 30])
     np.testing.assert_allclose(box.axes, turn[:3, :3], atol=1e-12)
 
     curve = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsClosedCurveNode", "L3 marrow")
@@ -356,10 +356,10 @@ def test_points_boxes_and_closed_curves_are_read_in_the_world():
         curve.AddControlPoint(7, a, s)
     (drawn,) = scene.shapes_from_node(curve)
     assert drawn.kind == "closed curve"
-    a, s = drawn.points[:, 1], drawn.points[:, 2]
+    a, s = drawn.points_ras[:, 1], drawn.points_ras[:, 2]
     area = abs(np.sum(a * np.roll(s, -1) - s * np.roll(a, -1))) / 2
     assert area == pytest.approx(200)
-    np.testing.assert_allclose(drawn.points[:, 0], 7)
+    np.testing.assert_allclose(drawn.points_ras[:, 0], 7)
 
 
 def test_other_or_empty_markups_are_refused():
