@@ -58,6 +58,18 @@ def read_volume(path: str | Path) -> Volume:
     return volume_from_image(image, Path(path).name)
 
 
+def read_on_grid(path: str | Path, like: Volume) -> Volume:
+    """Read a 3D file that must lie on another volume's grid, such as a mask or a label map.
+
+    Raises:
+        FileNotFoundError, ValueError: as read_volume, or it lies on another grid.
+    """
+    volume = read_volume(path)
+    if not volume.same_grid(like):
+        raise ValueError(f"{Path(path).name} is not on the grid of the images; resample it.")
+    return volume
+
+
 def read_series(path: str | Path) -> list[Volume]:
     """Read a 4D (or vector) NIfTI, NRRD or MetaImage file as a list of 3D volumes."""
     import SimpleITK as sitk

@@ -15,7 +15,7 @@ from PDFFMapperLib.acquisition import diffusion_scheme, read_bval, trace_weighte
 from PDFFMapperLib.adc import fit_adc
 from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.diffusion_maps import DIFFUSIVITY, diffusion_maps, model_map
-from PDFFMapperLib.files import read_series, read_volume, written_whole
+from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_whole
 from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
 from PDFFMapperLib.kurtosis import fit_kurtosis
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"No b-value lies within {low:g} to {high:g} s/mm^2.")
         series.signal, series.b_values = series.signal[..., kept], series.b_values[kept]
         series.averages = series.averages[kept]
-    mask = None if args.mask is None else _on_grid(args.mask, series.like) > 0
+    mask = None if args.mask is None else read_on_grid(args.mask, series.like).array > 0
     if args.sigma is None and args.background is None and series.repeats is not None:
         if series.b_values.size < 3 and args.method == "adc":
             args.sigma = "repeats"
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         maps.append(model_map(choice, series.like, provenance))
     paths = write_maps(maps, args.out, args.prefix)
     if args.regions is not None:
-        labels = _on_grid(args.regions, series.like)
+        labels = read_on_grid(args.regions, series.like).array
         path = args.out / f"{args.prefix}_regions.csv"
         _write_regions(path, _pooled(series, labels, fit.sigma, args.method))
         paths.append(path)
@@ -249,18 +249,11 @@ def _given_b_values(text: str | None, path: Path | None) -> list[float] | np.nda
         raise ValueError(f"b-values are expected as 0,50,100,..., given was {text!r}.") from None
 
 
-def _on_grid(path: Path, like: Volume) -> np.ndarray:
-    volume = read_volume(path)
-    if not volume.same_grid(like):
-        raise ValueError(f"{path.name} is not on the grid of the diffusion images; resample it.")
-    return volume.array
-
-
 def _sigma(args: argparse.Namespace, series: DiffusionSeries) -> float | None:
     if args.sigma is not None and args.background is not None:
         raise ValueError("Give --sigma or --background, not both.")
     if args.background is not None:
-        air = _on_grid(args.background, series.like) > 0
+        air = read_on_grid(args.background, series.like).array > 0
         single = series.averages == series.averages.min()
         if series.averages.min() > 1:
             raise ValueError("The background of averaged images is not Rayleigh; give --sigma.")

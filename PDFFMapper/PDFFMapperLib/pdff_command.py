@@ -14,7 +14,7 @@ from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum, fat_spectrum_names
 from PDFFMapperLib.fat_spectra import spectrum_from_peaks as from_peaks
-from PDFFMapperLib.files import read_series, read_volume, written_whole
+from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_whole
 from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap, write_maps
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         maps = _two_image_maps(args)
     paths = write_maps(maps, args.out, args.prefix, f".{args.format}")
     if args.regions is not None:
-        labels = _on_grid(args.regions, maps[0].volume)
+        labels = read_on_grid(args.regions, maps[0].volume).array
         path = args.out / f"{args.prefix}_regions.csv"
         _write_regions(path, maps, labels, confident)
         paths.append(path)
@@ -196,7 +196,7 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
     if train.field_strength_t is None:
         raise ValueError("The field strength is not known; give --field in tesla.")
     like = Volume(train.signal[..., 0].real, train.ijk_to_ras, "echo")
-    mask = None if args.mask is None else _on_grid(args.mask, like) > 0
+    mask = None if args.mask is None else read_on_grid(args.mask, like).array > 0
     spectrum = _spectrum(args)
     milliseconds = ", ".join(f"{1000 * time:.4g}" for time in train.echo_times_s)
     print(
@@ -265,7 +265,7 @@ def _two_image_maps(args: argparse.Namespace) -> list[ParametricMap]:
     first, second = (read_volume(path) for path in paths)
     if not first.same_grid(second):
         raise ValueError(f"{paths[0].name} and {paths[1].name} are not on one grid.")
-    mask = None if args.mask is None else _on_grid(args.mask, first) > 0
+    mask = None if args.mask is None else read_on_grid(args.mask, first).array > 0
     if args.water_fat:
         result = fat_fraction_of_images(first.array, second.array, mask)
     else:
@@ -329,10 +329,3 @@ def _listed(text: str | None) -> list[float] | None:
         return [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise ValueError(f"Echo times are expected as 1.2,2.4,..., given was {text!r}.") from None
-
-
-def _on_grid(path: Path, like: Volume) -> np.ndarray:
-    volume = read_volume(path)
-    if not volume.same_grid(like):
-        raise ValueError(f"{path.name} is not on the grid of the images; resample it.")
-    return volume.array
