@@ -16,6 +16,7 @@ from MarrowAssessLib.study import Study
 
 FEW_VOXELS = 20
 FAR_APART_MM = 60.0
+DARKER_AFTER_CONTRAST = 0.8  # more than noise, motion and coil shading take from the signal
 COARSE = 0.02  # of the median: steps of the stored signal that deserve a word
 OUTLIERS = (
     "No voxel is trimmed; voxels that are NaN or infinite are left out and counted. "
@@ -361,9 +362,22 @@ def _enhancement(book: _Book, region: Region) -> Measurement:
     bottom = book.divisor(region, Contrast.T1)
     ratio, ci = _ratio(top, bottom)
     percent = tuple(100 * (r - 1) for r in ci) if ci else None
-    return Measurement(
+    one = Measurement(
         "enhancement", region.site, 100 * (ratio - 1), [region.name], top, bottom, percent
     )
+    # Nothing darkens after gadolinium in marrow or fat unless the two images differ.
+    judges = [region, *book.of(Role.FAT)]
+    if darker := [judge.name for judge in judges if _darkens(book, judge)]:
+        one.cautions.append(
+            f"{' and '.join(darker)} darker after contrast than before: one image may be "
+            "fat-suppressed or scaled otherwise, and then this percentage means nothing."
+        )
+    return one
+
+
+def _darkens(book: _Book, region: Region) -> bool:
+    before, after = (book.statistics(region, c).median for c in (Contrast.T1, Contrast.T1_POST))
+    return after < DARKER_AFTER_CONTRAST * before
 
 
 def _map_values(book: _Book, contrast: Contrast) -> list[Measurement | Skipped]:

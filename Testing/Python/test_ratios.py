@@ -102,6 +102,22 @@ def test_opposed_phase_gives_both_fat_fractions_its_physics_allows(spine, fat_fr
     assert low + high == pytest.approx(100)
 
 
+def test_fat_suppression_after_contrast_only_is_told(spine):
+    fat = box("back fat", Role.FAT, "subcutaneous", 180)
+    before = spine.volumes[Contrast.T1].array.copy()
+    before[:, 180:190] = 200.0
+    alike, suppressed = before * 1.35, before * 1.35
+    suppressed[:, 180:190] = 40.0
+    for after, told in ((alike, False), (suppressed, True)):
+        volumes = {
+            contrast: spine.grid.with_array(array, contrast.value)
+            for contrast, array in ((Contrast.T1, before), (Contrast.T1_POST, after))
+        }
+        found = measure(Study(volumes, [*spine.regions[:-1], fat])).measurements
+        cautions = [c for m in found if m.quantity == "enhancement" for c in m.cautions]
+        assert any("back fat darker after contrast" in c for c in cautions) is told
+
+
 def test_enhancement_percent(spine):
     study = with_volumes(spine, T1_POST=spine.grid.array * 1.35)
     assert value(study, "enhancement", "L2") == pytest.approx(35, abs=1e-4)
