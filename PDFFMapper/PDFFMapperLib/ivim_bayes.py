@@ -104,8 +104,10 @@ class IvimPosterior:
         limits: lower and upper limits of the central 95 % of the posterior, shape (6, ...), of
             d, d_star and f in turn; read them with `interval`.
         valid: voxels that were fitted.
-        at_bound: voxels that keep their own fit, if that lies at a limit.
-        d_star_identifiable: voxels whose own data tell about D* (as in `IvimFit`).
+        at_bound: voxels whose D* lies at the upper end of what was learned, or that keep their own
+            fit, if that lies at a limit.
+        d_star_identifiable: voxels whose own data tell about D* (as in `IvimFit`), and whose D*
+            is not at the upper end of what was learned.
         typical: voxels that the learned distribution can explain; the others keep their own fit.
         distribution: what was learned.
         sigma: noise of a single image that was used.
@@ -181,11 +183,11 @@ def fit_ivim_hierarchical(
     grid = _grid(distribution, voxels)
     edges = (distribution.d_edges, distribution.d_star_edges, distribution.f_edges)
     estimates = _estimates(own)
-    maps = np.full((18, voxels.signal.shape[0]), np.nan, dtype=np.float32)
+    maps = np.full((19, voxels.signal.shape[0]), np.nan, dtype=np.float32)
 
     def work(start: int, stop: int) -> None:
         index, block = voxels.block(start, stop)
-        out = np.empty((18, index.size), dtype=np.float32)
+        out = np.empty((19, index.size), dtype=np.float32)
         _posteriors(
             block, voxels.sigma[index], voxels.precision[index],
             tuple(each[index] for each in estimates), voxels.b, voxels.averages, rician,
@@ -215,6 +217,8 @@ def _result(
     for n, name in enumerate(("d", "d_star", "f")):
         for side in (0, 1):
             maps[12 + 2 * n + side, alone] = own.interval(name)[side].reshape(-1)[alone]
+    # Piled up at the upper end, D* is no estimate: nothing in the region says how fast it is.
+    at_end = voxels.image(typical & (maps[18] > 0.5))
     images = {name: voxels.image(row) for name, row in zip(names, maps, strict=False)}
     return IvimPosterior(
         **images,
@@ -223,8 +227,8 @@ def _result(
         r_squared=voxels.image(maps[10]),
         limits=maps[12:18].reshape(6, *voxels.shape),
         valid=own.valid,
-        at_bound=own.at_bound & voxels.image(alone),
-        d_star_identifiable=own.d_star_identifiable,
+        at_bound=(own.at_bound & voxels.image(alone)) | at_end,
+        d_star_identifiable=own.d_star_identifiable & ~at_end,
         typical=voxels.image(typical),
         distribution=distribution,
         sigma=own.sigma,
@@ -508,7 +512,7 @@ def _posteriors(
     """Sum the posterior over the grid.
 
     `out` gets, per voxel: S0, D, D*, f, f D*, standard deviations of the last four, RMS residual,
-    R^2, log-likelihood lost against the own fit, limits of D, of D*, of f.
+    R^2, log-likelihood lost against the own fit, limits of D, of D*, of f, mass of the last D*.
     """
     p = np.empty(grid_d.size, np.float32)
     q = np.empty(grid_dstar.size, np.float32)
@@ -578,6 +582,7 @@ def _posteriors(
         out[15, v] = _quantile(mass_dstar, d_star_edges, 0.975)
         out[16, v] = _quantile(mass_f, f_edges, 0.025)
         out[17, v] = _quantile(mass_f, f_edges, 0.975)
+        out[18, v] = mass_dstar[mass_dstar.size - 1]
 
         along = 0.0
         norm = 0.0
