@@ -36,6 +36,8 @@ WEAK_PRIOR_VOXELS = 10.0
 """The weak prior counts as much as that many voxels of the region."""
 _LEARNING_SIZE = 2**23
 _LONGEST_STRIDE = 20.0
+_BANDWIDTH = 0.4
+"""Share of Scott's bandwidth, which is for smoothing samples, not what EM already kept smooth."""
 _NODES_PER_SD = 1.1
 _NODES_MIN, _NODES_MAX = 16, 28
 _DSTAR_NODES = 14
@@ -325,14 +327,14 @@ def _edges(values: np.ndarray, low: float, high: float, sd: float | None) -> np.
 def _smoothed(
     weights: np.ndarray, axis: int, nodes: np.ndarray, edges: np.ndarray, count: int
 ) -> np.ndarray:
-    """Weights blurred along one axis, by half of Scott's bandwidth for `count` points in 3D.
+    """Weights blurred along one axis, by a part of Scott's bandwidth for `count` points in 3D.
 
     Maximum likelihood makes spikes of what a few thousand voxels cannot resolve. Scott,
     Multivariate Density Estimation, 1992, doi 10.1002/9780470316849.
     """
     mass = np.moveaxis(weights, axis, -1).reshape(-1, nodes.size).sum(axis=0)
     mean = mass @ nodes
-    bandwidth = 0.5 * math.sqrt(mass @ (nodes - mean) ** 2) * count ** (-1 / 7)
+    bandwidth = _BANDWIDTH * math.sqrt(mass @ (nodes - mean) ** 2) * count ** (-1 / 7)
     distance = (nodes[:, None] - nodes) / max(bandwidth, 1e-12)
     kernel = np.exp(-0.5 * distance**2) * np.diff(edges)
     kernel /= kernel.sum(axis=1, keepdims=True)
