@@ -28,8 +28,8 @@ from PDFFMapperLib.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.noise import bessel_ratio
 from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
 
-LEARNING_VOXELS = 5000
-LEARNING_CYCLES = 20
+LEARNING_VOXELS = 8000
+LEARNING_CYCLES = 30
 """Each of three EM steps. Few, so that chance does not make spikes of a broad distribution; many
 enough that its tails do not stay as heavy as those of the weak prior that they start from."""
 WEAK_PRIOR_VOXELS = 10.0
@@ -265,7 +265,7 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     index = np.random.default_rng(0).permutation(index)
     block = np.ascontiguousarray(voxels.signal[index], dtype=np.float64)
     ends = np.zeros(index.size + 1, dtype=np.int32)
-    columns = np.empty(_LEARNING_SIZE, dtype=np.int32)
+    columns = np.empty(_LEARNING_SIZE, dtype=np.uint16)
     values = np.empty(_LEARNING_SIZE, dtype=np.float32)
     _likelihoods(
         block, voxels.sigma[index], voxels.precision[index],
@@ -422,10 +422,12 @@ def _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks):
     top = np.float32(0)
     for j in range(q.size):
         quick = q[j]
+        inverse = half_inverse[j]
         best = np.float32(0)
         for c in range(plane_slow.size):
             product = plane_slow[c] + plane_f[c] * quick
-            best = max(best, product * product * half_inverse[j, c])
+            gained = product * product * inverse[c]
+            best = gained if gained > best else best  # vectorized, unlike max()
         peaks[j] = best
         top = max(top, best)
     return top
@@ -471,15 +473,17 @@ def _likelihoods(
 @njit(cache=True, fastmath=True, nogil=True)
 def _gain(ends, columns, values, ratio):
     """Sum over the voxels of each node's share of the voxel's evidence, over its own ratio."""
-    gain = np.zeros(ratio.size)
+    gain = np.zeros(ratio.size, np.float32)
     for v in range(ends.size - 1):
-        evidence = 0.0
-        for c in range(ends[v], ends[v + 1]):
-            evidence += values[c] * ratio[columns[c]]
-        if evidence > 0.0:
-            share = 1.0 / evidence
-            for c in range(ends[v], ends[v + 1]):
-                gain[columns[c]] += share * values[c]
+        # Slices of one voxel: with the whole arrays, compilers cannot rule out overlap.
+        where, likelihood = columns[ends[v] : ends[v + 1]], values[ends[v] : ends[v + 1]]
+        evidence = np.float32(0)
+        for c in range(where.size):
+            evidence += likelihood[c] * ratio[where[c]]
+        if evidence > np.float32(0):
+            share = np.float32(1) / evidence
+            for c in range(where.size):
+                gain[where[c]] += share * likelihood[c]
     return gain
 
 
@@ -540,13 +544,14 @@ def _posteriors(
             if peaks[j] < top - np.float32(11):
                 continue
             quick = q[j]
+            inverse, before = half_inverse[j], prior[j]
             mass = np.float32(0)
             mass_f1 = np.float32(0)
             mass_f2 = np.float32(0)
             for c in range(plane.size):
                 product = plane_slow[c] + plane_f[c] * quick
-                x = max(product * product * half_inverse[j, c] - top, np.float32(-30))
-                y = _exp(x) * prior[j, c]
+                x = product * product * inverse[c] - top
+                y = _exp(x if x > np.float32(-30) else np.float32(-30)) * before[c]
                 plane[c] += y
                 mass += y
                 mass_f1 += y * plane_f[c]
