@@ -17,7 +17,7 @@ compartment decay, D* of all voxels settles at the upper end of what the images 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,16 @@ from PDFFMapperLib.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.noise import bessel_ratio
 from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
 
-LEARNING_VOXELS = 3500
-LEARNING_STEPS = 30
+LEARNING_VOXELS = 8000
+LEARNING_CYCLES = 30
+"""Each of three EM steps. Few, so that chance does not make spikes of a broad distribution; many
+enough that its tails do not stay as heavy as those of the weak prior that they start from."""
 WEAK_PRIOR_VOXELS = 10.0
 """The weak prior counts as much as that many voxels of the region."""
 _LEARNING_SIZE = 2**23
-_STRIDE = 1.9
-"""Exponent of the EM step; it converges for any below 2, and faster than with 1."""
+_LONGEST_STRIDE = 20.0
+_BANDWIDTH = 0.4
+"""Share of Scott's bandwidth, which is for smoothing samples, not what EM already kept smooth."""
 _NODES_PER_SD = 1.1
 _NODES_MIN, _NODES_MAX = 16, 28
 _DSTAR_NODES = 14
@@ -103,8 +106,10 @@ class IvimPosterior:
         limits: lower and upper limits of the central 95 % of the posterior, shape (6, ...), of
             d, d_star and f in turn; read them with `interval`.
         valid: voxels that were fitted.
-        at_bound: voxels that keep their own fit, if that lies at a limit.
-        d_star_identifiable: voxels whose own data tell about D* (as in `IvimFit`).
+        at_bound: voxels whose D* lies at the upper end of what was learned, or that keep their own
+            fit, if that lies at a limit.
+        d_star_identifiable: voxels whose own data tell about D* (as in `IvimFit`), and whose D*
+            is not at the upper end of what was learned.
         typical: voxels that the learned distribution can explain; the others keep their own fit.
         distribution: what was learned.
         sigma: noise of a single image that was used.
@@ -180,11 +185,11 @@ def fit_ivim_hierarchical(
     grid = _grid(distribution, voxels)
     edges = (distribution.d_edges, distribution.d_star_edges, distribution.f_edges)
     estimates = _estimates(own)
-    maps = np.full((18, voxels.signal.shape[0]), np.nan, dtype=np.float32)
+    maps = np.full((19, voxels.signal.shape[0]), np.nan, dtype=np.float32)
 
     def work(start: int, stop: int) -> None:
         index, block = voxels.block(start, stop)
-        out = np.empty((18, index.size), dtype=np.float32)
+        out = np.empty((19, index.size), dtype=np.float32)
         _posteriors(
             block, voxels.sigma[index], voxels.precision[index],
             tuple(each[index] for each in estimates), voxels.b, voxels.averages, rician,
@@ -214,6 +219,8 @@ def _result(
     for n, name in enumerate(("d", "d_star", "f")):
         for side in (0, 1):
             maps[12 + 2 * n + side, alone] = own.interval(name)[side].reshape(-1)[alone]
+    # Piled up at the upper end, D* is no estimate: nothing in the region says how fast it is.
+    at_end = voxels.image(typical & (maps[18] > 0.5))
     images = {name: voxels.image(row) for name, row in zip(names, maps, strict=False)}
     return IvimPosterior(
         **images,
@@ -222,8 +229,8 @@ def _result(
         r_squared=voxels.image(maps[10]),
         limits=maps[12:18].reshape(6, *voxels.shape),
         valid=own.valid,
-        at_bound=own.at_bound & voxels.image(alone),
-        d_star_identifiable=own.d_star_identifiable,
+        at_bound=(own.at_bound & voxels.image(alone)) | at_end,
+        d_star_identifiable=own.d_star_identifiable & ~at_end,
         typical=voxels.image(typical),
         distribution=distribution,
         sigma=own.sigma,
@@ -258,7 +265,7 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     index = np.random.default_rng(0).permutation(index)
     block = np.ascontiguousarray(voxels.signal[index], dtype=np.float64)
     ends = np.zeros(index.size + 1, dtype=np.int32)
-    columns = np.empty(_LEARNING_SIZE, dtype=np.int32)
+    columns = np.empty(_LEARNING_SIZE, dtype=np.uint16)
     values = np.empty(_LEARNING_SIZE, dtype=np.float32)
     _likelihoods(
         block, voxels.sigma[index], voxels.precision[index],
@@ -270,18 +277,39 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
         return start
     # The table holds likelihood times weak prior, so the unknown is the ratio to that prior.
     weak = start.weights.ravel()
-    ratio = np.ones(weak.size, dtype=np.float32)
     kept = WEAK_PRIOR_VOXELS / (WEAK_PRIOR_VOXELS + used)
-    for _ in range(LEARNING_STEPS):
-        gain = _gain(ends, columns, values, ratio) / (used * weak)
-        step = (1 - kept) * ratio * gain**_STRIDE + kept
-        ratio = (step / (step @ weak)).astype(np.float32)
-    weights = (ratio * weak).reshape(start.weights.shape)
+
+    def step(ratio: np.ndarray) -> np.ndarray:
+        gain = _gain(ends, columns, values, ratio.astype(np.float32)) / (used * weak)
+        return (1 - kept) * ratio * gain + kept
+
+    weights = _extrapolated(step, np.ones(weak.size), weak) * weak
+    weights = weights.reshape(start.weights.shape)
     for axis, (nodes, edges) in enumerate(
         ((np.log(start.d_star), np.log(d_star_edges)), (start.f, f_edges), (start.d, d_edges))
     ):
         weights = _smoothed(weights, axis, nodes, edges, used)
     return IvimDistribution(d_edges, d_star_edges, f_edges, weights / weights.sum())
+
+
+def _extrapolated(
+    step: Callable[[np.ndarray], np.ndarray], ratio: np.ndarray, weak: np.ndarray
+) -> np.ndarray:
+    """LEARNING_CYCLES of two EM steps, a leap along their trend in ln(ratio), and one more step.
+
+    Varadhan and Roland, Scand. J. Stat. 2008, doi 10.1111/j.1467-9469.2007.00585.x (SQUAREM).
+    """
+    for _ in range(LEARNING_CYCLES):
+        start = np.log(ratio)
+        once = np.log(step(ratio))
+        twice = np.log(step(np.exp(once)))
+        speed, change = once - start, twice - 2 * once + start
+        stride = math.sqrt((speed**2 @ weak) / max(change**2 @ weak, 1e-30))
+        stride = min(max(stride, 1.0), _LONGEST_STRIDE)
+        leap = np.clip(start + 2 * stride * speed + stride**2 * change, -30.0, 60.0)
+        ratio = np.exp(leap)
+        ratio = step(ratio / (ratio @ weak))
+    return ratio
 
 
 def _edges(values: np.ndarray, low: float, high: float, sd: float | None) -> np.ndarray:
@@ -299,14 +327,14 @@ def _edges(values: np.ndarray, low: float, high: float, sd: float | None) -> np.
 def _smoothed(
     weights: np.ndarray, axis: int, nodes: np.ndarray, edges: np.ndarray, count: int
 ) -> np.ndarray:
-    """Weights blurred along one axis, by half of Scott's bandwidth for `count` points in 3D.
+    """Weights blurred along one axis, by a part of Scott's bandwidth for `count` points in 3D.
 
     Maximum likelihood makes spikes of what a few thousand voxels cannot resolve. Scott,
     Multivariate Density Estimation, 1992, doi 10.1002/9780470316849.
     """
     mass = np.moveaxis(weights, axis, -1).reshape(-1, nodes.size).sum(axis=0)
     mean = mass @ nodes
-    bandwidth = 0.5 * math.sqrt(mass @ (nodes - mean) ** 2) * count ** (-1 / 7)
+    bandwidth = _BANDWIDTH * math.sqrt(mass @ (nodes - mean) ** 2) * count ** (-1 / 7)
     distance = (nodes[:, None] - nodes) / max(bandwidth, 1e-12)
     kernel = np.exp(-0.5 * distance**2) * np.diff(edges)
     kernel /= kernel.sum(axis=1, keepdims=True)
@@ -394,10 +422,12 @@ def _peaks(p, q, grid_f, half_inverse, plane_slow, plane_f, peaks):
     top = np.float32(0)
     for j in range(q.size):
         quick = q[j]
+        inverse = half_inverse[j]
         best = np.float32(0)
         for c in range(plane_slow.size):
             product = plane_slow[c] + plane_f[c] * quick
-            best = max(best, product * product * half_inverse[j, c])
+            gained = product * product * inverse[c]
+            best = gained if gained > best else best  # vectorized, unlike max()
         peaks[j] = best
         top = max(top, best)
     return top
@@ -443,15 +473,17 @@ def _likelihoods(
 @njit(cache=True, fastmath=True, nogil=True)
 def _gain(ends, columns, values, ratio):
     """Sum over the voxels of each node's share of the voxel's evidence, over its own ratio."""
-    gain = np.zeros(ratio.size)
+    gain = np.zeros(ratio.size, np.float32)
     for v in range(ends.size - 1):
-        evidence = 0.0
-        for c in range(ends[v], ends[v + 1]):
-            evidence += values[c] * ratio[columns[c]]
-        if evidence > 0.0:
-            share = 1.0 / evidence
-            for c in range(ends[v], ends[v + 1]):
-                gain[columns[c]] += share * values[c]
+        # Slices of one voxel: with the whole arrays, compilers cannot rule out overlap.
+        where, likelihood = columns[ends[v] : ends[v + 1]], values[ends[v] : ends[v + 1]]
+        evidence = np.float32(0)
+        for c in range(where.size):
+            evidence += likelihood[c] * ratio[where[c]]
+        if evidence > np.float32(0):
+            share = np.float32(1) / evidence
+            for c in range(where.size):
+                gain[where[c]] += share * likelihood[c]
     return gain
 
 
@@ -486,7 +518,7 @@ def _posteriors(
     """Sum the posterior over the grid.
 
     `out` gets, per voxel: S0, D, D*, f, f D*, standard deviations of the last four, RMS residual,
-    R^2, log-likelihood lost against the own fit, limits of D, of D*, of f.
+    R^2, log-likelihood lost against the own fit, limits of D, of D*, of f, mass of the last D*.
     """
     p = np.empty(grid_d.size, np.float32)
     q = np.empty(grid_dstar.size, np.float32)
@@ -512,13 +544,14 @@ def _posteriors(
             if peaks[j] < top - np.float32(11):
                 continue
             quick = q[j]
+            inverse, before = half_inverse[j], prior[j]
             mass = np.float32(0)
             mass_f1 = np.float32(0)
             mass_f2 = np.float32(0)
             for c in range(plane.size):
                 product = plane_slow[c] + plane_f[c] * quick
-                x = max(product * product * half_inverse[j, c] - top, np.float32(-30))
-                y = _exp(x) * prior[j, c]
+                x = product * product * inverse[c] - top
+                y = _exp(x if x > np.float32(-30) else np.float32(-30)) * before[c]
                 plane[c] += y
                 mass += y
                 mass_f1 += y * plane_f[c]
@@ -556,6 +589,7 @@ def _posteriors(
         out[15, v] = _quantile(mass_dstar, d_star_edges, 0.975)
         out[16, v] = _quantile(mass_f, f_edges, 0.025)
         out[17, v] = _quantile(mass_f, f_edges, 0.975)
+        out[18, v] = mass_dstar[mass_dstar.size - 1]
 
         along = 0.0
         norm = 0.0

@@ -22,7 +22,7 @@ def test_intervals_cover(shrunk):
     for name in ("d", "d_star", "f"):
         lower, upper = fit.interval(name)
         truth = getattr(phantom, name)
-        # the distribution is learned from 4000 noisy voxels: about 1 % of play
+        # the distribution is learned from 8000 noisy voxels: about 1 % of play
         assert 0.93 < np.mean((lower <= truth) & (truth <= upper)) < 0.98, name
         assert (lower <= getattr(fit, name)).all() and (getattr(fit, name) <= upper).all()
 
@@ -58,6 +58,14 @@ def test_a_lone_outlier_is_not_hidden():
     fit = fit_ivim_hierarchical(np.concatenate([many.signal, odd]), MARROW_B, sigma=many.sigma)
     assert fit.d[-1] > 1.5
     assert not fit.typical[-1]
+
+
+def test_a_d_star_too_fast_for_the_b_values_is_marked():
+    b = np.array([0, 10, 25, 50, 100, 200, 300, 400, 500.0])
+    fast = marrow(3000, 30, seed=5, d_star=(400.0, 900.0), b_values=b)
+    fit = fit_ivim_hierarchical(fast.signal, b, sigma=fast.sigma)
+    assert fit.at_bound.mean() > 0.8
+    assert fit.d_star_identifiable.mean() < 0.1
 
 
 def test_clear_signals_are_left_alone():
