@@ -69,6 +69,18 @@ def test_every_widget_the_code_uses_is_in_the_panel(module):
     assert used <= set(widgets(module))
 
 
+def test_rows_that_are_shown_and_hidden_are_in_the_panel():
+    tables = [
+        line.value
+        for line in ast.parse(source("PDFFMapper")).body
+        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "").endswith("_ROWS")
+    ]
+    words = [n.value for t in tables for n in ast.walk(t) if isinstance(n, ast.Constant)]
+    named = {word for word in words if re.search(r"(Box|Selector|Table)$", word)}
+    assert len(named) > 10
+    assert named <= set(widgets("PDFFMapper"))
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_panel_uses_widgets_that_slicer_has(module):
     assert {one.get("class") for one in widgets(module).values()} <= WIDGET_CLASSES

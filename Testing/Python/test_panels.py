@@ -14,6 +14,8 @@ headless.start()
 
 import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
+from PDFFMapperLib.volume import Volume  # noqa: E402
+from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
 APPLICATION = panels.Application()
@@ -241,6 +243,63 @@ def test_mapper_says_what_is_missing_and_follows_its_tabs(mapper):
     assert mapper.ui.applyButton.toolTip.startswith("Check the echoes")
     mapper.ui.tabWidget.setCurrentIndex(1)
     assert mapper.ui.applyButton.toolTip == "Check the diffusion images."
+
+
+def shown(mapper, name):
+    return not getattr(mapper.ui, name).qobject.isHidden()
+
+
+def test_mapper_shows_the_rows_that_the_images_need(mapper):
+    mapper.enter()
+    assert shown(mapper, "echoTable") and shown(mapper, "fatSpectrumComboBox")
+    assert not shown(mapper, "waterSelector") and not shown(mapper, "waterSelectorLabel")
+    assert not shown(mapper, "t1WaterSpinBox")
+    mapper.ui.dixonInputComboBox.setCurrentText("water and fat")
+    assert shown(mapper, "waterSelector") and shown(mapper, "fatSelectorLabel")
+    assert not shown(mapper, "echoTable") and not shown(mapper, "fatSpectrumComboBox")
+    assert mapper.ui.applyButton.toolTip == "Choose the water and the fat image."
+    mapper.ui.t1CorrectionCheckBox.checked = True
+    assert shown(mapper, "t1WaterSpinBox") and shown(mapper, "flipAngleSpinBoxLabel")
+    mapper.ui.dixonInputComboBox.setCurrentText("in and opposed phase")
+    assert shown(mapper, "secondInPhaseSelector") and shown(mapper, "echoTable")
+    mapper.ui.diffusionModelComboBox.setCurrentText("IVIM, segmented")
+    assert shown(mapper, "thresholdSpinBox") and not shown(mapper, "lowestBSpinBox")
+
+
+def test_mapper_takes_typed_echo_times_of_two_points_and_maps_them(mapper):
+    signal = np.full((4, 12, 12), 100.0, np.float32)
+    for name, array in (("in phase", signal), ("opposed phase", 0.4 * signal)):
+        volume_to_node(Volume(array, np.eye(4), name, {"MagneticFieldStrength": 1.5}))
+    mapper.enter()
+    assert mapper.ui.dixonInputComboBox.currentText == "in and opposed phase"
+    assert mapper.ui.echoTable.rowCount == 2
+    mapper.ui.echoTable.item(0, 2).setText("4.6")
+    mapper.ui.echoTable.item(1, 2).setText("2.3")
+    mapper.ui.applyButton.click()
+    assert "if water dominates" in mapper.ui.statusLabel.text
+    assert mapper.ui.sendButton.enabled
+    made = mapper._parameterNode.mapNodes
+    assert np.allclose(slicer.util.arrayFromVolume(made[0]), 30, atol=0.1)
+
+
+def test_mapper_needs_the_t1_that_it_corrects_with(mapper):
+    for name in ("x_dixon_W", "x_dixon_F"):
+        volume_to_node(Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4), name))
+    mapper.enter()
+    assert mapper.ui.applyButton.enabled
+    mapper.ui.t1CorrectionCheckBox.checked = True
+    assert mapper.ui.applyButton.toolTip.startswith("Give the T1 of water and of fat")
+    mapper.ui.t1WaterSpinBox.value, mapper.ui.t1FatSpinBox.value = 1200.0, 350.0
+    assert mapper.ui.applyButton.enabled
+
+
+def test_maps_can_be_sent_after_the_scene_is_opened_again(mapper):
+    mapper.enter()
+    made = volume_to_node(Volume(np.ones((1, 1, 2), np.float32), np.eye(4), "PDFF"))
+    mapper._parameterNode.mapNodes = [made]
+    mapper.exit()
+    mapper.enter()
+    assert mapper.ui.sendButton.enabled
 
 
 def test_mapper_maps_diffusion_cancels_and_sends(mapper, monkeypatch):
