@@ -686,8 +686,9 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: none of them is a map that MarrowAssess measures.
         """
-        from MarrowAssess import MarrowAssessLogic
         from PDFFMapperLib.volume_nodes import facts_from_node
+
+        from MarrowAssess import MarrowAssessLogic
 
         logic = MarrowAssessLogic()
         chosen = logic.getParameterNode()

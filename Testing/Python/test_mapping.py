@@ -328,7 +328,7 @@ def test_a_third_point_corrects_r2star(mapper):
     logic = mapper.PDFFMapperLogic()
     nodes = opposed_nodes(60.0)
     biased = slicer.util.arrayFromVolume(logic.mapInOpposed(*nodes[:2])[0])
-    low, high, r2star = (slicer.util.arrayFromVolume(one) for one in logic.mapInOpposed(*nodes))
+    low, _, r2star = (slicer.util.arrayFromVolume(one) for one in logic.mapInOpposed(*nodes))
     truth = 100 * np.minimum(FRACTION, 1 - FRACTION)
     assert np.abs(biased - truth).max() > 3
     assert np.abs(low - truth).max() < 0.1
