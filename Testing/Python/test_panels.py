@@ -68,7 +68,7 @@ def mapper():
 def test_apply_says_what_is_missing(panel):
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip == "Choose at least one image or map."
-    assert panel.ui.verdictLabel.text == "No assessment yet."
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
 
 
 def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, sample):
@@ -164,7 +164,7 @@ def test_closing_the_scene_empties_the_panel_and_a_new_study_works(panel, sample
     applied(panel)
     slicer.mrmlScene.Clear(False)
     assert not panel.ui.applyButton.enabled
-    assert panel.ui.verdictLabel.text == "No assessment yet."
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
     load_module("MarrowAssess").MarrowAssessLogic().loadSample()
     applied(panel)
     assert "L2 Marrow PDFF" in panel.ui.verdictLabel.text
@@ -183,7 +183,7 @@ def test_canceling_n4_leaves_the_scene_as_it_was(panel, sample):
     panel.onProgress = press_cancel
     panel.ui.applyButton.click()
     assert slicer.mrmlScene.GetNumberOfNodes() == before
-    assert panel.ui.verdictLabel.text == "No assessment yet."
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
     assert panel.ui.applyButton.text == "Apply"
 
 
@@ -201,7 +201,7 @@ def test_placing_takes_clicks_and_cleans_up(panel, sample):
     panel.enter()
     before = slicer.mrmlScene.GetNumberOfNodes()
     taken = []
-    panel.placeRegion = taken.append
+    panel.placeRegion = lambda position: taken.append(position) or "Placed."
     panel.ui.placeButton.checked = True
     node = panel._clickNode
     node.AddControlPoint(1.0, 2.0, 3.0)
