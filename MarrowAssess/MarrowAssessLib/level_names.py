@@ -10,11 +10,12 @@ import numpy as np
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.column import spine_levels
 
-# Vertebra and disc over the vertebra alone: 27 + 8 mm lumbar, about the same in the thoracic and
-# cervical spine (Gilad and Nissan 1986; Panjabi et al. 1991, 1992).
-PITCH_PER_HEIGHT = 1.3
-# How far from a whole step, in vertebrae, a click may be to be named: it is put near the center.
-TOLERANCE = {Role.MARROW: 0.4, Role.DISC: 0.25, Role.CSF: 0.5}
+# Distance of neighbors over the height of one: 1.3 for whole bodies (27 + 8 mm lumbar, Gilad and
+# Nissan 1986), up to 1.9 for regions that keep clear of the endplates. The middle of both keeps a
+# neighbor (0.8-1.2 steps) apart from the body after it (1.6-2.4).
+PITCH_PER_HEIGHT = 1.6
+# How far from a whole step a click may be to be named; it is put near the center.
+TOLERANCE = {Role.MARROW: 0.45, Role.DISC: 0.25, Role.CSF: 0.5}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class KnownLevel:
     Attributes:
         site: such as "L3" or "L3-L4".
         center: (3,) RAS mm.
-        height_mm: of the vertebral body along the spine; of no use for discs.
+        height_mm: of the region along the spine; of no use for discs.
     """
 
     site: str

@@ -12,7 +12,7 @@ from PDFFMapperLib.volume_nodes import volume_from_node
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.body import MARGIN_MM
 from MarrowAssessLib.column import Column, follow_column
-from MarrowAssessLib.label_maps import CONVENTIONS, regions_from_labels
+from MarrowAssessLib.label_maps import regions_from_labels
 from MarrowAssessLib.level_names import KnownLevel, neighbor_site, shifted_site
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
@@ -22,7 +22,6 @@ from MarrowAssessLib.scene import (
     labels_on_grid,
     regions_to_node,
     segment_identity,
-    segment_labels,
     segment_points,
     world_matrix,
 )
@@ -181,7 +180,7 @@ def known_levels(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownLeve
         points = segment_points(identity.segment)
         if len(points):
             points = points @ to_world[:3, :3].T + to_world[:3, 3]
-            # The ROI lies a margin inside the body.
+            # A placed ROI lies a margin inside the body.
             height = float(np.ptp(points[:, 2])) + 2 * MARGIN_MM[identity.role]
             found.append(KnownLevel(identity.site, points.mean(axis=0), height))
     return found
@@ -211,22 +210,6 @@ def shift_levels(
         _rename(one.segment, name, one.role, site)
     segmentation.EndModify(modified)
     return [one.segment.GetName() for one, _ in moved], change
-
-
-def fitting_conventions(node: slicer.vtkMRMLNode) -> list[str]:
-    """The label conventions of other tools that a label map or segmentation may follow.
-
-    Those that explain at least half of the labels, the best first. Conventions share values, so
-    that the user has to confirm.
-    """
-    present = segment_labels(node)
-    shares = {
-        name: len(present & set(table)) / max(len(present), 1)
-        for name, table in CONVENTIONS.items()
-    }
-    return sorted(
-        (name for name, share in shares.items() if share >= 0.5), key=lambda n: -shares[n]
-    )
 
 
 def import_labels(
