@@ -449,6 +449,30 @@ def test_maps_that_are_handed_over_bring_the_rest_of_the_study(panel, sample):
     assert panel.ui.segmentationSelector.currentNode() is sample.segmentation
 
 
+SELF_TESTS = [
+    "test_assessOfSample", "test_segmentFollows", "test_markupFollows", "test_placing",
+    "test_importOfLabels", "test_report", "test_savedScene", "test_panel",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SELF_TESTS)
+def test_the_desktop_s_self_test_holds_against_stand_ins(panel, name, tmp_path, monkeypatch):
+    """Its code runs; that it passes in the desktop is for the desktop to say."""
+    from MarrowAssessLib import scene
+
+    for function, stand_in in {
+        "tempDirectory": lambda: str(tmp_path),
+        "saveScene": lambda path: scene.save_scene(path) is None,
+        "loadScene": lambda path: scene.load_scene(path) is None,
+        "getModuleWidget": lambda module: panel,
+        "mainWindow": lambda: None,
+    }.items():
+        monkeypatch.setattr(slicer.util, function, stand_in, raising=False)
+    case = load_module("MarrowAssess").MarrowAssessTest(name)
+    case.setUp()
+    getattr(case, name)()
+
+
 def test_mapper_lists_frames_and_takes_typed_values(mapper):
     load_module("MarrowAssess").MarrowAssessLogic().loadMapperSample()
     mapper.enter()
