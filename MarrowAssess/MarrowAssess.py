@@ -557,9 +557,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             try:
                 said = onClick(position)
             except ValueError as error:  # said in the panel; a popup at a missed click is not
-                self.ui.placingLabel.text = html.escape(str(error))
+                self.ui.placingLabel.text = str(error)
                 return
-            self.ui.placingLabel.text = html.escape(said)
+            self.ui.placingLabel.text = said
             self.measureChanged()
 
     def placeRegion(self, position) -> str:
