@@ -23,6 +23,8 @@ from MarrowAssessLib.scene import (
     volume_to_node,
 )
 
+REGION_SEPARATOR = "; "  # in the table's column of regions
+
 
 @dataclass
 class AssessmentNodes:
@@ -109,6 +111,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Mean", statistic("mean"), "", "of the voxels of the measured region"),
             Column("Median", statistic("median")),
             Column("SD", statistic("sd")),
+            Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
         ],
     )
 
