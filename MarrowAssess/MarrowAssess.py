@@ -260,14 +260,35 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.scheduleUpdate()
 
     def checkCanApply(self) -> None:
-        """Enable Apply, or say in its tooltip what is missing."""
+        """Enable what can be done, and say in the tooltips of the rest what is missing."""
         if self._running:
             return
-        missing = self.logic.missingInputs(self._parameterNode) if self._parameterNode else ""
-        self.ui.applyButton.enabled = bool(self._parameterNode) and not missing
-        self.ui.applyButton.toolTip = missing or _("Measure the regions.")
-        self.ui.undoButton.enabled = self.logic.canUndo(self.segmentation())
+        parameters, segmentation = self._parameterNode, self.segmentation()
+        missing = self.logic.missingInputs(parameters) if parameters else _("There is no scene.")
+        self.enable(self.ui.applyButton, missing, _("Measure the regions."))
+        images = bool(parameters and self.logic.chosenVolumes(parameters))
+        missing = "" if images else _("Choose at least one image or map.")
+        self.enable(
+            self.ui.placeButton,
+            missing,
+            _("Click into a structure in a slice view: its region is drawn and measured at once."),
+        )
+        if images and not parameters.placeSite:
+            missing = _("Give the level that you will click, such as L3, under Place.")
+        self.enable(
+            self.ui.findColumnButton,
+            missing,
+            _("Click into the body of the level given under Place: the spine's levels are found."),
+        )
+        self.ui.undoButton.enabled = self.logic.canUndo(segmentation)
+        drawn = bool(segmentation and segmentation.GetSegmentation().GetNumberOfSegments())
+        self.ui.levelsUpButton.enabled = self.ui.levelsDownButton.enabled = drawn
         self.checkCanImport()
+
+    def enable(self, button, missing: str, does: str) -> None:
+        """Enable a button, or say in its tooltip what is missing; a pressed one stays enabled."""
+        button.enabled = not missing or button.checked
+        button.toolTip = missing or does
 
     def segmentation(self):
         """The chosen segmentation, None where there is none."""
@@ -512,7 +533,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(
             interaction, interaction.InteractionModeChangedEvent, self.onInteractionModeChanged
         )
-        self.ui.placingLabel.text = _("Click into the structure in a slice view; Esc ends placing.")
+        self.ui.placingLabel.text = _(
+            "Click into the structure in a slice view; a right click ends placing."
+        )
 
     def stopPlacing(self) -> None:
         """Leave place mode and remove the temporary node."""
@@ -529,7 +552,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.checked = False
 
     def onInteractionModeChanged(self, caller, event) -> None:
-        """The user has left place mode, by Esc or the toolbar."""
+        """The user has left place mode, by a right click or the toolbar."""
         if caller.GetCurrentInteractionMode() != caller.Place:
             self.stopPlacing()
 
@@ -635,8 +658,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             missing = _("Choose at least one image or map.")
         else:
             missing = ""
-        self.ui.importButton.enabled = not missing
-        self.ui.importButton.toolTip = missing or _("Add its regions to the segmentation.")
+        self.enable(self.ui.importButton, missing, _("Add its regions to the segmentation."))
 
     def onImportButton(self) -> None:
         """Add the regions of another tool."""

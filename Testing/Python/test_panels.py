@@ -68,6 +68,8 @@ def mapper():
 def test_apply_says_what_is_missing(panel):
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip == "Choose at least one image or map."
+    assert not panel.ui.placeButton.enabled and not panel.ui.findColumnButton.enabled
+    assert panel.ui.placeButton.toolTip == "Choose at least one image or map."
     assert panel.ui.verdictLabel.text.startswith("No assessment yet")
 
 
@@ -356,12 +358,15 @@ def test_a_click_places_measures_and_can_be_taken_back(panel, sample):
 
 def test_leaving_place_mode_releases_the_button(panel, sample):
     panel.enter()
+    assert "such as L3" in panel.ui.findColumnButton.toolTip
+    panel.ui.placeSiteLineEdit.text = "L3"
+    assert panel.ui.findColumnButton.enabled
     panel.ui.placeButton.checked = True
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     panel.ui.findColumnButton.checked = True
     assert not panel.ui.placeButton.checked and panel.ui.findColumnButton.checked
-    interaction.SwitchToViewTransformMode()  # what Esc does
+    interaction.SwitchToViewTransformMode()  # what a right click does
     assert not panel.ui.findColumnButton.checked
     assert not slicer.mrmlScene.GetNodesByName("MarrowAssess click").GetNumberOfItems()
 
