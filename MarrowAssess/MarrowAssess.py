@@ -141,6 +141,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observedRegions = []  # (object, tag)
         self._shownSegmentation = None
         self._rows = []
+        self._choices = None
         self._clickNode = None
         self._onClick = None
         self._placingButton = None
@@ -257,17 +258,43 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.placeButton.text = _("Place {role}").format(role=parameters.placeRole)
         if parameters.segmentation is not self._shownSegmentation:
             self.showAssessment()
-        self.scheduleUpdate()
+        choices = self.logic.measuredChoices(parameters)
+        if choices != self._choices:  # not at every letter typed as a site
+            self._choices = choices
+            self.scheduleUpdate()
 
     def checkCanApply(self) -> None:
-        """Enable Apply, or say in its tooltip what is missing."""
+        """Enable what can be done, and say in the tooltips of the rest what is missing."""
         if self._running:
             return
-        missing = self.logic.missingInputs(self._parameterNode) if self._parameterNode else ""
-        self.ui.applyButton.enabled = bool(self._parameterNode) and not missing
-        self.ui.applyButton.toolTip = missing or _("Measure the regions.")
-        self.ui.undoButton.enabled = self.logic.canUndo(self.segmentation())
+        parameters, segmentation = self._parameterNode, self.segmentation()
+        missing = self.logic.missingInputs(parameters) if parameters else _("There is no scene.")
+        self.enable(self.ui.applyButton, missing, _("Measure the regions."))
+        copies = _("Copy a line for the Python console that does what this panel does.")
+        self.enable(self.ui.copyButton, missing, copies)
+        images = bool(parameters and self.logic.chosenVolumes(parameters))
+        missing = "" if images else _("Choose at least one image or map.")
+        self.enable(
+            self.ui.placeButton,
+            missing,
+            _("Click into a structure in a slice view: its region is drawn and measured at once."),
+        )
+        if images and not parameters.placeSite:
+            missing = _("Give the level that you will click, such as L3, under Place.")
+        self.enable(
+            self.ui.findColumnButton,
+            missing,
+            _("Click into the body of the level given under Place: the spine's levels are found."),
+        )
+        self.ui.undoButton.enabled = self.logic.canUndo(segmentation)
+        drawn = bool(segmentation and segmentation.GetSegmentation().GetNumberOfSegments())
+        self.ui.levelsUpButton.enabled = self.ui.levelsDownButton.enabled = drawn
         self.checkCanImport()
+
+    def enable(self, button, missing: str, does: str) -> None:
+        """Enable a button, or say in its tooltip what is missing; a pressed one stays enabled."""
+        button.enabled = not missing or button.checked
+        button.toolTip = missing or does
 
     def segmentation(self):
         """The chosen segmentation, None where there is none."""
@@ -301,23 +328,19 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Measure again soon, also in the middle of a drag; N4 is slow and waits for Apply."""
         parameters = self._parameterNode
         if parameters and parameters.autoUpdate and not parameters.n4 and not self._running:
-            if self.logic.assessmentOf(parameters.segmentation) and not self._updateTimer.active:
+            if self._rows and not self._updateTimer.active:
                 self._updateTimer.start()
 
     def onUpdateTimeout(self) -> None:
         """Measure again; what is wrong is said in the panel, a popup at every stroke is not."""
         if self._running or not self._parameterNode:
             return
-        if self.logic.missingInputs(self._parameterNode):
-            return
         started = time.monotonic()
         self._running = True
         try:
-            self.logic.assessParameters(self._parameterNode)
+            self.measureChanged()
         except ValueError as error:
             self.ui.verdictLabel.text = html.escape(str(error))
-        else:
-            self.showAssessment()
         finally:
             self._running = False
         # Half of the time is left for the drag itself.
@@ -512,7 +535,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(
             interaction, interaction.InteractionModeChangedEvent, self.onInteractionModeChanged
         )
-        self.ui.placingLabel.text = _("Click into the structure in a slice view; Esc ends placing.")
+        self.ui.placingLabel.text = _(
+            "Click into the structure in a slice view; a right click ends placing."
+        )
 
     def stopPlacing(self) -> None:
         """Leave place mode and remove the temporary node."""
@@ -529,7 +554,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.checked = False
 
     def onInteractionModeChanged(self, caller, event) -> None:
-        """The user has left place mode, by Esc or the toolbar."""
+        """The user has left place mode, by a right click or the toolbar."""
         if caller.GetCurrentInteractionMode() != caller.Place:
             self.stopPlacing()
 
@@ -550,7 +575,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if node.GetNthControlPointPositionStatus(number) == node.PositionDefined
         ]
         position = [0.0, 0.0, 0.0]
-        node.GetNthControlPointPositionWorld(defined[0], position)
+        node.GetNthControlPointPositionWorld(defined[-1], position)
         node.RemoveAllControlPoints()
         with self.working(_("Nothing was placed."), onClick == self.findColumn):
             self.ensurePackages()
@@ -577,9 +602,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return " ".join([found, *column.unsure])
 
     def measureChanged(self) -> None:
-        """Measure after regions were changed here; with N4 that waits for Apply."""
+        """Measure after regions were changed; with N4 that waits for Apply."""
         parameters = self._parameterNode
-        if parameters and not parameters.n4 and not self.logic.missingInputs(parameters):
+        if parameters and self.logic.missingInputs(parameters):
+            self.logic.clearResults(parameters.segmentation)
+        elif parameters and not parameters.n4:
             self.logic.assessParameters(parameters)
         self.showAssessment()
 
@@ -635,8 +662,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             missing = _("Choose at least one image or map.")
         else:
             missing = ""
-        self.ui.importButton.enabled = not missing
-        self.ui.importButton.toolTip = missing or _("Add its regions to the segmentation.")
+        self.enable(self.ui.importButton, missing, _("Add its regions to the segmentation."))
 
     def onImportButton(self) -> None:
         """Add the regions of another tool."""
@@ -1023,6 +1049,22 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
     def forget(self) -> None:
         """Let go of everything of a scene that closes."""
         self.assessment, self.segmentation, self._changes = None, None, []
+
+    def measuredChoices(self, parameters):
+        """What the numbers depend on, to tell whether it has changed."""
+        names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "resample")
+        nodes = [*self.chosenVolumes(parameters).items(), ("regions", parameters.segmentation)]
+        chosen = [(name, node.GetID() if node else None) for name, node in nodes]
+        return chosen, [getattr(parameters, name) for name in (*names, "showOverlay")]
+
+    def clearResults(self, segmentation) -> None:
+        """Show no results of a segmentation whose regions are gone."""
+        from MarrowAssessLib.live_results import clear_live
+
+        if segmentation is not None:
+            clear_live(segmentation)
+            if self.segmentation is segmentation:
+                self.assessment = None
 
     def assessmentOf(self, segmentation):
         """The last assessment if it is of this segmentation, else None."""

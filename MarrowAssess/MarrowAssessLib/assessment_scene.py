@@ -91,7 +91,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
 
     ranges = [r.expectation.expected_range if r.expectation else (None, None) for r in results]
     intervals = [m.ci95 or (None, None) for m in measurements]
-    return table_to_node(
+    table = table_to_node(
         "MarrowAssess results",
         [
             Column("Quantity", [QUANTITIES[m.quantity].name for m in measurements]),
@@ -114,6 +114,8 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
         ],
     )
+    table.SetLocked(True)  # results are not typed over
+    return table
 
 
 def _source(result: Result) -> str:

@@ -72,6 +72,17 @@ def live_results(segmentation: slicer.vtkMRMLSegmentationNode) -> LiveResults | 
     return LiveResults(table, _charts(segmentation)) if table else None
 
 
+def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Show nothing of a segmentation whose regions are gone; an empty table stays for the next."""
+    if live_results(segmentation) is None:
+        return
+    _update_table((), segmentation)
+    for chart in _charts(segmentation):
+        _remove_chart(chart)
+    segmentation.RemoveNodeReferenceIDs(CHART)
+    show_overlay(segmentation, False)
+
+
 def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
     """Show or hide labels and legend; hidden, the segments have their tissue's color again."""
     for role in _OVERLAY:

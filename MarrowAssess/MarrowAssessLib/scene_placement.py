@@ -27,6 +27,8 @@ from MarrowAssessLib.scene import (
 )
 from MarrowAssessLib.terminology import terminology_entry
 
+HEIGHT_COLUMN_MM = 3.0  # side of the columns in which a region's height is taken
+
 
 def place_region(
     segmentation: slicer.vtkMRMLSegmentationNode,
@@ -181,9 +183,20 @@ def known_levels(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownLeve
         if len(points):
             points = points @ to_world[:3, :3].T + to_world[:3, 3]
             # A placed ROI lies a margin inside the body.
-            height = float(np.ptp(points[:, 2])) + 2 * MARGIN_MM[identity.role]
+            height = _height_mm(points) + 2 * MARGIN_MM[identity.role]
             found.append(KnownLevel(identity.site, points.mean(axis=0), height))
     return found
+
+
+def _height_mm(points: np.ndarray) -> float:
+    """From foot to head, of most of a region: a tilted body is not higher for its tilt."""
+    columns = np.floor(points[:, :2] / HEIGHT_COLUMN_MM).astype(int)
+    _, column = np.unique(columns, axis=0, return_inverse=True)
+    column = column.ravel()
+    low, high = np.full(column.max() + 1, np.inf), np.full(column.max() + 1, -np.inf)
+    np.minimum.at(low, column, points[:, 2])
+    np.maximum.at(high, column, points[:, 2])
+    return float(np.percentile(high - low, 75))
 
 
 def shift_levels(

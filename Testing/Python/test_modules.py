@@ -4,7 +4,9 @@ import ast
 import re
 import subprocess
 import sys
+import types
 import xml.etree.ElementTree as ElementTree
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -221,6 +223,61 @@ def test_importing_a_module_file_leaves_the_libraries_alone():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['MarrowAssess', 'PDFFMapper']"
+
+
+class SampleDataLogic:
+    """The signature of Slicer 5.10's Modules/Scripted/SampleData/SampleData.py."""
+
+    registered: ClassVar = []
+
+    @staticmethod
+    def registerCustomSampleDataSource(
+        category="Custom",
+        sampleName=None,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        customDownloader=None,
+        thumbnailFileName=None,
+        loadFileTypes=None,
+        loadFiles=None,
+        loadFileProperties=None,
+        checksums=None,
+        loadFileType=None,
+    ):
+        assert len(uris) == len(fileNames) == len(nodeNames) == len(loadFiles) == len(checksums)
+        SampleDataLogic.registered.append(
+            (category, sampleName, thumbnailFileName, customDownloader)
+        )
+
+
+class SegmentStatisticsLogic:
+    registeredPlugins: ClassVar = []
+
+    @staticmethod
+    def registerPlugin(plugin):
+        SegmentStatisticsLogic.registeredPlugins.append(type(plugin))
+
+
+def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marrow, monkeypatch):
+    import slicer
+
+    for name, logic in (
+        ("SampleData", SampleDataLogic),
+        ("SegmentStatistics", SegmentStatisticsLogic),
+    ):
+        stand_in = types.ModuleType(name)
+        setattr(stand_in, f"{name}Logic", logic)
+        monkeypatch.setitem(sys.modules, name, stand_in)
+    for _ in range(2):
+        marrow.onStartupCompleted()
+    (plugin,) = SegmentStatisticsLogic.registeredPlugins
+    assert plugin.__name__ == "MarrowAssessStatisticsPlugin"
+    _category, name, picture, load = SampleDataLogic.registered[0]
+    assert name == "MarrowAssessLumbarSpine"
+    assert (REPOSITORY / picture).is_file()
+    load(None)  # the button in the Sample Data module
+    assert slicer.util.getNode("PDFF") is not None
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):

@@ -1,6 +1,7 @@
 """The panels' own code on PySide6, offscreen, against stand-ins for Slicer's widgets."""
 
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ headless.start()
 
 import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
+from dicom_files import classic_slice  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
 from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
 from stand_ins import load_module  # noqa: E402
@@ -70,6 +72,8 @@ def mapper():
 def test_apply_says_what_is_missing(panel):
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip == "Choose at least one image or map."
+    assert not panel.ui.placeButton.enabled and not panel.ui.findColumnButton.enabled
+    assert panel.ui.placeButton.toolTip == "Choose at least one image or map."
     assert panel.ui.verdictLabel.text.startswith("No assessment yet")
 
 
@@ -85,6 +89,29 @@ def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, samp
     assert panel.ui.resultsTableView.node.GetNumberOfRows() > 50
     assert panel.ui.showChartButton.enabled and panel.ui.exportButton.enabled
     assert panel.ui.applyButton.text == "Apply"
+
+
+def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypatch):
+    from PDFFMapperLib.volume import Volume
+    from PDFFMapperLib.volume_nodes import volume_to_node
+
+    facts = {"PatientAge": "045Y", "PatientSex": "F", "RepetitionTime": 600.0, "EchoTime": 11.0}
+    files = {}
+    for uid, series in (("1.2.1", "sag t1 tse"), ("1.2.2", "sag t2 tirm")):
+        facts["SeriesDescription"] = series
+        pixels = np.ones((6, 5), np.uint16)
+        files[uid] = str(classic_slice(tmp_path, f"{uid}.dcm", 0, pixels, **facts))
+        node = volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), f"series {uid}"))
+        node.SetAttribute("DICOM.instanceUIDs", f"{uid} {uid}.9")
+    database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    panel.enter()
+    assert panel.ui.t1Selector.currentNode().GetName() == "series 1.2.1"
+    assert panel.ui.fsT2Selector.currentNode().GetName() == "series 1.2.2"
+    assert panel.ui.ageSpinBox.value == pytest.approx(45, abs=1)
+    assert panel.ui.sexComboBox.currentText == "F"
+    assert panel.ui.imagesCollapsibleButton.collapsed
+    assert "T1: series 1.2.1; FS T2: series 1.2.2" in panel.ui.studyLabel.text
 
 
 def applied(panel):
@@ -324,6 +351,38 @@ def test_regions_are_imported_named_anew_and_taken_back(panel, sample):
     panel.ui.undoButton.click()
     assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
     assert not panel.ui.undoButton.enabled
+    assert panel.ui.resultsTable.qobject.rowCount() == 0  # numbers go with their regions
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
+
+
+def test_removing_every_region_clears_the_results_and_a_new_one_brings_them_back(panel, sample):
+    applied(panel)
+    segments = sample.segmentation.GetSegmentation()
+    kept = slicer.vtkSegment()
+    kept.DeepCopy(segments.GetSegment("L3 marrow"))
+    segments.RemoveAllSegments()
+    wait()
+    assert panel.ui.resultsTable.qobject.rowCount() == 0
+    assert not panel.ui.showChartButton.enabled and not panel.ui.exportButton.enabled
+    segments.AddSegment(kept, "L3 marrow")
+    panel.ui.applyButton.click()
+    assert set(shown_pdff(panel)) == {"L3"}
+    assert panel.ui.showChartButton.enabled
+
+
+def test_typing_a_site_measures_nothing_and_an_age_does(panel, sample):
+    applied(panel)
+    calls = []
+    assess = panel.logic.assess
+    panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
+    panel.ui.placeSiteLineEdit.text = "L3"
+    panel.ui.placeRoleComboBox.setCurrentText("disc")
+    wait()
+    assert not calls
+    panel.ui.ageSpinBox.value = 70.0
+    wait()
+    assert calls == [1]
+    assert panel.logic.assessment.study.age_years == 70.0
 
 
 def test_labels_that_several_tools_share_wait_for_the_user(panel, sample):
@@ -358,12 +417,15 @@ def test_a_click_places_measures_and_can_be_taken_back(panel, sample):
 
 def test_leaving_place_mode_releases_the_button(panel, sample):
     panel.enter()
+    assert "such as L3" in panel.ui.findColumnButton.toolTip
+    panel.ui.placeSiteLineEdit.text = "L3"
+    assert panel.ui.findColumnButton.enabled
     panel.ui.placeButton.checked = True
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     panel.ui.findColumnButton.checked = True
     assert not panel.ui.placeButton.checked and panel.ui.findColumnButton.checked
-    interaction.SwitchToViewTransformMode()  # what Esc does
+    interaction.SwitchToViewTransformMode()  # what a right click does
     assert not panel.ui.findColumnButton.checked
     assert not slicer.mrmlScene.GetNodesByName("MarrowAssess click").GetNumberOfItems()
 
@@ -404,8 +466,10 @@ def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
     assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
     assert panel.ui.verdictLabel.text.endswith("As saved with the scene; Apply measures again.")
     assert panel.ui.showChartButton.enabled and not panel.ui.exportButton.enabled
-    panel.ui.applyButton.click()
+    panel._parameterNode.segmentation.GetSegmentation().RemoveSegment("L2 marrow")
+    wait()  # an edit measures again, as it did before
     assert panel.ui.exportButton.enabled
+    assert "L2" not in shown_pdff(panel)
 
 
 def test_another_segmentation_shows_its_own_results(panel, sample):

@@ -12,6 +12,7 @@ headless.start()
 import slicer  # noqa: E402
 from MarrowAssessLib.anatomy import Role  # noqa: E402
 from MarrowAssessLib.label_maps import fitting_conventions  # noqa: E402
+from MarrowAssessLib.level_names import neighbor_site  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
 from MarrowAssessLib.scene import regions_from_node, regions_to_node, segment_labels  # noqa: E402
 from MarrowAssessLib.scene_placement import (  # noqa: E402
@@ -262,3 +263,25 @@ def test_a_column_is_found_and_taken_back_and_canceled(clicked):
     assert {"L2", "L3", "L4"} <= set(column.bodies)
     take_back(target, change)
     assert names(target) == []
+
+
+def test_levels_of_a_real_spine_are_named_by_their_neighbors(shared):
+    from PDFFMapperLib.files import read_volume
+
+    volume = read_volume(shared / "cases" / "spine" / "DzZ_T1.nii.gz")
+    labels = read_volume(shared / "cases" / "spine" / "DzZ_T1_vertebrae.nii.gz").array
+    levels = {"S1": 1, "L5": 2, "L4": 3, "L3": 4, "L2": 5, "L1": 6, "T12": 7}
+    centers = {
+        level: volume.to_ras(np.argwhere(labels == label).mean(axis=0)[::-1])
+        for level, label in levels.items()
+    }
+    image = volume_to_node(volume)
+    target = regions_to_node([], image)
+    place_region(target, image, centers["L3"], "marrow", "L3")
+    known = known_levels(target)
+    assert {
+        level: neighbor_site(known, center, Role.MARROW) for level, center in centers.items()
+    } == {"S1": "", "L5": "", "L4": "L4", "L3": "L3", "L2": "L2", "L1": "", "T12": ""}
+    for level in ("L4", "L5", "S1", "L2", "L1", "T12"):
+        region, _ = place_region(target, image, centers[level], "marrow")
+        assert region.site == level
