@@ -4,7 +4,7 @@ from typing import Annotated
 
 import slicer
 import vtk
-from slicer import vtkMRMLNode
+from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
@@ -26,8 +26,37 @@ SPECTRA = [
     "yu_3",
     "zhong_liver",
 ]
-MODELS = ["ADC", "IVIM", "IVIM, segmented"]
+ECHOES, WATER_FAT, IN_OPPOSED = "echoes", "water and fat", "in and opposed phase"
+MODELS = [
+    "ADC",
+    "IVIM",
+    "IVIM, segmented",
+    "IVIM, hierarchical",
+    "Kurtosis",
+    "Best model (AICc)",
+]
 DIXON_TAB = 0
+# The rows of the panel that each choice needs; the others are hidden.
+DIXON_ROWS = {
+    ECHOES: (
+        "echoInputsComboBox",
+        "echoTable",
+        "fieldStrengthSpinBox",
+        "fatSpectrumComboBox",
+        "precessionComboBox",
+        "commonPhaseCheckBox",
+    ),
+    WATER_FAT: ("waterSelector", "fatSelector"),
+    IN_OPPOSED: (
+        "inPhaseSelector",
+        "opposedPhaseSelector",
+        "secondInPhaseSelector",
+        "echoTable",
+        "fieldStrengthSpinBox",
+    ),
+}
+T1_ROWS = ("flipAngleSpinBox", "repetitionTimeSpinBox", "t1WaterSpinBox", "t1FatSpinBox")
+MODEL_ROWS = {"ADC": ("lowestBSpinBox",), "IVIM, segmented": ("thresholdSpinBox",)}
 
 
 class PDFFMapper(ScriptedLoadableModule):
@@ -53,18 +82,31 @@ class PDFFMapper(ScriptedLoadableModule):
 class PDFFMapperParameterNode:
     """What the user chose; saved with the scene. Typed echo times and b-values are on the images.
 
-    fieldStrengthT is 0 where the header's is taken.
+    fieldStrengthT, flipAngleDeg and repetitionTimeMs are 0 where the header's is taken; the T1 are
+    0 until the user gives them.
     """
 
+    dixonInput: Annotated[str, Choice([ECHOES, WATER_FAT, IN_OPPOSED])] = ECHOES
     echoNodes: list[vtkMRMLNode]
+    waterVolume: vtkMRMLScalarVolumeNode
+    fatVolume: vtkMRMLScalarVolumeNode
+    inPhaseVolume: vtkMRMLScalarVolumeNode
+    opposedPhaseVolume: vtkMRMLScalarVolumeNode
+    secondInPhaseVolume: vtkMRMLScalarVolumeNode
     fieldStrengthT: Annotated[float, WithinRange(0, 12)] = 0.0
     fatSpectrum: Annotated[str, Choice(SPECTRA)] = "ren_marrow"
     precession: Annotated[str, Choice(["auto", "as given", "conjugated"])] = "auto"
     commonPhase: bool = True
+    correctT1: bool = False
+    flipAngleDeg: Annotated[float, WithinRange(0, 180)] = 0.0
+    repetitionTimeMs: Annotated[float, WithinRange(0, 20000)] = 0.0
+    t1WaterMs: Annotated[float, WithinRange(0, 10000)] = 0.0
+    t1FatMs: Annotated[float, WithinRange(0, 10000)] = 0.0
     dwiNodes: list[vtkMRMLNode]
     diffusionModel: Annotated[str, Choice(MODELS)] = "ADC"
     lowestB: Annotated[float, WithinRange(0, 10000)] = 0.0
     thresholdB: Annotated[float, WithinRange(1, 10000)] = 200.0
+    mapNodes: list[vtkMRMLNode]
 
 
 class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -78,9 +120,9 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag = None
         self._frames = {}
         self._fillingTables = False
+        self._tableNodeIDs = None
         self._running = False
         self._canceled = False
-        self._mapIDs = []
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
@@ -118,7 +160,6 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event) -> None:
         """The parameter node goes with the scene; a running job ends."""
         self._canceled = True
-        self._mapIDs = []
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -138,16 +179,38 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
             self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.checkCanApply
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
             )
         self._parameterNode = parameterNode
+        self._tableNodeIDs = None
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.checkCanApply)
+            self.addObserver(
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
+            )
             self.checkNodes(self.ui.echoInputsComboBox, self._parameterNode.echoNodes)
             self.checkNodes(self.ui.dwiInputsComboBox, self._parameterNode.dwiNodes)
-            self.fillTables()
+        self.onParametersModified()
+
+    def onParametersModified(self, caller=None, event=None) -> None:
+        """Show what the choices need, and whether they are complete."""
+        if self._parameterNode:
+            self.showRows()
+            if self.tableNodes() != self._tableNodeIDs:
+                self.fillTables()
         self.checkCanApply()
+
+    def showRows(self) -> None:
+        """Show the rows that the kind of images and the model need, hide the others."""
+        parameters = self._parameterNode
+        shown = {*DIXON_ROWS[parameters.dixonInput], *MODEL_ROWS.get(parameters.diffusionModel, ())}
+        if parameters.correctT1:
+            shown.update(T1_ROWS)
+        rows = {*T1_ROWS}.union(*DIXON_ROWS.values(), *MODEL_ROWS.values())
+        for name in rows:
+            getattr(self.ui, name).visible = name in shown
+            if label := getattr(self.ui, f"{name}Label", None):
+                label.visible = name in shown
 
     # Inputs -------------------------------------------------------------------------------------
 
@@ -167,26 +230,34 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Other echoes are chosen."""
         if self._parameterNode:
             self._parameterNode.echoNodes = list(self.ui.echoInputsComboBox.checkedNodes())
-            self.fillTables()
 
     def onDwiNodesChecked(self) -> None:
         """Other diffusion images are chosen."""
         if self._parameterNode:
             self._parameterNode.dwiNodes = list(self.ui.dwiInputsComboBox.checkedNodes())
-            self.fillTables()
+
+    def tableNodes(self):
+        """The IDs of the nodes whose frames belong into the two tables."""
+        parameters = self._parameterNode
+        return [
+            [node.GetID() for node in nodes]
+            for nodes in (self.logic.dixonNodes(parameters), self.logic.dwiNodes(parameters))
+        ]
 
     def fillTables(self) -> None:
         """Show each frame with its echo time or b-value."""
         self._fillingTables = True
+        self._tableNodeIDs = self.tableNodes()
+        parameters = self._parameterNode
         try:
             self._frames = {
                 "echo": self.fillTable(
                     self.ui.echoTable,
-                    self._parameterNode.echoNodes,
+                    self.logic.dixonNodes(parameters),
                     ("ImageComponent", "EchoTime"),
                 ),
                 "dwi": self.fillTable(
-                    self.ui.bValueTable, self._parameterNode.dwiNodes, ("DiffusionBValue",)
+                    self.ui.bValueTable, self.logic.dwiNodes(parameters), ("DiffusionBValue",)
                 ),
             }
         finally:
@@ -197,7 +268,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         import qt
 
         try:
-            frames = self.logic.frames([node for node in nodes if node is not None])
+            frames = self.logic.frames(nodes)
         except ValueError as error:
             self.ui.statusLabel.text = str(error)
             frames = []
@@ -245,7 +316,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             missing = self.logic.missingInputs(self._parameterNode, self.dixon())
         self.ui.applyButton.enabled = not missing
         self.ui.applyButton.toolTip = missing or _("Compute the maps.")
-        self.ui.sendButton.enabled = bool(self._mapIDs)
+        self.ui.sendButton.enabled = bool(self._parameterNode and any(self._parameterNode.mapNodes))
 
     def dixon(self) -> bool:
         """Whether the Dixon tab is in front."""
@@ -287,7 +358,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if nodes is None:
             self.ui.statusLabel.text = _("Canceled; nothing was changed.")
             return
-        self._mapIDs = [node.GetID() for node in nodes]
+        self._parameterNode.mapNodes = nodes
         slicer.util.setSliceViewerLayers(background=nodes[0])
         self.ui.statusLabel.text = _("Made: {names}.").format(
             names=", ".join(node.GetDescription() or node.GetName() for node in nodes)
@@ -295,9 +366,9 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSendButton(self) -> None:
         """Choose the maps in MarrowAssess and open it."""
-        nodes = [slicer.mrmlScene.GetNodeByID(one) for one in self._mapIDs]
         with slicer.util.tryWithErrorDisplay(_("The maps were not sent.")):
-            self.logic.sendToMarrowAssess([node for node in nodes if node is not None])
+            maps = [node for node in self._parameterNode.mapNodes if node is not None]
+            self.logic.sendToMarrowAssess(maps, self._parameterNode)
             slicer.util.selectModule("MarrowAssess")
 
 
@@ -325,6 +396,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         fatSpectrum=None,
         precession="auto",
         commonPhase=True,
+        t1Correction=None,
         progress=None,
     ):
         """PDFF (%), R2* (1/s), water, fat and field map (Hz) of a multi-echo series.
@@ -336,6 +408,9 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             fatSpectrum: name of the fat model; marrow if None.
             precession: "auto", "as given" or "conjugated".
             commonPhase: water and fat share one phase at echo time 0.
+            t1Correction: None, or (T1 of water, T1 of fat, flip angle, repetition time) in ms and
+                degrees, to map the fat fraction without T1 bias as well; None for one of the last
+                two takes the header's.
             progress: called with the fraction done; returning False cancels.
 
         Returns:
@@ -350,13 +425,84 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
         require_packages("PDFFMapper")
         from PDFFMapperLib.frame_maps import water_fat_frame_maps
-        from PDFFMapperLib.map_nodes import maps_to_nodes
 
         volumes = [frame.volume for frame in self.frames(nodes)]
         maps = water_fat_frame_maps(
             volumes, fieldStrengthT, fatSpectrum, precession, commonPhase, progress
         )
-        return maps and maps_to_nodes(maps, _("PDFF maps"), nodes[0])
+        return maps and self._fatFractionNodes(maps, _("PDFF maps"), nodes, volumes, t1Correction)
+
+    def mapWaterFat(self, water, fat, t1Correction=None):
+        """Fat signal fraction (%) of the scanner's own water and fat images; not a PDFF.
+
+        Args:
+            water, fat: volumes on one grid.
+            t1Correction: as in mapPDFF().
+
+        Returns:
+            The volume nodes in a folder beside the source.
+
+        Raises:
+            ValueError: one sentence that says what is wrong.
+            PackagesMissing: a Python package is not installed; says how to.
+        """
+        from PDFFMapperLib.packages import require_packages
+
+        require_packages("PDFFMapper")
+        from PDFFMapperLib.frame_maps import water_fat_image_maps
+
+        nodes = [water, fat]
+        volumes = self._oneFrameEach(nodes)
+        maps = water_fat_image_maps(*volumes)
+        return self._fatFractionNodes(maps, _("Fat fraction"), nodes, volumes, t1Correction)
+
+    def mapInOpposed(
+        self, inPhase, opposedPhase, secondInPhase=None, fieldStrengthT=None, t1Correction=None
+    ):
+        """Both readings of the fat signal fraction (%) of in- and opposed-phase images.
+
+        Args:
+            inPhase, opposedPhase: magnitude volumes on one grid.
+            secondInPhase: a later in-phase echo, to correct R2*.
+            fieldStrengthT: in T, to check the echo times; None takes the header's.
+            t1Correction: as in mapPDFF().
+
+        Returns:
+            The volume nodes in a folder beside the source: water-dominant, fat-dominant, and R2*
+            of three points.
+
+        Raises:
+            ValueError: one sentence that says what is wrong.
+            PackagesMissing: a Python package is not installed; says how to.
+        """
+        from PDFFMapperLib.packages import require_packages
+
+        require_packages("PDFFMapper")
+        from PDFFMapperLib.frame_maps import in_opposed_maps
+
+        nodes = [node for node in (inPhase, opposedPhase, secondInPhase) if node is not None]
+        volumes = self._oneFrameEach(nodes)
+        maps = in_opposed_maps(*volumes, field_strength_t=fieldStrengthT)
+        return self._fatFractionNodes(maps, _("Fat fraction"), nodes, volumes, t1Correction)
+
+    def _oneFrameEach(self, nodes):
+        frames = self.frames(nodes)
+        for frame in frames:
+            if frame.count > 1:
+                raise ValueError(
+                    _("'{name}' holds {count} images; choose volumes with one image each.").format(
+                        name=frame.node.GetName(), count=frame.count
+                    )
+                )
+        return [frame.volume for frame in frames]
+
+    def _fatFractionNodes(self, maps, folder, nodes, volumes, t1Correction):
+        from PDFFMapperLib.frame_maps import with_t1_correction
+        from PDFFMapperLib.map_nodes import maps_to_nodes
+
+        if t1Correction is not None:
+            maps = with_t1_correction(maps, volumes[0].attributes, *t1Correction)
+        return maps_to_nodes(maps, folder, nodes[0])
 
     def mapDiffusion(self, nodes, model="ADC", lowestB=0.0, thresholdB=200.0, progress=None):
         """ADC or IVIM maps (10^-3 mm^2/s, %) of a diffusion series.
@@ -364,7 +510,8 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Args:
             nodes: volumes of all b-values; vector, diffusion and multi-volumes and sequences count
                 as the volumes they hold.
-            model: "ADC", "IVIM" or "IVIM, segmented".
+            model: "ADC", "IVIM", "IVIM, segmented", "IVIM, hierarchical", "Kurtosis", or "Best
+                model (AICc)", which maps the model that the data support and its parameters.
             lowestB: s/mm^2; lower b-values are left out of the ADC.
             thresholdB: s/mm^2; the segmented fit takes D from here on.
             progress: called with the fraction done; returning False cancels.
@@ -388,23 +535,58 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         return maps and maps_to_nodes(maps, _("Diffusion maps"), nodes[0])
 
     def mapParameters(self, parameters, dixon: bool, progress=None):
-        """Compute what the parameter node says; see mapPDFF() and mapDiffusion()."""
-        if dixon:
-            return self.mapPDFF(
-                [node for node in parameters.echoNodes if node is not None],
-                parameters.fieldStrengthT or None,
-                parameters.fatSpectrum,
-                parameters.precession,
-                parameters.commonPhase,
+        """Compute what the parameter node says; see mapPDFF() and the others."""
+        if not dixon:
+            return self.mapDiffusion(
+                self.dwiNodes(parameters),
+                parameters.diffusionModel,
+                parameters.lowestB,
+                parameters.thresholdB,
                 progress,
             )
-        return self.mapDiffusion(
-            [node for node in parameters.dwiNodes if node is not None],
-            parameters.diffusionModel,
-            parameters.lowestB,
-            parameters.thresholdB,
+        nodes = self.dixonNodes(parameters)
+        fieldStrengthT = parameters.fieldStrengthT or None
+        t1Correction = None
+        if parameters.correctT1:
+            t1Correction = (
+                parameters.t1WaterMs,
+                parameters.t1FatMs,
+                parameters.flipAngleDeg or None,
+                parameters.repetitionTimeMs or None,
+            )
+        if parameters.dixonInput == WATER_FAT:
+            return self.mapWaterFat(*nodes, t1Correction)
+        if parameters.dixonInput == IN_OPPOSED:
+            return self.mapInOpposed(
+                *nodes, fieldStrengthT=fieldStrengthT, t1Correction=t1Correction
+            )
+        return self.mapPDFF(
+            nodes,
+            fieldStrengthT,
+            parameters.fatSpectrum,
+            parameters.precession,
+            parameters.commonPhase,
+            t1Correction,
             progress,
         )
+
+    def dixonNodes(self, parameters):
+        """The nodes chosen for the Dixon tab, in the order of their selectors."""
+        if parameters.dixonInput == WATER_FAT:
+            nodes = [parameters.waterVolume, parameters.fatVolume]
+        elif parameters.dixonInput == IN_OPPOSED:
+            nodes = [
+                parameters.inPhaseVolume,
+                parameters.opposedPhaseVolume,
+                parameters.secondInPhaseVolume,
+            ]
+        else:
+            nodes = parameters.echoNodes
+        return [node for node in nodes if node is not None]
+
+    def dwiNodes(self, parameters):
+        """The nodes chosen for the diffusion tab."""
+        return [node for node in parameters.dwiNodes if node is not None]
 
     def frames(self, nodes):
         """The 3D frames that nodes hold, each with its facts.
@@ -445,42 +627,80 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
     def missingInputs(self, parameters, dixon: bool) -> str:
         """What has to be chosen before maps can be made, "" if nothing."""
-        nodes = parameters.echoNodes if dixon else parameters.dwiNodes
-        if any(node is not None for node in nodes):
-            return ""
-        if dixon:
+        if not dixon:
+            return "" if self.dwiNodes(parameters) else _("Check the diffusion images.")
+        if parameters.dixonInput == WATER_FAT:
+            if parameters.waterVolume is None or parameters.fatVolume is None:
+                return _("Choose the water and the fat image.")
+        elif parameters.dixonInput == IN_OPPOSED:
+            if parameters.inPhaseVolume is None or parameters.opposedPhaseVolume is None:
+                return _("Choose the in-phase and the opposed-phase image.")
+        elif not self.dixonNodes(parameters):
             return _("Check the echoes: magnitude and phase, or real and imaginary.")
-        return _("Check the diffusion images.")
+        if parameters.correctT1 and not (parameters.t1WaterMs and parameters.t1FatMs):
+            return _("Give the T1 of water and of fat, or switch the T1 correction off.")
+        return ""
 
     def chooseDefaultInputs(self, parameters) -> None:
-        """Check the volumes whose name or header says multi-echo or diffusion."""
+        """Choose the volumes whose name or header says what they are, where none are chosen."""
         from PDFFMapperLib.acquisition import guess_role
 
-        if any(parameters.echoNodes) or any(parameters.dwiNodes):
+        images = {"water": "waterVolume", "fat": "fatVolume"}
+        images |= {"in_phase": "inPhaseVolume", "opposed_phase": "opposedPhaseVolume"}
+        if any([*parameters.echoNodes, *parameters.dwiNodes]) or any(
+            getattr(parameters, name) for name in images.values()
+        ):
             return
-        found = {"multi_echo": [], "dwi": []}
+        found = {}
         for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode"):
             for frame in self.frames([node] if node.GetImageData() else [])[:1]:
                 facts = frame.volume.attributes
+                if "Map" in facts:
+                    continue
                 name = None if "SeriesDescription" in facts else node.GetName()
                 role = guess_role({**facts, "ImageComponent": "magnitude"}, name)
-                if role in found:
-                    found[role].append(node)
-        if found["multi_echo"]:
+                found.setdefault(role, []).append(node)
+        if "multi_echo" in found:
             parameters.echoNodes = found["multi_echo"]
-        if found["dwi"]:
+        if "dwi" in found:
             parameters.dwiNodes = found["dwi"]
+        for role, name in images.items():
+            if role in found and found[role][0].IsA("vtkMRMLScalarVolumeNode"):
+                setattr(parameters, name, found[role][0])
+        if not any(parameters.echoNodes):
+            if parameters.waterVolume and parameters.fatVolume:
+                parameters.dixonInput = WATER_FAT
+            elif parameters.inPhaseVolume and parameters.opposedPhaseVolume:
+                parameters.dixonInput = IN_OPPOSED
 
-    def sendToMarrowAssess(self, nodes) -> None:
+    def sendToMarrowAssess(self, nodes, parameters=None) -> None:
         """Choose maps as inputs of the MarrowAssess module.
+
+        Fat fractions that are no PDFF are measured there from the images themselves, which are
+        sent in their place.
+
+        Args:
+            nodes: maps that were made here.
+            parameters: the parameter node with those images.
 
         Raises:
             ValueError: none of them is a map that MarrowAssess measures.
         """
+        from PDFFMapperLib.volume_nodes import facts_from_node
+
         from MarrowAssess import MarrowAssessLogic
 
         logic = MarrowAssessLogic()
-        if not logic.chooseMaps(logic.getParameterNode(), nodes):
+        chosen = logic.getParameterNode()
+        sent = logic.chooseMaps(chosen, nodes)
+        if parameters and any(
+            str(facts_from_node(node).get("Map", "")).startswith("FF") for node in nodes
+        ):
+            for name in ("waterVolume", "fatVolume", "inPhaseVolume", "opposedPhaseVolume"):
+                if (image := getattr(parameters, name)) in self.dixonNodes(parameters):
+                    setattr(chosen, name, image)
+                    sent = True
+        if not sent:
             raise ValueError(_("None of these maps is one that MarrowAssess measures."))
 
 

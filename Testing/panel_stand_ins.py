@@ -11,7 +11,7 @@ import types
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
-from PySide6 import QtCore, QtUiTools, QtWidgets
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from stand_ins import Choice, WithinRange
 
 
@@ -50,7 +50,24 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 class ctkCollapsibleButton(QtWidgets.QGroupBox):
     text = QtCore.Property(str, QtWidgets.QGroupBox.title, QtWidgets.QGroupBox.setTitle)
-    collapsed = QtCore.Property(bool, lambda self: False, lambda self, value: None)
+    folded = False
+
+    def setCollapsed(self, folded):
+        self.folded = folded
+        self.showContents()
+
+    def showContents(self):
+        for child in self.children():
+            if isinstance(child, QtWidgets.QWidget):
+                child.setVisible(not self.folded)
+        self.setMaximumHeight(22 if self.folded else 16777215)
+
+    def childEvent(self, event):
+        super().childEvent(event)
+        if self.folded:
+            self.showContents()
+
+    collapsed = QtCore.Property(bool, lambda self: self.folded, setCollapsed)
 
 
 class ctkDirectoryButton(QtWidgets.QPushButton):
@@ -173,11 +190,11 @@ class ParameterGui:
         elif isinstance(widget, QtWidgets.QComboBox):
             (choice,) = [note for note in self.annotations[name] if isinstance(note, Choice)]
             widget.clear()
-            widget.addItems(choice.choices)
+            widget.addItems([str(one) for one in choice.choices])
             signal, read, write = (
-                widget.currentTextChanged,
-                widget.currentText,
-                widget.setCurrentText,
+                widget.currentIndexChanged,
+                lambda: choice.choices[widget.currentIndex()],
+                lambda value: widget.setCurrentIndex(choice.choices.index(value)),
             )
         elif isinstance(widget, QtWidgets.QLineEdit):
             signal, read, write = widget.textChanged, widget.text, widget.setText
@@ -219,6 +236,9 @@ class Application:
     def processEvents(self):
         self.application.processEvents()
 
+    def clipboard(self):
+        return self.application.clipboard()
+
     def testingEnabled(self):
         return True
 
@@ -255,6 +275,9 @@ def qt_module():
     module.QTimer = QTimer
     module.Qt = QtCore.Qt
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem
+    module.QHeaderView = QtWidgets.QHeaderView
+    module.QBrush = QtGui.QBrush
+    module.QColor = QtGui.QColor
     return module
 
 

@@ -9,6 +9,7 @@ import pathlib
 import sys
 import types
 import typing
+import unittest
 
 
 class Choice:
@@ -99,8 +100,9 @@ class ScriptedLoadableModuleLogic:
         return node
 
 
-class ScriptedLoadableModuleTest:
-    pass
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    def delayDisplay(self, message, msec=None):
+        pass
 
 
 class SegmentStatisticsPluginBase:

@@ -23,6 +23,8 @@ from MarrowAssessLib.scene import (
     volume_to_node,
 )
 
+REGION_SEPARATOR = "; "  # in the table's column of regions
+
 
 @dataclass
 class AssessmentNodes:
@@ -89,7 +91,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
 
     ranges = [r.expectation.expected_range if r.expectation else (None, None) for r in results]
     intervals = [m.ci95 or (None, None) for m in measurements]
-    return table_to_node(
+    table = table_to_node(
         "MarrowAssess results",
         [
             Column("Quantity", [QUANTITIES[m.quantity].name for m in measurements]),
@@ -109,8 +111,11 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Mean", statistic("mean"), "", "of the voxels of the measured region"),
             Column("Median", statistic("median")),
             Column("SD", statistic("sd")),
+            Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
         ],
     )
+    table.SetLocked(True)  # results are not typed over
+    return table
 
 
 def _source(result: Result) -> str:

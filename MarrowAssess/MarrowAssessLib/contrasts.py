@@ -40,6 +40,7 @@ _CONTRAST_ALIASES = {
     "outofphase": Contrast.OPPOSED_PHASE,
     "opposed": Contrast.OPPOSED_PHASE,
     "in": Contrast.IN_PHASE,
+    "pdfft1corrected": Contrast.PDFF,
     "r2*": Contrast.R2STAR,
     "d*": Contrast.DSTAR,
 }

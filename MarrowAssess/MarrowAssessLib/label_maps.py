@@ -159,6 +159,29 @@ neuropoly/totalspineseg labels_maps/tss_map.json; MuscleMap/MuscleMap README;
 Hendrik-code/spineps README (instance mask with VERIDAH's labels; semantic subregion mask).
 """
 
+# What the same tools label besides: organs, cord, arches, endplates.
+_OTHER_LABELS: dict[str, set[int]] = {
+    "TotalSegmentator total_mr": set(range(1, 51)),
+    "TotalSegmentator vertebrae_mr": set(),
+    "TotalSpineSeg": {1, 47},
+    "MuscleMap": set(range(1101, 8163)),
+    "SPINEPS vertebrae": {28, 128, *range(201, 229)},
+    "SPINEPS subregions": {*range(41, 51), 60, 61, 62},
+}
+
+
+def fitting_conventions(labels: set[int]) -> list[str]:
+    """The conventions that know each of these labels and the meaning of some, the best first.
+
+    Conventions share values: where more than one fits, the labels alone do not tell.
+    """
+    shares = {
+        name: len(labels & set(table))
+        for name, table in CONVENTIONS.items()
+        if labels <= set(table) | _OTHER_LABELS[name]
+    }
+    return sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
+
 
 def regions_from_labels(labels: np.ndarray, convention: str) -> list[Region]:
     """Regions of a label volume [k, j, i] of a known convention, in the order of their labels.

@@ -6,6 +6,7 @@ and a new assessment replaces what the last one showed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,12 @@ import slicer
 
 from MarrowAssessLib.age_plot import curve_title, same_reference
 from MarrowAssessLib.assessment import Assessment, Result
-from MarrowAssessLib.assessment_scene import age_chart, results_table, site_results
+from MarrowAssessLib.assessment_scene import (
+    REGION_SEPARATOR,
+    age_chart,
+    results_table,
+    site_results,
+)
 from MarrowAssessLib.overlay import show_results
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.scene import put_in_folder, segment_identity
@@ -66,6 +72,17 @@ def live_results(segmentation: slicer.vtkMRMLSegmentationNode) -> LiveResults | 
     return LiveResults(table, _charts(segmentation)) if table else None
 
 
+def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Show nothing of a segmentation whose regions are gone; an empty table stays for the next."""
+    if live_results(segmentation) is None:
+        return
+    _update_table((), segmentation)
+    for chart in _charts(segmentation):
+        _remove_chart(chart)
+    segmentation.RemoveNodeReferenceIDs(CHART)
+    show_overlay(segmentation, False)
+
+
 def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
     """Show or hide labels and legend; hidden, the segments have their tissue's color again."""
     for role in _OVERLAY:
@@ -90,8 +107,77 @@ def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) ->
             display.SetSegmentVisibility2DFill(segment_id, True)
 
 
+@dataclass(frozen=True)
+class ResultRow:
+    """One row of the results table as people read it.
+
+    Attributes:
+        site, quantity: such as "L2" and "Marrow PDFF".
+        value: with its unit, such as "34.1 %".
+        expected: 95 % range with its unit, "" without reference.
+        verdict: "below", "within", "above" or "no reference".
+        z: z-score, None without reference.
+        details: meaning, interval and publication, one a line.
+        regions: names of the measured regions.
+    """
+
+    site: str
+    quantity: str
+    value: str
+    expected: str
+    verdict: str
+    z: float | None
+    details: str
+    regions: tuple[str, ...]
+
+
+def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
+    """The rows of a results table, also of a saved one: values outside the expected range first."""
+    columns = {
+        table.GetColumnName(n): table.GetTable().GetColumn(n)
+        for n in range(table.GetNumberOfColumns())
+    }
+    rows = []
+    for n in range(table.GetNumberOfRows()):
+        row = {name: column.GetValue(n) for name, column in columns.items()}
+        rows.append(_result_row(row))
+    rows.sort(key=_urgency)
+    return rows
+
+
+def _result_row(row: dict[str, str | float]) -> ResultRow:
+    known = {quantity.name: quantity for quantity in QUANTITIES.values()}
+    quantity = known[row["Quantity"]]
+    low, high = row["Expected low"], row["Expected high"]
+    scored = not math.isnan(row["z-score"])
+    details = [quantity.meaning]
+    if not math.isnan(row["CI low"]):
+        ends = f"{row['CI low']:.{quantity.digits}f} to {quantity.format(row['CI high'])}"
+        details.append(f"95 % interval: {ends}")
+    if scored:
+        details.append(f"z-score {row['z-score']:+.1f}, percentile {row['Percentile']:.0f}")
+    if row["Reference"]:
+        details.append(f"Reference: {row['Reference']}")
+    return ResultRow(
+        row["Site"],
+        row["Quantity"],
+        quantity.format(row["Value"]),
+        "" if math.isnan(low) else f"{low:.{quantity.digits}f}-{quantity.format(high)}",
+        row["Verdict"],
+        row["z-score"] if scored else None,
+        "\n".join(details),
+        tuple(row.get("Regions", "").split(REGION_SEPARATOR)),
+    )
+
+
+def _urgency(row: ResultRow) -> tuple[int, float]:
+    if row.verdict in ("below", "above"):
+        return 0, -abs(row.z or 0.0)
+    return (1 if row.expected else 2), 0.0
+
+
 def verdict(assessment: Assessment) -> str:
-    """The outcome in a few sentences, one a line: values outside, then what marrow looks like."""
+    """The outcome in a few sentences, one a line: values outside the expected range, then notes."""
     scored = [result for result in assessment.results if result.expectation]
     outside = [result for result in scored if result.verdict != "within"]
     lines = [
@@ -104,11 +190,20 @@ def verdict(assessment: Assessment) -> str:
             f"{result.measurement.site} {name} {result.text}: {result.verdict} the expected "
             f"{result.expected_text}."
         )
-    if not scored and assessment.study.age_years is None:
-        lines.append("Give the patient's age to compare with what is expected.")
+    return "\n".join(lines + notes(assessment))
+
+
+def notes(assessment: Assessment) -> list[str]:
+    """What to know beside the numbers: pathologic signatures, a missing age, what was left out."""
+    found = []
+    pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
+    if pathologic:
+        found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
+    if assessment.study.age_years is None:
+        found.append("Give the patient's age to compare with what is expected.")
     if left_out := assessment.study.inputs.get("left out"):
-        lines.append(f"Left out: {left_out}.")
-    return "\n".join(lines)
+        found.append(f"Left out: {left_out}.")
+    return found
 
 
 def _update_table(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import (  # noqa: F401 (volumes are read and made here, too)
     ijk_to_world,
     numpy_matrix,
@@ -121,19 +122,12 @@ def regions_from_node(
         image = segment.GetRepresentation(LABELMAP)
         placed = None
         if image is not None:
-            matrix = vtkMatrix4x4()
-            image.GetImageToWorldMatrix(matrix)
-            to_volume = world_to_ijk @ to_world @ numpy_matrix(matrix)
+            to_volume = world_to_ijk @ to_world @ _image_matrix(image)
             if _same_lattice(to_volume, image.GetExtent(), volume_node.GetSpacing()):
                 mask, offset = _cropped_label(image, segment.GetLabelValue(), boxes)
                 placed = _onto_grid(mask, offset, np.rint(to_volume).astype(int), shape)
         if placed is None:
-            if not resample:
-                raise ValueError(
-                    f"Segment '{segment.GetName()}' is not drawn on the voxel grid of "
-                    f"'{volume_node.GetName()}'; ask for resampling, or choose that volume as the "
-                    "segmentation's source."
-                )
+            _require(resample, f"Segment '{segment.GetName()}'", volume_node)
             full = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume_node)
             region = Region.from_mask(segment.GetName(), role, site, full > 0)
             region.cautions = [*cautions, "Resampled from another voxel grid."]
@@ -158,11 +152,96 @@ def segment_points(segment: slicer.vtkSegment) -> np.ndarray:
             f"Segment '{segment.GetName()}' has no voxels; create its binary labelmap first."
         )
     mask, first = _cropped_label(image, segment.GetLabelValue(), {})
-    matrix = vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    to_ras = numpy_matrix(matrix)
+    to_ras = _image_matrix(image)
     ijk = np.argwhere(mask)[:, ::-1] + first
     return ijk @ to_ras[:3, :3].T + to_ras[:3, 3]
+
+
+def segment_labels(node: slicer.vtkMRMLNode) -> set[int]:
+    """The label values in a label map volume or of a segmentation's segments, without 0."""
+    if node.IsA("vtkMRMLSegmentationNode"):
+        segments = node.GetSegmentation()
+        return {segments.GetSegment(one).GetLabelValue() for one in segments.GetSegmentIDs()}
+    return {int(value) for value in np.unique(_label_volume(node).array)} - {0}
+
+
+def labels_on_grid(
+    node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLVolumeNode, resample: bool = False
+) -> tuple[np.ndarray, bool]:
+    """The labels of a label map volume or segmentation as an array [k, j, i] on a volume's grid.
+
+    Args:
+        node: label map, or segmentation whose segments keep their label values.
+        volume_node: whose grid is wanted.
+        resample: whether labels on another grid are resampled (nearest neighbor).
+
+    Returns:
+        The labels, and whether they were resampled.
+
+    Raises:
+        ValueError: no voxels, values that are not whole, or another grid without `resample`.
+    """
+    grid = volume_from_node(volume_node)
+    if node.IsA("vtkMRMLSegmentationNode"):
+        return _segment_label_array(node, volume_node, resample)
+    labels = _label_volume(node)
+    if labels.same_grid(grid):
+        return labels.array, False
+    _require(resample, f"Label map '{node.GetName()}'", volume_node)
+    k, j, i = np.indices(grid.array.shape, sparse=True)
+    to_labels = np.linalg.inv(labels.ijk_to_ras) @ grid.ijk_to_ras
+    at = [
+        np.rint(row[0] * i + row[1] * j + row[2] * k + row[3]).astype(int) for row in to_labels[:3]
+    ]
+    sizes = labels.array.shape[::-1]
+    inside = np.logical_and.reduce([(0 <= a) & (a < n) for a, n in zip(at, sizes, strict=True)])
+    i, j, k = (np.clip(a, 0, n - 1) for a, n in zip(at, sizes, strict=True))
+    return np.where(inside, labels.array[k, j, i], 0), True
+
+
+def _segment_label_array(
+    node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode, resample: bool
+) -> tuple[np.ndarray, bool]:
+    labels = np.zeros(volume_node.GetImageData().GetDimensions()[::-1], np.int32)
+    segments = node.GetSegmentation()
+    world_to_ijk, to_world = np.linalg.inv(ijk_to_world(volume_node)), world_matrix(node)
+    moved = False
+    for segment_id in segments.GetSegmentIDs():
+        segment = segments.GetSegment(segment_id)
+        image = segment.GetRepresentation(LABELMAP)
+        same = image is not None and _same_lattice(
+            world_to_ijk @ to_world @ _image_matrix(image),
+            image.GetExtent(),
+            volume_node.GetSpacing(),
+        )
+        if not same:
+            _require(resample, f"Segment '{segment.GetName()}'", volume_node)
+            moved = True
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume_node)
+        if mask is not None:
+            labels[mask > 0] = segment.GetLabelValue()
+    return labels, moved
+
+
+def _require(resample: bool, what: str, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    if not resample:
+        raise ValueError(
+            f"{what} is not drawn on the voxel grid of '{volume_node.GetName()}'; ask for "
+            "resampling (option 'Resample onto one grid'), or choose that volume as its source."
+        )
+
+
+def _label_volume(node: slicer.vtkMRMLVolumeNode) -> Volume:
+    labels = volume_from_node(node)
+    if not np.array_equal(labels.array, np.rint(labels.array)):
+        raise ValueError(f"'{node.GetName()}' is no label map: its values are not whole numbers.")
+    return labels.with_array(labels.array.astype(np.int32))
+
+
+def _image_matrix(image: slicer.vtkOrientedImageData) -> np.ndarray:
+    matrix = vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return numpy_matrix(matrix)
 
 
 def load_segmentation(path: str | Path) -> slicer.vtkMRMLSegmentationNode:
@@ -396,19 +475,9 @@ def table_to_node(name: str, columns: Sequence[Column]) -> slicer.vtkMRMLTableNo
         node.AddColumn(array)
         node.SetColumnType(column.name, kind)
         node.SetColumnUnitLabel(column.name, column.unit)
-        title = f"{column.name} ({column.unit})" if column.unit else column.name
-        _set_column_title(node, column.name, title)
         node.SetColumnDescription(column.name, column.description)
+    node.SetUseColumnTitleAsColumnHeader(True)  # Slicer's table view adds the unit to the name
     return node
-
-
-def _set_column_title(node: slicer.vtkMRMLTableNode, column: str, title: str) -> None:
-    # Slicer 5.10 still calls the title a long name.
-    if hasattr(node, "SetColumnTitle"):
-        node.SetColumnTitle(column, title)
-        node.SetUseColumnTitleAsColumnHeader(True)
-    else:
-        node.SetColumnLongName(column, title)
 
 
 def _column_array(values: Sequence) -> tuple[object, int]:

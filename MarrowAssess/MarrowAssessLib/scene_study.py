@@ -165,13 +165,11 @@ def guess_inputs(
     candidates: dict[Contrast, list] = {}
     patient = PatientFacts()
     for node in nodes:
-        read: dict[str, object] = {}
-        if file := _first_file(node, dicom_file):
-            read, person = read_facts(file)
-            patient = PatientFacts(
-                patient.age_years if patient.age_years is not None else person.age_years,
-                patient.sex or person.sex,
-            )
+        read, person = _dicom_facts(_first_file(node, dicom_file))
+        patient = PatientFacts(
+            patient.age_years if patient.age_years is not None else person.age_years,
+            patient.sex or person.sex,
+        )
         if contrast := guess_contrast(node, read):
             candidates.setdefault(contrast, []).append(node)
     alone = {contrast: found[0] for contrast, found in candidates.items() if len(found) == 1}
@@ -191,12 +189,29 @@ def guess_contrast(
     return parse_contrast(role) if role and role not in ("dwi", "multi_echo") else None
 
 
+def shown_first(
+    nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
+) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The volumes, those in front that are the background of a slice view."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shown = {composite.GetBackgroundVolumeID() for composite in composites}
+    return sorted(nodes, key=lambda node: node.GetID() not in shown)
+
+
 def map_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:
     """What a map made by PDFFMapper holds, None for others and for those without a role here."""
     try:
         return parse_contrast(str(facts_from_node(node).get("Map", "")))
     except ValueError:
         return None
+
+
+def _dicom_facts(file: str) -> tuple[Mapping[str, object], PatientFacts]:
+    """Facts of a DICOM file; none where it is gone or cannot be read."""
+    try:
+        return read_facts(file) if file else ({}, PatientFacts())
+    except (ValueError, OSError):
+        return {}, PatientFacts()
 
 
 def _first_file(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None) -> str:

@@ -1,26 +1,38 @@
-"""Maps from frames: PDFF and R2* of echoes, ADC and IVIM of diffusion images."""
+"""Maps from frames: PDFF and R2* of echoes, fat fractions of two images, diffusion maps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from PDFFMapperLib.acquisition import diffusion_scheme, echo_train, trace_weighted
 from PDFFMapperLib.adc import fit_adc
-from PDFFMapperLib.diffusion_maps import diffusion_maps
+from PDFFMapperLib.diffusion_maps import diffusion_maps, model_map
+from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
 from PDFFMapperLib.fat_spectra import fat_spectrum
 from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
+from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
+from PDFFMapperLib.kurtosis import fit_kurtosis
 from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
+from PDFFMapperLib.model_choice import choose_model
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap
+from PDFFMapperLib.t1_bias import t1_corrected_fat_fraction
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat, signal_mask
-from PDFFMapperLib.water_fat_maps import water_fat_maps
+from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps
 
 MEASURED = ("PDFF", "R2star", "T2star")
-ADC, IVIM, IVIM_SEGMENTED = "ADC", "IVIM", "IVIM, segmented"
+FRACTIONS = ("PDFF", "FF", "FF_water_dominant", "FF_fat_dominant")
+ADC = "ADC"
+IVIM = "IVIM"
+IVIM_SEGMENTED = "IVIM, segmented"
+IVIM_HIERARCHICAL = "IVIM, hierarchical"
+KURTOSIS = "Kurtosis"
+MODEL_CHOICE = "Best model (AICc)"
+MODELS = (ADC, IVIM, IVIM_SEGMENTED, IVIM_HIERARCHICAL, KURTOSIS, MODEL_CHOICE)
 
 
 def water_fat_frame_maps(
@@ -73,6 +85,147 @@ def _confident(volume: Volume, mask: np.ndarray) -> Volume:
     return volume.with_array(np.where(mask, volume.array, np.nan).astype(np.float32))
 
 
+def water_fat_image_maps(water: Volume, fat: Volume) -> list[ParametricMap]:
+    """The fat fraction of the scanner's own water and fat images.
+
+    Raises:
+        ValueError: grids differ, or a value is negative or complex.
+    """
+    _check_one_grid([water, fat])
+    result = fat_fraction_of_images(water.array, fat.array)
+    return fat_fraction_maps(result, water, {"inputs": [water.name, fat.name]})
+
+
+def in_opposed_maps(
+    in_phase: Volume,
+    opposed_phase: Volume,
+    second_in_phase: Volume | None = None,
+    field_strength_t: float | None = None,
+) -> list[ParametricMap]:
+    """Both readings of the fat fraction of in- and opposed-phase magnitudes.
+
+    A second in-phase echo gives R2* of each voxel, and the first is brought to the opposed echo's
+    time with it (Bydder 2008, doi 10.1016/j.mri.2007.08.012). Echo times are checked against the
+    field strength where both are known.
+
+    Args:
+        in_phase: magnitude; "EchoTime" in ms among its attributes if known.
+        opposed_phase: likewise.
+        second_in_phase: likewise; its echo time and those of the others are then needed.
+        field_strength_t: in place of the header's.
+
+    Raises:
+        ValueError: grids differ, echo times are missing or are not in and opposed phase.
+    """
+    images = [one for one in (in_phase, opposed_phase, second_in_phase) if one is not None]
+    _check_one_grid(images)
+    times_s = [float(one.attributes.get("EchoTime", np.nan)) / 1000 for one in images]
+    field = field_strength_t or in_phase.attributes.get("MagneticFieldStrength")
+    facts = {"inputs": [one.name for one in images]}
+    checked = None
+    if np.isfinite(times_s[:2]).all() and field is not None:
+        checked, facts["echo_times_ms"] = times_s[:2], [1000 * time for time in times_s]
+    if second_in_phase is None:
+        result = two_point_fat_fraction(in_phase.array, opposed_phase.array, checked, field)
+        return fat_fraction_maps(result, in_phase, facts)
+    if not np.isfinite(times_s).all() or times_s[2] <= times_s[0]:
+        raise ValueError(
+            "Three points need the echo times of all three images, the second in-phase one after "
+            f"the first; given were {', '.join(f'{1000 * time:g}' for time in times_s)} ms."
+        )
+    first, second = in_phase.array.astype(float), second_in_phase.array.astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2star = np.log(first / second) / (times_s[2] - times_s[0])
+    r2star = np.clip(np.where(np.isfinite(r2star), r2star, 0.0), 0.0, None)
+    at_opposed = first * np.exp(-r2star * (times_s[1] - times_s[0]))
+    two_point_fat_fraction(first, opposed_phase.array, checked, field)  # checks the echo times
+    result = two_point_fat_fraction(at_opposed, opposed_phase.array)
+    result.limits = [each for each in result.limits if not each.startswith("R2*")]
+    maps = fat_fraction_maps(result, in_phase, facts)
+    shown = in_phase.with_array(np.where(result.mask, r2star, np.nan).astype(np.float32), "R2star")
+    title = "R2* of two in-phase echoes"
+    return [*maps, ParametricMap("R2star", shown, "1/s", (0.0, 200.0), "Inferno", title, facts)]
+
+
+def with_t1_correction(
+    maps: Sequence[ParametricMap],
+    facts: Mapping[str, object],
+    t1_water_ms: float,
+    t1_fat_ms: float,
+    flip_angle_deg: float | None = None,
+    repetition_time_ms: float | None = None,
+) -> list[ParametricMap]:
+    """Maps, and after each fat fraction the same without T1 bias.
+
+    Args:
+        maps: of which those with a fat fraction are corrected.
+        facts: of the images: "FlipAngle" in degrees and "RepetitionTime" in ms, where not given.
+        t1_water_ms: T1 of the water of this tissue at this field strength.
+        t1_fat_ms: T1 of its fat.
+
+    Raises:
+        ValueError: flip angle or repetition time are not known.
+    """
+    flip = flip_angle_deg or facts.get("FlipAngle")
+    repetition = repetition_time_ms or facts.get("RepetitionTime")
+    if not flip or not repetition:
+        raise ValueError(
+            "Flip angle or repetition time is not in the header; give both to correct T1 bias."
+        )
+    corrected = []
+    for made in maps:
+        corrected.append(made)
+        if made.name in FRACTIONS:
+            corrected.append(
+                without_t1_bias(made, float(flip), float(repetition), t1_water_ms, t1_fat_ms)
+            )
+    return corrected
+
+
+def without_t1_bias(
+    fat_fraction: ParametricMap,
+    flip_angle_deg: float,
+    repetition_time_ms: float,
+    t1_water_ms: float,
+    t1_fat_ms: float,
+) -> ParametricMap:
+    """A fat fraction map without the T1 weighting of its spoiled gradient echoes.
+
+    Raises:
+        ValueError: a value that cannot be; see t1_bias.
+    """
+    values = t1_corrected_fat_fraction(
+        fat_fraction.volume.array,
+        flip_angle_deg,
+        repetition_time_ms / 1000,
+        t1_water_ms / 1000,
+        t1_fat_ms / 1000,
+    )
+    settings = {
+        "flip_angle_deg": flip_angle_deg,
+        "repetition_time_ms": repetition_time_ms,
+        "t1_water_ms": t1_water_ms,
+        "t1_fat_ms": t1_fat_ms,
+    }
+    name = f"{fat_fraction.name}_T1corrected"
+    return replace(
+        fat_fraction,
+        name=name,
+        title=f"{fat_fraction.title} without T1 bias",
+        volume=fat_fraction.volume.with_array(values.astype(np.float32), name),
+        provenance={**fat_fraction.provenance, "t1_correction": settings},
+    )
+
+
+def _check_one_grid(images: Sequence[Volume]) -> None:
+    for one in images[1:]:
+        if not one.same_grid(images[0]):
+            raise ValueError(
+                f"'{one.name}' and '{images[0].name}' are on different voxel grids; they must "
+                "share one (Resample Scalar Volume makes them)."
+            )
+
+
 def diffusion_frame_maps(
     images: Sequence[Volume],
     model: str = ADC,
@@ -84,7 +237,7 @@ def diffusion_frame_maps(
 
     Args:
         images: one volume per b-value and direction, see acquisition.diffusion_scheme.
-        model: ADC, IVIM or IVIM_SEGMENTED.
+        model: one of MODELS; MODEL_CHOICE adds the map of the model that AICc prefers.
         lowest_b: s/mm^2; lower b-values are left out of the ADC.
         threshold_b: s/mm^2; the segmented fit takes D from here on.
         progress: called with the fraction done; returning False cancels.
@@ -94,12 +247,7 @@ def diffusion_frame_maps(
     """
     scheme = diffusion_scheme(images)
     first = images[int(scheme.order[0])]
-    for n in scheme.order:
-        if not images[n].same_grid(first):
-            raise ValueError(
-                f"'{images[n].name}' and '{first.name}' are on different voxel grids; "
-                "all diffusion images must share one."
-            )
+    _check_one_grid([first, *(images[n] for n in scheme.order)])
     signals = np.stack([images[n].array.astype(np.float32) for n in scheme.order], -1)
     signals, b_values, counts = trace_weighted(signals, scheme)
     mask = signal_mask(np.moveaxis(np.nan_to_num(signals), -1, 0))
@@ -110,10 +258,14 @@ def diffusion_frame_maps(
         fit = fit_ivim(signals, b_values, **given)
     elif model == IVIM_SEGMENTED:
         fit = fit_ivim_segmented(signals, b_values, threshold=threshold_b, **given)
+    elif model == IVIM_HIERARCHICAL:
+        fit = fit_ivim_hierarchical(signals, b_values, **given)
+    elif model == KURTOSIS:
+        fit = fit_kurtosis(signals, b_values, **given)
+    elif model == MODEL_CHOICE:
+        fit = choose_model(signals, b_values, **given)
     else:
-        raise ValueError(
-            f"Unknown diffusion model '{model}'; choose {ADC}, {IVIM} or {IVIM_SEGMENTED}."
-        )
+        raise ValueError(f"Unknown diffusion model '{model}'; choose of {', '.join(MODELS)}.")
     if fit is None:
         return None
     provenance = {
@@ -127,4 +279,15 @@ def diffusion_frame_maps(
         provenance["lowest_b"] = lowest_b
     if model == IVIM_SEGMENTED:
         provenance["threshold_b"] = threshold_b
+    if model == MODEL_CHOICE:
+        return [
+            model_map(fit, first, provenance),
+            *_by_model(fit.mono_exponential, first, provenance, ("ADC",)),
+            *_by_model(fit.kurtosis, first, provenance, ("K",)),
+            *_by_model(fit.ivim, first, provenance, ("D", "Dstar", "f")),
+        ]
     return diffusion_maps(fit, first, provenance)
+
+
+def _by_model(fit, like: Volume, provenance: dict, names: Sequence[str]) -> list[ParametricMap]:
+    return [made for made in diffusion_maps(fit, like, provenance) if made.name in names]

@@ -29,7 +29,7 @@ class Frame:
     """One 3D frame and where it came from.
 
     Attributes:
-        volume: its voxels and facts.
+        volume: its voxels, a view for reading only, and facts.
         node: the node that holds it.
         index: which of the node's frames.
         count: how many frames the node has.
@@ -92,14 +92,14 @@ def _volumes(node: slicer.vtkMRMLNode) -> list[Volume]:
         raise ValueError(f"'{node.GetName()}' is no volume and no sequence of volumes.")
     image = node.GetImageData()
     if image is None or image.GetNumberOfScalarComponents() == 1:
-        return [volume_from_node(node)]
+        return [volume_from_node(node, copy=False)]
     count = image.GetNumberOfScalarComponents()
     shape = (*image.GetDimensions()[::-1], count)
     array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)
     labels = _labels_of_components(node, count)
     matrix = ijk_to_world(node)
     return [
-        Volume(array[..., n].copy(), matrix.copy(), f"{node.GetName()} [{n + 1}]", labels[n])
+        Volume(array[..., n], matrix.copy(), f"{node.GetName()} [{n + 1}]", labels[n])
         for n in range(count)
     ]
 
@@ -113,7 +113,7 @@ def _volumes_of_sequence(node: slicer.vtkMRMLSequenceNode) -> list[Volume]:
         data = node.GetNthDataNode(n)
         if not data.IsA("vtkMRMLScalarVolumeNode"):
             raise ValueError(f"Sequence '{node.GetName()}' holds no volumes.")
-        volume = volume_from_node(data)
+        volume = volume_from_node(data, copy=False)
         volume.name = f"{node.GetName()} [{n + 1}]"
         if keyword and (number := _number(node.GetNthIndexValue(n))) is not None:
             volume.attributes.setdefault(keyword, number)

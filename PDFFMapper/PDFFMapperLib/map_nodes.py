@@ -54,7 +54,7 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
         display.SetAndObserveColorNodeID(color.GetID())
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
     legend.SetTitleText(f"{made.name} ({made.unit})" if made.unit else made.name)
-    legend.SetVisibility(False)  # shown with the map, by its own switch
+    legend.SetVisibility(True)  # in slice views that show this map
     return node
 
 

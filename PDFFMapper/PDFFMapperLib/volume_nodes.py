@@ -51,8 +51,12 @@ def volume_to_node(volume: Volume, name: str | None = None) -> slicer.vtkMRMLSca
     return node
 
 
-def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
-    """A copy of a volume node where it lies in the world, parent transforms included.
+def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode, copy: bool = True) -> Volume:
+    """A volume node where it lies in the world, parent transforms included.
+
+    Args:
+        node: with one value per voxel.
+        copy: its voxels, else a view of them for reading only.
 
     Raises:
         ValueError: it has no voxels, several values per voxel, or a non-linear parent transform.
@@ -66,7 +70,8 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         )
     image = node.GetImageData()
     array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    return Volume(array.copy(), ijk_to_world(node), node.GetName(), facts_from_node(node))
+    array = array.copy() if copy else array
+    return Volume(array, ijk_to_world(node), node.GetName(), facts_from_node(node))
 
 
 def facts_from_node(node: slicer.vtkMRMLNode) -> dict[str, object]:

@@ -16,6 +16,7 @@ from MarrowAssessLib.assessment import assess  # noqa: E402
 from MarrowAssessLib.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.live_results import (  # noqa: E402
     live_results,
+    result_rows,
     show_live,
     show_overlay,
     verdict,
@@ -26,6 +27,7 @@ from MarrowAssessLib.scene import load_scene, regions_to_node, save_scene  # noq
 from MarrowAssessLib.scene_study import (  # noqa: E402
     guess_inputs,
     region_markups,
+    shown_first,
     study_from_nodes,
 )
 from MarrowAssessLib.terminology import tissues  # noqa: E402
@@ -240,6 +242,55 @@ def test_verdict_names_what_lies_outside_and_what_was_left_out(spine):
     assert "Left out: Segment_1 (no tissue named)." in text
     study.age_years = None
     assert "Give the patient's age" in verdict(assess(study))
+
+
+def test_rows_of_the_panel_are_those_of_the_table(spine, tmp_path):
+    volume, segmentation = spine
+    slicer.util.arrayFromVolume(volume)[3:7, 5:15, 10:25] = 4
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    assessment = assess(study)
+    table = show_live(assessment, segmentation).table
+    assert table.GetLocked()
+    rows = result_rows(table)
+    assert len(rows) == len(assessment.results)
+    assert (rows[0].site, rows[0].value, rows[0].verdict) == ("L2", "4.0 %", "below")
+    assert rows[0].regions == ("L2 marrow",)
+    first = next(r for r in assessment.results if r.measurement.site == "L2" and r.expectation)
+    assert rows[0].z == pytest.approx(first.z) and rows[0].expected == first.expected_text
+    assert [row.z is None for row in rows] == sorted(row.z is None for row in rows)
+    save_scene(tmp_path / "scene.mrb")
+    load_scene(tmp_path / "scene.mrb")
+    loaded = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    again = result_rows(live_results(loaded).table)
+    assert [(r.site, r.quantity, r.value, r.expected) for r in again] == [
+        (r.site, r.quantity, r.value, r.expected) for r in rows
+    ]
+
+
+def test_quantities_are_told_apart_by_their_names():
+    assert len({quantity.name for quantity in QUANTITIES.values()}) == len(QUANTITIES)
+
+
+def test_a_dicom_file_that_is_gone_tells_nothing_and_stops_nothing(tmp_path):
+    node = volume_to_node(Volume(np.zeros((2, 3, 4), np.int16), SPACING, "T1"))
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    text = tmp_path / "note.txt"
+    text.write_text("not DICOM")
+    for file in (tmp_path / "gone.dcm", text):
+        guess = guess_inputs([node], {"1.2.3": str(file)}.get)
+        assert guess.volumes == {Contrast.T1: node}
+        assert guess.patient.age_years is None
+
+
+def test_the_image_that_is_shown_takes_the_clicks():
+    from MarrowAssessLib.scene import show_in_slices
+
+    nodes = [
+        volume_to_node(Volume(np.zeros((2, 3, 4), np.int16), SPACING, n)) for n in ("T1", "T2")
+    ]
+    assert shown_first(nodes) == nodes
+    show_in_slices(nodes[1])
+    assert shown_first(nodes) == nodes[::-1]
 
 
 def test_inputs_are_guessed_from_names_and_headers(tmp_path):

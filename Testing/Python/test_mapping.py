@@ -144,6 +144,13 @@ def test_a_map_keeps_nan_unit_code_window_and_provenance():
     assert map_contrast(node) is Contrast.PDFF
 
 
+def test_the_legend_of_a_map_is_on():
+    node = map_to_node(ParametricMap("PDFF", grid(np.ones((1, 1, 2), np.float32)), "%", (0, 100)))
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    assert legend.GetVisibility()
+    assert legend.GetTitleText() == "PDFF (%)"
+
+
 def test_maps_lie_in_a_folder_beside_their_source():
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
@@ -254,6 +261,132 @@ def test_low_b_values_can_be_left_out_and_a_cancel_changes_nothing(mapper):
     assert np.nanmedian(slicer.util.arrayFromVolume(tissue)) == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("IVIM, hierarchical", {"D", "Dstar", "f", "D_SD", "typical"}),
+        ("Kurtosis", {"D", "K", "K_SD"}),
+        ("Best model (AICc)", {"model", "ADC", "K", "D", "Dstar", "f"}),
+    ],
+)
+def test_every_model_of_the_panel_gives_its_maps_and_d(mapper, model, names):
+    adc = np.full((2, 12, 12), 1.0)
+    nodes = dwi_nodes(adc, (0.0, 25.0, 50.0, 100.0, 200.0, 400.0, 600.0, 800.0))
+    made = {node.GetName(): node for node in mapper.PDFFMapperLogic().mapDiffusion(nodes, model)}
+    assert names <= set(made)
+    d = slicer.util.arrayFromVolume(made["D"])
+    assert np.nanmedian(d) == pytest.approx(1.0, rel=0.06)
+    provenance = volume_from_node(made["D"]).attributes["Provenance"]
+    assert provenance["method"] == model
+
+
+def test_pure_diffusion_is_found_to_be_mono_exponential(mapper):
+    nodes = dwi_nodes(np.full((2, 12, 12), 1.0), (0.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0))
+    made = mapper.PDFFMapperLogic().mapDiffusion(nodes, "Best model (AICc)")
+    assert made[0].GetName() == "model"
+    chosen = slicer.util.arrayFromVolume(made[0])
+    assert np.mean(chosen == 1) > 0.7
+
+
+FRACTION = np.broadcast_to(np.linspace(0.0, 1.0, 12), (2, 10, 12))
+
+
+def image_node(array, name, **facts):
+    return volume_to_node(grid(np.ascontiguousarray(array, np.float32), **facts), name)
+
+
+def test_water_and_fat_images_give_their_fraction(mapper):
+    logic = mapper.PDFFMapperLogic()
+    water, fat = image_node(800 * (1 - FRACTION), "W"), image_node(800 * FRACTION, "F")
+    (made,) = logic.mapWaterFat(water, fat)
+    assert made.GetName() == "FF" and made.GetVoxelValueUnits().GetCodeValue() == "%"
+    assert made.GetDescription() == "Fat signal fraction (%)"
+    assert np.allclose(slicer.util.arrayFromVolume(made), 100 * FRACTION, atol=0.01)
+    other = volume_to_node(Volume(np.ones((2, 10, 12), np.float32), np.eye(4)), "elsewhere")
+    with pytest.raises(ValueError, match="different voxel grids"):
+        logic.mapWaterFat(water, other)
+
+
+def opposed_nodes(r2star, times_ms=(4.6, 2.3, 9.2)):
+    nodes = []
+    for time, sign in zip(times_ms, (1, -1, 1), strict=True):
+        signal = 800 * np.abs(1 - FRACTION + sign * FRACTION) * np.exp(-r2star * time / 1000)
+        facts = {"EchoTime": time, "MagneticFieldStrength": 1.5}
+        nodes.append(image_node(signal, f"TE {time:g}", **facts))
+    return nodes
+
+
+def test_in_and_opposed_phase_give_both_readings(mapper):
+    made = mapper.PDFFMapperLogic().mapInOpposed(*opposed_nodes(0.0)[:2])
+    assert [node.GetName() for node in made] == ["FF_water_dominant", "FF_fat_dominant"]
+    low, high = (slicer.util.arrayFromVolume(node) for node in made)
+    assert np.allclose(low, 100 * np.minimum(FRACTION, 1 - FRACTION), atol=0.1)
+    assert np.allclose(high, 100 * np.maximum(FRACTION, 1 - FRACTION), atol=0.1)
+
+
+def test_a_third_point_corrects_r2star(mapper):
+    logic = mapper.PDFFMapperLogic()
+    nodes = opposed_nodes(60.0)
+    biased = slicer.util.arrayFromVolume(logic.mapInOpposed(*nodes[:2])[0])
+    low, _, r2star = (slicer.util.arrayFromVolume(one) for one in logic.mapInOpposed(*nodes))
+    truth = 100 * np.minimum(FRACTION, 1 - FRACTION)
+    assert np.abs(biased - truth).max() > 3
+    assert np.abs(low - truth).max() < 0.1
+    assert np.allclose(r2star, 60.0, atol=0.1)
+    nodes[2].RemoveAttribute("MarrowAssess.EchoTime")
+    with pytest.raises(ValueError, match="Three points need the echo times"):
+        logic.mapInOpposed(*nodes)
+
+
+def test_wrong_echo_times_of_two_points_are_refused(mapper):
+    with pytest.raises(ValueError, match="degrees from water"):
+        mapper.PDFFMapperLogic().mapInOpposed(*opposed_nodes(0.0, (4.6, 4.4, 9.2))[:2])
+
+
+def test_t1_bias_is_corrected_with_the_header_s_flip_angle(mapper):
+    from PDFFMapperLib.t1_bias import saturation
+
+    timing = {"FlipAngle": 20.0, "RepetitionTime": 12.0}
+    water = 800 * (1 - FRACTION) * saturation(20, 0.012, 1.2)
+    fat = 800 * FRACTION * saturation(20, 0.012, 0.35)
+    nodes = [image_node(water, "W", **timing), image_node(fat, "F", **timing)]
+    logic = mapper.PDFFMapperLogic()
+    made = logic.mapWaterFat(*nodes, t1Correction=(1200.0, 350.0, None, None))
+    assert [node.GetName() for node in made] == ["FF", "FF_T1corrected"]
+    biased, corrected = (slicer.util.arrayFromVolume(node) for node in made)
+    assert np.abs(biased - 100 * FRACTION).max() > 10
+    assert np.allclose(corrected, 100 * FRACTION, atol=0.01)
+    for node in nodes:
+        node.RemoveAttribute("MarrowAssess.FlipAngle")
+    with pytest.raises(ValueError, match="Flip angle or repetition time"):
+        logic.mapWaterFat(*nodes, t1Correction=(1200.0, 350.0, None, None))
+
+
+def test_a_corrected_pdff_is_the_one_that_is_sent(mapper):
+    made = [
+        map_to_node(ParametricMap(name, grid(np.ones((1, 1, 2), np.float32)), "%", (0, 100)))
+        for name in ("PDFF", "PDFF_T1corrected")
+    ]
+    mapper.PDFFMapperLogic().sendToMarrowAssess(made)
+    chosen = load_module("MarrowAssess").MarrowAssessLogic().getParameterNode()
+    assert chosen.pdffVolume is made[1]
+
+
+def test_water_and_fat_images_are_found_mapped_and_sent(mapper):
+    water = image_node(800 * (1 - FRACTION), "t1_vibe_dixon_W")
+    fat = image_node(800 * FRACTION, "t1_vibe_dixon_F")
+    logic = mapper.PDFFMapperLogic()
+    parameters = logic.getParameterNode()
+    logic.chooseDefaultInputs(parameters)
+    assert parameters.dixonInput == mapper.WATER_FAT
+    assert (parameters.waterVolume, parameters.fatVolume) == (water, fat)
+    made = logic.mapParameters(parameters, dixon=True)
+    logic.sendToMarrowAssess(made, parameters)
+    chosen = load_module("MarrowAssess").MarrowAssessLogic().getParameterNode()
+    assert (chosen.waterVolume, chosen.fatVolume) == (water, fat)
+    assert chosen.inPhaseVolume is None
+
+
 def test_typed_text_is_checked(mapper):
     logic = mapper.PDFFMapperLogic()
     node = volume_to_node(grid(np.ones((2, 2, 2), np.float32)), "echo")
@@ -297,4 +430,4 @@ def test_the_panel_offers_every_fat_spectrum_the_default_first(mapper):
 def test_the_panel_offers_the_models_there_are(mapper):
     from PDFFMapperLib import frame_maps
 
-    assert mapper.MODELS == [frame_maps.ADC, frame_maps.IVIM, frame_maps.IVIM_SEGMENTED]
+    assert tuple(mapper.MODELS) == frame_maps.MODELS

@@ -4,7 +4,9 @@ import ast
 import re
 import subprocess
 import sys
+import types
 import xml.etree.ElementTree as ElementTree
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -67,6 +69,18 @@ def test_every_widget_the_code_uses_is_in_the_panel(module):
     used = set(re.findall(r"\bui\.(\w+)", source(module)))
     assert used
     assert used <= set(widgets(module))
+
+
+def test_rows_that_are_shown_and_hidden_are_in_the_panel():
+    tables = [
+        line.value
+        for line in ast.parse(source("PDFFMapper")).body
+        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "").endswith("_ROWS")
+    ]
+    words = [n.value for t in tables for n in ast.walk(t) if isinstance(n, ast.Constant)]
+    named = {word for word in words if re.search(r"(Box|Selector|Table)$", word)}
+    assert len(named) > 10
+    assert named <= set(widgets("PDFFMapper"))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -209,6 +223,61 @@ def test_importing_a_module_file_leaves_the_libraries_alone():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['MarrowAssess', 'PDFFMapper']"
+
+
+class SampleDataLogic:
+    """The signature of Slicer 5.10's Modules/Scripted/SampleData/SampleData.py."""
+
+    registered: ClassVar = []
+
+    @staticmethod
+    def registerCustomSampleDataSource(
+        category="Custom",
+        sampleName=None,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        customDownloader=None,
+        thumbnailFileName=None,
+        loadFileTypes=None,
+        loadFiles=None,
+        loadFileProperties=None,
+        checksums=None,
+        loadFileType=None,
+    ):
+        assert len(uris) == len(fileNames) == len(nodeNames) == len(loadFiles) == len(checksums)
+        SampleDataLogic.registered.append(
+            (category, sampleName, thumbnailFileName, customDownloader)
+        )
+
+
+class SegmentStatisticsLogic:
+    registeredPlugins: ClassVar = []
+
+    @staticmethod
+    def registerPlugin(plugin):
+        SegmentStatisticsLogic.registeredPlugins.append(type(plugin))
+
+
+def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marrow, monkeypatch):
+    import slicer
+
+    for name, logic in (
+        ("SampleData", SampleDataLogic),
+        ("SegmentStatistics", SegmentStatisticsLogic),
+    ):
+        stand_in = types.ModuleType(name)
+        setattr(stand_in, f"{name}Logic", logic)
+        monkeypatch.setitem(sys.modules, name, stand_in)
+    for _ in range(2):
+        marrow.onStartupCompleted()
+    (plugin,) = SegmentStatisticsLogic.registeredPlugins
+    assert plugin.__name__ == "MarrowAssessStatisticsPlugin"
+    _category, name, picture, load = SampleDataLogic.registered[0]
+    assert name == "MarrowAssessLumbarSpine"
+    assert (REPOSITORY / picture).is_file()
+    load(None)  # the button in the Sample Data module
+    assert slicer.util.getNode("PDFF") is not None
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):
@@ -379,7 +448,7 @@ def test_a_click_draws_the_body_that_was_clicked(marrow, sample, phantom):
     chosen.placeSite = ""
     logic.placeRegion(chosen, sample.centers_ras["L4"])
     names = [r.name for r in regions_from_node(chosen.segmentation, sample.volumes["T1"])]
-    assert names == ["L3 marrow", "marrow 1"]
+    assert names == ["L3 marrow", "L4 marrow"]  # next to L3
 
 
 def test_one_click_finds_the_levels_around_it(marrow, sample):

@@ -1,6 +1,7 @@
 """The panels' own code on PySide6, offscreen, against stand-ins for Slicer's widgets."""
 
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ headless.start()
 
 import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
+from dicom_files import classic_slice  # noqa: E402
+from PDFFMapperLib.volume import Volume  # noqa: E402
+from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
 APPLICATION = panels.Application()
@@ -68,7 +72,9 @@ def mapper():
 def test_apply_says_what_is_missing(panel):
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip == "Choose at least one image or map."
-    assert panel.ui.verdictLabel.text == "No assessment yet."
+    assert not panel.ui.placeButton.enabled and not panel.ui.findColumnButton.enabled
+    assert panel.ui.placeButton.toolTip == "Choose at least one image or map."
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
 
 
 def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, sample):
@@ -83,6 +89,29 @@ def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, samp
     assert panel.ui.resultsTableView.node.GetNumberOfRows() > 50
     assert panel.ui.showChartButton.enabled and panel.ui.exportButton.enabled
     assert panel.ui.applyButton.text == "Apply"
+
+
+def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypatch):
+    from PDFFMapperLib.volume import Volume
+    from PDFFMapperLib.volume_nodes import volume_to_node
+
+    facts = {"PatientAge": "045Y", "PatientSex": "F", "RepetitionTime": 600.0, "EchoTime": 11.0}
+    files = {}
+    for uid, series in (("1.2.1", "sag t1 tse"), ("1.2.2", "sag t2 tirm")):
+        facts["SeriesDescription"] = series
+        pixels = np.ones((6, 5), np.uint16)
+        files[uid] = str(classic_slice(tmp_path, f"{uid}.dcm", 0, pixels, **facts))
+        node = volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), f"series {uid}"))
+        node.SetAttribute("DICOM.instanceUIDs", f"{uid} {uid}.9")
+    database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    panel.enter()
+    assert panel.ui.t1Selector.currentNode().GetName() == "series 1.2.1"
+    assert panel.ui.fsT2Selector.currentNode().GetName() == "series 1.2.2"
+    assert panel.ui.ageSpinBox.value == pytest.approx(45, abs=1)
+    assert panel.ui.sexComboBox.currentText == "F"
+    assert panel.ui.imagesCollapsibleButton.collapsed
+    assert "T1: series 1.2.1; FS T2: series 1.2.2" in panel.ui.studyLabel.text
 
 
 def applied(panel):
@@ -164,7 +193,7 @@ def test_closing_the_scene_empties_the_panel_and_a_new_study_works(panel, sample
     applied(panel)
     slicer.mrmlScene.Clear(False)
     assert not panel.ui.applyButton.enabled
-    assert panel.ui.verdictLabel.text == "No assessment yet."
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
     load_module("MarrowAssess").MarrowAssessLogic().loadSample()
     applied(panel)
     assert "L2 Marrow PDFF" in panel.ui.verdictLabel.text
@@ -183,7 +212,7 @@ def test_canceling_n4_leaves_the_scene_as_it_was(panel, sample):
     panel.onProgress = press_cancel
     panel.ui.applyButton.click()
     assert slicer.mrmlScene.GetNumberOfNodes() == before
-    assert panel.ui.verdictLabel.text == "No assessment yet."
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
     assert panel.ui.applyButton.text == "Apply"
 
 
@@ -201,7 +230,7 @@ def test_placing_takes_clicks_and_cleans_up(panel, sample):
     panel.enter()
     before = slicer.mrmlScene.GetNumberOfNodes()
     taken = []
-    panel.placeRegion = taken.append
+    panel.placeRegion = lambda position: taken.append(position) or "Placed."
     panel.ui.placeButton.checked = True
     node = panel._clickNode
     node.AddControlPoint(1.0, 2.0, 3.0)
@@ -220,6 +249,294 @@ def test_export_writes_a_report(panel, sample, tmp_path, monkeypatch):
     panel._parameterNode.exportFolder = tmp_path / "report"
     panel.ui.exportButton.click()
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_results_are_listed_by_urgency_with_unit_word_and_sign(panel, sample):
+    applied(panel)
+    table = panel.ui.resultsTable.qobject
+    rows = [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount())]
+    assert rows[0] == ["L2 Marrow PDFF", "4.0 %", "22.2-48.4 %", "▼ below"]
+    assert ["L3 Marrow PDFF", "36.0 %", "22.2-48.4 %", "● within"] in rows
+    assert rows[-1][2:] == ["no reference", "–"]
+    tip = table.item(0, 0).toolTip()
+    assert "95 % interval" in tip and "z-score -" in tip and "Reference: Baum" in tip
+    assert "look like pathologic marrow: L2 marrow" in panel.ui.verdictLabel.text
+    assert panel.ui.studyLabel.text.startswith("Check that these are right: T1: T1;")
+
+
+def test_a_click_on_a_result_shows_its_region_in_the_slice_views(panel, sample):
+    applied(panel)
+    panel.ui.resultsTable.qobject.cellClicked.emit(0, 0)
+    views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    heights = [view.GetSliceToRAS().GetElement(2, 3) for view in views]
+    assert max(abs(height - sample.centers_ras["L2"][2]) for height in heights) < 3
+
+
+def test_a_dragged_circle_a_resized_box_and_a_moved_transform_update_the_results(panel, sample):
+    def ring(center):
+        return [
+            (center[0], center[1] + a, center[2] + s) for a, s in ((-5, 0), (0, 5), (5, 0), (0, -5))
+        ]
+
+    curve = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsClosedCurveNode", "T10 marrow")
+    for point in ring(sample.centers_ras["L3"]):
+        curve.AddControlPoint(*point)
+    box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "T9 marrow")
+    box.SetCenter(*sample.centers_ras["L3"])
+    box.SetSize(8, 8, 8)
+    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "move")
+    box.SetAndObserveTransformNodeID(move.GetID())
+    applied(panel)
+    truth = sample.true_pdff
+    assert shown_pdff(panel)["T10"] == pytest.approx(truth["L3"], abs=0.5)
+    assert shown_pdff(panel)["T9"] == pytest.approx(truth["L3"], abs=0.5)
+    for n, point in enumerate(ring(sample.centers_ras["L2"])):
+        curve.SetNthControlPointPosition(n, *point)
+    wait()
+    assert shown_pdff(panel)["T10"] == pytest.approx(truth["L2"], abs=0.5)
+    voxels = shown_voxels(panel)["T9"]
+    box.SetSize(4, 4, 4)
+    wait()
+    assert shown_voxels(panel)["T9"] < voxels
+    assert shown_pdff(panel)["T9"] == pytest.approx(truth["L3"], abs=0.5)
+    from MarrowAssessLib.scene import vtk_matrix
+
+    matrix = np.eye(4)
+    matrix[:3, 3] = sample.centers_ras["L2"] - sample.centers_ras["L3"]
+    move.SetMatrixTransformToParent(vtk_matrix(matrix))
+    wait()
+    assert shown_pdff(panel)["T9"] == pytest.approx(truth["L2"], abs=0.5)
+
+
+def shown_voxels(panel):
+    table = panel.ui.resultsTableView.node.GetTable()
+    site, voxels = (table.GetColumnByName(name) for name in ("Site", "Voxels"))
+    return {site.GetValue(row): voxels.GetValue(row) for row in range(table.GetNumberOfRows())}
+
+
+def test_results_follow_in_the_middle_of_a_drag(panel, sample):
+    point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    point.AddControlPoint(*sample.centers_ras["L3"], "T10 marrow")
+    applied(panel)
+    calls = []
+    assess = panel.logic.assess
+    panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
+    for step in range(40):  # 2 s without a pause
+        point.SetNthControlPointPosition(0, *(sample.centers_ras["L3"] + [0, 0, 0.1 * step]))
+        wait(0.05)
+    assert len(calls) >= 2
+
+
+def test_regions_are_imported_named_anew_and_taken_back(panel, sample):
+    panel.enter()
+    array = slicer.util.arrayFromVolume(sample.volumes["PDFF"])
+    labels = np.where(np.isclose(array, sample.true_pdff["L3"]), 43, 0).astype(np.int16)
+    labels[:3, :3, :3] = 94
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    node.CopyContent(sample.volumes["T1"])
+    slicer.util.updateVolumeFromArray(node, labels)
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    assert not panel.ui.importButton.enabled
+    assert "Choose a label map" in panel.ui.importButton.toolTip
+    panel.ui.importSelector.setCurrentNode(node)
+    assert panel.ui.importToolComboBox.currentText == "TotalSpineSeg"
+    panel.ui.importButton.click()
+    assert panel.ui.placingLabel.text == "Imported: L3 marrow, L3-L4 disc."
+    assert shown_pdff(panel) == {"L3": pytest.approx(sample.true_pdff["L3"], abs=0.5)}
+    panel.ui.levelsUpButton.click()
+    assert panel.ui.placingLabel.text == "Now named: L2 marrow, L2-L3 disc."
+    assert set(shown_pdff(panel)) == {"L2"}
+    panel.ui.undoButton.click()
+    assert set(shown_pdff(panel)) == {"L3"}
+    panel.ui.undoButton.click()
+    assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
+    assert not panel.ui.undoButton.enabled
+    assert panel.ui.resultsTable.qobject.rowCount() == 0  # numbers go with their regions
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
+
+
+def test_removing_every_region_clears_the_results_and_a_new_one_brings_them_back(panel, sample):
+    applied(panel)
+    segments = sample.segmentation.GetSegmentation()
+    kept = slicer.vtkSegment()
+    kept.DeepCopy(segments.GetSegment("L3 marrow"))
+    segments.RemoveAllSegments()
+    wait()
+    assert panel.ui.resultsTable.qobject.rowCount() == 0
+    assert not panel.ui.showChartButton.enabled and not panel.ui.exportButton.enabled
+    segments.AddSegment(kept, "L3 marrow")
+    panel.ui.applyButton.click()
+    assert set(shown_pdff(panel)) == {"L3"}
+    assert panel.ui.showChartButton.enabled
+
+
+def test_typing_a_site_measures_nothing_and_an_age_does(panel, sample):
+    applied(panel)
+    calls = []
+    assess = panel.logic.assess
+    panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
+    panel.ui.placeSiteLineEdit.text = "L3"
+    panel.ui.placeRoleComboBox.setCurrentText("disc")
+    wait()
+    assert not calls
+    panel.ui.ageSpinBox.value = 70.0
+    wait()
+    assert calls == [1]
+    assert panel.logic.assessment.study.age_years == 70.0
+
+
+def test_labels_that_several_tools_share_wait_for_the_user(panel, sample):
+    panel.enter()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    node.CopyContent(sample.volumes["T1"])
+    labels = np.zeros(slicer.util.arrayFromVolume(node).shape, np.int16)
+    labels[20:30] = 5
+    slicer.util.updateVolumeFromArray(node, labels)
+    panel.ui.importSelector.setCurrentNode(node)
+    assert panel.ui.importToolComboBox.currentIndex == 0
+    assert not panel.ui.importButton.enabled
+    assert "labels alone do not tell" in panel.ui.importButton.toolTip
+
+
+def test_a_click_places_measures_and_can_be_taken_back(panel, sample):
+    panel.enter()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    panel._parameterNode.placeSite = "L3"
+    panel.ui.placeButton.checked = True
+    for level in ("L3", "L2"):
+        panel._clickNode.AddControlPoint(*sample.centers_ras[level])
+        wait(0.1)
+        assert panel.ui.placingLabel.text.startswith(f"Placed: {level} marrow.")
+    assert shown_pdff(panel)["L2"] == pytest.approx(sample.true_pdff["L2"], abs=0.5)
+    panel._clickNode.AddControlPoint(900, 900, 900)
+    wait(0.1)
+    assert "lies outside" in panel.ui.placingLabel.text
+    panel.ui.undoButton.click()
+    assert set(shown_pdff(panel)) == {"L3"}
+
+
+def test_leaving_place_mode_releases_the_button(panel, sample):
+    panel.enter()
+    assert "such as L3" in panel.ui.findColumnButton.toolTip
+    panel.ui.placeSiteLineEdit.text = "L3"
+    assert panel.ui.findColumnButton.enabled
+    panel.ui.placeButton.checked = True
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    panel.ui.findColumnButton.checked = True
+    assert not panel.ui.placeButton.checked and panel.ui.findColumnButton.checked
+    interaction.SwitchToViewTransformMode()  # what a right click does
+    assert not panel.ui.findColumnButton.checked
+    assert not slicer.mrmlScene.GetNodesByName("MarrowAssess click").GetNumberOfItems()
+
+
+def test_finding_the_column_shows_progress_and_can_be_canceled(panel, sample):
+    panel.enter()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    panel._parameterNode.placeSite = "L3"
+    progress = panel.onProgress
+    panel.onProgress = lambda part: (panel.ui.applyButton.click(), progress(part))[1]
+    panel.ui.findColumnButton.checked = True
+    panel._clickNode.AddControlPoint(*sample.centers_ras["L3"])
+    wait(0.1)
+    assert panel.ui.placingLabel.text == "Canceled; nothing was placed."
+    assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
+    panel.onProgress = progress
+    panel.ui.findColumnButton.checked = True
+    panel._clickNode.AddControlPoint(*sample.centers_ras["L3"])
+    wait(0.1)
+    assert panel.ui.placingLabel.text.startswith("Found: ")
+    assert not panel.ui.findColumnButton.checked
+    assert {"L2", "L3", "L4"} <= set(shown_pdff(panel))
+
+
+def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
+    from MarrowAssessLib.scene import load_scene, save_scene
+
+    applied(panel)
+    panel._parameterNode.erosionMm = 1.0
+    panel.ui.applyButton.click()
+    rows = [(row.site, row.quantity, row.value) for row in panel._rows]
+    save_scene(tmp_path / "scene.mrb")
+    load_scene(tmp_path / "scene.mrb")
+    assert panel.ui.pdffSelector.currentNode().GetName() == "PDFF"
+    assert panel.ui.ageSpinBox.value == 34.0
+    assert panel.ui.erosionSpinBox.value == 1.0
+    assert [(row.site, row.quantity, row.value) for row in panel._rows] == rows
+    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert panel.ui.verdictLabel.text.endswith("As saved with the scene; Apply measures again.")
+    assert panel.ui.showChartButton.enabled and not panel.ui.exportButton.enabled
+    panel._parameterNode.segmentation.GetSegmentation().RemoveSegment("L2 marrow")
+    wait()  # an edit measures again, as it did before
+    assert panel.ui.exportButton.enabled
+    assert "L2" not in shown_pdff(panel)
+
+
+def test_another_segmentation_shows_its_own_results(panel, sample):
+    applied(panel)
+    other = panel.logic.addSegmentation(sample.volumes["T1"])
+    panel.ui.segmentationSelector.setCurrentNode(other)
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
+    assert not panel.ui.exportButton.enabled
+    panel.ui.segmentationSelector.setCurrentNode(sample.segmentation)
+    assert "L2 Marrow PDFF" in panel.ui.verdictLabel.text
+    assert panel.ui.exportButton.enabled
+
+
+def test_the_copied_line_does_in_the_console_what_the_panel_does(panel, sample, monkeypatch):
+    monkeypatch.setattr(slicer.util, "showStatusMessage", lambda *_: None, raising=False)
+    point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    point.AddControlPoint(*sample.centers_ras["L3"], "T10 marrow")
+    applied(panel)
+    panel._parameterNode.erosionMm = 1.5
+    panel.ui.applyButton.click()
+    panel.ui.copyButton.click()
+    console = {"slicer": slicer}
+    exec(APPLICATION.clipboard().text(), console)
+    texts = [
+        [r.text for r in one.results] for one in (console["assessment"], panel.logic.assessment)
+    ]
+    assert texts[0] == texts[1]
+    assert console["assessment"].settings.erosion_mm == 1.5
+    assert console["assessment"].study.sex == "M"
+
+
+def test_maps_that_are_handed_over_bring_the_rest_of_the_study(panel, sample):
+    from PDFFMapperLib.volume_nodes import set_fact
+
+    made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "PDFF of the echoes")
+    made.CopyContent(sample.volumes["PDFF"])
+    set_fact(made, "Map", "PDFF")
+    logic = load_module("MarrowAssess").MarrowAssessLogic()
+    assert logic.chooseMaps(logic.getParameterNode(), [made])
+    panel.enter()
+    assert panel.ui.pdffSelector.currentNode() is made
+    assert panel.ui.t1Selector.currentNode() is sample.volumes["T1"]
+    assert panel.ui.segmentationSelector.currentNode() is sample.segmentation
+
+
+SELF_TESTS = [
+    "test_assessOfSample", "test_segmentFollows", "test_markupFollows", "test_placing",
+    "test_importOfLabels", "test_report", "test_savedScene", "test_panel",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SELF_TESTS)
+def test_the_desktop_s_self_test_holds_against_stand_ins(panel, name, tmp_path, monkeypatch):
+    """Its code runs; that it passes in the desktop is for the desktop to say."""
+    from MarrowAssessLib import scene
+
+    for function, stand_in in {
+        "tempDirectory": lambda: str(tmp_path),
+        "saveScene": lambda path: scene.save_scene(path) is None,
+        "loadScene": lambda path: scene.load_scene(path) is None,
+        "getModuleWidget": lambda module: panel,
+        "mainWindow": lambda: None,
+    }.items():
+        monkeypatch.setattr(slicer.util, function, stand_in, raising=False)
+    case = load_module("MarrowAssess").MarrowAssessTest(name)
+    case.setUp()
+    getattr(case, name)()
 
 
 def test_mapper_lists_frames_and_takes_typed_values(mapper):
@@ -241,6 +558,63 @@ def test_mapper_says_what_is_missing_and_follows_its_tabs(mapper):
     assert mapper.ui.applyButton.toolTip.startswith("Check the echoes")
     mapper.ui.tabWidget.setCurrentIndex(1)
     assert mapper.ui.applyButton.toolTip == "Check the diffusion images."
+
+
+def shown(mapper, name):
+    return not getattr(mapper.ui, name).qobject.isHidden()
+
+
+def test_mapper_shows_the_rows_that_the_images_need(mapper):
+    mapper.enter()
+    assert shown(mapper, "echoTable") and shown(mapper, "fatSpectrumComboBox")
+    assert not shown(mapper, "waterSelector") and not shown(mapper, "waterSelectorLabel")
+    assert not shown(mapper, "t1WaterSpinBox")
+    mapper.ui.dixonInputComboBox.setCurrentText("water and fat")
+    assert shown(mapper, "waterSelector") and shown(mapper, "fatSelectorLabel")
+    assert not shown(mapper, "echoTable") and not shown(mapper, "fatSpectrumComboBox")
+    assert mapper.ui.applyButton.toolTip == "Choose the water and the fat image."
+    mapper.ui.t1CorrectionCheckBox.checked = True
+    assert shown(mapper, "t1WaterSpinBox") and shown(mapper, "flipAngleSpinBoxLabel")
+    mapper.ui.dixonInputComboBox.setCurrentText("in and opposed phase")
+    assert shown(mapper, "secondInPhaseSelector") and shown(mapper, "echoTable")
+    mapper.ui.diffusionModelComboBox.setCurrentText("IVIM, segmented")
+    assert shown(mapper, "thresholdSpinBox") and not shown(mapper, "lowestBSpinBox")
+
+
+def test_mapper_takes_typed_echo_times_of_two_points_and_maps_them(mapper):
+    signal = np.full((4, 12, 12), 100.0, np.float32)
+    for name, array in (("in phase", signal), ("opposed phase", 0.4 * signal)):
+        volume_to_node(Volume(array, np.eye(4), name, {"MagneticFieldStrength": 1.5}))
+    mapper.enter()
+    assert mapper.ui.dixonInputComboBox.currentText == "in and opposed phase"
+    assert mapper.ui.echoTable.rowCount == 2
+    mapper.ui.echoTable.item(0, 2).setText("4.6")
+    mapper.ui.echoTable.item(1, 2).setText("2.3")
+    mapper.ui.applyButton.click()
+    assert "if water dominates" in mapper.ui.statusLabel.text
+    assert mapper.ui.sendButton.enabled
+    made = mapper._parameterNode.mapNodes
+    assert np.allclose(slicer.util.arrayFromVolume(made[0]), 30, atol=0.1)
+
+
+def test_mapper_needs_the_t1_that_it_corrects_with(mapper):
+    for name in ("x_dixon_W", "x_dixon_F"):
+        volume_to_node(Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4), name))
+    mapper.enter()
+    assert mapper.ui.applyButton.enabled
+    mapper.ui.t1CorrectionCheckBox.checked = True
+    assert mapper.ui.applyButton.toolTip.startswith("Give the T1 of water and of fat")
+    mapper.ui.t1WaterSpinBox.value, mapper.ui.t1FatSpinBox.value = 1200.0, 350.0
+    assert mapper.ui.applyButton.enabled
+
+
+def test_maps_can_be_sent_after_the_scene_is_opened_again(mapper):
+    mapper.enter()
+    made = volume_to_node(Volume(np.ones((1, 1, 2), np.float32), np.eye(4), "PDFF"))
+    mapper._parameterNode.mapNodes = [made]
+    mapper.exit()
+    mapper.enter()
+    assert mapper.ui.sendButton.enabled
 
 
 def test_mapper_maps_diffusion_cancels_and_sends(mapper, monkeypatch):

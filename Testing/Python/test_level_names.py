@@ -1,0 +1,76 @@
+"""Levels named by their neighbors, on spines of known geometry."""
+
+import numpy as np
+import pytest
+from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.level_names import KnownLevel, neighbor_site, shifted_site
+
+# Body and disc heights in mm: adult lumbar, thoracic and cervical spine, and that of a small child.
+SPINES = {"lumbar": (27, 9), "thoracic": (21, 5), "cervical": (14, 5), "child": (13, 5)}
+
+
+def known(site, z, height):
+    return KnownLevel(site, np.array([0.0, 0.0, z]), height)
+
+
+@pytest.mark.parametrize("kind", SPINES)
+@pytest.mark.parametrize("drawn", [1.0, 0.75])  # the whole body, or clear of its endplates
+@pytest.mark.parametrize("astray", [-0.15, 0.0, 0.15])  # of the click from the center, in bodies
+def test_neighbors_of_one_named_body_are_named_and_nothing_further(kind, drawn, astray):
+    body, disc = SPINES[kind]
+    pitch = body + disc
+    one = [known("L3", 0.0, drawn * body)]
+
+    def at(bodies, role=Role.MARROW):
+        return neighbor_site(one, [1.0, 2.0, pitch * bodies + astray * body], role)
+
+    assert at(0) == "L3"
+    assert at(1) == "L2"
+    assert at(-1) == "L4"
+    assert at(2) == at(-2) == at(3) == ""
+
+
+def test_discs_are_named_between_bodies():
+    one = [known("L3", 0.0, 27)]
+    assert neighbor_site(one, [0, -5, 18.0], Role.DISC) == "L2-L3"
+    assert neighbor_site(one, [0, -5, -18.0], Role.DISC) == "L3-L4"
+    assert neighbor_site(one, [0, -5, 0.0], Role.DISC) == ""
+    two = [known("L3", 0.0, 27), known("L3-L4", -18.0, 9)]
+    assert neighbor_site(two, [0, 0, -36.0], Role.MARROW) == "L4"
+
+
+def test_two_named_bodies_tell_the_distance_of_the_next():
+    infant = [known("L3", 0.0, 5), known("L4", -14.0, 5)]  # growth plates are not marrow
+    assert neighbor_site(infant, [0, 0, 14.0], Role.MARROW) == "L2"
+    assert neighbor_site(infant, [0, 0, 28.0], Role.MARROW) == ""
+
+
+def test_csf_takes_the_level_of_the_body_before_it():
+    one = [known("L3", 0.0, 27)]
+    assert neighbor_site(one, [0, -28.0, 6.0], Role.CSF) == "L3"
+
+
+def test_muscle_fat_and_spines_without_levels_are_not_named():
+    one = [known("L3", 0.0, 27)]
+    assert neighbor_site(one, [40, -30, 0.0], Role.MUSCLE) == ""
+    assert neighbor_site([], [0, 0, 0.0], Role.MARROW) == ""
+    assert neighbor_site([known("left ilium", 0.0, 40)], [0, 0, 30.0], Role.MARROW) == ""
+
+
+@pytest.mark.parametrize(("lumbar", "below"), [(4, "S1"), (5, "L5"), (6, "L5")])
+def test_the_body_below_l4_follows_the_number_of_lumbar_vertebrae(lumbar, below):
+    assert neighbor_site([known("L4", 0.0, 27)], [0, 0, -36.0], Role.MARROW, lumbar) == below
+
+
+def test_nothing_is_named_beyond_the_ends():
+    assert neighbor_site([known("C2", 0.0, 14)], [0, 0, 19.0], Role.MARROW) == ""
+
+
+def test_levels_are_moved_and_other_sites_are_not():
+    assert shifted_site("L1", -1) == "T12"
+    assert shifted_site("T12-L1", 1) == "L1-L2"
+    assert shifted_site("L5", 1) == "S1"
+    assert shifted_site("L5", 1, lumbar=6) == "L6"
+    assert shifted_site("left psoas", 1) == "left psoas"
+    with pytest.raises(ValueError, match="leave the spine"):
+        shifted_site("C2", -1)

@@ -1,0 +1,287 @@
+"""Placing, naming, importing and taking back regions, on Slicer's real scene."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+from MarrowAssessLib import headless
+
+headless.start()
+
+import slicer  # noqa: E402
+from MarrowAssessLib.anatomy import Role  # noqa: E402
+from MarrowAssessLib.label_maps import fitting_conventions  # noqa: E402
+from MarrowAssessLib.level_names import neighbor_site  # noqa: E402
+from MarrowAssessLib.regions import Region  # noqa: E402
+from MarrowAssessLib.scene import regions_from_node, regions_to_node, segment_labels  # noqa: E402
+from MarrowAssessLib.scene_placement import (  # noqa: E402
+    add_regions,
+    import_labels,
+    known_levels,
+    place_column,
+    place_region,
+    shift_levels,
+    take_back,
+)
+from PDFFMapperLib.volume import Volume  # noqa: E402
+from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
+
+GRID = np.array([[-1.0, 0, 0, 20], [0, -1, 0, 30], [0, 0, 2, -40], [0, 0, 0, 1]])
+SHAPE = (40, 30, 30)
+
+
+@pytest.fixture(autouse=True)
+def empty_scene():
+    slicer.mrmlScene.Clear(False)
+
+
+@pytest.fixture
+def image():
+    return volume_to_node(Volume(np.full(SHAPE, 100, np.int16), GRID, "T1"))
+
+
+def block(name, role, site, k):
+    mask = np.zeros(SHAPE, bool)
+    mask[k, 10:20, 10:20] = True
+    return Region.from_mask(name, role, site, mask)
+
+
+@pytest.fixture
+def segmentation(image):
+    return regions_to_node(
+        [
+            block("L3 marrow", Role.MARROW, "L3", slice(20, 30)),
+            block("L3-L4 disc", Role.DISC, "L3-L4", slice(16, 18)),
+            block("left psoas muscle", Role.MUSCLE, "left psoas", slice(2, 4)),
+        ],
+        image,
+    )
+
+
+def names(segmentation):
+    segments = segmentation.GetSegmentation()
+    return [segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()]
+
+
+def test_known_levels_lie_where_they_are_in_the_world(segmentation):
+    moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    moved.SetMatrixTransformToParent(_shift(5, 6, 7))
+    segmentation.SetAndObserveTransformNodeID(moved.GetID())
+    levels = {one.site: one for one in known_levels(segmentation)}
+    assert set(levels) == {"L3", "L3-L4"}
+    np.testing.assert_allclose(levels["L3"].center, [20 - 14.5 + 5, 30 - 14.5 + 6, 9 + 7])
+
+
+def _shift(*xyz):
+    from MarrowAssessLib.scene import vtk_matrix
+
+    matrix = np.eye(4)
+    matrix[:3, 3] = xyz
+    return vtk_matrix(matrix)
+
+
+def test_levels_are_moved_with_their_codes_and_taken_back(segmentation, image):
+    new, change = shift_levels(segmentation, -1)
+    assert new == ["L2 marrow", "L2-L3 disc"]
+    assert names(segmentation) == ["L2 marrow", "L2-L3 disc", "left psoas muscle"]
+    found = {r.name: r.site for r in regions_from_node(segmentation, image)}
+    assert found == {"L2 marrow": "L2", "L2-L3 disc": "L2-L3", "left psoas muscle": "left psoas"}
+    take_back(segmentation, change)
+    assert names(segmentation) == ["L3 marrow", "L3-L4 disc", "left psoas muscle"]
+    assert {r.site for r in regions_from_node(segmentation, image)} == {
+        "L3",
+        "L3-L4",
+        "left psoas",
+    }
+
+
+def test_a_level_that_would_leave_the_spine_renames_nothing(segmentation):
+    with pytest.raises(ValueError, match="leave the spine"):
+        shift_levels(segmentation, -30)
+    assert names(segmentation)[0] == "L3 marrow"
+    muscle = regions_to_node([], slicer.util.getNode("T1"))
+    with pytest.raises(ValueError, match="No region has a level"):
+        shift_levels(muscle, 1)
+
+
+def test_replacing_a_region_is_taken_back_voxel_by_voxel(segmentation, image):
+    before = {r.name: r.full_mask(SHAPE) for r in regions_from_node(segmentation, image)}
+    change = add_regions(
+        segmentation,
+        image,
+        [
+            block("L3 marrow", Role.MARROW, "L3", slice(22, 24)),
+            block("L2 marrow", Role.MARROW, "L2", slice(34, 38)),
+        ],
+    )
+    changed = {r.name: r.voxels for r in regions_from_node(segmentation, image)}
+    assert changed["L3 marrow"] == 200 and changed["L2 marrow"] == 400
+    take_back(segmentation, change)
+    after = {r.name: r.full_mask(SHAPE) for r in regions_from_node(segmentation, image)}
+    assert set(after) == set(before)
+    for name, mask in before.items():
+        np.testing.assert_array_equal(after[name], mask)
+
+
+def test_regions_keep_their_names_apart_after_levels_were_moved(segmentation, image):
+    shift_levels(segmentation, 1)  # the segment with the ID "L3 marrow" is now named L4
+    add_regions(segmentation, image, [block("L3 marrow", Role.MARROW, "L3", slice(34, 38))])
+    found = {r.name: r.voxels for r in regions_from_node(segmentation, image)}
+    assert found["L4 marrow"] == 1000 and found["L3 marrow"] == 400
+
+
+# Import ---------------------------------------------------------------------------------------
+
+
+def label_map(array, matrix=GRID):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    image = volume_to_node(Volume(array.astype(np.int16), matrix, "copied"))
+    node.CopyContent(image)
+    slicer.mrmlScene.RemoveNode(image)
+    return node
+
+
+@pytest.fixture
+def total_spine():
+    array = np.zeros(SHAPE, int)
+    array[20:30, 10:20, 10:20] = 43  # L3
+    array[10:18, 10:20, 10:20] = 44  # L4
+    array[18:20, 10:20, 10:20] = 94  # L3-L4
+    array[5:35, 22:26, 12:18] = 2  # canal
+    array[5:35, 23:25, 13:15] = 1  # cord, of no use here
+    return array
+
+
+def test_the_tool_that_made_a_label_map_is_told_where_its_labels_tell(total_spine):
+    assert fitting_conventions(segment_labels(label_map(total_spine))) == ["TotalSpineSeg"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({5, 6}, {"TotalSegmentator vertebrae_mr", "SPINEPS vertebrae"}),
+        ({5, 6, 105}, {"SPINEPS vertebrae"}),
+        (set(range(1, 51)), {"TotalSegmentator total_mr"}),
+        ({43}, {"TotalSegmentator total_mr", "TotalSpineSeg"}),
+        ({41, 42, 49, 60, 61, 100}, {"SPINEPS subregions"}),
+        ({5111, 5112, 7101}, {"MuscleMap"}),
+        ({1, 2, 900}, set()),
+        (set(), set()),
+    ],
+)
+def test_labels_that_tools_share_do_not_tell(labels, expected):
+    assert set(fitting_conventions(labels)) == expected
+
+
+def test_a_label_map_is_imported(image, total_spine):
+    target = regions_to_node([], image)
+    regions, change = import_labels(target, image, label_map(total_spine), "TotalSpineSeg")
+    assert {r.name for r in regions} == {"L3 marrow", "L4 marrow", "L3-L4 disc", "unnamed csf"}
+    found = {r.name: r for r in regions_from_node(target, image)}
+    np.testing.assert_array_equal(found["L3 marrow"].full_mask(SHAPE), total_spine == 43)
+    np.testing.assert_array_equal(found["unnamed csf"].full_mask(SHAPE), total_spine == 2)
+    assert "whole vertebra" in found["L3 marrow"].cautions[0]
+    take_back(target, change)
+    assert names(target) == []
+
+
+def test_a_segmentation_loaded_from_labels_is_imported_by_its_label_values(image, total_spine):
+    source = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nifti")
+    source.SetReferenceImageGeometryParameterFromVolumeNode(image)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.ImportLabelmapToSegmentationNode(label_map(total_spine), source)
+    assert fitting_conventions(segment_labels(source)) == ["TotalSpineSeg"]
+    target = regions_to_node([], image)
+    import_labels(target, image, source, "TotalSpineSeg")
+    found = {r.name: r for r in regions_from_node(target, image)}
+    np.testing.assert_array_equal(found["L4 marrow"].full_mask(SHAPE), total_spine == 44)
+
+
+def test_labels_on_another_grid_are_refused_and_resampled_when_asked(image, total_spine):
+    finer = GRID @ np.diag([0.5, 0.5, 0.5, 1])
+    finer[:3, 3] = (GRID @ [-0.25, -0.25, -0.25, 1])[:3]
+    fine = total_spine.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    source = label_map(fine, finer)
+    target = regions_to_node([], image)
+    with pytest.raises(ValueError, match="not drawn on the voxel grid of 'T1'"):
+        import_labels(target, image, source, "TotalSpineSeg")
+    import_labels(target, image, source, "TotalSpineSeg", resample=True)
+    found = {r.name: r for r in regions_from_node(target, image)}
+    np.testing.assert_array_equal(found["L3 marrow"].full_mask(SHAPE), total_spine == 43)
+    assert "Resampled from another voxel grid." in found["L3 marrow"].cautions
+
+
+def test_an_image_is_no_label_map(image):
+    ratio = volume_to_node(Volume(np.full(SHAPE, 0.5, np.float32), GRID, "ratio"))
+    with pytest.raises(ValueError, match="'ratio' is no label map"):
+        import_labels(regions_to_node([], image), image, ratio, "TotalSpineSeg")
+
+
+# Clicks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clicked(drawn_once):
+    from MarrowAssessLib.sample import load_sample
+
+    sample = load_sample()
+    return sample, sample.volumes["T1"], regions_to_node([], sample.volumes["T1"])
+
+
+def test_the_body_next_to_a_named_one_gets_its_level(clicked):
+    sample, image, target = clicked
+    place_region(target, image, sample.centers_ras["L3"], "marrow", "L3")
+    # The site still says L3; the neighbor knows better.
+    for level in ("L2", "L1", "L4"):
+        region, _ = place_region(target, image, sample.centers_ras[level], "marrow", "L3")
+        assert (region.name, region.site) == (f"{level} marrow", level)
+    assert names(target) == ["L3 marrow", "L2 marrow", "L1 marrow", "L4 marrow"]
+
+
+def test_a_site_given_against_the_neighbors_is_kept_and_doubted(clicked):
+    sample, image, target = clicked
+    place_region(target, image, sample.centers_ras["L3"], "marrow", "L3")
+    region, _ = place_region(target, image, sample.centers_ras["L2"], "marrow", "T12")
+    assert region.name == "T12 marrow"
+    assert "Named T12 as given; its neighbors tell L2." in region.cautions
+
+
+def test_a_body_out_of_reach_of_named_ones_gets_a_number(clicked):
+    sample, image, target = clicked
+    place_region(target, image, sample.centers_ras["L3"], "marrow", "L3")
+    region, _ = place_region(target, image, sample.centers_ras["L5"], "marrow")
+    assert region.name == "marrow 1"
+
+
+def test_a_column_is_found_and_taken_back_and_canceled(clicked):
+    sample, image, target = clicked
+    with pytest.raises(InterruptedError):
+        place_column(target, image, sample.centers_ras["L3"], "L3", progress=lambda part: False)
+    assert names(target) == []
+    column, change = place_column(target, image, sample.centers_ras["L3"], "L3")
+    assert {"L2", "L3", "L4"} <= set(column.bodies)
+    take_back(target, change)
+    assert names(target) == []
+
+
+def test_levels_of_a_real_spine_are_named_by_their_neighbors(shared):
+    from PDFFMapperLib.files import read_volume
+
+    volume = read_volume(shared / "cases" / "spine" / "DzZ_T1.nii.gz")
+    labels = read_volume(shared / "cases" / "spine" / "DzZ_T1_vertebrae.nii.gz").array
+    levels = {"S1": 1, "L5": 2, "L4": 3, "L3": 4, "L2": 5, "L1": 6, "T12": 7}
+    centers = {
+        level: volume.to_ras(np.argwhere(labels == label).mean(axis=0)[::-1])
+        for level, label in levels.items()
+    }
+    image = volume_to_node(volume)
+    target = regions_to_node([], image)
+    place_region(target, image, centers["L3"], "marrow", "L3")
+    known = known_levels(target)
+    assert {
+        level: neighbor_site(known, center, Role.MARROW) for level, center in centers.items()
+    } == {"S1": "", "L5": "", "L4": "L4", "L3": "L3", "L2": "L2", "L1": "", "T12": ""}
+    for level in ("L4", "L5", "S1", "L2", "L1", "T12"):
+        region, _ = place_region(target, image, centers[level], "marrow")
+        assert region.site == level
