@@ -2,7 +2,7 @@
 
 The triglyceride signal is linear in the number of double bonds (ndb) and of methylene-interrupted
 double bonds (nmidb) per molecule (Hamilton 2011, doi 10.1002/nbm.1622; Bydder 2011,
-doi 10.1016/j.mri.2010.08.011; Peterson and Mansson 2013, doi 10.1002/mrm.24657).
+doi 10.1016/j.mri.2010.08.011; Peterson and Mansson 2013, doi 10.1002/mrm.24297).
 """
 
 from __future__ import annotations

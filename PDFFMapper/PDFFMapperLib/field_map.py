@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 
 from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
+from PDFFMapperLib.voxel_signals import VoxelSignals
 from PDFFMapperLib.water_fat_fit import RESIDUAL, fit_voxels
 
 _R2STAR_TRIED = (25.0, 80.0)  # 1/s; the residual of the best is used
@@ -79,7 +80,7 @@ class FieldSearch:
 
 
 def find_off_resonance(
-    echoes: np.ndarray,
+    signals: VoxelSignals,
     mask: np.ndarray,
     model: ChemicalShiftModel,
     voxel_size_mm: tuple[float, float, float],
@@ -90,7 +91,7 @@ def find_off_resonance(
     """Off-resonance of every voxel of the mask, consistent over the whole volume.
 
     Args:
-        echoes: complex, shape (echoes, slices, rows, columns).
+        signals: the echoes of the volume.
         mask: voxels with signal, bool, shape (slices, rows, columns).
         model: echo times, fat signal and field strength.
         voxel_size_mm: along slices, rows, columns.
@@ -106,13 +107,17 @@ def find_off_resonance(
     spacing = model.echo_spacing_s
     if largest_hz is None:
         largest_hz = max(5 * ppm_hz, 1.5 / spacing if spacing else 0.0)
+        if signals.odd_even is not None and not spacing:
+            # Its phase may stand for another field, see odd_even.
+            largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
     grid = _Grid.make(model, largest_hz)
-    tables, inverse = _search_tables(model, grid.frequencies_hz)
+    tables, inverse = search_tables(model, grid.frequencies_hz)
 
     index = np.flatnonzero(mask).astype(np.int64)
-    flat = echoes.reshape(len(echoes), -1)
-    sample = index[:: max(1, len(index) // 1000)]
-    noise = noise_from_residuals(flat, sample, model, r2star_per_s)
+    sample = signals.at(index[:: max(1, len(index) // 1000)])
+    fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
+    unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
+    noise = noise_sd(fits[:, RESIDUAL], sample, unknowns)
 
     factors = _block_factors(mask.shape, voxel_size_mm)
     coarse_shape = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
@@ -127,7 +132,7 @@ def find_off_resonance(
     def search_slab(k: int) -> None:
         part = slice(bounds[k], bounds[k + 1])
         _search(
-            np.ascontiguousarray(flat[:, index[part]].T),
+            signals.at(index[part]),
             index[part],
             np.array(mask.shape),
             np.array(factors),
@@ -171,10 +176,8 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
     Returns:
         float32, shape (voxels, 4); the best is repeated where there are fewer.
     """
-    spacing = model.echo_spacing_s
-    largest = 0.5 / spacing if spacing else 2.5 * GYROMAGNETIC_RATIO_MHZ_PER_T * 3
-    grid = _Grid.make(model, largest)
-    tables, inverse = _search_tables(model, grid.frequencies_hz)
+    frequencies = frequencies_of_one_period(model)
+    tables, inverse = search_tables(model, frequencies)
     candidates = np.empty((len(signals), _CANDIDATES), np.float32)
     costs = np.empty((len(signals), _CANDIDATES), np.float32)
     _search(
@@ -185,14 +188,21 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         tables,
         inverse,
         model.common_phase,
-        grid.frequencies_hz,
-        grid.period_hz,
+        frequencies,
+        1 / model.echo_spacing_s if model.echo_spacing_s else 0.0,
         1.0,
-        np.zeros((1, 1, 1, len(grid.frequencies_hz)), np.float32),
+        np.zeros((1, 1, 1, len(frequencies)), np.float32),
         candidates,
         costs,
     )
     return np.where(np.isfinite(costs), candidates, candidates[:, :1])
+
+
+def frequencies_of_one_period(model: ChemicalShiftModel) -> np.ndarray:
+    """Frequencies (Hz) over one period of equidistant echoes, else +- 5 ppm."""
+    spacing = model.echo_spacing_s
+    ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
+    return _Grid.make(model, 0.5 / spacing if spacing else 5 * ppm_hz).frequencies_hz
 
 
 @dataclass(frozen=True)
@@ -223,7 +233,7 @@ class _Grid:
         return cls(frequencies, 0.0, frequencies[::2], np.arange(len(frequencies))[::2])
 
 
-def _search_tables(
+def search_tables(
     model: ChemicalShiftModel, frequencies_hz: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Conjugate water and fat signals at each frequency and R2*, and inverse Gram matrices.
@@ -251,35 +261,52 @@ def _search_tables(
     return tables, inverse
 
 
-def noise_from_residuals(
-    flat: np.ndarray,
-    sample: np.ndarray,
+def fit_from(
+    signals: np.ndarray,
     model: ChemicalShiftModel,
-    r2star_per_s: float | None = None,
-) -> float:
-    """Noise SD from fits of a sample of voxels, each at its best candidate."""
-    signals = np.ascontiguousarray(flat[:, sample].T)
-    starts = np.ascontiguousarray(sample_candidates(signals, model)[:, 0])
-    fits = fit_voxels(
+    r2star_per_s: float | None,
+    starts_hz: np.ndarray,
+) -> np.ndarray:
+    """`fit_voxels` of a model; R2* is fitted where it is None."""
+    return fit_voxels(
         signals,
         model.echo_times_s,
         model.fat,
         model.common_phase,
         np.nan if r2star_per_s is None else float(r2star_per_s),
         model.echo_spacing_s or 0.0,
-        starts,
+        np.ascontiguousarray(starts_hz, np.float32),
     )
-    unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
-    freedom = max(2 * len(model.echo_times_s) - unknowns, 1)
-    # Median of chi-squared (Wilson and Hilferty), so that poor fits of a few voxels do not count.
+
+
+def fit_from_candidates(
+    signals: np.ndarray,
+    model: ChemicalShiftModel,
+    r2star_per_s: float | None = None,
+    tried: int = _CANDIDATES,
+) -> np.ndarray:
+    """The best of the fits of single voxels from several candidates, as `fit_voxels` has it."""
+    starts = sample_candidates(signals, model)
+    fits = np.stack([fit_from(signals, model, r2star_per_s, starts[:, c]) for c in range(tried)])
+    residuals = np.where(np.isfinite(fits[..., RESIDUAL]), fits[..., RESIDUAL], np.inf)
+    return np.take_along_axis(fits, residuals.argmin(0)[None, :, None], 0)[0]
+
+
+def noise_sd(residuals: np.ndarray, signals: np.ndarray, unknowns: int) -> float:
+    """Noise SD of the real (and imaginary) part from sums of squared residuals of voxels.
+
+    The median of chi-squared (Wilson and Hilferty) is used, so that poor fits of a few voxels do
+    not count.
+    """
+    freedom = max(2 * signals.shape[1] - unknowns, 1)
     median = freedom * (1 - 2 / (9 * freedom)) ** 3
     energy = float(np.mean(np.abs(signals) ** 2))
-    variance = float(np.nanmedian(fits[:, RESIDUAL])) / median
+    variance = float(np.nanmedian(residuals)) / median
     return math.sqrt(max(variance, 1e-12 * energy, 1e-30))
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve):
+def residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve):
     """Least-squares residual over the frequency grid into `curve`; returns the signal energy."""
     count = curve.size
     energy = np.float32(0)
@@ -352,7 +379,7 @@ def _search(
     curve = np.empty(count, np.float32)
     cap = np.float32(_COST_CAP)
     for v in range(len(signals)):
-        energy = _residual_curve(
+        energy = residual_curve(
             signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
         )
         smallest = curve[0]

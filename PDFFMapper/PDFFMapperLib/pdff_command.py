@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peaks", metavar="LIST", help="own spectrum in place of a named one: ppm:amplitude,..."
     )
     parser.add_argument("--precession", choices=("auto", "as given", "conjugated"), default="auto")
+    parser.add_argument(
+        "--readout",
+        choices=("auto", "unipolar", "bipolar"),
+        default="auto",
+        help="bipolar: correct the phase error of odd against even echoes (default: if it shows)",
+    )
     parser.add_argument("--magnitude-only", action="store_true", help="leave the phase unused")
     parser.add_argument("--r2star", type=float, metavar="1/S", help="a known R2*, not fitted")
     parser.add_argument("--mask", type=Path, help="voxels to fit (default: all with signal)")
@@ -210,7 +216,14 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
         data = multi_echo(
             echoes, train.echo_times_s, train.field_strength_t, like.spacing[::-1].tolist()
         )
-        result = separate_water_fat(data, spectrum, mask, args.precession, None, args.r2star)
+        result = separate_water_fat(
+            data,
+            spectrum,
+            mask,
+            precession=args.precession,
+            readout=args.readout,
+            r2star_per_s=args.r2star,
+        )
     else:
         if args.r2star is not None:
             raise ValueError("--r2star needs complex echoes; magnitudes are fitted with R2*.")

@@ -11,13 +11,10 @@ from os import cpu_count
 import numpy as np
 
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
-from PDFFMapperLib.field_map import (
-    ChemicalShiftModel,
-    find_off_resonance,
-    noise_from_residuals,
-    sample_candidates,
-)
+from PDFFMapperLib.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.multi_echo import MultiEcho
+from PDFFMapperLib.odd_even import OddEvenFit, refine_odd_even
+from PDFFMapperLib.signal_model import check_conditioning, find_signal_model
 from PDFFMapperLib.water_fat_fit import (
     COLUMNS,
     CONVERGED,
@@ -31,10 +28,10 @@ from PDFFMapperLib.water_fat_fit import (
     R2STAR_VARIANCE,
     RESIDUAL,
     WATER,
-    fit_voxels,
 )
 
 _CHUNK = 20_000  # voxels per fitted piece
+_ODD_EVEN_SAMPLE = 16_000  # voxels to fit an odd/even error to
 
 
 class Doubt(IntFlag):
@@ -106,6 +103,7 @@ def separate_water_fat(
     mask: np.ndarray | None = None,
     precession: str = "auto",
     common_phase: bool | None = None,
+    readout: str = "auto",
     r2star_per_s: float | None = None,
     largest_off_resonance_hz: float | None = None,
     progress: Callable[[float], bool] | None = None,
@@ -123,6 +121,8 @@ def separate_water_fat(
             "conjugated" (the opposite), or "auto": found from the asymmetry of the fat spectrum.
         common_phase: whether water and fat have one phase at echo time 0, which lowers the noise
             of the PDFF, or each its own. By default one, unless the data contradict it.
+        readout: "unipolar", "bipolar" (a phase error of odd against even echoes is fitted, see
+            `odd_even`), or "auto": corrected where four or more echoes show it.
         r2star_per_s: a known R2* instead of a fitted one.
         largest_off_resonance_hz: see `find_off_resonance`.
         progress: called with the fraction done; returning False cancels.
@@ -139,6 +139,8 @@ def separate_water_fat(
         raise ValueError(
             f"Precession is 'auto', 'as given' or 'conjugated'; {precession!r} was given."
         )
+    if readout not in ("auto", "unipolar", "bipolar"):
+        raise ValueError(f"Readout is 'auto', 'unipolar' or 'bipolar'; {readout!r} was given.")
     mask = _usable(echoes, mask, notes)
     model = ChemicalShiftModel(
         data.echo_times_s,
@@ -146,24 +148,19 @@ def separate_water_fat(
         data.field_strength_t,
         common_phase is not False,
     )
-    _check_conditioning(model, r2star_per_s)
-    if precession == "auto":
-        conjugated, note = _conjugated(echoes, mask, model, r2star_per_s)
-        notes.append(note)
-    else:
-        conjugated = precession == "conjugated"
-    if conjugated:
-        echoes = echoes.conj()
-    if common_phase is None:
-        model, note = _with_phase_found(echoes, mask, model, r2star_per_s)
-        notes.append(note)
+    check_conditioning(model, r2star_per_s)
+    settled = find_signal_model(
+        echoes, mask, model, precession, common_phase, readout, r2star_per_s
+    )
+    model, signals, odd_even = settled.model, settled.signals, settled.odd_even
+    notes += settled.notes
     common_phase = model.common_phase
     parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
     if 2 * len(echoes) < parameters + (len(echoes) > 3):
         raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
 
     found = find_off_resonance(
-        echoes,
+        signals,
         mask,
         model,
         data.voxel_size_mm,
@@ -174,24 +171,18 @@ def separate_water_fat(
     if found is None:
         return None
     index = np.flatnonzero(mask)
-    flat = echoes.reshape(len(echoes), -1)
+    if odd_even is not None:
+        odd_even, sentences = _refined_odd_even(signals, index, model, r2star_per_s, found)
+        signals = signals.with_odd_even(odd_even.error)
+        notes += sentences
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
-    fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
 
     def fit_part(start: int) -> None:
         part = slice(start, start + _CHUNK)
-        signals = np.ascontiguousarray(flat[:, index[part]].T)
-        signal_energy[part] = (signals.real**2 + signals.imag**2).sum(1)
-        fits[part] = fit_voxels(
-            signals,
-            model.echo_times_s,
-            model.fat,
-            common_phase,
-            fixed,
-            model.echo_spacing_s or 0.0,
-            found.off_resonance_hz[part],
-        )
+        chunk = signals.at(index[part])
+        signal_energy[part] = (chunk.real**2 + chunk.imag**2).sum(1)
+        fits[part] = fit_from(chunk, model, r2star_per_s, found.off_resonance_hz[part])
 
     starts = range(0, len(index), _CHUNK)
     with ThreadPoolExecutor(cpu_count() or 1) as pool:
@@ -209,7 +200,8 @@ def separate_water_fat(
         "echo_times_s": [float(x) for x in data.echo_times_s],
         "field_strength_t": data.field_strength_t,
         "common_phase": common_phase,
-        "conjugated": bool(conjugated),
+        "conjugated": signals.conjugated,
+        "odd_even_error": None if odd_even is None else _odd_even_facts(odd_even),
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
         "noise_sd": float(found.noise),
         "notes": notes,
@@ -272,95 +264,37 @@ def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np
     return mask
 
 
-def _check_conditioning(model: ChemicalShiftModel, r2star_per_s: float | None) -> None:
-    """Refuse echo times at which water and fat cannot be told apart."""
-    decay = np.exp(-40 * model.echo_times_s)
-    signal = ((0.5 + 0.5 * model.fat) * decay)[None].astype(np.complex64)
-    fixed = np.nan if r2star_per_s is None else 40.0
-    fit = fit_voxels(
-        signal, model.echo_times_s, model.fat, model.common_phase, fixed, 0.0, np.zeros(1)
-    )[0]
-    sd = 100 / 50 * np.sqrt(fit[FRACTION_VARIANCE])
-    if not sd < 30:
-        raise ValueError(
-            "At these echo times water and fat have nearly the same phases in every echo and "
-            "cannot be told apart: even at a signal-to-noise ratio of 50 the PDFF of a voxel would "
-            f"have an SD of {sd:.0f} points. Check the echo times and the field strength."
-        )
-
-
-def _conjugated(
-    echoes: np.ndarray, mask: np.ndarray, model: ChemicalShiftModel, r2star_per_s: float | None
-) -> tuple[bool, str]:
-    """Whether the data fit the model better when conjugated, and a sentence on it.
-
-    Both senses are fitted to a sample of voxels. Fat's side peaks make the wrong sense fit
-    worse. Where they fit alike but give the same PDFF, the sense does not matter.
-    """
-    flat = echoes.reshape(len(echoes), -1)
-    index = np.flatnonzero(mask)
-    index = index[:: max(1, len(index) // 1000)]
-    signals = np.ascontiguousarray(flat[:, index].T)
-    fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
-    residuals, fractions = [], []
-    for each in (signals, signals.conj()):
-        starts = sample_candidates(each, model)
-        fits = np.stack(
-            [
-                fit_voxels(
-                    each,
-                    model.echo_times_s,
-                    model.fat,
-                    model.common_phase,
-                    fixed,
-                    model.echo_spacing_s or 0.0,
-                    np.ascontiguousarray(starts[:, c]),
-                )
-                for c in range(starts.shape[1])
-            ]
-        )
-        best = np.nanargmin(fits[..., RESIDUAL], axis=0)
-        fit = np.take_along_axis(fits, best[None, :, None], 0)[0]
-        residuals.append(fit[:, RESIDUAL].astype(float))
-        fractions.append(100 * fit[:, FRACTION])
-    difference = residuals[1] - residuals[0]
-    # Robust to a few voxels of wild residual: each voxel's difference relative to its own sum.
-    relative = difference / np.maximum(residuals[0] + residuals[1], 1e-30)
-    error = relative.std() / np.sqrt(len(relative)) + 1e-9
-    score = relative.mean() / error
-    if len(relative) > 20 and abs(score) > 5 and abs(relative.mean()) > 0.005:
-        if score > 0:
-            return False, "The precession sense was found to be as given."
-        return True, "The data were conjugated: their precession sense is the opposite one."
-    apart = np.nanmedian(np.abs(fractions[1] - fractions[0]))
-    if apart < 3:
-        return False, (
-            "The precession sense cannot be told from these data; both give the same PDFF, and it "
-            "was taken as given."
-        )
-    raise ValueError(
-        "The precession sense cannot be told from these data and it would change the PDFF; say "
-        "whether it is 'as given' or 'conjugated'."
+def _refined_odd_even(signals, index, model, r2star_per_s, found):
+    """The odd/even error by many voxels of known field, and sentences on it."""
+    many = slice(None, None, max(1, len(index) // _ODD_EVEN_SAMPLE))
+    chosen = index[many]
+    fit, amplitude_note = refine_odd_even(
+        replace(signals, odd_even=None).at(chosen),
+        signals.place(chosen),
+        model,
+        r2star_per_s,
+        signals.odd_even,
+        found.off_resonance_hz[many],
     )
-
-
-def _with_phase_found(
-    echoes: np.ndarray, mask: np.ndarray, model: ChemicalShiftModel, r2star_per_s: float | None
-) -> tuple[ChemicalShiftModel, str]:
-    """The model with or without a common phase, whichever the residuals of a sample support."""
-    if len(echoes) < 4:
-        return model, "Water and fat were taken to share a phase, as three echoes need."
-    own = replace(model, common_phase=False)
-    index = np.flatnonzero(mask)
-    index = index[:: max(1, len(index) // 1000)]
-    flat = echoes.reshape(len(echoes), -1)
-    noise = [noise_from_residuals(flat, index, each, r2star_per_s) for each in (model, own)]
-    if noise[0] <= 1.1 * noise[1]:
-        return model, "Water and fat were found to share their phase at echo time 0."
-    return own, (
-        "Water and fat were found to have different phases at echo time 0 (a common phase leaves "
-        f"{noise[0] / noise[1]:.1f} times the residual); each was given its own."
+    phase = fit.error.exponent(signals.place(chosen)).imag
+    effect = float(np.mean(np.abs(fit.pdff_per_rad)))
+    note = (
+        f"Odd and even echoes differ in phase, as by a bipolar readout: +-{phase.mean():.3f} rad "
+        f"on average (from {phase.min():.2f} to {phase.max():.2f}, SD {fit.phase_sd:.4f}), which "
+        f"was corrected; its uncertainty leaves {fit.phase_sd * effect:.2f} points of PDFF."
     )
+    return fit, [note, amplitude_note]
+
+
+def _odd_even_facts(fit: OddEvenFit) -> dict[str, object]:
+    return {
+        "model": "echo n times exp((-1)^n (amplitude + i phase))",
+        "powers_of_slice_row_column": fit.error.powers.tolist(),
+        "phase_rad": fit.error.phase.tolist(),
+        "phase_sd_rad": fit.phase_sd,
+        "amplitude": float(fit.error.amplitude[0]),
+        "amplitude_sd": fit.amplitude_sd,
+    }
 
 
 def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) -> WaterFatResult:

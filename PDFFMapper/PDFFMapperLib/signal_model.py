@@ -1,0 +1,264 @@
+"""Which model echoes follow: precession sense, phases of water and fat, odd/even echo errors.
+
+All of it is found on a sample of voxels, by the residuals of fits under each possibility.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from PDFFMapperLib.field_map import ChemicalShiftModel, fit_from, fit_from_candidates, noise_sd
+from PDFFMapperLib.odd_even import OddEvenFit, find_odd_even
+from PDFFMapperLib.voxel_signals import VoxelSignals, without_odd_even
+from PDFFMapperLib.water_fat_fit import FRACTION, FRACTION_VARIANCE, RESIDUAL
+
+_SAMPLE = 600  # voxels
+_LARGER_SAMPLES = (6_000, 25_000)  # where that leaves doubt
+_TRIED = 2  # candidates of the field per voxel
+_FEW = 40  # voxels under which no odd/even error is looked for
+_BETTER = 0.02  # least mean relative fall of the residual that shows an odd/even error
+_SURE = 4.0  # standard errors
+
+
+@dataclass(frozen=True)
+class SignalModel:
+    """What was found.
+
+    Attributes:
+        model: with or without a common phase.
+        signals: conjugated where needed, and with the odd/even error taken off.
+        odd_even: the odd/even error and its uncertainty, None if there is none.
+        notes: a sentence on each finding.
+    """
+
+    model: ChemicalShiftModel
+    signals: VoxelSignals
+    odd_even: OddEvenFit | None
+    notes: list[str]
+
+
+def find_signal_model(
+    echoes: np.ndarray,
+    mask: np.ndarray,
+    model: ChemicalShiftModel,
+    precession: str = "auto",
+    common_phase: bool | None = None,
+    readout: str = "auto",
+    r2star_per_s: float | None = None,
+) -> SignalModel:
+    """The model that a sample of bright voxels supports.
+
+    Args:
+        echoes: complex64, shape (echoes, slices, rows, columns).
+        mask: voxels to draw from.
+        model: echo times, fat signal, field strength.
+        precession: "as given", "conjugated" or "auto".
+        common_phase: whether water and fat share a phase; None to find it.
+        readout: "unipolar" (no odd/even error), "bipolar" (one is fitted) or "auto".
+        r2star_per_s: R2* where it is known.
+
+    Raises:
+        ValueError: the precession sense cannot be told though it matters, or a bipolar readout of
+            three echoes.
+    """
+    if len(echoes) < 4:
+        if readout == "bipolar":
+            raise ValueError(
+                "The phase error of a bipolar readout cannot be told from fat with three echoes; "
+                "at least four are needed."
+            )
+        readout = "unipolar"
+    sample = _Sample(echoes, mask, r2star_per_s)
+    senses = [False, True] if precession == "auto" else [precession == "conjugated"]
+    model = replace(model, common_phase=common_phase is not False)
+    cases = [_fitted(sample, model, sense, readout) for sense in senses]
+    own_found = False
+    if common_phase is None and len(echoes) >= 4:
+        own = replace(model, common_phase=False)
+        best = min(cases, key=lambda case: case.noise)
+        rival = _fitted(sample, own, best.conjugated, "bipolar" if best.shows else "unipolar")
+        own_found = best.noise > 1.1 * rival.noise
+        if own_found:
+            ratio = best.noise / rival.noise
+            model, cases = own, [_fitted(sample, own, sense, readout) for sense in senses]
+    notes = []
+    case = cases[0]
+    if len(senses) == 2:
+        case, note = _sense(cases, sample, model)
+        notes.append(note)
+    if common_phase is None and own_found:
+        notes.append(
+            "Water and fat were found to have different phases at echo time 0 (a common phase "
+            f"leaves {ratio:.1f} times the residual); each was given its own."
+        )
+    elif common_phase is None:
+        notes.append(
+            "Water and fat were found to share their phase at echo time 0."
+            if len(echoes) >= 4
+            else "Water and fat were taken to share a phase, as three echoes need."
+        )
+    if len(echoes) < 4:
+        notes.append(
+            "Three echoes cannot show a phase error of odd against even echoes: if the readout was "
+            "bipolar, the PDFF may be wrong by many points."
+        )
+    elif case.found and not case.shows:
+        notes.append(_absence(case.found))
+    odd_even = case.found if case.shows else None
+    signals = VoxelSignals(echoes, case.conjugated, odd_even and odd_even.error)
+    return SignalModel(model, signals, odd_even, notes)
+
+
+class _Sample:
+    """The brighter half of voxels from all over the mask."""
+
+    def __init__(self, echoes, mask, r2star_per_s, count=_SAMPLE):
+        self.echoes, self.mask, self.r2star_per_s = echoes, mask, r2star_per_s
+        index = np.flatnonzero(mask)
+        index = index[:: max(1, len(index) // (2 * count))]
+        volume = VoxelSignals(echoes)
+        energy = (np.abs(volume.at(index)) ** 2).sum(1)
+        index = index[energy >= np.median(energy)]
+        self.signals, self.place = volume.at(index), volume.place(index)
+        self.energy = (np.abs(self.signals) ** 2).sum(1)
+
+
+@dataclass
+class _Case:
+    """The sample fitted in one precession sense, without and with an odd/even error.
+
+    Attributes:
+        conjugated: the sense.
+        plain: fits without.
+        found: the fit with one, None if none was tried.
+        shows: there is one.
+        noise: SD left by the better model.
+    """
+
+    conjugated: bool
+    plain: np.ndarray
+    found: OddEvenFit | None
+    shows: bool
+    noise: float
+
+
+def _fitted(sample: _Sample, model: ChemicalShiftModel, conjugated: bool, readout: str) -> _Case:
+    unknowns = _unknowns(model, sample.r2star_per_s)
+    signals = sample.signals.conj() if conjugated else sample.signals
+    plain = fit_from_candidates(signals, model, sample.r2star_per_s, _TRIED)
+    found, shows = None, False
+    if readout != "unipolar" and len(signals) >= _FEW and 2 * signals.shape[1] > unknowns + 1:
+        found = find_odd_even(signals, sample.place, model, sample.r2star_per_s)
+        mean, error = _relative(plain, found.fits, sample.energy)
+        shows = readout == "bipolar" or (mean > _BETTER and mean > _SURE * error)
+    fits = found.fits if found and shows else plain
+    return _Case(conjugated, plain, found, shows, noise_sd(fits[:, RESIDUAL], signals, unknowns))
+
+
+def _unknowns(model: ChemicalShiftModel, r2star_per_s: float | None) -> int:
+    return (5 if model.common_phase else 6) - (r2star_per_s is not None)
+
+
+def _relative(first: np.ndarray, second: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
+    """How much larger the residuals of the first fits are than those of the second.
+
+    Each voxel counts by the difference relative to its own sum, which is robust to a few of wild
+    residual.
+
+    Returns:
+        The mean, and its standard error.
+    """
+    a, b = (np.nan_to_num(fits[:, RESIDUAL].astype(float), nan=np.inf) for fits in (first, second))
+    a, b = np.minimum(a, energy), np.minimum(b, energy)
+    relative = (a - b) / np.maximum(a + b, 1e-10 * energy)
+    return float(relative.mean()), float(relative.std() / np.sqrt(len(relative)) + 1e-9)
+
+
+def _absence(found: OddEvenFit) -> str:
+    sd = found.phase_sd
+    effect = float(np.median(np.abs(found.pdff_per_rad)))
+    text = f"No phase error of odd against even echoes was found (SD {sd:.3f} rad"
+    if 2 * sd * effect > 1:
+        return f"{text}), but one that changes the PDFF by {2 * sd * effect:.0f} points could hide."
+    return text + ")."
+
+
+def _sense(cases: list[_Case], sample: _Sample, model) -> tuple[_Case, str]:
+    """The precession sense by the likelihood of fits, which fat's side peaks make differ.
+
+    Where both fit alike but give the same PDFF, the sense does not matter.
+    """
+    given, other = cases
+    with_error = _bipolar(cases, sample, model)
+    for case in cases:
+        case.shows &= with_error  # a unipolar readout in one sense may look bipolar in the other
+    fits = [case.found.fits if with_error else case.plain for case in cases]
+    for count in (None, *_LARGER_SAMPLES):
+        if count is not None:
+            sample, fits = _Sample(sample.echoes, sample.mask, sample.r2star_per_s, count), []
+            for case in cases:
+                signals = sample.signals.conj() if case.conjugated else sample.signals
+                if with_error:
+                    signals = without_odd_even(signals, case.found.error.exponent(sample.place))
+                fits.append(fit_from_candidates(signals, model, sample.r2star_per_s, _TRIED))
+        score = _likelihood_ratio(fits, sample, model)
+        if score >= _SURE:
+            return given, "The precession sense was found to be as given."
+        if score <= -_SURE:
+            return other, "The data were conjugated: their precession sense is the opposite one."
+    if _same_fractions(*[100 * each[:, FRACTION] for each in fits]):
+        return given, (
+            "The precession sense cannot be told from these data; both give the same PDFF, and it "
+            "was taken as given."
+        )
+    raise ValueError(
+        "The precession sense cannot be told from these data and it would change the PDFF; say "
+        "whether it is 'as given' or 'conjugated'."
+    )
+
+
+def _bipolar(cases: list[_Case], sample: _Sample, model: ChemicalShiftModel) -> bool:
+    """Whether an odd/even error is needed in the sense that fits better without one."""
+    if not all(case.found for case in cases):
+        return False
+    score = _likelihood_ratio([case.plain for case in cases], sample, model)
+    return cases[0 if score >= 0 else 1].shows or all(case.shows for case in cases)
+
+
+def _same_fractions(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether low, middle and high fat fractions (%) agree within half a point."""
+    edges = np.digitize(first, [20, 80])
+    apart = [np.nanmedian((second - first)[edges == part]) for part in np.unique(edges)]
+    return bool(np.nanmax(np.abs(apart)) < 0.5)
+
+
+def _likelihood_ratio(fits: list[np.ndarray], sample: _Sample, model: ChemicalShiftModel) -> float:
+    """Mean log-likelihood ratio of the first fits over the second in its standard errors."""
+    residuals = [each[:, RESIDUAL].astype(float) for each in fits]
+    unknowns = _unknowns(model, sample.r2star_per_s)
+    noise = min(noise_sd(each, sample.signals, unknowns) for each in residuals)
+    ratio = (residuals[1] - residuals[0]) / (2 * noise**2)
+    ratio = np.clip(np.nan_to_num(ratio), -20, 20)  # a few voxels must not decide
+    if len(ratio) < 20:
+        return 0.0
+    return float(ratio.mean() / (ratio.std() / np.sqrt(len(ratio)) + 1e-9))
+
+
+def check_conditioning(model: ChemicalShiftModel, r2star_per_s: float | None) -> None:
+    """Refuse echo times at which water and fat cannot be told apart.
+
+    Raises:
+        ValueError: the PDFF would have an SD of 30 points at a signal-to-noise ratio of 50.
+    """
+    decay = np.exp(-40 * model.echo_times_s)
+    signal = ((0.5 + 0.5 * model.fat) * decay)[None].astype(np.complex64)
+    fixed = None if r2star_per_s is None else 40.0
+    sd = 100 / 50 * np.sqrt(fit_from(signal, model, fixed, np.zeros(1))[0][FRACTION_VARIANCE])
+    if not sd < 30:
+        raise ValueError(
+            "At these echo times water and fat have nearly the same phases in every echo and "
+            "cannot be told apart: even at a signal-to-noise ratio of 50 the PDFF of a voxel would "
+            f"have an SD of {sd:.0f} points. Check the echo times and the field strength."
+        )
