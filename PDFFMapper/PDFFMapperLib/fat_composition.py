@@ -14,6 +14,7 @@ from scipy.optimize import least_squares
 
 from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T, WATER_PPM
 from PDFFMapperLib.multi_echo import MultiEcho
+from PDFFMapperLib.voxel_signals import VoxelSignals
 from PDFFMapperLib.water_fat import WaterFatResult
 
 CHAIN_LENGTH = 17.4
@@ -98,9 +99,8 @@ def fat_composition(data: MultiEcho, result: WaterFatResult, region: np.ndarray)
     used = np.asarray(region, bool) & result.confident
     if not used.any():
         raise ValueError("The region holds no confident voxel.")
-    signals = data.echoes[:, used].astype(complex)
-    if result.facts["conjugated"]:
-        signals = signals.conj()
+    acquired = VoxelSignals(data.echoes, bool(result.facts["conjugated"]), result.odd_even)
+    signals = acquired.at(np.flatnonzero(used)).T.astype(complex)
     times = data.echo_times_s
     signals = signals * np.exp(-2j * np.pi * np.outer(times, result.off_resonance_hz[used]))
     # One phase: that of the strongest sum over echoes relative to the region's own mean course.

@@ -26,18 +26,20 @@ from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.voxel_signals import VoxelSignals
 from PDFFMapperLib.water_fat_fit import RESIDUAL, fit_voxels
 
-_R2STAR_TRIED = (25.0, 80.0)  # 1/s; the residual of the best is used
-_SAMPLES_PER_LOBE = 12  # grid points per 1/(last - first echo time)
+_R2STAR_TRIED = (25.0, 80.0, 200.0)  # 1/s; the residual of the best is used
+_SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
 _CANDIDATES = 4
 _BLOCK_MM = 6.0
 _GRADIENT_HZ_PER_MM_PER_T = 1.6  # usual off-resonance change; larger ones cost linearly
 _MISFIT = 0.02  # relative model error that keeps strong voxels from overruling smoothness
 _COST_CAP = 30.0
-_SWEEPS = 6
-_COARSE_CAP = 2.0  # most that disagreeing with the coarse field costs a voxel
-_FINE_SWEEPS = 5
+_SWEEPS = 4
+_COARSE_CAP = 0.5  # most that disagreeing with the coarse field costs a voxel
+_FINE_SWEEPS = 20
+_SETTLED = 2e-4  # share of voxels that still change
 _FINE_WEIGHT = 0.5
-_FINE_CAP = 15.0
+_FINE_CAP = 30.0
+_NO_CANDIDATE = 1e5  # cost
 
 
 @dataclass(frozen=True)
@@ -555,12 +557,42 @@ def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
 
 
 def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz):
-    """The candidate of each voxel that agrees with the coarse field and with its neighbors."""
-    where = np.full(mask.size, -1, np.int64)
-    where[index] = np.arange(len(index))
-    return _choose_candidates(
-        index, where, np.array(mask.shape), candidates, costs, coarse, factors, scale_hz, period_hz
-    )
+    """The candidate of each voxel that agrees with the coarse field and with its neighbors.
+
+    Message passing as for the blocks, over voxels and their candidates, until hardly any voxel
+    changes.
+
+    Returns:
+        The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
+    """
+    where = np.full(mask.size, -1, np.int32)
+    where[index] = np.arange(len(index), dtype=np.int32)
+    shape = np.array(mask.shape)
+    _settle_costs(index, shape, candidates, costs, coarse, factors, scale_hz, period_hz)
+    inverse_scale = (factors / scale_hz).astype(np.float32)
+    messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
+    chosen = np.zeros(len(index), np.float32)
+    margin = np.empty(len(index), np.float32)
+    order = np.arange(len(index))
+    for _ in range(_FINE_SWEEPS):
+        before = chosen.copy()
+        for forward in (True, False):
+            _pass_candidate_messages(
+                order if forward else order[::-1],
+                forward,
+                index,
+                where,
+                shape,
+                candidates,
+                costs,
+                inverse_scale,
+                messages,
+                chosen,
+                margin,
+            )
+        if np.mean(chosen != before) < _SETTLED:
+            break
+    return chosen, margin
 
 
 @njit(cache=True, nogil=True)
@@ -595,23 +627,18 @@ def _huber(jump):
 
 
 @njit(cache=True, nogil=True)
-def _choose_candidates(index, where, shape, candidates, costs, coarse, factors, scale, period):
-    """Message passing as above, over voxels and their candidates.
-
-    Returns:
-        The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
-    """
-    voxels = len(index)
+def _settle_costs(index, shape, candidates, costs, coarse, factors, scale, period):
+    """Bring candidates to the period of the coarse field, and add their distance from it."""
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     block_scale = scale.mean()
-    for v in range(voxels):
+    for v in range(len(index)):
         k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
         field = _interpolated(coarse, factors, k, j, i)
         if not np.isfinite(costs[v, 0]):
             candidates[v, 0], costs[v, 0] = field, 0.0
         for c in range(_CANDIDATES):
             if not np.isfinite(costs[v, c]):
-                costs[v, c], candidates[v, c] = 1e6, candidates[v, 0]
+                costs[v, c], candidates[v, c] = _NO_CANDIDATE, candidates[v, 0]
                 continue
             if period > 0:
                 turns = np.round((field - candidates[v, c]) / period)
@@ -619,64 +646,69 @@ def _choose_candidates(index, where, shape, candidates, costs, coarse, factors, 
             costs[v, c] = min(costs[v, c], _COST_CAP)
             costs[v, c] += min(_huber((candidates[v, c] - field) / block_scale), _COARSE_CAP)
 
-    messages = np.zeros((voxels, 3, _CANDIDATES), np.float32)
-    belief = np.empty(_CANDIDATES)
-    fresh = np.empty(_CANDIDATES)
-    place = np.empty(3, np.int64)
+
+@njit(cache=True, nogil=True)
+def _pass_candidate_messages(
+    order, forward, index, where, shape, candidates, costs, scale, messages, chosen, margin
+):
+    """One sweep of message passing over the voxels `order`, in that order.
+
+    After a backward sweep `chosen` is the candidate of each voxel and `margin` how much worse the
+    best other one is (min-marginals).
+    """
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    belief = np.empty(_CANDIDATES, np.float32)
+    base = np.empty(_CANDIDATES, np.float32)
+    fresh = np.empty(_CANDIDATES, np.float32)
     following = np.empty(3, np.int64)
     preceding = np.empty(3, np.int64)
-    chosen = np.empty(voxels, np.float32)
-    margin = np.full(voxels, np.inf, np.float32)
-    for sweep in range(2 * _FINE_SWEEPS):
-        forward = sweep % 2 == 0
-        last = sweep == 2 * _FINE_SWEEPS - 1
-        for step in range(voxels):
-            v = step if forward else voxels - 1 - step
-            place[0], place[2] = index[v] // strides[0], index[v] % shape[2]
-            place[1] = index[v] // strides[1] % shape[1]
-            before = after = 0
-            for c in range(_CANDIDATES):
-                belief[c] = costs[v, c]
-            for axis in range(3):
-                preceding[axis] = following[axis] = -1
-                if place[axis] > 0:
-                    preceding[axis] = where[index[v] - strides[axis]]
-                if place[axis] < shape[axis] - 1:
-                    following[axis] = where[index[v] + strides[axis]]
-                if preceding[axis] >= 0:
-                    before += 1
-                    for c in range(_CANDIDATES):
-                        belief[c] += messages[preceding[axis], axis, c]
-                if following[axis] >= 0:
-                    after += 1
-                    for c in range(_CANDIDATES):
-                        belief[c] += messages[v, axis, c]
-            if last:
-                best = 0
-                for c in range(1, _CANDIDATES):
-                    if belief[c] < belief[best]:
-                        best = c
-                chosen[v] = candidates[v, best]
+    weight, cap = np.float32(_FINE_WEIGHT), np.float32(_FINE_CAP)
+    half, two = np.float32(0.5), np.float32(2)
+    for v in order:
+        place = (index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2])
+        before = after = 0
+        for c in range(_CANDIDATES):
+            belief[c] = costs[v, c]
+        for axis in range(3):
+            preceding[axis] = following[axis] = -1
+            if place[axis] > 0:
+                preceding[axis] = where[index[v] - strides[axis]]
+            if place[axis] < shape[axis] - 1:
+                following[axis] = where[index[v] + strides[axis]]
+            if preceding[axis] >= 0:
+                before += 1
                 for c in range(_CANDIDATES):
-                    if c != best and costs[v, c] < 1e5:
-                        margin[v] = min(margin[v], belief[c] - belief[best])
-            share = 1.0 / max(before, after, 1)
-            for axis in range(3):
-                other = following[axis] if forward else preceding[axis]
-                if other < 0:
-                    continue
-                edge = v if forward else other
-                fine = scale[axis] / factors[axis]
-                smallest = np.inf
-                for d in range(_CANDIDATES):
-                    least = np.inf
-                    for c in range(_CANDIDATES):
-                        jump = (candidates[v, c] - candidates[other, d]) / fine
-                        cost = share * belief[c] - messages[edge, axis, c]
-                        cost += min(_FINE_WEIGHT * _huber(jump), _FINE_CAP)
-                        least = min(least, cost)
-                    fresh[d] = least
-                    smallest = min(smallest, least)
-                for d in range(_CANDIDATES):
-                    messages[edge, axis, d] = fresh[d] - smallest
-    return chosen, margin
+                    belief[c] += messages[preceding[axis], axis, c]
+            if following[axis] >= 0:
+                after += 1
+                for c in range(_CANDIDATES):
+                    belief[c] += messages[v, axis, c]
+        if not forward:
+            best = 0
+            for c in range(1, _CANDIDATES):
+                if belief[c] < belief[best]:
+                    best = c
+            chosen[v] = candidates[v, best]
+            margin[v] = np.inf
+            for c in range(_CANDIDATES):
+                if c != best and costs[v, c] < _NO_CANDIDATE:
+                    margin[v] = min(margin[v], belief[c] - belief[best])
+        share = np.float32(1.0 / max(before, after, 1))
+        for axis in range(3):
+            other = following[axis] if forward else preceding[axis]
+            if other < 0:
+                continue
+            edge = v if forward else other
+            smallest = np.float32(np.inf)
+            for c in range(_CANDIDATES):
+                base[c] = share * belief[c] - messages[edge, axis, c]
+            for d in range(_CANDIDATES):
+                least = np.float32(np.inf)
+                for c in range(_CANDIDATES):
+                    jump = abs(candidates[v, c] - candidates[other, d]) * scale[axis]
+                    huber = half * jump * jump if jump < two else two * jump - two
+                    least = min(least, base[c] + min(weight * huber, cap))
+                fresh[d] = least
+                smallest = min(smallest, least)
+            for d in range(_CANDIDATES):
+                messages[edge, axis, d] = fresh[d] - smallest

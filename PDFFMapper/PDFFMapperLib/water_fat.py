@@ -15,6 +15,7 @@ from PDFFMapperLib.field_map import ChemicalShiftModel, find_off_resonance, fit_
 from PDFFMapperLib.multi_echo import MultiEcho
 from PDFFMapperLib.odd_even import OddEvenFit, refine_odd_even
 from PDFFMapperLib.signal_model import check_conditioning, find_signal_model
+from PDFFMapperLib.voxel_signals import OddEvenError
 from PDFFMapperLib.water_fat_fit import (
     COLUMNS,
     CONVERGED,
@@ -31,6 +32,7 @@ from PDFFMapperLib.water_fat_fit import (
 )
 
 _CHUNK = 20_000  # voxels per fitted piece
+_SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
 _ODD_EVEN_SAMPLE = 16_000  # voxels to fit an odd/even error to
 
 
@@ -60,6 +62,7 @@ class WaterFatResult:
         doubt: `Doubt` bits, uint8; 0 where confident. Outside the mask LOW_SIGNAL.
         mask: the voxels fitted.
         facts: method, settings and what was found, JSON-ready.
+        odd_even: the error of a bipolar readout that was taken off, None if there was none.
     """
 
     pdff_percent: np.ndarray
@@ -74,6 +77,7 @@ class WaterFatResult:
     doubt: np.ndarray
     mask: np.ndarray
     facts: dict[str, object] = field(default_factory=dict)
+    odd_even: OddEvenError | None = None
 
     @property
     def confident(self) -> np.ndarray:
@@ -191,6 +195,7 @@ def separate_water_fat(
                 pool.shutdown(cancel_futures=True)
                 return None
     result = _maps(mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s)
+    result.odd_even = signals.odd_even
     result.facts = {
         "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
         "fat_spectrum": spectrum.name,
@@ -320,7 +325,7 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
     doubt[signal_energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
     spread_sd = np.sqrt(fits[:, RESIDUAL] / max(2 * echoes - parameters, 1))
     doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
-    doubt[found.swap_margin < 2] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
     doubt[failed] |= np.uint8(Doubt.FAILED)
     for values in (pdff_sd, r2star_sd):
         values[failed] = np.nan
