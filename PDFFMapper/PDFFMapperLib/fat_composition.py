@@ -112,6 +112,7 @@ def fat_composition(data: MultiEcho, result: WaterFatResult, region: np.ndarray)
 
     frequencies = GYROMAGNETIC_RATIO_MHZ_PER_T * data.field_strength_t * (_PPM - WATER_PPM)
     waves = np.exp(2j * np.pi * np.outer(times, frequencies)) @ _PROTONS
+    waves = waves * np.exp(1j * float(result.facts["fat_phase_lead_rad"]))
     scale = np.abs(course).max()
 
     def model(parameters: np.ndarray) -> np.ndarray:

@@ -101,6 +101,12 @@ def find_odd_even(
     return min(good, key=lambda each: np.abs(each.error.exponent(place)).mean())
 
 
+def with_amplitude(fit: OddEvenFit, signals, place, model, r2star_per_s) -> OddEvenFit:
+    """The fit of `find_odd_even` with a difference of amplitude, to compare other models by."""
+    starts_hz = np.nan_to_num(fit.fits[:, OFFSET])
+    return _refined(signals, place, model, r2star_per_s, fit.error, starts_hz, True)
+
+
 def refine_odd_even(
     signals: np.ndarray,
     place: np.ndarray,

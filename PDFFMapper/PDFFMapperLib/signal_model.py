@@ -10,9 +10,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from PDFFMapperLib.field_map import ChemicalShiftModel, fit_from, fit_from_candidates, noise_sd
-from PDFFMapperLib.odd_even import OddEvenFit, find_odd_even
+from PDFFMapperLib.odd_even import OddEvenFit, find_odd_even, with_amplitude
 from PDFFMapperLib.voxel_signals import VoxelSignals, without_odd_even
-from PDFFMapperLib.water_fat_fit import FRACTION, FRACTION_VARIANCE, RESIDUAL
+from PDFFMapperLib.water_fat_fit import (
+    CONVERGED,
+    FAT,
+    FRACTION,
+    FRACTION_VARIANCE,
+    RELATIVE_PHASE,
+    RESIDUAL,
+    WATER,
+)
 
 _SAMPLE = 600  # voxels
 _LARGER_SAMPLES = (6_000, 25_000)  # where that leaves doubt
@@ -74,31 +82,35 @@ def find_signal_model(
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
     model = replace(model, common_phase=common_phase is not False)
     cases = [_fitted(sample, model, sense, readout) for sense in senses]
-    own_found = False
+    note = "Water and fat were taken to share a phase, as three echoes need."
     if common_phase is None and len(echoes) >= 4:
         own = replace(model, common_phase=False)
         best = min(cases, key=lambda case: case.noise)
         rival = _fitted(sample, own, best.conjugated, "bipolar" if best.shows else "unipolar")
-        own_found = best.noise > 1.1 * rival.noise
-        if own_found:
-            ratio = best.noise / rival.noise
+        note = "Water and fat were found to share their phase at echo time 0."
+        if best.noise > 1.1 * rival.noise:
+            note = (
+                "Water and fat were found to have different phases at echo time 0 (a common phase "
+                f"leaves {best.noise / rival.noise:.1f} times the residual); "
+            )
             model, cases = own, [_fitted(sample, own, sense, readout) for sense in senses]
-    notes = []
-    case = cases[0]
+    notes, case = [], cases[0]
     if len(senses) == 2:
-        case, note = _sense(cases, sample, model)
+        case, sentence = _sense(cases, sample, model)
+        notes.append(sentence)
+    if not model.common_phase:
+        lead = _lead_of_fat(case.fits)
+        model = replace(model, fat=model.fat * np.exp(1j * lead))
+        if common_phase is None:
+            led = replace(model, common_phase=True)
+            rival = _fitted(sample, led, case.conjugated, "bipolar" if case.shows else readout)
+            if rival.noise <= 1.1 * case.noise:
+                model, case = led, rival
+                note += f"fat leads by {lead:.2f} rad, which was taken into account."
+            else:
+                note += "each was given its own."
+    if common_phase is None:
         notes.append(note)
-    if common_phase is None and own_found:
-        notes.append(
-            "Water and fat were found to have different phases at echo time 0 (a common phase "
-            f"leaves {ratio:.1f} times the residual); each was given its own."
-        )
-    elif common_phase is None:
-        notes.append(
-            "Water and fat were found to share their phase at echo time 0."
-            if len(echoes) >= 4
-            else "Water and fat were taken to share a phase, as three echoes need."
-        )
     if len(echoes) < 4:
         notes.append(
             "Three echoes cannot show a phase error of odd against even echoes: if the readout was "
@@ -143,6 +155,17 @@ class _Case:
     shows: bool
     noise: float
 
+    @property
+    def fits(self) -> np.ndarray:
+        return self.found.fits if self.found and self.shows else self.plain
+
+
+def _lead_of_fat(fits: np.ndarray) -> float:
+    """Mean phase of fat relative to water at echo time 0 (rad) where the fits agree on one."""
+    weight = np.nan_to_num(fits[:, WATER] * fits[:, FAT] * fits[:, CONVERGED])
+    mean = np.sum(weight * np.exp(1j * np.nan_to_num(fits[:, RELATIVE_PHASE])))
+    return float(np.angle(mean)) if abs(mean) > 0.3 * weight.sum() > 0 else 0.0
+
 
 def _fitted(sample: _Sample, model: ChemicalShiftModel, conjugated: bool, readout: str) -> _Case:
     unknowns = _unknowns(model, sample.r2star_per_s)
@@ -153,8 +176,13 @@ def _fitted(sample: _Sample, model: ChemicalShiftModel, conjugated: bool, readou
         found = find_odd_even(signals, sample.place, model, sample.r2star_per_s)
         mean, error = _relative(plain, found.fits, sample.energy)
         shows = readout == "bipolar" or (mean > _BETTER and mean > _SURE * error)
-    fits = found.fits if found and shows else plain
-    return _Case(conjugated, plain, found, shows, noise_sd(fits[:, RESIDUAL], signals, unknowns))
+        if shows:
+            found = with_amplitude(found, signals, sample.place, model, sample.r2star_per_s)
+    residuals = (found.fits if found and shows else plain)[:, RESIDUAL]
+    # The mean, since a model may fail in the few voxels with fat; a few wild ones are capped.
+    mean = float(np.nanmean(np.minimum(residuals, 30 * np.nanmedian(residuals))))
+    noise = np.sqrt(max(mean, 1e-12 * sample.energy.mean()) / (2 * signals.shape[1] - unknowns))
+    return _Case(conjugated, plain, found, shows, float(noise))
 
 
 def _unknowns(model: ChemicalShiftModel, r2star_per_s: float | None) -> int:

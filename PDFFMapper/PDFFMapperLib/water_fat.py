@@ -27,6 +27,7 @@ from PDFFMapperLib.water_fat_fit import (
     R2STAR,
     R2STAR_BIAS,
     R2STAR_VARIANCE,
+    RELATIVE_PHASE,
     RESIDUAL,
     WATER,
 )
@@ -50,7 +51,9 @@ class WaterFatResult:
     """Maps on the grid of the echoes, shape (slices, rows, columns); NaN outside `mask`.
 
     Attributes:
-        pdff_percent: 100 Re(F / (W + F)), signed: noise may carry it below 0 or above 100.
+        pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
+            and fat have phases of their own, the real part, with fat in its mean phase around the
+            voxel.
         r2star_per_s: R2*, signed for the same reason.
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
@@ -146,11 +149,9 @@ def separate_water_fat(
     if readout not in ("auto", "unipolar", "bipolar"):
         raise ValueError(f"Readout is 'auto', 'unipolar' or 'bipolar'; {readout!r} was given.")
     mask = _usable(echoes, mask, notes)
+    fat = spectrum.modulation(data.echo_times_s, data.field_strength_t)
     model = ChemicalShiftModel(
-        data.echo_times_s,
-        spectrum.modulation(data.echo_times_s, data.field_strength_t),
-        data.field_strength_t,
-        common_phase is not False,
+        data.echo_times_s, fat, data.field_strength_t, common_phase is not False
     )
     check_conditioning(model, r2star_per_s)
     settled = find_signal_model(
@@ -194,7 +195,9 @@ def separate_water_fat(
             if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
                 pool.shutdown(cancel_futures=True)
                 return None
-    result = _maps(mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s)
+    result = _maps(
+        mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s, common_phase
+    )
     result.odd_even = signals.odd_even
     result.facts = {
         "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
@@ -205,6 +208,7 @@ def separate_water_fat(
         "echo_times_s": [float(x) for x in data.echo_times_s],
         "field_strength_t": data.field_strength_t,
         "common_phase": common_phase,
+        "fat_phase_lead_rad": float(np.angle((model.fat / fat)[0])),
         "conjugated": signals.conjugated,
         "odd_even_error": None if odd_even is None else _odd_even_facts(odd_even),
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
@@ -302,7 +306,9 @@ def _odd_even_facts(fit: OddEvenFit) -> dict[str, object]:
     }
 
 
-def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) -> WaterFatResult:
+def _maps(
+    mask, fits, signal_energy, found, echoes, parameters, r2star_per_s, common_phase
+) -> WaterFatResult:
     def spread(values, outside=np.nan, dtype=np.float32):
         array = np.full(mask.shape, outside, dtype)
         array[mask] = values
@@ -317,6 +323,8 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
     with np.errstate(invalid="ignore"):
         pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
+    if not common_phase:
+        pdff += 100 * _led_fraction_change(mask, fits, failed, noise)
     pdff -= _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
     r2star -= _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
     residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
@@ -342,6 +350,26 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
         doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
         mask=mask,
     )
+
+
+def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
+    """Change of the fat fraction by taking fat in the phase it has around the voxel.
+
+    Phase errors give fat a phase relative to water that is smooth in space. Along it the fraction
+    is signed and without noise bias; against the phase of water alone it would be too low.
+    """
+    water, fat = fits[:, WATER].astype(float), fits[:, FAT].astype(float)
+    product = np.where(failed, 0, water * fat * np.exp(1j * fits[:, RELATIVE_PHASE]))
+    sums = []
+    # The last is what noise alone would add up to: it stands for a phase of 0.
+    for values in (product.real, product.imag, (4 * noise * (water + fat)) ** 2):
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = np.where(failed, 0, values)
+        sums.append(_box_sum(volume, (1, 3, 3))[mask])
+    lead = np.angle(sums[0] + np.sqrt(sums[2]) + 1j * sums[1])
+    turned = fat * np.exp(1j * (fits[:, RELATIVE_PHASE] - lead))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(failed, np.nan, (turned / (water + turned)).real) - fits[:, FRACTION]
 
 
 def _small(bias: np.ndarray, sd: np.ndarray) -> np.ndarray:
