@@ -573,12 +573,13 @@ def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz
     messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
     chosen = np.zeros(len(index), np.float32)
     margin = np.empty(len(index), np.float32)
-    order = np.arange(len(index))
+    onward = np.arange(len(index))
+    backward = onward[::-1].copy()
     for _ in range(_FINE_SWEEPS):
         before = chosen.copy()
         for forward in (True, False):
             _pass_candidate_messages(
-                order if forward else order[::-1],
+                onward if forward else backward,
                 forward,
                 index,
                 where,

@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--magnitude-only", action="store_true", help="leave the phase unused")
     parser.add_argument("--r2star", type=float, metavar="1/S", help="a known R2*, not fitted")
+    parser.add_argument(
+        "--r2star-model",
+        choices=("single", "separate", "select"),
+        default="single",
+        help="one R2*, one each for water and fat, or each where the data support it",
+    )
     parser.add_argument("--mask", type=Path, help="voxels to fit (default: all with signal)")
     parser.add_argument(
         "--t1-correction",
@@ -223,10 +229,14 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
             precession=args.precession,
             readout=args.readout,
             r2star_per_s=args.r2star,
+            r2star_model=args.r2star_model,
         )
     else:
-        if args.r2star is not None:
-            raise ValueError("--r2star needs complex echoes; magnitudes are fitted with R2*.")
+        if args.r2star is not None or args.r2star_model != "single":
+            raise ValueError(
+                "--r2star and --r2star-model need complex echoes; magnitudes are fitted with one "
+                "R2*."
+            )
         result = magnitude_water_fat(
             np.abs(echoes), train.echo_times_s, train.field_strength_t, spectrum, mask
         )

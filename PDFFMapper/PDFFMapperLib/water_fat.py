@@ -15,6 +15,8 @@ from PDFFMapperLib.field_map import ChemicalShiftModel, find_off_resonance, fit_
 from PDFFMapperLib.multi_echo import MultiEcho
 from PDFFMapperLib.odd_even import OddEvenFit, refine_odd_even
 from PDFFMapperLib.signal_model import check_conditioning, find_signal_model
+from PDFFMapperLib.two_decays import COLUMNS as DECAY_COLUMNS
+from PDFFMapperLib.two_decays import fit_two_decays, information_gain
 from PDFFMapperLib.voxel_signals import OddEvenError
 from PDFFMapperLib.water_fat_fit import (
     COLUMNS,
@@ -66,6 +68,9 @@ class WaterFatResult:
         mask: the voxels fitted.
         facts: method, settings and what was found, JSON-ready.
         odd_even: the error of a bipolar readout that was taken off, None if there was none.
+        r2star_water_per_s: R2* of water where it was fitted apart from that of fat, else NaN; None
+            if that was not asked for. `r2star_per_s` is the single one everywhere.
+        r2star_fat_per_s: R2* of fat, likewise.
     """
 
     pdff_percent: np.ndarray
@@ -81,6 +86,8 @@ class WaterFatResult:
     mask: np.ndarray
     facts: dict[str, object] = field(default_factory=dict)
     odd_even: OddEvenError | None = None
+    r2star_water_per_s: np.ndarray | None = None
+    r2star_fat_per_s: np.ndarray | None = None
 
     @property
     def confident(self) -> np.ndarray:
@@ -112,6 +119,7 @@ def separate_water_fat(
     common_phase: bool | None = None,
     readout: str = "auto",
     r2star_per_s: float | None = None,
+    r2star_model: str = "single",
     largest_off_resonance_hz: float | None = None,
     progress: Callable[[float], bool] | None = None,
 ) -> WaterFatResult | None:
@@ -131,6 +139,8 @@ def separate_water_fat(
         readout: "unipolar", "bipolar" (a phase error of odd against even echoes is fitted, see
             `odd_even`), or "auto": corrected where four or more echoes show it.
         r2star_per_s: a known R2* instead of a fitted one.
+        r2star_model: "single" (one R2* for water and fat), "separate" (one each), or "select":
+            separate where the corrected Akaike criterion of the neighborhood prefers it.
         largest_off_resonance_hz: see `find_off_resonance`.
         progress: called with the fraction done; returning False cancels.
 
@@ -148,6 +158,15 @@ def separate_water_fat(
         )
     if readout not in ("auto", "unipolar", "bipolar"):
         raise ValueError(f"Readout is 'auto', 'unipolar' or 'bipolar'; {readout!r} was given.")
+    if r2star_model not in ("single", "separate", "select"):
+        raise ValueError(
+            f"The R2* model is 'single', 'separate' or 'select'; {r2star_model!r} was given."
+        )
+    if r2star_model != "single" and (len(echoes) < 4 or r2star_per_s is not None):
+        raise ValueError(
+            "An R2* each for water and fat needs at least four echoes and no fixed R2*; "
+            f"{len(echoes)} echoes were given."
+        )
     mask = _usable(echoes, mask, notes)
     fat = spectrum.modulation(data.echo_times_s, data.field_strength_t)
     model = ChemicalShiftModel(
@@ -199,6 +218,13 @@ def separate_water_fat(
         mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s, common_phase
     )
     result.odd_even = signals.odd_even
+    if r2star_model != "single":
+        if not common_phase:
+            raise ValueError(
+                "Water and fat have phases of their own in these data, with which an R2* each "
+                "cannot be determined; use the single R2*."
+            )
+        notes.append(_separate_decays(result, signals, model, fits, r2star_model == "select"))
     result.facts = {
         "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
         "fat_spectrum": spectrum.name,
@@ -212,6 +238,7 @@ def separate_water_fat(
         "conjugated": signals.conjugated,
         "odd_even_error": None if odd_even is None else _odd_even_facts(odd_even),
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
+        "r2star_model": r2star_model,
         "noise_sd": float(found.noise),
         "notes": notes,
     }
@@ -350,6 +377,63 @@ def _maps(
         doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
         mask=mask,
     )
+
+
+def _separate_decays(result, signals, model, fits, select: bool) -> str:
+    """Put fits with an R2* each into the result where they hold; a sentence on where."""
+    mask, echoes = result.mask, len(model.echo_times_s)
+    index = np.flatnonzero(mask)
+    columns = np.empty((len(index), DECAY_COLUMNS), np.float32)
+
+    def fit_part(start: int) -> None:
+        part = slice(start, start + _CHUNK)
+        columns[part] = fit_two_decays(
+            signals.at(index[part]),
+            model.echo_times_s,
+            model.fat,
+            fits[part, OFFSET],
+            fits[part, R2STAR],
+        )
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        list(pool.map(fit_part, range(0, len(index), _CHUNK)))
+    water, fat, of_water, of_fat, offset, squares, variance = columns.T[:7]
+    usable = np.isfinite(squares) & (fits[:, CONVERGED] > 0)
+    if select:
+        sums = []
+        for values in (fits[:, RESIDUAL], squares, np.ones(len(index))):
+            volume = np.zeros(mask.shape, np.float32)
+            volume[mask] = np.where(usable, values, 0)
+            sums.append(_box_sum(volume, (1, 3, 3))[mask])
+        chosen = usable & (information_gain(*sums, echoes) > 0)
+    else:
+        chosen = usable
+    noise = _pooled_noise(mask, squares, ~usable, 2 * echoes - 6)
+    energy = (fits[:, RESIDUAL] / (result.residual_percent[mask] / 100) ** 2).astype(np.float32)
+    residual = 100 * np.sqrt(squares / np.maximum(energy, 1e-30))
+    doubt = result.doubt[mask]
+    poor = (np.sqrt(squares / max(2 * echoes - 6, 1)) > 3 * noise) & (residual > 5)
+    doubt = np.where(poor, doubt | Doubt.POOR_FIT, doubt & ~np.uint8(Doubt.POOR_FIT))
+    for name, values in (
+        ("pdff_percent", 100 * fat / np.where(chosen, water + fat, 1)),
+        ("water", water),
+        ("fat", fat),
+        ("off_resonance_hz", offset),
+        ("residual_percent", residual),
+        ("pdff_sd", 100 * noise * np.sqrt(variance)),
+        ("noise", noise),
+        ("doubt", doubt),
+    ):
+        volume = getattr(result, name)
+        volume[mask] = np.where(chosen, values, volume[mask])
+    for name, values in (("r2star_water_per_s", of_water), ("r2star_fat_per_s", of_fat)):
+        volume = np.full(mask.shape, np.nan, np.float32)
+        volume[mask] = np.where(chosen, values, np.nan)
+        setattr(result, name, volume)
+    share = 100 * float(np.mean(chosen))
+    if select:
+        return f"Water and fat have an R2* each in {share:.0f} % of the voxels, as AICc prefers."
+    return f"Water and fat were given an R2* each; the fit of {100 - share:.1f} % kept one."
 
 
 def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
