@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import EchoTrain, echo_times_in_seconds, echo_train, read_sidecar
+from PDFFMapperLib.acquisition import EchoTrain, echo_train, read_sidecar
 from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.echo_units import echo_times_in_seconds
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum, fat_spectrum_names
 from PDFFMapperLib.fat_spectra import spectrum_from_peaks as from_peaks
 from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_whole
