@@ -159,13 +159,22 @@ def find_off_resonance(
 
     block_mm = np.array(factors) * voxel_size_mm
     scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
-    coarse = _coarse_field(block_cost, grid, scale, ppm_hz)
-    if progress and not progress(0.8):
+    report = progress or (lambda part: True)
+    coarse = _coarse_field(block_cost, grid, scale, ppm_hz, lambda part: report(0.6 + 0.2 * part))
+    if coarse is None:
         return None
-    chosen, margin = _choose(
-        mask, index, candidates, costs, coarse, np.array(factors), scale, grid.period_hz
+    decided = _choose(
+        mask,
+        index,
+        candidates,
+        costs,
+        coarse,
+        np.array(factors),
+        scale,
+        grid.period_hz,
+        lambda part: report(0.8 + 0.2 * part),
     )
-    return FieldSearch(chosen, margin, noise)
+    return None if decided is None else FieldSearch(*decided, noise)
 
 
 def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndarray:
@@ -437,8 +446,13 @@ def _jump_costs(scale_hz: float, step_hz: float, labels: int) -> np.ndarray:
     return np.where(jumps < 2, jumps**2 / 2, 2 * jumps - 2).astype(np.float32)
 
 
-def _coarse_field(block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float) -> np.ndarray:
-    """Off-resonance per block in Hz by message passing over all blocks, shape of the blocks."""
+def _coarse_field(
+    block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float, keep_on: Callable[[float], bool]
+) -> np.ndarray | None:
+    """Off-resonance per block in Hz by message passing over all blocks, shape of the blocks.
+
+    Called with the fraction done, `keep_on` says whether to; None when not.
+    """
     shape, labels = block_cost.shape[:3], len(grid.label_hz)
     step = grid.label_hz[1] - grid.label_hz[0]
     center = (0.01 * (grid.label_hz / ppm_hz) ** 2).astype(np.float32)
@@ -453,15 +467,21 @@ def _coarse_field(block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float) 
     np.minimum(lowest[..., :-1], block_cost[..., 1:], out=lowest[..., :-1])
     if grid.period_hz:
         np.minimum(lowest[..., 0], block_cost[..., -1], out=lowest[..., 0])
-    best = _message_passing(
-        lowest.reshape(-1, block_cost.shape[3]),
+    lowest = lowest.reshape(-1, block_cost.shape[3])
+    given = (
+        lowest,
         grid.label_index,
         center,
         np.array(shape),
         table,
         np.array([len(each) for each in jumps]),
-        _SWEEPS,
     )
+    messages = np.zeros((3, len(lowest), labels), np.float32)
+    for sweep in range(2 * _SWEEPS):
+        if not keep_on(sweep / (2 * _SWEEPS)):
+            return None
+        _sweep_blocks(*given, sweep % 2 == 0, messages)
+    best = _label_blocks(*given, messages)
     return grid.label_hz[best].reshape(shape).astype(np.float32)
 
 
@@ -492,49 +512,54 @@ def _pass_message(source, message, share, jump, length, padded):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
-    """Sequential tree-reweighted message passing on a 3D grid; returns the label per node."""
+def _sweep_blocks(cost, label_index, center, shape, jump, lengths, forward, messages):
+    """One sweep of tree-reweighted message passing over all blocks, in or against their order.
+
+    There is one message per block and axis: to the next block after a forward sweep, from it after
+    a backward one.
+    """
     nodes, labels = len(cost), label_index.size
     strides = np.array([shape[1] * shape[2], shape[2], 1])
-    # One message per node and axis: to the next node after a forward sweep, from it after a
-    # backward one.
-    messages = np.zeros((3, nodes, labels), np.float32)
     belief = np.empty(labels, np.float32)
     scratch = np.full(labels + 2 * jump.shape[1], 1e30, np.float32)
     place = np.empty(3, np.int64)
-    for sweep in range(2 * sweeps):
-        forward = sweep % 2 == 0
-        for step in range(nodes):
-            node = step if forward else nodes - 1 - step
-            place[0] = node // strides[0]
-            place[1] = node // strides[1] % shape[1]
-            place[2] = node % shape[2]
-            for x in range(labels):
-                belief[x] = cost[node, label_index[x]] + center[x]
-            before = after = 0
-            for axis in range(3):
-                if place[axis] > 0:
-                    incoming = messages[axis, node - strides[axis]]
-                    for x in range(labels):
-                        belief[x] += incoming[x]
-                    before += 1
-                if place[axis] < shape[axis] - 1:
-                    incoming = messages[axis, node]
-                    for x in range(labels):
-                        belief[x] += incoming[x]
-                    after += 1
-            share = np.float32(1 / max(before, after, 1))
-            for axis in range(3):
-                if forward and place[axis] < shape[axis] - 1:
-                    edge = node
-                elif not forward and place[axis] > 0:
-                    edge = node - strides[axis]
-                else:
-                    continue
-                _pass_message(
-                    belief, messages[axis, edge], share, jump[axis], lengths[axis], scratch
-                )
-    # The messages now come from the next nodes; earlier nodes are already decided.
+    for step in range(nodes):
+        node = step if forward else nodes - 1 - step
+        place[0] = node // strides[0]
+        place[1] = node // strides[1] % shape[1]
+        place[2] = node % shape[2]
+        for x in range(labels):
+            belief[x] = cost[node, label_index[x]] + center[x]
+        before = after = 0
+        for axis in range(3):
+            if place[axis] > 0:
+                incoming = messages[axis, node - strides[axis]]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+                before += 1
+            if place[axis] < shape[axis] - 1:
+                incoming = messages[axis, node]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+                after += 1
+        share = np.float32(1 / max(before, after, 1))
+        for axis in range(3):
+            if forward and place[axis] < shape[axis] - 1:
+                edge = node
+            elif not forward and place[axis] > 0:
+                edge = node - strides[axis]
+            else:
+                continue
+            _pass_message(belief, messages[axis, edge], share, jump[axis], lengths[axis], scratch)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _label_blocks(cost, label_index, center, shape, jump, lengths, messages):
+    """The label of each block after a backward sweep, earlier blocks being decided first."""
+    nodes, labels = len(cost), label_index.size
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    belief = np.empty(labels, np.float32)
+    place = np.empty(3, np.int64)
     best = np.empty(nodes, np.int64)
     for node in range(nodes):
         place[0] = node // strides[0]
@@ -556,14 +581,15 @@ def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
     return best
 
 
-def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz):
+def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz, keep_on):
     """The candidate of each voxel that agrees with the coarse field and with its neighbors.
 
     Message passing as for the blocks, over voxels and their candidates, until hardly any voxel
     changes.
 
     Returns:
-        The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
+        The frequency chosen per voxel, and how much worse the best other one is (min-marginals);
+        None if `keep_on`, called with the fraction done, says so.
     """
     where = np.full(mask.size, -1, np.int32)
     where[index] = np.arange(len(index), dtype=np.int32)
@@ -575,7 +601,9 @@ def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz
     margin = np.empty(len(index), np.float32)
     onward = np.arange(len(index))
     backward = onward[::-1].copy()
-    for _ in range(_FINE_SWEEPS):
+    for sweep in range(_FINE_SWEEPS):
+        if not keep_on(sweep / _FINE_SWEEPS):
+            return None
         before = chosen.copy()
         for forward in (True, False):
             _pass_candidate_messages(
