@@ -117,8 +117,10 @@ def find_off_resonance(
 
     index = np.flatnonzero(mask).astype(np.int64)
     sample = signals.at(index[:: max(1, len(index) // 1000)])
-    fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
     unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
+    if 2 * len(model.echo_times_s) <= unknowns:  # nothing would remain
+        r2star_per_s, unknowns = _R2STAR_TRIED[0], unknowns - 1
+    fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
     noise = noise_sd(fits[:, RESIDUAL], sample, unknowns)
 
     factors = _block_factors(mask.shape, voxel_size_mm)

@@ -5,6 +5,7 @@ All of it is found on a sample of voxels, by the residuals of fits under each po
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from PDFFMapperLib.water_fat_fit import (
 
 _SAMPLE = 600  # voxels
 _LARGER_SAMPLES = (6_000, 25_000)  # where that leaves doubt
+_USUAL_R2STAR_PER_S = 40.0
 _TRIED = 2  # candidates of the field per voxel
 _FEW = 40  # voxels under which no odd/even error is looked for
 _BETTER = 0.02  # least mean relative fall of the residual that shows an odd/even error
@@ -80,28 +82,44 @@ def find_signal_model(
         readout = "unipolar"
     sample = _Sample(echoes, mask, r2star_per_s)
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
-    model = replace(model, common_phase=common_phase is not False)
-    cases = [_fitted(sample, model, sense, readout) for sense in senses]
-    note = "Water and fat were taken to share a phase, as three echoes need."
-    if common_phase is None and len(echoes) >= 4:
-        own = replace(model, common_phase=False)
+    shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
+    # Three echoes with phases of their own leave nothing to check an R2* by.
+    own_sample = sample
+    if 2 * len(echoes) <= _unknowns(own, r2star_per_s):
+        own_sample = sample.with_r2star(_USUAL_R2STAR_PER_S)
+    cases, differ = [], 0.0
+    if common_phase is not False:
+        cases = [_fitted(sample, shared, sense, readout) for sense in senses]
         best = min(cases, key=lambda case: case.noise)
-        rival = _fitted(sample, own, best.conjugated, "bipolar" if best.shows else "unipolar")
-        note = "Water and fat were found to share their phase at echo time 0."
-        if best.noise > 1.1 * rival.noise:
+        forced = "bipolar" if best.shows else "unipolar"
+        rival = _fitted(own_sample, own, best.conjugated, forced)
+        differ = best.noise / max(rival.noise, 1e-30)
+    notes, by_own = [], common_phase is False or differ > 1.1
+    if by_own:  # what a wrong common phase leaves must not decide the sense
+        own_cases = [_fitted(own_sample, own, sense, readout) for sense in senses]
+        case, sentence = _sense(own_cases, own_sample, own)
+    else:
+        case, sentence = _sense(cases, sample, shared)
+    if len(senses) == 2:
+        notes.append(sentence)
+    if common_phase or not by_own:
+        model = shared
+        case = next(each for each in cases if each.conjugated == case.conjugated)
+        if common_phase is None:
+            notes.append("Water and fat were found to share their phase at echo time 0.")
+        elif by_own:
+            notes.append(
+                "Water and fat were taken to share a phase, though one each would leave "
+                f"{differ:.1f} times less residual: the PDFF may be wrong."
+            )
+    else:
+        lead = _lead_of_fat(case.fits)
+        model = replace(own, fat=own.fat * np.exp(1j * lead))
+        if common_phase is None:
             note = (
                 "Water and fat were found to have different phases at echo time 0 (a common phase "
-                f"leaves {best.noise / rival.noise:.1f} times the residual); "
+                f"leaves {differ:.1f} times the residual); "
             )
-            model, cases = own, [_fitted(sample, own, sense, readout) for sense in senses]
-    notes, case = [], cases[0]
-    if len(senses) == 2:
-        case, sentence = _sense(cases, sample, model)
-        notes.append(sentence)
-    if not model.common_phase:
-        lead = _lead_of_fat(case.fits)
-        model = replace(model, fat=model.fat * np.exp(1j * lead))
-        if common_phase is None:
             led = replace(model, common_phase=True)
             rival = _fitted(sample, led, case.conjugated, "bipolar" if case.shows else readout)
             if rival.noise <= 1.1 * case.noise:
@@ -109,8 +127,7 @@ def find_signal_model(
                 note += f"fat leads by {lead:.2f} rad, which was taken into account."
             else:
                 note += "each was given its own."
-    if common_phase is None:
-        notes.append(note)
+            notes.append(note)
     if len(echoes) < 4:
         notes.append(
             "Three echoes cannot show a phase error of odd against even echoes: if the readout was "
@@ -135,6 +152,11 @@ class _Sample:
         index = index[energy >= np.median(energy)]
         self.signals, self.place = volume.at(index), volume.place(index)
         self.energy = (np.abs(self.signals) ** 2).sum(1)
+
+    def with_r2star(self, r2star_per_s: float) -> _Sample:
+        other = copy(self)
+        other.r2star_per_s = r2star_per_s
+        return other
 
 
 @dataclass
@@ -218,6 +240,8 @@ def _sense(cases: list[_Case], sample: _Sample, model) -> tuple[_Case, str]:
 
     Where both fit alike but give the same PDFF, the sense does not matter.
     """
+    if len(cases) == 1:
+        return cases[0], ""
     given, other = cases
     with_error = _bipolar(cases, sample, model)
     for case in cases:

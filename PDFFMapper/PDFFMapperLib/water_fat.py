@@ -183,10 +183,11 @@ def separate_water_fat(
     if 2 * len(echoes) < parameters + (len(echoes) > 3):
         raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
 
+    # With three echoes, phases of their own leave too little residual to find the field by.
     found = find_off_resonance(
         signals,
         mask,
-        model,
+        replace(model, common_phase=common_phase or len(echoes) == 3),
         data.voxel_size_mm,
         largest_off_resonance_hz,
         r2star_per_s,
@@ -346,7 +347,10 @@ def _maps(
     failed = (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
     pdff = np.where(failed, np.nan, 100 * fits[:, FRACTION])
     r2star = np.where(failed, np.nan, fits[:, R2STAR])
-    noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, 2 * echoes - parameters)
+    if 2 * echoes > parameters:
+        noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, 2 * echoes - parameters)
+    else:  # no residual to tell it by
+        noise = np.full(len(fits), found.noise, np.float32)
     with np.errstate(invalid="ignore"):
         pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
