@@ -10,9 +10,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from PDFFMapperLib.field_map import ChemicalShiftModel, fit_from, fit_from_candidates, noise_sd
+from PDFFMapperLib.field_map import (
+    ChemicalShiftModel,
+    find_off_resonance,
+    fit_from,
+    fit_from_candidates,
+    noise_sd,
+)
 from PDFFMapperLib.odd_even import OddEvenFit, find_odd_even, with_amplitude
-from PDFFMapperLib.voxel_signals import VoxelSignals, without_odd_even
+from PDFFMapperLib.voxel_signals import VoxelSignals
 from PDFFMapperLib.water_fat_fit import (
     CONVERGED,
     FAT,
@@ -24,12 +30,13 @@ from PDFFMapperLib.water_fat_fit import (
 )
 
 _SAMPLE = 600  # voxels
-_LARGER_SAMPLES = (6_000, 25_000)  # where that leaves doubt
+_SLAB = 12_000  # voxels, where that leaves doubt
 _USUAL_R2STAR_PER_S = 40.0
 _TRIED = 2  # candidates of the field per voxel
 _FEW = 40  # voxels under which no odd/even error is looked for
 _BETTER = 0.02  # least mean relative fall of the residual that shows an odd/even error
 _SURE = 4.0  # standard errors
+_CLEAR = 8.0  # the same where every voxel has a field of its own
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,12 @@ def find_signal_model(
     echoes: np.ndarray,
     mask: np.ndarray,
     model: ChemicalShiftModel,
+    voxel_size_mm: tuple[float, float, float],
     precession: str = "auto",
     common_phase: bool | None = None,
     readout: str = "auto",
     r2star_per_s: float | None = None,
+    largest_off_resonance_hz: float | None = None,
 ) -> SignalModel:
     """The model that a sample of bright voxels supports.
 
@@ -64,10 +73,12 @@ def find_signal_model(
         echoes: complex64, shape (echoes, slices, rows, columns).
         mask: voxels to draw from.
         model: echo times, fat signal, field strength.
+        voxel_size_mm: along slices, rows, columns.
         precession: "as given", "conjugated" or "auto".
         common_phase: whether water and fat share a phase; None to find it.
         readout: "unipolar" (no odd/even error), "bipolar" (one is fitted) or "auto".
         r2star_per_s: R2* where it is known.
+        largest_off_resonance_hz: see `find_off_resonance`.
 
     Raises:
         ValueError: the precession sense cannot be told though it matters, or a bipolar readout of
@@ -80,7 +91,7 @@ def find_signal_model(
                 "at least four are needed."
             )
         readout = "unipolar"
-    sample = _Sample(echoes, mask, r2star_per_s)
+    sample = _Sample(echoes, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz)
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
     shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
@@ -141,17 +152,29 @@ def find_signal_model(
 
 
 class _Sample:
-    """The brighter half of voxels from all over the mask."""
+    """The brighter half of voxels from all over the mask, and what all fits share."""
 
-    def __init__(self, echoes, mask, r2star_per_s, count=_SAMPLE):
-        self.echoes, self.mask, self.r2star_per_s = echoes, mask, r2star_per_s
+    def __init__(self, echoes, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz):
+        self.echoes, self.mask, self.voxel_size_mm = echoes, mask, voxel_size_mm
+        self.r2star_per_s = r2star_per_s
+        self.largest_off_resonance_hz = largest_off_resonance_hz
         index = np.flatnonzero(mask)
-        index = index[:: max(1, len(index) // (2 * count))]
+        index = index[:: max(1, len(index) // (2 * _SAMPLE))]
         volume = VoxelSignals(echoes)
         energy = (np.abs(volume.at(index)) ** 2).sum(1)
         index = index[energy >= np.median(energy)]
         self.signals, self.place = volume.at(index), volume.place(index)
         self.energy = (np.abs(self.signals) ** 2).sum(1)
+
+    def slab(self) -> np.ndarray:
+        """The mask in slices around its middle that hold enough voxels, as a mask."""
+        counts = self.mask.sum((1, 2))
+        first = last = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+        while counts[first : last + 1].sum() < _SLAB and (first > 0 or last < len(counts) - 1):
+            first, last = max(first - 1, 0), min(last + 1, len(counts) - 1)
+        slab = np.zeros_like(self.mask)
+        slab[first : last + 1] = self.mask[first : last + 1]
+        return slab
 
     def with_r2star(self, r2star_per_s: float) -> _Sample:
         other = copy(self)
@@ -247,19 +270,17 @@ def _sense(cases: list[_Case], sample: _Sample, model) -> tuple[_Case, str]:
     for case in cases:
         case.shows &= with_error  # a unipolar readout in one sense may look bipolar in the other
     fits = [case.found.fits if with_error else case.plain for case in cases]
-    for count in (None, *_LARGER_SAMPLES):
-        if count is not None:
-            sample, fits = _Sample(sample.echoes, sample.mask, sample.r2star_per_s, count), []
-            for case in cases:
-                signals = sample.signals.conj() if case.conjugated else sample.signals
-                if with_error:
-                    signals = without_odd_even(signals, case.found.error.exponent(sample.place))
-                fits.append(fit_from_candidates(signals, model, sample.r2star_per_s, _TRIED))
-        score = _likelihood_ratio(fits, sample, model)
-        if score >= _SURE:
-            return given, "The precession sense was found to be as given."
-        if score <= -_SURE:
-            return other, "The data were conjugated: their precession sense is the opposite one."
+    score = _likelihood_ratio(fits, sample.signals, model, sample.r2star_per_s)
+    if abs(score) < _CLEAR:
+        # Single voxels may exchange water and fat as they like; in one field they may not.
+        slab = sample.slab()
+        fits = [_fits_in_one_field(sample, slab, model, case, with_error) for case in cases]
+        signals = VoxelSignals(sample.echoes).at(np.flatnonzero(slab))
+        score = _likelihood_ratio(fits, signals, model, sample.r2star_per_s)
+    if score >= _SURE:
+        return given, "The precession sense was found to be as given."
+    if score <= -_SURE:
+        return other, "The data were conjugated: their precession sense is the opposite one."
     if _same_fractions(*[100 * each[:, FRACTION] for each in fits]):
         return given, (
             "The precession sense cannot be told from these data; both give the same PDFF, and it "
@@ -271,11 +292,30 @@ def _sense(cases: list[_Case], sample: _Sample, model) -> tuple[_Case, str]:
     )
 
 
+def _fits_in_one_field(sample, slab, model, case, with_error) -> np.ndarray:
+    """Fits of the voxels of a slab, in the one precession sense, from a field found for it."""
+    error = case.found.error if with_error else None
+    signals = VoxelSignals(sample.echoes, case.conjugated, error)
+    # With three echoes, phases of their own leave too little residual to find the field by.
+    shared = replace(model, common_phase=model.common_phase or len(sample.echoes) == 3)
+    field = find_off_resonance(
+        signals,
+        slab,
+        shared,
+        sample.voxel_size_mm,
+        sample.largest_off_resonance_hz,
+        sample.r2star_per_s,
+    )
+    index = np.flatnonzero(slab)
+    return fit_from(signals.at(index), model, sample.r2star_per_s, field.off_resonance_hz)
+
+
 def _bipolar(cases: list[_Case], sample: _Sample, model: ChemicalShiftModel) -> bool:
     """Whether an odd/even error is needed in the sense that fits better without one."""
     if not all(case.found for case in cases):
         return False
-    score = _likelihood_ratio([case.plain for case in cases], sample, model)
+    plain = [case.plain for case in cases]
+    score = _likelihood_ratio(plain, sample.signals, model, sample.r2star_per_s)
     return cases[0 if score >= 0 else 1].shows or all(case.shows for case in cases)
 
 
@@ -286,15 +326,22 @@ def _same_fractions(first: np.ndarray, second: np.ndarray) -> bool:
     return bool(np.nanmax(np.abs(apart)) < 0.5)
 
 
-def _likelihood_ratio(fits: list[np.ndarray], sample: _Sample, model: ChemicalShiftModel) -> float:
+def _likelihood_ratio(
+    fits: list[np.ndarray],
+    signals: np.ndarray,
+    model: ChemicalShiftModel,
+    r2star_per_s: float | None,
+) -> float:
     """Mean log-likelihood ratio of the first fits over the second in its standard errors."""
     residuals = [each[:, RESIDUAL].astype(float) for each in fits]
-    unknowns = _unknowns(model, sample.r2star_per_s)
-    noise = min(noise_sd(each, sample.signals, unknowns) for each in residuals)
+    unknowns = _unknowns(model, r2star_per_s)
+    noise = min(noise_sd(each, signals, unknowns) for each in residuals)
     ratio = (residuals[1] - residuals[0]) / (2 * noise**2)
-    ratio = np.clip(np.nan_to_num(ratio), -20, 20)  # a few voxels must not decide
     if len(ratio) < 20:
         return 0.0
+    # A hundredth of the voxels on either side, such as wrong starts, must not decide.
+    ratio = np.sort(np.clip(np.nan_to_num(ratio), -20, 20))
+    ratio = ratio[len(ratio) // 100 : len(ratio) - len(ratio) // 100]
     return float(ratio.mean() / (ratio.std() / np.sqrt(len(ratio)) + 1e-9))
 
 

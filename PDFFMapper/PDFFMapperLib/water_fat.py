@@ -174,7 +174,15 @@ def separate_water_fat(
     )
     check_conditioning(model, r2star_per_s)
     settled = find_signal_model(
-        echoes, mask, model, precession, common_phase, readout, r2star_per_s
+        echoes,
+        mask,
+        model,
+        data.voxel_size_mm,
+        precession,
+        common_phase,
+        readout,
+        r2star_per_s,
+        largest_off_resonance_hz,
     )
     model, signals, odd_even = settled.model, settled.signals, settled.odd_even
     notes += settled.notes

@@ -108,7 +108,7 @@ def test_three_echoes_cannot_tell():
 def test_ambiguous_precession_is_refused():
     """Fat of one peak is the same in both senses, with water and fat exchanged."""
     single = spectrum_from_peaks([-3.4], [1.0])
-    phantom = spine_phantom((6, 48, 48), snr=60, spectrum=single, odd_even=(0.3j, 0))
+    phantom = spine_phantom((6, 48, 48), FOUR_ECHOES_S, 60, spectrum=single, odd_even=(0.3j, 0))
     with pytest.raises(ValueError, match="precession sense cannot be told"):
         separated(phantom, spectrum=single)
 
