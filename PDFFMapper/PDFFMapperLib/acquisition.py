@@ -8,11 +8,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from PDFFMapperLib.dicom import component_of_image_type, without_ge_offset
+from PDFFMapperLib.echo_units import (
+    checked_field_strength,
+    echo_times_in_seconds,
+    number_of,
+    phase_in_radians,
+)
 from PDFFMapperLib.volume import Volume
 
 PROTON_MHZ_PER_T = 42.577478518  # CODATA 2018, gamma / 2 pi of the free proton
@@ -111,7 +116,8 @@ def echo_train(
             )
     strength, frequency = field_strength([volume.attributes for volume, _ in used])
     strength = strength if field_strength_t is None else field_strength_t
-    _check_field(strength)
+    if strength is not None:
+        checked_field_strength(strength)
 
     by_component: dict[str, dict[float, Volume]] = {}
     for volume, time in used:
@@ -129,133 +135,6 @@ def echo_train(
     return EchoTrain(signal, np.array(times), strength, first.ijk_to_ras.copy(), frequency, notes)
 
 
-def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> np.ndarray:
-    """Echo times in seconds; the unit is found from their size when it is not given.
-
-    MRI echo times lie between about 0.03 ms and 0.3 s, so a longest echo up to 0.15 must be
-    seconds, one of 1 to 300 milliseconds, and one from 1000 microseconds. What lies between is
-    refused.
-
-    Raises:
-        ValueError: a value is not a positive number, or the unit stays unclear.
-    """
-    times = np.atleast_1d(np.asarray(values, dtype=float))
-    listed = ", ".join(f"{value:g}" for value in times)
-    if not times.size or not np.isfinite(times).all() or (times <= 0).any():
-        raise ValueError(f"Echo times must be positive numbers; given: {listed or 'none'}.")
-    factors = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-    if unit is not None and unit not in factors:
-        raise ValueError(f"Unknown unit '{unit}' of echo times; expected s, ms or us.")
-    longest = times.max()
-    if unit is None:
-        if longest <= 0.15:
-            unit = "s"
-        elif 1 <= longest <= 300:
-            unit = "ms"
-        elif longest >= 1000:
-            unit = "us"
-        else:
-            raise ValueError(
-                f"The unit of the echo times {listed} is unclear; say whether they are s, ms or us."
-            )
-    seconds = times * factors[unit]
-    if seconds.min() < 1e-5 or seconds.max() > 1.0:
-        raise ValueError(
-            f"Echo times {listed} {unit} are outside what MRI uses (0.01 ms to 1 s); "
-            "check their unit."
-        )
-    return seconds
-
-
-def phase_in_radians(
-    phases: Sequence[np.ndarray], attributes: Mapping[str, object] | None = None
-) -> tuple[list[np.ndarray], str]:
-    """Phase images of one acquisition in radians, and a sentence that tells their scale.
-
-    The scale is taken from the header where it is certain (Siemens' rescaling of 12 bits to
-    -4096 ... 4094; milliradians named as such), else from the range that the values fill: radians,
-    milliradians (Philips, GE), degrees, or a full turn over 12, 13 or 16 bits.
-
-    Args:
-        phases: the phase images of all echoes, rescaled as the header says, any shape.
-        attributes: their common attributes.
-
-    Raises:
-        ValueError: values are not finite, all the same, or fill no known range.
-    """
-    facts = attributes or {}
-    low = min(float(np.min(phase)) for phase in phases)
-    high = max(float(np.max(phase)) for phase in phases)
-    if not math.isfinite(low + high):
-        raise ValueError("A phase image has values that are not finite numbers.")
-    if low == high:
-        raise ValueError(f"A phase image is {low:g} everywhere; it holds no phase.")
-    scale = _stated_phase_scale(facts, low, high) or _filled_phase_scale(low, high)
-    if scale is None:
-        raise ValueError(
-            f"The phase images run from {low:g} to {high:g}, which fits no known scale of phase "
-            "(radians, milliradians, degrees, 12, 13 or 16 bits per turn); convert them to radians."
-        )
-    factor = np.float32(2 * np.pi / (scale.high - scale.low))
-    converted = [(phase - np.float32(scale.zero)) * factor for phase in phases]
-    return converted, f"Phase was read as {scale.name}."
-
-
-class _PhaseScale(NamedTuple):
-    """A way to write phase: a turn runs from `low` to `high`, and `zero` is phase 0."""
-
-    low: float
-    high: float
-    zero: float
-    name: str
-
-
-_RADIANS = _PhaseScale(-math.pi, math.pi, 0.0, "radians")
-_MILLIRADIANS = _PhaseScale(-1000 * math.pi, 1000 * math.pi, 0.0, "milliradians")
-_SIEMENS = _PhaseScale(-4096.0, 4096.0, 0.0, "a turn from -4096 to 4096 (Siemens)")
-_PHASE_SCALES = [
-    _RADIANS,
-    _PhaseScale(0.0, 2 * math.pi, 0.0, "radians from 0 to 2 pi"),
-    _MILLIRADIANS,
-    _PhaseScale(-180.0, 180.0, 0.0, "degrees"),
-    _PhaseScale(0.0, 360.0, 0.0, "degrees from 0 to 360"),
-    _SIEMENS,
-    _PhaseScale(0.0, 4096.0, 2048.0, "a turn from 0 to 4096 (Siemens, stored values)"),
-    _PhaseScale(-2048.0, 2048.0, 0.0, "a turn from -2048 to 2048"),
-    _PhaseScale(-32768.0, 32768.0, 0.0, "a turn over signed 16 bits"),
-    _PhaseScale(0.0, 65536.0, 32768.0, "a turn over unsigned 16 bits"),
-]
-
-
-def _stated_phase_scale(facts: Mapping[str, object], low: float, high: float) -> _PhaseScale | None:
-    kind = str(facts.get("RescaleType", "")).lower()
-    if kind in ("mrad", "millirad", "milliradians", "mradian") and max(-low, high) < 3200:
-        return _MILLIRADIANS
-    if kind in ("rad", "radian", "radians") and max(-low, high) < 3.2:
-        return _RADIANS
-    maker = str(facts.get("Manufacturer", "")).upper()
-    slope, intercept = _float(facts, "RescaleSlope"), _float(facts, "RescaleIntercept")
-    if "SIEMENS" in maker and slope == 2 and intercept == -4096 and -4096 <= low and high <= 4096:
-        return _SIEMENS
-    if "PHILIPS" in maker and intercept is not None:
-        if abs(intercept + 3142) < 2 and max(-low, high) < 3200:
-            return _MILLIRADIANS
-        if abs(intercept + math.pi) < 0.01 and max(-low, high) < 3.2:
-            return _RADIANS
-    return None
-
-
-def _filled_phase_scale(low: float, high: float) -> _PhaseScale | None:
-    """The one scale whose range the values fill to 90 % and leave by no more than rounding."""
-    fitting = []
-    for scale in _PHASE_SCALES:
-        turn = scale.high - scale.low
-        inside = low >= scale.low - 0.0005 * turn and high <= scale.high + 0.0005 * turn
-        if inside and high - low >= 0.9 * turn:
-            fitting.append(scale)
-    return fitting[0] if len(fitting) == 1 else None
-
-
 def field_strength(
     facts: Iterable[Mapping[str, object]],
 ) -> tuple[float | None, float | None]:
@@ -268,8 +147,8 @@ def field_strength(
     """
     strengths, frequencies = set(), set()
     for one in facts:
-        strength = _float(one, "MagneticFieldStrength")
-        frequency = _float(one, "ImagingFrequency")
+        strength = number_of(one, "MagneticFieldStrength")
+        frequency = number_of(one, "ImagingFrequency")
         if strength and strength > 0:
             strengths.add(round(strength, 2))
         if frequency and 1 < frequency < 1000:
@@ -283,7 +162,8 @@ def field_strength(
     implied = frequency / PROTON_MHZ_PER_T if frequency else None
     if implied and (strength is None or abs(strength / 1e4 / implied - 1) < 0.1):
         strength = round(implied, 2)
-    _check_field(strength)
+    if strength is not None:
+        checked_field_strength(strength)
     if strength and implied and abs(implied / strength - 1) > 0.1:
         raise ValueError(
             f"The header says {strength:g} T but a proton frequency of {frequency:g} MHz, "
@@ -292,16 +172,9 @@ def field_strength(
     return strength, frequency
 
 
-def _check_field(strength: float | None) -> None:
-    if strength is not None and not 0.01 <= strength <= 21:
-        raise ValueError(
-            f"A field strength of {strength:g} T is impossible; give it in T (1.5 or 3, say)."
-        )
-
-
 def _stated_echo_times_s(volumes: Sequence[Volume], unit: str | None) -> np.ndarray:
     """Echo times of the attributes, which DICOM gives in ms."""
-    values = [_float(volume.attributes, "EchoTime") for volume in volumes]
+    values = [number_of(volume.attributes, "EchoTime") for volume in volumes]
     for volume, value in zip(volumes, values, strict=True):
         if not value:
             raise ValueError(
@@ -313,15 +186,6 @@ def _stated_echo_times_s(volumes: Sequence[Volume], unit: str | None) -> np.ndar
             "seconds: say which unit it is."
         )
     return echo_times_in_seconds(values, unit or "ms")
-
-
-def _float(attributes: Mapping[str, object], key: str) -> float | None:
-    """A numeric attribute, also when it is text, as on a scene node."""
-    try:
-        value = float(attributes[key])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _is_map(attributes: Mapping[str, object]) -> bool:
@@ -489,7 +353,7 @@ def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
     if times is not None and times.size == 1:
         attributes["EchoTime"] = float(times[0]) * 1e3
     for key in ("RepetitionTime", "InversionTime"):
-        if (seconds := _float(facts, key)) is not None:
+        if (seconds := number_of(facts, key)) is not None:
             attributes[key] = seconds * 1e3
     if component := component_of_image_type(_image_type(facts)):
         attributes["ImageComponent"] = component
@@ -865,13 +729,13 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         if weighting == "T2":  # the water image is a fat-suppressed T2, the in-phase one a plain T2
             return {"water": "STIR", "in_phase": "T2"}.get(role)
         return role
-    if (_float(attributes, "NumberOfEchoes") or 1) >= 3 or re.search(
+    if (number_of(attributes, "NumberOfEchoes") or 1) >= 3 or re.search(
         r" (multi ?echo|mecho|megre|mgre|ideal ?iq|q ?dixon|mdixon ?quant|dixon ?quant) ", text
     ):
         spin_echo = "SE" in _words(attributes.get("ScanningSequence"))  # T2 mapping
         return None if spin_echo else "multi_echo"
 
-    inversion = _float(attributes, "InversionTime") or 0.0
+    inversion = number_of(attributes, "InversionTime") or 0.0
     if inversion > 1000:
         return None  # FLAIR, T1 FLAIR, MP-RAGE
     if re.search(r" (stir|tirm) ", text) or (
@@ -918,7 +782,7 @@ def _weighting(attributes: Mapping[str, object], text: str) -> str | None:
     names = {name.upper() for name in re.findall(r" (t1|t2)(?:w|wi)?(?= )", text)}
     if re.search(r" t1(?:w|wi)? ", text) and re.search(r" t2(?:w|wi)? ", text):
         return None
-    repetition, echo = _float(attributes, "RepetitionTime"), _float(attributes, "EchoTime")
+    repetition, echo = number_of(attributes, "RepetitionTime"), number_of(attributes, "EchoTime")
     timed = None
     if repetition and echo:
         if _gradient_echo(attributes):

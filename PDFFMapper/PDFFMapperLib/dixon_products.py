@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from PDFFMapperLib.multi_echo import checked_echo_times, checked_field_strength
+from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.water_fat import signal_mask
 
 

@@ -2,7 +2,7 @@
 
 The triglyceride signal is linear in the number of double bonds (ndb) and of methylene-interrupted
 double bonds (nmidb) per molecule (Hamilton 2011, doi 10.1002/nbm.1622; Bydder 2011,
-doi 10.1016/j.mri.2010.08.011; Peterson and Mansson 2013, doi 10.1002/mrm.24657).
+doi 10.1016/j.mri.2010.08.011; Peterson and Mansson 2013, doi 10.1002/mrm.24297).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy.optimize import least_squares
 
 from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T, WATER_PPM
 from PDFFMapperLib.multi_echo import MultiEcho
+from PDFFMapperLib.voxel_signals import VoxelSignals
 from PDFFMapperLib.water_fat import WaterFatResult
 
 CHAIN_LENGTH = 17.4
@@ -98,9 +99,8 @@ def fat_composition(data: MultiEcho, result: WaterFatResult, region: np.ndarray)
     used = np.asarray(region, bool) & result.confident
     if not used.any():
         raise ValueError("The region holds no confident voxel.")
-    signals = data.echoes[:, used].astype(complex)
-    if result.facts["conjugated"]:
-        signals = signals.conj()
+    acquired = VoxelSignals(data.echoes, bool(result.facts["conjugated"]), result.odd_even)
+    signals = acquired.at(np.flatnonzero(used)).T.astype(complex)
     times = data.echo_times_s
     signals = signals * np.exp(-2j * np.pi * np.outer(times, result.off_resonance_hz[used]))
     # One phase: that of the strongest sum over echoes relative to the region's own mean course.
@@ -112,6 +112,7 @@ def fat_composition(data: MultiEcho, result: WaterFatResult, region: np.ndarray)
 
     frequencies = GYROMAGNETIC_RATIO_MHZ_PER_T * data.field_strength_t * (_PPM - WATER_PPM)
     waves = np.exp(2j * np.pi * np.outer(times, frequencies)) @ _PROTONS
+    waves = waves * np.exp(1j * float(result.facts["fat_phase_lead_rad"]))
     scale = np.abs(course).max()
 
     def model(parameters: np.ndarray) -> np.ndarray:

@@ -23,20 +23,23 @@ import numpy as np
 from numba import njit
 
 from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
+from PDFFMapperLib.voxel_signals import VoxelSignals
 from PDFFMapperLib.water_fat_fit import RESIDUAL, fit_voxels
 
-_R2STAR_TRIED = (25.0, 80.0)  # 1/s; the residual of the best is used
-_SAMPLES_PER_LOBE = 12  # grid points per 1/(last - first echo time)
+_R2STAR_TRIED = (25.0, 80.0, 200.0)  # 1/s; the residual of the best is used
+_SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
 _CANDIDATES = 4
 _BLOCK_MM = 6.0
 _GRADIENT_HZ_PER_MM_PER_T = 1.6  # usual off-resonance change; larger ones cost linearly
 _MISFIT = 0.02  # relative model error that keeps strong voxels from overruling smoothness
 _COST_CAP = 30.0
-_SWEEPS = 6
-_COARSE_CAP = 2.0  # most that disagreeing with the coarse field costs a voxel
-_FINE_SWEEPS = 5
+_SWEEPS = 4
+_COARSE_CAP = 0.5  # most that disagreeing with the coarse field costs a voxel
+_FINE_SWEEPS = 20
+_SETTLED = 2e-4  # share of voxels that still change
 _FINE_WEIGHT = 0.5
-_FINE_CAP = 15.0
+_FINE_CAP = 30.0
+_NO_CANDIDATE = 1e5  # cost
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class FieldSearch:
 
 
 def find_off_resonance(
-    echoes: np.ndarray,
+    signals: VoxelSignals,
     mask: np.ndarray,
     model: ChemicalShiftModel,
     voxel_size_mm: tuple[float, float, float],
@@ -90,7 +93,7 @@ def find_off_resonance(
     """Off-resonance of every voxel of the mask, consistent over the whole volume.
 
     Args:
-        echoes: complex, shape (echoes, slices, rows, columns).
+        signals: the echoes of the volume.
         mask: voxels with signal, bool, shape (slices, rows, columns).
         model: echo times, fat signal and field strength.
         voxel_size_mm: along slices, rows, columns.
@@ -106,13 +109,19 @@ def find_off_resonance(
     spacing = model.echo_spacing_s
     if largest_hz is None:
         largest_hz = max(5 * ppm_hz, 1.5 / spacing if spacing else 0.0)
+        if signals.odd_even is not None and not spacing:
+            # Its phase may stand for another field, see odd_even.
+            largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
     grid = _Grid.make(model, largest_hz)
-    tables, inverse = _search_tables(model, grid.frequencies_hz)
+    tables, inverse = search_tables(model, grid.frequencies_hz)
 
     index = np.flatnonzero(mask).astype(np.int64)
-    flat = echoes.reshape(len(echoes), -1)
-    sample = index[:: max(1, len(index) // 1000)]
-    noise = noise_from_residuals(flat, sample, model, r2star_per_s)
+    sample = signals.at(index[:: max(1, len(index) // 1000)])
+    unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
+    if 2 * len(model.echo_times_s) <= unknowns:  # nothing would remain
+        r2star_per_s, unknowns = _R2STAR_TRIED[0], unknowns - 1
+    fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
+    noise = noise_sd(fits[:, RESIDUAL], sample, unknowns)
 
     factors = _block_factors(mask.shape, voxel_size_mm)
     coarse_shape = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
@@ -127,7 +136,7 @@ def find_off_resonance(
     def search_slab(k: int) -> None:
         part = slice(bounds[k], bounds[k + 1])
         _search(
-            np.ascontiguousarray(flat[:, index[part]].T),
+            signals.at(index[part]),
             index[part],
             np.array(mask.shape),
             np.array(factors),
@@ -152,13 +161,22 @@ def find_off_resonance(
 
     block_mm = np.array(factors) * voxel_size_mm
     scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
-    coarse = _coarse_field(block_cost, grid, scale, ppm_hz)
-    if progress and not progress(0.8):
+    report = progress or (lambda part: True)
+    coarse = _coarse_field(block_cost, grid, scale, ppm_hz, lambda part: report(0.6 + 0.2 * part))
+    if coarse is None:
         return None
-    chosen, margin = _choose(
-        mask, index, candidates, costs, coarse, np.array(factors), scale, grid.period_hz
+    decided = _choose(
+        mask,
+        index,
+        candidates,
+        costs,
+        coarse,
+        np.array(factors),
+        scale,
+        grid.period_hz,
+        lambda part: report(0.8 + 0.2 * part),
     )
-    return FieldSearch(chosen, margin, noise)
+    return None if decided is None else FieldSearch(*decided, noise)
 
 
 def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndarray:
@@ -171,10 +189,8 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
     Returns:
         float32, shape (voxels, 4); the best is repeated where there are fewer.
     """
-    spacing = model.echo_spacing_s
-    largest = 0.5 / spacing if spacing else 2.5 * GYROMAGNETIC_RATIO_MHZ_PER_T * 3
-    grid = _Grid.make(model, largest)
-    tables, inverse = _search_tables(model, grid.frequencies_hz)
+    frequencies = frequencies_of_one_period(model)
+    tables, inverse = search_tables(model, frequencies)
     candidates = np.empty((len(signals), _CANDIDATES), np.float32)
     costs = np.empty((len(signals), _CANDIDATES), np.float32)
     _search(
@@ -185,14 +201,21 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         tables,
         inverse,
         model.common_phase,
-        grid.frequencies_hz,
-        grid.period_hz,
+        frequencies,
+        1 / model.echo_spacing_s if model.echo_spacing_s else 0.0,
         1.0,
-        np.zeros((1, 1, 1, len(grid.frequencies_hz)), np.float32),
+        np.zeros((1, 1, 1, len(frequencies)), np.float32),
         candidates,
         costs,
     )
     return np.where(np.isfinite(costs), candidates, candidates[:, :1])
+
+
+def frequencies_of_one_period(model: ChemicalShiftModel) -> np.ndarray:
+    """Frequencies (Hz) over one period of equidistant echoes, else +- 5 ppm."""
+    spacing = model.echo_spacing_s
+    ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
+    return _Grid.make(model, 0.5 / spacing if spacing else 5 * ppm_hz).frequencies_hz
 
 
 @dataclass(frozen=True)
@@ -223,7 +246,7 @@ class _Grid:
         return cls(frequencies, 0.0, frequencies[::2], np.arange(len(frequencies))[::2])
 
 
-def _search_tables(
+def search_tables(
     model: ChemicalShiftModel, frequencies_hz: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Conjugate water and fat signals at each frequency and R2*, and inverse Gram matrices.
@@ -251,35 +274,52 @@ def _search_tables(
     return tables, inverse
 
 
-def noise_from_residuals(
-    flat: np.ndarray,
-    sample: np.ndarray,
+def fit_from(
+    signals: np.ndarray,
     model: ChemicalShiftModel,
-    r2star_per_s: float | None = None,
-) -> float:
-    """Noise SD from fits of a sample of voxels, each at its best candidate."""
-    signals = np.ascontiguousarray(flat[:, sample].T)
-    starts = np.ascontiguousarray(sample_candidates(signals, model)[:, 0])
-    fits = fit_voxels(
+    r2star_per_s: float | None,
+    starts_hz: np.ndarray,
+) -> np.ndarray:
+    """`fit_voxels` of a model; R2* is fitted where it is None."""
+    return fit_voxels(
         signals,
         model.echo_times_s,
         model.fat,
         model.common_phase,
         np.nan if r2star_per_s is None else float(r2star_per_s),
         model.echo_spacing_s or 0.0,
-        starts,
+        np.ascontiguousarray(starts_hz, np.float32),
     )
-    unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
-    freedom = max(2 * len(model.echo_times_s) - unknowns, 1)
-    # Median of chi-squared (Wilson and Hilferty), so that poor fits of a few voxels do not count.
+
+
+def fit_from_candidates(
+    signals: np.ndarray,
+    model: ChemicalShiftModel,
+    r2star_per_s: float | None = None,
+    tried: int = _CANDIDATES,
+) -> np.ndarray:
+    """The best of the fits of single voxels from several candidates, as `fit_voxels` has it."""
+    starts = sample_candidates(signals, model)
+    fits = np.stack([fit_from(signals, model, r2star_per_s, starts[:, c]) for c in range(tried)])
+    residuals = np.where(np.isfinite(fits[..., RESIDUAL]), fits[..., RESIDUAL], np.inf)
+    return np.take_along_axis(fits, residuals.argmin(0)[None, :, None], 0)[0]
+
+
+def noise_sd(residuals: np.ndarray, signals: np.ndarray, unknowns: int) -> float:
+    """Noise SD of the real (and imaginary) part from sums of squared residuals of voxels.
+
+    The median of chi-squared (Wilson and Hilferty) is used, so that poor fits of a few voxels do
+    not count.
+    """
+    freedom = max(2 * signals.shape[1] - unknowns, 1)
     median = freedom * (1 - 2 / (9 * freedom)) ** 3
     energy = float(np.mean(np.abs(signals) ** 2))
-    variance = float(np.nanmedian(fits[:, RESIDUAL])) / median
+    variance = float(np.nanmedian(residuals)) / median
     return math.sqrt(max(variance, 1e-12 * energy, 1e-30))
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve):
+def residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve):
     """Least-squares residual over the frequency grid into `curve`; returns the signal energy."""
     count = curve.size
     energy = np.float32(0)
@@ -352,7 +392,7 @@ def _search(
     curve = np.empty(count, np.float32)
     cap = np.float32(_COST_CAP)
     for v in range(len(signals)):
-        energy = _residual_curve(
+        energy = residual_curve(
             signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
         )
         smallest = curve[0]
@@ -408,8 +448,13 @@ def _jump_costs(scale_hz: float, step_hz: float, labels: int) -> np.ndarray:
     return np.where(jumps < 2, jumps**2 / 2, 2 * jumps - 2).astype(np.float32)
 
 
-def _coarse_field(block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float) -> np.ndarray:
-    """Off-resonance per block in Hz by message passing over all blocks, shape of the blocks."""
+def _coarse_field(
+    block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float, keep_on: Callable[[float], bool]
+) -> np.ndarray | None:
+    """Off-resonance per block in Hz by message passing over all blocks, shape of the blocks.
+
+    Called with the fraction done, `keep_on` says whether to; None when not.
+    """
     shape, labels = block_cost.shape[:3], len(grid.label_hz)
     step = grid.label_hz[1] - grid.label_hz[0]
     center = (0.01 * (grid.label_hz / ppm_hz) ** 2).astype(np.float32)
@@ -424,15 +469,21 @@ def _coarse_field(block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float) 
     np.minimum(lowest[..., :-1], block_cost[..., 1:], out=lowest[..., :-1])
     if grid.period_hz:
         np.minimum(lowest[..., 0], block_cost[..., -1], out=lowest[..., 0])
-    best = _message_passing(
-        lowest.reshape(-1, block_cost.shape[3]),
+    lowest = lowest.reshape(-1, block_cost.shape[3])
+    given = (
+        lowest,
         grid.label_index,
         center,
         np.array(shape),
         table,
         np.array([len(each) for each in jumps]),
-        _SWEEPS,
     )
+    messages = np.zeros((3, len(lowest), labels), np.float32)
+    for sweep in range(2 * _SWEEPS):
+        if not keep_on(sweep / (2 * _SWEEPS)):
+            return None
+        _sweep_blocks(*given, sweep % 2 == 0, messages)
+    best = _label_blocks(*given, messages)
     return grid.label_hz[best].reshape(shape).astype(np.float32)
 
 
@@ -463,49 +514,54 @@ def _pass_message(source, message, share, jump, length, padded):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
-    """Sequential tree-reweighted message passing on a 3D grid; returns the label per node."""
+def _sweep_blocks(cost, label_index, center, shape, jump, lengths, forward, messages):
+    """One sweep of tree-reweighted message passing over all blocks, in or against their order.
+
+    There is one message per block and axis: to the next block after a forward sweep, from it after
+    a backward one.
+    """
     nodes, labels = len(cost), label_index.size
     strides = np.array([shape[1] * shape[2], shape[2], 1])
-    # One message per node and axis: to the next node after a forward sweep, from it after a
-    # backward one.
-    messages = np.zeros((3, nodes, labels), np.float32)
     belief = np.empty(labels, np.float32)
     scratch = np.full(labels + 2 * jump.shape[1], 1e30, np.float32)
     place = np.empty(3, np.int64)
-    for sweep in range(2 * sweeps):
-        forward = sweep % 2 == 0
-        for step in range(nodes):
-            node = step if forward else nodes - 1 - step
-            place[0] = node // strides[0]
-            place[1] = node // strides[1] % shape[1]
-            place[2] = node % shape[2]
-            for x in range(labels):
-                belief[x] = cost[node, label_index[x]] + center[x]
-            before = after = 0
-            for axis in range(3):
-                if place[axis] > 0:
-                    incoming = messages[axis, node - strides[axis]]
-                    for x in range(labels):
-                        belief[x] += incoming[x]
-                    before += 1
-                if place[axis] < shape[axis] - 1:
-                    incoming = messages[axis, node]
-                    for x in range(labels):
-                        belief[x] += incoming[x]
-                    after += 1
-            share = np.float32(1 / max(before, after, 1))
-            for axis in range(3):
-                if forward and place[axis] < shape[axis] - 1:
-                    edge = node
-                elif not forward and place[axis] > 0:
-                    edge = node - strides[axis]
-                else:
-                    continue
-                _pass_message(
-                    belief, messages[axis, edge], share, jump[axis], lengths[axis], scratch
-                )
-    # The messages now come from the next nodes; earlier nodes are already decided.
+    for step in range(nodes):
+        node = step if forward else nodes - 1 - step
+        place[0] = node // strides[0]
+        place[1] = node // strides[1] % shape[1]
+        place[2] = node % shape[2]
+        for x in range(labels):
+            belief[x] = cost[node, label_index[x]] + center[x]
+        before = after = 0
+        for axis in range(3):
+            if place[axis] > 0:
+                incoming = messages[axis, node - strides[axis]]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+                before += 1
+            if place[axis] < shape[axis] - 1:
+                incoming = messages[axis, node]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+                after += 1
+        share = np.float32(1 / max(before, after, 1))
+        for axis in range(3):
+            if forward and place[axis] < shape[axis] - 1:
+                edge = node
+            elif not forward and place[axis] > 0:
+                edge = node - strides[axis]
+            else:
+                continue
+            _pass_message(belief, messages[axis, edge], share, jump[axis], lengths[axis], scratch)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _label_blocks(cost, label_index, center, shape, jump, lengths, messages):
+    """The label of each block after a backward sweep, earlier blocks being decided first."""
+    nodes, labels = len(cost), label_index.size
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    belief = np.empty(labels, np.float32)
+    place = np.empty(3, np.int64)
     best = np.empty(nodes, np.int64)
     for node in range(nodes):
         place[0] = node // strides[0]
@@ -527,13 +583,47 @@ def _message_passing(cost, label_index, center, shape, jump, lengths, sweeps):
     return best
 
 
-def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz):
-    """The candidate of each voxel that agrees with the coarse field and with its neighbors."""
-    where = np.full(mask.size, -1, np.int64)
-    where[index] = np.arange(len(index))
-    return _choose_candidates(
-        index, where, np.array(mask.shape), candidates, costs, coarse, factors, scale_hz, period_hz
-    )
+def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz, keep_on):
+    """The candidate of each voxel that agrees with the coarse field and with its neighbors.
+
+    Message passing as for the blocks, over voxels and their candidates, until hardly any voxel
+    changes.
+
+    Returns:
+        The frequency chosen per voxel, and how much worse the best other one is (min-marginals);
+        None if `keep_on`, called with the fraction done, says so.
+    """
+    where = np.full(mask.size, -1, np.int32)
+    where[index] = np.arange(len(index), dtype=np.int32)
+    shape = np.array(mask.shape)
+    _settle_costs(index, shape, candidates, costs, coarse, factors, scale_hz, period_hz)
+    inverse_scale = (factors / scale_hz).astype(np.float32)
+    messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
+    chosen = np.zeros(len(index), np.float32)
+    margin = np.empty(len(index), np.float32)
+    onward = np.arange(len(index))
+    backward = onward[::-1].copy()
+    for sweep in range(_FINE_SWEEPS):
+        if not keep_on(sweep / _FINE_SWEEPS):
+            return None
+        before = chosen.copy()
+        for forward in (True, False):
+            _pass_candidate_messages(
+                onward if forward else backward,
+                forward,
+                index,
+                where,
+                shape,
+                candidates,
+                costs,
+                inverse_scale,
+                messages,
+                chosen,
+                margin,
+            )
+        if np.mean(chosen != before) < _SETTLED:
+            break
+    return chosen, margin
 
 
 @njit(cache=True, nogil=True)
@@ -568,23 +658,18 @@ def _huber(jump):
 
 
 @njit(cache=True, nogil=True)
-def _choose_candidates(index, where, shape, candidates, costs, coarse, factors, scale, period):
-    """Message passing as above, over voxels and their candidates.
-
-    Returns:
-        The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
-    """
-    voxels = len(index)
+def _settle_costs(index, shape, candidates, costs, coarse, factors, scale, period):
+    """Bring candidates to the period of the coarse field, and add their distance from it."""
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     block_scale = scale.mean()
-    for v in range(voxels):
+    for v in range(len(index)):
         k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
         field = _interpolated(coarse, factors, k, j, i)
         if not np.isfinite(costs[v, 0]):
             candidates[v, 0], costs[v, 0] = field, 0.0
         for c in range(_CANDIDATES):
             if not np.isfinite(costs[v, c]):
-                costs[v, c], candidates[v, c] = 1e6, candidates[v, 0]
+                costs[v, c], candidates[v, c] = _NO_CANDIDATE, candidates[v, 0]
                 continue
             if period > 0:
                 turns = np.round((field - candidates[v, c]) / period)
@@ -592,64 +677,69 @@ def _choose_candidates(index, where, shape, candidates, costs, coarse, factors, 
             costs[v, c] = min(costs[v, c], _COST_CAP)
             costs[v, c] += min(_huber((candidates[v, c] - field) / block_scale), _COARSE_CAP)
 
-    messages = np.zeros((voxels, 3, _CANDIDATES), np.float32)
-    belief = np.empty(_CANDIDATES)
-    fresh = np.empty(_CANDIDATES)
-    place = np.empty(3, np.int64)
+
+@njit(cache=True, nogil=True)
+def _pass_candidate_messages(
+    order, forward, index, where, shape, candidates, costs, scale, messages, chosen, margin
+):
+    """One sweep of message passing over the voxels `order`, in that order.
+
+    After a backward sweep `chosen` is the candidate of each voxel and `margin` how much worse the
+    best other one is (min-marginals).
+    """
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    belief = np.empty(_CANDIDATES, np.float32)
+    base = np.empty(_CANDIDATES, np.float32)
+    fresh = np.empty(_CANDIDATES, np.float32)
     following = np.empty(3, np.int64)
     preceding = np.empty(3, np.int64)
-    chosen = np.empty(voxels, np.float32)
-    margin = np.full(voxels, np.inf, np.float32)
-    for sweep in range(2 * _FINE_SWEEPS):
-        forward = sweep % 2 == 0
-        last = sweep == 2 * _FINE_SWEEPS - 1
-        for step in range(voxels):
-            v = step if forward else voxels - 1 - step
-            place[0], place[2] = index[v] // strides[0], index[v] % shape[2]
-            place[1] = index[v] // strides[1] % shape[1]
-            before = after = 0
-            for c in range(_CANDIDATES):
-                belief[c] = costs[v, c]
-            for axis in range(3):
-                preceding[axis] = following[axis] = -1
-                if place[axis] > 0:
-                    preceding[axis] = where[index[v] - strides[axis]]
-                if place[axis] < shape[axis] - 1:
-                    following[axis] = where[index[v] + strides[axis]]
-                if preceding[axis] >= 0:
-                    before += 1
-                    for c in range(_CANDIDATES):
-                        belief[c] += messages[preceding[axis], axis, c]
-                if following[axis] >= 0:
-                    after += 1
-                    for c in range(_CANDIDATES):
-                        belief[c] += messages[v, axis, c]
-            if last:
-                best = 0
-                for c in range(1, _CANDIDATES):
-                    if belief[c] < belief[best]:
-                        best = c
-                chosen[v] = candidates[v, best]
+    weight, cap = np.float32(_FINE_WEIGHT), np.float32(_FINE_CAP)
+    half, two = np.float32(0.5), np.float32(2)
+    for v in order:
+        place = (index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2])
+        before = after = 0
+        for c in range(_CANDIDATES):
+            belief[c] = costs[v, c]
+        for axis in range(3):
+            preceding[axis] = following[axis] = -1
+            if place[axis] > 0:
+                preceding[axis] = where[index[v] - strides[axis]]
+            if place[axis] < shape[axis] - 1:
+                following[axis] = where[index[v] + strides[axis]]
+            if preceding[axis] >= 0:
+                before += 1
                 for c in range(_CANDIDATES):
-                    if c != best and costs[v, c] < 1e5:
-                        margin[v] = min(margin[v], belief[c] - belief[best])
-            share = 1.0 / max(before, after, 1)
-            for axis in range(3):
-                other = following[axis] if forward else preceding[axis]
-                if other < 0:
-                    continue
-                edge = v if forward else other
-                fine = scale[axis] / factors[axis]
-                smallest = np.inf
-                for d in range(_CANDIDATES):
-                    least = np.inf
-                    for c in range(_CANDIDATES):
-                        jump = (candidates[v, c] - candidates[other, d]) / fine
-                        cost = share * belief[c] - messages[edge, axis, c]
-                        cost += min(_FINE_WEIGHT * _huber(jump), _FINE_CAP)
-                        least = min(least, cost)
-                    fresh[d] = least
-                    smallest = min(smallest, least)
-                for d in range(_CANDIDATES):
-                    messages[edge, axis, d] = fresh[d] - smallest
-    return chosen, margin
+                    belief[c] += messages[preceding[axis], axis, c]
+            if following[axis] >= 0:
+                after += 1
+                for c in range(_CANDIDATES):
+                    belief[c] += messages[v, axis, c]
+        if not forward:
+            best = 0
+            for c in range(1, _CANDIDATES):
+                if belief[c] < belief[best]:
+                    best = c
+            chosen[v] = candidates[v, best]
+            margin[v] = np.inf
+            for c in range(_CANDIDATES):
+                if c != best and costs[v, c] < _NO_CANDIDATE:
+                    margin[v] = min(margin[v], belief[c] - belief[best])
+        share = np.float32(1.0 / max(before, after, 1))
+        for axis in range(3):
+            other = following[axis] if forward else preceding[axis]
+            if other < 0:
+                continue
+            edge = v if forward else other
+            smallest = np.float32(np.inf)
+            for c in range(_CANDIDATES):
+                base[c] = share * belief[c] - messages[edge, axis, c]
+            for d in range(_CANDIDATES):
+                least = np.float32(np.inf)
+                for c in range(_CANDIDATES):
+                    jump = abs(candidates[v, c] - candidates[other, d]) * scale[axis]
+                    huber = half * jump * jump if jump < two else two * jump - two
+                    least = min(least, base[c] + min(weight * huber, cap))
+                fresh[d] = least
+                smallest = min(smallest, least)
+            for d in range(_CANDIDATES):
+                messages[edge, axis, d] = fresh[d] - smallest

@@ -51,7 +51,9 @@ def water_fat_frame_maps(
         echoes: one volume per echo and component, see acquisition.echo_train.
         field_strength_t: in place of the header's.
         spectrum: name of the fat spectrum; marrow if None.
-        precession, common_phase: of complex echoes, see water_fat.separate_water_fat.
+        precession: of complex echoes, see water_fat.separate_water_fat.
+        common_phase: water and fat share a phase at echo time 0 unless the echoes contradict it;
+            else each has its own.
         progress: called with the fraction done; returning False cancels.
 
     Raises:
@@ -66,7 +68,11 @@ def water_fat_frame_maps(
     if train.is_complex:
         data = multi_echo(signal, times, field, like.spacing[::-1])
         fit = separate_water_fat(
-            data, model, precession=precession, common_phase=common_phase, progress=progress
+            data,
+            model,
+            precession=precession,
+            common_phase=None if common_phase else False,
+            progress=progress,
         )
     else:
         fit = magnitude_water_fat(signal, times, field, model, progress=progress)

@@ -16,8 +16,8 @@ from os import cpu_count
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
-from PDFFMapperLib.multi_echo import checked_echo_times, checked_field_strength
 from PDFFMapperLib.water_fat import Doubt, WaterFatResult, signal_mask
 from PDFFMapperLib.water_fat_fit import R2STAR_RANGE, _factorize, _invert
 

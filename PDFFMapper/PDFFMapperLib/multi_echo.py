@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength, phase_in_radians
+
 
 @dataclass
 class MultiEcho:
@@ -116,143 +118,20 @@ def multi_echo_from_magnitude_phase(
             "Magnitudes must not be negative; if these are real and imaginary parts, give them as "
             "such."
         )
-    radians, note = phase_in_radians(phase, phase_range)
+    if phase_range is None:
+        (radians,), note = phase_in_radians([phase])
+    else:
+        low, high = phase_range
+        if high <= low:
+            raise ValueError(f"A phase range must increase; {low:g} to {high:g} was given.")
+        radians = (phase.astype(np.float32) - (low + high) / 2) * (2 * np.pi / (high - low))
+        note = f"Phase was read as given: {low:g} to {high:g} is -pi to pi."
     echoes = np.empty(magnitude.shape, np.complex64)
     echoes.real = magnitude * np.cos(radians)
     echoes.imag = magnitude * np.sin(radians)
     made = multi_echo(echoes, echo_times_s, field_strength_t, voxel_size_mm)
     made.notes.append(note)
     return made
-
-
-_PHASE_SCALES = (
-    # lowest, highest value, what it is; the values that mean -pi and pi
-    (-np.pi, np.pi, "radians", (-np.pi, np.pi)),
-    (0.0, 2 * np.pi, "radians from 0 to 2 pi", (-np.pi, np.pi)),
-    (-180.0, 180.0, "degrees", (-180.0, 180.0)),
-    (0.0, 360.0, "degrees from 0 to 360", (-180.0, 180.0)),
-    (-3142.0, 3142.0, "milliradians (GE, Philips)", (-1000 * np.pi, 1000 * np.pi)),
-    (0.0, 4095.0, "12 bits, 0 to 4095 (Siemens, Philips)", (0.0, 4096.0)),
-    (-2048.0, 2047.0, "12 bits, -2048 to 2047", (-2048.0, 2048.0)),
-    (-4096.0, 4095.0, "-4096 to 4094 (Siemens, rescaled)", (-4096.0, 4096.0)),
-    (0.0, 65535.0, "16 bits, 0 to 65535", (0.0, 65536.0)),
-    (-32768.0, 32767.0, "16 bits, -32768 to 32767", (-32768.0, 32768.0)),
-)
-
-
-def phase_in_radians(
-    phase: np.ndarray, phase_range: tuple[float, float] | None = None
-) -> tuple[np.ndarray, str]:
-    """Phase in radians (float32) and a sentence on how it was scaled.
-
-    A scaling is recognized when the stored values fill its range: noise and off-resonance make
-    real phase images do so.
-
-    Raises:
-        ValueError: no known scaling is filled by these values.
-    """
-    phase = np.asarray(phase)
-    if phase_range is None:
-        lowest, highest = float(np.nanmin(phase)), float(np.nanmax(phase))
-        for low, high, what, values in _PHASE_SCALES:
-            margin = 0.002 * (high - low)
-            inside = low - margin <= lowest and highest <= high + margin
-            # Filled: nine tenths of the span is used.
-            if inside and highest - lowest >= 0.9 * (high - low):
-                phase_range, note = values, f"Phase was read as {what}."
-                break
-        else:
-            raise ValueError(
-                f"The phase images hold values from {lowest:g} to {highest:g}, which fits no known "
-                "scaling; say which stored values mean -pi and pi."
-            )
-    else:
-        note = f"Phase was read as given: {phase_range[0]:g} to {phase_range[1]:g} is -pi to pi."
-    low, high = phase_range
-    if high <= low:
-        raise ValueError(f"A phase range must increase; {low:g} to {high:g} was given.")
-    scale = 2 * np.pi / (high - low)
-    radians = (phase.astype(np.float32) - np.float32((low + high) / 2)) * np.float32(scale)
-    return radians, note
-
-
-def checked_echo_times(
-    echo_times_s: Sequence[float], count: int, least: int
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Sorted echo times in s, the order that sorts the echoes, and an empty list for notes.
-
-    Raises:
-        ValueError: not one per echo, too few, not positive, repeated, or not in seconds.
-    """
-    times = np.asarray(echo_times_s, float).ravel()
-    if len(times) != count:
-        raise ValueError(
-            f"There must be one echo time per echo; {len(times)} times and {count} echoes were "
-            "given."
-        )
-    if count < least:
-        raise ValueError(
-            f"{count} echoes were given where at least {least} are needed"
-            + ("; use the two-point method for in and opposed phase." if count == 2 else ".")
-        )
-    if not (np.isfinite(times).all() and (times > 0).all()):
-        raise ValueError(f"Echo times must be above 0; given were {_listed(times)}.")
-    if times.max() > 0.3:
-        unit = "microseconds" if times.max() > 300 else "milliseconds"
-        raise ValueError(
-            f"Echo times are expected in seconds; {_listed(times)} look like {unit}: divide by "
-            f"{1_000_000 if unit == 'microseconds' else 1000}."
-        )
-    if times.max() < 3e-4:
-        raise ValueError(
-            f"Echo times are expected in seconds; {_listed(times)} are too short to be true."
-        )
-    order = np.argsort(times, kind="stable")
-    times = times[order]
-    if (np.diff(times) < 1e-6).any():
-        twice = times[1:][np.diff(times) < 1e-6][0]
-        raise ValueError(
-            f"Echo times must differ; {1000 * twice:g} ms is given twice. Average repeated "
-            "echoes first, or correct the times."
-        )
-    return times, order, []
-
-
-def echo_times_to_seconds(values: Sequence[float]) -> tuple[np.ndarray, str]:
-    """Echo times in s from s, ms or us, told apart by size, and the unit found.
-
-    The longest echo time of a multi-echo series lies between 0.5 and 300 ms, so that the three
-    units cannot be confused.
-
-    Raises:
-        ValueError: the longest time fits no unit.
-    """
-    times = np.asarray(values, float).ravel()
-    longest = float(times.max()) if len(times) else 0.0
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if 5e-4 <= longest * scale < 0.3 and (unit != "s" or longest < 0.3):
-            return times * scale, unit
-    raise ValueError(
-        f"Echo times {_listed(times)} are neither seconds, milliseconds nor microseconds of a "
-        "multi-echo series (longest from 0.5 to 300 ms)."
-    )
-
-
-def checked_field_strength(field_strength_t: float) -> float:
-    """The field strength if it is one.
-
-    Raises:
-        ValueError: not between 0.05 and 12 T.
-    """
-    value = float(field_strength_t)
-    if not 0.05 <= value <= 12:
-        hint = ""
-        if 400 <= value <= 120_000:
-            hint = f"; in gauss this would be {value / 10_000:g} T"
-        elif 12 < value < 400:
-            hint = f"; as a proton frequency in MHz this would be {value / 42.577:.2f} T"
-        raise ValueError(f"Field strength is expected in tesla, {value:g} was given{hint}.")
-    return value
 
 
 def _pair(first, second, first_name, second_name):
@@ -290,7 +169,3 @@ def _voxel_size(voxel_size_mm: Sequence[float] | None) -> tuple[float, float, fl
             f"Voxel sizes in mm are expected along slices, rows and columns; {sizes} was given."
         )
     return sizes
-
-
-def _listed(times: np.ndarray) -> str:
-    return ", ".join(f"{time:g}" for time in times)

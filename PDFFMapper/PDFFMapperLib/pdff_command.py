@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import EchoTrain, echo_times_in_seconds, echo_train, read_sidecar
+from PDFFMapperLib.acquisition import EchoTrain, echo_train, read_sidecar
 from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.echo_units import echo_times_in_seconds
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum, fat_spectrum_names
 from PDFFMapperLib.fat_spectra import spectrum_from_peaks as from_peaks
 from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_whole
@@ -52,8 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peaks", metavar="LIST", help="own spectrum in place of a named one: ppm:amplitude,..."
     )
     parser.add_argument("--precession", choices=("auto", "as given", "conjugated"), default="auto")
+    parser.add_argument(
+        "--readout",
+        choices=("auto", "unipolar", "bipolar"),
+        default="auto",
+        help="bipolar: correct the phase error of odd against even echoes (default: if it shows)",
+    )
     parser.add_argument("--magnitude-only", action="store_true", help="leave the phase unused")
     parser.add_argument("--r2star", type=float, metavar="1/S", help="a known R2*, not fitted")
+    parser.add_argument(
+        "--r2star-model",
+        choices=("single", "separate", "select"),
+        default="single",
+        help="one R2*, one each for water and fat, or each where the data support it",
+    )
     parser.add_argument("--mask", type=Path, help="voxels to fit (default: all with signal)")
     parser.add_argument(
         "--t1-correction",
@@ -210,10 +223,21 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
         data = multi_echo(
             echoes, train.echo_times_s, train.field_strength_t, like.spacing[::-1].tolist()
         )
-        result = separate_water_fat(data, spectrum, mask, args.precession, None, args.r2star)
+        result = separate_water_fat(
+            data,
+            spectrum,
+            mask,
+            precession=args.precession,
+            readout=args.readout,
+            r2star_per_s=args.r2star,
+            r2star_model=args.r2star_model,
+        )
     else:
-        if args.r2star is not None:
-            raise ValueError("--r2star needs complex echoes; magnitudes are fitted with R2*.")
+        if args.r2star is not None or args.r2star_model != "single":
+            raise ValueError(
+                "--r2star and --r2star-model need complex echoes; magnitudes are fitted with one "
+                "R2*."
+            )
         result = magnitude_water_fat(
             np.abs(echoes), train.echo_times_s, train.field_strength_t, spectrum, mask
         )

@@ -11,13 +11,13 @@ from os import cpu_count
 import numpy as np
 
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
-from PDFFMapperLib.field_map import (
-    ChemicalShiftModel,
-    find_off_resonance,
-    noise_from_residuals,
-    sample_candidates,
-)
+from PDFFMapperLib.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.multi_echo import MultiEcho
+from PDFFMapperLib.odd_even import OddEvenFit, refine_odd_even
+from PDFFMapperLib.signal_model import check_conditioning, find_signal_model
+from PDFFMapperLib.two_decays import COLUMNS as DECAY_COLUMNS
+from PDFFMapperLib.two_decays import fit_two_decays, information_gain
+from PDFFMapperLib.voxel_signals import OddEvenError
 from PDFFMapperLib.water_fat_fit import (
     COLUMNS,
     CONVERGED,
@@ -29,12 +29,14 @@ from PDFFMapperLib.water_fat_fit import (
     R2STAR,
     R2STAR_BIAS,
     R2STAR_VARIANCE,
+    RELATIVE_PHASE,
     RESIDUAL,
     WATER,
-    fit_voxels,
 )
 
 _CHUNK = 20_000  # voxels per fitted piece
+_SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
+_ODD_EVEN_SAMPLE = 16_000  # voxels to fit an odd/even error to
 
 
 class Doubt(IntFlag):
@@ -51,7 +53,9 @@ class WaterFatResult:
     """Maps on the grid of the echoes, shape (slices, rows, columns); NaN outside `mask`.
 
     Attributes:
-        pdff_percent: 100 Re(F / (W + F)), signed: noise may carry it below 0 or above 100.
+        pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
+            and fat have phases of their own, the real part, with fat in its mean phase around the
+            voxel.
         r2star_per_s: R2*, signed for the same reason.
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
@@ -63,6 +67,10 @@ class WaterFatResult:
         doubt: `Doubt` bits, uint8; 0 where confident. Outside the mask LOW_SIGNAL.
         mask: the voxels fitted.
         facts: method, settings and what was found, JSON-ready.
+        odd_even: the error of a bipolar readout that was taken off, None if there was none.
+        r2star_water_per_s: R2* of water where it was fitted apart from that of fat, else NaN; None
+            if that was not asked for. `r2star_per_s` is the single one everywhere.
+        r2star_fat_per_s: R2* of fat, likewise.
     """
 
     pdff_percent: np.ndarray
@@ -77,6 +85,9 @@ class WaterFatResult:
     doubt: np.ndarray
     mask: np.ndarray
     facts: dict[str, object] = field(default_factory=dict)
+    odd_even: OddEvenError | None = None
+    r2star_water_per_s: np.ndarray | None = None
+    r2star_fat_per_s: np.ndarray | None = None
 
     @property
     def confident(self) -> np.ndarray:
@@ -106,7 +117,9 @@ def separate_water_fat(
     mask: np.ndarray | None = None,
     precession: str = "auto",
     common_phase: bool | None = None,
+    readout: str = "auto",
     r2star_per_s: float | None = None,
+    r2star_model: str = "single",
     largest_off_resonance_hz: float | None = None,
     progress: Callable[[float], bool] | None = None,
 ) -> WaterFatResult | None:
@@ -123,7 +136,11 @@ def separate_water_fat(
             "conjugated" (the opposite), or "auto": found from the asymmetry of the fat spectrum.
         common_phase: whether water and fat have one phase at echo time 0, which lowers the noise
             of the PDFF, or each its own. By default one, unless the data contradict it.
+        readout: "unipolar", "bipolar" (a phase error of odd against even echoes is fitted, see
+            `odd_even`), or "auto": corrected where four or more echoes show it.
         r2star_per_s: a known R2* instead of a fitted one.
+        r2star_model: "single" (one R2* for water and fat), "separate" (one each), or "select":
+            separate where the corrected Akaike criterion of the neighborhood prefers it.
         largest_off_resonance_hz: see `find_off_resonance`.
         progress: called with the fraction done; returning False cancels.
 
@@ -139,33 +156,46 @@ def separate_water_fat(
         raise ValueError(
             f"Precession is 'auto', 'as given' or 'conjugated'; {precession!r} was given."
         )
+    if readout not in ("auto", "unipolar", "bipolar"):
+        raise ValueError(f"Readout is 'auto', 'unipolar' or 'bipolar'; {readout!r} was given.")
+    if r2star_model not in ("single", "separate", "select"):
+        raise ValueError(
+            f"The R2* model is 'single', 'separate' or 'select'; {r2star_model!r} was given."
+        )
+    if r2star_model != "single" and (len(echoes) < 4 or r2star_per_s is not None):
+        raise ValueError(
+            "An R2* each for water and fat needs at least four echoes and no fixed R2*; "
+            f"{len(echoes)} echoes were given."
+        )
     mask = _usable(echoes, mask, notes)
+    fat = spectrum.modulation(data.echo_times_s, data.field_strength_t)
     model = ChemicalShiftModel(
-        data.echo_times_s,
-        spectrum.modulation(data.echo_times_s, data.field_strength_t),
-        data.field_strength_t,
-        common_phase is not False,
+        data.echo_times_s, fat, data.field_strength_t, common_phase is not False
     )
-    _check_conditioning(model, r2star_per_s)
-    if precession == "auto":
-        conjugated, note = _conjugated(echoes, mask, model, r2star_per_s)
-        notes.append(note)
-    else:
-        conjugated = precession == "conjugated"
-    if conjugated:
-        echoes = echoes.conj()
-    if common_phase is None:
-        model, note = _with_phase_found(echoes, mask, model, r2star_per_s)
-        notes.append(note)
+    check_conditioning(model, r2star_per_s)
+    settled = find_signal_model(
+        echoes,
+        mask,
+        model,
+        data.voxel_size_mm,
+        precession,
+        common_phase,
+        readout,
+        r2star_per_s,
+        largest_off_resonance_hz,
+    )
+    model, signals, odd_even = settled.model, settled.signals, settled.odd_even
+    notes += settled.notes
     common_phase = model.common_phase
     parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
     if 2 * len(echoes) < parameters + (len(echoes) > 3):
         raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
 
+    # With three echoes, phases of their own leave too little residual to find the field by.
     found = find_off_resonance(
-        echoes,
+        signals,
         mask,
-        model,
+        replace(model, common_phase=common_phase or len(echoes) == 3),
         data.voxel_size_mm,
         largest_off_resonance_hz,
         r2star_per_s,
@@ -174,24 +204,18 @@ def separate_water_fat(
     if found is None:
         return None
     index = np.flatnonzero(mask)
-    flat = echoes.reshape(len(echoes), -1)
+    if odd_even is not None:
+        odd_even, sentences = _refined_odd_even(signals, index, model, r2star_per_s, found)
+        signals = signals.with_odd_even(odd_even.error)
+        notes += sentences
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
-    fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
 
     def fit_part(start: int) -> None:
         part = slice(start, start + _CHUNK)
-        signals = np.ascontiguousarray(flat[:, index[part]].T)
-        signal_energy[part] = (signals.real**2 + signals.imag**2).sum(1)
-        fits[part] = fit_voxels(
-            signals,
-            model.echo_times_s,
-            model.fat,
-            common_phase,
-            fixed,
-            model.echo_spacing_s or 0.0,
-            found.off_resonance_hz[part],
-        )
+        chunk = signals.at(index[part])
+        signal_energy[part] = (chunk.real**2 + chunk.imag**2).sum(1)
+        fits[part] = fit_from(chunk, model, r2star_per_s, found.off_resonance_hz[part])
 
     starts = range(0, len(index), _CHUNK)
     with ThreadPoolExecutor(cpu_count() or 1) as pool:
@@ -199,7 +223,17 @@ def separate_water_fat(
             if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
                 pool.shutdown(cancel_futures=True)
                 return None
-    result = _maps(mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s)
+    result = _maps(
+        mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s, common_phase
+    )
+    result.odd_even = signals.odd_even
+    if r2star_model != "single":
+        if not common_phase:
+            raise ValueError(
+                "Water and fat have phases of their own in these data, with which an R2* each "
+                "cannot be determined; use the single R2*."
+            )
+        notes.append(_separate_decays(result, signals, model, fits, r2star_model == "select"))
     result.facts = {
         "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
         "fat_spectrum": spectrum.name,
@@ -209,8 +243,11 @@ def separate_water_fat(
         "echo_times_s": [float(x) for x in data.echo_times_s],
         "field_strength_t": data.field_strength_t,
         "common_phase": common_phase,
-        "conjugated": bool(conjugated),
+        "fat_phase_lead_rad": float(np.angle((model.fat / fat)[0])),
+        "conjugated": signals.conjugated,
+        "odd_even_error": None if odd_even is None else _odd_even_facts(odd_even),
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
+        "r2star_model": r2star_model,
         "noise_sd": float(found.noise),
         "notes": notes,
     }
@@ -272,98 +309,42 @@ def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np
     return mask
 
 
-def _check_conditioning(model: ChemicalShiftModel, r2star_per_s: float | None) -> None:
-    """Refuse echo times at which water and fat cannot be told apart."""
-    decay = np.exp(-40 * model.echo_times_s)
-    signal = ((0.5 + 0.5 * model.fat) * decay)[None].astype(np.complex64)
-    fixed = np.nan if r2star_per_s is None else 40.0
-    fit = fit_voxels(
-        signal, model.echo_times_s, model.fat, model.common_phase, fixed, 0.0, np.zeros(1)
-    )[0]
-    sd = 100 / 50 * np.sqrt(fit[FRACTION_VARIANCE])
-    if not sd < 30:
-        raise ValueError(
-            "At these echo times water and fat have nearly the same phases in every echo and "
-            "cannot be told apart: even at a signal-to-noise ratio of 50 the PDFF of a voxel would "
-            f"have an SD of {sd:.0f} points. Check the echo times and the field strength."
-        )
-
-
-def _conjugated(
-    echoes: np.ndarray, mask: np.ndarray, model: ChemicalShiftModel, r2star_per_s: float | None
-) -> tuple[bool, str]:
-    """Whether the data fit the model better when conjugated, and a sentence on it.
-
-    Both senses are fitted to a sample of voxels. Fat's side peaks make the wrong sense fit
-    worse. Where they fit alike but give the same PDFF, the sense does not matter.
-    """
-    flat = echoes.reshape(len(echoes), -1)
-    index = np.flatnonzero(mask)
-    index = index[:: max(1, len(index) // 1000)]
-    signals = np.ascontiguousarray(flat[:, index].T)
-    fixed = np.nan if r2star_per_s is None else float(r2star_per_s)
-    residuals, fractions = [], []
-    for each in (signals, signals.conj()):
-        starts = sample_candidates(each, model)
-        fits = np.stack(
-            [
-                fit_voxels(
-                    each,
-                    model.echo_times_s,
-                    model.fat,
-                    model.common_phase,
-                    fixed,
-                    model.echo_spacing_s or 0.0,
-                    np.ascontiguousarray(starts[:, c]),
-                )
-                for c in range(starts.shape[1])
-            ]
-        )
-        best = np.nanargmin(fits[..., RESIDUAL], axis=0)
-        fit = np.take_along_axis(fits, best[None, :, None], 0)[0]
-        residuals.append(fit[:, RESIDUAL].astype(float))
-        fractions.append(100 * fit[:, FRACTION])
-    difference = residuals[1] - residuals[0]
-    # Robust to a few voxels of wild residual: each voxel's difference relative to its own sum.
-    relative = difference / np.maximum(residuals[0] + residuals[1], 1e-30)
-    error = relative.std() / np.sqrt(len(relative)) + 1e-9
-    score = relative.mean() / error
-    if len(relative) > 20 and abs(score) > 5 and abs(relative.mean()) > 0.005:
-        if score > 0:
-            return False, "The precession sense was found to be as given."
-        return True, "The data were conjugated: their precession sense is the opposite one."
-    apart = np.nanmedian(np.abs(fractions[1] - fractions[0]))
-    if apart < 3:
-        return False, (
-            "The precession sense cannot be told from these data; both give the same PDFF, and it "
-            "was taken as given."
-        )
-    raise ValueError(
-        "The precession sense cannot be told from these data and it would change the PDFF; say "
-        "whether it is 'as given' or 'conjugated'."
+def _refined_odd_even(signals, index, model, r2star_per_s, found):
+    """The odd/even error by many voxels of known field, and sentences on it."""
+    many = slice(None, None, max(1, len(index) // _ODD_EVEN_SAMPLE))
+    chosen = index[many]
+    fit, amplitude_note = refine_odd_even(
+        replace(signals, odd_even=None).at(chosen),
+        signals.place(chosen),
+        model,
+        r2star_per_s,
+        signals.odd_even,
+        found.off_resonance_hz[many],
     )
-
-
-def _with_phase_found(
-    echoes: np.ndarray, mask: np.ndarray, model: ChemicalShiftModel, r2star_per_s: float | None
-) -> tuple[ChemicalShiftModel, str]:
-    """The model with or without a common phase, whichever the residuals of a sample support."""
-    if len(echoes) < 4:
-        return model, "Water and fat were taken to share a phase, as three echoes need."
-    own = replace(model, common_phase=False)
-    index = np.flatnonzero(mask)
-    index = index[:: max(1, len(index) // 1000)]
-    flat = echoes.reshape(len(echoes), -1)
-    noise = [noise_from_residuals(flat, index, each, r2star_per_s) for each in (model, own)]
-    if noise[0] <= 1.1 * noise[1]:
-        return model, "Water and fat were found to share their phase at echo time 0."
-    return own, (
-        "Water and fat were found to have different phases at echo time 0 (a common phase leaves "
-        f"{noise[0] / noise[1]:.1f} times the residual); each was given its own."
+    phase = fit.error.exponent(signals.place(chosen)).imag
+    effect = float(np.mean(np.abs(fit.pdff_per_rad)))
+    note = (
+        f"Odd and even echoes differ in phase, as by a bipolar readout: +-{phase.mean():.3f} rad "
+        f"on average (from {phase.min():.2f} to {phase.max():.2f}, SD {fit.phase_sd:.4f}), which "
+        f"was corrected; its uncertainty leaves {fit.phase_sd * effect:.2f} points of PDFF."
     )
+    return fit, [note, amplitude_note]
 
 
-def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) -> WaterFatResult:
+def _odd_even_facts(fit: OddEvenFit) -> dict[str, object]:
+    return {
+        "model": "echo n times exp((-1)^n (amplitude + i phase))",
+        "powers_of_slice_row_column": fit.error.powers.tolist(),
+        "phase_rad": fit.error.phase.tolist(),
+        "phase_sd_rad": fit.phase_sd,
+        "amplitude": float(fit.error.amplitude[0]),
+        "amplitude_sd": fit.amplitude_sd,
+    }
+
+
+def _maps(
+    mask, fits, signal_energy, found, echoes, parameters, r2star_per_s, common_phase
+) -> WaterFatResult:
     def spread(values, outside=np.nan, dtype=np.float32):
         array = np.full(mask.shape, outside, dtype)
         array[mask] = values
@@ -374,10 +355,15 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
     failed = (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
     pdff = np.where(failed, np.nan, 100 * fits[:, FRACTION])
     r2star = np.where(failed, np.nan, fits[:, R2STAR])
-    noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, 2 * echoes - parameters)
+    if 2 * echoes > parameters:
+        noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, 2 * echoes - parameters)
+    else:  # no residual to tell it by
+        noise = np.full(len(fits), found.noise, np.float32)
     with np.errstate(invalid="ignore"):
         pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
+    if not common_phase:
+        pdff += 100 * _led_fraction_change(mask, fits, failed, noise)
     pdff -= _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
     r2star -= _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
     residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
@@ -386,7 +372,7 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
     doubt[signal_energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
     spread_sd = np.sqrt(fits[:, RESIDUAL] / max(2 * echoes - parameters, 1))
     doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
-    doubt[found.swap_margin < 2] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
     doubt[failed] |= np.uint8(Doubt.FAILED)
     for values in (pdff_sd, r2star_sd):
         values[failed] = np.nan
@@ -403,6 +389,83 @@ def _maps(mask, fits, signal_energy, found, echoes, parameters, r2star_per_s) ->
         doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
         mask=mask,
     )
+
+
+def _separate_decays(result, signals, model, fits, select: bool) -> str:
+    """Put fits with an R2* each into the result where they hold; a sentence on where."""
+    mask, echoes = result.mask, len(model.echo_times_s)
+    index = np.flatnonzero(mask)
+    columns = np.empty((len(index), DECAY_COLUMNS), np.float32)
+
+    def fit_part(start: int) -> None:
+        part = slice(start, start + _CHUNK)
+        columns[part] = fit_two_decays(
+            signals.at(index[part]),
+            model.echo_times_s,
+            model.fat,
+            fits[part, OFFSET],
+            fits[part, R2STAR],
+        )
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        list(pool.map(fit_part, range(0, len(index), _CHUNK)))
+    water, fat, of_water, of_fat, offset, squares, variance = columns.T[:7]
+    usable = np.isfinite(squares) & (fits[:, CONVERGED] > 0)
+    if select:
+        sums = []
+        for values in (fits[:, RESIDUAL], squares, np.ones(len(index))):
+            volume = np.zeros(mask.shape, np.float32)
+            volume[mask] = np.where(usable, values, 0)
+            sums.append(_box_sum(volume, (1, 3, 3))[mask])
+        chosen = usable & (information_gain(*sums, echoes) > 0)
+    else:
+        chosen = usable
+    noise = _pooled_noise(mask, squares, ~usable, 2 * echoes - 6)
+    energy = (fits[:, RESIDUAL] / (result.residual_percent[mask] / 100) ** 2).astype(np.float32)
+    residual = 100 * np.sqrt(squares / np.maximum(energy, 1e-30))
+    doubt = result.doubt[mask]
+    poor = (np.sqrt(squares / max(2 * echoes - 6, 1)) > 3 * noise) & (residual > 5)
+    doubt = np.where(poor, doubt | Doubt.POOR_FIT, doubt & ~np.uint8(Doubt.POOR_FIT))
+    for name, values in (
+        ("pdff_percent", 100 * fat / np.where(chosen, water + fat, 1)),
+        ("water", water),
+        ("fat", fat),
+        ("off_resonance_hz", offset),
+        ("residual_percent", residual),
+        ("pdff_sd", 100 * noise * np.sqrt(variance)),
+        ("noise", noise),
+        ("doubt", doubt),
+    ):
+        volume = getattr(result, name)
+        volume[mask] = np.where(chosen, values, volume[mask])
+    for name, values in (("r2star_water_per_s", of_water), ("r2star_fat_per_s", of_fat)):
+        volume = np.full(mask.shape, np.nan, np.float32)
+        volume[mask] = np.where(chosen, values, np.nan)
+        setattr(result, name, volume)
+    share = 100 * float(np.mean(chosen))
+    if select:
+        return f"Water and fat have an R2* each in {share:.0f} % of the voxels, as AICc prefers."
+    return f"Water and fat were given an R2* each; the fit of {100 - share:.1f} % kept one."
+
+
+def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
+    """Change of the fat fraction by taking fat in the phase it has around the voxel.
+
+    Phase errors give fat a phase relative to water that is smooth in space. Along it the fraction
+    is signed and without noise bias; against the phase of water alone it would be too low.
+    """
+    water, fat = fits[:, WATER].astype(float), fits[:, FAT].astype(float)
+    product = np.where(failed, 0, water * fat * np.exp(1j * fits[:, RELATIVE_PHASE]))
+    sums = []
+    # The last is what noise alone would add up to: it stands for a phase of 0.
+    for values in (product.real, product.imag, (4 * noise * (water + fat)) ** 2):
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = np.where(failed, 0, values)
+        sums.append(_box_sum(volume, (1, 3, 3))[mask])
+    lead = np.angle(sums[0] + np.sqrt(sums[2]) + 1j * sums[1])
+    turned = fat * np.exp(1j * (fits[:, RELATIVE_PHASE] - lead))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(failed, np.nan, (turned / (water + turned)).real) - fits[:, FRACTION]
 
 
 def _small(bias: np.ndarray, sd: np.ndarray) -> np.ndarray:

@@ -32,8 +32,9 @@ _MAX_STEPS = 20
     CONVERGED,
     FRACTION_BIAS,
     R2STAR_BIAS,
-) = range(11)
-COLUMNS = 11
+    RELATIVE_PHASE,
+) = range(12)
+COLUMNS = 12
 
 
 @njit(cache=True, nogil=True)
@@ -50,11 +51,12 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         starts_hz: off-resonance to start from, shape (voxels,).
 
     Returns:
-        float32, shape (voxels, 11): water, fat (magnitudes unless of a common phase), fat
+        float32, shape (voxels, 12): water, fat (magnitudes unless of a common phase), fat
         fraction (0 to 1, signed), off-resonance in Hz, R2* in 1/s, sum of squared residuals,
         variances of the fat fraction and of R2* for noise of SD 1 (to be multiplied by the noise
-        variance), 1 where converged, and the second-order bias of fraction and R2*, likewise per
-        noise variance (Box 1971, doi 10.1111/j.2517-6161.1971.tb00871.x).
+        variance), 1 where converged, the second-order bias of fraction and R2*, likewise per
+        noise variance (Box 1971, doi 10.1111/j.2517-6161.1971.tb00871.x), and the phase of fat
+        relative to water in rad (0 where common).
     """
     voxels, echoes = signals.shape
     result = np.empty((voxels, COLUMNS), np.float32)
@@ -153,12 +155,14 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         else:
             converged = False
         if common_phase:
-            water, fat_signal = linear[0], linear[1]
+            water, fat_signal, relative = linear[0], linear[1], 0.0
             fraction = fat_signal / max(water + fat_signal, 1e-30)
         else:
             water = math.hypot(linear[0], linear[1])
             fat_signal = math.hypot(linear[2], linear[3])
             total = complex(linear[0] + linear[2], linear[1] + linear[3])
+            product = complex(linear[2], linear[3]) * complex(linear[0], -linear[1])
+            relative = math.atan2(product.imag, product.real)
             fraction = (complex(linear[2], linear[3]) / total).real if abs(total) > 0 else np.nan
         # Amplitudes refer to the first echo inside the solver; back to echo time 0.
         back = math.exp(min(r2star * times[0], 50.0))
@@ -167,7 +171,7 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         out[OFFSET], out[R2STAR], out[RESIDUAL] = offset, r2star, residual
         out[FRACTION_VARIANCE], out[R2STAR_VARIANCE] = fraction_variance, decay_variance
         out[FRACTION_BIAS], out[R2STAR_BIAS] = fraction_bias, decay_bias
-        out[CONVERGED] = converged
+        out[CONVERGED], out[RELATIVE_PHASE] = converged, relative
     return result
 
 

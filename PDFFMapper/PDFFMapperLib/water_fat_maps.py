@@ -15,6 +15,8 @@ from PDFFMapperLib.water_fat import Doubt, WaterFatResult
 _MAPS = {
     "pdff_percent": ("PDFF", "Proton density fat fraction", "%", (0.0, 100.0), "Viridis"),
     "r2star_per_s": ("R2star", "R2*", "1/s", (0.0, 200.0), "Inferno"),
+    "r2star_water_per_s": ("R2star_water", "R2* of water", "1/s", (0.0, 200.0), "Inferno"),
+    "r2star_fat_per_s": ("R2star_fat", "R2* of fat", "1/s", (0.0, 200.0), "Inferno"),
     "t2star_ms": ("T2star", "T2*", "ms", (0.0, 60.0), "Inferno"),
     "water": ("water", "Water", "signal", None, "Grey"),
     "fat": ("fat", "Fat", "signal", None, "Grey"),
@@ -42,7 +44,7 @@ def water_fat_maps(
     maps = []
     for key, (name, title, unit, window, color) in _MAPS.items():
         values = getattr(result, key)
-        if not np.isfinite(values).any():
+        if values is None or not np.isfinite(values).any():
             continue
         if window is None:
             shown = np.nan_to_num(result.water) + np.nan_to_num(result.fat)

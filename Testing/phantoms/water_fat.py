@@ -49,6 +49,8 @@ def spine_phantom(
     spectrum: FatSpectrum | None = None,
     off_resonance_hz: float = 200.0,
     seed: int = 0,
+    odd_even: tuple[complex, complex] = (0, 0),
+    faster_fat_per_s: float = 0.0,
 ) -> Phantom:
     """A trunk with vertebrae and an arm apart from it.
 
@@ -60,6 +62,9 @@ def spine_phantom(
         spectrum: fat spectrum; marrow by default.
         off_resonance_hz: largest off-resonance; it varies from minus to plus that.
         seed: of the noise.
+        odd_even: error of a bipolar readout: echo n times exp((-1)^n (a + b x)), x from -1 to 1
+            along the columns; real parts are amplitude, imaginary ones phase in rad.
+        faster_fat_per_s: R2* of fat over that of water, which is the phantom's R2*.
     """
     spectrum = spectrum or fat_spectrum()
     z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
@@ -98,8 +103,9 @@ def spine_phantom(
     for n, (time, fat) in enumerate(
         zip(echo_times_s, spectrum.modulation(echo_times_s, field_strength_t), strict=True)
     ):
-        clean = signal * (1 - fraction + fraction * fat)
+        clean = signal * (1 - fraction + fraction * fat * np.exp(-faster_fat_per_s * time))
         clean = clean * np.exp((2j * np.pi * off_resonance - np.nan_to_num(r2star)) * time)
+        clean = clean * np.exp((-1) ** n * (odd_even[0] + odd_even[1] * x))
         noise = rng.standard_normal((2, *shape)) / snr
         echoes[n] = clean + noise[0] + 1j * noise[1]
     return Phantom(

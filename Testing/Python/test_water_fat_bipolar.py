@@ -1,0 +1,119 @@
+"""Odd/even echo errors of bipolar readouts: found, corrected, or refused."""
+
+import numpy as np
+import pytest
+from PDFFMapperLib.fat_spectra import spectrum_from_peaks
+from PDFFMapperLib.multi_echo import multi_echo
+from PDFFMapperLib.water_fat import separate_water_fat
+from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
+
+FOUR_ECHOES_S = 1.2e-3 + np.arange(4) * 1.0e-3
+IRREGULAR_S = np.array([1.1, 1.9, 3.1, 3.9, 5.1]) * 1e-3
+
+
+def separated(phantom, conjugated=False, **options):
+    echoes = phantom.echoes.conj() if conjugated else phantom.echoes
+    data = multi_echo(echoes, phantom.echo_times_s, phantom.field_strength_t, phantom.voxel_size_mm)
+    return separate_water_fat(data, **options)
+
+
+def largest_bias(phantom, result):
+    """Largest |mean error| of the PDFF over the tissues, beyond three standard errors."""
+    beyond = []
+    for label in TISSUES:
+        error = (result.pdff_percent - phantom.pdff)[phantom.labels == label]
+        beyond.append(abs(error.mean()) - 3 * error.std() / np.sqrt(error.size))
+    return max(beyond)
+
+
+@pytest.mark.parametrize(
+    ("times", "field", "odd_even", "conjugated"),
+    [
+        (SIX_ECHOES_S, 3.0, (0.1j, 0), False),
+        (SIX_ECHOES_S, 3.0, (0.3j, 0), True),
+        (SIX_ECHOES_S, 3.0, (1.5j, 0), False),
+        (SIX_ECHOES_S, 3.0, (-0.6j, 0.5j), False),
+        (FOUR_ECHOES_S, 3.0, (-0.3j, 0), False),
+        (FOUR_ECHOES_S, 3.0, (0.3j, -1.2j), True),
+        (np.arange(1, 7) * 1.5e-3, 1.5, (0.8j, 0.6j), False),
+        (IRREGULAR_S, 3.0, (-0.6j, 0.5j), False),
+    ],
+)
+def test_phase_error_is_corrected(times, field, odd_even, conjugated):
+    phantom = spine_phantom(
+        (10, 64, 64), times, 60, field, off_resonance_hz=70 * field, odd_even=odd_even
+    )
+    result = separated(phantom, conjugated)
+    assert result.facts["odd_even_error"] is not None
+    assert result.facts["conjugated"] == conjugated
+    body = phantom.labels > 0
+    assert largest_bias(phantom, result) < 0.1
+    assert not (np.abs(result.pdff_percent - phantom.pdff)[body] > 30).any()
+    scaled = ((result.pdff_percent - phantom.pdff) / result.pdff_sd)[body]
+    assert scaled.std() == pytest.approx(1, abs=0.05)
+    assert any("differ in phase" in note for note in result.facts["notes"])
+
+
+def test_the_estimate_is_the_truth_within_its_uncertainty():
+    phantom = spine_phantom((10, 64, 64), snr=30, odd_even=(0.25j, -0.4j))
+    error = separated(phantom).facts["odd_even_error"]
+    powers = error["powers_of_slice_row_column"]
+    assert error["phase_rad"][0] == pytest.approx(0.25, abs=5 * error["phase_sd_rad"])
+    assert error["phase_rad"][powers.index([0, 0, 1])] == pytest.approx(-0.4, abs=0.01)
+    assert error["phase_sd_rad"] < 0.005
+
+
+def test_amplitude_error_is_corrected_too():
+    phantom = spine_phantom((12, 72, 72), FOUR_ECHOES_S, 60, odd_even=(0.02 + 0.3j, 0.4j))
+    result = separated(phantom)
+    error = result.facts["odd_even_error"]
+    assert error["amplitude"] == pytest.approx(0.02, abs=5 * error["amplitude_sd"])
+    assert largest_bias(phantom, result) < 0.15
+
+
+def test_without_correction_the_error_would_matter():
+    phantom = spine_phantom((8, 56, 56), FOUR_ECHOES_S, 60, odd_even=(0.3j, 0))
+    result = separated(phantom, readout="unipolar", precession="as given")
+    assert largest_bias(phantom, result) > 2
+
+
+@pytest.mark.parametrize("times", [SIX_ECHOES_S, FOUR_ECHOES_S, IRREGULAR_S])
+def test_unipolar_data_are_left_alone(times):
+    phantom = spine_phantom((8, 56, 56), times, 40)
+    found = separated(phantom)
+    told = separated(phantom, readout="unipolar", precession="as given")
+    assert found.facts["odd_even_error"] is None
+    np.testing.assert_array_equal(found.pdff_percent, told.pdff_percent)
+    assert any("No phase error" in note for note in found.facts["notes"])
+
+
+def test_unipolar_data_lose_nothing_when_called_bipolar():
+    phantom = spine_phantom((10, 64, 64), snr=60)
+    called = separated(phantom, readout="bipolar")
+    told = separated(phantom, readout="unipolar")
+    body = phantom.labels > 0
+    apart = (called.pdff_percent - told.pdff_percent)[body]
+    assert abs(apart.mean()) < 0.05
+    assert np.abs(apart).mean() < 0.1
+
+
+def test_three_echoes_cannot_tell():
+    phantom = spine_phantom((6, 48, 48), FOUR_ECHOES_S[:3], 60)
+    result = separated(phantom, precession="as given")
+    assert any("Three echoes cannot show" in note for note in result.facts["notes"])
+    with pytest.raises(ValueError, match="three echoes"):
+        separated(phantom, readout="bipolar")
+
+
+def test_ambiguous_precession_is_refused():
+    """Fat of one peak is the same in both senses, with water and fat exchanged."""
+    single = spectrum_from_peaks([-3.4], [1.0])
+    phantom = spine_phantom((6, 48, 48), FOUR_ECHOES_S, 60, spectrum=single, odd_even=(0.3j, 0))
+    with pytest.raises(ValueError, match="precession sense cannot be told"):
+        separated(phantom, spectrum=single)
+
+
+def test_unknown_readout():
+    phantom = spine_phantom((2, 16, 16))
+    with pytest.raises(ValueError, match="Readout is"):
+        separated(phantom, readout="monopolar")
