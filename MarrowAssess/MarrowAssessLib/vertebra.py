@@ -27,7 +27,9 @@ SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an ed
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.35, 0.055
 EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
 MOVED_MM = 6.0  # a pose that moves more when searched again is doubtful
-CORTEX_MM = 0.8  # cortical shell and bony endplate: 0.4 to 1 mm in anatomical studies
+ROUND_FRONT, SQUARE_BACK, HOLLOW = 2.4, 4.0, 0.07  # the template, see `_template`
+HALFWAY = 0.42  # exp(-(0.5 / 0.42)^2 / 2) is 1/2
+SOFT_CHANGE = 0.15  # relative change of signal that marrow's own texture may reach
 
 
 @dataclass
@@ -234,7 +236,7 @@ def widen(volume: Volume, box: Box) -> Box:
     evidence = likeness * (edges[0] + edges[1]) / 2
     evidence -= 0.75 * np.median(evidence[near])
     total = np.concatenate([[0.0], np.cumsum(evidence)])
-    expected = 1.4 * 2 * box.half[1]
+    expected = 1.33 * 2 * box.half[1]
     best = (-np.inf, 0, 0)
     for a in range(0, 37):
         for b in range(max(44, a + 24), 81):
@@ -272,24 +274,50 @@ def _linear_level(inside, across, front, up, near):
 def _robust_fit(design: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Least squares with Tukey's biweight, four rounds."""
     good = np.isfinite(values)
-    design, values = design[good], values[good]
+    design, values = np.asarray(design[good], float), np.asarray(values[good], float)
+    least = max(0.02 * abs(np.median(values)), 1e-12)
     weight = np.ones(values.size)
+    ridge = 1e-9 * np.diag((design**2).sum(axis=0) + 1e-12)
     for _ in range(4):
-        fit = np.linalg.lstsq(design * weight[:, None], values * weight, rcond=None)[0]
+        weighted = design * weight[:, None]
+        fit = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ values)
         residual = np.abs(values - design @ fit)
-        scale = 4.7 * max(1.48 * np.median(residual), 0.02 * abs(np.median(values)), 1e-12)
-        weight = np.clip(1 - (residual / scale) ** 2, 0, 1)
+        scale = 4.7 * max(1.48 * np.median(residual), least)
+        weight = np.clip(1 - (residual / scale) ** 2, 0, 1) ** 2
     return fit
 
 
-def template_radii(directions: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Rays of the template: from the center to the surface of a rounded box, (n, 3) mm.
+@njit(cache=True)
+def _template(x, y, z):
+    """How far the template's surface lies from the center, relative to the cube's, at (x, y, z).
 
-    Seen from above the rounded box is a superellipse (exponent 3), from the side a box (8).
+    Seen from above a vertebral body is round in front and square, slightly hollow, behind; seen
+    from the side it has a waist and hollow endplates. The hollows are some 1 to 1.5 mm of a usual
+    body (endplates: Wang et al. 2012, doi 10.1007/s00586-012-2415-8).
     """
-    x, y, z = np.abs(directions).T
-    around = (x**3 + y**3) ** (8 / 3)
-    return directions * half * (around + z**8)[:, None] ** (-1 / 8)
+    power = ROUND_FRONT if y > 0 else SQUARE_BACK
+    around = (abs(x) ** power + abs(y) ** power) ** (8 / power)
+    radius = (around + z**8) ** (-1 / 8)
+    # Each hollow has a mean of about 1 over its face, so that the box keeps the body's size.
+    waist = max(1 - z * z, 0.0)
+    radius *= 1 - HOLLOW * (waist - 2 / 3)
+    radius *= 1 - 1.5 * HOLLOW * max(1 - x * x - y * y, 0.0)
+    if y < 0:
+        radius *= 1 - HOLLOW * (1 / 3 - x * x) * waist * y * y
+    return radius
+
+
+@njit(cache=True)
+def _template_all(directions):
+    out = np.empty(len(directions))
+    for n in range(len(directions)):
+        out[n] = _template(directions[n, 0], directions[n, 1], directions[n, 2])
+    return out
+
+
+def template_radii(directions: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Rays of the template: from the center to the surface of a vertebra's body, (n, 3) mm."""
+    return directions * half * _template_all(np.ascontiguousarray(directions))[:, None]
 
 
 @dataclass
@@ -308,21 +336,52 @@ class Surface:
 
     def contains(self, points_ras: np.ndarray) -> np.ndarray:
         """Whether RAS points, shape (n, 3), lie inside."""
-        unit = (points_ras - self.box.center) @ self.box.axes.T / self.box.half
-        reach = np.abs(unit).max(axis=1)
-        cube = np.clip(unit / np.maximum(reach, 1e-9)[:, None], -1, 1)
-        lattice = np.zeros([c + 1 for c in RAY_COUNTS])
-        index = np.rint((RAYS.directions + 1) / 2 * RAY_COUNTS).astype(int)
-        lattice[tuple(index.T)] = self.radii
-        where = (cube + 1) / 2 * RAY_COUNTS
-        # The lattice's inner nodes never weigh: the points lie on the cube's surface.
-        radius = ndimage.map_coordinates(lattice, where.T, order=1)
-        return (
-            reach
-            <= np.linalg.norm(template_radii(cube, self.box.half), axis=1)
-            / np.maximum(np.linalg.norm(cube * self.box.half, axis=1), 1e-9)
-            * radius
-        )
+        to_box = self.box.axes / self.box.half[:, None]
+        lattice = np.zeros(RAY_COUNTS + 1, np.float32)
+        lattice[tuple(_LATTICE.T)] = self.radii
+        points = np.ascontiguousarray(points_ras, dtype=float)
+        sure, most = 0.4 * self.radii.min(), self.radii.max()  # whatever the direction
+        return _inside(points, self.box.center, to_box, lattice, sure, most)
+
+
+_LATTICE = np.rint((RAYS.directions + 1) / 2 * RAY_COUNTS).astype(int)
+
+
+@njit(cache=True)
+def _inside(points, center, to_box, lattice, sure, most):
+    """Whether points lie inside radii given on the lattice of a cube's surface."""
+    counts = np.array(lattice.shape) - 1
+    out = np.zeros(points.shape[0], np.bool_)
+    unit = np.empty(3)
+    low = np.empty(3, np.int64)
+    part = np.empty(3)
+    for n in range(points.shape[0]):
+        reach = 1e-9
+        for a in range(3):
+            unit[a] = 0.0
+            for b in range(3):
+                unit[a] += to_box[a, b] * (points[n, b] - center[b])
+            reach = max(reach, abs(unit[a]))
+        if reach > most:
+            continue
+        if reach < sure:
+            out[n] = True
+            continue
+        for a in range(3):
+            unit[a] /= reach
+            where = min(max((unit[a] + 1) / 2 * counts[a], 0.0), float(counts[a]))
+            low[a] = min(int(where), counts[a] - 1)
+            part[a] = where - low[a]
+        radius = 0.0  # the lattice's inner nodes never weigh: the point lies on the surface
+        for corner in range(8):
+            weight = 1.0
+            i, j, k = corner & 1, corner >> 1 & 1, corner >> 2
+            weight *= part[0] if i else 1 - part[0]
+            weight *= part[1] if j else 1 - part[1]
+            weight *= part[2] if k else 1 - part[2]
+            radius += weight * lattice[low[0] + i, low[1] + j, low[2] + k]
+        out[n] = reach <= radius * _template(unit[0], unit[1], unit[2])
+    return out
 
 
 def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
@@ -385,22 +444,38 @@ def _unary(values, local, depth, radii):
     odds = np.clip(np.log(p_in / p_out), -2, 1.5)
     odds = np.where(seen, odds[bins], 0.0)
     gain = np.cumsum(odds * depth[:, None] * STEP, axis=1)
+    departed = _departed(g, seen, inside, (mm > 0.5) & (mm < 6.0))
     support = np.zeros_like(g)
     for width_mm in EDGE_WIDTHS_MM:
-        support += _contrast(g, depth, width_mm, CORTEX_MM) / len(EDGE_WIDTHS_MM)
+        support += _rise(departed, depth, width_mm) / len(EDGE_WIDTHS_MM)
     cost = -REGION * gain - EDGE * support
     cost += PRIOR * (depth[:, None] * (t[None, :] - 1)) ** 2
     return cost.astype(np.float32), support
 
 
-@njit(cache=True)
-def _contrast(g, depth, width_mm, cortex_mm):
-    """Change of each profile over a width, as d / (d + 0.2); 0 where it is not seen.
+def _departed(g, seen, inside, beyond):
+    """How far signals have left the marrow's level, 0 ... 1: about 1/2 halfway to what lies beyond.
 
-    Where the signal falls, marrow ends at the edge. Where it rises, thin dark cortex lies between
-    marrow and the brighter tissue, and marrow ends a cortex before the edge.
+    Falling and rising are measured apart, each by the lowest and highest signal that its ray meets
+    beyond the surface, and never finer than marrow's own texture.
     """
-    rays, count = g.shape
+    spread = 1.4826 * np.median(np.abs(g[inside] - 1)) if inside.any() else 0.0
+    texture = max(1.5 * spread, SOFT_CHANGE)
+    there = seen & beyond
+    highest = np.where(there, g, 1.0).max(axis=1, keepdims=True)
+    lowest = np.where(there, g, 1.0).min(axis=1, keepdims=True)
+    reach = np.where(g > 1, highest - 1, 1 - lowest)
+    return 1 - np.exp(-((g - 1) ** 2) / (2 * np.maximum(texture, HALFWAY * reach) ** 2))
+
+
+@njit(cache=True)
+def _rise(departed, depth, width_mm):
+    """How much each profile departs from marrow over a width; 0 where it is not seen.
+
+    Thin dark cortex and ligament before bright CSF, disc or fat is where marrow ends: past it the
+    signal has departed already, so that the second, often stronger edge does not count.
+    """
+    rays, count = departed.shape
     out = np.zeros((rays, count), np.float32)
     for n in range(rays):
         half = width_mm / (2 * STEP * depth[n])
@@ -410,15 +485,10 @@ def _contrast(g, depth, width_mm, cortex_mm):
                 continue
             a, b = int(low), int(high)
             b1 = min(b + 1, count - 1)
-            before = g[n, a] * (1 - low + a) + g[n, a + 1] * (low - a)
-            after = g[n, b] * (1 - high + b) + g[n, b1] * (high - b)
-            change = abs(after - before)
-            if not change >= 0:
-                continue
-            strength = change / (change + 0.2)
-            end = m if after < before else int(np.round(m - cortex_mm / (STEP * depth[n])))
-            if end >= 0:
-                out[n, end] = max(out[n, end], strength)
+            before = departed[n, a] * (1 - low + a) + departed[n, a + 1] * (low - a)
+            after = departed[n, b] * (1 - high + b) + departed[n, b1] * (high - b)
+            if after > before:
+                out[n, m] = after - before
     return out
 
 
