@@ -26,10 +26,12 @@ SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an ed
 # of the benchmark by less than 0.005.
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.35, 0.055
 EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
+FAINT = 0.25  # mean strength of a face's edges at which it moves half as far as they say
 MOVED_MM = 6.0  # a pose that moves more when searched again is doubtful
 ROUND_FRONT, SQUARE_BACK, HOLLOW = 2.4, 4.0, 0.07  # the template, see `_template`
 HALFWAY = 0.42  # exp(-(0.5 / 0.42)^2 / 2) is 1/2
 SOFT_CHANGE = 0.15  # relative change of signal that marrow's own texture may reach
+WIDTH_TO_DEPTH = 1.33  # approximate; a soft prior (lumbar about 1.2 to 1.5, thoracic about 1.1)
 
 
 @dataclass
@@ -236,7 +238,7 @@ def widen(volume: Volume, box: Box) -> Box:
     evidence = likeness * (edges[0] + edges[1]) / 2
     evidence -= 0.75 * np.median(evidence[near])
     total = np.concatenate([[0.0], np.cumsum(evidence)])
-    expected = 1.33 * 2 * box.half[1]
+    expected = WIDTH_TO_DEPTH * 2 * box.half[1]
     best = (-np.inf, 0, 0)
     for a in range(0, 37):
         for b in range(max(44, a + 24), 81):
@@ -384,7 +386,7 @@ def _inside(points, center, to_box, lattice, sure, most):
     return out
 
 
-def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
+def refine(volume: Volume, box: Box, rounds: int = 2) -> Surface:
     """Fit the optimal star-shaped surface, moving and resizing the box with it."""
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
     radii = np.ones(len(RAYS.directions))
@@ -410,7 +412,7 @@ def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
         chosen = np.take_along_axis(support, met, 1)[:, 0]
         chosen[~np.isfinite(np.take_along_axis(values, met, 1)[:, 0])] = np.nan
         if not last:
-            box, radii = _rebox(box, rays * radii[:, None])
+            box, radii = _rebox(box, rays, radii, np.nan_to_num(chosen))
     return Surface(box, radii, chosen)
 
 
@@ -500,15 +502,19 @@ def _density(bins, weights):
     return 0.85 * smooth / max(smooth.sum(), 1e-12) + 0.15 / 61
 
 
-def _rebox(box, surface):
-    """Move, resize and tilt the box to the middle of its surface's faces."""
+def _rebox(box, rays, radii, support):
+    """Move, resize and tilt the box to its surface's faces, each as far as its edges are seen."""
     d = RAYS.directions
+    surface = rays * radii[:, None]
     center, half = np.zeros(3), np.zeros(3)
     for axis in range(3):
         flat = np.abs(np.delete(d, axis, 1)).max(axis=1) < 0.75
-        high = np.median(surface[flat & (d[:, axis] > 0.99), axis])
-        low = np.median(surface[flat & (d[:, axis] < -0.99), axis])
-        center[axis], half[axis] = (high + low) / 2, (high - low) / 2
+        low, high = (
+            1 + _shift(radii[face] - 1, support[face])
+            for face in (flat & (d[:, axis] < -0.99), flat & (d[:, axis] > 0.99))
+        )
+        center[axis] = box.half[axis] * (high - low) / 2
+        half[axis] = box.half[axis] * (high + low) / 2
     slopes = []
     for side in (-1, 1):
         plate = (d[:, 2] * side > 0.99) & (np.abs(d[:, :2]).max(axis=1) < 0.9)
@@ -517,11 +523,17 @@ def _rebox(box, surface):
     across, along = np.mean(slopes, axis=0)
     turned = tilted_axes(
         np.rad2deg(np.clip(np.arctan(along), -0.2, 0.2)),
-        np.rad2deg(np.clip(np.arctan(across), -0.1, 0.1)),
+        -np.rad2deg(np.clip(np.arctan(across), -0.2, 0.2)),
     )
     half = np.clip(half, [14, 10, 7], [32, 24, 20])
     new = Box(box.center + center @ box.axes, turned @ box.axes, half)
     return new, np.ones(len(d))
+
+
+def _shift(moves, support):
+    """Median move of a face's rays, drawn to none the fainter their edges are."""
+    seen = float(support.mean())
+    return np.median(moves) * seen / (seen + FAINT)
 
 
 def fit_body(
