@@ -20,7 +20,10 @@ from MarrowAssessLib.vertebra import (
     voxelize,
 )
 
-# Adult bodies from T8 to S1, with room: Gilad and Nissan 1986; Panjabi et al. 1992.
+FAINT_BORDER = 0.35  # median share of marrow's contrast that is lost within about 3 mm
+IRREGULAR = 0.11  # standard deviation of the radii relative to the template
+CENTRAL = 0.7  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
+# Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
 MARGIN_MM = {
     Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
@@ -87,8 +90,10 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
         doubts.append("The body touches the edge of the volume.")
     if score < 0.4:
         doubts.append("No clear box-like outline was found round the click.")
-    if np.median(surface.support[seen]) < 0.4:
-        doubts.append("The border is faint: less than half of it lies on a clear edge.")
+    if np.median(surface.support[seen]) < FAINT_BORDER:
+        doubts.append("The border is faint: most of it lies on no clear edge.")
+    if surface.radii.std() > IRREGULAR:
+        doubts.append("The outline is unlike a vertebral body's.")
     if moved > MOVED_MM:
         doubts.append("The result depends on where inside the body the click is.")
     if not surface.contains(point[None])[0]:
@@ -110,12 +115,12 @@ def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
 def _central(
     volume: Volume, surface: Surface, shape: tuple[int, ...], offset: tuple[int, int, int]
 ) -> np.ndarray:
-    """The middle 80 % of a body's width: thick slices blur its sides into muscle and vessels."""
+    """The middle of a body's width, see `CENTRAL`."""
     k, j, i = np.ogrid[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
     right = surface.box.axes[0] @ volume.ijk_to_ras[:3, :3]
     start = surface.box.axes[0] @ (volume.ijk_to_ras[:3, 3] - surface.box.center)
     across = right[0] * i + right[1] * j + right[2] * k + start
-    return np.abs(across) <= 0.8 * surface.box.half[0]
+    return np.abs(across) <= CENTRAL * surface.box.half[0]
 
 
 def _typical(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -18,7 +18,10 @@ from MarrowAssessLib.regions import Region
 from MarrowAssessLib.star_surface import sample
 from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points
 
-DISC_MM = 8.0  # a lumbar disc's height, 6-12 mm (Gilad and Nissan 1986), until the first is seen
+# A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
+# thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
+DISC_MM = 8.0
+EDGES_END = 0.28  # median strength of the border below which there is no body any more
 
 
 @dataclass
@@ -189,7 +192,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         return None
     if size[1:].min() < 0.55 or size[1:].max() > 1.6:
         return None
-    if np.nanmedian(found.surface.support) < 0.42:
+    if np.nanmedian(found.surface.support) < EDGES_END:
         return None  # no edges there
     if not found.surface.contains(guess[None])[0]:
         found.unsure.append("The body lies elsewhere than its neighbors let expect.")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from PDFFMapperLib.volume import Volume
-from scipy import ndimage
 
 from MarrowAssessLib.star_surface import box_rays, optimal_surface, sample
 
@@ -161,8 +160,10 @@ def _best_rectangle(
 class BodyPrior:
     """What is expected of a body before looking: mean and spread.
 
-    The defaults cover T10 to S1 of adults (depth 28-36 mm, height 21-29 mm; Panjabi et al. 1992,
-    Gilad and Nissan 1986) with room for others.
+    The defaults are approximate sizes of adults from T10 to S1, with room for others: soft priors.
+    (Anatomy to the millimeter: thoracic Panjabi et al. 1991, doi
+    10.1097/00007632-199108000-00006; from one height, Kunkel et al. 2010, doi
+    10.1111/j.1469-7580.2009.01187.x.)
 
     Attributes:
         tilt_deg: forward tilt of the body's axis and its spread.
