@@ -88,7 +88,7 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
     seen = np.isfinite(surface.support)
     if seen.mean() < 0.94:
         doubts.append("The body touches the edge of the volume.")
-    if score < 0.4:
+    if score < 0.25:
         doubts.append("No clear box-like outline was found round the click.")
     if np.median(surface.support[seen]) < FAINT_BORDER:
         doubts.append("The border is faint: most of it lies on no clear edge.")

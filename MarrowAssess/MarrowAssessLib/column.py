@@ -21,7 +21,8 @@ from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
 DISC_MM = 8.0
-EDGES_END = 0.28  # median strength of the border below which there is no body any more
+# Strength of the border and evidence of a box below which there is no body any more.
+EDGES_END, BOX_END = 0.28, 0.8
 
 
 @dataclass
@@ -171,10 +172,13 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         apart, turn = height + DISC_MM, 0.0
     apart = float(np.clip(apart, 20, 45))
     turn, spread, depth_spread = float(np.clip(turn, -12, 12)), 10.0, 3.0
-    if level == "S1" and step > 0:  # the sacrum leans far more than the curve above tells
+    heading = _tilt(last) + turn / 2
+    if level == "S1" and step > 0:  # the sacrum leans back far more than the curve above tells
         turn, spread, depth_spread = -18.0, 14.0, 5.0
+        heading = _tilt(last) + turn
+        apart *= 0.85
     prior = BodyPrior((_tilt(last) + turn, spread), (depth, depth_spread), (height, 3.5))
-    heading = np.deg2rad(_tilt(last) + turn / 2)
+    heading = np.deg2rad(heading)
     up = np.array([last.box.axes[2, 0], -np.sin(heading), np.cos(heading)])
     up *= -step / np.linalg.norm(up)
     guess = last.box.center + apart * up
@@ -192,7 +196,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         return None
     if size[1:].min() < 0.55 or size[1:].max() > 1.6:
         return None
-    if np.nanmedian(found.surface.support) < EDGES_END:
+    if np.nanmedian(found.surface.support) < EDGES_END and found.score < BOX_END:
         return None  # no edges there
     if not found.surface.contains(guess[None])[0]:
         found.unsure.append("The body lies elsewhere than its neighbors let expect.")
@@ -227,10 +231,10 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     ras = box.center + grid.reshape(-1, 3) @ box.axes
     values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
     axial = np.nanmedian(values, axis=2)
-    # The canal's middle: the most uniform 5 mm patch between 5 and 14 mm behind the wall.
+    # The most uniform 5 mm patch of the canal, centered 3 to 14 mm behind the wall.
     spread = np.full(axial.shape, np.inf)
     for a in range(5, 20):
-        for b in range(5, 15):
+        for b in range(3, 15):
             patch = axial[a - 2 : a + 3, b - 2 : b + 3]
             if np.isfinite(patch).all():
                 spread[a, b] = patch.std() / max(abs(patch.mean()), 1e-9) + 0.02 * abs(x[a])
