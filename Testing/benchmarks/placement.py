@@ -67,7 +67,8 @@ def bodies(count):
     print(f"\nVertebral bodies, {count} seeds per body")
     print(
         "contrast  clicks  Dice med  p10    <0.5 unflagged/all  flagged  ROI inside med  p10"
-        "    s/body | medians within 2 % (within 1 gray step): body/label  ROI/label  ROI/label core"
+        "  s/body | medians within 2 %"
+        " (1 gray step): body/label  ROI/label  ROI/label core"
     )
     everything = []
     for group, cases in GROUPS.items():
