@@ -15,6 +15,7 @@ from MarrowAssessLib.vertebra import (
     BodyPrior,
     Surface,
     fit_body,
+    surface_of_mask,
     template_points,
     usual_body,
     voxelize,
@@ -72,6 +73,37 @@ def place_body(
         unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
     roi.cautions.extend(unsure)
     return Placement(body, roi, unsure, surface, score)
+
+
+def painted_body(
+    volume: Volume, mask: np.ndarray, axes: np.ndarray, site: str, margin_mm: float = 3.0
+) -> Placement:
+    """A body as somebody painted it, with its measurement ROI.
+
+    Args:
+        volume: image.
+        mask: the body, boolean, on the volume's grid.
+        axes: rows are unit vectors to its right, front and head.
+        site: its level.
+        margin_mm: see `placement.place`.
+
+    Raises:
+        ValueError: nothing is painted, or the mask lies on another grid.
+    """
+    if mask.shape != volume.array.shape:
+        raise ValueError(
+            f"The painted {site} has {mask.shape} voxels, {volume.name} {volume.array.shape}; "
+            "paint on the image's grid."
+        )
+    body = Region.from_mask(f"{site} marrow body", Role.MARROW, site, mask.astype(bool))
+    if not body.voxels:
+        raise ValueError(f"The painted {site} is empty; paint the vertebral body.")
+    surface = surface_of_mask(volume, body.mask, body.offset, axes)
+    roi_mask = eroded(body.mask, volume, margin_mm)
+    roi_mask &= _central(volume, surface, body.mask.shape, body.offset)
+    unsure = [] if roi_mask.any() else [f"Nothing is left {margin_mm:g} mm inside the body."]
+    roi = Region(f"{site} marrow", Role.MARROW, site, roi_mask, body.offset, list(unsure))
+    return Placement(body, roi, unsure, surface)
 
 
 def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:

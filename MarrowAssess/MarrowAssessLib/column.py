@@ -11,7 +11,7 @@ from PDFFMapperLib.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.body import MARGIN_MM, Placement, eroded, place_body
+from MarrowAssessLib.body import MARGIN_MM, Placement, eroded, painted_body, place_body
 from MarrowAssessLib.disc import disc_between
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
@@ -21,8 +21,7 @@ from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
 DISC_MM = 8.0
-# Strength of the border and evidence of a box below which there is no body any more.
-EDGES_END, BOX_END = 0.28, 0.8
+EDGES_END = 0.15  # median strength of a border below which there is no body any more
 
 
 @dataclass
@@ -107,20 +106,82 @@ def follow_column(
             done += 1
     bodies = {name: bodies[name] for name in levels if name in bodies}
     column = Column(bodies, {})
-    names = list(bodies)
-    for upper, lower in pairwise(names):
-        site = f"{upper}-{lower}"
-        column.discs[site] = disc_between(
-            volume, bodies[upper].surface, bodies[lower].surface, site
-        )
+    for upper, lower in pairwise(bodies):
+        column.discs[f"{upper}-{lower}"] = _disc(volume, bodies, upper, lower)
     if csf_level in bodies:
         column.csf = csf_beside(volume, bodies[csf_level].surface, csf_level)
     if "L3" in bodies and "L4" in bodies:
         column.muscles = muscles_beside(volume, bodies["L3"].surface, bodies["L4"].surface)
-    doubtful = [name for name, body in bodies.items() if body.unsure]
-    if doubtful:
-        column.unsure.append(f"Look at: {', '.join(doubtful)}.")
+    column.unsure = _doubtful(bodies)
     return column
+
+
+def corrected(
+    volume: Volume,
+    column: Column,
+    level: str,
+    *,
+    point_ras: np.ndarray | None = None,
+    painted: np.ndarray | None = None,
+    lumbar: int = 5,
+) -> Column:
+    """The column with one body clicked again or painted; only what it touches is made anew.
+
+    That is the body, the discs beside it, CSF if it was measured beside this body, and the muscles
+    if it is L3 or L4. Everything else is the very same object as before.
+
+    Args:
+        volume: image.
+        column: as it was; it stays unchanged.
+        level: body to replace, or one that was not found and is added.
+        point_ras: mm, inside the body; or
+        painted: the body, boolean, on the volume's grid.
+        lumbar: how many lumbar vertebrae this patient has.
+
+    Raises:
+        ValueError: the level does not exist, or not exactly one of point and mask is given.
+    """
+    levels = [*spine_levels(lumbar), "S2", "S3"]
+    if level not in levels or not column.bodies:
+        raise ValueError(f"'{level}' is not a vertebra of this column (C2 ... S3).")
+    if (point_ras is None) == (painted is None):
+        raise ValueError("Give either a point inside the body or the painted body.")
+    distance = {name: abs(levels.index(name) - levels.index(level)) for name in column.bodies}
+    near = [column.bodies[name].surface for name in distance if distance[name] == 1]
+    near = near or [column.bodies[min(distance, key=distance.get)].surface]
+    if painted is not None:
+        before = column.bodies.get(level)
+        axes = (before.surface if before else near[0]).box.axes
+        body = painted_body(volume, np.asarray(painted), axes, level)
+    else:
+        depth, height, tilt = np.mean(
+            [(2 * one.box.half[1], 2 * one.box.half[2], _tilt(one)) for one in near], axis=0
+        )
+        prior = BodyPrior((tilt, 18.0), (depth, 4.0), (height, 4.0))
+        margin = MARGIN_MM[Role.MARROW]
+        body = place_body(volume, np.asarray(point_ras, float), level, margin, True, prior)
+    found = {**column.bodies, level: body}
+    bodies = {name: found[name] for name in levels if name in found}
+    result = Column(bodies, {}, column.csf, dict(column.muscles), _doubtful(bodies))
+    for upper, lower in pairwise(bodies):
+        site = f"{upper}-{lower}"
+        kept = column.discs.get(site) if level not in (upper, lower) else None
+        result.discs[site] = kept or _disc(volume, bodies, upper, lower)
+    if column.csf is not None and column.csf.roi.site == level:
+        result.csf = csf_beside(volume, body.surface, level)
+    if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:
+        result.muscles = muscles_beside(volume, bodies["L3"].surface, bodies["L4"].surface)
+    return result
+
+
+def _disc(volume: Volume, bodies: dict[str, Placement], upper: str, lower: str) -> Placement:
+    site = f"{upper}-{lower}"
+    return disc_between(volume, bodies[upper].surface, bodies[lower].surface, site)
+
+
+def _doubtful(bodies: dict[str, Placement]) -> list[str]:
+    names = [name for name, body in bodies.items() if body.unsure]
+    return [f"Look at: {', '.join(names)}."] if names else []
 
 
 def renamed(column: Column, shift: int, lumbar: int = 5) -> Column:
@@ -196,7 +257,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         return None
     if size[1:].min() < 0.55 or size[1:].max() > 1.6:
         return None
-    if np.nanmedian(found.surface.support) < EDGES_END and found.score < BOX_END:
+    if np.nanmedian(found.surface.support) < EDGES_END:
         return None  # no edges there
     if not found.surface.contains(guess[None])[0]:
         found.unsure.append("The body lies elsewhere than its neighbors let expect.")

@@ -207,6 +207,7 @@ def sagittal_box(
     level = max(near[len(SLABS_MM) // 2], 1e-6)
     slabs /= level
     weights = np.exp(-(np.log(np.maximum(near / level, 0.05)) ** 2) / (2 * 0.2**2))
+    weights[len(SLABS_MM) // 2] = 1.0  # the seed's own, even where there is no signal
     weights = (weights / weights.sum()).astype(np.float32)
     tilts = np.arange(-56.0, 57.0, 8.0)
     costs = 0.5 * ((tilts - prior.tilt_deg[0]) / prior.tilt_deg[1]) ** 2
@@ -267,8 +268,12 @@ def _linear_level(inside, across, front, up, near):
     """Marrow's level as a plane in (front, up), from the columns `near`; constant across."""
     y, z = np.meshgrid(front, up, indexing="ij")
     design = np.c_[np.ones(y.size), y.ravel(), z.ravel()]
-    values = np.nanmedian(inside[near], axis=0).ravel()
-    fit = _robust_fit(design, values)
+    columns = inside[near].reshape(-1, y.size)
+    seen = np.isfinite(columns).any(axis=0)
+    if not seen.any():
+        return np.ones((1, *y.shape))  # outside the image
+    values = np.nanmedian(columns[:, seen], axis=0)
+    fit = _robust_fit(design[seen], values)
     return np.maximum(
         (design @ fit).reshape(1, *y.shape), 0.3 * np.abs(np.nanmedian(values)) + 1e-9
     )
@@ -572,3 +577,28 @@ def voxelize(volume: Volume, surface: Surface) -> tuple[np.ndarray, tuple[int, i
     inside = surface.contains(volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)))
     mask = inside.reshape(i.shape).transpose(2, 1, 0)
     return np.ascontiguousarray(mask), tuple(int(n) for n in low[::-1])
+
+
+def surface_of_mask(
+    volume: Volume, mask: np.ndarray, offset: tuple[int, int, int], axes: np.ndarray
+) -> Surface:
+    """The star-shaped surface of a painted body, with given axes (rows right, front, head).
+
+    Args:
+        volume: the image's grid.
+        mask: boolean [k, j, i], a crop of the grid that starts at `offset` (k, j, i).
+        offset: see `mask`.
+        axes: of a neighbor or of the body that was there before.
+    """
+    voxels = volume.to_ras(np.argwhere(mask)[:, ::-1] + np.array(offset)[::-1])
+    center = voxels.mean(axis=0)
+    half = np.maximum(np.percentile(np.abs((voxels - center) @ axes.T), 97, axis=0), 1.0)
+    box = Box(center, axes, half)
+    rays = template_radii(RAYS.directions, half)
+    local = rays[:, None, :] * RELATIVE_RADII[None, :, None]
+    points = center + local.reshape(-1, 3) @ axes
+    padded = np.pad(mask, 1).astype(np.float32)
+    ijk = volume.ras_to_ijk(points) - np.array(offset)[::-1] + 1
+    inside = sample(padded, ijk).reshape(local.shape[:2]) > 0.5
+    radii = RELATIVE_RADII[0] + STEP * (inside.sum(axis=1) - 0.5)
+    return Surface(box, np.maximum(radii, RELATIVE_RADII[0]), np.ones(len(radii)))
