@@ -22,7 +22,7 @@ from MarrowAssessLib.vertebra import (
 )
 
 FAINT_BORDER = 0.35  # median share of marrow's contrast that is lost within about 3 mm
-IRREGULAR = 0.11  # standard deviation of the radii relative to the template
+IRREGULAR = 0.10  # standard deviation of the radii relative to the template
 CENTRAL = 0.7  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
 # Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
@@ -122,7 +122,7 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
         doubts.append("The body touches the edge of the volume.")
     if score < 0.25:
         doubts.append("No clear box-like outline was found round the click.")
-    if np.median(surface.support[seen]) < FAINT_BORDER:
+    if not seen.any() or np.median(surface.support[seen]) < FAINT_BORDER:
         doubts.append("The border is faint: most of it lies on no clear edge.")
     if surface.radii.std() > IRREGULAR:
         doubts.append("The outline is unlike a vertebral body's.")

@@ -16,7 +16,7 @@ from MarrowAssessLib.disc import disc_between
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.star_surface import sample
-from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points
+from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points, tilt_deg
 
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
@@ -268,8 +268,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
 
 
 def _tilt(surface: Surface) -> float:
-    head = surface.box.axes[2]
-    return float(np.rad2deg(np.arctan2(-head[1], head[2])))
+    return tilt_deg(surface.box)
 
 
 def _level(volume: Volume, point: np.ndarray) -> float:

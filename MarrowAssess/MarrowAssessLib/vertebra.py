@@ -56,6 +56,12 @@ def tilted_axes(sagittal_deg: float, coronal_deg: float = 0.0) -> np.ndarray:
     return pitch @ roll
 
 
+def tilt_deg(box: Box) -> float:
+    """Forward tilt of a box's axis toward the head."""
+    head = box.axes[2]
+    return float(np.rad2deg(np.arctan2(-head[1], head[2])))
+
+
 @njit(cache=True)
 def _integrals(slabs, weights, cosine, sine, size, soft):
     """Edges and unlikeness of sagittal patches turned by an angle, averaged, as running sums.
@@ -282,6 +288,8 @@ def _linear_level(inside, across, front, up, near):
 def _robust_fit(design: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Least squares with Tukey's biweight, four rounds."""
     good = np.isfinite(values)
+    if not good.any():
+        return np.eye(1, design.shape[1])[0]  # outside the image
     design, values = np.asarray(design[good], float), np.asarray(values[good], float)
     least = max(0.02 * abs(np.median(values)), 1e-12)
     weight = np.ones(values.size)
