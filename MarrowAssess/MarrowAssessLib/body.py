@@ -17,13 +17,15 @@ from MarrowAssessLib.vertebra import (
     fit_body,
     surface_of_mask,
     template_points,
+    tilt_deg,
     usual_body,
     voxelize,
 )
 
-FAINT_BORDER = 0.35  # median share of marrow's contrast that is lost within about 3 mm
+FAINT_BORDER = 0.30  # median share of marrow's contrast that is lost within about 3 mm
 IRREGULAR = 0.10  # standard deviation of the radii relative to the template
-CENTRAL = 0.7  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
+TILTS_DEG = (-60.0, 30.0)  # from the sacrum's lean to the most kyphotic thoracic body, with room
+CENTRAL = 2 / 3  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
 # Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
 MARGIN_MM = {
@@ -126,6 +128,9 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
         doubts.append("The border is faint: most of it lies on no clear edge.")
     if surface.radii.std() > IRREGULAR:
         doubts.append("The outline is unlike a vertebral body's.")
+    tilt = tilt_deg(surface.box)
+    if not TILTS_DEG[0] <= tilt <= TILTS_DEG[1]:
+        doubts.append(f"The body leans forward by {tilt:.0f} degrees; that is unusual.")
     if moved > MOVED_MM:
         doubts.append("The result depends on where inside the body the click is.")
     if not surface.contains(point[None])[0]:
