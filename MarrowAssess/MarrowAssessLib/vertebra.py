@@ -21,15 +21,15 @@ SLABS_MM = np.array([-10.0, -5.0, 0.0, 5.0, 10.0])
 SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an edge
 
 # Surface: what an edge, a mm of marrow-like signal and a mm^2 of distance weigh against each
-# other. Set by eye on real spines; doubling PRIOR or adding half to EDGE moved the median Dice
-# of the benchmark by less than 0.005.
+# other. Set by eye on real spines; doubling PRIOR or STIFFNESS, halving REGION or adding half to
+# EDGE moved the benchmark's median Dice by at most 0.005.
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.35, 0.055
 EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
 FAINT = 0.25  # mean strength of a face's edges at which it moves half as far as they say
 MOVED_MM = 6.0  # a pose that moves more when searched again is doubtful
-ROUND_FRONT, SQUARE_BACK, HOLLOW = 2.4, 4.0, 0.07  # the template, see `_template`
+ROUND_FRONT, SQUARE_BACK, HOLLOW = 2.4, 4.0, 0.07  # the template's shape, see `_template`
 HALFWAY = 0.42  # exp(-(0.5 / 0.42)^2 / 2) is 1/2
-SOFT_CHANGE = 0.15  # relative change of signal that marrow's own texture may reach
+TEXTURE = 0.15  # relative change of signal that marrow's own texture may reach
 WIDTH_TO_DEPTH = 1.33  # approximate; a soft prior (lumbar about 1.2 to 1.5, thoracic about 1.1)
 
 
@@ -476,7 +476,7 @@ def _departed(g, seen, inside, beyond):
     beyond the surface, and never finer than marrow's own texture.
     """
     spread = 1.4826 * np.median(np.abs(g[inside] - 1)) if inside.any() else 0.0
-    texture = max(1.5 * spread, SOFT_CHANGE)
+    texture = max(1.5 * spread, TEXTURE)
     there = seen & beyond
     highest = np.where(there, g, 1.0).max(axis=1, keepdims=True)
     lowest = np.where(there, g, 1.0).min(axis=1, keepdims=True)
