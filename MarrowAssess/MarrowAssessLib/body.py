@@ -15,12 +15,18 @@ from MarrowAssessLib.vertebra import (
     BodyPrior,
     Surface,
     fit_body,
+    surface_of_mask,
     template_points,
+    tilt_deg,
     usual_body,
     voxelize,
 )
 
-# Adult bodies from T8 to S1, with room: Gilad and Nissan 1986; Panjabi et al. 1992.
+FAINT_BORDER = 0.30  # median share of marrow's contrast that is lost within about 3 mm
+IRREGULAR = 0.10  # standard deviation of the radii relative to the template
+TILTS_DEG = (-60.0, 30.0)  # from the sacrum's lean to the most kyphotic thoracic body, with room
+CENTRAL = 2 / 3  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
+# Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
 MARGIN_MM = {
     Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
@@ -71,6 +77,37 @@ def place_body(
     return Placement(body, roi, unsure, surface, score)
 
 
+def painted_body(
+    volume: Volume, mask: np.ndarray, axes: np.ndarray, site: str, margin_mm: float = 3.0
+) -> Placement:
+    """A body as somebody painted it, with its measurement ROI.
+
+    Args:
+        volume: image.
+        mask: the body, boolean, on the volume's grid.
+        axes: rows are unit vectors to its right, front and head.
+        site: its level.
+        margin_mm: see `placement.place`.
+
+    Raises:
+        ValueError: nothing is painted, or the mask lies on another grid.
+    """
+    if mask.shape != volume.array.shape:
+        raise ValueError(
+            f"The painted {site} has {mask.shape} voxels, {volume.name} {volume.array.shape}; "
+            "paint on the image's grid."
+        )
+    body = Region.from_mask(f"{site} marrow body", Role.MARROW, site, mask.astype(bool))
+    if not body.voxels:
+        raise ValueError(f"The painted {site} is empty; paint the vertebral body.")
+    surface = surface_of_mask(volume, body.mask, body.offset, axes)
+    roi_mask = eroded(body.mask, volume, margin_mm)
+    roi_mask &= _central(volume, surface, body.mask.shape, body.offset)
+    unsure = [] if roi_mask.any() else [f"Nothing is left {margin_mm:g} mm inside the body."]
+    roi = Region(f"{site} marrow", Role.MARROW, site, roi_mask, body.offset, list(unsure))
+    return Placement(body, roi, unsure, surface)
+
+
 def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:
     doubts = []
     corners = template_points(surface)
@@ -85,10 +122,15 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
     seen = np.isfinite(surface.support)
     if seen.mean() < 0.94:
         doubts.append("The body touches the edge of the volume.")
-    if score < 0.4:
+    if score < 0.25:
         doubts.append("No clear box-like outline was found round the click.")
-    if np.median(surface.support[seen]) < 0.4:
-        doubts.append("The border is faint: less than half of it lies on a clear edge.")
+    if not seen.any() or np.median(surface.support[seen]) < FAINT_BORDER:
+        doubts.append("The border is faint: most of it lies on no clear edge.")
+    if surface.radii.std() > IRREGULAR:
+        doubts.append("The outline is unlike a vertebral body's.")
+    tilt = tilt_deg(surface.box)
+    if not TILTS_DEG[0] <= tilt <= TILTS_DEG[1]:
+        doubts.append(f"The body leans forward by {tilt:.0f} degrees; that is unusual.")
     if moved > MOVED_MM:
         doubts.append("The result depends on where inside the body the click is.")
     if not surface.contains(point[None])[0]:
@@ -110,12 +152,12 @@ def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
 def _central(
     volume: Volume, surface: Surface, shape: tuple[int, ...], offset: tuple[int, int, int]
 ) -> np.ndarray:
-    """The middle 80 % of a body's width: thick slices blur its sides into muscle and vessels."""
+    """The middle of a body's width, see `CENTRAL`."""
     k, j, i = np.ogrid[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
     right = surface.box.axes[0] @ volume.ijk_to_ras[:3, :3]
     start = surface.box.axes[0] @ (volume.ijk_to_ras[:3, 3] - surface.box.center)
     across = right[0] * i + right[1] * j + right[2] * k + start
-    return np.abs(across) <= 0.8 * surface.box.half[0]
+    return np.abs(across) <= CENTRAL * surface.box.half[0]
 
 
 def _typical(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

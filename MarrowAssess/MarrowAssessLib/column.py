@@ -11,14 +11,17 @@ from PDFFMapperLib.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.body import MARGIN_MM, Placement, eroded, place_body
+from MarrowAssessLib.body import MARGIN_MM, Placement, eroded, painted_body, place_body
 from MarrowAssessLib.disc import disc_between
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.star_surface import sample
-from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points
+from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points, tilt_deg
 
-DISC_MM = 8.0  # a lumbar disc's height, 6-12 mm (Gilad and Nissan 1986), until the first is seen
+# A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
+# thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
+DISC_MM = 8.0
+EDGES_END = 0.15  # median strength of a border below which there is no body any more
 
 
 @dataclass
@@ -103,20 +106,82 @@ def follow_column(
             done += 1
     bodies = {name: bodies[name] for name in levels if name in bodies}
     column = Column(bodies, {})
-    names = list(bodies)
-    for upper, lower in pairwise(names):
-        site = f"{upper}-{lower}"
-        column.discs[site] = disc_between(
-            volume, bodies[upper].surface, bodies[lower].surface, site
-        )
+    for upper, lower in pairwise(bodies):
+        column.discs[f"{upper}-{lower}"] = _disc(volume, bodies, upper, lower)
     if csf_level in bodies:
         column.csf = csf_beside(volume, bodies[csf_level].surface, csf_level)
     if "L3" in bodies and "L4" in bodies:
         column.muscles = muscles_beside(volume, bodies["L3"].surface, bodies["L4"].surface)
-    doubtful = [name for name, body in bodies.items() if body.unsure]
-    if doubtful:
-        column.unsure.append(f"Look at: {', '.join(doubtful)}.")
+    column.unsure = _doubtful(bodies)
     return column
+
+
+def corrected(
+    volume: Volume,
+    column: Column,
+    level: str,
+    *,
+    point_ras: np.ndarray | None = None,
+    painted: np.ndarray | None = None,
+    lumbar: int = 5,
+) -> Column:
+    """The column with one body clicked again or painted; only what it touches is made anew.
+
+    That is the body, the discs beside it, CSF if it was measured beside this body, and the muscles
+    if it is L3 or L4. Everything else is the very same object as before.
+
+    Args:
+        volume: image.
+        column: as it was; it stays unchanged.
+        level: body to replace, or one that was not found and is added.
+        point_ras: mm, inside the body; or
+        painted: the body, boolean, on the volume's grid.
+        lumbar: how many lumbar vertebrae this patient has.
+
+    Raises:
+        ValueError: the level does not exist, or not exactly one of point and mask is given.
+    """
+    levels = [*spine_levels(lumbar), "S2", "S3"]
+    if level not in levels or not column.bodies:
+        raise ValueError(f"'{level}' is not a vertebra of this column (C2 ... S3).")
+    if (point_ras is None) == (painted is None):
+        raise ValueError("Give either a point inside the body or the painted body.")
+    distance = {name: abs(levels.index(name) - levels.index(level)) for name in column.bodies}
+    near = [column.bodies[name].surface for name in distance if distance[name] == 1]
+    near = near or [column.bodies[min(distance, key=distance.get)].surface]
+    if painted is not None:
+        before = column.bodies.get(level)
+        axes = (before.surface if before else near[0]).box.axes
+        body = painted_body(volume, np.asarray(painted), axes, level)
+    else:
+        depth, height, tilt = np.mean(
+            [(2 * one.box.half[1], 2 * one.box.half[2], _tilt(one)) for one in near], axis=0
+        )
+        prior = BodyPrior((tilt, 18.0), (depth, 4.0), (height, 4.0))
+        margin = MARGIN_MM[Role.MARROW]
+        body = place_body(volume, np.asarray(point_ras, float), level, margin, True, prior)
+    found = {**column.bodies, level: body}
+    bodies = {name: found[name] for name in levels if name in found}
+    result = Column(bodies, {}, column.csf, dict(column.muscles), _doubtful(bodies))
+    for upper, lower in pairwise(bodies):
+        site = f"{upper}-{lower}"
+        kept = column.discs.get(site) if level not in (upper, lower) else None
+        result.discs[site] = kept or _disc(volume, bodies, upper, lower)
+    if column.csf is not None and column.csf.roi.site == level:
+        result.csf = csf_beside(volume, body.surface, level)
+    if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:
+        result.muscles = muscles_beside(volume, bodies["L3"].surface, bodies["L4"].surface)
+    return result
+
+
+def _disc(volume: Volume, bodies: dict[str, Placement], upper: str, lower: str) -> Placement:
+    site = f"{upper}-{lower}"
+    return disc_between(volume, bodies[upper].surface, bodies[lower].surface, site)
+
+
+def _doubtful(bodies: dict[str, Placement]) -> list[str]:
+    names = [name for name, body in bodies.items() if body.unsure]
+    return [f"Look at: {', '.join(names)}."] if names else []
 
 
 def renamed(column: Column, shift: int, lumbar: int = 5) -> Column:
@@ -168,10 +233,13 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         apart, turn = height + DISC_MM, 0.0
     apart = float(np.clip(apart, 20, 45))
     turn, spread, depth_spread = float(np.clip(turn, -12, 12)), 10.0, 3.0
-    if level == "S1" and step > 0:  # the sacrum leans far more than the curve above tells
+    heading = _tilt(last) + turn / 2
+    if level == "S1" and step > 0:  # the sacrum leans back far more than the curve above tells
         turn, spread, depth_spread = -18.0, 14.0, 5.0
+        heading = _tilt(last) + turn
+        apart *= 0.85
     prior = BodyPrior((_tilt(last) + turn, spread), (depth, depth_spread), (height, 3.5))
-    heading = np.deg2rad(_tilt(last) + turn / 2)
+    heading = np.deg2rad(heading)
     up = np.array([last.box.axes[2, 0], -np.sin(heading), np.cos(heading)])
     up *= -step / np.linalg.norm(up)
     guess = last.box.center + apart * up
@@ -189,7 +257,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         return None
     if size[1:].min() < 0.55 or size[1:].max() > 1.6:
         return None
-    if np.nanmedian(found.surface.support) < 0.42:
+    if np.nanmedian(found.surface.support) < EDGES_END:
         return None  # no edges there
     if not found.surface.contains(guess[None])[0]:
         found.unsure.append("The body lies elsewhere than its neighbors let expect.")
@@ -200,8 +268,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
 
 
 def _tilt(surface: Surface) -> float:
-    head = surface.box.axes[2]
-    return float(np.rad2deg(np.arctan2(-head[1], head[2])))
+    return tilt_deg(surface.box)
 
 
 def _level(volume: Volume, point: np.ndarray) -> float:
@@ -224,10 +291,10 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     ras = box.center + grid.reshape(-1, 3) @ box.axes
     values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
     axial = np.nanmedian(values, axis=2)
-    # The canal's middle: the most uniform 5 mm patch between 5 and 14 mm behind the wall.
+    # The most uniform 5 mm patch of the canal, centered 3 to 14 mm behind the wall.
     spread = np.full(axial.shape, np.inf)
     for a in range(5, 20):
-        for b in range(5, 15):
+        for b in range(3, 15):
             patch = axial[a - 2 : a + 3, b - 2 : b + 3]
             if np.isfinite(patch).all():
                 spread[a, b] = patch.std() / max(abs(patch.mean()), 1e-9) + 0.02 * abs(x[a])

@@ -9,10 +9,19 @@ from scipy import ndimage
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.body import MARGIN_MM, Placement, ball, eroded, place_body
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.vertebra import BodyPrior, Surface, sagittal_box, template_points
+from MarrowAssessLib.vertebra import (
+    BodyPrior,
+    Surface,
+    sagittal_box,
+    template_points,
+    tilt_deg,
+)
 
 DISC_BOUNDS_MM = (2.5, 20.0)
 ENDPLATE_MM = 1.2  # bony and cartilaginous endplate between marrow and disc
+# Tilt of a disc and of the bodies beside it against it: the sacrum is bent back from L5.
+DISC_TILTS_DEG = [(tilt, 0.0) for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0)]
+DISC_TILTS_DEG += [(-45.0, 15.0), (-30.0, 15.0)]
 BULGE = 1.08  # a disc is that much deeper than the waist of the bodies beside it
 
 
@@ -73,21 +82,24 @@ def place_disc(
 ) -> Placement:
     """The disc round a point: the bodies above and below are found, and the disc between them."""
     boxes = []
-    for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0):
+    for tilt, kink in DISC_TILTS_DEG:
         angle = np.deg2rad(tilt)
         up = np.array([0.0, -np.sin(angle), np.cos(angle)])
-        prior = BodyPrior((tilt, 12.0))
-        pair = [sagittal_box(volume, point + side * 18.0 * up, prior) for side in (1, -1)]
+        pair = [
+            sagittal_box(volume, point + side * 18.0 * up, BodyPrior((tilt + side * kink, 12.0)))
+            for side in (1, -1)
+        ]
         apart = (pair[0][0].center - pair[1][0].center) @ up
         room = apart - sum(box.half[2] for box, *_ in pair)
-        if room > 1.0:
-            boxes.append((pair[0][1] + pair[1][1], tilt, pair))
+        if 1.0 < room <= DISC_BOUNDS_MM[1]:
+            boxes.append((pair[0][1] + pair[1][1], pair))
     if not boxes:
         empty = Region(f"{site} disc".strip(), Role.DISC, site, np.zeros((0, 0, 0), bool))
         return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
-    _, tilt, pair = max(boxes, key=lambda found: found[0])
+    _, pair = max(boxes, key=lambda found: found[0])
     bodies = [
-        place_body(volume, box.center, "", 3.0, True, BodyPrior((tilt, 12.0))) for box, *_ in pair
+        place_body(volume, box.center, "", 3.0, True, BodyPrior((tilt_deg(box), 12.0)))
+        for box, *_ in pair
     ]
     disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)
     disc.unsure += [f"Body beside it: {text}" for body in bodies for text in body.unsure]

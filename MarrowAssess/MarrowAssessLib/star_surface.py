@@ -107,44 +107,44 @@ def optimal_surface(unary, neighbors, step_mm, stiffness, reach, iterations):
                     if neighbors[m, q] == n:
                         slot[n, s] = q
     belief = np.empty(labels, np.float32)
+    best = np.empty(labels, np.float32)
     for sweep in range(iterations):
         for order in range(rays):
             n = order if sweep % 2 == 0 else rays - 1 - order
-            for lab in range(labels):
-                total = unary[n, lab]
-                for s in range(4):
-                    if neighbors[n, s] >= 0:
-                        total += messages[n, s, lab]
-                belief[lab] = total
+            belief[:] = unary[n]
+            for s in range(4):
+                if neighbors[n, s] >= 0:
+                    belief += messages[n, s]
             for s in range(4):
                 m = neighbors[n, s]
                 if m < 0:
                     continue
-                scale = stiffness * step_mm[n] * step_mm[m]
+                scale = np.float32(stiffness * step_mm[n] * step_mm[m])
                 back = slot[n, s]
+                best[:] = np.float32(1e30)
+                for gap in range(-reach, reach + 1):
+                    cost = scale * gap * gap
+                    for lab in range(max(0, -gap), min(labels, labels - gap)):
+                        value = belief[lab + gap] - messages[n, s, lab + gap] + cost
+                        best[lab] = min(best[lab], value)
                 lowest = np.float32(1e30)
                 for lab in range(labels):
-                    best = np.float32(1e30)
-                    for other in range(max(0, lab - reach), min(labels, lab + reach + 1)):
-                        gap = other - lab
-                        cost = belief[other] - messages[n, s, other] + scale * gap * gap
-                        if cost < best:
-                            best = cost
-                    messages[m, back, lab] = 0.5 * messages[m, back, lab] + 0.5 * best
-                    lowest = min(lowest, messages[m, back, lab])
+                    value = np.float32(0.5) * (messages[m, back, lab] + best[lab])
+                    messages[m, back, lab] = value
+                    lowest = min(lowest, value)
                 for lab in range(labels):
                     messages[m, back, lab] -= lowest
     result = np.empty(rays, np.int64)
     for n in range(rays):
         best_label = 0
-        best = np.float32(1e30)
+        least = np.float32(1e30)
         for lab in range(labels):
             total = unary[n, lab]
             for s in range(4):
                 if neighbors[n, s] >= 0:
                     total += messages[n, s, lab]
-            if total < best:
-                best = total
+            if total < least:
+                least = total
                 best_label = lab
         result[n] = best_label
     return result

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from PDFFMapperLib.volume import Volume
-from scipy import ndimage
 
 from MarrowAssessLib.star_surface import box_rays, optimal_surface, sample
 
@@ -22,12 +21,16 @@ SLABS_MM = np.array([-10.0, -5.0, 0.0, 5.0, 10.0])
 SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an edge
 
 # Surface: what an edge, a mm of marrow-like signal and a mm^2 of distance weigh against each
-# other. Set by eye on real spines; doubling PRIOR or adding half to EDGE moved the median Dice
-# of the benchmark by less than 0.005.
+# other. Set by eye on real spines; doubling PRIOR or STIFFNESS, halving REGION or adding half to
+# EDGE moved the benchmark's median Dice by at most 0.005.
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.35, 0.055
 EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
+FAINT = 0.25  # mean strength of a face's edges at which it moves half as far as they say
 MOVED_MM = 6.0  # a pose that moves more when searched again is doubtful
-CORTEX_MM = 0.8  # cortical shell and bony endplate: 0.4 to 1 mm in anatomical studies
+ROUND_FRONT, SQUARE_BACK, HOLLOW = 2.4, 4.0, 0.07  # the template's shape, see `_template`
+HALFWAY = 0.42  # exp(-(0.5 / 0.42)^2 / 2) is 1/2
+TEXTURE = 0.15  # relative change of signal that marrow's own texture may reach
+WIDTH_TO_DEPTH = 1.33  # approximate; a soft prior (lumbar about 1.2 to 1.5, thoracic about 1.1)
 
 
 @dataclass
@@ -51,6 +54,12 @@ def tilted_axes(sagittal_deg: float, coronal_deg: float = 0.0) -> np.ndarray:
     pitch = np.array([[1, 0, 0], [0, np.cos(a), np.sin(a)], [0, -np.sin(a), np.cos(a)]])
     roll = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
     return pitch @ roll
+
+
+def tilt_deg(box: Box) -> float:
+    """Forward tilt of a box's axis toward the head."""
+    head = box.axes[2]
+    return float(np.rad2deg(np.arctan2(-head[1], head[2])))
 
 
 @njit(cache=True)
@@ -157,8 +166,10 @@ def _best_rectangle(
 class BodyPrior:
     """What is expected of a body before looking: mean and spread.
 
-    The defaults cover T10 to S1 of adults (depth 28-36 mm, height 21-29 mm; Panjabi et al. 1992,
-    Gilad and Nissan 1986) with room for others.
+    The defaults are approximate sizes of adults from T10 to S1, with room for others: soft priors.
+    (Anatomy to the millimeter: thoracic Panjabi et al. 1991, doi
+    10.1097/00007632-199108000-00006; from one height, Kunkel et al. 2010, doi
+    10.1111/j.1469-7580.2009.01187.x.)
 
     Attributes:
         tilt_deg: forward tilt of the body's axis and its spread.
@@ -202,6 +213,7 @@ def sagittal_box(
     level = max(near[len(SLABS_MM) // 2], 1e-6)
     slabs /= level
     weights = np.exp(-(np.log(np.maximum(near / level, 0.05)) ** 2) / (2 * 0.2**2))
+    weights[len(SLABS_MM) // 2] = 1.0  # the seed's own, even where there is no signal
     weights = (weights / weights.sum()).astype(np.float32)
     tilts = np.arange(-56.0, 57.0, 8.0)
     costs = 0.5 * ((tilts - prior.tilt_deg[0]) / prior.tilt_deg[1]) ** 2
@@ -234,7 +246,7 @@ def widen(volume: Volume, box: Box) -> Box:
     evidence = likeness * (edges[0] + edges[1]) / 2
     evidence -= 0.75 * np.median(evidence[near])
     total = np.concatenate([[0.0], np.cumsum(evidence)])
-    expected = 1.4 * 2 * box.half[1]
+    expected = WIDTH_TO_DEPTH * 2 * box.half[1]
     best = (-np.inf, 0, 0)
     for a in range(0, 37):
         for b in range(max(44, a + 24), 81):
@@ -262,8 +274,12 @@ def _linear_level(inside, across, front, up, near):
     """Marrow's level as a plane in (front, up), from the columns `near`; constant across."""
     y, z = np.meshgrid(front, up, indexing="ij")
     design = np.c_[np.ones(y.size), y.ravel(), z.ravel()]
-    values = np.nanmedian(inside[near], axis=0).ravel()
-    fit = _robust_fit(design, values)
+    columns = inside[near].reshape(-1, y.size)
+    seen = np.isfinite(columns).any(axis=0)
+    if not seen.any():
+        return np.ones((1, *y.shape))  # outside the image
+    values = np.nanmedian(columns[:, seen], axis=0)
+    fit = _robust_fit(design[seen], values)
     return np.maximum(
         (design @ fit).reshape(1, *y.shape), 0.3 * np.abs(np.nanmedian(values)) + 1e-9
     )
@@ -272,24 +288,52 @@ def _linear_level(inside, across, front, up, near):
 def _robust_fit(design: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Least squares with Tukey's biweight, four rounds."""
     good = np.isfinite(values)
-    design, values = design[good], values[good]
+    if not good.any():
+        return np.eye(1, design.shape[1])[0]  # outside the image
+    design, values = np.asarray(design[good], float), np.asarray(values[good], float)
+    least = max(0.02 * abs(np.median(values)), 1e-12)
     weight = np.ones(values.size)
+    ridge = 1e-9 * np.diag((design**2).sum(axis=0) + 1e-12)
     for _ in range(4):
-        fit = np.linalg.lstsq(design * weight[:, None], values * weight, rcond=None)[0]
+        weighted = design * weight[:, None]
+        fit = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ values)
         residual = np.abs(values - design @ fit)
-        scale = 4.7 * max(1.48 * np.median(residual), 0.02 * abs(np.median(values)), 1e-12)
-        weight = np.clip(1 - (residual / scale) ** 2, 0, 1)
+        scale = 4.7 * max(1.48 * np.median(residual), least)
+        weight = np.clip(1 - (residual / scale) ** 2, 0, 1) ** 2
     return fit
 
 
-def template_radii(directions: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Rays of the template: from the center to the surface of a rounded box, (n, 3) mm.
+@njit(cache=True)
+def _template(x, y, z):
+    """How far the template's surface lies from the center, relative to the cube's, at (x, y, z).
 
-    Seen from above the rounded box is a superellipse (exponent 3), from the side a box (8).
+    Seen from above a vertebral body is round in front and square, slightly hollow, behind; seen
+    from the side it has a waist and hollow endplates. The hollows are some 1 to 1.5 mm of a usual
+    body (endplates: Wang et al. 2012, doi 10.1007/s00586-012-2415-8).
     """
-    x, y, z = np.abs(directions).T
-    around = (x**3 + y**3) ** (8 / 3)
-    return directions * half * (around + z**8)[:, None] ** (-1 / 8)
+    power = ROUND_FRONT if y > 0 else SQUARE_BACK
+    around = (abs(x) ** power + abs(y) ** power) ** (8 / power)
+    radius = (around + z**8) ** (-1 / 8)
+    # Each hollow has a mean of about 1 over its face, so that the box keeps the body's size.
+    waist = max(1 - z * z, 0.0)
+    radius *= 1 - HOLLOW * (waist - 2 / 3)
+    radius *= 1 - 1.5 * HOLLOW * max(1 - x * x - y * y, 0.0)
+    if y < 0:
+        radius *= 1 - HOLLOW * (1 / 3 - x * x) * waist * y * y
+    return radius
+
+
+@njit(cache=True)
+def _template_all(directions):
+    out = np.empty(len(directions))
+    for n in range(len(directions)):
+        out[n] = _template(directions[n, 0], directions[n, 1], directions[n, 2])
+    return out
+
+
+def template_radii(directions: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Rays of the template: from the center to the surface of a vertebra's body, (n, 3) mm."""
+    return directions * half * _template_all(np.ascontiguousarray(directions))[:, None]
 
 
 @dataclass
@@ -308,24 +352,55 @@ class Surface:
 
     def contains(self, points_ras: np.ndarray) -> np.ndarray:
         """Whether RAS points, shape (n, 3), lie inside."""
-        unit = (points_ras - self.box.center) @ self.box.axes.T / self.box.half
-        reach = np.abs(unit).max(axis=1)
-        cube = np.clip(unit / np.maximum(reach, 1e-9)[:, None], -1, 1)
-        lattice = np.zeros([c + 1 for c in RAY_COUNTS])
-        index = np.rint((RAYS.directions + 1) / 2 * RAY_COUNTS).astype(int)
-        lattice[tuple(index.T)] = self.radii
-        where = (cube + 1) / 2 * RAY_COUNTS
-        # The lattice's inner nodes never weigh: the points lie on the cube's surface.
-        radius = ndimage.map_coordinates(lattice, where.T, order=1)
-        return (
-            reach
-            <= np.linalg.norm(template_radii(cube, self.box.half), axis=1)
-            / np.maximum(np.linalg.norm(cube * self.box.half, axis=1), 1e-9)
-            * radius
-        )
+        to_box = self.box.axes / self.box.half[:, None]
+        lattice = np.zeros(RAY_COUNTS + 1, np.float32)
+        lattice[tuple(_LATTICE.T)] = self.radii
+        points = np.ascontiguousarray(points_ras, dtype=float)
+        sure, most = 0.4 * self.radii.min(), self.radii.max()  # whatever the direction
+        return _inside(points, self.box.center, to_box, lattice, sure, most)
 
 
-def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
+_LATTICE = np.rint((RAYS.directions + 1) / 2 * RAY_COUNTS).astype(int)
+
+
+@njit(cache=True)
+def _inside(points, center, to_box, lattice, sure, most):
+    """Whether points lie inside radii given on the lattice of a cube's surface."""
+    counts = np.array(lattice.shape) - 1
+    out = np.zeros(points.shape[0], np.bool_)
+    unit = np.empty(3)
+    low = np.empty(3, np.int64)
+    part = np.empty(3)
+    for n in range(points.shape[0]):
+        reach = 1e-9
+        for a in range(3):
+            unit[a] = 0.0
+            for b in range(3):
+                unit[a] += to_box[a, b] * (points[n, b] - center[b])
+            reach = max(reach, abs(unit[a]))
+        if reach > most:
+            continue
+        if reach < sure:
+            out[n] = True
+            continue
+        for a in range(3):
+            unit[a] /= reach
+            where = min(max((unit[a] + 1) / 2 * counts[a], 0.0), float(counts[a]))
+            low[a] = min(int(where), counts[a] - 1)
+            part[a] = where - low[a]
+        radius = 0.0  # the lattice's inner nodes never weigh: the point lies on the surface
+        for corner in range(8):
+            weight = 1.0
+            i, j, k = corner & 1, corner >> 1 & 1, corner >> 2
+            weight *= part[0] if i else 1 - part[0]
+            weight *= part[1] if j else 1 - part[1]
+            weight *= part[2] if k else 1 - part[2]
+            radius += weight * lattice[low[0] + i, low[1] + j, low[2] + k]
+        out[n] = reach <= radius * _template(unit[0], unit[1], unit[2])
+    return out
+
+
+def refine(volume: Volume, box: Box, rounds: int = 2) -> Surface:
     """Fit the optimal star-shaped surface, moving and resizing the box with it."""
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
     radii = np.ones(len(RAYS.directions))
@@ -351,7 +426,7 @@ def refine(volume: Volume, box: Box, rounds: int = 3) -> Surface:
         chosen = np.take_along_axis(support, met, 1)[:, 0]
         chosen[~np.isfinite(np.take_along_axis(values, met, 1)[:, 0])] = np.nan
         if not last:
-            box, radii = _rebox(box, rays * radii[:, None])
+            box, radii = _rebox(box, rays, radii, np.nan_to_num(chosen))
     return Surface(box, radii, chosen)
 
 
@@ -385,22 +460,38 @@ def _unary(values, local, depth, radii):
     odds = np.clip(np.log(p_in / p_out), -2, 1.5)
     odds = np.where(seen, odds[bins], 0.0)
     gain = np.cumsum(odds * depth[:, None] * STEP, axis=1)
+    departed = _departed(g, seen, inside, (mm > 0.5) & (mm < 6.0))
     support = np.zeros_like(g)
     for width_mm in EDGE_WIDTHS_MM:
-        support += _contrast(g, depth, width_mm, CORTEX_MM) / len(EDGE_WIDTHS_MM)
+        support += _rise(departed, depth, width_mm) / len(EDGE_WIDTHS_MM)
     cost = -REGION * gain - EDGE * support
     cost += PRIOR * (depth[:, None] * (t[None, :] - 1)) ** 2
     return cost.astype(np.float32), support
 
 
-@njit(cache=True)
-def _contrast(g, depth, width_mm, cortex_mm):
-    """Change of each profile over a width, as d / (d + 0.2); 0 where it is not seen.
+def _departed(g, seen, inside, beyond):
+    """How far signals have left the marrow's level, 0 ... 1: about 1/2 halfway to what lies beyond.
 
-    Where the signal falls, marrow ends at the edge. Where it rises, thin dark cortex lies between
-    marrow and the brighter tissue, and marrow ends a cortex before the edge.
+    Falling and rising are measured apart, each by the lowest and highest signal that its ray meets
+    beyond the surface, and never finer than marrow's own texture.
     """
-    rays, count = g.shape
+    spread = 1.4826 * np.median(np.abs(g[inside] - 1)) if inside.any() else 0.0
+    texture = max(1.5 * spread, TEXTURE)
+    there = seen & beyond
+    highest = np.where(there, g, 1.0).max(axis=1, keepdims=True)
+    lowest = np.where(there, g, 1.0).min(axis=1, keepdims=True)
+    reach = np.where(g > 1, highest - 1, 1 - lowest)
+    return 1 - np.exp(-((g - 1) ** 2) / (2 * np.maximum(texture, HALFWAY * reach) ** 2))
+
+
+@njit(cache=True)
+def _rise(departed, depth, width_mm):
+    """How much each profile departs from marrow over a width; 0 where it is not seen.
+
+    Thin dark cortex and ligament before bright CSF, disc or fat is where marrow ends: past it the
+    signal has departed already, so that the second, often stronger edge does not count.
+    """
+    rays, count = departed.shape
     out = np.zeros((rays, count), np.float32)
     for n in range(rays):
         half = width_mm / (2 * STEP * depth[n])
@@ -410,15 +501,10 @@ def _contrast(g, depth, width_mm, cortex_mm):
                 continue
             a, b = int(low), int(high)
             b1 = min(b + 1, count - 1)
-            before = g[n, a] * (1 - low + a) + g[n, a + 1] * (low - a)
-            after = g[n, b] * (1 - high + b) + g[n, b1] * (high - b)
-            change = abs(after - before)
-            if not change >= 0:
-                continue
-            strength = change / (change + 0.2)
-            end = m if after < before else int(np.round(m - cortex_mm / (STEP * depth[n])))
-            if end >= 0:
-                out[n, end] = max(out[n, end], strength)
+            before = departed[n, a] * (1 - low + a) + departed[n, a + 1] * (low - a)
+            after = departed[n, b] * (1 - high + b) + departed[n, b1] * (high - b)
+            if after > before:
+                out[n, m] = after - before
     return out
 
 
@@ -430,15 +516,19 @@ def _density(bins, weights):
     return 0.85 * smooth / max(smooth.sum(), 1e-12) + 0.15 / 61
 
 
-def _rebox(box, surface):
-    """Move, resize and tilt the box to the middle of its surface's faces."""
+def _rebox(box, rays, radii, support):
+    """Move, resize and tilt the box to its surface's faces, each as far as its edges are seen."""
     d = RAYS.directions
+    surface = rays * radii[:, None]
     center, half = np.zeros(3), np.zeros(3)
     for axis in range(3):
         flat = np.abs(np.delete(d, axis, 1)).max(axis=1) < 0.75
-        high = np.median(surface[flat & (d[:, axis] > 0.99), axis])
-        low = np.median(surface[flat & (d[:, axis] < -0.99), axis])
-        center[axis], half[axis] = (high + low) / 2, (high - low) / 2
+        low, high = (
+            1 + _shift(radii[face] - 1, support[face])
+            for face in (flat & (d[:, axis] < -0.99), flat & (d[:, axis] > 0.99))
+        )
+        center[axis] = box.half[axis] * (high - low) / 2
+        half[axis] = box.half[axis] * (high + low) / 2
     slopes = []
     for side in (-1, 1):
         plate = (d[:, 2] * side > 0.99) & (np.abs(d[:, :2]).max(axis=1) < 0.9)
@@ -447,11 +537,17 @@ def _rebox(box, surface):
     across, along = np.mean(slopes, axis=0)
     turned = tilted_axes(
         np.rad2deg(np.clip(np.arctan(along), -0.2, 0.2)),
-        np.rad2deg(np.clip(np.arctan(across), -0.1, 0.1)),
+        -np.rad2deg(np.clip(np.arctan(across), -0.2, 0.2)),
     )
     half = np.clip(half, [14, 10, 7], [32, 24, 20])
     new = Box(box.center + center @ box.axes, turned @ box.axes, half)
     return new, np.ones(len(d))
+
+
+def _shift(moves, support):
+    """Median move of a face's rays, drawn to none the fainter their edges are."""
+    seen = float(support.mean())
+    return np.median(moves) * seen / (seen + FAINT)
 
 
 def fit_body(
@@ -489,3 +585,28 @@ def voxelize(volume: Volume, surface: Surface) -> tuple[np.ndarray, tuple[int, i
     inside = surface.contains(volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)))
     mask = inside.reshape(i.shape).transpose(2, 1, 0)
     return np.ascontiguousarray(mask), tuple(int(n) for n in low[::-1])
+
+
+def surface_of_mask(
+    volume: Volume, mask: np.ndarray, offset: tuple[int, int, int], axes: np.ndarray
+) -> Surface:
+    """The star-shaped surface of a painted body, with given axes (rows right, front, head).
+
+    Args:
+        volume: the image's grid.
+        mask: boolean [k, j, i], a crop of the grid that starts at `offset` (k, j, i).
+        offset: see `mask`.
+        axes: of a neighbor or of the body that was there before.
+    """
+    voxels = volume.to_ras(np.argwhere(mask)[:, ::-1] + np.array(offset)[::-1])
+    center = voxels.mean(axis=0)
+    half = np.maximum(np.percentile(np.abs((voxels - center) @ axes.T), 97, axis=0), 1.0)
+    box = Box(center, axes, half)
+    rays = template_radii(RAYS.directions, half)
+    local = rays[:, None, :] * RELATIVE_RADII[None, :, None]
+    points = center + local.reshape(-1, 3) @ axes
+    padded = np.pad(mask, 1).astype(np.float32)
+    ijk = volume.ras_to_ijk(points) - np.array(offset)[::-1] + 1
+    inside = sample(padded, ijk).reshape(local.shape[:2]) > 0.5
+    radii = RELATIVE_RADII[0] + STEP * (inside.sum(axis=1) - 0.5)
+    return Surface(box, np.maximum(radii, RELATIVE_RADII[0]), np.ones(len(radii)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.column import follow_column, renamed, spine_levels
+from MarrowAssessLib.column import corrected, follow_column, renamed, spine_levels
 from MarrowAssessLib.placement import place
 from PDFFMapperLib.volume import Volume
 
@@ -45,6 +45,20 @@ def spine(contrast="t2", spacing=(1.0, 1.0, 3.0), shading=0.4, seed=0):
     image *= 1 + shading * (-y / 75)  # a coil at the back
     image += np.random.default_rng(seed).normal(0, 6, image.shape)
     return Volume(image.astype(np.float32), matrix, contrast), labels
+
+
+@pytest.fixture(scope="module")
+def phantom_volumes():
+    """The project's own phantom: an image of some contrast, its tissues, and which is L3."""
+    from MarrowAssessLib.phantom import TISSUES, lumbar_phantom
+
+    drawn = lumbar_phantom()
+
+    def image(contrast):
+        volume = drawn.tissue if contrast is None else drawn.volumes[contrast]
+        return volume, drawn.tissue.array, list(TISSUES).index("L3")
+
+    return image
 
 
 def dice(a, b):
@@ -96,6 +110,12 @@ def test_noise_alone_is_doubted():
     assert place(volume, volume.to_ras(np.array([60, 60, 20])), Role.MARROW).unsure
 
 
+def test_no_signal_is_doubted():
+    volume = Volume(np.zeros((30, 80, 80), np.float32), np.diag([1.0, 1.0, 3.0, 1.0]))
+    for corner in ([40, 40, 15], [0, 0, 0], [79, 79, 29]):
+        assert place(volume, volume.to_ras(np.array(corner)), Role.MARROW).unsure
+
+
 def test_cut_body_is_doubted():
     volume, _ = spine("t2")
     half = Volume(volume.array[:13].copy(), volume.ijk_to_ras)
@@ -112,6 +132,7 @@ def test_point_outside_is_refused():
 def test_column_has_the_right_levels(phantom):
     volume, labels = phantom
     column = follow_column(volume, np.array([4.0, 3.0, 2.0]), "L3")
+    assert list(column.bodies) == ["L1", "L2", "L3", "L4", "L5"]  # and none where none is
     for n, level in enumerate(["L1", "L2", "L3", "L4", "L5"], 1):
         truth = labels == n
         assert dice(column.bodies[level].body.full_mask(truth.shape), truth) > 0.88
@@ -141,6 +162,132 @@ def test_levels_shift_with_another_count_of_lumbar_vertebrae():
     assert "L4-L5" in moved.discs
     with pytest.raises(ValueError, match="leave the spine"):
         renamed(column, 9)
+
+
+def test_a_later_click_changes_only_what_it_touches():
+    volume, labels = spine("t2")
+    column = follow_column(volume, np.zeros(3), "L3")
+    again = corrected(volume, column, "L2", point_ras=np.array([5.0, 6.0, APART + 4]))
+    assert dice(again.bodies["L2"].body.full_mask(labels.shape), labels == 2) > 0.88
+    for name in ("L1", "L3", "L4", "L5"):
+        assert again.bodies[name] is column.bodies[name]
+    assert again.discs["L3-L4"] is column.discs["L3-L4"]
+    assert again.discs["L2-L3"] is not column.discs["L2-L3"]
+    assert again.csf is column.csf
+    assert again.muscles == column.muscles
+
+
+def test_a_painted_body_is_taken_as_it_is():
+    volume, labels = spine("t2")
+    column = follow_column(volume, np.zeros(3), "L3")
+    painted = labels == 3
+    painted[..., : np.flatnonzero(painted.any(axis=(0, 1)))[6]] = False  # a lowered upper endplate
+    again = corrected(volume, column, "L3", painted=painted)
+    assert (again.bodies["L3"].body.full_mask(labels.shape) == painted).all()
+    roi = again.bodies["L3"].roi.full_mask(labels.shape)
+    assert roi.any() and not (roi & ~painted).any()
+    assert again.discs["L2-L3"].body.voxels > 1.2 * column.discs["L2-L3"].body.voxels
+    assert again.discs["L1-L2"] is column.discs["L1-L2"]
+    assert again.bodies["L4"] is column.bodies["L4"]
+    with pytest.raises(ValueError, match="either a point"):
+        corrected(volume, column, "L3")
+    with pytest.raises(ValueError, match="empty"):
+        corrected(volume, column, "L3", painted=np.zeros_like(painted))
+
+
+def test_a_missed_body_is_added():
+    volume, labels = spine("t2")
+    column = follow_column(volume, np.zeros(3), "L3")
+    del column.bodies["L5"], column.discs["L4-L5"]
+    again = corrected(volume, column, "L5", point_ras=np.array([0.0, 0.0, -2 * APART]))
+    assert list(again.bodies)[-1] == "L5"
+    assert dice(again.bodies["L5"].body.full_mask(labels.shape), labels == 5) > 0.88
+    assert "L4-L5" in again.discs
+
+
+def tilted(degrees, axis):
+    """The digital spine in a patient who is turned: the grid stays with the patient."""
+    volume, labels = spine("t2")
+    a = np.deg2rad(degrees)
+    turn = np.eye(4)
+    p, q = {"coronal": (0, 2), "axial": (0, 1)}[axis]
+    turn[p, p] = turn[q, q] = np.cos(a)
+    turn[p, q], turn[q, p] = -np.sin(a), np.sin(a)
+    return Volume(volume.array, turn @ volume.ijk_to_ras), labels, turn[:3, :3]
+
+
+@pytest.mark.parametrize(("degrees", "axis"), [(18, "coronal"), (-15, "coronal"), (15, "axial")])
+def test_scoliosis_and_oblique_slices(degrees, axis):
+    volume, labels, turn = tilted(degrees, axis)
+    placed = place(volume, turn @ np.array([3.0, 2.0, -2.0]), Role.MARROW, "L3")
+    truth = labels == 3
+    assert dice(placed.body.full_mask(truth.shape), truth) > 0.85
+    roi = placed.roi.full_mask(truth.shape)
+    assert np.count_nonzero(roi & truth) / np.count_nonzero(roi) > 0.98
+
+
+def test_thick_slices():
+    volume, labels = spine("t2", spacing=(1.0, 1.0, 5.0))  # 4 mm slices with a gap of 1 mm
+    placed = place(volume, np.array([4.0, -3.0, 5.0]), Role.MARROW, "L3")
+    truth = labels == 3
+    assert dice(placed.body.full_mask(truth.shape), truth) > 0.85
+
+
+def test_hemangioma_stays_inside():
+    volume, labels = spine("t1")
+    k, j, i = np.rint(volume.ras_to_ijk(np.array([3.0, 4.0, 3.0]))).astype(int)[::-1]
+    volume.array[k - 1 : k + 2, j - 5 : j + 5, i - 4 : i + 4] *= 1.7
+    for point in ([-6.0, -6.0, -4.0], [3.0, 4.0, 3.0]):  # beside the bright spot, and in it
+        placed = place(volume, np.array(point), Role.MARROW, "L3")
+        truth = labels == 3
+        found = dice(placed.body.full_mask(truth.shape), truth)
+        assert found > 0.85 or placed.unsure, point
+
+
+def test_wedge_fracture():
+    """The front 40 % lower than the back, the limit of a severe fracture (Genant grade 3)."""
+    volume, labels = spine("t2")
+    k, j, i = np.meshgrid(*[np.arange(n) for n in labels.shape], indexing="ij")
+    ras = volume.to_ras(np.stack([i, j, k], -1))
+    crushed = (labels == 3) & (ras[..., 2] > 7.5 - 5.0 * ras[..., 1] / 17)
+    volume.array[crushed] = 160 * (1 - 0.4 * ras[crushed][:, 1] / 75)  # disc in its place
+    truth = (labels == 3) & ~crushed
+    placed = place(volume, np.array([2.0, -6.0, -4.0]), Role.MARROW, "L3")
+    assert dice(placed.body.full_mask(truth.shape), truth) > 0.85
+    roi = placed.roi.full_mask(truth.shape)
+    assert np.count_nonzero(roi & truth) / np.count_nonzero(roi) > 0.97
+
+
+@pytest.mark.parametrize("where", [(0, 0, APART / 2), (0, -27, 0), (20, -48, 0), (0, -69, 0)])
+def test_marrow_clicked_in_another_tissue_is_doubted(where):
+    volume, _ = spine("t2")
+    assert place(volume, np.array(where, float), Role.MARROW).unsure
+
+
+@pytest.mark.parametrize("contrast", ["T1", "FS_T2", "IN_PHASE"])
+def test_project_phantom(phantom_volumes, contrast):
+    from MarrowAssessLib.contrasts import Contrast
+
+    volume, tissue, level = phantom_volumes(Contrast[contrast])
+    placed = place(volume, np.array([3.0, 2.0, -2.0]), Role.MARROW, "L3")
+    truth = tissue == level
+    assert dice(placed.body.full_mask(truth.shape), truth) > 0.8
+    roi = placed.roi.full_mask(truth.shape)
+    assert np.count_nonzero(roi & truth) / np.count_nonzero(roi) > 0.95
+
+
+def test_pdff_map(phantom_volumes):
+    """Fat fraction in %: marrow 36, disc, muscle and CSF near 0, fat 95."""
+    from MarrowAssessLib.phantom import TISSUES
+
+    volume, tissue, level = phantom_volumes(None)
+    fraction = np.array([100 * one.pdff for one in TISSUES.values()])[tissue]
+    fraction = fraction + np.random.default_rng(2).normal(0, 3, tissue.shape)
+    pdff = volume.with_array(fraction.astype(np.float32), "PDFF")
+    placed = place(pdff, np.array([3.0, 2.0, -2.0]), Role.MARROW, "L3")
+    truth = tissue == level
+    assert dice(placed.body.full_mask(truth.shape), truth) > 0.8
+    assert abs(np.median(placed.roi.values(pdff.array)) - 36) < 1
 
 
 def test_unknown_level_is_refused():
