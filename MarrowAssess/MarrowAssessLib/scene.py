@@ -227,7 +227,7 @@ def _require(resample: bool, what: str, volume_node: slicer.vtkMRMLVolumeNode) -
     if not resample:
         raise ValueError(
             f"{what} is not drawn on the voxel grid of '{volume_node.GetName()}'; ask for "
-            "resampling, or choose that volume as the segmentation's source."
+            "resampling (option 'Resample onto one grid'), or choose that volume as its source."
         )
 
 
