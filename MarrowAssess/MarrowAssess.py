@@ -196,8 +196,10 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
-        """Called each time the user opens this module."""
+        """Called each time the user opens this module; regions may have been edited elsewhere."""
         self.initializeParameterNode()
+        if self.logic.assessmentOf(self.segmentation()):
+            self.scheduleUpdate()
 
     def exit(self) -> None:
         """Called each time the user opens another module; edits there do not run ours."""
@@ -227,7 +229,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
         self.setParameterNode(self.logic.getParameterNode())
-        if self.logic.chooseDefaultInputs(self._parameterNode):
+        self.logic.chooseDefaultInputs(self._parameterNode)
+        if self.logic.chosenVolumes(self._parameterNode):
             self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
         self.onParametersModified()
         self.showAssessment()

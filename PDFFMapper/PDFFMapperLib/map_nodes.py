@@ -55,10 +55,9 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
     legend.SetTitleText(f"{made.name} ({made.unit})" if made.unit else made.name)
     legend.SetLabelFormat("%.0f" if made.window[1] - made.window[0] >= 5 else "%.1f")
-    # Below the image: the sides are for the results of MarrowAssess.
-    legend.SetOrientation(legend.Horizontal)
-    legend.SetPosition(0.5, 0.03)
-    legend.SetSize(0.36, 0.12)
+    # Beside the z-scores of MarrowAssess, whose labels take the other side.
+    legend.SetPosition(0.13, 0.5)
+    legend.SetSize(0.08, 0.42)
     legend.SetVisibility(True)  # in slice views that show this map
     return node
 

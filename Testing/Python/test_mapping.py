@@ -32,7 +32,9 @@ OBLIQUE = np.array([[0, 0, 3.0, 5], [2.0, 0, 0, -7], [0, -2.0, 0, 11], [0, 0, 0,
 @pytest.fixture(autouse=True)
 def empty_scene(monkeypatch):
     slicer.mrmlScene.Clear(False)
-    application = types.SimpleNamespace(defaultScenePath="scenes")
+    application = types.SimpleNamespace(
+        defaultScenePath="scenes", applicationLogic=lambda: slicer.modules.application_logic
+    )
     monkeypatch.setattr(slicer, "app", application, raising=False)
 
 
