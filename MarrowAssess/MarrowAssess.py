@@ -196,8 +196,10 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
-        """Called each time the user opens this module."""
+        """Called each time the user opens this module; regions may have been edited elsewhere."""
         self.initializeParameterNode()
+        if self.logic.assessmentOf(self.segmentation()):
+            self.scheduleUpdate()
 
     def exit(self) -> None:
         """Called each time the user opens another module; edits there do not run ours."""
@@ -227,7 +229,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
         self.setParameterNode(self.logic.getParameterNode())
-        if self.logic.chooseDefaultInputs(self._parameterNode):
+        self.logic.chooseDefaultInputs(self._parameterNode)
+        if self.logic.chosenVolumes(self._parameterNode):
             self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
         self.onParametersModified()
         self.showAssessment()
@@ -257,6 +260,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.studyLabel.text = self.logic.studySummary(parameters)
         self.ui.placeButton.text = _("Place {role}").format(role=parameters.placeRole)
         if parameters.segmentation is not self._shownSegmentation:
+            self.logic.showLabels(self._shownSegmentation, False)
+            self.logic.showLabels(parameters.segmentation, parameters.showOverlay)
             self.showAssessment()
         choices = self.logic.measuredChoices(parameters)
         if choices != self._choices:  # not at every letter typed as a site
@@ -1114,6 +1119,13 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from MarrowAssessLib.live_results import show_overlay
 
         show_overlay(segmentation, False)
+
+    def showLabels(self, segmentation, visible: bool) -> None:
+        """Show or hide labels and legend of a segmentation that has results."""
+        from MarrowAssessLib.live_results import live_results, show_labels
+
+        if segmentation and segmentation.GetScene() and live_results(segmentation):
+            show_labels(segmentation, visible)
 
     def show3D(self, segmentation, visible: bool) -> None:
         """Show or hide a segmentation in 3D views."""

@@ -126,12 +126,19 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
+        import qt
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/PDFFMapper.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = PDFFMapperLogic()
+        for table in (self.ui.echoTable, self.ui.bValueTable):
+            header = table.horizontalHeader()
+            header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+            header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+            table.verticalHeader().setVisible(False)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -281,7 +288,6 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 value = frame.volume.attributes.get(keyword, "")
                 text = f"{value:g}" if isinstance(value, float) else str(value)
                 table.setItem(row, column, qt.QTableWidgetItem(text))
-        table.resizeColumnsToContents()
         return frames
 
     def onEchoTableEdited(self, row: int, column: int) -> None:
@@ -358,10 +364,12 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if nodes is None:
             self.ui.statusLabel.text = _("Canceled; nothing was changed.")
             return
+        from PDFFMapperLib.map_nodes import show_map
+
         self._parameterNode.mapNodes = nodes
-        slicer.util.setSliceViewerLayers(background=nodes[0])
-        self.ui.statusLabel.text = _("Made: {names}.").format(
-            names=", ".join(node.GetDescription() or node.GetName() for node in nodes)
+        show_map(nodes[0])
+        self.ui.statusLabel.text = _("Made beside the images: {names}.").format(
+            names=", ".join(node.GetName() for node in nodes)
         )
 
     def onSendButton(self) -> None:

@@ -71,14 +71,13 @@ def site_results(assessment: Assessment) -> list[SiteResult]:
         shown = f"{region.site or region.name}  {quantity.name} {result.text}"
         if result.measurement.site not in (region.site, ""):
             shown += f" ({result.measurement.site})"
-        expected = (
-            f"expected {result.expected_text}: {result.verdict}"
-            if result.expectation
-            else "no reference"
+        lines = [shown]  # short ones: views are narrow, and cut what does not fit
+        lines.append(
+            f"{result.verdict} {result.expected_text}" if result.expectation else "no reference"
         )
         if region.name in pathologic:
-            expected += "; signature: pathologic"
-        found.append(SiteResult(region.name, result.z, f"{shown}\n{expected}"))
+            lines.append("signature: pathologic")
+        found.append(SiteResult(region.name, result.z, "\n".join(lines)))
     return found
 
 

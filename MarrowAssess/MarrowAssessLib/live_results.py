@@ -83,8 +83,8 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     show_overlay(segmentation, False)
 
 
-def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
-    """Show or hide labels and legend; hidden, the segments have their tissue's color again."""
+def show_labels(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide labels and legend, where there are any."""
     for role in _OVERLAY:
         node = segmentation.GetNodeReference(role)
         if node is not None:
@@ -93,8 +93,14 @@ def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) ->
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(display) if display else None
     if legend is not None:
         legend.SetVisibility(visible)
+
+
+def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide labels and legend; hidden, the segments have their tissue's color again."""
+    show_labels(segmentation, visible)
     if visible:
         return
+    display = segmentation.GetDisplayNode()
     segments = segmentation.GetSegmentation()
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)

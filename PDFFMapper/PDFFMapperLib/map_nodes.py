@@ -54,8 +54,20 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
         display.SetAndObserveColorNodeID(color.GetID())
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
     legend.SetTitleText(f"{made.name} ({made.unit})" if made.unit else made.name)
+    legend.SetLabelFormat("%.0f" if made.window[1] - made.window[0] >= 5 else "%.1f")
+    # Beside the z-scores of MarrowAssess, whose labels take the other side.
+    legend.SetPosition(0.13, 0.5)
+    legend.SetSize(0.08, 0.42)
     legend.SetVisibility(True)  # in slice views that show this map
     return node
+
+
+def show_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a map in the slice views, with its legend."""
+    slicer.util.setSliceViewerLayers(background=node)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.Modified()  # views draw it only when told; layers that code sets do not tell them
 
 
 def maps_to_nodes(

@@ -28,7 +28,8 @@ def vtk_matrix(array: np.ndarray) -> vtkMatrix4x4:
 
 def numpy_matrix(matrix: vtkMatrix4x4) -> np.ndarray:
     """A VTK matrix as a 4x4 array."""
-    return np.array(matrix.GetData()).reshape(4, 4)
+    # Not by GetData(): before VTK 9.4 it gives Python a pointer.
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
 def volume_to_node(volume: Volume, name: str | None = None) -> slicer.vtkMRMLScalarVolumeNode:

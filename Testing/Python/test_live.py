@@ -328,5 +328,5 @@ def test_the_label_of_a_lesion_says_so_where_its_color_is_of_several_levels(phan
     study.volumes = {c: study.volumes[c] for c in (Contrast.T1, Contrast.FS_T2)}
     labels = {one.region_name: one.label for one in site_results(assess(study))}
     assert "VBQ" in labels["L2 marrow"] and "(L1-L4)" in labels["L2 marrow"]
-    assert labels["L2 marrow"].endswith("; signature: pathologic")
+    assert labels["L2 marrow"].endswith("\nsignature: pathologic")
     assert not any("signature" in label for name, label in labels.items() if name != "L2 marrow")

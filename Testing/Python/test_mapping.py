@@ -1,5 +1,7 @@
 """Nodes as Slicer's loaders leave them to maps with units, on Slicer's real scene."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from MarrowAssessLib.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.scene_study import map_contrast  # noqa: E402
 from PDFFMapperLib.fat_spectra import fat_spectrum_names  # noqa: E402
 from PDFFMapperLib.frame_nodes import frames_from_nodes, set_frame_fact  # noqa: E402
-from PDFFMapperLib.map_nodes import map_to_node, maps_to_nodes  # noqa: E402
+from PDFFMapperLib.map_nodes import map_to_node, maps_to_nodes, show_map  # noqa: E402
 from PDFFMapperLib.parametric_map import ParametricMap  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
 from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node  # noqa: E402
@@ -28,8 +30,12 @@ OBLIQUE = np.array([[0, 0, 3.0, 5], [2.0, 0, 0, -7], [0, -2.0, 0, 11], [0, 0, 0,
 
 
 @pytest.fixture(autouse=True)
-def empty_scene():
+def empty_scene(monkeypatch):
     slicer.mrmlScene.Clear(False)
+    application = types.SimpleNamespace(
+        defaultScenePath="scenes", applicationLogic=lambda: slicer.modules.application_logic
+    )
+    monkeypatch.setattr(slicer, "app", application, raising=False)
 
 
 @pytest.fixture
@@ -149,6 +155,18 @@ def test_the_legend_of_a_map_is_on():
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
     assert legend.GetVisibility()
     assert legend.GetTitleText() == "PDFF (%)"
+
+
+def test_showing_a_map_tells_the_views_to_draw_its_legend(monkeypatch):
+    node = map_to_node(ParametricMap("PDFF", grid(np.ones((1, 1, 2), np.float32)), "%", (0, 100)))
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    done = []
+    monkeypatch.setattr(
+        slicer.util, "setSliceViewerLayers", lambda background: done.append(background)
+    )
+    legend.AddObserver("ModifiedEvent", lambda *_: done.append("legend"))
+    show_map(node)
+    assert done == [node, "legend"]
 
 
 def test_maps_lie_in_a_folder_beside_their_source():
