@@ -34,7 +34,7 @@ _SLOPES = 31
 _STARTS = 4
 _PROFILED = 250  # voxels
 _STEPS = 6
-_FEW = 3_000  # voxels that determine a phase
+_FEW = 6_000  # voxels that determine a phase
 _LARGEST_SD = 0.5  # points of PDFF that the uncertainty of an amplitude error may cost
 
 # Powers of the position along slices, rows, columns.
@@ -115,7 +115,7 @@ def refine_odd_even(
     error: OddEvenError,
     starts_hz: np.ndarray,
 ) -> tuple[OddEvenFit, str]:
-    """The error again, quadratic in space and with amplitude, where the field is known.
+    """The error again where the field is known, with quadratic terms and amplitude if they show.
 
     The amplitude counts only if water-dominant and fat-dominant voxels agree on it, since a
     wrong fat spectrum looks like one, and if its uncertainty costs the PDFF under half a point.
@@ -131,14 +131,20 @@ def refine_odd_even(
     Returns:
         The fit, and a sentence on the amplitude.
     """
-    powers = error.powers
-    if len(signals) >= 1000:
-        powers = _varying(_LINEAR + _QUADRATIC, place)
-    phase = np.zeros(len(powers))
-    phase[: len(error.phase)] = error.phase
-    given = model, r2star_per_s, OddEvenError(powers, phase, np.zeros(len(powers)))
     few = slice(None, None, max(1, len(signals) // _FEW))
     sample = signals[few], place[few]
+    given = model, r2star_per_s, replace(error, amplitude=np.zeros_like(error.amplitude))
+    if len(sample[0]) >= 1000:
+        powers = _varying(_LINEAR + _QUADRATIC, place)
+        phase = np.concatenate([error.phase, np.zeros(len(powers) - len(error.phase))])
+        curved = model, r2star_per_s, OddEvenError(powers, phase, 0 * phase)
+        plain = _refined(*sample, *curved, starts_hz[few], False)
+        bent = slice(len(error.phase), len(powers))
+        bend, spread = plain.error.phase[bent], plain.covariance[bent, bent]
+        # Chi-squared of as many degrees of freedom; terms without need would only add noise.
+        freedom = len(bend)
+        if freedom and bend @ np.linalg.solve(spread, bend) > freedom + 5 * np.sqrt(2 * freedom):
+            given = curved
     plain = _refined(*sample, *given, starts_hz[few], False)
     both = _refined(*sample, *given, starts_hz[few], True)
     if abs(both.error.amplitude[0]) > 2 * both.amplitude_sd:

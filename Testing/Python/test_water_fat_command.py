@@ -60,6 +60,17 @@ def test_magnitude_and_phase_files_with_sidecars(files, tmp_path):
     assert np.isnan(pdff.array[phantom.labels == 0]).any()
 
 
+def test_readout_and_r2star_model_are_recorded(files, tmp_path):
+    phantom, _, magnitude, phase = files
+    arguments = ["pdff", *magnitude, "--phase", *phase, "--out", str(tmp_path)]
+    assert main([*arguments, "--readout", "bipolar", "--r2star-model", "separate"]) == 0
+    facts = json.loads((tmp_path / "waterfat_maps.json").read_text())["provenance"]
+    assert facts["r2star_model"] == "separate"
+    assert abs(facts["odd_even_error"]["phase_rad"][0]) < 0.01
+    found = read_volume(tmp_path / "waterfat_R2star_fat.nrrd").array
+    assert np.isfinite(found[phantom.labels == 7]).mean() > 0.95
+
+
 def test_magnitudes_with_typed_echo_times(files, tmp_path):
     phantom, folder, magnitude, _ = files
     times = ",".join(f"{1000 * t:g}" for t in phantom.echo_times_s)
