@@ -486,9 +486,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.scheduleUpdate()
 
     def onShow3DToggled(self, checked: bool) -> None:
-        """Show or hide the segments in 3D views."""
+        """Show or hide the segments in 3D views; shown, they fill them."""
         if self.segmentation():
             self.logic.show3D(self.segmentation(), checked)
+            if checked:
+                self.logic.lookAt(self.segmentation())
 
     def onShowChartButton(self) -> None:
         """Show the next age curve; a layout with a plot is chosen because the user asks for one."""
@@ -1133,6 +1135,14 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             segmentation.CreateClosedSurfaceRepresentation()
         segmentation.CreateDefaultDisplayNodes()
         segmentation.GetDisplayNode().SetVisibility3D(visible)
+
+    def lookAt(self, segmentation) -> None:
+        """Turn the cameras of 3D views so that regions and labels stand side by side."""
+        from MarrowAssessLib.overlay import look_at_results
+
+        if segmentation.GetSegmentation().GetNumberOfSegments():
+            for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
+                look_at_results(segmentation, camera)
 
     def shows3D(self, segmentation) -> bool:
         """Whether 3D views show a segmentation's surfaces."""

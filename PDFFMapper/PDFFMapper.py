@@ -732,6 +732,8 @@ class PDFFMapperTest(ScriptedLoadableModuleTest):
         self.test_mapDiffusion()
         self.setUp()
         self.test_cancel()
+        self.setUp()
+        self.test_panel()
 
     def test_mapPDFF(self):
         """Median PDFF of L3 within a point of what was drawn, the same for L2 in MarrowAssess."""
@@ -770,3 +772,35 @@ class PDFFMapperTest(ScriptedLoadableModuleTest):
         count = slicer.mrmlScene.GetNumberOfNodes()
         self.assertIsNone(PDFFMapperLogic().mapPDFF(sample.echoes, progress=lambda part: False))
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)
+
+    def test_panel(self):
+        """The panel lists the echoes, takes typed values, maps, and hands over."""
+        self.delayDisplay("Using the panel")
+        from MarrowAssess import MarrowAssessLogic
+
+        sample = MarrowAssessLogic().loadMapperSample()
+        widget = slicer.util.getModuleWidget("PDFFMapper")
+        if slicer.util.mainWindow():
+            slicer.util.selectModule("PDFFMapper")
+        widget.enter()
+        self.assertEqual(widget.ui.echoTable.rowCount, len(sample.echoes))
+        self.assertEqual(widget.ui.bValueTable.rowCount, len(sample.diffusion))
+        widget.ui.echoTable.item(0, 2).setText("1.25")
+        facts = widget.logic.frames(sample.echoes[:1])[0].volume.attributes
+        self.assertEqual(facts["EchoTime"], 1.25)
+        widget.ui.echoTable.item(0, 2).setText("1.2")
+        parameters = widget.logic.getParameterNode()
+        parameters.dixonInput = WATER_FAT
+        self.assertTrue(widget.ui.fatSelector.isVisibleTo(widget.ui.dixonTab))
+        self.assertFalse(widget.ui.echoTable.isVisibleTo(widget.ui.dixonTab))
+        self.assertFalse(widget.ui.applyButton.enabled)
+        widget.ui.tabWidget.currentIndex = 1
+        self.assertTrue(widget.ui.applyButton.enabled)
+        widget.onApplyButton()
+        self.assertEqual(parameters.mapNodes[0].GetName(), "ADC")
+        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(parameters.mapNodes[0])
+        self.assertTrue(legend.GetVisibility())
+        self.assertTrue(widget.ui.sendButton.enabled)
+        widget.ui.tabWidget.currentIndex = DIXON_TAB
+        slicer.mrmlScene.Clear()
+        self.assertFalse(widget.ui.applyButton.enabled)

@@ -68,7 +68,8 @@ def site_results(assessment: Assessment) -> list[SiteResult]:
             found.append(SiteResult(region.name, None, f"{region.site or region.name}"))
             continue
         quantity = QUANTITIES[result.measurement.quantity]
-        shown = f"{region.site or region.name}  {quantity.name} {result.text}"
+        name = quantity.name.removeprefix("Marrow ")  # as the region says
+        shown = f"{region.site or region.name}  {name} {result.text}"
         if result.measurement.site not in (region.site, ""):
             shown += f" ({result.measurement.site})"
         lines = [shown]  # short ones: views are narrow, and cut what does not fit

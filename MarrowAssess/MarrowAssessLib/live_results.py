@@ -29,6 +29,7 @@ from MarrowAssessLib.z_colors import z_color
 TABLE = "MarrowAssess.table"
 CHART = "MarrowAssess.chart"
 FOLDER = "MarrowAssess results"
+LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen
 _OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines")
 
 
@@ -60,7 +61,8 @@ def show_live(
         segments = segmentation.GetSegmentation()
         names = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
         shown = site_results(assessment)
-        show_results(segmentation, [one for one in shown if one.region_name in names])
+        made = show_results(segmentation, [one for one in shown if one.region_name in names])
+        made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
         show_overlay(segmentation, True)
         _color_markups(markups, {one.region_name: one.z for one in shown})
     return LiveResults(table, charts)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import slicer
+from PDFFMapperLib.volume_nodes import world_matrix
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
@@ -23,6 +25,7 @@ LEGEND_TITLE = "z-score"
 BESIDE_COLOR = (0.66, 0.70, 0.36)
 BESIDE_OPACITY = 0.35
 SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
+CAMERA_MARGIN = 1.15
 LABEL_SEPARATION_MM = 14.0  # until a picture, whose scale is known, sets its own
 
 
@@ -83,6 +86,25 @@ def show_results(
     overlay = Overlay(segmentation, colors, legend, labels, lines, places, layout)
     place_labels(overlay, LABEL_SEPARATION_MM)
     return overlay
+
+
+def look_at_results(
+    segmentation: slicer.vtkMRMLSegmentationNode, camera: slicer.vtkMRMLCameraNode
+) -> None:
+    """Turn the camera of a 3D view so that regions and labels stand side by side and fill it."""
+    display, segments = segmentation.GetDisplayNode(), segmentation.GetSegmentation()
+    scored = [one for one in segments.GetSegmentIDs() if display.GetSegmentVisibility2DFill(one)]
+    places = _places(segmentation, scored or segments.GetSegmentIDs())
+    direction = np.asarray(choose_layout(places).camera, float)
+    low = np.min([place.low for place in places], axis=0)
+    high = np.max([place.high for place in places], axis=0)
+    center, half = (low + high) / 2, np.max(high - low) / 2
+    away = CAMERA_MARGIN * half / np.tan(np.radians(camera.GetViewAngle() / 2))
+    center = (world_matrix(segmentation) @ [*center, 1.0])[:3]
+    camera.SetFocalPoint(*center)
+    camera.SetPosition(*(center + away * direction / np.linalg.norm(direction)))
+    camera.SetViewUp(0.0, 0.0, 1.0)
+    camera.ResetClippingRange()
 
 
 def place_labels(overlay: Overlay, separation_mm: float) -> None:

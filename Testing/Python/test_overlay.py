@@ -185,6 +185,20 @@ def test_showing_again_replaces_what_was_shown(spine):
     assert color == pytest.approx(overlay.z_color(0))
 
 
+def test_the_camera_sees_labels_beside_the_regions_and_all_of_them(spine):
+    _, segmentation = spine
+    overlay.show_results(segmentation, RESULTS)
+    camera = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode", "camera")
+    overlay.look_at_results(segmentation, camera)
+    toward = np.array(camera.GetFocalPoint()) - np.array(camera.GetPosition())
+    assert np.argmax(np.abs(toward)) == 0  # a spine is seen from its side
+    matrix = camera.GetCamera().GetCompositeProjectionTransformMatrix(1.0, -1, 1)
+    for result in RESULTS:
+        segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(result.region_name)
+        point = matrix.MultiplyPoint([*segmentation.GetSegmentCenterRAS(segment_id), 1.0])
+        assert np.abs(np.array(point[:2]) / point[3]).max() < 1
+
+
 def test_labels_follow_a_transformed_study(spine):
     _, segmentation = spine
     still = label_positions(overlay.show_results(segmentation, RESULTS).labels).copy()
