@@ -324,9 +324,10 @@ def _refined_odd_even(signals, index, model, r2star_per_s, found):
     phase = fit.error.exponent(signals.place(chosen)).imag
     effect = float(np.mean(np.abs(fit.pdff_per_rad)))
     note = (
-        f"Odd and even echoes differ in phase, as by a bipolar readout: +-{phase.mean():.3f} rad "
-        f"on average (from {phase.min():.2f} to {phase.max():.2f}, SD {fit.phase_sd:.4f}), which "
-        f"was corrected; its uncertainty leaves {fit.phase_sd * effect:.2f} points of PDFF."
+        "Odd and even echoes differ in phase, as by a bipolar readout: by twice "
+        f"{phase.mean():.3f} rad on average (from {phase.min():.2f} to {phase.max():.2f}, SD "
+        f"{fit.phase_sd:.4f}), which was corrected; its uncertainty leaves "
+        f"{fit.phase_sd * effect:.2f} points of PDFF."
     )
     return fit, [note, amplitude_note]
 

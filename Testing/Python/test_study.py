@@ -201,6 +201,30 @@ def test_nan_survives_a_nifti_file(tmp_path, oblique_volume):
         assert back.same_grid(oblique_volume, 1e-3)
 
 
+def test_voxels_in_doubt_are_left_out_of_a_map(tmp_path, oblique_volume):
+    rng = np.random.default_rng(0)
+    trusted = rng.random(oblique_volume.array.shape) > 0.3
+    values = rng.uniform(20, 60, trusted.shape).astype(np.float32)
+    masks = {"confident": trusted, "labels": np.ones(trusted.shape)}
+    for name, mask in masks.items():
+        write_volume(
+            oblique_volume.with_array(mask.astype(np.uint8)), tmp_path / f"spine_{name}.nrrd"
+        )
+    write_volume(oblique_volume.with_array(values), tmp_path / "spine_PDFF.nrrd")
+    given = {
+        "volumes": {Contrast.PDFF: tmp_path / "spine_PDFF.nrrd"},
+        "labels": tmp_path / "spine_labels.nrrd",
+        "rules": [parse_label_rule("1=marrow:L3")],
+    }
+    study = read_study(**given)
+    read = study.volumes[Contrast.PDFF].array
+    assert np.array_equal(np.isfinite(read), trusted)
+    assert np.array_equal(read[trusted], values[trusted])
+    assert study.inputs["PDFF"] == "spine_PDFF.nrrd (where spine_confident.nrrd says so)"
+    (tmp_path / "spine_confident.nrrd").unlink()
+    assert np.isfinite(read_study(**given).volumes[Contrast.PDFF].array).all()
+
+
 def test_a_series_where_a_volume_is_meant_is_refused(tmp_path):
     import SimpleITK as sitk
 
