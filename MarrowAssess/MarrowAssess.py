@@ -373,6 +373,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.applyButton.enabled = True
             self.ui.progressBar.value = 0
             self.ui.progressBar.visible = True
+            slicer.app.processEvents()  # shown before the work begins
         try:
             with slicer.util.tryWithErrorDisplay(failure):
                 yield
