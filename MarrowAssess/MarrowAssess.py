@@ -162,9 +162,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(UPDATE_DELAY_MS)
         self._updateTimer.connect("timeout()", self.onUpdateTimeout)
-        header = self.ui.resultsTable.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        self.fitColumns()
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -373,6 +371,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.applyButton.enabled = True
             self.ui.progressBar.value = 0
             self.ui.progressBar.visible = True
+            slicer.app.processEvents()  # shown before the work begins
         try:
             with slicer.util.tryWithErrorDisplay(failure):
                 yield
@@ -454,7 +453,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """List the measurements, those outside the expected range first."""
         import qt
 
-        table = self.ui.resultsTable
+        table, header = self.ui.resultsTable, self.ui.resultsTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.Fixed)  # else every cell resizes all columns
         table.setRowCount(len(self._rows))
         for number, row in enumerate(self._rows):
             measurement = f"{row.site} {row.quantity}".strip()
@@ -467,7 +467,16 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 if row.verdict in VERDICT_COLORS:
                     item.setForeground(qt.QBrush(qt.QColor(VERDICT_COLORS[row.verdict])))
                 table.setItem(number, column, item)
+        self.fitColumns()
         table.resizeRowsToContents()
+
+    def fitColumns(self) -> None:
+        """The name of a measurement takes the room that the other columns leave."""
+        import qt
+
+        header = self.ui.resultsTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
     def onResultClicked(self, row: int, column: int) -> None:
         """Show the measured region in the slice views."""
@@ -493,10 +502,12 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.logic.lookAt(self.segmentation())
 
     def onShowChartButton(self) -> None:
-        """Show the next age curve; a layout with a plot is chosen because the user asks for one."""
+        """Show the next age curve, the most urgent first; the layout gets a plot as asked for."""
         shown = self.logic.liveResults(self.segmentation())
         if shown and shown.charts:
-            slicer.modules.plots.logic().ShowChartInLayout(self.logic.nextChart(shown.charts))
+            urgent = self._rows[0].quantity if self._rows else ""
+            charts = sorted(shown.charts, key=lambda one: not one.GetName().startswith(urgent))
+            slicer.modules.plots.logic().ShowChartInLayout(self.logic.nextChart(charts))
 
     def onExportButton(self) -> None:
         """Write the report."""

@@ -340,6 +340,9 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.toolTip = _("Stop; the scene stays as it was.")
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = True
+        computing = _("Computing; the first time takes a few seconds longer.")
+        self.ui.statusLabel.text = computing
+        slicer.app.processEvents()  # shown before the work begins
         try:
             with slicer.util.tryWithErrorDisplay(_("The maps could not be computed.")):
                 from PDFFMapperLib.packages import ensure_packages
@@ -351,6 +354,8 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._running = False
             self.ui.progressBar.visible = False
             self.ui.applyButton.text = _("Apply")
+            if self.ui.statusLabel.text == computing:  # an error was shown
+                self.ui.statusLabel.text = ""
             self.checkCanApply()
 
     def onProgress(self, fraction: float) -> bool:

@@ -111,7 +111,8 @@ def place_labels(overlay: Overlay, separation_mm: float) -> None:
     """Put the labels beside the anatomy, no two closer than that, with lines to their regions."""
     anchors = label_anchors(overlay.places, overlay.layout, separation_mm)
     for n, anchor in enumerate(anchors):
-        overlay.labels.SetNthControlPointPosition(n, *anchor)
+        if not np.allclose(overlay.labels.GetNthControlPointPosition(n), anchor, atol=1e-3):
+            overlay.labels.SetNthControlPointPosition(n, *anchor)
     points, cells = vtkPoints(), vtkCellArray()
     for start, end in label_lines(overlay.places, anchors, overlay.layout):
         cells.InsertNextCell(2)
@@ -156,6 +157,8 @@ def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 def _color_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLProceduralColorNode:
     node = _own(segmentation, "vtkMRMLProceduralColorNode", "MarrowAssess z-score colors")
     function = node.GetColorTransferFunction()
+    if function.GetSize() == len(Z_STOPS):  # views draw the legend anew at every point
+        return node
     function.RemoveAllPoints()
     for z, color in zip(Z_STOPS, Z_COLORS, strict=True):
         function.AddRGBPoint(z, *color)
@@ -208,9 +211,14 @@ def _labels(
 ) -> slicer.vtkMRMLMarkupsFiducialNode:
     node = _own(segmentation, "vtkMRMLMarkupsFiducialNode", "MarrowAssess labels")
     node.CreateDefaultDisplayNodes()
-    node.RemoveAllControlPoints()
-    for text in texts:
-        node.AddControlPoint(0, 0, 0, text)
+    # Points are kept where their number is: views build new ones slowly.
+    if node.GetNumberOfControlPoints() != len(texts):
+        node.RemoveAllControlPoints()
+        for text in texts:
+            node.AddControlPoint(0, 0, 0, text)
+    for n, text in enumerate(texts):
+        if node.GetNthControlPointLabel(n) != text:
+            node.SetNthControlPointLabel(n, text)
     node.SetLocked(True)
     node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     display = node.GetDisplayNode()
