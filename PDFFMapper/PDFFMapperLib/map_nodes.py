@@ -53,7 +53,8 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     if color is not None and color.IsA("vtkMRMLColorNode"):
         display.SetAndObserveColorNodeID(color.GetID())
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-    legend.SetTitleText(f"{made.name} ({made.unit})" if made.unit else made.name)
+    title = made.name.split("_water_")[0].split("_fat_")[0].split("_T1")[0]  # short beside images
+    legend.SetTitleText(f"{title} ({made.unit})" if made.unit else title)
     legend.SetLabelFormat("%.0f" if made.window[1] - made.window[0] >= 5 else "%.1f")
     # Beside the z-scores of MarrowAssess, whose labels take the other side.
     legend.SetPosition(0.13, 0.5)

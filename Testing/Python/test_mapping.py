@@ -337,6 +337,8 @@ def opposed_nodes(r2star, times_ms=(4.6, 2.3, 9.2)):
 def test_in_and_opposed_phase_give_both_readings(mapper):
     made = mapper.PDFFMapperLogic().mapInOpposed(*opposed_nodes(0.0)[:2])
     assert [node.GetName() for node in made] == ["FF_water_dominant", "FF_fat_dominant"]
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(made[0])
+    assert legend.GetTitleText() == "FF (%)"
     low, high = (slicer.util.arrayFromVolume(node) for node in made)
     assert np.allclose(low, 100 * np.minimum(FRACTION, 1 - FRACTION), atol=0.1)
     assert np.allclose(high, 100 * np.maximum(FRACTION, 1 - FRACTION), atol=0.1)
