@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numba import njit
@@ -28,8 +29,8 @@ from PDFFMapperLib.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.noise import bessel_ratio
 from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
 
-LEARNING_VOXELS = 8000
-LEARNING_CYCLES = 30
+LEARNING_VOXELS = 14_000
+LEARNING_CYCLES = 20
 """Each of three EM steps. Few, so that chance does not make spikes of a broad distribution; many
 enough that its tails do not stay as heavy as those of the weak prior that they start from."""
 WEAK_PRIOR_VOXELS = 10.0
@@ -272,24 +273,38 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
         tuple(each[index] for each in _estimates(own)), voxels.b, voxels.averages, rician,
         *_grid(start, voxels), ends, columns, values,
     )  # fmt: skip
-    used = np.count_nonzero(np.diff(ends))
-    if not used:
+    if not ends[-1]:
         return start
     # The table holds likelihood times weak prior, so the unknown is the ratio to that prior.
     weak = start.weights.ravel()
-    kept = WEAK_PRIOR_VOXELS / (WEAK_PRIOR_VOXELS + used)
-
-    def step(ratio: np.ndarray) -> np.ndarray:
-        gain = _gain(ends, columns, values, ratio.astype(np.float32)) / (used * weak)
-        return (1 - kept) * ratio * gain + kept
-
-    weights = _extrapolated(step, np.ones(weak.size), weak) * weak
+    ratio = np.ones(weak.size)
+    for part in (ends[: ends.size // 4 + 1], ends):  # a quarter of the voxels goes most of the way
+        used = np.count_nonzero(np.diff(part))
+        if used:
+            step = partial(_em_step, part, columns, values, weak, used)
+            ratio = _extrapolated(step, ratio, weak)
+    weights = ratio * weak
     weights = weights.reshape(start.weights.shape)
     for axis, (nodes, edges) in enumerate(
         ((np.log(start.d_star), np.log(d_star_edges)), (start.f, f_edges), (start.d, d_edges))
     ):
         weights = _smoothed(weights, axis, nodes, edges, used)
     return IvimDistribution(d_edges, d_star_edges, f_edges, weights / weights.sum())
+
+
+def _em_step(
+    ends: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    weak: np.ndarray,
+    used: int,
+    ratio: np.ndarray,
+) -> np.ndarray:
+    """One step of expectation-maximization of the ratio to the weak prior, over `used` voxels."""
+    kept = WEAK_PRIOR_VOXELS / (WEAK_PRIOR_VOXELS + used)
+    gain = _gain(ends, columns, values, ratio.astype(np.float32)) / (used * weak)
+    step = (1 - kept) * ratio * gain + kept
+    return step / (step @ weak)
 
 
 def _extrapolated(
@@ -458,12 +473,12 @@ def _likelihoods(
         if top > _TOO_CLEAR:
             continue
         for j in range(q.size):
-            if peaks[j] < top - np.float32(8):
+            if peaks[j] < top - np.float32(5.5):
                 continue
             for c in range(plane_slow.size):
                 product = plane_slow[c] + plane_f[c] * q[j]
                 x = product * product * half_inverse[j, c] - top
-                if x > np.float32(-8):
+                if x > np.float32(-5.5):
                     columns[filled] = j * plane_slow.size + c
                     values[filled] = _exp(x) * prior[j, c]
                     filled += 1

@@ -22,7 +22,7 @@ def test_intervals_cover(shrunk):
     for name in ("d", "d_star", "f"):
         lower, upper = fit.interval(name)
         truth = getattr(phantom, name)
-        # the distribution is learned from 8000 noisy voxels: about 1 % of play
+        # the distribution is learned from 14000 noisy voxels: about 1 % of play
         assert 0.93 < np.mean((lower <= truth) & (truth <= upper)) < 0.98, name
         assert (lower <= getattr(fit, name)).all() and (getattr(fit, name) <= upper).all()
 
