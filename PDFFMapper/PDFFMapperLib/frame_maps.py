@@ -19,10 +19,9 @@ from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.model_choice import choose_model
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap
-from PDFFMapperLib.t1_bias import t1_corrected_fat_fraction
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat, signal_mask
-from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps
+from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, without_t1_bias
 
 MEASURED = ("PDFF", "R2star", "T2star")
 FRACTIONS = ("PDFF", "FF", "FF_water_dominant", "FF_fat_dominant")
@@ -186,41 +185,6 @@ def with_t1_correction(
                 without_t1_bias(made, float(flip), float(repetition), t1_water_ms, t1_fat_ms)
             )
     return corrected
-
-
-def without_t1_bias(
-    fat_fraction: ParametricMap,
-    flip_angle_deg: float,
-    repetition_time_ms: float,
-    t1_water_ms: float,
-    t1_fat_ms: float,
-) -> ParametricMap:
-    """A fat fraction map without the T1 weighting of its spoiled gradient echoes.
-
-    Raises:
-        ValueError: a value that cannot be; see t1_bias.
-    """
-    values = t1_corrected_fat_fraction(
-        fat_fraction.volume.array,
-        flip_angle_deg,
-        repetition_time_ms / 1000,
-        t1_water_ms / 1000,
-        t1_fat_ms / 1000,
-    )
-    settings = {
-        "flip_angle_deg": flip_angle_deg,
-        "repetition_time_ms": repetition_time_ms,
-        "t1_water_ms": t1_water_ms,
-        "t1_fat_ms": t1_fat_ms,
-    }
-    name = f"{fat_fraction.name}_T1corrected"
-    return replace(
-        fat_fraction,
-        name=name,
-        title=f"{fat_fraction.title} without T1 bias",
-        volume=fat_fraction.volume.with_array(values.astype(np.float32), name),
-        provenance={**fat_fraction.provenance, "t1_correction": settings},
-    )
 
 
 def _check_one_grid(images: Sequence[Volume]) -> None:

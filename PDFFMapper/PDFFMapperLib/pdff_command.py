@@ -19,10 +19,9 @@ from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_
 from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap, write_maps
-from PDFFMapperLib.t1_bias import t1_corrected_fat_fraction
 from PDFFMapperLib.volume import Volume
-from PDFFMapperLib.water_fat import WaterFatResult, separate_water_fat
-from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps
+from PDFFMapperLib.water_fat import separate_water_fat
+from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, without_t1_bias
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -251,37 +250,10 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
     }
     maps = water_fat_maps(result, like, inputs)
     if args.t1_correction:
-        maps.append(_without_t1_bias(args.t1_correction, result, maps[0]))
+        maps.append(without_t1_bias(maps[0], *args.t1_correction))
+        change = np.nanmedian(maps[0].volume.array - maps[-1].volume.array)
+        print(f"T1 weighting raised the PDFF by {change:.1f} points in the median voxel.")
     return maps, result.confident
-
-
-def _without_t1_bias(
-    timing: Sequence[float], result: WaterFatResult, pdff: ParametricMap
-) -> ParametricMap:
-    flip, repetition, t1_water, t1_fat = timing
-    values = t1_corrected_fat_fraction(
-        result.pdff_percent, flip, repetition / 1000, t1_water / 1000, t1_fat / 1000
-    ).astype(np.float32)
-    facts = {
-        **pdff.provenance,
-        "t1_correction": {
-            "flip_angle_deg": flip,
-            "repetition_time_ms": repetition,
-            "t1_water_ms": t1_water,
-            "t1_fat_ms": t1_fat,
-        },
-    }
-    change = float(np.nanmedian(result.pdff_percent - values))
-    print(f"T1 weighting raised the PDFF by {change:.1f} points in the median voxel.")
-    return ParametricMap(
-        "PDFF_T1corrected",
-        pdff.volume.with_array(values),
-        "%",
-        pdff.window,
-        pdff.color,
-        "Proton density fat fraction without T1 bias",
-        facts,
-    )
 
 
 def _two_image_maps(args: argparse.Namespace) -> list[ParametricMap]:

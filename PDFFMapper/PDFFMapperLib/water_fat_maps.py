@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from PDFFMapperLib.dixon_products import FatFraction
 from PDFFMapperLib.parametric_map import ParametricMap
+from PDFFMapperLib.t1_bias import t1_corrected_fat_fraction
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import Doubt, WaterFatResult
 
@@ -77,3 +79,38 @@ def fat_fraction_maps(
         ParametricMap(name, like.with_array(values, name), "%", window, "Viridis", title, facts)
         for name, values, title in readings
     ]
+
+
+def without_t1_bias(
+    fat_fraction: ParametricMap,
+    flip_angle_deg: float,
+    repetition_time_ms: float,
+    t1_water_ms: float,
+    t1_fat_ms: float,
+) -> ParametricMap:
+    """A fat fraction map without the T1 weighting of its spoiled gradient echoes.
+
+    Raises:
+        ValueError: a value that cannot be; see t1_bias.
+    """
+    values = t1_corrected_fat_fraction(
+        fat_fraction.volume.array,
+        flip_angle_deg,
+        repetition_time_ms / 1000,
+        t1_water_ms / 1000,
+        t1_fat_ms / 1000,
+    )
+    settings = {
+        "flip_angle_deg": flip_angle_deg,
+        "repetition_time_ms": repetition_time_ms,
+        "t1_water_ms": t1_water_ms,
+        "t1_fat_ms": t1_fat_ms,
+    }
+    name = f"{fat_fraction.name}_T1corrected"
+    return replace(
+        fat_fraction,
+        name=name,
+        title=f"{fat_fraction.title} without T1 bias",
+        volume=fat_fraction.volume.with_array(values.astype(np.float32), name),
+        provenance={**fat_fraction.provenance, "t1_correction": settings},
+    )
