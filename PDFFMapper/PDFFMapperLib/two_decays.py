@@ -12,7 +12,13 @@ import math
 import numpy as np
 from numba import njit
 
-from PDFFMapperLib.water_fat_fit import R2STAR_RANGE, _factorize, _invert, _substitute
+from PDFFMapperLib.water_fat_fit import (
+    R2STAR_RANGE,
+    _factorize,
+    _invert,
+    _normal_equations,
+    _substitute,
+)
 
 _MAX_STEPS = 30
 _UNKNOWNS = 6
@@ -51,7 +57,8 @@ def fit_two_decays(signals, times, fat, starts_hz, starts_r2star):
         squares = _solve(signal, times, fat, offset, of_water, of_fat, residual, decays, linear)
         damping, converged = 1e-3, False
         for _ in range(_MAX_STEPS):
-            _normal_equations(times, fat, residual, decays, linear, columns, normal, right)
+            _derivatives(times, fat, decays, linear, columns)
+            _normal_equations(columns, residual, _UNKNOWNS, normal, right)
             for p in range(3, _UNKNOWNS):
                 normal[p, p] *= 1 + damping
             if not _factorize(normal, _UNKNOWNS):
@@ -81,7 +88,8 @@ def fit_two_decays(signals, times, fat, starts_hz, starts_r2star):
                 break
         low, high = R2STAR_RANGE
         converged = converged and low < of_water < high and low < of_fat < high
-        _normal_equations(times, fat, residual, decays, linear, columns, normal, right)
+        _derivatives(times, fat, decays, linear, columns)
+        _normal_equations(columns, residual, _UNKNOWNS, normal, right)
         if not (converged and linear[0] + linear[1] > 0 and _factorize(normal, _UNKNOWNS)):
             result[v] = np.nan
             continue
@@ -140,8 +148,8 @@ def _solve(signal, times, fat, offset_hz, of_water, of_fat, residual, decays, li
 
 
 @njit(cache=True, nogil=True)
-def _normal_equations(times, fat, residual, decays, linear, columns, normal, right):
-    """Derivatives by water, fat, phase, off-resonance (Hz) and both R2*, and their products."""
+def _derivatives(times, fat, decays, linear, columns):
+    """Derivatives by water, fat, phase, off-resonance (Hz) and both R2*."""
     for n in range(times.size):
         time = times[n] - times[0]
         water, wave = decays[0, n], fat[n] * decays[1, n]
@@ -149,18 +157,6 @@ def _normal_equations(times, fat, residual, decays, linear, columns, normal, rig
         columns[0, n], columns[1, n], columns[2, n] = water, wave, 1j * model
         columns[3, n] = 2j * math.pi * time * model
         columns[4, n], columns[5, n] = -time * linear[0] * water, -time * linear[1] * wave
-    for p in range(_UNKNOWNS):
-        total = 0.0
-        for n in range(times.size):
-            c = columns[p, n]
-            total += c.real * residual[n].real + c.imag * residual[n].imag
-        right[p] = total
-        for q in range(p + 1):
-            total = 0.0
-            for n in range(times.size):
-                c, d = columns[p, n], columns[q, n]
-                total += c.real * d.real + c.imag * d.imag
-            normal[p, q] = total
 
 
 def information_gain(
