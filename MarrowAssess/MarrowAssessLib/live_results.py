@@ -21,7 +21,7 @@ from MarrowAssessLib.assessment_scene import (
     site_results,
 )
 from MarrowAssessLib.overlay import show_results
-from MarrowAssessLib.quantities import QUANTITIES
+from MarrowAssessLib.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.scene import put_in_folder, segment_identity
 from MarrowAssessLib.terminology import tissues
 from MarrowAssessLib.z_colors import z_color
@@ -145,17 +145,15 @@ def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
         table.GetColumnName(n): table.GetTable().GetColumn(n)
         for n in range(table.GetNumberOfColumns())
     }
+    quantities = {quantity.name: quantity for quantity in QUANTITIES.values()}
     rows = []
     for n in range(table.GetNumberOfRows()):
         row = {name: column.GetValue(n) for name, column in columns.items()}
-        rows.append(_result_row(row))
-    rows.sort(key=_urgency)
-    return rows
+        rows.append(_result_row(row, quantities[row["Quantity"]]))
+    return sorted(rows, key=_urgency)
 
 
-def _result_row(row: dict[str, str | float]) -> ResultRow:
-    known = {quantity.name: quantity for quantity in QUANTITIES.values()}
-    quantity = known[row["Quantity"]]
+def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
     low, high = row["Expected low"], row["Expected high"]
     scored = not math.isnan(row["z-score"])
     details = [quantity.meaning]
