@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PDFFMapperLib.volume import Volume
@@ -13,8 +13,10 @@ from MarrowAssessLib.regions import Region
 from MarrowAssessLib.vertebra import (
     MOVED_MM,
     BodyPrior,
+    Box,
     Surface,
     fit_body,
+    scaled,
     surface_of_mask,
     template_points,
     tilt_deg,
@@ -22,9 +24,13 @@ from MarrowAssessLib.vertebra import (
     voxelize,
 )
 
+CLEAR = 0.5  # least score: change at the four borders in sagittal slices, less that inside
 FAINT_BORDER = 0.30  # median share of marrow's contrast that is lost within about 3 mm
 IRREGULAR = 0.10  # standard deviation of the radii relative to the template
 TILTS_DEG = (-60.0, 30.0)  # from the sacrum's lean to the most kyphotic thoracic body, with room
+# Size of a young child to an adult, and the depth of a body below which it is sought at that size;
+# larger children are found as adults.
+CHILD, CHILD_DEPTH_MM = 0.65, 24.0
 CENTRAL = 2 / 3  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
 # Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
@@ -62,7 +68,11 @@ def place_body(
     prior: BodyPrior | None = None,
 ) -> Placement:
     """A vertebral body round a point (see `place`), with what is expected of it if known."""
-    surface, score, moved = fit_body(volume, point, prior or usual_body(site))
+    surface, score, unsure = _fitted(volume, point, prior or usual_body(site))
+    if unsure and prior is None:
+        small = _fitted(volume, point, scaled(usual_body(site), CHILD))
+        if not small[2] and small[1] > score:
+            surface, score, unsure = small
     mask, offset = voxelize(volume, surface)
     name = f"{site} marrow".strip()
     body = Region(f"{name} body", Role.MARROW, site, mask, offset)
@@ -70,11 +80,24 @@ def place_body(
     if not keep_vein:
         roi_mask &= _typical(volume.array[body.box], roi_mask)
     roi = Region(name, Role.MARROW, site, roi_mask, offset)
-    unsure = _doubts(surface, score, moved, point)
     if not roi.voxels:
         unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
     roi.cautions.extend(unsure)
     return Placement(body, roi, unsure, surface, score)
+
+
+def _fitted(
+    volume: Volume, point: np.ndarray, prior: BodyPrior
+) -> tuple[Surface, float, list[str]]:
+    """The surface, its score and the doubts; small bodies are sought as an adult's, scaled."""
+    size = CHILD if prior.depth_mm[0] < CHILD_DEPTH_MM else 1.0
+    grid = volume.ijk_to_ras.copy()
+    grid[:3] /= size
+    adult = Volume(volume.array, grid, volume.name)
+    surface, score, moved = fit_body(adult, point / size, scaled(prior, 1 / size))
+    unsure = _doubts(surface, score, moved, point / size)
+    box = Box(surface.box.center * size, surface.box.axes, surface.box.half * size)
+    return replace(surface, box=box), score, unsure
 
 
 def painted_body(
@@ -122,7 +145,7 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
     seen = np.isfinite(surface.support)
     if seen.mean() < 0.94:
         doubts.append("The body touches the edge of the volume.")
-    if score < 0.25:
+    if score < CLEAR:
         doubts.append("No clear box-like outline was found round the click.")
     if not seen.any() or np.median(surface.support[seen]) < FAINT_BORDER:
         doubts.append("The border is faint: most of it lies on no clear edge.")
@@ -142,11 +165,15 @@ def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
     """The voxels deeper inside a mask than a margin in mm (beyond the mask is outside)."""
     if not mask.any() or margin_mm <= 0:
         return mask.copy()
-    padded = np.pad(mask, 1)
-    depth = ndimage.distance_transform_edt(padded, sampling=volume.spacing[::-1])
-    # Distance is measured to the next voxel's center; the border is half a voxel nearer.
-    inside = depth - 0.5 * volume.spacing.min() >= margin_mm
-    return inside[1:-1, 1:-1, 1:-1]
+    # Thick voxels are divided (by an odd number), so that distance ends at their faces.
+    parts = (2 * (volume.spacing / volume.spacing.min() / 2).astype(int) + 1)[::-1]
+    fine = np.pad(mask, 1)
+    for axis, count in enumerate(parts):
+        fine = fine.repeat(count, axis)
+    spacing = volume.spacing[::-1] / parts
+    depth = ndimage.distance_transform_edt(fine, sampling=spacing) - spacing.min() / 2
+    middles = tuple(slice(n + n // 2, -n, n) for n in parts)
+    return depth[middles] >= margin_mm
 
 
 def _central(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
+from MarrowAssessLib.body import eroded
 from MarrowAssessLib.column import corrected, follow_column, renamed, spine_levels
 from MarrowAssessLib.placement import place
 from PDFFMapperLib.volume import Volume
@@ -231,6 +232,34 @@ def test_thick_slices():
     placed = place(volume, np.array([4.0, -3.0, 5.0]), Role.MARROW, "L3")
     truth = labels == 3
     assert dice(placed.body.full_mask(truth.shape), truth) > 0.85
+
+
+def test_margin_is_taken_from_the_faces_of_thick_voxels():
+    block = np.zeros((9, 30, 30), bool)  # 20 x 20 x 20 mm in slices of 4 mm
+    block[2:7, 5:25, 5:25] = True
+    volume = Volume(block.astype(np.float32), np.diag([1.0, 1.0, 4.0, 1.0]))
+    expected = np.zeros_like(block)
+    expected[3:6, 8:22, 8:22] = True  # centers 3 mm from the faces: 6, not 2; 3.5, not 2.5
+    assert np.array_equal(eroded(block, volume, 3.0), expected)
+
+
+@pytest.mark.parametrize("size", [0.62, 0.8])
+def test_children_are_found(size):
+    """About four and ten years old; the young one's bodies are 16 mm high."""
+    volume, labels = spine("t1", spacing=(1.0, 1.0, 4.5))
+    child = Volume(volume.array, np.diag([size, size, size, 1.0]) @ volume.ijk_to_ras)
+    for n in range(1, 6):
+        truth = labels == n
+        placed = place(child, size * np.array([3.0, -4.0, (3 - n) * APART]), Role.MARROW)
+        assert dice(placed.body.full_mask(truth.shape), truth) > 0.85
+        assert not placed.unsure
+        roi = placed.roi.full_mask(truth.shape)
+        assert np.count_nonzero(roi & truth) / np.count_nonzero(roi) > 0.98
+    column = follow_column(child, np.zeros(3), "L3")
+    assert set(column.bodies) >= {"L1", "L2", "L3", "L4", "L5"}
+    for n in range(1, 6):
+        truth = labels == n
+        assert dice(column.bodies[f"L{n}"].body.full_mask(truth.shape), truth) > 0.85
 
 
 def test_hemangioma_stays_inside():
