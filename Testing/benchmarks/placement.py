@@ -152,9 +152,16 @@ def discs(count):
 
 
 def columns():
-    """One click on L3: levels, VBQ against the expert labels with the same CSF, time."""
+    """One click on L3: levels, VBQ against the expert labels with the same CSF, time.
+
+    VBQ of the ROIs is compared with that of the labels less the same margin, and of the labels
+    as they are, rim and all; VBQ of the bodies with the latter.
+    """
     print("\nColumn from one click on L3")
-    print("case       labeled bodies found (Dice >= 0.5)  VBQ: ROIs bodies  CSF mm^3  muscles  s")
+    print(
+        "case       labeled bodies found (Dice >= 0.5)"
+        "  VBQ: ROIs/label cores  ROIs/labels  bodies/labels  CSF mm^3  muscles  s"
+    )
     for case in (case for group in GROUPS.values() for case in group):
         volume, labels, levels = load(case)
         number = {level: n for n, level in levels.items()}
@@ -168,20 +175,28 @@ def columns():
             for n, level in levels.items()
         ]
         wrong = [level for level, good in zip(levels.values(), right, strict=True) if not good]
-        change = "-       -"
+        change = "-"
         lumbar = ["L1", "L2", "L3", "L4"]
         if all(level in column.bodies for level in lumbar):
-            ours = [np.median(column.bodies[v].roi.values(volume.array)) for v in lumbar]
-            theirs = [np.median(volume.array[labels == number[v]]) for v in lumbar]
-            whole = [np.median(column.bodies[v].body.values(volume.array)) for v in lumbar]
-            roi, body = (np.median(found) / np.median(theirs) - 1 for found in (ours, whole))
-            change = f"{roi:+.1%}  {body:+.1%}"
+            truth = [labels == number[v] for v in lumbar]
+            found = [column.bodies[v] for v in lumbar]
+            rois = vbq_signal(one.roi.values(volume.array) for one in found)
+            whole = vbq_signal(one.body.values(volume.array) for one in found)
+            theirs = vbq_signal(volume.array[label] for label in truth)
+            cores = vbq_signal(volume.array[core_of(label, volume)] for label in truth)
+            ratios = (rois / cores, rois / theirs, whole / theirs)
+            change = "  ".join(f"{ratio - 1:+.1%}" for ratio in ratios)
         csf = column.csf.roi.voxels * volume.voxel_volume_mm3 if column.csf else 0
         print(
             f"{case:9s}  {sum(right)}/{len(right)} {'not: ' + ' '.join(wrong) if wrong else '':20s}"
-            f"  {change:>16s}  {csf:8.0f}  {len(column.muscles)}  {spent:.1f}",
+            f"  {change:>24s}  {csf:8.0f}  {len(column.muscles)}  {spent:.1f}",
             flush=True,
         )
+
+
+def vbq_signal(values):
+    """The marrow part of VBQ: the median over L1 to L4 of each body's median."""
+    return np.median([np.median(one) for one in values])
 
 
 def memory():
