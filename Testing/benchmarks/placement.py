@@ -1,11 +1,14 @@
 """One click on real spines: agreement with the expert labels, a table per contrast.
 
 Run from the repository's root: python Testing/benchmarks/placement.py [seeds per body]
-Cases are found in ../shared or where MARROWASSESS_SHARED points.
+With --pictures FOLDER each column is drawn, too (needs matplotlib): filled in color what was
+found, outlined in black the expert's labels. Cases are found in ../shared or where
+MARROWASSESS_SHARED points.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -151,7 +154,7 @@ def discs(count):
         )
 
 
-def columns():
+def columns(pictures=None):
     """One click on L3: levels, VBQ against the expert labels with the same CSF, time.
 
     VBQ of the ROIs is compared with that of the labels less the same margin, and of the labels
@@ -186,12 +189,45 @@ def columns():
             cores = vbq_signal(volume.array[core_of(label, volume)] for label in truth)
             ratios = (rois / cores, rois / theirs, whole / theirs)
             change = "  ".join(f"{ratio - 1:+.1%}" for ratio in ratios)
+        if pictures:
+            picture(volume, labels, column, pictures / f"{case}.png")
         csf = column.csf.roi.voxels * volume.voxel_volume_mm3 if column.csf else 0
         print(
             f"{case:9s}  {sum(right)}/{len(right)} {'not: ' + ' '.join(wrong) if wrong else '':20s}"
             f"  {change:>24s}  {csf:8.0f}  {len(column.muscles)}  {spent:.1f}",
             flush=True,
         )
+
+
+def picture(volume, labels, column, path):
+    """A sagittal slice through L3, one 15 mm beside it, and a coronal and an axial one."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = np.zeros(volume.array.shape)  # 0 nothing, then a color for each tissue
+    placed = [*column.bodies.values(), *column.discs.values(), *column.muscles.values()]
+    placed += [column.csf] if column.csf else []
+    for one in placed:
+        found[one.roi.full_mask(found.shape)] = 1 + list(Role).index(one.roi.role)
+    center = volume.ras_to_ijk(column.bodies["L3"].surface.box.center)
+    points = volume.ras_to_ijk(column.bodies["L3"].surface.box.center + [15.0, 0.0, 0.0])
+    cuts = [
+        np.rint(place).astype(int)[2 - axis]
+        for axis, place in ((0, center), (0, points), (1, center), (2, center))
+    ]
+    figure, axes = plt.subplots(1, 4, figsize=(16, 6), layout="constrained")
+    for axis, cut, panel in zip((0, 0, 1, 2), cuts, axes, strict=True):
+        gray, color, label = (np.take(a, cut, axis).T for a in (volume.array, found, labels))
+        if axis == 2:
+            gray, color, label = gray.T, color.T, label.T
+        panel.imshow(gray, cmap="gray", vmax=np.percentile(volume.array, 99.5))
+        panel.imshow(np.ma.masked_equal(color, 0), cmap="Set2", vmin=1, vmax=len(Role), alpha=0.6)
+        panel.contour(label > 0, [0.5], colors="k", linewidths=0.8)
+        panel.axis("off")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
 
 
 def vbq_signal(values):
@@ -213,8 +249,13 @@ def memory():
 if __name__ == "__main__":
     if not SPINE.is_dir():
         sys.exit(f"{SPINE} is missing; set MARROWASSESS_SHARED to the folder that holds 'cases'.")
-    number_of_seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    bodies(number_of_seeds)
-    discs(max(number_of_seeds // 4, 1))
-    columns()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int, nargs="?", default=20, help="per body")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    args = parser.parse_args()
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
+    bodies(args.seeds)
+    discs(max(args.seeds // 4, 1))
+    columns(args.pictures)
     memory()
