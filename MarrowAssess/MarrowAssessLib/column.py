@@ -16,11 +16,12 @@ from MarrowAssessLib.disc import disc_between
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.star_surface import sample
-from MarrowAssessLib.vertebra import BodyPrior, Surface, template_points, tilt_deg
+from MarrowAssessLib.vertebra import BodyPrior, Box, Surface, template_points, tilt_deg
 
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
 DISC_MM = 8.0
+BESIDE_MM = 3.0  # psoas is measured so far beside the bodies: discs bulge
 EDGES_END = 0.15  # median strength of a border below which there is no body any more
 
 
@@ -352,7 +353,21 @@ def muscles_beside(volume: Volume, upper: Surface, lower: Surface) -> dict[str, 
             if spot is not None:
                 site = f"{side} {muscle}"
                 found[site] = place(volume, spot, Role.MUSCLE, site)
+                if muscle == "psoas":  # disc may be just as bright and touch it
+                    _keep_beside(volume, found[site], box, half[0] + BESIDE_MM)
     return found
+
+
+def _keep_beside(volume: Volume, placement: Placement, box: Box, distance_mm: float) -> None:
+    """Take off a placement what lies less than so far to the right or left of a box's center."""
+    for region in (placement.body, placement.roi):
+        at = np.argwhere(region.mask)
+        ras = volume.to_ras((at + region.offset)[:, ::-1])
+        at = at[np.abs((ras - box.center) @ box.axes[0]) < distance_mm]
+        region.mask[tuple(at.T)] = False
+    if not placement.roi.voxels:
+        placement.unsure.append("No psoas was found beside the disc; place it by hand.")
+        placement.roi.cautions.append(placement.unsure[-1])
 
 
 def _most_uniform(volume, middle, axes, across, along) -> np.ndarray | None:

@@ -8,10 +8,11 @@ from MarrowAssessLib.column import corrected, follow_column, renamed, spine_leve
 from MarrowAssessLib.placement import place
 from PDFFMapperLib.volume import Volume
 
-# Signals of marrow, disc, cortex, CSF, fat, muscle: T1- and T2-like.
+# Signals of marrow, disc, cortex, CSF, fat, muscle: T1-like, T2-like, gradient echo.
 CONTRASTS = {
     "t1": (150, 90, 25, 45, 230, 80),
     "t2": (90, 160, 20, 260, 200, 50),
+    "gre": (70, 150, 30, 250, 100, 150),
 }
 HALF = np.array([22.0, 17.0, 13.0])
 APART = 35.0
@@ -151,6 +152,16 @@ def _positions(volume, region):
     k, j, i = (region.offset[d] + n for d, n in enumerate(np.nonzero(region.mask)))
     ras = volume.to_ras(np.stack([i, j, k], -1))
     return ras[:, 0], ras[:, 1]
+
+
+def test_psoas_stays_out_of_a_disc_that_is_as_bright():
+    volume, labels = spine("gre")
+    column = follow_column(volume, np.zeros(3), "L3")
+    for side, sign in (("left", -1), ("right", 1)):
+        roi = column.muscles[f"{side} psoas"].roi
+        at = np.argwhere(roi.full_mask(labels.shape))[:, ::-1]
+        assert len(at) > 100
+        assert (sign * volume.to_ras(at)[:, 0]).min() > HALF[0] + 1
 
 
 def test_levels_shift_with_another_count_of_lumbar_vertebrae():
