@@ -58,6 +58,11 @@ class Placement:
     surface: Surface | None = None
     score: float = float("nan")
 
+    def doubt(self, sentence: str) -> None:
+        """One more reason why it may be wrong."""
+        self.unsure.append(sentence)
+        self.roi.cautions.append(sentence)
+
 
 def place_body(
     volume: Volume,

@@ -261,7 +261,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
     if np.nanmedian(found.surface.support) < EDGES_END:
         return None  # no edges there
     if not found.surface.contains(guess[None])[0]:
-        found.unsure.append("The body lies elsewhere than its neighbors let expect.")
+        found.doubt("The body lies elsewhere than its neighbors let expect.")
     seen = np.isfinite(found.surface.support)
     if seen.mean() < 0.75:
         return None  # cut by the edge of the volume
@@ -366,8 +366,7 @@ def _keep_beside(volume: Volume, placement: Placement, box: Box, distance_mm: fl
         at = at[np.abs((ras - box.center) @ box.axes[0]) < distance_mm]
         region.mask[tuple(at.T)] = False
     if not placement.roi.voxels:
-        placement.unsure.append("No psoas was found beside the disc; place it by hand.")
-        placement.roi.cautions.append(placement.unsure[-1])
+        placement.doubt("No psoas was found beside the disc; place it by hand.")
 
 
 def _most_uniform(volume, middle, axes, across, along) -> np.ndarray | None:
