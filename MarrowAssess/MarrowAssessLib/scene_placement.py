@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import slicer
+from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import volume_from_node
 
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.body import MARGIN_MM
-from MarrowAssessLib.column import Column, follow_column
 from MarrowAssessLib.label_maps import regions_from_labels
-from MarrowAssessLib.level_names import KnownLevel, neighbor_site, shifted_site
+from MarrowAssessLib.level_names import (
+    PITCH_PER_HEIGHT,
+    KnownLevel,
+    neighbor_site,
+    shifted_site,
+)
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.scene import (
     ROLE_TAG,
     SITE_TAG,
     labels_on_grid,
+    regions_from_node,
     regions_to_node,
     segment_identity,
     segment_points,
@@ -28,6 +34,9 @@ from MarrowAssessLib.scene import (
 from MarrowAssessLib.terminology import terminology_entry
 
 HEIGHT_COLUMN_MM = 3.0  # side of the columns in which a region's height is taken
+NO_SIGNAL_MM = 3.0  # round a click; without any signal there it is air or was not scanned
+DARK = 0.05  # of the image's 99th percentile; air is darker, marrow 0.1 and more in every contrast
+SHARED = 0.1  # of a region's voxels in a segment of another tissue, above which one is wrong
 
 
 def place_region(
@@ -51,50 +60,156 @@ def place_region(
         lumbar: how many lumbar vertebrae there are.
 
     Returns:
-        The region, and what was done. A site that was given against what the neighbors tell is a
-        caution of the region.
+        The region, and what was done. Doubts are cautions of the region: those of the placement, a
+        site that was given against what the neighbors tell, another tissue's segment or level
+        there, hardly any signal.
 
     Raises:
-        ValueError: unknown role or site, nothing found, or the point lies outside the image.
+        ValueError: unknown role or site, nothing found, no signal, the point lies outside the
+            image, or the site given is drawn elsewhere and no neighbor tells the level here.
     """
     point = np.asarray(point_ras, float)
-    tissue, given = parse_role(role), parse_site(site)
-    told = neighbor_site(known_levels(segmentation), point, tissue, lumbar)
-    held = {(one.role, one.site) for one in _identities(segmentation)}
-    named = told if told and (not given or (tissue, given) in held) else given
-    placed = place(volume_from_node(volume_node), point, tissue, named)
+    tissue = parse_role(role)
+    named = clicked_site(segmentation, point, tissue, site, lumbar)
+    volume = volume_from_node(volume_node)
+    placed = place(volume, point, tissue, named)
     region = placed.roi
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
-    if told and named != told:
-        region.cautions.append(f"Named {named} as given; its neighbors tell {told}.")
+    region.cautions += click_doubts(segmentation, volume_node, volume, point, region, lumbar)
     if not region.site:
         region = replace(region, name=_numbered(segmentation, region.name))
     return region, add_regions(segmentation, volume_node, [region])
 
 
-def place_column(
+def clicked_site(
     segmentation: slicer.vtkMRMLSegmentationNode,
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
-    point_ras: Sequence[float],
-    level: str,
+    point: np.ndarray,
+    role: Role,
+    site: str = "",
     lumbar: int = 5,
-    progress: Callable[[float], bool] | None = None,
-) -> tuple[Column, Change]:
-    """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
+) -> str:
+    """The site of a click: what its neighbors tell, unless one is given that is not drawn yet.
 
     Raises:
-        ValueError: no level is given or it does not exist.
-        InterruptedError: canceled; the segmentation is then as it was.
+        ValueError: unknown site; or the vertebra given is drawn too far away to be what was
+            clicked, and no neighbor tells the level here.
     """
-    site = parse_site(level)
-    if not site:
-        raise ValueError("Say which vertebra you click, such as L3, in the field 'Site'.")
-    point = np.asarray(point_ras, float)
-    volume = volume_from_node(volume_node)
-    column = follow_column(volume, point, site, lumbar=lumbar, progress=progress)
-    regions = [region for region in column.regions() if region.voxels]
-    return column, add_regions(segmentation, volume_node, regions)
+    given = parse_site(site)
+    known = known_levels(segmentation)
+    told = _told(known, point, role, lumbar)
+    held = {(one.role, one.site) for one in _identities(segmentation)}
+    if told and (not given or (role, given) in held):
+        return told
+    drawn = next((one for one in known if one.site == given), None)
+    if role is Role.MARROW and not told and drawn is not None:
+        distance = float(np.linalg.norm(drawn.center - point))
+        if distance > 1.5 * PITCH_PER_HEIGHT * drawn.height_mm:
+            raise ValueError(
+                f"{given} is drawn already, {distance:.0f} mm from this click, and no neighbor "
+                "tells the level here; say which vertebra you click in the field 'Site'."
+            )
+    return given
+
+
+def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:
+    """What the neighbors tell; of one that lies wrong, those beside it tell that it was meant."""
+    told = neighbor_site(known, point, role, lumbar)
+    if told or not known:
+        return told
+    nearest = min(known, key=lambda one: float(np.linalg.norm(one.center - point)))
+    others = [one for one in known if one is not nearest]
+    told = neighbor_site(others, point, role, lumbar)
+    return told if told == nearest.site else ""
+
+
+def click_doubts(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    volume: Volume,
+    point: np.ndarray,
+    region: Region,
+    lumbar: int = 5,
+    going: Sequence[str] = (),
+) -> list[str]:
+    """Why a region may not be the tissue that it was placed as, by its neighbors and its signal.
+
+    Args:
+        segmentation: holds the neighbors.
+        volume_node, volume: the image.
+        point: mm in the world; the click.
+        region: what was found.
+        lumbar: how many lumbar vertebrae there are.
+        going: IDs of segments that it replaces.
+
+    Raises:
+        ValueError: the image has no signal round the point.
+    """
+    role, doubts = region.role, []
+    round_point = _values_round(volume, point, NO_SIGNAL_MM)
+    if not np.isfinite(round_point).any():
+        raise ValueError("The image has no values round this point; click inside the structure.")
+    if role is not Role.NOISE and not np.nan_to_num(round_point).any():
+        if role is Role.MARROW:  # others may be 0 in a map of fat
+            raise ValueError(
+                "There is no signal round this point: it is air, or was not scanned; click inside "
+                "the structure."
+            )
+        doubts.append("There is no signal round the click: is it air?")
+    elif role is Role.MARROW:
+        bright = np.nanpercentile(volume.array[::2, ::2, ::2], 99)
+        if np.nanmedian(region.values(volume.array)) < DARK * bright:
+            doubts.append("The region is almost as dark as air.")
+    known = known_levels(segmentation)
+    told = _told(known, point, role, lumbar)
+    other = {Role.MARROW: Role.DISC, Role.DISC: Role.MARROW}.get(role)
+    if told and told != region.site:
+        doubts.append(f"Named {region.site} as given; its neighbors tell {told}.")
+    elif other and not told and (there := neighbor_site(known, point, other, lumbar)):
+        doubts.append(f"Its neighbors tell that {there} {other.value} was clicked.")
+    return doubts + _shared(segmentation, volume_node, region, going)
+
+
+def _values_round(volume: Volume, point: np.ndarray, radius_mm: float) -> np.ndarray:
+    ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
+    half = np.ceil(radius_mm / volume.spacing).astype(int)
+    low = np.maximum(ijk - half, 0)
+    return volume.array[
+        tuple(slice(a, b) for a, b in zip(low[::-1], (ijk + half + 1)[::-1], strict=True))
+    ]
+
+
+def _shared(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    region: Region,
+    going: Sequence[str],
+) -> list[str]:
+    """Segments of another tissue in which a region lies."""
+    others = [
+        one.id
+        for one in _identities(segmentation)
+        if one.role is not region.role and one.id not in going
+    ]
+    try:
+        drawn = regions_from_node(segmentation, volume_node, segment_ids=others)
+    except ValueError:  # on another grid, or surfaces: nothing can be said
+        return []
+    found = []
+    for other in drawn:
+        boxes = list(zip(region.box, other.box, strict=True))
+        both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in boxes]
+        if any(one.start >= one.stop for one in both):
+            continue
+        mine, theirs = (
+            one.mask[
+                tuple(slice(s.start - o, s.stop - o) for s, o in zip(both, one.offset, strict=True))
+            ]
+            for one in (region, other)
+        )
+        if np.count_nonzero(mine & theirs) > SHARED * min(region.voxels, other.voxels):
+            found.append(f"It overlaps {other.name}: one of the two is wrong.")
+    return found
 
 
 @dataclass
@@ -116,8 +231,15 @@ def add_regions(
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     regions: Sequence[Region],
+    instead_of: Sequence[str] = (),
 ) -> Change:
     """Put regions on a volume's grid into a segmentation; segments of the same name go.
+
+    Args:
+        segmentation: takes them.
+        volume_node: on its grid.
+        regions: may be none.
+        instead_of: IDs of further segments that go.
 
     Raises:
         ValueError: see scene.regions_to_node; the segmentation is then as it was.
@@ -127,11 +249,13 @@ def add_regions(
     try:
         modified = segmentation.StartModify()
         segments = segmentation.GetSegmentation()
+        names = {region.name.casefold() for region in regions}  # a click's "L3 csf", "L3 CSF"
+        for segment_id in list(segments.GetSegmentIDs()):
+            segment = segments.GetSegment(segment_id)
+            if segment_id in instead_of or segment.GetName().casefold() in names:
+                change.removed.append((segment_id, _copy(segment)))
+                segments.RemoveSegment(segment_id)
         for region in regions:
-            for segment_id in list(segments.GetSegmentIDs()):
-                if segments.GetSegment(segment_id).GetName() == region.name:
-                    change.removed.append((segment_id, _copy(segments.GetSegment(segment_id))))
-                    segments.RemoveSegment(segment_id)
             new_id = segments.GenerateUniqueSegmentID(region.name)
             segments.AddSegment(_copy(made.GetSegmentation().GetSegment(region.name)), new_id)
             change.added.append(new_id)
