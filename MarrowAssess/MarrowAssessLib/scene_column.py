@@ -16,10 +16,11 @@ from MarrowAssessLib.regions import Region
 from MarrowAssessLib.scene import regions_from_node
 from MarrowAssessLib.scene_placement import (
     Change,
+    Click,
     add_regions,
     click_doubts,
-    clicked_site,
     place_region,
+    read_click,
 )
 
 Key = tuple[Role, str]  # tissue and site
@@ -54,6 +55,13 @@ class DrawnColumn:
         if level not in levels or not held:
             return False
         return min(held) - 1 <= levels.index(level) <= max(held) + 1
+
+    def level_at(self, point_ras: Sequence[float]) -> str:
+        """The level of the body that holds a point, "" if none or several do."""
+        point = np.asarray(point_ras, float)[None]
+        bodies = self.column.bodies.items()
+        holding = [level for level, body in bodies if body.surface.contains(point)[0]]
+        return holding[0] if len(holding) == 1 else ""
 
     def edited(self, key: Key, name: str) -> bool:
         """Whether a region was painted, renamed, replaced or deleted since it was drawn.
@@ -143,12 +151,11 @@ def place_click(
     Raises:
         ValueError: see `place_region`; nothing is then changed.
     """
-    tissue = parse_role(role)
-    if tissue is Role.MARROW and column is not None and column.lies_in(volume_node):
-        point = np.asarray(point_ras, float)
-        level = clicked_site(segmentation, point, tissue, site, lumbar)
-        if column.reaches(level, lumbar):
-            return correct_body(column, level, point_ras=point, lumbar=lumbar)
+    if parse_role(role) is Role.MARROW and column is not None and column.lies_in(volume_node):
+        inside = column.level_at(point_ras)
+        click = read_click(segmentation, point_ras, role, site, lumbar, inside)
+        if column.reaches(click.site, lumbar):
+            return correct_body(column, click, lumbar=lumbar)
     region, change = place_region(segmentation, volume_node, point_ras, role, site, lumbar)
     return Placed(region, change, column)
 
@@ -185,35 +192,31 @@ def correct_painted(
             "vertebra was painted, such as L3."
         )
     shape = column.volume_node.GetImageData().GetDimensions()[::-1]
-    return correct_body(column, site, painted=painted.full_mask(shape), lumbar=lumbar)
+    return _corrected(column, site, lumbar, painted=painted.full_mask(shape))
 
 
-def correct_body(
-    column: DrawnColumn,
-    level: str,
-    *,
-    point_ras: np.ndarray | None = None,
-    painted: np.ndarray | None = None,
-    lumbar: int = 5,
-) -> Placed:
-    """Replace one body of a column, or add one; draw anew what was found from it, nothing else.
+def correct_body(column: DrawnColumn, click: Click, lumbar: int = 5) -> Placed:
+    """Find one body of a column anew, or add one, from a click that tells its level.
 
-    Regions that were edited or deleted by hand stay as they are, except the body itself.
-
-    Args:
-        column: as it was.
-        level: of the body.
-        point_ras: mm in the world, inside the body; or
-        painted: the whole body, boolean, on the volume's grid.
-        lumbar: how many lumbar vertebrae there are.
+    What was found from the body before is found anew as well, nothing else. Regions that were
+    edited or deleted by hand stay as they are, except the body itself.
 
     Raises:
-        ValueError: see `column.corrected`, or nothing was found; nothing is then changed.
+        ValueError: no such level, nothing found or no signal; nothing is then changed.
     """
+    return _corrected(column, click.site, lumbar, click=click)
+
+
+def _corrected(
+    column: DrawnColumn,
+    level: str,
+    lumbar: int,
+    click: Click | None = None,
+    painted: np.ndarray | None = None,
+) -> Placed:
     volume = volume_from_node(column.volume_node)
-    after = corrected(
-        volume, column.column, level, point_ras=point_ras, painted=painted, lumbar=lumbar
-    )
+    point = click.point if click else None
+    after = corrected(volume, column.column, level, point_ras=point, painted=painted, lumbar=lumbar)
     body = after.bodies[level].roi
     if not body.voxels:
         raise ValueError(" ".join(["Nothing was found there.", *after.bodies[level].unsure]))
@@ -226,9 +229,9 @@ def correct_body(
     going_ids = [column.drawn[key][0] for key in going]
     drawn_anew = [new[key] for key in touched if key not in edited and key in new]
     drawn_anew = [region for region in drawn_anew if region.voxels]
-    if point_ras is not None:
+    if click:
         body.cautions += click_doubts(
-            column.segmentation, column.volume_node, volume, point_ras, body, lumbar, going_ids
+            click, column.segmentation, column.volume_node, volume, body, going_ids
         )
     change = add_regions(column.segmentation, column.volume_node, drawn_anew, going_ids)
     drawn = {key: one for key, one in column.drawn.items() if key not in going}

@@ -68,48 +68,73 @@ def place_region(
         ValueError: unknown role or site, nothing found, no signal, the point lies outside the
             image, or the site given is drawn elsewhere and no neighbor tells the level here.
     """
-    point = np.asarray(point_ras, float)
-    tissue = parse_role(role)
-    named = clicked_site(segmentation, point, tissue, site, lumbar)
+    click = read_click(segmentation, point_ras, role, site, lumbar)
     volume = volume_from_node(volume_node)
-    placed = place(volume, point, tissue, named)
+    placed = place(volume, click.point, click.role, click.site)
     region = placed.roi
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
-    region.cautions += click_doubts(segmentation, volume_node, volume, point, region, lumbar)
+    region.cautions += click_doubts(click, segmentation, volume_node, volume, region)
     if not region.site:
         region = replace(region, name=_numbered(segmentation, region.name))
     return region, add_regions(segmentation, volume_node, [region])
 
 
-def clicked_site(
+@dataclass(frozen=True)
+class Click:
+    """A click in an image, and what the regions that are drawn already tell of it.
+
+    Attributes:
+        point: (3,) mm in the world.
+        role: what it was put on.
+        site: what that is to be named, "" if unknown.
+        doubts: sentences, why the neighbors contradict role or site.
+    """
+
+    point: np.ndarray
+    role: Role
+    site: str = ""
+    doubts: tuple[str, ...] = ()
+
+
+def read_click(
     segmentation: slicer.vtkMRMLSegmentationNode,
-    point: np.ndarray,
-    role: Role,
+    point_ras: Sequence[float],
+    role: str,
     site: str = "",
     lumbar: int = 5,
-) -> str:
-    """The site of a click: what its neighbors tell, unless one is given that is not drawn yet.
+    inside: str = "",
+) -> Click:
+    """Name a click by its neighbors, unless a site is given that is not drawn yet.
+
+    Args:
+        segmentation, point_ras, role, site, lumbar: see `place_region`.
+        inside: the level of a known body that holds the point, where the neighbors leave it open.
 
     Raises:
-        ValueError: unknown site; or the vertebra given is drawn too far away to be what was
-            clicked, and no neighbor tells the level here.
+        ValueError: unknown role or site; or the vertebra given is drawn too far away to be what
+            was clicked, and no neighbor tells the level here.
     """
-    given = parse_site(site)
+    point, tissue, given = np.asarray(point_ras, float), parse_role(role), parse_site(site)
     known = known_levels(segmentation)
-    told = _told(known, point, role, lumbar)
+    told = _told(known, point, tissue, lumbar) or inside
     held = {(one.role, one.site) for one in _identities(segmentation)}
-    if told and (not given or (role, given) in held):
-        return told
+    if told and (not given or (tissue, given) in held):
+        return Click(point, tissue, told)
+    if told and told != given:
+        return Click(point, tissue, given, (f"Named {given} as given; its neighbors tell {told}.",))
     drawn = next((one for one in known if one.site == given), None)
-    if role is Role.MARROW and not told and drawn is not None:
+    if tissue is Role.MARROW and not told and drawn is not None:
         distance = float(np.linalg.norm(drawn.center - point))
-        if distance > 1.5 * PITCH_PER_HEIGHT * drawn.height_mm:
+        if distance > PITCH_PER_HEIGHT * drawn.height_mm:
             raise ValueError(
                 f"{given} is drawn already, {distance:.0f} mm from this click, and no neighbor "
                 "tells the level here; say which vertebra you click in the field 'Site'."
             )
-    return given
+    other = {Role.MARROW: Role.DISC, Role.DISC: Role.MARROW}.get(tissue)
+    there = neighbor_site(known, point, other, lumbar) if other and not told else ""
+    doubts = (f"Its neighbors tell that {there} {other.value} was clicked.",) if there else ()
+    return Click(point, tissue, given, doubts)
 
 
 def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:
@@ -124,59 +149,48 @@ def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: in
 
 
 def click_doubts(
+    click: Click,
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     volume: Volume,
-    point: np.ndarray,
     region: Region,
-    lumbar: int = 5,
     going: Sequence[str] = (),
 ) -> list[str]:
-    """Why a region may not be the tissue that it was placed as, by its neighbors and its signal.
+    """Why what was found may not be what was clicked, by its neighbors and its signal.
 
     Args:
+        click: what was clicked.
         segmentation: holds the neighbors.
         volume_node, volume: the image.
-        point: mm in the world; the click.
         region: what was found.
-        lumbar: how many lumbar vertebrae there are.
         going: IDs of segments that it replaces.
 
     Raises:
-        ValueError: the image has no signal round the point.
+        ValueError: the image has no signal round the click.
     """
-    role, doubts = region.role, []
-    round_point = _values_round(volume, point, NO_SIGNAL_MM)
-    if not np.isfinite(round_point).any():
+    doubts = list(click.doubts)
+    values = _values_round(volume, click.point, NO_SIGNAL_MM)
+    if not np.isfinite(values).any():
         raise ValueError("The image has no values round this point; click inside the structure.")
-    if role is not Role.NOISE and not np.nan_to_num(round_point).any():
-        if role is Role.MARROW:  # others may be 0 in a map of fat
+    if click.role is not Role.NOISE and not np.nan_to_num(values).any():
+        if click.role is Role.MARROW:  # the others may be 0 in a map of fat
             raise ValueError(
                 "There is no signal round this point: it is air, or was not scanned; click inside "
                 "the structure."
             )
         doubts.append("There is no signal round the click: is it air?")
-    elif role is Role.MARROW:
+    elif click.role is Role.MARROW:
         bright = np.nanpercentile(volume.array[::2, ::2, ::2], 99)
         if np.nanmedian(region.values(volume.array)) < DARK * bright:
             doubts.append("The region is almost as dark as air.")
-    known = known_levels(segmentation)
-    told = _told(known, point, role, lumbar)
-    other = {Role.MARROW: Role.DISC, Role.DISC: Role.MARROW}.get(role)
-    if told and told != region.site:
-        doubts.append(f"Named {region.site} as given; its neighbors tell {told}.")
-    elif other and not told and (there := neighbor_site(known, point, other, lumbar)):
-        doubts.append(f"Its neighbors tell that {there} {other.value} was clicked.")
     return doubts + _shared(segmentation, volume_node, region, going)
 
 
 def _values_round(volume: Volume, point: np.ndarray, radius_mm: float) -> np.ndarray:
     ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
     half = np.ceil(radius_mm / volume.spacing).astype(int)
-    low = np.maximum(ijk - half, 0)
-    return volume.array[
-        tuple(slice(a, b) for a, b in zip(low[::-1], (ijk + half + 1)[::-1], strict=True))
-    ]
+    low, high = np.maximum(ijk - half, 0), np.maximum(ijk + half + 1, 0)
+    return volume.array[tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))]
 
 
 def _shared(

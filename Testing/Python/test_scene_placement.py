@@ -23,6 +23,7 @@ from MarrowAssessLib.scene_column import (  # noqa: E402
     renamed_column,
 )
 from MarrowAssessLib.scene_placement import (  # noqa: E402
+    Click,
     add_regions,
     import_labels,
     known_levels,
@@ -362,7 +363,7 @@ def test_the_discs_follow_a_body_that_had_been_found_in_the_wrong_place(column):
     sample, image, target, drawn = column
     expected = masks(target, image)
     below = sample.centers_ras["L3"] - [0.0, 0.0, 17.0]
-    wrong = correct_body(drawn, "L3", point_ras=below).column
+    wrong = correct_body(drawn, Click(below, Role.MARROW, "L3")).column
     before = masks(target, image)
     placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=wrong)
     assert placed.region.site == "L3"
