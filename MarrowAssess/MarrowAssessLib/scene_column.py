@@ -122,7 +122,7 @@ def place_column(
     """
     site = parse_site(level)
     if not site:
-        raise ValueError("Say which vertebra you click, such as L3, in the field 'Site'.")
+        raise ValueError("Say which vertebra you click, such as L3, under Place.")
     volume = volume_from_node(volume_node)
     point = np.asarray(point_ras, float)
     column = follow_column(volume, point, site, lumbar=lumbar, progress=progress)
@@ -152,8 +152,8 @@ def place_click(
         ValueError: see `place_region`; nothing is then changed.
     """
     if parse_role(role) is Role.MARROW and column is not None and column.lies_in(volume_node):
-        inside = column.level_at(point_ras)
-        click = read_click(segmentation, point_ras, role, site, lumbar, inside)
+        volume, inside = volume_from_node(volume_node), column.level_at(point_ras)
+        click = read_click(segmentation, volume, point_ras, role, site, lumbar, inside)
         if column.reaches(click.site, lumbar):
             return correct_body(column, click, lumbar=lumbar)
     region, change = place_region(segmentation, volume_node, point_ras, role, site, lumbar)

@@ -68,8 +68,8 @@ def place_region(
         ValueError: unknown role or site, nothing found, no signal, the point lies outside the
             image, or the site given is drawn elsewhere and no neighbor tells the level here.
     """
-    click = read_click(segmentation, point_ras, role, site, lumbar)
     volume = volume_from_node(volume_node)
+    click = read_click(segmentation, volume, point_ras, role, site, lumbar)
     placed = place(volume, click.point, click.role, click.site)
     region = placed.roi
     if not region.voxels:
@@ -82,13 +82,13 @@ def place_region(
 
 @dataclass(frozen=True)
 class Click:
-    """A click in an image, and what the regions that are drawn already tell of it.
+    """A click in an image, and what its signal and the regions that are drawn tell of it.
 
     Attributes:
         point: (3,) mm in the world.
         role: what it was put on.
         site: what that is to be named, "" if unknown.
-        doubts: sentences, why the neighbors contradict role or site.
+        doubts: sentences, why signal or neighbors contradict role or site.
     """
 
     point: np.ndarray
@@ -99,6 +99,7 @@ class Click:
 
 def read_click(
     segmentation: slicer.vtkMRMLSegmentationNode,
+    volume: Volume,
     point_ras: Sequence[float],
     role: str,
     site: str = "",
@@ -108,33 +109,58 @@ def read_click(
     """Name a click by its neighbors, unless a site is given that is not drawn yet.
 
     Args:
-        segmentation, point_ras, role, site, lumbar: see `place_region`.
+        segmentation, volume, point_ras, role, site, lumbar: see `place_region`.
         inside: the level of a known body that holds the point, where the neighbors leave it open.
 
     Raises:
-        ValueError: unknown role or site; or the vertebra given is drawn too far away to be what
-            was clicked, and no neighbor tells the level here.
+        ValueError: unknown role or site; the point lies outside the image or has no signal; or the
+            vertebra given is drawn too far away to be what was clicked, and no neighbor tells the
+            level here.
     """
     point, tissue, given = np.asarray(point_ras, float), parse_role(role), parse_site(site)
+    doubts = _without_signal(volume, point, tissue)
     known = known_levels(segmentation)
     told = _told(known, point, tissue, lumbar) or inside
     held = {(one.role, one.site) for one in _identities(segmentation)}
     if told and (not given or (tissue, given) in held):
-        return Click(point, tissue, told)
+        return Click(point, tissue, told, doubts)
     if told and told != given:
-        return Click(point, tissue, given, (f"Named {given} as given; its neighbors tell {told}.",))
+        named = f"Named {given} as given; its neighbors tell {told}."
+        return Click(point, tissue, given, (*doubts, named))
     drawn = next((one for one in known if one.site == given), None)
     if tissue is Role.MARROW and not told and drawn is not None:
         distance = float(np.linalg.norm(drawn.center - point))
         if distance > PITCH_PER_HEIGHT * drawn.height_mm:
             raise ValueError(
                 f"{given} is drawn already, {distance:.0f} mm from this click, and no neighbor "
-                "tells the level here; say which vertebra you click in the field 'Site'."
+                "tells the level here; write under Place which vertebra you click."
             )
     other = {Role.MARROW: Role.DISC, Role.DISC: Role.MARROW}.get(tissue)
     there = neighbor_site(known, point, other, lumbar) if other and not told else ""
-    doubts = (f"Its neighbors tell that {there} {other.value} was clicked.",) if there else ()
+    if there:
+        doubts = (*doubts, f"Its neighbors tell that {there} {other.value} was clicked.")
     return Click(point, tissue, given, doubts)
+
+
+def _without_signal(volume: Volume, point: np.ndarray, role: Role) -> tuple[str, ...]:
+    """A doubt where nothing is seen round a point; for marrow, or without values, an error."""
+    ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
+    if np.any(ijk < 0) or np.any(ijk >= volume.array.shape[::-1]):
+        raise ValueError("This point lies outside the image that is shown; click inside it.")
+    half = np.ceil(NO_SIGNAL_MM / volume.spacing).astype(int)
+    low = np.maximum(ijk - half, 0)[::-1]
+    high = (ijk + half + 1)[::-1]
+    values = volume.array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    if not np.isfinite(values).any():
+        raise ValueError("The image has no values round this point; click inside the structure.")
+    if role is Role.NOISE or np.nan_to_num(values).any():
+        return ()
+    if role is Role.MARROW:  # the others may be 0 in a map of fat
+        raise ValueError(
+            "There is no signal round this point: it is air, or was not scanned; click inside the "
+            "structure."
+        )
+    return ("There is no signal round the click: is it air?",)
 
 
 def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:
@@ -156,7 +182,7 @@ def click_doubts(
     region: Region,
     going: Sequence[str] = (),
 ) -> list[str]:
-    """Why what was found may not be what was clicked, by its neighbors and its signal.
+    """Why what was found may not be what was clicked: what the click tells, signal, overlaps.
 
     Args:
         click: what was clicked.
@@ -164,33 +190,13 @@ def click_doubts(
         volume_node, volume: the image.
         region: what was found.
         going: IDs of segments that it replaces.
-
-    Raises:
-        ValueError: the image has no signal round the click.
     """
     doubts = list(click.doubts)
-    values = _values_round(volume, click.point, NO_SIGNAL_MM)
-    if not np.isfinite(values).any():
-        raise ValueError("The image has no values round this point; click inside the structure.")
-    if click.role is not Role.NOISE and not np.nan_to_num(values).any():
-        if click.role is Role.MARROW:  # the others may be 0 in a map of fat
-            raise ValueError(
-                "There is no signal round this point: it is air, or was not scanned; click inside "
-                "the structure."
-            )
-        doubts.append("There is no signal round the click: is it air?")
-    elif click.role is Role.MARROW:
+    if click.role is Role.MARROW:
         bright = np.nanpercentile(volume.array[::2, ::2, ::2], 99)
         if np.nanmedian(region.values(volume.array)) < DARK * bright:
             doubts.append("The region is almost as dark as air.")
     return doubts + _shared(segmentation, volume_node, region, going)
-
-
-def _values_round(volume: Volume, point: np.ndarray, radius_mm: float) -> np.ndarray:
-    ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
-    half = np.ceil(radius_mm / volume.spacing).astype(int)
-    low, high = np.maximum(ijk - half, 0), np.maximum(ijk + half + 1, 0)
-    return volume.array[tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))]
 
 
 def _shared(
