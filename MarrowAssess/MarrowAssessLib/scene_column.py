@@ -233,6 +233,8 @@ def _corrected(
         body.cautions += click_doubts(
             click, column.segmentation, column.volume_node, volume, body, going_ids
         )
+    beside = [disc for site, disc in after.discs.items() if level in site.split("-")]
+    body.cautions += [f"{disc.roi.name} beside it: {one}" for disc in beside for one in disc.unsure]
     change = add_regions(column.segmentation, column.volume_node, drawn_anew, going_ids)
     drawn = {key: one for key, one in column.drawn.items() if key not in going}
     drawn |= _drawn(drawn_anew, change)
