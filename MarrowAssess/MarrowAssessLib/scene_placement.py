@@ -25,8 +25,8 @@ from MarrowAssessLib.scene import (
     ROLE_TAG,
     SITE_TAG,
     labels_on_grid,
+    region_segment,
     regions_from_node,
-    regions_to_node,
     segment_identity,
     segment_points,
     world_matrix,
@@ -262,29 +262,23 @@ def add_regions(
         instead_of: IDs of further segments that go.
 
     Raises:
-        ValueError: see scene.regions_to_node; the segmentation is then as it was.
+        ValueError: see scene.region_segment; the segmentation is then as it was.
     """
-    made = regions_to_node(regions, volume_node, "MarrowAssess placing")
+    made = [region_segment(region, volume_node) for region in regions]
     change = Change()
-    try:
-        modified = segmentation.StartModify()
-        segments = segmentation.GetSegmentation()
-        names = {region.name.casefold() for region in regions}  # a click's "L3 csf", "L3 CSF"
-        for segment_id in list(segments.GetSegmentIDs()):
-            segment = segments.GetSegment(segment_id)
-            if segment_id in instead_of or segment.GetName().casefold() in names:
-                change.removed.append((segment_id, _copy(segment)))
-                segments.RemoveSegment(segment_id)
-        for region in regions:
-            new_id = segments.GenerateUniqueSegmentID(region.name)
-            segments.AddSegment(_copy(made.GetSegmentation().GetSegment(region.name)), new_id)
-            change.added.append(new_id)
-        segmentation.EndModify(modified)
-    finally:
-        display = made.GetDisplayNode()
-        slicer.mrmlScene.RemoveNode(made)
-        if display is not None and slicer.mrmlScene.IsNodePresent(display):
-            slicer.mrmlScene.RemoveNode(display)
+    modified = segmentation.StartModify()
+    segments = segmentation.GetSegmentation()
+    names = {region.name.casefold() for region in regions}  # a click's "L3 csf", "L3 CSF"
+    for segment_id in list(segments.GetSegmentIDs()):
+        segment = segments.GetSegment(segment_id)
+        if segment_id in instead_of or segment.GetName().casefold() in names:
+            change.removed.append((segment_id, _copy(segment)))
+            segments.RemoveSegment(segment_id)
+    for segment in made:
+        new_id = segments.GenerateUniqueSegmentID(segment.GetName())
+        segments.AddSegment(segment, new_id)
+        change.added.append(new_id)
+    segmentation.EndModify(modified)
     return change
 
 
