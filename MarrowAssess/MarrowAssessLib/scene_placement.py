@@ -127,19 +127,51 @@ def read_click(
     if told and told != given:
         named = f"Named {given} as given; its neighbors tell {told}."
         return Click(point, tissue, given, (*doubts, named))
-    drawn = next((one for one in known if one.site == given), None)
-    if tissue is Role.MARROW and not told and drawn is not None:
-        distance = float(np.linalg.norm(drawn.center - point))
-        if distance > PITCH_PER_HEIGHT * drawn.height_mm:
-            raise ValueError(
-                f"{given} is drawn already, {distance:.0f} mm from this click, and no neighbor "
-                "tells the level here; write under Place which vertebra you click."
-            )
+    if tissue is Role.MARROW and not told and (tissue, given) in held:
+        _require_near(known, point, given, lumbar)
     other = {Role.MARROW: Role.DISC, Role.DISC: Role.MARROW}.get(tissue)
     there = neighbor_site(known, point, other, lumbar) if other and not told else ""
     if there:
         doubts = (*doubts, f"Its neighbors tell that {there} {other.value} was clicked.")
     return Click(point, tissue, given, doubts)
+
+
+def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:
+    """The level that neighbors tell.
+
+    One of them may lie wrong, and be clicked for that reason: a vertebra that the others expect
+    here is meant, the nearest one where they do not agree.
+    """
+    bodies = [one for one in known if "-" not in one.site]
+    if role is not Role.MARROW or len(bodies) < 2:
+        return neighbor_site(known, point, role, lumbar)
+    expected = [
+        one
+        for one in bodies
+        if neighbor_site([b for b in bodies if b is not one], point, role, lumbar) == one.site
+    ]
+    if expected:
+        return min(expected, key=lambda one: float(np.linalg.norm(one.center - point))).site
+    return neighbor_site(bodies, point, role, lumbar)
+
+
+def _require_near(known: Sequence[KnownLevel], point: np.ndarray, site: str, lumbar: int) -> None:
+    """Refuse to draw a vertebra anew where neither itself nor its neighbors let expect it."""
+    drawn = next((one for one in known if one.site == site), None)
+    if drawn is None:  # a marrow region without a level of the spine
+        return
+    distance = float(np.linalg.norm(drawn.center - point))
+    if distance > PITCH_PER_HEIGHT * drawn.height_mm:
+        raise ValueError(
+            f"{site} is drawn already, {distance:.0f} mm from this click, and no neighbor tells "
+            "the level here; write under Place which vertebra you click."
+        )
+    others = [one for one in known if site not in one.site.split("-")]
+    if disc := neighbor_site(others, point, Role.DISC, lumbar):
+        raise ValueError(
+            f"{site} is drawn already, and its neighbors tell that the {disc} disc was clicked; "
+            f"click inside a vertebra, or delete {site} first."
+        )
 
 
 def _without_signal(volume: Volume, point: np.ndarray, role: Role) -> tuple[str, ...]:
@@ -161,17 +193,6 @@ def _without_signal(volume: Volume, point: np.ndarray, role: Role) -> tuple[str,
             "structure."
         )
     return ("There is no signal round the click: is it air?",)
-
-
-def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:
-    """What the neighbors tell; of one that lies wrong, those beside it tell that it was meant."""
-    told = neighbor_site(known, point, role, lumbar)
-    if told or not known:
-        return told
-    nearest = min(known, key=lambda one: float(np.linalg.norm(one.center - point)))
-    others = [one for one in known if one is not nearest]
-    told = neighbor_site(others, point, role, lumbar)
-    return told if told == nearest.site else ""
 
 
 def click_doubts(

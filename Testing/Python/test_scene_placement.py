@@ -28,11 +28,16 @@ from MarrowAssessLib.scene_placement import (  # noqa: E402
     import_labels,
     known_levels,
     place_region,
+    read_click,
     shift_levels,
     take_back,
 )
 from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node  # noqa: E402
+from PDFFMapperLib.volume_nodes import (  # noqa: E402
+    ijk_to_world,
+    volume_from_node,
+    volume_to_node,
+)
 
 GRID = np.array([[-1.0, 0, 0, 20], [0, -1, 0, 30], [0, 0, 2, -40], [0, 0, 0, 1]])
 SHAPE = (40, 30, 30)
@@ -499,6 +504,35 @@ def test_csf_clicked_anew_replaces_that_of_the_column(column):
     placed = place_click(target, image, point, "csf", "L3", column=drawn)
     assert placed.column is drawn and not placed.renewed
     assert [name for name in names(target) if "csf" in name.lower()] == ["L3 csf"]
+
+
+@pytest.mark.parametrize("offset", [-26.0, -17.0, 14.0])
+def test_a_vertebra_that_lies_wrong_is_meant_by_a_click_where_its_neighbors_expect_it(
+    column, offset
+):
+    sample, image, target, _ = column
+    segments = target.GetSegmentation()
+    for site in ("L2-L3 disc", "L3-L4 disc", "L3 marrow"):
+        mask = masks(target, image)[site]
+        down = np.linalg.inv(ijk_to_world(image))[:3, :3] @ [0, 0, offset]
+        shift = [int(round(n)) for n in down[::-1]]
+        segments.RemoveSegment(segments.GetSegmentIdBySegmentName(site))
+        role = Role.DISC if "disc" in site else Role.MARROW
+        region = Region.from_mask(site, role, site.split()[0], np.roll(mask, shift, (0, 1, 2)))
+        add_regions(target, image, [region])
+    volume = volume_from_node(image)
+    for level in ("L2", "L3", "L4"):
+        click = read_click(target, volume, sample.centers_ras[level], "marrow", "L3")
+        assert click.site == level
+
+
+def test_a_disc_is_not_taken_for_the_vertebra_that_is_named_in_the_panel(column):
+    sample, image, target, drawn = column
+    before = masks(target, image)
+    disc = (sample.centers_ras["L3"] + sample.centers_ras["L4"]) / 2
+    with pytest.raises(ValueError, match="tell that the L3-L4 disc was clicked"):
+        place_click(target, image, disc, "marrow", "L3", column=drawn)
+    assert not changed(before, masks(target, image))
 
 
 # Doubtful clicks ------------------------------------------------------------------------------
