@@ -606,9 +606,19 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.measureChanged()
 
     def placeRegion(self, position) -> str:
-        """One click, one region; returns its name and doubts about it."""
-        region = self.logic.placeRegion(self._parameterNode, position)
-        return " ".join([_("Placed: {name}.").format(name=region.name), *region.cautions])
+        """One click, one region and what hangs on it; returns what was done, and the doubts."""
+        placed = self.logic.placeRegion(self._parameterNode, position)
+        said = [_("Placed: {name}.").format(name=placed.region.name), *placed.region.cautions]
+        if placed.renewed:
+            names = ", ".join(region.name for region in placed.renewed)
+            said.append(_("Renewed with it: {names}.").format(names=names))
+        if placed.kept:
+            names = ", ".join(placed.kept)
+            said.append(_("Kept as edited by hand: {names}.").format(names=names))
+        if placed.gone:
+            said.append(_("No longer found: {names}.").format(names=", ".join(placed.gone)))
+        said += [f"{one.name}: {caution}" for one in placed.renewed for caution in one.cautions]
+        return " ".join(said)
 
     def findColumn(self, position) -> str:
         """One click, the whole spine, and the button is released; returns what was found."""
@@ -616,8 +626,13 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stopPlacing()
         if column is None:
             return _("Canceled; nothing was placed.")
-        found = _("Found: {levels}.").format(levels=", ".join(column.bodies))
-        return " ".join([found, *column.unsure])
+        said = [_("Found: {levels}.").format(levels=", ".join(column.bodies)), *column.unsure]
+        beside = [one for one in column.regions() if one.role.value != "marrow"]
+        if doubtful := [one.name for one in beside if one.voxels and one.cautions]:
+            said.append(_("Look at {names}, too.").format(names=", ".join(doubtful)))
+        if missed := [one.name for one in beside if not one.voxels]:
+            said.append(_("Not found: {names}.").format(names=", ".join(missed)))
+        return " ".join(said)
 
     def measureChanged(self) -> None:
         """Measure after regions were changed; with N4 that waits for Apply."""
@@ -710,7 +725,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         self.assessment = None  # the last one
         self.segmentation = None  # that it is shown on
         self._chart = -1
-        self._changes = []  # (segmentation, what was done to it), the last one last
+        self._steps = []  # (segmentation, what was done to it, its column then), the last one last
 
     def getParameterNode(self):
         """The module's parameter node, typed."""
@@ -938,8 +953,11 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
     def placeRegion(self, parameters, position):
         """Draw the structure at a point (RAS mm) into the chosen segmentation, as a segment.
 
+        A body of the column that was found before in the same image is corrected: the discs, CSF
+        and muscles found from it are drawn anew unless they were edited by hand.
+
         Returns:
-            MarrowAssessLib.regions.Region; its cautions say why it may be wrong.
+            MarrowAssessLib.scene_column.Placed; the cautions of its region say why it may be wrong.
 
         Raises:
             ValueError: no structure can be told there.
@@ -947,19 +965,41 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from PDFFMapperLib.packages import require_packages
 
         require_packages("MarrowAssess")
-        from MarrowAssessLib.scene_placement import place_region
+        from MarrowAssessLib.scene_column import place_click
 
         segmentation, volume = self.placingNodes(parameters)
-        region, change = place_region(
+        placed = place_click(
             segmentation,
             volume,
             position,
             parameters.placeRole,
             parameters.placeSite,
             parameters.lumbarVertebrae,
+            self.columnOf(segmentation),
         )
-        self._changes.append((segmentation, change))
-        return region
+        self._steps.append((segmentation, placed.change, placed.column))
+        return placed
+
+    def correctPainted(self, parameters, segmentName, level=""):
+        """Take a painted segment as a whole vertebral body of the column that was found before.
+
+        Its measurement ROI, the discs beside it, and CSF and muscles found from it are drawn anew.
+        Painting alone changes the painted region only.
+
+        Returns:
+            MarrowAssessLib.scene_column.Placed.
+
+        Raises:
+            ValueError: there is no column or no such segment; see scene_column.correct_painted.
+        """
+        from MarrowAssessLib.scene_column import correct_painted
+
+        column = self.columnOf(parameters.segmentation)
+        if column is None:
+            raise ValueError(_("Find the column first; a painted body corrects it."))
+        placed = correct_painted(column, segmentName, level, parameters.lumbarVertebrae)
+        self._steps.append((parameters.segmentation, placed.change, placed.column))
+        return placed
 
     def findColumn(self, parameters, position, progress=None):
         """Find and name the levels of the spine from a point (RAS mm) in one body.
@@ -973,11 +1013,11 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from PDFFMapperLib.packages import require_packages
 
         require_packages("MarrowAssess")
-        from MarrowAssessLib.scene_placement import place_column
+        from MarrowAssessLib.scene_column import place_column
 
         segmentation, volume = self.placingNodes(parameters)
         try:
-            column, change = place_column(
+            drawn, change = place_column(
                 segmentation,
                 volume,
                 position,
@@ -987,8 +1027,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             )
         except InterruptedError:
             return None
-        self._changes.append((segmentation, change))
-        return column
+        self._steps.append((segmentation, change, drawn))
+        return drawn.column
 
     def shiftLevels(self, parameters, shift: int):
         """Name every level so many vertebrae nearer to the feet (-1: head); returns new names.
@@ -996,12 +1036,17 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: there is no level, or one would leave the spine.
         """
+        from MarrowAssessLib.scene_column import renamed_column
         from MarrowAssessLib.scene_placement import shift_levels
 
-        if parameters.segmentation is None:
+        segmentation, lumbar = parameters.segmentation, parameters.lumbarVertebrae
+        if segmentation is None:
             raise ValueError(_("There are no regions yet."))
-        names, change = shift_levels(parameters.segmentation, shift, parameters.lumbarVertebrae)
-        self._changes.append((parameters.segmentation, change))
+        column = self.columnOf(segmentation)
+        if column is not None:
+            column = renamed_column(column, shift, lumbar)
+        names, change = shift_levels(segmentation, shift, lumbar)
+        self._steps.append((segmentation, change, column))
         return names
 
     def labelTables(self, node):
@@ -1030,12 +1075,17 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         segmentation, volume = self.placingNodes(parameters)
         regions, change = import_labels(segmentation, volume, node, convention, parameters.resample)
-        self._changes.append((segmentation, change))
+        self._steps.append((segmentation, change, self.columnOf(segmentation)))
         return regions
 
     def canUndo(self, segmentation) -> bool:
         """Whether a placement, import or change of levels can be taken back."""
-        return any(changed is segmentation for changed, _change in self._changes)
+        return any(changed is segmentation for changed, _change, _column in self._steps)
+
+    def columnOf(self, segmentation):
+        """The column found last in a segmentation and not taken back, None if there is none."""
+        columns = [column for changed, _change, column in self._steps if changed is segmentation]
+        return columns[-1] if columns else None
 
     def undo(self, segmentation) -> None:
         """Take back the last placement, import or change of levels of a segmentation.
@@ -1047,10 +1097,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         if not self.canUndo(segmentation):
             raise ValueError(_("There is nothing to take back."))
-        last = max(
-            n for n, (changed, _change) in enumerate(self._changes) if changed is segmentation
-        )
-        take_back(segmentation, self._changes.pop(last)[1])
+        last = max(n for n, step in enumerate(self._steps) if step[0] is segmentation)
+        take_back(segmentation, self._steps.pop(last)[1])
 
     def placingNodes(self, parameters):
         """The segmentation that takes placed regions, and the image in which clicks are taken."""
@@ -1066,7 +1114,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def forget(self) -> None:
         """Let go of everything of a scene that closes."""
-        self.assessment, self.segmentation, self._changes = None, None, []
+        self.assessment, self.segmentation, self._steps = None, None, []
 
     def measuredChoices(self, parameters):
         """What the numbers depend on, to tell whether it has changed."""
@@ -1288,8 +1336,8 @@ class MarrowAssessTest(ScriptedLoadableModuleTest):
         parameters.segmentation = logic.addSegmentation(sample.volumes["T1"])
         parameters.placeSite = "L3"
         for site in ("L3", "L2"):
-            region = logic.placeRegion(parameters, sample.centers_ras[site])
-            self.assertEqual(region.site, site)
+            placed = logic.placeRegion(parameters, sample.centers_ras[site])
+            self.assertEqual(placed.region.site, site)
             found = self.pdffBySite(logic.assessParameters(parameters))
             self.assertAlmostEqual(found[site][0], sample.true_pdff[site], delta=1.0)
         self.assertEqual(logic.shiftLevels(parameters, -1), ["L2 marrow", "L1 marrow"])
@@ -1300,6 +1348,10 @@ class MarrowAssessTest(ScriptedLoadableModuleTest):
         parameters.placeSite = "L3"
         column = logic.findColumn(parameters, sample.centers_ras["L3"])
         self.assertLessEqual({"L2", "L3", "L4"}, set(column.bodies))
+        segments.RemoveSegment("L3-L4 disc")
+        placed = logic.placeRegion(parameters, sample.centers_ras["L3"])
+        self.assertIn("L2-L3 disc", [region.name for region in placed.renewed])
+        self.assertEqual(placed.kept, ["L3-L4 disc"])
 
     def test_importOfLabels(self):
         """A label map of TotalSpineSeg measures as the segment it was made of."""

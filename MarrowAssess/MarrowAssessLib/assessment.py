@@ -63,6 +63,13 @@ class Result:
         low, high = self.expectation.expected_range
         return f"{low:.{quantity.digits}f}-{quantity.format(high)}"
 
+    @property
+    def cautions(self) -> list[str]:
+        """Sentences to read with the value: of its regions, its reference and its cut-offs."""
+        from_reference = self.expectation.cautions if self.expectation else ()
+        from_cutoffs = [one.caution for one in self.cutoffs if one.caution]
+        return list(dict.fromkeys([*self.measurement.cautions, *from_reference, *from_cutoffs]))
+
 
 @dataclass
 class Assessment:

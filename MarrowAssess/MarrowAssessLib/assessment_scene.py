@@ -106,6 +106,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Percentile", [r.percentile for r in results], "%"),
             Column("Verdict", [r.verdict for r in results]),
             Column("Reference", [_source(r) for r in results]),
+            Column("Cautions", [" ".join(r.cautions) for r in results]),
             Column("Voxels", [float(v) if v else None for v in statistic("voxels")], "voxels"),
             Column("Volume", statistic("volume_mm3"), "mm^3"),
             Column("Mean", statistic("mean"), "", "of the voxels of the measured region"),

@@ -13,6 +13,7 @@ from MarrowAssessLib.column import spine_levels
 # Distance of neighbors over the height of one as drawn: 1.1 to 2.1 among the placed bodies of seven
 # lumbar volumes and a phantom, while the body after the next was 2.4 and more away.
 PITCH_PER_HEIGHT = 1.55
+ASIDE = 0.75  # of that distance, from the line of the spine: more is beside it
 # How far from a whole step a click may be to be named; it is put near the center.
 TOLERANCE = {Role.MARROW: 0.42, Role.DISC: 0.25, Role.CSF: 0.5}
 
@@ -54,13 +55,18 @@ def neighbor_site(
     if not placed or role not in TOLERANCE:
         return ""
     index, nearest = placed[0]
-    pitch = _pitch(placed)
+    step = _step(placed)
+    pitch = float(np.linalg.norm(step))
     if not pitch:
         return ""
     moved = np.asarray(point_ras, float) - nearest.center
-    # CSF lies behind the vertebra; only its height counts.
-    distance = abs(moved[2]) if role is Role.CSF else float(np.linalg.norm(moved))
-    steps = -np.sign(moved[2]) * distance / pitch  # towards the feet, as levels are counted
+    steps = float(moved @ step) / pitch**2
+    if role is Role.CSF:  # it lies behind the vertebra; only its height counts
+        steps = -moved[2] / pitch
+    elif np.linalg.norm(moved - steps * step) > ASIDE * pitch:
+        return ""
+    elif len(placed) == 1:  # the spine may lean either way
+        steps = np.sign(steps) * float(np.linalg.norm(moved)) / pitch
     half = 0.5 if role is Role.DISC else 0.0
     position = index + steps
     found = round(position - half) + half
@@ -97,10 +103,11 @@ def _index(site: str, levels: list[str]) -> float | None:
     return sum(levels.index(end) for end in ends) / len(ends)
 
 
-def _pitch(placed: Sequence[tuple[float, KnownLevel]]) -> float:
-    """Distance of one vertebra to the next near the first of them, in mm; 0 where not known."""
+def _step(placed: Sequence[tuple[float, KnownLevel]]) -> np.ndarray:
+    """From one vertebra to the next toward the feet near the first, mm; 0 where not known."""
     index, nearest = placed[0]
     for other, one in placed[1:]:
         if 0 < abs(other - index) <= 2:
-            return float(np.linalg.norm(one.center - nearest.center)) / abs(other - index)
-    return 0.0 if index % 1 else PITCH_PER_HEIGHT * nearest.height_mm
+            return (one.center - nearest.center) / (other - index)
+    down = np.array([0.0, 0.0, -1.0])
+    return down * (0.0 if index % 1 else PITCH_PER_HEIGHT * nearest.height_mm)

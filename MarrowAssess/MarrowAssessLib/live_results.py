@@ -125,7 +125,7 @@ class ResultRow:
         expected: 95 % range with its unit, "" without reference.
         verdict: "below", "within", "above" or "no reference".
         z: z-score, None without reference.
-        details: meaning, interval and publication, one a line.
+        details: meaning, interval, publication and cautions, one a line.
         regions: names of the measured regions.
     """
 
@@ -164,6 +164,8 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         details.append(f"z-score {row['z-score']:+.1f}, percentile {row['Percentile']:.0f}")
     if row["Reference"]:
         details.append(f"Reference: {row['Reference']}")
+    if cautions := row.get("Cautions"):  # not in tables saved by earlier versions
+        details.append(f"Caution: {cautions}")
     return ResultRow(
         row["Site"],
         row["Quantity"],

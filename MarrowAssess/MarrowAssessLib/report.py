@@ -157,7 +157,7 @@ def _measurement(report: Report, result: Result) -> dict:
             }
             for cutoff in result.cutoffs
         ],
-        "cautions": _cautions(result),
+        "cautions": result.cautions,
     }
     if expectation:
         chosen = expectation.distribution
@@ -227,13 +227,6 @@ def _finite(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value.item() if hasattr(value, "item") else value
-
-
-def _cautions(result: Result) -> list[str]:
-    own = list(result.measurement.cautions)
-    from_reference = result.expectation.cautions if result.expectation else ()
-    from_cutoffs = [c.caution for c in result.cutoffs if c.caution]
-    return list(dict.fromkeys([*own, *from_reference, *from_cutoffs]))
 
 
 def _records(assessment: Assessment) -> list[Record]:
@@ -488,7 +481,7 @@ def _measurement_table(report: Report, key: str, own: list[Result], scored: bool
         if r.expectation
     )
     reasons = dict.fromkeys(r.no_reference for r in own if r.no_reference)
-    cautions = dict.fromkeys(c for r in own for c in _cautions(r))
+    cautions = dict.fromkeys(c for r in own for c in r.cautions)
     notes = (
         "".join(f"<li>Reference: {escape(one)}</li>" for one in sources)
         + "".join(f"<li>{escape(one[0].upper() + one[1:])}.</li>" for one in reasons)

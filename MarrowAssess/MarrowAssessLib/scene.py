@@ -57,13 +57,9 @@ def regions_to_node(
     names = [region.name for region in regions]
     if twice := {one for one in names if names.count(one) > 1}:
         raise ValueError(f"Region names must differ; given twice: {', '.join(sorted(twice))}.")
-    shape = volume_node.GetImageData().GetDimensions()[::-1]
     for region in regions:
-        if any(part.stop > n for part, n in zip(region.box, shape, strict=True)):
-            raise ValueError(
-                f"Region '{region.name}' reaches outside the volume '{volume_node.GetName()}'; "
-                "regions and volume must be on one grid."
-            )
+        _require_inside(region, volume_node)
+    shape = volume_node.GetImageData().GetDimensions()[::-1]
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
@@ -74,22 +70,49 @@ def regions_to_node(
     images = [_labelmap(array, offset, matrix) for array, offset in layers.arrays]
     modified = node.StartModify()
     for region, layer, label in zip(regions, layers.layer, layers.label, strict=True):
-        segment = slicer.vtkSegment()
-        segment.SetName(region.name)
-        segment.SetColor(*tissues()[region.role].color)
-        segment.SetTag(
-            segment.GetTerminologyEntryTagName(), terminology_entry(region.role, region.site)
-        )
-        segment.SetTag(ROLE_TAG, region.role.value)
-        segment.SetTag(SITE_TAG, region.site)
-        if region.cautions:
-            # A bar ends a tag in .seg.nrrd files.
-            segment.SetTag(CAUTIONS_TAG, json.dumps(region.cautions).replace("|", "\\u007c"))
-        segment.AddRepresentation(LABELMAP, images[layer])
-        segment.SetLabelValue(label)
+        segment = _segment(region, images[layer], label)
         node.GetSegmentation().AddSegment(segment, region.name)
     node.EndModify(modified)
     return node
+
+
+def region_segment(region: Region, volume_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkSegment:
+    """A region on a volume's grid as a coded segment with a labelmap of its own.
+
+    Raises:
+        ValueError: the region lies outside the volume.
+    """
+    _require_inside(region, volume_node)
+    matrix = vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    ((array, offset),) = _layers([region], region.mask.shape).arrays
+    return _segment(region, _labelmap(array, offset, matrix), 1)
+
+
+def _segment(region: Region, image: slicer.vtkOrientedImageData, label: int) -> slicer.vtkSegment:
+    segment = slicer.vtkSegment()
+    segment.SetName(region.name)
+    segment.SetColor(*tissues()[region.role].color)
+    segment.SetTag(
+        segment.GetTerminologyEntryTagName(), terminology_entry(region.role, region.site)
+    )
+    segment.SetTag(ROLE_TAG, region.role.value)
+    segment.SetTag(SITE_TAG, region.site)
+    if region.cautions:
+        # A bar ends a tag in .seg.nrrd files.
+        segment.SetTag(CAUTIONS_TAG, json.dumps(region.cautions).replace("|", "\\u007c"))
+    segment.AddRepresentation(LABELMAP, image)
+    segment.SetLabelValue(label)
+    return segment
+
+
+def _require_inside(region: Region, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    shape = volume_node.GetImageData().GetDimensions()[::-1]
+    if any(part.stop > n for part, n in zip(region.box, shape, strict=True)):
+        raise ValueError(
+            f"Region '{region.name}' reaches outside the volume '{volume_node.GetName()}'; "
+            "regions and volume must be on one grid."
+        )
 
 
 def regions_from_node(

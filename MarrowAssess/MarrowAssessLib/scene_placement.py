@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import slicer
+from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import volume_from_node
 
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.body import MARGIN_MM
-from MarrowAssessLib.column import Column, follow_column
 from MarrowAssessLib.label_maps import regions_from_labels
-from MarrowAssessLib.level_names import KnownLevel, neighbor_site, shifted_site
+from MarrowAssessLib.level_names import (
+    PITCH_PER_HEIGHT,
+    KnownLevel,
+    neighbor_site,
+    shifted_site,
+)
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.scene import (
     ROLE_TAG,
     SITE_TAG,
     labels_on_grid,
-    regions_to_node,
+    region_segment,
+    regions_from_node,
     segment_identity,
     segment_points,
     world_matrix,
@@ -28,6 +34,9 @@ from MarrowAssessLib.scene import (
 from MarrowAssessLib.terminology import terminology_entry
 
 HEIGHT_COLUMN_MM = 3.0  # side of the columns in which a region's height is taken
+NO_SIGNAL_MM = 3.0  # round a click; without any signal there it is air or was not scanned
+DARK = 0.05  # of the image's 99th percentile; air is darker, marrow 0.1 and more in every contrast
+SHARED = 0.1  # of a region's voxels in a segment of another tissue, above which one is wrong
 
 
 def place_region(
@@ -51,50 +60,197 @@ def place_region(
         lumbar: how many lumbar vertebrae there are.
 
     Returns:
-        The region, and what was done. A site that was given against what the neighbors tell is a
-        caution of the region.
+        The region, and what was done. Doubts are cautions of the region: those of the placement, a
+        site that was given against what the neighbors tell, another tissue's segment or level
+        there, hardly any signal.
 
     Raises:
-        ValueError: unknown role or site, nothing found, or the point lies outside the image.
+        ValueError: unknown role or site, nothing found, no signal, the point lies outside the
+            image, or the site given is drawn elsewhere and no neighbor tells the level here.
     """
-    point = np.asarray(point_ras, float)
-    tissue, given = parse_role(role), parse_site(site)
-    told = neighbor_site(known_levels(segmentation), point, tissue, lumbar)
-    held = {(one.role, one.site) for one in _identities(segmentation)}
-    named = told if told and (not given or (tissue, given) in held) else given
-    placed = place(volume_from_node(volume_node), point, tissue, named)
+    volume = volume_from_node(volume_node)
+    click = read_click(segmentation, volume, point_ras, role, site, lumbar)
+    placed = place(volume, click.point, click.role, click.site)
     region = placed.roi
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
-    if told and named != told:
-        region.cautions.append(f"Named {named} as given; its neighbors tell {told}.")
+    region.cautions += click_doubts(click, segmentation, volume_node, volume, region)
     if not region.site:
         region = replace(region, name=_numbered(segmentation, region.name))
     return region, add_regions(segmentation, volume_node, [region])
 
 
-def place_column(
+@dataclass(frozen=True)
+class Click:
+    """A click in an image, and what its signal and the regions that are drawn tell of it.
+
+    Attributes:
+        point: (3,) mm in the world.
+        role: what it was put on.
+        site: what that is to be named, "" if unknown.
+        doubts: sentences, why signal or neighbors contradict role or site.
+    """
+
+    point: np.ndarray
+    role: Role
+    site: str = ""
+    doubts: tuple[str, ...] = ()
+
+
+def read_click(
     segmentation: slicer.vtkMRMLSegmentationNode,
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    volume: Volume,
     point_ras: Sequence[float],
-    level: str,
+    role: str,
+    site: str = "",
     lumbar: int = 5,
-    progress: Callable[[float], bool] | None = None,
-) -> tuple[Column, Change]:
-    """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
+    inside: str = "",
+) -> Click:
+    """Name a click by its neighbors, unless a site is given that is not drawn yet.
+
+    Args:
+        segmentation, volume, point_ras, role, site, lumbar: see `place_region`.
+        inside: the level of a known body that holds the point, where the neighbors leave it open.
 
     Raises:
-        ValueError: no level is given or it does not exist.
-        InterruptedError: canceled; the segmentation is then as it was.
+        ValueError: unknown role or site; the point lies outside the image or has no signal; or the
+            vertebra given is drawn too far away to be what was clicked, and no neighbor tells the
+            level here.
     """
-    site = parse_site(level)
-    if not site:
-        raise ValueError("Say which vertebra you click, such as L3, in the field 'Site'.")
-    point = np.asarray(point_ras, float)
-    volume = volume_from_node(volume_node)
-    column = follow_column(volume, point, site, lumbar=lumbar, progress=progress)
-    regions = [region for region in column.regions() if region.voxels]
-    return column, add_regions(segmentation, volume_node, regions)
+    point, tissue, given = np.asarray(point_ras, float), parse_role(role), parse_site(site)
+    doubts = _without_signal(volume, point, tissue)
+    known = known_levels(segmentation)
+    told = _told(known, point, tissue, lumbar) or inside
+    held = {(one.role, one.site) for one in _identities(segmentation)}
+    if told and (not given or (tissue, given) in held):
+        return Click(point, tissue, told, doubts)
+    if told and told != given:
+        named = f"Named {given} as given; its neighbors tell {told}."
+        return Click(point, tissue, given, (*doubts, named))
+    if tissue is Role.MARROW and not told and (tissue, given) in held:
+        _require_near(known, point, given, lumbar)
+    other = {Role.MARROW: Role.DISC, Role.DISC: Role.MARROW}.get(tissue)
+    there = neighbor_site(known, point, other, lumbar) if other and not told else ""
+    if there:
+        doubts = (*doubts, f"Its neighbors tell that {there} {other.value} was clicked.")
+    return Click(point, tissue, given, doubts)
+
+
+def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:
+    """The level that neighbors tell.
+
+    One of them may lie wrong, and be clicked for that reason: a vertebra that the others expect
+    here is meant, the nearest one where they do not agree.
+    """
+    bodies = [one for one in known if "-" not in one.site]
+    if role is not Role.MARROW or len(bodies) < 2:
+        return neighbor_site(known, point, role, lumbar)
+    expected = [
+        one
+        for one in bodies
+        if neighbor_site([b for b in bodies if b is not one], point, role, lumbar) == one.site
+    ]
+    if expected:
+        return min(expected, key=lambda one: float(np.linalg.norm(one.center - point))).site
+    return neighbor_site(bodies, point, role, lumbar)
+
+
+def _require_near(known: Sequence[KnownLevel], point: np.ndarray, site: str, lumbar: int) -> None:
+    """Refuse to draw a vertebra anew where neither itself nor its neighbors let expect it."""
+    drawn = next((one for one in known if one.site == site), None)
+    if drawn is None:  # a marrow region without a level of the spine
+        return
+    distance = float(np.linalg.norm(drawn.center - point))
+    if distance > PITCH_PER_HEIGHT * drawn.height_mm:
+        raise ValueError(
+            f"{site} is drawn already, {distance:.0f} mm from this click, and no neighbor tells "
+            "the level here; write under Place which vertebra you click."
+        )
+    others = [one for one in known if site not in one.site.split("-")]
+    if disc := neighbor_site(others, point, Role.DISC, lumbar):
+        raise ValueError(
+            f"{site} is drawn already, and its neighbors tell that the {disc} disc was clicked; "
+            f"click inside a vertebra, or delete {site} first."
+        )
+
+
+def _without_signal(volume: Volume, point: np.ndarray, role: Role) -> tuple[str, ...]:
+    """A doubt where nothing is seen round a point; for marrow, or without values, an error."""
+    ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
+    if np.any(ijk < 0) or np.any(ijk >= volume.array.shape[::-1]):
+        raise ValueError("This point lies outside the image that is shown; click inside it.")
+    half = np.ceil(NO_SIGNAL_MM / volume.spacing).astype(int)
+    low = np.maximum(ijk - half, 0)[::-1]
+    high = (ijk + half + 1)[::-1]
+    values = volume.array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    if not np.isfinite(values).any():
+        raise ValueError("The image has no values round this point; click inside the structure.")
+    if role is Role.NOISE or np.nan_to_num(values).any():
+        return ()
+    if role is Role.MARROW:  # the others may be 0 in a map of fat
+        raise ValueError(
+            "There is no signal round this point: it is air, or was not scanned; click inside the "
+            "structure."
+        )
+    return ("There is no signal round the click: is it air?",)
+
+
+def click_doubts(
+    click: Click,
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    volume: Volume,
+    region: Region,
+    going: Sequence[str] = (),
+) -> list[str]:
+    """Why what was found may not be what was clicked: what the click tells, signal, overlaps.
+
+    Args:
+        click: what was clicked.
+        segmentation: holds the neighbors.
+        volume_node, volume: the image.
+        region: what was found.
+        going: IDs of segments that it replaces.
+    """
+    doubts = list(click.doubts)
+    if click.role is Role.MARROW:
+        bright = np.nanpercentile(volume.array[::2, ::2, ::2], 99)
+        if np.nanmedian(region.values(volume.array)) < DARK * bright:
+            doubts.append("The region is almost as dark as air.")
+    return doubts + _shared(segmentation, volume_node, region, going)
+
+
+def _shared(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    region: Region,
+    going: Sequence[str],
+) -> list[str]:
+    """Segments of another tissue in which a region lies."""
+    others = [
+        one.id
+        for one in _identities(segmentation)
+        if one.role is not region.role and one.id not in going
+    ]
+    try:
+        drawn = regions_from_node(segmentation, volume_node, segment_ids=others)
+    except ValueError:  # on another grid, or surfaces: nothing can be said
+        return []
+    found = []
+    for other in drawn:
+        boxes = list(zip(region.box, other.box, strict=True))
+        both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in boxes]
+        if any(one.start >= one.stop for one in both):
+            continue
+        mine, theirs = (
+            one.mask[
+                tuple(slice(s.start - o, s.stop - o) for s, o in zip(both, one.offset, strict=True))
+            ]
+            for one in (region, other)
+        )
+        if np.count_nonzero(mine & theirs) > SHARED * min(region.voxels, other.voxels):
+            found.append(f"It overlaps {other.name}: one of the two is wrong.")
+    return found
 
 
 @dataclass
@@ -116,31 +272,34 @@ def add_regions(
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     regions: Sequence[Region],
+    instead_of: Sequence[str] = (),
 ) -> Change:
     """Put regions on a volume's grid into a segmentation; segments of the same name go.
 
+    Args:
+        segmentation: takes them.
+        volume_node: on its grid.
+        regions: may be none.
+        instead_of: IDs of further segments that go.
+
     Raises:
-        ValueError: see scene.regions_to_node; the segmentation is then as it was.
+        ValueError: see scene.region_segment; the segmentation is then as it was.
     """
-    made = regions_to_node(regions, volume_node, "MarrowAssess placing")
+    made = [region_segment(region, volume_node) for region in regions]
     change = Change()
-    try:
-        modified = segmentation.StartModify()
-        segments = segmentation.GetSegmentation()
-        for region in regions:
-            for segment_id in list(segments.GetSegmentIDs()):
-                if segments.GetSegment(segment_id).GetName() == region.name:
-                    change.removed.append((segment_id, _copy(segments.GetSegment(segment_id))))
-                    segments.RemoveSegment(segment_id)
-            new_id = segments.GenerateUniqueSegmentID(region.name)
-            segments.AddSegment(_copy(made.GetSegmentation().GetSegment(region.name)), new_id)
-            change.added.append(new_id)
-        segmentation.EndModify(modified)
-    finally:
-        display = made.GetDisplayNode()
-        slicer.mrmlScene.RemoveNode(made)
-        if display is not None and slicer.mrmlScene.IsNodePresent(display):
-            slicer.mrmlScene.RemoveNode(display)
+    modified = segmentation.StartModify()
+    segments = segmentation.GetSegmentation()
+    names = {region.name.casefold() for region in regions}  # a click's "L3 csf", "L3 CSF"
+    for segment_id in list(segments.GetSegmentIDs()):
+        segment = segments.GetSegment(segment_id)
+        if segment_id in instead_of or segment.GetName().casefold() in names:
+            change.removed.append((segment_id, _copy(segment)))
+            segments.RemoveSegment(segment_id)
+    for segment in made:
+        new_id = segments.GenerateUniqueSegmentID(segment.GetName())
+        segments.AddSegment(segment, new_id)
+        change.added.append(new_id)
+    segmentation.EndModify(modified)
     return change
 
 

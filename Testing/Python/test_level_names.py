@@ -45,6 +45,28 @@ def test_two_named_bodies_tell_the_distance_of_the_next():
     assert neighbor_site(infant, [0, 0, 28.0], Role.MARROW) == ""
 
 
+def test_a_click_beside_the_spine_is_no_vertebra():
+    one = [known("L3", 0.0, 27)]
+    two = [*one, known("L4", -36.0, 27)]
+    for names in (one, two):
+        assert neighbor_site(names, [40.0, 0.0, 0.0], Role.MARROW) == ""
+        assert neighbor_site(names, [-36.0, 0.0, -2.0], Role.MARROW) == ""
+
+
+def test_the_disc_s_side_is_not_the_next_vertebra():
+    drawn = [known("L3", 0.0, 27), known("L4", -36.0, 27), known("L3-L4", -18.0, 9)]
+    for across in (0.0, 6.0, 15.0):
+        assert neighbor_site(drawn, [across, 0.0, -19.0], Role.MARROW) == ""
+        assert neighbor_site(drawn, [across, 0.0, -19.0], Role.DISC) == "L3-L4"
+
+
+def test_levels_follow_a_spine_that_leans():
+    lean = np.array([0.0, 18.0, -31.0])
+    two = [KnownLevel("L5", np.zeros(3), 27), KnownLevel("L4", -lean, 27)]
+    assert neighbor_site(two, lean, Role.MARROW) == "S1"
+    assert neighbor_site(two, lean / 2, Role.DISC) == "L5-S1"
+
+
 def test_csf_takes_the_level_of_the_body_before_it():
     one = [known("L3", 0.0, 27)]
     assert neighbor_site(one, [0, -28.0, 6.0], Role.CSF) == "L3"

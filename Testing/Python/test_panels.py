@@ -450,6 +450,100 @@ def test_finding_the_column_shows_progress_and_can_be_canceled(panel, sample):
     assert {"L2", "L3", "L4"} <= set(shown_pdff(panel))
 
 
+@pytest.fixture
+def column(panel, sample):
+    """The panel after the column was found from a click into L3."""
+    panel.enter()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    panel._parameterNode.placeSite = "L3"
+    panel.ui.findColumnButton.checked = True
+    click(panel, sample.centers_ras["L3"])
+    assert panel.ui.placingLabel.text.startswith("Found: ")
+    panel.ui.placeButton.checked = True
+    return panel
+
+
+def click(panel, point):
+    panel._clickNode.AddControlPoint(*point)
+    wait(0.1)
+
+
+def drawn_names(panel):
+    segments = panel._parameterNode.segmentation.GetSegmentation()
+    return {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
+
+
+def test_a_second_click_renews_what_hangs_on_its_body_and_says_so(column, sample):
+    before = drawn_names(column)
+    column._parameterNode.segmentation.GetSegmentation().RemoveSegment("L3-L4 disc")
+    click(column, sample.centers_ras["L4"] + [0.0, 4.0, 3.0])
+    said = column.ui.placingLabel.text
+    assert said.startswith("Placed: L4 marrow.")
+    renewed = said.split("Renewed with it: ")[1].split(".")[0].split(", ")
+    assert "L4-L5 disc" in renewed and "left psoas muscle" in renewed
+    assert "L2-L3 disc" not in renewed and "L3 CSF" not in renewed
+    assert "Kept as edited by hand: L3-L4 disc." in said
+    assert drawn_names(column) == before - {"L3-L4 disc"}
+    column.ui.undoButton.click()  # the click
+    column.ui.undoButton.click()  # the column
+    assert not drawn_names(column)
+    click(column, sample.centers_ras["L3"])
+    assert column.ui.placingLabel.text.startswith("Placed: L3 marrow.")
+    assert "Renewed" not in column.ui.placingLabel.text
+
+
+def test_the_column_is_followed_through_levels_and_forgotten_with_scene_or_segmentation(
+    column, sample
+):
+    column.ui.levelsUpButton.click()
+    click(column, sample.centers_ras["L3"])
+    assert "Renewed with it: L1-L2 disc" in column.ui.placingLabel.text
+    column.ui.undoButton.click()
+    column.ui.undoButton.click()
+    click(column, sample.centers_ras["L3"])
+    assert "Renewed with it: L2-L3 disc" in column.ui.placingLabel.text
+    found_in = column._parameterNode.segmentation
+    column._parameterNode.segmentation = column.logic.addSegmentation(sample.volumes["T1"])
+    click(column, sample.centers_ras["L3"])
+    assert "Renewed" not in column.ui.placingLabel.text
+    assert column.logic.columnOf(found_in) is not None
+    slicer.mrmlScene.Clear(False)
+    assert column.logic.columnOf(found_in) is None
+
+
+def test_a_click_on_the_wrong_tissue_is_said_and_stays_with_its_numbers(column, sample, tmp_path):
+    segmentation = column._parameterNode.segmentation
+    psoas = segmentation.GetSegmentCenterRAS("left psoas muscle")
+    click(column, psoas)
+    assert column.ui.placingLabel.text.startswith("L3 is drawn already, ")
+    column.ui.placeSiteLineEdit.text = ""
+    click(column, psoas)
+    said = column.ui.placingLabel.text
+    assert said.startswith("Placed: marrow 1. ")
+    caution = said.removeprefix("Placed: marrow 1. ").split(". ")[0]
+    assert caution
+    rows = [row for row in column._rows if row.regions[0] == "marrow 1"]
+    assert rows and all(caution in row.details for row in rows)
+    table = column.ui.resultsTableView.node.GetTable()
+    cautions, regions = (table.GetColumnByName(name) for name in ("Cautions", "Regions"))
+    own = [n for n in range(table.GetNumberOfRows()) if regions.GetValue(n) == "marrow 1"]
+    assert own and all(caution in cautions.GetValue(n) for n in own)
+    column.logic.exportReport(tmp_path)
+    for file in ("report.html", "measurements.csv"):
+        assert caution in (tmp_path / file).read_text()
+
+
+def test_a_painted_body_is_taken_as_one_on_the_console(column, sample):
+    with pytest.raises(ValueError, match="Find the column first"):
+        load_module("MarrowAssess").MarrowAssessLogic().correctPainted(
+            column._parameterNode, "L3 marrow"
+        )
+    placed = column.logic.correctPainted(column._parameterNode, "L3 marrow")
+    assert placed.region.name == "L3 marrow"
+    assert {"L2-L3 disc", "L3-L4 disc"} <= {region.name for region in placed.renewed}
+    assert column.logic.canUndo(column._parameterNode.segmentation)
+
+
 def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
     from MarrowAssessLib.scene import load_scene, save_scene
 

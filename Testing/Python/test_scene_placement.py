@@ -10,22 +10,34 @@ from MarrowAssessLib import headless
 headless.start()
 
 import slicer  # noqa: E402
-from MarrowAssessLib.anatomy import Role  # noqa: E402
+from MarrowAssessLib.anatomy import MUSCLES, Role  # noqa: E402
 from MarrowAssessLib.label_maps import fitting_conventions  # noqa: E402
 from MarrowAssessLib.level_names import neighbor_site  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
 from MarrowAssessLib.scene import regions_from_node, regions_to_node, segment_labels  # noqa: E402
+from MarrowAssessLib.scene_column import (  # noqa: E402
+    correct_body,
+    correct_painted,
+    place_click,
+    place_column,
+    renamed_column,
+)
 from MarrowAssessLib.scene_placement import (  # noqa: E402
+    Click,
     add_regions,
     import_labels,
     known_levels,
-    place_column,
     place_region,
+    read_click,
     shift_levels,
     take_back,
 )
 from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
+from PDFFMapperLib.volume_nodes import (  # noqa: E402
+    ijk_to_world,
+    volume_from_node,
+    volume_to_node,
+)
 
 GRID = np.array([[-1.0, 0, 0, 20], [0, -1, 0, 30], [0, 0, 2, -40], [0, 0, 0, 1]])
 SHAPE = (40, 30, 30)
@@ -259,8 +271,8 @@ def test_a_column_is_found_and_taken_back_and_canceled(clicked):
     with pytest.raises(InterruptedError):
         place_column(target, image, sample.centers_ras["L3"], "L3", progress=lambda part: False)
     assert names(target) == []
-    column, change = place_column(target, image, sample.centers_ras["L3"], "L3")
-    assert {"L2", "L3", "L4"} <= set(column.bodies)
+    drawn, change = place_column(target, image, sample.centers_ras["L3"], "L3")
+    assert {"L2", "L3", "L4"} <= set(drawn.column.bodies)
     take_back(target, change)
     assert names(target) == []
 
@@ -285,3 +297,297 @@ def test_levels_of_a_real_spine_are_named_by_their_neighbors(shared):
     for level in ("L4", "L5", "S1", "L2", "L1", "T12"):
         region, _ = place_region(target, image, centers[level], "marrow")
         assert region.site == level
+
+
+# Corrections of a column ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def column(clicked):
+    """The sample's T1, a segmentation with the column found in it, and that column."""
+    sample, image, target = clicked
+    drawn, _ = place_column(target, image, sample.centers_ras["L3"], "L3")
+    return sample, image, target, drawn
+
+
+def masks(segmentation, image):
+    regions = regions_from_node(segmentation, image)
+    shape = slicer.util.arrayFromVolume(image).shape
+    return {region.name: region.full_mask(shape) for region in regions}
+
+
+def changed(before, after):
+    names = {**before, **after}
+    return {
+        name
+        for name in names
+        if not (name in before and name in after and np.array_equal(before[name], after[name]))
+    }
+
+
+def paint(segmentation, image, name, mask):
+    segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), segmentation, segment_id, image
+    )
+
+
+def erase_a_slice(segmentation, image, name):
+    mask = masks(segmentation, image)[name]
+    mask[mask.any(axis=(1, 2)).argmax()] = False
+    paint(segmentation, image, name, mask)
+    return mask
+
+
+BESIDE_L3 = {
+    "L2-L3 disc",
+    "L3-L4 disc",
+    "L3 CSF",
+    *(f"{side} {muscle} muscle" for side in ("left", "right") for muscle in MUSCLES[:2]),
+}
+
+
+def test_a_click_on_a_body_of_the_column_renews_what_was_found_from_it_and_nothing_else(column):
+    sample, image, target, drawn = column
+    before = masks(target, image)
+    aside = sample.centers_ras["L3"] + [4.0, 5.0, 3.0]
+    placed = place_click(target, image, aside, "marrow", "L3", column=drawn)
+    after = masks(target, image)
+    assert placed.region.name == "L3 marrow"
+    assert {region.name for region in placed.renewed} == BESIDE_L3
+    assert set(after) == set(before) and not placed.kept and not placed.gone
+    assert changed(before, after) <= {"L3 marrow", *BESIDE_L3}
+    shape = before["L3 marrow"].shape
+    for region in (placed.region, *placed.renewed):
+        np.testing.assert_array_equal(after[region.name], region.full_mask(shape))
+    take_back(target, placed.change)
+    assert not changed(before, masks(target, image))
+
+
+def test_the_discs_follow_a_body_that_had_been_found_in_the_wrong_place(column):
+    sample, image, target, drawn = column
+    expected = masks(target, image)
+    below = sample.centers_ras["L3"] - [0.0, 0.0, 17.0]
+    wrong = correct_body(drawn, Click(below, Role.MARROW, "L3")).column
+    before = masks(target, image)
+    placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=wrong)
+    assert placed.region.site == "L3"
+    after = masks(target, image)
+    nothing = np.zeros_like(after["L3 marrow"])  # no disc had room below the wrong body
+    for name in ("L3 marrow", "L2-L3 disc", "L3-L4 disc"):
+        assert overlap(before.get(name, nothing), expected[name]) < 0.9
+        assert overlap(after[name], expected[name]) > 0.9
+
+
+def overlap(one, other):
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def test_regions_edited_by_hand_are_left_alone_by_later_clicks(column):
+    sample, image, target, drawn = column
+    painted = erase_a_slice(target, image, "L2-L3 disc")
+    segments = target.GetSegmentation()
+    segments.RemoveSegment(segments.GetSegmentIdBySegmentName("L3 CSF"))
+    segments.GetSegment(segments.GetSegmentIdBySegmentName("left psoas muscle")).SetName("mine")
+    before = masks(target, image)
+    for _ in range(2):  # the second click knows it, too
+        placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=drawn)
+        drawn = placed.column
+        assert set(placed.kept) == {"L2-L3 disc", "L3 CSF", "left psoas muscle"}
+        after = masks(target, image)
+        assert set(after) == set(before)
+        np.testing.assert_array_equal(after["L2-L3 disc"], painted)
+        np.testing.assert_array_equal(after["mine"], before["mine"])
+
+
+def test_a_painted_roi_measures_itself_and_yields_only_to_a_click_on_its_body(column):
+    sample, image, target, drawn = column
+    before = masks(target, image)
+    painted = erase_a_slice(target, image, "L3 marrow")
+    assert changed(before, masks(target, image)) == {"L3 marrow"}
+    placed = place_click(target, image, sample.centers_ras["L4"], "marrow", column=drawn)
+    assert placed.region.site == "L4"
+    np.testing.assert_array_equal(masks(target, image)["L3 marrow"], painted)
+    placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=placed.column)
+    assert "L3 marrow" not in placed.kept
+    assert overlap(masks(target, image)["L3 marrow"], before["L3 marrow"]) > 0.95
+
+
+def test_a_region_that_was_taken_back_or_put_back_as_it_was_is_not_edited(column):
+    sample, image, target, drawn = column
+    drawn_mask = masks(target, image)["L2-L3 disc"]
+    erase_a_slice(target, image, "L2-L3 disc")
+    paint(target, image, "L2-L3 disc", drawn_mask)
+    placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=drawn)
+    assert not placed.kept
+    take_back(target, placed.change)
+    again = place_click(target, image, sample.centers_ras["L3"], "marrow", column=drawn)
+    assert not again.kept
+
+
+def test_a_body_next_to_the_end_joins_the_column_with_its_disc(column):
+    _, image, target, drawn = column
+    top = next(iter(drawn.column.bodies))
+    before = masks(target, image)
+    bodies = {name: body for name, body in drawn.column.bodies.items() if name != top}
+    below = next(iter(bodies))
+    place = target.GetSegmentation()
+    for name in (f"{top} marrow", f"{top}-{below} disc"):
+        place.RemoveSegment(place.GetSegmentIdBySegmentName(name))
+    from dataclasses import replace
+
+    discs = {k: v for k, v in drawn.column.discs.items() if k != f"{top}-{below}"}
+    short = replace(
+        drawn,
+        column=replace(drawn.column, bodies=bodies, discs=discs),
+        drawn={key: one for key, one in drawn.drawn.items() if top not in key[1].split("-")},
+    )
+    center = drawn.column.bodies[top].surface.box.center
+    placed = place_click(target, image, center, "marrow", column=short)
+    assert placed.region.name == f"{top} marrow"
+    assert [region.name for region in placed.renewed] == [f"{top}-{below} disc"]
+    assert set(masks(target, image)) == set(before)
+
+
+def test_levels_that_were_moved_are_followed(column):
+    sample, image, target, drawn = column
+    _, _ = shift_levels(target, -1)
+    drawn = renamed_column(drawn, -1)
+    before = masks(target, image)
+    placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=drawn)
+    assert placed.region.name == "L2 marrow"
+    assert {"L1-L2 disc", "L2-L3 disc"} <= {region.name for region in placed.renewed}
+    assert not placed.kept and set(masks(target, image)) == set(before)
+
+
+def test_another_image_or_a_moved_one_is_clicked_alone(column):
+    sample, image, target, drawn = column
+    before = masks(target, image)
+    other = place_click(
+        target, sample.volumes["T2"], sample.centers_ras["L3"], "marrow", column=drawn
+    )
+    assert not other.renewed
+    assert changed(before, masks(target, image)) <= {"L3 marrow"}
+    moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    moved.SetMatrixTransformToParent(_shift(5, 6, 7))
+    image.SetAndObserveTransformNodeID(moved.GetID())
+    assert not drawn.lies_in(image)
+
+
+def test_a_painted_body_gives_its_roi_and_discs(column):
+    _, image, target, drawn = column
+    shape = slicer.util.arrayFromVolume(image).shape
+    body = drawn.column.bodies["L3"].body.full_mask(shape)
+    heights = volume_from_node(image).to_ras(np.argwhere(body)[:, ::-1].astype(float))[:, 2]
+    half = body.copy()
+    half[body] = heights < heights.max() - 6  # a lowered upper endplate
+    paint(target, image, "L3 marrow", half)
+    before = masks(target, image)
+    placed = correct_painted(drawn, "L3 marrow")
+    after = masks(target, image)
+    assert after["L3 marrow"].any() and not (after["L3 marrow"] & ~half).any()
+    assert np.count_nonzero(after["L3 marrow"]) < np.count_nonzero(half)
+    assert np.count_nonzero(after["L2-L3 disc"]) > 1.2 * np.count_nonzero(before["L2-L3 disc"])
+    assert changed(before, after) <= {"L3 marrow", *BESIDE_L3}
+    take_back(target, placed.change)
+    assert not changed(before, masks(target, image))
+    with pytest.raises(ValueError, match="no segment 'T1 marrow'"):
+        correct_painted(drawn, "T1 marrow")
+    with pytest.raises(ValueError, match="no level of this column"):
+        correct_painted(drawn, "left psoas muscle")
+
+
+def test_csf_clicked_anew_replaces_that_of_the_column(column):
+    _, image, target, drawn = column
+    csf = next(iter(np.argwhere(masks(target, image)["L3 CSF"])))[::-1]
+    point = volume_from_node(image).to_ras(csf.astype(float))
+    placed = place_click(target, image, point, "csf", "L3", column=drawn)
+    assert placed.column is drawn and not placed.renewed
+    assert [name for name in names(target) if "csf" in name.lower()] == ["L3 csf"]
+
+
+@pytest.mark.parametrize("offset", [-26.0, -17.0, 14.0])
+def test_a_vertebra_that_lies_wrong_is_meant_by_a_click_where_its_neighbors_expect_it(
+    column, offset
+):
+    sample, image, target, _ = column
+    segments = target.GetSegmentation()
+    for site in ("L2-L3 disc", "L3-L4 disc", "L3 marrow"):
+        mask = masks(target, image)[site]
+        down = np.linalg.inv(ijk_to_world(image))[:3, :3] @ [0, 0, offset]
+        shift = [int(round(n)) for n in down[::-1]]
+        segments.RemoveSegment(segments.GetSegmentIdBySegmentName(site))
+        role = Role.DISC if "disc" in site else Role.MARROW
+        region = Region.from_mask(site, role, site.split()[0], np.roll(mask, shift, (0, 1, 2)))
+        add_regions(target, image, [region])
+    volume = volume_from_node(image)
+    for level in ("L2", "L3", "L4"):
+        click = read_click(target, volume, sample.centers_ras[level], "marrow", "L3")
+        assert click.site == level
+
+
+def test_a_disc_is_not_taken_for_the_vertebra_that_is_named_in_the_panel(column):
+    sample, image, target, drawn = column
+    before = masks(target, image)
+    disc = (sample.centers_ras["L3"] + sample.centers_ras["L4"]) / 2
+    with pytest.raises(ValueError, match="tell that the L3-L4 disc was clicked"):
+        place_click(target, image, disc, "marrow", "L3", column=drawn)
+    assert not changed(before, masks(target, image))
+
+
+# Doubtful clicks ------------------------------------------------------------------------------
+
+
+def test_marrow_clicked_in_other_tissues_is_doubted(column):
+    sample, image, target, _ = column
+    for tissue in ("L2-L3 disc", "L3 CSF", "left psoas muscle", "right erector spinae muscle"):
+        point = spot(target, image, tissue)
+        trial = regions_to_node([], image)
+        region, _ = place_region(trial, image, sample.centers_ras["L3"], "marrow", "L3")
+        region, _ = place_region(trial, image, point, "marrow")
+        assert region.cautions, tissue
+        (kept,) = [r for r in regions_from_node(trial, image) if r.name == region.name]
+        assert kept.cautions == region.cautions
+
+
+def spot(segmentation, image, name):
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(masks(segmentation, image)[name])
+    inner = np.unravel_index(depth.argmax(), depth.shape)
+    return volume_from_node(image).to_ras(np.array(inner[::-1], float))
+
+
+@pytest.mark.parametrize("role", ["marrow", "muscle", "csf", "disc"])
+def test_air_without_signal_is_refused_for_marrow_and_doubted_for_the_rest(role):
+    array = np.zeros((60, 60, 60), np.float32)
+    array[10:50, 10:30, 10:50] = np.random.default_rng(0).normal(100, 3, (40, 20, 40))
+    grid = np.diag([-1.0, -1.0, 1.0, 1.0])
+    grid[:3, 3] = [30, 30, -30]
+    image = volume_to_node(Volume(array, grid, "T1"))
+    target = regions_to_node([], image)
+    air = [0.0, -15.0, 0.0]
+    if role in ("marrow", "disc"):  # of a disc nothing is found
+        with pytest.raises(ValueError, match=r"no signal round this point|Nothing was found"):
+            place_region(target, image, air, role)
+        assert names(target) == []
+    else:
+        region, _ = place_region(target, image, air, role)
+        assert "There is no signal round the click: is it air?" in region.cautions
+
+
+def test_a_region_over_another_tissue_s_segment_is_doubted(column):
+    _, image, target, _ = column
+    point = spot(target, image, "left psoas muscle")
+    region, _ = place_region(target, image, point, "csf")
+    assert "It overlaps left psoas muscle: one of the two is wrong." in region.cautions
+
+
+def test_a_vertebra_is_not_drawn_far_from_where_it_is(clicked):
+    sample, image, target = clicked
+    place_region(target, image, sample.centers_ras["L3"], "marrow", "L3")
+    with pytest.raises(ValueError, match=r"L3 is drawn already, .* mm from this click"):
+        place_region(target, image, sample.centers_ras["L5"], "marrow", "L3")
+    assert names(target) == ["L3 marrow"]
+    region, _ = place_region(target, image, sample.centers_ras["L5"], "marrow", "L5")
+    assert region.site == "L5"
