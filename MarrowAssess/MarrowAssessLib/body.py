@@ -34,6 +34,7 @@ CHILD, CHILD_DEPTH_MM = 0.65, 24.0
 CENTRAL = 2 / 3  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
 # Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
+FLAT = 0.6  # height to depth; about 0.7 to 1 is usual, discs have 0.2 to 0.4
 MARGIN_MM = {
     Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
     Role.NOISE: 2.0,
@@ -76,7 +77,7 @@ def place_body(
     surface, score, unsure = _fitted(volume, point, prior or usual_body(site))
     if unsure and prior is None:
         small = _fitted(volume, point, scaled(usual_body(site), CHILD))
-        if not small[2] and small[1] > score:
+        if not small[2] and small[1] > max(score, 2 * CLEAR):  # S1 may hold a small box, too
             surface, score, unsure = small
     mask, offset = voxelize(volume, surface)
     name = f"{site} marrow".strip()
@@ -147,6 +148,8 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
             doubts.append(
                 f"The body is {value:.0f} mm {what}; {low:.0f} to {high:.0f} mm is usual."
             )
+    if height < FLAT * depth:
+        doubts.append("The body is flat for its depth: is it a disc, or a fracture?")
     seen = np.isfinite(surface.support)
     if seen.mean() < 0.94:
         doubts.append("The body touches the edge of the volume.")
