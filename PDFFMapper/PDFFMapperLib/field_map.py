@@ -412,7 +412,8 @@ def _search(
         smallest = curve[0]
         for g in range(1, count):
             smallest = min(smallest, curve[g])
-        scale = np.float32(1 / (noise_energy + _MISFIT**2 * energy))
+        # What no frequency explains (motion, flow) makes a voxel count less, as more noise would.
+        scale = np.float32(1 / max(noise_energy + _MISFIT**2 * energy, smallest))
         k = index[v] // (shape[1] * shape[2]) // factors[0]
         j = index[v] // shape[2] % shape[1] // factors[1]
         i = index[v] % shape[2] // factors[2]
