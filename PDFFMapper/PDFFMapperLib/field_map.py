@@ -293,8 +293,11 @@ def fit_from(
     model: ChemicalShiftModel,
     r2star_per_s: float | None,
     starts_hz: np.ndarray,
+    prior: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """`fit_voxels` of a model; R2* is fitted where it is None."""
+    """`fit_voxels` of a model; R2* is fitted where it is None, with a prior if one is given."""
+    if prior is None:
+        prior = (np.zeros(len(signals), np.float32),) * 2
     return fit_voxels(
         signals,
         model.echo_times_s,
@@ -303,6 +306,7 @@ def fit_from(
         np.nan if r2star_per_s is None else float(r2star_per_s),
         model.echo_spacing_s or 0.0,
         np.ascontiguousarray(starts_hz, np.float32),
+        *(np.ascontiguousarray(each, np.float32) for each in prior),
     )
 
 

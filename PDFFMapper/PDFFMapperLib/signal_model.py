@@ -128,6 +128,12 @@ def find_signal_model(
             )
     else:
         lead = _lead_of_fat(case.fits)
+        if own_sample is not sample:  # a lead of three echoes may be anything; it must fit better
+            led = replace(shared, fat=own.fat * np.exp(1j * lead))
+            tried = [
+                _fitted(own_sample, each, case.conjugated, readout).noise for each in (shared, led)
+            ]
+            lead = lead if 1.1 * tried[1] < tried[0] else 0.0
         model = replace(own, fat=own.fat * np.exp(1j * lead))
         if common_phase is None:
             note = (

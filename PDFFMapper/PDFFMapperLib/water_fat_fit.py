@@ -38,7 +38,9 @@ COLUMNS = 12
 
 
 @njit(cache=True, nogil=True)
-def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_hz):
+def fit_voxels(
+    signals, times, fat, common_phase, fixed_r2star, spacing, starts_hz, prior_r2star, prior_weight
+):
     """Fit each voxel from its start.
 
     Args:
@@ -49,6 +51,9 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         fixed_r2star: R2* in 1/s, or NaN to fit it.
         spacing: echo spacing in s of equidistant echoes, else 0.
         starts_hz: off-resonance to start from, shape (voxels,).
+        prior_r2star: R2* expected before the fit, shape (voxels,).
+        prior_weight: noise variance over the variance of R2* around that, shape (voxels,); 0 where
+            nothing is expected.
 
     Returns:
         float32, shape (voxels, 12): water, fat (magnitudes unless of a common phase), fat
@@ -75,12 +80,14 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
     for v in range(voxels):
         signal = signals[v]
         offset = float(starts_hz[v])
+        expected, weight = float(prior_r2star[v]), float(prior_weight[v])
         if fit_decay:
             r2star, residual = 0.0, np.inf
             for start in _STARTS:
                 trial = _solve(
                     signal, times, fat, common_phase, spacing, offset, start, rotated, decay, linear
                 )
+                trial += weight * (start - expected) ** 2
                 if trial < residual:
                     r2star, residual = start, trial
         else:
@@ -88,12 +95,16 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         residual = _solve(
             signal, times, fat, common_phase, spacing, offset, r2star, rotated, decay, linear
         )
+        residual += weight * (r2star - expected) ** 2
         converged = False
         damping = 0.0
         limit = 0.15 / span
         for _ in range(_MAX_STEPS):
             _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
             _normal_equations(columns, rotated, count, normal, right)
+            if weight > 0:
+                normal[count - 1, count - 1] += weight
+                right[count - 1] += weight * (expected - r2star)
             for p in range(amplitudes, count):
                 normal[p, p] *= 1 + damping
             if not _factorize(normal, count):
@@ -115,6 +126,7 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
                 decay,
                 linear,
             )
+            residual += weight * (r2star + change - expected) ** 2
             small = abs(turn) * 2 * math.pi * span < 3e-4 and abs(change) * span < 3e-4
             if residual <= before * (1 + 1e-9) + 1e-30:
                 offset += turn
@@ -130,6 +142,7 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
                     signal, times, fat, common_phase, spacing, offset, r2star, rotated, decay,
                     linear,
                 )  # fmt: skip
+                residual += weight * (r2star - expected) ** 2
                 if converged:
                     break
                 damping = max(damping * 10, 0.1)
@@ -137,6 +150,9 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
             converged = False
         _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
         _normal_equations(columns, rotated, count, normal, right)
+        if weight > 0:
+            normal[count - 1, count - 1] += weight
+            residual -= weight * (r2star - expected) ** 2
         fraction_variance = decay_variance = fraction_bias = decay_bias = np.nan
         if _factorize(normal, count):
             _invert(normal, count, covariance)
