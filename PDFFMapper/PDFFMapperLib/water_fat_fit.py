@@ -13,6 +13,8 @@ import math
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.normal_equations import factorize, invert, normal_equations, substitute
+
 R2STAR_RANGE = (-200.0, 3000.0)
 """R2* in 1/s beyond which a fit counts as failed."""
 
@@ -101,15 +103,15 @@ def fit_voxels(
         limit = 0.15 / span
         for _ in range(_MAX_STEPS):
             _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
-            _normal_equations(columns, rotated, count, normal, right)
+            normal_equations(columns, rotated, count, normal, right)
             if weight > 0:
                 normal[count - 1, count - 1] += weight
                 right[count - 1] += weight * (expected - r2star)
             for p in range(amplitudes, count):
                 normal[p, p] *= 1 + damping
-            if not _factorize(normal, count):
+            if not factorize(normal, count):
                 break
-            _substitute(normal, right, count)
+            substitute(normal, right, count)
             turn = min(max(right[amplitudes], -limit), limit)
             change = right[amplitudes + 1] if fit_decay else 0.0
             change = min(max(change, -1 / span), 1 / span)
@@ -149,13 +151,13 @@ def fit_voxels(
         if fit_decay and not R2STAR_RANGE[0] < r2star < R2STAR_RANGE[1]:
             converged = False
         _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
-        _normal_equations(columns, rotated, count, normal, right)
+        normal_equations(columns, rotated, count, normal, right)
         if weight > 0:
             normal[count - 1, count - 1] += weight
             residual -= weight * (r2star - expected) ** 2
         fraction_variance = decay_variance = fraction_bias = decay_bias = np.nan
-        if _factorize(normal, count):
-            _invert(normal, count, covariance)
+        if factorize(normal, count):
+            invert(normal, count, covariance)
             _second_order_bias(
                 times, common_phase, fit_decay, columns, covariance, count, right, shift
             )
@@ -276,63 +278,6 @@ def _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, colum
         columns[p, n] = 2j * math.pi * (times[n] - times[0]) * model
         if fit_decay:
             columns[p + 1, n] = -(times[n] - times[0]) * model
-
-
-@njit(cache=True, nogil=True)
-def _normal_equations(columns, rotated, count, normal, right):
-    for p in range(count):
-        total = 0.0
-        for n in range(rotated.size):
-            c = columns[p, n]
-            total += c.real * rotated[n].real + c.imag * rotated[n].imag
-        right[p] = total
-        for q in range(p + 1):
-            total = 0.0
-            for n in range(rotated.size):
-                c, d = columns[p, n], columns[q, n]
-                total += c.real * d.real + c.imag * d.imag
-            normal[p, q] = total
-
-
-@njit(cache=True, nogil=True)
-def _factorize(matrix, count):
-    """Cholesky factor in the lower triangle, in place; False where the matrix is singular."""
-    for p in range(count):
-        diagonal = matrix[p, p]
-        for q in range(p):
-            total = matrix[p, q]
-            for m in range(q):
-                total -= matrix[p, m] * matrix[q, m]
-            matrix[p, q] = total / matrix[q, q]
-        total = diagonal
-        for m in range(p):
-            total -= matrix[p, m] * matrix[p, m]
-        if not total > 1e-10 * diagonal:
-            return False
-        matrix[p, p] = math.sqrt(total)
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _substitute(factor, right, count):
-    for p in range(count):
-        for m in range(p):
-            right[p] -= factor[p, m] * right[m]
-        right[p] /= factor[p, p]
-    for p in range(count - 1, -1, -1):
-        for m in range(p + 1, count):
-            right[p] -= factor[m, p] * right[m]
-        right[p] /= factor[p, p]
-
-
-@njit(cache=True, nogil=True)
-def _invert(factor, count, inverse):
-    """Inverse of a matrix from its Cholesky factor."""
-    for column in range(count):
-        vector = inverse[column]
-        for p in range(count):
-            vector[p] = 1.0 if p == column else 0.0
-        _substitute(factor, vector, count)
 
 
 @njit(cache=True, nogil=True)
