@@ -59,7 +59,8 @@ class WaterFatResult:
         pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
             and fat have phases of their own, the real part, with fat in its mean phase around the
             voxel.
-        r2star_per_s: R2*, signed for the same reason.
+        r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
+            noise hides it (`Doubt.R2STAR_BORROWED`).
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
