@@ -409,6 +409,7 @@ def _search(
     work = np.empty((4, count), np.float32)
     curve = np.empty(count, np.float32)
     cap = np.float32(_COST_CAP)
+    freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
     for v in range(len(signals)):
         energy = residual_curve(
             signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
@@ -417,7 +418,7 @@ def _search(
         for g in range(1, count):
             smallest = min(smallest, curve[g])
         # What no frequency explains (motion, flow) makes a voxel count less, as more noise would.
-        scale = np.float32(1 / max(noise_energy + _MISFIT**2 * energy, smallest))
+        scale = np.float32(1 / max(noise_energy + _MISFIT**2 * energy, 2 * smallest / freedom))
         k = index[v] // (shape[1] * shape[2]) // factors[0]
         j = index[v] // shape[2] % shape[1] // factors[1]
         i = index[v] % shape[2] // factors[2]
