@@ -64,6 +64,23 @@ class ChemicalShiftModel:
         steps = np.diff(self.echo_times_s)
         return float(steps.mean()) if np.ptp(steps) <= 0.01 * steps.mean() else None
 
+    @property
+    def period_hz(self) -> float:
+        """Off-resonance that changes no echo but by a common phase; 0 if there is none.
+
+        It is one over the largest step (to 1 %) of which all echo spacings are multiples, as where
+        trains are interleaved or echoes left out. Over ten times the shift of fat it is of no use.
+        """
+        steps = np.diff(self.echo_times_s)
+        ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * self.field_strength_t
+        for parts in range(1, 9):
+            step = steps.sum() / np.round(steps / steps.min() * parts).sum()
+            if 1 / step > 35 * ppm_hz:
+                break
+            if np.abs(steps / step - np.round(steps / step)).max() <= 0.01:
+                return float(1 / step)
+        return 0.0
+
 
 @dataclass
 class FieldSearch:
@@ -98,7 +115,7 @@ def find_off_resonance(
         model: echo times, fat signal and field strength.
         voxel_size_mm: along slices, rows, columns.
         largest_hz: the field is searched from minus to plus this; by default 5 ppm or 1.5 times
-            the period of equidistant echoes, whichever is more.
+            the period, whichever is more.
         r2star_per_s: R2* where it is known, for the noise level only.
         progress: called with the fraction done; returning False cancels.
 
@@ -106,10 +123,9 @@ def find_off_resonance(
         None when canceled.
     """
     ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
-    spacing = model.echo_spacing_s
     if largest_hz is None:
-        largest_hz = max(5 * ppm_hz, 1.5 / spacing if spacing else 0.0)
-        if signals.odd_even is not None and not spacing:
+        largest_hz = max(5 * ppm_hz, 1.5 * model.period_hz)
+        if signals.odd_even is not None and not model.echo_spacing_s:
             # Its phase may stand for another field, see odd_even.
             largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
     grid = _Grid.make(model, largest_hz)
@@ -202,7 +218,7 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         inverse,
         model.common_phase,
         frequencies,
-        1 / model.echo_spacing_s if model.echo_spacing_s else 0.0,
+        model.period_hz,
         1.0,
         np.zeros((1, 1, 1, len(frequencies)), np.float32),
         candidates,
@@ -212,17 +228,16 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
 
 
 def frequencies_of_one_period(model: ChemicalShiftModel) -> np.ndarray:
-    """Frequencies (Hz) over one period of equidistant echoes, else +- 5 ppm."""
-    spacing = model.echo_spacing_s
+    """Frequencies (Hz) over the period of the residual, else +- 5 ppm."""
     ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
-    return _Grid.make(model, 0.5 / spacing if spacing else 5 * ppm_hz).frequencies_hz
+    return _Grid.make(model, 0.5 * model.period_hz or 5 * ppm_hz).frequencies_hz
 
 
 @dataclass(frozen=True)
 class _Grid:
     """Frequencies at which residuals are computed; every other one is a label of the search.
 
-    Equidistant echoes make the residual periodic: one period is computed, labels repeat it.
+    Where the residual is periodic one period is computed, and labels repeat it.
     """
 
     frequencies_hz: np.ndarray
@@ -233,9 +248,8 @@ class _Grid:
     @classmethod
     def make(cls, model: ChemicalShiftModel, largest_hz: float) -> _Grid:
         span = model.echo_times_s[-1] - model.echo_times_s[0]
-        spacing = model.echo_spacing_s
-        if spacing:
-            period = 1 / spacing
+        period = model.period_hz
+        if period:
             count = 2 * math.ceil(max(16, period * span * _SAMPLES_PER_LOBE) / 2)
             step = period / count
             last = 2 * math.ceil(largest_hz / step / 2)
@@ -279,8 +293,11 @@ def fit_from(
     model: ChemicalShiftModel,
     r2star_per_s: float | None,
     starts_hz: np.ndarray,
+    prior: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """`fit_voxels` of a model; R2* is fitted where it is None."""
+    """`fit_voxels` of a model; R2* is fitted where it is None, with a prior if one is given."""
+    if prior is None:
+        prior = (np.zeros(len(signals), np.float32),) * 2
     return fit_voxels(
         signals,
         model.echo_times_s,
@@ -289,6 +306,7 @@ def fit_from(
         np.nan if r2star_per_s is None else float(r2star_per_s),
         model.echo_spacing_s or 0.0,
         np.ascontiguousarray(starts_hz, np.float32),
+        *(np.ascontiguousarray(each, np.float32) for each in prior),
     )
 
 
@@ -391,6 +409,7 @@ def _search(
     work = np.empty((4, count), np.float32)
     curve = np.empty(count, np.float32)
     cap = np.float32(_COST_CAP)
+    freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
     for v in range(len(signals)):
         energy = residual_curve(
             signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
@@ -398,7 +417,8 @@ def _search(
         smallest = curve[0]
         for g in range(1, count):
             smallest = min(smallest, curve[g])
-        scale = np.float32(1 / (noise_energy + _MISFIT**2 * energy))
+        # What no frequency explains (motion, flow) makes a voxel count less, as more noise would.
+        scale = np.float32(1 / max(noise_energy + _MISFIT**2 * energy, 2 * smallest / freedom))
         k = index[v] // (shape[1] * shape[2]) // factors[0]
         j = index[v] // shape[2] % shape[1] // factors[1]
         i = index[v] % shape[2] // factors[2]

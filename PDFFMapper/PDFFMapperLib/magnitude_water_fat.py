@@ -18,8 +18,10 @@ from numba import njit
 
 from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
+from PDFFMapperLib.multi_echo import four_dimensional
+from PDFFMapperLib.normal_equations import factorize, invert
 from PDFFMapperLib.water_fat import Doubt, WaterFatResult, signal_mask
-from PDFFMapperLib.water_fat_fit import R2STAR_RANGE, _factorize, _invert
+from PDFFMapperLib.water_fat_fit import R2STAR_RANGE
 
 _CHUNK = 20_000
 _STEPS = 40
@@ -56,13 +58,7 @@ def magnitude_water_fat(
     magnitudes = np.asarray(magnitudes)
     if np.iscomplexobj(magnitudes):
         raise ValueError("Magnitudes are expected, complex values were given.")
-    if magnitudes.ndim == 3:
-        magnitudes = magnitudes[:, None]
-    if magnitudes.ndim != 4:
-        raise ValueError(
-            "Magnitudes are expected with shape (echoes, slices, rows, columns); the given shape "
-            f"is {magnitudes.shape}."
-        )
+    magnitudes = four_dimensional(magnitudes, "Magnitudes")
     times, order, _ = checked_echo_times(echo_times_s, len(magnitudes), least=4)
     magnitudes = magnitudes[order].astype(np.float32)
     if np.nanmin(magnitudes) < 0:
@@ -223,8 +219,8 @@ def _fit(signals, times, fat, noise):
         _normal(work, echoes, normal)
         out[4] = out[5] = np.nan
         total = water + fat_signal
-        if _factorize(normal, 3) and total > 0:
-            _invert(normal, 3, covariance)
+        if factorize(normal, 3) and total > 0:
+            invert(normal, 3, covariance)
             a, b = -fat_signal / total**2, water / total**2
             out[4] = (
                 a * a * covariance[0, 0] + 2 * a * b * covariance[0, 1] + b * b * covariance[1, 1]
@@ -301,7 +297,7 @@ def _descend(signal, times, fat, noise, parameters, work, normal):
                 right[p] += work[1 + p, n] * (target - work[0, n])
         for p in range(3):
             normal[p, p] *= 1 + damping
-        if not _factorize(normal, 3):
+        if not factorize(normal, 3):
             break
         for p in range(3):
             for m in range(p):

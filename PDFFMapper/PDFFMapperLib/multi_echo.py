@@ -54,7 +54,7 @@ def multi_echo(
             "phase, real and imaginary parts, or use the magnitude-only fit."
         )
     times, order, notes = checked_echo_times(echo_times_s, len(echoes), least=3)
-    echoes = _four_dimensional(echoes)
+    echoes = four_dimensional(echoes)
     field_strength_t = checked_field_strength(field_strength_t)
     if (order != np.arange(len(order))).any():
         echoes = echoes[order]
@@ -149,12 +149,17 @@ def _pair(first, second, first_name, second_name):
     return first, second
 
 
-def _four_dimensional(echoes: np.ndarray) -> np.ndarray:
+def four_dimensional(echoes: np.ndarray, name: str = "Echoes") -> np.ndarray:
+    """Echoes of shape (echoes, slices, rows, columns), also if they are of one slice.
+
+    Raises:
+        ValueError: they have another number of dimensions; the message begins with `name`.
+    """
     if echoes.ndim == 3:
         echoes = echoes[:, None]
     if echoes.ndim != 4:
         raise ValueError(
-            "Echoes are expected with shape (echoes, slices, rows, columns); the given shape is "
+            f"{name} are expected with shape (echoes, slices, rows, columns); the given shape is "
             f"{echoes.shape}."
         )
     return echoes

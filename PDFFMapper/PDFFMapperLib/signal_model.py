@@ -35,6 +35,9 @@ _USUAL_R2STAR_PER_S = 40.0
 _TRIED = 2  # candidates of the field per voxel
 _FEW = 40  # voxels under which no odd/even error is looked for
 _BETTER = 0.02  # least mean relative fall of the residual that shows an odd/even error
+# The same where only two numbers per voxel remain as residual (four echoes and phases of their
+# own): a misfit of any kind, such as motion leaves, then looks like an odd/even error.
+_BETTER_OF_TWO = 0.25
 _SURE = 4.0  # standard errors
 _CLEAR = 8.0  # the same where every voxel has a field of its own
 
@@ -125,6 +128,12 @@ def find_signal_model(
             )
     else:
         lead = _lead_of_fat(case.fits)
+        if own_sample is not sample:  # a lead of three echoes may be anything; it must fit better
+            led = replace(shared, fat=own.fat * np.exp(1j * lead))
+            tried = [
+                _fitted(own_sample, each, case.conjugated, readout).noise for each in (shared, led)
+            ]
+            lead = lead if 1.1 * tried[1] < tried[0] else 0.0
         model = replace(own, fat=own.fat * np.exp(1j * lead))
         if common_phase is None:
             note = (
@@ -220,7 +229,9 @@ def _fitted(sample: _Sample, model: ChemicalShiftModel, conjugated: bool, readou
     if readout != "unipolar" and len(signals) >= _FEW and 2 * signals.shape[1] > unknowns + 1:
         found = find_odd_even(signals, sample.place, model, sample.r2star_per_s)
         mean, error = _relative(plain, found.fits, sample.energy)
-        shows = readout == "bipolar" or (mean > _BETTER and mean > _SURE * error)
+        freedom = 2 * signals.shape[1] - unknowns
+        least = _BETTER_OF_TWO if freedom <= 2 else _BETTER
+        shows = readout == "bipolar" or (mean > least and mean > _SURE * error)
         if shows:
             found = with_amplitude(found, signals, sample.place, model, sample.r2star_per_s)
     residuals = (found.fits if found and shows else plain)[:, RESIDUAL]
@@ -252,6 +263,13 @@ def _relative(first: np.ndarray, second: np.ndarray, energy: np.ndarray) -> tupl
 def _absence(found: OddEvenFit) -> str:
     sd = found.phase_sd
     effect = float(np.median(np.abs(found.pdff_per_rad)))
+    phase = float(found.error.phase[0])
+    if abs(phase) > _SURE * sd:
+        return (
+            f"Odd and even echoes seem to differ in phase by twice {phase:.3f} rad, which cannot "
+            "be told from other misfit and was not corrected (it would change the PDFF by "
+            f"{abs(phase) * effect:.0f} points); if the readout was bipolar, say so."
+        )
     text = f"No phase error of odd against even echoes was found (SD {sd:.3f} rad"
     if 2 * sd * effect > 1:
         return f"{text}), but one that changes the PDFF by {2 * sd * effect:.0f} points could hide."

@@ -12,12 +12,9 @@ import math
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.normal_equations import factorize, invert, normal_equations, substitute
 from PDFFMapperLib.water_fat_fit import (
     R2STAR_RANGE,
-    _factorize,
-    _invert,
-    _normal_equations,
-    _substitute,
 )
 
 _MAX_STEPS = 30
@@ -58,12 +55,12 @@ def fit_two_decays(signals, times, fat, starts_hz, starts_r2star):
         damping, converged = 1e-3, False
         for _ in range(_MAX_STEPS):
             _derivatives(times, fat, decays, linear, columns)
-            _normal_equations(columns, residual, _UNKNOWNS, normal, right)
+            normal_equations(columns, residual, _UNKNOWNS, normal, right)
             for p in range(3, _UNKNOWNS):
                 normal[p, p] *= 1 + damping
-            if not _factorize(normal, _UNKNOWNS):
+            if not factorize(normal, _UNKNOWNS):
                 break
-            _substitute(normal, right, _UNKNOWNS)
+            substitute(normal, right, _UNKNOWNS)
             turn = min(max(right[3], -0.15 / span), 0.15 / span)
             first = min(max(right[4], -1 / span), 1 / span)
             second = min(max(right[5], -1 / span), 1 / span)
@@ -89,11 +86,11 @@ def fit_two_decays(signals, times, fat, starts_hz, starts_r2star):
         low, high = R2STAR_RANGE
         converged = converged and low < of_water < high and low < of_fat < high
         _derivatives(times, fat, decays, linear, columns)
-        _normal_equations(columns, residual, _UNKNOWNS, normal, right)
-        if not (converged and linear[0] + linear[1] > 0 and _factorize(normal, _UNKNOWNS)):
+        normal_equations(columns, residual, _UNKNOWNS, normal, right)
+        if not (converged and linear[0] + linear[1] > 0 and factorize(normal, _UNKNOWNS)):
             result[v] = np.nan
             continue
-        _invert(normal, _UNKNOWNS, covariance)
+        invert(normal, _UNKNOWNS, covariance)
         # Amplitudes refer to the first echo inside; back to echo time 0.
         water_back = math.exp(min(of_water * times[0], 50.0))
         fat_back = math.exp(min(of_fat * times[0], 50.0))

@@ -36,6 +36,8 @@ from PDFFMapperLib.water_fat_fit import (
 
 _CHUNK = 20_000  # voxels per fitted piece
 _SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
+_R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
+_R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
 _ODD_EVEN_SAMPLE = 16_000  # voxels to fit an odd/even error to
 
 
@@ -46,6 +48,7 @@ class Doubt(IntFlag):
     POOR_FIT = 2  # residual over 3 noise SDs and over 5 % of the signal
     SWAP_RISK = 4  # water and fat could as well be exchanged
     FAILED = 8  # no fit; the values are NaN
+    R2STAR_BORROWED = 16  # the echoes do not tell R2*; the fit expected that of the neighborhood
 
 
 @dataclass
@@ -56,7 +59,8 @@ class WaterFatResult:
         pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
             and fat have phases of their own, the real part, with fat in its mean phase around the
             voxel.
-        r2star_per_s: R2*, signed for the same reason.
+        r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
+            noise hides it (`Doubt.R2STAR_BORROWED`).
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
@@ -223,9 +227,25 @@ def separate_water_fat(
             if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
                 pool.shutdown(cancel_futures=True)
                 return None
-    result = _maps(
-        mask, fits, signal_energy, found, len(echoes), parameters, r2star_per_s, common_phase
-    )
+    freedom = 2 * len(echoes) - parameters
+    if freedom > 0:
+        noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
+    else:  # no residual to tell it by
+        noise = np.full(len(fits), found.noise, np.float32)
+    borrowed = np.zeros(len(fits), bool)
+    if r2star_per_s is None:
+        borrowed = _borrow_r2star(
+            mask,
+            fits,
+            noise,
+            lambda part, prior: fit_from(
+                signals.at(index[part]), model, None, found.off_resonance_hz[part], prior
+            ),
+        )
+    result = _maps(mask, fits, signal_energy, noise, found, len(echoes), freedom, common_phase)
+    doubted = result.doubt[mask]
+    doubted[borrowed] |= np.uint8(Doubt.R2STAR_BORROWED)
+    result.doubt[mask] = doubted
     result.odd_even = signals.odd_even
     if r2star_model != "single":
         if not common_phase:
@@ -343,23 +363,16 @@ def _odd_even_facts(fit: OddEvenFit) -> dict[str, object]:
     }
 
 
-def _maps(
-    mask, fits, signal_energy, found, echoes, parameters, r2star_per_s, common_phase
-) -> WaterFatResult:
+def _maps(mask, fits, signal_energy, noise, found, echoes, freedom, common_phase) -> WaterFatResult:
     def spread(values, outside=np.nan, dtype=np.float32):
         array = np.full(mask.shape, outside, dtype)
         array[mask] = values
         return array
 
     water, fat = fits[:, WATER], fits[:, FAT]
-    total = water + fat
-    failed = (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
+    failed = _failed(fits)
     pdff = np.where(failed, np.nan, 100 * fits[:, FRACTION])
     r2star = np.where(failed, np.nan, fits[:, R2STAR])
-    if 2 * echoes > parameters:
-        noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, 2 * echoes - parameters)
-    else:  # no residual to tell it by
-        noise = np.full(len(fits), found.noise, np.float32)
     with np.errstate(invalid="ignore"):
         pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
@@ -371,7 +384,7 @@ def _maps(
 
     doubt = np.zeros(len(fits), np.uint8)
     doubt[signal_energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
-    spread_sd = np.sqrt(fits[:, RESIDUAL] / max(2 * echoes - parameters, 1))
+    spread_sd = np.sqrt(fits[:, RESIDUAL] / max(freedom, 1))
     doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
     doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
     doubt[failed] |= np.uint8(Doubt.FAILED)
@@ -455,7 +468,9 @@ def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
     Phase errors give fat a phase relative to water that is smooth in space. Along it the fraction
     is signed and without noise bias; against the phase of water alone it would be too low.
     """
-    water, fat = fits[:, WATER].astype(float), fits[:, FAT].astype(float)
+    unit = float(np.median((fits[:, WATER] + fits[:, FAT])[~failed])) if (~failed).any() else 1.0
+    water, fat = fits[:, WATER].astype(float) / unit, fits[:, FAT].astype(float) / unit
+    noise = noise / unit  # fourth powers follow
     product = np.where(failed, 0, water * fat * np.exp(1j * fits[:, RELATIVE_PHASE]))
     sums = []
     # The last is what noise alone would add up to: it stands for a phase of 0.
@@ -467,6 +482,43 @@ def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
     turned = fat * np.exp(1j * (fits[:, RELATIVE_PHASE] - lead))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(failed, np.nan, (turned / (water + turned)).real) - fits[:, FRACTION]
+
+
+def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
+    """Fit voxels again whose echoes do not tell R2*, expecting that of the voxels around them.
+
+    An R2* far from any tissue's, or none, spoils the PDFF with it. Elsewhere no prior is used, so
+    that averages stay unbiased.
+
+    Args:
+        mask: the voxels fitted.
+        fits: of these, changed in place.
+        noise: SD of each.
+        refit: fits voxels, by their place in `fits`, with a prior of (mean R2*, weight).
+
+    Returns:
+        The voxels fitted again, bool.
+    """
+    variance = noise.astype(float) ** 2 * fits[:, R2STAR_VARIANCE]
+    usable = ~_failed(fits) & np.isfinite(variance)
+    weight = np.where(usable, 1 / (variance + _R2STAR_SPREAD**2), 0)
+    sums = []
+    for values in (weight, weight * np.where(usable, fits[:, R2STAR], 0)):
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = values
+        sums.append(_box_sum(volume, (1, 3, 3))[mask])
+    again = ~(usable & (variance < _R2STAR_UNKNOWN_SD**2)) & (sums[0] > 0)
+    chosen = np.flatnonzero(again)
+    for start in range(0, len(chosen), _CHUNK):
+        part = chosen[start : start + _CHUNK]
+        prior = sums[1][part] / sums[0][part], (noise[part] / _R2STAR_SPREAD) ** 2
+        fits[part] = refit(part, prior)
+    return again
+
+
+def _failed(fits) -> np.ndarray:
+    total = fits[:, WATER] + fits[:, FAT]
+    return (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
 
 
 def _small(bias: np.ndarray, sd: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ import math
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.normal_equations import factorize, invert, normal_equations, substitute
+
 R2STAR_RANGE = (-200.0, 3000.0)
 """R2* in 1/s beyond which a fit counts as failed."""
 
@@ -38,7 +40,9 @@ COLUMNS = 12
 
 
 @njit(cache=True, nogil=True)
-def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_hz):
+def fit_voxels(
+    signals, times, fat, common_phase, fixed_r2star, spacing, starts_hz, prior_r2star, prior_weight
+):
     """Fit each voxel from its start.
 
     Args:
@@ -49,6 +53,9 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         fixed_r2star: R2* in 1/s, or NaN to fit it.
         spacing: echo spacing in s of equidistant echoes, else 0.
         starts_hz: off-resonance to start from, shape (voxels,).
+        prior_r2star: R2* expected before the fit, shape (voxels,).
+        prior_weight: noise variance over the variance of R2* around that, shape (voxels,); 0 where
+            nothing is expected.
 
     Returns:
         float32, shape (voxels, 12): water, fat (magnitudes unless of a common phase), fat
@@ -75,12 +82,14 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
     for v in range(voxels):
         signal = signals[v]
         offset = float(starts_hz[v])
+        expected, weight = float(prior_r2star[v]), float(prior_weight[v])
         if fit_decay:
             r2star, residual = 0.0, np.inf
             for start in _STARTS:
                 trial = _solve(
                     signal, times, fat, common_phase, spacing, offset, start, rotated, decay, linear
                 )
+                trial += weight * (start - expected) ** 2
                 if trial < residual:
                     r2star, residual = start, trial
         else:
@@ -88,17 +97,21 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
         residual = _solve(
             signal, times, fat, common_phase, spacing, offset, r2star, rotated, decay, linear
         )
+        residual += weight * (r2star - expected) ** 2
         converged = False
         damping = 0.0
         limit = 0.15 / span
         for _ in range(_MAX_STEPS):
             _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
-            _normal_equations(columns, rotated, count, normal, right)
+            normal_equations(columns, rotated, count, normal, right)
+            if weight > 0:
+                normal[count - 1, count - 1] += weight
+                right[count - 1] += weight * (expected - r2star)
             for p in range(amplitudes, count):
                 normal[p, p] *= 1 + damping
-            if not _factorize(normal, count):
+            if not factorize(normal, count):
                 break
-            _substitute(normal, right, count)
+            substitute(normal, right, count)
             turn = min(max(right[amplitudes], -limit), limit)
             change = right[amplitudes + 1] if fit_decay else 0.0
             change = min(max(change, -1 / span), 1 / span)
@@ -115,6 +128,7 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
                 decay,
                 linear,
             )
+            residual += weight * (r2star + change - expected) ** 2
             small = abs(turn) * 2 * math.pi * span < 3e-4 and abs(change) * span < 3e-4
             if residual <= before * (1 + 1e-9) + 1e-30:
                 offset += turn
@@ -130,16 +144,20 @@ def fit_voxels(signals, times, fat, common_phase, fixed_r2star, spacing, starts_
                     signal, times, fat, common_phase, spacing, offset, r2star, rotated, decay,
                     linear,
                 )  # fmt: skip
+                residual += weight * (r2star - expected) ** 2
                 if converged:
                     break
                 damping = max(damping * 10, 0.1)
         if fit_decay and not R2STAR_RANGE[0] < r2star < R2STAR_RANGE[1]:
             converged = False
         _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
-        _normal_equations(columns, rotated, count, normal, right)
+        normal_equations(columns, rotated, count, normal, right)
+        if weight > 0:
+            normal[count - 1, count - 1] += weight
+            residual -= weight * (r2star - expected) ** 2
         fraction_variance = decay_variance = fraction_bias = decay_bias = np.nan
-        if _factorize(normal, count):
-            _invert(normal, count, covariance)
+        if factorize(normal, count):
+            invert(normal, count, covariance)
             _second_order_bias(
                 times, common_phase, fit_decay, columns, covariance, count, right, shift
             )
@@ -260,63 +278,6 @@ def _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, colum
         columns[p, n] = 2j * math.pi * (times[n] - times[0]) * model
         if fit_decay:
             columns[p + 1, n] = -(times[n] - times[0]) * model
-
-
-@njit(cache=True, nogil=True)
-def _normal_equations(columns, rotated, count, normal, right):
-    for p in range(count):
-        total = 0.0
-        for n in range(rotated.size):
-            c = columns[p, n]
-            total += c.real * rotated[n].real + c.imag * rotated[n].imag
-        right[p] = total
-        for q in range(p + 1):
-            total = 0.0
-            for n in range(rotated.size):
-                c, d = columns[p, n], columns[q, n]
-                total += c.real * d.real + c.imag * d.imag
-            normal[p, q] = total
-
-
-@njit(cache=True, nogil=True)
-def _factorize(matrix, count):
-    """Cholesky factor in the lower triangle, in place; False where the matrix is singular."""
-    for p in range(count):
-        diagonal = matrix[p, p]
-        for q in range(p):
-            total = matrix[p, q]
-            for m in range(q):
-                total -= matrix[p, m] * matrix[q, m]
-            matrix[p, q] = total / matrix[q, q]
-        total = diagonal
-        for m in range(p):
-            total -= matrix[p, m] * matrix[p, m]
-        if not total > 1e-10 * diagonal:
-            return False
-        matrix[p, p] = math.sqrt(total)
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _substitute(factor, right, count):
-    for p in range(count):
-        for m in range(p):
-            right[p] -= factor[p, m] * right[m]
-        right[p] /= factor[p, p]
-    for p in range(count - 1, -1, -1):
-        for m in range(p + 1, count):
-            right[p] -= factor[m, p] * right[m]
-        right[p] /= factor[p, p]
-
-
-@njit(cache=True, nogil=True)
-def _invert(factor, count, inverse):
-    """Inverse of a matrix from its Cholesky factor."""
-    for column in range(count):
-        vector = inverse[column]
-        for p in range(count):
-            vector[p] = 1.0 if p == column else 0.0
-        _substitute(factor, vector, count)
 
 
 @njit(cache=True, nogil=True)

@@ -55,7 +55,7 @@ def water_fat_maps(
             ParametricMap(name, like.with_array(values, name), unit, window, color, title, facts)
         )
     doubt = like.with_array(result.doubt, "doubt")
-    maps.append(ParametricMap("doubt", doubt, "", (0.0, 15.0), "Viridis", _DOUBT_TITLE, facts))
+    maps.append(ParametricMap("doubt", doubt, "", (0.0, 31.0), "Viridis", _DOUBT_TITLE, facts))
     confident = like.with_array(result.confident, "confident")
     title = "Voxels whose values can be used"
     maps.append(ParametricMap("confident", confident, "", (0.0, 1.0), "Grey", title, facts))

@@ -13,12 +13,13 @@ from PDFFMapperLib.fat_spectra import (
     fat_spectrum_names,
     spectrum_from_peaks,
 )
+from PDFFMapperLib.field_map import ChemicalShiftModel
 from PDFFMapperLib.multi_echo import (
     multi_echo,
     multi_echo_from_magnitude_phase,
     multi_echo_from_parts,
 )
-from PDFFMapperLib.water_fat import separate_water_fat
+from PDFFMapperLib.water_fat import Doubt, separate_water_fat
 from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
 
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", Path(__file__).parents[2] / "../shared"))
@@ -106,6 +107,51 @@ def test_fields_of_several_periods_are_unwrapped():
     assert np.abs(result.pdff_percent - phantom.pdff)[body].mean() < 2
     apart = (result.off_resonance_hz - phantom.off_resonance_hz)[body]
     assert np.percentile(np.abs(apart - np.median(apart)), 99) < 100
+
+
+def test_echoes_left_out_of_a_regular_train_keep_its_period():
+    times = 2.87e-3 + 3.2e-3 * np.array([0, 2, 3, 4])
+    fat = np.ones(4, complex)
+    assert ChemicalShiftModel(times, fat, 1.5).period_hz == pytest.approx(312.5)
+    assert ChemicalShiftModel(times * [1, 1.3, 1.5, 1.8], fat, 1.5).period_hz == 0
+    phantom = spine_phantom((8, 48, 48), times, 60, 1.5, off_resonance_hz=60)
+    result = separated(phantom, precession="as given")
+    body = phantom.labels > 0
+    # All fields a period apart fit alike; that is no risk of swapped water and fat.
+    assert result.confident[body].mean() > 0.95
+    assert np.abs(result.off_resonance_hz - phantom.off_resonance_hz)[body].max() < 100
+
+
+def test_three_echoes_and_phases_of_their_own_do_not_make_up_a_phase_of_fat():
+    times = np.array([2.87, 6.07, 15.67]) * 1e-3
+    phantom = spine_phantom((8, 48, 48), times, 40, 1.5, off_resonance_hz=60)
+    result = separated(phantom, precession="as given", common_phase=False)
+    apart = np.abs(result.pdff_percent - phantom.pdff)[phantom.labels > 0]
+    assert np.mean(apart > 30) < 0.01
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e10])
+def test_scale_of_the_images_does_not_matter(scale):
+    phantom = spine_phantom((4, 32, 32), snr=20)
+    usual = separated(phantom, common_phase=False)
+    phantom.echoes = (phantom.echoes * scale).astype(np.complex64)
+    scaled = separated(phantom, common_phase=False)
+    np.testing.assert_allclose(scaled.pdff_percent, usual.pdff_percent, atol=0.01)
+    np.testing.assert_allclose(scaled.pdff_sd, usual.pdff_sd, rtol=1e-3)
+
+
+def test_r2star_that_noise_hides_is_borrowed_from_around():
+    phantom = spine_phantom((6, 48, 48), snr=4, off_resonance_hz=80)
+    body = phantom.labels > 0
+    result = separated(
+        phantom, mask=body, precession="as given", readout="unipolar", common_phase=True
+    )
+    assert np.isnan(result.pdff_percent[body]).mean() < 0.005
+    borrowed = (result.doubt & Doubt.R2STAR_BORROWED > 0) & np.isfinite(result.pdff_percent)
+    assert 0.005 < borrowed[body].mean() < 0.1
+    assert result.r2star_sd[borrowed].max() < 50.1
+    off = np.abs(result.pdff_percent - phantom.pdff)[borrowed]
+    assert 0.87 < np.mean(off < 1.96 * result.pdff_sd[borrowed]) < 0.98
 
 
 def test_one_slice_and_a_mask():
@@ -279,7 +325,7 @@ def test_spectra_are_normalized_and_absolute_shifts_are_recognized():
     np.testing.assert_allclose(absolute.ppm, marrow.ppm, atol=1e-9)
 
 
-@pytest.mark.parametrize(("case", "least"), [(12, 9800), (13, 9990), (16, 9980)])
+@pytest.mark.parametrize(("case", "least"), [(12, 9800), (13, 9990), (16, 9985)])
 def test_challenge_score(case, least):
     folder = SHARED / "cases/waterfat"
     if not folder.is_dir():
