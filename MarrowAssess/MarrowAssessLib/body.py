@@ -27,7 +27,7 @@ from MarrowAssessLib.vertebra import (
 CLEAR = 0.5  # least score: change at the four borders in sagittal slices, less that inside
 FAINT_BORDER = 0.30  # median share of marrow's contrast that is lost within about 3 mm
 IRREGULAR = 0.10  # standard deviation of the radii relative to the template
-TILTS_DEG = (-60.0, 30.0)  # from the sacrum's lean to the most kyphotic thoracic body, with room
+TILTS_DEG = (-60.0, 30.0)  # front to back: from the sacrum to the most kyphotic thoracic body
 # Size of a young child to an adult, and the depth of a body below which it is sought at that size;
 # larger children are found as adults.
 CHILD, CHILD_DEPTH_MM = 0.65, 24.0
@@ -149,7 +149,7 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
                 f"The body is {value:.0f} mm {what}; {low:.0f} to {high:.0f} mm is usual."
             )
     if height < FLAT * depth:
-        doubts.append("The body is flat for its depth: is it a disc, or a fracture?")
+        doubts.append("The body is flat for its depth; it may be a disc or fractured.")
     seen = np.isfinite(surface.support)
     if seen.mean() < 0.94:
         doubts.append("The body touches the edge of the volume.")
@@ -161,7 +161,8 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
         doubts.append("The outline is unlike a vertebral body's.")
     tilt = tilt_deg(surface.box)
     if not TILTS_DEG[0] <= tilt <= TILTS_DEG[1]:
-        doubts.append(f"The body leans forward by {tilt:.0f} degrees; that is unusual.")
+        where = "back" if tilt > 0 else "front"
+        doubts.append(f"The body leans {abs(tilt):.0f} degrees to the {where}; that is unusual.")
     if moved > MOVED_MM:
         doubts.append("The result depends on where inside the body the click is.")
     if not surface.contains(point[None])[0]:

@@ -235,7 +235,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
     apart = float(np.clip(apart, 20, 45))
     turn, spread, depth_spread = float(np.clip(turn, -12, 12)), 10.0, 3.0
     heading = _tilt(last) + turn / 2
-    if level == "S1" and step > 0:  # the sacrum leans back far more than the curve above tells
+    if level == "S1" and step > 0:  # it is bent far more than the curve above tells
         turn, spread, depth_spread = -18.0, 14.0, 5.0
         heading = _tilt(last) + turn
         apart *= 0.85

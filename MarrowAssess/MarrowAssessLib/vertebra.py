@@ -50,7 +50,7 @@ class Box:
 
 
 def tilted_axes(sagittal_deg: float, coronal_deg: float = 0.0) -> np.ndarray:
-    """Unit vectors right, front, head (rows) of a body tilted forward by an angle."""
+    """Unit vectors right, front, head (rows) of a body whose head end is tilted to the back."""
     a, b = np.deg2rad([sagittal_deg, coronal_deg])
     pitch = np.array([[1, 0, 0], [0, np.cos(a), np.sin(a)], [0, -np.sin(a), np.cos(a)]])
     roll = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
@@ -58,7 +58,7 @@ def tilted_axes(sagittal_deg: float, coronal_deg: float = 0.0) -> np.ndarray:
 
 
 def tilt_deg(box: Box) -> float:
-    """Forward tilt of a box's axis toward the head."""
+    """Tilt of a box's axis: positive where its head end lies to the back, as at T12."""
     head = box.axes[2]
     return float(np.rad2deg(np.arctan2(-head[1], head[2])))
 
@@ -173,7 +173,7 @@ class BodyPrior:
     10.1111/j.1469-7580.2009.01187.x.)
 
     Attributes:
-        tilt_deg: forward tilt of the body's axis and its spread.
+        tilt_deg: of the body's axis, see `tilt_deg`, and its spread.
         depth_mm: front to back.
         height_mm: lower to upper endplate.
     """
@@ -189,6 +189,8 @@ def usual_body(level: str) -> BodyPrior:
         return BodyPrior(depth_mm=(33.0, 4.0), height_mm=(27.0, 3.5))
     if level.startswith("T") and "-" not in level:
         return BodyPrior(depth_mm=(29.0, 4.5), height_mm=(23.0, 4.0))
+    if level == "S1":
+        return BodyPrior(tilt_deg=(-40.0, 15.0))
     return BodyPrior()
 
 
@@ -222,7 +224,7 @@ def sagittal_box(
     weights = np.exp(-(np.log(np.maximum(near / level, 0.05)) ** 2) / (2 * 0.2**2))
     weights[len(SLABS_MM) // 2] = 1.0  # the seed's own, even where there is no signal
     weights = (weights / weights.sum()).astype(np.float32)
-    tilts = np.arange(-56.0, 57.0, 8.0)
+    tilts = np.arange(-64.0, 33.0, 8.0)  # from a steep sacrum to a kyphotic thoracic spine
     costs = 0.5 * ((tilts - prior.tilt_deg[0]) / prior.tilt_deg[1]) ** 2
     score, evidence, t, u0, u1, v0, v1 = _best_rectangle(
         slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), 101, SOFT_EDGE,
