@@ -225,7 +225,9 @@ def sagittal_box(
     weights[len(SLABS_MM) // 2] = 1.0  # the seed's own, even where there is no signal
     weights = (weights / weights.sum()).astype(np.float32)
     tilts = np.arange(-64.0, 33.0, 8.0)  # from a steep sacrum to a kyphotic thoracic spine
-    costs = 0.5 * ((tilts - prior.tilt_deg[0]) / prior.tilt_deg[1]) ** 2
+    expected, spread = prior.tilt_deg
+    tilts = tilts[np.abs(tilts - np.clip(expected, tilts[0], tilts[-1])) <= 3 * spread]
+    costs = 0.5 * ((tilts - expected) / spread) ** 2
     score, evidence, t, u0, u1, v0, v1 = _best_rectangle(
         slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), 101, SOFT_EDGE,
         *prior.depth_mm, *prior.height_mm, 3.0,
