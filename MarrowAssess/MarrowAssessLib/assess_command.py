@@ -11,6 +11,8 @@ EXAMPLE = """examples:
       --labels vertebrae.nii.gz --label 4=marrow:L3 --markups others.mrk.json \\
       --age 12 --sex F --out result
   marrowassess assess --dicom study_folder --segmentation regions.seg.nrrd --out result
+  marrowassess assess --volume T1=t1.nii.gz --column L3=1.5,-20,33 --place fat=0,-70,33 \\
+      --age 60 --sex F --out result
   marrowassess assess --study study.json --out result
 
 Regions in a segmentation or markups file are named by what they hold: "L3 marrow", "L3-L4 disc",
@@ -43,6 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     regions.add_argument("--segmentation", metavar="FILE", help="Slicer segmentation (.seg.nrrd)")
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
+    regions.add_argument(
+        "--column", metavar="LEVEL=R,A,S",
+        help="a point (RAS, mm) in a vertebra of known level, in T1 or else the first image: finds "
+        "vertebrae, discs, CSF and muscles (L3=1.5,-20,33)",
+    )  # fmt: skip
+    regions.add_argument(
+        "--place", action="append", default=[], metavar="NAME=R,A,S",
+        help="a point in one structure, to find it: 'L2 marrow', 'L3-L4 disc', "
+        "'psoas muscle left', CSF, fat, noise",
+    )  # fmt: skip
+    regions.add_argument(
+        "--lumbar", type=int, choices=(4, 5, 6), help="how many lumbar vertebrae (default 5)"
+    )
     regions.add_argument(
         "--point-radius-mm", type=float, metavar="MM", help="of points (default 4)"
     )
@@ -118,6 +133,7 @@ def say(text: str) -> None:
 
 
 def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
+    from MarrowAssessLib.clicks import parse_click
     from MarrowAssessLib.study import by_contrast, parse_label_rule, read_study_file
     from MarrowAssessLib.volume_source import guess_study
 
@@ -141,7 +157,14 @@ def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         )
     if args.label:
         arguments["rules"] = [parse_label_rule(text) for text in args.label]
-    for key in ("labels", "segmentation", "markups", "sex", "subject"):
+    if args.column:
+        arguments["column"] = dict([parse_click(args.column)])
+    for text in args.place:
+        name, point = parse_click(text)
+        if name in arguments.setdefault("places", {}):
+            raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
+        arguments["places"][name] = point
+    for key in ("labels", "segmentation", "markups", "lumbar", "sex", "subject"):
         if getattr(args, key):
             arguments[key] = getattr(args, key)
     for key, given in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):

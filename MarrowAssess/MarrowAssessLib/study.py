@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -46,7 +46,10 @@ class Study:
         if not self.volumes:
             raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
         if not self.regions:
-            raise ValueError("No region was given; give a label map, a segmentation or markups.")
+            raise ValueError(
+                "No region was given; give a label map, a segmentation, markups, or points to find "
+                "them from."
+            )
         if self.age_years is not None and not 0 <= self.age_years <= 120:
             raise ValueError(
                 f"Age {self.age_years:g} years is not possible; expected 0 to 120 years "
@@ -227,6 +230,9 @@ def read_study(
     rules: list[LabelRule] | None = None,
     segmentation: str | Path | None = None,
     markups: list[str | Path] | None = None,
+    column: dict[str, Sequence[float]] | None = None,
+    places: dict[str, Sequence[float]] | None = None,
+    lumbar: int = 5,
     age_years: float | None = None,
     sex: str | None = None,
     resample: bool = False,
@@ -241,6 +247,9 @@ def read_study(
     (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
     Beside a PDFF, R2* or D* map the mask that PDFFMapper wrote with it is looked for: where it says
     that the value is in doubt, the map becomes NaN and is left out of every statistic.
+
+    `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in the
+    first volume; see clicks.regions_from_clicks.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -289,6 +298,18 @@ def read_study(
                 raise ValueError(_grids_differ(volume, grid))
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
+    if column or places:
+        from MarrowAssessLib.clicks import regions_from_clicks  # loads a compiler
+
+        contrast = Contrast.T1 if Contrast.T1 in read else next(iter(read))
+        found, said = regions_from_clicks(read[contrast], column, places, lumbar)
+        regions += found
+        points = {**(column or {}), **(places or {})}
+        inputs["points"] = f"in {contrast.value}: " + "; ".join(
+            f"{name} at {', '.join(f'{value:g}' for value in point)} mm (RAS)"
+            for name, point in points.items()
+        )
+        inputs["points"] += f"; {said}" if said else ""
     return Study(read, regions, age_years, sex, inputs, subject)
 
 
@@ -296,7 +317,9 @@ def read_study_file(path: str | Path) -> dict:
     """Read a study file (JSON) into the arguments of read_study; paths are relative to it.
 
     Example: {"age_years": 45, "sex": "F", "volumes": {"T1": "t1.nii.gz", "STIR": "stir.nii.gz"},
-    "labels": "labels.nii.gz", "label_rules": ["2=marrow:L5"], "markups": ["rois.mrk.json"]}
+    "labels": "labels.nii.gz", "label_rules": ["2=marrow:L5"], "markups": ["rois.mrk.json"]};
+    instead of drawn regions, points to find them from: "column": {"L3": [1.5, -20, 33]},
+    "places": {"fat": [0, -70, 33]}, "lumbar": 5.
 
     Raises:
         FileNotFoundError, ValueError: no such file, not JSON, an unknown key or a value of another
@@ -321,7 +344,8 @@ def read_study_file(path: str | Path) -> dict:
         if not fits(value):
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     here = path.parent
-    arguments = {key: content[key] for key in ("sex", "resample", "subject") if key in content}
+    as_they_are = ("sex", "resample", "subject", "column", "places", "lumbar")
+    arguments = {key: content[key] for key in as_they_are if key in content}
     for key in ("age_years", "point_radius_mm"):
         if key in content:
             arguments[key] = float(content[key])
@@ -368,6 +392,13 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _are_points(value: object) -> bool:
+    points = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(p, list) and len(p) == 3 and all(map(_is_number, p)) for p in points)
+
+
+_POINTS = (_are_points, 'an object of names and points in mm (RAS), such as {"L3": [1.5, -20, 33]}')
+
 # What each key of a study file must hold, in code and in words.
 _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "volumes": (
@@ -378,6 +409,9 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "label_rules": (_are_texts, 'a list of texts such as ["2=marrow:L5"]'),
     "segmentation": (_is_text, "a file name"),
     "markups": (lambda value: _is_text(value) or _are_texts(value), "a list of file names"),
+    "column": _POINTS,
+    "places": _POINTS,
+    "lumbar": (lambda value: value in (4, 5, 6), "4, 5 or 6"),
     "age_years": (_is_number, "a number"),
     "sex": (_is_text, '"F" or "M"'),
     "subject": (lambda value: isinstance(value, str), "a text"),

@@ -45,7 +45,10 @@ def test_every_shell_and_python_block_is_run_by_someone():
     markers = set(re.findall(r"<!-- (command: \w+|python: \w+) -->\n```(?:sh|python)", README))
     assert len(re.findall(r"^```(?:sh|python)", README, re.M)) == len(markers)
     by_ci = {"command: demo", "command: test"}
-    here = {"command: assess", "command: references", "command: maps", "python: console"}
+    here = {
+        "command: assess", "command: place", "command: references", "command: maps",
+        "python: console",
+    }  # fmt: skip
     assert markers == by_ci | here
 
 
@@ -55,6 +58,13 @@ def test_assess_command(folder):
     assert {"report.html", "measurements.csv", "assessment.json", "scene.mrb"} <= {
         file.name for file in (folder / "result").iterdir()
     }
+
+
+def test_place_command(folder):
+    assert "VBQ" in run(folder, block("command: place"))
+    with (folder / "result_of_points" / "measurements.csv").open(newline="") as stream:
+        sites = {row["site"] for row in csv.DictReader(stream)}
+    assert sites >= {"L1", "L2", "L3", "L4", "L5", "L1-L4"}
 
 
 def test_maps_commands(folder):

@@ -1,0 +1,135 @@
+"""Regions found from points on the command line and in a study file."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from MarrowAssessLib import cli
+from MarrowAssessLib.clicks import parse_click, regions_from_clicks
+from MarrowAssessLib.contrasts import Contrast
+from MarrowAssessLib.phantom import TISSUES, lumbar_phantom
+from PDFFMapperLib.files import write_volume
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return lumbar_phantom()
+
+
+def middle(drawn, tissue):
+    """A point of a tissue, RAS mm: the voxel next to the middle of its largest slice."""
+    mask = drawn.tissue.array == list(TISSUES).index(tissue)
+    k = mask.sum(axis=(1, 2)).argmax()
+    at = np.argwhere(mask[k])
+    j, i = at[((at - at.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+    return drawn.tissue.to_ras(np.array([i, j, k], float))
+
+
+def as_text(point):
+    return ",".join(f"{value:.2f}" for value in point)
+
+
+def share(drawn, region, tissue):
+    """How much of a region lies in a tissue."""
+    mask = region.full_mask(drawn.tissue.array.shape)
+    return np.mean(drawn.tissue.array[mask] == list(TISSUES).index(tissue))
+
+
+@pytest.fixture(scope="module")
+def by_options(drawn, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clicks")
+    write_volume(drawn.volumes[Contrast.T1], folder / "t1.nii.gz")
+    code = cli.main([
+        "assess", "--volume", f"T1={folder / 't1.nii.gz'}",
+        "--column", f"L3={as_text(middle(drawn, 'L3'))}",
+        "--place", f"fat={as_text(middle(drawn, 'fat'))}",
+        "--age", "60", "--sex", "F", "--no-scene", "--out", str(folder / "out"),
+    ])  # fmt: skip
+    assert code == 0
+    return folder
+
+
+def rows(folder):
+    with (folder / "measurements.csv").open(newline="") as stream:
+        return {(r["quantity"], r["site"]): r for r in csv.DictReader(stream)}
+
+
+def test_one_point_gives_the_bone_quality_of_the_labels(drawn, by_options):
+    image, tissue = drawn.volumes[Contrast.T1].array, drawn.tissue.array
+
+    def median(name):
+        return np.median(image[tissue == list(TISSUES).index(name)])
+
+    truth = np.median([median(name) for name in ("L1", "L2", "L3", "L4")]) / median("csf")
+    assert float(rows(by_options / "out")["vbq", "L1-L4"]["value"]) == pytest.approx(
+        truth, rel=0.03
+    )
+
+
+def test_the_report_says_from_which_points(drawn, by_options):
+    text = (by_options / "out" / "assessment.json").read_text()
+    said = json.loads(text)["inputs"]["points"]
+    assert said.startswith("in T1: L3 at ")
+    assert "fat at " in said
+    assert "found T12, L1, L2, L3, L4, L5" in said
+
+
+def test_a_study_file_says_the_same_as_options(drawn, by_options):
+    content = {
+        "volumes": {"T1": "t1.nii.gz"}, "age_years": 60, "sex": "F",
+        "column": {"L3": [round(value, 2) for value in middle(drawn, "L3").tolist()]},
+        "places": {"fat": [round(value, 2) for value in middle(drawn, "fat").tolist()]},
+    }  # fmt: skip
+    (by_options / "study.json").write_text(json.dumps(content))
+    out = by_options / "again"
+    study = str(by_options / "study.json")
+    assert cli.main(["assess", "--study", study, "--no-scene", "--out", str(out)]) == 0
+    assert rows(out) == rows(by_options / "out")
+
+
+def test_a_later_point_replaces_a_body_and_leaves_the_others(drawn):
+    volume = drawn.volumes[Contrast.T1]
+    column = {"L3": middle(drawn, "L3")}
+    before, _ = regions_from_clicks(volume, column)
+    after, _ = regions_from_clicks(volume, column, {"L2 marrow": middle(drawn, "L2")})
+    assert [region.name for region in after] == [region.name for region in before]
+    for one, other in zip(before, after, strict=True):
+        if not {"L2", "L1-L2", "L2-L3"} & {one.site}:
+            assert one.offset == other.offset and np.array_equal(one.mask, other.mask), one.name
+    (body,) = [region for region in after if region.name == "L2 marrow"]
+    assert share(drawn, body, "L2") > 0.98
+
+
+def test_single_structures_are_found(drawn):
+    names = {"L4 marrow": "L4", "fat": "fat", "L3-L4 disc": "disc", "left psoas muscle": "psoas"}
+    volume = drawn.volumes[Contrast.T1]
+    points = {name: middle(drawn, tissue) for name, tissue in names.items()}
+    regions, said = regions_from_clicks(volume, places=points)
+    assert said == ""
+    for region, tissue in zip(regions, names.values(), strict=True):
+        assert share(drawn, region, tissue) > 0.95, region.name
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--column", "L3=1,2"], "'L3=1,2' is no point; expected NAME=R,A,S in mm"),
+        (["--column", "L3=0,0,9999"], "L3: the point 0, 0, 9999 (RAS, mm) lies outside"),
+        (["--column", "L9=0,0,0"], "Unknown site 'L9'"),
+        (["--place", "wood=0,0,0"], "wood"),
+        (["--place", "fat=0,0,0", "--place", "fat=1,1,1"], "fat is placed twice"),
+    ],
+)
+def test_bad_points_give_one_sentence_and_no_output(
+    by_options, options, sentence, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    volume = f"T1={by_options / 't1.nii.gz'}"
+    assert cli.main(["assess", "--volume", volume, *options, "--out", str(out)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_points_are_read_with_commas_or_spaces():
+    assert parse_click("L3 marrow = 1.5, -20 33") == ("L3 marrow", (1.5, -20.0, 33.0))
