@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label", action="append", default=[], metavar="VALUE=ROLE:SITE",
         help="what a label means: 4=marrow:L3, 9=csf:L3, 12=muscle:psoas, 20=noise",
     )  # fmt: skip
+    regions.add_argument(
+        "--labels-of", metavar="TOOL",
+        help="the tool that made the label map, instead of --label: 'TotalSegmentator total_mr', "
+        "'TotalSegmentator vertebrae_mr', TotalSpineSeg, MuscleMap, 'SPINEPS vertebrae', 'SPINEPS "
+        "subregions'",
+    )  # fmt: skip
     regions.add_argument("--segmentation", metavar="FILE", help="Slicer segmentation (.seg.nrrd)")
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
     regions.add_argument(
@@ -164,7 +170,7 @@ def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         if name in arguments.setdefault("places", {}):
             raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
         arguments["places"][name] = point
-    for key in ("labels", "segmentation", "markups", "lumbar", "sex", "subject"):
+    for key in ("labels", "labels_of", "segmentation", "markups", "lumbar", "sex", "subject"):
         if getattr(args, key):
             arguments[key] = getattr(args, key)
     for key, given in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):

@@ -13,6 +13,7 @@ import numpy as np
 from PDFFMapperLib.files import image_from_volume, read_volume, volume_from_image
 from PDFFMapperLib.volume import Volume
 
+from MarrowAssessLib import label_maps
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.regions import Region
@@ -228,6 +229,7 @@ def read_study(
     volumes: dict[Contrast, str | Path],
     labels: str | Path | None = None,
     rules: list[LabelRule] | None = None,
+    labels_of: str | None = None,
     segmentation: str | Path | None = None,
     markups: list[str | Path] | None = None,
     column: dict[str, Sequence[float]] | None = None,
@@ -248,8 +250,9 @@ def read_study(
     Beside a PDFF, R2* or D* map the mask that PDFFMapper wrote with it is looked for: where it says
     that the value is in doubt, the map becomes NaN and is left out of every statistic.
 
-    `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in the
-    first volume; see clicks.regions_from_clicks.
+    `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
+    rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
+    the first volume; see clicks.regions_from_clicks.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -260,8 +263,10 @@ def read_study(
         raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
     if absent := [contrast.value for contrast in scale or {} if contrast not in read]:
         raise ValueError(f"A scale is given for {', '.join(absent)}, but no such volume.")
-    if rules and labels is None:
+    if (rules or labels_of) and labels is None:
         raise ValueError("What labels mean is given, but no label map; name it with --labels.")
+    if rules and labels_of:
+        raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
     inputs = {contrast.value: Path(path).name for contrast, path in volumes.items()}
     for contrast, mask in trust.items():
         if mask:
@@ -270,13 +275,18 @@ def read_study(
     grids: list[Volume] = []
     regions: list[Region] = []
     if labels is not None:
-        if not rules:
+        if not rules and not labels_of:
             raise ValueError(
-                f"{labels}: say what its labels mean, with VALUE=ROLE:SITE such as 2=marrow:L5."
+                f"{labels}: say what its labels mean, with VALUE=ROLE:SITE such as 2=marrow:L5, or "
+                "which tool made it (--labels-of)."
             )
         grids.append(read_volume(labels))
-        regions += regions_from_labels(grids[-1], rules)
         inputs["labels"] = Path(labels).name
+        if labels_of:
+            regions += label_maps.regions_from_labels(grids[-1].array, labels_of)
+            inputs["labels"] += f" (labels of {labels_of})"
+        else:
+            regions += regions_from_labels(grids[-1], rules)
     if segmentation is not None:
         grid, found = regions_from_segmentation(segmentation)
         if grids and not grid.same_grid(grids[0]):
@@ -344,7 +354,7 @@ def read_study_file(path: str | Path) -> dict:
         if not fits(value):
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     here = path.parent
-    as_they_are = ("sex", "resample", "subject", "column", "places", "lumbar")
+    as_they_are = ("sex", "resample", "subject", "labels_of", "column", "places", "lumbar")
     arguments = {key: content[key] for key in as_they_are if key in content}
     for key in ("age_years", "point_radius_mm"):
         if key in content:
@@ -407,6 +417,7 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     ),
     "labels": (_is_text, "a file name"),
     "label_rules": (_are_texts, 'a list of texts such as ["2=marrow:L5"]'),
+    "labels_of": (_is_text, 'the tool that made the labels, such as "TotalSpineSeg"'),
     "segmentation": (_is_text, "a file name"),
     "markups": (lambda value: _is_text(value) or _are_texts(value), "a list of file names"),
     "column": _POINTS,

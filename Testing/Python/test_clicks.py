@@ -1,4 +1,4 @@
-"""Regions found from points on the command line and in a study file."""
+"""Regions on the command line and in a study file without drawing: points, other tools' labels."""
 
 import csv
 import json
@@ -129,6 +129,26 @@ def test_bad_points_give_one_sentence_and_no_output(
     assert cli.main(["assess", "--volume", volume, *options, "--out", str(out)]) == 2
     assert sentence in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_labels_of_another_tool(drawn, by_options, tmp_path):
+    """TotalSpineSeg: 43 is L3, 44 L4, 2 the canal, 94 the disc between L3 and L4."""
+    image, tissue = drawn.volumes[Contrast.T1], drawn.tissue.array
+    labels = np.zeros(tissue.shape, np.uint8)
+    for value, name in ((43, "L3"), (44, "L4"), (2, "csf"), (94, "disc")):
+        labels[tissue == list(TISSUES).index(name)] = value
+    write_volume(image.with_array(labels), tmp_path / "labels.nii.gz")
+    out = tmp_path / "out"
+    arguments = [
+        "assess", "--volume", f"T1={by_options / 't1.nii.gz'}", "--labels",
+        str(tmp_path / "labels.nii.gz"), "--no-scene", "--out", str(out),
+    ]  # fmt: skip
+    assert cli.main(arguments) == 2  # which tool made them is never guessed
+    assert cli.main([*arguments, "--labels-of", "TotalSpineSeg"]) == 0
+    content = json.loads((out / "assessment.json").read_text())
+    assert content["inputs"]["labels"] == "labels.nii.gz (labels of TotalSpineSeg)"
+    assert {"L3", "L4"} <= {site for _, site in rows(out)}
+    assert "the whole vertebra with its arch" in (out / "report.html").read_text()
 
 
 def test_points_are_read_with_commas_or_spaces():
