@@ -19,7 +19,7 @@ from numba import njit
 from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.multi_echo import four_dimensional
-from PDFFMapperLib.normal_equations import factorize, invert
+from PDFFMapperLib.normal_equations import factorize, invert, substitute
 from PDFFMapperLib.water_fat import Doubt, WaterFatResult, signal_mask
 from PDFFMapperLib.water_fat_fit import R2STAR_RANGE
 
@@ -299,14 +299,7 @@ def _descend(signal, times, fat, noise, parameters, work, normal):
             normal[p, p] *= 1 + damping
         if not factorize(normal, 3):
             break
-        for p in range(3):
-            for m in range(p):
-                right[p] -= normal[p, m] * right[m]
-            right[p] /= normal[p, p]
-        for p in range(2, -1, -1):
-            for m in range(p + 1, 3):
-                right[p] -= normal[m, p] * right[m]
-            right[p] /= normal[p, p]
+        substitute(normal, right, 3)
         change = min(max(right[2], -1 / span), 1 / span)
         water, fat_signal = parameters[0] + right[0], parameters[1] + right[1]
         r2star = min(max(parameters[2] + change, -300.0), 3500.0)

@@ -13,9 +13,7 @@ import numpy as np
 from numba import njit
 
 from PDFFMapperLib.normal_equations import factorize, invert, normal_equations, substitute
-from PDFFMapperLib.water_fat_fit import (
-    R2STAR_RANGE,
-)
+from PDFFMapperLib.water_fat_fit import R2STAR_RANGE
 
 _MAX_STEPS = 30
 _UNKNOWNS = 6
