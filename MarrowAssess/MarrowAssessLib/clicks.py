@@ -92,8 +92,7 @@ def regions_from_clicks(
 
 
 def _require_inside(volume: Volume, name: str, point: Point) -> None:
-    ijk = np.rint(volume.ras_to_ijk(np.asarray(point, float)))
-    if np.any(ijk < 0) or np.any(ijk >= volume.array.shape[::-1]):
+    if not volume.holds(np.asarray(point, float)):
         where = ", ".join(f"{value:g}" for value in point)
         raise ValueError(
             f"{name}: the point {where} (RAS, mm) lies outside {volume.name}; put it inside."

@@ -39,8 +39,7 @@ def place(
         ValueError: the point is outside the volume.
     """
     point = np.asarray(point_ras, dtype=float)
-    i, j, k = np.rint(volume.ras_to_ijk(point)).astype(int)
-    if not all(0 <= n < size for n, size in zip((k, j, i), volume.array.shape, strict=True)):
+    if not volume.holds(point):
         raise ValueError(
             f"The point {np.round(point, 1).tolist()} (RAS, mm) lies outside {volume.name}; "
             "click inside the image."

@@ -176,9 +176,9 @@ def _require_near(known: Sequence[KnownLevel], point: np.ndarray, site: str, lum
 
 def _without_signal(volume: Volume, point: np.ndarray, role: Role) -> tuple[str, ...]:
     """A doubt where nothing is seen round a point; for marrow, or without values, an error."""
-    ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
-    if np.any(ijk < 0) or np.any(ijk >= volume.array.shape[::-1]):
+    if not volume.holds(point):
         raise ValueError("This point lies outside the image that is shown; click inside it.")
+    ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
     half = np.ceil(NO_SIGNAL_MM / volume.spacing).astype(int)
     low = np.maximum(ijk - half, 0)[::-1]
     high = (ijk + half + 1)[::-1]

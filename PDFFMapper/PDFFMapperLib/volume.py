@@ -67,6 +67,11 @@ class Volume:
         inverse = np.linalg.inv(self.ijk_to_ras)
         return points @ inverse[:3, :3].T + inverse[:3, 3]
 
+    def holds(self, point_ras: np.ndarray) -> bool:
+        """Whether a RAS point in mm lies in one of its voxels."""
+        ijk = np.rint(self.ras_to_ijk(point_ras))
+        return bool(np.all((ijk >= 0) & (ijk < self.array.shape[::-1])))
+
     def to_ras(self, points_ijk: np.ndarray) -> np.ndarray:
         """RAS positions in mm of (i, j, k) indices, shape (..., 3)."""
         points = np.asarray(points_ijk, dtype=float)
