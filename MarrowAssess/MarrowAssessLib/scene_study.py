@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import slicer
 from PDFFMapperLib.acquisition import guess_role
-from PDFFMapperLib.dicom import PatientFacts, read_facts
+from PDFFMapperLib.dicom import read_facts
+from PDFFMapperLib.dicom_facts import PatientFacts
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.acquisition import guess_role
-from PDFFMapperLib.dicom import DicomFolder, DicomVolume, PatientFacts, read_dicom_folder
+from PDFFMapperLib.dicom import DicomFolder, read_dicom_folder
+from PDFFMapperLib.dicom_facts import PatientFacts
+from PDFFMapperLib.dicom_volume import DicomVolume
 from PDFFMapperLib.files import read_volume
 from PDFFMapperLib.volume import Volume
 

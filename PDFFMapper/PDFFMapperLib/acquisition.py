@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom import component_of_image_type, without_ge_offset
+from PDFFMapperLib.dicom_facts import component_of_image_type, without_ge_offset
 from PDFFMapperLib.echo_units import (
     checked_field_strength,
     echo_times_in_seconds,
@@ -75,7 +75,7 @@ def echo_train(
 
     Args:
         volumes: one per echo and image component, with "EchoTime" (ms, as DICOM has it) and
-            "ImageComponent" attributes as `dicom.py` gives them. Without the latter a volume
+            "ImageComponent" attributes as `dicom` gives them. Without the latter a volume
             is taken for magnitude if nothing in it is negative.
         echo_times: one per volume, in place of the attributes, e.g. typed or from a sidecar.
         unit: "s", "ms" or "us"; if None it is found from the size of `echo_times`, and is ms in
@@ -390,10 +390,10 @@ def diffusion_scheme(
 ) -> DiffusionScheme:
     """The b-values and order of the volumes of a diffusion series.
 
-    Values are read from "DiffusionBValue" (as `dicom.py` finds it, private elements of Siemens, GE,
-    Philips and UIH included) or a node's "DWMRI_b-value". Repaired is what is certain: GE's offset
-    of 1e9; values under 0.1 that Philips writes to number its b = 0 repeats; a Siemens 0 where the
-    sequence name tells the b-value.
+    Values are read from "DiffusionBValue" (as `dicom_facts` finds it, private elements of Siemens,
+    GE, Philips and UIH included) or a node's "DWMRI_b-value". What is certain is repaired: GE's
+    offset of 1e9; values under 0.1 that Philips writes to number its b = 0 repeats; a Siemens 0
+    where the sequence name tells the b-value.
 
     Args:
         volumes: the volumes, or any objects with ``name`` and ``attributes`` (`DicomVolume`).
