@@ -51,7 +51,6 @@ class ModelFit:
         curve: fitted mean signals, noise floor included, one per measurement.
         chi_squared: squared residuals in units of their standard errors.
         qaicc: criterion, lower is better; infinite if there are too few measurements.
-        identifiable: whether all of its estimates are closed.
     """
 
     model: str
