@@ -49,8 +49,8 @@ def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> n
 
 def checked_echo_times(
     echo_times_s: Sequence[float], count: int, least: int
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Sorted echo times in s, the order that sorts the echoes, and an empty list for notes.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted echo times in s, and the order that sorts the echoes.
 
     Raises:
         ValueError: not one per echo, too few, not positive, repeated, or not in seconds.
@@ -86,7 +86,7 @@ def checked_echo_times(
             f"Echo times must differ; {1000 * twice:g} ms is given twice. Average repeated "
             "echoes first, or correct the times."
         )
-    return times, order, []
+    return times, order
 
 
 def checked_field_strength(field_strength_t: float) -> float:

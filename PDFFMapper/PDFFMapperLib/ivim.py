@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from PDFFMapperLib import adc, scatter
 from PDFFMapperLib.ivim_kernel import D_LIMIT, EXCESS_LIMITS, PRIOR_LOG_SD, fit_voxels
@@ -60,19 +59,18 @@ class IvimFit(VoxelFit):
         """f x D* in 10^-3 mm^2/s."""
         return self.f * self.d_star
 
-    def interval(self, name: str, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper limit of the interval of "s0", "d", "f" or "d_star".
+    def interval(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper limit of the 95 % interval of "s0", "d", "f" or "d_star".
 
         Symmetric about the estimate, in ln D* for D*, and cut at the physical limits.
         """
-        z = stats.norm.ppf(0.5 + level / 2)
-        estimate, sd = getattr(self, name), getattr(self, f"{name}_sd")
+        estimate, reach = getattr(self, name), 1.96 * getattr(self, f"{name}_sd")
         if name == "d_star":
             with np.errstate(over="ignore"):
-                factor = np.exp(z * sd / estimate)
+                factor = np.exp(reach / estimate)
             return estimate / factor, estimate * factor
-        upper = np.minimum(estimate + z * sd, 1.0 if name == "f" else np.inf)
-        return np.maximum(estimate - z * sd, 0.0), upper
+        upper = np.minimum(estimate + reach, 1.0 if name == "f" else np.inf)
+        return np.maximum(estimate - reach, 0.0), upper
 
 
 def fit_ivim(

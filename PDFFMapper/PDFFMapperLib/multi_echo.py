@@ -53,9 +53,10 @@ def multi_echo(
             f"Complex echoes are expected, {echoes.dtype} values were given; join magnitude and "
             "phase, or real and imaginary parts, or use the magnitude-only fit."
         )
-    times, order, notes = checked_echo_times(echo_times_s, len(echoes), least=3)
+    times, order = checked_echo_times(echo_times_s, len(echoes), least=3)
     echoes = four_dimensional(echoes)
     field_strength_t = checked_field_strength(field_strength_t)
+    notes = []
     if (order != np.arange(len(order))).any():
         echoes = echoes[order]
         notes.append("The echoes were sorted by echo time.")
