@@ -12,7 +12,7 @@ from PDFFMapperLib.volume_nodes import volume_from_node
 
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.body import MARGIN_MM
-from MarrowAssessLib.label_maps import regions_from_labels
+from MarrowAssessLib.label_maps import regions_of_convention
 from MarrowAssessLib.level_names import (
     PITCH_PER_HEIGHT,
     KnownLevel,
@@ -404,7 +404,7 @@ def import_labels(
         ValueError: no label of the convention, or another grid without `resample`.
     """
     labels, moved = labels_on_grid(source, volume_node, resample)
-    regions = regions_from_labels(labels, convention)
+    regions = regions_of_convention(labels, convention)
     for region in regions:
         if moved:
             region.cautions.append("Resampled from another voxel grid.")
