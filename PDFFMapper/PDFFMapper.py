@@ -656,7 +656,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
     def chooseDefaultInputs(self, parameters) -> None:
         """Choose the volumes whose name or header says what they are, where none are chosen."""
-        from PDFFMapperLib.acquisition import guess_role
+        from PDFFMapperLib.series_role import guess_role
 
         images = {"water": "waterVolume", "fat": "fatVolume"}
         images |= {"in_phase": "inPhaseVolume", "opposed_phase": "opposedPhaseVolume"}

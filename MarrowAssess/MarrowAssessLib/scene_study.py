@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import slicer
-from PDFFMapperLib.acquisition import guess_role
 from PDFFMapperLib.dicom import read_facts
 from PDFFMapperLib.dicom_facts import PatientFacts
+from PDFFMapperLib.series_role import guess_role
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
 

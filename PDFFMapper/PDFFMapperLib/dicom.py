@@ -21,7 +21,7 @@ from pydicom.uid import UID
 
 from PDFFMapperLib.dicom_facts import PatientFacts, attributes_of, patient_of
 from PDFFMapperLib.dicom_frames import Frame, flattened_frames, frames_of_file
-from PDFFMapperLib.dicom_header import NotDicom, number_of, numbers_of, read_header
+from PDFFMapperLib.dicom_header import NotDicom, number_in, numbers_in, read_header
 from PDFFMapperLib.dicom_sorting import sort_frames
 from PDFFMapperLib.dicom_volume import DicomVolume, read_volumes, volumes_of_series
 from PDFFMapperLib.volume import Volume
@@ -196,8 +196,8 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         # Careless anonymization gives all images one UID: number and place must agree, too.
         instance = (
             str(header.get("SOPInstanceUID", file)),
-            number_of(header, "InstanceNumber"),
-            tuple(numbers_of(header, "ImagePositionPatient")),
+            number_in(header, "InstanceNumber"),
+            tuple(numbers_in(header, "ImagePositionPatient")),
         )
         if instance in one.instances:
             one.copies += 1

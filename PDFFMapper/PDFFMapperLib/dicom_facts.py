@@ -23,9 +23,9 @@ from PDFFMapperLib.dicom_header import (
     SIEMENS_CSA,
     SIEMENS_DIRECTION,
     UIH_B_VALUE,
-    number_of,
-    numbers_of,
-    texts_of,
+    number_in,
+    numbers_in,
+    texts_in,
 )
 from PDFFMapperLib.siemens_csa import siemens_csa
 
@@ -75,7 +75,7 @@ def attributes_of(header: Dataset) -> dict[str, object]:
             attributes["GEDiffusionKind"] = int(flag)
         if any(private):
             attributes["GEDiffusionDirection"] = list(private)
-    if (scale := number_of(header, PHILIPS_SCALE_SLOPE)) is not None:
+    if (scale := number_in(header, PHILIPS_SCALE_SLOPE)) is not None:
         attributes["PhilipsScaleSlope"] = scale
     return attributes
 
@@ -100,12 +100,12 @@ def component_of_image_type(image_type: Sequence[str]) -> str | None:
 
 def component_of(header: Dataset) -> str | None:
     """Whether an image is magnitude, phase, real or imaginary, if the header says."""
-    stated = texts_of(header, "ComplexImageComponent")
+    stated = texts_in(header, "ComplexImageComponent")
     if stated and stated[0] in _COMPONENTS:
         return _COMPONENTS[stated[0]]
-    if component := component_of_image_type(texts_of(header, "ImageType")):
+    if component := component_of_image_type(texts_in(header, "ImageType")):
         return component
-    code = number_of(header, GE_COMPONENT) if _maker(header).startswith("GE") else None
+    code = number_in(header, GE_COMPONENT) if _maker(header).startswith("GE") else None
     if code is not None and 0 <= code <= 3:
         return ["magnitude", "phase", "real", "imaginary"][int(code)]
     return None
@@ -116,24 +116,24 @@ def b_value_of(header: Dataset) -> tuple[float | None, str]:
 
     A private value other than 0 wins over a public 0, which several scanners write for all.
     """
-    candidates = [(number_of(header, "DiffusionBValue"), "DiffusionBValue (0018,9087)")]
+    candidates = [(number_in(header, "DiffusionBValue"), "DiffusionBValue (0018,9087)")]
     maker = _maker(header)
     if "SIEMENS" in maker:
-        candidates.append((number_of(header, SIEMENS_B_VALUE), "Siemens (0019,100C)"))
+        candidates.append((number_in(header, SIEMENS_B_VALUE), "Siemens (0019,100C)"))
         if all(value is None for value, _ in candidates) and SIEMENS_CSA in header:
             csa = siemens_csa(bytes(header[SIEMENS_CSA].value))
             stated = (csa.get("B_value") or [None])[0]
             candidates.append((None if stated is None else float(stated), "Siemens CSA header"))
-        matrix = numbers_of(header, SIEMENS_B_MATRIX)
+        matrix = numbers_in(header, SIEMENS_B_MATRIX)
         trace = round(matrix[0] + matrix[3] + matrix[5], 1) if len(matrix) == 6 else 0.0
         if trace >= 4:  # imaging gradients alone give less
             candidates.append((trace, "Siemens b-matrix (0019,1027)"))
     if maker.startswith("GE"):
-        candidates.append((number_of(header, GE_B_VALUE), "GE (0043,1039)"))
+        candidates.append((number_in(header, GE_B_VALUE), "GE (0043,1039)"))
     if "PHILIPS" in maker:
-        candidates.append((number_of(header, PHILIPS_B_VALUE), "Philips (2001,1003)"))
+        candidates.append((number_in(header, PHILIPS_B_VALUE), "Philips (2001,1003)"))
     if "UIH" in maker or "UNITED IMAGING" in maker:
-        candidates.append((number_of(header, UIH_B_VALUE), "UIH (0065,1009)"))
+        candidates.append((number_in(header, UIH_B_VALUE), "UIH (0065,1009)"))
     known = [
         (without_ge_offset(value), source)
         for value, source in candidates
@@ -156,16 +156,16 @@ def direction_of(header: Dataset) -> tuple[list[float] | None, object]:
     GE's private directions are relative to the image and its frequency axis, so they only serve
     to tell volumes apart.
     """
-    vector = numbers_of(header, "DiffusionGradientOrientation")
+    vector = numbers_in(header, "DiffusionGradientOrientation")
     if len(vector) != 3 and "SIEMENS" in _maker(header):
-        vector = numbers_of(header, SIEMENS_DIRECTION)
+        vector = numbers_in(header, SIEMENS_DIRECTION)
     kind = [
-        *texts_of(header, "DiffusionDirectionality"),
-        *texts_of(header, PHILIPS_DIRECTION_KIND),
+        *texts_in(header, "DiffusionDirectionality"),
+        *texts_in(header, PHILIPS_DIRECTION_KIND),
     ]
     made_by_ge = _maker(header).startswith("GE")
-    private = [number_of(header, tag) or 0.0 for tag in GE_DIRECTION] if made_by_ge else []
-    flag = number_of(header, GE_DIFFUSION_KIND) if made_by_ge else None
+    private = [number_in(header, tag) or 0.0 for tag in GE_DIRECTION] if made_by_ge else []
+    flag = number_in(header, GE_DIFFUSION_KIND) if made_by_ge else None
     length = float(np.linalg.norm(vector)) if len(vector) == 3 else 0.0
     unit = [part / length for part in vector] if abs(length - 1) < 0.1 else None
     rounded = tuple(round(part, 4) + 0.0 for part in unit or [])
@@ -173,13 +173,13 @@ def direction_of(header: Dataset) -> tuple[list[float] | None, object]:
 
 
 def _maker(header: Dataset) -> str:
-    return " ".join(texts_of(header, "Manufacturer"))
+    return " ".join(texts_in(header, "Manufacturer"))
 
 
 def patient_of(header: Dataset) -> PatientFacts:
     """Age at the study, from the birth date where it agrees with the stated age, and sex."""
-    sex = (texts_of(header, "PatientSex") or [""])[0]
-    stated = _stated_age((texts_of(header, "PatientAge") or [""])[0])
+    sex = (texts_in(header, "PatientSex") or [""])[0]
+    stated = _stated_age((texts_in(header, "PatientAge") or [""])[0])
     birth = _date(header, "PatientBirthDate")
     study = next(filter(None, (_date(header, k) for k in ("StudyDate", "SeriesDate"))), None)
     age = (study - birth).days / 365.25 if birth and study else None
@@ -199,7 +199,7 @@ def _stated_age(text: str) -> float | None:
 
 
 def _date(header: Dataset, keyword: str) -> datetime.date | None:
-    text = "".join(texts_of(header, keyword)).replace(".", "")
+    text = "".join(texts_in(header, keyword)).replace(".", "")
     try:
         return datetime.datetime.strptime(text, "%Y%m%d").date()
     except ValueError:

@@ -21,9 +21,9 @@ from PDFFMapperLib.dicom_header import (
     SIEMENS_CSA,
     SIEMENS_MOSAIC_IMAGES,
     WANTED,
-    number_of,
-    numbers_of,
-    texts_of,
+    number_in,
+    numbers_in,
+    texts_in,
 )
 from PDFFMapperLib.siemens_csa import siemens_csa
 
@@ -78,15 +78,15 @@ class Frame:
     def thickness_mm(self) -> float:
         """The extent of a single slice along its normal, 0 if unknown."""
         return abs(
-            number_of(self.header, "SliceThickness")
-            or number_of(self.header, "SpacingBetweenSlices")
+            number_in(self.header, "SliceThickness")
+            or number_in(self.header, "SpacingBetweenSlices")
             or 0.0
         )
 
     @property
     def echo_time_ms(self) -> float | None:
         """The echo time, None where the header does not say."""
-        value = number_of(self.header, "EchoTime")
+        value = number_in(self.header, "EchoTime")
         return None if value is None else round(value, 4)
 
     @property
@@ -113,7 +113,7 @@ def frames_of_file(file: Path, header: Dataset) -> list[Frame]:
         return [_frame(file, index, flat) for index, flat in enumerate(flattened_frames(header))]
     if int(header.get("NumberOfFrames", 1) or 1) > 1:
         raise ValueError("it holds several frames without saying where each one lies.")
-    if "MOSAIC" in texts_of(header, "ImageType"):
+    if "MOSAIC" in texts_in(header, "ImageType"):
         return _mosaic_frames(file, header)
     return [_frame(file, 0, header)]
 
@@ -162,9 +162,9 @@ def _flatten(groups: Dataset, flat: Dataset) -> None:
 
 
 def _frame(file: Path, index: int, header: Dataset) -> Frame:
-    position = numbers_of(header, "ImagePositionPatient")
-    orientation = numbers_of(header, "ImageOrientationPatient")
-    spacing = numbers_of(header, "PixelSpacing")
+    position = numbers_in(header, "ImagePositionPatient")
+    orientation = numbers_in(header, "ImageOrientationPatient")
+    spacing = numbers_in(header, "PixelSpacing")
     if len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
         raise ValueError("it does not say where in the patient it lies.")
     orientation = np.array(orientation)
@@ -172,7 +172,7 @@ def _frame(file: Path, index: int, header: Dataset) -> Frame:
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if abs(row @ column) > 0.01 or max(abs(np.array(lengths) - 1)) > 0.01 or min(spacing) <= 0:
         raise ValueError("its orientation or pixel spacing is not valid.")
-    slope = number_of(header, "RescaleSlope")
+    slope = number_in(header, "RescaleSlope")
     return Frame(
         path=file,
         index=index,
@@ -181,10 +181,10 @@ def _frame(file: Path, index: int, header: Dataset) -> Frame:
         position=np.array(position),
         orientation=orientation,
         pixel_spacing=(spacing[0], spacing[1]),
-        instance=int(number_of(header, "InstanceNumber") or 0),
+        instance=int(number_in(header, "InstanceNumber") or 0),
         slope=1.0 if slope is None or slope == 0 else slope,
-        intercept=number_of(header, "RescaleIntercept") or 0.0,
-        display_scale=number_of(header, PHILIPS_SCALE_SLOPE),
+        intercept=number_in(header, "RescaleIntercept") or 0.0,
+        display_scale=number_in(header, PHILIPS_SCALE_SLOPE),
     )
 
 
@@ -194,11 +194,11 @@ def _mosaic_frames(file: Path, header: Dataset) -> list[Frame]:
     The position in the header is that of a picture as large as the mosaic around the first slice's
     center (https://nipy.org/nibabel/dicom/dicom_mosaic.html).
     """
-    count = int(number_of(header, SIEMENS_MOSAIC_IMAGES) or 0)
+    count = int(number_in(header, SIEMENS_MOSAIC_IMAGES) or 0)
     csa = siemens_csa(header.get(SIEMENS_CSA).value) if SIEMENS_CSA in header else {}
     normal = [float(value) for value in csa.get("SliceNormalVector", [])]
     count = count or int(float((csa.get("NumberOfImagesInMosaic") or ["0"])[0]))
-    step = abs(number_of(header, "SpacingBetweenSlices") or 0.0)
+    step = abs(number_in(header, "SpacingBetweenSlices") or 0.0)
     if not count or len(normal) != 3 or not step:
         raise ValueError(
             "this Siemens mosaic lacks the private header that tells the order of its slices; "

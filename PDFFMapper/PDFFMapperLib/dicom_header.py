@@ -108,7 +108,7 @@ def _tag(name: object) -> BaseTag:
     return Tag(name)
 
 
-def numbers_of(header: Dataset, name: object) -> list[float]:
+def numbers_in(header: Dataset, name: object) -> list[float]:
     """The numbers of an element, whatever its type was written as; [] if it has none."""
     tag = _tag(name)
     if tag not in header:
@@ -127,13 +127,13 @@ def numbers_of(header: Dataset, name: object) -> list[float]:
     return numbers if all(map(math.isfinite, numbers)) else []
 
 
-def number_of(header: Dataset, name: object) -> float | None:
+def number_in(header: Dataset, name: object) -> float | None:
     """The first number of an element, None if it has none."""
-    numbers = numbers_of(header, name)
+    numbers = numbers_in(header, name)
     return numbers[0] if numbers else None
 
 
-def texts_of(header: Dataset, name: object) -> list[str]:
+def texts_in(header: Dataset, name: object) -> list[str]:
     """The words of an element in upper case; [] if it has none."""
     tag = _tag(name)
     value = header[tag].value if tag in header else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from PDFFMapperLib.dicom_facts import component_of, direction_of
 from PDFFMapperLib.dicom_frames import Frame
-from PDFFMapperLib.dicom_header import SLICE_COUNTS, number_of, numbers_of, texts_of
+from PDFFMapperLib.dicom_header import SLICE_COUNTS, number_in, numbers_in, texts_in
 
 _POSITION_TOLERANCE_MM = 0.01
 _SPACING_TOLERANCE = 0.02
@@ -20,16 +20,16 @@ def _rounded_b_value(frame: Frame) -> float:
 
 def _rounded(name: object) -> Callable[[Frame], object]:
     def value(frame: Frame) -> object:
-        return tuple(round(number, 3) for number in numbers_of(frame.header, name))
+        return tuple(round(number, 3) for number in numbers_in(frame.header, name))
 
     return value
 
 
 # What may tell volumes at the same place apart, surest first.
 _SURE_KEYS: list[Callable[[Frame], object]] = [
-    lambda frame: tuple(texts_of(frame.header, "StackID")),
+    lambda frame: tuple(texts_in(frame.header, "StackID")),
     lambda frame: component_of(frame.header),
-    lambda frame: tuple(texts_of(frame.header, "ImageType")),
+    lambda frame: tuple(texts_in(frame.header, "ImageType")),
     lambda frame: frame.echo_time_ms,
     _rounded("EchoNumbers"),
     _rounded_b_value,
@@ -42,7 +42,7 @@ _OTHER_KEYS: list[Callable[[Frame], object]] = [
     _rounded("AcquisitionNumber"),
     _rounded("TriggerTime"),
     _rounded("RepetitionTime"),
-    lambda frame: tuple(texts_of(frame.header, "SequenceName")),
+    lambda frame: tuple(texts_in(frame.header, "SequenceName")),
 ]
 
 
@@ -63,7 +63,7 @@ def sort_frames(frames: list[Frame], label: str, notes: list[str]) -> list[list[
     _equalize_scaling(volumes, notes)
     volumes.sort(key=_order)
     for volume in volumes:
-        planned = max(int(number_of(volume[0].header, tag) or 0) for tag in SLICE_COUNTS)
+        planned = max(int(number_in(volume[0].header, tag) or 0) for tag in SLICE_COUNTS)
         note = f"{label}: the scanner made {planned} slices, only {len(volume)} are here."
         if 1 < len(volume) < planned and note not in notes:
             notes.append(note)
@@ -239,7 +239,7 @@ def _check_spacing(frames: list[Frame], normal: np.ndarray, label: str, notes: l
             f"{label}: its slices are not stacked along their normal (they drift {aside:.2f} mm "
             "sideways); reformat the series on the scanner."
         )
-    stated = abs(number_of(frames[0].header, "SpacingBetweenSlices") or 0.0)
+    stated = abs(number_in(frames[0].header, "SpacingBetweenSlices") or 0.0)
     if stated and step > 1.9 * stated and abs(step / stated - round(step / stated)) < 0.02:
         notes.append(
             f"{label}: slices are {step:.2f} mm apart but the header says {stated:.2f} mm; "
@@ -277,12 +277,12 @@ def _order(frames: list[Frame]) -> tuple:
     components = ["magnitude", "phase", "real", "imaginary", None]
     return (
         components.index(component_of(header)),
-        " ".join(texts_of(header, "ImageType")),
-        number_of(header, "EchoTime") or 0.0,
+        " ".join(texts_in(header, "ImageType")),
+        number_in(header, "EchoTime") or 0.0,
         frames[0].b_value or 0.0,
-        number_of(header, "InversionTime") or 0.0,
-        number_of(header, "FlipAngle") or 0.0,
-        number_of(header, "TemporalPositionIdentifier") or 0.0,
-        number_of(header, "AcquisitionNumber") or 0.0,
+        number_in(header, "InversionTime") or 0.0,
+        number_in(header, "FlipAngle") or 0.0,
+        number_in(header, "TemporalPositionIdentifier") or 0.0,
+        number_in(header, "AcquisitionNumber") or 0.0,
         min(frame.instance for frame in frames),
     )

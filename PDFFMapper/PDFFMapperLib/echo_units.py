@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from PDFFMapperLib.attributes import number_of
+
 
 def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> np.ndarray:
     """Echo times in seconds; the unit is found from their size when it is not given.
@@ -194,15 +196,6 @@ def _filled_phase_scale(low: float, high: float) -> _PhaseScale | None:
         if inside and high - low >= 0.9 * turn:
             fitting.append(scale)
     return fitting[0] if len(fitting) == 1 else None
-
-
-def number_of(attributes: Mapping[str, object], key: str) -> float | None:
-    """A numeric attribute, also when it is text, as on a scene node."""
-    try:
-        value = float(attributes[key])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _listed(times: np.ndarray) -> str:

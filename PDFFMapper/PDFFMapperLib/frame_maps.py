@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import diffusion_scheme, echo_train, trace_weighted
 from PDFFMapperLib.adc import fit_adc
 from PDFFMapperLib.diffusion_maps import diffusion_maps, model_map
+from PDFFMapperLib.diffusion_scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.echo_train import echo_train
 from PDFFMapperLib.fat_spectra import fat_spectrum
 from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
@@ -47,7 +48,7 @@ def water_fat_frame_maps(
     Values that should not be trusted are NaN; the map "doubt" says why.
 
     Args:
-        echoes: one volume per echo and component, see acquisition.echo_train.
+        echoes: one volume per echo and component, see `echo_train`.
         field_strength_t: in place of the header's.
         spectrum: name of the fat spectrum; marrow if None.
         precession: of complex echoes, see water_fat.separate_water_fat.
@@ -206,7 +207,7 @@ def diffusion_frame_maps(
     """Maps of a diffusion series, directions averaged to the trace; None if canceled.
 
     Args:
-        images: one volume per b-value and direction, see acquisition.diffusion_scheme.
+        images: one volume per b-value and direction, see `diffusion_scheme`.
         model: one of MODELS; MODEL_CHOICE adds the map of the model that AICc prefers.
         lowest_b: s/mm^2; lower b-values are left out of the ADC.
         threshold_b: s/mm^2; the segmented fit takes D from here on.

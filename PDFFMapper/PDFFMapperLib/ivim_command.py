@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import diffusion_scheme, read_bval, trace_weighted
 from PDFFMapperLib.adc import fit_adc
 from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.diffusion_maps import DIFFUSIVITY, diffusion_maps, model_map
+from PDFFMapperLib.diffusion_scheme import diffusion_scheme, read_bval, trace_weighted
 from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_whole
 from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import EchoTrain, echo_train, read_sidecar
 from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.echo_train import EchoTrain, echo_train
 from PDFFMapperLib.echo_units import echo_times_in_seconds
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum, fat_spectrum_names
 from PDFFMapperLib.fat_spectra import spectrum_from_peaks as from_peaks
@@ -19,6 +19,7 @@ from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_
 from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap, write_maps
+from PDFFMapperLib.sidecar import read_sidecar
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat
 from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, without_t1_bias

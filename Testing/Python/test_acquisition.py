@@ -8,16 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PDFFMapperLib.acquisition import (
-    diffusion_scheme,
-    echo_train,
-    guess_role,
-    read_bval,
-    read_sidecar,
-    trace_weighted,
-)
 from PDFFMapperLib.dicom import read_dicom_folder
+from PDFFMapperLib.diffusion_scheme import diffusion_scheme, read_bval, trace_weighted
+from PDFFMapperLib.echo_train import echo_train
 from PDFFMapperLib.echo_units import echo_times_in_seconds, phase_in_radians
+from PDFFMapperLib.series_role import guess_role
+from PDFFMapperLib.sidecar import read_sidecar
 from PDFFMapperLib.volume import Volume
 
 SHARED = Path(
