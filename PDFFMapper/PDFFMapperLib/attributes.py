@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 
@@ -30,7 +31,5 @@ def image_type_of(attributes: Mapping[str, object]) -> list[str]:
 def is_diffusion_map(attributes: Mapping[str, object]) -> bool:
     """Whether the image type tells a map made of a diffusion series: ADC, eADC or anisotropy."""
     words = image_type_of(attributes)
-    return (
-        any(word.startswith(("ADC", "EADC", "FA", "FRACTIONAL")) for word in words[2:])
-        or "ADC" in words
-    )
+    known = r"E?ADC.*|FA(_UNSPECIFIED)?|FRACTIONAL.*"  # but neither FAT nor FAT_FRACTION
+    return "ADC" in words or any(re.fullmatch(known, word) for word in words[2:])

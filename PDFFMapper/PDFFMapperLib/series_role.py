@@ -35,11 +35,11 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         r" (loc|localizer|localiser|scout|survey|sub|subtraction|map|t[12]map|pd|pdw) ", text
     ):
         return None
-    if re.search(r" (fa|colfa|color ?fa|eadc) ", text) or {"FA", "EADC", "T1 MAP", "T2 MAP"} & set(
-        kind
-    ):
+    if re.search(r" (fa|colfa|color ?fa|eadc) ", text) or {"T1 MAP", "T2 MAP"} & set(kind):
         return None
-    if is_diffusion_map(attributes) or re.search(r" d?adc |apparent diffusion", text):
+    if is_diffusion_map(attributes):
+        return "adc" if any(word.startswith("ADC") for word in kind) else None
+    if re.search(r" d?adc |apparent diffusion", text):
         return "adc"
     if (
         "DIFFUSION" in kind
