@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,10 +22,9 @@ from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat, signal_mask
-from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, without_t1_bias
+from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps
 
 MEASURED = ("PDFF", "R2star", "T2star")
-FRACTIONS = ("PDFF", "FF", "FF_water_dominant", "FF_fat_dominant")
 ADC = "ADC"
 IVIM = "IVIM"
 IVIM_SEGMENTED = "IVIM, segmented"
@@ -151,41 +150,6 @@ def in_opposed_maps(
     shown = in_phase.with_array(np.where(result.mask, r2star, np.nan).astype(np.float32), "R2star")
     title = "R2* of two in-phase echoes"
     return [*maps, ParametricMap("R2star", shown, "1/s", (0.0, 200.0), "Inferno", title, facts)]
-
-
-def with_t1_correction(
-    maps: Sequence[ParametricMap],
-    facts: Mapping[str, object],
-    t1_water_ms: float,
-    t1_fat_ms: float,
-    flip_angle_deg: float | None = None,
-    repetition_time_ms: float | None = None,
-) -> list[ParametricMap]:
-    """Maps, and after each fat fraction the same without T1 bias.
-
-    Args:
-        maps: of which those with a fat fraction are corrected.
-        facts: of the images: "FlipAngle" in degrees and "RepetitionTime" in ms, where not given.
-        t1_water_ms: T1 of the water of this tissue at this field strength.
-        t1_fat_ms: T1 of its fat.
-
-    Raises:
-        ValueError: flip angle or repetition time are not known.
-    """
-    flip = flip_angle_deg or facts.get("FlipAngle")
-    repetition = repetition_time_ms or facts.get("RepetitionTime")
-    if not flip or not repetition:
-        raise ValueError(
-            "Flip angle or repetition time is not in the header; give both to correct T1 bias."
-        )
-    corrected = []
-    for made in maps:
-        corrected.append(made)
-        if made.name in FRACTIONS:
-            corrected.append(
-                without_t1_bias(made, float(flip), float(repetition), t1_water_ms, t1_fat_ms)
-            )
-    return corrected
 
 
 def _check_one_grid(images: Sequence[Volume]) -> None:

@@ -22,7 +22,7 @@ from PDFFMapperLib.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.sidecar import read_sidecar
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat
-from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, without_t1_bias
+from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, with_t1_correction
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +95,9 @@ def run(args: argparse.Namespace) -> int:
         maps, confident = _multi_echo_maps(args)
     else:
         maps = _two_image_maps(args)
+    if args.t1_correction:
+        flip_deg, repetition_ms, t1_water_ms, t1_fat_ms = args.t1_correction
+        maps = with_t1_correction(maps, {}, t1_water_ms, t1_fat_ms, flip_deg, repetition_ms)
     paths = write_maps(maps, args.out, args.prefix, f".{args.format}")
     if args.regions is not None:
         labels = read_on_grid(args.regions, maps[0].volume).array
@@ -249,12 +252,7 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
         "inputs": [path.name for path in args.images],
         "reading": train.notes,
     }
-    maps = water_fat_maps(result, like, inputs)
-    if args.t1_correction:
-        maps.append(without_t1_bias(maps[0], *args.t1_correction))
-        change = np.nanmedian(maps[0].volume.array - maps[-1].volume.array)
-        print(f"T1 weighting raised the PDFF by {change:.1f} points in the median voxel.")
-    return maps, result.confident
+    return water_fat_maps(result, like, inputs), result.confident
 
 
 def _two_image_maps(args: argparse.Namespace) -> list[ParametricMap]:

@@ -10,6 +10,7 @@ import pytest
 from MarrowAssessLib.cli import main
 from PDFFMapperLib.files import read_volume, write_volume
 from PDFFMapperLib.pdff_command import read_echoes
+from PDFFMapperLib.t1_bias import saturation
 from PDFFMapperLib.volume import Volume
 from phantoms.water_fat import spine_phantom
 
@@ -87,9 +88,13 @@ def test_water_and_fat_images(tmp_path):
     write_volume(Volume(1000 * (1 - fraction), GRID), tmp_path / "w.nrrd")
     write_volume(Volume(1000 * fraction, GRID), tmp_path / "f.nrrd")
     pair = [str(tmp_path / "w.nrrd"), str(tmp_path / "f.nrrd")]
-    assert main(["pdff", "--water-fat", *pair, "--out", str(tmp_path / "out")]) == 0
+    arguments = ["pdff", "--water-fat", *pair, "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--t1-correction", "10", "20", "1000", "300"]) == 0
     found = read_volume(tmp_path / "out/waterfat_FF.nrrd").array
     np.testing.assert_allclose(found, 100 * fraction, rtol=1e-5)
+    water, fat = (1 - fraction) / saturation(10, 0.02, 1), fraction / saturation(10, 0.02, 0.3)
+    corrected = read_volume(tmp_path / "out/waterfat_FF_T1corrected.nrrd").array
+    np.testing.assert_allclose(corrected, 100 * fat / (water + fat), rtol=1e-5)
     record = json.loads((tmp_path / "out/waterfat_maps.json").read_text())
     assert any("not a PDFF" in limit for limit in record["provenance"]["limits"])
 
