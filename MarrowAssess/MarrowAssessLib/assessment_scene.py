@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.volume_nodes import volume_to_node
 
 from MarrowAssessLib.age_plot import curve_of, curve_title, same_reference
 from MarrowAssessLib.anatomy import Role
@@ -13,15 +14,9 @@ from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.references import PERCENTILES
-from MarrowAssessLib.scene import (
-    AgeCurve,
-    Column,
-    curve_to_chart,
-    put_in_folder,
-    regions_to_node,
-    table_to_node,
-    volume_to_node,
-)
+from MarrowAssessLib.scene import put_in_folder
+from MarrowAssessLib.segment_nodes import regions_to_node
+from MarrowAssessLib.table_nodes import AgeCurve, Column, curve_to_chart, table_to_node
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
 

@@ -22,7 +22,8 @@ from MarrowAssessLib.assessment_scene import (
 )
 from MarrowAssessLib.overlay import show_results
 from MarrowAssessLib.quantities import QUANTITIES, Quantity
-from MarrowAssessLib.scene import put_in_folder, segment_identity
+from MarrowAssessLib.scene import put_in_folder
+from MarrowAssessLib.segment_nodes import segment_identity
 from MarrowAssessLib.terminology import tissues
 from MarrowAssessLib.z_colors import z_color
 

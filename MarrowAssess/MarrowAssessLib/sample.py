@@ -19,7 +19,8 @@ from MarrowAssessLib.phantom import (
     lumbar_phantom,
 )
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.scene import put_in_folder, regions_to_node, show_in_slices
+from MarrowAssessLib.scene import put_in_folder, show_in_slices
+from MarrowAssessLib.segment_nodes import regions_to_node
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import slicer
 from PDFFMapperLib.volume import Volume
-from PDFFMapperLib.volume_nodes import volume_from_node
+from PDFFMapperLib.volume_nodes import volume_from_node, world_matrix
 
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.body import MARGIN_MM
@@ -21,7 +21,7 @@ from MarrowAssessLib.level_names import (
 )
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.scene import (
+from MarrowAssessLib.segment_nodes import (
     ROLE_TAG,
     SITE_TAG,
     labels_on_grid,
@@ -29,7 +29,6 @@ from MarrowAssessLib.scene import (
     regions_from_node,
     segment_identity,
     segment_points,
-    world_matrix,
 )
 from MarrowAssessLib.terminology import terminology_entry
 

@@ -13,8 +13,9 @@ from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
 
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.markup_nodes import shapes_from_node
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.scene import regions_from_node, segment_identity, shapes_from_node
+from MarrowAssessLib.segment_nodes import regions_from_node, segment_identity
 from MarrowAssessLib.shapes import rasterize
 from MarrowAssessLib.study import Study, resampled
 from MarrowAssessLib.terminology import role_and_site
