@@ -133,21 +133,21 @@ def cohort_folder() -> Path:
     return Path(chosen) if chosen else Path.home() / ".marrowassess" / "cohorts"
 
 
-def save_control_cohort(cohort: ControlCohort, folder: Path | None = None) -> Path:
-    """Store a cohort as <folder>/<name>.json, replacing one of the same name."""
-    path = (folder or cohort_folder()) / f"{_safe_name(cohort.name)}.json"
+def save_control_cohort(cohort: ControlCohort) -> Path:
+    """Store a cohort as <cohort folder>/<name>.json, replacing one of the same name."""
+    path = cohort_folder() / f"{_safe_name(cohort.name)}.json"
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(asdict(cohort), indent=1), encoding="utf-8")
     return path
 
 
-def stored_cohorts(folder: Path | None = None) -> tuple[ControlCohort, ...]:
+def stored_cohorts() -> tuple[ControlCohort, ...]:
     """The stored cohorts, in the order of their names.
 
     Raises:
         ValueError: a file in the folder is not a stored cohort.
     """
-    paths = sorted((folder or cohort_folder()).glob("*.json"))
+    paths = sorted(cohort_folder().glob("*.json"))
     return tuple(_load_unchanged(path, path.stat().st_mtime_ns) for path in paths)
 
 
