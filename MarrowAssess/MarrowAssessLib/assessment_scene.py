@@ -16,7 +16,7 @@ from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.references import PERCENTILES
 from MarrowAssessLib.scene import put_in_folder
 from MarrowAssessLib.segment_nodes import regions_to_node
-from MarrowAssessLib.table_nodes import AgeCurve, Column, curve_to_chart, table_to_node
+from MarrowAssessLib.table_nodes import AgeChart, Column, age_chart_to_node, table_to_node
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
 
@@ -126,8 +126,8 @@ def age_chart(
     if curve is None:
         return None
     quantity = QUANTITIES[group[0].measurement.quantity]
-    return curve_to_chart(
-        AgeCurve(
+    return age_chart_to_node(
+        AgeChart(
             curve_title(group, sex),
             f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
             curve.ages_years,

@@ -20,7 +20,7 @@ from MarrowAssessLib.age_plot import age_plot_svg, same_reference
 from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.ratios import Measurement
-from MarrowAssessLib.references import Record
+from MarrowAssessLib.reference_records import Record
 from MarrowAssessLib.signature import EXPECTED, MARROW_TYPES, SOURCE, Signature
 from MarrowAssessLib.z_colors import z_color
 

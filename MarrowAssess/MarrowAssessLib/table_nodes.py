@@ -61,7 +61,7 @@ def _column_array(values: Sequence) -> tuple[object, int]:
 
 
 @dataclass
-class AgeCurve:
+class AgeChart:
     """What is expected over age, and the patient's values on it.
 
     Attributes:
@@ -79,7 +79,7 @@ class AgeCurve:
     points: list[tuple[str, float, float]]
 
 
-def curve_to_chart(curve: AgeCurve) -> slicer.vtkMRMLPlotChartNode:
+def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
     """Add an age curve as tables, plot series and a chart (percentile lines, patient's points)."""
     bands = sorted(curve.percentiles)
     table = table_to_node(

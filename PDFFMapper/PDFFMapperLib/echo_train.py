@@ -36,7 +36,6 @@ class EchoTrain:
         echo_times_s: echo times in seconds, ascending, shape (echoes,).
         field_strength_t: main magnetic field in T, None if nobody told.
         ijk_to_ras: 4x4 matrix from voxel indices to RAS mm.
-        imaging_frequency_mhz: proton frequency in MHz where known.
         notes: sentences about what was sorted, converted or left out.
     """
 
@@ -44,7 +43,6 @@ class EchoTrain:
     echo_times_s: np.ndarray
     field_strength_t: float | None
     ijk_to_ras: np.ndarray
-    imaging_frequency_mhz: float | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -106,7 +104,7 @@ def echo_train(
                 f"'{volume.name}' and '{first.name}' are on different voxel grids; "
                 "all echoes must share one."
             )
-    strength, frequency = field_strength([volume.attributes for volume, _ in used])
+    strength = field_strength([volume.attributes for volume, _ in used])
     strength = strength if field_strength_t is None else field_strength_t
     if strength is not None:
         checked_field_strength(strength)
@@ -124,15 +122,13 @@ def echo_train(
     if any(list(echoes) != sorted(echoes) for echoes in by_component.values()):
         notes.append("Echoes were sorted by echo time.")
     signal, times = _paired(by_component, notes)
-    return EchoTrain(signal, np.array(times), strength, first.ijk_to_ras.copy(), frequency, notes)
+    return EchoTrain(signal, np.array(times), strength, first.ijk_to_ras.copy(), notes)
 
 
-def field_strength(
-    facts: Iterable[Mapping[str, object]],
-) -> tuple[float | None, float | None]:
-    """Field strength in T and proton frequency in MHz that all headers agree on.
+def field_strength(facts: Iterable[Mapping[str, object]]) -> float | None:
+    """Field strength in T that all headers agree on; None where none tells it.
 
-    A strength in gauss or a missing one is taken from the frequency.
+    A strength in gauss or a missing one is taken from the proton frequency.
 
     Raises:
         ValueError: headers disagree, or a strength is impossible and no frequency corrects it.
@@ -161,7 +157,7 @@ def field_strength(
             f"The header says {strength:g} T but a proton frequency of {frequency:g} MHz, "
             f"which is {implied:.2f} T; give the field strength."
         )
-    return strength, frequency
+    return strength
 
 
 def _stated_echo_times_s(volumes: Sequence[Volume], unit: str | None) -> np.ndarray:

@@ -141,10 +141,10 @@ def read_echoes(
     groups = [(images, "real" if imaginary else "magnitude" if phase else None)]
     if phase or imaginary:
         groups.append((phase or imaginary, "phase" if phase else "imaginary"))
-    volumes, times = [], []
+    volumes, times, notes = [], [], []
     for paths, component in groups:
         echoes = [echo for path in paths for echo in read_series(path)]
-        stated = _sidecar_facts(paths, sidecars, echoes, unit)
+        stated = _sidecar_facts(paths, sidecars, echoes, unit, notes)
         if echo_times is not None and len(echo_times) != len(echoes):
             raise ValueError(
                 f"{len(echo_times)} echo times were given for {len(echoes)} echoes; give one each."
@@ -154,14 +154,17 @@ def read_echoes(
             if component:
                 echo.attributes["ImageComponent"] = component
         volumes += echoes
-    return echo_train(volumes, times, "s", field_strength_t)
+    train = echo_train(volumes, times, "s", field_strength_t)
+    train.notes = [*dict.fromkeys(notes), *train.notes]
+    return train
 
 
-def _sidecar_facts(paths, sidecars, echoes, unit) -> np.ndarray:
+def _sidecar_facts(paths, sidecars, echoes, unit, notes) -> np.ndarray:
     """Echo times in s of the echoes (NaN-free only if stated); other facts go to attributes."""
     found = list(sidecars) or [beside for path in paths if (beside := _beside(path)).is_file()]
     contents = [read_sidecar(path, unit) for path in found]
     stated = [c.echo_times_s for c in contents if c.echo_times_s is not None]
+    notes += [note for content in contents for note in content.notes]
     for content in contents:
         if len(contents) in (1, len(echoes)):
             targets = echoes if len(contents) == 1 else [echoes[contents.index(content)]]

@@ -22,16 +22,12 @@ class Sidecar:
 
     Attributes:
         echo_times_s: one or several echo times in seconds.
-        field_strength_t: main field in T.
-        imaging_frequency_mhz: proton frequency in MHz.
-        attributes: the same and more as volume attributes ("EchoTime" and "RepetitionTime" in
-            ms, "ImageComponent" ...).
+        attributes: what it says as volume attributes ("EchoTime" and "RepetitionTime" in ms,
+            "MagneticFieldStrength" in T, "ImagingFrequency" in MHz, "ImageComponent" ...).
         notes: what was converted.
     """
 
     echo_times_s: np.ndarray | None
-    field_strength_t: float | None
-    imaging_frequency_mhz: float | None
     attributes: dict[str, object]
     notes: list[str] = field(default_factory=list)
 
@@ -81,7 +77,7 @@ def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ValueError(f"{path.name}: {key} must be a positive number, not {value!r}.")
         numbers[key] = float(value)
-    strength, frequency = field_strength([numbers])
+    strength = field_strength([numbers])
     attributes: dict[str, object] = {
         key: facts[key]
         for key in ("Manufacturer", "SeriesDescription", "ImageType", "FlipAngle", "RescaleType")
@@ -89,8 +85,8 @@ def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
     }
     if strength is not None:
         attributes["MagneticFieldStrength"] = strength
-    if frequency is not None:
-        attributes["ImagingFrequency"] = frequency
+    if "ImagingFrequency" in numbers:
+        attributes["ImagingFrequency"] = numbers["ImagingFrequency"]
     if times is not None and times.size == 1:
         attributes["EchoTime"] = float(times[0]) * 1e3
     for key in ("RepetitionTime", "InversionTime"):
@@ -98,4 +94,4 @@ def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
             attributes[key] = seconds * 1e3
     if component := component_of_image_type(image_type_of(facts)):
         attributes["ImageComponent"] = component
-    return Sidecar(times, strength, frequency, attributes, notes)
+    return Sidecar(times, attributes, notes)

@@ -18,7 +18,7 @@ from MarrowAssessLib.markup_nodes import shapes_from_node  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
 from MarrowAssessLib.segment_nodes import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
 from MarrowAssessLib.study import regions_from_segmentation  # noqa: E402
-from MarrowAssessLib.table_nodes import AgeCurve, Column, curve_to_chart, table_to_node  # noqa: E402
+from MarrowAssessLib.table_nodes import AgeChart, Column, age_chart_to_node, table_to_node  # noqa: E402
 from MarrowAssessLib.terminology import (  # noqa: E402
     role_and_site,
     site_codes,
@@ -401,11 +401,11 @@ def test_table_columns_of_different_length_are_refused():
 def age_curve():
     ages = np.linspace(0, 18, 7)
     percentiles = {p: ages + p / 10 for p in (5, 25, 50, 75, 95)}
-    return AgeCurve("Marrow PDFF", "PDFF (%)", ages, percentiles, [("L3", 9.0, 22.0)])
+    return AgeChart("Marrow PDFF", "PDFF (%)", ages, percentiles, [("L3", 9.0, 22.0)])
 
 
 def test_age_curve_becomes_a_chart_of_percentiles_and_patient_points():
-    chart = curve_to_chart(age_curve())
+    chart = age_chart_to_node(age_curve())
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     assert [s.GetName() for s in series] == ["P5", "P25", "P50", "P75", "P95", "Patient"]
     table = series[2].GetTableNode().GetTable()
@@ -476,7 +476,7 @@ def test_scene_is_the_same_when_a_fresh_process_opens_it(volume, regions, matrix
     volume_node = volume_to_node(volume)
     node = regions_to_node(regions, volume_node)
     node.GetSegmentation().GetSegment("CSF").SetColor(0.25, 0.5, 0.75)
-    chart = curve_to_chart(age_curve())
+    chart = age_chart_to_node(age_curve())
     scene.put_in_folder("MarrowAssess", [node, results_table(), chart])
     path = tmp_path / "new folder" / "patient.mrb"
     scene.save_scene(path)

@@ -83,6 +83,16 @@ def test_magnitudes_with_typed_echo_times(files, tmp_path):
     assert (8, "field") not in found
 
 
+def test_a_sidecar_in_milliseconds_is_said(files, tmp_path):
+    phantom, _, magnitude, _ = files
+    times = [1000 * float(time) for time in phantom.echo_times_s]
+    side = tmp_path / "side.json"
+    side.write_text(json.dumps({"EchoTime": times, "MagneticFieldStrength": 3}))
+    train = read_echoes([Path(path) for path in magnitude], sidecars=[side])
+    np.testing.assert_allclose(train.echo_times_s, phantom.echo_times_s)
+    assert "read as ms" in train.notes[0]
+
+
 def test_water_and_fat_images(tmp_path):
     fraction = np.linspace(0.1, 0.9, 60).reshape(3, 4, 5)
     write_volume(Volume(1000 * (1 - fraction), GRID), tmp_path / "w.nrrd")
