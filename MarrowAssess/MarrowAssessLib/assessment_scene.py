@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.subject_folder import put_in_folder
 from PDFFMapperLib.volume_nodes import volume_to_node
 
 from MarrowAssessLib.age_plot import curve_of, curve_title, same_reference
@@ -14,7 +15,6 @@ from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.references import PERCENTILES
-from MarrowAssessLib.scene import put_in_folder
 from MarrowAssessLib.segment_nodes import regions_to_node
 from MarrowAssessLib.table_nodes import AgeChart, Column, age_chart_to_node, table_to_node
 

@@ -20,10 +20,10 @@ from PDFFMapperLib.files import written_whole
 
 from MarrowAssessLib.age_fit import FittedCurve, fit_age_curve
 from MarrowAssessLib.anatomy import parse_site
+from MarrowAssessLib.patient import check_age, parse_sex
 from MarrowAssessLib.quantities import QUANTITIES
 
 COLUMNS = ("quantity", "site", "sex", "age_years", "value")
-MAX_AGE_YEARS = 120.0
 SITE_IN_DEFINITION = {
     "vbq", "vbq_mean", "vbq_l1", "vbq_s1", "vbq_cervical", "vbq_thoracic", "m_score",
 }  # fmt: skip
@@ -49,36 +49,6 @@ class ControlCohort:
     name: str
     origin: str
     curves: tuple[CohortCurve, ...]
-
-
-def parse_sex(text: str | None) -> str | None:
-    """The sex as "M", "F", or None for unknown (DICOM's O, both, empty).
-
-    Raises:
-        ValueError: the word names no sex.
-    """
-    word = (text or "").strip().lower()
-    if word in ("m", "male", "man"):
-        return "M"
-    if word in ("f", "female", "woman"):
-        return "F"
-    if word in ("", "o", "both", "unknown", "other"):
-        return None
-    raise ValueError(f"Unknown sex '{text}'; expected M, F or nothing.")
-
-
-def check_age(age_years: float) -> float:
-    """The age as a number of years.
-
-    Raises:
-        ValueError: negative, over MAX_AGE_YEARS or not finite.
-    """
-    age = float(age_years)
-    if not 0 <= age <= MAX_AGE_YEARS:
-        raise ValueError(
-            f"Age {age:g} is not possible; years between 0 and {MAX_AGE_YEARS:g} are expected."
-        )
-    return age
 
 
 def read_control_cohort(csv_path: str | Path, name: str | None = None) -> ControlCohort:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.subject_folder import put_in_folder
 
 from MarrowAssessLib.age_plot import curve_title, same_reference
 from MarrowAssessLib.assessment import Assessment, Result
@@ -22,7 +23,6 @@ from MarrowAssessLib.assessment_scene import (
 )
 from MarrowAssessLib.overlay import show_results
 from MarrowAssessLib.quantities import QUANTITIES, Quantity
-from MarrowAssessLib.scene import put_in_folder
 from MarrowAssessLib.segment_nodes import segment_identity
 from MarrowAssessLib.terminology import tissues
 from MarrowAssessLib.z_colors import z_color

@@ -26,8 +26,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from MarrowAssessLib.control_cohort import SITE_IN_DEFINITION, check_age, parse_sex
+from MarrowAssessLib.control_cohort import SITE_IN_DEFINITION
 from MarrowAssessLib.distributions import Distribution, all_distributions
+from MarrowAssessLib.patient import check_age, parse_sex
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.reference_records import Record, ages_text, data, in_band, records_of
 from MarrowAssessLib.reference_sites import levels, match_site, parse_reference_site

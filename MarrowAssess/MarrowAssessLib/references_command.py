@@ -6,14 +6,10 @@ import argparse
 import textwrap
 
 from MarrowAssessLib.anatomy import SPINE_REGIONS, parse_site, spine_region
-from MarrowAssessLib.control_cohort import (
-    check_age,
-    parse_sex,
-    read_control_cohort,
-    save_control_cohort,
-)
+from MarrowAssessLib.control_cohort import read_control_cohort, save_control_cohort
 from MarrowAssessLib.distributions import Distribution
 from MarrowAssessLib.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.patient import check_age, parse_sex
 from MarrowAssessLib.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.reference_records import Record
 from MarrowAssessLib.references import (

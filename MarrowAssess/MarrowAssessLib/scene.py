@@ -1,4 +1,4 @@
-"""The Slicer scene as a whole: folders, slice views, saving and loading.
+"""The Slicer scene as a whole: slice views, saving and loading.
 
 Runs unchanged in the desktop and, after ``headless.start()``, on slicer-core.
 """
@@ -7,31 +7,11 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import slicer
 
 from MarrowAssessLib import headless
-
-
-def put_in_folder(name: str, nodes: Iterable[slicer.vtkMRMLNode], beside: object = None) -> int:
-    """Put nodes into a subject-hierarchy folder, made beside a node if one is given; its item."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    parent = hierarchy.GetSceneItemID()
-    if beside is not None:
-        parent = hierarchy.GetItemParent(_item(hierarchy, beside)) or parent
-    folder = hierarchy.CreateFolderItem(parent, name)
-    for node in nodes:
-        hierarchy.SetItemParent(_item(hierarchy, node), folder)
-    return folder
-
-
-def _item(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNode) -> int:
-    # The desktop makes items for nodes by itself; without it they have to be made.
-    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
-        hierarchy.GetSceneItemID(), node
-    )
 
 
 def show_in_slices(volume_node: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -16,6 +16,7 @@ from PDFFMapperLib.volume import Volume
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.label_maps import regions_of_convention
+from MarrowAssessLib.patient import check_age
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.shapes import rasterize, read_markups
 from MarrowAssessLib.terminology import role_and_site
@@ -51,11 +52,8 @@ class Study:
                 "No region was given; give a label map, a segmentation, markups, or points to find "
                 "them from."
             )
-        if self.age_years is not None and not 0 <= self.age_years <= 120:
-            raise ValueError(
-                f"Age {self.age_years:g} years is not possible; expected 0 to 120 years "
-                "(an infant of 6 months is 0.5)."
-            )
+        if self.age_years is not None:
+            check_age(self.age_years)
         if self.sex not in (None, "F", "M"):
             raise ValueError(f"Sex '{self.sex}' is not known; expected F or M, or leave it out.")
         if empty := [region.name for region in self.regions if not region.voxels]:

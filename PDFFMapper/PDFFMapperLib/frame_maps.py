@@ -20,6 +20,7 @@ from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.model_choice import choose_model
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap
+from PDFFMapperLib.software import MAKER
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat, signal_mask
 from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps
@@ -77,7 +78,11 @@ def water_fat_frame_maps(
         fit = magnitude_water_fat(signal, times, field, model, progress=progress)
     if fit is None:
         return None
-    inputs = {"inputs": [volume.name for volume in echoes], "reading": train.notes}
+    inputs = {
+        "software": MAKER,
+        "inputs": [volume.name for volume in echoes],
+        "reading": train.notes,
+    }
     return [
         replace(made, volume=_confident(made.volume, fit.confident))
         if made.name in MEASURED
@@ -98,7 +103,7 @@ def water_fat_image_maps(water: Volume, fat: Volume) -> list[ParametricMap]:
     """
     _check_one_grid([water, fat])
     result = fat_fraction_of_images(water.array, fat.array)
-    return fat_fraction_maps(result, water, {"inputs": [water.name, fat.name]})
+    return fat_fraction_maps(result, water, {"software": MAKER, "inputs": [water.name, fat.name]})
 
 
 def in_opposed_maps(
@@ -126,7 +131,7 @@ def in_opposed_maps(
     _check_one_grid(images)
     times_s = [float(one.attributes.get("EchoTime", np.nan)) / 1000 for one in images]
     field = field_strength_t or in_phase.attributes.get("MagneticFieldStrength")
-    facts = {"inputs": [one.name for one in images]}
+    facts = {"software": MAKER, "inputs": [one.name for one in images]}
     checked = None
     if np.isfinite(times_s[:2]).all() and field is not None:
         checked, facts["echo_times_ms"] = times_s[:2], [1000 * time for time in times_s]
@@ -204,6 +209,7 @@ def diffusion_frame_maps(
     if fit is None:
         return None
     provenance = {
+        "software": MAKER,
         "method": model,
         "b_values": [float(b) for b in b_values],
         "images_per_b_value": [int(n) for n in counts],

@@ -20,6 +20,7 @@ from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.sidecar import read_sidecar
+from PDFFMapperLib.software import MAKER
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat
 from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, with_t1_correction
@@ -251,7 +252,7 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
         print(note)
     print(f"{int(result.mask.sum())} voxels fitted, {int(result.confident.sum())} with confidence.")
     inputs = {
-        "software": "MarrowAssess, PDFFMapper",
+        "software": MAKER,
         "inputs": [path.name for path in args.images],
         "reading": train.notes,
     }
@@ -277,7 +278,7 @@ def _two_image_maps(args: argparse.Namespace) -> list[ParametricMap]:
         )
     for limit in result.limits:
         print(limit)
-    inputs = {"software": "MarrowAssess, PDFFMapper", "inputs": [path.name for path in paths]}
+    inputs = {"software": MAKER, "inputs": [path.name for path in paths]}
     return fat_fraction_maps(result, first, inputs)
 
 

@@ -25,6 +25,7 @@ from MarrowAssessLib.terminology import (  # noqa: E402
     terminology_entry,
     tissues,
 )
+from PDFFMapperLib.subject_folder import put_in_folder  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
 from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node, vtk_matrix  # noqa: E402
 
@@ -424,7 +425,7 @@ def test_nodes_are_put_in_a_folder_beside_the_study(volume):
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "MRI")
     hierarchy.CreateItem(study, volume_node)
     table = results_table()
-    folder = scene.put_in_folder("MarrowAssess", [table], beside=volume_node)
+    folder = put_in_folder("MarrowAssess", [table], beside=volume_node)
     assert hierarchy.GetItemParent(folder) == study
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(table)) == folder
 
@@ -477,7 +478,7 @@ def test_scene_is_the_same_when_a_fresh_process_opens_it(volume, regions, matrix
     node = regions_to_node(regions, volume_node)
     node.GetSegmentation().GetSegment("CSF").SetColor(0.25, 0.5, 0.75)
     chart = age_chart_to_node(age_curve())
-    scene.put_in_folder("MarrowAssess", [node, results_table(), chart])
+    put_in_folder("MarrowAssess", [node, results_table(), chart])
     path = tmp_path / "new folder" / "patient.mrb"
     scene.save_scene(path)
     assert [p.name for p in path.parent.iterdir()] == ["patient.mrb"]
