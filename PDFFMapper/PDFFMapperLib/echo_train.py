@@ -14,9 +14,9 @@ from PDFFMapperLib.echo_units import (
     echo_times_in_seconds,
     phase_in_radians,
 )
+from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.volume import Volume
 
-PROTON_MHZ_PER_T = 42.577478518  # CODATA 2018, gamma / 2 pi of the free proton
 # Words of the image type of what scanners compute from the echoes.
 _MAPS = {
     "ADC", "EADC", "FA", "W", "F", "WATER", "FAT", "IP", "OP", "OOP", "IN_PHASE", "INPHASE",
@@ -147,7 +147,7 @@ def field_strength(facts: Iterable[Mapping[str, object]]) -> float | None:
         )
     strength = strengths.pop() if strengths else None
     frequency = float(np.mean(list(frequencies))) if frequencies else None
-    implied = frequency / PROTON_MHZ_PER_T if frequency else None
+    implied = frequency / GYROMAGNETIC_RATIO_MHZ_PER_T if frequency else None
     if implied and (strength is None or abs(strength / 1e4 / implied - 1) < 0.1):
         strength = round(implied, 2)
     if strength is not None:
