@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import slicer
-from PDFFMapperLib.dicom import read_facts
 from PDFFMapperLib.dicom_facts import PatientFacts
+from PDFFMapperLib.frame_nodes import facts_of_dicom_file
 from PDFFMapperLib.series_role import guess_role
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
@@ -167,7 +167,7 @@ def guess_inputs(
     candidates: dict[Contrast, list] = {}
     patient = PatientFacts()
     for node in nodes:
-        read, person = _dicom_facts(_first_file(node, dicom_file))
+        read, person = facts_of_dicom_file(node, dicom_file)
         patient = PatientFacts(
             patient.age_years if patient.age_years is not None else person.age_years,
             patient.sex or person.sex,
@@ -206,16 +206,3 @@ def map_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:
         return parse_contrast(str(facts_from_node(node).get("Map", "")))
     except ValueError:
         return None
-
-
-def _dicom_facts(file: str) -> tuple[Mapping[str, object], PatientFacts]:
-    """Facts of a DICOM file; none where it is gone or cannot be read."""
-    try:
-        return read_facts(file) if file else ({}, PatientFacts())
-    except (ValueError, OSError):
-        return {}, PatientFacts()
-
-
-def _first_file(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None) -> str:
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    return dicom_file(uids[0]) if uids and dicom_file else ""
