@@ -24,6 +24,7 @@ from MarrowAssessLib.regions import Region
 from MarrowAssessLib.segment_nodes import (
     ROLE_TAG,
     SITE_TAG,
+    known_segments,
     labels_on_grid,
     region_segment,
     regions_from_node,
@@ -120,7 +121,7 @@ def read_click(
     doubts = _without_signal(volume, point, tissue)
     known = known_levels(segmentation)
     told = _told(known, point, tissue, lumbar) or inside
-    held = {(one.role, one.site) for one in _identities(segmentation)}
+    held = {(one.role, one.site) for one in known_segments(segmentation)}
     if told and (not given or (tissue, given) in held):
         return Click(point, tissue, told, doubts)
     if told and told != given:
@@ -228,7 +229,7 @@ def _shared(
     """Segments of another tissue in which a region lies."""
     others = [
         one.id
-        for one in _identities(segmentation)
+        for one in known_segments(segmentation)
         if one.role is not region.role and one.id not in going
     ]
     try:
@@ -334,15 +335,15 @@ def known_levels(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownLeve
     """The vertebrae and discs of a segmentation that have their level, in the world."""
     to_world = world_matrix(segmentation)
     found = []
-    for identity in _identities(segmentation):
-        if identity.role not in (Role.MARROW, Role.DISC) or not identity.site:
+    for one in known_segments(segmentation):
+        if one.role not in (Role.MARROW, Role.DISC) or not one.site:
             continue
-        points = segment_points(identity.segment)
+        points = segment_points(one.segment)
         if len(points):
             points = points @ to_world[:3, :3].T + to_world[:3, 3]
             # A placed ROI lies a margin inside the body.
-            height = _height_mm(points) + 2 * MARGIN_MM[identity.role]
-            found.append(KnownLevel(identity.site, points.mean(axis=0), height))
+            height = _height_mm(points) + 2 * MARGIN_MM[one.role]
+            found.append(KnownLevel(one.site, points.mean(axis=0), height))
     return found
 
 
@@ -368,8 +369,8 @@ def shift_levels(
     Raises:
         ValueError: a level would leave the spine, or there is none; nothing is then renamed.
     """
-    identities = _identities(segmentation)
-    moved = [(one, shifted_site(one.site, shift, lumbar)) for one in identities]
+    known = known_segments(segmentation)
+    moved = [(one, shifted_site(one.site, shift, lumbar)) for one in known]
     moved = [(one, site) for one, site in moved if site != one.site]
     if not moved:
         raise ValueError("No region has a level such as L3 that could be moved.")
@@ -408,29 +409,6 @@ def import_labels(
         if moved:
             region.cautions.append("Resampled from another voxel grid.")
     return regions, add_regions(segmentation, volume_node, regions)
-
-
-@dataclass(frozen=True)
-class _Identity:
-    """A segment whose tissue is known."""
-
-    id: str
-    segment: slicer.vtkSegment
-    role: Role
-    site: str
-
-
-def _identities(segmentation: slicer.vtkMRMLSegmentationNode) -> list[_Identity]:
-    segments = segmentation.GetSegmentation()
-    found = []
-    for segment_id in segments.GetSegmentIDs():
-        segment = segments.GetSegment(segment_id)
-        try:
-            role, site, _ = segment_identity(segment)
-        except ValueError:
-            continue  # a segment of unknown tissue is left alone
-        found.append(_Identity(segment_id, segment, role, site))
-    return found
 
 
 def _numbered(segmentation: slicer.vtkMRMLSegmentationNode, name: str) -> str:

@@ -15,7 +15,7 @@ from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.markup_nodes import shapes_from_node
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.segment_nodes import regions_from_node, segment_identity
+from MarrowAssessLib.segment_nodes import known_segments, regions_from_node
 from MarrowAssessLib.shapes import rasterize
 from MarrowAssessLib.study import Study, resampled
 from MarrowAssessLib.terminology import role_and_site
@@ -62,8 +62,11 @@ def study_from_nodes(
     left_out: list[str] = []
     if segmentation is not None:
         inputs["segmentation"] = segmentation.GetName()
-        named, left_out = _named_segments(segmentation)
+        named = [one.id for one in known_segments(segmentation)]
         found = regions_from_node(segmentation, grid_node, resample, named)
+        segments = segmentation.GetSegmentation()
+        unnamed = (one for one in segments.GetSegmentIDs() if one not in named)
+        left_out += [f"{segments.GetSegment(one).GetName()} (no tissue named)" for one in unnamed]
         regions += [region for region in found if region.voxels]
         left_out += [f"{region.name} (empty)" for region in found if not region.voxels]
     for node in markups:
@@ -122,22 +125,6 @@ def _grid_node(
         if source in chosen:
             return source
     return chosen[0]
-
-
-def _named_segments(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-) -> tuple[list[str], list[str]]:
-    """IDs of the segments whose tissue is known, and the names of the others."""
-    known, unknown = [], []
-    segments = segmentation.GetSegmentation()
-    for segment_id in segments.GetSegmentIDs():
-        segment = segments.GetSegment(segment_id)
-        try:
-            segment_identity(segment)
-            known.append(segment_id)
-        except ValueError:
-            unknown.append(f"{segment.GetName()} (no tissue named)")
-    return known, unknown
 
 
 @dataclass(frozen=True)

@@ -321,6 +321,30 @@ def segment_identity(segment: slicer.vtkSegment) -> tuple[Role, str, list[str]]:
     return role, site, cautions
 
 
+@dataclass(frozen=True)
+class KnownSegment:
+    """A segment whose tissue is known."""
+
+    id: str
+    segment: slicer.vtkSegment
+    role: Role
+    site: str
+
+
+def known_segments(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownSegment]:
+    """The segments whose tissue is known; the others are left alone."""
+    segments = segmentation.GetSegmentation()
+    found = []
+    for segment_id in segments.GetSegmentIDs():
+        segment = segments.GetSegment(segment_id)
+        try:
+            role, site, _ = segment_identity(segment)
+        except ValueError:
+            continue
+        found.append(KnownSegment(segment_id, segment, role, site))
+    return found
+
+
 def _segment_tag(segment: slicer.vtkSegment, name: str) -> str:
     from vtkmodules.vtkCommonCore import reference
 
