@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,10 @@ def run(args: argparse.Namespace) -> int:
     if args.t1_correction:
         flip_deg, repetition_ms, t1_water_ms, t1_fat_ms = args.t1_correction
         maps = with_t1_correction(maps, {}, t1_water_ms, t1_fat_ms, flip_deg, repetition_ms)
+        for biased, corrected in pairwise(maps):
+            if corrected.name.startswith(f"{biased.name}_T1"):
+                change = np.nanmedian(biased.volume.array - corrected.volume.array)
+                print(f"T1 weighting raised {biased.name} by {change:.1f} points (median voxel).")
     paths = write_maps(maps, args.out, args.prefix, f".{args.format}")
     if args.regions is not None:
         labels = read_on_grid(args.regions, maps[0].volume).array
