@@ -946,7 +946,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def addSegmentation(self, volume):
         """An empty segmentation on a volume's grid."""
-        from MarrowAssessLib.scene import regions_to_node
+        from MarrowAssessLib.segment_nodes import regions_to_node
 
         return regions_to_node([], volume, "Regions")
 
@@ -1052,7 +1052,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
     def labelTables(self, node):
         """Names of the label tables that fit a label map or segmentation, and of the others."""
         from MarrowAssessLib.label_maps import CONVENTIONS, fitting_conventions
-        from MarrowAssessLib.scene import segment_labels
+        from MarrowAssessLib.segment_nodes import segment_labels
 
         fitting = []
         if node is not None:

@@ -510,8 +510,8 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         return [frame.volume for frame in frames]
 
     def _fatFractionNodes(self, maps, folder, nodes, volumes, t1Correction):
-        from PDFFMapperLib.frame_maps import with_t1_correction
         from PDFFMapperLib.map_nodes import maps_to_nodes
+        from PDFFMapperLib.water_fat_maps import with_t1_correction
 
         if t1Correction is not None:
             maps = with_t1_correction(maps, volumes[0].attributes, *t1Correction)
@@ -656,7 +656,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
     def chooseDefaultInputs(self, parameters) -> None:
         """Choose the volumes whose name or header says what they are, where none are chosen."""
-        from PDFFMapperLib.acquisition import guess_role
+        from PDFFMapperLib.series_role import guess_role
 
         images = {"water": "waterVolume", "fat": "fatVolume"}
         images |= {"in_phase": "inPhaseVolume", "opposed_phase": "opposedPhaseVolume"}

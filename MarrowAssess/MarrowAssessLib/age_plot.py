@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 56, 34, 42
 BAND_COLORS = ("#d9e6f2", "#b3cde3")  # P3-P97, P10-P90
 POINT_COLOR = "#d55e00"
+LABEL_HEIGHT = 12
 
 
 def same_reference(results: Sequence[Result]) -> list[list[Result]]:
@@ -137,10 +138,10 @@ def _axis(low: float, high: float) -> np.ndarray:
     return np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step
 
 
-def _apart(heights: list[float], least: float = 12) -> list[float]:
+def _apart(heights: list[float]) -> list[float]:
     """Heights moved so that labels do not overlap, in the order they were given."""
     placed = np.array(heights, float)
     rank = np.argsort(placed)
     for one, other in pairwise(rank):
-        placed[other] = max(placed[other], placed[one] + least)
+        placed[other] = max(placed[other], placed[one] + LABEL_HEIGHT)
     return (placed - (placed - heights).mean()).tolist()

@@ -5,6 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MarrowAssessLib.label_maps import CONVENTIONS
+
+if TYPE_CHECKING:
+    from MarrowAssessLib.assessment import Assessment
+    from MarrowAssessLib.report import Report
 
 EXAMPLE = """examples:
   marrowassess assess --volume T1=t1.nii.gz --volume STIR=stir.nii.gz \\
@@ -45,9 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     regions.add_argument(
         "--labels-of", metavar="TOOL",
-        help="the tool that made the label map, instead of --label: 'TotalSegmentator total_mr', "
-        "'TotalSegmentator vertebrae_mr', TotalSpineSeg, MuscleMap, 'SPINEPS vertebrae', 'SPINEPS "
-        "subregions'",
+        help="the tool that made the label map, instead of --label: "
+        + ", ".join(map(repr, CONVENTIONS)),
     )  # fmt: skip
     regions.add_argument("--segmentation", metavar="FILE", help="Slicer segmentation (.seg.nrrd)")
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
@@ -90,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
     """Read, measure, compare and write; 0 on success.
 
     Raises:
-        FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
+        FileNotFoundError, ValueError: one sentence that says what is wrong, or that these images
+            and regions give no measurement; nothing is written.
     """
     from MarrowAssessLib.assessment import assess
     from MarrowAssessLib.outputs import write_outputs
@@ -105,14 +112,17 @@ def run(args: argparse.Namespace) -> int:
     say("Reading")
     study = read_study(**arguments)
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
-    report = Report(assess(study, settings), notes=notes)
+    assessment = assess(study, settings)
+    if not assessment.results:
+        raise ValueError(_nothing_measured(assessment))
+    report = Report(assessment, notes=notes)
     files = write_outputs(report, args.out, not args.no_scene, say)
     print("\n".join(summary(report)))
     print(f"Report: {files[0]}")
     return 0
 
 
-def summary(report: object) -> list[str]:
+def summary(report: Report) -> list[str]:
     """The results in a few lines of text: each scored value, then what the signature says."""
     from MarrowAssessLib.quantities import QUANTITIES
 
@@ -131,6 +141,19 @@ def summary(report: object) -> list[str]:
     scored = sum(result.expectation is not None for result in assessment.results)
     lines.append(f"{len(assessment.results)} measurements, {scored} with a reference.")
     return lines
+
+
+def _nothing_measured(assessment: Assessment) -> str:
+    images = ", ".join(contrast.value for contrast in assessment.study.volumes)
+    regions = ", ".join(region.name for region in assessment.study.regions)
+    single = (one for one in assessment.skipped if not one.quantity.startswith(("vbq", "m_score")))
+    reasons = list(dict.fromkeys(one.reason for one in single))
+    return (
+        f"Nothing can be measured on {images} in {regions}"
+        + (f" ({'; '.join(reasons)})" if reasons else "")
+        + "; give images and regions that go together, such as marrow with muscle or disc on T1, "
+        "or any region on a PDFF map."
+    )
 
 
 def say(text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.subject_folder import put_in_folder
+from PDFFMapperLib.volume_nodes import volume_to_node
 
 from MarrowAssessLib.age_plot import curve_of, curve_title, same_reference
 from MarrowAssessLib.anatomy import Role
@@ -13,15 +15,8 @@ from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.references import PERCENTILES
-from MarrowAssessLib.scene import (
-    AgeCurve,
-    Column,
-    curve_to_chart,
-    put_in_folder,
-    regions_to_node,
-    table_to_node,
-    volume_to_node,
-)
+from MarrowAssessLib.segment_nodes import regions_to_node
+from MarrowAssessLib.table_nodes import AgeChart, Column, age_chart_to_node, table_to_node
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
 
@@ -131,8 +126,8 @@ def age_chart(
     if curve is None:
         return None
     quantity = QUANTITIES[group[0].measurement.quantity]
-    return curve_to_chart(
-        AgeCurve(
+    return age_chart_to_node(
+        AgeChart(
             curve_title(group, sex),
             f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
             curve.ages_years,

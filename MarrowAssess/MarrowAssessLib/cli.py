@@ -7,7 +7,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from MarrowAssessLib.about import RESEARCH_USE, software_version
+from PDFFMapperLib.software import VERSION
+
+from MarrowAssessLib.about import RESEARCH_USE
 
 COMMANDS = {
     "demo": ("MarrowAssessLib.demo_command", "see all of it on an embedded sample"),
@@ -39,7 +41,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         description="Measure bone marrow on MRI and see what is normal for the age.",
         epilog=RESEARCH_USE,
     )
-    parser.add_argument("--version", action="version", version=software_version())
+    parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, purpose) in COMMANDS.items():
         sentence = purpose[0].upper() + purpose[1:]

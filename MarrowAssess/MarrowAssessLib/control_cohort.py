@@ -20,10 +20,10 @@ from PDFFMapperLib.files import written_whole
 
 from MarrowAssessLib.age_fit import FittedCurve, fit_age_curve
 from MarrowAssessLib.anatomy import parse_site
+from MarrowAssessLib.patient import check_age, parse_sex
 from MarrowAssessLib.quantities import QUANTITIES
 
 COLUMNS = ("quantity", "site", "sex", "age_years", "value")
-MAX_AGE_YEARS = 120.0
 SITE_IN_DEFINITION = {
     "vbq", "vbq_mean", "vbq_l1", "vbq_s1", "vbq_cervical", "vbq_thoracic", "m_score",
 }  # fmt: skip
@@ -49,36 +49,6 @@ class ControlCohort:
     name: str
     origin: str
     curves: tuple[CohortCurve, ...]
-
-
-def parse_sex(text: str | None) -> str | None:
-    """The sex as "M", "F", or None for unknown (DICOM's O, both, empty).
-
-    Raises:
-        ValueError: the word names no sex.
-    """
-    word = (text or "").strip().lower()
-    if word in ("m", "male", "man"):
-        return "M"
-    if word in ("f", "female", "woman"):
-        return "F"
-    if word in ("", "o", "both", "unknown", "other"):
-        return None
-    raise ValueError(f"Unknown sex '{text}'; expected M, F or nothing.")
-
-
-def check_age(age_years: float) -> float:
-    """The age as a number of years.
-
-    Raises:
-        ValueError: negative, over MAX_AGE_YEARS or not finite.
-    """
-    age = float(age_years)
-    if not 0 <= age <= MAX_AGE_YEARS:
-        raise ValueError(
-            f"Age {age:g} is not possible; years between 0 and {MAX_AGE_YEARS:g} are expected."
-        )
-    return age
 
 
 def read_control_cohort(csv_path: str | Path, name: str | None = None) -> ControlCohort:
@@ -133,21 +103,21 @@ def cohort_folder() -> Path:
     return Path(chosen) if chosen else Path.home() / ".marrowassess" / "cohorts"
 
 
-def save_control_cohort(cohort: ControlCohort, folder: Path | None = None) -> Path:
-    """Store a cohort as <folder>/<name>.json, replacing one of the same name."""
-    path = (folder or cohort_folder()) / f"{_safe_name(cohort.name)}.json"
+def save_control_cohort(cohort: ControlCohort) -> Path:
+    """Store a cohort as <cohort folder>/<name>.json, replacing one of the same name."""
+    path = cohort_folder() / f"{_safe_name(cohort.name)}.json"
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(asdict(cohort), indent=1), encoding="utf-8")
     return path
 
 
-def stored_cohorts(folder: Path | None = None) -> tuple[ControlCohort, ...]:
+def stored_cohorts() -> tuple[ControlCohort, ...]:
     """The stored cohorts, in the order of their names.
 
     Raises:
         ValueError: a file in the folder is not a stored cohort.
     """
-    paths = sorted((folder or cohort_folder()).glob("*.json"))
+    paths = sorted(cohort_folder().glob("*.json"))
     return tuple(_load_unchanged(path, path.stat().st_mtime_ns) for path in paths)
 
 

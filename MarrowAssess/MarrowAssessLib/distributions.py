@@ -29,7 +29,7 @@ class Distribution:
     square root; `location` and `scale` are mean and SD on that scale. `mean` and `sd` are those
     of the plain value as published (of a fitted cohort: the median and half the 16-84 % range).
     `age_min` to `age_max` are completed years, `age_max` None where the source sets no upper end.
-    `site_note` says how the source's site was matched; `n` is None where the source does not say.
+    `n` is None where the source does not say.
     """
 
     quantity: str
@@ -46,7 +46,6 @@ class Distribution:
     population: str
     cohort: str
     records: tuple[Record, ...]
-    site_note: str
     cautions: tuple[str, ...]
 
     @property
@@ -148,7 +147,6 @@ def _own_distribution(cohort: ControlCohort, part: CohortCurve, age: float | Non
         population=f"{curve.n} controls of the user",
         cohort=name,
         records=(record,),
-        site_note="",
         cautions=tuple(cautions),
     )
 
@@ -183,7 +181,6 @@ def published() -> dict[str, tuple[Distribution, ...]]:
                 population=entry["population"],
                 cohort=data()["sources"][data()["records"][records[0].id]["source"]]["cohort"],
                 records=records,
-                site_note="",
                 cautions=tuple(
                     text for text in (entry["caution"], entry["age_note"], skewed) if text
                 ),

@@ -183,7 +183,7 @@ def fitting_conventions(labels: set[int]) -> list[str]:
     return sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
 
 
-def regions_from_labels(labels: np.ndarray, convention: str) -> list[Region]:
+def regions_of_convention(labels: np.ndarray, convention: str) -> list[Region]:
     """Regions of a label volume [k, j, i] of a known convention, in the order of their labels.
 
     Labels of the same role and site (the three gluteal muscles) become one region.

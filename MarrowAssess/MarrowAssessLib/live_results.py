@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.subject_folder import put_in_folder
 
 from MarrowAssessLib.age_plot import curve_title, same_reference
 from MarrowAssessLib.assessment import Assessment, Result
@@ -22,7 +23,7 @@ from MarrowAssessLib.assessment_scene import (
 )
 from MarrowAssessLib.overlay import show_results
 from MarrowAssessLib.quantities import QUANTITIES, Quantity
-from MarrowAssessLib.scene import put_in_folder, segment_identity
+from MarrowAssessLib.segment_nodes import known_segments
 from MarrowAssessLib.terminology import tissues
 from MarrowAssessLib.z_colors import z_color
 
@@ -103,16 +104,11 @@ def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) ->
     if visible:
         return
     display = segmentation.GetDisplayNode()
-    segments = segmentation.GetSegmentation()
-    for segment_id in segments.GetSegmentIDs():
-        segment = segments.GetSegment(segment_id)
-        try:
-            segment.SetColor(*tissues()[segment_identity(segment)[0]].color)
-        except ValueError:
-            continue  # a segment of unknown tissue keeps its color
+    for known in known_segments(segmentation):  # one of unknown tissue keeps its color
+        known.segment.SetColor(*tissues()[known.role].color)
         if display is not None:
-            display.SetSegmentOpacity3D(segment_id, 1.0)
-            display.SetSegmentVisibility2DFill(segment_id, True)
+            display.SetSegmentOpacity3D(known.id, 1.0)
+            display.SetSegmentVisibility2DFill(known.id, True)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MarrowAssessLib.control_cohort import check_age
+from MarrowAssessLib.patient import check_age
 from MarrowAssessLib.reference_records import Record, data, records_of
 from MarrowAssessLib.reference_sites import match_site, parse_reference_site
 

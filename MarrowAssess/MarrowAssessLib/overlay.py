@@ -17,7 +17,7 @@ from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 from MarrowAssessLib.label_layout import Layout, Place, choose_layout, label_anchors, label_lines
-from MarrowAssessLib.scene import segment_points
+from MarrowAssessLib.segment_nodes import segment_points
 from MarrowAssessLib.z_colors import Z_COLORS, Z_LIMIT, Z_STOPS, z_color
 
 LEGEND_TITLE = "z-score"

@@ -106,7 +106,7 @@ class LumbarPhantom:
     def echoes(self) -> np.ndarray:
         """Complex multi-echo gradient echo, (echoes, slices, rows, columns), with a field map."""
         rng = np.random.default_rng(self.seed + 100)
-        signals = np.array([_multi_echo(TISSUES[name]) for name in _NAMES])
+        signals = np.array([_gradient_echo(ECHO_TIMES_S, TISSUES[name]) for name in _NAMES])
         k, j, i = np.indices(self.tissue.array.shape, np.float32)
         shape = self.tissue.array.shape
         field_hz = 60 * (j / shape[1] - 0.5) + 40 * np.cos(np.pi * i / shape[2]) + 20 * k / shape[0]
@@ -277,10 +277,6 @@ def _gradient_echo(echo_times_s: np.ndarray, tissue: Tissue) -> np.ndarray:
     return tissue.density * ((1 - tissue.pdff) + tissue.pdff * fat) * decay
 
 
-def _multi_echo(tissue: Tissue) -> np.ndarray:
-    return _gradient_echo(ECHO_TIMES_S, tissue)
-
-
 def _diffusion(tissue: Tissue) -> np.ndarray:
     b = 1e-3 * B_VALUES
     decay = tissue.f * np.exp(-b * tissue.dstar) + (1 - tissue.f) * np.exp(-b * tissue.d)
@@ -335,7 +331,7 @@ _Frame = tuple[np.ndarray, np.ndarray, np.ndarray]  # center, forward axis, upwa
 
 def _empty_grid() -> Volume:
     ijk_to_ras = np.zeros((4, 4))
-    ijk_to_ras[1, 0], ijk_to_ras[2, 1], ijk_to_ras[0, 2] = -SPACING_MM[0], -SPACING_MM[1], 2.5
+    ijk_to_ras[[1, 2, 0], [0, 1, 2]] = np.array(SPACING_MM) * (-1, -1, 1)
     ijk_to_ras[3, 3] = 1
     middle = ijk_to_ras[:3, :3] @ ((np.array(SHAPE_KJI[::-1]) - 1) / 2)
     ijk_to_ras[:3, 3] = np.array([0.0, -18.0, -6.0]) - middle

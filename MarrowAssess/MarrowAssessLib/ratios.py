@@ -295,11 +295,9 @@ def _missing_roles(book: _Book, role: Role) -> str:
     return f"no {' and no '.join(missing)} region was given"
 
 
-def _ratio(
-    top: Statistics, bottom: Statistics, scale: float = 1.0
-) -> tuple[float, tuple[float, float] | None]:
+def _ratio(top: Statistics, bottom: Statistics) -> tuple[float, tuple[float, float] | None]:
     """Ratio of two medians with its 95 % interval (first-order error propagation on the log)."""
-    value = scale * top.median / bottom.median
+    value = top.median / bottom.median
     if not (top.median > 0 and np.isfinite(top.median_se) and np.isfinite(bottom.median_se)):
         return value, None
     spread = np.hypot(top.median_se / top.median, bottom.median_se / bottom.median)

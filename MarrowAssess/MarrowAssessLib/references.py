@@ -26,33 +26,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from MarrowAssessLib.control_cohort import SITE_IN_DEFINITION, check_age, parse_sex
-from MarrowAssessLib.distributions import SCORING_EVIDENCE, Distribution, all_distributions
-from MarrowAssessLib.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.control_cohort import SITE_IN_DEFINITION
+from MarrowAssessLib.distributions import Distribution, all_distributions
+from MarrowAssessLib.patient import check_age, parse_sex
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.reference_records import Record, ages_text, data, in_band, records_of
 from MarrowAssessLib.reference_sites import levels, match_site, parse_reference_site
-
-__all__ = [
-    "PERCENTILES",
-    "SCORING_EVIDENCE",
-    "AgeCurve",
-    "ContextValue",
-    "Distribution",
-    "Expectation",
-    "Note",
-    "Record",
-    "Threshold",
-    "age_curve",
-    "context_values",
-    "expected",
-    "marrow_conversion",
-    "match_site",
-    "no_reference_reason",
-    "notes_on",
-    "t1_disc_pattern",
-    "thresholds",
-]
 
 PERCENTILES = (3, 10, 50, 90, 97)
 WIDE_BAND_YEARS = 40
@@ -458,9 +437,7 @@ def _covered_ages(distributions: list[Distribution]) -> str:
 
 
 def _with_site_note(one: Distribution, note: str) -> Distribution:
-    if not note:
-        return one
-    return replace(one, site_note=note, cautions=(f"{note}.", *one.cautions))
+    return replace(one, cautions=(f"{note}.", *one.cautions)) if note else one
 
 
 def _upper_end(one: Distribution) -> float:

@@ -6,25 +6,20 @@ import argparse
 import textwrap
 
 from MarrowAssessLib.anatomy import SPINE_REGIONS, parse_site, spine_region
-from MarrowAssessLib.control_cohort import (
-    check_age,
-    parse_sex,
-    read_control_cohort,
-    save_control_cohort,
-)
+from MarrowAssessLib.control_cohort import read_control_cohort, save_control_cohort
+from MarrowAssessLib.distributions import Distribution
+from MarrowAssessLib.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.patient import check_age, parse_sex
 from MarrowAssessLib.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.reference_records import Record
 from MarrowAssessLib.references import (
     ContextValue,
-    Distribution,
     Expectation,
-    Record,
     Threshold,
     context_values,
     expected,
-    marrow_conversion,
     no_reference_reason,
     notes_on,
-    t1_disc_pattern,
     thresholds,
 )
 

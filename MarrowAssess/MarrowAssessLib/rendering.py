@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 from PDFFMapperLib.files import written_whole
+from PDFFMapperLib.volume_nodes import volume_from_node, world_matrix
 from vtkmodules.vtkInteractionStyle import vtkInteractorStyleUser
 from vtkmodules.vtkIOImage import vtkPNGWriter
 from vtkmodules.vtkRenderingCore import (
@@ -26,7 +27,7 @@ from vtkmodules.vtkRenderingCore import (
 from MarrowAssessLib import headless
 from MarrowAssessLib.label_layout import CORONAL, SAGITTAL, Layout
 from MarrowAssessLib.overlay import Overlay, place_labels
-from MarrowAssessLib.scene import segment_points, volume_from_node, world_matrix
+from MarrowAssessLib.segment_nodes import segment_points
 
 SIZE_3D = (1400, 1000)
 SIZE_SLICE = (1000, 1000)

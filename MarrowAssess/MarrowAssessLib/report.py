@@ -14,13 +14,14 @@ from pathlib import Path
 
 from PDFFMapperLib.files import written_whole
 from PDFFMapperLib.resources import resource_path
+from PDFFMapperLib.software import VERSION
 
-from MarrowAssessLib.about import RESEARCH_USE, software_version
+from MarrowAssessLib.about import RESEARCH_USE
 from MarrowAssessLib.age_plot import age_plot_svg, same_reference
 from MarrowAssessLib.assessment import Assessment, Result
 from MarrowAssessLib.quantities import QUANTITIES
 from MarrowAssessLib.ratios import Measurement
-from MarrowAssessLib.references import Record
+from MarrowAssessLib.reference_records import Record
 from MarrowAssessLib.signature import EXPECTED, MARROW_TYPES, SOURCE, Signature
 from MarrowAssessLib.z_colors import z_color
 
@@ -78,7 +79,7 @@ def as_dict(report: Report) -> dict:
     pattern = assessment.t1_pattern
     return {
         "schema": SCHEMA,
-        "software": {"name": "MarrowAssess", "version": software_version()},
+        "software": {"name": "MarrowAssess", "version": VERSION},
         "research_use": RESEARCH_USE,
         "patient": {
             "age_years": study.age_years,
@@ -283,7 +284,7 @@ def _row(report: Report, result: Result) -> dict:
         "age_years": study.age_years,
         "sex": study.sex,
         "subject": study.subject,
-        "software": f"MarrowAssess {software_version()}",
+        "software": f"MarrowAssess {VERSION}",
         "settings": f"erosion {settings.erosion_mm:g} mm; N4 {'on' if settings.n4 else 'off'}",
         "inputs": _inputs(assessment),
         "maps": " ".join(_map_methods(report)),
@@ -547,7 +548,7 @@ def _reference(record: Record) -> str:
 def _methods(report: Report) -> list[str]:
     assessment = report.assessment
     return [
-        f"MarrowAssess {software_version()}.",
+        f"MarrowAssess {VERSION}.",
         f"Inputs: {_inputs(assessment)}.",
         *assessment.methods,
         *_map_methods(report),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
+from PDFFMapperLib.subject_folder import put_in_folder
 from PDFFMapperLib.volume_nodes import volume_to_node
 
 from MarrowAssessLib.anatomy import Role
@@ -19,7 +20,8 @@ from MarrowAssessLib.phantom import (
     lumbar_phantom,
 )
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.scene import put_in_folder, regions_to_node, show_in_slices
+from MarrowAssessLib.scene import show_in_slices
+from MarrowAssessLib.segment_nodes import regions_to_node
 
 
 @dataclass

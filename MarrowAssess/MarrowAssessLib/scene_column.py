@@ -13,7 +13,6 @@ from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.column import Column, corrected, follow_column, renamed, spine_levels
 from MarrowAssessLib.level_names import shifted_site
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.scene import regions_from_node
 from MarrowAssessLib.scene_placement import (
     Change,
     Click,
@@ -22,6 +21,7 @@ from MarrowAssessLib.scene_placement import (
     place_region,
     read_click,
 )
+from MarrowAssessLib.segment_nodes import regions_from_node
 
 Key = tuple[Role, str]  # tissue and site
 

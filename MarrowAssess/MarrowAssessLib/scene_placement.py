@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import slicer
 from PDFFMapperLib.volume import Volume
-from PDFFMapperLib.volume_nodes import volume_from_node
+from PDFFMapperLib.volume_nodes import volume_from_node, world_matrix
 
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.body import MARGIN_MM
-from MarrowAssessLib.label_maps import regions_from_labels
+from MarrowAssessLib.label_maps import regions_of_convention
 from MarrowAssessLib.level_names import (
     PITCH_PER_HEIGHT,
     KnownLevel,
@@ -21,15 +21,15 @@ from MarrowAssessLib.level_names import (
 )
 from MarrowAssessLib.placement import place
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.scene import (
+from MarrowAssessLib.segment_nodes import (
     ROLE_TAG,
     SITE_TAG,
+    known_segments,
     labels_on_grid,
     region_segment,
     regions_from_node,
     segment_identity,
     segment_points,
-    world_matrix,
 )
 from MarrowAssessLib.terminology import terminology_entry
 
@@ -121,7 +121,7 @@ def read_click(
     doubts = _without_signal(volume, point, tissue)
     known = known_levels(segmentation)
     told = _told(known, point, tissue, lumbar) or inside
-    held = {(one.role, one.site) for one in _identities(segmentation)}
+    held = {(one.role, one.site) for one in known_segments(segmentation)}
     if told and (not given or (tissue, given) in held):
         return Click(point, tissue, told, doubts)
     if told and told != given:
@@ -229,7 +229,7 @@ def _shared(
     """Segments of another tissue in which a region lies."""
     others = [
         one.id
-        for one in _identities(segmentation)
+        for one in known_segments(segmentation)
         if one.role is not region.role and one.id not in going
     ]
     try:
@@ -283,7 +283,7 @@ def add_regions(
         instead_of: IDs of further segments that go.
 
     Raises:
-        ValueError: see scene.region_segment; the segmentation is then as it was.
+        ValueError: see segment_nodes.region_segment; the segmentation is then as it was.
     """
     made = [region_segment(region, volume_node) for region in regions]
     change = Change()
@@ -335,15 +335,15 @@ def known_levels(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownLeve
     """The vertebrae and discs of a segmentation that have their level, in the world."""
     to_world = world_matrix(segmentation)
     found = []
-    for identity in _identities(segmentation):
-        if identity.role not in (Role.MARROW, Role.DISC) or not identity.site:
+    for one in known_segments(segmentation):
+        if one.role not in (Role.MARROW, Role.DISC) or not one.site:
             continue
-        points = segment_points(identity.segment)
+        points = segment_points(one.segment)
         if len(points):
             points = points @ to_world[:3, :3].T + to_world[:3, 3]
             # A placed ROI lies a margin inside the body.
-            height = _height_mm(points) + 2 * MARGIN_MM[identity.role]
-            found.append(KnownLevel(identity.site, points.mean(axis=0), height))
+            height = _height_mm(points) + 2 * MARGIN_MM[one.role]
+            found.append(KnownLevel(one.site, points.mean(axis=0), height))
     return found
 
 
@@ -369,8 +369,8 @@ def shift_levels(
     Raises:
         ValueError: a level would leave the spine, or there is none; nothing is then renamed.
     """
-    identities = _identities(segmentation)
-    moved = [(one, shifted_site(one.site, shift, lumbar)) for one in identities]
+    known = known_segments(segmentation)
+    moved = [(one, shifted_site(one.site, shift, lumbar)) for one in known]
     moved = [(one, site) for one, site in moved if site != one.site]
     if not moved:
         raise ValueError("No region has a level such as L3 that could be moved.")
@@ -404,34 +404,11 @@ def import_labels(
         ValueError: no label of the convention, or another grid without `resample`.
     """
     labels, moved = labels_on_grid(source, volume_node, resample)
-    regions = regions_from_labels(labels, convention)
+    regions = regions_of_convention(labels, convention)
     for region in regions:
         if moved:
             region.cautions.append("Resampled from another voxel grid.")
     return regions, add_regions(segmentation, volume_node, regions)
-
-
-@dataclass(frozen=True)
-class _Identity:
-    """A segment whose tissue is known."""
-
-    id: str
-    segment: slicer.vtkSegment
-    role: Role
-    site: str
-
-
-def _identities(segmentation: slicer.vtkMRMLSegmentationNode) -> list[_Identity]:
-    segments = segmentation.GetSegmentation()
-    found = []
-    for segment_id in segments.GetSegmentIDs():
-        segment = segments.GetSegment(segment_id)
-        try:
-            role, site, _ = segment_identity(segment)
-        except ValueError:
-            continue  # a segment of unknown tissue is left alone
-        found.append(_Identity(segment_id, segment, role, site))
-    return found
 
 
 def _numbered(segmentation: slicer.vtkMRMLSegmentationNode, name: str) -> str:

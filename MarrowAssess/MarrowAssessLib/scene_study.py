@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import slicer
-from PDFFMapperLib.acquisition import guess_role
-from PDFFMapperLib.dicom import PatientFacts, read_facts
+from PDFFMapperLib.dicom_facts import PatientFacts
+from PDFFMapperLib.frame_nodes import facts_of_dicom_file
+from PDFFMapperLib.series_role import guess_role
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import facts_from_node, volume_from_node
 
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.markup_nodes import shapes_from_node
 from MarrowAssessLib.regions import Region
-from MarrowAssessLib.scene import regions_from_node, segment_identity, shapes_from_node
+from MarrowAssessLib.segment_nodes import known_segments, regions_from_node
 from MarrowAssessLib.shapes import rasterize
 from MarrowAssessLib.study import Study, resampled
 from MarrowAssessLib.terminology import role_and_site
@@ -60,8 +62,11 @@ def study_from_nodes(
     left_out: list[str] = []
     if segmentation is not None:
         inputs["segmentation"] = segmentation.GetName()
-        named, left_out = _named_segments(segmentation)
+        named = [one.id for one in known_segments(segmentation)]
         found = regions_from_node(segmentation, grid_node, resample, named)
+        segments = segmentation.GetSegmentation()
+        unnamed = (one for one in segments.GetSegmentIDs() if one not in named)
+        left_out += [f"{segments.GetSegment(one).GetName()} (no tissue named)" for one in unnamed]
         regions += [region for region in found if region.voxels]
         left_out += [f"{region.name} (empty)" for region in found if not region.voxels]
     for node in markups:
@@ -122,22 +127,6 @@ def _grid_node(
     return chosen[0]
 
 
-def _named_segments(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-) -> tuple[list[str], list[str]]:
-    """IDs of the segments whose tissue is known, and the names of the others."""
-    known, unknown = [], []
-    segments = segmentation.GetSegmentation()
-    for segment_id in segments.GetSegmentIDs():
-        segment = segments.GetSegment(segment_id)
-        try:
-            segment_identity(segment)
-            known.append(segment_id)
-        except ValueError:
-            unknown.append(f"{segment.GetName()} (no tissue named)")
-    return known, unknown
-
-
 @dataclass(frozen=True)
 class Guess:
     """What the scene's volumes seem to be; to show and confirm, never to rely on.
@@ -165,7 +154,7 @@ def guess_inputs(
     candidates: dict[Contrast, list] = {}
     patient = PatientFacts()
     for node in nodes:
-        read, person = _dicom_facts(_first_file(node, dicom_file))
+        read, person = facts_of_dicom_file(node, dicom_file)
         patient = PatientFacts(
             patient.age_years if patient.age_years is not None else person.age_years,
             patient.sex or person.sex,
@@ -204,16 +193,3 @@ def map_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:
         return parse_contrast(str(facts_from_node(node).get("Map", "")))
     except ValueError:
         return None
-
-
-def _dicom_facts(file: str) -> tuple[Mapping[str, object], PatientFacts]:
-    """Facts of a DICOM file; none where it is gone or cannot be read."""
-    try:
-        return read_facts(file) if file else ({}, PatientFacts())
-    except (ValueError, OSError):
-        return {}, PatientFacts()
-
-
-def _first_file(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None) -> str:
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    return dicom_file(uids[0]) if uids and dicom_file else ""

@@ -13,9 +13,10 @@ import numpy as np
 from PDFFMapperLib.files import image_from_volume, read_volume, volume_from_image
 from PDFFMapperLib.volume import Volume
 
-from MarrowAssessLib import label_maps
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.label_maps import regions_of_convention
+from MarrowAssessLib.patient import check_age
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.shapes import rasterize, read_markups
 from MarrowAssessLib.terminology import role_and_site
@@ -51,11 +52,8 @@ class Study:
                 "No region was given; give a label map, a segmentation, markups, or points to find "
                 "them from."
             )
-        if self.age_years is not None and not 0 <= self.age_years <= 120:
-            raise ValueError(
-                f"Age {self.age_years:g} years is not possible; expected 0 to 120 years "
-                "(an infant of 6 months is 0.5)."
-            )
+        if self.age_years is not None:
+            check_age(self.age_years)
         if self.sex not in (None, "F", "M"):
             raise ValueError(f"Sex '{self.sex}' is not known; expected F or M, or leave it out.")
         if empty := [region.name for region in self.regions if not region.voxels]:
@@ -116,25 +114,29 @@ def regions_from_labels(labels: Volume, rules: list[LabelRule]) -> list[Region]:
     Raises:
         ValueError: the map is not of whole numbers, or a value does not occur in it.
     """
+    _check_labels(labels)
+    array = labels.array
+    boxes = _boxes(array, {rule.value for rule in rules})
+    regions = []
+    for rule in rules:
+        name, box = region_name(rule.role, rule.site), boxes[rule.value]
+        if box is None:
+            present = ", ".join(f"{value:.0f}" for value in np.unique(array[array > 0])) or "none"
+            raise ValueError(
+                f"{labels.name}: label {rule.value} ({name}) is empty; labels in this map: "
+                f"{present}."
+            )
+        offset = tuple(s.start for s in box)
+        regions.append(Region(name, rule.role, rule.site, array[box] == rule.value, offset))
+    return regions
+
+
+def _check_labels(labels: Volume) -> None:
     array = labels.array
     if array.dtype.kind == "f" and not (
         np.isfinite(array).all() and (array == np.round(array)).all()
     ):
         raise ValueError(f"{labels.name}: a label map holds whole numbers; this one does not.")
-    boxes = _boxes(array, {rule.value for rule in rules})
-    regions = []
-    for rule in rules:
-        box = boxes[rule.value]
-        if box is None:
-            present = ", ".join(f"{value:.0f}" for value in np.unique(array[array > 0])) or "none"
-            raise ValueError(
-                f"{labels.name}: label {rule.value} ({region_name(rule.role, rule.site)}) is empty;"
-                f" labels in this map: {present}."
-            )
-        offset = tuple(s.start for s in box)
-        name = region_name(rule.role, rule.site)
-        regions.append(Region(name, rule.role, rule.site, array[box] == rule.value, offset))
-    return regions
 
 
 def _boxes(array: np.ndarray, values: set[int]) -> dict[int, tuple[slice, ...] | None]:
@@ -283,7 +285,8 @@ def read_study(
         grids.append(read_volume(labels))
         inputs["labels"] = Path(labels).name
         if labels_of:
-            regions += label_maps.regions_from_labels(grids[-1].array, labels_of)
+            _check_labels(grids[-1])
+            regions += regions_of_convention(grids[-1].array, labels_of)
             inputs["labels"] += f" (labels of {labels_of})"
         else:
             regions += regions_from_labels(grids[-1], rules)

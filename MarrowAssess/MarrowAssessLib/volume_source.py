@@ -6,9 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from PDFFMapperLib.acquisition import guess_role
-from PDFFMapperLib.dicom import DicomFolder, DicomVolume, PatientFacts, read_dicom_folder
+from PDFFMapperLib.dicom import DicomFolder, read_dicom_folder
+from PDFFMapperLib.dicom_facts import PatientFacts
+from PDFFMapperLib.dicom_volume import DicomVolume
 from PDFFMapperLib.files import read_volume
+from PDFFMapperLib.series_role import guess_role
 from PDFFMapperLib.volume import Volume
 
 from MarrowAssessLib.contrasts import Contrast, parse_contrast

@@ -9,11 +9,11 @@ import numpy as np
 
 from PDFFMapperLib.log_polynomial import fit_log_polynomial
 from PDFFMapperLib.scatter import prepared
-from PDFFMapperLib.voxelwise import Progress, Voxels, checked_b_values
+from PDFFMapperLib.voxelwise import Progress, VoxelFit, Voxels, checked_b_values
 
 
 @dataclass
-class AdcFit:
+class AdcFit(VoxelFit):
     """ADC per voxel; arrays have the image's shape, failed voxels are NaN.
 
     Attributes:
@@ -21,22 +21,12 @@ class AdcFit:
         s0: signal at b = 0 in signal units.
         adc_sd: standard deviation of `adc`; NaN where the noise cannot be known.
         s0_sd: standard deviation of `s0`, likewise.
-        residual: root mean square residual in signal units.
-        r_squared: share of the signal's variance over b that the model explains.
-        log_likelihood: at the estimate, up to a constant that all models of a voxel share.
-        valid: voxels that were fitted.
-        sigma: noise of a single image that was used; NaN where it could not be known.
     """
 
     adc: np.ndarray
     s0: np.ndarray
     adc_sd: np.ndarray
     s0_sd: np.ndarray
-    residual: np.ndarray
-    r_squared: np.ndarray
-    log_likelihood: np.ndarray
-    valid: np.ndarray
-    sigma: float | np.ndarray
 
 
 def fit_adc(

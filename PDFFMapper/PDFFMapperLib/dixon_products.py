@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength
+from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.water_fat import signal_mask
 
 
@@ -68,8 +69,8 @@ def two_point_fat_fraction(
         if field_strength_t is None:
             raise ValueError("Checking in and opposed phase needs the field strength.")
         checked_echo_times(echo_times_s, 2, least=2)
-        turns = 3.4e-6 * 42.577478518e6 * checked_field_strength(field_strength_t)
-        first, second = turns * np.asarray(echo_times_s, float)
+        shift_hz = 3.4 * GYROMAGNETIC_RATIO_MHZ_PER_T * checked_field_strength(field_strength_t)
+        first, second = shift_hz * np.asarray(echo_times_s, float)
         if np.cos(2 * np.pi * first) < 0.7 or np.cos(2 * np.pi * second) > -0.7:
             raise ValueError(
                 f"At {field_strength_t:g} T fat is {360 * first % 360:.0f} degrees from water at "

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from PDFFMapperLib.attributes import number_of
+
 
 def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> np.ndarray:
     """Echo times in seconds; the unit is found from their size when it is not given.
@@ -49,8 +51,8 @@ def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> n
 
 def checked_echo_times(
     echo_times_s: Sequence[float], count: int, least: int
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Sorted echo times in s, the order that sorts the echoes, and an empty list for notes.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted echo times in s, and the order that sorts the echoes.
 
     Raises:
         ValueError: not one per echo, too few, not positive, repeated, or not in seconds.
@@ -86,7 +88,7 @@ def checked_echo_times(
             f"Echo times must differ; {1000 * twice:g} ms is given twice. Average repeated "
             "echoes first, or correct the times."
         )
-    return times, order, []
+    return times, order
 
 
 def checked_field_strength(field_strength_t: float) -> float:
@@ -194,15 +196,6 @@ def _filled_phase_scale(low: float, high: float) -> _PhaseScale | None:
         if inside and high - low >= 0.9 * turn:
             fitting.append(scale)
     return fitting[0] if len(fitting) == 1 else None
-
-
-def number_of(attributes: Mapping[str, object], key: str) -> float | None:
-    """A numeric attribute, also when it is text, as on a scene node."""
-    try:
-        value = float(attributes[key])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _listed(times: np.ndarray) -> str:

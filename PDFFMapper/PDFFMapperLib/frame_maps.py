@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import diffusion_scheme, echo_train, trace_weighted
 from PDFFMapperLib.adc import fit_adc
 from PDFFMapperLib.diffusion_maps import diffusion_maps, model_map
+from PDFFMapperLib.diffusion_scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.echo_train import echo_train
 from PDFFMapperLib.fat_spectra import fat_spectrum
 from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
@@ -19,12 +20,12 @@ from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.model_choice import choose_model
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap
+from PDFFMapperLib.software import MAKER
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat, signal_mask
-from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, without_t1_bias
+from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps
 
 MEASURED = ("PDFF", "R2star", "T2star")
-FRACTIONS = ("PDFF", "FF", "FF_water_dominant", "FF_fat_dominant")
 ADC = "ADC"
 IVIM = "IVIM"
 IVIM_SEGMENTED = "IVIM, segmented"
@@ -47,7 +48,7 @@ def water_fat_frame_maps(
     Values that should not be trusted are NaN; the map "doubt" says why.
 
     Args:
-        echoes: one volume per echo and component, see acquisition.echo_train.
+        echoes: one volume per echo and component, see `echo_train`.
         field_strength_t: in place of the header's.
         spectrum: name of the fat spectrum; marrow if None.
         precession: of complex echoes, see water_fat.separate_water_fat.
@@ -77,7 +78,11 @@ def water_fat_frame_maps(
         fit = magnitude_water_fat(signal, times, field, model, progress=progress)
     if fit is None:
         return None
-    inputs = {"inputs": [volume.name for volume in echoes], "reading": train.notes}
+    inputs = {
+        "software": MAKER,
+        "inputs": [volume.name for volume in echoes],
+        "reading": train.notes,
+    }
     return [
         replace(made, volume=_confident(made.volume, fit.confident))
         if made.name in MEASURED
@@ -98,7 +103,7 @@ def water_fat_image_maps(water: Volume, fat: Volume) -> list[ParametricMap]:
     """
     _check_one_grid([water, fat])
     result = fat_fraction_of_images(water.array, fat.array)
-    return fat_fraction_maps(result, water, {"inputs": [water.name, fat.name]})
+    return fat_fraction_maps(result, water, {"software": MAKER, "inputs": [water.name, fat.name]})
 
 
 def in_opposed_maps(
@@ -126,7 +131,7 @@ def in_opposed_maps(
     _check_one_grid(images)
     times_s = [float(one.attributes.get("EchoTime", np.nan)) / 1000 for one in images]
     field = field_strength_t or in_phase.attributes.get("MagneticFieldStrength")
-    facts = {"inputs": [one.name for one in images]}
+    facts = {"software": MAKER, "inputs": [one.name for one in images]}
     checked = None
     if np.isfinite(times_s[:2]).all() and field is not None:
         checked, facts["echo_times_ms"] = times_s[:2], [1000 * time for time in times_s]
@@ -152,41 +157,6 @@ def in_opposed_maps(
     return [*maps, ParametricMap("R2star", shown, "1/s", (0.0, 200.0), "Inferno", title, facts)]
 
 
-def with_t1_correction(
-    maps: Sequence[ParametricMap],
-    facts: Mapping[str, object],
-    t1_water_ms: float,
-    t1_fat_ms: float,
-    flip_angle_deg: float | None = None,
-    repetition_time_ms: float | None = None,
-) -> list[ParametricMap]:
-    """Maps, and after each fat fraction the same without T1 bias.
-
-    Args:
-        maps: of which those with a fat fraction are corrected.
-        facts: of the images: "FlipAngle" in degrees and "RepetitionTime" in ms, where not given.
-        t1_water_ms: T1 of the water of this tissue at this field strength.
-        t1_fat_ms: T1 of its fat.
-
-    Raises:
-        ValueError: flip angle or repetition time are not known.
-    """
-    flip = flip_angle_deg or facts.get("FlipAngle")
-    repetition = repetition_time_ms or facts.get("RepetitionTime")
-    if not flip or not repetition:
-        raise ValueError(
-            "Flip angle or repetition time is not in the header; give both to correct T1 bias."
-        )
-    corrected = []
-    for made in maps:
-        corrected.append(made)
-        if made.name in FRACTIONS:
-            corrected.append(
-                without_t1_bias(made, float(flip), float(repetition), t1_water_ms, t1_fat_ms)
-            )
-    return corrected
-
-
 def _check_one_grid(images: Sequence[Volume]) -> None:
     for one in images[1:]:
         if not one.same_grid(images[0]):
@@ -206,7 +176,7 @@ def diffusion_frame_maps(
     """Maps of a diffusion series, directions averaged to the trace; None if canceled.
 
     Args:
-        images: one volume per b-value and direction, see acquisition.diffusion_scheme.
+        images: one volume per b-value and direction, see `diffusion_scheme`.
         model: one of MODELS; MODEL_CHOICE adds the map of the model that AICc prefers.
         lowest_b: s/mm^2; lower b-values are left out of the ADC.
         threshold_b: s/mm^2; the segmented fit takes D from here on.
@@ -239,6 +209,7 @@ def diffusion_frame_maps(
     if fit is None:
         return None
     provenance = {
+        "software": MAKER,
         "method": model,
         "b_values": [float(b) for b in b_values],
         "images_per_b_value": [int(n) for n in counts],

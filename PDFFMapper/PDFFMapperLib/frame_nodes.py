@@ -14,6 +14,7 @@ import slicer
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from PDFFMapperLib.dicom import read_facts
+from PDFFMapperLib.dicom_facts import PatientFacts
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.volume_nodes import facts_from_node, ijk_to_world, set_fact, volume_from_node
 
@@ -82,6 +83,23 @@ def set_frame_fact(frame: Frame, keyword: str, value: object) -> None:
     frame.volume.attributes[keyword] = value
 
 
+def facts_of_dicom_file(
+    node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None
+) -> tuple[dict[str, object], PatientFacts]:
+    """Facts, age and sex of the first DICOM file of a node; none where it is gone or unreadable.
+
+    Args:
+        node: loaded from DICOM, or not.
+        dicom_file: as for `frames_from_nodes`.
+    """
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    file = dicom_file(uids[0]) if uids and dicom_file else ""
+    try:
+        return read_facts(file) if file else ({}, PatientFacts())
+    except (ValueError, OSError):
+        return {}, PatientFacts()
+
+
 _FRAME = "Frame."
 
 
@@ -147,11 +165,7 @@ def _number(text: str) -> float | None:
 def _dicom_facts(
     node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None
 ) -> dict[str, object]:
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    file = dicom_file(uids[0]) if uids and dicom_file else ""
-    if not file:
-        return {}
-    facts = dict(read_facts(file)[0])
+    facts, _ = facts_of_dicom_file(node, dicom_file)
     if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLDiffusionWeightedVolumeNode"):
         for of_one_frame in ("EchoTime", "DiffusionBValue", "ImageComponent"):
             facts.pop(of_one_frame, None)

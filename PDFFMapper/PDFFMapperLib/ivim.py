@@ -17,15 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from PDFFMapperLib import adc, scatter
 from PDFFMapperLib.ivim_kernel import D_LIMIT, EXCESS_LIMITS, PRIOR_LOG_SD, fit_voxels
-from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
+from PDFFMapperLib.voxelwise import Progress, VoxelFit, Voxels, run_blocks
 
 
 @dataclass
-class IvimFit:
+class IvimFit(VoxelFit):
     """IVIM parameters per voxel; arrays have the image's shape, failed voxels are NaN.
 
     Attributes:
@@ -38,14 +37,9 @@ class IvimFit:
         d_star_sd: see `s0_sd`; the error of D* is closer to normal in ln D*.
         f_sd: see `s0_sd`.
         f_d_star_sd: standard deviation of f x D*.
-        residual: root mean square residual in signal units.
-        r_squared: share of the signal's variance over b that the model explains.
-        log_likelihood: at the estimate, up to a constant that all models of a voxel share.
-        valid: voxels that were fitted and converged.
         at_bound: valid voxels whose estimate lies at a limit (D at 0 or 6, f at 0 or 1).
         d_star_identifiable: valid voxels whose data tell more about D* than the prior does and
             whose f exceeds twice its standard deviation.
-        sigma: receiver noise of a single image that was used; one number, or per voxel as given.
     """
 
     s0: np.ndarray
@@ -57,32 +51,26 @@ class IvimFit:
     d_star_sd: np.ndarray
     f_sd: np.ndarray
     f_d_star_sd: np.ndarray
-    residual: np.ndarray
-    r_squared: np.ndarray
-    log_likelihood: np.ndarray
-    valid: np.ndarray
     at_bound: np.ndarray
     d_star_identifiable: np.ndarray
-    sigma: float | np.ndarray
 
     @property
     def f_d_star(self) -> np.ndarray:
         """f x D* in 10^-3 mm^2/s."""
         return self.f * self.d_star
 
-    def interval(self, name: str, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper limit of the interval of "s0", "d", "f" or "d_star".
+    def interval(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper limit of the 95 % interval of "s0", "d", "f" or "d_star".
 
         Symmetric about the estimate, in ln D* for D*, and cut at the physical limits.
         """
-        z = stats.norm.ppf(0.5 + level / 2)
-        estimate, sd = getattr(self, name), getattr(self, f"{name}_sd")
+        estimate, reach = getattr(self, name), 1.96 * getattr(self, f"{name}_sd")
         if name == "d_star":
             with np.errstate(over="ignore"):
-                factor = np.exp(z * sd / estimate)
+                factor = np.exp(reach / estimate)
             return estimate / factor, estimate * factor
-        upper = np.minimum(estimate + z * sd, 1.0 if name == "f" else np.inf)
-        return np.maximum(estimate - z * sd, 0.0), upper
+        upper = np.minimum(estimate + reach, 1.0 if name == "f" else np.inf)
+        return np.maximum(estimate - reach, 0.0), upper
 
 
 def fit_ivim(

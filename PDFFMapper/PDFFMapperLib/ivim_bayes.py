@@ -81,11 +81,6 @@ class IvimDistribution:
         """Centers of the cells along f."""
         return 0.5 * (self.f_edges[1:] + self.f_edges[:-1])
 
-    def marginal(self, name: str) -> np.ndarray:
-        """Probability of each cell along "d", "d_star" or "f"."""
-        others = {"d_star": (1, 2), "f": (0, 2), "d": (0, 1)}[name]
-        return self.weights.sum(axis=others)
-
 
 @dataclass
 class IvimPosterior:

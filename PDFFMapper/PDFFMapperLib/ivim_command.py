@@ -6,15 +6,14 @@ import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import diffusion_scheme, read_bval, trace_weighted
 from PDFFMapperLib.adc import fit_adc
 from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.diffusion_maps import DIFFUSIVITY, diffusion_maps, model_map
+from PDFFMapperLib.diffusion_scheme import diffusion_scheme, read_bval, trace_weighted
 from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_whole
 from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
@@ -23,6 +22,7 @@ from PDFFMapperLib.model_choice import MODELS, choose_model
 from PDFFMapperLib.noise import sigma_from_background, sigma_from_repeats
 from PDFFMapperLib.parametric_map import write_maps
 from PDFFMapperLib.pooled import PooledFit, fit_pooled
+from PDFFMapperLib.software import MAKER
 from PDFFMapperLib.volume import Volume
 
 METHODS = ("full", "segmented", "hierarchical", "adc", "adc-wls", "kurtosis")
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         f"noise SD of one image {float(np.median(sigma)):.4g}."
     )
     provenance = {
-        "software": f"MarrowAssess {_version()}, PDFFMapper",
+        "software": MAKER,
         "method": args.method,
         "noise": "Rician",
         "sigma": float(np.median(sigma)) if np.isfinite(sigma).all() else None,
@@ -274,13 +274,6 @@ def _sigma_source(args: argparse.Namespace) -> str:
     if args.background is not None:
         return "background"
     return {None: "residuals", "repeats": "repeats"}.get(args.sigma, "given")
-
-
-def _version() -> str:
-    try:
-        return metadata.version("MarrowAssess")
-    except metadata.PackageNotFoundError:
-        return "of unknown version"
 
 
 def _fit(args: argparse.Namespace, series: DiffusionSeries, options: dict):

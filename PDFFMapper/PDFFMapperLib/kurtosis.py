@@ -12,25 +12,22 @@ import numpy as np
 
 from PDFFMapperLib.log_polynomial import fit_log_polynomial
 from PDFFMapperLib.scatter import prepared
-from PDFFMapperLib.voxelwise import Progress, Voxels
+from PDFFMapperLib.voxelwise import Progress, VoxelFit, Voxels
 
 
 @dataclass
-class KurtosisFit:
+class KurtosisFit(VoxelFit):
     """Kurtosis per voxel; arrays have the image's shape, failed voxels are NaN.
+
+    Voxels whose D is not above zero are not valid.
 
     Attributes:
         d: diffusion coefficient at b = 0 in 10^-3 mm^2/s.
-        k: excess kurtosis, without unit; NaN where D is not above zero.
+        k: excess kurtosis, without unit.
         s0: signal at b = 0 in signal units.
         d_sd: standard deviation of `d`; NaN where the noise cannot be known.
         k_sd: standard deviation of `k`, likewise.
         s0_sd: standard deviation of `s0`, likewise.
-        residual: root mean square residual in signal units.
-        r_squared: share of the signal's variance over b that the model explains.
-        log_likelihood: at the estimate, up to a constant that all models of a voxel share.
-        valid: voxels that were fitted and have D above zero.
-        sigma: noise of a single image that was used; NaN where it could not be known.
     """
 
     d: np.ndarray
@@ -39,11 +36,6 @@ class KurtosisFit:
     d_sd: np.ndarray
     k_sd: np.ndarray
     s0_sd: np.ndarray
-    residual: np.ndarray
-    r_squared: np.ndarray
-    log_likelihood: np.ndarray
-    valid: np.ndarray
-    sigma: float | np.ndarray
 
 
 def fit_kurtosis(

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from PDFFMapperLib.log_polynomial_kernel import GAUSSIAN, LEAST_SQUARES, RICIAN, fit_voxels
-from PDFFMapperLib.voxelwise import Progress, Voxels, run_blocks
+from PDFFMapperLib.voxelwise import Progress, VoxelFit, Voxels, run_blocks
 
 
 @dataclass
-class LogPolynomialFit:
+class LogPolynomialFit(VoxelFit):
     """Coefficients and their covariance; arrays have the image's shape, failed voxels are NaN.
 
     Attributes:
@@ -27,22 +27,12 @@ class LogPolynomialFit:
         c2: in 10^-6 mm^4/s^2; None for a straight line.
         covariance: of (c0, c1) or (c0, c1, c2): their 3 or 6 distinct elements row by row
             (00, 10, 11, 20, 21, 22), shape (3 or 6, ...).
-        residual: root mean square residual in signal units.
-        r_squared: share of the signal's variance over b that the model explains.
-        log_likelihood: at the estimate, up to a constant that all models of a voxel share.
-        valid: voxels that were fitted.
-        sigma: noise of a single image that was used; NaN where it could not be known.
     """
 
     s0: np.ndarray
     c1: np.ndarray
     c2: np.ndarray | None
     covariance: np.ndarray
-    residual: np.ndarray
-    r_squared: np.ndarray
-    log_likelihood: np.ndarray
-    valid: np.ndarray
-    sigma: float | np.ndarray
 
 
 def fit_log_polynomial(

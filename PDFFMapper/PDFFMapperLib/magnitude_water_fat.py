@@ -59,7 +59,7 @@ def magnitude_water_fat(
     if np.iscomplexobj(magnitudes):
         raise ValueError("Magnitudes are expected, complex values were given.")
     magnitudes = four_dimensional(magnitudes, "Magnitudes")
-    times, order, _ = checked_echo_times(echo_times_s, len(magnitudes), least=4)
+    times, order = checked_echo_times(echo_times_s, len(magnitudes), least=4)
     magnitudes = magnitudes[order].astype(np.float32)
     if np.nanmin(magnitudes) < 0:
         raise ValueError("Magnitudes must not be negative.")

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from PDFFMapperLib.parametric_map import ParametricMap
+from PDFFMapperLib.subject_folder import put_in_folder
 from PDFFMapperLib.volume_nodes import set_fact, volume_to_node
 
 # DICOM PS3.16: CID 7181 and UCUM; um2/ms is 10^-3 mm^2/s.
@@ -82,14 +83,7 @@ def maps_to_nodes(
         for node in nodes:
             slicer.mrmlScene.RemoveNode(node)
         raise
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    parent = hierarchy.GetSceneItemID()
-    if beside is not None and (item := hierarchy.GetItemByDataNode(beside)):
-        parent = hierarchy.GetItemParent(item) or parent
-    folder_item = hierarchy.CreateFolderItem(parent, folder)
-    for node in nodes:
-        item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(folder_item, node)
-        hierarchy.SetItemParent(item, folder_item)
+    put_in_folder(folder, nodes, beside)
     return nodes
 
 

@@ -1,4 +1,4 @@
-"""Multi-echo gradient-echo images: checked, sorted, and as complex numbers."""
+"""Complex multi-echo gradient-echo images, checked and sorted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength, phase_in_radians
+from PDFFMapperLib.echo_units import checked_echo_times, checked_field_strength
 
 
 @dataclass
 class MultiEcho:
-    """Complex images of one multi-echo acquisition; made by the functions below.
+    """Complex images of one multi-echo acquisition; made by `multi_echo`.
 
     Attributes:
         echoes: complex64, shape (echoes, slices, rows, columns), by increasing echo time.
@@ -50,12 +50,13 @@ def multi_echo(
     echoes = np.asarray(echoes)
     if not np.iscomplexobj(echoes):
         raise ValueError(
-            f"Complex echoes are expected, {echoes.dtype} values were given; give magnitude and "
-            "phase, real and imaginary parts, or use the magnitude-only fit."
+            f"Complex echoes are expected, {echoes.dtype} values were given; join magnitude and "
+            "phase, or real and imaginary parts, or use the magnitude-only fit."
         )
-    times, order, notes = checked_echo_times(echo_times_s, len(echoes), least=3)
+    times, order = checked_echo_times(echo_times_s, len(echoes), least=3)
     echoes = four_dimensional(echoes)
     field_strength_t = checked_field_strength(field_strength_t)
+    notes = []
     if (order != np.arange(len(order))).any():
         echoes = echoes[order]
         notes.append("The echoes were sorted by echo time.")
@@ -66,87 +67,6 @@ def multi_echo(
         _voxel_size(voxel_size_mm),
         notes,
     )
-
-
-def multi_echo_from_parts(
-    real: np.ndarray,
-    imaginary: np.ndarray,
-    echo_times_s: Sequence[float],
-    field_strength_t: float,
-    voxel_size_mm: Sequence[float] | None = None,
-) -> MultiEcho:
-    """As `multi_echo`, from real and imaginary parts of one scale.
-
-    Raises:
-        ValueError: as `multi_echo`; or neither part is ever negative, as with unsigned storage.
-    """
-    real, imaginary = _pair(real, imaginary, "real", "imaginary")
-    if min(np.nanmin(real), np.nanmin(imaginary)) >= 0:
-        raise ValueError(
-            "Real and imaginary parts should have both signs; these are nowhere negative. Subtract "
-            "the stored offset (often 2048 or 32768), or give them as magnitude and phase."
-        )
-    echoes = real.astype(np.complex64)
-    echoes.imag = imaginary
-    return multi_echo(echoes, echo_times_s, field_strength_t, voxel_size_mm)
-
-
-def multi_echo_from_magnitude_phase(
-    magnitude: np.ndarray,
-    phase: np.ndarray,
-    echo_times_s: Sequence[float],
-    field_strength_t: float,
-    voxel_size_mm: Sequence[float] | None = None,
-    phase_range: tuple[float, float] | None = None,
-) -> MultiEcho:
-    """As `multi_echo`, from magnitude and phase in any of the vendors' scalings.
-
-    Args:
-        magnitude: not negative.
-        phase: any type, also unsigned integers.
-        echo_times_s: see `multi_echo`.
-        field_strength_t: see `multi_echo`.
-        voxel_size_mm: see `multi_echo`.
-        phase_range: stored values that mean -pi and pi; recognized when None.
-
-    Raises:
-        ValueError: as `multi_echo`; negative magnitudes; or a phase scaling not recognized.
-    """
-    magnitude, phase = _pair(magnitude, phase, "magnitude", "phase")
-    if np.nanmin(magnitude) < 0:
-        raise ValueError(
-            "Magnitudes must not be negative; if these are real and imaginary parts, give them as "
-            "such."
-        )
-    if phase_range is None:
-        (radians,), note = phase_in_radians([phase])
-    else:
-        low, high = phase_range
-        if high <= low:
-            raise ValueError(f"A phase range must increase; {low:g} to {high:g} was given.")
-        radians = (phase.astype(np.float32) - (low + high) / 2) * (2 * np.pi / (high - low))
-        note = f"Phase was read as given: {low:g} to {high:g} is -pi to pi."
-    echoes = np.empty(magnitude.shape, np.complex64)
-    echoes.real = magnitude * np.cos(radians)
-    echoes.imag = magnitude * np.sin(radians)
-    made = multi_echo(echoes, echo_times_s, field_strength_t, voxel_size_mm)
-    made.notes.append(note)
-    return made
-
-
-def _pair(first, second, first_name, second_name):
-    first, second = np.asarray(first), np.asarray(second)
-    if first.shape != second.shape:
-        raise ValueError(
-            f"The {first_name} images have shape {first.shape}, the {second_name} images "
-            f"{second.shape}; they must be alike."
-        )
-    for each, name in ((first, first_name), (second, second_name)):
-        if np.iscomplexobj(each):
-            raise ValueError(f"The {name} images are complex; give them as complex echoes.")
-        if not np.isfinite(each).any():
-            raise ValueError(f"The {name} images hold no finite value.")
-    return first, second
 
 
 def four_dimensional(echoes: np.ndarray, name: str = "Echoes") -> np.ndarray:

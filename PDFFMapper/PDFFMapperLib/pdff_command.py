@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.acquisition import EchoTrain, echo_train, read_sidecar
 from PDFFMapperLib.dicom import read_dicom_folder
 from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.echo_train import EchoTrain, echo_train
 from PDFFMapperLib.echo_units import echo_times_in_seconds
 from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum, fat_spectrum_names
 from PDFFMapperLib.fat_spectra import spectrum_from_peaks as from_peaks
@@ -19,9 +20,11 @@ from PDFFMapperLib.files import read_on_grid, read_series, read_volume, written_
 from PDFFMapperLib.magnitude_water_fat import magnitude_water_fat
 from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.parametric_map import ParametricMap, write_maps
+from PDFFMapperLib.sidecar import read_sidecar
+from PDFFMapperLib.software import MAKER
 from PDFFMapperLib.volume import Volume
 from PDFFMapperLib.water_fat import separate_water_fat
-from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, without_t1_bias
+from PDFFMapperLib.water_fat_maps import fat_fraction_maps, water_fat_maps, with_t1_correction
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +97,13 @@ def run(args: argparse.Namespace) -> int:
         maps, confident = _multi_echo_maps(args)
     else:
         maps = _two_image_maps(args)
+    if args.t1_correction:
+        flip_deg, repetition_ms, t1_water_ms, t1_fat_ms = args.t1_correction
+        maps = with_t1_correction(maps, {}, t1_water_ms, t1_fat_ms, flip_deg, repetition_ms)
+        for biased, corrected in pairwise(maps):
+            if corrected.name.startswith(f"{biased.name}_T1"):
+                change = np.nanmedian(biased.volume.array - corrected.volume.array)
+                print(f"T1 weighting raised {biased.name} by {change:.1f} points (median voxel).")
     paths = write_maps(maps, args.out, args.prefix, f".{args.format}")
     if args.regions is not None:
         labels = read_on_grid(args.regions, maps[0].volume).array
@@ -137,10 +147,10 @@ def read_echoes(
     groups = [(images, "real" if imaginary else "magnitude" if phase else None)]
     if phase or imaginary:
         groups.append((phase or imaginary, "phase" if phase else "imaginary"))
-    volumes, times = [], []
+    volumes, times, notes = [], [], []
     for paths, component in groups:
         echoes = [echo for path in paths for echo in read_series(path)]
-        stated = _sidecar_facts(paths, sidecars, echoes, unit)
+        stated = _sidecar_facts(paths, sidecars, echoes, unit, notes)
         if echo_times is not None and len(echo_times) != len(echoes):
             raise ValueError(
                 f"{len(echo_times)} echo times were given for {len(echoes)} echoes; give one each."
@@ -150,14 +160,17 @@ def read_echoes(
             if component:
                 echo.attributes["ImageComponent"] = component
         volumes += echoes
-    return echo_train(volumes, times, "s", field_strength_t)
+    train = echo_train(volumes, times, "s", field_strength_t)
+    train.notes = [*dict.fromkeys(notes), *train.notes]
+    return train
 
 
-def _sidecar_facts(paths, sidecars, echoes, unit) -> np.ndarray:
+def _sidecar_facts(paths, sidecars, echoes, unit, notes) -> np.ndarray:
     """Echo times in s of the echoes (NaN-free only if stated); other facts go to attributes."""
     found = list(sidecars) or [beside for path in paths if (beside := _beside(path)).is_file()]
     contents = [read_sidecar(path, unit) for path in found]
     stated = [c.echo_times_s for c in contents if c.echo_times_s is not None]
+    notes += [note for content in contents for note in content.notes]
     for content in contents:
         if len(contents) in (1, len(echoes)):
             targets = echoes if len(contents) == 1 else [echoes[contents.index(content)]]
@@ -244,16 +257,11 @@ def _multi_echo_maps(args: argparse.Namespace) -> tuple[list[ParametricMap], np.
         print(note)
     print(f"{int(result.mask.sum())} voxels fitted, {int(result.confident.sum())} with confidence.")
     inputs = {
-        "software": "MarrowAssess, PDFFMapper",
+        "software": MAKER,
         "inputs": [path.name for path in args.images],
         "reading": train.notes,
     }
-    maps = water_fat_maps(result, like, inputs)
-    if args.t1_correction:
-        maps.append(without_t1_bias(maps[0], *args.t1_correction))
-        change = np.nanmedian(maps[0].volume.array - maps[-1].volume.array)
-        print(f"T1 weighting raised the PDFF by {change:.1f} points in the median voxel.")
-    return maps, result.confident
+    return water_fat_maps(result, like, inputs), result.confident
 
 
 def _two_image_maps(args: argparse.Namespace) -> list[ParametricMap]:
@@ -275,7 +283,7 @@ def _two_image_maps(args: argparse.Namespace) -> list[ParametricMap]:
         )
     for limit in result.limits:
         print(limit)
-    inputs = {"software": "MarrowAssess, PDFFMapper", "inputs": [path.name for path in paths]}
+    inputs = {"software": MAKER, "inputs": [path.name for path in paths]}
     return fat_fraction_maps(result, first, inputs)
 
 

@@ -19,7 +19,7 @@ from scipy import optimize, stats
 
 from PDFFMapperLib.ivim import prepared
 from PDFFMapperLib.ivim_kernel import D_LIMIT, EXCESS_LIMITS
-from PDFFMapperLib.model_choice import MODELS, PARAMETERS
+from PDFFMapperLib.model_choice import MODELS, PARAMETERS, aicc
 from PDFFMapperLib.noise import rician_mean, rician_mean_slope
 
 _D_STAR_LIMIT = EXCESS_LIMITS[1]
@@ -51,7 +51,6 @@ class ModelFit:
         curve: fitted mean signals, noise floor included, one per measurement.
         chi_squared: squared residuals in units of their standard errors.
         qaicc: criterion, lower is better; infinite if there are too few measurements.
-        identifiable: whether all of its estimates are closed.
     """
 
     model: str
@@ -94,7 +93,6 @@ def fit_pooled(
     *,
     sigma: float | np.ndarray | None = None,
     averages: Sequence[float] | None = None,
-    noise: str = "rician",
     models: Sequence[str] = MODELS,
 ) -> PooledFit:
     """Fit the mean signals of a region.
@@ -106,7 +104,6 @@ def fit_pooled(
         sigma: noise of a single image in signal units, a number or one per voxel; if None it is
             measured from the residuals of the region's voxel-wise fits.
         averages: images averaged into each measurement.
-        noise: "rician" or "gaussian".
         models: which of `model_choice.MODELS` to fit.
 
     Raises:
@@ -115,12 +112,12 @@ def fit_pooled(
     unknown = set(models) - set(MODELS)
     if unknown or not models:
         raise ValueError(f"Models are {', '.join(MODELS)}; given were {', '.join(models)}.")
-    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
+    voxels = prepared(signal, b_values, sigma, averages, mask, "rician")
     if voxels.usable.size == 0:
         raise ValueError("The region holds no voxel that can be fitted.")
     noise_sd = float(np.sqrt(np.mean(voxels.sigma[voxels.usable] ** 2)))
     mean = voxels.signal[voxels.usable].mean(axis=0, dtype=float)
-    data = _Data(voxels.b, mean / noise_sd, voxels.averages * voxels.usable.size, noise == "rician")
+    data = _Data(voxels.b, mean / noise_sd, voxels.averages * voxels.usable.size)
     solutions = {name: _best_of_starts(data, name) for name in models}
     richest = max(models, key=PARAMETERS.__getitem__)
     spare = data.b.size - PARAMETERS[richest]
@@ -134,23 +131,19 @@ def fit_pooled(
 
 @dataclass
 class _Data:
-    """Mean signals in units of sigma, and how many images each is the mean of."""
+    """Mean magnitudes in units of sigma, and how many images each is the mean of."""
 
     b: np.ndarray
     mean: np.ndarray
     counts: np.ndarray
-    rician: bool
 
     def expected(self, name: str, x: np.ndarray) -> np.ndarray:
         nu, _ = _CURVES[name](self.b, x)
-        return rician_mean(nu) if self.rician else nu
+        return rician_mean(nu)
 
     def residuals(self, name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals in units of their standard errors, and the curve's weighted Jacobian."""
         nu, jacobian = _CURVES[name](self.b, x)
-        if not self.rician:
-            weight = np.sqrt(self.counts)
-            return (self.mean - nu) * weight, jacobian * weight
         expected = rician_mean(nu)
         weight = np.sqrt(self.counts / np.maximum(2 + nu**2 - expected**2, 0.4))
         return (self.mean - expected) * weight, jacobian * (weight * rician_mean_slope(nu))
@@ -268,16 +261,8 @@ def _with_intervals(
         if label == "s0":
             values *= sigma
         estimates[label] = Estimate(*(float(value) for value in values))
-    penalty = math.inf
-    if data.b.size - x.size - 1 > 0:
-        penalty = 2 * x.size + 2 * x.size * (x.size + 1) / (data.b.size - x.size - 1)
-    return ModelFit(
-        name,
-        estimates,
-        sigma * data.expected(name, x),
-        chi_squared,
-        chi_squared / dispersion + penalty,
-    )
+    qaicc = float(aicc(-0.5 * chi_squared / dispersion, x.size, data.b.size))
+    return ModelFit(name, estimates, sigma * data.expected(name, x), chi_squared, qaicc)
 
 
 def _profile_limit(

@@ -61,6 +61,26 @@ class Voxels:
         return values.reshape(self.shape)
 
 
+@dataclass(kw_only=True)
+class VoxelFit:
+    """What a fit tells beside its parameters; arrays have the image's shape.
+
+    Attributes:
+        residual: root mean square residual in signal units, NaN where the fit failed.
+        r_squared: share of the signal's variance over b that the model explains, likewise.
+        log_likelihood: at the estimate, up to a constant that all models of a voxel share.
+        valid: voxels that were fitted.
+        sigma: receiver noise of a single image that was used, one number or per voxel as given;
+            NaN where it could not be known.
+    """
+
+    residual: np.ndarray
+    r_squared: np.ndarray
+    log_likelihood: np.ndarray
+    valid: np.ndarray
+    sigma: float | np.ndarray
+
+
 def checked_b_values(b_values: Sequence[float]) -> np.ndarray:
     """b-values as an array, refused if they cannot be s/mm^2.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +27,7 @@ _MAPS = {
     "pdff_sd": ("PDFF_SD", "Standard deviation of PDFF", "%", (0.0, 10.0), "Viridis"),
     "r2star_sd": ("R2star_SD", "Standard deviation of R2*", "1/s", (0.0, 40.0), "Viridis"),
 }
+_FRACTIONS = ("PDFF", "FF", "FF_water_dominant", "FF_fat_dominant")
 _DOUBT_TITLE = "Doubt (0 confident): " + ", ".join(
     f"{int(each)} {each.name.lower().replace('_', ' ')}" for each in Doubt
 )
@@ -81,18 +82,49 @@ def fat_fraction_maps(
     ]
 
 
-def without_t1_bias(
+def with_t1_correction(
+    maps: Sequence[ParametricMap],
+    facts: Mapping[str, object],
+    t1_water_ms: float,
+    t1_fat_ms: float,
+    flip_angle_deg: float | None = None,
+    repetition_time_ms: float | None = None,
+) -> list[ParametricMap]:
+    """Maps, and after each fat fraction the same without T1 bias.
+
+    Args:
+        maps: of which those with a fat fraction are corrected.
+        facts: of the images: "FlipAngle" in degrees and "RepetitionTime" in ms, where not given.
+        t1_water_ms: T1 of the water of this tissue at this field strength.
+        t1_fat_ms: T1 of its fat.
+
+    Raises:
+        ValueError: flip angle or repetition time are not known, or a value cannot be; see t1_bias.
+    """
+    flip = flip_angle_deg or facts.get("FlipAngle")
+    repetition = repetition_time_ms or facts.get("RepetitionTime")
+    if not flip or not repetition:
+        raise ValueError(
+            "Flip angle or repetition time is not in the header; give both to correct T1 bias."
+        )
+    corrected = []
+    for made in maps:
+        corrected.append(made)
+        if made.name in _FRACTIONS:
+            corrected.append(
+                _without_t1_bias(made, float(flip), float(repetition), t1_water_ms, t1_fat_ms)
+            )
+    return corrected
+
+
+def _without_t1_bias(
     fat_fraction: ParametricMap,
     flip_angle_deg: float,
     repetition_time_ms: float,
     t1_water_ms: float,
     t1_fat_ms: float,
 ) -> ParametricMap:
-    """A fat fraction map without the T1 weighting of its spoiled gradient echoes.
-
-    Raises:
-        ValueError: a value that cannot be; see t1_bias.
-    """
+    """A fat fraction map without the T1 weighting of its spoiled gradient echoes."""
     values = t1_corrected_fat_fraction(
         fat_fraction.volume.array,
         flip_angle_deg,

@@ -191,6 +191,10 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
         "but no label map": bad(folder, labels=None),
         "no such volume": bad(folder, scale="ADC=0.001"),
         "expected a mean and an SD": [*bad(folder), "--m-score-reference", "nan", "1"],
+        "Nothing can be measured on T1 in L5 marrow": bad(folder, label="2=marrow:L5"),
+        "holds whole numbers": bad(
+            folder, label=None, labels_of="TotalSpineSeg", labels=folder / "nan.nii.gz"
+        ),
         "not a Slicer markups file": bad(folder, markups=folder / "labels.nii.gz"),
     }  # fmt: skip
     for words, arguments in cases.items():

@@ -22,14 +22,10 @@ from dicom_files import (
     position,
     put_pixels,
 )
-from PDFFMapperLib.dicom import (
-    PatientFacts,
-    read_dicom_folder,
-    read_dicom_volume,
-    siemens_csa,
-    without_ge_offset,
-)
+from PDFFMapperLib.dicom import read_dicom_folder
+from PDFFMapperLib.dicom_facts import PatientFacts, without_ge_offset
 from PDFFMapperLib.files import volume_from_image
+from PDFFMapperLib.siemens_csa import siemens_csa
 from pydicom.uid import generate_uid
 
 warnings.filterwarnings("ignore", module="pydicom")
@@ -306,22 +302,6 @@ def test_several_series_and_stray_objects_in_one_folder(tmp_path):
     text = " ".join(folder.notes)
     assert "2 file(s) are not DICOM" in text
     assert "Grayscale Softcopy Presentation State" in text and "private" in text
-
-
-def test_one_volume_is_read_by_key_number_or_description(tmp_path):
-    write_series(tmp_path, range(2), tag="a", SeriesNumber=7, SeriesDescription="Sag T1")
-    assert read_dicom_volume(tmp_path).name == "Sag T1"
-    uid = write_series(tmp_path, range(3), tag="b", SeriesNumber=8, SeriesDescription="Sag T2")
-    key = next(one.key for one in read_dicom_folder(tmp_path) if one.description == "Sag T1")
-    for name in ("7", "sag t1", key):
-        assert read_dicom_volume(tmp_path, name).array.shape == (2, 6, 8)
-    with pytest.raises(ValueError, match=r"one 3D volume is expected.*'Sag T1'.*'Sag T2'"):
-        read_dicom_volume(tmp_path)
-    with pytest.raises(ValueError, match="in series 'STIR' is expected"):
-        read_dicom_volume(tmp_path, "STIR")
-    write_series(tmp_path, range(3), uid, tag="c", EchoTime="9", SeriesNumber=8)
-    with pytest.raises(ValueError, match=r"2 volume\(s\)"):
-        read_dicom_volume(tmp_path, "8")
 
 
 def test_a_single_file_is_a_folder_of_one(tmp_path):

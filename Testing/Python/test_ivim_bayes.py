@@ -30,7 +30,7 @@ def test_intervals_cover(shrunk):
 def test_the_distribution_is_learned(shrunk):
     _, fit = shrunk
     learned = fit.distribution
-    mass = learned.marginal("d")
+    mass = learned.weights.sum(axis=(0, 1))
     inside = (learned.d > 0.3) & (learned.d < 0.8)
     assert mass[inside].sum() > 0.8
     mean = mass @ learned.d
@@ -47,7 +47,7 @@ def test_a_region_of_two_tissues_keeps_both():
     assert np.mean(fit.d[3000:]) == pytest.approx(1.1, abs=0.05)
     assert fit.d[3000:].min() > 0.7 and fit.d[:3000].max() < 0.7
     assert alone.d[3000:].min() < 0.7 or alone.d[:3000].max() > 0.7  # not so without shrinking
-    mass = fit.distribution.marginal("d")
+    mass = fit.distribution.weights.sum(axis=(0, 1))
     valley = (fit.distribution.d > 0.55) & (fit.distribution.d < 0.85)
     assert mass[valley].max() < 0.1 * mass[fit.distribution.d > 0.85].max()
 

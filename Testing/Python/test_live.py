@@ -23,13 +23,14 @@ from MarrowAssessLib.live_results import (  # noqa: E402
 )
 from MarrowAssessLib.quantities import QUANTITIES  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
-from MarrowAssessLib.scene import load_scene, regions_to_node, save_scene  # noqa: E402
+from MarrowAssessLib.scene import load_scene, save_scene  # noqa: E402
 from MarrowAssessLib.scene_study import (  # noqa: E402
     guess_inputs,
     region_markups,
     shown_first,
     study_from_nodes,
 )
+from MarrowAssessLib.segment_nodes import regions_to_node  # noqa: E402
 from MarrowAssessLib.terminology import tissues  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
 from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402

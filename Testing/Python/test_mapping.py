@@ -127,6 +127,9 @@ def test_facts_are_read_from_the_dicom_file_of_a_node(tmp_path):
     (frame,) = frames_from_nodes([node], {"1.2.3": str(file)}.get)
     assert frame.volume.attributes["EchoTime"] == 2.46
     assert frame.volume.attributes["MagneticFieldStrength"] == 3.0
+    file.unlink()
+    (frame,) = frames_from_nodes([node], {"1.2.3": str(file)}.get)
+    assert "EchoTime" not in frame.volume.attributes
 
 
 def test_other_nodes_are_refused():

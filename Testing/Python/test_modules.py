@@ -435,7 +435,7 @@ def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):
 
 def test_a_click_draws_the_body_that_was_clicked(marrow, sample, phantom):
     from MarrowAssessLib.anatomy import Role
-    from MarrowAssessLib.scene import regions_from_node
+    from MarrowAssessLib.segment_nodes import regions_from_node
 
     logic = marrow.MarrowAssessLogic()
     chosen = logic.getParameterNode()

@@ -11,11 +11,12 @@ headless.start()
 
 import SimpleITK as sitk  # noqa: E402
 import slicer  # noqa: E402
-from MarrowAssessLib import label_layout, overlay, rendering, scene  # noqa: E402
+from MarrowAssessLib import label_layout, overlay, rendering, scene, segment_nodes  # noqa: E402
 from MarrowAssessLib.anatomy import Role  # noqa: E402
 from MarrowAssessLib.label_layout import CORONAL, SAGITTAL, Place  # noqa: E402
 from MarrowAssessLib.overlay import SiteResult  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
+from PDFFMapperLib import volume_nodes  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
 
 needs_rendering = pytest.mark.skipif(
@@ -48,8 +49,8 @@ def spine():
         site = "paraspinal" if "muscle" in name else name[:2]
         regions.append(Region.from_mask(name, role, site, mask))
         array[box] = 200 if role is Role.MARROW else 150
-    node = scene.volume_to_node(Volume(array, ijk_to_ras, "T1"))
-    return node, scene.regions_to_node(regions, node)
+    node = volume_nodes.volume_to_node(Volume(array, ijk_to_ras, "T1"))
+    return node, segment_nodes.regions_to_node(regions, node)
 
 
 RESULTS = [
@@ -205,7 +206,7 @@ def test_labels_follow_a_transformed_study(spine):
     moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = np.eye(4)
     matrix[:3, 3] = 5, 6, 7
-    moved.SetMatrixTransformToParent(scene.vtk_matrix(matrix))
+    moved.SetMatrixTransformToParent(volume_nodes.vtk_matrix(matrix))
     segmentation.SetAndObserveTransformNodeID(moved.GetID())
     shown = overlay.show_results(segmentation, RESULTS)
     np.testing.assert_allclose(label_positions(shown.labels), still + [5, 6, 7])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from PDFFMapperLib.software import VERSION
 
 MODULES = ["MarrowAssess", "PDFFMapper"]
 
@@ -138,6 +139,11 @@ def test_extension_is_pure_python():
 
 def test_clone_stays_small():
     assert sum(path.stat().st_size for path in tracked()) < 50e6
+
+
+def test_the_version_in_results_is_that_of_the_package():
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    assert f'version = "{VERSION}"' in text
 
 
 def test_requirements_of_slicer_are_those_of_the_package():

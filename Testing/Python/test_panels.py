@@ -299,7 +299,7 @@ def test_a_dragged_circle_a_resized_box_and_a_moved_transform_update_the_results
     wait()
     assert shown_voxels(panel)["T9"] < voxels
     assert shown_pdff(panel)["T9"] == pytest.approx(truth["L3"], abs=0.5)
-    from MarrowAssessLib.scene import vtk_matrix
+    from PDFFMapperLib.volume_nodes import vtk_matrix
 
     matrix = np.eye(4)
     matrix[:3, 3] = sample.centers_ras["L2"] - sample.centers_ras["L3"]

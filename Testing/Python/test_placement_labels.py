@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role, parse_site
-from MarrowAssessLib.label_maps import CONVENTIONS, regions_from_labels
+from MarrowAssessLib.label_maps import CONVENTIONS, regions_of_convention
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_regions_of_a_segmentation():
     labels[1, 1:3, 2] = 43
     labels[2, 4, 4] = 94
     labels[0, 0, 0] = 1  # spinal cord: not used
-    body, disc = regions_from_labels(labels, "TotalSpineSeg")
+    body, disc = regions_of_convention(labels, "TotalSpineSeg")
     assert (body.name, body.site, body.voxels, body.offset) == ("L3 marrow", "L3", 2, (1, 1, 2))
     assert "arch" in body.cautions[0]
     assert (disc.site, disc.role, disc.voxels) == ("L3-L4", Role.DISC, 1)
@@ -50,12 +50,12 @@ def test_regions_of_a_segmentation():
 def test_gluteal_muscles_of_one_side_merge():
     labels = np.zeros((1, 1, 6), np.uint8)
     labels[0, 0, :4] = [40, 42, 44, 41]
-    regions = regions_from_labels(labels, "TotalSegmentator total_mr")
+    regions = regions_of_convention(labels, "TotalSegmentator total_mr")
     assert {r.site: r.voxels for r in regions} == {"left gluteus": 3, "right gluteus": 1}
 
 
 def test_wrong_convention_is_refused():
     with pytest.raises(ValueError, match="Unknown label convention"):
-        regions_from_labels(np.zeros((1, 1, 1), int), "mine")
+        regions_of_convention(np.zeros((1, 1, 1), int), "mine")
     with pytest.raises(ValueError, match="No label of MuscleMap"):
-        regions_from_labels(np.ones((1, 1, 1), int), "MuscleMap")
+        regions_of_convention(np.ones((1, 1, 1), int), "MuscleMap")

@@ -15,23 +15,22 @@ from MarrowAssessLib import references_command
 from MarrowAssessLib.age_fit import MIN_CONTROLS, FittedCurve, fit_age_curve
 from MarrowAssessLib.anatomy import OTHER_SITES, VERTEBRAE
 from MarrowAssessLib.control_cohort import (
-    parse_sex,
     read_control_cohort,
     save_control_cohort,
     stored_cohorts,
 )
+from MarrowAssessLib.distributions import SCORING_EVIDENCE
+from MarrowAssessLib.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.patient import parse_sex
 from MarrowAssessLib.quantities import QUANTITIES
+from MarrowAssessLib.reference_sites import match_site
 from MarrowAssessLib.references import (
     PERCENTILES,
-    SCORING_EVIDENCE,
     age_curve,
     context_values,
     expected,
-    marrow_conversion,
-    match_site,
     no_reference_reason,
     notes_on,
-    t1_disc_pattern,
     thresholds,
 )
 from scipy import stats

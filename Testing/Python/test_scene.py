@@ -14,14 +14,20 @@ headless.start()
 import slicer  # noqa: E402
 from MarrowAssessLib import scene  # noqa: E402
 from MarrowAssessLib.anatomy import MUSCLES, OTHER_SITES, VERTEBRAE, Role  # noqa: E402
+from MarrowAssessLib.markup_nodes import shapes_from_node  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
+from MarrowAssessLib.segment_nodes import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
+from MarrowAssessLib.study import regions_from_segmentation  # noqa: E402
+from MarrowAssessLib.table_nodes import AgeChart, Column, age_chart_to_node, table_to_node  # noqa: E402
 from MarrowAssessLib.terminology import (  # noqa: E402
     role_and_site,
     site_codes,
     terminology_entry,
     tissues,
 )
+from PDFFMapperLib.subject_folder import put_in_folder  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
+from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node, vtk_matrix  # noqa: E402
 
 OBLIQUE = np.array(
     [[0.8, 0.36, 0.0, -31.0], [-0.6, 0.48, 0.0, 12.5], [0.0, 0.0, -3.5, 77.0], [0, 0, 0, 1]]
@@ -61,7 +67,7 @@ def regions():
 
 def transform_node(matrix):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
-    node.SetMatrixTransformToParent(scene.vtk_matrix(matrix))
+    node.SetMatrixTransformToParent(vtk_matrix(matrix))
     return node
 
 
@@ -79,7 +85,7 @@ def assert_same_regions(found, expected):
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int16, np.float16, np.float32, ">i2"])
 def test_volume_goes_into_the_scene_and_back(volume, kind):
     volume.array = (volume.array % 2).astype(kind)
-    back = scene.volume_from_node(scene.volume_to_node(volume))
+    back = volume_from_node(volume_to_node(volume))
     np.testing.assert_array_equal(back.array, volume.array.astype(float))
     np.testing.assert_allclose(back.ijk_to_ras, OBLIQUE, atol=1e-12)
     assert back.name == "T1"
@@ -87,79 +93,79 @@ def test_volume_goes_into_the_scene_and_back(volume, kind):
 
 
 def test_volume_array_has_the_axis_order_of_slicer(volume):
-    node = scene.volume_to_node(volume)
+    node = volume_to_node(volume)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), volume.array)
     assert node.GetImageData().GetScalarComponentAsDouble(10, 8, 6, 0) == volume.array[6, 8, 10]
 
 
 def test_volume_under_a_transform_is_read_where_it_lies_in_the_world(volume):
     turn = np.array([[0, -1, 0, 5], [1, 0, 0, -6], [0, 0, 1, 7], [0, 0, 0, 1.0]])
-    node = scene.volume_to_node(volume)
+    node = volume_to_node(volume)
     node.SetAndObserveTransformNodeID(transform_node(turn).GetID())
-    np.testing.assert_allclose(scene.volume_from_node(node).ijk_to_ras, turn @ OBLIQUE, atol=1e-9)
+    np.testing.assert_allclose(volume_from_node(node).ijk_to_ras, turn @ OBLIQUE, atol=1e-9)
 
 
 def test_volume_under_a_warp_is_refused(volume):
-    node = scene.volume_to_node(volume)
+    node = volume_to_node(volume)
     warp = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "warp")
     warp.SetAndObserveTransformToParent(slicer.vtkOrientedBSplineTransform())
     node.SetAndObserveTransformNodeID(warp.GetID())
     with pytest.raises(ValueError, match="non-linear transform 'warp'"):
-        scene.volume_from_node(node)
+        volume_from_node(node)
 
 
 def test_volume_without_voxels_is_refused():
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
     with pytest.raises(ValueError, match="'nothing' has no voxels"):
-        scene.volume_from_node(node)
+        volume_from_node(node)
 
 
 # Regions
 
 
 def test_regions_go_into_the_scene_and_back_exactly(volume, regions):
-    volume_node = scene.volume_to_node(volume)
-    node = scene.regions_to_node(regions, volume_node)
-    assert_same_regions(scene.regions_from_node(node, volume_node), regions)
+    volume_node = volume_to_node(volume)
+    node = regions_to_node(regions, volume_node)
+    assert_same_regions(regions_from_node(node, volume_node), regions)
 
 
 def test_slicer_itself_sees_the_same_voxels(volume, regions):
-    volume_node = scene.volume_to_node(volume)
-    node = scene.regions_to_node(regions, volume_node)
+    volume_node = volume_to_node(volume)
+    node = regions_to_node(regions, volume_node)
     for region in regions:
         seen = slicer.util.arrayFromSegmentBinaryLabelmap(node, region.name, volume_node)
         np.testing.assert_array_equal(seen > 0, region.full_mask(volume.array.shape))
 
 
 def test_regions_that_do_not_overlap_share_a_layer(volume, regions):
-    node = scene.regions_to_node(regions, scene.volume_to_node(volume))
+    node = regions_to_node(regions, volume_to_node(volume))
     assert node.GetSegmentation().GetNumberOfLayers() == 2
 
 
 def test_an_empty_region_stays_empty(volume):
     empty = Region.from_mask("nothing", Role.FAT, "", np.zeros(volume.array.shape, bool))
-    volume_node = scene.volume_to_node(volume)
-    (back,) = scene.regions_from_node(scene.regions_to_node([empty], volume_node), volume_node)
+    volume_node = volume_to_node(volume)
+    (back,) = regions_from_node(regions_to_node([empty], volume_node), volume_node)
     assert back.voxels == 0
 
 
 def test_regions_follow_their_transformed_volume(volume, regions):
-    volume_node = scene.volume_to_node(volume)
+    volume_node = volume_to_node(volume)
     moved = transform_node(np.array([[1, 0, 0, 50], [0, 0, -1, 3], [0, 1, 0, 4], [0, 0, 0, 1.0]]))
     volume_node.SetAndObserveTransformNodeID(moved.GetID())
-    node = scene.regions_to_node(regions, volume_node)
-    assert_same_regions(scene.regions_from_node(node, volume_node), regions)
+    node = regions_to_node(regions, volume_node)
+    assert_same_regions(regions_from_node(node, volume_node), regions)
     volume_node.HardenTransform()  # the volume alone: both still lie at the same place
-    assert_same_regions(scene.regions_from_node(node, volume_node), regions)
+    assert_same_regions(regions_from_node(node, volume_node), regions)
 
 
 def test_regions_are_read_on_the_same_voxels_stored_in_another_order(volume, regions):
-    node = scene.regions_to_node(regions, scene.volume_to_node(volume))
+    node = regions_to_node(regions, volume_to_node(volume))
     # The same image, its k axis reversed and i and j exchanged.
     k = volume.array.shape[0] - 1
     swap = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, k], [0, 0, 0, 1.0]])
     other = Volume(volume.array.transpose(0, 2, 1)[::-1], OBLIQUE @ swap, "turned")
-    found = scene.regions_from_node(node, scene.volume_to_node(other))
+    found = regions_from_node(node, volume_to_node(other))
     for one, expected in zip(found, regions, strict=True):
         np.testing.assert_array_equal(
             np.sort(one.values(other.array)), np.sort(expected.values(volume.array))
@@ -170,67 +176,56 @@ def test_regions_are_read_on_the_same_voxels_stored_in_another_order(volume, reg
 
 
 def test_another_grid_is_refused_and_resampled_when_asked(volume, regions):
-    node = scene.regions_to_node(regions[:1], scene.volume_to_node(volume))
+    node = regions_to_node(regions[:1], volume_to_node(volume))
     finer = OBLIQUE @ np.diag([0.5, 0.5, 0.5, 1])
     finer[:3, 3] = (OBLIQUE @ [-0.25, -0.25, -0.25, 1])[:3]
-    fine_node = scene.volume_to_node(Volume(np.zeros((14, 18, 22), np.uint8), finer, "fine"))
+    fine_node = volume_to_node(Volume(np.zeros((14, 18, 22), np.uint8), finer, "fine"))
     with pytest.raises(ValueError, match="'L3 marrow' is not drawn on the voxel grid of 'fine'"):
-        scene.regions_from_node(node, fine_node)
-    (region,) = scene.regions_from_node(node, fine_node, resample=True)
+        regions_from_node(node, fine_node)
+    (region,) = regions_from_node(node, fine_node, resample=True)
     assert region.voxels == 8 * regions[0].voxels
     assert "Resampled from another voxel grid." in region.cautions
 
 
 def test_voxels_outside_a_smaller_volume_are_counted(volume, regions):
-    node = scene.regions_to_node(regions[:1], scene.volume_to_node(volume))
-    smaller = scene.volume_to_node(Volume(volume.array[:3], OBLIQUE, "part"))
-    (region,) = scene.regions_from_node(node, smaller)
+    node = regions_to_node(regions[:1], volume_to_node(volume))
+    smaller = volume_to_node(Volume(volume.array[:3], OBLIQUE, "part"))
+    (region,) = regions_from_node(node, smaller)
     assert region.voxels == 2 * 3 * 5
     assert "15 voxels lie outside the volume: left out." in region.cautions
 
 
 def test_region_names_must_differ(volume, regions):
     with pytest.raises(ValueError, match="given twice: L3 marrow"):
-        scene.regions_to_node([regions[0], regions[0]], scene.volume_to_node(volume))
+        regions_to_node([regions[0], regions[0]], volume_to_node(volume))
 
 
 def test_region_outside_the_volume_is_refused(volume, regions):
-    part = scene.volume_to_node(Volume(volume.array[:3], OBLIQUE, "part"))
+    part = volume_to_node(Volume(volume.array[:3], OBLIQUE, "part"))
     with pytest.raises(ValueError, match="'L3 marrow' reaches outside the volume 'part'"):
-        scene.regions_to_node(regions[:1], part)
+        regions_to_node(regions[:1], part)
 
 
 def test_seg_nrrd_is_read_by_its_codes_or_names(volume, regions, tmp_path):
-    volume_node = scene.volume_to_node(volume)
-    node = scene.regions_to_node(regions, volume_node)
+    volume_node = volume_to_node(volume)
+    node = regions_to_node(regions, volume_node)
     segmentation = node.GetSegmentation()
     for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
-        segment.RemoveTag(scene.ROLE_TAG)
-        segment.RemoveTag(scene.SITE_TAG)
+        segment.RemoveTag(ROLE_TAG)
+        segment.RemoveTag(SITE_TAG)
     segmentation.GetSegment("CSF").SetName("Segment_7")  # the codes alone tell what it is
     segmentation.GetSegment("left psoas").SetTag("TerminologyEntry", "")  # the name alone does
     node.AddDefaultStorageNode()
     path = tmp_path / "drawn.seg.nrrd"
     node.GetStorageNode().SetFileName(str(path))
     assert node.GetStorageNode().WriteData(node)
-    loaded = scene.load_segmentation(path)
-    found = {r.name: (r.role, r.site) for r in scene.regions_from_node(loaded, volume_node)}
+    _, read = regions_from_segmentation(path)
+    found = {r.name: (r.role, r.site) for r in read}
     assert found["Segment_7"] == (Role.CSF, "L3")
     assert found["left psoas"] == (Role.MUSCLE, "left psoas")
     assert found["L3-L4 disc"] == (Role.DISC, "L3-L4")
     assert found["S1 marrow"] == (Role.MARROW, "S1")
-
-
-def test_unreadable_segmentation_leaves_the_scene_as_it_was(tmp_path):
-    path = tmp_path / "broken.seg.nrrd"
-    path.write_bytes(b"NRRD0004\ntype: uchar\n")
-    before = slicer.mrmlScene.GetNumberOfNodes()
-    with pytest.raises(ValueError, match="cannot be read as a segmentation"):
-        scene.load_segmentation(path)
-    assert slicer.mrmlScene.GetNumberOfNodes() == before
-    with pytest.raises(FileNotFoundError):
-        scene.load_segmentation(tmp_path / "absent.seg.nrrd")
 
 
 # Terminology
@@ -336,7 +331,7 @@ def test_points_boxes_and_closed_curves_are_read_in_the_world():
     points.AddControlPoint(4, 5, 6, "L4")
     points.UnsetNthControlPointPosition(1)
     points.SetAndObserveTransformNodeID(parent)
-    (point,) = scene.shapes_from_node(points, 3.0)
+    (point,) = shapes_from_node(points, 3.0)
     assert (point.kind, point.name, point.radius_mm) == ("sphere", "L3 CSF", 3.0)
     np.testing.assert_allclose(point.points_ras, [[3, -5, 10]])
 
@@ -344,7 +339,7 @@ def test_points_boxes_and_closed_curves_are_read_in_the_world():
     roi.SetCenter(1, 2, 3)
     roi.SetSize(10, 20, 30)
     roi.SetAndObserveTransformNodeID(parent)
-    (box,) = scene.shapes_from_node(roi)
+    (box,) = shapes_from_node(roi)
     assert (box.kind, box.name) == ("box", "psoas muscle")
     np.testing.assert_allclose(box.points_ras, [[3, -5, 10]])
     np.testing.assert_allclose(box.size_mm, [10, 20, 30])
@@ -354,7 +349,7 @@ def test_points_boxes_and_closed_curves_are_read_in_the_world():
     curve.SetCurveTypeToLinear()
     for a, s in ((0, 0), (10, 0), (10, 20), (0, 20)):
         curve.AddControlPoint(7, a, s)
-    (drawn,) = scene.shapes_from_node(curve)
+    (drawn,) = shapes_from_node(curve)
     assert drawn.kind == "closed curve"
     a, s = drawn.points_ras[:, 1], drawn.points_ras[:, 2]
     area = abs(np.sum(a * np.roll(s, -1) - s * np.roll(a, -1))) / 2
@@ -365,23 +360,23 @@ def test_points_boxes_and_closed_curves_are_read_in_the_world():
 def test_other_or_empty_markups_are_refused():
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "none")
     with pytest.raises(ValueError, match="'none' has no placed points"):
-        scene.shapes_from_node(empty)
+        shapes_from_node(empty)
     line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "ruler")
     line.AddControlPoint(0, 0, 0)
     with pytest.raises(ValueError, match="'ruler' is a Line"):
-        scene.shapes_from_node(line)
+        shapes_from_node(line)
 
 
 # Tables, plots, scenes
 
 
 def results_table():
-    return scene.table_to_node(
+    return table_to_node(
         "Results",
         [
-            scene.Column("Site", ["L1", "L2"]),
-            scene.Column("Voxels", [120, 130]),
-            scene.Column("PDFF", [41.5, None], "%", "Proton density fat fraction"),
+            Column("Site", ["L1", "L2"]),
+            Column("Voxels", [120, 130]),
+            Column("PDFF", [41.5, None], "%", "Proton density fat fraction"),
         ],
     )
 
@@ -401,17 +396,17 @@ def test_table_has_types_and_units():
 
 def test_table_columns_of_different_length_are_refused():
     with pytest.raises(ValueError, match="differ in length"):
-        scene.table_to_node("T", [scene.Column("a", [1]), scene.Column("b", [1, 2])])
+        table_to_node("T", [Column("a", [1]), Column("b", [1, 2])])
 
 
 def age_curve():
     ages = np.linspace(0, 18, 7)
     percentiles = {p: ages + p / 10 for p in (5, 25, 50, 75, 95)}
-    return scene.AgeCurve("Marrow PDFF", "PDFF (%)", ages, percentiles, [("L3", 9.0, 22.0)])
+    return AgeChart("Marrow PDFF", "PDFF (%)", ages, percentiles, [("L3", 9.0, 22.0)])
 
 
 def test_age_curve_becomes_a_chart_of_percentiles_and_patient_points():
-    chart = scene.curve_to_chart(age_curve())
+    chart = age_chart_to_node(age_curve())
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     assert [s.GetName() for s in series] == ["P5", "P25", "P50", "P75", "P95", "Patient"]
     table = series[2].GetTableNode().GetTable()
@@ -425,18 +420,18 @@ def test_age_curve_becomes_a_chart_of_percentiles_and_patient_points():
 
 
 def test_nodes_are_put_in_a_folder_beside_the_study(volume):
-    volume_node = scene.volume_to_node(volume)
+    volume_node = volume_to_node(volume)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "MRI")
     hierarchy.CreateItem(study, volume_node)
     table = results_table()
-    folder = scene.put_in_folder("MarrowAssess", [table], beside=volume_node)
+    folder = put_in_folder("MarrowAssess", [table], beside=volume_node)
     assert hierarchy.GetItemParent(folder) == study
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(table)) == folder
 
 
 def test_volume_is_shown_in_every_slice_view(volume):
-    node = scene.volume_to_node(volume)
+    node = volume_to_node(volume)
     scene.show_in_slices(node)
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     assert len(composites) == 3
@@ -450,11 +445,13 @@ from MarrowAssessLib import headless
 headless.start()
 import slicer
 from MarrowAssessLib import scene
+from MarrowAssessLib.segment_nodes import regions_from_node
+from PDFFMapperLib.volume_nodes import volume_from_node
 scene.load_scene(sys.argv[1])
 volume_node = slicer.util.getNode("T1")
-volume = scene.volume_from_node(volume_node)
+volume = volume_from_node(volume_node)
 node = slicer.util.getNode("Regions")
-regions = scene.regions_from_node(node, volume_node)
+regions = regions_from_node(node, volume_node)
 table = slicer.util.getNode("Results")
 hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
 print(json.dumps({
@@ -477,11 +474,11 @@ print(json.dumps({
 @pytest.mark.parametrize("matrix", [OBLIQUE, OBLIQUE @ np.diag([1, 1, -1, 1.0])])
 def test_scene_is_the_same_when_a_fresh_process_opens_it(volume, regions, matrix, tmp_path):
     volume = Volume(volume.array, matrix, volume.name, volume.attributes)
-    volume_node = scene.volume_to_node(volume)
-    node = scene.regions_to_node(regions, volume_node)
+    volume_node = volume_to_node(volume)
+    node = regions_to_node(regions, volume_node)
     node.GetSegmentation().GetSegment("CSF").SetColor(0.25, 0.5, 0.75)
-    chart = scene.curve_to_chart(age_curve())
-    scene.put_in_folder("MarrowAssess", [node, results_table(), chart])
+    chart = age_chart_to_node(age_curve())
+    put_in_folder("MarrowAssess", [node, results_table(), chart])
     path = tmp_path / "new folder" / "patient.mrb"
     scene.save_scene(path)
     assert [p.name for p in path.parent.iterdir()] == ["patient.mrb"]
@@ -517,7 +514,7 @@ def test_scene_is_the_same_when_a_fresh_process_opens_it(volume, regions, matrix
 
 
 def test_a_broken_scene_file_leaves_the_scene_as_it_was(volume, tmp_path):
-    scene.volume_to_node(volume)
+    volume_to_node(volume)
     whole = tmp_path / "whole.mrb"
     scene.save_scene(whole)
     broken = tmp_path / "broken.mrb"

@@ -14,7 +14,6 @@ from MarrowAssessLib.anatomy import MUSCLES, Role  # noqa: E402
 from MarrowAssessLib.label_maps import fitting_conventions  # noqa: E402
 from MarrowAssessLib.level_names import neighbor_site  # noqa: E402
 from MarrowAssessLib.regions import Region  # noqa: E402
-from MarrowAssessLib.scene import regions_from_node, regions_to_node, segment_labels  # noqa: E402
 from MarrowAssessLib.scene_column import (  # noqa: E402
     correct_body,
     correct_painted,
@@ -32,6 +31,7 @@ from MarrowAssessLib.scene_placement import (  # noqa: E402
     shift_levels,
     take_back,
 )
+from MarrowAssessLib.segment_nodes import regions_from_node, regions_to_node, segment_labels  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
 from PDFFMapperLib.volume_nodes import (  # noqa: E402
     ijk_to_world,
@@ -86,7 +86,7 @@ def test_known_levels_lie_where_they_are_in_the_world(segmentation):
 
 
 def _shift(*xyz):
-    from MarrowAssessLib.scene import vtk_matrix
+    from PDFFMapperLib.volume_nodes import vtk_matrix
 
     matrix = np.eye(4)
     matrix[:3, 3] = xyz

@@ -14,11 +14,7 @@ from PDFFMapperLib.fat_spectra import (
     spectrum_from_peaks,
 )
 from PDFFMapperLib.field_map import ChemicalShiftModel
-from PDFFMapperLib.multi_echo import (
-    multi_echo,
-    multi_echo_from_magnitude_phase,
-    multi_echo_from_parts,
-)
+from PDFFMapperLib.multi_echo import multi_echo
 from PDFFMapperLib.water_fat import Doubt, separate_water_fat
 from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
 
@@ -237,44 +233,6 @@ def test_cancel_returns_none():
     assert separated(phantom, progress=lambda part: False) is None
 
 
-@pytest.mark.parametrize(
-    ("stored", "scaled"),
-    [
-        (lambda p: np.round((p + np.pi) / (2 * np.pi) * 4095).astype(np.uint16), "0 to 4096"),
-        (
-            lambda p: np.round((p + np.pi) / (2 * np.pi) * 65535).astype(np.uint16),
-            "unsigned 16 bits",
-        ),
-        (lambda p: np.round(p / np.pi * 4096).clip(-4096, 4094).astype(np.int16), "Siemens"),
-        (lambda p: np.round(1000 * p).astype(np.int16), "milliradians"),
-        (lambda p: np.degrees(p), "degrees"),
-        (lambda p: p, "radians"),
-    ],
-)
-def test_magnitude_and_phase_of_every_vendor(stored, scaled):
-    phantom = spine_phantom(shape=(3, 48, 48), snr=60)
-    expected = separated(phantom)
-    data = multi_echo_from_magnitude_phase(
-        np.round(1000 * np.abs(phantom.echoes)).astype(np.uint16),
-        stored(np.angle(phantom.echoes)),
-        phantom.echo_times_s,
-        3.0,
-        phantom.voxel_size_mm,
-    )
-    assert any(scaled in note for note in data.notes)
-    result = separate_water_fat(data)
-    both = result.mask & expected.mask & (phantom.labels > 0)
-    assert np.abs(result.pdff_percent - expected.pdff_percent)[both].mean() < 0.3
-
-
-def test_real_and_imaginary_parts():
-    phantom = spine_phantom(shape=(2, 32, 32))
-    data = multi_echo_from_parts(
-        phantom.echoes.real, phantom.echoes.imag, phantom.echo_times_s, 3.0
-    )
-    np.testing.assert_array_equal(data.echoes, phantom.echoes)
-
-
 ECHOES = np.ones((6, 2, 4, 4), np.complex64)
 
 
@@ -290,11 +248,6 @@ ECHOES = np.ones((6, 2, 4, 4), np.complex64)
         (lambda: multi_echo(ECHOES, SIX_ECHOES_S, 30000), "3 T"),
         (lambda: multi_echo(ECHOES, SIX_ECHOES_S, 123.2), "2.89 T"),
         (lambda: phase_in_radians([np.linspace(0, 1, 50)]), "no known scale"),
-        (lambda: multi_echo_from_parts(ECHOES.real, ECHOES.real, SIX_ECHOES_S, 3), "negative"),
-        (
-            lambda: multi_echo_from_magnitude_phase(-ECHOES.real, ECHOES.real, SIX_ECHOES_S, 3),
-            "not be negative",
-        ),
         (lambda: separate_water_fat(multi_echo(ECHOES * 0, SIX_ECHOES_S, 3)), "nothing to fit"),
         (lambda: separate_water_fat(multi_echo(ECHOES * np.nan, SIX_ECHOES_S, 3)), "nothing"),
         (

@@ -10,6 +10,7 @@ import pytest
 from MarrowAssessLib.cli import main
 from PDFFMapperLib.files import read_volume, write_volume
 from PDFFMapperLib.pdff_command import read_echoes
+from PDFFMapperLib.t1_bias import saturation
 from PDFFMapperLib.volume import Volume
 from phantoms.water_fat import spine_phantom
 
@@ -82,14 +83,28 @@ def test_magnitudes_with_typed_echo_times(files, tmp_path):
     assert (8, "field") not in found
 
 
+def test_a_sidecar_in_milliseconds_is_said(files, tmp_path):
+    phantom, _, magnitude, _ = files
+    times = [1000 * float(time) for time in phantom.echo_times_s]
+    side = tmp_path / "side.json"
+    side.write_text(json.dumps({"EchoTime": times, "MagneticFieldStrength": 3}))
+    train = read_echoes([Path(path) for path in magnitude], sidecars=[side])
+    np.testing.assert_allclose(train.echo_times_s, phantom.echo_times_s)
+    assert "read as ms" in train.notes[0]
+
+
 def test_water_and_fat_images(tmp_path):
     fraction = np.linspace(0.1, 0.9, 60).reshape(3, 4, 5)
     write_volume(Volume(1000 * (1 - fraction), GRID), tmp_path / "w.nrrd")
     write_volume(Volume(1000 * fraction, GRID), tmp_path / "f.nrrd")
     pair = [str(tmp_path / "w.nrrd"), str(tmp_path / "f.nrrd")]
-    assert main(["pdff", "--water-fat", *pair, "--out", str(tmp_path / "out")]) == 0
+    arguments = ["pdff", "--water-fat", *pair, "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--t1-correction", "10", "20", "1000", "300"]) == 0
     found = read_volume(tmp_path / "out/waterfat_FF.nrrd").array
     np.testing.assert_allclose(found, 100 * fraction, rtol=1e-5)
+    water, fat = (1 - fraction) / saturation(10, 0.02, 1), fraction / saturation(10, 0.02, 0.3)
+    corrected = read_volume(tmp_path / "out/waterfat_FF_T1corrected.nrrd").array
+    np.testing.assert_allclose(corrected, 100 * fat / (water + fat), rtol=1e-5)
     record = json.loads((tmp_path / "out/waterfat_maps.json").read_text())
     assert any("not a PDFF" in limit for limit in record["provenance"]["limits"])
 

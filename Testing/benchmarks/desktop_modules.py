@@ -50,8 +50,8 @@ def refreshing() -> None:
     from MarrowAssessLib.contrasts import Contrast
     from MarrowAssessLib.live_results import show_live
     from MarrowAssessLib.regions import Region
-    from MarrowAssessLib.scene import regions_to_node
     from MarrowAssessLib.scene_study import study_from_nodes
+    from MarrowAssessLib.segment_nodes import regions_to_node
     from PDFFMapperLib.volume import Volume
     from PDFFMapperLib.volume_nodes import volume_to_node, vtk_matrix
     from vtkmodules.util.numpy_support import numpy_to_vtk

@@ -43,14 +43,15 @@ def main() -> None:
     with timed("import slicer-core, start the scene"):
         headless.start()
     with timed("import scene, overlay"):
-        from MarrowAssessLib import overlay, scene
+        from MarrowAssessLib import overlay, scene, segment_nodes
+        from PDFFMapperLib import volume_nodes
     volume, regions = column()
     with timed("volume into the scene"):
-        volume_node = scene.volume_to_node(volume)
+        volume_node = volume_nodes.volume_to_node(volume)
     with timed("9 regions into the scene"):
-        node = scene.regions_to_node(regions, volume_node)
+        node = segment_nodes.regions_to_node(regions, volume_node)
     with timed("9 regions back"):
-        scene.regions_from_node(node, volume_node)
+        segment_nodes.regions_from_node(node, volume_node)
     results = [
         overlay.SiteResult(region.name, z, f"{region.site}  2.31  expected 1.9-2.8")
         for region, z in zip(regions, np.linspace(-3, 3, 9), strict=True)

@@ -1,0 +1,128 @@
+"""Tables and age curves as nodes of the Slicer scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
+
+
+@dataclass
+class Column:
+    """A table column: its name, its values (all text, all whole numbers, or numbers), its unit."""
+
+    name: str
+    values: Sequence[str] | Sequence[int] | Sequence[float | None]
+    unit: str = ""
+    description: str = ""
+
+
+def table_to_node(name: str, columns: Sequence[Column]) -> slicer.vtkMRMLTableNode:
+    """Add a table with typed columns and units; a missing number (None) becomes NaN.
+
+    Raises:
+        ValueError: the columns differ in length.
+    """
+    lengths = {column.name: len(column.values) for column in columns}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"Table '{name}': its columns differ in length: {lengths}.")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    for column in columns:
+        array, kind = _column_array(column.values)
+        array.SetName(column.name)
+        node.AddColumn(array)
+        node.SetColumnType(column.name, kind)
+        node.SetColumnUnitLabel(column.name, column.unit)
+        node.SetColumnDescription(column.name, column.description)
+    node.SetUseColumnTitleAsColumnHeader(True)  # Slicer's table view adds the unit to the name
+    return node
+
+
+def _column_array(values: Sequence) -> tuple[object, int]:
+    from vtkmodules.util import vtkConstants
+
+    if all(isinstance(value, str) for value in values):
+        array = vtkStringArray()
+        for value in values:
+            array.InsertNextValue(value)
+        return array, vtkConstants.VTK_STRING
+    if all(isinstance(value, int | np.integer) for value in values):
+        array = vtkIntArray()
+        for value in values:
+            array.InsertNextValue(int(value))
+        return array, vtkConstants.VTK_INT
+    array = vtkDoubleArray()
+    for value in values:
+        array.InsertNextValue(float("nan") if value is None else float(value))
+    return array, vtkConstants.VTK_DOUBLE
+
+
+@dataclass
+class AgeChart:
+    """What is expected over age, and the patient's values on it.
+
+    Attributes:
+        title: such as "Marrow PDFF, lumbar".
+        axis: the vertical axis with its unit, such as "PDFF (%)".
+        ages: (n,) years.
+        percentiles: percentile (5, 50 ...) to its (n,) values; NaN where there is no reference.
+        points: the patient's (label, age in years, value).
+    """
+
+    title: str
+    axis: str
+    ages: np.ndarray
+    percentiles: dict[float, np.ndarray]
+    points: list[tuple[str, float, float]]
+
+
+def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
+    """Add an age curve as tables, plot series and a chart (percentile lines, patient's points)."""
+    bands = sorted(curve.percentiles)
+    table = table_to_node(
+        f"{curve.title} reference",
+        [Column("Age", [float(age) for age in curve.ages], "years")]
+        + [Column(f"P{p:g}", [float(v) for v in curve.percentiles[p]]) for p in bands],
+    )
+    patient = table_to_node(
+        f"{curve.title} patient",
+        [
+            Column("Label", [label for label, _, _ in curve.points]),
+            Column("Age", [float(age) for _, age, _ in curve.points], "years"),
+            Column("Value", [float(value) for _, _, value in curve.points]),
+        ],
+    )
+    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", curve.title)
+    chart.SetTitle(curve.title)
+    chart.SetXAxisTitle("Age (years)")
+    chart.SetYAxisTitle(curve.axis)
+    for percentile in bands:
+        series = _series(f"P{percentile:g}", table, f"P{percentile:g}")
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetMarkerStyle(series.MarkerStyleNone)
+        # The further from the median, the fainter: the nested bands read as one distribution.
+        distance = abs(percentile - 50) / 50
+        series.SetLineStyle(series.LineStyleSolid if distance == 0 else series.LineStyleDash)
+        series.SetLineWidth(3 if distance == 0 else 2)
+        series.SetColor(*(0.20 + 0.45 * distance,) * 3)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    points = _series("Patient", patient, "Value")
+    points.SetLabelColumnName("Label")
+    points.SetPlotType(points.PlotTypeScatter)
+    points.SetLineStyle(points.LineStyleNone)
+    points.SetMarkerStyle(points.MarkerStyleCircle)
+    points.SetMarkerSize(11)
+    points.SetColor(0.84, 0.37, 0.0)
+    chart.AddAndObservePlotSeriesNodeID(points.GetID())
+    return chart
+
+
+def _series(name: str, table: slicer.vtkMRMLTableNode, column: str) -> object:
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName("Age")
+    series.SetYColumnName(column)
+    return series
