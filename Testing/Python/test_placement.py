@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.body import eroded
-from MarrowAssessLib.column import corrected, follow_column, renamed, spine_levels
+from MarrowAssessLib.column import (
+    corrected,
+    follow_column,
+    muscles_beside,
+    renamed,
+    spine_levels,
+)
 from MarrowAssessLib.placement import place
 from PDFFMapperLib.volume import Volume
 
@@ -162,6 +168,55 @@ def test_psoas_stays_out_of_a_disc_that_is_as_bright():
         at = np.argwhere(roi.full_mask(labels.shape))[:, ::-1]
         assert len(at) > 100
         assert (sign * volume.to_ras(at)[:, 0]).min() > HALF[0] + 1
+
+
+def all_ras(volume):
+    """RAS of every voxel, as three arrays [k, j, i]."""
+    k, j, i = np.indices(volume.array.shape)
+    return np.moveaxis(volume.to_ras(np.stack([i, j, k], -1)), -1, 0)
+
+
+def test_psoas_stays_out_of_a_vertebra_shifted_sideways():
+    volume, labels = spine("gre", spacing=(1.0, 1.0, 1.5))
+    below = all_ras(volume)[2][0, 0] < -APART / 2
+    for array in (volume.array, labels):  # from the middle of L3-L4 down: 4.5 mm to the right
+        array[:, :, below] = np.roll(array[:, :, below], -3, axis=0)
+    upper, lower = (
+        place(volume, np.array(point), Role.MARROW).surface
+        for point in ([0.0, 0.0, 0.0], [4.5, 0.0, -APART])
+    )
+    muscles = muscles_beside(volume, upper, lower)
+    roi = muscles["right psoas"].roi
+    assert roi.voxels > 100
+    x, y, z = all_ras(volume)
+    column = (np.where(z < -APART / 2, np.abs(x - 4.5), np.abs(x)) < HALF[0] + 1) & (y > -HALF[1])
+    assert not (column[roi.box] & roi.mask).any()
+
+
+def test_muscle_is_found_where_fat_and_bone_are_darker():
+    volume, _ = spine("gre", shading=0.0)
+    x, y, _ = all_ras(volume)
+    lamina = (np.abs(x) > 9) & (np.abs(x) < 20) & (y < -38) & (y > -54)
+    random = np.random.default_rng(3)
+    volume.array[lamina] = random.normal(45, 2, np.count_nonzero(lamina))
+    upper, lower = (
+        place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
+    )
+    muscles = muscles_beside(volume, upper, lower)
+    for side in ("left", "right"):
+        found = muscles[f"{side} erector spinae"]
+        assert np.median(found.roi.values(volume.array)) == pytest.approx(150, rel=0.05)
+        assert not any("other side" in text for text in found.unsure)
+
+
+def test_muscle_unlike_the_other_side_is_doubted():
+    volume, _ = spine("gre", shading=0.0)
+    x, y, _ = all_ras(volume)
+    volume.array[(x > 9) & (y < -38) & (y > -70)] = 60  # one side has turned to fat
+    muscles = follow_column(volume, np.zeros(3), "L3").muscles
+    for side in ("left", "right"):
+        roi = muscles[f"{side} erector spinae"].roi
+        assert any("other side" in text for text in roi.cautions)
 
 
 def test_levels_shift_with_another_count_of_lumbar_vertebrae():
