@@ -249,9 +249,9 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
     ijk = volume.ras_to_ijk(guess)
     if not np.all((ijk > 2) & (ijk < np.array(volume.array.shape[::-1]) - 3)):
         return None
-    here, there = _level(volume, last.box.center), _level(volume, guess)
-    if not 0.3 < there / max(here, 1e-9) < 3.0:
-        return None
+    there = _level(volume, guess)
+    levels = [_level(volume, one.surface.box.center) for one in known]
+    alike = any(0.3 < there / max(level, 1e-9) < 3.0 for level in levels)
     found = place_body(volume, guess, level, MARGIN_MM[Role.MARROW], True, prior)
     moved = float(np.linalg.norm(found.surface.box.center - last.box.center))
     along = float((found.surface.box.center - last.box.center) @ up)
@@ -262,6 +262,10 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         return None
     if np.nanmedian(found.surface.support) < EDGES_END:
         return None  # no edges there
+    if not alike:  # a lesion, or no vertebra any more
+        if found.unsure:
+            return None
+        found.doubt("Its signal is far from that of the bodies before.")
     if not found.surface.contains(guess[None])[0]:
         found.doubt("The body lies elsewhere than its neighbors let expect.")
     seen = np.isfinite(found.surface.support)
@@ -294,13 +298,16 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     ras = box.center + grid.reshape(-1, 3) @ box.axes
     values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
     axial = np.nanmedian(values, axis=2)
-    # The most uniform 5 mm patch of the canal, centered 3 to 14 mm behind the wall.
+    marrow = abs(_level(volume, box.center))
+    # The most uniform 5 mm patch of the canal, centered 3 to 14 mm behind the wall, relative to
+    # its signal (or, where CSF has next to none, as on fat images, to a part of marrow's).
     spread = np.full(axial.shape, np.inf)
     for a in range(5, 20):
         for b in range(3, 15):
             patch = axial[a - 2 : a + 3, b - 2 : b + 3]
             if np.isfinite(patch).all():
-                spread[a, b] = patch.std() / max(abs(patch.mean()), 1e-9) + 0.02 * abs(x[a])
+                scale = max(abs(patch.mean()) + 0.25 * marrow, 1e-9)
+                spread[a, b] = patch.std() / scale + 0.02 * abs(x[a])
     a, b = np.unravel_index(np.argmin(spread), spread.shape)
     middle = box.center + np.array([x[a], y[b], 0.0]) @ box.axes
     reach = np.array([9.0, 9.0, 0.8 * box.half[2]])
@@ -320,8 +327,9 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         offset[2] : offset[2] + near.shape[2],
     ].astype(float)
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
-    tolerance = 0.35 if level > _level(volume, box.center) else 0.25
-    mask = near & (np.abs(here - level) <= tolerance * abs(level))
+    tolerance = (0.35 if level > marrow else 0.25) * abs(level)
+    tolerance = max(tolerance, 0.1 * marrow)  # noise, where CSF has next to no signal
+    mask = near & (np.abs(here - level) <= tolerance)
     labels, count = ndimage.label(ndimage.binary_opening(mask, iterations=1))
     unsure = []
     if count:

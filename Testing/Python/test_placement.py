@@ -385,6 +385,25 @@ def test_pdff_map(phantom_volumes):
     assert abs(np.median(placed.roi.values(pdff.array)) - 36) < 1
 
 
+def test_column_passes_a_lesion_and_finds_csf_on_a_pdff_map(phantom_volumes):
+    """The lesion in L2 has 4 % fat, its neighbors about 35 %; CSF has none."""
+    from MarrowAssessLib.phantom import TISSUES
+
+    volume, tissue, _ = phantom_volumes(None)
+    fraction = np.array([100 * one.pdff for one in TISSUES.values()])[tissue]
+    fraction = fraction + np.random.default_rng(2).normal(0, 2, tissue.shape)
+    pdff = volume.with_array(fraction.astype(np.float32), "PDFF")
+    column = follow_column(pdff, np.zeros(3), "L3")
+    for level in ("L1", "L2", "L4"):
+        truth = tissue == list(TISSUES).index(level)
+        assert dice(column.bodies[level].body.full_mask(truth.shape), truth) > 0.85
+    assert any("far from that" in text for text in column.bodies["L2"].roi.cautions)
+    assert not column.bodies["L1"].unsure
+    csf = column.csf.roi
+    assert csf.voxels * volume.voxel_volume_mm3 > 100
+    assert (tissue[csf.box][csf.mask] == list(TISSUES).index("csf")).all()
+
+
 def test_unknown_level_is_refused():
     volume, _ = spine("t2")
     with pytest.raises(ValueError, match="not a vertebra"):
@@ -414,6 +433,17 @@ def test_soft_tissue_stays_in_its_tissue(role, point, inside):
     roi = place(volume, np.array(point, float), role).roi
     assert roi.voxels > 30
     assert inside(*_positions(volume, roi)).mean() > 0.98
+
+
+def test_what_hangs_on_by_a_thin_neck_stays_out():
+    """On T1 disc and ligaments may be as dark as CSF and touch it."""
+    volume, _ = spine("t1", spacing=(1.0, 1.0, 1.5), shading=0.0)
+    x, y, z = all_ras(volume)
+    volume.array[(y <= -34) & (y > -37) & (np.abs(x) < 2) & (np.abs(z) < 3)] = 45
+    volume.array[(y <= -37) & (y > -45) & (np.abs(x) < 6) & (np.abs(z) < 6)] = 45
+    roi = place(volume, np.array([0.0, -27.0, 0.0]), Role.CSF).roi
+    assert roi.voxels > 30
+    assert (y[roi.box][roi.mask] > -35).all()
 
 
 def test_fat_streaks_kept_or_not():
