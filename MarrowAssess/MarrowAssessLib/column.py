@@ -21,7 +21,9 @@ from MarrowAssessLib.vertebra import BodyPrior, Box, Surface, template_points, t
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
 DISC_MM = 8.0
-BESIDE_MM = 3.0  # psoas is measured so far beside the bodies: discs bulge
+# Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
+BESIDE_MM = 6.0
+SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
 EDGES_END = 0.15  # median strength of a border below which there is no body any more
 
 
@@ -247,9 +249,9 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
     ijk = volume.ras_to_ijk(guess)
     if not np.all((ijk > 2) & (ijk < np.array(volume.array.shape[::-1]) - 3)):
         return None
-    here, there = _level(volume, last.box.center), _level(volume, guess)
-    if not 0.3 < there / max(here, 1e-9) < 3.0:
-        return None
+    there = _level(volume, guess)
+    levels = [_level(volume, one.surface.box.center) for one in known]
+    alike = any(0.3 < there / max(level, 1e-9) < 3.0 for level in levels)
     found = place_body(volume, guess, level, MARGIN_MM[Role.MARROW], True, prior)
     moved = float(np.linalg.norm(found.surface.box.center - last.box.center))
     along = float((found.surface.box.center - last.box.center) @ up)
@@ -260,6 +262,10 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
         return None
     if np.nanmedian(found.surface.support) < EDGES_END:
         return None  # no edges there
+    if not alike:  # a lesion, or no vertebra any more
+        if found.unsure:
+            return None
+        found.doubt("Its signal is far from that of the bodies before.")
     if not found.surface.contains(guess[None])[0]:
         found.doubt("The body lies elsewhere than its neighbors let expect.")
     seen = np.isfinite(found.surface.support)
@@ -292,13 +298,16 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     ras = box.center + grid.reshape(-1, 3) @ box.axes
     values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
     axial = np.nanmedian(values, axis=2)
-    # The most uniform 5 mm patch of the canal, centered 3 to 14 mm behind the wall.
+    marrow = abs(_level(volume, box.center))
+    # The most uniform 5 mm patch of the canal, centered 3 to 14 mm behind the wall, relative to
+    # its signal (or, where CSF has next to none, as on fat images, to a part of marrow's).
     spread = np.full(axial.shape, np.inf)
     for a in range(5, 20):
         for b in range(3, 15):
             patch = axial[a - 2 : a + 3, b - 2 : b + 3]
             if np.isfinite(patch).all():
-                spread[a, b] = patch.std() / max(abs(patch.mean()), 1e-9) + 0.02 * abs(x[a])
+                scale = max(abs(patch.mean()) + 0.25 * marrow, 1e-9)
+                spread[a, b] = patch.std() / scale + 0.02 * abs(x[a])
     a, b = np.unravel_index(np.argmin(spread), spread.shape)
     middle = box.center + np.array([x[a], y[b], 0.0]) @ box.axes
     reach = np.array([9.0, 9.0, 0.8 * box.half[2]])
@@ -318,8 +327,9 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         offset[2] : offset[2] + near.shape[2],
     ].astype(float)
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
-    tolerance = 0.35 if level > _level(volume, box.center) else 0.25
-    mask = near & (np.abs(here - level) <= tolerance * abs(level))
+    tolerance = (0.35 if level > marrow else 0.25) * abs(level)
+    tolerance = max(tolerance, 0.1 * marrow)  # noise, where CSF has next to no signal
+    mask = near & (np.abs(here - level) <= tolerance)
     labels, count = ndimage.label(ndimage.binary_opening(mask, iterations=1))
     unsure = []
     if count:
@@ -338,54 +348,79 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
 
 
 def muscles_beside(volume: Volume, upper: Surface, lower: Surface) -> dict[str, Placement]:
-    """Erector spinae and psoas at the disc between two bodies, both sides, where they are seen."""
-    box = upper.box
+    """Erector spinae and psoas at the disc between two bodies, both sides, where they are seen.
+
+    Each is clicked at the most uniform spot whose signal is the most common one among the
+    candidates of both sides: fat, bone and vessels beside muscle may be brighter (T1, T2) or
+    darker (STIR, water, opposed phase).
+    """
     middle = (upper.box.center + lower.box.center) / 2
-    half = upper.box.half
+    width, depth = np.maximum(upper.box.half, lower.box.half)[:2]
     searches = {
-        "erector spinae": (np.arange(14.0, 34, 3), -half[1] - np.arange(26.0, 52, 3)),
-        "psoas": (half[0] + np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)),
+        "erector spinae": (np.arange(14.0, 34, 3), -depth - np.arange(26.0, 52, 3)),
+        "psoas": (width + np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)),
     }
     found = {}
     for muscle, (across, along) in searches.items():
-        for side, sign in (("right", 1), ("left", -1)):
-            spot = _most_uniform(volume, middle, box.axes, sign * across, along)
-            if spot is not None:
-                site = f"{side} {muscle}"
-                found[site] = place(volume, spot, Role.MUSCLE, site)
-                if muscle == "psoas":  # disc may be just as bright and touch it
-                    _keep_beside(volume, found[site], box, half[0] + BESIDE_MM)
+        sides = {
+            side: _balls(volume, middle, upper.box.axes, sign * across, along)
+            for side, sign in (("right", 1), ("left", -1))
+        }
+        usual = _commonest([mean for spots in sides.values() for mean, _, _ in spots])
+        pair = {}
+        for side, spots in sides.items():
+            unlike = [std + 0.3 * abs(mean - usual) for mean, std, _ in spots]
+            if not unlike:
+                continue
+            site = f"{side} {muscle}"
+            pair[site] = place(volume, spots[int(np.argmin(unlike))][2], Role.MUSCLE, site)
+            if muscle == "psoas":  # disc may be just as bright and touch it
+                _keep_beside(volume, pair[site], (upper.box, lower.box))
+        _compare_sides(volume, pair)
+        found |= pair
     return found
 
 
-def _keep_beside(volume: Volume, placement: Placement, box: Box, distance_mm: float) -> None:
-    """Take off a placement what lies less than so far to the right or left of a box's center."""
+def _keep_beside(volume: Volume, placement: Placement, boxes: tuple[Box, ...]) -> None:
+    """Take off a placement what lies between the sides of bodies, or `BESIDE_MM` beside them."""
     for region in (placement.body, placement.roi):
         at = np.argwhere(region.mask)
         ras = volume.to_ras((at + region.offset)[:, ::-1])
-        at = at[np.abs((ras - box.center) @ box.axes[0]) < distance_mm]
-        region.mask[tuple(at.T)] = False
+        near = np.zeros(len(at), bool)
+        for box in boxes:
+            near |= np.abs((ras - box.center) @ box.axes[0]) < box.half[0] + BESIDE_MM
+        region.mask[tuple(at[near].T)] = False
     if not placement.roi.voxels:
         placement.doubt("No psoas was found beside the disc; place it by hand.")
 
 
-def _most_uniform(volume, middle, axes, across, along) -> np.ndarray | None:
-    """The center of the most uniform ball of 4 mm among candidates, darker ones preferred."""
+def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
+    """Doubt a muscle's two sides where their signals differ much."""
+    levels = [np.median(one.roi.values(volume.array)) for one in pair.values() if one.roi.voxels]
+    if len(levels) == 2 and max(levels) > SIDES_RATIO * min(levels):
+        for one in pair.values():
+            one.doubt("Its signal differs much from the other side's; one may be fat or bone.")
+
+
+def _balls(volume, middle, axes, across, along) -> list[tuple[float, float, np.ndarray]]:
+    """Mean, standard deviation and center of balls of 4 mm that lie inside the volume."""
     ball = np.stack(np.meshgrid(*[np.arange(-4.0, 5, 2)] * 3), -1).reshape(-1, 3)
     ball = ball[np.linalg.norm(ball, axis=1) <= 4.5]
-    best, where = np.inf, None
-    scores = []
+    found = []
     for x in across:
         for y in along:
             center = middle + np.array([x, y, 0.0]) @ axes
             values = sample(volume.array, volume.ras_to_ijk(center + ball))
             if np.isfinite(values).all():
-                scores.append((float(values.mean()), float(values.std()), center))
-    if not scores:
-        return None
-    typical = np.median([mean for mean, _, _ in scores])
-    for mean, std, center in scores:
-        score = std / max(typical, 1e-9) + 0.3 * mean / max(typical, 1e-9)
-        if mean > 0.25 * typical and score < best:
-            best, where = score, center
-    return where
+                found.append((float(values.mean()), float(values.std()), center))
+    return found
+
+
+def _commonest(values: list[float]) -> float:
+    """The middle of the shortest interval that holds half of the values; NaN for none."""
+    if not values:
+        return float("nan")
+    ordered = np.sort(values)
+    half = len(ordered) // 2
+    start = int(np.argmin(ordered[half:] - ordered[: len(ordered) - half]))
+    return float(ordered[start] + ordered[start + half]) / 2

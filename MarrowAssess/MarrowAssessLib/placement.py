@@ -82,6 +82,7 @@ def _grow(
     name = f"{site} {role.value}".strip()
     unsure = []
     roi_mask = eroded(filled if role is Role.MUSCLE else mask, volume, margin_mm)
+    roi_mask = _piece_at(roi_mask, distance)
     if role is Role.MUSCLE and not keep_fat:
         roi_mask &= like
     if not roi_mask.any():
@@ -103,6 +104,20 @@ def _grow(
     body = Region(f"{name} body", role, site, filled, offset)
     roi = Region(name, role, site, roi_mask, offset, list(unsure))
     return Placement(body, roi, unsure)
+
+
+def _piece_at(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """The largest connected piece among those as near the click as any, give or take 3 mm.
+
+    What hangs on the rest by a neck that the margin takes away is most likely another tissue.
+    """
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    numbers = np.arange(1, count + 1)
+    nearest = ndimage.minimum(distance, pieces, numbers)
+    sizes = np.where(nearest <= nearest.min() + 3.0, np.bincount(pieces.ravel())[1:], 0)
+    return pieces == numbers[sizes.argmax()]
 
 
 def _box_round(volume: Volume, point: np.ndarray, reach_mm: float) -> tuple[slice, slice, slice]:

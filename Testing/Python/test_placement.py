@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.body import eroded
-from MarrowAssessLib.column import corrected, follow_column, renamed, spine_levels
+from MarrowAssessLib.column import (
+    corrected,
+    follow_column,
+    muscles_beside,
+    renamed,
+    spine_levels,
+)
 from MarrowAssessLib.placement import place
 from PDFFMapperLib.volume import Volume
 
@@ -162,6 +168,55 @@ def test_psoas_stays_out_of_a_disc_that_is_as_bright():
         at = np.argwhere(roi.full_mask(labels.shape))[:, ::-1]
         assert len(at) > 100
         assert (sign * volume.to_ras(at)[:, 0]).min() > HALF[0] + 1
+
+
+def all_ras(volume):
+    """RAS of every voxel, as three arrays [k, j, i]."""
+    k, j, i = np.indices(volume.array.shape)
+    return np.moveaxis(volume.to_ras(np.stack([i, j, k], -1)), -1, 0)
+
+
+def test_psoas_stays_out_of_a_vertebra_shifted_sideways():
+    volume, labels = spine("gre", spacing=(1.0, 1.0, 1.5))
+    below = all_ras(volume)[2][0, 0] < -APART / 2
+    for array in (volume.array, labels):  # from the middle of L3-L4 down: 4.5 mm to the right
+        array[:, :, below] = np.roll(array[:, :, below], -3, axis=0)
+    upper, lower = (
+        place(volume, np.array(point), Role.MARROW).surface
+        for point in ([0.0, 0.0, 0.0], [4.5, 0.0, -APART])
+    )
+    muscles = muscles_beside(volume, upper, lower)
+    roi = muscles["right psoas"].roi
+    assert roi.voxels > 100
+    x, y, z = all_ras(volume)
+    column = (np.where(z < -APART / 2, np.abs(x - 4.5), np.abs(x)) < HALF[0] + 1) & (y > -HALF[1])
+    assert not (column[roi.box] & roi.mask).any()
+
+
+def test_muscle_is_found_where_fat_and_bone_are_darker():
+    volume, _ = spine("gre", shading=0.0)
+    x, y, _ = all_ras(volume)
+    lamina = (np.abs(x) > 9) & (np.abs(x) < 20) & (y < -38) & (y > -54)
+    random = np.random.default_rng(3)
+    volume.array[lamina] = random.normal(45, 2, np.count_nonzero(lamina))
+    upper, lower = (
+        place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
+    )
+    muscles = muscles_beside(volume, upper, lower)
+    for side in ("left", "right"):
+        found = muscles[f"{side} erector spinae"]
+        assert np.median(found.roi.values(volume.array)) == pytest.approx(150, rel=0.05)
+        assert not any("other side" in text for text in found.unsure)
+
+
+def test_muscle_unlike_the_other_side_is_doubted():
+    volume, _ = spine("gre", shading=0.0)
+    x, y, _ = all_ras(volume)
+    volume.array[(x > 9) & (y < -38) & (y > -70)] = 60  # one side has turned to fat
+    muscles = follow_column(volume, np.zeros(3), "L3").muscles
+    for side in ("left", "right"):
+        roi = muscles[f"{side} erector spinae"].roi
+        assert any("other side" in text for text in roi.cautions)
 
 
 def test_levels_shift_with_another_count_of_lumbar_vertebrae():
@@ -330,6 +385,25 @@ def test_pdff_map(phantom_volumes):
     assert abs(np.median(placed.roi.values(pdff.array)) - 36) < 1
 
 
+def test_column_passes_a_lesion_and_finds_csf_on_a_pdff_map(phantom_volumes):
+    """The lesion in L2 has 4 % fat, its neighbors about 35 %; CSF has none."""
+    from MarrowAssessLib.phantom import TISSUES
+
+    volume, tissue, _ = phantom_volumes(None)
+    fraction = np.array([100 * one.pdff for one in TISSUES.values()])[tissue]
+    fraction = fraction + np.random.default_rng(2).normal(0, 2, tissue.shape)
+    pdff = volume.with_array(fraction.astype(np.float32), "PDFF")
+    column = follow_column(pdff, np.zeros(3), "L3")
+    for level in ("L1", "L2", "L4"):
+        truth = tissue == list(TISSUES).index(level)
+        assert dice(column.bodies[level].body.full_mask(truth.shape), truth) > 0.85
+    assert any("far from that" in text for text in column.bodies["L2"].roi.cautions)
+    assert not column.bodies["L1"].unsure
+    csf = column.csf.roi
+    assert csf.voxels * volume.voxel_volume_mm3 > 100
+    assert (tissue[csf.box][csf.mask] == list(TISSUES).index("csf")).all()
+
+
 def test_unknown_level_is_refused():
     volume, _ = spine("t2")
     with pytest.raises(ValueError, match="not a vertebra"):
@@ -359,6 +433,17 @@ def test_soft_tissue_stays_in_its_tissue(role, point, inside):
     roi = place(volume, np.array(point, float), role).roi
     assert roi.voxels > 30
     assert inside(*_positions(volume, roi)).mean() > 0.98
+
+
+def test_what_hangs_on_by_a_thin_neck_stays_out():
+    """On T1 disc and ligaments may be as dark as CSF and touch it."""
+    volume, _ = spine("t1", spacing=(1.0, 1.0, 1.5), shading=0.0)
+    x, y, z = all_ras(volume)
+    volume.array[(y <= -34) & (y > -37) & (np.abs(x) < 2) & (np.abs(z) < 3)] = 45
+    volume.array[(y <= -37) & (y > -45) & (np.abs(x) < 6) & (np.abs(z) < 6)] = 45
+    roi = place(volume, np.array([0.0, -27.0, 0.0]), Role.CSF).roi
+    assert roi.voxels > 30
+    assert (y[roi.box][roi.mask] > -35).all()
 
 
 def test_fat_streaks_kept_or_not():

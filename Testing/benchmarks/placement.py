@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,44 @@ def discs(count):
         )
 
 
+def leaks():
+    """One click midway between labeled bodies: how much of the disc found lies in their bone."""
+    print("\nDiscs: share that lies in labeled bodies, one click midway between them")
+    print("                 ROI                     all         flagged | of unflagged ones")
+    print("contrast  discs  none   mean   max    mean   max             | ROI max  all max")
+    for group, cases in GROUPS.items():
+        rows = []
+        for case in cases:
+            volume, labels, levels = load(case)
+            centers = [np.argwhere(labels == n).mean(axis=0)[::-1] for n in levels]
+            for pair in pairwise(centers):
+                placed = place(volume, volume.to_ras(np.mean(pair, axis=0)), Role.DISC)
+                shares = [share_in(labels, region) for region in (placed.roi, placed.body)]
+                rows.append((*shares, bool(placed.unsure)))
+        roi, whole, unsure = np.array(rows).T
+        clear = unsure == 0
+        print(
+            f"{group:8s}  {len(rows):5d}  {np.mean(roi == 0):4.0%}  {roi.mean():.3f}"
+            f"  {roi.max():.3f}  {whole.mean():.3f}  {whole.max():.3f}  {unsure.mean():9.1%}"
+            f" | {roi[clear].max():7.3f}  {whole[clear].max():7.3f}",
+            flush=True,
+        )
+
+
+def share_in(labels, region):
+    """Share of a region's voxels that are labeled; 0 for an empty one."""
+    return np.count_nonzero(labels[region.box][region.mask]) / max(region.voxels, 1)
+
+
+def evenness(volume, labels, region):
+    """Share in labeled bodies, interquartile range / median, share beyond 3 robust SD."""
+    values = region.values(volume.array).astype(float)
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    spread = max(1.4826 * np.median(np.abs(values - middle)), 1e-9)
+    far = np.mean(np.abs(values - middle) > 3 * spread)
+    return share_in(labels, region), (high - low) / max(abs(middle), 1e-9), far
+
+
 def columns(pictures=None):
     """One click on L3: levels, VBQ against the expert labels with the same CSF, time.
 
@@ -165,6 +204,7 @@ def columns(pictures=None):
         "case       labeled bodies found (Dice >= 0.5)"
         "  VBQ: ROIs/label cores  ROIs/labels  bodies/labels  CSF mm^3  muscles  s"
     )
+    tissues = {}
     for case in (case for group in GROUPS.values() for case in group):
         volume, labels, levels = load(case)
         number = {level: n for n, level in levels.items()}
@@ -191,12 +231,25 @@ def columns(pictures=None):
             change = "  ".join(f"{ratio - 1:+.1%}" for ratio in ratios)
         if pictures:
             picture(volume, labels, column, pictures / f"{case}.png")
+        tissues[case] = [
+            [evenness(volume, labels, one.roi) for one in found if one and one.roi.voxels]
+            for found in ([column.csf], column.discs.values(), column.muscles.values())
+        ]
         csf = column.csf.roi.voxels * volume.voxel_volume_mm3 if column.csf else 0
         print(
             f"{case:9s}  {sum(right)}/{len(right)} {'not: ' + ' '.join(wrong) if wrong else '':20s}"
             f"  {change:>24s}  {csf:8.0f}  {len(column.muscles)}  {spent:.1f}",
             flush=True,
         )
+    print("\nNeighboring tissue in the ROIs: share in labeled bodies (worst ROI),")
+    print("interquartile range / median, share beyond 3 robust SD (medians over ROIs)")
+    print("case       CSF                   discs                 muscles")
+    for case, kinds in tissues.items():
+        cells = []
+        for rows in kinds:
+            inside, spread, far = np.array(rows or [[np.nan] * 3]).T
+            cells.append(f"{inside.max():.3f}  {np.median(spread):.2f}  {np.median(far):.3f}")
+        print(f"{case:9s}  {'    '.join(cells)}", flush=True)
 
 
 def picture(volume, labels, column, path):
@@ -257,5 +310,6 @@ if __name__ == "__main__":
         args.pictures.mkdir(parents=True, exist_ok=True)
     bodies(args.seeds)
     discs(max(args.seeds // 4, 1))
+    leaks()
     columns(args.pictures)
     memory()
