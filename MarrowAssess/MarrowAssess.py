@@ -120,6 +120,8 @@ class MarrowAssessParameterNode:
     placeRole: Annotated[str, Choice(ROLES)] = "marrow"
     placeSite: str = ""
     lumbarVertebrae: Annotated[int, Choice([4, 5, 6])] = 5
+    leaveOutVein: bool = False
+    leaveOutFat: bool = False
     erosionMm: Annotated[float, WithinRange(0, 10)] = 0.0
     n4: bool = False
     resample: bool = False
@@ -975,10 +977,16 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             parameters.placeRole,
             parameters.placeSite,
             parameters.lumbarVertebrae,
+            self.leftOut(parameters),
             self.columnOf(segmentation),
         )
         self._steps.append((segmentation, placed.change, placed.column))
         return placed
+
+    def leftOut(self, parameters) -> list[str]:
+        """What regions that are placed from now on leave out; see placement.place."""
+        chosen = {"vein": parameters.leaveOutVein, "fat": parameters.leaveOutFat}
+        return [name for name, wanted in chosen.items() if wanted]
 
     def correctPainted(self, parameters, segmentName, level=""):
         """Take a painted segment as a whole vertebral body of the column that was found before.
@@ -997,7 +1005,9 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         column = self.columnOf(parameters.segmentation)
         if column is None:
             raise ValueError(_("Find the column first; a painted body corrects it."))
-        placed = correct_painted(column, segmentName, level, parameters.lumbarVertebrae)
+        placed = correct_painted(
+            column, segmentName, level, parameters.lumbarVertebrae, self.leftOut(parameters)
+        )
         self._steps.append((parameters.segmentation, placed.change, placed.column))
         return placed
 
@@ -1023,6 +1033,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
                 position,
                 parameters.placeSite,
                 parameters.lumbarVertebrae,
+                self.leftOut(parameters),
                 progress,
             )
         except InterruptedError:

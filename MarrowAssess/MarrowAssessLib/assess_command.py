@@ -71,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lumbar", type=int, choices=(4, 5, 6), help="how many lumbar vertebrae (default 5)"
     )
     regions.add_argument(
+        "--leave-out", action="append", choices=("vein", "fat"),
+        help="of regions found from points: the basivertebral vein and hot spots of marrow, fat "
+        "streaks of muscle",
+    )  # fmt: skip
+    regions.add_argument(
         "--point-radius-mm", type=float, metavar="MM", help="of points (default 4)"
     )
     regions.add_argument(
@@ -193,7 +198,9 @@ def _study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         if name in arguments.setdefault("places", {}):
             raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
         arguments["places"][name] = point
-    for key in ("labels", "labels_of", "segmentation", "markups", "lumbar", "sex", "subject"):
+    for key in (
+        "labels", "labels_of", "segmentation", "markups", "lumbar", "leave_out", "sex", "subject",
+    ):  # fmt: skip
         if getattr(args, key):
             arguments[key] = getattr(args, key)
     for key, given in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -39,6 +40,8 @@ MARGIN_MM = {
     Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
     Role.NOISE: 2.0,
 }  # fmt: skip
+# What a measurement ROI may leave out: basivertebral vein and hot spots of marrow, fat in muscle.
+LEAVE_OUT = ("vein", "fat")
 
 
 @dataclass
@@ -65,15 +68,22 @@ class Placement:
         self.roi.cautions.append(sentence)
 
 
+def check_leave_out(names: Collection[str]) -> None:
+    """Raise a ValueError for what a ROI cannot leave out; see `LEAVE_OUT`."""
+    if unknown := [name for name in names if name not in LEAVE_OUT]:
+        raise ValueError(f"'{unknown[0]}' cannot be left out; {' and '.join(LEAVE_OUT)} can.")
+
+
 def place_body(
     volume: Volume,
     point: np.ndarray,
     site: str = "",
-    margin_mm: float = 3.0,
-    keep_vein: bool = True,
+    margin_mm: float = MARGIN_MM[Role.MARROW],
     prior: BodyPrior | None = None,
+    leave_out: Collection[str] = (),
 ) -> Placement:
     """A vertebral body round a point (see `place`), with what is expected of it if known."""
+    check_leave_out(leave_out)
     surface, score, unsure = _fitted(volume, point, prior or usual_body(site))
     if unsure and prior is None:
         small = _fitted(volume, point, scaled(usual_body(site), CHILD))
@@ -83,7 +93,7 @@ def place_body(
     name = f"{site} marrow".strip()
     body = Region(f"{name} body", Role.MARROW, site, mask, offset)
     roi_mask = eroded(mask, volume, margin_mm) & _central(volume, surface, mask.shape, offset)
-    if not keep_vein:
+    if "vein" in leave_out:
         roi_mask &= _typical(volume.array[body.box], roi_mask)
     roi = Region(name, Role.MARROW, site, roi_mask, offset)
     if not roi.voxels:
@@ -107,7 +117,7 @@ def _fitted(
 
 
 def painted_body(
-    volume: Volume, mask: np.ndarray, axes: np.ndarray, site: str, margin_mm: float = 3.0
+    volume: Volume, mask: np.ndarray, axes: np.ndarray, site: str, leave_out: Collection[str] = ()
 ) -> Placement:
     """A body as somebody painted it, with its measurement ROI.
 
@@ -116,7 +126,7 @@ def painted_body(
         mask: the body, boolean, on the volume's grid.
         axes: rows are unit vectors to its right, front and head.
         site: its level.
-        margin_mm: see `placement.place`.
+        leave_out: see `placement.place`.
 
     Raises:
         ValueError: nothing is painted, or the mask lies on another grid.
@@ -130,8 +140,11 @@ def painted_body(
     if not body.voxels:
         raise ValueError(f"The painted {site} is empty; paint the vertebral body.")
     surface = surface_of_mask(volume, body.mask, body.offset, axes)
+    margin_mm = MARGIN_MM[Role.MARROW]
     roi_mask = eroded(body.mask, volume, margin_mm)
     roi_mask &= _central(volume, surface, body.mask.shape, body.offset)
+    if "vein" in leave_out:
+        roi_mask &= _typical(volume.array[body.box], roi_mask)
     unsure = [] if roi_mask.any() else [f"Nothing is left {margin_mm:g} mm inside the body."]
     roi = Region(f"{site} marrow", Role.MARROW, site, roi_mask, body.offset, list(unsure))
     return Placement(body, roi, unsure, surface)

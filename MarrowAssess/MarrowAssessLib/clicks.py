@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from PDFFMapperLib.volume import Volume
@@ -41,6 +41,7 @@ def regions_from_clicks(
     column: Mapping[str, Point] | None = None,
     places: Mapping[str, Point] | None = None,
     lumbar: int = 5,
+    leave_out: Collection[str] = (),
 ) -> tuple[list[Region], str]:
     """Find regions from points in an image, as the clicks in the panel do.
 
@@ -50,6 +51,7 @@ def regions_from_clicks(
         places: structures by name ("L2 marrow", "left psoas muscle", "fat") and points in them. A
             vertebra replaces the column's, and what hangs on it is found anew.
         lumbar: how many lumbar vertebrae there are.
+        leave_out: "vein" of marrow, "fat" of muscle, see `placement.place`.
 
     Returns:
         The measurement ROIs, whose cautions say why they may be wrong, and a sentence on what the
@@ -65,7 +67,8 @@ def regions_from_clicks(
             raise ValueError("The column is followed from one vertebra; put points in others.")
         site = parse_site(level)
         _require_inside(volume, level, point)
-        found = follow_column(volume, np.asarray(point, float), site, lumbar=lumbar)
+        at = np.asarray(point, float)
+        found = follow_column(volume, at, site, lumbar=lumbar, leave_out=leave_out)
         seed = found.bodies[site]
         if not seed.roi.voxels:
             raise ValueError(" ".join([f"No vertebra was found at {level}.", *seed.unsure]))
@@ -74,10 +77,10 @@ def regions_from_clicks(
         _require_inside(volume, name, point)
         at = np.asarray(point, float)
         if found is not None and role is Role.MARROW and site and "-" not in site:
-            found = corrected(volume, found, site, point_ras=at, lumbar=lumbar)
+            found = corrected(volume, found, site, point_ras=at, lumbar=lumbar, leave_out=leave_out)
             placed = found.bodies[site]
         else:
-            placed = place(volume, at, role, site)
+            placed = place(volume, at, role, site, leave_out=leave_out)
         if not placed.roi.voxels:
             raise ValueError(" ".join([f"Nothing was found at {name}.", *placed.unsure]))
         regions[role, site] = placed.roi

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -69,6 +69,7 @@ def follow_column(
     *,
     lumbar: int = 5,
     csf_level: str = "L3",
+    leave_out: Collection[str] = (),
     progress: Callable[[float], bool] | None = None,
 ) -> Column:
     """From one click in a vertebra of known level, find the column.
@@ -79,6 +80,7 @@ def follow_column(
         level: its name, such as "L3".
         lumbar: how many lumbar vertebrae this patient has.
         csf_level: vertebra beside which CSF is measured.
+        leave_out: of the ROIs of marrow and muscle, see `placement.place`.
         progress: takes the fraction done; returning False cancels.
 
     Raises:
@@ -91,7 +93,7 @@ def follow_column(
             f"'{level}' is not a vertebra of a spine with {lumbar} lumbar vertebrae (C2 ... S1)."
         )
     start = levels.index(level)
-    seed = place_body(volume, np.asarray(point_ras, float), level)
+    seed = place_body(volume, np.asarray(point_ras, float), level, leave_out=leave_out)
     bodies = {level: seed}
     done = 1
     for step in (-1, 1):
@@ -100,7 +102,7 @@ def follow_column(
         while 0 <= index < len(levels):
             if progress and not progress(min(0.9, done / 12)):
                 raise InterruptedError("Following the column was canceled.")
-            found = _next_body(volume, known, step, levels[index])
+            found = _next_body(volume, known, step, levels[index], leave_out)
             if found is None:
                 break
             bodies[levels[index]] = found
@@ -114,7 +116,8 @@ def follow_column(
     if csf_level in bodies:
         column.csf = csf_beside(volume, bodies[csf_level].surface, csf_level)
     if "L3" in bodies and "L4" in bodies:
-        column.muscles = muscles_beside(volume, bodies["L3"].surface, bodies["L4"].surface)
+        pair = bodies["L3"].surface, bodies["L4"].surface
+        column.muscles = muscles_beside(volume, *pair, leave_out)
     column.unsure = _doubtful(bodies)
     return column
 
@@ -127,6 +130,7 @@ def corrected(
     point_ras: np.ndarray | None = None,
     painted: np.ndarray | None = None,
     lumbar: int = 5,
+    leave_out: Collection[str] = (),
 ) -> Column:
     """The column with one body clicked again or painted; only what it touches is made anew.
 
@@ -140,6 +144,7 @@ def corrected(
         point_ras: mm, inside the body; or
         painted: the body, boolean, on the volume's grid.
         lumbar: how many lumbar vertebrae this patient has.
+        leave_out: of the ROIs made anew, see `placement.place`.
 
     Raises:
         ValueError: the level does not exist, or not exactly one of point and mask is given.
@@ -155,14 +160,14 @@ def corrected(
     if painted is not None:
         before = column.bodies.get(level)
         axes = (before.surface if before else near[0]).box.axes
-        body = painted_body(volume, np.asarray(painted), axes, level)
+        body = painted_body(volume, np.asarray(painted), axes, level, leave_out)
     else:
         depth, height, tilt = np.mean(
             [(2 * one.box.half[1], 2 * one.box.half[2], _tilt(one)) for one in near], axis=0
         )
         prior = BodyPrior((tilt, 18.0), (depth, 4.0), (height, 4.0))
-        margin = MARGIN_MM[Role.MARROW]
-        body = place_body(volume, np.asarray(point_ras, float), level, margin, True, prior)
+        point = np.asarray(point_ras, float)
+        body = place_body(volume, point, level, prior=prior, leave_out=leave_out)
     found = {**column.bodies, level: body}
     bodies = {name: found[name] for name in levels if name in found}
     result = Column(bodies, {}, column.csf, dict(column.muscles), _doubtful(bodies))
@@ -173,7 +178,8 @@ def corrected(
     if column.csf is not None and column.csf.roi.site == level:
         result.csf = csf_beside(volume, body.surface, level)
     if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:
-        result.muscles = muscles_beside(volume, bodies["L3"].surface, bodies["L4"].surface)
+        pair = bodies["L3"].surface, bodies["L4"].surface
+        result.muscles = muscles_beside(volume, *pair, leave_out)
     return result
 
 
@@ -224,7 +230,9 @@ def _rename(placement: Placement, site: str) -> Placement:
     )
 
 
-def _next_body(volume: Volume, known: list[Placement], step: int, level: str) -> Placement | None:
+def _next_body(
+    volume: Volume, known: list[Placement], step: int, level: str, leave_out: Collection[str]
+) -> Placement | None:
     """The body above (step -1) or below (+1) the last of those known; None where there is none."""
     last = known[-1].surface
     depth, height = 2 * last.box.half[1], 2 * last.box.half[2]
@@ -252,7 +260,7 @@ def _next_body(volume: Volume, known: list[Placement], step: int, level: str) ->
     there = _level(volume, guess)
     levels = [_level(volume, one.surface.box.center) for one in known]
     alike = any(0.3 < there / max(level, 1e-9) < 3.0 for level in levels)
-    found = place_body(volume, guess, level, MARGIN_MM[Role.MARROW], True, prior)
+    found = place_body(volume, guess, level, prior=prior, leave_out=leave_out)
     moved = float(np.linalg.norm(found.surface.box.center - last.box.center))
     along = float((found.surface.box.center - last.box.center) @ up)
     size = found.surface.box.half / last.box.half
@@ -347,7 +355,9 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     )
 
 
-def muscles_beside(volume: Volume, upper: Surface, lower: Surface) -> dict[str, Placement]:
+def muscles_beside(
+    volume: Volume, upper: Surface, lower: Surface, leave_out: Collection[str] = ()
+) -> dict[str, Placement]:
     """Erector spinae and psoas at the disc between two bodies, both sides, where they are seen.
 
     Each is clicked at the most uniform spot whose signal is the most common one among the
@@ -373,7 +383,8 @@ def muscles_beside(volume: Volume, upper: Surface, lower: Surface) -> dict[str, 
             if not unlike:
                 continue
             site = f"{side} {muscle}"
-            pair[site] = place(volume, spots[int(np.argmin(unlike))][2], Role.MUSCLE, site)
+            spot = spots[int(np.argmin(unlike))][2]
+            pair[site] = place(volume, spot, Role.MUSCLE, site, leave_out=leave_out)
             if muscle == "psoas":  # disc may be just as bright and touch it
                 _keep_beside(volume, pair[site], (upper.box, lower.box))
         _compare_sides(volume, pair)

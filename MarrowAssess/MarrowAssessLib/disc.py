@@ -98,7 +98,7 @@ def place_disc(
         return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
     _, pair = max(boxes, key=lambda found: found[0])
     bodies = [
-        place_body(volume, box.center, "", 3.0, True, BodyPrior((tilt_deg(box), 12.0)))
+        place_body(volume, box.center, prior=BodyPrior((tilt_deg(box), 12.0)))
         for box, *_ in pair
     ]
     disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)

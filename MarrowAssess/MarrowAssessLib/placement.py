@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from PDFFMapperLib.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.body import MARGIN_MM, Placement, ball, eroded, place_body
+from MarrowAssessLib.body import MARGIN_MM, Placement, ball, check_leave_out, eroded, place_body
 from MarrowAssessLib.disc import place_disc
 from MarrowAssessLib.regions import Region
 
@@ -21,8 +23,7 @@ def place(
     site: str = "",
     *,
     margin_mm: float | None = None,
-    keep_fat: bool = True,
-    keep_vein: bool = True,
+    leave_out: Collection[str] = (),
 ) -> Placement:
     """Find the structure of a given role round a point.
 
@@ -32,12 +33,13 @@ def place(
         role: what the point was put on.
         site: canonical site for the region's name, "" if unknown.
         margin_mm: distance between the structure's border and the ROI; None takes the role's own.
-        keep_fat: muscle only: keep fat streaks in the ROI.
-        keep_vein: marrow only: keep the basivertebral vein and other outliers in the ROI.
+        leave_out: of the ROI: "vein" for the basivertebral vein and hot spots of marrow (signals
+            over 2.5 robust standard deviations from the median), "fat" for fat streaks in muscle.
 
     Raises:
-        ValueError: the point is outside the volume.
+        ValueError: the point is outside the volume, or nothing of that name can be left out.
     """
+    check_leave_out(leave_out)
     point = np.asarray(point_ras, dtype=float)
     if not volume.holds(point):
         raise ValueError(
@@ -46,10 +48,10 @@ def place(
         )
     margin = MARGIN_MM[role] if margin_mm is None else margin_mm
     if role is Role.MARROW:
-        return place_body(volume, point, site, margin, keep_vein)
+        return place_body(volume, point, site, margin, leave_out=leave_out)
     if role is Role.DISC:
         return place_disc(volume, point, site, margin)
-    return _grow(volume, point, role, site, margin, keep_fat)
+    return _grow(volume, point, role, site, margin, "fat" not in leave_out)
 
 
 def _grow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -112,9 +112,12 @@ def place_column(
     point_ras: Sequence[float],
     level: str,
     lumbar: int = 5,
+    leave_out: Collection[str] = (),
     progress: Callable[[float], bool] | None = None,
 ) -> tuple[DrawnColumn, Change]:
     """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
+
+    See `column.follow_column`.
 
     Raises:
         ValueError: no level is given or it does not exist.
@@ -125,7 +128,9 @@ def place_column(
         raise ValueError("Say which vertebra you click, such as L3, under Place.")
     volume = volume_from_node(volume_node)
     point = np.asarray(point_ras, float)
-    column = follow_column(volume, point, site, lumbar=lumbar, progress=progress)
+    column = follow_column(
+        volume, point, site, lumbar=lumbar, leave_out=leave_out, progress=progress
+    )
     regions = [region for region in column.regions() if region.voxels]
     change = add_regions(segmentation, volume_node, regions)
     drawn = _drawn(regions, change)
@@ -140,12 +145,13 @@ def place_click(
     role: str,
     site: str = "",
     lumbar: int = 5,
+    leave_out: Collection[str] = (),
     column: DrawnColumn | None = None,
 ) -> Placed:
     """Draw what was clicked; a body of the column takes with it what was found from it.
 
     Args:
-        segmentation, volume_node, point_ras, role, site, lumbar: see `place_region`.
+        segmentation, volume_node, point_ras, role, site, lumbar, leave_out: see `place_region`.
         column: what was found before in this segmentation, if anything.
 
     Raises:
@@ -155,13 +161,19 @@ def place_click(
         volume, inside = volume_from_node(volume_node), column.level_at(point_ras)
         click = read_click(segmentation, volume, point_ras, role, site, lumbar, inside)
         if column.reaches(click.site, lumbar):
-            return correct_body(column, click, lumbar=lumbar)
-    region, change = place_region(segmentation, volume_node, point_ras, role, site, lumbar)
+            return correct_body(column, click, lumbar, leave_out)
+    region, change = place_region(
+        segmentation, volume_node, point_ras, role, site, lumbar, leave_out
+    )
     return Placed(region, change, column)
 
 
 def correct_painted(
-    column: DrawnColumn, segment_name: str, level: str = "", lumbar: int = 5
+    column: DrawnColumn,
+    segment_name: str,
+    level: str = "",
+    lumbar: int = 5,
+    leave_out: Collection[str] = (),
 ) -> Placed:
     """Take a painted segment as a whole vertebral body: its ROI and what lies beside it follow.
 
@@ -174,6 +186,7 @@ def correct_painted(
         segment_name: the painted segment, on the grid of the column's volume.
         level: of the body; "" takes the segment's.
         lumbar: how many lumbar vertebrae there are.
+        leave_out: see `place_region`.
 
     Raises:
         ValueError: there is no such segment, it is empty or on another grid, or its level does not
@@ -192,10 +205,12 @@ def correct_painted(
             "vertebra was painted, such as L3."
         )
     shape = column.volume_node.GetImageData().GetDimensions()[::-1]
-    return _corrected(column, site, lumbar, painted=painted.full_mask(shape))
+    return _corrected(column, site, lumbar, leave_out, painted=painted.full_mask(shape))
 
 
-def correct_body(column: DrawnColumn, click: Click, lumbar: int = 5) -> Placed:
+def correct_body(
+    column: DrawnColumn, click: Click, lumbar: int = 5, leave_out: Collection[str] = ()
+) -> Placed:
     """Find one body of a column anew, or add one, from a click that tells its level.
 
     What was found from the body before is found anew as well, nothing else. Regions that were
@@ -204,19 +219,28 @@ def correct_body(column: DrawnColumn, click: Click, lumbar: int = 5) -> Placed:
     Raises:
         ValueError: no such level, nothing found or no signal; nothing is then changed.
     """
-    return _corrected(column, click.site, lumbar, click=click)
+    return _corrected(column, click.site, lumbar, leave_out, click=click)
 
 
 def _corrected(
     column: DrawnColumn,
     level: str,
     lumbar: int,
+    leave_out: Collection[str],
     click: Click | None = None,
     painted: np.ndarray | None = None,
 ) -> Placed:
     volume = volume_from_node(column.volume_node)
     point = click.point if click else None
-    after = corrected(volume, column.column, level, point_ras=point, painted=painted, lumbar=lumbar)
+    after = corrected(
+        volume,
+        column.column,
+        level,
+        point_ras=point,
+        painted=painted,
+        lumbar=lumbar,
+        leave_out=leave_out,
+    )
     body = after.bodies[level].roi
     if not body.voxels:
         raise ValueError(" ".join(["Nothing was found there.", *after.bodies[level].unsure]))

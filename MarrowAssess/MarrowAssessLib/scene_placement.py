@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -46,6 +46,7 @@ def place_region(
     role: str,
     site: str = "",
     lumbar: int = 5,
+    leave_out: Collection[str] = (),
 ) -> tuple[Region, Change]:
     """Draw the structure at a point into a segmentation; a region of that name is replaced.
 
@@ -58,6 +59,7 @@ def place_region(
         point_ras: mm in the world.
         role, site: what it is; where neither site nor neighbor tells, the segment gets a number.
         lumbar: how many lumbar vertebrae there are.
+        leave_out: "vein" of marrow, "fat" of muscle, see `placement.place`.
 
     Returns:
         The region, and what was done. Doubts are cautions of the region: those of the placement, a
@@ -70,7 +72,7 @@ def place_region(
     """
     volume = volume_from_node(volume_node)
     click = read_click(segmentation, volume, point_ras, role, site, lumbar)
-    placed = place(volume, click.point, click.role, click.site)
+    placed = place(volume, click.point, click.role, click.site, leave_out=leave_out)
     region = placed.roi
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))

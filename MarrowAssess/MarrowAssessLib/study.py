@@ -237,6 +237,7 @@ def read_study(
     column: dict[str, Sequence[float]] | None = None,
     places: dict[str, Sequence[float]] | None = None,
     lumbar: int = 5,
+    leave_out: Sequence[str] = (),
     age_years: float | None = None,
     sex: str | None = None,
     resample: bool = False,
@@ -254,7 +255,7 @@ def read_study(
 
     `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
     rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
-    the first volume; see clicks.regions_from_clicks.
+    the first volume; see clicks.regions_from_clicks, also for `lumbar` and `leave_out`.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -315,7 +316,7 @@ def read_study(
         from MarrowAssessLib.clicks import regions_from_clicks  # loads a compiler
 
         contrast = Contrast.T1 if Contrast.T1 in read else next(iter(read))
-        found, said = regions_from_clicks(read[contrast], column, places, lumbar)
+        found, said = regions_from_clicks(read[contrast], column, places, lumbar, leave_out)
         regions += found
         points = {**(column or {}), **(places or {})}
         inputs["points"] = f"in {contrast.value}: " + "; ".join(
@@ -323,6 +324,7 @@ def read_study(
             for name, point in points.items()
         )
         inputs["points"] += f"; {said}" if said else ""
+        inputs["points"] += f"; left out: {', '.join(leave_out)}" if leave_out else ""
     return Study(read, regions, age_years, sex, inputs, subject)
 
 
@@ -332,7 +334,7 @@ def read_study_file(path: str | Path) -> dict:
     Example: {"age_years": 45, "sex": "F", "volumes": {"T1": "t1.nii.gz", "STIR": "stir.nii.gz"},
     "labels": "labels.nii.gz", "label_rules": ["2=marrow:L5"], "markups": ["rois.mrk.json"]};
     instead of drawn regions, points to find them from: "column": {"L3": [1.5, -20, 33]},
-    "places": {"fat": [0, -70, 33]}, "lumbar": 5.
+    "places": {"fat": [0, -70, 33]}, "lumbar": 5, "leave_out": ["vein", "fat"].
 
     Raises:
         FileNotFoundError, ValueError: no such file, not JSON, an unknown key or a value of another
@@ -357,7 +359,9 @@ def read_study_file(path: str | Path) -> dict:
         if not fits(value):
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     here = path.parent
-    as_they_are = ("sex", "resample", "subject", "labels_of", "column", "places", "lumbar")
+    as_they_are = (
+        "sex", "resample", "subject", "labels_of", "column", "places", "lumbar", "leave_out",
+    )  # fmt: skip
     arguments = {key: content[key] for key in as_they_are if key in content}
     for key in ("age_years", "point_radius_mm"):
         if key in content:
@@ -426,6 +430,7 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "column": _POINTS,
     "places": _POINTS,
     "lumbar": (lambda value: value in (4, 5, 6), "4, 5 or 6"),
+    "leave_out": (_are_texts, 'a list of "vein" and "fat"'),
     "age_years": (_is_number, "a number"),
     "sex": (_is_text, '"F" or "M"'),
     "subject": (lambda value: isinstance(value, str), "a text"),

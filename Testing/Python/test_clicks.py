@@ -88,6 +88,28 @@ def test_a_study_file_says_the_same_as_options(drawn, by_options):
     assert rows(out) == rows(by_options / "out")
 
 
+def test_fat_streaks_of_muscle_are_left_out_on_request(drawn, tmp_path):
+    image = drawn.volumes[Contrast.T1]
+    point = middle(drawn, "psoas")
+    i, _, k = np.rint(image.ras_to_ijk(point)).astype(int)
+    array = image.array.copy()
+    array[k, :, i] = np.median(array[drawn.tissue.array == list(TISSUES).index("fat")])
+    write_volume(image.with_array(array), tmp_path / "t1.nii.gz")
+    assess = [
+        "assess", "--volume", f"T1={tmp_path / 't1.nii.gz'}", "--no-scene",
+        "--place", f"psoas muscle={as_text(point)}",
+    ]  # fmt: skip
+    area = {}
+    for name, more in (("kept", []), ("left out", ["--leave-out", "fat"])):
+        out = tmp_path / name
+        assert cli.main([*assess, *more, "--out", str(out)]) == 0
+        area[name] = float(rows(out)["muscle_csa", "psoas"]["value"])
+        said = json.loads((out / "assessment.json").read_text())["inputs"]["points"]
+        assert ("left out: fat" in said) == bool(more)
+    voxel = 1.5 * 2.5 / 100  # cm^2 in an axial slice; smoothing may take one more on each side
+    assert 0.9 * voxel < area["kept"] - area["left out"] < 3.1 * voxel
+
+
 def test_a_later_point_replaces_a_body_and_leaves_the_others(drawn):
     volume = drawn.volumes[Contrast.T1]
     column = {"L3": middle(drawn, "L3")}

@@ -17,7 +17,7 @@ import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
 from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
+from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
 APPLICATION = panels.Application()
@@ -413,6 +413,31 @@ def test_a_click_places_measures_and_can_be_taken_back(panel, sample):
     assert "lies outside" in panel.ui.placingLabel.text
     panel.ui.undoButton.click()
     assert set(shown_pdff(panel)) == {"L3"}
+
+
+def test_marrow_placed_with_the_box_checked_leaves_hot_spots_out(panel, sample):
+    from MarrowAssessLib.segment_nodes import regions_from_node
+
+    panel.enter()
+    volume = sample.volumes["T1"]
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(volume)
+    panel._parameterNode.placeSite = "L3"
+    center = volume_from_node(volume).ras_to_ijk(np.array(sample.centers_ras["L3"]))
+    i, j, k = np.rint(center).astype(int)
+    image = slicer.util.arrayFromVolume(volume)
+    image[k, j - 1 : j + 2, i - 4] = 3 * image.max()
+    slicer.util.arrayFromVolumeModified(volume)
+    panel.ui.placeButton.checked = True
+    highest = []
+    for without in (False, True):
+        panel.ui.leaveOutVeinCheckBox.checked = without
+        panel._clickNode.AddControlPoint(*sample.centers_ras["L3"])
+        wait(0.1)
+        (roi,) = regions_from_node(panel._parameterNode.segmentation, volume)
+        highest.append(roi.values(image).max() == image.max())
+    assert highest == [True, False]
+    panel.ui.leaveOutFatCheckBox.checked = True
+    assert panel.logic.leftOut(panel._parameterNode) == ["vein", "fat"]
 
 
 def test_leaving_place_mode_releases_the_button(panel, sample):

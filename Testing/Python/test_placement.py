@@ -452,6 +452,33 @@ def test_fat_streaks_kept_or_not():
     volume.array[:, j : j + 2, i - 6 : i + 6] = 230
     point = np.array([20.0, -50.0, 0.0])
     kept = place(volume, point, Role.MUSCLE).roi.values(volume.array)
-    bare = place(volume, point, Role.MUSCLE, keep_fat=False).roi.values(volume.array)
+    bare = place(volume, point, Role.MUSCLE, leave_out=["fat"]).roi.values(volume.array)
     assert kept.max() > 200
     assert bare.max() < 140
+
+
+def with_a_vein(volume):
+    """A bright basivertebral vein at the back of every body's middle: 4 mm thick, 10 mm deep."""
+    x, y, z = all_ras(volume)
+    vein = (np.abs(x) < 5) & (y < -4) & (y > -14)
+    vein &= (np.abs((z + 2.5 * APART) % APART - APART / 2) < 2) & (np.abs(z) < 90)
+    volume.array[vein] = 260
+    return vein
+
+
+def test_the_vein_is_kept_or_not_by_click_and_in_the_column():
+    volume, _ = spine("t2", shading=0.0)
+    vein = with_a_vein(volume)
+    kept = place(volume, np.zeros(3), Role.MARROW, "L3").roi
+    bare = place(volume, np.zeros(3), Role.MARROW, "L3", leave_out=["vein"]).roi
+    assert kept.values(vein).sum() > 20
+    assert bare.values(vein).sum() == 0
+    assert bare.voxels > 0.9 * (kept.voxels - kept.values(vein).sum())
+    column = follow_column(volume, np.zeros(3), "L3", leave_out=["vein"])
+    assert {level: body.roi.values(vein).sum() for level, body in column.bodies.items()} == {
+        level: 0 for level in ("L1", "L2", "L3", "L4", "L5")
+    }
+    again = corrected(volume, column, "L2", point_ras=np.array([0, 0, APART]))
+    assert again.bodies["L2"].roi.values(vein).sum() > 20  # as this click was asked
+    with pytest.raises(ValueError, match="'bone' cannot be left out; vein and fat can"):
+        follow_column(volume, np.zeros(3), "L3", leave_out=["bone"])
