@@ -24,6 +24,7 @@ DISC_MM = 8.0
 # Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
 BESIDE_MM = 6.0
 SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
+UNSURE_BESIDE = "A body beside it is unsure."
 EDGES_END = 0.15  # median strength of a border below which there is no body any more
 
 
@@ -179,7 +180,10 @@ def corrected(
 
 def _disc(volume: Volume, bodies: dict[str, Placement], upper: str, lower: str) -> Placement:
     site = f"{upper}-{lower}"
-    return disc_between(volume, bodies[upper].surface, bodies[lower].surface, site)
+    disc = disc_between(volume, bodies[upper].surface, bodies[lower].surface, site)
+    if bodies[upper].unsure or bodies[lower].unsure:
+        disc.doubt(UNSURE_BESIDE)
+    return disc
 
 
 def _doubtful(bodies: dict[str, Placement]) -> list[str]:

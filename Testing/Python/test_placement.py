@@ -399,6 +399,8 @@ def test_column_passes_a_lesion_and_finds_csf_on_a_pdff_map(phantom_volumes):
         assert dice(column.bodies[level].body.full_mask(truth.shape), truth) > 0.85
     assert any("far from that" in text for text in column.bodies["L2"].roi.cautions)
     assert not column.bodies["L1"].unsure
+    assert "A body beside it is unsure." in column.discs["L1-L2"].roi.cautions
+    assert not column.discs["L3-L4"].unsure
     csf = column.csf.roi
     assert csf.voxels * volume.voxel_volume_mm3 > 100
     assert (tissue[csf.box][csf.mask] == list(TISSUES).index("csf")).all()
