@@ -13,7 +13,7 @@ from scipy import ndimage
 from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.body import MARGIN_MM, Placement, eroded, painted_body, place_body
 from MarrowAssessLib.disc import disc_between
-from MarrowAssessLib.placement import place
+from MarrowAssessLib.placement import alike, place
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.star_surface import sample
 from MarrowAssessLib.vertebra import BodyPrior, Box, Surface, template_points, tilt_deg
@@ -24,6 +24,7 @@ DISC_MM = 8.0
 # Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
 BESIDE_MM = 6.0
 SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
+UNSURE_BESIDE = "A body beside it is unsure."
 EDGES_END = 0.15  # median strength of a border below which there is no body any more
 
 
@@ -185,7 +186,10 @@ def corrected(
 
 def _disc(volume: Volume, bodies: dict[str, Placement], upper: str, lower: str) -> Placement:
     site = f"{upper}-{lower}"
-    return disc_between(volume, bodies[upper].surface, bodies[lower].surface, site)
+    disc = disc_between(volume, bodies[upper].surface, bodies[lower].surface, site)
+    if bodies[upper].unsure or bodies[lower].unsure:
+        disc.doubt(UNSURE_BESIDE)
+    return disc
 
 
 def _doubtful(bodies: dict[str, Placement]) -> list[str]:
@@ -335,7 +339,9 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         offset[2] : offset[2] + near.shape[2],
     ].astype(float)
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
-    tolerance = (0.35 if level > marrow else 0.25) * abs(level)
+    core = here[(np.abs(local) <= [2.5, 2.5, reach[2]]).all(axis=-1).transpose(2, 1, 0)]
+    noise = 1.4826 * float(np.nanmedian(np.abs(core - level))) if core.size else 0.0
+    tolerance = alike(level, noise, 0.35 if level > marrow else 0.25)
     tolerance = max(tolerance, 0.1 * marrow)  # noise, where CSF has next to no signal
     mask = near & (np.abs(here - level) <= tolerance)
     labels, count = ndimage.label(ndimage.binary_opening(mask, iterations=1))

@@ -70,7 +70,7 @@ def _grow(
         ceiling = level + 6 * max(noise, 0.01 * float(volume.array.max()))
         like = smooth <= ceiling
     else:
-        tolerance = max(3 * noise, 0.25 * abs(level))
+        tolerance = max(3 * noise, alike(level, noise, 0.25))
         like = np.abs(smooth - level) <= tolerance
     like &= distance <= reach
     opened = ndimage.binary_opening(like, ball(1.2, volume.spacing)) | (near & like)
@@ -106,6 +106,15 @@ def _grow(
     body = Region(f"{name} body", role, site, filled, offset)
     roi = Region(name, role, site, roi_mask, offset, list(unsure))
     return Placement(body, roi, unsure)
+
+
+def alike(level: float, noise: float, most: float) -> float:
+    """How far from a tissue's level its own signals may lie.
+
+    That is `most` of the level (texture, shading), but less where the tissue round the click is
+    more even than that, so that a neighbor of nearly the same signal stays out.
+    """
+    return float(np.clip(10 * noise, 0.12 * abs(level), most * abs(level)))
 
 
 def _piece_at(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -10,7 +10,14 @@ import slicer
 from PDFFMapperLib.volume_nodes import ijk_to_world, volume_from_node
 
 from MarrowAssessLib.anatomy import Role, parse_role, parse_site
-from MarrowAssessLib.column import Column, corrected, follow_column, renamed, spine_levels
+from MarrowAssessLib.column import (
+    UNSURE_BESIDE,
+    Column,
+    corrected,
+    follow_column,
+    renamed,
+    spine_levels,
+)
 from MarrowAssessLib.level_names import shifted_site
 from MarrowAssessLib.regions import Region
 from MarrowAssessLib.scene_placement import (
@@ -258,7 +265,12 @@ def _corrected(
             click, column.segmentation, column.volume_node, volume, body, going_ids
         )
     beside = [disc for site, disc in after.discs.items() if level in site.split("-")]
-    body.cautions += [f"{disc.roi.name} beside it: {one}" for disc in beside for one in disc.unsure]
+    body.cautions += [
+        f"{disc.roi.name} beside it: {one}"
+        for disc in beside
+        for one in disc.unsure
+        if one != UNSURE_BESIDE  # that body says so itself
+    ]
     change = add_regions(column.segmentation, column.volume_node, drawn_anew, going_ids)
     drawn = {key: one for key, one in column.drawn.items() if key not in going}
     drawn |= _drawn(drawn_anew, change)

@@ -6,6 +6,7 @@ from MarrowAssessLib.anatomy import Role
 from MarrowAssessLib.body import eroded
 from MarrowAssessLib.column import (
     corrected,
+    csf_beside,
     follow_column,
     muscles_beside,
     renamed,
@@ -385,6 +386,21 @@ def test_pdff_map(phantom_volumes):
     assert abs(np.median(placed.roi.values(pdff.array)) - 36) < 1
 
 
+@pytest.mark.parametrize("contrast", ["T2", "in_phase"])
+def test_csf_stays_out_of_fat_that_is_nearly_as_bright(phantom_volumes, contrast):
+    from MarrowAssessLib.contrasts import Contrast
+    from MarrowAssessLib.phantom import TISSUES
+
+    volume, tissue, _ = phantom_volumes(Contrast(contrast))
+    body = place(volume, np.zeros(3), Role.MARROW).surface
+    for csf in (
+        place(volume, np.array([0.0, -27.0, 0.0]), Role.CSF).roi,
+        csf_beside(volume, body, "L3").roi,
+    ):
+        assert csf.voxels * volume.voxel_volume_mm3 > 1000
+        assert (tissue[csf.box][csf.mask] == list(TISSUES).index("csf")).mean() > 0.99
+
+
 def test_column_passes_a_lesion_and_finds_csf_on_a_pdff_map(phantom_volumes):
     """The lesion in L2 has 4 % fat, its neighbors about 35 %; CSF has none."""
     from MarrowAssessLib.phantom import TISSUES
@@ -399,6 +415,8 @@ def test_column_passes_a_lesion_and_finds_csf_on_a_pdff_map(phantom_volumes):
         assert dice(column.bodies[level].body.full_mask(truth.shape), truth) > 0.85
     assert any("far from that" in text for text in column.bodies["L2"].roi.cautions)
     assert not column.bodies["L1"].unsure
+    assert "A body beside it is unsure." in column.discs["L1-L2"].roi.cautions
+    assert not column.discs["L3-L4"].unsure
     csf = column.csf.roi
     assert csf.voxels * volume.voxel_volume_mm3 > 100
     assert (tissue[csf.box][csf.mask] == list(TISSUES).index("csf")).all()
