@@ -255,11 +255,13 @@ def _pass_message(source, message, share, expected, spread, step, circular, padd
         expected -= labels * step * np.round(expected / (labels * step))
     least = max(math.ceil(expected / step - reach), 1 - labels)
     most = min(math.floor(expected / step + reach), labels - 1)
-    for d in range(least, most + 1):
+    for d in range(least, most + 1, 2):  # two jumps at once; one past the last does no harm
         cost = np.float32(_jump_cost((d * step - expected) / spread))
+        next_cost = np.float32(_jump_cost(((d + 1) * step - expected) / spread))
         before = padded[labels - d : 2 * labels - d]
+        next_before = padded[labels - d - 1 : 2 * labels - d - 1]
         for x in range(labels):
-            message[x] = min(message[x], before[x] + cost)
+            message[x] = min(message[x], min(before[x] + cost, next_before[x] + next_cost))
     for x in range(labels):
         message[x] -= smallest
 
