@@ -5,10 +5,9 @@ of off-resonance frequencies (variable projection; water and fat of one phase in
 Berglund 2012, doi 10.1002/mrm.23119, extended to real amplitudes by Bydder 2011,
 doi 10.1016/j.mri.2010.08.011). Its local minima are the candidates: the true frequency and
 those of swapped water and fat. Residuals averaged over blocks of about 6 mm feed a Markov random
-field over the whole volume, air included, so that separate parts (islands) are tied to each other
-through the gaps; it is minimized by sequential tree-reweighted message passing (Kolmogorov 2006,
-doi 10.1109/TPAMI.2006.200). The same among the candidates of all voxels, drawn to the coarse field,
-gives each voxel its start, and by min-marginals the risk that water and fat are swapped.
+field over the whole volume (`block_field`). The same message passing among the candidates of all
+voxels, drawn to the field of the blocks, gives each voxel its start, and by min-marginals the risk
+that water and fat are swapped.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from os import cpu_count
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.block_field import block_field, expected_steps, huber
 from PDFFMapperLib.fat_spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.voxel_signals import VoxelSignals
 from PDFFMapperLib.water_fat_fit import RESIDUAL, fit_voxels
@@ -33,7 +33,6 @@ _BLOCK_MM = 6.0
 _GRADIENT_HZ_PER_MM_PER_T = 1.6  # usual off-resonance change; larger ones cost linearly
 _MISFIT = 0.02  # relative model error that keeps strong voxels from overruling smoothness
 _COST_CAP = 30.0
-_SWEEPS = 4
 _COARSE_CAP = 0.5  # most that disagreeing with the coarse field costs a voxel
 _FINE_SWEEPS = 20
 _SETTLED = 2e-4  # share of voxels that still change
@@ -114,8 +113,8 @@ def find_off_resonance(
         mask: voxels with signal, bool, shape (slices, rows, columns).
         model: echo times, fat signal and field strength.
         voxel_size_mm: along slices, rows, columns.
-        largest_hz: the field is searched from minus to plus this; by default 5 ppm or 1.5 times
-            the period, whichever is more.
+        largest_hz: the field is searched from minus to plus this, by default 5 ppm; where the
+            residual has a period not over twice this, one period is searched and then unwrapped.
         r2star_per_s: R2* where it is known, for the noise level only.
         progress: called with the fraction done; returning False cancels.
 
@@ -124,11 +123,14 @@ def find_off_resonance(
     """
     ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
     if largest_hz is None:
-        largest_hz = max(5 * ppm_hz, 1.5 * model.period_hz)
+        largest_hz = max(5 * ppm_hz, 0.5 * model.period_hz)
         if signals.odd_even is not None and not model.echo_spacing_s:
             # Its phase may stand for another field, see odd_even.
             largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
-    grid = _Grid.make(model, largest_hz)
+    factors = _block_factors(mask.shape, voxel_size_mm)
+    block_mm = np.array(factors) * voxel_size_mm
+    scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
+    grid = _Grid.make(model, largest_hz, float(scale.mean()))
     tables, inverse = search_tables(model, grid.frequencies_hz)
 
     index = np.flatnonzero(mask).astype(np.int64)
@@ -139,7 +141,6 @@ def find_off_resonance(
     fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
     noise = noise_sd(fits[:, RESIDUAL], sample, unknowns)
 
-    factors = _block_factors(mask.shape, voxel_size_mm)
     coarse_shape = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
     block_cost = np.zeros((*coarse_shape, len(grid.frequencies_hz)), np.float32)
     candidates = np.empty((len(index), _CANDIDATES), np.float32)
@@ -175,10 +176,18 @@ def find_off_resonance(
     # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
     block_cost /= math.sqrt(math.prod(factors))
 
-    block_mm = np.array(factors) * voxel_size_mm
-    scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
     report = progress or (lambda part: True)
-    coarse = _coarse_field(block_cost, grid, scale, ppm_hz, lambda part: report(0.6 + 0.2 * part))
+    steps = expected_steps(
+        signals, mask, factors, voxel_size_mm, model.echo_times_s, model.field_strength_t
+    )
+    coarse = block_field(
+        grid.label_costs(block_cost),
+        grid.label_hz,
+        0.01 * (grid.label_hz / ppm_hz) ** 2,
+        grid.period_hz if grid.circular else 0.0,
+        steps,
+        lambda part: report(0.6 + 0.2 * part),
+    )
     if coarse is None:
         return None
     decided = _choose(
@@ -187,6 +196,7 @@ def find_off_resonance(
         candidates,
         costs,
         coarse,
+        steps.hz,
         np.array(factors),
         scale,
         grid.period_hz,
@@ -235,29 +245,54 @@ def frequencies_of_one_period(model: ChemicalShiftModel) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Frequencies at which residuals are computed; every other one is a label of the search.
+    """Frequencies at which residuals are computed, some of which are labels of the search.
 
-    Where the residual is periodic one period is computed, and labels repeat it.
+    Where the residual is periodic one period is computed, and if all of it is searched the labels
+    form a circle: the last is next to the first.
     """
 
     frequencies_hz: np.ndarray
     period_hz: float  # 0: not periodic
     label_hz: np.ndarray
     label_index: np.ndarray
+    circular: bool
 
     @classmethod
-    def make(cls, model: ChemicalShiftModel, largest_hz: float) -> _Grid:
+    def make(
+        cls, model: ChemicalShiftModel, largest_hz: float, label_step_hz: float | None = None
+    ) -> _Grid:
+        """For a search from minus to plus `largest_hz` with labels about `label_step_hz` apart."""
         span = model.echo_times_s[-1] - model.echo_times_s[0]
+        sampling = 1 / (span * _SAMPLES_PER_LOBE)
+        if label_step_hz is None:
+            label_step_hz = sampling
+        finest = min(label_step_hz, sampling)
+        stride = max(1, round(label_step_hz / sampling))
         period = model.period_hz
         if period:
-            count = 2 * math.ceil(max(16, period * span * _SAMPLES_PER_LOBE) / 2)
+            count = 2 * stride * math.ceil(max(16, period / finest) / (2 * stride))
             step = period / count
-            last = 2 * math.ceil(largest_hz / step / 2)
-            labels = np.arange(-last, last + 1, 2)
-            return cls(np.arange(count) * step, period, labels * step, labels % count)
-        last = 2 * math.ceil(largest_hz * span * _SAMPLES_PER_LOBE / 2)
+            circular = 2 * largest_hz >= period
+            last = count // 2 if circular else stride * math.ceil(largest_hz / step / stride)
+            labels = np.arange(-last, last + (not circular), stride)
+            return cls(np.arange(count) * step, period, labels * step, labels % count, circular)
+        last = stride * math.ceil(largest_hz / finest / stride)
         frequencies = np.arange(-last, last + 1) * (largest_hz / last)
-        return cls(frequencies, 0.0, frequencies[::2], np.arange(len(frequencies))[::2])
+        labels = np.arange(0, 2 * last + 1, stride)
+        return cls(frequencies, 0.0, frequencies[labels], labels, False)
+
+    def label_costs(self, costs: np.ndarray) -> np.ndarray:
+        """Costs of the labels, the least among the frequencies up to half a label away."""
+        reach = (self.label_index[1] - self.label_index[0]) % len(self.frequencies_hz) // 2
+        index = self.label_index + np.arange(-reach, reach + 1)[:, None]
+        if self.period_hz:
+            index %= len(self.frequencies_hz)
+        else:
+            index = index.clip(0, len(self.frequencies_hz) - 1)
+        least = costs[..., index[0]]
+        for each in index[1:]:
+            np.minimum(least, costs[..., each], out=least)
+        return least
 
 
 def search_tables(
@@ -462,148 +497,9 @@ def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
     )
 
 
-def _jump_costs(scale_hz: float, step_hz: float, labels: int) -> np.ndarray:
-    """Cost of neighbors k labels apart: quadratic, then linear (Huber), constant past the last."""
-    jumps = np.arange(max(2, min(labels, round(10 * scale_hz / step_hz) + 1))) * step_hz / scale_hz
-    return np.where(jumps < 2, jumps**2 / 2, 2 * jumps - 2).astype(np.float32)
-
-
-def _coarse_field(
-    block_cost, grid: _Grid, scale_hz: np.ndarray, ppm_hz: float, keep_on: Callable[[float], bool]
-) -> np.ndarray | None:
-    """Off-resonance per block in Hz by message passing over all blocks, shape of the blocks.
-
-    Called with the fraction done, `keep_on` says whether to; None when not.
-    """
-    shape, labels = block_cost.shape[:3], len(grid.label_hz)
-    step = grid.label_hz[1] - grid.label_hz[0]
-    center = (0.01 * (grid.label_hz / ppm_hz) ** 2).astype(np.float32)
-    jumps = [_jump_costs(s, step, labels) for s in scale_hz]
-    longest = max(map(len, jumps))
-    table = np.full((3, longest), np.inf, np.float32)
-    for axis, each in enumerate(jumps):
-        table[axis, : len(each)] = each
-    # Labels skip every other frequency: valleys between them must not be missed.
-    lowest = block_cost.copy()
-    np.minimum(lowest[..., 1:], block_cost[..., :-1], out=lowest[..., 1:])
-    np.minimum(lowest[..., :-1], block_cost[..., 1:], out=lowest[..., :-1])
-    if grid.period_hz:
-        np.minimum(lowest[..., 0], block_cost[..., -1], out=lowest[..., 0])
-    lowest = lowest.reshape(-1, block_cost.shape[3])
-    given = (
-        lowest,
-        grid.label_index,
-        center,
-        np.array(shape),
-        table,
-        np.array([len(each) for each in jumps]),
-    )
-    messages = np.zeros((3, len(lowest), labels), np.float32)
-    for sweep in range(2 * _SWEEPS):
-        if not keep_on(sweep / (2 * _SWEEPS)):
-            return None
-        _sweep_blocks(*given, sweep % 2 == 0, messages)
-    best = _label_blocks(*given, messages)
-    return grid.label_hz[best].reshape(shape).astype(np.float32)
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _pass_message(source, message, share, jump, length, padded):
-    """message(x) <- min over y of share * source(y) - message(y) + jump(|x - y|).
-
-    `padded` is scratch with at least `length` large values on either side of the labels.
-    """
-    labels = source.size
-    margin = (padded.size - labels) // 2
-    middle = padded[margin : margin + labels]
-    smallest = np.float32(1e30)
-    for x in range(labels):
-        middle[x] = share * source[x] - message[x]
-        smallest = min(smallest, middle[x])
-    ceiling = smallest + jump[length - 1]
-    for x in range(labels):
-        message[x] = min(middle[x], ceiling)
-    for d in range(1, length - 1):
-        cost = jump[d]
-        below = padded[margin - d : margin - d + labels]
-        above = padded[margin + d : margin + d + labels]
-        for x in range(labels):
-            message[x] = min(message[x], min(below[x], above[x]) + cost)
-    for x in range(labels):
-        message[x] -= smallest
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _sweep_blocks(cost, label_index, center, shape, jump, lengths, forward, messages):
-    """One sweep of tree-reweighted message passing over all blocks, in or against their order.
-
-    There is one message per block and axis: to the next block after a forward sweep, from it after
-    a backward one.
-    """
-    nodes, labels = len(cost), label_index.size
-    strides = np.array([shape[1] * shape[2], shape[2], 1])
-    belief = np.empty(labels, np.float32)
-    scratch = np.full(labels + 2 * jump.shape[1], 1e30, np.float32)
-    place = np.empty(3, np.int64)
-    for step in range(nodes):
-        node = step if forward else nodes - 1 - step
-        place[0] = node // strides[0]
-        place[1] = node // strides[1] % shape[1]
-        place[2] = node % shape[2]
-        for x in range(labels):
-            belief[x] = cost[node, label_index[x]] + center[x]
-        before = after = 0
-        for axis in range(3):
-            if place[axis] > 0:
-                incoming = messages[axis, node - strides[axis]]
-                for x in range(labels):
-                    belief[x] += incoming[x]
-                before += 1
-            if place[axis] < shape[axis] - 1:
-                incoming = messages[axis, node]
-                for x in range(labels):
-                    belief[x] += incoming[x]
-                after += 1
-        share = np.float32(1 / max(before, after, 1))
-        for axis in range(3):
-            if forward and place[axis] < shape[axis] - 1:
-                edge = node
-            elif not forward and place[axis] > 0:
-                edge = node - strides[axis]
-            else:
-                continue
-            _pass_message(belief, messages[axis, edge], share, jump[axis], lengths[axis], scratch)
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _label_blocks(cost, label_index, center, shape, jump, lengths, messages):
-    """The label of each block after a backward sweep, earlier blocks being decided first."""
-    nodes, labels = len(cost), label_index.size
-    strides = np.array([shape[1] * shape[2], shape[2], 1])
-    belief = np.empty(labels, np.float32)
-    place = np.empty(3, np.int64)
-    best = np.empty(nodes, np.int64)
-    for node in range(nodes):
-        place[0] = node // strides[0]
-        place[1] = node // strides[1] % shape[1]
-        place[2] = node % shape[2]
-        for x in range(labels):
-            belief[x] = cost[node, label_index[x]] + center[x]
-        for axis in range(3):
-            if place[axis] < shape[axis] - 1:
-                incoming = messages[axis, node]
-                for x in range(labels):
-                    belief[x] += incoming[x]
-            if place[axis] > 0:
-                other = best[node - strides[axis]]
-                last = lengths[axis] - 1
-                for x in range(labels):
-                    belief[x] += jump[axis, min(abs(x - other), last)]
-        best[node] = np.argmin(belief)
-    return best
-
-
-def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz, keep_on):
+def _choose(
+    mask, index, candidates, costs, coarse, steps_hz, factors, scale_hz, period_hz, keep_on
+):
     """The candidate of each voxel that agrees with the coarse field and with its neighbors.
 
     Message passing as for the blocks, over voxels and their candidates, until hardly any voxel
@@ -618,6 +514,7 @@ def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz
     shape = np.array(mask.shape)
     _settle_costs(index, shape, candidates, costs, coarse, factors, scale_hz, period_hz)
     inverse_scale = (factors / scale_hz).astype(np.float32)
+    slope = steps_hz / factors[:, None, None, None].astype(np.float32)
     messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
     chosen = np.zeros(len(index), np.float32)
     margin = np.empty(len(index), np.float32)
@@ -636,6 +533,8 @@ def _choose(mask, index, candidates, costs, coarse, factors, scale_hz, period_hz
                 shape,
                 candidates,
                 costs,
+                slope,
+                factors,
                 inverse_scale,
                 messages,
                 chosen,
@@ -672,12 +571,6 @@ def _interpolated(coarse, factors, k, j, i):
 
 
 @njit(cache=True, nogil=True)
-def _huber(jump):
-    jump = abs(jump)
-    return jump * jump / 2 if jump < 2 else 2 * jump - 2
-
-
-@njit(cache=True, nogil=True)
 def _settle_costs(index, shape, candidates, costs, coarse, factors, scale, period):
     """Bring candidates to the period of the coarse field, and add their distance from it."""
     strides = np.array([shape[1] * shape[2], shape[2], 1])
@@ -695,12 +588,24 @@ def _settle_costs(index, shape, candidates, costs, coarse, factors, scale, perio
                 turns = np.round((field - candidates[v, c]) / period)
                 candidates[v, c] += np.float32(turns * period)
             costs[v, c] = min(costs[v, c], _COST_CAP)
-            costs[v, c] += min(_huber((candidates[v, c] - field) / block_scale), _COARSE_CAP)
+            costs[v, c] += min(huber((candidates[v, c] - field) / block_scale), _COARSE_CAP)
 
 
 @njit(cache=True, nogil=True)
 def _pass_candidate_messages(
-    order, forward, index, where, shape, candidates, costs, scale, messages, chosen, margin
+    order,
+    forward,
+    index,
+    where,
+    shape,
+    candidates,
+    costs,
+    slope,
+    factors,
+    scale,
+    messages,
+    chosen,
+    margin,
 ):
     """One sweep of message passing over the voxels `order`, in that order.
 
@@ -750,13 +655,18 @@ def _pass_candidate_messages(
             if other < 0:
                 continue
             edge = v if forward else other
+            first = index[edge]
+            k, j, i = first // strides[0], first // strides[1] % shape[1], first % shape[2]
+            change = slope[axis, k // factors[0], j // factors[1], i // factors[2]]
+            if not forward:
+                change = -change
             smallest = np.float32(np.inf)
             for c in range(_CANDIDATES):
                 base[c] = share * belief[c] - messages[edge, axis, c]
             for d in range(_CANDIDATES):
                 least = np.float32(np.inf)
                 for c in range(_CANDIDATES):
-                    jump = abs(candidates[v, c] - candidates[other, d]) * scale[axis]
+                    jump = abs(candidates[v, c] - candidates[other, d] + change) * scale[axis]
                     huber = half * jump * jump if jump < two else two * jump - two
                     least = min(least, base[c] + min(weight * huber, cap))
                 fresh[d] = least

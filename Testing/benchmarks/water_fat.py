@@ -334,6 +334,7 @@ def stress() -> None:
             "left half": np.s_[:, :, : columns // 2],
             "right half": np.s_[:, :, columns // 2 :],
             "mirrored": np.s_[:, :, ::-1],
+            "rows mirrored": np.s_[:, ::-1, :],
             "every other row and column": np.s_[:, ::2, ::2],
         }
         for name, part in crops.items():
@@ -341,7 +342,9 @@ def stress() -> None:
             score(f"case {case}, {name}", cropped, reference[part], mask[part])
         y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
         largest = 200 * data.field_strength_t
-        for name, shape in {"x": x, "y": y, "x2 + y2 - 1": x**2 + y**2 - 1}.items():
+        bowl = x**2 + y**2 - 1
+        shapes = {"x": x, "-x": -x, "y": y, "-y": -y, "x2 + y2 - 1": bowl, "1 - x2 - y2": -bowl}
+        for name, shape in shapes.items():
             turn = np.exp(2j * np.pi * largest * shape * data.echo_times_s[:, None, None, None])
             moved = replace(data, echoes=(data.echoes * turn).astype(np.complex64))
             score(f"case {case}, {largest:.0f} Hz times {name} added", moved, reference, mask)
