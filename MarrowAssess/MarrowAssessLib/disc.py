@@ -98,8 +98,7 @@ def place_disc(
         return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
     _, pair = max(boxes, key=lambda found: found[0])
     bodies = [
-        place_body(volume, box.center, prior=BodyPrior((tilt_deg(box), 12.0)))
-        for box, *_ in pair
+        place_body(volume, box.center, prior=BodyPrior((tilt_deg(box), 12.0))) for box, *_ in pair
     ]
     disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)
     disc.unsure += [f"Body beside it: {text}" for body in bodies for text in body.unsure]
