@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from PDFFMapperLib.voxel_signals import VoxelSignals
 
@@ -193,21 +191,47 @@ def unwrapped(field_hz: np.ndarray, period_hz: float) -> np.ndarray:
     Neighbors are joined in the order of how little they differ (a minimum spanning tree).
     """
     nodes = np.arange(field_hz.size).reshape(field_hz.shape)
-    pairs = np.concatenate(
-        [
-            np.stack([np.delete(nodes, -1, axis).ravel(), np.delete(nodes, 0, axis).ravel()])
-            for axis in range(field_hz.ndim)
-        ],
-        axis=1,
-    )
+    pairs = [
+        (np.delete(nodes, -1, axis).ravel(), np.delete(nodes, 0, axis).ravel())
+        for axis in range(field_hz.ndim)
+    ]
+    first, second = np.concatenate(pairs, axis=1)
     flat = field_hz.ravel().astype(float)
-    step = np.diff(flat[pairs], axis=0)[0]
-    apart = np.abs(step - period_hz * np.round(step / period_hz))
-    tree = minimum_spanning_tree(coo_array((apart + 1e-3, pairs), shape=(flat.size, flat.size)))
-    order, before = breadth_first_order(tree, 0, directed=False)
-    _follow(order, before, period_hz, flat)
+    step = (flat[second] - flat[first]) / period_hz
+    turns = np.round(step).astype(np.int64)
+    order = np.argsort(np.abs(step - turns), kind="stable")
+    flat -= period_hz * _turns_joined(first[order], second[order], turns[order], flat.size)
     flat -= period_hz * np.round(flat.mean() / period_hz)
     return flat.reshape(field_hz.shape)
+
+
+@njit(cache=True, nogil=True)
+def _turns_joined(first, second, turns, count):
+    """Periods by which each node is over the root of its tree, pairs being joined in their order.
+
+    Kruskal's minimum spanning tree by union-find, in which each node holds its periods over the
+    node above it. `turns` is by how many the second of a pair is over the first.
+    """
+    above, over = np.arange(count), np.zeros(count, np.int64)
+    for pair in range(first.size):
+        root, its = _root(first[pair], above, over)
+        other, others = _root(second[pair], above, over)
+        if root != other:
+            above[other] = root
+            over[other] = its + turns[pair] - others
+    return np.array([_root(node, above, over)[1] for node in range(count)])
+
+
+@njit(cache=True, nogil=True)
+def _root(node, above, over):
+    """The root of a node's tree and the periods of the node over it; halves the path to it."""
+    periods = 0
+    while above[node] != node:
+        over[node] += over[above[node]]
+        above[node] = above[above[node]]
+        periods += over[node]
+        node = above[node]
+    return node, periods
 
 
 @njit(cache=True, nogil=True)
@@ -215,14 +239,6 @@ def huber(jump):
     """Quadratic to 2, then linear."""
     jump = abs(jump)
     return jump * jump / 2 if jump < 2 else 2 * jump - 2
-
-
-@njit(cache=True, nogil=True)
-def _follow(order, before, period_hz, field_hz):
-    """Bring each node to within half a period of the one before it in the tree."""
-    for node in order[1:]:
-        apart = field_hz[node] - field_hz[before[node]]
-        field_hz[node] -= period_hz * np.round(apart / period_hz)
 
 
 @njit(cache=True, nogil=True)
