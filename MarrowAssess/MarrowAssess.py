@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import logging
 import os
 import pathlib
 import time
@@ -20,6 +21,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+# Slicer logs everything: numba would fill its log with each step of compiling.
+logging.getLogger("numba").setLevel(logging.WARNING)
 
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
 UPDATE_DELAY_MS = 150  # after the last change of a stroke or a drag

@@ -1,5 +1,6 @@
 """PDFFMapper in the Slicer desktop: maps from chemical-shift and diffusion MRI."""
 
+import logging
 from typing import Annotated
 
 import slicer
@@ -15,6 +16,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+# Slicer logs everything: numba would fill its log with each step of compiling.
+logging.getLogger("numba").setLevel(logging.WARNING)
 
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
 SPECTRA = [

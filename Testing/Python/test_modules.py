@@ -225,6 +225,24 @@ def test_importing_a_module_file_leaves_the_libraries_alone():
     assert done.stdout.strip() == "['MarrowAssess', 'PDFFMapper']"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_compiling_stays_out_of_the_log_of_a_desktop_that_logs_everything(module):
+    code = (
+        "import sys; sys.path[:0] = ['MarrowAssess', 'PDFFMapper', 'Testing']\n"
+        "import logging; logging.basicConfig(level=logging.DEBUG)\n"
+        "import stand_ins\n"
+        f"stand_ins.load_module({module!r})\n"
+        "import numba\n"
+        "assert numba.njit(lambda x: x + 1)(1) == 2\n"
+    )
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "numba" not in done.stderr
+
+
 class SampleDataLogic:
     """The signature of Slicer 5.10's Modules/Scripted/SampleData/SampleData.py."""
 
