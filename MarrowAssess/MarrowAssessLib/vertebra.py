@@ -31,6 +31,7 @@ ROUND_FRONT, SQUARE_BACK, HOLLOW = 1.7, 6.0, 0.05  # the template's shape, see `
 CORTEX_MM = 1.0  # dark cortex and ligament, which blur may hide beside a brighter tissue
 HALFWAY = 0.42  # exp(-(0.5 / 0.42)^2 / 2) is 1/2
 TEXTURE = 0.15  # relative change of signal that marrow's own texture may reach
+DRIFT, BESIDE_MM = 0.35, 22.0  # the same across a body; from where its sides have ended
 WIDTH_TO_DEPTH = 1.33  # approximate; a soft prior (lumbar about 1.2 to 1.5, thoracic about 1.1)
 
 
@@ -247,7 +248,13 @@ def widen(volume: Volume, box: Box) -> Box:
     inside = _sample_grid(volume, to_ijk, box, across, front, up)  # (x, y, z)
     near = np.abs(across) <= 3
     marrow = _linear_level(inside, across, front, up, near)
-    likeness = _seen_mean(np.exp(-((inside / marrow - 1) ** 2) / (2 * 0.35**2)), (1, 2))
+    # Marrow may drift across the body (a dark core), up to half of the way to what lies beside it.
+    change = np.clip(inside / marrow - 1, -1, 5)
+    beside = change[np.abs(across) >= BESIDE_MM]
+    lowest, highest = np.nanpercentile(beside, [10, 90]) if np.isfinite(beside).any() else (0, 0)
+    fallen = _gone(np.minimum(change, 0), -lowest, DRIFT)
+    risen = _gone(np.maximum(change, 0), highest, DRIFT)
+    likeness = _seen_mean(1 - np.fmax(fallen, risen), (1, 2))
     edges = []
     for side in (-1, 1):
         steps = side * box.half[2] + np.arange(-4.0, 4.1)

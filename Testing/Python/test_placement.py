@@ -91,6 +91,17 @@ def test_body_from_anywhere_inside(phantom, shift):
     assert placed.roi.name == "L3 marrow"
 
 
+def test_a_dark_core_does_not_hide_the_sides():
+    """Gradient echo: marrow brightens from the middle to the sides, muscle is brighter still."""
+    volume, labels = spine("gre", spacing=(1.0, 1.0, 4.0), shading=0.0)
+    marrow = labels > 0
+    volume.array[marrow] *= (0.6 + 0.9 * (all_ras(volume)[0][marrow] / 22) ** 2).astype(np.float32)
+    truth = labels == 3
+    for point in ([0, 0, 0], [5, 6, 4], [-6, -5, 3]):
+        placed = place(volume, np.array(point, float), Role.MARROW, "L3")
+        assert dice(placed.body.full_mask(truth.shape), truth) > 0.88
+
+
 def test_orientation_does_not_matter():
     volume, labels = spine("t2")
     turned = Volume(
