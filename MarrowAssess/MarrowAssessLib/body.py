@@ -83,19 +83,32 @@ def place_body(
     leave_out: Collection[str] = (),
 ) -> Placement:
     """A vertebral body round a point (see `place`), with what is expected of it if known."""
-    check_leave_out(leave_out)
     surface, score, unsure = _fitted(volume, point, prior or usual_body(site))
     if unsure and prior is None:
         small = _fitted(volume, point, scaled(usual_body(site), CHILD))
         if not small[2] and small[1] > max(score, 2 * CLEAR):  # S1 may hold a small box, too
             surface, score, unsure = small
     mask, offset = voxelize(volume, surface)
-    name = f"{site} marrow".strip()
-    body = Region(f"{name} body", Role.MARROW, site, mask, offset)
-    roi_mask = eroded(mask, volume, margin_mm) & _central(volume, surface, mask.shape, offset)
+    body = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
+    return _with_roi(volume, body, surface, margin_mm, leave_out, unsure, score)
+
+
+def _with_roi(
+    volume: Volume,
+    body: Region,
+    surface: Surface,
+    margin_mm: float,
+    leave_out: Collection[str],
+    unsure: list[str],
+    score: float = float("nan"),
+) -> Placement:
+    """A body with the measurement ROI inside it."""
+    check_leave_out(leave_out)
+    mask = eroded(body.mask, volume, margin_mm)
+    mask &= _central(volume, surface, mask.shape, body.offset)
     if "vein" in leave_out:
-        roi_mask &= _typical(volume.array[body.box], roi_mask)
-    roi = Region(name, Role.MARROW, site, roi_mask, offset)
+        mask &= _typical(volume.array[body.box], mask)
+    roi = Region(f"{body.site} marrow".strip(), Role.MARROW, body.site, mask, body.offset)
     if not roi.voxels:
         unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
     roi.cautions.extend(unsure)
@@ -140,14 +153,7 @@ def painted_body(
     if not body.voxels:
         raise ValueError(f"The painted {site} is empty; paint the vertebral body.")
     surface = surface_of_mask(volume, body.mask, body.offset, axes)
-    margin_mm = MARGIN_MM[Role.MARROW]
-    roi_mask = eroded(body.mask, volume, margin_mm)
-    roi_mask &= _central(volume, surface, body.mask.shape, body.offset)
-    if "vein" in leave_out:
-        roi_mask &= _typical(volume.array[body.box], roi_mask)
-    unsure = [] if roi_mask.any() else [f"Nothing is left {margin_mm:g} mm inside the body."]
-    roi = Region(f"{site} marrow", Role.MARROW, site, roi_mask, body.offset, list(unsure))
-    return Placement(body, roi, unsure, surface)
+    return _with_roi(volume, body, surface, MARGIN_MM[Role.MARROW], leave_out, [])
 
 
 def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:
