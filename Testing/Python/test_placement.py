@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.body import eroded
+from MarrowAssessLib.body import _doubts, eroded
 from MarrowAssessLib.column import (
     corrected,
     csf_beside,
@@ -13,7 +13,9 @@ from MarrowAssessLib.column import (
     spine_levels,
 )
 from MarrowAssessLib.placement import place
+from MarrowAssessLib.vertebra import RAYS, Box, Surface
 from PDFFMapperLib.volume import Volume
+from scipy import ndimage
 
 # Signals of marrow, disc, cortex, CSF, fat, muscle: T1-like, T2-like, gradient echo.
 CONTRASTS = {
@@ -395,6 +397,46 @@ def test_pdff_map(phantom_volumes):
     truth = tissue == level
     assert dice(placed.body.full_mask(truth.shape), truth) > 0.8
     assert abs(np.median(placed.roi.values(pdff.array)) - 36) < 1
+
+
+@pytest.mark.parametrize("kind", ["water", "fat"])
+def test_water_and_fat_images(phantom_volumes, kind):
+    from MarrowAssessLib.phantom import TISSUES
+
+    volume, tissue, level = phantom_volumes(None)
+    share = [one.pdff if kind == "fat" else 1 - one.pdff for one in TISSUES.values()]
+    density = [one.density for one in TISSUES.values()]
+    image = 1000 * np.array(share)[tissue] * np.array(density)[tissue]
+    image = image + np.random.default_rng(3).normal(0, 15, tissue.shape)
+    placed = place(volume.with_array(image.astype(np.float32)), np.zeros(3), Role.MARROW, "L3")
+    truth = tissue == level
+    assert dice(placed.body.full_mask(truth.shape), truth) > 0.8
+    assert placed.roi.values(truth).mean() > 0.95
+
+
+def test_air_for_the_noise(phantom_volumes):
+    from MarrowAssessLib.contrasts import Contrast
+    from MarrowAssessLib.phantom import TISSUES
+
+    volume, tissue, _ = phantom_volumes(Contrast.T1)
+    air = tissue == list(TISSUES).index("air")
+    depth = ndimage.distance_transform_edt(np.pad(air, 1), sampling=volume.spacing[::-1])
+    k, j, i = np.unravel_index(depth[1:-1, 1:-1, 1:-1].argmax(), air.shape)
+    roi = place(volume, volume.to_ras(np.array([i, j, k])), Role.NOISE).roi
+    assert roi.voxels > 30
+    assert roi.values(air).all()
+
+
+@pytest.mark.parametrize(
+    ("half_mm", "said"),
+    [((40, 17, 13), "wide"), ((22, 28, 18), "deep"), ((22, 17, 24), "high"), ((22, 17, 13), "")],
+)
+def test_an_implausible_size_is_said(half_mm, said):
+    box = Box(np.zeros(3), np.eye(3), np.array(half_mm, float))
+    rays = len(RAYS.directions)
+    doubts = _doubts(Surface(box, np.ones(rays), np.ones(rays)), 2.0, 0.0, np.zeros(3))
+    assert len(doubts) == bool(said)
+    assert all(f" mm {said}; " in one for one in doubts)
 
 
 @pytest.mark.parametrize("contrast", ["T2", "in_phase"])
