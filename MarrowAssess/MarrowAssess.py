@@ -88,7 +88,7 @@ def registerSampleData() -> None:
 
 def registerSegmentStatistics() -> None:
     """Let the Segment Statistics module report our measurements."""
-    from MarrowAssessLib.statistics_plugin import MarrowAssessStatisticsPlugin
+    from MarrowAssessLib.scene.statistics_plugin import MarrowAssessStatisticsPlugin
     from SegmentStatistics import SegmentStatisticsLogic
 
     if MarrowAssessStatisticsPlugin not in SegmentStatisticsLogic.registeredPlugins:
@@ -651,7 +651,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def ensurePackages(self) -> None:
         """Ask for the packages that Slicer lacks."""
-        from PDFFMapperLib.packages import ensure_packages
+        from PDFFMapperLib.install.packages import ensure_packages
 
         ensure_packages("MarrowAssess")
 
@@ -770,17 +770,17 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             progress: called with the fraction done; returning False cancels.
 
         Returns:
-            MarrowAssessLib.assessment.Assessment, or None when canceled; the scene is then as it
-            was.
+            MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
+            then as it was.
 
         Raises:
             ValueError: one sentence that says what is wrong.
         """
-        from MarrowAssessLib.assessment import assess
-        from MarrowAssessLib.contrasts import parse_contrast
-        from MarrowAssessLib.live_results import show_live
-        from MarrowAssessLib.ratios import Settings
-        from MarrowAssessLib.scene_study import study_from_nodes
+        from MarrowAssessLib.catalogue.contrasts import parse_contrast
+        from MarrowAssessLib.findings.assessment import assess
+        from MarrowAssessLib.measures.ratios import Settings
+        from MarrowAssessLib.scene.live_results import show_live
+        from MarrowAssessLib.scene.study import study_from_nodes
 
         byContrast = {parse_contrast(name): node for name, node in volumes.items()}
         study = study_from_nodes(
@@ -819,14 +819,14 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def chosenVolumes(self, parameters):
         """The volume nodes that are chosen, by contrast."""
-        from MarrowAssessLib.parameter_names import VOLUME_PARAMETERS
+        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 
         chosen = {c.value: getattr(parameters, key) for c, key in VOLUME_PARAMETERS.items()}
         return {name: node for name, node in chosen.items() if node is not None}
 
     def chosenMarkups(self, parameters):
         """The markups that count as regions."""
-        from MarrowAssessLib.scene_study import region_markups
+        from MarrowAssessLib.scene.study import region_markups
 
         if not parameters.useMarkups:
             return []
@@ -846,8 +846,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def chooseDefaultInputs(self, parameters) -> bool:
         """Fill what is not chosen yet from names and DICOM headers; whether images were chosen."""
-        from MarrowAssessLib.parameter_names import VOLUME_PARAMETERS
-        from MarrowAssessLib.scene_study import guess_inputs
+        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+        from MarrowAssessLib.scene.study import guess_inputs
 
         if parameters.exportFolder == pathlib.Path():
             parameters.exportFolder = pathlib.Path(slicer.app.defaultScenePath) / "MarrowAssess"
@@ -876,8 +876,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def chooseMaps(self, parameters, nodes) -> bool:
         """Choose maps of PDFFMapper by what they say they are; whether any was."""
-        from MarrowAssessLib.parameter_names import VOLUME_PARAMETERS
-        from MarrowAssessLib.scene_study import map_contrast
+        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+        from MarrowAssessLib.scene.study import map_contrast
 
         self.chooseDefaultInputs(parameters)
         found = {contrast: node for node in nodes if (contrast := map_contrast(node))}
@@ -952,7 +952,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def addSegmentation(self, volume):
         """An empty segmentation on a volume's grid."""
-        from MarrowAssessLib.segment_nodes import regions_to_node
+        from MarrowAssessLib.scene.segments import regions_to_node
 
         return regions_to_node([], volume, "Regions")
 
@@ -963,15 +963,15 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         and muscles found from it are drawn anew unless they were edited by hand.
 
         Returns:
-            MarrowAssessLib.scene_column.Placed; the cautions of its region say why it may be wrong.
+            MarrowAssessLib.scene.column.Placed; the cautions of its region say why it may be wrong.
 
         Raises:
             ValueError: no structure can be told there.
         """
-        from PDFFMapperLib.packages import require_packages
+        from PDFFMapperLib.install.packages import require_packages
 
         require_packages("MarrowAssess")
-        from MarrowAssessLib.scene_column import place_click
+        from MarrowAssessLib.scene.column import place_click
 
         segmentation, volume = self.placingNodes(parameters)
         placed = place_click(
@@ -999,12 +999,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Painting alone changes the painted region only.
 
         Returns:
-            MarrowAssessLib.scene_column.Placed.
+            MarrowAssessLib.scene.column.Placed.
 
         Raises:
             ValueError: there is no column or no such segment; see scene_column.correct_painted.
         """
-        from MarrowAssessLib.scene_column import correct_painted
+        from MarrowAssessLib.scene.column import correct_painted
 
         column = self.columnOf(parameters.segmentation)
         if column is None:
@@ -1019,15 +1019,15 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """Find and name the levels of the spine from a point (RAS mm) in one body.
 
         Returns:
-            MarrowAssessLib.column.Column, or None when canceled.
+            MarrowAssessLib.placement.column.Column, or None when canceled.
 
         Raises:
             ValueError: the level of the body is not given in the site.
         """
-        from PDFFMapperLib.packages import require_packages
+        from PDFFMapperLib.install.packages import require_packages
 
         require_packages("MarrowAssess")
-        from MarrowAssessLib.scene_column import place_column
+        from MarrowAssessLib.scene.column import place_column
 
         segmentation, volume = self.placingNodes(parameters)
         try:
@@ -1051,8 +1051,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: there is no level, or one would leave the spine.
         """
-        from MarrowAssessLib.scene_column import renamed_column
-        from MarrowAssessLib.scene_placement import shift_levels
+        from MarrowAssessLib.scene.column import renamed_column
+        from MarrowAssessLib.scene.placement import shift_levels
 
         segmentation, lumbar = parameters.segmentation, parameters.lumbarVertebrae
         if segmentation is None:
@@ -1066,8 +1066,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def labelTables(self, node):
         """Names of the label tables that fit a label map or segmentation, and of the others."""
-        from MarrowAssessLib.label_maps import CONVENTIONS, fitting_conventions
-        from MarrowAssessLib.segment_nodes import segment_labels
+        from MarrowAssessLib.scene.segments import segment_labels
+        from MarrowAssessLib.sources.label_maps import CONVENTIONS, fitting_conventions
 
         fitting = []
         if node is not None:
@@ -1081,12 +1081,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Args:
             parameters: the parameter node; says segmentation, image and resampling.
             node: label map volume, or segmentation whose segments kept their label values.
-            convention: one of MarrowAssessLib.label_maps.CONVENTIONS.
+            convention: one of MarrowAssessLib.sources.label_maps.CONVENTIONS.
 
         Raises:
             ValueError: no label of the convention, or another voxel grid.
         """
-        from MarrowAssessLib.scene_placement import import_labels
+        from MarrowAssessLib.scene.placement import import_labels
 
         segmentation, volume = self.placingNodes(parameters)
         regions, change = import_labels(segmentation, volume, node, convention, parameters.resample)
@@ -1108,7 +1108,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: there is none.
         """
-        from MarrowAssessLib.scene_placement import take_back
+        from MarrowAssessLib.scene.placement import take_back
 
         if not self.canUndo(segmentation):
             raise ValueError(_("There is nothing to take back."))
@@ -1117,7 +1117,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def placingNodes(self, parameters):
         """The segmentation that takes placed regions, and the image in which clicks are taken."""
-        from MarrowAssessLib.scene_study import shown_first
+        from MarrowAssessLib.scene.study import shown_first
 
         volumes = self.chosenVolumes(parameters)
         if not volumes:
@@ -1140,7 +1140,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def clearResults(self, segmentation) -> None:
         """Show no results of a segmentation whose regions are gone."""
-        from MarrowAssessLib.live_results import clear_live
+        from MarrowAssessLib.scene.live_results import clear_live
 
         if segmentation is not None:
             clear_live(segmentation)
@@ -1156,7 +1156,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         shown = self.liveResults(segmentation)
         if shown is None:
             return []
-        from MarrowAssessLib.live_results import result_rows
+        from MarrowAssessLib.scene.live_results import result_rows
 
         return result_rows(shown.table)
 
@@ -1174,31 +1174,31 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """Table and charts shown for a segmentation, None if there are none."""
         if segmentation is None:
             return None
-        from MarrowAssessLib.live_results import live_results
+        from MarrowAssessLib.scene.live_results import live_results
 
         return live_results(segmentation)
 
     def verdict(self) -> str:
         """The last assessment in a few sentences."""
-        from MarrowAssessLib.live_results import verdict
+        from MarrowAssessLib.scene.live_results import verdict
 
         return verdict(self.assessment) if self.assessment else ""
 
     def notes(self):
         """What to know beside the numbers of the last assessment, a sentence each."""
-        from MarrowAssessLib.live_results import notes
+        from MarrowAssessLib.scene.live_results import notes
 
         return notes(self.assessment) if self.assessment else []
 
     def hideOverlay(self, segmentation) -> None:
         """Give the segments their tissue's color back; hide labels and legend."""
-        from MarrowAssessLib.live_results import show_overlay
+        from MarrowAssessLib.scene.live_results import show_overlay
 
         show_overlay(segmentation, False)
 
     def showLabels(self, segmentation, visible: bool) -> None:
         """Show or hide labels and legend of a segmentation that has results."""
-        from MarrowAssessLib.live_results import live_results, show_labels
+        from MarrowAssessLib.scene.live_results import live_results, show_labels
 
         if segmentation and segmentation.GetScene() and live_results(segmentation):
             show_labels(segmentation, visible)
@@ -1212,7 +1212,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def lookAt(self, segmentation) -> None:
         """Turn the cameras of 3D views so that regions and labels stand side by side."""
-        from MarrowAssessLib.overlay import look_at_results
+        from MarrowAssessLib.scene.overlay import look_at_results
 
         if segmentation.GetSegmentation().GetNumberOfSegments():
             for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
@@ -1236,8 +1236,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: nothing was measured yet.
         """
-        from MarrowAssessLib.outputs import write_outputs
-        from MarrowAssessLib.report import Report
+        from MarrowAssessLib.report.report import Report
+        from MarrowAssessLib.scene.outputs import write_outputs
 
         if self.assessment is None:
             raise ValueError(_("There is nothing to report yet; press Apply first."))
@@ -1245,13 +1245,13 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def loadSample(self):
         """Add the digital lumbar spine, images, PDFF and regions; returns a SampleNodes."""
-        from MarrowAssessLib.sample import load_sample
+        from MarrowAssessLib.sample.nodes import load_sample
 
         return load_sample()
 
     def loadMapperSample(self):
         """Add the spine's echoes and diffusion images for PDFFMapper; returns MapperSampleNodes."""
-        from MarrowAssessLib.sample import load_mapper_sample
+        from MarrowAssessLib.sample.nodes import load_mapper_sample
 
         return load_mapper_sample()
 
@@ -1338,7 +1338,7 @@ class MarrowAssessTest(ScriptedLoadableModuleTest):
 
     def test_placing(self):
         """L3 by a click, L2 named by its neighbor, levels renamed, all taken back."""
-        from PDFFMapperLib.packages import missing_packages
+        from PDFFMapperLib.install.packages import missing_packages
 
         if missing := missing_packages():
             self.delayDisplay(f"Placing is not tested: these are not installed: {missing}")

@@ -349,7 +349,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         slicer.app.processEvents()  # shown before the work begins
         try:
             with slicer.util.tryWithErrorDisplay(_("The maps could not be computed.")):
-                from PDFFMapperLib.packages import ensure_packages
+                from PDFFMapperLib.install.packages import ensure_packages
 
                 ensure_packages("PDFFMapper")
                 nodes = self.logic.mapParameters(self._parameterNode, self.dixon(), self.onProgress)
@@ -373,7 +373,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if nodes is None:
             self.ui.statusLabel.text = _("Canceled; nothing was changed.")
             return
-        from PDFFMapperLib.map_nodes import show_map
+        from PDFFMapperLib.scene.maps import show_map
 
         self._parameterNode.mapNodes = nodes
         show_map(nodes[0])
@@ -438,10 +438,10 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.packages import require_packages
+        from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
-        from PDFFMapperLib.frame_maps import water_fat_frame_maps
+        from PDFFMapperLib.scene.frame_maps import water_fat_frame_maps
 
         volumes = [frame.volume for frame in self.frames(nodes)]
         maps = water_fat_frame_maps(
@@ -463,10 +463,10 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.packages import require_packages
+        from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
-        from PDFFMapperLib.frame_maps import water_fat_image_maps
+        from PDFFMapperLib.scene.frame_maps import water_fat_image_maps
 
         nodes = [water, fat]
         volumes = self._oneFrameEach(nodes)
@@ -492,10 +492,10 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.packages import require_packages
+        from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
-        from PDFFMapperLib.frame_maps import in_opposed_maps
+        from PDFFMapperLib.scene.frame_maps import in_opposed_maps
 
         nodes = [node for node in (inPhase, opposedPhase, secondInPhase) if node is not None]
         volumes = self._oneFrameEach(nodes)
@@ -514,8 +514,8 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         return [frame.volume for frame in frames]
 
     def _fatFractionNodes(self, maps, folder, nodes, volumes, t1Correction):
-        from PDFFMapperLib.map_nodes import maps_to_nodes
-        from PDFFMapperLib.water_fat_maps import with_t1_correction
+        from PDFFMapperLib.scene.maps import maps_to_nodes
+        from PDFFMapperLib.water_fat.maps import with_t1_correction
 
         if t1Correction is not None:
             maps = with_t1_correction(maps, volumes[0].attributes, *t1Correction)
@@ -541,11 +541,11 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.packages import require_packages
+        from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
-        from PDFFMapperLib.frame_maps import diffusion_frame_maps
-        from PDFFMapperLib.map_nodes import maps_to_nodes
+        from PDFFMapperLib.scene.frame_maps import diffusion_frame_maps
+        from PDFFMapperLib.scene.maps import maps_to_nodes
 
         volumes = [frame.volume for frame in self.frames(nodes)]
         maps = diffusion_frame_maps(volumes, model, lowestB, thresholdB, progress)
@@ -611,7 +611,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: a node holds no volume.
         """
-        from PDFFMapperLib.frame_nodes import frames_from_nodes
+        from PDFFMapperLib.scene.frames import frames_from_nodes
 
         database = getattr(slicer, "dicomDatabase", None)
         return frames_from_nodes(nodes, database.fileForInstance if database else None)
@@ -622,7 +622,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: it is not a number of 0 or more, or not a component.
         """
-        from PDFFMapperLib.frame_nodes import set_frame_fact
+        from PDFFMapperLib.scene.frames import set_frame_fact
 
         text = text.strip().lower()
         if keyword == "ImageComponent":
@@ -660,7 +660,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
     def chooseDefaultInputs(self, parameters) -> None:
         """Choose the volumes whose name or header says what they are, where none are chosen."""
-        from PDFFMapperLib.series_role import guess_role
+        from PDFFMapperLib.dicom.series_role import guess_role
 
         images = {"water": "waterVolume", "fat": "fatVolume"}
         images |= {"in_phase": "inPhaseVolume", "opposed_phase": "opposedPhaseVolume"}
@@ -703,7 +703,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: none of them is a map that MarrowAssess measures.
         """
-        from PDFFMapperLib.volume_nodes import facts_from_node
+        from PDFFMapperLib.scene.volumes import facts_from_node
 
         from MarrowAssess import MarrowAssessLogic
 
@@ -730,7 +730,7 @@ class PDFFMapperTest(ScriptedLoadableModuleTest):
 
     def runTest(self):
         """Run everything, where the packages are there that maps need."""
-        from PDFFMapperLib.packages import missing_packages
+        from PDFFMapperLib.install.packages import missing_packages
 
         if missing := missing_packages():
             self.delayDisplay(f"Not tested, because these are not installed: {missing}")

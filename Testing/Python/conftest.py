@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PDFFMapperLib.volume import Volume
+from PDFFMapperLib.images.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -19,7 +19,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def phantom():
-    from MarrowAssessLib.phantom import lumbar_phantom
+    from MarrowAssessLib.sample.phantom import lumbar_phantom
 
     return lumbar_phantom()
 
@@ -39,9 +39,9 @@ def oblique_volume() -> Volume:
 def drawn_once(phantom, monkeypatch):
     """The sample data draw on the session's phantom instead of drawing their own."""
     pytest.importorskip("slicer", reason="slicer-core is not installed")
-    from MarrowAssessLib import headless
+    from MarrowAssessLib.scene import headless
 
     headless.start()
-    from MarrowAssessLib import sample
+    from MarrowAssessLib.sample import nodes as sample
 
     monkeypatch.setattr(sample, "lumbar_phantom", lambda: phantom)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PDFFMapperLib.dicom import read_dicom_folder
-from PDFFMapperLib.diffusion_scheme import diffusion_scheme, read_bval, trace_weighted
-from PDFFMapperLib.echo_train import echo_train
-from PDFFMapperLib.echo_units import echo_times_in_seconds, phase_in_radians
-from PDFFMapperLib.series_role import guess_role
-from PDFFMapperLib.sidecar import read_sidecar
-from PDFFMapperLib.volume import Volume
+from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.diffusion.scheme import diffusion_scheme, read_bval, trace_weighted
+from PDFFMapperLib.images.sidecar import read_sidecar
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.echo_train import echo_train
+from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds, phase_in_radians
 
 SHARED = Path(
     os.environ.get("MARROWASSESS_SHARED", Path(__file__).resolve().parents[2].parent / "shared")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from PDFFMapperLib.adc import fit_adc
-from PDFFMapperLib.kurtosis import fit_kurtosis
+from PDFFMapperLib.diffusion.adc import fit_adc
+from PDFFMapperLib.diffusion.kurtosis import fit_kurtosis
 from phantoms.diffusion import rician
 
 B = np.array([0.0, 100.0, 400.0, 800.0])

@@ -1,5 +1,11 @@
 import pytest
-from MarrowAssessLib.anatomy import Role, level_index, parse_role, parse_site, spine_region
+from MarrowAssessLib.catalogue.anatomy import (
+    Role,
+    level_index,
+    parse_role,
+    parse_site,
+    spine_region,
+)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from MarrowAssessLib.assessment import assess
-from MarrowAssessLib.contrasts import Contrast
-from MarrowAssessLib.ratios import Settings
-from MarrowAssessLib.study import Study, parse_label_rule, read_study
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.measures.ratios import Settings
+from MarrowAssessLib.study.study import Study, parse_label_rule, read_study
 
 MARKUPS = Path(__file__).resolve().parents[1] / "markups"
 LEVELS = ["S1", "L5", "L4", "L3", "L2", "L1", "T12"]

@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from MarrowAssessLib import assess_command, cli
-from PDFFMapperLib.files import write_volume
+from MarrowAssessLib.commands import assess as assess_command
+from MarrowAssessLib.commands import main as cli
+from PDFFMapperLib.images.files import write_volume
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,7 @@ def test_assess_writes_the_phantom_s_truth(study_files, phantom, tmp_path, capsy
     with (out / "measurements.csv").open(newline="") as stream:
         rows = {(r["quantity"], r["site"]): r for r in csv.DictReader(stream)}
     vbq = float(rows["vbq", "L1-L4"]["value"])
-    from MarrowAssessLib.ratios import Measurement
+    from MarrowAssessLib.measures.ratios import Measurement
 
     names = ["L1 marrow", "L2 marrow", "L3 marrow", "L4 marrow", "L3 CSF"]
     assert vbq == pytest.approx(phantom.true_value(Measurement("vbq", "L1-L4", 0, names)), rel=0.01)
@@ -106,7 +107,7 @@ def test_files_of_an_earlier_run_do_not_stay_beside_a_new_report(study_files, ph
 
 
 def test_the_point_radius_of_a_study_file_gives_way_to_the_option(study_files, tmp_path):
-    from MarrowAssessLib.study import read_study
+    from MarrowAssessLib.study.study import read_study
 
     l3 = {"label": "L3 marrow", "position": [0, 0, 0]}
     markups = {"markups": [{"type": "Fiducial", "controlPoints": [l3]}]}
@@ -225,7 +226,7 @@ def test_references_answers_and_refuses(capsys):
 
 def test_the_command_starts_without_loading_what_it_does_not_need():
     code = (
-        "import sys; from MarrowAssessLib.cli import main\n"
+        "import sys; from MarrowAssessLib.commands.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "heavy = {'numba', 'SimpleITK', 'vtk', 'slicer', 'skimage', 'pydicom'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"

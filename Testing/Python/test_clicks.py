@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from MarrowAssessLib import cli
-from MarrowAssessLib.clicks import parse_click, regions_from_clicks
-from MarrowAssessLib.contrasts import Contrast
-from MarrowAssessLib.phantom import TISSUES, lumbar_phantom
-from PDFFMapperLib.files import write_volume
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands import main as cli
+from MarrowAssessLib.placement.clicks import parse_click, regions_from_clicks
+from MarrowAssessLib.sample.phantom import TISSUES, lumbar_phantom
+from PDFFMapperLib.images.files import write_volume
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
 
 def test_start_makes_the_scene_and_logics_once_and_silently():
     done = run_python(
-        "from MarrowAssessLib import headless\n"
+        "from MarrowAssessLib.scene import headless\n"
         "headless.start()\n"
         "import slicer\n"
         "scene = slicer.mrmlScene\n"
@@ -45,7 +45,7 @@ def test_start_does_nothing_in_the_desktop():
     done = run_python(
         "import sys, types\n"
         "sys.modules['slicer'] = types.SimpleNamespace(app=object(), mrmlScene='the desktop s')\n"
-        "from MarrowAssessLib import headless\n"
+        "from MarrowAssessLib.scene import headless\n"
         "headless.start()\n"
         "print(sys.modules['slicer'].mrmlScene, headless.rendering_available())\n"
     )
@@ -56,7 +56,7 @@ def test_without_slicer_core_says_what_to_install():
     done = run_python(
         "import sys\n"
         "sys.modules['slicer'] = None\n"
-        "from MarrowAssessLib import headless\n"
+        "from MarrowAssessLib.scene import headless\n"
         "try:\n"
         "    headless.start()\n"
         "except headless.RuntimeMissing as error:\n"
@@ -68,10 +68,11 @@ def test_without_slicer_core_says_what_to_install():
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL is how Linux renders offscreen")
 def test_without_egl_everything_else_works_and_the_message_says_what_to_install(tmp_path):
     done = run_python(
-        "from MarrowAssessLib import headless\n"
+        "from MarrowAssessLib.scene import headless\n"
         "headless.start()\n"
         "import slicer\n"
-        "from MarrowAssessLib import rendering, scene\n"
+        "from MarrowAssessLib.scene import rendering\n"
+        "from MarrowAssessLib.scene import files as scene\n"
         "print(headless.rendering_available())\n"
         f"scene.save_scene({str(tmp_path / 'empty.mrb')!r})\n"
         "try:\n"

@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
-from PDFFMapperLib.model_choice import MODELS, aicc, choose_model
+from PDFFMapperLib.diffusion.ivim import fit_ivim, fit_ivim_segmented
+from PDFFMapperLib.diffusion.model_choice import MODELS, aicc, choose_model
 from phantoms.diffusion import MARROW_B, bound, ivim_signal, marrow, rician
 
 NAMES = ("d", "d_star", "f")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from PDFFMapperLib.ivim import fit_ivim
-from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
+from PDFFMapperLib.diffusion.ivim import fit_ivim
+from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
 from phantoms.diffusion import MARROW_B, ivim_signal, marrow
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from PDFFMapperLib.files import read_volume
-from PDFFMapperLib.ivim_command import add_arguments, read_diffusion, run
+from PDFFMapperLib.commands.ivim import add_arguments, read_diffusion, run
+from PDFFMapperLib.images.files import read_volume
 from phantoms.diffusion import MARROW_B, marrow
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.level_names import KnownLevel, neighbor_site, shifted_site
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.level_names import KnownLevel, neighbor_site, shifted_site
 
 # Body and disc heights in mm: adult lumbar, thoracic and cervical spine, and that of a small child.
 SPINES = {"lumbar": (27, 9), "thoracic": (21, 5), "cervical": (14, 5), "child": (13, 5)}

@@ -5,35 +5,35 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 
 headless.start()
 
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
-from MarrowAssessLib.anatomy import Role  # noqa: E402
-from MarrowAssessLib.assessment import assess  # noqa: E402
-from MarrowAssessLib.contrasts import Contrast  # noqa: E402
-from MarrowAssessLib.live_results import (  # noqa: E402
+from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
+from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.catalogue.quantities import QUANTITIES  # noqa: E402
+from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
+from MarrowAssessLib.findings.assessment import assess  # noqa: E402
+from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
+from MarrowAssessLib.scene.live_results import (  # noqa: E402
     live_results,
     result_rows,
     show_live,
     show_overlay,
     verdict,
 )
-from MarrowAssessLib.quantities import QUANTITIES  # noqa: E402
-from MarrowAssessLib.regions import Region  # noqa: E402
-from MarrowAssessLib.scene import load_scene, save_scene  # noqa: E402
-from MarrowAssessLib.scene_study import (  # noqa: E402
+from MarrowAssessLib.scene.segments import regions_to_node  # noqa: E402
+from MarrowAssessLib.scene.study import (  # noqa: E402
     guess_inputs,
     region_markups,
     shown_first,
     study_from_nodes,
 )
-from MarrowAssessLib.segment_nodes import regions_to_node  # noqa: E402
-from MarrowAssessLib.terminology import tissues  # noqa: E402
-from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import volume_to_node  # noqa: E402
+from MarrowAssessLib.study.regions import Region  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.scene.volumes import volume_to_node  # noqa: E402
 
 SPACING = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -284,7 +284,7 @@ def test_a_dicom_file_that_is_gone_tells_nothing_and_stops_nothing(tmp_path):
 
 
 def test_the_image_that_is_shown_takes_the_clicks():
-    from MarrowAssessLib.scene import show_in_slices
+    from MarrowAssessLib.scene.files import show_in_slices
 
     nodes = [
         volume_to_node(Volume(np.zeros((2, 3, 4), np.int16), SPACING, n)) for n in ("T1", "T2")
@@ -323,7 +323,7 @@ def test_age_sex_and_contrast_come_from_the_dicom_file_of_a_node(tmp_path):
 
 
 def test_the_label_of_a_lesion_says_so_where_its_color_is_of_several_levels(phantom):
-    from MarrowAssessLib.assessment_scene import site_results
+    from MarrowAssessLib.scene.assessment import site_results
 
     study = phantom.study()
     study.volumes = {c: study.volumes[c] for c in (Contrast.T1, Contrast.FS_T2)}

@@ -7,20 +7,20 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 
 headless.start()
 
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
-from MarrowAssessLib.contrasts import Contrast  # noqa: E402
-from MarrowAssessLib.scene_study import map_contrast  # noqa: E402
-from PDFFMapperLib.fat_spectra import fat_spectrum_names  # noqa: E402
-from PDFFMapperLib.frame_nodes import frames_from_nodes, set_frame_fact  # noqa: E402
-from PDFFMapperLib.map_nodes import map_to_node, maps_to_nodes, show_map  # noqa: E402
-from PDFFMapperLib.parametric_map import ParametricMap  # noqa: E402
-from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node  # noqa: E402
+from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.scene.study import map_contrast  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.maps.parametric_map import ParametricMap  # noqa: E402
+from PDFFMapperLib.scene.frames import frames_from_nodes, set_frame_fact  # noqa: E402
+from PDFFMapperLib.scene.maps import map_to_node, maps_to_nodes, show_map  # noqa: E402
+from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
+from PDFFMapperLib.water_fat.spectra import fat_spectrum_names  # noqa: E402
 from phantoms.water_fat import spine_phantom  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 from vtkmodules.util.numpy_support import numpy_to_vtk  # noqa: E402
@@ -367,7 +367,7 @@ def test_wrong_echo_times_of_two_points_are_refused(mapper):
 
 
 def test_t1_bias_is_corrected_with_the_header_s_flip_angle(mapper):
-    from PDFFMapperLib.t1_bias import saturation
+    from PDFFMapperLib.water_fat.t1_bias import saturation
 
     timing = {"FlipAngle": 20.0, "RepetitionTime": 12.0}
     water = 800 * (1 - FRACTION) * saturation(20, 0.012, 1.2)
@@ -451,6 +451,6 @@ def test_the_panel_offers_every_fat_spectrum_the_default_first(mapper):
 
 
 def test_the_panel_offers_the_models_there_are(mapper):
-    from PDFFMapperLib import frame_maps
+    from PDFFMapperLib.scene import frame_maps
 
     assert tuple(mapper.MODELS) == frame_maps.MODELS

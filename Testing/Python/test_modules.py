@@ -175,7 +175,7 @@ def test_no_bare_except_and_no_styling(module):
 @pytest.fixture
 def scene():
     pytest.importorskip("slicer", reason="slicer-core is not installed")
-    from MarrowAssessLib import headless
+    from MarrowAssessLib.scene import headless
 
     headless.start()
     import slicer
@@ -381,7 +381,7 @@ def test_report_is_exported_after_an_assessment_only(marrow, sample, tmp_path):
 
 
 def test_segment_statistics_reports_each_segment_s_own_value(marrow, sample):
-    from MarrowAssessLib.segment_statistics import segment_results
+    from MarrowAssessLib.scene.segment_statistics import segment_results
 
     logic = marrow.MarrowAssessLogic()
     by_name = segment_results(sample.segmentation, sample.volumes["PDFF"])
@@ -399,7 +399,7 @@ def test_segment_statistics_reports_each_segment_s_own_value(marrow, sample):
 @pytest.fixture
 def plugin(marrow, sample):
     import slicer
-    from MarrowAssessLib.statistics_plugin import MarrowAssessStatisticsPlugin
+    from MarrowAssessLib.scene.statistics_plugin import MarrowAssessStatisticsPlugin
 
     made = MarrowAssessStatisticsPlugin()
     made.parameterNode = slicer.vtkMRMLScriptedModuleNode()
@@ -431,9 +431,9 @@ def test_statistics_plugin_follows_edits_between_runs(plugin, sample):
 
 
 def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):
-    from MarrowAssessLib.anatomy import Role
-    from MarrowAssessLib.regions import Region
-    from MarrowAssessLib.scene_placement import add_regions
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.scene.placement import add_regions
+    from MarrowAssessLib.study.regions import Region
 
     logic = marrow.MarrowAssessLogic()
     segmentation = logic.addSegmentation(sample.volumes["PDFF"])
@@ -452,8 +452,8 @@ def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):
 
 
 def test_a_click_draws_the_body_that_was_clicked(marrow, sample, phantom):
-    from MarrowAssessLib.anatomy import Role
-    from MarrowAssessLib.segment_nodes import regions_from_node
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.scene.segments import regions_from_node
 
     logic = marrow.MarrowAssessLogic()
     chosen = logic.getParameterNode()

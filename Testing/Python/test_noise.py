@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PDFFMapperLib.noise import (
+from PDFFMapperLib.diffusion.noise import (
     INFORMATION_TABLE,
     bessel_ratio,
     log_bessel_i0_scaled,

@@ -5,19 +5,22 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 
 headless.start()
 
 import SimpleITK as sitk  # noqa: E402
 import slicer  # noqa: E402
-from MarrowAssessLib import label_layout, overlay, rendering, scene, segment_nodes  # noqa: E402
-from MarrowAssessLib.anatomy import Role  # noqa: E402
-from MarrowAssessLib.label_layout import CORONAL, SAGITTAL, Place  # noqa: E402
-from MarrowAssessLib.overlay import SiteResult  # noqa: E402
-from MarrowAssessLib.regions import Region  # noqa: E402
-from PDFFMapperLib import volume_nodes  # noqa: E402
-from PDFFMapperLib.volume import Volume  # noqa: E402
+from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
+from MarrowAssessLib.report import label_layout  # noqa: E402
+from MarrowAssessLib.report.label_layout import CORONAL, SAGITTAL, Place  # noqa: E402
+from MarrowAssessLib.scene import files as scene  # noqa: E402
+from MarrowAssessLib.scene import overlay, rendering  # noqa: E402
+from MarrowAssessLib.scene import segments as segment_nodes  # noqa: E402
+from MarrowAssessLib.scene.overlay import SiteResult  # noqa: E402
+from MarrowAssessLib.study.regions import Region  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.scene import volumes as volume_nodes  # noqa: E402
 
 needs_rendering = pytest.mark.skipif(
     not headless.rendering_available(),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from PDFFMapperLib.software import VERSION
+from PDFFMapperLib.install.software import VERSION
 
 MODULES = ["MarrowAssess", "PDFFMapper"]
 
@@ -181,7 +181,7 @@ def tracked() -> list[Path]:
     [("numpy>=1.0", True), ("numpy>=999", False), ("no-such-package-at-all>=1", False)],
 )
 def test_a_missing_or_old_package_is_noticed_and_named(requirement, there, tmp_path, monkeypatch):
-    from PDFFMapperLib import packages
+    from PDFFMapperLib.install import packages
 
     listed_here = tmp_path / "requirements.txt"
     listed_here.write_text(f"# a comment\n{requirement}\n")

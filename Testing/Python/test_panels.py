@@ -9,15 +9,15 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
 
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 
 headless.start()
 
 import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
-from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
 APPLICATION = panels.Application()
@@ -92,8 +92,8 @@ def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, samp
 
 
 def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypatch):
-    from PDFFMapperLib.volume import Volume
-    from PDFFMapperLib.volume_nodes import volume_to_node
+    from PDFFMapperLib.images.volume import Volume
+    from PDFFMapperLib.scene.volumes import volume_to_node
 
     facts = {"PatientAge": "045Y", "PatientSex": "F", "RepetitionTime": 600.0, "EchoTime": 11.0}
     files = {}
@@ -299,7 +299,7 @@ def test_a_dragged_circle_a_resized_box_and_a_moved_transform_update_the_results
     wait()
     assert shown_voxels(panel)["T9"] < voxels
     assert shown_pdff(panel)["T9"] == pytest.approx(truth["L3"], abs=0.5)
-    from PDFFMapperLib.volume_nodes import vtk_matrix
+    from PDFFMapperLib.scene.volumes import vtk_matrix
 
     matrix = np.eye(4)
     matrix[:3, 3] = sample.centers_ras["L2"] - sample.centers_ras["L3"]
@@ -416,7 +416,7 @@ def test_a_click_places_measures_and_can_be_taken_back(panel, sample):
 
 
 def test_marrow_placed_with_the_box_checked_leaves_hot_spots_out(panel, sample):
-    from MarrowAssessLib.segment_nodes import regions_from_node
+    from MarrowAssessLib.scene.segments import regions_from_node
 
     panel.enter()
     volume = sample.volumes["T1"]
@@ -570,7 +570,7 @@ def test_a_painted_body_is_taken_as_one_on_the_console(column, sample):
 
 
 def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
-    from MarrowAssessLib.scene import load_scene, save_scene
+    from MarrowAssessLib.scene.files import load_scene, save_scene
 
     applied(panel)
     panel._parameterNode.erosionMm = 1.0
@@ -625,7 +625,7 @@ def test_the_copied_line_does_in_the_console_what_the_panel_does(panel, sample, 
 
 
 def test_maps_that_are_handed_over_bring_the_rest_of_the_study(panel, sample):
-    from PDFFMapperLib.volume_nodes import set_fact
+    from PDFFMapperLib.scene.volumes import set_fact
 
     made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "PDFF of the echoes")
     made.CopyContent(sample.volumes["PDFF"])
@@ -647,7 +647,7 @@ SELF_TESTS = [
 @pytest.mark.parametrize("name", SELF_TESTS)
 def test_the_desktop_s_self_test_holds_against_stand_ins(panel, name, tmp_path, monkeypatch):
     """Its code runs; that it passes in the desktop is for the desktop to say."""
-    from MarrowAssessLib import scene
+    from MarrowAssessLib.scene import files as scene
 
     for function, stand_in in {
         "tempDirectory": lambda: str(tmp_path),

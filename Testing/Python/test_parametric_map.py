@@ -3,9 +3,9 @@ import json
 
 import numpy as np
 import pytest
-from PDFFMapperLib.files import read_volume
-from PDFFMapperLib.parametric_map import ParametricMap, write_maps
-from PDFFMapperLib.volume import Volume
+from PDFFMapperLib.images.files import read_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 
 GRID = np.array([[2.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 4, 7], [0, 0, 0, 1]])
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.body import _doubts, eroded
-from MarrowAssessLib.column import (
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.body import _doubts, eroded
+from MarrowAssessLib.placement.column import (
     corrected,
     csf_beside,
     follow_column,
@@ -12,9 +12,9 @@ from MarrowAssessLib.column import (
     renamed,
     spine_levels,
 )
-from MarrowAssessLib.placement import place
-from MarrowAssessLib.vertebra import RAYS, Box, Surface
-from PDFFMapperLib.volume import Volume
+from MarrowAssessLib.placement.structure import place
+from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
+from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 # Signals of marrow, disc, cortex, CSF, fat, muscle: T1-like, T2-like, gradient echo.
@@ -61,7 +61,7 @@ def spine(contrast="t2", spacing=(1.0, 1.0, 3.0), shading=0.4, seed=0):
 @pytest.fixture(scope="module")
 def phantom_volumes():
     """The project's own phantom: an image of some contrast, its tissues, and which is L3."""
-    from MarrowAssessLib.phantom import TISSUES, lumbar_phantom
+    from MarrowAssessLib.sample.phantom import TISSUES, lumbar_phantom
 
     drawn = lumbar_phantom()
 
@@ -375,7 +375,7 @@ def test_marrow_clicked_in_another_tissue_is_doubted(where):
 
 @pytest.mark.parametrize("contrast", ["T1", "FS_T2", "IN_PHASE"])
 def test_project_phantom(phantom_volumes, contrast):
-    from MarrowAssessLib.contrasts import Contrast
+    from MarrowAssessLib.catalogue.contrasts import Contrast
 
     volume, tissue, level = phantom_volumes(Contrast[contrast])
     placed = place(volume, np.array([3.0, 2.0, -2.0]), Role.MARROW, "L3")
@@ -387,7 +387,7 @@ def test_project_phantom(phantom_volumes, contrast):
 
 def test_pdff_map(phantom_volumes):
     """Fat fraction in %: marrow 36, disc, muscle and CSF near 0, fat 95."""
-    from MarrowAssessLib.phantom import TISSUES
+    from MarrowAssessLib.sample.phantom import TISSUES
 
     volume, tissue, level = phantom_volumes(None)
     fraction = np.array([100 * one.pdff for one in TISSUES.values()])[tissue]
@@ -401,7 +401,7 @@ def test_pdff_map(phantom_volumes):
 
 @pytest.mark.parametrize("kind", ["water", "fat"])
 def test_water_and_fat_images(phantom_volumes, kind):
-    from MarrowAssessLib.phantom import TISSUES
+    from MarrowAssessLib.sample.phantom import TISSUES
 
     volume, tissue, level = phantom_volumes(None)
     share = [one.pdff if kind == "fat" else 1 - one.pdff for one in TISSUES.values()]
@@ -415,8 +415,8 @@ def test_water_and_fat_images(phantom_volumes, kind):
 
 
 def test_air_for_the_noise(phantom_volumes):
-    from MarrowAssessLib.contrasts import Contrast
-    from MarrowAssessLib.phantom import TISSUES
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.sample.phantom import TISSUES
 
     volume, tissue, _ = phantom_volumes(Contrast.T1)
     air = tissue == list(TISSUES).index("air")
@@ -441,8 +441,8 @@ def test_an_implausible_size_is_said(half_mm, said):
 
 @pytest.mark.parametrize("contrast", ["T2", "in_phase"])
 def test_csf_stays_out_of_fat_that_is_nearly_as_bright(phantom_volumes, contrast):
-    from MarrowAssessLib.contrasts import Contrast
-    from MarrowAssessLib.phantom import TISSUES
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.sample.phantom import TISSUES
 
     volume, tissue, _ = phantom_volumes(Contrast(contrast))
     body = place(volume, np.zeros(3), Role.MARROW).surface
@@ -456,7 +456,7 @@ def test_csf_stays_out_of_fat_that_is_nearly_as_bright(phantom_volumes, contrast
 
 def test_column_passes_a_lesion_and_finds_csf_on_a_pdff_map(phantom_volumes):
     """The lesion in L2 has 4 % fat, its neighbors about 35 %; CSF has none."""
-    from MarrowAssessLib.phantom import TISSUES
+    from MarrowAssessLib.sample.phantom import TISSUES
 
     volume, tissue, _ = phantom_volumes(None)
     fraction = np.array([100 * one.pdff for one in TISSUES.values()])[tissue]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.column import follow_column
-from MarrowAssessLib.placement import place
-from PDFFMapperLib.files import read_volume
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.column import follow_column
+from MarrowAssessLib.placement.structure import place
+from PDFFMapperLib.images.files import read_volume
 
 ROOT = Path(__file__).resolve().parents[2]
 SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "cases" / "spine"

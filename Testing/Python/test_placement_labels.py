@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role, parse_site
-from MarrowAssessLib.label_maps import CONVENTIONS, regions_of_convention
+from MarrowAssessLib.catalogue.anatomy import Role, parse_site
+from MarrowAssessLib.sources.label_maps import CONVENTIONS, regions_of_convention
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PDFFMapperLib.pooled import fit_pooled
+from PDFFMapperLib.diffusion.pooled import fit_pooled
 from phantoms.diffusion import MARROW_B, marrow
 
 TRUTH = {"s0": 100.0, "d": 0.5, "d_star": 20.0, "f": 0.12}

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.contrasts import Contrast
-from MarrowAssessLib.ratios import Settings, composition, measure
-from MarrowAssessLib.regions import Region
-from MarrowAssessLib.study import Study
-from PDFFMapperLib.volume import Volume
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.measures.ratios import Settings, composition, measure
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.images.volume import Volume
 
 
 def box(name: str, role: Role, site: str, first: int) -> Region:
@@ -247,8 +247,8 @@ def test_n4_takes_coil_shading_out_and_both_values_are_reported():
 
 
 def test_n4_evens_out_the_vertebrae_under_a_surface_coil(shared):
-    from MarrowAssessLib.bias_field import corrected
-    from PDFFMapperLib.files import read_volume
+    from MarrowAssessLib.study.bias_field import corrected
+    from PDFFMapperLib.images.files import read_volume
 
     volume = read_volume(shared / "cases/spine/AK-a_TIRM.nii.gz")
     labels = read_volume(shared / "cases/spine/AK-a_TIRM_vertebrae.nii.gz").array
@@ -381,7 +381,7 @@ def test_tissue_without_signal_gets_a_word(spine):
 
 @pytest.mark.parametrize("slices", [1, 3])
 def test_n4_refuses_an_image_too_thin_for_it(slices):
-    from MarrowAssessLib.bias_field import corrected
+    from MarrowAssessLib.study.bias_field import corrected
 
     thin = Volume(np.full((slices, 32, 32), 50.0), np.diag([1.0, 1.0, 4.0, 1.0]), "T1")
     with pytest.raises(ValueError, match="N4 needs 4 or more voxels along each axis"):
@@ -389,7 +389,7 @@ def test_n4_refuses_an_image_too_thin_for_it(slices):
 
 
 def test_n4_works_on_a_few_thick_slices_and_leaves_flat_signal_flat():
-    from MarrowAssessLib.bias_field import corrected
+    from MarrowAssessLib.study.bias_field import corrected
 
     flat = Volume(np.full((5, 32, 32), 50.0), np.diag([1.0, 1.0, 4.0, 1.0]), "T1")
     assert np.allclose(corrected(flat).array, 50.0, rtol=0.01)

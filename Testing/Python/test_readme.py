@@ -23,7 +23,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     command = folder / "bin" / "marrowassess"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m MarrowAssessLib.cli "$@"\n')
+    command.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m MarrowAssessLib.commands.main "$@"\n'
+    )
     command.chmod(0o755)
     run(folder, "marrowassess demo --no-scene")
     return folder

@@ -11,20 +11,18 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from MarrowAssessLib import references_command
-from MarrowAssessLib.age_fit import MIN_CONTROLS, FittedCurve, fit_age_curve
-from MarrowAssessLib.anatomy import OTHER_SITES, VERTEBRAE
-from MarrowAssessLib.control_cohort import (
+from MarrowAssessLib.catalogue.anatomy import OTHER_SITES, VERTEBRAE
+from MarrowAssessLib.catalogue.patient import parse_sex
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.commands import references as references_command
+from MarrowAssessLib.references.age_fit import MIN_CONTROLS, FittedCurve, fit_age_curve
+from MarrowAssessLib.references.control_cohort import (
     read_control_cohort,
     save_control_cohort,
     stored_cohorts,
 )
-from MarrowAssessLib.distributions import SCORING_EVIDENCE
-from MarrowAssessLib.marrow_patterns import marrow_conversion, t1_disc_pattern
-from MarrowAssessLib.patient import parse_sex
-from MarrowAssessLib.quantities import QUANTITIES
-from MarrowAssessLib.reference_sites import match_site
-from MarrowAssessLib.references import (
+from MarrowAssessLib.references.distributions import SCORING_EVIDENCE
+from MarrowAssessLib.references.expected import (
     PERCENTILES,
     age_curve,
     context_values,
@@ -33,6 +31,8 @@ from MarrowAssessLib.references import (
     notes_on,
     thresholds,
 )
+from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.references.sites import match_site
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.regions import Region, effective_samples, statistics
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.study.regions import Region, effective_samples, statistics
 
 
 def region_of(mask: np.ndarray) -> Region:

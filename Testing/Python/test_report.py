@@ -4,12 +4,12 @@ from html.parser import HTMLParser
 
 import jsonschema
 import pytest
-from MarrowAssessLib.assessment import assess
-from MarrowAssessLib.contrasts import Contrast
-from MarrowAssessLib.ratios import Settings
-from MarrowAssessLib.report import Report, as_dict, write_csv, write_html, write_json
-from PDFFMapperLib import files
-from PDFFMapperLib.resources import resource_path
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.measures.ratios import Settings
+from MarrowAssessLib.report.report import Report, as_dict, write_csv, write_html, write_json
+from PDFFMapperLib.images import files
+from PDFFMapperLib.install.resources import resource_path
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +18,8 @@ def report(phantom):
 
 
 def test_json_follows_its_schema(report, tmp_path):
-    import MarrowAssessLib
 
-    path = resource_path(MarrowAssessLib.__file__, "Schemas/assessment.schema.json")
+    path = resource_path("MarrowAssessLib", "Schemas/assessment.schema.json")
     write_json(report, tmp_path / "a.json")
     content = json.loads((tmp_path / "a.json").read_text())
     jsonschema.validate(content, json.loads(path.read_text()))

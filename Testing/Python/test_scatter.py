@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from PDFFMapperLib.adc import fit_adc
-from PDFFMapperLib.ivim import fit_ivim
+from PDFFMapperLib.diffusion.adc import fit_adc
+from PDFFMapperLib.diffusion.ivim import fit_ivim
 from phantoms.diffusion import MARROW_B, ivim_signal, marrow, rician
 
 RNG = np.random.default_rng(5)

@@ -7,27 +7,27 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 
 headless.start()
 
 import slicer  # noqa: E402
-from MarrowAssessLib import scene  # noqa: E402
-from MarrowAssessLib.anatomy import MUSCLES, OTHER_SITES, VERTEBRAE, Role  # noqa: E402
-from MarrowAssessLib.markup_nodes import shapes_from_node  # noqa: E402
-from MarrowAssessLib.regions import Region  # noqa: E402
-from MarrowAssessLib.segment_nodes import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
-from MarrowAssessLib.study import regions_from_segmentation  # noqa: E402
-from MarrowAssessLib.table_nodes import AgeChart, Column, age_chart_to_node, table_to_node  # noqa: E402
-from MarrowAssessLib.terminology import (  # noqa: E402
+from MarrowAssessLib.catalogue.anatomy import MUSCLES, OTHER_SITES, VERTEBRAE, Role  # noqa: E402
+from MarrowAssessLib.catalogue.terminology import (  # noqa: E402
     role_and_site,
     site_codes,
     terminology_entry,
     tissues,
 )
-from PDFFMapperLib.subject_folder import put_in_folder  # noqa: E402
-from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import volume_from_node, volume_to_node, vtk_matrix  # noqa: E402
+from MarrowAssessLib.scene import files as scene  # noqa: E402
+from MarrowAssessLib.scene.markups import shapes_from_node  # noqa: E402
+from MarrowAssessLib.scene.segments import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
+from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node  # noqa: E402
+from MarrowAssessLib.study.regions import Region  # noqa: E402
+from MarrowAssessLib.study.study import regions_from_segmentation  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.scene.folders import put_in_folder  # noqa: E402
+from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node, vtk_matrix  # noqa: E402
 
 OBLIQUE = np.array(
     [[0.8, 0.36, 0.0, -31.0], [-0.6, 0.48, 0.0, 12.5], [0.0, 0.0, -3.5, 77.0], [0, 0, 0, 1]]
@@ -251,12 +251,12 @@ def test_slicer_parses_the_codes():
 
 
 def test_slicer_loads_the_terminology_files():
-    from MarrowAssessLib import terminology
-    from PDFFMapperLib.resources import resource_path
+    from MarrowAssessLib.catalogue import terminology
+    from PDFFMapperLib.install.resources import resource_path
 
     logic = slicer.vtkSlicerTerminologiesModuleLogic()
-    tissues_file = str(resource_path(terminology.__file__, terminology.TISSUES_FILE))
-    sites_file = str(resource_path(terminology.__file__, terminology.SITES_FILE))
+    tissues_file = str(resource_path("MarrowAssessLib", terminology.TISSUES_FILE))
+    sites_file = str(resource_path("MarrowAssessLib", terminology.SITES_FILE))
     assert logic.LoadTerminologyFromFile(tissues_file) == "MarrowAssess tissues"
     assert logic.LoadRegionContextFromFile(sites_file) == "MarrowAssess sites"
 
@@ -441,12 +441,12 @@ def test_volume_is_shown_in_every_slice_view(volume):
 READ_BACK = """
 import json, sys
 import numpy as np
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 headless.start()
 import slicer
-from MarrowAssessLib import scene
-from MarrowAssessLib.segment_nodes import regions_from_node
-from PDFFMapperLib.volume_nodes import volume_from_node
+from MarrowAssessLib.scene import files as scene
+from MarrowAssessLib.scene.segments import regions_from_node
+from PDFFMapperLib.scene.volumes import volume_from_node
 scene.load_scene(sys.argv[1])
 volume_node = slicer.util.getNode("T1")
 volume = volume_from_node(volume_node)

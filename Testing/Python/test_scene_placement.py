@@ -5,23 +5,21 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from MarrowAssessLib import headless
+from MarrowAssessLib.scene import headless
 
 headless.start()
 
 import slicer  # noqa: E402
-from MarrowAssessLib.anatomy import MUSCLES, Role  # noqa: E402
-from MarrowAssessLib.label_maps import fitting_conventions  # noqa: E402
-from MarrowAssessLib.level_names import neighbor_site  # noqa: E402
-from MarrowAssessLib.regions import Region  # noqa: E402
-from MarrowAssessLib.scene_column import (  # noqa: E402
+from MarrowAssessLib.catalogue.anatomy import MUSCLES, Role  # noqa: E402
+from MarrowAssessLib.placement.level_names import neighbor_site  # noqa: E402
+from MarrowAssessLib.scene.column import (  # noqa: E402
     correct_body,
     correct_painted,
     place_click,
     place_column,
     renamed_column,
 )
-from MarrowAssessLib.scene_placement import (  # noqa: E402
+from MarrowAssessLib.scene.placement import (  # noqa: E402
     Click,
     add_regions,
     import_labels,
@@ -31,9 +29,11 @@ from MarrowAssessLib.scene_placement import (  # noqa: E402
     shift_levels,
     take_back,
 )
-from MarrowAssessLib.segment_nodes import regions_from_node, regions_to_node, segment_labels  # noqa: E402
-from PDFFMapperLib.volume import Volume  # noqa: E402
-from PDFFMapperLib.volume_nodes import (  # noqa: E402
+from MarrowAssessLib.scene.segments import regions_from_node, regions_to_node, segment_labels  # noqa: E402
+from MarrowAssessLib.sources.label_maps import fitting_conventions  # noqa: E402
+from MarrowAssessLib.study.regions import Region  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.scene.volumes import (  # noqa: E402
     ijk_to_world,
     volume_from_node,
     volume_to_node,
@@ -86,7 +86,7 @@ def test_known_levels_lie_where_they_are_in_the_world(segmentation):
 
 
 def _shift(*xyz):
-    from PDFFMapperLib.volume_nodes import vtk_matrix
+    from PDFFMapperLib.scene.volumes import vtk_matrix
 
     matrix = np.eye(4)
     matrix[:3, 3] = xyz
@@ -235,7 +235,7 @@ def test_an_image_is_no_label_map(image):
 
 @pytest.fixture
 def clicked(drawn_once):
-    from MarrowAssessLib.sample import load_sample
+    from MarrowAssessLib.sample.nodes import load_sample
 
     sample = load_sample()
     return sample, sample.volumes["T1"], regions_to_node([], sample.volumes["T1"])
@@ -278,7 +278,7 @@ def test_a_column_is_found_and_taken_back_and_canceled(clicked):
 
 
 def test_levels_of_a_real_spine_are_named_by_their_neighbors(shared):
-    from PDFFMapperLib.files import read_volume
+    from PDFFMapperLib.images.files import read_volume
 
     volume = read_volume(shared / "cases" / "spine" / "DzZ_T1.nii.gz")
     labels = read_volume(shared / "cases" / "spine" / "DzZ_T1_vertebrae.nii.gz").array

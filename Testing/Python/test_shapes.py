@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.shapes import Shape, rasterize, read_markups
-from MarrowAssessLib.study import regions_from_markups
-from PDFFMapperLib.volume import Volume
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.study.shapes import Shape, rasterize, read_markups
+from MarrowAssessLib.study.study import regions_from_markups
+from PDFFMapperLib.images.volume import Volume
 
 
 @pytest.fixture

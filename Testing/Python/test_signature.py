@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.contrasts import Contrast
-from MarrowAssessLib.ratios import Settings, measure
-from MarrowAssessLib.regions import Region
-from MarrowAssessLib.signature import EXPECTED, signatures
-from MarrowAssessLib.study import Study
-from PDFFMapperLib.volume import Volume
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.findings.signature import EXPECTED, signatures
+from MarrowAssessLib.measures.ratios import Settings, measure
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.images.volume import Volume
 
 MUSCLE, DISC = 100.0, 120.0
 # Marrow signals that read as each word against muscle 100 (and disc 120 on T1).

@@ -2,9 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.contrasts import Contrast, parse_contrast
-from MarrowAssessLib.study import (
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.study.study import (
     Study,
     parse_label_rule,
     read_study,
@@ -13,9 +14,8 @@ from MarrowAssessLib.study import (
     regions_from_segmentation,
     resampled,
 )
-from MarrowAssessLib.terminology import role_and_site
-from PDFFMapperLib.files import read_volume, write_volume
-from PDFFMapperLib.volume import Volume
+from PDFFMapperLib.images.files import read_volume, write_volume
+from PDFFMapperLib.images.volume import Volume
 
 
 def test_a_volume_survives_every_file_format(tmp_path, oblique_volume):
@@ -83,7 +83,7 @@ def test_labels_become_regions(oblique_volume):
 
 def test_segmentation_file_with_overlapping_layers(tmp_path, oblique_volume):
     import SimpleITK as sitk
-    from PDFFMapperLib.files import image_from_volume
+    from PDFFMapperLib.images.files import image_from_volume
 
     one = np.zeros(oblique_volume.array.shape, np.uint8)
     other = one.copy()
@@ -169,7 +169,7 @@ def test_study_file_paths_are_relative_to_it(files):
     ],
 )
 def test_impossible_studies_are_refused(oblique_volume, change, sentence):
-    from MarrowAssessLib.regions import Region
+    from MarrowAssessLib.study.regions import Region
 
     region = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.ones((2, 2, 2), bool))
     arguments = {"volumes": {Contrast.T1: oblique_volume}, "regions": [region]} | change
@@ -310,7 +310,7 @@ def test_a_complex_image_is_refused(tmp_path, oblique_volume):
 )
 def test_a_damaged_segmentation_is_refused(tmp_path, oblique_volume, change, sentence):
     import SimpleITK as sitk
-    from PDFFMapperLib.files import image_from_volume
+    from PDFFMapperLib.images.files import image_from_volume
 
     labels = np.ones(oblique_volume.array.shape, np.uint8)
     image = image_from_volume(oblique_volume.with_array(labels))
@@ -322,7 +322,7 @@ def test_a_damaged_segmentation_is_refused(tmp_path, oblique_volume, change, sen
 
 
 def test_an_empty_region_is_refused_before_anything_is_measured(oblique_volume):
-    from MarrowAssessLib.regions import Region
+    from MarrowAssessLib.study.regions import Region
 
     empty = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.zeros((2, 2, 2), bool))
     with pytest.raises(ValueError, match="L3 marrow: this region is empty"):

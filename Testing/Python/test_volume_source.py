@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from dicom_files import classic_slice
-from MarrowAssessLib import cli
-from MarrowAssessLib.contrasts import Contrast
-from MarrowAssessLib.volume_source import guess_study, read_source
-from PDFFMapperLib.dicom import read_dicom_folder
-from PDFFMapperLib.files import write_volume
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands import main as cli
+from MarrowAssessLib.sources.volume_source import guess_study, read_source
+from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.images.files import write_volume
 from pydicom.uid import generate_uid
 
 T1 = {

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from PDFFMapperLib.block_field import expected_steps, unwrapped
-from PDFFMapperLib.echo_units import echo_times_in_seconds, phase_in_radians
-from PDFFMapperLib.fat_spectra import (
+from PDFFMapperLib.water_fat.block_field import expected_steps, unwrapped
+from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds, phase_in_radians
+from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
+from PDFFMapperLib.water_fat.spectra import (
     FatSpectrum,
     fat_spectrum,
     fat_spectrum_names,
     spectrum_from_peaks,
 )
-from PDFFMapperLib.field_map import ChemicalShiftModel
-from PDFFMapperLib.multi_echo import multi_echo
-from PDFFMapperLib.voxel_signals import VoxelSignals
-from PDFFMapperLib.water_fat import Doubt, separate_water_fat
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
 
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", Path(__file__).parents[2] / "../shared"))

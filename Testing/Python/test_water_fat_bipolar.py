@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from PDFFMapperLib.fat_spectra import spectrum_from_peaks
-from PDFFMapperLib.multi_echo import multi_echo
-from PDFFMapperLib.water_fat import separate_water_fat
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.separation import separate_water_fat
+from PDFFMapperLib.water_fat.spectra import spectrum_from_peaks
 from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
 
 FOUR_ECHOES_S = 1.2e-3 + np.arange(4) * 1.0e-3

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from MarrowAssessLib.cli import main
-from PDFFMapperLib.files import read_volume, write_volume
-from PDFFMapperLib.pdff_command import read_echoes
-from PDFFMapperLib.t1_bias import saturation
-from PDFFMapperLib.volume import Volume
+from MarrowAssessLib.commands.main import main
+from PDFFMapperLib.commands.pdff import read_echoes
+from PDFFMapperLib.images.files import read_volume, write_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.t1_bias import saturation
 from phantoms.water_fat import spine_phantom
 
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", Path(__file__).parents[2] / "../shared"))

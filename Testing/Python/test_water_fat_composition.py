@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from PDFFMapperLib.fat_composition import _PPM, _PROTONS, CHAIN_LENGTH, fat_composition
-from PDFFMapperLib.fat_spectra import fat_spectrum, spectrum_from_peaks
-from PDFFMapperLib.multi_echo import multi_echo
-from PDFFMapperLib.water_fat import separate_water_fat
+from PDFFMapperLib.water_fat.composition import _PPM, _PROTONS, CHAIN_LENGTH, fat_composition
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.separation import separate_water_fat
+from PDFFMapperLib.water_fat.spectra import fat_spectrum, spectrum_from_peaks
 from phantoms.water_fat import spine_phantom
 
 EIGHT = np.arange(1, 9) * 1.3e-3

@@ -6,10 +6,10 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import classic_slice
-from MarrowAssessLib.cli import main
-from PDFFMapperLib.files import write_volume
-from PDFFMapperLib.pdff_command import read_echoes
-from PDFFMapperLib.volume import Volume
+from MarrowAssessLib.commands.main import main
+from PDFFMapperLib.commands.pdff import read_echoes
+from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.volume import Volume
 from phantoms.water_fat import spine_phantom
 from pydicom.uid import generate_uid
 

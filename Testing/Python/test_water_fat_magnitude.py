@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from PDFFMapperLib.dixon_products import fat_fraction_of_images, two_point_fat_fraction
-from PDFFMapperLib.fat_spectra import fat_spectrum
-from PDFFMapperLib.magnitude_water_fat import _bessel_ratio, _log_bessel, magnitude_water_fat
-from PDFFMapperLib.t1_bias import saturation, t1_corrected_fat_fraction
+from PDFFMapperLib.water_fat.magnitude import _bessel_ratio, _log_bessel, magnitude_water_fat
+from PDFFMapperLib.water_fat.products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.water_fat.spectra import fat_spectrum
+from PDFFMapperLib.water_fat.t1_bias import saturation, t1_corrected_fat_fraction
 from phantoms.water_fat import TISSUES, spine_phantom
 from scipy.special import i0e, i1e
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from PDFFMapperLib.fat_spectra import fat_spectrum
-from PDFFMapperLib.multi_echo import multi_echo
-from PDFFMapperLib.two_decays import fit_two_decays, information_gain
-from PDFFMapperLib.water_fat import separate_water_fat
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.separation import separate_water_fat
+from PDFFMapperLib.water_fat.spectra import fat_spectrum
+from PDFFMapperLib.water_fat.two_decays import fit_two_decays, information_gain
 from phantoms.water_fat import spine_phantom
 
 EIGHT_ECHOES_S = 1.2e-3 + np.arange(8) * 1.1e-3

@@ -16,10 +16,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PDFFMapperLib.adc import fit_adc
-from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
-from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
-from PDFFMapperLib.pooled import fit_pooled
+from PDFFMapperLib.diffusion.adc import fit_adc
+from PDFFMapperLib.diffusion.ivim import fit_ivim, fit_ivim_segmented
+from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
+from PDFFMapperLib.diffusion.pooled import fit_pooled
 
 SHARED = os.environ.get("MARROWASSESS_SHARED", Path(__file__).parents[3] / "shared")
 FITS = {

@@ -27,8 +27,8 @@ ROLES = ["marrow:L1", "marrow:L2", "marrow:L3", "marrow:L4", "marrow:L5", "csf:L
 
 def make_files(folder: Path) -> tuple[Path, Path]:
     """Write a noisy T1 and a label map with nine blocks of 40 x 25 x 25 voxels."""
-    from PDFFMapperLib.files import write_volume
-    from PDFFMapperLib.volume import Volume
+    from PDFFMapperLib.images.files import write_volume
+    from PDFFMapperLib.images.volume import Volume
 
     rng = np.random.default_rng(0)
     t1 = rng.normal(200, 20, SHAPE).astype(np.int16)
@@ -48,13 +48,13 @@ def main() -> None:
     repeat = parser.parse_args().repeat
 
     import SimpleITK as sitk
-    from MarrowAssessLib.assessment import assess
-    from MarrowAssessLib.contrasts import Contrast
-    from MarrowAssessLib.outputs import write_outputs
-    from MarrowAssessLib.ratios import Settings
-    from MarrowAssessLib.report import Report
-    from MarrowAssessLib.study import Study, parse_label_rule, regions_from_labels
-    from PDFFMapperLib.files import read_volume
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.measures.ratios import Settings
+    from MarrowAssessLib.report.report import Report
+    from MarrowAssessLib.scene.outputs import write_outputs
+    from MarrowAssessLib.study.study import Study, parse_label_rule, regions_from_labels
+    from PDFFMapperLib.images.files import read_volume
 
     rules = [parse_label_rule(f"{n}={role}") for n, role in enumerate(ROLES, start=1)]
     times: dict[str, list[tuple[float, float]]] = {}

@@ -41,19 +41,19 @@ def loading() -> None:
 
 def refreshing() -> None:
     """CPU time from an edited segment to table, charts and overlay."""
-    from MarrowAssessLib import headless
+    from MarrowAssessLib.scene import headless
 
     headless.start()
     import slicer
-    from MarrowAssessLib.anatomy import Role
-    from MarrowAssessLib.assessment import assess
-    from MarrowAssessLib.contrasts import Contrast
-    from MarrowAssessLib.live_results import show_live
-    from MarrowAssessLib.regions import Region
-    from MarrowAssessLib.scene_study import study_from_nodes
-    from MarrowAssessLib.segment_nodes import regions_to_node
-    from PDFFMapperLib.volume import Volume
-    from PDFFMapperLib.volume_nodes import volume_to_node, vtk_matrix
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.scene.live_results import show_live
+    from MarrowAssessLib.scene.segments import regions_to_node
+    from MarrowAssessLib.scene.study import study_from_nodes
+    from MarrowAssessLib.study.regions import Region
+    from PDFFMapperLib.images.volume import Volume
+    from PDFFMapperLib.scene.volumes import volume_to_node, vtk_matrix
     from vtkmodules.util.numpy_support import numpy_to_vtk
 
     rng = np.random.default_rng(0)

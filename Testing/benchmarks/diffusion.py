@@ -19,9 +19,9 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
-from PDFFMapperLib.adc import fit_adc
-from PDFFMapperLib.ivim import fit_ivim, fit_ivim_segmented
-from PDFFMapperLib.ivim_bayes import fit_ivim_hierarchical
+from PDFFMapperLib.diffusion.adc import fit_adc
+from PDFFMapperLib.diffusion.ivim import fit_ivim, fit_ivim_segmented
+from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
 from phantoms.diffusion import MARROW_B, bound, marrow
 
 NAMES = ("d", "f", "d_star")

@@ -22,11 +22,11 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
 
-from MarrowAssessLib.anatomy import Role  # noqa: E402
-from MarrowAssessLib.body import MARGIN_MM, eroded  # noqa: E402
-from MarrowAssessLib.column import follow_column  # noqa: E402
-from MarrowAssessLib.placement import place  # noqa: E402
-from PDFFMapperLib.files import read_volume  # noqa: E402
+from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
+from MarrowAssessLib.placement.body import MARGIN_MM, eroded  # noqa: E402
+from MarrowAssessLib.placement.column import follow_column  # noqa: E402
+from MarrowAssessLib.placement.structure import place  # noqa: E402
+from PDFFMapperLib.images.files import read_volume  # noqa: E402
 
 SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "cases" / "spine"
 GROUPS = {

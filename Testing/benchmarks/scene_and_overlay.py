@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from MarrowAssessLib import headless
-from MarrowAssessLib.anatomy import Role
-from MarrowAssessLib.regions import Region
-from PDFFMapperLib.volume import Volume
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.scene import headless
+from MarrowAssessLib.study.regions import Region
+from PDFFMapperLib.images.volume import Volume
 
 SHAPE = (57, 361, 361)
 SITES = ["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10"]
@@ -43,8 +43,10 @@ def main() -> None:
     with timed("import slicer-core, start the scene"):
         headless.start()
     with timed("import scene, overlay"):
-        from MarrowAssessLib import overlay, scene, segment_nodes
-        from PDFFMapperLib import volume_nodes
+        from MarrowAssessLib.scene import files as scene
+        from MarrowAssessLib.scene import overlay
+        from MarrowAssessLib.scene import segments as segment_nodes
+        from PDFFMapperLib.scene import volumes as volume_nodes
     volume, regions = column()
     with timed("volume into the scene"):
         volume_node = volume_nodes.volume_to_node(volume)
@@ -69,7 +71,7 @@ def main() -> None:
             print(headless.INSTALL_RENDERING)
             return
         with timed("import rendering"):
-            from MarrowAssessLib import rendering
+            from MarrowAssessLib.scene import rendering
         import slicer
 
         volume_node, node = slicer.util.getNode("T1"), slicer.util.getNode("Regions")

@@ -23,9 +23,9 @@ import scipy.io
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "Testing")]
 
-from PDFFMapperLib.fat_spectra import fat_spectrum  # noqa: E402
-from PDFFMapperLib.multi_echo import multi_echo  # noqa: E402
-from PDFFMapperLib.water_fat import separate_water_fat  # noqa: E402
+from PDFFMapperLib.water_fat.multi_echo import multi_echo  # noqa: E402
+from PDFFMapperLib.water_fat.separation import separate_water_fat  # noqa: E402
+from PDFFMapperLib.water_fat.spectra import fat_spectrum  # noqa: E402
 from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom  # noqa: E402
 
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", ROOT / "../shared"))
@@ -175,8 +175,8 @@ import sys, threading, time
 sys.path[:0] = sys.argv[1:3]
 import numpy as np
 from phantoms.water_fat import spine_phantom
-from PDFFMapperLib.multi_echo import multi_echo
-from PDFFMapperLib.water_fat import separate_water_fat
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.separation import separate_water_fat
 
 def resident():
     return 4096 * int(open("/proc/self/statm").read().split()[1])
@@ -223,8 +223,8 @@ def memory() -> None:
     print("\n" + run.stdout.strip())
     code = (
         "import sys, time; began = time.perf_counter(); sys.path[:0] = sys.argv[1:3]\n"
-        "from PDFFMapperLib.multi_echo import multi_echo\n"
-        "from PDFFMapperLib.water_fat import separate_water_fat\n"
+        "from PDFFMapperLib.water_fat.multi_echo import multi_echo\n"
+        "from PDFFMapperLib.water_fat.separation import separate_water_fat\n"
         "import numpy as np\n"
         "t = np.arange(1, 7) * 1.15e-3; e = np.exp(-40 * t)[:, None, None, None]\n"
         "separate_water_fat(multi_echo(e * np.ones((6, 2, 8, 8), complex), t, 3.0))\n"

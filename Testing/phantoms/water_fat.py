@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PDFFMapperLib.fat_spectra import FatSpectrum, fat_spectrum
+from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 
 SIX_ECHOES_S = np.array([1.15, 2.30, 3.45, 4.60, 5.75, 6.90]) * 1e-3
 

@@ -1,0 +1,221 @@
+"""`marrowassess references`: what is expected at this age, and who says so."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+
+from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
+from MarrowAssessLib.catalogue.patient import check_age, parse_sex
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.references.control_cohort import read_control_cohort, save_control_cohort
+from MarrowAssessLib.references.distributions import Distribution
+from MarrowAssessLib.references.expected import (
+    ContextValue,
+    Expectation,
+    Threshold,
+    context_values,
+    expected,
+    no_reference_reason,
+    notes_on,
+    thresholds,
+)
+from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.references.records import Record
+
+WIDTH = 96
+_SEX = {"M": "men", "F": "women", "both": "both sexes"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess references`."""
+    parser.add_argument("--quantity", help=f"one of: {', '.join(QUANTITIES)}")
+    parser.add_argument("--site", default="", help="L3, L1-L4, lumbar, iliac crest ...")
+    parser.add_argument("--age", type=float, help="years (6 months = 0.5)")
+    parser.add_argument("--sex", default="", help="M or F")
+    parser.add_argument("--value", type=float, help="a measured value to place in the reference")
+    parser.add_argument(
+        "--add-cohort",
+        metavar="CSV",
+        help="add a control cohort: columns quantity, site, sex, age_years, value",
+    )
+    parser.add_argument("--name", help="name of the cohort (default: the file's name)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the reference, or add a cohort; 0 on success.
+
+    Raises:
+        ValueError: something was given that cannot be read.
+    """
+    if args.add_cohort:
+        cohort = read_control_cohort(args.add_cohort, args.name)
+        path = save_control_cohort(cohort)
+        print(f"Added control cohort '{cohort.name}' to {path}:")
+        for part in cohort.curves:
+            group = " ".join(word for word in (part.quantity, part.site, part.sex) if word)
+            curve = part.curve
+            print(f"  {group}: {curve.n} controls, {curve.age_min:g}-{curve.age_max:g} years")
+        return 0
+    if args.quantity is None:
+        if args.age is None or not args.site:
+            raise ValueError(
+                "Give --quantity for its reference, or --site and --age for the marrow expected "
+                "there."
+            )
+        print(pattern_text(args.site, args.age))
+        return 0
+    print(reference_text(args.quantity, args.site, args.age, args.sex, args.value))
+    return 0
+
+
+def reference_text(
+    quantity: str,
+    site: str = "",
+    age_years: float | None = None,
+    sex: str | None = None,
+    value: float | None = None,
+) -> str:
+    """The reference of a quantity as a readable text.
+
+    Raises:
+        ValueError: unknown quantity, site or sex, or an impossible age.
+    """
+    found = expected(quantity, site, age_years, sex)
+    known = QUANTITIES[quantity]
+    person = [f"{age_years:g} years"] if age_years is not None else ["age not known"]
+    person += [_SEX[parse_sex(sex)]] if parse_sex(sex) else []
+    lines = [f"{known.name}{f' at {site}' if site else ''}, {', '.join(person)}", known.meaning, ""]
+    if found is None:
+        reason = no_reference_reason(quantity, site, age_years, sex)
+        lines += [_item("Expected", f"{reason}.")]
+    else:
+        lines += _score_lines(found, value) if value is not None else []
+        lines += _distribution_lines("Expected", found.distribution)
+        for other in found.others:
+            lines += _distribution_lines("Beside it", other)
+        lines += [_item("Agreement", found.spread)]
+        lines += [_item("Caution", text) for text in found.cautions]
+    lines += _threshold_lines(thresholds(quantity, site, age_years, sex), known, value)
+    lines += _context_lines(
+        context_values(quantity, site, age_years, sex, other_techniques=True), quantity
+    )
+    notes = [n for n in notes_on(quantity, age_years, site) if n.kind != "caution" or not found]
+    lines += [""] if notes else []
+    lines += [_item(n.kind.capitalize(), f"{n.text} {_cite(n.records)}") for n in notes]
+    return "\n".join(lines).rstrip()
+
+
+def pattern_text(site: str, age_years: float) -> str:
+    """The marrow expected at a site and age, and the vertebra's T1 signal against disc.
+
+    Raises:
+        ValueError: unknown site or impossible age.
+    """
+    age = check_age(age_years)
+    conversion = marrow_conversion(site, age)
+    lines = [f"Marrow at {site}, {age:g} years", ""]
+    if conversion is None:
+        lines += ["No source says at what age marrow converts there."]
+    else:
+        lines += [f"Expected   {conversion.marrow} marrow"]
+        lines += [_item("", f"{conversion.text} {_cite(conversion.records)}")]
+    if spine_region(parse_site(site)) or parse_site(site) in SPINE_REGIONS.values():
+        pattern = t1_disc_pattern(age)
+        lines += ["", f"T1, disc   vertebra {pattern.expected}"]
+        lines += [_item("", f"{pattern.text} {_cite(pattern.records)}")]
+    return "\n".join(lines)
+
+
+def _score_lines(found: Expectation, value: float) -> list[str]:
+    known = QUANTITIES[found.quantity]
+    percentile = found.percentile(value)
+    shown = "< 1" if percentile < 1 else "> 99" if percentile > 99 else f"{percentile:.0f}"
+    return [
+        _item(
+            "Value",
+            f"{known.format(value)}: {found.verdict(value)} the expected range, "
+            f"z {found.z_score(value):+.1f}, percentile {shown}",
+        ),
+        *(
+            _item("", f"{other.source} gives another verdict (z {other.z_score(value):+.1f})")
+            for other in found.dissenting(value)
+        ),
+    ]
+
+
+def _distribution_lines(label: str, one: Distribution) -> list[str]:
+    known = QUANTITIES[one.quantity]
+    low, high = one.expected_range
+    n = f"n = {one.n}" if one.n else "n not stated"
+    where = f"{one.site}, " if one.site else ""
+    return [
+        _item(
+            label,
+            f"{low:.{known.digits}f} to {known.format(high)} (95 %), mean "
+            f"{one.mean:.{known.digits}f}, SD {one.sd:.{known.digits}f}",
+        ),
+        _item("", f"{where}{_SEX[one.sex]}, {one.ages}, {n}; {one.population}."),
+        *(
+            _item("", f"{r.citation}{f', doi {r.doi}' if r.doi else ''} [{r.id}; {r.reading}]")
+            for r in one.records
+        ),
+    ]
+
+
+def _threshold_lines(cut_offs: list[Threshold], known: Quantity, value: float | None) -> list[str]:
+    if not cut_offs:
+        return []
+    lines = ["", "Published cut-offs (shown, never a verdict)"]
+    for one in cut_offs:
+        words = [f"{one.side} {one.value:g} {known.unit}".rstrip() + f": {one.meaning}"]
+        words += [f"of a {one.applies_to} only"] if one.applies_to != "marrow" else []
+        words += ["crossed"] if value is not None and _tells(one, value) else []
+        words += [one.accuracy] if one.accuracy else []
+        lines += [_item("", f"{'; '.join(words)}. {_cite(one.records)}")]
+    cautions = dict.fromkeys(one.caution for one in cut_offs if one.caution)
+    return lines + [_item("Caution", text) for text in cautions]
+
+
+def _tells(one: Threshold, value: float) -> bool:
+    """Whether crossing is worth saying: not of unverified or of a lesion's cut-offs."""
+    unverified = any(record.evidence == "memory" for record in one.records)
+    return one.applies_to == "marrow" and not unverified and one.crossed(value)
+
+
+def _context_lines(beside: list[ContextValue], quantity: str) -> list[str]:
+    if not beside:
+        return []
+    lines = ["", "Published, but not used to score"]
+    for one in beside:
+        technique = f"{QUANTITIES[one.quantity].name} " if one.quantity != quantity else ""
+        where = f" at {one.site}" if one.site else ""
+        lines += [
+            _item(
+                "",
+                f"{technique}{one.value}{where}, {_SEX[one.sex]}, {one.ages}; {one.population}: "
+                f"{one.why_not}. {_cite((one.record,))}",
+            )
+        ]
+    return lines
+
+
+def _item(label: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=f"{label:<11}",
+        subsequent_indent=" " * 11,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _cite(records: tuple[Record, ...]) -> str:
+    by_source: dict[str, list[Record]] = {}
+    for record in records:
+        by_source.setdefault(record.source, []).append(record)
+    return "; ".join(
+        f"{source} [{', '.join(r.id for r in group)}; {group[0].reading}]"
+        for source, group in by_source.items()
+    )

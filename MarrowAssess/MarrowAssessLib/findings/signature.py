@@ -1,0 +1,221 @@
+"""Red, yellow and pathologic marrow: what their signal should be, and what is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from MarrowAssessLib.catalogue.anatomy import Role, spine_region
+from MarrowAssessLib.measures.ratios import Measured, Measurement
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
+
+SOURCE = "doi 10.3348/jksr.2024.0039 (review of marrow MRI in children)"
+MARROW_TYPES = ("red", "yellow", "pathologic")
+
+# Expected finding per sequence and marrow type, as the review words them.
+EXPECTED = {
+    "T1": {"red": "intermediate", "yellow": "high", "pathologic": "low"},
+    "T2": {"red": "intermediate", "yellow": "high", "pathologic": "high"},
+    "fat-suppressed T2": {"red": "intermediate", "yellow": "low", "pathologic": "high"},
+    "chemical shift": {"red": "drop", "yellow": "drop", "pathologic": "no drop"},
+    "enhancement": {"red": "enhances", "yellow": "none", "pathologic": "enhances"},
+}
+
+# The review gives words; these are the numbers that this software puts on them: the ratios of
+# marrow to muscle at which low becomes intermediate and intermediate becomes high. The lower limit
+# on T1 is published (Carroll 1997, doi 10.1002/jmri.1880070224); the others are conventions.
+WORD_LIMITS = {
+    "T1": (1.0, 2.0),
+    "T2": (1.0, 3.0),
+    "fat-suppressed T2": (1.0, 2.0),
+}
+# Opposed/in-phase 0.80; published cut-offs are 0.80, 0.82 and 0.856 (records R110, R298, R297).
+SIGNAL_DROP_LIMIT_PERCENT = 20.0
+ENHANCEMENT_LIMIT_PERCENT = 10.0  # convention: above the repeatability of signal
+HOMOGENEOUS_SPREAD = 0.25  # robust coefficient of variation; convention
+CLEAR_LEAD = 0.25  # of match between the best and the next type; convention
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sequence's word for a marrow region, such as T1 "low"."""
+
+    sequence: str
+    word: str
+    evidence: str
+    suppressed: str = ""
+
+
+@dataclass
+class Signature:
+    """How a marrow region compares with red, yellow and pathologic marrow.
+
+    Attributes:
+        region, site: which marrow.
+        findings: one per sequence that was there.
+        match: share of the usable findings each type agrees with, 0 to 1.
+        disagree: for each type, the sequences that speak against it.
+        best: the type that matches best, or "indeterminate".
+        flip_flop: T1 signal lost while fat-suppressed T2 is homogeneously bright; None where
+            T1 and fat-suppressed T2 are not both there (or the T1 rule does not hold).
+        cautions: when the rule does not hold.
+    """
+
+    region: str
+    site: str
+    findings: list[Finding]
+    match: dict[str, float]
+    disagree: dict[str, list[str]]
+    best: str
+    flip_flop: bool | None
+    cautions: list[str] = field(default_factory=list)
+
+
+def signatures(study: Study, measured: Measured) -> list[Signature]:
+    """The signature of every marrow region that has at least one finding."""
+    found = []
+    for region in study.with_role(Role.MARROW):
+        own = [m for m in measured.measurements if m.regions[0] == region.name]
+        one = signature(region, own, study)
+        if one.findings:
+            found.append(one)
+    return found
+
+
+def signature(region: Region, measurements: list[Measurement], study: Study) -> Signature:
+    """Compare one marrow region's measurements with the three marrow types.
+
+    Source of the expected findings: doi 10.3348/jksr.2024.0039.
+    """
+    by_quantity = {m.quantity: m for m in measurements if m.site == region.site}
+    infant = study.age_years is not None and study.age_years < 1
+    findings = []
+    for sequence, prefix in (("T1", "t1"), ("T2", "t2"), ("fat-suppressed T2", "fs_t2")):
+        finding = _brightness(
+            sequence,
+            by_quantity.get(f"{prefix}_marrow_muscle"),
+            by_quantity.get(f"{prefix}_marrow_disc"),
+        )
+        if finding and sequence == "T1" and infant and finding.word == "low":
+            finding = Finding(
+                "T1",
+                "low",
+                finding.evidence,
+                "under 1 year normal red marrow may be darker than disc and muscle on T1, so "
+                "this finding counts for no type",
+            )
+        if finding:
+            findings.append(finding)
+    if drop := by_quantity.get("signal_drop"):
+        word = "drop" if drop.value >= SIGNAL_DROP_LIMIT_PERCENT else "no drop"
+        suppressed = (
+            "in infants normal marrow holds too little fat to drop in opposed phase, so this "
+            "finding counts for no type"
+            if infant and word == "no drop"
+            else ""
+        )
+        evidence = f"signal drop {drop.value:.0f} % (limit {SIGNAL_DROP_LIMIT_PERCENT:.0f} %)"
+        findings.append(Finding("chemical shift", word, evidence, suppressed))
+    if enhancement := by_quantity.get("enhancement"):
+        word = "enhances" if enhancement.value >= ENHANCEMENT_LIMIT_PERCENT else "none"
+        evidence = f"{enhancement.value:+.0f} % (limit {ENHANCEMENT_LIMIT_PERCENT:.0f} %)"
+        findings.append(Finding("enhancement", word, evidence))
+    usable = [finding for finding in findings if not finding.suppressed]
+    disagree = {
+        kind: [f.sequence for f in usable if f.word != EXPECTED[f.sequence][kind]]
+        for kind in MARROW_TYPES
+    }
+    match = {
+        kind: 1 - len(disagree[kind]) / len(usable) if usable else float("nan")
+        for kind in MARROW_TYPES
+    }
+    ranked = sorted(MARROW_TYPES, key=lambda kind: -match[kind]) if usable else []
+    clear = len(usable) >= 2 and match[ranked[0]] - match[ranked[1]] >= CLEAR_LEAD
+    return Signature(
+        region=region.name,
+        site=region.site,
+        findings=findings,
+        match=match,
+        disagree=disagree,
+        best=ranked[0] if clear and match[ranked[0]] > 0.5 else "indeterminate",
+        flip_flop=_flip_flop(findings, by_quantity.get("fs_t2_marrow_muscle")),
+        cautions=_cautions(region, study, findings),
+    )
+
+
+def _brightness(
+    sequence: str, to_muscle: Measurement | None, to_disc: Measurement | None
+) -> Finding | None:
+    """Low, intermediate or high, relative to muscle and, on T1, to disc as well.
+
+    On T1, marrow as dark as muscle or disc is low. Without muscle the disc decides alone, and
+    only "low" and "not low" can be told apart; then intermediate is said.
+    """
+    low, high = WORD_LIMITS[sequence]
+    told = [
+        f"marrow/{tissue} {one.value:.2f}"
+        for tissue, one in (("muscle", to_muscle), ("disc", to_disc))
+        if one
+    ]
+    if not told:
+        return None
+    if to_muscle is None and sequence != "T1":
+        # Discs vary from black (degenerated) to very bright (young) on T2: no scale alone.
+        return None
+    if sequence == "T1" and min(one.value for one in (to_muscle, to_disc) if one) <= low:
+        word = "low"
+    elif to_muscle is None:
+        word = "intermediate"
+    elif to_muscle.value <= low:
+        word = "low"
+    else:
+        word = "high" if to_muscle.value >= high else "intermediate"
+    limits = f"muscle limits {low:g} and {high:g}" if to_muscle else f"limit {low:g}"
+    return Finding(sequence, word, f"{', '.join(told)} ({limits})")
+
+
+def _flip_flop(findings: list[Finding], fs_t2: Measurement | None) -> bool | None:
+    words = {f.sequence: f.word for f in findings if not f.suppressed}
+    if "T1" not in words or fs_t2 is None:
+        return None
+    _, low, high, _ = fs_t2.statistics.percentiles
+    homogeneous = (high - low) / 1.349 <= HOMOGENEOUS_SPREAD * fs_t2.statistics.median
+    return bool(words["T1"] == "low" and words["fat-suppressed T2"] == "high" and homogeneous)
+
+
+def _cautions(region: Region, study: Study, findings: list[Finding]) -> list[str]:
+    age, site = study.age_years, region.site
+    bare = site.removeprefix("left ").removeprefix("right ")
+    cautions = [f"{f.sequence}: {f.suppressed}." for f in findings if f.suppressed]
+    words = {f.sequence: f.word for f in findings}
+    dark_or_bright = words.get("T1") == "low" or words.get("fat-suppressed T2") == "high"
+    if age is None and dark_or_bright:
+        cautions.append("Age is not known: under 1 year the T1 rule does not hold.")
+    if bare in ("foot", "hand", "calcaneus") and (age is None or age < 18):
+        cautions.append(
+            "Small islands of red marrow, bright on fat-suppressed T2, are common in the feet and "
+            "hands of children and mean no disease."
+        )
+    near_growth_plate = ("distal femur", "proximal tibia", "distal tibia", "proximal humerus",
+                         "proximal femur", "femoral epiphysis")  # fmt: skip
+    if bare in near_growth_plate and (age is None or 9 <= age <= 17):
+        cautions.append(
+            "Focal edema around a closing growth plate is a normal finding in adolescents."
+        )
+    axial = spine_region(site) or bare in ("ilium", "iliac crest", "sacrum", "sternum", "skull")
+    if (age is None or age >= 18) and (
+        words.get("T1") == "low" or (words.get("T1") == "intermediate" and not axial)
+    ):
+        cautions.append(
+            "Reconversion to red marrow (anemia, smoking, obesity, endurance sport, growth "
+            "factors) can look like this; it usually stays brighter than muscle on T1."
+        )
+    if spine_region(site) and dark_or_bright:
+        cautions.append(
+            "Fracture, edema beside a degenerated disc, metal and recent treatment give the same "
+            "signal; look at the images."
+        )
+    usable = [f for f in findings if not f.suppressed]
+    if len(usable) == 1:
+        cautions.append("One sequence alone does not make a signature.")
+    return cautions

@@ -1,0 +1,229 @@
+"""A vertebral body and its measurement ROI from one click, and what every placement shares."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+from scipy import ndimage
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.vertebra import (
+    MOVED_MM,
+    BodyPrior,
+    Box,
+    Surface,
+    fit_body,
+    scaled,
+    surface_of_mask,
+    template_points,
+    tilt_deg,
+    usual_body,
+    voxelize,
+)
+from MarrowAssessLib.study.regions import Region
+
+CLEAR = 0.5  # least score: change at the four borders in sagittal slices, less that inside
+FAINT_BORDER = 0.30  # median share of marrow's contrast that is lost within about 3 mm
+IRREGULAR = 0.10  # standard deviation of the radii relative to the template
+TILTS_DEG = (-60.0, 30.0)  # front to back: from the sacrum to the most kyphotic thoracic body
+# Size of a young child to an adult, and the depth of a body below which it is sought at that size;
+# larger children are found as adults.
+CHILD, CHILD_DEPTH_MM = 0.65, 24.0
+CENTRAL = 2 / 3  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
+# Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
+WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
+FLAT = 0.6  # height to depth; about 0.7 to 1 is usual, discs have 0.2 to 0.4
+MARGIN_MM = {
+    Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
+    Role.NOISE: 2.0,
+}  # fmt: skip
+# What a measurement ROI may leave out: basivertebral vein and hot spots of marrow, fat in muscle.
+LEAVE_OUT = ("vein", "fat")
+
+
+@dataclass
+class Placement:
+    """What one click found.
+
+    Attributes:
+        body: the structure.
+        roi: the measurement ROI inside it, a margin away from its border.
+        unsure: sentences, why the result may be wrong; empty where nothing looks wrong.
+        surface: the fitted surface (vertebral bodies only).
+        score: how box-like the outline is (vertebral bodies only; about 1 to 2.5 for clear ones).
+    """
+
+    body: Region
+    roi: Region
+    unsure: list[str] = field(default_factory=list)
+    surface: Surface | None = None
+    score: float = float("nan")
+
+    def doubt(self, sentence: str) -> None:
+        """One more reason why it may be wrong."""
+        self.unsure.append(sentence)
+        self.roi.cautions.append(sentence)
+
+
+def check_leave_out(names: Collection[str]) -> None:
+    """Raise a ValueError for what a ROI cannot leave out; see `LEAVE_OUT`."""
+    if unknown := [name for name in names if name not in LEAVE_OUT]:
+        raise ValueError(f"'{unknown[0]}' cannot be left out; {' and '.join(LEAVE_OUT)} can.")
+
+
+def place_body(
+    volume: Volume,
+    point: np.ndarray,
+    site: str = "",
+    margin_mm: float = MARGIN_MM[Role.MARROW],
+    prior: BodyPrior | None = None,
+    leave_out: Collection[str] = (),
+) -> Placement:
+    """A vertebral body round a point (see `place`), with what is expected of it if known."""
+    surface, score, unsure = _fitted(volume, point, prior or usual_body(site))
+    if unsure and prior is None:
+        small = _fitted(volume, point, scaled(usual_body(site), CHILD))
+        if not small[2] and small[1] > max(score, 2 * CLEAR):  # S1 may hold a small box, too
+            surface, score, unsure = small
+    mask, offset = voxelize(volume, surface)
+    body = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
+    return _with_roi(volume, body, surface, margin_mm, leave_out, unsure, score)
+
+
+def _with_roi(
+    volume: Volume,
+    body: Region,
+    surface: Surface,
+    margin_mm: float,
+    leave_out: Collection[str],
+    unsure: list[str],
+    score: float = float("nan"),
+) -> Placement:
+    """A body with the measurement ROI inside it."""
+    check_leave_out(leave_out)
+    mask = eroded(body.mask, volume, margin_mm)
+    mask &= _central(volume, surface, mask.shape, body.offset)
+    if "vein" in leave_out:
+        mask &= _typical(volume.array[body.box], mask)
+    roi = Region(f"{body.site} marrow".strip(), Role.MARROW, body.site, mask, body.offset)
+    if not roi.voxels:
+        unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
+    roi.cautions.extend(unsure)
+    return Placement(body, roi, unsure, surface, score)
+
+
+def _fitted(
+    volume: Volume, point: np.ndarray, prior: BodyPrior
+) -> tuple[Surface, float, list[str]]:
+    """The surface, its score and the doubts; small bodies are sought as an adult's, scaled."""
+    size = CHILD if prior.depth_mm[0] < CHILD_DEPTH_MM else 1.0
+    grid = volume.ijk_to_ras.copy()
+    grid[:3] /= size
+    adult = Volume(volume.array, grid, volume.name)
+    surface, score, moved = fit_body(adult, point / size, scaled(prior, 1 / size))
+    unsure = _doubts(surface, score, moved, point / size)
+    box = Box(surface.box.center * size, surface.box.axes, surface.box.half * size)
+    return replace(surface, box=box), score, unsure
+
+
+def painted_body(
+    volume: Volume, mask: np.ndarray, axes: np.ndarray, site: str, leave_out: Collection[str] = ()
+) -> Placement:
+    """A body as somebody painted it, with its measurement ROI.
+
+    Args:
+        volume: image.
+        mask: the body, boolean, on the volume's grid.
+        axes: rows are unit vectors to its right, front and head.
+        site: its level.
+        leave_out: see `placement.place`.
+
+    Raises:
+        ValueError: nothing is painted, or the mask lies on another grid.
+    """
+    if mask.shape != volume.array.shape:
+        raise ValueError(
+            f"The painted {site} has {mask.shape} voxels, {volume.name} {volume.array.shape}; "
+            "paint on the image's grid."
+        )
+    body = Region.from_mask(f"{site} marrow body", Role.MARROW, site, mask.astype(bool))
+    if not body.voxels:
+        raise ValueError(f"The painted {site} is empty; paint the vertebral body.")
+    surface = surface_of_mask(volume, body.mask, body.offset, axes)
+    return _with_roi(volume, body, surface, MARGIN_MM[Role.MARROW], leave_out, [])
+
+
+def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:
+    doubts = []
+    corners = template_points(surface)
+    width, depth, height = np.ptp(corners, axis=0)
+    for value, (low, high), what in (
+        (width, WIDTH_MM, "wide"), (depth, DEPTH_MM, "deep"), (height, HEIGHT_MM, "high"),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            doubts.append(
+                f"The body is {value:.0f} mm {what}; {low:.0f} to {high:.0f} mm is usual."
+            )
+    if height < FLAT * depth:
+        doubts.append("The body is flat for its depth; it may be a disc or fractured.")
+    seen = np.isfinite(surface.support)
+    if seen.mean() < 0.94:
+        doubts.append("The body touches the edge of the volume.")
+    if score < CLEAR:
+        doubts.append("No clear box-like outline was found round the click.")
+    if not seen.any() or np.median(surface.support[seen]) < FAINT_BORDER:
+        doubts.append("The border is faint: most of it lies on no clear edge.")
+    if surface.radii.std() > IRREGULAR:
+        doubts.append("The outline is unlike a vertebral body's.")
+    tilt = tilt_deg(surface.box)
+    if not TILTS_DEG[0] <= tilt <= TILTS_DEG[1]:
+        where = "back" if tilt > 0 else "front"
+        doubts.append(f"The body leans {abs(tilt):.0f} degrees to the {where}; that is unusual.")
+    if moved > MOVED_MM:
+        doubts.append("The result depends on where inside the body the click is.")
+    if not surface.contains(point[None])[0]:
+        doubts.append("The click lies outside the body that was found.")
+    return doubts
+
+
+def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
+    """The voxels deeper inside a mask than a margin in mm (beyond the mask is outside)."""
+    if not mask.any() or margin_mm <= 0:
+        return mask.copy()
+    # Thick voxels are divided (by an odd number), so that distance ends at their faces.
+    parts = (2 * (volume.spacing / volume.spacing.min() / 2).astype(int) + 1)[::-1]
+    fine = np.pad(mask, 1)
+    for axis, count in enumerate(parts):
+        fine = fine.repeat(count, axis)
+    spacing = volume.spacing[::-1] / parts
+    depth = ndimage.distance_transform_edt(fine, sampling=spacing) - spacing.min() / 2
+    middles = tuple(slice(n + n // 2, -n, n) for n in parts)
+    return depth[middles] >= margin_mm
+
+
+def _central(
+    volume: Volume, surface: Surface, shape: tuple[int, ...], offset: tuple[int, int, int]
+) -> np.ndarray:
+    """The middle of a body's width, see `CENTRAL`."""
+    k, j, i = np.ogrid[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
+    right = surface.box.axes[0] @ volume.ijk_to_ras[:3, :3]
+    start = surface.box.axes[0] @ (volume.ijk_to_ras[:3, 3] - surface.box.center)
+    across = right[0] * i + right[1] * j + right[2] * k + start
+    return np.abs(across) <= CENTRAL * surface.box.half[0]
+
+
+def _typical(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Voxels within 2.5 robust standard deviations of the median: without vein or hot spots."""
+    middle = np.median(values[mask]) if mask.any() else 0.0
+    spread = 1.4826 * np.median(np.abs(values[mask] - middle)) if mask.any() else 0.0
+    return np.abs(values - middle) <= 2.5 * max(spread, 1e-9)
+
+
+def ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
+    """A ball as a structuring element [k, j, i], for a spacing in mm along i, j, k."""
+    half = np.floor(radius_mm / spacing[::-1]).astype(int)
+    k, j, i = np.ogrid[tuple(slice(-h, h + 1) for h in half)]
+    return (k * spacing[2]) ** 2 + (j * spacing[1]) ** 2 + (i * spacing[0]) ** 2 <= radius_mm**2

@@ -1,0 +1,112 @@
+"""Discs: what lies between the endplates of two vertebral bodies."""
+
+from __future__ import annotations
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+from scipy import ndimage
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.body import MARGIN_MM, Placement, ball, eroded, place_body
+from MarrowAssessLib.placement.vertebra import (
+    BodyPrior,
+    Surface,
+    sagittal_box,
+    template_points,
+    tilt_deg,
+)
+from MarrowAssessLib.study.regions import Region
+
+DISC_BOUNDS_MM = (2.5, 20.0)
+ENDPLATE_MM = 1.2  # bony and cartilaginous endplate between marrow and disc
+# Tilt of a disc and of the bodies beside it against it: the sacrum is bent back from L5.
+DISC_TILTS_DEG = [(tilt, 0.0) for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0)]
+DISC_TILTS_DEG += [(-45.0, 15.0), (-30.0, 15.0)]
+BULGE = 1.08  # a disc is that much deeper than the waist of the bodies beside it
+
+
+def disc_between(
+    volume: Volume, upper: Surface, lower: Surface, site: str, margin_mm: float | None = None
+) -> Placement:
+    """The disc between two bodies: between their endplates, inside both outlines."""
+    margin = MARGIN_MM[Role.DISC] if margin_mm is None else margin_mm
+    top, bottom = upper.box, lower.box
+    axis = top.center - bottom.center
+    axis /= np.linalg.norm(axis)
+    plates = []
+    for surface, side in ((upper, -1), (lower, 1)):
+        points = template_points(surface)
+        face = points[points[:, 2] * side > 0.5 * surface.box.half[2]]
+        plates.append(surface.box.center + face @ surface.box.axes)
+    both = np.concatenate(plates)
+    ijk = volume.ras_to_ijk(both)
+    size = np.array(volume.array.shape[::-1])
+    low = np.clip(np.floor(ijk.min(axis=0)) - 1, 0, size).astype(int)
+    high = np.clip(np.ceil(ijk.max(axis=0)) + 2, 0, size).astype(int)
+    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
+    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    inside = _between(points, upper, lower)
+    mask = np.ascontiguousarray(inside.reshape(i.shape).transpose(2, 1, 0))
+    mask = ndimage.binary_opening(mask, ball(2.0, volume.spacing))
+    offset = tuple(int(n) for n in low[::-1])
+    name = f"{site} disc".strip()
+    body = Region(f"{name} body", Role.DISC, site, mask, offset)
+    roi = Region(name, Role.DISC, site, eroded(mask, volume, margin), offset)
+    unsure = []
+    middle = np.abs((points - both.mean(axis=0)) @ top.axes[:2].T).max(axis=1) < 4
+    height = inside[middle].sum() * volume.voxel_volume_mm3 / 64.0
+    if not DISC_BOUNDS_MM[0] <= height <= DISC_BOUNDS_MM[1]:
+        unsure.append(f"The disc is {height:.0f} mm high; 3 to 20 mm is usual.")
+    if not roi.voxels:
+        unsure.append(f"Nothing is left {margin:g} mm inside the disc.")
+    roi.cautions.extend(unsure)
+    return Placement(body, roi, unsure)
+
+
+def _between(points: np.ndarray, upper: Surface, lower: Surface) -> np.ndarray:
+    """Points under the upper body and over the lower one, an endplate away, in both outlines."""
+    result = np.ones(len(points), bool)
+    for surface, side in ((upper, -1), (lower, 1)):
+        local = (points - surface.box.center) @ surface.box.axes.T
+        # The outline is where the plate is: slide the point along the axis into the body's end.
+        probe = local * [1 / BULGE, 1 / BULGE, 0] + [0, 0, side * 0.7 * surface.box.half[2]]
+        result &= surface.contains(surface.box.center + probe @ surface.box.axes)
+        result &= local[:, 2] * side > 0.75 * surface.box.half[2]
+        nearer = local - [0, 0, side * ENDPLATE_MM]
+        result &= ~surface.contains(surface.box.center + nearer @ surface.box.axes)
+    return result
+
+
+def place_disc(
+    volume: Volume, point: np.ndarray, site: str = "", margin_mm: float | None = None
+) -> Placement:
+    """The disc round a point: the bodies above and below are found, and the disc between them."""
+    boxes = []
+    for tilt, kink in DISC_TILTS_DEG:
+        angle = np.deg2rad(tilt)
+        up = np.array([0.0, -np.sin(angle), np.cos(angle)])
+        pair = [
+            sagittal_box(volume, point + side * 18.0 * up, BodyPrior((tilt + side * kink, 12.0)))
+            for side in (1, -1)
+        ]
+        apart = (pair[0][0].center - pair[1][0].center) @ up
+        room = apart - sum(box.half[2] for box, *_ in pair)
+        if 1.0 < room <= DISC_BOUNDS_MM[1]:
+            boxes.append((pair[0][1] + pair[1][1], pair))
+    if not boxes:
+        empty = Region(f"{site} disc".strip(), Role.DISC, site, np.zeros((0, 0, 0), bool))
+        return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
+    _, pair = max(boxes, key=lambda found: found[0])
+    bodies = [
+        place_body(volume, box.center, prior=BodyPrior((tilt_deg(box), 12.0))) for box, *_ in pair
+    ]
+    disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)
+    disc.unsure += [f"Body beside it: {text}" for body in bodies for text in body.unsure]
+    k, j, i = (
+        np.rint(volume.ras_to_ijk(point)).astype(int)[::-1] - np.array(disc.body.offset)
+    ).tolist()
+    hit = all(0 <= n < size for n, size in zip((k, j, i), disc.body.mask.shape, strict=True))
+    if not (hit and disc.body.mask[k, j, i]):
+        disc.unsure.append("The click lies outside the disc that was found.")
+    disc.roi.cautions = list(disc.unsure)
+    return disc

@@ -1,0 +1,447 @@
+"""What is expected at an age: published distributions, cut-offs and patterns, with their sources.
+
+The facts are in Resources/References/references.json; each names the records it comes from. Only
+records that were read on a page ("page"), stand in the founding reviews ("seed") or follow from
+those by arithmetic ("derived"), and whose source was read a second time, are distributions that
+score a value. Records from memory, read once, without an age range or of selected patients are
+context: shown beside the value, never scoring it. Cut-offs are shown with their accuracy and never
+become a verdict.
+
+How `expected` chooses where several distributions apply, in this order:
+1. the user's own control cohort;
+2. an age band of at most 40 years before one that spans adult life;
+3. the most specific site (see `match_site`);
+4. the patient's sex before both sexes together;
+5. evidence: read before derived;
+6. the larger group.
+The other sources stay beside it; nothing is averaged, and no age outside a source's band is
+answered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from MarrowAssessLib.catalogue.patient import check_age, parse_sex
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.references.control_cohort import SITE_IN_DEFINITION
+from MarrowAssessLib.references.distributions import Distribution, all_distributions
+from MarrowAssessLib.references.records import Record, ages_text, data, in_band, records_of
+from MarrowAssessLib.references.sites import levels, match_site, parse_reference_site
+
+PERCENTILES = (3, 10, 50, 90, 97)
+WIDE_BAND_YEARS = 40
+CONTEXT_YEARS = 15
+_OTHER_TECHNIQUES = {
+    "marrow_pdff": ("marrow_fat_signal_fraction", "marrow_mrs_fat", "marrow_water_fraction"),
+    "muscle_pdff": ("muscle_fat_signal_fraction",),
+}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is expected of a quantity at a site, age and sex.
+
+    Attributes:
+        distribution: the one that scores (see the module's rule).
+        others: other sources that apply, kept beside it.
+        cautions: what the reader must know, the distribution's own first.
+    """
+
+    quantity: str
+    site: str
+    age_years: float
+    sex: str | None
+    distribution: Distribution
+    others: tuple[Distribution, ...]
+    cautions: tuple[str, ...]
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records behind the scoring distribution."""
+        return self.distribution.records
+
+    @property
+    def expected_range(self) -> tuple[float, float]:
+        """The central 95 % of the scoring distribution."""
+        return self.distribution.expected_range
+
+    def z_score(self, value: float) -> float:
+        """SDs above what is expected."""
+        return self.distribution.z_score(value)
+
+    def percentile(self, value: float) -> float:
+        """Percentile (0-100) of a value."""
+        return self.distribution.percentile(value)
+
+    def verdict(self, value: float) -> str:
+        """'below', 'within' or 'above' the expected range; empty for NaN."""
+        return self.distribution.verdict(value)
+
+    def dissenting(self, value: float) -> tuple[Distribution, ...]:
+        """The other sources that would give another verdict."""
+        return tuple(d for d in self.others if d.verdict(value) != self.verdict(value))
+
+    @property
+    def spread(self) -> str:
+        """How far the sources differ, in words."""
+        if not self.others:
+            return "one source"
+        quantity = QUANTITIES[self.quantity]
+        all_of_them = (self.distribution, *self.others)
+        means = [d.mean for d in all_of_them]
+        gap = max(means) - min(means)
+        listed = "; ".join(
+            f"{d.source} {d.mean:.{quantity.digits}f} ± {d.sd:.{quantity.digits}f}"
+            for d in all_of_them
+        )
+        return (
+            f"{len(means)} sources ({listed}): means differ by {quantity.format(gap)}, "
+            f"{gap / self.distribution.sd:.1f} SD of the one used"
+        )
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A published cut-off: shown beside a value, never a verdict.
+
+    `applies_to` is "marrow" or what it was found for ("lesion", "fracture"), where crossing it
+    says nothing about other marrow.
+    """
+
+    quantity: str
+    applies_to: str
+    side: str
+    value: float
+    meaning: str
+    accuracy: str | None
+    caution: str | None
+    records: tuple[Record, ...]
+
+    def crossed(self, value: float) -> bool:
+        """Whether the value lies on the side that the cut-off names."""
+        tests = {
+            "above": value > self.value,
+            "below": value < self.value,
+            "at or below": value <= self.value,
+        }
+        return tests[self.side]
+
+
+@dataclass(frozen=True)
+class ContextValue:
+    """A published value that does not score, and why not."""
+
+    quantity: str
+    site: str
+    sex: str
+    ages: str
+    healthy: bool
+    n: int | None
+    value: str
+    population: str
+    why_not: str
+    record: Record
+
+
+@dataclass(frozen=True)
+class Note:
+    """A trend, caution or fact about a quantity."""
+
+    kind: str
+    text: str
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class AgeCurve:
+    """Percentiles over age, for a plot.
+
+    Attributes:
+        ages_years: shape (n,), increasing; a band's two ends are two points.
+        percentiles: shape (5, n), the values at PERCENTILES; NaN separates bands with a gap.
+        sources: short names of the sources, in the order of age.
+    """
+
+    ages_years: np.ndarray
+    percentiles: np.ndarray
+    sources: tuple[str, ...]
+
+
+def expected(
+    quantity: str, site: str, age_years: float | None, sex: str | None = None
+) -> Expectation | None:
+    """What is expected of a quantity; None where no reference applies.
+
+    Args:
+        quantity: a key of QUANTITIES.
+        site: as `anatomy.parse_site` reads it; "" for quantities whose definition fixes it (VBQ).
+        age_years: age in years; None if unknown (then nothing is expected).
+        sex: "M", "F" or None; without it only distributions of both sexes together apply.
+
+    Raises:
+        ValueError: unknown quantity, site or sex, or an impossible age.
+    """
+    query = _Query(quantity, site, age_years, sex)
+    applying = query.applying()
+    if not applying:
+        return None
+    chosen, *rest = applying
+    others, cohorts = [], {chosen.cohort}
+    for one in rest:
+        # The same people seen through a coarser group are no second opinion; measured again, yes.
+        again = one.cohort == chosen.cohort and _group(one) == _group(chosen)
+        if again or one.cohort not in cohorts:
+            others.append(one)
+            cohorts.add(one.cohort)
+    notes = tuple(n.text for n in notes_on(quantity, query.age, query.site) if n.kind == "caution")
+    return Expectation(
+        quantity,
+        query.site,
+        query.age,
+        query.sex,
+        chosen,
+        tuple(others),
+        (*chosen.cautions, *notes),
+    )
+
+
+def no_reference_reason(
+    quantity: str, site: str, age_years: float | None, sex: str | None = None
+) -> str:
+    """Why `expected` gives None, in one sentence; "" where it gives a reference."""
+    query = _Query(quantity, site, age_years, sex)
+    if query.applying():
+        return ""
+    name = QUANTITIES[quantity].name
+    known = all_distributions(quantity)
+    if not known:
+        return f"no reference: no published distribution of {name} is in the reference data"
+    at_site = [d for d in known if match_site(d.site, query.site)]
+    if not at_site:
+        sites = ", ".join(dict.fromkeys(d.site for d in known))
+        return f"no reference: {name} is covered at {sites}, not at {query.site or 'no named site'}"
+    where = f" at {query.site}" if query.site else ""
+    if query.age is None:
+        return f"no reference: {name}{where} depends on age, and the age is not known"
+    at_age = [d for d in at_site if d.has_age(query.age)]
+    if not at_age:
+        return (
+            f"no reference: {name}{where} covers {_covered_ages(at_site)}; this is "
+            f"{query.age:g} years"
+        )
+    sexes = "; ".join(
+        f"{_SEX_WORDS[d.sex]} {d.mean:g} ± {d.sd:g} ({d.source})"
+        for d in sorted(at_age, key=lambda d: d.sex)
+    )
+    asked = f"not for {_SEX_WORDS[query.sex]}" if query.sex else "and the sex is not known"
+    return f"no reference: {name}{where} is known for {sexes}, {asked}"
+
+
+def thresholds(
+    quantity: str, site: str = "", age_years: float | None = None, sex: str | None = None
+) -> list[Threshold]:
+    """Published cut-offs that may be read beside a value; see the cautions of each."""
+    query = _Query(quantity, site, age_years, sex)
+    return [
+        Threshold(
+            quantity,
+            entry["applies_to"],
+            entry["side"],
+            entry["value"],
+            entry["meaning"],
+            entry["accuracy"],
+            entry["caution"],
+            records_of(entry),
+        )
+        for entry in data()["thresholds"]
+        if entry["quantity"] == quantity
+        and (not entry["site"] or match_site(entry["site"], query.site))
+        and (entry["sex"] == "both" or query.sex in (None, entry["sex"]))
+        and in_band(entry, query.age)
+    ]
+
+
+def context_values(
+    quantity: str,
+    site: str = "",
+    age_years: float | None = None,
+    sex: str | None = None,
+    other_techniques: bool = False,
+) -> list[ContextValue]:
+    """Published values that do not score: unverified, without age range, selected groups.
+
+    With `other_techniques` also healthy groups measured by techniques that give something similar
+    but not the same (spectroscopy or signal fat fraction beside PDFF). Groups whose mean age is
+    more than CONTEXT_YEARS away are left out.
+    """
+    query = _Query(quantity, site, age_years, sex)
+    others = _OTHER_TECHNIQUES.get(quantity, ()) if other_techniques else ()
+    found = []
+    for entry in data()["context"] + _published_as_context(others):
+        if entry["quantity"] != quantity and not (entry["quantity"] in others and entry["healthy"]):
+            continue
+        if entry["site"] and query.site and not match_site(entry["site"], query.site):
+            continue
+        if not in_band(entry, query.age) or entry["sex"] not in (
+            "both",
+            query.sex or entry["sex"],
+        ):
+            continue
+        mean_age, age = entry["mean_age"], query.age
+        if mean_age is not None and age is not None and abs(mean_age - age) > CONTEXT_YEARS:
+            continue
+        ages = ages_text(entry["age_min"], entry["age_max"])
+        if entry["age_min"] is None and entry["age_max"] is None and mean_age is not None:
+            ages = f"mean age {mean_age:g} years"
+        found.append(
+            ContextValue(
+                entry["quantity"],
+                entry["site"],
+                entry["sex"],
+                ages,
+                entry["healthy"],
+                entry["n"],
+                entry["value"],
+                entry["population"],
+                entry["why_not"],
+                records_of(entry)[0],
+            )
+        )
+    return found
+
+
+def notes_on(quantity: str, age_years: float | None = None, site: str = "") -> list[Note]:
+    """Trends, cautions and facts about a quantity that hold at an age and site."""
+    query = _Query(quantity, site, age_years, None)
+    return [
+        Note(entry["kind"], entry["text"], records_of(entry))
+        for entry in data()["notes"]
+        if quantity in entry["quantities"]
+        and in_band(entry, query.age)
+        and (not entry["site"] or not query.site or match_site(entry["site"], query.site))
+    ]
+
+
+def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | None:
+    """Percentiles over the ages that sources cover, None where none does.
+
+    At each age it is the distribution that `expected` would use: flat within the age band of a
+    publication (steps where bands meet; sources do not support more), smooth for a control cohort.
+    A band without upper end is drawn for 30 years.
+
+    Raises:
+        ValueError: unknown quantity, site or sex.
+    """
+    query = _Query(quantity, site, None, sex)
+    of_site = [d for d in all_distributions(quantity) if match_site(d.site, query.site)]
+    if not of_site:
+        return None
+    ends = sorted({float(end) for d in of_site for end in (d.age_min, _upper_end(d))})
+    ages, values, sources = [], [], []
+    for start, stop in pairwise(ends):
+        middle = expected(quantity, site, (start + stop) / 2, sex)
+        if middle is None:
+            if ages and not math.isnan(values[-1][0]):
+                ages.append(start)
+                values.append([math.nan] * len(PERCENTILES))
+            continue
+        smooth = middle.distribution.evidence == "own cohort"
+        for age in np.linspace(start, stop, 41 if smooth else 2):
+            found = expected(quantity, site, age, sex) if smooth else middle
+            ages.append(float(age))
+            values.append([found.distribution.value_at(p) for p in PERCENTILES])
+        if middle.distribution.source not in sources:
+            sources.append(middle.distribution.source)
+    if not ages:
+        return None
+    return AgeCurve(np.array(ages), np.array(values).T, tuple(sources))
+
+
+class _Query:
+    """A checked question."""
+
+    def __init__(self, quantity: str, site: str, age_years: float | None, sex: str | None):
+        if quantity not in QUANTITIES:
+            raise ValueError(
+                f"Unknown quantity '{quantity}'; expected one of: {', '.join(QUANTITIES)}."
+            )
+        self.quantity = quantity
+        self.site = "" if quantity in SITE_IN_DEFINITION else parse_reference_site(site)
+        self.age = None if age_years is None else check_age(age_years)
+        self.sex = parse_sex(sex)
+
+    def applying(self) -> list[Distribution]:
+        """The distributions for this question, the one to use first."""
+        if self.age is None:
+            return []
+        ranked = []
+        for one in all_distributions(self.quantity, self.age):
+            site = match_site(one.site, self.site)
+            if site is None or not one.has_age(self.age) or one.sex not in ("both", self.sex):
+                continue
+            wide = one.age_max is None or one.age_max - one.age_min > WIDE_BAND_YEARS
+            own = one.evidence == "own cohort"
+            order = (
+                not own,
+                wide and not own,
+                site[0],
+                len(levels(one.site)),
+                one.sex == "both",
+                one.evidence == "derived",
+                -(one.n or 0),
+            )
+            ranked.append((order, len(ranked), _with_site_note(one, site[1])))
+        return [one for _, _, one in sorted(ranked, key=lambda r: r[:2])]
+
+
+_SEX_WORDS = {"M": "men", "F": "women", "both": "both sexes"}
+
+
+def _published_as_context(quantities: tuple[str, ...]) -> list[dict]:
+    """Distributions of other techniques, in the form of context entries."""
+    return [
+        {
+            **entry,
+            "value": f"{entry['mean']:g} ± {entry['sd']:g} {QUANTITIES[entry['quantity']].unit}",
+            "why_not": "another technique",
+            "healthy": True,
+            "mean_age": None,
+        }
+        for entry in data()["norms"]
+        if entry["quantity"] in quantities
+    ]
+
+
+def _group(one: Distribution) -> tuple:
+    return one.site, one.sex, one.age_min, one.age_max
+
+
+def _covered_ages(distributions: list[Distribution]) -> str:
+    """The ages that any of them covers, bands that meet joined: "20-79 years"."""
+    joined: list[tuple[float, float | None]] = []
+    for low, high in sorted(
+        ((d.age_min, d.age_max) for d in distributions), key=lambda band: band[0]
+    ):
+        if joined and (joined[-1][1] is None or low <= joined[-1][1] + 1):
+            last_low, last_high = joined[-1]
+            ends_open = last_high is None or high is None
+            joined[-1] = (last_low, None if ends_open else max(last_high, high))
+        else:
+            joined.append((low, high))
+    return " and ".join(ages_text(low, high) for low, high in joined)
+
+
+def _with_site_note(one: Distribution, note: str) -> Distribution:
+    return replace(one, cautions=(f"{note}.", *one.cautions)) if note else one
+
+
+def _upper_end(one: Distribution) -> float:
+    """Where a curve of this distribution ends, years."""
+    if one.age_max is None:
+        return one.age_min + 30
+    return one.age_max if one.evidence == "own cohort" else one.age_max + 1

@@ -1,0 +1,113 @@
+"""The digital lumbar spine as nodes of the scene: sample data that needs no download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+from PDFFMapperLib.scene.folders import put_in_folder
+from PDFFMapperLib.scene.volumes import volume_to_node
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.sample.phantom import (
+    B_VALUES,
+    ECHO_TIMES_S,
+    FIELD_STRENGTH_T,
+    TISSUES,
+    LumbarPhantom,
+    lumbar_phantom,
+)
+from MarrowAssessLib.scene.files import show_in_slices
+from MarrowAssessLib.scene.segments import regions_to_node
+from MarrowAssessLib.study.regions import Region
+
+
+@dataclass
+class SampleNodes:
+    """What the sample adds to the scene, and what is true of it.
+
+    Attributes:
+        volumes: by contrast ("T1" ... "PDFF"); the PDFF is the true one.
+        segmentation: marrow, discs, CSF, muscles and fat.
+        true_pdff: in %, of the marrow by site.
+        centers_ras: of the marrow regions by site, in mm.
+    """
+
+    volumes: dict[str, slicer.vtkMRMLScalarVolumeNode]
+    segmentation: slicer.vtkMRMLSegmentationNode
+    true_pdff: dict[str, float]
+    centers_ras: dict[str, np.ndarray]
+
+
+def load_sample() -> SampleNodes:
+    """Draw the spine (man of 34 years, lesion in L2) and add it to the scene."""
+    phantom = lumbar_phantom()
+    pdff = 100 * np.array([tissue.pdff for tissue in TISSUES.values()], np.float32)
+    volumes = {contrast.value: volume for contrast, volume in phantom.volumes.items()}
+    volumes[Contrast.PDFF.value] = phantom.tissue.with_array(pdff[phantom.tissue.array], "PDFF")
+    nodes = {name: volume_to_node(volume, name) for name, volume in volumes.items()}
+    regions = _regions(phantom)
+    segmentation = regions_to_node(regions, nodes["T1"], "Regions")
+    put_in_folder("MarrowAssess sample", [*nodes.values(), segmentation])
+    show_in_slices(nodes["T1"])
+    marrow = [region for region in regions if region.role is Role.MARROW]
+    centers = {one.site: phantom.tissue.to_ras(one.centroid_ijk()) for one in marrow}
+    return SampleNodes(nodes, segmentation, _true_pdff(regions), centers)
+
+
+@dataclass
+class MapperSampleNodes:
+    """What the sample for PDFFMapper adds to the scene, and what is true of it.
+
+    Attributes:
+        echoes: real and imaginary images of six echoes.
+        diffusion: one image per b-value.
+        segmentation: marrow, discs, CSF, muscles and fat.
+        true_pdff: in %, of the marrow by site.
+    """
+
+    echoes: list[slicer.vtkMRMLScalarVolumeNode]
+    diffusion: list[slicer.vtkMRMLScalarVolumeNode]
+    segmentation: slicer.vtkMRMLSegmentationNode
+    true_pdff: dict[str, float]
+
+
+def load_mapper_sample() -> MapperSampleNodes:
+    """Add the spine's multi-echo and diffusion series, as a DICOM loader would leave them."""
+    phantom = lumbar_phantom()
+    grid = phantom.tissue
+    echoes = []
+    for time_s, echo in zip(ECHO_TIMES_S, phantom.echoes, strict=True):
+        for component, array in (("real", echo.real), ("imaginary", echo.imag)):
+            volume = grid.with_array(np.ascontiguousarray(array, np.float32))
+            volume.attributes = {
+                "SeriesDescription": "multi echo",
+                "EchoTime": 1000 * float(time_s),
+                "MagneticFieldStrength": FIELD_STRENGTH_T,
+                "ImageComponent": component,
+                "NumberOfEchoes": len(ECHO_TIMES_S),
+                "ScanningSequence": "GR",
+            }
+            echoes.append(volume_to_node(volume, f"echo {1000 * time_s:.1f} ms {component}"))
+    diffusion = []
+    for n, b_value in enumerate(B_VALUES):
+        volume = grid.with_array(np.ascontiguousarray(phantom.diffusion[..., n]))
+        volume.attributes = {"SeriesDescription": "dwi", "DiffusionBValue": float(b_value)}
+        diffusion.append(volume_to_node(volume, f"dwi b{b_value:g}"))
+    regions = _regions(phantom)
+    segmentation = regions_to_node(regions, echoes[0], "Regions")
+    put_in_folder("PDFFMapper sample", [*echoes, *diffusion, segmentation])
+    show_in_slices(diffusion[0])
+    return MapperSampleNodes(echoes, diffusion, segmentation, _true_pdff(regions))
+
+
+def _regions(phantom: LumbarPhantom) -> list[Region]:
+    # Noise is left out: it is air, and would hide the anatomy.
+    return [region for region in phantom.study().regions if region.role is not Role.NOISE]
+
+
+def _true_pdff(regions: list[Region]) -> dict[str, float]:
+    marrow = [region for region in regions if region.role is Role.MARROW]
+    return {one.site: 100 * TISSUES[one.site].pdff for one in marrow if one.site in TISSUES}

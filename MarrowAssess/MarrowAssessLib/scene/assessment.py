@@ -1,0 +1,137 @@
+"""An assessment in the Slicer scene: volumes, colored segments, labels, table and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import slicer
+from PDFFMapperLib.scene.folders import put_in_folder
+from PDFFMapperLib.scene.volumes import volume_to_node
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.findings.assessment import Assessment, Result
+from MarrowAssessLib.references.expected import PERCENTILES
+from MarrowAssessLib.report.age_plot import curve_of, curve_title, same_reference
+from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
+from MarrowAssessLib.scene.segments import regions_to_node
+from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node
+
+REGION_SEPARATOR = "; "  # in the table's column of regions
+
+
+@dataclass
+class AssessmentNodes:
+    """The nodes that show an assessment."""
+
+    volumes: list[slicer.vtkMRMLScalarVolumeNode]
+    segmentation: slicer.vtkMRMLSegmentationNode
+    overlay: Overlay
+    table: slicer.vtkMRMLTableNode
+    charts: list[slicer.vtkMRMLPlotChartNode]
+
+
+def show_assessment(assessment: Assessment) -> AssessmentNodes:
+    """Add an assessment to the scene, in a subject-hierarchy folder of its own.
+
+    Noise regions are left out of the segmentation: they are air, and would hide the anatomy.
+    """
+    study = assessment.study
+    volumes = [volume_to_node(volume, c.value) for c, volume in study.volumes.items()]
+    regions = [region for region in study.regions if region.role is not Role.NOISE]
+    segmentation = regions_to_node(regions, volumes[0], "Regions")
+    overlay = show_results(segmentation, site_results(assessment))
+    table = results_table(assessment.results)
+    groups = same_reference(assessment.results)
+    charts = [chart for group in groups if (chart := age_chart(group, study.age_years, study.sex))]
+    put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
+    return AssessmentNodes(volumes, segmentation, overlay, table, charts)
+
+
+def site_results(assessment: Assessment) -> list[SiteResult]:
+    """What each marrow region shows in the views: its color's z-score and a label.
+
+    A region colored by a value of several levels (VBQ) can look normal and not be: the label names
+    a signature of pathologic marrow.
+    """
+    pathologic = {one.region for one in assessment.signatures if one.best == "pathologic"}
+    found = []
+    for region in assessment.study.with_role(Role.MARROW):
+        result = assessment.color_of(region.name)
+        if result is None:
+            found.append(SiteResult(region.name, None, f"{region.site or region.name}"))
+            continue
+        quantity = QUANTITIES[result.measurement.quantity]
+        name = quantity.name.removeprefix("Marrow ")  # as the region says
+        shown = f"{region.site or region.name}  {name} {result.text}"
+        if result.measurement.site not in (region.site, ""):
+            shown += f" ({result.measurement.site})"
+        lines = [shown]  # short ones: views are narrow, and cut what does not fit
+        lines.append(
+            f"{result.verdict} {result.expected_text}" if result.expectation else "no reference"
+        )
+        if region.name in pathologic:
+            lines.append("signature: pathologic")
+        found.append(SiteResult(region.name, result.z, "\n".join(lines)))
+    return found
+
+
+def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
+    """The results as a table node; each row says its unit, missing numbers are NaN."""
+    measurements = [result.measurement for result in results]
+
+    def statistic(name: str) -> list[float | None]:
+        return [getattr(m.statistics, name) if m.statistics else None for m in measurements]
+
+    ranges = [r.expectation.expected_range if r.expectation else (None, None) for r in results]
+    intervals = [m.ci95 or (None, None) for m in measurements]
+    table = table_to_node(
+        "MarrowAssess results",
+        [
+            Column("Quantity", [QUANTITIES[m.quantity].name for m in measurements]),
+            Column("Site", [m.site for m in measurements]),
+            Column("Value", [m.value for m in measurements], "", "in the unit of the next column"),
+            Column("Unit", [m.unit or "ratio" for m in measurements]),
+            Column("CI low", [low for low, _ in intervals], "", "95 % interval, lower end"),
+            Column("CI high", [high for _, high in intervals], "", "95 % interval, upper end"),
+            Column("Expected low", [low for low, _ in ranges], "", "2.5th percentile at this age"),
+            Column("Expected high", [high for _, high in ranges], "", "97.5th percentile"),
+            Column("z-score", [r.z for r in results], "SD"),
+            Column("Percentile", [r.percentile for r in results], "%"),
+            Column("Verdict", [r.verdict for r in results]),
+            Column("Reference", [_source(r) for r in results]),
+            Column("Cautions", [" ".join(r.cautions) for r in results]),
+            Column("Voxels", [float(v) if v else None for v in statistic("voxels")], "voxels"),
+            Column("Volume", statistic("volume_mm3"), "mm^3"),
+            Column("Mean", statistic("mean"), "", "of the voxels of the measured region"),
+            Column("Median", statistic("median")),
+            Column("SD", statistic("sd")),
+            Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
+        ],
+    )
+    table.SetLocked(True)  # results are not typed over
+    return table
+
+
+def _source(result: Result) -> str:
+    return result.expectation.distribution.source if result.expectation else ""
+
+
+def age_chart(
+    group: list[Result], age_years: float, sex: str | None
+) -> slicer.vtkMRMLPlotChartNode | None:
+    """The chart of results that share one reference curve; None where the site has no curve."""
+    curve = curve_of(group, sex)
+    if curve is None:
+        return None
+    quantity = QUANTITIES[group[0].measurement.quantity]
+    return age_chart_to_node(
+        AgeChart(
+            curve_title(group, sex),
+            f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
+            curve.ages_years,
+            dict(zip(PERCENTILES, curve.percentiles, strict=True)),
+            [(r.measurement.site, age_years, r.measurement.value) for r in group],
+        )
+    )

@@ -1,0 +1,314 @@
+"""The followed column in a segmentation: found, corrected body by body, renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import slicer
+from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
+
+from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
+from MarrowAssessLib.placement.column import (
+    UNSURE_BESIDE,
+    Column,
+    corrected,
+    follow_column,
+    renamed,
+    spine_levels,
+)
+from MarrowAssessLib.placement.level_names import shifted_site
+from MarrowAssessLib.scene.placement import (
+    Change,
+    Click,
+    add_regions,
+    click_doubts,
+    place_region,
+    read_click,
+)
+from MarrowAssessLib.scene.segments import regions_from_node
+from MarrowAssessLib.study.regions import Region
+
+Key = tuple[Role, str]  # tissue and site
+
+
+@dataclass(frozen=True)
+class DrawnColumn:
+    """A column and the segments that were drawn from it, for later corrections.
+
+    Attributes:
+        column: as it was found or corrected last.
+        segmentation: that it was drawn into.
+        volume_node: that it was found in.
+        grid: the (4, 4) IJK to world matrix that the volume had then.
+        drawn: ID of the segment, and region as it was drawn, by tissue and site.
+    """
+
+    column: Column
+    segmentation: slicer.vtkMRMLSegmentationNode
+    volume_node: slicer.vtkMRMLScalarVolumeNode
+    grid: np.ndarray
+    drawn: dict[Key, tuple[str, Region]]
+
+    def lies_in(self, volume_node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Whether it was found in this volume, and the volume is still where it was."""
+        return volume_node is self.volume_node and np.allclose(ijk_to_world(volume_node), self.grid)
+
+    def reaches(self, level: str, lumbar: int = 5) -> bool:
+        """Whether a level is one of its bodies or the next beyond its ends."""
+        levels = [*spine_levels(lumbar), "S2", "S3"]
+        held = [levels.index(one) for one in self.column.bodies if one in levels]
+        if level not in levels or not held:
+            return False
+        return min(held) - 1 <= levels.index(level) <= max(held) + 1
+
+    def level_at(self, point_ras: Sequence[float]) -> str:
+        """The level of the body that holds a point, "" if none or several do."""
+        point = np.asarray(point_ras, float)[None]
+        bodies = self.column.bodies.items()
+        holding = [level for level, body in bodies if body.surface.contains(point)[0]]
+        return holding[0] if len(holding) == 1 else ""
+
+    def edited(self, key: Key, name: str) -> bool:
+        """Whether a region was painted, renamed, replaced or deleted since it was drawn.
+
+        One that was not drawn so far counts as edited where somebody drew one of that name.
+        """
+        segments = self.segmentation.GetSegmentation()
+        if key not in self.drawn:
+            names = (segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs())
+            return name.casefold() in (one.casefold() for one in names)
+        segment_id, region = self.drawn[key]
+        segment = segments.GetSegment(segment_id)
+        if segment is None or segment.GetName() != region.name:
+            return True
+        try:
+            (now,) = regions_from_node(
+                self.segmentation, self.volume_node, segment_ids=[segment_id]
+            )
+        except ValueError:  # its tissue or its grid is another one
+            return True
+        return _key(now) != key or not _same_voxels(now, region)
+
+
+@dataclass
+class Placed:
+    """What one click or painted body did.
+
+    Attributes:
+        region: what was clicked.
+        change: to take it back.
+        column: the column after it, None where none was found before.
+        renewed: other regions that were drawn anew: discs, CSF and muscles found from that body.
+        kept: names of regions that would have been, but were edited or deleted by hand.
+        gone: names of regions that are not found any more.
+    """
+
+    region: Region
+    change: Change
+    column: DrawnColumn | None = None
+    renewed: list[Region] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
+def place_column(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    point_ras: Sequence[float],
+    level: str,
+    lumbar: int = 5,
+    leave_out: Collection[str] = (),
+    progress: Callable[[float], bool] | None = None,
+) -> tuple[DrawnColumn, Change]:
+    """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
+
+    See `column.follow_column`.
+
+    Raises:
+        ValueError: no level is given or it does not exist.
+        InterruptedError: canceled; the segmentation is then as it was.
+    """
+    site = parse_site(level)
+    if not site:
+        raise ValueError("Say which vertebra you click, such as L3, under Place.")
+    volume = volume_from_node(volume_node)
+    point = np.asarray(point_ras, float)
+    column = follow_column(
+        volume, point, site, lumbar=lumbar, leave_out=leave_out, progress=progress
+    )
+    regions = [region for region in column.regions() if region.voxels]
+    change = add_regions(segmentation, volume_node, regions)
+    drawn = _drawn(regions, change)
+    grid = ijk_to_world(volume_node)
+    return DrawnColumn(column, segmentation, volume_node, grid, drawn), change
+
+
+def place_click(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+    point_ras: Sequence[float],
+    role: str,
+    site: str = "",
+    lumbar: int = 5,
+    leave_out: Collection[str] = (),
+    column: DrawnColumn | None = None,
+) -> Placed:
+    """Draw what was clicked; a body of the column takes with it what was found from it.
+
+    Args:
+        segmentation, volume_node, point_ras, role, site, lumbar, leave_out: see `place_region`.
+        column: what was found before in this segmentation, if anything.
+
+    Raises:
+        ValueError: see `place_region`; nothing is then changed.
+    """
+    if parse_role(role) is Role.MARROW and column is not None and column.lies_in(volume_node):
+        volume, inside = volume_from_node(volume_node), column.level_at(point_ras)
+        click = read_click(segmentation, volume, point_ras, role, site, lumbar, inside)
+        if column.reaches(click.site, lumbar):
+            return correct_body(column, click, lumbar, leave_out)
+    region, change = place_region(
+        segmentation, volume_node, point_ras, role, site, lumbar, leave_out
+    )
+    return Placed(region, change, column)
+
+
+def correct_painted(
+    column: DrawnColumn,
+    segment_name: str,
+    level: str = "",
+    lumbar: int = 5,
+    leave_out: Collection[str] = (),
+) -> Placed:
+    """Take a painted segment as a whole vertebral body: its ROI and what lies beside it follow.
+
+    Painting a region alone changes that region only, as its voxels are what is measured. This is
+    for a body that no click finds: paint all of it, in the segment of its level or in another one
+    (which stays), and call this.
+
+    Args:
+        column: what was found before.
+        segment_name: the painted segment, on the grid of the column's volume.
+        level: of the body; "" takes the segment's.
+        lumbar: how many lumbar vertebrae there are.
+        leave_out: see `place_region`.
+
+    Raises:
+        ValueError: there is no such segment, it is empty or on another grid, or its level does not
+            belong to the column.
+    """
+    segment_id = column.segmentation.GetSegmentation().GetSegmentIdBySegmentName(segment_name)
+    if not segment_id:
+        raise ValueError(f"There is no segment '{segment_name}'; paint the vertebral body first.")
+    (painted,) = regions_from_node(
+        column.segmentation, column.volume_node, segment_ids=[segment_id]
+    )
+    site = parse_site(level) or painted.site
+    if not column.reaches(site, lumbar):
+        raise ValueError(
+            f"'{site or segment_name}' is no level of this column or next to it; say which "
+            "vertebra was painted, such as L3."
+        )
+    shape = column.volume_node.GetImageData().GetDimensions()[::-1]
+    return _corrected(column, site, lumbar, leave_out, painted=painted.full_mask(shape))
+
+
+def correct_body(
+    column: DrawnColumn, click: Click, lumbar: int = 5, leave_out: Collection[str] = ()
+) -> Placed:
+    """Find one body of a column anew, or add one, from a click that tells its level.
+
+    What was found from the body before is found anew as well, nothing else. Regions that were
+    edited or deleted by hand stay as they are, except the body itself.
+
+    Raises:
+        ValueError: no such level, nothing found or no signal; nothing is then changed.
+    """
+    return _corrected(column, click.site, lumbar, leave_out, click=click)
+
+
+def _corrected(
+    column: DrawnColumn,
+    level: str,
+    lumbar: int,
+    leave_out: Collection[str],
+    click: Click | None = None,
+    painted: np.ndarray | None = None,
+) -> Placed:
+    volume = volume_from_node(column.volume_node)
+    point = click.point if click else None
+    after = corrected(
+        volume,
+        column.column,
+        level,
+        point_ras=point,
+        painted=painted,
+        lumbar=lumbar,
+        leave_out=leave_out,
+    )
+    body = after.bodies[level].roi
+    if not body.voxels:
+        raise ValueError(" ".join(["Nothing was found there.", *after.bodies[level].unsure]))
+    old = {_key(region): region for region in column.column.regions()}
+    new = {_key(region): region for region in after.regions()}
+    touched = [key for key in {**old, **new} if old.get(key) is not new.get(key)]
+    names = {key: (new.get(key) or old[key]).name for key in touched}
+    edited = [key for key in touched if key != _key(body) and column.edited(key, names[key])]
+    going = [key for key in touched if key not in edited and key in column.drawn]
+    going_ids = [column.drawn[key][0] for key in going]
+    drawn_anew = [new[key] for key in touched if key not in edited and key in new]
+    drawn_anew = [region for region in drawn_anew if region.voxels]
+    if click:
+        body.cautions += click_doubts(
+            click, column.segmentation, column.volume_node, volume, body, going_ids
+        )
+    beside = [disc for site, disc in after.discs.items() if level in site.split("-")]
+    body.cautions += [
+        f"{disc.roi.name} beside it: {one}"
+        for disc in beside
+        for one in disc.unsure
+        if one != UNSURE_BESIDE  # that body says so itself
+    ]
+    change = add_regions(column.segmentation, column.volume_node, drawn_anew, going_ids)
+    drawn = {key: one for key, one in column.drawn.items() if key not in going}
+    drawn |= _drawn(drawn_anew, change)
+    return Placed(
+        body,
+        change,
+        replace(column, column=after, drawn=drawn),
+        renewed=[region for region in drawn_anew if region is not body],
+        kept=[names[key] for key in edited],
+        gone=[names[key] for key in going if key not in drawn],
+    )
+
+
+def renamed_column(column: DrawnColumn, shift: int, lumbar: int = 5) -> DrawnColumn:
+    """The column after `shift_levels` has renamed its segments.
+
+    Raises:
+        ValueError: a level would leave the spine.
+    """
+    drawn = {}
+    for (role, site), (segment_id, region) in column.drawn.items():
+        moved = shifted_site(site, shift, lumbar)
+        name = region.name.replace(site, moved, 1) if site else region.name
+        drawn[role, moved] = segment_id, replace(region, name=name, site=moved)
+    return replace(column, column=renamed(column.column, shift, lumbar), drawn=drawn)
+
+
+def _drawn(regions: Sequence[Region], change: Change) -> dict[Key, tuple[str, Region]]:
+    return {
+        _key(region): (segment_id, region)
+        for region, segment_id in zip(regions, change.added, strict=True)
+    }
+
+
+def _key(region: Region) -> Key:
+    return region.role, region.site
+
+
+def _same_voxels(one: Region, other: Region) -> bool:
+    a, b = (Region.from_mask("", r.role, "", r.mask, r.offset) for r in (one, other))
+    return a.offset == b.offset and np.array_equal(a.mask, b.mask)

@@ -1,0 +1,301 @@
+"""An assessment shown on the user's own segmentation and markups, updated in place.
+
+Table, charts and overlay are references of the segmentation, so that a saved scene finds them again
+and a new assessment replaces what the last one showed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import slicer
+from PDFFMapperLib.scene.folders import put_in_folder
+
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.catalogue.terminology import tissues
+from MarrowAssessLib.findings.assessment import Assessment, Result
+from MarrowAssessLib.report.age_plot import curve_title, same_reference
+from MarrowAssessLib.report.colors import z_color
+from MarrowAssessLib.scene.assessment import (
+    REGION_SEPARATOR,
+    age_chart,
+    results_table,
+    site_results,
+)
+from MarrowAssessLib.scene.overlay import show_results
+from MarrowAssessLib.scene.segments import known_segments
+
+TABLE = "MarrowAssess.table"
+CHART = "MarrowAssess.chart"
+FOLDER = "MarrowAssess results"
+LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen
+_OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines")
+
+
+@dataclass
+class LiveResults:
+    """The nodes that show the last assessment of a segmentation."""
+
+    table: slicer.vtkMRMLTableNode
+    charts: list[slicer.vtkMRMLPlotChartNode]
+
+
+def show_live(
+    assessment: Assessment,
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
+    overlay: bool = True,
+) -> LiveResults:
+    """Show an assessment; what an earlier one showed on this segmentation is replaced.
+
+    Args:
+        assessment: of this segmentation's segments and these markups.
+        segmentation: its segments are colored; tables and charts become its references.
+        markups: colored by z-score, too.
+        overlay: whether regions are colored and labelled.
+    """
+    table = _update_table(assessment.results, segmentation)
+    charts = _update_charts(assessment, segmentation)
+    if overlay:
+        segments = segmentation.GetSegmentation()
+        names = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
+        shown = site_results(assessment)
+        made = show_results(segmentation, [one for one in shown if one.region_name in names])
+        made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
+        show_overlay(segmentation, True)
+        _color_markups(markups, {one.region_name: one.z for one in shown})
+    return LiveResults(table, charts)
+
+
+def live_results(segmentation: slicer.vtkMRMLSegmentationNode) -> LiveResults | None:
+    """What is shown of a segmentation, as in a scene that was saved; None if nothing is."""
+    table = segmentation.GetNodeReference(TABLE)
+    return LiveResults(table, _charts(segmentation)) if table else None
+
+
+def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Show nothing of a segmentation whose regions are gone; an empty table stays for the next."""
+    if live_results(segmentation) is None:
+        return
+    _update_table((), segmentation)
+    for chart in _charts(segmentation):
+        _remove_chart(chart)
+    segmentation.RemoveNodeReferenceIDs(CHART)
+    show_overlay(segmentation, False)
+
+
+def show_labels(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide labels and legend, where there are any."""
+    for role in _OVERLAY:
+        node = segmentation.GetNodeReference(role)
+        if node is not None:
+            node.SetDisplayVisibility(visible)
+    display = segmentation.GetDisplayNode()
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(display) if display else None
+    if legend is not None:
+        legend.SetVisibility(visible)
+
+
+def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide labels and legend; hidden, the segments have their tissue's color again."""
+    show_labels(segmentation, visible)
+    if visible:
+        return
+    display = segmentation.GetDisplayNode()
+    for known in known_segments(segmentation):  # one of unknown tissue keeps its color
+        known.segment.SetColor(*tissues()[known.role].color)
+        if display is not None:
+            display.SetSegmentOpacity3D(known.id, 1.0)
+            display.SetSegmentVisibility2DFill(known.id, True)
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One row of the results table as people read it.
+
+    Attributes:
+        site, quantity: such as "L2" and "Marrow PDFF".
+        value: with its unit, such as "34.1 %".
+        expected: 95 % range with its unit, "" without reference.
+        verdict: "below", "within", "above" or "no reference".
+        z: z-score, None without reference.
+        details: meaning, interval, publication and cautions, one a line.
+        regions: names of the measured regions.
+    """
+
+    site: str
+    quantity: str
+    value: str
+    expected: str
+    verdict: str
+    z: float | None
+    details: str
+    regions: tuple[str, ...]
+
+
+def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
+    """The rows of a results table, also of a saved one: values outside the expected range first."""
+    columns = {
+        table.GetColumnName(n): table.GetTable().GetColumn(n)
+        for n in range(table.GetNumberOfColumns())
+    }
+    quantities = {quantity.name: quantity for quantity in QUANTITIES.values()}
+    rows = []
+    for n in range(table.GetNumberOfRows()):
+        row = {name: column.GetValue(n) for name, column in columns.items()}
+        rows.append(_result_row(row, quantities[row["Quantity"]]))
+    return sorted(rows, key=_urgency)
+
+
+def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
+    low, high = row["Expected low"], row["Expected high"]
+    scored = not math.isnan(row["z-score"])
+    details = [quantity.meaning]
+    if not math.isnan(row["CI low"]):
+        ends = f"{row['CI low']:.{quantity.digits}f} to {quantity.format(row['CI high'])}"
+        details.append(f"95 % interval: {ends}")
+    if scored:
+        details.append(f"z-score {row['z-score']:+.1f}, percentile {row['Percentile']:.0f}")
+    if row["Reference"]:
+        details.append(f"Reference: {row['Reference']}")
+    if cautions := row.get("Cautions"):  # not in tables saved by earlier versions
+        details.append(f"Caution: {cautions}")
+    return ResultRow(
+        row["Site"],
+        row["Quantity"],
+        quantity.format(row["Value"]),
+        "" if math.isnan(low) else f"{low:.{quantity.digits}f}-{quantity.format(high)}",
+        row["Verdict"],
+        row["z-score"] if scored else None,
+        "\n".join(details),
+        tuple(row.get("Regions", "").split(REGION_SEPARATOR)),
+    )
+
+
+def _urgency(row: ResultRow) -> tuple[int, float]:
+    if row.verdict in ("below", "above"):
+        return 0, -abs(row.z or 0.0)
+    return (1 if row.expected else 2), 0.0
+
+
+def verdict(assessment: Assessment) -> str:
+    """The outcome in a few sentences, one a line: values outside the expected range, then notes."""
+    scored = [result for result in assessment.results if result.expectation]
+    outside = [result for result in scored if result.verdict != "within"]
+    lines = [
+        f"{len(assessment.results)} measurements, {len(scored)} with a reference, "
+        f"{len(outside)} outside the expected 95 % range."
+    ]
+    for result in outside:
+        name = QUANTITIES[result.measurement.quantity].name
+        lines.append(
+            f"{result.measurement.site} {name} {result.text}: {result.verdict} the expected "
+            f"{result.expected_text}."
+        )
+    return "\n".join(lines + notes(assessment))
+
+
+def notes(assessment: Assessment) -> list[str]:
+    """What to know beside the numbers: pathologic signatures, a missing age, what was left out."""
+    found = []
+    pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
+    if pathologic:
+        found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
+    if assessment.study.age_years is None:
+        found.append("Give the patient's age to compare with what is expected.")
+    if left_out := assessment.study.inputs.get("left out"):
+        found.append(f"Left out: {left_out}.")
+    return found
+
+
+def _update_table(
+    results: Sequence[Result], segmentation: slicer.vtkMRMLSegmentationNode
+) -> slicer.vtkMRMLTableNode:
+    made = results_table(results)
+    table = segmentation.GetNodeReference(TABLE)
+    if table is None:
+        segmentation.SetNodeReferenceID(TABLE, made.GetID())
+        put_in_folder(FOLDER, [made], beside=segmentation)
+        return made
+    table.CopyContent(made)
+    slicer.mrmlScene.RemoveNode(made)
+    return table
+
+
+def _update_charts(
+    assessment: Assessment, segmentation: slicer.vtkMRMLSegmentationNode
+) -> list[slicer.vtkMRMLPlotChartNode]:
+    """The age charts; those of the same curve keep their node and take the new points."""
+    study = assessment.study
+    groups = {curve_title(group, study.sex): group for group in same_reference(assessment.results)}
+    old = {chart.GetTitle(): chart for chart in _charts(segmentation)}
+    for title, chart in old.items():
+        if title not in groups:
+            _remove_chart(chart)
+    charts = []
+    for title, group in groups.items():
+        if title in old:
+            _update_points(old[title], group, study.age_years)
+            charts.append(old[title])
+        elif chart := age_chart(group, study.age_years, study.sex):
+            charts.append(chart)
+    segmentation.RemoveNodeReferenceIDs(CHART)
+    for chart in charts:
+        segmentation.AddNodeReferenceID(CHART, chart.GetID())
+    _put_beside(segmentation.GetNodeReference(TABLE), charts)
+    return charts
+
+
+def _put_beside(table: slicer.vtkMRMLTableNode, nodes: Sequence[slicer.vtkMRMLNode]) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(table))
+    for node in nodes:
+        item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(folder, node)
+        hierarchy.SetItemParent(item, folder)
+
+
+def _charts(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLPlotChartNode]:
+    count = segmentation.GetNumberOfNodeReferences(CHART)
+    nodes = [segmentation.GetNthNodeReference(CHART, n) for n in range(count)]
+    return [node for node in nodes if node is not None]
+
+
+def _series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    return [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+def _remove_chart(chart: slicer.vtkMRMLPlotChartNode) -> None:
+    series = _series(chart)
+    tables = {one.GetTableNode() for one in series}
+    for node in [chart, *series, *tables]:
+        slicer.mrmlScene.RemoveNode(node)
+
+
+def _update_points(
+    chart: slicer.vtkMRMLPlotChartNode, group: list[Result], age_years: float
+) -> None:
+    table = _series(chart)[-1].GetTableNode()
+    modified = table.StartModify()
+    columns = [table.GetTable().GetColumn(n) for n in range(3)]
+    for column in columns:
+        column.SetNumberOfTuples(len(group))
+    for row, result in enumerate(group):
+        columns[0].SetValue(row, result.measurement.site)
+        columns[1].SetValue(row, age_years)
+        columns[2].SetValue(row, result.measurement.value)
+    table.GetTable().Modified()
+    table.Modified()
+    table.EndModify(modified)
+
+
+def _color_markups(
+    markups: Sequence[slicer.vtkMRMLMarkupsNode], z_by_name: dict[str, float | None]
+) -> None:
+    for node in markups:
+        names = [node.GetName()]
+        names += [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
+        named = [name for name in names if name in z_by_name]
+        if named and node.GetDisplayNode():
+            node.GetDisplayNode().SetSelectedColor(*z_color(z_by_name[named[0]]))

@@ -1,0 +1,272 @@
+"""Results on the anatomy: segments colored by z-score, a legend, and a label per site.
+
+The color scale is fixed, so that a color means the same in every patient, and diverging from blue
+(below what is expected) over white to red (above); blue and red stay apart for every common kind of
+color blindness. Gray is kept for "no reference".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+from PDFFMapperLib.scene.volumes import world_matrix
+from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+
+from MarrowAssessLib.report.colors import Z_COLORS, Z_LIMIT, Z_STOPS, z_color
+from MarrowAssessLib.report.label_layout import (
+    Layout,
+    Place,
+    choose_layout,
+    label_anchors,
+    label_lines,
+)
+from MarrowAssessLib.scene.segments import segment_points
+
+LEGEND_TITLE = "z-score"
+# Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
+BESIDE_COLOR = (0.66, 0.70, 0.36)
+BESIDE_OPACITY = 0.35
+SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
+CAMERA_MARGIN = 1.15
+LABEL_SEPARATION_MM = 14.0  # until a picture, whose scale is known, sets its own
+
+
+@dataclass(frozen=True)
+class SiteResult:
+    """What to show on one region.
+
+    Attributes:
+        region_name: the region's, and so the segment's, name.
+        z: z-score against the reference, None (or NaN) where there is no reference.
+        label: text beside the region, such as "L3  2.71\nexpected 1.9-2.8: within"; "" for none.
+    """
+
+    region_name: str
+    z: float | None
+    label: str
+
+
+@dataclass
+class Overlay:
+    """The nodes that show the results."""
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    colors: slicer.vtkMRMLProceduralColorNode
+    legend: slicer.vtkMRMLColorLegendDisplayNode
+    labels: slicer.vtkMRMLMarkupsFiducialNode
+    lines: slicer.vtkMRMLModelNode
+    places: list[Place]
+    layout: Layout
+
+
+def show_results(
+    segmentation: slicer.vtkMRMLSegmentationNode, results: Sequence[SiteResult]
+) -> Overlay:
+    """Color the segments and add legend and labels; showing again replaces what was shown.
+
+    Segments without a result turn olive: translucent in 3D, outlines on the slices.
+
+    Raises:
+        ValueError: a result names no segment of the segmentation.
+    """
+    segments = segmentation.GetSegmentation()
+    ids = {segments.GetSegment(one).GetName(): one for one in segments.GetSegmentIDs()}
+    if missing := [r.region_name for r in results if r.region_name not in ids]:
+        raise ValueError(
+            f"No segment of '{segmentation.GetName()}' is named {', '.join(missing)}; it has: "
+            f"{', '.join(ids)}."
+        )
+    _color_segments(segmentation, {ids[r.region_name]: r.z for r in results})
+    _smooth_surfaces(segmentation)
+    colors = _color_node(segmentation)
+    legend = _legend(segmentation, colors)
+    labelled = [r for r in results if r.label]
+    places = _places(segmentation, [ids[r.region_name] for r in labelled])
+    labels = _labels(segmentation, [r.label for r in labelled])
+    lines = _lines(segmentation)
+    layout = choose_layout(places)
+    overlay = Overlay(segmentation, colors, legend, labels, lines, places, layout)
+    place_labels(overlay, LABEL_SEPARATION_MM)
+    return overlay
+
+
+def look_at_results(
+    segmentation: slicer.vtkMRMLSegmentationNode, camera: slicer.vtkMRMLCameraNode
+) -> None:
+    """Turn the camera of a 3D view so that regions and labels stand side by side and fill it."""
+    display, segments = segmentation.GetDisplayNode(), segmentation.GetSegmentation()
+    scored = [one for one in segments.GetSegmentIDs() if display.GetSegmentVisibility2DFill(one)]
+    places = _places(segmentation, scored or segments.GetSegmentIDs())
+    direction = np.asarray(choose_layout(places).camera, float)
+    low = np.min([place.low for place in places], axis=0)
+    high = np.max([place.high for place in places], axis=0)
+    center, half = (low + high) / 2, np.max(high - low) / 2
+    away = CAMERA_MARGIN * half / np.tan(np.radians(camera.GetViewAngle() / 2))
+    center = (world_matrix(segmentation) @ [*center, 1.0])[:3]
+    camera.SetFocalPoint(*center)
+    camera.SetPosition(*(center + away * direction / np.linalg.norm(direction)))
+    camera.SetViewUp(0.0, 0.0, 1.0)
+    camera.ResetClippingRange()
+
+
+def place_labels(overlay: Overlay, separation_mm: float) -> None:
+    """Put the labels beside the anatomy, no two closer than that, with lines to their regions."""
+    anchors = label_anchors(overlay.places, overlay.layout, separation_mm)
+    for n, anchor in enumerate(anchors):
+        if not np.allclose(overlay.labels.GetNthControlPointPosition(n), anchor, atol=1e-3):
+            overlay.labels.SetNthControlPointPosition(n, *anchor)
+    points, cells = vtkPoints(), vtkCellArray()
+    for start, end in label_lines(overlay.places, anchors, overlay.layout):
+        cells.InsertNextCell(2)
+        cells.InsertCellPoint(points.InsertNextPoint(start))
+        cells.InsertCellPoint(points.InsertNextPoint(end))
+    mesh = vtkPolyData()
+    mesh.SetPoints(points)
+    mesh.SetLines(cells)
+    overlay.lines.SetAndObservePolyData(mesh)
+
+
+def _color_segments(
+    segmentation: slicer.vtkMRMLSegmentationNode, z_by_id: dict[str, float | None]
+) -> None:
+    segments = segmentation.GetSegmentation()
+    segmentation.CreateDefaultDisplayNodes()
+    display = segmentation.GetDisplayNode()
+    modified = display.StartModify()
+    for segment_id in segments.GetSegmentIDs():
+        scored = segment_id in z_by_id
+        color = z_color(z_by_id[segment_id]) if scored else BESIDE_COLOR
+        segments.GetSegment(segment_id).SetColor(*color)
+        display.SetSegmentOpacity3D(segment_id, 1.0 if scored else BESIDE_OPACITY)
+        display.SetSegmentVisibility2DFill(segment_id, scored)
+    display.SetVisibility2DFill(True)
+    display.SetVisibility2DOutline(True)
+    display.SetOpacity2DFill(0.45)
+    display.SetOpacity2DOutline(1.0)
+    display.SetSliceIntersectionThickness(2)
+    display.EndModify(modified)
+
+
+def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    name = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
+    segments = segmentation.GetSegmentation()
+    if segments.GetConversionParameter(name) != str(SURFACE_SMOOTHING):
+        segments.SetConversionParameter(name, str(SURFACE_SMOOTHING))
+        segmentation.RemoveClosedSurfaceRepresentation()
+    segmentation.CreateClosedSurfaceRepresentation()
+
+
+def _color_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLProceduralColorNode:
+    node = _own(segmentation, "vtkMRMLProceduralColorNode", "MarrowAssess z-score colors")
+    function = node.GetColorTransferFunction()
+    if function.GetSize() == len(Z_STOPS):  # views draw the legend anew at every point
+        return node
+    function.RemoveAllPoints()
+    for z, color in zip(Z_STOPS, Z_COLORS, strict=True):
+        function.AddRGBPoint(z, *color)
+    node.SetTypeToUser()
+    node.SetAttribute("Category", "MarrowAssess")
+    return node
+
+
+def _legend(
+    segmentation: slicer.vtkMRMLSegmentationNode, colors: slicer.vtkMRMLProceduralColorNode
+) -> slicer.vtkMRMLColorLegendDisplayNode:
+    display = segmentation.GetDisplayNode()
+    display.SetAndObserveColorNodeID(colors.GetID())
+    display.SetScalarRangeFlag(display.UseManualScalarRange)
+    display.SetScalarRange(-Z_LIMIT, Z_LIMIT)
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
+    legend.SetTitleText(LEGEND_TITLE)
+    legend.SetLabelFormat("%.0f")
+    legend.SetNumberOfLabels(7)
+    legend.SetMaxNumberOfColors(256)
+    legend.SetOrientation(legend.Vertical)
+    legend.SetPosition(0.03, 0.5)
+    # The letters take the size that fits this width.
+    legend.SetSize(0.05, 0.42)
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetColor(1, 1, 1)
+        text.SetItalic(False)
+        text.SetShadow(False)
+        text.SetBold(False)
+        _set_text_background(text)
+    legend.SetVisibility(True)
+    return legend
+
+
+def _places(
+    segmentation: slicer.vtkMRMLSegmentationNode, segment_ids: Sequence[str]
+) -> list[Place]:
+    places = []
+    for segment_id in segment_ids:
+        segment = segmentation.GetSegmentation().GetSegment(segment_id)
+        points = segment_points(segment)
+        if not len(points):
+            raise ValueError(f"Segment '{segment.GetName()}' is empty; it cannot be labelled.")
+        places.append(Place(points.mean(axis=0), points.min(axis=0), points.max(axis=0)))
+    return places
+
+
+def _labels(
+    segmentation: slicer.vtkMRMLSegmentationNode, texts: Sequence[str]
+) -> slicer.vtkMRMLMarkupsFiducialNode:
+    node = _own(segmentation, "vtkMRMLMarkupsFiducialNode", "MarrowAssess labels")
+    node.CreateDefaultDisplayNodes()
+    # Points are kept where their number is: views build new ones slowly.
+    if node.GetNumberOfControlPoints() != len(texts):
+        node.RemoveAllControlPoints()
+        for text in texts:
+            node.AddControlPoint(0, 0, 0, text)
+    for n, text in enumerate(texts):
+        if node.GetNthControlPointLabel(n) != text:
+            node.SetNthControlPointLabel(n, text)
+    node.SetLocked(True)
+    node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
+    display = node.GetDisplayNode()
+    display.SetGlyphTypeFromString("Sphere3D")
+    display.SetUseGlyphScale(False)
+    display.SetGlyphSize(0.1)
+    display.SetTextScale(4.0)
+    display.SetSelectedColor(1, 1, 1)
+    display.SetColor(1, 1, 1)
+    display.SetOccludedVisibility(True)
+    display.SetOccludedOpacity(1.0)
+    text = display.GetTextProperty()
+    _set_text_background(text)
+    text.SetFontFamilyToArial()
+    text.SetShadow(False)
+    text.SetBold(False)
+    return node
+
+
+def _set_text_background(text: object) -> None:
+    """Make white text readable on bright tissue too."""
+    text.SetBackgroundColor(0.08, 0.09, 0.11)
+    text.SetBackgroundOpacity(0.7)
+
+
+def _lines(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLModelNode:
+    node = _own(segmentation, "vtkMRMLModelNode", "MarrowAssess label lines")
+    node.CreateDefaultDisplayNodes()
+    node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
+    display = node.GetDisplayNode()
+    display.SetColor(0.75, 0.78, 0.82)
+    display.SetLineWidth(1.5)
+    display.SetLighting(False)
+    display.SetVisibility2D(False)
+    return node
+
+
+def _own(segmentation: slicer.vtkMRMLSegmentationNode, kind: str, name: str) -> slicer.vtkMRMLNode:
+    """The node that the segmentation refers to under this name, made when it is not there yet."""
+    role = name.replace(" ", ".")
+    node = segmentation.GetNodeReference(role)
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+        segmentation.SetNodeReferenceID(role, node.GetID())
+    return node

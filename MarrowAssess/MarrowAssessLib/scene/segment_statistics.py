@@ -1,0 +1,54 @@
+"""Measurements of each segment by name, for tables that list segments."""
+
+from __future__ import annotations
+
+import slicer
+
+from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.measures.ratios import Settings
+from MarrowAssessLib.scene.study import guess_contrast, study_from_nodes
+
+
+def segment_results(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLScalarVolumeNode | None = None,
+) -> dict[str, dict[str, float]]:
+    """Values by segment name and quantity, z-scores as quantity + "_z".
+
+    Args:
+        segmentation: what to measure.
+        volume: measured by its name and header where the MarrowAssess module works on another
+            segmentation.
+
+    Raises:
+        ValueError: see scene_study.study_from_nodes and assessment.assess.
+    """
+    chosen = slicer.mrmlScene.GetSingletonNode("MarrowAssess", "vtkMRMLScriptedModuleNode")
+    volumes, age, sex, settings, resample = {}, None, None, Settings(), False
+    if chosen is not None and chosen.GetNodeReference("segmentation") is segmentation:
+        found = {c: chosen.GetNodeReference(key) for c, key in VOLUME_PARAMETERS.items()}
+        volumes = {contrast: node for contrast, node in found.items() if node is not None}
+        age = float(chosen.GetParameter("ageYears") or -1)
+        age = age if age >= 0 else None
+        sex = chosen.GetParameter("sex")
+        sex = sex if sex in ("F", "M") else None
+        settings = Settings(
+            float(chosen.GetParameter("erosionMm") or 0), chosen.GetParameter("n4") == "True"
+        )
+        resample = chosen.GetParameter("resample") == "True"
+    if not volumes and volume is not None and (contrast := guess_contrast(volume)):
+        volumes = {contrast: volume}
+    if not volumes:
+        return {}
+    study = study_from_nodes(volumes, segmentation, (), age, sex, resample)
+    values: dict[str, dict[str, float]] = {}
+    for result in assess(study, settings).results:
+        of_segment = values.setdefault(result.measurement.regions[0], {})
+        quantity = result.measurement.quantity
+        if quantity in of_segment:
+            continue  # the segment's own value comes first; means of levels follow
+        of_segment[quantity] = result.measurement.value
+        if result.z is not None:
+            of_segment[quantity + "_z"] = result.z
+    return values

@@ -1,0 +1,76 @@
+"""Our measurements in Slicer's Segment Statistics module, with units and codes."""
+
+from __future__ import annotations
+
+import slicer
+from SegmentStatisticsPlugins import SegmentStatisticsPluginBase
+from slicer.i18n import tr as _
+
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+
+Z_SUFFIX = "_z"
+DEFAULT = ("t1_marrow_muscle", "t1_marrow_disc", "marrow_pdff", "marrow_r2star", "marrow_adc")
+
+
+class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
+    """Each segment's own measurements and their z-scores.
+
+    Images, age and sex are those chosen in the MarrowAssess module where it works on the same
+    segmentation, else the scalar volume chosen in Segment Statistics counts as what its name and
+    header say.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.name = "MarrowAssess"
+        self.title = _("MarrowAssess")
+        self.keys = [key + suffix for key in QUANTITIES for suffix in ("", Z_SUFFIX)]
+        self.defaultKeys = [key + suffix for key in DEFAULT for suffix in ("", Z_SUFFIX)]
+        self._results = {}  # by segment name, of one run over the segments
+        self._asked = set()  # segments asked for in this run
+
+    def computeStatistics(self, segmentID):
+        """The requested measurements of a segment; what does not apply is left out."""
+        from MarrowAssessLib.scene.segment_statistics import segment_results
+
+        requested = self.getRequestedKeys()
+        parameters = self.getParameterNode()
+        scene = slicer.mrmlScene
+        segmentation = scene.GetNodeByID(parameters.GetParameter("Segmentation") or "")
+        if not requested or segmentation is None:
+            return {}
+        # All segments are measured at once; one that comes again begins another run, in which
+        # segments and images may have changed.
+        if not self._asked or segmentID in self._asked:
+            volume = scene.GetNodeByID(parameters.GetParameter("ScalarVolume") or "")
+            self._results = segment_results(segmentation, volume)
+            self._asked = set()
+        self._asked.add(segmentID)
+        name = segmentation.GetSegmentation().GetSegment(segmentID).GetName()
+        found = self._results.get(name, {})
+        return {key: found[key] for key in requested if key in found}
+
+    def getMeasurementInfo(self, key):
+        """Name, description, unit and codes of a measurement."""
+        from PDFFMapperLib.scene.maps import QUANTITY_CODES, UNIT_CODES
+
+        quantity = QUANTITIES.get(key.removesuffix(Z_SUFFIX))
+        if quantity is None:
+            return None
+        z = key.endswith(Z_SUFFIX)
+        name = f"{quantity.name} z-score" if z else quantity.name
+        unit = "SD" if z else quantity.unit
+        of_map = key.removeprefix("marrow_").removeprefix("muscle_")
+        code = None if z else QUANTITY_CODES.get(of_map)
+        return self.createMeasurementInfo(
+            name=name,
+            title=name,
+            description=_("Standard deviations from what is expected at the patient's age.")
+            if z
+            else quantity.meaning,
+            units=unit,
+            quantityDicomCode=self.createCodedEntry(*code, True) if code else None,
+            unitsDicomCode=self.createCodedEntry(*UNIT_CODES[unit], True)
+            if unit in UNIT_CODES
+            else None,
+        )

@@ -1,0 +1,195 @@
+"""A study from the nodes of the Slicer scene, and which of them a user most likely means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import slicer
+from PDFFMapperLib.dicom.facts import PatientFacts
+from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.scene.frames import facts_of_dicom_file
+from PDFFMapperLib.scene.volumes import facts_from_node, volume_from_node
+
+from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.scene.markups import shapes_from_node
+from MarrowAssessLib.scene.segments import known_segments, regions_from_node
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.shapes import rasterize
+from MarrowAssessLib.study.study import Study, resampled
+
+OWN_MARKUPS = "MarrowAssess"  # how the names of markups that show something of ours begin
+
+
+def study_from_nodes(
+    volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
+    segmentation: slicer.vtkMRMLSegmentationNode | None = None,
+    markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
+    age_years: float | None = None,
+    sex: str | None = None,
+    resample: bool = False,
+    point_radius_mm: float = 4.0,
+) -> Study:
+    """The study that nodes make, all on the grid of the volume that the segmentation was drawn on.
+
+    Segments and markups whose name or terminology tells no tissue, and empty segments, are left
+    out; `inputs["left out"]` names them.
+
+    Args:
+        volumes: by contrast.
+        segmentation: regions as segments.
+        markups: ROI boxes, closed curves and points as regions; see `region_markups`.
+        age_years, sex: of the patient; see Study.
+        resample: whether images and segments on another grid are interpolated.
+        point_radius_mm: radius of the spheres that points become.
+
+    Raises:
+        ValueError: no volume, no region, or grids that differ without `resample`.
+    """
+    if not volumes:
+        raise ValueError("Choose at least one image, such as a T1-weighted one.")
+    grid_node = _grid_node(volumes, segmentation)
+    read = {contrast: volume_from_node(node) for contrast, node in volumes.items()}
+    grid = next(read[c] for c, node in volumes.items() if node is grid_node)
+    inputs = {contrast.value: node.GetName() for contrast, node in volumes.items()}
+    for contrast, volume in read.items():
+        if resample and not volume.same_grid(grid):
+            read[contrast] = resampled(volume, grid)
+            inputs[contrast.value] += f" (resampled onto the grid of {grid_node.GetName()})"
+    regions: list[Region] = []
+    left_out: list[str] = []
+    if segmentation is not None:
+        inputs["segmentation"] = segmentation.GetName()
+        named = [one.id for one in known_segments(segmentation)]
+        found = regions_from_node(segmentation, grid_node, resample, named)
+        segments = segmentation.GetSegmentation()
+        unnamed = (one for one in segments.GetSegmentIDs() if one not in named)
+        left_out += [f"{segments.GetSegment(one).GetName()} (no tissue named)" for one in unnamed]
+        regions += [region for region in found if region.voxels]
+        left_out += [f"{region.name} (empty)" for region in found if not region.voxels]
+    for node in markups:
+        inputs["markups"] = ", ".join(filter(None, [inputs.get("markups"), node.GetName()]))
+        regions += regions_of_markup(node, grid, point_radius_mm)
+    if left_out:
+        inputs["left out"] = ", ".join(left_out)
+    if not regions:
+        raise ValueError(
+            "No region says what it holds; name segments or markups like 'L3 marrow', "
+            "'L3-L4 disc', 'CSF L3' or 'psoas muscle'."
+        )
+    return Study(read, regions, age_years, sex, inputs)
+
+
+def regions_of_markup(
+    node: slicer.vtkMRMLMarkupsNode, grid: Volume, point_radius_mm: float
+) -> list[Region]:
+    """The regions of a markups node on a grid, each named by what it was called.
+
+    Raises:
+        ValueError: another kind of markup, nothing placed, outside the volume, or no tissue named.
+    """
+    return [
+        rasterize(shape, grid, *role_and_site(shape.name))
+        for shape in shapes_from_node(node, point_radius_mm)
+    ]
+
+
+def region_markups(
+    nodes: Iterable[slicer.vtkMRMLMarkupsNode],
+) -> list[slicer.vtkMRMLMarkupsNode]:
+    """Those markups that are regions: shapes whose every name tells a tissue."""
+    return [node for node in nodes if _is_region(node)]
+
+
+def _is_region(node: slicer.vtkMRMLMarkupsNode) -> bool:
+    if node.GetName().startswith(OWN_MARKUPS):
+        return False
+    try:
+        for shape in shapes_from_node(node):
+            role_and_site(shape.name)
+    except ValueError:
+        return False
+    return True
+
+
+def _grid_node(
+    volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
+    segmentation: slicer.vtkMRMLSegmentationNode | None,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    chosen = list(volumes.values())
+    if segmentation is not None:
+        role = segmentation.GetReferenceImageGeometryReferenceRole()
+        source = segmentation.GetNodeReference(role)
+        if source in chosen:
+            return source
+    return chosen[0]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the scene's volumes seem to be; to show and confirm, never to rely on.
+
+    Attributes:
+        volumes: by contrast, where exactly one volume seems to be of that contrast.
+        patient: age and sex where DICOM tells them.
+    """
+
+    volumes: dict[Contrast, slicer.vtkMRMLScalarVolumeNode]
+    patient: PatientFacts
+
+
+def guess_inputs(
+    nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
+    dicom_file: Callable[[str], str] | None = None,
+) -> Guess:
+    """Guess contrasts from names and DICOM headers, and the patient's age and sex.
+
+    Args:
+        nodes: volumes of the scene.
+        dicom_file: the file of a DICOM instance UID, "" for none
+            (``slicer.dicomDatabase.fileForInstance``).
+    """
+    candidates: dict[Contrast, list] = {}
+    patient = PatientFacts()
+    for node in nodes:
+        read, person = facts_of_dicom_file(node, dicom_file)
+        patient = PatientFacts(
+            patient.age_years if patient.age_years is not None else person.age_years,
+            patient.sex or person.sex,
+        )
+        if contrast := guess_contrast(node, read):
+            candidates.setdefault(contrast, []).append(node)
+    alone = {contrast: found[0] for contrast, found in candidates.items() if len(found) == 1}
+    return Guess(alone, patient)
+
+
+def guess_contrast(
+    node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping[str, object] | None = None
+) -> Contrast | None:
+    """What a volume seems to show by its name and the facts it carries or is given; else None."""
+    name = node.GetName()
+    try:
+        return parse_contrast(name)
+    except ValueError:
+        known = {**(facts or {}), **facts_from_node(node)}
+        role = guess_role(known, None if "SeriesDescription" in known else name)
+    return parse_contrast(role) if role and role not in ("dwi", "multi_echo") else None
+
+
+def shown_first(
+    nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
+) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The volumes, those in front that are the background of a slice view."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shown = {composite.GetBackgroundVolumeID() for composite in composites}
+    return sorted(nodes, key=lambda node: node.GetID() not in shown)
+
+
+def map_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:
+    """What a map made by PDFFMapper holds, None for others and for those without a role here."""
+    try:
+        return parse_contrast(str(facts_from_node(node).get("Map", "")))
+    except ValueError:
+        return None

@@ -1,0 +1,121 @@
+"""One volume of a study from an image file or from a DICOM folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from PDFFMapperLib.dicom.facts import PatientFacts
+from PDFFMapperLib.dicom.folder import DicomFolder, read_dicom_folder
+from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.dicom.volume import DicomVolume
+from PDFFMapperLib.images.files import read_volume
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
+
+SAME_AGE_YEARS = 1.0  # between series of one study: a birthday, or years rounded and exact
+
+
+@dataclass
+class DicomStudy:
+    """The volumes of a DICOM folder whose role is certain, and the patient's age and sex."""
+
+    sources: dict[Contrast, str]
+    patient: PatientFacts
+    notes: list[str]
+
+
+def read_source(source: str | Path, contrast: Contrast) -> Volume:
+    """Read an image file, or the volume of a DICOM folder that fits a contrast.
+
+    A folder with several volumes is narrowed by "#": "folder#7" is series number 7,
+    "folder#sag t1" the series whose description is that.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence; several candidates are listed.
+    """
+    folder, _, series = str(source).partition("#")
+    if Path(source).is_file() or not Path(folder).is_dir():
+        return read_volume(source)
+    return _choose(read_dicom_folder(folder), folder, series, contrast).read()
+
+
+def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomStudy:
+    """Find the volumes of a DICOM folder whose role their headers settle.
+
+    Args:
+        folder: with any number of series.
+        named: contrasts that the user names; nothing is guessed for them.
+
+    Raises:
+        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role, or
+            series of patients of different age or sex.
+    """
+    found = read_dicom_folder(folder)
+    by_contrast: dict[Contrast, list[str]] = {}
+    notes = list(found.notes)
+    for series in found:
+        notes += series.notes
+        for volume in series.contents:
+            role = _role(volume)
+            if role and role not in named and not series.problem:
+                number = volume.attributes.get("SeriesNumber", series.description)
+                by_contrast.setdefault(role, []).append(f"{folder}#{number}")
+    if not by_contrast and not named:
+        raise ValueError(
+            f"{folder}: no volume's role is certain; name them, such as --volume T1={folder}#3. "
+            f"Series here: {_listing(found)}."
+        )
+    for contrast, sources in by_contrast.items():
+        if len(sources) > 1:
+            raise ValueError(
+                f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
+                f"--volume {contrast.value}={sources[0]}. Series here: {_listing(found)}."
+            )
+    ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
+    sexes = {s.patient.sex for s in found if s.patient.sex}
+    if len(sexes) > 1 or (ages and max(ages) - min(ages) > SAME_AGE_YEARS):
+        raise ValueError(
+            f"{folder}: its series are of different patients or years (ages "
+            f"{', '.join(f'{age:g}' for age in sorted(set(ages)))}; sexes "
+            f"{', '.join(sorted(sexes))}); keep one study in a folder."
+        )
+    patient = PatientFacts(ages[0] if ages else None, next(iter(sexes), None))
+    return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
+
+
+def _choose(found: DicomFolder, folder: str, series: str, contrast: Contrast) -> DicomVolume:
+    wanted = [
+        one
+        for one in found
+        if not series
+        or series == str(one.attributes.get("SeriesNumber"))
+        or series.lower() == one.description.lower()
+    ]
+    volumes = [volume for one in wanted for volume in one.contents]
+    problems = [one.problem for one in wanted if one.problem]
+    if not volumes and problems:
+        raise ValueError(problems[0])
+    fitting = [volume for volume in volumes if _role(volume) is contrast] or volumes
+    if len(fitting) == 1:
+        return fitting[0]
+    which = f"series '{series}'" if series else "this folder"
+    raise ValueError(
+        f"{folder}: {which} holds {len(fitting)} volumes that could be {contrast.value}; name a "
+        f"series, such as {contrast.value}={folder}#3. Series here: {_listing(found)}."
+    )
+
+
+def _role(volume: DicomVolume) -> Contrast | None:
+    guess = guess_role(volume.attributes)
+    return parse_contrast(guess) if guess and guess not in ("dwi", "multi_echo") else None
+
+
+def _listing(found: DicomFolder) -> str:
+    return "; ".join(
+        f"#{one.attributes.get('SeriesNumber', '?')} {one.description or 'no description'} "
+        f"({len(one.contents)} volumes)"
+        for one in found
+    )

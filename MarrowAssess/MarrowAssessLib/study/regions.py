@@ -1,0 +1,205 @@
+"""Regions of interest: voxel sets with a tissue role and a site, and their statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from MarrowAssessLib.catalogue.anatomy import Role
+
+PERCENTILES = (5, 25, 75, 95)
+
+
+@dataclass
+class Region:
+    """A set of voxels on some volume's grid.
+
+    Attributes:
+        name: unique name among the regions of a study, such as "L3 marrow".
+        role: tissue it holds.
+        site: canonical site name (see anatomy.parse_site), "" where none is known.
+        mask: boolean, the smallest box that holds the region, indexed [k, j, i].
+        offset: (k, j, i) of that box's first voxel in the volume.
+        cautions: sentences that anyone who reads its numbers should see.
+    """
+
+    name: str
+    role: Role
+    site: str
+    mask: np.ndarray
+    offset: tuple[int, int, int] = (0, 0, 0)
+    cautions: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_mask(
+        cls,
+        name: str,
+        role: Role,
+        site: str,
+        mask: np.ndarray,
+        offset: tuple[int, int, int] = (0, 0, 0),
+    ) -> Region:
+        """Crop a mask, whose first voxel lies at `offset`, to its bounding box."""
+        axes = [np.flatnonzero(mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+        if not axes[0].size:
+            return cls(name, role, site, np.zeros((0, 0, 0), bool))
+        box = tuple(slice(int(a[0]), int(a[-1]) + 1) for a in axes)
+        first = tuple(o + s.start for o, s in zip(offset, box, strict=True))
+        return cls(name, role, site, np.ascontiguousarray(mask[box]), first)
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """Where the region's mask lies in the volume."""
+        return tuple(slice(o, o + n) for o, n in zip(self.offset, self.mask.shape, strict=True))
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels."""
+        return int(np.count_nonzero(self.mask))
+
+    def values(self, array: np.ndarray) -> np.ndarray:
+        """The region's voxel values in an image on the same grid, as a flat array."""
+        return array[self.box][self.mask]
+
+    def full_mask(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """The region as a boolean mask of the whole volume."""
+        full = np.zeros(shape, bool)
+        full[self.box] = self.mask
+        return full
+
+    def centroid_ijk(self) -> np.ndarray:
+        """Mean (i, j, k) index of its voxels."""
+        return (np.argwhere(self.mask).mean(axis=0) + self.offset)[::-1]
+
+    def eroded(self, margin_mm: float, spacing_mm: np.ndarray) -> Region:
+        """The voxels further than `margin_mm` from every voxel outside the region.
+
+        A region that is one voxel thick, as drawn on a slice, is eroded within its plane.
+
+        Args:
+            margin_mm: margin that keeps partial volume out; 0 returns the region itself.
+            spacing_mm: voxel size along i, j, k.
+
+        Raises:
+            ValueError: nothing is left.
+        """
+        if margin_mm <= 0 or not self.voxels:
+            return self
+        from scipy.ndimage import distance_transform_edt
+
+        # Padding counts the volume's border as outside, which errs on the side of purity; but a
+        # region drawn on one slice is eroded within its plane.
+        pads = [(1, 1) if length > 1 else (0, 0) for length in self.mask.shape]
+        sampling = np.asarray(spacing_mm)[::-1]
+        distance = distance_transform_edt(np.pad(self.mask, pads), sampling=sampling)
+        inner = tuple(slice(1, -1) if pad[0] else slice(None) for pad in pads)
+        kept = (distance > margin_mm)[inner]
+        if not kept.any():
+            raise ValueError(
+                f"{self.name}: no voxel is left after eroding {margin_mm:g} mm; "
+                "use a smaller margin or a larger region."
+            )
+        smaller = Region.from_mask(self.name, self.role, self.site, kept, self.offset)
+        return replace(smaller, cautions=list(self.cautions))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a region's voxels say in one image; every finite voxel counts, none is trimmed.
+
+    Attributes:
+        voxels: finite voxels used.
+        excluded: voxels left out because they are NaN or infinite.
+        volume_mm3: volume of the voxels used.
+        mean, median, sd: of the values (sd with n - 1; NaN for one voxel).
+        percentiles: the 5th, 25th, 75th and 95th (linear interpolation).
+        median_se: standard error of the median, with neighboring voxels' correlation and the
+            rounding of the signal counted.
+        step: 1 where the signal is stored in whole numbers, which rounds the median; else 0.
+    """
+
+    voxels: int
+    excluded: int
+    volume_mm3: float
+    mean: float
+    median: float
+    sd: float
+    percentiles: tuple[float, float, float, float]
+    median_se: float
+    step: float
+
+
+def statistics(region: Region, array: np.ndarray, voxel_volume_mm3: float) -> Statistics:
+    """Statistics of a region in an image on its grid, array indexed [k, j, i].
+
+    Raises:
+        ValueError: the region is empty or holds no finite value.
+    """
+    if not region.voxels:
+        raise ValueError(f"{region.name}: this region is empty; draw it again or leave it out.")
+    box = np.asarray(array[region.box], dtype=np.float64)
+    finite = region.mask & np.isfinite(box)
+    values = box[finite]
+    if not values.size:
+        raise ValueError(f"{region.name}: this region holds no finite value (all NaN or infinite).")
+    quantiles = np.percentile(values, (*PERCENTILES, 50))
+    mean = float(values.mean())
+    sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+    step = 1.0 if (values == np.round(values)).all() else 0.0
+    spread = _median_se(values, np.where(finite, box - mean, 0.0), finite)
+    return Statistics(
+        voxels=int(values.size),
+        excluded=region.voxels - int(values.size),
+        volume_mm3=values.size * voxel_volume_mm3,
+        mean=mean,
+        median=float(quantiles[-1]),
+        sd=sd,
+        percentiles=tuple(float(q) for q in quantiles[:-1]),
+        median_se=float(np.hypot(spread, step / np.sqrt(12))),
+        step=step,
+    )
+
+
+def _median_se(values: np.ndarray, residual: np.ndarray, mask: np.ndarray) -> float:
+    """Standard error of the median from order statistics at the effective sample size.
+
+    Interpolated and smoothed voxels repeat their neighbors. The integral of the autocorrelation
+    along each axis, up to where it falls below 0.1, says how many voxels make one independent
+    sample.
+    """
+    effective = effective_samples(residual, mask)
+    if effective < 4:
+        return float("nan")
+    half = 0.98 / np.sqrt(effective)  # 1.96 standard errors of a binomial proportion at 1/2
+    low, high = np.quantile(values, (max(0.0, 0.5 - half), min(1.0, 0.5 + half)))
+    return float((high - low) / (2 * 1.96))
+
+
+def effective_samples(residual: np.ndarray, mask: np.ndarray) -> float:
+    """Number of independent samples among correlated voxels.
+
+    Args:
+        residual: values minus their mean, 0 outside the mask, indexed [k, j, i].
+        mask: which voxels count.
+    """
+    count = np.count_nonzero(mask)
+    variance = float(np.einsum("kji,kji->", residual, residual)) / max(count, 1)
+    if variance == 0:
+        return float(count)
+    correlated = 1.0
+    for axis, length in enumerate(mask.shape):
+        scale = 1.0
+        for lag in range(1, min(length, 20)):
+            ahead = tuple(slice(lag, None) if a == axis else slice(None) for a in range(3))
+            behind = tuple(slice(None, -lag) if a == axis else slice(None) for a in range(3))
+            pairs = np.count_nonzero(mask[ahead] & mask[behind])
+            if not pairs:
+                break
+            covariance = np.einsum("kji,kji->", residual[ahead], residual[behind]) / pairs
+            correlation = covariance / variance
+            if correlation < 0.1:
+                break
+            scale += 2 * correlation
+        correlated *= scale
+    return count / correlated

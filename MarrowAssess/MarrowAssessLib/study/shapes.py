@@ -1,0 +1,205 @@
+"""The simple shapes people draw, as regions: circle on a slice, sphere, box, closed curve."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.study.regions import Region
+
+
+@dataclass
+class Shape:
+    """A drawn shape in patient space.
+
+    Attributes:
+        kind: "sphere", "circle", "box" or "closed curve".
+        name: what the user called it.
+        points_ras: control points in mm, shape (n, 3): the center of a sphere, circle or box,
+            the outline of a closed curve.
+        radius_mm: of a sphere or circle.
+        size_mm: of a box, along its own axes.
+        axes: of a box, its axes as the columns of a 3x3 matrix in RAS.
+    """
+
+    kind: str
+    name: str
+    points_ras: np.ndarray
+    radius_mm: float = 0.0
+    size_mm: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    axes: np.ndarray = field(default_factory=lambda: np.eye(3))
+
+
+def rasterize(shape: Shape, volume: Volume, role: Role, site: str, name: str = "") -> Region:
+    """The voxels of `volume` whose centers lie inside the shape.
+
+    A circle covers the acquired slice (constant k) nearest its center. A closed curve covers the
+    voxels whose centers project inside its outline and lie within half a voxel of its plane.
+
+    Raises:
+        ValueError: the shape holds no voxel of the volume.
+    """
+    center, half_extent = _bounding_sphere(shape)
+    box = _voxel_box(volume, center, half_extent)
+    shape_kji = tuple(s.stop - s.start for s in box)
+    if min(shape_kji) <= 0:
+        raise ValueError(f"{shape.name}: this shape lies outside {volume.name}.")
+    indices = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in box], indexing="ij"), -1)
+    mask = _INSIDE[shape.kind](shape, volume, indices[..., ::-1])
+    offset = tuple(s.start for s in box)
+    region = Region.from_mask(name or shape.name, role, site, mask, offset)
+    if not region.voxels:
+        raise ValueError(
+            f"{shape.name}: this shape holds no voxel center of {volume.name} "
+            f"(voxels of {' x '.join(f'{s:.1f}' for s in volume.spacing)} mm); make it larger."
+        )
+    return region
+
+
+def read_markups(path: str | Path, point_radius_mm: float = 4.0) -> list[Shape]:
+    """Read a Slicer markups file (.mrk.json): points become spheres, each named by its label.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not markups, or holds a kind that is not a region; a radius that is
+            not above 0.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    if not (np.isfinite(point_radius_mm) and point_radius_mm > 0):
+        raise ValueError(f"Point radius {point_radius_mm:g} mm: expected more than 0 mm.")
+    try:
+        markups = json.loads(path.read_text(encoding="utf-8"))["markups"]
+        return [shape for one in markups for shape in _shapes(one, path, point_radius_mm)]
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: this is not a Slicer markups file (.mrk.json).") from error
+
+
+def _shapes(markup: dict, path: Path, point_radius_mm: float) -> list[Shape]:
+    system = markup.get("coordinateSystem", "LPS")
+    flip = np.array([-1, -1, 1]) if system in ("LPS", "1", 1) else np.ones(3)
+    placed = [
+        point
+        for point in markup["controlPoints"]
+        if point.get("positionStatus", "defined") == "defined"
+    ]
+    kind = markup["type"]
+    name = markup.get("name") or path.name.removesuffix(".mrk.json")
+
+    def numbers(values: list, count: int) -> np.ndarray:
+        try:
+            found = np.array(values, float)
+        except ValueError:
+            found = np.empty(0)
+        if found.size != count or not np.isfinite(found).all():
+            raise ValueError(
+                f"{path}: markup '{name}' has {values} where {count} numbers are expected."
+            )
+        return found
+
+    points = np.array([numbers(point["position"], 3) for point in placed]).reshape(-1, 3) * flip
+    if kind == "Fiducial":
+        labels = [point.get("label") or name for point in placed]
+        return [
+            Shape("sphere", label, point[None], point_radius_mm)
+            for label, point in zip(labels, points, strict=True)
+        ]
+    if kind == "ClosedCurve":
+        if len(points) < 3:
+            raise ValueError(f"{path}: closed curve '{name}' has {len(points)} points, needs 3.")
+        return [Shape("closed curve", name, _on_curve(points))]
+    if kind == "ROI":
+        if markup.get("insideOut"):
+            raise ValueError(f"{path}: ROI box '{name}' is inside out; a region is its inside.")
+        axes = numbers(markup.get("orientation", np.eye(3).ravel()), 9).reshape(3, 3)
+        center = numbers(markup["center"], 3) * flip
+        size = np.abs(numbers(markup["size"], 3))
+        return [Shape("box", name, center[None], 0.0, size, flip[:, None] * axes)]
+    raise ValueError(
+        f"{path}: markup '{name}' is a {kind}; points, closed curves and ROI boxes can be regions."
+    )
+
+
+def _on_curve(control_points: np.ndarray) -> np.ndarray:
+    """Points along the smooth curve that Slicer draws through a closed curve's control points.
+
+    It is a periodic cubic spline with ten points from each control point to the next
+    (vtkCardinalSpline); the corners alone would cut off a part of the area.
+    """
+    from scipy.interpolate import CubicSpline
+
+    n = len(control_points)
+    closed = np.vstack([control_points, control_points[:1]])
+    return CubicSpline(np.arange(n + 1), closed, bc_type="periodic")(np.arange(10 * n) / 10)
+
+
+def _bounding_sphere(shape: Shape) -> tuple[np.ndarray, float]:
+    center = shape.points_ras.mean(axis=0)
+    reach = float(np.linalg.norm(shape.points_ras - center, axis=1).max())
+    return center, reach + shape.radius_mm + float(np.linalg.norm(shape.size_mm)) / 2
+
+
+def _voxel_box(volume: Volume, center: np.ndarray, reach_mm: float) -> tuple[slice, slice, slice]:
+    """Voxels whose centers can lie within that reach (and half a voxel) of the center."""
+    middle = volume.ras_to_ijk(center)
+    rows = np.linalg.norm(np.linalg.inv(volume.ijk_to_ras[:3, :3]), axis=1)
+    half = reach_mm * rows + 1
+    size = volume.array.shape[::-1]
+    low = np.clip(np.floor(middle - half), 0, size).astype(int)
+    high = np.clip(np.ceil(middle + half) + 1, 0, size).astype(int)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
+
+
+def _in_sphere(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
+    distance = np.linalg.norm(volume.to_ras(ijk) - shape.points_ras[0], axis=-1)
+    return distance <= shape.radius_mm
+
+
+def _in_circle(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
+    slice_index = round(float(volume.ras_to_ijk(shape.points_ras[0])[2]))
+    normal = _normal(volume)
+    apart = volume.to_ras(ijk) - shape.points_ras[0]
+    in_plane = apart - (apart @ normal)[..., None] * normal
+    return (np.linalg.norm(in_plane, axis=-1) <= shape.radius_mm) & (ijk[..., 2] == slice_index)
+
+
+def _in_box(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
+    along = (volume.to_ras(ijk) - shape.points_ras[0]) @ shape.axes
+    # A voxel center on a face belongs to one side only, so that adjoining boxes share none.
+    half = shape.size_mm / 2 + 1e-6
+    return np.all((along >= -half) & (along < half - 2e-6), axis=-1)
+
+
+def _in_closed_curve(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
+    from skimage.measure import points_in_poly
+
+    center = shape.points_ras.mean(axis=0)
+    across, down, normal = np.linalg.svd(shape.points_ras - center)[2]
+    apart = volume.to_ras(ijk) - center
+    # Half the distance that one voxel step covers along the curve's normal.
+    half_thickness = np.abs(volume.ijk_to_ras[:3, :3].T @ normal).max() / 2
+    height = apart @ normal + 1e-6 * half_thickness  # a plane midway belongs to one slice only
+    near = (height >= -half_thickness) & (height < half_thickness)
+    outline = (shape.points_ras - center) @ np.c_[across, down]
+    mask = np.zeros(ijk.shape[:-1], bool)
+    mask[near] = points_in_poly(apart[near] @ np.c_[across, down], outline)
+    return mask
+
+
+def _normal(volume: Volume) -> np.ndarray:
+    normal = np.cross(volume.ijk_to_ras[:3, 0], volume.ijk_to_ras[:3, 1])
+    return normal / np.linalg.norm(normal)
+
+
+_INSIDE = {
+    "sphere": _in_sphere,
+    "circle": _in_circle,
+    "box": _in_box,
+    "closed curve": _in_closed_curve,
+}

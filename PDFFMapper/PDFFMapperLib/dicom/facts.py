@@ -1,0 +1,206 @@
+"""What an image's header says of the acquisition and of the patient, whoever made the scanner."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from PDFFMapperLib.dicom.header import (
+    FACTS,
+    GE_B_VALUE,
+    GE_COMPONENT,
+    GE_DIFFUSION_KIND,
+    GE_DIRECTION,
+    PHILIPS_B_VALUE,
+    PHILIPS_DIRECTION_KIND,
+    PHILIPS_SCALE_SLOPE,
+    SIEMENS_B_MATRIX,
+    SIEMENS_B_VALUE,
+    SIEMENS_CSA,
+    SIEMENS_DIRECTION,
+    UIH_B_VALUE,
+    number_in,
+    numbers_in,
+    texts_in,
+)
+from PDFFMapperLib.dicom.siemens import siemens_csa
+
+_COMPONENTS = {
+    "M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase",
+    "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
+    "IMAGINARY": "imaginary",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PatientFacts:
+    """What an age reference needs of the patient; None where the header does not say.
+
+    Attributes:
+        age_years: age at the study in years.
+        sex: "M", "F" or "O".
+    """
+
+    age_years: float | None = None
+    sex: str | None = None
+
+
+def attributes_of(header: Dataset) -> dict[str, object]:
+    """The acquisition facts of an image, as plain values."""
+    attributes: dict[str, object] = {}
+    for keyword in FACTS:
+        value = header.get(keyword)
+        if value is None or value == "":
+            continue
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+            attributes[keyword] = _plain(value)
+        else:
+            attributes[keyword] = [_plain(part) for part in value]
+    if (component := component_of(header)) is not None:
+        attributes["ImageComponent"] = component
+    b_value, source = b_value_of(header)
+    if b_value is not None:
+        attributes["DiffusionBValue"] = b_value
+        attributes["DiffusionBValueSource"] = source
+        vector, (_, kind, private, flag) = direction_of(header)
+        if vector and b_value > 0:
+            attributes["DiffusionGradientOrientation"] = vector
+        if kind:
+            attributes["DiffusionDirectionality"] = kind[0]
+        if flag is not None:
+            attributes["GEDiffusionKind"] = int(flag)
+        if any(private):
+            attributes["GEDiffusionDirection"] = list(private)
+    if (scale := number_in(header, PHILIPS_SCALE_SLOPE)) is not None:
+        attributes["PhilipsScaleSlope"] = scale
+    return attributes
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float) or type(value).__name__ == "DSdecimal":
+        return float(value)
+    return str(value)
+
+
+def component_of_image_type(image_type: Sequence[str]) -> str | None:
+    """The image component ("magnitude", "phase" ...) that an ImageType's later words name."""
+    for word in image_type[2:5]:  # two fixed words come first, free text follows
+        if word in _COMPONENTS:
+            return _COMPONENTS[word]
+        if word[:2] in ("M_", "R_", "I_") and word[2:] in ("FFE", "SE", "IR", "TSE", "B0", "B1"):
+            return _COMPONENTS[word[0]]
+    return None
+
+
+def component_of(header: Dataset) -> str | None:
+    """Whether an image is magnitude, phase, real or imaginary, if the header says."""
+    stated = texts_in(header, "ComplexImageComponent")
+    if stated and stated[0] in _COMPONENTS:
+        return _COMPONENTS[stated[0]]
+    if component := component_of_image_type(texts_in(header, "ImageType")):
+        return component
+    code = number_in(header, GE_COMPONENT) if _maker(header).startswith("GE") else None
+    if code is not None and 0 <= code <= 3:
+        return ["magnitude", "phase", "real", "imaginary"][int(code)]
+    return None
+
+
+def b_value_of(header: Dataset) -> tuple[float | None, str]:
+    """The b-value (s/mm^2) and where it was found.
+
+    A private value other than 0 wins over a public 0, which several scanners write for all.
+    """
+    candidates = [(number_in(header, "DiffusionBValue"), "DiffusionBValue (0018,9087)")]
+    maker = _maker(header)
+    if "SIEMENS" in maker:
+        candidates.append((number_in(header, SIEMENS_B_VALUE), "Siemens (0019,100C)"))
+        if all(value is None for value, _ in candidates) and SIEMENS_CSA in header:
+            csa = siemens_csa(bytes(header[SIEMENS_CSA].value))
+            stated = (csa.get("B_value") or [None])[0]
+            candidates.append((None if stated is None else float(stated), "Siemens CSA header"))
+        matrix = numbers_in(header, SIEMENS_B_MATRIX)
+        trace = round(matrix[0] + matrix[3] + matrix[5], 1) if len(matrix) == 6 else 0.0
+        if trace >= 4:  # imaging gradients alone give less
+            candidates.append((trace, "Siemens b-matrix (0019,1027)"))
+    if maker.startswith("GE"):
+        candidates.append((number_in(header, GE_B_VALUE), "GE (0043,1039)"))
+    if "PHILIPS" in maker:
+        candidates.append((number_in(header, PHILIPS_B_VALUE), "Philips (2001,1003)"))
+    if "UIH" in maker or "UNITED IMAGING" in maker:
+        candidates.append((number_in(header, UIH_B_VALUE), "UIH (0065,1009)"))
+    known = [
+        (without_ge_offset(value), source)
+        for value, source in candidates
+        if value is not None and value >= 0
+    ]
+    return next((one for one in known if one[0] > 0), known[0] if known else (None, ""))
+
+
+def without_ge_offset(b_value: float) -> float:
+    """A GE b-value without the 1e9 that some sequences add to it (s/mm^2).
+
+    The offset marks multi-b and synthetic series in (0043,1039) and is a whole number of 1e9.
+    """
+    return b_value % 1e9 if b_value >= 1e9 else b_value
+
+
+def direction_of(header: Dataset) -> tuple[list[float] | None, object]:
+    """The diffusion gradient as an LPS unit vector if known, and a key that tells it from others.
+
+    GE's private directions are relative to the image and its frequency axis, so they only serve
+    to tell volumes apart.
+    """
+    vector = numbers_in(header, "DiffusionGradientOrientation")
+    if len(vector) != 3 and "SIEMENS" in _maker(header):
+        vector = numbers_in(header, SIEMENS_DIRECTION)
+    kind = [
+        *texts_in(header, "DiffusionDirectionality"),
+        *texts_in(header, PHILIPS_DIRECTION_KIND),
+    ]
+    made_by_ge = _maker(header).startswith("GE")
+    private = [number_in(header, tag) or 0.0 for tag in GE_DIRECTION] if made_by_ge else []
+    flag = number_in(header, GE_DIFFUSION_KIND) if made_by_ge else None
+    length = float(np.linalg.norm(vector)) if len(vector) == 3 else 0.0
+    unit = [part / length for part in vector] if abs(length - 1) < 0.1 else None
+    rounded = tuple(round(part, 4) + 0.0 for part in unit or [])
+    return unit, (rounded, tuple(kind), tuple(private), flag)
+
+
+def _maker(header: Dataset) -> str:
+    return " ".join(texts_in(header, "Manufacturer"))
+
+
+def patient_of(header: Dataset) -> PatientFacts:
+    """Age at the study, from the birth date where it agrees with the stated age, and sex."""
+    sex = (texts_in(header, "PatientSex") or [""])[0]
+    stated = _stated_age((texts_in(header, "PatientAge") or [""])[0])
+    birth = _date(header, "PatientBirthDate")
+    study = next(filter(None, (_date(header, k) for k in ("StudyDate", "SeriesDate"))), None)
+    age = (study - birth).days / 365.25 if birth and study else None
+    if age is not None and not 0 <= age <= 120:
+        age = None
+    if age is None or (stated is not None and abs(age - stated) > 1.1):
+        age = stated  # anonymized birth dates are often moved, the stated age is kept
+    return PatientFacts(age, sex if sex in ("M", "F", "O") else None)
+
+
+def _stated_age(text: str) -> float | None:
+    """DICOM's "031Y", "010M", "003W" or "012D" in years; None for "000Y", which is a filler."""
+    per_year = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
+    if len(text) < 2 or text[-1] not in per_year or not text[:-1].isdigit() or text == "000Y":
+        return None
+    return int(text[:-1]) / per_year[text[-1]]
+
+
+def _date(header: Dataset, keyword: str) -> datetime.date | None:
+    text = "".join(texts_in(header, keyword)).replace(".", "")
+    try:
+        return datetime.datetime.strptime(text, "%Y%m%d").date()
+    except ValueError:
+        return None

@@ -1,0 +1,271 @@
+"""DICOM folders in: MR series sorted into 3D volumes, classic and enhanced multi-frame.
+
+pydicom reads the headers and uncompressed pixels, SimpleITK's GDCM decodes compressed pixels.
+Listing a folder reads headers only; pixels follow when a volume is asked for. The patient's name,
+identifiers and dates never enter a volume's attributes; age and sex are kept apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from PDFFMapperLib.dicom.facts import PatientFacts, attributes_of, patient_of
+from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
+from PDFFMapperLib.dicom.header import NotDicom, number_in, numbers_in, read_header
+from PDFFMapperLib.dicom.sorting import sort_frames
+from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
+from PDFFMapperLib.images.volume import Volume
+
+_DICOMDIR = "1.2.840.10008.1.3.10"
+
+
+@dataclass
+class DicomSeries:
+    """One series of a folder.
+
+    Attributes:
+        key: short hash of the series' UID: the same for the same series, tells nothing else.
+        description: the scanner's series description.
+        contents: its 3D volumes, unread, ordered by component, echo time, b-value and time.
+        patient: age and sex.
+        notes: sentences about what was repaired, skipped or looks odd.
+        problem: why no volume can be had of this series, "" when all is well.
+    """
+
+    key: str
+    description: str
+    contents: list[DicomVolume]
+    patient: PatientFacts
+    notes: list[str] = field(default_factory=list)
+    problem: str = ""
+
+    @property
+    def attributes(self) -> dict[str, object]:
+        """The facts that all volumes of the series share."""
+        if not self.contents:
+            return {}
+        first, *others = (volume.attributes for volume in self.contents)
+        return {
+            key: value
+            for key, value in first.items()
+            if all(other.get(key) == value for other in others)
+        }
+
+    @cached_property
+    def volumes(self) -> list[Volume]:
+        """All volumes, read on first use.
+
+        Raises:
+            ValueError: slices are missing, a file is truncated or cannot be decoded.
+        """
+        if self.problem:
+            raise ValueError(self.problem)
+        return read_volumes(self.contents)
+
+
+class DicomFolder(list[DicomSeries]):
+    """The series of a folder; `notes` tells which files were left out and why."""
+
+    def __init__(self, series: Iterable[DicomSeries] = (), notes: Iterable[str] = ()):
+        super().__init__(series)
+        self.notes = list(notes)
+
+
+def read_dicom_folder(
+    path: str | Path, progress: Callable[[float], bool] | None = None
+) -> DicomFolder:
+    """List the MR series in a folder and its subfolders (or in one file), without their pixels.
+
+    Files that are not DICOM images (presentation states, reports, private objects, DICOMDIR, text)
+    are left out and counted in `notes`. A series with missing, doubled or truncated slices is
+    listed with its `problem`, which reading it raises.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: nothing in it is a DICOM image, or the user canceled.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: there is no such folder.")
+    files = [root] if root.is_file() else _files_below(root)
+    found: dict[str, _Found] = {}
+    skipped = _Skipped()
+    with warnings.catch_warnings():
+        # Vendors break length and character rules that do not matter here.
+        warnings.simplefilter("ignore")
+        for n, file in enumerate(files):
+            if progress and n % 50 == 0 and not progress(n / len(files)):
+                raise ValueError(f"{root}: reading was canceled.")
+            _take(file, found, skipped)
+        series = [_sort_series(one) for one in found.values()]
+    notes = skipped.sentences()
+    if not series:
+        raise ValueError(f"{root}: no DICOM image is in this folder. {' '.join(notes)}".strip())
+    series.sort(key=lambda one: (_series_number(one), one.description, one.key))
+    return DicomFolder(series, notes)
+
+
+def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
+    """The acquisition facts of one DICOM file (of its first frame), and the patient's age and sex.
+
+    Raises:
+        ValueError: it is not a DICOM file.
+    """
+    try:
+        header, _ = read_header(Path(file))
+    except NotDicom:
+        raise ValueError(f"{file}: this is not a DICOM file.") from None
+    enhanced = "PerFrameFunctionalGroupsSequence" in header
+    frame = next(iter(flattened_frames(header))) if enhanced else header
+    return attributes_of(frame), patient_of(header)
+
+
+@dataclass
+class _Found:
+    """The frames of one series while the folder is read."""
+
+    uid: str
+    header: Dataset
+    frames: list[Frame] = field(default_factory=list)
+    instances: set[tuple] = field(default_factory=set)
+    copies: int = 0
+    problem: str = ""
+
+
+class _Skipped:
+    """What was left out of a listing."""
+
+    def __init__(self) -> None:
+        self.not_dicom = 0
+        self.objects: dict[str, int] = {}
+        self.unreadable: list[str] = []
+
+    def add_object(self, sop_class: str) -> None:
+        name = UID(sop_class).name
+        kind = "private" if name == sop_class else name
+        self.objects[kind] = self.objects.get(kind, 0) + 1
+
+    def sentences(self) -> list[str]:
+        notes = list(self.unreadable)
+        if self.not_dicom:
+            notes.append(f"{self.not_dicom} file(s) are not DICOM and were left out.")
+        if self.objects:
+            kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(self.objects.items()))
+            notes.append(f"DICOM objects without images in space were left out: {kinds}.")
+        return notes
+
+
+def _files_below(root: Path) -> list[Path]:
+    return sorted(
+        Path(folder) / name
+        for folder, _, names in os.walk(root)
+        for name in names
+        if not name.startswith(".")
+    )
+
+
+def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
+    """Add the frames of one file to its series, or say why not."""
+    one = None
+    try:
+        header, bytes_left = read_header(file)
+        if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+            return
+        sop_class = str(header.get("SOPClassUID", ""))
+        uid = str(header.get("SeriesInstanceUID", ""))
+        if sop_class and not _may_be_image(sop_class, header):
+            skipped.add_object(sop_class)
+            return
+        if not uid or not sop_class:
+            skipped.unreadable.append(
+                f"{file.name}: this DICOM file ends within its header and was left out; "
+                "copy it again, its series may lack a slice."
+            )
+            return
+        one = found.setdefault(uid, _Found(uid, header))
+        # Careless anonymization gives all images one UID: number and place must agree, too.
+        instance = (
+            str(header.get("SOPInstanceUID", file)),
+            number_in(header, "InstanceNumber"),
+            tuple(numbers_in(header, "ImagePositionPatient")),
+        )
+        if instance in one.instances:
+            one.copies += 1
+            return
+        one.instances.add(instance)
+        if reason := _unusable(header, bytes_left):
+            raise ValueError(reason)
+        one.frames += frames_of_file(file, header)
+    except NotDicom:
+        skipped.not_dicom += 1
+    except Exception as error:  # pydicom raises many kinds on damaged files
+        if one is None:
+            skipped.unreadable.append(
+                f"{file.name}: this DICOM file cannot be read and was left out; it may be damaged "
+                f"({type(error).__name__}), and its series may lack a slice."
+            )
+        else:
+            reason = str(error) if type(error) is ValueError else "its header is damaged."
+            one.problem = one.problem or f"{file.name}: {reason}"
+
+
+def _may_be_image(sop_class: str, header: Dataset) -> bool:
+    """Whether this is a gray image with a place in space; a cut header counts as one."""
+    name = UID(sop_class).name
+    if header.get("SamplesPerPixel", 1) != 1:
+        return False
+    if "Image Storage" not in name or "Secondary Capture" in name:
+        return "ImagePositionPatient" in header and "Rows" in header
+    return True
+
+
+def _unusable(header: Dataset, bytes_left: int) -> str:
+    """Why an image cannot be used, "" if it can."""
+    if not header.get("Rows") or not header.get("Columns") or not header.get("BitsAllocated"):
+        return "this file ends within its header; copy it again."
+    if "ModalityLUTSequence" in header:
+        return "its voxels are coded by a lookup table, which is not supported."
+    frames = int(header.get("NumberOfFrames", 1) or 1)
+    expected = header.Rows * header.Columns * frames * header.BitsAllocated // 8
+    if 0 <= bytes_left < expected:
+        return f"this file is truncated ({expected} bytes of voxels expected); copy it again."
+    return ""
+
+
+def _sort_series(found: _Found) -> DicomSeries:
+    """Sort the frames of a series into volumes and check that none lacks a slice."""
+    key = hashlib.sha256(found.uid.encode()).hexdigest()[:10]
+    try:
+        header = found.header
+        description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
+        series = DicomSeries(key, description.strip() or "unnamed", [], patient_of(header))
+        label = f"Series {header.get('SeriesNumber') or key} '{series.description}'"
+        if found.copies:
+            series.notes.append(f"{label}: {found.copies} second copies of files were left out.")
+        if found.problem:
+            series.problem = f"{label} cannot be read: {found.problem}"
+            return series
+        try:
+            groups = sort_frames(found.frames, label, series.notes)
+            series.contents = volumes_of_series(groups, series.description)
+        except ValueError as error:
+            series.problem = str(error)
+        return series
+    except Exception as error:  # a header value that pydicom cannot convert
+        problem = f"Series {key} cannot be read: a header is damaged ({type(error).__name__})."
+        return DicomSeries(key, "damaged", [], PatientFacts(), [], problem)
+
+
+def _series_number(series: DicomSeries) -> float:
+    number = series.contents[0].attributes.get("SeriesNumber") if series.contents else None
+    return float(number) if isinstance(number, (int, float)) else math.inf

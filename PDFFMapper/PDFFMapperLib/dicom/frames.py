@@ -1,0 +1,226 @@
+"""The slices of one DICOM file: classic, enhanced multi-frame, or a Siemens mosaic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from PDFFMapperLib.dicom.facts import b_value_of, component_of
+from PDFFMapperLib.dicom.header import (
+    PHILIPS_B_VALUE,
+    PHILIPS_DIRECTION_KIND,
+    PHILIPS_FRAME,
+    PHILIPS_SCALE_SLOPE,
+    SIEMENS_CSA,
+    SIEMENS_MOSAIC_IMAGES,
+    WANTED,
+    number_in,
+    numbers_in,
+    texts_in,
+)
+from PDFFMapperLib.dicom.siemens import siemens_csa
+
+# Names that enhanced objects use for what classic ones call otherwise.
+_CLASSIC_NAME = {
+    "EffectiveEchoTime": "EchoTime",
+    "InversionTimes": "InversionTime",
+    "TemporalPositionIndex": "TemporalPositionIdentifier",
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+    "TransmitterFrequency": "ImagingFrequency",
+    "PulseSequenceName": "SequenceName",
+    "FrameType": "ImageType",
+    "NominalCardiacTriggerDelayTime": "TriggerTime",
+}
+_NESTED_TAGS = {
+    Tag(keyword)
+    for keyword in (
+        "MREchoSequence", "MRTimingAndRelatedParametersSequence", "MRModifierSequence",
+        "MRImagingModifierSequence", "MRAveragesSequence", "MRDiffusionSequence",
+        "DiffusionGradientDirectionSequence", "MRImageFrameTypeSequence", "FrameContentSequence",
+        "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
+        "PixelValueTransformationSequence", "CardiacSynchronizationSequence",
+    )
+}  # fmt: skip
+_COPIED_TAGS = {*WANTED, *(Tag(keyword) for keyword in (*_CLASSIC_NAME, "StackID"))}
+
+
+@dataclass
+class Frame:
+    """One slice: where its pixels are, where it lies, and what it shows."""
+
+    path: Path
+    index: int
+    header: Dataset
+    shape: tuple[int, int]
+    position: np.ndarray
+    orientation: np.ndarray
+    pixel_spacing: tuple[float, float]
+    instance: int
+    slope: float
+    intercept: float
+    display_scale: float | None = None
+    tile: tuple[int, int] | None = None
+    place: int = 0
+
+    @cached_property
+    def normal(self) -> np.ndarray:
+        """The unit vector across the slice."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+    @property
+    def thickness_mm(self) -> float:
+        """The extent of a single slice along its normal, 0 if unknown."""
+        return abs(
+            number_in(self.header, "SliceThickness")
+            or number_in(self.header, "SpacingBetweenSlices")
+            or 0.0
+        )
+
+    @property
+    def echo_time_ms(self) -> float | None:
+        """The echo time, None where the header does not say."""
+        value = number_in(self.header, "EchoTime")
+        return None if value is None else round(value, 4)
+
+    @property
+    def b_value(self) -> float | None:
+        """The b-value in s/mm^2, None where the header does not say."""
+        return b_value_of(self.header)[0]
+
+    @property
+    def summary(self) -> str:
+        """What tells it from its siblings, as people read it: "phase, TE 4.6 ms"."""
+        parts = []
+        if (component := component_of(self.header)) and component != "magnitude":
+            parts.append(component)
+        if (echo_time := self.echo_time_ms) is not None:
+            parts.append(f"TE {echo_time:g} ms")
+        if (b_value := self.b_value) is not None:
+            parts.append(f"b {b_value:g} s/mm2")
+        return ", ".join(parts) or "one volume"
+
+
+def frames_of_file(file: Path, header: Dataset) -> list[Frame]:
+    """The slices of one image file."""
+    if "PerFrameFunctionalGroupsSequence" in header:
+        return [_frame(file, index, flat) for index, flat in enumerate(flattened_frames(header))]
+    if int(header.get("NumberOfFrames", 1) or 1) > 1:
+        raise ValueError("it holds several frames without saying where each one lies.")
+    if "MOSAIC" in texts_in(header, "ImageType"):
+        return _mosaic_frames(file, header)
+    return [_frame(file, 0, header)]
+
+
+def flattened_frames(header: Dataset) -> Iterator[Dataset]:
+    """Each frame of an enhanced object as the flat header that a classic image would have."""
+    per_frame = header.PerFrameFunctionalGroupsSequence
+    if len(per_frame) != int(header.NumberOfFrames):
+        raise ValueError(
+            f"its header describes {len(per_frame)} of {header.NumberOfFrames} frames; "
+            "the file may be truncated."
+        )
+    common = Dataset()
+    _flatten(header, common)
+    shared = header.get("SharedFunctionalGroupsSequence")
+    if shared:
+        _flatten(shared[0], common)
+    base = int(header.get("InstanceNumber", 0) or 0) * 1_000_000
+    for index, groups in enumerate(per_frame):
+        flat = Dataset()
+        flat.update(common)
+        _flatten(groups, flat)
+        flat.InstanceNumber = base + index
+        for keyword, classic in _CLASSIC_NAME.items():
+            if keyword in flat:
+                value = flat[keyword].value
+                if classic == "InversionTime" and not isinstance(value, (int, float)):
+                    value = value[0] if value else None
+                setattr(flat, classic, value)
+        yield flat
+
+
+def _flatten(groups: Dataset, flat: Dataset) -> None:
+    """Copy the wanted elements of nested functional groups into a flat header."""
+    for tag in groups.keys():  # iterating the data set itself would convert all of it
+        if tag in _COPIED_TAGS:
+            flat.add(groups[tag])
+        elif tag in _NESTED_TAGS:
+            for item in groups[tag].value[:1]:
+                _flatten(item, flat)
+        elif tag == PHILIPS_FRAME and groups[tag].VR == "SQ":  # the classic header in disguise
+            for item in groups[tag].value[:1]:
+                for private in (PHILIPS_B_VALUE, PHILIPS_SCALE_SLOPE, PHILIPS_DIRECTION_KIND):
+                    if private in item:
+                        flat.add(item[private])
+
+
+def _frame(file: Path, index: int, header: Dataset) -> Frame:
+    position = numbers_in(header, "ImagePositionPatient")
+    orientation = numbers_in(header, "ImageOrientationPatient")
+    spacing = numbers_in(header, "PixelSpacing")
+    if len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
+        raise ValueError("it does not say where in the patient it lies.")
+    orientation = np.array(orientation)
+    row, column = orientation[:3], orientation[3:]
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if abs(row @ column) > 0.01 or max(abs(np.array(lengths) - 1)) > 0.01 or min(spacing) <= 0:
+        raise ValueError("its orientation or pixel spacing is not valid.")
+    slope = number_in(header, "RescaleSlope")
+    return Frame(
+        path=file,
+        index=index,
+        header=header,
+        shape=(int(header.Rows), int(header.Columns)),
+        position=np.array(position),
+        orientation=orientation,
+        pixel_spacing=(spacing[0], spacing[1]),
+        instance=int(number_in(header, "InstanceNumber") or 0),
+        slope=1.0 if slope is None or slope == 0 else slope,
+        intercept=number_in(header, "RescaleIntercept") or 0.0,
+        display_scale=number_in(header, PHILIPS_SCALE_SLOPE),
+    )
+
+
+def _mosaic_frames(file: Path, header: Dataset) -> list[Frame]:
+    """The slices of a Siemens mosaic: tiles of one picture, stacked along the CSA slice normal.
+
+    The position in the header is that of a picture as large as the mosaic around the first slice's
+    center (https://nipy.org/nibabel/dicom/dicom_mosaic.html).
+    """
+    count = int(number_in(header, SIEMENS_MOSAIC_IMAGES) or 0)
+    csa = siemens_csa(header.get(SIEMENS_CSA).value) if SIEMENS_CSA in header else {}
+    normal = [float(value) for value in csa.get("SliceNormalVector", [])]
+    count = count or int(float((csa.get("NumberOfImagesInMosaic") or ["0"])[0]))
+    step = abs(number_in(header, "SpacingBetweenSlices") or 0.0)
+    if not count or len(normal) != 3 or not step:
+        raise ValueError(
+            "this Siemens mosaic lacks the private header that tells the order of its slices; "
+            "export the series again as enhanced DICOM or without removing private elements."
+        )
+    tiles = math.ceil(math.sqrt(count))
+    whole = _frame(file, 0, header)
+    rows, columns = (n // tiles for n in whole.shape)
+    row, column = whole.orientation[:3], whole.orientation[3:]
+    corner = (
+        whole.position
+        + row * whole.pixel_spacing[1] * (whole.shape[1] - columns) / 2
+        + column * whole.pixel_spacing[0] * (whole.shape[0] - rows) / 2
+    )
+    # The CSA normal gives the side only: its digits are fewer than those of the orientation.
+    along = whole.normal * math.copysign(step, float(np.dot(normal, whole.normal)))
+    return [
+        replace(
+            whole,
+            shape=(rows, columns),
+            position=corner + along * n,
+            tile=(n // tiles * rows, n % tiles * columns),
+        )
+        for n in range(count)
+    ]

@@ -1,0 +1,181 @@
+"""A 3D volume of a DICOM series: described from its slices' headers, its voxels read on demand."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import dcmread
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+from PDFFMapperLib.dicom.facts import attributes_of
+from PDFFMapperLib.dicom.frames import Frame
+from PDFFMapperLib.dicom.header import mapped
+from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
+
+_PIXEL_MODULE = [
+    "SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation", "PixelData",
+    "FloatPixelData", "DoubleFloatPixelData",
+]  # fmt: skip
+
+
+@dataclass
+class DicomVolume:
+    """A 3D volume of a series that is described but not yet read.
+
+    Attributes:
+        name: the series' description and what tells this volume from its siblings.
+        shape: (slices, rows, columns).
+        ijk_to_ras: 4x4 matrix from voxel indices to RAS mm.
+        attributes: acquisition facts by DICOM keyword: "EchoTime", "RepetitionTime",
+            "InversionTime" in ms, "FlipAngle" in degrees, "MagneticFieldStrength" in T,
+            "DiffusionBValue" in s/mm^2 (with "DiffusionBValueSource"),
+            "DiffusionGradientOrientation" (LPS unit vector), and "ImageComponent"
+            ("magnitude", "phase", "real", "imaginary") where the header tells it.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    ijk_to_ras: np.ndarray
+    attributes: dict[str, object]
+    _frames: list[Frame] = field(repr=False, default_factory=list)
+
+    def read(self) -> Volume:
+        """Read the voxels, rescaled to the header's units, as float32.
+
+        Raises:
+            ValueError: a file is truncated, was removed, or cannot be decoded.
+        """
+        return read_volumes([self])[0]
+
+
+def volumes_of_series(groups: Sequence[Sequence[Frame]], description: str) -> list[DicomVolume]:
+    """The volumes that the sorted frames of one series make.
+
+    Args:
+        groups: the frames of each volume, as `dicom_sorting.sort_frames` gives them.
+        description: of the series; volumes are named by it.
+    """
+    volumes = [_volume(group, description, len(groups) > 1) for group in groups]
+    echo_times = {group[0].echo_time_ms for group in groups}
+    b_values = {group[0].b_value for group in groups}
+    for volume in volumes:
+        volume.attributes["NumberOfEchoes"] = len(echo_times)
+        if b_values != {None}:
+            volume.attributes["NumberOfBValues"] = len(b_values)
+    _forget_idle_b_values(volumes)
+    return volumes
+
+
+def _volume(frames: Sequence[Frame], description: str, has_siblings: bool) -> DicomVolume:
+    first = frames[0]
+    if len(frames) > 1:
+        step = (frames[-1].position - first.position) / (len(frames) - 1)
+    else:
+        step = first.normal * (first.thickness_mm or 1.0)
+    lps = np.eye(4)
+    lps[:3, 0] = first.orientation[:3] * first.pixel_spacing[1]
+    lps[:3, 1] = first.orientation[3:] * first.pixel_spacing[0]
+    lps[:3, 2] = step
+    lps[:3, 3] = first.position
+    return DicomVolume(
+        f"{description} ({first.summary})" if has_siblings else description,
+        (len(frames), *first.shape),
+        LPS_TO_RAS @ lps,
+        attributes_of(first.header),
+        list(frames),
+    )
+
+
+def _forget_idle_b_values(volumes: list[DicomVolume]) -> None:
+    """Drop the b = 0 that Philips and GE write to images that have no diffusion weighting."""
+    facts = [volume.attributes for volume in volumes]
+    if any(one.get("DiffusionBValue") or one.get("GEDiffusionKind") in (14, 16) for one in facts):
+        return
+    for one in facts:
+        if str(one.get("Manufacturer", "")).upper().startswith(("PHILIPS", "GE")):
+            for key in [key for key in one if "Diffusion" in key or key == "NumberOfBValues"]:
+                del one[key]
+
+
+def read_volumes(volumes: list[DicomVolume]) -> list[Volume]:
+    """Read the voxels of volumes, each file once."""
+    arrays = []
+    uses: dict[Path, list[tuple[Frame, np.ndarray]]] = {}
+    for volume in volumes:
+        array = np.empty(volume.shape, dtype=np.float32)
+        arrays.append(array)
+        for k, frame in enumerate(volume._frames):
+            uses.setdefault(frame.path, []).append((frame, array[k]))
+    for file, targets in uses.items():
+        pixels = _stored_pixels(file)
+        for frame, target in targets:
+            if frame.index >= len(pixels):
+                raise ValueError(
+                    f"{file.name}: frame {frame.index + 1} is missing; the file is truncated."
+                )
+            image = pixels[frame.index]
+            if frame.tile:
+                top, left = frame.tile
+                image = image[top : top + target.shape[0], left : left + target.shape[1]]
+            if image.shape != target.shape:
+                raise ValueError(f"{file.name}: the image size does not match its header.")
+            np.multiply(image, frame.slope, out=target, casting="unsafe")
+            target += np.float32(frame.intercept)
+    return [
+        Volume(array, volume.ijk_to_ras.copy(), volume.name, dict(volume.attributes))
+        for array, volume in zip(arrays, volumes, strict=True)
+    ]
+
+
+def _stored_pixels(file: Path) -> np.ndarray:
+    """The stored values of a file, shape (frames, rows, columns)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with mapped(file) as view:
+                data = dcmread(view, specific_tags=_PIXEL_MODULE, force=True)
+            syntax = UID(data.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian))
+            if "TransferSyntaxUID" not in data.file_meta:
+                data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
+            if not any(k in data for k in _PIXEL_MODULE[-3:]):
+                raise ValueError("it ends before its voxels")
+            if syntax.is_encapsulated and syntax.name != "RLE Lossless":
+                pixels = _decode_with_gdcm(data)
+            else:
+                pixels = data.pixel_array
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # decoders raise many kinds on damaged files
+        raise ValueError(
+            f"{file.name}: its voxels cannot be read ({error}); the file may be truncated, or "
+            "compressed in a way that is not supported."
+        ) from error
+    return pixels[np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def _decode_with_gdcm(data: Dataset) -> np.ndarray:
+    """Decompress with SimpleITK's GDCM (JPEG, JPEG-LS, JPEG 2000).
+
+    GDCM sees the pixel module alone, so that it cannot apply a rescaling of its own.
+    """
+    import SimpleITK as sitk
+
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7.3"  # multi-frame grayscale word capture
+    data.SOPInstanceUID = generate_uid()
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = data.file_meta.TransferSyntaxUID
+    meta.MediaStorageSOPClassUID = data.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.file_meta = meta
+    with tempfile.TemporaryDirectory() as folder:
+        name = str(Path(folder) / "compressed.dcm")
+        data.save_as(name)
+        pixels = sitk.GetArrayFromImage(sitk.ReadImage(name, imageIO="GDCMImageIO"))
+    return pixels

@@ -1,0 +1,327 @@
+"""Compiled voxel-by-voxel fits of IVIM: Levenberg-Marquardt with Fisher scoring.
+
+Units inside: signals in units of the noise, b in ms/um^2, diffusivities in 10^-3 mm^2/s.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from PDFFMapperLib.diffusion.noise import (
+    INFORMATION_TABLE,
+    bessel_ratio,
+    log_bessel_i0_scaled,
+    rician_information,
+)
+
+D_LIMIT = 6.0
+EXCESS_LIMITS = (0.5, 1000.0)
+"""Of D* - D; like all diffusivities here in 10^-3 mm^2/s."""
+PRIOR_EXCESS = 30.0
+"""Center of the weak prior on D* - D: the middle of what is published, 10 to 100."""
+PRIOR_LOG_SD = 1.0
+"""Its standard deviation in ln: 95 % lie between 4 and 210."""
+PRIOR_F_WEIGHT = 0.25
+"""Exponent of f (1 - f) in the weak prior on logit f: keeps f off 0 and 1, no more."""
+
+_PRIOR = np.array([math.log(PRIOR_EXCESS), 1.0 / PRIOR_LOG_SD**2, PRIOR_F_WEIGHT])
+_START_D = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0])
+_START_DSTAR = np.array([5.0, 8.0, 12.0, 20.0, 35.0, 60.0, 110.0])
+_START_F = np.array([0.03, 0.08, 0.15, 0.25, 0.4, 0.6, 0.85])
+
+
+def fit_voxels(
+    signal: np.ndarray,
+    sigma: np.ndarray,
+    precision: np.ndarray,
+    b: np.ndarray,
+    averages: np.ndarray,
+    rician: bool,
+    held: np.ndarray | None = None,
+) -> np.ndarray:
+    """Fit voxels.
+
+    Args:
+        signal: shape (voxels, n), float64.
+        sigma: noise of a single image, shape (voxels,).
+        precision: share of the scatter's variance that this noise is, shape (voxels,).
+        b: in ms/um^2, shape (n,).
+        averages: images averaged into each measurement, shape (n,).
+        rician: whether the noise is Rician, else Gaussian.
+        held: D and its standard deviation per voxel, shape (2, voxels), or None to fit D.
+
+    Returns:
+        Shape (12, voxels), float32: S0, D, D*, f, their standard deviations, that of f D*, RMS
+        residual, R^2, log-likelihood. NaN where there is no convergence.
+    """
+    out = np.empty((12, signal.shape[0]), dtype=np.float32)
+    held = np.empty((2, 0)) if held is None else np.ascontiguousarray(held, dtype=float)
+    _fit_voxels(
+        signal, sigma, precision, b, averages, rician, INFORMATION_TABLE, _PRIOR,
+        *_dictionary(b, averages), held, out,
+    )  # fmt: skip
+    return out
+
+
+def _dictionary(b: np.ndarray, averages: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Grids of D, D* and f, weighted decays to project signals on, and 1 / |curve|^2 of each."""
+    slow, fast = np.exp(-_START_D[:, None] * b), np.exp(-_START_DSTAR[:, None] * b)
+    curves = (1 - _START_F)[:, None] * slow[:, None, None] + _START_F[:, None] * fast[:, None]
+    squares = (curves**2 * averages).sum(axis=-1)
+    return _START_D, _START_DSTAR, _START_F, slow * averages, fast * averages, 1 / squares
+
+
+@njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _evaluate(m, b, weights, rician, table, prior, s, d, u, phi):
+    """Penalized negative log-likelihood, its descent direction and its curvature.
+
+    The coordinates are s = S0 / sigma, d = D, u = ln(D* - D), phi = logit f; the curvature is the
+    expected (Fisher) information plus the prior's.
+    """
+    f = 1.0 / (1.0 + math.exp(-phi))
+    spread = f * (1.0 - f)
+    excess = math.exp(u)
+    cost = -prior[2] * math.log(spread) + 0.5 * prior[1] * (u - prior[0]) ** 2
+    g0 = 0.0
+    g1 = 0.0
+    g2 = -prior[1] * (u - prior[0])
+    g3 = prior[2] * (1.0 - 2.0 * f)
+    h00 = h10 = h11 = h20 = h21 = h30 = h31 = h32 = 0.0
+    h22 = prior[1]
+    h33 = 2.0 * prior[2] * spread
+    for k in range(b.size):
+        slow = math.exp(-b[k] * d)
+        fast = slow * math.exp(-b[k] * excess)
+        decay = (1.0 - f) * slow + f * fast
+        nu = s * decay
+        weight = weights[k]
+        apart = m[k] - nu
+        term = 0.5 * apart * apart
+        pull = weight * apart
+        if rician:
+            x = m[k] * nu
+            term -= log_bessel_i0_scaled(x)
+            pull += weight * m[k] * (bessel_ratio(x) - 1.0)
+            curvature = weight * rician_information(nu, table)
+        else:
+            curvature = weight
+        cost += weight * term
+        j1 = -b[k] * nu
+        j2 = -b[k] * s * f * fast * excess
+        j3 = s * spread * (fast - slow)
+        g0 += pull * decay
+        g1 += pull * j1
+        g2 += pull * j2
+        g3 += pull * j3
+        h00 += curvature * decay * decay
+        h10 += curvature * j1 * decay
+        h11 += curvature * j1 * j1
+        h20 += curvature * j2 * decay
+        h21 += curvature * j2 * j1
+        h22 += curvature * j2 * j2
+        h30 += curvature * j3 * decay
+        h31 += curvature * j3 * j1
+        h32 += curvature * j3 * j2
+        h33 += curvature * j3 * j3
+    return cost, (g0, g1, g2, g3), (h00, h10, h11, h20, h21, h22, h30, h31, h32, h33)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _without_d(g, h):
+    """Gradient and curvature with D held still."""
+    return (g[0], 0.0, g[2], g[3]), (
+        h[0], 0.0, h[2], h[3], 0.0, h[5], h[6], 0.0, h[8], h[9],
+    )  # fmt: skip
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _factor(h, damping):
+    """Cholesky factor of the 4 x 4 curvature with its diagonal raised; False if singular."""
+    raised = 1.0 + damping
+    p0 = h[0] * raised
+    l00 = math.sqrt(max(p0, 1e-300))
+    l10 = h[1] / l00
+    l20 = h[3] / l00
+    l30 = h[6] / l00
+    p1 = h[2] * raised - l10 * l10
+    l11 = math.sqrt(max(p1, 1e-300))
+    l21 = (h[4] - l20 * l10) / l11
+    l31 = (h[7] - l30 * l10) / l11
+    p2 = h[5] * raised - l20 * l20 - l21 * l21
+    l22 = math.sqrt(max(p2, 1e-300))
+    l32 = (h[8] - l30 * l20 - l31 * l21) / l22
+    p3 = h[9] * raised - l30 * l30 - l31 * l31 - l32 * l32
+    l33 = math.sqrt(max(p3, 1e-300))
+    ok = p0 > 0.0 and p1 > 1e-13 * h[2] and p2 > 1e-13 * h[5] and p3 > 1e-13 * h[9] and p3 > 1e-290
+    return ok, (l00, l10, l11, l20, l21, l22, l30, l31, l32, l33)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _forward(factor, g):
+    y0 = g[0] / factor[0]
+    y1 = (g[1] - factor[1] * y0) / factor[2]
+    y2 = (g[2] - factor[3] * y0 - factor[4] * y1) / factor[5]
+    y3 = (g[3] - factor[6] * y0 - factor[7] * y1 - factor[8] * y2) / factor[9]
+    return y0, y1, y2, y3
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _backward(factor, y):
+    x3 = y[3] / factor[9]
+    x2 = (y[2] - factor[8] * x3) / factor[5]
+    x1 = (y[1] - factor[4] * x2 - factor[7] * x3) / factor[2]
+    x0 = (y[0] - factor[1] * x1 - factor[3] * x2 - factor[6] * x3) / factor[0]
+    return x0, x1, x2, x3
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _sd(factor, gradient, hold, held_sd, follow):
+    """Standard deviation of a quantity with this gradient in the coordinates.
+
+    With D held, `follow` says how the others follow D, whose own error is `held_sd`.
+    """
+    g0, g1, g2, g3 = gradient
+    slope = 0.0
+    if hold:
+        slope = (g0 * follow[0] + g1 + g2 * follow[2] + g3 * follow[3]) * held_sd
+        g1 = 0.0
+    y = _forward(factor, (g0, g1, g2, g3))
+    return math.sqrt(y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _best_entry(m, decays_slow, decays_fast, fractions, inverse_squares, slow, fast):
+    """The dictionary's curve that explains most of m, as (i, j, n), and its S0."""
+    for i in range(slow.size):
+        total = 0.0
+        for k in range(m.size):
+            total += decays_slow[i, k] * m[k]
+        slow[i] = total
+    for j in range(fast.size):
+        total = 0.0
+        for k in range(m.size):
+            total += decays_fast[j, k] * m[k]
+        fast[j] = total
+    best = -1.0
+    entry = (0, 0, 0)
+    for i in range(slow.size):
+        for j in range(fast.size):
+            for n in range(fractions.size):
+                product = slow[i] + fractions[n] * (fast[j] - slow[i])
+                explained = product * product * inverse_squares[i, j, n]
+                if explained > best and product > 0.0:
+                    best = explained
+                    entry = (i, j, n)
+    i, j, n = entry
+    product = slow[i] + fractions[n] * (fast[j] - slow[i])
+    return entry, product * inverse_squares[i, j, n]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _fit_voxels(
+    signal, sigma, precision, b, averages, rician, table, prior,
+    grid_d, grid_dstar, grid_f, decays_slow, decays_fast, inverse_squares, held, out,
+):  # fmt: skip
+    """Levenberg-Marquardt with Fisher scoring from the best dictionary entry.
+
+    `held` is empty, or D and its standard deviation per voxel. `out` gets, per voxel: S0, D, D*,
+    f, their standard deviations, that of f D*, RMS residual, R^2, log-likelihood.
+    """
+    slow = np.empty(grid_d.size)
+    fast = np.empty(grid_dstar.size)
+    m = np.empty(b.size)
+    weights = np.empty(b.size)
+    low, high = math.log(EXCESS_LIMITS[0]), math.log(EXCESS_LIMITS[1])
+    hold = held.shape[1] > 0
+    for v in range(signal.shape[0]):
+        for k in range(b.size):
+            m[k] = signal[v, k] / sigma[v]
+            weights[k] = averages[k] * precision[v]
+        entry, s = _best_entry(m, decays_slow, decays_fast, grid_f, inverse_squares, slow, fast)
+        d = held[0, v] if hold else grid_d[entry[0]]
+        u = math.log(max(grid_dstar[entry[1]] - d, 1.0))
+        phi = math.log(grid_f[entry[2]] / (1.0 - grid_f[entry[2]]))
+        cost, g, h = _evaluate(m, b, weights, rician, table, prior, s, d, u, phi)
+        damping = 1e-3
+        converged = False
+        for _ in range(100):
+            pull, curvature = g, h
+            if hold or (d <= 0.0 and g[1] <= 0.0):
+                pull, curvature = _without_d(g, h)
+            ok, factor = _factor(curvature, damping)
+            if not ok:
+                damping = max(10.0 * damping, 1e-3)
+                if damping > 1e10:
+                    break
+                continue
+            y = _forward(factor, pull)
+            # The expected gain in log-likelihood: 1e-4 is 0.014 SD.
+            gain = 0.5 * (y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3])
+            if gain < 1e-4:
+                converged = True
+                break
+            x = _backward(factor, y)
+            s2 = max(s + x[0], 0.1 * s)
+            d2 = min(max(d + x[1], 0.0), D_LIMIT)
+            u2 = min(max(u + min(max(x[2], -1.5), 1.5), low), high)
+            phi2 = phi + min(max(x[3], -2.0), 2.0)
+            cost2, g2, h2 = _evaluate(m, b, weights, rician, table, prior, s2, d2, u2, phi2)
+            reached = (cost - cost2) / gain
+            if cost2 <= cost + 1e-7:
+                s, d, u, phi, cost, g, h = s2, d2, u2, phi2, cost2, g2, h2
+            if reached > 0.7:
+                damping *= 0.1
+            elif reached < 0.3:
+                damping = max(5.0 * damping, 0.1)
+                if damping > 1e8:
+                    # No step improves at all: a bound holds the estimate.
+                    converged = True
+                    break
+
+        for c in range(out.shape[0]):
+            out[c, v] = np.nan
+        held_sd = 0.0
+        follow = (0.0, 0.0, 0.0, 0.0)
+        if hold:
+            held_sd = held[1, v]
+            cross = (-h[1], 0.0, -h[4], -h[7])
+            _, h = _without_d(g, h)
+            ok, factor = _factor(h, 0.0)
+            follow = _backward(factor, _forward(factor, cross))
+        else:
+            ok, factor = _factor(h, 0.0)
+        if not (ok and converged):
+            continue
+        f = 1.0 / (1.0 + math.exp(-phi))
+        excess = math.exp(u)
+        dstar = d + excess
+        slope_f = f * (1.0 - f)
+        out[0, v] = s * sigma[v]
+        out[1, v] = d
+        out[2, v] = dstar
+        out[3, v] = f
+        out[4, v] = sigma[v] * _sd(factor, (1.0, 0.0, 0.0, 0.0), hold, held_sd, follow)
+        out[5, v] = _sd(factor, (0.0, 1.0, 0.0, 0.0), hold, held_sd, follow)
+        out[6, v] = _sd(factor, (0.0, 1.0, excess, 0.0), hold, held_sd, follow)
+        out[7, v] = _sd(factor, (0.0, 0.0, 0.0, slope_f), hold, held_sd, follow)
+        out[8, v] = _sd(factor, (0.0, f, f * excess, slope_f * dstar), hold, held_sd, follow)
+
+        total = 0.0
+        mean = 0.0
+        for k in range(b.size):
+            total += averages[k]
+            mean += averages[k] * m[k]
+        mean /= total
+        squares = 0.0
+        spread = 0.0
+        for k in range(b.size):
+            nu = s * math.exp(-b[k] * d) * (1.0 - f + f * math.exp(-b[k] * excess))
+            expected = math.sqrt(nu * nu + 1.0) if rician else nu
+            squares += averages[k] * (m[k] - expected) ** 2
+            spread += averages[k] * (m[k] - mean) ** 2
+        out[9, v] = sigma[v] * math.sqrt(squares / total)
+        out[10, v] = 1.0 - squares / spread if spread > 0.0 else np.nan
+        out[11, v] = -cost - prior[2] * math.log(slope_f) + 0.5 * prior[1] * (u - prior[0]) ** 2

@@ -1,0 +1,91 @@
+"""Signals whose logarithm is a polynomial of b: ln S(b) = c0 - c1 b + c2 b^2, fitted per voxel.
+
+The common ground of the apparent diffusion coefficient (c2 = 0) and kurtosis (c2 = D^2 K / 6).
+Weighted least squares on ln S with weights S^2, taken from a first fit (Veraart et al.,
+NeuroImage 2013, doi 10.1016/j.neuroimage.2013.05.028), then, if wanted, the maximum of the Rician
+or Gaussian likelihood by Fisher scoring.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from PDFFMapperLib.diffusion.log_polynomial_kernel import (
+    GAUSSIAN,
+    LEAST_SQUARES,
+    RICIAN,
+    fit_voxels,
+)
+from PDFFMapperLib.diffusion.voxelwise import Progress, VoxelFit, Voxels, run_blocks
+
+
+@dataclass
+class LogPolynomialFit(VoxelFit):
+    """Coefficients and their covariance; arrays have the image's shape, failed voxels are NaN.
+
+    Attributes:
+        s0: exp(c0) in signal units.
+        c1: in 10^-3 mm^2/s.
+        c2: in 10^-6 mm^4/s^2; None for a straight line.
+        covariance: of (c0, c1) or (c0, c1, c2): their 3 or 6 distinct elements row by row
+            (00, 10, 11, 20, 21, 22), shape (3 or 6, ...).
+    """
+
+    s0: np.ndarray
+    c1: np.ndarray
+    c2: np.ndarray | None
+    covariance: np.ndarray
+
+
+def fit_log_polynomial(
+    voxels: Voxels, order: int, method: str, noise: str, progress: Progress | None
+) -> LogPolynomialFit | None:
+    """Fit a polynomial of order 1 or 2 to voxels from `scatter.prepared`.
+
+    `method` is "ml" or "wls", `noise` "rician" or "gaussian".
+
+    Returns:
+        None when canceled.
+
+    Raises:
+        ValueError: unknown method, or maximum likelihood without known noise.
+    """
+    if method not in ("ml", "wls"):
+        raise ValueError(f'The method is "ml" or "wls", not {method!r}.')
+    unknown = voxels.sigma is None
+    if unknown and method == "ml" and noise == "rician":
+        raise ValueError(
+            f"{voxels.b.size} images leave no residual to measure the noise from: give sigma, "
+            "or choose weighted least squares (wls)."
+        )
+    likelihood = LEAST_SQUARES if method == "wls" else (RICIAN if noise == "rician" else GAUSSIAN)
+    sigma = np.broadcast_to(1.0, voxels.signal.shape[:1]) if unknown else voxels.sigma
+    maps = np.full((12, voxels.signal.shape[0]), np.nan, dtype=np.float32)
+
+    def work(start: int, stop: int) -> None:
+        index, signal = voxels.block(start, stop)
+        maps[:, index] = fit_voxels(
+            signal, sigma[index], voxels.precision[index], voxels.b, voxels.averages, order,
+            likelihood,
+        )  # fmt: skip
+
+    if not run_blocks(work, voxels.usable.size, progress):
+        return None
+    if unknown:
+        maps[3:9] = np.nan
+    images = [voxels.image(each) for each in maps]
+    size = 3 if order == 1 else 6
+    return LogPolynomialFit(
+        s0=images[0],
+        c1=images[1],
+        c2=images[2] if order == 2 else None,
+        covariance=maps[3 : 3 + size].reshape(size, *voxels.shape),
+        residual=images[9],
+        r_squared=images[10],
+        log_likelihood=images[11],
+        valid=np.isfinite(images[1]),
+        sigma=math.nan if unknown else voxels.noise,
+    )

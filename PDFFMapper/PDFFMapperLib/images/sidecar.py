@@ -1,0 +1,97 @@
+"""Acquisition facts from the JSON file beside an image."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from PDFFMapperLib.dicom.facts import component_of_image_type
+from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.water_fat.echo_train import field_strength
+from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Acquisition facts from a BIDS-like JSON file; None where it does not say.
+
+    Attributes:
+        echo_times_s: one or several echo times in seconds.
+        attributes: what it says as volume attributes ("EchoTime" and "RepetitionTime" in ms,
+            "MagneticFieldStrength" in T, "ImagingFrequency" in MHz, "ImageComponent" ...).
+        notes: what was converted.
+    """
+
+    echo_times_s: np.ndarray | None
+    attributes: dict[str, object]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
+    """Read echo times and field strength from a JSON sidecar.
+
+    Read are "EchoTime" or "EchoTimes" (a number or list; seconds by the BIDS rule, otherwise the
+    unit is found from their size and noted), "EchoTime1", "EchoTime2" ..., "MagneticFieldStrength"
+    (T) and "ImagingFrequency" (MHz).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON, or a value in it makes no sense.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name}: this is not a JSON file ({error}).") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path.name}: a JSON object with named values is expected.")
+    notes: list[str] = []
+    values = next((facts[key] for key in ("EchoTimes", "EchoTime") if key in facts), None)
+    numbered = sorted(
+        (int(match[1]), key) for key in facts if (match := re.fullmatch(r"EchoTime(\d+)", key))
+    )
+    if values is None and numbered:
+        values = [facts[key] for _, key in numbered]
+    times = None
+    if values is not None:
+        try:
+            times = echo_times_in_seconds(np.atleast_1d(np.asarray(values, dtype=float)), unit)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path.name}: {error}") from error
+        given = float(np.max(np.asarray(values, dtype=float)))
+        if not math.isclose(given, float(times.max()), rel_tol=1e-9):
+            by = "ms" if math.isclose(given * 1e-3, float(times.max()), rel_tol=1e-9) else "us"
+            notes.append(f"{path.name}: echo times were read as {by}, not as the seconds of BIDS.")
+    numbers = {}
+    for key in ("MagneticFieldStrength", "ImagingFrequency"):
+        value = facts.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ValueError(f"{path.name}: {key} must be a positive number, not {value!r}.")
+        numbers[key] = float(value)
+    strength = field_strength([numbers])
+    attributes: dict[str, object] = {
+        key: facts[key]
+        for key in ("Manufacturer", "SeriesDescription", "ImageType", "FlipAngle", "RescaleType")
+        if key in facts
+    }
+    if strength is not None:
+        attributes["MagneticFieldStrength"] = strength
+    if "ImagingFrequency" in numbers:
+        attributes["ImagingFrequency"] = numbers["ImagingFrequency"]
+    if times is not None and times.size == 1:
+        attributes["EchoTime"] = float(times[0]) * 1e3
+    for key in ("RepetitionTime", "InversionTime"):
+        if (seconds := number_of(facts, key)) is not None:
+            attributes[key] = seconds * 1e3
+    if component := component_of_image_type(image_type_of(facts)):
+        attributes["ImageComponent"] = component
+    return Sidecar(times, attributes, notes)

@@ -1,0 +1,102 @@
+"""A computed map (PDFF, R2*, ADC ...) with its unit, display window and provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from PDFFMapperLib.images.files import write_volume, written_whole
+from PDFFMapperLib.images.volume import Volume
+
+
+@dataclass
+class ParametricMap:
+    """One quantity on a voxel grid.
+
+    Attributes:
+        name: short name, also the file name's ending ("PDFF", "R2star", "ADC").
+        volume: the values; failed voxels are NaN. Masks are bool.
+        unit: unit as printed ("%", "1/s", "Hz"); "" for none.
+        window: lowest and highest value shown, fixed per quantity so that maps compare.
+        color: name of a Slicer color node ("Grey", "Viridis", "Inferno", "DivergingBlueRed").
+        title: what people read ("Proton density fat fraction").
+        provenance: how it came about, as JSON-ready facts (method, settings, model, inputs).
+    """
+
+    name: str
+    volume: Volume
+    unit: str
+    window: tuple[float, float]
+    color: str = "Grey"
+    title: str = ""
+    provenance: dict[str, object] = field(default_factory=dict)
+
+
+def write_maps(
+    maps: Sequence[ParametricMap],
+    folder: str | Path,
+    prefix: str,
+    extension: str = ".nrrd",
+) -> list[Path]:
+    """Write each map as ``<prefix>_<name><extension>`` and one ``<prefix>_maps.json``.
+
+    The JSON holds what the maps share once (``provenance``) and, per map, file, title, unit,
+    window, color and what is its own. Every file appears whole or not at all, the JSON last.
+
+    Args:
+        maps: maps to write; their names must differ.
+        folder: made if absent.
+        prefix: start of every file name.
+        extension: ".nrrd", ".nii.gz" or ".nii". NRRD is the default because ITK's NIfTI reader
+            (Slicer's too) turns the NaN of failed voxels into 0.
+
+    Returns:
+        The paths written, the JSON last.
+
+    Raises:
+        ValueError: no maps, two of one name, or an unknown extension.
+    """
+    if not maps:
+        raise ValueError("No maps were given to write.")
+    names = [each.name for each in maps]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Map names must differ to become files; given were {', '.join(names)}.")
+    if extension not in (".nii.gz", ".nii", ".nrrd"):
+        raise ValueError(f"Maps are written as .nii.gz, .nii or .nrrd, not {extension!r}.")
+
+    folder = Path(folder)
+    first = maps[0].provenance
+    shared = {
+        key: value
+        for key, value in first.items()
+        if all(each.provenance.get(key) == value for each in maps)
+    }
+    paths, entries = [], []
+    for each in maps:
+        path = folder / f"{prefix}_{each.name}{extension}"
+        array = each.volume.array
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        write_volume(each.volume.with_array(array, each.name), path)
+        paths.append(path)
+        entries.append(
+            {
+                "name": each.name,
+                "file": path.name,
+                "title": each.title or each.name,
+                "unit": each.unit,
+                "window": list(each.window),
+                "color": each.color,
+                "provenance": {k: v for k, v in each.provenance.items() if k not in shared},
+            }
+        )
+    record = folder / f"{prefix}_maps.json"
+    with written_whole(record) as temporary:
+        temporary.write_text(
+            json.dumps({"provenance": shared, "maps": entries}, indent=2) + "\n", encoding="utf-8"
+        )
+    return [*paths, record]

@@ -1,0 +1,172 @@
+"""The 3D frames that volume nodes hold, as Slicer's loaders leave them, with echo time or b-value.
+
+One scalar volume is one frame. Vector and multi-volume nodes hold frames as components, sequences
+as data nodes. What the user types for a frame is kept on its node and saved with the scene.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import slicer
+from vtkmodules.util.numpy_support import vtk_to_numpy
+
+from PDFFMapperLib.dicom.facts import PatientFacts
+from PDFFMapperLib.dicom.folder import read_facts
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world, set_fact, volume_from_node
+
+# How frames are named where a loader says what tells them apart.
+_KEYWORDS = {
+    r"^echo ?time$|^te$": "EchoTime",
+    r"b[- _]?value|^b$": "DiffusionBValue",
+}
+
+
+@dataclass
+class Frame:
+    """One 3D frame and where it came from.
+
+    Attributes:
+        volume: its voxels, a view for reading only, and facts.
+        node: the node that holds it.
+        index: which of the node's frames.
+        count: how many frames the node has.
+    """
+
+    volume: Volume
+    node: slicer.vtkMRMLNode
+    index: int
+    count: int
+
+
+def frames_from_nodes(
+    nodes: Sequence[slicer.vtkMRMLNode], dicom_file: Callable[[str], str] | None = None
+) -> list[Frame]:
+    """All frames of some nodes, in their order.
+
+    Args:
+        nodes: scalar, vector, diffusion-weighted or multi-volumes, or sequences of volumes.
+        dicom_file: the file of a DICOM instance UID, "" for none
+            (``slicer.dicomDatabase.fileForInstance``).
+
+    Raises:
+        ValueError: a node holds no voxels, or is of another kind.
+    """
+    frames = []
+    for node in nodes:
+        volumes = _volumes(node)
+        facts = _dicom_facts(node, dicom_file)
+        typed = facts_from_node(node)
+        for index, volume in enumerate(volumes):
+            volume.attributes = {**facts, **volume.attributes}
+            for keyword, value in typed.items():
+                if keyword.startswith(_FRAME) and len(value) == len(volumes):
+                    if value[index] is not None:
+                        volume.attributes[keyword.removeprefix(_FRAME)] = value[index]
+                elif not keyword.startswith(_FRAME):
+                    volume.attributes[keyword] = value
+            frames.append(Frame(volume, node, index, len(volumes)))
+    return frames
+
+
+def set_frame_fact(frame: Frame, keyword: str, value: object) -> None:
+    """Keep a fact of one frame, such as its "EchoTime" in ms, on its node."""
+    if frame.count == 1 and not frame.node.IsA("vtkMRMLSequenceNode"):
+        set_fact(frame.node, keyword, value)
+    else:
+        values = facts_from_node(frame.node).get(_FRAME + keyword) or [None] * frame.count
+        values[frame.index] = value
+        set_fact(frame.node, _FRAME + keyword, values)
+    frame.volume.attributes[keyword] = value
+
+
+def facts_of_dicom_file(
+    node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None
+) -> tuple[dict[str, object], PatientFacts]:
+    """Facts, age and sex of the first DICOM file of a node; none where it is gone or unreadable.
+
+    Args:
+        node: loaded from DICOM, or not.
+        dicom_file: as for `frames_from_nodes`.
+    """
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    file = dicom_file(uids[0]) if uids and dicom_file else ""
+    try:
+        return read_facts(file) if file else ({}, PatientFacts())
+    except (ValueError, OSError):
+        return {}, PatientFacts()
+
+
+_FRAME = "Frame."
+
+
+def _volumes(node: slicer.vtkMRMLNode) -> list[Volume]:
+    if node.IsA("vtkMRMLSequenceNode"):
+        return _volumes_of_sequence(node)
+    if not node.IsA("vtkMRMLVolumeNode"):
+        raise ValueError(f"'{node.GetName()}' is no volume and no sequence of volumes.")
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfScalarComponents() == 1:
+        return [volume_from_node(node, copy=False)]
+    count = image.GetNumberOfScalarComponents()
+    shape = (*image.GetDimensions()[::-1], count)
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)
+    labels = _labels_of_components(node, count)
+    matrix = ijk_to_world(node)
+    return [
+        Volume(array[..., n], matrix.copy(), f"{node.GetName()} [{n + 1}]", labels[n])
+        for n in range(count)
+    ]
+
+
+def _volumes_of_sequence(node: slicer.vtkMRMLSequenceNode) -> list[Volume]:
+    if not node.GetNumberOfDataNodes():
+        raise ValueError(f"Sequence '{node.GetName()}' is empty.")
+    keyword = _keyword(node.GetIndexName() or "")
+    volumes = []
+    for n in range(node.GetNumberOfDataNodes()):
+        data = node.GetNthDataNode(n)
+        if not data.IsA("vtkMRMLScalarVolumeNode"):
+            raise ValueError(f"Sequence '{node.GetName()}' holds no volumes.")
+        volume = volume_from_node(data, copy=False)
+        volume.name = f"{node.GetName()} [{n + 1}]"
+        if keyword and (number := _number(node.GetNthIndexValue(n))) is not None:
+            volume.attributes.setdefault(keyword, number)
+        volumes.append(volume)
+    return volumes
+
+
+def _labels_of_components(node: slicer.vtkMRMLNode, count: int) -> list[dict[str, object]]:
+    """What tells the components apart: b-values of a diffusion node, labels of a multi-volume."""
+    if node.IsA("vtkMRMLDiffusionWeightedVolumeNode"):
+        return [{"DiffusionBValue": float(node.GetBValue(n))} for n in range(count)]
+    keyword = _keyword(node.GetAttribute("MultiVolume.FrameIdentifyingDICOMTagName") or "")
+    labels = (node.GetAttribute("MultiVolume.FrameLabels") or "").split(",")
+    if not keyword or len(labels) != count:
+        return [{} for _ in range(count)]
+    numbers = [_number(label) for label in labels]
+    return [{} if number is None else {keyword: number} for number in numbers]
+
+
+def _keyword(name: str) -> str:
+    return next((k for p, k in _KEYWORDS.items() if re.search(p, name.strip(), re.I)), "")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _dicom_facts(
+    node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None
+) -> dict[str, object]:
+    facts, _ = facts_of_dicom_file(node, dicom_file)
+    if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLDiffusionWeightedVolumeNode"):
+        for of_one_frame in ("EchoTime", "DiffusionBValue", "ImageComponent"):
+            facts.pop(of_one_frame, None)
+    return facts

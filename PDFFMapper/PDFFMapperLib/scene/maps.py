@@ -1,0 +1,93 @@
+"""Parametric maps as volume nodes: units, codes, fixed window, color, legend and folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import slicer
+
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.scene.folders import put_in_folder
+from PDFFMapperLib.scene.volumes import set_fact, volume_to_node
+
+# DICOM PS3.16: CID 7181 and UCUM; um2/ms is 10^-3 mm^2/s.
+UNIT_CODES = {
+    "": ("1", "UCUM", "no units"),
+    "%": ("%", "UCUM", "Percent"),
+    "1/s": ("/s", "UCUM", "1/s"),
+    "ms": ("ms", "UCUM", "ms"),
+    "Hz": ("Hz", "UCUM", "Hz"),
+    "10^-3 mm^2/s": ("um2/ms", "UCUM", "10^-3 mm^2/s"),
+    "cm^2": ("cm2", "UCUM", "cm^2"),
+    "SD": ("{SD}", "UCUM", "standard deviations"),
+    "signal": ("[arb'U]", "UCUM", "arbitrary units"),
+}
+# DICOM PS3.16, CID 7180, by a map's name in lower case.
+QUANTITY_CODES = {
+    "pdff": ("129100", "DCM", "Fat fraction"),
+    "r2star": ("126395", "DCM", "R2*"),
+    "t2star": ("113064", "DCM", "T2*"),
+    "adc": ("113041", "DCM", "Apparent Diffusion Coefficient"),
+    "d": ("113291", "DCM", "Slow Diffusion Coefficient"),
+    "dstar": ("113292", "DCM", "Fast Diffusion Coefficient"),
+    "f": ("113293", "DCM", "Fast Diffusion Coefficient Fraction"),
+}
+
+
+def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a map as a volume node; failed voxels stay NaN."""
+    array = made.volume.array
+    array = array.astype(np.float32) if array.dtype == np.float64 else array
+    node = volume_to_node(made.volume.with_array(array), made.name)
+    if made.unit in UNIT_CODES:
+        node.SetVoxelValueUnits(_entry(*UNIT_CODES[made.unit]))
+    if made.name.lower() in QUANTITY_CODES:
+        node.SetVoxelValueQuantity(_entry(*QUANTITY_CODES[made.name.lower()]))
+    node.SetDescription(f"{made.title or made.name} ({made.unit})" if made.unit else made.title)
+    set_fact(node, "Map", made.name)
+    set_fact(node, "Provenance", made.provenance)
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(*made.window)
+    color = slicer.mrmlScene.GetFirstNodeByName(made.color)
+    if color is not None and color.IsA("vtkMRMLColorNode"):
+        display.SetAndObserveColorNodeID(color.GetID())
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
+    title = made.name.split("_water_")[0].split("_fat_")[0].split("_T1")[0]  # short beside images
+    legend.SetTitleText(f"{title} ({made.unit})" if made.unit else title)
+    legend.SetLabelFormat("%.0f" if made.window[1] - made.window[0] >= 5 else "%.1f")
+    # Beside the z-scores of MarrowAssess, whose labels take the other side.
+    legend.SetPosition(0.13, 0.5)
+    legend.SetSize(0.08, 0.42)
+    legend.SetVisibility(True)  # in slice views that show this map
+    return node
+
+
+def show_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a map in the slice views, with its legend."""
+    slicer.util.setSliceViewerLayers(background=node)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.Modified()  # views draw it only when told; layers that code sets do not tell them
+
+
+def maps_to_nodes(
+    maps: Sequence[ParametricMap], folder: str, beside: slicer.vtkMRMLNode | None = None
+) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Add maps to the scene, in a subject-hierarchy folder beside their source; all or none."""
+    nodes: list[slicer.vtkMRMLScalarVolumeNode] = []
+    try:
+        nodes += [map_to_node(made) for made in maps]
+    except (ValueError, RuntimeError):
+        for node in nodes:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
+    put_in_folder(folder, nodes, beside)
+    return nodes
+
+
+def _entry(value: str, scheme: str, meaning: str) -> slicer.vtkCodedEntry:
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(value, scheme, meaning)
+    return entry

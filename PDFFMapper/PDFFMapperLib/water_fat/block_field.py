@@ -1,0 +1,364 @@
+"""Off-resonance of blocks of voxels over a whole volume, by message passing.
+
+A Markov random field over all blocks, air included, so that separate parts (islands) are tied to
+each other through the gaps, is minimized by sequential tree-reweighted message passing (Kolmogorov
+2006, doi 10.1109/TPAMI.2006.200). What neighbors are expected to differ by is measured where the
+echoes tell it, so that a steep field is no reason to swap water and fat; where the residual is
+periodic the labels form a circle, and the field is unwrapped afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
+
+# Hz/mm/T: by how much the change of the field may usually differ from the expected one, where that
+# was measured and where it could not be; larger differences cost linearly.
+_MEASURED_SPREAD = 0.8
+_UNKNOWN_SPREAD = 4.0
+_ALIKE = 0.8  # least squared correlation of the echoes of neighbors of like composition
+_FEW = 0.25  # pairs per voxel of a block that say as much of its change as the mean of the volume
+_FARTHEST = 10.0  # spreads after which a jump costs no more
+_SWEEPS = 20
+_SETTLED = 1e-3  # share of the blocks with signal that still change
+
+
+@dataclass(frozen=True)
+class FieldSteps:
+    """Change of the off-resonance from each block to the next one along each axis.
+
+    Attributes:
+        hz: expected change, float32, shape (3, *shape of the blocks).
+        spread_hz: by how much it may usually differ, alike.
+    """
+
+    hz: np.ndarray
+    spread_hz: np.ndarray
+
+
+def expected_steps(
+    signals: VoxelSignals,
+    mask: np.ndarray,
+    factors: tuple[int, int, int],
+    voxel_size_mm: tuple[float, float, float],
+    echo_times_s: np.ndarray,
+    field_strength_t: float,
+) -> FieldSteps:
+    """What the off-resonance of neighboring blocks is expected to differ by.
+
+    Neighbors of like composition differ by a phase that grows with the echo time, whatever water
+    and fat they hold. Where there are none the change is taken to be the mean of the volume.
+
+    Args:
+        signals: the echoes of the volume.
+        mask: voxels with signal, bool, shape (slices, rows, columns).
+        factors: voxels per block along each axis.
+        voxel_size_mm: along slices, rows, columns.
+        echo_times_s: increasing, shape (echoes,).
+        field_strength_t: field strength.
+    """
+    blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
+    products = np.zeros((3, *blocks, len(echo_times_s)), np.complex64)
+    pairs = np.zeros((3, *blocks), np.float32)
+    for k in range(blocks[0]):
+        first = k * factors[0]
+        slab = mask[first : first + factors[0] + 1]  # and the slice beyond it
+        index = np.flatnonzero(slab)
+        row = np.full(slab.size, -1, np.int32)
+        row[index] = np.arange(len(index), dtype=np.int32)
+        own = int(np.searchsorted(index, factors[0] * mask[0].size))
+        _add_products(
+            signals.at(index + first * mask[0].size),
+            own,
+            index,
+            row,
+            np.array(slab.shape),
+            np.array(factors),
+            products[:, k],
+            pairs[:, k],
+        )
+    turns = products[..., 1:] * products[..., :-1].conj()
+    spacing = np.diff(echo_times_s)
+    weight = np.abs(turns)
+    slope = (weight * np.angle(turns) * spacing).sum(-1) / (2 * np.pi)
+    gradient = slope / np.maximum((weight * spacing**2).sum(-1), 1e-30)  # Hz per voxel
+    steps, spread = np.zeros((2, 3, *blocks), np.float32)
+    few = _FEW * math.prod(factors)
+    for axis in range(3):
+        count, sums = pairs[axis], pairs[axis] * gradient[axis]
+        mean = sums.sum() / max(count.sum(), 1)
+        sums, count = (each + np.roll(each, -1, axis) for each in (sums, count))
+        steps[axis] = factors[axis] * (sums + few * mean) / (count + few)
+        known = count / (count + few)
+        spread[axis] = _MEASURED_SPREAD * known + _UNKNOWN_SPREAD * (1 - known)
+        spread[axis] *= field_strength_t * voxel_size_mm[axis] * factors[axis]
+    return FieldSteps(steps, spread)
+
+
+@njit(cache=True, nogil=True)
+def _add_products(signals, own, index, row, shape, factors, products, pairs):
+    """Add products of the echoes of neighbors to those of their block, for `own` voxels of a slab.
+
+    Args:
+        signals: of the voxels `index` of the slab, the first `own` of which belong to the blocks.
+        row: of each voxel of the slab in `signals`, -1 where there is none.
+        shape: of the slab.
+        factors: voxels per block along each axis.
+        products: shape (3, rows and columns of blocks, echoes), along each axis; added to.
+        pairs: number of neighbors, shape (3, rows and columns of blocks); added to.
+    """
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    for v in range(own):
+        place = (index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2])
+        j, i = place[1] // factors[1], place[2] // factors[2]
+        for axis in range(3):
+            if place[axis] + 1 == shape[axis]:
+                continue
+            other = row[index[v] + strides[axis]]
+            if other < 0:
+                continue
+            total = np.complex64(0)
+            energy = other_energy = np.float32(0)
+            for n in range(signals.shape[1]):
+                total += signals[other, n] * np.conj(signals[v, n])
+                energy += signals[v, n].real ** 2 + signals[v, n].imag ** 2
+                other_energy += signals[other, n].real ** 2 + signals[other, n].imag ** 2
+            unit = 1 / np.sqrt(energy) / np.sqrt(other_energy)
+            if (total.real * unit) ** 2 + (total.imag * unit) ** 2 > _ALIKE:
+                pairs[axis, j, i] += 1
+                for n in range(signals.shape[1]):
+                    products[axis, j, i, n] += signals[other, n] * unit * np.conj(signals[v, n])
+
+
+def block_field(
+    costs: np.ndarray,
+    label_hz: np.ndarray,
+    center: np.ndarray,
+    period_hz: float,
+    steps: FieldSteps,
+    keep_on: Callable[[float], bool],
+) -> np.ndarray | None:
+    """Off-resonance of blocks in Hz, float32, shape of the blocks.
+
+    Args:
+        costs: of each block and label, float32, shape (*shape of the blocks, labels).
+        label_hz: equidistant, shape (labels,).
+        center: what a label costs in any block, shape (labels,).
+        period_hz: off-resonance after which the labels begin anew; 0 if they do not.
+        steps: what neighbors are expected to differ by.
+        keep_on: called with the fraction done; says whether to.
+
+    Returns:
+        None when told not to keep on.
+    """
+    shape, labels = costs.shape[:3], len(label_hz)
+    with_signal = np.ptp(costs, -1).ravel() > 0
+    costs = (costs + center.astype(np.float32)).reshape(-1, labels)
+    given = (
+        costs,
+        np.array(shape),
+        steps.hz.reshape(3, -1),
+        steps.spread_hz.reshape(3, -1),
+        label_hz[1] - label_hz[0],
+        period_hz > 0,
+    )
+    messages = np.zeros((3, len(costs), labels), np.float32)
+    best = np.zeros(len(costs), np.int64)
+    for sweep in range(_SWEEPS):
+        if not keep_on(sweep / _SWEEPS):
+            return None
+        before = best
+        for forward in (True, False):
+            _sweep_blocks(*given, forward, messages)
+        best = _label_blocks(*given, messages)
+        if np.mean((best != before)[with_signal]) < _SETTLED:
+            break
+    field = label_hz[best].reshape(shape)
+    if period_hz:
+        field = unwrapped(field, period_hz)
+    return field.astype(np.float32)
+
+
+def unwrapped(field_hz: np.ndarray, period_hz: float) -> np.ndarray:
+    """A field known up to multiples of a period, made continuous and its mean nearest to 0.
+
+    Neighbors are joined in the order of how little they differ (a minimum spanning tree).
+    """
+    nodes = np.arange(field_hz.size).reshape(field_hz.shape)
+    pairs = [
+        (np.delete(nodes, -1, axis).ravel(), np.delete(nodes, 0, axis).ravel())
+        for axis in range(field_hz.ndim)
+    ]
+    first, second = np.concatenate(pairs, axis=1)
+    flat = field_hz.ravel().astype(float)
+    step = (flat[second] - flat[first]) / period_hz
+    turns = np.round(step).astype(np.int64)
+    order = np.argsort(np.abs(step - turns), kind="stable")
+    flat -= period_hz * _turns_joined(first[order], second[order], turns[order], flat.size)
+    flat -= period_hz * np.round(flat.mean() / period_hz)
+    return flat.reshape(field_hz.shape)
+
+
+@njit(cache=True, nogil=True)
+def _turns_joined(first, second, turns, count):
+    """Periods by which each node is over the root of its tree, pairs being joined in their order.
+
+    Kruskal's minimum spanning tree by union-find, in which each node holds its periods over the
+    node above it. `turns` is by how many the second of a pair is over the first.
+    """
+    above, over = np.arange(count), np.zeros(count, np.int64)
+    for pair in range(first.size):
+        root, its = _root(first[pair], above, over)
+        other, others = _root(second[pair], above, over)
+        if root != other:
+            above[other] = root
+            over[other] = its + turns[pair] - others
+    return np.array([_root(node, above, over)[1] for node in range(count)])
+
+
+@njit(cache=True, nogil=True)
+def _root(node, above, over):
+    """The root of a node's tree and the periods of the node over it; halves the path to it."""
+    periods = 0
+    while above[node] != node:
+        over[node] += over[above[node]]
+        above[node] = above[above[node]]
+        periods += over[node]
+        node = above[node]
+    return node, periods
+
+
+@njit(cache=True, nogil=True)
+def huber(jump):
+    """Quadratic to 2, then linear."""
+    jump = abs(jump)
+    return jump * jump / 2 if jump < 2 else 2 * jump - 2
+
+
+@njit(cache=True, nogil=True)
+def _jump_cost(jump):
+    """Cost of a difference in spreads: Huber's, then constant."""
+    return huber(min(abs(jump), _FARTHEST))
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _pass_message(source, message, share, expected, spread, step, circular, padded):
+    """message(x) <- min over y of share * source(y) - message(y) + cost of the jump from y to x.
+
+    `padded` is scratch of three times the labels, large values outside the middle third.
+    """
+    labels = source.size
+    middle = padded[labels : 2 * labels]
+    smallest = np.float32(1e30)
+    for x in range(labels):
+        middle[x] = share * source[x] - message[x]
+        smallest = min(smallest, middle[x])
+    if circular:
+        padded[:labels] = middle
+        padded[2 * labels :] = middle
+    ceiling = smallest + np.float32(_jump_cost(_FARTHEST))
+    for x in range(labels):
+        message[x] = ceiling
+    reach = _FARTHEST * spread / step
+    if circular:
+        reach = min(reach, 0.5 * labels)
+        expected -= labels * step * np.round(expected / (labels * step))
+    least = max(math.ceil(expected / step - reach), 1 - labels)
+    most = min(math.floor(expected / step + reach), labels - 1)
+    for d in range(least, most + 1, 2):  # two jumps at once; one past the last does no harm
+        cost = np.float32(_jump_cost((d * step - expected) / spread))
+        next_cost = np.float32(_jump_cost(((d + 1) * step - expected) / spread))
+        before = padded[labels - d : 2 * labels - d]
+        next_before = padded[labels - d - 1 : 2 * labels - d - 1]
+        for x in range(labels):
+            message[x] = min(message[x], min(before[x] + cost, next_before[x] + next_cost))
+    for x in range(labels):
+        message[x] -= smallest
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _sweep_blocks(cost, shape, expected, spread, step_hz, circular, forward, messages):
+    """One sweep of tree-reweighted message passing over all blocks, in or against their order.
+
+    There is one message per block and axis: to the next block after a forward sweep, from it after
+    a backward one.
+    """
+    nodes, labels = cost.shape
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    belief = np.empty(labels, np.float32)
+    scratch = np.full(3 * labels, 1e30, np.float32)
+    place = np.empty(3, np.int64)
+    for step in range(nodes):
+        node = step if forward else nodes - 1 - step
+        place[0] = node // strides[0]
+        place[1] = node // strides[1] % shape[1]
+        place[2] = node % shape[2]
+        for x in range(labels):
+            belief[x] = cost[node, x]
+        before = after = 0
+        for axis in range(3):
+            if place[axis] > 0:
+                incoming = messages[axis, node - strides[axis]]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+                before += 1
+            if place[axis] < shape[axis] - 1:
+                incoming = messages[axis, node]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+                after += 1
+        share = np.float32(1 / max(before, after, 1))
+        for axis in range(3):
+            if forward and place[axis] < shape[axis] - 1:
+                edge, change = node, expected[axis, node]
+            elif not forward and place[axis] > 0:
+                edge = node - strides[axis]
+                change = -expected[axis, edge]
+            else:
+                continue
+            _pass_message(
+                belief,
+                messages[axis, edge],
+                share,
+                change,
+                spread[axis, edge],
+                step_hz,
+                circular,
+                scratch,
+            )
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _label_blocks(cost, shape, expected, spread, step_hz, circular, messages):
+    """The label of each block after a backward sweep, earlier blocks being decided first."""
+    nodes, labels = cost.shape
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    belief = np.empty(labels, np.float32)
+    place = np.empty(3, np.int64)
+    best = np.empty(nodes, np.int64)
+    for node in range(nodes):
+        place[0] = node // strides[0]
+        place[1] = node // strides[1] % shape[1]
+        place[2] = node % shape[2]
+        for x in range(labels):
+            belief[x] = cost[node, x]
+        for axis in range(3):
+            if place[axis] < shape[axis] - 1:
+                incoming = messages[axis, node]
+                for x in range(labels):
+                    belief[x] += incoming[x]
+            if place[axis] > 0:
+                other = node - strides[axis]
+                for x in range(labels):
+                    apart = x - best[other] - expected[axis, other] / step_hz
+                    if circular:
+                        apart -= labels * np.round(apart / labels)
+                    belief[x] += _jump_cost(apart * step_hz / spread[axis, other])
+        best[node] = np.argmin(belief)
+    return best

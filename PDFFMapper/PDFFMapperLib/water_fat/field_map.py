@@ -1,0 +1,675 @@
+"""Off-resonance found globally over a whole volume, before the voxelwise water-fat fit.
+
+How it works: per voxel the least-squares residual of the water-fat model is computed over a grid
+of off-resonance frequencies (variable projection; water and fat of one phase in closed form,
+Berglund 2012, doi 10.1002/mrm.23119, extended to real amplitudes by Bydder 2011,
+doi 10.1016/j.mri.2010.08.011). Its local minima are the candidates: the true frequency and
+those of swapped water and fat. Residuals averaged over blocks of about 6 mm feed a Markov random
+field over the whole volume (`block_field`). The same message passing among the candidates of all
+voxels, drawn to the field of the blocks, gives each voxel its start, and by min-marginals the risk
+that water and fat are swapped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+
+import numpy as np
+from numba import njit
+
+from PDFFMapperLib.water_fat.block_field import block_field, expected_steps, huber
+from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
+from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL, fit_voxels
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
+
+_R2STAR_TRIED = (25.0, 80.0, 200.0)  # 1/s; the residual of the best is used
+_SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
+_CANDIDATES = 4
+_BLOCK_MM = 6.0
+_GRADIENT_HZ_PER_MM_PER_T = 1.6  # usual off-resonance change; larger ones cost linearly
+_MISFIT = 0.02  # relative model error that keeps strong voxels from overruling smoothness
+_COST_CAP = 30.0
+_COARSE_CAP = 0.5  # most that disagreeing with the coarse field costs a voxel
+_FINE_SWEEPS = 20
+_SETTLED = 2e-4  # share of voxels that still change
+_FINE_WEIGHT = 0.5
+_FINE_CAP = 30.0
+_NO_CANDIDATE = 1e5  # cost
+
+
+@dataclass(frozen=True)
+class ChemicalShiftModel:
+    """What the fit knows of the acquisition.
+
+    Attributes:
+        echo_times_s: increasing echo times, shape (echoes,).
+        fat: complex signal of unit fat at these times, shape (echoes,).
+        field_strength_t: field strength.
+        common_phase: water and fat share the phase at echo time 0.
+    """
+
+    echo_times_s: np.ndarray
+    fat: np.ndarray
+    field_strength_t: float
+    common_phase: bool = True
+
+    @property
+    def echo_spacing_s(self) -> float | None:
+        """The spacing of equidistant echoes (to 1 %), else None."""
+        steps = np.diff(self.echo_times_s)
+        return float(steps.mean()) if np.ptp(steps) <= 0.01 * steps.mean() else None
+
+    @property
+    def period_hz(self) -> float:
+        """Off-resonance that changes no echo but by a common phase; 0 if there is none.
+
+        It is one over the largest step (to 1 %) of which all echo spacings are multiples, as where
+        trains are interleaved or echoes left out. Over ten times the shift of fat it is of no use.
+        """
+        steps = np.diff(self.echo_times_s)
+        ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * self.field_strength_t
+        for parts in range(1, 9):
+            step = steps.sum() / np.round(steps / steps.min() * parts).sum()
+            if 1 / step > 35 * ppm_hz:
+                break
+            if np.abs(steps / step - np.round(steps / step)).max() <= 0.01:
+                return float(1 / step)
+        return 0.0
+
+
+@dataclass
+class FieldSearch:
+    """The chosen start of each voxel's fit.
+
+    Attributes:
+        off_resonance_hz: float32, shape (voxels,) in the order of the mask.
+        swap_margin: how much worse the best other candidate is, in units of the cost; small or
+            negative values are a risk of swapped water and fat. Infinite where there is none.
+        noise: SD of the real (and imaginary) part estimated from the residuals.
+    """
+
+    off_resonance_hz: np.ndarray
+    swap_margin: np.ndarray
+    noise: float
+
+
+def find_off_resonance(
+    signals: VoxelSignals,
+    mask: np.ndarray,
+    model: ChemicalShiftModel,
+    voxel_size_mm: tuple[float, float, float],
+    largest_hz: float | None = None,
+    r2star_per_s: float | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> FieldSearch | None:
+    """Off-resonance of every voxel of the mask, consistent over the whole volume.
+
+    Args:
+        signals: the echoes of the volume.
+        mask: voxels with signal, bool, shape (slices, rows, columns).
+        model: echo times, fat signal and field strength.
+        voxel_size_mm: along slices, rows, columns.
+        largest_hz: the field is searched from minus to plus this, by default 5 ppm; where the
+            residual has a period not over twice this, one period is searched and then unwrapped.
+        r2star_per_s: R2* where it is known, for the noise level only.
+        progress: called with the fraction done; returning False cancels.
+
+    Returns:
+        None when canceled.
+    """
+    ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
+    if largest_hz is None:
+        largest_hz = max(5 * ppm_hz, 0.5 * model.period_hz)
+        if signals.odd_even is not None and not model.echo_spacing_s:
+            # Its phase may stand for another field, see odd_even.
+            largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
+    factors = _block_factors(mask.shape, voxel_size_mm)
+    block_mm = np.array(factors) * voxel_size_mm
+    scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
+    grid = _Grid.make(model, largest_hz, float(scale.mean()))
+    tables, inverse = search_tables(model, grid.frequencies_hz)
+
+    index = np.flatnonzero(mask).astype(np.int64)
+    sample = signals.at(index[:: max(1, len(index) // 1000)])
+    unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
+    if 2 * len(model.echo_times_s) <= unknowns:  # nothing would remain
+        r2star_per_s, unknowns = _R2STAR_TRIED[0], unknowns - 1
+    fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
+    noise = noise_sd(fits[:, RESIDUAL], sample, unknowns)
+
+    coarse_shape = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
+    block_cost = np.zeros((*coarse_shape, len(grid.frequencies_hz)), np.float32)
+    candidates = np.empty((len(index), _CANDIDATES), np.float32)
+    costs = np.empty((len(index), _CANDIDATES), np.float32)
+
+    rows_per_slab = factors[0] * mask.shape[1] * mask.shape[2]
+    bounds = np.searchsorted(index, np.arange(coarse_shape[0] + 1) * rows_per_slab)
+    bounds[-1] = len(index)
+
+    def search_slab(k: int) -> None:
+        part = slice(bounds[k], bounds[k + 1])
+        _search(
+            signals.at(index[part]),
+            index[part],
+            np.array(mask.shape),
+            np.array(factors),
+            tables,
+            inverse,
+            model.common_phase,
+            grid.frequencies_hz,
+            grid.period_hz,
+            2 * noise**2,
+            block_cost,
+            candidates[part],
+            costs[part],
+        )
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        for done, _ in enumerate(pool.map(search_slab, range(coarse_shape[0]))):
+            if progress and not progress(0.6 * (done + 1) / coarse_shape[0]):
+                pool.shutdown(cancel_futures=True)
+                return None
+    # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
+    block_cost /= math.sqrt(math.prod(factors))
+
+    report = progress or (lambda part: True)
+    steps = expected_steps(
+        signals, mask, factors, voxel_size_mm, model.echo_times_s, model.field_strength_t
+    )
+    coarse = block_field(
+        grid.label_costs(block_cost),
+        grid.label_hz,
+        0.01 * (grid.label_hz / ppm_hz) ** 2,
+        grid.period_hz if grid.circular else 0.0,
+        steps,
+        lambda part: report(0.6 + 0.2 * part),
+    )
+    if coarse is None:
+        return None
+    decided = _choose(
+        mask,
+        index,
+        candidates,
+        costs,
+        coarse,
+        steps.hz,
+        np.array(factors),
+        scale,
+        grid.period_hz,
+        lambda part: report(0.8 + 0.2 * part),
+    )
+    return None if decided is None else FieldSearch(*decided, noise)
+
+
+def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndarray:
+    """Local minima of the residual of single voxels, best first, in Hz.
+
+    Args:
+        signals: complex64, shape (voxels, echoes).
+        model: echo times, fat signal and field strength.
+
+    Returns:
+        float32, shape (voxels, 4); the best is repeated where there are fewer.
+    """
+    frequencies = frequencies_of_one_period(model)
+    tables, inverse = search_tables(model, frequencies)
+    candidates = np.empty((len(signals), _CANDIDATES), np.float32)
+    costs = np.empty((len(signals), _CANDIDATES), np.float32)
+    _search(
+        signals,
+        np.zeros(len(signals), np.int64),
+        np.ones(3, np.int64),
+        np.ones(3, np.int64),
+        tables,
+        inverse,
+        model.common_phase,
+        frequencies,
+        model.period_hz,
+        1.0,
+        np.zeros((1, 1, 1, len(frequencies)), np.float32),
+        candidates,
+        costs,
+    )
+    return np.where(np.isfinite(costs), candidates, candidates[:, :1])
+
+
+def frequencies_of_one_period(model: ChemicalShiftModel) -> np.ndarray:
+    """Frequencies (Hz) over the period of the residual, else +- 5 ppm."""
+    ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
+    return _Grid.make(model, 0.5 * model.period_hz or 5 * ppm_hz).frequencies_hz
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Frequencies at which residuals are computed, some of which are labels of the search.
+
+    Where the residual is periodic one period is computed, and if all of it is searched the labels
+    form a circle: the last is next to the first.
+    """
+
+    frequencies_hz: np.ndarray
+    period_hz: float  # 0: not periodic
+    label_hz: np.ndarray
+    label_index: np.ndarray
+    circular: bool
+
+    @classmethod
+    def make(
+        cls, model: ChemicalShiftModel, largest_hz: float, label_step_hz: float | None = None
+    ) -> _Grid:
+        """For a search from minus to plus `largest_hz` with labels about `label_step_hz` apart."""
+        span = model.echo_times_s[-1] - model.echo_times_s[0]
+        sampling = 1 / (span * _SAMPLES_PER_LOBE)
+        if label_step_hz is None:
+            label_step_hz = sampling
+        finest = min(label_step_hz, sampling)
+        stride = max(1, round(label_step_hz / sampling))
+        period = model.period_hz
+        if period:
+            count = 2 * stride * math.ceil(max(16, period / finest) / (2 * stride))
+            step = period / count
+            circular = 2 * largest_hz >= period
+            last = count // 2 if circular else stride * math.ceil(largest_hz / step / stride)
+            labels = np.arange(-last, last + (not circular), stride)
+            return cls(np.arange(count) * step, period, labels * step, labels % count, circular)
+        last = stride * math.ceil(largest_hz / finest / stride)
+        frequencies = np.arange(-last, last + 1) * (largest_hz / last)
+        labels = np.arange(0, 2 * last + 1, stride)
+        return cls(frequencies, 0.0, frequencies[labels], labels, False)
+
+    def label_costs(self, costs: np.ndarray) -> np.ndarray:
+        """Costs of the labels, the least among the frequencies up to half a label away."""
+        reach = (self.label_index[1] - self.label_index[0]) % len(self.frequencies_hz) // 2
+        index = self.label_index + np.arange(-reach, reach + 1)[:, None]
+        if self.period_hz:
+            index %= len(self.frequencies_hz)
+        else:
+            index = index.clip(0, len(self.frequencies_hz) - 1)
+        least = costs[..., index[0]]
+        for each in index[1:]:
+            np.minimum(least, costs[..., each], out=least)
+        return least
+
+
+def search_tables(
+    model: ChemicalShiftModel, frequencies_hz: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Conjugate water and fat signals at each frequency and R2*, and inverse Gram matrices.
+
+    Returns:
+        tables, float32, shape (R2*, echoes, 4, frequencies): real and imaginary part of water,
+        then of fat; inverse Gram matrices, float32, shape (R2*, 4): the two diagonal elements,
+        real and imaginary part of the upper off-diagonal one.
+    """
+    times = model.echo_times_s
+    turn = np.exp(-2j * np.pi * np.outer(times, frequencies_hz))
+    tables = np.empty((len(_R2STAR_TRIED), len(times), 4, len(frequencies_hz)), np.float32)
+    inverse = np.empty((len(_R2STAR_TRIED), 4), np.float32)
+    for r, r2star in enumerate(_R2STAR_TRIED):
+        signals = np.stack([np.ones_like(model.fat), model.fat], 1)
+        signals = signals * np.exp(-r2star * (times - times[0]))[:, None]
+        gram = signals.conj().T @ signals
+        if model.common_phase:
+            gram = gram.real
+        gram = np.linalg.inv(gram)
+        inverse[r] = gram[0, 0].real, gram[1, 1].real, gram[0, 1].real, np.imag(gram[0, 1])
+        for j in range(2):
+            wave = signals[:, j].conj()[:, None] * turn
+            tables[r, :, 2 * j], tables[r, :, 2 * j + 1] = wave.real, wave.imag
+    return tables, inverse
+
+
+def fit_from(
+    signals: np.ndarray,
+    model: ChemicalShiftModel,
+    r2star_per_s: float | None,
+    starts_hz: np.ndarray,
+    prior: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """`fit_voxels` of a model; R2* is fitted where it is None, with a prior if one is given."""
+    if prior is None:
+        prior = (np.zeros(len(signals), np.float32),) * 2
+    return fit_voxels(
+        signals,
+        model.echo_times_s,
+        model.fat,
+        model.common_phase,
+        np.nan if r2star_per_s is None else float(r2star_per_s),
+        model.echo_spacing_s or 0.0,
+        np.ascontiguousarray(starts_hz, np.float32),
+        *(np.ascontiguousarray(each, np.float32) for each in prior),
+    )
+
+
+def fit_from_candidates(
+    signals: np.ndarray,
+    model: ChemicalShiftModel,
+    r2star_per_s: float | None = None,
+    tried: int = _CANDIDATES,
+) -> np.ndarray:
+    """The best of the fits of single voxels from several candidates, as `fit_voxels` has it."""
+    starts = sample_candidates(signals, model)
+    fits = np.stack([fit_from(signals, model, r2star_per_s, starts[:, c]) for c in range(tried)])
+    residuals = np.where(np.isfinite(fits[..., RESIDUAL]), fits[..., RESIDUAL], np.inf)
+    return np.take_along_axis(fits, residuals.argmin(0)[None, :, None], 0)[0]
+
+
+def noise_sd(residuals: np.ndarray, signals: np.ndarray, unknowns: int) -> float:
+    """Noise SD of the real (and imaginary) part from sums of squared residuals of voxels.
+
+    The median of chi-squared (Wilson and Hilferty) is used, so that poor fits of a few voxels do
+    not count.
+    """
+    freedom = max(2 * signals.shape[1] - unknowns, 1)
+    median = freedom * (1 - 2 / (9 * freedom)) ** 3
+    energy = float(np.mean(np.abs(signals) ** 2))
+    variance = float(np.nanmedian(residuals)) / median
+    return math.sqrt(max(variance, 1e-12 * energy, 1e-30))
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+def residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve):
+    """Least-squares residual over the frequency grid into `curve`; returns the signal energy."""
+    count = curve.size
+    energy = np.float32(0)
+    for n in range(signal.size):
+        energy += signal[n].real ** 2 + signal[n].imag ** 2
+    for g in range(count):
+        curve[g] = energy
+    half = np.float32(0.5)
+    two = np.float32(2)
+    for r in range(tables.shape[0]):
+        for g in range(count):
+            wr[g] = wi[g] = fr[g] = fi[g] = 0
+        for n in range(signal.size):
+            sr, si = signal[n].real, signal[n].imag
+            ar, ai, br, bi = tables[r, n, 0], tables[r, n, 1], tables[r, n, 2], tables[r, n, 3]
+            for g in range(count):
+                wr[g] += sr * ar[g] - si * ai[g]
+                wi[g] += sr * ai[g] + si * ar[g]
+                fr[g] += sr * br[g] - si * bi[g]
+                fi[g] += sr * bi[g] + si * br[g]
+        p, q, o, oi = inverse[r, 0], inverse[r, 1], inverse[r, 2], inverse[r, 3]
+        if common_phase:
+            for g in range(count):
+                ww, ff = wr[g] ** 2 + wi[g] ** 2, fr[g] ** 2 + fi[g] ** 2
+                hermitian = p * ww + q * ff + two * o * (wr[g] * fr[g] + wi[g] * fi[g])
+                real = (
+                    p * (wr[g] ** 2 - wi[g] ** 2)
+                    + q * (fr[g] ** 2 - fi[g] ** 2)
+                    + two * o * (wr[g] * fr[g] - wi[g] * fi[g])
+                )
+                imag = two * (
+                    p * wr[g] * wi[g] + q * fr[g] * fi[g] + o * (wr[g] * fi[g] + wi[g] * fr[g])
+                )
+                explained = half * (hermitian + np.sqrt(real**2 + imag**2))
+                curve[g] = min(curve[g], energy - explained)
+        else:
+            for g in range(count):
+                # w* f, so that z^H K z = p |w|^2 + q |f|^2 + 2 Re(w* K01 f)
+                re = wr[g] * fr[g] + wi[g] * fi[g]
+                im = wr[g] * fi[g] - wi[g] * fr[g]
+                explained = (
+                    p * (wr[g] ** 2 + wi[g] ** 2)
+                    + q * (fr[g] ** 2 + fi[g] ** 2)
+                    + two * (o * re - oi * im)
+                )
+                curve[g] = min(curve[g], energy - explained)
+    return energy
+
+
+@njit(cache=True, nogil=True)
+def _search(
+    signals,
+    index,
+    shape,
+    factors,
+    tables,
+    inverse,
+    common_phase,
+    frequencies,
+    period,
+    noise_energy,
+    block_cost,
+    candidates,
+    costs,
+):
+    """Residual curves: their best local minima per voxel, and their sums per block."""
+    count = frequencies.size
+    step = frequencies[1] - frequencies[0]
+    work = np.empty((4, count), np.float32)
+    curve = np.empty(count, np.float32)
+    cap = np.float32(_COST_CAP)
+    freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
+    for v in range(len(signals)):
+        energy = residual_curve(
+            signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
+        )
+        smallest = curve[0]
+        for g in range(1, count):
+            smallest = min(smallest, curve[g])
+        # What no frequency explains (motion, flow) makes a voxel count less, as more noise would.
+        scale = np.float32(1 / max(noise_energy + _MISFIT**2 * energy, 2 * smallest / freedom))
+        k = index[v] // (shape[1] * shape[2]) // factors[0]
+        j = index[v] // shape[2] % shape[1] // factors[1]
+        i = index[v] % shape[2] // factors[2]
+        block = block_cost[k, j, i]
+        for g in range(count):
+            curve[g] = (curve[g] - smallest) * scale
+            block[g] += min(curve[g], cap)
+        found = 0
+        for g in range(count):
+            if period > 0:
+                before, after = curve[g - 1], curve[g + 1 - count]
+            else:
+                before = curve[g - 1] if g > 0 else np.float32(np.inf)
+                after = curve[g + 1] if g + 1 < count else np.float32(np.inf)
+            here = curve[g]
+            if here <= before and here < after:
+                shift = 0.0
+                bend = before + after - 2 * here
+                if np.isfinite(bend) and bend > 0:
+                    shift = 0.5 * (before - after) / bend
+                place = found if found < _CANDIDATES else _CANDIDATES
+                while place > 0 and costs[v, place - 1] > here:
+                    if place < _CANDIDATES:
+                        costs[v, place] = costs[v, place - 1]
+                        candidates[v, place] = candidates[v, place - 1]
+                    place -= 1
+                if place < _CANDIDATES:
+                    costs[v, place] = here
+                    candidates[v, place] = frequencies[g] + shift * step
+                    found = min(found + 1, _CANDIDATES)
+        for c in range(found, _CANDIDATES):
+            costs[v, c] = np.inf
+            candidates[v, c] = 0
+
+
+def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
+    """Voxels per block along each axis: about 6 mm, and at least eight blocks per axis."""
+    return tuple(
+        max(1, min(round(_BLOCK_MM / mm), n // 8))
+        for n, mm in zip(shape, voxel_size_mm, strict=True)
+    )
+
+
+def _choose(
+    mask, index, candidates, costs, coarse, steps_hz, factors, scale_hz, period_hz, keep_on
+):
+    """The candidate of each voxel that agrees with the coarse field and with its neighbors.
+
+    Message passing as for the blocks, over voxels and their candidates, until hardly any voxel
+    changes.
+
+    Returns:
+        The frequency chosen per voxel, and how much worse the best other one is (min-marginals);
+        None if `keep_on`, called with the fraction done, says so.
+    """
+    where = np.full(mask.size, -1, np.int32)
+    where[index] = np.arange(len(index), dtype=np.int32)
+    shape = np.array(mask.shape)
+    _settle_costs(index, shape, candidates, costs, coarse, factors, scale_hz, period_hz)
+    inverse_scale = (factors / scale_hz).astype(np.float32)
+    slope = steps_hz / factors[:, None, None, None].astype(np.float32)
+    messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
+    chosen = np.zeros(len(index), np.float32)
+    margin = np.empty(len(index), np.float32)
+    onward = np.arange(len(index))
+    backward = onward[::-1].copy()
+    for sweep in range(_FINE_SWEEPS):
+        if not keep_on(sweep / _FINE_SWEEPS):
+            return None
+        before = chosen.copy()
+        for forward in (True, False):
+            _pass_candidate_messages(
+                onward if forward else backward,
+                forward,
+                index,
+                where,
+                shape,
+                candidates,
+                costs,
+                slope,
+                factors,
+                inverse_scale,
+                messages,
+                chosen,
+                margin,
+            )
+        if np.mean(chosen != before) < _SETTLED:
+            break
+    return chosen, margin
+
+
+@njit(cache=True, nogil=True)
+def _interpolated(coarse, factors, k, j, i):
+    """Trilinear interpolation of block values at a voxel."""
+    low = np.empty(3, np.int64)
+    part = np.empty(3)
+    at = (k, j, i)
+    for axis in range(3):
+        position = (at[axis] + 0.5) / factors[axis] - 0.5
+        position = min(max(position, 0.0), coarse.shape[axis] - 1.0)
+        low[axis] = min(int(position), max(coarse.shape[axis] - 2, 0))
+        part[axis] = position - low[axis]
+    value = 0.0
+    for dk in range(2):
+        for dj in range(2):
+            for di in range(2):
+                weight = (
+                    (part[0] if dk else 1 - part[0])
+                    * (part[1] if dj else 1 - part[1])
+                    * (part[2] if di else 1 - part[2])
+                )
+                if weight > 0:
+                    value += weight * coarse[low[0] + dk, low[1] + dj, low[2] + di]
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _settle_costs(index, shape, candidates, costs, coarse, factors, scale, period):
+    """Bring candidates to the period of the coarse field, and add their distance from it."""
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    block_scale = scale.mean()
+    for v in range(len(index)):
+        k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
+        field = _interpolated(coarse, factors, k, j, i)
+        if not np.isfinite(costs[v, 0]):
+            candidates[v, 0], costs[v, 0] = field, 0.0
+        for c in range(_CANDIDATES):
+            if not np.isfinite(costs[v, c]):
+                costs[v, c], candidates[v, c] = _NO_CANDIDATE, candidates[v, 0]
+                continue
+            if period > 0:
+                turns = np.round((field - candidates[v, c]) / period)
+                candidates[v, c] += np.float32(turns * period)
+            costs[v, c] = min(costs[v, c], _COST_CAP)
+            costs[v, c] += min(huber((candidates[v, c] - field) / block_scale), _COARSE_CAP)
+
+
+@njit(cache=True, nogil=True)
+def _pass_candidate_messages(
+    order,
+    forward,
+    index,
+    where,
+    shape,
+    candidates,
+    costs,
+    slope,
+    factors,
+    scale,
+    messages,
+    chosen,
+    margin,
+):
+    """One sweep of message passing over the voxels `order`, in that order.
+
+    After a backward sweep `chosen` is the candidate of each voxel and `margin` how much worse the
+    best other one is (min-marginals).
+    """
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    belief = np.empty(_CANDIDATES, np.float32)
+    base = np.empty(_CANDIDATES, np.float32)
+    fresh = np.empty(_CANDIDATES, np.float32)
+    following = np.empty(3, np.int64)
+    preceding = np.empty(3, np.int64)
+    weight, cap = np.float32(_FINE_WEIGHT), np.float32(_FINE_CAP)
+    half, two = np.float32(0.5), np.float32(2)
+    for v in order:
+        place = (index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2])
+        before = after = 0
+        for c in range(_CANDIDATES):
+            belief[c] = costs[v, c]
+        for axis in range(3):
+            preceding[axis] = following[axis] = -1
+            if place[axis] > 0:
+                preceding[axis] = where[index[v] - strides[axis]]
+            if place[axis] < shape[axis] - 1:
+                following[axis] = where[index[v] + strides[axis]]
+            if preceding[axis] >= 0:
+                before += 1
+                for c in range(_CANDIDATES):
+                    belief[c] += messages[preceding[axis], axis, c]
+            if following[axis] >= 0:
+                after += 1
+                for c in range(_CANDIDATES):
+                    belief[c] += messages[v, axis, c]
+        if not forward:
+            best = 0
+            for c in range(1, _CANDIDATES):
+                if belief[c] < belief[best]:
+                    best = c
+            chosen[v] = candidates[v, best]
+            margin[v] = np.inf
+            for c in range(_CANDIDATES):
+                if c != best and costs[v, c] < _NO_CANDIDATE:
+                    margin[v] = min(margin[v], belief[c] - belief[best])
+        share = np.float32(1.0 / max(before, after, 1))
+        for axis in range(3):
+            other = following[axis] if forward else preceding[axis]
+            if other < 0:
+                continue
+            edge = v if forward else other
+            first = index[edge]
+            k, j, i = first // strides[0], first // strides[1] % shape[1], first % shape[2]
+            change = slope[axis, k // factors[0], j // factors[1], i // factors[2]]
+            if not forward:
+                change = -change
+            smallest = np.float32(np.inf)
+            for c in range(_CANDIDATES):
+                base[c] = share * belief[c] - messages[edge, axis, c]
+            for d in range(_CANDIDATES):
+                least = np.float32(np.inf)
+                for c in range(_CANDIDATES):
+                    jump = abs(candidates[v, c] - candidates[other, d] + change) * scale[axis]
+                    huber = half * jump * jump if jump < two else two * jump - two
+                    least = min(least, base[c] + min(weight * huber, cap))
+                fresh[d] = least
+                smallest = min(smallest, least)
+            for d in range(_CANDIDATES):
+                messages[edge, axis, d] = fresh[d] - smallest

@@ -1,0 +1,327 @@
+"""PDFF and R2* from the magnitudes of a multi-echo series, over the whole 0-100 % range.
+
+Magnitudes of water-dominant and fat-dominant voxels are nearly mirror images; only fat's several
+peaks tell them apart. Each voxel is fitted from both sides and the likelier one is kept (Triay
+Bagur 2019, doi 10.1002/mrm.27728), with the Rician likelihood of magnitudes (Bray 2023, doi
+10.1016/j.media.2022.102730). Where both are about as likely the voxel is marked as swap risk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+
+import numpy as np
+from numba import njit
+
+from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
+from PDFFMapperLib.water_fat.multi_echo import four_dimensional
+from PDFFMapperLib.water_fat.normal_equations import factorize, invert, substitute
+from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult, signal_mask
+from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
+from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
+
+_CHUNK = 20_000
+_STEPS = 40
+
+
+def magnitude_water_fat(
+    magnitudes: np.ndarray,
+    echo_times_s: Sequence[float],
+    field_strength_t: float,
+    spectrum: FatSpectrum | None = None,
+    mask: np.ndarray | None = None,
+    noise: float | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> WaterFatResult | None:
+    """PDFF and R2* from magnitudes alone.
+
+    Args:
+        magnitudes: not negative, shape (echoes, slices, rows, columns), at least four echoes.
+        echo_times_s: in seconds, in any order.
+        field_strength_t: in tesla.
+        spectrum: fat peaks; marrow by default.
+        mask: voxels to fit; by default those with signal.
+        noise: SD of the real (or imaginary) part before magnitudes were taken; by default from
+            the fit residuals.
+        progress: called with the fraction done; returning False cancels.
+
+    Returns:
+        As `separate_water_fat`; the field map is NaN, since magnitudes hold none. None when
+        canceled.
+
+    Raises:
+        ValueError: what was given is not that.
+    """
+    magnitudes = np.asarray(magnitudes)
+    if np.iscomplexobj(magnitudes):
+        raise ValueError("Magnitudes are expected, complex values were given.")
+    magnitudes = four_dimensional(magnitudes, "Magnitudes")
+    times, order = checked_echo_times(echo_times_s, len(magnitudes), least=4)
+    magnitudes = magnitudes[order].astype(np.float32)
+    if np.nanmin(magnitudes) < 0:
+        raise ValueError("Magnitudes must not be negative.")
+    spectrum = spectrum or fat_spectrum()
+    fat = spectrum.modulation(times, checked_field_strength(field_strength_t))
+    mask = signal_mask(magnitudes) if mask is None else np.asarray(mask) != 0
+    if mask.shape != magnitudes.shape[1:]:
+        raise ValueError(
+            f"The mask has shape {mask.shape}, the magnitudes {magnitudes.shape[1:]}; they must "
+            "agree."
+        )
+    mask = mask & np.isfinite(magnitudes).all(0) & (magnitudes.max(0) > 0)
+    if not mask.any():
+        raise ValueError("There is nothing to fit: no voxel has a finite signal.")
+
+    index = np.flatnonzero(mask)
+    flat = magnitudes.reshape(len(magnitudes), -1)
+    freedom = len(times) - 3
+    if noise is None:
+        sample = np.ascontiguousarray(flat[:, index[:: max(1, len(index) // 4000)]].T)
+        # First without, then with the noise: its effect on the residual is small.
+        noise = 0.0
+        for _ in range(2):
+            residuals = np.median(_fit(sample, times, fat, noise)[:, 3])
+            noise = math.sqrt(max(float(residuals) / (freedom * (1 - 2 / (9 * freedom)) ** 3), 0))
+    fits = np.empty((len(index), 7), np.float32)
+
+    def fit_part(start: int) -> None:
+        part = slice(start, start + _CHUNK)
+        fits[part] = _fit(np.ascontiguousarray(flat[:, index[part]].T), times, fat, noise)
+
+    starts = range(0, len(index), _CHUNK)
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        for done, _ in enumerate(pool.map(fit_part, starts)):
+            if progress and not progress((done + 1) / len(starts)):
+                pool.shutdown(cancel_futures=True)
+                return None
+    result = _result(mask, fits, (flat[:, index] ** 2).sum(0), noise, len(times))
+    result.facts = {
+        "method": "magnitude-only multi-echo, Rician likelihood, two starts",
+        "fat_spectrum": spectrum.name,
+        "fat_spectrum_citation": spectrum.citation,
+        "echo_times_s": [float(x) for x in times],
+        "field_strength_t": float(field_strength_t),
+        "noise_sd": float(noise),
+        "notes": [
+            "Magnitudes tell water from fat only by fat's side peaks: voxels where both fit about "
+            "as well are marked."
+        ],
+    }
+    return result
+
+
+def _result(mask, fits, energy, noise, echoes) -> WaterFatResult:
+    def spread(values, outside=np.nan, dtype=np.float32):
+        array = np.full(mask.shape, outside, dtype)
+        array[mask] = values
+        return array
+
+    water, fat, r2star, residual, pdff_variance, r2star_variance, margin = fits.T
+    total = water + fat
+    failed = ~(total > 0) | ~np.isfinite(pdff_variance)
+    failed |= (r2star <= R2STAR_RANGE[0]) | (r2star >= R2STAR_RANGE[1])
+    blank = np.where(failed, np.nan, 1).astype(np.float32)
+    doubt = np.zeros(len(fits), np.uint8)
+    doubt[energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
+    relative = np.sqrt(residual / np.maximum(energy, 1e-30))
+    poor = (np.sqrt(residual / max(echoes - 3, 1)) > 3 * noise) & (relative > 0.05)
+    doubt[poor] |= np.uint8(Doubt.POOR_FIT)
+    # Twice the log-likelihood ratio; near 50 % both sides are the same solution.
+    doubt[margin < 4] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[failed] |= np.uint8(Doubt.FAILED)
+    return WaterFatResult(
+        pdff_percent=spread(100 * fat / np.where(failed, 1, total) * blank),
+        r2star_per_s=spread(r2star * blank),
+        water=spread(water * blank),
+        fat=spread(fat * blank),
+        off_resonance_hz=np.full(mask.shape, np.nan, np.float32),
+        residual_percent=spread(100 * relative),
+        pdff_sd=spread(100 * noise * np.sqrt(pdff_variance) * blank),
+        r2star_sd=spread(noise * np.sqrt(r2star_variance) * blank),
+        noise=spread(np.full(len(fits), noise)),
+        doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
+        mask=mask,
+    )
+
+
+@njit(cache=True, nogil=True)
+def _bessel_ratio(x):
+    """I1(x) / I0(x) for x >= 0."""
+    if x > 12:
+        y = 1 / x
+        return 1 - y * (0.5 + y * (0.125 + y * (0.125 + y * 0.1953125)))
+    term0 = term1 = 1.0
+    sum0 = sum1 = 1.0
+    square = x * x / 4
+    for k in range(1, 60):
+        term0 *= square / (k * k)
+        term1 *= square / (k * (k + 1))
+        sum0 += term0
+        sum1 += term1
+        if term0 < 1e-12 * sum0:
+            break
+    return 0.5 * x * sum1 / sum0
+
+
+@njit(cache=True, nogil=True)
+def _log_bessel(x):
+    """log I0(x) - x for x >= 0."""
+    if x > 12:
+        y = 1 / x
+        return math.log1p(y * (0.125 + y * (0.0703125 + y * 0.0732421875))) - 0.5 * math.log(
+            2 * math.pi * x
+        )
+    term = total = 1.0
+    square = x * x / 4
+    for k in range(1, 60):
+        term *= square / (k * k)
+        total += term
+        if term < 1e-12 * total:
+            break
+    return math.log(total) - x
+
+
+@njit(cache=True, nogil=True)
+def _fit(signals, times, fat, noise):
+    """Fit each voxel from the water and from the fat side.
+
+    Returns:
+        float32, shape (voxels, 7): water, fat, R2*, squared residual, variances of the fat
+        fraction and of R2* per noise variance, and by how much twice the log-likelihood is
+        better than that of the other side.
+    """
+    voxels, echoes = signals.shape
+    result = np.empty((voxels, 7), np.float32)
+    work = np.empty((4, echoes))
+    normal, covariance = np.empty((6, 6)), np.empty((6, 6))
+    solution = np.empty((2, 3))
+    score = np.empty(2)
+    squares = np.empty(2)
+    for v in range(voxels):
+        signal = signals[v]
+        first = 0.0
+        for n in range(echoes):
+            first = max(first, signal[n])
+        for side in range(2):
+            start = solution[side]
+            # The total from the strongest echo, 10 % or 90 % fat.
+            start[0] = first * (0.9 if side == 0 else 0.1)
+            start[1] = first * (0.1 if side == 0 else 0.9)
+            start[2] = 40.0
+            score[side], squares[side] = _descend(signal, times, fat, noise, start, work, normal)
+        best = 0 if score[0] <= score[1] else 1
+        out = result[v]
+        water, fat_signal, r2star = solution[best]
+        _model(times, fat, water, fat_signal, r2star, work)
+        _normal(work, echoes, normal)
+        out[4] = out[5] = np.nan
+        total = water + fat_signal
+        if factorize(normal, 3) and total > 0:
+            invert(normal, 3, covariance)
+            a, b = -fat_signal / total**2, water / total**2
+            out[4] = (
+                a * a * covariance[0, 0] + 2 * a * b * covariance[0, 1] + b * b * covariance[1, 1]
+            )
+            out[5] = covariance[2, 2]
+        out[0], out[1], out[2], out[3] = water, fat_signal, r2star, squares[best]
+        other = solution[1 - best]
+        apart = abs(fat_signal / max(total, 1e-30) - other[1] / max(other[0] + other[1], 1e-30))
+        out[6] = np.inf if apart < 0.05 else score[1 - best] - score[best]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _model(times, fat, water, fat_signal, r2star, work):
+    """Model magnitudes into work[0], derivatives by water, fat and R2* into work[1:4]."""
+    for n in range(times.size):
+        decay = math.exp(min(-r2star * times[n], 50.0))
+        real = water + fat_signal * fat[n].real
+        imag = fat_signal * fat[n].imag
+        size = math.sqrt(real * real + imag * imag)
+        scale = 1 / max(size, 1e-30)
+        work[0, n] = size * decay
+        work[1, n] = real * scale * decay
+        work[2, n] = (real * fat[n].real + imag * fat[n].imag) * scale * decay
+        work[3, n] = -times[n] * work[0, n]
+
+
+@njit(cache=True, nogil=True)
+def _normal(work, echoes, normal):
+    for p in range(3):
+        for q in range(p + 1):
+            total = 0.0
+            for n in range(echoes):
+                total += work[1 + p, n] * work[1 + q, n]
+            normal[p, q] = total
+
+
+@njit(cache=True, nogil=True)
+def _cost(signal, model, noise):
+    """Minus twice the log-likelihood, up to a constant; squares without noise."""
+    total = 0.0
+    for n in range(signal.size):
+        difference = signal[n] - model[n]
+        total += difference * difference
+    if noise > 0:
+        total /= noise * noise
+        for n in range(signal.size):
+            total -= 2 * _log_bessel(signal[n] * model[n] / (noise * noise))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _descend(signal, times, fat, noise, parameters, work, normal):
+    """Damped Gauss-Newton from `parameters` (changed in place); returns cost and squares.
+
+    The Rician likelihood's gradient is that of least squares to the expected in-phase part of
+    the measured magnitude, m I1/I0.
+    """
+    echoes = signal.size
+    right = np.empty(3)
+    _model(times, fat, parameters[0], parameters[1], parameters[2], work)
+    cost = _cost(signal, work[0], noise)
+    damping = 1e-3
+    span = times[-1]
+    for _ in range(_STEPS):
+        _normal(work, echoes, normal)
+        for p in range(3):
+            right[p] = 0.0
+        for n in range(echoes):
+            target = float(signal[n])
+            if noise > 0:
+                target *= _bessel_ratio(signal[n] * work[0, n] / (noise * noise))
+            for p in range(3):
+                right[p] += work[1 + p, n] * (target - work[0, n])
+        for p in range(3):
+            normal[p, p] *= 1 + damping
+        if not factorize(normal, 3):
+            break
+        substitute(normal, right, 3)
+        change = min(max(right[2], -1 / span), 1 / span)
+        water, fat_signal = parameters[0] + right[0], parameters[1] + right[1]
+        r2star = min(max(parameters[2] + change, -300.0), 3500.0)
+        _model(times, fat, water, fat_signal, r2star, work)
+        trial = _cost(signal, work[0], noise)
+        small = abs(change) * span < 1e-4 and abs(right[0]) + abs(right[1]) < 1e-4 * (
+            abs(parameters[0]) + abs(parameters[1])
+        )
+        if trial <= cost + 1e-12 * abs(cost):
+            parameters[0], parameters[1], parameters[2] = water, fat_signal, r2star
+            cost = trial
+            damping = max(damping * 0.3, 1e-9)
+            if small:
+                break
+        else:
+            _model(times, fat, parameters[0], parameters[1], parameters[2], work)
+            damping = max(damping * 10, 1e-3)
+            if small or damping > 1e8:
+                break
+    squares = 0.0
+    for n in range(echoes):
+        squares += (signal[n] - work[0, n]) ** 2
+    if parameters[0] + parameters[1] < 0:
+        parameters[0], parameters[1] = -parameters[0], -parameters[1]
+    return cost, squares

@@ -1,0 +1,556 @@
+"""Water-fat separation of complex multi-echo images: PDFF, R2*, their SDs and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import IntFlag
+from os import cpu_count
+
+import numpy as np
+
+from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
+from PDFFMapperLib.water_fat.multi_echo import MultiEcho
+from PDFFMapperLib.water_fat.odd_even import OddEvenFit, refine_odd_even
+from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
+from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
+from PDFFMapperLib.water_fat.two_decays import COLUMNS as DECAY_COLUMNS
+from PDFFMapperLib.water_fat.two_decays import fit_two_decays, information_gain
+from PDFFMapperLib.water_fat.voxel_fit import (
+    COLUMNS,
+    CONVERGED,
+    FAT,
+    FRACTION,
+    FRACTION_BIAS,
+    FRACTION_VARIANCE,
+    OFFSET,
+    R2STAR,
+    R2STAR_BIAS,
+    R2STAR_VARIANCE,
+    RELATIVE_PHASE,
+    RESIDUAL,
+    WATER,
+)
+from PDFFMapperLib.water_fat.voxel_signals import OddEvenError
+
+_CHUNK = 20_000  # voxels per fitted piece
+_SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
+_R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
+_R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
+_ODD_EVEN_SAMPLE = 16_000  # voxels to fit an odd/even error to
+
+
+class Doubt(IntFlag):
+    """Why a voxel's values should not be trusted; 0 is none."""
+
+    LOW_SIGNAL = 1  # signal under 5 noise SDs
+    POOR_FIT = 2  # residual over 3 noise SDs and over 5 % of the signal
+    SWAP_RISK = 4  # water and fat could as well be exchanged
+    FAILED = 8  # no fit; the values are NaN
+    R2STAR_BORROWED = 16  # the echoes do not tell R2*; the fit expected that of the neighborhood
+
+
+@dataclass
+class WaterFatResult:
+    """Maps on the grid of the echoes, shape (slices, rows, columns); NaN outside `mask`.
+
+    Attributes:
+        pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
+            and fat have phases of their own, the real part, with fat in its mean phase around the
+            voxel.
+        r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
+            noise hides it (`Doubt.R2STAR_BORROWED`).
+        water: signal of water at echo time 0; its magnitude where phases are not common.
+        fat: signal of fat at echo time 0, likewise.
+        off_resonance_hz: field map.
+        residual_percent: root mean square residual over root mean square signal.
+        pdff_sd: standard deviation of the PDFF by the Fisher information, in points.
+        r2star_sd: the same of R2*, in 1/s; NaN where R2* was not fitted.
+        noise: noise SD of the real (and imaginary) part, pooled over a neighborhood.
+        doubt: `Doubt` bits, uint8; 0 where confident. Outside the mask LOW_SIGNAL.
+        mask: the voxels fitted.
+        facts: method, settings and what was found, JSON-ready.
+        odd_even: the error of a bipolar readout that was taken off, None if there was none.
+        r2star_water_per_s: R2* of water where it was fitted apart from that of fat, else NaN; None
+            if that was not asked for. `r2star_per_s` is the single one everywhere.
+        r2star_fat_per_s: R2* of fat, likewise.
+    """
+
+    pdff_percent: np.ndarray
+    r2star_per_s: np.ndarray
+    water: np.ndarray
+    fat: np.ndarray
+    off_resonance_hz: np.ndarray
+    residual_percent: np.ndarray
+    pdff_sd: np.ndarray
+    r2star_sd: np.ndarray
+    noise: np.ndarray
+    doubt: np.ndarray
+    mask: np.ndarray
+    facts: dict[str, object] = field(default_factory=dict)
+    odd_even: OddEvenError | None = None
+    r2star_water_per_s: np.ndarray | None = None
+    r2star_fat_per_s: np.ndarray | None = None
+
+    @property
+    def confident(self) -> np.ndarray:
+        """Voxels whose values can be used, bool."""
+        return self.mask & (self.doubt == 0)
+
+    @property
+    def magnitude_fraction_percent(self) -> np.ndarray:
+        """100 |F| / (|W| + |F|), as other software has it; noise draws it away from 0 and 100."""
+        water, fat = np.abs(self.water), np.abs(self.fat)
+        return 100 * fat / np.where(water + fat > 0, water + fat, np.nan)
+
+    @property
+    def t2star_ms(self) -> np.ndarray:
+        """T2* in ms; NaN where R2* is not above 0."""
+        return np.divide(
+            1000.0,
+            self.r2star_per_s,
+            out=np.full_like(self.r2star_per_s, np.nan),
+            where=self.r2star_per_s > 0,
+        )
+
+
+def separate_water_fat(
+    data: MultiEcho,
+    spectrum: FatSpectrum | None = None,
+    mask: np.ndarray | None = None,
+    precession: str = "auto",
+    common_phase: bool | None = None,
+    readout: str = "auto",
+    r2star_per_s: float | None = None,
+    r2star_model: str = "single",
+    largest_off_resonance_hz: float | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> WaterFatResult | None:
+    """PDFF and R2* from three or more complex echoes.
+
+    The field map is found globally (`field_map`), then each voxel is fitted by maximum
+    likelihood (`water_fat_fit`).
+
+    Args:
+        data: from `multi_echo` and its siblings.
+        spectrum: fat peaks; marrow (Ren 2008) by default.
+        mask: voxels to fit, bool; by default those with signal (`signal_mask`).
+        precession: "as given" (fat precesses with exp(+i 2 pi f t), f < 0 from water),
+            "conjugated" (the opposite), or "auto": found from the asymmetry of the fat spectrum.
+        common_phase: whether water and fat have one phase at echo time 0, which lowers the noise
+            of the PDFF, or each its own. By default one, unless the data contradict it.
+        readout: "unipolar", "bipolar" (a phase error of odd against even echoes is fitted, see
+            `odd_even`), or "auto": corrected where four or more echoes show it.
+        r2star_per_s: a known R2* instead of a fitted one.
+        r2star_model: "single" (one R2* for water and fat), "separate" (one each), or "select":
+            separate where the corrected Akaike criterion of the neighborhood prefers it.
+        largest_off_resonance_hz: see `find_off_resonance`.
+        progress: called with the fraction done; returning False cancels.
+
+    Returns:
+        None when canceled.
+
+    Raises:
+        ValueError: nothing to fit, or the precession sense cannot be told though it matters.
+    """
+    spectrum = spectrum or fat_spectrum()
+    echoes, notes = data.echoes, list(data.notes)
+    if precession not in ("auto", "as given", "conjugated"):
+        raise ValueError(
+            f"Precession is 'auto', 'as given' or 'conjugated'; {precession!r} was given."
+        )
+    if readout not in ("auto", "unipolar", "bipolar"):
+        raise ValueError(f"Readout is 'auto', 'unipolar' or 'bipolar'; {readout!r} was given.")
+    if r2star_model not in ("single", "separate", "select"):
+        raise ValueError(
+            f"The R2* model is 'single', 'separate' or 'select'; {r2star_model!r} was given."
+        )
+    if r2star_model != "single" and (len(echoes) < 4 or r2star_per_s is not None):
+        raise ValueError(
+            "An R2* each for water and fat needs at least four echoes and no fixed R2*; "
+            f"{len(echoes)} echoes were given."
+        )
+    mask = _usable(echoes, mask, notes)
+    fat = spectrum.modulation(data.echo_times_s, data.field_strength_t)
+    model = ChemicalShiftModel(
+        data.echo_times_s, fat, data.field_strength_t, common_phase is not False
+    )
+    check_conditioning(model, r2star_per_s)
+    settled = find_signal_model(
+        echoes,
+        mask,
+        model,
+        data.voxel_size_mm,
+        precession,
+        common_phase,
+        readout,
+        r2star_per_s,
+        largest_off_resonance_hz,
+    )
+    model, signals, odd_even = settled.model, settled.signals, settled.odd_even
+    notes += settled.notes
+    common_phase = model.common_phase
+    parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
+    if 2 * len(echoes) < parameters + (len(echoes) > 3):
+        raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
+
+    # With three echoes, phases of their own leave too little residual to find the field by.
+    found = find_off_resonance(
+        signals,
+        mask,
+        replace(model, common_phase=common_phase or len(echoes) == 3),
+        data.voxel_size_mm,
+        largest_off_resonance_hz,
+        r2star_per_s,
+        (lambda part: progress(0.7 * part)) if progress else None,
+    )
+    if found is None:
+        return None
+    index = np.flatnonzero(mask)
+    if odd_even is not None:
+        odd_even, sentences = _refined_odd_even(signals, index, model, r2star_per_s, found)
+        signals = signals.with_odd_even(odd_even.error)
+        notes += sentences
+    fits = np.empty((len(index), COLUMNS), np.float32)
+    signal_energy = np.empty(len(index), np.float32)
+
+    def fit_part(start: int) -> None:
+        part = slice(start, start + _CHUNK)
+        chunk = signals.at(index[part])
+        signal_energy[part] = (chunk.real**2 + chunk.imag**2).sum(1)
+        fits[part] = fit_from(chunk, model, r2star_per_s, found.off_resonance_hz[part])
+
+    starts = range(0, len(index), _CHUNK)
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        for done, _ in enumerate(pool.map(fit_part, starts)):
+            if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
+                pool.shutdown(cancel_futures=True)
+                return None
+    freedom = 2 * len(echoes) - parameters
+    if freedom > 0:
+        noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
+    else:  # no residual to tell it by
+        noise = np.full(len(fits), found.noise, np.float32)
+    borrowed = np.zeros(len(fits), bool)
+    if r2star_per_s is None:
+        borrowed = _borrow_r2star(
+            mask,
+            fits,
+            noise,
+            lambda part, prior: fit_from(
+                signals.at(index[part]), model, None, found.off_resonance_hz[part], prior
+            ),
+        )
+    result = _maps(mask, fits, signal_energy, noise, found, len(echoes), freedom, common_phase)
+    doubted = result.doubt[mask]
+    doubted[borrowed] |= np.uint8(Doubt.R2STAR_BORROWED)
+    result.doubt[mask] = doubted
+    result.odd_even = signals.odd_even
+    if r2star_model != "single":
+        if not common_phase:
+            raise ValueError(
+                "Water and fat have phases of their own in these data, with which an R2* each "
+                "cannot be determined; use the single R2*."
+            )
+        notes.append(_separate_decays(result, signals, model, fits, r2star_model == "select"))
+    result.facts = {
+        "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
+        "fat_spectrum": spectrum.name,
+        "fat_spectrum_citation": spectrum.citation,
+        "fat_ppm": [float(x) for x in spectrum.ppm],
+        "fat_amplitudes": [float(x) for x in spectrum.amplitudes],
+        "echo_times_s": [float(x) for x in data.echo_times_s],
+        "field_strength_t": data.field_strength_t,
+        "common_phase": common_phase,
+        "fat_phase_lead_rad": float(np.angle((model.fat / fat)[0])),
+        "conjugated": signals.conjugated,
+        "odd_even_error": None if odd_even is None else _odd_even_facts(odd_even),
+        "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
+        "r2star_model": r2star_model,
+        "noise_sd": float(found.noise),
+        "notes": notes,
+    }
+    if progress:
+        progress(1.0)
+    return result
+
+
+def signal_mask(echoes: np.ndarray) -> np.ndarray:
+    """Voxels with signal: over a threshold between noise and signal, bool.
+
+    The root mean square over echoes must pass Otsu's threshold of its square root, kept between
+    5 and 20 % of the 98th percentile so that dim parts of a shaded image are not lost.
+    """
+    power = np.zeros(echoes.shape[1:], np.float32)
+    for echo in echoes:
+        power += echo.real**2 + echo.imag**2 if np.iscomplexobj(echo) else echo.astype(float) ** 2
+    level = np.sqrt(power / len(echoes))
+    level = np.where(np.isfinite(level), level, 0)
+    high = float(np.percentile(level, 98))
+    if high <= 0:
+        high = float(level.max())
+        if high <= 0:
+            return np.zeros(level.shape, bool)
+    roots = np.sqrt(np.minimum(level, high))
+    threshold = _otsu(roots[roots > 0]) ** 2
+    return level > min(max(threshold, 0.05 * high), 0.2 * high)
+
+
+def _otsu(values: np.ndarray) -> float:
+    counts, edges = np.histogram(values, 128)
+    centers = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    mean_below = np.cumsum(counts * centers) / np.maximum(below, 1)
+    mean_above = ((counts * centers).sum() - np.cumsum(counts * centers)) / np.maximum(above, 1)
+    return float(edges[1:][np.argmax(below * above * (mean_below - mean_above) ** 2)])
+
+
+def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np.ndarray:
+    finite = np.isfinite(echoes).all(0)
+    bad = int(finite.size - finite.sum())
+    if bad:
+        notes.append(f"{bad} voxels hold NaN or infinite values and were left out.")
+    if mask is None:
+        mask = signal_mask(echoes)
+        reason = "no voxel has signal over the noise"
+    else:
+        mask = np.asarray(mask)
+        if mask.shape != echoes.shape[1:]:
+            raise ValueError(
+                f"The mask has shape {mask.shape}, the echoes {echoes.shape[1:]}; they must agree."
+            )
+        mask = (mask != 0) & (np.abs(np.where(finite, echoes, 0)).max(0) > 0)
+        reason = "no voxel of the mask has a finite signal"
+    mask = mask & finite
+    if not mask.any():
+        raise ValueError(f"There is nothing to fit: {reason}.")
+    return mask
+
+
+def _refined_odd_even(signals, index, model, r2star_per_s, found):
+    """The odd/even error by many voxels of known field, and sentences on it."""
+    many = slice(None, None, max(1, len(index) // _ODD_EVEN_SAMPLE))
+    chosen = index[many]
+    fit, amplitude_note = refine_odd_even(
+        replace(signals, odd_even=None).at(chosen),
+        signals.place(chosen),
+        model,
+        r2star_per_s,
+        signals.odd_even,
+        found.off_resonance_hz[many],
+    )
+    phase = fit.error.exponent(signals.place(chosen)).imag
+    effect = float(np.mean(np.abs(fit.pdff_per_rad)))
+    note = (
+        "Odd and even echoes differ in phase, as by a bipolar readout: by twice "
+        f"{phase.mean():.3f} rad on average (from {phase.min():.2f} to {phase.max():.2f}, SD "
+        f"{fit.phase_sd:.4f}), which was corrected; its uncertainty leaves "
+        f"{fit.phase_sd * effect:.2f} points of PDFF."
+    )
+    return fit, [note, amplitude_note]
+
+
+def _odd_even_facts(fit: OddEvenFit) -> dict[str, object]:
+    return {
+        "model": "echo n times exp((-1)^n (amplitude + i phase))",
+        "powers_of_slice_row_column": fit.error.powers.tolist(),
+        "phase_rad": fit.error.phase.tolist(),
+        "phase_sd_rad": fit.phase_sd,
+        "amplitude": float(fit.error.amplitude[0]),
+        "amplitude_sd": fit.amplitude_sd,
+    }
+
+
+def _maps(mask, fits, signal_energy, noise, found, echoes, freedom, common_phase) -> WaterFatResult:
+    def spread(values, outside=np.nan, dtype=np.float32):
+        array = np.full(mask.shape, outside, dtype)
+        array[mask] = values
+        return array
+
+    water, fat = fits[:, WATER], fits[:, FAT]
+    failed = _failed(fits)
+    pdff = np.where(failed, np.nan, 100 * fits[:, FRACTION])
+    r2star = np.where(failed, np.nan, fits[:, R2STAR])
+    with np.errstate(invalid="ignore"):
+        pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
+        r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
+    if not common_phase:
+        pdff += 100 * _led_fraction_change(mask, fits, failed, noise)
+    pdff -= _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
+    r2star -= _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
+    residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
+
+    doubt = np.zeros(len(fits), np.uint8)
+    doubt[signal_energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
+    spread_sd = np.sqrt(fits[:, RESIDUAL] / max(freedom, 1))
+    doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
+    doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[failed] |= np.uint8(Doubt.FAILED)
+    for values in (pdff_sd, r2star_sd):
+        values[failed] = np.nan
+    return WaterFatResult(
+        pdff_percent=spread(pdff),
+        r2star_per_s=spread(r2star),
+        water=spread(np.where(failed, np.nan, water)),
+        fat=spread(np.where(failed, np.nan, fat)),
+        off_resonance_hz=spread(np.where(failed, found.off_resonance_hz, fits[:, OFFSET])),
+        residual_percent=spread(100 * residual),
+        pdff_sd=spread(pdff_sd),
+        r2star_sd=spread(r2star_sd),
+        noise=spread(noise),
+        doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
+        mask=mask,
+    )
+
+
+def _separate_decays(result, signals, model, fits, select: bool) -> str:
+    """Put fits with an R2* each into the result where they hold; a sentence on where."""
+    mask, echoes = result.mask, len(model.echo_times_s)
+    index = np.flatnonzero(mask)
+    columns = np.empty((len(index), DECAY_COLUMNS), np.float32)
+
+    def fit_part(start: int) -> None:
+        part = slice(start, start + _CHUNK)
+        columns[part] = fit_two_decays(
+            signals.at(index[part]),
+            model.echo_times_s,
+            model.fat,
+            fits[part, OFFSET],
+            fits[part, R2STAR],
+        )
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        list(pool.map(fit_part, range(0, len(index), _CHUNK)))
+    water, fat, of_water, of_fat, offset, squares, variance = columns.T[:7]
+    usable = np.isfinite(squares) & (fits[:, CONVERGED] > 0)
+    if select:
+        sums = []
+        for values in (fits[:, RESIDUAL], squares, np.ones(len(index))):
+            volume = np.zeros(mask.shape, np.float32)
+            volume[mask] = np.where(usable, values, 0)
+            sums.append(_box_sum(volume, (1, 3, 3))[mask])
+        chosen = usable & (information_gain(*sums, echoes) > 0)
+    else:
+        chosen = usable
+    noise = _pooled_noise(mask, squares, ~usable, 2 * echoes - 6)
+    energy = (fits[:, RESIDUAL] / (result.residual_percent[mask] / 100) ** 2).astype(np.float32)
+    residual = 100 * np.sqrt(squares / np.maximum(energy, 1e-30))
+    doubt = result.doubt[mask]
+    poor = (np.sqrt(squares / max(2 * echoes - 6, 1)) > 3 * noise) & (residual > 5)
+    doubt = np.where(poor, doubt | Doubt.POOR_FIT, doubt & ~np.uint8(Doubt.POOR_FIT))
+    for name, values in (
+        ("pdff_percent", 100 * fat / np.where(chosen, water + fat, 1)),
+        ("water", water),
+        ("fat", fat),
+        ("off_resonance_hz", offset),
+        ("residual_percent", residual),
+        ("pdff_sd", 100 * noise * np.sqrt(variance)),
+        ("noise", noise),
+        ("doubt", doubt),
+    ):
+        volume = getattr(result, name)
+        volume[mask] = np.where(chosen, values, volume[mask])
+    for name, values in (("r2star_water_per_s", of_water), ("r2star_fat_per_s", of_fat)):
+        volume = np.full(mask.shape, np.nan, np.float32)
+        volume[mask] = np.where(chosen, values, np.nan)
+        setattr(result, name, volume)
+    share = 100 * float(np.mean(chosen))
+    if select:
+        return f"Water and fat have an R2* each in {share:.0f} % of the voxels, as AICc prefers."
+    return f"Water and fat were given an R2* each; the fit of {100 - share:.1f} % kept one."
+
+
+def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
+    """Change of the fat fraction by taking fat in the phase it has around the voxel.
+
+    Phase errors give fat a phase relative to water that is smooth in space. Along it the fraction
+    is signed and without noise bias; against the phase of water alone it would be too low.
+    """
+    unit = float(np.median((fits[:, WATER] + fits[:, FAT])[~failed])) if (~failed).any() else 1.0
+    water, fat = fits[:, WATER].astype(float) / unit, fits[:, FAT].astype(float) / unit
+    noise = noise / unit  # fourth powers follow
+    product = np.where(failed, 0, water * fat * np.exp(1j * fits[:, RELATIVE_PHASE]))
+    sums = []
+    # The last is what noise alone would add up to: it stands for a phase of 0.
+    for values in (product.real, product.imag, (4 * noise * (water + fat)) ** 2):
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = np.where(failed, 0, values)
+        sums.append(_box_sum(volume, (1, 3, 3))[mask])
+    lead = np.angle(sums[0] + np.sqrt(sums[2]) + 1j * sums[1])
+    turned = fat * np.exp(1j * (fits[:, RELATIVE_PHASE] - lead))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(failed, np.nan, (turned / (water + turned)).real) - fits[:, FRACTION]
+
+
+def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
+    """Fit voxels again whose echoes do not tell R2*, expecting that of the voxels around them.
+
+    An R2* far from any tissue's, or none, spoils the PDFF with it. Elsewhere no prior is used, so
+    that averages stay unbiased.
+
+    Args:
+        mask: the voxels fitted.
+        fits: of these, changed in place.
+        noise: SD of each.
+        refit: fits voxels, by their place in `fits`, with a prior of (mean R2*, weight).
+
+    Returns:
+        The voxels fitted again, bool.
+    """
+    variance = noise.astype(float) ** 2 * fits[:, R2STAR_VARIANCE]
+    usable = ~_failed(fits) & np.isfinite(variance)
+    weight = np.where(usable, 1 / (variance + _R2STAR_SPREAD**2), 0)
+    sums = []
+    for values in (weight, weight * np.where(usable, fits[:, R2STAR], 0)):
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = values
+        sums.append(_box_sum(volume, (1, 3, 3))[mask])
+    again = ~(usable & (variance < _R2STAR_UNKNOWN_SD**2)) & (sums[0] > 0)
+    chosen = np.flatnonzero(again)
+    for start in range(0, len(chosen), _CHUNK):
+        part = chosen[start : start + _CHUNK]
+        prior = sums[1][part] / sums[0][part], (noise[part] / _R2STAR_SPREAD) ** 2
+        fits[part] = refit(part, prior)
+    return again
+
+
+def _failed(fits) -> np.ndarray:
+    total = fits[:, WATER] + fits[:, FAT]
+    return (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
+
+
+def _small(bias: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """A second-order bias where it is one: at most a third of the SD, 0 where unknown."""
+    return np.nan_to_num(np.clip(bias, -sd / 3, sd / 3))
+
+
+def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
+    """Noise SD per voxel of the mask from the residuals of its neighborhood.
+
+    Pooling over 7 x 7 in plane and 3 slices leaves the SD an error of a few percent; residuals
+    over 30 times the median (vessels, edges) do not spread to their neighbors.
+    """
+    freedom = max(freedom, 1)
+    ok = np.zeros(mask.shape, np.float32)
+    ok[mask] = ~failed
+    usual = float(np.median(residuals[~failed])) if (~failed).any() else 1.0
+    energy = np.zeros(mask.shape, np.float32)
+    energy[mask] = np.where(failed, 0, np.minimum(residuals, 30 * usual))
+    pooled, weight = (_box_sum(each, (1, 3, 3))[mask] for each in (energy, ok))
+    few = weight < 5
+    mean = np.where(few, usual, pooled / np.where(few, 1, weight))
+    return np.sqrt(np.maximum(mean, 1e-30) / freedom)
+
+
+def _box_sum(values: np.ndarray, reach: tuple[int, int, int]) -> np.ndarray:
+    """Sum over the neighbors up to `reach` voxels away along each axis."""
+    for axis, far in enumerate(reach):
+        length = values.shape[axis]
+        sums = np.cumsum(np.moveaxis(values, axis, -1), axis=-1, dtype=np.float64)
+        sums = np.concatenate([np.zeros((*sums.shape[:-1], 1)), sums], axis=-1)
+        place = np.arange(length)
+        high, low = np.minimum(place + far + 1, length), np.maximum(place - far, 0)
+        values = np.moveaxis((sums[..., high] - sums[..., low]).astype(np.float32), -1, axis)
+    return values
