@@ -148,7 +148,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._shownSegmentation = None
         self._rows = []
         self._choices = None
-        self._clickNode = None
+        self.clicks = None
         self._onClick = None
         self._placingButton = None
         self._running = False
@@ -163,7 +163,12 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
+        from MarrowAssessLib.scene.click_mode import ClickMode
+
         self.logic = MarrowAssessLogic()
+        self.clicks = ClickMode(
+            self.takeClick, self.stopPlacing, lambda take: qt.QTimer.singleShot(0, take)
+        )
         self._updateTimer = qt.QTimer()
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(UPDATE_DELAY_MS)
@@ -543,64 +548,24 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.stopPlacing()
             return
         self.stopPlacing()
-        self._placingButton = button
-        node = slicer.mrmlScene.AddNewNodeByClass(
-            "vtkMRMLMarkupsFiducialNode", "MarrowAssess click"
-        )
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
-        node.CreateDefaultDisplayNodes()
-        self._clickNode, self._onClick = node, onClick
-        node.AddObserver(slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent, self.onPointPlaced)
-        logic = slicer.modules.markups.logic()
-        logic.SetActiveList(node)
-        logic.StartPlaceMode(True)
-        interaction = slicer.app.applicationLogic().GetInteractionNode()
-        self.addObserver(
-            interaction, interaction.InteractionModeChangedEvent, self.onInteractionModeChanged
-        )
+        self._placingButton, self._onClick = button, onClick
+        self.clicks.start()
         self.ui.placingLabel.text = _(
             "Click into the structure in a slice view; a right click ends placing."
         )
 
     def stopPlacing(self) -> None:
-        """Leave place mode and remove the temporary node."""
-        node, self._clickNode, self._onClick = self._clickNode, None, None
-        button, self._placingButton = self._placingButton, None
-        if node is None:
-            return
-        interaction = slicer.app.applicationLogic().GetInteractionNode()
-        self.removeObserver(
-            interaction, interaction.InteractionModeChangedEvent, self.onInteractionModeChanged
-        )
-        slicer.modules.markups.logic().SetActiveList(None)  # leaves place mode, too
-        slicer.mrmlScene.RemoveNode(node)
-        button.checked = False
+        """Take no more clicks, and release the button."""
+        self.clicks.stop()
+        button, self._placingButton, self._onClick = self._placingButton, None, None
+        if button is not None:
+            button.checked = False
 
-    def onInteractionModeChanged(self, caller, event) -> None:
-        """The user has left place mode, by a right click or the toolbar."""
-        if caller.GetCurrentInteractionMode() != caller.Place:
-            self.stopPlacing()
-
-    def onPointPlaced(self, caller, event) -> None:
-        """A click: its point is taken away and its region drawn once the event is over."""
-        import qt
-
-        qt.QTimer.singleShot(0, self.takeClick)
-
-    def takeClick(self) -> None:
+    def takeClick(self, position) -> None:
         """Draw what was clicked."""
-        node, onClick = self._clickNode, self._onClick
-        if node is None or not node.GetNumberOfDefinedControlPoints() or self._running:
+        onClick = self._onClick
+        if onClick is None or self._running:
             return
-        defined = [
-            number
-            for number in range(node.GetNumberOfControlPoints())
-            if node.GetNthControlPointPositionStatus(number) == node.PositionDefined
-        ]
-        position = [0.0, 0.0, 0.0]
-        node.GetNthControlPointPositionWorld(defined[-1], position)
-        node.RemoveAllControlPoints()
         with self.working(_("Nothing was placed."), onClick == self.findColumn):
             self.ensurePackages()
             try:

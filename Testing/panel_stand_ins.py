@@ -4,15 +4,18 @@ A test with them is reported as "against stand-ins": it shows that the panel's o
 does what it should, not that Slicer's widgets do.
 """
 
+import functools
 import os
 import pathlib
+import sys
+import time
 import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
-from stand_ins import Choice, WithinRange
+from stand_ins import Choice, WithinRange, load_module
 
 
 class Proxy:
@@ -247,6 +250,42 @@ class Application:
 
     def restoreOverrideCursor(self):
         pass
+
+
+@functools.cache
+def application():
+    """The one application."""
+    return Application()
+
+
+def wait(seconds=0.5):
+    """Let the panel work."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        application().processEvents()
+        time.sleep(0.01)
+
+
+def click(panel, point):
+    """A click at a point, as the views hand it to the markups node that is being placed."""
+    selection = application().applicationLogic().GetSelectionNode()
+    slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID()).AddControlPoint(*point)
+    wait(0.1)
+
+
+def install(monkeypatch):
+    """Let the module files find a desktop for one test."""
+    for name in ("MarrowAssess", "PDFFMapper"):
+        module = load_module(name)
+        parameter_class = getattr(module, f"{name}ParameterNode")
+        for key, value in vars(ParameterGui).items():
+            if not key.startswith("__"):
+                monkeypatch.setattr(parameter_class, key, value, raising=False)
+    monkeypatch.setattr(slicer, "app", application(), raising=False)
+    monkeypatch.setitem(sys.modules, "qt", qt_module())
+    monkeypatch.setattr(slicer.util, "loadUI", load_ui, raising=False)
+    monkeypatch.setattr(slicer.util, "childWidgetVariables", child_widget_variables, raising=False)
+    monkeypatch.setattr(slicer.util, "setSliceViewerLayers", lambda **_: None)
 
 
 def load_ui(path):

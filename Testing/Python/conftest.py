@@ -45,3 +45,43 @@ def drawn_once(phantom, monkeypatch):
     from MarrowAssessLib.sample import nodes as sample
 
     monkeypatch.setattr(sample, "lumbar_phantom", lambda: phantom)
+
+
+@pytest.fixture
+def desktop(drawn_once, monkeypatch):
+    """The module files, their panels against stand-ins for Slicer's widgets; an empty scene."""
+    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+    import panel_stand_ins
+    import slicer
+
+    slicer.mrmlScene.Clear(False)
+    panel_stand_ins.install(monkeypatch)
+    return panel_stand_ins
+
+
+@pytest.fixture
+def panel(desktop):
+    """MarrowAssess's panel."""
+    from stand_ins import load_module
+
+    made = desktop.make_widget(load_module("MarrowAssess"), "MarrowAssess")
+    yield made
+    made.cleanup()
+
+
+@pytest.fixture
+def mapper(desktop):
+    """PDFFMapper's panel."""
+    from stand_ins import load_module
+
+    made = desktop.make_widget(load_module("PDFFMapper"), "PDFFMapper")
+    yield made
+    made.cleanup()
+
+
+@pytest.fixture
+def sample(desktop):
+    """The nodes of the digital lumbar spine."""
+    from stand_ins import load_module
+
+    return load_module("MarrowAssess").MarrowAssessLogic().loadSample()

@@ -1,6 +1,5 @@
 """The panels' own code on PySide6, offscreen, against stand-ins for Slicer's widgets."""
 
-import sys
 import types
 
 import numpy as np
@@ -16,57 +15,13 @@ headless.start()
 import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
+from panel_stand_ins import click, wait  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
-APPLICATION = panels.Application()
-
-
-@pytest.fixture(autouse=True)
-def desktop(monkeypatch, drawn_once):
-    slicer.mrmlScene.Clear(False)
-    for name in ("MarrowAssess", "PDFFMapper"):
-        module = load_module(name)
-        parameter_class = getattr(module, f"{name}ParameterNode")
-        for key, value in vars(panels.ParameterGui).items():
-            if not key.startswith("__"):
-                monkeypatch.setattr(parameter_class, key, value, raising=False)
-    monkeypatch.setattr(slicer, "app", APPLICATION, raising=False)
-    monkeypatch.setitem(sys.modules, "qt", panels.qt_module())
-    monkeypatch.setattr(slicer.util, "loadUI", panels.load_ui, raising=False)
-    monkeypatch.setattr(
-        slicer.util, "childWidgetVariables", panels.child_widget_variables, raising=False
-    )
-    monkeypatch.setattr(slicer.util, "setSliceViewerLayers", lambda **_: None)
-
-
-def wait(seconds=0.5):
-    import time
-
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        APPLICATION.processEvents()
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def panel():
-    made = panels.make_widget(load_module("MarrowAssess"), "MarrowAssess")
-    yield made
-    made.cleanup()
-
-
-@pytest.fixture
-def sample():
-    return load_module("MarrowAssess").MarrowAssessLogic().loadSample()
-
-
-@pytest.fixture
-def mapper():
-    made = panels.make_widget(load_module("PDFFMapper"), "PDFFMapper")
-    yield made
-    made.cleanup()
+APPLICATION = panels.application()
+pytestmark = pytest.mark.usefixtures("desktop")
 
 
 def test_apply_says_what_is_missing(panel):
@@ -232,13 +187,12 @@ def test_placing_takes_clicks_and_cleans_up(panel, sample):
     taken = []
     panel.placeRegion = lambda position: taken.append(position) or "Placed."
     panel.ui.placeButton.checked = True
-    node = panel._clickNode
-    node.AddControlPoint(1.0, 2.0, 3.0)
-    wait(0.1)
-    assert taken == [[1.0, 2.0, 3.0]]
+    click(panel, (1.0, 2.0, 3.0))
+    assert taken == [(1.0, 2.0, 3.0)]
+    (node,) = slicer.util.getNodes("MarrowAssess click").values()
     assert node.GetNumberOfControlPoints() == 0
     panel.ui.placeButton.checked = False
-    assert panel._clickNode is None
+    assert not panel.clicks.active
     assert not slicer.mrmlScene.GetNodesByName("MarrowAssess click").GetNumberOfItems()
     assert slicer.mrmlScene.GetNumberOfNodes() >= before
 
@@ -404,12 +358,10 @@ def test_a_click_places_measures_and_can_be_taken_back(panel, sample):
     panel._parameterNode.placeSite = "L3"
     panel.ui.placeButton.checked = True
     for level in ("L3", "L2"):
-        panel._clickNode.AddControlPoint(*sample.centers_ras[level])
-        wait(0.1)
+        click(panel, sample.centers_ras[level])
         assert panel.ui.placingLabel.text.startswith(f"Placed: {level} marrow.")
     assert shown_pdff(panel)["L2"] == pytest.approx(sample.true_pdff["L2"], abs=0.5)
-    panel._clickNode.AddControlPoint(900, 900, 900)
-    wait(0.1)
+    click(panel, (900, 900, 900))
     assert "lies outside" in panel.ui.placingLabel.text
     panel.ui.undoButton.click()
     assert set(shown_pdff(panel)) == {"L3"}
@@ -431,8 +383,7 @@ def test_marrow_placed_with_the_box_checked_leaves_hot_spots_out(panel, sample):
     highest = []
     for without in (False, True):
         panel.ui.leaveOutVeinCheckBox.checked = without
-        panel._clickNode.AddControlPoint(*sample.centers_ras["L3"])
-        wait(0.1)
+        click(panel, sample.centers_ras["L3"])
         (roi,) = regions_from_node(panel._parameterNode.segmentation, volume)
         highest.append(roi.values(image).max() == image.max())
     assert highest == [True, False]
@@ -462,14 +413,12 @@ def test_finding_the_column_shows_progress_and_can_be_canceled(panel, sample):
     progress = panel.onProgress
     panel.onProgress = lambda part: (panel.ui.applyButton.click(), progress(part))[1]
     panel.ui.findColumnButton.checked = True
-    panel._clickNode.AddControlPoint(*sample.centers_ras["L3"])
-    wait(0.1)
+    click(panel, sample.centers_ras["L3"])
     assert panel.ui.placingLabel.text == "Canceled; nothing was placed."
     assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
     panel.onProgress = progress
     panel.ui.findColumnButton.checked = True
-    panel._clickNode.AddControlPoint(*sample.centers_ras["L3"])
-    wait(0.1)
+    click(panel, sample.centers_ras["L3"])
     assert panel.ui.placingLabel.text.startswith("Found: ")
     assert not panel.ui.findColumnButton.checked
     assert {"L2", "L3", "L4"} <= set(shown_pdff(panel))
@@ -486,11 +435,6 @@ def column(panel, sample):
     assert panel.ui.placingLabel.text.startswith("Found: ")
     panel.ui.placeButton.checked = True
     return panel
-
-
-def click(panel, point):
-    panel._clickNode.AddControlPoint(*point)
-    wait(0.1)
 
 
 def drawn_names(panel):

@@ -24,6 +24,7 @@ from MarrowAssessLib.report.label_layout import (
     label_anchors,
     label_lines,
 )
+from MarrowAssessLib.scene.click_mode import clicks_stay
 from MarrowAssessLib.scene.segments import segment_points
 
 LEGEND_TITLE = "z-score"
@@ -267,6 +268,7 @@ def _own(segmentation: slicer.vtkMRMLSegmentationNode, kind: str, name: str) -> 
     role = name.replace(" ", ".")
     node = segmentation.GetNodeReference(role)
     if node is None:
-        node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+        with clicks_stay():
+            node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
         segmentation.SetNodeReferenceID(role, node.GetID())
     return node
