@@ -16,6 +16,7 @@ from dicom_files import classic_slice  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.scene.study import map_contrast  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.maps.kinds import map_kind  # noqa: E402
 from PDFFMapperLib.maps.parametric_map import ParametricMap  # noqa: E402
 from PDFFMapperLib.scene.frames import frames_from_nodes, set_frame_fact  # noqa: E402
 from PDFFMapperLib.scene.maps import map_to_node, maps_to_nodes, show_map  # noqa: E402
@@ -140,9 +141,7 @@ def test_other_nodes_are_refused():
 
 def test_a_map_keeps_nan_unit_code_window_and_provenance():
     array = np.array([[[np.nan, 40.0]]], np.float32)
-    made = ParametricMap(
-        "PDFF", grid(array), "%", (0, 100), "Viridis", "Fat fraction", {"method": "known"}
-    )
+    made = ParametricMap(map_kind("PDFF"), grid(array), {"method": "known"})
     node = map_to_node(made)
     assert np.isnan(slicer.util.arrayFromVolume(node)[0, 0, 0])
     assert node.GetVoxelValueUnits().GetCodeValue() == "%"
@@ -154,14 +153,14 @@ def test_a_map_keeps_nan_unit_code_window_and_provenance():
 
 
 def test_the_legend_of_a_map_is_on():
-    node = map_to_node(ParametricMap("PDFF", grid(np.ones((1, 1, 2), np.float32)), "%", (0, 100)))
+    node = map_to_node(ParametricMap(map_kind("PDFF"), grid(np.ones((1, 1, 2), np.float32))))
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
     assert legend.GetVisibility()
     assert legend.GetTitleText() == "PDFF (%)"
 
 
 def test_showing_a_map_tells_the_views_to_draw_its_legend(monkeypatch):
-    node = map_to_node(ParametricMap("PDFF", grid(np.ones((1, 1, 2), np.float32)), "%", (0, 100)))
+    node = map_to_node(ParametricMap(map_kind("PDFF"), grid(np.ones((1, 1, 2), np.float32))))
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
     done = []
     monkeypatch.setattr(
@@ -177,7 +176,7 @@ def test_maps_lie_in_a_folder_beside_their_source():
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
     source = volume_to_node(grid(np.ones((1, 1, 2), np.float32)))
     hierarchy.CreateItem(study, source)
-    made = ParametricMap("ADC", grid(np.ones((1, 1, 2), np.float32)), "10^-3 mm^2/s", (0, 2))
+    made = ParametricMap(map_kind("ADC"), grid(np.ones((1, 1, 2), np.float32)))
     (node,) = maps_to_nodes([made], "maps", source)
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
     assert hierarchy.GetItemName(folder) == "maps"
@@ -387,7 +386,7 @@ def test_t1_bias_is_corrected_with_the_header_s_flip_angle(mapper):
 
 def test_a_corrected_pdff_is_the_one_that_is_sent(mapper):
     made = [
-        map_to_node(ParametricMap(name, grid(np.ones((1, 1, 2), np.float32)), "%", (0, 100)))
+        map_to_node(ParametricMap(map_kind(name), grid(np.ones((1, 1, 2), np.float32))))
         for name in ("PDFF", "PDFF_T1corrected")
     ]
     mapper.PDFFMapperLogic().sendToMarrowAssess(made)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PDFFMapperLib.images.files import read_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import KINDS, UNIT_CODES, find_kind, map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 
 GRID = np.array([[2.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 4, 7], [0, 0, 0, 1]])
@@ -13,26 +14,22 @@ GRID = np.array([[2.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 4, 7], [0, 0, 0, 1]])
 def a_map(name, **own):
     array = np.arange(24, dtype=float).reshape(2, 3, 4)
     array[0, 0, 0] = np.nan
-    return ParametricMap(
-        name,
-        Volume(array, GRID, name),
-        "%",
-        (0, 100),
-        provenance={"method": "test", **own},
-    )
+    return ParametricMap(map_kind(name), Volume(array, GRID, name), {"method": "test", **own})
 
 
 @pytest.mark.parametrize("extension", [".nii.gz", ".nrrd"])
 def test_maps_come_back_with_values_grid_and_nan(tmp_path, extension):
-    written = write_maps([a_map("A"), a_map("B", noise=1.5)], tmp_path / "new", "case", extension)
+    written = write_maps(
+        [a_map("PDFF"), a_map("FF", noise=1.5)], tmp_path / "new", "case", extension
+    )
     assert [p.name for p in written] == [
-        f"case_A{extension}",
-        f"case_B{extension}",
+        f"case_PDFF{extension}",
+        f"case_FF{extension}",
         "case_maps.json",
     ]
     back = read_volume(written[0])
-    assert back.same_grid(a_map("A").volume)
-    values = a_map("A").volume.array
+    assert back.same_grid(a_map("PDFF").volume)
+    values = a_map("PDFF").volume.array
     if extension == ".nii.gz":  # ITK's NIfTI reader replaces NaN by 0; the file itself has it
         raw = np.frombuffer(gzip.decompress(written[0].read_bytes())[352:], np.float32)
         np.testing.assert_allclose(raw.reshape(values.shape), values)
@@ -47,5 +44,33 @@ def test_maps_come_back_with_values_grid_and_nan(tmp_path, extension):
 
 def test_maps_of_one_name_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="differ"):
-        write_maps([a_map("A"), a_map("A")], tmp_path, "case")
+        write_maps([a_map("PDFF"), a_map("PDFF")], tmp_path, "case")
     assert not list(tmp_path.iterdir())
+
+
+def test_each_kind_is_one_row_that_its_names_find():
+    assert len({kind.id for kind in KINDS}) == len(KINDS)
+    for kind in KINDS:
+        assert find_kind(kind.id) is kind
+        assert kind.unit in UNIT_CODES
+        assert kind.plausible is None or kind.plausible[0] < kind.least + 1 < kind.plausible[1]
+        for name in (kind.bids, *kind.aliases):
+            assert not name or find_kind(name) is kind
+    spelled = {"r2*": "R2star", "D*": "Dstar", "pdff t1 corrected": "PDFF_T1corrected"}
+    spelled |= {"fat_fraction": "FF", "residual": "residual", "r2": "R2", "T2starmap": "T2star"}
+    assert {name: find_kind(name).id for name in spelled} == spelled
+    assert find_kind("T1") is None
+    with pytest.raises(ValueError, match="No kind of map is called 'T1'"):
+        map_kind("T1")
+
+
+def test_what_numbers_of_a_map_mean_stands_in_its_title_and_record(tmp_path):
+    made = ParametricMap(map_kind("model"), a_map("PDFF").volume, {}, {0: "none", 1: "kurtosis"})
+    assert made.title == "Model chosen by AICc: 0 none, 1 kurtosis"
+    record = json.loads(write_maps([made], tmp_path, "case")[-1].read_text())
+    assert record["maps"][0]["codes"] == {"0": "none", "1": "kurtosis"}
+
+
+def test_signals_are_shown_up_to_their_99th_percentile():
+    volume = a_map("PDFF").volume
+    assert ParametricMap(map_kind("S0"), volume).window == (0.0, pytest.approx(22.78))

@@ -52,7 +52,7 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
 
     def getMeasurementInfo(self, key):
         """Name, description, unit and codes of a measurement."""
-        from PDFFMapperLib.scene.maps import QUANTITY_CODES, UNIT_CODES
+        from PDFFMapperLib.maps.kinds import UNIT_CODES, find_kind
 
         quantity = QUANTITIES.get(key.removesuffix(Z_SUFFIX))
         if quantity is None:
@@ -61,7 +61,8 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
         name = f"{quantity.name} z-score" if z else quantity.name
         unit = "SD" if z else quantity.unit
         of_map = key.removeprefix("marrow_").removeprefix("muscle_")
-        code = None if z else QUANTITY_CODES.get(of_map)
+        kind = None if z else find_kind(of_map)
+        code = kind.code if kind else None
         return self.createMeasurementInfo(
             name=name,
             title=name,

@@ -15,7 +15,7 @@ from PDFFMapperLib.diffusion.adc import fit_adc
 from PDFFMapperLib.diffusion.ivim import fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
 from PDFFMapperLib.diffusion.kurtosis import fit_kurtosis
-from PDFFMapperLib.diffusion.maps import DIFFUSIVITY, diffusion_maps, model_map
+from PDFFMapperLib.diffusion.maps import diffusion_maps, model_map
 from PDFFMapperLib.diffusion.model_choice import MODELS, choose_model
 from PDFFMapperLib.diffusion.noise import sigma_from_background, sigma_from_repeats
 from PDFFMapperLib.diffusion.pooled import PooledFit, fit_pooled
@@ -23,6 +23,7 @@ from PDFFMapperLib.diffusion.scheme import diffusion_scheme, read_bval, trace_we
 from PDFFMapperLib.images.files import read_on_grid, read_series, read_volume, written_whole
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.software import MAKER
+from PDFFMapperLib.maps.kinds import DIFFUSIVITY
 from PDFFMapperLib.maps.parametric_map import write_maps
 
 METHODS = ("full", "segmented", "hierarchical", "adc", "adc-wls", "kurtosis")

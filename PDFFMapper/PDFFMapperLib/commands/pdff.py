@@ -298,7 +298,7 @@ def _write_regions(
             inside = labels == region
             used = inside if confident is None else inside & confident
             for each in maps:
-                if each.unit not in ("%", "1/s", "ms", "Hz"):
+                if each.kind.unit not in ("%", "1/s", "ms", "Hz"):
                     continue
                 values = each.volume.array[used]
                 values = values[np.isfinite(values)]
@@ -306,10 +306,19 @@ def _write_regions(
                 if values.size:
                     numbers = [f"{f(values):.6g}" for f in (np.mean, np.std, np.median)]
                 table.writerow(
-                    [int(region), each.name, each.unit, int(inside.sum()), values.size, *numbers]
+                    [
+                        int(region),
+                        each.name,
+                        each.kind.unit,
+                        int(inside.sum()),
+                        values.size,
+                        *numbers,
+                    ]
                 )
                 if each.name.startswith(("PDFF", "FF", "R2star")) and "SD" not in each.name:
-                    shown = f"mean {numbers[0]} {each.unit}" if values.size else "no usable voxel"
+                    shown = (
+                        f"mean {numbers[0]} {each.kind.unit}" if values.size else "no usable voxel"
+                    )
                     print(f"Region {int(region)}, {each.name}: {shown} ({values.size} voxels)")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from PDFFMapperLib.images.files import write_volume, written_whole
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import MapKind
 
 
 @dataclass
@@ -18,22 +19,36 @@ class ParametricMap:
     """One quantity on a voxel grid.
 
     Attributes:
-        name: short name, also the file name's ending ("PDFF", "R2star", "ADC").
+        kind: what it is, with unit, window and color.
         volume: the values; failed voxels are NaN. Masks are bool.
-        unit: unit as printed ("%", "1/s", "Hz"); "" for none.
-        window: lowest and highest value shown, fixed per quantity so that maps compare.
-        color: name of a Slicer color node ("Grey", "Viridis", "Inferno", "DivergingBlueRed").
-        title: what people read ("Proton density fat fraction").
         provenance: how it came about, as JSON-ready facts (method, settings, model, inputs).
+        codes: what each number of a map of reasons or choices means.
+        window: lowest and highest value shown: the kind's, or of signals 0 to the 99th percentile.
     """
 
-    name: str
+    kind: MapKind
     volume: Volume
-    unit: str
-    window: tuple[float, float]
-    color: str = "Grey"
-    title: str = ""
     provenance: dict[str, object] = field(default_factory=dict)
+    codes: dict[int, str] = field(default_factory=dict)
+    window: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        self.window = self.window or self.kind.window
+        if self.window is None:
+            shown = self.volume.array[np.isfinite(self.volume.array)]
+            top = float(np.percentile(shown, 99)) if shown.size else 1.0
+            self.window = (0.0, top)
+
+    @property
+    def name(self) -> str:
+        """The file name's ending."""
+        return self.kind.name
+
+    @property
+    def title(self) -> str:
+        """What people read, with the meaning of codes."""
+        meanings = ", ".join(f"{code} {meaning}" for code, meaning in self.codes.items())
+        return f"{self.kind.title}: {meanings}" if meanings else self.kind.title
 
 
 def write_maps(
@@ -87,11 +102,12 @@ def write_maps(
             {
                 "name": each.name,
                 "file": path.name,
-                "title": each.title or each.name,
-                "unit": each.unit,
+                "title": each.title,
+                "unit": each.kind.unit,
                 "window": list(each.window),
-                "color": each.color,
+                "color": each.kind.color,
                 "provenance": {k: v for k, v in each.provenance.items() if k not in shared},
+                **({"codes": each.codes} if each.codes else {}),
             }
         )
     record = folder / f"{prefix}_maps.json"

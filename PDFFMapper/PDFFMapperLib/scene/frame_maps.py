@@ -16,6 +16,7 @@ from PDFFMapperLib.diffusion.model_choice import choose_model
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.software import MAKER
+from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.water_fat.echo_train import echo_train
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
@@ -153,8 +154,8 @@ def in_opposed_maps(
     result.limits = [each for each in result.limits if not each.startswith("R2*")]
     maps = fat_fraction_maps(result, in_phase, facts)
     shown = in_phase.with_array(np.where(result.mask, r2star, np.nan).astype(np.float32), "R2star")
-    title = "R2* of two in-phase echoes"
-    return [*maps, ParametricMap("R2star", shown, "1/s", (0.0, 200.0), "Inferno", title, facts)]
+    facts = {**facts, "method": "R2* of two in-phase echoes"}
+    return [*maps, ParametricMap(map_kind("R2star"), shown, facts)]
 
 
 def _check_one_grid(images: Sequence[Volume]) -> None:

@@ -7,32 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import slicer
 
+from PDFFMapperLib.maps.kinds import UNIT_CODES
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.volumes import set_fact, volume_to_node
-
-# DICOM PS3.16: CID 7181 and UCUM; um2/ms is 10^-3 mm^2/s.
-UNIT_CODES = {
-    "": ("1", "UCUM", "no units"),
-    "%": ("%", "UCUM", "Percent"),
-    "1/s": ("/s", "UCUM", "1/s"),
-    "ms": ("ms", "UCUM", "ms"),
-    "Hz": ("Hz", "UCUM", "Hz"),
-    "10^-3 mm^2/s": ("um2/ms", "UCUM", "10^-3 mm^2/s"),
-    "cm^2": ("cm2", "UCUM", "cm^2"),
-    "SD": ("{SD}", "UCUM", "standard deviations"),
-    "signal": ("[arb'U]", "UCUM", "arbitrary units"),
-}
-# DICOM PS3.16, CID 7180, by a map's name in lower case.
-QUANTITY_CODES = {
-    "pdff": ("129100", "DCM", "Fat fraction"),
-    "r2star": ("126395", "DCM", "R2*"),
-    "t2star": ("113064", "DCM", "T2*"),
-    "adc": ("113041", "DCM", "Apparent Diffusion Coefficient"),
-    "d": ("113291", "DCM", "Slow Diffusion Coefficient"),
-    "dstar": ("113292", "DCM", "Fast Diffusion Coefficient"),
-    "f": ("113293", "DCM", "Fast Diffusion Coefficient Fraction"),
-}
 
 
 def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
@@ -40,22 +18,21 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     array = made.volume.array
     array = array.astype(np.float32) if array.dtype == np.float64 else array
     node = volume_to_node(made.volume.with_array(array), made.name)
-    if made.unit in UNIT_CODES:
-        node.SetVoxelValueUnits(_entry(*UNIT_CODES[made.unit]))
-    if made.name.lower() in QUANTITY_CODES:
-        node.SetVoxelValueQuantity(_entry(*QUANTITY_CODES[made.name.lower()]))
-    node.SetDescription(f"{made.title or made.name} ({made.unit})" if made.unit else made.title)
+    kind = made.kind
+    node.SetVoxelValueUnits(_entry(*UNIT_CODES[kind.unit]))
+    if kind.code:
+        node.SetVoxelValueQuantity(_entry(*kind.code))
+    node.SetDescription(f"{made.title} ({kind.unit})" if kind.unit else made.title)
     set_fact(node, "Map", made.name)
     set_fact(node, "Provenance", made.provenance)
     display = node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(*made.window)
-    color = slicer.mrmlScene.GetFirstNodeByName(made.color)
+    color = slicer.mrmlScene.GetFirstNodeByName(kind.color)
     if color is not None and color.IsA("vtkMRMLColorNode"):
         display.SetAndObserveColorNodeID(color.GetID())
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-    title = made.name.split("_water_")[0].split("_fat_")[0].split("_T1")[0]  # short beside images
-    legend.SetTitleText(f"{title} ({made.unit})" if made.unit else title)
+    legend.SetTitleText(kind.legend)
     legend.SetLabelFormat("%.0f" if made.window[1] - made.window[0] >= 5 else "%.1f")
     # Beside the z-scores of MarrowAssess, whose labels take the other side.
     legend.SetPosition(0.13, 0.5)

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import find_kind, map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.water_fat.products import FatFraction
 from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult
 from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
 
-# field of the result: name, title, unit, window (None: 0 to the 99th percentile), color
+# field of the result: kind of map
 _MAPS = {
-    "pdff_percent": ("PDFF", "Proton density fat fraction", "%", (0.0, 100.0), "Viridis"),
-    "r2star_per_s": ("R2star", "R2*", "1/s", (0.0, 200.0), "Inferno"),
-    "r2star_water_per_s": ("R2star_water", "R2* of water", "1/s", (0.0, 200.0), "Inferno"),
-    "r2star_fat_per_s": ("R2star_fat", "R2* of fat", "1/s", (0.0, 200.0), "Inferno"),
-    "t2star_ms": ("T2star", "T2*", "ms", (0.0, 60.0), "Inferno"),
-    "water": ("water", "Water", "signal", None, "Grey"),
-    "fat": ("fat", "Fat", "signal", None, "Grey"),
-    "off_resonance_hz": ("field", "Off-resonance", "Hz", (-300.0, 300.0), "DivergingBlueRed"),
-    "residual_percent": ("residual", "Residual over signal", "%", (0.0, 20.0), "Grey"),
-    "pdff_sd": ("PDFF_SD", "Standard deviation of PDFF", "%", (0.0, 10.0), "Viridis"),
-    "r2star_sd": ("R2star_SD", "Standard deviation of R2*", "1/s", (0.0, 40.0), "Viridis"),
+    "pdff_percent": "PDFF",
+    "r2star_per_s": "R2star",
+    "r2star_water_per_s": "R2star_water",
+    "r2star_fat_per_s": "R2star_fat",
+    "t2star_ms": "T2star",
+    "water": "water",
+    "fat": "fat",
+    "off_resonance_hz": "field",
+    "residual_percent": "residual_percent",
+    "pdff_sd": "PDFF_SD",
+    "r2star_sd": "R2star_SD",
 }
-_FRACTIONS = ("PDFF", "FF", "FF_water_dominant", "FF_fat_dominant")
-_DOUBT_TITLE = "Doubt (0 confident): " + ", ".join(
-    f"{int(each)} {each.name.lower().replace('_', ' ')}" for each in Doubt
-)
+_DOUBTS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in Doubt}
 
 
 def water_fat_maps(
@@ -45,21 +42,17 @@ def water_fat_maps(
     """
     facts = {**(provenance or {}), **result.facts}
     maps = []
-    for key, (name, title, unit, window, color) in _MAPS.items():
+    whole = np.nan_to_num(result.water) + np.nan_to_num(result.fat)
+    signals = (0.0, float(np.percentile(whole[result.mask], 99)))  # of water and fat alike
+    for key, name in _MAPS.items():
         values = getattr(result, key)
-        if values is None or not np.isfinite(values).any():
-            continue
-        if window is None:
-            shown = np.nan_to_num(result.water) + np.nan_to_num(result.fat)
-            window = (0.0, float(np.percentile(shown[result.mask], 99)))
-        maps.append(
-            ParametricMap(name, like.with_array(values, name), unit, window, color, title, facts)
-        )
+        if values is not None and np.isfinite(values).any():
+            kind, volume = map_kind(name), like.with_array(values, name)
+            maps.append(ParametricMap(kind, volume, facts, window=kind.window or signals))
     doubt = like.with_array(result.doubt, "doubt")
-    maps.append(ParametricMap("doubt", doubt, "", (0.0, 31.0), "Viridis", _DOUBT_TITLE, facts))
+    maps.append(ParametricMap(map_kind("doubt"), doubt, facts, _DOUBTS))
     confident = like.with_array(result.confident, "confident")
-    title = "Voxels whose values can be used"
-    maps.append(ParametricMap("confident", confident, "", (0.0, 1.0), "Grey", title, facts))
+    maps.append(ParametricMap(map_kind("confident"), confident, facts))
     return maps
 
 
@@ -68,17 +61,15 @@ def fat_fraction_maps(
 ) -> list[ParametricMap]:
     """Maps of two points or of scanner water and fat images; these are not PDFF."""
     facts = {**(provenance or {}), "limits": result.limits}
-    window = (0.0, 100.0)
-    if result.other_percent is None:
-        volume = like.with_array(result.percent, "FF")
-        return [ParametricMap("FF", volume, "%", window, "Viridis", "Fat signal fraction", facts)]
-    readings = (
-        ("FF_water_dominant", result.percent, "Fat signal fraction if water dominates"),
-        ("FF_fat_dominant", result.other_percent, "Fat signal fraction if fat dominates"),
-    )
+    readings = {"FF": result.percent}
+    if result.other_percent is not None:
+        readings = {
+            "FF_water_dominant": result.percent,
+            "FF_fat_dominant": result.other_percent,
+        }
     return [
-        ParametricMap(name, like.with_array(values, name), "%", window, "Viridis", title, facts)
-        for name, values, title in readings
+        ParametricMap(map_kind(name), like.with_array(values, name), facts)
+        for name, values in readings.items()
     ]
 
 
@@ -110,7 +101,7 @@ def with_t1_correction(
     corrected = []
     for made in maps:
         corrected.append(made)
-        if made.name in _FRACTIONS:
+        if find_kind(f"{made.kind.id}_T1corrected"):
             corrected.append(
                 _without_t1_bias(made, float(flip), float(repetition), t1_water_ms, t1_fat_ms)
             )
@@ -138,11 +129,9 @@ def _without_t1_bias(
         "t1_water_ms": t1_water_ms,
         "t1_fat_ms": t1_fat_ms,
     }
-    name = f"{fat_fraction.name}_T1corrected"
-    return replace(
-        fat_fraction,
-        name=name,
-        title=f"{fat_fraction.title} without T1 bias",
-        volume=fat_fraction.volume.with_array(values.astype(np.float32), name),
-        provenance={**fat_fraction.provenance, "t1_correction": settings},
+    kind = map_kind(f"{fat_fraction.kind.id}_T1corrected")
+    return ParametricMap(
+        kind,
+        fat_fraction.volume.with_array(values.astype(np.float32), kind.name),
+        {**fat_fraction.provenance, "t1_correction": settings},
     )

@@ -1,0 +1,214 @@
+"""The kinds of map: what each is called, its unit, how it is shown, coded and checked.
+
+One row for each kind, here and nowhere else. A new kind is a row of KINDS.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+DIFFUSIVITY = "10^-3 mm^2/s"
+PERCENT = (0.0, 100.0)
+R2STAR = (0.0, 200.0)
+
+# Unit as printed: DICOM PS3.16, CID 7181 and UCUM; um2/ms is 10^-3 mm^2/s.
+UNIT_CODES = {
+    "": ("1", "UCUM", "no units"),
+    "%": ("%", "UCUM", "Percent"),
+    "1/s": ("/s", "UCUM", "1/s"),
+    "ms": ("ms", "UCUM", "ms"),
+    "Hz": ("Hz", "UCUM", "Hz"),
+    DIFFUSIVITY: ("um2/ms", "UCUM", DIFFUSIVITY),
+    "cm^2": ("cm2", "UCUM", "cm^2"),
+    "SD": ("{SD}", "UCUM", "standard deviations"),
+    "signal": ("[arb'U]", "UCUM", "arbitrary units"),
+}
+
+
+@dataclass(frozen=True)
+class MapKind:
+    """One kind of map.
+
+    Attributes:
+        id: its one name in code, and the file name's ending where `ending` is "".
+        title: what people read.
+        unit: as printed, a key of UNIT_CODES; "" for none.
+        window: lowest and highest value shown, fixed so that maps compare; None for signals, which
+            are shown from 0 to their 99th percentile.
+        color: name of a Slicer color node.
+        code: DICOM PS3.16, CID 7180: value, scheme and meaning; None where there is none.
+        plausible: between which a region's median lies if the unit is right; None if unknown.
+        least: what marrow and muscle do not go below in the right unit, 0 where they may.
+        symbol: short name for a legend; the id where "".
+        bids: suffix of the Brain Imaging Data Structure, "" where it has none.
+        ending: of the file name, where two kinds share one.
+        aliases: other names it goes by, in any spelling that `find_kind` takes for the same.
+    """
+
+    id: str
+    title: str
+    unit: str = ""
+    window: tuple[float, float] | None = None
+    color: str = "Grey"
+    code: tuple[str, str, str] | None = None
+    plausible: tuple[float, float] | None = None
+    least: float = 0.0
+    symbol: str = ""
+    bids: str = ""
+    ending: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file name's ending, also kept on nodes."""
+        return self.ending or self.id
+
+    @property
+    def legend(self) -> str:
+        """Short name with unit."""
+        return f"{self.symbol or self.id} ({self.unit})" if self.unit else self.symbol or self.id
+
+
+_FF = "Fat signal fraction"
+_FRACTION = dict(unit="%", window=PERCENT, color="Viridis", plausible=(-20.0, 120.0))
+_DECAY = dict(unit="1/s", window=R2STAR, color="Inferno", plausible=(-50.0, 2000.0), least=2.0)
+_DIFFUSION = dict(unit=DIFFUSIVITY, window=(0.0, 2.0), plausible=(-0.5, 6.0), least=0.01)
+_MASK = dict(window=(0.0, 1.0))
+
+KINDS = (
+    # water and fat
+    MapKind(
+        "PDFF",
+        "Proton density fat fraction",
+        **_FRACTION,
+        code=("129100", "DCM", "Fat fraction"),
+        aliases=("proton density fat fraction",),
+    ),
+    MapKind(
+        "R2star", "R2*", **_DECAY, code=("126395", "DCM", "R2*"), symbol="R2*", bids="R2starmap"
+    ),
+    MapKind("R2star_water", "R2* of water", **_DECAY, symbol="R2* water"),
+    MapKind("R2star_fat", "R2* of fat", **_DECAY, symbol="R2* fat"),
+    MapKind(
+        "T2star",
+        "T2*",
+        "ms",
+        (0.0, 60.0),
+        "Inferno",
+        code=("113064", "DCM", "T2*"),
+        plausible=(0.0, 1000.0),
+        symbol="T2*",
+        bids="T2starmap",
+    ),
+    MapKind("water", "Water", "signal"),
+    MapKind("fat", "Fat", "signal"),
+    MapKind("field", "Off-resonance", "Hz", (-300.0, 300.0), "DivergingBlueRed", bids="fieldmap"),
+    MapKind("residual_percent", "Residual over signal", "%", (0.0, 20.0), ending="residual"),
+    MapKind("PDFF_SD", "Standard deviation of PDFF", "%", (0.0, 10.0), "Viridis"),
+    MapKind("R2star_SD", "Standard deviation of R2*", "1/s", (0.0, 40.0), "Viridis"),
+    MapKind("FF", _FF, **_FRACTION, aliases=("fat fraction", "fat signal fraction")),
+    MapKind("FF_water_dominant", f"{_FF} if water dominates", **_FRACTION, symbol="FF"),
+    MapKind("FF_fat_dominant", f"{_FF} if fat dominates", **_FRACTION, symbol="FF"),
+    MapKind(
+        "PDFF_T1corrected",
+        "Proton density fat fraction without T1 bias",
+        **_FRACTION,
+        symbol="PDFF",
+    ),
+    MapKind("FF_T1corrected", f"{_FF} without T1 bias", **_FRACTION, symbol="FF"),
+    MapKind(
+        "FF_water_dominant_T1corrected",
+        f"{_FF} if water dominates without T1 bias",
+        **_FRACTION,
+        symbol="FF",
+    ),
+    MapKind(
+        "FF_fat_dominant_T1corrected",
+        f"{_FF} if fat dominates without T1 bias",
+        **_FRACTION,
+        symbol="FF",
+    ),
+    # diffusion
+    MapKind(
+        "ADC",
+        "Apparent diffusion coefficient",
+        **_DIFFUSION,
+        code=("113041", "DCM", "Apparent Diffusion Coefficient"),
+        bids="ADC",
+    ),
+    MapKind(
+        "D",
+        "Diffusion coefficient",
+        **_DIFFUSION,
+        code=("113291", "DCM", "Slow Diffusion Coefficient"),
+    ),
+    MapKind(
+        "Dstar",
+        "Pseudo-diffusion coefficient",
+        DIFFUSIVITY,
+        (0.0, 60.0),
+        "Inferno",
+        code=("113292", "DCM", "Fast Diffusion Coefficient"),
+        plausible=(-1.0, 1000.0),
+        least=0.1,
+        symbol="D*",
+        aliases=("D*",),
+    ),
+    MapKind(
+        "f",
+        "Perfusion fraction",
+        "%",
+        (0.0, 30.0),
+        "Inferno",
+        code=("113293", "DCM", "Fast Diffusion Coefficient Fraction"),
+        plausible=(-20.0, 120.0),
+    ),
+    MapKind("fDstar", "f x D*", DIFFUSIVITY, (0.0, 10.0), "Inferno", symbol="f D*"),
+    MapKind("K", "Excess kurtosis", "", (0.0, 2.0), "Viridis"),
+    MapKind("S0", "Signal at b = 0", "signal", bids="S0map"),
+    MapKind("residual", "Root mean square residual", "signal"),
+    MapKind("R2", "Share of the signal's variance explained", "", (0.0, 1.0), "Viridis"),
+    MapKind("ADC_SD", "Standard deviation of ADC", DIFFUSIVITY, (0.0, 0.5), "Viridis"),
+    MapKind("D_SD", "Standard deviation of D", DIFFUSIVITY, (0.0, 0.5), "Viridis"),
+    MapKind("Dstar_SD", "Standard deviation of D*", DIFFUSIVITY, (0.0, 30.0), "Viridis"),
+    MapKind("f_SD", "Standard deviation of f", "%", (0.0, 15.0), "Viridis"),
+    MapKind("fDstar_SD", "Standard deviation of f D*", DIFFUSIVITY, (0.0, 5.0), "Viridis"),
+    MapKind("K_SD", "Standard deviation of K", "", (0.0, 1.0), "Viridis"),
+    MapKind("S0_SD", "Standard deviation of S0", "signal", color="Viridis"),
+    MapKind("model", "Model chosen by AICc", "", (0.0, 3.0), "Viridis"),
+    # which voxels, and why not
+    MapKind("doubt", "Doubt", "", (0.0, 31.0), "Viridis"),
+    MapKind("confident", "Voxels whose values can be used", **_MASK),
+    MapKind("valid", "Voxels that were fitted", **_MASK),
+    MapKind("at_bound", "Voxels whose estimate lies at a limit", **_MASK),
+    MapKind("Dstar_identifiable", "Voxels whose data tell D*", **_MASK),
+    MapKind("typical", "Voxels that the learned distribution explains", **_MASK),
+)
+
+
+def _spelled(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.lower()).replace("star", "*")
+
+
+_BY_NAME = {
+    _spelled(name): kind for kind in KINDS for name in (*kind.aliases, kind.bids) if name
+} | {_spelled(kind.id): kind for kind in KINDS}
+
+
+def find_kind(name: str) -> MapKind | None:
+    """The kind that goes by a name, id or alias, whatever its case and separators; else None."""
+    return _BY_NAME.get(_spelled(name))
+
+
+def map_kind(name: str) -> MapKind:
+    """The kind that goes by a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    kind = find_kind(name)
+    if kind is None:
+        names = ", ".join(kind.id for kind in KINDS)
+        raise ValueError(f"No kind of map is called '{name}'; there are {names}.")
+    return kind
