@@ -51,6 +51,7 @@ def spine_phantom(
     seed: int = 0,
     odd_even: tuple[complex, complex] = (0, 0),
     faster_fat_per_s: float = 0.0,
+    marrow: dict[int, tuple[float, float]] | None = None,
 ) -> Phantom:
     """A trunk with vertebrae and an arm apart from it.
 
@@ -65,6 +66,7 @@ def spine_phantom(
         odd_even: error of a bipolar readout: echo n times exp((-1)^n (a + b x)), x from -1 to 1
             along the columns; real parts are amplitude, imaginary ones phase in rad.
         faster_fat_per_s: R2* of fat over that of water, which is the phantom's R2*.
+        marrow: PDFF (%) and R2* (1/s) of labels 4 to 8 in place of those of TISSUES.
     """
     spectrum = spectrum or fat_spectrum()
     z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
@@ -94,6 +96,7 @@ def spine_phantom(
 
     pdff, r2star = np.full(shape, np.nan), np.full(shape, np.nan)
     for label, (_, fat, decay) in TISSUES.items():
+        fat, decay = (marrow or {}).get(label, (fat, decay))
         pdff[labels == label], r2star[labels == label] = fat, decay
     echo_times_s = np.asarray(echo_times_s, float)
     fraction = np.where(body, np.nan_to_num(pdff) / 100, 0)

@@ -178,7 +178,7 @@ KINDS = (
     MapKind("S0_SD", "Standard deviation of S0", "signal", color="Viridis"),
     MapKind("model", "Model chosen by AICc", "", (0.0, 3.0), "Viridis"),
     # which voxels, and why not
-    MapKind("doubt", "Doubt", "", (0.0, 31.0), "Viridis"),
+    MapKind("doubt", "Doubt", "", (0.0, 127.0), "Viridis"),
     MapKind("confident", "Voxels whose values can be used", **_MASK),
     MapKind("valid", "Voxels that were fitted", **_MASK),
     MapKind("at_bound", "Voxels whose estimate lies at a limit", **_MASK),

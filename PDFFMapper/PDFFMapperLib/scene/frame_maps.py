@@ -23,7 +23,8 @@ from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.maps import fat_fraction_maps, water_fat_maps
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.products import fat_fraction_of_images, two_point_fat_fraction
-from PDFFMapperLib.water_fat.separation import separate_water_fat, signal_mask
+from PDFFMapperLib.water_fat.separation import separate_water_fat
+from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 MEASURED = ("PDFF", "R2star", "T2star")

@@ -19,7 +19,8 @@ from numba import njit
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.water_fat.multi_echo import four_dimensional
 from PDFFMapperLib.water_fat.normal_equations import factorize, invert, substitute
-from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult, signal_mask
+from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult
+from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
 
@@ -97,7 +98,7 @@ def magnitude_water_fat(
             if progress and not progress((done + 1) / len(starts)):
                 pool.shutdown(cancel_futures=True)
                 return None
-    result = _result(mask, fits, (flat[:, index] ** 2).sum(0), noise, len(times))
+    result = _result(mask, fits, flat[:, index], noise)
     result.facts = {
         "method": "magnitude-only multi-echo, Rician likelihood, two starts",
         "fat_spectrum": spectrum.name,
@@ -113,7 +114,7 @@ def magnitude_water_fat(
     return result
 
 
-def _result(mask, fits, energy, noise, echoes) -> WaterFatResult:
+def _result(mask, fits, signals, noise) -> WaterFatResult:
     def spread(values, outside=np.nan, dtype=np.float32):
         array = np.full(mask.shape, outside, dtype)
         array[mask] = values
@@ -125,9 +126,9 @@ def _result(mask, fits, energy, noise, echoes) -> WaterFatResult:
     failed |= (r2star <= R2STAR_RANGE[0]) | (r2star >= R2STAR_RANGE[1])
     blank = np.where(failed, np.nan, 1).astype(np.float32)
     doubt = np.zeros(len(fits), np.uint8)
-    doubt[energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
-    relative = np.sqrt(residual / np.maximum(energy, 1e-30))
-    poor = (np.sqrt(residual / max(echoes - 3, 1)) > 3 * noise) & (relative > 0.05)
+    doubt[signals.max(0) < 5 * noise] |= np.uint8(Doubt.LOW_SIGNAL)
+    relative = np.sqrt(residual / np.maximum((signals**2).sum(0), 1e-30))
+    poor = (np.sqrt(residual / max(len(signals) - 3, 1)) > 3 * noise) & (relative > 0.05)
     doubt[poor] |= np.uint8(Doubt.POOR_FIT)
     # Twice the log-likelihood ratio; near 50 % both sides are the same solution.
     doubt[margin < 4] |= np.uint8(Doubt.SWAP_RISK)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
-from PDFFMapperLib.water_fat.separation import signal_mask
+from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import numpy as np
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.odd_even import OddEvenFit, refine_odd_even
+from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.two_decays import COLUMNS as DECAY_COLUMNS
@@ -38,17 +40,20 @@ _CHUNK = 20_000  # voxels per fitted piece
 _SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
 _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
+# Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased.
+_IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
 _ODD_EVEN_SAMPLE = 16_000  # voxels to fit an odd/even error to
 
 
 class Doubt(IntFlag):
     """Why a voxel's values should not be trusted; 0 is none."""
 
-    LOW_SIGNAL = 1  # signal under 5 noise SDs
+    LOW_SIGNAL = 1  # no echo has 5 noise SDs
     POOR_FIT = 2  # residual over 3 noise SDs and over 5 % of the signal
     SWAP_RISK = 4  # water and fat could as well be exchanged
     FAILED = 8  # no fit; the values are NaN
     R2STAR_BORROWED = 16  # the echoes do not tell R2*; the fit expected that of the neighborhood
+    IMPRECISE = 32  # decay so fast, or noise so strong, around here that even averages are biased
 
 
 @dataclass
@@ -214,11 +219,13 @@ def separate_water_fat(
         notes += sentences
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
+    largest_echo = np.empty(len(index), np.float32)
 
     def fit_part(start: int) -> None:
         part = slice(start, start + _CHUNK)
         chunk = signals.at(index[part])
-        signal_energy[part] = (chunk.real**2 + chunk.imag**2).sum(1)
+        energies = chunk.real**2 + chunk.imag**2
+        signal_energy[part], largest_echo[part] = energies.sum(1), np.sqrt(energies.max(1))
         fits[part] = fit_from(chunk, model, r2star_per_s, found.off_resonance_hz[part])
 
     starts = range(0, len(index), _CHUNK)
@@ -232,8 +239,9 @@ def separate_water_fat(
         noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
     else:  # no residual to tell it by
         noise = np.full(len(fits), found.noise, np.float32)
-    borrowed = np.zeros(len(fits), bool)
+    borrowed, imprecise = np.zeros((2, len(fits)), bool)
     if r2star_per_s is None:
+        imprecise = _imprecise(mask, fits, noise)
         borrowed = _borrow_r2star(
             mask,
             fits,
@@ -242,10 +250,13 @@ def separate_water_fat(
                 signals.at(index[part]), model, None, found.off_resonance_hz[part], prior
             ),
         )
-    result = _maps(mask, fits, signal_energy, noise, found, len(echoes), freedom, common_phase)
-    doubted = result.doubt[mask]
-    doubted[borrowed] |= np.uint8(Doubt.R2STAR_BORROWED)
-    result.doubt[mask] = doubted
+    result = _maps(mask, fits, signal_energy, noise, found, freedom, common_phase)
+    for doubt, where in (
+        (Doubt.LOW_SIGNAL, largest_echo < 5 * noise),
+        (Doubt.R2STAR_BORROWED, borrowed),
+        (Doubt.IMPRECISE, imprecise),
+    ):
+        result.doubt[mask] |= np.where(where, np.uint8(doubt), np.uint8(0))
     result.odd_even = signals.odd_even
     if r2star_model != "single":
         if not common_phase:
@@ -274,37 +285,6 @@ def separate_water_fat(
     if progress:
         progress(1.0)
     return result
-
-
-def signal_mask(echoes: np.ndarray) -> np.ndarray:
-    """Voxels with signal: over a threshold between noise and signal, bool.
-
-    The root mean square over echoes must pass Otsu's threshold of its square root, kept between
-    5 and 20 % of the 98th percentile so that dim parts of a shaded image are not lost.
-    """
-    power = np.zeros(echoes.shape[1:], np.float32)
-    for echo in echoes:
-        power += echo.real**2 + echo.imag**2 if np.iscomplexobj(echo) else echo.astype(float) ** 2
-    level = np.sqrt(power / len(echoes))
-    level = np.where(np.isfinite(level), level, 0)
-    high = float(np.percentile(level, 98))
-    if high <= 0:
-        high = float(level.max())
-        if high <= 0:
-            return np.zeros(level.shape, bool)
-    roots = np.sqrt(np.minimum(level, high))
-    threshold = _otsu(roots[roots > 0]) ** 2
-    return level > min(max(threshold, 0.05 * high), 0.2 * high)
-
-
-def _otsu(values: np.ndarray) -> float:
-    counts, edges = np.histogram(values, 128)
-    centers = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    mean_below = np.cumsum(counts * centers) / np.maximum(below, 1)
-    mean_above = ((counts * centers).sum() - np.cumsum(counts * centers)) / np.maximum(above, 1)
-    return float(edges[1:][np.argmax(below * above * (mean_below - mean_above) ** 2)])
 
 
 def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np.ndarray:
@@ -363,7 +343,7 @@ def _odd_even_facts(fit: OddEvenFit) -> dict[str, object]:
     }
 
 
-def _maps(mask, fits, signal_energy, noise, found, echoes, freedom, common_phase) -> WaterFatResult:
+def _maps(mask, fits, signal_energy, noise, found, freedom, common_phase) -> WaterFatResult:
     def spread(values, outside=np.nan, dtype=np.float32):
         array = np.full(mask.shape, outside, dtype)
         array[mask] = values
@@ -383,7 +363,6 @@ def _maps(mask, fits, signal_energy, noise, found, echoes, freedom, common_phase
     residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
 
     doubt = np.zeros(len(fits), np.uint8)
-    doubt[signal_energy < echoes * (5 * noise) ** 2] |= np.uint8(Doubt.LOW_SIGNAL)
     spread_sd = np.sqrt(fits[:, RESIDUAL] / max(freedom, 1))
     doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
     doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
@@ -484,6 +463,27 @@ def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
         return np.where(failed, np.nan, (turned / (water + turned)).real) - fits[:, FRACTION]
 
 
+def _imprecise(mask, fits, noise) -> np.ndarray:
+    """Voxels in whose neighborhood noise is more than the fit can bear without bias, bool.
+
+    By the geometric mean of the SDs of such voxels around, since by its own the fit would keep the
+    voxels that noise gave a slow decay.
+    """
+    result = np.ones(len(fits), bool)
+    for column, most in (
+        (FRACTION_VARIANCE, _IMPRECISE_PDFF),
+        (R2STAR_VARIANCE, _IMPRECISE_R2STAR_PER_S),
+    ):
+        with np.errstate(invalid="ignore"):
+            excess = np.log(noise * np.sqrt(fits[:, column]) / most)
+        excess = np.where(_failed(fits) | ~np.isfinite(excess), 3.0, np.clip(excess, -3, 3))
+        such = excess > -math.log(2)
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = np.where(such, excess, 0)
+        result &= such & (_box_sum(volume, (0, 3, 3))[mask] > 0)
+    return result
+
+
 def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
     """Fit voxels again whose echoes do not tell R2*, expecting that of the voxels around them.
 
@@ -507,11 +507,14 @@ def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
         volume = np.zeros(mask.shape, np.float32)
         volume[mask] = values
         sums.append(_box_sum(volume, (1, 3, 3))[mask])
-    again = ~(usable & (variance < _R2STAR_UNKNOWN_SD**2)) & (sums[0] > 0)
+    # A fast decay has a wider SD and yet is known; by the voxel's own R2* the slow would be chosen.
+    around = sums[1] / np.maximum(sums[0], 1e-30)
+    unknown = np.maximum(_R2STAR_UNKNOWN_SD, around / 2)
+    again = ~(usable & (variance < unknown**2)) & (sums[0] > 0)
     chosen = np.flatnonzero(again)
     for start in range(0, len(chosen), _CHUNK):
         part = chosen[start : start + _CHUNK]
-        prior = sums[1][part] / sums[0][part], (noise[part] / _R2STAR_SPREAD) ** 2
+        prior = around[part], (noise[part] / _R2STAR_SPREAD) ** 2
         fits[part] = refit(part, prior)
     return again
 

@@ -326,8 +326,8 @@ def _fraction_gradient(common_phase, linear, gradient):
     else:
         w, f = complex(linear[0], linear[1]), complex(linear[2], linear[3])
         square = (w + f) * (w + f)
-        if abs(square) < 1e-30:
-            square = complex(1e-30, 0)
+        if abs(square) < 1e-60:
+            square = complex(1e-60, 0)
         by_water, by_fat = -f / square, w / square
         gradient[0], gradient[1] = by_water.real, -by_water.imag
         gradient[2], gradient[3] = by_fat.real, -by_fat.imag
@@ -338,13 +338,13 @@ def _fraction_curvature(common_phase, linear, covariance):
     """Trace of the fat fraction's second derivative times the covariance."""
     if common_phase:
         w, f = linear[0], linear[1]
-        cube = max(w + f, 1e-10) ** 3
+        cube = max(w + f, 1e-30) ** 3
         return (
             2 * f * covariance[0, 0] + 2 * (f - w) * covariance[0, 1] - 2 * w * covariance[1, 1]
         ) / cube
     w, f = complex(linear[0], linear[1]), complex(linear[2], linear[3])
     cube = (w + f) ** 3
-    if abs(cube) < 1e-30:
+    if abs(cube) < 1e-90:
         return 0.0
     ww = complex(covariance[0, 0] - covariance[1, 1], 2 * covariance[0, 1])
     ff = complex(covariance[2, 2] - covariance[3, 3], 2 * covariance[2, 3])

@@ -1,0 +1,101 @@
+"""Voxels with signal: told from the noise of the images, not from their bright parts.
+
+Marrow with iron is dark beside fat, and after a few ms it is gone. A voxel therefore counts by the
+largest of its echoes, and against the noise: that of the air where the images show some, else
+that of the finest differences between neighbors.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_BLOCK = 8  # voxels in plane
+_FALSE_ALARM = 1e-4  # share of the voxels of air that one voxel alone may let pass
+_ALIKE = 0.03  # the same where most of the voxels around pass with it
+_RAYLEIGH_VARIATION = 0.523  # SD over mean of the magnitude of noise
+_RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
+_DARKEST = 0.005  # of the bright parts; what noise-free images hold under it is not tissue
+
+
+def signal_mask(echoes: np.ndarray) -> np.ndarray:
+    """Voxels with signal over the noise, bool, shape (slices, rows, columns).
+
+    The largest echo of a voxel must pass what noise reaches in one of 10,000 voxels of air, or
+    with most of its neighbors in plane what it reaches in one of 30.
+
+    Args:
+        echoes: complex or magnitude, shape (echoes, slices, rows, columns); also images of one
+            object that are no echoes.
+    """
+    level = np.zeros(echoes.shape[1:], np.float32)
+    for echo in echoes:
+        np.maximum(level, np.nan_to_num(np.abs(echo), posinf=0), out=level)
+    high = float(np.percentile(level, 98)) or float(level.max())
+    noise = background_noise(echoes)
+    alone, together = (
+        max(noise * math.sqrt(2 * math.log(len(echoes) / rate)), _DARKEST * high)
+        for rate in (_FALSE_ALARM, _ALIKE)
+    )
+    passing = level > together
+    return (level > alone) | (passing & (_share_around(passing) > 0.5))
+
+
+def background_noise(echoes: np.ndarray) -> float:
+    """Noise SD of the real (or imaginary) part; 0 where the images show none.
+
+    Blocks of air are those in which the magnitude scatters as noise does, alike in the first and
+    the last echo but without relation between them. Where there are none it is the SD of
+    differences of diagonal neighbors in the calmest quarter of the last echo. Whole numbers hold
+    at least the noise of rounding.
+    """
+    first, last = (_blocks(np.abs(echoes[n])) for n in (0, -1))
+    usable = (first > 0).mean(-1) > 0.9
+    usable &= np.isfinite(first).all(-1) & np.isfinite(last).all(-1)
+    pairs = np.stack([first[usable], last[usable]]).astype(float)
+    levels = np.sqrt((pairs**2).mean(-1) / 2)
+    centered = pairs - pairs.mean(-1, keepdims=True)
+    spread = np.maximum(centered.std(-1), 1e-30)
+    variation = spread / np.maximum(pairs.mean(-1), 1e-30)
+    relation = (centered[0] * centered[1]).mean(-1) / (spread[0] * spread[1])
+    air = (np.abs(variation - _RAYLEIGH_VARIATION) < 0.12).all(0) & (relation < 0.5)
+    air &= levels.max(0) < 1.25 * levels.min(0)
+    if air.sum() >= max(3, 0.005 * len(usable)):
+        return float(np.median(levels[:, air]))
+    echo = np.nan_to_num(echoes[-1])
+    finest = echo[..., 1:, 1:] - echo[..., :-1, 1:] - echo[..., 1:, :-1] + echo[..., :-1, :-1]
+    squares = _blocks(np.abs(finest) ** 2) if finest.size else np.zeros((0, 1))
+    squares = np.median(squares[(squares > 0).mean(-1) > 0.9], -1)  # an edge does not count
+    # Medians of the exponential distribution and of chi-squared with one degree of freedom.
+    parts = 8 * math.log(2) if np.iscomplexobj(echo) else 4 * 0.455 * _RAYLEIGH_SD**2
+    calm = math.sqrt(np.percentile(squares, 25) / parts) if len(squares) else 0.0
+    return max(calm, _gray_level(echo) / 2)
+
+
+def _gray_level(image: np.ndarray) -> float:
+    """Step between the values of an image of whole numbers, else 0."""
+    for values in (np.stack([image.real, image.imag]), np.abs(image)):
+        values = np.unique(values)
+        if len(values) > 2 and np.allclose(values, np.round(values), rtol=0, atol=1e-4):
+            return float(np.diff(np.round(values)).clip(1).min())
+    return 0.0
+
+
+def _blocks(image: np.ndarray) -> np.ndarray:
+    """Values of an image, shape (slices, rows, columns), by squares in plane: (blocks, values)."""
+    slices, rows, columns = image.shape
+    high, wide = min(_BLOCK, rows), min(_BLOCK, columns)
+    image = image[:, : rows // high * high, : columns // wide * wide]
+    blocks = image.reshape(slices, rows // high, high, columns // wide, wide)
+    return blocks.swapaxes(2, 3).reshape(-1, high * wide)
+
+
+def _share_around(passing: np.ndarray) -> np.ndarray:
+    """Share of the up to 9 voxels of a square in plane that pass."""
+    padded = np.pad(passing.astype(np.float32), ((0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    inside = [np.r_[2.0, np.full(max(n - 2, 0), 3.0), 2.0][:n] for n in passing.shape[1:]]
+    inside = [np.minimum(each, n) for each, n in zip(inside, passing.shape[1:], strict=True)]
+    return total / np.outer(*inside).astype(np.float32)

@@ -1,0 +1,102 @@
+"""Dark marrow beside bright fat: fitted by default, and right."""
+
+import numpy as np
+import pytest
+from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
+from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
+from phantoms.water_fat import spine_phantom
+
+TWELVE_ECHOES_S = np.arange(1, 13) * 1.1e-3
+IRON = {4: (80.0, 50.0), 5: (40.0, 200.0), 6: (15.0, 333.0), 7: (5.0, 500.0), 8: (30.0, 800.0)}
+FATTY = {4: (5.0, 50.0), 5: (15.0, 200.0), 6: (40.0, 333.0), 7: (80.0, 500.0), 8: (60.0, 800.0)}
+
+
+@pytest.fixture(
+    scope="module", params=[(3.0, IRON), (1.5, FATTY)], ids=["iron at 3 T", "fatty at 1.5 T"]
+)
+def dark_marrow(request):
+    field, marrow = request.param
+    phantom = spine_phantom(
+        (20, 48, 48), TWELVE_ECHOES_S, 60, field, off_resonance_hz=60 * field, marrow=marrow
+    )
+    data = multi_echo(phantom.echoes, phantom.echo_times_s, field, phantom.voxel_size_mm)
+    return phantom, marrow, separate_water_fat(data)
+
+
+def test_marrow_with_iron_is_fitted_without_bias(dark_marrow):
+    phantom, marrow, result = dark_marrow
+    for label, (pdff, r2star) in marrow.items():
+        here = phantom.labels == label
+        assert result.mask[here].mean() > 0.99, r2star
+        fitted = here & result.confident
+        fractions, decays = result.pdff_percent[fitted], result.r2star_per_s[fitted]
+        if r2star > 500:  # refused here, since what noise leaves of it would be biased
+            assert (result.doubt[here] & Doubt.IMPRECISE > 0).mean() > 0.7
+            assert result.confident[here].mean() < 0.02
+            continue
+        assert fitted.sum() > 0.94 * here.sum(), r2star
+        unsure = 3 / np.sqrt(fitted.sum())
+        assert abs(fractions.mean() - pdff) < 0.2 + unsure * fractions.std(), r2star
+        assert abs(decays.mean() - r2star) < 1 + unsure * decays.std(), r2star
+        off = np.abs(fractions - pdff) / result.pdff_sd[fitted]
+        assert 0.9 < (off < 1.96).mean(), r2star
+
+
+def test_air_stays_out(dark_marrow):
+    phantom, _, result = dark_marrow
+    assert result.mask[phantom.labels == 0].mean() < 0.002
+
+
+@pytest.mark.parametrize("complex_valued", [True, False])
+@pytest.mark.parametrize("air", ["noise", "zeros", "none"])
+def test_the_noise_is_found_with_and_without_air(complex_valued, air):
+    phantom = spine_phantom((6, 64, 64), TWELVE_ECHOES_S, 50, marrow=IRON)
+    echoes = phantom.echoes if complex_valued else np.abs(phantom.echoes)
+    if air == "zeros":
+        echoes = np.where(phantom.labels > 0, echoes, 0)
+    if air == "none":
+        echoes = echoes[:, :, 14:50, 10:40]
+    # Magnitudes without air do not show how dark it would be; they may be taken for noisier.
+    above = 1.25 if complex_valued or air == "noise" else 1.7
+    assert 0.85 * phantom.noise < background_noise(echoes) < above * phantom.noise
+    marrow = np.isin(phantom.labels, [4, 5, 6, 7])
+    marrow = marrow[:, 14:50, 10:40] if air == "none" else marrow
+    assert signal_mask(echoes)[marrow].mean() > 0.99
+
+
+def test_air_of_rounded_values_is_no_signal():
+    phantom = spine_phantom((4, 48, 48), snr=2000)
+    echoes = np.round(60 * np.abs(phantom.echoes)) * np.exp(1j * np.angle(phantom.echoes))
+    air = phantom.labels == 0
+    echoes[:, air] = np.random.default_rng(0).random((6, air.sum())) < 0.2
+    mask = signal_mask(echoes)
+    assert mask[phantom.labels > 0].mean() > 0.99
+    assert not mask[air].any()
+
+
+def test_bright_fat_does_not_decide_what_marrow_is():
+    phantom = spine_phantom((6, 64, 64), TWELVE_ECHOES_S, 50, marrow=IRON)
+    echoes = np.where(np.isin(phantom.labels, [2, 11]), 20 * phantom.echoes, phantom.echoes)
+    marrow = np.isin(phantom.labels, [4, 5, 6, 7])
+    assert signal_mask(echoes)[marrow].mean() > 0.99
+
+
+def test_magnitudes_of_dark_marrow_are_fitted():
+    phantom = spine_phantom((6, 48, 48), TWELVE_ECHOES_S, 60, marrow=IRON)
+    result = magnitude_water_fat(np.abs(phantom.echoes), TWELVE_ECHOES_S, 3.0)
+    assert result.mask[np.isin(phantom.labels, [4, 5, 6, 7])].mean() > 0.99
+
+
+def test_voxels_without_five_noise_sds_are_marked():
+    phantom = spine_phantom((4, 48, 48), snr=60)
+    phantom.echoes[:, 2] *= 0.05  # a slice of SNR 3
+    noise = np.random.default_rng(3).standard_normal((2, *phantom.echoes[:, 2].shape)) / 60
+    phantom.echoes[:, 2] += noise[0] + 1j * noise[1]
+    data = multi_echo(phantom.echoes, phantom.echo_times_s, 3.0, phantom.voxel_size_mm)
+    body = phantom.labels > 0
+    result = separate_water_fat(data, mask=body)
+    low = (result.doubt & Doubt.LOW_SIGNAL) > 0
+    assert low[2][body[2]].mean() > 0.6
+    assert low[0][body[0]].mean() < 0.01
