@@ -743,7 +743,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         from MarrowAssessLib.catalogue.contrasts import parse_contrast
         from MarrowAssessLib.findings.assessment import assess
-        from MarrowAssessLib.measures.ratios import Settings
+        from MarrowAssessLib.measures.book import Settings
         from MarrowAssessLib.scene.live_results import show_live
         from MarrowAssessLib.scene.study import study_from_nodes
 

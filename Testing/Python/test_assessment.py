@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.measures.ratios import Settings
+from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.study.study import Study, parse_label_rule, read_study
 
 MARKUPS = Path(__file__).resolve().parents[1] / "markups"

@@ -57,10 +57,11 @@ def test_assess_writes_the_phantom_s_truth(study_files, phantom, tmp_path, capsy
     with (out / "measurements.csv").open(newline="") as stream:
         rows = {(r["quantity"], r["site"]): r for r in csv.DictReader(stream)}
     vbq = float(rows["vbq", "L1-L4"]["value"])
-    from MarrowAssessLib.measures.ratios import Measurement
+    from MarrowAssessLib.measures.measurement import Measurement
 
-    names = ["L1 marrow", "L2 marrow", "L3 marrow", "L4 marrow", "L3 CSF"]
-    assert vbq == pytest.approx(phantom.true_value(Measurement("vbq", "L1-L4", 0, names)), rel=0.01)
+    names = ("L1 marrow", "L2 marrow", "L3 marrow", "L4 marrow")
+    truth = phantom.true_value(Measurement("vbq", "L1-L4", 0, names, ("L3 CSF",)))
+    assert vbq == pytest.approx(truth, rel=0.01)
     printed = capsys.readouterr().out
     assert "VBQ" in printed
     assert "flip-flop" in printed

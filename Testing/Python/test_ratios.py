@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.measures.ratios import Settings, composition, measure
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.measures.composition import composition
+from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.volume import Volume

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.measures.ratios import Settings
+from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.report.report import Report, as_dict, write_csv, write_html, write_json
 from PDFFMapperLib.images import files
 from PDFFMapperLib.install.resources import resource_path

@@ -3,7 +3,8 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.signature import EXPECTED, signatures
-from MarrowAssessLib.measures.ratios import Settings, measure
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.volume import Volume

@@ -50,7 +50,7 @@ def main() -> None:
     import SimpleITK as sitk
     from MarrowAssessLib.catalogue.contrasts import Contrast
     from MarrowAssessLib.findings.assessment import assess
-    from MarrowAssessLib.measures.ratios import Settings
+    from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.report.report import Report
     from MarrowAssessLib.scene.outputs import write_outputs
     from MarrowAssessLib.study.study import Study, parse_label_rule, regions_from_labels

@@ -1,8 +1,33 @@
-"""The quantities this software reports: their keys, names, units and digits."""
+"""The quantities this software reports: one row for each, and all that is particular to it.
+
+A quantity of a map that is known already is one more row here and its test; everything else
+(measurement, table, report, references, colors, Segment Statistics) follows from the row.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+
+
+class Method(Enum):
+    """How a quantity is measured; `measures.measure.METHODS` has the function of each."""
+
+    TISSUE_RATIO = "signal over that of the nearest region of another tissue"
+    OPPOSED_RATIO = "opposed over in phase"
+    SIGNAL_DROP = "from the opposed/in-phase ratio"
+    FAT_IF_WATER_DOMINATES = "from the opposed/in-phase ratio, the smaller solution"
+    FAT_IF_FAT_DOMINATES = "from the opposed/in-phase ratio, the larger solution"
+    ENHANCEMENT = "after over before contrast agent"
+    LEVELS_OVER_CSF = "vertebral levels over CSF"
+    SNR_SCORE = "signal over noise, in SDs of a reference"
+    MAP_VALUE = "median of a map"
+    YELLOW_SHARE = "from PDFF, between red and yellow marrow"
+    CROSS_SECTION = "area of a region's largest section"
+    REFERENCE_ONLY = "not here; references name it"
 
 
 @dataclass(frozen=True)
@@ -10,11 +35,23 @@ class Quantity:
     """One reported quantity.
 
     Attributes:
-        key: its name in code, CSV, JSON and the reference data.
+        key: its name in code, CSV, JSON, saved scenes and the reference data.
         name: what people read.
         unit: unit as printed; "" for a plain ratio.
         digits: digits after the decimal point when shown.
         meaning: one sentence.
+        method: how it is measured.
+        images: what has to be there, the measured image first.
+        measured: tissue; None for a map's value in every tissue without a row of its own.
+        divided_by: tissue that it is divided by, if any.
+        levels: vertebrae that are combined into one value. Those of a map have a value each as
+            well; those of `LEVELS_OVER_CSF` and `SNR_SCORE` define the quantity.
+        combined: how, "mean" or "median".
+        divisor_sites: where the divisor is looked for, the first choice first.
+        color_rank: what colors a region in the views: the quantity of the lowest rank; None never.
+        n4: whether bias-field correction is applied to its images, if it is asked for. Quotients
+            of the same voxels carry the same coil shading, noise differs after correction from
+            place to place, and maps have no shading: all these are measured as acquired.
     """
 
     key: str
@@ -22,101 +59,202 @@ class Quantity:
     unit: str
     digits: int
     meaning: str
+    method: Method
+    images: tuple[Contrast, ...] = ()
+    measured: Role | None = None
+    divided_by: Role | None = None
+    levels: tuple[str, ...] = ()
+    combined: str = "mean"
+    divisor_sites: tuple[str, ...] = ()
+    color_rank: int | None = None
+    n4: bool = False
 
     def format(self, value: float) -> str:
         """The value with sensible digits and its unit."""
         return f"{value:.{self.digits}f} {self.unit}".rstrip()
 
+    @property
+    def site_of_levels(self) -> str:
+        """What its levels are called together, such as "L1-L4"."""
+        return "-".join(dict.fromkeys((self.levels[0], self.levels[-1])))
 
-_ALL = [
-    Quantity("t1_marrow_muscle", "T1 marrow/muscle", "", 2, "Marrow over muscle signal on T1."),
-    Quantity("t1_marrow_disc", "T1 marrow/disc", "", 2, "Marrow over disc signal on T1."),
+    @property
+    def site_in_definition(self) -> bool:
+        """Whether its definition says where it is measured, as that of VBQ does."""
+        return self.method in (Method.LEVELS_OVER_CSF, Method.SNR_SCORE)
+
+
+LUMBAR = ("L1", "L2", "L3", "L4")  # the site that most lumbar references are given for
+_T1, _T2, _FS_T2 = Contrast.T1, Contrast.T2, Contrast.FS_T2
+_MARROW, _MUSCLE, _DISC, _CSF = Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF
+_OPPOSED_IN = (Contrast.OPPOSED_PHASE, Contrast.IN_PHASE)
+_DIFFUSIVITY = "10^-3 mm^2/s"
+
+_ROWS = (
     Quantity(
-        "fs_t2_marrow_muscle",
-        "Fat-suppressed T2 marrow/muscle",
-        "",
-        2,
+        "t1_marrow_muscle", "T1 marrow/muscle", "", 2, "Marrow over muscle signal on T1.",
+        Method.TISSUE_RATIO, (_T1,), _MARROW, _MUSCLE, color_rank=9, n4=True,
+    ),
+    Quantity(
+        "t1_marrow_disc", "T1 marrow/disc", "", 2, "Marrow over disc signal on T1.",
+        Method.TISSUE_RATIO, (_T1,), _MARROW, _DISC, color_rank=8, n4=True,
+    ),
+    Quantity(
+        "fs_t2_marrow_muscle", "Fat-suppressed T2 marrow/muscle", "", 2,
         "Marrow over muscle signal on fat-suppressed T2, STIR or TIRM.",
+        Method.TISSUE_RATIO, (_FS_T2,), _MARROW, _MUSCLE, color_rank=10, n4=True,
     ),
     Quantity(
-        "fs_t2_marrow_disc",
-        "Fat-suppressed T2 marrow/disc",
-        "",
-        2,
+        "fs_t2_marrow_disc", "Fat-suppressed T2 marrow/disc", "", 2,
         "Marrow over disc signal on fat-suppressed T2, STIR or TIRM.",
+        Method.TISSUE_RATIO, (_FS_T2,), _MARROW, _DISC, n4=True,
     ),
-    Quantity("t2_marrow_muscle", "T2 marrow/muscle", "", 2, "Marrow over muscle signal on T2."),
-    Quantity("t2_marrow_disc", "T2 marrow/disc", "", 2, "Marrow over disc signal on T2."),
-    Quantity("opposed_in_ratio", "Opposed/in-phase ratio", "", 2, "Signal opposed over in phase."),
-    Quantity("signal_drop", "Opposed-phase signal drop", "%", 0, "100 (1 - opposed/in-phase)."),
     Quantity(
-        "opposed_fat_fraction_low",
-        "Fat fraction from opposed phase (if water-dominant)",
-        "%",
-        0,
+        "t2_marrow_muscle", "T2 marrow/muscle", "", 2, "Marrow over muscle signal on T2.",
+        Method.TISSUE_RATIO, (_T2,), _MARROW, _MUSCLE, n4=True,
+    ),
+    Quantity(
+        "t2_marrow_disc", "T2 marrow/disc", "", 2, "Marrow over disc signal on T2.",
+        Method.TISSUE_RATIO, (_T2,), _MARROW, _DISC, n4=True,
+    ),
+    Quantity(
+        "opposed_in_ratio", "Opposed/in-phase ratio", "", 2, "Signal opposed over in phase.",
+        Method.OPPOSED_RATIO, _OPPOSED_IN, _MARROW,
+    ),
+    Quantity(
+        "signal_drop", "Opposed-phase signal drop", "%", 0, "100 (1 - opposed/in-phase).",
+        Method.SIGNAL_DROP, _OPPOSED_IN, _MARROW, color_rank=11,
+    ),
+    Quantity(
+        "opposed_fat_fraction_low", "Fat fraction from opposed phase (if water-dominant)", "%", 0,
         "50 (1 - opposed/in-phase), true where water dominates.",
+        Method.FAT_IF_WATER_DOMINATES, _OPPOSED_IN, _MARROW,
     ),
     Quantity(
-        "opposed_fat_fraction_high",
-        "Fat fraction from opposed phase (if fat-dominant)",
-        "%",
-        0,
+        "opposed_fat_fraction_high", "Fat fraction from opposed phase (if fat-dominant)", "%", 0,
         "50 (1 + opposed/in-phase), true where fat dominates.",
+        Method.FAT_IF_FAT_DOMINATES, _OPPOSED_IN, _MARROW,
     ),
     Quantity(
-        "enhancement",
-        "Contrast enhancement",
-        "%",
-        0,
+        "enhancement", "Contrast enhancement", "%", 0,
         "100 (post/pre contrast T1 - 1), both acquired alike.",
+        Method.ENHANCEMENT, (Contrast.T1_POST, _T1), _MARROW, color_rank=12,
     ),
-    Quantity("vbq", "VBQ", "", 2, "Median of the L1-L4 medians over CSF at L3, on T1."),
-    Quantity("vbq_mean", "VBQ (means)", "", 2, "Mean of the L1-L4 means over CSF at L3, on T1."),
-    Quantity("vbq_l1", "VBQ, L1 alone", "", 2, "Median of L1 over CSF at L1, on T1."),
-    Quantity("vbq_s1", "VBQ, S1", "", 2, "Median of S1 over CSF at L5-S1, on T1."),
-    Quantity("vbq_cervical", "VBQ, cervical", "", 2, "Median of C3-C6 over CSF at C5, on T1."),
-    Quantity("vbq_thoracic", "VBQ, thoracic", "", 2, "Median of T5-T8 over CSF at T7, on T1."),
-    Quantity("m_score", "M-score", "SD", 1, "(SNR of L1-L4 - reference mean)/reference SD."),
-    Quantity("marrow_pdff", "Marrow PDFF", "%", 1, "Proton density fat fraction of marrow."),
-    Quantity("marrow_r2star", "Marrow R2*", "1/s", 0, "Transverse relaxation rate R2*."),
-    Quantity("marrow_adc", "Marrow ADC", "10^-3 mm^2/s", 2, "Apparent diffusion coefficient."),
-    Quantity("marrow_d", "Marrow D", "10^-3 mm^2/s", 2, "IVIM: diffusion coefficient."),
-    Quantity("marrow_dstar", "Marrow D*", "10^-3 mm^2/s", 1, "IVIM: pseudo-diffusion."),
-    Quantity("marrow_f", "Marrow f", "%", 1, "IVIM: perfusion fraction."),
-    Quantity("muscle_pdff", "Muscle PDFF", "%", 1, "Proton density fat fraction of muscle."),
     Quantity(
-        "muscle_csa", "Muscle cross-section", "cm^2", 1, "Largest section of the drawn region."
+        "vbq", "VBQ", "", 2, "Median of the L1-L4 medians over CSF at L3, on T1.",
+        Method.LEVELS_OVER_CSF, (_T1,), _MARROW, _CSF,
+        LUMBAR, "median", ("L3",), color_rank=13, n4=True,
     ),
-    Quantity("region_fat_fraction", "Fat signal fraction", "%", 1, "Of any other tissue."),
-    Quantity("region_pdff", "PDFF", "%", 1, "Proton density fat fraction of any other tissue."),
-    Quantity("region_r2star", "R2*", "1/s", 0, "R2* of any other tissue."),
-    Quantity("region_adc", "ADC", "10^-3 mm^2/s", 2, "ADC of any other tissue."),
-    Quantity("region_d", "D", "10^-3 mm^2/s", 2, "IVIM D of any other tissue."),
-    Quantity("region_dstar", "D*", "10^-3 mm^2/s", 1, "IVIM D* of any other tissue."),
-    Quantity("region_f", "f", "%", 1, "IVIM f of any other tissue."),
-    Quantity("marrow_yellow", "Yellow-marrow share", "%", 0, "0 % red (PDFF 40), 100 yellow (80)."),
     Quantity(
-        "marrow_fat_signal_fraction",
-        "Marrow fat signal fraction",
-        "%",
-        1,
+        "vbq_mean", "VBQ (means)", "", 2, "Mean of the L1-L4 means over CSF at L3, on T1.",
+        Method.LEVELS_OVER_CSF, (_T1,), _MARROW, _CSF, LUMBAR, "mean", ("L3",), n4=True,
+    ),
+    Quantity(
+        "vbq_l1", "VBQ, L1 alone", "", 2, "Median of L1 over CSF at L1, on T1.",
+        Method.LEVELS_OVER_CSF, (_T1,), _MARROW, _CSF, ("L1",), "median", ("L1",), n4=True,
+    ),
+    Quantity(
+        "vbq_s1", "VBQ, S1", "", 2, "Median of S1 over CSF at L5-S1, on T1.",
+        Method.LEVELS_OVER_CSF, (_T1,), _MARROW, _CSF,
+        ("S1",), "median", ("S1", "L5-S1", "L5"), n4=True,
+    ),
+    Quantity(
+        "vbq_cervical", "VBQ, cervical", "", 2, "Median of C3-C6 over CSF at C5, on T1.",
+        Method.LEVELS_OVER_CSF, (_T1,), _MARROW, _CSF,
+        ("C3", "C4", "C5", "C6"), "median", ("C5",), n4=True,
+    ),
+    Quantity(
+        "vbq_thoracic", "VBQ, thoracic", "", 2, "Median of T5-T8 over CSF at T7, on T1.",
+        Method.LEVELS_OVER_CSF, (_T1,), _MARROW, _CSF,
+        ("T5", "T6", "T7", "T8"), "median", ("T7",), n4=True,
+    ),
+    Quantity(
+        "m_score", "M-score", "SD", 1, "(SNR of L1-L4 - reference mean)/reference SD.",
+        Method.SNR_SCORE, (_T1,), _MARROW, Role.NOISE, LUMBAR,
+    ),
+    Quantity(
+        "marrow_pdff", "Marrow PDFF", "%", 1, "Proton density fat fraction of marrow.",
+        Method.MAP_VALUE, (Contrast.PDFF,), _MARROW, levels=LUMBAR, color_rank=1,
+    ),
+    Quantity(
+        "marrow_r2star", "Marrow R2*", "1/s", 0, "Transverse relaxation rate R2*.",
+        Method.MAP_VALUE, (Contrast.R2STAR,), _MARROW, levels=LUMBAR, color_rank=6,
+    ),
+    Quantity(
+        "marrow_adc", "Marrow ADC", _DIFFUSIVITY, 2, "Apparent diffusion coefficient.",
+        Method.MAP_VALUE, (Contrast.ADC,), _MARROW, levels=LUMBAR, color_rank=3,
+    ),
+    Quantity(
+        "marrow_d", "Marrow D", _DIFFUSIVITY, 2, "IVIM: diffusion coefficient.",
+        Method.MAP_VALUE, (Contrast.D,), _MARROW, levels=LUMBAR, color_rank=7,
+    ),
+    Quantity(
+        "marrow_dstar", "Marrow D*", _DIFFUSIVITY, 1, "IVIM: pseudo-diffusion.",
+        Method.MAP_VALUE, (Contrast.DSTAR,), _MARROW, levels=LUMBAR,
+    ),
+    Quantity(
+        "marrow_f", "Marrow f", "%", 1, "IVIM: perfusion fraction.",
+        Method.MAP_VALUE, (Contrast.F,), _MARROW, levels=LUMBAR,
+    ),
+    Quantity(
+        "muscle_pdff", "Muscle PDFF", "%", 1, "Proton density fat fraction of muscle.",
+        Method.MAP_VALUE, (Contrast.PDFF,), _MUSCLE, color_rank=2,
+    ),
+    Quantity(
+        "muscle_csa", "Muscle cross-section", "cm^2", 1, "Largest section of the drawn region.",
+        Method.CROSS_SECTION, (), _MUSCLE,
+    ),
+    Quantity(
+        "region_fat_fraction", "Fat signal fraction", "%", 1, "Of any other tissue.",
+        Method.MAP_VALUE, (Contrast.FAT_FRACTION,),
+    ),
+    Quantity(
+        "region_pdff", "PDFF", "%", 1, "Proton density fat fraction of any other tissue.",
+        Method.MAP_VALUE, (Contrast.PDFF,),
+    ),
+    Quantity(
+        "region_r2star", "R2*", "1/s", 0, "R2* of any other tissue.",
+        Method.MAP_VALUE, (Contrast.R2STAR,),
+    ),
+    Quantity(
+        "region_adc", "ADC", _DIFFUSIVITY, 2, "ADC of any other tissue.",
+        Method.MAP_VALUE, (Contrast.ADC,),
+    ),
+    Quantity(
+        "region_d", "D", _DIFFUSIVITY, 2, "IVIM D of any other tissue.",
+        Method.MAP_VALUE, (Contrast.D,),
+    ),
+    Quantity(
+        "region_dstar", "D*", _DIFFUSIVITY, 1, "IVIM D* of any other tissue.",
+        Method.MAP_VALUE, (Contrast.DSTAR,),
+    ),
+    Quantity(
+        "region_f", "f", "%", 1, "IVIM f of any other tissue.",
+        Method.MAP_VALUE, (Contrast.F,),
+    ),
+    Quantity(
+        "marrow_yellow", "Yellow-marrow share", "%", 0, "0 % red (PDFF 40), 100 yellow (80).",
+        Method.YELLOW_SHARE, (Contrast.PDFF,), _MARROW, levels=LUMBAR,
+    ),
+    Quantity(
+        "marrow_fat_signal_fraction", "Marrow fat signal fraction", "%", 1,
         "Fat over fat and water signal, not corrected for T1: reads higher than PDFF.",
+        Method.MAP_VALUE, (Contrast.FAT_FRACTION,), _MARROW, levels=LUMBAR, color_rank=4,
     ),
-    Quantity("marrow_mrs_fat", "Marrow fat, MRS", "%", 1, "Fat fraction by proton spectroscopy."),
     Quantity(
-        "marrow_water_fraction",
-        "Marrow water fraction",
-        "%",
-        1,
+        "marrow_mrs_fat", "Marrow fat, MRS", "%", 1, "Fat fraction by proton spectroscopy.",
+        Method.REFERENCE_ONLY, (), _MARROW,
+    ),
+    Quantity(
+        "marrow_water_fraction", "Marrow water fraction", "%", 1,
         "Water over water and lipid signal by chemical-shift misregistration (Ishijima 1996).",
+        Method.REFERENCE_ONLY, (), _MARROW,
     ),
     Quantity(
-        "muscle_fat_signal_fraction",
-        "Muscle fat signal fraction",
-        "%",
-        1,
+        "muscle_fat_signal_fraction", "Muscle fat signal fraction", "%", 1,
         "Fat over fat and water signal of muscle, not corrected for T1.",
+        Method.MAP_VALUE, (Contrast.FAT_FRACTION,), _MUSCLE, color_rank=5,
     ),
-]
+)  # fmt: skip
 
-QUANTITIES: dict[str, Quantity] = {quantity.key: quantity for quantity in _ALL}
+QUANTITIES: dict[str, Quantity] = {row.key: row for row in _ROWS}

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             and regions give no measurement; nothing is written.
     """
     from MarrowAssessLib.findings.assessment import assess
-    from MarrowAssessLib.measures.ratios import Settings
+    from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.report.report import Report
     from MarrowAssessLib.scene.outputs import write_outputs
     from MarrowAssessLib.study.study import read_study
@@ -149,9 +149,11 @@ def summary(report: Report) -> list[str]:
 
 
 def _nothing_measured(assessment: Assessment) -> str:
+    from MarrowAssessLib.catalogue.quantities import QUANTITIES
+
     images = ", ".join(contrast.value for contrast in assessment.study.volumes)
     regions = ", ".join(region.name for region in assessment.study.regions)
-    single = (one for one in assessment.skipped if not one.quantity.startswith(("vbq", "m_score")))
+    single = (s for s in assessment.skipped if not QUANTITIES[s.quantity].site_in_definition)
     reasons = list(dict.fromkeys(one.reason for one in single))
     return (
         f"Nothing can be measured on {images} in {regions}"

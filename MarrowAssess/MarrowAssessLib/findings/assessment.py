@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.signature import Signature, signatures
-from MarrowAssessLib.measures.ratios import OUTLIERS, Measurement, Settings, Skipped, measure, order
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.measures.measure import OUTLIERS, measure
+from MarrowAssessLib.measures.measurement import Measurement, Skipped, order
 from MarrowAssessLib.references.expected import (
     Expectation,
     Threshold,
@@ -24,13 +26,6 @@ from MarrowAssessLib.references.marrow_patterns import (
 )
 from MarrowAssessLib.study.bias_field import N4_METHOD
 from MarrowAssessLib.study.study import Study
-
-# Which measurement colors a region, the most specific marrow quantity first.
-COLORED_BY = (
-    "marrow_pdff", "muscle_pdff", "marrow_adc", "marrow_fat_signal_fraction",
-    "muscle_fat_signal_fraction", "marrow_r2star", "marrow_d", "t1_marrow_disc",
-    "t1_marrow_muscle", "fs_t2_marrow_muscle", "signal_drop", "enhancement", "vbq",
-)  # fmt: skip
 
 
 @dataclass
@@ -98,26 +93,15 @@ class Assessment:
     conversions: list[MarrowConversion] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
 
-    def of_region(self, name: str) -> list[Result]:
-        """The results whose measured regions include that one."""
-        measured = (
-            (r, r.measurement.regions) for r in self.results if r.measurement.quantity in COLORED_BY
-        )
-        return [
-            r for r, names in measured if name == names[0] or (len(names) > 2 and name in names)
-        ]
-
     def color_of(self, name: str) -> Result | None:
-        """The result that colors a region: the first scored one in COLORED_BY, else the first."""
-        own = sorted(
-            self.of_region(name),
-            key=lambda r: (
-                r.z is None,
-                COLORED_BY.index(r.measurement.quantity),
-                len(r.measurement.regions),
-            ),
-        )
-        return own[0] if own else None
+        """The result that colors a region: a scored one first, then by the quantities' rank."""
+        able = [
+            (r.z is None, rank, len(r.measurement.measured), n)
+            for n, r in enumerate(self.results)
+            if name in r.measurement.measured
+            and (rank := QUANTITIES[r.measurement.quantity].color_rank) is not None
+        ]
+        return self.results[min(able)[-1]] if able else None
 
 
 def assess(
@@ -128,7 +112,7 @@ def assess(
     """Measure a study and set each value beside its age and sex reference.
 
     Raises:
-        ValueError, InterruptedError: see ratios.measure.
+        ValueError, InterruptedError: see measure.measure.
     """
     settings = settings or Settings()
     measured = measure(study, settings, progress)

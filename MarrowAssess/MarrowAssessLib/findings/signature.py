@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from MarrowAssessLib.catalogue.anatomy import Role, spine_region
-from MarrowAssessLib.measures.ratios import Measured, Measurement
+from MarrowAssessLib.measures.measurement import Measured, Measurement
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -75,7 +75,7 @@ def signatures(study: Study, measured: Measured) -> list[Signature]:
     """The signature of every marrow region that has at least one finding."""
     found = []
     for region in study.with_role(Role.MARROW):
-        own = [m for m in measured.measurements if m.regions[0] == region.name]
+        own = [m for m in measured.measurements if m.measured[0] == region.name]
         one = signature(region, own, study)
         if one.findings:
             found.append(one)

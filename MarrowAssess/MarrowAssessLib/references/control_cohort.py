@@ -24,10 +24,6 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.age_fit import FittedCurve, fit_age_curve
 
 COLUMNS = ("quantity", "site", "sex", "age_years", "value")
-SITE_IN_DEFINITION = {
-    "vbq", "vbq_mean", "vbq_l1", "vbq_s1", "vbq_cervical", "vbq_thoracic", "m_score",
-}  # fmt: skip
-"""Quantities whose definition fixes the site; they are kept without one."""
 # Medians outside these ranges come from another unit (a fraction for a percentage, mm^2/s ...).
 _PLAUSIBLE_MEDIAN = {"%": (1.0, 1000.0), "10^-3 mm^2/s": (0.02, 100.0), "1/s": (5.0, 5000.0)}
 
@@ -55,7 +51,8 @@ def read_control_cohort(csv_path: str | Path, name: str | None = None) -> Contro
     """Read a CSV with the columns quantity, site, sex, age_years, value (and optionally unit).
 
     One row is one control's value, in the quantity's unit. Rows of the same quantity, site and
-    sex make one curve. The site is ignored for SITE_IN_DEFINITION; an empty sex means both.
+    sex make one curve. The site is ignored where the quantity's definition fixes it; an empty sex
+    means both.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -162,8 +159,9 @@ def _read_row(row: dict[str, str]) -> tuple[tuple[str, str, str], float, float]:
         raise ValueError(f"the unit of {quantity} is '{unit}', not '{given}'; convert the values.")
     age = check_age(_number(row["age_years"], "age_years"))
     value = _number(row["value"], "value")
-    site = "" if quantity in SITE_IN_DEFINITION else parse_site(row["site"] or "")
-    if not site and quantity not in SITE_IN_DEFINITION:
+    fixed = QUANTITIES[quantity].site_in_definition  # kept without one
+    site = "" if fixed else parse_site(row["site"] or "")
+    if not site and not fixed:
         raise ValueError(f"{quantity} needs a site, such as L3 or L1-L4.")
     return (quantity, site, parse_sex(row["sex"]) or "both"), age, value
 

@@ -28,7 +28,6 @@ import numpy as np
 
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.references.control_cohort import SITE_IN_DEFINITION
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
 from MarrowAssessLib.references.records import Record, ages_text, data, in_band, records_of
 from MarrowAssessLib.references.sites import levels, match_site, parse_reference_site
@@ -371,7 +370,8 @@ class _Query:
                 f"Unknown quantity '{quantity}'; expected one of: {', '.join(QUANTITIES)}."
             )
         self.quantity = quantity
-        self.site = "" if quantity in SITE_IN_DEFINITION else parse_reference_site(site)
+        fixed = QUANTITIES[quantity].site_in_definition
+        self.site = "" if fixed else parse_reference_site(site)
         self.age = None if age_years is None else check_age(age_years)
         self.sex = parse_sex(sex)
 

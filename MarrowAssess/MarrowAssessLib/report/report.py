@@ -20,7 +20,7 @@ from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.assessment import Assessment, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE, Signature
-from MarrowAssessLib.measures.ratios import Measurement
+from MarrowAssessLib.measures.measurement import Measurement
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg, same_reference
 from MarrowAssessLib.report.colors import z_color
@@ -138,6 +138,8 @@ def _measurement(report: Report, result: Result) -> dict:
         "unit": measurement.unit,
         "ci95": measurement.ci95,
         "regions": measurement.regions,
+        "measured": measurement.measured,
+        "divided_by": measurement.divided_by,
         "statistics": _statistics(measurement.statistics),
         "reference_statistics": _statistics(measurement.reference_statistics),
         "value_without_n4": measurement.value_without_n4,
@@ -516,7 +518,7 @@ def _measurement_row(report: Report, result: Result, with_truth: bool, with_n4: 
     percentile = "-" if result.percentile is None else _percentile(result.percentile)
     voxels = measurement.statistics.voxels if measurement.statistics else "-"
     return (
-        f"<tr><th>{escape(measurement.site or measurement.regions[0])}</th>"
+        f"<tr><th>{escape(measurement.site or measurement.measured[0])}</th>"
         + "".join(f"<td class=num>{cell}</td>" for cell in cells)
         + f"<td class=num>{escape(result.expected_text) or '-'}</td><td>{_chip(result)}</td>"
         f"<td class=num>{percentile}</td><td>{result.verdict}</td><td class=num>{voxels}</td></tr>"

@@ -15,8 +15,10 @@ from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.catalogue.terminology import role_and_site
-from MarrowAssessLib.measures.ratios import Measurement, composition
+from MarrowAssessLib.measures.composition import composition
+from MarrowAssessLib.measures.measurement import Measurement
 from MarrowAssessLib.study.study import LabelRule, Study, regions_from_labels
 
 FIELD_STRENGTH_T = 3.0
@@ -138,15 +140,16 @@ class LumbarPhantom:
 
     def true_value(self, measurement: Measurement) -> float | None:
         """What a measurement would be without noise or partial volume; None where undefined."""
-        tissues = [_tissue_at(name) for name in measurement.regions]
+        tissues = [_tissue_at(name) for name in measurement.measured]
+        divisors = [_tissue_at(name) for name in measurement.divided_by] or tissues
         quantity = measurement.quantity
-        if quantity.startswith("vbq"):
-            t1 = [_SIGNALS[Contrast.T1](tissue) for tissue in tissues]
-            middle = np.mean if quantity == "vbq_mean" else np.median
-            return float(middle(t1[:-1])) / t1[-1]
+        if QUANTITIES[quantity].method is Method.LEVELS_OVER_CSF:
+            t1 = _SIGNALS[Contrast.T1]
+            middle = np.mean if QUANTITIES[quantity].combined == "mean" else np.median
+            return float(middle([t1(tissue) for tissue in tissues])) / t1(divisors[0])
         if quantity in _TRUE_RATIOS:
             contrast, divisor = _TRUE_RATIOS[quantity]
-            ratio = _SIGNALS[contrast](tissues[0]) / _SIGNALS[divisor](tissues[-1])
+            ratio = _SIGNALS[contrast](tissues[0]) / _SIGNALS[divisor](divisors[0])
             if quantity == "signal_drop":
                 return 100 * (1 - ratio)
             return 100 * (ratio - 1) if quantity == "enhancement" else ratio

@@ -6,7 +6,7 @@ import slicer
 
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.measures.ratios import Settings
+from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.scene.study import guess_contrast, study_from_nodes
 
 
@@ -44,7 +44,7 @@ def segment_results(
     study = study_from_nodes(volumes, segmentation, (), age, sex, resample)
     values: dict[str, dict[str, float]] = {}
     for result in assess(study, settings).results:
-        of_segment = values.setdefault(result.measurement.regions[0], {})
+        of_segment = values.setdefault(result.measurement.measured[0], {})
         quantity = result.measurement.quantity
         if quantity in of_segment:
             continue  # the segment's own value comes first; means of levels follow

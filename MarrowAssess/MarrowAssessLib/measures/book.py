@@ -1,0 +1,140 @@
+"""The statistics of every region in every image of a study, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import Quantity
+from MarrowAssessLib.study.regions import Region, Statistics, statistics
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        erosion_mm: margin taken off every region but noise, to keep partial volume out; a disc
+            or CSF region that is too thin for it is used as drawn, with a caution.
+        n4: divide T1, T2 and fat-suppressed T2 by their N4 bias field first.
+        m_score_reference: mean and SD of the L1-L4 SNR of the site's own young controls.
+    """
+
+    erosion_mm: float = 0.0
+    n4: bool = False
+    m_score_reference: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
+            raise ValueError(f"Erosion margin {self.erosion_mm} mm: expected 0 mm or more.")
+        mean, sd = self.m_score_reference or (0.0, 1.0)
+        if not (np.isfinite([mean, sd]).all() and sd > 0):
+            raise ValueError(
+                f"M-score reference {mean:g}, {sd:g}: expected a mean and an SD above 0."
+            )
+
+
+class Book:
+    """What a quantity is measured from: regions, images and their statistics.
+
+    Attributes:
+        acquired: the images as they were read, by contrast.
+        corrected: those that N4 corrected; see `image`.
+        drawn: the regions as they were drawn.
+        regions: those that are measured (eroded, if asked for), by name.
+        settings: see Settings.
+    """
+
+    def __init__(
+        self,
+        acquired: Mapping[Contrast, Volume],
+        corrected: Mapping[Contrast, Volume],
+        drawn: Sequence[Region],
+        regions: Sequence[Region],
+        settings: Settings,
+    ):
+        self.acquired = dict(acquired)
+        self.corrected = dict(corrected)
+        self.drawn = list(drawn)
+        self.regions = {region.name: region for region in regions}
+        self.settings = settings
+        self._statistics: dict[tuple[str, int], Statistics] = {}
+        self._centers: dict[str, np.ndarray] = {}
+
+    @property
+    def grid(self) -> Volume:
+        """An image that stands for the common grid."""
+        return next(iter(self.acquired.values()))
+
+    def of(self, role: Role) -> list[Region]:
+        """The regions of one tissue."""
+        return [region for region in self.regions.values() if region.role is role]
+
+    def at(self, role: Role, site: str) -> Region | None:
+        """The first region of a tissue at a site."""
+        return next((r for r in self.regions.values() if (r.role, r.site) == (role, site)), None)
+
+    def image(self, quantity: Quantity, contrast: Contrast) -> Volume:
+        """The image that a quantity is measured in: corrected where that applies to it."""
+        if quantity.n4 and contrast in self.corrected:
+            return self.corrected[contrast]
+        return self.acquired[contrast]
+
+    def statistics(self, quantity: Quantity, region: Region, contrast: Contrast) -> Statistics:
+        """Of a region, in the image that the quantity is measured in.
+
+        Raises:
+            ValueError: the region is empty or holds no finite value.
+        """
+        volume = self.image(quantity, contrast)
+        key = (region.name, id(volume))
+        if key not in self._statistics:
+            try:
+                one = statistics(region, volume.array, volume.voxel_volume_mm3)
+            except ValueError as error:
+                raise ValueError(f"{volume.name}: {error}") from error
+            self._statistics[key] = one
+        return self._statistics[key]
+
+    def divisor(self, quantity: Quantity, region: Region, contrast: Contrast) -> Statistics:
+        """Statistics that something can be divided by.
+
+        Raises:
+            ValueError: the median or mean is not above 0, or see `statistics`.
+        """
+        one = self.statistics(quantity, region, contrast)
+        if not (one.median > 0 and one.mean > 0):
+            raise ValueError(
+                f"{self.image(quantity, contrast).name}: the median signal of {region.name} is "
+                f"{one.median:g}, so nothing can be divided by it; check where it was drawn."
+            )
+        return one
+
+    def distance_mm(self, one: Region, other: Region) -> float:
+        """Between the centers of two regions."""
+        return float(np.linalg.norm(self._center(one) - self._center(other)))
+
+    def nearest(self, region: Region, role: Role) -> Region | None:
+        """The region of another tissue whose center is nearest."""
+        others = [r for r in self.of(role) if r.voxels]
+        return min(others, key=lambda other: self.distance_mm(region, other), default=None)
+
+    def _center(self, region: Region) -> np.ndarray:
+        if region.name not in self._centers:
+            self._centers[region.name] = self.grid.to_ras(region.centroid_ijk())
+        return self._centers[region.name]
+
+
+def ratio(top: Statistics, bottom: Statistics) -> tuple[float, tuple[float, float] | None]:
+    """Ratio of two medians with its 95 % interval (first-order error propagation on the log)."""
+    value = top.median / bottom.median
+    if not (top.median > 0 and np.isfinite(top.median_se) and np.isfinite(bottom.median_se)):
+        return value, None
+    spread = np.hypot(top.median_se / top.median, bottom.median_se / bottom.median)
+    factor = float(np.exp(1.96 * spread))
+    return value, (value / factor, value * factor)

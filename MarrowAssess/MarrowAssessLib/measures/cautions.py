@@ -1,0 +1,47 @@
+"""What to read with a number because of the regions and the signal it was made from."""
+
+from __future__ import annotations
+
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
+from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.measurement import Measurement
+
+FEW_VOXELS = 20
+COARSE = 0.02  # of the median: steps of the stored signal that deserve a word
+
+
+def add_cautions(book: Book, measurement: Measurement) -> None:
+    """Add those of its regions, of how few voxels they hold, and of how the signal is stored."""
+    quantity = QUANTITIES[measurement.quantity]
+    cautions = measurement.cautions
+    for name in measurement.regions:
+        region = book.regions[name]
+        cautions += [c for c in region.cautions if c not in cautions]
+        if region.voxels < FEW_VOXELS and quantity.method is not Method.CROSS_SECTION:
+            cautions.append(f"{name} has only {region.voxels} voxels.")
+    if quantity.site_in_definition:
+        used = [book.regions[name] for name in measurement.regions]
+        places = {(one.role, one.site) for one in used}
+        others = [r for r in book.regions.values() if r.name not in measurement.regions]
+        if twins := [r.name for r in others if (r.role, r.site) in places]:
+            cautions.append(
+                f"Several regions are of the same tissue and site: {', '.join(twins)} was not used."
+            )
+    divisor = measurement.reference_statistics
+    if divisor and divisor.step and divisor.step / divisor.median > COARSE:
+        cautions.append(
+            f"The signal of {measurement.regions[-1]} is stored in coarse steps (median "
+            f"{divisor.median:.0f}), which rounds this ratio to about "
+            f"{100 * divisor.step / divisor.median:.0f} %."
+        )
+    measured, first = measurement.statistics, measurement.measured[0]
+    if measured and divisor and measured.median <= 0:
+        cautions.append(
+            f"The median signal of {first} is {measured.median:g}, which no "
+            "tissue has on a magnitude image; check where it was drawn."
+        )
+    if measured and measured.excluded:
+        cautions.append(
+            f"{measured.excluded} of {measured.excluded + measured.voxels} voxels of "
+            f"{first} are not finite and were left out."
+        )

@@ -1,0 +1,59 @@
+"""Opposed and in phase, water and fat images: what they tell of the fat fraction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.quantities import Method, Quantity
+from MarrowAssessLib.measures.book import Book, ratio
+from MarrowAssessLib.measures.measurement import Measurement
+
+_FROM_RATIO: dict[Method, Callable[[float], float]] = {
+    Method.OPPOSED_RATIO: lambda r: r,
+    Method.SIGNAL_DROP: lambda r: 100 * (1 - r),
+    Method.FAT_IF_WATER_DOMINATES: lambda r: 50 * (1 - r),
+    Method.FAT_IF_FAT_DOMINATES: lambda r: 50 * (1 + r),
+}
+
+
+def opposed_phase(book: Book, quantity: Quantity) -> list[Measurement]:
+    """Opposed/in-phase ratio, signal drop, and the two fat fractions the ratio allows.
+
+    |1 - 2 FF| = opposed/in-phase holds for equal relaxation, a single fat peak exactly opposed
+    to water, and one sign unknown: FF and 100 % - FF give the same ratio.
+    """
+    opposed, in_phase = quantity.images
+    implied = quantity.method in (Method.FAT_IF_WATER_DOMINATES, Method.FAT_IF_FAT_DOMINATES)
+    of_ratio = _FROM_RATIO[quantity.method]
+    found = []
+    for region in book.of(quantity.measured):
+        top = book.statistics(quantity, region, opposed)
+        bottom = book.divisor(quantity, region, in_phase)
+        value, ci = ratio(top, bottom)
+        if implied and value > 1:
+            continue
+        interval = tuple(sorted(of_ratio(end) for end in ci)) if ci else None
+        one = Measurement(
+            quantity.key, region.site, of_ratio(value), (region.name,), (), top, bottom, interval
+        )
+        if implied:
+            one.cautions.append(
+                "Opposed phase cannot tell a fat fraction from its complement to 100 %; "
+                "both are shown. T1 weighting, R2* and the fat peaks are not corrected."
+            )
+        found.append(one)
+    return found
+
+
+def fat_signal_fraction(water: Volume, fat: Volume) -> Volume:
+    """100 fat / (water + fat) of reconstructed water and fat images; NaN without signal.
+
+    This is no PDFF unless the scanner corrected both for T1, R2* and the fat spectrum.
+    """
+    w, f = (np.asarray(one.array, np.float32) for one in (water, fat))
+    whole = w + f
+    share = np.divide(100 * f, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    return water.with_array(share, "fat fraction of water and fat")

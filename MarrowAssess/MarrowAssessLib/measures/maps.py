@@ -1,0 +1,99 @@
+"""Values of quantitative maps: one for each region, and the mean of levels."""
+
+from __future__ import annotations
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
+from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.study.regions import Region, Statistics
+
+# Beyond these a map is not in the unit it should be in.
+_PLAUSIBLE = {
+    Contrast.FAT_FRACTION: (-20.0, 120.0, "percent"),
+    Contrast.PDFF: (-20.0, 120.0, "percent"),
+    Contrast.R2STAR: (-50.0, 2000.0, "1/s"),
+    Contrast.ADC: (-0.5, 6.0, "10^-3 mm^2/s"),
+    Contrast.D: (-0.5, 6.0, "10^-3 mm^2/s"),
+    Contrast.DSTAR: (-1.0, 1000.0, "10^-3 mm^2/s"),
+    Contrast.F: (-20.0, 120.0, "percent"),
+}
+# What the signal of marrow and muscle does not go below in the right unit.
+_LEAST = {Contrast.R2STAR: 2.0, Contrast.ADC: 0.01, Contrast.D: 0.01, Contrast.DSTAR: 0.1}
+
+
+def map_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
+    """A map's median in every region of the quantity's tissue, and the mean of its levels.
+
+    Raises:
+        ValueError: the map is in another unit.
+    """
+    (contrast,) = quantity.images
+    volume = book.image(quantity, contrast)
+    found: list[Measurement | Skipped] = []
+    for region in _regions(book, quantity):
+        if region.voxels and not np.isfinite(region.values(volume.array)).any():
+            # A map marks voxels that could not be fitted as NaN; that is no mistake of the user's.
+            found.append(Skipped(quantity.key, f"the map holds no value in {region.name}"))
+            continue
+        one = book.statistics(quantity, region, contrast)
+        _check_unit(volume, contrast, region, one)
+        half = 1.96 * one.median_se
+        ci = (one.median - half, one.median + half) if np.isfinite(half) else None
+        found.append(
+            Measurement(quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci)
+        )
+    return found + _mean_of_levels(quantity, found)
+
+
+def _regions(book: Book, quantity: Quantity) -> list[Region]:
+    """Those of the quantity's tissue; without one, those of tissues that have no other row."""
+    if quantity.measured is not None:
+        return book.of(quantity.measured)
+    own = {
+        other.measured
+        for other in QUANTITIES.values()
+        if other.method is Method.MAP_VALUE and other.images == quantity.images
+    }
+    return [r for r in book.regions.values() if r.role not in own and r.role is not Role.NOISE]
+
+
+def _mean_of_levels(
+    quantity: Quantity, found: list[Measurement | Skipped]
+) -> list[Measurement | Skipped]:
+    by_site = {one.site: one for one in reversed(found) if isinstance(one, Measurement)}
+    if not quantity.levels or not all(level in by_site for level in quantity.levels):
+        return []
+    levels = [by_site[level] for level in quantity.levels]
+    value = float(np.mean([one.value for one in levels]))
+    ci = None
+    if all(one.ci95 for one in levels):
+        halves = [(one.ci95[1] - one.ci95[0]) / 2 for one in levels]
+        half = float(np.sqrt(sum(half**2 for half in halves))) / len(levels)
+        ci = (value - half, value + half)
+    names = tuple(name for one in levels for name in one.measured)
+    return [Measurement(quantity.key, quantity.site_of_levels, value, names, ci95=ci)]
+
+
+def _check_unit(volume: Volume, contrast: Contrast, region: Region, one: Statistics) -> None:
+    low, high, unit = _PLAUSIBLE[contrast]
+    tissue = region.role in (Role.MARROW, Role.MUSCLE)
+    too_small = tissue and 0 < one.median < _LEAST.get(contrast, 0.0)
+    if too_small or not low <= one.median <= high:
+        raise ValueError(
+            f"{volume.name}: the median in {region.name} is {one.median:g}, which is no "
+            f"{contrast.value} in {unit}; give its scale, such as "
+            f"--scale {contrast.value}={1000 if too_small else 0.001:g}."
+        )
+    if unit == "percent" and tissue and 0 < one.median <= 1:
+        highest = float(np.nanmax(region.values(volume.array)))
+        if highest <= 1.0 and np.mean(volume.array > 1.5) < 0.01:
+            raise ValueError(
+                f"{volume.name}: values in {region.name} reach {highest:.2f} at most, which looks "
+                f"like a fraction; {contrast.value} is expected in percent, so give --scale "
+                f"{contrast.value}=100."
+            )

@@ -1,0 +1,129 @@
+"""Everything that a study's images and regions give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
+from MarrowAssessLib.measures.book import Book, Settings
+from MarrowAssessLib.measures.cautions import add_cautions
+from MarrowAssessLib.measures.chemical_shift import fat_signal_fraction, opposed_phase
+from MarrowAssessLib.measures.composition import yellow_share
+from MarrowAssessLib.measures.m_score import snr_score
+from MarrowAssessLib.measures.maps import map_value
+from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
+from MarrowAssessLib.measures.muscle import cross_section
+from MarrowAssessLib.measures.signal_ratios import enhancement, tissue_ratio
+from MarrowAssessLib.measures.vbq import levels_over_csf
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
+
+OUTLIERS = (
+    "No voxel is trimmed; voxels that are NaN or infinite are left out and counted. "
+    "Ratios are of medians, which single bright vessels or streaks do not move."
+)
+
+METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] = {
+    Method.TISSUE_RATIO: tissue_ratio,
+    Method.OPPOSED_RATIO: opposed_phase,
+    Method.SIGNAL_DROP: opposed_phase,
+    Method.FAT_IF_WATER_DOMINATES: opposed_phase,
+    Method.FAT_IF_FAT_DOMINATES: opposed_phase,
+    Method.ENHANCEMENT: enhancement,
+    Method.LEVELS_OVER_CSF: levels_over_csf,
+    Method.SNR_SCORE: snr_score,
+    Method.MAP_VALUE: map_value,
+    Method.YELLOW_SHARE: yellow_share,
+    Method.CROSS_SECTION: cross_section,
+}
+
+
+def measure(
+    study: Study,
+    settings: Settings | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> Measured:
+    """Measure everything that the study's volumes and regions give.
+
+    Args:
+        study: volumes and regions on one grid.
+        settings: see Settings.
+        progress: called with the fraction done; return False to cancel.
+
+    Raises:
+        ValueError: an empty region, a divisor that is not positive, a map in another unit.
+        InterruptedError: progress asked to cancel.
+    """
+    settings = settings or Settings()
+    spacing = study.grid.spacing
+    regions = [_eroded(region, settings.erosion_mm, spacing) for region in study.regions]
+    volumes = dict(study.volumes)
+    if {Contrast.WATER, Contrast.FAT} <= set(volumes) and Contrast.FAT_FRACTION not in volumes:
+        volumes[Contrast.FAT_FRACTION] = fat_signal_fraction(
+            volumes[Contrast.WATER], volumes[Contrast.FAT]
+        )
+    plain = _measure(Book(volumes, {}, study.regions, regions, replace(settings, n4=False)))
+    if not settings.n4:
+        return plain
+    corrected = _corrected(volumes, progress)
+    result = _measure(Book(volumes, corrected, study.regions, regions, settings))
+    before = {_identity(one): one.value for one in plain.measurements}
+    for one in result.measurements:
+        if QUANTITIES[one.quantity].n4:
+            one.value_without_n4 = before[_identity(one)]
+    return result
+
+
+def _corrected(
+    volumes: Mapping[Contrast, Volume], progress: Callable[[float], bool] | None
+) -> dict[Contrast, Volume]:
+    """The images of every quantity that bias-field correction applies to, corrected."""
+    from MarrowAssessLib.study.bias_field import corrected
+
+    needed = dict.fromkeys(c for row in QUANTITIES.values() if row.n4 for c in row.images)
+    todo = [contrast for contrast in needed if contrast in volumes]
+    found = {}
+    for n, contrast in enumerate(todo):
+        if progress and not progress(n / len(todo)):
+            raise InterruptedError("Canceled during N4 bias-field correction.")
+        found[contrast] = corrected(volumes[contrast])
+    return found
+
+
+def _measure(book: Book) -> Measured:
+    outcomes = [
+        outcome
+        for quantity in QUANTITIES.values()
+        if quantity.method in METHODS and set(quantity.images) <= set(book.acquired)
+        for outcome in METHODS[quantity.method](book, quantity)
+    ]
+    measured = Measured(
+        [one for one in outcomes if isinstance(one, Measurement)],
+        [one for one in outcomes if isinstance(one, Skipped)],
+    )
+    for measurement in measured.measurements:
+        add_cautions(book, measurement)
+    return measured
+
+
+def _identity(one: Measurement) -> tuple:
+    return one.quantity, one.site, one.measured, one.divided_by
+
+
+def _eroded(region: Region, margin_mm: float, spacing_mm: np.ndarray) -> Region:
+    """The region without its margin; discs and CSF too thin for it stay as drawn, and say so."""
+    if region.role is Role.NOISE:
+        return region
+    try:
+        return region.eroded(margin_mm, spacing_mm)
+    except ValueError:
+        if region.role not in (Role.DISC, Role.CSF):
+            raise
+        caution = f"{region.name} is too thin to erode by {margin_mm:g} mm; it was used as drawn."
+        return replace(region, cautions=[*region.cautions, caution])

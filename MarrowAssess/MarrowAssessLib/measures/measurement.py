@@ -1,0 +1,71 @@
+"""What measuring gives: numbers with what they were made from, and what could not be measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from MarrowAssessLib.catalogue.anatomy import level_index, spine_region
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.study.regions import Statistics
+
+
+@dataclass
+class Measurement:
+    """One number with what it was made from.
+
+    Attributes:
+        quantity: key in quantities.QUANTITIES.
+        site: canonical site, such as "L3" or "L1-L4".
+        value: in the quantity's unit.
+        measured: names of the regions that were measured; several for a value of several levels.
+        divided_by: names of the regions that their signal was divided by, if any.
+        statistics: of the measured region; None where there are several.
+        reference_statistics: of the region it is divided by, if any.
+        ci95: 95 % interval from the spread inside the regions (not from drawing them anew).
+        value_without_n4: the same number from the uncorrected image, where N4 was used.
+        cautions: sentences to read with the number.
+    """
+
+    quantity: str
+    site: str
+    value: float
+    measured: tuple[str, ...]
+    divided_by: tuple[str, ...] = ()
+    statistics: Statistics | None = None
+    reference_statistics: Statistics | None = None
+    ci95: tuple[float, float] | None = None
+    value_without_n4: float | None = None
+    cautions: list[str] = field(default_factory=list)
+
+    @property
+    def unit(self) -> str:
+        """The quantity's unit, "" for a plain ratio."""
+        return QUANTITIES[self.quantity].unit
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of all regions used, the measured ones first."""
+        return self.measured + self.divided_by
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A quantity that the study's volumes would give, and why it is not there."""
+
+    quantity: str
+    reason: str
+
+
+@dataclass
+class Measured:
+    """All measurements of a study, and what could not be measured."""
+
+    measurements: list[Measurement]
+    skipped: list[Skipped]
+
+
+def order(measurement: Measurement) -> tuple:
+    """Sort key: by quantity as listed, then down the spine, other sites last."""
+    level = level_index(measurement.site) if spine_region(measurement.site) else None
+    keys = list(QUANTITIES)
+    return (keys.index(measurement.quantity), 1e3 if level is None else level, measurement.site)

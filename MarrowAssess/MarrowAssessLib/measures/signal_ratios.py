@@ -1,0 +1,70 @@
+"""Signal of marrow over that of another tissue, and after over before contrast agent."""
+
+from __future__ import annotations
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.quantities import Quantity
+from MarrowAssessLib.measures.book import Book, ratio
+from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.study.regions import Region
+
+FAR_APART_MM = 60.0
+DARKER_AFTER_CONTRAST = 0.8  # more than noise, motion and coil shading take from the signal
+
+
+def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
+    """Marrow over the nearest region of another tissue, one for each marrow region."""
+    (contrast,) = quantity.images
+    found: list[Measurement | Skipped] = []
+    for region in book.of(quantity.measured):
+        other = book.nearest(region, quantity.divided_by)
+        if other is None:
+            continue
+        top = book.statistics(quantity, region, contrast)
+        bottom = book.divisor(quantity, other, contrast)
+        value, ci = ratio(top, bottom)
+        one = Measurement(
+            quantity.key, region.site, value, (region.name,), (other.name,), top, bottom, ci
+        )
+        distance = book.distance_mm(region, other)
+        if not book.settings.n4 and distance > FAR_APART_MM:
+            one.cautions.append(
+                f"{other.name} lies {distance:.0f} mm away and coil shading was not corrected (N4)."
+            )
+        found.append(one)
+    return found or [Skipped(quantity.key, _missing(book, quantity))]
+
+
+def _missing(book: Book, quantity: Quantity) -> str:
+    needed = (quantity.measured, quantity.divided_by)
+    missing = [role.value for role in needed if not book.of(role)]
+    return f"no {' and no '.join(missing)} region was given"
+
+
+def enhancement(book: Book, quantity: Quantity) -> list[Measurement]:
+    """From both images as acquired: N4 would find another field in each of them."""
+    return [_enhancement(book, quantity, region) for region in book.of(quantity.measured)]
+
+
+def _enhancement(book: Book, quantity: Quantity, region: Region) -> Measurement:
+    after, before = quantity.images
+    top = book.statistics(quantity, region, after)
+    bottom = book.divisor(quantity, region, before)
+    value, ci = ratio(top, bottom)
+    percent = tuple(100 * (r - 1) for r in ci) if ci else None
+    one = Measurement(
+        quantity.key, region.site, 100 * (value - 1), (region.name,), (), top, bottom, percent
+    )
+    # Nothing darkens after gadolinium in marrow or fat unless the two images differ.
+    judges = [region, *book.of(Role.FAT)]
+    if darker := [judge.name for judge in judges if _darkens(book, quantity, judge)]:
+        one.cautions.append(
+            f"{' and '.join(darker)} darker after contrast than before: one image may be "
+            "fat-suppressed or scaled otherwise, and then this percentage means nothing."
+        )
+    return one
+
+
+def _darkens(book: Book, quantity: Quantity, region: Region) -> bool:
+    after, before = (book.statistics(quantity, region, c).median for c in quantity.images)
+    return after < DARKER_AFTER_CONTRAST * before
