@@ -1,5 +1,7 @@
 """Nodes to study, and an assessment that follows what the user edits, on Slicer's real scene."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -331,3 +333,57 @@ def test_the_label_of_a_lesion_says_so_where_its_color_is_of_several_levels(phan
     assert "VBQ" in labels["L2 marrow"] and "(L1-L4)" in labels["L2 marrow"]
     assert labels["L2 marrow"].endswith("\nsignature: pathologic")
     assert not any("signature" in label for name, label in labels.items() if name != "L2 marrow")
+
+
+def test_rows_are_told_by_their_key_not_by_what_a_cell_says(spine):
+    volume, segmentation = spine
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    table = show_live(assess(study), segmentation).table
+    before = [(row.quantity, row.value, row.details) for row in result_rows(table)]
+    names = table.GetTable().GetColumnByName("Quantity")
+    for n in range(names.GetNumberOfValues()):
+        names.SetValue(n, "typed over")
+    assert [(row.quantity, row.value, row.details) for row in result_rows(table)] == before
+
+
+@pytest.mark.parametrize("column", ["Quantity", "Key"])
+def test_a_row_of_no_known_quantity_is_shown_as_it_stands(spine, column):
+    volume, segmentation = spine
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    table = show_live(assess(study), segmentation).table
+    if column == "Quantity":  # a table of version 0.1 has no keys
+        table.RemoveColumn(table.GetColumnIndex("Key"))
+        assert {row.quantity for row in result_rows(table)} >= {"Marrow PDFF"}
+    cell = table.GetTable().GetColumnByName(column)
+    for n in range(cell.GetNumberOfValues()):
+        cell.SetValue(n, "marrow_of_the_future")
+    rows = result_rows(table)
+    shown = "Marrow PDFF" if column == "Key" else "marrow_of_the_future"
+    assert any(row.quantity == shown and row.value == "20.00 %" for row in rows)
+
+
+def test_a_chart_of_a_scene_without_keys_is_made_anew(spine):
+    volume, segmentation = spine
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    shown = show_live(assess(study), segmentation)
+    nodes = node_count()
+    for chart in shown.charts:
+        chart.RemoveAttribute("MarrowAssess.curve")
+    again = show_live(assess(study), segmentation)
+    assert [c.GetTitle() for c in again.charts] == [c.GetTitle() for c in shown.charts]
+    assert not set(again.charts) & set(shown.charts)
+    assert node_count() == nodes
+
+
+def test_a_scene_of_version_0_1_opens_and_takes_new_results():
+    load_scene(Path(__file__).resolve().parents[1] / "scenes" / "version_0_1.mrb")
+    segmentation = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    (volume,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    saved = live_results(segmentation)
+    rows = [(row.site, row.quantity, row.value) for row in result_rows(saved.table)]
+    assert ("L3", "Marrow PDFF", "20.0 %") in rows and ("L2", "Marrow PDFF", "40.0 %") in rows
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    shown = show_live(assess(study), segmentation)
+    assert shown.table is saved.table
+    assert [(row.site, row.quantity, row.value) for row in result_rows(shown.table)] == rows
+    assert len(shown.charts) == len(saved.charts) == 1

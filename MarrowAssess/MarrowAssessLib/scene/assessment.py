@@ -19,6 +19,7 @@ from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
+CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart, see `curve_key`
 
 
 @dataclass
@@ -108,6 +109,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Median", statistic("median")),
             Column("SD", statistic("sd")),
             Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
+            Column("Key", [m.quantity for m in measurements], "", "the quantity, for software"),
         ],
     )
     table.SetLocked(True)  # results are not typed over
@@ -126,7 +128,7 @@ def age_chart(
     if curve is None:
         return None
     quantity = QUANTITIES[group[0].measurement.quantity]
-    return age_chart_to_node(
+    chart = age_chart_to_node(
         AgeChart(
             curve_title(group, sex),
             f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
@@ -135,3 +137,11 @@ def age_chart(
             [(r.measurement.site, age_years, r.measurement.value) for r in group],
         )
     )
+    chart.SetAttribute(CURVE_ATTRIBUTE, curve_key(group, sex))
+    return chart
+
+
+def curve_key(group: list[Result], sex: str | None) -> str:
+    """Which reference curve a group of results shares, for software: quantity, site and sex."""
+    first = group[0]
+    return "|".join((first.measurement.quantity, first.expectation.distribution.site, sex or ""))

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 import slicer
 from PDFFMapperLib.scene.folders import put_in_folder
 
-from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
 from MarrowAssessLib.findings.assessment import Assessment, Result
-from MarrowAssessLib.report.age_plot import curve_title, same_reference
+from MarrowAssessLib.report.age_plot import same_reference
 from MarrowAssessLib.report.colors import z_color
 from MarrowAssessLib.scene.assessment import (
+    CURVE_ATTRIBUTE,
     REGION_SEPARATOR,
     age_chart,
+    curve_key,
     results_table,
     site_results,
 )
@@ -141,18 +143,30 @@ def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
         table.GetColumnName(n): table.GetTable().GetColumn(n)
         for n in range(table.GetNumberOfColumns())
     }
-    quantities = {quantity.name: quantity for quantity in QUANTITIES.values()}
     rows = []
     for n in range(table.GetNumberOfRows()):
         row = {name: column.GetValue(n) for name, column in columns.items()}
-        rows.append(_result_row(row, quantities[row["Quantity"]]))
+        rows.append(_result_row(row, _quantity(row)))
     return sorted(rows, key=_urgency)
+
+
+def _quantity(row: dict[str, str | float]) -> Quantity:
+    """The quantity of a row, by its key.
+
+    Tables of version 0.1 have no keys, only names. A key of another version, or a name that was
+    typed over, is no quantity known here: the row is then shown as it stands.
+    """
+    if row.get("Key") in QUANTITIES:
+        return QUANTITIES[row["Key"]]
+    shown, unit = row["Quantity"], row["Unit"].replace("ratio", "")
+    named = [] if "Key" in row else [q for q in QUANTITIES.values() if q.name == shown]
+    return named[0] if named else Quantity("", shown, unit, 2, "", Method.REFERENCE_ONLY)
 
 
 def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
     low, high = row["Expected low"], row["Expected high"]
     scored = not math.isnan(row["z-score"])
-    details = [quantity.meaning]
+    details = [quantity.meaning] if quantity.meaning else []
     if not math.isnan(row["CI low"]):
         ends = f"{row['CI low']:.{quantity.digits}f} to {quantity.format(row['CI high'])}"
         details.append(f"95 % interval: {ends}")
@@ -164,7 +178,7 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         details.append(f"Caution: {cautions}")
     return ResultRow(
         row["Site"],
-        row["Quantity"],
+        quantity.name,
         quantity.format(row["Value"]),
         "" if math.isnan(low) else f"{low:.{quantity.digits}f}-{quantity.format(high)}",
         row["Verdict"],
@@ -229,16 +243,19 @@ def _update_charts(
 ) -> list[slicer.vtkMRMLPlotChartNode]:
     """The age charts; those of the same curve keep their node and take the new points."""
     study = assessment.study
-    groups = {curve_title(group, study.sex): group for group in same_reference(assessment.results)}
-    old = {chart.GetTitle(): chart for chart in _charts(segmentation)}
-    for title, chart in old.items():
-        if title not in groups:
+    groups = {curve_key(group, study.sex): group for group in same_reference(assessment.results)}
+    old = {}
+    for chart in _charts(segmentation):
+        key = chart.GetAttribute(CURVE_ATTRIBUTE)  # None in scenes of version 0.1
+        if key in groups:
+            old[key] = chart
+        else:
             _remove_chart(chart)
     charts = []
-    for title, group in groups.items():
-        if title in old:
-            _update_points(old[title], group, study.age_years)
-            charts.append(old[title])
+    for key, group in groups.items():
+        if key in old:
+            _update_points(old[key], group, study.age_years)
+            charts.append(old[key])
         elif chart := age_chart(group, study.age_years, study.sex):
             charts.append(chart)
     segmentation.RemoveNodeReferenceIDs(CHART)
