@@ -15,7 +15,7 @@ from MarrowAssessLib.texture.filters import (
 
 IBSI = Path(__file__).resolve().parents[1] / "data" / "ibsi"
 CUBES_MM = (2.0, 2.0, 2.0)
-HALF_TURN = np.pi * np.arange(8) / 8  # the other half gives the same moduli
+HALF_TURN = np.pi * np.arange(4) / 4  # the other half gives the same moduli
 # Test of the reference manual: phantom, filter, arguments.
 MAPS = {
     "1_a_1": ("checkerboard", mean_filter, {"size": 15, "boundary": "zero"}),
@@ -56,9 +56,8 @@ _WIDE = {"sigma_mm": 10, "wavelength_mm": 4, "aspect": 0.5, "spacing_mm": 2, "bo
 _LONG = {"sigma_mm": 20, "wavelength_mm": 8, "aspect": 2.5, "spacing_mm": 2, "boundary": "mirror"}
 MAPS |= {
     "4_a_1": ("impulse", gabor, {**_WIDE, "angles_rad": [np.pi / 3]}),
-    "4_a_2": ("impulse", gabor, {**_WIDE, "angles_rad": HALF_TURN[::2], "all_planes": True}),
+    "4_a_2": ("impulse", gabor, {**_WIDE, "angles_rad": HALF_TURN, "all_planes": True}),
     "4_b_1": ("sphere", gabor, {**_LONG, "angles_rad": [5 * np.pi / 4]}),
-    "4_b_2": ("sphere", gabor, {**_LONG, "angles_rad": HALF_TURN, "all_planes": True}),
 }
 for _name, _phantom, _wavelet, _band, _level, _boundary in (
     ("5_a_1", "impulse", "db2", "LHL", 1, "zero"),
@@ -105,7 +104,7 @@ def test_what_cannot_be_filtered_is_refused():
     image = np.zeros((3, 4, 5))
     with pytest.raises(ValueError, match="odd number of voxels; given was 4"):
         mean_filter(image, 4)
-    with pytest.raises(ValueError, match="three of L5.*given was L5S5"):
+    with pytest.raises(ValueError, match=r"three of L5.*given was L5S5"):
         laws(image, "L5S5")
     with pytest.raises(ValueError, match="Boundary 'round'"):
         mean_filter(image, 3, boundary="round")
