@@ -27,6 +27,7 @@ class Method(Enum):
     MAP_VALUE = "median of a map"
     YELLOW_SHARE = "from PDFF, between red and yellow marrow"
     CROSS_SECTION = "area of a region's largest section"
+    TEXTURE = "gray levels of neighboring voxels"
     REFERENCE_ONLY = "not here; references name it"
 
 
@@ -49,6 +50,7 @@ class Quantity:
         combined: how, "mean" or "median".
         divisor_sites: where the divisor is looked for, the first choice first.
         color_rank: what colors a region in the views: the quantity of the lowest rank; None never.
+        feature: code of a texture feature by the IBSI.
         n4: whether bias-field correction is applied to its images, if it is asked for. Quotients
             of the same voxels carry the same coil shading, noise differs after correction from
             place to place, and maps have no shading: all these are measured as acquired.
@@ -68,6 +70,7 @@ class Quantity:
     divisor_sites: tuple[str, ...] = ()
     color_rank: int | None = None
     n4: bool = False
+    feature: str = ""
 
     def format(self, value: float) -> str:
         """The value with sensible digits and its unit."""
@@ -89,6 +92,25 @@ _T1, _T2, _FS_T2 = Contrast.T1, Contrast.T2, Contrast.FS_T2
 _MARROW, _MUSCLE, _DISC, _CSF = Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF
 _OPPOSED_IN = (Contrast.OPPOSED_PHASE, Contrast.IN_PHASE)
 _DIFFUSIVITY = "10^-3 mm^2/s"
+
+# Texture of marrow: image, key, name and whether N4 applies; then feature, key, name, digits, IBSI.
+_TEXTURE_IMAGES = (
+    (_T1, "t1", "T1", True),
+    (Contrast.PDFF, "pdff", "PDFF", False),
+    (Contrast.R2STAR, "r2star", "R2*", False),
+    (Contrast.ADC, "adc", "ADC", False),
+)
+_TEXTURE_FEATURES = (
+    ("ACUI", "contrast", "contrast", 1, "contrast"),
+    ("8S9J", "dissimilarity", "dissimilarity", 2, "dissimilarity"),
+    ("TU9B", "entropy", "entropy", 2, "joint entropy, in bits"),
+    ("8ZQL", "asm", "uniformity", 4, "angular second moment"),
+    ("WF0Z", "homogeneity", "homogeneity", 3, "inverse difference moment"),
+    ("NI2N", "correlation", "correlation", 2, "correlation"),
+    ("CH89", "variance", "variance", 1, "discretized intensity variance"),
+    ("KE2A", "skewness", "skewness", 2, "intensity skewness"),
+    ("IPH6", "kurtosis", "kurtosis", 2, "excess intensity kurtosis"),
+)
 
 _ROWS = (
     Quantity(
@@ -254,6 +276,15 @@ _ROWS = (
         "muscle_fat_signal_fraction", "Muscle fat signal fraction", "%", 1,
         "Fat over fat and water signal of muscle, not corrected for T1.",
         Method.MAP_VALUE, (Contrast.FAT_FRACTION,), _MUSCLE, color_rank=5,
+    ),
+    *(
+        Quantity(
+            f"{image_key}_texture_{key}", f"{image_name} texture: {name}", "", digits,
+            f"Of marrow on {image_name}: {ibsi} (IBSI {code}).",
+            Method.TEXTURE, (image,), _MARROW, n4=n4, feature=code,
+        )
+        for image, image_key, image_name, n4 in _TEXTURE_IMAGES
+        for code, key, name, digits, ibsi in _TEXTURE_FEATURES
     ),
 )  # fmt: skip
 

@@ -89,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     patient.add_argument("--sex", choices=("F", "M"))
     patient.add_argument("--subject", metavar="TEXT", help="a name to print on the report")
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
+    parser.add_argument("--texture", action="store_true", help="texture of marrow as well (IBSI)")
     parser.add_argument(
         "--m-score-reference", nargs=2, type=float, metavar=("MEAN", "SD"),
         help="SNR of L1-L4 in young controls on the same scanner",
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.study.study import read_study
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
-    settings = Settings(args.erode_mm, args.n4, reference)
+    settings = Settings(args.erode_mm, args.n4, reference, args.texture)
     arguments, notes = _study_arguments(args)
     refuse_output_file(args.out)
     say("Reading")

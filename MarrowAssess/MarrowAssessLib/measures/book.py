@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
@@ -12,6 +13,8 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.study.regions import Region, Statistics, statistics
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,13 @@ class Settings:
             or CSF region that is too thin for it is used as drawn, with a caution.
         n4: divide T1, T2 and fat-suppressed T2 by their N4 bias field first.
         m_score_reference: mean and SD of the L1-L4 SNR of the site's own young controls.
+        texture: measure the texture of marrow as well.
     """
 
     erosion_mm: float = 0.0
     n4: bool = False
     m_score_reference: tuple[float, float] | None = None
+    texture: bool = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
@@ -65,6 +70,7 @@ class Book:
         self.settings = settings
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self._centers: dict[str, np.ndarray] = {}
+        self._once: dict[tuple, object] = {}
 
     @property
     def grid(self) -> Volume:
@@ -114,6 +120,20 @@ class Book:
                 f"{one.median:g}, so nothing can be divided by it; check where it was drawn."
             )
         return one
+
+    def once(
+        self, compute: Callable[..., T], region: Region, volume: Volume, *arguments: object
+    ) -> T:
+        """`compute(region, volume, ...)`, kept for the next quantity that asks for the same."""
+        key = (compute, region.name, id(volume), *arguments)
+        if key not in self._once:
+            try:
+                self._once[key] = compute(region, volume, *arguments)
+            except ValueError as error:
+                self._once[key] = error
+        if isinstance(self._once[key], ValueError):
+            raise self._once[key]
+        return self._once[key]
 
     def distance_mm(self, one: Region, other: Region) -> float:
         """Between the centers of two regions."""

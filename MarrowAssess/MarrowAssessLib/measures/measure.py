@@ -20,6 +20,7 @@ from MarrowAssessLib.measures.maps import map_value
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
 from MarrowAssessLib.measures.muscle import cross_section
 from MarrowAssessLib.measures.signal_ratios import enhancement, tissue_ratio
+from MarrowAssessLib.measures.texture import texture
 from MarrowAssessLib.measures.vbq import levels_over_csf
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -41,6 +42,7 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.MAP_VALUE: map_value,
     Method.YELLOW_SHARE: yellow_share,
     Method.CROSS_SECTION: cross_section,
+    Method.TEXTURE: texture,
 }
 
 

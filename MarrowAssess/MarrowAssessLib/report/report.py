@@ -143,6 +143,7 @@ def _measurement(report: Report, result: Result) -> dict:
         "statistics": _statistics(measurement.statistics),
         "reference_statistics": _statistics(measurement.reference_statistics),
         "value_without_n4": measurement.value_without_n4,
+        "how": measurement.how,
         "true_value": report.true_value(measurement) if report.true_value else None,
         "expected": None,
         "no_reference": result.no_reference,
@@ -257,6 +258,7 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
     "ci95_high": lambda m: m["ci95"][1] if m["ci95"] else None,
     "true_value": lambda m: m["true_value"],
     "value_without_n4": lambda m: m["value_without_n4"],
+    "how": lambda m: m["how"],
     "expected_mean": lambda m: m["expected"] and m["expected"]["mean"],
     "expected_sd": lambda m: m["expected"] and m["expected"]["sd"],
     "expected_low": lambda m: m["expected"] and m["expected"]["range95"][0],
@@ -485,10 +487,12 @@ def _measurement_table(report: Report, key: str, own: list[Result], scored: bool
     )
     reasons = dict.fromkeys(r.no_reference for r in own if r.no_reference)
     cautions = dict.fromkeys(c for r in own for c in r.cautions)
+    settings = dict.fromkeys(r.measurement.how for r in own if r.measurement.how)
     notes = (
         "".join(f"<li>Reference: {escape(one)}</li>" for one in sources)
         + "".join(f"<li>{escape(one[0].upper() + one[1:])}.</li>" for one in reasons)
         + shown
+        + "".join(f"<li>How: {escape(one)}.</li>" for one in settings)
         + "".join(f"<li class=caution>{escape(one)}</li>" for one in cautions)
     )
     unit = f" ({quantity.unit})" if quantity.unit else ""

@@ -44,7 +44,7 @@ class Discretization:
         if self.bin_width is not None:
             return f"bins of {self.bin_width:g} from {self.lowest:g}"
         low, high = self.percentiles
-        return f"{self.bins} bins from the {low:g}th to the {high:g}th percentile"
+        return f"{self.bins} bins from percentile {low:g} to {high:g}"
 
     def levels(self, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Gray levels (int32) inside the mask, 0 outside.

@@ -1,0 +1,94 @@
+"""Texture of one region of an image, by the rules that keep it comparable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from MarrowAssessLib.texture.discretization import Discretization
+from MarrowAssessLib.texture.features import Aggregation, co_occurrence_features, texture_features
+from MarrowAssessLib.texture.intensity import histogram_features, intensity_statistics
+
+FEWEST_VOXELS = 300
+SIZE_DEPENDENT_BELOW = 1000
+FEWEST_ACROSS = 5
+NEARLY_CUBIC = 1.5  # longest over shortest voxel side
+
+
+@dataclass(frozen=True)
+class RegionTexture:
+    """Texture of a region and how it was counted.
+
+    Attributes:
+        features: value by IBSI code; one code stands for one definition.
+        voxels: with a value.
+        bins: highest gray level.
+        aggregation: which neighbors, and how slices and directions were put together.
+        discretization: how values became gray levels.
+        cautions: sentences to read with the values.
+    """
+
+    features: dict[str, float]
+    voxels: int
+    bins: int
+    aggregation: Aggregation
+    discretization: Discretization
+    cautions: tuple[str, ...]
+
+    @property
+    def how(self) -> str:
+        """Aggregation and gray levels in words."""
+        return f"{self.aggregation.value}; {self.discretization}; {self.bins} levels"
+
+
+def region_texture(
+    values: np.ndarray,
+    mask: np.ndarray,
+    spacing_mm: np.ndarray,
+    discretization: Discretization,
+    complete: bool = False,
+) -> RegionTexture:
+    """Texture in the acquired slice plane, or in the volume where voxels are nearly cubes.
+
+    Args:
+        values: (axes in any order) of the region's box; NaN and infinite voxels are left out.
+        mask: bool, same shape: the region.
+        spacing_mm: voxel side along each axis of `values`.
+        discretization: how values become gray levels.
+        complete: every family; else co-occurrence and first-order features only.
+
+    Raises:
+        ValueError: the region is too small for texture; says by how much.
+    """
+    axis = int(np.argmax(spacing_mm))
+    flat = float(np.max(spacing_mm) / np.min(spacing_mm)) > NEARLY_CUBIC
+    aggregation = Aggregation.PLANE_MERGED if flat else Aggregation.VOLUME_MERGED
+    values, mask = np.moveaxis(values, axis, 0), np.moveaxis(mask, axis, 0)
+    counted = mask & np.isfinite(values)
+    voxels = int(counted.sum())
+    _check_size(counted, voxels, flat)
+    levels = discretization.levels(values, counted)
+    if complete:
+        features = texture_features(levels, mask, aggregation)
+    else:
+        features = co_occurrence_features(levels, aggregation)
+    features |= intensity_statistics(values[counted]) | histogram_features(levels[counted])
+    cautions = ()
+    if voxels < SIZE_DEPENDENT_BELOW:
+        cautions = (
+            f"Texture of {voxels} voxels depends on the region's size "
+            f"(below {SIZE_DEPENDENT_BELOW}); compare regions of like size only.",
+        )
+    return RegionTexture(features, voxels, int(levels.max()), aggregation, discretization, cautions)
+
+
+def _check_size(counted: np.ndarray, voxels: int, flat: bool) -> None:
+    if voxels < FEWEST_VOXELS:
+        raise ValueError(f"{voxels} voxels have a value; texture needs {FEWEST_VOXELS} or more")
+    sides = [len(np.unique(where)) for where in np.nonzero(counted)][1 if flat else 0 :]
+    if min(sides) < FEWEST_ACROSS:
+        raise ValueError(
+            f"it is {min(sides)} voxels across; texture needs {FEWEST_ACROSS} or more in each "
+            "direction that neighbors are looked for"
+        )
