@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.commands import assess as assess_command
 from MarrowAssessLib.commands import main as cli
+from MarrowAssessLib.commands.study_options import study_arguments
 from PDFFMapperLib.images.files import write_volume
 
 
@@ -121,7 +122,7 @@ def test_the_point_radius_of_a_study_file_gives_way_to_the_option(study_files, t
         parser = argparse.ArgumentParser()
         assess_command.add_arguments(parser)
         study = ["--study", str(tmp_path / "study.json"), "--out", "x"]
-        arguments, _ = assess_command._study_arguments(parser.parse_args([*study, *radius]))
+        arguments, _ = study_arguments(parser.parse_args([*study, *radius]))
         voxels.append(read_study(**arguments).regions[0].voxels)
     assert voxels[1] == pytest.approx(64 * voxels[0], rel=0.3)
 
