@@ -73,7 +73,7 @@ def measure(
     plain = _measure(Book(volumes, {}, study.regions, regions, replace(settings, n4=False)))
     if not settings.n4:
         return plain
-    corrected = _corrected(volumes, progress)
+    corrected = without_coil_shading(volumes, progress)
     result = _measure(Book(volumes, corrected, study.regions, regions, settings))
     before = {_identity(one): one.value for one in plain.measurements}
     for one in result.measurements:
@@ -82,10 +82,14 @@ def measure(
     return result
 
 
-def _corrected(
-    volumes: Mapping[Contrast, Volume], progress: Callable[[float], bool] | None
+def without_coil_shading(
+    volumes: Mapping[Contrast, Volume], progress: Callable[[float], bool] | None = None
 ) -> dict[Contrast, Volume]:
-    """The images of every quantity that bias-field correction applies to, corrected."""
+    """The images of every quantity that bias-field correction applies to, corrected.
+
+    Raises:
+        InterruptedError: progress asked to cancel.
+    """
     from MarrowAssessLib.study.bias_field import corrected
 
     needed = dict.fromkeys(c for row in QUANTITIES.values() if row.n4 for c in row.images)

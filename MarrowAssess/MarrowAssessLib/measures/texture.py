@@ -10,10 +10,6 @@ from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.study.regions import Region
 
-# Width of the gray levels of values that have a unit (points of %, 1/s, 10^-3 mm^2/s).
-BIN_WIDTHS = {Contrast.PDFF: 2.5, Contrast.R2STAR: 5.0, Contrast.ADC: 0.05}
-BINS = 32  # of signals in arbitrary units
-
 
 def texture(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """One texture feature of every region of the quantity's tissue, if texture is asked for."""
@@ -36,10 +32,9 @@ def texture(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
 
 
 def _region_texture(region: Region, volume: Volume, contrast: Contrast):
-    from MarrowAssessLib.texture.discretization import Discretization
+    from MarrowAssessLib.texture.discretization import discretization_of
     from MarrowAssessLib.texture.region import region_texture
 
-    width = BIN_WIDTHS.get(contrast)
-    bins = Discretization(bin_width=width) if width else Discretization(bins=BINS)
+    values = volume.array[region.box].astype(float)
     spacing = volume.spacing[::-1]  # of array axes k, j, i
-    return region_texture(volume.array[region.box].astype(float), region.mask, spacing, bins)
+    return region_texture(values, region.mask, spacing, discretization_of(contrast))

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MarrowAssessLib.catalogue.contrasts import Contrast
+
 MOST_LEVELS = 1024
+# Width of the gray levels of values that have a unit (points of %, 1/s, 10^-3 mm^2/s).
+_BIN_WIDTHS = {Contrast.PDFF: 2.5, Contrast.R2STAR: 5.0, Contrast.ADC: 0.05}
+_BINS = 32  # of signals in arbitrary units
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,9 @@ class Discretization:
         levels = np.zeros(np.shape(values), np.int32)
         levels[mask] = np.maximum(found, 1)
         return levels
+
+
+def discretization_of(contrast: Contrast) -> Discretization:
+    """The gray levels that values of a contrast get: of one width where they have a unit."""
+    width = _BIN_WIDTHS.get(contrast)
+    return Discretization(bin_width=width) if width else Discretization(bins=_BINS)

@@ -117,23 +117,24 @@ def wavelet(
 
     Args:
         name: of the wavelet in PyWavelets, such as "haar", "db2", "coif1".
-        band: L or H along columns, rows and slices, such as "LLH".
+        band: L or H along columns, rows and slices, such as "LLH"; two letters in the slice.
         level: of the decomposition; kernels are stretched by zeros from one to the next.
         rotation_invariant: the mean response over all turns by right angles.
 
     Raises:
         ModuleNotFoundError: PyWavelets is not installed.
-        ValueError: a band that is not three letters L or H.
+        ValueError: a band that is not two or three letters L or H.
     """
     import pywt
 
-    if len(band) != 3 or set(band) - set("LH"):
+    if len(band) not in (2, 3) or set(band) - set("LH"):
         raise ValueError(f"A wavelet band is three letters L or H, such as LLH; given was {band}.")
     low, high = pywt.Wavelet(name).filter_bank[:2]
     pair = {"L": np.asarray(low), "H": np.asarray(high)}
     below = [_stretched(pair["L"], 2**n) for n in range(level - 1)]
     here = {letter: _stretched(kernel, 2 ** (level - 1)) for letter, kernel in pair.items()}
     chains = [[*below, here[letter]] for letter in reversed(band)]
+    chains = [None] * (3 - len(band)) + chains
     return _pooled(image, chains, boundary, rotation_invariant, np.add)
 
 

@@ -58,6 +58,14 @@ HISTOGRAM = (
     Feature("VQB3", "Minimum histogram gradient"),
     Feature("RHQZ", "Minimum histogram gradient intensity"),
 )
+INTENSITY_VOLUME = (
+    Feature("BC2M_10", "Volume at intensity fraction 10 %"),
+    Feature("BC2M_90", "Volume at intensity fraction 90 %"),
+    Feature("GBPN_10", "Intensity at volume fraction 10 %"),
+    Feature("GBPN_90", "Intensity at volume fraction 90 %"),
+    Feature("DDTU", "Volume fraction difference between intensity fractions"),
+    Feature("CNV2", "Intensity fraction difference between volume fractions"),
+)
 LOCAL = (Feature("VJGA", "Local intensity peak"), Feature("0F91", "Global intensity peak"))
 _PEAK_RADIUS_MM = 10 * (3 / (4 * np.pi)) ** (1 / 3)  # of a sphere of 1 cm^3
 

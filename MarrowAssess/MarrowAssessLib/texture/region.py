@@ -8,7 +8,11 @@ import numpy as np
 
 from MarrowAssessLib.texture.discretization import Discretization
 from MarrowAssessLib.texture.features import Aggregation, co_occurrence_features, texture_features
-from MarrowAssessLib.texture.intensity import histogram_features, intensity_statistics
+from MarrowAssessLib.texture.intensity import (
+    histogram_features,
+    intensity_statistics,
+    intensity_volume_features,
+)
 
 FEWEST_VOXELS = 300
 SIZE_DEPENDENT_BELOW = 1000
@@ -71,6 +75,7 @@ def region_texture(
     levels = discretization.levels(values, counted)
     if complete:
         features = texture_features(levels, mask, aggregation)
+        features |= _intensity_volume(values[counted], discretization)
     else:
         features = co_occurrence_features(levels, aggregation)
     features |= intensity_statistics(values[counted]) | histogram_features(levels[counted])
@@ -81,6 +86,13 @@ def region_texture(
             f"(below {SIZE_DEPENDENT_BELOW}); compare regions of like size only.",
         )
     return RegionTexture(features, voxels, int(levels.max()), aggregation, discretization, cautions)
+
+
+def _intensity_volume(values: np.ndarray, discretization: Discretization) -> dict[str, float]:
+    """On steps of the gray levels' width, or a thousand steps where they have none."""
+    low = values.min()
+    step = discretization.bin_width or float(np.ptp(values)) / 1000 or 1.0
+    return intensity_volume_features(low + np.round((values - low) / step) * step, step)
 
 
 def _check_size(counted: np.ndarray, voxels: int, flat: bool) -> None:

@@ -1,0 +1,164 @@
+"""The full set of features of every region and image, and of filtered images: one row a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.texture.discretization import Discretization, discretization_of
+from MarrowAssessLib.texture.features import (
+    CO_OCCURRENCE,
+    DEPENDENCE,
+    DISTANCE_ZONE,
+    NEIGHBORHOOD_DIFFERENCE,
+    RUN_LENGTH,
+    SIZE_ZONE,
+    Feature,
+)
+from MarrowAssessLib.texture.filters import laplacian_of_gaussian, wavelet
+from MarrowAssessLib.texture.intensity import (
+    HISTOGRAM,
+    INTENSITY_VOLUME,
+    LOCAL,
+    STATISTICS,
+    local_peaks,
+)
+from MarrowAssessLib.texture.region import NEARLY_CUBIC, region_texture
+from MarrowAssessLib.texture.shape import SHAPE, shape_features
+
+FEATURES: tuple[Feature, ...] = (
+    *SHAPE,
+    *LOCAL,
+    *STATISTICS,
+    *HISTOGRAM,
+    *INTENSITY_VOLUME,
+    *CO_OCCURRENCE,
+    *RUN_LENGTH,
+    *SIZE_ZONE,
+    *DISTANCE_ZONE,
+    *NEIGHBORHOOD_DIFFERENCE,
+    *DEPENDENCE,
+)
+ORIGINAL = "original"
+LOG_SIGMAS_MM = (1.0, 3.0, 5.0)
+WAVELET = "coif1"
+_OF_INTENSITIES = ("KLMA", "99N0", "N365", "NPT7")  # shape features that need them
+_MARGIN_VOXELS = 24  # of the image round a region that is filtered with it
+
+
+@dataclass
+class Row:
+    """The features of one region.
+
+    Attributes:
+        region: its name.
+        tissue: its role, such as "marrow".
+        site: canonical site.
+        values: by column: image, filter and IBSI code, such as "T1_original_ACUI"; "shape_RNU0".
+        settings: by image: what its features depend on; only rows of equal settings compare.
+        missing: by image: why it gave no features.
+    """
+
+    region: str
+    tissue: str
+    site: str
+    values: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def radiomics_rows(
+    volumes: dict[Contrast, Volume],
+    regions: Sequence[Region],
+    filtered: bool = False,
+    progress: Callable[[float], bool] | None = None,
+) -> list[Row]:
+    """Features of all regions in all images.
+
+    Args:
+        volumes: images on one grid, by what they show.
+        regions: on that grid.
+        filtered: also of Laplacians of Gaussians and wavelet bands (needs PyWavelets).
+        progress: called with the fraction done; return False to cancel.
+
+    Raises:
+        InterruptedError: progress asked to cancel.
+        ModuleNotFoundError: PyWavelets is not installed.
+    """
+    rows = []
+    for n, region in enumerate(regions):
+        row = Row(region.name, region.role.value, region.site)
+        for m, (contrast, volume) in enumerate(volumes.items()):
+            if progress and not progress((n + m / len(volumes)) / len(regions)):
+                raise InterruptedError("Canceled while features were counted.")
+            try:
+                _add_image(row, region, contrast, volume, filtered)
+            except ValueError as error:
+                row.missing[contrast.value] = str(error)
+        rows.append(row)
+    return rows
+
+
+def _add_image(
+    row: Row, region: Region, contrast: Contrast, volume: Volume, filtered: bool
+) -> None:
+    box, inside = _surrounded(region, volume.array.shape)
+    around = volume.array[box].astype(float)
+    mask = np.zeros(around.shape, bool)
+    mask[inside] = region.mask
+    spacing = volume.spacing[::-1]  # of array axes k, j, i
+    for name, image in _images(around, spacing, filtered):
+        bins = discretization_of(contrast) if name == ORIGINAL else Discretization(bins=32)
+        one = region_texture(image[inside], region.mask, spacing, bins, complete=True)
+        counted = mask & np.isfinite(image)
+        found = one.features | local_peaks(image, counted, tuple(spacing))
+        if name == ORIGINAL:
+            row.settings[contrast.value] = (
+                f"voxels {' x '.join(f'{side:.2f}' for side in spacing[::-1])} mm; "
+                f"{one.aggregation.value}; {one.discretization}"
+            )
+            shape = shape_features(image, mask, counted, tuple(spacing))
+            found |= {code: shape.pop(code) for code in _OF_INTENSITIES}
+            row.values |= {f"shape_{code}": value for code, value in shape.items()}
+        row.values |= {f"{contrast.value}_{name}_{code}": v for code, v in found.items()}
+
+
+def _images(
+    around: np.ndarray, spacing: np.ndarray, filtered: bool
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The image and its filtered ones, in the acquired slice plane unless voxels are cubes."""
+    yield ORIGINAL, around
+    if not filtered:
+        return
+    axis = int(np.argmax(spacing))
+    flat = float(spacing.max() / spacing.min()) > NEARLY_CUBIC
+    known = np.isfinite(around)
+    turned = np.moveaxis(np.where(known, around, np.median(around[known])), axis, 0)
+    sides = [spacing[axis], *np.delete(spacing, axis)]
+
+    def back(response: np.ndarray) -> np.ndarray:
+        return np.where(known, np.moveaxis(response, 0, axis), np.nan)
+
+    for sigma_mm in LOG_SIGMAS_MM:
+        response = laplacian_of_gaussian(turned, sigma_mm, sides, in_slice=flat)
+        yield f"LoG{sigma_mm:g}mm", back(response)
+    for letters in product("LH", repeat=2 if flat else 3):
+        band = "".join(letters)
+        response = wavelet(turned, WAVELET, band, rotation_invariant=False)
+        yield f"wavelet{band}", back(response)
+
+
+def _surrounded(region: Region, shape: tuple[int, ...]) -> tuple[tuple, tuple]:
+    """The region's box with a margin of the image, and the region's place in it."""
+    box, inside = [], []
+    for own, size in zip(region.box, shape, strict=True):
+        start = max(own.start - _MARGIN_VOXELS, 0)
+        box.append(slice(start, min(own.stop + _MARGIN_VOXELS, size)))
+        inside.append(slice(own.start - start, own.stop - start))
+    return tuple(box), tuple(inside)
