@@ -438,16 +438,53 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
+        return self.make(
+            "pdff",
+            "complex",
+            nodes,
+            progress,
+            field_strength_t=fieldStrengthT,
+            fat_spectrum=fatSpectrum,
+            precession=precession,
+            common_phase=commonPhase,
+            **self._t1Settings(t1Correction),
+        )
+
+    def make(self, command, method, nodes, progress=None, **settings):
+        """Maps by a recipe (see PDFFMapperLib.recipes), in a folder beside the source.
+
+        Args:
+            command: of the family, "pdff" or "ivim".
+            method: of the recipe, such as "complex" or "full".
+            nodes: volumes of a series, or one volume per input.
+            progress: called with the fraction done; returning False cancels.
+            settings: by the names of the recipe's options.
+
+        Returns:
+            The volume nodes, or None when canceled; the scene is then as it was.
+
+        Raises:
+            ValueError: one sentence that says what is wrong.
+            PackagesMissing: a Python package is not installed; says how to.
+        """
         from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
-        from PDFFMapperLib.scene.frame_maps import water_fat_frame_maps
+        from PDFFMapperLib.recipes import FAMILIES
+        from PDFFMapperLib.scene.maps import maps_to_nodes
 
-        volumes = [frame.volume for frame in self.frames(nodes)]
-        maps = water_fat_frame_maps(
-            volumes, fieldStrengthT, fatSpectrum, precession, commonPhase, progress
-        )
-        return maps and self._fatFractionNodes(maps, _("PDFF maps"), nodes, volumes, t1Correction)
+        family = next(family for family in FAMILIES if family.command == command)
+        recipe = family.recipe(method)
+        frames = self.frames(nodes)
+        if not recipe.inputs[0].series:
+            self._checkOneFrameEach(frames)
+        maps = recipe.make([frame.volume for frame in frames], progress, **settings)
+        return maps and maps_to_nodes(maps, _(family.folder), nodes[0])
+
+    def _t1Settings(self, t1Correction):
+        names = ("t1_water_ms", "t1_fat_ms", "flip_angle_deg", "repetition_time_ms")
+        given = dict(zip(names, t1Correction or (), strict=False))
+        return {**given, "correct_t1": True} if given else {}
 
     def mapWaterFat(self, water, fat, t1Correction=None):
         """Fat signal fraction (%) of the scanner's own water and fat images; not a PDFF.
@@ -463,15 +500,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.install.packages import require_packages
-
-        require_packages("PDFFMapper")
-        from PDFFMapperLib.scene.frame_maps import water_fat_image_maps
-
-        nodes = [water, fat]
-        volumes = self._oneFrameEach(nodes)
-        maps = water_fat_image_maps(*volumes)
-        return self._fatFractionNodes(maps, _("Fat fraction"), nodes, volumes, t1Correction)
+        return self.make("pdff", "water-fat", [water, fat], **self._t1Settings(t1Correction))
 
     def mapInOpposed(
         self, inPhase, opposedPhase, secondInPhase=None, fieldStrengthT=None, t1Correction=None
@@ -492,18 +521,16 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.install.packages import require_packages
-
-        require_packages("PDFFMapper")
-        from PDFFMapperLib.scene.frame_maps import in_opposed_maps
-
         nodes = [node for node in (inPhase, opposedPhase, secondInPhase) if node is not None]
-        volumes = self._oneFrameEach(nodes)
-        maps = in_opposed_maps(*volumes, field_strength_t=fieldStrengthT)
-        return self._fatFractionNodes(maps, _("Fat fraction"), nodes, volumes, t1Correction)
+        return self.make(
+            "pdff",
+            "in-opposed",
+            nodes,
+            field_strength_t=fieldStrengthT,
+            **self._t1Settings(t1Correction),
+        )
 
-    def _oneFrameEach(self, nodes):
-        frames = self.frames(nodes)
+    def _checkOneFrameEach(self, frames):
         for frame in frames:
             if frame.count > 1:
                 raise ValueError(
@@ -511,15 +538,6 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
                         name=frame.node.GetName(), count=frame.count
                     )
                 )
-        return [frame.volume for frame in frames]
-
-    def _fatFractionNodes(self, maps, folder, nodes, volumes, t1Correction):
-        from PDFFMapperLib.scene.maps import maps_to_nodes
-        from PDFFMapperLib.water_fat.maps import with_t1_correction
-
-        if t1Correction is not None:
-            maps = with_t1_correction(maps, volumes[0].attributes, *t1Correction)
-        return maps_to_nodes(maps, folder, nodes[0])
 
     def mapDiffusion(self, nodes, model="ADC", lowestB=0.0, thresholdB=200.0, progress=None):
         """ADC or IVIM maps (10^-3 mm^2/s, %) of a diffusion series.
@@ -541,15 +559,8 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
-        from PDFFMapperLib.install.packages import require_packages
-
-        require_packages("PDFFMapper")
-        from PDFFMapperLib.scene.frame_maps import diffusion_frame_maps
-        from PDFFMapperLib.scene.maps import maps_to_nodes
-
-        volumes = [frame.volume for frame in self.frames(nodes)]
-        maps = diffusion_frame_maps(volumes, model, lowestB, thresholdB, progress)
-        return maps and maps_to_nodes(maps, _("Diffusion maps"), nodes[0])
+        settings = {"ADC": {"lowest_b": lowestB}, "IVIM, segmented": {"threshold_b": thresholdB}}
+        return self.make("ivim", model, nodes, progress, **settings.get(model, {}))
 
     def mapParameters(self, parameters, dixon: bool, progress=None):
         """Compute what the parameter node says; see mapPDFF() and the others."""

@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from PDFFMapperLib.commands.ivim import add_arguments, read_diffusion, run
+from PDFFMapperLib.commands.diffusion_files import read_diffusion
+from PDFFMapperLib.commands.ivim import add_arguments, run
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.images.files import read_volume
 from phantoms.diffusion import MARROW_B, marrow
 
@@ -86,8 +89,13 @@ def test_errors_are_one_sentence(series, tmp_path):
         command(folder / "dwi.nii.gz", "--mask", other, "--out", tmp_path)
 
 
+def series_of(folder):
+    images, _, _ = read_diffusion([folder])
+    return diffusion_series(images, DIFFUSION.recipe("adc").chosen({}))
+
+
 def test_philips_slices_out_of_order(shared):
-    series = read_diffusion([shared / "cases" / "dicom" / "philips_classic_dwi"])
+    series = series_of(shared / "cases" / "dicom" / "philips_classic_dwi")
     assert series.b_values.tolist() == [0, 1000]
     assert series.averages.tolist() == [5, 12]
     assert any("taken as 0" in note for note in series.notes)
@@ -98,6 +106,6 @@ def test_philips_slices_out_of_order(shared):
 
 
 def test_ge_private_b_values(shared):
-    series = read_diffusion([shared / "cases" / "dicom" / "ge_dwi_tensor"])
+    series = series_of(shared / "cases" / "dicom" / "ge_dwi_tensor")
     assert series.b_values.tolist() == [0, 1000]
     assert series.averages.tolist() == [1, 6]

@@ -15,13 +15,15 @@ import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.scene.study import map_contrast  # noqa: E402
+from PDFFMapperLib.diffusion.recipe import DIFFUSION  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.maps.kinds import map_kind  # noqa: E402
 from PDFFMapperLib.maps.parametric_map import ParametricMap  # noqa: E402
 from PDFFMapperLib.scene.frames import frames_from_nodes, set_frame_fact  # noqa: E402
 from PDFFMapperLib.scene.maps import map_to_node, maps_to_nodes, show_map  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
-from PDFFMapperLib.water_fat.spectra import fat_spectrum_names  # noqa: E402
+from PDFFMapperLib.water_fat.recipe import SPECTRA  # noqa: E402
+from PDFFMapperLib.water_fat.spectra import fat_spectrum, fat_spectrum_names  # noqa: E402
 from phantoms.water_fat import spine_phantom  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 from vtkmodules.util.numpy_support import numpy_to_vtk  # noqa: E402
@@ -282,14 +284,14 @@ def test_low_b_values_can_be_left_out_and_a_cancel_changes_nothing(mapper):
 
 
 @pytest.mark.parametrize(
-    ("model", "names"),
+    ("model", "method", "names"),
     [
-        ("IVIM, hierarchical", {"D", "Dstar", "f", "D_SD", "typical"}),
-        ("Kurtosis", {"D", "K", "K_SD"}),
-        ("Best model (AICc)", {"model", "ADC", "K", "D", "Dstar", "f"}),
+        ("IVIM, hierarchical", "hierarchical", {"D", "Dstar", "f", "D_SD", "typical", "doubt"}),
+        ("Kurtosis", "kurtosis", {"D", "K", "K_SD", "doubt"}),
+        ("Best model (AICc)", "model-choice", {"model", "ADC", "K", "D", "Dstar", "f", "doubt"}),
     ],
 )
-def test_every_model_of_the_panel_gives_its_maps_and_d(mapper, model, names):
+def test_every_model_of_the_panel_gives_its_maps_and_d(mapper, model, method, names):
     adc = np.full((2, 12, 12), 1.0)
     nodes = dwi_nodes(adc, (0.0, 25.0, 50.0, 100.0, 200.0, 400.0, 600.0, 800.0))
     made = {node.GetName(): node for node in mapper.PDFFMapperLogic().mapDiffusion(nodes, model)}
@@ -297,7 +299,7 @@ def test_every_model_of_the_panel_gives_its_maps_and_d(mapper, model, names):
     d = slicer.util.arrayFromVolume(made["D"])
     assert np.nanmedian(d) == pytest.approx(1.0, rel=0.06)
     provenance = volume_from_node(made["D"]).attributes["Provenance"]
-    assert provenance["method"] == model
+    assert provenance["method"] == method
 
 
 def test_pure_diffusion_is_found_to_be_mono_exponential(mapper):
@@ -318,7 +320,8 @@ def image_node(array, name, **facts):
 def test_water_and_fat_images_give_their_fraction(mapper):
     logic = mapper.PDFFMapperLogic()
     water, fat = image_node(800 * (1 - FRACTION), "W"), image_node(800 * FRACTION, "F")
-    (made,) = logic.mapWaterFat(water, fat)
+    made, doubt = logic.mapWaterFat(water, fat)
+    assert doubt.GetDescription() == "Doubt: 0 confident, 1 low signal"
     assert made.GetName() == "FF" and made.GetVoxelValueUnits().GetCodeValue() == "%"
     assert made.GetDescription() == "Fat signal fraction (%)"
     assert np.allclose(slicer.util.arrayFromVolume(made), 100 * FRACTION, atol=0.01)
@@ -338,10 +341,10 @@ def opposed_nodes(r2star, times_ms=(4.6, 2.3, 9.2)):
 
 def test_in_and_opposed_phase_give_both_readings(mapper):
     made = mapper.PDFFMapperLogic().mapInOpposed(*opposed_nodes(0.0)[:2])
-    assert [node.GetName() for node in made] == ["FF_water_dominant", "FF_fat_dominant"]
+    assert [node.GetName() for node in made] == ["FF_water_dominant", "FF_fat_dominant", "doubt"]
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(made[0])
     assert legend.GetTitleText() == "FF (%)"
-    low, high = (slicer.util.arrayFromVolume(node) for node in made)
+    low, high = (slicer.util.arrayFromVolume(node) for node in made[:2])
     assert np.allclose(low, 100 * np.minimum(FRACTION, 1 - FRACTION), atol=0.1)
     assert np.allclose(high, 100 * np.maximum(FRACTION, 1 - FRACTION), atol=0.1)
 
@@ -350,7 +353,7 @@ def test_a_third_point_corrects_r2star(mapper):
     logic = mapper.PDFFMapperLogic()
     nodes = opposed_nodes(60.0)
     biased = slicer.util.arrayFromVolume(logic.mapInOpposed(*nodes[:2])[0])
-    low, _, r2star = (slicer.util.arrayFromVolume(one) for one in logic.mapInOpposed(*nodes))
+    low, _, r2star = (slicer.util.arrayFromVolume(one) for one in logic.mapInOpposed(*nodes)[:3])
     truth = 100 * np.minimum(FRACTION, 1 - FRACTION)
     assert np.abs(biased - truth).max() > 3
     assert np.abs(low - truth).max() < 0.1
@@ -374,8 +377,8 @@ def test_t1_bias_is_corrected_with_the_header_s_flip_angle(mapper):
     nodes = [image_node(water, "W", **timing), image_node(fat, "F", **timing)]
     logic = mapper.PDFFMapperLogic()
     made = logic.mapWaterFat(*nodes, t1Correction=(1200.0, 350.0, None, None))
-    assert [node.GetName() for node in made] == ["FF", "FF_T1corrected"]
-    biased, corrected = (slicer.util.arrayFromVolume(node) for node in made)
+    assert [node.GetName() for node in made] == ["FF", "FF_T1corrected", "doubt"]
+    biased, corrected = (slicer.util.arrayFromVolume(node) for node in made[:2])
     assert np.abs(biased - 100 * FRACTION).max() > 10
     assert np.allclose(corrected, 100 * FRACTION, atol=0.01)
     for node in nodes:
@@ -446,10 +449,10 @@ def test_the_sample_s_series_are_found_mapped_and_sent(mapper, drawn_once):
 
 
 def test_the_panel_offers_every_fat_spectrum_the_default_first(mapper):
-    assert mapper.SPECTRA == fat_spectrum_names()
+    assert mapper.SPECTRA == fat_spectrum_names() == [name for name, _ in SPECTRA]
+    for name, title in SPECTRA:
+        assert f"{len(fat_spectrum(name).ppm)}" in title or "peaks" in title
 
 
 def test_the_panel_offers_the_models_there_are(mapper):
-    from PDFFMapperLib.scene import frame_maps
-
-    assert tuple(mapper.MODELS) == frame_maps.MODELS
+    assert set(mapper.MODELS) <= {recipe.choice for recipe in DIFFUSION.recipes}

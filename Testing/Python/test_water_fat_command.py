@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from MarrowAssessLib.commands.main import main
-from PDFFMapperLib.commands.pdff import read_echoes
+from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.echo_train import echo_train
 from PDFFMapperLib.water_fat.t1_bias import saturation
 from phantoms.water_fat import spine_phantom
 
@@ -88,9 +89,9 @@ def test_a_sidecar_in_milliseconds_is_said(files, tmp_path):
     times = [1000 * float(time) for time in phantom.echo_times_s]
     side = tmp_path / "side.json"
     side.write_text(json.dumps({"EchoTime": times, "MagneticFieldStrength": 3}))
-    train = read_echoes([Path(path) for path in magnitude], sidecars=[side])
-    np.testing.assert_allclose(train.echo_times_s, phantom.echo_times_s)
-    assert "read as ms" in train.notes[0]
+    _, echo_times_s, notes = read_echoes([Path(path) for path in magnitude], sidecars=[side])
+    np.testing.assert_allclose(echo_times_s, phantom.echo_times_s)
+    assert "read as ms" in notes[0]
 
 
 def test_water_and_fat_images(tmp_path):
@@ -115,7 +116,7 @@ def test_bad_input_is_one_sentence(files, tmp_path, capsys):
         (["pdff", "--out", str(tmp_path)], "Give images"),
         (["pdff", *magnitude, "--echo-times", "1,2", "--out", str(tmp_path)], "2 echo times"),
         (["pdff", *magnitude[:2], "--out", str(tmp_path)], "at least 4"),
-        (["pdff", *magnitude, "--spectrum", "x", "--out", str(tmp_path)], "choose one of"),
+        (["pdff", *magnitude, "--spectrum", "x", "--out", str(tmp_path)], "Fat spectrum is one of"),
         (["pdff", *magnitude, "--peaks", "3.4:1", "--out", str(tmp_path)], "sign"),
     ):
         assert main(arguments) == 2
@@ -129,7 +130,8 @@ def test_siemens_enhanced_two_echoes_are_read_and_refused_as_too_few(tmp_path, c
     folder = SHARED / "cases/dicom/siemens_xa30_enhanced_gre_two_echo_magnitude"
     if not folder.is_dir():
         pytest.skip(f"DICOM cases are not at {folder}")
-    train = read_echoes([folder])
+    volumes, _, _ = read_echoes([folder])
+    train = echo_train(volumes)
     np.testing.assert_allclose(train.echo_times_s, [10.0e-3, 12.46e-3], atol=1e-6)
     assert train.field_strength_t == pytest.approx(3, abs=0.1)
     assert not train.is_complex

@@ -60,59 +60,35 @@ def _write_series(phantom, folder: Path) -> None:
 
     from MarrowAssessLib.sample.phantom import B_VALUES, ECHO_TIMES_S, FIELD_STRENGTH_T
 
-    grid = phantom.tissue
     facts = {"EchoTimes": ECHO_TIMES_S.tolist(), "MagneticFieldStrength": FIELD_STRENGTH_T}
-    for name, part in (("real", phantom.echoes.real), ("imaginary", phantom.echoes.imag)):
-        images = [grid.with_array((1e4 * echo).astype("int16")) for echo in part]
+    echoes = phantom.echo_volumes()
+    for name, images in (("real", echoes[::2]), ("imaginary", echoes[1::2])):
         write_series(images, folder / f"echoes_{name}.nii.gz")
         with written_whole(folder / f"echoes_{name}.json") as temporary:
             temporary.write_text(json.dumps(facts), encoding="utf-8")
-    images = [grid.with_array(phantom.diffusion[..., n]) for n in range(len(B_VALUES))]
-    write_series(images, folder / "diffusion.nii.gz")
+    write_series(phantom.diffusion_volumes(), folder / "diffusion.nii.gz")
     with written_whole(folder / "diffusion.bval") as temporary:
         temporary.write_text(" ".join(f"{b:g}" for b in B_VALUES) + "\n", encoding="utf-8")
 
 
 def _water_fat_maps(phantom) -> tuple[dict, dict]:
-    from PDFFMapperLib.water_fat.multi_echo import multi_echo
-    from PDFFMapperLib.water_fat.separation import separate_water_fat
+    from PDFFMapperLib.water_fat.recipe import WATER_FAT
 
-    from MarrowAssessLib.catalogue.contrasts import Contrast
-    from MarrowAssessLib.sample.phantom import ECHO_TIMES_S, FIELD_STRENGTH_T
-
-    grid = phantom.tissue
-    data = multi_echo(phantom.echoes, ECHO_TIMES_S, FIELD_STRENGTH_T, grid.spacing[::-1])
-    fit = separate_water_fat(data)
-    maps = {
-        Contrast.PDFF: _where(grid, fit.confident, fit.pdff_percent, "PDFF"),
-        Contrast.R2STAR: _where(grid, fit.confident, fit.r2star_per_s, "R2*"),
-    }
-    return maps, {"PDFF and R2*": fit.facts}
+    maps, facts = _maps(WATER_FAT.recipe("complex"), phantom.echo_volumes(), ("PDFF", "R2star"))
+    return maps, {"PDFF and R2*": facts}
 
 
 def _diffusion_maps(phantom) -> tuple[dict, dict]:
-    from PDFFMapperLib.diffusion.ivim import fit_ivim
+    from PDFFMapperLib.diffusion.recipe import DIFFUSION
 
-    from MarrowAssessLib.catalogue.anatomy import Role
-    from MarrowAssessLib.catalogue.contrasts import Contrast
-    from MarrowAssessLib.sample.phantom import B_VALUES
-
-    grid = phantom.tissue
-    mask = grid.array > 0
-    noise = next(r for r in phantom.study().regions if r.role is Role.NOISE)
-    background = noise.values(phantom.diffusion[..., 0])
-    sigma = float((background**2).mean() / 2) ** 0.5  # of Rician noise without signal
-    fit = fit_ivim(phantom.diffusion, B_VALUES, sigma=sigma, mask=mask)
-    maps = {
-        Contrast.D: _where(grid, fit.valid, fit.d, "D"),
-        Contrast.DSTAR: _where(grid, fit.valid & fit.d_star_identifiable, fit.d_star, "D*"),
-        Contrast.F: _where(grid, fit.valid, 100 * fit.f, "f"),
-    }
-    facts = {"method": "full bi-exponential fit, Rician likelihood", "noise_sd": round(sigma, 2)}
+    recipe = DIFFUSION.recipe(DIFFUSION.default)
+    maps, facts = _maps(recipe, phantom.diffusion_volumes(), ("D", "Dstar", "f"))
     return maps, {"D, D* and f": facts}
 
 
-def _where(grid, mask, values, name):
-    import numpy as np
+def _maps(recipe, images, names) -> tuple[dict, dict]:
+    from MarrowAssessLib.catalogue.contrasts import Contrast
 
-    return grid.with_array(np.where(mask, values, np.nan).astype(np.float32), name)
+    made = recipe.make(images)
+    volumes = {Contrast(one.name): one.volume for one in made if one.name in names}
+    return volumes, made[0].provenance

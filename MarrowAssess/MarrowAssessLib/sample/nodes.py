@@ -12,9 +12,6 @@ from PDFFMapperLib.scene.volumes import volume_to_node
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.sample.phantom import (
-    B_VALUES,
-    ECHO_TIMES_S,
-    FIELD_STRENGTH_T,
     TISSUES,
     LumbarPhantom,
     lumbar_phantom,
@@ -77,25 +74,8 @@ class MapperSampleNodes:
 def load_mapper_sample() -> MapperSampleNodes:
     """Add the spine's multi-echo and diffusion series, as a DICOM loader would leave them."""
     phantom = lumbar_phantom()
-    grid = phantom.tissue
-    echoes = []
-    for time_s, echo in zip(ECHO_TIMES_S, phantom.echoes, strict=True):
-        for component, array in (("real", echo.real), ("imaginary", echo.imag)):
-            volume = grid.with_array(np.ascontiguousarray(array, np.float32))
-            volume.attributes = {
-                "SeriesDescription": "multi echo",
-                "EchoTime": 1000 * float(time_s),
-                "MagneticFieldStrength": FIELD_STRENGTH_T,
-                "ImageComponent": component,
-                "NumberOfEchoes": len(ECHO_TIMES_S),
-                "ScanningSequence": "GR",
-            }
-            echoes.append(volume_to_node(volume, f"echo {1000 * time_s:.1f} ms {component}"))
-    diffusion = []
-    for n, b_value in enumerate(B_VALUES):
-        volume = grid.with_array(np.ascontiguousarray(phantom.diffusion[..., n]))
-        volume.attributes = {"SeriesDescription": "dwi", "DiffusionBValue": float(b_value)}
-        diffusion.append(volume_to_node(volume, f"dwi b{b_value:g}"))
+    echoes = [volume_to_node(volume, volume.name) for volume in phantom.echo_volumes()]
+    diffusion = [volume_to_node(volume, volume.name) for volume in phantom.diffusion_volumes()]
     regions = _regions(phantom)
     segmentation = regions_to_node(regions, echoes[0], "Regions")
     put_in_folder("PDFFMapper sample", [*echoes, *diffusion, segmentation])

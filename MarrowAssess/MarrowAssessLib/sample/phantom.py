@@ -128,6 +128,34 @@ class LumbarPhantom:
             np.float32
         )
 
+    def echo_volumes(self) -> list[Volume]:
+        """The echoes as a scanner gives them: real and imaginary in whole numbers, with facts."""
+        volumes = []
+        for time_s, echo in zip(ECHO_TIMES_S, self.echoes, strict=True):
+            for component, part in (("real", echo.real), ("imaginary", echo.imag)):
+                name = f"echo {1000 * time_s:.1f} ms {component}"
+                volume = self.tissue.with_array(np.rint(1e4 * part).astype(np.int16), name)
+                volume.attributes = {
+                    "SeriesDescription": "multi echo",
+                    "EchoTime": 1000 * float(time_s),
+                    "MagneticFieldStrength": FIELD_STRENGTH_T,
+                    "ImageComponent": component,
+                    "NumberOfEchoes": len(ECHO_TIMES_S),
+                    "ScanningSequence": "GR",
+                }
+                volumes.append(volume)
+        return volumes
+
+    def diffusion_volumes(self) -> list[Volume]:
+        """One diffusion image per b-value, with facts."""
+        volumes = []
+        for n, b_value in enumerate(B_VALUES):
+            array = np.ascontiguousarray(self.diffusion[..., n])
+            volume = self.tissue.with_array(array, f"dwi b{b_value:g}")
+            volume.attributes = {"SeriesDescription": "dwi", "DiffusionBValue": float(b_value)}
+            volumes.append(volume)
+        return volumes
+
     def study(self) -> Study:
         """The signal volumes with the regions of the label map."""
         return Study(

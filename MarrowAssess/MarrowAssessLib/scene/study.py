@@ -10,7 +10,8 @@ from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.frames import facts_of_dicom_file
-from PDFFMapperLib.scene.volumes import facts_from_node, volume_from_node
+from PDFFMapperLib.scene.maps import map_from_node
+from PDFFMapperLib.scene.volumes import facts_from_node
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
@@ -51,7 +52,7 @@ def study_from_nodes(
     if not volumes:
         raise ValueError("Choose at least one image, such as a T1-weighted one.")
     grid_node = _grid_node(volumes, segmentation)
-    read = {contrast: volume_from_node(node) for contrast, node in volumes.items()}
+    read = {contrast: map_from_node(node) for contrast, node in volumes.items()}
     grid = next(read[c] for c, node in volumes.items() if node is grid_node)
     inputs = {contrast.value: node.GetName() for contrast, node in volumes.items()}
     for contrast, volume in read.items():

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from PDFFMapperLib.images.files import image_from_volume, read_volume, volume_from_image
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.trust import where_trusted
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
@@ -250,8 +251,8 @@ def read_study(
     The regions' grid is that of the label map, else of the segmentation, else of the first
     volume. Volumes on another grid are refused, or with `resample` interpolated linearly onto it
     (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
-    Beside a PDFF, R2* or D* map the mask that PDFFMapper wrote with it is looked for: where it says
-    that the value is in doubt, the map becomes NaN and is left out of every statistic.
+    Where a mask beside a map's file says that a value cannot be trusted it is left out (see
+    PDFFMapperLib.maps.trust).
 
     `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
     rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
@@ -261,7 +262,6 @@ def read_study(
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
     read = {contrast: _read(path, contrast) for contrast, path in volumes.items()}
-    trust = {contrast: _trust(path, contrast) for contrast, path in volumes.items()}
     if not read:
         raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
     if absent := [contrast.value for contrast in scale or {} if contrast not in read]:
@@ -271,10 +271,9 @@ def read_study(
     if rules and labels_of:
         raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
     inputs = {contrast.value: Path(path).name for contrast, path in volumes.items()}
-    for contrast, mask in trust.items():
-        if mask:
-            read[contrast] = _where_trusted(read[contrast], read_volume(mask))
-            inputs[contrast.value] += f" (where {mask.name} says so)"
+    for contrast, path in volumes.items():
+        read[contrast], mask = where_trusted(read[contrast], path)
+        inputs[contrast.value] += f" (where {mask} says so)" if mask else ""
     grids: list[Volume] = []
     regions: list[Region] = []
     if labels is not None:
@@ -458,29 +457,6 @@ def _read(path: str | Path, contrast: Contrast) -> Volume:
     volume = read_source(path, contrast)
     volume.name = f"{contrast.value} ({Path(path).name})"
     return volume
-
-
-_TRUST = {
-    Contrast.PDFF: "confident",
-    Contrast.R2STAR: "confident",
-    Contrast.DSTAR: "Dstar_identifiable",
-}
-
-
-def _trust(path: str | Path, contrast: Contrast) -> Path | None:
-    """The mask that PDFFMapper wrote beside a map ("x_PDFF.nrrd": "x_confident.nrrd"), if any."""
-    path = Path(path)
-    prefix, found, ending = path.name.rpartition(f"_{contrast.value}.")
-    if contrast not in _TRUST or not found:
-        return None
-    mask = path.with_name(f"{prefix}_{_TRUST[contrast]}.{ending}")
-    return mask if mask.is_file() else None
-
-
-def _where_trusted(volume: Volume, mask: Volume) -> Volume:
-    if not mask.same_grid(volume):
-        raise ValueError(_grids_differ(mask, volume))
-    return volume.with_array(np.where(mask.array != 0, volume.array, np.nan))
 
 
 def _grids_differ(volume: Volume, grid: Volume) -> str:

@@ -43,6 +43,8 @@ class MapKind:
         symbol: short name for a legend; the id where "".
         bids: suffix of the Brain Imaging Data Structure, "" where it has none.
         ending: of the file name, where two kinds share one.
+        mask: id of the mask beside its file that says where it can be trusted. Maps are NaN
+            elsewhere today, but not those of version 0.1, nor NIfTI as Slicer reads it.
         aliases: other names it goes by, in any spelling that `find_kind` takes for the same.
     """
 
@@ -57,6 +59,7 @@ class MapKind:
     symbol: str = ""
     bids: str = ""
     ending: str = ""
+    mask: str = ""
     aliases: tuple[str, ...] = ()
 
     @property
@@ -83,13 +86,20 @@ KINDS = (
         "Proton density fat fraction",
         **_FRACTION,
         code=("129100", "DCM", "Fat fraction"),
+        mask="confident",
         aliases=("proton density fat fraction",),
     ),
     MapKind(
-        "R2star", "R2*", **_DECAY, code=("126395", "DCM", "R2*"), symbol="R2*", bids="R2starmap"
+        "R2star",
+        "R2*",
+        **_DECAY,
+        code=("126395", "DCM", "R2*"),
+        symbol="R2*",
+        bids="R2starmap",
+        mask="confident",
     ),
-    MapKind("R2star_water", "R2* of water", **_DECAY, symbol="R2* water"),
-    MapKind("R2star_fat", "R2* of fat", **_DECAY, symbol="R2* fat"),
+    MapKind("R2star_water", "R2* of water", **_DECAY, symbol="R2* water", mask="confident"),
+    MapKind("R2star_fat", "R2* of fat", **_DECAY, symbol="R2* fat", mask="confident"),
     MapKind(
         "T2star",
         "T2*",
@@ -100,6 +110,7 @@ KINDS = (
         plausible=(0.0, 1000.0),
         symbol="T2*",
         bids="T2starmap",
+        mask="confident",
     ),
     MapKind("water", "Water", "signal"),
     MapKind("fat", "Fat", "signal"),
@@ -115,6 +126,7 @@ KINDS = (
         "Proton density fat fraction without T1 bias",
         **_FRACTION,
         symbol="PDFF",
+        mask="confident",
     ),
     MapKind("FF_T1corrected", f"{_FF} without T1 bias", **_FRACTION, symbol="FF"),
     MapKind(
@@ -153,6 +165,7 @@ KINDS = (
         plausible=(-1.0, 1000.0),
         least=0.1,
         symbol="D*",
+        mask="Dstar_identifiable",
         aliases=("D*",),
     ),
     MapKind(

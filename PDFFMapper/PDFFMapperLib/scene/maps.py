@@ -7,10 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import slicer
 
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import UNIT_CODES
 from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.maps.trust import where_trusted
 from PDFFMapperLib.scene.folders import put_in_folder
-from PDFFMapperLib.scene.volumes import set_fact, volume_to_node
+from PDFFMapperLib.scene.volumes import (
+    set_fact,
+    volume_from_node,
+    volume_to_node,
+    world_matrix,
+)
 
 
 def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
@@ -39,6 +46,23 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     legend.SetSize(0.08, 0.42)
     legend.SetVisibility(True)  # in slice views that show this map
     return node
+
+
+def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """A volume node in the world; of a map from a file only where the mask beside it says so.
+
+    Raises:
+        ValueError: as `volume_from_node`, or the mask lies on another grid.
+    """
+    volume = volume_from_node(node)
+    storage = node.GetStorageNode()
+    if storage is None or not storage.GetFileName():
+        return volume
+    moved = world_matrix(node)  # masks lie where the map lay before it was moved
+    volume.ijk_to_ras = np.linalg.inv(moved) @ volume.ijk_to_ras
+    volume, _ = where_trusted(volume, storage.GetFileName())
+    volume.ijk_to_ras = moved @ volume.ijk_to_ras
+    return volume
 
 
 def show_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:

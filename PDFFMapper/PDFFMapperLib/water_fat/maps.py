@@ -1,16 +1,26 @@
-"""Water-fat results as parametric maps with units, fixed windows and provenance."""
+"""Maps of water and fat: what the recipes compute. NaN where not to be trusted, reasons beside."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import find_kind, map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.water_fat.products import FatFraction
-from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult
+from PDFFMapperLib.maps.recipe import Progress, check_one_grid
+from PDFFMapperLib.water_fat.echo_train import EchoTrain, echo_train
+from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.products import (
+    FatFraction,
+    fat_fraction_of_images,
+    two_point_fat_fraction,
+)
+from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult, separate_water_fat
+from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum, spectrum_from_peaks
 from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
 
 # field of the result: kind of map
@@ -27,111 +37,275 @@ _MAPS = {
     "pdff_sd": "PDFF_SD",
     "r2star_sd": "R2star_SD",
 }
-_DOUBTS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in Doubt}
+# The others show where and why the fit went wrong, and stay whole for that.
+_TRUSTED_ONLY = ("PDFF", "R2star", "R2star_water", "R2star_fat", "T2star")
+_REASONS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in Doubt}
 
 
-def water_fat_maps(
-    result: WaterFatResult, like: Volume, provenance: Mapping[str, object] | None = None
-) -> list[ParametricMap]:
-    """All maps of a separation.
+def of_complex_echoes(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
+) -> list[ParametricMap] | None:
+    """Maps of a multi-echo series, from its magnitudes where it has no phase; None if canceled.
 
-    Args:
-        result: its arrays have the shape of `like`.
-        like: a volume on the same grid.
-        provenance: inputs and the like, put before the facts of the result.
+    Raises:
+        ValueError: echo times or field strength are missing, or as the separation.
     """
-    facts = {**(provenance or {}), **result.facts}
-    maps = []
+    train = _train(images, settings)
+    if not train.is_complex:
+        if settings.r2star_per_s is not None or settings.r2star_model != "single":
+            raise ValueError(
+                "A known R2* and other R2* models need complex echoes; magnitudes are fitted with "
+                "one R2*."
+            )
+        return _of_magnitudes(images, train, settings, progress)
+    like = _like(train)
+    data = multi_echo(
+        np.moveaxis(train.signal, -1, 0),
+        train.echo_times_s,
+        train.field_strength_t,
+        like.spacing[::-1].tolist(),
+    )
+    result = separate_water_fat(
+        data,
+        _spectrum(settings),
+        _mask(settings, like),
+        precession=settings.precession,
+        common_phase=None if settings.common_phase else False,
+        readout=settings.readout,
+        r2star_per_s=settings.r2star_per_s,
+        r2star_model=settings.r2star_model,
+        progress=progress,
+    )
+    return result and _separated(result, like, train, settings, images[0].attributes)
+
+
+def of_magnitude_echoes(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
+) -> list[ParametricMap] | None:
+    """Maps of the magnitudes of a multi-echo series, its phase left unused; None if canceled.
+
+    Raises:
+        ValueError: as for `of_complex_echoes`.
+    """
+    return _of_magnitudes(images, _train(images, settings), settings, progress)
+
+
+def of_scanner_images(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
+) -> list[ParametricMap]:
+    """The fat fraction of the scanner's own water and fat images.
+
+    Raises:
+        ValueError: a value is negative or complex.
+    """
+    water, fat = images
+    result = fat_fraction_of_images(water.array, fat.array, _mask(settings, water))
+    return _fractions(result, water, {}, settings)
+
+
+def of_in_and_opposed_phase(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
+) -> list[ParametricMap]:
+    """Both readings of the fat fraction of in- and opposed-phase magnitudes.
+
+    A second in-phase echo gives R2* of each voxel, and the first is brought to the opposed echo's
+    time with it (Bydder 2008, doi 10.1016/j.mri.2007.08.012). Echo times are checked against the
+    field strength where both are known.
+
+    Raises:
+        ValueError: echo times are missing or are not in and opposed phase.
+    """
+    times_s = settings.echo_times_s
+    if times_s is None:
+        times_s = [float(one.attributes.get("EchoTime", np.nan)) / 1000 for one in images]
+    elif len(times_s) != len(images):
+        raise ValueError(
+            f"{len(images)} echo times are expected, in phase and opposed phase in turn; "
+            f"{len(times_s)} were given."
+        )
+    field = settings.field_strength_t or images[0].attributes.get("MagneticFieldStrength")
+    facts, checked, mask = {}, None, _mask(settings, images[0])
+    if np.isfinite(times_s[:2]).all() and (field or settings.echo_times_s is not None):
+        checked = tuple(times_s[:2])
+        facts["echo_times_s"] = [float(time) for time in times_s]
+        facts["field_strength_t"] = field
+    in_phase, opposed = images[0].array, images[1].array
+    known = settings.r2star_per_s or 0.0
+    if len(images) == 2:
+        result = two_point_fat_fraction(in_phase, opposed, checked, field, known, mask)
+        return _fractions(result, images[0], facts, settings)
+    if known:
+        raise ValueError("A known R2* and a second in-phase image to find it by: give one of them.")
+    if not np.isfinite(times_s).all() or times_s[2] <= times_s[0]:
+        raise ValueError(
+            "Three points need the echo times of all three images, the second in-phase one after "
+            f"the first; given were {', '.join(f'{1000 * time:g}' for time in times_s)} ms."
+        )
+    two_point_fat_fraction(in_phase, opposed, checked, field)  # checks the echo times
+    first, second = in_phase.astype(float), images[2].array.astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2star = np.log(first / second) / (times_s[2] - times_s[0])
+    r2star = np.clip(np.where(np.isfinite(r2star), r2star, 0.0), 0.0, None)
+    at_opposed = first * np.exp(-r2star * (times_s[1] - times_s[0]))
+    result = two_point_fat_fraction(at_opposed, opposed, mask=mask)
+    result.limits = [each for each in result.limits if not each.startswith("R2*")]
+    shown = np.where(result.mask, r2star, np.nan).astype(np.float32)
+    return _fractions(result, images[0], facts, settings, {"R2star": shown})
+
+
+def _train(images: Sequence[Volume], settings: SimpleNamespace) -> EchoTrain:
+    unit = None if settings.echo_times_s is None else "s"
+    train = echo_train(images, settings.echo_times_s, unit, settings.field_strength_t)
+    if train.field_strength_t is None:
+        raise ValueError("The field strength is not known; give it in tesla.")
+    return train
+
+
+def _like(train: EchoTrain) -> Volume:
+    return Volume(np.empty(train.signal.shape[:3], np.uint8), train.ijk_to_ras, "the echoes")
+
+
+def _mask(settings: SimpleNamespace, like: Volume) -> np.ndarray | None:
+    if settings.mask is None:
+        return None
+    check_one_grid(settings.mask, like)
+    return settings.mask.array > 0
+
+
+def _spectrum(settings: SimpleNamespace) -> FatSpectrum:
+    if settings.peaks is None:
+        return fat_spectrum(settings.fat_spectrum)
+    try:
+        pairs = [tuple(map(float, peak.split(":"))) for peak in settings.peaks.split(",")]
+        ppm, amplitudes = zip(*pairs, strict=True)
+    except ValueError:
+        raise ValueError(
+            f"Peaks are expected as -3.4:0.7,-2.6:0.13,..., given was {settings.peaks!r}."
+        ) from None
+    return spectrum_from_peaks(ppm, amplitudes)
+
+
+def _of_magnitudes(
+    images: Sequence[Volume],
+    train: EchoTrain,
+    settings: SimpleNamespace,
+    progress: Progress | None,
+) -> list[ParametricMap] | None:
+    like = _like(train)
+    result = magnitude_water_fat(
+        np.abs(np.moveaxis(train.signal, -1, 0)),
+        train.echo_times_s,
+        train.field_strength_t,
+        _spectrum(settings),
+        _mask(settings, like),
+        progress=progress,
+    )
+    return result and _separated(result, like, train, settings, images[0].attributes)
+
+
+def _separated(
+    result: WaterFatResult,
+    like: Volume,
+    train: EchoTrain,
+    settings: SimpleNamespace,
+    header: Mapping[str, object],
+) -> list[ParametricMap]:
+    """All maps of a separation."""
+    times = ", ".join(f"{1000 * time:.4g}" for time in train.echo_times_s)
+    facts = {
+        "summary": f"{len(train.echo_times_s)} {'complex' if train.is_complex else 'magnitude'} "
+        f"echoes at {times} ms, {train.field_strength_t:g} T; fat spectrum "
+        f"{result.facts['fat_spectrum']}",
+        "reading": train.notes,
+        **result.facts,
+    }
+    facts["algorithm"] = facts.pop("method")
     whole = np.nan_to_num(result.water) + np.nan_to_num(result.fat)
     signals = (0.0, float(np.percentile(whole[result.mask], 99)))  # of water and fat alike
+    maps = []
     for key, name in _MAPS.items():
         values = getattr(result, key)
-        if values is not None and np.isfinite(values).any():
-            kind, volume = map_kind(name), like.with_array(values, name)
-            maps.append(ParametricMap(kind, volume, facts, window=kind.window or signals))
+        if values is None or not np.isfinite(values).any():
+            continue
+        if name in _TRUSTED_ONLY:
+            values = np.where(result.confident, values, np.float32(np.nan))
+        kind, volume = map_kind(name), like.with_array(values, name)
+        maps.append(ParametricMap(kind, volume, facts, window=kind.window or signals))
     doubt = like.with_array(result.doubt, "doubt")
-    maps.append(ParametricMap(map_kind("doubt"), doubt, facts, _DOUBTS))
+    maps.append(ParametricMap(map_kind("doubt"), doubt, facts, _REASONS))
     confident = like.with_array(result.confident, "confident")
     maps.append(ParametricMap(map_kind("confident"), confident, facts))
-    return maps
+    return _with_t1_correction(maps, header, settings)
 
 
-def fat_fraction_maps(
-    result: FatFraction, like: Volume, provenance: Mapping[str, object] | None = None
+def _fractions(
+    result: FatFraction,
+    like: Volume,
+    facts: Mapping[str, object],
+    settings: SimpleNamespace,
+    others: Mapping[str, np.ndarray] | None = None,
 ) -> list[ParametricMap]:
-    """Maps of two points or of scanner water and fat images; these are not PDFF."""
-    facts = {**(provenance or {}), "limits": result.limits}
+    """Maps of two points or of scanner water and fat images, which are not PDFF, and others."""
+    facts = {**facts, "limits": result.limits}
     readings = {"FF": result.percent}
     if result.other_percent is not None:
         readings = {
             "FF_water_dominant": result.percent,
             "FF_fat_dominant": result.other_percent,
         }
-    return [
+    maps = [
         ParametricMap(map_kind(name), like.with_array(values, name), facts)
-        for name, values in readings.items()
+        for name, values in {**readings, **(others or {})}.items()
     ]
+    doubt = np.where(result.mask, 0, Doubt.LOW_SIGNAL).astype(np.uint8)
+    reasons = {code: _REASONS[code] for code in (0, int(Doubt.LOW_SIGNAL))}
+    maps.append(ParametricMap(map_kind("doubt"), like.with_array(doubt, "doubt"), facts, reasons))
+    return _with_t1_correction(maps, like.attributes, settings)
 
 
-def with_t1_correction(
-    maps: Sequence[ParametricMap],
-    facts: Mapping[str, object],
-    t1_water_ms: float,
-    t1_fat_ms: float,
-    flip_angle_deg: float | None = None,
-    repetition_time_ms: float | None = None,
+def _with_t1_correction(
+    maps: Sequence[ParametricMap], facts: Mapping[str, object], settings: SimpleNamespace
 ) -> list[ParametricMap]:
-    """Maps, and after each fat fraction the same without T1 bias.
-
-    Args:
-        maps: of which those with a fat fraction are corrected.
-        facts: of the images: "FlipAngle" in degrees and "RepetitionTime" in ms, where not given.
-        t1_water_ms: T1 of the water of this tissue at this field strength.
-        t1_fat_ms: T1 of its fat.
+    """Maps, and if asked for after each fat fraction the same without T1 bias.
 
     Raises:
-        ValueError: flip angle or repetition time are not known, or a value cannot be; see t1_bias.
+        ValueError: flip angle, repetition time or a T1 is not known, or cannot be; see t1_bias.
     """
-    flip = flip_angle_deg or facts.get("FlipAngle")
-    repetition = repetition_time_ms or facts.get("RepetitionTime")
+    if not settings.correct_t1:
+        return list(maps)
+    if settings.t1_water_ms is None or settings.t1_fat_ms is None:
+        raise ValueError(
+            "Give the T1 of water and of fat, or switch the T1 correction off; none is assumed."
+        )
+    flip = settings.flip_angle_deg or facts.get("FlipAngle")
+    repetition = settings.repetition_time_ms or facts.get("RepetitionTime")
     if not flip or not repetition:
         raise ValueError(
             "Flip angle or repetition time is not in the header; give both to correct T1 bias."
         )
+    used = {
+        "flip_angle_deg": float(flip),
+        "repetition_time_ms": float(repetition),
+        "t1_water_ms": settings.t1_water_ms,
+        "t1_fat_ms": settings.t1_fat_ms,
+    }
     corrected = []
     for made in maps:
         corrected.append(made)
-        if find_kind(f"{made.kind.id}_T1corrected"):
-            corrected.append(
-                _without_t1_bias(made, float(flip), float(repetition), t1_water_ms, t1_fat_ms)
-            )
+        if kind := find_kind(f"{made.kind.id}_T1corrected"):
+            values = t1_corrected_fat_fraction(
+                made.volume.array,
+                used["flip_angle_deg"],
+                used["repetition_time_ms"] / 1000,
+                used["t1_water_ms"] / 1000,
+                used["t1_fat_ms"] / 1000,
+            ).astype(np.float32)
+            change = float(np.nanmedian(made.volume.array - values))
+            facts_of_it = {
+                **made.provenance,
+                "t1_correction": used,
+                "t1_bias_of_the_median_voxel_percent": change,
+            }
+            volume = made.volume.with_array(values, kind.name)
+            corrected.append(ParametricMap(kind, volume, facts_of_it))
     return corrected
-
-
-def _without_t1_bias(
-    fat_fraction: ParametricMap,
-    flip_angle_deg: float,
-    repetition_time_ms: float,
-    t1_water_ms: float,
-    t1_fat_ms: float,
-) -> ParametricMap:
-    """A fat fraction map without the T1 weighting of its spoiled gradient echoes."""
-    values = t1_corrected_fat_fraction(
-        fat_fraction.volume.array,
-        flip_angle_deg,
-        repetition_time_ms / 1000,
-        t1_water_ms / 1000,
-        t1_fat_ms / 1000,
-    )
-    settings = {
-        "flip_angle_deg": flip_angle_deg,
-        "repetition_time_ms": repetition_time_ms,
-        "t1_water_ms": t1_water_ms,
-        "t1_fat_ms": t1_fat_ms,
-    }
-    kind = map_kind(f"{fat_fraction.kind.id}_T1corrected")
-    return ParametricMap(
-        kind,
-        fat_fraction.volume.with_array(values.astype(np.float32), kind.name),
-        {**fat_fraction.provenance, "t1_correction": settings},
-    )

@@ -1,0 +1,167 @@
+"""One command for each family of recipes: its options follow from them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
+
+from PDFFMapperLib.images.files import read_on_grid, read_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
+from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
+
+
+def command(family: Family) -> SimpleNamespace:
+    """`add_arguments(parser)` and `run(args)` of a family's command."""
+    return SimpleNamespace(
+        add_arguments=lambda parser: add_arguments(parser, family),
+        run=lambda args: run(args, family),
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
+    """The options of a family's command."""
+    resolve_name(family.reader).add_arguments(parser)
+    for recipe in family.recipes:
+        if recipe.flag:
+            names = tuple(one.name.upper() for one in recipe.inputs)
+            parser.add_argument(
+                recipe.flag, nargs="+", type=Path, metavar=names[0], help=_usage(recipe)
+            )
+    series = [recipe.id for recipe in family.recipes if not recipe.flag]
+    titles = "; ".join(f"{r.id}: {r.title}" for r in family.recipes if not r.flag)
+    parser.add_argument("--method", choices=series, help=f"{titles}. (default: {family.default})")
+    for option in family.options:
+        if option.flag:
+            parser.add_argument(option.flag, dest=option.name, **_argument(option))
+    for short in family.shorthands:
+        parser.add_argument(
+            short.flag, nargs=len(short.names), type=float, metavar=short.metavar, help=short.help
+        )
+    parser.add_argument("--regions", type=Path, help="label map: values per label")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--prefix", default=family.prefix, help="start of the file names")
+    parser.add_argument("--format", choices=("nrrd", "nii.gz"), default="nrrd")
+
+
+def run(args: argparse.Namespace, family: Family) -> int:
+    """Read, compute, write the maps and print the region values; 0 on success.
+
+    Raises:
+        ValueError: something was given that cannot be read or fitted.
+        FileNotFoundError: there is no such file.
+        InterruptedError: canceled.
+    """
+    recipe, images, settings, notes = _recipe_and_images(args, family)
+    settings.update(_settings(args, family, recipe, images))
+    maps = recipe.make(images, **settings)
+    if maps is None:
+        raise InterruptedError
+    for made in maps:
+        made.provenance["reading"] = [*notes, *made.provenance.get("reading", ())]
+        made.provenance["inputs"] = [path.name for path in _paths(args, recipe)]
+    _say(maps)
+    paths = write_maps(maps, args.out, args.prefix, f".{args.format}")
+    if args.regions is not None:
+        labels = read_on_grid(args.regions, maps[0].volume).array
+        path = args.out / f"{args.prefix}_regions.csv"
+        resolve_name(family.regions)(path, maps, labels, images, recipe.chosen(settings))
+        paths.append(path)
+    print(f"Wrote {len(paths)} files to {args.out}")
+    return 0
+
+
+def _usage(recipe: Recipe) -> str:
+    names = [one.name.upper() for one in recipe.inputs if not one.optional]
+    names += [f"[{one.name.upper()}]" for one in recipe.inputs if one.optional]
+    return f"{' '.join(names)}: {recipe.title}"
+
+
+def _argument(option: Option) -> dict[str, object]:
+    """How argparse takes an option. Nothing given stays None, and the recipe's default holds."""
+    unit = f" ({option.unit})" if option.unit else ""
+    default = "" if option.default in (None, False) else f" (default: {option.default})"
+    given: dict[str, object] = {"help": f"{option.help}{unit}{default}".replace("%", "%%")}
+    if option.type == SWITCH:
+        return {**given, "action": "store_const", "const": True}
+    if option.type == CHOICE:
+        return {**given, "metavar": "|".join(dict(option.choices))}
+    types: dict[str, Callable] = {NUMBER: float, IMAGE: Path}
+    if option.type in types:
+        given["type"] = types[option.type]
+    return given
+
+
+def _paths(args: argparse.Namespace, recipe: Recipe) -> list[Path]:
+    """The files that a recipe's images come from."""
+    return getattr(args, recipe.flag[2:].replace("-", "_")) if recipe.flag else args.images
+
+
+def _recipe_and_images(
+    args: argparse.Namespace, family: Family
+) -> tuple[Recipe, list[Volume], dict[str, object], list[str]]:
+    """The recipe that the arguments mean, its images, and settings and notes read with them."""
+    named = {one: paths for one in family.recipes if one.flag and (paths := _paths(args, one))}
+    if len(named) + bool(args.images) != 1:
+        flags = "".join(f", or {recipe.flag}" for recipe in family.recipes if recipe.flag)
+        raise ValueError(f"Give images of a series{flags}.")
+    if not named:
+        images, settings, notes = resolve_name(family.reader).read(args)
+        recipe = family.recipe(args.method or family.default)
+        return recipe, images, settings, notes
+    ((recipe, paths),) = named.items()
+    if args.method:
+        raise ValueError(f"--method chooses among fits of series; {recipe.flag} is one by itself.")
+    settings = resolve_name(family.reader).stated(args)
+    return recipe, [read_volume(path) for path in paths], settings, []
+
+
+def _settings(args, family: Family, recipe: Recipe, images) -> dict[str, object]:
+    settings: dict[str, object] = {}
+    for short in family.shorthands:
+        values = getattr(args, short.flag[2:].replace("-", "_"))
+        if values is not None:
+            settings.update(zip(short.names, values, strict=True))
+            if short.switch:
+                settings[short.switch] = True
+    known = {option.name for option in recipe.options}
+    for option in family.options:
+        value = getattr(args, option.name, None) if option.flag else None
+        if value is None:
+            continue
+        if option.name not in known:
+            raise ValueError(f"{option.flag} has no meaning for {recipe.choice}.")
+        settings[option.name] = read_on_grid(value, images[0]) if option.type == IMAGE else value
+    return settings
+
+
+def _say(maps: list[ParametricMap]) -> None:
+    """What was read and found, once, and how many voxels can be used."""
+    said: list[str] = []
+    for key in ("summary", "reading", "notes", "limits"):
+        text = maps[0].provenance.get(key, ())
+        said += [text] if isinstance(text, str) else list(text)
+    print("\n".join(dict.fromkeys(said)))
+    for made in maps:
+        if made.kind.id == "doubt":
+            print(usable(made))
+        if bias := made.provenance.get("t1_bias_of_the_median_voxel_percent"):
+            name = made.name.removesuffix("_T1corrected")
+            print(f"T1 weighting raised {name} by {bias:.1f} points (median voxel).")
+
+
+def usable(doubt: ParametricMap) -> str:
+    """How many voxels can be used, and why the others with signal cannot."""
+    codes = doubt.volume.array
+    confident = int((codes == 0).sum())
+    reasons = []
+    for code, meaning in doubt.codes.items():
+        count = int((codes & code > 0).sum()) if code else 0
+        if count and meaning != "low signal":
+            reasons.append(f"{meaning} {count}")
+    fitted = int((codes & 1 == 0).sum())
+    why = f" ({', '.join(reasons)})" if reasons else ""
+    return f"{fitted} voxels fitted, {confident} with confidence{why}."

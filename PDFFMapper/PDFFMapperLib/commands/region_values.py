@@ -1,0 +1,109 @@
+"""Tables of region values that the commands write beside their maps."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from PDFFMapperLib.diffusion.model_choice import MODELS
+from PDFFMapperLib.diffusion.pooled import PooledFit, fit_pooled
+from PDFFMapperLib.diffusion.series import diffusion_series
+from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import DIFFUSIVITY
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+
+_UNITS = {"adc": DIFFUSIVITY, "d": DIFFUSIVITY, "d_star": DIFFUSIVITY, "f": "%", "s0": "signal"}
+_MODELS = {"adc": MODELS[:1], "adc-wls": MODELS[:1], "kurtosis": MODELS[:2]}
+
+
+def of_maps(
+    path: Path,
+    maps: Sequence[ParametricMap],
+    labels: np.ndarray,
+    images: Sequence[Volume],
+    settings: SimpleNamespace,
+) -> None:
+    """Mean, SD and median per label over confident voxels; the same printed for fractions."""
+    doubt = next((each.volume.array for each in maps if each.kind.id == "doubt"), None)
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(["region", "map", "unit", "voxels", "used", "mean", "sd", "median"])
+        for region in np.unique(labels[labels > 0]):
+            inside = labels == region
+            used = inside if doubt is None else inside & (doubt == 0)
+            for each in maps:
+                unit = each.kind.unit
+                if unit not in ("%", "1/s", "ms", "Hz"):
+                    continue
+                values = each.volume.array[used]
+                values = values[np.isfinite(values)]
+                numbers = ["", "", ""]
+                if values.size:
+                    numbers = [f"{f(values):.6g}" for f in (np.mean, np.std, np.median)]
+                table.writerow(
+                    [int(region), each.name, unit, int(inside.sum()), values.size, *numbers]
+                )
+                if each.name.startswith(("PDFF", "FF", "R2star")) and "SD" not in each.name:
+                    shown = f"mean {numbers[0]} {unit}" if values.size else "no usable voxel"
+                    print(f"Region {int(region)}, {each.name}: {shown} ({values.size} voxels)")
+
+
+def of_diffusion(
+    path: Path,
+    maps: Sequence[ParametricMap],
+    labels: np.ndarray,
+    images: Sequence[Volume],
+    settings: SimpleNamespace,
+) -> None:
+    """One pooled fit per label: a row for each model and parameter, the supported one printed."""
+    facts = maps[0].provenance
+    series = diffusion_series(images, settings)
+    fits = {
+        int(label): fit_pooled(
+            series.signal,
+            series.b_values,
+            labels == label,
+            sigma=facts["sigma"],
+            averages=series.averages,
+            models=_MODELS.get(facts["method"], MODELS),
+        )
+        for label in np.unique(labels)
+        if label
+    }
+    _write_pooled(path, fits)
+
+
+def _write_pooled(path: Path, fits: dict[int, PooledFit]) -> None:
+    """One row per region, model and parameter; the same printed for the supported model."""
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(
+            ["region", "voxels", "model", "supported", "parameter"]
+            + ["value", "lower95", "upper95", "unit", "identifiable"]
+        )
+        for region, pooled in fits.items():
+            for name, fit in pooled.fits.items():
+                for parameter, estimate in fit.estimates.items():
+                    scale = 100 if parameter == "f" else 1
+                    table.writerow(
+                        [region, pooled.voxels, name, name == pooled.best, parameter]
+                        + [
+                            f"{scale * value:.6g}"
+                            for value in (estimate.value, estimate.lower, estimate.upper)
+                        ]
+                        + [_UNITS.get(parameter, ""), estimate.closed]
+                    )
+    for region, pooled in fits.items():
+        print(f"Region {region}, {pooled.voxels} voxels, supported model {pooled.best}:")
+        for parameter, e in pooled.fits[pooled.best].estimates.items():
+            scale = 100 if parameter == "f" else 1
+            known = "" if e.closed else ", not identifiable"
+            print(
+                f"  {parameter} {scale * e.value:.4g} ({scale * e.lower:.4g} to "
+                f"{scale * e.upper:.4g}) {_UNITS.get(parameter, '')}{known}".rstrip()
+            )

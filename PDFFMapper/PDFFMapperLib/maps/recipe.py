@@ -1,0 +1,275 @@
+"""Recipes: from images of one kind to maps, with everything that a user may choose or must know.
+
+A family's recipes are rows of its own `recipe` module. Command-line options, panel rows, console
+arguments, provenance and the table of methods follow from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pkgutil import resolve_name
+from types import SimpleNamespace
+
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.install.software import MAKER
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+
+Progress = Callable[[float], bool]
+
+NUMBER, NUMBERS, CHOICE, SWITCH, TEXT, IMAGE = (
+    "number", "numbers", "choice", "switch", "text", "image",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image, or one series of images, that a recipe needs.
+
+    Attributes:
+        name: "water", "echoes" ...
+        title: what people read.
+        help: one sentence.
+        parameter: of the panel, that holds the chosen volume or volumes.
+        fact: of a series or of images with one: what tells its images apart ("EchoTime").
+        series: whether it is any number of volumes.
+        optional: whether it may be left out; such inputs come last.
+    """
+
+    name: str
+    title: str
+    help: str
+    parameter: str
+    fact: str = ""
+    series: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing a user may choose.
+
+    Attributes:
+        name: in code and in provenance, with its unit ("threshold_b").
+        type: NUMBER, NUMBERS, CHOICE, SWITCH, TEXT or IMAGE (a volume on the same grid).
+        default: None where the header or the data tell it.
+        help: one sentence.
+        unit: as printed after a number.
+        choices: value and what people read, of a CHOICE.
+        low, high: limits of a NUMBER.
+        flag: on the command line; "" keeps it off.
+        title: of the panel's row.
+        parameter: of the panel; "" keeps it off.
+        unset: what the panel shows for None.
+    """
+
+    name: str
+    type: str
+    default: object
+    help: str
+    unit: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    flag: str = ""
+    title: str = ""
+    parameter: str = ""
+    unset: str = ""
+
+    def checked(self, value: object) -> object:
+        """The value as computing takes it.
+
+        Raises:
+            ValueError: it is none that the option may have.
+        """
+        if value is None:
+            return self.default
+        if self.type == CHOICE and value not in dict(self.choices):
+            raise ValueError(
+                f"{self.title or self.name} is one of {', '.join(dict(self.choices))}, not "
+                f"{value!r}."
+            )
+        if self.type == NUMBER and not self.low <= float(value) <= self.high:
+            raise ValueError(
+                f"{self.title or self.name} lies between {self.low:g} and {self.high:g} "
+                f"{self.unit}".rstrip()
+                + f"; {value:g} was given."
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way from images to maps.
+
+    Attributes:
+        id: of the method, in its family: on the command line and in provenance.
+        choice: what the panel's list and saved scenes call it.
+        title: what it does, for the table of methods.
+        inputs: images it needs, optional ones last.
+        options: what may be chosen.
+        kinds: ids of the maps it may make (see kinds.KINDS).
+        citation: where the method was published.
+        compute: "module:function", given images, settings and progress; returns maps, with NaN
+            where a value cannot be trusted and a map of reasons beside them, or None if canceled.
+            Imported when run, because compiled code must not be loaded with the panel.
+        flag: on the command line, for recipes of single images.
+    """
+
+    id: str
+    choice: str
+    title: str
+    inputs: tuple[Input, ...]
+    options: tuple[Option, ...]
+    kinds: tuple[str, ...]
+    citation: str
+    compute: str
+    flag: str = ""
+
+    def make(
+        self, images: Sequence[Volume], progress: Progress | None = None, **settings: object
+    ) -> list[ParametricMap] | None:
+        """Compute the maps.
+
+        Args:
+            images: the volumes of a series, or one per input.
+            progress: called with the fraction done; returning False cancels.
+            settings: by the options' names; None for what is not chosen.
+
+        Returns:
+            Maps that carry how they were made; None if canceled.
+
+        Raises:
+            ValueError: one sentence that says what is wrong with images or settings.
+        """
+        self._check_images(images)
+        chosen = self.chosen(settings)
+        made = resolve_name(self.compute)(list(images), chosen, progress)
+        if made is None:
+            return None
+        facts = {
+            "software": MAKER,
+            "method": self.id,
+            "citation": self.citation,
+            "settings": {name: _recorded(value) for name, value in vars(chosen).items()},
+            "inputs": [image.name for image in images],
+        }
+        return [replace(one, provenance={**one.provenance, **facts}) for one in made]
+
+    def chosen(self, settings: Mapping[str, object]) -> SimpleNamespace:
+        """All options, as chosen or by default.
+
+        Raises:
+            ValueError: there is no such option, or it may not have that value.
+        """
+        options = {option.name: option for option in self.options}
+        if unknown := sorted(set(settings) - set(options)):
+            raise ValueError(
+                f"{self.choice} has no option {', '.join(unknown)}; it has {', '.join(options)}."
+            )
+        checked = {name: one.checked(settings.get(name)) for name, one in options.items()}
+        return SimpleNamespace(**checked)
+
+    def _check_images(self, images: Sequence[Volume]) -> None:
+        if self.inputs[0].series:
+            if not images:
+                raise ValueError(f"{self.choice}: no image was given.")
+            return
+        least = sum(not one.optional for one in self.inputs)
+        if not least <= len(images) <= len(self.inputs):
+            wanted = ", ".join(one.title for one in self.inputs)
+            raise ValueError(
+                f"{self.choice}: {len(images)} images were given; expected are: {wanted}."
+            )
+        for one in images[1:]:
+            check_one_grid(one, images[0])
+
+
+@dataclass(frozen=True)
+class Shorthand:
+    """One command-line option with several values: one for each of several options of recipes.
+
+    `switch` is an option that it switches on, "" for none.
+    """
+
+    flag: str
+    names: tuple[str, ...]
+    metavar: tuple[str, ...]
+    help: str
+    switch: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Recipes that share a command, a tab of the panel and how their files are read.
+
+    Attributes:
+        command: `marrowassess <command>`.
+        purpose: what the command does.
+        title: of the tab.
+        folder: of the maps, in the scene.
+        prefix: of the maps' file names, unless chosen.
+        parameter: of the panel, that holds the choice of recipe.
+        reader: "module" with `add_arguments` and `read`, for series in files.
+        regions: "module:function" that writes a table of region values.
+        default: id of the recipe that the command takes for series, unless chosen.
+        recipes: the first is the panel's default.
+        shorthands: see `Shorthand`.
+    """
+
+    command: str
+    purpose: str
+    title: str
+    folder: str
+    prefix: str
+    parameter: str
+    reader: str
+    regions: str
+    default: str
+    recipes: tuple[Recipe, ...]
+    shorthands: tuple[Shorthand, ...] = ()
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All options of its recipes, each once."""
+        found: dict[str, Option] = {}
+        for recipe in self.recipes:
+            for option in recipe.options:
+                if option.name not in found or (option.parameter and option.flag):
+                    found[option.name] = option
+        return tuple(found.values())
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """All inputs of its recipes, each once."""
+        return tuple({one.name: one for recipe in self.recipes for one in recipe.inputs}.values())
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe that an id or the panel's list calls so.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for recipe in self.recipes:
+            if name in (recipe.id, recipe.choice):
+                return recipe
+        names = ", ".join(recipe.id for recipe in self.recipes)
+        raise ValueError(f"There is no method '{name}'; choose of {names}.")
+
+
+def check_one_grid(one: Volume, other: Volume) -> None:
+    """Refuse volumes on different voxel grids.
+
+    Raises:
+        ValueError: they are.
+    """
+    if not one.same_grid(other):
+        raise ValueError(
+            f"'{one.name}' and '{other.name}' are on different voxel grids; they must share one "
+            "(Resample Scalar Volume makes them)."
+        )
+
+
+def _recorded(value: object) -> object:
+    return getattr(value, "name", value)

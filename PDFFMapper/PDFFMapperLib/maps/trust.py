@@ -1,0 +1,68 @@
+"""Masks that lie beside map files and say where their values can be trusted.
+
+Maps leave their recipe with NaN where they cannot. Files of version 0.1 did not, and ITK's NIfTI
+reader, which is Slicer's, turns NaN into 0: the mask beside them tells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from PDFFMapperLib.images.files import read_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import KINDS
+
+
+def mask_beside(path: str | Path) -> Path | None:
+    """The mask of a map's file ("x_PDFF.nrrd": "x_confident.nrrd"), None where there is none."""
+    path = Path(path)
+    for kind in KINDS:
+        prefix, found, ending = path.name.rpartition(f"_{kind.name}.")
+        if found and kind.mask:
+            mask = path.with_name(f"{prefix}_{kind.mask}.{ending}")
+            return mask if mask.is_file() else None
+    return None
+
+
+def where_trusted(volume: Volume, path: str | Path) -> tuple[Volume, str]:
+    """A map that was read from a file, NaN where the mask beside it says no.
+
+    Args:
+        volume: the map, in any order of its voxels.
+        path: of its file.
+
+    Returns:
+        The map, and the name of the mask's file, "" where there is none.
+
+    Raises:
+        ValueError: the mask lies on another voxel grid.
+    """
+    found = mask_beside(path)
+    if found is None:
+        return volume, ""
+    mask = read_volume(found)
+    trusted = _on_grid_of(mask, volume) != 0
+    return volume.with_array(np.where(trusted, volume.array, np.nan)), found.name
+
+
+def _on_grid_of(mask: Volume, volume: Volume) -> np.ndarray:
+    """The mask's voxels in the order of the volume's, which Slicer may have turned round."""
+    if mask.same_grid(volume):
+        return mask.array
+    step = np.linalg.inv(mask.ijk_to_ras) @ volume.ijk_to_ras
+    turned = np.rint(step[:3, :3])
+    shape = np.array(volume.array.shape[::-1])
+    fits = np.allclose(step[:3, :3], turned, atol=1e-3)
+    fits &= np.array_equal(np.abs(turned) @ shape, mask.array.shape[::-1])
+    ijk = np.indices(shape, np.int32).reshape(3, -1)
+    index = (turned @ ijk + np.rint(step[:3, 3:])).astype(int)
+    inside = (index >= 0) & (index < np.array(mask.array.shape[::-1])[:, None])
+    if not fits or not np.abs(step[:3, 3] - np.rint(step[:3, 3])).max() < 0.01 or not inside.all():
+        raise ValueError(
+            f"The mask {mask.name} lies on another voxel grid than {volume.name}, beside which it "
+            "was found; move it away or make the maps again."
+        )
+    values = mask.array[index[2], index[1], index[0]]
+    return values.reshape(shape).transpose(2, 1, 0)

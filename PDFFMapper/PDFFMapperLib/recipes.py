@@ -1,0 +1,6 @@
+"""All families of recipes. A new family is a row here and a room of its own."""
+
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
+
+FAMILIES = (WATER_FAT, DIFFUSION)

@@ -1,0 +1,305 @@
+"""The recipes of water and fat: complex echoes, magnitudes, scanner images, two or three points."""
+
+from __future__ import annotations
+
+from PDFFMapperLib.maps.recipe import (
+    CHOICE,
+    IMAGE,
+    NUMBER,
+    NUMBERS,
+    SWITCH,
+    TEXT,
+    Family,
+    Input,
+    Option,
+    Recipe,
+    Shorthand,
+)
+
+ECHOES = Input(
+    "echoes",
+    "Echoes",
+    "Volumes of one multi-echo series: one per echo, magnitude and phase (or real and imaginary), "
+    "a multi-volume, or a sequence.",
+    "echoNodes",
+    fact="EchoTime",
+    series=True,
+)
+WATER = Input("water", "Water", "The scanner's water image, in its real units.", "waterVolume")
+FAT = Input("fat", "Fat", "The scanner's fat image, on the same scale and grid.", "fatVolume")
+IN_PHASE = Input(
+    "in_phase",
+    "In phase",
+    "Magnitude image with water and fat in phase.",
+    "inPhaseVolume",
+    fact="EchoTime",
+)
+OPPOSED_PHASE = Input(
+    "opposed_phase",
+    "Opposed phase",
+    "Magnitude image with water and fat opposed.",
+    "opposedPhaseVolume",
+    fact="EchoTime",
+)
+SECOND_IN_PHASE = Input(
+    "second_in_phase",
+    "Second in phase",
+    "Optional: a later in-phase echo. It gives R2*, which is then corrected (three points).",
+    "secondInPhaseVolume",
+    fact="EchoTime",
+    optional=True,
+)
+
+# The names are those of fat_spectra.json, the default first; a test holds them to it.
+SPECTRA = (
+    ("ren_marrow", "Marrow, nine peaks (Ren 2008)"),
+    ("hamilton_liver", "Liver, nine peaks (Hamilton 2011)"),
+    ("hamilton_liver_6", "Liver, six peaks (Hamilton 2011)"),
+    ("hernando_phantom", "Phantom, six peaks (Hernando 2017)"),
+    ("ismrm_challenge", "ISMRM challenge 2012, six peaks"),
+    ("yu_3", "Three peaks (Yu 2008)"),
+    ("zhong_liver", "Liver, seven peaks (Zhong 2014)"),
+)
+
+ECHO_TIMES = Option("echo_times_s", NUMBERS, None, "One per image, in place of the header's.", "s")
+FIELD = Option(
+    "field_strength_t",
+    NUMBER,
+    None,
+    "Main magnetic field, in place of the header's.",
+    "T",
+    low=0.01,
+    high=12,
+    flag="--field",
+    title="Field strength",
+    parameter="fieldStrengthT",
+    unset="from the header",
+)
+SPECTRUM = Option(
+    "fat_spectrum",
+    CHOICE,
+    "ren_marrow",
+    "Model of the fat peaks; it is recorded in every map.",
+    choices=SPECTRA,
+    flag="--spectrum",
+    title="Fat spectrum",
+    parameter="fatSpectrum",
+)
+PEAKS = Option(
+    "peaks",
+    TEXT,
+    None,
+    "Own spectrum in place of a named one, as ppm:amplitude,...",
+    flag="--peaks",
+)
+PRECESSION = Option(
+    "precession",
+    CHOICE,
+    "auto",
+    "Sense in which fat precesses in these data; 'auto' finds it.",
+    choices=(
+        ("auto", "Found from the echoes"),
+        ("as given", "As given"),
+        ("conjugated", "Conjugated"),
+    ),
+    flag="--precession",
+    title="Precession",
+    parameter="precession",
+)
+COMMON_PHASE = Option(
+    "common_phase",
+    SWITCH,
+    True,
+    "Less noise, and true for usual excitation; else each has its own phase.",
+    title="Water and fat share one phase at echo time 0",
+    parameter="commonPhase",
+)
+READOUT = Option(
+    "readout",
+    CHOICE,
+    "auto",
+    "Bipolar: the phase error of odd against even echoes is corrected; 'auto': if it shows.",
+    choices=(("auto", "Found"), ("unipolar", "Unipolar"), ("bipolar", "Bipolar")),
+    flag="--readout",
+    title="Readout",
+    parameter="readout",
+)
+R2STAR = Option(
+    "r2star_per_s",
+    NUMBER,
+    None,
+    "A known R2*, which is then not fitted.",
+    "1/s",
+    low=-300,
+    high=3500,
+    flag="--r2star",
+)
+R2STAR_MODEL = Option(
+    "r2star_model",
+    CHOICE,
+    "single",
+    "One R2*, one each for water and fat, or each where the data support it.",
+    choices=(
+        ("single", "One"),
+        ("separate", "One each for water and fat"),
+        ("select", "Each where the data support it"),
+    ),
+    flag="--r2star-model",
+    title="R2*",
+    parameter="r2starModel",
+)
+MASK = Option("mask", IMAGE, None, "Voxels to fit; all with signal if not given.", flag="--mask")
+T1_CORRECTION = (
+    Option(
+        "correct_t1",
+        SWITCH,
+        False,
+        "Water and fat recover at different speed; at large flip angles the fat fraction reads too "
+        "high. The correction needs the T1 of both, which differ with tissue and field strength.",
+        title="Also map the fraction without T1 bias",
+        parameter="correctT1",
+    ),
+    Option(
+        "flip_angle_deg",
+        NUMBER,
+        None,
+        "Of the spoiled gradient echoes, in place of the header's.",
+        "°",
+        low=0.1,
+        high=180,
+        title="Flip angle",
+        parameter="flipAngleDeg",
+        unset="from the header",
+    ),
+    Option(
+        "repetition_time_ms",
+        NUMBER,
+        None,
+        "TR of the spoiled gradient echoes, in place of the header's.",
+        "ms",
+        low=0.1,
+        high=20000,
+        title="Repetition time",
+        parameter="repetitionTimeMs",
+        unset="from the header",
+    ),
+    Option(
+        "t1_water_ms",
+        NUMBER,
+        None,
+        "T1 of the water of this tissue at this field strength; none is assumed.",
+        "ms",
+        low=10,
+        high=10000,
+        title="T1 of water",
+        parameter="t1WaterMs",
+        unset="to be given",
+    ),
+    Option(
+        "t1_fat_ms",
+        NUMBER,
+        None,
+        "T1 of its fat; none is assumed.",
+        "ms",
+        low=10,
+        high=10000,
+        title="T1 of fat",
+        parameter="t1FatMs",
+        unset="to be given",
+    ),
+)
+
+_SEPARATED = (
+    "PDFF", "R2star", "T2star", "water", "fat", "residual_percent", "PDFF_SD", "R2star_SD",
+    "doubt", "confident", "PDFF_T1corrected",
+)  # fmt: skip
+_MAPS = "PDFFMapperLib.water_fat.maps"
+
+WATER_FAT = Family(
+    command="pdff",
+    purpose="PDFF and R2* maps from chemical-shift MRI",
+    title="Dixon / PDFF",
+    folder="PDFF maps",
+    prefix="waterfat",
+    parameter="dixonInput",
+    reader="PDFFMapperLib.commands.echo_files",
+    regions="PDFFMapperLib.commands.region_values:of_maps",
+    default="complex",
+    shorthands=(
+        Shorthand(
+            "--t1-correction",
+            ("flip_angle_deg", "repetition_time_ms", "t1_water_ms", "t1_fat_ms"),
+            ("FLIP_DEG", "TR_MS", "T1_WATER_MS", "T1_FAT_MS"),
+            "also map the fat fraction without T1 bias",
+            switch="correct_t1",
+        ),
+    ),
+    recipes=(
+        Recipe(
+            id="complex",
+            choice="echoes",
+            title="PDFF and R2* of three or more complex echoes (of magnitudes where there is no "
+            "phase): global field map, then maximum likelihood in each voxel",
+            inputs=(ECHOES,),
+            options=(
+                ECHO_TIMES,
+                FIELD,
+                SPECTRUM,
+                PEAKS,
+                PRECESSION,
+                COMMON_PHASE,
+                READOUT,
+                R2STAR,
+                R2STAR_MODEL,
+                MASK,
+                *T1_CORRECTION,
+            ),
+            kinds=(*_SEPARATED, "field", "R2star_water", "R2star_fat"),
+            citation="Reeder 2012, doi 10.1002/jmri.23741",
+            compute=f"{_MAPS}:of_complex_echoes",
+        ),
+        Recipe(
+            id="magnitude",
+            choice="echoes, magnitude alone",
+            title="PDFF and R2* of the magnitudes of four or more echoes: Rician likelihood from "
+            "both sides of 50 %",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, FIELD, SPECTRUM, PEAKS, MASK, *T1_CORRECTION),
+            kinds=_SEPARATED,
+            citation="Triay Bagur 2019, doi 10.1002/mrm.27728; Bray 2023, doi "
+            "10.1016/j.media.2022.102730",
+            compute=f"{_MAPS}:of_magnitude_echoes",
+        ),
+        Recipe(
+            id="water-fat",
+            choice="water and fat",
+            title="Fat signal fraction of the scanner's own water and fat images; no PDFF",
+            inputs=(WATER, FAT),
+            options=(MASK, *T1_CORRECTION),
+            kinds=("FF", "doubt", "FF_T1corrected"),
+            citation="Dixon 1984, doi 10.1148/radiology.153.1.6089263",
+            compute=f"{_MAPS}:of_scanner_images",
+            flag="--water-fat",
+        ),
+        Recipe(
+            id="in-opposed",
+            choice="in and opposed phase",
+            title="Both readings of the fat signal fraction of in- and opposed-phase magnitudes "
+            "(two points), with R2* of a second in-phase echo (three points); no PDFF",
+            inputs=(IN_PHASE, OPPOSED_PHASE, SECOND_IN_PHASE),
+            options=(ECHO_TIMES, FIELD, R2STAR, MASK, *T1_CORRECTION),
+            kinds=(
+                "FF_water_dominant",
+                "FF_fat_dominant",
+                "R2star",
+                "doubt",
+                "FF_water_dominant_T1corrected",
+                "FF_fat_dominant_T1corrected",
+            ),
+            citation="Dixon 1984, doi 10.1148/radiology.153.1.6089263; Bydder 2008, doi "
+            "10.1016/j.mri.2007.08.012",
+            compute=f"{_MAPS}:of_in_and_opposed_phase",
+            flag="--in-opposed",
+        ),
+    ),
+)
