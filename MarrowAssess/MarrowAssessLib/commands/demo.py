@@ -57,11 +57,16 @@ def run(args: argparse.Namespace) -> int:
 def _write_series(phantom, folder: Path) -> None:
     """The echoes and the diffusion images as files that `pdff` and `ivim` read."""
     from PDFFMapperLib.images.files import write_series, written_whole
+    from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
 
-    from MarrowAssessLib.sample.phantom import B_VALUES, ECHO_TIMES_S, FIELD_STRENGTH_T
+    from MarrowAssessLib.sample.phantom import B_VALUES, FIELD_STRENGTH_T
 
-    facts = {"EchoTimes": ECHO_TIMES_S.tolist(), "MagneticFieldStrength": FIELD_STRENGTH_T}
     echoes = phantom.echo_volumes()
+    times_ms = [echo.attributes["EchoTime"] for echo in echoes[::2]]
+    facts = {
+        "EchoTimes": echo_times_in_seconds(times_ms, "ms").tolist(),
+        "MagneticFieldStrength": FIELD_STRENGTH_T,
+    }
     for name, images in (("real", echoes[::2]), ("imaginary", echoes[1::2])):
         write_series(images, folder / f"echoes_{name}.nii.gz")
         with written_whole(folder / f"echoes_{name}.json") as temporary:

@@ -137,7 +137,7 @@ class LumbarPhantom:
                 volume = self.tissue.with_array(np.rint(1e4 * part).astype(np.int16), name)
                 volume.attributes = {
                     "SeriesDescription": "multi echo",
-                    "EchoTime": 1000 * float(time_s),
+                    "EchoTime": round(1000 * float(time_s), 6),
                     "MagneticFieldStrength": FIELD_STRENGTH_T,
                     "ImageComponent": component,
                     "NumberOfEchoes": len(ECHO_TIMES_S),

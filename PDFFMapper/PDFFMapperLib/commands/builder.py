@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
             )
     series = [recipe.id for recipe in family.recipes if not recipe.flag]
     titles = "; ".join(f"{r.id}: {r.title}" for r in family.recipes if not r.flag)
+    titles = titles.replace("%", "%%")
     parser.add_argument("--method", choices=series, help=f"{titles}. (default: {family.default})")
     for option in family.options:
         if option.flag:
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
 def _usage(recipe: Recipe) -> str:
     names = [one.name.upper() for one in recipe.inputs if not one.optional]
     names += [f"[{one.name.upper()}]" for one in recipe.inputs if one.optional]
-    return f"{' '.join(names)}: {recipe.title}"
+    return f"{' '.join(names)}: {recipe.title}".replace("%", "%%")
 
 
 def _argument(option: Option) -> dict[str, object]:

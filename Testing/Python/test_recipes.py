@@ -1,0 +1,296 @@
+"""Recipes: what follows from their rows, one answer by every path, NaN with its reason."""
+
+import argparse
+import csv
+import json
+import re
+from pkgutil import resolve_name
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.study.study import parse_label_rule, read_study
+from PDFFMapperLib.commands import ivim, pdff
+from PDFFMapperLib.diffusion.maps import Doubt as DiffusionDoubt
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.images.files import read_volume, write_series, write_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import map_kind
+from PDFFMapperLib.maps.recipe import CHOICE, NUMBER
+from PDFFMapperLib.maps.trust import where_trusted
+from PDFFMapperLib.recipes import FAMILIES
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
+from PDFFMapperLib.water_fat.separation import Doubt as WaterFatDoubt
+from phantoms.diffusion import marrow
+from phantoms.water_fat import spine_phantom
+
+RECIPES = [recipe for family in FAMILIES for recipe in family.recipes]
+GRID = np.diag([2.0, 2.0, 4.0, 1.0])
+
+
+# --- what the rows promise ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.id)
+def test_a_row_is_whole(recipe):
+    assert callable(resolve_name(recipe.compute))
+    assert [map_kind(kind).id for kind in recipe.kinds] == list(recipe.kinds)
+    assert "doubt" in recipe.kinds
+    assert re.search(r"doi 10\.\d{4}", recipe.citation)
+    optional = [one.optional for one in recipe.inputs]
+    assert optional == sorted(optional)
+    for option in recipe.options:
+        assert option.help.endswith(".") and option.name
+        assert option.type != NUMBER or option.unit, f"{option.name} has no unit"
+        assert option.type != CHOICE or option.default in dict(option.choices)
+        assert not option.parameter or option.title
+
+
+@pytest.mark.parametrize(("command", "family"), zip((pdff, ivim), FAMILIES, strict=True))
+def test_the_command_has_every_option_with_a_flag(command, family):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    help_text = parser.format_help()
+    for option in family.options:
+        assert not option.flag or option.flag in help_text
+    for recipe in family.recipes:
+        assert (recipe.flag or recipe.id) in help_text
+
+
+def test_the_readme_tells_every_method():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert method_table() in text, f"put this into README.md:\n{method_table()}"
+
+
+def method_table():
+    rows = ["| Command | Method | Maps | Source |", "|---|---|---|---|"]
+    for family in FAMILIES:
+        for recipe in family.recipes:
+            how = recipe.flag or f"--method {recipe.id}"
+            kinds = ", ".join(dict.fromkeys(map_kind(kind).name for kind in recipe.kinds))
+            rows.append(
+                f"| `{family.command} {how}` | {recipe.title} | {kinds} | {recipe.citation} |"
+            )
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lowest": 3}, "has no option lowest"),
+        ({"lowest_b": -1.0}, "Lowest b-value lies between 0 and 10000 s/mm^2; -1 was given"),
+        ({"noise": "pink"}, "noise is one of rician, gaussian, not 'pink'"),
+    ],
+)
+def test_settings_are_checked(settings, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        DIFFUSION.recipe("adc").make(series(marrow(8, 50))[:1], **settings)
+
+
+def test_images_are_checked():
+    recipe = WATER_FAT.recipe("water-fat")
+    one = Volume(np.ones((2, 3, 4)), GRID, "W")
+    with pytest.raises(ValueError, match="1 images were given; expected are: Water, Fat"):
+        recipe.make([one])
+    with pytest.raises(ValueError, match="different voxel grids"):
+        recipe.make([one, Volume(np.ones((2, 3, 4)), np.eye(4), "F")])
+    with pytest.raises(ValueError, match="no image was given"):
+        WATER_FAT.recipe("complex").make([])
+    with pytest.raises(ValueError, match="no method 'best'"):
+        WATER_FAT.recipe("best")
+
+
+# --- one answer by every path -------------------------------------------------------------------
+
+
+def series(phantom, shape=None):
+    """Diffusion signals as one volume per b-value."""
+    shape = shape or (1, 1, len(phantom.d))
+    volumes = []
+    for n, b_value in enumerate(phantom.b_values):
+        array = np.ascontiguousarray(phantom.signal[:, n].reshape(shape))
+        volumes.append(Volume(array, GRID, f"b{b_value:g}", {"DiffusionBValue": float(b_value)}))
+    return volumes
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """Marrow at SNR 17, where the data of many voxels do not tell D*, as volumes."""
+    return series(marrow(800, 17, seed=2), (8, 10, 10))
+
+
+def values(study):
+    from MarrowAssessLib.measures.ratios import measure
+
+    found = {}
+    for one in measure(study).measurements:
+        if one.site == "L1":
+            found[one.quantity] = (one.value, one.statistics.voxels)
+    return found
+
+
+@pytest.mark.parametrize("method", ["adc", "full", "hierarchical"])
+def test_console_files_panel_and_loaded_files_measure_the_same(noisy, method, tmp_path):
+    slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.scene import headless
+    from MarrowAssessLib.scene.study import study_from_nodes
+    from MarrowAssessLib.study.regions import Region
+    from MarrowAssessLib.study.study import Study
+    from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node
+    from stand_ins import load_module
+
+    headless.start()
+    slicer.mrmlScene.Clear(False)
+    names = ("ADC",) if method == "adc" else ("D", "Dstar", "f")
+    region = Region.from_mask("L1", Role.MARROW, "L1", np.ones((8, 10, 10), bool))
+
+    console = {m.name: m.volume for m in DIFFUSION.recipe(method).make(noisy) if m.name in names}
+    by_path = {"console": {Contrast(name): console[name] for name in names}}
+
+    write_series(noisy, tmp_path / "dwi.nii.gz")
+    listed = ",".join(f"{one.attributes['DiffusionBValue']:g}" for one in noisy)
+    arguments = ["ivim", str(tmp_path / "dwi.nii.gz"), "--b-values", listed, "--method", method]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    labels = noisy[0].with_array(np.ones((8, 10, 10), np.uint8))
+    write_volume(labels, tmp_path / "labels.nrrd")
+    files = {Contrast(name): tmp_path / f"diffusion_{name}.nrrd" for name in names}
+    rules = [parse_label_rule("1=marrow:L1")]
+    by_path["files"] = read_study(files, tmp_path / "labels.nrrd", rules).volumes
+
+    nodes = [volume_to_node(volume, volume.name) for volume in noisy]
+    made = load_module("PDFFMapper").PDFFMapperLogic().make("ivim", method, nodes)
+    made = {node.GetName(): node for node in made}
+    by_path["panel"] = {Contrast(name): volume_from_node(made[name]) for name in names}
+
+    def loaded(path):
+        node = volume_to_node(read_volume(path), path.stem)
+        node.AddDefaultStorageNode()
+        node.GetStorageNode().SetFileName(str(path))
+        return node
+
+    from MarrowAssessLib.scene.segments import regions_to_node
+
+    in_scene = {contrast: loaded(path) for contrast, path in files.items()}
+    segmentation = regions_to_node([region], in_scene[Contrast(names[0])])
+    by_path["loaded"] = study_from_nodes(in_scene, segmentation).volumes
+
+    found = {path: values(Study(volumes, [region])) for path, volumes in by_path.items()}
+    assert len(found["console"]) == len(names)
+    for path, measured in found.items():
+        assert measured == found["console"], path
+    keys = json.loads((tmp_path / "diffusion_maps.json").read_text())["provenance"]
+    of_node = volume_from_node(made[names[0]]).attributes["Provenance"]
+    assert set(keys) - {"reading"} == set(of_node)
+    assert keys["method"] == of_node["method"] == method
+
+
+def test_dstar_that_the_data_do_not_tell_is_nan_and_says_so(noisy):
+    made = {one.name: one.volume.array for one in DIFFUSION.recipe("full").make(noisy)}
+    unknown = made["doubt"] & DiffusionDoubt.DSTAR_UNKNOWN > 0
+    assert 0.3 < unknown.mean() < 0.95
+    assert np.array_equal(np.isnan(made["Dstar"]), unknown)
+    assert np.array_equal(unknown, ~made["Dstar_identifiable"])
+    assert np.isfinite(made["D"]).all() and np.isfinite(made["f"]).all()
+
+
+def test_masks_of_old_files_are_respected_however_slicer_turned_the_map(tmp_path):
+    """Version 0.1 wrote the PDFF of all voxels and a mask of those to trust."""
+    rng = np.random.default_rng(0)
+    pdff = Volume(rng.uniform(0, 100, (3, 4, 5)).astype(np.float32), GRID, "old")
+    confident = rng.random((3, 4, 5)) > 0.4
+    for name in ("PDFF", "R2star", "PDFF_T1corrected"):
+        write_volume(pdff, tmp_path / f"x_{name}.nrrd")
+    write_volume(pdff.with_array(confident.astype(np.uint8)), tmp_path / "x_confident.nrrd")
+    for name in ("PDFF", "R2star", "PDFF_T1corrected"):
+        read, mask = where_trusted(pdff, tmp_path / f"x_{name}.nrrd")
+        assert mask == "x_confident.nrrd"
+        assert np.array_equal(np.isfinite(read.array), confident)
+    # As ITK turns a left-handed volume: slices in reverse, and the matrix with them.
+    turn = np.diag([1.0, 1.0, -1.0, 1.0])
+    turn[2, 3] = 2
+    reversed_pdff = Volume(pdff.array[::-1], GRID @ turn, "old")
+    read, _ = where_trusted(reversed_pdff, tmp_path / "x_PDFF.nrrd")
+    assert np.array_equal(np.isfinite(read.array), confident[::-1])
+    elsewhere = Volume(pdff.array, GRID @ np.diag([1.1, 1, 1, 1]), "old")
+    with pytest.raises(ValueError, match="another voxel grid"):
+        where_trusted(elsewhere, tmp_path / "x_PDFF.nrrd")
+    assert where_trusted(pdff, tmp_path / "y_PDFF.nrrd") == (pdff, "")
+    assert where_trusted(pdff, tmp_path / "x_water.nrrd") == (pdff, "")
+
+
+# --- every reason of doubt ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def echoes():
+    phantom = spine_phantom((4, 32, 32), snr=60)
+    phantom.echoes[:, 1, :4] *= 0.0
+    rng = np.random.default_rng(0)
+    dim = rng.normal(0, 1 / 60, (2, *phantom.echoes[:, 1, :4].shape)) * np.abs(phantom.echoes).max()
+    phantom.echoes[:, 1, :4] = dim[0] + 1j * dim[1]
+    volumes = []
+    for time, echo in zip(phantom.echo_times_s, phantom.echoes, strict=True):
+        for component, part in (("real", echo.real), ("imaginary", echo.imag)):
+            facts = {"EchoTime": 1e3 * time, "ImageComponent": component}
+            volumes.append(Volume(part.astype(np.float32), GRID, component, facts))
+    return phantom, volumes
+
+
+def test_voxels_of_noise_inside_a_mask_are_low_signal_and_nan(echoes):
+    phantom, volumes = echoes
+    everywhere = Volume(np.ones((4, 32, 32), np.uint8), GRID, "all")
+    made = WATER_FAT.recipe("complex").make(volumes, field_strength_t=3.0, mask=everywhere)
+    maps = {one.name: one.volume.array for one in made}
+    noise = np.zeros((4, 32, 32), bool)
+    noise[1, :4] = True
+    low = maps["doubt"] & WaterFatDoubt.LOW_SIGNAL > 0
+    assert low[noise].mean() > 0.95
+    body = np.isfinite(phantom.pdff) & ~noise
+    assert low[body].mean() < 0.01
+    assert np.isnan(maps["PDFF"][low]).all() and np.isnan(maps["R2star"][low]).all()
+    assert np.array_equal(np.isfinite(maps["PDFF"]), maps["doubt"] == 0)
+    assert np.isfinite(maps["water"][noise]).mean() > 0.5  # images stay whole
+
+
+def test_noise_voxels_of_diffusion_are_low_signal_and_nan():
+    phantom = marrow(400, 40, seed=1)
+    rng = np.random.default_rng(1)
+    phantom.signal[300:] = np.hypot(*rng.normal(0, phantom.sigma, (2, 100, phantom.b_values.size)))
+    (made, doubt) = (
+        next(one for one in DIFFUSION.recipe("adc").make(series(phantom)) if one.name == name)
+        for name in ("ADC", "doubt")
+    )
+    low = (doubt.volume.array & DiffusionDoubt.LOW_SIGNAL > 0).ravel()
+    assert low[300:].mean() > 0.95 and low[:300].mean() == 0
+    assert np.array_equal(np.isnan(made.volume.array.ravel()), low)
+    assert doubt.codes[1] == "low signal"
+
+
+def test_the_other_reasons_of_diffusion_are_told(noisy):
+    everywhere = noisy[0].with_array(np.ones(noisy[0].array.shape, np.uint8))
+    spoiled = [one.with_array(one.array.copy()) for one in noisy]
+    spoiled[3].array[0, 0, :4] = np.nan
+    for one, signal in zip(spoiled, 100 * np.exp(-np.arange(len(noisy)) / 40), strict=True):
+        one.array[1] = signal * (1 + 1e-3 * np.arange(100).reshape(10, 10) / 100)
+    doubt = next(
+        one.volume.array
+        for one in DIFFUSION.recipe("hierarchical").make(spoiled, mask=everywhere, sigma=5.9)
+        if one.name == "doubt"
+    )
+    assert np.argwhere(doubt & DiffusionDoubt.FAILED).tolist() == [[0, 0, n] for n in range(4)]
+    assert (doubt & DiffusionDoubt.AT_LIMIT > 0).any()
+
+
+def test_region_values_leave_doubt_out(echoes, tmp_path):
+    from PDFFMapperLib.commands.region_values import of_maps
+
+    _, volumes = echoes
+    made = WATER_FAT.recipe("complex").make(volumes, field_strength_t=3.0)
+    labels = np.ones((4, 32, 32), np.uint8)
+    of_maps(tmp_path / "regions.csv", made, labels, volumes, None)
+    rows = {row["map"]: row for row in csv.DictReader((tmp_path / "regions.csv").open())}
+    doubt = next(one.volume.array for one in made if one.name == "doubt")
+    assert int(rows["PDFF"]["used"]) == int((doubt == 0).sum()) < labels.size
