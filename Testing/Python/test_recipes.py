@@ -122,7 +122,7 @@ def noisy():
 
 
 def values(study):
-    from MarrowAssessLib.measures.ratios import measure
+    from MarrowAssessLib.measures.measure import measure
 
     found = {}
     for one in measure(study).measurements:

@@ -7,9 +7,10 @@ import pydicom
 import pytest
 from dicom_files import classic_slice
 from MarrowAssessLib.commands.main import main
-from PDFFMapperLib.commands.pdff import read_echoes
+from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.echo_train import echo_train
 from phantoms.water_fat import spine_phantom
 from pydicom.uid import generate_uid
 
@@ -86,7 +87,7 @@ def add_ge_component(path, number):
 @pytest.mark.parametrize("vendor", [siemens, philips, ge])
 def test_complex_echoes_come_back_from_dicom(vendor, phantom, tmp_path):
     write(tmp_path, phantom, vendor)
-    train = read_echoes([tmp_path])
+    train = echo_train(read_echoes([tmp_path])[0])
     assert train.is_complex
     assert train.field_strength_t == 3
     np.testing.assert_allclose(train.echo_times_s, phantom.echo_times_s, rtol=1e-3)
