@@ -33,6 +33,8 @@ NOT_KNOWN = "not known"
 # dark panels; the sign and the word say the same.
 VERDICT_SIGNS = {"below": "▼", "within": "●", "above": "▲"}
 VERDICT_COLORS = {"below": "#2a7fc4", "above": "#c8640a"}
+TYPING_DELAY_MS = 700  # after the last letter of an age
+BEFORE_WIDGETS = 1000.0  # priority of an observer
 LISTED_OUTSIDE = 6  # values outside the expected range that the panel spells out
 
 
@@ -141,45 +143,56 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        self._updateTimer = None
+        self.frame = None
+        self.clicks = None
+        self._timers = {}
         self._observedRegions = []  # (object, tag)
         self._shownSegmentation = None
+        self._typedAge = -1.0
+        self._newVolumes = []  # IDs of those that were loaded while the panel is open
         self._rows = []
         self._choices = None
-        self.clicks = None
         self._onClick = None
         self._placingButton = None
-        self._running = False
-        self._canceled = False
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
         import qt
+        from MarrowAssessLib.scene.click_mode import ClickMode
+        from PDFFMapperLib.scene.panel import PanelFrame
 
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MarrowAssess.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        from MarrowAssessLib.scene.click_mode import ClickMode
-
         self.logic = MarrowAssessLogic()
+        self.frame = PanelFrame(self.ui, self.onParametersModified, self.onJobDone)
         self.clicks = ClickMode(
             self.takeClick, self.stopPlacing, lambda take: qt.QTimer.singleShot(0, take)
         )
-        self._updateTimer = qt.QTimer()
-        self._updateTimer.setSingleShot(True)
-        self._updateTimer.setInterval(UPDATE_DELAY_MS)
-        self._updateTimer.connect("timeout()", self.onUpdateTimeout)
+        for name, delay, slot in (
+            ("update", UPDATE_DELAY_MS, self.onUpdateTimeout),
+            ("age", TYPING_DELAY_MS, self.takeAge),
+            ("volumes", UPDATE_DELAY_MS, self.takeNewVolumes),
+        ):
+            timer = self._timers[name] = qt.QTimer()
+            timer.setSingleShot(True)
+            timer.setInterval(delay)
+            timer.connect("timeout()", slot)
         self.fitColumns()
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.addObserver(
+            scene, scene.NodeAboutToBeRemovedEvent, self.onNodeGoes, priority=BEFORE_WIDGETS
+        )
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.ageLineEdit.connect("textEdited(QString)", self.onAgeEdited)
+        self.ui.ageLineEdit.connect("editingFinished()", self.takeAge)
         self.ui.placeButton.connect("toggled(bool)", self.onPlaceToggled)
         self.ui.findColumnButton.connect("toggled(bool)", self.onFindColumnToggled)
         self.ui.undoButton.connect("clicked(bool)", self.onUndoButton)
@@ -199,9 +212,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Called before the widget is destroyed."""
-        self._updateTimer.stop()
-        self.stopPlacing()
-        self.setParameterNode(None)
+        self.disconnectScene()
         self.removeObservers()
 
     def enter(self) -> None:
@@ -212,17 +223,23 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Called each time the user opens another module; edits there do not run ours."""
-        self._updateTimer.stop()
+        self.disconnectScene()
+
+    def disconnectScene(self) -> None:
+        """Follow nothing any more."""
+        for timer in self._timers.values():
+            timer.stop()
         self.stopPlacing()
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
-        """The parameter node goes with the scene; a running job ends."""
-        self._canceled = True
-        self._updateTimer.stop()
-        self.stopPlacing()
-        self.setParameterNode(None)
+        """The parameter node goes with the scene, and all that was said of it; a job ends."""
+        self.frame.cancel()
+        self.disconnectScene()
         self.logic.forget()
+        self.ui.placingLabel.text = _("Choose a tissue, press Place, click into it in a view.")
+        self.ui.studyLabel.text = self.logic.studySummary(None)
+        self.showAge(None)
         self.showAssessment()
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -235,41 +252,67 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node) -> None:
+        """An image that is loaded while the panel is open may be one that is missing."""
+        if self._parameterNode and node.GetClassName() == "vtkMRMLScalarVolumeNode":
+            self._newVolumes.append(node.GetID())
+            self._timers["volumes"].start()
+
+    def takeNewVolumes(self) -> None:
+        """Choose new images for roles that are empty, once their loader has named them."""
+        nodes = [slicer.mrmlScene.GetNodeByID(one) for one in self._newVolumes]
+        self._newVolumes = []
+        if self._parameterNode:
+            self.logic.chooseGuessed(self._parameterNode, [node for node in nodes if node])
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeGoes(self, caller, event, node) -> None:
+        """The role of a node that is removed empties, before selectors choose its neighbor."""
+        if slicer.mrmlScene.IsClosing():
+            return
+        if node.IsA("vtkMRMLSegmentationNode"):
+            if node is self._shownSegmentation:
+                self._shownSegmentation = None
+            self.logic.forget(node)
+        if self._parameterNode and self.logic.emptyRoles(self._parameterNode, node):
+            if not self._parameterNode.autoUpdate:
+                self.logic.clearResults(self.segmentation())
+                self.showAssessment()
+
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
-        self.setParameterNode(self.logic.getParameterNode())
-        self.logic.chooseDefaultInputs(self._parameterNode)
+        parameters = self.logic.getParameterNode()
+        self.logic.chooseDefaultInputs(parameters)
+        self.setParameterNode(parameters)
         if self.logic.chosenVolumes(self._parameterNode):
             self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
+        self.showAge(self._parameterNode)
         self.onParametersModified()
         self.showAssessment()
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
-            )
-        self._parameterNode = parameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
-            )
+        self.frame.connect(parameterNode)
         self.observeRegions()
         self.checkCanApply()
 
-    def onParametersModified(self, caller=None, event=None) -> None:
+    @property
+    def _parameterNode(self):
+        return self.frame.parameters if self.frame else None
+
+    def onParametersModified(self) -> None:
         """A choice has changed."""
         parameters = self._parameterNode
         self.observeRegions()
         self.checkCanApply()
         self.ui.studyLabel.text = self.logic.studySummary(parameters)
         self.ui.placeButton.text = _("Place {role}").format(role=parameters.placeRole)
+        if parameters.ageYears != self._typedAge:
+            self.showAge(parameters)
         if parameters.segmentation is not self._shownSegmentation:
-            self.logic.showLabels(self._shownSegmentation, False)
+            self.logic.showSegmentation(self._shownSegmentation, False)
+            self.logic.showSegmentation(parameters.segmentation, True)
             self.logic.showLabels(parameters.segmentation, parameters.showOverlay)
             self.showAssessment()
         choices = self.logic.measuredChoices(parameters)
@@ -277,9 +320,36 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._choices = choices
             self.scheduleUpdate()
 
+    # Age ----------------------------------------------------------------------------------------
+
+    def onAgeEdited(self, text: str) -> None:
+        """The age is taken when the typing pauses."""
+        self._timers["age"].start()
+
+    def takeAge(self) -> None:
+        """Take the age that was typed; what is no age is said and changes nothing."""
+        self._timers["age"].stop()
+        if not self._parameterNode:
+            return
+        try:
+            age = self.logic.parseAge(self.ui.ageLineEdit.text)
+        except ValueError as error:
+            self.ui.ageHintLabel.text = str(error)
+            return
+        self.ui.ageHintLabel.text = ""
+        self._typedAge = -1.0 if age is None else age
+        if self._parameterNode.ageYears != self._typedAge:
+            self._parameterNode.ageYears = self._typedAge
+
+    def showAge(self, parameters) -> None:
+        """Write the chosen age as people read it."""
+        self._typedAge = parameters.ageYears if parameters else -1.0
+        self.ui.ageHintLabel.text = ""
+        self.ui.ageLineEdit.text = self.logic.ageText(self._typedAge)
+
     def checkCanApply(self) -> None:
         """Enable what can be done, and say in the tooltips of the rest what is missing."""
-        if self._running:
+        if self.frame.running:
             return
         parameters, segmentation = self._parameterNode, self.segmentation()
         missing = self.logic.missingInputs(parameters) if parameters else _("There is no scene.")
@@ -331,7 +401,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onRegionsModified(self, caller=None, event=None) -> None:
         """A segment was painted, a markup or transform moved, or a node came or went."""
-        if self._running or slicer.mrmlScene.IsBatchProcessing():
+        if self.frame.running or slicer.mrmlScene.IsBatchProcessing():
             return
         if caller is slicer.mrmlScene:
             self.observeRegions()
@@ -341,63 +411,41 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def scheduleUpdate(self) -> None:
         """Measure again soon, also in the middle of a drag; N4 is slow and waits for Apply."""
         parameters = self._parameterNode
-        if parameters and parameters.autoUpdate and not parameters.n4 and not self._running:
-            if self._rows and not self._updateTimer.active:
-                self._updateTimer.start()
+        if parameters and parameters.autoUpdate and not parameters.n4 and not self.frame.running:
+            if self._rows and not self._timers["update"].active:
+                self._timers["update"].start()
 
     def onUpdateTimeout(self) -> None:
         """Measure again; what is wrong is said in the panel, a popup at every stroke is not."""
-        if self._running or not self._parameterNode:
+        if self.frame.running or not self._parameterNode:
             return
         started = time.monotonic()
-        self._running = True
+        self.frame.running = True
         try:
             self.measureChanged()
         except ValueError as error:
             self.ui.verdictLabel.text = html.escape(str(error))
         finally:
-            self._running = False
+            self.frame.running = False
         # Half of the time is left for the drag itself.
         elapsed_ms = round(1000 * (time.monotonic() - started))
-        self._updateTimer.setInterval(max(UPDATE_DELAY_MS, elapsed_ms))
+        self._timers["update"].setInterval(max(UPDATE_DELAY_MS, elapsed_ms))
 
     # Apply --------------------------------------------------------------------------------------
 
     def onApplyButton(self) -> None:
         """Measure the regions; while that runs the button cancels."""
-        if self._running:
-            self._canceled = True
+        if self.frame.running:
+            self.frame.cancel()
             return
-        with self.working(_("The regions could not be measured."), self._parameterNode.n4):
-            self.logic.assessParameters(self._parameterNode, self.onProgress)
+        with self.frame.working(_("The regions could not be measured."), self._parameterNode.n4):
+            self.logic.assessParameters(self._parameterNode, self.frame.progress)
             self.showAssessment()
 
-    @contextlib.contextmanager
-    def working(self, failure: str, cancelable: bool):
-        """Run a job: errors are shown, and Apply becomes Cancel where the job takes a while."""
-        self._running, self._canceled = True, False
-        if cancelable:
-            self.ui.applyButton.text = _("Cancel")
-            self.ui.applyButton.toolTip = _("Stop; the scene stays as it was.")
-            self.ui.applyButton.enabled = True
-            self.ui.progressBar.value = 0
-            self.ui.progressBar.visible = True
-            slicer.app.processEvents()  # shown before the work begins
-        try:
-            with slicer.util.tryWithErrorDisplay(failure):
-                yield
-        finally:
-            self._running = False
-            self.ui.progressBar.visible = False
-            self.ui.applyButton.text = _("Apply")
-            self.observeRegions()
-            self.checkCanApply()
-
-    def onProgress(self, fraction: float) -> bool:
-        """Show how far the work is; False once the user cancels."""
-        self.ui.progressBar.value = round(100 * fraction)
-        slicer.app.processEvents()
-        return not self._canceled
+    def onJobDone(self) -> None:
+        """A job has ended: regions may be others."""
+        self.observeRegions()
+        self.checkCanApply()
 
     # Results ------------------------------------------------------------------------------------
 
@@ -445,7 +493,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             count = len(outside) - LISTED_OUTSIDE
             lines.append(_("{count} more are in the table.").format(count=count))
         if fresh:
-            lines += [html.escape(note) for note in self.logic.notes()]
+            lines += [html.escape(note) for note in self.logic.notes(self.segmentation())]
         else:
             lines.append(_("As saved with the scene; Apply measures again."))
         return "<br>".join(lines)
@@ -497,11 +545,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onShowOverlayToggled(self, checked: bool) -> None:
         """Color the regions by z-score or by tissue."""
         if self.segmentation() and not checked:
-            self._running = True
+            self.frame.running = True
             try:
                 self.logic.hideOverlay(self.segmentation())
             finally:
-                self._running = False
+                self.frame.running = False
         else:
             self.scheduleUpdate()
 
@@ -523,7 +571,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onExportButton(self) -> None:
         """Write the report."""
         with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
-            files = self.logic.exportReport(self._parameterNode.exportFolder)
+            files = self.logic.exportReport(self._parameterNode.exportFolder, self.segmentation())
             slicer.util.showStatusMessage(_("Written: {file}").format(file=files[0]), 5000)
 
     def onCopyButton(self) -> None:
@@ -564,9 +612,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def takeClick(self, position) -> None:
         """Draw what was clicked."""
         onClick = self._onClick
-        if onClick is None or self._running:
+        if onClick is None or self.frame.running:
             return
-        with self.working(_("Nothing was placed."), onClick == self.findColumn):
+        with self.frame.working(_("Nothing was placed."), onClick == self.findColumn):
             self.ensurePackages()
             try:
                 said = onClick(position)
@@ -593,7 +641,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def findColumn(self, position) -> str:
         """One click, the whole spine, and the button is released; returns what was found."""
-        column = self.logic.findColumn(self._parameterNode, position, self.onProgress)
+        column = self.logic.findColumn(self._parameterNode, position, self.frame.progress)
         self.stopPlacing()
         if column is None:
             return _("Canceled; nothing was placed.")
@@ -622,7 +670,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onUndoButton(self) -> None:
         """Take back the last placement, import or change of levels."""
-        with self.working(_("There is nothing to take back."), False):
+        with self.frame.working(_("There is nothing to take back."), False):
             self.logic.undo(self.segmentation())
             self.ui.placingLabel.text = _("Taken back.")
             self.measureChanged()
@@ -637,7 +685,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def shiftLevels(self, shift: int) -> None:
         """Rename the levels and measure again."""
-        with self.working(_("The levels were not renamed."), False):
+        with self.frame.working(_("The levels were not renamed."), False):
             names = self.logic.shiftLevels(self._parameterNode, shift)
             self.ui.placingLabel.text = _("Now named: {names}.").format(names=", ".join(names))
             self.measureChanged()
@@ -670,7 +718,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onImportButton(self) -> None:
         """Add the regions of another tool."""
-        with self.working(_("Nothing was imported."), False):
+        with self.frame.working(_("Nothing was imported."), False):
             regions = self.logic.importLabels(
                 self._parameterNode,
                 self.ui.importSelector.currentNode(),
@@ -693,10 +741,22 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.assessment = None  # the last one
-        self.segmentation = None  # that it is shown on
+        self._session = None
         self._chart = -1
-        self._steps = []  # (segmentation, what was done to it, its column then), the last one last
+
+    @property
+    def session(self):
+        """What was drawn and measured, see MarrowAssessLib.scene.session.Session."""
+        if self._session is None:
+            from MarrowAssessLib.scene.session import Session
+
+            self._session = Session()
+        return self._session
+
+    @property
+    def assessment(self):
+        """The last one, None before the first."""
+        return self._session.last if self._session else None
 
     def getParameterNode(self):
         """The module's parameter node, typed."""
@@ -742,35 +802,31 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
         """
         from MarrowAssessLib.catalogue.contrasts import parse_contrast
-        from MarrowAssessLib.findings.assessment import assess
         from MarrowAssessLib.measures.book import Settings
-        from MarrowAssessLib.scene.live_results import show_live
-        from MarrowAssessLib.scene.study import study_from_nodes
 
-        byContrast = {parse_contrast(name): node for name, node in volumes.items()}
-        study = study_from_nodes(
-            byContrast, segmentation, markups, age, sex, resample, pointRadiusMm
+        return self.session.assess(
+            {parse_contrast(name): node for name, node in volumes.items()},
+            segmentation,
+            markups,
+            age,
+            sex,
+            Settings(erosionMm, n4),
+            resample,
+            pointRadiusMm,
+            overlay,
+            progress,
         )
-        try:
-            assessment = assess(study, Settings(erosionMm, n4), progress)
-        except InterruptedError:
-            return None
-        if progress is not None and not progress(1.0):
-            return None
-        if segmentation is None:
-            segmentation = self.addSegmentation(next(iter(byContrast.values())))
-        show_live(assessment, segmentation, markups, overlay)
-        self.assessment, self.segmentation = assessment, segmentation
-        return assessment
 
     def assessParameters(self, parameters, progress=None):
         """Measure what the parameter node says; see assess()."""
+        from MarrowAssessLib.scene import choices
+
         assessment = self.assess(
-            self.chosenVolumes(parameters),
+            choices.chosen_volumes(parameters),
             parameters.segmentation,
-            self.chosenMarkups(parameters),
-            parameters.ageYears if parameters.ageYears >= 0 else None,
-            parameters.sex if parameters.sex != NOT_KNOWN else None,
+            choices.chosen_markups(parameters),
+            choices.age_years(parameters),
+            choices.sex(parameters),
             parameters.erosionMm,
             parameters.n4,
             parameters.resample,
@@ -779,23 +835,20 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             progress,
         )
         if assessment is not None and parameters.segmentation is None:
-            parameters.segmentation = self.segmentation
+            parameters.segmentation = self.session.shown_on(assessment)
         return assessment
 
     def chosenVolumes(self, parameters):
         """The volume nodes that are chosen, by contrast."""
-        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+        from MarrowAssessLib.scene.choices import chosen_volumes
 
-        chosen = {c.value: getattr(parameters, key) for c, key in VOLUME_PARAMETERS.items()}
-        return {name: node for name, node in chosen.items() if node is not None}
+        return chosen_volumes(parameters)
 
     def chosenMarkups(self, parameters):
         """The markups that count as regions."""
-        from MarrowAssessLib.scene.study import region_markups
+        from MarrowAssessLib.scene.choices import chosen_markups
 
-        if not parameters.useMarkups:
-            return []
-        return region_markups(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
+        return chosen_markups(parameters)
 
     def missingInputs(self, parameters) -> str:
         """What has to be chosen before regions can be measured, "" if nothing."""
@@ -810,116 +863,94 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         return ""
 
     def chooseDefaultInputs(self, parameters) -> bool:
-        """Fill what is not chosen yet from names and DICOM headers; whether images were chosen."""
-        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
-        from MarrowAssessLib.scene.study import guess_inputs
+        """Where no image is chosen yet, choose by names and DICOM; whether any was."""
+        from MarrowAssessLib.scene.choices import scalar_volumes
 
         if parameters.exportFolder == pathlib.Path():
             parameters.exportFolder = pathlib.Path(slicer.app.defaultScenePath) / "MarrowAssess"
         if self.chosenVolumes(parameters):
             return False
-        nodes = [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node.GetClassName() == "vtkMRMLScalarVolumeNode"  # no label maps
-        ]
-        if not nodes:
-            return False
+        return self.chooseGuessed(parameters, scalar_volumes())
+
+    def chooseGuessed(self, parameters, nodes) -> bool:
+        """Choose these volumes for roles that are empty, by names and DICOM; whether any was."""
+        from MarrowAssessLib.scene.choices import choose_guessed
+
         database = getattr(slicer, "dicomDatabase", None)
-        guess = guess_inputs(nodes, database.fileForInstance if database else None)
-        for contrast, node in guess.volumes.items():
-            if contrast in VOLUME_PARAMETERS:
-                setattr(parameters, VOLUME_PARAMETERS[contrast], node)
-        if parameters.ageYears < 0 and guess.patient.age_years is not None:
-            parameters.ageYears = round(guess.patient.age_years, 2)
-        if parameters.sex == NOT_KNOWN and guess.patient.sex in ("F", "M"):
-            parameters.sex = guess.patient.sex
-        segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-        if parameters.segmentation is None and len(segmentations) == 1:
-            parameters.segmentation = segmentations[0]
-        return bool(guess.volumes)
+        return bool(nodes) and choose_guessed(
+            parameters, nodes, database.fileForInstance if database else None
+        )
 
     def chooseMaps(self, parameters, nodes) -> bool:
         """Choose maps of PDFFMapper by what they say they are; whether any was."""
-        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
-        from MarrowAssessLib.scene.study import map_contrast
+        from MarrowAssessLib.scene.choices import choose_maps
 
         self.chooseDefaultInputs(parameters)
-        found = {contrast: node for node in nodes if (contrast := map_contrast(node))}
-        for contrast, node in found.items():
-            if contrast in VOLUME_PARAMETERS:
-                setattr(parameters, VOLUME_PARAMETERS[contrast], node)
-        return bool(found)
+        return choose_maps(parameters, nodes)
+
+    def emptyRoles(self, parameters, node) -> bool:
+        """Choose nothing where a node that goes was chosen; whether it was."""
+        from MarrowAssessLib.scene.choices import empty_roles
+
+        return empty_roles(parameters, node)
+
+    def parseAge(self, text: str):
+        """An age as people write it in years, None for nothing.
+
+        Raises:
+            ValueError: no age.
+        """
+        from MarrowAssessLib.catalogue.patient import parse_age
+
+        return parse_age(text)
+
+    def ageText(self, ageYears: float) -> str:
+        """An age as people read it, "" for the -1 of an unknown one."""
+        from MarrowAssessLib.catalogue.patient import age_text
+
+        return age_text(ageYears if ageYears >= 0 else None)
 
     def studySummary(self, parameters) -> str:
-        """What is chosen, in one line."""
-        chosen = self.chosenVolumes(parameters)
+        """What is chosen, in one line, and what is wrong with it in another."""
+        from MarrowAssessLib.scene.choices import in_two_roles
+
+        chosen = self.chosenVolumes(parameters) if parameters else {}
         if not chosen:
-            return _("No image is chosen: load a study, then choose its images below.")
+            return _("No image is chosen: load a study, or choose its images under Images.")
         named = (f"{name.replace('_', ' ')}: {node.GetName()}" for name, node in chosen.items())
-        return _("Check that these are right: {images}.").format(images="; ".join(named))
+        lines = [_("Check that these are right: {images}.").format(images="; ".join(named))]
+        for name, roles in in_two_roles(parameters):
+            both = _(" and ").join(role.replace("_", " ") for role in roles)
+            lines.append(
+                _("{name} is chosen as {roles}: one of them is wrong.").format(
+                    name=name, roles=both
+                )
+            )
+        return "\n".join(lines)
 
     def consoleCommand(self, parameters) -> str:
         """The line that does in the Python console what the panel does."""
+        from MarrowAssessLib.scene.choices import console_command
 
-        def node(one):
-            return f"slicer.mrmlScene.GetNodeByID({one.GetID()!r})"
-
-        images = ", ".join(f"{n!r}: {node(v)}" for n, v in self.chosenVolumes(parameters).items())
-        arguments = [f"{{{images}}}"]
-        if parameters.segmentation:
-            arguments.append(node(parameters.segmentation))
-        if markups := self.chosenMarkups(parameters):
-            arguments.append(f"markups=[{', '.join(node(one) for one in markups)}]")
-        if parameters.ageYears >= 0:
-            arguments.append(f"age={parameters.ageYears:g}")
-        if parameters.sex != NOT_KNOWN:
-            arguments.append(f"sex={parameters.sex!r}")
-        usual = {"erosionMm": 0.0, "n4": False, "resample": False, "pointRadiusMm": 4.0}
-        for name, value in usual.items():
-            if getattr(parameters, name) != value:
-                arguments.append(f"{name}={getattr(parameters, name)!r}")
-        return (
-            "from MarrowAssess import MarrowAssessLogic; "
-            f"assessment = MarrowAssessLogic().assess({', '.join(arguments)})"
-        )
+        return console_command(parameters)
 
     def observedEvents(self, parameters):
         """Objects and their events after which regions or images may have changed."""
-        scene = slicer.mrmlScene
-        transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
-        observed = [(scene, [scene.NodeAddedEvent, scene.NodeRemovedEvent])]
-        segmentation = parameters.segmentation
-        if segmentation:
-            kind = slicer.vtkSegmentation
-            drawn = [
-                kind.SourceRepresentationModified,
-                kind.SegmentAdded,
-                kind.SegmentRemoved,
-                kind.SegmentModified,
-            ]
-            observed.append((segmentation.GetSegmentation(), drawn))
-            observed.append((segmentation, [transformed]))
-        if parameters.useMarkups:
-            kind = slicer.vtkMRMLMarkupsNode
-            moved = [
-                kind.PointModifiedEvent,
-                kind.PointRemovedEvent,
-                vtk.vtkCommand.ModifiedEvent,  # size of a box, name
-                transformed,
-            ]
-            for markup in slicer.util.getNodesByClass("vtkMRMLMarkupsNode"):
-                if not markup.GetName().startswith("MarrowAssess"):
-                    observed.append((markup, moved))
-        for volume in self.chosenVolumes(parameters).values():
-            observed.append((volume, [volume.ImageDataModifiedEvent, transformed]))
-        return observed
+        from MarrowAssessLib.scene.choices import observed_events
+
+        return observed_events(parameters)
+
+    def measuredChoices(self, parameters):
+        """What the numbers depend on, to tell whether it has changed."""
+        from MarrowAssessLib.scene.choices import measured_choices
+
+        return measured_choices(parameters)
 
     def addSegmentation(self, volume):
         """An empty segmentation on a volume's grid."""
-        from MarrowAssessLib.scene.segments import regions_to_node
+        from MarrowAssessLib.scene.session import new_segmentation
 
-        return regions_to_node([], volume, "Regions")
+        return new_segmentation(volume)
 
     def placeRegion(self, parameters, position):
         """Draw the structure at a point (RAS mm) into the chosen segmentation, as a segment.
@@ -936,21 +967,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from PDFFMapperLib.install.packages import require_packages
 
         require_packages("MarrowAssess")
-        from MarrowAssessLib.scene.column import place_click
-
-        segmentation, volume = self.placingNodes(parameters)
-        placed = place_click(
-            segmentation,
-            volume,
-            position,
-            parameters.placeRole,
-            parameters.placeSite,
-            parameters.lumbarVertebrae,
-            self.leftOut(parameters),
-            self.columnOf(segmentation),
-        )
-        self._steps.append((segmentation, placed.change, placed.column))
-        return placed
+        where = self.placing(parameters)
+        return self.session.place(where, position, parameters.placeRole, parameters.placeSite)
 
     def leftOut(self, parameters) -> list[str]:
         """What regions that are placed from now on leave out; see placement.place."""
@@ -969,16 +987,13 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: there is no column or no such segment; see scene_column.correct_painted.
         """
-        from MarrowAssessLib.scene.column import correct_painted
-
-        column = self.columnOf(parameters.segmentation)
-        if column is None:
-            raise ValueError(_("Find the column first; a painted body corrects it."))
-        placed = correct_painted(
-            column, segmentName, level, parameters.lumbarVertebrae, self.leftOut(parameters)
+        return self.session.correct_painted(
+            parameters.segmentation,
+            segmentName,
+            level,
+            parameters.lumbarVertebrae,
+            self.leftOut(parameters),
         )
-        self._steps.append((parameters.segmentation, placed.change, placed.column))
-        return placed
 
     def findColumn(self, parameters, position, progress=None):
         """Find and name the levels of the spine from a point (RAS mm) in one body.
@@ -992,23 +1007,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from PDFFMapperLib.install.packages import require_packages
 
         require_packages("MarrowAssess")
-        from MarrowAssessLib.scene.column import place_column
-
-        segmentation, volume = self.placingNodes(parameters)
-        try:
-            drawn, change = place_column(
-                segmentation,
-                volume,
-                position,
-                parameters.placeSite,
-                parameters.lumbarVertebrae,
-                self.leftOut(parameters),
-                progress,
-            )
-        except InterruptedError:
-            return None
-        self._steps.append((segmentation, change, drawn))
-        return drawn.column
+        where = self.placing(parameters)
+        return self.session.find_column(where, position, parameters.placeSite, progress)
 
     def shiftLevels(self, parameters, shift: int):
         """Name every level so many vertebrae nearer to the feet (-1: head); returns new names.
@@ -1016,18 +1016,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: there is no level, or one would leave the spine.
         """
-        from MarrowAssessLib.scene.column import renamed_column
-        from MarrowAssessLib.scene.placement import shift_levels
-
-        segmentation, lumbar = parameters.segmentation, parameters.lumbarVertebrae
-        if segmentation is None:
-            raise ValueError(_("There are no regions yet."))
-        column = self.columnOf(segmentation)
-        if column is not None:
-            column = renamed_column(column, shift, lumbar)
-        names, change = shift_levels(segmentation, shift, lumbar)
-        self._steps.append((segmentation, change, column))
-        return names
+        return self.session.shift_levels(parameters.segmentation, shift, parameters.lumbarVertebrae)
 
     def labelTables(self, node):
         """Names of the label tables that fit a label map or segmentation, and of the others."""
@@ -1051,21 +1040,16 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: no label of the convention, or another voxel grid.
         """
-        from MarrowAssessLib.scene.placement import import_labels
-
-        segmentation, volume = self.placingNodes(parameters)
-        regions, change = import_labels(segmentation, volume, node, convention, parameters.resample)
-        self._steps.append((segmentation, change, self.columnOf(segmentation)))
-        return regions
+        where = self.placing(parameters)
+        return self.session.import_labels(where, node, convention, parameters.resample)
 
     def canUndo(self, segmentation) -> bool:
         """Whether a placement, import or change of levels can be taken back."""
-        return any(changed is segmentation for changed, _change, _column in self._steps)
+        return self.session.can_undo(segmentation)
 
     def columnOf(self, segmentation):
         """The column found last in a segmentation and not taken back, None if there is none."""
-        columns = [column for changed, _change, column in self._steps if changed is segmentation]
-        return columns[-1] if columns else None
+        return self.session.column_of(segmentation)
 
     def undo(self, segmentation) -> None:
         """Take back the last placement, import or change of levels of a segmentation.
@@ -1073,15 +1057,11 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: there is none.
         """
-        from MarrowAssessLib.scene.placement import take_back
+        self.session.undo(segmentation)
 
-        if not self.canUndo(segmentation):
-            raise ValueError(_("There is nothing to take back."))
-        last = max(n for n, step in enumerate(self._steps) if step[0] is segmentation)
-        take_back(segmentation, self._steps.pop(last)[1])
-
-    def placingNodes(self, parameters):
-        """The segmentation that takes placed regions, and the image in which clicks are taken."""
+    def placing(self, parameters):
+        """The segmentation that takes placed regions, the image in which clicks are read, how."""
+        from MarrowAssessLib.scene.session import Placing
         from MarrowAssessLib.scene.study import shown_first
 
         volumes = self.chosenVolumes(parameters)
@@ -1090,31 +1070,26 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         volume = shown_first(volumes.values())[0]
         if parameters.segmentation is None:
             parameters.segmentation = self.addSegmentation(volume)
-        return parameters.segmentation, volume
+        left_out = self.leftOut(parameters)
+        return Placing(parameters.segmentation, volume, parameters.lumbarVertebrae, left_out)
 
-    def forget(self) -> None:
-        """Let go of everything of a scene that closes."""
-        self.assessment, self.segmentation, self._steps = None, None, []
+    def forget(self, segmentation=None) -> None:
+        """Let go of a segmentation that goes, with all that shows its results; of all if None."""
+        if segmentation is not None:
+            from MarrowAssessLib.scene.live_results import remove_live
 
-    def measuredChoices(self, parameters):
-        """What the numbers depend on, to tell whether it has changed."""
-        names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "resample")
-        nodes = [*self.chosenVolumes(parameters).items(), ("regions", parameters.segmentation)]
-        chosen = [(name, node.GetID() if node else None) for name, node in nodes]
-        return chosen, [getattr(parameters, name) for name in (*names, "showOverlay")]
+            remove_live(segmentation)
+        if self._session:
+            self._session.forget(segmentation)
 
     def clearResults(self, segmentation) -> None:
         """Show no results of a segmentation whose regions are gone."""
-        from MarrowAssessLib.scene.live_results import clear_live
-
         if segmentation is not None:
-            clear_live(segmentation)
-            if self.segmentation is segmentation:
-                self.assessment = None
+            self.session.clear_results(segmentation)
 
     def assessmentOf(self, segmentation):
-        """The last assessment if it is of this segmentation, else None."""
-        return self.assessment if segmentation and self.segmentation is segmentation else None
+        """The last assessment shown on a segmentation, None where there is none."""
+        return self.session.assessment_of(segmentation) if segmentation else None
 
     def resultRows(self, segmentation):
         """The measurements shown for a segmentation, those outside the expected range first."""
@@ -1149,17 +1124,25 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         return verdict(self.assessment) if self.assessment else ""
 
-    def notes(self):
-        """What to know beside the numbers of the last assessment, a sentence each."""
+    def notes(self, segmentation):
+        """What to know beside the numbers of a segmentation, a sentence each."""
         from MarrowAssessLib.scene.live_results import notes
 
-        return notes(self.assessment) if self.assessment else []
+        assessment = self.assessmentOf(segmentation)
+        return notes(assessment) if assessment else []
 
     def hideOverlay(self, segmentation) -> None:
         """Give the segments their tissue's color back; hide labels and legend."""
         from MarrowAssessLib.scene.live_results import show_overlay
 
         show_overlay(segmentation, False)
+
+    def showSegmentation(self, segmentation, visible: bool) -> None:
+        """Show or hide a segmentation that has results, for another one to be seen."""
+        from MarrowAssessLib.scene.live_results import show_segmentation
+
+        if segmentation and segmentation.GetScene():
+            show_segmentation(segmentation, visible)
 
     def showLabels(self, segmentation, visible: bool) -> None:
         """Show or hide labels and legend of a segmentation that has results."""
@@ -1195,18 +1178,17 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         self._chart = (self._chart + 1) % len(charts)
         return charts[self._chart]
 
-    def exportReport(self, folder):
+    def exportReport(self, folder, segmentation=None):
         """Write report.html, measurements.csv and assessment.json; returns their paths.
+
+        Args:
+            folder: takes them.
+            segmentation: whose results; those shown last if None.
 
         Raises:
             ValueError: nothing was measured yet.
         """
-        from MarrowAssessLib.report.report import Report
-        from MarrowAssessLib.scene.outputs import write_outputs
-
-        if self.assessment is None:
-            raise ValueError(_("There is nothing to report yet; press Apply first."))
-        return write_outputs(Report(self.assessment), folder, show=False)
+        return self.session.export(segmentation, folder)
 
     def loadSample(self):
         """Add the digital lumbar spine, images, PDFF and regions; returns a SampleNodes."""
@@ -1414,7 +1396,7 @@ class MarrowAssessTest(ScriptedLoadableModuleTest):
         self.assertIn("L2 Marrow PDFF", widget.ui.verdictLabel.text)
         self.assertEqual(widget.ui.resultsTable.item(0, 0).text(), "L2 Marrow PDFF")
         sample.segmentation.GetSegmentation().RemoveSegment("L2 marrow")
-        self.assertTrue(widget._updateTimer.active)
+        self.assertTrue(widget._timers["update"].active)
         widget.onUpdateTimeout()
         self.assertNotIn("L2 Marrow PDFF", widget.ui.verdictLabel.text)
         widget.ui.placeButton.checked = True

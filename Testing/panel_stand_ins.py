@@ -13,7 +13,9 @@ import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+import shiboken6
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from stand_ins import Choice, WithinRange, load_module
 
@@ -39,9 +41,11 @@ class Proxy:
 
 class QTimer(Proxy):
     singleShot = staticmethod(QtCore.QTimer.singleShot)
+    made = []
 
     def __init__(self):
         super().__init__(QtCore.QTimer())
+        QTimer.made.append(self.qobject)
 
 
 class qMRMLWidget(QtWidgets.QWidget):
@@ -106,7 +110,18 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     scene = None
 
     def takeScene(self, scene):
+        if self.scene is None:
+            self.tag = scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self.onNodeGoes)
         self.scene = scene
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeGoes(self, scene, event, node):
+        """The row of a node goes, and the combo box chooses its neighbor, as Slicer's does."""
+        if not shiboken6.isValid(self):
+            scene.RemoveObserver(self.tag)
+        elif node is self.currentNode() and not scene.IsClosing():
+            left = [one for one in self.listed() if one is not node]
+            self.setCurrentNode(left[0] if left else None)
 
     def listed(self):
         kinds = self.property("nodeTypes") or []
@@ -258,19 +273,30 @@ def application():
     return Application()
 
 
-def wait(seconds=0.5):
-    """Let the panel work."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def wait(seconds=0.0):
+    """Let the panel work for a while, and until it has nothing more to do."""
+    end = time.monotonic() + max(seconds, 0.02)
+    while time.monotonic() < end or any(timer.isActive() for timer in QTimer.made):
         application().processEvents()
-        time.sleep(0.01)
+        time.sleep(0.005)
+
+
+def type_into(proxy, text):
+    """Replace what a line edit holds, key by key, and leave it."""
+    from PySide6.QtTest import QTest
+
+    proxy.qobject.selectAll()
+    QTest.keyClick(proxy.qobject, QtCore.Qt.Key_Delete)
+    QTest.keyClicks(proxy.qobject, text)
+    QTest.keyClick(proxy.qobject, QtCore.Qt.Key_Return)
+    wait()
 
 
 def click(panel, point):
     """A click at a point, as the views hand it to the markups node that is being placed."""
     selection = application().applicationLogic().GetSelectionNode()
     slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID()).AddControlPoint(*point)
-    wait(0.1)
+    wait()
 
 
 def install(monkeypatch):

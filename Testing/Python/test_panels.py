@@ -15,7 +15,7 @@ headless.start()
 import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
-from panel_stand_ins import click, wait  # noqa: E402
+from panel_stand_ins import click, type_into, wait  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from stand_ins import load_module  # noqa: E402
@@ -37,7 +37,7 @@ def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, samp
     assert panel.ui.pdffSelector.currentNode() is sample.volumes["PDFF"]
     assert panel.ui.segmentationSelector.currentNode() is sample.segmentation
     assert panel.ui.applyButton.enabled
-    panel.ui.ageSpinBox.value = 34.0
+    type_into(panel.ui.ageLineEdit, "34")
     panel.ui.sexComboBox.setCurrentText("M")
     panel.ui.applyButton.click()
     assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
@@ -63,7 +63,7 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     panel.enter()
     assert panel.ui.t1Selector.currentNode().GetName() == "series 1.2.1"
     assert panel.ui.fsT2Selector.currentNode().GetName() == "series 1.2.2"
-    assert panel.ui.ageSpinBox.value == pytest.approx(45, abs=1)
+    assert panel.ui.ageLineEdit.text == "45 years"
     assert panel.ui.sexComboBox.currentText == "F"
     assert panel.ui.imagesCollapsibleButton.collapsed
     assert "T1: series 1.2.1; FS T2: series 1.2.2" in panel.ui.studyLabel.text
@@ -128,7 +128,7 @@ def test_an_update_does_not_trigger_itself(panel, sample):
     assess = panel.logic.assess
     panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
     panel.scheduleUpdate()
-    wait(1.0)
+    wait()
     assert len(calls) == 1
 
 
@@ -158,13 +158,13 @@ def test_canceling_n4_leaves_the_scene_as_it_was(panel, sample):
     panel.enter()
     panel.ui.n4CheckBox.checked = True
     before = slicer.mrmlScene.GetNumberOfNodes()
-    progress = panel.onProgress
+    progress = panel.frame.progress
 
     def press_cancel(fraction):
         panel.ui.applyButton.click()
         return progress(fraction)
 
-    panel.onProgress = press_cancel
+    panel.frame.progress = press_cancel
     panel.ui.applyButton.click()
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     assert panel.ui.verdictLabel.text.startswith("No assessment yet")
@@ -333,7 +333,7 @@ def test_typing_a_site_measures_nothing_and_an_age_does(panel, sample):
     panel.ui.placeRoleComboBox.setCurrentText("disc")
     wait()
     assert not calls
-    panel.ui.ageSpinBox.value = 70.0
+    type_into(panel.ui.ageLineEdit, "70")
     wait()
     assert calls == [1]
     assert panel.logic.assessment.study.age_years == 70.0
@@ -410,18 +410,120 @@ def test_finding_the_column_shows_progress_and_can_be_canceled(panel, sample):
     panel.enter()
     panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
     panel._parameterNode.placeSite = "L3"
-    progress = panel.onProgress
-    panel.onProgress = lambda part: (panel.ui.applyButton.click(), progress(part))[1]
+    progress = panel.frame.progress
+    panel.frame.progress = lambda part: (panel.ui.applyButton.click(), progress(part))[1]
     panel.ui.findColumnButton.checked = True
     click(panel, sample.centers_ras["L3"])
     assert panel.ui.placingLabel.text == "Canceled; nothing was placed."
     assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
-    panel.onProgress = progress
+    panel.frame.progress = progress
     panel.ui.findColumnButton.checked = True
     click(panel, sample.centers_ras["L3"])
     assert panel.ui.placingLabel.text.startswith("Found: ")
     assert not panel.ui.findColumnButton.checked
     assert {"L2", "L3", "L4"} <= set(shown_pdff(panel))
+
+
+def test_a_deleted_image_leaves_its_role_empty_and_its_numbers_go(panel, sample):
+    applied(panel)
+    before = {row.quantity for row in panel._rows}
+    slicer.mrmlScene.RemoveNode(sample.volumes["T1"])
+    wait()
+    assert panel.ui.t1Selector.currentNode() is None
+    assert panel.ui.t2Selector.currentNode() is sample.volumes["T2"]
+    after = {row.quantity for row in panel._rows}
+    assert {"T1 marrow/muscle", "T1 marrow/disc", "VBQ"} <= before - after
+    panel.exit()
+    panel.enter()
+    assert panel.ui.t1Selector.currentNode() is None  # nothing is guessed into it
+
+
+def test_a_deleted_map_takes_its_rows_along_without_automatic_update_too(panel, sample):
+    panel.enter()
+    panel.ui.autoUpdateCheckBox.checked = False
+    applied(panel)
+    slicer.mrmlScene.RemoveNode(sample.volumes["PDFF"])
+    wait()
+    assert panel.ui.pdffSelector.currentNode() is None
+    assert not panel._rows and panel.ui.verdictLabel.text.startswith("No assessment yet")
+
+
+def test_one_image_in_two_roles_is_told(panel, sample):
+    panel.enter()
+    assert "one of them is wrong" not in panel.ui.studyLabel.text
+    panel.ui.t2Selector.setCurrentNode(sample.volumes["T1"])
+    assert "T1 is chosen as T1 and T2: one of them is wrong." in panel.ui.studyLabel.text
+
+
+def test_a_deleted_segmentation_takes_all_that_shows_its_results_along(panel, sample):
+    before = set(slicer.util.getNodes(useLists=True))
+    applied(panel)
+    assert len(set(slicer.util.getNodes(useLists=True)) - before) > 4
+    slicer.mrmlScene.RemoveNode(sample.segmentation)
+    wait()
+    left = set(slicer.util.getNodes(useLists=True)) - before
+    assert not {name for name in left if "MarrowAssess" in name and "results" not in name}
+    assert not slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+    assert not slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert not slicer.util.getNodesByClass("vtkMRMLTableNode")
+    assert panel.ui.segmentationSelector.currentNode() is None
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
+    assert not panel.ui.exportButton.enabled and not panel.ui.undoButton.enabled
+
+
+def test_nothing_of_the_previous_patient_stays(panel, sample):
+    applied(panel)
+    panel.ui.placeButton.checked = True
+    click(panel, sample.centers_ras["L3"])
+    assert "L3" in panel.ui.placingLabel.text
+    slicer.mrmlScene.Clear(False)
+    wait()
+    assert panel.ui.placingLabel.text.startswith("Choose a tissue")
+    assert panel.ui.studyLabel.text.startswith("No image is chosen")
+    assert panel.ui.ageLineEdit.text == "" and panel.ui.sexComboBox.currentText == "not known"
+    assert panel.ui.resultsTable.qobject.rowCount() == 0
+    assert panel.logic.assessment is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "years", "shown"),
+    [
+        ("12.5", 12.5, "12.5"),
+        ("0.5", 0.5, "0.5"),
+        ("8 months", 8 / 12, "8 months"),
+        ("34 years", 34.0, "34 years"),
+        ("", -1.0, ""),
+    ],
+)
+def test_an_age_is_what_was_typed(panel, sample, typed, years, shown):
+    panel.enter()
+    panel._parameterNode.ageYears = 60.0
+    assert panel.ui.ageLineEdit.text == "60 years"
+    type_into(panel.ui.ageLineEdit, typed)
+    assert panel._parameterNode.ageYears == pytest.approx(years)
+    assert panel.ui.ageLineEdit.text == shown
+
+
+def test_what_is_no_age_is_said_and_the_old_one_kept(panel, sample):
+    panel.enter()
+    type_into(panel.ui.ageLineEdit, "60")
+    type_into(panel.ui.ageLineEdit, "sixty")
+    assert panel.ui.ageHintLabel.text.startswith("'sixty' is no age; write 34, 12.5, 8 months")
+    assert panel._parameterNode.ageYears == 60.0
+    type_into(panel.ui.ageLineEdit, "61")
+    assert panel.ui.ageHintLabel.text == ""
+
+
+def test_images_loaded_while_the_panel_is_open_are_recognized(panel):
+    panel.enter()
+    for name in ("t1_tse_sag", "t2_tirm_sag"):
+        volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), name))
+    wait()
+    assert panel.ui.t1Selector.currentNode().GetName() == "t1_tse_sag"
+    assert panel.ui.fsT2Selector.currentNode().GetName() == "t2_tirm_sag"
+    volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), "t1_tse_sag later"))
+    wait()
+    assert panel.ui.t1Selector.currentNode().GetName() == "t1_tse_sag"
 
 
 @pytest.fixture
@@ -523,7 +625,7 @@ def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
     save_scene(tmp_path / "scene.mrb")
     load_scene(tmp_path / "scene.mrb")
     assert panel.ui.pdffSelector.currentNode().GetName() == "PDFF"
-    assert panel.ui.ageSpinBox.value == 34.0
+    assert panel.ui.ageLineEdit.text == "34 years"
     assert panel.ui.erosionSpinBox.value == 1.0
     assert [(row.site, row.quantity, row.value) for row in panel._rows] == rows
     assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text

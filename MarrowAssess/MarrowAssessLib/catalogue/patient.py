@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_AGE_YEARS = 120.0
+MONTHS_UNTIL_YEARS = 3.0  # younger patients' ages are written in months
+# How many of each make a year; units are told by how they begin.
+_PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
+_UNIT_WORDS = re.compile(r"(y|ys|yrs?|years?|m|mo|mos|mths?|months?|w|wks?|weeks?|d|days?)")
 
 
 def parse_sex(text: str | None) -> str | None:
@@ -34,3 +40,37 @@ def check_age(age_years: float) -> float:
             "of 6 months is 0.5)."
         )
     return age
+
+
+def parse_age(text: str) -> float | None:
+    """An age as people write it, in years; None for an empty text.
+
+    "34", "12.5", "12,5", "34 years", "34 y", "8 months", "8 mo", "2 years 3 months", "6 weeks",
+    "10 days", and DICOM's "034Y" and "008M".
+
+    Raises:
+        ValueError: no age, or none that a patient can have.
+    """
+    words = text.strip().lower().replace(",", ".")
+    if not words or words == "not known":
+        return None
+    parts = re.findall(r"(\d*\.?\d+|\d+\.)\s*([a-z]*)\.?", words)
+    left = re.sub(r"(\d*\.?\d+|\d+\.)\s*[a-z]*\.?|and|\s", "", words)
+    units = [unit or ("y" if len(parts) == 1 else "") for _, unit in parts]
+    if left or not parts or not all(_UNIT_WORDS.fullmatch(unit) for unit in units):
+        raise ValueError(f"'{text}' is no age; write 34, 12.5, 8 months, or nothing.")
+    numbers = [float(number) for number, _ in parts]
+    pairs = zip(numbers, units, strict=True)
+    return check_age(sum(number / _PER_YEAR[unit[0]] for number, unit in pairs))
+
+
+def age_text(age_years: float | None) -> str:
+    """An age as people read it: "34 years", "8 months", "" where it is not known."""
+    if age_years is None:
+        return ""
+    if age_years < 0.25:
+        return f"{round(age_years * 365.25)} days"
+    months = age_years * 12
+    if age_years < MONTHS_UNTIL_YEARS and abs(months - round(months)) < 0.05:
+        return f"{round(months)} months"
+    return f"{age_years:.3g} years" if age_years != 1 else "1 year"

@@ -33,6 +33,7 @@ TABLE = "MarrowAssess.table"
 CHART = "MarrowAssess.chart"
 FOLDER = "MarrowAssess results"
 LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen
+COLORS = "MarrowAssess.z-score.colors"
 _OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines")
 
 
@@ -88,16 +89,39 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     show_overlay(segmentation, False)
 
 
+def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Remove all that shows a segmentation's results, with a segmentation that goes."""
+    for chart in _charts(segmentation):
+        _remove_chart(chart)
+    if legend := _legend_of(segmentation):
+        slicer.mrmlScene.RemoveNode(legend)
+    for role in (TABLE, *_OVERLAY, COLORS):
+        if node := segmentation.GetNodeReference(role):
+            slicer.mrmlScene.RemoveNode(node)
+
+
+def show_segmentation(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide a segmentation that has results, with its labels and legend."""
+    if live_results(segmentation) and (display := segmentation.GetDisplayNode()):
+        display.SetVisibility(visible)
+        show_labels(segmentation, visible)
+
+
 def show_labels(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
     """Show or hide labels and legend, where there are any."""
     for role in _OVERLAY:
         node = segmentation.GetNodeReference(role)
         if node is not None:
             node.SetDisplayVisibility(visible)
-    display = segmentation.GetDisplayNode()
-    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(display) if display else None
-    if legend is not None:
+    if legend := _legend_of(segmentation):
         legend.SetVisibility(visible)
+
+
+def _legend_of(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+) -> slicer.vtkMRMLColorLegendDisplayNode | None:
+    display = segmentation.GetDisplayNode()
+    return slicer.modules.colors.logic().GetColorLegendDisplayNode(display) if display else None
 
 
 def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:

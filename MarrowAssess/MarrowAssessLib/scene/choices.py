@@ -1,0 +1,171 @@
+"""What the parameter node of the MarrowAssess module says: images, patient, regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import slicer
+from vtkmodules.vtkCommonCore import vtkCommand
+
+from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+from MarrowAssessLib.scene.study import OWN_MARKUPS, guess_inputs, map_contrast, region_markups
+
+NOT_KNOWN = "not known"
+
+
+def chosen_volumes(parameters: object) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+    """The chosen volume nodes by name of their contrast."""
+    chosen = {c.value: getattr(parameters, key) for c, key in VOLUME_PARAMETERS.items()}
+    return {name: node for name, node in chosen.items() if node is not None}
+
+
+def chosen_markups(parameters: object) -> list[slicer.vtkMRMLMarkupsNode]:
+    """The markups that count as regions."""
+    if not parameters.useMarkups:
+        return []
+    return region_markups(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
+
+
+def age_years(parameters: object) -> float | None:
+    """The patient's age, None where it is not known."""
+    return parameters.ageYears if parameters.ageYears >= 0 else None
+
+
+def sex(parameters: object) -> str | None:
+    """The patient's sex, None where it is not known."""
+    return parameters.sex if parameters.sex != NOT_KNOWN else None
+
+
+def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The images and maps of the scene, no label maps."""
+    return [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+    ]
+
+
+def choose_guessed(
+    parameters: object,
+    nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
+    dicom_file: Callable[[str], str] | None = None,
+) -> bool:
+    """Fill what is not chosen yet from names and DICOM headers; whether images were chosen.
+
+    Args:
+        parameters: the parameter node.
+        nodes: the volumes that may be chosen.
+        dicom_file: see `guess_inputs`.
+    """
+    guess = guess_inputs(nodes, dicom_file)
+    found = False
+    for contrast, node in guess.volumes.items():
+        key = VOLUME_PARAMETERS.get(contrast)
+        if key and getattr(parameters, key) is None:
+            setattr(parameters, key, node)
+            found = True
+    if parameters.ageYears < 0 and guess.patient.age_years is not None:
+        parameters.ageYears = round(guess.patient.age_years, 2)
+    if parameters.sex == NOT_KNOWN and guess.patient.sex in ("F", "M"):
+        parameters.sex = guess.patient.sex
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    if parameters.segmentation is None and len(segmentations) == 1:
+        parameters.segmentation = segmentations[0]
+    return found
+
+
+def choose_maps(parameters: object, nodes: Iterable[slicer.vtkMRMLScalarVolumeNode]) -> bool:
+    """Choose maps of PDFFMapper by what they say they are; whether any was."""
+    found = {contrast: node for node in nodes if (contrast := map_contrast(node))}
+    for contrast, node in found.items():
+        if contrast in VOLUME_PARAMETERS:
+            setattr(parameters, VOLUME_PARAMETERS[contrast], node)
+    return bool(found)
+
+
+def empty_roles(parameters: object, node: slicer.vtkMRMLNode) -> bool:
+    """Choose nothing where a node that goes was chosen; whether it was."""
+    held = [
+        key
+        for key in (*VOLUME_PARAMETERS.values(), "segmentation")
+        if getattr(parameters, key) is node
+    ]
+    for key in held:
+        setattr(parameters, key, None)
+    return bool(held)
+
+
+def in_two_roles(parameters: object) -> list[tuple[str, list[str]]]:
+    """Each volume that is chosen more than once, by its name, and the roles it has."""
+    roles: dict[str, list[str]] = {}
+    names = {}
+    for name, node in chosen_volumes(parameters).items():
+        roles.setdefault(node.GetID(), []).append(name)
+        names[node.GetID()] = node.GetName()
+    return [(names[one], held) for one, held in roles.items() if len(held) > 1]
+
+
+def measured_choices(parameters: object) -> tuple:
+    """What the numbers depend on, to tell whether it has changed."""
+    names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "resample")
+    nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
+    chosen = [(name, node.GetID() if node else None) for name, node in nodes]
+    return chosen, [getattr(parameters, name) for name in (*names, "showOverlay")]
+
+
+def observed_events(parameters: object) -> list[tuple[object, Sequence[int]]]:
+    """Objects and their events after which regions or images may have changed."""
+    scene = slicer.mrmlScene
+    transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+    observed = [(scene, [scene.NodeAddedEvent, scene.NodeRemovedEvent])]
+    segmentation = parameters.segmentation
+    if segmentation:
+        kind = slicer.vtkSegmentation
+        drawn = [
+            kind.SourceRepresentationModified,
+            kind.SegmentAdded,
+            kind.SegmentRemoved,
+            kind.SegmentModified,
+        ]
+        observed.append((segmentation.GetSegmentation(), drawn))
+        observed.append((segmentation, [transformed]))
+    if parameters.useMarkups:
+        kind = slicer.vtkMRMLMarkupsNode
+        moved = [
+            kind.PointModifiedEvent,
+            kind.PointRemovedEvent,
+            vtkCommand.ModifiedEvent,  # size of a box, name
+            transformed,
+        ]
+        for markup in slicer.util.getNodesByClass("vtkMRMLMarkupsNode"):
+            if not markup.GetName().startswith(OWN_MARKUPS):
+                observed.append((markup, moved))
+    for volume in chosen_volumes(parameters).values():
+        observed.append((volume, [volume.ImageDataModifiedEvent, transformed]))
+    return observed
+
+
+def console_command(parameters: object) -> str:
+    """The line that does in the Python console what the panel does."""
+
+    def node(one: slicer.vtkMRMLNode) -> str:
+        return f"slicer.mrmlScene.GetNodeByID({one.GetID()!r})"
+
+    images = ", ".join(f"{n!r}: {node(v)}" for n, v in chosen_volumes(parameters).items())
+    arguments = [f"{{{images}}}"]
+    if parameters.segmentation:
+        arguments.append(node(parameters.segmentation))
+    if markups := chosen_markups(parameters):
+        arguments.append(f"markups=[{', '.join(node(one) for one in markups)}]")
+    if age_years(parameters) is not None:
+        arguments.append(f"age={parameters.ageYears:g}")
+    if sex(parameters):
+        arguments.append(f"sex={parameters.sex!r}")
+    usual = {"erosionMm": 0.0, "n4": False, "resample": False, "pointRadiusMm": 4.0}
+    for name, value in usual.items():
+        if getattr(parameters, name) != value:
+            arguments.append(f"{name}={getattr(parameters, name)!r}")
+    return (
+        "from MarrowAssess import MarrowAssessLogic; "
+        f"assessment = MarrowAssessLogic().assess({', '.join(arguments)})"
+    )

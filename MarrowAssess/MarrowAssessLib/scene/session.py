@@ -1,0 +1,270 @@
+"""What was drawn and measured in the segmentations of a scene, and how to take it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import slicer
+
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.findings.assessment import Assessment, assess
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.placement.column import Column
+from MarrowAssessLib.report.report import Report
+from MarrowAssessLib.scene import live_results
+from MarrowAssessLib.scene.column import (
+    DrawnColumn,
+    Placed,
+    correct_painted,
+    place_click,
+    place_column,
+    renamed_column,
+)
+from MarrowAssessLib.scene.outputs import write_outputs
+from MarrowAssessLib.scene.placement import Change, import_labels, shift_levels, take_back
+from MarrowAssessLib.scene.segments import regions_to_node
+from MarrowAssessLib.scene.study import study_from_nodes
+from MarrowAssessLib.study.regions import Region
+
+Progress = Callable[[float], bool]  # takes the fraction done, returns False to cancel
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing done to a segmentation, and the column that was known of it then."""
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    change: Change
+    column: DrawnColumn | None
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where and how regions are placed.
+
+    Attributes:
+        segmentation: takes them.
+        volume_node: the image in which clicks are read.
+        lumbar: how many lumbar vertebrae there are.
+        leave_out: see `placement.place`.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    volume_node: slicer.vtkMRMLScalarVolumeNode
+    lumbar: int = 5
+    leave_out: Collection[str] = ()
+
+
+class Session:
+    """The work on a scene's segmentations, for the panel and the Python console."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []  # the last one last
+        self._assessments: dict[slicer.vtkMRMLSegmentationNode, Assessment] = {}
+        self.last: Assessment | None = None
+
+    # Measuring
+
+    def assess(
+        self,
+        volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
+        segmentation: slicer.vtkMRMLSegmentationNode | None,
+        markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
+        age_years: float | None = None,
+        sex: str | None = None,
+        settings: Settings | None = None,
+        resample: bool = False,
+        point_radius_mm: float = 4.0,
+        overlay: bool = True,
+        progress: Progress | None = None,
+    ) -> Assessment | None:
+        """Measure regions and show the results on the segmentation; see `study_from_nodes`.
+
+        Where no segmentation is given, an empty one is made to hold the results.
+
+        Returns:
+            None when canceled; the scene is then as it was.
+
+        Raises:
+            ValueError: one sentence that says what is wrong.
+        """
+        study = study_from_nodes(
+            volumes, segmentation, markups, age_years, sex, resample, point_radius_mm
+        )
+        try:
+            assessment = assess(study, settings, progress)
+        except InterruptedError:
+            return None
+        if progress is not None and not progress(1.0):
+            return None
+        if segmentation is None:
+            segmentation = new_segmentation(next(iter(volumes.values())))
+        live_results.show_live(assessment, segmentation, markups, overlay)
+        self._assessments[segmentation] = self.last = assessment
+        return assessment
+
+    def assessment_of(self, segmentation: slicer.vtkMRMLSegmentationNode | None):
+        """The last assessment shown on a segmentation, None where there is none."""
+        return self._assessments.get(segmentation)
+
+    def shown_on(self, assessment: Assessment) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation that an assessment is shown on."""
+        return next((n for n, one in self._assessments.items() if one is assessment), None)
+
+    def clear_results(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Show no results of a segmentation whose regions are gone."""
+        live_results.clear_live(segmentation)
+        self._assessments.pop(segmentation, None)
+
+    def export(self, segmentation: slicer.vtkMRMLSegmentationNode | None, folder: Path):
+        """Write report.html, measurements.csv and assessment.json; returns their paths.
+
+        Raises:
+            ValueError: nothing was measured yet.
+        """
+        assessment = self.assessment_of(segmentation) or self.last
+        if assessment is None:
+            raise ValueError("There is nothing to report yet; measure the regions first.")
+        return write_outputs(Report(assessment), folder, show=False)
+
+    # Drawing
+
+    def place(
+        self, where: Placing, point_ras: Sequence[float], role: str, site: str = ""
+    ) -> Placed:
+        """Draw what was clicked; see `column.place_click`."""
+        placed = place_click(
+            where.segmentation,
+            where.volume_node,
+            point_ras,
+            role,
+            site,
+            where.lumbar,
+            where.leave_out,
+            self.column_of(where.segmentation),
+        )
+        self._done(where.segmentation, placed.change, placed.column)
+        return placed
+
+    def find_column(
+        self,
+        where: Placing,
+        point_ras: Sequence[float],
+        level: str,
+        progress: Progress | None = None,
+    ) -> Column | None:
+        """Find and name the levels from a point in one body; None when canceled.
+
+        Raises:
+            ValueError: the level of the body is not given or does not exist.
+        """
+        try:
+            drawn, change = place_column(
+                where.segmentation,
+                where.volume_node,
+                point_ras,
+                level,
+                where.lumbar,
+                where.leave_out,
+                progress,
+            )
+        except InterruptedError:
+            return None
+        self._done(where.segmentation, change, drawn)
+        return drawn.column
+
+    def correct_painted(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        segment_name: str,
+        level: str = "",
+        lumbar: int = 5,
+        leave_out: Collection[str] = (),
+    ) -> Placed:
+        """Take a painted segment as a whole body of the column; see `column.correct_painted`.
+
+        Raises:
+            ValueError: no column was found, or there is no such segment.
+        """
+        column = self.column_of(segmentation)
+        if column is None:
+            raise ValueError("Find the column first; a painted body corrects it.")
+        placed = correct_painted(column, segment_name, level, lumbar, leave_out)
+        self._done(segmentation, placed.change, placed.column)
+        return placed
+
+    def import_labels(
+        self, where: Placing, source: slicer.vtkMRMLNode, convention: str, resample: bool = False
+    ) -> list[Region]:
+        """Add the regions of another tool; see `placement.import_labels`."""
+        regions, change = import_labels(
+            where.segmentation, where.volume_node, source, convention, resample
+        )
+        self._done(where.segmentation, change, self.column_of(where.segmentation))
+        return regions
+
+    def shift_levels(
+        self, segmentation: slicer.vtkMRMLSegmentationNode | None, shift: int, lumbar: int = 5
+    ) -> list[str]:
+        """Name every level so many vertebrae nearer to the feet (-1: head); returns new names.
+
+        Raises:
+            ValueError: there is no level, or one would leave the spine.
+        """
+        if segmentation is None:
+            raise ValueError("There are no regions yet.")
+        column = self.column_of(segmentation)
+        if column is not None:
+            column = renamed_column(column, shift, lumbar)
+        names, change = shift_levels(segmentation, shift, lumbar)
+        self._done(segmentation, change, column)
+        return names
+
+    # Taking back
+
+    def can_undo(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
+        """Whether anything drawn into a segmentation can be taken back."""
+        return any(step.segmentation is segmentation for step in self._steps)
+
+    def undo(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Take back the last thing done to a segmentation.
+
+        Raises:
+            ValueError: there is none.
+        """
+        own = [step for step in self._steps if step.segmentation is segmentation]
+        if not own:
+            raise ValueError("There is nothing to take back.")
+        take_back(segmentation, own[-1].change)
+        self._steps.remove(own[-1])
+
+    def column_of(self, segmentation: slicer.vtkMRMLSegmentationNode) -> DrawnColumn | None:
+        """The column found last in a segmentation and not taken back."""
+        own = [step.column for step in self._steps if step.segmentation is segmentation]
+        return own[-1] if own else None
+
+    def forget(self, segmentation: slicer.vtkMRMLSegmentationNode | None = None) -> None:
+        """Let go of a segmentation that is removed; of everything when the scene closes."""
+        if segmentation is None:
+            self._steps, self._assessments, self.last = [], {}, None
+            return
+        self._steps = [step for step in self._steps if step.segmentation is not segmentation]
+        if self._assessments.pop(segmentation, None) is self.last:
+            self.last = None
+
+    def _done(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        change: Change,
+        column: DrawnColumn | None,
+    ) -> None:
+        self._steps.append(Step(segmentation, change, column))
+
+
+def new_segmentation(
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+) -> slicer.vtkMRMLSegmentationNode:
+    """An empty segmentation on a volume's grid."""
+    return regions_to_node([], volume_node, "Regions")

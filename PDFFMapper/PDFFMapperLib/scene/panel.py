@@ -1,0 +1,77 @@
+"""What both panels do alike: live with the parameter node, run jobs that can be canceled."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import slicer
+from vtkmodules.vtkCommonCore import vtkCommand
+
+
+class PanelFrame:
+    """A panel's parameter node, and its jobs: errors are shown, Apply becomes Cancel.
+
+    Attributes:
+        parameters: the parameter node that the panel is connected with, None without.
+        running: whether a job runs.
+    """
+
+    def __init__(self, ui: object, changed: Callable[[], None], done: Callable[[], None]) -> None:
+        """Args:
+        ui: the panel's widgets; it has an applyButton and a progressBar.
+        changed: called when a choice has changed.
+        done: called after every job.
+        """
+        self.parameters = None
+        self.running = False
+        self._canceled = False
+        self._ui, self._changed, self._done = ui, changed, done
+        self._gui_tag = self._tag = None
+
+    def connect(self, parameters: object | None) -> None:
+        """Connect the panel with another parameter node, or with none."""
+        if self.parameters:
+            self.parameters.disconnectGui(self._gui_tag)
+            self.parameters.RemoveObserver(self._tag)
+        self.parameters = parameters
+        if parameters:
+            self._gui_tag = parameters.connectGui(self._ui)
+            self._tag = parameters.AddObserver(vtkCommand.ModifiedEvent, lambda *_: self._changed())
+
+    def cancel(self) -> None:
+        """End the running job at its next step."""
+        self._canceled = True
+
+    def progress(self, fraction: float) -> bool:
+        """Show how far the job is; False once the user cancels."""
+        self._ui.progressBar.value = round(100 * fraction)
+        slicer.app.processEvents()
+        return not self._canceled
+
+    @contextlib.contextmanager
+    def working(self, failure: str, cancelable: bool = False) -> Iterator[None]:
+        """Run a job.
+
+        Args:
+            failure: what is said above an error.
+            cancelable: whether Apply becomes Cancel; the job then calls `progress`.
+        """
+        from slicer.i18n import tr as _
+
+        self.running, self._canceled = True, False
+        button, bar = self._ui.applyButton, self._ui.progressBar
+        text = button.text
+        if cancelable:
+            button.text, button.enabled = _("Cancel"), True
+            button.toolTip = _("Stop; the scene stays as it was.")
+            bar.value, bar.visible = 0, True
+        slicer.app.processEvents()  # shown before the work begins
+        try:
+            with slicer.util.tryWithErrorDisplay(failure, waitCursor=not cancelable):
+                yield
+        finally:
+            self.running = False
+            bar.visible = False
+            button.text = text
+            self._done()
