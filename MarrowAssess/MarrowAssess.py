@@ -31,7 +31,7 @@ ROLES = ["marrow", "disc", "muscle", "csf", "fat", "noise"]
 NOT_KNOWN = "not known"
 # Blue and orange are told apart with every common kind of color blindness and read on light and
 # dark panels; the sign and the word say the same.
-VERDICT_SIGNS = {"below": "▼", "within": "●", "above": "▲"}
+VERDICT_SIGNS = {"below": "▼", "within": "●", "above": "▲", "doubtful": "?"}
 VERDICT_COLORS = {"below": "#2a7fc4", "above": "#c8640a"}
 TYPING_DELAY_MS = 700  # after the last letter of an age
 BEFORE_WIDGETS = 1000.0  # priority of an observer
@@ -152,6 +152,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._newVolumes = []  # IDs of those that were loaded while the panel is open
         self._rows = []
         self._choices = None
+        self._doubtful = ""  # the name of the doubtful region that is shown
         self._onClick = None
         self._placingButton = None
 
@@ -195,6 +196,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.ageLineEdit.connect("editingFinished()", self.takeAge)
         self.ui.placeButton.connect("toggled(bool)", self.onPlaceToggled)
         self.ui.findColumnButton.connect("toggled(bool)", self.onFindColumnToggled)
+        self.ui.rightButton.connect("clicked(bool)", self.onRightButton)
+        self.ui.lookButton.connect("clicked(bool)", self.onLookButton)
         self.ui.undoButton.connect("clicked(bool)", self.onUndoButton)
         self.ui.levelsUpButton.connect("clicked(bool)", self.onLevelsUpButton)
         self.ui.levelsDownButton.connect("clicked(bool)", self.onLevelsDownButton)
@@ -458,6 +461,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         fresh = self.logic.assessmentOf(segmentation) is not None
         self.ui.verdictLabel.text = self.verdictText(fresh)
         self.fillResults()
+        self.showDoubt()
         self.ui.resultsTableView.setMRMLTableNode(shown.table if shown else None)
         self.ui.showChartButton.enabled = bool(shown and shown.charts)
         self.ui.exportButton.enabled = fresh
@@ -470,7 +474,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The outcome as rich text: how many values lie outside, which, and what else to know."""
         if not self._rows:
             return _("No assessment yet: choose images, place a region, read its numbers here.")
-        scored = [row for row in self._rows if row.expected]
+        scored = [row for row in self._rows if row.z is not None]
         outside = [row for row in scored if row.verdict in VERDICT_COLORS]
         lines = [
             _(
@@ -504,6 +508,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "below": _("below"),
             "within": _("within"),
             "above": _("above"),
+            "doubtful": _("doubtful"),
             "no reference": _("no reference"),
         }
         return words[verdict]
@@ -540,7 +545,39 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onResultClicked(self, row: int, column: int) -> None:
         """Show the measured region in the slice views."""
         if row < len(self._rows):
-            self.logic.jumpTo(self.segmentation(), self._rows[row].regions)
+            regions = self._rows[row].regions
+            self.logic.jumpTo(self.segmentation(), regions)
+            doubtful = [n for n, _reasons in self.logic.doubts(self.segmentation()) if n in regions]
+            if doubtful:
+                self._doubtful = doubtful[0]
+                self.showDoubt()
+
+    def showDoubt(self) -> None:
+        """Name the doubtful region that is looked at, and why, with what ends the doubt."""
+        doubts = self.logic.doubts(self.segmentation())
+        names = [name for name, _reasons in doubts]
+        if self._doubtful not in names:
+            self._doubtful = names[0] if names else ""
+        self.ui.doubtRow.visible = bool(names)
+        if not names:
+            return
+        reasons = " ".join(dict(doubts)[self._doubtful])
+        text = _("Doubtful: {name}. {reasons}").format(name=self._doubtful, reasons=reasons)
+        if len(names) > 1:
+            others = ", ".join(name for name in names if name != self._doubtful)
+            text += " " + _("Doubtful as well: {names}.").format(names=others)
+        self.ui.doubtLabel.text = text
+
+    def onLookButton(self) -> None:
+        """Bring the doubtful region into the slice views."""
+        self.logic.jumpTo(self.segmentation(), [self._doubtful])
+
+    def onRightButton(self) -> None:
+        """The doubtful region is right: its numbers get their verdicts; show the next one."""
+        with self.frame.working(_("The region is doubtful still.")):
+            self.logic.acceptRegion(self.segmentation(), self._doubtful)
+            self.ui.placingLabel.text = _("Judged right: {name}.").format(name=self._doubtful)
+            self.measureChanged()
 
     def onShowOverlayToggled(self, checked: bool) -> None:
         """Color the regions by z-score or by tissue."""
@@ -627,6 +664,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def placeRegion(self, position) -> str:
         """One click, one region and what hangs on it; returns what was done, and the doubts."""
         placed = self.logic.placeRegion(self._parameterNode, position)
+        if placed.region.doubtful:
+            self._doubtful = placed.region.name
         said = [_("Placed: {name}.").format(name=placed.region.name), *placed.region.cautions]
         if placed.renewed:
             names = ", ".join(region.name for region in placed.renewed)
@@ -1042,6 +1081,19 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         where = self.placing(parameters)
         return self.session.import_labels(where, node, convention, parameters.resample)
+
+    def doubts(self, segmentation):
+        """The names of doubtful regions, each with the reasons."""
+        if segmentation is None or segmentation.GetScene() is None:
+            return []
+        from MarrowAssessLib.scene.segments import doubtful_segments
+
+        return [(one.segment.GetName(), why) for one, why in doubtful_segments(segmentation)]
+
+    def acceptRegion(self, segmentation, name) -> None:
+        """Take a doubtful region as right, as somebody has looked at it."""
+        segmentId = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
+        self.session.accept(segmentation, segmentId)
 
     def canUndo(self, segmentation) -> bool:
         """Whether a placement, import or change of levels can be taken back."""

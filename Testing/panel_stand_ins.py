@@ -39,13 +39,15 @@ class Proxy:
         getattr(self.qobject, signature.split("(")[0]).connect(slot)
 
 
+TIMERS = []  # those of the panels of a test
+
+
 class QTimer(Proxy):
     singleShot = staticmethod(QtCore.QTimer.singleShot)
-    made = []
 
     def __init__(self):
         super().__init__(QtCore.QTimer())
-        QTimer.made.append(self.qobject)
+        TIMERS.append(self.qobject)
 
 
 class qMRMLWidget(QtWidgets.QWidget):
@@ -276,7 +278,7 @@ def application():
 def wait(seconds=0.0):
     """Let the panel work for a while, and until it has nothing more to do."""
     end = time.monotonic() + max(seconds, 0.02)
-    while time.monotonic() < end or any(timer.isActive() for timer in QTimer.made):
+    while time.monotonic() < end or any(timer.isActive() for timer in TIMERS):
         application().processEvents()
         time.sleep(0.005)
 

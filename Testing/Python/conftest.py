@@ -55,7 +55,7 @@ def desktop(drawn_once, monkeypatch):
     import slicer
 
     slicer.mrmlScene.Clear(False)
-    panel_stand_ins.QTimer.made.clear()
+    panel_stand_ins.TIMERS.clear()
     panel_stand_ins.install(monkeypatch)
     return panel_stand_ins
 

@@ -84,6 +84,37 @@ def test_regions_are_colored_by_their_most_specific_scored_value(phantom):
     assert assess(study).color_of("L3 marrow").measurement.quantity == "enhancement"
 
 
+def test_a_doubtful_region_scores_nothing_and_enters_no_signature(phantom):
+    study = phantom.study()
+    study.age_years, study.sex = 34.0, "M"
+    study.volumes[Contrast.PDFF] = with_map(
+        phantom, Contrast.PDFF, {"L2 marrow": 4.0, "L3 marrow": 36.0}
+    ).volumes[Contrast.PDFF]
+    sure = assess(study)
+    assert result(sure, "marrow_pdff", "L2").verdict == "below"
+    assert "pathologic" in {one.best for one in sure.signatures if one.region == "L2 marrow"}
+    (lesion,) = [region for region in study.regions if region.name == "L2 marrow"]
+    lesion.doubtful = True
+    unsure = assess(study)
+    assert [one.name for one in unsure.doubtful] == ["L2 marrow"]
+    own = [one for one in unsure.results if "L2 marrow" in one.measurement.regions]
+    assert {one.verdict for one in own} == {"doubtful"}
+    assert {one.measurement.quantity for one in own} >= {"vbq", "marrow_pdff", "t1_marrow_disc"}
+    assert all(one.z is None and one.percentile is None for one in own)
+    assert all(one.doubtful == ("L2 marrow",) for one in own)
+    assert not [one for one in unsure.signatures if one.region == "L2 marrow"]
+    assert result(unsure, "marrow_pdff", "L3").verdict == "within"
+
+
+def test_a_value_of_several_levels_colors_none_of_them(phantom):
+    study = phantom.study()
+    t1 = {Contrast.T1: study.volumes[Contrast.T1]}
+    kept = [r for r in study.regions if r.role.value in ("marrow", "csf")]
+    assessment = assess(Study(t1, kept, 50.0, "F"))
+    assert result(assessment, "vbq", "L1-L4").z is not None
+    assert assessment.color_of("L3 marrow") is None
+
+
 def read_case(shared: Path, patient: str, volumes: dict[Contrast, str]) -> Study:
     spine = shared / "cases" / "spine"
     return read_study(

@@ -369,7 +369,7 @@ def test_bad_input_adds_no_node(marrow, sample, scene):
 
 def test_report_is_exported_after_an_assessment_only(marrow, sample, tmp_path):
     logic = marrow.MarrowAssessLogic()
-    with pytest.raises(ValueError, match="Apply first"):
+    with pytest.raises(ValueError, match="nothing to report yet"):
         logic.exportReport(tmp_path)
     logic.assess({"PDFF": sample.volumes["PDFF"]}, sample.segmentation, age=34, sex="M")
     written = logic.exportReport(tmp_path / "report")

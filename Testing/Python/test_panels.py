@@ -604,6 +604,56 @@ def test_a_click_on_the_wrong_tissue_is_said_and_stays_with_its_numbers(column, 
         assert caution in (tmp_path / file).read_text()
 
 
+def test_a_doubtful_region_has_no_verdict_until_it_is_judged_right(panel, sample, tmp_path):
+    from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR
+
+    applied(panel)
+    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert panel.ui.doubtRow.qobject.isHidden()
+    segment = sample.segmentation.GetSegmentation().GetSegment("L2 marrow")
+    segment.SetTag("MarrowAssess.Cautions", '["Its two halves lie apart."]')
+    segment.SetTag("MarrowAssess.Doubtful", "1")
+    wait()
+    said = panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF" not in said and "look like pathologic marrow" not in said
+    assert "Doubtful, so without a verdict until you have looked: L2 marrow." in said
+    assert not panel.ui.doubtRow.qobject.isHidden()
+    assert panel.ui.doubtLabel.text == "Doubtful: L2 marrow. Its two halves lie apart."
+    (row,) = [one for one in panel._rows if (one.site, one.quantity) == ("L2", "Marrow PDFF")]
+    assert row.verdict == "doubtful" and row.z is None and "Its two halves" in row.details
+    means = [one for one in panel._rows if "L2 marrow" in one.regions and one.site != "L2"]
+    assert means and all(one.verdict == "doubtful" for one in means)  # VBQ and means of levels
+    assert segment.GetColor() == pytest.approx(NO_REFERENCE_COLOR, abs=0.01)
+    labels = sample.segmentation.GetNodeReference("MarrowAssess.labels")
+    texts = [labels.GetNthControlPointLabel(n) for n in range(labels.GetNumberOfControlPoints())]
+    assert any(text.startswith("L2") and text.endswith("doubtful") for text in texts)
+    panel.logic.exportReport(tmp_path)
+    assert "Doubtful: L2 marrow" in (tmp_path / "report.html").read_text()
+    assert "pathologic marrow in" not in (tmp_path / "report.html").read_text()
+    csv = (tmp_path / "measurements.csv").read_text().splitlines()
+    assert any(",doubtful,L2 marrow," in line for line in csv)
+
+    panel.ui.rightButton.click()
+    wait()
+    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert "look like pathologic marrow: L2 marrow" in panel.ui.verdictLabel.text
+    assert panel.ui.doubtRow.qobject.isHidden()
+    (row,) = [one for one in panel._rows if (one.site, one.quantity) == ("L2", "Marrow PDFF")]
+    assert "Its two halves lie apart. Looked at and judged right." in row.details
+    panel.ui.undoButton.click()
+    assert panel.ui.doubtLabel.text == "Doubtful: L2 marrow. Its two halves lie apart."
+
+
+def test_a_region_that_is_placed_with_doubts_is_doubtful_and_a_better_click_ends_it(column, sample):
+    column.ui.placeSiteLineEdit.text = ""
+    click(column, column._parameterNode.segmentation.GetSegmentCenterRAS("left psoas muscle"))
+    assert column.ui.doubtLabel.text.startswith("Doubtful: marrow 1. ")
+    rows = [one for one in column._rows if one.regions[0] == "marrow 1"]
+    assert rows and all(one.verdict == "doubtful" for one in rows)
+    column.ui.undoButton.click()
+    assert "marrow 1" not in column.ui.doubtLabel.text or column.ui.doubtRow.qobject.isHidden()
+
+
 def test_a_painted_body_is_taken_as_one_on_the_console(column, sample):
     with pytest.raises(ValueError, match="Find the column first"):
         load_module("MarrowAssess").MarrowAssessLogic().correctPainted(

@@ -81,14 +81,19 @@ def summary(report: Report) -> list[str]:
     for result in assessment.results:
         if result.expectation:
             name = QUANTITIES[result.measurement.quantity].name
+            z = "      -" if result.z is None else f"z {result.z:+5.1f}"
             lines.append(
                 f"{result.measurement.site:16} {name:24} {result.text:>12}  expected "
-                f"{result.expected_text:16} z {result.z:+5.1f}  {result.verdict}"
+                f"{result.expected_text:16} {z}  {result.verdict}"
             )
     for one in assessment.signatures:
         flip = ", flip-flop sign" if one.flip_flop else ""
         lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
-    scored = sum(result.expectation is not None for result in assessment.results)
+    lines += [
+        f"{region.name}: doubtful, its numbers get no verdict. {' '.join(region.cautions)}"
+        for region in assessment.doubtful
+    ]
+    scored = sum(result.z is not None for result in assessment.results)
     lines.append(f"{len(assessment.results)} measurements, {scored} with a reference.")
     return lines
 

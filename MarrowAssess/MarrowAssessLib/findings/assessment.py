@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.signature import Signature, signatures
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
-from MarrowAssessLib.measures.measurement import Measurement, Skipped, order
+from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped, order
 from MarrowAssessLib.references.expected import (
     Expectation,
     Threshold,
@@ -25,7 +25,10 @@ from MarrowAssessLib.references.marrow_patterns import (
     t1_disc_pattern,
 )
 from MarrowAssessLib.study.bias_field import N4_METHOD
+from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
+
+DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
 
 
 @dataclass
@@ -37,8 +40,10 @@ class Result:
         expectation: what is expected; None where no reference applies.
         no_reference: why none applies, "" otherwise.
         z, percentile: of the value in the scoring distribution; None without one.
-        verdict: "below", "within" or "above" the expected 95 % range, or "no reference".
+        verdict: "below", "within" or "above" the expected 95 % range, "doubtful" where a region
+            may be another structure, or "no reference".
         cutoffs: published cut-offs, shown beside the value.
+        doubtful: names of the regions that may be other structures; then nothing is scored.
     """
 
     measurement: Measurement
@@ -48,6 +53,7 @@ class Result:
     percentile: float | None
     verdict: str
     cutoffs: list[Threshold]
+    doubtful: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -93,12 +99,20 @@ class Assessment:
     conversions: list[MarrowConversion] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
 
+    @property
+    def doubtful(self) -> list[Region]:
+        """The regions that may be other structures; their numbers get no verdict."""
+        return [region for region in self.study.regions if region.doubtful]
+
     def color_of(self, name: str) -> Result | None:
-        """The result that colors a region: a scored one first, then by the quantities' rank."""
+        """The result that colors a region: a scored one first, then by the quantities' rank.
+
+        Only of that region itself: what is measured of several levels is nobody's own.
+        """
         able = [
-            (r.z is None, rank, len(r.measurement.measured), n)
+            (r.z is None, rank, n)
             for n, r in enumerate(self.results)
-            if name in r.measurement.measured
+            if r.measurement.measured == (name,)
             and (rank := QUANTITIES[r.measurement.quantity].color_rank) is not None
         ]
         return self.results[min(able)[-1]] if able else None
@@ -123,12 +137,20 @@ def assess(
         study=study,
         settings=settings,
         results=[_result(m, study) for m in sorted(measured.measurements, key=order)],
-        signatures=signatures(study, measured),
+        signatures=signatures(*_without_doubtful(study, measured)),
         skipped=measured.skipped,
         t1_pattern=t1_disc_pattern(age) if age is not None else None,
         conversions=[conversion for conversion in found if conversion],
         methods=_methods(settings),
     )
+
+
+def _without_doubtful(study: Study, measured: Measured) -> tuple[Study, Measured]:
+    """What may enter a signature."""
+    right = [region for region in study.regions if not region.doubtful]
+    names = {region.name for region in right}
+    numbers = [m for m in measured.measurements if names.issuperset(m.regions)]
+    return replace(study, regions=right), replace(measured, measurements=numbers)
 
 
 def _result(measurement: Measurement, study: Study) -> Result:
@@ -139,13 +161,21 @@ def _result(measurement: Measurement, study: Study) -> Result:
         else None
     )
     cutoffs = published_cutoffs(quantity, site, study.age_years, study.sex)
+    doubtful = tuple(
+        region.name
+        for region in study.regions
+        if region.doubtful and region.name in measurement.regions
+    )
+    reason = ""
     if expectation is None:
         reason = (
             "the patient's age is not known"
             if study.age_years is None
             else no_reference_reason(quantity, site, study.age_years, study.sex)
         )
-        return Result(measurement, None, reason, None, None, "no reference", cutoffs)
+    if doubtful or expectation is None:
+        verdict = DOUBTFUL if doubtful else "no reference"
+        return Result(measurement, expectation, reason, None, None, verdict, cutoffs, doubtful)
     return Result(
         measurement,
         expectation,

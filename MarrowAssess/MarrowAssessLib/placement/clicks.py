@@ -12,7 +12,7 @@ from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.placement.column import Column, corrected, follow_column
 from MarrowAssessLib.placement.structure import place
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.regions import Region, doubt
 
 Point = Sequence[float]  # right, anterior, superior; mm
 
@@ -54,8 +54,8 @@ def regions_from_clicks(
         leave_out: "vein" of marrow, "fat" of muscle, see `placement.place`.
 
     Returns:
-        The measurement ROIs, whose cautions say why they may be wrong, and a sentence on what the
-        column found and missed ("" without one).
+        The measurement ROIs, doubtful where their cautions say why they may be wrong, and a
+        sentence on what the column found and missed ("" without one).
 
     Raises:
         ValueError: an unknown name, a point outside the image, or nothing found at it.
@@ -91,6 +91,7 @@ def regions_from_clicks(
         said = f"found {', '.join(found.bodies)}"
         said += f"; not found: {', '.join(missed)}" if missed else ""
         regions = {(r.role, r.site): r for r in everything if r.voxels} | regions
+    doubt(regions.values())
     return list(regions.values()), said
 
 

@@ -150,6 +150,7 @@ def _measurement(report: Report, result: Result) -> dict:
         "z": result.z,
         "percentile": result.percentile,
         "verdict": result.verdict,
+        "doubtful": list(result.doubtful),
         "cutoffs": [
             {
                 "side": cutoff.side,
@@ -266,6 +267,7 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
     "z": lambda m: m["z"],
     "percentile": lambda m: m["percentile"],
     "verdict": lambda m: m["verdict"],
+    "doubtful": lambda m: "; ".join(m["doubtful"]),
     "references": lambda m: " ".join(m["expected"]["records"]) if m["expected"] else None,
     "no_reference": lambda m: m["no_reference"],
     "regions": lambda m: "; ".join(m["regions"]),
@@ -344,7 +346,7 @@ def _patient(assessment: Assessment) -> str:
 
 def _glance(assessment: Assessment) -> str:
     """The few lines a reader in a hurry needs: what is outside, and how much was compared."""
-    scored = [r for r in assessment.results if r.expectation]
+    scored = [r for r in assessment.results if r.z is not None]
     outside = sorted((r for r in scored if r.verdict != "within"), key=lambda r: -abs(r.z))
     lines = [
         f"<li>{_chip(r)} <b>{escape(r.measurement.site)}</b> "
@@ -366,6 +368,11 @@ def _glance(assessment: Assessment) -> str:
                 f"<li><b>{escape(one.site or one.region)}</b> signal matches pathologic marrow in "
                 f"{one.match['pathologic']:.0%} of the sequences{but}</li>"
             )
+    lines += [
+        f"<li><b>Doubtful: {escape(region.name)}</b> Its numbers get no verdict until somebody has "
+        f"looked: {escape(' '.join(region.cautions))}</li>"
+        for region in assessment.doubtful
+    ]
     if not scored:
         unknown = assessment.study.age_years is None
         why = "the patient's age is not known" if unknown else "none applies"
@@ -386,7 +393,7 @@ def _glance(assessment: Assessment) -> str:
 def _chip(result: Result) -> str:
     red, green, blue = (round(255 * c) for c in z_color(result.z))
     dark = result.z is None or abs(result.z) > 2
-    text = "no ref." if result.z is None else f"z {result.z:+.1f}"
+    text = f"z {result.z:+.1f}" if result.z is not None else result.verdict
     return (
         f'<span class=chip style="background:rgb({red},{green},{blue});'
         f'color:{"#fff" if dark else "#111"}">{text}</span>'

@@ -53,25 +53,23 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
 def site_results(assessment: Assessment) -> list[SiteResult]:
     """What each marrow region shows in the views: its color's z-score and a label.
 
-    A region colored by a value of several levels (VBQ) can look normal and not be: the label names
-    a signature of pathologic marrow.
+    A region whose color says nothing of its other sequences can look normal and not be: the label
+    names a signature of pathologic marrow.
     """
     pathologic = {one.region for one in assessment.signatures if one.best == "pathologic"}
     found = []
     for region in assessment.study.with_role(Role.MARROW):
         result = assessment.color_of(region.name)
         if result is None:
-            found.append(SiteResult(region.name, None, f"{region.site or region.name}"))
+            doubt = "\ndoubtful" if region.doubtful else ""
+            found.append(SiteResult(region.name, None, f"{region.site or region.name}{doubt}"))
             continue
         quantity = QUANTITIES[result.measurement.quantity]
         name = quantity.name.removeprefix("Marrow ")  # as the region says
         shown = f"{region.site or region.name}  {name} {result.text}"
-        if result.measurement.site not in (region.site, ""):
-            shown += f" ({result.measurement.site})"
         lines = [shown]  # short ones: views are narrow, and cut what does not fit
-        lines.append(
-            f"{result.verdict} {result.expected_text}" if result.expectation else "no reference"
-        )
+        scored = result.z is not None
+        lines.append(f"{result.verdict} {result.expected_text}" if scored else result.verdict)
         if region.name in pathologic:
             lines.append("signature: pathologic")
         found.append(SiteResult(region.name, result.z, "\n".join(lines)))

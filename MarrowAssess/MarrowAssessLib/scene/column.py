@@ -28,7 +28,7 @@ from MarrowAssessLib.scene.placement import (
     read_click,
 )
 from MarrowAssessLib.scene.segments import regions_from_node
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.regions import Region, doubt
 
 Key = tuple[Role, str]  # tissue and site
 
@@ -139,6 +139,7 @@ def place_column(
         volume, point, site, lumbar=lumbar, leave_out=leave_out, progress=progress
     )
     regions = [region for region in column.regions() if region.voxels]
+    doubt(regions)
     change = add_regions(segmentation, volume_node, regions)
     drawn = _drawn(regions, change)
     grid = ijk_to_world(volume_node)
@@ -271,6 +272,7 @@ def _corrected(
         for one in disc.unsure
         if one != UNSURE_BESIDE  # that body says so itself
     ]
+    doubt(drawn_anew)
     change = add_regions(column.segmentation, column.volume_node, drawn_anew, going_ids)
     drawn = {key: one for key, one in column.drawn.items() if key not in going}
     drawn |= _drawn(drawn_anew, change)

@@ -15,7 +15,7 @@ from PDFFMapperLib.scene.folders import put_in_folder
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
-from MarrowAssessLib.findings.assessment import Assessment, Result
+from MarrowAssessLib.findings.assessment import DOUBTFUL, Assessment, Result
 from MarrowAssessLib.report.age_plot import same_reference
 from MarrowAssessLib.report.colors import z_color
 from MarrowAssessLib.scene.assessment import (
@@ -145,7 +145,7 @@ class ResultRow:
         site, quantity: such as "L2" and "Marrow PDFF".
         value: with its unit, such as "34.1 %".
         expected: 95 % range with its unit, "" without reference.
-        verdict: "below", "within", "above" or "no reference".
+        verdict: "below", "within", "above", "doubtful" or "no reference".
         z: z-score, None without reference.
         details: meaning, interval, publication and cautions, one a line.
         regions: names of the measured regions.
@@ -215,12 +215,12 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
 def _urgency(row: ResultRow) -> tuple[int, float]:
     if row.verdict in ("below", "above"):
         return 0, -abs(row.z or 0.0)
-    return (1 if row.expected else 2), 0.0
+    return (1 if row.verdict == DOUBTFUL else 2 if row.expected else 3), 0.0
 
 
 def verdict(assessment: Assessment) -> str:
     """The outcome in a few sentences, one a line: values outside the expected range, then notes."""
-    scored = [result for result in assessment.results if result.expectation]
+    scored = [result for result in assessment.results if result.z is not None]
     outside = [result for result in scored if result.verdict != "within"]
     lines = [
         f"{len(assessment.results)} measurements, {len(scored)} with a reference, "
@@ -241,6 +241,9 @@ def notes(assessment: Assessment) -> list[str]:
     pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
+    if assessment.doubtful:
+        names = ", ".join(region.name for region in assessment.doubtful)
+        found.append(f"Doubtful, so without a verdict until you have looked: {names}.")
     if assessment.study.age_years is None:
         found.append("Give the patient's age to compare with what is expected.")
     if left_out := assessment.study.inputs.get("left out"):

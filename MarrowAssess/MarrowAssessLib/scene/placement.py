@@ -21,17 +21,21 @@ from MarrowAssessLib.placement.level_names import (
 )
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.scene.segments import (
+    CAUTIONS_TAG,
+    DOUBTFUL_TAG,
     ROLE_TAG,
     SITE_TAG,
+    judge_right,
     known_segments,
     labels_on_grid,
     region_segment,
     regions_from_node,
     segment_identity,
     segment_points,
+    segment_tag,
 )
 from MarrowAssessLib.sources.label_maps import regions_of_convention
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.regions import Region, doubt
 
 HEIGHT_COLUMN_MM = 3.0  # side of the columns in which a region's height is taken
 NO_SIGNAL_MM = 3.0  # round a click; without any signal there it is air or was not scanned
@@ -77,6 +81,7 @@ def place_region(
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
     region.cautions += click_doubts(click, segmentation, volume_node, volume, region)
+    doubt([region])
     if not region.site:
         region = replace(region, name=_numbered(segmentation, region.name))
     return region, add_regions(segmentation, volume_node, [region])
@@ -263,11 +268,13 @@ class Change:
         added: IDs of new segments.
         removed: ID and copy of each segment that is gone.
         renamed: ID, name and site of each segment before it was renamed.
+        judged: ID and copy of each segment before it was judged right.
     """
 
     added: list[str] = field(default_factory=list)
     removed: list[tuple[str, slicer.vtkSegment]] = field(default_factory=list)
     renamed: list[tuple[str, str, str]] = field(default_factory=list)
+    judged: list[tuple[str, slicer.vtkSegment]] = field(default_factory=list)
 
 
 def add_regions(
@@ -317,6 +324,10 @@ def take_back(segmentation: slicer.vtkMRMLSegmentationNode, change: Change) -> N
     for segment_id, name, site in change.renamed:
         if segment := segments.GetSegment(segment_id):
             _rename(segment, name, segment_identity(segment)[0], site)
+    for segment_id, before in change.judged:
+        if segment := segments.GetSegment(segment_id):
+            for tag in (CAUTIONS_TAG, DOUBTFUL_TAG):
+                segment.SetTag(tag, segment_tag(before, tag))
     segmentation.EndModify(modified)
 
 
@@ -331,6 +342,15 @@ def _rename(segment: slicer.vtkSegment, name: str, role: Role, site: str) -> Non
     segment.SetTag(ROLE_TAG, role.value)
     segment.SetTag(SITE_TAG, site)
     segment.SetTag(segment.GetTerminologyEntryTagName(), terminology_entry(role, site))
+
+
+def accept(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Change:
+    """Take a doubtful segment as right, as somebody has looked at it."""
+    segments = segmentation.GetSegmentation()
+    segment = segments.GetSegment(segment_id)
+    change = Change(judged=[(segment_id, _copy(segment))])
+    judge_right(segment)
+    return change
 
 
 def known_levels(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownLevel]:

@@ -26,6 +26,8 @@ from MarrowAssessLib.study.regions import Region
 ROLE_TAG = "MarrowAssess.Role"
 SITE_TAG = "MarrowAssess.Site"
 CAUTIONS_TAG = "MarrowAssess.Cautions"
+DOUBTFUL_TAG = "MarrowAssess.Doubtful"
+JUDGED_RIGHT = "Looked at and judged right."
 LABELMAP = "Binary labelmap"
 GRID_TOLERANCE_MM = 0.01
 
@@ -85,11 +87,17 @@ def _segment(region: Region, image: slicer.vtkOrientedImageData, label: int) -> 
     segment.SetTag(ROLE_TAG, region.role.value)
     segment.SetTag(SITE_TAG, region.site)
     if region.cautions:
-        # A bar ends a tag in .seg.nrrd files.
-        segment.SetTag(CAUTIONS_TAG, json.dumps(region.cautions).replace("|", "\\u007c"))
+        segment.SetTag(CAUTIONS_TAG, _tag_text(region.cautions))
+    if region.doubtful:
+        segment.SetTag(DOUBTFUL_TAG, "1")
     segment.AddRepresentation(LABELMAP, image)
     segment.SetLabelValue(label)
     return segment
+
+
+def _tag_text(sentences: Sequence[str]) -> str:
+    # A bar ends a tag in .seg.nrrd files.
+    return json.dumps(sentences).replace("|", "\\u007c")
 
 
 def _require_inside(region: Region, volume_node: slicer.vtkMRMLVolumeNode) -> None:
@@ -145,8 +153,29 @@ def regions_from_node(
             region = Region(segment.GetName(), role, site, mask, offset, cautions)
             if lost:
                 region.cautions = [*cautions, f"{lost} voxels lie outside the volume: left out."]
+        region.doubtful = is_doubtful(segment)
         regions.append(region)
     return regions
+
+
+def is_doubtful(segment: slicer.vtkSegment) -> bool:
+    """Whether a placed segment may be another structure and nobody has judged it right."""
+    return segment_tag(segment, DOUBTFUL_TAG) == "1"
+
+
+def doubtful_segments(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+) -> list[tuple[KnownSegment, list[str]]]:
+    """The doubtful segments, each with the reasons."""
+    known = known_segments(segmentation)
+    return [(one, segment_identity(one.segment)[2]) for one in known if is_doubtful(one.segment)]
+
+
+def judge_right(segment: slicer.vtkSegment) -> None:
+    """Take a doubtful segment as right; its cautions stay, and say so."""
+    cautions = segment_identity(segment)[2]
+    segment.SetTag(CAUTIONS_TAG, _tag_text([*cautions, JUDGED_RIGHT]))
+    segment.SetTag(DOUBTFUL_TAG, "0")
 
 
 def segment_points(segment: slicer.vtkSegment) -> np.ndarray:
@@ -312,7 +341,7 @@ def segment_identity(segment: slicer.vtkSegment) -> tuple[Role, str, list[str]]:
 
     def tag(name: str) -> str:
         # vtkSegment.GetTag writes into a C++ string, which Python passes as a list-like reference.
-        return _segment_tag(segment, name)
+        return segment_tag(segment, name)
 
     cautions = json.loads(tag(CAUTIONS_TAG) or "[]")
     if tag(ROLE_TAG):
@@ -345,7 +374,8 @@ def known_segments(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownSe
     return found
 
 
-def _segment_tag(segment: slicer.vtkSegment, name: str) -> str:
+def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
+    """The text of a segment's tag, "" where it has none."""
     from vtkmodules.vtkCommonCore import reference
 
     value = reference("")

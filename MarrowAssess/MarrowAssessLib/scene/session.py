@@ -23,7 +23,7 @@ from MarrowAssessLib.scene.column import (
     renamed_column,
 )
 from MarrowAssessLib.scene.outputs import write_outputs
-from MarrowAssessLib.scene.placement import Change, import_labels, shift_levels, take_back
+from MarrowAssessLib.scene.placement import Change, accept, import_labels, shift_levels, take_back
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.study import study_from_nodes
 from MarrowAssessLib.study.regions import Region
@@ -221,6 +221,11 @@ class Session:
         names, change = shift_levels(segmentation, shift, lumbar)
         self._done(segmentation, change, column)
         return names
+
+    def accept(self, segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> None:
+        """Take a doubtful region as right: its numbers get their verdicts."""
+        change = accept(segmentation, segment_id)
+        self._done(segmentation, change, self.column_of(segmentation))
 
     # Taking back
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +23,8 @@ class Region:
         mask: boolean, the smallest box that holds the region, indexed [k, j, i].
         offset: (k, j, i) of that box's first voxel in the volume.
         cautions: sentences that anyone who reads its numbers should see.
+        doubtful: whether they say that it may be another structure, and nobody has judged it
+            right; its numbers then get no verdict.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Region:
     mask: np.ndarray
     offset: tuple[int, int, int] = (0, 0, 0)
     cautions: list[str] = field(default_factory=list)
+    doubtful: bool = False
 
     @classmethod
     def from_mask(
@@ -101,7 +105,7 @@ class Region:
                 "use a smaller margin or a larger region."
             )
         smaller = Region.from_mask(self.name, self.role, self.site, kept, self.offset)
-        return replace(smaller, cautions=list(self.cautions))
+        return replace(smaller, cautions=list(self.cautions), doubtful=self.doubtful)
 
 
 @dataclass(frozen=True)
@@ -203,3 +207,9 @@ def effective_samples(residual: np.ndarray, mask: np.ndarray) -> float:
             scale += 2 * correlation
         correlated *= scale
     return count / correlated
+
+
+def doubt(regions: Iterable[Region]) -> None:
+    """Mark regions that were just placed as doubtful where their cautions give a reason."""
+    for region in regions:
+        region.doubtful = bool(region.cautions)
