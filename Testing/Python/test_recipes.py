@@ -256,17 +256,56 @@ def test_voxels_of_noise_inside_a_mask_are_low_signal_and_nan(echoes):
 
 
 def test_noise_voxels_of_diffusion_are_low_signal_and_nan():
-    phantom = marrow(400, 40, seed=1)
+    phantom = marrow(4096, 40, seed=1)
+    body = np.zeros((64, 64), bool)
+    body[16:48, 16:48] = True
+    air = ~body.ravel()
     rng = np.random.default_rng(1)
-    phantom.signal[300:] = np.hypot(*rng.normal(0, phantom.sigma, (2, 100, phantom.b_values.size)))
-    (made, doubt) = (
-        next(one for one in DIFFUSION.recipe("adc").make(series(phantom)) if one.name == name)
-        for name in ("ADC", "doubt")
-    )
-    low = (doubt.volume.array & DiffusionDoubt.LOW_SIGNAL > 0).ravel()
-    assert low[300:].mean() > 0.95 and low[:300].mean() == 0
-    assert np.array_equal(np.isnan(made.volume.array.ravel()), low)
+    noise = rng.normal(0, phantom.sigma, (2, air.sum(), phantom.b_values.size))
+    phantom.signal[air] = np.hypot(*noise)
+    made = DIFFUSION.recipe("adc").make(series(phantom, (1, 64, 64)))
+    maps = {one.name: one.volume.array.ravel() for one in made}
+    low = maps["doubt"] & DiffusionDoubt.LOW_SIGNAL > 0
+    assert low[air].mean() > 0.99 and low[~air].mean() < 0.01
+    assert np.array_equal(np.isnan(maps["ADC"]), low)
+    doubt = next(one for one in made if one.name == "doubt")
     assert doubt.codes[1] == "low signal"
+
+
+def test_two_b_values_are_mapped_and_say_what_they_cannot_tell():
+    phantom = marrow(1024, 40, seed=1, b_values=np.array([0.0, 800.0]))
+    made = DIFFUSION.recipe("adc").make(series(phantom, (1, 32, 32)))
+    maps = {one.name: one.volume.array for one in made}
+    closed_form = np.log(phantom.signal[:, 0] / phantom.signal[:, 1]) / 0.8
+    assert maps["ADC"].ravel() == pytest.approx(closed_form, abs=1e-3)
+    assert np.isnan(maps["ADC_SD"]).all() and np.isnan(maps["R2"]).all()
+    assert any("no goodness of fit" in note for note in made[0].provenance["notes"])
+    assert made[0].provenance["sigma"] is None
+    given = DIFFUSION.recipe("adc").make(series(phantom, (1, 32, 32)), sigma=phantom.sigma)
+    assert not any("goodness" in note for note in given[0].provenance["notes"])
+    assert np.isfinite(next(m for m in given if m.name == "ADC_SD").volume.array).all()
+
+
+def test_signals_below_zero_are_told(noisy):
+    below = [one.with_array(one.array.copy()) for one in noisy]
+    below[-1].array[0, 0, :8] = -1
+    made = DIFFUSION.recipe("adc").make(below)
+    assert any("are below 0" in note for note in made[0].provenance["notes"])
+    assert np.isfinite(made[0].volume.array[0, 0, :8]).all()
+
+
+def test_a_direction_below_zero_does_not_lose_the_voxel():
+    rows = np.array([[100.0, 50, 40, 30], [100, 50, -2, 30]], np.float32)
+    volumes = []
+    for n, (b_value, axis) in enumerate(((0, None), (800, 0), (800, 1), (800, 2))):
+        facts = {"DiffusionBValue": float(b_value)}
+        if axis is not None:
+            facts["DiffusionGradientOrientation"] = np.eye(3)[axis].tolist()
+        volumes.append(Volume(rows[:, n].reshape(1, 1, 2), GRID, f"{n}", facts))
+    mask = Volume(np.ones((1, 1, 2), np.uint8), GRID, "mask")
+    made = DIFFUSION.recipe("adc-wls").make(volumes, mask=mask)
+    expected = np.log([100 / 60000 ** (1 / 3), 100 / 26]) / 0.8
+    assert made[0].volume.array.ravel() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_other_reasons_of_diffusion_are_told(noisy):

@@ -49,7 +49,8 @@ def fit_adc(
         method: "ml" for maximum likelihood, "wls" for weighted least squares on ln S.
         b_range: lowest and highest b-value used, in s/mm^2; all if None.
         sigma: noise standard deviation of a single image in signal units, a number or one per
-            voxel; if None it is measured from the residuals of the whole series.
+            voxel; if None it is measured from the residuals of the whole series. Two images leave
+            none: then the noise floor is not corrected, and there is no standard deviation.
         averages: how many images were averaged into each of the n; 1 if not given.
         mask: voxels to fit, shape (...); all if not given.
         noise: "rician" for magnitude images, "gaussian" for real-valued ones ("ml" only).

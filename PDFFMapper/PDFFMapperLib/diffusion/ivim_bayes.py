@@ -164,7 +164,7 @@ def fit_ivim_hierarchical(
         None when canceled.
 
     Raises:
-        ValueError: as `ivim.fit_ivim`, or no voxel can be fitted.
+        ValueError: as `ivim.fit_ivim`, or the fit of no voxel converged.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     rician = noise == "rician"
@@ -401,7 +401,7 @@ def _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, 
     for k in range(b.size):
         m = signal[v, k] / sigma[v]
         nu = s0 * ((1.0 - f) * math.exp(-b[k] * d) + f * math.exp(-b[k] * d_star))
-        target[k] = root * (m * bessel_ratio(m * nu) if rician else m)
+        target[k] = root * (m * bessel_ratio(m * nu) if rician and m > 0.0 else m)
         squares += averages[k] * (target[k] - root * nu) ** 2
         length += averages[k] * target[k] ** 2
     for i in range(p.size):

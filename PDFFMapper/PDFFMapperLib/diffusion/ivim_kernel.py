@@ -101,7 +101,7 @@ def _evaluate(m, b, weights, rician, table, prior, s, d, u, phi):
         apart = m[k] - nu
         term = 0.5 * apart * apart
         pull = weight * apart
-        if rician:
+        if rician and m[k] > 0.0:  # below 0 is no magnitude: Gaussian
             x = m[k] * nu
             term -= log_bessel_i0_scaled(x)
             pull += weight * m[k] * (bessel_ratio(x) - 1.0)

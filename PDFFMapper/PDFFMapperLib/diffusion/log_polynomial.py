@@ -45,23 +45,22 @@ def fit_log_polynomial(
 ) -> LogPolynomialFit | None:
     """Fit a polynomial of order 1 or 2 to voxels from `scatter.prepared`.
 
-    `method` is "ml" or "wls", `noise` "rician" or "gaussian".
+    `method` is "ml" or "wls", `noise` "rician" or "gaussian". Where the noise is not known the
+    likelihood is Gaussian, and there are no standard deviations. Where there are no more images
+    than parameters the curve passes through all of them, and there is no residual.
 
     Returns:
         None when canceled.
 
     Raises:
-        ValueError: unknown method, or maximum likelihood without known noise.
+        ValueError: unknown method.
     """
     if method not in ("ml", "wls"):
         raise ValueError(f'The method is "ml" or "wls", not {method!r}.')
     unknown = voxels.sigma is None
-    if unknown and method == "ml" and noise == "rician":
-        raise ValueError(
-            f"{voxels.b.size} images leave no residual to measure the noise from: give sigma, "
-            "or choose weighted least squares (wls)."
-        )
-    likelihood = LEAST_SQUARES if method == "wls" else (RICIAN if noise == "rician" else GAUSSIAN)
+    likelihood = LEAST_SQUARES if method == "wls" else GAUSSIAN
+    if method == "ml" and noise == "rician" and not unknown:
+        likelihood = RICIAN
     sigma = np.broadcast_to(1.0, voxels.signal.shape[:1]) if unknown else voxels.sigma
     maps = np.full((12, voxels.signal.shape[0]), np.nan, dtype=np.float32)
 
@@ -76,6 +75,8 @@ def fit_log_polynomial(
         return None
     if unknown:
         maps[3:9] = np.nan
+    if voxels.b.size <= order + 1:
+        maps[9:11] = np.nan
     images = [voxels.image(each) for each in maps]
     size = 3 if order == 1 else 6
     return LogPolynomialFit(

@@ -83,7 +83,7 @@ def _evaluate(m, b, weights, order, likelihood, table, c0, c1, c2):
         term = 0.5 * apart * apart
         pull = weights[k] * apart
         weight = weights[k]
-        if likelihood == 2:
+        if likelihood == 2 and m[k] > 0.0:  # below 0 is no magnitude: Gaussian
             x = m[k] * nu
             term -= log_bessel_i0_scaled(x)
             pull += weights[k] * m[k] * (bessel_ratio(x) - 1.0)

@@ -49,7 +49,7 @@ _MAPS = {
 class Doubt(IntFlag):
     """Why values of a voxel should not be trusted; 0 is none."""
 
-    LOW_SIGNAL = 1  # outside the mask: by default under 3 noise SDs at the lowest b-value
+    LOW_SIGNAL = 1  # outside the mask: by default no signal over the noise
     AT_LIMIT = 2  # the estimate lies at a limit of what is allowed
     DSTAR_UNKNOWN = 4  # the data do not tell D*; it is NaN, D and f can be used
     FAILED = 8  # no fit; the values are NaN

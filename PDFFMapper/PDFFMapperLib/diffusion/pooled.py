@@ -113,8 +113,6 @@ def fit_pooled(
     if unknown or not models:
         raise ValueError(f"Models are {', '.join(MODELS)}; given were {', '.join(models)}.")
     voxels = prepared(signal, b_values, sigma, averages, mask, "rician")
-    if voxels.usable.size == 0:
-        raise ValueError("The region holds no voxel that can be fitted.")
     noise_sd = float(np.sqrt(np.mean(voxels.sigma[voxels.usable] ** 2)))
     mean = voxels.signal[voxels.usable].mean(axis=0, dtype=float)
     data = _Data(voxels.b, mean / noise_sd, voxels.averages * voxels.usable.size)

@@ -77,7 +77,7 @@ MASK = Option(
     "mask",
     IMAGE,
     None,
-    "Voxels to fit; if not given, those whose signal at the lowest b-value passes 3 noise SDs.",
+    "Voxels to fit; all with signal if not given.",
     flag="--mask",
 )
 CHOOSE_MODEL = Option(

@@ -54,7 +54,6 @@ def prepared(
         sigma=sigma,
         averages=averages,
         mask=mask,
-        allow_negative=noise == "gaussian",
     )
     voxels.precision = np.broadcast_to(np.float32(1), voxels.signal.shape[:1])
     _measure(voxels, noise == "rician")
@@ -64,10 +63,6 @@ def prepared(
 def _measure(voxels: Voxels, rician: bool) -> None:
     """Set sigma, if it is not given, and the precision."""
     index = voxels.everywhere
-    if index.size == 0:
-        if voxels.sigma is None:
-            voxels.sigma = np.broadcast_to(1.0, voxels.signal.shape[:1])
-        return
     if not _models(voxels):
         return
     if index.size > _SAMPLE:

@@ -119,7 +119,8 @@ def trace_weighted(
 
     Returns:
         Signals of shape (..., m), float32; the m distinct b-values (s/mm^2); and how many volumes
-        each was made from. A voxel with a negative or missing signal in any direction is NaN.
+        each was made from. Where a direction is below 0, as interpolation and denoising leave it,
+        the arithmetic mean stands in; a missing signal is NaN.
     """
     if signals.shape[-1] != scheme.b_values.size:
         raise ValueError(
@@ -141,7 +142,10 @@ def trace_weighted(
         with np.errstate(divide="ignore", invalid="ignore"):  # log 0 is -inf, whose exp is 0
             for one in directions:
                 log_sum += np.log(one)
-        result[..., shell] = np.exp(log_sum / len(directions))
+        trace = np.exp(log_sum / len(directions))
+        below = np.minimum.reduce(directions) < 0  # no logarithm
+        trace[below] = np.mean([one[below] for one in directions], axis=0)
+        result[..., shell] = trace
     means = np.array([scheme.b_values[shells == shell].mean() for shell in range(count)])
     return result, means, np.bincount(shells, minlength=count)
 

@@ -9,13 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.diffusion.noise import sigma_from_background, sigma_from_repeats
-from PDFFMapperLib.diffusion.scatter import prepared
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
-
-LEAST_SNR = 3.0
-"""Signal over noise at the lowest b-value under which a voxel is left out; air has 1.25."""
+from PDFFMapperLib.water_fat.signal_mask import signal_mask
 
 
 @dataclass
@@ -53,8 +50,8 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
         settings: the options of the diffusion recipes.
 
     Raises:
-        ValueError: grids differ, b-values are missing or none is left, noise cannot be measured as
-            asked, or an empty mask.
+        ValueError: grids differ, b-values are missing or none is left, or noise cannot be measured
+            as asked.
     """
     for image in images[1:]:
         check_one_grid(image, images[0])
@@ -73,6 +70,7 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
     _keep_b_values(series, settings.lowest_b, settings.highest_b)
     _find_noise(series, settings)
     _find_mask(series, settings)
+    _note_limits(series)
     return series
 
 
@@ -113,33 +111,25 @@ def _find_noise(series: DiffusionSeries, settings: SimpleNamespace) -> None:
 
 
 def _find_mask(series: DiffusionSeries, settings: SimpleNamespace) -> None:
-    """The mask given, else the voxels whose signal at the lowest b-value stands out of the noise.
-
-    Not by the brightest tissue: marrow whose fat is suppressed is dim beside the spleen.
-    """
-    if settings.mask is not None:
-        check_one_grid(settings.mask, series.like)
-        series.mask = settings.mask.array > 0
-        if not series.mask.any():
-            raise ValueError("The mask is empty: no voxel is marked to be fitted.")
+    """The mask given, else the voxels whose signal stands out of the noise."""
+    if settings.mask is None:
+        series.mask = signal_mask(np.moveaxis(np.nan_to_num(series.signal), -1, 0))
         return
-    lowest = series.signal[..., series.b_values == series.b_values.min()].mean(-1, dtype=float)
-    sigma = series.sigma
-    if sigma is None:
-        voxels = prepared(
-            series.signal,
-            series.b_values,
-            parameters=1,
-            model="Diffusion",
-            sigma=None,
-            averages=series.averages,
-            mask=None,
-            noise=settings.noise,
+    check_one_grid(settings.mask, series.like)
+    series.mask = settings.mask.array > 0
+
+
+def _note_limits(series: DiffusionSeries) -> None:
+    """Say what these images cannot tell."""
+    below = float(np.mean(series.signal[series.mask] < 0)) if series.mask.any() else 0.0
+    if below:
+        series.notes.append(
+            f"{100 * below:.2g} % of the signals are below 0, which no magnitude is: the images "
+            "were interpolated, denoised or are real-valued. These count with Gaussian noise."
         )
-        sigma = None if voxels.sigma is None else voxels.noise
-    series.mask = lowest > (0.0 if sigma is None else LEAST_SNR * sigma)
-    if not series.mask.any():
-        raise ValueError(
-            f"No voxel's signal at b = {series.b_values.min():g} s/mm^2 reaches "
-            f"{LEAST_SNR:g} noise SDs; check the images, or give a mask."
+    if series.b_values.size == 2 and series.sigma is None:
+        series.notes.append(
+            "Two b-values leave no residual: there is no goodness of fit and no standard "
+            "deviation, and the noise floor is not corrected, so that the ADC reads low where the "
+            "higher b-value has little signal. Give the noise (--sigma or --background) for these."
         )

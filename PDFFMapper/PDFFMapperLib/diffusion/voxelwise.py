@@ -115,12 +115,12 @@ def prepare(
     sigma: float | np.ndarray | None = None,
     averages: Sequence[float] | None = None,
     mask: np.ndarray | None = None,
-    allow_negative: bool = False,
 ) -> Voxels:
     """Check a series and find the voxels that can be fitted.
 
-    A voxel is usable when it is in the mask, all its signals are finite and (for magnitude
-    images) none is negative, and its signal at the lowest b-value is above zero.
+    A voxel is usable when it is in the mask, all its signals are finite, and its signal at the
+    lowest b-value is above zero. Others below zero, as interpolation and denoising leave them, are
+    measurements.
 
     Args:
         signal: shape (..., measurements).
@@ -130,10 +130,9 @@ def prepare(
         sigma: noise standard deviation of one image in signal units; a number or one per voxel.
         averages: number of images averaged into each measurement; 1 each if not given.
         mask: voxels to fit, shape (...).
-        allow_negative: whether negative signals are legitimate (real-valued images).
 
     Raises:
-        ValueError: shapes that do not match or too few distinct b-values.
+        ValueError: shapes that do not match, too few distinct b-values, or no voxel to fit.
     """
     signal = np.asarray(signal)
     b = checked_b_values(b_values)
@@ -159,8 +158,6 @@ def prepare(
         raise ValueError(f"One positive number of averages per b-value is needed, not {averages}.")
 
     usable = np.isfinite(flat).all(axis=1)
-    if not allow_negative:
-        usable &= (flat >= 0).all(axis=1)
     usable &= flat[:, b == b.min()].mean(axis=1, dtype=float) > 0
     noise = None
     if sigma is not None:
@@ -177,6 +174,14 @@ def prepare(
             raise ValueError(f"The mask's shape {np.shape(mask)} differs from the image's {shape}.")
         usable &= np.asarray(mask).reshape(-1) > 0
     index = everywhere if mask is None else np.flatnonzero(usable)
+    if index.size == 0:
+        empty = mask is not None and not np.any(mask)
+        raise ValueError(
+            "The mask is empty: no voxel is marked to be fitted."
+            if empty
+            else f"No voxel{' of the mask' if mask is not None else ''} can be fitted: none has "
+            "finite signals and one above 0 at the lowest b-value."
+        )
     return Voxels(shape, flat, index, everywhere, b / 1000.0, counts, noise)
 
 
