@@ -464,7 +464,7 @@ GRE = {"ScanningSequence": "GR", "RepetitionTime": 6.0, "EchoTime": 1.2}
         (T1, "t1_tse_sag_postKM", "t1_post"),
         ({"ScanningSequence": "SE", "NumberOfEchoes": 8}, "mese", None),
         (GRE, "FatFrac: IDEAL IQ", "pdff"),
-        (GRE, "R2*: IDEAL IQ", None),
+        (GRE, "R2*: IDEAL IQ", "r2star"),
         (GRE, "WATER: Ax LAVA-Flex", "water"),
         ({}, "dADC", "adc"),
         ({**GRE}, "t2*_gre", None),

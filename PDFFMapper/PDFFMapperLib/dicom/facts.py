@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ from PDFFMapperLib.dicom.header import (
     GE_COMPONENT,
     GE_DIFFUSION_KIND,
     GE_DIRECTION,
+    PARAMETRIC_MAP,
     PHILIPS_B_VALUE,
+    PHILIPS_DIRECTION,
     PHILIPS_DIRECTION_KIND,
     PHILIPS_SCALE_SLOPE,
     SIEMENS_B_MATRIX,
@@ -23,11 +26,13 @@ from PDFFMapperLib.dicom.header import (
     SIEMENS_CSA,
     SIEMENS_DIRECTION,
     UIH_B_VALUE,
+    UIH_DIRECTION,
     number_in,
     numbers_in,
     texts_in,
 )
 from PDFFMapperLib.dicom.siemens import siemens_csa
+from PDFFMapperLib.images.attributes import product_of_image_type
 
 _COMPONENTS = {
     "M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase",
@@ -77,7 +82,51 @@ def attributes_of(header: Dataset) -> dict[str, object]:
             attributes["GEDiffusionDirection"] = list(private)
     if (scale := number_in(header, PHILIPS_SCALE_SLOPE)) is not None:
         attributes["PhilipsScaleSlope"] = scale
+    if (mapping := real_world_mapping(header)) is not None:
+        if mapping.units:
+            attributes["Units"] = mapping.units
+        if mapping.quantity:
+            attributes["Quantity"] = mapping.quantity
     return attributes
+
+
+@dataclass(frozen=True)
+class RealWorldMapping:
+    """How a parametric map's stored values become a quantity.
+
+    Attributes:
+        slope, intercept: value = stored * slope + intercept.
+        units: the unit's code (UCUM), "" if none is given.
+        quantity: what is measured, in words, "" if not said.
+    """
+
+    slope: float
+    intercept: float
+    units: str
+    quantity: str
+
+
+def real_world_mapping(header: Dataset) -> RealWorldMapping | None:
+    """The first real world value mapping of a parametric map's frame; None for other objects."""
+    items = header.get("RealWorldValueMappingSequence") or []
+    if str(header.get("SOPClassUID", "")) != PARAMETRIC_MAP or not len(items):
+        return None
+    item = items[0]
+    units = item.get("MeasurementUnitsCodeSequence") or []
+    defined = item.get("QuantityDefinitionSequence") or []
+    named = [
+        code.CodeMeaning
+        for entry in defined
+        for code in (entry.get("ConceptCodeSequence") or [])
+        if "CodeMeaning" in code
+    ]
+    slope = number_in(item, "RealWorldValueSlope")
+    return RealWorldMapping(
+        1.0 if slope is None else slope,
+        number_in(item, "RealWorldValueIntercept") or 0.0,
+        str(units[0].get("CodeValue", "")) if len(units) else "",
+        str(named[0]) if named else str(item.get("LUTLabel", "")),
+    )
 
 
 def _plain(value: object) -> object:
@@ -102,7 +151,9 @@ def component_of(header: Dataset) -> str | None:
     """Whether an image is magnitude, phase, real or imaginary, if the header says."""
     stated = texts_in(header, "ComplexImageComponent")
     if stated and stated[0] in _COMPONENTS:
-        return _COMPONENTS[stated[0]]
+        is_map = product_of_image_type(texts_in(header, "ImageType"))
+        # Philips flags its fat-fraction frames as real: the name of a map says more.
+        return None if is_map and stated[0] != "MAGNITUDE" else _COMPONENTS[stated[0]]
     if component := component_of_image_type(texts_in(header, "ImageType")):
         return component
     code = number_in(header, GE_COMPONENT) if _maker(header).startswith("GE") else None
@@ -134,6 +185,8 @@ def b_value_of(header: Dataset) -> tuple[float | None, str]:
         candidates.append((number_in(header, PHILIPS_B_VALUE), "Philips (2001,1003)"))
     if "UIH" in maker or "UNITED IMAGING" in maker:
         candidates.append((number_in(header, UIH_B_VALUE), "UIH (0065,1009)"))
+    if (comment := _diffusion_comment(header)) and candidates[0][0] is None:
+        candidates.append((comment[0], "image comments (0020,4000)"))
     known = [
         (without_ge_offset(value), source)
         for value, source in candidates
@@ -157,8 +210,8 @@ def direction_of(header: Dataset) -> tuple[list[float] | None, object]:
     to tell volumes apart.
     """
     vector = numbers_in(header, "DiffusionGradientOrientation")
-    if len(vector) != 3 and "SIEMENS" in _maker(header):
-        vector = numbers_in(header, SIEMENS_DIRECTION)
+    if len(vector) != 3:
+        vector = _private_direction(header)
     kind = [
         *texts_in(header, "DiffusionDirectionality"),
         *texts_in(header, PHILIPS_DIRECTION_KIND),
@@ -170,6 +223,46 @@ def direction_of(header: Dataset) -> tuple[list[float] | None, object]:
     unit = [part / length for part in vector] if abs(length - 1) < 0.1 else None
     rounded = tuple(round(part, 4) + 0.0 for part in unit or [])
     return unit, (rounded, tuple(kind), tuple(private), flag)
+
+
+def _private_direction(header: Dataset) -> list[float]:
+    """The gradient (LPS) where its maker writes it beside the standard; [] if nowhere."""
+    maker = _maker(header)
+    if "SIEMENS" in maker:
+        vector = numbers_in(header, SIEMENS_DIRECTION)
+        return vector if len(vector) == 3 else _main_direction(numbers_in(header, SIEMENS_B_MATRIX))
+    if "PHILIPS" in maker:
+        parts = [number_in(header, tag) for tag in PHILIPS_DIRECTION]
+        return [] if None in parts else parts
+    if "UIH" in maker or "UNITED IMAGING" in maker:
+        return numbers_in(header, UIH_DIRECTION)
+    comment = _diffusion_comment(header)
+    return comment[1] if comment else []
+
+
+def _main_direction(matrix: list[float]) -> list[float]:
+    """The gradient of a b-matrix (xx, xy, xz, yy, yz, zz), where one gradient makes it."""
+    if len(matrix) != 6 or matrix[0] + matrix[3] + matrix[5] < 4:  # imaging gradients give less
+        return []
+    xx, xy, xz, yy, yz, zz = matrix
+    values, vectors = np.linalg.eigh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return vectors[:, 2].tolist() if values[2] > 0.9 * values.sum() else []
+
+
+def _diffusion_comment(header: Dataset) -> tuple[float, list[float]] | None:
+    """b-value and gradient that Canon and Toshiba write as "b=800(1.000,0.000,0.000)"."""
+    maker = _maker(header)
+    if "CANON" not in maker and "TOSHIBA" not in maker:
+        return None
+    number = r"\s*(-?[\d.]+(?:e[-+]?\d+)?)\s*"
+    pattern = rf"\bb\s*=\s*([\d.]+)\s*(?:\({number},{number},{number}\))?"
+    match = re.search(pattern, " ".join(texts_in(header, "ImageComments")), re.I)
+    if not match:
+        return None
+    try:
+        return float(match[1]), [float(part) for part in match.groups()[1:] if part is not None]
+    except ValueError:
+        return None
 
 
 def _maker(header: Dataset) -> str:

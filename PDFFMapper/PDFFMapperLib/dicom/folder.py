@@ -21,7 +21,13 @@ from pydicom.uid import UID
 
 from PDFFMapperLib.dicom.facts import PatientFacts, attributes_of, patient_of
 from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
-from PDFFMapperLib.dicom.header import NotDicom, number_in, numbers_in, read_header
+from PDFFMapperLib.dicom.header import (
+    PARAMETRIC_MAP,
+    NotDicom,
+    number_in,
+    numbers_in,
+    read_header,
+)
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
 from PDFFMapperLib.images.volume import Volume
@@ -224,6 +230,8 @@ def _may_be_image(sop_class: str, header: Dataset) -> bool:
     name = UID(sop_class).name
     if header.get("SamplesPerPixel", 1) != 1:
         return False
+    if sop_class == PARAMETRIC_MAP:
+        return True
     if "Image Storage" not in name or "Secondary Capture" in name:
         return "ImagePositionPatient" in header and "Rows" in header
     return True

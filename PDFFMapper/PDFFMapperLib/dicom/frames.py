@@ -12,17 +12,21 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from PDFFMapperLib.dicom.facts import b_value_of, component_of
+from PDFFMapperLib.dicom.facts import b_value_of, component_of, real_world_mapping
 from PDFFMapperLib.dicom.header import (
     PHILIPS_B_VALUE,
+    PHILIPS_DIRECTION,
     PHILIPS_DIRECTION_KIND,
     PHILIPS_FRAME,
     PHILIPS_SCALE_SLOPE,
     SIEMENS_CSA,
     SIEMENS_MOSAIC_IMAGES,
+    UIH_GRID_IMAGES,
+    UIH_GRID_ITEMS,
     WANTED,
     number_in,
     numbers_in,
+    standard_blocks,
     texts_in,
 )
 from PDFFMapperLib.dicom.siemens import siemens_csa
@@ -46,8 +50,13 @@ _NESTED_TAGS = {
         "DiffusionGradientDirectionSequence", "MRImageFrameTypeSequence", "FrameContentSequence",
         "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
         "PixelValueTransformationSequence", "CardiacSynchronizationSequence",
+        "UnassignedPerFrameConvertedAttributesSequence",
+        "UnassignedSharedConvertedAttributesSequence",
     )
 }  # fmt: skip
+_PHILIPS_PRIVATE = [
+    PHILIPS_B_VALUE, PHILIPS_SCALE_SLOPE, PHILIPS_DIRECTION_KIND, *PHILIPS_DIRECTION,
+]  # fmt: skip
 _COPIED_TAGS = {*WANTED, *(Tag(keyword) for keyword in (*_CLASSIC_NAME, "StackID"))}
 
 
@@ -113,8 +122,11 @@ def frames_of_file(file: Path, header: Dataset) -> list[Frame]:
         return [_frame(file, index, flat) for index, flat in enumerate(flattened_frames(header))]
     if int(header.get("NumberOfFrames", 1) or 1) > 1:
         raise ValueError("it holds several frames without saying where each one lies.")
-    if "MOSAIC" in texts_in(header, "ImageType"):
+    kind = texts_in(header, "ImageType")
+    if "MOSAIC" in kind:
         return _mosaic_frames(file, header)
+    if UIH_GRID_ITEMS in header or ("VFRAME" in kind and UIH_GRID_IMAGES in header):
+        return _uih_grid_frames(file, header)
     return [_frame(file, 0, header)]
 
 
@@ -136,18 +148,23 @@ def flattened_frames(header: Dataset) -> Iterator[Dataset]:
         flat = Dataset()
         flat.update(common)
         _flatten(groups, flat)
+        if "InstanceNumber" in flat:
+            del flat.InstanceNumber
         flat.InstanceNumber = base + index
         for keyword, classic in _CLASSIC_NAME.items():
             if keyword in flat:
                 value = flat[keyword].value
                 if classic == "InversionTime" and not isinstance(value, (int, float)):
                     value = value[0] if value else None
+                if classic in flat:  # an element of the frames' common header, not to be changed
+                    del flat[classic]
                 setattr(flat, classic, value)
         yield flat
 
 
 def _flatten(groups: Dataset, flat: Dataset) -> None:
     """Copy the wanted elements of nested functional groups into a flat header."""
+    standard_blocks(groups)
     for tag in groups.keys():  # iterating the data set itself would convert all of it
         if tag in _COPIED_TAGS:
             flat.add(groups[tag])
@@ -156,7 +173,8 @@ def _flatten(groups: Dataset, flat: Dataset) -> None:
                 _flatten(item, flat)
         elif tag == PHILIPS_FRAME and groups[tag].VR == "SQ":  # the classic header in disguise
             for item in groups[tag].value[:1]:
-                for private in (PHILIPS_B_VALUE, PHILIPS_SCALE_SLOPE, PHILIPS_DIRECTION_KIND):
+                standard_blocks(item)
+                for private in _PHILIPS_PRIVATE:
                     if private in item:
                         flat.add(item[private])
 
@@ -172,7 +190,12 @@ def _frame(file: Path, index: int, header: Dataset) -> Frame:
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if abs(row @ column) > 0.01 or max(abs(np.array(lengths) - 1)) > 0.01 or min(spacing) <= 0:
         raise ValueError("its orientation or pixel spacing is not valid.")
-    slope = number_in(header, "RescaleSlope")
+    slope, intercept = number_in(header, "RescaleSlope"), number_in(header, "RescaleIntercept")
+    if mapping := real_world_mapping(header):
+        slope, intercept = mapping.slope, mapping.intercept
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        if name in header and number_in(header, name) is None:
+            raise ValueError("its rescaling is empty, so its values cannot be told.")
     return Frame(
         path=file,
         index=index,
@@ -183,9 +206,43 @@ def _frame(file: Path, index: int, header: Dataset) -> Frame:
         pixel_spacing=(spacing[0], spacing[1]),
         instance=int(number_in(header, "InstanceNumber") or 0),
         slope=1.0 if slope is None or slope == 0 else slope,
-        intercept=number_in(header, "RescaleIntercept") or 0.0,
+        intercept=intercept or 0.0,
         display_scale=number_in(header, PHILIPS_SCALE_SLOPE),
     )
+
+
+def _uih_grid_frames(file: Path, header: Dataset) -> list[Frame]:
+    """The slices of a United Imaging grid: tiles of one picture, each with its own position."""
+    items = header[UIH_GRID_ITEMS].value if UIH_GRID_ITEMS in header else []
+    positions = [numbers_in(item, "ImagePositionPatient") for item in items]
+    count = int(number_in(header, UIH_GRID_IMAGES) or len(positions))
+    if count < 1 or len(positions) != count or any(len(place) != 3 for place in positions):
+        raise ValueError(
+            "this grid of United Imaging lacks the private header that tells where its slices lie; "
+            "export the series again as single slices or without removing private elements."
+        )
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    if "ImagePositionPatient" not in header:
+        header.ImagePositionPatient = positions[0]
+    whole = _frame(file, 0, header)
+    if whole.shape[0] % down and whole.shape[0] % across == 0:
+        down = across  # a square grid, with empty tiles
+    if whole.shape[0] % down or whole.shape[1] % across:
+        raise ValueError(
+            f"this grid of United Imaging of {whole.shape[1]} x {whole.shape[0]} pixels does not "
+            f"divide into {count} slices; export the series again as single slices."
+        )
+    rows, columns = whole.shape[0] // down, whole.shape[1] // across
+    return [
+        replace(
+            whole,
+            shape=(rows, columns),
+            position=np.array(place),
+            tile=(n // across * rows, n % across * columns),
+        )
+        for n, place in enumerate(positions)
+    ]
 
 
 def _mosaic_frames(file: Path, header: Dataset) -> list[Frame]:

@@ -30,9 +30,9 @@ _STRUCTURE = [
     "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "ComplexImageComponent",
     "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
-    "ModalityLUTSequence",
+    "ModalityLUTSequence", "ImageComments", "RealWorldValueMappingSequence",
 ]  # fmt: skip
-# Private elements, by the block number that every scanner uses for them.
+# Private elements, at the block where scanners put them (`standard_blocks` moves others there).
 SIEMENS_MOSAIC_IMAGES = Tag(0x0019, 0x100A)
 SIEMENS_B_VALUE = Tag(0x0019, 0x100C)
 SIEMENS_DIRECTION = Tag(0x0019, 0x100E)
@@ -45,22 +45,42 @@ GE_DIFFUSION_KIND = Tag(0x0043, 0x1030)
 PHILIPS_B_VALUE = Tag(0x2001, 0x1003)
 PHILIPS_DIRECTION_KIND = Tag(0x2001, 0x1004)
 PHILIPS_SCALE_SLOPE = Tag(0x2005, 0x100E)
+PHILIPS_DIRECTION = [Tag(0x2005, element) for element in (0x10B0, 0x10B1, 0x10B2)]
 PHILIPS_FRAME = Tag(0x2005, 0x140F)
 UIH_B_VALUE = Tag(0x0065, 0x1009)
+UIH_DIRECTION = Tag(0x0065, 0x1037)
+UIH_GRID_IMAGES = Tag(0x0065, 0x1050)
+UIH_GRID_ITEMS = Tag(0x0065, 0x1051)
 SLICE_COUNTS = [Tag(0x2001, 0x1018), Tag(0x0021, 0x104F)]  # Philips, GE
 _PRIVATE = [
     SIEMENS_MOSAIC_IMAGES, SIEMENS_B_VALUE, SIEMENS_DIRECTION, SIEMENS_B_MATRIX, SIEMENS_CSA,
     GE_B_VALUE, *GE_DIRECTION, GE_COMPONENT, GE_DIFFUSION_KIND, PHILIPS_B_VALUE,
-    PHILIPS_DIRECTION_KIND, PHILIPS_SCALE_SLOPE, UIH_B_VALUE,
-    *SLICE_COUNTS,
+    PHILIPS_DIRECTION_KIND, PHILIPS_SCALE_SLOPE, *PHILIPS_DIRECTION, UIH_B_VALUE, UIH_DIRECTION,
+    UIH_GRID_IMAGES, UIH_GRID_ITEMS, *SLICE_COUNTS,
 ]  # fmt: skip
-_LAST_CLASSIC = 0x2005100F
+# Who owns the private elements above, by group and block. An archive may move the blocks; another
+# owner's elements mean something else.
+_OWNERS = {
+    (0x0019, 0x10): {"SIEMENS MR HEADER", "GEMS_ACQU_01"},
+    (0x0021, 0x10): {"GEMS_RELA_01"},
+    (0x0029, 0x10): {"SIEMENS CSA HEADER"},
+    (0x0043, 0x10): {"GEMS_PARM_01"},
+    (0x0065, 0x10): {"IMAGE PRIVATE HEADER"},
+    (0x2001, 0x10): {"PHILIPS IMAGING DD 001"},
+    (0x2005, 0x10): {"PHILIPS MR IMAGING DD 001"},
+    (0x2005, 0x14): {"PHILIPS MR IMAGING DD 005"},
+}
+_BLOCKS = range(0x10, 0x20)  # where archives move blocks to
+_LAST_CLASSIC = 0x20051FFF
 WANTED = [
     *(Tag(keyword) for keyword in [*FACTS, *_STRUCTURE]),
     *_PRIVATE,
     # The creators let pydicom find the types of private elements.
-    *sorted({Tag(tag.group, 0x0010) for tag in _PRIVATE}),
+    *sorted({Tag(tag.group, block) for tag in _PRIVATE for block in _BLOCKS}),
 ]
+
+
+PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 
 
 class NotDicom(Exception):
@@ -98,9 +118,74 @@ def read_header(file: Path) -> tuple[Dataset, int]:
         if "Rows" in header and "ImagePositionPatient" not in header:  # enhanced, as a rule
             view.seek(0)
             header = dcmread(view, stop_before_pixels=True, force=force)
+        elif moved := _moved_blocks(header):
+            view.seek(0)
+            header = read_partial(
+                view,
+                lambda tag, _vr, _length: int(tag) > _LAST_CLASSIC,
+                specific_tags=[*WANTED, *_elements_of(moved)],
+                force=force,
+            )
+        standard_blocks(header)
         syntax = header.file_meta.get("TransferSyntaxUID", None)
         plain = syntax is None or not (UID(syntax).is_compressed or UID(syntax).is_deflated)
         return header, size - view.tell() if plain else -1
+
+
+def standard_blocks(header: Dataset) -> None:
+    """Put private elements where scanners put them, found by their owner as DICOM demands.
+
+    Archives move blocks (Agfa's dcm4che does); elements of another owner at the scanner's place are
+    taken away. Without any owner named the place is believed.
+    """
+    moved = _moved_blocks(header)
+    found = {}
+    for (group, block), other in moved.items():
+        for tag in _elements_at(group, block):
+            elsewhere = Tag(tag.group, (other << 8) | (tag.elem & 0xFF))
+            if other and elsewhere in header:
+                found[tag] = header[elsewhere]
+            if tag in header:
+                del header[tag]
+    for tag, element in found.items():
+        header.add_new(tag, element.VR, element.value)
+
+
+def _moved_blocks(header: Dataset) -> dict[tuple[int, int], int]:
+    """Where the blocks lie that are not at their place; 0 where another owner has that place."""
+    named = {
+        (tag.group, tag.elem): _owner(header, tag)
+        for tag in header.keys()  # noqa: SIM118 - iterating the data set would convert all of it
+        if tag.group & 1 and tag.elem in _BLOCKS
+    }
+    moved = {}
+    for (group, block), owners in _OWNERS.items() if named else ():
+        at_place = named.get((group, block), "")
+        if at_place in owners:
+            continue
+        others = [n for n in _BLOCKS if named.get((group, n)) in owners]
+        if others or at_place:
+            moved[group, block] = others[0] if others else 0
+    return moved
+
+
+def _owner(header: Dataset, tag: BaseTag) -> str:
+    raw = header.get_item(tag).value
+    text = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw or "")
+    return " ".join(text.replace("\0", " ").upper().split())
+
+
+def _elements_at(group: int, block: int) -> list[BaseTag]:
+    return [t for t in [*_PRIVATE, PHILIPS_FRAME] if (t.group, t.elem >> 8) == (group, block)]
+
+
+def _elements_of(moved: dict[tuple[int, int], int]) -> list[BaseTag]:
+    return [
+        Tag(tag.group, (other << 8) | (tag.elem & 0xFF))
+        for (group, block), other in moved.items()
+        for tag in _elements_at(group, block)
+        if other
+    ]
 
 
 @cache

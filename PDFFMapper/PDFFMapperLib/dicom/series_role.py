@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from PDFFMapperLib.images.attributes import image_type_of, is_diffusion_map, number_of, words_of
+from PDFFMapperLib.images.attributes import (
+    PRODUCTS,
+    image_type_of,
+    is_diffusion_map,
+    number_of,
+    words_of,
+)
 
-_IMAGE_TYPE_ROLES = {
-    "W": "water", "WATER": "water", "F": "fat", "FAT": "fat",
-    "IP": "in_phase", "IN_PHASE": "in_phase", "INPHASE": "in_phase",
-    "OP": "opposed_phase", "OOP": "opposed_phase", "OUT_PHASE": "opposed_phase",
-    "OPP_PHASE": "opposed_phase", "OPPOSED_PHASE": "opposed_phase",
-    "FF": "pdff", "FAT_FRACTION": "pdff", "FATFRACTION": "pdff", "FAT_FRAC": "pdff",
-    "PDFF": "pdff",
-}  # fmt: skip
+# The products that are an image of a study; others (T2*, field maps ...) are none of its roles.
+_ROLES = ("water", "fat", "in_phase", "opposed_phase", "pdff", "r2star")
 
 
 def guess_role(attributes: Mapping[str, object], description: str | None = None) -> str | None:
     """What a series is for, from its attributes and description; None if they do not settle it.
 
     Returns one of "T1", "T2", "STIR", "in_phase", "opposed_phase", "water", "fat", "pdff",
-    "t1_post", "adc", "dwi", "multi_echo". A guess to show and confirm, never to rely on: names that
+    "r2star", "t1_post", "adc", "dwi", "multi_echo". A guess to show and confirm, never to rely on: names that
     contradict the timing, phase images, T2*, FLAIR and fat-suppressed T1 without contrast give
     None.
     """
@@ -31,9 +31,10 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     text = f" {re.sub(r'[^a-z0-9+*]+', ' ', text.lower())} "
     kind = image_type_of(attributes)
 
-    if re.search(
-        r" (loc|localizer|localiser|scout|survey|sub|subtraction|map|t[12]map|pd|pdw) ", text
-    ):
+    named = _named_dixon_roles(text)
+    if re.search(r" (loc|localizer|localiser|scout|survey|sub|subtraction|t[12]map|pd|pdw) ", text):
+        return None
+    if " map " in text and not named & {"pdff", "r2star"}:
         return None
     if re.search(r" (fa|colfa|color ?fa|eadc) ", text) or {"T1 MAP", "T2 MAP"} & set(kind):
         return None
@@ -48,10 +49,12 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         or re.search(r" (dwi|dwibs|ivim|diff|diffusion|trace|tracew|dti) ", text)
     ):
         return "dwi"
-    if re.search(r" (tensor|r2\*|r2star|t2\*|t2star|swi|b0 ?map|b1 ?map) ", text):
+    roles = {PRODUCTS[word] for word in kind[2:] if word in PRODUCTS}
+    if not roles and re.search(r" (tensor|t2\*|t2s|t2star|swi|b0 ?map|b1 ?map) ", text):
         return None
-    roles = {_IMAGE_TYPE_ROLES[word] for word in kind[2:] if word in _IMAGE_TYPE_ROLES}
-    roles = roles or _named_dixon_roles(text)
+    roles = roles or named
+    if roles - set(_ROLES):
+        return None
     weighting = _weighting(attributes, text)
     contrast = _has_contrast(attributes, text)
     if len(roles) > 1:
@@ -97,17 +100,19 @@ def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:
 
 
 def _named_dixon_roles(text: str) -> set[str]:
-    dixon = re.search(r" (dixon|vibe|ideal|flex|lava|mdixon|qdixon) ", text)
+    dixon = re.search(r" (dixon|vibe|ideal|idealiq|flex|lava|mdixon|qdixon) ", text)
     patterns = {
         "opposed_phase": r" (opp|opposed|opposed ?phase|out ?of ?phase|oop|out ?phase) ",
         "in_phase": r" (in ?phase|ip|in (and )?(out|opp)) ",
-        "pdff": r" (pdff|ff|fat ?fraction|fatfrac) ",
+        "pdff": r" (pdff|ff|fat ?fraction|fat ?frac) ",
+        "r2star": r" (r2\*|r2s|r2star) ",
     }
     if dixon:
         patterns["in_phase"] += "| in $"
         patterns["opposed_phase"] += "| (op|out) $"
         patterns["water"] = r" (w|water) "
-        patterns["fat"] = r" (f|fat) (?!sat|sup|fraction)"
+        patterns["fat"] = r" (f|fat) (?!sat|sup|frac)"
+        patterns["pdff"] += "| fp $"
     return {role for role, pattern in patterns.items() if re.search(pattern, text)}
 
 

@@ -12,6 +12,9 @@ from PDFFMapperLib.dicom.header import SLICE_COUNTS, number_in, numbers_in, text
 
 _POSITION_TOLERANCE_MM = 0.01
 _SPACING_TOLERANCE = 0.02
+# Beds of a PET join a little off the grid: a step may differ by this share of a slice, and no slice
+# may lie further from an even grid than that.
+_JOIN_TOLERANCE = 0.15
 
 
 def _rounded_b_value(frame: Frame) -> float:
@@ -113,11 +116,22 @@ def _volumes_of_plane(frames: list[Frame], label: str, notes: list[str]) -> list
                     f"{label}: a volume ({volume[0].summary}) lacks {missing} of "
                     f"{len(places)} slices that its siblings have; copy the series again."
                 )
+    blocks = []
     for volume in volumes:
         volume.sort(key=lambda frame: frame.place)
         _check_contrast(volume, label)
-        _check_spacing(volume, normal, label, notes)
-    return volumes
+        parts = _blocks(volume, normal)
+        if len(parts) > 1:
+            note = (
+                f"{label}: its slices are {len(parts)} blocks with gaps between them; each block "
+                "is a volume of its own."
+            )
+            if note not in notes:
+                notes.append(note)
+        for part in parts:
+            _check_spacing(part, normal, label, notes)
+        blocks += parts
+    return blocks
 
 
 def _number_places(frames: list[Frame], depth: np.ndarray) -> None:
@@ -216,6 +230,34 @@ def _check_contrast(frames: list[Frame], label: str) -> None:
         )
 
 
+def _blocks(frames: list[Frame], normal: np.ndarray) -> list[list[Frame]]:
+    """Parallel slices with gaps between blocks, as one block a disc; one block as a rule.
+
+    A gap parts blocks, and is no missing slice, where it is no whole number of steps, or of three
+    steps and more while the instance numbers run on across it. Each block must be evenly spaced.
+    """
+    if len(frames) < 4:
+        return [frames]
+    steps = np.diff([frame.position @ normal for frame in frames])
+    step = float(np.median(steps))
+    gaps = np.flatnonzero(steps > (1 + _JOIN_TOLERANCE) * step)
+    if not gaps.size:
+        return [frames]
+    numbers = np.diff([frame.instance for frame in frames])
+    within = np.delete(numbers, gaps)
+    run_on = within.size > 0 and (within == within[0]).all() and bool(within[0])
+    for gap in gaps:
+        count = steps[gap] / step
+        if abs(count - round(count)) < 0.1 and not (
+            count > 2.5 and run_on and numbers[gap] == within[0]
+        ):
+            return [frames]
+    cuts = [0, *(gaps + 1), len(frames)]
+    parts = [frames[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    even = np.abs(np.delete(steps, gaps) - step).max() <= _SPACING_TOLERANCE * step
+    return parts if even and min(map(len, parts)) > 1 else [frames]
+
+
 def _check_spacing(frames: list[Frame], normal: np.ndarray, label: str, notes: list[str]) -> None:
     """Refuse volumes whose slices are not evenly spaced along their normal."""
     if len(frames) < 2:
@@ -225,7 +267,15 @@ def _check_spacing(frames: list[Frame], normal: np.ndarray, label: str, notes: l
     step = float(np.median(steps))
     tolerance = _SPACING_TOLERANCE * step + _POSITION_TOLERANCE_MM
     odd = np.flatnonzero(np.abs(steps - step) > tolerance)
-    if odd.size:
+    aside_limit = _JOIN_TOLERANCE * step
+    even = np.linspace(0, 1, len(frames)) * steps.sum() + positions[0] @ normal
+    aside = float(np.abs(positions @ normal - even).max())
+    if odd.size and np.abs(steps - step).max() < aside_limit and aside < aside_limit:
+        notes.append(
+            f"{label}: its slices are {steps.min():.2f} to {steps.max():.2f} mm apart, as where "
+            f"beds join; they are taken as even, which moves none by more than {aside:.2f} mm."
+        )
+    elif odd.size:
         n = int(odd[0])
         raise ValueError(
             f"{label} ({frames[0].summary}): slices {n + 1} and {n + 2} of {len(frames)} are "

@@ -4,7 +4,34 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+
+# What scanners compute from a series, by the words of the image type: mDIXON (Philips), q-Dixon
+# (Siemens), IDEAL-IQ and Flex (GE), Dixon of Canon and UIH.
+PRODUCTS = {
+    "W": "water", "WATER": "water", "F": "fat", "FAT": "fat",
+    "IP": "in_phase", "IN_PHASE": "in_phase", "INPHASE": "in_phase",
+    "OP": "opposed_phase", "OOP": "opposed_phase", "OUT_PHASE": "opposed_phase",
+    "OPP_PHASE": "opposed_phase", "OPPOSED_PHASE": "opposed_phase", "OUTPHASE": "opposed_phase",
+    "FF": "pdff", "FAT_FRACTION": "pdff", "FATFRACTION": "pdff", "FAT_FRAC": "pdff",
+    "FATFRAC": "pdff", "PDFF": "pdff", "FAT_PERCENT": "pdff", "FP": "pdff",
+    "R2_STAR": "r2star", "R2S": "r2star", "R2STAR": "r2star", "R2_STAR_UNSPECIFIED": "r2star",
+    "T2_STAR": "t2star", "T2S": "t2star", "T2STAR": "t2star", "T2_STAR_UNSPECIFIED": "t2star",
+    "WF": "water_fraction", "WATER_FRACTION": "water_fraction", "WP": "water_fraction",
+    "WATER_PERCENT": "water_fraction", "T1 MAP": "t1_map", "T2 MAP": "t2_map", "B0 MAP": "field",
+    "FIELD_MAP": "field", "SUB": "subtraction", "ADC": "adc",
+    "ADC_UNSPECIFIED": "adc", "EADC": "eadc", "FA": "anisotropy",
+}  # fmt: skip
+
+
+def product_of_image_type(words: Sequence[str]) -> str | None:
+    """What the scanner computed from its echoes ("water", "pdff", "r2star" ...), None for images.
+
+    Args:
+        words: of the ImageType or FrameType in upper case; the first two say nothing of it.
+    """
+    return next((PRODUCTS[word] for word in words[2:] if word in PRODUCTS), None)
 
 
 def number_of(attributes: Mapping[str, object], key: str) -> float | None:

@@ -1,19 +1,21 @@
-"""Image files in and out, through SimpleITK; files appear whole or not at all."""
+"""Image files in and out: NIfTI by this library, the rest through SimpleITK; files appear whole."""
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from PDFFMapperLib.images.nifti import NotNifti, read_nifti
+from PDFFMapperLib.images.nrrd import check_metaimage, check_nrrd, facts_of_frames
 from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
+
+COMPLEX = (("real", np.real), ("imaginary", np.imag))
 
 
 @contextmanager
@@ -40,22 +42,15 @@ def read_volume(path: str | Path) -> Volume:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read as a 3D scalar image.
     """
-    image = _read_image(Path(path))
-    if "complex" in image.GetPixelIDTypeAsString():
+    content = _read_file(Path(path))
+    if content.frames[0].dtype.kind == "c":
         raise ValueError(f"{path}: a magnitude image or a map is expected, this one is complex.")
-    if image.GetNumberOfComponentsPerPixel() > 1:
+    if len(content.frames) > 1 or content.dimensions != 3:
         raise ValueError(
-            f"{path}: a scalar volume is expected, this one has "
-            f"{image.GetNumberOfComponentsPerPixel()} components per voxel."
+            f"{path}: a 3D volume is expected, this one is {content.dimensions}D with "
+            f"{len(content.frames)} images; choose one 3D frame of it."
         )
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[..., 0]
-    if image.GetDimension() != 3:
-        raise ValueError(
-            f"{path}: a 3D volume is expected, this one is {image.GetDimension()}D with size "
-            f"{'x'.join(map(str, image.GetSize()))}; choose one 3D frame of it."
-        )
-    return volume_from_image(image, Path(path).name)
+    return _volumes(content, Path(path).name)[0]
 
 
 def read_on_grid(path: str | Path, like: Volume) -> Volume:
@@ -71,50 +66,54 @@ def read_on_grid(path: str | Path, like: Volume) -> Volume:
 
 
 def read_series(path: str | Path) -> list[Volume]:
-    """Read a 4D (or vector) NIfTI, NRRD or MetaImage file as a list of 3D volumes."""
-    import SimpleITK as sitk
+    """Read a 4D (or vector) NIfTI, NRRD or MetaImage file as a list of 3D volumes.
 
-    image = _read_image(Path(path))
+    Complex images become real and imaginary ones ("ImageComponent"), frame by frame; b-values and
+    echo times that Slicer wrote to a NRRD become attributes.
+    """
+    content = _read_file(Path(path))
+    if content.dimensions < 3:
+        raise ValueError(
+            f"{path}: a 4D series is expected, this file is {content.dimensions}D."
+        )
     name = Path(path).name
-    if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() > 1:
-        parts = [
-            sitk.VectorIndexSelectionCast(image, n)
-            for n in range(image.GetNumberOfComponentsPerPixel())
-        ]
-    elif image.GetDimension() == 4:
-        parts = [image[..., n] for n in range(image.GetSize()[3])]
-    elif image.GetDimension() == 3:
-        parts = [image]
-    else:
-        raise ValueError(f"{path}: a 4D series is expected, this file is {image.GetDimension()}D.")
-    return [volume_from_image(part, f"{name}[{n}]") for n, part in enumerate(parts)]
+    volumes = _volumes(content, name)
+    if content.frames[0].dtype.kind != "c":
+        return volumes
+    parts = []
+    for volume in volumes:
+        for component, part in COMPLEX:
+            one = volume.with_array(part(volume.array).astype(np.float32), volume.name)
+            one.attributes["ImageComponent"] = component
+            parts.append(one)
+    return parts
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
-    """Write a volume as NIfTI, NRRD or MetaImage, by the file name's ending."""
-    import SimpleITK as sitk
+    """Write a volume as NIfTI, NRRD or MetaImage, by the file name's ending.
 
-    with written_whole(path) as temporary:
-        sitk.WriteImage(image_from_volume(volume), str(temporary), useCompression=True)
+    Raises:
+        OSError: what was written cannot be read back, as on a full disk; nothing is left.
+    """
+    _write_image(image_from_volume(volume), path)
 
 
 def write_series(volumes: Sequence[Volume], path: str | Path) -> None:
-    """Write 3D volumes on one grid as one 4D file, by the file name's ending."""
+    """Write 3D volumes on one grid as one 4D file, by the file name's ending.
+
+    Raises:
+        OSError: as write_volume.
+    """
     import SimpleITK as sitk
 
-    with written_whole(path) as temporary:
-        series = sitk.JoinSeries([image_from_volume(volume) for volume in volumes])
-        sitk.WriteImage(series, str(temporary), useCompression=True)
+    _write_image(sitk.JoinSeries([image_from_volume(volume) for volume in volumes]), path)
 
 
 def volume_from_image(image: object, name: str) -> Volume:
     """A SimpleITK 3D image (LPS) as a Volume (RAS)."""
     import SimpleITK as sitk
 
-    lps = np.eye(4)
-    lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    lps[:3, 3] = image.GetOrigin()
-    return Volume(sitk.GetArrayFromImage(image), LPS_TO_RAS @ lps, name)
+    return Volume(sitk.GetArrayFromImage(image), _matrix(image), name)
 
 
 def image_from_volume(volume: Volume) -> object:
@@ -130,72 +129,149 @@ def image_from_volume(volume: Volume) -> object:
     return image
 
 
-def _read_image(path: Path) -> object:
+def read_image(path: Path) -> object:
+    """A NRRD, MetaImage or other file as a SimpleITK image, checked for what crashes ITK.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or its header and its voxels disagree.
+    """
     import SimpleITK as sitk
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
+    path = checked_name(path)
+    check_nrrd(path)
+    check_metaimage(path)
     try:
-        image = sitk.ReadImage(str(path))
-        if path.name.endswith((".nii", ".nii.gz")):
-            image = _checked_nifti(path, image)
-        return image
-    except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
         if "orthonormal" in str(error):
             raise ValueError(
                 f"{path}: its voxel axes are not at right angles; resample it onto a regular grid."
             ) from error
         raise ValueError(
-            f"{path}: this file cannot be read as an image; NIfTI, NRRD or MetaImage is expected "
-            "and the file may be truncated."
+            f"{path}: this file cannot be read as an image; NIfTI, NRRD, MetaImage or DICOM is "
+            "expected and the file may be truncated."
         ) from error
 
 
-def _checked_nifti(path: Path, image: object) -> object:
-    """What ITK hides: it fills a truncated NIfTI with zeros, and turns NaN into 0."""
+def checked_name(path: Path) -> Path:
+    """The path if there is such a file and its name can be passed on.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: its name is no text, which readers do not survive.
+    """
+    try:
+        os.fspath(path).encode("utf-8")
+        is_file = path.is_file()
+    except (UnicodeEncodeError, ValueError):
+        shown = os.fspath(path).encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"{shown}: this name is not UTF-8 text; rename the file.") from None
+    if not is_file:
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    return path
+
+
+@dataclass
+class _Content:
+    """What a file holds: 3D images [k, j, i] on one grid, and what was said of them."""
+
+    frames: list[np.ndarray]
+    ijk_to_ras: np.ndarray
+    dimensions: int
+    notes: list[str] = field(default_factory=list)
+    facts: list[dict[str, object]] = field(default_factory=list)
+    apart_mm: float = 0.0
+
+
+def _read_file(path: Path) -> _Content:
+    path = checked_name(path)
+    if is_dicom(path):
+        raise ValueError(
+            f"{path}: this is a DICOM file, which cannot stand here; convert it, or name the "
+            "folder of its series where one may be given."
+        )
+    try:
+        one = read_nifti(path)
+    except NotNifti:
+        return _from_itk(path)
+    return _Content(
+        one.frames, one.ijk_to_ras, one.dimensions, one.notes, [], one.placements_apart_mm
+    )
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file's first bytes are those of DICOM."""
+    with open(path, "rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _from_itk(path: Path) -> _Content:
     import SimpleITK as sitk
 
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as stream:
-        header = stream.read(348)
-    order = "<" if header[:1] == b"\x5c" else ">"
-    kind, bits, offset = struct.unpack_from(f"{order}70xhh34xf", header)
-    expected = int(offset) + image.GetNumberOfPixels() * bits // 8
-    if kind in _NIFTI_FLOATS:
-        with opener(path, "rb") as stream:
-            stream.seek(int(offset))
-            content = stream.read(expected - int(offset))
-        if len(content) < expected - int(offset):
-            raise RuntimeError(f"{path} is shorter than {expected} bytes")
-        raw = np.frombuffer(content, np.dtype(_NIFTI_FLOATS[kind]).newbyteorder(order))
-        array = sitk.GetArrayViewFromImage(image)
-        lost = ~np.isfinite(raw.reshape(array.shape))
-        if lost.any():
-            restored = np.where(lost, np.float32(np.nan), array)
-            whole = sitk.GetImageFromArray(restored, isVector=False)
-            whole.CopyInformation(image)
-            return whole
-    elif _uncompressed_size(path, expected) < expected % 2**32:
-        raise RuntimeError(f"{path} is shorter than {expected} bytes")
-    return image
+    image = read_image(path)
+    components, dimension = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
+    if dimension > 4 or dimension < 3 or (dimension == 4 and components > 1):
+        raise ValueError(
+            f"{path}: a 3D volume or a series of such is expected, this one is {dimension}D with "
+            f"{components} value(s) a voxel."
+        )
+    array = sitk.GetArrayFromImage(image)
+    if components > 1:
+        frames = list(np.moveaxis(array, -1, 0))
+    else:
+        frames = list(array) if dimension == 4 else [array]
+    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    return _Content(
+        frames,
+        _matrix(image),
+        3 if len(frames) == 1 else 4,
+        facts=facts_of_frames(metadata, len(frames)),
+    )
 
 
-_NIFTI_FLOATS = {16: "f4", 64: "f8"}
+def _volumes(content: _Content, name: str) -> list[Volume]:
+    facts = content.facts or [{} for _ in content.frames]
+    one_of = len(content.frames) > 1
+    volumes = []
+    for n, (frame, one) in enumerate(zip(content.frames, facts, strict=True)):
+        volume = Volume(
+            np.ascontiguousarray(frame),
+            content.ijk_to_ras.copy(),
+            f"{name}[{n}]" if one_of else name,
+            dict(one),
+            list(content.notes),
+        )
+        if content.apart_mm:
+            volume.attributes["PlacementsApartMm"] = round(content.apart_mm, 2)
+        volumes.append(volume)
+    return volumes
 
 
-def _uncompressed_size(path: Path, expected: int) -> int:
-    with path.open("rb") as stream:
-        if path.suffix != ".gz":
-            return stream.seek(0, os.SEEK_END)
-        stream.seek(-4, os.SEEK_END)  # where a gzip stream says its uncompressed size
-        size = struct.unpack("<I", stream.read(4))[0]
-    # Another number means several gzip members, or a truncated file.
-    return size if size == expected % 2**32 else _gunzipped_size(path)
+def _matrix(image: object) -> np.ndarray:
+    """Voxel indices to RAS mm of the first three dimensions of a SimpleITK image."""
+    dimension = image.GetDimension()
+    lps = np.eye(4)
+    direction = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3]
+    lps[:3, :3] = direction * np.array(image.GetSpacing()[:3])
+    lps[:3, 3] = image.GetOrigin()[:3]
+    return LPS_TO_RAS @ lps
 
 
-def _gunzipped_size(path: Path) -> int:
-    try:
-        with gzip.open(path, "rb") as stream:
-            return sum(len(block) for block in iter(lambda: stream.read(1 << 20), b""))
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RuntimeError(str(error)) from error
+def _write_image(image: object, path: str | Path) -> None:
+    """Write and read back: not every writer says that the disk is full."""
+    import SimpleITK as sitk
+
+    path = Path(path)
+    with written_whole(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+            expected = sitk.GetArrayViewFromImage(image)
+            content = _read_file(temporary)
+        except (RuntimeError, ValueError) as error:
+            raise OSError(None, "it could not be written whole; is the disk full?", str(path)) from error
+        held = np.stack(content.frames) if expected.ndim == 4 else content.frames[0]
+        if held.shape != expected.shape or not np.array_equal(
+            held, expected, equal_nan=expected.dtype.kind == "f"
+        ):
+            raise OSError(None, "it could not be written whole; is the disk full?", str(path))

@@ -20,12 +20,14 @@ class Volume:
         name: what to call it in messages and reports.
         attributes: acquisition facts by their DICOM keyword ("EchoTime" in ms,
             "MagneticFieldStrength" in T ...); never the patient's identity.
+        notes: sentences about how it was read that anyone who uses it should see.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "volume"
     attributes: dict[str, object] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ijk_to_ras = np.asarray(self.ijk_to_ras, dtype=float)
@@ -49,12 +51,20 @@ class Volume:
 
     def with_array(self, array: np.ndarray, name: str | None = None) -> Volume:
         """Another image on the same grid."""
-        return Volume(array, self.ijk_to_ras.copy(), name or self.name, dict(self.attributes))
+        return Volume(
+            array, self.ijk_to_ras.copy(), name or self.name, dict(self.attributes), [*self.notes]
+        )
 
-    def same_grid(self, other: Volume, tolerance_mm: float = 0.01) -> bool:
-        """Whether both grids have the same shape and no voxel lies further apart than that."""
+    def same_grid(self, other: Volume, tolerance_mm: float | None = None) -> bool:
+        """Whether both grids have the same shape and no voxel lies further apart than that.
+
+        By default that is a twentieth of the smallest voxel length (0.01 mm at least): tools round
+        positions to fewer digits than others.
+        """
         if self.array.shape != other.array.shape:
             return False
+        if tolerance_mm is None:
+            tolerance_mm = max(0.01, 0.05 * float(self.spacing.min()))
         extent = np.array(self.array.shape[::-1])
         corners = np.stack(np.meshgrid(*[(0, n - 1) for n in extent], indexing="ij"), -1)
         corners = np.c_[corners.reshape(-1, 3), np.ones(8)]

@@ -6,7 +6,6 @@ as data nodes. What the user types for a frame is kept on its node and saved wit
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,14 +14,9 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.folder import read_facts
+from PDFFMapperLib.images.nrrd import keyword_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world, set_fact, volume_from_node
-
-# How frames are named where a loader says what tells them apart.
-_KEYWORDS = {
-    r"^echo ?time$|^te$": "EchoTime",
-    r"b[- _]?value|^b$": "DiffusionBValue",
-}
 
 
 @dataclass
@@ -125,7 +119,7 @@ def _volumes(node: slicer.vtkMRMLNode) -> list[Volume]:
 def _volumes_of_sequence(node: slicer.vtkMRMLSequenceNode) -> list[Volume]:
     if not node.GetNumberOfDataNodes():
         raise ValueError(f"Sequence '{node.GetName()}' is empty.")
-    keyword = _keyword(node.GetIndexName() or "")
+    keyword = keyword_of(node.GetIndexName() or "")
     volumes = []
     for n in range(node.GetNumberOfDataNodes()):
         data = node.GetNthDataNode(n)
@@ -143,16 +137,12 @@ def _labels_of_components(node: slicer.vtkMRMLNode, count: int) -> list[dict[str
     """What tells the components apart: b-values of a diffusion node, labels of a multi-volume."""
     if node.IsA("vtkMRMLDiffusionWeightedVolumeNode"):
         return [{"DiffusionBValue": float(node.GetBValue(n))} for n in range(count)]
-    keyword = _keyword(node.GetAttribute("MultiVolume.FrameIdentifyingDICOMTagName") or "")
+    keyword = keyword_of(node.GetAttribute("MultiVolume.FrameIdentifyingDICOMTagName") or "")
     labels = (node.GetAttribute("MultiVolume.FrameLabels") or "").split(",")
     if not keyword or len(labels) != count:
         return [{} for _ in range(count)]
     numbers = [_number(label) for label in labels]
     return [{} if number is None else {keyword: number} for number in numbers]
-
-
-def _keyword(name: str) -> str:
-    return next((k for p, k in _KEYWORDS.items() if re.search(p, name.strip(), re.I)), "")
 
 
 def _number(text: str) -> float | None:

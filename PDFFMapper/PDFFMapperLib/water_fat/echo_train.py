@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.images.attributes import image_type_of, number_of, product_of_image_type
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_units import (
     checked_field_strength,
@@ -16,16 +16,6 @@ from PDFFMapperLib.water_fat.echo_units import (
     phase_in_radians,
 )
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
-
-# Words of the image type of what scanners compute from the echoes.
-_MAPS = {
-    "ADC", "EADC", "FA", "W", "F", "WATER", "FAT", "IP", "OP", "OOP", "IN_PHASE", "INPHASE",
-    "OUT_PHASE", "OPP_PHASE", "OPPOSED_PHASE", "FF", "FAT_FRACTION", "FATFRACTION", "FAT_FRAC",
-    "WF", "WATER_FRACTION", "PDFF", "R2_STAR", "T2_STAR", "R2S", "T2S", "R2STAR", "T2STAR",
-    "T2_STAR_UNSPECIFIED", "R2_STAR_UNSPECIFIED", "ADC_UNSPECIFIED", "T1 MAP", "T2 MAP",
-    "B0 MAP", "SUB",
-}  # fmt: skip
-
 
 @dataclass
 class EchoTrain:
@@ -177,7 +167,7 @@ def _stated_echo_times_s(volumes: Sequence[Volume], unit: str | None) -> np.ndar
 
 
 def _is_map(attributes: Mapping[str, object]) -> bool:
-    return any(word in _MAPS for word in image_type_of(attributes)[2:])
+    return product_of_image_type(image_type_of(attributes)) is not None
 
 
 def _component(volume: Volume) -> str:

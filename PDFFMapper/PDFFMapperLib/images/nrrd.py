@@ -1,0 +1,168 @@
+"""NRRD and MetaImage headers: what ITK does not check, and the facts that Slicer writes there."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+_TYPES = {
+    1: {"signed char", "int8", "int8_t", "unsigned char", "uchar", "uint8", "uint8_t",
+        "met_char", "met_uchar"},
+    2: {"short", "short int", "signed short", "signed short int", "int16", "int16_t", "ushort",
+        "unsigned short", "unsigned short int", "uint16", "uint16_t", "met_short", "met_ushort"},
+    4: {"int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t",
+        "float", "met_int", "met_uint", "met_float"},
+    8: {"longlong", "long long", "long long int", "signed long long", "int64", "int64_t",
+        "ulonglong", "unsigned long long", "uint64", "uint64_t", "double", "met_double",
+        "met_long_long", "met_ulong_long"},
+}  # fmt: skip
+_BYTES = {name: size for size, names in _TYPES.items() for name in names}
+# How frames are named where a loader says what tells them apart.
+_KEYWORDS = {
+    r"^(effective)? ?echo ?time$|^te$": "EchoTime",
+    r"b[- _]?value|^b$": "DiffusionBValue",
+}
+_LONGEST_HEADER = 1 << 20
+_TEXT = set(b"0123456789+-.eEnNaAiIfFtTyYxX \t\r\n,")
+
+
+def check_nrrd(path: Path) -> None:
+    """Refuse a NRRD whose voxels are not as its header says; ITK may crash or misread them.
+
+    Raises:
+        ValueError: text that is binary, or more or fewer voxels than the header says.
+    """
+    with open(path, "rb") as stream:
+        start = stream.read(_LONGEST_HEADER)
+        if not start.startswith(b"NRRD"):
+            return
+        end, gap = next(
+            ((at, len(gap)) for gap in (b"\n\n", b"\r\n\r\n") if (at := start.find(gap)) > 0),
+            (-1, 0),
+        )
+        if end < 0:
+            raise ValueError(
+                f"{path}: this file cannot be read as an image; its header does not end, so the "
+                "file may be truncated."
+            )
+        fields = _fields(start[:end].decode("latin-1"))
+        if any(key in fields for key in ("data file", "datafile", "byte skip", "line skip")):
+            return
+        encoding = fields.get("encoding", "")
+        if encoding in ("ascii", "text", "txt"):
+            if set(start[end + gap : end + gap + 65536]) - _TEXT:
+                raise ValueError(
+                    f"{path}: its header says that the voxels are text, but they are not; "
+                    "export it again."
+                )
+            return
+        size = path.stat().st_size
+        held = size - end - gap
+        if encoding in ("gzip", "gz") and held >= 18:
+            stream.seek(size - 4)
+            held = struct.unpack("<I", stream.read(4))[0]
+        elif encoding != "raw":
+            return
+    _compare(path, fields.get("sizes", ""), fields.get("type", ""), held, 1 << 32)
+
+
+def check_metaimage(path: Path) -> None:
+    """Refuse an uncompressed MetaImage in one file that is longer or shorter than it says.
+
+    Raises:
+        ValueError: so it is.
+    """
+    with open(path, "rb") as stream:
+        start = stream.read(1 << 16)
+    match = re.search(rb"ElementDataFile\s*=\s*LOCAL\s*\n", start)
+    if not match:
+        return
+    fields = _fields(start[: match.end()].decode("latin-1"), "=")
+    if fields.get("compresseddata", "false") == "true" or "headersize" in fields:
+        return
+    channels = fields.get("elementnumberofchannels", "1")
+    sizes = f"{fields.get('dimsize', '')} {channels}"
+    held = path.stat().st_size - match.end()
+    _compare(path, sizes, fields.get("elementtype", ""), held, 1 << 62)
+
+
+def facts_of_frames(metadata: Mapping[str, str], count: int) -> list[dict[str, object]]:
+    """What the frames of a NRRD are, as Slicer writes it: b-values, directions, echo times.
+
+    Read are diffusion volumes ("DWMRI_b-value" with "DWMRI_gradient_NNNN", whose squared length
+    scales the b-value), multi-volumes ("MultiVolume.FrameLabels") and sequences ("axis 3 index
+    values").
+    """
+    facts: list[dict[str, object]] = [{} for _ in range(count)]
+    top = _number(metadata.get("DWMRI_b-value", ""))
+    if top is not None:
+        for n in range(count):
+            words = metadata.get(f"DWMRI_gradient_{n:04d}", "").split()
+            vector = [number for word in words if (number := _number(word)) is not None]
+            if len(vector) != 3:
+                continue
+            squared = sum(part * part for part in vector)
+            facts[n]["DiffusionBValue"] = round(top * squared, 3)
+            if squared > 0:
+                facts[n]["DiffusionGradientOrientation"] = [
+                    part / math.sqrt(squared) for part in vector
+                ]
+        return facts
+    labels = metadata.get("MultiVolume.FrameLabels", "").split(",")
+    name = metadata.get("MultiVolume.FrameIdentifyingDICOMTagName", "")
+    for axis in ("axis 0", "axis 3"):
+        if f"{axis} index values" in metadata:
+            labels = metadata[f"{axis} index values"].split()
+            name = metadata.get(f"{axis} index type", "") or name
+            name = metadata.get(f"{axis} index name", name)
+    keyword = keyword_of(name)
+    if keyword and len(labels) == count:
+        for one, label in zip(facts, labels, strict=True):
+            if (number := _number(label)) is not None:
+                one[keyword] = number
+    return facts
+
+
+def keyword_of(name: str) -> str:
+    """The DICOM keyword that a frame label's name stands for, "" if none."""
+    return next((k for p, k in _KEYWORDS.items() if re.search(p, name.strip(), re.I)), "")
+
+
+def _fields(text: str, mark: str = ":") -> dict[str, str]:
+    """The fields of a header, names and values in lower case; key/value pairs (":=") are left."""
+    fields = {}
+    for line in text.splitlines():
+        name, found, value = line.partition(mark)
+        if found and not line.startswith("#") and not value.startswith("="):
+            fields[name.strip().lower()] = value.strip().lower()
+    return fields
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _compare(path: Path, sizes: str, kind: str, held: int, modulo: int) -> None:
+    """Compare the bytes of voxels that a file holds with those of its header."""
+    if kind not in _BYTES or not re.fullmatch(r"[\d\s]+", sizes):
+        return  # ITK says what is wrong
+    lengths = [int(word) for word in sizes.split()]
+    expected = _BYTES[kind] * math.prod(lengths)
+    # A few bytes after the voxels do no harm; a slice's worth says that the header is wrong.
+    slack = max(_BYTES[kind] * math.prod(lengths[:2]), 1)
+    if expected < modulo and not -1 < held - expected < slack:
+        wrong = "fewer" if held < expected else "more"
+        raise ValueError(
+            f"{path}: this file cannot be read as an image; it holds {wrong} voxels than its "
+            f"header says ({sizes} of type {kind})"
+            + (" and may be truncated: copy it again." if held < expected else "; export it again.")
+        )
