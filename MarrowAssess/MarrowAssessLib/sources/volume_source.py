@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.dicom.facts import PatientFacts
-from PDFFMapperLib.dicom.folder import DicomFolder, read_dicom_folder
+from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume
-from PDFFMapperLib.images.files import read_volume
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
@@ -28,18 +28,14 @@ class DicomStudy:
 
 
 def read_source(source: str | Path, contrast: Contrast) -> Volume:
-    """Read an image file, or the volume of a DICOM folder that fits a contrast.
+    """Read an image file, a DICOM file, or the volume of a DICOM folder that fits a contrast.
 
-    A folder with several volumes is narrowed by "#": "folder#7" is series number 7,
-    "folder#sag t1" the series whose description is that.
+    A folder with several volumes is narrowed by "#"; see PDFFMapperLib.dicom.selection.
 
     Raises:
         FileNotFoundError, ValueError: one sentence; several candidates are listed.
     """
-    folder, _, series = str(source).partition("#")
-    if Path(source).is_file() or not Path(folder).is_dir():
-        return read_volume(source)
-    return _choose(read_dicom_folder(folder), folder, series, contrast).read()
+    return selection.read_source(source, contrast.value, lambda one: _role(one) is contrast)
 
 
 def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomStudy:
@@ -58,21 +54,24 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
     notes = list(found.notes)
     for series in found:
         notes += series.notes
+        notes += [f"Left out: {series.problem}"] if series.problem else []
         for volume in series.contents:
             role = _role(volume)
             if role and role not in named and not series.problem:
-                number = volume.attributes.get("SeriesNumber", series.description)
-                by_contrast.setdefault(role, []).append(f"{folder}#{number}")
+                name = selection.selector(found, series, volume)
+                by_contrast.setdefault(role, []).append(f"{folder}#{name}")
     if not by_contrast and not named:
+        first = selection.selector(found, found[0])
         raise ValueError(
-            f"{folder}: no volume's role is certain; name them, such as --volume T1={folder}#3. "
-            f"Series here: {_listing(found)}."
+            f"{folder}: no volume's role is certain; name them, such as "
+            f"--volume T1={folder}#{first}. "
+            f"Series here: {selection.listing(found)}."
         )
     for contrast, sources in by_contrast.items():
         if len(sources) > 1:
             raise ValueError(
                 f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
-                f"--volume {contrast.value}={sources[0]}. Series here: {_listing(found)}."
+                f"--volume {contrast.value}={sources[0]}. Series here: {selection.listing(found)}."
             )
     ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
     sexes = {s.patient.sex for s in found if s.patient.sex}
@@ -86,36 +85,6 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
     return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
 
 
-def _choose(found: DicomFolder, folder: str, series: str, contrast: Contrast) -> DicomVolume:
-    wanted = [
-        one
-        for one in found
-        if not series
-        or series == str(one.attributes.get("SeriesNumber"))
-        or series.lower() == one.description.lower()
-    ]
-    volumes = [volume for one in wanted for volume in one.contents]
-    problems = [one.problem for one in wanted if one.problem]
-    if not volumes and problems:
-        raise ValueError(problems[0])
-    fitting = [volume for volume in volumes if _role(volume) is contrast] or volumes
-    if len(fitting) == 1:
-        return fitting[0]
-    which = f"series '{series}'" if series else "this folder"
-    raise ValueError(
-        f"{folder}: {which} holds {len(fitting)} volumes that could be {contrast.value}; name a "
-        f"series, such as {contrast.value}={folder}#3. Series here: {_listing(found)}."
-    )
-
-
 def _role(volume: DicomVolume) -> Contrast | None:
     guess = guess_role(volume.attributes)
     return parse_contrast(guess) if guess and guess not in ("dwi", "multi_echo") else None
-
-
-def _listing(found: DicomFolder) -> str:
-    return "; ".join(
-        f"#{one.attributes.get('SeriesNumber', '?')} {one.description or 'no description'} "
-        f"({len(one.contents)} volumes)"
-        for one in found
-    )

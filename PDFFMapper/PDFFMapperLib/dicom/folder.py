@@ -46,6 +46,7 @@ class DicomSeries:
         patient: age and sex.
         notes: sentences about what was repaired, skipped or looks odd.
         problem: why no volume can be had of this series, "" when all is well.
+        facts: what one of its headers says of the acquisition, also where there is a problem.
     """
 
     key: str
@@ -54,6 +55,7 @@ class DicomSeries:
     patient: PatientFacts
     notes: list[str] = field(default_factory=list)
     problem: str = ""
+    facts: dict[str, object] = field(default_factory=dict)
 
     @property
     def attributes(self) -> dict[str, object]:
@@ -80,11 +82,22 @@ class DicomSeries:
 
 
 class DicomFolder(list[DicomSeries]):
-    """The series of a folder; `notes` tells which files were left out and why."""
+    """The series of a folder.
 
-    def __init__(self, series: Iterable[DicomSeries] = (), notes: Iterable[str] = ()):
+    Attributes:
+        notes: which files were left out and why.
+        unreadable: DICOM files whose header cannot be read; their series may lack a slice.
+    """
+
+    def __init__(
+        self,
+        series: Iterable[DicomSeries] = (),
+        notes: Iterable[str] = (),
+        unreadable: Iterable[Path] = (),
+    ):
         super().__init__(series)
         self.notes = list(notes)
+        self.unreadable = list(unreadable)
 
 
 def read_dicom_folder(
@@ -118,7 +131,7 @@ def read_dicom_folder(
     if not series:
         raise ValueError(f"{root}: no DICOM image is in this folder. {' '.join(notes)}".strip())
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))
-    return DicomFolder(series, notes)
+    return DicomFolder(series, notes, skipped.files)
 
 
 def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
@@ -155,6 +168,7 @@ class _Skipped:
         self.not_dicom = 0
         self.objects: dict[str, int] = {}
         self.unreadable: list[str] = []
+        self.files: list[Path] = []
 
     def add_object(self, sop_class: str) -> None:
         name = UID(sop_class).name
@@ -193,6 +207,7 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
             skipped.add_object(sop_class)
             return
         if not uid or not sop_class:
+            skipped.files.append(file)
             skipped.unreadable.append(
                 f"{file.name}: this DICOM file ends within its header and was left out; "
                 "copy it again, its series may lack a slice."
@@ -216,6 +231,7 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         skipped.not_dicom += 1
     except Exception as error:  # pydicom raises many kinds on damaged files
         if one is None:
+            skipped.files.append(file)
             skipped.unreadable.append(
                 f"{file.name}: this DICOM file cannot be read and was left out; it may be damaged "
                 f"({type(error).__name__}), and its series may lack a slice."
@@ -258,6 +274,8 @@ def _sort_series(found: _Found) -> DicomSeries:
         description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
         series = DicomSeries(key, description.strip() or "unnamed", [], patient_of(header))
         label = f"Series {header.get('SeriesNumber') or key} '{series.description}'"
+        first = found.frames[0].header if found.frames else header
+        series.facts = attributes_of(first)
         if found.copies:
             series.notes.append(f"{label}: {found.copies} second copies of files were left out.")
         if found.problem:

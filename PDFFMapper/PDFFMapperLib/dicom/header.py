@@ -155,7 +155,7 @@ def _moved_blocks(header: Dataset) -> dict[tuple[int, int], int]:
     """Where the blocks lie that are not at their place; 0 where another owner has that place."""
     named = {
         (tag.group, tag.elem): _owner(header, tag)
-        for tag in header.keys()  # noqa: SIM118 - iterating the data set would convert all of it
+        for tag in header.keys()  # iterating the data set itself would convert all of it
         if tag.group & 1 and tag.elem in _BLOCKS
     }
     moved = {}

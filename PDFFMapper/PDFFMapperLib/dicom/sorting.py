@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -253,7 +254,7 @@ def _blocks(frames: list[Frame], normal: np.ndarray) -> list[list[Frame]]:
         ):
             return [frames]
     cuts = [0, *(gaps + 1), len(frames)]
-    parts = [frames[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [frames[a:b] for a, b in pairwise(cuts)]
     even = np.abs(np.delete(steps, gaps) - step).max() <= _SPACING_TOLERANCE * step
     return parts if even and min(map(len, parts)) > 1 else [frames]
 

@@ -46,6 +46,11 @@ class DicomVolume:
     attributes: dict[str, object]
     _frames: list[Frame] = field(repr=False, default_factory=list)
 
+    @property
+    def folders(self) -> set[Path]:
+        """Where its files lie."""
+        return {frame.path.parent for frame in self._frames}
+
     def read(self) -> Volume:
         """Read the voxels, rescaled to the header's units, as float32.
 

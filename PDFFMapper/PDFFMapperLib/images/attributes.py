@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-
 # What scanners compute from a series, by the words of the image type: mDIXON (Philips), q-Dixon
 # (Siemens), IDEAL-IQ and Flex (GE), Dixon of Canon and UIH.
 PRODUCTS = {

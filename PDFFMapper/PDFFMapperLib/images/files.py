@@ -73,9 +73,7 @@ def read_series(path: str | Path) -> list[Volume]:
     """
     content = _read_file(Path(path))
     if content.dimensions < 3:
-        raise ValueError(
-            f"{path}: a 4D series is expected, this file is {content.dimensions}D."
-        )
+        raise ValueError(f"{path}: a 4D series is expected, this file is {content.dimensions}D.")
     name = Path(path).name
     volumes = _volumes(content, name)
     if content.frames[0].dtype.kind != "c":
@@ -269,7 +267,9 @@ def _write_image(image: object, path: str | Path) -> None:
             expected = sitk.GetArrayViewFromImage(image)
             content = _read_file(temporary)
         except (RuntimeError, ValueError) as error:
-            raise OSError(None, "it could not be written whole; is the disk full?", str(path)) from error
+            raise OSError(
+                None, "it could not be written whole; is the disk full?", str(path)
+            ) from error
         held = np.stack(content.frames) if expected.ndim == 4 else content.frames[0]
         if held.shape != expected.shape or not np.array_equal(
             held, expected, equal_nan=expected.dtype.kind == "f"

@@ -17,6 +17,7 @@ from PDFFMapperLib.water_fat.echo_units import (
 )
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 
+
 @dataclass
 class EchoTrain:
     """A multi-echo series ready for water-fat separation or a T2*/R2* fit.
