@@ -8,7 +8,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
 
-from PDFFMapperLib.images.files import read_on_grid, read_volume
+from PDFFMapperLib.dicom.selection import read_source
+from PDFFMapperLib.images.files import read_on_grid
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
@@ -117,7 +118,9 @@ def _recipe_and_images(
     if args.method:
         raise ValueError(f"--method chooses among fits of series; {recipe.flag} is one by itself.")
     settings = resolve_name(family.reader).stated(args)
-    return recipe, [read_volume(path) for path in paths], settings, []
+    images = [read_source(path) for path in paths]
+    notes = [note for image in images for note in image.notes]
+    return recipe, images, settings, list(dict.fromkeys(notes))
 
 
 def _settings(args, family: Family, recipe: Recipe, images) -> dict[str, object]:

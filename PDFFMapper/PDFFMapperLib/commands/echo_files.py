@@ -1,4 +1,4 @@
-"""Multi-echo series from files: a DICOM folder, 4D files, or one 3D file per echo."""
+"""Multi-echo series from files: a DICOM or BIDS folder, 4D files, or one 3D file per echo."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.dicom.folder import read_dicom_folder
-from PDFFMapperLib.images.files import read_series
-from PDFFMapperLib.images.sidecar import read_sidecar
+from PDFFMapperLib.dicom.selection import echo_volumes, split_source
+from PDFFMapperLib.images.bids import bids_images, bids_root
+from PDFFMapperLib.images.files import is_dicom, read_series
+from PDFFMapperLib.images.sidecar import Sidecar, read_sidecar, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
+
+_BIDS_ECHOES = ("MEGRE", "MESE")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         nargs="*",
         type=Path,
-        help="a DICOM folder, one 4D file, or one 3D file per echo: magnitude, or real parts",
+        help="a DICOM or BIDS folder, one 4D file, or one 3D file per echo: magnitude, real parts, "
+        "or complex",
     )
     parser.add_argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images")
     parser.add_argument(
@@ -32,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sidecar", nargs="+", type=Path, help="JSON with echo times (default: beside the files)"
     )
-    parser.add_argument("--series", help="key or part of the description of the DICOM series")
+    parser.add_argument(
+        "--series", help="number, key or part of the description of the DICOM series (several: 3,4)"
+    )
     parser.add_argument(
         "--magnitude-only", action="store_true", help="the same as --method magnitude"
     )
@@ -75,91 +82,136 @@ def read_echoes(
     sidecars: Sequence[Path] = (),
     series: str | None = None,
 ) -> tuple[list[Volume], list[float] | None, list[str]]:
-    """The volumes of a multi-echo series in a DICOM folder or in image files.
+    """The volumes of a multi-echo series in a DICOM or BIDS folder or in image files.
 
     Args:
-        images: one folder, one 4D file, or one 3D file per echo.
+        images: one folder, one 4D file, or one 3D file per echo; complex files hold both parts.
         phase: phase images in the same order, if any.
         imaginary: imaginary parts, if `images` are real parts.
         echo_times: one per echo; from DICOM or sidecars if None.
         unit: of the echo times; recognized if None.
-        sidecars: one JSON for all or one per image; those beside the images if empty.
-        series: key or part of the description of DICOM series.
+        sidecars: one JSON for all or one per image; those that hold for the images if empty.
+        series: number, key or part of the description of DICOM series, several by commas.
 
     Returns:
         Volumes; the echo time of each in s, None where headers tell them; notes on the reading.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: no echoes, or echo times that do not fit them.
     """
-    if len(images) == 1 and images[0].is_dir():
-        volumes = _dicom_echoes(images[0], series)
-        times = None
-        if echo_times is not None:
-            times = echo_times_in_seconds(echo_times, unit).tolist()
-        return volumes, times, []
+    images = list(images)
+    folder, chosen = split_source(images[0]) if len(images) == 1 else (None, "")
+    if folder is not None and folder.is_dir():
+        files = bids_images(folder, _BIDS_ECHOES) if bids_root(folder) else []
+        if not files:
+            return _dicom_echoes(folder, series or chosen, echo_times, unit)
+        images = files
+    elif folder is not None and folder.is_file() and is_dicom(folder):
+        return _dicom_echoes(folder, series or chosen, echo_times, unit)
     if phase and imaginary:
         raise ValueError("Give phase images or imaginary parts, not both.")
     groups = [(images, "real" if imaginary else "magnitude" if phase else None)]
     if phase or imaginary:
-        groups.append((phase or imaginary, "phase" if phase else "imaginary"))
+        groups.append((list(phase or imaginary), "phase" if phase else "imaginary"))
     volumes, times, notes = [], [], []
     for paths, component in groups:
-        echoes = [echo for path in paths for echo in read_series(path)]
+        echoes = [echo for path in paths for echo in _named_parts(read_series(path))]
         stated = _sidecar_facts(paths, sidecars, echoes, unit, notes)
-        if echo_times is not None and len(echo_times) != len(echoes):
-            raise ValueError(
-                f"{len(echo_times)} echo times were given for {len(echoes)} echoes; give one each."
-            )
-        times += list(stated if echo_times is None else echo_times_in_seconds(echo_times, unit))
+        if echo_times is not None:
+            stated = _given_times(echo_times, unit, echoes)
+        times += list(stated)
         for echo in echoes:
             if component:
                 echo.attributes["ImageComponent"] = component
+            notes += echo.notes
         volumes += echoes
-    known = np.isfinite(times).all()
+    known = bool(len(times)) and np.isfinite(times).all()
     return volumes, [float(time) for time in times] if known else None, [*dict.fromkeys(notes)]
 
 
-def _sidecar_facts(paths, sidecars, echoes, unit, notes) -> np.ndarray:
-    """Echo times in s of the echoes (NaN-free only if stated); other facts go to attributes."""
-    found = list(sidecars) or [beside for path in paths if (beside := _beside(path)).is_file()]
-    contents = [read_sidecar(path, unit) for path in found]
-    stated = [c.echo_times_s for c in contents if c.echo_times_s is not None]
+def _dicom_echoes(
+    folder: Path,
+    chosen: str,
+    echo_times: Sequence[float] | None,
+    unit: str | None,
+) -> tuple[list[Volume], list[float] | None, list[str]]:
+    """The echoes of a DICOM folder; phase may be a series of its own."""
+    known = echo_times is not None
+    volumes = echo_volumes(read_dicom_folder(folder), chosen, known, str(folder)).read()
+    times = _given_times(echo_times, unit, volumes).tolist() if known else None
+    notes = [note for volume in volumes for note in volume.notes]
+    return volumes, times, list(dict.fromkeys(notes))
+
+
+def _named_parts(volumes: list[Volume]) -> list[Volume]:
+    """Real parts first, then imaginary ones, where a file was complex; else as they are."""
+    parts = ["real", "imaginary"]
+    if not all(one.attributes.get("ImageComponent") in parts for one in volumes):
+        return volumes
+    return sorted(volumes, key=lambda one: parts.index(one.attributes["ImageComponent"]))
+
+
+def _given_times(
+    echo_times: Sequence[float], unit: str | None, echoes: Sequence[Volume]
+) -> np.ndarray:
+    """The given echo times in s, one per volume; parts of complex echoes share theirs.
+
+    Raises:
+        ValueError: there are more or fewer than echoes.
+    """
+    components: dict[object, int] = {}
+    for echo in echoes:
+        part = echo.attributes.get("ImageComponent")
+        components[part] = components.get(part, 0) + 1
+    times = echo_times_in_seconds(echo_times, unit)
+    if len(times) != len(echoes) and set(components.values()) == {len(times)}:
+        taken: dict[object, int] = {}
+        result = []
+        for echo in echoes:
+            part = echo.attributes.get("ImageComponent")
+            result.append(times[taken.get(part, 0)])
+            taken[part] = taken.get(part, 0) + 1
+        return np.array(result)
+    if len(times) != len(echoes):
+        raise ValueError(
+            f"{len(times)} echo times were given for {len(echoes)} echoes; give one each."
+        )
+    return times
+
+
+def _sidecar_facts(
+    paths: Sequence[Path],
+    sidecars: Sequence[Path],
+    echoes: Sequence[Volume],
+    unit: str | None,
+    notes: list[str],
+) -> np.ndarray:
+    """Echo times in s of the echoes (NaN where not stated); other facts go to attributes."""
+    if sidecars:
+        contents = [read_sidecar(path, unit) for path in sidecars]
+    else:
+        contents = [one for path in paths if (one := sidecar_of_image(path, unit)) is not None]
     notes += [note for content in contents for note in content.notes]
-    for content in contents:
-        if len(contents) in (1, len(echoes)):
-            targets = echoes if len(contents) == 1 else [echoes[contents.index(content)]]
-            for echo in targets:
-                facts = {k: v for k, v in content.attributes.items() if k != "EchoTime"}
-                echo.attributes.update({**facts, **echo.attributes})
+    if len(contents) in (1, len(echoes)):
+        for n, echo in enumerate(echoes):
+            content = contents[n if len(contents) > 1 else 0]
+            facts = {k: v for k, v in content.attributes.items() if k != "EchoTime"}
+            echo.attributes.update({**facts, **echo.attributes})
+    return _stated_times(contents, echoes)
+
+
+def _stated_times(contents: Sequence[Sidecar], echoes: Sequence[Volume]) -> np.ndarray:
+    own = [echo.attributes.get("EchoTime") for echo in echoes]  # ms, as Slicer's NRRD has them
+    stated = [content.echo_times_s for content in contents if content.echo_times_s is not None]
     times = np.concatenate(stated) if stated else np.empty(0)
-    return times if len(times) == len(echoes) else np.full(len(echoes), np.nan)
-
-
-def _beside(path: Path) -> Path:
-    name = path.name
-    for ending in (".nii.gz", ".nii", ".nrrd", ".mha"):
-        name = name.removesuffix(ending)
-    return path.with_name(name + ".json")
-
-
-def _dicom_echoes(folder: Path, wanted: str | None) -> list[Volume]:
-    """All volumes of the multi-echo series of a folder; phase may be a series of its own."""
-    chosen = []
-    for each in read_dicom_folder(folder):
-        named = not wanted or wanted == each.key or wanted.lower() in each.description.lower()
-        if named and any("EchoTime" in content.attributes for content in each.contents):
-            chosen.append(each)
-    if not wanted:
-        several = [
-            each
-            for each in chosen
-            if len({content.attributes.get("EchoTime") for content in each.contents}) > 1
-        ]
-        chosen = several or chosen
-    if not chosen:
-        raise ValueError(f"{folder}: no series with echo times found.")
-    return [volume for each in chosen for volume in each.volumes]
+    if len(times) == len(echoes):
+        return times
+    if times.size and len(echoes) == 2 * len(times):  # a complex file, its sidecar names each once
+        return np.concatenate([times, times])
+    if not stated and all(own):
+        return np.array(own, float) * 1e-3
+    return np.full(len(echoes), np.nan)
 
 
 def _listed(text: str | None) -> list[float] | None:

@@ -48,7 +48,7 @@ class Selection:
 
 
 def split_source(source: str | Path) -> tuple[Path, str]:
-    """A folder or file and what is chosen of it; an existing path is taken as it is, "#" and all."""
+    """A folder or file, and what is chosen of it; an existing path is taken with its "#"."""
     if Path(source).exists():
         return Path(source), ""
     path, found, chosen = str(source).rpartition("#")

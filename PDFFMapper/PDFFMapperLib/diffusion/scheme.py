@@ -74,7 +74,7 @@ def diffusion_scheme(
                 f"{len(volumes) - len(chosen)} volume(s) without diffusion weighting of their own "
                 "(ADC and other maps) left out."
             )
-        values = [_stated_b_value(volumes[n]) for n in chosen]
+        values = _stated_b_values([volumes[n] for n in chosen], notes)
     attributes = [volumes[n].attributes for n in chosen]
     values = _repaired_b_values(values, attributes, notes, given=b_values is not None)
     chosen, values, attributes = _without_doubled_traces(chosen, values, attributes, notes)
@@ -179,7 +179,29 @@ def read_bval(path: str | Path) -> np.ndarray:
     return values
 
 
-def _stated_b_value(volume: Volume) -> float:
+def _stated_b_values(volumes: Sequence[Volume], notes: list[str]) -> list[float]:
+    """The b-values of the headers; a lone image without one beside weighted ones is b = 0.
+
+    Toshiba and Canon write none into their b = 0 images, which is certain only where no image says
+    that it is b = 0 and only one, or its repeats, says nothing.
+    """
+    stated = [_stated_b_value(volume) for volume in volumes]
+    silent = [n for n, value in enumerate(stated) if value is None]
+    known = [value for value in stated if value is not None]
+    if not silent:
+        return known
+    if known and min(known) > 0 and len(silent) <= max(1, len(stated) // 3):
+        notes.append(
+            f"{len(silent)} image(s) without a b-value beside weighted ones were taken as b = 0."
+        )
+        return [0.0 if value is None else value for value in stated]
+    raise ValueError(
+        f"'{volumes[silent[0]].name}' has no b-value; give the b-values or a .bval file with one "
+        "per volume."
+    )
+
+
+def _stated_b_value(volume: Volume) -> float | None:
     for key in ("DiffusionBValue", "DWMRI_b-value", "b-value", "b_value"):
         value = volume.attributes.get(key)
         if value is None:
@@ -188,9 +210,7 @@ def _stated_b_value(volume: Volume) -> float:
             return float(value)
         except (TypeError, ValueError):
             raise ValueError(f"'{volume.name}': its b-value '{value}' is not a number.") from None
-    raise ValueError(
-        f"'{volume.name}' has no b-value; give the b-values or a .bval file with one per volume."
-    )
+    return None
 
 
 def _repaired_b_values(

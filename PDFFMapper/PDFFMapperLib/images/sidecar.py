@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -12,8 +11,12 @@ import numpy as np
 
 from PDFFMapperLib.dicom.facts import component_of_image_type
 from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.images.bids import bids_name, inherited_facts
+from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.water_fat.echo_train import field_strength
 from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
+
+_KEPT = ("Manufacturer", "SeriesDescription", "ImageType", "FlipAngle", "RescaleType", "Units")
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,30 @@ def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
         ValueError: it is not JSON, or a value in it makes no sense.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name}: this is not a JSON file ({error}).") from error
-    if not isinstance(facts, dict):
-        raise ValueError(f"{path.name}: a JSON object with named values is expected.")
+    return _sidecar(read_json(path), path.name, unit)
+
+
+def sidecar_of_image(image: str | Path, unit: str | None = None) -> Sidecar | None:
+    """What the JSON files that hold for an image say (see `bids.sidecars_of`), None without any.
+
+    In a BIDS data set facts are inherited from files further up, and the part that an image shows
+    is told by its name.
+
+    Raises:
+        ValueError: as for `read_sidecar`.
+    """
+    image = Path(image)
+    facts, names = inherited_facts(image)
+    component = bids_name(image).component
+    if not facts and component is None:
+        return None
+    side = _sidecar(facts, names[-1] if names else image.name, unit)
+    if component is not None:
+        side.attributes["ImageComponent"] = component
+    return side
+
+
+def _sidecar(facts: dict[str, object], name: str, unit: str | None) -> Sidecar:
     notes: list[str] = []
     values = next((facts[key] for key in ("EchoTimes", "EchoTime") if key in facts), None)
     numbered = sorted(
@@ -64,25 +83,21 @@ def read_sidecar(path: str | Path, unit: str | None = None) -> Sidecar:
         try:
             times = echo_times_in_seconds(np.atleast_1d(np.asarray(values, dtype=float)), unit)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path.name}: {error}") from error
+            raise ValueError(f"{name}: {error}") from error
         given = float(np.max(np.asarray(values, dtype=float)))
         if not math.isclose(given, float(times.max()), rel_tol=1e-9):
             by = "ms" if math.isclose(given * 1e-3, float(times.max()), rel_tol=1e-9) else "us"
-            notes.append(f"{path.name}: echo times were read as {by}, not as the seconds of BIDS.")
+            notes.append(f"{name}: echo times were read as {by}, not as the seconds of BIDS.")
     numbers = {}
     for key in ("MagneticFieldStrength", "ImagingFrequency"):
         value = facts.get(key)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise ValueError(f"{path.name}: {key} must be a positive number, not {value!r}.")
+            raise ValueError(f"{name}: {key} must be a positive number, not {value!r}.")
         numbers[key] = float(value)
     strength = field_strength([numbers])
-    attributes: dict[str, object] = {
-        key: facts[key]
-        for key in ("Manufacturer", "SeriesDescription", "ImageType", "FlipAngle", "RescaleType")
-        if key in facts
-    }
+    attributes: dict[str, object] = {key: facts[key] for key in _KEPT if key in facts}
     if strength is not None:
         attributes["MagneticFieldStrength"] = strength
     if "ImagingFrequency" in numbers:

@@ -119,7 +119,8 @@ def echo_train(
 def field_strength(facts: Iterable[Mapping[str, object]]) -> float | None:
     """Field strength in T that all headers agree on; None where none tells it.
 
-    A strength in gauss or a missing one is taken from the proton frequency.
+    The proton frequency is measured and wins over the strength, which is often nominal (Siemens'
+    "3 T" are 2.89 T), in gauss or missing; a frequency that contradicts it is refused.
 
     Raises:
         ValueError: headers disagree, or a strength is impossible and no frequency corrects it.
@@ -139,8 +140,10 @@ def field_strength(facts: Iterable[Mapping[str, object]]) -> float | None:
     strength = strengths.pop() if strengths else None
     frequency = float(np.mean(list(frequencies))) if frequencies else None
     implied = frequency / GYROMAGNETIC_RATIO_MHZ_PER_T if frequency else None
-    if implied and (strength is None or abs(strength / 1e4 / implied - 1) < 0.1):
-        strength = round(implied, 2)
+    if implied and (
+        strength is None or any(abs(strength / unit / implied - 1) < 0.1 for unit in (1, 1e4))
+    ):
+        strength = round(implied, 3)
     if strength is not None:
         checked_field_strength(strength)
     if strength and implied and abs(implied / strength - 1) > 0.1:

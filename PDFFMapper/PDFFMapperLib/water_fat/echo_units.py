@@ -155,10 +155,16 @@ class _PhaseScale(NamedTuple):
 _RADIANS = _PhaseScale(-math.pi, math.pi, 0.0, "radians")
 _MILLIRADIANS = _PhaseScale(-1000 * math.pi, 1000 * math.pi, 0.0, "milliradians")
 _SIEMENS = _PhaseScale(-4096.0, 4096.0, 0.0, "a turn from -4096 to 4096 (Siemens)")
+_PHASE_UNITS = {
+    **dict.fromkeys(("rad", "radian", "radians"), "rad"),
+    **dict.fromkeys(("mrad", "millirad", "milliradians", "mradian"), "mrad"),
+    **dict.fromkeys(("deg", "degree", "degrees"), "deg"),
+}
 _PHASE_SCALES = [
     _RADIANS,
     _PhaseScale(0.0, 2 * math.pi, 0.0, "radians from 0 to 2 pi"),
     _MILLIRADIANS,
+    _PhaseScale(0.0, 2000 * math.pi, 0.0, "milliradians from 0 to 2 pi"),
     _PhaseScale(-180.0, 180.0, 0.0, "degrees"),
     _PhaseScale(0.0, 360.0, 0.0, "degrees from 0 to 360"),
     _SIEMENS,
@@ -170,11 +176,17 @@ _PHASE_SCALES = [
 
 
 def _stated_phase_scale(facts: Mapping[str, object], low: float, high: float) -> _PhaseScale | None:
-    kind = str(facts.get("RescaleType", "")).lower()
-    if kind in ("mrad", "millirad", "milliradians", "mradian") and max(-low, high) < 3200:
-        return _MILLIRADIANS
-    if kind in ("rad", "radian", "radians") and max(-low, high) < 3.2:
-        return _RADIANS
+    units = [str(facts.get(key, "")).lower().strip() for key in ("Units", "RescaleType")]
+    for kind, one_turn in (("mrad", 2000 * math.pi), ("rad", 2 * math.pi), ("deg", 360.0)):
+        if any(_PHASE_UNITS.get(unit) == kind for unit in units):
+            for scale in _PHASE_SCALES:
+                rounding = 0.02 * one_turn
+                if (
+                    math.isclose(scale.high - scale.low, one_turn)
+                    and scale.low - rounding <= low
+                    and high <= scale.high + rounding
+                ):
+                    return scale
     maker = str(facts.get("Manufacturer", "")).upper()
     slope, intercept = number_of(facts, "RescaleSlope"), number_of(facts, "RescaleIntercept")
     if "SIEMENS" in maker and slope == 2 and intercept == -4096 and -4096 <= low and high <= 4096:
