@@ -1,0 +1,112 @@
+"""`marrowassess score`: a trained score for new patients, with its interval and its limits."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from MarrowAssessLib.prediction.cohort_table import read_table
+from MarrowAssessLib.prediction.score_file import Score, read_score
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A patient's probability of the outcome.
+
+    Attributes:
+        subject: as in the table.
+        probability, low, high: of the score, and of the outer folds' models.
+        outside: predictors beyond the 1st to 99th percentile of the training patients.
+        missing: predictors without a value.
+    """
+
+    subject: str
+    probability: float
+    low: float
+    high: float
+    outside: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess score`."""
+    parser.add_argument("features", type=Path, help="radiomics.csv of one or more patients")
+    parser.add_argument("--score", type=Path, required=True, help="score file of `train`")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print each patient's probability; 0 on success.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong.
+    """
+    score = read_score(args.score)
+    print(score.card.get("summary", ""))
+    if score.exploratory:
+        print(f"This score is {score.exploratory}.")
+    for one in scored(score, read_table(args.features)):
+        print(
+            f"{one.subject}: {100 * one.probability:.0f} % "
+            f"({100 * one.low:.0f} to {100 * one.high:.0f} %) for {score.outcome}"
+        )
+        number = len(score.model.predictors)
+        if one.outside:
+            print(f"  extrapolates in {len(one.outside)} of {number}: {', '.join(one.outside)}")
+        if one.missing:
+            print(f"  without a value: {', '.join(one.missing)}")
+    print("For research use only; a score is no diagnosis.")
+    return 0
+
+
+def scored(score: Score, rows: list[dict[str, str]]) -> list[Scored]:
+    """Each subject's probability; several regions by their median, as in training.
+
+    Raises:
+        ValueError: settings differ from those of the training, or no predictor is there.
+    """
+    for row in rows:
+        for image, text in score.settings.items():
+            used = any(name.startswith(f"{image}_") for name in score.model.predictors)
+            here = row.get(f"{image}_settings", "")
+            if used and here and here != text:
+                raise ValueError(
+                    f"{image} of '{row.get('subject', '')}' was measured with other settings "
+                    f"({here}) than the score was trained with ({text})."
+                )
+    by_subject: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_subject.setdefault(row.get("subject", ""), []).append(row)
+    return [_scored(score, subject, own) for subject, own in by_subject.items()]
+
+
+def _scored(score: Score, subject: str, rows: list[dict[str, str]]) -> Scored:
+    predictors = score.model.predictors
+    values = {
+        name: _median([float(row.get(name) or "nan") for row in rows])
+        for model in (score.model, *score.fold_models)
+        for name in model.predictors
+    }
+    own = np.array([values[name] for name in predictors])
+    if not np.isfinite(own).any():
+        raise ValueError(f"'{subject}' has none of the score's predictors; measure them first.")
+    by_model = [
+        float(model.probability(np.array([[values[name] for name in model.predictors]]))[0])
+        for model in (score.model, *score.fold_models)
+    ]
+    beyond = (own < score.ranges[:, 0]) | (own > score.ranges[:, 1])
+    return Scored(
+        subject,
+        by_model[0],
+        min(by_model),
+        max(by_model),
+        tuple(name for name, out in zip(predictors, beyond, strict=True) if out),
+        tuple(name for name in predictors if not np.isfinite(values[name])),
+    )
+
+
+def _median(values: list[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else float("nan")

@@ -1,0 +1,171 @@
+"""`marrowassess train`: a score from one's own cohort, honestly validated."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from MarrowAssessLib.prediction.cohort_table import CohortTable, cohort_table
+from MarrowAssessLib.prediction.model_card import (
+    Comparison,
+    exploratory_reason,
+    model_card,
+    refuse_too_few,
+)
+from MarrowAssessLib.prediction.score_file import Score, write_score
+from MarrowAssessLib.prediction.training import FOREST, LOGISTIC, METHODS, Recipe, train
+from MarrowAssessLib.prediction.validation import (
+    REPEATS,
+    Validation,
+    auc,
+    better_than,
+    performance,
+    validate,
+)
+
+# Simple models that a score has to beat: name, and which columns they use.
+_SIMPLE = (
+    ("mean PDFF alone", ("PDFF_original_Q4LE",)),
+    ("age and sex", ("age", "sex")),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess train`."""
+    parser.add_argument("features", nargs="+", type=Path, help="radiomics.csv of the patients")
+    parser.add_argument(
+        "--outcomes", type=Path, required=True, help="CSV: subject, the outcome (0 or 1), scanner"
+    )
+    parser.add_argument("--outcome", required=True, metavar="COLUMN", help="what to predict")
+    parser.add_argument("--method", choices=METHODS, default=LOGISTIC)
+    parser.add_argument(
+        "--predictors", nargs="+", metavar="COLUMN", help="only these (default: all that compare)"
+    )
+    parser.add_argument(
+        "--with-growing", action="store_true", help="also features that grow with the volume"
+    )
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="of the cross-validation")
+    parser.add_argument("--permutations", type=int, default=200, help="for the p-value; 0 for none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("marrow-score.json"), help="score file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Join, validate, train and write the score; 0 on success.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
+    """
+    try:
+        import sklearn
+    except ModuleNotFoundError:
+        raise ValueError(
+            "Training needs scikit-learn; install it with: pip install 'marrowassess[ml]'"
+        ) from None
+    table = cohort_table(args.features, args.outcomes, args.outcome)
+    refuse_too_few(table.outcome)
+    table = _candidates(table, args.predictors, args.with_growing)
+    recipes = _recipes(args.method, len(table.predictors), args.seed)
+    given = table.values, table.outcome, table.predictors, recipes
+    say = _progress("Cross-validation")
+    validation = validate(*given, args.repeats, args.seed, say)
+    reached = performance(validation, args.seed)
+    comparisons = _comparisons(table, validation, args)
+    p = _permutation_p(table, recipes, validation, args) if args.permutations else None
+    most = max(set(validation.chosen), key=validation.chosen.count)
+    model = train(table.values, table.outcome, table.predictors, most)
+    used = [table.predictors.index(name) for name in model.predictors]
+    versions = {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
+    card = model_card(table, validation, reached, comparisons, p, versions)
+    score = Score(
+        args.outcome,
+        model,
+        validation.fold_models,
+        table.settings,
+        np.nanpercentile(table.values[:, used], (1, 99), axis=0).T,
+        card,
+        exploratory_reason(table.outcome, len(table.predictors)),
+    )
+    write_score(score, args.out)
+    print(card["summary"])
+    if score.exploratory:
+        print(f"This score is {score.exploratory}; no patient's report shows it.")
+    print(f"Score: {args.out}")
+    return 0
+
+
+def _candidates(table: CohortTable, wanted: list[str] | None, with_growing: bool) -> CohortTable:
+    """The columns to learn from: those asked for, else all that compare between volumes."""
+    from MarrowAssessLib.texture.table import FEATURES
+
+    if wanted:
+        if unknown := [name for name in wanted if name not in table.predictors]:
+            raise ValueError(f"No column is called {', '.join(unknown)}, or it does not vary.")
+        names = wanted
+    else:
+        grows = () if with_growing else tuple(f"_{one.code}" for one in FEATURES if one.grows)
+        names = [name for name in table.predictors if not name.endswith(grows)]
+    places = [table.predictors.index(name) for name in names]
+    return replace(table, predictors=tuple(names), values=table.values[:, places])
+
+
+def _recipes(method: str, candidates: int, seed: int) -> list[Recipe]:
+    keeps = sorted({min(number, candidates) for number in (5, 10, 20)})
+    if method == FOREST:
+        return [Recipe(FOREST, seed=seed)]
+    return [Recipe(LOGISTIC, keep, strength) for keep in keeps for strength in (0.01, 0.1, 1.0)]
+
+
+def _comparisons(
+    table: CohortTable, validation: Validation, args: argparse.Namespace
+) -> list[Comparison]:
+    found = []
+    for name, columns in _SIMPLE:
+        if not set(columns) < set(table.predictors):
+            continue
+        places = [table.predictors.index(column) for column in columns]
+        simple = validate(
+            table.values[:, places], table.outcome, columns, [Recipe(LOGISTIC, None, 1.0)],
+            args.repeats, args.seed,
+        )  # fmt: skip
+        difference, low, high = better_than(validation, simple, args.seed)
+        found.append(
+            Comparison(name, auc(table.outcome, simple.probability), difference, (low, high))
+        )
+    return found
+
+
+def _permutation_p(
+    table: CohortTable, recipes: list[Recipe], validation: Validation, args: argparse.Namespace
+) -> float:
+    """Share of random outcomes whose validated AUC reaches the real one's first repeat."""
+    rng = np.random.default_rng(args.seed + 1)
+    say = _progress("Permutations")
+    names, once = table.predictors, 1
+    real = validate(table.values, table.outcome, names, recipes, once, args.seed)
+    reached = auc(table.outcome, real.probability)
+    above = 0
+    for n in range(args.permutations):
+        say(n / args.permutations)
+        outcome = rng.permutation(table.outcome)
+        one = validate(table.values, outcome, names, recipes, once, args.seed + n)
+        above += auc(outcome, one.probability) >= reached
+    return (above + 1) / (args.permutations + 1)
+
+
+def _progress(what: str) -> Callable[[float], bool]:
+    shown = -1
+
+    def say(done: float) -> bool:
+        nonlocal shown
+        if int(10 * done) > shown:
+            shown = int(10 * done)
+            print(f"{what} {10 * shown} %", file=sys.stderr, flush=True)
+        return True
+
+    return say

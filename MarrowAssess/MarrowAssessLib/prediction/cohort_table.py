@@ -1,0 +1,207 @@
+"""A cohort for training: features of regions joined with patients' outcomes, or refused."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MOST_MISSING = 0.2  # share of a column
+_TEXT_COLUMNS = ("subject", "region", "tissue", "site")
+_SETTINGS = "_settings"
+
+
+@dataclass(frozen=True)
+class CohortTable:
+    """One row a patient.
+
+    Attributes:
+        patients: their names in the tables; never written to a score.
+        values: (patients, predictors); NaN is missing.
+        predictors: column names.
+        outcome: (patients,) bool.
+        outcome_name: column of the outcome table.
+        scanners: per patient; "" where not given.
+        settings: by image: what its features depend on, the same for every row.
+        digest: SHA-256 of predictors, values and outcomes, to tell tables apart.
+    """
+
+    patients: tuple[str, ...]
+    values: np.ndarray
+    predictors: tuple[str, ...]
+    outcome: np.ndarray
+    outcome_name: str
+    scanners: tuple[str, ...]
+    settings: dict[str, str]
+    digest: str
+
+
+def read_table(path: str | Path) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header; a byte-order mark is passed over.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no header or row, or a row of another length (decimal commas make them).
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.reader(file))
+    if len(lines) < 2:
+        raise ValueError(f"{path}: expected a header and at least one row.")
+    header = lines[0]
+    if len(set(header)) < len(header):
+        raise ValueError(f"{path}: two columns have one name.")
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) != len(header):
+            raise ValueError(
+                f"{path}, line {number}: {len(line)} values for {len(header)} columns; write "
+                "decimal points, not commas, and separate columns by commas."
+            )
+    return [dict(zip(header, line, strict=True)) for line in lines[1:]]
+
+
+def cohort_table(
+    feature_files: Sequence[str | Path], outcome_file: str | Path, outcome: str
+) -> CohortTable:
+    """Join features and outcomes by the column "subject"; regions of a patient by their median.
+
+    The outcome table has the columns subject, the outcome (0 or 1) and, if wanted, scanner; its
+    other columns of numbers become predictors too.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: settings that differ between rows, a patient twice, an outcome that is not two
+            classes or stands among the features, too many values missing.
+    """
+    rows = [row for path in feature_files for row in read_table(path)]
+    settings = _one_setting(rows)
+    outcomes = {}
+    for row in read_table(outcome_file):
+        subject = row.get("subject", "").strip()
+        if not subject or outcome not in row:
+            raise ValueError(f"{outcome_file}: expected the columns subject and {outcome}.")
+        if subject in outcomes:
+            raise ValueError(f"{outcome_file}: '{subject}' stands twice; keep one row.")
+        outcomes[subject] = row
+    skipped = {*_TEXT_COLUMNS, "scanner", "date", outcome}
+    columns = [c for c in rows[0] if c not in skipped and not c.endswith(_SETTINGS)]
+    if outcome in rows[0]:
+        raise ValueError(f"The outcome '{outcome}' stands among the features; take it out.")
+    patients, values = _by_patient(rows, columns, outcomes)
+    extra = [c for c in next(iter(outcomes.values())) if c not in skipped]
+    if extra:
+        more = [[_number(outcomes[p][c], p, c) for c in extra] for p in patients]
+        values, columns = np.column_stack([values, more]), [*columns, *extra]
+    flags = _classes([outcomes[p][outcome] for p in patients], outcome)
+    _refuse_twins(patients, values)
+    values, columns = _without_empty(values, columns)
+    _refuse_leak(values, columns, flags)
+    digest = hashlib.sha256("|".join(columns).encode())
+    digest.update(np.ascontiguousarray(values).tobytes())
+    digest.update(flags.tobytes())
+    scanners = tuple(outcomes[p].get("scanner", "").strip() for p in patients)
+    return CohortTable(
+        tuple(patients), values, tuple(columns), flags, outcome, scanners, settings,
+        digest.hexdigest(),
+    )  # fmt: skip
+
+
+def _one_setting(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    found: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        for column, text in row.items():
+            if not column.endswith(_SETTINGS) or not text:
+                continue
+            image = column.removesuffix(_SETTINGS)
+            here = f"{row.get('subject', '')} {row.get('region', '')}".strip()
+            other, first = found.setdefault(image, (text, here))
+            if other != text:
+                raise ValueError(
+                    f"{image} was measured with other settings in '{here}' ({text}) than in "
+                    f"'{first}' ({other}); features compare only with equal settings, so resample "
+                    "the images or leave such studies out."
+                )
+    return {image: text for image, (text, _) in found.items()}
+
+
+def _by_patient(
+    rows: Sequence[dict[str, str]], columns: Sequence[str], outcomes: dict[str, dict[str, str]]
+) -> tuple[list[str], np.ndarray]:
+    own: dict[str, list[list[float]]] = {}
+    for row in rows:
+        subject = row.get("subject", "").strip()
+        if not subject:
+            raise ValueError(
+                "A row of the features names no subject; give --subject when measuring."
+            )
+        if subject not in outcomes:
+            raise ValueError(f"'{subject}' has features but no outcome; add a row or leave it out.")
+        own.setdefault(subject, []).append([_number(row.get(c, ""), subject, c) for c in columns])
+    middle = []
+    for of_patient in own.values():
+        known = np.array(of_patient)
+        some = np.isfinite(known).any(0)
+        one = np.full(len(columns), np.nan)
+        one[some] = np.nanmedian(known[:, some], 0)
+        middle.append(one)
+    return list(own), np.array(middle)
+
+
+def _number(text: str, subject: str, column: str) -> float:
+    if not text.strip():
+        return float("nan")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"'{subject}', {column}: '{text}' is not a number; code words as numbers."
+        ) from None
+
+
+def _classes(texts: Sequence[str], outcome: str) -> np.ndarray:
+    if set(texts) - {"0", "1"}:
+        raise ValueError(
+            f"The outcome '{outcome}' holds {', '.join(sorted(set(texts))[:4])}; expected are 0 "
+            "and 1 only."
+        )
+    return np.array([text == "1" for text in texts])
+
+
+def _refuse_twins(patients: Sequence[str], values: np.ndarray) -> None:
+    seen: dict[bytes, str] = {}
+    for name, row in zip(patients, values, strict=True):
+        key = np.nan_to_num(row, nan=-1e300).tobytes()
+        if np.isfinite(row).any() and key in seen:
+            raise ValueError(
+                f"'{seen[key]}' and '{name}' have the same values: one patient under two names "
+                "would stand on both sides of a split; leave one out."
+            )
+        seen[key] = name
+
+
+def _without_empty(values: np.ndarray, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+    missing = np.mean(~np.isfinite(values), 0)
+    for share, column in zip(missing, columns, strict=True):
+        if MOST_MISSING < share < 1:
+            raise ValueError(
+                f"{column} is missing in {100 * share:.0f} % of the patients; {MOST_MISSING:.0%} "
+                "is the most that may be filled in, so take the column out or measure it."
+            )
+    kept = missing < 1
+    varies = kept.copy()
+    varies[kept] = np.nanstd(values[:, kept], 0) > 0
+    if not varies.any():
+        raise ValueError("No feature differs between the patients.")
+    return values[:, varies], [c for c, keep in zip(columns, varies, strict=True) if keep]
+
+
+def _refuse_leak(values: np.ndarray, columns: Sequence[str], outcome: np.ndarray) -> None:
+    for column, name in zip(values.T, columns, strict=True):
+        levels = np.unique(column[np.isfinite(column)])
+        if len(levels) == 2 and np.isfinite(column).all():
+            high = column == levels[1]
+            if (high == outcome).all() or (high != outcome).all():
+                raise ValueError(f"{name} is the outcome itself under another name; take it out.")

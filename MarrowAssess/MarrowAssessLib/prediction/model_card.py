@@ -1,0 +1,117 @@
+"""What must be known of a score before anybody uses it (after TRIPOD+AI).
+
+Collins et al. 2024, BMJ 385:e078378, doi 10.1136/bmj-2023-078378. A card holds counts and figures,
+no patient's name or row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from PDFFMapperLib.install.software import MAKER
+
+from MarrowAssessLib.prediction.cohort_table import CohortTable
+from MarrowAssessLib.prediction.sample_size import FEWEST_PER_CLASS, patients_needed
+from MarrowAssessLib.prediction.validation import (
+    DRAWS,
+    REPEATS,
+    Performance,
+    Validation,
+    auc,
+    net_benefit,
+)
+
+ANTICIPATED_AUC = 0.75
+RISKS = (0.1, 0.2, 0.3, 0.5)
+PUBLISHED = (
+    "Published for comparison, other data: random forest for non-union AUC 0.860 (n = 505, "
+    "doi 10.1007/s00586-022-07431-4); PDFF radiomics AUC 0.901/0.887 in a review."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The score against a simple model on the same patients."""
+
+    name: str
+    auc: float
+    difference: float
+    ci95: tuple[float, float]
+
+    @property
+    def sentence(self) -> str:
+        """Whether the score is shown to be better."""
+        low, high = self.ci95
+        what = f"{self.difference:+.2f} ({low:+.2f} to {high:+.2f}) in AUC against {self.name}"
+        return f"{'Better' if low > 0 else 'Not shown to be better'}: {what}."
+
+
+def refuse_too_few(outcome: np.ndarray) -> None:
+    """Say so where nothing can be learned.
+
+    Raises:
+        ValueError: fewer than FEWEST_PER_CLASS patients in either class.
+    """
+    cases = int(outcome.sum())
+    others = len(outcome) - cases
+    if min(cases, others) < FEWEST_PER_CLASS:
+        raise ValueError(
+            f"{cases} patients with and {others} without the outcome; a score needs "
+            f"{FEWEST_PER_CLASS} of each at the least. Collect more before training."
+        )
+
+
+def exploratory_reason(outcome: np.ndarray, candidates: int) -> str:
+    """Why a score of this cohort is exploratory; "" if the cohort is large enough."""
+    needed = patients_needed(candidates, float(outcome.mean()), ANTICIPATED_AUC)
+    if len(outcome) >= needed:
+        return ""
+    return (
+        f"exploratory: {len(outcome)} of {needed} patients needed for {candidates} candidate "
+        f"predictors at an anticipated AUC of {ANTICIPATED_AUC:g} (Riley 2019, all candidates "
+        "count, also those that were dropped)"
+    )
+
+
+def model_card(
+    table: CohortTable,
+    validation: Validation,
+    reached: Performance,
+    comparisons: list[Comparison],
+    permutation_p: float | None,
+    versions: dict[str, str],
+) -> dict[str, object]:
+    """The card, JSON-ready; its first line is what matters most."""
+    first = next((c.sentence for c in comparisons if c.ci95[0] <= 0), None)
+    low, high = reached.auc_ci95
+    summary = f"AUC {reached.auc:.2f} ({low:.2f} to {high:.2f}) in patients the model never saw."
+    by_scanner = {}
+    for scanner in sorted(set(table.scanners) - {""}):
+        here = np.array([one == scanner for one in table.scanners])
+        if 0 < table.outcome[here].sum() < here.sum():
+            by_scanner[scanner] = {
+                "patients": int(here.sum()),
+                "auc": auc(table.outcome[here], validation.probability[here]),
+            }
+    return {
+        "summary": f"{first} {summary}" if first else summary,
+        "research_use": "For research use only; a score is no diagnosis.",
+        "outcome": table.outcome_name,
+        "patients": len(table.outcome),
+        "with_outcome": int(table.outcome.sum()),
+        "candidates": len(table.predictors),
+        "missing_values": int(np.sum(~np.isfinite(table.values))),
+        "validation": f"nested 5 x 5 folds by patient, {REPEATS} repeats, {DRAWS} draws",
+        "performance": asdict(reached),
+        "net_benefit": {
+            f"{risk:g}": net_benefit(table.outcome, validation.probability, risk) for risk in RISKS
+        },
+        "permutation_p": permutation_p,
+        "comparisons": [{**asdict(c), "sentence": c.sentence} for c in comparisons],
+        "by_scanner": by_scanner,
+        "context": PUBLISHED,
+        "software": MAKER,
+        "versions": versions,
+        "table_sha256": table.digest,
+    }

@@ -1,0 +1,220 @@
+"""Nested cross-validation by patient, and what it says of a score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from MarrowAssessLib.prediction.score_file import Model
+from MarrowAssessLib.prediction.training import Recipe, train
+
+OUTER, INNER, REPEATS = 5, 5, 20
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Predictions of patients by models that never saw them.
+
+    Attributes:
+        outcome: (patients,) bool.
+        probability: (patients,), mean over repeats of the out-of-fold predictions.
+        called: (patients,), share of the repeats in which the patient lay above the cut that the
+            inner folds chose (Youden).
+        fold_models: of the first repeat.
+        chosen: recipes that the inner folds chose.
+    """
+
+    outcome: np.ndarray
+    probability: np.ndarray
+    called: np.ndarray
+    fold_models: tuple[Model, ...]
+    chosen: tuple[Recipe, ...]
+
+
+@dataclass(frozen=True)
+class Performance:
+    """How well predictions agree with outcomes; intervals are 95 % over patients drawn anew.
+
+    Attributes:
+        auc: area under the ROC curve, with its interval.
+        brier: mean squared difference of probability and outcome.
+        calibration_slope, calibration_intercept: 1 and 0 are right.
+        calibration_error: mean distance of predicted and seen share over fifths of patients.
+        sensitivity, specificity: at the cut chosen inside.
+    """
+
+    auc: float
+    auc_ci95: tuple[float, float]
+    brier: float
+    calibration_slope: float
+    calibration_intercept: float
+    calibration_error: float
+    sensitivity: float
+    specificity: float
+
+
+def folds(outcome: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each patient, with like shares of the outcome in each."""
+    fold = np.empty(len(outcome), int)
+    start = 0
+    for one in (True, False):
+        members = rng.permutation(np.flatnonzero(outcome == one))
+        fold[members] = (start + np.arange(len(members))) % number
+        start += len(members)
+    return fold
+
+
+def validate(
+    values: np.ndarray,
+    outcome: np.ndarray,
+    names: Sequence[str],
+    recipes: Sequence[Recipe],
+    repeats: int = REPEATS,
+    seed: int = 0,
+    progress: Callable[[float], bool] | None = None,
+) -> Validation:
+    """Out-of-fold predictions; the recipe is chosen in folds of the training part alone.
+
+    Args:
+        values: (patients, predictors), one row a patient.
+        outcome: (patients,) bool.
+        names: of the predictors.
+        recipes: candidates.
+        repeats: of the outer folds.
+        seed: of the folds.
+        progress: called with the fraction done; return False to cancel.
+
+    Raises:
+        InterruptedError: progress asked to cancel.
+    """
+    rng = np.random.default_rng(seed)
+    total = np.zeros(len(outcome))
+    called = np.zeros(len(outcome))
+    models, chosen = [], []
+    for repeat in range(repeats):
+        outer = folds(outcome, OUTER, rng)
+        for n in range(OUTER):
+            if progress and not progress((repeat + n / OUTER) / repeats):
+                raise InterruptedError("Canceled during cross-validation.")
+            inside = outer != n
+            recipe, cut = _choose(values[inside], outcome[inside], names, recipes, rng)
+            model = train(values[inside], outcome[inside], names, recipe)
+            predicted = predict(model, values[~inside], names)
+            total[~inside] += predicted
+            called[~inside] += predicted >= cut
+            chosen.append(recipe)
+            if repeat == 0:
+                models.append(model)
+    return Validation(outcome, total / repeats, called / repeats, tuple(models), tuple(chosen))
+
+
+def predict(model: Model, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """A model's probabilities of rows of the whole table (its columns named `names`)."""
+    place = {name: n for n, name in enumerate(names)}
+    return model.probability(values[:, [place[name] for name in model.predictors]])
+
+
+def _choose(
+    values: np.ndarray,
+    outcome: np.ndarray,
+    names: Sequence[str],
+    recipes: Sequence[Recipe],
+    rng: np.random.Generator,
+) -> tuple[Recipe, float]:
+    """The recipe with the highest inner AUC, and the Youden cut of its inner predictions."""
+    inner = folds(outcome, INNER, rng)
+    best, best_auc, cut = recipes[0], -1.0, 0.5
+    for recipe in recipes:
+        predicted = np.empty(len(outcome))
+        for n in range(INNER):
+            inside = inner != n
+            model = train(values[inside], outcome[inside], names, recipe)
+            predicted[~inside] = predict(model, values[~inside], names)
+        reached = auc(outcome, predicted)
+        if reached > best_auc:
+            best, best_auc, cut = recipe, reached, youden_cut(outcome, predicted)
+    return best, cut
+
+
+def auc(outcome: np.ndarray, probability: np.ndarray) -> float:
+    """Share of pairs in which the patient with the outcome lies higher; ties count half."""
+    from scipy.stats import rankdata
+
+    rank = rankdata(probability)
+    cases = int(outcome.sum())
+    others = len(outcome) - cases
+    return float((rank[outcome].sum() - cases * (cases + 1) / 2) / (cases * others))
+
+
+def youden_cut(outcome: np.ndarray, probability: np.ndarray) -> float:
+    """The cut with the highest sum of sensitivity and specificity; at or above counts as called."""
+    cuts = np.unique(probability)
+    sensitivity = [(probability[outcome] >= cut).mean() for cut in cuts]
+    specificity = [(probability[~outcome] < cut).mean() for cut in cuts]
+    return float(cuts[np.argmax(np.add(sensitivity, specificity))])
+
+
+def performance(validation: Validation, seed: int = 0) -> Performance:
+    """What out-of-fold predictions are worth."""
+    outcome, probability = validation.outcome, validation.probability
+    drawn = _drawn_aucs(outcome, probability, seed)
+    slope, intercept = _calibration(outcome, probability)
+    fifths = np.array_split(np.argsort(probability, kind="stable"), min(5, len(outcome)))
+    error = sum(
+        len(part) * abs(probability[part].mean() - outcome[part].mean()) for part in fifths
+    ) / len(outcome)
+    return Performance(
+        auc(outcome, probability),
+        tuple(float(limit) for limit in np.percentile(drawn, (2.5, 97.5))),
+        float(np.mean((probability - outcome) ** 2)),
+        slope,
+        intercept,
+        float(error),
+        float(validation.called[outcome].mean()),
+        float(1 - validation.called[~outcome].mean()),
+    )
+
+
+def better_than(one: Validation, other: Validation, seed: int = 0) -> tuple[float, float, float]:
+    """Difference of two AUCs of the same patients and its paired 95 % interval."""
+    outcome = one.outcome
+    drawn = [_drawn_aucs(outcome, each.probability, seed) for each in (one, other)]
+    low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
+    return auc(outcome, one.probability) - auc(outcome, other.probability), float(low), float(high)
+
+
+def _drawn_aucs(outcome: np.ndarray, probability: np.ndarray, seed: int) -> np.ndarray:
+    """AUC of DRAWS cohorts that are drawn from this one with replacement, each class as it is."""
+    rng = np.random.default_rng(seed)
+    cases, others = probability[outcome], probability[~outcome]
+    above = (cases[:, None] > others) + 0.5 * (cases[:, None] == others)
+    times = [
+        rng.multinomial(len(group), np.full(len(group), 1 / len(group)), DRAWS)
+        for group in (cases, others)
+    ]
+    return np.einsum("dj,dj->d", times[0] @ above, times[1]) / above.size
+
+
+def _calibration(outcome: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of a logistic fit of the outcome on the logit (Newton's method)."""
+    logit = np.log(np.clip(probability, 1e-6, 1 - 1e-6) / np.clip(1 - probability, 1e-6, 1 - 1e-6))
+    design = np.column_stack([logit, np.ones(len(logit))])
+    beta = np.zeros(2)
+    for _ in range(50):
+        risk = 1 / (1 + np.exp(-design @ beta))
+        weight = np.maximum(risk * (1 - risk), 1e-9)
+        step = np.linalg.lstsq(design.T * weight @ design, design.T @ (outcome - risk), rcond=None)
+        beta += np.clip(step[0], -5, 5)
+        if np.abs(step[0]).max() < 1e-9:
+            break
+    return float(beta[0]), float(beta[1])
+
+
+def net_benefit(outcome: np.ndarray, probability: np.ndarray, risk: float) -> float:
+    """Of treating patients at or above a risk (Vickers 2006, doi 10.1177/0272989X06295361)."""
+    treated = probability >= risk
+    true, false = (treated & outcome).mean(), (treated & ~outcome).mean()
+    return float(true - false * risk / (1 - risk))

@@ -1,0 +1,417 @@
+"""Trained scores: what is refused, what a leak would show, and what a file gives back."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from MarrowAssessLib.commands import main as cli
+from MarrowAssessLib.commands.score import scored
+from MarrowAssessLib.prediction.cohort_table import cohort_table, read_table
+from MarrowAssessLib.prediction.model_card import exploratory_reason, refuse_too_few
+from MarrowAssessLib.prediction.sample_size import cox_snell_r2, patients_needed
+from MarrowAssessLib.prediction.score_file import Model, Score, Tree, read_score, write_score
+from MarrowAssessLib.prediction.validation import (
+    Validation,
+    auc,
+    better_than,
+    folds,
+    net_benefit,
+    performance,
+    validate,
+    youden_cut,
+)
+
+SETTINGS = "voxels 4.00 x 0.70 x 0.70 mm; 2.5D, merged; bins of 2.5 from 0"
+NAMES = tuple(f"PDFF_original_F{n}" for n in range(200))
+
+
+def noise_cohort(seed, effect=0.0, patients=120, features=200):
+    rng = np.random.default_rng(seed)
+    outcome = np.repeat([True, False], patients // 2)
+    values = rng.normal(size=(patients, features))
+    values[outcome, :2] += effect
+    return values, outcome
+
+
+def write_cohort(folder, values, outcome, settings=SETTINGS):
+    names = NAMES[: values.shape[1]]
+    with open(folder / "features.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["subject", "region", "tissue", "site", "PDFF_settings", *names])
+        for n, row in enumerate(values):
+            table.writerow([f"P{n}", "L3 marrow", "marrow", "L3", settings, *map(float, row)])
+    with open(folder / "outcomes.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["subject", "fracture", "scanner"])
+        for n, one in enumerate(outcome):
+            table.writerow([f"P{n}", int(one), "AB"[n % 2]])
+    return folder / "features.csv", folder / "outcomes.csv"
+
+
+def edit(path, row, column, text):
+    rows = read_table(path)
+    rows[row][column] = text
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return write_cohort(tmp_path, *noise_cohort(0, patients=30, features=5))
+
+
+# --- sample size ---
+
+
+def test_sample_size_of_the_published_example():
+    """24 predictors and a Cox-Snell R^2 of 0.288 need 623 (Riley 2020, doi 10.1136/bmj.m441)."""
+    from MarrowAssessLib.prediction import sample_size
+
+    assert np.ceil(sample_size._by_shrinkage(24, 0.288, 0.9)) == 623
+
+
+def test_r2_of_an_auc_agrees_with_drawn_patients():
+    from scipy.special import expit
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(0)
+    outcome = rng.random(400_000) < 0.2
+    apart = np.sqrt(2) * norm.ppf(0.8)
+    risk = expit(np.log(0.25) + apart * (rng.normal(size=outcome.size) + apart * outcome)
+                 - apart**2 / 2)  # fmt: skip
+    gained = np.mean(np.where(outcome, np.log(risk / 0.2), np.log((1 - risk) / 0.8)))
+    assert cox_snell_r2(0.2, 0.8) == pytest.approx(1 - np.exp(-2 * gained), rel=0.02)
+
+
+def test_sample_size_refuses_what_cannot_be():
+    with pytest.raises(ValueError, match="prevalence between 0 and 1"):
+        patients_needed(5, 1.0, 0.8)
+
+
+def test_small_cohorts_are_refused_or_exploratory():
+    with pytest.raises(ValueError, match="9 patients with and 30 without"):
+        refuse_too_few(np.repeat([True, False], [9, 30]))
+    outcome = np.repeat([True, False], 60)
+    assert "120 of" in exploratory_reason(outcome, 1050)
+    assert exploratory_reason(np.repeat([True, False], 600), 2) == ""
+
+
+# --- validation ---
+
+
+def test_a_selection_outside_the_folds_would_lie_and_ours_does_not():
+    """Noise alone: picking features before the cross-validation gives a high AUC."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from MarrowAssessLib.prediction.training import Recipe
+
+    honest, leaking = [], []
+    for seed in range(6):
+        values, outcome = noise_cohort(100 + seed)
+        recipes = [Recipe(keep=10, strength=0.1)]
+        one = validate(values, outcome, NAMES, recipes, repeats=1, seed=seed)
+        honest.append(auc(outcome, one.probability))
+        apart = np.abs(values[outcome].mean(0) - values[~outcome].mean(0))
+        best = np.argsort(-apart)[:10]
+        names = [NAMES[n] for n in best]
+        one = validate(values[:, best], outcome, names, recipes, repeats=1, seed=seed)
+        leaking.append(auc(outcome, one.probability))
+    assert np.mean(honest) == pytest.approx(0.5, abs=0.08)
+    assert np.mean(leaking) > 0.7
+
+
+def test_a_planted_effect_is_found():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from MarrowAssessLib.prediction.training import Recipe, train
+
+    values, outcome = noise_cohort(3, effect=1.2)
+    recipes = [Recipe(keep=5, strength=0.1)]
+    found = validate(values, outcome, NAMES, recipes, repeats=2)
+    reached = performance(found)
+    fresh, truth = noise_cohort(99, effect=1.2, patients=20_000)
+    model = train(values, outcome, NAMES, recipes[0])
+    places = [NAMES.index(name) for name in model.predictors]
+    assert reached.auc == pytest.approx(auc(truth, model.probability(fresh[:, places])), abs=0.06)
+    low, high = reached.auc_ci95
+    assert low < reached.auc < high
+    assert reached.sensitivity > 0.6
+    assert reached.specificity > 0.6
+
+
+def test_every_patient_is_predicted_by_models_that_never_saw_it():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from MarrowAssessLib.prediction.training import Recipe
+
+    values, outcome = noise_cohort(5, patients=60)
+    recipes = [Recipe(keep=3)]
+    plain = validate(values, outcome, NAMES, recipes, repeats=1)
+    fold = folds(outcome, 5, np.random.default_rng(0))
+    changed = values.copy()
+    changed[fold == 0] += np.random.default_rng(1).normal(size=changed[fold == 0].shape)
+    other = validate(changed, outcome, NAMES, recipes, repeats=1)
+    assert plain.fold_models[0] != other.fold_models[1]
+    np.testing.assert_array_equal(
+        plain.fold_models[0].coefficients, other.fold_models[0].coefficients
+    )
+
+
+def test_folds_hold_like_shares():
+    outcome = np.repeat([True, False], [22, 41])
+    fold = folds(outcome, 5, np.random.default_rng(0))
+    assert {int(outcome[fold == n].sum()) for n in range(5)} <= {4, 5}
+    assert {int((fold == n).sum()) for n in range(5)} <= {12, 13}
+
+
+def test_figures_of_merit_by_hand():
+    outcome = np.array([True, True, False, False])
+    probability = np.array([0.9, 0.4, 0.6, 0.1])
+    assert auc(outcome, probability) == 0.75
+    assert auc(outcome, np.full(4, 0.5)) == 0.5
+    assert youden_cut(outcome, np.array([0.9, 0.8, 0.6, 0.1])) == 0.8
+    assert net_benefit(outcome, probability, 0.5) == pytest.approx(0.25 - 0.25)
+    one = Validation(outcome, probability, np.array([1, 0, 1, 0.0]), (), ())
+    assert performance(one).brier == pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4)
+    assert performance(one).sensitivity == performance(one).specificity == 0.5
+    assert better_than(one, one) == (0, 0, 0)
+
+
+def test_calibration_of_probabilities_that_are_right():
+    rng = np.random.default_rng(0)
+    risk = rng.random(20_000) * 0.8 + 0.1
+    outcome = rng.random(20_000) < risk
+    found = performance(Validation(outcome[:5000], risk[:5000], np.zeros(5000), (), ()))
+    assert found.calibration_slope == pytest.approx(1, abs=0.15)
+    assert found.calibration_intercept == pytest.approx(0, abs=0.1)
+    assert found.calibration_error < 0.03
+
+
+def test_cross_validation_can_be_canceled():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from MarrowAssessLib.prediction.training import Recipe
+
+    with pytest.raises(InterruptedError, match="Canceled during cross-validation"):
+        validate(*noise_cohort(0), NAMES, [Recipe()], progress=lambda _: False)
+
+
+# --- tables ---
+
+
+def test_regions_of_a_patient_become_their_median(cohort):
+    features, outcomes = cohort
+    edit(features, 1, "subject", "P0")
+    edit(features, 2, "subject", "P0")
+    rows = read_table(outcomes)
+    with open(outcomes, "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(row for row in rows if row["subject"] not in ("P1", "P2"))
+    found = cohort_table([features], outcomes, "fracture")
+    own = [float(row[NAMES[0]]) for row in read_table(features)[:3]]
+    assert found.values[0, 0] == np.median(own)
+    assert found.scanners[:2] == ("A", "B")
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "column", "text", "message"),
+    [
+        (0, 3, "PDFF_settings", "other bins", "PDFF was measured with other settings in 'P3 L3"),
+        (0, 3, NAMES[0], "1;5", "'1;5' is not a number"),
+        (0, 3, "subject", "", "names no subject"),
+        (0, 3, "subject", "Q", "'Q' has features but no outcome"),
+        (1, 3, "fracture", "2", "expected are 0 and 1 only"),
+        (1, 3, "subject", "P2", "'P2' stands twice"),
+        (1, 3, "subject", "", "expected the columns subject and fracture"),
+    ],
+)
+def test_tables_that_would_mislead_are_refused(cohort, file, row, column, text, message):
+    edit(cohort[file], row, column, text)
+    with pytest.raises(ValueError, match=message):
+        cohort_table([cohort[0]], cohort[1], "fracture")
+
+
+def test_leaks_are_refused(tmp_path):
+    values, outcome = noise_cohort(0, patients=30, features=5)
+    values[:, 4] = outcome
+    features, outcomes = write_cohort(tmp_path, values, outcome)
+    with pytest.raises(ValueError, match="F4 is the outcome itself under another name"):
+        cohort_table([features], outcomes, "fracture")
+    values[:, 4] = np.arange(30)
+    values[7] = values[3]
+    features, outcomes = write_cohort(tmp_path, values, outcome)
+    with pytest.raises(ValueError, match="'P3' and 'P7' have the same values"):
+        cohort_table([features], outcomes, "fracture")
+    text = features.read_text().replace(NAMES[0], "fracture")
+    features.write_text(text)
+    with pytest.raises(ValueError, match="stands among the features"):
+        cohort_table([features], outcomes, "fracture")
+
+
+def test_missing_and_malformed_columns(cohort, tmp_path):
+    features, outcomes = cohort
+    for row in range(12):
+        edit(features, row, NAMES[1], "")
+    with pytest.raises(ValueError, match="missing in 40 % of the patients"):
+        cohort_table([features], outcomes, "fracture")
+    (tmp_path / "bom.csv").write_text("﻿subject,a\nP0,1\n", encoding="utf-8")
+    assert read_table(tmp_path / "bom.csv") == [{"subject": "P0", "a": "1"}]
+    (tmp_path / "commas.csv").write_text("subject,a\nP0,1,5\n")
+    with pytest.raises(ValueError, match="decimal points, not commas"):
+        read_table(tmp_path / "commas.csv")
+    (tmp_path / "empty.csv").write_text("subject,a\n")
+    with pytest.raises(ValueError, match="a header and at least one row"):
+        read_table(tmp_path / "empty.csv")
+    (tmp_path / "twice.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(ValueError, match="two columns have one name"):
+        read_table(tmp_path / "twice.csv")
+
+
+def test_constant_features_are_no_predictors(cohort):
+    features, outcomes = cohort
+    for row in range(30):
+        for name in NAMES[:5]:
+            edit(features, row, name, "1")
+    edit(features, 0, NAMES[0], "2")
+    for row in range(1, 30):
+        edit(features, row, NAMES[1], str(row))
+    found = cohort_table([features], outcomes, "fracture")
+    assert found.predictors == NAMES[:2]
+
+
+# --- the file ---
+
+
+@pytest.fixture
+def score():
+    tree = Tree(
+        np.array([0, 0, 1, 0, 0]), np.array([0.5, 0, -1.0, 0, 0]), np.array([1, -1, 3, -1, -1]),
+        np.array([2, -1, 4, -1, -1]), np.array([0.5, 0.1, 0.6, 0.3, 0.9]),
+    )  # fmt: skip
+    logistic = Model(("PDFF_original_F0", "age"), np.array([1.0, 50]), np.array([2.0, 10]),
+                     np.array([1.0, 50]), np.array([0.7, -0.3]), 0.2)  # fmt: skip
+    forest = dataclasses.replace(logistic, trees=(tree,), coefficients=np.zeros(2))
+    ranges = np.array([[0.0, 5], [20, 80]])
+    return Score("fracture", logistic, (logistic, forest), {"PDFF": SETTINGS}, ranges, {"n": 3})
+
+
+def test_probabilities_by_hand(score):
+    logistic, forest = score.fold_models
+    expected = 1 / (1 + np.exp(-(0.7 * (3 - 1) / 2 - 0.3 * (60 - 50) / 10 + 0.2)))
+    assert logistic.probability(np.array([[3.0, 60]]))[0] == pytest.approx(expected)
+    values = np.array([[0.4, 0], [0.6, -2.0], [0.6, 0.0], [np.nan, np.nan]])
+    assert forest.probability(values).tolist() == [0.1, 0.3, 0.9, 0.9]  # missing: 1 and 50
+
+
+def test_a_file_gives_the_same_score_back(score, tmp_path):
+    write_score(score, tmp_path / "s.json")
+    again = read_score(tmp_path / "s.json")
+    values = np.random.default_rng(0).normal(1, 5, (50, 2))
+    for one, other in zip((score.model, *score.fold_models), (again.model, *again.fold_models),
+                          strict=True):  # fmt: skip
+        np.testing.assert_array_equal(one.probability(values), other.probability(values))
+    assert (again.outcome, again.settings, again.card) == ("fracture", score.settings, {"n": 3})
+
+
+def broken(content, *keys, value):
+    place = content
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return content
+
+
+def packed(*values):
+    import base64
+
+    return base64.b64encode(np.array(values, "<f8").tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("format",), "marrowassess score 9", "its format is 'marrowassess score 9'"),
+        (("model", "coefficients"), [0.7, float("nan")], "a coefficient or scale is not a number"),
+        (("model", "scale"), [0.0, 1.0], "a coefficient or scale is not a number"),
+        (("model", "fill"), [0.0], "one value for each predictor"),
+        (("ranges",), [[0, 1]], "one range for each predictor"),
+        (("fold_models", 1, "trees", 0, "left"), packed(1, -1, 0, -1, -1), "cycle"),
+        (("fold_models", 1, "trees", 0, "right"), packed(2, -1, 9, -1, -1), "points outside"),
+        (("fold_models", 1, "trees", 0, "feature"), packed(0, 0, 7, 0, 0), "predictor that is not"),
+        (("fold_models", 1, "trees", 0, "value"), packed(1, 1, 1, 1, np.nan), "values are not num"),
+        (("fold_models", 1, "trees", 0, "value"), packed(1, 1), "differ in length"),
+        (("fold_models", 1, "trees", 0, "left"), packed(np.nan, 0), "nodes are no numbers"),
+        (("model",), 7, "this is no score"),
+    ],
+)
+def test_files_that_cannot_be_trusted_are_refused(score, tmp_path, keys, value, message):
+    write_score(score, tmp_path / "s.json")
+    content = broken(json.loads((tmp_path / "s.json").read_text()), *keys, value=value)
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        read_score(tmp_path / "s.json")
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    with open(tmp_path / "s.json", "wb") as file:
+        file.truncate(60_000_000)
+    with pytest.raises(ValueError, match="60 MB; a score has at most 50 MB"):
+        read_score(tmp_path / "s.json")
+
+
+def test_a_forest_equals_scikit_learns():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from MarrowAssessLib.prediction import training
+    from sklearn.ensemble import RandomForestClassifier
+
+    values, outcome = noise_cohort(1, effect=1.0, patients=80, features=6)
+    model = training.train(values, outcome, NAMES[:6], training.Recipe(training.FOREST))
+    theirs = RandomForestClassifier(
+        training.TREES, min_samples_leaf=training.SMALLEST_LEAF, random_state=0
+    ).fit(values, outcome)
+    fresh, _ = noise_cohort(2, effect=1.0, patients=80, features=6)
+    np.testing.assert_allclose(
+        model.probability(fresh), theirs.predict_proba(fresh)[:, 1], atol=1e-12
+    )
+
+
+# --- for a patient ---
+
+
+def patient(**values):
+    return {"subject": "X", "PDFF_settings": SETTINGS, **values}
+
+
+def test_a_patient_is_scored_with_what_limits_it(score):
+    (one,) = scored(score, [patient(PDFF_original_F0="9", age="")])
+    assert one.outside == ("PDFF_original_F0",)
+    assert one.missing == ("age",)
+    assert one.low <= one.probability <= one.high
+    assert one.low == 0.9  # the forest of a fold
+    with pytest.raises(ValueError, match="other settings"):
+        scored(score, [patient(PDFF_original_F0="3") | {"PDFF_settings": "bins of 5"}])
+    with pytest.raises(ValueError, match="none of the score's predictors"):
+        scored(score, [patient()])
+
+
+def test_training_and_scoring_by_command(tmp_path, capsys):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    features, outcomes = write_cohort(tmp_path, *noise_cohort(4, 1.2, patients=60, features=12))
+    out = tmp_path / "score.json"
+    few = ["--repeats", "1", "--permutations", "9", "--out", str(out)]
+    train = ["train", str(features), "--outcomes", str(outcomes), "--outcome", "fracture", *few]
+    assert cli.main(train) == 0
+    printed = capsys.readouterr().out
+    assert "in patients the model never saw" in printed
+    assert "This score is exploratory: 60 of" in printed
+    card = json.loads(out.read_text())["card"]
+    assert card["permutation_p"] == pytest.approx(0.1)  # of 9 none reached it
+    assert set(card["by_scanner"]) == {"A", "B"}
+    assert "P0" not in out.read_text()  # no patient's name
+    assert cli.main(["score", str(features), "--score", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "exploratory" in printed
+    assert printed.count(" for fracture") == 60
+    assert cli.main([*train, "--predictors", "height"]) == 2
+    assert "No column is called height" in capsys.readouterr().err
