@@ -1009,10 +1009,13 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         where = self.placing(parameters)
         return self.session.place(where, position, parameters.placeRole, parameters.placeSite)
 
-    def leftOut(self, parameters) -> list[str]:
-        """What regions that are placed from now on leave out; see placement.place."""
+    def placingOptions(self, parameters):
+        """How regions are placed from now on, as MarrowAssessLib.placement.options says."""
+        from MarrowAssessLib.placement.options import PlacingOptions
+
         chosen = {"vein": parameters.leaveOutVein, "fat": parameters.leaveOutFat}
-        return [name for name, wanted in chosen.items() if wanted]
+        leave_out = [name for name, wanted in chosen.items() if wanted]
+        return PlacingOptions(parameters.lumbarVertebrae, leave_out)
 
     def correctPainted(self, parameters, segmentName, level=""):
         """Take a painted segment as a whole vertebral body of the column that was found before.
@@ -1030,8 +1033,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             parameters.segmentation,
             segmentName,
             level,
-            parameters.lumbarVertebrae,
-            self.leftOut(parameters),
+            self.placingOptions(parameters),
         )
 
     def findColumn(self, parameters, position, progress=None):
@@ -1122,8 +1124,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         volume = shown_first(volumes.values())[0]
         if parameters.segmentation is None:
             parameters.segmentation = self.addSegmentation(volume)
-        left_out = self.leftOut(parameters)
-        return Placing(parameters.segmentation, volume, parameters.lumbarVertebrae, left_out)
+        return Placing(parameters.segmentation, volume, self.placingOptions(parameters))
 
     def forget(self, segmentation=None) -> None:
         """Let go of a segmentation that goes, with all that shows its results; of all if None."""

@@ -10,6 +10,7 @@ from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.placement.clicks import parse_click, regions_from_clicks
 from MarrowAssessLib.sample.phantom import TISSUES, lumbar_phantom
 from PDFFMapperLib.images.files import write_volume
+from scipy import ndimage
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +172,52 @@ def test_labels_of_another_tool(drawn, by_options, tmp_path):
     assert content["inputs"]["labels"] == "labels.nii.gz (labels of TotalSpineSeg)"
     assert {"L3", "L4"} <= {site for _, site in rows(out)}
     assert "the whole vertebra with its arch" in (out / "report.html").read_text()
+
+
+def in_air(drawn):
+    """Four points in the air behind the patient, 5 to 6 mm from the skin."""
+    depth = ndimage.distance_transform_edt(np.pad(drawn.tissue.array == 0, 1))[1:-1, 1:-1, 1:-1]
+    deep = np.argwhere(depth > 3)
+    chosen = deep[np.linspace(0, len(deep) - 1, 4).astype(int)]
+    return [drawn.tissue.to_ras(kji[::-1].astype(float)) for kji in chosen]
+
+
+@pytest.mark.parametrize("name", ["L3 marrow", "CSF L3", "psoas muscle"])
+def test_clicks_in_air_are_refused_or_doubted(drawn, name):
+    dark = 0
+    for contrast in (Contrast.T1, Contrast.FS_T2, Contrast.OPPOSED_PHASE):
+        for point in in_air(drawn):
+            try:
+                (region,), _ = regions_from_clicks(drawn.volumes[contrast], places={name: point})
+            except ValueError:
+                continue
+            assert region.cautions, (name, contrast, point)
+            in_tissue = region.full_mask(drawn.tissue.array.shape) & (drawn.tissue.array > 0)
+            if name == "L3 marrow" and not in_tissue.any():
+                assert "The region is almost as dark as air." in region.cautions
+                dark += 1
+    assert dark == (3 if name == "L3 marrow" else 0)
+
+
+def test_a_column_clicked_in_air_is_doubted_or_refused(drawn):
+    volume = drawn.volumes[Contrast.T1]
+    regions, _ = regions_from_clicks(volume, {"L3": in_air(drawn)[0]})
+    (seed,) = [region for region in regions if region.name == "L3 marrow"]
+    assert "The region is almost as dark as air." in seed.cautions
+    nothing = volume.with_array(np.where(drawn.tissue.array == 0, 0, volume.array))
+    with pytest.raises(ValueError, match="no signal round this point"):
+        regions_from_clicks(nothing, {"L3": in_air(drawn)[0]})
+
+
+def test_a_point_is_judged_by_what_is_found_already(drawn):
+    volume = drawn.volumes[Contrast.T1]
+    column = {"L3": middle(drawn, "L3")}
+    muscle = {"L3 CSF": middle(drawn, "psoas"), "L2 marrow": middle(drawn, "L1")}
+    regions, _ = regions_from_clicks(volume, column, muscle)
+    cautions = {(region.role.value, region.site): region.cautions for region in regions}
+    (overlap,) = (c for c in cautions["csf", "L3"] if c.startswith("It overlaps"))
+    assert overlap.endswith("psoas muscle: one of the two is wrong.")
+    assert "Named L2 as given; its neighbors tell L1." in cautions["marrow", "L2"]
 
 
 def test_points_are_read_with_commas_or_spaces():

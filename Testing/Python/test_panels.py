@@ -388,7 +388,7 @@ def test_marrow_placed_with_the_box_checked_leaves_hot_spots_out(panel, sample):
         highest.append(roi.values(image).max() == image.max())
     assert highest == [True, False]
     panel.ui.leaveOutFatCheckBox.checked = True
-    assert panel.logic.leftOut(panel._parameterNode) == ["vein", "fat"]
+    assert panel.logic.placingOptions(panel._parameterNode).leave_out == ["vein", "fat"]
 
 
 def test_leaving_place_mode_releases_the_button(panel, sample):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 from MarrowAssessLib.placement.body import _doubts, eroded
 from MarrowAssessLib.placement.column import (
     corrected,
@@ -10,12 +10,15 @@ from MarrowAssessLib.placement.column import (
     follow_column,
     muscles_beside,
     renamed,
-    spine_levels,
 )
+from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
+
+WITHOUT_FAT = PlacingOptions(leave_out=["fat"])
+WITHOUT_VEIN = PlacingOptions(leave_out=["vein"])
 
 # Signals of marrow, disc, cortex, CSF, fat, muscle: T1-like, T2-like, gradient echo.
 CONTRASTS = {
@@ -523,7 +526,7 @@ def test_fat_streaks_kept_or_not():
     volume.array[:, j : j + 2, i - 6 : i + 6] = 230
     point = np.array([20.0, -50.0, 0.0])
     kept = place(volume, point, Role.MUSCLE).roi.values(volume.array)
-    bare = place(volume, point, Role.MUSCLE, leave_out=["fat"]).roi.values(volume.array)
+    bare = place(volume, point, Role.MUSCLE, options=WITHOUT_FAT).roi.values(volume.array)
     assert kept.max() > 200
     assert bare.max() < 140
 
@@ -541,15 +544,15 @@ def test_the_vein_is_kept_or_not_by_click_and_in_the_column():
     volume, _ = spine("t2", shading=0.0)
     vein = with_a_vein(volume)
     kept = place(volume, np.zeros(3), Role.MARROW, "L3").roi
-    bare = place(volume, np.zeros(3), Role.MARROW, "L3", leave_out=["vein"]).roi
+    bare = place(volume, np.zeros(3), Role.MARROW, "L3", options=WITHOUT_VEIN).roi
     assert kept.values(vein).sum() > 20
     assert bare.values(vein).sum() == 0
     assert bare.voxels > 0.9 * (kept.voxels - kept.values(vein).sum())
-    column = follow_column(volume, np.zeros(3), "L3", leave_out=["vein"])
+    column = follow_column(volume, np.zeros(3), "L3", options=WITHOUT_VEIN)
     assert {level: body.roi.values(vein).sum() for level, body in column.bodies.items()} == {
         level: 0 for level in ("L1", "L2", "L3", "L4", "L5")
     }
     again = corrected(volume, column, "L2", point_ras=np.array([0, 0, APART]))
     assert again.bodies["L2"].roi.values(vein).sum() > 20  # as this click was asked
     with pytest.raises(ValueError, match="'bone' cannot be left out; vein and fat can"):
-        follow_column(volume, np.zeros(3), "L3", leave_out=["bone"])
+        PlacingOptions(leave_out=["bone"])

@@ -11,6 +11,7 @@ headless.start()
 
 import slicer  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import MUSCLES, Role  # noqa: E402
+from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.placement.level_names import neighbor_site  # noqa: E402
 from MarrowAssessLib.scene.column import (  # noqa: E402
     correct_body,
@@ -591,3 +592,23 @@ def test_a_vertebra_is_not_drawn_far_from_where_it_is(clicked):
     assert names(target) == ["L3 marrow"]
     region, _ = place_region(target, image, sample.centers_ras["L5"], "marrow", "L5")
     assert region.site == "L5"
+
+
+def test_the_panel_and_the_command_line_judge_a_click_alike(clicked, phantom):
+    """Marrow, air and a wrong tissue, clicked in the scene and in a file."""
+    from MarrowAssessLib.placement.clicks import regions_from_clicks
+
+    sample, image, _ = clicked
+    volume = phantom.volumes[Contrast.T1]
+    air = np.array([-46.0, -95.0, 29.0])
+    clicks = [
+        ("marrow", "L3", sample.centers_ras["L3"]),
+        ("marrow", "L3", air),
+        ("muscle", "left psoas", sample.centers_ras["L3"]),
+        ("csf", "L3", air),
+    ]
+    for role, site, point in clicks:
+        region, _ = place_region(regions_to_node([], image), image, point, role, site)
+        (other,), _ = regions_from_clicks(volume, places={f"{site} {role}": point})
+        assert region.cautions == other.cautions, (role, site)
+        assert (region.offset, region.voxels) == (other.offset, other.voxels)

@@ -94,6 +94,18 @@ def parse_site(text: str) -> str:
     )
 
 
+def spine_levels(lumbar: int = 5) -> list[str]:
+    """Vertebrae from C2 to S1 of somebody with so many lumbar ones (4, 5 or 6).
+
+    Raises:
+        ValueError: another number of them.
+    """
+    if lumbar not in (4, 5, 6):
+        raise ValueError(f"4, 5 or 6 lumbar vertebrae are expected, not {lumbar}.")
+    last = {"C": 7, "T": 12, "L": lumbar, "S": 1}
+    return [v for v in VERTEBRAE[1:] if int(v[1:]) <= last[v[0]]]
+
+
 def spine_region(site: str) -> str:
     """The spine region ("lumbar" ...) of a vertebra or disc, "" for other sites."""
     return SPINE_REGIONS[site[0]] if site.split("-")[0] in VERTEBRAE else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from MarrowAssessLib.sources.label_maps import CONVENTIONS
 
@@ -75,6 +76,7 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         FileNotFoundError, ValueError: an option, file or folder that cannot be used.
     """
     from MarrowAssessLib.placement.clicks import parse_click
+    from MarrowAssessLib.placement.options import AS_USUAL
     from MarrowAssessLib.sources.volume_source import guess_study
     from MarrowAssessLib.study.study import by_contrast, parse_label_rule, read_study_file
 
@@ -106,10 +108,13 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
             raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
         arguments["places"][name] = point
     for key in (
-        "labels", "labels_of", "segmentation", "markups", "lumbar", "leave_out", "sex", "subject",
+        "labels", "labels_of", "segmentation", "markups", "sex", "subject",
     ):  # fmt: skip
         if getattr(args, key):
             arguments[key] = getattr(args, key)
+    placing = {key: getattr(args, key) for key in ("lumbar", "leave_out") if getattr(args, key)}
+    if placing:
+        arguments["options"] = replace(arguments.get("options", AS_USUAL), **placing)
     for key, given in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):
         if given is not None:
             arguments[key] = given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.vertebra import (
     MOVED_MM,
     BodyPrior,
@@ -40,8 +40,6 @@ MARGIN_MM = {
     Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
     Role.NOISE: 2.0,
 }  # fmt: skip
-# What a measurement ROI may leave out: basivertebral vein and hot spots of marrow, fat in muscle.
-LEAVE_OUT = ("vein", "fat")
 
 
 @dataclass
@@ -68,19 +66,13 @@ class Placement:
         self.roi.cautions.append(sentence)
 
 
-def check_leave_out(names: Collection[str]) -> None:
-    """Raise a ValueError for what a ROI cannot leave out; see `LEAVE_OUT`."""
-    if unknown := [name for name in names if name not in LEAVE_OUT]:
-        raise ValueError(f"'{unknown[0]}' cannot be left out; {' and '.join(LEAVE_OUT)} can.")
-
-
 def place_body(
     volume: Volume,
     point: np.ndarray,
     site: str = "",
     margin_mm: float = MARGIN_MM[Role.MARROW],
     prior: BodyPrior | None = None,
-    leave_out: Collection[str] = (),
+    options: PlacingOptions = AS_USUAL,
 ) -> Placement:
     """A vertebral body round a point (see `place`), with what is expected of it if known."""
     surface, score, unsure = _fitted(volume, point, prior or usual_body(site))
@@ -90,7 +82,7 @@ def place_body(
             surface, score, unsure = small
     mask, offset = voxelize(volume, surface)
     body = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
-    return _with_roi(volume, body, surface, margin_mm, leave_out, unsure, score)
+    return _with_roi(volume, body, surface, margin_mm, options, unsure, score)
 
 
 def _with_roi(
@@ -98,15 +90,14 @@ def _with_roi(
     body: Region,
     surface: Surface,
     margin_mm: float,
-    leave_out: Collection[str],
+    options: PlacingOptions,
     unsure: list[str],
     score: float = float("nan"),
 ) -> Placement:
     """A body with the measurement ROI inside it."""
-    check_leave_out(leave_out)
     mask = eroded(body.mask, volume, margin_mm)
     mask &= _central(volume, surface, mask.shape, body.offset)
-    if "vein" in leave_out:
+    if "vein" in options.leave_out:
         mask &= _typical(volume.array[body.box], mask)
     roi = Region(f"{body.site} marrow".strip(), Role.MARROW, body.site, mask, body.offset)
     if not roi.voxels:
@@ -130,7 +121,11 @@ def _fitted(
 
 
 def painted_body(
-    volume: Volume, mask: np.ndarray, axes: np.ndarray, site: str, leave_out: Collection[str] = ()
+    volume: Volume,
+    mask: np.ndarray,
+    axes: np.ndarray,
+    site: str,
+    options: PlacingOptions = AS_USUAL,
 ) -> Placement:
     """A body as somebody painted it, with its measurement ROI.
 
@@ -139,7 +134,7 @@ def painted_body(
         mask: the body, boolean, on the volume's grid.
         axes: rows are unit vectors to its right, front and head.
         site: its level.
-        leave_out: see `placement.place`.
+        options: see PlacingOptions.
 
     Raises:
         ValueError: nothing is painted, or the mask lies on another grid.
@@ -153,7 +148,7 @@ def painted_body(
     if not body.voxels:
         raise ValueError(f"The painted {site} is empty; paint the vertebral body.")
     surface = surface_of_mask(volume, body.mask, body.offset, axes)
-    return _with_roi(volume, body, surface, MARGIN_MM[Role.MARROW], leave_out, [])
+    return _with_roi(volume, body, surface, MARGIN_MM[Role.MARROW], options, [])
 
 
 def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:

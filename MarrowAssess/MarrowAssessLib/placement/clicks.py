@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.placement.body import MARGIN_MM
 from MarrowAssessLib.placement.column import Column, corrected, follow_column
+from MarrowAssessLib.placement.judgment import (
+    click_doubts,
+    known_level,
+    read_click,
+    require_inside,
+)
+from MarrowAssessLib.placement.level_names import KnownLevel
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.study.regions import Region, doubt
 
@@ -40,8 +49,8 @@ def regions_from_clicks(
     volume: Volume,
     column: Mapping[str, Point] | None = None,
     places: Mapping[str, Point] | None = None,
-    lumbar: int = 5,
-    leave_out: Collection[str] = (),
+    options: PlacingOptions = AS_USUAL,
+    drawn: Sequence[Region] = (),
 ) -> tuple[list[Region], str]:
     """Find regions from points in an image, as the clicks in the panel do.
 
@@ -50,54 +59,66 @@ def regions_from_clicks(
         column: a vertebra ("L3") and a point in it, from which the column is followed.
         places: structures by name ("L2 marrow", "left psoas muscle", "fat") and points in them. A
             vertebra replaces the column's, and what hangs on it is found anew.
-        lumbar: how many lumbar vertebrae there are.
-        leave_out: "vein" of marrow, "fat" of muscle, see `placement.place`.
+        options: how many lumbar vertebrae there are, and what ROIs leave out.
+        drawn: regions that are there already, on the volume's grid.
 
     Returns:
         The measurement ROIs, doubtful where their cautions say why they may be wrong, and a
         sentence on what the column found and missed ("" without one).
 
     Raises:
-        ValueError: an unknown name, a point outside the image, or nothing found at it.
+        ValueError: an unknown name, a point outside the image or without signal, or nothing found
+            at it.
     """
     found: Column | None = None
-    regions: dict[tuple[Role, str], Region] = {}
+    placed: dict[tuple[Role, str], Region] = {}
     for level, point in (column or {}).items():
         if found is not None:
             raise ValueError("The column is followed from one vertebra; put points in others.")
         site = parse_site(level)
-        _require_inside(volume, level, point)
-        at = np.asarray(point, float)
-        found = follow_column(volume, at, site, lumbar=lumbar, leave_out=leave_out)
+        require_inside(volume, point, level)
+        found = follow_column(volume, np.asarray(point, float), site, options)
         seed = found.bodies[site]
         if not seed.roi.voxels:
             raise ValueError(" ".join([f"No vertebra was found at {level}.", *seed.unsure]))
     for name, point in (places or {}).items():
         role, site = role_and_site(name)
-        _require_inside(volume, name, point)
-        at = np.asarray(point, float)
+        require_inside(volume, point, name)
+        there = [*drawn, *_together(found, placed).values()]
+        click = read_click(volume, point, role, site, options, known_levels(volume, there))
         if found is not None and role is Role.MARROW and site and "-" not in site:
-            found = corrected(volume, found, site, point_ras=at, lumbar=lumbar, leave_out=leave_out)
-            placed = found.bodies[site]
+            found = corrected(volume, found, site, options, point_ras=click.point)
+            one = found.bodies[site]
         else:
-            placed = place(volume, at, role, site, leave_out=leave_out)
-        if not placed.roi.voxels:
-            raise ValueError(" ".join([f"Nothing was found at {name}.", *placed.unsure]))
-        regions[role, site] = placed.roi
+            one = place(volume, click.point, role, site, options=options)
+        if not one.roi.voxels:
+            raise ValueError(" ".join([f"Nothing was found at {name}.", *one.unsure]))
+        placed[role, site] = one.roi
+        beside = [*drawn, *_together(found, placed).values()]
+        one.roi.cautions += click_doubts(click, volume, one.roi, beside)
     said = ""
     if found is not None:
-        everything = found.regions()
-        missed = [region.name for region in everything if not region.voxels]
+        missed = [region.name for region in found.regions() if not region.voxels]
         said = f"found {', '.join(found.bodies)}"
         said += f"; not found: {', '.join(missed)}" if missed else ""
-        regions = {(r.role, r.site): r for r in everything if r.voxels} | regions
-    doubt(regions.values())
-    return list(regions.values()), said
+    regions = list(_together(found, placed).values())
+    doubt(regions)
+    return regions, said
 
 
-def _require_inside(volume: Volume, name: str, point: Point) -> None:
-    if not volume.holds(np.asarray(point, float)):
-        where = ", ".join(f"{value:g}" for value in point)
-        raise ValueError(
-            f"{name}: the point {where} (RAS, mm) lies outside {volume.name}; put it inside."
-        )
+def known_levels(volume: Volume, regions: Sequence[Region]) -> list[KnownLevel]:
+    """The vertebrae and discs among regions that have their level."""
+    found = []
+    for region in regions:
+        if region.role in (Role.MARROW, Role.DISC) and region.site:
+            at = np.argwhere(region.mask) + region.offset
+            points = volume.to_ras(at[:, ::-1])
+            found.append(known_level(region.site, region.role, points, MARGIN_MM[region.role]))
+    return found
+
+
+def _together(
+    column: Column | None, placed: Mapping[tuple[Role, str], Region]
+) -> dict[tuple[Role, str], Region]:
+    followed = column.regions() if column else []
+    return {(r.role, r.site): r for r in followed if r.voxels} | dict(placed)

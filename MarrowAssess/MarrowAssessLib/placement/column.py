@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -10,9 +10,11 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, eroded, painted_body, place_body
 from MarrowAssessLib.placement.disc import disc_between
+from MarrowAssessLib.placement.judgment import click_doubts, read_click
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.structure import alike, place
 from MarrowAssessLib.placement.vertebra import BodyPrior, Box, Surface, template_points, tilt_deg
@@ -53,24 +55,13 @@ class Column:
         return [placement.roi for placement in found]
 
 
-def spine_levels(lumbar: int = 5) -> list[str]:
-    """Vertebrae from C2 to S1 of somebody with so many lumbar ones (4, 5 or 6)."""
-    if lumbar not in (4, 5, 6):
-        raise ValueError(f"4, 5 or 6 lumbar vertebrae are expected, not {lumbar}.")
-    cervical = [f"C{n}" for n in range(2, 8)]
-    return [
-        *cervical, *[f"T{n}" for n in range(1, 13)], *[f"L{n}" for n in range(1, lumbar + 1)], "S1",
-    ]  # fmt: skip
-
-
 def follow_column(
     volume: Volume,
     point_ras: np.ndarray,
     level: str,
+    options: PlacingOptions = AS_USUAL,
     *,
-    lumbar: int = 5,
     csf_level: str = "L3",
-    leave_out: Collection[str] = (),
     progress: Callable[[float], bool] | None = None,
 ) -> Column:
     """From one click in a vertebra of known level, find the column.
@@ -79,22 +70,27 @@ def follow_column(
         volume: image.
         point_ras: mm; inside the body of that vertebra.
         level: its name, such as "L3".
-        lumbar: how many lumbar vertebrae this patient has.
+        options: how many lumbar vertebrae there are, and what ROIs leave out.
         csf_level: vertebra beside which CSF is measured.
-        leave_out: of the ROIs of marrow and muscle, see `placement.place`.
         progress: takes the fraction done; returning False cancels.
 
     Raises:
-        ValueError: the level does not exist in this spine.
+        ValueError: the level does not exist in this spine, the point lies outside the image, or
+            there is no signal.
         InterruptedError: canceled.
     """
-    levels = spine_levels(lumbar)
+    levels = options.levels
     if level not in levels:
         raise ValueError(
-            f"'{level}' is not a vertebra of a spine with {lumbar} lumbar vertebrae (C2 ... S1)."
+            f"'{level}' is not a vertebra of a spine with {options.lumbar} lumbar vertebrae "
+            "(C2 ... S1)."
         )
     start = levels.index(level)
-    seed = place_body(volume, np.asarray(point_ras, float), level, leave_out=leave_out)
+    click = read_click(volume, point_ras, Role.MARROW, level, options)
+    seed = place_body(volume, click.point, level, options=options)
+    if seed.roi.voxels:
+        for sentence in click_doubts(click, volume, seed.roi, ()):
+            seed.doubt(sentence)
     bodies = {level: seed}
     done = 1
     for step in (-1, 1):
@@ -103,7 +99,7 @@ def follow_column(
         while 0 <= index < len(levels):
             if progress and not progress(min(0.9, done / 12)):
                 raise InterruptedError("Following the column was canceled.")
-            found = _next_body(volume, known, step, levels[index], leave_out)
+            found = _next_body(volume, known, step, levels[index], options)
             if found is None:
                 break
             bodies[levels[index]] = found
@@ -118,7 +114,7 @@ def follow_column(
         column.csf = csf_beside(volume, bodies[csf_level].surface, csf_level)
     if "L3" in bodies and "L4" in bodies:
         pair = bodies["L3"].surface, bodies["L4"].surface
-        column.muscles = muscles_beside(volume, *pair, leave_out)
+        column.muscles = muscles_beside(volume, *pair, options)
     column.unsure = _doubtful(bodies)
     return column
 
@@ -127,11 +123,10 @@ def corrected(
     volume: Volume,
     column: Column,
     level: str,
+    options: PlacingOptions = AS_USUAL,
     *,
     point_ras: np.ndarray | None = None,
     painted: np.ndarray | None = None,
-    lumbar: int = 5,
-    leave_out: Collection[str] = (),
 ) -> Column:
     """The column with one body clicked again or painted; only what it touches is made anew.
 
@@ -142,15 +137,14 @@ def corrected(
         volume: image.
         column: as it was; it stays unchanged.
         level: body to replace, or one that was not found and is added.
+        options: how many lumbar vertebrae there are, and what ROIs made anew leave out.
         point_ras: mm, inside the body; or
         painted: the body, boolean, on the volume's grid.
-        lumbar: how many lumbar vertebrae this patient has.
-        leave_out: of the ROIs made anew, see `placement.place`.
 
     Raises:
         ValueError: the level does not exist, or not exactly one of point and mask is given.
     """
-    levels = [*spine_levels(lumbar), "S2", "S3"]
+    levels = [*options.levels, "S2", "S3"]
     if level not in levels or not column.bodies:
         raise ValueError(f"'{level}' is not a vertebra of this column (C2 ... S3).")
     if (point_ras is None) == (painted is None):
@@ -161,14 +155,14 @@ def corrected(
     if painted is not None:
         before = column.bodies.get(level)
         axes = (before.surface if before else near[0]).box.axes
-        body = painted_body(volume, np.asarray(painted), axes, level, leave_out)
+        body = painted_body(volume, np.asarray(painted), axes, level, options)
     else:
         depth, height, tilt = np.mean(
             [(2 * one.box.half[1], 2 * one.box.half[2], _tilt(one)) for one in near], axis=0
         )
         prior = BodyPrior((tilt, 18.0), (depth, 4.0), (height, 4.0))
         point = np.asarray(point_ras, float)
-        body = place_body(volume, point, level, prior=prior, leave_out=leave_out)
+        body = place_body(volume, point, level, prior=prior, options=options)
     found = {**column.bodies, level: body}
     bodies = {name: found[name] for name in levels if name in found}
     result = Column(bodies, {}, column.csf, dict(column.muscles), _doubtful(bodies))
@@ -180,7 +174,7 @@ def corrected(
         result.csf = csf_beside(volume, body.surface, level)
     if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:
         pair = bodies["L3"].surface, bodies["L4"].surface
-        result.muscles = muscles_beside(volume, *pair, leave_out)
+        result.muscles = muscles_beside(volume, *pair, options)
     return result
 
 
@@ -235,7 +229,7 @@ def _rename(placement: Placement, site: str) -> Placement:
 
 
 def _next_body(
-    volume: Volume, known: list[Placement], step: int, level: str, leave_out: Collection[str]
+    volume: Volume, known: list[Placement], step: int, level: str, options: PlacingOptions
 ) -> Placement | None:
     """The body above (step -1) or below (+1) the last of those known; None where there is none."""
     last = known[-1].surface
@@ -264,7 +258,7 @@ def _next_body(
     there = _level(volume, guess)
     levels = [_level(volume, one.surface.box.center) for one in known]
     alike = any(0.3 < there / max(level, 1e-9) < 3.0 for level in levels)
-    found = place_body(volume, guess, level, prior=prior, leave_out=leave_out)
+    found = place_body(volume, guess, level, prior=prior, options=options)
     moved = float(np.linalg.norm(found.surface.box.center - last.box.center))
     along = float((found.surface.box.center - last.box.center) @ up)
     size = found.surface.box.half / last.box.half
@@ -362,7 +356,7 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
 
 
 def muscles_beside(
-    volume: Volume, upper: Surface, lower: Surface, leave_out: Collection[str] = ()
+    volume: Volume, upper: Surface, lower: Surface, options: PlacingOptions = AS_USUAL
 ) -> dict[str, Placement]:
     """Erector spinae and psoas at the disc between two bodies, both sides, where they are seen.
 
@@ -390,7 +384,7 @@ def muscles_beside(
                 continue
             site = f"{side} {muscle}"
             spot = spots[int(np.argmin(unlike))][2]
-            pair[site] = place(volume, spot, Role.MUSCLE, site, leave_out=leave_out)
+            pair[site] = place(volume, spot, Role.MUSCLE, site, options=options)
             if muscle == "psoas":  # disc may be just as bright and touch it
                 _keep_beside(volume, pair[site], (upper.box, lower.box))
         _compare_sides(volume, pair)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.placement.column import spine_levels
+from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 
 # Distance of neighbors over the height of one as drawn: 1.1 to 2.1 among the placed bodies of seven
 # lumbar volumes and a phantom, while the body after the next was 2.4 and more away.

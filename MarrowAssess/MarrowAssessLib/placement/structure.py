@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
@@ -13,11 +11,12 @@ from MarrowAssessLib.placement.body import (
     MARGIN_MM,
     Placement,
     ball,
-    check_leave_out,
     eroded,
     place_body,
 )
 from MarrowAssessLib.placement.disc import place_disc
+from MarrowAssessLib.placement.judgment import require_inside
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.study.regions import Region
 
 REACH_MM = {Role.MUSCLE: 18.0, Role.CSF: 16.0, Role.FAT: 14.0, Role.NOISE: 12.0}
@@ -30,7 +29,7 @@ def place(
     site: str = "",
     *,
     margin_mm: float | None = None,
-    leave_out: Collection[str] = (),
+    options: PlacingOptions = AS_USUAL,
 ) -> Placement:
     """Find the structure of a given role round a point.
 
@@ -40,25 +39,19 @@ def place(
         role: what the point was put on.
         site: canonical site for the region's name, "" if unknown.
         margin_mm: distance between the structure's border and the ROI; None takes the role's own.
-        leave_out: of the ROI: "vein" for the basivertebral vein and hot spots of marrow (signals
-            over 2.5 robust standard deviations from the median), "fat" for fat streaks in muscle.
+        options: what the ROI leaves out, see PlacingOptions.
 
     Raises:
-        ValueError: the point is outside the volume, or nothing of that name can be left out.
+        ValueError: the point is outside the volume.
     """
-    check_leave_out(leave_out)
     point = np.asarray(point_ras, dtype=float)
-    if not volume.holds(point):
-        raise ValueError(
-            f"The point {np.round(point, 1).tolist()} (RAS, mm) lies outside {volume.name}; "
-            "click inside the image."
-        )
+    require_inside(volume, point)
     margin = MARGIN_MM[role] if margin_mm is None else margin_mm
     if role is Role.MARROW:
-        return place_body(volume, point, site, margin, leave_out=leave_out)
+        return place_body(volume, point, site, margin, options=options)
     if role is Role.DISC:
         return place_disc(volume, point, site, margin)
-    return _grow(volume, point, role, site, margin, "fat" not in leave_out)
+    return _grow(volume, point, role, site, margin, "fat" not in options.leave_out)
 
 
 def _grow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,14 +16,14 @@ from MarrowAssessLib.placement.column import (
     corrected,
     follow_column,
     renamed,
-    spine_levels,
 )
+from MarrowAssessLib.placement.judgment import Click, click_doubts
 from MarrowAssessLib.placement.level_names import shifted_site
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.scene.placement import (
     Change,
-    Click,
     add_regions,
-    click_doubts,
+    other_regions,
     place_region,
     read_click,
 )
@@ -55,9 +55,9 @@ class DrawnColumn:
         """Whether it was found in this volume, and the volume is still where it was."""
         return volume_node is self.volume_node and np.allclose(ijk_to_world(volume_node), self.grid)
 
-    def reaches(self, level: str, lumbar: int = 5) -> bool:
+    def reaches(self, level: str, options: PlacingOptions = AS_USUAL) -> bool:
         """Whether a level is one of its bodies or the next beyond its ends."""
-        levels = [*spine_levels(lumbar), "S2", "S3"]
+        levels = [*options.levels, "S2", "S3"]
         held = [levels.index(one) for one in self.column.bodies if one in levels]
         if level not in levels or not held:
             return False
@@ -118,8 +118,7 @@ def place_column(
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     point_ras: Sequence[float],
     level: str,
-    lumbar: int = 5,
-    leave_out: Collection[str] = (),
+    options: PlacingOptions = AS_USUAL,
     progress: Callable[[float], bool] | None = None,
 ) -> tuple[DrawnColumn, Change]:
     """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
@@ -135,9 +134,7 @@ def place_column(
         raise ValueError("Say which vertebra you click, such as L3, under Place.")
     volume = volume_from_node(volume_node)
     point = np.asarray(point_ras, float)
-    column = follow_column(
-        volume, point, site, lumbar=lumbar, leave_out=leave_out, progress=progress
-    )
+    column = follow_column(volume, point, site, options, progress=progress)
     regions = [region for region in column.regions() if region.voxels]
     doubt(regions)
     change = add_regions(segmentation, volume_node, regions)
@@ -152,14 +149,13 @@ def place_click(
     point_ras: Sequence[float],
     role: str,
     site: str = "",
-    lumbar: int = 5,
-    leave_out: Collection[str] = (),
+    options: PlacingOptions = AS_USUAL,
     column: DrawnColumn | None = None,
 ) -> Placed:
     """Draw what was clicked; a body of the column takes with it what was found from it.
 
     Args:
-        segmentation, volume_node, point_ras, role, site, lumbar, leave_out: see `place_region`.
+        segmentation, volume_node, point_ras, role, site, options: see `place_region`.
         column: what was found before in this segmentation, if anything.
 
     Raises:
@@ -167,12 +163,10 @@ def place_click(
     """
     if parse_role(role) is Role.MARROW and column is not None and column.lies_in(volume_node):
         volume, inside = volume_from_node(volume_node), column.level_at(point_ras)
-        click = read_click(segmentation, volume, point_ras, role, site, lumbar, inside)
-        if column.reaches(click.site, lumbar):
-            return correct_body(column, click, lumbar, leave_out)
-    region, change = place_region(
-        segmentation, volume_node, point_ras, role, site, lumbar, leave_out
-    )
+        click = read_click(segmentation, volume, point_ras, role, site, options, inside)
+        if column.reaches(click.site, options):
+            return correct_body(column, click, options)
+    region, change = place_region(segmentation, volume_node, point_ras, role, site, options)
     return Placed(region, change, column)
 
 
@@ -180,8 +174,7 @@ def correct_painted(
     column: DrawnColumn,
     segment_name: str,
     level: str = "",
-    lumbar: int = 5,
-    leave_out: Collection[str] = (),
+    options: PlacingOptions = AS_USUAL,
 ) -> Placed:
     """Take a painted segment as a whole vertebral body: its ROI and what lies beside it follow.
 
@@ -193,8 +186,7 @@ def correct_painted(
         column: what was found before.
         segment_name: the painted segment, on the grid of the column's volume.
         level: of the body; "" takes the segment's.
-        lumbar: how many lumbar vertebrae there are.
-        leave_out: see `place_region`.
+        options: see `place_region`.
 
     Raises:
         ValueError: there is no such segment, it is empty or on another grid, or its level does not
@@ -207,18 +199,16 @@ def correct_painted(
         column.segmentation, column.volume_node, segment_ids=[segment_id]
     )
     site = parse_site(level) or painted.site
-    if not column.reaches(site, lumbar):
+    if not column.reaches(site, options):
         raise ValueError(
             f"'{site or segment_name}' is no level of this column or next to it; say which "
             "vertebra was painted, such as L3."
         )
     shape = column.volume_node.GetImageData().GetDimensions()[::-1]
-    return _corrected(column, site, lumbar, leave_out, painted=painted.full_mask(shape))
+    return _corrected(column, site, options, painted=painted.full_mask(shape))
 
 
-def correct_body(
-    column: DrawnColumn, click: Click, lumbar: int = 5, leave_out: Collection[str] = ()
-) -> Placed:
+def correct_body(column: DrawnColumn, click: Click, options: PlacingOptions = AS_USUAL) -> Placed:
     """Find one body of a column anew, or add one, from a click that tells its level.
 
     What was found from the body before is found anew as well, nothing else. Regions that were
@@ -227,14 +217,13 @@ def correct_body(
     Raises:
         ValueError: no such level, nothing found or no signal; nothing is then changed.
     """
-    return _corrected(column, click.site, lumbar, leave_out, click=click)
+    return _corrected(column, click.site, options, click=click)
 
 
 def _corrected(
     column: DrawnColumn,
     level: str,
-    lumbar: int,
-    leave_out: Collection[str],
+    options: PlacingOptions,
     click: Click | None = None,
     painted: np.ndarray | None = None,
 ) -> Placed:
@@ -244,10 +233,9 @@ def _corrected(
         volume,
         column.column,
         level,
+        options,
         point_ras=point,
         painted=painted,
-        lumbar=lumbar,
-        leave_out=leave_out,
     )
     body = after.bodies[level].roi
     if not body.voxels:
@@ -262,9 +250,8 @@ def _corrected(
     drawn_anew = [new[key] for key in touched if key not in edited and key in new]
     drawn_anew = [region for region in drawn_anew if region.voxels]
     if click:
-        body.cautions += click_doubts(
-            click, column.segmentation, column.volume_node, volume, body, going_ids
-        )
+        others = other_regions(column.segmentation, column.volume_node, body.role, going_ids)
+        body.cautions += click_doubts(click, volume, body, others)
     beside = [disc for site, disc in after.discs.items() if level in site.split("-")]
     body.cautions += [
         f"{disc.roi.name} beside it: {one}"

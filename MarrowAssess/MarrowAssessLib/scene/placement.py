@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import slicer
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import volume_from_node, world_matrix
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.catalogue.terminology import terminology_entry
+from MarrowAssessLib.placement import judgment
 from MarrowAssessLib.placement.body import MARGIN_MM
-from MarrowAssessLib.placement.level_names import (
-    PITCH_PER_HEIGHT,
-    KnownLevel,
-    neighbor_site,
-    shifted_site,
-)
+from MarrowAssessLib.placement.judgment import Click, click_doubts
+from MarrowAssessLib.placement.level_names import KnownLevel, shifted_site
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.scene.segments import (
     CAUTIONS_TAG,
@@ -37,11 +34,6 @@ from MarrowAssessLib.scene.segments import (
 from MarrowAssessLib.sources.label_maps import regions_of_convention
 from MarrowAssessLib.study.regions import Region, doubt
 
-HEIGHT_COLUMN_MM = 3.0  # side of the columns in which a region's height is taken
-NO_SIGNAL_MM = 3.0  # round a click; without any signal there it is air or was not scanned
-DARK = 0.05  # of the image's 99th percentile; air is darker, marrow 0.1 and more in every contrast
-SHARED = 0.1  # of a region's voxels in a segment of another tissue, above which one is wrong
-
 
 def place_region(
     segmentation: slicer.vtkMRMLSegmentationNode,
@@ -49,8 +41,7 @@ def place_region(
     point_ras: Sequence[float],
     role: str,
     site: str = "",
-    lumbar: int = 5,
-    leave_out: Collection[str] = (),
+    options: PlacingOptions = AS_USUAL,
 ) -> tuple[Region, Change]:
     """Draw the structure at a point into a segmentation; a region of that name is replaced.
 
@@ -62,8 +53,7 @@ def place_region(
         volume_node: the image that was clicked in.
         point_ras: mm in the world.
         role, site: what it is; where neither site nor neighbor tells, the segment gets a number.
-        lumbar: how many lumbar vertebrae there are.
-        leave_out: "vein" of marrow, "fat" of muscle, see `placement.place`.
+        options: how many lumbar vertebrae there are, and what ROIs leave out.
 
     Returns:
         The region, and what was done. Doubts are cautions of the region: those of the placement, a
@@ -75,33 +65,17 @@ def place_region(
             image, or the site given is drawn elsewhere and no neighbor tells the level here.
     """
     volume = volume_from_node(volume_node)
-    click = read_click(segmentation, volume, point_ras, role, site, lumbar)
-    placed = place(volume, click.point, click.role, click.site, leave_out=leave_out)
+    click = read_click(segmentation, volume, point_ras, role, site, options)
+    placed = place(volume, click.point, click.role, click.site, options=options)
     region = placed.roi
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
-    region.cautions += click_doubts(click, segmentation, volume_node, volume, region)
+    others = other_regions(segmentation, volume_node, region.role)
+    region.cautions += click_doubts(click, volume, region, others)
     doubt([region])
     if not region.site:
         region = replace(region, name=_numbered(segmentation, region.name))
     return region, add_regions(segmentation, volume_node, [region])
-
-
-@dataclass(frozen=True)
-class Click:
-    """A click in an image, and what its signal and the regions that are drawn tell of it.
-
-    Attributes:
-        point: (3,) mm in the world.
-        role: what it was put on.
-        site: what that is to be named, "" if unknown.
-        doubts: sentences, why signal or neighbors contradict role or site.
-    """
-
-    point: np.ndarray
-    role: Role
-    site: str = ""
-    doubts: tuple[str, ...] = ()
 
 
 def read_click(
@@ -110,154 +84,51 @@ def read_click(
     point_ras: Sequence[float],
     role: str,
     site: str = "",
-    lumbar: int = 5,
+    options: PlacingOptions = AS_USUAL,
     inside: str = "",
 ) -> Click:
-    """Name a click by its neighbors, unless a site is given that is not drawn yet.
-
-    Args:
-        segmentation, volume, point_ras, role, site, lumbar: see `place_region`.
-        inside: the level of a known body that holds the point, where the neighbors leave it open.
+    """Name a click by the segments that are drawn; see `judgment.read_click`.
 
     Raises:
-        ValueError: unknown role or site; the point lies outside the image or has no signal; or the
-            vertebra given is drawn too far away to be what was clicked, and no neighbor tells the
-            level here.
+        ValueError: unknown role or site, or see `judgment.read_click`.
     """
-    point, tissue, given = np.asarray(point_ras, float), parse_role(role), parse_site(site)
-    doubts = _without_signal(volume, point, tissue)
-    known = known_levels(segmentation)
-    told = _told(known, point, tissue, lumbar) or inside
     held = {(one.role, one.site) for one in known_segments(segmentation)}
-    if told and (not given or (tissue, given) in held):
-        return Click(point, tissue, told, doubts)
-    if told and told != given:
-        named = f"Named {given} as given; its neighbors tell {told}."
-        return Click(point, tissue, given, (*doubts, named))
-    if tissue is Role.MARROW and not told and (tissue, given) in held:
-        _require_near(known, point, given, lumbar)
-    other = {Role.MARROW: Role.DISC, Role.DISC: Role.MARROW}.get(tissue)
-    there = neighbor_site(known, point, other, lumbar) if other and not told else ""
-    if there:
-        doubts = (*doubts, f"Its neighbors tell that {there} {other.value} was clicked.")
-    return Click(point, tissue, given, doubts)
+    return judgment.read_click(
+        volume,
+        point_ras,
+        parse_role(role),
+        parse_site(site),
+        options,
+        known_levels(segmentation),
+        held,
+        inside,
+    )
 
 
-def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:
-    """The level that neighbors tell.
-
-    One of them may lie wrong, and be clicked for that reason: a vertebra that the others expect
-    here is meant, the nearest one where they do not agree.
-    """
-    bodies = [one for one in known if "-" not in one.site]
-    if role is not Role.MARROW or len(bodies) < 2:
-        return neighbor_site(known, point, role, lumbar)
-    expected = [
-        one
-        for one in bodies
-        if neighbor_site([b for b in bodies if b is not one], point, role, lumbar) == one.site
-    ]
-    if expected:
-        return min(expected, key=lambda one: float(np.linalg.norm(one.center - point))).site
-    return neighbor_site(bodies, point, role, lumbar)
-
-
-def _require_near(known: Sequence[KnownLevel], point: np.ndarray, site: str, lumbar: int) -> None:
-    """Refuse to draw a vertebra anew where neither itself nor its neighbors let expect it."""
-    drawn = next((one for one in known if one.site == site), None)
-    if drawn is None:  # a marrow region without a level of the spine
-        return
-    distance = float(np.linalg.norm(drawn.center - point))
-    if distance > PITCH_PER_HEIGHT * drawn.height_mm:
-        raise ValueError(
-            f"{site} is drawn already, {distance:.0f} mm from this click, and no neighbor tells "
-            "the level here; write under Place which vertebra you click."
-        )
-    others = [one for one in known if site not in one.site.split("-")]
-    if disc := neighbor_site(others, point, Role.DISC, lumbar):
-        raise ValueError(
-            f"{site} is drawn already, and its neighbors tell that the {disc} disc was clicked; "
-            f"click inside a vertebra, or delete {site} first."
-        )
-
-
-def _without_signal(volume: Volume, point: np.ndarray, role: Role) -> tuple[str, ...]:
-    """A doubt where nothing is seen round a point; for marrow, or without values, an error."""
-    if not volume.holds(point):
-        raise ValueError("This point lies outside the image that is shown; click inside it.")
-    ijk = np.rint(volume.ras_to_ijk(point)).astype(int)
-    half = np.ceil(NO_SIGNAL_MM / volume.spacing).astype(int)
-    low = np.maximum(ijk - half, 0)[::-1]
-    high = (ijk + half + 1)[::-1]
-    values = volume.array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    if not np.isfinite(values).any():
-        raise ValueError("The image has no values round this point; click inside the structure.")
-    if role is Role.NOISE or np.nan_to_num(values).any():
-        return ()
-    if role is Role.MARROW:  # the others may be 0 in a map of fat
-        raise ValueError(
-            "There is no signal round this point: it is air, or was not scanned; click inside the "
-            "structure."
-        )
-    return ("There is no signal round the click: is it air?",)
-
-
-def click_doubts(
-    click: Click,
+def other_regions(
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLScalarVolumeNode,
-    volume: Volume,
-    region: Region,
+    role: Role,
     going: Sequence[str] = (),
-) -> list[str]:
-    """Why what was found may not be what was clicked: what the click tells, signal, overlaps.
+) -> list[Region]:
+    """The segments of other tissues as regions on a volume's grid.
+
+    None where they are on another grid, or surfaces.
 
     Args:
-        click: what was clicked.
-        segmentation: holds the neighbors.
-        volume_node, volume: the image.
-        region: what was found.
-        going: IDs of segments that it replaces.
+        segmentation, volume_node: what is drawn on what.
+        role: of whose segments none is given.
+        going: IDs of further segments that are not.
     """
-    doubts = list(click.doubts)
-    if click.role is Role.MARROW:
-        bright = np.nanpercentile(volume.array[::2, ::2, ::2], 99)
-        if np.nanmedian(region.values(volume.array)) < DARK * bright:
-            doubts.append("The region is almost as dark as air.")
-    return doubts + _shared(segmentation, volume_node, region, going)
-
-
-def _shared(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
-    region: Region,
-    going: Sequence[str],
-) -> list[str]:
-    """Segments of another tissue in which a region lies."""
     others = [
         one.id
         for one in known_segments(segmentation)
-        if one.role is not region.role and one.id not in going
+        if one.role is not role and one.id not in going
     ]
     try:
-        drawn = regions_from_node(segmentation, volume_node, segment_ids=others)
-    except ValueError:  # on another grid, or surfaces: nothing can be said
+        return regions_from_node(segmentation, volume_node, segment_ids=others)
+    except ValueError:
         return []
-    found = []
-    for other in drawn:
-        boxes = list(zip(region.box, other.box, strict=True))
-        both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in boxes]
-        if any(one.start >= one.stop for one in both):
-            continue
-        mine, theirs = (
-            one.mask[
-                tuple(slice(s.start - o, s.stop - o) for s, o in zip(both, one.offset, strict=True))
-            ]
-            for one in (region, other)
-        )
-        if np.count_nonzero(mine & theirs) > SHARED * min(region.voxels, other.voxels):
-            found.append(f"It overlaps {other.name}: one of the two is wrong.")
-    return found
 
 
 @dataclass
@@ -363,21 +234,8 @@ def known_levels(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownLeve
         points = segment_points(one.segment)
         if len(points):
             points = points @ to_world[:3, :3].T + to_world[:3, 3]
-            # A placed ROI lies a margin inside the body.
-            height = _height_mm(points) + 2 * MARGIN_MM[one.role]
-            found.append(KnownLevel(one.site, points.mean(axis=0), height))
+            found.append(judgment.known_level(one.site, one.role, points, MARGIN_MM[one.role]))
     return found
-
-
-def _height_mm(points: np.ndarray) -> float:
-    """From foot to head, of most of a region: a tilted body is not higher for its tilt."""
-    columns = np.floor(points[:, :2] / HEIGHT_COLUMN_MM).astype(int)
-    _, column = np.unique(columns, axis=0, return_inverse=True)
-    column = column.ravel()
-    low, high = np.full(column.max() + 1, np.inf), np.full(column.max() + 1, -np.inf)
-    np.minimum.at(low, column, points[:, 2])
-    np.maximum.at(high, column, points[:, 2])
-    return float(np.percentile(high - low, 75))
 
 
 def shift_levels(

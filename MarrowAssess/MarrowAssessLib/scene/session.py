@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import Assessment, assess
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.placement.column import Column
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.report.report import Report
 from MarrowAssessLib.scene import live_results
 from MarrowAssessLib.scene.column import (
@@ -47,14 +48,12 @@ class Placing:
     Attributes:
         segmentation: takes them.
         volume_node: the image in which clicks are read.
-        lumbar: how many lumbar vertebrae there are.
-        leave_out: see `placement.place`.
+        options: how many lumbar vertebrae there are, and what regions leave out.
     """
 
     segmentation: slicer.vtkMRMLSegmentationNode
     volume_node: slicer.vtkMRMLScalarVolumeNode
-    lumbar: int = 5
-    leave_out: Collection[str] = ()
+    options: PlacingOptions = AS_USUAL
 
 
 class Session:
@@ -141,8 +140,7 @@ class Session:
             point_ras,
             role,
             site,
-            where.lumbar,
-            where.leave_out,
+            where.options,
             self.column_of(where.segmentation),
         )
         self._done(where.segmentation, placed.change, placed.column)
@@ -166,8 +164,7 @@ class Session:
                 where.volume_node,
                 point_ras,
                 level,
-                where.lumbar,
-                where.leave_out,
+                where.options,
                 progress,
             )
         except InterruptedError:
@@ -180,8 +177,7 @@ class Session:
         segmentation: slicer.vtkMRMLSegmentationNode,
         segment_name: str,
         level: str = "",
-        lumbar: int = 5,
-        leave_out: Collection[str] = (),
+        options: PlacingOptions = AS_USUAL,
     ) -> Placed:
         """Take a painted segment as a whole body of the column; see `column.correct_painted`.
 
@@ -191,7 +187,7 @@ class Session:
         column = self.column_of(segmentation)
         if column is None:
             raise ValueError("Find the column first; a painted body corrects it.")
-        placed = correct_painted(column, segment_name, level, lumbar, leave_out)
+        placed = correct_painted(column, segment_name, level, options)
         self._done(segmentation, placed.change, placed.column)
         return placed
 

@@ -18,6 +18,7 @@ from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.patient import check_age
 from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.sources.label_maps import regions_of_convention
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region
@@ -237,8 +238,7 @@ def read_study(
     markups: list[str | Path] | None = None,
     column: dict[str, Sequence[float]] | None = None,
     places: dict[str, Sequence[float]] | None = None,
-    lumbar: int = 5,
-    leave_out: Sequence[str] = (),
+    options: PlacingOptions = AS_USUAL,
     age_years: float | None = None,
     sex: str | None = None,
     resample: bool = False,
@@ -256,7 +256,7 @@ def read_study(
 
     `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
     rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
-    the first volume; see clicks.regions_from_clicks, also for `lumbar` and `leave_out`.
+    the first volume; see clicks.regions_from_clicks, also for `options`.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -315,7 +315,7 @@ def read_study(
         from MarrowAssessLib.placement.clicks import regions_from_clicks  # loads a compiler
 
         contrast = Contrast.T1 if Contrast.T1 in read else next(iter(read))
-        found, said = regions_from_clicks(read[contrast], column, places, lumbar, leave_out)
+        found, said = regions_from_clicks(read[contrast], column, places, options, regions)
         regions += found
         points = {**(column or {}), **(places or {})}
         inputs["points"] = f"in {contrast.value}: " + "; ".join(
@@ -323,7 +323,8 @@ def read_study(
             for name, point in points.items()
         )
         inputs["points"] += f"; {said}" if said else ""
-        inputs["points"] += f"; left out: {', '.join(leave_out)}" if leave_out else ""
+        if options.leave_out:
+            inputs["points"] += f"; left out: {', '.join(options.leave_out)}"
     return Study(read, regions, age_years, sex, inputs, subject)
 
 
@@ -359,9 +360,12 @@ def read_study_file(path: str | Path) -> dict:
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     here = path.parent
     as_they_are = (
-        "sex", "resample", "subject", "labels_of", "column", "places", "lumbar", "leave_out",
+        "sex", "resample", "subject", "labels_of", "column", "places",
     )  # fmt: skip
     arguments = {key: content[key] for key in as_they_are if key in content}
+    placing = {key: content[key] for key in ("lumbar", "leave_out") if key in content}
+    if placing:
+        arguments["options"] = PlacingOptions(**placing)
     for key in ("age_years", "point_radius_mm"):
         if key in content:
             arguments[key] = float(content[key])
