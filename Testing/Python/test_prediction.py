@@ -12,6 +12,7 @@ from MarrowAssessLib.prediction.cohort_table import cohort_table, read_table
 from MarrowAssessLib.prediction.model_card import exploratory_reason, refuse_too_few
 from MarrowAssessLib.prediction.sample_size import cox_snell_r2, patients_needed
 from MarrowAssessLib.prediction.score_file import Model, Score, Tree, read_score, write_score
+from MarrowAssessLib.prediction.stability import Agreement, feature_stability, icc_2_1
 from MarrowAssessLib.prediction.validation import (
     Validation,
     auc,
@@ -194,6 +195,50 @@ def test_cross_validation_can_be_canceled():
 
     with pytest.raises(InterruptedError, match="Canceled during cross-validation"):
         validate(*noise_cohort(0), NAMES, [Recipe()], progress=lambda _: False)
+
+
+# --- stability ---
+
+
+def test_icc_of_the_published_table():
+    """Six subjects, four judges: ICC(2,1) 0.29 (Shrout and Fleiss 1979, tables 2 and 4)."""
+    table = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    found = icc_2_1(np.array(table, float))
+    assert round(found.icc, 2) == 0.29
+    assert (round(found.low, 2), round(found.high, 2)) == (0.02, 0.76)
+    assert icc_2_1(np.array([[1.0, 1], [2, 2], [5, 5]])) == Agreement(1, 1, 1)
+    with pytest.raises(ValueError, match="two regions and two variants"):
+        icc_2_1(np.ones((1, 4)))
+
+
+def test_features_that_do_not_stay_are_left_out(cohort, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    with open(tmp_path / "stability.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["subject", "region", "variant", NAMES[0], NAMES[1]])
+        for region in range(8):
+            for variant in range(4):
+                steady = region + 0.01 * rng.normal()
+                table.writerow(["X", f"R{region}", f"v{variant}", steady, rng.normal()])
+    found = feature_stability([tmp_path / "stability.csv"])
+    assert found[NAMES[0]].low > 0.9
+    assert found[NAMES[1]].low < 0.5
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    given = ["--outcomes", str(cohort[1]), "--outcome", "fracture", "--repeats", "1"]
+    files = ["--stability", str(tmp_path / "stability.csv"), "--out", str(tmp_path / "s.json")]
+    assert cli.main(["train", str(cohort[0]), *given, *files, "--permutations", "0"]) == 0
+    assert "1 of 5 features are stable" in capsys.readouterr().out
+    rows = read_table(tmp_path / "stability.csv")
+    for row in range(len(rows)):
+        edit(tmp_path / "stability.csv", row, NAMES[0], str(rng.normal()))
+    assert cli.main(["train", str(cohort[0]), *given, *files, "--permutations", "0"]) == 2
+    assert "No feature has an ICC of 0.75" in capsys.readouterr().err
+
+
+def test_stability_of_few_regions_is_refused(tmp_path):
+    (tmp_path / "s.csv").write_text("subject,region,variant,a\nX,R,v,1\nX,R,w,2\n")
+    with pytest.raises(ValueError, match="1 regions have every variant"):
+        feature_stability([tmp_path / "s.csv"])
 
 
 # --- tables ---

@@ -9,7 +9,9 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.texture.table import FEATURES, radiomics_rows
+from MarrowAssessLib.texture.discretization import Discretization
+from MarrowAssessLib.texture.perturbed import noise_sigma, perturbations
+from MarrowAssessLib.texture.table import FEATURES, radiomics_rows, stability_rows
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 
@@ -71,6 +73,34 @@ def test_too_small_a_region_says_why(pdff):
     assert row.missing == {"PDFF": "216 voxels have a value; texture needs 300 or more"}
 
 
+def test_variants_are_what_they_say(pdff):
+    mask = np.zeros(SHAPE, bool)
+    mask[2:14, 2:14, 2:8] = True
+    bins = Discretization(bin_width=2.5)
+    variants = {one.name: one for one in perturbations(pdff.array.astype(float), mask, 2, bins)}
+    assert len(variants) == 1 + 1 + 4 + 5 + 2
+    assert variants["as drawn"].mask.sum() == 12 * 12 * 6
+    assert variants["a voxel smaller"].mask.sum() == 10 * 10 * 6
+    moved = variants["moved +1 on axis 0"].mask
+    assert (moved[3:15, 2:14, 2:8]).all()
+    assert moved.sum() == 12 * 12 * 6
+    assert variants["half the gray levels"].discretization == Discretization(bin_width=5)
+    assert Discretization(bins=32).coarser(0.5).bins == 64
+    # white noise of 5 is measured as such
+    assert noise_sigma(pdff.array, 2) == pytest.approx(5, rel=0.05)
+    noisy = variants["noise, draw 1"].values - pdff.array
+    assert noisy.std() == pytest.approx(5, rel=0.1)
+
+
+def test_stability_rows_of_a_region(pdff):
+    rows = list(stability_rows({Contrast.PDFF: pdff}, [region()]))
+    assert len(rows) == 13
+    assert {name for name, *_ in rows} == {"L3 marrow"}
+    by_variant = {variant: values["PDFF_original_Q4LE"] for _, variant, values in rows}
+    assert by_variant["twice the gray levels"] == by_variant["as drawn"]
+    assert by_variant["a voxel smaller"] != by_variant["as drawn"]
+
+
 def test_cancel(pdff):
     with pytest.raises(InterruptedError, match="Canceled while features"):
         radiomics_rows({Contrast.PDFF: pdff}, [region()], progress=lambda _: False)
@@ -102,6 +132,9 @@ def test_the_command_writes_the_table_and_what_it_means(pdff, tmp_path, capsys):
     content = json.loads((out / "radiomics.json").read_text())
     assert content["features"]["ACUI"]["name"] == "Contrast"
     assert list(content["missing"]) == ["L4 marrow"]
+    assert cli.main(["radiomics", *study, *rules, "--stability", "--out", str(out)]) == 0
+    with open(out / "stability.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 13
     nothing = ["--label", "2=marrow:L4", "--out", str(tmp_path / "none")]
     assert cli.main(["radiomics", *study, *nothing]) == 2
     assert "No region gives features" in capsys.readouterr().err

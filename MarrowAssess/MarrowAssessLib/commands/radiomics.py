@@ -15,6 +15,10 @@ from PDFFMapperLib.install.software import MAKER
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
 
 if TYPE_CHECKING:
+    from PDFFMapperLib.images.volume import Volume
+
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.study.regions import Region
     from MarrowAssessLib.texture.table import Row
 
 
@@ -26,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--filters",
         action="store_true",
         help="also of Laplacians of Gaussians and wavelet bands (needs PyWavelets)",
+    )
+    parser.add_argument(
+        "--stability",
+        action="store_true",
+        help="also features of regions and images changed a little, which `train` learns from "
+        "what stays",
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
 
@@ -58,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(rows, folder / "radiomics.csv", study.subject or "")
     write_description(rows, folder / "radiomics.json", args.n4, notes)
+    if args.stability:
+        write_stability(volumes, study.regions, folder / "stability.csv", study.subject or "")
     for row in rows:
         for image, why in row.missing.items():
             print(f"{row.region}, {image}: no features, {why}.")
@@ -88,6 +100,24 @@ def write_rows(rows: Sequence[Row], path: Path, subject: str) -> None:
                     *("" if value is None else repr(float(value)) for value in values),
                 ]
             )
+
+
+def write_stability(
+    volumes: dict[Contrast, Volume], regions: Sequence[Region], path: Path, subject: str
+) -> None:
+    """One line for each region and variant."""
+    from MarrowAssessLib.texture.table import stability_rows
+
+    rows = list(stability_rows(volumes, regions))
+    columns = list(dict.fromkeys(name for *_, values in rows for name in values))
+    with (
+        written_whole(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(["subject", "region", "variant", *columns])
+        for region, variant, values in rows:
+            table.writerow([subject, region, variant, *(values.get(c, "") for c in columns)])
 
 
 def write_description(rows: Sequence[Row], path: Path, n4: bool, notes: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from MarrowAssessLib.prediction.model_card import (
     refuse_too_few,
 )
 from MarrowAssessLib.prediction.score_file import Score, write_score
+from MarrowAssessLib.prediction.stability import STABLE_ICC, feature_stability
 from MarrowAssessLib.prediction.training import FOREST, LOGISTIC, METHODS, Recipe, train
 from MarrowAssessLib.prediction.validation import (
     REPEATS,
@@ -49,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-growing", action="store_true", help="also features that grow with the volume"
     )
+    parser.add_argument(
+        "--stability",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="stability.csv of `radiomics --stability`: only features that stay are learned from",
+    )
     parser.add_argument("--repeats", type=int, default=REPEATS, help="of the cross-validation")
     parser.add_argument("--permutations", type=int, default=200, help="for the p-value; 0 for none")
     parser.add_argument("--seed", type=int, default=0)
@@ -70,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     table = cohort_table(args.features, args.outcomes, args.outcome)
     refuse_too_few(table.outcome)
     table = _candidates(table, args.predictors, args.with_growing)
+    if args.stability:
+        table = _stable(table, args.stability)
     recipes = _recipes(args.method, len(table.predictors), args.seed)
     given = table.values, table.outcome, table.predictors, recipes
     say = _progress("Cross-validation")
@@ -112,6 +122,24 @@ def _candidates(table: CohortTable, wanted: list[str] | None, with_growing: bool
         names = [name for name in table.predictors if not name.endswith(grows)]
     places = [table.predictors.index(name) for name in names]
     return replace(table, predictors=tuple(names), values=table.values[:, places])
+
+
+def _stable(table: CohortTable, files: list[Path]) -> CohortTable:
+    """Without the features whose ICC may be below STABLE_ICC, or that were not tested."""
+    agreement = feature_stability(files)
+    kept = [
+        n
+        for n, name in enumerate(table.predictors)
+        if "_" not in name or (name in agreement and agreement[name].low >= STABLE_ICC)
+    ]
+    if not kept:
+        raise ValueError(
+            f"No feature has an ICC of {STABLE_ICC:g} or more (lower limit); nothing can be "
+            "learned from these regions."
+        )
+    print(f"{len(kept)} of {len(table.predictors)} features are stable.")
+    names = tuple(table.predictors[n] for n in kept)
+    return replace(table, predictors=names, values=table.values[:, kept])
 
 
 def _recipes(method: str, candidates: int, seed: int) -> list[Recipe]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,12 @@ class Discretization:
             return f"bins of {self.bin_width:g} from {self.lowest:g}"
         low, high = self.percentiles
         return f"{self.bins} bins from percentile {low:g} to {high:g}"
+
+    def coarser(self, factor: float) -> Discretization:
+        """The same with bins that are wider by a factor, or narrower below 1."""
+        if self.bin_width is not None:
+            return replace(self, bin_width=self.bin_width * factor)
+        return replace(self, bins=round(self.bins / factor))
 
     def levels(self, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Gray levels (int32) inside the mask, 0 outside.

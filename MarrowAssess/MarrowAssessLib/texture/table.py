@@ -29,6 +29,7 @@ from MarrowAssessLib.texture.intensity import (
     STATISTICS,
     local_peaks,
 )
+from MarrowAssessLib.texture.perturbed import perturbations
 from MarrowAssessLib.texture.region import NEARLY_CUBIC, region_texture
 from MarrowAssessLib.texture.shape import SHAPE, shape_features
 
@@ -127,6 +128,36 @@ def _add_image(
             found |= {code: shape.pop(code) for code in _OF_INTENSITIES}
             row.values |= {f"shape_{code}": value for code, value in shape.items()}
         row.values |= {f"{contrast.value}_{name}_{code}": v for code, v in found.items()}
+
+
+def stability_rows(
+    volumes: dict[Contrast, Volume], regions: Sequence[Region]
+) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Region, variant and features of every region as it is drawn and a little changed.
+
+    A variant in which a region is too small for texture is left out.
+    """
+    for region in regions:
+        variants: dict[str, dict[str, float]] = {}
+        for contrast, volume in volumes.items():
+            box, inside = _surrounded(region, volume.array.shape)
+            around = volume.array[box].astype(float)
+            mask = np.zeros(around.shape, bool)
+            mask[inside] = region.mask
+            spacing = volume.spacing[::-1]
+            bins = discretization_of(contrast)
+            for one in perturbations(around, mask, int(np.argmax(spacing)), bins):
+                try:
+                    found = region_texture(
+                        one.values, one.mask, spacing, one.discretization, complete=True
+                    )
+                except ValueError:
+                    continue
+                variants.setdefault(one.name, {}).update(
+                    {f"{contrast.value}_{ORIGINAL}_{c}": v for c, v in found.features.items()}
+                )
+        for name, values in variants.items():
+            yield region.name, name, values
 
 
 def _images(

@@ -1,0 +1,91 @@
+"""Which features stay what they are when a region or image changes a little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from MarrowAssessLib.prediction.cohort_table import read_table
+
+STABLE_ICC = 0.75
+FEWEST_REGIONS = 5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Intraclass correlation of single values with its 95 % interval."""
+
+    icc: float
+    low: float
+    high: float
+
+
+def icc_2_1(values: np.ndarray) -> Agreement:
+    """ICC(2,1), absolute agreement, two-way random effects.
+
+    Shrout and Fleiss 1979, doi 10.1037/0033-2909.86.2.420; interval of McGraw and Wong 1996,
+    doi 10.1037/1082-989X.1.1.30.
+
+    Args:
+        values: (regions, variants), finite.
+
+    Raises:
+        ValueError: fewer than two regions or variants.
+    """
+    from scipy.stats import f
+
+    n, k = values.shape
+    if n < 2 or k < 2:
+        raise ValueError(f"An ICC needs two regions and two variants; given were {n} and {k}.")
+    mean = values.mean()
+    rows, columns = values.mean(1), values.mean(0)
+    between = k * np.sum((rows - mean) ** 2) / (n - 1)
+    variants = n * np.sum((columns - mean) ** 2) / (k - 1)
+    rest = values - rows[:, None] - columns + mean
+    error = np.sum(rest**2) / ((n - 1) * (k - 1))
+    total = between + (k - 1) * error + k * (variants - error) / n
+    if total <= 0 or between == 0:
+        return Agreement(0.0, 0.0, 0.0)
+    icc = (between - error) / total
+    if error == 0 and variants == 0:
+        return Agreement(1.0, 1.0, 1.0)
+    a = k * icc / (n * (1 - icc))
+    b = 1 + k * icc * (n - 1) / (n * (1 - icc))
+    freedom = (a * variants + b * error) ** 2 / (
+        (a * variants) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
+    )
+    others = k * variants + (k * n - k - n) * error
+    upper_f, lower_f = f.ppf(0.975, n - 1, freedom), f.ppf(0.975, freedom, n - 1)
+    low = n * (between - upper_f * error) / (upper_f * others + n * between)
+    high = n * (lower_f * between - error) / (others + n * lower_f * between)
+    return Agreement(float(icc), float(low), float(high))
+
+
+def feature_stability(files: Sequence[str | Path]) -> dict[str, Agreement]:
+    """Agreement of every feature over the variants of `radiomics --stability`, all files together.
+
+    A region that lacks a variant is left out.
+
+    Raises:
+        ValueError: fewer than FEWEST_REGIONS regions have every variant.
+    """
+    rows = [row for path in files for row in read_table(path)]
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    regions: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        regions.setdefault((row["subject"], row["region"]), {})[row["variant"]] = row
+    whole = [own for own in regions.values() if len(own) == len(variants)]
+    if len(whole) < FEWEST_REGIONS:
+        raise ValueError(
+            f"{len(whole)} regions have every variant; stability needs {FEWEST_REGIONS} or more."
+        )
+    skipped = {"subject", "region", "variant"}
+    found = {}
+    for name in (name for name in rows[0] if name not in skipped):
+        values = np.array([[float(own[v][name] or "nan") for v in variants] for own in whole])
+        if np.isfinite(values).all():
+            found[name] = icc_2_1(values)
+    return found
