@@ -49,7 +49,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
     by_ci = {"command: demo", "command: test"}
     here = {
         "command: assess", "command: place", "command: references", "command: maps",
-        "python: console",
+        "command: radiomics", "python: console",
     }  # fmt: skip
     assert markers == by_ci | here
 
@@ -93,3 +93,14 @@ def test_console_code(folder):
 def test_pictures_are_there():
     for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
         assert (REPOSITORY / path).is_file(), path
+
+
+def test_radiomics_command(folder):
+    run(folder, block("command: radiomics"))
+    with open(folder / "texture" / "radiomics.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["site"] for row in rows] == ["L1", "L2", "L3", "L4"]
+    mean = {row["site"]: float(row["PDFF_original_Q4LE"]) for row in rows}
+    assert mean["L2"] < 10 < mean["L3"]  # the lesion
+    with open(folder / "texture" / "stability.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 4 * 13
