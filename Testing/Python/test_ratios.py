@@ -157,9 +157,10 @@ def test_water_and_fat_images_give_a_signal_fraction_that_is_no_pdff(spine):
 @pytest.mark.parametrize(
     ("contrast", "number", "sentence"),
     [
-        ("PDFF", 0.35, "looks like a fraction"),
-        ("ADC", 450.0, r"no ADC in 10\^-3 mm\^2/s"),
-        ("PDFF", 350.0, "no PDFF in percent"),
+        ("PDFF", 0.35, "not in percent.*PDFF=100"),
+        ("ADC", 450.0, r"not in 10\^-3 mm\^2/s.*ADC=0.001"),
+        ("PDFF", 350.0, "not in percent.*PDFF=0.1"),
+        ("PDFF", 3500.0, "not in percent.*PDFF=0.01"),
     ],
 )
 def test_maps_in_another_unit_are_refused(spine, contrast, number, sentence):
@@ -353,9 +354,8 @@ def test_erosion_does_not_shrink_a_muscle_s_cross_section(spine):
 )
 def test_a_map_in_another_unit_is_refused_with_its_factor(spine, contrast, signal, factor):
     t1 = spine.volumes[Contrast.T1]
-    study = Study({contrast: t1.with_array(np.full(t1.array.shape, signal))}, spine.regions)
     with pytest.raises(ValueError, match=f"--scale {factor}"):
-        measure(study)
+        Study({contrast: t1.with_array(np.full(t1.array.shape, signal))}, spine.regions)
 
 
 def test_muscle_nearly_without_fat_is_no_fraction(spine):

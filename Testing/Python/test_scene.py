@@ -23,8 +23,8 @@ from MarrowAssessLib.scene import files as scene  # noqa: E402
 from MarrowAssessLib.scene.markups import shapes_from_node  # noqa: E402
 from MarrowAssessLib.scene.segments import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
 from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node  # noqa: E402
+from MarrowAssessLib.sources.segmentations import regions_from_segmentation  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
-from MarrowAssessLib.study.study import regions_from_segmentation  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.folders import put_in_folder  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node, vtk_matrix  # noqa: E402
@@ -220,7 +220,7 @@ def test_seg_nrrd_is_read_by_its_codes_or_names(volume, regions, tmp_path):
     path = tmp_path / "drawn.seg.nrrd"
     node.GetStorageNode().SetFileName(str(path))
     assert node.GetStorageNode().WriteData(node)
-    _, read = regions_from_segmentation(path)
+    read = regions_from_segmentation(path).regions
     found = {r.name: (r.role, r.site) for r in read}
     assert found["Segment_7"] == (Role.CSF, "L3")
     assert found["left psoas"] == (Role.MUSCLE, "left psoas")

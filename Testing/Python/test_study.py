@@ -5,13 +5,13 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.study.study import (
     Study,
     parse_label_rule,
     read_study,
     read_study_file,
     regions_from_labels,
-    regions_from_segmentation,
     resampled,
 )
 from PDFFMapperLib.images.files import read_volume, write_volume
@@ -99,7 +99,8 @@ def test_segmentation_file_with_overlapping_layers(tmp_path, oblique_volume):
         image.SetMetaData(key, value)
     path = tmp_path / "s.seg.nrrd"
     sitk.WriteImage(image, str(path))
-    grid, regions = regions_from_segmentation(path)
+    drawn = regions_from_segmentation(path)
+    grid, regions = drawn.grid, drawn.regions
     assert grid.same_grid(oblique_volume, 1e-3)
     assert [(r.role, r.site, r.voxels) for r in regions] == [
         (Role.MARROW, "L3", 64),

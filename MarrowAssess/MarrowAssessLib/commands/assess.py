@@ -65,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     assessment = assess(study, settings)
     if not assessment.results:
         raise ValueError(_nothing_measured(assessment))
+    notes = list(dict.fromkeys([*notes, *study.notes]))
+    for note in notes:
+        print(note)
     report = Report(assessment, notes=notes)
     files = write_outputs(report, args.out, not args.no_scene, say)
     print("\n".join(summary(report)))

@@ -80,14 +80,15 @@ def _mean_of_levels(
 
 
 def _check_unit(volume: Volume, contrast: Contrast, region: Region, one: Statistics) -> None:
+    """Refuse a region's value that no tissue has; the map as a whole was judged before."""
     low, high, unit = _PLAUSIBLE[contrast]
     tissue = region.role in (Role.MARROW, Role.MUSCLE)
     too_small = tissue and 0 < one.median < _LEAST.get(contrast, 0.0)
     if too_small or not low <= one.median <= high:
         raise ValueError(
             f"{volume.name}: the median in {region.name} is {one.median:g}, which is no "
-            f"{contrast.value} in {unit}; give its scale, such as "
-            f"--scale {contrast.value}={1000 if too_small else 0.001:g}."
+            f"{contrast.value} in {unit}; check the region, or give the map's scale as "
+            f"--scale {contrast.value}=FACTOR."
         )
     if unit == "percent" and tissue and 0 < one.median <= 1:
         highest = float(np.nanmax(region.values(volume.array)))

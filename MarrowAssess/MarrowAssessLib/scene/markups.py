@@ -8,7 +8,7 @@ from PDFFMapperLib.scene.volumes import (
     numpy_matrix,
 )
 
-from MarrowAssessLib.study.shapes import Shape
+from MarrowAssessLib.study.shapes import Shape, spheres
 
 
 def shapes_from_node(node: slicer.vtkMRMLMarkupsNode, point_radius_mm: float = 4.0) -> list[Shape]:
@@ -40,10 +40,8 @@ def shapes_from_node(node: slicer.vtkMRMLMarkupsNode, point_radius_mm: float = 4
         return [Shape("closed curve", name, np.array(points, float))]
     if node.IsA("vtkMRMLMarkupsFiducialNode"):
         world = slicer.util.arrayFromMarkupsControlPoints(node, world=True)
-        labels = {n: node.GetNthControlPointLabel(n) for n in placed}
-        return [
-            Shape("sphere", label, world[n : n + 1], point_radius_mm) for n, label in labels.items()
-        ]
+        labels = [node.GetNthControlPointLabel(n) for n in placed]
+        return spheres(name, labels, world[placed], point_radius_mm)
     raise ValueError(
         f"Markup '{name}' is a {node.GetMarkupType()}; points, an ROI box or a closed curve are "
         "expected."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +22,8 @@ class Shape:
     Attributes:
         kind: "sphere", "circle", "box" or "closed curve".
         name: what the user called it.
-        points_ras: control points in mm, shape (n, 3): the center of a sphere, circle or box,
-            the outline of a closed curve.
+        points_ras: control points in mm, shape (n, 3): the center of a circle or box, the centers
+            of spheres that make one region, the outline of a closed curve.
         radius_mm: of a sphere or circle.
         size_mm: of a box, along its own axes.
         axes: of a box, its axes as the columns of a 3x3 matrix in RAS.
@@ -105,11 +107,8 @@ def _shapes(markup: dict, path: Path, point_radius_mm: float) -> list[Shape]:
 
     points = np.array([numbers(point["position"], 3) for point in placed]).reshape(-1, 3) * flip
     if kind == "Fiducial":
-        labels = [point.get("label") or name for point in placed]
-        return [
-            Shape("sphere", label, point[None], point_radius_mm)
-            for label, point in zip(labels, points, strict=True)
-        ]
+        labels = [str(point.get("label") or "") for point in placed]
+        return spheres(name, labels, points, point_radius_mm)
     if kind == "ClosedCurve":
         if len(points) < 3:
             raise ValueError(f"{path}: closed curve '{name}' has {len(points)} points, needs 3.")
@@ -124,6 +123,25 @@ def _shapes(markup: dict, path: Path, point_radius_mm: float) -> list[Shape]:
     raise ValueError(
         f"{path}: markup '{name}' is a {kind}; points, closed curves and ROI boxes can be regions."
     )
+
+
+def spheres(name: str, labels: Sequence[str], points: np.ndarray, radius_mm: float) -> list[Shape]:
+    """The spheres of a point list: one region for each label.
+
+    Slicer numbers the points of a list by itself ("L3 marrow-1", "L3 marrow_2"): those are the
+    list's region, as are points without a label.
+
+    Args:
+        name: of the list.
+        labels: of the points.
+        points: centers in mm (RAS), shape (n, 3).
+        radius_mm: of each.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for label, point in zip(labels, points, strict=True):
+        own = re.fullmatch(rf"({re.escape(name)})?[\s_-]*\d*", label.strip())
+        found.setdefault(name if own else label, []).append(point)
+    return [Shape("sphere", one, np.array(some), radius_mm) for one, some in found.items()]
 
 
 def _on_curve(control_points: np.ndarray) -> np.ndarray:
@@ -157,8 +175,11 @@ def _voxel_box(volume: Volume, center: np.ndarray, reach_mm: float) -> tuple[sli
 
 
 def _in_sphere(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:
-    distance = np.linalg.norm(volume.to_ras(ijk) - shape.points_ras[0], axis=-1)
-    return distance <= shape.radius_mm
+    places = volume.to_ras(ijk)
+    inside = np.zeros(ijk.shape[:-1], bool)
+    for center in shape.points_ras:
+        inside |= np.linalg.norm(places - center, axis=-1) <= shape.radius_mm
+    return inside
 
 
 def _in_circle(shape: Shape, volume: Volume, ijk: np.ndarray) -> np.ndarray:

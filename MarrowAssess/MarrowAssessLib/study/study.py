@@ -20,6 +20,8 @@ from MarrowAssessLib.catalogue.patient import check_age
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.sources.label_maps import regions_of_convention
+from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
+from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.shapes import rasterize, read_markups
@@ -37,6 +39,7 @@ class Study:
         age_years, sex: of the patient; None where unknown. sex is "F" or "M".
         inputs: what each volume and region was read from, for provenance.
         subject: a name to print on the report, "" unless the user asks for one.
+        notes: sentences about how volumes and regions were read.
     """
 
     volumes: dict[Contrast, Volume]
@@ -45,6 +48,7 @@ class Study:
     sex: str | None = None
     inputs: dict[str, str] = field(default_factory=dict)
     subject: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.volumes:
@@ -66,9 +70,11 @@ class Study:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"Region names must be unique; used twice: {', '.join(twice)}.")
         first = self.grid
-        for volume in self.volumes.values():
+        for contrast, volume in self.volumes.items():
             if not volume.same_grid(first):
                 raise ValueError(_grids_differ(volume, first))
+            if advice := scale_advice(volume, contrast):
+                raise ValueError(advice)
 
     @property
     def grid(self) -> Volume:
@@ -158,61 +164,6 @@ def _boxes(array: np.ndarray, values: set[int]) -> dict[int, tuple[slice, ...] |
     return {v: boxes[n - 1] if n <= len(boxes) else None for v, n in numbers.items()}
 
 
-def regions_from_segmentation(path: str | Path) -> tuple[Volume, list[Region]]:
-    """Regions of a Slicer segmentation file (.seg.nrrd), with the grid they are on.
-
-    Role and site come from the segment's tags where this software wrote them, else from its
-    terminology or its name.
-
-    Raises:
-        FileNotFoundError, ValueError: as for a volume, or a segment whose name tells no tissue.
-    """
-    import SimpleITK as sitk
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path}: this file cannot be read as a segmentation.") from error
-    keys = set(image.GetMetaDataKeys())
-    layers = sitk.GetArrayFromImage(image)
-    layers = layers[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else layers
-    if layers.ndim != 4:
-        raise ValueError(f"{path}: a 3D segmentation is expected, this one is {layers.ndim - 1}D.")
-    regions = []
-    number = 0
-    while f"Segment{number}_Name" in keys:
-        field_of = lambda key, n=number: image.GetMetaData(f"Segment{n}_{key}")  # noqa: E731
-        name = field_of("Name")
-        try:
-            value = int(field_of("LabelValue")) if f"Segment{number}_LabelValue" in keys else 1
-            layer = int(field_of("Layer")) if f"Segment{number}_Layer" in keys else 0
-            mask = layers[..., layer] == value
-        except (ValueError, IndexError) as error:
-            raise ValueError(f"{path}: segment '{name}' has no valid label or layer.") from error
-        tags = dict(
-            tag.split(":", 1)
-            for tag in (field_of("Tags") if f"Segment{number}_Tags" in keys else "").split("|")
-            if ":" in tag
-        )
-        if "MarrowAssess.Role" in tags:
-            role = parse_role(tags["MarrowAssess.Role"])
-            site = parse_site(tags.get("MarrowAssess.Site", ""))
-        else:
-            role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
-        regions.append(Region.from_mask(name, role, site, mask))
-        number += 1
-    if not regions:
-        raise ValueError(
-            f"{path}: this file holds no named segment; give a label map with --label VALUE=ROLE."
-        )
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        image = sitk.VectorIndexSelectionCast(image, 0)
-    return volume_from_image(image, path.name), regions
-
-
 def regions_from_markups(
     path: str | Path, volume: Volume, point_radius_mm: float = 4.0
 ) -> list[Region]:
@@ -271,9 +222,11 @@ def read_study(
     if rules and labels_of:
         raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
     inputs = {contrast.value: Path(path).name for contrast, path in volumes.items()}
+    notes: list[str] = []
     for contrast, path in volumes.items():
         read[contrast], mask = where_trusted(read[contrast], path)
         inputs[contrast.value] += f" (where {mask} says so)" if mask else ""
+        notes += read[contrast].notes
     grids: list[Volume] = []
     regions: list[Region] = []
     if labels is not None:
@@ -291,12 +244,16 @@ def read_study(
         else:
             regions += regions_from_labels(grids[-1], rules)
     if segmentation is not None:
-        grid, found = regions_from_segmentation(segmentation)
-        if grids and not grid.same_grid(grids[0]):
-            raise ValueError(_grids_differ(grid, grids[0]))
-        grids.append(grid)
-        regions += found
+        drawn = regions_from_segmentation(segmentation, [*grids, *read.values()])
+        if grids and not drawn.grid.same_grid(grids[0]):
+            raise ValueError(_grids_differ(drawn.grid, grids[0]))
+        grids.append(drawn.grid)
+        regions += drawn.regions
+        notes += drawn.notes
         inputs["segmentation"] = Path(segmentation).name
+        if drawn.left_out:
+            inputs["left out"] = ", ".join(drawn.left_out)
+            notes.append(f"Segments left out: {inputs['left out']}.")
     grid = grids[0] if grids else next(iter(read.values()))
     for path in markups or []:
         regions += regions_from_markups(path, grid, point_radius_mm)
@@ -306,8 +263,12 @@ def read_study(
         if contrast in (scale or {}):
             read[contrast] = volume = volume.with_array(volume.array * float(scale[contrast]))
             inputs[contrast.value] += f" (times {scale[contrast]:g})"
+        else:
+            read[contrast], said = in_stated_unit(volume, contrast)
+            volume = read[contrast]
+            notes += [said] if said else []
         if not volume.same_grid(grid):
-            if not resample:
+            if not resample or "PlacementsApartMm" in {**volume.attributes, **grid.attributes}:
                 raise ValueError(_grids_differ(volume, grid))
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
@@ -325,7 +286,7 @@ def read_study(
         inputs["points"] += f"; {said}" if said else ""
         if options.leave_out:
             inputs["points"] += f"; left out: {', '.join(options.leave_out)}"
-    return Study(read, regions, age_years, sex, inputs, subject)
+    return Study(read, regions, age_years, sex, inputs, subject, list(dict.fromkeys(notes)))
 
 
 def read_study_file(path: str | Path) -> dict:
@@ -468,6 +429,12 @@ def _grids_differ(volume: Volume, grid: Volume) -> str:
         size = "x".join(map(str, one.array.shape[::-1]))
         return f"{size} voxels of {' x '.join(f'{s:.2f}' for s in one.spacing)} mm"
 
+    twice = [one for one in (volume, grid) if "PlacementsApartMm" in one.attributes]
+    if twice:
+        return (
+            f"{volume.name} is not where {grid.name} is. {twice[0].notes[0]} Make the two agree "
+            "(set both to the one in which the regions were drawn)."
+        )
     same_size = volume.array.shape == grid.array.shape and np.allclose(volume.spacing, grid.spacing)
     where = ", placed or oriented differently" if same_size else ""
     return (

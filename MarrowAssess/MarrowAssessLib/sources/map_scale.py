@@ -1,0 +1,94 @@
+"""The unit that a map's values are in, judged on the whole map."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.contrasts import Contrast
+
+_PERCENT = (Contrast.PDFF, Contrast.FAT_FRACTION, Contrast.F)
+_DIFFUSIVITY = (Contrast.ADC, Contrast.D, Contrast.DSTAR)
+# Factors to the unit that is expected, by how the unit is written without blanks and signs.
+_PERCENT_UNITS = {"%": 1.0, "percent": 1.0, "1": 100.0, "fraction": 100.0, "ratio": 100.0,
+                  "[ppth]": 0.1, "permille": 0.1}  # fmt: skip
+_DIFFUSIVITY_UNITS = {"mm2/s": 1e3, "um2/s": 1e-3, "um2/ms": 1.0, "10-3mm2/s": 1.0,
+                      "10-6mm2/s": 1e-3}  # fmt: skip
+_RATE_UNITS = {"1/s": 1.0, "/s": 1.0, "s-1": 1.0, "hz": 1.0, "1/ms": 1e3, "/ms": 1e3, "ms-1": 1e3}
+_UNITS = {
+    **dict.fromkeys(_PERCENT, _PERCENT_UNITS),
+    **dict.fromkeys(_DIFFUSIVITY, _DIFFUSIVITY_UNITS),
+    Contrast.R2STAR: _RATE_UNITS,
+}
+HIGHEST_PERCENT = 150.0  # noise goes beyond 100, a map of other scale far beyond
+_SHARE = 0.002  # of the voxels above 0 that may lie beyond
+LOWEST_RATE = 1.5  # 1/s; no tissue decays as slowly
+HIGHEST_DIFFUSIVITY, LOWEST_DIFFUSIVITY = 60.0, 0.05  # 10^-3 mm^2/s
+
+
+def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
+    """A map in its unit where its file states another one, and a sentence if that changed it.
+
+    Raises:
+        ValueError: the unit stated is none of such a map.
+    """
+    stated = str(volume.attributes.get("Units", ""))
+    known = _UNITS.get(contrast)
+    word = re.sub(r"[\s^×*.{}]", "", stated.lower()).replace("µ", "u").replace("²", "2")
+    if known is None or not word or word in ("arbitrary", "us", "unspecified", "nounits"):
+        return volume, ""
+    if word not in known:
+        raise ValueError(
+            f"{volume.name}: its file states the unit '{stated}', which is none of "
+            f"{contrast.value}; give the factor to its unit, as --scale {contrast.value}=FACTOR."
+        )
+    factor = known[word]
+    if factor == 1:
+        return volume, ""
+    scaled = volume.with_array(volume.array.astype(np.float32) * np.float32(factor))
+    return scaled, f"{contrast.value}: the file states '{stated}'; values were times {factor:g}."
+
+
+def scale_advice(volume: Volume, contrast: Contrast) -> str:
+    """Why a map as a whole cannot be in its unit and the factor that brings it there, "" if it can.
+
+    Judged are the values above 0 of the whole map, because one region may hold any.
+    """
+    values = volume.array[np.isfinite(volume.array)]
+    values = values[values > 0]
+    if values.size < 2:
+        return ""
+    top = float(np.quantile(values, 1 - _SHARE))
+    highest = float(values.max())
+    if contrast in _PERCENT:
+        return _percent_advice(volume, contrast, top, highest)
+    if contrast in (Contrast.ADC, Contrast.D):
+        unit = "10^-3 mm^2/s"
+        if top > HIGHEST_DIFFUSIVITY and highest > HIGHEST_DIFFUSIVITY:
+            return _advice(volume, contrast, highest, unit, 0.001 if top <= 2e4 else None)
+        if highest < LOWEST_DIFFUSIVITY:
+            return _advice(volume, contrast, highest, unit, 1000.0)
+    if contrast is Contrast.R2STAR and highest < LOWEST_RATE:
+        return _advice(volume, contrast, highest, "1/s", 1000.0)
+    return ""
+
+
+def _percent_advice(volume: Volume, contrast: Contrast, top: float, highest: float) -> str:
+    if top > HIGHEST_PERCENT:
+        factor = next((f for f in (0.1, 0.01) if top * f <= HIGHEST_PERCENT), None)
+        return _advice(volume, contrast, highest, "percent", factor)
+    if highest <= 1.5 and (volume.array % 1 != 0).any():
+        return _advice(volume, contrast, highest, "percent", 100.0)
+    return ""
+
+
+def _advice(
+    volume: Volume, contrast: Contrast, highest: float, unit: str, factor: float | None
+) -> str:
+    given = f"{factor:g}" if factor else "FACTOR"
+    return (
+        f"{volume.name}: its values reach {highest:.4g}, so this map is not in {unit}; give its "
+        f"scale, such as --scale {contrast.value}={given}."
+    )

@@ -1,0 +1,134 @@
+"""Segmentations drawn elsewhere: Slicer's .seg.nrrd of any version, and DICOM segmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PDFFMapperLib.dicom.segmentation import DicomSegment, is_segmentation, read_segmentation
+from PDFFMapperLib.images.files import read_image, volume_from_image
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.anatomy import parse_role, parse_site
+from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.study.regions import Region
+
+
+@dataclass
+class Segmentation:
+    """The regions of a segmentation.
+
+    Attributes:
+        grid: a volume that stands for the grid they are on.
+        regions: segments whose name or codes tell a tissue.
+        left_out: the others, with the reason in parentheses.
+        notes: how it was read.
+    """
+
+    grid: Volume
+    regions: list[Region]
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def regions_from_segmentation(path: str | Path, likes: Sequence[Volume] = ()) -> Segmentation:
+    """The regions of a Slicer segmentation (.seg.nrrd) or a DICOM segmentation.
+
+    Role and site come from the segment's tags where this software wrote them, else from its
+    terminology or its name. Segments that tell no tissue, and empty ones, are left out.
+
+    Args:
+        path: of the file.
+        likes: volumes that a DICOM segmentation may have been drawn on.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or no segment tells a tissue.
+    """
+    path = Path(path)
+    found = _of_dicom(path, likes) if is_segmentation(path) else _of_slicer(path)
+    if not found.regions:
+        raise ValueError(
+            f"{path}: no segment tells its tissue (left out: {', '.join(found.left_out)}); name "
+            "them by site and role, such as 'L3 marrow' or 'L4-L5 disc', or give a terminology."
+        )
+    return found
+
+
+def _of_dicom(path: Path, likes: Sequence[Volume]) -> Segmentation:
+    read = read_segmentation(path, likes)
+    found = Segmentation(read.grid, [], notes=read.notes)
+    for segment in read.segments:
+        name = segment.label or f"segment {segment.number}"
+        _take(found, name, {"TerminologyEntry": _entry(segment)}, read.masks[segment.number])
+    return found
+
+
+def _entry(segment: DicomSegment) -> str:
+    """The codes as Slicer writes them into a segment's terminology entry."""
+    parts = [("", "", ""), segment.type_code, segment.type_side]
+    regions = [segment.region, segment.region_side]
+    return "~".join(["", *map("^".join, parts), "", *map("^".join, regions)])
+
+
+def _of_slicer(path: Path) -> Segmentation:
+    import SimpleITK as sitk
+
+    image = read_image(path)
+    keys = set(image.GetMetaDataKeys())
+    components = image.GetNumberOfComponentsPerPixel()
+    layers = sitk.GetArrayFromImage(image)
+    layers = layers[..., None] if components == 1 else layers
+    if layers.ndim != 4:
+        raise ValueError(f"{path}: a 3D segmentation is expected, this one is {layers.ndim - 1}D.")
+    count = next(n for n in range(10_000) if f"Segment{n}_Name" not in keys)
+    if not count:
+        raise ValueError(
+            f"{path}: this file holds no named segment; give a label map with --label VALUE=ROLE."
+        )
+    if components > 1 and not any(f"Segment{n}_Layer" in keys for n in range(count)):
+        if count != components:  # Slicer up to 4.10 wrote one component a segment
+            raise ValueError(
+                f"{path}: it has {count} segments in {components} layers and does not say which "
+                "lies in which layer; save it again with a newer Slicer."
+            )
+    first = sitk.VectorIndexSelectionCast(image, 0) if components > 1 else image
+    found = Segmentation(volume_from_image(first, path.name), [])
+    for number in range(count):
+        field_of = {
+            key: image.GetMetaData(f"Segment{number}_{key}")
+            for key in ("Name", "LabelValue", "Layer", "Tags")
+            if f"Segment{number}_{key}" in keys
+        }
+        name = field_of["Name"]
+        try:
+            value = int(field_of.get("LabelValue", 1))
+            layer = int(field_of.get("Layer", number if components > 1 else 0))
+            if layer < 0:
+                raise ValueError("negative")
+            mask = layers[..., layer] == value
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{path}: segment '{name}' has no valid label or layer.") from error
+        pairs = [tag.split(":", 1) for tag in field_of.get("Tags", "").split("|") if ":" in tag]
+        _take(found, name, dict(pairs), mask)
+    return found
+
+
+def _take(found: Segmentation, name: str, tags: dict[str, str], mask: np.ndarray) -> None:
+    """Add a segment as a region, or say why it is none."""
+    if "MarrowAssess.Role" in tags:
+        role = parse_role(tags["MarrowAssess.Role"])
+        site = parse_site(tags.get("MarrowAssess.Site", ""))
+    else:
+        try:
+            role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
+        except ValueError:
+            found.left_out.append(f"{name} (no tissue named)")
+            return
+    region = Region.from_mask(name, role, site, mask)
+    if region.voxels:
+        found.regions.append(region)
+    else:
+        found.left_out.append(f"{name} (empty)")
