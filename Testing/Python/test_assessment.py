@@ -5,7 +5,9 @@ import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.book import Settings
-from MarrowAssessLib.study.study import Study, parse_label_rule, read_study
+from MarrowAssessLib.sources.labels import parse_label_rule
+from MarrowAssessLib.sources.study_files import read_study
+from MarrowAssessLib.study.study import Study
 
 MARKUPS = Path(__file__).resolve().parents[1] / "markups"
 LEVELS = ["S1", "L5", "L4", "L3", "L2", "L1", "T12"]

@@ -109,7 +109,7 @@ def test_files_of_an_earlier_run_do_not_stay_beside_a_new_report(study_files, ph
 
 
 def test_the_point_radius_of_a_study_file_gives_way_to_the_option(study_files, tmp_path):
-    from MarrowAssessLib.study.study import read_study
+    from MarrowAssessLib.sources.study_files import read_study
 
     l3 = {"label": "L3 marrow", "position": [0, 0, 0]}
     markups = {"markups": [{"type": "Fiducial", "controlPoints": [l3]}]}

@@ -11,7 +11,8 @@ import pytest
 from conftest import REPOSITORY
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.main import main
-from MarrowAssessLib.study.study import parse_label_rule, read_study
+from MarrowAssessLib.sources.labels import parse_label_rule
+from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.commands import ivim, pdff
 from PDFFMapperLib.diffusion.maps import Doubt as DiffusionDoubt
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
@@ -94,7 +95,7 @@ def test_images_are_checked():
     one = Volume(np.ones((2, 3, 4)), GRID, "W")
     with pytest.raises(ValueError, match="1 images were given; expected are: Water, Fat"):
         recipe.make([one])
-    with pytest.raises(ValueError, match="different voxel grids"):
+    with pytest.raises(ValueError, match="another voxel grid"):
         recipe.make([one, Volume(np.ones((2, 3, 4)), np.eye(4), "F")])
     with pytest.raises(ValueError, match="no image was given"):
         WATER_FAT.recipe("complex").make([])

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.study.shapes import Shape, rasterize, read_markups
-from MarrowAssessLib.study.study import regions_from_markups
+from MarrowAssessLib.sources.markups_file import read_markups, regions_from_markups
+from MarrowAssessLib.study.shapes import Shape, rasterize
 from PDFFMapperLib.images.volume import Volume
 
 

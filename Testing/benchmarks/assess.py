@@ -53,7 +53,8 @@ def main() -> None:
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.report.report import Report
     from MarrowAssessLib.scene.outputs import write_outputs
-    from MarrowAssessLib.study.study import Study, parse_label_rule, regions_from_labels
+    from MarrowAssessLib.sources.labels import parse_label_rule, regions_from_labels
+    from MarrowAssessLib.study.study import Study
     from PDFFMapperLib.images.files import read_volume
 
     rules = [parse_label_rule(f"{n}={role}") for n, role in enumerate(ROLES, start=1)]

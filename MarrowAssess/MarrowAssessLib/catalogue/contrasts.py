@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Contrast(str, Enum):
@@ -62,3 +66,20 @@ def parse_contrast(text: str) -> Contrast:
     raise ValueError(
         f"Unknown volume role '{text}'; expected one of: {names} (STIR and TIRM mean FS_T2)."
     )
+
+
+def by_contrast(named: Iterable[tuple[str, T]]) -> dict[Contrast, T]:
+    """Things by the contrast that their names mean.
+
+    Raises:
+        ValueError: an unknown name, or two of the same contrast.
+    """
+    found: dict[Contrast, T] = {}
+    for role, one in named:
+        contrast = parse_contrast(role)
+        if contrast in found:
+            raise ValueError(
+                f"{contrast.value} is given twice: {found[contrast]} and {one}; keep one."
+            )
+        found[contrast] = one
+    return found

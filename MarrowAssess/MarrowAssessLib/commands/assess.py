@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.report.report import Report
     from MarrowAssessLib.scene.outputs import write_outputs
-    from MarrowAssessLib.study.study import read_study
+    from MarrowAssessLib.sources.study_files import read_study
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
     settings = Settings(args.erode_mm, args.n4, reference, args.texture)

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     from MarrowAssessLib.measures.measure import without_coil_shading
-    from MarrowAssessLib.study.study import read_study
+    from MarrowAssessLib.sources.study_files import read_study
     from MarrowAssessLib.texture.table import radiomics_rows
 
     if args.filters:

@@ -75,10 +75,12 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
     Raises:
         FileNotFoundError, ValueError: an option, file or folder that cannot be used.
     """
+    from MarrowAssessLib.catalogue.contrasts import by_contrast
     from MarrowAssessLib.placement.clicks import parse_click
     from MarrowAssessLib.placement.options import AS_USUAL
+    from MarrowAssessLib.sources.labels import parse_label_rule
+    from MarrowAssessLib.sources.study_file import read_study_file
     from MarrowAssessLib.sources.volume_source import guess_study
-    from MarrowAssessLib.study.study import by_contrast, parse_label_rule, read_study_file
 
     notes: list[str] = []
     if args.study:

@@ -19,7 +19,8 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.measures.composition import composition
 from MarrowAssessLib.measures.measurement import Measurement
-from MarrowAssessLib.study.study import LabelRule, Study, regions_from_labels
+from MarrowAssessLib.sources.labels import LabelRule, regions_from_labels
+from MarrowAssessLib.study.study import Study
 
 FIELD_STRENGTH_T = 3.0
 ECHO_TIMES_S = 1e-3 * np.array([1.2, 2.2, 3.2, 4.2, 5.2, 6.2])

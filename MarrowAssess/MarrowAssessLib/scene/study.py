@@ -18,8 +18,9 @@ from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import known_segments, regions_from_node
 from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.shapes import rasterize
-from MarrowAssessLib.study.study import Study, resampled
+from MarrowAssessLib.study.study import Study
 
 OWN_MARKUPS = "MarrowAssess"  # how the names of markups that show something of ours begin
 

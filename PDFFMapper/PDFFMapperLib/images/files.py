@@ -13,7 +13,7 @@ import numpy as np
 
 from PDFFMapperLib.images.nifti import NotNifti, read_nifti
 from PDFFMapperLib.images.nrrd import check_metaimage, check_nrrd, facts_of_frames
-from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
+from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume, grids_differ
 
 COMPLEX = (("real", np.real), ("imaginary", np.imag))
 
@@ -61,7 +61,7 @@ def read_on_grid(path: str | Path, like: Volume) -> Volume:
     """
     volume = read_volume(path)
     if not volume.same_grid(like):
-        raise ValueError(f"{Path(path).name} is not on the grid of the images; resample it.")
+        raise ValueError(grids_differ(volume, like, "resample it"))
     return volume
 
 

@@ -86,3 +86,28 @@ class Volume:
         """RAS positions in mm of (i, j, k) indices, shape (..., 3)."""
         points = np.asarray(points_ijk, dtype=float)
         return points @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
+
+
+def placed_twice(*volumes: Volume) -> Volume | None:
+    """The first of them whose file says in two ways where it is, and they disagree."""
+    return next((one for one in volumes if "PlacementsApartMm" in one.attributes), None)
+
+
+def grids_differ(one: Volume, other: Volume, remedy: str = "resample one of them first") -> str:
+    """The sentence that two images do not share their voxel grid, and what to do."""
+
+    def described(volume: Volume) -> str:
+        size = "x".join(map(str, volume.array.shape[::-1]))
+        return f"{size} voxels of {' x '.join(f'{s:.2f}' for s in volume.spacing)} mm"
+
+    if twice := placed_twice(one, other):
+        return (
+            f"{one.name} is not where {other.name} is. {twice.notes[0]} Make the two agree (set "
+            "both to the one in which the regions were drawn)."
+        )
+    alike = one.array.shape == other.array.shape and np.allclose(one.spacing, other.spacing)
+    where = ", placed or oriented differently" if alike else ""
+    return (
+        f"{one.name} ({described(one)}) is on another voxel grid than {other.name} "
+        f"({described(other)}{where}); {remedy}."
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from types import SimpleNamespace
 
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.install.software import MAKER
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 
@@ -266,8 +266,7 @@ def check_one_grid(one: Volume, other: Volume) -> None:
     """
     if not one.same_grid(other):
         raise ValueError(
-            f"'{one.name}' and '{other.name}' are on different voxel grids; they must share one "
-            "(Resample Scalar Volume makes them)."
+            grids_differ(one, other, "they must share one (Resample Scalar Volume makes them)")
         )
 
 

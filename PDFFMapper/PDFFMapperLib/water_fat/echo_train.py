@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from PDFFMapperLib.images.attributes import image_type_of, number_of, product_of_image_type
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.water_fat.echo_units import (
     checked_field_strength,
     echo_times_in_seconds,
@@ -91,10 +91,7 @@ def echo_train(
     first = used[0][0]
     for volume, _ in used:
         if not volume.same_grid(first):
-            raise ValueError(
-                f"'{volume.name}' and '{first.name}' are on different voxel grids; "
-                "all echoes must share one."
-            )
+            raise ValueError(grids_differ(volume, first, "all echoes must share one"))
     strength = field_strength([volume.attributes for volume, _ in used])
     strength = strength if field_strength_t is None else field_strength_t
     if strength is not None:

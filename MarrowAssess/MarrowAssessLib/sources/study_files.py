@@ -1,0 +1,158 @@
+"""A study from image files, label maps, segmentations, markups and points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PDFFMapperLib.images.files import read_volume
+from PDFFMapperLib.images.volume import Volume, grids_differ, placed_twice
+from PDFFMapperLib.maps.trust import where_trusted
+
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.sources.label_maps import regions_of_convention
+from MarrowAssessLib.sources.labels import LabelRule, check_labels, regions_from_labels
+from MarrowAssessLib.sources.map_scale import in_stated_unit
+from MarrowAssessLib.sources.markups_file import regions_from_markups
+from MarrowAssessLib.sources.segmentations import regions_from_segmentation
+from MarrowAssessLib.sources.volume_source import read_source
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.resampling import resampled
+from MarrowAssessLib.study.study import Study
+
+ASK = "resample it first, or ask for resampling (--resample)"
+
+
+def read_study(
+    volumes: dict[Contrast, str | Path],
+    labels: str | Path | None = None,
+    rules: list[LabelRule] | None = None,
+    labels_of: str | None = None,
+    segmentation: str | Path | None = None,
+    markups: list[str | Path] | None = None,
+    column: dict[str, Sequence[float]] | None = None,
+    places: dict[str, Sequence[float]] | None = None,
+    options: PlacingOptions = AS_USUAL,
+    age_years: float | None = None,
+    sex: str | None = None,
+    resample: bool = False,
+    point_radius_mm: float = 4.0,
+    scale: dict[Contrast, float] | None = None,
+    subject: str = "",
+) -> Study:
+    """Read a study from files or DICOM folders (see volume_source.read_source).
+
+    The regions' grid is that of the label map, else of the segmentation, else of the first
+    volume. Volumes on another grid are refused, or with `resample` interpolated linearly onto it
+    (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
+    Where a mask beside a map's file says that a value cannot be trusted it is left out (see
+    PDFFMapperLib.maps.trust).
+
+    `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
+    rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
+    the first volume; see clicks.regions_from_clicks, also for `options`.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong.
+    """
+    read = {contrast: _read(path, contrast) for contrast, path in volumes.items()}
+    if not read:
+        raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
+    if absent := [contrast.value for contrast in scale or {} if contrast not in read]:
+        raise ValueError(f"A scale is given for {', '.join(absent)}, but no such volume.")
+    if (rules or labels_of) and labels is None:
+        raise ValueError("What labels mean is given, but no label map; name it with --labels.")
+    if rules and labels_of:
+        raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
+    inputs = {contrast.value: Path(path).name for contrast, path in volumes.items()}
+    notes: list[str] = []
+    for contrast, path in volumes.items():
+        read[contrast], mask = where_trusted(read[contrast], path)
+        inputs[contrast.value] += f" (where {mask} says so)" if mask else ""
+        notes += read[contrast].notes
+    grids, regions = _from_labels(labels, rules, labels_of, inputs)
+    if segmentation is not None:
+        drawn = regions_from_segmentation(segmentation, [*grids, *read.values()])
+        if grids and not drawn.grid.same_grid(grids[0]):
+            raise ValueError(grids_differ(drawn.grid, grids[0], ASK))
+        grids.append(drawn.grid)
+        regions += drawn.regions
+        notes += drawn.notes
+        inputs["segmentation"] = Path(segmentation).name
+        if drawn.left_out:
+            inputs["left out"] = ", ".join(drawn.left_out)
+            notes.append(f"Segments left out: {inputs['left out']}.")
+    grid = grids[0] if grids else next(iter(read.values()))
+    for path in markups or []:
+        regions += regions_from_markups(path, grid, point_radius_mm)
+    if markups:
+        inputs["markups"] = ", ".join(Path(path).name for path in markups)
+    for contrast, volume in read.items():
+        if contrast in (scale or {}):
+            read[contrast] = volume = volume.with_array(volume.array * float(scale[contrast]))
+            inputs[contrast.value] += f" (times {scale[contrast]:g})"
+        else:
+            read[contrast], said = in_stated_unit(volume, contrast)
+            volume = read[contrast]
+            notes += [said] if said else []
+        if not volume.same_grid(grid):
+            if not resample or placed_twice(volume, grid):
+                raise ValueError(grids_differ(volume, grid, ASK))
+            read[contrast] = resampled(volume, grid)
+            inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
+    if column or places:
+        regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
+    return Study(read, regions, age_years, sex, inputs, subject, list(dict.fromkeys(notes)))
+
+
+def _from_labels(
+    labels: str | Path | None,
+    rules: list[LabelRule] | None,
+    labels_of: str | None,
+    inputs: dict[str, str],
+) -> tuple[list[Volume], list[Region]]:
+    """The regions of a label map, and the grid they are on; none of either without one."""
+    if labels is None:
+        return [], []
+    if not rules and not labels_of:
+        raise ValueError(
+            f"{labels}: say what its labels mean, with VALUE=ROLE:SITE such as 2=marrow:L5, or "
+            "which tool made it (--labels-of)."
+        )
+    grid = read_volume(labels)
+    inputs["labels"] = Path(labels).name
+    if not labels_of:
+        return [grid], regions_from_labels(grid, rules or [])
+    check_labels(grid)
+    inputs["labels"] += f" (labels of {labels_of})"
+    return [grid], regions_of_convention(grid.array, labels_of)
+
+
+def _clicked(
+    read: Mapping[Contrast, Volume],
+    column: Mapping[str, Sequence[float]],
+    places: Mapping[str, Sequence[float]],
+    options: PlacingOptions,
+    drawn: Sequence[Region],
+    inputs: dict[str, str],
+) -> list[Region]:
+    """The regions that are found from points."""
+    from MarrowAssessLib.placement.clicks import regions_from_clicks  # loads a compiler
+
+    contrast = Contrast.T1 if Contrast.T1 in read else next(iter(read))
+    found, said = regions_from_clicks(read[contrast], column, places, options, drawn)
+    inputs["points"] = f"in {contrast.value}: " + "; ".join(
+        f"{name} at {', '.join(f'{value:g}' for value in point)} mm (RAS)"
+        for name, point in {**column, **places}.items()
+    )
+    inputs["points"] += f"; {said}" if said else ""
+    if options.leave_out:
+        inputs["points"] += f"; left out: {', '.join(options.leave_out)}"
+    return found
+
+
+def _read(path: str | Path, contrast: Contrast) -> Volume:
+    volume = read_source(path, contrast)
+    volume.name = f"{contrast.value} ({Path(path).name})"
+    return volume
