@@ -5,6 +5,8 @@ from typing import Annotated
 
 import slicer
 import vtk
+from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH
+from PDFFMapperLib.recipes import FAMILIES
 from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -21,46 +23,7 @@ from slicer.util import VTKObservationMixin
 logging.getLogger("numba").setLevel(logging.WARNING)
 
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
-SPECTRA = [
-    "ren_marrow",
-    "hamilton_liver",
-    "hamilton_liver_6",
-    "hernando_phantom",
-    "ismrm_challenge",
-    "yu_3",
-    "zhong_liver",
-]
-ECHOES, WATER_FAT, IN_OPPOSED = "echoes", "water and fat", "in and opposed phase"
-MODELS = [
-    "ADC",
-    "IVIM",
-    "IVIM, segmented",
-    "IVIM, hierarchical",
-    "Kurtosis",
-    "Best model (AICc)",
-]
-DIXON_TAB = 0
-# The rows of the panel that each choice needs; the others are hidden.
-DIXON_ROWS = {
-    ECHOES: (
-        "echoInputsComboBox",
-        "echoTable",
-        "fieldStrengthSpinBox",
-        "fatSpectrumComboBox",
-        "precessionComboBox",
-        "commonPhaseCheckBox",
-    ),
-    WATER_FAT: ("waterSelector", "fatSelector"),
-    IN_OPPOSED: (
-        "inPhaseSelector",
-        "opposedPhaseSelector",
-        "secondInPhaseSelector",
-        "echoTable",
-        "fieldStrengthSpinBox",
-    ),
-}
-T1_ROWS = ("flipAngleSpinBox", "repetitionTimeSpinBox", "t1WaterSpinBox", "t1FatSpinBox")
-MODEL_ROWS = {"ADC": ("lowestBSpinBox",), "IVIM, segmented": ("thresholdSpinBox",)}
+BEFORE_WIDGETS = 1000.0  # priority of an observer
 
 
 class PDFFMapper(ScriptedLoadableModule):
@@ -82,34 +45,38 @@ class PDFFMapper(ScriptedLoadableModule):
         self.parent.acknowledgementText = _("Every map records its method and its fat spectrum.")
 
 
+def withRecipes(cls):
+    """Give a parameter class what the recipes ask for; a spin box shows None as 0."""
+    for family in FAMILIES:
+        choices = [recipe.choice for recipe in family.recipes]
+        cls.__annotations__[family.parameter] = Annotated[str, Choice(choices)]
+        setattr(cls, family.parameter, choices[0])
+        for one in family.inputs:
+            kind = list[vtkMRMLNode] if one.series else vtkMRMLScalarVolumeNode
+            cls.__annotations__[one.parameter] = kind
+        for option in family.options:
+            if not option.parameter:
+                continue
+            if option.type == SWITCH:
+                kind = bool
+            elif option.type == CHOICE:
+                kind = Annotated[str, Choice([value for value, _title in option.choices])]
+            elif option.type == NUMBER:
+                lowest = 0 if option.default is None else option.low
+                kind = Annotated[float, WithinRange(lowest, option.high)]
+            cls.__annotations__[option.parameter] = kind
+            setattr(cls, option.parameter, 0.0 if option.default is None else option.default)
+    return cls
+
+
 @parameterNodeWrapper
+@withRecipes
 class PDFFMapperParameterNode:
     """What the user chose; saved with the scene. Typed echo times and b-values are on the images.
 
-    fieldStrengthT, flipAngleDeg and repetitionTimeMs are 0 where the header's is taken; the T1 are
-    0 until the user gives them.
+    Images and options of the recipes are added to it; see PDFFMapperLib.recipes.
     """
 
-    dixonInput: Annotated[str, Choice([ECHOES, WATER_FAT, IN_OPPOSED])] = ECHOES
-    echoNodes: list[vtkMRMLNode]
-    waterVolume: vtkMRMLScalarVolumeNode
-    fatVolume: vtkMRMLScalarVolumeNode
-    inPhaseVolume: vtkMRMLScalarVolumeNode
-    opposedPhaseVolume: vtkMRMLScalarVolumeNode
-    secondInPhaseVolume: vtkMRMLScalarVolumeNode
-    fieldStrengthT: Annotated[float, WithinRange(0, 12)] = 0.0
-    fatSpectrum: Annotated[str, Choice(SPECTRA)] = "ren_marrow"
-    precession: Annotated[str, Choice(["auto", "as given", "conjugated"])] = "auto"
-    commonPhase: bool = True
-    correctT1: bool = False
-    flipAngleDeg: Annotated[float, WithinRange(0, 180)] = 0.0
-    repetitionTimeMs: Annotated[float, WithinRange(0, 20000)] = 0.0
-    t1WaterMs: Annotated[float, WithinRange(0, 10000)] = 0.0
-    t1FatMs: Annotated[float, WithinRange(0, 10000)] = 0.0
-    dwiNodes: list[vtkMRMLNode]
-    diffusionModel: Annotated[str, Choice(MODELS)] = "ADC"
-    lowestB: Annotated[float, WithinRange(0, 10000)] = 0.0
-    thresholdB: Annotated[float, WithinRange(1, 10000)] = 200.0
     mapNodes: list[vtkMRMLNode]
 
 
@@ -120,17 +87,14 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        self._frames = {}
-        self._fillingTables = False
-        self._tableNodeIDs = None
-        self._running = False
-        self._canceled = False
+        self.frame = None
+        self.tabs = []
+        self._shown = None  # the choices that the panel shows
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
-        import qt
+        from PDFFMapperLib.panel.recipe_tab import RecipeTab
+        from PDFFMapperLib.scene.panel import PanelFrame
 
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/PDFFMapper.ui"))
@@ -138,19 +102,20 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = PDFFMapperLogic()
-        for table in (self.ui.echoTable, self.ui.bValueTable):
-            header = table.horizontalHeader()
-            header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-            header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-            table.verticalHeader().setVisible(False)
+        for family in FAMILIES:
+            tab = RecipeTab(family, self.say)
+            self.tabs.append(tab)
+            self.ui.tabWidget.addTab(tab.page, _(family.title))
+            vars(self.ui).update(tab.widgets)
+        self.frame = PanelFrame(self.ui, self.onParametersModified, self.checkCanApply)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.echoInputsComboBox.connect("checkedNodesChanged()", self.onEchoNodesChecked)
-        self.ui.dwiInputsComboBox.connect("checkedNodesChanged()", self.onDwiNodesChecked)
-        self.ui.echoTable.connect("cellChanged(int,int)", self.onEchoTableEdited)
-        self.ui.bValueTable.connect("cellChanged(int,int)", self.onBValueTableEdited)
-        self.ui.tabWidget.connect("currentChanged(int)", self.checkCanApply)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(
+            scene, scene.NodeAboutToBeRemovedEvent, self.onNodeGoes, priority=BEFORE_WIDGETS
+        )
+        self.ui.tabWidget.connect("currentChanged(int)", self.onParametersModified)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
         self.initializeParameterNode()
@@ -163,20 +128,30 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
+        if missing := self.logic.missingPackages():
+            needed = _("Maps need {packages}: Apply asks for it; installing takes about a minute.")
+            self.say(needed.format(packages=", ".join(missing)))
 
     def exit(self) -> None:
         """Called each time the user opens another module."""
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
-        """The parameter node goes with the scene; a running job ends."""
-        self._canceled = True
+        """The parameter node goes with the scene, and all that was said of it; a job ends."""
+        self.frame.cancel()
         self.setParameterNode(None)
+        self.say("")
 
-    def onSceneEndClose(self, caller, event) -> None:
+    def onSceneChanged(self, caller, event) -> None:
         """A new parameter node where the panel is open."""
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeGoes(self, caller, event, node) -> None:
+        """What a removed node was chosen for empties, before selectors choose its neighbor."""
+        if self.frame.parameters and not slicer.mrmlScene.IsClosing():
+            self.logic.forgetNode(self.frame.parameters, node)
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
@@ -186,206 +161,74 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
-            )
-        self._parameterNode = parameterNode
-        self._tableNodeIDs = None
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified
-            )
-            self.checkNodes(self.ui.echoInputsComboBox, self._parameterNode.echoNodes)
-            self.checkNodes(self.ui.dwiInputsComboBox, self._parameterNode.dwiNodes)
-        self.onParametersModified()
-
-    def onParametersModified(self, caller=None, event=None) -> None:
-        """Show what the choices need, and whether they are complete."""
-        if self._parameterNode:
-            self.showRows()
-            if self.tableNodes() != self._tableNodeIDs:
-                self.fillTables()
+        self.frame.connect(parameterNode)
+        for tab in self.tabs:
+            tab.connect(parameterNode)
+        self._shown = self.choices()
         self.checkCanApply()
 
-    def showRows(self) -> None:
-        """Show the rows that the kind of images and the model need, hide the others."""
-        parameters = self._parameterNode
-        shown = {*DIXON_ROWS[parameters.dixonInput], *MODEL_ROWS.get(parameters.diffusionModel, ())}
-        if parameters.correctT1:
-            shown.update(T1_ROWS)
-        rows = {*T1_ROWS}.union(*DIXON_ROWS.values(), *MODEL_ROWS.values())
-        for name in rows:
-            getattr(self.ui, name).visible = name in shown
-            if label := getattr(self.ui, f"{name}Label", None):
-                label.visible = name in shown
+    def onParametersModified(self, caller=None) -> None:
+        """Show what the choices need; what was said of others is true no more."""
+        if self.choices() != self._shown:
+            self._shown = self.choices()
+            if not self.frame.running:
+                self.say("")
+            for tab in self.tabs:
+                tab.show()
+        self.checkCanApply()
 
-    # Inputs -------------------------------------------------------------------------------------
+    def choices(self):
+        """What the maps would be made from, to see whether it has changed."""
+        parameters = self.frame.parameters
+        return parameters and (self.tab().family.command, self.logic.choices(parameters))
 
-    def checkNodes(self, comboBox, nodes) -> None:
-        """Check exactly these nodes in a combo box."""
-        import qt
+    def tab(self):
+        """The tab in front."""
+        return self.tabs[self.ui.tabWidget.currentIndex]
 
-        blocked = comboBox.blockSignals(True)
-        for node in comboBox.checkedNodes():
-            comboBox.setCheckState(node, qt.Qt.Unchecked)
-        for node in nodes:
-            if node is not None:
-                comboBox.setCheckState(node, qt.Qt.Checked)
-        comboBox.blockSignals(blocked)
+    def say(self, text: str) -> None:
+        """Show a sentence below the buttons."""
+        self.ui.statusLabel.text = text
 
-    def onEchoNodesChecked(self) -> None:
-        """Other echoes are chosen."""
-        if self._parameterNode:
-            self._parameterNode.echoNodes = list(self.ui.echoInputsComboBox.checkedNodes())
-
-    def onDwiNodesChecked(self) -> None:
-        """Other diffusion images are chosen."""
-        if self._parameterNode:
-            self._parameterNode.dwiNodes = list(self.ui.dwiInputsComboBox.checkedNodes())
-
-    def tableNodes(self):
-        """The IDs of the nodes whose frames belong into the two tables."""
-        parameters = self._parameterNode
-        return [
-            [node.GetID() for node in nodes]
-            for nodes in (self.logic.dixonNodes(parameters), self.logic.dwiNodes(parameters))
-        ]
-
-    def fillTables(self) -> None:
-        """Show each frame with its echo time or b-value."""
-        self._fillingTables = True
-        self._tableNodeIDs = self.tableNodes()
-        parameters = self._parameterNode
-        try:
-            self._frames = {
-                "echo": self.fillTable(
-                    self.ui.echoTable,
-                    self.logic.dixonNodes(parameters),
-                    ("ImageComponent", "EchoTime"),
-                ),
-                "dwi": self.fillTable(
-                    self.ui.bValueTable, self.logic.dwiNodes(parameters), ("DiffusionBValue",)
-                ),
-            }
-        finally:
-            self._fillingTables = False
-
-    def fillTable(self, table, nodes, keywords):
-        """Fill one table; what cannot be read is said in the status line."""
-        import qt
-
-        try:
-            frames = self.logic.frames(nodes)
-        except ValueError as error:
-            self.ui.statusLabel.text = str(error)
-            frames = []
-        table.setRowCount(len(frames))
-        for row, frame in enumerate(frames):
-            name = qt.QTableWidgetItem(frame.volume.name)
-            name.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-            table.setItem(row, 0, name)
-            for column, keyword in enumerate(keywords, start=1):
-                value = frame.volume.attributes.get(keyword, "")
-                text = f"{value:g}" if isinstance(value, float) else str(value)
-                table.setItem(row, column, qt.QTableWidgetItem(text))
-        return frames
-
-    def onEchoTableEdited(self, row: int, column: int) -> None:
-        """An echo time or component was typed."""
-        keyword = ("", "ImageComponent", "EchoTime")[column]
-        self.takeTyped(self.ui.echoTable, "echo", row, column, keyword)
-
-    def onBValueTableEdited(self, row: int, column: int) -> None:
-        """A b-value was typed."""
-        self.takeTyped(self.ui.bValueTable, "dwi", row, column, ("", "DiffusionBValue")[column])
-
-    def takeTyped(self, table, kind: str, row: int, column: int, keyword: str) -> None:
-        """Keep what was typed on the image's node, or say why not and show the old value."""
-        if self._fillingTables or not keyword:
-            return
-        try:
-            self.logic.setFrameFact(
-                self._frames[kind][row], keyword, table.item(row, column).text()
-            )
-        except ValueError as error:
-            self.ui.statusLabel.text = str(error)
-        else:
-            self.ui.statusLabel.text = ""
-        self.fillTables()
-
-    def checkCanApply(self, caller=None, event=None) -> None:
+    def checkCanApply(self) -> None:
         """Enable Apply, or say in its tooltip what is missing."""
-        if self._running:
+        if self.frame.running:
             return
+        parameters = self.frame.parameters
         missing = _("There is no scene.")
-        if self._parameterNode:
-            missing = self.logic.missingInputs(self._parameterNode, self.dixon())
+        if parameters:
+            missing = self.logic.missingInputs(parameters, self.tab().family)
         self.ui.applyButton.enabled = not missing
         self.ui.applyButton.toolTip = missing or _("Compute the maps.")
-        self.ui.sendButton.enabled = bool(self._parameterNode and any(self._parameterNode.mapNodes))
-
-    def dixon(self) -> bool:
-        """Whether the Dixon tab is in front."""
-        return self.ui.tabWidget.currentIndex == DIXON_TAB
-
-    # Apply --------------------------------------------------------------------------------------
+        self.ui.sendButton.enabled = bool(parameters and any(parameters.mapNodes))
 
     def onApplyButton(self) -> None:
         """Compute the maps; while that runs the button cancels."""
-        if self._running:
-            self._canceled = True
+        if self.frame.running:
+            self.frame.cancel()
             return
-        self._running, self._canceled = True, False
-        self.ui.applyButton.text = _("Cancel")
-        self.ui.applyButton.toolTip = _("Stop; the scene stays as it was.")
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = True
         computing = _("Computing; the first time takes a few seconds longer.")
-        self.ui.statusLabel.text = computing
-        slicer.app.processEvents()  # shown before the work begins
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The maps could not be computed.")):
-                from PDFFMapperLib.install.packages import ensure_packages
+        self.say(computing)
+        with self.frame.working(_("The maps could not be computed."), True):
+            from PDFFMapperLib.install.packages import ensure_packages
 
-                ensure_packages("PDFFMapper")
-                nodes = self.logic.mapParameters(self._parameterNode, self.dixon(), self.onProgress)
-                self.showMaps(nodes)
-        finally:
-            self._running = False
-            self.ui.progressBar.visible = False
-            self.ui.applyButton.text = _("Apply")
-            if self.ui.statusLabel.text == computing:  # an error was shown
-                self.ui.statusLabel.text = ""
-            self.checkCanApply()
-
-    def onProgress(self, fraction: float) -> bool:
-        """Show how far the work is; False once the user cancels."""
-        self.ui.progressBar.value = round(100 * fraction)
-        slicer.app.processEvents()
-        return not self._canceled
-
-    def showMaps(self, nodes) -> None:
-        """Show the first map in the slice views and say what was made."""
-        if nodes is None:
-            self.ui.statusLabel.text = _("Canceled; nothing was changed.")
-            return
-        from PDFFMapperLib.scene.maps import show_map
-
-        self._parameterNode.mapNodes = nodes
-        show_map(nodes[0])
-        self.ui.statusLabel.text = _("Made beside the images: {names}.").format(
-            names=", ".join(node.GetName() for node in nodes)
-        )
+            ensure_packages("PDFFMapper")
+            parameters = self.frame.parameters
+            nodes = self.logic.mapParameters(parameters, self.tab().family, self.frame.progress)
+            if nodes is None:
+                self.say(_("Canceled; nothing was changed."))
+            else:
+                parameters.mapNodes = nodes
+                self.say(self.logic.showMaps(nodes, self.tab().family, parameters))
+        if self.ui.statusLabel.text == computing:  # an error was shown
+            self.say("")
 
     def onSendButton(self) -> None:
         """Choose the maps in MarrowAssess and open it."""
         with slicer.util.tryWithErrorDisplay(_("The maps were not sent.")):
-            maps = [node for node in self._parameterNode.mapNodes if node is not None]
-            self.logic.sendToMarrowAssess(maps, self._parameterNode)
+            parameters = self.frame.parameters
+            maps = [node for node in parameters.mapNodes if node is not None]
+            self.logic.sendToMarrowAssess(maps, parameters)
             slicer.util.selectModule("MarrowAssess")
 
 
@@ -396,7 +239,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
         logic = PDFFMapperLogic()
         pdff, r2star, *others = logic.mapPDFF([getNode("magnitude"), getNode("phase")])
-        adc, *others = logic.mapDiffusion([getNode("dwi")])
+        adc, *others = logic.make("ivim", "adc", [getNode("dwi")], lowest_b=200)
     """
 
     def __init__(self) -> None:
@@ -406,57 +249,14 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         """The module's parameter node, typed."""
         return PDFFMapperParameterNode(super().getParameterNode())
 
-    def mapPDFF(
-        self,
-        nodes,
-        fieldStrengthT=None,
-        fatSpectrum=None,
-        precession="auto",
-        commonPhase=True,
-        t1Correction=None,
-        progress=None,
-    ):
-        """PDFF (%), R2* (1/s), water, fat and field map (Hz) of a multi-echo series.
-
-        Args:
-            nodes: volumes of all echoes, magnitude and phase, real and imaginary, or magnitude
-                alone; vector and multi-volumes and sequences count as the volumes they hold.
-            fieldStrengthT: in T; None takes the header's.
-            fatSpectrum: name of the fat model; marrow if None.
-            precession: "auto", "as given" or "conjugated".
-            commonPhase: water and fat share one phase at echo time 0.
-            t1Correction: None, or (T1 of water, T1 of fat, flip angle, repetition time) in ms and
-                degrees, to map the fat fraction without T1 bias as well; None for one of the last
-                two takes the header's.
-            progress: called with the fraction done; returning False cancels.
-
-        Returns:
-            The volume nodes in a folder beside the source, or None when canceled; the scene is
-            then as it was.
-
-        Raises:
-            ValueError: one sentence that says what is wrong.
-            PackagesMissing: a Python package is not installed; says how to.
-        """
-        return self.make(
-            "pdff",
-            "complex",
-            nodes,
-            progress,
-            field_strength_t=fieldStrengthT,
-            fat_spectrum=fatSpectrum,
-            precession=precession,
-            common_phase=commonPhase,
-            **self._t1Settings(t1Correction),
-        )
-
     def make(self, command, method, nodes, progress=None, **settings):
-        """Maps by a recipe (see PDFFMapperLib.recipes), in a folder beside the source.
+        """Maps by any recipe of PDFFMapperLib.recipes, in a folder beside their source.
 
         Args:
-            command: of the family, "pdff" or "ivim".
-            method: of the recipe, such as "complex" or "full".
-            nodes: volumes of a series, or one volume per input.
+            command: of its family, "pdff" or "ivim".
+            method: its id, such as "complex" or "full".
+            nodes: volumes of a series (vector, diffusion and multi-volumes and sequences count as
+                the volumes they hold), or one volume per input.
             progress: called with the fraction done; returning False cancels.
             settings: by the names of the recipe's options.
 
@@ -470,151 +270,128 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
-        from PDFFMapperLib.recipes import FAMILIES
-        from PDFFMapperLib.scene.maps import maps_to_nodes
+        from PDFFMapperLib.scene.mapping import make_maps
 
-        family = next(family for family in FAMILIES if family.command == command)
+        family = next((one for one in FAMILIES if one.command == command), None)
+        if family is None:
+            commands = ", ".join(one.command for one in FAMILIES)
+            raise ValueError(
+                _("There is no family '{command}'; there are {commands}.").format(
+                    command=command, commands=commands
+                )
+            )
         recipe = family.recipe(method)
-        frames = self.frames(nodes)
-        if not recipe.inputs[0].series:
-            self._checkOneFrameEach(frames)
-        maps = recipe.make([frame.volume for frame in frames], progress, **settings)
-        return maps and maps_to_nodes(maps, _(family.folder), nodes[0])
+        return make_maps(recipe, _(family.folder), nodes, settings, self._dicomFile(), progress)
 
-    def _t1Settings(self, t1Correction):
-        names = ("t1_water_ms", "t1_fat_ms", "flip_angle_deg", "repetition_time_ms")
-        given = dict(zip(names, t1Correction or (), strict=False))
-        return {**given, "correct_t1": True} if given else {}
+    def mapPDFF(
+        self,
+        nodes,
+        fieldStrengthT=None,
+        fatSpectrum=None,
+        precession="auto",
+        commonPhase=True,
+        t1Correction=None,
+        progress=None,
+    ):
+        """PDFF (%), R2* (1/s), water, fat and field map (Hz) of a multi-echo series; see make().
+
+        Args:
+            nodes: volumes of all echoes, magnitude and phase, real and imaginary, or magnitude
+                alone.
+            fieldStrengthT: in T; None takes the header's.
+            fatSpectrum: name of the fat model; marrow if None.
+            precession: "auto", "as given" or "conjugated".
+            commonPhase: water and fat share one phase at echo time 0.
+            t1Correction: None, or (T1 of water, T1 of fat, flip angle, repetition time) in ms and
+                degrees, to map the fat fraction without T1 bias as well; None for one of the last
+                two takes the header's.
+            progress: called with the fraction done; returning False cancels.
+        """
+        return self.make(
+            "pdff",
+            "complex",
+            nodes,
+            progress,
+            field_strength_t=fieldStrengthT,
+            fat_spectrum=fatSpectrum,
+            precession=precession,
+            common_phase=commonPhase,
+            **self._t1Settings(t1Correction),
+        )
 
     def mapWaterFat(self, water, fat, t1Correction=None):
-        """Fat signal fraction (%) of the scanner's own water and fat images; not a PDFF.
+        """Fat signal fraction (%) of the scanner's own water and fat images; no PDFF; see make().
 
         Args:
             water, fat: volumes on one grid.
             t1Correction: as in mapPDFF().
-
-        Returns:
-            The volume nodes in a folder beside the source.
-
-        Raises:
-            ValueError: one sentence that says what is wrong.
-            PackagesMissing: a Python package is not installed; says how to.
         """
         return self.make("pdff", "water-fat", [water, fat], **self._t1Settings(t1Correction))
 
     def mapInOpposed(
         self, inPhase, opposedPhase, secondInPhase=None, fieldStrengthT=None, t1Correction=None
     ):
-        """Both readings of the fat signal fraction (%) of in- and opposed-phase images.
+        """Both readings of the fat signal fraction (%) of in- and opposed-phase images; see make().
 
         Args:
             inPhase, opposedPhase: magnitude volumes on one grid.
-            secondInPhase: a later in-phase echo, to correct R2*.
+            secondInPhase: a later in-phase echo, to correct R2*, which is mapped then.
             fieldStrengthT: in T, to check the echo times; None takes the header's.
             t1Correction: as in mapPDFF().
-
-        Returns:
-            The volume nodes in a folder beside the source: water-dominant, fat-dominant, and R2*
-            of three points.
-
-        Raises:
-            ValueError: one sentence that says what is wrong.
-            PackagesMissing: a Python package is not installed; says how to.
         """
         nodes = [node for node in (inPhase, opposedPhase, secondInPhase) if node is not None]
-        return self.make(
-            "pdff",
-            "in-opposed",
-            nodes,
-            field_strength_t=fieldStrengthT,
-            **self._t1Settings(t1Correction),
-        )
-
-    def _checkOneFrameEach(self, frames):
-        for frame in frames:
-            if frame.count > 1:
-                raise ValueError(
-                    _("'{name}' holds {count} images; choose volumes with one image each.").format(
-                        name=frame.node.GetName(), count=frame.count
-                    )
-                )
+        settings = {"field_strength_t": fieldStrengthT, **self._t1Settings(t1Correction)}
+        return self.make("pdff", "in-opposed", nodes, **settings)
 
     def mapDiffusion(self, nodes, model="ADC", lowestB=0.0, thresholdB=200.0, progress=None):
-        """ADC or IVIM maps (10^-3 mm^2/s, %) of a diffusion series.
+        """ADC, IVIM or kurtosis maps (10^-3 mm^2/s, %) of a diffusion series; see make().
 
         Args:
-            nodes: volumes of all b-values; vector, diffusion and multi-volumes and sequences count
-                as the volumes they hold.
-            model: "ADC", "IVIM", "IVIM, segmented", "IVIM, hierarchical", "Kurtosis", or "Best
-                model (AICc)", which maps the model that the data support and its parameters.
+            nodes: volumes of all b-values.
+            model: a method of "ivim", as the panel or the command line calls it.
             lowestB: s/mm^2; lower b-values are left out of the ADC.
             thresholdB: s/mm^2; the segmented fit takes D from here on.
             progress: called with the fraction done; returning False cancels.
-
-        Returns:
-            The volume nodes in a folder beside the source, or None when canceled; the scene is
-            then as it was.
-
-        Raises:
-            ValueError: one sentence that says what is wrong.
-            PackagesMissing: a Python package is not installed; says how to.
         """
         settings = {"ADC": {"lowest_b": lowestB}, "IVIM, segmented": {"threshold_b": thresholdB}}
         return self.make("ivim", model, nodes, progress, **settings.get(model, {}))
 
-    def mapParameters(self, parameters, dixon: bool, progress=None):
-        """Compute what the parameter node says; see mapPDFF() and the others."""
-        if not dixon:
-            return self.mapDiffusion(
-                self.dwiNodes(parameters),
-                parameters.diffusionModel,
-                parameters.lowestB,
-                parameters.thresholdB,
-                progress,
-            )
-        nodes = self.dixonNodes(parameters)
-        fieldStrengthT = parameters.fieldStrengthT or None
-        t1Correction = None
-        if parameters.correctT1:
-            t1Correction = (
-                parameters.t1WaterMs,
-                parameters.t1FatMs,
-                parameters.flipAngleDeg or None,
-                parameters.repetitionTimeMs or None,
-            )
-        if parameters.dixonInput == WATER_FAT:
-            return self.mapWaterFat(*nodes, t1Correction)
-        if parameters.dixonInput == IN_OPPOSED:
-            return self.mapInOpposed(
-                *nodes, fieldStrengthT=fieldStrengthT, t1Correction=t1Correction
-            )
-        return self.mapPDFF(
-            nodes,
-            fieldStrengthT,
-            parameters.fatSpectrum,
-            parameters.precession,
-            parameters.commonPhase,
-            t1Correction,
-            progress,
-        )
+    def _t1Settings(self, t1Correction):
+        names = ("t1_water_ms", "t1_fat_ms", "flip_angle_deg", "repetition_time_ms")
+        given = dict(zip(names, t1Correction or (), strict=False))
+        return {**given, "correct_t1": True} if given else {}
 
-    def dixonNodes(self, parameters):
-        """The nodes chosen for the Dixon tab, in the order of their selectors."""
-        if parameters.dixonInput == WATER_FAT:
-            nodes = [parameters.waterVolume, parameters.fatVolume]
-        elif parameters.dixonInput == IN_OPPOSED:
-            nodes = [
-                parameters.inPhaseVolume,
-                parameters.opposedPhaseVolume,
-                parameters.secondInPhaseVolume,
-            ]
-        else:
-            nodes = parameters.echoNodes
-        return [node for node in nodes if node is not None]
+    def _dicomFile(self):
+        database = getattr(slicer, "dicomDatabase", None)
+        return database.fileForInstance if database else None
 
-    def dwiNodes(self, parameters):
-        """The nodes chosen for the diffusion tab."""
-        return [node for node in parameters.dwiNodes if node is not None]
+    def missingPackages(self) -> list[str]:
+        """Python packages that maps need and that are not installed."""
+        from PDFFMapperLib.install.packages import missing_packages
+
+        return missing_packages()
+
+    def mapParameters(self, parameters, family, progress=None):
+        """Compute what the parameter node says for one family of recipes; see make()."""
+        from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe, chosen_settings
+
+        recipe = chosen_recipe(parameters, family)
+        nodes, settings = chosen_nodes(parameters, recipe), chosen_settings(parameters, recipe)
+        return self.make(family.command, recipe.id, nodes, progress, **settings)
+
+    def choices(self, parameters):
+        """Recipes, images and settings of all families, comparable."""
+        from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe, chosen_settings
+
+        recipes = [chosen_recipe(parameters, family) for family in FAMILIES]
+        return [
+            (
+                recipe.id,
+                [node.GetID() for node in chosen_nodes(parameters, recipe)],
+                chosen_settings(parameters, recipe),
+            )
+            for recipe in recipes
+        ]
 
     def frames(self, nodes):
         """The 3D frames that nodes hold, each with its facts.
@@ -624,8 +401,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         """
         from PDFFMapperLib.scene.frames import frames_from_nodes
 
-        database = getattr(slicer, "dicomDatabase", None)
-        return frames_from_nodes(nodes, database.fileForInstance if database else None)
+        return frames_from_nodes(nodes, self._dicomFile())
 
     def setFrameFact(self, frame, keyword: str, text: str) -> None:
         """Keep a typed "EchoTime" (ms), "DiffusionBValue" (s/mm^2) or "ImageComponent" of a frame.
@@ -633,73 +409,42 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: it is not a number of 0 or more, or not a component.
         """
-        from PDFFMapperLib.scene.frames import set_frame_fact
+        from PDFFMapperLib.scene.mapping import set_typed_fact
 
-        text = text.strip().lower()
-        if keyword == "ImageComponent":
-            if text not in ("magnitude", "phase", "real", "imaginary"):
-                raise ValueError(
-                    _("A component is magnitude, phase, real or imaginary, not '{text}'.").format(
-                        text=text
-                    )
-                )
-            value = text
-        else:
-            try:
-                value = float(text)
-            except ValueError:
-                value = -1.0
-            if not 0 <= value < 1e5:
-                raise ValueError(_("'{text}' is not a number of 0 or more.").format(text=text))
-        set_frame_fact(frame, keyword, value)
+        set_typed_fact(frame, keyword, text)
 
-    def missingInputs(self, parameters, dixon: bool) -> str:
+    def missingInputs(self, parameters, family) -> str:
         """What has to be chosen before maps can be made, "" if nothing."""
-        if not dixon:
-            return "" if self.dwiNodes(parameters) else _("Check the diffusion images.")
-        if parameters.dixonInput == WATER_FAT:
-            if parameters.waterVolume is None or parameters.fatVolume is None:
-                return _("Choose the water and the fat image.")
-        elif parameters.dixonInput == IN_OPPOSED:
-            if parameters.inPhaseVolume is None or parameters.opposedPhaseVolume is None:
-                return _("Choose the in-phase and the opposed-phase image.")
-        elif not self.dixonNodes(parameters):
-            return _("Check the echoes: magnitude and phase, or real and imaginary.")
-        if parameters.correctT1 and not (parameters.t1WaterMs and parameters.t1FatMs):
-            return _("Give the T1 of water and of fat, or switch the T1 correction off.")
-        return ""
+        from PDFFMapperLib.scene.mapping import chosen_recipe, missing
+
+        found = missing(parameters, chosen_recipe(parameters, family))
+        if found is None:
+            return ""
+        return _("Choose {title}: {help}").format(title=_(found.title), help=_(found.help))
 
     def chooseDefaultInputs(self, parameters) -> None:
         """Choose the volumes whose name or header says what they are, where none are chosen."""
-        from PDFFMapperLib.dicom.series_role import guess_role
+        from PDFFMapperLib.scene.mapping import choose_defaults
 
-        images = {"water": "waterVolume", "fat": "fatVolume"}
-        images |= {"in_phase": "inPhaseVolume", "opposed_phase": "opposedPhaseVolume"}
-        if any([*parameters.echoNodes, *parameters.dwiNodes]) or any(
-            getattr(parameters, name) for name in images.values()
-        ):
-            return
-        found = {}
-        for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode"):
-            for frame in self.frames([node] if node.GetImageData() else [])[:1]:
-                facts = frame.volume.attributes
-                if "Map" in facts:
-                    continue
-                name = None if "SeriesDescription" in facts else node.GetName()
-                role = guess_role({**facts, "ImageComponent": "magnitude"}, name)
-                found.setdefault(role, []).append(node)
-        if "multi_echo" in found:
-            parameters.echoNodes = found["multi_echo"]
-        if "dwi" in found:
-            parameters.dwiNodes = found["dwi"]
-        for role, name in images.items():
-            if role in found and found[role][0].IsA("vtkMRMLScalarVolumeNode"):
-                setattr(parameters, name, found[role][0])
-        if not any(parameters.echoNodes):
-            if parameters.waterVolume and parameters.fatVolume:
-                parameters.dixonInput = WATER_FAT
-            elif parameters.inPhaseVolume and parameters.opposedPhaseVolume:
-                parameters.dixonInput = IN_OPPOSED
+        volumes = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
+        choose_defaults(parameters, volumes, self._dicomFile())
+
+    def forgetNode(self, parameters, node) -> None:
+        """Choose a node for nothing any more, because it is removed."""
+        from PDFFMapperLib.scene.mapping import forget_node
+
+        forget_node(parameters, node)
+
+    def showMaps(self, nodes, family, parameters) -> str:
+        """Show the first map over its source, where it can be trusted; say what was made."""
+        from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe
+        from PDFFMapperLib.scene.maps import said_of_maps, show_map
+
+        source = chosen_nodes(parameters, chosen_recipe(parameters, family))[0]
+        show_map(nodes[0], source)
+        names = ", ".join(node.GetName() for node in nodes)
+        made = _("Made beside the images: {names}.").format(names=names)
+        return " ".join([made, *said_of_maps(nodes)])
 
     def sendToMarrowAssess(self, nodes, parameters=None) -> None:
         """Choose maps as inputs of the MarrowAssess module.
@@ -714,6 +459,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: none of them is a map that MarrowAssess measures.
         """
+        from PDFFMapperLib.scene.mapping import chosen_recipe
         from PDFFMapperLib.scene.volumes import facts_from_node
 
         from MarrowAssess import MarrowAssessLogic
@@ -721,12 +467,12 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         logic = MarrowAssessLogic()
         chosen = logic.getParameterNode()
         sent = logic.chooseMaps(chosen, nodes)
-        if parameters and any(
-            str(facts_from_node(node).get("Map", "")).startswith("FF") for node in nodes
-        ):
-            for name in ("waterVolume", "fatVolume", "inPhaseVolume", "opposedPhaseVolume"):
-                if (image := getattr(parameters, name)) in self.dixonNodes(parameters):
-                    setattr(chosen, name, image)
+        fractions = [str(facts_from_node(node).get("Map", "")).startswith("FF") for node in nodes]
+        if parameters and any(fractions):
+            for one in chosen_recipe(parameters, FAMILIES[0]).inputs:
+                image = None if one.series else getattr(parameters, one.parameter)
+                if image is not None and hasattr(chosen, one.parameter):
+                    setattr(chosen, one.parameter, image)
                     sent = True
         if not sent:
             raise ValueError(_("None of these maps is one that MarrowAssess measures."))
@@ -803,16 +549,17 @@ class PDFFMapperTest(ScriptedLoadableModuleTest):
         if slicer.util.mainWindow():
             slicer.util.selectModule("PDFFMapper")
         widget.enter()
-        self.assertEqual(widget.ui.echoTable.rowCount, len(sample.echoes))
-        self.assertEqual(widget.ui.bValueTable.rowCount, len(sample.diffusion))
-        widget.ui.echoTable.item(0, 2).setText("1.25")
+        echoes, diffusion = (tab.table for tab in widget.tabs)
+        self.assertEqual(echoes.rowCount, len(sample.echoes))
+        self.assertEqual(diffusion.rowCount, len(sample.diffusion))
+        echoes.item(0, 2).setText("1.25")
         facts = widget.logic.frames(sample.echoes[:1])[0].volume.attributes
         self.assertEqual(facts["EchoTime"], 1.25)
-        widget.ui.echoTable.item(0, 2).setText("1.2")
+        echoes.item(0, 2).setText("1.2")
         parameters = widget.logic.getParameterNode()
-        parameters.dixonInput = WATER_FAT
-        self.assertTrue(widget.ui.fatSelector.isVisibleTo(widget.ui.dixonTab))
-        self.assertFalse(widget.ui.echoTable.isVisibleTo(widget.ui.dixonTab))
+        parameters.dixonInput = "water and fat"
+        self.assertTrue(widget.ui.fatVolume.isVisibleTo(widget.tabs[0].page))
+        self.assertFalse(echoes.isVisibleTo(widget.tabs[0].page))
         self.assertFalse(widget.ui.applyButton.enabled)
         widget.ui.tabWidget.currentIndex = 1
         self.assertTrue(widget.ui.applyButton.enabled)
@@ -821,6 +568,6 @@ class PDFFMapperTest(ScriptedLoadableModuleTest):
         legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(parameters.mapNodes[0])
         self.assertTrue(legend.GetVisibility())
         self.assertTrue(widget.ui.sendButton.enabled)
-        widget.ui.tabWidget.currentIndex = DIXON_TAB
+        widget.ui.tabWidget.currentIndex = 0
         slicer.mrmlScene.Clear()
         self.assertFalse(widget.ui.applyButton.enabled)

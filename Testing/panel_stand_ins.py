@@ -29,7 +29,15 @@ class Proxy:
     def __getattr__(self, name):
         if self.qobject.metaObject().indexOfProperty(name) >= 0:
             return self.qobject.property(name)
-        return getattr(self.qobject, name)
+        value = getattr(self.qobject, name)
+        if not callable(value):
+            return value
+
+        def method(*arguments):
+            found = value(*(one.qobject if isinstance(one, Proxy) else one for one in arguments))
+            return Proxy(found) if isinstance(found, QtWidgets.QWidget) else found
+
+        return method
 
     def __setattr__(self, name, value):
         assert self.qobject.metaObject().indexOfProperty(name) >= 0, f"no Qt property {name}"
@@ -40,6 +48,24 @@ class Proxy:
 
 
 TIMERS = []  # those of the panels of a test
+
+
+def made_by_code(kind):
+    """A class whose objects PythonQt makes for code."""
+    return type(kind.__name__, (), {"__new__": lambda cls, *arguments: new(kind, arguments)})
+
+
+def new(kind, arguments):
+    return Proxy(kind(*(one.qobject if isinstance(one, Proxy) else one for one in arguments)))
+
+
+def kept(name, kind):
+    """A Qt property that only keeps its value."""
+    return QtCore.Property(
+        kind,
+        lambda self: vars(self).get(name),
+        lambda self, value: vars(self).update({name: value}),
+    )
 
 
 class QTimer(Proxy):
@@ -110,6 +136,12 @@ class qMRMLTableView(QtWidgets.QTableView):
 class qMRMLNodeComboBox(QtWidgets.QComboBox):
     currentNodeChanged = QtCore.Signal()
     scene = None
+    nodeTypes = kept("_types", list)
+    noneEnabled, showChildNodeTypes = kept("_none", bool), kept("_children", bool)
+    addEnabled, removeEnabled, renameEnabled = (kept(f"_{n}", bool) for n in "are")
+
+    def setMRMLScene(self, scene):
+        self.takeScene(scene)
 
     def takeScene(self, scene):
         if self.scene is None:
@@ -311,6 +343,8 @@ def install(monkeypatch):
                 monkeypatch.setattr(parameter_class, key, value, raising=False)
     monkeypatch.setattr(slicer, "app", application(), raising=False)
     monkeypatch.setitem(sys.modules, "qt", qt_module())
+    for kind in (qMRMLNodeComboBox, qMRMLCheckableNodeComboBox):
+        monkeypatch.setattr(slicer, kind.__name__, made_by_code(kind), raising=False)
     monkeypatch.setattr(slicer.util, "loadUI", load_ui, raising=False)
     monkeypatch.setattr(slicer.util, "childWidgetVariables", child_widget_variables, raising=False)
     monkeypatch.setattr(slicer.util, "setSliceViewerLayers", lambda **_: None)
@@ -340,6 +374,9 @@ def qt_module():
     """The ``qt`` module."""
     module = types.ModuleType("qt")
     module.QTimer = QTimer
+    for name in ("QWidget", "QFormLayout", "QComboBox", "QDoubleSpinBox", "QCheckBox",
+                 "QTableWidget"):  # fmt: skip
+        setattr(module, name, made_by_code(getattr(QtWidgets, name)))
     module.Qt = QtCore.Qt
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem
     module.QHeaderView = QtWidgets.QHeaderView

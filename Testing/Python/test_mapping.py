@@ -15,14 +15,13 @@ import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.scene.study import map_contrast  # noqa: E402
-from PDFFMapperLib.diffusion.recipe import DIFFUSION  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.maps.kinds import map_kind  # noqa: E402
 from PDFFMapperLib.maps.parametric_map import ParametricMap  # noqa: E402
 from PDFFMapperLib.scene.frames import frames_from_nodes, set_frame_fact  # noqa: E402
 from PDFFMapperLib.scene.maps import map_to_node, maps_to_nodes, show_map  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
-from PDFFMapperLib.water_fat.recipe import SPECTRA  # noqa: E402
+from PDFFMapperLib.water_fat.recipe import SPECTRA, WATER_FAT  # noqa: E402
 from PDFFMapperLib.water_fat.spectra import fat_spectrum, fat_spectrum_names  # noqa: E402
 from phantoms.water_fat import spine_phantom  # noqa: E402
 from stand_ins import load_module  # noqa: E402
@@ -166,7 +165,7 @@ def test_showing_a_map_tells_the_views_to_draw_its_legend(monkeypatch):
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
     done = []
     monkeypatch.setattr(
-        slicer.util, "setSliceViewerLayers", lambda background: done.append(background)
+        slicer.util, "setSliceViewerLayers", lambda **layers: done.append(layers["background"])
     )
     legend.AddObserver("ModifiedEvent", lambda *_: done.append("legend"))
     show_map(node)
@@ -403,9 +402,9 @@ def test_water_and_fat_images_are_found_mapped_and_sent(mapper):
     logic = mapper.PDFFMapperLogic()
     parameters = logic.getParameterNode()
     logic.chooseDefaultInputs(parameters)
-    assert parameters.dixonInput == mapper.WATER_FAT
+    assert parameters.dixonInput == "water and fat"
     assert (parameters.waterVolume, parameters.fatVolume) == (water, fat)
-    made = logic.mapParameters(parameters, dixon=True)
+    made = logic.mapParameters(parameters, WATER_FAT)
     logic.sendToMarrowAssess(made, parameters)
     chosen = load_module("MarrowAssess").MarrowAssessLogic().getParameterNode()
     assert (chosen.waterVolume, chosen.fatVolume) == (water, fat)
@@ -431,7 +430,7 @@ def test_the_sample_s_series_are_found_mapped_and_sent(mapper, drawn_once):
     logic.chooseDefaultInputs(parameters)
     assert parameters.echoNodes == sample.echoes
     assert parameters.dwiNodes == sample.diffusion
-    made = logic.mapParameters(parameters, dixon=True)
+    made = logic.mapParameters(parameters, WATER_FAT)
     logic.sendToMarrowAssess(made)
     chosen = marrow.MarrowAssessLogic()
     assert chosen.getParameterNode().pdffVolume is made[0]
@@ -448,11 +447,8 @@ def test_the_sample_s_series_are_found_mapped_and_sent(mapper, drawn_once):
         logic.sendToMarrowAssess(sample.echoes)
 
 
-def test_the_panel_offers_every_fat_spectrum_the_default_first(mapper):
-    assert mapper.SPECTRA == fat_spectrum_names() == [name for name, _ in SPECTRA]
+def test_the_recipes_offer_every_fat_spectrum_the_default_first():
+    assert [name for name, _ in SPECTRA] == fat_spectrum_names()
+    numbers = {3: "Three", 6: "six", 7: "seven", 9: "nine"}
     for name, title in SPECTRA:
-        assert f"{len(fat_spectrum(name).ppm)}" in title or "peaks" in title
-
-
-def test_the_panel_offers_the_models_there_are(mapper):
-    assert set(mapper.MODELS) <= {recipe.choice for recipe in DIFFUSION.recipes}
+        assert numbers[len(fat_spectrum(name).ppm)] in title

@@ -13,6 +13,7 @@ from PDFFMapperLib.images.files import read_on_grid
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
+from PDFFMapperLib.maps.trust import usable
 
 
 def command(family: Family) -> SimpleNamespace:
@@ -151,21 +152,7 @@ def _say(maps: list[ParametricMap]) -> None:
     print("\n".join(dict.fromkeys(said)))
     for made in maps:
         if made.kind.id == "doubt":
-            print(usable(made))
+            print(usable(made.volume.array, made.codes))
         if bias := made.provenance.get("t1_bias_of_the_median_voxel_percent"):
             name = made.name.removesuffix("_T1corrected")
             print(f"T1 weighting raised {name} by {bias:.1f} points (median voxel).")
-
-
-def usable(doubt: ParametricMap) -> str:
-    """How many voxels can be used, and why the others with signal cannot."""
-    codes = doubt.volume.array
-    confident = int((codes == 0).sum())
-    reasons = []
-    for code, meaning in doubt.codes.items():
-        count = int((codes & code > 0).sum()) if code else 0
-        if count and meaning != "low signal":
-            reasons.append(f"{meaning} {count}")
-    fitted = int((codes & 1 == 0).sum())
-    why = f" ({', '.join(reasons)})" if reasons else ""
-    return f"{fitted} voxels fitted, {confident} with confidence{why}."

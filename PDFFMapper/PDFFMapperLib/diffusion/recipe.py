@@ -24,7 +24,8 @@ IMAGES = Input(
     "Volumes of one diffusion series: one per b-value and direction, a diffusion volume, a "
     "multi-volume, or a sequence.",
     "dwiNodes",
-    fact="DiffusionBValue",
+    "dwi",
+    (("DiffusionBValue", "b-value (s/mm^2)"),),
     series=True,
 )
 
@@ -37,6 +38,7 @@ LOWEST_B = Option(
     "s/mm^2",
     low=0,
     high=10000,
+    step=50,
     title="Lowest b-value",
     parameter="lowestB",
 )
@@ -52,6 +54,7 @@ THRESHOLD_B = Option(
     low=1,
     high=10000,
     flag="--threshold",
+    step=50,
     title="Threshold",
     parameter="thresholdB",
 )

@@ -80,7 +80,16 @@ def _install(missing: list[str], requester: str) -> None:
         question = f"{requester} needs these Python packages: {', '.join(missing)}. Install them?"
         if not slicer.util.confirmOkCancelDisplay(question):
             raise RuntimeError("They were not installed.") from None
-        slicer.util.pip_install(missing)
+        # A sign of life: pip says a line now and then, at which Slicer's events are processed.
+        waiting = slicer.util.createProgressDialog(
+            labelText=f"Installing {', '.join(missing)}; this takes about a minute.",
+            maximum=0,
+        )
+        slicer.app.processEvents()
+        try:
+            slicer.util.pip_install(missing)
+        finally:
+            waiting.close()
     else:
         pip_ensure(missing, requester=requester)
 

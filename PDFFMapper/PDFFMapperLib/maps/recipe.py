@@ -32,7 +32,8 @@ class Input:
         title: what people read.
         help: one sentence.
         parameter: of the panel, that holds the chosen volume or volumes.
-        fact: of a series or of images with one: what tells its images apart ("EchoTime").
+        role: what a header guesses such images to be (see dicom.series_role).
+        facts: what a user may correct of each image: DICOM keyword and title with unit.
         series: whether it is any number of volumes.
         optional: whether it may be left out; such inputs come last.
     """
@@ -41,7 +42,8 @@ class Input:
     title: str
     help: str
     parameter: str
-    fact: str = ""
+    role: str
+    facts: tuple[tuple[str, str], ...] = ()
     series: bool = False
     optional: bool = False
 
@@ -62,6 +64,10 @@ class Option:
         title: of the panel's row.
         parameter: of the panel; "" keeps it off.
         unset: what the panel shows for None.
+        digits: after the decimal point, in the panel.
+        step: of the panel's arrows.
+        only_with: the switch without which it has no meaning.
+        required: whether it must be given where it has a meaning.
     """
 
     name: str
@@ -76,6 +82,10 @@ class Option:
     title: str = ""
     parameter: str = ""
     unset: str = ""
+    digits: int = 0
+    step: float = 1.0
+    only_with: str = ""
+    required: bool = False
 
     def checked(self, value: object) -> object:
         """The value as computing takes it.

@@ -47,6 +47,24 @@ def where_trusted(volume: Volume, path: str | Path) -> tuple[Volume, str]:
     return volume.with_array(np.where(trusted, volume.array, np.nan)), found.name
 
 
+def usable(doubt: np.ndarray, meanings: dict[int, str]) -> str:
+    """How many voxels of a map of reasons can be used, and why the others with signal cannot.
+
+    Args:
+        doubt: bits of reasons; 1 is no signal, or outside the mask.
+        meanings: of each bit, and of 0.
+    """
+    fitted = doubt & 1 == 0
+    reasons = []
+    for bit, meaning in meanings.items():
+        count = int(np.count_nonzero(doubt[fitted] & bit))
+        if bit > 1 and count:
+            reasons.append(f"{meaning} {count}")
+    why = f" ({', '.join(reasons)})" if reasons else ""
+    sure = int(np.count_nonzero(doubt == 0))
+    return f"{int(fitted.sum())} voxels fitted, {sure} with confidence{why}."
+
+
 def _on_grid_of(mask: Volume, volume: Volume) -> np.ndarray:
     """The mask's voxels in the order of the volume's, which Slicer may have turned round."""
     if mask.same_grid(volume):

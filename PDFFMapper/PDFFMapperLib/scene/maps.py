@@ -10,14 +10,17 @@ import slicer
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import UNIT_CODES
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.trust import where_trusted
+from PDFFMapperLib.maps.trust import usable, where_trusted
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.volumes import (
+    facts_from_node,
     set_fact,
     volume_from_node,
     volume_to_node,
     world_matrix,
 )
+
+_HUGE = 1e30
 
 
 def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
@@ -32,9 +35,14 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     node.SetDescription(f"{made.title} ({kind.unit})" if kind.unit else made.title)
     set_fact(node, "Map", made.name)
     set_fact(node, "Provenance", made.provenance)
+    if made.codes:
+        set_fact(node, "Codes", made.codes)
     display = node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(*made.window)
+    if array.dtype.kind == "f":  # NaN lies in no range: what is below shows through
+        display.SetThreshold(-_HUGE, _HUGE)
+        display.ApplyThresholdOn()
     color = slicer.mrmlScene.GetFirstNodeByName(kind.color)
     if color is not None and color.IsA("vtkMRMLColorNode"):
         display.SetAndObserveColorNodeID(color.GetID())
@@ -65,12 +73,31 @@ def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     return volume
 
 
-def show_map(node: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Show a map in the slice views, with its legend."""
-    slicer.util.setSliceViewerLayers(background=node)
+def show_map(
+    node: slicer.vtkMRMLScalarVolumeNode, source: slicer.vtkMRMLVolumeNode | None = None
+) -> None:
+    """Show a map in the slice views with its legend, over its source where that is an image.
+
+    Where the map is NaN, because its value cannot be trusted, the source shows through in gray.
+    """
+    if source is not None and source.IsA("vtkMRMLScalarVolumeNode"):
+        slicer.util.setSliceViewerLayers(background=source, foreground=node, foregroundOpacity=1)
+    else:
+        slicer.util.setSliceViewerLayers(background=node, foreground=None)
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
     if legend is not None:
         legend.Modified()  # views draw it only when told; layers that code sets do not tell them
+
+
+def said_of_maps(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[str]:
+    """Sentences on how many voxels of maps can be used and why not the others."""
+    said = []
+    for node in nodes:
+        facts = facts_from_node(node)
+        if facts.get("Map") == "doubt":
+            codes = {int(code): meaning for code, meaning in facts["Codes"].items()}
+            said.append(usable(volume_from_node(node, copy=False).array, codes))
+    return said
 
 
 def maps_to_nodes(

@@ -22,31 +22,39 @@ ECHOES = Input(
     "Volumes of one multi-echo series: one per echo, magnitude and phase (or real and imaginary), "
     "a multi-volume, or a sequence.",
     "echoNodes",
-    fact="EchoTime",
+    "multi_echo",
+    (("ImageComponent", "Component"), ("EchoTime", "Echo time (ms)")),
     series=True,
 )
-WATER = Input("water", "Water", "The scanner's water image, in its real units.", "waterVolume")
-FAT = Input("fat", "Fat", "The scanner's fat image, on the same scale and grid.", "fatVolume")
+WATER = Input(
+    "water", "Water", "The scanner's water image, in its real units.", "waterVolume", "water"
+)
+FAT = Input(
+    "fat", "Fat", "The scanner's fat image, on the same scale and grid.", "fatVolume", "fat"
+)
 IN_PHASE = Input(
     "in_phase",
     "In phase",
     "Magnitude image with water and fat in phase.",
     "inPhaseVolume",
-    fact="EchoTime",
+    "in_phase",
+    (("EchoTime", "Echo time (ms)"),),
 )
 OPPOSED_PHASE = Input(
     "opposed_phase",
     "Opposed phase",
     "Magnitude image with water and fat opposed.",
     "opposedPhaseVolume",
-    fact="EchoTime",
+    "opposed_phase",
+    (("EchoTime", "Echo time (ms)"),),
 )
 SECOND_IN_PHASE = Input(
     "second_in_phase",
     "Second in phase",
     "Optional: a later in-phase echo. It gives R2*, which is then corrected (three points).",
     "secondInPhaseVolume",
-    fact="EchoTime",
+    "second_in_phase",
+    (("EchoTime", "Echo time (ms)"),),
     optional=True,
 )
 
@@ -70,6 +78,8 @@ FIELD = Option(
     "T",
     low=0.01,
     high=12,
+    digits=2,
+    step=0.5,
     flag="--field",
     title="Field strength",
     parameter="fieldStrengthT",
@@ -170,6 +180,8 @@ T1_CORRECTION = (
         title="Flip angle",
         parameter="flipAngleDeg",
         unset="from the header",
+        only_with="correct_t1",
+        digits=1,
     ),
     Option(
         "repetition_time_ms",
@@ -182,6 +194,8 @@ T1_CORRECTION = (
         title="Repetition time",
         parameter="repetitionTimeMs",
         unset="from the header",
+        only_with="correct_t1",
+        digits=1,
     ),
     Option(
         "t1_water_ms",
@@ -194,6 +208,9 @@ T1_CORRECTION = (
         title="T1 of water",
         parameter="t1WaterMs",
         unset="to be given",
+        only_with="correct_t1",
+        required=True,
+        step=50,
     ),
     Option(
         "t1_fat_ms",
@@ -206,6 +223,9 @@ T1_CORRECTION = (
         title="T1 of fat",
         parameter="t1FatMs",
         unset="to be given",
+        only_with="correct_t1",
+        required=True,
+        step=50,
     ),
 )
 

@@ -1,0 +1,207 @@
+"""A tab of the panel for each family of recipes: method, images, their facts, options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, Family, Input, Option
+from PDFFMapperLib.scene.frames import Frame, frames_from_nodes
+from PDFFMapperLib.scene.mapping import (
+    chosen_nodes,
+    chosen_recipe,
+    set_typed_fact,
+    shown_options,
+)
+
+VOLUMES = "vtkMRMLScalarVolumeNode"
+SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRMLSequenceNode"]
+
+
+class RecipeTab:
+    """One family's rows, made from its recipes.
+
+    Attributes:
+        family: the recipes.
+        page: the tab's widget.
+        widgets: by the name of the parameter that each shows; the connection with the parameter
+            node finds them by their property "SlicerParameterName".
+        table: the frames of the chosen images, with what a user may correct.
+    """
+
+    def __init__(self, family: Family, say: Callable[[str], None]) -> None:
+        """Make the rows; `say` shows what could not be read or taken."""
+        self.family = family
+        self.page = qt.QWidget()
+        self.widgets: dict[str, object] = {}
+        self._say = say
+        self._rows: dict[str, tuple[object, ...]] = {}
+        self._form = qt.QFormLayout(self.page)
+        self._frames: list[Frame] = []
+        self._keywords: list[str] = []
+        self._filling = False
+        self._parameters = None
+        method = qt.QComboBox()
+        method.toolTip = _("What the images are, or what is fitted to them.")
+        self._add(family.parameter, family.parameter, _("Method:"), method)
+        for one in family.inputs:
+            self._add(one.name, one.parameter, f"{_(one.title)}:", self._selector(one), one.series)
+        self.table = self._frame_table()
+        for option in family.options:
+            if option.parameter:
+                title = "" if option.type == SWITCH else f"{_(option.title)}:"
+                self._add(option.name, option.parameter, title, _option_widget(option))
+
+    def connect(self, parameters: object | None) -> None:
+        """Show another parameter node, or none; after its own connection with the widgets."""
+        self._parameters = parameters
+        for option in self.family.options:
+            if option.type == CHOICE and option.parameter and parameters:
+                box = self.widgets[option.parameter]  # the connection filled it with the values
+                for n, (_value, title) in enumerate(option.choices):
+                    box.setItemText(n, _(title))
+        self.show()
+
+    def show(self) -> None:
+        """Show the rows and frames of what is chosen, hide the others."""
+        if self._parameters is None:
+            self._fill([])
+            return
+        recipe = chosen_recipe(self._parameters, self.family)
+        shown = {one.name for one in recipe.inputs} | {self.family.parameter}
+        shown |= {option.name for option in shown_options(self._parameters, recipe)}
+        for name, widgets in self._rows.items():
+            for widget in widgets:
+                widget.setVisible(name in shown)
+        for one in self.family.inputs:
+            if one.series:
+                self._check(self.widgets[one.parameter], getattr(self._parameters, one.parameter))
+        self._keywords = list(dict.fromkeys(k for one in recipe.inputs for k, _t in one.facts))
+        self.table.setVisible(bool(self._keywords))
+        self.fill()
+
+    def fill(self) -> None:
+        """Read the frames of the chosen images anew; what cannot be read is said."""
+        recipe = chosen_recipe(self._parameters, self.family)
+        try:
+            frames = frames_from_nodes(chosen_nodes(self._parameters, recipe), dicom_file())
+        except ValueError as error:
+            self._say(str(error))
+            frames = []
+        self._fill(frames if self._keywords else [])
+
+    def onNodesChecked(self) -> None:
+        """Other images of the series are chosen."""
+        if self._parameters is None or self._filling:
+            return
+        for one in self.family.inputs:
+            if one.series:
+                nodes = list(self.widgets[one.parameter].checkedNodes())
+                setattr(self._parameters, one.parameter, nodes)
+
+    def onTableEdited(self, row: int, column: int) -> None:
+        """Keep what was typed on the image's node, or say why not and show the old value."""
+        if self._filling or not column:
+            return
+        try:
+            text = self.table.item(row, column).text()
+            set_typed_fact(self._frames[row], self._titles[column - 1], text)
+            self._say("")
+        except ValueError as error:
+            self._say(str(error))
+        self._fill(self._frames)
+
+    def _add(
+        self, name: str, parameter: str, title: str, widget: object, by_hand: bool = False
+    ) -> None:
+        if not by_hand:  # lists of nodes are not connected by Slicer
+            widget.setProperty("SlicerParameterName", parameter)
+        if title:
+            self._form.addRow(title, widget)
+            self._rows[name] = (self._form.labelForField(widget), widget)
+        else:
+            self._form.addRow(widget)
+            self._rows[name] = (widget,)
+        self.widgets[parameter] = widget
+
+    def _selector(self, one: Input) -> object:
+        if one.series:
+            selector = slicer.qMRMLCheckableNodeComboBox()
+            selector.nodeTypes = SERIES
+            selector.connect("checkedNodesChanged()", self.onNodesChecked)
+        else:
+            selector = slicer.qMRMLNodeComboBox()
+            selector.nodeTypes = [VOLUMES]
+            selector.noneEnabled = True
+        selector.showChildNodeTypes = selector.addEnabled = False
+        selector.removeEnabled = selector.renameEnabled = False
+        selector.toolTip = _(one.help)
+        selector.setMRMLScene(slicer.mrmlScene)
+        return selector
+
+    def _frame_table(self) -> object:
+        titles = {keyword: title for one in self.family.inputs for keyword, title in one.facts}
+        table = qt.QTableWidget()
+        table.setColumnCount(1 + len(titles))
+        table.setHorizontalHeaderLabels([_("Volume"), *(_(title) for title in titles.values())])
+        table.toolTip = _("As read from DICOM or the frame labels; edit what is wrong or missing.")
+        table.setMinimumHeight(120)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.verticalHeader().setVisible(False)
+        table.connect("cellChanged(int,int)", self.onTableEdited)
+        self._titles = list(titles)
+        self._form.addRow(table)
+        return table
+
+    def _check(self, selector: object, nodes: list[object]) -> None:
+        """Check exactly these nodes."""
+        blocked = selector.blockSignals(True)
+        for node in selector.checkedNodes():
+            selector.setCheckState(node, qt.Qt.Unchecked)
+        for node in nodes:
+            if node is not None:
+                selector.setCheckState(node, qt.Qt.Checked)
+        selector.blockSignals(blocked)
+
+    def _fill(self, frames: list[Frame]) -> None:
+        self._filling, self._frames = True, frames
+        try:
+            self.table.setRowCount(len(frames))
+            for column, keyword in enumerate(self._titles, start=1):
+                self.table.setColumnHidden(column, keyword not in self._keywords)
+            for row, frame in enumerate(frames):
+                name = qt.QTableWidgetItem(frame.volume.name)
+                name.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                self.table.setItem(row, 0, name)
+                for column, keyword in enumerate(self._titles, start=1):
+                    value = frame.volume.attributes.get(keyword, "")
+                    text = f"{value:g}" if isinstance(value, float) else str(value)
+                    self.table.setItem(row, column, qt.QTableWidgetItem(text))
+        finally:
+            self._filling = False
+
+
+def dicom_file() -> Callable[[str], str] | None:
+    """What finds the file of a DICOM instance, where there is a DICOM database."""
+    database = getattr(slicer, "dicomDatabase", None)
+    return database.fileForInstance if database else None
+
+
+def _option_widget(option: Option) -> object:
+    if option.type == SWITCH:
+        widget = qt.QCheckBox(_(option.title))
+    elif option.type == NUMBER:
+        widget = qt.QDoubleSpinBox()
+        widget.decimals, widget.singleStep = option.digits, option.step
+        widget.suffix = f" {option.unit}"
+        if option.default is None:
+            widget.specialValueText = _(option.unset)
+    else:
+        widget = qt.QComboBox()
+    widget.toolTip = _(option.help)
+    return widget

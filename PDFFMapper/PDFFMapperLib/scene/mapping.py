@@ -1,0 +1,174 @@
+"""From what is chosen in a scene to maps: nodes, settings, what is missing, sensible defaults.
+
+`parameters` is PDFFMapper's parameter node, or anything with such attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import slicer
+
+from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.maps.recipe import NUMBER, Family, Input, Option, Recipe
+from PDFFMapperLib.recipes import FAMILIES
+from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
+from PDFFMapperLib.scene.maps import maps_to_nodes
+
+COMPONENTS = ("magnitude", "phase", "real", "imaginary")
+
+
+def chosen_recipe(parameters: object, family: Family) -> Recipe:
+    """The recipe that the panel's list shows."""
+    return family.recipe(getattr(parameters, family.parameter))
+
+
+def chosen_nodes(parameters: object, recipe: Recipe) -> list[slicer.vtkMRMLNode]:
+    """The nodes chosen for a recipe's inputs, in their order."""
+    nodes = []
+    for one in recipe.inputs:
+        found = getattr(parameters, one.parameter)
+        nodes += found if one.series else [found]
+    return [node for node in nodes if node is not None]
+
+
+def chosen_settings(parameters: object, recipe: Recipe) -> dict[str, object]:
+    """A recipe's options as chosen; 0 is what a spin box shows for None."""
+    settings = {
+        option.name: _value(parameters, option)
+        for option in recipe.options
+        if option.parameter and _has_meaning(parameters, option, recipe)
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def missing(parameters: object, recipe: Recipe) -> Input | Option | None:
+    """The first input or option that has to be given yet, None if nothing."""
+    for one in recipe.inputs:
+        found = getattr(parameters, one.parameter)
+        if not one.optional and not (any(found) if one.series else found):
+            return one
+    for option in recipe.options:
+        if option.required and _has_meaning(parameters, option, recipe):
+            if _value(parameters, option) is None:
+                return option
+    return None
+
+
+def shown_options(parameters: object, recipe: Recipe) -> list[Option]:
+    """The options that have a meaning for a recipe and what else is chosen."""
+    return [
+        option
+        for option in recipe.options
+        if option.parameter and _has_meaning(parameters, option, recipe)
+    ]
+
+
+def make_maps(
+    recipe: Recipe,
+    folder: str,
+    nodes: Sequence[slicer.vtkMRMLNode],
+    settings: dict[str, object],
+    dicom_file: Callable[[str], str] | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> list[slicer.vtkMRMLScalarVolumeNode] | None:
+    """Maps as volume nodes in a folder beside their source; None if canceled, or all or none.
+
+    Args:
+        recipe: see PDFFMapperLib.recipes.
+        folder: its name.
+        nodes: of the series, or one per input.
+        settings: by the names of the recipe's options.
+        dicom_file: as for `frames_from_nodes`.
+        progress: called with the fraction done; returning False cancels.
+
+    Raises:
+        ValueError: one sentence that says what is wrong.
+    """
+    frames = frames_from_nodes(nodes, dicom_file)
+    if not recipe.inputs[0].series:
+        for frame in frames:
+            if frame.count > 1:
+                raise ValueError(
+                    f"'{frame.node.GetName()}' holds {frame.count} images; choose volumes with one "
+                    "image each."
+                )
+    maps = recipe.make([frame.volume for frame in frames], progress, **settings)
+    return maps and maps_to_nodes(maps, folder, nodes[0])
+
+
+def set_typed_fact(frame: Frame, keyword: str, text: str) -> None:
+    """Keep what was typed for a frame: "ImageComponent", or a number such as "EchoTime" in ms.
+
+    Raises:
+        ValueError: it is no component, or not a number of 0 or more.
+    """
+    text = text.strip().lower()
+    if keyword == "ImageComponent":
+        if text not in COMPONENTS:
+            raise ValueError(f"A component is {', '.join(COMPONENTS)}, not '{text}'.")
+        set_frame_fact(frame, keyword, text)
+        return
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e5:
+        raise ValueError(f"'{text}' is not a number of 0 or more.")
+    set_frame_fact(frame, keyword, value)
+
+
+def choose_defaults(
+    parameters: object,
+    nodes: Iterable[slicer.vtkMRMLVolumeNode],
+    dicom_file: Callable[[str], str] | None = None,
+) -> None:
+    """Choose the volumes whose name or header says what they are, where none are chosen."""
+    inputs = {one.role: one for family in FAMILIES for one in family.inputs}
+    for one in inputs.values():
+        found = getattr(parameters, one.parameter)
+        if any(found) if one.series else found:
+            return
+    by_role: dict[str, list[slicer.vtkMRMLVolumeNode]] = {}
+    for node in nodes:
+        for frame in frames_from_nodes([node] if node.GetImageData() else [], dicom_file)[:1]:
+            facts = frame.volume.attributes
+            if "Map" not in facts:
+                name = None if "SeriesDescription" in facts else node.GetName()
+                role = guess_role({**facts, "ImageComponent": "magnitude"}, name)
+                by_role.setdefault(role, []).append(node)
+    for role, one in inputs.items():
+        found = by_role.get(role, [])
+        if one.series:
+            if found:
+                setattr(parameters, one.parameter, found)
+        elif found and found[0].IsA("vtkMRMLScalarVolumeNode"):
+            setattr(parameters, one.parameter, found[0])
+    for family in FAMILIES:
+        ready = [recipe for recipe in family.recipes if missing(parameters, recipe) is None]
+        if ready and chosen_recipe(parameters, family) not in ready:
+            setattr(parameters, family.parameter, ready[0].choice)
+
+
+def forget_node(parameters: object, node: slicer.vtkMRMLNode) -> None:
+    """Empty what a node was chosen for; another image does not take its place."""
+    for one in (one for family in FAMILIES for one in family.inputs):
+        found = getattr(parameters, one.parameter)
+        if one.series and node in found:
+            left = [other for other in found if other is not None and other is not node]
+            setattr(parameters, one.parameter, left)
+        elif found is node:
+            setattr(parameters, one.parameter, None)
+    if node in parameters.mapNodes:
+        left = [other for other in parameters.mapNodes if other is not None and other is not node]
+        parameters.mapNodes = left
+
+
+def _has_meaning(parameters: object, option: Option, recipe: Recipe) -> bool:
+    switch = next((one for one in recipe.options if one.name == option.only_with), None)
+    return switch is None or bool(getattr(parameters, switch.parameter))
+
+
+def _value(parameters: object, option: Option) -> object:
+    value = getattr(parameters, option.parameter)
+    return None if option.type == NUMBER and option.default is None and not value else value
