@@ -1,6 +1,5 @@
 """The files of a run: all or none, nothing of anybody else's, and read back."""
 
-import json
 import os
 import signal
 import subprocess
@@ -23,30 +22,31 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def write(folder: Path, **contents: str) -> None:
     for name, text in contents.items():
         (folder / f"{name}.txt").write_text(text)
+    (folder / "run.json").write_text("{}")
 
 
 def visible(folder: Path) -> dict[str, str]:
-    return {f.name: f.read_text() for f in folder.iterdir() if not f.name.startswith(".")}
+    return {f.name: f.read_text() for f in folder.glob("*.txt")}
 
 
 def test_a_set_replaces_the_earlier_one_and_removes_what_it_no_longer_has(tmp_path):
     out = tmp_path / "a/b"
-    with output_set(out, "run") as made:
+    with output_set(out, "run.json") as made:
         write(made, one="1", two="2")
         assert visible(out) == {}
-    with output_set(out, "run") as made:
+    with output_set(out, "run.json") as made:
         write(made, one="3")
     assert visible(out) == {"one.txt": "3"}
 
 
 def test_a_run_that_fails_leaves_the_earlier_results_whole(tmp_path):
-    with output_set(tmp_path, "run") as made:
+    with output_set(tmp_path, "run.json") as made:
         write(made, one="1", two="2")
-    with pytest.raises(ValueError, match="stopped"), output_set(tmp_path, "run") as made:
+    with pytest.raises(ValueError, match="stopped"), output_set(tmp_path, "run.json") as made:
         write(made, one="3")
         raise ValueError("stopped")
     assert visible(tmp_path) == {"one.txt": "1", "two.txt": "2"}
-    with pytest.raises(ValueError, match="stopped"), output_set(tmp_path / "new/deep", "run"):
+    with pytest.raises(ValueError, match="stopped"), output_set(tmp_path / "new/deep", "run.json"):
         raise ValueError("stopped")
     assert not (tmp_path / "new").exists()
 
@@ -54,41 +54,43 @@ def test_a_run_that_fails_leaves_the_earlier_results_whole(tmp_path):
 def test_files_of_others_and_changed_ones_are_neither_replaced_nor_removed(tmp_path):
     (tmp_path / "one.txt").write_text("mine")
     with pytest.raises(ValueError, match="not made by this software"):
-        with output_set(tmp_path, "run") as made:
+        with output_set(tmp_path, "run.json") as made:
             write(made, one="1")
     assert visible(tmp_path) == {"one.txt": "mine"}
     (tmp_path / "one.txt").unlink()
-    with output_set(tmp_path, "run") as made:
+    with output_set(tmp_path, "run.json") as made:
         write(made, one="1", two="2")
     (tmp_path / "two.txt").write_text("edited")
+    (tmp_path / "study.json").write_text('{"volumes": {}}')
+    with pytest.raises(ValueError, match=r"study\.json.*not made by"):
+        refuse_foreign(tmp_path, "study.json")
     with pytest.raises(ValueError, match="was changed since"):
-        refuse_foreign(tmp_path, ["two.txt"])
-    with output_set(tmp_path, "run") as made:
+        refuse_foreign(tmp_path, "run.json", ["two.txt"])
+    with output_set(tmp_path, "run.json") as made:
         write(made, one="3")
     assert visible(tmp_path) == {"one.txt": "3", "two.txt": "edited"}
 
 
 def test_leftovers_of_stopped_runs_are_finished_or_cleared(tmp_path):
-    with output_set(tmp_path, "run") as made:
+    with output_set(tmp_path, "run.json") as made:
         write(made, one="1")
     half, whole = tmp_path / ".writing-99999999-x", tmp_path / ".ready-99999999-y"
     for folder in (half, whole):
         folder.mkdir()
     write(half, one="half")
     write(whole, one="2", two="2")
-    (whole / ".marrowassess-files.json").write_text(json.dumps({"run": {}}))
-    with pytest.raises(ValueError), output_set(tmp_path, "other"):
+    with pytest.raises(ValueError), output_set(tmp_path, "other.json"):
         assert visible(tmp_path) == {"one.txt": "2", "two.txt": "2"}
         assert not half.exists() and not whole.exists()
         raise ValueError
 
 
-def test_an_empty_or_cut_file_is_no_result(tmp_path):
-    with pytest.raises(OSError, match="could not be written whole"), output_set(tmp_path, "r") as m:
-        (m / "scene.mrb").write_bytes(b"PK\3\4 cut")
-    with pytest.raises(OSError, match="could not be written whole"), output_set(tmp_path, "r") as m:
-        (m / "a.csv").write_text("")
-    assert visible(tmp_path) == {}
+@pytest.mark.parametrize(("name", "content"), [("s.mrb", b"PK\3\4 cut"), ("a.csv", b"")])
+def test_an_empty_or_cut_file_is_no_result(tmp_path, name, content):
+    with pytest.raises(OSError, match="could not be written whole"):
+        with output_set(tmp_path / "out", "r.json") as made:
+            (made / name).write_bytes(content)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_volume_is_read_back_before_it_gets_its_name(tmp_path, oblique_volume, monkeypatch):
@@ -164,7 +166,7 @@ def test_being_asked_to_end_leaves_nothing(tmp_path):
         "from types import SimpleNamespace as N\n"
         "from PDFFMapperLib.images.outputs import output_set\n"
         "def run(args):\n"
-        f"    with output_set({str(tmp_path / 'out')!r}, 'x') as made:\n"
+        f"    with output_set({str(tmp_path / 'out')!r}, 'x.json') as made:\n"
         "        (made / 'a').write_text('1'); print('on', flush=True); time.sleep(60)\n"
         "m._parser = lambda a: N(parse_args=lambda a: N(run=run))\n"
         "sys.exit(m.main())"

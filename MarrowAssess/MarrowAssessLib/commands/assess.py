@@ -129,8 +129,8 @@ def refuse_output_file(out: str) -> None:
     Raises:
         ValueError: there is a file of that name, or one there that would be replaced is not ours.
     """
-    from MarrowAssessLib.scene.outputs import NAMES
+    from MarrowAssessLib.scene.outputs import NAMES, RECORD
 
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out {out}: this is a file; name a folder.")
-    refuse_foreign(out, list(NAMES[:3]))
+    refuse_foreign(out, RECORD, NAMES[:2])

@@ -11,7 +11,8 @@ from MarrowAssessLib.report.report import Report, write_csv, write_html, write_j
 
 Say = Callable[[str], None]
 PICTURES = ("overlay_3d.png", "overlay_slice.png")
-NAMES = ("report.html", "measurements.csv", "assessment.json", "scene.mrb", *PICTURES)
+RECORD = "assessment.json"
+NAMES = ("report.html", "measurements.csv", RECORD, "scene.mrb", *PICTURES)
 
 
 def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = print) -> list[Path]:
@@ -37,12 +38,12 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
         OSError: one of them could not be written whole.
     """
     folder = Path(folder)
-    with output_set(folder, "assess") as made:
+    with output_set(folder, RECORD) as made:
         if show:
             _write_scene(report, made, say)
         say("Writing the report")
         write_csv(report, made / "measurements.csv")
-        write_json(report, made / "assessment.json")
+        write_json(report, made / RECORD)
         write_html(report, made / "report.html")
         written = [name for name in NAMES if (made / name).exists()]
     report.pictures = {title: folder / file.name for title, file in report.pictures.items()}

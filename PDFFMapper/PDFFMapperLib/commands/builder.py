@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
         InterruptedError: canceled.
     """
     prefix = checked_prefix(args.prefix)
-    refuse_foreign(args.out, [f"{prefix}_maps.json", f"{prefix}_regions.csv"])
+    refuse_foreign(args.out, f"{prefix}_maps.json", [f"{prefix}_regions.csv"])
     recipe, images, settings, notes = _recipe_and_images(args, family)
     settings.update(_settings(args, family, recipe, images))
     labels = None if args.regions is None else label_map(args.regions, images[0])
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
     _record_inputs(maps, images, notes, args, _paths(args, recipe))
     _say(maps)
     _refuse_empty(maps)
-    with output_set(args.out, prefix) as folder:
+    with output_set(args.out, f"{prefix}_maps.json") as folder:
         count = len(write_maps(maps, folder, prefix, f".{args.format}"))
         if labels is not None:
             path = folder / f"{prefix}_regions.csv"

@@ -1,7 +1,7 @@
 """The files of one run: made apart, checked, and put in their folder all together or not at all.
 
-A hidden record in the folder says which files this software made, so that nothing else is ever
-replaced or removed.
+The JSON file of a set, its record, lists the others with a hash of each, so that nothing else is
+ever replaced or removed.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-RECORD = ".marrowassess-files.json"
-_WRITING, _READY = ".writing-", ".ready-"
+FILES = "files"  # the record's key
+_WRITING, _READY, _STALE = ".writing-", ".ready-", ".stale"
 
 
 def checked_prefix(prefix: str) -> str:
@@ -32,15 +33,15 @@ def checked_prefix(prefix: str) -> str:
 
 
 @contextmanager
-def output_set(folder: str | Path, name: str) -> Iterator[Path]:
+def output_set(folder: str | Path, record: str) -> Iterator[Path]:
     """Yield an empty folder to write the files of a run to; on success they replace earlier ones.
 
-    Those of an earlier run of the same name that this one did not make again are removed; files
-    that this software did not make, or that were changed since, are left alone.
+    Those of an earlier run with the same record that this one did not make again are removed;
+    files that this software did not make, or that were changed since, are left alone.
 
     Args:
         folder: where the files go; made if absent, and not left where the run fails.
-        name: of the set, such as a command or a prefix.
+        record: the JSON file (an object) that the run writes among them.
 
     Raises:
         ValueError: a file of somebody else's has the name of one of this run's.
@@ -58,43 +59,52 @@ def output_set(folder: str | Path, name: str) -> Iterator[Path]:
             files = sorted(file.name for file in staging.iterdir())
             for file in files:
                 _check_whole(staging / file)
-            _put_in_place(staging, folder, name, files)
+            _put_in_place(staging, folder, record, files)
     finally:
         for one in made:
             if one.is_dir() and not any(one.iterdir()):
                 one.rmdir()
 
 
-def refuse_foreign(folder: str | Path, names: list[str]) -> None:
+def refuse_foreign(folder: str | Path, record: str, names: Iterable[str] = ()) -> None:
     """Refuse before anything is computed where files of a run would replace somebody else's.
+
+    Args:
+        folder: where they would go.
+        record: of the set.
+        names: of its other files.
 
     Raises:
         ValueError: so it is.
     """
     folder = Path(folder)
-    known = {file: digest for one in _record(folder).values() for file, digest in one.items()}
-    for name in names:
-        path = folder / name
-        if path.exists() and not (name in known and _digest(path) == known[name]):
-            raise ValueError(
-                f"{path}: this file was not made by this software, or was changed since; name "
-                "another folder, or move it away."
-            )
+    known = _listed(folder / record)
+    foreign = [record] if known is None and (folder / record).exists() else []
+    foreign += [
+        name
+        for name in names
+        if (folder / name).exists() and _digest(folder / name) != (known or {}).get(name)
+    ]
+    if foreign:
+        raise ValueError(
+            f"{folder / foreign[0]}: this file was not made by this software, or was changed "
+            "since; name another folder, or move it away."
+        )
 
 
-def _put_in_place(staging: Path, folder: Path, name: str, files: list[str]) -> None:
+def _put_in_place(staging: Path, folder: Path, record: str, files: list[str]) -> None:
     """Replace the set; from the renaming of the folder on it is whole and can be finished later."""
-    record = _record(folder)
-    old = record.get(name, {})
-    refuse_foreign(folder, files)
+    others = [file for file in files if file != record]
+    refuse_foreign(folder, record, others)
     stale = [
         file
-        for file, digest in old.items()
-        if file not in files and (folder / file).is_file() and _digest(folder / file) == digest
+        for file, digest in (_listed(folder / record) or {}).items()
+        if file not in files and _digest(folder / file) == digest
     ]
-    record[name] = {file: _digest(staging / file) for file in files}
-    (staging / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (staging / f"{RECORD}.stale").write_text(json.dumps(stale), encoding="utf-8")
+    content = json.loads((staging / record).read_text(encoding="utf-8"))
+    content[FILES] = {file: _digest(staging / file) for file in others}
+    (staging / record).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (staging / _STALE).write_text(json.dumps(stale), encoding="utf-8")
     ready = folder / staging.name.replace(_WRITING, _READY, 1)
     staging.rename(ready)
     _finish(ready, folder)
@@ -102,7 +112,7 @@ def _put_in_place(staging: Path, folder: Path, name: str, files: list[str]) -> N
 
 def _finish(ready: Path, folder: Path) -> None:
     """Move the files of a whole set to their place; may be called again after a stop."""
-    stale_list = ready / f"{RECORD}.stale"
+    stale_list = ready / _STALE
     stale = json.loads(stale_list.read_text(encoding="utf-8")) if stale_list.is_file() else []
     for file in sorted(ready.iterdir()):
         if file != stale_list:
@@ -154,12 +164,15 @@ def _made_folders(folder: Path) -> list[Path]:
     return absent
 
 
-def _record(folder: Path) -> dict[str, dict[str, str]]:
+def _listed(record: Path) -> dict[str, str] | None:
+    """The files of an earlier set and their hashes, None where this is no record of one."""
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return {str(name): dict(files) for name, files in dict(found).items()}
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}
+        files = json.loads(record.read_text(encoding="utf-8"))[FILES]
+        if all(re.fullmatch("[0-9a-f]{64}", digest) for digest in files.values()):
+            return {Path(name).name: digest for name, digest in files.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    return None
 
 
 def _digest(path: Path) -> str:
