@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import time
+import types
 from typing import Annotated
 
 import slicer
@@ -29,10 +30,11 @@ HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
 UPDATE_DELAY_MS = 150  # after the last change of a stroke or a drag
 ROLES = ["marrow", "disc", "muscle", "csf", "fat", "noise"]
 NOT_KNOWN = "not known"
-# Blue and orange are told apart with every common kind of color blindness and read on light and
-# dark panels; the sign and the word say the same.
+# Blue and orange, on a light and on a dark panel: told apart with every common kind of color
+# blindness; the sign and the word say the same.
 VERDICT_SIGNS = {"below": "▼", "within": "●", "above": "▲", "doubtful": "?"}
-VERDICT_COLORS = {"below": "#2a7fc4", "above": "#c8640a"}
+VERDICT_COLORS = {"below": ("#1f6cae", "#79bcf2"), "above": ("#b45400", "#ffa352")}
+DARK_BELOW = 128  # lightness of a panel, 0-255
 TYPING_DELAY_MS = 700  # after the last letter of an age
 BEFORE_WIDGETS = 1000.0  # priority of an observer
 LISTED_OUTSIDE = 6  # values outside the expected range that the panel spells out
@@ -73,7 +75,7 @@ def registerSampleData() -> None:
     icons = os.path.join(os.path.dirname(__file__), "Resources", "Icons")
     for name, icon, load in (
         ("LumbarSpine", "MarrowAssess", MarrowAssessLogic.loadSample),
-        ("LumbarSpineEchoes", "PDFFMapper", MarrowAssessLogic.loadMapperSample),
+        ("LumbarSpineEchoes", "MarrowAssess", MarrowAssessLogic.loadMapperSample),
     ):
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category="MarrowAssess",
@@ -143,6 +145,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.lib = None
         self.frame = None
         self.clicks = None
         self._timers = {}
@@ -151,6 +154,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._typedAge = -1.0
         self._newVolumes = []  # IDs of those that were loaded while the panel is open
         self._rows = []
+        self._matrix = None
+        self._chosen = None  # the number that was clicked
+        self._layout = None  # the layout before an age curve was shown
         self._choices = None
         self._doubtful = ""  # the name of the doubtful region that is shown
         self._onClick = None
@@ -159,6 +165,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
         import qt
+        from MarrowAssessLib.catalogue import patient
+        from MarrowAssessLib.scene import choices, live_results, matrix, segments, views
         from MarrowAssessLib.scene.click_mode import ClickMode
         from PDFFMapperLib.scene.panel import PanelFrame
 
@@ -168,6 +176,14 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MarrowAssessLogic()
+        self.lib = types.SimpleNamespace(  # imported now, not when the file is loaded
+            choices=choices,
+            live_results=live_results,
+            matrix=matrix,
+            patient=patient,
+            segments=segments,
+            views=views,
+        )
         self.frame = PanelFrame(self.ui, self.onParametersModified, self.onJobDone)
         self.clicks = ClickMode(
             self.takeClick, self.stopPlacing, lambda take: qt.QTimer.singleShot(0, take)
@@ -181,7 +197,6 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             timer.setSingleShot(True)
             timer.setInterval(delay)
             timer.connect("timeout()", slot)
-        self.fitColumns()
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -205,8 +220,10 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.importToolComboBox.connect("currentIndexChanged(int)", self.checkCanImport)
         self.ui.importButton.connect("clicked(bool)", self.onImportButton)
         self.ui.resultsTable.connect("cellClicked(int,int)", self.onResultClicked)
+        self.ui.resultsTable.connect("cellDoubleClicked(int,int)", self.onResultDoubleClicked)
+        self.ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         self.ui.show3DButton.connect("toggled(bool)", self.onShow3DToggled)
-        self.ui.showChartButton.connect("clicked(bool)", self.onShowChartButton)
+        self.ui.showChartButton.connect("toggled(bool)", self.onShowChartToggled)
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.showOverlayCheckBox.connect("toggled(bool)", self.onShowOverlayToggled)
@@ -278,9 +295,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if node is self._shownSegmentation:
                 self._shownSegmentation = None
             self.logic.forget(node)
-        if self._parameterNode and self.logic.emptyRoles(self._parameterNode, node):
+        if self._parameterNode and self.lib.choices.empty_roles(self._parameterNode, node):
             if not self._parameterNode.autoUpdate:
-                self.logic.clearResults(self.segmentation())
+                self.logic.session.clear_results(self.segmentation())
                 self.showAssessment()
 
     def initializeParameterNode(self) -> None:
@@ -314,11 +331,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters.ageYears != self._typedAge:
             self.showAge(parameters)
         if parameters.segmentation is not self._shownSegmentation:
-            self.logic.showSegmentation(self._shownSegmentation, False)
-            self.logic.showSegmentation(parameters.segmentation, True)
-            self.logic.showLabels(parameters.segmentation, parameters.showOverlay)
+            self.lib.live_results.show_segmentation(self._shownSegmentation, False)
+            self.lib.live_results.show_segmentation(parameters.segmentation, True)
+            self.lib.live_results.show_labels(parameters.segmentation, parameters.showOverlay)
             self.showAssessment()
-        choices = self.logic.measuredChoices(parameters)
+        choices = self.lib.choices.measured_choices(parameters)
         if choices != self._choices:  # not at every letter typed as a site
             self._choices = choices
             self.scheduleUpdate()
@@ -335,7 +352,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self._parameterNode:
             return
         try:
-            age = self.logic.parseAge(self.ui.ageLineEdit.text)
+            age = self.lib.patient.parse_age(self.ui.ageLineEdit.text)
         except ValueError as error:
             self.ui.ageHintLabel.text = str(error)
             return
@@ -348,7 +365,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Write the chosen age as people read it."""
         self._typedAge = parameters.ageYears if parameters else -1.0
         self.ui.ageHintLabel.text = ""
-        self.ui.ageLineEdit.text = self.logic.ageText(self._typedAge)
+        self.ui.ageLineEdit.text = self.lib.patient.age_text(
+            self._typedAge if self._typedAge >= 0 else None
+        )
 
     def checkCanApply(self) -> None:
         """Enable what can be done, and say in the tooltips of the rest what is missing."""
@@ -397,7 +416,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observedRegions = []
         if not self._parameterNode:
             return
-        for observed, events in self.logic.observedEvents(self._parameterNode):
+        for observed, events in self.lib.choices.observed_events(self._parameterNode):
             for event in events:
                 tag = observed.AddObserver(event, self.onRegionsModified)
                 self._observedRegions.append((observed, tag))
@@ -426,8 +445,6 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.frame.running = True
         try:
             self.measureChanged()
-        except ValueError as error:
-            self.ui.verdictLabel.text = html.escape(str(error))
         finally:
             self.frame.running = False
         # Half of the time is left for the drag itself.
@@ -442,8 +459,34 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.frame.cancel()
             return
         with self.frame.working(_("The regions could not be measured."), self._parameterNode.n4):
-            self.logic.assessParameters(self._parameterNode, self.frame.progress)
+            if self.measure(self.frame.progress) is None and self.frame.canceled:
+                self.ui.cellLabel.text = _("Canceled; the results are as they were before.")
+
+    def measure(self, progress=None):
+        """Measure, and show the results; of other voxel grids it is asked in place."""
+        from MarrowAssessLib.study.study import OtherGrid
+
+        parameters = self._parameterNode
+        self.ui.gridRow.visible = False
+        try:
+            assessment = self.logic.assessParameters(parameters, progress)
+        except OtherGrid as error:
+            self.logic.session.clear_results(parameters.segmentation)
+            names = (
+                ", ".join(self.lib.choices.on_other_grids(parameters)) or str(error).split(";")[0]
+            )
+            self.ui.gridLabel.text = _("Other voxel grid: {names}. Resample?").format(names=names)
+            self.ui.gridRow.visible = True
+            assessment = None
+        if assessment is not None or not self.frame.canceled:
             self.showAssessment()
+        return assessment
+
+    def onResampleButton(self) -> None:
+        """Measure with what is on another grid resampled."""
+        self._parameterNode.resample = True
+        with self.frame.working(_("The regions could not be measured."), self._parameterNode.n4):
+            self.measure(self.frame.progress)
 
     def onJobDone(self) -> None:
         """A job has ended: regions may be others."""
@@ -467,7 +510,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.exportButton.enabled = fresh
         self.ui.show3DButton.enabled = segmentation is not None
         blocked = self.ui.show3DButton.blockSignals(True)
-        self.ui.show3DButton.checked = self.logic.shows3D(segmentation)
+        self.ui.show3DButton.checked = self.lib.views.shows_3d(segmentation)
         self.ui.show3DButton.blockSignals(blocked)
 
     def verdictText(self, fresh: bool) -> str:
@@ -484,10 +527,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ]
         for row in outside[:LISTED_OUTSIDE]:
             finding = f"{row.site} {row.quantity} {row.value}: {self.verdictWord(row.verdict)}"
-            colored = (
-                f'<span style="color:{VERDICT_COLORS[row.verdict]}">{VERDICT_SIGNS[row.verdict]} '
-                f"<b>{html.escape(finding.strip())}</b></span>"
-            )
+            color, sign = self.verdictColor(row.verdict), VERDICT_SIGNS[row.verdict]
+            finding = html.escape(finding.strip())
+            colored = f'<span style="color:{color}">{sign} <b>{finding}</b></span>'
             lines.append(
                 _("{finding} the expected {range}").format(
                     finding=colored, range=html.escape(row.expected)
@@ -497,10 +539,18 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             count = len(outside) - LISTED_OUTSIDE
             lines.append(_("{count} more are in the table.").format(count=count))
         if fresh:
-            lines += [html.escape(note) for note in self.logic.notes(self.segmentation())]
+            assessment = self.logic.assessmentOf(self.segmentation())
+            lines += [html.escape(note) for note in self.lib.live_results.notes(assessment)]
         else:
             lines.append(_("As saved with the scene; Apply measures again."))
         return "<br>".join(lines)
+
+    def verdictColor(self, verdict: str) -> str:
+        """The color of a verdict's words, lighter on a dark panel."""
+        import qt
+
+        window = self.ui.verdictLabel.palette.color(qt.QPalette.Window)
+        return VERDICT_COLORS[verdict][int(window.lightness() < DARK_BELOW)]
 
     def verdictWord(self, verdict: str) -> str:
         """A verdict in the user's language."""
@@ -514,63 +564,81 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return words[verdict]
 
     def fillResults(self) -> None:
-        """List the measurements, those outside the expected range first."""
+        """The matrix: sites from head to foot, what was measured, colored as in the views."""
         import qt
 
-        table, header = self.ui.resultsTable, self.ui.resultsTable.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.Fixed)  # else every cell resizes all columns
-        table.setRowCount(len(self._rows))
-        for number, row in enumerate(self._rows):
-            measurement = f"{row.site} {row.quantity}".strip()
-            sign = VERDICT_SIGNS.get(row.verdict)
-            verdict = f"{sign} {self.verdictWord(row.verdict)}" if sign else "–"
-            cells = (measurement, row.value, row.expected or _("no reference"), verdict)
-            for column, text in enumerate(cells):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(row.details)
-                if row.verdict in VERDICT_COLORS:
-                    item.setForeground(qt.QBrush(qt.QColor(VERDICT_COLORS[row.verdict])))
-                table.setItem(number, column, item)
-        self.fitColumns()
+        self._matrix = matrix = self.lib.matrix.result_matrix(self._rows)
+        table = self.ui.resultsTable
+        table.clear()
+        table.setRowCount(len(matrix.sites))
+        table.setColumnCount(len(matrix.columns))
+        table.setHorizontalHeaderLabels(list(matrix.columns))
+        table.setVerticalHeaderLabels(list(matrix.sites))
+        for (row, column), cell in matrix.cells.items():
+            item = qt.QTableWidgetItem(cell.text)
+            item.setToolTip(cell.row.details)
+            item.setTextAlignment(qt.Qt.AlignCenter)
+            if cell.color:
+                item.setBackground(qt.QBrush(qt.QColor.fromRgbF(*cell.color)))
+                item.setForeground(qt.QBrush(qt.QColor("white" if cell.light else "black")))
+            table.setItem(row, column, item)
+        table.resizeColumnsToContents()
         table.resizeRowsToContents()
+        heights = [table.rowHeight(row) for row in range(len(matrix.sites))]
+        bar = table.horizontalScrollBar().sizeHint.height()
+        # Its whole height, or it is drawn over what is below it.
+        header = table.horizontalHeader().sizeHint.height()
+        table.setFixedHeight(header + sum(heights) + bar + 2 * table.frameWidth)
+        table.visible = bool(matrix.cells)
+        self.ui.cellLabel.text = ""
 
-    def fitColumns(self) -> None:
-        """The name of a measurement takes the room that the other columns leave."""
-        import qt
-
-        header = self.ui.resultsTable.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+    def chosenCell(self, row: int, column: int):
+        """The number of a cell, None of an empty one."""
+        cell = self._matrix.cells.get((row, column))
+        return cell.row if cell else None
 
     def onResultClicked(self, row: int, column: int) -> None:
-        """Show the measured region in the slice views."""
-        if row < len(self._rows):
-            regions = self._rows[row].regions
-            self.logic.jumpTo(self.segmentation(), regions)
-            doubtful = [n for n, _reasons in self.logic.doubts(self.segmentation()) if n in regions]
-            if doubtful:
-                self._doubtful = doubtful[0]
-                self.showDoubt()
+        """Show a number's region in the slice views, its age curve in the plot, its reference."""
+        self._chosen = chosen = self.chosenCell(row, column)
+        if chosen is None:
+            return
+        self.lib.views.jump_to(self.segmentation(), chosen.regions)
+        expected = _("expected {range}").format(range=chosen.expected) if chosen.expected else ""
+        said = [f"{chosen.site} {chosen.quantity} {chosen.value}".strip(), expected]
+        said.append(self.verdictWord(chosen.verdict))
+        self.ui.cellLabel.text = "\n".join([", ".join(filter(None, said)), chosen.details])
+        if chart := self.lib.views.chart_of(self.segmentation(), chosen):
+            self.lib.views.put_into_plots(chart)
+        doubts = self.lib.segments.doubts(self.segmentation())
+        if doubtful := [name for name in doubts if name in chosen.regions]:
+            self._doubtful = doubtful[0]
+            self.showDoubt()
+
+    def onResultDoubleClicked(self, row: int, column: int) -> None:
+        """Open the publication behind a number's reference."""
+        import qt
+
+        chosen = self.chosenCell(row, column)
+        if chosen and (url := self.lib.matrix.reference_url(chosen)):
+            qt.QDesktopServices.openUrl(qt.QUrl(url))
 
     def showDoubt(self) -> None:
         """Name the doubtful region that is looked at, and why, with what ends the doubt."""
-        doubts = self.logic.doubts(self.segmentation())
-        names = [name for name, _reasons in doubts]
-        if self._doubtful not in names:
-            self._doubtful = names[0] if names else ""
-        self.ui.doubtRow.visible = bool(names)
-        if not names:
+        doubts = self.lib.segments.doubts(self.segmentation())
+        if self._doubtful not in doubts:
+            self._doubtful = next(iter(doubts), "")
+        self.ui.doubtRow.visible = bool(doubts)
+        if not doubts:
             return
-        reasons = " ".join(dict(doubts)[self._doubtful])
+        reasons = " ".join(doubts[self._doubtful])
         text = _("Doubtful: {name}. {reasons}").format(name=self._doubtful, reasons=reasons)
-        if len(names) > 1:
-            others = ", ".join(name for name in names if name != self._doubtful)
+        if others := ", ".join(name for name in doubts if name != self._doubtful):
             text += " " + _("Doubtful as well: {names}.").format(names=others)
         self.ui.doubtLabel.text = text
 
     def onLookButton(self) -> None:
         """Bring the doubtful region into the slice views."""
-        self.logic.jumpTo(self.segmentation(), [self._doubtful])
+        self.lib.views.jump_to(self.segmentation(), [self._doubtful])
 
     def onRightButton(self) -> None:
         """The doubtful region is right: its numbers get their verdicts; show the next one."""
@@ -584,7 +652,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.segmentation() and not checked:
             self.frame.running = True
             try:
-                self.logic.hideOverlay(self.segmentation())
+                self.lib.live_results.show_overlay(self.segmentation(), False)
             finally:
                 self.frame.running = False
         else:
@@ -593,17 +661,20 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onShow3DToggled(self, checked: bool) -> None:
         """Show or hide the segments in 3D views; shown, they fill them."""
         if self.segmentation():
-            self.logic.show3D(self.segmentation(), checked)
+            self.lib.views.show_3d(self.segmentation(), checked)
             if checked:
-                self.logic.lookAt(self.segmentation())
+                self.ui.showChartButton.checked = False  # a plot may stand where 3D was
 
-    def onShowChartButton(self) -> None:
-        """Show the next age curve, the most urgent first; the layout gets a plot as asked for."""
-        shown = self.logic.liveResults(self.segmentation())
-        if shown and shown.charts:
-            urgent = self._rows[0].quantity if self._rows else ""
-            charts = sorted(shown.charts, key=lambda one: not one.GetName().startswith(urgent))
-            slicer.modules.plots.logic().ShowChartInLayout(self.logic.nextChart(charts))
+    def onShowChartToggled(self, checked: bool) -> None:
+        """Show the age curve of the chosen number in a layout with a plot, or go back."""
+        if checked:
+            urgent = self._chosen or (self._rows[0] if self._rows else None)
+            chart = self.lib.views.chart_of(self.segmentation(), urgent)
+            self._layout = self.lib.views.open_plot(
+                chart or self.lib.views.chart_of(self.segmentation(), None)
+            )
+        else:
+            self.lib.views.restore_layout(self._layout)
 
     def onExportButton(self) -> None:
         """Write the report."""
@@ -613,7 +684,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onCopyButton(self) -> None:
         """Copy what the panel does as a line for the Python console."""
-        slicer.app.clipboard().setText(self.logic.consoleCommand(self._parameterNode))
+        slicer.app.clipboard().setText(self.lib.choices.console_command(self._parameterNode))
         slicer.util.showStatusMessage(_("Copied; paste it into the Python console."), 5000)
 
     # Placing ------------------------------------------------------------------------------------
@@ -695,10 +766,16 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def measureChanged(self) -> None:
         """Measure after regions were changed; with N4 that waits for Apply."""
         parameters = self._parameterNode
-        if parameters and self.logic.missingInputs(parameters):
-            self.logic.clearResults(parameters.segmentation)
-        elif parameters and not parameters.n4:
-            self.logic.assessParameters(parameters)
+        if not parameters:
+            return
+        if self.logic.missingInputs(parameters):
+            self.logic.session.clear_results(parameters.segmentation)
+        elif not parameters.n4:
+            try:
+                self.measure()
+            except ValueError as error:  # said in the panel; a popup at every stroke is not
+                self.ui.verdictLabel.text = html.escape(str(error))
+            return
         self.showAssessment()
 
     def ensurePackages(self) -> None:
@@ -725,6 +802,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def shiftLevels(self, shift: int) -> None:
         """Rename the levels and measure again."""
         with self.frame.working(_("The levels were not renamed."), False):
+            self.ensurePackages()
             names = self.logic.shiftLevels(self._parameterNode, shift)
             self.ui.placingLabel.text = _("Now named: {names}.").format(names=", ".join(names))
             self.measureChanged()
@@ -781,7 +859,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._session = None
-        self._chart = -1
 
     @property
     def session(self):
@@ -927,28 +1004,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         self.chooseDefaultInputs(parameters)
         return choose_maps(parameters, nodes)
 
-    def emptyRoles(self, parameters, node) -> bool:
-        """Choose nothing where a node that goes was chosen; whether it was."""
-        from MarrowAssessLib.scene.choices import empty_roles
-
-        return empty_roles(parameters, node)
-
-    def parseAge(self, text: str):
-        """An age as people write it in years, None for nothing.
-
-        Raises:
-            ValueError: no age.
-        """
-        from MarrowAssessLib.catalogue.patient import parse_age
-
-        return parse_age(text)
-
-    def ageText(self, ageYears: float) -> str:
-        """An age as people read it, "" for the -1 of an unknown one."""
-        from MarrowAssessLib.catalogue.patient import age_text
-
-        return age_text(ageYears if ageYears >= 0 else None)
-
     def studySummary(self, parameters) -> str:
         """What is chosen, in one line, and what is wrong with it in another."""
         from MarrowAssessLib.scene.choices import in_two_roles
@@ -966,24 +1021,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
                 )
             )
         return "\n".join(lines)
-
-    def consoleCommand(self, parameters) -> str:
-        """The line that does in the Python console what the panel does."""
-        from MarrowAssessLib.scene.choices import console_command
-
-        return console_command(parameters)
-
-    def observedEvents(self, parameters):
-        """Objects and their events after which regions or images may have changed."""
-        from MarrowAssessLib.scene.choices import observed_events
-
-        return observed_events(parameters)
-
-    def measuredChoices(self, parameters):
-        """What the numbers depend on, to tell whether it has changed."""
-        from MarrowAssessLib.scene.choices import measured_choices
-
-        return measured_choices(parameters)
 
     def addSegmentation(self, volume):
         """An empty segmentation on a volume's grid."""
@@ -1084,14 +1121,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         where = self.placing(parameters)
         return self.session.import_labels(where, node, convention, parameters.resample)
 
-    def doubts(self, segmentation):
-        """The names of doubtful regions, each with the reasons."""
-        if segmentation is None or segmentation.GetScene() is None:
-            return []
-        from MarrowAssessLib.scene.segments import doubtful_segments
-
-        return [(one.segment.GetName(), why) for one, why in doubtful_segments(segmentation)]
-
     def acceptRegion(self, segmentation, name) -> None:
         """Take a doubtful region as right, as somebody has looked at it."""
         segmentId = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
@@ -1135,11 +1164,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         if self._session:
             self._session.forget(segmentation)
 
-    def clearResults(self, segmentation) -> None:
-        """Show no results of a segmentation whose regions are gone."""
-        if segmentation is not None:
-            self.session.clear_results(segmentation)
-
     def assessmentOf(self, segmentation):
         """The last assessment shown on a segmentation, None where there is none."""
         return self.session.assessment_of(segmentation) if segmentation else None
@@ -1149,19 +1173,10 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         shown = self.liveResults(segmentation)
         if shown is None:
             return []
-        from MarrowAssessLib.scene.live_results import result_rows
+        from MarrowAssessLib.scene.live_results import plain_rows, result_rows
 
-        return result_rows(shown.table)
-
-    def jumpTo(self, segmentation, regionNames) -> None:
-        """Center the slice views on the first of these regions that is a segment."""
-        segments = segmentation.GetSegmentation() if segmentation else None
-        for name in regionNames if segments else ():
-            segmentId = segments.GetSegmentIdBySegmentName(name)
-            if segmentId:
-                center = segmentation.GetSegmentCenterRAS(segmentId)
-                slicer.modules.markups.logic().JumpSlicesToLocation(*center, True)
-                return
+        assessment = self.assessmentOf(segmentation)
+        return result_rows(shown.table) + (plain_rows(assessment) if assessment else [])
 
     def liveResults(self, segmentation):
         """Table and charts shown for a segmentation, None if there are none."""
@@ -1177,59 +1192,11 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         return verdict(self.assessment) if self.assessment else ""
 
-    def notes(self, segmentation):
-        """What to know beside the numbers of a segmentation, a sentence each."""
-        from MarrowAssessLib.scene.live_results import notes
-
-        assessment = self.assessmentOf(segmentation)
-        return notes(assessment) if assessment else []
-
     def hideOverlay(self, segmentation) -> None:
         """Give the segments their tissue's color back; hide labels and legend."""
         from MarrowAssessLib.scene.live_results import show_overlay
 
         show_overlay(segmentation, False)
-
-    def showSegmentation(self, segmentation, visible: bool) -> None:
-        """Show or hide a segmentation that has results, for another one to be seen."""
-        from MarrowAssessLib.scene.live_results import show_segmentation
-
-        if segmentation and segmentation.GetScene():
-            show_segmentation(segmentation, visible)
-
-    def showLabels(self, segmentation, visible: bool) -> None:
-        """Show or hide labels and legend of a segmentation that has results."""
-        from MarrowAssessLib.scene.live_results import live_results, show_labels
-
-        if segmentation and segmentation.GetScene() and live_results(segmentation):
-            show_labels(segmentation, visible)
-
-    def show3D(self, segmentation, visible: bool) -> None:
-        """Show or hide a segmentation in 3D views."""
-        if visible:
-            segmentation.CreateClosedSurfaceRepresentation()
-        segmentation.CreateDefaultDisplayNodes()
-        segmentation.GetDisplayNode().SetVisibility3D(visible)
-
-    def lookAt(self, segmentation) -> None:
-        """Turn the cameras of 3D views so that regions and labels stand side by side."""
-        from MarrowAssessLib.scene.overlay import look_at_results
-
-        if segmentation.GetSegmentation().GetNumberOfSegments():
-            for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
-                look_at_results(segmentation, camera)
-
-    def shows3D(self, segmentation) -> bool:
-        """Whether 3D views show a segmentation's surfaces."""
-        if segmentation is None or segmentation.GetDisplayNode() is None:
-            return False
-        surfaces = segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
-        return bool(surfaces and segmentation.GetDisplayNode().GetVisibility3D())
-
-    def nextChart(self, charts):
-        """The age curves one after the other."""
-        self._chart = (self._chart + 1) % len(charts)
-        return charts[self._chart]
 
     def exportReport(self, folder, segmentation=None):
         """Write report.html, measurements.csv and assessment.json; returns their paths.
@@ -1447,7 +1414,7 @@ class MarrowAssessTest(ScriptedLoadableModuleTest):
         self.assertTrue(widget.ui.applyButton.enabled)
         widget.onApplyButton()
         self.assertIn("L2 Marrow PDFF", widget.ui.verdictLabel.text)
-        self.assertEqual(widget.ui.resultsTable.item(0, 0).text(), "L2 Marrow PDFF")
+        self.assertEqual(widget._rows[0].site, "L2")
         sample.segmentation.GetSegmentation().RemoveSegment("L2 marrow")
         self.assertTrue(widget._timers["update"].active)
         widget.onUpdateTimeout()

@@ -382,6 +382,9 @@ def qt_module():
     module.QHeaderView = QtWidgets.QHeaderView
     module.QBrush = QtGui.QBrush
     module.QColor = QtGui.QColor
+    module.QPalette = QtGui.QPalette
+    module.QUrl = QtCore.QUrl
+    module.QDesktopServices = QtGui.QDesktopServices
     return module
 
 

@@ -209,17 +209,18 @@ def test_results_lie_in_a_folder_beside_the_segmentation(spine):
 
 def test_hiding_the_overlay_gives_tissue_colors_back(spine):
     volume, segmentation = spine
-    segment = segmentation.GetSegmentation().GetSegment("L2 marrow")
     study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
     show_live(assess(study), segmentation)
+    display = segmentation.GetDisplayNode()
     labels = segmentation.GetNodeReference("MarrowAssess.labels")
     assert labels.GetDisplayVisibility()
-    assert segment.GetColor() != pytest.approx(tissues()[Role.MARROW].color)
+    tissue = pytest.approx(tissues()[Role.MARROW].color)
+    assert tuple(display.GetSegmentColor("L2 marrow")) != tissue
     show_overlay(segmentation, False)
     assert not labels.GetDisplayVisibility()
-    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(segmentation.GetDisplayNode())
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(display)
     assert not legend.GetVisibility()
-    assert segment.GetColor() == pytest.approx(tissues()[Role.MARROW].color)
+    assert tuple(display.GetSegmentColor("L2 marrow")) == tissue
 
 
 def test_a_saved_scene_finds_its_results_again(spine, tmp_path):

@@ -153,10 +153,9 @@ def test_spines_are_seen_from_the_side_and_hips_from_the_front():
 def test_segments_legend_and_labels_show_the_results(spine):
     _, segmentation = spine
     shown = overlay.show_results(segmentation, RESULTS)
-    segments = segmentation.GetSegmentation()
     for result in RESULTS:
-        color = segments.GetSegment(result.region_name).GetColor()
-        assert color == pytest.approx(overlay.z_color(result.z))
+        color = segmentation.GetDisplayNode().GetSegmentColor(result.region_name)
+        assert tuple(color) == pytest.approx(overlay.z_color(result.z))
     display = segmentation.GetDisplayNode()
     assert display.GetSegmentOpacity3D("L3 marrow") == 1
     assert display.GetSegmentOpacity3D("paraspinal muscle") < 0.5
@@ -185,8 +184,8 @@ def test_showing_again_replaces_what_was_shown(spine):
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
     assert again.labels is first.labels
     assert again.labels.GetNumberOfControlPoints() == 1
-    color = segmentation.GetSegmentation().GetSegment("L3 marrow").GetColor()
-    assert color == pytest.approx(overlay.z_color(0))
+    color = segmentation.GetDisplayNode().GetSegmentColor("L3 marrow")
+    assert tuple(color) == pytest.approx(overlay.z_color(0))
 
 
 def test_the_camera_sees_labels_beside_the_regions_and_all_of_them(spine):

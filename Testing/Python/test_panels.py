@@ -205,25 +205,145 @@ def test_export_writes_a_report(panel, sample, tmp_path, monkeypatch):
     assert (tmp_path / "report" / "report.html").is_file()
 
 
-def test_results_are_listed_by_urgency_with_unit_word_and_sign(panel, sample):
-    applied(panel)
+def matrix_of(panel):
     table = panel.ui.resultsTable.qobject
-    rows = [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount())]
-    assert rows[0] == ["L2 Marrow PDFF", "4.0 %", "22.2-48.4 %", "▼ below"]
-    assert ["L3 Marrow PDFF", "36.0 %", "22.2-48.4 %", "● within"] in rows
-    assert rows[-1][2:] == ["no reference", "–"]
-    tip = table.item(0, 0).toolTip()
+    columns = [table.horizontalHeaderItem(n).text() for n in range(table.columnCount())]
+    rows = [table.verticalHeaderItem(n).text() for n in range(table.rowCount())]
+    return table, rows, columns
+
+
+def cell_at(panel, site, column):
+    _table, rows, columns = matrix_of(panel)
+    return rows.index(site), columns.index(column)
+
+
+def test_results_are_a_matrix_from_head_to_foot_colored_and_marked(panel, sample):
+    from MarrowAssessLib.report.colors import z_color
+
+    applied(panel)
+    table, rows, columns = matrix_of(panel)
+    assert rows[:7] == ["L1", "L2", "L3", "L4", "L5", "S1", "L1-L4"]
+    assert rows[7:] == sorted(rows[7:]) and "left psoas" in rows
+    assert columns[:3] == ["PDFF\n%", "T1/disc", "T1/muscle"] and columns[-1] == "VBQ"
+    lesion, normal = (table.item(*cell_at(panel, site, "PDFF\n%")) for site in ("L2", "L3"))
+    assert (lesion.text(), normal.text()) == ("4.0 ▼", "36.0 ●")
+    (row,) = [one for one in panel._rows if (one.site, one.quantity) == ("L3", "Marrow PDFF")]
+    assert normal.background().color().getRgbF()[:3] == pytest.approx(z_color(row.z), abs=0.01)
+    assert lesion.foreground().color().name() == "#ffffff"  # on dark blue
+    assert normal.foreground().color().name() == "#000000"
+    tip = lesion.toolTip()
     assert "95 % interval" in tip and "z-score -" in tip and "Reference: Baum" in tip
+    assert table.item(*cell_at(panel, "S1", "PDFF\n%")).text() == "42.0"  # no reference, no mark
+    assert table.item(*cell_at(panel, "L3", "VBQ")) is None
     assert "look like pathologic marrow: L2 marrow" in panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
     assert panel.ui.studyLabel.text.startswith("Check that these are right: T1: T1;")
 
 
-def test_a_click_on_a_result_shows_its_region_in_the_slice_views(panel, sample):
+def test_the_matrix_is_as_high_as_its_rows(panel, sample):
     applied(panel)
-    panel.ui.resultsTable.qobject.cellClicked.emit(0, 0)
+    table = panel.ui.resultsTable.qobject
+    rows = sum(table.rowHeight(n) for n in range(table.rowCount()))
+    assert table.minimumHeight() == table.maximumHeight() > rows
+
+
+def test_a_click_on_a_number_shows_region_reference_and_curve(panel, sample, monkeypatch):
+    applied(panel)
+    plot = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode", "plot")
+    table = panel.ui.resultsTable.qobject
+    table.cellClicked.emit(*cell_at(panel, "L2", "PDFF\n%"))
     views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     heights = [view.GetSliceToRAS().GetElement(2, 3) for view in views]
     assert max(abs(height - sample.centers_ras["L2"][2]) for height in heights) < 3
+    said = panel.ui.cellLabel.text
+    assert said.startswith("L2 Marrow PDFF 4.0 %, expected 22.2-48.4 %, below\n")
+    assert "Reference: Baum 2018" in said
+    assert plot.GetPlotChartNode().GetTitle().startswith("Marrow PDFF by age")
+    opened = []
+    desktop = panels.qt_module().QDesktopServices
+    monkeypatch.setattr(desktop, "openUrl", lambda url: opened.append(url.toString()))
+    table.cellDoubleClicked.emit(*cell_at(panel, "L2", "PDFF\n%"))
+    assert opened == ["https://doi.org/10.3389/fendo.2018.00141"]
+    table.cellDoubleClicked.emit(*cell_at(panel, "S1", "PDFF\n%"))  # no reference
+    table.cellClicked.emit(*cell_at(panel, "L3", "T1/disc"))  # no curve
+    assert len(opened) == 1 and "no reference" in panel.ui.cellLabel.text
+
+
+def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
+    applied(panel)
+    layout = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode", "layout")
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+    panel.ui.showChartButton.click()
+    assert layout.GetViewArrangement() != layout.SlicerLayoutFourUpView
+    panel.ui.showChartButton.click()
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    panel.ui.showChartButton.click()
+    panel.ui.show3DButton.click()  # 3D is seen again
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    slicer.mrmlScene.RemoveNode(layout)
+
+
+def test_show_3d_is_not_pressed_before_anything_is_shown(panel, sample):
+    sample.segmentation.GetSegmentation().RemoveRepresentation("Closed surface")
+    applied(panel)
+    assert not panel.ui.show3DButton.checked
+    assert not sample.segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    panel.ui.show3DButton.click()
+    assert panel.lib.views.shows_3d(sample.segmentation)
+    panel.ui.show3DButton.click()
+    assert not panel.lib.views.shows_3d(sample.segmentation)
+
+
+def test_another_voxel_grid_is_resampled_on_a_click(panel, sample):
+    coarse = volume_from_node(sample.volumes["PDFF"])
+    matrix = coarse.ijk_to_ras.copy()
+    matrix[:3, :3] *= 2
+    other = volume_to_node(Volume(coarse.array[::2, ::2, ::2].copy(), matrix, "coarse PDFF"))
+    panel.enter()
+    panel._parameterNode.pdffVolume = other
+    applied(panel)
+    assert panel.ui.gridLabel.text == "Other voxel grid: PDFF (coarse PDFF). Resample?"
+    assert not panel.ui.gridRow.qobject.isHidden() and not panel._rows
+    panel.ui.resampleButton.click()
+    assert panel.ui.gridRow.qobject.isHidden()
+    assert shown_pdff(panel)["L3"] == pytest.approx(sample.true_pdff["L3"], abs=1.0)
+
+
+def test_a_placed_region_stays_though_an_image_is_on_another_grid(panel, sample):
+    other = volume_to_node(Volume(np.ones((9, 9, 9), np.float32), 5 * np.eye(4), "other"))
+    panel.enter()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    panel._parameterNode.pdffVolume = other
+    panel.ui.placeButton.checked = True
+    panel.ui.placeSiteLineEdit.text = "L3"
+    click(panel, sample.centers_ras["L3"])
+    assert panel.ui.placingLabel.text.startswith("Placed: L3 marrow.")
+    assert drawn_names(panel) == {"L3 marrow"}
+    assert panel.ui.gridLabel.text == "Other voxel grid: PDFF (other). Resample?"
+
+
+def test_marrow_alone_shows_its_signal_and_says_what_is_missing(panel, sample):
+    panel.enter()
+    wait()
+    for name in ("t2Volume", "fsT2Volume", "t1PostVolume", "pdffVolume", "inPhaseVolume"):
+        setattr(panel._parameterNode, name, None)
+    panel._parameterNode.opposedPhaseVolume = None
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    panel.ui.placeButton.checked = True
+    panel.ui.placeSiteLineEdit.text = "L3"
+    click(panel, sample.centers_ras["L3"])
+    said = panel.ui.verdictLabel.text
+    assert "L3 marrow: the plain signal only." in said
+    assert "place a muscle or a disc for a ratio" in said
+    table = panel.ui.resultsTable.qobject
+    array = slicer.util.arrayFromVolume(sample.volumes["T1"])
+    median = float(table.item(*cell_at(panel, "L3", "T1 signal")).text())
+    assert 0.2 * array.max() < median < array.max()
+    panel.ui.placeRoleComboBox.setCurrentText("disc")
+    panel.ui.placeSiteLineEdit.text = ""
+    click(panel, sample.segmentation.GetSegmentCenterRAS("L3-L4 disc"))
+    assert "plain signal" not in panel.ui.verdictLabel.text
+    assert "T1/disc" in matrix_of(panel)[2] and "T1 signal" not in matrix_of(panel)[2]
 
 
 def test_a_dragged_circle_a_resized_box_and_a_moved_transform_update_the_results(panel, sample):
@@ -305,7 +425,7 @@ def test_regions_are_imported_named_anew_and_taken_back(panel, sample):
     panel.ui.undoButton.click()
     assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
     assert not panel.ui.undoButton.enabled
-    assert panel.ui.resultsTable.qobject.rowCount() == 0  # numbers go with their regions
+    assert not panel._matrix.cells  # numbers go with their regions
     assert panel.ui.verdictLabel.text.startswith("No assessment yet")
 
 
@@ -316,7 +436,7 @@ def test_removing_every_region_clears_the_results_and_a_new_one_brings_them_back
     kept.DeepCopy(segments.GetSegment("L3 marrow"))
     segments.RemoveAllSegments()
     wait()
-    assert panel.ui.resultsTable.qobject.rowCount() == 0
+    assert not panel._matrix.cells
     assert not panel.ui.showChartButton.enabled and not panel.ui.exportButton.enabled
     segments.AddSegment(kept, "L3 marrow")
     panel.ui.applyButton.click()
@@ -481,7 +601,7 @@ def test_nothing_of_the_previous_patient_stays(panel, sample):
     assert panel.ui.placingLabel.text.startswith("Choose a tissue")
     assert panel.ui.studyLabel.text.startswith("No image is chosen")
     assert panel.ui.ageLineEdit.text == "" and panel.ui.sexComboBox.currentText == "not known"
-    assert panel.ui.resultsTable.qobject.rowCount() == 0
+    assert not panel._matrix.cells
     assert panel.logic.assessment is None
 
 
@@ -623,7 +743,8 @@ def test_a_doubtful_region_has_no_verdict_until_it_is_judged_right(panel, sample
     assert row.verdict == "doubtful" and row.z is None and "Its two halves" in row.details
     means = [one for one in panel._rows if "L2 marrow" in one.regions and one.site != "L2"]
     assert means and all(one.verdict == "doubtful" for one in means)  # VBQ and means of levels
-    assert segment.GetColor() == pytest.approx(NO_REFERENCE_COLOR, abs=0.01)
+    color = sample.segmentation.GetDisplayNode().GetSegmentColor("L2 marrow")
+    assert tuple(color) == pytest.approx(NO_REFERENCE_COLOR, abs=0.01)
     labels = sample.segmentation.GetNodeReference("MarrowAssess.labels")
     texts = [labels.GetNthControlPointLabel(n) for n in range(labels.GetNumberOfControlPoints())]
     assert any(text.startswith("L2") and text.endswith("doubtful") for text in texts)

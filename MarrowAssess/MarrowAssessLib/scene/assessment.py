@@ -17,6 +17,7 @@ from MarrowAssessLib.report.age_plot import curve_of, curve_title, same_referenc
 from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node
+from MarrowAssessLib.study.regions import Region
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
 CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart, see `curve_key`
@@ -50,8 +51,12 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
 
 
-def site_results(assessment: Assessment) -> list[SiteResult]:
+def site_results(assessment: Assessment, brief: bool = False) -> list[SiteResult]:
     """What each marrow region shows in the views: its color's z-score and a label.
+
+    Args:
+        assessment: of these regions.
+        brief: whether only what is outside, doubtful or pathologic has a label, on one line.
 
     A region whose color says nothing of its other sequences can look normal and not be: the label
     names a signature of pathologic marrow.
@@ -60,6 +65,10 @@ def site_results(assessment: Assessment) -> list[SiteResult]:
     found = []
     for region in assessment.study.with_role(Role.MARROW):
         result = assessment.color_of(region.name)
+        if brief:
+            label = _brief_label(region, result, region.name in pathologic)
+            found.append(SiteResult(region.name, result.z if result else None, label))
+            continue
         if result is None:
             doubt = "\ndoubtful" if region.doubtful else ""
             found.append(SiteResult(region.name, None, f"{region.site or region.name}{doubt}"))
@@ -74,6 +83,19 @@ def site_results(assessment: Assessment) -> list[SiteResult]:
             lines.append("signature: pathologic")
         found.append(SiteResult(region.name, result.z, "\n".join(lines)))
     return found
+
+
+def _brief_label(region: Region, result: Result | None, pathologic: bool) -> str:
+    name = region.site or region.name
+    if region.doubtful:
+        return f"{name} doubtful"
+    said = []
+    if result and result.verdict in ("below", "above"):
+        quantity = QUANTITIES[result.measurement.quantity].name.removeprefix("Marrow ")
+        said.append(f"{quantity} {result.text} {result.verdict}")
+    if pathologic:
+        said.append("like pathologic marrow")
+    return f"{name} {', '.join(said)}" if said else ""
 
 
 def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:

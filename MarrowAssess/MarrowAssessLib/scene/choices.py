@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import slicer
+from PDFFMapperLib.scene.volumes import volume_from_node
 from vtkmodules.vtkCommonCore import vtkCommand
 
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
-from MarrowAssessLib.scene.study import OWN_MARKUPS, guess_inputs, map_contrast, region_markups
+from MarrowAssessLib.scene.study import (
+    OWN_MARKUPS,
+    grid_node,
+    guess_inputs,
+    map_contrast,
+    region_markups,
+)
 
 NOT_KNOWN = "not known"
 
@@ -103,6 +110,19 @@ def in_two_roles(parameters: object) -> list[tuple[str, list[str]]]:
         roles.setdefault(node.GetID(), []).append(name)
         names[node.GetID()] = node.GetName()
     return [(names[one], held) for one, held in roles.items() if len(held) > 1]
+
+
+def on_other_grids(parameters: object) -> list[str]:
+    """What each chosen volume is called that lies on another grid than the regions."""
+    volumes = chosen_volumes(parameters)
+    if len(volumes) < 2:
+        return []
+    on = volume_from_node(grid_node(volumes, parameters.segmentation))
+    return [
+        f"{name.replace('_', ' ')} ({node.GetName()})"
+        for name, node in volumes.items()
+        if not volume_from_node(node).same_grid(on)
+    ]
 
 
 def measured_choices(parameters: object) -> tuple:

@@ -20,9 +20,8 @@ from MarrowAssessLib.placement.column import (
 from MarrowAssessLib.placement.judgment import Click, click_doubts
 from MarrowAssessLib.placement.level_names import shifted_site
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.scene.edits import Change, add_regions
 from MarrowAssessLib.scene.placement import (
-    Change,
-    add_regions,
     other_regions,
     place_region,
     read_click,

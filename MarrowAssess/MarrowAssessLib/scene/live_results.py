@@ -10,9 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import slicer
 from PDFFMapperLib.scene.folders import put_in_folder
 
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
 from MarrowAssessLib.findings.assessment import DOUBTFUL, Assessment, Result
@@ -26,13 +28,17 @@ from MarrowAssessLib.scene.assessment import (
     results_table,
     site_results,
 )
-from MarrowAssessLib.scene.overlay import show_results
+from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results
 from MarrowAssessLib.scene.segments import known_segments
+from MarrowAssessLib.study.regions import Region
 
+PLAIN_SIGNAL = "signal"  # key of rows that are no quantity
+PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
 TABLE = "MarrowAssess.table"
 CHART = "MarrowAssess.chart"
 FOLDER = "MarrowAssess results"
 LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen
+LABEL_SEPARATION_MM = 20.0  # one line in a view that shows a whole spine
 COLORS = "MarrowAssess.z-score.colors"
 _OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines")
 
@@ -64,9 +70,10 @@ def show_live(
     if overlay:
         segments = segmentation.GetSegmentation()
         names = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
-        shown = site_results(assessment)
+        shown = site_results(assessment, brief=True)
         made = show_results(segmentation, [one for one in shown if one.region_name in names])
         made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
+        place_labels(made, LABEL_SEPARATION_MM)
         show_overlay(segmentation, True)
         _color_markups(markups, {one.region_name: one.z for one in shown})
     return LiveResults(table, charts)
@@ -100,21 +107,25 @@ def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
             slicer.mrmlScene.RemoveNode(node)
 
 
-def show_segmentation(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+def show_segmentation(segmentation: slicer.vtkMRMLSegmentationNode | None, visible: bool) -> None:
     """Show or hide a segmentation that has results, with its labels and legend."""
+    if segmentation is None or segmentation.GetScene() is None:  # none, or it is gone
+        return
     if live_results(segmentation) and (display := segmentation.GetDisplayNode()):
         display.SetVisibility(visible)
         show_labels(segmentation, visible)
 
 
-def show_labels(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+def show_labels(segmentation: slicer.vtkMRMLSegmentationNode | None, visible: bool) -> None:
     """Show or hide labels and legend, where there are any."""
+    if segmentation is None:
+        return
     for role in _OVERLAY:
         node = segmentation.GetNodeReference(role)
         if node is not None:
             node.SetDisplayVisibility(visible)
     if legend := _legend_of(segmentation):
-        legend.SetVisibility(visible)
+        legend.SetVisibility(visible and legend.GetAttribute(SCORED) == "yes")
 
 
 def _legend_of(
@@ -130,11 +141,16 @@ def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) ->
     if visible:
         return
     display = segmentation.GetDisplayNode()
+    if display is None:
+        return
+    modified = display.StartModify()
     for known in known_segments(segmentation):  # one of unknown tissue keeps its color
-        known.segment.SetColor(*tissues()[known.role].color)
-        if display is not None:
-            display.SetSegmentOpacity3D(known.id, 1.0)
-            display.SetSegmentVisibility2DFill(known.id, True)
+        display.UnsetSegmentOverrideColor(known.id)
+        display.SetSegmentOpacity3D(known.id, 1.0)
+        display.SetSegmentVisibility2DFill(known.id, True)
+        if not np.allclose(known.segment.GetColor(), tissues()[known.role].color, atol=0.01):
+            known.segment.SetColor(*tissues()[known.role].color)  # scenes of version 0.1
+    display.EndModify(modified)
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,8 @@ class ResultRow:
         z: z-score, None without reference.
         details: meaning, interval, publication and cautions, one a line.
         regions: names of the measured regions.
+        key: of the quantity, "" where it is of another version.
+        source: short name of the publication, "" without reference.
     """
 
     site: str
@@ -159,6 +177,8 @@ class ResultRow:
     z: float | None
     details: str
     regions: tuple[str, ...]
+    key: str = ""
+    source: str = ""
 
 
 def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
@@ -195,7 +215,8 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         ends = f"{row['CI low']:.{quantity.digits}f} to {quantity.format(row['CI high'])}"
         details.append(f"95 % interval: {ends}")
     if scored:
-        details.append(f"z-score {row['z-score']:+.1f}, percentile {row['Percentile']:.0f}")
+        percentile = percentile_text(row["Percentile"])
+        details.append(f"z-score {row['z-score']:+.1f}, percentile {percentile}")
     if row["Reference"]:
         details.append(f"Reference: {row['Reference']}")
     if cautions := row.get("Cautions"):  # not in tables saved by earlier versions
@@ -209,7 +230,46 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         row["z-score"] if scored else None,
         "\n".join(details),
         tuple(row.get("Regions", "").split(REGION_SEPARATOR)),
+        quantity.key,
+        row["Reference"],
     )
+
+
+def plain_rows(assessment: Assessment) -> list[ResultRow]:
+    """The median signal of marrow that nothing else is known of, so that a click shows something.
+
+    Alone it says nothing: it depends on coil and protocol.
+    """
+    rows = []
+    study = assessment.study
+    for region in _unmeasured(assessment):
+        for contrast, volume in study.volumes.items():
+            median = float(np.nanmedian(region.values(volume.array)))
+            name = f"{contrast.value.replace('_', ' ')} signal"
+            details = f"Median of {region.voxels} voxels. {PLAIN_SIGNAL_SAYS}"
+            rows.append(
+                ResultRow(
+                    region.site, name, f"{median:.4g}", "", "no reference", None, details,
+                    (region.name,), PLAIN_SIGNAL,
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _unmeasured(assessment: Assessment) -> list[Region]:
+    measured = {
+        name
+        for one in assessment.results
+        if QUANTITIES[one.measurement.quantity].method is not Method.TEXTURE
+        for name in one.measurement.measured
+    }
+    marrow = assessment.study.with_role(Role.MARROW)
+    return [region for region in marrow if region.name not in measured]
+
+
+def percentile_text(percentile: float) -> str:
+    """A percentile as people read it; the ends are never reached."""
+    return "< 1" if percentile < 1 else "> 99" if percentile > 99 else f"{percentile:.0f}"
 
 
 def _urgency(row: ResultRow) -> tuple[int, float]:
@@ -241,6 +301,9 @@ def notes(assessment: Assessment) -> list[str]:
     pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
+    if alone := _unmeasured(assessment):
+        names = ", ".join(region.name for region in alone)
+        found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")
     if assessment.doubtful:
         names = ", ".join(region.name for region in assessment.doubtful)
         found.append(f"Doubtful, so without a verdict until you have looked: {names}.")

@@ -27,6 +27,7 @@ from MarrowAssessLib.report.label_layout import (
 from MarrowAssessLib.scene.click_mode import clicks_stay
 from MarrowAssessLib.scene.segments import segment_points
 
+SCORED = "MarrowAssess.scored"  # attribute of a legend: whether any region has a z-score
 LEGEND_TITLE = "z-score"
 # Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
 BESIDE_COLOR = (0.66, 0.70, 0.36)
@@ -85,11 +86,15 @@ def show_results(
     _smooth_surfaces(segmentation)
     colors = _color_node(segmentation)
     legend = _legend(segmentation, colors)
+    scored = any(r.z is not None and not np.isnan(r.z) for r in results)
+    legend.SetAttribute(SCORED, "yes" if scored else "no")
+    legend.SetVisibility(scored)
     labelled = [r for r in results if r.label]
     places = _places(segmentation, [ids[r.region_name] for r in labelled])
     labels = _labels(segmentation, [r.label for r in labelled])
     lines = _lines(segmentation)
     layout = choose_layout(places)
+    _show_labels_in(labels, layout)
     overlay = Overlay(segmentation, colors, legend, labels, lines, places, layout)
     place_labels(overlay, LABEL_SEPARATION_MM)
     return overlay
@@ -141,7 +146,7 @@ def _color_segments(
     for segment_id in segments.GetSegmentIDs():
         scored = segment_id in z_by_id
         color = z_color(z_by_id[segment_id]) if scored else BESIDE_COLOR
-        segments.GetSegment(segment_id).SetColor(*color)
+        display.SetSegmentOverrideColor(segment_id, *color)
         display.SetSegmentOpacity3D(segment_id, 1.0 if scored else BESIDE_OPACITY)
         display.SetSegmentVisibility2DFill(segment_id, scored)
     display.SetVisibility2DFill(True)
@@ -158,7 +163,6 @@ def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     if segments.GetConversionParameter(name) != str(SURFACE_SMOOTHING):
         segments.SetConversionParameter(name, str(SURFACE_SMOOTHING))
         segmentation.RemoveClosedSurfaceRepresentation()
-    segmentation.CreateClosedSurfaceRepresentation()
 
 
 def _color_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLProceduralColorNode:
@@ -243,6 +247,18 @@ def _labels(
     text.SetShadow(False)
     text.SetBold(False)
     return node
+
+
+def _show_labels_in(labels: slicer.vtkMRMLMarkupsFiducialNode, layout: Layout) -> None:
+    """Labels stand beside the anatomy in 3D and in each slice of one orientation, not in others."""
+    display = labels.GetDisplayNode()
+    views = slicer.util.getNodesByClass("vtkMRMLViewNode")
+    slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    views += [one for one in slices if one.GetLayoutName() == layout.slice_view]
+    wanted = [view.GetID() for view in views]
+    if list(display.GetViewNodeIDs()) != wanted:
+        display.SetViewNodeIDs(wanted)
+    display.SetSliceProjection(True)
 
 
 def _set_text_background(text: object) -> None:

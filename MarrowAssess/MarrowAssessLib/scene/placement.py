@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import slicer
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import volume_from_node, world_matrix
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
-from MarrowAssessLib.catalogue.terminology import terminology_entry
 from MarrowAssessLib.placement import judgment
 from MarrowAssessLib.placement.body import MARGIN_MM
 from MarrowAssessLib.placement.judgment import Click, click_doubts
 from MarrowAssessLib.placement.level_names import KnownLevel, shifted_site
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.structure import place
+from MarrowAssessLib.scene.edits import Change, add_regions, rename
 from MarrowAssessLib.scene.segments import (
-    CAUTIONS_TAG,
-    DOUBTFUL_TAG,
-    ROLE_TAG,
-    SITE_TAG,
-    judge_right,
     known_segments,
-    labels_on_grid,
-    region_segment,
     regions_from_node,
-    segment_identity,
     segment_points,
-    segment_tag,
 )
-from MarrowAssessLib.sources.label_maps import regions_of_convention
 from MarrowAssessLib.study.regions import Region, doubt
 
 
@@ -131,99 +121,6 @@ def other_regions(
         return []
 
 
-@dataclass
-class Change:
-    """What was done to a segmentation, so that it can be taken back.
-
-    Attributes:
-        added: IDs of new segments.
-        removed: ID and copy of each segment that is gone.
-        renamed: ID, name and site of each segment before it was renamed.
-        judged: ID and copy of each segment before it was judged right.
-    """
-
-    added: list[str] = field(default_factory=list)
-    removed: list[tuple[str, slicer.vtkSegment]] = field(default_factory=list)
-    renamed: list[tuple[str, str, str]] = field(default_factory=list)
-    judged: list[tuple[str, slicer.vtkSegment]] = field(default_factory=list)
-
-
-def add_regions(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
-    regions: Sequence[Region],
-    instead_of: Sequence[str] = (),
-) -> Change:
-    """Put regions on a volume's grid into a segmentation; segments of the same name go.
-
-    Args:
-        segmentation: takes them.
-        volume_node: on its grid.
-        regions: may be none.
-        instead_of: IDs of further segments that go.
-
-    Raises:
-        ValueError: see segment_nodes.region_segment; the segmentation is then as it was.
-    """
-    made = [region_segment(region, volume_node) for region in regions]
-    change = Change()
-    modified = segmentation.StartModify()
-    segments = segmentation.GetSegmentation()
-    names = {region.name.casefold() for region in regions}  # a click's "L3 csf", "L3 CSF"
-    for segment_id in list(segments.GetSegmentIDs()):
-        segment = segments.GetSegment(segment_id)
-        if segment_id in instead_of or segment.GetName().casefold() in names:
-            change.removed.append((segment_id, _copy(segment)))
-            segments.RemoveSegment(segment_id)
-    for segment in made:
-        new_id = segments.GenerateUniqueSegmentID(segment.GetName())
-        segments.AddSegment(segment, new_id)
-        change.added.append(new_id)
-    segmentation.EndModify(modified)
-    return change
-
-
-def take_back(segmentation: slicer.vtkMRMLSegmentationNode, change: Change) -> None:
-    """Undo a change; what has been drawn since in segments that it added goes with them."""
-    segments = segmentation.GetSegmentation()
-    modified = segmentation.StartModify()
-    for segment_id in change.added:
-        if segments.GetSegment(segment_id):
-            segments.RemoveSegment(segment_id)
-    for segment_id, segment in change.removed:
-        segments.AddSegment(_copy(segment), segment_id)
-    for segment_id, name, site in change.renamed:
-        if segment := segments.GetSegment(segment_id):
-            _rename(segment, name, segment_identity(segment)[0], site)
-    for segment_id, before in change.judged:
-        if segment := segments.GetSegment(segment_id):
-            for tag in (CAUTIONS_TAG, DOUBTFUL_TAG):
-                segment.SetTag(tag, segment_tag(before, tag))
-    segmentation.EndModify(modified)
-
-
-def _copy(segment: slicer.vtkSegment) -> slicer.vtkSegment:
-    copied = slicer.vtkSegment()
-    copied.DeepCopy(segment)
-    return copied
-
-
-def _rename(segment: slicer.vtkSegment, name: str, role: Role, site: str) -> None:
-    segment.SetName(name)
-    segment.SetTag(ROLE_TAG, role.value)
-    segment.SetTag(SITE_TAG, site)
-    segment.SetTag(segment.GetTerminologyEntryTagName(), terminology_entry(role, site))
-
-
-def accept(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Change:
-    """Take a doubtful segment as right, as somebody has looked at it."""
-    segments = segmentation.GetSegmentation()
-    segment = segments.GetSegment(segment_id)
-    change = Change(judged=[(segment_id, _copy(segment))])
-    judge_right(segment)
-    return change
-
-
 def known_levels(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownLevel]:
     """The vertebrae and discs of a segmentation that have their level, in the world."""
     to_world = world_matrix(segmentation)
@@ -259,36 +156,9 @@ def shift_levels(
     for one, site in moved:
         old = one.segment.GetName()
         name = old.replace(one.site, site, 1) if one.site in old else f"{site} {one.role.value}"
-        _rename(one.segment, name, one.role, site)
+        rename(one.segment, name, one.role, site)
     segmentation.EndModify(modified)
     return [one.segment.GetName() for one, _ in moved], change
-
-
-def import_labels(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
-    source: slicer.vtkMRMLNode,
-    convention: str,
-    resample: bool = False,
-) -> tuple[list[Region], Change]:
-    """Add the regions of another tool's label map or segmentation to a segmentation.
-
-    Args:
-        segmentation: takes them; segments of the same name are replaced.
-        volume_node: on its grid.
-        source: a label map volume, or a segmentation whose segments kept their label values.
-        convention: one of label_maps.CONVENTIONS.
-        resample: whether labels on another grid are resampled (nearest neighbor).
-
-    Raises:
-        ValueError: no label of the convention, or another grid without `resample`.
-    """
-    labels, moved = labels_on_grid(source, volume_node, resample)
-    regions = regions_of_convention(labels, convention)
-    for region in regions:
-        if moved:
-            region.cautions.append("Resampled from another voxel grid.")
-    return regions, add_regions(segmentation, volume_node, regions)
 
 
 def _numbered(segmentation: slicer.vtkMRMLSegmentationNode, name: str) -> str:

@@ -80,6 +80,7 @@ def render_3d(
     Raises:
         headless.RuntimeMissing: pictures cannot be rendered on this machine.
     """
+    overlay.segmentation.CreateClosedSurfaceRepresentation()
     view = _View3D(size)
     view.scale_text(overlay)
     _arrange_labels(overlay, *_axes_3d(overlay.layout), size)

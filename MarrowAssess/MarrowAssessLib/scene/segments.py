@@ -22,6 +22,7 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.terminology import role_and_site, terminology_entry, tissues
 from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import OtherGrid
 
 ROLE_TAG = "MarrowAssess.Role"
 SITE_TAG = "MarrowAssess.Site"
@@ -163,12 +164,12 @@ def is_doubtful(segment: slicer.vtkSegment) -> bool:
     return segment_tag(segment, DOUBTFUL_TAG) == "1"
 
 
-def doubtful_segments(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-) -> list[tuple[KnownSegment, list[str]]]:
-    """The doubtful segments, each with the reasons."""
-    known = known_segments(segmentation)
-    return [(one, segment_identity(one.segment)[2]) for one in known if is_doubtful(one.segment)]
+def doubts(segmentation: slicer.vtkMRMLSegmentationNode | None) -> dict[str, list[str]]:
+    """The names of doubtful segments, each with the reasons."""
+    if segmentation is None or segmentation.GetScene() is None:
+        return {}
+    doubtful = (one.segment for one in known_segments(segmentation) if is_doubtful(one.segment))
+    return {one.GetName(): segment_identity(one)[2] for one in doubtful}
 
 
 def judge_right(segment: slicer.vtkSegment) -> None:
@@ -263,7 +264,7 @@ def _segment_label_array(
 
 def _require(resample: bool, what: str, volume_node: slicer.vtkMRMLVolumeNode) -> None:
     if not resample:
-        raise ValueError(
+        raise OtherGrid(
             f"{what} is not drawn on the voxel grid of '{volume_node.GetName()}'; ask for "
             "resampling (option 'Resample onto one grid'), or choose that volume as its source."
         )

@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import slicer
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import Assessment, assess
 from MarrowAssessLib.measures.book import Settings
-from MarrowAssessLib.placement.column import Column
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.report.report import Report
 from MarrowAssessLib.scene import live_results
-from MarrowAssessLib.scene.column import (
-    DrawnColumn,
-    Placed,
-    correct_painted,
-    place_click,
-    place_column,
-    renamed_column,
-)
+from MarrowAssessLib.scene.edits import Change, accept, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
-from MarrowAssessLib.scene.placement import Change, accept, import_labels, shift_levels, take_back
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.study import study_from_nodes
 from MarrowAssessLib.study.regions import Region
+
+if TYPE_CHECKING:  # they need numba, which measuring does not
+    from MarrowAssessLib.placement.column import Column
+    from MarrowAssessLib.scene.column import DrawnColumn, Placed
 
 Progress = Callable[[float], bool]  # takes the fraction done, returns False to cancel
 
@@ -134,6 +130,8 @@ class Session:
         self, where: Placing, point_ras: Sequence[float], role: str, site: str = ""
     ) -> Placed:
         """Draw what was clicked; see `column.place_click`."""
+        from MarrowAssessLib.scene.column import place_click
+
         placed = place_click(
             where.segmentation,
             where.volume_node,
@@ -158,6 +156,8 @@ class Session:
         Raises:
             ValueError: the level of the body is not given or does not exist.
         """
+        from MarrowAssessLib.scene.column import place_column
+
         try:
             drawn, change = place_column(
                 where.segmentation,
@@ -184,6 +184,8 @@ class Session:
         Raises:
             ValueError: no column was found, or there is no such segment.
         """
+        from MarrowAssessLib.scene.column import correct_painted
+
         column = self.column_of(segmentation)
         if column is None:
             raise ValueError("Find the column first; a painted body corrects it.")
@@ -209,6 +211,9 @@ class Session:
         Raises:
             ValueError: there is no level, or one would leave the spine.
         """
+        from MarrowAssessLib.scene.column import renamed_column
+        from MarrowAssessLib.scene.placement import shift_levels
+
         if segmentation is None:
             raise ValueError("There are no regions yet.")
         column = self.column_of(segmentation)

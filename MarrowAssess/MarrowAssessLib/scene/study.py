@@ -52,20 +52,20 @@ def study_from_nodes(
     """
     if not volumes:
         raise ValueError("Choose at least one image, such as a T1-weighted one.")
-    grid_node = _grid_node(volumes, segmentation)
+    on = grid_node(volumes, segmentation)
     read = {contrast: map_from_node(node) for contrast, node in volumes.items()}
-    grid = next(read[c] for c, node in volumes.items() if node is grid_node)
+    grid = next(read[c] for c, node in volumes.items() if node is on)
     inputs = {contrast.value: node.GetName() for contrast, node in volumes.items()}
     for contrast, volume in read.items():
         if resample and not volume.same_grid(grid):
             read[contrast] = resampled(volume, grid)
-            inputs[contrast.value] += f" (resampled onto the grid of {grid_node.GetName()})"
+            inputs[contrast.value] += f" (resampled onto the grid of {on.GetName()})"
     regions: list[Region] = []
     left_out: list[str] = []
     if segmentation is not None:
         inputs["segmentation"] = segmentation.GetName()
         named = [one.id for one in known_segments(segmentation)]
-        found = regions_from_node(segmentation, grid_node, resample, named)
+        found = regions_from_node(segmentation, on, resample, named)
         segments = segmentation.GetSegmentation()
         unnamed = (one for one in segments.GetSegmentIDs() if one not in named)
         left_out += [f"{segments.GetSegment(one).GetName()} (no tissue named)" for one in unnamed]
@@ -116,10 +116,11 @@ def _is_region(node: slicer.vtkMRMLMarkupsNode) -> bool:
     return True
 
 
-def _grid_node(
+def grid_node(
     volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
     segmentation: slicer.vtkMRMLSegmentationNode | None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
+    """The volume on whose grid is measured: the one that the segmentation was drawn on."""
     chosen = list(volumes.values())
     if segmentation is not None:
         role = segmentation.GetReferenceImageGeometryReferenceRole()

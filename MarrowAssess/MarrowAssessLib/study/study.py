@@ -13,6 +13,10 @@ from MarrowAssessLib.sources.map_scale import scale_advice
 from MarrowAssessLib.study.regions import Region
 
 
+class OtherGrid(ValueError):
+    """Something lies on another voxel grid, and resampling was not asked for."""
+
+
 @dataclass
 class Study:
     """Everything one assessment needs.
@@ -56,7 +60,7 @@ class Study:
         first = self.grid
         for contrast, volume in self.volumes.items():
             if not volume.same_grid(first):
-                raise ValueError(grids_differ(volume, first, "bring them onto one"))
+                raise OtherGrid(grids_differ(volume, first, "bring them onto one"))
             if advice := scale_advice(volume, contrast):
                 raise ValueError(advice)
 

@@ -15,6 +15,7 @@ class PanelFrame:
     Attributes:
         parameters: the parameter node that the panel is connected with, None without.
         running: whether a job runs.
+        canceled: whether the last one was canceled.
     """
 
     def __init__(self, ui: object, changed: Callable[[], None], done: Callable[[], None]) -> None:
@@ -25,7 +26,7 @@ class PanelFrame:
         """
         self.parameters = None
         self.running = False
-        self._canceled = False
+        self.canceled = False
         self._ui, self._changed, self._done = ui, changed, done
         self._gui_tag = self._tag = None
 
@@ -41,13 +42,13 @@ class PanelFrame:
 
     def cancel(self) -> None:
         """End the running job at its next step."""
-        self._canceled = True
+        self.canceled = True
 
     def progress(self, fraction: float) -> bool:
         """Show how far the job is; False once the user cancels."""
         self._ui.progressBar.value = round(100 * fraction)
         slicer.app.processEvents()
-        return not self._canceled
+        return not self.canceled
 
     @contextlib.contextmanager
     def working(self, failure: str, cancelable: bool = False) -> Iterator[None]:
@@ -59,7 +60,7 @@ class PanelFrame:
         """
         from slicer.i18n import tr as _
 
-        self.running, self._canceled = True, False
+        self.running, self.canceled = True, False
         button, bar = self._ui.applyButton, self._ui.progressBar
         text = button.text
         if cancelable:

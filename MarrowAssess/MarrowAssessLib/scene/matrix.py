@@ -1,0 +1,105 @@
+"""The results as a matrix: sites from head to foot, one column for each thing measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from MarrowAssessLib.catalogue.anatomy import level_index
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.references.records import data
+from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, z_color
+from MarrowAssessLib.scene.live_results import PLAIN_SIGNAL, ResultRow
+
+MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
+PLAIN_RANK = 100  # plain signals stand last
+_SHORT = (
+    ("Fat-suppressed T2", "FS T2"),
+    ("Marrow ", ""),
+    ("Muscle ", ""),
+    (" marrow/", "/"),
+    ("Opposed-phase signal drop", "Signal drop"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number.
+
+    Attributes:
+        row: all that is known of it.
+        text: the number and the mark of its verdict; its unit stands above the column.
+        color: as the region has in the views (0-1); None where there is no reference.
+        light: whether its letters have to be light to be read on that color.
+    """
+
+    row: ResultRow
+    text: str
+    color: tuple[float, float, float] | None
+    light: bool
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Sites, columns with their units, and the cells by (row, column)."""
+
+    sites: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: dict[tuple[int, int], Cell]
+
+
+def result_matrix(rows: Sequence[ResultRow]) -> Matrix:
+    """The numbers that can color a region; the others are in the table only."""
+    shown = [row for row in rows if _rank(row) is not None]
+    ranked = sorted(shown, key=_rank)
+    columns = tuple(dict.fromkeys(_title(row) for row in ranked))
+    sites = tuple(dict.fromkeys(_site(row) for row in sorted(shown, key=_height)))
+    cells = {}
+    for row in ranked:  # the first of a cell is what colors its region
+        at = sites.index(_site(row)), columns.index(_title(row))
+        cells.setdefault(at, _cell(row))
+    return Matrix(sites, columns, cells)
+
+
+def _rank(row: ResultRow) -> int | None:
+    if row.key == PLAIN_SIGNAL:
+        return PLAIN_RANK
+    return QUANTITIES[row.key].color_rank if row.key in QUANTITIES else None
+
+
+def _site(row: ResultRow) -> str:
+    return row.site or row.regions[0]
+
+
+def _height(row: ResultRow) -> tuple[int, float, str]:
+    """Single levels down the spine, then what is of several levels, then the rest by name."""
+    level = level_index(row.site) if row.site else None
+    several = "-" in row.site and QUANTITIES.get(row.key) and len(row.regions) > 2
+    group = 2 if level is None else int(bool(several))
+    return group, level or 0.0, _site(row)
+
+
+def _title(row: ResultRow) -> str:
+    name = row.quantity
+    for long, short in _SHORT:
+        name = name.replace(long, short)
+    unit = QUANTITIES[row.key].unit if row.key in QUANTITIES else ""
+    return f"{name}\n{unit}" if unit else name
+
+
+def _cell(row: ResultRow) -> Cell:
+    number = row.value.split(" ")[0]
+    mark = MARKS.get(row.verdict, "")
+    scored = row.z is not None
+    color = z_color(row.z) if scored else None
+    dark = color is not None and 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 0.5
+    if row.verdict == "doubtful":
+        color, dark = NO_REFERENCE_COLOR, True
+    return Cell(row, f"{number} {mark}".strip(), color, dark)
+
+
+def reference_url(row: ResultRow) -> str:
+    """Where the publication behind a number's reference is read, "" where none is known."""
+    sources = data()["sources"].values()
+    dois = [one["doi"] for one in sources if one["name"] == row.source and one["doi"]]
+    return f"https://doi.org/{dois[0]}" if row.source and dois else ""

@@ -1,0 +1,85 @@
+"""What the views show of the results: slices, 3D and age curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slicer
+
+from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
+from MarrowAssessLib.scene.live_results import ResultRow, live_results
+from MarrowAssessLib.scene.overlay import look_at_results
+
+
+def jump_to(
+    segmentation: slicer.vtkMRMLSegmentationNode | None, region_names: Sequence[str]
+) -> None:
+    """Center the slice views on the first of these regions that is a segment."""
+    segments = segmentation.GetSegmentation() if segmentation else None
+    for name in region_names if segments else ():
+        segment_id = segments.GetSegmentIdBySegmentName(name)
+        if segment_id:
+            center = segmentation.GetSegmentCenterRAS(segment_id)
+            slicer.modules.markups.logic().JumpSlicesToLocation(*center, True)
+            return
+
+
+def show_3d(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide a segmentation in 3D views; shown, regions and labels fill them."""
+    if visible:
+        segmentation.CreateClosedSurfaceRepresentation()
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.GetDisplayNode().SetVisibility3D(visible)
+    if visible and segmentation.GetSegmentation().GetNumberOfSegments():
+        for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
+            look_at_results(segmentation, camera)
+
+
+def shows_3d(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
+    """Whether 3D views show a segmentation's surfaces."""
+    if segmentation is None or segmentation.GetDisplayNode() is None:
+        return False
+    surfaces = segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    return bool(surfaces and segmentation.GetDisplayNode().GetVisibility3D())
+
+
+def chart_of(
+    segmentation: slicer.vtkMRMLSegmentationNode, row: ResultRow | None
+) -> slicer.vtkMRMLPlotChartNode | None:
+    """The age curve that has a number's point; the first one of all without a number."""
+    shown = live_results(segmentation)
+    charts = shown.charts if shown else []
+    if row is None:
+        return charts[0] if charts else None
+    own = (chart for chart in charts if _quantity(chart) == row.key and row.site in _sites(chart))
+    return next(own, None)
+
+
+def _quantity(chart: slicer.vtkMRMLPlotChartNode) -> str:
+    return (chart.GetAttribute(CURVE_ATTRIBUTE) or "").split("|")[0]
+
+
+def _sites(chart: slicer.vtkMRMLPlotChartNode) -> list[str]:
+    points = chart.GetNthPlotSeriesNode(chart.GetNumberOfPlotSeriesNodes() - 1).GetTableNode()
+    return [points.GetCellText(row, 0) for row in range(points.GetNumberOfRows())]
+
+
+def put_into_plots(chart: slicer.vtkMRMLPlotChartNode) -> None:
+    """Show a chart in the plot views that are there; the layout stays as it is."""
+    for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode"):
+        view.SetPlotChartNodeID(chart.GetID())
+
+
+def open_plot(chart: slicer.vtkMRMLPlotChartNode) -> int | None:
+    """Show a chart in a layout that has a plot view; returns the layout that was there before."""
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    before = layout.GetViewArrangement() if layout else None
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+    return before
+
+
+def restore_layout(arrangement: int | None) -> None:
+    """Go back to a layout."""
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout and arrangement is not None:
+        layout.SetViewArrangement(arrangement)
