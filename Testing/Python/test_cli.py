@@ -11,6 +11,7 @@ from MarrowAssessLib.commands import assess as assess_command
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.study_options import study_arguments
 from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.outputs import output_set
 
 
 @pytest.fixture(autouse=True)
@@ -97,15 +98,28 @@ def test_a_subject_is_named_when_asked_for(study_files, phantom, tmp_path):
     assert "Study 7" in (out / "report.html").read_text()
 
 
-def test_files_of_an_earlier_run_do_not_stay_beside_a_new_report(study_files, phantom, tmp_path):
+def test_files_of_an_earlier_run_go_and_those_of_others_stay(study_files, phantom, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    for name in ("scene.mrb", "overlay_3d.png", "notes.txt"):
-        (out / name).write_text("of another patient")
+    (out / "scene.mrb").write_text("saved by hand")
+    with output_set(out, "assessment.json") as made:
+        (made / "assessment.json").write_text("{}")
+        (made / "overlay_3d.png").write_bytes(b"\0\0\0\0IEND\xaeB`\x82")
+    assert (out / "overlay_3d.png").exists()
     assert run(*basic(study_files, phantom, out)) == 0
     assert sorted(f.name for f in out.iterdir()) == [
-        "assessment.json", "measurements.csv", "notes.txt", "report.html",
+        "assessment.json", "measurements.csv", "report.html", "scene.mrb",
     ]  # fmt: skip
+    assert (out / "scene.mrb").read_text() == "saved by hand"
+
+
+def test_a_study_file_is_not_overwritten_by_the_report(study_files, phantom, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "assessment.json").write_text('{"volumes": {}}')
+    assert run(*basic(study_files, phantom, out)) == 2
+    assert "was not made by this software" in capsys.readouterr().err
+    assert (out / "assessment.json").read_text() == '{"volumes": {}}'
 
 
 def test_the_point_radius_of_a_study_file_gives_way_to_the_option(study_files, tmp_path):
@@ -180,7 +194,7 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
             *all_labels,
         ],
         "Age -4 years is not possible": bad(folder, age="-4"),
-        "which is no PDFF in percent": bad(folder, volume=f"PDFF={folder / 'T1.nii.gz'}"),
+        "not in percent; give its scale": bad(folder, volume=f"PDFF={folder / 'T1.nii.gz'}"),
         "is on another voxel grid": bad(folder, volume=f"T1={shifted(folder, phantom)}"),
         "may be truncated": bad(folder, volume=f"T1={truncated(folder)}"),
         "a 3D volume is expected": bad(folder, volume=f"T1={four_dimensional(folder)}"),

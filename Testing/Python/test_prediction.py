@@ -20,6 +20,7 @@ from MarrowAssessLib.prediction.validation import (
     folds,
     net_benefit,
     performance,
+    permutations,
     validate,
     youden_cut,
 )
@@ -142,6 +143,21 @@ def test_a_planted_effect_is_found():
     assert reached.specificity > 0.6
 
 
+def test_random_outcomes_spread_more_than_patients_drawn_anew():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from MarrowAssessLib.prediction.training import Recipe
+
+    values, outcome = noise_cohort(7, patients=60, features=100)
+    found = permutations(values, outcome, NAMES[:100], [Recipe(keep=5, strength=0.1)], 25)
+    assert 1.1 < found.widening < 2
+    assert found.p > 0.02
+    values[outcome, 0] += 3
+    found = permutations(values, outcome, NAMES[:100], [Recipe(keep=5, strength=0.1)], 9)
+    assert found.p == pytest.approx(0.1)
+    with pytest.raises(InterruptedError, match="during the permutations"):
+        permutations(values, outcome, NAMES[:100], [Recipe()], 9, progress=lambda _: False)
+
+
 def test_every_patient_is_predicted_by_models_that_never_saw_it():
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from MarrowAssessLib.prediction.training import Recipe
@@ -174,6 +190,8 @@ def test_figures_of_merit_by_hand():
     assert youden_cut(outcome, np.array([0.9, 0.8, 0.6, 0.1])) == 0.8
     assert net_benefit(outcome, probability, 0.5) == pytest.approx(0.25 - 0.25)
     one = Validation(outcome, probability, np.array([1, 0, 1, 0.0]), (), ())
+    narrow, wide = (performance(one, widening=factor).auc_ci95 for factor in (1, 1.2))
+    assert 0.75 - wide[0] == pytest.approx(min(0.75, 1.2 * (0.75 - narrow[0])))
     assert performance(one).brier == pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4)
     assert performance(one).sensitivity == performance(one).specificity == 0.5
     assert better_than(one, one) == (0, 0, 0)
@@ -444,14 +462,15 @@ def test_training_and_scoring_by_command(tmp_path, capsys):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     features, outcomes = write_cohort(tmp_path, *noise_cohort(4, 1.2, patients=60, features=12))
     out = tmp_path / "score.json"
-    few = ["--repeats", "1", "--permutations", "9", "--out", str(out)]
+    few = ["--repeats", "1", "--permutations", "3", "--out", str(out)]
     train = ["train", str(features), "--outcomes", str(outcomes), "--outcome", "fracture", *few]
     assert cli.main(train) == 0
     printed = capsys.readouterr().out
     assert "in patients the model never saw" in printed
+    assert "too narrow" not in printed
     assert "This score is exploratory: 60 of" in printed
     card = json.loads(out.read_text())["card"]
-    assert card["permutation_p"] == pytest.approx(0.1)  # of 9 none reached it
+    assert card["permutation_p"] == pytest.approx(0.25)  # of 3 none reached it
     assert set(card["by_scanner"]) == {"A", "B"}
     assert "P0" not in out.read_text()  # no patient's name
     assert cli.main(["score", str(features), "--score", str(out)]) == 0

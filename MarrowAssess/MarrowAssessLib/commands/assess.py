@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PDFFMapperLib.images.outputs import refuse_foreign
+
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
 
 if TYPE_CHECKING:
@@ -125,7 +127,10 @@ def refuse_output_file(out: str) -> None:
     """Say so before anything is computed where results cannot go.
 
     Raises:
-        ValueError: there is a file of that name.
+        ValueError: there is a file of that name, or one there that would be replaced is not ours.
     """
+    from MarrowAssessLib.scene.outputs import NAMES, RECORD
+
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out {out}: this is a file; name a folder.")
+    refuse_foreign(out, RECORD, NAMES[:2])

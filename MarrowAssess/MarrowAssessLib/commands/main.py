@@ -3,39 +3,68 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from PDFFMapperLib.install.compiled_cache import (
+    blames_cache,
+    ensure_writable_cache,
+    use_temporary_cache,
+)
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 
 COMMANDS = {
     "demo": ("MarrowAssessLib.commands.demo", "see all of it on an embedded sample"),
+    "inspect": ("MarrowAssessLib.commands.inspect", "what is in a folder, and what it is for"),
     "assess": ("MarrowAssessLib.commands.assess", "from images and regions to a report"),
     "radiomics": ("MarrowAssessLib.commands.radiomics", "all IBSI features of every region"),
-    "train": ("MarrowAssessLib.commands.train", "a score from your own cohort, validated"),
-    "score": ("MarrowAssessLib.commands.score", "a trained score for new patients"),
     "references": ("MarrowAssessLib.commands.references", "what is expected at this age"),
     "pdff": ("PDFFMapperLib.commands.pdff", "PDFF and R2* maps from chemical-shift MRI"),
     "ivim": ("PDFFMapperLib.commands.ivim", "ADC and IVIM maps from diffusion MRI"),
 }
-BAD_INPUT, CANCELED = 2, 130
+BAD_INPUT, CANCELED, ENDED = 2, 130, 143
+_AGAIN = "MARROWASSESS_FRESH_CACHE"
+
+
+class _Ended(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 2 for bad input (one sentence on standard error)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    args = _parser(arguments).parse_args(arguments)
+    """Run a command.
+
+    Returns:
+        0 on success, 2 for input that cannot be used (one sentence on standard error), 130 or 143
+        where it was interrupted.
+    """
+    as_program = arguments is None
+    arguments = list(sys.argv[1:] if as_program else arguments)
     try:
-        return args.run(args)
-    except (ValueError, OSError) as error:
-        print(f"marrowassess: {_sentence(error)}", file=sys.stderr)
-        return BAD_INPUT
+        with _ended_like_interrupted(as_program):
+            ensure_writable_cache(Path(__file__).parents[1] / "placement")
+            args = _parser(arguments).parse_args(arguments)
+            return args.run(args)
+    except _Ended:
+        return _say("ended.", ENDED)
     except (KeyboardInterrupt, InterruptedError):
-        print("marrowassess: canceled.", file=sys.stderr)
+        return _say("canceled.", CANCELED)
+    except BrokenPipeError:  # whoever read the output has gone
+        sys.stdout = open(os.devnull, "w")
         return CANCELED
+    except Exception as error:  # the one place where nothing unexpected passes
+        if as_program and blames_cache(error) and _AGAIN not in os.environ:
+            return _with_fresh_cache(arguments)
+        return _say(_sentence(error, arguments), BAD_INPUT)
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
@@ -56,10 +85,74 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _sentence(error: Exception) -> str:
+@contextlib.contextmanager
+def _ended_like_interrupted(as_program: bool) -> Iterator[None]:
+    """While a command runs, being asked to end unwinds it as Ctrl-C does: nothing is left."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not interrupted
+        raise _Ended
+
+    if not as_program:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _with_fresh_cache(arguments: Sequence[str]) -> int:
+    """Run again in a new process with compiled code in a temporary folder: the kept one is bad."""
+    use_temporary_cache()
+    command = [sys.executable, "-m", "MarrowAssessLib.commands.main", *arguments]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.call(command, env={**os.environ, _AGAIN: "1", "PYTHONPATH": paths})
+
+
+def _say(sentence: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        print(f"marrowassess: {sentence}", file=sys.stderr)
+    return code
+
+
+def _sentence(error: Exception, arguments: Sequence[str]) -> str:
+    """What is wrong, in one sentence; what nobody foresaw names the input and where details are."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())
+        return f"{error.filename or 'a file that was being written'}: {error.strerror}."
+    text = " ".join(str(error).split())
+    # Sentences that this software wrote end in a period; others come from deep inside.
+    if isinstance(error, (ValueError, OSError)) and text.endswith((".", ".)")):
+        return text
+    return (
+        f"this input cannot be used: {_inputs(arguments)}. "
+        f"Details for a report of this fault are in {_log(error)}."
+    )
+
+
+def _inputs(arguments: Sequence[str]) -> str:
+    """The files and folders that the arguments name."""
+    named = []
+    for word in arguments:
+        for path in (word, word.partition("=")[2], word.partition("=")[2].rpartition("#")[0]):
+            with contextlib.suppress(OSError, ValueError):
+                if path and Path(path).exists() and arguments[arguments.index(word) - 1] != "--out":
+                    named.append(path)
+                    break
+    return ", ".join(named) or " ".join(arguments[1:])
+
+
+def _log(error: Exception) -> str:
+    """Write the traceback to a temporary file; returns its path."""
+    try:
+        handle, name = tempfile.mkstemp(prefix="marrowassess-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(f"marrowassess {VERSION}, Python {sys.version}\n")
+            stream.write("".join(traceback.format_exception(error)))
+        return name
+    except OSError:
+        return "no log (none could be written)"
 
 
 if __name__ == "__main__":

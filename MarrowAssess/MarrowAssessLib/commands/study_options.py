@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from PDFFMapperLib.images.identity import without_names
+
 from MarrowAssessLib.sources.label_maps import CONVENTIONS
 
 
@@ -34,7 +36,9 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help="the tool that made the label map, instead of --label: "
         + ", ".join(map(repr, CONVENTIONS)),
     )  # fmt: skip
-    regions.add_argument("--segmentation", metavar="FILE", help="Slicer segmentation (.seg.nrrd)")
+    regions.add_argument(
+        "--segmentation", metavar="FILE", help="Slicer (.seg.nrrd) or DICOM segmentation"
+    )
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
     regions.add_argument(
         "--column", metavar="LEVEL=R,A,S",
@@ -67,6 +71,11 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     patient.add_argument("--age", type=float, metavar="YEARS", help="6 months is 0.5")
     patient.add_argument("--sex", choices=("F", "M"))
     patient.add_argument("--subject", metavar="TEXT", help="a name to print on the report")
+    patient.add_argument(
+        "--keep-names",
+        action="store_true",
+        help="keep names of files, folders and series in the results; they may be the patient's",
+    )
 
 
 def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
@@ -122,6 +131,9 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
             arguments[key] = given
     if args.resample:
         arguments["resample"] = True
+    arguments["keep_names"] = args.keep_names
+    if not args.keep_names:
+        notes = [without_names(note, [args.dicom or ""]) for note in notes]
     return arguments, notes
 
 

@@ -26,6 +26,7 @@ from MarrowAssessLib.prediction.validation import (
     auc,
     better_than,
     performance,
+    permutations,
     validate,
 )
 
@@ -58,7 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stability.csv of `radiomics --stability`: only features that stay are learned from",
     )
     parser.add_argument("--repeats", type=int, default=REPEATS, help="of the cross-validation")
-    parser.add_argument("--permutations", type=int, default=200, help="for the p-value; 0 for none")
+    parser.add_argument(
+        "--permutations",
+        type=int,
+        default=200,
+        help="for the p-value and an honest interval; 0 for none",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("marrow-score.json"), help="score file")
 
@@ -84,14 +90,17 @@ def run(args: argparse.Namespace) -> int:
     given = table.values, table.outcome, table.predictors, recipes
     say = _progress("Cross-validation")
     validation = validate(*given, args.repeats, args.seed, say)
-    reached = performance(validation, args.seed)
     comparisons = _comparisons(table, validation, args)
-    p = _permutation_p(table, recipes, validation, args) if args.permutations else None
+    by_chance = None
+    if args.permutations:
+        say = _progress("Permutations")
+        by_chance = permutations(*given, args.permutations, args.seed, say)
+    reached = performance(validation, args.seed, by_chance.widening if by_chance else 1.0)
     most = max(set(validation.chosen), key=validation.chosen.count)
     model = train(table.values, table.outcome, table.predictors, most)
     used = [table.predictors.index(name) for name in model.predictors]
     versions = {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
-    card = model_card(table, validation, reached, comparisons, p, versions)
+    card = model_card(table, validation, reached, comparisons, by_chance, versions)
     score = Score(
         args.outcome,
         model,
@@ -166,24 +175,6 @@ def _comparisons(
             Comparison(name, auc(table.outcome, simple.probability), difference, (low, high))
         )
     return found
-
-
-def _permutation_p(
-    table: CohortTable, recipes: list[Recipe], validation: Validation, args: argparse.Namespace
-) -> float:
-    """Share of random outcomes whose validated AUC reaches the real one's first repeat."""
-    rng = np.random.default_rng(args.seed + 1)
-    say = _progress("Permutations")
-    names, once = table.predictors, 1
-    real = validate(table.values, table.outcome, names, recipes, once, args.seed)
-    reached = auc(table.outcome, real.probability)
-    above = 0
-    for n in range(args.permutations):
-        say(n / args.permutations)
-        outcome = rng.permutation(table.outcome)
-        one = validate(table.values, outcome, names, recipes, once, args.seed + n)
-        above += auc(outcome, one.probability) >= reached
-    return (above + 1) / (args.permutations + 1)
 
 
 def _progress(what: str) -> Callable[[float], bool]:

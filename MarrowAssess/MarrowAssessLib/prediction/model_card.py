@@ -17,6 +17,7 @@ from MarrowAssessLib.prediction.validation import (
     DRAWS,
     REPEATS,
     Performance,
+    Permutations,
     Validation,
     auc,
     net_benefit,
@@ -79,13 +80,15 @@ def model_card(
     validation: Validation,
     reached: Performance,
     comparisons: list[Comparison],
-    permutation_p: float | None,
+    by_chance: Permutations | None,
     versions: dict[str, str],
 ) -> dict[str, object]:
     """The card, JSON-ready; its first line is what matters most."""
     first = next((c.sentence for c in comparisons if c.ci95[0] <= 0), None)
     low, high = reached.auc_ci95
     summary = f"AUC {reached.auc:.2f} ({low:.2f} to {high:.2f}) in patients the model never saw."
+    if by_chance is None:
+        summary += " The interval is too narrow: without permutations training counts as certain."
     by_scanner = {}
     for scanner in sorted(set(table.scanners) - {""}):
         here = np.array([one == scanner for one in table.scanners])
@@ -107,7 +110,8 @@ def model_card(
         "net_benefit": {
             f"{risk:g}": net_benefit(table.outcome, validation.probability, risk) for risk in RISKS
         },
-        "permutation_p": permutation_p,
+        "permutation_p": by_chance.p if by_chance else None,
+        "interval_widening": by_chance.widening if by_chance else None,
         "comparisons": [{**asdict(c), "sentence": c.sentence} for c in comparisons],
         "by_scanner": by_scanner,
         "context": PUBLISHED,

@@ -36,10 +36,11 @@ class Validation:
 
 @dataclass(frozen=True)
 class Performance:
-    """How well predictions agree with outcomes; intervals are 95 % over patients drawn anew.
+    """How well predictions agree with outcomes.
 
     Attributes:
-        auc: area under the ROC curve, with its interval.
+        auc: area under the ROC curve, with its 95 % interval: patients drawn anew, widened by
+            what training on other patients adds, where that is known (see `Permutations`).
         brier: mean squared difference of probability and outcome.
         calibration_slope, calibration_intercept: 1 and 0 are right.
         calibration_error: mean distance of predicted and seen share over fifths of patients.
@@ -157,8 +158,51 @@ def youden_cut(outcome: np.ndarray, probability: np.ndarray) -> float:
     return float(cuts[np.argmax(np.add(sensitivity, specificity))])
 
 
-def performance(validation: Validation, seed: int = 0) -> Performance:
-    """What out-of-fold predictions are worth."""
+@dataclass(frozen=True)
+class Permutations:
+    """What the same training gives for outcomes dealt out by chance.
+
+    Attributes:
+        p: share of them whose AUC reaches that of the real outcome.
+        widening: SD of their AUCs over the SD that drawing patients anew, with the models as they
+            are, would make believe. Training differs with the patients, too, so it is above 1.
+    """
+
+    p: float
+    widening: float
+
+
+def permutations(
+    values: np.ndarray,
+    outcome: np.ndarray,
+    names: Sequence[str],
+    recipes: Sequence[Recipe],
+    number: int,
+    seed: int = 0,
+    progress: Callable[[float], bool] | None = None,
+) -> Permutations:
+    """Train and validate on outcomes dealt out by chance; arguments as for `validate`.
+
+    Raises:
+        InterruptedError: progress asked to cancel.
+    """
+    rng = np.random.default_rng(seed + 1)
+    real = validate(values, outcome, names, recipes, 1, seed)
+    reached, by_chance, believed = auc(outcome, real.probability), [], []
+    for n in range(number):
+        if progress and not progress(n / number):
+            raise InterruptedError("Canceled during the permutations.")
+        dealt = rng.permutation(outcome)
+        one = validate(values, dealt, names, recipes, 1, seed + n)
+        by_chance.append(auc(dealt, one.probability))
+        believed.append(np.var(_drawn_aucs(dealt, one.probability, n)))
+    p = (np.sum(np.array(by_chance) >= reached) + 1) / (number + 1)
+    spread = np.mean((np.array(by_chance) - 0.5) ** 2) / np.mean(believed)
+    return Permutations(float(p), float(np.sqrt(max(1.0, spread))))
+
+
+def performance(validation: Validation, seed: int = 0, widening: float = 1.0) -> Performance:
+    """What out-of-fold predictions are worth; for `widening` see Permutations."""
     outcome, probability = validation.outcome, validation.probability
     drawn = _drawn_aucs(outcome, probability, seed)
     slope, intercept = _calibration(outcome, probability)
@@ -168,7 +212,7 @@ def performance(validation: Validation, seed: int = 0) -> Performance:
     ) / len(outcome)
     return Performance(
         auc(outcome, probability),
-        tuple(float(limit) for limit in np.percentile(drawn, (2.5, 97.5))),
+        _widened(auc(outcome, probability), np.percentile(drawn, (2.5, 97.5)), widening),
         float(np.mean((probability - outcome) ** 2)),
         slope,
         intercept,
@@ -184,6 +228,11 @@ def better_than(one: Validation, other: Validation, seed: int = 0) -> tuple[floa
     drawn = [_drawn_aucs(outcome, each.probability, seed) for each in (one, other)]
     low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
     return auc(outcome, one.probability) - auc(outcome, other.probability), float(low), float(high)
+
+
+def _widened(middle: float, limits: np.ndarray, widening: float) -> tuple[float, float]:
+    low, high = middle + widening * (limits - middle)
+    return float(max(low, 0.0)), float(min(high, 1.0))
 
 
 def _drawn_aucs(outcome: np.ndarray, probability: np.ndarray, seed: int) -> np.ndarray:

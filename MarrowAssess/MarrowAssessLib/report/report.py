@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
 
@@ -59,7 +60,7 @@ def write_csv(report: Report, path: str | Path) -> None:
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, list(_COLUMNS))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
 
 
 def write_html(report: Report, path: str | Path) -> None:

@@ -55,9 +55,14 @@ def load_scene(path: str | Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None
-            has_scene = any(name.endswith(".mrml") for name in archive.namelist())
+            names = [name.replace("\\", "/") for name in archive.namelist()]
+            has_scene = any(name.endswith(".mrml") for name in names)
     except zipfile.BadZipFile:
-        whole = has_scene = False
+        whole, has_scene, names = False, False, []
+    if outside := [n for n in names if n.startswith("/") or ":" in n or ".." in n.split("/")]:
+        raise ValueError(
+            f"{path}: this scene would write outside its folder ({outside[0]}); it was not loaded."
+        )
     if not (whole and has_scene):
         raise ValueError(f"{path}: this is not a whole Slicer scene (.mrb).")
     messages = slicer.vtkMRMLMessageCollection()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from PDFFMapperLib.images.outputs import output_set
 
 from MarrowAssessLib.report.report import Report, write_csv, write_html, write_json
 
 Say = Callable[[str], None]
 PICTURES = ("overlay_3d.png", "overlay_slice.png")
-NAMES = ("report.html", "measurements.csv", "assessment.json", "scene.mrb", *PICTURES)
+RECORD = "assessment.json"
+NAMES = ("report.html", "measurements.csv", RECORD, "scene.mrb", *PICTURES)
 
 
 def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = print) -> list[Path]:
@@ -18,8 +20,9 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
 
     With `show`, Slicer's scene is built: scene.mrb opens in Slicer, and overlay_3d.png and
     overlay_slice.png are rendered where that is possible; where it is not, a note in the report
-    says what to install. Files are made in a temporary folder and moved when all are whole; those
-    of an earlier run in the same folder are replaced or removed, others are left alone.
+    says what to install. All files take their place together when all are whole (see
+    PDFFMapperLib.images.outputs); those that an earlier run made are replaced or removed, others
+    are left alone.
 
     Args:
         report: what to write; pictures and notes are added to it.
@@ -29,33 +32,22 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
 
     Returns:
         The files written, the report first.
+
+    Raises:
+        ValueError: a file of somebody else's has the name of one of them.
+        OSError: one of them could not be written whole.
     """
     folder = Path(folder)
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        _write(report, folder, show, say)
-    finally:
-        if is_new and not any(folder.iterdir()):
-            folder.rmdir()
-    report.pictures = {title: folder / file.name for title, file in report.pictures.items()}
-    return [folder / name for name in NAMES if (folder / name).exists()]
-
-
-def _write(report: Report, folder: Path, show: bool, say: Say) -> None:
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
-        made = Path(temporary)
+    with output_set(folder, RECORD) as made:
         if show:
             _write_scene(report, made, say)
         say("Writing the report")
         write_csv(report, made / "measurements.csv")
-        write_json(report, made / "assessment.json")
+        write_json(report, made / RECORD)
         write_html(report, made / "report.html")
-        for name in NAMES:
-            if (made / name).exists():
-                (made / name).replace(folder / name)
-            else:
-                (folder / name).unlink(missing_ok=True)
+        written = [name for name in NAMES if (made / name).exists()]
+    report.pictures = {title: folder / file.name for title, file in report.pictures.items()}
+    return [folder / name for name in written]
 
 
 def _write_scene(report: Report, folder: Path, say: Say) -> None:

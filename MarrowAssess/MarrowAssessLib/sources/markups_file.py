@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
+from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.terminology import role_and_site
@@ -38,14 +38,14 @@ def read_markups(path: str | Path, point_radius_mm: float = 4.0) -> list[Shape]:
             not above 0.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
+    content = read_json(path, "a Slicer markups file (.mrk.json)")
     if not (np.isfinite(point_radius_mm) and point_radius_mm > 0):
         raise ValueError(f"Point radius {point_radius_mm:g} mm: expected more than 0 mm.")
     try:
-        markups = json.loads(path.read_text(encoding="utf-8"))["markups"]
-        return [shape for one in markups for shape in _shapes(one, path, point_radius_mm)]
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return [
+            shape for one in content["markups"] for shape in _shapes(one, path, point_radius_mm)
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: this is not a Slicer markups file (.mrk.json).") from error
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from PDFFMapperLib.images.json_file import read_json
+
 from MarrowAssessLib.catalogue.contrasts import by_contrast
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.sources.labels import parse_label_rule
@@ -24,14 +26,7 @@ def read_study_file(path: str | Path) -> dict:
             kind.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: a study file is JSON; this one cannot be read.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: a study file is one JSON object with 'volumes' and regions.")
+    content = read_json(path, "a study file")
     if unknown := sorted(set(content) - set(_STUDY_FILE)):
         raise ValueError(
             f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(_STUDY_FILE))}."
@@ -71,7 +66,8 @@ def _is_text(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < 1e300  # JSON allows numbers of any length
 
 
 def _are_texts(value: object) -> bool:

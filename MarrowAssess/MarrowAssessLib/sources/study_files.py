@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PDFFMapperLib.images.files import read_volume
+from PDFFMapperLib.images.identity import TYPED_FACTS, short_hash, without_names
 from PDFFMapperLib.images.volume import Volume, grids_differ, placed_twice
 from PDFFMapperLib.maps.trust import where_trusted
 
@@ -40,6 +42,7 @@ def read_study(
     point_radius_mm: float = 4.0,
     scale: dict[Contrast, float] | None = None,
     subject: str = "",
+    keep_names: bool = False,
 ) -> Study:
     """Read a study from files or DICOM folders (see volume_source.read_source).
 
@@ -53,25 +56,29 @@ def read_study(
     rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
     the first volume; see clicks.regions_from_clicks, also for `options`.
 
+    Inputs are called by a short hash of their contents; `keep_names` calls them by their files,
+    whose names may hold the patient's.
+
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
-    read = {contrast: _read(path, contrast) for contrast, path in volumes.items()}
+    read = {contrast: _read(path, contrast, keep_names) for contrast, path in volumes.items()}
     if not read:
         raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
-    if absent := [contrast.value for contrast in scale or {} if contrast not in read]:
-        raise ValueError(f"A scale is given for {', '.join(absent)}, but no such volume.")
+    _check_scales(scale or {}, read)
     if (rules or labels_of) and labels is None:
         raise ValueError("What labels mean is given, but no label map; name it with --labels.")
     if rules and labels_of:
         raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
-    inputs = {contrast.value: Path(path).name for contrast, path in volumes.items()}
+    inputs: dict[str, str] = {}
     notes: list[str] = []
     for contrast, path in volumes.items():
+        inputs[contrast.value] = _called(path, read[contrast], keep_names)
         read[contrast], mask = where_trusted(read[contrast], path)
+        mask = mask if keep_names else mask and "the mask beside it"
         inputs[contrast.value] += f" (where {mask} says so)" if mask else ""
         notes += read[contrast].notes
-    grids, regions = _from_labels(labels, rules, labels_of, inputs)
+    grids, regions = _from_labels(labels, rules, labels_of, inputs, keep_names)
     if segmentation is not None:
         drawn = regions_from_segmentation(segmentation, [*grids, *read.values()])
         if grids and not drawn.grid.same_grid(grids[0]):
@@ -79,7 +86,7 @@ def read_study(
         grids.append(drawn.grid)
         regions += drawn.regions
         notes += drawn.notes
-        inputs["segmentation"] = Path(segmentation).name
+        inputs["segmentation"] = Path(segmentation).name if keep_names else "segments"
         if drawn.left_out:
             inputs["left out"] = ", ".join(drawn.left_out)
             notes.append(f"Segments left out: {inputs['left out']}.")
@@ -87,7 +94,8 @@ def read_study(
     for path in markups or []:
         regions += regions_from_markups(path, grid, point_radius_mm)
     if markups:
-        inputs["markups"] = ", ".join(Path(path).name for path in markups)
+        named = ", ".join(Path(path).name for path in markups)
+        inputs["markups"] = named if keep_names else f"{len(markups)} file(s)"
     for contrast, volume in read.items():
         if contrast in (scale or {}):
             read[contrast] = volume = volume.with_array(volume.array * float(scale[contrast]))
@@ -103,6 +111,9 @@ def read_study(
             inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
     if column or places:
         regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
+    if not keep_names:
+        files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
+        notes = [without_names(note, files) for note in notes]
     return Study(read, regions, age_years, sex, inputs, subject, list(dict.fromkeys(notes)))
 
 
@@ -111,6 +122,7 @@ def _from_labels(
     rules: list[LabelRule] | None,
     labels_of: str | None,
     inputs: dict[str, str],
+    keep_names: bool,
 ) -> tuple[list[Volume], list[Region]]:
     """The regions of a label map, and the grid they are on; none of either without one."""
     if labels is None:
@@ -121,7 +133,7 @@ def _from_labels(
             "which tool made it (--labels-of)."
         )
     grid = read_volume(labels)
-    inputs["labels"] = Path(labels).name
+    inputs["labels"] = _called(labels, grid, keep_names)
     if not labels_of:
         return [grid], regions_from_labels(grid, rules or [])
     check_labels(grid)
@@ -152,7 +164,25 @@ def _clicked(
     return found
 
 
-def _read(path: str | Path, contrast: Contrast) -> Volume:
+def _read(path: str | Path, contrast: Contrast, keep_names: bool) -> Volume:
     volume = read_source(path, contrast)
-    volume.name = f"{contrast.value} ({Path(path).name})"
+    volume.name = f"{contrast.value} ({Path(path).name})" if keep_names else contrast.value
+    if not keep_names:
+        for key in TYPED_FACTS:
+            volume.attributes.pop(key, None)
     return volume
+
+
+def _called(path: str | Path, volume: Volume, keep_names: bool) -> str:
+    """What an input is called in results."""
+    return Path(path).name if keep_names else f"image {short_hash(volume)}"
+
+
+def _check_scales(scale: Mapping[Contrast, float], read: Mapping[Contrast, Volume]) -> None:
+    if absent := [contrast.value for contrast in scale if contrast not in read]:
+        raise ValueError(f"A scale is given for {', '.join(absent)}, but no such volume.")
+    for contrast, factor in scale.items():
+        if not (math.isfinite(factor) and factor > 0):
+            raise ValueError(
+                f"The scale of {contrast.value} is {factor:g}; a factor above 0 is expected."
+            )

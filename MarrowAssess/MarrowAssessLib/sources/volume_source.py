@@ -11,6 +11,7 @@ from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume
+from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
@@ -81,7 +82,7 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             f"{', '.join(f'{age:g}' for age in sorted(set(ages)))}; sexes "
             f"{', '.join(sorted(sexes))}); keep one study in a folder."
         )
-    patient = PatientFacts(ages[0] if ages else None, next(iter(sexes), None))
+    patient = PatientFacts(shown_age(ages[0] if ages else None), next(iter(sexes), None))
     return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
 
 

@@ -8,12 +8,18 @@ from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
 
+import numpy as np
+
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.images.files import read_on_grid
+from PDFFMapperLib.images.identity import short_hash, without_names
+from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
 from PDFFMapperLib.maps.trust import usable
+
+MOST_REGIONS = 1000
 
 
 def command(family: Family) -> SimpleNamespace:
@@ -47,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
     parser.add_argument("--regions", type=Path, help="label map: values per label")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--prefix", default=family.prefix, help="start of the file names")
+    parser.add_argument(
+        "--keep-names",
+        action="store_true",
+        help="keep the names of files in the results; they may be the patient's",
+    )
     parser.add_argument("--format", choices=("nrrd", "nii.gz"), default="nrrd")
 
 
@@ -58,23 +69,77 @@ def run(args: argparse.Namespace, family: Family) -> int:
         FileNotFoundError: there is no such file.
         InterruptedError: canceled.
     """
+    prefix = checked_prefix(args.prefix)
+    refuse_foreign(args.out, f"{prefix}_maps.json", [f"{prefix}_regions.csv"])
     recipe, images, settings, notes = _recipe_and_images(args, family)
     settings.update(_settings(args, family, recipe, images))
+    labels = None if args.regions is None else label_map(args.regions, images[0])
     maps = recipe.make(images, **settings)
     if maps is None:
         raise InterruptedError
-    for made in maps:
-        made.provenance["reading"] = [*notes, *made.provenance.get("reading", ())]
-        made.provenance["inputs"] = [path.name for path in _paths(args, recipe)]
+    _record_inputs(maps, images, notes, args, _paths(args, recipe))
     _say(maps)
-    paths = write_maps(maps, args.out, args.prefix, f".{args.format}")
-    if args.regions is not None:
-        labels = read_on_grid(args.regions, maps[0].volume).array
-        path = args.out / f"{args.prefix}_regions.csv"
-        resolve_name(family.regions)(path, maps, labels, images, recipe.chosen(settings))
-        paths.append(path)
-    print(f"Wrote {len(paths)} files to {args.out}")
+    _refuse_empty(maps)
+    with output_set(args.out, f"{prefix}_maps.json") as folder:
+        count = len(write_maps(maps, folder, prefix, f".{args.format}"))
+        if labels is not None:
+            path = folder / f"{prefix}_regions.csv"
+            resolve_name(family.regions)(path, maps, labels, images, recipe.chosen(settings))
+            count += 1
+    print(f"Wrote {count} files to {args.out}")
     return 0
+
+
+def label_map(path: Path, like: Volume) -> np.ndarray:
+    """The numbers of regions on the grid of the images, 0 outside.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, another grid, or no map of labels.
+    """
+    labels = read_source(path)
+    if not labels.same_grid(like):
+        raise ValueError(f"{path.name} is not on the grid of the images; resample it.")
+    array = labels.array
+    if not np.isfinite(array).all() or (array % 1 != 0).any() or (array < 0).any():
+        raise ValueError(f"{path}: a label map holds whole numbers from 0 on; this one does not.")
+    found = np.unique(array[array > 0])
+    if not 0 < found.size <= MOST_REGIONS:
+        raise ValueError(
+            f"{path}: {found.size} labels are in this map; 1 to {MOST_REGIONS} are expected."
+        )
+    return array.astype(np.int64)
+
+
+def _refuse_empty(maps: list[ParametricMap]) -> None:
+    """Refuse maps of nothing.
+
+    Raises:
+        ValueError: no voxel of any map has a value.
+    """
+    measured = [one.volume.array for one in maps if one.volume.array.dtype.kind == "f"]
+    if measured and not any(np.isfinite(array).any() for array in measured):
+        raise ValueError(
+            "No voxel could be fitted, so there is nothing to write; check the images, their order "
+            "and the mask."
+        )
+
+
+def _record_inputs(
+    maps: list[ParametricMap],
+    images: list[Volume],
+    notes: list[str],
+    args: argparse.Namespace,
+    paths: list[Path],
+) -> None:
+    """What was read and how, in every map; names of files only where the user wants them kept."""
+    named = [path.name for path in paths]
+    if not args.keep_names:
+        notes = [without_names(note, [*paths, *(image.name for image in images)]) for note in notes]
+        named = [f"image {short_hash(image)}" for image in images]
+    for made in maps:
+        reading = made.provenance.get("reading", ())
+        made.provenance["reading"] = list(dict.fromkeys([*notes, *reading]))
+        made.provenance["inputs"] = named
 
 
 def _usage(recipe: Recipe) -> str:

@@ -153,9 +153,11 @@ def echo_volumes(
     timed = [one for one in named if echo_times_known or "EchoTime" in one.facts]
     timed = [one for one in timed if one.problem or _images(one)]
     groups = _acquisitions(timed)
-    several = [group for group in groups if len(_echo_times(group)) > 1] or (
-        groups if len(groups) == 1 or echo_times_known else []
-    )
+    several = [group for group in groups if len(_echo_times(group)) > 1]
+    if not several and (chosen or echo_times_known):
+        several = groups
+    fittable = [g for g in several if len(_echo_times(g)) > 2 and not _spin_echo(g)]
+    several = fittable if len(several) > 1 and fittable else several
     broken = [one for one in timed if one.problem]
     if not several or (not any(_images(one) for group in several for one in group)):
         reasons = " ".join(one.problem for one in broken)
@@ -337,6 +339,11 @@ def _echo_times(group: Sequence[DicomSeries]) -> set[float]:
     return {round(time / _SAME_TIME_MS) for time in times if time}
 
 
+def _spin_echo(group: Sequence[DicomSeries]) -> bool:
+    words = words_of(group[0].facts.get("ScanningSequence"))
+    return "SE" in words and "GR" not in words
+
+
 def _doubled(group: Sequence[DicomSeries]) -> bool:
     """Whether two series hold the same echo of the same component."""
     seen: dict[tuple, str] = {}
@@ -396,7 +403,7 @@ def _told(found: DicomFolder, group: Sequence[DicomSeries], what: str) -> list[s
     if len(group) > 1:
         notes.append(
             f"{len(group)} series of one grid and sequence were joined by their {what}: "
-            + ", ".join(f"#{selector(found, one)} {one.description}" for one in group)
+            + ", ".join(f"#{selector(found, one)}" for one in group)
             + "."
         )
     notes += [f"Left out: {one.problem}" for one in found if one.problem and one not in group]

@@ -1,0 +1,65 @@
+"""Where compiled code is kept: numba refuses to start where it may write nowhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+_VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def ensure_writable_cache(package: Path) -> None:
+    """Keep compiled code in a temporary folder where neither package nor home can be written to.
+
+    To be called before anything compiled is imported.
+
+    Args:
+        package: a folder of compiled sources.
+    """
+    if os.environ.get(_VARIABLE):
+        return
+    if not (_writable(package / "__pycache__") or _writable(_user_cache())):
+        use_temporary_cache()
+
+
+def use_temporary_cache() -> str:
+    """Keep compiled code in a fresh temporary folder of this user from now on; returns its path."""
+    folder = tempfile.mkdtemp(prefix="marrowassess-compiled-")
+    os.environ[_VARIABLE] = folder
+    return folder
+
+
+def blames_cache(error: BaseException) -> bool:
+    """Whether an error came from reading or writing compiled code, as of a damaged cache."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        trace = error.__traceback__
+        while trace is not None:
+            if Path(trace.tb_frame.f_code.co_filename).name == "caching.py":
+                return True
+            trace = trace.tb_next
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _user_cache() -> Path:
+    """Where numba keeps compiled code for a user (its `_UserWideCacheLocator`)."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "numba"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "numba"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a folder is there or can be made, and files can be made in it."""
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
