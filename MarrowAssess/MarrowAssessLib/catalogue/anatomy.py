@@ -23,6 +23,8 @@ VERTEBRAE = [
     *[f"L{n}" for n in range(1, 7)],
     *[f"S{n}" for n in range(1, 6)],
 ]
+# A thirteenth thoracic vertebra lies between T12 and L1 in few people; no reference covers it.
+TRANSITIONAL = {"T13": VERTEBRAE.index("T12") + 0.5}
 SPINE_REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
 OTHER_SITES = [
     "clivus", "skull", "mandible", "sternum", "rib", "scapula", "clavicle", "sacrum", "ilium",
@@ -81,7 +83,7 @@ def parse_site(text: str) -> str:
         if match[2]:
             lower = match[2] if not match[2].isdigit() else levels[0][0] + match[2]
             levels.append(_level(lower))
-        if all(one in VERTEBRAE for one in levels):
+        if all(one in VERTEBRAE or one in TRANSITIONAL for one in levels):
             return "-".join(levels)
     lower = words.lower()
     side = next((s for s in ("left", "right") if s in lower.split()), "")
@@ -108,15 +110,15 @@ def spine_levels(lumbar: int = 5) -> list[str]:
 
 def spine_region(site: str) -> str:
     """The spine region ("lumbar" ...) of a vertebra or disc, "" for other sites."""
-    return SPINE_REGIONS[site[0]] if site.split("-")[0] in VERTEBRAE else ""
+    first = site.split("-")[0]
+    return SPINE_REGIONS[site[0]] if first in VERTEBRAE or first in TRANSITIONAL else ""
 
 
 def level_index(site: str) -> float | None:
     """Position down the spine: C1 = 0 ..., a disc halfway between its vertebrae; else None."""
     ends = site.split("-")
-    if not all(end in VERTEBRAE for end in ends):
-        return None
-    return sum(VERTEBRAE.index(end) for end in ends) / len(ends)
+    places = [VERTEBRAE.index(end) if end in VERTEBRAE else TRANSITIONAL.get(end) for end in ends]
+    return None if None in places else sum(places) / len(ends)
 
 
 def _level(text: str) -> str:

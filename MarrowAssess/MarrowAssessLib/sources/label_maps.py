@@ -128,6 +128,8 @@ def _spineps_vertebrae() -> dict[int, LabelMeaning]:
     return {
         **_vertebrae(range(1, 26), _DOWN, WHOLE_VERTEBRA),
         26: LabelMeaning(Role.MARROW, "sacrum", WHOLE_BONE),
+        28: LabelMeaning(Role.MARROW, "T13", WHOLE_VERTEBRA),
+        128: LabelMeaning(Role.DISC, "T13-L1"),
         **{
             100 + n: LabelMeaning(Role.DISC, site)
             for n, site in below.items()
@@ -165,7 +167,7 @@ _OTHER_LABELS: dict[str, set[int]] = {
     "TotalSegmentator vertebrae_mr": set(),
     "TotalSpineSeg": {1, 47},
     "MuscleMap": set(range(1101, 8163)),
-    "SPINEPS vertebrae": {28, 128, *range(201, 229)},
+    "SPINEPS vertebrae": set(range(201, 229)),
     "SPINEPS subregions": {*range(41, 51), 60, 61, 62},
 }
 
@@ -183,6 +185,22 @@ def fitting_conventions(labels: set[int]) -> list[str]:
     return sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
 
 
+# A transitional vertebra (its label) changes what discs beside it are called (theirs).
+_TRANSITIONAL = {
+    "SPINEPS vertebrae": {28: {119: "T12-T13"}, 25: {124: "L5-L6"}},
+    "TotalSpineSeg": {46: {100: "L6-S1"}},
+}
+
+
+def _with_transitional(convention: str, present: set[int]) -> dict[int, LabelMeaning]:
+    """A convention's table as it is for the vertebrae that are there."""
+    table = dict(CONVENTIONS[convention])
+    for vertebra, discs in _TRANSITIONAL.get(convention, {}).items():
+        if vertebra in present:
+            table |= {disc: LabelMeaning(Role.DISC, site) for disc, site in discs.items()}
+    return table
+
+
 def regions_of_convention(labels: np.ndarray, convention: str) -> list[Region]:
     """Regions of a label volume [k, j, i] of a known convention, in the order of their labels.
 
@@ -195,7 +213,7 @@ def regions_of_convention(labels: np.ndarray, convention: str) -> list[Region]:
         raise ValueError(
             f"Unknown label convention '{convention}'; expected one of: {', '.join(CONVENTIONS)}."
         )
-    table = CONVENTIONS[convention]
+    table = _with_transitional(convention, set(np.unique(labels).astype(int).tolist()))
     merged: dict[LabelMeaning, list[int]] = {}
     for value in (int(v) for v in np.unique(labels)):
         if value in table:

@@ -276,6 +276,9 @@ def _choose(
 def _all_the_same(volumes: list[DicomVolume]) -> bool:
     """Whether volumes of several series hold the same voxels at the same place."""
     first = volumes[0]
+    told = ("EchoTime", "DiffusionBValue", "ImageComponent", "ImageType")
+    if any(one.attributes.get(key) != first.attributes.get(key) for one in volumes for key in told):
+        return False
     if any(
         one.shape != first.shape or not np.allclose(one.ijk_to_ras, first.ijk_to_ras, atol=1e-3)
         for one in volumes

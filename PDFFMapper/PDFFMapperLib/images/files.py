@@ -82,7 +82,7 @@ def read_series(path: str | Path) -> list[Volume]:
     for volume in volumes:
         for component, part in COMPLEX:
             one = volume.with_array(part(volume.array).astype(np.float32), volume.name)
-            one.attributes["ImageComponent"] = component
+            one.attributes |= {"ImageComponent": component, "ComplexFile": True}
             parts.append(one)
     return parts
 

@@ -95,7 +95,8 @@ def read_nifti(path: Path) -> NiftiImage:
         stored = _stored(path, header, kind)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"{path}: this file cannot be read as an image; it is damaged or truncated."
+            f"{path}: this file cannot be read as an image; it is damaged and may be truncated: "
+            "copy it again."
         ) from error
     values = _scaled(path, stored, header)
     matrix, notes, apart = _placement(path, header)

@@ -196,7 +196,13 @@ def _paired(
         if len(have) > 2:
             notes.append(f"Only the {pair[0]} and {pair[1]} images were used.")
         if pair[0] == "real":
-            if min(float(np.min(part)) for part in (*one, *other)) >= 0:
+            if not any(np.any(part) for part in other):
+                raise ValueError(
+                    "The imaginary images are 0 everywhere, so there is no phase; give the "
+                    "magnitudes, or the right images."
+                )
+            one_file = components["real"][times[0]].attributes.get("ComplexFile")
+            if not one_file and min(float(np.min(part)) for part in (*one, *other)) >= 0:
                 raise ValueError(
                     "Real and imaginary images hold no negative value; an offset must have been "
                     "added: subtract it, or give the rescaled images."

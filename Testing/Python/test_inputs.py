@@ -1,0 +1,782 @@
+"""What scanners and other tools write goes in with its true value, or the reason is true."""
+
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+from dicom_files import classic_slice, enhanced, header, put_pixels
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.sources.segmentations import regions_from_segmentation
+from MarrowAssessLib.sources.volume_source import guess_study
+from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.commands.diffusion_files import read_diffusion
+from PDFFMapperLib.commands.echo_files import read_echoes
+from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.inventory import inventory
+from PDFFMapperLib.dicom.selection import echo_volumes, read_source
+from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
+from PDFFMapperLib.images.files import read_series, read_volume, write_volume
+from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.images.nrrd import facts_of_frames
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
+from PDFFMapperLib.water_fat.echo_units import phase_in_radians
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+SHAPE = (3, 5, 4)
+STACK = np.arange(60, dtype=np.uint16).reshape(SHAPE) + 100
+MATRIX = np.diag([-1.0, -1.2, 4.0, 1.0])
+
+
+def nifti(path, array, version=1, sform=MATRIX, qform_x=0.0, codes=(0, 1), cut=None, **changes):
+    """A NIfTI file of an array [k, j, i] or [t, k, j, i]; `codes` are those of qform and sform."""
+    kinds = {"int16": (4, 16), "uint8": (2, 8), "float32": (16, 32), "complex64": (32, 64)}
+    kind, bits = kinds[array.dtype.name]
+    kind, bits = changes.get("kind", kind), changes.get("bits", bits)
+    shape = changes.get("shape", array.shape[::-1])
+    dim = [len(shape), *shape] + [1] * (7 - len(shape))
+    pixdim = [1.0, *np.linalg.norm(sform[:3, :3], axis=0), 1, 1, 1, 1]
+    quaternion = [0.0, 0.0, 1.0]  # half a turn about z: RAS x and y point back
+    place = [*quaternion, qform_x, 0.0, 0.0]
+    scale = changes.get("scale", (1.0, 0.0))
+    rows = [value for row in sform[:3] for value in row]
+    if version == 1:
+        data = bytearray(352)
+        struct.pack_into("<i", data, 0, 348)
+        struct.pack_into("<8h", data, 40, *dim)
+        struct.pack_into("<hh", data, 70, kind, bits)
+        struct.pack_into("<8f", data, 76, *pixdim)
+        struct.pack_into("<3f", data, 108, changes.get("offset", 352.0), *scale)
+        struct.pack_into("<hh6f12f", data, 252, *codes, *place, *rows)
+        data[344:348] = b"n+1\0"
+    else:
+        data = bytearray(544)
+        struct.pack_into("<i8shh8q", data, 0, 540, b"n+2\0\r\n\x1a\n", kind, bits, *dim)
+        struct.pack_into("<8d", data, 104, *pixdim)
+        struct.pack_into("<q2d", data, 168, 544, *scale)
+        struct.pack_into("<ii6d12d", data, 344, *codes, *place, *rows)
+    whole = bytes(data) + array.tobytes()
+    whole = whole[:cut]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(whole) if path.name.lower().endswith(".gz") else whole)
+    return path
+
+
+# --- NIfTI -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "A.NII.GZ", "image"])
+def test_nifti_1_and_2_are_read_under_any_name(tmp_path, version, name):
+    volume = read_volume(nifti(tmp_path / name, STACK.astype(np.int16), version))
+    assert np.array_equal(volume.array, STACK)
+    np.testing.assert_allclose(volume.ijk_to_ras, MATRIX)
+    with pytest.raises(ValueError, match="may be truncated"):
+        read_volume(nifti(tmp_path / name, STACK.astype(np.int16), version, cut=-30))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"bits": 32}, "contradicts itself"),
+        ({"kind": 2, "bits": 8}, "more voxels than its header says"),
+        ({"kind": 128, "bits": 24}, "color picture"),
+        ({"kind": 7, "bits": 16}, "not supported"),
+        ({"offset": 100.0}, "contradicts itself"),
+        ({"offset": float("nan")}, "contradicts itself"),
+        ({"scale": (float("inf"), 0.0)}, "contradicts itself"),
+        ({"scale": (2.0, float("nan"))}, "scales its values by no number"),
+        ({"shape": (4, 5, 0)}, "contradicts itself"),
+        ({"shape": (4, 5, 32000)}, "may be truncated"),
+    ],
+)
+def test_a_nifti_header_that_contradicts_its_file_is_refused(tmp_path, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_volume(nifti(tmp_path / "a.nii", STACK.astype(np.int16), **changes))
+
+
+def test_the_scale_of_a_nifti_is_applied_and_none_is_none(tmp_path):
+    array = STACK.astype(np.int16)
+    scaled = read_volume(nifti(tmp_path / "a.nii", array, scale=(0.5, 3.0))).array
+    np.testing.assert_allclose(scaled, 0.5 * STACK + 3)
+    for none in ((0.0, 0.0), (float("nan"), float("nan"))):
+        assert np.array_equal(
+            read_volume(nifti(tmp_path / "b.nii", array, scale=none)).array, STACK
+        )
+
+
+def test_two_placements_of_one_file_are_told_apart(tmp_path):
+    array = STACK.astype(np.int16)
+    same = read_volume(nifti(tmp_path / "a.nii", array, codes=(1, 2)))
+    assert not same.notes
+    apart = read_volume(nifti(tmp_path / "b.nii", array, codes=(1, 2), qform_x=2.0))
+    assert "two placements (sform and qform) that lie 2.0 mm apart" in apart.notes[0]
+    np.testing.assert_allclose(apart.ijk_to_ras, MATRIX)  # the sform, as nibabel takes it
+    only = read_volume(nifti(tmp_path / "c.nii", array, codes=(1, 0), qform_x=2.0))
+    assert only.ijk_to_ras[0, 3] == 2.0 and not only.notes
+
+
+def test_axes_off_square_by_rounding_are_squared_and_slanted_ones_refused(tmp_path):
+    slanted = MATRIX.copy()
+    slanted[0, 1] = 0.02
+    volume = read_volume(nifti(tmp_path / "a.nii", STACK.astype(np.int16), sform=slanted))
+    assert "squared" in volume.notes[0]
+    axes = volume.ijk_to_ras[:3, :3]
+    np.testing.assert_allclose((axes.T @ axes)[~np.eye(3, dtype=bool)], 0, atol=1e-9)
+    middle = [1.5, 2, 1, 1]
+    np.testing.assert_allclose(volume.ijk_to_ras @ middle, slanted @ middle, atol=1e-6)
+    slanted[0, 1] = 0.4
+    with pytest.raises(ValueError, match="not at right angles"):
+        read_volume(nifti(tmp_path / "b.nii", STACK.astype(np.int16), sform=slanted))
+
+
+def test_complex_images_keep_their_imaginary_part(tmp_path):
+    echoes = [(STACK + 1j * (n + 1)).astype(np.complex64) for n in range(3)]
+    path = nifti(tmp_path / "c.nii.gz", np.stack(echoes))
+    (tmp_path / "c.json").write_text(json.dumps({"EchoTime": [0.001, 0.002, 0.003]}))
+    volumes, times, _ = read_echoes([path])
+    train = echo_train(volumes, times, "s", 3.0)
+    assert train.is_complex
+    np.testing.assert_allclose(train.signal, np.stack(echoes, -1))
+    _, times, _ = read_echoes([path], echo_times=[1, 2, 3])
+    np.testing.assert_allclose(times, [0.001, 0.002, 0.003] * 2)
+
+
+# --- NRRD and others --------------------------------------------------------------------------
+
+
+def test_a_nrrd_of_slicer_tells_its_b_values_and_directions(tmp_path):
+    import SimpleITK as sitk
+
+    image = sitk.JoinSeries([sitk.GetImageFromArray(STACK.astype(np.float32))] * 3)
+    gradients = ["0 0 0", "0 0 0.5", "0 1 0"]
+    image.SetMetaData("DWMRI_b-value", "800")
+    for n, text in enumerate(gradients):
+        image.SetMetaData(f"DWMRI_gradient_{n:04d}", text)
+    sitk.WriteImage(image, str(tmp_path / "d.nrrd"))
+    scheme = diffusion_scheme(read_series(tmp_path / "d.nrrd"))
+    assert scheme.b_values.tolist() == [0, 200, 800]
+    labels = {
+        "MultiVolume.FrameLabels": "1.2,2.4",
+        "MultiVolume.FrameIdentifyingDICOMTagName": "EchoTime",
+    }
+    assert facts_of_frames(labels, 2) == [{"EchoTime": 1.2}, {"EchoTime": 2.4}]
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+def test_more_or_fewer_voxels_than_the_header_says_are_refused(tmp_path, oblique_volume, name):
+    import SimpleITK as sitk
+    from PDFFMapperLib.images.files import image_from_volume
+
+    path = tmp_path / name
+    sitk.WriteImage(image_from_volume(oblique_volume), str(path), useCompression=False)
+    whole = path.read_bytes()
+    assert np.array_equal(read_volume(path).array, oblique_volume.array)
+    for content in (whole + bytes(50 * 40 * 4), whole[:-400]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="voxels than its header says"):
+            read_volume(path)
+
+
+def test_a_nrrd_whose_text_is_binary_is_refused_before_it_crashes_its_reader(tmp_path):
+    head = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 3\nencoding: ascii\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head + bytes(range(120)))
+    with pytest.raises(ValueError, match="says that the voxels are text"):
+        read_volume(tmp_path / "a.nrrd")
+
+
+def test_a_name_that_is_no_text_is_refused_by_its_cause(tmp_path):
+    path = tmp_path / "caf\udce9.nii"  # Latin-1 bytes, as an old archive holds them
+    with pytest.raises(ValueError, match="not UTF-8"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[" * 200_000 + "]" * 200_000, "nested too deep|not JSON"),
+        ('{"a": 1, "a": 2}', "'a' is there twice"),
+        ("[1]", "named values is expected"),
+        ("{", "not JSON"),
+    ],
+)
+def test_json_that_cannot_be_used_is_told_in_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_json(tmp_path / "a.json")
+
+
+# --- BIDS --------------------------------------------------------------------------------------
+
+
+def test_bids_facts_are_inherited_and_the_nearest_wins(tmp_path):
+    root, anat = tmp_path / "ds", tmp_path / "ds/sub-01/anat"
+    for n, time in enumerate((0.001, 0.002, 0.003, 0.004)):
+        name = f"sub-01_echo-{n + 1}_part-mag_MEGRE"
+        nifti(anat / f"{name}.nii.gz", STACK.astype(np.float32))
+        (anat / f"{name}.json").write_text(json.dumps({"EchoTime": time}))
+    (root / "dataset_description.json").write_text("{}")
+    (root / "MEGRE.json").write_text(json.dumps({"MagneticFieldStrength": 3, "FlipAngle": 5}))
+    (root / "T1w.json").write_text(json.dumps({"MagneticFieldStrength": 7}))
+    (root / "sub-01/sub-01_MEGRE.json").write_text(json.dumps({"FlipAngle": 3}))
+    volumes, times, _ = read_echoes([root])
+    assert times == [0.001, 0.002, 0.003, 0.004]
+    assert {volume.attributes["MagneticFieldStrength"] for volume in volumes} == {3}
+    assert {volume.attributes["FlipAngle"] for volume in volumes} == {3}
+    assert {volume.attributes["ImageComponent"] for volume in volumes} == {"magnitude"}
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("rad", 1.0), ("mrad", 1e-3), ("degrees", np.pi / 180)]
+)
+def test_a_stated_unit_of_phase_is_heard_where_no_turn_is_filled(unit, factor):
+    phase = np.linspace(-0.3, 0.5, 60).reshape(SHAPE) / factor
+    (found,), _ = phase_in_radians([phase], {"Units": unit})
+    np.testing.assert_allclose(found, phase * factor, atol=1e-5)
+    with pytest.raises(ValueError, match="fits no known scale"):
+        phase_in_radians([phase], {"Units": "arbitrary"})
+
+
+# --- field strength ------------------------------------------------------------------------------
+
+
+def test_the_measured_frequency_wins_over_the_nominal_field():
+    assert field_strength([{"MagneticFieldStrength": 3, "ImagingFrequency": 123.2}]) == 2.894
+    assert field_strength([{"MagneticFieldStrength": 1.5, "ImagingFrequency": 63.63}]) == 1.494
+    assert field_strength([{"MagneticFieldStrength": 15000, "ImagingFrequency": 63.87}]) == 1.5
+    with pytest.raises(ValueError, match="give the field strength"):
+        field_strength([{"MagneticFieldStrength": 3, "ImagingFrequency": 63.87}])
+
+
+# --- DICOM -------------------------------------------------------------------------------------
+
+
+def dwi(folder, b_values, edit=lambda data, n, b: None, series="1.2.3", **facts):
+    """A diffusion series, one file a slice, signal 1000 exp(-0.7e-3 b)."""
+    from pydicom.filereader import dcmread
+
+    folder.mkdir(exist_ok=True)
+    for n, b in enumerate(b_values):
+        pixels = np.full(SHAPE[1:], round(1000 * np.exp(-0.7e-3 * b)), np.uint16)
+        for k in range(SHAPE[0]):
+            given = {
+                "ScanningSequence": "EP", "EchoTime": 70, "RepetitionTime": 4000,
+                "InstanceNumber": n * SHAPE[0] + k + 1, "SeriesDescription": "dwi", **facts,
+            }  # fmt: skip
+            path = classic_slice(folder, f"{series}-{n}-{k}.dcm", k, pixels, series=series, **given)
+            data = dcmread(path)
+            edit(data, n, b)
+            data.save_as(path)
+    return folder
+
+
+def private(data, group, creator, elements, block=0x10):
+    data.add_new((group, block), "LO", creator)
+    for element, kind, value in elements:
+        data.add_new((group, block * 256 + element), kind, value)
+
+
+def b_values_of(folder, **options):
+    volumes, b_values, notes = read_diffusion([folder], **options)
+    return diffusion_scheme(volumes, b_values).b_values.tolist(), notes
+
+
+@pytest.mark.parametrize("block", [0x10, 0x11, 0x1A])
+def test_private_elements_are_found_by_their_owner(tmp_path, block):
+    def siemens(data, n, b):
+        if block != 0x10:
+            private(data, 0x0019, "AGFA", [(0x0C, "IS", "77")])
+        private(data, 0x0019, "SIEMENS MR HEADER", [(0x0C, "IS", str(b))], block)
+
+    dwi(tmp_path / "d", (0, 400, 800), siemens, Manufacturer="SIEMENS")
+    assert b_values_of(tmp_path / "d")[0] == [0, 400, 800]
+
+
+V = np.eye(3)
+
+
+@pytest.mark.parametrize("maker", ["Philips", "CANON_MEC", "UIH", "SIEMENS"])
+def test_directions_in_private_elements_are_directions_and_no_repeats(tmp_path, maker):
+    vectors = [np.zeros(3), *V]
+
+    def edit(data, n, b):
+        v = vectors[n].tolist()
+        if maker == "Philips":
+            private(data, 0x2001, "Philips Imaging DD 001", [(3, "FL", float(b))])
+            places = [(0xB0 + axis, "FL", v[axis]) for axis in range(3)]
+            private(data, 0x2005, "Philips MR Imaging DD 001", places)
+        elif maker == "CANON_MEC":
+            data.ImageComments = f"b={b}({v[0]:.3f},{v[1]:.3f},{v[2]:.3f})"
+        elif maker == "UIH":
+            found = [(0x09, "FD", float(b)), (0x37, "FD", v)]
+            private(data, 0x0065, "Image Private Header", found)
+        else:
+            tensor = (b * np.outer(v, v))[np.triu_indices(3)].tolist()
+            found = [(0x0C, "IS", str(b)), (0x27, "FD", tensor)]
+            private(data, 0x0019, "SIEMENS MR HEADER", found)
+
+    dwi(tmp_path / "d", (0, 800, 800, 800), edit, Manufacturer=maker)
+    volumes, b_values, _ = read_diffusion([tmp_path / "d"])
+    scheme = diffusion_scheme(volumes, b_values)
+    assert len(set(scheme.groups)) == 4
+    np.testing.assert_allclose(np.abs(scheme.directions[1:]).max(axis=1), 1, atol=1e-6)
+    signals = np.array([1000.0, 100.0, 200.0, 400.0])
+    trace, _, _ = trace_weighted(signals[None], scheme)
+    assert trace[0, 1] == pytest.approx(200)  # the geometric mean, not the arithmetic
+
+
+def test_a_missing_b_value_beside_weighted_images_is_0(tmp_path):
+    def toshiba(data, n, b):
+        if b:
+            data.DiffusionBValue = float(b)
+
+    dwi(tmp_path / "d", (0, 400, 800), toshiba, Manufacturer="TOSHIBA_MEC")
+    values, _ = b_values_of(tmp_path / "d")
+    assert values == [0, 400, 800]
+    volumes = read_diffusion([tmp_path / "d"])[0]
+    assert "without a b-value" in " ".join(diffusion_scheme(volumes).notes)
+
+
+def test_given_b_values_serve_a_dicom_series_without_any(tmp_path):
+    dwi(
+        tmp_path / "d", (0, 400, 800),
+        lambda data, n, b: setattr(data, "TemporalPositionIdentifier", n + 1),
+    )  # fmt: skip
+    assert b_values_of(tmp_path / "d", b_values=[0, 400, 800])[0] == [0, 400, 800]
+    with pytest.raises(ValueError, match="no b-value; give the b-values"):
+        b_values_of(tmp_path / "d")
+    with pytest.raises(ValueError, match="no diffusion series with 4 volumes"):
+        b_values_of(tmp_path / "d", b_values=[0, 100, 400, 800])
+
+
+def test_b_values_kept_as_series_are_joined_where_they_belong_together(tmp_path):
+    def stated(data, n, b):
+        data.DiffusionBValue = float(b)
+
+    for n, b in enumerate((0, 400, 800)):
+        dwi(tmp_path / "d", (b,), stated, series=f"1.2.{n}", SeriesNumber=5 + n)
+    dwi(tmp_path / "d", (600,), stated, series="1.2.9", SeriesNumber=9, RepetitionTime=9000)
+    values, notes = b_values_of(tmp_path / "d")
+    assert values == [0, 400, 800]
+    assert any("3 series of one grid and sequence were joined" in note for note in notes)
+
+
+def test_vectors_shorter_than_one_scale_their_b_value(tmp_path):
+    series = np.stack([STACK * np.exp(-0.7e-3 * b) for b in (0, 200, 800)]).astype(np.float32)
+    path = nifti(tmp_path / "g.nii.gz", series)
+    (tmp_path / "g.bval").write_text("0 800 800")
+    (tmp_path / "g.bvec").write_text("0 0 0\n0 0 0\n0 0.5 1")
+    values, notes = b_values_of(path)
+    assert values == [0, 200, 800]
+    assert "multiplied by their squared length" in " ".join(notes)
+    (tmp_path / "g.bval").write_text("0 400 800")
+    with pytest.raises(ValueError, match="unclear whether lengths scale them"):
+        b_values_of(path)
+
+
+@pytest.mark.parametrize("count", [5, 6, 9])
+def test_a_grid_of_united_imaging_becomes_its_slices(tmp_path, count):
+    stack = np.arange(count * 12, dtype=np.uint16).reshape(count, 3, 4)
+    across = int(np.ceil(np.sqrt(count)))
+    grid = np.zeros((3 * int(np.ceil(count / across)), 4 * across), np.uint16)
+    items = []
+    for k in range(count):
+        row, column = divmod(k, across)
+        grid[3 * row : 3 * row + 3, 4 * column : 4 * column + 4] = stack[k]
+        items.append(Dataset())
+        items[-1].ImagePositionPatient = [0, 0, 5.0 * k]
+    data = header(ImageType=["ORIGINAL", "PRIMARY", "M", "VFRAME"], Manufacturer="UIH")
+    data.ImageOrientationPatient, data.PixelSpacing = [1, 0, 0, 0, 1, 0], [1, 1]
+    put_pixels(data, grid)
+    elements = [(0x50, "DS", str(count)), (0x51, "SQ", Sequence(items))]
+    private(data, 0x0065, "Image Private Header", elements)
+    data.save_as(tmp_path / "grid.dcm")
+    (series,) = read_dicom_folder(tmp_path)
+    (volume,) = series.volumes
+    assert np.array_equal(volume.array, stack)
+    assert volume.spacing.tolist() == [1, 1, 5]
+
+
+def products(path, kinds):
+    """An enhanced object with one volume for each (frame type, component)."""
+    from pydicom.filereader import dcmread
+
+    frames = [
+        (k, np.full((5, 4), 10 * (n + 1), np.uint16), {"component": component})
+        for n, (_, component) in enumerate(kinds)
+        for k in range(3)
+    ]
+    path.parent.mkdir()
+    enhanced(path, frames, SeriesDescription="mDIXON-Quant", ImageType=["ORIGINAL", "PRIMARY"])
+    data = dcmread(path)
+    for n, group in enumerate(data.PerFrameFunctionalGroupsSequence):
+        kind = ["ORIGINAL", "PRIMARY", "DIXON", kinds[n // 3][0]]
+        group.MRImageFrameTypeSequence[0].FrameType = kind
+    data.save_as(path)
+
+
+def test_each_product_of_an_enhanced_object_keeps_its_own_frame_type(tmp_path):
+    words = ["WATER", "FAT", "IN_PHASE", "OPP_PHASE", "FAT_FRACTION", "R2_STAR"]
+    products(tmp_path / "d/1.dcm", [(w, "REAL" if "_" in w else "MAGNITUDE") for w in words])
+    found = guess_study(tmp_path / "d")
+    assert {one.value for one in found.sources} == {
+        "water", "fat", "in_phase", "opposed_phase", "PDFF", "R2star",
+    }  # fmt: skip
+    for value, contrast in ((10, "water"), (20, "fat"), (50, "PDFF"), (60, "R2star")):
+        image = read_source(found.sources[Contrast(contrast)])
+        assert np.unique(image.array).tolist() == [value]
+
+
+def test_one_enhanced_file_is_read_as_its_folder_is(tmp_path):
+    frames = [
+        (k, np.full((5, 4), value, np.uint16), {"echo_time": time})
+        for value, time in ((7, 2.0), (9, 4.0))
+        for k in range(3)
+    ]
+    path = enhanced(tmp_path / "one.dcm", frames)
+    with pytest.raises(ValueError, match=r"holds 2 volumes that could be T1.*one\.dcm#3:2"):
+        read_source(path, "T1")
+    second = read_source(f"{path}#3:2")
+    assert second.array.shape == (3, 5, 4) and np.unique(second.array).tolist() == [9]
+
+
+def echoes(folder, times, series="1.2.7", number=3, slices=range(3), name="a", **facts):
+    folder.mkdir(exist_ok=True)
+    for n, time in enumerate(times):
+        for k in slices:
+            given = {
+                "EchoTime": time, "EchoNumbers": n + 1, "ScanningSequence": "GR", "FlipAngle": 5,
+                "InstanceNumber": 10 * n + k + 1, "SeriesNumber": number, **facts,
+            }  # fmt: skip
+            pixels = np.full((5, 4), 100 - 10 * n, np.uint16)
+            classic_slice(folder, f"{name}{n}{k}.dcm", k, pixels, series=series, **given)
+    return folder
+
+
+def test_a_broken_part_of_an_acquisition_is_named_and_not_left_out(tmp_path):
+    folder = echoes(tmp_path / "d", (2, 4, 6))
+    phase = {"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}
+    echoes(folder, (2, 4, 6), "1.2.8", 4, name="p", **phase)
+    (folder / "p11.dcm").unlink()
+    found = read_dicom_folder(folder)
+    with pytest.raises(ValueError, match=r"Series 4 .*lacks 1 of 3 slices.*name the others"):
+        echo_volumes(found)
+    chosen = echo_volumes(found, "3")
+    assert len(chosen.volumes) == 3
+    assert any(note.startswith("Left out: Series 4") for note in chosen.notes)
+
+
+def test_series_of_another_sequence_do_not_join_the_echoes(tmp_path):
+    folder = tmp_path / "d"
+    for n in range(4):
+        echoes(folder, (2 + 2 * n,), f"1.2.1{n}", 10 + n, name=f"e{n}")
+    echoes(folder, (12,), "1.2.30", 30, name="s", ScanningSequence="SE", RepetitionTime=500)
+    echoes(folder, (14,), "1.2.31", 31, name="f", FlipAngle=20)
+    chosen = echo_volumes(read_dicom_folder(folder))
+    assert [v.attributes["EchoTime"] for v in chosen.volumes] == [2, 4, 6, 8]
+
+
+def test_two_acquisitions_are_to_be_chosen_from(tmp_path):
+    folder = echoes(tmp_path / "d", (2, 4, 6))
+    echoes(folder, (2, 4, 6), "1.2.9", 5, name="b")
+    with pytest.raises(ValueError, match=r"several multi-echo acquisitions.*#3 .*#5 "):
+        echo_volumes(read_dicom_folder(folder))
+
+
+def test_files_beside_a_series_that_cannot_be_read_may_be_its_slices(tmp_path):
+    folder = echoes(tmp_path / "d", (2, 4, 6))
+    (folder / "x.dcm").write_bytes((folder / "a00.dcm").read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"1 DICOM file\(s\) beside these images.*x\.dcm"):
+        echo_volumes(read_dicom_folder(folder))
+
+
+def test_series_of_one_number_are_named_by_keys_and_a_copy_is_told(tmp_path):
+    folder = echoes(tmp_path / "d", (2,))
+    echoes(folder, (2,), "1.2.8", 3, name="c")
+    volume = read_source(f"{folder}#3")
+    assert any("identical second copy" in note for note in volume.notes)
+    for path in folder.glob("c*"):
+        path.unlink()
+    echoes(folder, (3,), "1.2.8", 3, name="c")
+    with pytest.raises(ValueError, match="name one of") as caught:
+        read_source(f"{folder}#3")
+    keys = [series.key for series in read_dicom_folder(folder)]
+    assert all(f"{folder}#{key}" in str(caught.value) for key in keys)
+    times = [read_source(f"{folder}#{key}").attributes["EchoTime"] for key in keys]
+    assert sorted(times) == [2, 3]
+
+
+def test_a_hash_in_the_path_is_a_part_of_its_name(tmp_path):
+    folder = echoes(tmp_path / "case#1", (2,))
+    assert read_source(folder).array.shape == (3, 5, 4)
+    assert read_source(f"{folder}#3").array.shape == (3, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("places", "numbers", "blocks"),
+    [
+        ([0, 1, 2, 5.5, 6.5, 7.5], range(6), 2),  # no whole number of steps
+        ([0, 1, 2, 7, 8, 9], range(6), 2),  # whole, but nothing is missing by number
+        ([0, 1, 2, 7, 8, 9], [0, 1, 2, 7, 8, 9], 0),  # slices are missing
+        ([0, 1, 2, 4, 5], range(5), 0),  # one slice is missing
+        ([0, 1.0, 2.0, 3.1, 4.1, 5.1], range(6), 1),  # where beds join
+    ],
+)
+def test_blocks_of_slices_are_volumes_and_missing_slices_are_missing(
+    tmp_path, places, numbers, blocks
+):
+    for k, number in zip(places, numbers, strict=True):
+        pixels = np.full((5, 4), int(10 * k), np.uint16)
+        classic_slice(tmp_path, f"{k}.dcm", k, pixels, series="1.2", InstanceNumber=number + 1)
+    (series,) = read_dicom_folder(tmp_path)
+    if blocks:
+        assert len(series.volumes) == blocks and series.notes
+        assert all(volume.array.shape[0] > 1 for volume in series.volumes)
+    else:
+        assert "a slice is missing" in series.problem
+
+
+def test_legacy_converted_objects_tell_their_echo_times(tmp_path):
+    from pydicom.filereader import dcmread
+
+    frames = [(k, STACK[k], {"echo_time": 0}) for n in range(3) for k in range(3)]
+    path = enhanced(tmp_path / "l.dcm", frames)
+    data = dcmread(path)
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.4"
+    for n, group in enumerate(data.PerFrameFunctionalGroupsSequence):
+        del group.MREchoSequence
+        facts = Dataset()
+        facts.EchoTime = str(2 + n // 3)
+        group.UnassignedPerFrameConvertedAttributesSequence = Sequence([facts])
+    data.save_as(path)
+    chosen = echo_volumes(read_dicom_folder(tmp_path))
+    assert [v.attributes["EchoTime"] for v in chosen.volumes] == [2, 3, 4]
+
+
+def test_a_parametric_map_is_read_with_its_unit(tmp_path):
+    from pydicom.filereader import dcmread
+
+    frames = [(k, STACK[k], {"slope": 1}) for k in range(3)]
+    path = enhanced(tmp_path / "p.dcm", frames)
+    data = dcmread(path)
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.30"
+    unit, mapping = Dataset(), Dataset()
+    unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "1", "UCUM", "fraction"
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.001, 0.0
+    mapping.MeasurementUnitsCodeSequence = Sequence([unit])
+    for group in data.PerFrameFunctionalGroupsSequence:
+        del group.PixelValueTransformationSequence
+        group.RealWorldValueMappingSequence = Sequence([mapping])
+    data.save_as(path)
+    volume = read_source(tmp_path, "PDFF")
+    np.testing.assert_allclose(volume.array, STACK * 0.001, rtol=1e-5)
+    assert volume.attributes["Units"] == "1"
+    from MarrowAssessLib.sources.map_scale import in_stated_unit
+
+    percent, said = in_stated_unit(volume, Contrast.PDFF)
+    np.testing.assert_allclose(percent.array, STACK * 0.1, rtol=1e-5)
+    assert "times 100" in said
+
+
+def test_an_empty_rescale_in_one_frame_is_refused(tmp_path):
+    from pydicom.filereader import dcmread
+
+    path = enhanced(tmp_path / "p.dcm", [(k, STACK[k], {}) for k in range(3)])
+    data = dcmread(path)
+    group = data.PerFrameFunctionalGroupsSequence[1]
+    group.PixelValueTransformationSequence[0].RescaleSlope = None
+    data.save_as(path)
+    (series,) = read_dicom_folder(tmp_path)
+    assert "its rescaling is empty" in series.problem
+
+
+# --- segmentations -------------------------------------------------------------------------------
+
+
+def segmentation_nrrd(path, layers, names, **fields):
+    """A .seg.nrrd, one component for each layer; `fields` by segment, such as Layer."""
+    import SimpleITK as sitk
+
+    images = [sitk.GetImageFromArray(layer.astype(np.uint8)) for layer in layers]
+    image = sitk.Compose(images) if len(images) > 1 else images[0]
+    for n, name in enumerate(names):
+        image.SetMetaData(f"Segment{n}_Name", name)
+        for key, values in fields.items():
+            image.SetMetaData(f"Segment{n}_{key}", str(values[n]))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def test_segments_of_old_slicer_lie_in_their_own_layers(tmp_path):
+    layers = [np.zeros(SHAPE), np.zeros(SHAPE)]
+    layers[0][0, 0, :2], layers[1][2, 1:, :] = 1, 1
+    names = ["L3 marrow", "psoas muscle"]
+    drawn = regions_from_segmentation(segmentation_nrrd(tmp_path / "o.seg.nrrd", layers, names))
+    assert [(r.role, r.voxels) for r in drawn.regions] == [(Role.MARROW, 2), (Role.MUSCLE, 16)]
+    names.append("fat")
+    with pytest.raises(ValueError, match="which lies in which layer"):
+        regions_from_segmentation(segmentation_nrrd(tmp_path / "p.seg.nrrd", layers, names))
+
+
+def test_organs_and_empty_segments_are_left_out_by_name(tmp_path):
+    labels = np.zeros(SHAPE)
+    labels[0], labels[1] = 1, 2
+    names = ["vertebrae_L3", "liver", "left psoas"]
+    path = segmentation_nrrd(tmp_path / "s.seg.nrrd", [labels], names, LabelValue=(1, 2, 3))
+    drawn = regions_from_segmentation(path)
+    assert [region.name for region in drawn.regions] == ["vertebrae_L3"]
+    assert drawn.left_out == ["liver (no tissue named)", "left psoas (empty)"]
+    path = segmentation_nrrd(tmp_path / "t.seg.nrrd", [labels], ["liver"], LabelValue=(1,))
+    with pytest.raises(ValueError, match=r"no segment tells its tissue \(left out: liver"):
+        regions_from_segmentation(path)
+
+
+def dicom_segmentation(path, kind, frames):
+    """A DICOM segmentation of two segments; frames are (slice, number, pixels)."""
+    from dicom_files import orientation, position
+
+    labelmap = kind == "LABELMAP"
+    data = header(f"1.2.840.10008.5.1.4.1.1.66.{7 if labelmap else 4}")
+    data.Modality, data.SegmentationType = "SEG", kind
+    if kind == "FRACTIONAL":
+        data.MaximumFractionalValue = 200
+    data.SegmentSequence = Sequence([Dataset(), Dataset()])
+    for n, (item, name) in enumerate(
+        zip(data.SegmentSequence, ("L3 marrow", "psoas muscle"), strict=True)
+    ):
+        item.SegmentNumber, item.SegmentLabel = n + 1, name
+    plane, measures, shared = Dataset(), Dataset(), Dataset()
+    plane.ImageOrientationPatient = [f"{value:.10g}" for value in orientation()]
+    measures.PixelSpacing, measures.SliceThickness = [1.5, 2.0], 4.0
+    measures.SpacingBetweenSlices = 5.0
+    shared.PlaneOrientationSequence = Sequence([plane])
+    shared.PixelMeasuresSequence = Sequence([measures])
+    data.SharedFunctionalGroupsSequence = Sequence([shared])
+    groups = []
+    for k, number, _ in frames:
+        group, place, segment = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [f"{value:.10g}" for value in position(k)]
+        group.PlanePositionSequence = Sequence([place])
+        if not labelmap:
+            segment.ReferencedSegmentNumber = number
+            group.SegmentIdentificationSequence = Sequence([segment])
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    put_pixels(data, np.stack([pixels.astype(np.uint16) for *_, pixels in frames]))
+    bits = {"BINARY": 1, "FRACTIONAL": 8, "LABELMAP": 8}[kind]
+    data.BitsAllocated = data.BitsStored = bits
+    data.HighBit = bits - 1
+    stack = np.stack([pixels for *_, pixels in frames])
+    if bits == 1:
+        data.PixelData = np.packbits(stack.ravel() > 0, bitorder="little").tobytes()
+        data.PixelData += b"\0" * (len(data.PixelData) % 2)
+    else:
+        data.PixelData = stack.astype(np.uint8).tobytes()
+    data.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_dicom_segmentation_lies_on_the_image_it_was_drawn_on(tmp_path, kind, turned):
+    folder = echoes(tmp_path / "t1", (10,), slices=range(4))
+    image = read_source(folder)
+    if turned:  # another order of slices, as other readers give it
+        flip = np.diag([1.0, 1.0, -1.0, 1.0])
+        flip[2, 3] = 3
+        image = Volume(image.array[::-1], image.ijk_to_ras @ flip, "turned")
+    one, two = np.zeros((5, 4)), np.zeros((5, 4))
+    one[1:3, 1], two[4, :] = 1, 1
+    full = 200 if kind == "FRACTIONAL" else 1
+    if kind == "LABELMAP":
+        frames = [(1, 0, one + 2 * two), (3, 0, 2 * two)]
+    else:
+        frames = [(1, 1, full * one), (1, 2, full * two), (3, 2, full * two)]
+    path = dicom_segmentation(tmp_path / "seg.dcm", kind, frames)
+    drawn = regions_from_segmentation(path, [image])
+    assert drawn.grid is image
+    marrow, muscle = drawn.regions
+    assert (marrow.role, marrow.site, marrow.voxels) == (Role.MARROW, "L3", 2)
+    assert (muscle.role, muscle.voxels) == (Role.MUSCLE, 8)
+    slices = sorted({int(k) for k in np.argwhere(muscle.full_mask(image.array.shape))[:, 0]})
+    assert slices == ([0, 2] if turned else [1, 3])
+    alone = regions_from_segmentation(path)  # no image: from its first to its last slice
+    assert alone.regions[1].voxels == 8
+
+
+# --- units of maps, names, and the list of what was found -------------------------------------
+
+
+def test_the_unit_of_a_map_is_judged_on_the_whole_map(spine_map):
+    study = spine_map(80.0, 900.0)
+    with pytest.raises(ValueError, match=r"reach 900.*--scale PDFF=0\.1"):
+        study()
+    assert spine_map(8.0, 90.0)().volumes[Contrast.PDFF].array.max() == 90
+
+
+@pytest.fixture
+def spine_map(oblique_volume):
+    from MarrowAssessLib.study.regions import Region
+
+    def with_values(marrow, fat):
+        mask = np.zeros(oblique_volume.array.shape, bool)
+        mask[5:8, 10:20, 10:20] = True
+        pdff = oblique_volume.with_array(np.where(mask, marrow, fat).astype(np.float32))
+        region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+        return lambda: Study({Contrast.PDFF: pdff}, [region])
+
+    return with_values
+
+
+def test_the_points_of_a_list_are_one_region_as_slicer_numbers_them(tmp_path):
+    from MarrowAssessLib.sources.markups_file import read_markups
+
+    points = [
+        {"label": label, "position": [0, 10.0 * n, 0]}
+        for n, label in enumerate(("L3 marrow-1", "L3 marrow-2", "", "fat"))
+    ]
+    markup = {"type": "Fiducial", "name": "L3 marrow", "controlPoints": points}
+    (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    shapes = read_markups(tmp_path / "p.mrk.json")
+    assert [(one.name, len(one.points_ras)) for one in shapes] == [("L3 marrow", 3), ("fat", 1)]
+
+
+def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
+    from MarrowAssessLib.commands.main import main
+
+    folder = echoes(tmp_path / "d", (2, 4, 6))
+    echoes(folder, (10,), "1.2.9", 7, slices=(0, 1, 3), name="t", ScanningSequence="SE")
+    write_volume(Volume(STACK.astype(np.float32), MATRIX, "x"), folder / "sub-1_T1w.nii.gz")
+    (folder / "notes.txt").write_text("x" * 200)
+    found = inventory(folder)
+    by_name = {series.name: series for series in found.series}
+    assert [v.echo_time_ms for v in by_name["3"].volumes] == [2, 4, 6]
+    assert by_name["3"].volumes[0].role == "multi_echo"
+    assert by_name["3"].volumes[0].ground == "3 echoes"
+    assert by_name["3"].volumes[0].size == (4, 5, 3)
+    assert "a slice is missing" in by_name["7"].problem
+    assert by_name["sub-1_T1w.nii.gz"].volumes[0].ground == "BIDS name T1w"
+    assert any("2 file(s) are not DICOM" in reason for reason in found.left_out)
+    assert main(["inspect", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "#3 a series" in text and "pdff: 3 volumes." in text
+    assert main(["inspect", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["series"][0]["name"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "site"),
+    [
+        ("vertebrae_L3", Role.MARROW, "L3"),
+        ("T13 marrow", Role.MARROW, "T13"),
+        ("L6", Role.MARROW, "L6"),
+        ("T13-L1", Role.DISC, "T13-L1"),
+    ],
+)
+def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):
+    assert role_and_site(name) == (role, site)
