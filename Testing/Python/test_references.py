@@ -16,8 +16,8 @@ from MarrowAssessLib.catalogue.patient import parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.commands import references as references_command
 from MarrowAssessLib.references.age_fit import MIN_CONTROLS, FittedCurve, fit_age_curve
+from MarrowAssessLib.references.cohort_csv import read_control_cohort
 from MarrowAssessLib.references.control_cohort import (
-    read_control_cohort,
     save_control_cohort,
     stored_cohorts,
 )

@@ -7,14 +7,17 @@ import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.book import Settings
-from MarrowAssessLib.report.report import Report, as_dict, write_csv, write_html, write_json
+from MarrowAssessLib.report.data import as_dict, write_csv, write_json
+from MarrowAssessLib.report.html import write_html
 from PDFFMapperLib.images import files
 from PDFFMapperLib.install.resources import resource_path
 
 
 @pytest.fixture(scope="module")
 def report(phantom):
-    return Report(assess(phantom.study(), Settings(erosion_mm=1.0)), true_value=phantom.true_value)
+    made = assess(phantom.study(), Settings(erosion_mm=1.0))
+    made.true_value = phantom.true_value
+    return made
 
 
 def test_json_follows_its_schema(report, tmp_path):
@@ -45,7 +48,7 @@ def test_csv_holds_the_same_numbers(report, tmp_path):
     write_csv(report, tmp_path / "m.csv")
     with (tmp_path / "m.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    results = report.assessment.results
+    results = report.results
     assert len(rows) == len(results)
     for row, one in zip(rows, results, strict=True):
         assert float(row["value"]) == pytest.approx(one.measurement.value)
@@ -84,9 +87,7 @@ class Page(HTMLParser):
 def test_the_page_is_whole_and_loads_nothing(report, tmp_path):
     picture = tmp_path / "p.png"
     picture.write_bytes(bytes.fromhex("89504e470d0a1a0a"))
-    report.pictures = {"A picture": picture}
-    write_html(report, tmp_path / "r.html")
-    report.pictures = {}
+    write_html(report, tmp_path / "r.html", {"A picture": picture})
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
@@ -119,7 +120,7 @@ def test_nothing_compared_is_not_called_normal(phantom, tmp_path, age, why):
     study = phantom.study()
     study.age_years = age
     study.volumes = {Contrast.FS_T2: study.volumes[Contrast.FS_T2]}
-    write_html(Report(assess(study)), tmp_path / "r.html")
+    write_html(assess(study), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "No value could be compared with an age reference" in page
     assert why in page
@@ -130,7 +131,7 @@ def test_names_with_markup_or_braces_stay_text(phantom, tmp_path):
     study = phantom.study()
     study.subject = "<script>alert(1)</script> {{references}}"
     study.inputs = {"T1": "{{measurements}}.nii.gz"}
-    write_html(Report(assess(study)), tmp_path / "r.html")
+    write_html(assess(study), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; {{references}}" in page

@@ -51,7 +51,6 @@ def main() -> None:
     from MarrowAssessLib.catalogue.contrasts import Contrast
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.measures.book import Settings
-    from MarrowAssessLib.report.report import Report
     from MarrowAssessLib.scene.outputs import write_outputs
     from MarrowAssessLib.sources.labels import parse_label_rule, regions_from_labels
     from MarrowAssessLib.study.study import Study
@@ -75,7 +74,7 @@ def main() -> None:
             def own_code(t1=t1, labels=labels):
                 regions = regions_from_labels(labels, rules)
                 study = Study({Contrast.T1: t1}, regions, 45.0, "F")
-                report = Report(assess(study, Settings(erosion_mm=2.0)))
+                report = assess(study, Settings(erosion_mm=2.0))
                 write_outputs(report, Path(temporary) / "out", show=False, say=lambda text: None)
 
             timed("regions, measurements, reference, report", own_code)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PDFFMapperLib.images.outputs import refuse_foreign
-
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
+from MarrowAssessLib.commands.terminal import say, summary
 
 if TYPE_CHECKING:
-    from MarrowAssessLib.findings.assessment import Assessment
-    from MarrowAssessLib.report.report import Report
+    from MarrowAssessLib.findings.result import Assessment
 
 EXAMPLE = """examples:
   marrowassess assess --volume T1=t1.nii.gz --volume STIR=stir.nii.gz \\
@@ -53,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.measures.book import Settings
-    from MarrowAssessLib.report.report import Report
-    from MarrowAssessLib.scene.outputs import write_outputs
+    from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
     from MarrowAssessLib.sources.study_files import read_study
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
@@ -70,37 +65,11 @@ def run(args: argparse.Namespace) -> int:
     notes = list(dict.fromkeys([*notes, *study.notes]))
     for note in notes:
         print(note)
-    report = Report(assessment, notes=notes)
-    files = write_outputs(report, args.out, not args.no_scene, say)
-    print("\n".join(summary(report)))
+    assessment.notes += notes
+    files = write_outputs(assessment, args.out, not args.no_scene, say)
+    print("\n".join(summary(assessment)))
     print(f"Report: {files[0]}")
     return 0
-
-
-def summary(report: Report) -> list[str]:
-    """The results in a few lines of text: each scored value, then what the signature says."""
-    from MarrowAssessLib.catalogue.quantities import QUANTITIES
-
-    assessment = report.assessment
-    lines = []
-    for result in assessment.results:
-        if result.expectation:
-            name = QUANTITIES[result.measurement.quantity].name
-            z = "      -" if result.z is None else f"z {result.z:+5.1f}"
-            lines.append(
-                f"{result.measurement.site:16} {name:24} {result.text:>12}  expected "
-                f"{result.expected_text:16} {z}  {result.verdict}"
-            )
-    for one in assessment.signatures:
-        flip = ", flip-flop sign" if one.flip_flop else ""
-        lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
-    lines += [
-        f"{region.name}: doubtful, its numbers get no verdict. {' '.join(region.cautions)}"
-        for region in assessment.doubtful
-    ]
-    scored = sum(result.z is not None for result in assessment.results)
-    lines.append(f"{len(assessment.results)} measurements, {scored} with a reference.")
-    return lines
 
 
 def _nothing_measured(assessment: Assessment) -> str:
@@ -116,21 +85,3 @@ def _nothing_measured(assessment: Assessment) -> str:
         + "; give images and regions that go together, such as marrow with muscle or disc on T1, "
         "or any region on a PDFF map."
     )
-
-
-def say(text: str) -> None:
-    """Progress for the person at the terminal, apart from the results on standard output."""
-    print(f"{text} ...", file=sys.stderr, flush=True)
-
-
-def refuse_output_file(out: str) -> None:
-    """Say so before anything is computed where results cannot go.
-
-    Raises:
-        ValueError: there is a file of that name, or one there that would be replaced is not ours.
-    """
-    from MarrowAssessLib.scene.outputs import NAMES, RECORD
-
-    if Path(out).exists() and not Path(out).is_dir():
-        raise ValueError(f"--out {out}: this is a file; name a folder.")
-    refuse_foreign(out, RECORD, NAMES[:2])

@@ -8,7 +8,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from MarrowAssessLib.commands.assess import refuse_output_file, say, summary
+from MarrowAssessLib.commands.terminal import say, summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.images.files import write_volume
 
     from MarrowAssessLib.findings.assessment import assess
-    from MarrowAssessLib.report.report import Report
     from MarrowAssessLib.sample.phantom import lumbar_phantom
-    from MarrowAssessLib.scene.outputs import write_outputs
+    from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
 
     refuse_output_file(args.out)
     folder = Path(args.out)
@@ -43,13 +42,14 @@ def run(args: argparse.Namespace) -> int:
             study.volumes.update(maps)
             facts.update(provenance)
     say("Measuring")
-    report = Report(assess(study), true_value=phantom.true_value, parameter_maps=facts)
-    files = write_outputs(report, folder, not args.no_scene, say)
+    assessment = assess(study)
+    assessment.true_value, assessment.parameter_maps = phantom.true_value, facts
+    files = write_outputs(assessment, folder, not args.no_scene, say)
     for contrast, volume in study.volumes.items():
         write_volume(volume, folder / "images" / f"{contrast.value}.nrrd")
     write_volume(phantom.labels, folder / "images" / "labels.nrrd")
     _write_series(phantom, folder / "series")
-    print("\n".join(summary(report)))
+    print("\n".join(summary(assessment)))
     print(f"Open this report in a browser: {files[0].resolve()}")
     return 0
 

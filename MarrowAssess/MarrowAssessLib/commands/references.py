@@ -8,7 +8,8 @@ import textwrap
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
-from MarrowAssessLib.references.control_cohort import read_control_cohort, save_control_cohort
+from MarrowAssessLib.references.cohort_csv import read_control_cohort
+from MarrowAssessLib.references.control_cohort import save_control_cohort
 from MarrowAssessLib.references.distributions import Distribution
 from MarrowAssessLib.references.expected import (
     ContextValue,

@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from MarrowAssessLib.catalogue.quantities import Quantity
-from MarrowAssessLib.measures.book import Book
-from MarrowAssessLib.measures.maps import map_value
 from MarrowAssessLib.measures.measurement import Measurement
 
 
@@ -36,13 +33,8 @@ def composition(pdff_percent: float) -> Composition:
     return Composition(100 * share, 40 - 25 * share, 20 - 15 * share, 40 + 40 * share)
 
 
-def yellow_share(book: Book, quantity: Quantity) -> list[Measurement]:
-    """The share of yellow marrow that each PDFF implies."""
-    found = map_value(book, quantity)
-    return [_implied(one) for one in found if isinstance(one, Measurement)]
-
-
-def _implied(pdff: Measurement) -> Measurement:
+def yellow_share(pdff: Measurement) -> Measurement:
+    """The share of yellow marrow that a PDFF implies."""
     implied = composition(pdff.value)
     one = replace(pdff, value=implied.yellow_share, ci95=None)
     one.cautions = [

@@ -30,6 +30,12 @@ OUTLIERS = (
     "Ratios are of medians, which single bright vessels or streaks do not move."
 )
 
+
+def _yellow_shares(book: Book, quantity: Quantity) -> list[Measurement]:
+    found = map_value(book, quantity)
+    return [yellow_share(pdff) for pdff in found if isinstance(pdff, Measurement)]
+
+
 METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] = {
     Method.TISSUE_RATIO: tissue_ratio,
     Method.OPPOSED_RATIO: opposed_phase,
@@ -40,7 +46,7 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.LEVELS_OVER_CSF: levels_over_csf,
     Method.SNR_SCORE: snr_score,
     Method.MAP_VALUE: map_value,
-    Method.YELLOW_SHARE: yellow_share,
+    Method.YELLOW_SHARE: _yellow_shares,
     Method.CROSS_SECTION: cross_section,
     Method.TEXTURE: texture,
 }

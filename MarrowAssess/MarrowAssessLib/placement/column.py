@@ -16,7 +16,7 @@ from MarrowAssessLib.placement.disc import disc_between
 from MarrowAssessLib.placement.judgment import click_doubts, read_click
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.star_surface import sample
-from MarrowAssessLib.placement.structure import alike, place
+from MarrowAssessLib.placement.tissue import alike, grow
 from MarrowAssessLib.placement.vertebra import BodyPrior, Box, Surface, template_points, tilt_deg
 from MarrowAssessLib.study.regions import Region
 
@@ -384,7 +384,7 @@ def muscles_beside(
                 continue
             site = f"{side} {muscle}"
             spot = spots[int(np.argmin(unlike))][2]
-            pair[site] = place(volume, spot, Role.MUSCLE, site, options=options)
+            pair[site] = grow(volume, spot, Role.MUSCLE, site, options=options)
             if muscle == "psoas":  # disc may be just as bright and touch it
                 _keep_beside(volume, pair[site], (upper.box, lower.box))
         _compare_sides(volume, pair)

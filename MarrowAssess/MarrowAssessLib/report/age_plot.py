@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
 import numpy as np
 
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.assessment import Result
-from MarrowAssessLib.references.expected import PERCENTILES, AgeCurve, age_curve
+from MarrowAssessLib.references.expected import PERCENTILES, AgeCurve
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 56, 34, 42
@@ -19,107 +18,116 @@ POINT_COLOR = "#d55e00"
 LABEL_HEIGHT = 12
 
 
-def same_reference(results: Sequence[Result]) -> list[list[Result]]:
-    """The scored results in groups that share one reference curve, in their order."""
-    groups: dict[tuple[str, str], list[Result]] = {}
-    for result in results:
-        if result.expectation is not None:
-            key = result.measurement.quantity, result.expectation.distribution.site
-            groups.setdefault(key, []).append(result)
-    return list(groups.values())
+@dataclass(frozen=True)
+class _Frame:
+    """Ticks of age and value, and where they lie in the picture."""
+
+    ages: np.ndarray
+    values: np.ndarray
+
+    def x(self, age: float) -> float:
+        share = (age - self.ages[0]) / (self.ages[-1] - self.ages[0])
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        share = (value - self.values[0]) / (self.values[-1] - self.values[0])
+        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
-def curve_title(group: list[Result], sex: str | None) -> str:
-    """Such as "Muscle PDFF by age, psoas, women"."""
-    name = QUANTITIES[group[0].measurement.quantity].name
-    site = group[0].expectation.distribution.site
-    return ", ".join(filter(None, [f"{name} by age", site, {"F": "women", "M": "men"}.get(sex)]))
-
-
-def curve_of(group: list[Result], sex: str | None) -> AgeCurve | None:
-    """The reference curve that a group shares; None where the site has no curve."""
-    return age_curve(group[0].measurement.quantity, group[0].measurement.site, sex)
-
-
-def age_plot_svg(scored: list[Result], age_years: float, sex: str | None) -> str:
-    """A plot of a group of results over the reference curve they share; "" where there is none.
+def age_plot_svg(
+    curve: AgeCurve,
+    title: str,
+    unit: str,
+    points: Sequence[tuple[str, float]],
+    age_years: float,
+) -> str:
+    """A plot of a patient's values over the reference curve they share.
 
     Args:
-        scored: a group from `same_reference`.
-        age_years, sex: of the patient.
+        curve: what is expected over age.
+        title, unit: of the plot and of its values.
+        points: label and value of each, in the unit.
+        age_years: of the patient.
     """
-    curve = curve_of(scored, sex)
-    if curve is None:
-        return ""
-    quantity = QUANTITIES[scored[0].measurement.quantity]
-    values = [r.measurement.value for r in scored]
-    ages = _axis(
-        np.nanmin([curve.ages_years.min(), age_years]), max(curve.ages_years.max(), age_years)
+    values = [value for _, value in points]
+    frame = _Frame(
+        _axis(
+            np.nanmin([curve.ages_years.min(), age_years]), max(curve.ages_years.max(), age_years)
+        ),
+        _axis(
+            min(np.nanmin(curve.percentiles), *values), max(np.nanmax(curve.percentiles), *values)
+        ),
     )
-    heights = _axis(
-        min(np.nanmin(curve.percentiles), *values), max(np.nanmax(curve.percentiles), *values)
+    shown_unit = f" ({unit})" if unit else ""
+    return "".join(
+        [
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
+            f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>',
+            f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}'
+            f"{shown_unit}</text>",
+            *_ticks(frame),
+            *_bands(frame, curve),
+            *_patient(frame, points, age_years),
+            "</svg>",
+        ]
     )
 
-    def x(age: float) -> float:
-        return LEFT + (age - ages[0]) / (ages[-1] - ages[0]) * (WIDTH - LEFT - RIGHT)
 
-    def y(value: float) -> float:
-        return (
-            HEIGHT
-            - BOTTOM
-            - (value - heights[0]) / (heights[-1] - heights[0]) * (HEIGHT - TOP - BOTTOM)
-        )
-
-    title = curve_title(scored, sex)
-    unit = f" ({quantity.unit})" if quantity.unit else ""
+def _ticks(frame: _Frame) -> list[str]:
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
-        f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>',
-        f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}{unit}</text>',
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(tick):.1f}" '
+        f'y2="{frame.y(tick):.1f}" stroke="#e5e5e5"/><text x="{LEFT - 6}" '
+        f'y="{frame.y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        for tick in frame.values
     ]
-    for tick in heights:
-        parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" '
-            f'stroke="#e5e5e5"/><text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">'
-            f"{tick:g}</text>"
-        )
-    for tick in ages:
-        parts.append(
-            f'<text x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
-            f"{tick:g}</text>"
-        )
+    parts += [
+        f'<text x="{frame.x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+        f"{tick:g}</text>"
+        for tick in frame.ages
+    ]
     parts.append(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">'
         "Age (years)</text>"
     )
+    return parts
+
+
+def _bands(frame: _Frame, curve: AgeCurve) -> list[str]:
+    parts = []
     for run in _runs(curve):
 
-        def points(row: int, run: slice = run) -> list[str]:
+        def line(row: int, run: slice = run) -> list[str]:
             pairs = zip(curve.ages_years[run], curve.percentiles[row, run], strict=True)
-            return [f"{x(age):.1f},{y(value):.1f}" for age, value in pairs]
+            return [f"{frame.x(age):.1f},{frame.y(value):.1f}" for age, value in pairs]
 
         for low, high, color in ((0, 4, BAND_COLORS[0]), (1, 3, BAND_COLORS[1])):
-            outline = " ".join(points(high) + points(low)[::-1])
+            outline = " ".join(line(high) + line(low)[::-1])
             parts.append(f'<polygon points="{outline}" fill="{color}"/>')
         parts.append(
-            f'<polyline points="{" ".join(points(2))}" fill="none" stroke="#2c5f8a" '
+            f'<polyline points="{" ".join(line(2))}" fill="none" stroke="#2c5f8a" '
             'stroke-width="2"/>'
         )
     last = list(_runs(curve))[-1]
     for n, percentile in enumerate(PERCENTILES):
         parts.append(
-            f'<text x="{x(curve.ages_years[last][-1]) + 4:.1f}" '
-            f'y="{y(curve.percentiles[n, last][-1]) + 4:.1f}" fill="#4a6c8c">P{percentile}</text>'
+            f'<text x="{frame.x(curve.ages_years[last][-1]) + 4:.1f}" '
+            f'y="{frame.y(curve.percentiles[n, last][-1]) + 4:.1f}" fill="#4a6c8c">'
+            f"P{percentile}</text>"
         )
-    spread = _apart([y(v) for v in values])
-    for result, label_y in zip(scored, spread, strict=True):
-        px, py = x(age_years), y(result.measurement.value)
+    return parts
+
+
+def _patient(frame: _Frame, points: Sequence[tuple[str, float]], age_years: float) -> list[str]:
+    parts = []
+    spread = _apart([frame.y(value) for _, value in points])
+    for (label, value), label_y in zip(points, spread, strict=True):
+        px, py = frame.x(age_years), frame.y(value)
         parts.append(
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4.5" fill="{POINT_COLOR}" stroke="white"/>'
             f'<text x="{px + 8:.1f}" y="{label_y + 4:.1f}" font-weight="bold" stroke="white" '
-            f'stroke-width="3" paint-order="stroke">{escape(result.measurement.site)}</text>'
+            f'stroke-width="3" paint-order="stroke">{escape(label)}</text>'
         )
-    return "".join(parts) + "</svg>"
+    return parts
 
 
 def _runs(curve: AgeCurve) -> list[slice]:

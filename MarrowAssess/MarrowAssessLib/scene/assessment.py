@@ -11,16 +11,15 @@ from PDFFMapperLib.scene.volumes import volume_to_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.assessment import Assessment, Result
+from MarrowAssessLib.findings.result import Assessment, Result, SharedReference
 from MarrowAssessLib.references.expected import PERCENTILES
-from MarrowAssessLib.report.age_plot import curve_of, curve_title, same_reference
 from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node
 from MarrowAssessLib.study.regions import Region
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
-CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart, see `curve_key`
+CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart: SharedReference.key
 
 
 @dataclass
@@ -45,8 +44,8 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     segmentation = regions_to_node(regions, volumes[0], "Regions")
     overlay = show_results(segmentation, site_results(assessment))
     table = results_table(assessment.results)
-    groups = same_reference(assessment.results)
-    charts = [chart for group in groups if (chart := age_chart(group, study.age_years, study.sex))]
+    shared = assessment.shared_references
+    charts = [chart for one in shared if (chart := age_chart(one, study.age_years))]
     put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
 
@@ -140,28 +139,20 @@ def _source(result: Result) -> str:
     return result.expectation.distribution.source if result.expectation else ""
 
 
-def age_chart(
-    group: list[Result], age_years: float, sex: str | None
-) -> slicer.vtkMRMLPlotChartNode | None:
+def age_chart(shared: SharedReference, age_years: float) -> slicer.vtkMRMLPlotChartNode | None:
     """The chart of results that share one reference curve; None where the site has no curve."""
-    curve = curve_of(group, sex)
+    curve = shared.curve()
     if curve is None:
         return None
-    quantity = QUANTITIES[group[0].measurement.quantity]
+    quantity = shared.quantity
     chart = age_chart_to_node(
         AgeChart(
-            curve_title(group, sex),
+            shared.title,
             f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
             curve.ages_years,
             dict(zip(PERCENTILES, curve.percentiles, strict=True)),
-            [(r.measurement.site, age_years, r.measurement.value) for r in group],
+            [(r.measurement.site, age_years, r.measurement.value) for r in shared.results],
         )
     )
-    chart.SetAttribute(CURVE_ATTRIBUTE, curve_key(group, sex))
+    chart.SetAttribute(CURVE_ATTRIBUTE, shared.key)
     return chart
-
-
-def curve_key(group: list[Result], sex: str | None) -> str:
-    """Which reference curve a group of results shares, for software: quantity, site and sex."""
-    first = group[0]
-    return "|".join((first.measurement.quantity, first.expectation.distribution.site, sex or ""))

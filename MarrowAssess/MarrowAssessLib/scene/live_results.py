@@ -17,14 +17,12 @@ from PDFFMapperLib.scene.folders import put_in_folder
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
-from MarrowAssessLib.findings.assessment import DOUBTFUL, Assessment, Result
-from MarrowAssessLib.report.age_plot import same_reference
+from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
 from MarrowAssessLib.report.colors import z_color
 from MarrowAssessLib.scene.assessment import (
     CURVE_ATTRIBUTE,
     REGION_SEPARATOR,
     age_chart,
-    curve_key,
     results_table,
     site_results,
 )
@@ -280,18 +278,11 @@ def _urgency(row: ResultRow) -> tuple[int, float]:
 
 def verdict(assessment: Assessment) -> str:
     """The outcome in a few sentences, one a line: values outside the expected range, then notes."""
-    scored = [result for result in assessment.results if result.z is not None]
-    outside = [result for result in scored if result.verdict != "within"]
     lines = [
-        f"{len(assessment.results)} measurements, {len(scored)} with a reference, "
-        f"{len(outside)} outside the expected 95 % range."
+        f"{len(assessment.results)} measurements, {len(assessment.scored)} with a reference, "
+        f"{len(assessment.outside)} outside the expected 95 % range."
     ]
-    for result in outside:
-        name = QUANTITIES[result.measurement.quantity].name
-        lines.append(
-            f"{result.measurement.site} {name} {result.text}: {result.verdict} the expected "
-            f"{result.expected_text}."
-        )
+    lines += [f"{result.sentence}." for result in assessment.outside]
     return "\n".join(lines + notes(assessment))
 
 
@@ -333,7 +324,7 @@ def _update_charts(
 ) -> list[slicer.vtkMRMLPlotChartNode]:
     """The age charts; those of the same curve keep their node and take the new points."""
     study = assessment.study
-    groups = {curve_key(group, study.sex): group for group in same_reference(assessment.results)}
+    groups = {shared.key: shared for shared in assessment.shared_references}
     old = {}
     for chart in _charts(segmentation):
         key = chart.GetAttribute(CURVE_ATTRIBUTE)  # None in scenes of version 0.1
@@ -342,11 +333,11 @@ def _update_charts(
         else:
             _remove_chart(chart)
     charts = []
-    for key, group in groups.items():
+    for key, shared in groups.items():
         if key in old:
-            _update_points(old[key], group, study.age_years)
+            _update_points(old[key], shared.results, study.age_years)
             charts.append(old[key])
-        elif chart := age_chart(group, study.age_years, study.sex):
+        elif chart := age_chart(shared, study.age_years):
             charts.append(chart)
     segmentation.RemoveNodeReferenceIDs(CHART)
     for chart in charts:

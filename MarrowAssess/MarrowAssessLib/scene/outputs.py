@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PDFFMapperLib.images.outputs import output_set
+from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 
-from MarrowAssessLib.report.report import Report, write_csv, write_html, write_json
+from MarrowAssessLib.findings.result import Assessment
+from MarrowAssessLib.report.data import write_csv, write_json
+from MarrowAssessLib.report.html import write_html
 
 Say = Callable[[str], None]
 PICTURES = ("overlay_3d.png", "overlay_slice.png")
@@ -15,7 +17,20 @@ RECORD = "assessment.json"
 NAMES = ("report.html", "measurements.csv", RECORD, "scene.mrb", *PICTURES)
 
 
-def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = print) -> list[Path]:
+def refuse_output_file(out: str | Path) -> None:
+    """Say so before anything is computed where results cannot go.
+
+    Raises:
+        ValueError: there is a file of that name, or one there that would be replaced is not ours.
+    """
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"--out {out}: this is a file; name a folder.")
+    refuse_foreign(out, RECORD, NAMES[:2])
+
+
+def write_outputs(
+    assessment: Assessment, folder: str | Path, show: bool, say: Say = print
+) -> list[Path]:
     """Write report.html, measurements.csv and assessment.json, and with `show` the scene.
 
     With `show`, Slicer's scene is built: scene.mrb opens in Slicer, and overlay_3d.png and
@@ -25,7 +40,7 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
     are left alone.
 
     Args:
-        report: what to write; pictures and notes are added to it.
+        assessment: what to write; notes on what is missing are added to it.
         folder: where to; made if absent.
         show: whether to build the scene and render.
         say: told what is being done.
@@ -39,31 +54,31 @@ def write_outputs(report: Report, folder: str | Path, show: bool, say: Say = pri
     """
     folder = Path(folder)
     with output_set(folder, RECORD) as made:
-        if show:
-            _write_scene(report, made, say)
+        pictures = _write_scene(assessment, made, say) if show else {}
         say("Writing the report")
-        write_csv(report, made / "measurements.csv")
-        write_json(report, made / RECORD)
-        write_html(report, made / "report.html")
+        write_csv(assessment, made / "measurements.csv")
+        write_json(assessment, made / RECORD)
+        write_html(assessment, made / "report.html", pictures)
         written = [name for name in NAMES if (made / name).exists()]
-    report.pictures = {title: folder / file.name for title, file in report.pictures.items()}
     return [folder / name for name in written]
 
 
-def _write_scene(report: Report, folder: Path, say: Say) -> None:
+def _write_scene(assessment: Assessment, folder: Path, say: Say) -> dict[str, Path]:
+    """The scene's file; the pictures' by their captions."""
     from MarrowAssessLib.scene import headless
 
     try:
         headless.start()
     except headless.RuntimeMissing as missing:
-        report.notes.append(f"No 3D overlay and no scene: {missing}")
+        assessment.notes.append(f"No 3D overlay and no scene: {missing}")
         say(str(missing))
-        return
+        return {}
     from MarrowAssessLib.scene.assessment import show_assessment
     from MarrowAssessLib.scene.files import save_scene, show_in_slices
 
+    pictures = {}
     say("Building the scene")
-    nodes = show_assessment(report.assessment)
+    nodes = show_assessment(assessment)
     show_in_slices(nodes.volumes[0])
     try:
         from MarrowAssessLib.scene.rendering import render_3d, render_slice
@@ -71,10 +86,11 @@ def _write_scene(report: Report, folder: Path, say: Say) -> None:
         headless.require_rendering()
         say("Rendering")
         render_3d(folder / PICTURES[0], nodes.overlay, nodes.volumes[0])
-        report.pictures["Regions colored by z-score"] = folder / PICTURES[0]
+        pictures["Regions colored by z-score"] = folder / PICTURES[0]
         render_slice(folder / PICTURES[1], nodes.overlay, nodes.volumes[0])
-        report.pictures["Mid-sagittal slice"] = folder / PICTURES[1]
+        pictures["Mid-sagittal slice"] = folder / PICTURES[1]
     except headless.RuntimeMissing as missing:
-        report.notes.append(str(missing))
+        assessment.notes.append(str(missing))
         say(str(missing))
     save_scene(folder / "scene.mrb")
+    return pictures

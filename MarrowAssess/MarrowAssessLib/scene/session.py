@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import slicer
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.findings.assessment import Assessment, assess
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.result import Assessment
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.report.report import Report
 from MarrowAssessLib.scene import live_results
 from MarrowAssessLib.scene.edits import Change, accept, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
@@ -122,7 +122,7 @@ class Session:
         assessment = self.assessment_of(segmentation) or self.last
         if assessment is None:
             raise ValueError("There is nothing to report yet; measure the regions first.")
-        return write_outputs(Report(assessment), folder, show=False)
+        return write_outputs(assessment, folder, show=False)
 
     # Drawing
 

@@ -7,12 +7,12 @@ doi 10.1148/radiol.2020191145.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
 from MarrowAssessLib.texture import matrices
+from MarrowAssessLib.texture.feature import Feature
 
 
 class Aggregation(str, Enum):
@@ -48,21 +48,6 @@ class Aggregation(str, Enum):
             Aggregation.DIRECTIONS_MERGED,
             Aggregation.VOLUME_AVERAGED,
         )
-
-
-@dataclass(frozen=True)
-class Feature:
-    """What one texture feature is called.
-
-    Attributes:
-        code: its IBSI code.
-        name: its IBSI name.
-        grows: it grows with the region's volume, so that it compares only between equal volumes.
-    """
-
-    code: str
-    name: str
-    grows: bool = False
 
 
 CO_OCCURRENCE = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from MarrowAssessLib.texture.features import Feature
+from MarrowAssessLib.texture.feature import Feature
 
 _STATISTICS = (
     "Mean intensity",

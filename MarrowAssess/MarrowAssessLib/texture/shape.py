@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 from skimage.measure import marching_cubes
 
-from MarrowAssessLib.texture.features import Feature
+from MarrowAssessLib.texture.feature import Feature
 
 SHAPE = (
     Feature("RNU0", "Volume (mesh)", True),

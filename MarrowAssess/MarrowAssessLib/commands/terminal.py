@@ -1,0 +1,39 @@
+"""What commands say to the person at the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from MarrowAssessLib.findings.result import Assessment
+
+
+def summary(assessment: Assessment) -> list[str]:
+    """The results in a few lines of text: each scored value, then what the signature says."""
+    from MarrowAssessLib.catalogue.quantities import QUANTITIES
+
+    lines = []
+    for result in assessment.results:
+        if result.expectation:
+            name = QUANTITIES[result.measurement.quantity].name
+            z = "      -" if result.z is None else f"z {result.z:+5.1f}"
+            lines.append(
+                f"{result.measurement.site:16} {name:24} {result.text:>12}  expected "
+                f"{result.expected_text:16} {z}  {result.verdict}"
+            )
+    for one in assessment.signatures:
+        flip = ", flip-flop sign" if one.flip_flop else ""
+        lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
+    lines += [
+        f"{region.name}: doubtful, its numbers get no verdict. {' '.join(region.cautions)}"
+        for region in assessment.doubtful
+    ]
+    scored = len(assessment.scored)
+    lines.append(f"{len(assessment.results)} measurements, {scored} with a reference.")
+    return lines
+
+
+def say(text: str) -> None:
+    """Progress for the person at the terminal, apart from the results on standard output."""
+    print(f"{text} ...", file=sys.stderr, flush=True)

@@ -1,0 +1,206 @@
+"""What an assessment says: each number beside its reference, and all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.findings.signature import Signature
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
+from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
+from MarrowAssessLib.references.records import Record
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
+
+DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
+
+
+@dataclass
+class Result:
+    """One measurement beside its reference.
+
+    Attributes:
+        measurement: the number.
+        expectation: what is expected; None where no reference applies.
+        no_reference: why none applies, "" otherwise.
+        z, percentile: of the value in the scoring distribution; None without one.
+        verdict: "below", "within" or "above" the expected 95 % range, "doubtful" where a region
+            may be another structure, or "no reference".
+        cutoffs: published cut-offs, shown beside the value.
+        doubtful: names of the regions that may be other structures; then nothing is scored.
+    """
+
+    measurement: Measurement
+    expectation: Expectation | None
+    no_reference: str
+    z: float | None
+    percentile: float | None
+    verdict: str
+    cutoffs: list[Threshold]
+    doubtful: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The value with its unit, as "34.1 %"."""
+        return QUANTITIES[self.measurement.quantity].format(self.measurement.value)
+
+    @property
+    def expected_text(self) -> str:
+        """The expected 95 % range with its unit, "" without reference."""
+        if self.expectation is None:
+            return ""
+        quantity = QUANTITIES[self.measurement.quantity]
+        low, high = self.expectation.expected_range
+        return f"{low:.{quantity.digits}f}-{quantity.format(high)}"
+
+    @property
+    def sentence(self) -> str:
+        """What was found, and on which side of what is expected, without a full stop."""
+        measurement = self.measurement
+        name = QUANTITIES[measurement.quantity].name
+        found = f"{measurement.site or measurement.measured[0]} {name} {self.text}"
+        return f"{found}: {self.verdict} the expected {self.expected_text}"
+
+    @property
+    def cautions(self) -> list[str]:
+        """Sentences to read with the value: of its regions, its reference and its cut-offs."""
+        from_reference = self.expectation.cautions if self.expectation else ()
+        from_cutoffs = [one.caution for one in self.cutoffs if one.caution]
+        return list(dict.fromkeys([*self.measurement.cautions, *from_reference, *from_cutoffs]))
+
+
+@dataclass(frozen=True)
+class SharedReference:
+    """Results that share one reference curve.
+
+    Attributes:
+        results: at least one, in their order.
+        sex: of the patient.
+    """
+
+    results: list[Result]
+    sex: str | None
+
+    @property
+    def quantity(self) -> Quantity:
+        """What all of them measure."""
+        return QUANTITIES[self.results[0].measurement.quantity]
+
+    @property
+    def site(self) -> str:
+        """Where the reference was measured."""
+        return self.results[0].expectation.distribution.site
+
+    @property
+    def key(self) -> str:
+        """Which curve it is, for software."""
+        return "|".join((self.quantity.key, self.site, self.sex or ""))
+
+    @property
+    def title(self) -> str:
+        """Such as "Muscle PDFF by age, psoas, women"."""
+        sex = {"F": "women", "M": "men"}.get(self.sex)
+        return ", ".join(filter(None, [f"{self.quantity.name} by age", self.site, sex]))
+
+    def curve(self) -> AgeCurve | None:
+        """The reference over age; None where the site has no curve."""
+        return age_curve(self.quantity.key, self.results[0].measurement.site, self.sex)
+
+
+@dataclass
+class Assessment:
+    """Everything a report says.
+
+    Attributes:
+        results: sorted by quantity, then down the spine.
+        signatures: of each marrow region that has a finding.
+        skipped: what could not be measured, and why.
+        t1_pattern: how vertebrae look beside discs on T1 at this age; None without age.
+        conversions: marrow expected at each site, where known.
+        methods: sentences on how the numbers were made.
+        notes: sentences for the reader, such as why a picture is missing.
+        parameter_maps: provenance of maps that were computed on the way, by name.
+        true_value: for the digital phantom, the truth behind a measurement.
+    """
+
+    study: Study
+    settings: Settings
+    results: list[Result]
+    signatures: list[Signature]
+    skipped: list[Skipped]
+    t1_pattern: T1DiscPattern | None
+    conversions: list[MarrowConversion] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    parameter_maps: dict[str, dict] = field(default_factory=dict)
+    true_value: Callable[[Measurement], float | None] | None = None
+
+    @property
+    def scored(self) -> list[Result]:
+        """The results that a reference scores."""
+        return [result for result in self.results if result.z is not None]
+
+    @property
+    def outside(self) -> list[Result]:
+        """The results outside the expected 95 % range, the furthest first."""
+        found = (result for result in self.scored if result.verdict != "within")
+        return sorted(found, key=lambda result: -abs(result.z))
+
+    @property
+    def shared_references(self) -> list[SharedReference]:
+        """The results that have a reference, in groups that share its curve, in their order."""
+        groups: dict[tuple[str, str], list[Result]] = {}
+        for result in (one for one in self.results if one.expectation):
+            key = result.measurement.quantity, result.expectation.distribution.site
+            groups.setdefault(key, []).append(result)
+        return [SharedReference(group, self.study.sex) for group in groups.values()]
+
+    @property
+    def records(self) -> list[Record]:
+        """Every reference record that is cited, once."""
+        found: dict[str, Record] = {}
+        groups = [
+            *(r.expectation.records for r in self.results if r.expectation),
+            *(d.records for r in self.results if r.expectation for d in r.expectation.others),
+            *(cutoff.records for r in self.results for cutoff in r.cutoffs),
+            *(conversion.records for conversion in self.conversions),
+            self.t1_pattern.records if self.t1_pattern else (),
+        ]
+        for group in groups:
+            found.update({record.id: record for record in group})
+        return sorted(found.values(), key=lambda record: record.id)
+
+    @property
+    def inputs_text(self) -> str:
+        """What was read, in one line."""
+        return "; ".join(f"{role}: {name}" for role, name in self.study.inputs.items())
+
+    @property
+    def map_methods(self) -> list[str]:
+        """How each map was computed, one sentence each."""
+        found = []
+        for name, facts in self.parameter_maps.items():
+            told = [f"{key.replace('_', ' ')} {value}" for key, value in facts.items()]
+            found.append(f"{name}: {', '.join(told)}.")
+        return found
+
+    @property
+    def doubtful(self) -> list[Region]:
+        """The regions that may be other structures; their numbers get no verdict."""
+        return [region for region in self.study.regions if region.doubtful]
+
+    def color_of(self, name: str) -> Result | None:
+        """The result that colors a region: a scored one first, then by the quantities' rank.
+
+        Only of that region itself: what is measured of several levels is nobody's own.
+        """
+        able = [
+            (r.z is None, rank, n)
+            for n, r in enumerate(self.results)
+            if r.measurement.measured == (name,)
+            and (rank := QUANTITIES[r.measurement.quantity].color_rank) is not None
+        ]
+        return self.results[min(able)[-1]] if able else None

@@ -1,0 +1,246 @@
+"""An assessment as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.install.software import VERSION
+
+from MarrowAssessLib.catalogue.about import RESEARCH_USE
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.findings.result import Assessment, Result
+from MarrowAssessLib.findings.signature import SOURCE, Signature
+
+SCHEMA = "marrowassess-assessment-1"
+
+
+def write_json(assessment: Assessment, path: str | Path) -> None:
+    """Write everything as JSON (schema: Resources/Schemas/assessment.schema.json)."""
+    text = json.dumps(as_dict(assessment), indent=1, allow_nan=False)
+    with written_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_csv(assessment: Assessment, path: str | Path) -> None:
+    """Write one tidy row per measurement."""
+    rows = [_row(assessment, result) for result in assessment.results]
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, list(_COLUMNS))
+        writer.writeheader()
+        writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
+
+
+def as_dict(assessment: Assessment) -> dict:
+    """The report as plain data, following the JSON schema."""
+    study = assessment.study
+    pattern = assessment.t1_pattern
+    return {
+        "schema": SCHEMA,
+        "software": {"name": "MarrowAssess", "version": VERSION},
+        "research_use": RESEARCH_USE,
+        "patient": {
+            "age_years": study.age_years,
+            "sex": study.sex,
+            "subject": study.subject,
+        },
+        "inputs": study.inputs,
+        "settings": {
+            "erosion_mm": assessment.settings.erosion_mm,
+            "n4": assessment.settings.n4,
+            "m_score_reference": assessment.settings.m_score_reference,
+        },
+        "methods": assessment.methods,
+        "parameter_maps": assessment.parameter_maps,
+        "measurements": [_measurement(assessment, result) for result in assessment.results],
+        "signatures": [_signature(one) for one in assessment.signatures],
+        "t1_versus_disc_at_this_age": pattern
+        and {
+            "expected": pattern.expected,
+            "text": pattern.text,
+            "rule_holds": pattern.rule_holds,
+            "records": [record.id for record in pattern.records],
+        },
+        "marrow_expected": [
+            {
+                "site": c.site,
+                "marrow": c.marrow,
+                "text": c.text,
+                "records": [r.id for r in c.records],
+            }
+            for c in assessment.conversions
+        ],
+        "skipped": [{"quantity": s.quantity, "reason": s.reason} for s in assessment.skipped],
+        "notes": assessment.notes,
+        "references": [
+            {
+                "id": record.id,
+                "source": record.source,
+                "citation": record.citation,
+                "doi": record.doi,
+                "evidence": record.evidence,
+                "verified": record.verified,
+            }
+            for record in assessment.records
+        ],
+    }
+
+
+def _measurement(assessment: Assessment, result: Result) -> dict:
+    measurement, expectation = result.measurement, result.expectation
+    found = {
+        "quantity": measurement.quantity,
+        "name": QUANTITIES[measurement.quantity].name,
+        "site": measurement.site,
+        "value": measurement.value,
+        "unit": measurement.unit,
+        "ci95": measurement.ci95,
+        "regions": measurement.regions,
+        "measured": measurement.measured,
+        "divided_by": measurement.divided_by,
+        "statistics": _statistics(measurement.statistics),
+        "reference_statistics": _statistics(measurement.reference_statistics),
+        "value_without_n4": measurement.value_without_n4,
+        "how": measurement.how,
+        "true_value": assessment.true_value(measurement) if assessment.true_value else None,
+        "expected": None,
+        "no_reference": result.no_reference,
+        "z": result.z,
+        "percentile": result.percentile,
+        "verdict": result.verdict,
+        "doubtful": list(result.doubtful),
+        "cutoffs": [
+            {
+                "side": cutoff.side,
+                "value": cutoff.value,
+                "meaning": cutoff.meaning,
+                "applies_to": cutoff.applies_to,
+                "accuracy": cutoff.accuracy,
+                "records": [record.id for record in cutoff.records],
+            }
+            for cutoff in result.cutoffs
+        ],
+        "cautions": result.cautions,
+    }
+    if expectation:
+        chosen = expectation.distribution
+        found["expected"] = {
+            "mean": chosen.mean,
+            "sd": chosen.sd,
+            "n": chosen.n,
+            "range95": expectation.expected_range,
+            "ages": chosen.ages,
+            "sex": chosen.sex,
+            "site": chosen.site,
+            "population": chosen.population,
+            "records": [record.id for record in expectation.records],
+            "sources": expectation.spread,
+        }
+    return _finite(found)
+
+
+def _statistics(one) -> dict | None:
+    if one is None:
+        return None
+    p5, p25, p75, p95 = one.percentiles
+    return {
+        "voxels": one.voxels,
+        "excluded": one.excluded,
+        "volume_mm3": one.volume_mm3,
+        "mean": one.mean,
+        "median": one.median,
+        "sd": one.sd,
+        "p5": p5,
+        "p25": p25,
+        "p75": p75,
+        "p95": p95,
+    }
+
+
+def _signature(one: Signature) -> dict:
+    return _finite(
+        {
+            "region": one.region,
+            "site": one.site,
+            "best": one.best,
+            "match": one.match,
+            "disagree": one.disagree,
+            "flip_flop": one.flip_flop,
+            "findings": [
+                {
+                    "sequence": f.sequence,
+                    "word": f.word,
+                    "evidence": f.evidence,
+                    "suppressed": f.suppressed,
+                }
+                for f in one.findings
+            ],
+            "cautions": one.cautions,
+            "source": SOURCE,
+        }
+    )
+
+
+def _finite(value):
+    """JSON has no NaN: such numbers become null."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+_COLUMNS: dict[str, Callable[[dict], object]] = {
+    "quantity": lambda m: m["quantity"],
+    "name": lambda m: m["name"],
+    "site": lambda m: m["site"],
+    "value": lambda m: m["value"],
+    "unit": lambda m: m["unit"],
+    "ci95_low": lambda m: m["ci95"][0] if m["ci95"] else None,
+    "ci95_high": lambda m: m["ci95"][1] if m["ci95"] else None,
+    "true_value": lambda m: m["true_value"],
+    "value_without_n4": lambda m: m["value_without_n4"],
+    "how": lambda m: m["how"],
+    "expected_mean": lambda m: m["expected"] and m["expected"]["mean"],
+    "expected_sd": lambda m: m["expected"] and m["expected"]["sd"],
+    "expected_low": lambda m: m["expected"] and m["expected"]["range95"][0],
+    "expected_high": lambda m: m["expected"] and m["expected"]["range95"][1],
+    "z": lambda m: m["z"],
+    "percentile": lambda m: m["percentile"],
+    "verdict": lambda m: m["verdict"],
+    "doubtful": lambda m: "; ".join(m["doubtful"]),
+    "references": lambda m: " ".join(m["expected"]["records"]) if m["expected"] else None,
+    "no_reference": lambda m: m["no_reference"],
+    "regions": lambda m: "; ".join(m["regions"]),
+    **{
+        name: (lambda m, name=name: m["statistics"] and m["statistics"][name])
+        for name in ("voxels", "volume_mm3", "mean", "median", "sd", "p5", "p25", "p75", "p95")
+    },
+    "cautions": lambda m: " ".join(m["cautions"]),
+    **{
+        name: (lambda m, name=name: m[name])
+        for name in ("age_years", "sex", "subject", "software", "settings", "inputs", "maps")
+    },
+}
+
+
+def _row(assessment: Assessment, result: Result) -> dict:
+    study, settings = assessment.study, assessment.settings
+    of_all = {
+        "age_years": study.age_years,
+        "sex": study.sex,
+        "subject": study.subject,
+        "software": f"MarrowAssess {VERSION}",
+        "settings": f"erosion {settings.erosion_mm:g} mm; N4 {'on' if settings.n4 else 'off'}",
+        "inputs": assessment.inputs_text,
+        "maps": " ".join(assessment.map_methods),
+    }
+    data = _measurement(assessment, result) | of_all
+    return {column: of(data) for column, of in _COLUMNS.items()}

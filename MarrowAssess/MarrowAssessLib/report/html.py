@@ -1,0 +1,296 @@
+"""An assessment as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.install.resources import resource_path
+from PDFFMapperLib.install.software import VERSION
+
+from MarrowAssessLib.catalogue.about import RESEARCH_USE
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.findings.result import Assessment, Result
+from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
+from MarrowAssessLib.references.records import Record
+from MarrowAssessLib.report.age_plot import age_plot_svg
+from MarrowAssessLib.report.colors import z_color
+
+
+def write_html(
+    assessment: Assessment, path: str | Path, pictures: Mapping[str, Path] | None = None
+) -> None:
+    """Write one HTML page with its pictures inside, for a phone, a screen or paper.
+
+    Args:
+        assessment: what it says.
+        path: of the page.
+        pictures: caption to PNG file, in the order shown.
+    """
+    page = _html(assessment, pictures or {})
+    with written_whole(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _html(assessment: Assessment, pictures: Mapping[str, Path]) -> str:
+    template = resource_path("MarrowAssessLib", "Report/report.html").read_text(encoding="utf-8")
+    fields = {
+        "research_use": escape(RESEARCH_USE),
+        "patient": escape(_patient(assessment)),
+        "glance": _glance(assessment),
+        "pictures": "".join(
+            f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,'
+            f'{base64.b64encode(file.read_bytes()).decode()}"><figcaption>{escape(caption)}'
+            "</figcaption></figure>"
+            for caption, file in pictures.items()
+        ),
+        "plots": _plots(assessment),
+        "signatures": _signatures(assessment),
+        "measurements": _measurement_tables(assessment),
+        "not_measured": "".join(
+            f"<li>{escape(QUANTITIES[s.quantity].name)}: {escape(s.reason)}</li>"
+            for s in assessment.skipped
+        ),
+        "methods": "".join(f"<li>{escape(one)}</li>" for one in _methods(assessment)),
+        "references": "".join(_reference(record) for record in assessment.records),
+    }
+    # In one pass, so that braces in a file's or subject's name stay what they are.
+    return re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
+
+
+def _patient(assessment: Assessment) -> str:
+    study = assessment.study
+    age = "age unknown" if study.age_years is None else f"{study.age_years:g} years"
+    sex = {"F": "female", "M": "male"}.get(study.sex, "sex unknown")
+    return ", ".join(filter(None, (study.subject, age, sex)))
+
+
+def _glance(assessment: Assessment) -> str:
+    """The few lines a reader in a hurry needs: what is outside, and how much was compared."""
+    scored, outside = assessment.scored, assessment.outside
+    lines = [
+        f"<li>{_chip(r)} {escape(r.sentence)} "
+        f"<small>({escape(r.expectation.distribution.source)})</small></li>"
+        for r in outside
+    ]
+    for one in assessment.signatures:
+        if one.flip_flop:
+            lines.append(
+                f"<li><b>{escape(one.site or one.region)}</b> flip-flop sign: T1 signal lost, "
+                "fat-suppressed T2 homogeneously bright</li>"
+            )
+        if one.best == "pathologic":
+            against = one.disagree["pathologic"]
+            but = f", against it: {', '.join(against)}" if against else ""
+            lines.append(
+                f"<li><b>{escape(one.site or one.region)}</b> signal matches pathologic marrow in "
+                f"{one.match['pathologic']:.0%} of the sequences{but}</li>"
+            )
+    lines += [
+        f"<li><b>Doubtful: {escape(region.name)}</b> Its numbers get no verdict until somebody has "
+        f"looked: {escape(' '.join(region.cautions))}</li>"
+        for region in assessment.doubtful
+    ]
+    if not scored:
+        unknown = assessment.study.age_years is None
+        why = "the patient's age is not known" if unknown else "none applies"
+        lines.append(f"<li>No value could be compared with an age reference: {why}.</li>")
+    elif not outside:
+        lines.append("<li>No value that has a reference lies outside its 95 % range.</li>")
+    summary = (
+        f"{len(assessment.results)} measurements, {len(scored)} with a reference for this age"
+        f"{' and sex' if assessment.study.sex else ''}, {len(outside)} outside the expected "
+        "95 % range (1 in 20 is by chance)."
+    )
+    pattern = assessment.t1_pattern
+    if pattern and not pattern.rule_holds:
+        lines.append(f"<li><b>Caution</b> {escape(pattern.text)}</li>")
+    return f"<ul class=glance>{''.join(lines)}</ul><p>{summary}</p>"
+
+
+def _chip(result: Result) -> str:
+    red, green, blue = (round(255 * c) for c in z_color(result.z))
+    dark = result.z is None or abs(result.z) > 2
+    text = f"z {result.z:+.1f}" if result.z is not None else result.verdict
+    return (
+        f'<span class=chip style="background:rgb({red},{green},{blue});'
+        f'color:{"#fff" if dark else "#111"}">{text}</span>'
+    )
+
+
+def _plots(assessment: Assessment) -> str:
+    study = assessment.study
+    if study.age_years is None:
+        return ""
+    plots = []
+    for shared in assessment.shared_references:
+        if curve := shared.curve():
+            points = [(r.measurement.site, r.measurement.value) for r in shared.results]
+            plots.append(
+                age_plot_svg(curve, shared.title, shared.quantity.unit, points, study.age_years)
+            )
+    return "".join(f"<figure class=plot>{plot}</figure>" for plot in plots)
+
+
+def _signatures(assessment: Assessment) -> str:
+    if not assessment.signatures:
+        return "<p>No sequence was there to compare.</p>"
+    sequences = [
+        s
+        for s in EXPECTED
+        if any(f.sequence == s for o in assessment.signatures for f in o.findings)
+    ]
+    head = "".join(f"<th>{escape(s)}</th>" for s in sequences)
+    rows = []
+    for one in assessment.signatures:
+        by_sequence = {f.sequence: f for f in one.findings}
+        cells = "".join(
+            f'<td title="{escape(by_sequence[s].evidence)}">{escape(by_sequence[s].word)}'
+            f"{'*' if by_sequence[s].suppressed else ''}</td>"
+            if s in by_sequence
+            else "<td>-</td>"
+            for s in sequences
+        )
+        matches = "".join(f"<td class=num>{_share(one.match[kind])}</td>" for kind in MARROW_TYPES)
+        flip = {None: "-", True: "yes", False: "no"}[one.flip_flop]
+        rows.append(
+            f"<tr><th>{escape(one.site or one.region)}</th><td><b>{one.best}</b></td>"
+            f"<td>{flip}</td>{matches}{cells}</tr>"
+        )
+    expected = "".join(
+        f"<tr class=expected><th colspan=6>expected of {kind} marrow</th>"
+        + "".join(f"<td>{EXPECTED[s][kind]}</td>" for s in sequences)
+        + "</tr>"
+        for kind in MARROW_TYPES
+    )
+    cautions = dict.fromkeys(c for one in assessment.signatures for c in one.cautions)
+    listed = "".join(f"<li>{escape(c)}</li>" for c in cautions)
+    kinds = "".join(f"<th>{kind}</th>" for kind in MARROW_TYPES)
+    return (
+        "<div class=scroll><table><thead><tr><th>Site</th><th>Best match</th><th>Flip-flop</th>"
+        f"{kinds}{head}</tr></thead><tbody>{''.join(rows)}{expected}</tbody></table></div>"
+        f"<ul>{listed}</ul><p><small>Expected findings: {escape(SOURCE)}. The review gives words; "
+        "the limits between them (shown when a cell is pointed at) are this software's."
+        "</small></p>"
+    )
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def _measurement_tables(assessment: Assessment) -> str:
+    """One table per quantity, folded, with its scored ones open."""
+    results = assessment.results
+    tables = []
+    for quantity in dict.fromkeys(r.measurement.quantity for r in results):
+        own = [r for r in results if r.measurement.quantity == quantity]
+        scored = any(r.expectation for r in own)
+        tables.append(_measurement_table(assessment, quantity, own, scored))
+    return "".join(tables)
+
+
+def _measurement_table(assessment: Assessment, key: str, own: list[Result], scored: bool) -> str:
+    quantity = QUANTITIES[key]
+    with_truth = assessment.true_value is not None
+    with_n4 = any(r.measurement.value_without_n4 is not None for r in own)
+    head = (
+        "<th>Site</th><th>Value</th><th>95 % interval</th>"
+        + ("<th>True</th>" if with_truth else "")
+        + ("<th>Without N4</th>" if with_n4 else "")
+        + "<th>Expected</th><th>z</th><th>Percentile</th><th>Verdict</th><th>Voxels</th>"
+    )
+    rows = "".join(_measurement_row(assessment, r, with_truth, with_n4) for r in own)
+    cutoffs = {(c.side, c.value, c.meaning): c for r in own for c in r.cutoffs}
+    shown = "".join(
+        f"<li>Published cut-off: {c.side} {quantity.format(c.value)}, {escape(c.meaning)}"
+        f"{f' ({escape(c.accuracy)})' if c.accuracy else ''}, {escape(_cite(c.records))}</li>"
+        for c in cutoffs.values()
+    )
+    sources = dict.fromkeys(
+        f"{r.expectation.spread}; used: {_cite(r.expectation.records)}, "
+        f"{r.expectation.distribution.ages}, n = {r.expectation.distribution.n or 'not stated'}"
+        for r in own
+        if r.expectation
+    )
+    reasons = dict.fromkeys(r.no_reference for r in own if r.no_reference)
+    cautions = dict.fromkeys(c for r in own for c in r.cautions)
+    settings = dict.fromkeys(r.measurement.how for r in own if r.measurement.how)
+    notes = (
+        "".join(f"<li>Reference: {escape(one)}</li>" for one in sources)
+        + "".join(f"<li>{escape(one[0].upper() + one[1:])}.</li>" for one in reasons)
+        + shown
+        + "".join(f"<li>How: {escape(one)}.</li>" for one in settings)
+        + "".join(f"<li class=caution>{escape(one)}</li>" for one in cautions)
+    )
+    unit = f" ({quantity.unit})" if quantity.unit else ""
+    return (
+        f"<details{' open' if scored else ''}><summary>{escape(quantity.name)}{unit}"
+        f"<small>{escape(quantity.meaning)}</small></summary>"
+        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"</div><ul>{notes}</ul></details>"
+    )
+
+
+def _measurement_row(
+    assessment: Assessment, result: Result, with_truth: bool, with_n4: bool
+) -> str:
+    measurement = result.measurement
+    digits = QUANTITIES[measurement.quantity].digits
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    interval = "-"
+    if measurement.ci95:
+        interval = f"{number(measurement.ci95[0])} to {number(measurement.ci95[1])}"
+    cells = [number(measurement.value), interval]
+    if with_truth:
+        cells.append(number(assessment.true_value(measurement)))
+    if with_n4:
+        cells.append(number(measurement.value_without_n4))
+    percentile = "-" if result.percentile is None else _percentile(result.percentile)
+    voxels = measurement.statistics.voxels if measurement.statistics else "-"
+    return (
+        f"<tr><th>{escape(measurement.site or measurement.measured[0])}</th>"
+        + "".join(f"<td class=num>{cell}</td>" for cell in cells)
+        + f"<td class=num>{escape(result.expected_text) or '-'}</td><td>{_chip(result)}</td>"
+        f"<td class=num>{percentile}</td><td>{result.verdict}</td><td class=num>{voxels}</td></tr>"
+    )
+
+
+def _percentile(value: float) -> str:
+    if value < 1:
+        return "&lt; 1"
+    return "&gt; 99" if value > 99 else f"{value:.0f}"
+
+
+def _cite(records: tuple[Record, ...]) -> str:
+    return ", ".join(f"{r.source} [{r.id}]" for r in records)
+
+
+def _reference(record: Record) -> str:
+    doi = (
+        f' <a href="https://doi.org/{escape(record.doi)}">doi {escape(record.doi)}</a>'
+        if record.doi
+        else ""
+    )
+    return (
+        f"<li><b>{escape(record.id)}</b> {escape(record.citation)}{doi} "
+        f"<i>({escape(record.reading)})</i></li>"
+    )
+
+
+def _methods(assessment: Assessment) -> list[str]:
+    return [
+        f"MarrowAssess {VERSION}.",
+        f"Inputs: {assessment.inputs_text}.",
+        *assessment.methods,
+        *assessment.map_methods,
+        *assessment.notes,
+    ]

@@ -1,0 +1,20 @@
+"""What a texture feature is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What one texture feature is called.
+
+    Attributes:
+        code: its IBSI code.
+        name: its IBSI name.
+        grows: it grows with the region's volume, so that it compares only between equal volumes.
+    """
+
+    code: str
+    name: str
+    grows: bool = False
