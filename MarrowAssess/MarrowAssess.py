@@ -724,6 +724,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         with self.frame.working(_("Nothing was placed."), onClick == self.findColumn):
             self.ensurePackages()
+            if onClick == self.findColumn:
+                self.ui.placingLabel.text = _("Finding the levels; Cancel stands in for Apply.")
             try:
                 said = onClick(position)
             except ValueError as error:  # said in the panel; a popup at a missed click is not
@@ -756,10 +758,13 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if column is None:
             return _("Canceled; nothing was placed.")
         said = [_("Found: {levels}.").format(levels=", ".join(column.bodies)), *column.unsure]
-        beside = [one for one in column.regions() if one.role.value != "marrow"]
-        if doubtful := [one.name for one in beside if one.voxels and one.cautions]:
-            said.append(_("Look at {names}, too.").format(names=", ".join(doubtful)))
-        if missed := [one.name for one in beside if not one.voxels]:
+        regions = column.regions()
+        said += [
+            _("Look at {name}: {reasons}").format(name=one.name, reasons=" ".join(one.cautions))
+            for one in regions
+            if one.voxels and one.cautions and one.role.value != "marrow"
+        ]
+        if missed := [one.name for one in regions if not one.voxels]:
             said.append(_("Not found: {names}.").format(names=", ".join(missed)))
         return " ".join(said)
 
@@ -780,8 +785,12 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def ensurePackages(self) -> None:
         """Ask for the packages that Slicer lacks."""
-        from PDFFMapperLib.install.packages import ensure_packages
+        from PDFFMapperLib.install.packages import ensure_packages, missing_packages
 
+        if missing := missing_packages():
+            installing = _("Installing {names}, once; this takes about a minute.")
+            self.ui.placingLabel.text = installing.format(names=", ".join(missing))
+            slicer.app.processEvents()
         ensure_packages("MarrowAssess")
 
     def onUndoButton(self) -> None:
@@ -1006,13 +1015,15 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def studySummary(self, parameters) -> str:
         """What is chosen, in one line, and what is wrong with it in another."""
-        from MarrowAssessLib.scene.choices import in_two_roles
+        from MarrowAssessLib.scene.choices import ground_of, in_two_roles
 
         chosen = self.chosenVolumes(parameters) if parameters else {}
         if not chosen:
             return _("No image is chosen: load a study, or choose its images under Images.")
-        named = (f"{name.replace('_', ' ')}: {node.GetName()}" for name, node in chosen.items())
-        lines = [_("Check that these are right: {images}.").format(images="; ".join(named))]
+        lines = [_("Check that these are right:")]
+        for name, node in chosen.items():
+            ground = f" ({said})" if (said := ground_of(name, node)) else ""
+            lines.append(f"{name.replace('_', ' ')}: {node.GetName()}{ground}")
         for name, roles in in_two_roles(parameters):
             both = _(" and ").join(role.replace("_", " ") for role in roles)
             lines.append(

@@ -66,7 +66,11 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     assert panel.ui.ageLineEdit.text == "45 years"
     assert panel.ui.sexComboBox.currentText == "F"
     assert panel.ui.imagesCollapsibleButton.collapsed
-    assert "T1: series 1.2.1; FS T2: series 1.2.2" in panel.ui.studyLabel.text
+    lines = panel.ui.studyLabel.text.splitlines()
+    assert lines[1:] == [
+        "T1: series 1.2.1 (by its DICOM header)",
+        "FS T2: series 1.2.2 (by its DICOM header)",
+    ]
 
 
 def applied(panel):
@@ -237,7 +241,9 @@ def test_results_are_a_matrix_from_head_to_foot_colored_and_marked(panel, sample
     assert table.item(*cell_at(panel, "L3", "VBQ")) is None
     assert "look like pathologic marrow: L2 marrow" in panel.ui.verdictLabel.text
     assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
-    assert panel.ui.studyLabel.text.startswith("Check that these are right: T1: T1;")
+    assert panel.ui.studyLabel.text.startswith(
+        "Check that these are right:\nT1: T1 (by its name)\n"
+    )
 
 
 def test_the_matrix_is_as_high_as_its_rows(panel, sample):
@@ -644,6 +650,104 @@ def test_images_loaded_while_the_panel_is_open_are_recognized(panel):
     volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), "t1_tse_sag later"))
     wait()
     assert panel.ui.t1Selector.currentNode().GetName() == "t1_tse_sag"
+
+
+def test_of_several_images_of_a_kind_the_sagittal_one_is_chosen_and_said(panel):
+    panel.enter()
+    thick = {0: np.diag([4.0, 1, 1, 1]), 2: np.diag([1.0, 1, 4, 1])}
+    for name, axis in (("t1_tse a", 0), ("t1_tse b", 2), ("t2_tse a", 0), ("t2_tse b", 0)):
+        volume_to_node(Volume(np.zeros((5, 6, 7), np.int16), thick[axis], name))
+    wait()
+    assert panel.ui.t1Selector.currentNode().GetName() == "t1_tse a"
+    assert "T1: t1_tse a (by its name, the sagittal one of 2)" in panel.ui.studyLabel.text
+    assert panel.ui.t2Selector.currentNode() is None  # two are: the user chooses
+    panel.ui.t2Selector.setCurrentNode(slicer.util.getNode("t2_tse b"))
+    assert "T2: t2_tse b" in panel.ui.studyLabel.text.splitlines()  # no ground: the user's choice
+
+
+def test_a_dark_panel_has_lighter_words(panel, sample):
+    from PySide6 import QtGui
+
+    applied(panel)
+    assert "#1f6cae" in panel.ui.verdictLabel.text
+    dark = QtGui.QPalette()
+    dark.setColor(QtGui.QPalette.Window, QtGui.QColor(40, 40, 40))
+    panel.ui.verdictLabel.qobject.setPalette(dark)
+    panel.ui.applyButton.click()
+    assert "#79bcf2" in panel.ui.verdictLabel.text
+
+
+def test_only_what_is_outside_has_a_label_on_one_line_apart_in_sagittal_and_3d_views(panel, sample):
+    applied(panel)
+    node = sample.segmentation.GetNodeReference("MarrowAssess.labels")
+    labels = [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
+    assert labels[0] == "L2 PDFF 4.0 % below, like pathologic marrow"
+    assert not any(label.startswith(("L1 ", "L3 ", "S1 ")) for label in labels)
+    assert not any("\n" in label for label in labels)
+    display = node.GetDisplayNode()
+    yellow = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow")
+    red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    assert display.IsDisplayableInView(yellow.GetID()) and display.GetSliceProjection()
+    assert not display.IsDisplayableInView(red.GetID())
+    view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLViewNode")
+    assert display.IsDisplayableInView(view.GetID())
+
+
+def test_ten_labels_stand_apart(panel, sample):
+    from MarrowAssessLib.scene.live_results import LABEL_SEPARATION_MM
+
+    for name in ("L1", "L3", "L4", "L5", "S1"):
+        segment = sample.segmentation.GetSegmentation().GetSegment(f"{name} marrow")
+        segment.SetTag("MarrowAssess.Doubtful", "1")
+    applied(panel)
+    node = sample.segmentation.GetNodeReference("MarrowAssess.labels")
+    assert node.GetNumberOfControlPoints() == 6
+    heights = sorted(node.GetNthControlPointPositionWorld(n)[2] for n in range(6))
+    assert np.diff(heights).min() >= LABEL_SEPARATION_MM - 0.1
+
+
+def test_there_is_no_legend_without_a_z_score(panel, sample):
+    panel.enter()
+    panel.ui.applyButton.click()  # without age
+    legend = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLColorLegendDisplayNode")
+    assert not legend.GetVisibility()
+    type_into(panel.ui.ageLineEdit, "34")
+    assert legend.GetVisibility()
+
+
+def test_measuring_needs_no_package_that_slicer_lacks(panel, sample, monkeypatch):
+    """Levels and import ask for what is missing; a region drawn by hand needs nothing."""
+    import sys
+
+    from PDFFMapperLib.install import packages
+
+    for name in [one for one in sys.modules if one.split(".")[-1] in ("vertebra", "star_surface")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    asked = []
+    monkeypatch.setattr(packages, "missing_packages", lambda: ["numba>=0.60"])
+    monkeypatch.setattr(packages, "ensure_packages", asked.append)
+    applied(panel)
+    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert not asked
+    panel.ensurePackages()
+    assert asked == ["MarrowAssess"]
+    assert panel.ui.placingLabel.text.startswith("Installing numba>=0.60, once; this takes")
+
+
+def test_finding_the_column_says_why_to_look(panel, sample):
+    panel.enter()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    panel._parameterNode.placeSite = "L3"
+    panel.ui.findColumnButton.checked = True
+    said = []
+    progress = panel.frame.progress
+    panel.frame.progress = lambda part: said.append(panel.ui.placingLabel.text) or progress(part)
+    click(panel, sample.centers_ras["L3"])
+    assert said[0] == "Finding the levels; Cancel stands in for Apply."
+    doubts = panel.lib.segments.doubts(panel._parameterNode.segmentation)
+    assert "T12-L1 disc" in doubts  # at the volume's edge
+    assert f"Look at T12-L1 disc: {' '.join(doubts['T12-L1 disc'])}" in panel.ui.placingLabel.text
 
 
 @pytest.fixture

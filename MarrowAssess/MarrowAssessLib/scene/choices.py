@@ -17,6 +17,7 @@ from MarrowAssessLib.scene.study import (
     region_markups,
 )
 
+GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
 NOT_KNOWN = "not known"
 
 
@@ -69,6 +70,7 @@ def choose_guessed(
     for contrast, node in guess.volumes.items():
         key = VOLUME_PARAMETERS.get(contrast)
         if key and getattr(parameters, key) is None:
+            node.SetAttribute(GROUND, f"{contrast.value}: {guess.grounds[contrast]}")
             setattr(parameters, key, node)
             found = True
     if parameters.ageYears < 0 and guess.patient.age_years is not None:
@@ -100,6 +102,12 @@ def empty_roles(parameters: object, node: slicer.vtkMRMLNode) -> bool:
     for key in held:
         setattr(parameters, key, None)
     return bool(held)
+
+
+def ground_of(role: str, node: slicer.vtkMRMLNode) -> str:
+    """What told that a volume has this role, "" where the user did."""
+    guessed, _, ground = (node.GetAttribute(GROUND) or "").partition(": ")
+    return ground if guessed == role else ""
 
 
 def in_two_roles(parameters: object) -> list[tuple[str, list[str]]]:

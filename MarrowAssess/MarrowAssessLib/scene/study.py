@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import slicer
 from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.frames import facts_of_dicom_file
 from PDFFMapperLib.scene.maps import map_from_node
-from PDFFMapperLib.scene.volumes import facts_from_node
+from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
@@ -135,11 +137,14 @@ class Guess:
     """What the scene's volumes seem to be; to show and confirm, never to rely on.
 
     Attributes:
-        volumes: by contrast, where exactly one volume seems to be of that contrast.
+        volumes: by contrast, where exactly one volume seems to be of that contrast, or exactly one
+            of several is sagittal.
+        grounds: by contrast, what tells so.
         patient: age and sex where DICOM tells them.
     """
 
     volumes: dict[Contrast, slicer.vtkMRMLScalarVolumeNode]
+    grounds: dict[Contrast, str]
     patient: PatientFacts
 
 
@@ -162,23 +167,45 @@ def guess_inputs(
             patient.age_years if patient.age_years is not None else person.age_years,
             patient.sex or person.sex,
         )
-        if contrast := guess_contrast(node, read):
-            candidates.setdefault(contrast, []).append(node)
-    alone = {contrast: found[0] for contrast, found in candidates.items() if len(found) == 1}
-    return Guess(alone, patient)
+        contrast, ground = _told_contrast(node, read)
+        if contrast:
+            candidates.setdefault(contrast, []).append((node, ground))
+    volumes, grounds = {}, {}
+    for contrast, found in candidates.items():
+        sagittal = [one for one in found if _is_sagittal(one[0])]
+        if len(found) == 1 or len(sagittal) == 1:
+            volumes[contrast], ground = (found if len(found) == 1 else sagittal)[0]
+            others = "" if len(found) == 1 else f", the sagittal one of {len(found)}"
+            grounds[contrast] = ground + others
+    return Guess(volumes, grounds, patient)
 
 
 def guess_contrast(
     node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping[str, object] | None = None
 ) -> Contrast | None:
     """What a volume seems to show by its name and the facts it carries or is given; else None."""
+    return _told_contrast(node, facts)[0]
+
+
+def _told_contrast(
+    node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping[str, object] | None
+) -> tuple[Contrast | None, str]:
     name = node.GetName()
-    try:
-        return parse_contrast(name)
-    except ValueError:
-        known = {**(facts or {}), **facts_from_node(node)}
-        role = guess_role(known, None if "SeriesDescription" in known else name)
-    return parse_contrast(role) if role and role not in ("dwi", "multi_echo") else None
+    with contextlib.suppress(ValueError):
+        return parse_contrast(name), "by its name"
+    known = {**(facts or {}), **facts_from_node(node)}
+    in_header = "SeriesDescription" in known
+    role = guess_role(known, None if in_header else name)
+    if not role or role in ("dwi", "multi_echo"):
+        return None, ""
+    return parse_contrast(role), "by its DICOM header" if in_header else "by its name"
+
+
+def _is_sagittal(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether its slices, across which voxels are longest, follow from side to side."""
+    spacing = np.array(node.GetSpacing())
+    across = ijk_to_world(node)[:3, int(spacing.argmax())]
+    return int(np.abs(across).argmax()) == 0 and spacing.max() > 1.5 * np.median(spacing)
 
 
 def shown_first(
