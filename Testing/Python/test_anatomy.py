@@ -20,7 +20,7 @@ def test_site_names_are_canonical(text, site):
     assert parse_site(text) == site
 
 
-@pytest.mark.parametrize("text", ["L9", "T13", "banana", "S6", "L", "left"])
+@pytest.mark.parametrize("text", ["L9", "T14", "banana", "S6", "L", "left"])
 def test_unknown_site_is_refused_in_one_sentence(text):
     with pytest.raises(ValueError, match="Unknown site") as error:
         parse_site(text)

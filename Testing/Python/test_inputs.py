@@ -780,3 +780,69 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
 )
 def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):
     assert role_and_site(name) == (role, site)
+
+
+# --- measurements of nothing ---------------------------------------------------------------------
+
+
+def test_one_image_in_two_roles_is_refused(tmp_path):
+    from MarrowAssessLib.sources.study_files import read_study
+    from PDFFMapperLib.water_fat.recipe import WATER_FAT
+
+    path = nifti(tmp_path / "a.nii", STACK.astype(np.int16))
+    with pytest.raises(ValueError, match="water and fat are the same image"):
+        read_study({Contrast.WATER: path, Contrast.FAT: path})
+    image = read_volume(path)
+    with pytest.raises(ValueError, match="two of the images are the same"):
+        WATER_FAT.recipe("water-fat").make([image, image])
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_leaves_nothing_is_refused(tmp_path, factor):
+    from MarrowAssessLib.sources.study_files import read_study
+
+    path = nifti(tmp_path / "a.nii", STACK.astype(np.int16))
+    with pytest.raises(ValueError, match="a factor above 0 is expected"):
+        read_study({Contrast.ADC: path}, scale={Contrast.ADC: factor})
+
+
+def test_b_values_in_reverse_are_refused():
+    from PDFFMapperLib.diffusion.recipe import DIFFUSION
+
+    images = [
+        Volume(np.full((2, 6, 6), 1000 * np.exp(-0.7e-3 * b)), np.eye(4), f"b{b}")
+        for b in (0, 400, 800)
+    ]
+    with pytest.raises(ValueError, match="check the order of the b-values"):
+        DIFFUSION.recipe("adc").make(images, b_values=[800, 400, 0])
+
+
+def test_imaginary_images_of_zeros_are_no_phase():
+    real = [Volume(STACK - 120.0, MATRIX, "r", {"ImageComponent": "real"}) for _ in range(3)]
+    zero = [Volume(STACK * 0.0, MATRIX, "i", {"ImageComponent": "imaginary"}) for _ in range(3)]
+    with pytest.raises(ValueError, match="imaginary images are 0 everywhere"):
+        echo_train([*real, *zero], [1, 2, 3] * 2, "ms", 3.0)
+
+
+@pytest.mark.parametrize("labels", [STACK + 0.5, STACK * 0, -STACK.astype(float)])
+def test_a_map_that_is_no_label_map_is_refused_before_hours_of_work(tmp_path, labels):
+    from MarrowAssessLib.commands.main import main
+
+    echo = nifti(tmp_path / "e.nii", np.stack([STACK] * 3).astype(np.float32))
+    regions = nifti(tmp_path / "l.nii", labels.astype(np.float32))
+    arguments = ["--echo-times", "1,2,3", "--unit", "ms", "--field", "3", "--out", tmp_path / "o"]
+    assert main(["pdff", str(echo), "--regions", str(regions), *map(str, arguments)]) == 2
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("change", [{"HighBit": 3}, {"BitsStored": 32}, {"Rows": 2}])
+def test_a_dicom_header_that_contradicts_its_voxels_is_refused(tmp_path, change):
+    from pydicom.filereader import dcmread
+
+    path = classic_slice(tmp_path, "a.dcm", 0, STACK[0])
+    data = dcmread(path)
+    for keyword, value in change.items():
+        setattr(data, keyword, value)
+    data.save_as(path)
+    with pytest.raises(ValueError, match=r"contradicts itself|its header says"):
+        read_source(tmp_path)

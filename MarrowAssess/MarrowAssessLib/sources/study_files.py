@@ -72,6 +72,7 @@ def read_study(
         raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
     inputs: dict[str, str] = {}
     notes: list[str] = []
+    _refuse_twins(read)
     for contrast, path in volumes.items():
         inputs[contrast.value] = _called(path, read[contrast], keep_names)
         read[contrast], mask = where_trusted(read[contrast], path)
@@ -176,6 +177,18 @@ def _read(path: str | Path, contrast: Contrast, keep_names: bool) -> Volume:
 def _called(path: str | Path, volume: Volume, keep_names: bool) -> str:
     """What an input is called in results."""
     return Path(path).name if keep_names else f"image {short_hash(volume)}"
+
+
+def _refuse_twins(read: Mapping[Contrast, Volume]) -> None:
+    """Refuse one image in two roles."""
+    known: dict[str, Contrast] = {}
+    for contrast, volume in read.items():
+        twin = known.setdefault(short_hash(volume), contrast)
+        if twin is not contrast and volume.same_grid(read[twin]):
+            raise ValueError(
+                f"{twin.value} and {contrast.value} are the same image; give a different one for "
+                "each."
+            )
 
 
 def _check_scales(scale: Mapping[Contrast, float], read: Mapping[Contrast, Volume]) -> None:

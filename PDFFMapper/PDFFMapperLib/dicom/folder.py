@@ -259,6 +259,10 @@ def _unusable(header: Dataset, bytes_left: int) -> str:
         return "this file ends within its header; copy it again."
     if "ModalityLUTSequence" in header:
         return "its voxels are coded by a lookup table, which is not supported."
+    stored = int(header.get("BitsStored") or header.BitsAllocated)
+    highest = header.get("HighBit")
+    if stored > header.BitsAllocated or (highest is not None and highest != stored - 1):
+        return "its header contradicts itself (bits of a voxel); export it again."
     frames = int(header.get("NumberOfFrames", 1) or 1)
     expected = header.Rows * header.Columns * frames * header.BitsAllocated // 8
     if 0 <= bytes_left < expected:

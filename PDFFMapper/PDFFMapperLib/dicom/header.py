@@ -28,7 +28,8 @@ _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
     "AcquisitionDate", "PatientAge", "PatientBirthDate", "PatientSex", "InstanceNumber",
     "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
-    "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "ComplexImageComponent",
+    "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "HighBit",
+    "ComplexImageComponent",
     "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
     "ModalityLUTSequence", "ImageComments", "RealWorldValueMappingSequence",
 ]  # fmt: skip

@@ -151,6 +151,7 @@ def _stored_pixels(file: Path) -> np.ndarray:
                 data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
             if not any(k in data for k in _PIXEL_MODULE[-3:]):
                 raise ValueError("it ends before its voxels")
+            _check_length(data, syntax)
             if syntax.is_encapsulated and syntax.name != "RLE Lossless":
                 pixels = _decode_with_gdcm(data)
             else:
@@ -163,6 +164,17 @@ def _stored_pixels(file: Path) -> np.ndarray:
             "compressed in a way that is not supported."
         ) from error
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def _check_length(data: Dataset, syntax: UID) -> None:
+    """Refuse more voxels than the header says: rows, columns or bits are wrong then."""
+    if syntax.is_encapsulated or "PixelData" not in data:
+        return
+    count = data.Rows * data.Columns * int(data.get("NumberOfFrames", 1) or 1)
+    expected = (count * data.get("SamplesPerPixel", 1) * data.BitsAllocated + 7) // 8
+    row = max(data.Columns * data.BitsAllocated // 8, 2)
+    if len(data.PixelData) >= expected + row:
+        raise ValueError(f"it holds {len(data.PixelData)} bytes where its header says {expected}")
 
 
 def _decode_with_gdcm(data: Dataset) -> np.ndarray:

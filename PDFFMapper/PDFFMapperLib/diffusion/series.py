@@ -14,6 +14,8 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.water_fat.signal_mask import signal_mask
 
+BRIGHTER = 1.05  # noise alone is as bright at any b-value
+
 
 @dataclass
 class DiffusionSeries:
@@ -67,11 +69,23 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
             f"{stack.shape[-1]} images were combined into {series.b_values.size}: repeats by their "
             "mean, directions by their geometric mean (trace)."
         )
+    _check_decay(series)
     _keep_b_values(series, settings.lowest_b, settings.highest_b)
     _find_noise(series, settings)
     _find_mask(series, settings)
     _note_limits(series)
     return series
+
+
+def _check_decay(series: DiffusionSeries) -> None:
+    """Refuse images that get brighter with b as a whole: no tissue does, wrong b-values do."""
+    ends = [series.signal[..., n] for n in (series.b_values.argmin(), series.b_values.argmax())]
+    low, high = (float(np.nansum(np.maximum(end, 0), dtype=np.float64)) for end in ends)
+    if high > BRIGHTER * low:
+        raise ValueError(
+            f"The images at b = {series.b_values.max():g} s/mm^2 are brighter than those at "
+            f"{series.b_values.min():g}; check the order of the b-values."
+        )
 
 
 def _keep_b_values(series: DiffusionSeries, low: float, high: float | None) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from types import SimpleNamespace
 
+import numpy as np
+
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.install.software import MAKER
 from PDFFMapperLib.maps.parametric_map import ParametricMap
@@ -192,8 +194,14 @@ class Recipe:
             raise ValueError(
                 f"{self.choice}: {len(images)} images were given; expected are: {wanted}."
             )
-        for one in images[1:]:
+        for n, one in enumerate(images[1:], 1):
             check_one_grid(one, images[0])
+            if any(np.array_equal(one.array, other.array) for other in images[:n]):
+                wanted = ", ".join(given.title for given in self.inputs[: len(images)])
+                raise ValueError(
+                    f"{self.choice}: two of the images are the same; give a different one for each "
+                    f"of: {wanted}."
+                )
 
 
 @dataclass(frozen=True)
