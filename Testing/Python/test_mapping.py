@@ -25,7 +25,7 @@ from PDFFMapperLib.water_fat.recipe import SPECTRA, WATER_FAT  # noqa: E402
 from PDFFMapperLib.water_fat.spectra import fat_spectrum, fat_spectrum_names  # noqa: E402
 from phantoms.water_fat import spine_phantom  # noqa: E402
 from stand_ins import load_module  # noqa: E402
-from vtkmodules.util.numpy_support import numpy_to_vtk  # noqa: E402
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: E402
 from vtkmodules.vtkCommonDataModel import vtkImageData  # noqa: E402
 
 OBLIQUE = np.array([[0, 0, 3.0, 5], [2.0, 0, 0, -7], [0, -2.0, 0, 11], [0, 0, 0, 1]])
@@ -151,6 +151,15 @@ def test_a_map_keeps_nan_unit_code_window_and_provenance():
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 100)
     assert volume_from_node(node).attributes["Provenance"] == {"method": "known"}
     assert map_contrast(node) is Contrast.PDFF
+
+
+def test_where_a_map_is_nan_its_source_shows_through():
+    array = np.array([[[np.nan, -5.0, 0.0, 100.0, 140.0]]], np.float32)
+    node = map_to_node(ParametricMap(map_kind("PDFF"), grid(array)))
+    drawn = node.GetDisplayNode().GetOutputImageDataConnection().GetProducer()
+    drawn.Update()
+    opacity = vtk_to_numpy(drawn.GetOutput().GetPointData().GetScalars())[:, 3]
+    assert opacity.tolist() == [0, 255, 255, 255, 255]
 
 
 def test_the_legend_of_a_map_is_on():

@@ -256,6 +256,34 @@ def test_voxels_of_noise_inside_a_mask_are_low_signal_and_nan(echoes):
     assert np.isfinite(maps["water"][noise]).mean() > 0.5  # images stay whole
 
 
+def test_voxels_of_noise_are_low_signal_in_magnitudes_and_in_two_points(echoes):
+    phantom, volumes = echoes
+    everywhere = Volume(np.ones((4, 32, 32), np.uint8), GRID, "all")
+    magnitudes = [
+        real.with_array(np.hypot(real.array, imaginary.array))
+        for real, imaginary in zip(volumes[::2], volumes[1::2], strict=True)
+    ]
+    for one in magnitudes:
+        one.attributes["ImageComponent"] = "magnitude"
+    made = WATER_FAT.recipe("magnitude").make(magnitudes, field_strength_t=3.0, mask=everywhere)
+    maps = {one.name: one.volume.array for one in made}
+    low = maps["doubt"] & WaterFatDoubt.LOW_SIGNAL > 0
+    assert low[1, :4].mean() > 0.95 and low[np.isfinite(phantom.pdff)].mean() < 0.3
+    assert np.array_equal(np.isfinite(maps["PDFF"]), maps["doubt"] == 0)
+
+    body = np.zeros((2, 48, 48), bool)
+    body[:, 12:36, 12:36] = True
+    rng = np.random.default_rng(0)
+    images = []
+    for share in (0.7, 0.3):
+        noise = rng.normal(0, 1, (2, *body.shape))
+        images.append(Volume(np.hypot(100 * share * body + noise[0], noise[1]), GRID, f"{share}"))
+    made = {one.name: one for one in WATER_FAT.recipe("water-fat").make(images)}
+    low = made["doubt"].volume.array == WaterFatDoubt.LOW_SIGNAL
+    assert low[~body].mean() > 0.99 and not low[body].any()
+    assert np.array_equal(np.isnan(made["FF"].volume.array), low)
+
+
 def test_noise_voxels_of_diffusion_are_low_signal_and_nan():
     phantom = marrow(4096, 40, seed=1)
     body = np.zeros((64, 64), bool)

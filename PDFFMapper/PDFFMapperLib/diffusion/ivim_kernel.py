@@ -30,7 +30,7 @@ PRIOR_F_WEIGHT = 0.25
 _PRIOR = np.array([math.log(PRIOR_EXCESS), 1.0 / PRIOR_LOG_SD**2, PRIOR_F_WEIGHT])
 _START_D = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0])
 _START_DSTAR = np.array([5.0, 8.0, 12.0, 20.0, 35.0, 60.0, 110.0])
-_START_F = np.array([0.03, 0.08, 0.15, 0.25, 0.4, 0.6, 0.85])
+_START_F_LIMITS = (0.03, 0.9)
 
 
 def fit_voxels(
@@ -67,11 +67,18 @@ def fit_voxels(
 
 
 def _dictionary(b: np.ndarray, averages: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Grids of D, D* and f, weighted decays to project signals on, and 1 / |curve|^2 of each."""
+    """Grids of D and D*, weighted decays to project signals on, and what solves for their shares.
+
+    The last, shape (D, D*, 4), are the elements 00, 10, 11 of the inverse of each pair's products,
+    and of the slow decay alone.
+    """
     slow, fast = np.exp(-_START_D[:, None] * b), np.exp(-_START_DSTAR[:, None] * b)
-    curves = (1 - _START_F)[:, None] * slow[:, None, None] + _START_F[:, None] * fast[:, None]
-    squares = (curves**2 * averages).sum(axis=-1)
-    return _START_D, _START_DSTAR, _START_F, slow * averages, fast * averages, 1 / squares
+    own, other = (slow**2 @ averages)[:, None], (fast**2 @ averages)[None, :]
+    cross = (slow * averages) @ fast.T
+    determinant = own * other - cross**2
+    determinant = np.where(determinant > 1e-9 * own * other, determinant, np.inf)
+    pairs = [other / determinant, -cross / determinant, own / determinant, 1 / own + 0 * cross]
+    return _START_D, _START_DSTAR, slow * averages, fast * averages, np.stack(pairs, axis=-1)
 
 
 @njit(cache=True, fastmath=True, nogil=True, inline="always")
@@ -193,8 +200,8 @@ def _sd(factor, gradient, hold, held_sd, follow):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _best_entry(m, decays_slow, decays_fast, fractions, inverse_squares, slow, fast):
-    """The dictionary's curve that explains most of m, as (i, j, n), and its S0."""
+def _best_entry(m, decays_slow, decays_fast, pairs, slow, fast):
+    """The slow and fast decay, as (i, j), that explain most of m, their S0 and f."""
     for i in range(slow.size):
         total = 0.0
         for k in range(m.size):
@@ -206,24 +213,33 @@ def _best_entry(m, decays_slow, decays_fast, fractions, inverse_squares, slow, f
             total += decays_fast[j, k] * m[k]
         fast[j] = total
     best = -1.0
-    entry = (0, 0, 0)
+    entry = (0, 0)
     for i in range(slow.size):
+        p = slow[i]
         for j in range(fast.size):
-            for n in range(fractions.size):
-                product = slow[i] + fractions[n] * (fast[j] - slow[i])
-                explained = product * product * inverse_squares[i, j, n]
-                if explained > best and product > 0.0:
-                    best = explained
-                    entry = (i, j, n)
-    i, j, n = entry
-    product = slow[i] + fractions[n] * (fast[j] - slow[i])
-    return entry, product * inverse_squares[i, j, n]
+            q = fast[j]
+            of_slow = pairs[i, j, 0] * p + pairs[i, j, 1] * q
+            of_fast = pairs[i, j, 1] * p + pairs[i, j, 2] * q
+            explained = of_slow * p + of_fast * q
+            if of_fast <= 0.0 or of_slow <= 0.0:
+                explained = p * p * pairs[i, j, 3]
+            if explained > best:
+                best = explained
+                entry = (i, j)
+    i, j = entry
+    of_slow = pairs[i, j, 0] * slow[i] + pairs[i, j, 1] * fast[j]
+    of_fast = pairs[i, j, 1] * slow[i] + pairs[i, j, 2] * fast[j]
+    total = of_slow + of_fast
+    if of_slow <= 0.0 or of_fast <= 0.0:
+        total = max(slow[i] * pairs[i, j, 3], 1e-3)
+        return entry, total, _START_F_LIMITS[0]
+    return entry, total, min(max(of_fast / total, _START_F_LIMITS[0]), _START_F_LIMITS[1])
 
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _fit_voxels(
     signal, sigma, precision, b, averages, rician, table, prior,
-    grid_d, grid_dstar, grid_f, decays_slow, decays_fast, inverse_squares, held, out,
+    grid_d, grid_dstar, decays_slow, decays_fast, pairs, held, out,
 ):  # fmt: skip
     """Levenberg-Marquardt with Fisher scoring from the best dictionary entry.
 
@@ -240,10 +256,10 @@ def _fit_voxels(
         for k in range(b.size):
             m[k] = signal[v, k] / sigma[v]
             weights[k] = averages[k] * precision[v]
-        entry, s = _best_entry(m, decays_slow, decays_fast, grid_f, inverse_squares, slow, fast)
+        entry, s, f = _best_entry(m, decays_slow, decays_fast, pairs, slow, fast)
         d = held[0, v] if hold else grid_d[entry[0]]
         u = math.log(max(grid_dstar[entry[1]] - d, 1.0))
-        phi = math.log(grid_f[entry[2]] / (1.0 - grid_f[entry[2]]))
+        phi = math.log(f / (1.0 - f))
         cost, g, h = _evaluate(m, b, weights, rician, table, prior, s, d, u, phi)
         damping = 1e-3
         converged = False
