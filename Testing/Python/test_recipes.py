@@ -352,6 +352,54 @@ def test_the_other_reasons_of_diffusion_are_told(noisy):
     assert (doubt & DiffusionDoubt.AT_LIMIT > 0).any()
 
 
+def test_voxels_unlike_what_was_learned_say_so_and_keep_their_own_fit():
+    phantom = marrow(3000, 40, seed=2, d=(0.3, 0.5), f=(0.05, 0.15))
+    odd = marrow(3, 40, seed=3, d=(5.0, 5.1), f=(0.7, 0.75), d_star=(200, 210))
+    phantom.signal[:3] = odd.signal
+    images = series(phantom, (1, 50, 60))
+    mask = images[0].with_array(np.ones((1, 50, 60), np.uint8))
+    settings = {"mask": mask, "sigma": phantom.sigma}
+    learned, own = (
+        {
+            one.name: one.volume.array.ravel()
+            for one in DIFFUSION.recipe(name).make(images, **settings)
+        }
+        for name in ("hierarchical", "full")
+    )
+    atypical = learned["doubt"] & DiffusionDoubt.ATYPICAL > 0
+    assert np.flatnonzero(atypical).tolist() == [0, 1, 2]
+    assert np.array_equal(learned["f"][:3], own["f"][:3])
+
+
+def test_echoes_that_no_model_fits_and_magnitudes_that_both_sides_fit_say_so(echoes):
+    _, volumes = echoes
+    turned = [one.with_array(one.array.copy()) for one in volumes]
+    turned[6].array[2, 8:24, 8:24] *= -1  # both parts of the fourth echo
+    turned[7].array[2, 8:24, 8:24] *= -1
+    settings = {"field_strength_t": 3.0, "readout": "unipolar", "precession": "as given"}
+    made = WATER_FAT.recipe("complex").make(turned, **settings)
+    doubt = next(one.volume.array for one in made if one.name == "doubt")
+    assert (doubt[2, 10:22, 10:22] & WaterFatDoubt.POOR_FIT > 0).mean() > 0.6
+    assert (doubt[3] & WaterFatDoubt.POOR_FIT > 0).mean() < 0.05
+
+    phantom = spine_phantom((4, 32, 32), snr=25)
+    magnitudes = [
+        Volume(np.abs(echo).astype(np.float32), GRID, "m", {"EchoTime": 1e3 * time})
+        for time, echo in zip(phantom.echo_times_s, phantom.echoes, strict=True)
+    ]
+    made = WATER_FAT.recipe("magnitude").make(magnitudes, field_strength_t=3.0)
+    doubt = next(one.volume.array for one in made if one.name == "doubt")
+    body = np.isfinite(phantom.pdff)
+    assert 0.02 < (doubt[body] & WaterFatDoubt.SWAP_RISK > 0).mean() < 0.9
+
+
+def test_every_reason_of_doubt_has_a_test():
+    tests = "".join(file.read_text() for file in (REPOSITORY / "Testing/Python").glob("test_*.py"))
+    for doubts in (DiffusionDoubt, WaterFatDoubt):
+        for one in doubts:
+            assert re.search(rf"Doubt\.{one.name}\b", tests), f"no test provokes {one.name}"
+
+
 def test_region_values_leave_doubt_out(echoes, tmp_path):
     from PDFFMapperLib.commands.region_values import of_maps
 
