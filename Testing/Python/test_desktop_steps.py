@@ -1,0 +1,105 @@
+"""The steps of Testing/desktop against stand-ins: mouse and keys by Qt, views by Slicer's own.
+
+It shows that the steps can be done and fail where they should; that they pass in the desktop is for
+the desktop to say (Testing/desktop/test_in_slicer.py).
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+import slicer
+from MarrowAssessLib.scene import headless
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "desktop"))
+import steps
+
+pytestmark = pytest.mark.skipif(
+    not headless.rendering_available(),
+    reason=f"no working EGL here. {headless.INSTALL_RENDERING}",
+)
+
+
+class Desk:
+    """Panels on stand-ins, a sagittal view of slicer-core."""
+
+    def __init__(self, panels, stand_ins):
+        self.panels, self.stand_ins = panels, stand_ins
+        self.sample = self.view = None
+
+    def wait(self):
+        self.stand_ins.wait()
+
+    def panel(self, name):
+        return self.panels[name]
+
+    def open(self, name):
+        self.panels[name].enter()
+        self.wait()
+        return self.panels[name]
+
+    def load_sample(self):
+        from slice_view import SliceView
+
+        self.sample = self.panels["MarrowAssess"].logic.loadSample()
+        self.layout_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode", "layout")
+        self.layout_node.SetViewArrangement(self.layout_node.SlicerLayoutFourUpView)
+        self.view = SliceView(self.sample.volumes["T1"], self.sample.centers_ras["L3"])
+
+    def load_mapper_sample(self):
+        self.panels["MarrowAssess"].logic.loadMapperSample()
+
+    def click(self, proxy):
+        from PySide6 import QtCore
+        from PySide6.QtTest import QTest
+
+        steps.check(proxy.qobject.isEnabled(), f"{proxy.qobject.objectName()} is disabled.")
+        QTest.mouseClick(proxy.qobject, QtCore.Qt.LeftButton)
+        self.wait()
+
+    def type(self, proxy, text):
+        self.stand_ins.type_into(proxy, text)
+
+    def choose(self, proxy, text):
+        from PySide6.QtTest import QTest
+
+        QTest.keyClicks(proxy.qobject, text[0])
+        self.wait()
+
+    def cell(self, panel, site, column):
+        columns = [title.split("\n")[0] for title in panel._matrix.columns]
+        return panel._matrix.sites.index(site), columns.index(column)
+
+    def click_cell(self, table, row, column):
+        table.qobject.cellClicked.emit(row, column)
+
+    def click_slice(self, position):
+        self.view.press(position)
+        self.wait()
+
+    def slice_center(self):
+        matrix = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceToRAS()
+        return [matrix.GetElement(row, 3) for row in range(3)]
+
+    def layout(self):
+        return self.layout_node.GetViewArrangement()
+
+    def shot(self, name):
+        pass
+
+
+@pytest.fixture
+def desk(panel, mapper, desktop, monkeypatch):
+    monkeypatch.setattr(slicer.util, "selectModule", lambda *_: None, raising=False)
+    made = Desk({"MarrowAssess": panel, "PDFFMapper": mapper}, desktop)
+    yield made
+    if made.view:
+        made.view.close()
+
+
+def test_every_step_of_the_tutorials_can_be_done(desk):
+    for step in steps.STEPS:
+        step(desk)

@@ -1,0 +1,167 @@
+"""Runs inside Slicer: the steps with real mouse and keyboard events, by xdotool.
+
+Slicer runs it as --python-script; `test_in_slicer.py` says where the outcome goes.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import traceback
+
+import qt
+import slicer
+import vtk
+
+sys.path.insert(0, os.path.dirname(__file__))
+import steps
+
+OUT = pathlib.Path(os.environ["MARROWASSESS_DESKTOP_OUT"])
+LONGEST_S = 300  # a step's work; an unoptimized Slicer is slow
+SHORTEST_S = 0.6  # after which a panel's delayed work has begun
+
+
+def xdotool(*arguments):
+    """One real event."""
+    subprocess.run(["xdotool", *map(str, arguments)], check=True)
+
+
+class Desk:
+    """Mouse, keyboard and panels of a running Slicer."""
+
+    sample = None
+
+    def wait(self):
+        """Until the panels have nothing more to do."""
+        end = time.monotonic() + SHORTEST_S
+        latest = time.monotonic() + LONGEST_S
+        while time.monotonic() < end or self.busy():
+            slicer.app.processEvents()
+            time.sleep(0.01)
+            if time.monotonic() > latest:
+                raise TimeoutError(f"A panel was busy for {LONGEST_S} s.")
+
+    def busy(self):
+        """Whether a panel works or is about to."""
+        for name in ("MarrowAssess", "PDFFMapper"):
+            panel = self.panel(name)
+            timers = getattr(panel, "_timers", {}).values()
+            if panel.frame.running or any(timer.active for timer in timers):
+                return True
+        return False
+
+    def panel(self, name):
+        """A module's panel."""
+        return slicer.util.getModuleWidget(name)
+
+    def open(self, name):
+        """Open a module, unless it is open."""
+        if slicer.util.selectedModule() != name:
+            slicer.util.selectModule(name)
+        self.wait()
+        return self.panel(name)
+
+    def load_sample(self):
+        """The digital spine."""
+        self.sample = self.panel("MarrowAssess").logic.loadSample()
+        self.wait()
+
+    def load_mapper_sample(self):
+        """The spine's echoes."""
+        self.panel("MarrowAssess").logic.loadMapperSample()
+        self.wait()
+
+    def press(self, widget, x, y):
+        """Move the mouse to a place of a widget and press it there."""
+        place = widget.mapToGlobal(qt.QPoint(round(x), round(y)))
+        xdotool("mousemove", place.x(), place.y())
+        slicer.app.processEvents()
+        xdotool("click", 1)
+        self.wait()
+
+    def click(self, widget):
+        """Press the middle of a widget, having scrolled to it."""
+        area = widget
+        while area is not None and not area.inherits("QScrollArea"):
+            area = area.parent()
+        if area is not None:
+            area.ensureWidgetVisible(widget)
+            slicer.app.processEvents()
+        steps.check(widget.visible and widget.enabled, f"{widget.objectName} cannot be pressed.")
+        self.press(widget, widget.width / 2, widget.height / 2)
+
+    def type(self, line, text):
+        """Replace what a line holds, key by key."""
+        self.click(line)
+        xdotool("key", "ctrl+a", "Delete")
+        if text:
+            xdotool("type", "--delay", 15, text)
+        xdotool("key", "Return")
+        self.wait()
+
+    def choose(self, box, text):
+        """Open a combo box and choose by its first letter."""
+        self.click(box)
+        xdotool("key", text[0])
+        xdotool("key", "Return")
+        self.wait()
+        steps.check(box.currentText == text, f"{box.objectName} says {box.currentText}.")
+
+    def cell(self, panel, site, column):
+        """Row and column of a number."""
+        columns = [title.split("\n")[0] for title in panel._matrix.columns]
+        return panel._matrix.sites.index(site), columns.index(column)
+
+    def click_cell(self, table, row, column):
+        """Press a cell."""
+        area = table.visualItemRect(table.item(row, column))
+        self.press(table.viewport(), area.center().x(), area.center().y())
+
+    def click_slice(self, position):
+        """Press a point in the sagittal view, having brought its slice up."""
+        view = slicer.app.layoutManager().sliceWidget("Yellow").sliceView()
+        node = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow")
+        node.JumpSliceByOffsetting(*position)
+        slicer.app.processEvents()
+        to_xy = vtk.vtkMatrix4x4()
+        to_xy.DeepCopy(node.GetXYToRAS())
+        to_xy.Invert()
+        x, y = to_xy.MultiplyPoint([*position, 1.0])[:2]
+        self.press(view, x, view.height - y)
+
+    def slice_center(self):
+        """Where the sagittal view is centered, RAS mm."""
+        matrix = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow").GetSliceToRAS()
+        return [matrix.GetElement(row, 3) for row in range(3)]
+
+    def layout(self):
+        """The layout's number."""
+        return slicer.app.layoutManager().layout
+
+    def shot(self, name):
+        """Keep what is on the screen."""
+        slicer.app.processEvents()
+        slicer.util.forceRenderAllViews()
+        slicer.util.mainWindow().grab().save(str(OUT / f"{name}.png"))
+
+
+def main():
+    """Every step, until one fails; the outcome as JSON."""
+    desk, done, failed = Desk(), [], ""
+    slicer.util.mainWindow().showMaximized()
+    slicer.app.processEvents()
+    for step in steps.STEPS:
+        try:
+            step(desk)
+        except Exception:
+            failed = f"{step.__name__}: {traceback.format_exc()}"
+            desk.shot(f"failed_{step.__name__}")
+            break
+        done.append(step.__name__)
+    (OUT / "outcome.json").write_text(json.dumps({"done": done, "failed": failed}))
+    slicer.util.exit(1 if failed else 0)
+
+
+qt.QTimer.singleShot(1000, main)
