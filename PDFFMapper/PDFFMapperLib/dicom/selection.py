@@ -207,7 +207,7 @@ def diffusion_volumes(
     broken = [one for one in weighted if one.problem and _looks_weighted(one)]
     if not fitting and broken:
         raise ValueError(f"{where}: {' '.join(one.problem for one in broken)}")
-    if not fitting and count is None and len(weighted) == 1:
+    if not fitting and count is None and len(weighted) == 1 and not weighted[0].problem:
         return Selection(_images(weighted[0]), _told(found, weighted, "b-values"))
     if not fitting:
         wanted = f" with {count} volumes" if count is not None else " with several b-values"

@@ -1,0 +1,247 @@
+"""Calls the commands with damaged inputs: none may end in a traceback, a hang or foreign files.
+
+    python Testing/benchmarks/fuzz.py --calls 1000 [--target assess] [--seed 1]
+
+Runs in one process; a call that does not come back within a minute, or that leaves files where it
+should not, is listed with its seed. What is damaged: headers and voxels of NIfTI, NRRD and DICOM,
+JSON of sidecars, studies, markups and cohorts, and options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import io
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPOSITORY / name) for name in ("MarrowAssess", "PDFFMapper", "Testing/Python")]
+
+from MarrowAssessLib.commands.main import main  # noqa: E402
+from PDFFMapperLib.images.files import write_series, write_volume  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+
+LIMIT_S = 60
+SHAPE = (4, 10, 9)
+MATRIX = np.diag([-1.5, -2.0, 4.0, 1.0])
+STRANGE = [
+    "", "nan", "inf", "-1", "0", "1e400", "x", "=1", "../../x", "\0", "ü", "9" * 400, "[]", "#",
+    ":",
+]  # fmt: skip
+
+
+class TooLong(BaseException):
+    """A call did not come back."""
+
+
+def inputs(folder: Path) -> None:
+    """A small study of every kind of file."""
+    import dicom_files
+
+    rng = np.random.default_rng(0)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:3, 2:5, 2:4], labels[1:3, 6:9, 5:8] = 1, 2
+    t1 = np.where(labels == 1, 400, np.where(labels == 2, 200, 50)) + rng.normal(0, 3, SHAPE)
+    like = Volume(t1.astype(np.float32), MATRIX, "t1")
+    for name in ("t1.nii.gz", "t1.nii", "t1.nrrd", "t1.mha"):
+        write_volume(like, folder / name)
+    for name in ("lab.nii.gz", "lab.nrrd"):
+        write_volume(like.with_array(labels), folder / name)
+    pdff = like.with_array(np.where(labels == 1, 45.0, 5.0).astype(np.float32))
+    write_volume(pdff, folder / "pdff.nii")
+    decay = [like.with_array(like.array * np.exp(-0.7e-3 * b)) for b in (0, 100, 400, 800)]
+    write_series(decay, folder / "dwi.nii.gz")
+    (folder / "dwi.bval").write_text("0 100 400 800")
+    echoes = [like.with_array(like.array * np.exp(-0.04 * t)) for t in (1.2, 2.4, 3.6, 4.8, 6.0)]
+    write_series(echoes, folder / "me.nii.gz")
+    times = [0.0012, 0.0024, 0.0036, 0.0048, 0.006]
+    facts = {"EchoTime": times, "MagneticFieldStrength": 3}
+    (folder / "me.json").write_text(json.dumps(facts))
+    study = {
+        "age_years": 45, "sex": "F", "volumes": {"T1": "t1.nii.gz"},
+        "labels": "lab.nii.gz", "label_rules": ["1=marrow:L3", "2=muscle:psoas"],
+    }  # fmt: skip
+    (folder / "study.json").write_text(json.dumps(study))
+    point = {"label": "L3 marrow-1", "position": [4.5, 6.0, 8.0]}
+    markup = {"type": "Fiducial", "name": "L3 marrow", "controlPoints": [point]}
+    (folder / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    segments(folder / "s.seg.nrrd", like, labels)
+    for n, b in enumerate((0, 400, 800)):
+        for k in range(3):
+            pixels = np.full((10, 9), round(900 * np.exp(-0.7e-3 * b)), np.uint16)
+            (folder / "dwi").mkdir(exist_ok=True)
+            dicom_files.classic_slice(
+                folder / "dwi", f"{n}{k}.dcm", k, pixels, series="1.2.3", DiffusionBValue=float(b),
+                InstanceNumber=10 * n + k, SeriesDescription="dwi",
+            )  # fmt: skip
+    frames = [
+        (k, (400 * np.exp(-0.05 * t) + rng.normal(0, 2, (10, 9))).astype(np.uint16),
+         {"echo_time": t})
+        for t in (1.2, 2.4, 3.6, 4.8) for k in range(3)
+    ]  # fmt: skip
+    (folder / "me").mkdir(exist_ok=True)
+    dicom_files.enhanced(folder / "me/1.dcm", frames)
+    cohort = "group,sex,quantity,site,unit,value,age_years\n"
+    rows = [f"a,F,t1_marrow_muscle,L3,,{2 + 0.1 * n:g},{30 + n}\n" for n in range(8)]
+    (folder / "cohort.csv").write_text(cohort + "".join(rows))
+
+
+def segments(path: Path, like: Volume, labels: np.ndarray) -> None:
+    import SimpleITK as sitk
+    from PDFFMapperLib.images.files import image_from_volume
+
+    image = image_from_volume(like.with_array(labels))
+    for n, name in enumerate(("L3 marrow", "psoas muscle")):
+        image.SetMetaData(f"Segment{n}_Name", name)
+        image.SetMetaData(f"Segment{n}_LabelValue", str(n + 1))
+        image.SetMetaData(f"Segment{n}_Layer", "0")
+    sitk.WriteImage(image, str(path))
+
+
+REGIONS = ["--labels", "lab.nii.gz", "--label", "1=marrow:L3", "--label", "2=muscle:psoas"]
+PATIENT = ["--no-scene", "--age", "40", "--sex", "F"]
+CALLS: dict[str, list[list[str]]] = {
+    "assess": [
+        *[["assess", "--volume", f"T1={name}", *REGIONS, *PATIENT]
+          for name in ("t1.nii.gz", "t1.nii", "t1.nrrd", "t1.mha")],
+        ["assess", "--volume", "PDFF=pdff.nii", *REGIONS, *PATIENT],
+        ["assess", "--volume", "T1=t1.nii", "--segmentation", "s.seg.nrrd", *PATIENT],
+        ["assess", "--volume", "T1=t1.nii", "--markups", "p.mrk.json", *REGIONS, *PATIENT],
+    ],
+    "study": [["assess", "--study", "study.json", "--no-scene"]],
+    "pdff": [["pdff", "me.nii.gz", "--regions", "lab.nrrd"]],
+    "ivim": [
+        ["ivim", "dwi.nii.gz", "--regions", "lab.nrrd", "--method", method]
+        for method in ("adc", "segmented")
+    ],
+    "dicom": [
+        ["pdff", "me", "--method", "magnitude"], ["ivim", "dwi", "--method", "adc"],
+        ["assess", "--volume", "T1=dwi#3:1", *REGIONS, *PATIENT], ["inspect", "dwi"],
+        ["assess", "--dicom", "me", *REGIONS, *PATIENT], ["inspect", "me"],
+    ],
+    "references": [
+        ["references", "--quantity", "t1_marrow_muscle", "--age", "40", "--sex", "F"],
+        ["references", "--quantity", "marrow_pdff", "--age", "10"],
+    ],
+}  # fmt: skip
+
+
+def damage(folder: Path, call: list[str], rng: random.Random) -> list[str]:
+    """Damage a file that a call reads, or the call."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    named = [path for path in files if any(path.name in w or path.parent.name in w.split("#")[0]
+                                           for w in call[1:])] or files  # fmt: skip
+    path = rng.choice(named)
+    content = bytearray(path.read_bytes())
+    kind = rng.randrange(8)
+    if kind == 0:
+        content = content[: rng.randrange(len(content) + 1)]
+    elif kind == 1:
+        content += bytes(rng.randrange(1, 5000))
+    elif kind in (2, 3):  # the header
+        for _ in range(rng.randrange(1, 6)):
+            content[rng.randrange(min(len(content), 600))] = rng.randrange(256)
+    elif kind == 4:
+        for _ in range(rng.randrange(1, 200)):
+            content[rng.randrange(len(content))] = rng.choice([0, 255, rng.randrange(256)])
+    elif kind == 5 and path.suffix in (".json", ".bval", ".csv", ".nrrd"):
+        words = content.decode("latin-1").split('"')
+        words[rng.randrange(len(words))] = rng.choice(STRANGE)
+        content = bytearray('"'.join(words).encode("latin-1", "replace"))
+    elif kind == 6:
+        call = call.copy()
+        n = rng.randrange(1, len(call) + 1)
+        if n == len(call) or rng.random() < 0.3:
+            call.insert(n, rng.choice(["--resample", "--scale", "--n4", "--erode-mm", "--field"]))
+        else:
+            call[n] = rng.choice(STRANGE)
+        return call
+    elif kind == 7:
+        other = rng.choice(files)
+        content = bytearray(other.read_bytes())
+    path.write_bytes(bytes(content))
+    return call
+
+
+def fuzz(target: str, calls: int, seed: int, kept: Path) -> Counter:
+    """Run damaged calls; returns how they ended."""
+    ends: Counter = Counter()
+    signal.signal(signal.SIGALRM, _raise_too_long)
+    for n in range(calls):
+        rng = random.Random(f"{target}-{seed}-{n}")
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
+            folder = Path(name)
+            work = folder / "in"
+            shutil.copytree(kept, work)
+            call = damage(work, rng.choice(CALLS[target]).copy(), rng)
+            before = _snapshot(folder)
+            end, said = _called(call, work, folder / "out")
+            made = [path for path in _snapshot(folder) if path not in before]
+            if end in ("0", "2"):
+                foreign = [path for path in made if not path.startswith("out/")]
+                if foreign or (end == "2" and made) or any(".writing" in path for path in made):
+                    end, said = "files left", f"{made}"
+        ends[end] += 1
+        unforeseen = "this input cannot be used" in said
+        if end not in ("0", "2") or unforeseen:
+            print(f"{target} {seed} {n}: {end}: {' '.join(call)}: {said[-300:]}", flush=True)
+            ends["unforeseen, one sentence"] += unforeseen
+    return ends
+
+
+def _called(call: list[str], work: Path, out: Path) -> tuple[str, str]:
+    """How a call ended ("0", "2", ...) and what it said."""
+    stream = io.StringIO()
+    arguments = [call[0], *call[1:]]
+    if call[0] not in ("references", "inspect"):
+        arguments += ["--out", str(out)]
+    signal.alarm(LIMIT_S)
+    try:
+        with (
+            contextlib.chdir(work), contextlib.redirect_stdout(stream),
+            contextlib.redirect_stderr(stream),
+        ):  # fmt: skip
+            return str(main(arguments)), stream.getvalue()
+    except SystemExit as error:  # of the parser of arguments
+        return str(error.code), ""
+    except TooLong:
+        return "hang", stream.getvalue()
+    except BaseException as error:
+        return "traceback", f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
+
+
+def _raise_too_long(*_: object) -> None:
+    raise TooLong
+
+
+def _snapshot(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=200, help="of each target")
+    parser.add_argument("--target", choices=CALLS)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fuzz-kept-") as kept:
+        inputs(Path(kept))
+        for one in [options.target] if options.target else CALLS:
+            start = time.monotonic()
+            found = fuzz(one, options.calls, options.seed, Path(kept))
+            took = time.monotonic() - start
+            print(f"{one}: {dict(found)} in {took:.0f} s", flush=True)
