@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PDFFMapperLib.dicom.segmentation import DicomSegment, is_segmentation, read_segmentation
-from PDFFMapperLib.images.files import read_image, volume_from_image
+from PDFFMapperLib.images.files import metadata_of, read_image, volume_from_image
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import parse_role, parse_site
@@ -77,7 +77,7 @@ def _of_slicer(path: Path) -> Segmentation:
     import SimpleITK as sitk
 
     image = read_image(path)
-    keys = set(image.GetMetaDataKeys())
+    keys = metadata_of(image)
     components = image.GetNumberOfComponentsPerPixel()
     layers = sitk.GetArrayFromImage(image)
     layers = layers[..., None] if components == 1 else layers
@@ -98,7 +98,7 @@ def _of_slicer(path: Path) -> Segmentation:
     found = Segmentation(volume_from_image(first, path.name), [])
     for number in range(count):
         field_of = {
-            key: image.GetMetaData(f"Segment{number}_{key}")
+            key: keys[f"Segment{number}_{key}"]
             for key in ("Name", "LabelValue", "Layer", "Tags")
             if f"Segment{number}_{key}" in keys
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -137,10 +138,16 @@ def read_image(path: Path) -> object:
     import SimpleITK as sitk
 
     path = checked_name(path)
+    reader = _reader_of(path)
+    if reader is None:
+        raise ValueError(
+            f"{path}: this file cannot be read as an image; NIfTI, NRRD, MetaImage or DICOM is "
+            "expected and the file may be truncated."
+        )
     check_nrrd(path)
     check_metaimage(path)
     try:
-        return sitk.ReadImage(str(path))
+        return sitk.ReadImage(str(path), imageIO=reader)
     except RuntimeError as error:
         if "orthonormal" in str(error):
             raise ValueError(
@@ -150,6 +157,24 @@ def read_image(path: Path) -> object:
             f"{path}: this file cannot be read as an image; NIfTI, NRRD, MetaImage or DICOM is "
             "expected and the file may be truncated."
         ) from error
+
+
+def metadata_of(image: object) -> dict[str, str]:
+    """The named texts of an image's header; what is no text in a name is left out."""
+    found = {}
+    for key in image.GetMetaDataKeys():
+        if key.isprintable() and key == key.encode("utf-8", "ignore").decode():
+            found[key] = image.GetMetaData(key).encode("utf-8", "replace").decode()
+    return found
+
+
+def _reader_of(path: Path) -> str | None:
+    """ITK's reader for a file by its first bytes; others would guess, Analyze without a side."""
+    with open(path, "rb") as stream:
+        start = stream.read(4096)
+    if start.startswith(b"NRRD"):
+        return "NrrdImageIO"
+    return "MetaImageIO" if re.search(rb"^\s*(ObjectType|NDims)\s*=", start, re.M) else None
 
 
 def checked_name(path: Path) -> Path:
@@ -219,7 +244,7 @@ def _from_itk(path: Path) -> _Content:
         frames = list(np.moveaxis(array, -1, 0))
     else:
         frames = list(array) if dimension == 4 else [array]
-    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    metadata = metadata_of(image)
     return _Content(
         frames,
         _matrix(image),
