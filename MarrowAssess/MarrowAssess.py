@@ -116,6 +116,7 @@ class MarrowAssessParameterNode:
     fatVolume: vtkMRMLScalarVolumeNode
     pdffVolume: vtkMRMLScalarVolumeNode
     r2starVolume: vtkMRMLScalarVolumeNode
+    t2starVolume: vtkMRMLScalarVolumeNode
     adcVolume: vtkMRMLScalarVolumeNode
     dVolume: vtkMRMLScalarVolumeNode
     dStarVolume: vtkMRMLScalarVolumeNode
@@ -905,8 +906,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumes: volume nodes by contrast: "T1", "T2", "FS_T2" (or "STIR"), "T1_post",
-                "in_phase", "opposed_phase", "water", "fat", "PDFF" (%), "R2star" (1/s), "ADC",
-                "D", "Dstar" (10^-3 mm^2/s), "f" (%).
+                "in_phase", "opposed_phase", "water", "fat", "PDFF" (%), "R2star" (1/s),
+                "T2star" (ms), "ADC", "D", "Dstar" (10^-3 mm^2/s), "f" (%).
             segmentation: segments named like "L3 marrow"; results are shown on it. Where none is
                 given, an empty one is made to hold them.
             markups: ROI boxes, closed curves and points named like that.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.composition import composition
 from MarrowAssessLib.measures.measure import measure
@@ -137,6 +138,14 @@ def test_map_statistics_and_the_mean_of_levels(spine):
     assert value(study, "marrow_adc", "L1-L4") == pytest.approx(0.45)
     assert value(study, "region_adc", "L2-L3") == pytest.approx(0.45)
     assert value(study, "region_pdff", "L3") == 0  # the CSF
+
+
+def test_every_quantity_of_a_map_is_of_a_kind_that_can_be_checked():
+    for row in QUANTITIES.values():
+        if row.method is Method.MAP_VALUE:
+            (contrast,) = row.images
+            assert contrast.kind.plausible, row.key
+            assert contrast.kind.unit == row.unit, row.key
 
 
 def test_a_map_without_values_in_a_region_is_told_not_fatal(spine):

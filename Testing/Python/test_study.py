@@ -32,6 +32,7 @@ def test_a_volume_survives_every_file_format(tmp_path, oblique_volume):
         ("T1", Contrast.T1), ("stir", Contrast.FS_T2), ("TIRM", Contrast.FS_T2),
         ("opposed-phase", Contrast.OPPOSED_PHASE), ("T1 post", Contrast.T1_POST),
         ("R2*", Contrast.R2STAR), ("pdff", Contrast.PDFF), ("D*", Contrast.DSTAR),
+        ("T2*", Contrast.T2STAR), ("fat fraction", Contrast.FAT_FRACTION),
     ],
 )  # fmt: skip
 def test_contrast_names(text, contrast):

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import TypeVar
 
+from PDFFMapperLib.maps.kinds import MapKind, find_kind, map_kind
+
 T = TypeVar("T")
 
 
 class Contrast(str, Enum):
-    """What a volume of the study shows.
+    """What a volume of the study shows: an image, or a map by the id of its kind.
 
     FAT_FRACTION is fat over fat and water signal, as of two-point Dixon: not a PDFF, because T1,
     R2* and the fat spectrum are not corrected.
@@ -28,10 +30,20 @@ class Contrast(str, Enum):
     FAT_FRACTION = "fat_fraction"
     PDFF = "PDFF"
     R2STAR = "R2star"
+    T2STAR = "T2star"
     ADC = "ADC"
     D = "D"
     DSTAR = "Dstar"
     F = "f"
+
+    @property
+    def kind(self) -> MapKind:
+        """Of a map: its unit, what is plausible and more.
+
+        Raises:
+            ValueError: this is an image.
+        """
+        return map_kind(self.value)
 
 
 _CONTRAST_ALIASES = {
@@ -45,8 +57,6 @@ _CONTRAST_ALIASES = {
     "opposed": Contrast.OPPOSED_PHASE,
     "in": Contrast.IN_PHASE,
     "pdfft1corrected": Contrast.PDFF,
-    "r2*": Contrast.R2STAR,
-    "d*": Contrast.DSTAR,
 }
 
 
@@ -62,6 +72,9 @@ def parse_contrast(text: str) -> Contrast:
             return contrast
     if word in _CONTRAST_ALIASES:
         return _CONTRAST_ALIASES[word]
+    kind = find_kind(text)
+    if kind and kind.id in (contrast.value for contrast in Contrast):
+        return Contrast(kind.id)
     names = ", ".join(contrast.value for contrast in Contrast)
     raise ValueError(
         f"Unknown volume role '{text}'; expected one of: {names} (STIR and TIRM mean FS_T2)."

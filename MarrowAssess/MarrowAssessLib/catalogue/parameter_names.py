@@ -14,6 +14,7 @@ VOLUME_PARAMETERS = {
     Contrast.FAT: "fatVolume",
     Contrast.PDFF: "pdffVolume",
     Contrast.R2STAR: "r2starVolume",
+    Contrast.T2STAR: "t2starVolume",
     Contrast.ADC: "adcVolume",
     Contrast.D: "dVolume",
     Contrast.DSTAR: "dStarVolume",

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from PDFFMapperLib.images.identity import without_names
 
+from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.sources.label_maps import CONVENTIONS
 
 
@@ -15,9 +16,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     images = parser.add_argument_group("images")
     images.add_argument(
         "--volume", action="append", default=[], metavar="ROLE=FILE",
-        help="an image and what it shows: T1, T2, FS_T2 (or STIR, TIRM), in_phase, opposed_phase, "
-        "T1_post, water, fat, fat_fraction, PDFF, R2star, ADC, D, Dstar, f; FILE may be a DICOM "
-        "folder, or folder#series number",
+        help=f"an image and what it shows: {', '.join(c.value for c in Contrast)} (STIR and TIRM "
+        "are FS_T2); FILE may be a DICOM folder, or folder#series number",
     )  # fmt: skip
     images.add_argument("--dicom", metavar="FOLDER", help="take every volume whose role is certain")
     images.add_argument("--study", metavar="FILE", help="a study file (JSON) instead of options")

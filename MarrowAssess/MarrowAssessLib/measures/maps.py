@@ -12,19 +12,6 @@ from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.study.regions import Region, Statistics
 
-# Beyond these a map is not in the unit it should be in.
-_PLAUSIBLE = {
-    Contrast.FAT_FRACTION: (-20.0, 120.0, "percent"),
-    Contrast.PDFF: (-20.0, 120.0, "percent"),
-    Contrast.R2STAR: (-50.0, 2000.0, "1/s"),
-    Contrast.ADC: (-0.5, 6.0, "10^-3 mm^2/s"),
-    Contrast.D: (-0.5, 6.0, "10^-3 mm^2/s"),
-    Contrast.DSTAR: (-1.0, 1000.0, "10^-3 mm^2/s"),
-    Contrast.F: (-20.0, 120.0, "percent"),
-}
-# What the signal of marrow and muscle does not go below in the right unit.
-_LEAST = {Contrast.R2STAR: 2.0, Contrast.ADC: 0.01, Contrast.D: 0.01, Contrast.DSTAR: 0.1}
-
 
 def map_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """A map's median in every region of the quantity's tissue, and the mean of its levels.
@@ -81,20 +68,21 @@ def _mean_of_levels(
 
 def _check_unit(volume: Volume, contrast: Contrast, region: Region, one: Statistics) -> None:
     """Refuse a region's value that no tissue has; the map as a whole was judged before."""
-    low, high, unit = _PLAUSIBLE[contrast]
+    kind = contrast.kind
+    low, high = kind.plausible
     tissue = region.role in (Role.MARROW, Role.MUSCLE)
-    too_small = tissue and 0 < one.median < _LEAST.get(contrast, 0.0)
+    too_small = tissue and 0 < one.median < kind.least
     if too_small or not low <= one.median <= high:
         raise ValueError(
             f"{volume.name}: the median in {region.name} is {one.median:g}, which is no "
-            f"{contrast.value} in {unit}; check the region, or give the map's scale as "
+            f"{contrast.value} in {kind.unit}; check the region, or give the map's scale as "
             f"--scale {contrast.value}=FACTOR."
         )
-    if unit == "percent" and tissue and 0 < one.median <= 1:
+    if kind.unit == "%" and tissue and 0 < one.median <= 1:
         highest = float(np.nanmax(region.values(volume.array)))
         if highest <= 1.0 and np.mean(volume.array > 1.5) < 0.01:
             raise ValueError(
                 f"{volume.name}: values in {region.name} reach {highest:.2f} at most, which looks "
-                f"like a fraction; {contrast.value} is expected in percent, so give --scale "
+                f"like a fraction; {contrast.value} is expected in %, so give --scale "
                 f"{contrast.value}=100."
             )
