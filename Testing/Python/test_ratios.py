@@ -140,6 +140,20 @@ def test_map_statistics_and_the_mean_of_levels(spine):
     assert value(study, "region_pdff", "L3") == 0  # the CSF
 
 
+def test_t2star_of_marrow_is_the_median_of_its_map_in_ms(spine):
+    t2star = np.full(spine.grid.array.shape, 40.0, np.float32)
+    for n, milliseconds in enumerate((8.0, 10.0, 13.0, 17.0)):
+        t2star[:, 20 * n : 20 * n + 10] = milliseconds
+    study = with_volumes(spine, T2STAR=t2star)
+    found = {m.site: m for m in measure(study).measurements if m.quantity == "marrow_t2star"}
+    assert {site: m.value for site, m in found.items()} == {
+        "L1": 8, "L2": 10, "L3": 13, "L4": 17, "L1-L4": 12,
+    }  # fmt: skip
+    assert found["L3"].unit == "ms"
+    with pytest.raises(ValueError, match="L1 marrow is 12000, which is no T2star in ms"):
+        measure(with_volumes(spine, T2STAR=12000.0))
+
+
 def test_every_quantity_of_a_map_is_of_a_kind_that_can_be_checked():
     for row in QUANTITIES.values():
         if row.method is Method.MAP_VALUE:

@@ -203,6 +203,10 @@ _ROWS = (
         Method.MAP_VALUE, (Contrast.R2STAR,), _MARROW, levels=LUMBAR, color_rank=6,
     ),
     Quantity(
+        "marrow_t2star", "Marrow T2*", "ms", 1, "Effective transverse relaxation time T2*.",
+        Method.MAP_VALUE, (Contrast.T2STAR,), _MARROW, levels=LUMBAR,
+    ),
+    Quantity(
         "marrow_adc", "Marrow ADC", _DIFFUSIVITY, 2, "Apparent diffusion coefficient.",
         Method.MAP_VALUE, (Contrast.ADC,), _MARROW, levels=LUMBAR, color_rank=3,
     ),
