@@ -38,21 +38,23 @@ def result(assessment, quantity, site):
 
 
 def test_z_score_and_verdict_follow_the_published_distribution(phantom):
-    # Baum 2018 (R002): women of 20-29 years, L1-L4: 27.2 +- 6.0 %.
+    # Tschischka 2018 (R163): 49 children, L1-L5: 0.60 +- 0.09.
+    person = 0.09 * (1 + 1 / 49) ** 0.5
     study = with_map(
-        phantom, Contrast.PDFF, {"L1 marrow": 27.2, "L3 marrow": 27.2 + 2 * 6.0,
-                                 "L4 marrow": 27.2 - 6.0}, age_years=25.0, sex="F",
+        phantom, Contrast.ADC, {"L3 marrow": 0.60, "L4 marrow": 0.60 + 2.2 * person,
+                                "L5 marrow": 0.60 - person}, age_years=10.0, sex="F",
     )  # fmt: skip
     assessment = assess(study)
-    one = result(assessment, "marrow_pdff", "L1")
+    one = result(assessment, "marrow_adc", "L3")
     assert one.z == pytest.approx(0, abs=1e-5)
     assert one.percentile == pytest.approx(50, abs=1e-3)
-    assert [record.id for record in one.expectation.records] == ["R002"]
-    above = result(assessment, "marrow_pdff", "L3")
-    assert (above.z, above.verdict) == (pytest.approx(2, abs=1e-5), "above")
-    assert above.expected_text == "15.4-39.0 %"
-    below = result(assessment, "marrow_pdff", "L4")
-    assert (below.z, below.verdict) == (pytest.approx(-1, abs=1e-5), "within")
+    assert [record.id for record in one.expectation.records] == ["R163"]
+    assert (one.tone, one.expected_text) == ("expected", "0.42-0.78 10^-3 mm^2/s")
+    above = result(assessment, "marrow_adc", "L4")
+    assert (above.verdict, above.tone) == ("above", "unusual")
+    assert 1.96 < above.z < 2.2
+    below = result(assessment, "marrow_adc", "L5")
+    assert (below.z, below.verdict) == (pytest.approx(-0.99, abs=0.01), "within")
 
 
 def test_no_age_or_no_source_gives_no_verdict(phantom):

@@ -39,11 +39,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "MarrowAssess" / "Resources" / "References"
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared"))
 DATA = json.loads((FOLDER / "references.json").read_text(encoding="utf-8"))
+FINDINGS = json.loads((FOLDER / "findings_by_age.json").read_text(encoding="utf-8"))["findings"]
 ENTRIES = [
     entry
-    for part in ("norms", "context", "thresholds", "t1_disc", "conversion", "notes")
+    for part in ("norms", "context", "thresholds", "t1_disc", "conversion", "notes",
+                 "repeatability", "model_inputs")
     for entry in DATA[part]
-]
+] + FINDINGS  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +64,11 @@ def literature():
 # --- the data -----------------------------------------------------------------------------------
 
 
-def test_data_follow_their_schema():
-    schema = json.loads((FOLDER / "references.schema.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["references", "findings_by_age"])
+def test_data_follow_their_schema(name):
+    schema = json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(DATA, schema)
+    jsonschema.validate(json.loads((FOLDER / f"{name}.json").read_text("utf-8")), schema)
 
 
 def test_every_record_named_has_a_source_and_every_source_is_used():
@@ -133,6 +136,7 @@ def test_cut_offs_and_context_are_the_numbers_of_their_records(literature):
         record = literature[entry["records"][0]]
         published = f"{record['value']} {record['sd']}"
         shown = entry["value"].split("(")[0].replace(record["unit"] or "", "")
+        shown = shown.replace(QUANTITIES[entry["quantity"]].unit, "")
         for number in re.findall(r"\d*\.?\d+", shown):
             assert float(number) in [float(x) for x in re.findall(r"\d*\.?\d+", published)], entry
 
@@ -163,10 +167,9 @@ def test_quantities_and_sites_of_the_data_are_known():
 @pytest.mark.parametrize(
     ("question", "mean", "sd", "record"),
     [
-        (("marrow_pdff", "L1-L4", 25, "M"), 32.0, 8.0, "R001"),
-        (("marrow_pdff", "L2", 29.9, "F"), 27.2, 6.0, "R002"),
-        (("marrow_pdff", "lumbar", 30, "female"), 27.3, 6.2, "R004"),
-        (("marrow_pdff", "L3", 79.9, "F"), 49.34, 7.75, "R006"),
+        (("vbq", "", 45, None, 3.0), 2.199, 0.432, "R412"),
+        (("vbq", "", 75, "F", 1.5), 2.769, 0.494, "R411"),
+        (("vbq", "", 14, "F"), 2.62, 0.62, "R408"),
         (("vbq", "", 45, None), 2.56, 0.63, "R130"),
         (("vbq", "L3", 65, "M"), 3.27, 0.57, "R134"),
         (("marrow_adc", "L4", 10, "M"), 0.6, 0.09, "R163"),
@@ -186,13 +189,41 @@ def test_expected_is_the_published_distribution(question, mean, sd, record):
     assert [r.id for r in found.records] == [record]
 
 
-def test_z_percentile_and_range_of_a_normal_distribution():
-    found = expected("marrow_pdff", "L2", 25, "F")
-    assert found.z_score(39.2) == pytest.approx(2.0)
-    assert found.percentile(39.2) == pytest.approx(100 * stats.norm.cdf(2.0))
-    assert found.expected_range == pytest.approx((27.2 - 1.96 * 6, 27.2 + 1.96 * 6))
-    assert [found.verdict(v) for v in (15, 27, 39.2, math.nan)] == ["below", "within", "above", ""]
+@pytest.mark.parametrize(
+    ("question", "band", "record"),
+    [
+        (("marrow_pdff", "L1-L4", 25, "M"), (32.0, 8.0), "R001"),
+        (("marrow_pdff", "L2", 29.9, "F"), (27.2, 6.0), "R002"),
+        (("marrow_pdff", "lumbar", 30, "female"), (27.3, 6.2), "R004"),
+        (("marrow_pdff", "L3", 79.9, "F"), (49.34, 7.75), "R006"),
+    ],
+)
+def test_the_band_stands_beside_the_curve(question, band, record):
+    found = expected(*question)
+    assert found.distribution.smooth and found.distribution.sex == found.sex
+    assert [(d.mean, d.sd, d.records[0].id) for d in found.others] == [(*band, record)]
+
+
+def test_z_percentile_and_range_count_the_size_of_the_group():
+    # Tschischka 2018: 49 children, 0.60 +- 0.09.
+    found = expected("marrow_adc", "L3", 10, "M")
+    person = 0.09 * math.sqrt(1 + 1 / 49)
+    half = stats.t.ppf(0.975, 48) * person
+    assert found.expected_range == pytest.approx((0.6 - half, 0.6 + half))
+    share = stats.t.cdf(2.0, 48)
+    assert found.percentile(0.6 + 2 * person) == pytest.approx(100 * share)
+    assert found.z_score(0.6 + 2 * person) == pytest.approx(stats.norm.ppf(share))
+    assert found.z_score(0.6 + half) == pytest.approx(1.96, abs=1e-3)
+    verdicts = [found.verdict(0.6 + k * half) for k in (-1.01, 0, 1.01, math.nan)]
+    assert verdicts == ["below", "within", "above", ""]
     assert math.isnan(found.z_score(math.nan)) and math.isnan(found.percentile(math.nan))
+
+
+def test_a_group_of_unknown_size_says_so():
+    found = expected("vbq", "", 45, "F")
+    assert found.expected_range == pytest.approx((2.56 - 1.96 * 0.63, 2.56 + 1.96 * 0.63), abs=1e-4)
+    assert found.distribution.limit_intervals is None
+    assert any("Group size not stated" in text for text in found.cautions)
 
 
 def test_skewed_enhancement_is_log_normal_with_the_published_moments():
@@ -216,7 +247,7 @@ def test_skewed_enhancement_is_log_normal_with_the_published_moments():
         (("marrow_pdff", "L2", None, "M"), "age is not known"),
         (("marrow_r2star", "L3", 40, "M"), "no published distribution"),
         (("vbq_cervical", "", 40, "M"), "no published distribution"),
-        (("vbq", "", 19.9, "M"), "covers 20-69 years"),
+        (("vbq", "", 19.9, "M"), "covers 11-18 years and 20 years and older"),
         (("muscle_pdff", "psoas", 80, "M"), "covers 18-67 years"),
         (("enhancement", "L3", 8, "M"), "covers 18 years and older"),
     ],
@@ -255,12 +286,26 @@ def test_sources_that_differ_stay_side_by_side():
     assert found.verdict(0.70) == "above"
     assert [d.source for d in found.dissenting(0.70)] == ["Tschischka 2018"]
     assert found.dissenting(0.55) == ()
-    assert expected("marrow_pdff", "L1", 25, "M").spread == "one source"
+    assert expected("muscle_pdff", "psoas", 30, "M").spread == "one source"
 
 
 def test_the_same_people_are_no_second_opinion_but_a_repeat_is():
     assert expected("enhancement", "L3", 40, "F").others == ()
-    assert [d.records[0].id for d in expected("vbq", "", 25).others] == ["R127"]
+    assert [d.records[0].id for d in expected("vbq", "", 25).others] == ["R127", "R411", "R412"]
+
+
+def test_vbq_is_compared_at_its_field_strength():
+    unknown = expected("vbq", "", 45, "F")
+    assert any("which is not known here" in text for text in unknown.cautions)
+    # 3.3 is within the decade's range and that of 1.5 T, and above that of 3 T.
+    assert unknown.verdict(3.3) == "within"
+    assert [d.records[0].id for d in unknown.dissenting(3.3)] == ["R412"]
+    known = expected("vbq", "", 45, "F", 3.0)
+    assert known.verdict(3.3) == "above"
+    assert {d.records[0].id for d in known.others} == {"R130"}
+    assert not any("which is not known here" in text for text in known.cautions)
+    low = expected("vbq", "", 45, "F", 0.5)
+    assert any("no reference is of 0.5 T" in text for text in low.cautions)
 
 
 def test_site_matching():
@@ -303,7 +348,7 @@ def test_sexes():
 def test_cut_offs_are_for_adults_and_the_right_tissue():
     values = [t.value for t in thresholds("vbq", "", 60, "F")]
     assert 3.05 in values and 2.7 in values
-    assert thresholds("vbq", "", 12, "F") == []
+    assert [t.value for t in thresholds("vbq", "", 12, "F")] == [3.18]
     assert thresholds("m_score", "", 60, "M") == []
     assert {t.applies_to for t in thresholds("signal_drop", "L3", 60)} == {"lesion", "fracture"}
     assert thresholds("signal_drop", "femoral head", 60) == []
@@ -315,7 +360,9 @@ def test_cut_offs_are_for_adults_and_the_right_tissue():
 def test_memory_is_shown_as_unverified_only():
     memory = [c for c in context_values("marrow_pdff", "L2", 65) if c.record.evidence == "memory"]
     assert memory and all(c.record.reading == "unverified" for c in memory)
-    assert expected("marrow_pdff", "L2", 65, "F").records[0].id == "R006"
+    of_all = (expected("marrow_pdff", "L2", 65, "F").distribution, *expected(
+        "marrow_pdff", "L2", 65, "F").others)  # fmt: skip
+    assert {r.evidence for d in of_all for r in d.records} <= {"page", "derived"}
 
 
 def test_context_of_other_techniques_is_healthy_and_of_that_age():
@@ -391,14 +438,21 @@ def test_marrow_never_turns_back():
 
 
 def test_age_curve_steps_as_the_sources_do():
-    curve = age_curve("marrow_pdff", "L2", "F")
-    assert list(curve.ages_years) == [20, 30, 30, 40, 40, 60, 60, 80]
-    assert list(curve.percentiles[2]) == [27.2, 27.2, 27.3, 27.3, 38.5, 38.5, 49.34, 49.34]
-    upper = 27.2 + 6.0 * stats.norm.ppf(0.97)
+    curve = age_curve("muscle_pdff", "psoas", "F")
+    assert list(curve.ages_years) == [18, 38, 38, 68]
+    assert list(curve.percentiles[2]) == pytest.approx([4.5, 4.5, 6.9, 6.9])
+    upper = 4.5 + 1.5 * math.sqrt(1 + 1 / 38) * stats.t.ppf(0.97, 37)
     assert curve.percentiles[-1, 0] == pytest.approx(upper)
     assert (np.diff(curve.percentiles, axis=0) > 0).all()
     assert age_curve("marrow_r2star", "L2", "F") is None
     assert age_curve("marrow_pdff", "L2") is None
+
+
+def test_age_curve_through_groups_has_no_steps():
+    curve = age_curve("marrow_pdff", "L2", "F")
+    assert (curve.ages_years[0], curve.ages_years[-1]) == (20, pytest.approx(80))
+    assert 0 <= np.diff(curve.percentiles[2]).min() and np.diff(curve.percentiles[2]).max() < 0.5
+    assert curve.sources == ("curve through Munich, 156 adults",)
 
 
 def test_age_curve_is_what_is_expected_at_each_age():
@@ -527,14 +581,15 @@ def test_own_cohort_comes_first_and_is_named(tmp_path):
     assert found.distribution.source == "control cohort 'our-3T'"
     assert found.records[0].id == "cohort:our-3T"
     assert "60 controls" in found.cautions[0]
-    assert [d.source for d in found.others] == ["Baum 2018"]
+    assert [d.source for d in found.others] == ["curve through Munich, 156 adults"]
     location, scale = cohort.curves[0].curve.at(30)
-    assert found.z_score(location + 2 * scale) == pytest.approx(2)
+    assert found.z_score(location) == pytest.approx(0)
+    assert 1.8 < found.z_score(location + 2 * scale) < 2  # 60 controls are not all people
     assert found.distribution.mean == pytest.approx(truth_mean(30), abs=4)
     # Outside its ages, or for men, the published ones are back.
     young = min(18.0, cohort.curves[0].curve.age_min)
     assert expected("marrow_pdff", "L3", young - 0.5, "F") is None
-    assert expected("marrow_pdff", "L3", 30, "M").distribution.source == "Baum 2018"
+    assert expected("marrow_pdff", "L3", 30, "M").distribution.source.startswith("curve through")
 
 
 def test_own_cohort_draws_a_smooth_curve(tmp_path):
@@ -630,8 +685,9 @@ def test_command_prints_value_range_source_and_cautions(capsys):
     assert code == 0
     for part in (
         "above the expected range",
-        "z +3.0",
-        "15.4 to 39.0 %",
+        "z +2.4",
+        "12.0 to 41.9 %",
+        "14.7 to 39.7 %",
         "10.3389/fendo.2018.00141",
     ):
         assert part in text

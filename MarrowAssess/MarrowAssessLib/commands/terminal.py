@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
 
 def summary(assessment: Assessment) -> list[str]:
-    """The results in a few lines of text: each scored value, then what the signature says."""
+    """The results in a few lines of text: at a glance, each scored value, the signatures."""
     from MarrowAssessLib.catalogue.quantities import QUANTITIES
+    from MarrowAssessLib.findings.summary import counts_text, headline_text, headlines
 
-    lines = []
+    lines = [f"{line.tone or '-':9} {headline_text(line)}" for line in headlines(assessment)]
+    lines.append("")
     for result in assessment.results:
         if result.expectation:
             name = QUANTITIES[result.measurement.quantity].name
@@ -25,13 +27,7 @@ def summary(assessment: Assessment) -> list[str]:
     for one in assessment.signatures:
         flip = ", flip-flop sign" if one.flip_flop else ""
         lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
-    lines += [
-        f"{region.name}: doubtful, its numbers get no verdict. {' '.join(region.cautions)}"
-        for region in assessment.doubtful
-    ]
-    scored = len(assessment.scored)
-    lines.append(f"{len(assessment.results)} measurements, {scored} with a reference.")
-    return lines
+    return [*lines, counts_text(assessment)]
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
 from MarrowAssessLib.findings.signature import signatures
+from MarrowAssessLib.findings.statements import comparable_by, statements
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
 from MarrowAssessLib.measures.measurement import Measured, Measurement, order
@@ -20,6 +21,7 @@ from MarrowAssessLib.references.marrow_patterns import (
     marrow_conversion,
     t1_disc_pattern,
 )
+from MarrowAssessLib.study.acquisition_facts import field_strength_t
 from MarrowAssessLib.study.bias_field import N4_METHOD
 from MarrowAssessLib.study.study import Study
 
@@ -42,7 +44,7 @@ def assess(
     return Assessment(
         study=study,
         settings=settings,
-        results=[_result(m, study) for m in sorted(measured.measurements, key=order)],
+        results=[_result(m, study, settings) for m in sorted(measured.measurements, key=order)],
         signatures=signatures(*_without_doubtful(study, measured)),
         skipped=measured.skipped,
         t1_pattern=t1_disc_pattern(age) if age is not None else None,
@@ -59,38 +61,35 @@ def _without_doubtful(study: Study, measured: Measured) -> tuple[Study, Measured
     return replace(study, regions=right), replace(measured, measurements=numbers)
 
 
-def _result(measurement: Measurement, study: Study) -> Result:
+def _result(measurement: Measurement, study: Study, settings: Settings) -> Result:
     quantity, site = measurement.quantity, measurement.site
-    expectation = (
-        expected(quantity, site, study.age_years, study.sex)
-        if study.age_years is not None
-        else None
-    )
-    cutoffs = published_cutoffs(quantity, site, study.age_years, study.sex)
+    asked = (quantity, site, study.age_years, study.sex)
+    field_t = field_strength_t(study)
+    expectation = expected(*asked, field_t)
+    cutoffs = published_cutoffs(*asked)
     doubtful = tuple(
         region.name
         for region in study.regions
         if region.doubtful and region.name in measurement.regions
     )
     reason = ""
-    if expectation is None:
-        reason = (
-            "the patient's age is not known"
-            if study.age_years is None
-            else no_reference_reason(quantity, site, study.age_years, study.sex)
-        )
-    if doubtful or expectation is None:
-        verdict = DOUBTFUL if doubtful else "no reference"
-        return Result(measurement, expectation, reason, None, None, verdict, cutoffs, doubtful)
-    return Result(
-        measurement,
-        expectation,
-        "",
-        expectation.z_score(measurement.value),
-        expectation.percentile(measurement.value),
-        expectation.verdict(measurement.value),
-        cutoffs,
-    )
+    if study.age_years is None:
+        reason = "the patient's age is not known"
+    elif expectation is None:
+        reason = no_reference_reason(*asked, field_t)
+        if "no published distribution" in reason:
+            reason += f"; {comparable_by(quantity)} would make it comparable"
+    found = Result(measurement, expectation, reason, None, None, "no reference", cutoffs, doubtful)
+    if doubtful:
+        found.verdict = DOUBTFUL
+        return found
+    if expectation is not None:
+        found.z = expectation.z_score(measurement.value)
+        found.percentile = expectation.percentile(measurement.value)
+        found.verdict = expectation.verdict(measurement.value)
+    scored = expectation is not None
+    found.statements = statements(measurement, study, cutoffs, settings.n4, scored)
+    return found
 
 
 def _methods(settings: Settings) -> list[str]:

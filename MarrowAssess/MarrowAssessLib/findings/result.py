@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.findings.signature import Signature
+from MarrowAssessLib.findings.statements import EXPECTED, OPEN, UNUSUAL, Statement
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
 from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
 from MarrowAssessLib.references.records import Record
+from MarrowAssessLib.references.repeatability import Repeatability, repeatability
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -31,6 +33,7 @@ class Result:
             may be another structure, or "no reference".
         cutoffs: published cut-offs, shown beside the value.
         doubtful: names of the regions that may be other structures; then nothing is scored.
+        statements: what else can be said: frequencies, rules, a modelled band, publications.
     """
 
     measurement: Measurement
@@ -41,6 +44,20 @@ class Result:
     verdict: str
     cutoffs: list[Threshold]
     doubtful: tuple[str, ...] = ()
+    statements: list[Statement] = field(default_factory=list)
+
+    @property
+    def tone(self) -> str:
+        """EXPECTED or UNUSUAL by its verdict, else by its statements; OPEN where none says."""
+        if self.z is not None:
+            return EXPECTED if self.verdict == "within" else UNUSUAL
+        tones = [one.tone for one in self.statements]
+        return UNUSUAL if UNUSUAL in tones else EXPECTED if EXPECTED in tones else OPEN
+
+    @property
+    def repeatability(self) -> Repeatability | None:
+        """How far the quantity differs between two examinations, where it is published."""
+        return repeatability(self.measurement.quantity)
 
     @property
     def text(self) -> str:
@@ -166,6 +183,8 @@ class Assessment:
             *(r.expectation.records for r in self.results if r.expectation),
             *(d.records for r in self.results if r.expectation for d in r.expectation.others),
             *(cutoff.records for r in self.results for cutoff in r.cutoffs),
+            *(one.records for r in self.results for one in r.statements),
+            *(r.repeatability.records for r in self.results if r.repeatability),
             *(conversion.records for conversion in self.conversions),
             self.t1_pattern.records if self.t1_pattern else (),
         ]
@@ -193,12 +212,12 @@ class Assessment:
         return [region for region in self.study.regions if region.doubtful]
 
     def color_of(self, name: str) -> Result | None:
-        """The result that colors a region: a scored one first, then by the quantities' rank.
+        """The result that colors a region: scored, then with a tone, then by the quantities' rank.
 
         Only of that region itself: what is measured of several levels is nobody's own.
         """
         able = [
-            (r.z is None, rank, n)
+            (r.z is None, r.tone == OPEN, rank, n)
             for n, r in enumerate(self.results)
             if r.measurement.measured == (name,)
             and (rank := QUANTITIES[r.measurement.quantity].color_rank) is not None

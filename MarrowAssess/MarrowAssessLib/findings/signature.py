@@ -9,7 +9,8 @@ from MarrowAssessLib.measures.measurement import Measured, Measurement
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
-SOURCE = "doi 10.3348/jksr.2024.0039 (review of marrow MRI in children)"
+MARROW_REVIEW_DOI = "10.3348/jksr.2024.0039"
+SOURCE = f"doi {MARROW_REVIEW_DOI} (review of marrow MRI in children)"
 MARROW_TYPES = ("red", "yellow", "pathologic")
 
 # Expected finding per sequence and marrow type, as the review words them.

@@ -9,11 +9,13 @@ become a verdict.
 
 How `expected` chooses where several distributions apply, in this order:
 1. the user's own control cohort;
-2. an age band of at most 40 years before one that spans adult life;
-3. the most specific site (see `match_site`);
-4. the patient's sex before both sexes together;
-5. evidence: read before derived;
-6. the larger group.
+2. the study's field strength, where the quantity depends on it and it is known;
+3. a curve over age through published groups before the groups, which stand beside it;
+4. an age band of at most 40 years before one that spans adult life;
+5. the most specific site (see `match_site`);
+6. the patient's sex before both sexes together;
+7. evidence: read before derived;
+8. the larger group.
 The other sources stay beside it; nothing is averaged, and no age outside a source's band is
 answered.
 """
@@ -35,6 +37,7 @@ from MarrowAssessLib.references.sites import levels, match_site, parse_reference
 PERCENTILES = (3, 10, 50, 90, 97)
 WIDE_BAND_YEARS = 40
 CONTEXT_YEARS = 15
+SAME_FIELD_T = 0.3
 _OTHER_TECHNIQUES = {
     "marrow_pdff": ("marrow_fat_signal_fraction", "marrow_mrs_fat", "marrow_water_fraction"),
     "muscle_pdff": ("muscle_fat_signal_fraction",),
@@ -145,15 +148,17 @@ class ContextValue:
     population: str
     why_not: str
     record: Record
+    of_known_age: bool
 
 
 @dataclass(frozen=True)
 class Note:
-    """A trend, caution or fact about a quantity."""
+    """A trend, caution or fact about a quantity; `of_age` where it holds at some ages only."""
 
     kind: str
     text: str
     records: tuple[Record, ...]
+    of_age: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,11 @@ class AgeCurve:
 
 
 def expected(
-    quantity: str, site: str, age_years: float | None, sex: str | None = None
+    quantity: str,
+    site: str,
+    age_years: float | None,
+    sex: str | None = None,
+    field_strength_t: float | None = None,
 ) -> Expectation | None:
     """What is expected of a quantity; None where no reference applies.
 
@@ -181,22 +190,26 @@ def expected(
         site: as `anatomy.parse_site` reads it; "" for quantities whose definition fixes it (VBQ).
         age_years: age in years; None if unknown (then nothing is expected).
         sex: "M", "F" or None; without it only distributions of both sexes together apply.
+        field_strength_t: of the images, tesla; None if unknown (then a quantity that depends on it
+            is compared with every field strength there is, and says so).
 
     Raises:
         ValueError: unknown quantity, site or sex, or an impossible age.
     """
-    query = _Query(quantity, site, age_years, sex)
+    query = _Query(quantity, site, age_years, sex, field_strength_t)
     applying = query.applying()
     if not applying:
         return None
     chosen, *rest = applying
-    others, cohorts = [], {chosen.cohort}
+    others, people = [], {_people(chosen)}
     for one in rest:
-        # The same people seen through a coarser group are no second opinion; measured again, yes.
-        again = one.cohort == chosen.cohort and _group(one) == _group(chosen)
-        if again or one.cohort not in cohorts:
+        # The same people seen through a coarser group are no second opinion; measured again, or
+        # as the band behind a curve, yes.
+        again = one.cohort == chosen.cohort and (_group(one) == _group(chosen) or chosen.smooth)
+        if again or _people(one) not in people:
             others.append(one)
-            cohorts.add(one.cohort)
+            people.add(_people(one))
+    field = _field_caution(query, applying)
     notes = tuple(n.text for n in notes_on(quantity, query.age, query.site) if n.kind == "caution")
     return Expectation(
         quantity,
@@ -205,15 +218,19 @@ def expected(
         query.sex,
         chosen,
         tuple(others),
-        (*chosen.cautions, *notes),
+        (*chosen.cautions, *field, *notes),
     )
 
 
 def no_reference_reason(
-    quantity: str, site: str, age_years: float | None, sex: str | None = None
+    quantity: str,
+    site: str,
+    age_years: float | None,
+    sex: str | None = None,
+    field_strength_t: float | None = None,
 ) -> str:
     """Why `expected` gives None, in one sentence; "" where it gives a reference."""
-    query = _Query(quantity, site, age_years, sex)
+    query = _Query(quantity, site, age_years, sex, field_strength_t)
     if query.applying():
         return ""
     name = QUANTITIES[quantity].name
@@ -236,6 +253,7 @@ def no_reference_reason(
     sexes = "; ".join(
         f"{_SEX_WORDS[d.sex]} {d.mean:g} ± {d.sd:g} ({d.source})"
         for d in sorted(at_age, key=lambda d: d.sex)
+        if not d.smooth
     )
     asked = f"not for {_SEX_WORDS[query.sex]}" if query.sex else "and the sex is not known"
     return f"no reference: {name}{where} is known for {sexes}, {asked}"
@@ -309,6 +327,7 @@ def context_values(
                 entry["population"],
                 entry["why_not"],
                 records_of(entry)[0],
+                (entry["age_min"], entry["age_max"], mean_age) != (None, None, None),
             )
         )
     return found
@@ -318,7 +337,12 @@ def notes_on(quantity: str, age_years: float | None = None, site: str = "") -> l
     """Trends, cautions and facts about a quantity that hold at an age and site."""
     query = _Query(quantity, site, age_years, None)
     return [
-        Note(entry["kind"], entry["text"], records_of(entry))
+        Note(
+            entry["kind"],
+            entry["text"],
+            records_of(entry),
+            (entry["age_min"], entry["age_max"]) != (None, None),
+        )
         for entry in data()["notes"]
         if quantity in entry["quantities"]
         and in_band(entry, query.age)
@@ -329,8 +353,8 @@ def notes_on(quantity: str, age_years: float | None = None, site: str = "") -> l
 def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | None:
     """Percentiles over the ages that sources cover, None where none does.
 
-    At each age it is the distribution that `expected` would use: flat within the age band of a
-    publication (steps where bands meet; sources do not support more), smooth for a control cohort.
+    At each age it is the distribution that `expected` would use: smooth for a control cohort and
+    for a curve through published groups, else flat within the age band of a publication.
     A band without upper end is drawn for 30 years.
 
     Raises:
@@ -349,9 +373,11 @@ def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | No
                 ages.append(start)
                 values.append([math.nan] * len(PERCENTILES))
             continue
-        smooth = middle.distribution.evidence == "own cohort"
+        smooth = middle.distribution.smooth
         for age in np.linspace(start, stop, 41 if smooth else 2):
-            found = expected(quantity, site, age, sex) if smooth else middle
+            # Each end belongs to the next stretch; the curve is the same up to it.
+            within = min(max(age, start), stop - 1e-6) if age > start else age
+            found = expected(quantity, site, within, sex) if smooth else middle
             ages.append(float(age))
             values.append([found.distribution.value_at(p) for p in PERCENTILES])
         if middle.distribution.source not in sources:
@@ -364,7 +390,14 @@ def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | No
 class _Query:
     """A checked question."""
 
-    def __init__(self, quantity: str, site: str, age_years: float | None, sex: str | None):
+    def __init__(
+        self,
+        quantity: str,
+        site: str,
+        age_years: float | None,
+        sex: str | None,
+        field_strength_t: float | None = None,
+    ):
         if quantity not in QUANTITIES:
             raise ValueError(
                 f"Unknown quantity '{quantity}'; expected one of: {', '.join(QUANTITIES)}."
@@ -374,6 +407,7 @@ class _Query:
         self.site = "" if fixed else parse_reference_site(site)
         self.age = None if age_years is None else check_age(age_years)
         self.sex = parse_sex(sex)
+        self.field_strength_t = field_strength_t
 
     def applying(self) -> list[Distribution]:
         """The distributions for this question, the one to use first."""
@@ -386,8 +420,13 @@ class _Query:
                 continue
             wide = one.age_max is None or one.age_max - one.age_min > WIDE_BAND_YEARS
             own = one.evidence == "own cohort"
+            of_field = self._field_match(one)
+            if of_field is False:
+                continue
             order = (
                 not own,
+                not of_field,
+                not one.smooth,
                 wide and not own,
                 site[0],
                 len(levels(one.site)),
@@ -397,6 +436,12 @@ class _Query:
             )
             ranked.append((order, len(ranked), _with_site_note(one, site[1])))
         return [one for _, _, one in sorted(ranked, key=lambda r: r[:2])]
+
+    def _field_match(self, one: Distribution) -> bool | None:
+        """Whether a source's field strength is that of the images; None where one is not known."""
+        if one.field_strength_t is None or self.field_strength_t is None:
+            return None
+        return abs(one.field_strength_t - self.field_strength_t) < SAME_FIELD_T
 
 
 _SEX_WORDS = {"M": "men", "F": "women", "both": "both sexes"}
@@ -415,6 +460,31 @@ def _published_as_context(quantities: tuple[str, ...]) -> list[dict]:
         for entry in data()["norms"]
         if entry["quantity"] in quantities
     ]
+
+
+def _field_caution(query: _Query, applying: list[Distribution]) -> tuple[str, ...]:
+    """What to say where the values depend on a field strength that is not known, or not met."""
+    known = [d for d in all_distributions(query.quantity) if d.field_strength_t is not None]
+    if not known or any(d.evidence == "own cohort" for d in applying[:1]):
+        return ()
+    unit = QUANTITIES[query.quantity]
+    listed = " and ".join(
+        f"{d.mean:.{unit.digits}f} ± {d.sd:.{unit.digits}f} at {d.field_strength_t:g} T"
+        for d in known
+    )
+    if query.field_strength_t is None:
+        return (f"{unit.name} depends on field strength ({listed}), which is not known here.",)
+    if not any(d.field_strength_t is not None for d in applying):
+        return (
+            f"{unit.name} depends on field strength ({listed}); no reference is of "
+            f"{query.field_strength_t:g} T and this age.",
+        )
+    return ()
+
+
+def _people(one: Distribution) -> tuple:
+    """Whose values they are: those of another field strength are others'."""
+    return one.cohort, one.field_strength_t
 
 
 def _group(one: Distribution) -> tuple:

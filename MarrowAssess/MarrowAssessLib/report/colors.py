@@ -1,6 +1,7 @@
 """The fixed color scale of z-scores: blue below, white as expected, red above, gray unknown.
 
-Blue and red stay apart for every common kind of color blindness.
+Blue and red stay apart for every common kind of color blindness. What has no z-score but a
+statement has a color of its own: green as expected, orange unusual (Okabe and Ito 2008).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 
 Z_LIMIT = 3.0
 NO_REFERENCE_COLOR = (0.5, 0.5, 0.5)
+STATEMENT_COLORS = {"expected": (0.0, 0.62, 0.45), "unusual": (0.90, 0.62, 0.0)}
 # ColorBrewer 2.0 "RdBu" without its two darkest colors (Brewer, colorbrewer2.org), from -3 to +3.
 Z_COLORS = (
     np.array(
@@ -36,3 +38,15 @@ def z_color(z: float | None) -> tuple[float, float, float]:
     if z is None or math.isnan(z):
         return NO_REFERENCE_COLOR
     return tuple(float(np.interp(z, Z_STOPS, channel)) for channel in Z_COLORS.T)
+
+
+def result_color(z: float | None, tone: str) -> tuple[float, float, float]:
+    """Color (0-1) of a result: of its z-score, else of what is said of it, else gray.
+
+    Args:
+        z: z-score, None without a distribution.
+        tone: "expected", "unusual" or "" (see findings.statements).
+    """
+    if z is None or math.isnan(z):
+        return STATEMENT_COLORS.get(tone, NO_REFERENCE_COLOR)
+    return z_color(z)

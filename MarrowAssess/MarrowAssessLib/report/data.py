@@ -16,6 +16,8 @@ from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Result
 from MarrowAssessLib.findings.signature import SOURCE, Signature
+from MarrowAssessLib.findings.statements import Statement
+from MarrowAssessLib.findings.summary import headline_text, headlines
 
 SCHEMA = "marrowassess-assessment-1"
 
@@ -56,6 +58,7 @@ def as_dict(assessment: Assessment) -> dict:
             "m_score_reference": assessment.settings.m_score_reference,
         },
         "methods": assessment.methods,
+        "summary": [headline_text(line) for line in headlines(assessment)],
         "parameter_maps": assessment.parameter_maps,
         "measurements": [_measurement(assessment, result) for result in assessment.results],
         "signatures": [_signature(one) for one in assessment.signatures],
@@ -113,6 +116,9 @@ def _measurement(assessment: Assessment, result: Result) -> dict:
         "z": result.z,
         "percentile": result.percentile,
         "verdict": result.verdict,
+        "tone": result.tone,
+        "statements": [_statement(one) for one in result.statements],
+        "repeatability": _repeatability(result),
         "doubtful": list(result.doubtful),
         "cutoffs": [
             {
@@ -134,6 +140,7 @@ def _measurement(assessment: Assessment, result: Result) -> dict:
             "sd": chosen.sd,
             "n": chosen.n,
             "range95": expectation.expected_range,
+            "limits95": chosen.limit_intervals,
             "ages": chosen.ages,
             "sex": chosen.sex,
             "site": chosen.site,
@@ -142,6 +149,28 @@ def _measurement(assessment: Assessment, result: Result) -> dict:
             "sources": expectation.spread,
         }
     return _finite(found)
+
+
+def _statement(one: Statement) -> dict:
+    return {
+        "kind": one.kind,
+        "tone": one.tone,
+        "text": one.text,
+        "records": [record.id for record in one.records],
+        "source": one.source,
+    }
+
+
+def _repeatability(result: Result) -> dict | None:
+    """How far two examinations of unchanged marrow differ, where it is published."""
+    known = result.repeatability
+    if known is None:
+        return None
+    return {
+        "text": known.text,
+        "change": known.change_of(result.measurement.value),
+        "records": [record.id for record in known.records],
+    }
 
 
 def _statistics(one) -> dict | None:
@@ -215,6 +244,8 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
     "z": lambda m: m["z"],
     "percentile": lambda m: m["percentile"],
     "verdict": lambda m: m["verdict"],
+    "tone": lambda m: m["tone"],
+    "statements": lambda m: "; ".join(one["text"] for one in m["statements"]),
     "doubtful": lambda m: "; ".join(m["doubtful"]),
     "references": lambda m: " ".join(m["expected"]["records"]) if m["expected"] else None,
     "no_reference": lambda m: m["no_reference"],

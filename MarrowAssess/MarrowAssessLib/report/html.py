@@ -17,9 +17,11 @@ from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
+from MarrowAssessLib.findings.statements import Statement
+from MarrowAssessLib.findings.summary import Headline, cited_text, counts_text, headlines
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
-from MarrowAssessLib.report.colors import z_color
+from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
 
 
 def write_html(
@@ -71,49 +73,30 @@ def _patient(assessment: Assessment) -> str:
 
 
 def _glance(assessment: Assessment) -> str:
-    """The few lines a reader in a hurry needs: what is outside, and how much was compared."""
-    scored, outside = assessment.scored, assessment.outside
-    lines = [
-        f"<li>{_chip(r)} {escape(r.sentence)} "
-        f"<small>({escape(r.expectation.distribution.source)})</small></li>"
-        for r in outside
-    ]
-    for one in assessment.signatures:
-        if one.flip_flop:
-            lines.append(
-                f"<li><b>{escape(one.site or one.region)}</b> flip-flop sign: T1 signal lost, "
-                "fat-suppressed T2 homogeneously bright</li>"
-            )
-        if one.best == "pathologic":
-            against = one.disagree["pathologic"]
-            but = f", against it: {', '.join(against)}" if against else ""
-            lines.append(
-                f"<li><b>{escape(one.site or one.region)}</b> signal matches pathologic marrow in "
-                f"{one.match['pathologic']:.0%} of the sequences{but}</li>"
-            )
-    lines += [
-        f"<li><b>Doubtful: {escape(region.name)}</b> Its numbers get no verdict until somebody has "
-        f"looked: {escape(' '.join(region.cautions))}</li>"
-        for region in assessment.doubtful
-    ]
-    if not scored:
-        unknown = assessment.study.age_years is None
-        why = "the patient's age is not known" if unknown else "none applies"
-        lines.append(f"<li>No value could be compared with an age reference: {why}.</li>")
-    elif not outside:
-        lines.append("<li>No value that has a reference lies outside its 95 % range.</li>")
-    summary = (
-        f"{len(assessment.results)} measurements, {len(scored)} with a reference for this age"
-        f"{' and sex' if assessment.study.sex else ''}, {len(outside)} outside the expected "
-        "95 % range (1 in 20 is by chance)."
-    )
-    pattern = assessment.t1_pattern
-    if pattern and not pattern.rule_holds:
-        lines.append(f"<li><b>Caution</b> {escape(pattern.text)}</li>")
-    return f"<ul class=glance>{''.join(lines)}</ul><p>{summary}</p>"
+    """The few lines a reader in a hurry needs: what is outside or unusual, what as expected."""
+    lines = "".join(_glance_line(line) for line in headlines(assessment))
+    return f"<ul class=glance>{lines}</ul><p>{escape(counts_text(assessment))}</p>"
+
+
+def _glance_line(line: Headline) -> str:
+    chip = _chip(line.result) if line.result else _tone_chip(line.tone) if line.what else ""
+    what = f"<b>{escape(line.what)}</b> " if line.what else ""
+    cited = cited_text(line.records)
+    source = f" <small>[{escape(cited)}]</small>" if cited else ""
+    return f"<li>{chip} {what}{escape(line.says)}{source}</li>"
+
+
+def _tone_chip(tone: str) -> str:
+    """A statement's word on its color; nothing where it is open."""
+    if not tone:
+        return ""
+    color = ",".join(str(round(255 * c)) for c in STATEMENT_COLORS[tone])
+    return f'<span class=chip style="background:rgb({color});color:#111">{tone}</span>'
 
 
 def _chip(result: Result) -> str:
+    if result.z is None and result.tone:
+        return _tone_chip(result.tone)
     red, green, blue = (round(255 * c) for c in z_color(result.z))
     dark = result.z is None or abs(result.z) > 2
     text = f"z {result.z:+.1f}" if result.z is not None else result.verdict
@@ -215,16 +198,25 @@ def _measurement_table(assessment: Assessment, key: str, own: list[Result], scor
     sources = dict.fromkeys(
         f"{r.expectation.spread}; used: {_cite(r.expectation.records)}, "
         f"{r.expectation.distribution.ages}, n = {r.expectation.distribution.n or 'not stated'}"
+        f"{_limits_text(r)}"
         for r in own
         if r.expectation
     )
+    said = dict.fromkeys(_statement_text(one) for r in own for one in r.statements)
+    repeat = own[0].repeatability
     reasons = dict.fromkeys(r.no_reference for r in own if r.no_reference)
     cautions = dict.fromkeys(c for r in own for c in r.cautions)
     settings = dict.fromkeys(r.measurement.how for r in own if r.measurement.how)
     notes = (
         "".join(f"<li>Reference: {escape(one)}</li>" for one in sources)
         + "".join(f"<li>{escape(one[0].upper() + one[1:])}.</li>" for one in reasons)
+        + "".join(f"<li>{escape(one)}</li>" for one in said)
         + shown
+        + (
+            f"<li>Repeatability: {escape(repeat.text)}, {escape(_cite(repeat.records))}</li>"
+            if repeat
+            else ""
+        )
         + "".join(f"<li>How: {escape(one)}.</li>" for one in settings)
         + "".join(f"<li class=caution>{escape(one)}</li>" for one in cautions)
     )
@@ -235,6 +227,21 @@ def _measurement_table(assessment: Assessment, key: str, own: list[Result], scor
         f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"</div><ul>{notes}</ul></details>"
     )
+
+
+def _statement_text(one: Statement) -> str:
+    cited = cited_text(tuple(record.id for record in one.records)) or f"doi {one.source}"
+    return f"{one.kind.capitalize()}: {one.text} [{cited}]"
+
+
+def _limits_text(result: Result) -> str:
+    """Where the limits themselves may lie."""
+    ends = result.expectation.distribution.limit_intervals
+    if ends is None:
+        return ""
+    quantity = QUANTITIES[result.measurement.quantity]
+    low, high = (f"{a:.{quantity.digits}f}-{quantity.format(b)}" for a, b in ends)
+    return f"; the population's own limits lie in {low} and {high} (95 %)"
 
 
 def _measurement_row(
@@ -260,8 +267,17 @@ def _measurement_row(
         f"<tr><th>{escape(measurement.site or measurement.measured[0])}</th>"
         + "".join(f"<td class=num>{cell}</td>" for cell in cells)
         + f"<td class=num>{escape(result.expected_text) or '-'}</td><td>{_chip(result)}</td>"
-        f"<td class=num>{percentile}</td><td>{result.verdict}</td><td class=num>{voxels}</td></tr>"
+        f"<td class=num>{percentile}</td><td>{_verdict_cell(result)}</td>"
+        f"<td class=num>{voxels}</td></tr>"
     )
+
+
+def _verdict_cell(result: Result) -> str:
+    """The verdict; without one, what speaks most firmly of the value."""
+    if result.z is None and result.statements:
+        firmest = next((s for s in result.statements if s.tone == result.tone), None)
+        return escape((firmest or result.statements[0]).text)
+    return result.verdict
 
 
 def _percentile(value: float) -> str:

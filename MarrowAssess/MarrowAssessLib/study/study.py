@@ -28,6 +28,7 @@ class Study:
         inputs: what each volume and region was read from, for provenance.
         subject: a name to print on the report, "" unless the user asks for one.
         notes: sentences about how volumes and regions were read.
+        field_strength_t: in tesla, where somebody stated it; None leaves it to the headers.
     """
 
     volumes: dict[Contrast, Volume]
@@ -37,6 +38,7 @@ class Study:
     inputs: dict[str, str] = field(default_factory=dict)
     subject: str = ""
     notes: list[str] = field(default_factory=list)
+    field_strength_t: float | None = None
 
     def __post_init__(self) -> None:
         if not self.volumes:
