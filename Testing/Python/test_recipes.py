@@ -5,6 +5,7 @@ import csv
 import json
 import re
 from pkgutil import resolve_name
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,6 +187,30 @@ def test_console_files_panel_and_loaded_files_measure_the_same(noisy, method, tm
     of_node = volume_from_node(made[names[0]]).attributes["Provenance"]
     assert set(keys) - {"reading"} == set(of_node)
     assert keys["method"] == of_node["method"] == method
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.command)
+def test_the_sample_s_files_give_its_maps_to_the_last_digit(family, phantom, tmp_path):
+    """The demo and the panel's sample hold the images that the demo writes as files."""
+    from MarrowAssessLib.commands.demo import _write_series
+
+    def cropped(volumes):
+        return [one.with_array(np.ascontiguousarray(one.array[20:23])) for one in volumes]
+
+    echoes, images = cropped(phantom.echo_volumes()), cropped(phantom.diffusion_volumes())
+    _write_series(
+        SimpleNamespace(echo_volumes=lambda: echoes, diffusion_volumes=lambda: images), tmp_path
+    )
+    given = {
+        "pdff": (echoes, ["echoes_real.nii.gz", "--imaginary", "echoes_imaginary.nii.gz"]),
+        "ivim": (images, ["diffusion.nii.gz"]),
+    }
+    sample, words = given[family.command]
+    arguments = [str(tmp_path / word) if word.endswith(".gz") else word for word in words]
+    assert main([family.command, *arguments, "--out", str(tmp_path / "out")]) == 0
+    for made in family.recipe(family.default).make(sample):
+        read = read_volume(tmp_path / "out" / f"{family.prefix}_{made.name}.nrrd").array
+        assert np.array_equal(read, made.volume.array, equal_nan=read.dtype.kind == "f"), made.name
 
 
 def test_dstar_that_the_data_do_not_tell_is_nan_and_says_so(noisy):

@@ -19,6 +19,7 @@ from PDFFMapperLib.water_fat.products import (
     fat_fraction_of_images,
     two_point_fat_fraction,
 )
+from PDFFMapperLib.water_fat.recipe import SPECTRA
 from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult, separate_water_fat
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum, spectrum_from_peaks
 from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
@@ -212,10 +213,11 @@ def _separated(
 ) -> list[ParametricMap]:
     """All maps of a separation."""
     times = ", ".join(f"{1000 * time:.4g}" for time in train.echo_times_s)
+    spectrum = result.facts["fat_spectrum"]
     facts = {
         "summary": f"{len(train.echo_times_s)} {'complex' if train.is_complex else 'magnitude'} "
-        f"echoes at {times} ms, {train.field_strength_t:g} T; fat spectrum "
-        f"{result.facts['fat_spectrum']}",
+        f"echoes at {times} ms, {train.field_strength_t:g} T; fat spectrum: "
+        f"{dict(SPECTRA).get(spectrum, spectrum)}",
         "reading": train.notes,
         **result.facts,
     }
