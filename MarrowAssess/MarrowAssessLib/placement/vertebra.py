@@ -643,6 +643,9 @@ def surface_of_mask(
     points = center + local.reshape(-1, 3) @ axes
     padded = np.pad(mask, 1).astype(np.float32)
     ijk = volume.ras_to_ijk(points) - np.array(offset)[::-1] + 1
-    inside = sample(padded, ijk).reshape(local.shape[:2]) > 0.5
-    radii = RELATIVE_RADII[0] + STEP * (inside.sum(axis=1) - 0.5)
+    share = np.nan_to_num(sample(padded, ijk)).reshape(local.shape[:2])
+    last = np.clip((share > 0.5).sum(axis=1, keepdims=True) - 1, 0, len(RELATIVE_RADII) - 2)
+    here, next_ = (np.take_along_axis(share, last + n, 1)[:, 0] for n in (0, 1))
+    between = np.where(here > next_, (here - 0.5) / np.maximum(here - next_, 1e-6), 0.5)
+    radii = RELATIVE_RADII[0] + STEP * (last[:, 0] + np.clip(between, 0.0, 1.0))
     return Surface(box, np.maximum(radii, RELATIVE_RADII[0]), np.ones(len(radii)))

@@ -1,0 +1,173 @@
+"""Marrow of one body beside that of the unaffected bodies of the same image: edema, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement.body import eroded
+from MarrowAssessLib.placement.vertebra import Surface, voxelize
+
+Z_EDEMA = 3.0
+MARGIN_MM = 2.0  # cortex, and what endplates and vessels blur into marrow
+CENTRAL = 2 / 3  # of the half width, as in placement.body
+FEWEST_VOXELS = 30
+DIFFUSE = 2 / 3  # share of the body from which edema is called diffuse
+BAND_HEIGHT, BAND_DEPTH = 0.5, 0.5  # a band: at most so high, at least so deep a part of the body
+SD_FLOOR = 0.05  # of the mean: a digital or quantized image may have none
+# Whether marrow with edema is brighter or darker than other marrow.
+SIGNS = {Contrast.FS_T2: 1, Contrast.T1: -1, Contrast.PDFF: -1, Contrast.FAT_FRACTION: -1}
+NO_EDEMA_IMAGE = (
+    "Low signal on T1 or little fat is seen with edema and with whatever else replaces marrow; "
+    "fat-suppressed T2 tells more."
+)
+
+
+@dataclass
+class MarrowSignal:
+    """One body's marrow signal beside that of unaffected bodies.
+
+    Attributes:
+        level: "L1".
+        contrast: of the image.
+        ratio: median over the mean median of the unaffected bodies.
+        worst_ratio: the same of the mean of its worst third (brightest on fat-suppressed T2,
+            darkest on T1, least fat on fat maps).
+        z: of that third's mean among the voxels of the unaffected bodies, positive toward edema.
+            About 1.1 is usual, the worst third being chosen.
+        share: of the body's voxels beyond z 3.
+        form: "diffuse", "band" or "patchy" where there is edema, else ""; compare Ahn et al. 2016,
+            doi 10.3340/jkns.2016.59.2.137.
+        cautions: sentences to read with it.
+    """
+
+    level: str
+    contrast: Contrast
+    ratio: float
+    worst_ratio: float
+    z: float
+    share: float
+    form: str = ""
+    cautions: list[str] = field(default_factory=list)
+
+    @property
+    def present(self) -> bool:
+        """Whether its worst third lies more than 3 SD from unaffected marrow."""
+        return self.z > Z_EDEMA
+
+    @property
+    def text(self) -> str:
+        """As people read it: "edema (diffuse, 80 % of the body)", "no edema"."""
+        if self.contrast is Contrast.FS_T2:
+            word = "edema"
+        else:
+            word = "low T1 signal" if self.contrast is Contrast.T1 else "little fat"
+        if not self.present:
+            return f"no {word}"
+        return f"{word} ({self.form}, {100 * self.share:.0f} % of the body)"
+
+
+def marrow_signals(
+    volume: Volume,
+    contrast: Contrast,
+    bodies: Mapping[str, Surface],
+    unaffected: Collection[str],
+) -> tuple[dict[str, MarrowSignal], dict[str, str]]:
+    """The marrow of each body beside that of the unaffected ones.
+
+    Args:
+        volume: fat-suppressed T2, T1, PDFF or fat fraction, where the bodies lie.
+        contrast: what it is.
+        bodies: outlines by level.
+        unaffected: levels without low height; an unaffected body is compared with the others.
+
+    Returns:
+        The signals by level, and by level why there is none.
+
+    Raises:
+        ValueError: the image's contrast says nothing of edema.
+    """
+    if contrast not in SIGNS:
+        names = ", ".join(one.value for one in SIGNS)
+        raise ValueError(f"{contrast.value} does not tell edema; give one of {names}.")
+    voxels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    without: dict[str, str] = {}
+    for level, surface in bodies.items():
+        found = _marrow(volume, surface)
+        if len(found[0]) < FEWEST_VOXELS:
+            without[level] = f"Too little marrow of {level} lies in the image."
+        else:
+            voxels[level] = found
+    signals = {}
+    for level in voxels:
+        others = [voxels[name][0] for name in unaffected if name in voxels and name != level]
+        if len(others) < 2:
+            without[level] = "Fewer than two other bodies are unaffected: nothing to compare with."
+        else:
+            signals[level] = _signal(level, contrast, *voxels[level], others)
+    return signals, without
+
+
+def _marrow(volume: Volume, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
+    """Finite values of a body's marrow, and where they lie in its box, -1 ... 1."""
+    mask, offset = voxelize(volume, surface)
+    if not mask.any():
+        return np.empty(0), np.empty((0, 3))
+    where = np.argwhere(eroded(mask, volume, MARGIN_MM)) + np.array(offset)
+    points = volume.to_ras(where[:, ::-1]) - surface.box.center
+    local = points @ surface.box.axes.T / surface.box.half
+    values = volume.array[tuple(where.T)].astype(float)
+    kept = np.isfinite(values) & (np.abs(local[:, 0]) <= CENTRAL)
+    return values[kept], local[kept]
+
+
+def _signal(
+    level: str,
+    contrast: Contrast,
+    values: np.ndarray,
+    local: np.ndarray,
+    others: list[np.ndarray],
+) -> MarrowSignal:
+    sign = SIGNS[contrast]
+    # Each unaffected body counts alike, however many voxels it has.
+    mean = float(np.mean([np.median(one) for one in others]))
+    within = np.mean([_spread(one) ** 2 for one in others])
+    between = np.var([np.median(one) for one in others], ddof=1)
+    sd = max(float(np.sqrt(within + between)), SD_FLOOR * abs(mean), 1e-9)
+    beyond = sign * (values - mean) / sd
+    worst = np.sort(beyond)[-max(1, len(beyond) // 3) :]
+    z = float(worst.mean())
+    bright = beyond > Z_EDEMA
+    result = MarrowSignal(
+        level,
+        contrast,
+        float(np.median(values)) / mean if mean else float("nan"),
+        (mean + sign * z * sd) / mean if mean else float("nan"),
+        z,
+        float(bright.mean()),
+    )
+    if result.present:
+        result.form = _form(local, bright)
+        if contrast is not Contrast.FS_T2:
+            result.cautions.append(NO_EDEMA_IMAGE)
+    return result
+
+
+def _spread(values: np.ndarray) -> float:
+    """A standard deviation that hot spots and veins do not widen."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _form(local: np.ndarray, bright: np.ndarray) -> str:
+    if bright.mean() >= DIFFUSE:
+        return "diffuse"
+    extent = [
+        np.ptp(np.percentile(local[bright, axis], [5, 95]))
+        / np.ptp(np.percentile(local[:, axis], [5, 95]))
+        for axis in (1, 2)
+    ]
+    return "band" if extent[1] <= BAND_HEIGHT and extent[0] >= BAND_DEPTH else "patchy"

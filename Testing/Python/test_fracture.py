@@ -1,0 +1,352 @@
+"""Heights of digital bodies of known shape, planted losses, edema; each refusal and caution."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.fracture import grade
+from MarrowAssessLib.fracture.edema import NO_EDEMA_IMAGE, marrow_signals
+from MarrowAssessLib.fracture.grade import assess_heights, grade_of
+from MarrowAssessLib.fracture.heights import measure_body, surfaces_of_masks
+from MarrowAssessLib.placement.vertebra import Box, Surface, surface_of_mask, tilted_axes
+from PDFFMapperLib.images.volume import Volume
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from phantoms.bodies import body, column, grid, reduced
+
+EVEN = (25.0, 24.0, 26.0)  # anterior, middle, posterior, mm
+LEVELS = ("T12", "L1", "L2", "L3", "L4")
+
+
+def usual(level: str) -> tuple[float, float, float]:
+    """Heights that lie on the line expected of a healthy column."""
+    lower = {"T12": 2, "L1": 1}.get(level, 0)
+    return tuple((1 - grade.TAPER) ** lower * np.array(EVEN))
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    """Five healthy bodies; tests plant in a copy of the outlines."""
+    volume, masks = column({level: usual(level) for level in LEVELS})
+    return volume, masks, surfaces_of_masks(volume, masks)
+
+
+def with_heights(healthy, **heights: tuple[float, float, float]) -> dict[str, Surface]:
+    """The column with other heights at some levels: each body is drawn and outlined anew."""
+    volume, _, surfaces = healthy
+    made = dict(surfaces)
+    for level, mm in heights.items():
+        center = np.array([0.3, -0.2, 19.0 * 4 - 38 * LEVELS.index(level) + 0.4])
+        mask = body(volume, center, mm)
+        made[level] = surface_of_mask(volume, mask, (0, 0, 0), surfaces[level].box.axes)
+    return made
+
+
+def test_heights_of_known_bodies_without_bias():
+    errors = []
+    turns = (0.0, (2.0, 1.0, 1.0)), (25.0, (4.0, 0.8, 0.8)), (-35.0, (1.0, 1.0, 1.0))
+    for tilt, spacing in turns:
+        three = {"L1": (24.0, 25.0, 27.0), "L2": (20.0, 24.0, 28.0), "L3": (26.0, 20.0, 26.5)}
+        volume, masks = column(three, spacing, tilt)
+        for level, surface in surfaces_of_masks(volume, masks).items():
+            found = measure_body(surface)
+            errors.append(found.mm - three[level])
+            assert found.depth_mm == pytest.approx(32, abs=0.8)
+    errors = np.array(errors)
+    assert np.abs(errors.mean(axis=0)).max() <= 0.3
+    assert np.abs(errors).max() <= 0.8
+
+
+def test_heights_follow_the_body_not_the_image(healthy):
+    """The same outline in axes 20 degrees off gives the same heights."""
+    volume, masks, surfaces = healthy
+    turned = surface_of_mask(volume, masks["L2"], (0, 0, 0), tilted_axes(20.0, 10.0))
+    straight, other = measure_body(surfaces["L2"]), measure_body(turned)
+    np.testing.assert_allclose(other.mm, straight.mm, atol=0.5)
+    assert np.rad2deg(np.arccos(straight.head @ other.head)) < 2
+
+
+def test_shape_of_a_body(healthy):
+    found = measure_body(with_heights(healthy, L2=(20.0, 24.0, 28.0))["L2"])
+    # 8 mm over 70 % of 32 mm, half of it at each endplate.
+    assert found.kyphosis_deg == pytest.approx(2 * np.rad2deg(np.arctan(4 / 22.4)), abs=1.5)
+    assert found.wedge == pytest.approx(20 / 28, abs=0.03)
+    hollow = measure_body(with_heights(healthy, L2=(26.0, 18.0, 26.0))["L2"])
+    assert hollow.depression_mm == pytest.approx((4.0, 4.0), abs=0.7)
+    assert hollow.concavity == pytest.approx(18 / 26, abs=0.03)
+    assert not hollow.pit
+    assert found.bulge_mm < 0.6
+
+
+def test_a_bulging_back_wall_is_measured(healthy):
+    volume, masks, surfaces = healthy
+    k, j, i = np.indices(volume.array.shape)
+    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)) - surfaces["L2"].box.center
+    bump = ((points - [0, -16, 0]) / [10, 4, 6]) ** 2
+    mask = masks["L2"] | (bump.sum(axis=1) <= 1).reshape(masks["L2"].shape)
+    found = measure_body(surface_of_mask(volume, mask, (0, 0, 0), surfaces["L2"].box.axes))
+    assert found.bulge_mm == pytest.approx(4, abs=1)
+
+
+def test_genants_grades():
+    losses = [-5, 19.9, 20, 24.9, 25, 39.9, 40, 80]
+    assert [grade_of(loss) for loss in losses] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("heights", "shape"),
+    [
+        (lambda share: (25 * (1 - share), 24 * (1 - share / 2), 26), "wedge"),
+        (lambda share: (25, 24 * (1 - share), 26), "biconcave"),
+        (lambda share: (25 * (1 - share), 24 * (1 - share), 26 * (1 - share)), "crush"),
+    ],
+)
+def test_planted_losses_are_measured_within_four_points(healthy, heights, shape):
+    for share in (0.15, 0.3, 0.5):
+        result = assess_heights(with_heights(healthy, L2=heights(share)), healthy[0])
+        found = result.bodies["L2"]
+        assert found.loss == pytest.approx(100 * share, abs=4)
+        low, high = found.loss_ci95
+        assert low < found.loss < high
+        assert found.grade_range[0] <= found.grade <= found.grade_range[1]
+        assert found.shape == (shape if found.grade else "")
+        assert ("L2" in result.unaffected) == (share < 0.2)
+        assert result.deformity_index == found.grade  # all others are healthy
+    assert found.text.startswith("L2 height loss ")
+    assert found.text.endswith(f"grade 3 {shape}")
+
+
+def test_pressed_masks_keep_what_they_say(healthy):
+    """The planting of the benchmark, against the digital truth."""
+    volume, masks, surfaces = healthy
+    mask, kept = reduced(volume, masks["L2"], surfaces["L2"], "wedge", 0.3)
+    pressed = surface_of_mask(volume, mask, (0, 0, 0), surfaces["L2"].box.axes)
+    before, after = measure_body(surfaces["L2"]).mm, measure_body(pressed).mm
+    np.testing.assert_allclose(after / before, kept, atol=0.04)
+
+
+def test_the_interval_holds_what_drawing_anew_gives():
+    """Of bodies outlined with errors as assumed, 95 % of intervals hold the true loss."""
+    random = np.random.default_rng(3)
+    truth = np.array([0.75, 0.85, 1.0]) * EVEN
+    held = 0
+    usual_body = measure_body(_box_surface(EVEN))
+    for _ in range(200):
+        spread = grade._height_spread(usual_body, grade.OUTLINE_SD_MM)
+        drawn = {}
+        for level in LEVELS:
+            mm = truth if level == "L2" else np.array(usual(level))
+            noisy = random.multivariate_normal(mm, spread)
+            drawn[level] = _with_mm(usual_body, noisy)
+        noise = {
+            level: random.multivariate_normal(np.zeros(3), spread, grade.DRAWS) for level in LEVELS
+        }
+        others = tuple(level for level in LEVELS if level != "L2")
+        low, high = grade._height_loss("L2", drawn, others, noise, False).loss_ci95
+        held += low <= 25 <= high
+    assert 180 <= held <= 199
+
+
+def _box_surface(heights) -> Surface:
+    volume = grid(1)
+    mask = body(volume, (0, 0, 0), heights)
+    return surface_of_mask(volume, mask, (0, 0, 0), np.eye(3))
+
+
+def _with_mm(heights, mm):
+    from dataclasses import replace
+
+    return replace(heights, anterior_mm=mm[0], middle_mm=mm[1], posterior_mm=mm[2])
+
+
+def test_neighboring_fractures_do_not_hide_each_other(healthy):
+    low = tuple(0.6 * np.array(EVEN))
+    result = assess_heights(with_heights(healthy, L1=low, L2=low), healthy[0])
+    assert result.unaffected == ("T12", "L3", "L4")
+    assert result.bodies["T12"].grade == 0
+    assert result.bodies["L2"].loss == pytest.approx(40, abs=4)
+
+
+def test_a_low_grade_without_depression_is_named_so(healthy):
+    short = tuple(0.77 * np.array(EVEN))
+    found = assess_heights(with_heights(healthy, L2=short), healthy[0]).bodies["L2"]
+    assert (found.grade, found.depressed) == (1, False)
+    assert grade.LOW_ONLY in found.cautions
+    hollow = assess_heights(with_heights(healthy, L2=(25, 18.6, 26)), healthy[0]).bodies["L2"]
+    assert (hollow.grade, hollow.depressed) == (1, True)
+    assert grade.LOW_ONLY not in hollow.cautions
+
+
+def test_a_pit_is_not_a_low_body(healthy):
+    """A Schmorl's node: 8 mm wide, 7 mm deep, in the upper endplate."""
+    volume, masks, surfaces = healthy
+    k, j, i = np.indices(volume.array.shape)
+    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)) - surfaces["L2"].box.center
+    pit = ((points - [0, 0, 12]) / [12, 4, 7]) ** 2
+    mask = masks["L2"] & (pit.sum(axis=1) > 1).reshape(masks["L2"].shape)
+    outline = surface_of_mask(volume, mask, (0, 0, 0), surfaces["L2"].box.axes)
+    result = assess_heights({**surfaces, "L2": outline}, volume)
+    found = result.bodies["L2"]
+    assert found.heights.pit
+    assert found.grade == 0
+    assert grade.PIT in found.cautions
+    assert "L2" not in result.bodies["L3"].references
+
+
+def test_two_bodies_taken_for_one_are_told_and_serve_nobody(healthy):
+    tall = assess_heights(with_heights(healthy, L2=(36, 35, 37)), healthy[0])
+    assert grade.TALL_BODY in tall.bodies["L2"].cautions
+    assert "L2" not in tall.unaffected
+    assert all(found.grade == 0 for found in tall.bodies.values())
+
+
+def test_too_few_bodies_give_heights_but_no_loss(healthy):
+    volume, _, surfaces = healthy
+    result = assess_heights({"L2": surfaces["L2"], "L3": surfaces["L3"]}, volume)
+    found = result.bodies["L2"]
+    assert (found.grade, found.loss_ci95, result.deformity_index) == (None, None, None)
+    assert "Only 1 other body is unaffected" in found.cautions[0]
+    assert found.text == "L2 heights 25/24/26 mm, no height loss: too few unaffected bodies"
+    assert found.wedge_z == pytest.approx((25 / 26 - 0.90) / 0.07, abs=0.4)
+
+
+def test_ends_of_the_column_are_less_sure(healthy):
+    bodies = assess_heights(healthy[2], healthy[0]).bodies
+    assert grade.ONE_SIDE in bodies["T12"].cautions
+    assert grade.ONE_SIDE not in bodies["L2"].cautions
+    assert np.isnan(bodies["T12"].posterior_ratio)
+    assert bodies["L2"].posterior_ratio == pytest.approx(26 / (0.98 * 26), abs=0.03)
+
+
+def test_l5_is_higher_in_front(healthy):
+    """A body with the usual shape of L5 is not low, and does not make L4 look low."""
+    volume, _, surfaces = healthy
+    l5 = with_heights(healthy, L4=tuple(np.array(EVEN) * grade.SHORT_BACK))["L4"]
+    shifted = dict(zip(("L1", "L2", "L3", "L4"), list(surfaces.values())[:4], strict=True))
+    result = assess_heights({**shifted, "L5": l5}, volume)
+    assert np.abs(result.bodies["L5"].loss_percent).max() < 7
+    assert result.bodies["L4"].grade == 0
+
+
+def test_a_cut_body_is_refused(healthy):
+    volume, masks, _ = healthy
+    top = int(np.argwhere(masks["T12"])[:, 0].max()) - 6
+    shown = Volume(volume.array[:top], volume.ijk_to_ras, "cut")
+    cut = {level: mask[:top] for level, mask in masks.items()}
+    result = assess_heights(surfaces_of_masks(shown, cut), shown)
+    assert result.refused == {"T12": "The image ends at T12; its heights cannot be measured."}
+    assert "T12" not in result.unaffected
+    front = int(np.argwhere(masks["L2"])[:, 1].max()) - 6
+    shown = Volume(volume.array[:, :front], volume.ijk_to_ras, "cut in front")
+    cut = {level: mask[:, :front] for level, mask in masks.items()}
+    assert set(assess_heights(surfaces_of_masks(shown, cut), shown).refused) == set(LEVELS)
+
+
+def test_levels_that_are_not_graded(healthy):
+    volume, _, surfaces = healthy
+    refused = assess_heights({"S1": surfaces["L4"], "V3": surfaces["L3"]}, volume).refused
+    assert refused["S1"].startswith("Heights are graded from T1")
+    assert refused["V3"] == "V3 is not a known level; name the vertebra first."
+
+
+def test_an_outline_without_endplates_is_refused(healthy):
+    volume, _, surfaces = healthy
+    box = surfaces["L2"].box
+    radii = np.where(np.arange(len(surfaces["L2"].radii)) % 2, 0.1, 1.0)
+    spiky = Surface(Box(box.center, box.axes, box.half), radii, np.ones(len(radii)))
+    assert "not that of a vertebral body" in assess_heights({"L2": spiky}, volume).refused["L2"]
+
+
+def test_unsure_bodies_serve_nobody(healthy):
+    result = assess_heights(healthy[2], healthy[0], unsure=("L3",))
+    assert "L3" not in result.bodies["L2"].references
+    assert "Its outline is unsure; look at it first." in result.bodies["L3"].cautions
+
+
+def test_wrong_input(healthy):
+    volume, masks, surfaces = healthy
+    with pytest.raises(ValueError, match="expected more than 0 mm"):
+        assess_heights(surfaces, volume, outline_sd_mm=0)
+    with pytest.raises(ValueError, match="mask of L1 is empty"):
+        surfaces_of_masks(volume, {"L1": np.zeros_like(masks["L1"])})
+    with pytest.raises(ValueError, match="draw on the image's grid"):
+        surfaces_of_masks(volume, {"L1": masks["L1"][1:]})
+
+
+# Edema: signals known by construction.
+
+
+def image(healthy, level: str, where, signal: float, normal: float = 100.0) -> Volume:
+    volume, masks, _ = healthy
+    random = np.random.default_rng(1)
+    array = np.full(volume.array.shape, 20.0)
+    for n, mask in enumerate(masks.values()):
+        array[mask] = normal * (1 + 0.02 * n)
+    k = np.indices(volume.array.shape)[0]
+    array[masks[level] & where(k - np.argwhere(masks[level])[:, 0].mean())] = signal
+    return volume.with_array((array + random.normal(0, 10, array.shape)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("where", "form", "share"),
+    [(lambda k: k < 99, "diffuse", 1.0), (lambda k: k > 4, "band", 0.33)],
+)
+def test_edema_and_its_form(healthy, where, form, share):
+    volume = image(healthy, "L2", where, 200)
+    others = [level for level in LEVELS if level != "L2"]
+    signals, without = marrow_signals(volume, Contrast.FS_T2, healthy[2], others)
+    assert not without
+    assert [level for level in LEVELS if signals[level].present] == ["L2"]
+    found = signals["L2"]
+    assert found.form == form
+    assert found.share == pytest.approx(share, abs=0.1)
+    assert found.worst_ratio == pytest.approx(200 / 104, abs=0.15)
+    assert found.text == f"edema ({form}, {100 * found.share:.0f} % of the body)"
+    assert signals["L3"].text == "no edema"
+    assert 0.3 < signals["L3"].z < 2
+
+
+def test_patchy_edema(healthy):
+    volume = image(healthy, "L2", lambda k: k < -99, 0)
+    volume.array[healthy[1]["L2"] & (np.indices(volume.array.shape)[1] > 42)] = 220
+    found = marrow_signals(volume, Contrast.FS_T2, healthy[2], LEVELS)[0]["L2"]
+    assert found.form == "patchy"
+
+
+def test_dark_marrow_on_t1_is_not_called_edema(healthy):
+    volume = image(healthy, "L2", lambda k: k < 99, 40)
+    found = marrow_signals(volume, Contrast.T1, healthy[2], LEVELS)[0]["L2"]
+    assert found.present
+    assert found.text.startswith("low T1 signal (diffuse")
+    assert NO_EDEMA_IMAGE in found.cautions
+    assert found.ratio == pytest.approx(0.4, abs=0.05)
+
+
+def test_nothing_to_compare_with(healthy):
+    volume = image(healthy, "L2", lambda k: k < 99, 200)
+    signals, without = marrow_signals(volume, Contrast.FS_T2, healthy[2], ("L3",))
+    assert not signals
+    assert without["L2"].startswith("Fewer than two other bodies")
+    small = {"L2": healthy[2]["L2"]}
+    far = Volume(volume.array, volume.ijk_to_ras + np.eye(4)[:, 3:] @ [[0, 0, 0, 900.0]], "far")
+    assert "lies in the image" in marrow_signals(far, Contrast.FS_T2, small, ())[1]["L2"]
+    with pytest.raises(ValueError, match="does not tell edema"):
+        marrow_signals(volume, Contrast.WATER, healthy[2], LEVELS)
+
+
+def test_volunteers_are_not_called_low(shared):
+    """Experts' labels of one volunteer on two contrasts: no body is low, heights agree."""
+    from PDFFMapperLib.images.files import read_volume
+
+    names = ("L5", "L4", "L3", "L2", "L1")
+    heights = []
+    for case in ("DzZ_T1", "DzZ_T2"):
+        labels = read_volume(shared / "cases" / "spine" / f"{case}_vertebrae.nii.gz")
+        masks = {level: labels.array == n for n, level in enumerate(names, 2)}
+        found = assess_heights(surfaces_of_masks(labels, dict(reversed(masks.items()))), labels)
+        assert all(body.grade == 0 for body in found.bodies.values())
+        assert found.bodies["L3"].heights.pit  # it has a Schmorl's node
+        heights.append([body.heights.mm for body in found.bodies.values()])
+    assert np.std(np.subtract(*heights)) < 1.2
