@@ -89,6 +89,28 @@ def test_a_study_file_says_the_same_as_options(drawn, by_options):
     assert rows(out) == rows(by_options / "out")
 
 
+def test_a_doubtful_region_gets_its_verdict_once_it_is_judged_right(drawn, by_options, tmp_path):
+    def assess(*more):
+        code = cli.main([
+            "assess", "--volume", f"T1={by_options / 't1.nii.gz'}",
+            "--column", f"L3={as_text(middle(drawn, 'L3'))}",
+            "--age", "60", "--sex", "F", "--no-scene", "--out", str(tmp_path / "out"), *more,
+        ])  # fmt: skip
+        return code, rows(tmp_path / "out") if code == 0 else {}
+
+    muscle = ["--place", f"T5 marrow={as_text(middle(drawn, 'psoas'))}"]
+    _, found = assess(*muscle)
+    doubted = found["t1_marrow_disc", "T5"]
+    assert (doubted["verdict"], doubted["z"]) == ("doubtful", "")
+    assert "T5 marrow" in doubted["doubtful"].split("; ")
+    names = doubted["doubtful"].split("; ")
+    _, found = assess(*muscle, *(word for name in names for word in ("--right", name)))
+    judged = found["t1_marrow_disc", "T5"]
+    assert judged["verdict"] != "doubtful" and judged["doubtful"] == ""
+    assert "Looked at and judged right." in judged["cautions"]
+    assert assess("--right", "L9 marrow")[0] != 0
+
+
 def test_fat_streaks_of_muscle_are_left_out_on_request(drawn, tmp_path):
     image = drawn.volumes[Contrast.T1]
     point = middle(drawn, "psoas")

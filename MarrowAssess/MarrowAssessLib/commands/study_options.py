@@ -59,6 +59,11 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "streaks of muscle",
     )  # fmt: skip
     regions.add_argument(
+        "--right", action="append", metavar="NAME",
+        help="a doubtful region that you have looked at and judged right, such as 'L1 marrow'; "
+        "without that its numbers get no verdict",
+    )  # fmt: skip
+    regions.add_argument(
         "--point-radius-mm", type=float, metavar="MM", help="of points (default 4)"
     )
     regions.add_argument(
@@ -119,7 +124,7 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
             raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
         arguments["places"][name] = point
     for key in (
-        "labels", "labels_of", "segmentation", "markups", "sex", "subject",
+        "labels", "labels_of", "segmentation", "markups", "sex", "subject", "right",
     ):  # fmt: skip
         if getattr(args, key):
             arguments[key] = getattr(args, key)

@@ -21,14 +21,13 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.terminology import role_and_site, terminology_entry, tissues
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.regions import JUDGED_RIGHT, Region
 from MarrowAssessLib.study.study import OtherGrid
 
 ROLE_TAG = "MarrowAssess.Role"
 SITE_TAG = "MarrowAssess.Site"
 CAUTIONS_TAG = "MarrowAssess.Cautions"
 DOUBTFUL_TAG = "MarrowAssess.Doubtful"
-JUDGED_RIGHT = "Looked at and judged right."
 LABELMAP = "Binary labelmap"
 GRID_TOLERANCE_MM = 0.01
 

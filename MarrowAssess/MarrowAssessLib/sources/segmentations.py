@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +129,8 @@ def _take(found: Segmentation, name: str, tags: dict[str, str], mask: np.ndarray
             found.left_out.append(f"{name} (no tissue named)")
             return
     region = Region.from_mask(name, role, site, mask)
+    region.cautions = json.loads(tags.get("MarrowAssess.Cautions", "[]"))
+    region.doubtful = tags.get("MarrowAssess.Doubtful") == "1"
     if region.voxels:
         found.regions.append(region)
     else:

@@ -19,7 +19,8 @@ def read_study_file(path: str | Path) -> dict:
     Example: {"age_years": 45, "sex": "F", "volumes": {"T1": "t1.nii.gz", "STIR": "stir.nii.gz"},
     "labels": "labels.nii.gz", "label_rules": ["2=marrow:L5"], "markups": ["rois.mrk.json"]};
     instead of drawn regions, points to find them from: "column": {"L3": [1.5, -20, 33]},
-    "places": {"fat": [0, -70, 33]}, "lumbar": 5, "leave_out": ["vein", "fat"].
+    "places": {"fat": [0, -70, 33]}, "lumbar": 5, "leave_out": ["vein", "fat"]; and "right":
+    ["L1 marrow"], doubtful regions that were looked at.
 
     Raises:
         FileNotFoundError, ValueError: no such file, not JSON, an unknown key or a value of another
@@ -38,7 +39,7 @@ def read_study_file(path: str | Path) -> dict:
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     here = path.parent
     as_they_are = (
-        "sex", "resample", "subject", "labels_of", "column", "places",
+        "sex", "resample", "subject", "labels_of", "column", "places", "right",
     )  # fmt: skip
     arguments = {key: content[key] for key in as_they_are if key in content}
     placing = {key: content[key] for key in ("lumbar", "leave_out") if key in content}
@@ -96,6 +97,7 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "places": _POINTS,
     "lumbar": (lambda value: value in (4, 5, 6), "4, 5 or 6"),
     "leave_out": (_are_texts, 'a list of "vein" and "fat"'),
+    "right": (_are_texts, 'a list of names such as ["L1 marrow"]'),
     "age_years": (_is_number, "a number"),
     "sex": (_is_text, '"F" or "M"'),
     "subject": (lambda value: isinstance(value, str), "a text"),

@@ -19,7 +19,7 @@ from MarrowAssessLib.sources.map_scale import in_stated_unit
 from MarrowAssessLib.sources.markups_file import regions_from_markups
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.volume_source import read_source
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.regions import Region, judge_right
 from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.study import Study
 
@@ -36,6 +36,7 @@ def read_study(
     column: dict[str, Sequence[float]] | None = None,
     places: dict[str, Sequence[float]] | None = None,
     options: PlacingOptions = AS_USUAL,
+    right: Sequence[str] = (),
     age_years: float | None = None,
     sex: str | None = None,
     resample: bool = False,
@@ -55,6 +56,9 @@ def read_study(
     `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
     rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
     the first volume; see clicks.regions_from_clicks, also for `options`.
+
+    `right` names doubtful regions that somebody has looked at and judged right; without that their
+    numbers get no verdict.
 
     Inputs are called by a short hash of their contents; `keep_names` calls them by their files,
     whose names may hold the patient's.
@@ -112,6 +116,7 @@ def read_study(
             inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
     if column or places:
         regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
+    judge_right(regions, right)
     if not keep_names:
         files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
         notes = [without_names(note, files) for note in notes]

@@ -10,6 +10,7 @@ import numpy as np
 from MarrowAssessLib.catalogue.anatomy import Role
 
 PERCENTILES = (5, 25, 75, 95)
+JUDGED_RIGHT = "Looked at and judged right."
 
 
 @dataclass
@@ -213,3 +214,20 @@ def doubt(regions: Iterable[Region]) -> None:
     """Mark regions that were just placed as doubtful where their cautions give a reason."""
     for region in regions:
         region.doubtful = bool(region.cautions)
+
+
+def judge_right(regions: Iterable[Region], names: Iterable[str]) -> None:
+    """Take doubtful regions as right, as somebody has looked; their cautions stay, and say so.
+
+    Raises:
+        ValueError: there is no region of that name.
+    """
+    by_name = {region.name.casefold(): region for region in regions}
+    for name in names:
+        region = by_name.get(name.strip().casefold())
+        if region is None:
+            listed = ", ".join(one.name for one in by_name.values() if one.doubtful) or "none"
+            raise ValueError(f"'{name}' cannot be judged right: doubtful regions are {listed}.")
+        if region.doubtful:
+            region.doubtful = False
+            region.cautions.append(JUDGED_RIGHT)
