@@ -24,6 +24,7 @@ logging.getLogger("numba").setLevel(logging.WARNING)
 
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
 BEFORE_WIDGETS = 1000.0  # priority of an observer
+LOADING_DELAY_MS = 150  # after a volume was added, when its loader has named it
 
 
 class PDFFMapper(ScriptedLoadableModule):
@@ -90,9 +91,11 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.frame = None
         self.tabs = []
         self._shown = None  # the choices that the panel shows
+        self._timer = None
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
+        import qt
         from PDFFMapperLib.panel.recipe_tab import RecipeTab
         from PDFFMapperLib.scene.panel import PanelFrame
 
@@ -112,9 +115,14 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(
             scene, scene.NodeAboutToBeRemovedEvent, self.onNodeGoes, priority=BEFORE_WIDGETS
         )
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(LOADING_DELAY_MS)
+        self._timer.connect("timeout()", self.takeNewVolumes)
         self.ui.tabWidget.connect("currentChanged(int)", self.onParametersModified)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
@@ -148,6 +156,17 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node) -> None:
+        """Images that are loaded while the panel is open may be those that are missing."""
+        if self.frame.parameters and node.IsA("vtkMRMLVolumeNode"):
+            self._timer.start()
+
+    def takeNewVolumes(self) -> None:
+        """Choose what was loaded, where nothing is chosen yet."""
+        if self.frame.parameters and not self.frame.running:
+            self.logic.chooseDefaultInputs(self.frame.parameters)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeGoes(self, caller, event, node) -> None:
         """What a removed node was chosen for empties, before selectors choose its neighbor."""
         if self.frame.parameters and not slicer.mrmlScene.IsClosing():
@@ -161,6 +180,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""
+        self._timer.stop()
         self.frame.connect(parameterNode)
         for tab in self.tabs:
             tab.connect(parameterNode)

@@ -1135,6 +1135,15 @@ def test_mapper_shows_nothing_of_the_patient_before(mapper):
     assert mapper.ui.applyButton.toolTip == "There is no scene."
 
 
+def test_images_loaded_while_the_mapper_is_open_are_chosen(mapper, desktop):
+    mapper.enter()
+    in_phase, _ = two_points()
+    desktop.wait(0.5)
+    assert mapper.frame.parameters.inPhaseVolume is in_phase
+    assert mapper.ui.dixonInput.currentText == "in and opposed phase"
+    assert mapper.ui.applyButton.enabled
+
+
 def test_a_removed_image_is_not_replaced_by_its_neighbor(mapper):
     in_phase, opposed_phase = two_points()
     mapper.enter()
