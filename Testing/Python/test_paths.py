@@ -1,0 +1,165 @@
+"""One answer by every path: the sample measured in memory, from files, in the scene, saved, loaded.
+
+The panel's logic runs on slicer-core's real scene, its widgets' parameter node against stand-ins.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
+from MarrowAssessLib.commands import main as cli
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.sample.phantom import TISSUES
+from PDFFMapperLib.images.files import write_volume
+
+# How far numbers may lie apart, relatively: a scene's file writes the grid as text (only areas feel
+# it), and Slicer's tables are saved with 6 digits.
+PATHS = {
+    "command line": 0.0,
+    "console": 0.0,
+    "panel": 0.0,
+    "saved scene": 1e-14,
+    "saved table": 1e-5,
+}
+TRUTH = {
+    Contrast.PDFF: lambda tissue: 100 * tissue.pdff,
+    Contrast.R2STAR: lambda tissue: 1000 / tissue.t2star_ms,
+    Contrast.T2STAR: lambda tissue: tissue.t2star_ms,
+    Contrast.ADC: lambda tissue: tissue.d * 1.1,
+    Contrast.D: lambda tissue: tissue.d,
+    Contrast.DSTAR: lambda tissue: tissue.dstar,
+    Contrast.F: lambda tissue: 100 * tissue.f,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_own_cohorts(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARROWASSESS_COHORTS", str(tmp_path_factory.mktemp("cohorts")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def study(phantom):
+    """The sample's images, and maps of its tissues with noise; doubtful voxels are NaN."""
+    rng = np.random.default_rng(5)
+    study = phantom.study()
+    for contrast, of in TRUTH.items():
+        true = np.array([of(tissue) for tissue in TISSUES.values()])[phantom.tissue.array]
+        values = true * (1 + 0.05 * rng.normal(size=true.shape))
+        values[rng.random(true.shape) < (0.4 if contrast is Contrast.DSTAR else 0.05)] = np.nan
+        study.volumes[contrast] = phantom.tissue.with_array(
+            values.astype(np.float32), contrast.value
+        )
+    half = np.where(phantom.tissue.array > 0, 40.0, 0).astype(np.float32)
+    study.volumes[Contrast.WATER] = phantom.tissue.with_array(100 - half, "water")
+    study.volumes[Contrast.FAT] = phantom.tissue.with_array(half, "fat")
+    return study
+
+
+@pytest.fixture(scope="module")
+def in_memory(study):
+    """As the demo measures."""
+    return numbers(assess(study))
+
+
+def numbers(assessment):
+    return {
+        (m.quantity, m.site, m.measured): (m.value, result.z, result.verdict)
+        for result in assessment.results
+        for m in [result.measurement]
+    }
+
+
+@pytest.fixture(scope="module")
+def by_path(study, phantom, tmp_path_factory):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    import slicer
+    from MarrowAssessLib.scene.files import load_scene, save_scene
+    from MarrowAssessLib.scene.live_results import live_results
+    from MarrowAssessLib.scene.segments import regions_to_node
+    from PDFFMapperLib.scene.volumes import volume_to_node
+    from stand_ins import load_module
+
+    folder = tmp_path_factory.mktemp("paths")
+    found = {"command line": by_command_line(study, phantom, folder)}
+
+    slicer.mrmlScene.Clear(False)
+    nodes = {c.value: volume_to_node(volume, c.value) for c, volume in study.volumes.items()}
+    segmentation = regions_to_node(study.regions, nodes["T1"], "Regions")
+    logic = load_module("MarrowAssess").MarrowAssessLogic()
+    found["console"] = numbers(logic.assess(nodes, segmentation, age=34.0, sex="M"))
+
+    parameters = logic.getParameterNode()
+    parameters.exportFolder = str(folder)
+    logic.chooseDefaultInputs(parameters)
+    parameters.ageYears, parameters.sex = 34.0, "M"
+    found["panel"] = numbers(logic.assessParameters(parameters))
+
+    save_scene(folder / "scene.mrb")
+    load_scene(folder / "scene.mrb")
+    segmentation = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    found["saved table"] = by_table(live_results(segmentation).table)
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    loaded = {node.GetName(): node for node in volumes}
+    logic = load_module("MarrowAssess").MarrowAssessLogic()
+    found["saved scene"] = numbers(logic.assess(loaded, segmentation, age=34.0, sex="M"))
+    return found
+
+
+def by_command_line(study, phantom, folder):
+    arguments = ["assess", "--age", "34", "--sex", "M", "--no-scene", "--out", folder / "out"]
+    for contrast, volume in study.volumes.items():
+        write_volume(volume, folder / f"{contrast.value}.nrrd")
+        arguments += ["--volume", f"{contrast.value}={folder / contrast.value}.nrrd"]
+    write_volume(phantom.labels, folder / "labels.nrrd")
+    arguments += ["--labels", folder / "labels.nrrd"]
+    for rule in phantom.rules:
+        arguments += ["--label", f"{rule.value}={rule.role.value}:{rule.site}"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    content = json.loads((folder / "out" / "assessment.json").read_text())
+    return {
+        (m["quantity"], m["site"], tuple(m["measured"])): (m["value"], m["z"], m["verdict"])
+        for m in content["measurements"]
+    }
+
+
+def by_table(table):
+    """Its cells, by quantity, site and the first region, which is a measured one."""
+    names = ("Key", "Site", "Regions", "Value", "z-score", "Verdict")
+    columns = {name: table.GetTable().GetColumnByName(name) for name in names}
+    found = {}
+    for n in range(table.GetNumberOfRows()):
+        key, site, regions, value, z, verdict = (columns[name].GetValue(n) for name in names)
+        found[key, site, regions.split("; ")[0]] = (value, None if np.isnan(z) else z, verdict)
+    return found
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_gives_the_same_numbers_to_the_last_digit(in_memory, by_path, path):
+    expected = in_memory
+    if path == "saved table":
+        expected = {(key, site, names[0]): one for (key, site, names), one in expected.items()}
+    assert by_path[path].keys() == expected.keys()
+    for key, (value, z, verdict) in expected.items():
+        found = by_path[path][key]
+        assert found[0] == pytest.approx(value, rel=PATHS[path], abs=0), key
+        assert found[1] == (z if z is None else pytest.approx(z, rel=PATHS[path], abs=0)), key
+        assert found[2] == verdict, key
+
+
+def test_the_sample_has_every_quantity_that_is_measured(in_memory):
+    """What is left out says why: another spine region, a scanner's own reference, texture."""
+    measured = {key[0] for key in in_memory}
+    absent = {row.key for row in QUANTITIES.values()} - measured
+    elsewhere = {"vbq_cervical", "vbq_thoracic", "vbq_s1", "m_score"}
+    assert {
+        key
+        for key in absent
+        if QUANTITIES[key].method not in (Method.REFERENCE_ONLY, Method.TEXTURE)
+    } == elsewhere
