@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
-from MarrowAssessLib.placement.body import _doubts, eroded
+from MarrowAssessLib.placement.body import _doubts, _typical, eroded
 from MarrowAssessLib.placement.column import (
     corrected,
     csf_beside,
@@ -556,3 +556,26 @@ def test_the_vein_is_kept_or_not_by_click_and_in_the_column():
     assert again.bodies["L2"].roi.values(vein).sum() > 20  # as this click was asked
     with pytest.raises(ValueError, match="'bone' cannot be left out; vein and fat can"):
         PlacingOptions(leave_out=["bone"])
+
+
+def test_the_roi_is_the_central_two_thirds_of_the_body():
+    """Slices of 3 to 5 mm blur the sides into muscle and vessels."""
+    volume, _ = spine("t2", spacing=(1.0, 1.0, 1.0), shading=0.0)
+    found = place(volume, np.zeros(3), Role.MARROW, "L3")
+    k, j, i = np.nonzero(found.roi.full_mask(volume.array.shape))
+    x = np.abs(volume.to_ras(np.stack([i, j, k], -1))[:, 0])
+    half = found.surface.box.half[0]
+    assert half == pytest.approx(HALF[0], abs=2)
+    assert x.max() <= 2 / 3 * half + 1.0
+    assert x.max() > 2 / 3 * half - 2.5
+    k, j, i = np.nonzero(found.body.full_mask(volume.array.shape))
+    assert np.abs(volume.to_ras(np.stack([i, j, k], -1))[:, 0]).max() > 0.9 * half
+
+
+def test_hot_spots_begin_at_two_and_a_half_deviations():
+    rng = np.random.default_rng(3)
+    values = rng.normal(100, 10, (30, 30, 30))
+    values[0, 0, :4] = 100 + 10 * np.array([2.2, 2.3, 2.8, 20.0])
+    kept = _typical(values, np.ones(values.shape, bool))
+    assert kept[0, 0, :4].tolist() == [True, True, False, False]
+    assert 1 - kept.mean() == pytest.approx(0.0124, abs=0.003)  # beyond 2.5 SD of a normal one

@@ -427,3 +427,50 @@ def test_two_regions_of_one_tissue_and_site_are_named_beside_vbq(spine):
     spine.regions.append(replace(l3, name="L3 vertebral body", mask=l3.mask[:1]))
     (vbq,) = [m for m in measure(spine).measurements if m.quantity == "vbq"]
     assert any("L3 vertebral body was not used" in caution for caution in vbq.cautions)
+
+
+def cautions_of(study: Study, quantity: str, settings: Settings | None = None) -> list[str]:
+    found = measure(study, settings).measurements
+    return [c for m in found if m.quantity == quantity for c in m.cautions]
+
+
+def test_the_m_score_is_measured_on_the_image_as_acquired(phantom):
+    study = phantom.study()
+    study.volumes = {Contrast.T1: study.volumes[Contrast.T1]}
+    reference = (80.0, 10.0)
+    plain, corrected = (
+        [m for m in measure(study, settings).measurements if m.quantity == "m_score"]
+        for settings in (Settings(m_score_reference=reference), Settings(0.0, True, reference))
+    )
+    assert [m.value for m in corrected] == [m.value for m in plain]
+    assert corrected[0].value_without_n4 is None
+    ratios = [m for m in measure(study, Settings(n4=True)).measurements if m.quantity == "vbq"]
+    assert ratios[0].value != ratios[0].value_without_n4  # N4 did something
+
+
+@pytest.mark.parametrize(("width_mm", "told"), [(20, False), (22, True)])
+def test_vbq_of_whole_bodies_is_told_from_that_of_the_middle(width_mm, told):
+    """Published values come from regions on the mid-sagittal slice; i runs across here."""
+    array = np.full((4, 200, 40), 100.0, np.float32)
+    regions = []
+    for n, (name, role, site) in enumerate(
+        [(f"L{level} marrow", Role.MARROW, f"L{level}") for level in range(1, 5)]
+        + [("L3 CSF", Role.CSF, "L3")]
+    ):
+        mask = np.zeros(array.shape, bool)
+        mask[:, 20 * n : 20 * n + 10, :width_mm] = True
+        regions.append(Region.from_mask(name, role, site, mask))
+    study = Study({Contrast.T1: Volume(array, np.eye(4), "T1")}, regions)
+    assert any("over whole vertebral bodies" in c for c in cautions_of(study, "vbq")) is told
+
+
+@pytest.mark.parametrize(("rows", "told"), [(58, False), (63, True)])
+def test_a_divisor_far_away_is_told_unless_shading_was_corrected(rows, told):
+    array = np.full((6, 200, 20), 100.0, np.float32)
+    array += np.random.default_rng(0).normal(0, 5, array.shape)
+    regions = [box("L3 marrow", Role.MARROW, "L3", 0), box("psoas", Role.MUSCLE, "psoas", rows)]
+    study = Study({Contrast.T1: Volume(array, np.eye(4), "T1")}, regions)
+    words = f"psoas lies {rows} mm away and coil shading was not corrected"
+    assert any(words in c for c in cautions_of(study, "t1_marrow_muscle")) is told
+    corrected = cautions_of(study, "t1_marrow_muscle", Settings(n4=True))
+    assert not any("coil shading" in c for c in corrected)

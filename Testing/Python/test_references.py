@@ -727,3 +727,23 @@ def test_unverified_and_lesion_cut_offs_are_not_called_crossed(capsys):
         assert "cut-offs" in text and "crossed" not in text
     text = run(capsys, "--quantity", "vbq", "--age", "60", "--value", "3.1")[1]
     assert text.count("crossed") == 3
+
+
+@pytest.mark.parametrize(
+    ("age", "record"),
+    [(17.99, None), (18, "R058"), (37.99, "R058"), (38, "R059"), (67.99, "R059"), (68, None)],
+)
+def test_an_age_band_ends_with_its_last_completed_year(age, record):
+    found = expected("muscle_pdff", "erector spinae", age)
+    assert (found and found.records[0].id) == record
+
+
+def test_own_cohort_comes_before_a_larger_group_of_the_same_sex(tmp_path):
+    published = expected("muscle_pdff", "psoas", 30, "F").distribution
+    rng = np.random.default_rng(1)
+    ages = np.linspace(18, 70, 25)
+    rows = [f"muscle_pdff,psoas,,{a:.1f},{5 + rng.normal(0, 1):.2f}" for a in ages]
+    save_control_cohort(read_control_cohort(write_csv(tmp_path / "few.csv", rows)))
+    found = expected("muscle_pdff", "psoas", 30, "F")
+    assert found.distribution.source == "control cohort 'few'"
+    assert published.source in [one.source for one in found.others]

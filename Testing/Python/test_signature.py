@@ -152,3 +152,19 @@ def test_flip_flop_is_judged_on_what_was_measured():
     array[rim] *= 5
     measured = measure(study, Settings(erosion_mm=1.5))
     assert signatures(study, measured)[0].flip_flop is True
+
+
+@pytest.mark.parametrize(
+    ("words", "best", "lead"),
+    [
+        # Of five findings, three red and two yellow: a lead of 0.2 is none.
+        (["intermediate", "low", "low", "drop", "enhances"], "indeterminate", 0.2),
+        # Of four, three red and two yellow: 0.25 is the least that is one.
+        (["intermediate", "high", "intermediate", "drop"], "red", 0.25),
+    ],
+)
+def test_a_near_tie_is_no_lead(words, best, lead):
+    one = signature_of(spine(dict(zip(SEQUENCES, words, strict=False))))
+    assert one.match["red"] - one.match["yellow"] == pytest.approx(lead)
+    assert one.match["red"] > max(0.5, one.match["yellow"], one.match["pathologic"])
+    assert one.best == best
