@@ -32,6 +32,7 @@ from MarrowAssessLib.references.expected import (
     thresholds,
 )
 from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.references.records import in_band
 from MarrowAssessLib.references.sites import match_site
 from scipy import stats
 
@@ -738,12 +739,18 @@ def test_an_age_band_ends_with_its_last_completed_year(age, record):
     assert (found and found.records[0].id) == record
 
 
-def test_own_cohort_comes_before_a_larger_group_of_the_same_sex(tmp_path):
-    published = expected("muscle_pdff", "psoas", 30, "F").distribution
+def test_own_cohort_comes_before_a_source_of_the_images_field_strength(tmp_path):
+    published = expected("vbq", "", 30, field_strength_t=3.0).distribution
+    assert published.field_strength_t == 3.0
     rng = np.random.default_rng(1)
-    ages = np.linspace(18, 70, 25)
-    rows = [f"muscle_pdff,psoas,,{a:.1f},{5 + rng.normal(0, 1):.2f}" for a in ages]
+    rows = [f"vbq,,,{age:.1f},{2.5 + rng.normal(0, 0.3):.2f}" for age in np.linspace(18, 70, 25)]
     save_control_cohort(read_control_cohort(write_csv(tmp_path / "few.csv", rows)))
-    found = expected("muscle_pdff", "psoas", 30, "F")
+    found = expected("vbq", "", 30, field_strength_t=3.0)
     assert found.distribution.source == "control cohort 'few'"
     assert published.source in [one.source for one in found.others]
+
+
+def test_an_entry_holds_to_the_end_of_its_last_completed_year():
+    entry = {"age_min": 9, "age_max": 17}
+    held = [age for age in (8.99, 9, 17.99, 18, None) if in_band(entry, age)]
+    assert held == [9, 17.99, None]
