@@ -20,15 +20,13 @@ from MarrowAssessLib.scene.column import (  # noqa: E402
     place_column,
     renamed_column,
 )
+from MarrowAssessLib.scene.edits import add_regions, import_labels, take_back  # noqa: E402
 from MarrowAssessLib.scene.placement import (  # noqa: E402
     Click,
-    add_regions,
-    import_labels,
     known_levels,
     place_region,
     read_click,
     shift_levels,
-    take_back,
 )
 from MarrowAssessLib.scene.segments import regions_from_node, regions_to_node, segment_labels  # noqa: E402
 from MarrowAssessLib.sources.label_maps import fitting_conventions  # noqa: E402
