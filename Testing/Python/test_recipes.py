@@ -4,6 +4,9 @@ import argparse
 import csv
 import json
 import re
+import sys
+import types
+from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
 
@@ -15,12 +18,14 @@ from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.commands import ivim, pdff
+from PDFFMapperLib.commands.builder import add_arguments, run
 from PDFFMapperLib.diffusion.maps import Doubt as DiffusionDoubt
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
 from PDFFMapperLib.images.files import read_volume, write_series, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
-from PDFFMapperLib.maps.recipe import CHOICE, NUMBER
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, Family, Input, Option, Recipe
 from PDFFMapperLib.maps.trust import where_trusted
 from PDFFMapperLib.recipes import FAMILIES
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
@@ -102,6 +107,41 @@ def test_images_are_checked():
         WATER_FAT.recipe("complex").make([])
     with pytest.raises(ValueError, match="no method 'best'"):
         WATER_FAT.recipe("best")
+
+
+def test_a_new_family_is_its_rows_its_fit_and_its_reader(tmp_path, monkeypatch, capsys):
+    """Command, checks, files, provenance and region values come by themselves."""
+    images = Input("images", "Images", "Any.", "newNodes", "new", series=True)
+    factor = Option("factor", NUMBER, 2.0, "Times what.", "times", low=0, high=9, flag="--factor")
+    recipe = Recipe("twice", "Twice", "Each twice", (images,), (factor,), ("ADC", "doubt"),
+                    "Nobody 2000, doi 10.1000/1", "new_room:compute")  # fmt: skip
+    family = Family("new", "new maps", "New", "New maps", "new", "newChoice", "new_room",
+                    "PDFFMapperLib.commands.region_values:of_maps", "twice", (recipe,))  # fmt: skip
+
+    def compute(volumes, settings, progress):
+        like = volumes[0]
+        doubt = np.isnan(like.array).astype(np.uint8)
+        return [
+            ParametricMap(map_kind("ADC"), like.with_array(settings.factor * like.array)),
+            ParametricMap(map_kind("doubt"), like.with_array(doubt), {}, {0: "sure", 1: "none"}),
+        ]
+
+    room = types.ModuleType("new_room")
+    room.compute = compute
+    room.add_arguments = lambda parser: parser.add_argument("images", nargs="+", type=Path)
+    room.read = lambda args: ([read_volume(path) for path in args.images], {}, [])
+    monkeypatch.setitem(sys.modules, "new_room", room)
+    write_volume(Volume(np.full((2, 3, 4), 0.5, np.float32), GRID), tmp_path / "a.nrrd")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, family)
+    words = [str(tmp_path / "a.nrrd"), "--factor", "3", "--out", str(tmp_path / "out")]
+    assert run(parser.parse_args(words), family) == 0
+    assert "24 voxels fitted, 24 with confidence" in capsys.readouterr().out
+    assert (read_volume(tmp_path / "out/new_ADC.nrrd").array == 1.5).all()
+    facts = json.loads((tmp_path / "out/new_maps.json").read_text())["provenance"]
+    assert facts["method"] == "twice" and facts["settings"] == {"factor": 3.0}
+    with pytest.raises(ValueError, match="between 0 and 9 times; 10 was given"):
+        run(parser.parse_args([*words, "--factor", "10"]), family)
 
 
 # --- one answer by every path -------------------------------------------------------------------
