@@ -256,9 +256,13 @@ def _show_labels_in(labels: slicer.vtkMRMLMarkupsFiducialNode, layout: Layout) -
     slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     views += [one for one in slices if one.GetLayoutName() == layout.slice_view]
     wanted = [view.GetID() for view in views]
-    if list(display.GetViewNodeIDs()) != wanted:
-        display.SetViewNodeIDs(wanted)
+    count = display.GetNumberOfViewNodeIDs()
+    if [display.GetNthViewNodeID(n) for n in range(count)] != wanted:
+        display.RemoveAllViewNodeIDs()
+        for one in wanted:
+            display.AddViewNodeID(one)
     display.SetSliceProjection(True)
+    display.SetSliceProjectionOpacity(1.0)
 
 
 def _set_text_background(text: object) -> None:
