@@ -56,6 +56,8 @@ def assess(
 def _without_doubtful(study: Study, measured: Measured) -> tuple[Study, Measured]:
     """What may enter a signature."""
     right = [region for region in study.regions if not region.doubtful]
+    if len(right) == len(study.regions):
+        return study, measured
     names = {region.name for region in right}
     numbers = [m for m in measured.measurements if names.issuperset(m.regions)]
     return replace(study, regions=right), replace(measured, measurements=numbers)

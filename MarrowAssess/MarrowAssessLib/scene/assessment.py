@@ -128,11 +128,17 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Median", statistic("median")),
             Column("SD", statistic("sd")),
             Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
+            Column("DOI", [_doi(r) for r in results], "", "of the reference"),
             Column("Key", [m.quantity for m in measurements], "", "the quantity, for software"),
         ],
     )
     table.SetLocked(True)  # results are not typed over
     return table
+
+
+def _doi(result: Result) -> str:
+    records = result.expectation.records if result.expectation else ()
+    return next((record.doi for record in records if record.doi), "")
 
 
 def _source(result: Result) -> str:

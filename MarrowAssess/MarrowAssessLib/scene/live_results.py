@@ -165,6 +165,7 @@ class ResultRow:
         regions: names of the measured regions.
         key: of the quantity, "" where it is of another version.
         source: short name of the publication, "" without reference.
+        doi: of the publication.
     """
 
     site: str
@@ -177,6 +178,7 @@ class ResultRow:
     regions: tuple[str, ...]
     key: str = ""
     source: str = ""
+    doi: str = ""
 
 
 def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
@@ -230,6 +232,7 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         tuple(row.get("Regions", "").split(REGION_SEPARATOR)),
         quantity.key,
         row["Reference"],
+        row.get("DOI", ""),
     )
 
 

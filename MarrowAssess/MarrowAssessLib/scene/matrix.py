@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from MarrowAssessLib.catalogue.anatomy import level_index
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.references.records import data
 from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, z_color
 from MarrowAssessLib.scene.live_results import PLAIN_SIGNAL, ResultRow
 
@@ -100,6 +99,4 @@ def _cell(row: ResultRow) -> Cell:
 
 def reference_url(row: ResultRow) -> str:
     """Where the publication behind a number's reference is read, "" where none is known."""
-    sources = data()["sources"].values()
-    dois = [one["doi"] for one in sources if one["name"] == row.source and one["doi"]]
-    return f"https://doi.org/{dois[0]}" if row.source and dois else ""
+    return f"https://doi.org/{row.doi}" if row.doi else ""
