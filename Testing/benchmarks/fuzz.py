@@ -14,6 +14,7 @@ import contextlib
 import faulthandler
 import io
 import json
+import os
 import random
 import shutil
 import signal
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -209,7 +211,7 @@ def _called(call: list[str], work: Path, out: Path) -> tuple[str, str]:
     signal.alarm(LIMIT_S)
     try:
         with (
-            contextlib.chdir(work), contextlib.redirect_stdout(stream),
+            _in_folder(work), contextlib.redirect_stdout(stream),
             contextlib.redirect_stderr(stream),
         ):  # fmt: skip
             return str(main(arguments)), stream.getvalue()
@@ -221,6 +223,16 @@ def _called(call: list[str], work: Path, out: Path) -> tuple[str, str]:
         return "traceback", f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _raise_too_long(*_: object) -> None:

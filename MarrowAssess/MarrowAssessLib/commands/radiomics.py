@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
@@ -92,8 +93,8 @@ def write_rows(rows: Sequence[Row], path: Path, subject: str) -> None:
             values = (row.values.get(name) for name in columns)
             table.writerow(
                 [
-                    subject,
-                    row.region,
+                    plain_cell(subject),
+                    plain_cell(row.region),
                     row.tissue,
                     row.site,
                     *(row.settings.get(image, "") for image in images),
@@ -117,7 +118,14 @@ def write_stability(
         table = csv.writer(file)
         table.writerow(["subject", "region", "variant", *columns])
         for region, variant, values in rows:
-            table.writerow([subject, region, variant, *(values.get(c, "") for c in columns)])
+            table.writerow(
+                [
+                    plain_cell(subject),
+                    plain_cell(region),
+                    variant,
+                    *(values.get(c, "") for c in columns),
+                ]
+            )
 
 
 def write_description(rows: Sequence[Row], path: Path, n4: bool, notes: Sequence[str]) -> None:
