@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -207,11 +208,15 @@ def test_compiled_code_goes_elsewhere_where_nothing_can_be_written(tmp_path, mon
     from PDFFMapperLib.install import compiled_cache
 
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(compiled_cache, "_writable", lambda _: False)
     compiled_cache.ensure_writable_cache(tmp_path)
     found = Path(os.environ["NUMBA_CACHE_DIR"])
-    assert found.is_dir() and not list(found.iterdir())
-    found.rmdir()
+    assert found.parent == tmp_path and found.is_dir()
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    compiled_cache.ensure_writable_cache(tmp_path)
+    assert os.environ["NUMBA_CACHE_DIR"] == str(found)  # what is compiled serves the next run
+    assert compiled_cache.use_temporary_cache(fresh=True) != str(found)
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     monkeypatch.setattr(compiled_cache, "_writable", lambda _: True)
     compiled_cache.ensure_writable_cache(tmp_path)

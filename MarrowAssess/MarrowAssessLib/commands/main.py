@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,10 +106,13 @@ def _ended_like_interrupted(as_program: bool) -> Iterator[None]:
 
 def _with_fresh_cache(arguments: Sequence[str]) -> int:
     """Run again in a new process with compiled code in a temporary folder: the kept one is bad."""
-    use_temporary_cache()
+    folder = use_temporary_cache(fresh=True)
     command = [sys.executable, "-m", "MarrowAssessLib.commands.main", *arguments]
     paths = os.pathsep.join(path for path in sys.path if path)
-    return subprocess.call(command, env={**os.environ, _AGAIN: "1", "PYTHONPATH": paths})
+    try:
+        return subprocess.call(command, env={**os.environ, _AGAIN: "1", "PYTHONPATH": paths})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say(sentence: str, code: int) -> int:

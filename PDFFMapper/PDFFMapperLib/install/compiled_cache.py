@@ -24,11 +24,26 @@ def ensure_writable_cache(package: Path) -> None:
         use_temporary_cache()
 
 
-def use_temporary_cache() -> str:
-    """Keep compiled code in a fresh temporary folder of this user from now on; returns its path."""
-    folder = tempfile.mkdtemp(prefix="marrowassess-compiled-")
-    os.environ[_VARIABLE] = folder
-    return folder
+def use_temporary_cache(fresh: bool = False) -> str:
+    """Keep compiled code in a temporary folder of this user from now on; returns its path.
+
+    Args:
+        fresh: in a new one, for which the caller cares; else in the one of earlier runs.
+    """
+    folder = Path(tempfile.gettempdir()) / f"marrowassess-compiled-{_user()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        mine = not folder.is_symlink() and (os.name != "posix" or folder.stat().st_uid == _user())
+    except OSError:
+        mine = False
+    if fresh or not mine:  # somebody else's code is not run
+        folder = Path(tempfile.mkdtemp(prefix="marrowassess-compiled-"))
+    os.environ[_VARIABLE] = str(folder)
+    return str(folder)
+
+
+def _user() -> int:
+    return os.getuid() if os.name == "posix" else 0
 
 
 def blames_cache(error: BaseException) -> bool:
