@@ -1218,7 +1218,7 @@ def test_send_opens_marrow_assess_with_the_maps_chosen(mapper, monkeypatch):
     assert chosen.inPhaseVolume is in_phase and chosen.opposedPhaseVolume is opposed_phase
 
 
-@pytest.mark.parametrize("name", ["test_mapPDFF", "test_mapDiffusion", "test_cancel", "test_panel"])
+@pytest.mark.parametrize("name", ["test_mapDiffusion", "test_cancel", "test_panel"])
 def test_the_mapper_s_self_test_holds_against_stand_ins(mapper, name, monkeypatch):
     """Its code runs; that it passes in the desktop is for the desktop to say."""
     monkeypatch.setattr(slicer.util, "getModuleWidget", lambda module: mapper, raising=False)
