@@ -1,0 +1,305 @@
+"""Cautions and refusals of the measuring core, each provoked by the least that gives it."""
+
+import json
+
+import numpy as np
+import pytest
+from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.measures.measure import measure
+from MarrowAssessLib.placement.body import _doubts
+from MarrowAssessLib.placement.clicks import regions_from_clicks
+from MarrowAssessLib.placement.column import corrected, follow_column
+from MarrowAssessLib.placement.structure import place
+from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
+from MarrowAssessLib.sources.labels import parse_label_rule
+from MarrowAssessLib.sources.markups_file import read_markups
+from MarrowAssessLib.study.bias_field import corrected as without_shading
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.shapes import Shape, rasterize
+from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.images.volume import Volume
+
+SHAPE = (6, 120, 20)
+ROWS = {"L1": 0, "L2": 20, "L3": 40, "L4": 60}
+
+
+def block(name, role, site, first, rows=10, slices=slice(1, 5)):
+    mask = np.zeros(SHAPE, bool)
+    mask[slices, first : first + rows, 5:15] = True
+    return Region.from_mask(name, role, site, mask)
+
+
+def marrow():
+    return [block(f"{level} marrow", Role.MARROW, level, row) for level, row in ROWS.items()]
+
+
+def study(regions, **signals) -> Study:
+    rng = np.random.default_rng(0)
+    volumes = {
+        Contrast[name]: Volume(
+            (np.broadcast_to(signal, SHAPE) + rng.normal(0, 0.5, SHAPE)).astype(np.float32),
+            np.eye(4),
+            name,
+        )
+        for name, signal in signals.items()
+    }
+    return Study(volumes, list(regions))
+
+
+def cautions(of: Study, quantity: str, settings: Settings | None = None) -> str:
+    found = measure(of, settings).measurements
+    return " ".join(c for m in found if m.quantity == quantity for c in m.cautions)
+
+
+def skipped(of: Study, quantity: str, settings: Settings | None = None) -> list[str]:
+    return [one.reason for one in measure(of, settings).skipped if one.quantity == quantity]
+
+
+COUNT = len(RAYS.directions)
+AIR = block("air", Role.NOISE, "", 100)
+CSF = block("L3 CSF", Role.CSF, "L3", 80)
+SCORE = Settings(m_score_reference=(80.0, 10.0))
+
+
+def test_few_voxels_and_voxels_left_out_are_told():
+    small = block("L3 marrow", Role.MARROW, "L3", 40, rows=1, slices=slice(1, 2))
+    assert "L3 marrow has only 10 voxels." in cautions(study([small], PDFF=40.0), "marrow_pdff")
+    one = study(marrow(), PDFF=40.0)
+    one.volumes[Contrast.PDFF].array[1, 40:42, 5:10] = np.nan
+    assert "10 of 400 voxels of L3 marrow are not finite and were left out." in cautions(
+        one, "marrow_pdff"
+    )
+
+
+def test_a_second_region_of_the_same_tissue_and_site_is_told():
+    twin = block("L3 CSF again", Role.CSF, "L3", 100)
+    told = cautions(study([*marrow(), CSF, twin], T1=100.0), "vbq")
+    assert "Several regions are of the same tissue and site: L3 CSF again was not used." in told
+
+
+def test_what_opposed_phase_cannot_tell_is_said():
+    told = cautions(study(marrow(), IN_PHASE=100.0, OPPOSED_PHASE=60.0), "opposed_fat_fraction_low")
+    assert "cannot tell a fat fraction from its complement" in told
+
+
+@pytest.mark.parametrize(("pdff", "side"), [(20, "more cellular than the red"),
+                                            (90, "fattier than the yellow")])  # fmt: skip
+def test_a_fat_fraction_beyond_the_scale_of_marrow_is_told(pdff, side):
+    told = cautions(study(marrow(), PDFF=float(pdff)), "marrow_yellow")
+    assert f"PDFF {pdff} % is {side} end of the scale (40 to 80 %)" in told
+
+
+def test_the_m_score_says_what_it_needs_and_holds_for():
+    with_air = study([*marrow(), AIR], T1=100.0)
+    assert "Holds only for the scanner and protocol" in cautions(with_air, "m_score", SCORE)
+    assert skipped(with_air, "m_score") == ["no reference mean and SD of this scanner was given"]
+    fewer = study([*marrow()[:3], AIR], T1=100.0)
+    assert skipped(fewer, "m_score", SCORE) == ["marrow regions at L1, L2, L3 and L4 are needed"]
+    assert skipped(study(marrow(), T1=100.0), "m_score", SCORE) == [
+        "no noise (air) region was given"
+    ]
+    with_air.volumes[Contrast.T1].array[:, 100:110] = 0
+    with pytest.raises(ValueError, match="so it is no noise; the scanner may have masked"):
+        measure(with_air, SCORE)
+
+
+def test_vbq_without_csf_says_so():
+    assert skipped(study(marrow(), T1=100.0), "vbq") == ["no CSF region at L3"]
+    assert skipped(study(marrow(), T1=100.0), "vbq_s1") == ["no marrow region at S1"]
+
+
+def test_a_fraction_in_a_region_of_a_map_in_percent_is_refused():
+    one = study(marrow(), PDFF=0.0)
+    array = one.volumes[Contrast.PDFF].array
+    array[:] = 0.4
+    array[0, 110:112] = 90.0  # 0.3 % of the voxels
+    with pytest.raises(ValueError, match="which looks like a fraction; PDFF is expected in %"):
+        measure(one)
+
+
+def test_a_muscle_that_ends_at_its_largest_section_is_told():
+    # Axis k is superior: the first slice is the largest.
+    mask = np.zeros(SHAPE, bool)
+    mask[1, 0:10, 5:15] = mask[2:5, 0:5, 5:15] = True
+    muscle = Region.from_mask("psoas", Role.MUSCLE, "psoas", mask)
+    assert "The largest section is at the region's end" in cautions(
+        study([muscle], T1=100.0), "muscle_csa"
+    )
+    whole = block("psoas", Role.MUSCLE, "psoas", 0)
+    whole.mask[0, :5] = False
+    assert "largest section" not in cautions(study([whole], T1=100.0), "muscle_csa")
+
+
+@pytest.mark.parametrize("margin", [-1.0, float("inf")])
+def test_a_margin_that_cannot_be_is_refused(margin):
+    with pytest.raises(ValueError, match="expected 0 mm or more"):
+        Settings(margin)
+
+
+def test_names_that_stand_twice_are_refused():
+    with pytest.raises(ValueError, match="Region names must be unique; used twice: L3 CSF"):
+        study([CSF, CSF], T1=1.0)
+
+
+def test_n4_without_signal_is_refused():
+    with pytest.raises(ValueError, match="N4 needs positive signal; there is none"):
+        without_shading(Volume(np.zeros(SHAPE, np.float32), np.eye(4), "T1"))
+
+
+def test_shapes_and_labels_that_cannot_be_are_refused(tmp_path):
+    grid = Volume(np.zeros(SHAPE, np.float32), np.eye(4), "T1")
+    far = Shape("sphere", "L3", np.array([[500.0, 0, 0]]), 4.0)
+    with pytest.raises(ValueError, match="L3: this shape lies outside T1"):
+        rasterize(far, grid, Role.MARROW, "L3")
+    with pytest.raises(ValueError, match="does not say what a label means"):
+        parse_label_rule("marrow:L3")
+    with pytest.raises(ValueError, match="4, 5 or 6 lumbar vertebrae are expected, not 7"):
+        spine_levels(7)
+
+
+@pytest.mark.parametrize(
+    ("markup", "words"),
+    [
+        ({"type": "Line"}, "points, closed curves and ROI boxes can be regions"),
+        ({"type": "ClosedCurve"}, "has 1 points, needs 3"),
+        ({"type": "ROI", "insideOut": True}, "is inside out; a region is its inside"),
+    ],
+)
+def test_markups_that_are_no_region_are_refused(tmp_path, markup, words):
+    path = tmp_path / "a.mrk.json"
+    points = {"name": "L3", "controlPoints": [{"label": "L3", "position": [0, 0, 0]}]}
+    path.write_text(json.dumps({"markups": [points | markup]}))
+    with pytest.raises(ValueError, match=words):
+        read_markups(path)
+
+
+def surface(half, axes=None, support=1.0, radii=1.0):
+    box = Box(np.zeros(3), np.eye(3) if axes is None else axes, np.array(half, float))
+    return Surface(box, np.full(COUNT, radii), np.full(COUNT, support))
+
+
+def turned(degrees):
+    a = np.deg2rad(degrees)
+    return np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (surface((60, 17, 13)), r"The body is \d+ mm wide; 26 to 64 mm is usual."),
+        (surface((22, 18, 6.8)), "The body is flat for its depth; it may be a disc or fractured."),
+        (surface((22, 17, 13), support=0.1), "The border is faint: most of it lies on no clear"),
+        (surface((22, 17, 13), turned(-50)), r"The body leans \d+ degrees to the"),
+    ],
+)  # fmt: skip
+def test_an_unlikely_body_is_doubted(found, words):
+    import re
+
+    usual = _doubts(surface((22, 17, 13)), 2.0, 0.0, np.zeros(3))
+    assert usual == []
+    doubts = _doubts(found, 2.0, 0.0, np.zeros(3))
+    assert any(re.match(words, one) for one in doubts), doubts
+    moved = _doubts(surface((22, 17, 13)), 2.0, 99.0, np.zeros(3))
+    assert moved == ["The result depends on where inside the body the click is."]
+
+
+def test_clicks_that_do_not_go_together_are_refused(phantom):
+    volume = phantom.volumes[Contrast.T1]
+    with pytest.raises(ValueError, match="'L6' is not a vertebra of a spine with 5 lumbar"):
+        follow_column(volume, np.zeros(3), "L6")
+    found = follow_column(volume, np.zeros(3), "L3")
+    with pytest.raises(ValueError, match="Give either a point inside the body or the painted"):
+        corrected(volume, found, "L3")
+    with pytest.raises(ValueError, match="The column is followed from one vertebra"):
+        regions_from_clicks(volume, {"L3": np.zeros(3), "L4": np.zeros(3)})
+
+
+def test_a_tiny_region_is_told():
+    array = np.full((40, 40, 40), 100.0, np.float32)
+    array[18:22, 18:22, 18:22] = 20.0
+    volume = Volume(array, np.diag([1.5, 1.5, 1.5, 1.0]), "T1")
+    middle = volume.to_ras(np.full(3, 19.5))
+    placed = place(volume, middle, Role.FAT, margin_mm=0.5)
+    assert any("smaller than 60 mm^3; its statistics are coarse" in one for one in placed.unsure)
+
+
+@pytest.mark.parametrize(
+    ("site", "age", "words"),
+    [
+        ("distal femur", 12.0, "Focal edema around a closing growth plate is a normal finding"),
+        ("L3", 40.0, "Fracture, edema beside a degenerated disc, metal and recent treatment"),
+        ("foot", 10.0, "Small islands of red marrow, bright on fat-suppressed T2"),
+        ("distal femur", 40.0, "Reconversion to red marrow"),
+        ("L3", None, "Age is not known: under 1 year the T1 rule does not hold."),
+    ],
+)
+def test_what_looks_like_disease_and_is_none_is_named(site, age, words):
+    from MarrowAssessLib.findings.assessment import assess
+
+    dark = block("marrow", Role.MARROW, site, 0)
+    muscle = block("psoas", Role.MUSCLE, "psoas", 20)
+    t1 = np.full(SHAPE, 100.0)
+    t1[:, 0:10] = 60.0
+    one = study([dark, muscle], T1=t1)
+    one.age_years = age
+    (signature,) = assess(one).signatures
+    assert any(caution.startswith(words) for caution in signature.cautions), signature.cautions
+    other = study([block("marrow", Role.MARROW, "clivus", 0), muscle], T1=100.0)
+    other.age_years = 30.0 if age is None else age
+    (bright,) = assess(other).signatures
+    assert not any(c.startswith(words) for c in bright.cautions) or words.startswith("Reconv")
+
+
+def test_cohorts_say_where_they_are_weak(tmp_path, monkeypatch):
+    from MarrowAssessLib.references.age_fit import fit_age_curve
+    from MarrowAssessLib.references.cohort_csv import read_control_cohort
+    from MarrowAssessLib.references.control_cohort import save_control_cohort
+    from MarrowAssessLib.references.expected import expected
+
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path / "cohorts"))
+    header = "quantity,site,sex,age_years,value\n"
+    path = tmp_path / "own.csv"
+    path.write_text(header)
+    with pytest.raises(ValueError, match="the file holds no rows of controls"):
+        read_control_cohort(path)
+    path.write_text(header + "marrow_pdff,,F,40,30\n")
+    with pytest.raises(ValueError, match="marrow_pdff needs a site, such as L3 or L1-L4"):
+        read_control_cohort(path)
+    with pytest.raises(ValueError, match="Ages and values of controls must be finite"):
+        fit_age_curve(np.arange(30.0), np.full(30, np.nan))
+    rng = np.random.default_rng(0)
+    ages = np.linspace(20, 70, 100)
+    values = 20 * np.exp(0.9 * rng.normal(size=100))
+    rows = "".join(
+        f"marrow_adc,L3,,{a:.1f},{v / 50:.4f}\n" for a, v in zip(ages, values, strict=True)
+    )
+    path.write_text(header + rows)
+    save_control_cohort(read_control_cohort(path))
+    told = " ".join(expected("marrow_adc", "L3", 40).cautions)
+    assert "100 controls; 120 are recommended for a reference interval" in told
+    assert "Skewed: a normal shape of" in told
+
+
+def test_arguments_of_the_statistics_are_checked():
+    from MarrowAssessLib.references.findings_by_age import exact_interval
+    from MarrowAssessLib.references.group_curve import fit_group_curves
+    from MarrowAssessLib.study.regions import judge_right
+    from MarrowAssessLib.texture.discretization import Discretization
+    from MarrowAssessLib.texture.resampling import resampled
+
+    with pytest.raises(ValueError, match="5 of 4 is no proportion"):
+        exact_interval(5, 4)
+    with pytest.raises(ValueError, match="A curve needs at least three groups of ages"):
+        fit_group_curves(((),))
+    with pytest.raises(ValueError, match="'L9' cannot be judged right: doubtful regions are none"):
+        judge_right(marrow(), ["L9"])
+    with pytest.raises(ValueError, match="A bin width is a number above 0"):
+        Discretization(bin_width=-1.0)
+    with pytest.raises(ValueError, match=r"Expected 2 to \d+ bins; given were 1"):
+        Discretization(bins=1)
+    with pytest.raises(ValueError, match="The region has no voxel, so it has no gray levels"):
+        Discretization(bins=8).levels(np.zeros(SHAPE), np.zeros(SHAPE, bool))
+    with pytest.raises(ValueError, match="Voxel spacings are above 0 mm"):
+        resampled(np.zeros(SHAPE), (1.0, 1.0, 0.0), (1.0, 1.0, 1.0), 1)

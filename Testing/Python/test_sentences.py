@@ -1,0 +1,111 @@
+"""Every caution, doubt, note and refusal that MarrowAssess can utter has a test that provokes it.
+
+The sentences are found in the code: what is raised, what is appended to cautions, doubts, unsure
+or notes, and why something is skipped. One counts as tested where a test quotes a stretch of it.
+Those without a test yet are listed by file: a new sentence needs a test, and one that has got its
+test leaves the list.
+"""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARY = REPOSITORY / "MarrowAssess" / "MarrowAssessLib"
+HOLE = "\0"  # where a value is put in
+QUOTED = 15  # characters in a row that no other sentence has by chance
+LISTS = ("cautions", "unsure", "doubts", "notes")
+# How many sentences of a file no test provokes yet; it may only fall.
+WITHOUT_A_TEST = {
+    "commands/radiomics.py": 1,
+    "commands/study_options.py": 1,
+    "commands/train.py": 1,
+    "placement/column.py": 4,
+    "placement/disc.py": 3,
+    "prediction/cohort_table.py": 2,
+    "prediction/score_file.py": 1,
+    "scene/column.py": 2,
+    "scene/files.py": 3,
+    "scene/headless.py": 3,
+    "scene/markups.py": 1,
+    "scene/outputs.py": 2,
+    "scene/overlay.py": 1,
+    "scene/session.py": 2,
+    "sources/map_scale.py": 1,
+    "sources/study_file.py": 1,
+    "sources/study_files.py": 2,
+    "sources/volume_source.py": 1,
+}
+
+
+def literal(node) -> str | None:
+    """The text of a string with its holes, None for what is no string."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(v.value if isinstance(v, ast.Constant) else HOLE for v in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        sides = [literal(side) for side in (node.left, node.right)]
+        return None if sides == [None, None] else "".join(side or HOLE for side in sides)
+    return None
+
+
+def uttered(node):
+    """The expressions of the sentences that a node of the code utters."""
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        yield from node.exc.args[:1]
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Skipped":
+        yield from node.args[1:2]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        target = node.func.value
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        if node.func.attr == "doubt" or (node.func.attr == "append" and name in LISTS):
+            yield from node.args[:1]
+    if isinstance(node, ast.AugAssign):
+        target = node.target
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        if name in LISTS and isinstance(node.value, ast.List | ast.ListComp):
+            value = node.value
+            yield from value.elts if isinstance(value, ast.List) else [value.elt]
+
+
+def sentences() -> list[tuple[str, str]]:
+    """File and text of every sentence."""
+    found = []
+    for path in sorted(LIBRARY.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            texts = (literal(one) for one in uttered(node))
+            name = path.relative_to(LIBRARY).as_posix()
+            # Names of files and of options alone are no sentence.
+            found += [(name, one) for one in texts if one and len(one.replace(HOLE, "")) > 10]
+    return found
+
+
+def quotes() -> str:
+    """All that tests say, lines of one string joined and regular expressions unescaped."""
+    here = Path(__file__)
+    files = (path for path in here.parent.glob("test_*.py") if path != here)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    return re.sub(r'"\s*\n\s*[rf]*"', "", text).replace("\\", "")
+
+
+def is_quoted(sentence: str, said: str) -> bool:
+    for part in sentence.split(HOLE):
+        length = min(QUOTED, max(len(part), 10))
+        if any(part[n : n + length] in said for n in range(len(part) - length + 1)):
+            return True
+    return False
+
+
+def test_every_sentence_has_a_test_that_provokes_it():
+    said = quotes()
+    everything = sentences()
+    assert len(everything) > 200  # they are found at all
+    missing = [(name, one) for name, one in everything if not is_quoted(one, said)]
+    counted = Counter(name for name, _ in missing)
+    told = "\n".join(f"{name}: {one.replace(HOLE, '...')}" for name, one in missing)
+    grown = {name: n for name, n in counted.items() if n > WITHOUT_A_TEST.get(name, 0)}
+    assert not grown, f"sentences without a test in {grown}:\n{told}"
+    done = {name: n for name, n in WITHOUT_A_TEST.items() if counted[name] < n}
+    assert not done, f"these have their tests now; lower their numbers: {done}, now {dict(counted)}"
