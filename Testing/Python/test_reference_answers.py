@@ -11,7 +11,7 @@ import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.findings.statements import statements
-from MarrowAssessLib.findings.summary import counts_text, headline_text, headlines
+from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement
 from MarrowAssessLib.references import group_curve
@@ -324,7 +324,7 @@ def test_no_routine_study_is_left_without_an_answer(study, kind, age):
     for sex in ("F", "M"):
         lines = headlines(assess(of(study, *STUDIES[kind], age_years=float(age), sex=sex)))
         assert any(line.kind in ("frequency", "rule", "modelled") for line in lines)
-        text = " ".join(map(headline_text, lines))
+        text = " ".join(line.text for line in lines)
         assert "none applies" not in text and "No published reference" not in text
 
 
@@ -359,7 +359,7 @@ def test_nothing_says_what_is_missing(study):
     assert "a PDFF map, or own controls" in line.says
     reasons = {r.no_reference for r in infant.results}
     assert any("would make it comparable" in reason for reason in reasons)
-    assert "0 with a reference" in counts_text(infant)
+    assert "0 with a reference" in infant.counts_text
 
 
 def test_a_child_s_pdff_says_what_is_published_though_nothing_scores(study):

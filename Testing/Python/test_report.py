@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.report.data import as_dict, write_csv, write_json
 from MarrowAssessLib.report.html import write_html
@@ -24,7 +25,7 @@ def report(phantom):
 def test_json_follows_its_schema(report, tmp_path):
 
     path = resource_path("MarrowAssessLib", "Schemas/assessment.schema.json")
-    write_json(report, tmp_path / "a.json")
+    write_json(report, headlines(report), tmp_path / "a.json")
     content = json.loads((tmp_path / "a.json").read_text())
     jsonschema.validate(content, json.loads(path.read_text()))
     content["measurements"][0]["verdict"] = "fine"
@@ -33,7 +34,7 @@ def test_json_follows_its_schema(report, tmp_path):
 
 
 def test_every_reference_in_the_json_is_listed_with_its_citation(report):
-    content = as_dict(report)
+    content = as_dict(report, headlines(report))
     listed = {one["id"] for one in content["references"]}
     used = {
         record
@@ -88,7 +89,7 @@ class Page(HTMLParser):
 def test_the_page_is_whole_and_loads_nothing(report, tmp_path):
     picture = tmp_path / "p.png"
     picture.write_bytes(bytes.fromhex("89504e470d0a1a0a"))
-    write_html(report, tmp_path / "r.html", {"A picture": picture})
+    write_html(report, headlines(report), tmp_path / "r.html", {"A picture": picture})
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
@@ -102,7 +103,7 @@ def test_the_page_is_whole_and_loads_nothing(report, tmp_path):
 
 
 def test_the_page_shows_the_lesion_and_its_source(report, tmp_path):
-    write_html(report, tmp_path / "r.html")
+    write_html(report, headlines(report), tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "flip-flop sign" in text
     assert "eroded by 1 mm" in text
@@ -120,7 +121,8 @@ def test_nothing_compared_is_not_called_normal(phantom, tmp_path):
     study = phantom.study()
     study.age_years = None
     study.volumes = {Contrast.FS_T2: study.volumes[Contrast.FS_T2]}
-    write_html(assess(study), tmp_path / "r.html")
+    one = assess(study)
+    write_html(one, headlines(one), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "No value could be compared with an age reference: the patient" in page
     assert "lies outside" not in page
@@ -130,7 +132,8 @@ def test_names_with_markup_or_braces_stay_text(phantom, tmp_path):
     study = phantom.study()
     study.subject = "<script>alert(1)</script> {{references}}"
     study.inputs = {"T1": "{{measurements}}.nii.gz"}
-    write_html(assess(study), tmp_path / "r.html")
+    one = assess(study)
+    write_html(one, headlines(one), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; {{references}}" in page

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 def summary(assessment: Assessment) -> list[str]:
     """The results in a few lines of text: at a glance, each scored value, the signatures."""
     from MarrowAssessLib.catalogue.quantities import QUANTITIES
-    from MarrowAssessLib.findings.summary import counts_text, headline_text, headlines
+    from MarrowAssessLib.findings.summary import headlines
 
-    lines = [f"{line.tone or '-':9} {headline_text(line)}" for line in headlines(assessment)]
+    lines = [f"{line.tone or '-':9} {line.text}" for line in headlines(assessment)]
     lines.append("")
     for result in assessment.results:
         if result.expectation:
@@ -27,7 +27,7 @@ def summary(assessment: Assessment) -> list[str]:
     for one in assessment.signatures:
         flip = ", flip-flop sign" if one.flip_flop else ""
         lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
-    return [*lines, counts_text(assessment)]
+    return [*lines, assessment.counts_text]
 
 
 def say(text: str) -> None:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.findings.signature import Signature
-from MarrowAssessLib.findings.statements import EXPECTED, OPEN, UNUSUAL, Statement
+from MarrowAssessLib.findings.statement import (
+    EXPECTED,
+    FREQUENCY,
+    OPEN,
+    RULE,
+    UNUSUAL,
+    Statement,
+    cited_text,
+)
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
@@ -90,6 +98,36 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """One line of the summary.
+
+    Attributes:
+        what: what it is about, such as "L1-L4 T1 marrow/disc 1.21-1.35".
+        says: the rest of the sentence.
+        tone: "unusual", "expected" or "" (open).
+        kind: "verdict", "signature", "doubtful", "caution", "nothing" or a statement's kind.
+        result: the one that a verdict is about.
+        records: ids of the records that it comes from.
+        source: what it rests on where that is no record.
+    """
+
+    what: str
+    says: str
+    tone: str
+    kind: str
+    result: Result | None = None
+    records: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def text(self) -> str:
+        """The line as plain text, with what it rests on."""
+        cited = "; ".join(filter(None, (cited_text(self.records), self.source)))
+        text = f"{self.what}: {self.says}" if self.what else self.says
+        return f"{text.rstrip('.')} [{cited}]" if cited else text
+
+
+@dataclass(frozen=True)
 class SharedReference:
     """Results that share one reference curve.
 
@@ -165,6 +203,25 @@ class Assessment:
         """The results outside the expected 95 % range, the furthest first."""
         found = (result for result in self.scored if result.verdict != "within")
         return sorted(found, key=lambda result: -abs(result.z))
+
+    @property
+    def counts_text(self) -> str:
+        """How much was compared, and with what."""
+        results = self.results
+        stated = [r for r in results if r.z is None and r.statements]
+        by_kind = [
+            f"{sum(any(s.kind == kind for s in r.statements) for r in stated)} by a {word}"
+            for kind, word in ((FREQUENCY, "frequency in normal people"), (RULE, "published rule"))
+            if any(s.kind == kind for r in stated for s in r.statements)
+        ]
+        also = f"; {len(stated)} others have a statement" if stated else ""
+        also += f" ({', '.join(by_kind)})" if by_kind else ""
+        of = " and sex" if self.study.sex else ""
+        return (
+            f"{len(results)} measurements, {len(self.scored)} with a reference for this "
+            f"age{of}, {len(self.outside)} outside the expected 95 % range (1 in 20 is by "
+            f"chance){also}."
+        )
 
     @property
     def shared_references(self) -> list[SharedReference]:

@@ -8,11 +8,19 @@ or "unusual"; the others leave it open. None of them is a p-value, a percentile 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.signature import MARROW_REVIEW_DOI, WORD_LIMITS
+from MarrowAssessLib.findings.statement import (
+    EXPECTED,
+    FREQUENCY,
+    MODELLED,
+    OPEN,
+    PUBLISHED,
+    RULE,
+    UNUSUAL,
+    Statement,
+)
 from MarrowAssessLib.measures.measurement import Measurement
 from MarrowAssessLib.references.expected import Threshold, context_values, notes_on
 from MarrowAssessLib.references.findings_by_age import (
@@ -22,12 +30,9 @@ from MarrowAssessLib.references.findings_by_age import (
     frequencies,
 )
 from MarrowAssessLib.references.modelled import VERDICT_FROM_YEARS, Sequence, modelled_band
-from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, shading_corrected, times_ms
 from MarrowAssessLib.study.study import Study
 
-FREQUENCY, RULE, MODELLED, PUBLISHED = "frequency", "rule", "modelled", "published"
-EXPECTED, UNUSUAL, OPEN = "expected", "unusual", ""
 ABOVE, AT_MOST = "above", "at most"
 # What a number on one side of a finding's limit looks like.
 _LOOKS = {
@@ -47,27 +52,6 @@ _WORDED = {"fs_t2_marrow_muscle": "fat-suppressed T2", "t2_marrow_muscle": "T2"}
 _MOST_PUBLISHED = 3
 ADULT_YEARS = 18
 """From when on publications without an age range, all of adults, are worth showing."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One sentence about a number, without the number.
-
-    Attributes:
-        kind: FREQUENCY, RULE, MODELLED or PUBLISHED.
-        tone: EXPECTED, UNUSUAL or OPEN.
-        text: such as "brighter than disc, as in 90 % of normal children of 5-15 years (56-100 %)".
-        records: the records it comes from.
-        source: DOI of what it rests on where that is not a record.
-        agrees: of a modelled band: the number lies within it.
-    """
-
-    kind: str
-    tone: str
-    text: str
-    records: tuple[Record, ...]
-    source: str = ""
-    agrees: bool = False
 
 
 def statements(

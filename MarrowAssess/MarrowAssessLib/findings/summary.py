@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from MarrowAssessLib.catalogue.anatomy import VERTEBRAE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.result import Assessment, Result
+from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import MARROW_REVIEW_DOI
-from MarrowAssessLib.findings.statements import (
+from MarrowAssessLib.findings.statement import (
     EXPECTED,
     FREQUENCY,
     MODELLED,
@@ -17,35 +15,11 @@ from MarrowAssessLib.findings.statements import (
     RULE,
     UNUSUAL,
     Statement,
-    comparable_by,
 )
+from MarrowAssessLib.findings.statements import comparable_by
 
 _WEIGHT = {UNUSUAL: 0, OPEN: 1, EXPECTED: 2}
 _MOST_OPEN_LINES = 6
-_MOST_CITED = 4
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One line of the summary.
-
-    Attributes:
-        what: what it is about, such as "L1-L4 T1 marrow/disc 1.21-1.35".
-        says: the rest of the sentence.
-        tone: "unusual", "expected" or "" (open).
-        kind: "verdict", "signature", "doubtful", "caution", "nothing" or a statement's kind.
-        result: the one that a verdict is about.
-        records: ids of the records that it comes from.
-        source: what it rests on where that is no record.
-    """
-
-    what: str
-    says: str
-    tone: str
-    kind: str
-    result: Result | None = None
-    records: tuple[str, ...] = ()
-    source: str = ""
 
 
 def headlines(assessment: Assessment) -> list[Headline]:
@@ -78,39 +52,6 @@ def headlines(assessment: Assessment) -> list[Headline]:
         ids = tuple(record.id for record in pattern.records)
         lines.append(Headline("Caution", pattern.text, OPEN, "caution", records=ids))
     return lines
-
-
-def headline_text(line: Headline) -> str:
-    """The line as plain text, with what it rests on."""
-    cited = "; ".join(filter(None, (cited_text(line.records), line.source)))
-    text = f"{line.what}: {line.says}" if line.what else line.says
-    return f"{text.rstrip('.')} [{cited}]" if cited else text
-
-
-def cited_text(records: tuple[str, ...]) -> str:
-    """The ids of records, the first ones where there are many."""
-    shown = ", ".join(records[:_MOST_CITED])
-    more = len(records) - _MOST_CITED
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def counts_text(assessment: Assessment) -> str:
-    """How much was compared, and with what."""
-    results = assessment.results
-    stated = [r for r in results if r.z is None and r.statements]
-    by_kind = [
-        f"{sum(any(s.kind == kind for s in r.statements) for r in stated)} by a {word}"
-        for kind, word in ((FREQUENCY, "frequency in normal people"), (RULE, "published rule"))
-        if any(s.kind == kind for r in stated for s in r.statements)
-    ]
-    also = f"; {len(stated)} others have a statement" if stated else ""
-    also += f" ({', '.join(by_kind)})" if by_kind else ""
-    of = " and sex" if assessment.study.sex else ""
-    return (
-        f"{len(results)} measurements, {len(assessment.scored)} with a reference for this "
-        f"age{of}, {len(assessment.outside)} outside the expected 95 % range (1 in 20 is by "
-        f"chance){also}."
-    )
 
 
 def _outside(assessment: Assessment) -> list[Headline]:

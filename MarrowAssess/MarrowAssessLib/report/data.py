@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
@@ -14,17 +14,16 @@ from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.result import Assessment, Result
+from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import SOURCE, Signature
-from MarrowAssessLib.findings.statements import Statement
-from MarrowAssessLib.findings.summary import headline_text, headlines
+from MarrowAssessLib.findings.statement import Statement
 
 SCHEMA = "marrowassess-assessment-1"
 
 
-def write_json(assessment: Assessment, path: str | Path) -> None:
+def write_json(assessment: Assessment, headlines: Sequence[Headline], path: str | Path) -> None:
     """Write everything as JSON (schema: Resources/Schemas/assessment.schema.json)."""
-    text = json.dumps(as_dict(assessment), indent=1, allow_nan=False)
+    text = json.dumps(as_dict(assessment, headlines), indent=1, allow_nan=False)
     with written_whole(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -38,7 +37,7 @@ def write_csv(assessment: Assessment, path: str | Path) -> None:
         writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
 
 
-def as_dict(assessment: Assessment) -> dict:
+def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
     """The report as plain data, following the JSON schema."""
     study = assessment.study
     pattern = assessment.t1_pattern
@@ -58,7 +57,7 @@ def as_dict(assessment: Assessment) -> dict:
             "m_score_reference": assessment.settings.m_score_reference,
         },
         "methods": assessment.methods,
-        "summary": [headline_text(line) for line in headlines(assessment)],
+        "summary": [line.text for line in headlines],
         "parameter_maps": assessment.parameter_maps,
         "measurements": [_measurement(assessment, result) for result in assessment.results],
         "signatures": [_signature(one) for one in assessment.signatures],

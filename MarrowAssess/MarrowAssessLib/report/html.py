@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -15,36 +15,41 @@ from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.result import Assessment, Result
+from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
-from MarrowAssessLib.findings.statements import Statement
-from MarrowAssessLib.findings.summary import Headline, cited_text, counts_text, headlines
+from MarrowAssessLib.findings.statement import Statement, cited_text
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
 
 
 def write_html(
-    assessment: Assessment, path: str | Path, pictures: Mapping[str, Path] | None = None
+    assessment: Assessment,
+    headlines: Sequence[Headline],
+    path: str | Path,
+    pictures: Mapping[str, Path] | None = None,
 ) -> None:
     """Write one HTML page with its pictures inside, for a phone, a screen or paper.
 
     Args:
         assessment: what it says.
+        headlines: what it says first.
         path: of the page.
         pictures: caption to PNG file, in the order shown.
     """
-    page = _html(assessment, pictures or {})
+    page = _html(assessment, headlines, pictures or {})
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _html(assessment: Assessment, pictures: Mapping[str, Path]) -> str:
+def _html(
+    assessment: Assessment, headlines: Sequence[Headline], pictures: Mapping[str, Path]
+) -> str:
     template = resource_path("MarrowAssessLib", "Report/report.html").read_text(encoding="utf-8")
     fields = {
         "research_use": escape(RESEARCH_USE),
         "patient": escape(_patient(assessment)),
-        "glance": _glance(assessment),
+        "glance": _glance(assessment, headlines),
         "pictures": "".join(
             f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,'
             f'{base64.b64encode(file.read_bytes()).decode()}"><figcaption>{escape(caption)}'
@@ -72,10 +77,10 @@ def _patient(assessment: Assessment) -> str:
     return ", ".join(filter(None, (study.subject, age, sex)))
 
 
-def _glance(assessment: Assessment) -> str:
+def _glance(assessment: Assessment, headlines: Sequence[Headline]) -> str:
     """The few lines a reader in a hurry needs: what is outside or unusual, what as expected."""
-    lines = "".join(_glance_line(line) for line in headlines(assessment))
-    return f"<ul class=glance>{lines}</ul><p>{escape(counts_text(assessment))}</p>"
+    lines = "".join(_glance_line(line) for line in headlines)
+    return f"<ul class=glance>{lines}</ul><p>{escape(assessment.counts_text)}</p>"
 
 
 def _glance_line(line: Headline) -> str:

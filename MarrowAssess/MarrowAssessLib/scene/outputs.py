@@ -8,6 +8,7 @@ from pathlib import Path
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 
 from MarrowAssessLib.findings.result import Assessment
+from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.report.data import write_csv, write_json
 from MarrowAssessLib.report.html import write_html
 
@@ -56,9 +57,10 @@ def write_outputs(
     with output_set(folder, RECORD) as made:
         pictures = _write_scene(assessment, made, say) if show else {}
         say("Writing the report")
+        lines = headlines(assessment)
         write_csv(assessment, made / "measurements.csv")
-        write_json(assessment, made / RECORD)
-        write_html(assessment, made / "report.html", pictures)
+        write_json(assessment, lines, made / RECORD)
+        write_html(assessment, lines, made / "report.html", pictures)
         written = [name for name in NAMES if (made / name).exists()]
     return [folder / name for name in written]
 

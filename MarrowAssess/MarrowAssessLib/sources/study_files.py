@@ -17,7 +17,7 @@ from MarrowAssessLib.sources.label_maps import regions_of_convention
 from MarrowAssessLib.sources.labels import LabelRule, check_labels, regions_from_labels
 from MarrowAssessLib.sources.map_scale import in_stated_unit
 from MarrowAssessLib.sources.markups_file import regions_from_markups
-from MarrowAssessLib.sources.segmentations import regions_from_segmentation
+from MarrowAssessLib.sources.segmentations import Segmentation, regions_from_segmentation
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region, judge_right
 from MarrowAssessLib.study.resampling import resampled
@@ -85,24 +85,55 @@ def read_study(
         notes += read[contrast].notes
     grids, regions = _from_labels(labels, rules, labels_of, inputs, keep_names)
     if segmentation is not None:
-        drawn = regions_from_segmentation(segmentation, [*grids, *read.values()])
-        if grids and not drawn.grid.same_grid(grids[0]):
-            raise ValueError(grids_differ(drawn.grid, grids[0], ASK))
+        drawn = _from_segmentation(segmentation, grids, read, inputs, keep_names)
         grids.append(drawn.grid)
         regions += drawn.regions
         notes += drawn.notes
-        inputs["segmentation"] = Path(segmentation).name if keep_names else "segments"
-        if drawn.left_out:
-            inputs["left out"] = ", ".join(drawn.left_out)
-            notes.append(f"Segments left out: {inputs['left out']}.")
     grid = grids[0] if grids else next(iter(read.values()))
     for path in markups or []:
         regions += regions_from_markups(path, grid, point_radius_mm)
     if markups:
         named = ", ".join(Path(path).name for path in markups)
         inputs["markups"] = named if keep_names else f"{len(markups)} file(s)"
+    notes += _onto_grid(read, grid, scale or {}, resample, inputs)
+    if column or places:
+        regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
+    judge_right(regions, right)
+    if not keep_names:
+        files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
+        notes = [without_names(note, files) for note in notes]
+    return Study(read, regions, age_years, sex, inputs, subject, list(dict.fromkeys(notes)))
+
+
+def _from_segmentation(
+    segmentation: str | Path,
+    grids: Sequence[Volume],
+    read: Mapping[Contrast, Volume],
+    inputs: dict[str, str],
+    keep_names: bool,
+) -> Segmentation:
+    """What a segmentation holds, and what was left out of it."""
+    drawn = regions_from_segmentation(segmentation, [*grids, *read.values()])
+    if grids and not drawn.grid.same_grid(grids[0]):
+        raise ValueError(grids_differ(drawn.grid, grids[0], ASK))
+    inputs["segmentation"] = Path(segmentation).name if keep_names else "segments"
+    if drawn.left_out:
+        inputs["left out"] = ", ".join(drawn.left_out)
+        drawn.notes.append(f"Segments left out: {inputs['left out']}.")
+    return drawn
+
+
+def _onto_grid(
+    read: dict[Contrast, Volume],
+    grid: Volume,
+    scale: Mapping[Contrast, float],
+    resample: bool,
+    inputs: dict[str, str],
+) -> list[str]:
+    """Bring each volume to its unit and onto the regions' grid; notes on what was done."""
+    notes: list[str] = []
     for contrast, volume in read.items():
-        if contrast in (scale or {}):
+        if contrast in scale:
             read[contrast] = volume = volume.with_array(volume.array * float(scale[contrast]))
             inputs[contrast.value] += f" (times {scale[contrast]:g})"
         else:
@@ -114,13 +145,7 @@ def read_study(
                 raise ValueError(grids_differ(volume, grid, ASK))
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {grid.name})"
-    if column or places:
-        regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
-    judge_right(regions, right)
-    if not keep_names:
-        files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
-        notes = [without_names(note, files) for note in notes]
-    return Study(read, regions, age_years, sex, inputs, subject, list(dict.fromkeys(notes)))
+    return notes
 
 
 def _from_labels(
