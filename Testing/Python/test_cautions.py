@@ -303,3 +303,87 @@ def test_arguments_of_the_statistics_are_checked():
         Discretization(bins=8).levels(np.zeros(SHAPE), np.zeros(SHAPE, bool))
     with pytest.raises(ValueError, match="Voxel spacings are above 0 mm"):
         resampled(np.zeros(SHAPE), (1.0, 1.0, 0.0), (1.0, 1.0, 1.0), 1)
+
+
+def in_the_air(phantom):
+    """A point behind the patient, 5 to 6 mm from the skin."""
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(np.pad(phantom.tissue.array == 0, 1))[1:-1, 1:-1, 1:-1]
+    return phantom.tissue.to_ras(np.argwhere(depth > 3)[0][::-1].astype(float))
+
+
+def test_a_disc_clicked_in_air_is_refused_or_doubted(phantom):
+    clicked = {"L3-L4 disc": in_the_air(phantom)}
+    with pytest.raises(ValueError, match=r"Nothing is left 1.5 mm inside the disc."):
+        regions_from_clicks(phantom.volumes[Contrast.T1], places=clicked)
+    (region,), _ = regions_from_clicks(phantom.volumes[Contrast.FS_T2], places=clicked)
+    assert any(one.endswith("mm high; 3 to 20 mm is usual.") for one in region.cautions)
+    assert any(one.startswith("Body beside it: ") for one in region.cautions)
+
+
+def test_muscles_that_are_unlike_or_between_the_bodies_are_doubted():
+    from MarrowAssessLib.placement.body import Placement
+    from MarrowAssessLib.placement.column import _compare_sides, _keep_beside
+
+    array = np.full(SHAPE, 100.0, np.float32)
+    array[:, 20:30] = 250.0
+    volume = Volume(array, np.eye(4), "T1")
+
+    def muscle(side, first):
+        region = block(f"{side} psoas", Role.MUSCLE, f"{side} psoas", first)
+        return Placement(region, region, [])
+
+    pair = {side: muscle(side, first) for side, first in (("left", 0), ("right", 20))}
+    _compare_sides(volume, pair)
+    for one in pair.values():
+        assert one.roi.cautions == [
+            "Its signal differs much from the other side's; one may be fat or bone."
+        ]
+    alike = {side: muscle(side, first) for side, first in (("left", 0), ("right", 40))}
+    _compare_sides(volume, alike)
+    assert not any(one.unsure for one in alike.values())
+    between = muscle("left", 0)
+    wide = Box(np.array([10.0, 5.0, 3.0]), np.eye(3), np.array([30.0, 17.0, 13.0]))
+    _keep_beside(volume, between, (wide, wide))
+    assert between.unsure == ["No psoas was found beside the disc; place it by hand."]
+
+
+def test_what_files_and_sources_state_is_checked(tmp_path):
+    from MarrowAssessLib.sources.map_scale import in_stated_unit
+    from MarrowAssessLib.sources.study_file import read_study_file
+    from MarrowAssessLib.sources.study_files import read_study
+    from PDFFMapperLib.images.files import write_volume
+
+    kelvin = Volume(np.full(SHAPE, 300.0), np.eye(4), "PDFF", {"Units": "K"})
+    with pytest.raises(ValueError, match="states the unit 'K', which is none of PDFF"):
+        in_stated_unit(kelvin, Contrast.PDFF)
+    write_volume(kelvin.with_array(np.ones(SHAPE, np.int16)), tmp_path / "t1.nrrd")
+    with pytest.raises(ValueError, match="Say what labels mean once: by rules, or as those of"):
+        read_study(
+            {Contrast.T1: tmp_path / "t1.nrrd"},
+            tmp_path / "t1.nrrd",
+            [parse_label_rule("1=marrow:L3")],
+            "TotalSpineSeg",
+        )
+    (tmp_path / "study.json").write_text('{"volumes": {"T1": "t1.nrrd"}, "sex": 3}')
+    with pytest.raises(ValueError, match=r"'sex' must be .* this is 3"):
+        read_study_file(tmp_path / "study.json")
+
+
+def test_a_session_without_work_says_so(tmp_path):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    from MarrowAssessLib.scene.files import load_scene, save_scene
+    from MarrowAssessLib.scene.session import Session
+
+    with pytest.raises(ValueError, match="There are no regions yet"):
+        Session().shift_levels(None, 1)
+    with pytest.raises(ValueError, match="There is nothing to take back"):
+        Session().undo(None)
+    with pytest.raises(ValueError, match=r"a scene is saved as .mrb"):
+        save_scene(tmp_path / "scene.mrml")
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        load_scene(tmp_path / "none.mrb")
