@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import importlib.util
 import logging
 import os
 import pathlib
@@ -207,6 +208,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(
             scene, scene.NodeAboutToBeRemovedEvent, self.onNodeGoes, priority=BEFORE_WIDGETS
         )
+        self.ui.findSpineButton.visible = self.logic.canFindSpine()
+        self.ui.findSpineButton.connect("clicked(bool)", self.onFindSpineButton)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.ageLineEdit.connect("textEdited(QString)", self.onAgeEdited)
         self.ui.ageLineEdit.connect("editingFinished()", self.takeAge)
@@ -293,8 +296,6 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if slicer.mrmlScene.IsClosing():
             return
         if node.IsA("vtkMRMLSegmentationNode"):
-            if node is self._shownSegmentation:
-                self._shownSegmentation = None
             self.logic.forget(node)
         if self._parameterNode and self.lib.choices.empty_roles(self._parameterNode, node):
             if not self._parameterNode.autoUpdate:
@@ -355,17 +356,22 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             age = self.lib.patient.parse_age(self.ui.ageLineEdit.text)
         except ValueError as error:
-            self.ui.ageHintLabel.text = str(error)
+            self.hint(str(error))
             return
-        self.ui.ageHintLabel.text = ""
+        self.hint("")
         self._typedAge = -1.0 if age is None else age
         if self._parameterNode.ageYears != self._typedAge:
             self._parameterNode.ageYears = self._typedAge
 
+    def hint(self, text: str) -> None:
+        """Say below the age what is wrong with it."""
+        self.ui.ageHintLabel.text = text
+        self.ui.ageHintLabel.visible = bool(text)
+
     def showAge(self, parameters) -> None:
         """Write the chosen age as people read it."""
         self._typedAge = parameters.ageYears if parameters else -1.0
-        self.ui.ageHintLabel.text = ""
+        self.hint("")
         self.ui.ageLineEdit.text = self.lib.patient.age_text(
             self._typedAge if self._typedAge >= 0 else None
         )
@@ -385,6 +391,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.placeButton,
             missing,
             _("Click into a structure in a slice view: its region is drawn and measured at once."),
+        )
+        self.enable(
+            self.ui.findSpineButton,
+            missing,
+            _("Find the vertebrae, discs, CSF and muscles, measure them and show the results."),
         )
         if images and not parameters.placeSite:
             missing = _("Give the level that you will click, such as L3, under Place.")
@@ -752,13 +763,30 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         said += [f"{one.name}: {caution}" for one in placed.renewed for caution in one.cautions]
         return " ".join(said)
 
+    def onFindSpineButton(self) -> None:
+        """Find the spine by itself, measure it and show the results."""
+        self.stopPlacing()
+        with self.frame.working(_("The spine was not found."), True):
+            self.ensurePackages()
+            self.ui.placingLabel.text = _("Finding the spine; Cancel stands in for Apply.")
+            column = self.logic.findSpine(self._parameterNode, self.frame.progress)
+            self.ui.placingLabel.text = self.columnText(column)
+            if column is not None:
+                self.measureChanged()
+
     def findColumn(self, position) -> str:
         """One click, the whole spine, and the button is released; returns what was found."""
         column = self.logic.findColumn(self._parameterNode, position, self.frame.progress)
         self.stopPlacing()
+        return self.columnText(column)
+
+    def columnText(self, column) -> str:
+        """What was found of a spine, and what to look at."""
         if column is None:
             return _("Canceled; nothing was placed.")
         said = [_("Found: {levels}.").format(levels=", ".join(column.bodies)), *column.unsure]
+        if ground := getattr(column, "ground", ""):  # of a spine that was found without a click
+            said.append(_("Levels {ground}.").format(ground=ground))
         regions = column.regions()
         said += [
             _("Look at {name}: {reasons}").format(name=one.name, reasons=" ".join(one.cautions))
@@ -1084,6 +1112,32 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             level,
             self.placingOptions(parameters),
         )
+
+    def canFindSpine(self) -> bool:
+        """Whether the library finds a spine without a click."""
+        return importlib.util.find_spec("MarrowAssessLib.placement.spine_column") is not None
+
+    def findSpine(self, parameters, progress=None):
+        """Find and name the levels of the spine in the chosen images, without a click.
+
+        Returns:
+            MarrowAssessLib.placement.column.Column, or None when canceled.
+
+        Raises:
+            ValueError: no spine was found.
+        """
+        from PDFFMapperLib.install.packages import require_packages
+
+        require_packages("MarrowAssess")
+        from MarrowAssessLib.catalogue.contrasts import parse_contrast
+        from MarrowAssessLib.placement.spine_column import images_of_spine
+
+        chosen = self.chosenVolumes(parameters)
+        volumes = {parse_contrast(name): node for name, node in chosen.items()}
+        if volumes and parameters.segmentation is None:
+            drawn_on = images_of_spine(list(volumes)).drawn_on
+            parameters.segmentation = self.addSegmentation(volumes[drawn_on])
+        return self.session.find_spine(self.placing(parameters), volumes, progress)
 
     def findColumn(self, parameters, position, progress=None):
         """Find and name the levels of the spine from a point (RAS mm) in one body.

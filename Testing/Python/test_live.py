@@ -386,5 +386,6 @@ def test_a_scene_of_version_0_1_opens_and_takes_new_results():
     study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
     shown = show_live(assess(study), segmentation)
     assert shown.table is saved.table
-    assert [(row.site, row.quantity, row.value) for row in result_rows(shown.table)] == rows
+    measured = [(row.site, row.quantity, row.value) for row in result_rows(shown.table)]
+    assert sorted(measured) == sorted(rows)  # what lies outside may be told by other references
     assert len(shown.charts) == len(saved.charts) == 1

@@ -1,5 +1,6 @@
 """The panels' own code on PySide6, offscreen, against stand-ins for Slicer's widgets."""
 
+import csv
 import types
 
 import numpy as np
@@ -736,6 +737,34 @@ def test_measuring_needs_no_package_that_slicer_lacks(panel, sample, monkeypatch
     assert panel.ui.placingLabel.text.startswith("Installing numba>=0.60, once; this takes")
 
 
+def test_one_press_finds_the_spine_measures_and_shows(panel, sample):
+    pytest.importorskip("MarrowAssessLib.placement.spine_column")
+    panel.enter()
+    panel._parameterNode.segmentation = None
+    type_into(panel.ui.ageLineEdit, "34")
+    panel.ui.sexComboBox.setCurrentText("M")
+    slicer.mrmlScene.RemoveNode(sample.segmentation)
+    assert panel.ui.findSpineButton.enabled
+    panel.ui.findSpineButton.click()
+    wait()
+    assert panel.ui.placingLabel.text.startswith("Found: ")
+    assert {"L2", "L3", "L4"} <= {row.site for row in panel._rows}
+    assert "PDFF\n%" in matrix_of(panel)[2]
+    panel.ui.undoButton.click()
+    assert not drawn_names(panel)
+
+
+def test_finding_the_spine_can_be_canceled(panel, sample):
+    pytest.importorskip("MarrowAssessLib.placement.spine_column")
+    panel.enter()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    progress = panel.frame.progress
+    panel.frame.progress = lambda part: (panel.ui.applyButton.click(), progress(part))[1]
+    panel.ui.findSpineButton.click()
+    assert panel.ui.placingLabel.text == "Canceled; nothing was placed."
+    assert not drawn_names(panel)
+
+
 def test_finding_the_column_says_why_to_look(panel, sample):
     panel.enter()
     panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
@@ -856,8 +885,10 @@ def test_a_doubtful_region_has_no_verdict_until_it_is_judged_right(panel, sample
     panel.logic.exportReport(tmp_path)
     assert "Doubtful: L2 marrow" in (tmp_path / "report.html").read_text()
     assert "pathologic marrow in" not in (tmp_path / "report.html").read_text()
-    csv = (tmp_path / "measurements.csv").read_text().splitlines()
-    assert any(",doubtful,L2 marrow," in line for line in csv)
+    with (tmp_path / "measurements.csv").open(newline="") as stream:
+        written = {(one["quantity"], one["site"]): one for one in csv.DictReader(stream)}
+    assert written["marrow_pdff", "L2"]["verdict"] == "doubtful"
+    assert written["marrow_pdff", "L2"]["doubtful"] == "L2 marrow"
 
     panel.ui.rightButton.click()
     wait()

@@ -108,8 +108,10 @@ class Session:
         """The segmentation that an assessment is shown on."""
         return next((n for n, one in self._assessments.items() if one is assessment), None)
 
-    def clear_results(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    def clear_results(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Show no results of a segmentation whose regions are gone."""
+        if segmentation is None:
+            return
         live_results.clear_live(segmentation)
         self._assessments.pop(segmentation, None)
 
@@ -143,6 +145,26 @@ class Session:
         )
         self._done(where.segmentation, placed.change, placed.column)
         return placed
+
+    def find_spine(
+        self,
+        where: Placing,
+        volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
+        progress: Progress | None = None,
+    ) -> Column | None:
+        """Find and name the levels of the spine without a click; None when canceled.
+
+        Raises:
+            ValueError: no spine was found; nothing is then changed.
+        """
+        from MarrowAssessLib.scene.column import place_spine
+
+        try:
+            drawn, change = place_spine(where.segmentation, volumes, where.options, progress)
+        except InterruptedError:
+            return None
+        self._done(where.segmentation, change, drawn)
+        return drawn.column
 
     def find_column(
         self,
