@@ -228,6 +228,7 @@ def test_a_tiny_region_is_told():
 @pytest.mark.parametrize(
     ("site", "age", "words"),
     [
+        ("distal femur", 17.9, "Focal edema around a closing growth plate"),
         ("distal femur", 12.0, "Focal edema around a closing growth plate is a normal finding"),
         ("L3", 40.0, "Fracture, edema beside a degenerated disc, metal and recent treatment"),
         ("foot", 10.0, "Small islands of red marrow, bright on fat-suppressed T2"),

@@ -154,6 +154,12 @@ def test_t2star_of_marrow_is_the_median_of_its_map_in_ms(spine):
         measure(with_volumes(spine, T2STAR=12000.0))
 
 
+def test_a_number_next_to_zero_is_shown_without_a_minus():
+    assert QUANTITIES["region_pdff"].format(-0.004) == "0.0 %"
+    assert QUANTITIES["region_pdff"].format(-0.06) == "-0.1 %"
+    assert QUANTITIES["marrow_r2star"].format(62.5) == "62 1/s"
+
+
 def test_every_quantity_of_a_map_is_of_a_kind_that_can_be_checked():
     for row in QUANTITIES.values():
         if row.method is Method.MAP_VALUE:

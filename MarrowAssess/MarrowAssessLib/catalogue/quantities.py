@@ -74,7 +74,8 @@ class Quantity:
 
     def format(self, value: float) -> str:
         """The value with sensible digits and its unit."""
-        return f"{value:.{self.digits}f} {self.unit}".rstrip()
+        rounded = round(value, self.digits) + 0.0  # never "-0.0"
+        return f"{rounded:.{self.digits}f} {self.unit}".rstrip()
 
     @property
     def site_of_levels(self) -> str:

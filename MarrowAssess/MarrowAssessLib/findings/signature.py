@@ -199,7 +199,7 @@ def _cautions(region: Region, study: Study, findings: list[Finding]) -> list[str
         )
     near_growth_plate = ("distal femur", "proximal tibia", "distal tibia", "proximal humerus",
                          "proximal femur", "femoral epiphysis")  # fmt: skip
-    if bare in near_growth_plate and (age is None or 9 <= age <= 17):
+    if bare in near_growth_plate and (age is None or 9 <= age < 18):
         cautions.append(
             "Focal edema around a closing growth plate is a normal finding in adolescents."
         )
