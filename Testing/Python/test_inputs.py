@@ -211,6 +211,21 @@ def test_json_that_cannot_be_used_is_told_in_a_sentence(tmp_path, text, sentence
         read_json(tmp_path / "a.json")
 
 
+def test_what_is_no_image_says_what_it_is(tmp_path):
+    analyze = bytearray(348)
+    struct.pack_into("<i", analyze, 0, 348)
+    for content, sentence in (
+        (bytes(analyze), "Analyze 7.5"),
+        (b"", "it is empty"),
+        (b"\x89PNG" * 200, "none of them"),
+    ):
+        (tmp_path / "a.nii").write_bytes(content)
+        with pytest.raises(ValueError, match=sentence):
+            read_volume(tmp_path / "a.nii")
+    with pytest.raises(ValueError, match="this is a folder"):
+        read_volume(tmp_path)
+
+
 # --- BIDS --------------------------------------------------------------------------------------
 
 
@@ -776,6 +791,15 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
         ("T13 marrow", Role.MARROW, "T13"),
         ("L6", Role.MARROW, "L6"),
         ("T13-L1", Role.DISC, "T13-L1"),
+        ("autochthon_left", Role.MUSCLE, "left erector spinae"),
+        ("iliopsoas_right", Role.MUSCLE, "right psoas"),
+        ("gluteus_maximus_left", Role.MUSCLE, "left gluteus"),
+        ("hip_right", Role.MARROW, "right ilium"),
+        ("femur_left", Role.MARROW, "left proximal femur"),
+        ("proximal femur left", Role.MARROW, "left proximal femur"),
+        ("LWK3", Role.MARROW, "L3"),
+        ("L3 body", Role.MARROW, "L3"),
+        ("L3 marrow-1", Role.MARROW, "L3"),
     ],
 )
 def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):

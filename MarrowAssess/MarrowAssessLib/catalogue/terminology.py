@@ -6,6 +6,7 @@ The codes are in ``Resources/Terminologies``, in the form that Slicer's Terminol
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,7 +18,20 @@ TISSUES_FILE = "Terminologies/MarrowAssessTissues.term.json"
 SITES_FILE = "Terminologies/MarrowAssessSites.term.json"
 
 # Segment names in wide use that are neither a role nor a site of ours.
-_NAME_WORDS = {"vertebrae": "marrow", "vertebra": "marrow", "muscles": "muscle", "discs": "disc"}
+_NAME_WORDS = {
+    "vertebrae": "marrow", "vertebra": "marrow", "muscles": "muscle", "discs": "disc",
+    "disks": "disc", "body": "marrow", "liquor": "csf", "l": "left", "r": "right",
+}  # fmt: skip
+# Names of several words: TotalSegmentator, MuscleMap, German reports.
+_NAMES = [
+    (r"\bautochthon\b", "erector spinae"), (r"\biliopsoas\b", "psoas"),
+    (r"\bpsoas major\b", "psoas"), (r"\bgluteus (maximus|medius|minimus)\b", "gluteus"),
+    (r"\bhip\b", "ilium"),
+    (r"^((left|right) )?(femur|humerus)( (left|right))?$", r"\1proximal \3\4"),
+    (r"\bvertebral body\b", "marrow"),
+    (r"\bsubcutaneous tissue\b", "fat"), (r"\bLWK ?(\d)", r"L\1"), (r"\bBWK ?(\d)", r"T\1"),
+    (r"\bHWK ?(\d)", r"C\1"), (r"(?<=[a-z])-\d+$", ""),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,7 +145,10 @@ def _from_entry(entry: str) -> tuple[Role | None, str]:
 
 
 def _from_name(name: str) -> tuple[Role, str]:
-    words = name.replace("_", " ").split()
+    text = name.replace("_", " ").strip()
+    for pattern, plain in _NAMES:
+        text = re.sub(pattern, plain, text, flags=re.I)
+    words = text.split()
     words = [_NAME_WORDS.get(word.lower(), word) for word in words]
     for cut in range(len(words) + 1):
         head, tail = " ".join(words[:cut]), " ".join(words[cut:])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PDFFMapperLib.images.files import read_volume
+from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.images.identity import TYPED_FACTS, short_hash, without_names
 from PDFFMapperLib.images.volume import Volume, grids_differ, placed_twice
 from PDFFMapperLib.maps.trust import where_trusted
@@ -163,7 +163,7 @@ def _from_labels(
             f"{labels}: say what its labels mean, with VALUE=ROLE:SITE such as 2=marrow:L5, or "
             "which tool made it (--labels-of)."
         )
-    grid = read_volume(labels)
+    grid = selection.read_source(labels, "the label map")
     inputs["labels"] = _called(labels, grid, keep_names)
     if not labels_of:
         return [grid], regions_from_labels(grid, rules or [])

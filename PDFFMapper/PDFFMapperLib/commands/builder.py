@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.dicom.selection import read_source
-from PDFFMapperLib.images.files import read_on_grid
 from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.volume import Volume
@@ -96,10 +95,7 @@ def label_map(path: Path, like: Volume) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: no such file, another grid, or no map of labels.
     """
-    labels = read_source(path)
-    if not labels.same_grid(like):
-        raise ValueError(f"{path.name} is not on the grid of the images; resample it.")
-    array = labels.array
+    array = on_grid(path, like).array
     if not np.isfinite(array).all() or (array % 1 != 0).any() or (array < 0).any():
         raise ValueError(f"{path}: a label map holds whole numbers from 0 on; this one does not.")
     found = np.unique(array[array > 0])
@@ -108,6 +104,18 @@ def label_map(path: Path, like: Volume) -> np.ndarray:
             f"{path}: {found.size} labels are in this map; 1 to {MOST_REGIONS} are expected."
         )
     return array.astype(np.int64)
+
+
+def on_grid(path: Path, like: Volume) -> Volume:
+    """An image, such as a mask, from a file or DICOM folder, that must lie on another's grid.
+
+    Raises:
+        FileNotFoundError, ValueError: it cannot be read, or lies on another grid.
+    """
+    image = read_source(path)
+    if not image.same_grid(like):
+        raise ValueError(f"{path.name} is not on the grid of the images; resample it.")
+    return image
 
 
 def _refuse_empty(maps: list[ParametricMap]) -> None:
@@ -204,7 +212,7 @@ def _settings(args, family: Family, recipe: Recipe, images) -> dict[str, object]
             continue
         if option.name not in known:
             raise ValueError(f"{option.flag} has no meaning for {recipe.choice}.")
-        settings[option.name] = read_on_grid(value, images[0]) if option.type == IMAGE else value
+        settings[option.name] = on_grid(value, images[0]) if option.type == IMAGE else value
     return settings
 
 

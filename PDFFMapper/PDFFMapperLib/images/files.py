@@ -140,10 +140,7 @@ def read_image(path: Path) -> object:
     path = checked_name(path)
     reader = _reader_of(path)
     if reader is None:
-        raise ValueError(
-            f"{path}: this file cannot be read as an image; NIfTI, NRRD, MetaImage or DICOM is "
-            "expected and the file may be truncated."
-        )
+        raise ValueError(f"{path}: this file cannot be read as an image; {_what_it_is(path)}")
     check_nrrd(path)
     check_metaimage(path)
     try:
@@ -157,6 +154,21 @@ def read_image(path: Path) -> object:
             f"{path}: this file cannot be read as an image; NIfTI, NRRD, MetaImage or DICOM is "
             "expected and the file may be truncated."
         ) from error
+
+
+def _what_it_is(path: Path) -> str:
+    """Why a file is none of the formats that are read."""
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        start = stream.read(348)
+    if size == 0:
+        return "it is empty."
+    if len(start) == 348 and start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        return (
+            "it is an Analyze 7.5 file or a damaged NIfTI, which does not say which side is left; "
+            "convert it to NIfTI with the tool that made it."
+        )
+    return "NIfTI, NRRD, MetaImage or DICOM is expected, and it is none of them."
 
 
 def metadata_of(image: object) -> dict[str, str]:
@@ -190,6 +202,8 @@ def checked_name(path: Path) -> Path:
     except (UnicodeEncodeError, ValueError):
         shown = os.fspath(path).encode("utf-8", "backslashreplace").decode()
         raise ValueError(f"{shown}: this name is not UTF-8 text; rename the file.") from None
+    if path.is_dir():
+        raise ValueError(f"{path}: this is a folder where a file is expected.")
     if not is_file:
         raise FileNotFoundError(f"{path}: there is no such file.")
     return path
