@@ -13,6 +13,7 @@ import SimpleITK as sitk  # noqa: E402
 import slicer  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.report import label_layout  # noqa: E402
+from MarrowAssessLib.report.colors import STATEMENT_COLORS, result_color, z_color  # noqa: E402
 from MarrowAssessLib.report.label_layout import CORONAL, SAGITTAL, Place  # noqa: E402
 from MarrowAssessLib.scene import files as scene  # noqa: E402
 from MarrowAssessLib.scene import overlay, rendering  # noqa: E402
@@ -71,13 +72,17 @@ def label_positions(labels):
 
 
 def test_ends_middle_and_missing_have_their_colors():
-    blue, white, red = (overlay.z_color(z) for z in (-3, 0, 3))
+    blue, white, red = (z_color(z) for z in (-3, 0, 3))
     assert blue[2] > blue[0] + 0.4
     assert red[0] > red[2] + 0.4
     assert min(white) > 0.95
-    assert overlay.z_color(None) == overlay.z_color(float("nan")) == (0.5, 0.5, 0.5)
-    assert overlay.z_color(-40) == blue
-    assert overlay.z_color(40) == red
+    assert z_color(None) == z_color(float("nan")) == (0.5, 0.5, 0.5)
+    assert z_color(-40) == blue
+    assert z_color(40) == red
+    # What has no z-score but a statement has a color of its own; what has neither stays gray.
+    assert result_color(None, "unusual") == STATEMENT_COLORS["unusual"]
+    assert result_color(None, "") == (0.5, 0.5, 0.5)
+    assert result_color(3, "expected") == red
 
 
 def lightness(rgb):
@@ -88,7 +93,7 @@ def lightness(rgb):
 def test_scale_gets_steadily_darker_away_from_the_middle():
     z = np.linspace(0, 3, 31)
     for sign in (-1, 1):
-        assert (np.diff([lightness(overlay.z_color(sign * one)) for one in z]) < 0).all()
+        assert (np.diff([lightness(z_color(sign * one)) for one in z]) < 0).all()
 
 
 def test_below_and_above_stay_apart_for_the_color_blind():
@@ -98,7 +103,7 @@ def test_below_and_above_stay_apart_for_the_color_blind():
     deutan = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
     for z in (1, 2, 3):
         for seen_by in (protan, deutan):
-            low, high = (seen_by @ np.power(overlay.z_color(s * z), 2.2) for s in (-1, 1))
+            low, high = (seen_by @ np.power(z_color(s * z), 2.2) for s in (-1, 1))
             assert np.linalg.norm(low - high) > 0.25, z
 
 
@@ -155,7 +160,7 @@ def test_segments_legend_and_labels_show_the_results(spine):
     shown = overlay.show_results(segmentation, RESULTS)
     for result in RESULTS:
         color = segmentation.GetDisplayNode().GetSegmentColor(result.region_name)
-        assert tuple(color) == pytest.approx(overlay.z_color(result.z))
+        assert tuple(color) == pytest.approx(z_color(result.z))
     display = segmentation.GetDisplayNode()
     assert display.GetSegmentOpacity3D("L3 marrow") == 1
     assert display.GetSegmentOpacity3D("paraspinal muscle") < 0.5
@@ -167,7 +172,7 @@ def test_segments_legend_and_labels_show_the_results(spine):
     assert display.GetScalarRange() == (-3, 3)
     rgb = [0.0, 0.0, 0.0]
     shown.colors.GetColorTransferFunction().GetColor(-1.2, rgb)
-    assert rgb == pytest.approx(overlay.z_color(-1.2), abs=1e-6)
+    assert rgb == pytest.approx(z_color(-1.2), abs=1e-6)
     texts = [shown.labels.GetNthControlPointLabel(n) for n in range(3)]
     assert texts == [result.label for result in RESULTS]
     # L3 above L4 above L5, at the height of their centers, behind them.
@@ -185,7 +190,7 @@ def test_showing_again_replaces_what_was_shown(spine):
     assert again.labels is first.labels
     assert again.labels.GetNumberOfControlPoints() == 1
     color = segmentation.GetDisplayNode().GetSegmentColor("L3 marrow")
-    assert tuple(color) == pytest.approx(overlay.z_color(0))
+    assert tuple(color) == pytest.approx(z_color(0))
 
 
 def test_the_camera_sees_labels_beside_the_regions_and_all_of_them(spine):
@@ -233,7 +238,7 @@ def test_overlay_is_saved_with_the_scene(spine, tmp_path):
     assert shown.legend.GetTitleText() == "z-score"
     rgb = [0.0, 0.0, 0.0]
     shown.colors.GetColorTransferFunction().GetColor(3, rgb)
-    assert rgb == pytest.approx(overlay.z_color(3), abs=1e-3)
+    assert rgb == pytest.approx(z_color(3), abs=1e-3)
 
 
 # Pictures

@@ -14,7 +14,7 @@ from MarrowAssessLib.findings.statements import statements
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement
-from MarrowAssessLib.references import group_curve
+from MarrowAssessLib.references import group_curve, own_controls
 from MarrowAssessLib.references.distributions import all_distributions, published
 from MarrowAssessLib.references.expected import expected, thresholds
 from MarrowAssessLib.references.findings_by_age import (
@@ -27,7 +27,7 @@ from MarrowAssessLib.references.limits import limit_interval, prediction_t
 from MarrowAssessLib.references.modelled import MODELLED, Sequence, modelled_band
 from MarrowAssessLib.references.records import data
 from MarrowAssessLib.references.repeatability import repeatability
-from MarrowAssessLib.sample.phantom import lumbar_phantom
+from MarrowAssessLib.sample.phantom import CHILD, lumbar_phantom
 from scipy import stats
 
 FINDINGS = json.loads(
@@ -368,3 +368,119 @@ def test_a_child_s_pdff_says_what_is_published_though_nothing_scores(study):
     assert {s.kind for s in said} == {"published"} and all(s.tone == "" for s in said)
     text = " ".join(s.text for s in said)
     assert "20-40 % fat from birth to 9 years" in text and "all below 10 %" in text
+
+
+def test_the_sample_child_s_report_tells_normal_from_infiltrated_marrow():
+    phantom = lumbar_phantom(CHILD)
+    girl = of(phantom.study(), Contrast.T1, Contrast.FS_T2)
+    assert (girl.age_years, girl.sex) == (6.0, "F")
+    assessment = assess(girl)
+    tones = {}
+    for result in assessment.results:
+        one = result.measurement
+        if one.quantity == "t1_marrow_disc":
+            assert one.value == pytest.approx(phantom.true_value(one), rel=0.03)
+            tones[one.site] = result.tone
+    infiltrated = {"L2", "L4"}
+    assert {site for site, tone in tones.items() if tone == "unusual"} == infiltrated
+    assert {site for site, tone in tones.items() if tone == "expected"} == {"L1", "L3", "L5", "S1"}
+    first = headlines(assessment)[0]
+    assert first.tone == "unusual" and first.what in infiltrated
+    # A body of the girl is two thirds as high as the man's.
+    heights = [
+        np.ptp(np.nonzero(r.mask)[1]) * np.linalg.norm(girl.grid.ijk_to_ras[:3, 1])
+        for r in girl.regions
+        if r.name == "L3 marrow"
+    ]
+    assert heights[0] == pytest.approx(0.65 * 19, abs=2.5)
+
+
+# --- own controls -------------------------------------------------------------------------------
+
+
+def control_study(folder, number, age, sex, ratio, **changes):
+    """The assessment.json of a normal study, as far as it is read."""
+    numbers = [
+        {"quantity": "t1_marrow_disc", "site": site, "value": ratio * k, "doubtful": []}
+        for site, k in (("L2", 0.99), ("L3", 1.01))
+    ]
+    stored = {"patient": {"age_years": age, "sex": sex}, "measurements": numbers, "n": number}
+    path = folder / f"study {number}.json"
+    path.write_text(json.dumps(stored | changes), encoding="utf-8")
+    return path
+
+
+def test_ten_controls_of_any_age_anchor_a_ratio(tmp_path):
+    # Truth: the model's median at each age times 1.3 on this scanner, people spread by 8 %.
+    rng = np.random.default_rng(8)
+    ages = rng.uniform(20, 75, 12)
+    for number, age in enumerate(ages):
+        median = math.exp(own_controls._shift("t1_marrow_disc", age, "F").mean())
+        ratio = 1.3 * median * math.exp(rng.normal(0, 0.08))
+        assert expected("t1_marrow_disc", "L3", 10.0, "F") is None or number >= 10
+        name, count = own_controls.add_study(control_study(tmp_path, number, age, "F", ratio))
+        assert (name, count) == ("controls", number + 1)
+    found = expected("t1_marrow_disc", "L3", 10.0, "F")
+    truth = 1.3 * math.exp(own_controls._shift("t1_marrow_disc", 10, "F").mean())
+    assert found.distribution.mean == pytest.approx(truth, rel=0.06)
+    assert found.distribution.source == "own controls 'controls'"
+    assert any("Scanner-anchored" in text for text in found.cautions)
+    low, high = found.expected_range
+    assert low < truth * math.exp(-2 * 0.08) and high > truth * math.exp(2 * 0.08)
+    # Far from the controls' ages the shift is less certain, and the interval wider.
+    adult = expected("t1_marrow_disc", "L3", float(np.median(ages)), "F")
+    assert found.distribution.mean_variance > adult.distribution.mean_variance
+    # Below the model's trust nothing is anchored, nor away from the lumbar spine.
+    assert expected("t1_marrow_disc", "L3", 4.0, "F") is None
+    assert expected("t1_marrow_disc", "T8", 10.0, "F") is None
+
+
+def test_the_shift_with_age_hardly_depends_on_field_strength():
+    from MarrowAssessLib.references.modelled import log_median_by_draw
+
+    for quantity in ("t1_marrow_disc", "t1_marrow_muscle"):
+        shifts = [
+            np.mean(log_median_by_draw(quantity, 10.0, "F", field))
+            - np.mean(log_median_by_draw(quantity, 45.0, "F", field))
+            for field in (1.5, 3.0)
+        ]
+        assert abs(shifts[0] - shifts[1]) < 0.02
+
+
+def test_twenty_added_studies_make_a_curve_of_their_own(tmp_path):
+    rng = np.random.default_rng(9)
+    for number in range(20):
+        path = control_study(tmp_path, number, 20.0 + 2 * number, "M", 1.5 + rng.normal(0, 0.1))
+        own_controls.add_study(path, "our 3T")
+    found = expected("t1_marrow_disc", "L3", 40.0, "M").distribution
+    assert found.source == "control cohort 'our-3T'" and found.n == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"patient": {"age_years": None, "sex": "F"}}, "age is not in it"),
+        ({"measurements": []}, "no number of a named site"),
+        ({"patient": {}}, "this is no assessment"),
+    ],
+)
+def test_studies_that_cannot_be_controls(tmp_path, changes, words):
+    path = control_study(tmp_path, 1, 30, "F", 1.5, **changes)
+    with pytest.raises(ValueError, match=words):
+        own_controls.add_study(path)
+
+
+def test_a_study_is_added_once_and_doubtful_numbers_never(tmp_path):
+    path = control_study(tmp_path, 1, 30, "F", 1.5)
+    own_controls.add_study(path)
+    with pytest.raises(ValueError, match="in the cohort 'controls' already"):
+        own_controls.add_study(path)
+    numbers = [
+        {"quantity": "t1_marrow_disc", "site": "L2", "value": 1.2, "doubtful": ["L2 marrow"]},
+        {"quantity": "t1_marrow_disc", "site": "L3", "value": 1.4, "doubtful": []},
+    ]
+    own_controls.add_study(control_study(tmp_path, 2, 30, "F", 1.5, measurements=numbers))
+    assert [c.value for c in own_controls.read_controls("controls")][-1] == 1.4
+    assert len(own_controls.read_controls("controls")) == 3
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        own_controls.add_study(tmp_path / "none.json")

@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="marrowassess-demo", metavar="FOLDER", help="default: marrowassess-demo"
     )
+    parser.add_argument(
+        "--patient", choices=("adult", "child"), default="adult",
+        help="a man of 34 years with a lesion, or a girl of 6 years with infiltrated marrow",
+    )  # fmt: skip
     parser.add_argument("--no-scene", action="store_true", help="neither scene nor 3D picture")
 
 
@@ -24,13 +28,14 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.images.files import write_volume
 
     from MarrowAssessLib.findings.assessment import assess
-    from MarrowAssessLib.sample.phantom import lumbar_phantom
+    from MarrowAssessLib.sample.phantom import PATIENTS, lumbar_phantom
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
 
     refuse_output_file(args.out)
     folder = Path(args.out)
-    say("Drawing a digital lumbar spine: man of 34 years, lesion in L2")
-    phantom = lumbar_phantom()
+    patient = PATIENTS[args.patient]
+    say(f"Drawing a digital lumbar spine: {patient.words}")
+    phantom = lumbar_phantom(patient)
     facts = {}
     say("Separating water and fat (6 echoes) and fitting diffusion (10 b-values)")
     # Two processes: the first run compiles the kernels, which keeps one core busy for each.

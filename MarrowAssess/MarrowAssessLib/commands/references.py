@@ -8,6 +8,7 @@ import textwrap
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.references.age_fit import MIN_CONTROLS
 from MarrowAssessLib.references.cohort_csv import read_control_cohort
 from MarrowAssessLib.references.control_cohort import save_control_cohort
 from MarrowAssessLib.references.distributions import Distribution
@@ -21,8 +22,15 @@ from MarrowAssessLib.references.expected import (
     notes_on,
     thresholds,
 )
+from MarrowAssessLib.references.findings_by_age import (
+    Frequency,
+    frequencies,
+)
 from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.references.overview import overview
+from MarrowAssessLib.references.own_controls import MIN_ANCHORS, add_study
 from MarrowAssessLib.references.records import Record
+from MarrowAssessLib.references.repeatability import repeatability
 
 WIDTH = 96
 _SEX = {"M": "men", "F": "women", "both": "both sexes"}
@@ -40,14 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="add a control cohort: columns quantity, site, sex, age_years, value",
     )
-    parser.add_argument("--name", help="name of the cohort (default: the file's name)")
+    parser.add_argument(
+        "--add-study",
+        metavar="JSON",
+        help="add a normal study to your own controls: the assessment.json of its result",
+    )
+    parser.add_argument("--name", help="name of the cohort (default: the file's name; controls)")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw every source of --quantity over age (SVG)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the reference, or add a cohort; 0 on success.
+    """Print or draw the reference, list all that is known, or add controls; 0 on success.
 
     Raises:
-        ValueError: something was given that cannot be read.
+        FileNotFoundError, ValueError: something was given that cannot be read.
     """
     if args.add_cohort:
         cohort = read_control_cohort(args.add_cohort, args.name)
@@ -58,11 +74,25 @@ def run(args: argparse.Namespace) -> int:
             curve = part.curve
             print(f"  {group}: {curve.n} controls, {curve.age_min:g}-{curve.age_max:g} years")
         return 0
+    if args.add_study:
+        name, count = add_study(args.add_study, args.name or "controls")
+        print(f"'{name}' holds {count} {'study' if count == 1 else 'studies'} now.")
+        print(
+            f"{MIN_ANCHORS} anchor T1 and STIR ratios on this scanner (5 years and older); "
+            f"{MIN_CONTROLS} of one sex and site make a curve of any quantity."
+        )
+        return 0
+    if args.plot:
+        print(f"Drawn: {write_plot(args.plot, args.quantity, args.site, args.sex)}")
+        return 0
+    if args.quantity is None and args.age is None and not args.site:
+        print(overview_text())
+        return 0
     if args.quantity is None:
         if args.age is None or not args.site:
             raise ValueError(
-                "Give --quantity for its reference, or --site and --age for the marrow expected "
-                "there."
+                "Give --quantity for its reference, --site and --age for the marrow expected "
+                "there, or nothing for a list of what is known."
             )
         print(pattern_text(args.site, args.age))
         return 0
@@ -98,6 +128,8 @@ def reference_text(
         lines += [_item("Agreement", found.spread)]
         lines += [_item("Caution", text) for text in found.cautions]
     lines += _threshold_lines(thresholds(quantity, site, age_years, sex), known, value)
+    lines += _frequency_lines(quantity, site, age_years, sex)
+    lines += _repeatability_lines(quantity)
     lines += _context_lines(
         context_values(quantity, site, age_years, sex, other_techniques=True), quantity
     )
@@ -125,6 +157,9 @@ def pattern_text(site: str, age_years: float) -> str:
         pattern = t1_disc_pattern(age)
         lines += ["", f"T1, disc   vertebra {pattern.expected}"]
         lines += [_item("", f"{pattern.text} {_cite(pattern.records)}")]
+    if seen := frequencies(parse_site(site), age):
+        lines += ["", "Seen in normal people of this age"]
+        lines += [_item("", _frequency_text(one)) for one in seen]
     return "\n".join(lines)
 
 
@@ -176,6 +211,71 @@ def _threshold_lines(cut_offs: list[Threshold], known: Quantity, value: float | 
         lines += [_item("", f"{'; '.join(words)}. {_cite(one.records)}")]
     cautions = dict.fromkeys(one.caution for one in cut_offs if one.caution)
     return lines + [_item("Caution", text) for text in cautions]
+
+
+def _frequency_lines(
+    quantity: str, site: str, age_years: float | None, sex: str | None
+) -> list[str]:
+    """How often normal people of the age show what this number tells."""
+    if age_years is None or not site:
+        return []
+    found = frequencies(parse_site(site), age_years, sex, quantity)
+    return ["", "How often normal people show it"] * bool(found) + [
+        _item("", _frequency_text(one)) for one in found
+    ]
+
+
+def _frequency_text(one: Frequency) -> str:
+    low, high = one.interval
+    counts = f", {one.k} of {one.n}" if one.n else ""
+    note = f" {one.note}" if one.note else ""
+    return (
+        f"{one.finding}: {one.percent:g} % of {one.people} ({low:.0f}-{high:.0f} %{counts})."
+        f"{note} {_cite(one.records)}"
+    )
+
+
+def _repeatability_lines(quantity: str) -> list[str]:
+    known = repeatability(quantity)
+    if known is None:
+        return []
+    return ["", _item("Repeats", f"{known.text}. {_cite(known.records)}")]
+
+
+def overview_text() -> str:
+    """What is known, one line for each quantity and kind: ages, sites, sources."""
+    rows = [("Quantity", "What", "Ages", "Sites", "n", "Sources"), *overview()]
+    rows = [tuple(map(str, row)) for row in rows]
+    widths = [min(max(len(row[k]) for row in rows), w) for k, w in enumerate((32, 10, 24, 26, 9))]
+    lines = []
+    for row in rows:
+        cells = [
+            textwrap.shorten(c, w, placeholder="...") for c, w in zip(row, widths, strict=False)
+        ]
+        lines.append(
+            "  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)) + f"  {row[5]}"
+        )
+    lines.insert(1, "-" * WIDTH)
+    lines += ["", "One of them: --quantity marrow_pdff --site L3 --age 40 --sex F"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def write_plot(path: str, quantity: str | None, site: str, sex: str) -> str:
+    """Draw every source of a quantity over age; the path of the picture.
+
+    Raises:
+        ValueError: no quantity, or one that no source covers by age.
+    """
+    from PDFFMapperLib.images.files import written_whole
+
+    from MarrowAssessLib.report.sources_plot import sources_svg
+
+    if not quantity:
+        raise ValueError("--plot needs --quantity, such as marrow_pdff.")
+    picture = sources_svg(quantity, site, parse_sex(sex))
+    with written_whole(path) as temporary:
+        temporary.write_text(picture, encoding="utf-8")
+    return path
 
 
 def _tells(one: Threshold, value: float) -> bool:

@@ -327,7 +327,7 @@ def context_values(
                 entry["population"],
                 entry["why_not"],
                 records_of(entry)[0],
-                (entry["age_min"], entry["age_max"], mean_age) != (None, None, None),
+                entry["age_min"] is not None or mean_age is not None,
             )
         )
     return found
@@ -414,7 +414,7 @@ class _Query:
         if self.age is None:
             return []
         ranked = []
-        for one in all_distributions(self.quantity, self.age):
+        for one in all_distributions(self.quantity, self.age, self.sex):
             site = match_site(one.site, self.site)
             if site is None or not one.has_age(self.age) or one.sex not in ("both", self.sex):
                 continue

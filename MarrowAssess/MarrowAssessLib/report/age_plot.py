@@ -19,17 +19,19 @@ LABEL_HEIGHT = 12
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Ticks of age and value, and where they lie in the picture."""
 
     ages: np.ndarray
     values: np.ndarray
 
     def x(self, age: float) -> float:
+        """Where an age lies across."""
         share = (age - self.ages[0]) / (self.ages[-1] - self.ages[0])
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
+        """Where a value lies down."""
         share = (value - self.values[0]) / (self.values[-1] - self.values[0])
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
@@ -50,11 +52,11 @@ def age_plot_svg(
         age_years: of the patient.
     """
     values = [value for _, value in points]
-    frame = _Frame(
-        _axis(
+    frame = Frame(
+        axis(
             np.nanmin([curve.ages_years.min(), age_years]), max(curve.ages_years.max(), age_years)
         ),
-        _axis(
+        axis(
             min(np.nanmin(curve.percentiles), *values), max(np.nanmax(curve.percentiles), *values)
         ),
     )
@@ -65,7 +67,7 @@ def age_plot_svg(
             f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>',
             f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}'
             f"{shown_unit}</text>",
-            *_ticks(frame),
+            *ticks(frame),
             *_bands(frame, curve),
             *_patient(frame, points, age_years),
             "</svg>",
@@ -73,7 +75,8 @@ def age_plot_svg(
     )
 
 
-def _ticks(frame: _Frame) -> list[str]:
+def ticks(frame: Frame) -> list[str]:
+    """The axes' lines and numbers, as pieces of SVG."""
     parts = [
         f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(tick):.1f}" '
         f'y2="{frame.y(tick):.1f}" stroke="#e5e5e5"/><text x="{LEFT - 6}" '
@@ -92,7 +95,7 @@ def _ticks(frame: _Frame) -> list[str]:
     return parts
 
 
-def _bands(frame: _Frame, curve: AgeCurve) -> list[str]:
+def _bands(frame: Frame, curve: AgeCurve) -> list[str]:
     parts = []
     for run in _runs(curve):
 
@@ -117,7 +120,7 @@ def _bands(frame: _Frame, curve: AgeCurve) -> list[str]:
     return parts
 
 
-def _patient(frame: _Frame, points: Sequence[tuple[str, float]], age_years: float) -> list[str]:
+def _patient(frame: Frame, points: Sequence[tuple[str, float]], age_years: float) -> list[str]:
     parts = []
     spread = _apart([frame.y(value) for _, value in points])
     for (label, value), label_y in zip(points, spread, strict=True):
@@ -138,7 +141,7 @@ def _runs(curve: AgeCurve) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, stops, strict=True) if b > a]
 
 
-def _axis(low: float, high: float) -> np.ndarray:
+def axis(low: float, high: float) -> np.ndarray:
     """About six round ticks that span the range."""
     span = max(high - low, 1e-9)
     step = 10 ** np.floor(np.log10(span / 5))

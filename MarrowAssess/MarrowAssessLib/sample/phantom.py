@@ -1,7 +1,8 @@
 """A digital lumbar spine with known truth: the sample that the demo and the tests measure.
 
 Every image is computed from tissue properties by the signal equations below, on a sagittal grid,
-with Rician noise. One vertebra (L2) holds a lesion that has replaced its marrow.
+with Rician noise. There are two patients: a man with a lesion in L2, and a girl of 6 years whose
+red marrow is normal in L1, L3 and L5 and infiltrated in L2 and L4.
 """
 
 from __future__ import annotations
@@ -82,6 +83,47 @@ FAT_T1_MS, FAT_T2_MS = 365.0, 130.0
 _NAMES = list(TISSUES)
 
 
+def _red_marrow(pdff: float) -> Tissue:
+    return Tissue(0.9, pdff, 1150, 65, 18, 600, 0.50, 18, 0.12)
+
+
+@dataclass(frozen=True)
+class SamplePatient:
+    """Whose spine is drawn.
+
+    Attributes:
+        name: "adult" or "child".
+        words: who it is and what is wrong.
+        size: of the spine, 1 for the adult.
+        tissues: what each part is made of.
+    """
+
+    name: str
+    words: str
+    age_years: float
+    sex: str
+    size: float
+    tissues: dict[str, Tissue]
+
+
+_INFILTRATED = Tissue(0.9, 0.03, 1800, 120, 45, 900, 0.90, 25, 0.15)
+ADULT = SamplePatient("adult", "man of 34 years, lesion in L2", AGE_YEARS, SEX, 1.0, TISSUES)
+# Fat by age as in references/modelled.py: 17 % for a girl of 6; lean muscle, hydrated discs.
+CHILD = SamplePatient(
+    "child", "girl of 6 years, infiltrated marrow in L2 and L4", 6.0, "F", 0.65,
+    {
+        **TISSUES,
+        "disc": Tissue(0.9, 0.0, 1500, 120, 45, 1480, 1.7, 15, 0.0),
+        "erector spinae": Tissue(0.9, 0.03, 1400, 40, 25, 1250, 1.45, 20, 0.06),
+        "psoas": Tissue(0.9, 0.02, 1400, 40, 25, 1250, 1.45, 20, 0.06),
+        "T12": _red_marrow(0.15), "L1": _red_marrow(0.16), "L3": _red_marrow(0.17),
+        "L5": _red_marrow(0.18), "S1": _red_marrow(0.20),
+        "L2": _INFILTRATED, "L4": _INFILTRATED,
+    },
+)  # fmt: skip
+PATIENTS = {one.name: one for one in (ADULT, CHILD)}
+
+
 @dataclass
 class LumbarPhantom:
     """The digital spine; build it with `lumbar_phantom()`.
@@ -92,6 +134,7 @@ class LumbarPhantom:
         rules: what each label means.
         noise_sd: of the complex signal, as a share of pure water's full signal.
         seed: of the noise.
+        patient: whose spine it is.
     """
 
     tissue: Volume
@@ -99,6 +142,7 @@ class LumbarPhantom:
     rules: list[LabelRule]
     noise_sd: float = 0.006
     seed: int = 1
+    patient: SamplePatient = ADULT
 
     @cached_property
     def volumes(self) -> dict[Contrast, Volume]:
@@ -109,7 +153,7 @@ class LumbarPhantom:
     def echoes(self) -> np.ndarray:
         """Complex multi-echo gradient echo, (echoes, slices, rows, columns), with a field map."""
         rng = np.random.default_rng(self.seed + 100)
-        signals = np.array([_gradient_echo(ECHO_TIMES_S, TISSUES[name]) for name in _NAMES])
+        signals = np.array([_gradient_echo(ECHO_TIMES_S, one) for one in self._tissues])
         k, j, i = np.indices(self.tissue.array.shape, np.float32)
         shape = self.tissue.array.shape
         field_hz = 60 * (j / shape[1] - 0.5) + 40 * np.cos(np.pi * i / shape[2]) + 20 * k / shape[0]
@@ -124,7 +168,7 @@ class LumbarPhantom:
     def diffusion(self) -> np.ndarray:
         """Fat-suppressed diffusion magnitudes, (slices, rows, columns, b-values)."""
         rng = np.random.default_rng(self.seed + 200)
-        signals = np.array([_diffusion(TISSUES[name]) for name in _NAMES])
+        signals = np.array([_diffusion(one) for one in self._tissues])
         return _rician(1000 * signals[self.tissue.array], 1000 * self.noise_sd, rng).astype(
             np.float32
         )
@@ -162,15 +206,15 @@ class LumbarPhantom:
         return Study(
             dict(self.volumes),
             regions_from_labels(self.labels, self.rules),
-            AGE_YEARS,
-            SEX,
+            self.patient.age_years,
+            self.patient.sex,
             {"sample": "digital lumbar-spine phantom"},
         )
 
     def true_value(self, measurement: Measurement) -> float | None:
         """What a measurement would be without noise or partial volume; None where undefined."""
-        tissues = [_tissue_at(name) for name in measurement.measured]
-        divisors = [_tissue_at(name) for name in measurement.divided_by] or tissues
+        tissues = [self._tissue_at(name) for name in measurement.measured]
+        divisors = [self._tissue_at(name) for name in measurement.divided_by] or tissues
         quantity = measurement.quantity
         if QUANTITIES[quantity].method is Method.LEVELS_OVER_CSF:
             t1 = _SIGNALS[Contrast.T1]
@@ -188,18 +232,37 @@ class LumbarPhantom:
             return composition(float(np.mean([100 * one.pdff for one in tissues]))).yellow_share
         return None
 
+    @property
+    def _tissues(self) -> list[Tissue]:
+        """By the index in the drawing."""
+        return [self.patient.tissues[name] for name in _NAMES]
+
+    def _tissue_at(self, region: str) -> Tissue:
+        """The tissue a region of the phantom, by its name, was drawn in."""
+        role, site = role_and_site(region)
+        if role is Role.MARROW:
+            return self.patient.tissues[site]
+        if role is Role.MUSCLE:
+            return self.patient.tissues[site.split(maxsplit=1)[1]]
+        return self.patient.tissues["air" if role is Role.NOISE else role.value]
+
     def _image(self, contrast: Contrast) -> Volume:
         from scipy.ndimage import gaussian_filter
 
         rng = np.random.default_rng(self.seed + list(Contrast).index(contrast))
-        signals = np.array([_SIGNALS[contrast](TISSUES[name]) for name in _NAMES])
+        signals = np.array([_SIGNALS[contrast](one) for one in self._tissues])
         sharp = signals[self.tissue.array].astype(np.float32)
         smooth = gaussian_filter(sharp, (0.0, 0.45, 0.45))  # in-plane point spread
         noisy = _rician(1000 * smooth, 1000 * self.noise_sd, rng)
-        return self.tissue.with_array(np.round(noisy).astype(np.int16), contrast.value)
+        image = self.tissue.with_array(np.round(noisy).astype(np.int16), contrast.value)
+        image.attributes = {
+            "MagneticFieldStrength": FIELD_STRENGTH_T,
+            **_TIMES_MS.get(contrast, {}),
+        }
+        return image
 
 
-def lumbar_phantom() -> LumbarPhantom:
+def lumbar_phantom(patient: SamplePatient = ADULT) -> LumbarPhantom:
     """Draw the spine: bodies, discs, canal, muscles, fat and skin, and the regions to measure."""
     grid = _empty_grid()
     k, j, i = np.indices(SHAPE_KJI, np.float32)
@@ -272,8 +335,12 @@ def lumbar_phantom() -> LumbarPhantom:
         mark((core < 1) & at_l3_l4, Role.MUSCLE, f"{side} psoas")
     mark((y > back_y + 5) & (y < back_y + 13) & at_l3_l4, Role.FAT, "")
     mark((y < back_y - 6) & at_l3_l4, Role.NOISE, "")
+    grid.ijk_to_ras[:3] *= patient.size  # a small spine is the adult's on a finer grid
     return LumbarPhantom(
-        grid.with_array(tissue, "tissue"), grid.with_array(labels, "labels"), rules
+        grid.with_array(tissue, "tissue"),
+        grid.with_array(labels, "labels"),
+        rules,
+        patient=patient,
     )
 
 
@@ -315,6 +382,10 @@ def _diffusion(tissue: Tissue) -> np.ndarray:
     return 0.6 * tissue.density * (1 - tissue.pdff) * decay
 
 
+_TIMES_MS = {
+    Contrast.T1: {"RepetitionTime": 800, "EchoTime": 10},
+    Contrast.FS_T2: {"RepetitionTime": 4000, "EchoTime": 70, "InversionTime": 240},
+}
 _SIGNALS = {
     Contrast.T1: _spin_echo(800, 10, None),
     Contrast.T2: _spin_echo(4000, 80, None),
@@ -344,16 +415,6 @@ _TRUE_PROPERTIES = {
     "marrow_dstar": lambda tissue: tissue.dstar,
     "marrow_f": lambda tissue: 100 * tissue.f,
 }
-
-
-def _tissue_at(region: str) -> Tissue:
-    """The tissue a region of the phantom, by its name, was drawn in."""
-    role, site = role_and_site(region)
-    if role is Role.MARROW:
-        return TISSUES[site]
-    if role is Role.MUSCLE:
-        return TISSUES[site.split(maxsplit=1)[1]]
-    return TISSUES["air" if role is Role.NOISE else role.value]
 
 
 # --- geometry -----------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def site_results(assessment: Assessment, brief: bool = False) -> list[SiteResult
         result = assessment.color_of(region.name)
         if brief:
             label = _brief_label(region, result, region.name in pathologic)
-            found.append(SiteResult(region.name, result.z if result else None, label))
+            z, tone = (result.z, result.tone) if result else (None, "")
+            found.append(SiteResult(region.name, z, label, tone))
             continue
         if result is None:
             doubt = "\ndoubtful" if region.doubtful else ""
@@ -77,10 +78,11 @@ def site_results(assessment: Assessment, brief: bool = False) -> list[SiteResult
         shown = f"{region.site or region.name}  {name} {result.text}"
         lines = [shown]  # short ones: views are narrow, and cut what does not fit
         scored = result.z is not None
-        lines.append(f"{result.verdict} {result.expected_text}" if scored else result.verdict)
+        unscored = result.tone or result.verdict
+        lines.append(f"{result.verdict} {result.expected_text}" if scored else unscored)
         if region.name in pathologic:
             lines.append("signature: pathologic")
-        found.append(SiteResult(region.name, result.z, "\n".join(lines)))
+        found.append(SiteResult(region.name, result.z, "\n".join(lines), result.tone))
     return found
 
 
@@ -120,6 +122,8 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("z-score", [r.z for r in results], "SD"),
             Column("Percentile", [r.percentile for r in results], "%"),
             Column("Verdict", [r.verdict for r in results]),
+            Column("Tone", [r.tone for r in results], "", "expected, unusual or open"),
+            Column("Says", ["; ".join(s.text for s in r.statements) for r in results]),
             Column("Reference", [_source(r) for r in results]),
             Column("Cautions", [" ".join(r.cautions) for r in results]),
             Column("Voxels", [float(v) if v else None for v in statistic("voxels")], "voxels"),

@@ -18,7 +18,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
 from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
-from MarrowAssessLib.report.colors import z_color
+from MarrowAssessLib.findings.summary import headline_text, headlines
 from MarrowAssessLib.scene.assessment import (
     CURVE_ATTRIBUTE,
     REGION_SEPARATOR,
@@ -37,6 +37,8 @@ CHART = "MarrowAssess.chart"
 FOLDER = "MarrowAssess results"
 LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen
 LABEL_SEPARATION_MM = 20.0  # one line in a view that shows a whole spine
+SAID_KINDS = ("frequency", "rule", "modelled", "published", "nothing")
+MOST_SAID = 4  # lines of what is said without a reference; the rest is in the table
 COLORS = "MarrowAssess.z-score.colors"
 _OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines")
 
@@ -73,7 +75,7 @@ def show_live(
         made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
         place_labels(made, LABEL_SEPARATION_MM)
         show_overlay(segmentation, True)
-        _color_markups(markups, {one.region_name: one.z for one in shown})
+        _color_markups(markups, {one.region_name: one.color for one in shown})
     return LiveResults(table, charts)
 
 
@@ -166,6 +168,7 @@ class ResultRow:
         key: of the quantity, "" where it is of another version.
         source: short name of the publication, "" without reference.
         doi: of the publication.
+        tone: "expected" or "unusual" by its verdict or by what is said of it, else "".
     """
 
     site: str
@@ -179,6 +182,7 @@ class ResultRow:
     key: str = ""
     source: str = ""
     doi: str = ""
+    tone: str = ""
 
 
 def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
@@ -219,6 +223,7 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         details.append(f"z-score {row['z-score']:+.1f}, percentile {percentile}")
     if row["Reference"]:
         details.append(f"Reference: {row['Reference']}")
+    details += row.get("Says", "").split("; ") if row.get("Says") else []
     if cautions := row.get("Cautions"):  # not in tables saved by earlier versions
         details.append(f"Caution: {cautions}")
     return ResultRow(
@@ -233,6 +238,7 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         quantity.key,
         row["Reference"],
         row.get("DOI", ""),
+        row.get("Tone", ""),
     )
 
 
@@ -290,11 +296,13 @@ def verdict(assessment: Assessment) -> str:
 
 
 def notes(assessment: Assessment) -> list[str]:
-    """What to know beside the numbers: pathologic signatures, a missing age, what was left out."""
+    """What to know beside the numbers: signatures, statements, a missing age, what was left out."""
     found = []
     pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
+    said = [line for line in headlines(assessment) if line.kind in SAID_KINDS]
+    found += [f"{headline_text(line)}." for line in said[:MOST_SAID]]
     if alone := _unmeasured(assessment):
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")
@@ -392,11 +400,11 @@ def _update_points(
 
 
 def _color_markups(
-    markups: Sequence[slicer.vtkMRMLMarkupsNode], z_by_name: dict[str, float | None]
+    markups: Sequence[slicer.vtkMRMLMarkupsNode], colors: dict[str, tuple[float, float, float]]
 ) -> None:
     for node in markups:
         names = [node.GetName()]
         names += [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
-        named = [name for name in names if name in z_by_name]
+        named = [name for name in names if name in colors]
         if named and node.GetDisplayNode():
-            node.GetDisplayNode().SetSelectedColor(*z_color(z_by_name[named[0]]))
+            node.GetDisplayNode().SetSelectedColor(*colors[named[0]])

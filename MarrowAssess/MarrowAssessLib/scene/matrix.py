@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from MarrowAssessLib.catalogue.anatomy import level_index
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, z_color
+from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, result_color
 from MarrowAssessLib.scene.live_results import PLAIN_SIGNAL, ResultRow
 
 MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
@@ -90,7 +90,7 @@ def _cell(row: ResultRow) -> Cell:
     number = row.value.split(" ")[0]
     mark = MARKS.get(row.verdict, "")
     scored = row.z is not None
-    color = z_color(row.z) if scored else None
+    color = result_color(row.z, row.tone) if scored or row.tone else None
     dark = color is not None and 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 0.5
     if row.verdict == "doubtful":
         color, dark = NO_REFERENCE_COLOR, True

@@ -16,7 +16,7 @@ from PDFFMapperLib.scene.volumes import world_matrix
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-from MarrowAssessLib.report.colors import Z_COLORS, Z_LIMIT, Z_STOPS, z_color
+from MarrowAssessLib.report.colors import Z_COLORS, Z_LIMIT, Z_STOPS, result_color
 from MarrowAssessLib.report.label_layout import (
     Layout,
     Place,
@@ -45,11 +45,18 @@ class SiteResult:
         region_name: the region's, and so the segment's, name.
         z: z-score against the reference, None (or NaN) where there is no reference.
         label: text beside the region, such as "L3  2.71\nexpected 1.9-2.8: within"; "" for none.
+        tone: "expected" or "unusual" where a statement says so without a z-score; else "".
     """
 
     region_name: str
     z: float | None
     label: str
+    tone: str = ""
+
+    @property
+    def color(self) -> tuple[float, float, float]:
+        """Of the z-score, else of what is said, else gray."""
+        return result_color(self.z, self.tone)
 
 
 @dataclass
@@ -82,7 +89,7 @@ def show_results(
             f"No segment of '{segmentation.GetName()}' is named {', '.join(missing)}; it has: "
             f"{', '.join(ids)}."
         )
-    _color_segments(segmentation, {ids[r.region_name]: r.z for r in results})
+    _color_segments(segmentation, {ids[r.region_name]: r.color for r in results})
     _smooth_surfaces(segmentation)
     colors = _color_node(segmentation)
     legend = _legend(segmentation, colors)
@@ -137,15 +144,15 @@ def place_labels(overlay: Overlay, separation_mm: float) -> None:
 
 
 def _color_segments(
-    segmentation: slicer.vtkMRMLSegmentationNode, z_by_id: dict[str, float | None]
+    segmentation: slicer.vtkMRMLSegmentationNode, colors: dict[str, tuple[float, float, float]]
 ) -> None:
     segments = segmentation.GetSegmentation()
     segmentation.CreateDefaultDisplayNodes()
     display = segmentation.GetDisplayNode()
     modified = display.StartModify()
     for segment_id in segments.GetSegmentIDs():
-        scored = segment_id in z_by_id
-        color = z_color(z_by_id[segment_id]) if scored else BESIDE_COLOR
+        scored = segment_id in colors
+        color = colors.get(segment_id, BESIDE_COLOR)
         display.SetSegmentOverrideColor(segment_id, *color)
         display.SetSegmentOpacity3D(segment_id, 1.0 if scored else BESIDE_OPACITY)
         display.SetSegmentVisibility2DFill(segment_id, scored)

@@ -1,0 +1,147 @@
+"""Every source of a quantity over age, as an SVG picture: bands, curve and frequencies."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.references.distributions import Distribution, all_distributions
+from MarrowAssessLib.references.expected import AgeCurve, age_curve
+from MarrowAssessLib.references.findings_by_age import Frequency, all_frequencies
+from MarrowAssessLib.references.records import ages_text
+from MarrowAssessLib.references.sites import match_site
+from MarrowAssessLib.report.age_plot import HEIGHT, LEFT, TOP, WIDTH, Frame, axis, ticks
+
+# Okabe and Ito: eight colors that stay apart for color-blind eyes.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f", "#8a7a00")
+LINE_HEIGHT = 14
+OPEN_END_YEARS = 30
+
+
+def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
+    """A picture of what each source expects by age; a legend names source, n, sex and site.
+
+    Args:
+        quantity: a key of QUANTITIES.
+        site: only sources that stand for it; "" for all.
+        sex: "M" or "F" leaves out those of the other; None shows all.
+
+    Raises:
+        ValueError: unknown quantity, or neither distribution nor frequency of it.
+    """
+    if quantity not in QUANTITIES:
+        raise ValueError(
+            f"Unknown quantity '{quantity}'; expected one of: {', '.join(QUANTITIES)}."
+        )
+    known = QUANTITIES[quantity]
+    found = [
+        d
+        for d in all_distributions(quantity)
+        if (not site or match_site(d.site, site)) and sex in (None, d.sex, *_both(d))
+    ]
+    counted = [f for f in all_frequencies() if f.quantity == quantity]
+    if not found and not counted:
+        raise ValueError(
+            f"{known.name}: no source gives a distribution or a frequency by age"
+            f"{f' at {site}' if site else ''}; leave the site out, or add own controls."
+        )
+    bands = [d for d in found if not d.smooth]
+    curves = _curves(quantity, found)
+    frame = _frame(bands, curves) if bands or curves else None
+    entries = [_legend(d) for d in bands] + [_legend(d) for d, _ in curves]
+    height = (HEIGHT if frame else TOP) + LINE_HEIGHT * (len(entries) + len(counted) + 2)
+    unit = f" ({known.unit})" if known.unit else ""
+    title = f"{known.name}{unit}: what sources expect, 95 %"
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH + 120} {height}" xmlns="http://www.w3.org/2000/svg" '
+        f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>'
+        '<rect width="100%" height="100%" fill="white"/>'
+        f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>'
+    ]
+    if frame:
+        parts += ticks(frame)
+        parts += [_band(frame, one, n) for n, one in enumerate(bands)]
+        parts += [_line(frame, c, n + len(bands)) for n, (_, c) in enumerate(curves)]
+    y = (HEIGHT if frame else TOP) + 4
+    for n, text in enumerate(entries):
+        parts.append(_entry(y + LINE_HEIGHT * (n + 1), text, COLORS[n % len(COLORS)]))
+    for n, one in enumerate(counted, len(entries)):
+        parts.append(_entry(y + LINE_HEIGHT * (n + 1), _counted(one), "#999"))
+    return "".join(parts) + "</svg>\n"
+
+
+def _both(one: Distribution) -> tuple[str | None, ...]:
+    return ("M", "F") if one.sex == "both" else ()
+
+
+def _curves(quantity: str, found: list[Distribution]) -> list[tuple[Distribution, AgeCurve]]:
+    curves = []
+    for one in (d for d in found if d.smooth):
+        curve = age_curve(quantity, one.site, None if one.sex == "both" else one.sex)
+        if curve is not None:
+            curves.append((one, curve))
+    return curves
+
+
+def _frame(bands: list[Distribution], curves: list[tuple[Distribution, AgeCurve]]) -> Frame:
+    ages = [age for d in bands for age in (d.age_min, _end(d))]
+    values = [value for d in bands for value in d.expected_range]
+    for _, curve in curves:
+        ages += [curve.ages_years.min(), curve.ages_years.max()]
+        values += [np.nanmin(curve.percentiles), np.nanmax(curve.percentiles)]
+    return Frame(axis(min(ages), max(ages)), axis(min(values), max(values)))
+
+
+def _end(one: Distribution) -> float:
+    return one.age_min + OPEN_END_YEARS if one.age_max is None else one.age_max + 1
+
+
+def _band(frame: Frame, one: Distribution, n: int) -> str:
+    low, high = one.expected_range
+    left, right = frame.x(one.age_min), frame.x(_end(one))
+    top, bottom, middle = frame.y(high), frame.y(low), frame.y(one.value_at(50))
+    color = COLORS[n % len(COLORS)]
+    return (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+        f'height="{bottom - top:.1f}" fill="{color}" fill-opacity="0.10" stroke="{color}"/>'
+        f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{middle:.1f}" y2="{middle:.1f}" '
+        f'stroke="{color}" stroke-width="2"/>'
+    )
+
+
+def _line(frame: Frame, curve: AgeCurve, n: int) -> str:
+    color, lines = COLORS[n % len(COLORS)], []
+    for row, dash in ((0, ' stroke-dasharray="3 3"'), (2, ""), (4, ' stroke-dasharray="3 3"')):
+        points = " ".join(
+            f"{frame.x(age):.1f},{frame.y(value):.1f}"
+            for age, value in zip(curve.ages_years, curve.percentiles[row], strict=True)
+            if np.isfinite(value)
+        )
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{color}"{dash}/>')
+    return "".join(lines)
+
+
+def _legend(one: Distribution) -> str:
+    who = {"M": "men", "F": "women", "both": "both sexes"}[one.sex]
+    n = f"n {one.n}" if one.n else "n not stated"
+    doi = next((f", doi {r.doi}" for r in one.records if r.doi), "")
+    where = f"{one.site}, " if one.site else ""
+    ids = ", ".join(record.id for record in one.records)
+    return f"{one.source}: {where}{who}, {one.ages}, {n} [{ids}{doi}]"
+
+
+def _counted(one: Frequency) -> str:
+    low, high = one.interval
+    return (
+        f"{one.finding}: {one.percent:g} % ({low:.0f}-{high:.0f}), "
+        f"{ages_text(one.age_min, one.age_max)} [{', '.join(r.id for r in one.records)}]"
+    )
+
+
+def _entry(y: float, text: str, color: str) -> str:
+    return (
+        f'<rect x="{LEFT}" y="{y - 8}" width="9" height="9" fill="{color}"/>'
+        f'<text x="{LEFT + 14}" y="{y}" font-size="10">{escape(text)}</text>'
+    )
