@@ -453,7 +453,7 @@ def test_age_curve_through_groups_has_no_steps():
     curve = age_curve("marrow_pdff", "L2", "F")
     assert (curve.ages_years[0], curve.ages_years[-1]) == (20, pytest.approx(80))
     assert 0 <= np.diff(curve.percentiles[2]).min() and np.diff(curve.percentiles[2]).max() < 0.5
-    assert curve.sources == ("curve through Munich, 156 adults",)
+    assert curve.sources == ("Baum 2018",)
 
 
 def test_age_curve_is_what_is_expected_at_each_age():
@@ -582,7 +582,7 @@ def test_own_cohort_comes_first_and_is_named(tmp_path):
     assert found.distribution.source == "control cohort 'our-3T'"
     assert found.records[0].id == "cohort:our-3T"
     assert "60 controls" in found.cautions[0]
-    assert [d.source for d in found.others] == ["curve through Munich, 156 adults"]
+    assert [d.source for d in found.others] == ["Baum 2018"]
     location, scale = cohort.curves[0].curve.at(30)
     assert found.z_score(location) == pytest.approx(0)
     assert 1.8 < found.z_score(location + 2 * scale) < 2  # 60 controls are not all people
@@ -590,7 +590,7 @@ def test_own_cohort_comes_first_and_is_named(tmp_path):
     # Outside its ages, or for men, the published ones are back.
     young = min(18.0, cohort.curves[0].curve.age_min)
     assert expected("marrow_pdff", "L3", young - 0.5, "F") is None
-    assert expected("marrow_pdff", "L3", 30, "M").distribution.source.startswith("curve through")
+    assert expected("marrow_pdff", "L3", 30, "M").distribution.source == "Baum 2018"
 
 
 def test_own_cohort_draws_a_smooth_curve(tmp_path):

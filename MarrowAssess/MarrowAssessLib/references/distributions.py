@@ -66,8 +66,6 @@ class Distribution:
     @property
     def source(self) -> str:
         """Short name of the source."""
-        if self.smooth and self.evidence != "own cohort":
-            return f"curve through {self.cohort}"
         return self.records[0].source
 
     @property
@@ -173,13 +171,14 @@ def _group_curves() -> tuple[tuple[dict, dict[str, GroupCurve]], ...]:
     """The curves through published groups, with the data entry that names the groups."""
     found = []
     for entry in data()["curves"]:
-        sexes = {sex: tuple(map(_age_group, names)) for sex, names in entry["sexes"].items()}
+        sexes = {sex: tuple(map(age_group, names)) for sex, names in entry["sexes"].items()}
         curves = fit_group_curves(tuple(sexes.values()))
         found.append((entry, dict(zip(sexes, curves, strict=True))))
     return tuple(found)
 
 
-def _age_group(record: str) -> AgeGroup:
+def age_group(record: str) -> AgeGroup:
+    """The group of ages that a record prints."""
     norm = next(norm for norm in data()["norms"] if record in norm["records"])
     return AgeGroup(norm["age_min"], norm["age_max"] + 1, norm["n"], norm["mean"], norm["sd"])
 

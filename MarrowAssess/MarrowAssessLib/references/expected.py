@@ -98,7 +98,8 @@ class Expectation:
         means = [d.mean for d in all_of_them]
         gap = max(means) - min(means)
         listed = "; ".join(
-            f"{d.source} {d.mean:.{quantity.digits}f} ± {d.sd:.{quantity.digits}f}"
+            f"{d.source}{', curve over age,' if d.smooth else ''} {d.mean:.{quantity.digits}f} "
+            f"± {d.sd:.{quantity.digits}f}"
             for d in all_of_them
         )
         return (

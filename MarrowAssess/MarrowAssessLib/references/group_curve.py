@@ -5,7 +5,7 @@ do not change abruptly, and a group's mean is the curve's average over its ages.
 groups and both sexes: theirs pooled, after the part that their own spread of ages explains.
 
 Leaving out one of the eight groups of Baum 2018 and Dieckmeyer 2020 and predicting it, the curve
-errs by 4.0 points of PDFF and the nearest age band by 6.1 (Testing/benchmarks/references.py).
+errs by 4.7 points of PDFF and the nearest age band by 6.1 (Testing/benchmarks/references.py).
 """
 
 from __future__ import annotations
