@@ -709,7 +709,7 @@ def test_command_says_what_marrow_to_expect(capsys):
     assert "red marrow" in text and "does not hold" in text.replace("\n           ", " ")
     assert "T1" not in run(capsys, "--site", "mandible", "--age", "5")[1]
     with pytest.raises(ValueError, match="Give --quantity"):
-        run(capsys)
+        run(capsys, "--age", "5")
 
 
 def test_command_adds_a_cohort(capsys, tmp_path):

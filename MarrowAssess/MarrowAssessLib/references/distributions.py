@@ -15,7 +15,6 @@ from MarrowAssessLib.references.limits import (
     prediction_t,
     prediction_z,
 )
-from MarrowAssessLib.references.own_controls import ANCHOR_AGE_YEARS, Anchor, anchors
 from MarrowAssessLib.references.records import Record, ages_text, data, records_of
 
 SCORING_EVIDENCE = ("page", "seed", "derived", "own cohort")
@@ -142,13 +141,8 @@ class Distribution:
         return self.age_min <= age_years and (self.age_max is None or age_years < self.age_max + 1)
 
 
-def all_distributions(
-    quantity: str, age: float | None = None, sex: str | None = None
-) -> list[Distribution]:
-    """Own cohorts and curves (at an age, else at their youngest), and published groups.
-
-    Of own controls that only anchor a level, at an age from 5 years on, for that sex.
-    """
+def all_distributions(quantity: str, age: float | None = None) -> list[Distribution]:
+    """Own cohorts and curves (at an age, else at their youngest), and published groups."""
     own = [
         _own_distribution(cohort, curve, age)
         for cohort in stored_cohorts()
@@ -161,8 +155,6 @@ def all_distributions(
         if entry["quantity"] == quantity
         for sex, curve in sexes.items()
     ]
-    if age is not None and age >= ANCHOR_AGE_YEARS:
-        own += [_anchored_distribution(quantity, one, age, sex) for one in anchors(quantity)]
     return [*own, *curves, *published().get(quantity, ())]
 
 
@@ -246,39 +238,6 @@ def _own_distribution(cohort: ControlCohort, part: CohortCurve, age: float | Non
         cautions=tuple(cautions),
         dof=curve.n - len(curve.mean_coefficients),
         mean_variance=len(curve.mean_coefficients) / curve.n,
-        smooth=True,
-    )
-
-
-def _anchored_distribution(
-    quantity: str, anchor: Anchor, age: float, sex: str | None
-) -> Distribution:
-    location, scale, mean_variance = anchor.at(quantity, age, sex)
-    n, name = len(anchor.ages), f"own controls '{anchor.name}'"
-    low, middle, high = (math.exp(location + k * scale) for k in (-1, 0, 1))
-    ages = f"{min(anchor.ages):g}-{max(anchor.ages):g} years"
-    record = Record(f"cohort:{anchor.name}", name, name, None, "own cohort", True)
-    return Distribution(
-        quantity=quantity,
-        site="lumbar",
-        sex="both",
-        age_min=ANCHOR_AGE_YEARS,
-        age_max=120,
-        n=n,
-        mean=middle,
-        sd=(high - low) / 2,
-        power=0.0,
-        location=location,
-        scale=scale,
-        population=f"{n} controls of the user, {ages}",
-        cohort=name,
-        records=(record,),
-        cautions=(
-            f"Scanner-anchored: the level comes from {n} own controls of {ages}, the shift to "
-            f"{age:g} years from a model.",
-        ),
-        dof=n - 1,
-        mean_variance=mean_variance,
         smooth=True,
     )
 

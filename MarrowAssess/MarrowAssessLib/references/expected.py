@@ -31,6 +31,7 @@ import numpy as np
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
+from MarrowAssessLib.references.own_controls import ANCHOR_AGE_YEARS, Anchor, anchors
 from MarrowAssessLib.references.records import Record, ages_text, data, in_band, records_of
 from MarrowAssessLib.references.sites import levels, match_site, parse_reference_site
 
@@ -415,7 +416,8 @@ class _Query:
         if self.age is None:
             return []
         ranked = []
-        for one in all_distributions(self.quantity, self.age, self.sex):
+        anchored = _anchored(self.quantity, self.age, self.sex)
+        for one in [*anchored, *all_distributions(self.quantity, self.age)]:
             site = match_site(one.site, self.site)
             if site is None or not one.has_age(self.age) or one.sex not in ("both", self.sex):
                 continue
@@ -481,6 +483,46 @@ def _field_caution(query: _Query, applying: list[Distribution]) -> tuple[str, ..
             f"{query.field_strength_t:g} T and this age.",
         )
     return ()
+
+
+def _anchored(quantity: str, age: float, sex: str | None) -> list[Distribution]:
+    """What few own controls of any age say of this one; see `own_controls`."""
+    if age < ANCHOR_AGE_YEARS:
+        return []
+    return [_anchored_distribution(quantity, one, age, sex) for one in anchors(quantity)]
+
+
+def _anchored_distribution(
+    quantity: str, anchor: Anchor, age: float, sex: str | None
+) -> Distribution:
+    location, scale, mean_variance = anchor.at(quantity, age, sex)
+    n, name = len(anchor.ages), f"own controls '{anchor.name}'"
+    low, middle, high = (math.exp(location + k * scale) for k in (-1, 0, 1))
+    ages = f"{min(anchor.ages):g}-{max(anchor.ages):g} years"
+    record = Record(f"cohort:{anchor.name}", name, name, None, "own cohort", True)
+    return Distribution(
+        quantity=quantity,
+        site="lumbar",
+        sex="both",
+        age_min=ANCHOR_AGE_YEARS,
+        age_max=120,
+        n=n,
+        mean=middle,
+        sd=(high - low) / 2,
+        power=0.0,
+        location=location,
+        scale=scale,
+        population=f"{n} controls of the user, {ages}",
+        cohort=name,
+        records=(record,),
+        cautions=(
+            f"Scanner-anchored: the level comes from {n} own controls of {ages}, the shift to "
+            f"{age:g} years from a model.",
+        ),
+        dof=n - 1,
+        mean_variance=mean_variance,
+        smooth=True,
+    )
 
 
 def _people(one: Distribution) -> tuple:

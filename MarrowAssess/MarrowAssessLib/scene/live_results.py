@@ -18,7 +18,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
 from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
-from MarrowAssessLib.findings.summary import headline_text, headlines
+from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.scene.assessment import (
     CURVE_ATTRIBUTE,
     REGION_SEPARATOR,
@@ -302,7 +302,7 @@ def notes(assessment: Assessment) -> list[str]:
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
     said = [line for line in headlines(assessment) if line.kind in SAID_KINDS]
-    found += [f"{headline_text(line)}." for line in said[:MOST_SAID]]
+    found += [f"{line.text}." for line in said[:MOST_SAID]]
     if alone := _unmeasured(assessment):
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")
