@@ -1,5 +1,6 @@
 """Heights of digital bodies of known shape, planted losses, edema; each refusal and caution."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from MarrowAssessLib.fracture.heights import measure_body, surfaces_of_masks
 from MarrowAssessLib.placement.vertebra import Box, Surface, surface_of_mask, tilted_axes
 from PDFFMapperLib.images.volume import Volume
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from phantoms.bodies import body, column, grid, reduced
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "Testing"))
+
+from phantoms.bodies import body, center, column, grid, reduced  # noqa: E402
 
 EVEN = (25.0, 24.0, 26.0)  # anterior, middle, posterior, mm
 LEVELS = ("T12", "L1", "L2", "L3", "L4")
@@ -38,8 +41,7 @@ def with_heights(healthy, **heights: tuple[float, float, float]) -> dict[str, Su
     volume, _, surfaces = healthy
     made = dict(surfaces)
     for level, mm in heights.items():
-        center = np.array([0.3, -0.2, 19.0 * 4 - 38 * LEVELS.index(level) + 0.4])
-        mask = body(volume, center, mm)
+        mask = body(volume, center(LEVELS.index(level), len(LEVELS)), mm)
         made[level] = surface_of_mask(volume, mask, (0, 0, 0), surfaces[level].box.axes)
     return made
 
@@ -350,3 +352,129 @@ def test_volunteers_are_not_called_low(shared):
         assert found.bodies["L3"].heights.pit  # it has a Schmorl's node
         heights.append([body.heights.mm for body in found.bodies.values()])
     assert np.std(np.subtract(*heights)) < 1.2
+
+
+# As quantities and on the command line.
+
+
+def study(healthy, heights=None, edema="", margin=0):
+    """The digital column as label regions of a study with T1 and fat-suppressed T2."""
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.placement.body import eroded
+    from MarrowAssessLib.study.regions import Region
+    from MarrowAssessLib.study.study import Study
+
+    volume, masks, _ = healthy
+    masks = {**masks}
+    for level, mm in (heights or {}).items():
+        masks[level] = body(volume, center(LEVELS.index(level), len(LEVELS)), mm)
+    changed = (volume, masks, None)
+    stir = image(changed, edema or "L2", lambda k: k < 99 if edema else k < -99, 200)
+    t1 = image(changed, "L2", lambda k: k < -99, 0)
+    regions = [
+        Region.from_mask(f"{level} marrow", Role.MARROW, level, eroded(mask, volume, margin))
+        for level, mask in masks.items()
+    ]
+    return Study({Contrast.T1: t1, Contrast.FS_T2: stir}, regions, 60, "F")
+
+
+def test_rows_of_a_report(healthy):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.findings.summary import headline_text, headlines
+    from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.report.data import as_dict
+
+    wedge = tuple(np.array([0.65, 0.82, 1.0]) * usual("L1"))
+    found = assess(study(healthy, {"L1": wedge}, "L1"), Settings(fractures=True))
+    rows = {(r.measurement.quantity, r.measurement.site): r for r in found.results}
+    loss = rows["height_loss", "L1"]
+    assert loss.measurement.value == pytest.approx(35, abs=4)
+    words = loss.measurement.words
+    assert "grade 2" in words
+    assert "wedge, edema (diffuse" in words
+    assert loss.tone == "unusual"
+    assert rows["height_loss", "L3"].tone == "expected"
+    assert rows["height_grade", "L1"].measurement.value == 2
+    assert rows["deformity_index", "T12-L4"].measurement.value == 2
+    assert rows["wedge_ratio", "L1"].measurement.value == pytest.approx(0.65 * 25 / 26, abs=0.03)
+    assert "z -4" in rows["wedge_ratio", "L1"].measurement.how
+    assert rows["edema_share", "L1"].measurement.value > 90
+    assert rows["edema_share", "L3"].measurement.value < 5
+    assert rows["t1_body_ratio", "L1"].measurement.value == pytest.approx(1, abs=0.1)
+    told = [headline_text(line) for line in headlines(found)]
+    assert any(line.startswith("L1 Height loss 3") and "10.1002/jbmr" in line for line in told)
+    data = as_dict(found)
+    assert data["settings"]["fractures"] is True
+    assert any(one["words"].endswith("of the body)") for one in data["measurements"])
+    schema = REPOSITORY / "MarrowAssess/Resources/Schemas/assessment.schema.json"
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(json.loads(json.dumps(data)), json.loads(schema.read_text()))
+
+
+def test_no_rows_unless_asked_for(healthy):
+    from MarrowAssessLib.measures.measure import measure
+
+    found = measure(study(healthy))
+    assert not [one for one in found.measurements if "height" in one.quantity]
+
+
+def test_measurement_regions_are_not_bodies(healthy):
+    from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.measures.heights import SMALL_REGIONS
+    from MarrowAssessLib.measures.measure import measure
+
+    found = measure(study(healthy, margin=4), Settings(fractures=True))
+    assert not [one for one in found.measurements if one.quantity == "height_loss"]
+    reasons = [one.reason for one in found.skipped if one.quantity == "height_loss"]
+    assert reasons == [SMALL_REGIONS]
+
+
+def test_a_region_inside_a_found_body_has_its_heights(healthy):
+    """The outline goes with the region, whatever its margin, as from a click."""
+    from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.measures.measure import measure
+
+    one = study(healthy, margin=4)
+    for region in one.regions:
+        region.outline = healthy[2][region.site]
+    found = measure(one, Settings(fractures=True, erosion_mm=1.0))
+    heights = {m.site: m for m in found.measurements if m.quantity == "posterior_height"}
+    assert heights["L2"].value == pytest.approx(26, abs=0.5)
+    assert heights["L2"].how == "outline found"
+
+
+def test_regions_that_are_no_single_body(healthy):
+    from dataclasses import replace
+
+    from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.measures.measure import measure
+    from MarrowAssessLib.sources.label_maps import WHOLE_VERTEBRA
+
+    one = study(healthy)
+    one.regions[0].cautions.append(WHOLE_VERTEBRA)
+    one.regions.append(replace(one.regions[2], name="L2 again"))
+    reasons = [s.reason for s in measure(one, Settings(fractures=True)).skipped]
+    assert "T12 marrow holds the arch as well; heights need the body alone." in reasons
+    assert "L2 again: L2 marrow was used for its level." in reasons
+
+
+def test_on_the_command_line(healthy, tmp_path):
+    from MarrowAssessLib.commands.main import main
+    from PDFFMapperLib.images.files import write_volume
+
+    crush = tuple(0.55 * np.array(usual("L2")))
+    made = study(healthy, {"L2": crush})
+    labels = np.zeros(made.grid.array.shape, np.int16)
+    for n, region in enumerate(made.regions, 1):
+        labels[region.box][region.mask] = n
+    write_volume(made.volumes[Contrast.T1], tmp_path / "t1.nrrd")
+    write_volume(made.grid.with_array(labels), tmp_path / "labels.nrrd")
+    named = [f"--label={n}=marrow:{level}" for n, level in enumerate(LEVELS, 1)]
+    out = tmp_path / "out"
+    files = [f"--volume=T1={tmp_path / 't1.nrrd'}", f"--labels={tmp_path / 'labels.nrrd'}"]
+    assert main(["assess", *files, *named, "--fractures", "--no-scene", f"--out={out}"]) == 0
+    data = json.loads((out / "assessment.json").read_text())
+    loss = [one for one in data["measurements"] if one["quantity"] == "height_loss"]
+    assert [one["site"] for one in loss] == list(LEVELS)
+    assert loss[2]["value"] == pytest.approx(45, abs=4)
+    assert loss[2]["words"].endswith("grade 3 crush")

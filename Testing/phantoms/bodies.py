@@ -9,14 +9,15 @@ from PDFFMapperLib.images.volume import Volume
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import map_coordinates
 
+APART_MM = 34.0  # from the middle of one body to that of the next
 CENTERS = (0.15, 0.5, 0.85)  # of the zones heights are measured over, shares of the depth
 
 
 def grid(bodies: int, spacing_mm: tuple[float, float, float] = (2.0, 1.0, 1.0)) -> Volume:
     """An empty image for so many bodies, one above the other."""
-    size = np.array([70, 80, 40 * bodies + 30]) / spacing_mm
+    size = np.array([70, 80, 36 * bodies + 34]) / spacing_mm
     matrix = np.diag([*spacing_mm, 1.0])
-    matrix[:3, 3] = [-35.0, -40.0, -15.0 - 20 * (bodies - 1) - 20]
+    matrix[:3, 3] = [-35.0, -40.0, -17.0 - 18 * bodies]
     return Volume(np.zeros(np.rint(size).astype(int)[::-1], np.float32), matrix, "digital spine")
 
 
@@ -55,13 +56,17 @@ def column(
     spacing_mm: tuple[float, float, float] = (2.0, 1.0, 1.0),
     tilt_deg: float = 0.0,
 ) -> tuple[Volume, dict[str, np.ndarray]]:
-    """Bodies by level from head to foot, 38 mm apart."""
+    """Bodies by level from head to foot."""
     volume = grid(len(heights_mm), spacing_mm)
-    high = 19.0 * (len(heights_mm) - 1)
     return volume, {
-        level: body(volume, (0.3, -0.2, high - 38 * n + 0.4), three, tilt_deg=tilt_deg)
+        level: body(volume, center(n, len(heights_mm)), three, tilt_deg=tilt_deg)
         for n, (level, three) in enumerate(heights_mm.items())
     }
+
+
+def center(n: int, bodies: int) -> tuple[float, float, float]:
+    """The middle of the nth body from above of a column, off the voxels' grid; RAS, mm."""
+    return 0.3, -0.2, APART_MM * ((bodies - 1) / 2 - n) + 0.4
 
 
 def reduced(

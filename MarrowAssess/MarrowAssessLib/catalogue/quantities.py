@@ -28,6 +28,9 @@ class Method(Enum):
     YELLOW_SHARE = "from PDFF, between red and yellow marrow"
     CROSS_SECTION = "area of a region's largest section"
     TEXTURE = "gray levels of neighboring voxels"
+    BODY_SHAPE = "from the outline of a vertebral body"
+    DEFORMITY = "from all bodies' grades"
+    BODY_SIGNAL = "a body's signal over that of bodies without low height"
     REFERENCE_ONLY = "not here; references name it"
 
 
@@ -281,6 +284,78 @@ _ROWS = (
         "muscle_fat_signal_fraction", "Muscle fat signal fraction", "%", 1,
         "Fat over fat and water signal of muscle, not corrected for T1.",
         Method.MAP_VALUE, (Contrast.FAT_FRACTION,), _MUSCLE, color_rank=5,
+    ),
+    Quantity(
+        "height_loss", "Height loss", "%", 0,
+        "Largest loss of a body's three heights against the nearest bodies without low height.",
+        Method.BODY_SHAPE, (), _MARROW, color_rank=14,
+    ),
+    Quantity(
+        "height_grade", "Height grade", "", 0, "0 to 3, of the height loss (Genant 1993).",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "anterior_height", "Anterior height", "mm", 1, "Ha, over 8-22 % of a body's depth.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "middle_height", "Middle height", "mm", 1, "Hm, over 43-57 % of a body's depth.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "posterior_height", "Posterior height", "mm", 1, "Hp, over 78-92 % of a body's depth.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "wedge_ratio", "Ha/Hp", "", 2, "Anterior over posterior height of a body.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "concavity_ratio", "Hm/Hp", "", 2, "Middle over posterior height of a body.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "posterior_ratio", "Hp/neighbors", "", 2,
+        "Posterior height over the mean of those of the bodies above and below.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "endplate_depression", "Endplate depression", "mm", 1,
+        "Of the deeper endplate, below the line between its front and back zone.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "body_kyphosis", "Angle between endplates", "deg", 0,
+        "Of one body, positive where its front is lower.", Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "posterior_bulge", "Posterior wall bulge", "mm", 1,
+        "Of a body's back wall behind the line between its ends.",
+        Method.BODY_SHAPE, (), _MARROW,
+    ),
+    Quantity(
+        "deformity_index", "Spine deformity index", "", 0, "Sum of all bodies' height grades.",
+        Method.DEFORMITY, (), _MARROW,
+    ),
+    Quantity(
+        "edema_share", "Edema share", "%", 0,
+        "Of a body: more than 3 SD brighter on fat-suppressed T2 than bodies without low height.",
+        Method.BODY_SIGNAL, (_FS_T2,), _MARROW,
+    ),
+    Quantity(
+        "fs_t2_body_ratio", "Fat-suppressed T2 body/other bodies", "", 2,
+        "Median of a body over that of bodies without low height.",
+        Method.BODY_SIGNAL, (_FS_T2,), _MARROW,
+    ),
+    Quantity(
+        "t1_body_ratio", "T1 body/other bodies", "", 2,
+        "Median of a body over that of bodies without low height.",
+        Method.BODY_SIGNAL, (_T1,), _MARROW,
+    ),
+    Quantity(
+        "pdff_body_ratio", "PDFF body/other bodies", "", 2,
+        "Median of a body over that of bodies without low height.",
+        Method.BODY_SIGNAL, (Contrast.PDFF,), _MARROW,
     ),
     *(
         Quantity(

@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--texture", action="store_true", help="texture of marrow as well (IBSI)")
     parser.add_argument(
+        "--fractures", action="store_true",
+        help="heights of vertebral bodies as well, their loss and grade; labeled and drawn regions "
+        "must be whole bodies",
+    )  # fmt: skip
+    parser.add_argument(
         "--m-score-reference", nargs=2, type=float, metavar=("MEAN", "SD"),
         help="SNR of L1-L4 in young controls on the same scanner",
     )  # fmt: skip
@@ -56,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.sources.study_files import read_study
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
-    settings = Settings(args.erode_mm, args.n4, reference, args.texture)
+    settings = Settings(args.erode_mm, args.n4, reference, args.texture, args.fractures)
     arguments, notes = study_arguments(args)
     refuse_output_file(args.out)
     say("Reading")

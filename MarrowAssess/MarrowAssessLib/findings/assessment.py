@@ -10,6 +10,7 @@ from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
 from MarrowAssessLib.findings.signature import signatures
 from MarrowAssessLib.findings.statements import comparable_by, statements
 from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.measures.heights import HEIGHTS
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
 from MarrowAssessLib.measures.measurement import Measured, Measurement, order
 from MarrowAssessLib.references.expected import (
@@ -109,4 +110,4 @@ def _methods(settings: Settings) -> list[str]:
         "95 % intervals come from the spread and correlation of the voxels inside the regions; "
         "they do not include drawing the regions anew or scanning again."
     )
-    return [OUTLIERS, erosion, n4, interval]
+    return [OUTLIERS, erosion, n4, interval, *([HEIGHTS] if settings.fractures else [])]

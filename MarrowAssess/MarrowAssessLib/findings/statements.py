@@ -47,6 +47,8 @@ _LOOKS = {
     ("signal_drop", 20.0, ABOVE): "loses signal in opposed phase",
     ("signal_drop", 20.0, AT_MOST): "loses no signal in opposed phase (less than 20 %)",
 }
+GENANT_DOI = "10.1002/jbmr.5650080915"
+LOW_PERCENT = 20.0  # of height lost, from which bodies are graded
 _CARROLL = ("t1_marrow_disc", "t1_marrow_muscle")
 _WORDED = {"fs_t2_marrow_muscle": "fat-suppressed T2", "t2_marrow_muscle": "T2"}
 _MOST_PUBLISHED = 3
@@ -143,6 +145,9 @@ def _rules(
 ) -> list[Statement]:
     quantity, value = measurement.quantity, measurement.value
     read = [c for c in cutoffs if all(r.evidence != "memory" for r in c.records)]
+    if measurement.words:
+        tone = {ABOVE: UNUSUAL, AT_MOST: EXPECTED}.get(side_of(measurement, LOW_PERCENT), OPEN)
+        return [Statement(RULE, tone, measurement.words, (), GENANT_DOI)]
     if quantity in _CARROLL:
         return [_carroll(measurement, one) for one in read if one.applies_to == "marrow"]
     if quantity in ("signal_drop", "opposed_in_ratio"):

@@ -100,10 +100,17 @@ class HeightLoss:
             mm = "/".join(f"{height:.0f}" for height in self.heights.mm)
             return f"{self.level} heights {mm} mm, no height loss: too few unaffected bodies"
         low, high = (max(0.0, bound) for bound in self.loss_ci95)
-        sure = self.grade_range[0] == self.grade_range[1]
-        grade = f"grade {self.grade}" + ("" if sure else " ({}-{})".format(*self.grade_range))
         loss = f"{max(0.0, self.loss):.0f} % ({low:.0f}-{high:.0f})"
-        return f"{self.level} height loss {loss}, {grade} {self.shape}".rstrip()
+        return f"{self.level} height loss {loss}, {self.grade_text}"
+
+    @property
+    def grade_text(self) -> str:
+        """Grade with its interval, and shape: "grade 2 (1-2) wedge"; "" where there is none."""
+        if self.grade is None or self.grade_range is None:
+            return ""
+        sure = self.grade_range[0] == self.grade_range[1]
+        interval = "" if sure else f"({self.grade_range[0]}-{self.grade_range[1]})"
+        return " ".join(filter(None, (f"grade {self.grade}", interval, self.shape)))
 
 
 @dataclass

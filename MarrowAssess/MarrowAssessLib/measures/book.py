@@ -27,12 +27,14 @@ class Settings:
         n4: divide T1, T2 and fat-suppressed T2 by their N4 bias field first.
         m_score_reference: mean and SD of the L1-L4 SNR of the site's own young controls.
         texture: measure the texture of marrow as well.
+        fractures: measure the heights of vertebral bodies as well.
     """
 
     erosion_mm: float = 0.0
     n4: bool = False
     m_score_reference: tuple[float, float] | None = None
     texture: bool = False
+    fractures: bool = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
@@ -133,6 +135,13 @@ class Book:
                 self._once[key] = error
         if isinstance(self._once[key], ValueError):
             raise self._once[key]
+        return self._once[key]
+
+    def of_all(self, compute: Callable[[Book], T]) -> T:
+        """`compute(self)`, kept for the next quantity that asks for the same."""
+        key = (compute,)
+        if key not in self._once:
+            self._once[key] = compute(self)
         return self._once[key]
 
     def distance_mm(self, one: Region, other: Region) -> float:

@@ -15,6 +15,7 @@ from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
 from MarrowAssessLib.measures.chemical_shift import fat_signal_fraction, opposed_phase
 from MarrowAssessLib.measures.composition import yellow_share
+from MarrowAssessLib.measures.heights import body_shape, body_signal, deformity_index
 from MarrowAssessLib.measures.m_score import snr_score
 from MarrowAssessLib.measures.maps import map_value
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
@@ -49,6 +50,9 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.YELLOW_SHARE: _yellow_shares,
     Method.CROSS_SECTION: cross_section,
     Method.TEXTURE: texture,
+    Method.BODY_SHAPE: body_shape,
+    Method.DEFORMITY: deformity_index,
+    Method.BODY_SIGNAL: body_signal,
 }
 
 

@@ -23,6 +23,7 @@ class Measurement:
         reference_statistics: of the region it is divided by, if any.
         ci95: 95 % interval from the spread inside the regions (not from drawing them anew).
         value_without_n4: the same number from the uncorrected image, where N4 was used.
+        words: what the number means by its own rule, such as "grade 2 wedge"; "" for most.
         how: settings that the number depends on and that differ from image to image, if any.
         cautions: sentences to read with the number.
     """
@@ -36,6 +37,7 @@ class Measurement:
     reference_statistics: Statistics | None = None
     ci95: tuple[float, float] | None = None
     value_without_n4: float | None = None
+    words: str = ""
     how: str = ""
     cautions: list[str] = field(default_factory=list)
 

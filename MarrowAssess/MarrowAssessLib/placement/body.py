@@ -103,6 +103,7 @@ def _with_roi(
     if not roi.voxels:
         unsure.append(f"Nothing is left {margin_mm:g} mm inside the body.")
     roi.cautions.extend(unsure)
+    roi.outline = surface
     return Placement(body, roi, unsure, surface, score)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -217,7 +217,7 @@ def renamed(column: Column, shift: int, lumbar: int = 5) -> Column:
 def _rename(placement: Placement, site: str) -> Placement:
     def moved(region: Region) -> Region:
         name = region.name.replace(region.site, site, 1)
-        return Region(name, region.role, site, region.mask, region.offset, list(region.cautions))
+        return replace(region, name=name, site=site, cautions=list(region.cautions))
 
     return Placement(
         moved(placement.body),
