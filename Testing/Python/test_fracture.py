@@ -10,7 +10,8 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.fracture import grade
 from MarrowAssessLib.fracture.edema import NO_EDEMA_IMAGE, marrow_signals
 from MarrowAssessLib.fracture.grade import assess_heights, grade_of
-from MarrowAssessLib.fracture.heights import measure_body, surfaces_of_masks
+from MarrowAssessLib.fracture.heights import measure_body
+from MarrowAssessLib.fracture.outlines import surfaces_of_masks
 from MarrowAssessLib.placement.vertebra import Box, Surface, surface_of_mask, tilted_axes
 from PDFFMapperLib.images.volume import Volume
 
@@ -380,7 +381,7 @@ def study(healthy, heights=None, edema="", margin=0):
 
 def test_rows_of_a_report(healthy):
     from MarrowAssessLib.findings.assessment import assess
-    from MarrowAssessLib.findings.summary import headline_text, headlines
+    from MarrowAssessLib.findings.summary import headlines
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.report.data import as_dict
 
@@ -395,15 +396,18 @@ def test_rows_of_a_report(healthy):
     assert loss.tone == "unusual"
     assert rows["height_loss", "L3"].tone == "expected"
     assert rows["height_grade", "L1"].measurement.value == 2
-    assert rows["deformity_index", "T12-L4"].measurement.value == 2
+    index = rows["deformity_index", "T12-L4"].measurement
+    assert index.value == 2
+    assert "Of 5 bodies in view; the index is meant for T4 to L4." in index.cautions
     assert rows["wedge_ratio", "L1"].measurement.value == pytest.approx(0.65 * 25 / 26, abs=0.03)
     assert "z -4" in rows["wedge_ratio", "L1"].measurement.how
     assert rows["edema_share", "L1"].measurement.value > 90
     assert rows["edema_share", "L3"].measurement.value < 5
     assert rows["t1_body_ratio", "L1"].measurement.value == pytest.approx(1, abs=0.1)
-    told = [headline_text(line) for line in headlines(found)]
+    lines = headlines(found)
+    told = [line.text for line in lines]
     assert any(line.startswith("L1 Height loss 3") and "10.1002/jbmr" in line for line in told)
-    data = as_dict(found)
+    data = as_dict(found, lines)
     assert data["settings"]["fractures"] is True
     assert any(one["words"].endswith("of the body)") for one in data["measurements"])
     schema = REPOSITORY / "MarrowAssess/Resources/Schemas/assessment.schema.json"

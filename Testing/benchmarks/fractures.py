@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper"), str(ROOT / "Testing")]
 
 from MarrowAssessLib.fracture.grade import SpineHeights, assess_heights  # noqa: E402
-from MarrowAssessLib.fracture.heights import surfaces_of_masks  # noqa: E402
+from MarrowAssessLib.fracture.outlines import surfaces_of_masks  # noqa: E402
 from MarrowAssessLib.placement.vertebra import surface_of_mask  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402

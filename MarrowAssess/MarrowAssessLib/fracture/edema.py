@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement.body import eroded
 from MarrowAssessLib.placement.vertebra import Surface, voxelize
+from MarrowAssessLib.study.regions import Region
 
 Z_EDEMA = 3.0
 MARGIN_MM = 2.0  # cortex, and what endplates and vessels blur into marrow
@@ -115,9 +116,12 @@ def marrow_signals(
 def _marrow(volume: Volume, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
     """Finite values of a body's marrow, and where they lie in its box, -1 ... 1."""
     mask, offset = voxelize(volume, surface)
-    if not mask.any():
-        return np.empty(0), np.empty((0, 3))
-    where = np.argwhere(eroded(mask, volume, MARGIN_MM)) + np.array(offset)
+    whole = Region.from_mask("body", Role.MARROW, "", mask, offset)
+    try:
+        inner = whole.eroded(MARGIN_MM, volume.spacing)
+    except ValueError:
+        return np.empty(0), np.empty((0, 3))  # nothing is left
+    where = np.argwhere(inner.mask) + np.array(inner.offset)
     points = volume.to_ras(where[:, ::-1]) - surface.box.center
     local = points @ surface.box.axes.T / surface.box.half
     values = volume.array[tuple(where.T)].astype(float)

@@ -13,8 +13,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import VERTEBRAE
-from MarrowAssessLib.fracture.heights import BodyHeights, cut_by_image, measure_body
-from MarrowAssessLib.placement.vertebra import Surface
+from MarrowAssessLib.fracture.heights import BodyHeights, Outline, cut_by_image, measure_body
 
 GRADES_PERCENT = (20.0, 25.0, 40.0)  # losses at which grades 1, 2 and 3 begin
 GRADED = tuple(f"T{n}" for n in range(1, 13)) + tuple(f"L{n}" for n in range(1, 7))
@@ -135,7 +134,7 @@ class SpineHeights:
 
 
 def assess_heights(
-    bodies: Mapping[str, Surface],
+    bodies: Mapping[str, Outline],
     grid: Volume,
     unsure: Collection[str] = (),
     outline_sd_mm: float = OUTLINE_SD_MM,

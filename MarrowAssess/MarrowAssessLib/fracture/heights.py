@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
-
-from MarrowAssessLib.placement.vertebra import Surface, surface_of_mask
 
 # Shares of the body's depth, 0 at its front. The outermost 8 % hold the rounded rim and its
 # osteophytes. Five lines each fall into the front, middle and back zone.
@@ -20,6 +18,16 @@ WALL = np.linspace(0.1, 0.9, 17)  # of the back wall, from below
 TURNS, HALVINGS = 4, 12
 PIT_MM, PIT_WIDTH = 3.0, 0.3  # an endplate's pit: at least so deep, at most such a share of depth
 BEYOND_MM = 1.0  # image that must follow an endplate, so that it is one
+
+
+class Outline(Protocol):
+    """A body's outline, as placement.vertebra.Surface is one."""
+
+    box: object  # center (RAS, mm), axes (rows right, front, head), half sizes (mm)
+    radii: np.ndarray  # relative to the box
+
+    def contains(self, points_ras: np.ndarray) -> np.ndarray:
+        """Whether points (n, 3) lie inside."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class BodyHeights:
         return self.middle_mm / self.posterior_mm
 
 
-def measure_body(surface: Surface) -> BodyHeights:
+def measure_body(surface: Outline) -> BodyHeights:
     """The heights of a body from its outline.
 
     Its axes are found from the outline itself: the head axis is the mean of the endplates' normals,
@@ -123,40 +131,7 @@ def cut_by_image(heights: BodyHeights, grid: Volume) -> bool:
     return bool(((ijk < -0.5) | (ijk > np.array(grid.array.shape[::-1]) - 0.5)).any())
 
 
-def surfaces_of_masks(grid: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, Surface]:
-    """Outlines of drawn or labeled bodies.
-
-    Args:
-        grid: an image on the masks' grid.
-        masks: by level from head to foot; boolean [k, j, i], the whole body.
-
-    Raises:
-        ValueError: a mask is empty or lies on another grid.
-    """
-    centers = {}
-    for level, mask in masks.items():
-        if mask.shape != grid.array.shape:
-            raise ValueError(
-                f"The mask of {level} has {mask.shape} voxels, its image {grid.array.shape}; "
-                "draw on the image's grid."
-            )
-        if not mask.any():
-            raise ValueError(f"The mask of {level} is empty; draw the vertebral body.")
-        centers[level] = grid.to_ras(np.argwhere(mask)[:, ::-1].mean(axis=0))
-    found = {}
-    for n, level in enumerate(masks):
-        near = list(centers.values())[max(n - 1, 0) : n + 2]
-        # The column's direction is the first guess; alone, a body gets the image's.
-        head = near[0] - near[-1] if len(near) > 1 else np.array([0.0, 0.0, 1.0])
-        axes = _frame(head, np.array([0.0, 1.0, 0.0]))
-        where = np.argwhere(masks[level])
-        low, high = where.min(axis=0), where.max(axis=0) + 1
-        crop = masks[level][tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-        found[level] = surface_of_mask(grid, crop, tuple(low.tolist()), axes)
-    return found
-
-
-def _middle(surface: Surface, center: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, float]:
+def _middle(surface: Outline, center: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, float]:
     """The point halfway between front and back wall, and their distance, at half height."""
     starts = center + (surface.box.half[0] * ACROSS[CENTRAL])[:, None] * axes[0]
     front, back = (float(np.nanmedian(_reach(surface, starts, side * axes[1]))) for side in (1, -1))
@@ -166,7 +141,7 @@ def _middle(surface: Surface, center: np.ndarray, axes: np.ndarray) -> tuple[np.
 
 
 def _endplates(
-    surface: Surface, center: np.ndarray, axes: np.ndarray, depth: float
+    surface: Outline, center: np.ndarray, axes: np.ndarray, depth: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Upper and lower endplate over `ACROSS` and `DEPTHS`, mm along the head axis."""
     x = surface.box.half[0] * ACROSS[:, None, None]
@@ -181,7 +156,7 @@ def _endplates(
     return upper, lower
 
 
-def _reach(surface: Surface, starts: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _reach(surface: Outline, starts: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Distance from points inside an outline to it, mm; NaN for points outside."""
     low = np.zeros(len(starts))
     high = np.full(len(starts), 2.0 * surface.radii.max() * surface.box.half.max())
@@ -205,10 +180,10 @@ def _turned(
         _, across, along = np.linalg.lstsq(design, plate[seen], rcond=None)[0]
         normal = np.array([-across, -along, 1.0])
         head += normal / np.linalg.norm(normal)
-    return _frame(head @ axes, axes[1])
+    return unit_axes(head @ axes, axes[1])
 
 
-def _frame(head: np.ndarray, front: np.ndarray) -> np.ndarray:
+def unit_axes(head: np.ndarray, front: np.ndarray) -> np.ndarray:
     """Unit vectors right, front, head (rows): the head as given, the front as near as can be."""
     head = head / np.linalg.norm(head)
     front = front - (front @ head) * head
@@ -230,7 +205,7 @@ def _is_pit(depths: np.ndarray) -> bool:
 
 
 def _bulge(
-    surface: Surface, center: np.ndarray, axes: np.ndarray, depth: float, profiles: np.ndarray
+    surface: Outline, center: np.ndarray, axes: np.ndarray, depth: float, profiles: np.ndarray
 ) -> float:
     """How far the back wall's middle lies behind the line between its ends, mm."""
     high, low = (float(np.median(profile[BACK])) for profile in profiles)

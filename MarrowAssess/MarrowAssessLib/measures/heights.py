@@ -151,7 +151,7 @@ def _heights(book: Book) -> tuple[dict[str, Region], SpineHeights, list[str]]:
 
 
 def _outlines(book: Book, regions: dict[str, Region]) -> dict[str, Surface]:
-    from MarrowAssessLib.fracture.heights import surfaces_of_masks
+    from MarrowAssessLib.fracture.outlines import surfaces_of_masks
 
     shape = book.grid.array.shape
     drawn = {

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from MarrowAssessLib.catalogue.anatomy import Role
-
-if TYPE_CHECKING:
-    from MarrowAssessLib.placement.vertebra import Surface
 
 PERCENTILES = (5, 25, 75, 95)
 JUDGED_RIGHT = "Looked at and judged right."
@@ -30,7 +26,8 @@ class Region:
         cautions: sentences that anyone who reads its numbers should see.
         doubtful: whether they say that it may be another structure, and nobody has judged it
             right; its numbers then get no verdict.
-        outline: of the whole vertebral body that the region lies in, where it was found.
+        outline: of the whole vertebral body that the region lies in, where it was found (a
+            placement.vertebra.Surface).
     """
 
     name: str
@@ -40,7 +37,7 @@ class Region:
     offset: tuple[int, int, int] = (0, 0, 0)
     cautions: list[str] = field(default_factory=list)
     doubtful: bool = False
-    outline: Surface | None = None
+    outline: object | None = None
 
     @classmethod
     def from_mask(
