@@ -176,6 +176,22 @@ def test_a_map_without_values_in_a_region_is_told_not_fatal(spine):
     assert "the map holds no value in L2 marrow" in [s.reason for s in result.skipped]
 
 
+def test_few_voxels_with_a_value_are_told_and_a_handful_is_none(spine):
+    pdff = np.full(spine.grid.array.shape, np.nan, np.float32)
+    levels = [r for r in spine.regions if r.role is Role.MARROW][:2]
+    for region, count in zip(levels, (4, 8), strict=True):
+        inside = pdff[region.box]
+        place = np.argwhere(region.mask)[:count]
+        inside[tuple(place.T)] = 40.0
+    result = measure(with_volumes(spine, PDFF=pdff))
+    (one,) = [m for m in result.measurements if m.quantity == "marrow_pdff"]
+    few, more = levels
+    assert one.measured == (more.name,)
+    assert any(f"Only 8 of {more.voxels} voxels of {more.name}" in c for c in one.cautions)
+    reasons = [s.reason for s in result.skipped]
+    assert f"the map holds a value in only 4 of {few.voxels} voxels of {few.name}" in reasons
+
+
 def test_water_and_fat_images_give_a_signal_fraction_that_is_no_pdff(spine):
     study = with_volumes(spine, WATER=150.0, FAT=50.0)
     assert value(study, "marrow_fat_signal_fraction", "L2") == pytest.approx(25)

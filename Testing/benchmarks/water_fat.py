@@ -1,6 +1,6 @@
 """Accuracy, speed and memory of the water-fat separation; challenge scores; beside mri-fatwater.
 
-Run from the repository's root:  python Testing/benchmarks/water_fat.py [--peer PYTHON] [--stress]
+Run from the root:  python Testing/benchmarks/water_fat.py [--peer PYTHON] [--stress | --faults]
 PYTHON is an interpreter in whose environment mri-fatwater is installed. CPU seconds, one thread
 counted per core used; nothing here is asserted.
 """
@@ -26,7 +26,13 @@ sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "Testing")]
 from PDFFMapperLib.water_fat.multi_echo import multi_echo  # noqa: E402
 from PDFFMapperLib.water_fat.separation import separate_water_fat  # noqa: E402
 from PDFFMapperLib.water_fat.spectra import fat_spectrum  # noqa: E402
-from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom  # noqa: E402
+from phantoms.water_fat import (  # noqa: E402
+    PHASE_ERRORS,
+    SIX_ECHOES_S,
+    TISSUES,
+    spine_phantom,
+    with_phase_error,
+)
 
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", ROOT / "../shared"))
 SMALL, LARGE = (20, 96, 96), (40, 192, 192)
@@ -121,12 +127,77 @@ def bipolar() -> None:
                 ]
                 body = phantom.labels > 0
                 scaled = ((result.pdff_percent - phantom.pdff) / result.pdff_sd)[body]
-                found = result.facts["odd_even_error"]
+                found = result.facts["echo_error"]
                 print(
                     f"{train:18s} SNR {snr} {error:28s} {max(biases, key=abs):+.2f}, "
                     f"SD/bound {scaled.std():.3f}, found {'yes' if found else 'no '}, "
                     f"{seconds:.1f} s"
                 )
+
+
+def faults() -> None:
+    """What real scanners and patients do to the echoes, and what becomes of it."""
+    print("\nFaults: voxels in %, bias of the worst tissue in points (confident voxels)")
+    print(f"{'train':22s} {'fault':24s} swapped unmarked confident  bias  what was found; CPU s")
+    trains = {
+        "3 x 1.15 ms, 3 T": (np.arange(1, 4) * 1.15e-3, 3.0),
+        "4 x 1.0 ms, 3 T": (1.2e-3 + np.arange(4) * 1e-3, 3.0),
+        "4 x 2.0 ms, 1.5 T": (1.2e-3 + np.arange(4) * 2e-3, 1.5),
+        "6 x 1.15 ms, 3 T": (SIX_ECHOES_S, 3.0),
+        "6 x 1.5 ms, 1.5 T": (np.arange(1, 7) * 1.5e-3, 1.5),
+        "12 x 1.1 ms, 1.5 T": (np.arange(1, 13) * 1.1e-3, 1.5),
+    }
+    iron = {4: (30.0, 50.0), 5: (30.0, 200.0), 6: (30.0, 333.0), 7: (30.0, 500.0)}
+    for train, (times, field) in trains.items():
+        given = dict(shape=(10, 64, 64), echo_times_s=times, field_strength_t=field)
+        given["off_resonance_hz"] = 60 * field
+        sound = spine_phantom(**given)
+        cases = {"none": sound}
+        for size in (0.15, 0.3, 0.5):
+            for kind in PHASE_ERRORS:
+                cases[f"{kind} {size} rad"] = with_phase_error(sound, kind, size)
+            cases[f"fat lead {size} rad"] = spine_phantom(**given, fat_lead_rad=size)
+        cases["fat lead 0.8 rad"] = spine_phantom(**given, fat_lead_rad=0.8)
+        cases["iron, R2* 50-500"] = spine_phantom(**given, marrow=iron)
+        cases["T2* of 3 ms"] = spine_phantom(**given, marrow=dict.fromkeys(iron, (30.0, 333.0)))
+        cases["SNR 5"] = spine_phantom(**given, snr=5)
+        jump = 150.0 * (np.arange(10) % 2)[:, None, None] * times[:, None, None, None]
+        cases["150 Hz between slices"] = replace(
+            sound, echoes=(sound.echoes * np.exp(2j * np.pi * jump)).astype(np.complex64)
+        )
+        dead = sound.echoes.copy()
+        dead[1] = 0
+        cases["dead echo"] = replace(sound, echoes=dead)
+        moved = sound.echoes.copy()
+        moved[-1] = np.roll(moved[-1], 2, axis=-1)
+        cases["motion: last echo 4 mm off"] = replace(sound, echoes=moved)
+        for fault, phantom in cases.items():
+            fault_row(train, fault, phantom)
+
+
+def fault_row(train: str, fault: str, phantom) -> None:
+    began = time.process_time()
+    try:
+        result, seconds = separated(phantom)
+    except ValueError as error:
+        print(f"{train:22s} {fault:26s} refused: {error}", time.process_time() - began)
+        return
+    body, sure = phantom.labels > 0, result.confident
+    error = result.pdff_percent - phantom.pdff
+    swapped = body & (np.abs(error) > 40)
+    biases = [error[(phantom.labels == label) & sure].mean() for label in TISSUES
+              if ((phantom.labels == label) & sure).sum() > 20]  # fmt: skip
+    found = result.facts["echo_error"]
+    lead = result.facts["fat_phase_lead_rad"]
+    words = [found["kind"]] if found else []
+    words += [f"lead {lead:.2f}"] if abs(lead) > 0.01 else []
+    words += ["own phases"] if not result.facts["common_phase"] else []
+    words += ["conjugated"] if result.facts["conjugated"] else []
+    print(
+        f"{train:22s} {fault:26s} {100 * swapped.sum() / body.sum():6.2f} "
+        f"{int((swapped & sure).sum()):6d} {100 * sure[body].mean():8.1f} "
+        f"{max(biases, key=abs, default=np.nan):+8.2f}  {', '.join(words) or '-'}; {seconds:.1f}"
+    )
 
 
 def speed(peer: str | None) -> None:
@@ -310,6 +381,7 @@ def challenge() -> None:
         found = challenge_case(case)
         if found:
             score(f"case {case}", *found)
+            score(f"case {case}, default settings", *found, common_phase=None)
 
 
 def stress() -> None:
@@ -355,7 +427,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="python with mri-fatwater installed")
     parser.add_argument("--stress", action="store_true", help="changed challenge cases only")
+    parser.add_argument("--faults", action="store_true", help="table of faults only")
     arguments = parser.parse_args()
+    if arguments.faults:
+        faults()
+        sys.exit()
     if arguments.stress:
         stress()
         sys.exit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
@@ -52,6 +52,7 @@ def spine_phantom(
     odd_even: tuple[complex, complex] = (0, 0),
     faster_fat_per_s: float = 0.0,
     marrow: dict[int, tuple[float, float]] | None = None,
+    fat_lead_rad: float = 0.0,
 ) -> Phantom:
     """A trunk with vertebrae and an arm apart from it.
 
@@ -66,6 +67,7 @@ def spine_phantom(
         odd_even: error of a bipolar readout: echo n times exp((-1)^n (a + b x)), x from -1 to 1
             along the columns; real parts are amplitude, imaginary ones phase in rad.
         faster_fat_per_s: R2* of fat over that of water, which is the phantom's R2*.
+        fat_lead_rad: phase of fat before that of water at echo time 0.
         marrow: PDFF (%) and R2* (1/s) of labels 4 to 8 in place of those of TISSUES.
     """
     spectrum = spectrum or fat_spectrum()
@@ -106,7 +108,8 @@ def spine_phantom(
     for n, (time, fat) in enumerate(
         zip(echo_times_s, spectrum.modulation(echo_times_s, field_strength_t), strict=True)
     ):
-        clean = signal * (1 - fraction + fraction * fat * np.exp(-faster_fat_per_s * time))
+        fat = fat * np.exp(1j * fat_lead_rad - faster_fat_per_s * time)
+        clean = signal * (1 - fraction + fraction * fat)
         clean = clean * np.exp((2j * np.pi * off_resonance - np.nan_to_num(r2star)) * time)
         clean = clean * np.exp((-1) ** n * (odd_even[0] + odd_even[1] * x))
         noise = rng.standard_normal((2, *shape)) / snr
@@ -123,3 +126,35 @@ def spine_phantom(
         spectrum,
         (4.0, 2.0, 2.0),
     )
+
+
+PHASE_ERRORS = ("first echo", "one echo", "ramp in one echo", "odd/even", "trains", "conjugated")
+
+
+def with_phase_error(phantom: Phantom, kind: str, size_rad: float) -> Phantom:
+    """The phantom with a fault of the scanner.
+
+    Args:
+        phantom: as acquired without.
+        kind: one of PHASE_ERRORS. "trains" are two interleaved ones that differ by half the phase
+            and by a field of 40 Hz per rad; "conjugated" has the error in the first echo as well.
+        size_rad: its largest phase.
+    """
+    count, columns = len(phantom.echo_times_s), phantom.echoes.shape[-1]
+    phase = np.zeros((count, columns))
+    if kind in ("first echo", "conjugated"):
+        phase[0] = size_rad
+    elif kind == "one echo":
+        phase[count // 2] = size_rad
+    elif kind == "ramp in one echo":
+        phase[1] = size_rad * np.linspace(0, 1, columns)
+    elif kind == "odd/even":
+        phase[1::2] = size_rad
+    elif kind == "trains":
+        drift = 2 * np.pi * 40 * phantom.echo_times_s[1::2]
+        phase[1::2] = size_rad * (0.5 + drift)[:, None]
+    else:
+        raise ValueError(f"{kind!r} is none of {PHASE_ERRORS}.")
+    echoes = phantom.echoes * np.exp(1j * phase)[:, None, None, :]
+    echoes = echoes.conj() if kind == "conjugated" else echoes
+    return replace(phantom, echoes=echoes.astype(np.complex64))

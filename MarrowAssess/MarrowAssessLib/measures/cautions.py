@@ -40,7 +40,12 @@ def add_cautions(book: Book, measurement: Measurement) -> None:
             f"The median signal of {first} is {measured.median:g}, which no "
             "tissue has on a magnitude image; check where it was drawn."
         )
-    if measured and measured.excluded:
+    if measured and measured.excluded > measured.voxels:
+        cautions.append(
+            f"Only {measured.voxels} of {measured.excluded + measured.voxels} voxels of {first} "
+            "hold a value: it may not stand for the region; look at why the others were left out."
+        )
+    elif measured and measured.excluded:
         cautions.append(
             f"{measured.excluded} of {measured.excluded + measured.voxels} voxels of "
             f"{first} are not finite and were left out."

@@ -12,6 +12,8 @@ from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.study.regions import Region, Statistics
 
+FEWEST = 5  # voxels with a value under which a region has none
+
 
 def map_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """A map's median in every region of the quantity's tissue, and the mean of its levels.
@@ -23,9 +25,15 @@ def map_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     volume = book.image(quantity, contrast)
     found: list[Measurement | Skipped] = []
     for region in _regions(book, quantity):
-        if region.voxels and not np.isfinite(region.values(volume.array)).any():
+        trusted = int(np.isfinite(region.values(volume.array)).sum())
+        if region.voxels and trusted < min(FEWEST, region.voxels):
             # A map marks voxels that could not be fitted as NaN; that is no mistake of the user's.
-            found.append(Skipped(quantity.key, f"the map holds no value in {region.name}"))
+            some = (
+                f"a value in only {trusted} of {region.voxels} voxels of"
+                if trusted
+                else "no value in"
+            )
+            found.append(Skipped(quantity.key, f"the map holds {some} {region.name}"))
             continue
         one = book.statistics(quantity, region, contrast)
         _check_unit(volume, contrast, region, one)

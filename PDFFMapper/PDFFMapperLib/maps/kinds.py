@@ -116,6 +116,13 @@ KINDS = (
     MapKind("fat", "Fat", "signal"),
     MapKind("field", "Off-resonance", "Hz", (-300.0, 300.0), "DivergingBlueRed", bids="fieldmap"),
     MapKind("residual_percent", "Residual over signal", "%", (0.0, 20.0), ending="residual"),
+    MapKind(
+        "FF_magnitude",
+        "Fat fraction of magnitudes, as other software shows it",
+        **_FRACTION,
+        symbol="FF",
+        mask="confident",
+    ),
     MapKind("PDFF_SD", "Standard deviation of PDFF", "%", (0.0, 10.0), "Viridis"),
     MapKind("R2star_SD", "Standard deviation of R2*", "1/s", (0.0, 40.0), "Viridis"),
     MapKind("FF", _FF, **_FRACTION, aliases=("fat fraction", "fat signal fraction")),

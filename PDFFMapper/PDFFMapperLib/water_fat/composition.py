@@ -99,7 +99,7 @@ def fat_composition(data: MultiEcho, result: WaterFatResult, region: np.ndarray)
     used = np.asarray(region, bool) & result.confident
     if not used.any():
         raise ValueError("The region holds no confident voxel.")
-    acquired = VoxelSignals(data.echoes, bool(result.facts["conjugated"]), result.odd_even)
+    acquired = VoxelSignals(data.echoes, bool(result.facts["conjugated"]), result.echo_error)
     signals = acquired.at(np.flatnonzero(used)).T.astype(complex)
     times = data.echo_times_s
     signals = signals * np.exp(-2j * np.pi * np.outer(times, result.off_resonance_hz[used]))

@@ -124,8 +124,8 @@ def find_off_resonance(
     ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
     if largest_hz is None:
         largest_hz = max(5 * ppm_hz, 0.5 * model.period_hz)
-        if signals.odd_even is not None and not model.echo_spacing_s:
-            # Its phase may stand for another field, see odd_even.
+        if signals.error is not None and not model.echo_spacing_s:
+            # Its phase may stand for another field, see echo_errors.
             largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
     factors = _block_factors(mask.shape, voxel_size_mm)
     block_mm = np.array(factors) * voxel_size_mm

@@ -19,7 +19,11 @@ from numba import njit
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.water_fat.multi_echo import four_dimensional
 from PDFFMapperLib.water_fat.normal_equations import factorize, invert, substitute
-from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult
+from PDFFMapperLib.water_fat.separation import (
+    Doubt,
+    WaterFatResult,
+    check_echoes_alive,
+)
 from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
@@ -75,6 +79,7 @@ def magnitude_water_fat(
     mask = mask & np.isfinite(magnitudes).all(0) & (magnitudes.max(0) > 0)
     if not mask.any():
         raise ValueError("There is nothing to fit: no voxel has a finite signal.")
+    check_echoes_alive(magnitudes, mask)
 
     index = np.flatnonzero(mask)
     flat = magnitudes.reshape(len(magnitudes), -1)

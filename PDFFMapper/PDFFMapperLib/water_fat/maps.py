@@ -27,6 +27,7 @@ from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
 # field of the result: kind of map
 _MAPS = {
     "pdff_percent": "PDFF",
+    "magnitude_fraction_percent": "FF_magnitude",
     "r2star_per_s": "R2star",
     "r2star_water_per_s": "R2star_water",
     "r2star_fat_per_s": "R2star_fat",
@@ -39,7 +40,7 @@ _MAPS = {
     "r2star_sd": "R2star_SD",
 }
 # The others show where and why the fit went wrong, and stay whole for that.
-_TRUSTED_ONLY = ("PDFF", "R2star", "R2star_water", "R2star_fat", "T2star")
+_TRUSTED_ONLY = ("PDFF", "FF_magnitude", "R2star", "R2star_water", "R2star_fat", "T2star")
 _REASONS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in Doubt}
 
 

@@ -230,8 +230,8 @@ T1_CORRECTION = (
 )
 
 _SEPARATED = (
-    "PDFF", "R2star", "T2star", "water", "fat", "residual_percent", "PDFF_SD", "R2star_SD",
-    "doubt", "confident", "PDFF_T1corrected",
+    "PDFF", "FF_magnitude", "R2star", "T2star", "water", "fat", "residual_percent", "PDFF_SD",
+    "R2star_SD", "doubt", "confident", "PDFF_T1corrected",
 )  # fmt: skip
 _MAPS = "PDFFMapperLib.water_fat.maps"
 

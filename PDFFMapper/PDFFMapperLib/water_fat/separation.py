@@ -11,9 +11,9 @@ from os import cpu_count
 
 import numpy as np
 
+from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refine_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
-from PDFFMapperLib.water_fat.odd_even import OddEvenFit, refine_odd_even
 from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
@@ -32,17 +32,21 @@ from PDFFMapperLib.water_fat.voxel_fit import (
     R2STAR_VARIANCE,
     RELATIVE_PHASE,
     RESIDUAL,
+    TOTAL_VARIANCE,
     WATER,
 )
-from PDFFMapperLib.water_fat.voxel_signals import OddEvenError
+from PDFFMapperLib.water_fat.voxel_signals import EchoError
 
 _CHUNK = 20_000  # voxels per fitted piece
 _SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
+_LEAST_TOTAL = 1.0  # SDs of water plus fat under which their ratio means nothing
+_SURELY_THERE = 4.0  # SDs of water or fat over which its magnitude hardly feels the noise
+_AGREED = 1.6  # scatter across the common phase of a neighborhood over that of noise
 _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
 # Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased.
 _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
-_ODD_EVEN_SAMPLE = 16_000  # voxels to fit an odd/even error to
+_ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
 
 
 class Doubt(IntFlag):
@@ -53,6 +57,7 @@ class Doubt(IntFlag):
     SWAP_RISK = 4  # water and fat could as well be exchanged
     FAILED = 8  # no fit; the values are NaN
     R2STAR_BORROWED = 16  # the echoes do not tell R2*; the fit expected that of the neighborhood
+    CANCELED = 64  # water plus fat within an SD of 0; the PDFF is NaN
     IMPRECISE = 32  # decay so fast, or noise so strong, around here that even averages are biased
 
 
@@ -62,8 +67,7 @@ class WaterFatResult:
 
     Attributes:
         pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
-            and fat have phases of their own, the real part, with fat in its mean phase around the
-            voxel.
+            and fat have phases of their own, 100 |F| / (|W| + |F|) without the bias of noise.
         r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
             noise hides it (`Doubt.R2STAR_BORROWED`).
         water: signal of water at echo time 0; its magnitude where phases are not common.
@@ -76,7 +80,7 @@ class WaterFatResult:
         doubt: `Doubt` bits, uint8; 0 where confident. Outside the mask LOW_SIGNAL.
         mask: the voxels fitted.
         facts: method, settings and what was found, JSON-ready.
-        odd_even: the error of a bipolar readout that was taken off, None if there was none.
+        echo_error: the phase error of the echoes that was taken off, None if there was none.
         r2star_water_per_s: R2* of water where it was fitted apart from that of fat, else NaN; None
             if that was not asked for. `r2star_per_s` is the single one everywhere.
         r2star_fat_per_s: R2* of fat, likewise.
@@ -94,7 +98,7 @@ class WaterFatResult:
     doubt: np.ndarray
     mask: np.ndarray
     facts: dict[str, object] = field(default_factory=dict)
-    odd_even: OddEvenError | None = None
+    echo_error: EchoError | None = None
     r2star_water_per_s: np.ndarray | None = None
     r2star_fat_per_s: np.ndarray | None = None
 
@@ -145,8 +149,8 @@ def separate_water_fat(
             "conjugated" (the opposite), or "auto": found from the asymmetry of the fat spectrum.
         common_phase: whether water and fat have one phase at echo time 0, which lowers the noise
             of the PDFF, or each its own. By default one, unless the data contradict it.
-        readout: "unipolar", "bipolar" (a phase error of odd against even echoes is fitted, see
-            `odd_even`), or "auto": corrected where four or more echoes show it.
+        readout: "unipolar" (the phases are right), "bipolar" (an error of odd against even echoes
+            is fitted, see `echo_errors`), or "auto": what explains the echoes is found.
         r2star_per_s: a known R2* instead of a fitted one.
         r2star_model: "single" (one R2* for water and fat), "separate" (one each), or "select":
             separate where the corrected Akaike criterion of the neighborhood prefers it.
@@ -193,7 +197,7 @@ def separate_water_fat(
         r2star_per_s,
         largest_off_resonance_hz,
     )
-    model, signals, odd_even = settled.model, settled.signals, settled.odd_even
+    model, signals, error = settled.model, settled.signals, settled.error
     notes += settled.notes
     common_phase = model.common_phase
     parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
@@ -213,9 +217,9 @@ def separate_water_fat(
     if found is None:
         return None
     index = np.flatnonzero(mask)
-    if odd_even is not None:
-        odd_even, sentences = _refined_odd_even(signals, index, model, r2star_per_s, found)
-        signals = signals.with_odd_even(odd_even.error)
+    if error is not None:
+        error, sentences = _refined_error(signals, index, model, r2star_per_s, found)
+        signals = signals.with_error(error.error)
         notes += sentences
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
@@ -257,7 +261,7 @@ def separate_water_fat(
         (Doubt.IMPRECISE, imprecise),
     ):
         result.doubt[mask] |= np.where(where, np.uint8(doubt), np.uint8(0))
-    result.odd_even = signals.odd_even
+    result.echo_error = signals.error
     if r2star_model != "single":
         if not common_phase:
             raise ValueError(
@@ -276,7 +280,7 @@ def separate_water_fat(
         "common_phase": common_phase,
         "fat_phase_lead_rad": float(np.angle((model.fat / fat)[0])),
         "conjugated": signals.conjugated,
-        "odd_even_error": None if odd_even is None else _odd_even_facts(odd_even),
+        "echo_error": None if error is None else _error_facts(error),
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
         "r2star_model": r2star_model,
         "noise_sd": float(found.noise),
@@ -306,40 +310,59 @@ def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np
     mask = mask & finite
     if not mask.any():
         raise ValueError(f"There is nothing to fit: {reason}.")
+    check_echoes_alive(echoes, mask)
     return mask
 
 
-def _refined_odd_even(signals, index, model, r2star_per_s, found):
-    """The odd/even error by many voxels of known field, and sentences on it."""
-    many = slice(None, None, max(1, len(index) // _ODD_EVEN_SAMPLE))
+def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
+    """Refuse echoes that hold nothing where the others have signal.
+
+    Raises:
+        ValueError: an echo is exactly 0 in more than half of the mask.
+    """
+    for n, echo in enumerate(echoes):
+        nothing = float(np.mean(echo[mask] == 0))
+        if nothing > 0.5:
+            raise ValueError(
+                f"Echo {n + 1} of {len(echoes)} is 0 in {100 * nothing:.0f} % of the voxels with "
+                "signal: it was not read or not reconstructed. Leave it out, or export it again."
+            )
+
+
+def _refined_error(signals, index, model, r2star_per_s, found):
+    """The error of the echoes by many voxels of known field, and sentences on it."""
+    many = slice(None, None, max(1, len(index) // _ERROR_SAMPLE))
     chosen = index[many]
-    fit, amplitude_note = refine_odd_even(
-        replace(signals, odd_even=None).at(chosen),
-        signals.place(chosen),
-        model,
-        r2star_per_s,
-        signals.odd_even,
-        found.off_resonance_hz[many],
+    place = signals.place(chosen)
+    sample = Sample(
+        signals.with_error(None).at(chosen), place, r2star_per_s, found.off_resonance_hz[many]
     )
-    phase = fit.error.exponent(signals.place(chosen)).imag
-    effect = float(np.mean(np.abs(fit.pdff_per_rad)))
-    note = (
-        "Odd and even echoes differ in phase, as by a bipolar readout: by twice "
-        f"{phase.mean():.3f} rad on average (from {phase.min():.2f} to {phase.max():.2f}, SD "
-        f"{fit.phase_sd:.4f}), which was corrected; its uncertainty leaves "
-        f"{fit.phase_sd * effect:.2f} points of PDFF."
-    )
-    return fit, [note, amplitude_note]
+    fit, amplitude_note = refine_error(sample, model, signals.error)
+    phases = fit.error.phases(place)
+    if fit.error.kind == ODD_EVEN:
+        size = (
+            f"Odd and even echoes differ in phase, as by a bipolar readout: by twice "
+            f"{phases.mean():.3f} rad on average (from {phases.min():.2f} to {phases.max():.2f}, "
+            f"SD {fit.phase_sd:.4f})"
+        )
+    else:
+        most = np.abs(phases @ fit.error.patterns).max()
+        size = f"A phase error of {fit.error.kind} was found, of up to {most:.2f} rad"
+    note = f"{size}, which was corrected; its uncertainty leaves {fit.pdff_sd:.2f} points of PDFF."
+    return fit, [note, *([amplitude_note] if amplitude_note else [])]
 
 
-def _odd_even_facts(fit: OddEvenFit) -> dict[str, object]:
+def _error_facts(fit: ErrorFit) -> dict[str, object]:
     return {
-        "model": "echo n times exp((-1)^n (amplitude + i phase))",
+        "kind": fit.error.kind,
+        "model": "echo n times exp(sum over patterns of pattern[n] (amplitude + i phase))",
+        "patterns": fit.error.patterns.tolist(),
         "powers_of_slice_row_column": fit.error.powers.tolist(),
         "phase_rad": fit.error.phase.tolist(),
         "phase_sd_rad": fit.phase_sd,
-        "amplitude": float(fit.error.amplitude[0]),
+        "amplitude": fit.error.amplitude.tolist(),
         "amplitude_sd": fit.amplitude_sd,
+        "pdff_sd_percent": fit.pdff_sd,
     }
 
 
@@ -357,7 +380,7 @@ def _maps(mask, fits, signal_energy, noise, found, freedom, common_phase) -> Wat
         pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
     if not common_phase:
-        pdff += 100 * _led_fraction_change(mask, fits, failed, noise)
+        pdff = 100 * _magnitude_fraction(mask, fits, failed, noise)
     pdff -= _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
     r2star -= _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
     residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
@@ -369,6 +392,10 @@ def _maps(mask, fits, signal_energy, noise, found, freedom, common_phase) -> Wat
     doubt[failed] |= np.uint8(Doubt.FAILED)
     for values in (pdff_sd, r2star_sd):
         values[failed] = np.nan
+    canceled = ~failed & ~(noise**2 * fits[:, TOTAL_VARIANCE] < _LEAST_TOTAL**-2)
+    doubt[canceled] |= np.uint8(Doubt.CANCELED)
+    for values in (pdff, pdff_sd):
+        values[canceled] = np.nan
     return WaterFatResult(
         pdff_percent=spread(pdff),
         r2star_per_s=spread(r2star),
@@ -441,26 +468,40 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
     return f"Water and fat were given an R2* each; the fit of {100 - share:.1f} % kept one."
 
 
-def _led_fraction_change(mask, fits, failed, noise) -> np.ndarray:
-    """Change of the fat fraction by taking fat in the phase it has around the voxel.
+def _magnitude_fraction(mask, fits, failed, noise) -> np.ndarray:
+    """|F| / (|W| + |F|) without the bias of noise, where water and fat have phases of their own.
 
-    Phase errors give fat a phase relative to water that is smooth in space. Along it the fraction
-    is signed and without noise bias; against the phase of water alone it would be too low.
+    A magnitude m of variance v becomes sqrt(m^2 - v), or 0. Where water or fat is under 4 SDs that
+    is still too large on average; its part along the phase that fat has around the voxel is taken
+    instead, which is signed, if the voxels around agree on one as well as their noise allows.
     """
     unit = float(np.median((fits[:, WATER] + fits[:, FAT])[~failed])) if (~failed).any() else 1.0
-    water, fat = fits[:, WATER].astype(float) / unit, fits[:, FAT].astype(float) / unit
-    noise = noise / unit  # fourth powers follow
-    product = np.where(failed, 0, water * fat * np.exp(1j * fits[:, RELATIVE_PHASE]))
-    sums = []
-    # The last is what noise alone would add up to: it stands for a phase of 0.
-    for values in (product.real, product.imag, (4 * noise * (water + fat)) ** 2):
+    water, fat = (np.where(failed, 0, fits[:, column] / unit) for column in (WATER, FAT))
+    relative = np.where(failed, 0, fits[:, RELATIVE_PHASE])
+    with np.errstate(invalid="ignore"):
+        sd = noise * np.sqrt(fits[:, FRACTION_VARIANCE]) * (water + fat)  # of the lesser one
+    sd = np.where(failed | ~np.isfinite(sd), 0, sd)
+
+    def around(values):
         volume = np.zeros(mask.shape, np.float32)
-        volume[mask] = np.where(failed, 0, values)
-        sums.append(_box_sum(volume, (1, 3, 3))[mask])
-    lead = np.angle(sums[0] + np.sqrt(sums[2]) + 1j * sums[1])
-    turned = fat * np.exp(1j * (fits[:, RELATIVE_PHASE] - lead))
+        volume[mask] = values
+        return _box_sum(volume, (1, 3, 3))[mask]
+
+    product = water * fat * np.exp(1j * relative)
+    # What noise alone would add up to stands for a phase of 0.
+    usual = np.sqrt(around((4 * noise / unit * (water + fat)) ** 2))
+    lead = np.angle(around(product.real) + usual + 1j * around(product.imag))
+    lesser = np.minimum(water, fat)
+    faint = lesser < 2 * _SURELY_THERE * sd  # in others a phase that varies would outdo the noise
+    across = around(np.where(faint, (lesser * np.sin(relative - lead)) ** 2, 0))
+    agreed = across < _AGREED * around(np.where(faint, sd**2, 0))
+    along = np.cos(relative - lead)
+    parts = []
+    for size in (water, fat):
+        signed = agreed & (size < _SURELY_THERE * sd) & (size == lesser)
+        parts.append(np.where(signed, size * along, np.sqrt(np.maximum(size**2 - sd**2, 0))))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(failed, np.nan, (turned / (water + turned)).real) - fits[:, FRACTION]
+        return np.where(failed, np.nan, parts[1] / (parts[0] + parts[1]))
 
 
 def _imprecise(mask, fits, noise) -> np.ndarray:

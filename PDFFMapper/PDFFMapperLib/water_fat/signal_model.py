@@ -1,6 +1,8 @@
-"""Which model echoes follow: precession sense, phases of water and fat, odd/even echo errors.
+"""Which model echoes follow: precession sense, phases of water and fat, phase errors of echoes.
 
-All of it is found on a sample of voxels, by the residuals of fits under each possibility.
+Rival explanations are fitted to a sample of voxels. The simplest one is taken that leaves hardly
+more residual than the freest, in which every echo has a phase error of its own; where two that
+explain the echoes alike would give another PDFF, the data are refused.
 """
 
 from __future__ import annotations
@@ -10,6 +12,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from PDFFMapperLib.water_fat.echo_errors import (
+    FREE,
+    LEAD,
+    ODD_EVEN,
+    TRAINS,
+    ErrorFit,
+    Sample,
+    capped,
+    find_error,
+    kinds,
+)
 from PDFFMapperLib.water_fat.field_map import (
     ChemicalShiftModel,
     find_off_resonance,
@@ -17,7 +30,7 @@ from PDFFMapperLib.water_fat.field_map import (
     fit_from_candidates,
     noise_sd,
 )
-from PDFFMapperLib.water_fat.odd_even import OddEvenFit, find_odd_even, with_amplitude
+from PDFFMapperLib.water_fat.signal_mask import background_noise
 from PDFFMapperLib.water_fat.voxel_fit import (
     CONVERGED,
     FAT,
@@ -30,16 +43,22 @@ from PDFFMapperLib.water_fat.voxel_fit import (
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _SAMPLE = 600  # voxels
+_DIMMEST = 0.1  # share of the voxels left out; voxels with water and fat tell most
 _SLAB = 12_000  # voxels, where that leaves doubt
 _USUAL_R2STAR_PER_S = 40.0
 _TRIED = 2  # candidates of the field per voxel
-_FEW = 40  # voxels under which no odd/even error is looked for
-_BETTER = 0.02  # least mean relative fall of the residual that shows an odd/even error
+_FEW = 40  # voxels under which no phase error is looked for
+_BETTER = 0.02  # least mean relative fall of the residual that asks for an explanation
 # The same where only two numbers per voxel remain as residual (four echoes and phases of their
-# own): a misfit of any kind, such as motion leaves, then looks like an odd/even error.
+# own): a misfit of any kind, such as motion leaves, then looks like a phase error.
 _BETTER_OF_TWO = 0.25
+_OWN = 1.1  # times the residual from which water and fat are given phases of their own
 _SURE = 4.0  # standard errors
+_SURE_OF_FEW = 2.5  # the same where few voxels decide
 _CLEAR = 8.0  # the same where every voxel has a field of its own
+_AS_NOISE = 1.5  # times the noise of the images that a good explanation may leave
+_UNEXPLAINED = 0.15  # share of the signal that no explanation may leave, if that is over the noise
+_RIVAL = 1.3  # times the least residual up to which an explanation is looked for
 
 
 @dataclass(frozen=True)
@@ -48,14 +67,14 @@ class SignalModel:
 
     Attributes:
         model: with or without a common phase.
-        signals: conjugated where needed, and with the odd/even error taken off.
-        odd_even: the odd/even error and its uncertainty, None if there is none.
+        signals: conjugated where needed, and with the phase error of the echoes taken off.
+        error: the phase error and its uncertainty, None if there is none.
         notes: a sentence on each finding.
     """
 
     model: ChemicalShiftModel
     signals: VoxelSignals
-    odd_even: OddEvenFit | None
+    error: ErrorFit | None
     notes: list[str]
 
 
@@ -79,89 +98,74 @@ def find_signal_model(
         voxel_size_mm: along slices, rows, columns.
         precession: "as given", "conjugated" or "auto".
         common_phase: whether water and fat share a phase; None to find it.
-        readout: "unipolar" (no odd/even error), "bipolar" (one is fitted) or "auto".
+        readout: "unipolar" (no phase error), "bipolar" (of odd/even echoes) or "auto".
         r2star_per_s: R2* where it is known.
         largest_off_resonance_hz: see `find_off_resonance`.
 
     Raises:
-        ValueError: the precession sense cannot be told though it matters, or a bipolar readout of
-            three echoes.
+        ValueError: the precession sense cannot be told though it matters, rival explanations of a
+            phase error would give another PDFF, or a bipolar readout of three echoes.
     """
-    if len(echoes) < 4:
-        if readout == "bipolar":
-            raise ValueError(
-                "The phase error of a bipolar readout cannot be told from fat with three echoes; "
-                "at least four are needed."
-            )
-        readout = "unipolar"
+    if len(echoes) < 4 and readout == "bipolar":
+        raise ValueError(
+            "The phase error of a bipolar readout cannot be told from fat with three echoes; "
+            "at least four are needed."
+        )
     sample = _Sample(echoes, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz)
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
     shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
-    own_sample = sample
+    own_sample, own_readout = sample, readout
     if 2 * len(echoes) <= _unknowns(own, r2star_per_s):
-        own_sample = sample.with_r2star(_USUAL_R2STAR_PER_S)
-    cases, differ = [], 0.0
+        own_sample, own_readout = sample.with_r2star(_USUAL_R2STAR_PER_S), "unipolar"
+    notes, differ, chosen = [], 0.0, None
     if common_phase is not False:
-        cases = [_fitted(sample, shared, sense, readout) for sense in senses]
-        best = min(cases, key=lambda case: case.noise)
-        forced = "bipolar" if best.shows else "unipolar"
-        rival = _fitted(own_sample, own, best.conjugated, forced)
-        differ = best.noise / max(rival.noise, 1e-30)
-    notes, by_own = [], common_phase is False or differ > 1.1
+        leads = common_phase is None and len(echoes) > 3
+        chosen = _explanation(sample, shared, senses, readout, leads)
+        forced = own_readout if own_readout == "unipolar" else "bipolar"
+        forced = forced if chosen.case.error else "unipolar"
+        rival = min(
+            _freer(own_sample, own, _plain(own_sample, own, chosen.case.conjugated), forced, False),
+            key=lambda case: case.noise,
+        )
+        differ = chosen.case.noise / max(rival.noise, 1e-30)
+    by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
-        own_cases = [_fitted(own_sample, own, sense, readout) for sense in senses]
-        case, sentence = _sense(own_cases, own_sample, own)
-    else:
-        case, sentence = _sense(cases, sample, shared)
+        chosen = _explanation(own_sample, own, senses, own_readout, False)
     if len(senses) == 2:
-        notes.append(sentence)
-    if common_phase or not by_own:
-        model = shared
-        case = next(each for each in cases if each.conjugated == case.conjugated)
-        if common_phase is None:
-            notes.append("Water and fat were found to share their phase at echo time 0.")
-        elif by_own:
-            notes.append(
-                "Water and fat were taken to share a phase, though one each would leave "
-                f"{differ:.1f} times less residual: the PDFF may be wrong."
-            )
+        notes.append(_decided(chosen, own_sample if by_own else sample))
+    case = chosen.case
+    if readout == "auto":
+        _check_explained(case, own_sample if by_own else sample)
+    _check_rivals(case, [each for each in chosen.rivals if each.conjugated == case.conjugated])
+    if not by_own:
+        model = case.model
+        notes.append(_phases(case, common_phase, differ))
     else:
         lead = _lead_of_fat(case.fits)
         if own_sample is not sample:  # a lead of three echoes may be anything; it must fit better
             led = replace(shared, fat=own.fat * np.exp(1j * lead))
-            tried = [
-                _fitted(own_sample, each, case.conjugated, readout).noise for each in (shared, led)
-            ]
+            tried = [_plain(own_sample, each, case.conjugated).noise for each in (shared, led)]
             lead = lead if 1.1 * tried[1] < tried[0] else 0.0
         model = replace(own, fat=own.fat * np.exp(1j * lead))
         if common_phase is None:
-            note = (
+            notes.append(
                 "Water and fat were found to have different phases at echo time 0 (a common phase "
-                f"leaves {differ:.1f} times the residual); "
+                f"leaves {differ:.1f} times the residual); each was given its own."
             )
-            led = replace(model, common_phase=True)
-            rival = _fitted(sample, led, case.conjugated, "bipolar" if case.shows else readout)
-            if rival.noise <= 1.1 * case.noise:
-                model, case = led, rival
-                note += f"fat leads by {lead:.2f} rad, which was taken into account."
-            else:
-                note += "each was given its own."
-            notes.append(note)
-    if len(echoes) < 4:
+    if len(echoes) < 4 and not case.error:
         notes.append(
-            "Three echoes cannot show a phase error of odd against even echoes: if the readout was "
+            "Three echoes can hide a phase error of odd against even echoes: if the readout was "
             "bipolar, the PDFF may be wrong by many points."
         )
-    elif case.found and not case.shows:
-        notes.append(_absence(case.found))
-    odd_even = case.found if case.shows else None
-    signals = VoxelSignals(echoes, case.conjugated, odd_even and odd_even.error)
-    return SignalModel(model, signals, odd_even, notes)
+    elif readout != "unipolar" and not case.error and chosen.freest.error:
+        notes.append(_absence(case, chosen.freest))
+    signals = VoxelSignals(echoes, case.conjugated, case.error and case.error.error)
+    return SignalModel(model, signals, case.error, notes)
 
 
 class _Sample:
-    """The brighter half of voxels from all over the mask, and what all fits share."""
+    """Voxels from all over the mask but the dimmest, and what all fits share."""
 
     def __init__(self, echoes, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz):
         self.echoes, self.mask, self.voxel_size_mm = echoes, mask, voxel_size_mm
@@ -170,10 +174,13 @@ class _Sample:
         index = np.flatnonzero(mask)
         index = index[:: max(1, len(index) // (2 * _SAMPLE))]
         volume = VoxelSignals(echoes)
-        energy = (np.abs(volume.at(index)) ** 2).sum(1)
-        index = index[energy >= np.median(energy)]
+        largest = np.abs(volume.at(index)).max(1)  # in others water and fat may cancel
+        index = index[largest >= np.quantile(largest, _DIMMEST)]
+        # Many echoes tell as much by fewer voxels.
+        index = index[:: max(1, round(len(index) * len(echoes) / (6 * _SAMPLE)))]
         self.signals, self.place = volume.at(index), volume.place(index)
         self.energy = (np.abs(self.signals) ** 2).sum(1)
+        self.background_noise = background_noise(echoes)
 
     def slab(self) -> np.ndarray:
         """The mask in slices around its middle that hold enough voxels, as a mask."""
@@ -185,6 +192,11 @@ class _Sample:
         slab[first : last + 1] = self.mask[first : last + 1]
         return slab
 
+    def of(self, conjugated: bool) -> Sample:
+        """The sample in a precession sense, to fit errors to."""
+        signals = self.signals.conj() if conjugated else self.signals
+        return Sample(signals, self.place, self.r2star_per_s)
+
     def with_r2star(self, r2star_per_s: float) -> _Sample:
         other = copy(self)
         other.r2star_per_s = r2star_per_s
@@ -193,25 +205,226 @@ class _Sample:
 
 @dataclass
 class _Case:
-    """The sample fitted in one precession sense, without and with an odd/even error.
+    """The sample fitted under one explanation.
 
     Attributes:
-        conjugated: the sense.
-        plain: fits without.
-        found: the fit with one, None if none was tried.
-        shows: there is one.
-        noise: SD left by the better model.
+        conjugated: the precession sense.
+        model: with the lead of fat, if that is part of the explanation.
+        error: the phase error of the echoes and its fit, None without one.
+        fits: of the sample.
+        noise: SD left.
+        parts: how much it assumes: 0 for nothing, else the number of phase errors.
+        lead: phase of fat before water, in rad.
     """
 
     conjugated: bool
-    plain: np.ndarray
-    found: OddEvenFit | None
-    shows: bool
+    model: ChemicalShiftModel
+    error: ErrorFit | None
+    fits: np.ndarray
     noise: float
+    parts: int
+    lead: float = 0.0
 
-    @property
-    def fits(self) -> np.ndarray:
-        return self.found.fits if self.found and self.shows else self.plain
+
+@dataclass
+class _Explanation:
+    """What explains the sample.
+
+    Attributes:
+        case: the simplest one that does.
+        other: the best in the other precession sense that is as simple, None if not asked for.
+        freest: the one in the same sense that may have any phase error.
+        rivals: those in the same sense that explain it as simply.
+    """
+
+    case: _Case
+    other: _Case | None
+    freest: _Case
+    rivals: list[_Case]
+
+
+def _explanation(sample, model, senses, readout, leads: bool) -> _Explanation:
+    """The simplest explanation that leaves hardly more residual than the best one."""
+    plain = sorted((_plain(sample, model, sense) for sense in senses), key=lambda case: case.noise)
+    cases = {case.conjugated: [case] for case in plain}
+    freest: dict[bool, _Case] = {}
+    for case in plain:
+        # A sense that needs no error is not disproved by the other one if that fits far worse.
+        done = [
+            each for each in freest.values() if not _worse(cases[each.conjugated][0], each, sample)
+        ]
+        if any(case.noise > 2 * each.noise for each in done):
+            continue
+        made = _freer(sample, model, case, readout, leads)
+        cases[case.conjugated] = made
+        freest[case.conjugated] = min(made, key=lambda case: case.noise)
+    if readout == "auto":
+        least = min(free.noise for free in freest.values())
+        for sense, free in freest.items():
+            if free.noise < _RIVAL * least and _worse(cases[sense][0], free, sample):
+                rivals = _rivals(sample, model, cases[sense][1:], leads)
+                cases[sense] += rivals
+                best = min(rivals, key=lambda case: case.noise)
+                if best.noise < free.noise:
+                    freest[sense] = best
+    every = [case for some in cases.values() for case in some]
+    if readout == "bipolar":
+        every = [case for case in every if case.error]
+    best = min(every, key=lambda case: case.noise)
+    explaining = [case for case in every if not _worse(case, best, sample)]
+    fewest = min(case.parts for case in explaining)
+    simplest = [case for case in explaining if case.parts == fewest]
+    case = min(simplest, key=lambda case: case.noise)
+    rivals = [each for each in simplest if each.conjugated == case.conjugated]
+    others = [each for each in every if each.conjugated != case.conjugated and each.parts <= fewest]
+    other = min(others, key=lambda case: case.noise) if others else None
+    return _Explanation(case, other, freest.get(case.conjugated, case), rivals)
+
+
+def _check_explained(case: _Case, sample: _Sample) -> None:
+    """Refuse echoes of which the best explanation leaves far too much."""
+    left = case.noise * np.sqrt(2 * sample.signals.shape[1] / sample.energy.mean())
+    if left > _UNEXPLAINED and case.noise > 5 * sample.background_noise:
+        raise ValueError(
+            f"No model explains these echoes: {100 * left:.0f} % of the signal is left by the best,"
+            f" an error of {_named(case)}. Tried were phase errors of odd against even echoes, of "
+            "single echoes, of interleaved trains and of fat, in both precession senses. Check the "
+            "order of the echoes, their times and the scale of their phase."
+        )
+
+
+def _check_rivals(case: _Case, rivals: list[_Case]) -> None:
+    """Refuse what is explained as well, and as simply, by an error that gives another PDFF."""
+    for rival in rivals:
+        if not _same_fractions(*[100 * each.fits[:, FRACTION] for each in (case, rival)]):
+            raise ValueError(
+                f"The phases of the echoes can be explained by an error of {_named(case)} as well "
+                f"as of {_named(rival)}, which would give another PDFF. Say what the readout was, "
+                "or leave the echo in question out."
+            )
+
+
+def _named(case: _Case) -> str:
+    return (
+        ("the phase of fat" if case.lead else "no echo")
+        if case.error is None
+        else _KINDS.get(case.error.error.kind, f"{case.error.error.kind} alone")
+    )
+
+
+_KINDS = {
+    ODD_EVEN: "odd against even echoes",
+    TRAINS: "interleaved trains with another field each",
+    FREE: "every echo by itself",
+    LEAD: "the phase of fat",
+}
+
+
+def _plain(sample, model: ChemicalShiftModel, conjugated: bool) -> _Case:
+    fits = fit_from_candidates(sample.of(conjugated).signals, model, sample.r2star_per_s, _TRIED)
+    return _Case(conjugated, model, None, fits, _noise(sample, model, fits), 0)
+
+
+def _freer(sample, model, plain: _Case, readout: str, leads: bool) -> list[_Case]:
+    """The freest cases that a readout allows: any phase error, one of odd/even echoes, or none."""
+    unknowns = _unknowns(model, sample.r2star_per_s)
+    if len(sample.signals) < _FEW or 2 * sample.signals.shape[1] <= unknowns:
+        return [plain]
+    given, conjugated = sample.of(plain.conjugated), plain.conjugated
+    if readout == "unipolar":
+        wanted = [(LEAD, True)] if leads else []
+    else:
+        kind = ODD_EVEN if readout == "bipolar" else FREE
+        wanted = [(kind, lead) for lead in ([False, True] if leads else [False])]
+    return [plain] + [
+        _case(sample, model, conjugated, kind, find_error(kind, given, model, lead))
+        for kind, lead in wanted
+    ]
+
+
+def _rivals(sample, model, freest: list[_Case], leads: bool) -> list[_Case]:
+    """Cases of fewer parts than the freest, and the freest again from the best of them.
+
+    Args:
+        sample: voxels.
+        model: echo times and fat.
+        freest: cases of one sense with any phase error, without and with a lead of fat.
+        leads: whether fat may lead.
+    """
+    free = min(freest, key=lambda case: case.noise)
+    given, conjugated = sample.of(free.conjugated), free.conjugated
+    leads = leads and bool(free.lead) and _worse(freest[0], free, sample)
+    single = [kind for kind in kinds(given.signals.shape[1]) if kind != FREE]
+    tried = [(kind, lead) for lead in ([False, True] if leads else [False]) for kind in single]
+    cases = []
+    if leads:
+        cases.append(_case(sample, model, conjugated, LEAD, find_error(LEAD, given, model, True)))
+    # From the nearest to the freest. If that explains less than it, or leaves more than noise, a
+    # search from scratch, and from its best the freest again.
+    for search in (False, True):
+        for kind, lead in tried:
+            found = find_error(kind, given, model, lead, free.error, search)
+            cases.append(_case(sample, model, conjugated, kind, found))
+        best = min(cases, key=lambda case: case.noise)
+        enough = best.noise < _AS_NOISE * sample.background_noise
+        if enough and not search and not _worse(best, free, sample):
+            return cases
+    if best.error:
+        again = find_error(FREE, given, model, bool(best.lead), best.error)
+        cases.append(_case(sample, model, conjugated, FREE, again))
+    return cases
+
+
+def _case(sample, model, conjugated: bool, kind: str, found: ErrorFit) -> _Case:
+    if found.lead:
+        model = replace(model, fat=model.fat * np.exp(1j * found.lead))
+    parts = len(found.error.patterns) + (found.lead != 0)
+    parts += kind == FREE  # each pattern may stand for anything
+    noise = _noise(sample, model, found.fits)
+    error = None if kind == LEAD else found
+    return _Case(conjugated, model, error, found.fits, noise, parts, found.lead)
+
+
+def _noise(sample, model, fits) -> float:
+    # The mean, since a model may fail in the few voxels with fat; a few wild ones are capped.
+    mean = float(np.nanmean(capped(fits[:, RESIDUAL])))
+    freedom = 2 * sample.signals.shape[1] - _unknowns(model, sample.r2star_per_s)
+    return float(np.sqrt(max(mean, 1e-12 * sample.energy.mean()) / max(freedom, 1)))
+
+
+def _worse(case: _Case, best: _Case, sample) -> bool:
+    """Whether a case leaves so much more residual than the best that it does not explain it.
+
+    Either most voxels have a little more, or the few that hold water and fat have a lot.
+    """
+    if case is best:
+        return False
+    mean, error = _relative(case.fits, best.fits, sample.energy)
+    freedom = 2 * sample.signals.shape[1] - _unknowns(case.model, sample.r2star_per_s)
+    least = _BETTER_OF_TWO if freedom == 2 else _BETTER
+    if mean > least and mean > _SURE * error:
+        return True
+    first, second = (np.nan_to_num(each.fits[:, RESIDUAL].astype(float)) for each in (case, best))
+    most = 30 * np.median(second)
+    excess = np.minimum(first, most) - np.minimum(second, most)
+    usual = np.minimum(second, most).mean()
+    spread = excess.std() / np.sqrt(len(excess))
+    return bool(excess.mean() > 5 * least * usual and excess.mean() > _SURE_OF_FEW * spread)
+
+
+def _phases(case: _Case, common_phase: bool | None, differ: float) -> str:
+    if common_phase and differ > _OWN:
+        return (
+            "Water and fat were taken to share a phase, though one each would leave "
+            f"{differ:.1f} times less residual: the PDFF may be wrong."
+        )
+    if case.lead:
+        return (
+            "Water and fat were found to have different phases at echo time 0; fat leads by "
+            f"{case.lead:.2f} rad, which was taken into account."
+        )
+    how = "taken" if common_phase else "found"
+    return f"Water and fat were {how} to share their phase at echo time 0."
 
 
 def _lead_of_fat(fits: np.ndarray) -> float:
@@ -219,26 +432,6 @@ def _lead_of_fat(fits: np.ndarray) -> float:
     weight = np.nan_to_num(fits[:, WATER] * fits[:, FAT] * fits[:, CONVERGED])
     mean = np.sum(weight * np.exp(1j * np.nan_to_num(fits[:, RELATIVE_PHASE])))
     return float(np.angle(mean)) if abs(mean) > 0.3 * weight.sum() > 0 else 0.0
-
-
-def _fitted(sample: _Sample, model: ChemicalShiftModel, conjugated: bool, readout: str) -> _Case:
-    unknowns = _unknowns(model, sample.r2star_per_s)
-    signals = sample.signals.conj() if conjugated else sample.signals
-    plain = fit_from_candidates(signals, model, sample.r2star_per_s, _TRIED)
-    found, shows = None, False
-    if readout != "unipolar" and len(signals) >= _FEW and 2 * signals.shape[1] > unknowns + 1:
-        found = find_odd_even(signals, sample.place, model, sample.r2star_per_s)
-        mean, error = _relative(plain, found.fits, sample.energy)
-        freedom = 2 * signals.shape[1] - unknowns
-        least = _BETTER_OF_TWO if freedom <= 2 else _BETTER
-        shows = readout == "bipolar" or (mean > least and mean > _SURE * error)
-        if shows:
-            found = with_amplitude(found, signals, sample.place, model, sample.r2star_per_s)
-    residuals = (found.fits if found and shows else plain)[:, RESIDUAL]
-    # The mean, since a model may fail in the few voxels with fat; a few wild ones are capped.
-    mean = float(np.nanmean(np.minimum(residuals, 30 * np.nanmedian(residuals))))
-    noise = np.sqrt(max(mean, 1e-12 * sample.energy.mean()) / (2 * signals.shape[1] - unknowns))
-    return _Case(conjugated, plain, found, shows, float(noise))
 
 
 def _unknowns(model: ChemicalShiftModel, r2star_per_s: float | None) -> int:
@@ -260,81 +453,83 @@ def _relative(first: np.ndarray, second: np.ndarray, energy: np.ndarray) -> tupl
     return float(relative.mean()), float(relative.std() / np.sqrt(len(relative)) + 1e-9)
 
 
-def _absence(found: OddEvenFit) -> str:
-    sd = found.phase_sd
-    effect = float(np.median(np.abs(found.pdff_per_rad)))
-    phase = float(found.error.phase[0])
-    if abs(phase) > _SURE * sd:
+def _absence(case: _Case, freest: _Case) -> str:
+    found = freest.error
+    sizes = np.abs(found.error.phase[:, 0])
+    sd = float(np.sqrt(np.diag(found.covariance)[: found.error.phase.size].mean()))
+    change = 100 * float(np.nanmedian(np.abs(freest.fits[:, FRACTION] - case.fits[:, FRACTION])))
+    if sizes.max() > _SURE * sd and change > 0.25:
         return (
-            f"Odd and even echoes seem to differ in phase by twice {phase:.3f} rad, which cannot "
-            "be told from other misfit and was not corrected (it would change the PDFF by "
-            f"{abs(phase) * effect:.0f} points); if the readout was bipolar, say so."
+            f"The echoes seem to be off in phase by up to {sizes.max():.2f} rad, which cannot be "
+            f"told from other misfit and was not corrected (it would change the PDFF by "
+            f"{change:.1f} points); if the readout was bipolar, say so."
         )
-    text = f"No phase error of odd against even echoes was found (SD {sd:.3f} rad"
-    if 2 * sd * effect > 1:
-        return f"{text}), but one that changes the PDFF by {2 * sd * effect:.0f} points could hide."
+    text = f"No phase error of odd against even or of single echoes was found (SD {sd:.3f} rad"
+    if 2 * found.pdff_sd > 1:
+        return (
+            f"{text}), but one that changes the PDFF by {2 * found.pdff_sd:.0f} points could hide."
+        )
     return text + ")."
 
 
-def _sense(cases: list[_Case], sample: _Sample, model) -> tuple[_Case, str]:
-    """The precession sense by the likelihood of fits, which fat's side peaks make differ.
+def _decided(found: _Explanation, sample: _Sample) -> str:
+    """A sentence on the precession sense; it is told by the fits, which fat's side peaks differ.
 
-    Where both fit alike but give the same PDFF, the sense does not matter.
+    Where both fit alike but give the same PDFF, the sense does not matter. Where the other sense
+    is the likelier one, `found.case` is changed to it.
     """
-    if len(cases) == 1:
-        return cases[0], ""
-    given, other = cases
-    with_error = _bipolar(cases, sample, model)
-    for case in cases:
-        case.shows &= with_error  # a unipolar readout in one sense may look bipolar in the other
-    fits = [case.found.fits if with_error else case.plain for case in cases]
+    case, other = found.case, found.other
+    if other is None or other.noise > 3 * case.noise:
+        return _SENSES[case.conjugated]
+    fits, model = [case.fits, other.fits], case.model
     score = _likelihood_ratio(fits, sample.signals, model, sample.r2star_per_s)
     if abs(score) < _CLEAR:
         # Single voxels may exchange water and fat as they like; in one field they may not.
         slab = sample.slab()
-        fits = [_fits_in_one_field(sample, slab, model, case, with_error) for case in cases]
+        fits = [_fits_in_one_field(sample, slab, each) for each in (case, other)]
         signals = VoxelSignals(sample.echoes).at(np.flatnonzero(slab))
         score = _likelihood_ratio(fits, signals, model, sample.r2star_per_s)
     if score >= _SURE:
-        return given, "The precession sense was found to be as given."
+        return _SENSES[case.conjugated]
     if score <= -_SURE:
-        return other, "The data were conjugated: their precession sense is the opposite one."
+        found.case, found.other = other, case
+        return _SENSES[other.conjugated]
     if _same_fractions(*[100 * each[:, FRACTION] for each in fits]):
-        return given, (
+        if case.conjugated:
+            found.case, found.other = other, case
+        return (
             "The precession sense cannot be told from these data; both give the same PDFF, and it "
             "was taken as given."
         )
+    why = f" if {_named(case)} {'is' if case.parts else ''} off in phase" if case.parts else ""
     raise ValueError(
-        "The precession sense cannot be told from these data and it would change the PDFF; say "
-        "whether it is 'as given' or 'conjugated'."
+        f"The precession sense cannot be told from these data{why} and it would change the PDFF; "
+        "say whether it is 'as given' or 'conjugated'."
     )
 
 
-def _fits_in_one_field(sample, slab, model, case, with_error) -> np.ndarray:
-    """Fits of the voxels of a slab, in the one precession sense, from a field found for it."""
-    error = case.found.error if with_error else None
+_SENSES = {
+    False: "The precession sense was found to be as given.",
+    True: "The data were conjugated: their precession sense is the opposite one.",
+}
+
+
+def _fits_in_one_field(sample, slab, case: _Case) -> np.ndarray:
+    """Fits of the voxels of a slab under an explanation, from a field found for it."""
+    error = case.error.error if case.error else None
     signals = VoxelSignals(sample.echoes, case.conjugated, error)
     # With three echoes, phases of their own leave too little residual to find the field by.
-    shared = replace(model, common_phase=model.common_phase or len(sample.echoes) == 3)
+    shared = case.model.common_phase or len(sample.echoes) == 3
     field = find_off_resonance(
         signals,
         slab,
-        shared,
+        replace(case.model, common_phase=shared),
         sample.voxel_size_mm,
         sample.largest_off_resonance_hz,
         sample.r2star_per_s,
     )
     index = np.flatnonzero(slab)
-    return fit_from(signals.at(index), model, sample.r2star_per_s, field.off_resonance_hz)
-
-
-def _bipolar(cases: list[_Case], sample: _Sample, model: ChemicalShiftModel) -> bool:
-    """Whether an odd/even error is needed in the sense that fits better without one."""
-    if not all(case.found for case in cases):
-        return False
-    plain = [case.plain for case in cases]
-    score = _likelihood_ratio(plain, sample.signals, model, sample.r2star_per_s)
-    return cases[0 if score >= 0 else 1].shows or all(case.shows for case in cases)
+    return fit_from(signals.at(index), case.model, sample.r2star_per_s, field.off_resonance_hz)
 
 
 def _same_fractions(first: np.ndarray, second: np.ndarray) -> bool:

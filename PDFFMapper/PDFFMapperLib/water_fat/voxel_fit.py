@@ -35,8 +35,9 @@ _MAX_STEPS = 20
     FRACTION_BIAS,
     R2STAR_BIAS,
     RELATIVE_PHASE,
-) = range(12)
-COLUMNS = 12
+    TOTAL_VARIANCE,
+) = range(13)
+COLUMNS = 13
 
 
 @njit(cache=True, nogil=True)
@@ -49,7 +50,7 @@ def fit_voxels(
         signals: complex64, shape (voxels, echoes).
         times: echo times in s, shape (echoes,).
         fat: complex signal of unit fat, shape (echoes,).
-        common_phase: water and fat share one phase; else the fat fraction is Re(F/(W+F)).
+        common_phase: water and fat share one phase; else the fat fraction is |F|/(|W|+|F|).
         fixed_r2star: R2* in 1/s, or NaN to fit it.
         spacing: echo spacing in s of equidistant echoes, else 0.
         starts_hz: off-resonance to start from, shape (voxels,).
@@ -58,12 +59,13 @@ def fit_voxels(
             nothing is expected.
 
     Returns:
-        float32, shape (voxels, 12): water, fat (magnitudes unless of a common phase), fat
+        float32, shape (voxels, 13): water, fat (magnitudes unless of a common phase), fat
         fraction (0 to 1, signed), off-resonance in Hz, R2* in 1/s, sum of squared residuals,
         variances of the fat fraction and of R2* for noise of SD 1 (to be multiplied by the noise
         variance), 1 where converged, the second-order bias of fraction and R2*, likewise per
-        noise variance (Box 1971, doi 10.1111/j.2517-6161.1971.tb00871.x), and the phase of fat
-        relative to water in rad (0 where common).
+        noise variance (Box 1971, doi 10.1111/j.2517-6161.1971.tb00871.x; not that of magnitudes),
+        the phase of fat relative to water in rad (0 where common), and the variance of water plus
+        fat at the first echo relative to its square, likewise.
     """
     voxels, echoes = signals.shape
     result = np.empty((voxels, COLUMNS), np.float32)
@@ -155,7 +157,7 @@ def fit_voxels(
         if weight > 0:
             normal[count - 1, count - 1] += weight
             residual -= weight * (r2star - expected) ** 2
-        fraction_variance = decay_variance = fraction_bias = decay_bias = np.nan
+        fraction_variance = decay_variance = fraction_bias = decay_bias = total_variance = np.nan
         if factorize(normal, count):
             invert(normal, count, covariance)
             _second_order_bias(
@@ -163,6 +165,7 @@ def fit_voxels(
             )
             _fraction_gradient(common_phase, linear, right)
             fraction_variance = fraction_bias = 0.0
+            total_variance = _total_variance(common_phase, linear, covariance)
             for p in range(amplitudes):
                 fraction_bias += right[p] * shift[p]
                 for q in range(amplitudes):
@@ -178,10 +181,9 @@ def fit_voxels(
         else:
             water = math.hypot(linear[0], linear[1])
             fat_signal = math.hypot(linear[2], linear[3])
-            total = complex(linear[0] + linear[2], linear[1] + linear[3])
             product = complex(linear[2], linear[3]) * complex(linear[0], -linear[1])
             relative = math.atan2(product.imag, product.real)
-            fraction = (complex(linear[2], linear[3]) / total).real if abs(total) > 0 else np.nan
+            fraction = fat_signal / max(water + fat_signal, 1e-30)
         # Amplitudes refer to the first echo inside the solver; back to echo time 0.
         back = math.exp(min(r2star * times[0], 50.0))
         out = result[v]
@@ -190,6 +192,7 @@ def fit_voxels(
         out[FRACTION_VARIANCE], out[R2STAR_VARIANCE] = fraction_variance, decay_variance
         out[FRACTION_BIAS], out[R2STAR_BIAS] = fraction_bias, decay_bias
         out[CONVERGED], out[RELATIVE_PHASE] = converged, relative
+        out[TOTAL_VARIANCE] = total_variance
     return result
 
 
@@ -324,29 +327,37 @@ def _fraction_gradient(common_phase, linear, gradient):
         gradient[0] = -linear[1] / total**2
         gradient[1] = linear[0] / total**2
     else:
-        w, f = complex(linear[0], linear[1]), complex(linear[2], linear[3])
-        square = (w + f) * (w + f)
-        if abs(square) < 1e-60:
-            square = complex(1e-60, 0)
-        by_water, by_fat = -f / square, w / square
-        gradient[0], gradient[1] = by_water.real, -by_water.imag
-        gradient[2], gradient[3] = by_fat.real, -by_fat.imag
+        water = max(math.hypot(linear[0], linear[1]), 1e-30)
+        fat = max(math.hypot(linear[2], linear[3]), 1e-30)
+        square = (water + fat) ** 2
+        for p in range(2):
+            gradient[p] = -fat * linear[p] / water / square
+            gradient[2 + p] = water * linear[2 + p] / fat / square
 
 
 @njit(cache=True, nogil=True)
 def _fraction_curvature(common_phase, linear, covariance):
-    """Trace of the fat fraction's second derivative times the covariance."""
-    if common_phase:
-        w, f = linear[0], linear[1]
-        cube = max(w + f, 1e-30) ** 3
-        return (
-            2 * f * covariance[0, 0] + 2 * (f - w) * covariance[0, 1] - 2 * w * covariance[1, 1]
-        ) / cube
-    w, f = complex(linear[0], linear[1]), complex(linear[2], linear[3])
-    cube = (w + f) ** 3
-    if abs(cube) < 1e-90:
+    """Trace of the fat fraction's second derivative times the covariance; 0 for magnitudes."""
+    if not common_phase:
         return 0.0
-    ww = complex(covariance[0, 0] - covariance[1, 1], 2 * covariance[0, 1])
-    ff = complex(covariance[2, 2] - covariance[3, 3], 2 * covariance[2, 3])
-    wf = complex(covariance[0, 2] - covariance[1, 3], covariance[0, 3] + covariance[1, 2])
-    return ((2 * f * ww + 2 * (f - w) * wf - 2 * w * ff) / cube).real
+    w, f = linear[0], linear[1]
+    cube = max(w + f, 1e-30) ** 3
+    return (
+        2 * f * covariance[0, 0] + 2 * (f - w) * covariance[0, 1] - 2 * w * covariance[1, 1]
+    ) / cube
+
+
+@njit(cache=True, nogil=True)
+def _total_variance(common_phase, linear, covariance):
+    """Variance of water plus fat, or of the sum of their magnitudes, over its square."""
+    if common_phase:
+        total = linear[0] + linear[1]
+        return (covariance[0, 0] + 2 * covariance[0, 1] + covariance[1, 1]) / max(total**2, 1e-60)
+    water, fat = math.hypot(linear[0], linear[1]), math.hypot(linear[2], linear[3])
+    variance = 0.0
+    for p in range(4):
+        for q in range(4):
+            one = linear[p] / max(water if p < 2 else fat, 1e-30)
+            other = linear[q] / max(water if q < 2 else fat, 1e-30)
+            variance += one * covariance[p, q] * other
+    return variance / max((water + fat) ** 2, 1e-60)

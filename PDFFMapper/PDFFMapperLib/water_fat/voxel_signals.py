@@ -8,22 +8,31 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class OddEvenError:
-    """Echo n is multiplied by exp((-1)^n (e + i p)), e and p polynomials of the position.
+class EchoError:
+    """Echo n is multiplied by exp(sum over j of patterns[j, n] (amplitude_j + i phase_j)).
 
     Attributes:
+        kind: what it is, as in "odd/even" or "first echo".
+        patterns: over the echoes, shape (patterns, echoes).
         powers: of the position (-1 to 1 along slices, rows, columns), shape (terms, 3).
-        phase: coefficients of p in rad, shape (terms,).
-        amplitude: coefficients of e, shape (terms,).
+        phase: coefficients of the phases in rad, polynomials of the position, shape (patterns,
+            terms).
+        amplitude: of each pattern, shape (patterns,).
     """
 
+    kind: str
+    patterns: np.ndarray
     powers: np.ndarray
     phase: np.ndarray
     amplitude: np.ndarray
 
-    def exponent(self, place: np.ndarray) -> np.ndarray:
-        """e + i p at positions of shape (voxels, 3), complex, shape (voxels,)."""
-        return position_terms(place, self.powers) @ (self.amplitude + 1j * self.phase)
+    def phases(self, place: np.ndarray) -> np.ndarray:
+        """Phase of each pattern at positions of shape (voxels, 3), shape (voxels, patterns)."""
+        return position_terms(place, self.powers) @ self.phase.T
+
+    def exponents(self, place: np.ndarray) -> np.ndarray:
+        """Exponent of each echo, complex, shape (voxels, echoes)."""
+        return (self.amplitude + 1j * self.phases(place)) @ self.patterns
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,12 @@ class VoxelSignals:
     Attributes:
         echoes: complex64 as acquired, shape (echoes, slices, rows, columns).
         conjugated: their precession sense is the opposite one.
-        odd_even: error of a bipolar readout to take off.
+        error: of the phases (and amplitudes) of the echoes, to take off.
     """
 
     echoes: np.ndarray
     conjugated: bool = False
-    odd_even: OddEvenError | None = None
+    error: EchoError | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,8 +60,8 @@ class VoxelSignals:
         signals = np.ascontiguousarray(flat[:, index].T)
         if self.conjugated:
             np.conjugate(signals, out=signals)
-        if self.odd_even is not None:
-            signals = without_odd_even(signals, self.odd_even.exponent(self.place(index)))
+        if self.error is not None:
+            signals = without_error(signals, self.error.exponents(self.place(index)))
         return signals
 
     def place(self, index: np.ndarray) -> np.ndarray:
@@ -61,9 +70,9 @@ class VoxelSignals:
         at = np.stack(np.unravel_index(index, self.shape), -1)
         return np.where(np.array(self.shape) > 1, 2 * at / last - 1, 0.0)
 
-    def with_odd_even(self, error: OddEvenError | None) -> VoxelSignals:
+    def with_error(self, error: EchoError | None) -> VoxelSignals:
         """The same echoes with another error taken off."""
-        return replace(self, odd_even=error)
+        return replace(self, error=error)
 
 
 def position_terms(place: np.ndarray, powers: np.ndarray) -> np.ndarray:
@@ -71,10 +80,6 @@ def position_terms(place: np.ndarray, powers: np.ndarray) -> np.ndarray:
     return (place[:, None, :] ** powers).prod(-1)
 
 
-def without_odd_even(signals: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """Signals, shape (voxels, echoes), with the error of an exponent (voxels,) taken off."""
-    factor = np.exp(-exponent)[:, None]
-    result = np.empty(signals.shape, np.complex64)
-    result[:, ::2] = signals[:, ::2] * factor
-    result[:, 1::2] = signals[:, 1::2] / factor
-    return result
+def without_error(signals: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """Signals, shape (voxels, echoes), with the error of their exponents taken off."""
+    return (signals * np.exp(-exponents)).astype(np.complex64)

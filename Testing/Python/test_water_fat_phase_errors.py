@@ -1,0 +1,134 @@
+"""Phase errors of every kind: found by the echoes, corrected, named; or refused."""
+
+import numpy as np
+import pytest
+from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
+from phantoms.water_fat import (
+    PHASE_ERRORS,
+    SIX_ECHOES_S,
+    TISSUES,
+    spine_phantom,
+    with_phase_error,
+)
+
+FOUR_ECHOES_S = 1.2e-3 + np.arange(4) * 2.0e-3
+NAMES = {
+    "one echo": ("echo 4", "echo 3"),
+    "ramp in one echo": ("echo 2",),
+    "trains": ("interleaved trains", "every echo"),
+    "conjugated": ("first echo",),
+}
+
+
+def separated(phantom, **options):
+    data = multi_echo(
+        phantom.echoes, phantom.echo_times_s, phantom.field_strength_t, phantom.voxel_size_mm
+    )
+    return separate_water_fat(data, **options)
+
+
+def check(phantom, result, most=0.15):
+    """No swap, and no tissue biased beyond what chance leaves."""
+    error = result.pdff_percent - phantom.pdff
+    assert not (np.abs(error) > 40)[result.confident & (phantom.labels > 0)].any()
+    for label, (name, *_) in TISSUES.items():
+        here = (phantom.labels == label) & result.confident
+        if here.sum() < 20:  # marked
+            continue
+        chance = 3 * error[here].std() / np.sqrt(here.sum())
+        assert abs(error[here].mean()) < most + chance, name
+    assert result.confident[phantom.labels > 0].mean() > 0.97
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """Phantoms without error by their number of echoes; the errors are put on their echoes."""
+    return {
+        6: spine_phantom((8, 48, 48), SIX_ECHOES_S, 60),
+        4: spine_phantom((8, 48, 48), FOUR_ECHOES_S, 60, 1.5, off_resonance_hz=90),
+    }
+
+
+@pytest.mark.parametrize(
+    ("echoes", "kind"), [*((6, kind) for kind in PHASE_ERRORS), (4, "first echo"), (4, "trains")]
+)
+def test_the_error_is_named_and_corrected(sound, echoes, kind):
+    phantom = with_phase_error(sound[echoes], kind, 0.3)
+    result = separated(phantom)
+    check(phantom, result)
+    assert result.facts["echo_error"]["kind"] in NAMES.get(kind, (kind,))
+    assert result.facts["conjugated"] == (kind == "conjugated")
+    name = result.facts["echo_error"]["kind"]
+    assert any(name in note or "Odd and even" in note for note in result.facts["notes"])
+
+
+def test_a_small_error_of_the_first_echo_is_not_taken_for_a_bipolar_readout(sound):
+    phantom = with_phase_error(sound[6], "first echo", 0.15)
+    result = separated(phantom)
+    assert result.facts["echo_error"]["kind"] == "first echo"
+    check(phantom, result)
+
+
+def test_a_lead_of_fat_is_neither_conjugated_nor_bipolar():
+    phantom = spine_phantom((8, 48, 48), SIX_ECHOES_S, 60, fat_lead_rad=0.8)
+    result = separated(phantom)
+    check(phantom, result)
+    assert not result.facts["conjugated"]
+    assert result.facts["echo_error"] is None
+    assert result.facts["fat_phase_lead_rad"] == pytest.approx(0.8, abs=0.03)
+
+
+def test_three_echoes_are_corrected_too():
+    times = 1.15e-3 * np.arange(1, 4)
+    phantom = with_phase_error(spine_phantom((8, 48, 48), times, 60), "first echo", 0.3)
+    result = separated(phantom, precession="as given")
+    check(phantom, result, 0.3)
+
+
+def test_magnitude_fraction_stands_for_pdff_where_phases_differ():
+    """A lead of fat that changes over the rows faster than a neighborhood can follow."""
+    phantom = spine_phantom((6, 64, 64), SIX_ECHOES_S, 60)
+    rows = np.arange(64)[:, None]
+    lead = 1.4 * np.sin(rows / 2.5)
+    fraction = np.nan_to_num(phantom.pdff) / 100
+    decay = np.nan_to_num(phantom.r2star) - 2j * np.pi * np.nan_to_num(phantom.off_resonance_hz)
+    rng = np.random.default_rng(0)
+    for n, time in enumerate(SIX_ECHOES_S):
+        turn = phantom.spectrum.modulation(SIX_ECHOES_S, 3.0)[n] * np.exp(1j * lead)
+        clean = (phantom.labels > 0) * (1 - fraction + fraction * turn) * np.exp(-decay * time)
+        noise = rng.standard_normal((2, *clean.shape)) / 60
+        phantom.echoes[n] = clean + noise[0] + 1j * noise[1]
+    result = separated(phantom, precession="as given", readout="unipolar")
+    assert not result.facts["common_phase"]
+    for label in (4, 5, 6, 7, 8):
+        here = (phantom.labels == label) & result.confident
+        error = result.pdff_percent[here] - phantom.pdff[here]
+        assert abs(error.mean()) < 0.3 + 3 * error.std() / np.sqrt(here.sum()), label
+        assert np.percentile(error, 2) > -4 * np.median(result.pdff_sd[here]), label
+
+
+def test_water_plus_fat_near_nothing_has_no_pdff():
+    phantom = spine_phantom((4, 40, 40), snr=60)
+    noise = np.random.default_rng(1).standard_normal((2, *phantom.echoes[:, 2].shape)) / 60
+    phantom.echoes[:, 2] = noise[0] + 1j * noise[1]  # a slice of nothing
+    body = phantom.labels > 0
+    result = separated(phantom, mask=body)
+    canceled = result.doubt & Doubt.CANCELED > 0
+    assert canceled[2].sum() > 10
+    assert np.isnan(result.pdff_percent[canceled]).all()
+    assert not canceled[[0, 1, 3]].any()
+    assert np.nanmax(np.abs(result.pdff_percent)) < 1000
+
+
+@pytest.mark.parametrize("complex_valued", [True, False])
+def test_a_dead_echo_is_refused(sound, complex_valued):
+    phantom = sound[6]
+    echoes = phantom.echoes.copy()
+    echoes[2] = 0
+    with pytest.raises(ValueError, match=r"Echo 3 of 6 is 0 in 100 %"):
+        if complex_valued:
+            separate_water_fat(multi_echo(echoes, SIX_ECHOES_S, 3.0))
+        else:
+            magnitude_water_fat(np.abs(echoes), SIX_ECHOES_S, 3.0)
