@@ -1104,7 +1104,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             MarrowAssessLib.scene.column.Placed.
 
         Raises:
-            ValueError: there is no column or no such segment; see column.correct_painted.
+            ValueError: there is no column or no such segment; see scene_column.correct_painted.
         """
         return self.session.correct_painted(
             parameters.segmentation,

@@ -60,7 +60,8 @@ def listed(module: str, kind: str) -> list[str]:
 def in_tree(module: str, *patterns: str) -> list[str]:
     root = REPOSITORY / module
     files = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
-    return sorted(path.relative_to(root).as_posix() for path in files)
+    kept = (path for path in files if path.parent.name != "__pycache__")
+    return sorted(path.relative_to(root).as_posix() for path in kept)
 
 
 def metadata(key: str) -> str:

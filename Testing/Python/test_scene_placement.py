@@ -372,9 +372,10 @@ def test_the_discs_follow_a_body_that_had_been_found_in_the_wrong_place(column):
     placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=wrong)
     assert placed.region.site == "L3"
     after = masks(target, image)
+    wrong_names = ("L3 marrow", "L3-L4 disc")  # the disc above is seen whatever lies below it
     nothing = np.zeros_like(after["L3 marrow"])  # no disc had room below the wrong body
     for name in ("L3 marrow", "L2-L3 disc", "L3-L4 disc"):
-        assert overlap(before.get(name, nothing), expected[name]) < 0.9
+        assert name not in wrong_names or overlap(before.get(name, nothing), expected[name]) < 0.9
         assert overlap(after[name], expected[name]) > 0.9
 
 

@@ -68,8 +68,9 @@ def parse_role(text: str) -> Role:
 def parse_site(text: str) -> str:
     """The canonical name of a site, "" for none.
 
-    Vertebrae are "C1" ... "S5" (Th and D are read as T), discs "L4-L5", other sites as in
-    OTHER_SITES and MUSCLES; a side is kept as "left ..." or "right ...".
+    Vertebrae are "C1" ... "S5" (Th and D are read as T), discs "L4-L5"; "V1", "V2" ... are
+    vertebrae of unknown level counted from the lowest one in view; other sites as in OTHER_SITES
+    and MUSCLES; a side is kept as "left ..." or "right ...".
 
     Raises:
         ValueError: no site has that name.
@@ -85,6 +86,8 @@ def parse_site(text: str) -> str:
             levels.append(_level(lower))
         if all(one in VERTEBRAE or one in TRANSITIONAL for one in levels):
             return "-".join(levels)
+    if re.fullmatch(r"V\d{1,2}(-V\d{1,2})?", words.upper()):
+        return words.upper()
     lower = words.lower()
     side = next((s for s in ("left", "right") if s in lower.split()), "")
     bare = " ".join(w for w in lower.split() if w != side) if side else lower

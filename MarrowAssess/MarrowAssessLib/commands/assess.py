@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from MarrowAssessLib.findings.result import Assessment
 
 EXAMPLE = """examples:
+  marrowassess assess --volume T1=t1.nii.gz --volume STIR=stir.nii.gz --age 55 --sex F --out result
   marrowassess assess --volume T1=t1.nii.gz --volume STIR=stir.nii.gz \\
       --labels vertebrae.nii.gz --label 4=marrow:L3 --markups others.mrk.json \\
       --age 12 --sex F --out result

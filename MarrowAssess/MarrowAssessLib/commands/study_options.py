@@ -41,9 +41,10 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     )
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
     regions.add_argument(
-        "--column", metavar="LEVEL=R,A,S",
-        help="a point (RAS, mm) in a vertebra of known level, in T1 or else the first image: finds "
-        "vertebrae, discs, CSF and muscles (L3=1.5,-20,33)",
+        "--column", metavar="auto|LEVEL=R,A,S",
+        help="auto: finds vertebrae, discs, CSF and muscles by itself, as is done where no region "
+        "is given; or a point (RAS, mm) in a vertebra of known level, in T1 or else the first "
+        "image, which settles the names (L3=1.5,-20,33)",
     )  # fmt: skip
     regions.add_argument(
         "--place", action="append", default=[], metavar="NAME=R,A,S",
@@ -94,6 +95,7 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
     from MarrowAssessLib.placement.options import AS_USUAL
     from MarrowAssessLib.sources.labels import parse_label_rule
     from MarrowAssessLib.sources.study_file import read_study_file
+    from MarrowAssessLib.sources.study_files import AUTO
     from MarrowAssessLib.sources.volume_source import guess_study
 
     notes: list[str] = []
@@ -117,7 +119,8 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
     if args.label:
         arguments["rules"] = [parse_label_rule(text) for text in args.label]
     if args.column:
-        arguments["column"] = dict([parse_click(args.column)])
+        auto = args.column.strip().lower() == AUTO
+        arguments["column"] = AUTO if auto else dict([parse_click(args.column)])
     for text in args.place:
         name, point = parse_click(text)
         if name in arguments.setdefault("places", {}):

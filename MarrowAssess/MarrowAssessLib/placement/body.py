@@ -82,10 +82,10 @@ def place_body(
             surface, score, unsure = small
     mask, offset = voxelize(volume, surface)
     body = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
-    return _with_roi(volume, body, surface, margin_mm, options, unsure, score)
+    return with_roi(volume, body, surface, margin_mm, options, unsure, score)
 
 
-def _with_roi(
+def with_roi(
     volume: Volume,
     body: Region,
     surface: Surface,
@@ -149,7 +149,7 @@ def painted_body(
     if not body.voxels:
         raise ValueError(f"The painted {site} is empty; paint the vertebral body.")
     surface = surface_of_mask(volume, body.mask, body.offset, axes)
-    return _with_roi(volume, body, surface, MARGIN_MM[Role.MARROW], options, [])
+    return with_roi(volume, body, surface, MARGIN_MM[Role.MARROW], options, [])
 
 
 def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:

@@ -11,7 +11,7 @@ from PDFFMapperLib.images.volume import Volume
 from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.placement.body import MARGIN_MM
-from MarrowAssessLib.placement.column import Column, corrected, follow_column
+from MarrowAssessLib.placement.column import Column, corrected
 from MarrowAssessLib.placement.judgment import (
     click_doubts,
     known_level,
@@ -20,6 +20,7 @@ from MarrowAssessLib.placement.judgment import (
 )
 from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.spine_column import column_from_click
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.study.regions import Region, doubt
 
@@ -77,7 +78,7 @@ def regions_from_clicks(
             raise ValueError("The column is followed from one vertebra; put points in others.")
         site = parse_site(level)
         require_inside(volume, point, level)
-        found = follow_column(volume, np.asarray(point, float), site, options)
+        found = column_from_click(volume, np.asarray(point, float), site, options)
         seed = found.bodies[site]
         if not seed.roi.voxels:
             raise ValueError(" ".join([f"No vertebra was found at {level}.", *seed.unsure]))
@@ -96,11 +97,7 @@ def regions_from_clicks(
         placed[role, site] = one.roi
         beside = [*drawn, *_together(found, placed).values()]
         one.roi.cautions += click_doubts(click, volume, one.roi, beside)
-    said = ""
-    if found is not None:
-        missed = [region.name for region in found.regions() if not region.voxels]
-        said = f"found {', '.join(found.bodies)}"
-        said += f"; not found: {', '.join(missed)}" if missed else ""
+    said = found.told() if found is not None else ""
     regions = list(_together(found, placed).values())
     doubt(regions)
     return regions, said

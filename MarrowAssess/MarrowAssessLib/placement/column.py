@@ -12,13 +12,13 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, eroded, painted_body, place_body
-from MarrowAssessLib.placement.disc import disc_between
+from MarrowAssessLib.placement.disc import disc_between, disc_seen
 from MarrowAssessLib.placement.judgment import click_doubts, read_click
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.star_surface import sample
-from MarrowAssessLib.placement.tissue import alike, grow
+from MarrowAssessLib.placement.tissue import TOUCHES_EDGE, alike, grow
 from MarrowAssessLib.placement.vertebra import BodyPrior, Box, Surface, template_points, tilt_deg
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.regions import Region, doubt
 
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
@@ -40,6 +40,8 @@ class Column:
         csf: beside the level it was asked for; None where it was not found.
         muscles: placements by site ("left erector spinae"); those found only.
         unsure: sentences about the column as a whole.
+        ground: where the levels' names come from.
+        disc_chance: probability of disc as the network sees it, None where the column was followed.
     """
 
     bodies: dict[str, Placement]
@@ -47,12 +49,28 @@ class Column:
     csf: Placement | None = None
     muscles: dict[str, Placement] = field(default_factory=dict)
     unsure: list[str] = field(default_factory=list)
+    ground: str = ""
+    disc_chance: Volume | None = None
 
     def regions(self) -> list[Region]:
         """The measurement ROIs of everything found."""
         found = [*self.bodies.values(), *self.discs.values(), *self.muscles.values()]
         found += [self.csf] if self.csf else []
         return [placement.roi for placement in found]
+
+    def found_regions(self) -> list[Region]:
+        """The measurement ROIs that hold anything, marked as doubtful where there is a reason."""
+        regions = [region for region in self.regions() if region.voxels]
+        doubt(regions)
+        return regions
+
+    def told(self) -> str:
+        """What was found and missed, where the names come from and what is not certain."""
+        missed = [region.name for region in self.regions() if not region.voxels]
+        parts = [f"found {', '.join(self.bodies)}"]
+        parts += [f"not found: {', '.join(missed)}"] if missed else []
+        parts += [f"levels {self.ground}"] if self.ground else []
+        return "; ".join([*parts, *(text.rstrip(".") for text in self.unsure)])
 
 
 def follow_column(
@@ -115,7 +133,7 @@ def follow_column(
     if "L3" in bodies and "L4" in bodies:
         pair = bodies["L3"].surface, bodies["L4"].surface
         column.muscles = muscles_beside(volume, *pair, options)
-    column.unsure = _doubtful(bodies)
+    column.unsure = doubtful(bodies)
     return column
 
 
@@ -165,11 +183,13 @@ def corrected(
         body = place_body(volume, point, level, prior=prior, options=options)
     found = {**column.bodies, level: body}
     bodies = {name: found[name] for name in levels if name in found}
-    result = Column(bodies, {}, column.csf, dict(column.muscles), _doubtful(bodies))
+    result = replace(
+        column, bodies=bodies, discs={}, muscles=dict(column.muscles), unsure=doubtful(bodies)
+    )
     for upper, lower in pairwise(bodies):
         site = f"{upper}-{lower}"
         kept = column.discs.get(site) if level not in (upper, lower) else None
-        result.discs[site] = kept or _disc(volume, bodies, upper, lower)
+        result.discs[site] = kept or _disc(volume, bodies, upper, lower, column.disc_chance)
     if column.csf is not None and column.csf.roi.site == level:
         result.csf = csf_beside(volume, body.surface, level)
     if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:
@@ -178,15 +198,26 @@ def corrected(
     return result
 
 
-def _disc(volume: Volume, bodies: dict[str, Placement], upper: str, lower: str) -> Placement:
+def _disc(
+    volume: Volume,
+    bodies: dict[str, Placement],
+    upper: str,
+    lower: str,
+    chance: Volume | None = None,
+) -> Placement:
     site = f"{upper}-{lower}"
-    disc = disc_between(volume, bodies[upper].surface, bodies[lower].surface, site)
+    pair = bodies[upper].surface, bodies[lower].surface
+    if chance is None:
+        disc = disc_between(volume, *pair, site)
+    else:
+        disc = disc_seen(volume, chance, *pair, site)
     if bodies[upper].unsure or bodies[lower].unsure:
         disc.doubt(UNSURE_BESIDE)
     return disc
 
 
-def _doubtful(bodies: dict[str, Placement]) -> list[str]:
+def doubtful(bodies: dict[str, Placement]) -> list[str]:
+    """Which bodies to look at: one sentence or none."""
     names = [name for name, body in bodies.items() if body.unsure]
     return [f"Look at: {', '.join(names)}."] if names else []
 
@@ -211,7 +242,15 @@ def renamed(column: Column, shift: int, lumbar: int = 5) -> Column:
     csf = column.csf
     if csf is not None:
         csf = _rename(csf, new[old.index(csf.roi.site)])
-    return Column(bodies, discs, csf, dict(column.muscles), list(column.unsure))
+    return replace(
+        column,
+        bodies=bodies,
+        discs=discs,
+        csf=csf,
+        muscles=dict(column.muscles),
+        unsure=list(column.unsure),
+        ground="named by hand",
+    )
 
 
 def _rename(placement: Placement, site: str) -> Placement:
@@ -385,6 +424,8 @@ def muscles_beside(
             site = f"{side} {muscle}"
             spot = spots[int(np.argmin(unlike))][2]
             pair[site] = grow(volume, spot, Role.MUSCLE, site, options=options)
+            for said in (pair[site].unsure, pair[site].roi.cautions):
+                said[:] = [text for text in said if text != TOUCHES_EDGE]  # says nothing here
             if muscle == "psoas":  # disc may be just as bright and touch it
                 _keep_beside(volume, pair[site], (upper.box, lower.box))
         _compare_sides(volume, pair)

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, ball, eroded, place_body
+from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import (
     BodyPrior,
     Surface,
@@ -17,6 +18,7 @@ from MarrowAssessLib.placement.vertebra import (
 )
 from MarrowAssessLib.study.regions import Region
 
+LEAST_DISC_MM3 = 150.0
 DISC_BOUNDS_MM = (2.5, 20.0)
 ENDPLATE_MM = 1.2  # bony and cartilaginous endplate between marrow and disc
 # Tilt of a disc and of the bodies beside it against it: the sacrum is bent back from L5.
@@ -61,6 +63,56 @@ def disc_between(
         unsure.append(f"Nothing is left {margin:g} mm inside the disc.")
     roi.cautions.extend(unsure)
     return Placement(body, roi, unsure)
+
+
+def disc_seen(
+    volume: Volume, chance: Volume, top: Surface, bottom: Surface, site: str
+) -> Placement:
+    """The disc between two bodies that a network sees; where it sees none, what lies between.
+
+    Args:
+        volume: image.
+        chance: probability of disc, on a grid of its own.
+        top, bottom: the bodies.
+        site: such as "L3-L4".
+    """
+    axis = top.box.center - bottom.box.center
+    apart = float(np.linalg.norm(axis))
+    axis /= apart
+    wide = 1.25 * np.maximum(top.box.half, bottom.box.half)
+    middle = (top.box.center + bottom.box.center) / 2
+    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * (np.max(wide[:2]) + 4)
+    ijk = volume.ras_to_ijk(middle + corners)
+    size = np.array(volume.array.shape[::-1])
+    low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
+    high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
+    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
+    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    along = (points - bottom.box.center) @ axis
+    inside = (along > 0) & (along < apart)
+    inside &= (np.abs((points - middle) @ top.box.axes[:2].T) < wide[:2]).all(axis=1)
+    rows = np.flatnonzero(inside)
+    seen = points[rows]
+    disc = np.nan_to_num(sample(chance.array, chance.ras_to_ijk(seen))) > 0.5
+    for surface in (top, bottom):
+        disc &= ~surface.contains(seen)
+    mask = np.zeros(len(points), bool)
+    mask[rows[disc]] = True
+    mask = np.ascontiguousarray(mask.reshape(i.shape).transpose(2, 1, 0))
+    mask = ndimage.binary_opening(mask, ball(1.0, volume.spacing))
+    if mask.sum() * volume.voxel_volume_mm3 < LEAST_DISC_MM3:
+        found = disc_between(volume, top, bottom, site)
+        found.doubt("The disc is hardly seen: it is what lies between the bodies.")
+        return found
+    offset = tuple(int(n) for n in low[::-1])
+    name = f"{site} disc"
+    body = Region.from_mask(f"{name} body", Role.DISC, site, mask, offset)
+    core = eroded(mask, volume, MARGIN_MM[Role.DISC])
+    roi = Region.from_mask(name, Role.DISC, site, core, offset)
+    found = Placement(body, roi, [])
+    if not roi.voxels:
+        found.doubt(f"Nothing is left {MARGIN_MM[Role.DISC]:g} mm inside the disc.")
+    return found
 
 
 def _between(points: np.ndarray, upper: Surface, lower: Surface) -> np.ndarray:

@@ -13,6 +13,8 @@ from MarrowAssessLib.study.regions import Region
 
 REACH_MM = {Role.MUSCLE: 18.0, Role.CSF: 16.0, Role.FAT: 14.0, Role.NOISE: 12.0}
 
+TOUCHES_EDGE = "The region touches the edge of the volume."
+
 
 def grow(
     volume: Volume,
@@ -67,7 +69,7 @@ def grow(
         edge[1:-1, 1:-1, 1:-1] = False
         sides = mask & edge & (distance < reach - volume.spacing.max())
         if sides.any():
-            unsure.append("The region touches the edge of the volume.")
+            unsure.append(TOUCHES_EDGE)
     if noise > 0.25 * abs(level) and role is not Role.NOISE:
         unsure.append("The tissue round the click is not uniform.")
     if role is Role.NOISE and level > 0.1 * float(np.percentile(volume.array, 99)):

@@ -24,6 +24,7 @@ SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an ed
 # other. Set by eye on real spines; half of REGION or PRIOR, or a third more of PRIOR or
 # STIFFNESS, moved the benchmark's median Dice by at most 0.005.
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.5, 0.075
+CHANCE, PRIOR_ON = 0.15, 0.1  # of the network's odds, and of its outline, where there is one
 EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
 FAINT = 0.25  # mean strength of a face's edges at which it moves half as far as they say
 MOVED_MM = 6.0  # a pose that moves more when searched again is doubtful
@@ -446,7 +447,43 @@ def refine(volume: Volume, box: Box, rounds: int = 2) -> Surface:
     return Surface(box, radii, chosen)
 
 
-def _unary(values, local, depth, radii):
+def refine_on(volume: Volume, box: Box, chance: Volume) -> Surface:
+    """Fit the surface of a body whose place and rough outline a network has told.
+
+    Args:
+        volume: image.
+        box: of the network's body.
+        chance: probability that a place belongs to this body, on a grid of its own.
+    """
+    rays = template_radii(RAYS.directions, box.half)
+    local = rays[:, None, :] * RELATIVE_RADII[None, :, None]
+    points = box.center + local.reshape(-1, 3) @ box.axes
+    values = sample(volume.array, volume.ras_to_ijk(points)).reshape(local.shape[:2])
+    inside = np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points))).reshape(local.shape[:2])
+    radii = outline_radii(inside)
+    depth = (np.abs(rays) * (np.abs(RAYS.directions) > 0.999)).max(axis=1)
+    unary, support = _unary(values, local, depth, radii, PRIOR_ON)
+    odds = np.log(np.clip(inside, 0.02, 0.98) / np.clip(1 - inside, 0.02, 0.98))
+    unary -= (CHANCE * np.cumsum(odds * depth[:, None] * STEP, axis=1)).astype(np.float32)
+    labels = optimal_surface(unary[:, LABELS], RAYS.neighbors, depth * STEP, STIFFNESS, 3, 14)
+    met = (labels + LABELS.start)[:, None]
+    chosen = np.take_along_axis(support, met, 1)[:, 0]
+    chosen[~np.isfinite(np.take_along_axis(values, met, 1)[:, 0])] = np.nan
+    return Surface(box, RELATIVE_RADII[LABELS][labels], chosen)
+
+
+def outline_radii(inside: np.ndarray) -> np.ndarray:
+    """Where a probability (rays, radii) falls below one half for the first time."""
+    beyond = inside < 0.5
+    first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), inside.shape[1] - 1)
+    first = np.maximum(first, 1)
+    rows = np.arange(len(inside))
+    before, after = inside[rows, first - 1], inside[rows, first]
+    part = np.clip((before - 0.5) / np.maximum(before - after, 1e-6), 0, 1)
+    return RELATIVE_RADII[0] + STEP * (first - 1 + part)
+
+
+def _unary(values, local, depth, radii, prior=None):
     """Cost of ending each ray at each radius, and the strength of the edge there.
 
     Args:
@@ -454,6 +491,7 @@ def _unary(values, local, depth, radii):
         local: (rays, radii, 3) positions in the box's axes, mm.
         depth: (rays,) template's distance from the center along its face's normal, mm.
         radii: (rays,) the current surface, relative to the template.
+        prior: weight of the distance from the current surface; None: of that from the template.
     """
     t = RELATIVE_RADII
     volume_weight = (t[None, :] ** 2) * np.linalg.norm(local[:, -1], axis=1)[:, None] ** 3
@@ -483,7 +521,10 @@ def _unary(values, local, depth, radii):
     for width_mm in EDGE_WIDTHS_MM:
         support += _rise(departed, depth, width_mm) / len(EDGE_WIDTHS_MM)
     cost = -REGION * gain - EDGE * support
-    cost += PRIOR * (depth[:, None] * (t[None, :] - 1)) ** 2
+    if prior is None:
+        cost += PRIOR * (depth[:, None] * (t[None, :] - 1)) ** 2
+    else:
+        cost += prior * (depth[:, None] * (t[None, :] - radii[:, None])) ** 2
     return cost.astype(np.float32), support
 
 

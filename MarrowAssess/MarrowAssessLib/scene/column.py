@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,16 +10,16 @@ import slicer
 from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
-from MarrowAssessLib.placement.column import (
-    UNSURE_BESIDE,
-    Column,
-    corrected,
-    follow_column,
-    renamed,
-)
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement.column import UNSURE_BESIDE, Column, corrected, renamed
 from MarrowAssessLib.placement.judgment import Click, click_doubts
 from MarrowAssessLib.placement.level_names import shifted_site
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.spine_column import (
+    column_from_click,
+    find_column_in,
+    images_of_spine,
+)
 from MarrowAssessLib.scene.edits import Change, add_regions
 from MarrowAssessLib.scene.placement import (
     other_regions,
@@ -122,7 +122,7 @@ def place_column(
 ) -> tuple[DrawnColumn, Change]:
     """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
 
-    See `column.follow_column`.
+    See `spine_column.column_from_click`: the spine is found by itself, the click settles the names.
 
     Raises:
         ValueError: no level is given or it does not exist.
@@ -133,9 +133,47 @@ def place_column(
         raise ValueError("Say which vertebra you click, such as L3, under Place.")
     volume = volume_from_node(volume_node)
     point = np.asarray(point_ras, float)
-    column = follow_column(volume, point, site, options, progress=progress)
-    regions = [region for region in column.regions() if region.voxels]
-    doubt(regions)
+    column = column_from_click(volume, point, site, options, progress=progress)
+    return _draw(column, segmentation, volume_node)
+
+
+def place_spine(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_nodes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
+    options: PlacingOptions = AS_USUAL,
+    progress: Callable[[float], bool] | None = None,
+) -> tuple[DrawnColumn, Change]:
+    """Draw the vertebrae, discs, CSF and muscles that are found without a click.
+
+    Args:
+        segmentation: to draw into.
+        volume_nodes: the study's images by what they show, each on its own grid; the column is
+            drawn on T1 where there is one, see `spine_column.images_of_spine`.
+        options: how many lumbar vertebrae there are, and what ROIs leave out.
+        progress: takes the fraction done; returning False cancels.
+
+    Returns:
+        The column, whose `column.ground` says where its levels' names come from and whose
+        `column.unsure` what is not certain; and what was added, to take it back.
+
+    Raises:
+        ValueError: no image, or no spine was found; nothing is then changed.
+        InterruptedError: canceled; the segmentation is then as it was.
+    """
+    if not volume_nodes:
+        raise ValueError("No image was chosen; choose one that shows the spine, such as T1.")
+    drawn_on = images_of_spine(list(volume_nodes)).drawn_on
+    images = {contrast: volume_from_node(node) for contrast, node in volume_nodes.items()}
+    column = find_column_in(images, options, progress=progress)
+    return _draw(column, segmentation, volume_nodes[drawn_on])
+
+
+def _draw(
+    column: Column,
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+) -> tuple[DrawnColumn, Change]:
+    regions = column.found_regions()
     change = add_regions(segmentation, volume_node, regions)
     drawn = _drawn(regions, change)
     grid = ijk_to_world(volume_node)

@@ -56,7 +56,7 @@ def add_regions(
         instead_of: IDs of further segments that go.
 
     Raises:
-        ValueError: see segments.region_segment; the segmentation is then as it was.
+        ValueError: see segment_nodes.region_segment; the segmentation is then as it was.
     """
     made = [region_segment(region, volume_node) for region in regions]
     change = Change()

@@ -22,7 +22,7 @@ def segment_results(
             segmentation.
 
     Raises:
-        ValueError: see study.study_from_nodes and assessment.assess.
+        ValueError: see scene_study.study_from_nodes and assessment.assess.
     """
     chosen = slicer.mrmlScene.GetSingletonNode("MarrowAssess", "vtkMRMLScriptedModuleNode")
     volumes, age, sex, settings, resample = {}, None, None, Settings(), False

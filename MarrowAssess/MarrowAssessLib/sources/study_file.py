@@ -93,7 +93,7 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "labels_of": (_is_text, 'the tool that made the labels, such as "TotalSpineSeg"'),
     "segmentation": (_is_text, "a file name"),
     "markups": (lambda value: _is_text(value) or _are_texts(value), "a list of file names"),
-    "column": _POINTS,
+    "column": (lambda value: value == "auto" or _are_points(value), f'"auto", or {_POINTS[1]}'),
     "places": _POINTS,
     "lumbar": (lambda value: value in (4, 5, 6), "4, 5 or 6"),
     "leave_out": (_are_texts, 'a list of "vein" and "fat"'),

@@ -23,6 +23,8 @@ from MarrowAssessLib.study.regions import Region, judge_right
 from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.study import Study
 
+AUTO = "auto"
+"""For a column: found by itself."""
 ASK = "resample it first, or ask for resampling (--resample)"
 
 
@@ -33,7 +35,7 @@ def read_study(
     labels_of: str | None = None,
     segmentation: str | Path | None = None,
     markups: list[str | Path] | None = None,
-    column: dict[str, Sequence[float]] | None = None,
+    column: dict[str, Sequence[float]] | str | None = None,
     places: dict[str, Sequence[float]] | None = None,
     options: PlacingOptions = AS_USUAL,
     right: Sequence[str] = (),
@@ -55,7 +57,9 @@ def read_study(
 
     `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
     rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
-    the first volume; see clicks.regions_from_clicks, also for `options`.
+    the first volume; see clicks.regions_from_clicks, also for `options`. Where neither region nor
+    point is given, or `column` is "auto", the spine is found by itself, in T1 and in T2 or STIR by
+    their headers, and all volumes are brought to the grid that it is drawn on.
 
     `right` names doubtful regions that somebody has looked at and judged right; without that their
     numbers get no verdict.
@@ -90,6 +94,11 @@ def read_study(
         regions += drawn.regions
         notes += drawn.notes
     grid = grids[0] if grids else next(iter(read.values()))
+    if column is None and not (regions or markups or places):
+        column = AUTO
+    if column == AUTO:
+        column, resample = None, True
+        grid = _add_spine(read, grids, options, regions, inputs, notes)
     for path in markups or []:
         regions += regions_from_markups(path, grid, point_radius_mm)
     if markups:
@@ -170,6 +179,29 @@ def _from_labels(
     check_labels(grid)
     inputs["labels"] += f" (labels of {labels_of})"
     return [grid], regions_of_convention(grid.array, labels_of)
+
+
+def _add_spine(
+    read: Mapping[Contrast, Volume],
+    grids: Sequence[Volume],
+    options: PlacingOptions,
+    regions: list[Region],
+    inputs: dict[str, str],
+    notes: list[str],
+) -> Volume:
+    """Add the regions of the spine that is found by itself; the grid they are drawn on."""
+    from MarrowAssessLib.placement.spine_column import find_column_in, images_of_spine
+
+    drawn_on = images_of_spine(list(read)).drawn_on
+    grid = read[drawn_on]
+    if grids and not grid.same_grid(grids[0]):
+        raise ValueError(grids_differ(grid, grids[0], ASK))
+    column = find_column_in(read, options)
+    regions += column.found_regions()
+    inputs["spine"] = f"in {drawn_on.value}, without a point; {column.told()}"
+    notes.append(f"Spine found without a point, levels {column.ground}.")
+    notes += column.unsure
+    return grid
 
 
 def _clicked(

@@ -1,0 +1,663 @@
+"""The spine of an image without a click: bodies as one chain that explains the whole image.
+
+The network tells what each place is (`spine_network`). Pieces of bodies' cores at several
+thresholds, alone and two together, are candidates; the chain of candidates that explains most is
+sought by dynamic programming: a disc between every two bodies, even spacing and turning, sizes that
+change little. Where a chain with another number of bodies explains nearly as much, that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+from scipy import ndimage
+
+from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure, probabilities
+from MarrowAssessLib.placement.star_surface import sample
+
+STEP_MM = 3.0
+"""From slice to slice of what the network is shown."""
+COARSEST_MM = 4.0  # voxels of the image from front to back and from head to foot
+LEAST_EXTENT_MM = 60.0  # from head to foot, and
+LEAST_DEPTH_MM = 40.0  # from back to front: less shows no column
+THRESHOLDS = (0.3, 0.5, 0.7, 0.85)
+LEAST_CORE_MM3 = 250.0
+REACH_MM = 7.0  # from a core to its body's surface
+CLOSE_CALL = 0.6  # a chain of another number of bodies that is worse by less is told
+TURN_DEG, TURN_BACK_DEG = 8.0, 25.0  # from step to step at no cost; the sacrum bends back
+S2_SIZE, S2_DISC = 0.4, 0.6  # of the body and the disc above: less of both is S2
+LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
+SHIFT_MM = 3.0  # between two images of one patient: more is corrected and said
+HOLE = 1.55  # distance of neighbors over what is usual there: one may have been missed
+
+
+@dataclass
+class Piece:
+    """A candidate for a body: one component of the cores, or two as one.
+
+    Attributes:
+        parts: numbers of the components at the highest threshold that it holds.
+        voxels: (n, 3) slice, row, column in the frame.
+        center: (3,) RAS, mm.
+        size: (3,) extents of the core across, front to back, and along the chain, mm.
+        chance: mean probability of body in it.
+    """
+
+    parts: frozenset[int]
+    voxels: np.ndarray
+    center: np.ndarray
+    size: np.ndarray
+    chance: float
+
+
+@dataclass
+class FoundBody:
+    """A body of the chain.
+
+    Attributes:
+        center: RAS, mm.
+        up: unit vector along the column there.
+        mask: boolean in the frame.
+        doubts: sentences.
+    """
+
+    center: np.ndarray
+    up: np.ndarray
+    mask: np.ndarray
+    doubts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CountDoubt:
+    """A place where the number of bodies is not certain.
+
+    Attributes:
+        body: index of the body above which (or at which) the count may be another one.
+        reading: what else it may be.
+    """
+
+    body: int
+    reading: str
+
+
+@dataclass
+class Spine:
+    """What was found in an image.
+
+    Attributes:
+        bodies: from head to foot.
+        frame: grid of the network's result: slices to the right, rows down, columns to the front.
+        chances: (11, slices, rows, columns) probability of each Structure in the frame.
+        lowest: level of the lowest body where the sacrum tells it, "" where it is not in view.
+        unsure_lowest: why that level is not certain, "" where it is.
+        count_doubts: places where the number of bodies is not certain.
+        notes: other sentences, such as a shift between images.
+    """
+
+    bodies: list[FoundBody]
+    frame: Volume
+    chances: np.ndarray
+    lowest: str = ""
+    unsure_lowest: str = ""
+    count_doubts: list[CountDoubt] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def disc_chance(self) -> np.ndarray:
+        """Probability of disc."""
+        return self.chances[Structure.DISC]
+
+
+def sagittal_frame(volume: Volume) -> Volume:
+    """The grid on which the network sees an image; its array is the image there, NaN outside.
+
+    Raises:
+        ValueError: the image is too coarse or too small to show a spine.
+    """
+    directions = volume.ijk_to_ras[:3, :3] / volume.spacing
+    order = max(
+        permutations(range(3)),
+        key=lambda p: sum(abs(directions[axis, p[axis]]) for axis in range(3)),
+    )
+    axes = np.array([directions[:, p] * np.sign(directions[a, p]) for a, p in enumerate(order)])
+    spacing = volume.spacing[list(order)]
+    count = np.array(volume.array.shape[::-1])[list(order)]
+    if max(spacing[1:]) > COARSEST_MM:
+        raise ValueError(
+            f"{volume.name}: its voxels measure {max(spacing[1:]):.1f} mm from front to back or "
+            f"from head to foot; the spine is found in sagittal slices, or where that is at most "
+            f"{COARSEST_MM:g} mm."
+        )
+    extent = spacing * count
+    if extent[2] < LEAST_EXTENT_MM or extent[1] < LEAST_DEPTH_MM:
+        raise ValueError(
+            f"{volume.name} covers {extent[1]:.0f} mm from back to front and {extent[2]:.0f} mm "
+            f"from head to foot; the spine is found where it covers {LEAST_DEPTH_MM:g} and "
+            f"{LEAST_EXTENT_MM:g} mm at least."
+        )
+    steps = np.array([max(STEP_MM, min(spacing[0], 6.0)), PIXEL_MM, PIXEL_MM])
+    size = np.maximum(np.floor(extent / steps), 1).astype(int)
+    middle = volume.to_ras((np.array(volume.array.shape[::-1]) - 1) / 2)
+    grid = np.eye(4)
+    grid[:3, 0], grid[:3, 1], grid[:3, 2] = (
+        axes[1] * steps[1],
+        -axes[2] * steps[2],
+        axes[0] * steps[0],
+    )
+    shape = (size[0], size[2], size[1])
+    grid[:3, 3] = middle - grid[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
+    return _shown(volume, Volume(np.empty(shape, np.float32), grid, volume.name))
+
+
+def _shown(volume: Volume, frame: Volume) -> Volume:
+    """The image on a frame, smoothed where the frame is coarser."""
+    ratio = np.array([frame.spacing[0] / s for s in volume.spacing])
+    directions = np.abs(volume.ijk_to_ras[:3, :3] / volume.spacing)
+    across = directions.T @ np.abs(frame.ijk_to_ras[:3, 2] / frame.spacing[2])
+    sigma = np.where(across > 0.7, 0, 0.45 * np.sqrt(np.maximum(ratio**2 - 1, 0)))
+    array = np.asarray(volume.array, np.float32)
+    if array.dtype.kind == "f":
+        array = np.nan_to_num(array)
+    array = ndimage.gaussian_filter(array, sigma[::-1], truncate=2.5)
+    k, j, i = np.indices(frame.array.shape)
+    points = frame.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    values = sample(array, volume.ras_to_ijk(points))
+    return frame.with_array(values.reshape(frame.array.shape))
+
+
+def find_spine(
+    volumes: Sequence[Volume],
+    network: dict[str, np.ndarray] | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> Spine:
+    """Find the vertebral bodies of an image, or of several images of one patient.
+
+    Args:
+        volumes: images; the first one's grid is the frame's. Others are taken by their headers.
+        network: see `probabilities`.
+        progress: takes the fraction done; returning False cancels.
+
+    Raises:
+        ValueError: there is no spine in the image, or it is not of a kind that can show one.
+        InterruptedError: canceled.
+    """
+    frame = sagittal_frame(volumes[0])
+    chances, notes = _chances(volumes, frame, network, progress)
+    pieces = _pieces(chances, frame)
+    chain, rivals = _best_chain(pieces, chances, frame)
+    if len(chain) < 2:
+        raise ValueError(
+            f"No spine was found in {' and '.join(v.name for v in volumes)}: "
+            + ("no vertebral bodies" if not chain else "one body alone")
+            + " with discs between them. Click a vertebra where there is one."
+        )
+    spine = Spine(_bodies(chain, chances, frame), frame, chances, notes=notes)
+    spine.count_doubts = [*_missed(spine), *_other_counts(chain, rivals)]
+    _find_sacrum(spine)
+    return spine
+
+
+def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
+    """Probabilities averaged over the images, each where it is seen; and shifts between them."""
+    total, weight, notes = None, 0.0, []
+    for n, volume in enumerate(volumes):
+        shown = frame if n == 0 else _shown(volume, frame)
+        seen = np.isfinite(shown.array)
+        stack = np.where(seen, shown.array, 0)
+        if not seen.any() or not stack.max() > stack.min():
+            notes.append(f"{volume.name} shows nothing there.")
+            continue
+        part = None
+        if progress:
+            part = lambda done, n=n: progress(0.8 * (n + done) / len(volumes))  # noqa: E731
+        found = probabilities(stack, frame.spacing[2], network, part)
+        if total is None:
+            total, weight = found, seen.astype(np.float32)
+            continue
+        down, front = _shift(body_chance(total / np.maximum(weight, 1)), body_chance(found))
+        if max(abs(down), abs(front)) * frame.spacing[0] >= SHIFT_MM:
+            found = np.roll(found, (down, front), (2, 3))
+            seen = np.roll(seen, (down, front), (1, 2))
+            apart = np.hypot(down, front) * frame.spacing[0]
+            notes.append(f"The spine lies {apart:.0f} mm elsewhere on {volume.name}.")
+        total, weight = total + found * seen, weight + seen
+    if total is None:
+        raise ValueError(f"No spine was found: {volumes[0].name} holds no image.")
+    if len(volumes) > 1:
+        total = total / np.maximum(weight, 1)
+    return total, notes
+
+
+def _shift(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+    """Pixels down and to the front by which the other image must move to match."""
+    shape = [2 * n for n in one.shape[1:]]  # twice the size: nothing comes round
+    spectra = np.fft.rfft2(one, shape) * np.conj(np.fft.rfft2(other, shape))
+    both = np.fft.irfft2(spectra.sum(axis=0), shape)
+    reach = np.arange(-6, 7)
+    near = both[np.ix_(reach, reach)]
+    down, front = np.unravel_index(near.argmax(), near.shape)
+    return int(reach[down]), int(reach[front])
+
+
+def body_chance(chances: np.ndarray) -> np.ndarray:
+    """Probability of a body with half of its cortex."""
+    return chances[Structure.BODY] + chances[Structure.CORE] + 0.5 * chances[Structure.CORTEX]
+
+
+def canal_chance(chances: np.ndarray) -> np.ndarray:
+    """Probability of the canal: fluid, cord and roots."""
+    return chances[Structure.FLUID] + chances[Structure.NERVE]
+
+
+def _pieces(chances, frame) -> list[Piece]:
+    core = chances[Structure.CORE]
+    body = body_chance(chances)
+    voxel = frame.voxel_volume_mm3
+    found: list[tuple[float, np.ndarray]] = []
+    for threshold in THRESHOLDS:
+        labels, count = ndimage.label(core > threshold)
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        for n, box in enumerate(ndimage.find_objects(labels), 1):
+            if sizes[n] * voxel < LEAST_CORE_MM3:
+                continue
+            found.append((threshold, np.argwhere(labels[box] == n) + [s.start for s in box]))
+    # The smallest pieces (leaves) say what a larger one consists of.
+    leaf_of = np.zeros(core.shape, np.int32)
+    leaves = 0
+    for _, voxels in reversed(found):
+        if not leaf_of[tuple(voxels.T)].any():
+            leaves += 1
+            leaf_of[tuple(voxels.T)] = leaves
+    pieces: dict[frozenset[int], Piece] = {}
+    for _, voxels in found:  # from the lowest threshold: the whole piece is kept
+        parts = frozenset(np.unique(leaf_of[tuple(voxels.T)]).tolist()) - {0}
+        if parts and parts not in pieces:
+            pieces[parts] = _piece(parts, voxels, frame, body)
+    single = list(pieces.values())
+    for a in range(len(single)):  # two as one: a line through a body is no disc
+        for b in range(a + 1, len(single)):
+            one, two = single[a], single[b]
+            apart = np.linalg.norm(one.center - two.center)
+            union = one.parts | two.parts
+            if one.parts & two.parts or union in pieces or apart > 26:
+                continue
+            pieces[union] = _piece(union, np.concatenate([one.voxels, two.voxels]), frame, body)
+    return list(pieces.values())
+
+
+def _piece(parts, voxels, frame, body) -> Piece:
+    points = frame.to_ras(voxels[:, ::-1])
+    center = points.mean(axis=0)
+    axes = _axes(frame)
+    local = (points - center) @ axes.T
+    # the core's own axes in the sagittal plane, nearest to the image's
+    plane = np.cov(local[:, 1:].T) + 1e-6 * np.eye(2)
+    size = np.array([np.ptp(np.percentile(local[:, a], [3, 97])) for a in range(3)])
+    size[1:] += frame.spacing[0]
+    size[0] += frame.spacing[2]
+    del plane
+    return Piece(parts, voxels, center, size, float(body[tuple(voxels.T)].mean()))
+
+
+def _axes(frame: Volume) -> np.ndarray:
+    """Rows: unit vectors to the right, front and head."""
+    unit = frame.ijk_to_ras[:3, :3] / frame.spacing
+    return np.array([unit[:, 2], unit[:, 0], -unit[:, 1]])
+
+
+def _links(pieces, chances, frame) -> dict[tuple[int, int], tuple[float, float, float]]:
+    """For each pair that may be neighbors (upper, lower): score, distance, disc's chance."""
+    axes = _axes(frame)
+    disc = chances[Structure.DISC]
+    body = body_chance(chances)
+    links = {}
+    for a, one in enumerate(pieces):
+        for b, two in enumerate(pieces):
+            move = two.center - one.center
+            down, along, aside = -move @ axes[2], move @ axes[1], abs(move @ axes[0])
+            if one.parts & two.parts or down <= 4 or aside > 22 or abs(along) > 1.7 * down + 6:
+                continue
+            distance = float(np.linalg.norm(move))
+            heights = (one.size[2] + two.size[2]) / 2
+            if distance > 75:
+                continue
+            front = np.cross(move / distance, axes[0])
+            front *= np.sign(front @ axes[1]) / max(np.linalg.norm(front), 1e-9)
+            steps = np.linspace(0, 1, 24)
+            line = one.center + steps[:, None] * move
+            spread = min(one.size[1], two.size[1]) / 3
+            offsets = [
+                r * axes[0] + f * front
+                for r in (-5.0, 0.0, 5.0)
+                for f in (-spread, -spread / 3, spread / 3, spread)
+            ]
+            ijk = frame.ras_to_ijk((line[:, None] + np.array(offsets)[None]).reshape(-1, 3))
+            d = np.nan_to_num(sample(disc, ijk)).reshape(24, -1).mean(axis=1)
+            m = np.nan_to_num(sample(body, ijk)).reshape(24, -1).mean(axis=1)
+            peaks = _peaks(d, m)
+            gap = distance - heights
+            ratio = np.log(two.size[1] * two.size[2] / (one.size[1] * one.size[2]))
+            score = 1.2 * min(float(d.max()) / 0.6, 1.0) - 0.3
+            score -= 1.5 * max(peaks - 1, 0)
+            score -= 0.05 * max(gap - 18, 0) + 0.1 * max(1 - gap, 0)
+            score -= 0.6 * min(ratio * ratio / 0.35**2, 4) / 2
+            score -= 0.03 * max(aside - 8, 0)
+            links[a, b] = (float(score), distance, float(d.max()))
+    return links
+
+
+def _peaks(disc: np.ndarray, body: np.ndarray) -> int:
+    """How many discs lie on a line from body to body."""
+    is_disc = disc > np.maximum(0.35, body)
+    is_body = body > np.maximum(0.5, disc)
+    count, state = 0, "body"
+    for d, b in zip(is_disc, is_body, strict=True):
+        if d and state == "body":
+            count, state = count + 1, "disc"
+        elif b:
+            state = "body"
+    return count
+
+
+def _gain(piece: Piece, usual: np.ndarray) -> float:
+    """What a body in the chain is worth: the more, the more of a body's core it explains."""
+    volume = len(piece.voxels) / usual
+    return 1.0 + 0.8 * min(volume, 1.2) * piece.chance
+
+
+def _best_chain(pieces, chances, frame) -> tuple[list[Piece], list[tuple[float, list[Piece]]]]:
+    """The chain that explains most, and chains that do without some of its bodies."""
+    if not pieces:
+        return [], []
+    links = _links(pieces, chances, frame)
+    sizes = np.array([len(p.voxels) for p in pieces if len(p.parts) == 1] or [1])
+    usual = float(np.percentile(sizes, 60))
+    best, score = _chain(pieces, links, usual, frozenset())
+    rivals = []
+    inside = {n for n in best}
+    for n, piece in enumerate(pieces):
+        over = [m for m in inside if pieces[m].parts & piece.parts]
+        if n in inside or not over:
+            continue
+        other, worse = _chain(pieces, links, usual, frozenset(over), n)
+        if n in other:
+            rivals.append((score - worse, [pieces[m] for m in other]))
+    return [pieces[n] for n in best], rivals
+
+
+def _chain(pieces, links, usual, banned, forced=None) -> tuple[list[int], float]:
+    """Second-order dynamic programming over pairs of neighbors, from head to foot."""
+    ok = [n for n in range(len(pieces)) if n not in banned]
+    gains = {n: _gain(pieces[n], usual) for n in ok}
+    into: dict[int, list[int]] = {n: [] for n in ok}
+    for a, b in links:
+        if a in gains and b in gains:
+            into[b].append(a)
+    # order by height along the frame's head axis is a topological order of the links
+    height = {n: 0 for n in ok}
+    order = sorted(ok, key=lambda n: -pieces[n].center[2])
+    order = _topological(order, into)
+    single = {n: gains[n] for n in ok}
+    total: dict[tuple[int, int], tuple[float, tuple[int, int] | None]] = {}
+    del height
+    for b in order:
+        for a in into[b]:
+            score, distance, _ = links[a, b]
+            best = (single[a] + score + gains[b], None)
+            for before in into[a]:
+                if (before, a) not in total:
+                    continue
+                turn = _turn(pieces[before], pieces[a], pieces[b])
+                uneven = np.log(distance / links[before, a][1])
+                cost = min(0.5 * (turn / 12) ** 2, 2.0)
+                cost += 0.5 * min((max(abs(uneven) - 0.1, 0) / 0.25) ** 2, 6)
+                value = total[before, a][0] + score + gains[b] - cost
+                if value > best[0]:
+                    best = (value, (before, a))
+            total[a, b] = best
+    ends = {pair: value for pair, (value, _) in total.items()}
+    if forced is not None:
+        paths = {pair: _path(total, pair) for pair in ends}
+        ends = {pair: v for pair, v in ends.items() if forced in paths[pair]} or ends
+    if not ends:
+        if not single:
+            return [], 0.0
+        n = max(single, key=single.get)
+        return [n], single[n]
+    last = max(ends, key=ends.get)
+    return _path(total, last), ends[last]
+
+
+def _path(total, pair) -> list[int]:
+    path = [pair[1]]
+    while pair is not None:
+        path.append(pair[0])
+        pair = total[pair][1]
+    return path[::-1]
+
+
+def _topological(order, into) -> list[int]:
+    done: dict[int, None] = {}
+
+    def visit(n):
+        if n not in done:
+            for a in into[n]:
+                visit(a)
+            done[n] = None
+
+    for n in order:
+        visit(n)
+    return list(done)
+
+
+def _turn(a: Piece, b: Piece, c: Piece) -> float:
+    """How far the chain turns at b, degrees beyond what is usual: to the back it may turn more."""
+    one, two = b.center - a.center, c.center - b.center
+    one, two = one / np.linalg.norm(one), two / np.linalg.norm(two)
+    angle = float(np.rad2deg(np.arccos(np.clip(one @ two, -1, 1))))
+    back = two[1] < one[1]
+    return max(angle - (TURN_BACK_DEG if back else TURN_DEG), 0.0)
+
+
+def _bodies(chain, chances, frame) -> list[FoundBody]:
+    """Grow each core to its body's surface: every place of body to the nearest core."""
+    owner = np.zeros(chances.shape[1:], np.int32)
+    for n, piece in enumerate(chain, 1):
+        owner[tuple(piece.voxels.T)] = n
+    spacing = frame.spacing[::-1]
+    distance, nearest = ndimage.distance_transform_edt(
+        owner == 0, sampling=spacing, return_indices=True
+    )
+    grown = np.where(
+        (body_chance(chances) > 0.5) & (distance <= REACH_MM), owner[tuple(nearest)], 0
+    )
+    grown[owner > 0] = owner[owner > 0]
+    centers = np.array([piece.center for piece in chain])
+    bodies = []
+    for n in range(len(chain)):
+        low, high = max(n - 1, 0), min(n + 1, len(chain) - 1)
+        up = centers[low] - centers[high]
+        mask = grown == n + 1
+        labels, count = ndimage.label(mask)
+        if count > 1:
+            sizes = np.bincount(labels.ravel())
+            sizes[0] = 0
+            mask = labels == sizes.argmax()
+        points = frame.to_ras(np.argwhere(mask)[:, ::-1])
+        bodies.append(FoundBody(points.mean(axis=0), up / np.linalg.norm(up), mask))
+    return bodies
+
+
+def _missed(spine: Spine) -> list[CountDoubt]:
+    """Steps of the chain that are so long that a body may lie between."""
+    centers = np.array([body.center for body in spine.bodies])
+    steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
+    doubts = []
+    for n, step in enumerate(steps):
+        near = [steps[m] for m in (n - 1, n + 1) if 0 <= m < len(steps)]
+        if near and step > HOLE * np.mean(near):
+            doubts.append(CountDoubt(n, "a body between it and the next below may be missing"))
+    return doubts
+
+
+def _other_counts(chain: list[Piece], rivals: list[tuple[float, list[Piece]]]) -> list[CountDoubt]:
+    """Bodies that a chain of another number explains nearly as well."""
+    doubts: dict[int, CountDoubt] = {}
+    for worse, other in rivals:
+        change = _change_inside(chain, other)
+        if worse > CLOSE_CALL or not change:
+            continue
+        held = [n for n, piece in enumerate(chain) if all(piece is not one for one in other)]
+        reading = (
+            "it may be two bodies" if change > 0 else "it and the one beside it may be one body"
+        )
+        if held and max(held) not in doubts:
+            doubts[max(held)] = CountDoubt(max(held), reading)
+    return list(doubts.values())
+
+
+def _change_inside(chain: list[Piece], other: list[Piece]) -> int:
+    """How many bodies more another chain has between the ends that both share."""
+    shared = [(a, b) for a, one in enumerate(chain) for b, two in enumerate(other) if one is two]
+    if len(shared) < 2:
+        return len(other) - len(chain)
+    (a0, b0), (a1, b1) = shared[0], shared[-1]
+    inside = (b1 - b0) - (a1 - a0)
+    # beyond the lowest shared body the count moves every name, above the highest none
+    return inside or (len(other) - b1) - (len(chain) - a1)
+
+
+@dataclass(frozen=True)
+class _End:
+    """At an endplate: its share in view, the share of that with a disc, and its thickness in mm."""
+
+    seen: float
+    share: float
+    thickness: float
+
+
+def _beside(spine: Spine, index: int, side: int) -> _End:
+    """The disc above (side 1) or below (-1) a body, along its own axis, where it is in view."""
+    body, frame = spine.bodies[index], spine.frame
+    axes, half, center = body_axes(body, frame)
+    step = 0.75
+    across, along, height = np.meshgrid(
+        np.linspace(-0.5, 0.5, 7) * half[0],
+        np.linspace(-0.8, 0.8, 17) * half[1],
+        side * np.arange(0, half[2] + 18, step),
+        indexing="ij",
+    )
+    points = center + np.stack([across, along, height], -1).reshape(-1, 3) @ axes
+    ijk, shape = frame.ras_to_ijk(points), (-1, across.shape[2])
+    inside = sample(body.mask.astype(np.float32), ijk).reshape(shape) > 0.5
+    disc = sample(spine.disc_chance(), ijk).reshape(shape)
+    last = across.shape[2] - 1 - inside[:, ::-1].argmax(axis=1)
+    thick = []
+    rays = np.flatnonzero(inside.any(axis=1) & (last * step > 0.35 * half[2]))
+    for ray in rays:
+        beyond = disc[ray, last[ray] + 1 : last[ray] + 1 + round(13 / step)]
+        if np.isfinite(beyond).sum() * step > 6:
+            thick.append(np.nansum(beyond) * step)
+    if len(thick) < 6:
+        return _End(0.0, 0.0, 0.0)
+    share = np.mean(np.array(thick) > 2)
+    return _End(len(thick) / len(rays), float(share), float(np.median(thick)))
+
+
+def _sacrum_below(spine: Spine, index: int) -> float:
+    """Volume of sacrum under a body, relative to the body."""
+    body, frame = spine.bodies[index], spine.frame
+    places = np.argwhere(spine.chances[Structure.SACRUM] > 0.5)
+    if not len(places):
+        return 0.0
+    points = frame.to_ras(places[:, ::-1]) - body.center
+    near = (points @ body.up < -3) & (np.linalg.norm(points, axis=1) < 60)
+    return np.count_nonzero(near) / np.count_nonzero(body.mask)
+
+
+def _find_sacrum(spine: Spine) -> None:
+    """Which level the lowest body is; a piece of S2 at the end is taken off.
+
+    Below S1 follows sacrum, or a rest of disc; below L5 a disc much as thick as the one above it.
+    """
+    bodies = spine.bodies
+    certain = False
+    if len(bodies) > 2:
+        size, before = (np.count_nonzero(body.mask) for body in bodies[:-3:-1])
+        thin = _beside(spine, len(bodies) - 2, -1).thickness
+        thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, 0.1)
+        if size < S2_SIZE * before and thin < S2_DISC:
+            certain = not _cut(bodies.pop())
+            spine.count_doubts = [d for d in spine.count_doubts if d.body < len(bodies)]
+    lowest = len(bodies) - 1
+    if not certain and _sacrum_below(spine, lowest) < LEAST_SACRUM:
+        return
+    above, below = _beside(spine, lowest, 1), _beside(spine, lowest, -1)
+    ratio = below.thickness / max(above.thickness, 0.1)
+    full = below.share > 0.6 and ratio > 0.7
+    spine.lowest = "L5" if full and not certain else "S1"
+    if certain or full:
+        return
+    if below.share >= 0.3:
+        spine.unsure_lowest = (
+            "below the lowest body lies a disc that is thin for L5-S1 and thick for S1-S2"
+        )
+    elif below.seen < 0.2:
+        spine.unsure_lowest = "the image ends below the lowest body, with little of the sacrum"
+
+
+def _cut(body: FoundBody) -> bool:
+    """Whether a body reaches the upper or lower end of the frame."""
+    return bool(body.mask[:, [0, -1]].any())
+
+
+def body_axes(body: FoundBody, frame: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Axes (rows right, front, head) of a body by its endplates, and its half sizes and center."""
+    points = frame.to_ras(np.argwhere(body.mask)[:, ::-1])
+    axes = _upright(_axes(frame), body.up)
+    center = points.mean(axis=0)
+    for _ in range(3):
+        local = (points - center) @ axes.T
+        slopes = []
+        for side in (-1, 1):
+            plate = _plate(local, side)
+            if len(plate) < 8:
+                continue
+            design = np.c_[np.ones(len(plate)), plate[:, :2]]
+            fit = np.linalg.lstsq(design, plate[:, 2], rcond=None)[0]
+            rest = np.abs(plate[:, 2] - design @ fit)
+            kept = rest <= 2.5 * np.median(rest) + 0.5
+            fit = np.linalg.lstsq(design[kept], plate[kept, 2], rcond=None)[0]
+            slopes.append(np.clip(fit[1:], -0.5, 0.5))
+        if not slopes:
+            break
+        across, along = np.mean(slopes, axis=0)
+        up = axes[2] - across * axes[0] - along * axes[1]
+        axes = _upright(axes, up / np.linalg.norm(up))
+    local = (points - center) @ axes.T
+    low, high = np.percentile(local, [2, 98], axis=0)
+    center = center + ((low + high) / 2) @ axes
+    return axes, np.maximum((high - low) / 2 + 0.3, 2.0), center
+
+
+def _upright(axes: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """Axes turned as little as possible so that the head axis is `up`."""
+    right = axes[0] - (axes[0] @ up) * up
+    right /= np.linalg.norm(right)
+    return np.array([right, np.cross(up, right), up])
+
+
+def _plate(local: np.ndarray, side: int) -> np.ndarray:
+    """Highest (side 1) or lowest points of a body in the middle 70 % of its cross-section."""
+    half = np.percentile(np.abs(local), 95, axis=0)
+    inner = (np.abs(local[:, :2]) < 0.7 * half[:2]).all(axis=1)
+    local = local[inner]
+    cells = np.rint(local[:, :2] / [3.0, 2.0]).astype(int)
+    order = np.lexsort((-side * local[:, 2], cells[:, 1], cells[:, 0]))
+    sorted_cells = cells[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (sorted_cells[1:] != sorted_cells[:-1]).any(axis=1)
+    return local[order[first]]

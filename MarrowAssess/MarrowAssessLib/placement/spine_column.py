@@ -1,0 +1,273 @@
+"""The column of an image without a click: the found spine's bodies, discs, CSF and muscles.
+
+The network tells where each structure is (`find_spine`); the bodies' borders are fitted to the
+image's edges near the network's outline. How far both disagree tells how sure a body is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+from scipy import ndimage
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement.body import MARGIN_MM, Placement, with_roi
+from MarrowAssessLib.placement.canal import csf_of
+from MarrowAssessLib.placement.column import Column, doubtful, follow_column, muscles_beside
+from MarrowAssessLib.placement.disc import disc_seen
+from MarrowAssessLib.placement.find_spine import Spine, body_axes, body_chance, find_spine
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.star_surface import sample
+from MarrowAssessLib.placement.vertebra import (
+    RAYS,
+    RELATIVE_RADII,
+    Box,
+    Surface,
+    outline_radii,
+    refine_on,
+    template_radii,
+    voxelize,
+)
+from MarrowAssessLib.study.regions import Region
+
+AGREE = 0.80  # least Dice of the network's outline and of the image's edges
+CUT, MOSTLY_CUT = 0.06, 0.3  # share of a body's border outside the image
+
+
+_TO_DRAW_ON = (
+    Contrast.T1, Contrast.T2, Contrast.FS_T2, Contrast.IN_PHASE, Contrast.WATER, Contrast.T1_POST,
+    Contrast.OPPOSED_PHASE, Contrast.FAT,
+)  # fmt: skip
+_FLUID_BRIGHT = (Contrast.T2, Contrast.FS_T2)
+
+
+@dataclass(frozen=True)
+class ImagesOfSpine:
+    """Which images of a study show the spine.
+
+    Attributes:
+        drawn_on: the one whose grid the regions get.
+        others: that are looked at as well.
+        fluid: on which CSF is bright, if any.
+    """
+
+    drawn_on: Contrast
+    others: tuple[Contrast, ...]
+    fluid: Contrast | None
+
+
+def images_of_spine(contrasts: Sequence[Contrast]) -> ImagesOfSpine:
+    """T1 where there is one, and T2 or STIR beside it; another image where there is neither."""
+    first = next((one for one in _TO_DRAW_ON if one in contrasts), contrasts[0])
+    fluid = next((one for one in _FLUID_BRIGHT if one in contrasts), None)
+    others = (fluid,) if fluid is not None and fluid is not first else ()
+    return ImagesOfSpine(first, others, fluid)
+
+
+def find_column_in(
+    images: Mapping[Contrast, Volume],
+    options: PlacingOptions = AS_USUAL,
+    *,
+    click: tuple[str, Sequence[float]] | None = None,
+    progress: Callable[[float], bool] | None = None,
+) -> Column:
+    """Find the column in a study's images, each on its own grid; see `find_column`."""
+    chosen = images_of_spine(list(images))
+    volumes = [images[one] for one in (chosen.drawn_on, *chosen.others)]
+    fluid = images[chosen.fluid] if chosen.fluid is not None else None
+    return find_column(volumes, options, fluid=fluid, click=click, progress=progress)
+
+
+def column_from_click(
+    volume: Volume,
+    point_ras: Sequence[float],
+    level: str,
+    options: PlacingOptions = AS_USUAL,
+    *,
+    progress: Callable[[float], bool] | None = None,
+) -> Column:
+    """The found column with the names that a click settles; where none is found, followed from it.
+
+    Raises:
+        ValueError: see `column.follow_column`.
+        InterruptedError: canceled.
+    """
+    if level not in options.levels or not volume.holds(np.asarray(point_ras, float)):
+        return follow_column(volume, point_ras, level, options)  # says what is wrong
+    try:
+        return find_column([volume], options, click=(level, point_ras), progress=progress)
+    except ValueError as error:
+        column = follow_column(volume, point_ras, level, options, progress=progress)
+        column.unsure.append(f"Followed from the click alone. {error}")
+        return column
+
+
+def find_column(
+    volumes: Sequence[Volume],
+    options: PlacingOptions = AS_USUAL,
+    *,
+    fluid: Volume | None = None,
+    click: tuple[str, Sequence[float]] | None = None,
+    csf_level: str = "L3",
+    progress: Callable[[float], bool] | None = None,
+) -> Column:
+    """Find bodies, discs, CSF and muscles; everything lies on the first volume's grid.
+
+    Args:
+        volumes: images of one patient by their headers, the one to draw in first.
+        options: how many lumbar vertebrae there are, and what ROIs leave out.
+        fluid: an image on which CSF is bright (T2, STIR), to find it on; None: the first volume.
+        click: a level and a point (RAS, mm) in its body, which settles the names.
+        csf_level: vertebra beside which CSF is measured.
+        progress: takes the fraction done; returning False cancels.
+
+    Raises:
+        ValueError: no spine was found, or no body at the click.
+        InterruptedError: canceled.
+    """
+    spine = find_spine(volumes, progress=progress)
+    volume = volumes[0]
+    placed = []
+    for n in range(len(spine.bodies)):
+        if progress and not progress(0.8 + 0.15 * n / len(spine.bodies)):
+            raise InterruptedError("Finding the spine was canceled.")
+        placed.append(_surfaces(volume, spine, n))
+    first, last = (_mostly_cut(placed[n][0]) for n in (0, -1))
+    kept = range(int(first), len(placed) - int(last))
+    names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
+    bodies = {}
+    for n in kept:
+        surface, agreement = placed[n]
+        bodies[names[n]] = _body(volume, surface, agreement, names[n], doubts.get(n, []), options)
+    column = Column(bodies, {}, ground=ground)
+    column.disc_chance = spine.frame.with_array(spine.disc_chance())
+    for upper, lower in pairwise(bodies):
+        site = f"{upper}-{lower}"
+        column.discs[site] = disc_seen(
+            volume, column.disc_chance, bodies[upper].surface, bodies[lower].surface, site
+        )
+    beside = csf_level if csf_level in bodies else ""
+    if beside or names[0].startswith("V"):
+        beside = beside or list(bodies)[len(bodies) // 2]
+        column.csf = csf_of(volume, spine, bodies[beside].surface, beside, fluid)
+    if "L3" in bodies and "L4" in bodies:
+        pair = bodies["L3"].surface, bodies["L4"].surface
+        column.muscles = muscles_beside(volume, *pair, options)
+    column.unsure = [*_said(spine, names, click), *doubtful(bodies)]
+    return column
+
+
+def _surfaces(volume: Volume, spine: Spine, index: int) -> tuple[Surface, float]:
+    """A body's surface by edges and network, and its Dice with the network's own."""
+    body = spine.bodies[index]
+    axes, half, center = body_axes(body, spine.frame)
+    box = Box(center, axes, half)
+    chance = _own_chance(spine, index)
+    surface = refine_on(volume, box, chance)
+    rays = template_radii(RAYS.directions, half)
+    points = center + (rays[:, None] * RELATIVE_RADII[None, :, None]).reshape(-1, 3) @ axes
+    inside = np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points)))
+    theirs = outline_radii(inside.reshape(len(rays), -1))
+    weight = np.linalg.norm(rays, axis=1) ** 3
+    both = weight @ np.minimum(theirs, surface.radii) ** 3
+    return surface, float(2 * both / (weight @ theirs**3 + weight @ surface.radii**3))
+
+
+def _own_chance(spine: Spine, index: int) -> Volume:
+    """Probability that a place belongs to this body, on a crop of the frame."""
+    frame, mask = spine.frame, spine.bodies[index].mask
+    reach = np.ceil(9.0 / frame.spacing[::-1]).astype(int)
+    places = np.argwhere(mask)
+    low = np.maximum(places.min(axis=0) - reach, 0)
+    high = np.minimum(places.max(axis=0) + reach + 1, mask.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    mine = ndimage.binary_dilation(mask[box], iterations=2)
+    for n, other in enumerate(spine.bodies):
+        if n != index:
+            mine &= ~other.mask[box]
+    grid = frame.ijk_to_ras.copy()
+    grid[:3, 3] = frame.to_ras(low[::-1])
+    array = np.where(mine, body_chance(spine.chances[(slice(None), *box)]), np.float32(0))
+    return Volume(array, grid, frame.name)
+
+
+def _mostly_cut(surface: Surface) -> bool:
+    return bool(np.isnan(surface.support).mean() > MOSTLY_CUT)
+
+
+def _body(volume, surface, agreement, site, doubts, options) -> Placement:
+    mask, offset = voxelize(volume, surface)
+    region = Region(f"{site} marrow body", Role.MARROW, site, mask, offset)
+    unsure = list(doubts)
+    if agreement < AGREE:
+        unsure.append("The body's outline is not certain: its edges lie elsewhere than expected.")
+    if np.isnan(surface.support).mean() > CUT:
+        unsure.append("The body is cut by the edge of the image.")
+    return with_roi(volume, region, surface, MARGIN_MM[Role.MARROW], options, unsure, agreement)
+
+
+def _names(
+    spine: Spine, surfaces: list[Surface], click, options: PlacingOptions
+) -> tuple[list[str], str, dict[int, list[str]]]:
+    """Names from head to foot, where they come from, and doubts of levels by body."""
+    count, levels = len(surfaces), [*options.levels, "S2", "S3", "S4"]
+    doubts: dict[int, list[str]] = {}
+    anchor = count - 1
+    if click is not None:
+        level, point = click
+        anchor = _clicked(surfaces, np.asarray(point, float), level)
+        first = levels.index(level) - anchor
+        ground = f"from the click in {level}"
+        if spine.lowest and not spine.unsure_lowest:
+            told = levels.index(spine.lowest) - (count - 1)
+            if told != first:
+                ground += f"; by the sacrum it would be {levels[told + anchor]}"
+    elif spine.lowest:
+        first = levels.index(spine.lowest) - (count - 1)
+        ground = f"from the sacrum, {options.lumbar} lumbar vertebrae assumed"
+        if spine.unsure_lowest:
+            ground += f"; not certain: {spine.unsure_lowest}"
+            reason = f"The level may be one off: {spine.unsure_lowest}."
+            doubts = {n: [reason] for n in range(count)}
+    else:
+        names = [f"V{count - n}" for n in range(count)]
+        return names, "the sacrum is not in view: V1 is the lowest body, name one of them", {}
+    names = [
+        levels[first + n] if 0 <= first + n < len(levels) else f"V{count - n}" for n in range(count)
+    ]
+    for one in spine.count_doubts:
+        beyond = range(one.body + 1) if anchor > one.body else range(one.body, count)
+        for n in beyond:
+            if n != anchor:
+                reason = f"The level may be one off: at {names[one.body]}, {one.reading}."
+                doubts.setdefault(n, []).append(reason)
+    return names, ground, doubts
+
+
+def _clicked(surfaces: list[Surface], point: np.ndarray, level: str) -> int:
+    holding = [n for n, one in enumerate(surfaces) if one.contains(point[None])[0]]
+    if holding:
+        return holding[0]
+    away = [float(np.linalg.norm(one.box.center - point)) for one in surfaces]
+    nearest = int(np.argmin(away))
+    if away[nearest] > 1.2 * max(surfaces[nearest].box.half):
+        raise ValueError(f"No vertebral body was found at {level}; click inside one.")
+    return nearest
+
+
+def _said(spine: Spine, names: list[str], click) -> list[str]:
+    """Sentences about the finding as a whole."""
+    said = [
+        f"At {names[d.body]}, {d.reading}; the levels beyond may be one off."
+        for d in spine.count_doubts
+    ]
+    if spine.unsure_lowest and click is None:
+        said.append(f"The levels may be one off: {spine.unsure_lowest}.")
+    if not spine.lowest and click is None:
+        said.append("The sacrum is not in view: say which level one of the bodies is.")
+    return said + spine.notes

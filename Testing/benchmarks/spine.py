@@ -1,0 +1,221 @@
+"""The spine without a click on real images: agreement with expert labels, a table per contrast.
+
+Run from the repository's root: python Testing/benchmarks/spine.py [--pictures FOLDER]
+Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data; the fit
+of the border near the network's outline (vertebra.CHANCE, PRIOR_ON) was chosen among nine settings
+by the whole table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
+
+from MarrowAssessLib.placement import spine_network  # noqa: E402
+from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
+from MarrowAssessLib.placement.find_spine import find_spine  # noqa: E402
+from MarrowAssessLib.placement.spine_column import find_column  # noqa: E402
+from PDFFMapperLib.images.files import read_volume  # noqa: E402
+
+SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "cases" / "spine"
+GROUPS = {
+    "T1": ["AK-a_T1", "AK-s_T1", "DzZ_T1"],
+    "TIRM": ["AK-a_TIRM", "AK-s_TIRM"],
+    "T2": ["DzZ_T2", "T2_1", "T2_2", "vb1_17"],
+    "GRE": [f"GRE_{n}" for n in range(1, 7)],
+    "hard": ["vb3_33", "vb3_49"],
+}
+UP_FROM_S1 = ["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9"]
+PAIRS = (("DzZ_T1", "DzZ_T2"), ("AK-a_T1", "AK-a_TIRM"), ("AK-s_T1", "AK-s_TIRM"))
+
+
+@dataclass
+class Row:
+    """One labeled body: its level, what was found there."""
+
+    case: str
+    level: str
+    name: str
+    whole: float
+    middle: float
+    flagged: bool
+    level_doubted: bool
+
+
+def load(case):
+    """A case's image, its labels, and the level of each label ("" where it is not known)."""
+    volume = read_volume(SPINE / f"{case}.nii.gz")
+    ending = "vertebrae" if (SPINE / f"{case}_vertebrae.nii.gz").exists() else "labels"
+    labels = read_volume(SPINE / f"{case}_{ending}.nii.gz").array
+    first = 1 if case.startswith("GRE") else 0
+    known = not case.startswith("vb3")  # whether the lowest label is L5 or S1 is not told
+    names = {n: UP_FROM_S1[n - 1 + first] if known else "" for n in range(1, labels.max() + 1)}
+    return volume, labels, names
+
+
+def dice(a, b):
+    """Dice coefficient of two masks."""
+    return 2 * np.count_nonzero(a & b) / max(np.count_nonzero(a) + np.count_nonzero(b), 1)
+
+
+def middle_of(truth):
+    """The slices in the middle 60 % of a label's width."""
+    held = np.flatnonzero(truth.any(axis=(1, 2)))
+    aside = round(0.2 * len(held))
+    return held[aside : len(held) - aside]
+
+
+def rows_of(case, pictures=None):
+    """A row for each labeled body, and the CPU seconds."""
+    volume, labels, names = load(case)
+    start = time.process_time()
+    column = find_column([volume])
+    spent = time.process_time() - start
+    rows = []
+    masks = {name: one.body.full_mask(labels.shape) for name, one in column.bodies.items()}
+    for label, level in names.items():
+        truth = labels == label
+        overlaps = {name: dice(mask, truth) for name, mask in masks.items()}
+        best = max(overlaps, key=overlaps.get)
+        kept = middle_of(truth)
+        placed = column.bodies[best]
+        other = [text for text in placed.unsure if not text.startswith("The level")]
+        rows.append(
+            Row(case, level, best, overlaps[best], dice(masks[best][kept], truth[kept]),
+                bool(other), len(other) < len(placed.unsure))
+        )  # fmt: skip
+    if pictures:
+        picture(volume, labels, column, pictures / f"{case}.png")
+    print(f"{case:10s} {spent:4.1f} s  {column.ground}", flush=True)
+    return rows
+
+
+def report(group, rows):
+    """One line of the table."""
+    whole, middle = (np.array([getattr(r, key) for r in rows]) for key in ("whole", "middle"))
+    flagged = np.array([r.flagged for r in rows])
+    named = [r for r in rows if r.level]
+    right = [r.level == r.name for r in named]
+    silent = [r for r in named if not (r.level == r.name or r.name[0] == "V" or r.level_doubted)]
+    print(
+        f"{group:5s} {len(rows):4d}  {np.median(middle):.3f} {np.percentile(middle, 10):.3f}"
+        f"  {np.median(whole):.3f} {np.percentile(whole, 10):.3f}"
+        f"  {np.mean(whole >= 0.5):6.1%}  {np.mean(flagged):5.1%}"
+        f"  {np.count_nonzero((whole < 0.5) & ~flagged):3d}"
+        f" {np.mean((whole < 0.7) & ~flagged):5.1%}"
+        f"  {np.mean(right) if right else np.nan:6.1%}  {len(silent)}"
+        f"  {np.mean([r.level_doubted or r.name[0] == 'V' for r in rows]):5.1%}"
+    )
+
+
+def discs():
+    """Discs of the network against labels, in the slices that were labeled."""
+    print("\nDiscs: Dice, L5-S1 upward")
+    for case in ("T2disc_1", "T2disc_2"):
+        volume, labels, _ = load(case)
+        column = find_column([volume])
+        found = []
+        for label in range(1, int(labels.max()) + 1):
+            truth = labels == label
+            held = np.flatnonzero(truth.any(axis=(1, 2)))
+            masks = [one.body.full_mask(truth.shape)[held] for one in column.discs.values()]
+            found.append(max(dice(mask, truth[held]) for mask in masks))
+        print(f"{case}  " + "  ".join(f"{value:.3f}" for value in found), flush=True)
+
+
+def fluid():
+    """CSF found on T1 alone, and with T2 or TIRM, against what is bright on the aligned image."""
+    print(
+        "\nCSF: share in fluid as the aligned T2 or TIRM shows it; median over that of such fluid"
+    )
+    for case, other in PAIRS:
+        volume, bright = (read_volume(SPINE / f"{one}.nii.gz") for one in (case, other))
+        column, spine = find_column([volume]), find_spine([volume])
+        body = column.bodies["L3"].surface
+        for with_it in (None, bright):
+            placed = csf_of(volume, spine, body, "L3", with_it)
+            roi = placed.roi.full_mask(volume.array.shape)
+            canal = placed.body.full_mask(volume.array.shape)
+            values = ndimage.gaussian_filter(bright.array.astype(float), 0.6)
+            inside = values > 0.75 * np.percentile(values[canal], 90)
+            level = np.median(volume.array[canal & inside])
+            print(
+                f"{case:9s} {'with ' + other if with_it else 'alone':16s} {inside[roi].mean():6.1%}"
+                f"  {np.median(volume.array[roi]) / level - 1:+.1%}  {roi.sum():5d} mm^3",
+                flush=True,
+            )
+
+
+def picture(volume, labels, column, path):
+    """Three sagittal slices and a coronal one: found in color, labels outlined in black."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = np.zeros(volume.array.shape)
+    for n, one in enumerate(column.bodies.values()):
+        found[one.body.full_mask(found.shape)] = 1 + n % 2
+    for color, kind in ((3, column.discs.values()), (4, column.muscles.values())):
+        for one in kind:
+            found[one.roi.full_mask(found.shape)] = color
+    if column.csf:
+        found[column.csf.roi.full_mask(found.shape)] = 5
+    bodies = list(column.bodies.values())
+    center = volume.ras_to_ijk(bodies[len(bodies) // 2].surface.box.center)
+    k, j = round(center[2]), round(center[1])
+    cuts = [(0, min(max(k + step, 0), len(found) - 1)) for step in (-12, 0, 12)] + [(1, j)]
+    figure, axes = plt.subplots(1, 4, figsize=(16, 6), layout="constrained")
+    for (axis, cut), panel in zip(cuts, axes, strict=True):
+        gray, color, label = (np.take(a, cut, axis).T for a in (volume.array, found, labels))
+        panel.imshow(gray, cmap="gray", vmax=np.percentile(volume.array, 99.5))
+        panel.imshow(np.ma.masked_equal(color, 0), cmap="Set1", vmin=1, vmax=6, alpha=0.45)
+        panel.contour(label > 0, [0.5], colors="k", linewidths=0.8)
+        panel.axis("off")
+    figure.suptitle(column.told(), fontsize=8)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def main(pictures=None):
+    """All tables."""
+    rows = {group: [] for group in GROUPS}
+    for group, cases in GROUPS.items():
+        for case in cases:
+            rows[group] += rows_of(case, pictures)
+    print("\n           Dice middle   Dice whole    one     flagged   unflagged     right  silent")
+    print("group bodies med   p10    med   p10    piece           <.5  <.7    level  shifts unsure")
+    for group, some in rows.items():
+        report(group, some)
+    report("all", [row for some in rows.values() for row in some])
+    print("\nFound below .7:")
+    for row in (row for some in rows.values() for row in some if row.whole < 0.7):
+        print(f"  {row.case} {row.level or row.name}: {row.whole:.2f}{' flagged' * row.flagged}")
+    discs()
+    fluid()
+
+
+if __name__ == "__main__":
+    if not SPINE.is_dir():
+        sys.exit(f"{SPINE} is missing; set MARROWASSESS_SHARED to the folder that holds 'cases'.")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="others than the shipped ones")
+    options = parser.parse_args()
+    if options.weights:
+        with np.load(options.weights) as file:
+            chosen = spine_network.prepared(dict(file))
+        spine_network.weights = lambda: chosen
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    main(options.pictures)
