@@ -186,10 +186,11 @@ def corrected(
     result = replace(
         column, bodies=bodies, discs={}, muscles=dict(column.muscles), unsure=doubtful(bodies)
     )
+    chance = column.disc_chance if painted is None else None  # a painted body is taken at its word
     for upper, lower in pairwise(bodies):
         site = f"{upper}-{lower}"
         kept = column.discs.get(site) if level not in (upper, lower) else None
-        result.discs[site] = kept or _disc(volume, bodies, upper, lower, column.disc_chance)
+        result.discs[site] = kept or _disc(volume, bodies, upper, lower, chance)
     if column.csf is not None and column.csf.roi.site == level:
         result.csf = csf_beside(volume, body.surface, level)
     if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:

@@ -35,7 +35,7 @@ from MarrowAssessLib.placement.vertebra import (
 )
 from MarrowAssessLib.study.regions import Region
 
-AGREE = 0.80  # least Dice of the network's outline and of the image's edges
+AGREE = 0.88  # least Dice of the network's outline and of the image's edges
 CUT, MOSTLY_CUT = 0.06, 0.3  # share of a body's border outside the image
 
 
