@@ -215,7 +215,7 @@ def trunk():
 def test_pdff_from_magnitude_and_phase_nodes_is_the_truth(mapper, trunk):
     nodes = echo_nodes(trunk, lambda e: (("magnitude", np.abs(e)), ("phase", np.angle(e))))
     made = mapper.PDFFMapperLogic().mapPDFF(nodes, fieldStrengthT=trunk.field_strength_t)
-    assert [node.GetName() for node in made][:2] == ["PDFF", "R2star"]
+    assert [node.GetName() for node in made][:3] == ["PDFF", "FF_magnitude", "R2star"]
     pdff = slicer.util.arrayFromVolume(made[0])
     body = np.isfinite(trunk.pdff) & np.isfinite(pdff)
     assert body.sum() > 0.8 * np.isfinite(trunk.pdff).sum()
@@ -443,7 +443,7 @@ def test_the_sample_s_series_are_found_mapped_and_sent(mapper, drawn_once):
     logic.sendToMarrowAssess(made)
     chosen = marrow.MarrowAssessLogic()
     assert chosen.getParameterNode().pdffVolume is made[0]
-    assert chosen.getParameterNode().r2starVolume is made[1]
+    assert chosen.getParameterNode().r2starVolume is made[2]
     result = chosen.assess({"PDFF": made[0]}, sample.segmentation, age=34, sex="M")
     found = {
         r.measurement.site: r.measurement.value

@@ -11,7 +11,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.sample.phantom import TISSUES
+from MarrowAssessLib.sample.phantom import FIELD_STRENGTH_T, TISSUES
 from PDFFMapperLib.images.files import write_volume
 
 # How far numbers may lie apart, relatively: a scene's file writes the grid as text (only areas feel
@@ -114,6 +114,7 @@ def by_path(study, phantom, tmp_path_factory):
 
 def by_command_line(study, phantom, folder):
     arguments = ["assess", "--age", "34", "--sex", "M", "--no-scene", "--out", folder / "out"]
+    arguments += ["--field-strength", FIELD_STRENGTH_T]  # images without headers do not say it
     for contrast, volume in study.volumes.items():
         write_volume(volume, folder / f"{contrast.value}.nrrd")
         arguments += ["--volume", f"{contrast.value}={folder / contrast.value}.nrrd"]
@@ -161,5 +162,7 @@ def test_the_sample_has_every_quantity_that_is_measured(in_memory):
     assert {
         key
         for key in absent
-        if QUANTITIES[key].method not in (Method.REFERENCE_ONLY, Method.TEXTURE)
+        if QUANTITIES[key].method
+        not in (Method.REFERENCE_ONLY, Method.TEXTURE, QUANTITIES["anterior_height"].method)
+        and not key.endswith("_body_ratio")
     } == elsewhere

@@ -29,6 +29,8 @@ COMMANDS = {
     "inspect": ("MarrowAssessLib.commands.inspect", "what is in a folder, and what it is for"),
     "assess": ("MarrowAssessLib.commands.assess", "from images and regions to a report"),
     "radiomics": ("MarrowAssessLib.commands.radiomics", "all IBSI features of every region"),
+    "train": ("MarrowAssessLib.commands.train", "a score from your own cohort, validated"),
+    "score": ("MarrowAssessLib.commands.score", "a trained score for new patients"),
     "references": ("MarrowAssessLib.commands.references", "what is expected at this age"),
     "pdff": ("PDFFMapperLib.commands.pdff", "PDFF and R2* maps from chemical-shift MRI"),
     "ivim": ("PDFFMapperLib.commands.ivim", "ADC and IVIM maps from diffusion MRI"),

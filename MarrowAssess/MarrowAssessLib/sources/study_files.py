@@ -64,8 +64,7 @@ def read_study(
     `right` names doubtful regions that somebody has looked at and judged right; without that their
     numbers get no verdict.
 
-    Inputs are called by a short hash of their contents; `keep_names` calls them by their files,
-    whose names may hold the patient's.
+    Inputs are called by a hash of their contents; `keep_names` calls them by their files' names.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -74,10 +73,7 @@ def read_study(
     if not read:
         raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
     _check_scales(scale or {}, read)
-    if (rules or labels_of) and labels is None:
-        raise ValueError("What labels mean is given, but no label map; name it with --labels.")
-    if rules and labels_of:
-        raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
+    _check_labels(labels, rules, labels_of)
     inputs: dict[str, str] = {}
     notes: list[str] = []
     _refuse_twins(read)
@@ -112,6 +108,15 @@ def read_study(
         files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
         notes = [without_names(note, files) for note in notes]
     return Study(read, regions, age_years, sex, inputs, subject, list(dict.fromkeys(notes)))
+
+
+def _check_labels(
+    labels: str | Path | None, rules: list[LabelRule] | None, labels_of: str | None
+) -> None:
+    if (rules or labels_of) and labels is None:
+        raise ValueError("What labels mean is given, but no label map; name it with --labels.")
+    if rules and labels_of:
+        raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
 
 
 def _from_segmentation(

@@ -247,7 +247,9 @@ def _with_intervals(
     if dispersion > 1 and spare > 0:
         rise = dispersion * stats.f.ppf(0.95, 1, spare)
     _, jacobian = data.residuals(name, x)
-    errors = np.sqrt(np.diagonal(np.linalg.pinv(jacobian @ jacobian.T)))
+    variances = np.diagonal(np.linalg.pinv(jacobian @ jacobian.T))
+    # Rounding may make one negative; the search for the limit then begins with a small step.
+    errors = np.where(variances > 0, np.sqrt(np.maximum(variances, 0)), 1e-3 * (np.abs(x) + 1))
     estimates = {}
     for n, label in enumerate(_NAMES[name]):
         lower = _profile_limit(data, name, x, chi_squared + rise, n, -math.sqrt(rise) * errors[n])

@@ -21,6 +21,8 @@ UNIT_CODES = {
     "Hz": ("Hz", "UCUM", "Hz"),
     DIFFUSIVITY: ("um2/ms", "UCUM", DIFFUSIVITY),
     "cm^2": ("cm2", "UCUM", "cm^2"),
+    "mm": ("mm", "UCUM", "mm"),
+    "deg": ("deg", "UCUM", "degrees"),
     "SD": ("{SD}", "UCUM", "standard deviations"),
     "signal": ("[arb'U]", "UCUM", "arbitrary units"),
 }
