@@ -8,8 +8,10 @@ from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.study import Study
+from phantoms.flat_maps import with_map
 
 MARKUPS = Path(__file__).resolve().parents[1] / "markups"
+
 LEVELS = ["S1", "L5", "L4", "L3", "L2", "L1", "T12"]
 RULES = [parse_label_rule(f"{n}=marrow:{level}") for n, level in enumerate(LEVELS, start=1)]
 
@@ -17,15 +19,6 @@ RULES = [parse_label_rule(f"{n}=marrow:{level}") for n, level in enumerate(LEVEL
 @pytest.fixture(autouse=True)
 def no_own_cohorts(tmp_path, monkeypatch):
     monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path / "cohorts"))
-
-
-def with_map(phantom, contrast: Contrast, numbers: dict[str, float], **patient) -> Study:
-    """The phantom's regions on a map that is flat in each region."""
-    study = phantom.study()
-    array = np.zeros(study.grid.array.shape, np.float32)
-    for region in study.regions:
-        array[region.box][region.mask] = numbers.get(region.name, 0.0)
-    return Study({contrast: study.grid.with_array(array)}, study.regions, **patient)
 
 
 def result(assessment, quantity, site):
@@ -41,7 +34,7 @@ def test_z_score_and_verdict_follow_the_published_distribution(phantom):
     # Tschischka 2018 (R163): 49 children, L1-L5: 0.60 +- 0.09.
     person = 0.09 * (1 + 1 / 49) ** 0.5
     study = with_map(
-        phantom, Contrast.ADC, {"L3 marrow": 0.60, "L4 marrow": 0.60 + 2.2 * person,
+        phantom.study(), Contrast.ADC, {"L3 marrow": 0.60, "L4 marrow": 0.60 + 2.2 * person,
                                 "L5 marrow": 0.60 - person}, age_years=10.0, sex="F",
     )  # fmt: skip
     assessment = assess(study)
@@ -63,7 +56,7 @@ def test_no_age_or_no_source_gives_no_verdict(phantom):
         ({"age_years": 5.0, "sex": "F"}, "no reference"),
         ({"age_years": 90.0, "sex": "F"}, "no reference"),
     ):
-        study = with_map(phantom, Contrast.PDFF, {"L1 marrow": 30.0}, **patient)
+        study = with_map(phantom.study(), Contrast.PDFF, {"L1 marrow": 30.0}, **patient)
         one = result(assess(study), "marrow_pdff", "L1")
         assert one.verdict == "no reference"
         assert one.z is None
@@ -80,7 +73,7 @@ def test_an_infant_s_report_suppresses_the_t1_rule(phantom):
 
 def test_regions_are_colored_by_their_most_specific_scored_value(phantom):
     study = phantom.study()
-    pdff = with_map(phantom, Contrast.PDFF, {"L3 marrow": 36.0}).volumes[Contrast.PDFF]
+    pdff = with_map(phantom.study(), Contrast.PDFF, {"L3 marrow": 36.0}).volumes[Contrast.PDFF]
     study.volumes[Contrast.PDFF] = pdff
     assessment = assess(study)
     assert assessment.color_of("L3 marrow").measurement.quantity == "marrow_pdff"
@@ -92,7 +85,7 @@ def test_a_doubtful_region_scores_nothing_and_enters_no_signature(phantom):
     study = phantom.study()
     study.age_years, study.sex = 34.0, "M"
     study.volumes[Contrast.PDFF] = with_map(
-        phantom, Contrast.PDFF, {"L2 marrow": 4.0, "L3 marrow": 36.0}
+        phantom.study(), Contrast.PDFF, {"L2 marrow": 4.0, "L3 marrow": 36.0}
     ).volumes[Contrast.PDFF]
     sure = assess(study)
     assert result(sure, "marrow_pdff", "L2").verdict == "below"

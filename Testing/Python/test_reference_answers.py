@@ -28,6 +28,7 @@ from MarrowAssessLib.references.modelled import MODELLED, Sequence, modelled_ban
 from MarrowAssessLib.references.records import data
 from MarrowAssessLib.references.repeatability import repeatability
 from MarrowAssessLib.sample.phantom import CHILD, lumbar_phantom
+from phantoms.flat_maps import with_map
 from scipy import stats
 
 FINDINGS = json.loads(
@@ -351,6 +352,16 @@ def test_lines_of_weight_come_first_and_sites_share_a_line(study):
     normal = [line for line in lines if line.tone == "expected"]
     assert normal[0].what.startswith("L1, L3, L4, L5 and S1 T1 marrow/disc")
     assert "R079" in normal[0].records
+
+
+def test_mere_publications_are_said_first_only_where_nothing_firmer_speaks(study):
+    child = {"age_years": 6.0, "sex": "M"}
+    pdff = with_map(study, Contrast.PDFF, {"L3 marrow": 24.0}, **child)
+    assert "published" in {line.kind for line in headlines(assess(pdff))}
+    both = replace(pdff, volumes={**pdff.volumes, Contrast.T1: study.volumes[Contrast.T1]})
+    both = assess(both)
+    assert "published" in {s.kind for r in both.results for s in r.statements}
+    assert "published" not in {line.kind for line in headlines(both)}
 
 
 def test_nothing_says_what_is_missing(study):

@@ -311,7 +311,7 @@ def test_vbq_is_compared_at_its_field_strength():
 
 def test_site_matching():
     assert match_site("L1-L4", "L1-L4")[0] == 0
-    assert match_site("L1-L4", "L2") == (1, "L1-L4 stands for L2")
+    assert match_site("L1-L4", "L2") == (1, "the reference was measured at L1-L4 together")
     assert match_site("L1-L4", "lumbar")[0] == 2
     assert match_site("L1-L4", "L5")[0] == 3
     assert match_site("T10-L5", "T11")[0] == 1
@@ -320,7 +320,10 @@ def test_site_matching():
     assert match_site("psoas", "left psoas") == (0, "")
     assert match_site("femoral head", "proximal femur") is None
     assert match_site("L1-L4", "femoral head") is None
-    assert "L1-L4 stands for L2." in expected("marrow_pdff", "L2", 25, "M").cautions
+    assert (
+        "The reference was measured at L1-L4 together."
+        in expected("marrow_pdff", "L2", 25, "M").cautions
+    )
 
 
 @pytest.mark.parametrize(
@@ -692,7 +695,10 @@ def test_command_prints_value_range_source_and_cautions(capsys):
         "10.3389/fendo.2018.00141",
     ):
         assert part in text
-    assert "[R002; page, read twice]" in text and "L1-L4 stands for L2." in text
+    assert (
+        "[R002; page, read twice]" in text
+        and "The reference was measured at L1-L4 together." in text
+    )
     assert max(map(len, text.splitlines())) <= references_command.WIDTH
 
 

@@ -13,6 +13,7 @@ from MarrowAssessLib.report.data import as_dict, write_csv, write_json
 from MarrowAssessLib.report.html import write_html
 from PDFFMapperLib.images import files
 from PDFFMapperLib.install.resources import resource_path
+from phantoms.flat_maps import with_map
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,15 @@ def test_the_page_shows_the_lesion_and_its_source(report, tmp_path):
     assert "flip-flop sign" in text
     assert "eroded by 1 mm" in text
     assert "Chen" in text  # the source of the enhancement reference
+
+
+def test_groups_of_levels_stand_below_the_levels_and_exponents_are_raised(phantom, tmp_path):
+    one = assess(with_map(phantom.study(), Contrast.D, {f"L{n} marrow": 0.4 for n in range(1, 6)}))
+    sites = [r.measurement.site for r in one.results if r.measurement.quantity == "marrow_d"]
+    assert sites == ["L1", "L2", "L3", "L4", "L5", "S1", "L1-L4"]
+    write_html(one, headlines(one), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Marrow D (10⁻³ mm²/s)" in page and "mm^2" not in page
 
 
 def test_a_failed_write_leaves_neither_file_nor_rest(tmp_path):

@@ -40,7 +40,7 @@ def headlines(assessment: Assessment) -> list[Headline]:
         )
         for region in assessment.doubtful
     ]
-    lines += [one for one in spoken if one.tone == OPEN][:_MOST_OPEN_LINES]
+    lines += _open(spoken, assessment)[:_MOST_OPEN_LINES]
     lines += [one for one in spoken if one.tone == EXPECTED]
     if assessment.scored and not assessment.outside:
         says = "No value that has a reference lies outside its 95 % range."
@@ -52,6 +52,12 @@ def headlines(assessment: Assessment) -> list[Headline]:
         ids = tuple(record.id for record in pattern.records)
         lines.append(Headline("Caution", pattern.text, OPEN, "caution", records=ids))
     return lines
+
+
+def _open(spoken: list[Headline], assessment: Assessment) -> list[Headline]:
+    """What has no tone; mere publications only where nothing firmer speaks."""
+    firmer = assessment.scored or any(one.kind != PUBLISHED for one in spoken)
+    return [one for one in spoken if one.tone == OPEN and not (firmer and one.kind == PUBLISHED)]
 
 
 def _outside(assessment: Assessment) -> list[Headline]:

@@ -69,7 +69,9 @@ class Measured:
 
 
 def order(measurement: Measurement) -> tuple:
-    """Sort key: by quantity as listed, then down the spine, other sites last."""
+    """Sort key: by quantity as listed, then down the spine, groups of levels, other sites last."""
     level = level_index(measurement.site) if spine_region(measurement.site) else None
+    several = len(measurement.measured) > 1
     keys = list(QUANTITIES)
-    return (keys.index(measurement.quantity), 1e3 if level is None else level, measurement.site)
+    place = 1e3 if level is None else level
+    return keys.index(measurement.quantity), several, place, measurement.site

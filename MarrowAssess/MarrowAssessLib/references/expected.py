@@ -550,7 +550,7 @@ def _covered_ages(distributions: list[Distribution]) -> str:
 
 
 def _with_site_note(one: Distribution, note: str) -> Distribution:
-    return replace(one, cautions=(f"{note}.", *one.cautions)) if note else one
+    return replace(one, cautions=(f"{note[0].upper()}{note[1:]}.", *one.cautions)) if note else one
 
 
 def _upper_end(one: Distribution) -> float:

@@ -45,9 +45,9 @@ def match_site(known: str, asked: str) -> tuple[int, str] | None:
     if not have or not want:
         return None
     if want <= have:
-        return 1, f"{known} stands for {asked}"
+        return 1, f"the reference was measured at {known} together"
     if have <= want and 2 * len(have) >= len(want):
-        return 2, f"{known} stands for {asked}"
+        return 2, f"the reference was measured at {known}"
     if len(have) > 1 and {v[0] for v in want} == {v[0] for v in have}:
-        return 3, f"measured at {known}, not at {asked}"
+        return 3, f"the reference was measured at {known}, not at {asked}"
     return None

@@ -22,6 +22,8 @@ from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "^")
+
 
 def write_html(
     assessment: Assessment,
@@ -67,7 +69,8 @@ def _html(
         "references": "".join(_reference(record) for record in assessment.records),
     }
     # In one pass, so that braces in a file's or subject's name stay what they are.
-    return re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
+    page = re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
+    return re.sub(r"(?<=10|mm)\^-?\d", lambda match: match[0].translate(_RAISED), page)
 
 
 def _patient(assessment: Assessment) -> str:
@@ -158,7 +161,7 @@ def _signatures(assessment: Assessment) -> str:
     )
     cautions = dict.fromkeys(c for one in assessment.signatures for c in one.cautions)
     listed = "".join(f"<li>{escape(c)}</li>" for c in cautions)
-    kinds = "".join(f"<th>{kind}</th>" for kind in MARROW_TYPES)
+    kinds = "".join(f"<th class=num>{kind}</th>" for kind in MARROW_TYPES)
     return (
         "<div class=scroll><table><thead><tr><th>Site</th><th>Best match</th><th>Flip-flop</th>"
         f"{kinds}{head}</tr></thead><tbody>{''.join(rows)}{expected}</tbody></table></div>"
@@ -188,10 +191,11 @@ def _measurement_table(assessment: Assessment, key: str, own: list[Result], scor
     with_truth = assessment.true_value is not None
     with_n4 = any(r.measurement.value_without_n4 is not None for r in own)
     head = (
-        "<th>Site</th><th>Value</th><th>95 % interval</th>"
-        + ("<th>True</th>" if with_truth else "")
-        + ("<th>Without N4</th>" if with_n4 else "")
-        + "<th>Expected</th><th>z</th><th>Percentile</th><th>Verdict</th><th>Voxels</th>"
+        "<th>Site</th><th class=num>Value</th><th class=num>95 % interval</th>"
+        + ("<th class=num>True</th>" if with_truth else "")
+        + ("<th class=num>Without N4</th>" if with_n4 else "")
+        + "<th class=num>Expected</th><th>z</th><th class=num>Percentile</th><th>Verdict</th>"
+        "<th class=num>Voxels</th>"
     )
     rows = "".join(_measurement_row(assessment, r, with_truth, with_n4) for r in own)
     cutoffs = {(c.side, c.value, c.meaning): c for r in own for c in r.cutoffs}
@@ -272,7 +276,7 @@ def _measurement_row(
         f"<tr><th>{escape(measurement.site or measurement.measured[0])}</th>"
         + "".join(f"<td class=num>{cell}</td>" for cell in cells)
         + f"<td class=num>{escape(result.expected_text) or '-'}</td><td>{_chip(result)}</td>"
-        f"<td class=num>{percentile}</td><td>{_verdict_cell(result)}</td>"
+        f"<td class=num>{percentile}</td><td class=words>{_verdict_cell(result)}</td>"
         f"<td class=num>{voxels}</td></tr>"
     )
 
