@@ -10,7 +10,7 @@ from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.placement.body import _doubts
 from MarrowAssessLib.placement.clicks import regions_from_clicks
-from MarrowAssessLib.placement.column import corrected, follow_column
+from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
 from MarrowAssessLib.sources.labels import parse_label_rule
@@ -325,7 +325,7 @@ def test_a_disc_clicked_in_air_is_refused_or_doubted(phantom):
 
 def test_muscles_that_are_unlike_or_between_the_bodies_are_doubted():
     from MarrowAssessLib.placement.body import Placement
-    from MarrowAssessLib.placement.column import _compare_sides, _keep_beside
+    from MarrowAssessLib.placement.tissue import _compare_sides, _keep_beside
 
     array = np.full(SHAPE, 100.0, np.float32)
     array[:, 20:30] = 250.0

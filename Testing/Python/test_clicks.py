@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
-from MarrowAssessLib.placement.clicks import parse_click, regions_from_clicks
+from MarrowAssessLib.commands.study_options import parse_click
+from MarrowAssessLib.placement.clicks import regions_from_clicks
 from MarrowAssessLib.sample.phantom import TISSUES, lumbar_phantom
 from PDFFMapperLib.images.files import write_volume
 from scipy import ndimage

@@ -4,15 +4,12 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 from MarrowAssessLib.placement.body import _doubts, _typical, eroded
-from MarrowAssessLib.placement.column import (
-    corrected,
-    csf_beside,
-    follow_column,
-    muscles_beside,
-    renamed,
-)
+from MarrowAssessLib.placement.column import renamed
+from MarrowAssessLib.placement.csf import csf_beside
+from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.structure import place
+from MarrowAssessLib.placement.tissue import muscles_beside
 from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.placement.column import follow_column
+from MarrowAssessLib.placement.following import follow_column
 from MarrowAssessLib.placement.structure import place
 from PDFFMapperLib.images.files import read_volume
 

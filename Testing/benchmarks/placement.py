@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
 
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.placement.body import MARGIN_MM, eroded  # noqa: E402
-from MarrowAssessLib.placement.column import follow_column  # noqa: E402
+from MarrowAssessLib.placement.following import follow_column  # noqa: E402
 from MarrowAssessLib.placement.structure import place  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
 

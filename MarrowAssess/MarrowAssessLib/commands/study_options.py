@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 from dataclasses import replace
 
 from PDFFMapperLib.images.identity import without_names
@@ -91,11 +93,9 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
         FileNotFoundError, ValueError: an option, file or folder that cannot be used.
     """
     from MarrowAssessLib.catalogue.contrasts import by_contrast
-    from MarrowAssessLib.placement.clicks import parse_click
-    from MarrowAssessLib.placement.options import AS_USUAL
+    from MarrowAssessLib.placement.options import AS_USUAL, AUTO
     from MarrowAssessLib.sources.labels import parse_label_rule
     from MarrowAssessLib.sources.study_file import read_study_file
-    from MarrowAssessLib.sources.study_files import AUTO
     from MarrowAssessLib.sources.volume_source import guess_study
 
     notes: list[str] = []
@@ -143,6 +143,25 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
     if not args.keep_names:
         notes = [without_names(note, [args.dicom or ""]) for note in notes]
     return arguments, notes
+
+
+def parse_click(text: str) -> tuple[str, tuple[float, ...]]:
+    """Read "L3=1.5,-20,33": what was clicked, and where (RAS, mm).
+
+    Raises:
+        ValueError: the text is not of that form.
+    """
+    name, _, numbers = text.rpartition("=")
+    try:
+        point = tuple(float(number) for number in re.split(r"[,\s]+", numbers.strip()))
+    except ValueError:
+        point = ()
+    if not name.strip() or len(point) != 3 or not all(map(math.isfinite, point)):
+        raise ValueError(
+            f"'{text}' is no point; expected NAME=R,A,S in mm (right, anterior, superior), such as "
+            "L3=1.5,-20,33."
+        )
+    return name.strip(), point
 
 
 def _pairs(texts: list[str], option: str, example: str) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import (
     MOVED_MM,
     BodyPrior,
@@ -223,3 +224,19 @@ def ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
     half = np.floor(radius_mm / spacing[::-1]).astype(int)
     k, j, i = np.ogrid[tuple(slice(-h, h + 1) for h in half)]
     return (k * spacing[2]) ** 2 + (j * spacing[1]) ** 2 + (i * spacing[0]) ** 2 <= radius_mm**2
+
+
+def alike(level: float, noise: float, most: float) -> float:
+    """How far from a tissue's level its own signals may lie.
+
+    That is `most` of the level (texture, shading), but less where the tissue round the click is
+    more even than that, so that a neighbor of nearly the same signal stays out.
+    """
+    return float(np.clip(10 * noise, 0.12 * abs(level), most * abs(level)))
+
+
+def signal_round(volume: Volume, point: np.ndarray) -> float:
+    """The median signal within 4 mm of a point (RAS, mm), 0 where there is none."""
+    grid = np.stack(np.meshgrid(*[[-4.0, -2.0, 0.0, 2.0, 4.0]] * 3), -1).reshape(-1, 3)
+    values = sample(volume.array, volume.ras_to_ijk(point + grid))
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
@@ -11,7 +10,8 @@ from PDFFMapperLib.images.volume import Volume
 from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.placement.body import MARGIN_MM
-from MarrowAssessLib.placement.column import Column, corrected
+from MarrowAssessLib.placement.column import Column
+from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.judgment import (
     click_doubts,
     known_level,
@@ -20,30 +20,35 @@ from MarrowAssessLib.placement.judgment import (
 )
 from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.placement.spine_column import column_from_click
+from MarrowAssessLib.placement.spine_column import find_column
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.study.regions import Region, doubt
 
 Point = Sequence[float]  # right, anterior, superior; mm
 
 
-def parse_click(text: str) -> tuple[str, tuple[float, ...]]:
-    """Read "L3=1.5,-20,33": what was clicked, and where (RAS, mm).
+def column_from_click(
+    volume: Volume,
+    point_ras: Sequence[float],
+    level: str,
+    options: PlacingOptions = AS_USUAL,
+    *,
+    progress: Callable[[float], bool] | None = None,
+) -> Column:
+    """The found column with the names that a click settles; where none is found, followed from it.
 
     Raises:
-        ValueError: the text is not of that form.
+        ValueError: see `following.follow_column`.
+        InterruptedError: canceled.
     """
-    name, _, numbers = text.rpartition("=")
+    if level not in options.levels or not volume.holds(np.asarray(point_ras, float)):
+        return follow_column(volume, point_ras, level, options)  # says what is wrong
     try:
-        point = tuple(float(number) for number in re.split(r"[,\s]+", numbers.strip()))
-    except ValueError:
-        point = ()
-    if not name.strip() or len(point) != 3 or not np.isfinite(point).all():
-        raise ValueError(
-            f"'{text}' is no point; expected NAME=R,A,S in mm (right, anterior, superior), such as "
-            "L3=1.5,-20,33."
-        )
-    return name.strip(), point
+        return find_column([volume], options, click=(level, point_ras), progress=progress)
+    except ValueError as error:
+        column = follow_column(volume, point_ras, level, options, progress=progress)
+        column.unsure.append(f"Followed from the click alone. {error}")
+        return column
 
 
 def regions_from_clicks(

@@ -9,6 +9,8 @@ from MarrowAssessLib.catalogue.anatomy import spine_levels
 
 # Of a measurement ROI: basivertebral vein and hot spots of marrow, fat in muscle.
 LEAVE_OUT = ("vein", "fat")
+AUTO = "auto"
+"""For a column: found by itself."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, with_roi
 from MarrowAssessLib.placement.canal import csf_of
-from MarrowAssessLib.placement.column import Column, doubtful, follow_column, muscles_beside
+from MarrowAssessLib.placement.column import Column, doubtful
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import Spine, body_axes, body_chance, find_spine
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.star_surface import sample
+from MarrowAssessLib.placement.tissue import muscles_beside
 from MarrowAssessLib.placement.vertebra import (
     RAYS,
     RELATIVE_RADII,
@@ -81,30 +82,6 @@ def find_column_in(
     volumes = [images[one] for one in (chosen.drawn_on, *chosen.others)]
     fluid = images[chosen.fluid] if chosen.fluid is not None else None
     return find_column(volumes, options, fluid=fluid, click=click, progress=progress)
-
-
-def column_from_click(
-    volume: Volume,
-    point_ras: Sequence[float],
-    level: str,
-    options: PlacingOptions = AS_USUAL,
-    *,
-    progress: Callable[[float], bool] | None = None,
-) -> Column:
-    """The found column with the names that a click settles; where none is found, followed from it.
-
-    Raises:
-        ValueError: see `column.follow_column`.
-        InterruptedError: canceled.
-    """
-    if level not in options.levels or not volume.holds(np.asarray(point_ras, float)):
-        return follow_column(volume, point_ras, level, options)  # says what is wrong
-    try:
-        return find_column([volume], options, click=(level, point_ras), progress=progress)
-    except ValueError as error:
-        column = follow_column(volume, point_ras, level, options, progress=progress)
-        column.unsure.append(f"Followed from the click alone. {error}")
-        return column
 
 
 def find_column(

@@ -1,4 +1,4 @@
-"""Muscle, CSF, fat or air: connected tissue like that at a point."""
+"""Muscle, CSF, fat or air: connected tissue like that at a point, or where a muscle must be."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.placement.body import MARGIN_MM, Placement, ball, eroded
+from MarrowAssessLib.placement.body import MARGIN_MM, Placement, alike, ball, eroded
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.star_surface import sample
+from MarrowAssessLib.placement.vertebra import Box, Surface
 from MarrowAssessLib.study.regions import Region
 
 REACH_MM = {Role.MUSCLE: 18.0, Role.CSF: 16.0, Role.FAT: 14.0, Role.NOISE: 12.0}
 
 TOUCHES_EDGE = "The region touches the edge of the volume."
+# Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
+BESIDE_MM = 6.0
+SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
 
 
 def grow(
@@ -79,15 +84,6 @@ def grow(
     return Placement(body, roi, unsure)
 
 
-def alike(level: float, noise: float, most: float) -> float:
-    """How far from a tissue's level its own signals may lie.
-
-    That is `most` of the level (texture, shading), but less where the tissue round the click is
-    more even than that, so that a neighbor of nearly the same signal stays out.
-    """
-    return float(np.clip(10 * noise, 0.12 * abs(level), most * abs(level)))
-
-
 def _piece_at(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """The largest connected piece among those as near the click as any, give or take 3 mm.
 
@@ -117,3 +113,87 @@ def _distance(volume: Volume, box: tuple[slice, slice, slice], point: np.ndarray
         row = volume.ijk_to_ras[axis]
         moved += (row[0] * i + row[1] * j + row[2] * k + row[3] - point[axis]) ** 2
     return np.sqrt(moved)
+
+
+def muscles_beside(
+    volume: Volume, upper: Surface, lower: Surface, options: PlacingOptions = AS_USUAL
+) -> dict[str, Placement]:
+    """Erector spinae and psoas at the disc between two bodies, both sides, where they are seen.
+
+    Each is clicked at the most uniform spot whose signal is the most common one among the
+    candidates of both sides: fat, bone and vessels beside muscle may be brighter (T1, T2) or
+    darker (STIR, water, opposed phase).
+    """
+    middle = (upper.box.center + lower.box.center) / 2
+    width, depth = np.maximum(upper.box.half, lower.box.half)[:2]
+    searches = {
+        "erector spinae": (np.arange(14.0, 34, 3), -depth - np.arange(26.0, 52, 3)),
+        "psoas": (width + np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)),
+    }
+    found = {}
+    for muscle, (across, along) in searches.items():
+        sides = {
+            side: _balls(volume, middle, upper.box.axes, sign * across, along)
+            for side, sign in (("right", 1), ("left", -1))
+        }
+        usual = _commonest([mean for spots in sides.values() for mean, _, _ in spots])
+        pair = {}
+        for side, spots in sides.items():
+            unlike = [std + 0.3 * abs(mean - usual) for mean, std, _ in spots]
+            if not unlike:
+                continue
+            site = f"{side} {muscle}"
+            spot = spots[int(np.argmin(unlike))][2]
+            pair[site] = grow(volume, spot, Role.MUSCLE, site, options=options)
+            for said in (pair[site].unsure, pair[site].roi.cautions):
+                said[:] = [text for text in said if text != TOUCHES_EDGE]  # says nothing here
+            if muscle == "psoas":  # disc may be just as bright and touch it
+                _keep_beside(volume, pair[site], (upper.box, lower.box))
+        _compare_sides(volume, pair)
+        found |= pair
+    return found
+
+
+def _keep_beside(volume: Volume, placement: Placement, boxes: tuple[Box, ...]) -> None:
+    """Take off a placement what lies between the sides of bodies, or `BESIDE_MM` beside them."""
+    for region in (placement.body, placement.roi):
+        at = np.argwhere(region.mask)
+        ras = volume.to_ras((at + region.offset)[:, ::-1])
+        near = np.zeros(len(at), bool)
+        for box in boxes:
+            near |= np.abs((ras - box.center) @ box.axes[0]) < box.half[0] + BESIDE_MM
+        region.mask[tuple(at[near].T)] = False
+    if not placement.roi.voxels:
+        placement.doubt("No psoas was found beside the disc; place it by hand.")
+
+
+def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
+    """Doubt a muscle's two sides where their signals differ much."""
+    levels = [np.median(one.roi.values(volume.array)) for one in pair.values() if one.roi.voxels]
+    if len(levels) == 2 and max(levels) > SIDES_RATIO * min(levels):
+        for one in pair.values():
+            one.doubt("Its signal differs much from the other side's; one may be fat or bone.")
+
+
+def _balls(volume, middle, axes, across, along) -> list[tuple[float, float, np.ndarray]]:
+    """Mean, standard deviation and center of balls of 4 mm that lie inside the volume."""
+    ball = np.stack(np.meshgrid(*[np.arange(-4.0, 5, 2)] * 3), -1).reshape(-1, 3)
+    ball = ball[np.linalg.norm(ball, axis=1) <= 4.5]
+    found = []
+    for x in across:
+        for y in along:
+            center = middle + np.array([x, y, 0.0]) @ axes
+            values = sample(volume.array, volume.ras_to_ijk(center + ball))
+            if np.isfinite(values).all():
+                found.append((float(values.mean()), float(values.std()), center))
+    return found
+
+
+def _commonest(values: list[float]) -> float:
+    """The middle of the shortest interval that holds half of the values; NaN for none."""
+    if not values:
+        return float("nan")
+    ordered = np.sort(values)
+    half = len(ordered) // 2
+    start = int(np.argmin(ordered[half:] - ordered[: len(ordered) - half]))
+    return float(ordered[start] + ordered[start + half]) / 2

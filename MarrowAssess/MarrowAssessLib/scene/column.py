@@ -11,12 +11,13 @@ from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement.column import UNSURE_BESIDE, Column, corrected, renamed
+from MarrowAssessLib.placement.clicks import column_from_click
+from MarrowAssessLib.placement.column import Column, renamed
+from MarrowAssessLib.placement.following import UNSURE_BESIDE, corrected
 from MarrowAssessLib.placement.judgment import Click, click_doubts
 from MarrowAssessLib.placement.level_names import shifted_site
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.spine_column import (
-    column_from_click,
     find_column_in,
     images_of_spine,
 )
@@ -122,7 +123,7 @@ def place_column(
 ) -> tuple[DrawnColumn, Change]:
     """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
 
-    See `spine_column.column_from_click`: the spine is found by itself, the click settles the names.
+    See `clicks.column_from_click`: the spine is found by itself, the click settles the names.
 
     Raises:
         ValueError: no level is given or it does not exist.

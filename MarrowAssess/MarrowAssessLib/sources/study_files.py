@@ -12,7 +12,7 @@ from PDFFMapperLib.images.volume import Volume, grids_differ, placed_twice
 from PDFFMapperLib.maps.trust import where_trusted
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.options import AS_USUAL, AUTO, PlacingOptions
 from MarrowAssessLib.sources.label_maps import regions_of_convention
 from MarrowAssessLib.sources.labels import LabelRule, check_labels, regions_from_labels
 from MarrowAssessLib.sources.map_scale import in_stated_unit
@@ -23,8 +23,6 @@ from MarrowAssessLib.study.regions import Region, judge_right
 from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.study import Study
 
-AUTO = "auto"
-"""For a column: found by itself."""
 ASK = "resample it first, or ask for resampling (--resample)"
 
 

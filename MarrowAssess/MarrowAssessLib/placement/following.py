@@ -1,0 +1,226 @@
+"""One click to the spine: bodies are followed up and down, and each can be corrected alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.body import Placement, painted_body, place_body, signal_round
+from MarrowAssessLib.placement.column import Column, doubtful
+from MarrowAssessLib.placement.csf import csf_beside
+from MarrowAssessLib.placement.disc import disc_between, disc_seen
+from MarrowAssessLib.placement.judgment import click_doubts, read_click
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.tissue import muscles_beside
+from MarrowAssessLib.placement.vertebra import BodyPrior, Surface, tilt_deg
+
+# A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
+# thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
+DISC_MM = 8.0
+UNSURE_BESIDE = "A body beside it is unsure."
+EDGES_END = 0.15  # median strength of a border below which there is no body any more
+
+
+def follow_column(
+    volume: Volume,
+    point_ras: np.ndarray,
+    level: str,
+    options: PlacingOptions = AS_USUAL,
+    *,
+    csf_level: str = "L3",
+    progress: Callable[[float], bool] | None = None,
+) -> Column:
+    """From one click in a vertebra of known level, find the column.
+
+    Args:
+        volume: image.
+        point_ras: mm; inside the body of that vertebra.
+        level: its name, such as "L3".
+        options: how many lumbar vertebrae there are, and what ROIs leave out.
+        csf_level: vertebra beside which CSF is measured.
+        progress: takes the fraction done; returning False cancels.
+
+    Raises:
+        ValueError: the level does not exist in this spine, the point lies outside the image, or
+            there is no signal.
+        InterruptedError: canceled.
+    """
+    levels = options.levels
+    if level not in levels:
+        raise ValueError(
+            f"'{level}' is not a vertebra of a spine with {options.lumbar} lumbar vertebrae "
+            "(C2 ... S1)."
+        )
+    start = levels.index(level)
+    click = read_click(volume, point_ras, Role.MARROW, level, options)
+    seed = place_body(volume, click.point, level, options=options)
+    if seed.roi.voxels:
+        for sentence in click_doubts(click, volume, seed.roi, ()):
+            seed.doubt(sentence)
+    bodies = {level: seed}
+    done = 1
+    for step in (-1, 1):
+        known = [seed]
+        index = start + step
+        while 0 <= index < len(levels):
+            if progress and not progress(min(0.9, done / 12)):
+                raise InterruptedError("Following the column was canceled.")
+            found = _next_body(volume, known, step, levels[index], options)
+            if found is None:
+                break
+            bodies[levels[index]] = found
+            known.append(found)
+            index += step
+            done += 1
+    bodies = {name: bodies[name] for name in levels if name in bodies}
+    column = Column(bodies, {})
+    for upper, lower in pairwise(bodies):
+        column.discs[f"{upper}-{lower}"] = _disc(volume, bodies, upper, lower)
+    if csf_level in bodies:
+        column.csf = csf_beside(volume, bodies[csf_level].surface, csf_level)
+    if "L3" in bodies and "L4" in bodies:
+        pair = bodies["L3"].surface, bodies["L4"].surface
+        column.muscles = muscles_beside(volume, *pair, options)
+    column.unsure = doubtful(bodies)
+    return column
+
+
+def corrected(
+    volume: Volume,
+    column: Column,
+    level: str,
+    options: PlacingOptions = AS_USUAL,
+    *,
+    point_ras: np.ndarray | None = None,
+    painted: np.ndarray | None = None,
+) -> Column:
+    """The column with one body clicked again or painted; only what it touches is made anew.
+
+    That is the body, the discs beside it, CSF if it was measured beside this body, and the muscles
+    if it is L3 or L4. Everything else is the very same object as before.
+
+    Args:
+        volume: image.
+        column: as it was; it stays unchanged.
+        level: body to replace, or one that was not found and is added.
+        options: how many lumbar vertebrae there are, and what ROIs made anew leave out.
+        point_ras: mm, inside the body; or
+        painted: the body, boolean, on the volume's grid.
+
+    Raises:
+        ValueError: the level does not exist, or not exactly one of point and mask is given.
+    """
+    levels = [*options.levels, "S2", "S3"]
+    if level not in levels or not column.bodies:
+        raise ValueError(f"'{level}' is not a vertebra of this column (C2 ... S3).")
+    if (point_ras is None) == (painted is None):
+        raise ValueError("Give either a point inside the body or the painted body.")
+    distance = {name: abs(levels.index(name) - levels.index(level)) for name in column.bodies}
+    near = [column.bodies[name].surface for name in distance if distance[name] == 1]
+    near = near or [column.bodies[min(distance, key=distance.get)].surface]
+    if painted is not None:
+        before = column.bodies.get(level)
+        axes = (before.surface if before else near[0]).box.axes
+        body = painted_body(volume, np.asarray(painted), axes, level, options)
+    else:
+        depth, height, tilt = np.mean(
+            [(2 * one.box.half[1], 2 * one.box.half[2], _tilt(one)) for one in near], axis=0
+        )
+        prior = BodyPrior((tilt, 18.0), (depth, 4.0), (height, 4.0))
+        point = np.asarray(point_ras, float)
+        body = place_body(volume, point, level, prior=prior, options=options)
+    found = {**column.bodies, level: body}
+    bodies = {name: found[name] for name in levels if name in found}
+    result = replace(
+        column, bodies=bodies, discs={}, muscles=dict(column.muscles), unsure=doubtful(bodies)
+    )
+    chance = column.disc_chance if painted is None else None  # a painted body is taken at its word
+    for upper, lower in pairwise(bodies):
+        site = f"{upper}-{lower}"
+        kept = column.discs.get(site) if level not in (upper, lower) else None
+        result.discs[site] = kept or _disc(volume, bodies, upper, lower, chance)
+    if column.csf is not None and column.csf.roi.site == level:
+        result.csf = csf_beside(volume, body.surface, level)
+    if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:
+        pair = bodies["L3"].surface, bodies["L4"].surface
+        result.muscles = muscles_beside(volume, *pair, options)
+    return result
+
+
+def _disc(
+    volume: Volume,
+    bodies: dict[str, Placement],
+    upper: str,
+    lower: str,
+    chance: Volume | None = None,
+) -> Placement:
+    site = f"{upper}-{lower}"
+    pair = bodies[upper].surface, bodies[lower].surface
+    if chance is None:
+        disc = disc_between(volume, *pair, site)
+    else:
+        disc = disc_seen(volume, chance, *pair, site)
+    if bodies[upper].unsure or bodies[lower].unsure:
+        disc.doubt(UNSURE_BESIDE)
+    return disc
+
+
+def _next_body(
+    volume: Volume, known: list[Placement], step: int, level: str, options: PlacingOptions
+) -> Placement | None:
+    """The body above (step -1) or below (+1) the last of those known; None where there is none."""
+    last = known[-1].surface
+    depth, height = 2 * last.box.half[1], 2 * last.box.half[2]
+    if len(known) > 1:
+        before = known[-2].surface
+        apart = float(np.linalg.norm(last.box.center - before.box.center))
+        turn = _tilt(last) - _tilt(before)
+    else:
+        apart, turn = height + DISC_MM, 0.0
+    apart = float(np.clip(apart, 20, 45))
+    turn, spread, depth_spread = float(np.clip(turn, -12, 12)), 10.0, 3.0
+    heading = _tilt(last) + turn / 2
+    if level == "S1" and step > 0:  # it is bent far more than the curve above tells
+        turn, spread, depth_spread = -18.0, 14.0, 5.0
+        heading = _tilt(last) + turn
+        apart *= 0.85
+    prior = BodyPrior((_tilt(last) + turn, spread), (depth, depth_spread), (height, 3.5))
+    heading = np.deg2rad(heading)
+    up = np.array([last.box.axes[2, 0], -np.sin(heading), np.cos(heading)])
+    up *= -step / np.linalg.norm(up)
+    guess = last.box.center + apart * up
+    ijk = volume.ras_to_ijk(guess)
+    if not np.all((ijk > 2) & (ijk < np.array(volume.array.shape[::-1]) - 3)):
+        return None
+    there = signal_round(volume, guess)
+    levels = [signal_round(volume, one.surface.box.center) for one in known]
+    alike = any(0.3 < there / max(level, 1e-9) < 3.0 for level in levels)
+    found = place_body(volume, guess, level, prior=prior, options=options)
+    moved = float(np.linalg.norm(found.surface.box.center - last.box.center))
+    along = float((found.surface.box.center - last.box.center) @ up)
+    size = found.surface.box.half / last.box.half
+    if not 16 < moved < 55 or along < 12 or found.roi.voxels == 0:
+        return None
+    if size[1:].min() < 0.55 or size[1:].max() > 1.6:
+        return None
+    if np.nanmedian(found.surface.support) < EDGES_END:
+        return None  # no edges there
+    if not alike:  # a lesion, or no vertebra any more
+        if found.unsure:
+            return None
+        found.doubt("Its signal is far from that of the bodies before.")
+    if not found.surface.contains(guess[None])[0]:
+        found.doubt("The body lies elsewhere than its neighbors let expect.")
+    seen = np.isfinite(found.surface.support)
+    if seen.mean() < 0.75:
+        return None  # cut by the edge of the volume
+    return found
+
+
+def _tilt(surface: Surface) -> float:
+    return tilt_deg(surface.box)
