@@ -230,6 +230,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.showChartButton.connect("toggled(bool)", self.onShowChartToggled)
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
+        self.ui.addControlButton.connect("clicked(bool)", self.onAddControlButton)
         self.ui.showOverlayCheckBox.connect("toggled(bool)", self.onShowOverlayToggled)
         self.initializeParameterNode()
         self.onImportNode()
@@ -519,7 +520,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showDoubt()
         self.ui.resultsTableView.setMRMLTableNode(shown.table if shown else None)
         self.ui.showChartButton.enabled = bool(shown and shown.charts)
-        self.ui.exportButton.enabled = fresh
+        self.ui.exportButton.enabled = self.ui.addControlButton.enabled = fresh
         self.ui.show3DButton.enabled = segmentation is not None
         blocked = self.ui.show3DButton.blockSignals(True)
         self.ui.show3DButton.checked = self.lib.views.shows_3d(segmentation)
@@ -602,7 +603,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         header = table.horizontalHeader().sizeHint.height()
         table.setFixedHeight(header + sum(heights) + bar + 2 * table.frameWidth)
         table.visible = bool(matrix.cells)
-        self.ui.cellLabel.text = ""
+        self.ui.cellLabel.text = self.ui.recordsLabel.text = ""
 
     def chosenCell(self, row: int, column: int):
         """The number of a cell, None of an empty one."""
@@ -614,6 +615,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._chosen = chosen = self.chosenCell(row, column)
         if chosen is None:
             return
+        links = self.lib.matrix.record_links(chosen)
+        self.ui.recordsLabel.text = _("Read: {links}").format(links=links) if links else ""
         self.lib.views.jump_to(self.segmentation(), chosen.regions)
         expected = _("expected {range}").format(range=chosen.expected) if chosen.expected else ""
         said = [f"{chosen.site} {chosen.quantity} {chosen.value}".strip(), expected]
@@ -693,6 +696,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
             files = self.logic.exportReport(self._parameterNode.exportFolder, self.segmentation())
             slicer.util.showStatusMessage(_("Written: {file}").format(file=files[0]), 5000)
+
+    def onAddControlButton(self) -> None:
+        """The patient's marrow is normal: keep its numbers for the user's own references."""
+        with slicer.util.tryWithErrorDisplay(_("Nothing was added to your controls.")):
+            self.ui.cellLabel.text = self.logic.addToControls(self.segmentation())
 
     def onCopyButton(self) -> None:
         """Copy what the panel does as a line for the Python console."""
@@ -1275,6 +1283,14 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             ValueError: nothing was measured yet.
         """
         return self.session.export(segmentation, folder)
+
+    def addToControls(self, segmentation):
+        """Add a normal patient's numbers to the user's own controls; returns what they hold now.
+
+        Raises:
+            ValueError: nothing was measured, the age is not known, or they were added before.
+        """
+        return self.session.add_to_controls(segmentation)
 
     def loadSample(self):
         """Add the digital lumbar spine, images, PDFF and regions; returns a SampleNodes."""

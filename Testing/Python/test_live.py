@@ -1,5 +1,6 @@
 """Nodes to study, and an assessment that follows what the user edits, on Slicer's real scene."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.catalogue.quantities import QUANTITIES  # noqa: E402
 from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
 from MarrowAssessLib.findings.assessment import assess  # noqa: E402
+from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
 from MarrowAssessLib.scene.live_results import (  # noqa: E402
     live_results,
@@ -361,6 +363,18 @@ def test_a_row_of_no_known_quantity_is_shown_as_it_stands(spine, column):
     rows = result_rows(table)
     shown = "Marrow PDFF" if column == "Key" else "marrow_of_the_future"
     assert any(row.quantity == shown and row.value == "20.00 %" for row in rows)
+
+
+def test_a_child_s_ratio_has_a_chart_of_frequencies():
+    study = lumbar_phantom().study()
+    segmentation = regions_to_node(study.regions, volume_to_node(study.volumes[Contrast.T1]))
+    charts = show_live(assess(replace(study, age_years=10.0, sex="F")), segmentation).charts
+    by_title = {chart.GetTitle(): chart for chart in charts}
+    chart = by_title["T1 marrow/disc by age, women"]
+    names = [chart.GetNthPlotSeriesNode(n).GetName() for n in range(2)]
+    assert any(name.startswith("above 1: 90 %") for name in names)
+    again = show_live(assess(replace(study, age_years=11.0, sex="F")), segmentation).charts
+    assert chart in again
 
 
 def test_a_chart_of_a_scene_without_keys_is_made_anew(spine):

@@ -277,6 +277,41 @@ def test_a_click_on_a_number_shows_region_reference_and_curve(panel, sample, mon
     assert len(opened) == 1 and panel.ui.cellLabel.text.startswith("L3 T1 marrow/disc 1.47")
 
 
+def test_every_record_of_a_number_opens_at_its_doi(panel, sample):
+    applied(panel)
+    table = panel.ui.resultsTable.qobject
+    table.cellClicked.emit(*cell_at(panel, "L2", "T1/disc"))
+    (row,) = [one for one in panel._rows if (one.site, one.quantity) == ("L2", "T1 marrow/disc")]
+    assert row.records and all(doi.startswith("10.") for _, _, doi in row.records if doi)
+    links = panel.ui.recordsLabel.text
+    for key, source, doi in row.records:
+        assert f"{source} [{key}]" in links
+        assert not doi or f'<a href="https://doi.org/{doi}">' in links
+    panel.fillResults()
+    assert panel.ui.recordsLabel.text == ""
+
+
+def test_a_normal_patient_is_added_to_my_controls(panel, sample, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path))
+    said = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, *a, **k: said.append(text))
+    assert not panel.ui.addControlButton.enabled
+    applied(panel)
+    panel.ui.addControlButton.click()
+    assert panel.ui.cellLabel.text.startswith("'controls' holds 1 study now. 10 anchor T1 and STIR")
+    with open(tmp_path / "controls.controls.csv", newline="") as file:
+        stored = {(row["quantity"], row["site"]): row for row in csv.DictReader(file)}
+    row = stored["marrow_pdff", "L3"]
+    assert float(row["value"]) == pytest.approx(sample.true_pdff["L3"], abs=0.5)
+    assert (row["sex"], float(row["age_years"])) == ("M", 34.0)
+    panel.ui.addControlButton.click()
+    assert "in the cohort 'controls' already" in said[-1]
+    panel._parameterNode.ageYears = -1.0
+    panel.ui.applyButton.click()
+    panel.ui.addControlButton.click()
+    assert "the patient's age is not known" in said[-1]
+
+
 def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
     applied(panel)
     layout = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode", "layout")

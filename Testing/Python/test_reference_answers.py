@@ -27,6 +27,7 @@ from MarrowAssessLib.references.limits import limit_interval, prediction_t
 from MarrowAssessLib.references.modelled import MODELLED, Sequence, modelled_band
 from MarrowAssessLib.references.records import data
 from MarrowAssessLib.references.repeatability import repeatability
+from MarrowAssessLib.report import html
 from MarrowAssessLib.sample.phantom import CHILD, lumbar_phantom
 from phantoms.flat_maps import with_map
 from scipy import stats
@@ -406,6 +407,21 @@ def test_the_sample_child_s_report_tells_normal_from_infiltrated_marrow():
     assert heights[0] == pytest.approx(0.65 * 19, abs=2.5)
 
 
+def test_what_no_number_tells_is_left_to_the_eye_with_its_reason(study):
+    for one in all_frequencies():
+        assert (one.quantity is None) == bool(one.by_eye), one.id
+    seen = assess(replace(study, age_years=6.0, sex="F")).by_eye
+    assert [one.id for one in seen] == ["F03", "F04"]
+    assert assess(replace(study, age_years=40.0, sex="F")).by_eye == []
+    pelvis = replace(study.regions[0], site="sacrum", name="sacrum marrow")
+    found = assess(replace(study, regions=[pelvis], age_years=12.0))
+    assert {one.id for one in found.by_eye} == {"F11", "F12", "F13"}
+    assert {r.id for one in found.by_eye for r in one.records} <= {r.id for r in found.records}
+    page = html._of_age(found)
+    assert "rim-like bright T2 signal on the sacral side" in page and "72 % of normal" in page
+    assert html._of_age(assess(replace(study, age_years=None))) == ""
+
+
 # --- own controls -------------------------------------------------------------------------------
 
 
@@ -470,7 +486,7 @@ def test_twenty_added_studies_make_a_curve_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"patient": {"age_years": None, "sex": "F"}}, "age is not in it"),
+        ({"patient": {"age_years": None, "sex": "F"}}, "age is not known"),
         ({"measurements": []}, "no number of a named site"),
         ({"patient": {}}, "this is no assessment"),
     ],

@@ -419,6 +419,28 @@ def test_age_curve_becomes_a_chart_of_percentiles_and_patient_points():
     assert chart.GetYAxisTitle() == "PDFF (%)"
 
 
+def test_all_sources_and_frequencies_stand_on_the_chart():
+    from MarrowAssessLib.report.sources_plot import outlines, sources_of
+
+    found, _ = sources_of("marrow_pdff", "L3", "F")
+    bands = [one for one in found if not one.smooth]
+    assert len(bands) >= 4 and {one.sex for one in bands} <= {"F", "both"}
+    curve = age_curve()
+    curve.sources = outlines("marrow_pdff", "L3", "F") + outlines("t1_marrow_disc", "L3", "F")
+    chart = age_chart_to_node(curve)
+    series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    names = [one.GetName() for one in series]
+    assert names[-1] == "Patient"
+    drawn = series[names.index(f"{bands[0].source}, {bands[0].ages}, n {bands[0].n}")]
+    table = drawn.GetTableNode().GetTable()
+    values = [table.GetColumnByName("Value").GetValue(n) for n in range(5)]
+    assert (min(values), max(values)) == pytest.approx(bands[0].expected_range)
+    counted = "above 1: 90 % (56-100 %) of normal children of 5-15 years"
+    table = series[names.index(counted)].GetTableNode().GetTable()
+    assert [table.GetColumnByName("Age").GetValue(n) for n in range(2)] == [5, 16]
+    assert [table.GetColumnByName("Value").GetValue(n) for n in range(2)] == [1, 1]
+
+
 def test_nodes_are_put_in_a_folder_beside_the_study(volume):
     volume_node = volume_to_node(volume)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)

@@ -8,7 +8,6 @@ import textwrap
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
-from MarrowAssessLib.references.age_fit import MIN_CONTROLS
 from MarrowAssessLib.references.cohort_csv import read_control_cohort
 from MarrowAssessLib.references.control_cohort import save_control_cohort
 from MarrowAssessLib.references.distributions import Distribution
@@ -28,7 +27,7 @@ from MarrowAssessLib.references.findings_by_age import (
 )
 from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
 from MarrowAssessLib.references.overview import overview
-from MarrowAssessLib.references.own_controls import MIN_ANCHORS, add_study
+from MarrowAssessLib.references.own_controls import add_study, added_text
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.references.repeatability import repeatability
 
@@ -75,12 +74,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"  {group}: {curve.n} controls, {curve.age_min:g}-{curve.age_max:g} years")
         return 0
     if args.add_study:
-        name, count = add_study(args.add_study, args.name or "controls")
-        print(f"'{name}' holds {count} {'study' if count == 1 else 'studies'} now.")
-        print(
-            f"{MIN_ANCHORS} anchor T1 and STIR ratios on this scanner (5 years and older); "
-            f"{MIN_CONTROLS} of one sex and site make a curve of any quantity."
-        )
+        print(added_text(*add_study(args.add_study, args.name or "controls")))
         return 0
     if args.plot:
         print(f"Drawn: {write_plot(args.plot, args.quantity, args.site, args.sex)}")
@@ -226,13 +220,9 @@ def _frequency_lines(
 
 
 def _frequency_text(one: Frequency) -> str:
-    low, high = one.interval
-    counts = f", {one.k} of {one.n}" if one.n else ""
     note = f" {one.note}" if one.note else ""
-    return (
-        f"{one.finding}: {one.percent:g} % of {one.people} ({low:.0f}-{high:.0f} %{counts})."
-        f"{note} {_cite(one.records)}"
-    )
+    by_eye = f" By eye: {one.by_eye}." if one.by_eye else ""
+    return f"{one.text}.{note}{by_eye} {_cite(one.records)}"
 
 
 def _repeatability_lines(quantity: str) -> list[str]:

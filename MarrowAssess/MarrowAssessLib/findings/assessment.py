@@ -18,6 +18,7 @@ from MarrowAssessLib.references.expected import (
     no_reference_reason,
 )
 from MarrowAssessLib.references.expected import thresholds as published_cutoffs
+from MarrowAssessLib.references.findings_by_age import frequencies
 from MarrowAssessLib.references.marrow_patterns import (
     marrow_conversion,
     t1_disc_pattern,
@@ -42,6 +43,7 @@ def assess(
     age = study.age_years
     sites = sorted({region.site for region in study.with_role(Role.MARROW) if region.site})
     found = [marrow_conversion(site, age) for site in sites] if age is not None else []
+    seen = [f for site in sites for f in frequencies(site, age, study.sex)] if found else []
     return Assessment(
         study=study,
         settings=settings,
@@ -50,6 +52,7 @@ def assess(
         skipped=measured.skipped,
         t1_pattern=t1_disc_pattern(age) if age is not None else None,
         conversions=[conversion for conversion in found if conversion],
+        by_eye=list(dict.fromkeys(one for one in seen if one.by_eye and one.scores)),
         methods=_methods(settings),
     )
 

@@ -19,6 +19,7 @@ from MarrowAssessLib.findings.statement import (
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
+from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.references.repeatability import Repeatability, repeatability
@@ -61,6 +62,19 @@ class Result:
             return EXPECTED if self.verdict == "within" else UNUSUAL
         tones = [one.tone for one in self.statements]
         return UNUSUAL if UNUSUAL in tones else EXPECTED if EXPECTED in tones else OPEN
+
+    @property
+    def records(self) -> list[Record]:
+        """Every record behind what is said of the number, once, what scores it first."""
+        known = self.repeatability
+        groups = [
+            self.expectation.records if self.expectation else (),
+            *(d.records for d in (self.expectation.others if self.expectation else ())),
+            *(one.records for one in self.statements),
+            *(cutoff.records for cutoff in self.cutoffs),
+            known.records if known else (),
+        ]
+        return list({record.id: record for group in groups for record in group}.values())
 
     @property
     def repeatability(self) -> Repeatability | None:
@@ -129,7 +143,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class SharedReference:
-    """Results that share one reference curve.
+    """Results that share one reference curve, or how often a finding is seen.
 
     Attributes:
         results: at least one, in their order.
@@ -146,8 +160,9 @@ class SharedReference:
 
     @property
     def site(self) -> str:
-        """Where the reference was measured."""
-        return self.results[0].expectation.distribution.site
+        """Where the reference was measured; "" of findings."""
+        expectation = self.results[0].expectation
+        return expectation.distribution.site if expectation else ""
 
     @property
     def key(self) -> str:
@@ -161,7 +176,9 @@ class SharedReference:
         return ", ".join(filter(None, [f"{self.quantity.name} by age", self.site, sex]))
 
     def curve(self) -> AgeCurve | None:
-        """The reference over age; None where the site has no curve."""
+        """The reference over age; None where there is no curve."""
+        if self.results[0].expectation is None:
+            return None
         return age_curve(self.quantity.key, self.results[0].measurement.site, self.sex)
 
 
@@ -175,6 +192,7 @@ class Assessment:
         skipped: what could not be measured, and why.
         t1_pattern: how vertebrae look beside discs on T1 at this age; None without age.
         conversions: marrow expected at each site, where known.
+        by_eye: what normal people of this age show at these sites that no number tells.
         methods: sentences on how the numbers were made.
         notes: sentences for the reader, such as why a picture is missing.
         parameter_maps: provenance of maps that were computed on the way, by name.
@@ -188,6 +206,7 @@ class Assessment:
     skipped: list[Skipped]
     t1_pattern: T1DiscPattern | None
     conversions: list[MarrowConversion] = field(default_factory=list)
+    by_eye: list[Frequency] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     parameter_maps: dict[str, dict] = field(default_factory=dict)
@@ -225,11 +244,13 @@ class Assessment:
 
     @property
     def shared_references(self) -> list[SharedReference]:
-        """The results that have a reference, in groups that share its curve, in their order."""
+        """The results that have a reference or a frequency, in groups that share it, in order."""
         groups: dict[tuple[str, str], list[Result]] = {}
-        for result in (one for one in self.results if one.expectation):
-            key = result.measurement.quantity, result.expectation.distribution.site
-            groups.setdefault(key, []).append(result)
+        for result in self.results:
+            counted = any(one.kind == FREQUENCY for one in result.statements)
+            if result.expectation or counted:
+                site = result.expectation.distribution.site if result.expectation else ""
+                groups.setdefault((result.measurement.quantity, site), []).append(result)
         return [SharedReference(group, self.study.sex) for group in groups.values()]
 
     @property
@@ -237,12 +258,9 @@ class Assessment:
         """Every reference record that is cited, once."""
         found: dict[str, Record] = {}
         groups = [
-            *(r.expectation.records for r in self.results if r.expectation),
-            *(d.records for r in self.results if r.expectation for d in r.expectation.others),
-            *(cutoff.records for r in self.results for cutoff in r.cutoffs),
-            *(one.records for r in self.results for one in r.statements),
-            *(r.repeatability.records for r in self.results if r.repeatability),
+            *(result.records for result in self.results),
             *(conversion.records for conversion in self.conversions),
+            *(one.records for one in self.by_eye),
             self.t1_pattern.records if self.t1_pattern else (),
         ]
         for group in groups:

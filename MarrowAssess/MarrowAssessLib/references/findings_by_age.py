@@ -41,6 +41,7 @@ class Frequency:
         quantity, side, limit: the measured number that tells it ("above" or "at most" the limit);
             quantity is None where no number does.
         note: what to know, or None.
+        by_eye: why no measured number tells it, None where one does.
     """
 
     id: str
@@ -61,11 +62,21 @@ class Frequency:
     limit: float | None
     records: tuple[Record, ...]
     note: str | None
+    by_eye: str | None
 
     @property
     def scores(self) -> bool:
         """Whether it may say more than itself: read twice, not from memory."""
         return all(record.verified and record.evidence != "memory" for record in self.records)
+
+    @property
+    def text(self) -> str:
+        """The finding and how many normal people show it, with the interval and counts."""
+        low, high = self.interval
+        counts = f", {self.k} of {self.n}" if self.n else ""
+        return (
+            f"{self.finding}: {self.percent:g} % of {self.people} ({low:.0f}-{high:.0f} %{counts})"
+        )
 
     @property
     def people(self) -> str:

@@ -1,7 +1,7 @@
 """A cohort that grows from past results, and what few controls of any age are enough for.
 
 Each normal study that is added gives one row for each number to <cohort folder>/<name>.controls.csv
-(quantity, site, sex, age, value; no name, and a digest of the file it came from so that none is
+(quantity, site, sex, age, value; no name, and a digest of its numbers so that none is
 added twice). From 20 of one quantity, site and sex on they are fitted over age like any cohort.
 
 Ten are enough for a "scanner-anchored" reference of plain signal ratios: their level on this
@@ -100,11 +100,28 @@ def add_study(path: str | Path, name: str = "controls") -> tuple[str, int]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
-    found = _controls_of(path)
+    try:
+        stored = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(_no_assessment(path)) from error
+    return add_assessment(stored, path, name)
+
+
+def add_assessment(
+    stored: dict, where: str | Path = "This study", name: str = "controls"
+) -> tuple[str, int]:
+    """Add an assessment as `report.data.as_dict` gives it; see add_study.
+
+    Args:
+        stored: the assessment.
+        where: how messages name it.
+        name: of the cohort.
+    """
+    found = _controls_of(stored, where)
     name = safe_name(name)
     known = read_controls(name)
     if found[0].study in {one.study for one in known}:
-        raise ValueError(f"{path}: this study is in the cohort '{name}' already.")
+        raise ValueError(f"{where}: this study is in the cohort '{name}' already.")
     everything = [*known, *found]
     file = cohort_folder() / f"{name}{_SUFFIX}"
     with written_whole(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
@@ -114,6 +131,15 @@ def add_study(path: str | Path, name: str = "controls") -> tuple[str, int]:
     if curves := _curves(everything):
         save_control_cohort(ControlCohort(name, file.name, curves))
     return name, len({one.study for one in everything})
+
+
+def added_text(name: str, count: int) -> str:
+    """What a cohort holds now, and what it is enough for."""
+    return (
+        f"'{name}' holds {count} {'study' if count == 1 else 'studies'} now. {MIN_ANCHORS} anchor "
+        f"T1 and STIR ratios on this scanner ({ANCHOR_AGE_YEARS:g} years and older); {MIN_CONTROLS}"
+        " of one sex and site make a curve of any quantity."
+    )
 
 
 def read_controls(name: str) -> list[Control]:
@@ -152,28 +178,29 @@ def anchors(quantity: str) -> list[Anchor]:
     return found
 
 
-def _controls_of(path: Path) -> list[Control]:
-    text = path.read_bytes()
+def _controls_of(stored: dict, where: str | Path) -> list[Control]:
     try:
-        stored = json.loads(text)
         patient, numbers = stored["patient"], stored["measurements"]
         age, sex = patient["age_years"], patient["sex"] or ""
         rows = [(m["quantity"], m["site"], m["value"], m["doubtful"]) for m in numbers]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: this is no assessment; give the assessment.json of a result."
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(_no_assessment(where)) from error
     if age is None:
-        raise ValueError(f"{path}: the patient's age is not in it; assess again with --age.")
-    study = hashlib.sha256(text).hexdigest()[:12]
+        raise ValueError(f"{where}: the patient's age is not known; assess again with the age.")
+    same = json.dumps([age, sex, patient.get("subject"), [row[:3] for row in rows]])
+    study = hashlib.sha256(same.encode()).hexdigest()[:12]
     found = [
         Control(quantity, site, sex, check_age(age), float(value), study)
         for quantity, site, value, doubtful in rows
         if quantity in QUANTITIES and site and value is not None and value > 0 and not doubtful
     ]
     if not found:
-        raise ValueError(f"{path}: it holds no number of a named site that is not in doubt.")
+        raise ValueError(f"{where}: it holds no number of a named site that is not in doubt.")
     return found
+
+
+def _no_assessment(where: str | Path) -> str:
+    return f"{where}: this is no assessment; give the assessment.json of a result."
 
 
 @lru_cache(maxsize=16)

@@ -78,6 +78,10 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             }
             for c in assessment.conversions
         ],
+        "seen_by_eye": [
+            {"finding": one.text, "why": one.by_eye, "records": [r.id for r in one.records]}
+            for one in assessment.by_eye
+        ],
         "skipped": [{"quantity": s.quantity, "reason": s.reason} for s in assessment.skipped],
         "notes": assessment.notes,
         "references": [

@@ -60,6 +60,7 @@ def _html(
         ),
         "plots": _plots(assessment),
         "signatures": _signatures(assessment),
+        "of_age": _of_age(assessment),
         "measurements": _measurement_tables(assessment),
         "not_measured": "".join(
             f"<li>{escape(QUANTITIES[s.quantity].name)}: {escape(s.reason)}</li>"
@@ -126,6 +127,23 @@ def _plots(assessment: Assessment) -> str:
                 age_plot_svg(curve, shared.title, shared.quantity.unit, points, study.age_years)
             )
     return "".join(f"<figure class=plot>{plot}</figure>" for plot in plots)
+
+
+def _of_age(assessment: Assessment) -> str:
+    """The marrow expected at each site, and what is for the eye to tell."""
+    lines = dict.fromkeys(
+        f"{one.marrow.capitalize()} marrow is expected: {one.text.rstrip('.')} "
+        f"[{cited_text(tuple(r.id for r in one.records))}]"
+        for one in assessment.conversions
+    )
+    lines |= dict.fromkeys(
+        f"Judge by eye, {one.text}; {one.by_eye} [{cited_text(tuple(r.id for r in one.records))}]"
+        for one in assessment.by_eye
+    )
+    if not lines:
+        return ""
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>Normal at this age</h2><ul>{listed}</ul>"
 
 
 def _signatures(assessment: Assessment) -> str:

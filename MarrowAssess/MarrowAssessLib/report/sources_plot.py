@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -18,6 +19,7 @@ from MarrowAssessLib.report.age_plot import HEIGHT, LEFT, TOP, WIDTH, Frame, axi
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f", "#8a7a00")
 LINE_HEIGHT = 14
 OPEN_END_YEARS = 30
+FREQUENCY_COLOR = "#5f5f5f"
 
 
 def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
@@ -36,12 +38,7 @@ def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
             f"Unknown quantity '{quantity}'; expected one of: {', '.join(QUANTITIES)}."
         )
     known = QUANTITIES[quantity]
-    found = [
-        d
-        for d in all_distributions(quantity)
-        if (not site or match_site(d.site, site)) and sex in (None, d.sex, *_both(d))
-    ]
-    counted = [f for f in all_frequencies() if f.quantity == quantity]
+    found, counted = sources_of(quantity, site, sex)
     if not found and not counted:
         raise ValueError(
             f"{known.name}: no source gives a distribution or a frequency by age"
@@ -72,7 +69,61 @@ def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
     return "".join(parts) + "</svg>\n"
 
 
-def _both(one: Distribution) -> tuple[str | None, ...]:
+def sources_of(
+    quantity: str, site: str = "", sex: str | None = None
+) -> tuple[list[Distribution], list[Frequency]]:
+    """Distributions and frequencies of a quantity at any age; arguments as for sources_svg."""
+    found = [
+        one
+        for one in all_distributions(quantity)
+        if (not site or match_site(one.site, site)) and sex in (None, one.sex, *_both(one))
+    ]
+    counted = [
+        one
+        for one in all_frequencies()
+        if one.quantity == quantity
+        and (not site or any(match_site(known, site) for known in one.sites))
+        and sex in (None, one.sex, *_both(one))
+    ]
+    return found, counted
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What one source says, as a line over age.
+
+    Attributes:
+        label: source, n and what it is, short.
+        ages, values: corners: a rectangle of a group's 95 % range, or a finding's limit.
+        color: "#rrggbb".
+    """
+
+    label: str
+    ages: tuple[float, ...]
+    values: tuple[float, ...]
+    color: str
+
+
+def outlines(quantity: str, site: str, sex: str | None) -> list[Outline]:
+    """Every group and every counted finding of a quantity, to be drawn beside its curve."""
+    found, counted = sources_of(quantity, site, sex)
+    lines = []
+    for n, one in enumerate(d for d in found if not d.smooth):
+        (low, high), start, end = one.expected_range, one.age_min, _end(one)
+        size = f"n {one.n}" if one.n else "n not stated"
+        label = f"{one.source}, {one.ages}, {size}"
+        ages, values = (start, end, end, start, start), (low, low, high, high, low)
+        lines.append(Outline(label, ages, values, COLORS[n % len(COLORS)]))
+    for one in counted:
+        end = one.age_min + OPEN_END_YEARS if one.age_max is None else one.age_max + 1
+        low, high = one.interval
+        label = f"{one.side} {one.limit:g}: {one.percent:g} % ({low:.0f}-{high:.0f} %)"
+        label += f" of {one.people}" + (", anywhere" if one.anywhere else "")
+        lines.append(Outline(label, (one.age_min, end), (one.limit, one.limit), FREQUENCY_COLOR))
+    return lines
+
+
+def _both(one: Distribution | Frequency) -> tuple[str | None, ...]:
     return ("M", "F") if one.sex == "both" else ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import slicer
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.volumes import volume_to_node
@@ -13,12 +14,14 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Result, SharedReference
 from MarrowAssessLib.references.expected import PERCENTILES
+from MarrowAssessLib.report.sources_plot import outlines
 from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node
 from MarrowAssessLib.study.regions import Region
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
+RECORD_SEPARATOR, FIELD_SEPARATOR = "; ", " | "  # in its column of records
 CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart: SharedReference.key
 
 
@@ -132,7 +135,8 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Median", statistic("median")),
             Column("SD", statistic("sd")),
             Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
-            Column("DOI", [_doi(r) for r in results], "", "of the reference"),
+            Column("DOI", [_doi(r) for r in results], "", "of what speaks first"),
+            Column("Records", [_records(r) for r in results], "", "id, source and DOI of each"),
             Column("Key", [m.quantity for m in measurements], "", "the quantity, for software"),
         ],
     )
@@ -141,8 +145,14 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
 
 
 def _doi(result: Result) -> str:
-    records = result.expectation.records if result.expectation else ()
-    return next((record.doi for record in records if record.doi), "")
+    sources = [one.source for one in result.statements if one.source]
+    return next((doi for doi in [*(r.doi for r in result.records), *sources] if doi), "")
+
+
+def _records(result: Result) -> str:
+    return RECORD_SEPARATOR.join(
+        FIELD_SEPARATOR.join((one.id, one.source, one.doi or "")) for one in result.records
+    )
 
 
 def _source(result: Result) -> str:
@@ -150,18 +160,19 @@ def _source(result: Result) -> str:
 
 
 def age_chart(shared: SharedReference, age_years: float) -> slicer.vtkMRMLPlotChartNode | None:
-    """The chart of results that share one reference curve; None where the site has no curve."""
-    curve = shared.curve()
-    if curve is None:
+    """The chart of results that share a reference, with all its sources; None without any."""
+    curve, quantity = shared.curve(), shared.quantity
+    sources = outlines(quantity.key, shared.results[0].measurement.site, shared.sex)
+    if curve is None and not sources:
         return None
-    quantity = shared.quantity
     chart = age_chart_to_node(
         AgeChart(
             shared.title,
             f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
-            curve.ages_years,
-            dict(zip(PERCENTILES, curve.percentiles, strict=True)),
+            curve.ages_years if curve else np.array([]),
+            dict(zip(PERCENTILES, curve.percentiles, strict=True)) if curve else {},
             [(r.measurement.site, age_years, r.measurement.value) for r in shared.results],
+            sources,
         )
     )
     chart.SetAttribute(CURVE_ATTRIBUTE, shared.key)

@@ -21,6 +21,8 @@ from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.scene.assessment import (
     CURVE_ATTRIBUTE,
+    FIELD_SEPARATOR,
+    RECORD_SEPARATOR,
     REGION_SEPARATOR,
     age_chart,
     results_table,
@@ -167,7 +169,8 @@ class ResultRow:
         regions: names of the measured regions.
         key: of the quantity, "" where it is of another version.
         source: short name of the publication, "" without reference.
-        doi: of the publication.
+        doi: of the publication, or of what else is said of the number.
+        records: id, source and DOI ("" where it has none) of every record behind it.
         tone: "expected" or "unusual" by its verdict or by what is said of it, else "".
     """
 
@@ -183,6 +186,7 @@ class ResultRow:
     source: str = ""
     doi: str = ""
     tone: str = ""
+    records: tuple[tuple[str, str, str], ...] = ()
 
 
 def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
@@ -239,7 +243,14 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         row["Reference"],
         row.get("DOI", ""),
         row.get("Tone", ""),
+        _records(row.get("Records", "")),
     )
+
+
+def _records(text: str) -> tuple[tuple[str, str, str], ...]:
+    """The records of a table's cell; tables of earlier versions have none."""
+    parts = [one.split(FIELD_SEPARATOR) for one in text.split(RECORD_SEPARATOR)]
+    return tuple((key, source, doi) for key, source, doi in (p for p in parts if len(p) == 3))
 
 
 def plain_rows(assessment: Assessment) -> list[ResultRow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 from MarrowAssessLib.catalogue.anatomy import level_index
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
@@ -99,4 +100,18 @@ def _cell(row: ResultRow) -> Cell:
 
 def reference_url(row: ResultRow) -> str:
     """Where the publication behind a number's reference is read, "" where none is known."""
-    return f"https://doi.org/{row.doi}" if row.doi else ""
+    return doi_url(row.doi)
+
+
+def record_links(row: ResultRow) -> str:
+    """Every record behind a number as rich text, each a link to its DOI where it has one."""
+    shown = []
+    for key, source, doi in row.records:
+        name = escape(f"{source} [{key}]")
+        shown.append(f'<a href="{escape(doi_url(doi))}">{name}</a>' if doi else name)
+    return ", ".join(shown)
+
+
+def doi_url(doi: str) -> str:
+    """The address of a DOI, "" of none."""
+    return f"https://doi.org/{doi}" if doi else ""

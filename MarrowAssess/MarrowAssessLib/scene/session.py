@@ -126,6 +126,20 @@ class Session:
             raise ValueError("There is nothing to report yet; measure the regions first.")
         return write_outputs(assessment, folder, show=False)
 
+    def add_to_controls(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> str:
+        """Add a normal patient's numbers to the user's own controls; returns what they hold now.
+
+        Raises:
+            ValueError: nothing was measured, the age is not known, or they were added before.
+        """
+        from MarrowAssessLib.references.own_controls import add_assessment, added_text
+        from MarrowAssessLib.report.data import as_dict
+
+        assessment = self.assessment_of(segmentation)
+        if assessment is None:
+            raise ValueError("There is nothing to add yet; measure the regions first.")
+        return added_text(*add_assessment(as_dict(assessment, ())))
+
     # Drawing
 
     def place(

@@ -9,6 +9,8 @@ import numpy as np
 import slicer
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
 
+from MarrowAssessLib.report.sources_plot import Outline
+
 
 @dataclass
 class Column:
@@ -70,6 +72,7 @@ class AgeChart:
         ages: (n,) years.
         percentiles: percentile (5, 50 ...) to its (n,) values; NaN where there is no reference.
         points: the patient's (label, age in years, value).
+        sources: what is drawn beside the curve: groups' ranges, limits of counted findings.
     """
 
     title: str
@@ -77,16 +80,11 @@ class AgeChart:
     ages: np.ndarray
     percentiles: dict[float, np.ndarray]
     points: list[tuple[str, float, float]]
+    sources: Sequence[Outline] = ()
 
 
 def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
-    """Add an age curve as tables, plot series and a chart (percentile lines, patient's points)."""
-    bands = sorted(curve.percentiles)
-    table = table_to_node(
-        f"{curve.title} reference",
-        [Column("Age", [float(age) for age in curve.ages], "years")]
-        + [Column(f"P{p:g}", [float(v) for v in curve.percentiles[p]]) for p in bands],
-    )
+    """Add an age curve as tables, plot series and a chart: percentile lines, sources, patient."""
     patient = table_to_node(
         f"{curve.title} patient",
         [
@@ -99,15 +97,7 @@ def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
     chart.SetTitle(curve.title)
     chart.SetXAxisTitle("Age (years)")
     chart.SetYAxisTitle(curve.axis)
-    for percentile in bands:
-        series = _series(f"P{percentile:g}", table, f"P{percentile:g}")
-        series.SetPlotType(series.PlotTypeScatter)
-        series.SetMarkerStyle(series.MarkerStyleNone)
-        # The further from the median, the fainter: the nested bands read as one distribution.
-        distance = abs(percentile - 50) / 50
-        series.SetLineStyle(series.LineStyleSolid if distance == 0 else series.LineStyleDash)
-        series.SetLineWidth(3 if distance == 0 else 2)
-        series.SetColor(*(0.20 + 0.45 * distance,) * 3)
+    for series in [*_percentile_series(curve), *_source_series(curve)]:
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     points = _series("Patient", patient, "Value")
     points.SetLabelColumnName("Label")
@@ -120,7 +110,48 @@ def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
     return chart
 
 
-def _series(name: str, table: slicer.vtkMRMLTableNode, column: str) -> object:
+def _percentile_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    bands = sorted(curve.percentiles)
+    if not bands:
+        return []
+    table = table_to_node(
+        f"{curve.title} reference",
+        [Column("Age", [float(age) for age in curve.ages], "years")]
+        + [Column(f"P{p:g}", [float(v) for v in curve.percentiles[p]]) for p in bands],
+    )
+    found = []
+    for percentile in bands:
+        # The further from the median, the fainter: the nested bands read as one distribution.
+        distance = abs(percentile - 50) / 50
+        series = _line(f"P{percentile:g}", table, f"P{percentile:g}")
+        series.SetLineStyle(series.LineStyleSolid if distance == 0 else series.LineStyleDash)
+        series.SetLineWidth(3 if distance == 0 else 2)
+        series.SetColor(*(0.20 + 0.45 * distance,) * 3)
+        found.append(series)
+    return found
+
+
+def _source_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    """A thin outline in a color of its own for each source."""
+    found = []
+    for one in curve.sources:
+        columns = [Column("Age", list(one.ages), "years"), Column("Value", list(one.values))]
+        series = _line(one.label, table_to_node(f"{curve.title}, {one.label}", columns), "Value")
+        series.SetLineStyle(series.LineStyleSolid)
+        series.SetLineWidth(1)
+        series.SetColor(*(int(one.color[n : n + 2], 16) / 255 for n in (1, 3, 5)))
+        found.append(series)
+    return found
+
+
+def _line(name: str, table: slicer.vtkMRMLTableNode, column: str) -> slicer.vtkMRMLPlotSeriesNode:
+    series = _series(name, table, column)
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetMarkerStyle(series.MarkerStyleNone)
+    return series
+
+
+def _series(name: str, table: slicer.vtkMRMLTableNode, column: str) -> slicer.vtkMRMLPlotSeriesNode:
     series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName("Age")
