@@ -35,6 +35,7 @@ class Contrast(str, Enum):
     D = "D"
     DSTAR = "Dstar"
     F = "f"
+    SUV = "SUV"
 
     @property
     def kind(self) -> MapKind:

@@ -227,6 +227,10 @@ _ROWS = (
         Method.MAP_VALUE, (Contrast.F,), _MARROW, levels=LUMBAR,
     ),
     Quantity(
+        "marrow_suv", "Marrow SUV", "g/ml", 2, "PET: standardized uptake by body weight, median.",
+        Method.MAP_VALUE, (Contrast.SUV,), _MARROW, levels=LUMBAR, color_rank=15,
+    ),
+    Quantity(
         "muscle_pdff", "Muscle PDFF", "%", 1, "Proton density fat fraction of muscle.",
         Method.MAP_VALUE, (Contrast.PDFF,), _MUSCLE, color_rank=2,
     ),

@@ -21,12 +21,14 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     """What a series is for, from its attributes and description; None if they do not settle it.
 
     Returns one of "T1", "T2", "STIR", "in_phase", "opposed_phase", "water", "fat", "pdff",
-    "r2star", "t1_post", "adc", "dwi", "multi_echo". A guess to show and confirm, never to rely on:
-    names that contradict the timing, phase images, T2*, FLAIR and fat-suppressed T1 without
-    contrast give None.
+    "r2star", "t1_post", "adc", "dwi", "multi_echo", "suv". A guess to show and confirm, never to
+    rely on: names that contradict the timing, phase images, T2*, FLAIR and fat-suppressed T1
+    without contrast give None.
     """
     if attributes.get("ImageComponent") in ("phase", "real", "imaginary"):
         return None
+    if attributes.get("Modality") == "PT":
+        return "suv"
     text = description if description is not None else str(attributes.get("SeriesDescription", ""))
     text = f" {re.sub(r'[^a-z0-9+*]+', ' ', text.lower())} "
     kind = image_type_of(attributes)

@@ -16,6 +16,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from PDFFMapperLib.dicom.facts import attributes_of
 from PDFFMapperLib.dicom.frames import Frame
 from PDFFMapperLib.dicom.header import mapped
+from PDFFMapperLib.dicom.suv import SUV_UNIT, suv_of_files
 from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
 
 _PIXEL_MODULE = [
@@ -52,10 +53,11 @@ class DicomVolume:
         return {frame.path.parent for frame in self._frames}
 
     def read(self) -> Volume:
-        """Read the voxels, rescaled to the header's units, as float32.
+        """Read the voxels, rescaled to the header's units (PET: to SUV), as float32.
 
         Raises:
-            ValueError: a file is truncated, was removed, or cannot be decoded.
+            ValueError: a file is truncated, was removed, or cannot be decoded; a PET's header
+                does not give its SUV.
         """
         return read_volumes([self])[0]
 
@@ -134,9 +136,25 @@ def read_volumes(volumes: list[DicomVolume]) -> list[Volume]:
             np.multiply(image, frame.slope, out=target, casting="unsafe")
             target += np.float32(frame.intercept)
     return [
-        Volume(array, volume.ijk_to_ras.copy(), volume.name, dict(volume.attributes))
+        _made(array, volume, *_uptake(array, volume))
         for array, volume in zip(arrays, volumes, strict=True)
     ]
+
+
+def _made(
+    array: np.ndarray, volume: DicomVolume, facts: dict[str, object], notes: Sequence[str]
+) -> Volume:
+    attributes = {**volume.attributes, **facts}
+    return Volume(array, volume.ijk_to_ras.copy(), volume.name, attributes, [*notes])
+
+
+def _uptake(array: np.ndarray, volume: DicomVolume) -> tuple[dict[str, object], Sequence[str]]:
+    """PET becomes SUV by body weight, in place."""
+    if volume.attributes.get("Modality") != "PT":
+        return {}, ()
+    found = suv_of_files([frame.path for frame in volume._frames])
+    array *= found.factors[:, None, None].astype(np.float32)
+    return {"Units": SUV_UNIT}, found.notes
 
 
 def _stored_pixels(file: Path) -> np.ndarray:

@@ -24,6 +24,7 @@ UNIT_CODES = {
     "mm": ("mm", "UCUM", "mm"),
     "deg": ("deg", "UCUM", "degrees"),
     "SD": ("{SD}", "UCUM", "standard deviations"),
+    "g/ml": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
     "signal": ("[arb'U]", "UCUM", "arbitrary units"),
 }
 
@@ -199,6 +200,17 @@ KINDS = (
     MapKind("K_SD", "Standard deviation of K", "", (0.0, 1.0), "Viridis"),
     MapKind("S0_SD", "Standard deviation of S0", "signal", color="Viridis"),
     MapKind("model", "Model chosen by AICc", "", (0.0, 3.0), "Viridis"),
+    # PET
+    MapKind(
+        "SUV",
+        "Standardized uptake value by body weight",
+        "g/ml",
+        (0.0, 7.0),
+        "InvertedGrey",
+        code=("126401", "DCM", "SUVbw"),
+        plausible=(-5.0, 200.0),
+        aliases=("SUVbw", "PET"),
+    ),
     # which voxels, and why not
     MapKind("doubt", "Doubt", "", (0.0, 127.0), "Viridis"),
     MapKind("confident", "Voxels whose values can be used", **_MASK),
