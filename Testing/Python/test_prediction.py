@@ -3,12 +3,16 @@
 import csv
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.score import scored
 from MarrowAssessLib.prediction.cohort_table import cohort_table, read_table
+from MarrowAssessLib.prediction.elastic_net import elastic_net
 from MarrowAssessLib.prediction.model_card import exploratory_reason, refuse_too_few
 from MarrowAssessLib.prediction.sample_size import cox_snell_r2, patients_needed
 from MarrowAssessLib.prediction.score_file import Model, Score, Tree, read_score, write_score
@@ -102,12 +106,42 @@ def test_small_cohorts_are_refused_or_exploratory():
     assert exploratory_reason(np.repeat([True, False], 600), 2) == ""
 
 
+# --- the fit ---
+
+
+@pytest.mark.parametrize("strength", [0.01, 0.1, 1.0, 100.0])
+def test_the_elastic_net_is_at_its_optimum(strength):
+    """The conditions of the minimum hold: no predictor pulls more than its penalty holds."""
+    rng = np.random.default_rng(1)
+    scaled, outcome = rng.normal(size=(90, 15)), np.arange(90) % 3 == 0
+    scaled[outcome, :3] += 1
+    found, intercept = elastic_net(scaled, outcome, strength, 0.5)
+    risk = 1 / (1 + np.exp(-scaled @ found - intercept))
+    assert np.sum(outcome - risk) == pytest.approx(0, abs=1e-6)
+    pull = strength * scaled.T @ (outcome - risk) - 0.5 * found
+    np.testing.assert_allclose(pull[found != 0], 0.5 * np.sign(found[found != 0]), atol=1e-6)
+    assert (np.abs(pull[found == 0]) <= 0.5 + 1e-6).all()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_elastic_net_is_scikit_learns_and_stands_separable_classes():
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="no scikit-learn")
+    rng = np.random.default_rng(2)
+    outcome = np.arange(60) < 25
+    scaled = rng.normal(size=(60, 8)) + 4 * outcome[:, None]
+    theirs = linear_model.LogisticRegression(
+        C=10.0, l1_ratio=0.5, penalty="elasticnet", solver="saga", max_iter=100_000, tol=1e-10
+    ).fit(scaled, outcome)
+    found, intercept = elastic_net(scaled, outcome, 10.0, 0.5)
+    np.testing.assert_allclose(found, theirs.coef_[0], atol=1e-4)  # SAGA stops that early
+    assert intercept == pytest.approx(theirs.intercept_[0], abs=1e-4)
+
+
 # --- validation ---
 
 
 def test_a_selection_outside_the_folds_would_lie_and_ours_does_not():
     """Noise alone: picking features before the cross-validation gives a high AUC."""
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from MarrowAssessLib.prediction.training import Recipe
 
     honest, leaking = [], []
@@ -115,18 +149,17 @@ def test_a_selection_outside_the_folds_would_lie_and_ours_does_not():
         values, outcome = noise_cohort(100 + seed)
         recipes = [Recipe(keep=10, strength=0.1)]
         one = validate(values, outcome, NAMES, recipes, repeats=1, seed=seed)
-        honest.append(auc(outcome, one.probability))
+        honest.append(one.auc)
         apart = np.abs(values[outcome].mean(0) - values[~outcome].mean(0))
         best = np.argsort(-apart)[:10]
         names = [NAMES[n] for n in best]
         one = validate(values[:, best], outcome, names, recipes, repeats=1, seed=seed)
-        leaking.append(auc(outcome, one.probability))
+        leaking.append(one.auc)
     assert np.mean(honest) == pytest.approx(0.5, abs=0.08)
     assert np.mean(leaking) > 0.7
 
 
 def test_a_planted_effect_is_found():
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from MarrowAssessLib.prediction.training import Recipe, train
 
     values, outcome = noise_cohort(3, effect=1.2)
@@ -144,7 +177,6 @@ def test_a_planted_effect_is_found():
 
 
 def test_random_outcomes_spread_more_than_patients_drawn_anew():
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from MarrowAssessLib.prediction.training import Recipe
 
     values, outcome = noise_cohort(7, patients=60, features=100)
@@ -159,7 +191,6 @@ def test_random_outcomes_spread_more_than_patients_drawn_anew():
 
 
 def test_every_patient_is_predicted_by_models_that_never_saw_it():
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from MarrowAssessLib.prediction.training import Recipe
 
     values, outcome = noise_cohort(5, patients=60)
@@ -189,7 +220,7 @@ def test_figures_of_merit_by_hand():
     assert auc(outcome, np.full(4, 0.5)) == 0.5
     assert youden_cut(outcome, np.array([0.9, 0.8, 0.6, 0.1])) == 0.8
     assert net_benefit(outcome, probability, 0.5) == pytest.approx(0.25 - 0.25)
-    one = Validation(outcome, probability, np.array([1, 0, 1, 0.0]), (), ())
+    one = Validation(outcome, probability[None], np.array([1, 0, 1, 0.0]), (), ())
     narrow, wide = (performance(one, widening=factor).auc_ci95 for factor in (1, 1.2))
     assert 0.75 - wide[0] == pytest.approx(min(0.75, 1.2 * (0.75 - narrow[0])))
     assert performance(one).brier == pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4)
@@ -201,14 +232,13 @@ def test_calibration_of_probabilities_that_are_right():
     rng = np.random.default_rng(0)
     risk = rng.random(20_000) * 0.8 + 0.1
     outcome = rng.random(20_000) < risk
-    found = performance(Validation(outcome[:5000], risk[:5000], np.zeros(5000), (), ()))
+    found = performance(Validation(outcome[:5000], risk[None, :5000], np.zeros(5000), (), ()))
     assert found.calibration_slope == pytest.approx(1, abs=0.15)
     assert found.calibration_intercept == pytest.approx(0, abs=0.1)
     assert found.calibration_error < 0.03
 
 
 def test_cross_validation_can_be_canceled():
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from MarrowAssessLib.prediction.training import Recipe
 
     with pytest.raises(InterruptedError, match="Canceled during cross-validation"):
@@ -241,7 +271,6 @@ def test_features_that_do_not_stay_are_left_out(cohort, tmp_path, capsys):
     found = feature_stability([tmp_path / "stability.csv"])
     assert found[NAMES[0]].low > 0.9
     assert found[NAMES[1]].low < 0.5
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     given = ["--outcomes", str(cohort[1]), "--outcome", "fracture", "--repeats", "1"]
     files = ["--stability", str(tmp_path / "stability.csv"), "--out", str(tmp_path / "s.json")]
     assert cli.main(["train", str(cohort[0]), *given, *files, "--permutations", "0"]) == 0
@@ -299,7 +328,7 @@ def test_leaks_are_refused(tmp_path):
     values, outcome = noise_cohort(0, patients=30, features=5)
     values[:, 4] = outcome
     features, outcomes = write_cohort(tmp_path, values, outcome)
-    with pytest.raises(ValueError, match="F4 is the outcome itself under another name"):
+    with pytest.raises(ValueError, match="F4 alone tells the classes apart without one exception"):
         cohort_table([features], outcomes, "fracture")
     values[:, 4] = np.arange(30)
     values[7] = values[3]
@@ -310,6 +339,47 @@ def test_leaks_are_refused(tmp_path):
     features.write_text(text)
     with pytest.raises(ValueError, match="stands among the features"):
         cohort_table([features], outcomes, "fracture")
+
+
+def test_what_follows_from_the_outcome_is_refused(cohort):
+    features, outcomes = cohort
+    before = features.read_text()
+    for row in range(30):  # 15 with the outcome come first
+        edit(features, row, NAMES[2], str(40 + row if row < 15 else 39 - row))
+    with pytest.raises(ValueError, match="F2 alone tells the classes apart"):
+        cohort_table([features], outcomes, "fracture")
+    edit(features, 0, NAMES[2], "20")  # one exception: it may be a good predictor
+    assert cohort_table([features], outcomes, "fracture").predictors == NAMES[:5]
+    features.write_text(before)
+    for row in range(30):
+        edit(outcomes, row, "scanner", "A" if row < 15 else "B")
+    with pytest.raises(ValueError, match="the scanner tells the outcome"):
+        cohort_table([features], outcomes, "fracture")
+    edit(outcomes, 0, "scanner", "B")
+    cohort_table([features], outcomes, "fracture")
+
+
+def test_a_value_that_is_missing_in_one_class_only_is_refused(tmp_path):
+    values, outcome = noise_cohort(0, patients=60, features=3)
+    outcome[:] = np.arange(60) < 10
+    features, outcomes = write_cohort(tmp_path, values, outcome)
+    for row in range(10):
+        edit(features, row, NAMES[1], "")
+    with pytest.raises(ValueError, match="F1 is missing in one class and in no other"):
+        cohort_table([features], outcomes, "fracture")
+
+
+def test_one_image_under_two_names_is_refused(cohort):
+    features, outcomes = cohort
+    lines = features.read_text().splitlines()
+    for n, line in enumerate(lines):
+        lines[n] = line + (",images" if n == 0 else f",image{n} map{n}")
+    lines[9] = lines[9].replace("map9", "map4")
+    features.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="'P3' and 'P8' were measured on the same image"):
+        cohort_table([features], outcomes, "fracture")
+    features.write_text("\n".join(lines).replace("image9 map4", "image9 map9"))
+    assert "images" not in cohort_table([features], outcomes, "fracture").predictors
 
 
 def test_missing_and_malformed_columns(cohort, tmp_path):
@@ -338,7 +408,7 @@ def test_constant_features_are_no_predictors(cohort):
             edit(features, row, name, "1")
     edit(features, 0, NAMES[0], "2")
     for row in range(1, 30):
-        edit(features, row, NAMES[1], str(row))
+        edit(features, row, NAMES[1], str(7 * row % 30))
     found = cohort_table([features], outcomes, "fracture")
     assert found.predictors == NAMES[:2]
 
@@ -458,8 +528,7 @@ def test_a_patient_is_scored_with_what_limits_it(score):
         scored(score, [patient()])
 
 
-def test_training_and_scoring_by_command(tmp_path, capsys):
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+def test_training_and_scoring_by_command(tmp_path, capsys, monkeypatch):
     features, outcomes = write_cohort(tmp_path, *noise_cohort(4, 1.2, patients=60, features=12))
     out = tmp_path / "score.json"
     few = ["--repeats", "1", "--permutations", "3", "--out", str(out)]
@@ -471,11 +540,43 @@ def test_training_and_scoring_by_command(tmp_path, capsys):
     assert "This score is exploratory: 60 of" in printed
     card = json.loads(out.read_text())["card"]
     assert card["permutation_p"] == pytest.approx(0.25)  # of 3 none reached it
-    assert set(card["by_scanner"]) == {"A", "B"}
+    assert set(card["by_scanner"]) == set(card["scanner_left_out"]) == {"A", "B"}
+    assert all(0.5 < one <= 1 for one in card["scanner_left_out"].values())
+    assert "chosen_by_hand" not in card
     assert "P0" not in out.read_text()  # no patient's name
     assert cli.main(["score", str(features), "--score", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "exploratory" in printed
     assert printed.count(" for fracture") == 60
+    assert cli.main([*train, "--predictors", *NAMES[:3]]) == 0
+    assert "predictors were named by hand" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert cli.main([*train, "--method", "forest"]) == 2
+    assert "A forest needs scikit-learn; install it with: pip" in capsys.readouterr().err
     assert cli.main([*train, "--predictors", "height"]) == 2
     assert "No column is called height" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["Cross-validation 0 %", "Permutations 0 %"])
+def test_a_kill_during_training_leaves_nothing(tmp_path, stage):
+    features, outcomes = write_cohort(tmp_path, *noise_cohort(4, patients=30, features=5))
+    (tmp_path / "out").mkdir()
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from MarrowAssessLib.commands.main import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    given = [str(features), "--outcomes", str(outcomes), "--outcome", "fracture"]
+    repeats = ["--repeats", "1" if "Perm" in stage else "1000", "--permutations", "10000"]
+    out = ["--out", str(tmp_path / "out" / "score.json")]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "train", *given, *repeats, *out],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        for line in running.stderr:
+            if stage in line:
+                break
+        running.send_signal(signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    assert list((tmp_path / "out").iterdir()) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 MOST_MISSING = 0.2  # share of a column
-_TEXT_COLUMNS = ("subject", "region", "tissue", "site")
+_TEXT_COLUMNS = ("subject", "region", "tissue", "site", "images")
 _SETTINGS = "_settings"
 
 
@@ -73,11 +73,13 @@ def cohort_table(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: settings that differ between rows, a patient twice, an outcome that is not two
-            classes or stands among the features, too many values missing.
+        ValueError: settings that differ between rows, a patient or an image twice, an outcome that
+            is not two classes, stands among the features or follows from the scanner, too many
+            values missing.
     """
     rows = [row for path in feature_files for row in read_table(path)]
     settings = _one_setting(rows)
+    _refuse_shared_images(rows)
     outcomes = {}
     for row in read_table(outcome_file):
         subject = row.get("subject", "").strip()
@@ -103,6 +105,7 @@ def cohort_table(
     digest.update(np.ascontiguousarray(values).tobytes())
     digest.update(flags.tobytes())
     scanners = tuple(outcomes[p].get("scanner", "").strip() for p in patients)
+    _refuse_scanner(scanners, flags)
     return CohortTable(
         tuple(patients), values, tuple(columns), flags, outcome, scanners, settings,
         digest.hexdigest(),
@@ -198,10 +201,44 @@ def _without_empty(values: np.ndarray, columns: list[str]) -> tuple[np.ndarray, 
     return values[:, varies], [c for c, keep in zip(columns, varies, strict=True) if keep]
 
 
+def _refuse_shared_images(rows: Sequence[dict[str, str]]) -> None:
+    """An image under two names is one patient, also where regions were drawn anew."""
+    owner: dict[str, str] = {}
+    for row in rows:
+        subject = row.get("subject", "").strip()
+        for digest in row.get("images", "").split():
+            if owner.setdefault(digest, subject) != subject:
+                raise ValueError(
+                    f"'{owner[digest]}' and '{subject}' were measured on the same image: one "
+                    "patient under two names would stand on both sides of a split; leave one out."
+                )
+
+
+def _refuse_scanner(scanners: Sequence[str], outcome: np.ndarray) -> None:
+    names = sorted(set(scanners) - {""})
+    if len(names) < 2:
+        return
+    classes = [{bool(o) for s, o in zip(scanners, outcome, strict=True) if s == n} for n in names]
+    if all(len(one) == 1 for one in classes):
+        raise ValueError(
+            "Every scanner has patients of one class only, so the scanner tells the outcome and a "
+            "score would learn the scanner; add patients of both classes of at least one scanner."
+        )
+
+
 def _refuse_leak(values: np.ndarray, columns: Sequence[str], outcome: np.ndarray) -> None:
     for column, name in zip(values.T, columns, strict=True):
-        levels = np.unique(column[np.isfinite(column)])
-        if len(levels) == 2 and np.isfinite(column).all():
-            high = column == levels[1]
-            if (high == outcome).all() or (high != outcome).all():
-                raise ValueError(f"{name} is the outcome itself under another name; take it out.")
+        known = np.isfinite(column)
+        if (known == outcome).all() or (known != outcome).all():
+            raise ValueError(
+                f"{name} is missing in one class and in no other, so its absence tells the "
+                "outcome; take it out."
+            )
+        cases, others = column[known & outcome], column[known & ~outcome]
+        if not (cases.size and others.size):
+            continue
+        if cases.min() > others.max() or cases.max() < others.min():
+            raise ValueError(
+                f"{name} alone tells the classes apart without one exception: it is the outcome "
+                "under another name, or follows from it; take it out."
+            )

@@ -19,7 +19,7 @@ from MarrowAssessLib.prediction.validation import (
     Performance,
     Permutations,
     Validation,
-    auc,
+    mean_auc,
     net_benefit,
 )
 
@@ -81,6 +81,7 @@ def model_card(
     reached: Performance,
     comparisons: list[Comparison],
     by_chance: Permutations | None,
+    left_out: dict[str, float],
     versions: dict[str, str],
 ) -> dict[str, object]:
     """The card, JSON-ready; its first line is what matters most."""
@@ -95,7 +96,7 @@ def model_card(
         if 0 < table.outcome[here].sum() < here.sum():
             by_scanner[scanner] = {
                 "patients": int(here.sum()),
-                "auc": auc(table.outcome[here], validation.probability[here]),
+                "auc": mean_auc(table.outcome[here], validation.predictions[:, here]),
             }
     return {
         "summary": f"{first} {summary}" if first else summary,
@@ -108,12 +109,13 @@ def model_card(
         "validation": f"nested 5 x 5 folds by patient, {REPEATS} repeats, {DRAWS} draws",
         "performance": asdict(reached),
         "net_benefit": {
-            f"{risk:g}": net_benefit(table.outcome, validation.probability, risk) for risk in RISKS
+            f"{risk:g}": net_benefit(table.outcome, validation.predictions, risk) for risk in RISKS
         },
         "permutation_p": by_chance.p if by_chance else None,
         "interval_widening": by_chance.widening if by_chance else None,
         "comparisons": [{**asdict(c), "sentence": c.sentence} for c in comparisons],
         "by_scanner": by_scanner,
+        "scanner_left_out": left_out,
         "context": PUBLISHED,
         "software": MAKER,
         "versions": versions,

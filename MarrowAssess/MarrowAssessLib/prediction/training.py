@@ -1,4 +1,4 @@
-"""Models of a score, trained by scikit-learn and kept as plain numbers."""
+"""Models of a score: logistic ones, and forests by scikit-learn, kept as plain numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MarrowAssessLib.prediction.elastic_net import elastic_net
 from MarrowAssessLib.prediction.score_file import Model, Tree
 
 LOGISTIC, FOREST = "logistic", "forest"
@@ -33,6 +34,38 @@ class Recipe:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Training patients' values, filled and scaled by these patients alone.
+
+    Attributes:
+        filled, scaled: (patients, predictors).
+        center, scale: per predictor; the scale of one that does not vary is infinite.
+        fill: per predictor, put for a missing value.
+        outcome: (patients,) bool.
+        apart: per predictor, the absolute difference of the class means of `scaled`.
+    """
+
+    filled: np.ndarray
+    scaled: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    fill: np.ndarray
+    outcome: np.ndarray
+    apart: np.ndarray
+
+
+def prepare(values: np.ndarray, outcome: np.ndarray) -> Prepared:
+    """Fill and scale (patients, predictors); NaN is missing."""
+    fill = _median(values)
+    filled = np.where(np.isfinite(values), values, fill)
+    center, scale = filled.mean(0), filled.std(0)
+    scale = np.where(scale > 1e-12 * np.maximum(1, np.abs(center)), scale, np.inf)
+    scaled = (filled - center) / scale
+    apart = np.abs(scaled[outcome].mean(0) - scaled[~outcome].mean(0))
+    return Prepared(filled, scaled, center, scale, fill, outcome, apart)
+
+
 def train(values: np.ndarray, outcome: np.ndarray, names: Sequence[str], recipe: Recipe) -> Model:
     """Fill, scale, select and fit on these rows alone.
 
@@ -43,56 +76,39 @@ def train(values: np.ndarray, outcome: np.ndarray, names: Sequence[str], recipe:
         recipe: see Recipe.
 
     Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
+        ModuleNotFoundError: a forest, and scikit-learn is not installed.
     """
-    fill = np.nan_to_num(_median(values))
-    filled = np.where(np.isfinite(values), values, fill)
-    center, scale = filled.mean(0), filled.std(0)
-    scale = np.where(scale > 1e-12 * np.maximum(1, np.abs(center)), scale, np.inf)
-    scaled = (filled - center) / scale
-    kept = _most_different(scaled, outcome, recipe.keep)
-    usable = kept[np.isfinite(scale[kept])]
+    return fit(prepare(values, outcome), names, recipe)
+
+
+def fit(given: Prepared, names: Sequence[str], recipe: Recipe) -> Model:
+    """Select and fit; see train."""
+    kept = _most_different(given.apart, recipe.keep)
+    usable = kept[np.isfinite(given.scale[kept])]
     kept = usable if len(usable) else kept[:1]
-    scale = np.where(np.isfinite(scale), scale, 1.0)
-    chosen = tuple(names[n] for n in kept)
-    parts = chosen, center[kept], scale[kept], fill[kept]
+    scale = np.where(np.isfinite(given.scale[kept]), given.scale[kept], 1.0)
+    parts = tuple(names[n] for n in kept), given.center[kept], scale, given.fill[kept]
     if recipe.method == FOREST:
-        return Model(*parts, np.zeros(len(kept)), 0.0, _forest(filled[:, kept], outcome, recipe))
-    coefficients, intercept = _elastic_net(scaled[:, kept], outcome, recipe.strength)
-    return Model(*parts, coefficients, intercept)
+        trees = _forest(given.filled[:, kept], given.outcome, recipe)
+        return Model(*parts, np.zeros(len(kept)), 0.0, trees)
+    fitted = elastic_net(given.scaled[:, kept], given.outcome, recipe.strength, L1_SHARE)
+    return Model(*parts, *fitted)
 
 
 def _median(values: np.ndarray) -> np.ndarray:
+    if np.isfinite(values).all():
+        return np.median(values, 0)
     some = np.isfinite(values).any(0)
     middle = np.zeros(values.shape[1])
     middle[some] = np.nanmedian(values[:, some], 0)
     return middle
 
 
-def _most_different(scaled: np.ndarray, outcome: np.ndarray, keep: int | None) -> np.ndarray:
-    """Features in the order of the absolute difference of class means (all are scaled alike)."""
-    if keep is None or keep >= scaled.shape[1]:
-        return np.arange(scaled.shape[1])
-    apart = np.abs(scaled[outcome].mean(0) - scaled[~outcome].mean(0))
+def _most_different(apart: np.ndarray, keep: int | None) -> np.ndarray:
+    """The features whose class means differ most (all are scaled alike), in their order."""
+    if keep is None or keep >= apart.size:
+        return np.arange(apart.size)
     return np.sort(np.argsort(-apart, kind="stable")[:keep])
-
-
-def _elastic_net(
-    scaled: np.ndarray, outcome: np.ndarray, strength: float
-) -> tuple[np.ndarray, float]:
-    import sklearn
-    from sklearn.linear_model import LogisticRegression
-
-    named = {} if _version(sklearn.__version__) >= (1, 8) else {"penalty": "elasticnet"}
-    fit = LogisticRegression(
-        C=strength, l1_ratio=L1_SHARE, solver="saga", max_iter=5000, tol=1e-3, random_state=0,
-        **named,
-    ).fit(scaled, outcome)  # fmt: skip
-    return fit.coef_[0].astype(float), float(fit.intercept_[0])
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def _forest(values: np.ndarray, outcome: np.ndarray, recipe: Recipe) -> tuple[Tree, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from MarrowAssessLib.prediction.score_file import Model
-from MarrowAssessLib.prediction.training import Recipe, train
+from MarrowAssessLib.prediction.training import Recipe, fit, prepare, train
 
 OUTER, INNER, REPEATS = 5, 5, 20
 DRAWS = 2000
@@ -20,7 +20,9 @@ class Validation:
 
     Attributes:
         outcome: (patients,) bool.
-        probability: (patients,), mean over repeats of the out-of-fold predictions.
+        predictions: (repeats, patients), out-of-fold probabilities. Figures of merit are means
+            over repeats: the mean of the probabilities would be another, larger model, and by
+            chance its AUC strays twice as far from 0.5.
         called: (patients,), share of the repeats in which the patient lay above the cut that the
             inner folds chose (Youden).
         fold_models: of the first repeat.
@@ -28,10 +30,15 @@ class Validation:
     """
 
     outcome: np.ndarray
-    probability: np.ndarray
+    predictions: np.ndarray
     called: np.ndarray
     fold_models: tuple[Model, ...]
     chosen: tuple[Recipe, ...]
+
+    @property
+    def auc(self) -> float:
+        """Mean over repeats."""
+        return mean_auc(self.outcome, self.predictions)
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def validate(
         InterruptedError: progress asked to cancel.
     """
     rng = np.random.default_rng(seed)
-    total = np.zeros(len(outcome))
+    predictions = np.empty((repeats, len(outcome)))
     called = np.zeros(len(outcome))
     models, chosen = [], []
     for repeat in range(repeats):
@@ -104,12 +111,32 @@ def validate(
             recipe, cut = _choose(values[inside], outcome[inside], names, recipes, rng)
             model = train(values[inside], outcome[inside], names, recipe)
             predicted = predict(model, values[~inside], names)
-            total[~inside] += predicted
+            predictions[repeat, ~inside] = predicted
             called[~inside] += predicted >= cut
             chosen.append(recipe)
             if repeat == 0:
                 models.append(model)
-    return Validation(outcome, total / repeats, called / repeats, tuple(models), tuple(chosen))
+    return Validation(outcome, predictions, called / repeats, tuple(models), tuple(chosen))
+
+
+def scanners_left_out(
+    values: np.ndarray,
+    outcome: np.ndarray,
+    names: Sequence[str],
+    recipe: Recipe,
+    scanners: Sequence[str],
+) -> dict[str, float]:
+    """AUC on each scanner's patients of a model that was trained on those of all the others.
+
+    Scanners on which one class is missing, there or in the rest, are left out.
+    """
+    found = {}
+    for scanner in sorted(set(scanners) - {""}):
+        here = np.array([one == scanner for one in scanners])
+        if len(set(outcome[here])) == len(set(outcome[~here])) == 2:
+            model = train(values[~here], outcome[~here], names, recipe)
+            found[scanner] = auc(outcome[here], predict(model, values[here], names))
+    return found
 
 
 def predict(model: Model, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -127,17 +154,16 @@ def _choose(
 ) -> tuple[Recipe, float]:
     """The recipe with the highest inner AUC, and the Youden cut of its inner predictions."""
     inner = folds(outcome, INNER, rng)
-    best, best_auc, cut = recipes[0], -1.0, 0.5
-    for recipe in recipes:
-        predicted = np.empty(len(outcome))
-        for n in range(INNER):
-            inside = inner != n
-            model = train(values[inside], outcome[inside], names, recipe)
-            predicted[~inside] = predict(model, values[~inside], names)
-        reached = auc(outcome, predicted)
-        if reached > best_auc:
-            best, best_auc, cut = recipe, reached, youden_cut(outcome, predicted)
-    return best, cut
+    predicted = np.empty((len(recipes), len(outcome)))
+    for n in range(INNER):
+        inside = inner != n
+        given = prepare(values[inside], outcome[inside])
+        for which, recipe in enumerate(recipes):
+            model = fit(given, names, recipe)
+            predicted[which, ~inside] = predict(model, values[~inside], names)
+    reached = [auc(outcome, row) for row in predicted]
+    best = int(np.argmax(reached))
+    return recipes[best], youden_cut(outcome, predicted[best])
 
 
 def auc(outcome: np.ndarray, probability: np.ndarray) -> float:
@@ -148,6 +174,11 @@ def auc(outcome: np.ndarray, probability: np.ndarray) -> float:
     cases = int(outcome.sum())
     others = len(outcome) - cases
     return float((rank[outcome].sum() - cases * (cases + 1) / 2) / (cases * others))
+
+
+def mean_auc(outcome: np.ndarray, predictions: np.ndarray) -> float:
+    """Mean AUC over the repeats of `predictions` (repeats, patients)."""
+    return float(np.mean([auc(outcome, row) for row in predictions]))
 
 
 def youden_cut(outcome: np.ndarray, probability: np.ndarray) -> float:
@@ -183,51 +214,53 @@ def permutations(
 ) -> Permutations:
     """Train and validate on outcomes dealt out by chance; arguments as for `validate`.
 
+    Each is validated in two repeats: what they share is the spread that remains with many.
+
     Raises:
         InterruptedError: progress asked to cancel.
     """
     rng = np.random.default_rng(seed + 1)
-    real = validate(values, outcome, names, recipes, 1, seed)
-    reached, by_chance, believed = auc(outcome, real.probability), [], []
+    reached = validate(values, outcome, names, recipes, 2, seed).auc
+    by_chance, believed = np.empty((number, 2)), []
     for n in range(number):
         if progress and not progress(n / number):
             raise InterruptedError("Canceled during the permutations.")
         dealt = rng.permutation(outcome)
-        one = validate(values, dealt, names, recipes, 1, seed + n)
-        by_chance.append(auc(dealt, one.probability))
-        believed.append(np.var(_drawn_aucs(dealt, one.probability, n)))
-    p = (np.sum(np.array(by_chance) >= reached) + 1) / (number + 1)
-    spread = np.mean((np.array(by_chance) - 0.5) ** 2) / np.mean(believed)
+        one = validate(values, dealt, names, recipes, 2, seed + n)
+        by_chance[n] = [auc(dealt, row) for row in one.predictions]
+        believed.append(np.var(_drawn_aucs(dealt, one.predictions, n)))
+    p = (np.sum(by_chance.mean(1) >= reached) + 1) / (number + 1)
+    spread = np.mean(np.prod(by_chance - 0.5, axis=1)) / np.mean(believed)
     return Permutations(float(p), float(np.sqrt(max(1.0, spread))))
 
 
 def performance(validation: Validation, seed: int = 0, widening: float = 1.0) -> Performance:
     """What out-of-fold predictions are worth; for `widening` see Permutations."""
-    outcome, probability = validation.outcome, validation.probability
-    drawn = _drawn_aucs(outcome, probability, seed)
-    slope, intercept = _calibration(outcome, probability)
-    fifths = np.array_split(np.argsort(probability, kind="stable"), min(5, len(outcome)))
-    error = sum(
-        len(part) * abs(probability[part].mean() - outcome[part].mean()) for part in fifths
-    ) / len(outcome)
+    outcome, predictions = validation.outcome, validation.predictions
+    drawn = _drawn_aucs(outcome, predictions, seed)
+    slope, intercept = np.mean([_calibration(outcome, row) for row in predictions], axis=0)
     return Performance(
-        auc(outcome, probability),
-        _widened(auc(outcome, probability), np.percentile(drawn, (2.5, 97.5)), widening),
-        float(np.mean((probability - outcome) ** 2)),
-        slope,
-        intercept,
-        float(error),
+        validation.auc,
+        _widened(validation.auc, np.percentile(drawn, (2.5, 97.5)), widening),
+        float(np.mean((predictions - outcome) ** 2)),
+        float(slope),
+        float(intercept),
+        float(np.mean([_calibration_error(outcome, row) for row in predictions])),
         float(validation.called[outcome].mean()),
         float(1 - validation.called[~outcome].mean()),
     )
 
 
-def better_than(one: Validation, other: Validation, seed: int = 0) -> tuple[float, float, float]:
+def better_than(
+    one: Validation, other: Validation, seed: int = 0, widening: float = 1.0
+) -> tuple[float, float, float]:
     """Difference of two AUCs of the same patients and its paired 95 % interval."""
-    outcome = one.outcome
-    drawn = [_drawn_aucs(outcome, each.probability, seed) for each in (one, other)]
-    low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
-    return auc(outcome, one.probability) - auc(outcome, other.probability), float(low), float(high)
+    drawn = [_drawn_aucs(one.outcome, each.predictions, seed) for each in (one, other)]
+    difference = one.auc - other.auc
+    low, high = difference + widening * (
+        np.percentile(drawn[0] - drawn[1], (2.5, 97.5)) - difference
+    )
+    return difference, float(low), float(high)
 
 
 def _widened(middle: float, limits: np.ndarray, widening: float) -> tuple[float, float]:
@@ -235,16 +268,23 @@ def _widened(middle: float, limits: np.ndarray, widening: float) -> tuple[float,
     return float(max(low, 0.0)), float(min(high, 1.0))
 
 
-def _drawn_aucs(outcome: np.ndarray, probability: np.ndarray, seed: int) -> np.ndarray:
-    """AUC of DRAWS cohorts that are drawn from this one with replacement, each class as it is."""
+def _drawn_aucs(outcome: np.ndarray, predictions: np.ndarray, seed: int) -> np.ndarray:
+    """Mean AUC over repeats of DRAWS cohorts that are drawn from this one with replacement.
+
+    Each class keeps its size.
+    """
     rng = np.random.default_rng(seed)
-    cases, others = probability[outcome], probability[~outcome]
-    above = (cases[:, None] > others) + 0.5 * (cases[:, None] == others)
-    times = [
-        rng.multinomial(len(group), np.full(len(group), 1 / len(group)), DRAWS)
-        for group in (cases, others)
-    ]
+    cases, others = predictions[:, outcome, None], predictions[:, None, ~outcome]
+    above = np.mean((cases > others) + 0.5 * (cases == others), axis=0)
+    times = [rng.multinomial(size, np.full(size, 1 / size), DRAWS) for size in above.shape]
     return np.einsum("dj,dj->d", times[0] @ above, times[1]) / above.size
+
+
+def _calibration_error(outcome: np.ndarray, probability: np.ndarray) -> float:
+    fifths = np.array_split(np.argsort(probability, kind="stable"), min(5, len(outcome)))
+    return sum(
+        len(part) * abs(probability[part].mean() - outcome[part].mean()) for part in fifths
+    ) / len(outcome)
 
 
 def _calibration(outcome: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
@@ -262,8 +302,14 @@ def _calibration(outcome: np.ndarray, probability: np.ndarray) -> tuple[float, f
     return float(beta[0]), float(beta[1])
 
 
-def net_benefit(outcome: np.ndarray, probability: np.ndarray, risk: float) -> float:
-    """Of treating patients at or above a risk (Vickers 2006, doi 10.1177/0272989X06295361)."""
-    treated = probability >= risk
+def net_benefit(outcome: np.ndarray, predictions: np.ndarray, risk: float) -> float:
+    """Of treating patients at or above a risk (Vickers 2006, doi 10.1177/0272989X06295361).
+
+    Args:
+        outcome: (patients,) bool.
+        predictions: (..., patients), averaged over repeats.
+        risk: between 0 and 1.
+    """
+    treated = predictions >= risk
     true, false = (treated & outcome).mean(), (treated & ~outcome).mean()
     return float(true - false * risk / (1 - risk))
