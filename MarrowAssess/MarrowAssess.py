@@ -134,6 +134,7 @@ class MarrowAssessParameterNode:
     leaveOutFat: bool = False
     erosionMm: Annotated[float, WithinRange(0, 10)] = 0.0
     n4: bool = False
+    texture: bool = False
     resample: bool = False
     autoUpdate: bool = True
     showOverlay: bool = True
@@ -699,8 +700,10 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onAddControlButton(self) -> None:
         """The patient's marrow is normal: keep its numbers for the user's own references."""
-        with slicer.util.tryWithErrorDisplay(_("Nothing was added to your controls.")):
+        try:
             self.ui.cellLabel.text = self.logic.addToControls(self.segmentation())
+        except ValueError as error:  # added before, or without an age; said in the panel
+            self.ui.cellLabel.text = str(error)
 
     def onCopyButton(self) -> None:
         """Copy what the panel does as a line for the Python console."""
@@ -937,6 +940,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         pointRadiusMm=4.0,
         overlay=True,
         progress=None,
+        texture=False,
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -955,6 +959,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             pointRadiusMm: radius of the spheres that points become, in mm.
             overlay: color the regions by z-score.
             progress: called with the fraction done; returning False cancels.
+            texture: measure the texture of marrow as well.
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -972,7 +977,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             markups,
             age,
             sex,
-            Settings(erosionMm, n4),
+            Settings(erosionMm, n4, texture=texture),
             resample,
             pointRadiusMm,
             overlay,
@@ -995,6 +1000,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             parameters.pointRadiusMm,
             parameters.showOverlay,
             progress,
+            parameters.texture,
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)

@@ -399,6 +399,69 @@ def test_segment_statistics_reports_each_segment_s_own_value(marrow, sample):
     assert by_name["L2 marrow"]["t1_marrow_muscle"] > 0
 
 
+def test_texture_is_the_same_in_panel_segment_statistics_and_command(
+    marrow, sample, plugin, tmp_path
+):
+    import csv
+
+    import slicer
+    from MarrowAssessLib.commands import main as cli
+    from MarrowAssessLib.scene.segments import known_segments
+    from PDFFMapperLib.images.files import write_volume
+    from PDFFMapperLib.scene.volumes import volume_from_node
+
+    # The command, on files.
+    given = []
+    for name in ("T1", "PDFF"):
+        image = volume_from_node(sample.volumes[name])
+        write_volume(image, tmp_path / f"{name}.nrrd")
+        given += ["--volume", f"{name}={tmp_path / f'{name}.nrrd'}"]
+    labels = np.zeros(image.array.shape, np.uint8)
+    for value, one in enumerate(known_segments(sample.segmentation), 1):
+        if one.role.value == "marrow":
+            drawn = slicer.util.arrayFromSegmentBinaryLabelmap(
+                sample.segmentation, one.id, sample.volumes["T1"]
+            )
+            labels[drawn > 0] = value
+            given += ["--label", f"{value}=marrow:{one.site}"]
+    write_volume(image.with_array(labels), tmp_path / "labels.nrrd")
+    given += ["--labels", str(tmp_path / "labels.nrrd")]
+    out = tmp_path / "result"
+    assert cli.main(["assess", *given, "--texture", "--no-scene", "--out", str(out)]) == 0
+    with open(out / "measurements.csv", encoding="utf-8", newline="") as file:
+        told = {
+            (row["quantity"], row["site"]): float(row["value"])
+            for row in csv.DictReader(file)
+            if "_texture_" in row["quantity"]
+        }
+    assert len(told) == 2 * 9 * len({site for _, site in told}) and ("t1_texture_asm", "L3") in told
+    # The panel's logic.
+    logic = marrow.MarrowAssessLogic()
+    parameters = logic.getParameterNode()
+    parameters.exportFolder = "/tmp"
+    parameters.t1Volume, parameters.pdffVolume = sample.volumes["T1"], sample.volumes["PDFF"]
+    parameters.segmentation = sample.segmentation
+    assert not any("_texture_" in r.measurement.quantity for r in measured(logic, parameters))
+    parameters.texture = True
+    shown = {
+        (r.measurement.quantity, r.measurement.site): r.measurement.value
+        for r in measured(logic, parameters)
+        if "_texture_" in r.measurement.quantity
+    }
+    assert shown == pytest.approx(told, rel=1e-12)
+    # Segment Statistics: as soon as one of its keys is requested.
+    plugin.keys = ["pdff_texture_contrast", "t1_texture_asm", "marrow_pdff"]
+    segments = sample.segmentation.GetSegmentation()
+    for site in ("L2", "L4"):
+        found = plugin.computeStatistics(segments.GetSegmentIdBySegmentName(f"{site} marrow"))
+        for key in plugin.keys[:2]:
+            assert found[key] == pytest.approx(told[key, site], rel=1e-12)
+
+
+def measured(logic, parameters):
+    return logic.assessParameters(parameters).results
+
+
 @pytest.fixture
 def plugin(marrow, sample):
     import slicer

@@ -8,9 +8,11 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
+from MarrowAssessLib.commands import radiomics
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.texture.discretization import Discretization
 from MarrowAssessLib.texture.perturbed import noise_sigma, perturbations
+from MarrowAssessLib.texture.resampling import at_spacing
 from MarrowAssessLib.texture.table import FEATURES, radiomics_rows, stability_rows
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
@@ -68,6 +70,64 @@ def test_filtered_images_in_the_plane_of_thick_slices_and_in_the_volume_of_cubes
     assert len(whole.values) > 1050
 
 
+def t1_with_muscle(gain=1.0):
+    """Marrow of 2 +- 0.3 times muscle on T1, whose signal is `gain`."""
+    rng = np.random.default_rng(6)
+    array = np.full(SHAPE, gain)
+    array[2:14, 2:14, 2:8] = gain * rng.normal(2, 0.3, (12, 12, 6))
+    muscle = np.zeros(SHAPE, bool)
+    muscle[:2] = True
+    regions = [region(), Region.from_mask("psoas muscle", Role.MUSCLE, "psoas", muscle)]
+    return {Contrast.T1: Volume(array, THICK, "T1")}, regions
+
+
+def test_signals_over_muscle_have_levels_that_mean_the_same_in_every_patient():
+    one, other = (radiomics_rows(*t1_with_muscle(gain))[0] for gain in (1.0, 700.0))
+    assert one.settings["T1_relative"] == (
+        "voxels 4.00 x 1.00 x 1.00 mm; 2.5D, merged; bins of 0.05 from 0; signal over muscle"
+    )
+    # White noise of 0.3: differences of neighbors have twice its variance, in bins of 0.05.
+    assert one.values["T1_relative_ACUI"] == pytest.approx(2 * (0.3 / 0.05) ** 2, rel=0.1)
+    assert one.values["T1_relative_Q4LE"] == pytest.approx(2, abs=0.02)
+    for name, value in one.values.items():
+        if name.startswith("T1_relative"):
+            assert other.values[name] == pytest.approx(value, rel=1e-6), name
+    volumes, (marrow, _) = t1_with_muscle()
+    (alone,) = radiomics_rows(volumes, [marrow])
+    assert not any("relative" in name for name in (*alone.values, *alone.settings))
+
+
+def test_resampling_keeps_places_values_and_thick_slices():
+    k, j, i = np.indices((20, 24, 6))
+    ramp = Volume(3.0 * k + 2.0 * j + 40 * (i == 3), np.diag([4.0, 0.5, 0.5, 1.0]), "ramp")
+    mask = np.zeros(ramp.array.shape, bool)
+    mask[4:16, 4:20, 1:5] = True
+    marrow = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    volumes, (moved,) = at_spacing({Contrast.T1: ramp}, [marrow], 0.8)
+    made = volumes[Contrast.T1]
+    assert made.spacing == pytest.approx([4.0, 0.8, 0.8])
+    assert made.array.shape == (13, 15, 6)
+    center = made.ijk_to_ras @ [*(np.array(made.array.shape[::-1]) - 1) / 2, 1]
+    assert center == pytest.approx(ramp.ijk_to_ras @ [*(np.array([6, 24, 20]) - 1) / 2, 1])
+    # A ramp stays a ramp away from the border, and slices are not mixed.
+    inner = made.array[4:9, 4:11]
+    assert np.diff(inner, axis=0) == pytest.approx(3 * 1.6, abs=0.1)
+    assert np.diff(inner, axis=2)[..., 2] == pytest.approx(40, abs=1e-6)
+    volume = moved.voxels * 4.0 * 0.8**2
+    assert volume == pytest.approx(marrow.voxels * 4.0 * 0.5**2, rel=0.1)
+    (row,) = radiomics_rows(volumes, [moved], resampled=True)
+    assert row.settings["T1"].startswith("voxels 4.00 x 0.80 x 0.80 mm (resampled); 2.5D")
+    cubes, _ = at_spacing({Contrast.T1: Volume(ramp.array, np.eye(4), "c")}, [], 2.0)
+    assert cubes[Contrast.T1].spacing == pytest.approx([2, 2, 2])
+    holed = ramp.array.copy()
+    holed[8:12, 8:12] = np.nan
+    again, _ = at_spacing({Contrast.T1: ramp.with_array(holed)}, [], 0.8)
+    lost = np.isnan(again[Contrast.T1].array).sum() * 0.8**2
+    assert lost == pytest.approx(4 * 4 * 6 * 0.5**2, rel=0.6)
+    with pytest.raises(ValueError, match="Voxel spacings are above 0 mm"):
+        at_spacing({Contrast.T1: ramp}, [], 0.0)
+
+
 def test_too_small_a_region_says_why(pdff):
     (row,) = radiomics_rows({Contrast.PDFF: pdff}, [region(shape=(6, 6, 6))])
     assert row.missing == {"PDFF": "216 voxels have a value; texture needs 300 or more"}
@@ -106,21 +166,22 @@ def test_cancel(pdff):
         radiomics_rows({Contrast.PDFF: pdff}, [region()], progress=lambda _: False)
 
 
-def test_the_command_writes_the_table_and_what_it_means(pdff, tmp_path, capsys):
+@pytest.fixture
+def files(pdff, tmp_path):
+    """A PDFF map, and labels of a region and of one that is too small."""
     write_volume(pdff, tmp_path / "pdff.nrrd")
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:14, 2:14, 2:8] = 1
     labels[0, 0, 0] = 2
     write_volume(pdff.with_array(labels), tmp_path / "labels.nrrd")
-    study = [
-        "--volume",
-        f"PDFF={tmp_path / 'pdff.nrrd'}",
-        "--labels",
-        str(tmp_path / "labels.nrrd"),
-    ]
+    given = ["--volume", f"PDFF={tmp_path / 'pdff.nrrd'}"]
+    return [*given, "--labels", str(tmp_path / "labels.nrrd")]
+
+
+def test_the_command_writes_the_table_and_what_it_means(pdff, files, tmp_path, capsys):
     rules = ["--label", "1=marrow:L3", "--label", "2=marrow:L4"]
     out = tmp_path / "out"
-    assert cli.main(["radiomics", *study, *rules, "--out", str(out)]) == 0
+    assert cli.main(["radiomics", *files, *rules, "--out", str(out)]) == 0
     assert "L4" in capsys.readouterr().out
     with open(out / "radiomics.csv", encoding="utf-8", newline="") as file:
         rows = {row["site"]: row for row in csv.DictReader(file)}
@@ -132,10 +193,63 @@ def test_the_command_writes_the_table_and_what_it_means(pdff, tmp_path, capsys):
     content = json.loads((out / "radiomics.json").read_text())
     assert content["features"]["ACUI"]["name"] == "Contrast"
     assert list(content["missing"]) == ["L4 marrow"]
-    assert cli.main(["radiomics", *study, *rules, "--stability", "--out", str(out)]) == 0
+    assert cli.main(["radiomics", *files, *rules, "--stability", "--out", str(out)]) == 0
     with open(out / "stability.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 13
     nothing = ["--label", "2=marrow:L4", "--out", str(tmp_path / "none")]
-    assert cli.main(["radiomics", *study, *nothing]) == 2
+    assert cli.main(["radiomics", *files, *nothing]) == 2
     assert "No region gives features" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_all_files_of_a_run_or_none(files, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    run = ["radiomics", *files, "--label", "1=marrow:L3", "--out", str(out)]
+    assert cli.main([*run, "--stability"]) == 0
+    first = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert set(first) == {"radiomics.csv", "radiomics.json", "stability.csv"}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(radiomics, "write_stability", full)
+    assert cli.main([*run, "--stability", "--spacing", "1.5"]) == 2
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == first
+    # A later run without it takes the earlier run's stability.csv away; somebody else's stays.
+    assert cli.main([*run, "--spacing", "1.5"]) == 0
+    assert {file.name for file in out.iterdir()} == {"radiomics.csv", "radiomics.json"}
+    assert "(resampled)" in (out / "radiomics.csv").read_text()
+    (out / "radiomics.csv").write_text("mine")
+    assert cli.main(run) == 2
+    assert "was not made by this software" in capsys.readouterr().err
+    assert (out / "radiomics.csv").read_text() == "mine"
+
+
+def test_parquet_holds_the_same_numbers_and_each_code(files, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    out = tmp_path / "out"
+    rules = ["--label", "1=marrow:L3", "--label", "2=marrow:L4", "--subject", "P1"]
+    assert cli.main(["radiomics", *files, *rules, "--parquet", "--out", str(out)]) == 0
+    table = parquet.read_table(out / "radiomics.parquet")
+    with open(out / "radiomics.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert table.column_names == list(rows[0])
+    for column, values in table.to_pydict().items():
+        for value, row in zip(values, rows, strict=True):
+            text = "" if value is None else repr(value) if isinstance(value, float) else value
+            assert text == row[column]
+    about = table.schema.field("PDFF_original_ACUI").metadata
+    assert (about[b"ibsi"], about[b"name"]) == (b"ACUI", b"Contrast")
+
+
+def test_what_an_option_needs_is_said_before_anything_is_read(tmp_path, monkeypatch, capsys):
+    installed = radiomics.importlib.util.find_spec
+    monkeypatch.setattr(
+        radiomics.importlib.util,
+        "find_spec",
+        lambda name, *a: None if name in ("pywt", "pyarrow") else installed(name, *a),
+    )
+    for option in ("--filters", "--parquet"):
+        given = ["--volume", "PDFF=none.nrrd", option, "--out", str(tmp_path / "out")]
+        assert cli.main(["radiomics", *given]) == 2
+        assert "install it with: pip install 'marrowassess[radiomics]'" in capsys.readouterr().err

@@ -18,10 +18,8 @@ QUOTED = 15  # characters in a row that no other sentence has by chance
 LISTS = ("cautions", "unsure", "doubts", "notes")
 # How many sentences of a file no test provokes yet; it may only fall.
 WITHOUT_A_TEST = {
-    "commands/radiomics.py": 1,
     "commands/references.py": 1,
     "commands/study_options.py": 1,
-    "commands/train.py": 1,
     "placement/disc.py": 1,
     "placement/find_spine.py": 1,
     "placement/spine_column.py": 3,

@@ -115,3 +115,24 @@ def test_every_row_names_its_definition():
     rows = [q for q in QUANTITIES.values() if q.method is Method.TEXTURE]
     assert len(rows) == 36
     assert all(f"IBSI {q.feature}" in q.meaning for q in rows)
+
+
+def test_the_report_shows_texture_as_one_table(images):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.report import html
+
+    study = study_of(images["smooth"])
+    study.volumes[Contrast.T1] = images["coarse"]
+    assessment = assess(study, Settings(texture=True))
+    page = html._measurement_tables(assessment)
+    assert page.count("<summary>Texture") == 1 and "PDFF texture" not in page
+    table = page[page.index("<summary>Texture") :]
+    assert table.count("<tr>") == 3  # head, L3 on PDFF, L3 on T1
+    contrast = next(
+        r for r in assessment.results if r.measurement.quantity == "pdff_texture_contrast"
+    )
+    assert f"<td class=num>{contrast.measurement.value:.1f}</td>" in table
+    assert "ACUI" in table and "bins of 2.5 from 0" in table and "32 bins" in table
+    assert f"{len(assessment.results) - 18} measurements" in assessment.counts_text
+    assert assessment.counts_text.endswith("18 texture features.")
+    assert "Texture" not in html._measurement_tables(assess(study))

@@ -1,16 +1,20 @@
 """Times and memory of texture features, beside other libraries where they are installed.
 
     python Testing/benchmarks/texture.py
+    python Testing/benchmarks/texture.py --peer mirp=venv1/bin/python --peer nyxus=venv2/bin/python
 
 Regions are four digital vertebral bodies of 30,000 voxels in an image of 256 x 256 x 60, 32 gray
-levels; CPU seconds of this process, the least of five runs. Peers (each run only if it imports):
-pyradiomics, mirp, nyxus.
+levels; CPU seconds of a process of its own for each library, the least of some runs, and how much
+its memory grew. Peers: pyradiomics, mirp, nyxus, each with a Python that has it.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import json
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +24,11 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
+
+
+def memory_mb() -> float:
+    """The most this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def least_cpu_s(call: Callable[[], object], runs: int = 5) -> float:
@@ -46,31 +55,76 @@ def bodies() -> tuple[np.ndarray, np.ndarray]:
     return levels, mask
 
 
-def main() -> None:
-    """Print the table."""
+def ours() -> None:
+    """Print times of all aggregations, of the whole image, and of 1,050 features."""
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.study.regions import Region
     from MarrowAssessLib.texture.features import Aggregation, texture_features
+    from MarrowAssessLib.texture.table import radiomics_rows
+    from PDFFMapperLib.images.volume import Volume
 
     levels, mask = bodies()
     inside = np.where(mask, levels, 0)
     box = tuple(slice(where.min(), where.max() + 1) for where in np.nonzero(mask))
     print(f"{mask.sum()} voxels, 32 levels")
+    before = memory_mb()
     for aggregation in Aggregation:
         seconds = least_cpu_s(lambda a=aggregation: texture_features(inside[box], mask[box], a))
         print(f"  {aggregation.value:26} {seconds:6.3f} CPU-s")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"  all six: {memory_mb() - before:.0f} MB more")
+    before = memory_mb()
     whole = np.ones(levels.shape, bool)
     seconds = least_cpu_s(
         lambda: texture_features(levels, whole, Aggregation.VOLUME_MERGED), runs=1
     )
-    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"whole image, 3D merged: {seconds:.2f} CPU-s, {more:.0f} MB more")
-    for peer in (pyradiomics, mirp, nyxus):
-        try:
-            seconds = peer(levels, mask)
-        except ImportError as error:
-            print(f"  {peer.__name__}: not run ({error})")
+    print(f"whole image, 3D merged: {seconds:.2f} CPU-s, {memory_mb() - before:.0f} MB more")
+    cubes = Volume(levels[:, :, :].astype(np.float32), np.eye(4), "cubes")
+    boxes = [np.zeros(levels.shape, bool) for _ in range(5)]
+    for n, one in enumerate(boxes):
+        one[20:38, 10 + 48 * n : 44 + 48 * n, 100:128] = True
+    regions = [
+        Region.from_mask(f"L{n + 1} marrow", Role.MARROW, "", m) for n, m in enumerate(boxes)
+    ]
+    before = memory_mb()
+    rows = radiomics_rows({Contrast.PDFF: cubes}, regions[:1], filtered=True)
+    seconds = least_cpu_s(
+        lambda: radiomics_rows({Contrast.PDFF: cubes}, regions, filtered=True), runs=1
+    )
+    print(
+        f"{len(rows[0].values)} features of 12 images in 3D, 5 bodies of {boxes[0].sum()} voxels: "
+        f"{seconds:.2f} CPU-s, {memory_mb() - before:.0f} MB more"
+    )
+
+
+def peer(name: str) -> None:
+    """Print time and memory of a library as JSON."""
+    levels, mask = bodies()
+    before = memory_mb()
+    seconds = {"pyradiomics": pyradiomics, "mirp": mirp, "nyxus": nyxus}[name](levels, mask)
+    print(json.dumps({"seconds": seconds, "mb": memory_mb() - before}))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--only", help="run one peer in this process")
+    args = parser.parse_args()
+    if args.only:
+        peer(args.only)
+        return
+    ours()
+    for one in args.peer:
+        name, python = one.split("=", 1)
+        done = subprocess.run(
+            [python, __file__, "--only", name], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            print(f"  {name}: not run ({done.stderr.strip().splitlines()[-1]})")
         else:
-            print(f"  {peer.__name__:26} {seconds:6.3f} CPU-s")
+            found = json.loads(done.stdout.strip().splitlines()[-1])
+            print(f"  {name:26} {found['seconds']:6.3f} CPU-s, {found['mb']:.0f} MB more")
 
 
 def pyradiomics(levels: np.ndarray, mask: np.ndarray) -> float:

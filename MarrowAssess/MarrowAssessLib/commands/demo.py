@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.images.files import write_volume
 
     from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.sample.phantom import PATIENTS, lumbar_phantom
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             study.volumes.update(maps)
             facts.update(provenance)
     say("Measuring")
-    assessment = assess(study)
+    assessment = assess(study, Settings(texture=True))
     assessment.true_value, assessment.parameter_maps = phantom.true_value, facts
     files = write_outputs(assessment, folder, not args.no_scene, say)
     for contrast, volume in study.volumes.items():

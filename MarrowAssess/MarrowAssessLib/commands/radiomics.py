@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.install.software import MAKER
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     from MarrowAssessLib.catalogue.contrasts import Contrast
     from MarrowAssessLib.study.regions import Region
     from MarrowAssessLib.texture.table import Row
+
+
+RECORD, TABLE = "radiomics.json", "radiomics.csv"
+PARQUET, STABILITY = "radiomics.parquet", "stability.csv"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,69 +46,133 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also features of regions and images changed a little, which `train` learns from "
         "what stays",
     )
+    parser.add_argument(
+        "--spacing",
+        type=float,
+        metavar="MM",
+        help="resample to voxels of this side first (thick slices keep their thickness), so that "
+        "patients scanned with different voxels compare",
+    )
+    parser.add_argument(
+        "--parquet", action="store_true", help="radiomics.parquet as well (needs pyarrow)"
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, count and write radiomics.csv and radiomics.json; 0 on success.
 
+    All files of a run take their place together, or none does.
+
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     from MarrowAssessLib.measures.measure import without_coil_shading
     from MarrowAssessLib.sources.study_files import read_study
+    from MarrowAssessLib.texture.resampling import at_spacing
     from MarrowAssessLib.texture.table import radiomics_rows
 
-    if args.filters:
-        try:
-            import pywt  # noqa: F401
-        except ModuleNotFoundError:
-            raise ValueError(
-                "--filters needs PyWavelets; install it with: pip install 'marrowassess[radiomics]'"
-            ) from None
+    _require("--filters", "pywt", "PyWavelets", args.filters)
+    _require("--parquet", "pyarrow", "pyarrow", args.parquet)
+    refuse_foreign(args.out, RECORD, (TABLE, PARQUET, STABILITY))
     arguments, notes = study_arguments(args)
     study = read_study(**arguments)
+    images = digests(study.volumes)
     volumes = study.volumes | (without_coil_shading(study.volumes) if args.n4 else {})
-    rows = radiomics_rows(volumes, study.regions, args.filters)
+    regions, resampled = study.regions, args.spacing is not None
+    if resampled:
+        volumes, regions = at_spacing(volumes, regions, args.spacing)
+    rows = radiomics_rows(volumes, regions, args.filters, resampled=resampled)
     if not any(row.values for row in rows):
         reasons = "; ".join(f"{r.region}: {why}" for r in rows for why in r.missing.values())
         raise ValueError(f"No region gives features ({reasons}).")
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_rows(rows, folder / "radiomics.csv", study.subject or "")
-    write_description(rows, folder / "radiomics.json", args.n4, notes)
-    if args.stability:
-        write_stability(volumes, study.regions, folder / "stability.csv", study.subject or "")
+    subject = study.subject or ""
+    with output_set(args.out, RECORD) as folder:
+        write_rows(rows, folder / TABLE, subject, images)
+        write_description(rows, folder / RECORD, args.n4, notes)
+        if args.parquet:
+            write_parquet(rows, folder / PARQUET, subject, images)
+        if args.stability:
+            write_stability(volumes, regions, folder / STABILITY, subject)
     for row in rows:
         for image, why in row.missing.items():
             print(f"{row.region}, {image}: no features, {why}.")
-    print(f"{len(rows)} regions, {max(len(row.values) for row in rows)} features: {folder}")
+    print(f"{len(rows)} regions, {max(len(row.values) for row in rows)} features: {args.out}")
     return 0
 
 
-def write_rows(rows: Sequence[Row], path: Path, subject: str) -> None:
+def _require(option: str, module: str, package: str, wanted: bool) -> None:
+    if wanted and importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"{option} needs {package}; install it with: pip install 'marrowassess[radiomics]'."
+        )
+
+
+def write_rows(rows: Sequence[Row], path: Path, subject: str, images: str = "") -> None:
     """One line a region; a feature that could not be counted stays empty."""
-    columns = list(dict.fromkeys(name for row in rows for name in row.values))
-    images = list(dict.fromkeys(name for row in rows for name in row.settings))
+    columns, lines = table_of(rows, subject, images)
     with (
         written_whole(path) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file)
-        settings = [f"{image}_settings" for image in images]
-        table.writerow(["subject", "region", "tissue", "site", *settings, *columns])
-        for row in rows:
-            values = (row.values.get(name) for name in columns)
-            table.writerow(
-                [
-                    plain_cell(subject),
-                    plain_cell(row.region),
-                    row.tissue,
-                    row.site,
-                    *(row.settings.get(image, "") for image in images),
-                    *("" if value is None else repr(float(value)) for value in values),
-                ]
-            )
+        table.writerow(columns)
+        table.writerows(
+            ["" if v is None else repr(v) if isinstance(v, float) else plain_cell(v) for v in line]
+            for line in lines
+        )
+
+
+def write_parquet(rows: Sequence[Row], path: Path, subject: str, images: str = "") -> None:
+    """The same as typed columns; each names its feature and its IBSI code."""
+    import pyarrow
+    from pyarrow import parquet
+
+    from MarrowAssessLib.texture.table import FEATURES
+
+    names = {one.code: one.name for one in FEATURES}
+    columns, lines = table_of(rows, subject, images)
+    fields = []
+    for n, column in enumerate(columns):
+        code = column.rpartition("_")[2]
+        known = {"ibsi": code, "name": names[code]} if code in names else None
+        words = any(isinstance(line[n], str) for line in lines)
+        kind = pyarrow.string() if words else pyarrow.float64()
+        fields.append(pyarrow.field(column, kind, metadata=known))
+    made = pyarrow.table(
+        [list(column) for column in zip(*lines, strict=True)], schema=pyarrow.schema(fields)
+    )
+    with written_whole(path) as temporary:
+        parquet.write_table(made, temporary)
+
+
+def digests(volumes: Mapping[Contrast, Volume]) -> str:
+    """A digest of each image's voxels, by which an image is known under another name."""
+    return " ".join(
+        hashlib.sha256(np.ascontiguousarray(volume.array, np.float32).tobytes()).hexdigest()[:16]
+        for volume in volumes.values()
+    )
+
+
+def table_of(
+    rows: Sequence[Row], subject: str, images: str
+) -> tuple[list[str], list[list[str | float | None]]]:
+    """Columns and lines: who and where, the settings of each image, then every feature."""
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    settings = list(dict.fromkeys(name for row in rows for name in row.settings))
+    columns = ["subject", "region", "tissue", "site", "images"]
+    columns += [*(f"{name}_settings" for name in settings), *names]
+    lines = []
+    for row in rows:
+        values = (row.values.get(name) for name in names)
+        lines.append(
+            [
+                *(subject, row.region, row.tissue, row.site, images),
+                *(row.settings.get(name, "") for name in settings),
+                *(None if value is None else float(value) for value in values),
+            ]
+        )
+    return columns, lines
 
 
 def write_stability(

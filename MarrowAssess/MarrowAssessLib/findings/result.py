@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.findings.signature import Signature
 from MarrowAssessLib.findings.statement import (
     EXPECTED,
@@ -54,6 +54,11 @@ class Result:
     cutoffs: list[Threshold]
     doubtful: tuple[str, ...] = ()
     statements: list[Statement] = field(default_factory=list)
+
+    @property
+    def is_texture(self) -> bool:
+        """Whether it is a texture feature; those are counted and shown apart."""
+        return QUANTITIES[self.measurement.quantity].method is Method.TEXTURE
 
     @property
     def tone(self) -> str:
@@ -226,7 +231,7 @@ class Assessment:
     @property
     def counts_text(self) -> str:
         """How much was compared, and with what."""
-        results = self.results
+        results = [r for r in self.results if not r.is_texture]
         stated = [r for r in results if r.z is None and r.statements]
         by_kind = [
             f"{sum(any(s.kind == kind for s in r.statements) for r in stated)} by a {word}"
@@ -235,6 +240,8 @@ class Assessment:
         ]
         also = f"; {len(stated)} others have a statement" if stated else ""
         also += f" ({', '.join(by_kind)})" if by_kind else ""
+        texture = len(self.results) - len(results)
+        also += f"; {texture} texture features" if texture else ""
         of = " and sex" if self.study.sex else ""
         return (
             f"{len(results)} measurements, {len(self.scored)} with a reference for this "

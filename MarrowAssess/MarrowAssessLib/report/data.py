@@ -56,6 +56,7 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             "n4": assessment.settings.n4,
             "m_score_reference": assessment.settings.m_score_reference,
             "fractures": assessment.settings.fractures,
+            "texture": assessment.settings.texture,
         },
         "methods": assessment.methods,
         "summary": [line.text for line in headlines],

@@ -194,14 +194,60 @@ def _share(value: float) -> str:
 
 
 def _measurement_tables(assessment: Assessment) -> str:
-    """One table per quantity, folded, with its scored ones open."""
-    results = assessment.results
+    """One table per quantity, folded, with its scored ones open; texture in one for all."""
+    results = [r for r in assessment.results if not r.is_texture]
     tables = []
     for quantity in dict.fromkeys(r.measurement.quantity for r in results):
         own = [r for r in results if r.measurement.quantity == quantity]
         scored = any(r.expectation for r in own)
         tables.append(_measurement_table(assessment, quantity, own, scored))
-    return "".join(tables)
+    return "".join(tables) + _texture_table([r for r in assessment.results if r.is_texture])
+
+
+def _texture_table(results: list[Result]) -> str:
+    """Features side by side, one row for each image and site."""
+    if not results:
+        return ""
+    rows: dict[tuple[str, str], dict[str, Result]] = {}
+    for one in results:
+        image, feature = QUANTITIES[one.measurement.quantity].name.split(" texture: ")
+        site = one.measurement.site or one.measurement.measured[0]
+        rows.setdefault((image, site), {})[feature] = one
+    found = [item for own in rows.values() for item in own.items()]
+    features = {name: QUANTITIES[one.measurement.quantity] for name, one in found}
+    head = "".join(
+        f'<th title="{escape(known.meaning)}">{escape(name.capitalize())}'
+        f"<br><small>{known.feature}</small></th>"
+        for name, known in features.items()
+    )
+    images = list(dict.fromkeys(image for image, _ in rows))
+    body, told = [], []
+    for image in images:
+        own = {site: found for (of, site), found in rows.items() if of == image}
+        for n, (site, found) in enumerate(own.items()):
+            cells = "".join(f"<td class=num>{_number_text(found.get(f))}</td>" for f in features)
+            first = f"<th rowspan={len(own)}>{escape(image)}</th>" if n == 0 else ""
+            body.append(f"<tr>{first}<th>{escape(site)}</th>{cells}</tr>")
+        every = [r for found in own.values() for r in found.values()]
+        hows = "; ".join(dict.fromkeys(r.measurement.how for r in every))
+        told.append(f"<li>{escape(image)}: {escape(hows)}.</li>")
+        told += [
+            f"<li class=caution>{escape(image)}: {escape(text)}</li>"
+            for text in dict.fromkeys(c for r in every for c in r.cautions)
+        ]
+    return (
+        "<details open><summary>Texture<small>Gray levels of neighboring voxels of marrow, as the "
+        "IBSI defines them (code below each name). It describes; no published value is a reference "
+        "for it, and it is no fracture risk.</small></summary><div class=scroll><table><thead><tr>"
+        f"<th>Image</th><th>Site</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"</div><ul>{''.join(told)}</ul></details>"
+    )
+
+
+def _number_text(result: Result | None) -> str:
+    if result is None:
+        return "-"
+    return f"{result.measurement.value:.{QUANTITIES[result.measurement.quantity].digits}f}"
 
 
 def _measurement_table(assessment: Assessment, key: str, own: list[Result], scored: bool) -> str:

@@ -135,10 +135,11 @@ def on_other_grids(parameters: object) -> list[str]:
 
 def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
-    names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "resample")
+    names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
+    names += ("resample", "showOverlay")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
-    return chosen, [getattr(parameters, name) for name in (*names, "showOverlay")]
+    return chosen, [getattr(parameters, name) for name in names]
 
 
 def observed_events(parameters: object) -> list[tuple[object, Sequence[int]]]:
@@ -189,7 +190,8 @@ def console_command(parameters: object) -> str:
         arguments.append(f"age={parameters.ageYears:g}")
     if sex(parameters):
         arguments.append(f"sex={parameters.sex!r}")
-    usual = {"erosionMm": 0.0, "n4": False, "resample": False, "pointRadiusMm": 4.0}
+    usual = {"erosionMm": 0.0, "n4": False, "texture": False, "resample": False}
+    usual["pointRadiusMm"] = 4.0
     for name, value in usual.items():
         if getattr(parameters, name) != value:
             arguments.append(f"{name}={getattr(parameters, name)!r}")

@@ -13,6 +13,7 @@ from MarrowAssessLib.scene.study import guess_contrast, study_from_nodes
 def segment_results(
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume: slicer.vtkMRMLScalarVolumeNode | None = None,
+    texture: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Values by segment name and quantity, z-scores as quantity + "_z".
 
@@ -20,12 +21,13 @@ def segment_results(
         segmentation: what to measure.
         volume: measured by its name and header where the MarrowAssess module works on another
             segmentation.
+        texture: measure the texture of marrow as well.
 
     Raises:
         ValueError: see scene_study.study_from_nodes and assessment.assess.
     """
     chosen = slicer.mrmlScene.GetSingletonNode("MarrowAssess", "vtkMRMLScriptedModuleNode")
-    volumes, age, sex, settings, resample = {}, None, None, Settings(), False
+    volumes, age, sex, settings, resample = {}, None, None, Settings(texture=texture), False
     if chosen is not None and chosen.GetNodeReference("segmentation") is segmentation:
         found = {c: chosen.GetNodeReference(key) for c, key in VOLUME_PARAMETERS.items()}
         volumes = {contrast: node for contrast, node in found.items() if node is not None}
@@ -34,7 +36,9 @@ def segment_results(
         sex = chosen.GetParameter("sex")
         sex = sex if sex in ("F", "M") else None
         settings = Settings(
-            float(chosen.GetParameter("erosionMm") or 0), chosen.GetParameter("n4") == "True"
+            float(chosen.GetParameter("erosionMm") or 0),
+            chosen.GetParameter("n4") == "True",
+            texture=texture,
         )
         resample = chosen.GetParameter("resample") == "True"
     if not volumes and volume is not None and (contrast := guess_contrast(volume)):

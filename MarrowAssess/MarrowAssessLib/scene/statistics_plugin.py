@@ -6,7 +6,7 @@ import slicer
 from SegmentStatisticsPlugins import SegmentStatisticsPluginBase
 from slicer.i18n import tr as _
 
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 
 Z_SUFFIX = "_z"
 DEFAULT = ("t1_marrow_muscle", "t1_marrow_disc", "marrow_pdff", "marrow_r2star", "marrow_adc")
@@ -17,7 +17,7 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
 
     Images, age and sex are those chosen in the MarrowAssess module where it works on the same
     segmentation, else the scalar volume chosen in Segment Statistics counts as what its name and
-    header say.
+    header say. Texture is measured if one of its keys is requested.
     """
 
     def __init__(self):
@@ -43,7 +43,8 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
         # segments and images may have changed.
         if not self._asked or segmentID in self._asked:
             volume = scene.GetNodeByID(parameters.GetParameter("ScalarVolume") or "")
-            self._results = segment_results(segmentation, volume)
+            texture = any(_is_texture(key) for key in requested)
+            self._results = segment_results(segmentation, volume, texture)
             self._asked = set()
         self._asked.add(segmentID)
         name = segmentation.GetSegmentation().GetSegment(segmentID).GetName()
@@ -75,3 +76,7 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
             if unit in UNIT_CODES
             else None,
         )
+
+
+def _is_texture(key: str) -> bool:
+    return key in QUANTITIES and QUANTITIES[key].method is Method.TEXTURE

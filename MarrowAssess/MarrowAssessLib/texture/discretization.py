@@ -12,6 +12,7 @@ MOST_LEVELS = 1024
 # Width of the gray levels of values that have a unit (points of %, 1/s, 10^-3 mm^2/s).
 _BIN_WIDTHS = {Contrast.PDFF: 2.5, Contrast.R2STAR: 5.0, Contrast.ADC: 0.05}
 _BINS = 32  # of signals in arbitrary units
+RELATIVE_BINS = 0.05  # width of the gray levels of such signals over a reference tissue's
 
 
 @dataclass(frozen=True)

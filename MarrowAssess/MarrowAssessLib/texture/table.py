@@ -9,9 +9,10 @@ from itertools import product
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.texture.discretization import Discretization, discretization_of
+from MarrowAssessLib.texture.discretization import RELATIVE_BINS, Discretization, discretization_of
 from MarrowAssessLib.texture.features import (
     CO_OCCURRENCE,
     DEPENDENCE,
@@ -30,7 +31,8 @@ from MarrowAssessLib.texture.intensity import (
     local_peaks,
 )
 from MarrowAssessLib.texture.perturbed import perturbations
-from MarrowAssessLib.texture.region import NEARLY_CUBIC, region_texture
+from MarrowAssessLib.texture.region import RegionTexture, region_texture
+from MarrowAssessLib.texture.resampling import NEARLY_CUBIC
 from MarrowAssessLib.texture.shape import SHAPE, shape_features
 
 FEATURES: tuple[Feature, ...] = (
@@ -47,6 +49,10 @@ FEATURES: tuple[Feature, ...] = (
     *DEPENDENCE,
 )
 ORIGINAL = "original"
+RELATIVE = "relative"
+# Signals in arbitrary units are also counted over the median of the first of these that is there.
+_SIGNALS = (Contrast.T1, Contrast.T2, Contrast.FS_T2)
+_REFERENCES = (Role.MUSCLE, Role.DISC, Role.CSF)
 LOG_SIGMAS_MM = (1.0, 3.0, 5.0)
 WAVELET = "coif1"
 _OF_INTENSITIES = ("KLMA", "99N0", "N365", "NPT7")  # shape features that need them
@@ -62,6 +68,7 @@ class Row:
         tissue: its role, such as "marrow".
         site: canonical site.
         values: by column: image, filter and IBSI code, such as "T1_original_ACUI"; "shape_RNU0".
+            "T1_relative_ACUI" is of the signal over that of a reference tissue.
         settings: by image: what its features depend on; only rows of equal settings compare.
         missing: by image: why it gave no features.
     """
@@ -79,6 +86,7 @@ def radiomics_rows(
     regions: Sequence[Region],
     filtered: bool = False,
     progress: Callable[[float], bool] | None = None,
+    resampled: bool = False,
 ) -> list[Row]:
     """Features of all regions in all images.
 
@@ -87,11 +95,14 @@ def radiomics_rows(
         regions: on that grid.
         filtered: also of Laplacians of Gaussians and wavelet bands (needs PyWavelets).
         progress: called with the fraction done; return False to cancel.
+        resampled: whether images and regions come from resampling.at_spacing, which the settings
+            say.
 
     Raises:
         InterruptedError: progress asked to cancel.
         ModuleNotFoundError: PyWavelets is not installed.
     """
+    references = {c: _reference(v, regions) for c, v in volumes.items() if c in _SIGNALS}
     rows = []
     for n, region in enumerate(regions):
         row = Row(region.name, region.role.value, region.site)
@@ -99,15 +110,57 @@ def radiomics_rows(
             if progress and not progress((n + m / len(volumes)) / len(regions)):
                 raise InterruptedError("Canceled while features were counted.")
             try:
-                _add_image(row, region, contrast, volume, filtered)
+                _add_image(row, region, contrast, volume, filtered, resampled)
+                if reference := references.get(contrast):
+                    _add_relative(row, region, contrast, volume, reference, resampled)
             except ValueError as error:
                 row.missing[contrast.value] = str(error)
         rows.append(row)
     return rows
 
 
+def _reference(volume: Volume, regions: Sequence[Region]) -> tuple[Role, float] | None:
+    """The tissue that signals are divided by, and its median."""
+    for role in _REFERENCES:
+        values = [one.values(volume.array) for one in regions if one.role is role]
+        known = np.concatenate(values) if values else np.array([])
+        known = known[np.isfinite(known)]
+        if known.size and np.median(known) > 0:
+            return role, float(np.median(known))
+    return None
+
+
+def _add_relative(
+    row: Row,
+    region: Region,
+    contrast: Contrast,
+    volume: Volume,
+    reference: tuple[Role, float],
+    resampled: bool,
+) -> None:
+    """Texture of signals over a reference tissue's: levels that mean the same in every patient."""
+    role, median = reference
+    if region.role is role:
+        return
+    spacing = volume.spacing[::-1]
+    values = volume.array[region.box].astype(float) / median
+    bins = Discretization(bin_width=RELATIVE_BINS)
+    one = region_texture(values, region.mask, spacing, bins, complete=True)
+    name = f"{contrast.value}_{RELATIVE}"
+    row.settings[name] = f"{_how(spacing, one, resampled)}; signal over {role.value}"
+    row.values |= {f"{name}_{code}": value for code, value in one.features.items()}
+
+
+def _how(spacing: np.ndarray, one: RegionTexture, resampled: bool) -> str:
+    sides = " x ".join(f"{side:.2f}" for side in spacing[::-1])
+    return (
+        f"voxels {sides} mm{' (resampled)' if resampled else ''}; {one.aggregation.value}; "
+        f"{one.discretization}"
+    )
+
+
 def _add_image(
-    row: Row, region: Region, contrast: Contrast, volume: Volume, filtered: bool
+    row: Row, region: Region, contrast: Contrast, volume: Volume, filtered: bool, resampled: bool
 ) -> None:
     box, inside = _surrounded(region, volume.array.shape)
     around = volume.array[box].astype(float)
@@ -120,10 +173,7 @@ def _add_image(
         counted = mask & np.isfinite(image)
         found = one.features | local_peaks(image, counted, tuple(spacing))
         if name == ORIGINAL:
-            row.settings[contrast.value] = (
-                f"voxels {' x '.join(f'{side:.2f}' for side in spacing[::-1])} mm; "
-                f"{one.aggregation.value}; {one.discretization}"
-            )
+            row.settings[contrast.value] = _how(spacing, one, resampled)
             shape = shape_features(image, mask, counted, tuple(spacing))
             found |= {code: shape.pop(code) for code in _OF_INTENSITIES}
             row.values |= {f"shape_{code}": value for code, value in shape.items()}
