@@ -420,7 +420,7 @@ def test_age_curve_becomes_a_chart_of_percentiles_and_patient_points():
 
 
 def test_all_sources_and_frequencies_stand_on_the_chart():
-    from MarrowAssessLib.report.sources_plot import outlines, sources_of
+    from MarrowAssessLib.references.sources import outlines, sources_of
 
     found, _ = sources_of("marrow_pdff", "L3", "F")
     bands = [one for one in found if not one.smooth]

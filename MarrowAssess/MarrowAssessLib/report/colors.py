@@ -10,6 +10,11 @@ import math
 
 import numpy as np
 
+# Okabe and Ito: eight colors that stay apart for color-blind eyes.
+SOURCE_COLORS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f", "#8a7a00",
+)  # fmt: skip
+FREQUENCY_COLOR = "#5f5f5f"  # the limit of a finding that was counted
 Z_LIMIT = 3.0
 NO_REFERENCE_COLOR = (0.5, 0.5, 0.5)
 STATEMENT_COLORS = {"expected": (0.0, 0.62, 0.45), "unusual": (0.90, 0.62, 0.0)}

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.references.distributions import Distribution, all_distributions
+from MarrowAssessLib.references.distributions import Distribution
 from MarrowAssessLib.references.expected import AgeCurve, age_curve
-from MarrowAssessLib.references.findings_by_age import Frequency, all_frequencies
+from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.records import ages_text
-from MarrowAssessLib.references.sites import match_site
+from MarrowAssessLib.references.sources import shown_end, sources_of
 from MarrowAssessLib.report.age_plot import HEIGHT, LEFT, TOP, WIDTH, Frame, axis, ticks
+from MarrowAssessLib.report.colors import SOURCE_COLORS
 
-# Okabe and Ito: eight colors that stay apart for color-blind eyes.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f", "#8a7a00")
 LINE_HEIGHT = 14
-OPEN_END_YEARS = 30
-FREQUENCY_COLOR = "#5f5f5f"
 
 
 def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
@@ -63,68 +59,11 @@ def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
         parts += [_line(frame, c, n + len(bands)) for n, (_, c) in enumerate(curves)]
     y = (HEIGHT if frame else TOP) + 4
     for n, text in enumerate(entries):
-        parts.append(_entry(y + LINE_HEIGHT * (n + 1), text, COLORS[n % len(COLORS)]))
+        color = SOURCE_COLORS[n % len(SOURCE_COLORS)]
+        parts.append(_entry(y + LINE_HEIGHT * (n + 1), text, color))
     for n, one in enumerate(counted, len(entries)):
         parts.append(_entry(y + LINE_HEIGHT * (n + 1), _counted(one), "#999"))
     return "".join(parts) + "</svg>\n"
-
-
-def sources_of(
-    quantity: str, site: str = "", sex: str | None = None
-) -> tuple[list[Distribution], list[Frequency]]:
-    """Distributions and frequencies of a quantity at any age; arguments as for sources_svg."""
-    found = [
-        one
-        for one in all_distributions(quantity)
-        if (not site or match_site(one.site, site)) and sex in (None, one.sex, *_both(one))
-    ]
-    counted = [
-        one
-        for one in all_frequencies()
-        if one.quantity == quantity
-        and (not site or any(match_site(known, site) for known in one.sites))
-        and sex in (None, one.sex, *_both(one))
-    ]
-    return found, counted
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What one source says, as a line over age.
-
-    Attributes:
-        label: source, n and what it is, short.
-        ages, values: corners: a rectangle of a group's 95 % range, or a finding's limit.
-        color: "#rrggbb".
-    """
-
-    label: str
-    ages: tuple[float, ...]
-    values: tuple[float, ...]
-    color: str
-
-
-def outlines(quantity: str, site: str, sex: str | None) -> list[Outline]:
-    """Every group and every counted finding of a quantity, to be drawn beside its curve."""
-    found, counted = sources_of(quantity, site, sex)
-    lines = []
-    for n, one in enumerate(d for d in found if not d.smooth):
-        (low, high), start, end = one.expected_range, one.age_min, _end(one)
-        size = f"n {one.n}" if one.n else "n not stated"
-        label = f"{one.source}, {one.ages}, {size}"
-        ages, values = (start, end, end, start, start), (low, low, high, high, low)
-        lines.append(Outline(label, ages, values, COLORS[n % len(COLORS)]))
-    for one in counted:
-        end = one.age_min + OPEN_END_YEARS if one.age_max is None else one.age_max + 1
-        low, high = one.interval
-        label = f"{one.side} {one.limit:g}: {one.percent:g} % ({low:.0f}-{high:.0f} %)"
-        label += f" of {one.people}" + (", anywhere" if one.anywhere else "")
-        lines.append(Outline(label, (one.age_min, end), (one.limit, one.limit), FREQUENCY_COLOR))
-    return lines
-
-
-def _both(one: Distribution | Frequency) -> tuple[str | None, ...]:
-    return ("M", "F") if one.sex == "both" else ()
 
 
 def _curves(quantity: str, found: list[Distribution]) -> list[tuple[Distribution, AgeCurve]]:
@@ -137,7 +76,7 @@ def _curves(quantity: str, found: list[Distribution]) -> list[tuple[Distribution
 
 
 def _frame(bands: list[Distribution], curves: list[tuple[Distribution, AgeCurve]]) -> Frame:
-    ages = [age for d in bands for age in (d.age_min, _end(d))]
+    ages = [age for d in bands for age in (d.age_min, shown_end(d))]
     values = [value for d in bands for value in d.expected_range]
     for _, curve in curves:
         ages += [curve.ages_years.min(), curve.ages_years.max()]
@@ -145,15 +84,11 @@ def _frame(bands: list[Distribution], curves: list[tuple[Distribution, AgeCurve]
     return Frame(axis(min(ages), max(ages)), axis(min(values), max(values)))
 
 
-def _end(one: Distribution) -> float:
-    return one.age_min + OPEN_END_YEARS if one.age_max is None else one.age_max + 1
-
-
 def _band(frame: Frame, one: Distribution, n: int) -> str:
     low, high = one.expected_range
-    left, right = frame.x(one.age_min), frame.x(_end(one))
+    left, right = frame.x(one.age_min), frame.x(shown_end(one))
     top, bottom, middle = frame.y(high), frame.y(low), frame.y(one.value_at(50))
-    color = COLORS[n % len(COLORS)]
+    color = SOURCE_COLORS[n % len(SOURCE_COLORS)]
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
         f'height="{bottom - top:.1f}" fill="{color}" fill-opacity="0.10" stroke="{color}"/>'
@@ -163,7 +98,7 @@ def _band(frame: Frame, one: Distribution, n: int) -> str:
 
 
 def _line(frame: Frame, curve: AgeCurve, n: int) -> str:
-    color, lines = COLORS[n % len(COLORS)], []
+    color, lines = SOURCE_COLORS[n % len(SOURCE_COLORS)], []
     for row, dash in ((0, ' stroke-dasharray="3 3"'), (2, ""), (4, ' stroke-dasharray="3 3"')):
         points = " ".join(
             f"{frame.x(age):.1f},{frame.y(value):.1f}"

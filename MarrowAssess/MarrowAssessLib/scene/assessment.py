@@ -14,7 +14,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Result, SharedReference
 from MarrowAssessLib.references.expected import PERCENTILES
-from MarrowAssessLib.report.sources_plot import outlines
+from MarrowAssessLib.references.sources import outlines
 from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node

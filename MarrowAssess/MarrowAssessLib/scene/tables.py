@@ -9,7 +9,8 @@ import numpy as np
 import slicer
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
 
-from MarrowAssessLib.report.sources_plot import Outline
+from MarrowAssessLib.references.sources import Outline
+from MarrowAssessLib.report.colors import FREQUENCY_COLOR, SOURCE_COLORS
 
 
 @dataclass
@@ -134,12 +135,13 @@ def _percentile_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
 def _source_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
     """A thin outline in a color of its own for each source."""
     found = []
-    for one in curve.sources:
+    for n, one in enumerate(curve.sources):
         columns = [Column("Age", list(one.ages), "years"), Column("Value", list(one.values))]
         series = _line(one.label, table_to_node(f"{curve.title}, {one.label}", columns), "Value")
         series.SetLineStyle(series.LineStyleSolid)
         series.SetLineWidth(1)
-        series.SetColor(*(int(one.color[n : n + 2], 16) / 255 for n in (1, 3, 5)))
+        color = FREQUENCY_COLOR if one.counted else SOURCE_COLORS[n % len(SOURCE_COLORS)]
+        series.SetColor(*(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)))
         found.append(series)
     return found
 

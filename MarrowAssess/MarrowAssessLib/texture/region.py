@@ -13,11 +13,11 @@ from MarrowAssessLib.texture.intensity import (
     intensity_statistics,
     intensity_volume_features,
 )
-from MarrowAssessLib.texture.resampling import NEARLY_CUBIC
 
 FEWEST_VOXELS = 300
 SIZE_DEPENDENT_BELOW = 1000
 FEWEST_ACROSS = 5
+NEARLY_CUBIC = 1.5  # longest over shortest voxel side
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.texture.region import NEARLY_CUBIC
 
-NEARLY_CUBIC = 1.5  # longest over shortest voxel side
 _CUBIC, _LINEAR = 3, 1
 
 

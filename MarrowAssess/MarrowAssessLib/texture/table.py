@@ -31,8 +31,7 @@ from MarrowAssessLib.texture.intensity import (
     local_peaks,
 )
 from MarrowAssessLib.texture.perturbed import perturbations
-from MarrowAssessLib.texture.region import RegionTexture, region_texture
-from MarrowAssessLib.texture.resampling import NEARLY_CUBIC
+from MarrowAssessLib.texture.region import NEARLY_CUBIC, RegionTexture, region_texture
 from MarrowAssessLib.texture.shape import SHAPE, shape_features
 
 FEATURES: tuple[Feature, ...] = (

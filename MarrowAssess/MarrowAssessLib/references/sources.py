@@ -1,0 +1,80 @@
+"""All sources of a quantity at any age: groups, curves and counted findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from MarrowAssessLib.references.distributions import Distribution, all_distributions
+from MarrowAssessLib.references.findings_by_age import Frequency, all_frequencies
+from MarrowAssessLib.references.sites import match_site
+
+OPEN_END_YEARS = 30
+
+
+def sources_of(
+    quantity: str, site: str = "", sex: str | None = None
+) -> tuple[list[Distribution], list[Frequency]]:
+    """Distributions and frequencies of a quantity at any age.
+
+    Args:
+        quantity: a key of QUANTITIES.
+        site: only sources that stand for it; "" for all.
+        sex: "M" or "F" leaves out those of the other; None shows all.
+    """
+    found = [
+        one
+        for one in all_distributions(quantity)
+        if (not site or match_site(one.site, site)) and sex in (None, one.sex, *_both(one))
+    ]
+    counted = [
+        one
+        for one in all_frequencies()
+        if one.quantity == quantity
+        and (not site or any(match_site(known, site) for known in one.sites))
+        and sex in (None, one.sex, *_both(one))
+    ]
+    return found, counted
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What one source says, as a line over age.
+
+    Attributes:
+        label: source, n and what it is, short.
+        ages, values: corners: a rectangle of a group's 95 % range, or a finding's limit.
+        counted: whether it is a finding's limit.
+    """
+
+    label: str
+    ages: tuple[float, ...]
+    values: tuple[float, ...]
+    counted: bool = False
+
+
+def outlines(quantity: str, site: str, sex: str | None) -> list[Outline]:
+    """Every group and every counted finding of a quantity, to be drawn beside its curve."""
+    found, counted = sources_of(quantity, site, sex)
+    lines = []
+    for one in (d for d in found if not d.smooth):
+        (low, high), start, end = one.expected_range, one.age_min, shown_end(one)
+        size = f"n {one.n}" if one.n else "n not stated"
+        label = f"{one.source}, {one.ages}, {size}"
+        ages, values = (start, end, end, start, start), (low, low, high, high, low)
+        lines.append(Outline(label, ages, values))
+    for one in counted:
+        start, end = one.age_min, shown_end(one)
+        low, high = one.interval
+        label = f"{one.side} {one.limit:g}: {one.percent:g} % ({low:.0f}-{high:.0f} %)"
+        label += f" of {one.people}" + (", anywhere" if one.anywhere else "")
+        lines.append(Outline(label, (start, end), (one.limit, one.limit), True))
+    return lines
+
+
+def shown_end(one: Distribution | Frequency) -> float:
+    """Where a band ends in a picture, years."""
+    return one.age_min + OPEN_END_YEARS if one.age_max is None else one.age_max + 1
+
+
+def _both(one: Distribution | Frequency) -> tuple[str | None, ...]:
+    return ("M", "F") if one.sex == "both" else ()
