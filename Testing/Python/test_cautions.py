@@ -129,7 +129,55 @@ def test_a_muscle_that_ends_at_its_largest_section_is_told():
     )
     whole = block("psoas", Role.MUSCLE, "psoas", 0)
     whole.mask[0, :5] = False
-    assert "largest section" not in cautions(study([whole], T1=100.0), "muscle_csa")
+    assert "region's end" not in cautions(study([whole], T1=100.0), "muscle_csa")
+
+
+def test_a_muscle_cut_by_the_image_s_edge_is_told():
+    inside = np.zeros(SHAPE, bool)
+    inside[1:4, 5:10, 5:15] = inside[2, 4:10, 5:15] = True
+    cut = np.zeros(SHAPE, bool)
+    cut[1:4, :5, :10] = True
+    for mask, told in ((inside, False), (cut, True)):
+        muscle = Region.from_mask("psoas", Role.MUSCLE, "psoas", mask)
+        said = cautions(study([muscle], T1=100.0), "muscle_csa")
+        assert ("is cut by the image's edge" in said) is told
+
+
+def test_a_body_at_the_image_s_end_may_lie_partly_outside():
+    """Axis k is superior, j anterior; from side to side stacks end everywhere."""
+    for box, said in (
+        ((slice(0, 3), slice(20, 30), slice(5, 10)), "reaches the lower edge"),
+        ((slice(SHAPE[0] - 3, SHAPE[0]), slice(20, 30), slice(5, 10)), "reaches the upper edge"),
+        ((slice(1, 3), slice(0, 10), slice(5, 10)), "reaches the back edge"),
+        ((slice(1, 3), slice(20, 30), slice(0, 10)), ""),
+    ):
+        mask = np.zeros(SHAPE, bool)
+        mask[box] = True
+        body = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+        told = cautions(study([body], PDFF=40.0), "marrow_pdff")
+        assert said in told and ("of the image and may go on beyond it" in told) is bool(said)
+
+
+def test_muscles_are_told_slice_by_slice_with_their_largest_section():
+    from MarrowAssessLib.measures.muscle import muscle_sections
+
+    mask = np.zeros(SHAPE, bool)
+    mask[1, 4:8, 5:15] = mask[2, 4:10, 5:15] = mask[4, 4:9, 5:15] = True
+    one = study([Region.from_mask("psoas", Role.MUSCLE, "psoas", mask)], PDFF=5.0)
+    pdff = one.volumes[Contrast.PDFF].array
+    pdff[1], pdff[2] = 5.0, 9.0
+    pdff[2, 4, 5:15] = np.nan
+    pdff[4] = np.nan
+    found = muscle_sections(one)
+    assert [s.number for s in found] == [2, 3, 5]
+    assert [s.area_cm2 for s in found] == pytest.approx([0.4, 0.6, 0.5])
+    assert [s.fat_percent for s in found] == [5.0, 9.0, None]
+    assert [s.largest for s in found] == [False, True, False]
+    steps = np.diff([s.position_mm for s in found])
+    assert steps == pytest.approx(one.grid.spacing[2] * np.array([1, 2]))
+    assert {s.fat_map for s in found} == {"PDFF"}
+    largest = next(m for m in measure(one).measurements if m.quantity == "muscle_csa")
+    assert largest.value == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("margin", [-1.0, float("inf")])

@@ -54,7 +54,7 @@ def test_assess_writes_the_phantom_s_truth(study_files, phantom, tmp_path, capsy
     out = tmp_path / "out"
     assert run(*basic(study_files, phantom, out)) == 0
     assert sorted(f.name for f in out.iterdir()) == [
-        "assessment.json", "measurements.csv", "report.html",
+        "assessment.json", "measurements.csv", "muscle_sections.csv", "report.html",
     ]  # fmt: skip
     with (out / "measurements.csv").open(newline="") as stream:
         rows = {(r["quantity"], r["site"]): r for r in csv.DictReader(stream)}
@@ -108,7 +108,7 @@ def test_files_of_an_earlier_run_go_and_those_of_others_stay(study_files, phanto
     assert (out / "overlay_3d.png").exists()
     assert run(*basic(study_files, phantom, out)) == 0
     assert sorted(f.name for f in out.iterdir()) == [
-        "assessment.json", "measurements.csv", "report.html", "scene.mrb",
+        "assessment.json", "measurements.csv", "muscle_sections.csv", "report.html", "scene.mrb",
     ]  # fmt: skip
     assert (out / "scene.mrb").read_text() == "saved by hand"
 

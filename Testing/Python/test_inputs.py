@@ -19,7 +19,7 @@ from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.inventory import inventory
 from PDFFMapperLib.dicom.selection import echo_volumes, read_source
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
-from PDFFMapperLib.images.files import read_series, read_volume, write_volume
+from PDFFMapperLib.images.files import read_image, read_series, read_volume, write_volume
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.nrrd import facts_of_frames
 from PDFFMapperLib.images.volume import Volume
@@ -183,6 +183,54 @@ def test_more_or_fewer_voxels_than_the_header_says_are_refused(tmp_path, oblique
             read_volume(path)
 
 
+@pytest.mark.parametrize("name", ["a.nhdr", "a.mhd"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_voxels_in_a_file_of_their_own_are_checked_too(tmp_path, oblique_volume, name, packed):
+    import SimpleITK as sitk
+    from PDFFMapperLib.images.files import image_from_volume
+
+    path = tmp_path / name
+    sitk.WriteImage(image_from_volume(oblique_volume), str(path), useCompression=packed)
+    assert np.array_equal(read_volume(path).array, oblique_volume.array)
+    voxels = next(one for one in tmp_path.iterdir() if one != path)
+    whole = voxels.read_bytes()
+    voxels.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="may be truncated"):
+        read_volume(path)
+    voxels.unlink()
+    with pytest.raises(ValueError, match=rf"voxels \({voxels.name}\) is not beside it"):
+        read_volume(path)
+
+
+def test_a_compressed_nrrd_that_was_cut_is_said_to_hold_fewer_voxels(tmp_path, oblique_volume):
+    write_volume(oblique_volume, tmp_path / "A.NRRD")
+    whole = (tmp_path / "A.NRRD").read_bytes()
+    (tmp_path / "A.NRRD").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(ValueError, match="fewer voxels than its header says"):
+        read_volume(tmp_path / "A.NRRD")
+
+
+@pytest.mark.parametrize(("slant", "refused"), [(0.0003, False), (0.3, True)])
+def test_slanted_axes_of_nrrd_and_metaimage_are_those_of_nifti(tmp_path, slant, refused):
+    volume = Volume(STACK.astype(np.float32), MATRIX, "x")
+    for name, old, new in (
+        ("a.nrrd", b"(1,0,0)", f"(1,{slant},0)".encode()),
+        ("a.mha", b"TransformMatrix = 1 0 0", f"TransformMatrix = 1 {slant} 0".encode()),
+    ):
+        write_volume(volume, tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        assert old in content
+        (tmp_path / name).write_bytes(content.replace(old, new))
+        if refused:
+            with pytest.raises(ValueError, match="not at right angles"):
+                read_volume(tmp_path / name)
+        else:
+            read = read_volume(tmp_path / name)
+            axes = read.ijk_to_ras[:3, :3] / read.spacing
+            assert np.allclose(axes.T @ axes, np.eye(3), atol=1e-9)
+            assert "squared" in read.notes[0]
+
+
 def test_a_nrrd_whose_text_is_binary_is_refused_before_it_crashes_its_reader(tmp_path):
     head = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 3\nencoding: ascii\n\n"
     (tmp_path / "a.nrrd").write_bytes(head + bytes(range(120)))
@@ -217,13 +265,63 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
     for content, sentence in (
         (bytes(analyze), "Analyze 7.5"),
         (b"", "it is empty"),
-        (b"\x89PNG" * 200, "none of them"),
+        (b"what" * 200, "none of them"),
+        (b"\x89PNG" * 200, "a picture"),
+        (b"PK\x03\x04" * 200, "unpack it first"),
+        (b"version https://git-lfs.github.com/spec/v1", "pointer of Git LFS"),
+        (gzip.compress(b"\0\0\0\x01" + bytes(900)), "FreeSurfer"),
     ):
         (tmp_path / "a.nii").write_bytes(content)
         with pytest.raises(ValueError, match=sentence):
             read_volume(tmp_path / "a.nii")
+    (tmp_path / "a.nii").write_bytes(gzip.compress(bytes(range(256)) * 9)[:40])
+    with pytest.raises(ValueError, match="compressed and damaged"):
+        read_image(tmp_path / "a.nii")
     with pytest.raises(ValueError, match="this is a folder"):
         read_volume(tmp_path)
+
+
+# --- JSON beside images ------------------------------------------------------------------------
+
+
+def timed_echoes(folder, times):
+    """Four echoes as files whose JSON gives a time as it stands."""
+    for n, time in enumerate(times):
+        write_volume(Volume(STACK.astype(np.float32) - n, MATRIX, "e"), folder / f"e{n}.nii.gz")
+        facts = {"EchoTime": time, "MagneticFieldStrength": 3}
+        (folder / f"e{n}.json").write_text(json.dumps(facts))
+    return [folder / f"e{n}.nii.gz" for n in range(len(times))]
+
+
+@pytest.mark.parametrize("first", [0.14, 0.92])
+def test_the_unit_of_echo_times_is_judged_on_all_files_together(tmp_path, first):
+    """0.14 alone would be a late echo in s, 0.92 alone nothing; both are ms beside 6.9."""
+    _, times, _ = read_echoes(timed_echoes(tmp_path, (first, 2.3, 4.6, 6.9)))
+    assert times == pytest.approx([first / 1000, 0.0023, 0.0046, 0.0069])
+    with pytest.raises(ValueError, match="outside what MRI uses"):
+        read_echoes(timed_echoes(tmp_path, (0.00092, 0.0023, 4.6, 6.9)))
+
+
+@pytest.mark.parametrize(
+    ("contrast", "unit", "factor"),
+    [
+        ("PDFF", "1", 100), ("PDFF", "‰", 0.1), ("PDFF", "0.1%", 0.1), ("R2star", "1/ms", 1000),
+        ("ADC", "mm^2/s", 1000), ("ADC", "x10^-3 mm^2/s", 1), ("ADC", "1e-06 mm2/s", 0.001),
+    ],
+)  # fmt: skip
+def test_the_unit_that_stands_beside_a_map_is_heard(tmp_path, contrast, unit, factor):
+    from MarrowAssessLib.sources.map_scale import in_stated_unit
+    from MarrowAssessLib.sources.volume_source import read_source as read_role
+
+    values = np.linspace(0, 1, 60).reshape(SHAPE).astype(np.float32)
+    write_volume(Volume(values, MATRIX, "m"), tmp_path / "m.nii.gz")
+    (tmp_path / "m.json").write_text(json.dumps({"Units": unit}))
+    read = read_role(tmp_path / "m.nii.gz", Contrast(contrast))
+    scaled, _ = in_stated_unit(read, Contrast(contrast))
+    assert np.allclose(scaled.array, values * factor)
+    (tmp_path / "m.json").write_text(json.dumps({"Units": "ms"}))
+    with pytest.raises(ValueError, match="states the unit 'ms', which is none of"):
+        in_stated_unit(read_role(tmp_path / "m.nii.gz", Contrast(contrast)), Contrast(contrast))
 
 
 # --- BIDS --------------------------------------------------------------------------------------
@@ -244,6 +342,20 @@ def test_bids_facts_are_inherited_and_the_nearest_wins(tmp_path):
     assert {volume.attributes["MagneticFieldStrength"] for volume in volumes} == {3}
     assert {volume.attributes["FlipAngle"] for volume in volumes} == {3}
     assert {volume.attributes["ImageComponent"] for volume in volumes} == {"magnitude"}
+
+
+def test_a_bids_folder_of_several_subjects_is_to_be_narrowed(tmp_path):
+    (tmp_path / "dataset_description.json").write_text("{}")
+    for subject in ("01", "02"):
+        for n in range(4):
+            path = tmp_path / f"sub-{subject}/sub-{subject}_echo-{n + 1}_MEGRE.nii.gz"
+            path.parent.mkdir(exist_ok=True)
+            write_volume(Volume(STACK.astype(np.float32), MATRIX, "e"), path)
+            facts = {"EchoTime": 0.001 * (n + 1)}
+            path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"2 multi-echo acquisitions are here \(sub-01, sub-02\)"):
+        read_echoes([tmp_path])
+    assert len(read_echoes([tmp_path / "sub-02"])[0]) == 4
 
 
 @pytest.mark.parametrize(
@@ -343,6 +455,33 @@ def test_directions_in_private_elements_are_directions_and_no_repeats(tmp_path, 
     signals = np.array([1000.0, 100.0, 200.0, 400.0])
     trace, _, _ = trace_weighted(signals[None], scheme)
     assert trace[0, 1] == pytest.approx(200)  # the geometric mean, not the arithmetic
+
+
+@pytest.mark.parametrize("maker", ["Philips", "UIH", "SIEMENS"])
+def test_elements_whose_type_an_archive_forgot_keep_their_numbers(tmp_path, maker):
+    """Archives that do not know a private element write its bytes as UN."""
+
+    def edit(data, n, b):
+        v = V[n % 3].tolist()
+        vector = struct.pack("<3d", *v)
+        if maker == "Philips":
+            private(data, 0x2001, "Philips Imaging DD 001", [(3, "UN", struct.pack("<f", b))])
+            places = [(0xB0 + axis, "UN", struct.pack("<f", v[axis])) for axis in range(3)]
+            private(data, 0x2005, "Philips MR Imaging DD 001", places)
+        elif maker == "UIH":
+            both = [(9, "UN", struct.pack("<d", b)), (0x37, "UN", vector)]
+            private(data, 0x0065, "Image Private Header", both)
+        else:
+            both = [(0x0C, "UN", f"{b} ".encode()), (0x0E, "UN", vector)]
+            private(data, 0x0019, "SIEMENS MR HEADER", both)
+
+    (series,) = read_dicom_folder(dwi(tmp_path / "d", (0, 400, 800), edit, Manufacturer=maker))
+    facts = [volume.attributes for volume in series.contents]
+    assert [one["DiffusionBValue"] for one in facts] == [0, 400, 800]
+    assert [one["DiffusionGradientOrientation"] for one in facts[1:]] == [
+        V[1].tolist(),
+        V[2].tolist(),
+    ]
 
 
 def test_a_missing_b_value_beside_weighted_images_is_0(tmp_path):
@@ -486,12 +625,48 @@ def test_a_broken_part_of_an_acquisition_is_named_and_not_left_out(tmp_path):
     assert any(note.startswith("Left out: Series 4") for note in chosen.notes)
 
 
+def test_a_series_of_fewer_slices_is_not_left_out_of_its_acquisition(tmp_path):
+    folder = tmp_path / "d"
+    for n in range(4):
+        slices = (0, 1) if n == 2 else range(3)  # the last one was not copied
+        echoes(folder, (2 + 2 * n,), f"1.2.1{n}", 10 + n, slices=slices, name=f"e{n}")
+    found = read_dicom_folder(folder)
+    with pytest.raises(ValueError, match=r"#12 is of the same sequence but has 2 slices"):
+        echo_volumes(found)
+    assert len(echo_volumes(found, "10,11,13").volumes) == 3
+
+
+def test_what_headers_do_not_say_is_to_be_given(tmp_path):
+    folder = echoes(tmp_path / "d", ("",))
+    echoes(folder, ("",), name="b", slices=range(3))
+    with pytest.raises(ValueError, match=r"without echo times: give them \(--echo-times\)"):
+        echo_volumes(read_dicom_folder(folder))
+    made = echoes(tmp_path / "w", (2,), ImageType=["DERIVED", "PRIMARY", "DIXON", "WATER"])
+    with pytest.raises(ValueError, match=r"give two \(--water-fat, --in-opposed\)"):
+        echo_volumes(read_dicom_folder(made))
+
+
+@pytest.mark.parametrize(
+    ("words", "role"),
+    [
+        ("DIXON\\FAT FRACTION", "pdff"), ("M\\FAT_FRACTION_MAP", "pdff"), ("IN PHASE", "in_phase"),
+        ("DIXON\\OUT_OF_PHASE", "opposed_phase"), ("M\\R2_STAR_MAP", "r2star"),
+        ("IN-PHASE", "in_phase"), ("M\\T2_STAR_MAP", None), ("M\\B0", None),
+    ],
+)  # fmt: skip
+def test_products_are_known_however_their_words_are_joined(words, role):
+    from PDFFMapperLib.dicom.series_role import guess_role
+
+    assert guess_role({"ImageType": f"DERIVED\\PRIMARY\\{words}"}) == role
+
+
 def test_series_of_another_sequence_do_not_join_the_echoes(tmp_path):
     folder = tmp_path / "d"
     for n in range(4):
         echoes(folder, (2 + 2 * n,), f"1.2.1{n}", 10 + n, name=f"e{n}")
     echoes(folder, (12,), "1.2.30", 30, name="s", ScanningSequence="SE", RepetitionTime=500)
     echoes(folder, (14,), "1.2.31", 31, name="f", FlipAngle=20)
+    echoes(folder, (16,), "1.2.32", 32, name="g", ContrastBolusAgent="Gd")
     chosen = echo_volumes(read_dicom_folder(folder))
     assert [v.attributes["EchoTime"] for v in chosen.volumes] == [2, 4, 6, 8]
 
@@ -540,6 +715,7 @@ def test_a_hash_in_the_path_is_a_part_of_its_name(tmp_path):
         ([0, 1, 2, 7, 8, 9], [0, 1, 2, 7, 8, 9], 0),  # slices are missing
         ([0, 1, 2, 4, 5], range(5), 0),  # one slice is missing
         ([0, 1.0, 2.0, 3.1, 4.1, 5.1], range(6), 1),  # where beds join
+        ([0, 0.1, 0.2, 0.2842, 0.4, 0.5], range(6), 1),  # half mm, rounded to tenths
     ],
 )
 def test_blocks_of_slices_are_volumes_and_missing_slices_are_missing(
@@ -633,6 +809,9 @@ def test_segments_of_old_slicer_lie_in_their_own_layers(tmp_path):
     names = ["L3 marrow", "psoas muscle"]
     drawn = regions_from_segmentation(segmentation_nrrd(tmp_path / "o.seg.nrrd", layers, names))
     assert [(r.role, r.voxels) for r in drawn.regions] == [(Role.MARROW, 2), (Role.MUSCLE, 16)]
+    one = [layers[0] + 2 * layers[1]]
+    with pytest.raises(ValueError, match=r"have one label \(1\) in one layer"):
+        regions_from_segmentation(segmentation_nrrd(tmp_path / "q.seg.nrrd", one, names))
     names.append("fat")
     with pytest.raises(ValueError, match="which lies in which layer"):
         regions_from_segmentation(segmentation_nrrd(tmp_path / "p.seg.nrrd", layers, names))
@@ -732,6 +911,9 @@ def test_the_unit_of_a_map_is_judged_on_the_whole_map(spine_map):
     with pytest.raises(ValueError, match=r"reach 900.*--scale PDFF=0\.1"):
         study()
     assert spine_map(8.0, 90.0)().volumes[Contrast.PDFF].array.max() == 90
+    for top in (255.0, 4095.0):  # stretched to what a picture holds: no power of ten fits
+        with pytest.raises(ValueError, match=r"--scale PDFF=FACTOR"):
+            spine_map(0.4 * top, top)()
 
 
 @pytest.fixture
@@ -800,6 +982,16 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
         ("LWK3", Role.MARROW, "L3"),
         ("L3 body", Role.MARROW, "L3"),
         ("L3 marrow-1", Role.MARROW, "L3"),
+        ("L3 marrow_1", Role.MARROW, "L3"),
+        ("L3 marrow copy", Role.MARROW, "L3"),
+        ("L3 marrow (2)", Role.MARROW, "L3"),
+        ("marrow (L3)", Role.MARROW, "L3"),
+        ("lumbar vertebra 3", Role.MARROW, "L3"),
+        ("L3 Wirbelkörper", Role.MARROW, "L3"),
+        ("disc_L3_L4", Role.DISC, "L3-L4"),
+        ("L5_S1", Role.DISC, "L5-S1"),
+        ("IVD L3/L4", Role.DISC, "L3-L4"),
+        ("Bandscheibe L3/4", Role.DISC, "L3-L4"),
     ],
 )
 def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):

@@ -379,6 +379,7 @@ def test_report_is_exported_after_an_assessment_only(marrow, sample, tmp_path):
     assert {file.name for file in written} >= {
         "report.html",
         "measurements.csv",
+        "muscle_sections.csv",
         "assessment.json",
     }
 

@@ -20,18 +20,29 @@ SITES_FILE = "Terminologies/MarrowAssessSites.term.json"
 # Segment names in wide use that are neither a role nor a site of ours.
 _NAME_WORDS = {
     "vertebrae": "marrow", "vertebra": "marrow", "muscles": "muscle", "discs": "disc",
-    "disks": "disc", "body": "marrow", "liquor": "csf", "l": "left", "r": "right",
+    "disks": "disc", "ivd": "disc", "bandscheibe": "disc", "body": "marrow",
+    "wirbelkörper": "marrow", "liquor": "csf", "l": "left", "r": "right",
 }  # fmt: skip
 # Names of several words: TotalSegmentator, MuscleMap, German reports.
 _NAMES = [
-    (r"\bautochthon\b", "erector spinae"), (r"\biliopsoas\b", "psoas"),
-    (r"\bpsoas major\b", "psoas"), (r"\bgluteus (maximus|medius|minimus)\b", "gluteus"),
+    (r"\bautochthon\b", "erector spinae"),
+    (r"\biliopsoas\b", "psoas"),
+    (r"\bpsoas major\b", "psoas"),
+    (r"\bgluteus (maximus|medius|minimus)\b", "gluteus"),
     (r"\bhip\b", "ilium"),
     (r"^((left|right) )?(femur|humerus)( (left|right))?$", r"\1proximal \3\4"),
     (r"\bvertebral body\b", "marrow"),
-    (r"\bsubcutaneous tissue\b", "fat"), (r"\bLWK ?(\d)", r"L\1"), (r"\bBWK ?(\d)", r"T\1"),
-    (r"\bHWK ?(\d)", r"C\1"), (r"(?<=[a-z])-\d+$", ""),
-]  # fmt: skip
+    (r"\bsubcutaneous tissue\b", "fat"),
+    (r"\bLWK ?(\d)", r"L\1"),
+    (r"\bBWK ?(\d)", r"T\1"),
+    (r"\bHWK ?(\d)", r"C\1"),
+    (r"\blumbar (?:vertebra )?(\d)", r"L\1"),
+    (r"\bthoracic (?:vertebra )?(\d)", r"T\1"),
+    (r"\bcervical (?:vertebra )?(\d)", r"C\1"),
+]
+# What programs append to the name of a second one.
+_NUMBERS = r"(?<=[a-z])-\d+$| \(\d+\)$| \[\d+\]$| copy( \d+)?$"
+_LEVEL = r"\b([CTLS]\d{1,2})"  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,12 @@ def _from_entry(entry: str) -> tuple[Role | None, str]:
 
 
 def _from_name(name: str) -> tuple[Role, str]:
-    text = name.replace("_", " ").strip()
+    text = re.sub(_NUMBERS, "", name.replace("_", " ").strip(), flags=re.I)
+    text = re.sub(rf"({_LEVEL}\b.*[a-z]) \d+$", r"\1", re.sub(r"[()\[\]]", " ", text), flags=re.I)
+    if re.search(r"\b(dis[ck]|ivd|bandscheibe)", text, re.I) or re.fullmatch(
+        rf"{_LEVEL} ?{_LEVEL[2:]}", text, re.I
+    ):
+        text = re.sub(rf"{_LEVEL} ?{_LEVEL[2:]}\b", r"\1-\2", text, flags=re.I)
     for pattern, plain in _NAMES:
         text = re.sub(pattern, plain, text, flags=re.I)
     words = text.split()

@@ -18,6 +18,7 @@ from MarrowAssessLib.findings.statement import (
 )
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.measures.muscle import Section, muscle_sections
 from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
 from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
@@ -287,6 +288,11 @@ class Assessment:
             told = [f"{key.replace('_', ' ')} {value}" for key, value in facts.items()]
             found.append(f"{name}: {', '.join(told)}.")
         return found
+
+    @property
+    def muscle_sections(self) -> list[Section]:
+        """Area and fat of every muscle slice by slice."""
+        return muscle_sections(self.study)
 
     @property
     def doubtful(self) -> list[Region]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement
 
 FEW_VOXELS = 20
+WHOLE = (Role.MARROW, Role.DISC)  # structures of which a part does not stand for the whole
 COARSE = 0.02  # of the median: steps of the stored signal that deserve a word
 
 
@@ -17,6 +21,8 @@ def add_cautions(book: Book, measurement: Measurement) -> None:
     for name in measurement.regions:
         region = book.regions[name]
         cautions += [c for c in region.cautions if c not in cautions]
+        if region.role in WHOLE and (side := _cut_by(book, name)):
+            cautions.append(f"{name} reaches the {side} of the image and may go on beyond it.")
         if region.voxels < FEW_VOXELS and quantity.method is not Method.CROSS_SECTION:
             cautions.append(f"{name} has only {region.voxels} voxels.")
     if quantity.site_in_definition:
@@ -50,3 +56,24 @@ def add_cautions(book: Book, measurement: Measurement) -> None:
             f"{measured.excluded} of {measured.excluded + measured.voxels} voxels of "
             f"{first} are not finite and were left out."
         )
+
+
+def _cut_by(book: Book, name: str) -> str:
+    """Which end of the image a region as drawn reaches, "" for none.
+
+    From side to side sagittal stacks hold few slices, and what is drawn ends where they do.
+    """
+    region = next(one for one in book.drawn if one.name == name)
+    axes = book.grid.ijk_to_ras[:3, :3] / book.grid.spacing
+    for axis, length in enumerate(book.grid.array.shape):
+        counts = np.count_nonzero(region.mask, axis=tuple(n for n in range(3) if n != axis))
+        first = region.offset[axis]
+        direction = axes[:, 2 - axis]
+        along = int(np.argmax(np.abs(direction)))
+        if along == 0 or length < 3:
+            continue
+        for index, at_end in ((0, first == 0), (-1, first + counts.size == length)):
+            if at_end and counts[index]:
+                up = int((direction[along] > 0) == (index == -1))
+                return (("back edge", "front edge"), ("lower edge", "upper edge"))[along - 1][up]
+    return ""

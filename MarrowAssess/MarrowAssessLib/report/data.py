@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
@@ -17,6 +18,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import SOURCE, Signature
 from MarrowAssessLib.findings.statement import Statement
+from MarrowAssessLib.measures.muscle import Section
 
 SCHEMA = "marrowassess-assessment-1"
 
@@ -35,6 +37,16 @@ def write_csv(assessment: Assessment, path: str | Path) -> None:
         writer = csv.DictWriter(f, list(_COLUMNS))
         writer.writeheader()
         writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
+
+
+def write_sections(sections: Sequence[Section], path: str | Path) -> None:
+    """Write one row per slice of a muscle."""
+    columns = [field.name for field in fields(Section)]
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, columns)
+        writer.writeheader()
+        for one in sections:
+            writer.writerow({key: plain_cell(value) for key, value in asdict(one).items()})
 
 
 def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
@@ -83,6 +95,7 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             {"finding": one.text, "why": one.by_eye, "records": [r.id for r in one.records]}
             for one in assessment.by_eye
         ],
+        "muscle_sections": [_finite(asdict(one)) for one in assessment.muscle_sections],
         "skipped": [{"quantity": s.quantity, "reason": s.reason} for s in assessment.skipped],
         "notes": assessment.notes,
         "references": [

@@ -18,6 +18,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
+from MarrowAssessLib.measures.muscle import Section
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
@@ -201,7 +202,8 @@ def _measurement_tables(assessment: Assessment) -> str:
         own = [r for r in results if r.measurement.quantity == quantity]
         scored = any(r.expectation for r in own)
         tables.append(_measurement_table(assessment, quantity, own, scored))
-    return "".join(tables) + _texture_table([r for r in assessment.results if r.is_texture])
+    texture = _texture_table([r for r in assessment.results if r.is_texture])
+    return "".join(tables) + texture + _sections_table(assessment.muscle_sections)
 
 
 def _texture_table(results: list[Result]) -> str:
@@ -248,6 +250,29 @@ def _number_text(result: Result | None) -> str:
     if result is None:
         return "-"
     return f"{result.measurement.value:.{QUANTITIES[result.measurement.quantity].digits}f}"
+
+
+def _sections_table(sections: Sequence[Section]) -> str:
+    """Muscles slice by slice, folded, the largest section of each in bold."""
+    if not sections:
+        return ""
+    fat_map = sections[0].fat_map.replace("_", " ")
+    fat_map = fat_map[:1].upper() + fat_map[1:]
+    rows = []
+    for one in sections:
+        cells = [f"{one.number}", f"{one.position_mm:.0f}", f"{one.area_cm2:.1f}"]
+        if fat_map:
+            cells.append("-" if one.fat_percent is None else f"{one.fat_percent:.1f}")
+        mark = ("<b>", "</b>") if one.largest else ("", "")
+        shown = "".join(f"<td class=num>{mark[0]}{cell}{mark[1]}</td>" for cell in cells)
+        rows.append(f"<tr><th>{escape(one.region)}</th>{shown}</tr>")
+    fat = f"<th>{escape(fat_map)} (%)</th>" if fat_map else ""
+    return (
+        "<details><summary>Muscles slice by slice<small>As drawn; the largest section of each is "
+        "bold. Position from foot to head (S).</small></summary><div class=scroll><table><thead>"
+        f"<tr><th>Region</th><th>Slice</th><th>Position (mm)</th><th>Area (cm^2)</th>{fat}</tr>"
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
 
 
 def _measurement_table(assessment: Assessment, key: str, own: list[Result], scored: bool) -> str:

@@ -9,13 +9,13 @@ from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 
 from MarrowAssessLib.findings.result import Assessment
 from MarrowAssessLib.findings.summary import headlines
-from MarrowAssessLib.report.data import write_csv, write_json
+from MarrowAssessLib.report.data import write_csv, write_json, write_sections
 from MarrowAssessLib.report.html import write_html
 
 Say = Callable[[str], None]
 PICTURES = ("overlay_3d.png", "overlay_slice.png")
 RECORD = "assessment.json"
-NAMES = ("report.html", "measurements.csv", RECORD, "scene.mrb", *PICTURES)
+NAMES = ("report.html", "measurements.csv", "muscle_sections.csv", RECORD, "scene.mrb", *PICTURES)
 
 
 def refuse_output_file(out: str | Path) -> None:
@@ -26,13 +26,15 @@ def refuse_output_file(out: str | Path) -> None:
     """
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out {out}: this is a file; name a folder.")
-    refuse_foreign(out, RECORD, NAMES[:2])
+    refuse_foreign(out, RECORD, NAMES[:3])
 
 
 def write_outputs(
     assessment: Assessment, folder: str | Path, show: bool, say: Say = print
 ) -> list[Path]:
     """Write report.html, measurements.csv and assessment.json, and with `show` the scene.
+
+    Where a muscle is drawn muscle_sections.csv tells its area and fat slice by slice.
 
     With `show`, Slicer's scene is built: scene.mrb opens in Slicer, and overlay_3d.png and
     overlay_slice.png are rendered where that is possible; where it is not, a note in the report
@@ -59,6 +61,8 @@ def write_outputs(
         say("Writing the report")
         lines = headlines(assessment)
         write_csv(assessment, made / "measurements.csv")
+        if sections := assessment.muscle_sections:
+            write_sections(sections, made / "muscle_sections.csv")
         write_json(assessment, lines, made / RECORD)
         write_html(assessment, lines, made / "report.html", pictures)
         written = [name for name in NAMES if (made / name).exists()]

@@ -13,7 +13,7 @@ _PERCENT = (Contrast.PDFF, Contrast.FAT_FRACTION, Contrast.F)
 _DIFFUSIVITY = (Contrast.ADC, Contrast.D, Contrast.DSTAR)
 # Factors to the unit that is expected, by how the unit is written without blanks and signs.
 _PERCENT_UNITS = {"%": 1.0, "percent": 1.0, "1": 100.0, "fraction": 100.0, "ratio": 100.0,
-                  "[ppth]": 0.1, "permille": 0.1}  # fmt: skip
+                  "[ppth]": 0.1, "permille": 0.1, "permil": 0.1, "‰": 0.1, "01%": 0.1}  # fmt: skip
 _DIFFUSIVITY_UNITS = {"mm2/s": 1e3, "um2/s": 1e-3, "um2/ms": 1.0, "10-3mm2/s": 1.0,
                       "10-6mm2/s": 1e-3}  # fmt: skip
 _RATE_UNITS = {"1/s": 1.0, "/s": 1.0, "s-1": 1.0, "hz": 1.0, "1/ms": 1e3, "/ms": 1e3, "ms-1": 1e3}
@@ -23,6 +23,7 @@ _UNITS = {
     Contrast.R2STAR: _RATE_UNITS,
 }
 HIGHEST_PERCENT = 150.0  # noise goes beyond 100, a map of other scale far beyond
+_PICTURE_TOPS = (254, 255, 4095, 32767, 65535)  # of maps stretched to what a picture holds
 _SHARE = 0.002  # of the voxels above 0 that may lie beyond
 LOWEST_RATE = 1.5  # 1/s; no tissue decays as slowly
 HIGHEST_DIFFUSIVITY, LOWEST_DIFFUSIVITY = 60.0, 0.05  # 10^-3 mm^2/s
@@ -36,7 +37,8 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     """
     stated = str(volume.attributes.get("Units", ""))
     known = _UNITS.get(contrast)
-    word = re.sub(r"[\s^×*.{}]", "", stated.lower()).replace("µ", "u").replace("²", "2")
+    word = re.sub(r"[\s^×*.{}]", "", stated.lower()).replace("µ", "u").replace("μ", "u")
+    word = re.sub(r"^1e-?0?(?=\d)", "10-", word.replace("²", "2").removeprefix("x"))
     if known is None or not word or word in ("arbitrary", "us", "unspecified", "nounits"):
         return volume, ""
     if word not in known:
@@ -67,7 +69,7 @@ def scale_advice(volume: Volume, contrast: Contrast) -> str:
     if contrast in (Contrast.ADC, Contrast.D):
         unit = "10^-3 mm^2/s"
         if top > HIGHEST_DIFFUSIVITY and highest > HIGHEST_DIFFUSIVITY:
-            return _advice(volume, contrast, highest, unit, 0.001 if top <= 2e4 else None)
+            return _advice(volume, contrast, highest, unit, 0.001 if 300 < top <= 2e4 else None)
         if highest < LOWEST_DIFFUSIVITY:
             return _advice(volume, contrast, highest, unit, 1000.0)
     if contrast is Contrast.R2STAR and highest < LOWEST_RATE:
@@ -78,6 +80,7 @@ def scale_advice(volume: Volume, contrast: Contrast) -> str:
 def _percent_advice(volume: Volume, contrast: Contrast, top: float, highest: float) -> str:
     if top > HIGHEST_PERCENT:
         factor = next((f for f in (0.1, 0.01) if top * f <= HIGHEST_PERCENT), None)
+        factor = None if highest in _PICTURE_TOPS else factor
         return _advice(volume, contrast, highest, "percent", factor)
     if highest <= 1.5 and (volume.array % 1 != 0).any():
         return _advice(volume, contrast, highest, "percent", 100.0)

@@ -97,6 +97,7 @@ def _of_slicer(path: Path) -> Segmentation:
             )
     first = sitk.VectorIndexSelectionCast(image, 0) if components > 1 else image
     found = Segmentation(volume_from_image(first, path.name), [])
+    taken: dict[tuple[int, int], str] = {}
     for number in range(count):
         field_of = {
             key: keys[f"Segment{number}_{key}"]
@@ -112,6 +113,12 @@ def _of_slicer(path: Path) -> Segmentation:
             mask = layers[..., layer] == value
         except (ValueError, IndexError) as error:
             raise ValueError(f"{path}: segment '{name}' has no valid label or layer.") from error
+        if (other := taken.setdefault((layer, value), name)) != name:
+            raise ValueError(
+                f"{path}: segments '{other}' and '{name}' have one label ({value}) in one layer, "
+                "so the file does not say which voxels are whose; save it again with a newer "
+                "Slicer."
+            )
         pairs = [tag.split(":", 1) for tag in field_of.get("Tags", "").split("|") if ":" in tag]
         _take(found, name, dict(pairs), mask)
     return found

@@ -12,6 +12,7 @@ from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume
 from PDFFMapperLib.images.identity import shown_age
+from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
@@ -31,12 +32,16 @@ class DicomStudy:
 def read_source(source: str | Path, contrast: Contrast) -> Volume:
     """Read an image file, a DICOM file, or the volume of a DICOM folder that fits a contrast.
 
+    What the JSON file beside an image states, such as the unit of a map, is heard.
+
     A folder with several volumes is narrowed by "#"; see PDFFMapperLib.dicom.selection.
 
     Raises:
         FileNotFoundError, ValueError: one sentence; several candidates are listed.
     """
-    return selection.read_source(source, contrast.value, lambda one: _role(one) is contrast)
+    volume = selection.read_source(source, contrast.value, lambda one: _role(one) is contrast)
+    path, chosen = selection.split_source(source)
+    return with_stated_facts(volume, path) if path.is_file() and not chosen else volume
 
 
 def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomStudy:

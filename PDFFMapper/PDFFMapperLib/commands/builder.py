@@ -13,6 +13,7 @@ import numpy as np
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
+from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
@@ -192,7 +193,7 @@ def _recipe_and_images(
     if args.method:
         raise ValueError(f"--method chooses among fits of series; {recipe.flag} is one by itself.")
     settings = resolve_name(family.reader).stated(args)
-    images = [read_source(path) for path in paths]
+    images = [with_stated_facts(read_source(path), path) for path in paths]
     notes = [note for image in images for note in image.notes]
     return recipe, images, settings, list(dict.fromkeys(notes))
 

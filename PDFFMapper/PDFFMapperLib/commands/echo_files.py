@@ -10,9 +10,10 @@ import numpy as np
 
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.selection import echo_volumes, split_source
-from PDFFMapperLib.images.bids import bids_images, bids_root
+from PDFFMapperLib.images.bids import bids_images, bids_name, bids_root, inherited_facts
 from PDFFMapperLib.images.files import is_dicom, read_series
-from PDFFMapperLib.images.sidecar import Sidecar, read_sidecar, sidecar_of_image
+from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.images.sidecar import Sidecar, common_unit, read_sidecar, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
 
@@ -106,6 +107,7 @@ def read_echoes(
         files = bids_images(folder, _BIDS_ECHOES) if bids_root(folder) else []
         if not files:
             return _dicom_echoes(folder, series or chosen, echo_times, unit)
+        _refuse_several(folder, files)
         images = files
     elif folder is not None and folder.is_file() and is_dicom(folder):
         return _dicom_echoes(folder, series or chosen, echo_times, unit)
@@ -128,6 +130,21 @@ def read_echoes(
         volumes += echoes
     known = bool(len(times)) and np.isfinite(times).all()
     return volumes, [float(time) for time in times] if known else None, [*dict.fromkeys(notes)]
+
+
+def _refuse_several(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse the images of several acquisitions of a BIDS folder: subjects, sessions, runs."""
+    acquisitions: dict[tuple, Path] = {}
+    for file in files:
+        entities = bids_name(file).entities.items()
+        key = tuple(pair for pair in entities if pair[0] not in ("echo", "part"))
+        acquisitions.setdefault(key, file)
+    if len(acquisitions) > 1:
+        shown = ", ".join("_".join("-".join(pair) for pair in key) for key in acquisitions)
+        raise ValueError(
+            f"{folder}: {len(acquisitions)} multi-echo acquisitions are here ({shown}); name the "
+            "folder of one, or its files."
+        )
 
 
 def _dicom_echoes(
@@ -188,6 +205,8 @@ def _sidecar_facts(
     notes: list[str],
 ) -> np.ndarray:
     """Echo times in s of the echoes (NaN where not stated); other facts go to attributes."""
+    written = [read_json(p) for p in sidecars] or [inherited_facts(path)[0] for path in paths]
+    unit = unit or common_unit(written)
     if sidecars:
         contents = [read_sidecar(path, unit) for path in sidecars]
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -59,6 +60,11 @@ _PRIVATE = [
     PHILIPS_DIRECTION_KIND, PHILIPS_SCALE_SLOPE, *PHILIPS_DIRECTION, UIH_B_VALUE, UIH_DIRECTION,
     UIH_GRID_IMAGES, UIH_GRID_ITEMS, *SLICE_COUNTS,
 ]  # fmt: skip
+# Private numbers that are no text, and their type.
+_BINARY = {
+    **dict.fromkeys([SIEMENS_DIRECTION, SIEMENS_B_MATRIX, UIH_B_VALUE, UIH_DIRECTION], "d"),
+    **dict.fromkeys([PHILIPS_B_VALUE, PHILIPS_SCALE_SLOPE, *PHILIPS_DIRECTION], "f"),
+}
 # Who owns the private elements above, by group and block. An archive may move the blocks; another
 # owner's elements mean something else.
 _OWNERS = {
@@ -202,7 +208,11 @@ def numbers_in(header: Dataset, name: object) -> list[float]:
     # Decimal strings are read from the raw bytes: pydicom's own are slow to make.
     raw = header.get_item(tag)
     value = raw.value if raw.VR in ("DS", "IS", "UN") else header[tag].value
-    if isinstance(value, bytes):
+    if isinstance(value, bytes) and raw.VR == "UN" and tag in _BINARY:
+        # An archive that did not know the element kept its bytes, not its type.
+        kind = "<" + _BINARY[tag] * (len(value) // struct.calcsize(_BINARY[tag]))
+        value = struct.unpack_from(kind, value)
+    elif isinstance(value, bytes):
         value = value.decode("latin-1").strip("\0 ").split("\\")
     elif isinstance(value, (str, int, float)):
         value = [value]

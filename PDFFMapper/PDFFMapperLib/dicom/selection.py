@@ -16,7 +16,13 @@ import numpy as np
 from PDFFMapperLib.dicom.folder import DicomFolder, DicomSeries, read_dicom_folder
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes
-from PDFFMapperLib.images.attributes import is_diffusion_map, number_of, words_of
+from PDFFMapperLib.images.attributes import (
+    image_type_of,
+    is_diffusion_map,
+    number_of,
+    product_of_image_type,
+    words_of,
+)
 from PDFFMapperLib.images.files import is_dicom, read_volume
 from PDFFMapperLib.images.volume import Volume
 
@@ -163,7 +169,8 @@ def echo_volumes(
         reasons = " ".join(one.problem for one in broken)
         raise ValueError(
             f"{where}: {reasons}" if reasons else
-            f"{where}: no series with several echo times found. Series here: {listing(found)}."
+            f"{where}: no series with several echo times found{_silent(named)}. "
+            f"Series here: {listing(found)}."
         )  # fmt: skip
     if len(several) > 1 or _doubled(several[0]):
         raise ValueError(
@@ -171,10 +178,7 @@ def echo_volumes(
             f"Series here: {listing(found)}."
         )
     group = several[0]
-    if problems := [one.problem for one in group if one.problem]:
-        raise ValueError(
-            f"{where}: {problems[0]} To go on without this series, name the others with --series."
-        )
+    _refuse_broken(found, group, timed, where)
     volumes = [volume for one in group for volume in _images(one)]
     refuse_beside_unreadable(found, volumes)
     return Selection(volumes, _told(found, group, "echo times"))
@@ -222,10 +226,7 @@ def diffusion_volumes(
             f"{where}: several diffusion series found: {what}; choose one with --series."
         )
     group = fitting[0]
-    if problems := [one.problem for one in group if one.problem]:
-        raise ValueError(
-            f"{where}: {problems[0]} To go on without this series, name the others with --series."
-        )
+    _refuse_broken(found, group, weighted if len(group) > 1 else group, where, True)
     volumes = [volume for one in group for volume in _images(one)]
     refuse_beside_unreadable(found, volumes)
     return Selection(volumes, _told(found, group, "b-values"))
@@ -236,6 +237,35 @@ def _named(found: DicomFolder, chosen: str, where: str) -> list[DicomSeries]:
     if not named:
         raise ValueError(f"{where}: no series is named '{chosen}'. Series here: {listing(found)}.")
     return named
+
+
+def _refuse_broken(
+    found: DicomFolder,
+    group: Sequence[DicomSeries],
+    others: Sequence[DicomSeries],
+    where: str,
+    with_echo_time: bool = False,
+) -> None:
+    """Refuse an acquisition of which a series is broken, or has fewer or more slices.
+
+    Raises:
+        ValueError: so it is.
+    """
+    without = "To go on without this series, name the others with --series."
+    if problems := [one.problem for one in group if one.problem]:
+        raise ValueError(f"{where}: {problems[0]} {without}")
+    whole = group[0].contents[0]
+    for one in others:
+        if one in group or one.problem or not _same_sequence(one, group[0], with_echo_time):
+            continue
+        other = one.contents[0]
+        aligned = np.allclose(other.ijk_to_ras[:3, :2], whole.ijk_to_ras[:3, :2], atol=1e-3)
+        if other.shape[1:] == whole.shape[1:] and other.shape[0] != whole.shape[0] and aligned:
+            raise ValueError(
+                f"{where}: series #{selector(found, one)} is of the same sequence but has "
+                f"{other.shape[0]} slices where the others have {whole.shape[0]}, so some may be "
+                f"missing; copy it again. {without}"
+            )
 
 
 def _choose(
@@ -297,7 +327,12 @@ def _number(series: DicomSeries) -> str:
 
 def _images(series: DicomSeries) -> list[DicomVolume]:
     """The volumes of a series that are images, not maps that the scanner made."""
-    return [one for one in series.contents if guess_role(one.attributes) not in _PRODUCTS]
+    return [
+        one
+        for one in series.contents
+        if guess_role(one.attributes) not in _PRODUCTS
+        and product_of_image_type(image_type_of(one.attributes)) is None
+    ]
 
 
 def _acquisitions(
@@ -325,7 +360,7 @@ def _same_grid(one: DicomVolume, other: DicomVolume) -> bool:
 
 
 def _same_sequence(one: DicomSeries, other: DicomSeries, with_echo_time: bool) -> bool:
-    """Whether two series are of one sequence with the same timing and flip angle."""
+    """Whether two series are of one sequence with the same timing, flip angle and contrast."""
     first, second = one.facts, other.facts
     for key, tolerance in (("RepetitionTime", 0.02), ("FlipAngle", 0.02), ("EchoTime", 0.02)):
         if key == "EchoTime" and not with_echo_time:
@@ -333,6 +368,8 @@ def _same_sequence(one: DicomSeries, other: DicomSeries, with_echo_time: bool) -
         a, b = number_of(first, key), number_of(second, key)
         if a is not None and b is not None and abs(a - b) > tolerance * max(abs(a), abs(b)):
             return False
+    if bool(first.get("ContrastBolusAgent")) != bool(second.get("ContrastBolusAgent")):
+        return False
     sequences = [words_of(facts.get("ScanningSequence")) for facts in (first, second)]
     return not all(sequences) or sequences[0] == sequences[1]
 
@@ -345,6 +382,15 @@ def _echo_times(group: Sequence[DicomSeries]) -> set[float]:
 def _spin_echo(group: Sequence[DicomSeries]) -> bool:
     words = words_of(group[0].facts.get("ScanningSequence"))
     return "SE" in words and "GR" not in words
+
+
+def _silent(series: Sequence[DicomSeries]) -> str:
+    """What to do where headers hold no echo times, or the scanner's own products are there."""
+    if any(len(one.contents) > 1 and "EchoTime" not in one.facts for one in series):
+        return "; headers without echo times: give them (--echo-times)"
+    if any(one.contents and not _images(one) for one in series):
+        return "; of what the scanner made give two (--water-fat, --in-opposed)"
+    return ""
 
 
 def _doubled(group: Sequence[DicomSeries]) -> bool:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from PDFFMapperLib.images.attributes import (
-    PRODUCTS,
     image_type_of,
     is_diffusion_map,
     number_of,
+    products_of_image_type,
     words_of,
 )
 
@@ -38,7 +38,7 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         return None
     if " map " in text and not named & {"pdff", "r2star"}:
         return None
-    if re.search(r" (fa|colfa|color ?fa|eadc) ", text) or {"T1 MAP", "T2 MAP"} & set(kind):
+    if re.search(r" (fa|colfa|color ?fa|eadc) ", text):
         return None
     if is_diffusion_map(attributes):
         return "adc" if any(word.startswith("ADC") for word in kind) else None
@@ -51,11 +51,11 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         or re.search(r" (dwi|dwibs|ivim|diff|diffusion|trace|tracew|dti) ", text)
     ):
         return "dwi"
-    roles = {PRODUCTS[word] for word in kind[2:] if word in PRODUCTS}
+    roles = products_of_image_type(kind)
     if not roles and re.search(r" (tensor|t2\*|t2s|t2star|swi|b0 ?map|b1 ?map) ", text):
         return None
     roles = roles or named
-    if roles - set(_ROLES):
+    if set(roles) - set(_ROLES):
         return None
     weighting = _weighting(attributes, text)
     contrast = _has_contrast(attributes, text)

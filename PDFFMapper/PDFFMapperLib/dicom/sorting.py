@@ -16,6 +16,7 @@ _SPACING_TOLERANCE = 0.02
 # Beds of a PET join a little off the grid: a step may differ by this share of a slice, and no slice
 # may lie further from an even grid than that.
 _JOIN_TOLERANCE = 0.15
+_ROUNDING_MM = 0.08  # how far positions of one decimal place lie off, obliquely
 
 
 def _rounded_b_value(frame: Frame) -> float:
@@ -268,13 +269,15 @@ def _check_spacing(frames: list[Frame], normal: np.ndarray, label: str, notes: l
     step = float(np.median(steps))
     tolerance = _SPACING_TOLERANCE * step + _POSITION_TOLERANCE_MM
     odd = np.flatnonzero(np.abs(steps - step) > tolerance)
-    aside_limit = _JOIN_TOLERANCE * step
     even = np.linspace(0, 1, len(frames)) * steps.sum() + positions[0] @ normal
     aside = float(np.abs(positions @ normal - even).max())
-    if odd.size and np.abs(steps - step).max() < aside_limit and aside < aside_limit:
+    uneven = float(np.abs(steps - step).max())
+    rounded = uneven < 2 * _ROUNDING_MM and aside < min(_ROUNDING_MM, 0.25 * step)
+    if odd.size and (rounded or max(uneven, aside) < _JOIN_TOLERANCE * step):
+        why = "as rounded positions are" if rounded else "as where beds join"
         notes.append(
-            f"{label}: its slices are {steps.min():.2f} to {steps.max():.2f} mm apart, as where "
-            f"beds join; they are taken as even, which moves none by more than {aside:.2f} mm."
+            f"{label}: its slices are {steps.min():.2f} to {steps.max():.2f} mm apart, {why}; they "
+            f"are taken as even, which moves none by more than {aside:.2f} mm."
         )
     elif odd.size:
         n = int(odd[0])

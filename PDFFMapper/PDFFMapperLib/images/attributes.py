@@ -9,17 +9,18 @@ from collections.abc import Mapping, Sequence
 # What scanners compute from a series, by the words of the image type: mDIXON (Philips), q-Dixon
 # (Siemens), IDEAL-IQ and Flex (GE), Dixon of Canon and UIH.
 PRODUCTS = {
-    "W": "water", "WATER": "water", "F": "fat", "FAT": "fat",
-    "IP": "in_phase", "IN_PHASE": "in_phase", "INPHASE": "in_phase",
-    "OP": "opposed_phase", "OOP": "opposed_phase", "OUT_PHASE": "opposed_phase",
-    "OPP_PHASE": "opposed_phase", "OPPOSED_PHASE": "opposed_phase", "OUTPHASE": "opposed_phase",
-    "FF": "pdff", "FAT_FRACTION": "pdff", "FATFRACTION": "pdff", "FAT_FRAC": "pdff",
-    "FATFRAC": "pdff", "PDFF": "pdff", "FAT_PERCENT": "pdff", "FP": "pdff",
-    "R2_STAR": "r2star", "R2S": "r2star", "R2STAR": "r2star", "R2_STAR_UNSPECIFIED": "r2star",
-    "T2_STAR": "t2star", "T2S": "t2star", "T2STAR": "t2star", "T2_STAR_UNSPECIFIED": "t2star",
-    "WF": "water_fraction", "WATER_FRACTION": "water_fraction", "WP": "water_fraction",
-    "WATER_PERCENT": "water_fraction", "T1 MAP": "t1_map", "T2 MAP": "t2_map", "B0 MAP": "field",
-    "FIELD_MAP": "field", "SUB": "subtraction", "ADC": "adc",
+    "W": "water", "WATER": "water", "F": "fat", "FAT": "fat", "IP": "in_phase",
+    "IN_PHASE": "in_phase", "INPHASE": "in_phase", "OP": "opposed_phase",
+    "OOP": "opposed_phase", "OUT_PHASE": "opposed_phase", "OPP_PHASE": "opposed_phase",
+    "OUT_OF_PHASE": "opposed_phase", "OP_PHASE": "opposed_phase",
+    "OPPOSED_PHASE": "opposed_phase", "OUTPHASE": "opposed_phase", "FF": "pdff",
+    "FAT_FRACTION": "pdff", "FATFRACTION": "pdff", "FAT_FRAC": "pdff", "FATFRAC": "pdff",
+    "PDFF": "pdff", "FAT_PERCENT": "pdff", "FP": "pdff", "R2_STAR": "r2star", "R2S": "r2star",
+    "R2STAR": "r2star", "R2_STAR_UNSPECIFIED": "r2star", "T2_STAR": "t2star", "T2S": "t2star",
+    "T2STAR": "t2star", "T2_STAR_UNSPECIFIED": "t2star", "WF": "water_fraction",
+    "WATER_FRACTION": "water_fraction", "WP": "water_fraction",
+    "WATER_PERCENT": "water_fraction", "T1_MAP": "t1_map", "T2_MAP": "t2_map", "B0": "field",
+    "FIELD_MAP": "field", "FIELDMAP": "field", "SUB": "subtraction", "ADC": "adc",
     "ADC_UNSPECIFIED": "adc", "EADC": "eadc", "FA": "anisotropy",
 }  # fmt: skip
 
@@ -30,7 +31,19 @@ def product_of_image_type(words: Sequence[str]) -> str | None:
     Args:
         words: of the ImageType or FrameType in upper case; the first two say nothing of it.
     """
-    return next((PRODUCTS[word] for word in words[2:] if word in PRODUCTS), None)
+    return next(iter(products_of_image_type(words)), None)
+
+
+def products_of_image_type(words: Sequence[str]) -> list[str]:
+    """Each product that the words name, in their order; see `product_of_image_type`."""
+    named = [PRODUCTS[one] for one in map(_plain, words[2:]) if one in PRODUCTS]
+    return list(dict.fromkeys(named))
+
+
+def _plain(word: str) -> str:
+    """A word of the image type as it stands in `PRODUCTS`: "FAT FRACTION_MAP" is FAT_FRACTION."""
+    joined = re.sub(r"[\s-]+", "_", word.strip())
+    return joined if joined in PRODUCTS else joined.removesuffix("_MAP")
 
 
 def number_of(attributes: Mapping[str, object], key: str) -> float | None:

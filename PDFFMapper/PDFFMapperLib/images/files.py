@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.images.nifti import NotNifti, read_nifti
+from PDFFMapperLib.images.nifti import NotNifti, read_nifti, squared
 from PDFFMapperLib.images.nrrd import check_metaimage, check_nrrd, facts_of_frames
 from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume, grids_differ
 
@@ -138,6 +140,11 @@ def read_image(path: Path) -> object:
     import SimpleITK as sitk
 
     path = checked_name(path)
+    if is_dicom(path):
+        raise ValueError(
+            f"{path}: this is a DICOM file, which cannot stand here; convert it, or name the "
+            "folder of its series where one may be given."
+        )
     reader = _reader_of(path)
     if reader is None:
         raise ValueError(f"{path}: this file cannot be read as an image; {_what_it_is(path)}")
@@ -156,19 +163,44 @@ def read_image(path: Path) -> object:
         ) from error
 
 
+# First bytes of what people give for images, and what to do.
+_OTHERS = {
+    b"PK\x03\x04": "it is a zip archive: unpack it first.",
+    b"7z\xbc\xaf": "it is a 7z archive: unpack it first.",
+    b"Rar!": "it is a rar archive: unpack it first.",
+    b"version https://git-lfs": "it is a pointer of Git LFS: fetch the file itself (git lfs pull).",
+    b"<": "it is a web page or XML, perhaps that of a failed download.",
+    b"%PDF": "it is a PDF.",
+    b"\x89PNG": "it is a picture (PNG), which has no place in the patient.",
+    b"\xff\xd8\xff": "it is a picture (JPEG), which has no place in the patient.",
+    b"II*\0": "it is a picture (TIFF), which has no place in the patient.",
+    b"MATLAB 5": "it is a MATLAB file: save its images as NIfTI.",
+    b"\x89HDF": "it is an HDF5 or MATLAB file: save its images as NIfTI or NRRD.",
+    b"# === DATA DESCRIPTION": "it is a Philips PAR header: export DICOM, or convert it to NIfTI.",
+    b"\x00\x00\x00\x01\x00\x00": "it is a FreeSurfer volume (mgz): convert it to NIfTI.",
+}
+
+
 def _what_it_is(path: Path) -> str:
     """Why a file is none of the formats that are read."""
-    size = path.stat().st_size
+    if not path.stat().st_size:
+        return "it is empty."
     with open(path, "rb") as stream:
         start = stream.read(348)
-    if size == 0:
-        return "it is empty."
+    packed = start.startswith(b"\x1f\x8b")
+    if packed:
+        try:
+            with gzip.open(path, "rb") as stream:
+                start = stream.read(348)
+        except (OSError, EOFError, zlib.error):
+            return "it is compressed and damaged: copy it again."
     if len(start) == 348 and start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return (
             "it is an Analyze 7.5 file or a damaged NIfTI, which does not say which side is left; "
             "convert it to NIfTI with the tool that made it."
         )
-    return "NIfTI, NRRD, MetaImage or DICOM is expected, and it is none of them."
+    told = next((text for mark, text in _OTHERS.items() if start.startswith(mark)), "")
+    return told or "NIfTI, NRRD, MetaImage or DICOM is expected, and it is none of them."
 
 
 def metadata_of(image: object) -> dict[str, str]:
@@ -223,11 +255,6 @@ class _Content:
 
 def _read_file(path: Path) -> _Content:
     path = checked_name(path)
-    if is_dicom(path):
-        raise ValueError(
-            f"{path}: this is a DICOM file, which cannot stand here; convert it, or name the "
-            "folder of its series where one may be given."
-        )
     try:
         one = read_nifti(path)
     except NotNifti:
@@ -258,12 +285,13 @@ def _from_itk(path: Path) -> _Content:
         frames = list(np.moveaxis(array, -1, 0))
     else:
         frames = list(array) if dimension == 4 else [array]
-    metadata = metadata_of(image)
+    matrix, note = squared(_matrix(image), frames[0].shape[::-1], path)
     return _Content(
         frames,
-        _matrix(image),
+        matrix,
         3 if len(frames) == 1 else 4,
-        facts=facts_of_frames(metadata, len(frames)),
+        [note] if note else [],
+        facts_of_frames(metadata_of(image), len(frames)),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,56 +40,103 @@ def check_nrrd(path: Path) -> None:
     """
     with open(path, "rb") as stream:
         start = stream.read(_LONGEST_HEADER)
-        if not start.startswith(b"NRRD"):
-            return
-        end, gap = next(
-            ((at, len(gap)) for gap in (b"\n\n", b"\r\n\r\n") if (at := start.find(gap)) > 0),
-            (-1, 0),
+    if not start.startswith(b"NRRD"):
+        return
+    end, gap = next(
+        ((at, len(gap)) for gap in (b"\n\n", b"\r\n\r\n") if (at := start.find(gap)) > 0),
+        (-1, 0),
+    )
+    fields = _fields(start[: end if end > 0 else None].decode("latin-1"))
+    apart = fields.get("data file", fields.get("datafile"))
+    if end < 0 and apart is None:
+        raise ValueError(
+            f"{path}: this file cannot be read as an image; its header does not end, so the "
+            "file may be truncated."
         )
-        if end < 0:
-            raise ValueError(
-                f"{path}: this file cannot be read as an image; its header does not end, so the "
-                "file may be truncated."
-            )
-        fields = _fields(start[:end].decode("latin-1"))
-        if any(key in fields for key in ("data file", "datafile", "byte skip", "line skip")):
-            return
-        encoding = fields.get("encoding", "")
-        if encoding in ("ascii", "text", "txt"):
-            if set(start[end + gap : end + gap + 65536]) - _TEXT:
+    if "byte skip" in fields or "line skip" in fields:
+        return
+    file, offset = (path, end + gap) if apart is None else (_beside(path, start, apart), 0)
+    if file is None:
+        return  # a list of files: ITK says what is wrong
+    encoding = fields.get("encoding", "")
+    if encoding in ("ascii", "text", "txt"):
+        with open(file, "rb") as stream:
+            stream.seek(offset)
+            if set(stream.read(65536)) - _TEXT:
                 raise ValueError(
                     f"{path}: its header says that the voxels are text, but they are not; "
                     "export it again."
                 )
-            return
-        size = path.stat().st_size
-        held = size - end - gap
-        if encoding in ("gzip", "gz") and held >= 18:
+        return
+    if encoding in ("gzip", "gz"):
+        sizes = fields.get("sizes", "")
+        _compare(path, sizes, fields.get("type", ""), lambda n: _unpacked(file, offset, n))
+    elif encoding == "raw":
+        held = file.stat().st_size - offset
+        _compare(path, fields.get("sizes", ""), fields.get("type", ""), lambda _: held)
+
+
+def _beside(path: Path, header: bytes, name: str) -> Path | None:
+    """The file with the voxels that a header names, None where it names several.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    if not name or "%" in name or name.split()[0] == "list":
+        return None
+    lines = header.decode("utf-8", "replace").splitlines()
+    line = next((one for one in lines if one.strip().lower().endswith(name)), "")
+    written = line.strip()[-len(name) :] or name  # as it stands, not in lower case
+    if "\0" in written:
+        return None
+    file = path.parent / written
+    if not file.is_file():
+        raise ValueError(
+            f"{path}: the file with its voxels ({Path(written).name}) is not beside it; copy both."
+        )
+    return file
+
+
+def _unpacked(file: Path, offset: int, expected: int) -> int:
+    """How many bytes a gzip stream holds, by its last bytes, or by unpacking where those differ."""
+    size = file.stat().st_size
+    with open(file, "rb") as stream:
+        if size - offset >= 18:
             stream.seek(size - 4)
-            held = struct.unpack("<I", stream.read(4))[0]
-        elif encoding != "raw":
-            return
-    _compare(path, fields.get("sizes", ""), fields.get("type", ""), held, 1 << 32)
+            if struct.unpack("<I", stream.read(4))[0] == expected % (1 << 32):
+                return expected
+        stream.seek(offset)
+        unpacker, count = zlib.decompressobj(31), 0
+        try:
+            while (piece := stream.read(1 << 20)) and count <= 2 * expected:
+                count += len(unpacker.decompress(piece, 1 << 26))
+                while unpacker.unconsumed_tail and count <= 2 * expected:
+                    count += len(unpacker.decompress(unpacker.unconsumed_tail, 1 << 26))
+        except zlib.error:
+            return min(count, expected - 1)
+    return count
 
 
 def check_metaimage(path: Path) -> None:
-    """Refuse an uncompressed MetaImage in one file that is longer or shorter than it says.
+    """Refuse an uncompressed MetaImage that is longer or shorter than it says.
 
     Raises:
         ValueError: so it is.
     """
     with open(path, "rb") as stream:
         start = stream.read(1 << 16)
-    match = re.search(rb"ElementDataFile\s*=\s*LOCAL\s*\n", start)
+    match = re.search(rb"ElementDataFile\s*=\s*([^\r\n]+?)\s*(\n|$)", start)
     if not match:
         return
     fields = _fields(start[: match.end()].decode("latin-1"), "=")
-    if fields.get("compresseddata", "false") == "true" or "headersize" in fields:
+    named = match[1].decode("latin-1").lower()
+    file = path if named == "local" else _beside(path, start[: match.end()], named)
+    if file is None or fields.get("compresseddata", "false") == "true" or "headersize" in fields:
         return
     channels = fields.get("elementnumberofchannels", "1")
     sizes = f"{fields.get('dimsize', '')} {channels}"
-    held = path.stat().st_size - match.end()
-    _compare(path, sizes, fields.get("elementtype", ""), held, 1 << 62)
+    held = file.stat().st_size - (match.end() if file == path else 0)
+    _compare(path, sizes, fields.get("elementtype", ""), lambda _: held)
 
 
 def facts_of_frames(metadata: Mapping[str, str], count: int) -> list[dict[str, object]]:
@@ -151,15 +199,21 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _compare(path: Path, sizes: str, kind: str, held: int, modulo: int) -> None:
-    """Compare the bytes of voxels that a file holds with those of its header."""
+def _compare(path: Path, sizes: str, kind: str, holds: Callable[[int], int]) -> None:
+    """Compare the bytes of voxels that a file holds with those that its header promises.
+
+    Args:
+        path, sizes, kind: the file, and what its header says.
+        holds: the bytes there, given those expected.
+    """
     if kind not in _BYTES or not re.fullmatch(r"[\d\s]+", sizes):
         return  # ITK says what is wrong
     lengths = [int(word) for word in sizes.split()]
     expected = _BYTES[kind] * math.prod(lengths)
     # A few bytes after the voxels do no harm; a slice's worth says that the header is wrong.
     slack = max(_BYTES[kind] * math.prod(lengths[:2]), 1)
-    if expected < modulo and not -1 < held - expected < slack:
+    held = holds(expected)
+    if not -1 < held - expected < slack:
         wrong = "fewer" if held < expected else "more"
         raise ValueError(
             f"{path}: this file cannot be read as an image; it holds {wrong} voxels than its "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from PDFFMapperLib.dicom.facts import component_of_image_type
 from PDFFMapperLib.images.attributes import image_type_of, number_of
 from PDFFMapperLib.images.bids import bids_name, inherited_facts
 from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_train import field_strength
-from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
+from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds, unit_of_echo_times
 
 _KEPT = ("Manufacturer", "SeriesDescription", "ImageType", "FlipAngle", "RescaleType", "Units")
 
@@ -70,14 +73,42 @@ def sidecar_of_image(image: str | Path, unit: str | None = None) -> Sidecar | No
     return side
 
 
-def _sidecar(facts: dict[str, object], name: str, unit: str | None) -> Sidecar:
-    notes: list[str] = []
+def common_unit(facts: Iterable[Mapping[str, object]]) -> str | None:
+    """The unit of the echo times of several JSON files, judged on all of them together.
+
+    One alone may mislead: 0.14 is an ultrashort echo in ms, or a late one in s.
+    """
+    written: list[float] = []
+    for one in facts:
+        with contextlib.suppress(TypeError, ValueError):  # told where each is read
+            written += np.atleast_1d(np.asarray(_written_echo_times(one), float)).tolist()
+    known = [value for value in written if math.isfinite(value)]
+    return unit_of_echo_times(known) if known else None
+
+
+def with_stated_facts(volume: Volume, path: str | Path) -> Volume:
+    """An image with what the JSON files that hold for it say; what its own header says wins.
+
+    Raises:
+        ValueError: as for `read_sidecar`.
+    """
+    if side := sidecar_of_image(path):
+        volume.attributes = {**side.attributes, **volume.attributes}
+    return volume
+
+
+def _written_echo_times(facts: Mapping[str, object]) -> object:
+    """What stands there as echo times, None if nothing."""
     values = next((facts[key] for key in ("EchoTimes", "EchoTime") if key in facts), None)
     numbered = sorted(
         (int(match[1]), key) for key in facts if (match := re.fullmatch(r"EchoTime(\d+)", key))
     )
-    if values is None and numbered:
-        values = [facts[key] for _, key in numbered]
+    return [facts[key] for _, key in numbered] if values is None and numbered else values
+
+
+def _sidecar(facts: dict[str, object], name: str, unit: str | None) -> Sidecar:
+    notes: list[str] = []
+    values = _written_echo_times(facts)
     times = None
     if values is not None:
         try:

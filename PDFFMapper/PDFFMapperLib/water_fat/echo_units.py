@@ -28,18 +28,10 @@ def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> n
     factors = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
     if unit is not None and unit not in factors:
         raise ValueError(f"Unknown unit '{unit}' of echo times; expected s, ms or us.")
-    longest = times.max()
-    if unit is None:
-        if longest <= 0.15:
-            unit = "s"
-        elif 1 <= longest <= 300:
-            unit = "ms"
-        elif longest >= 1000:
-            unit = "us"
-        else:
-            raise ValueError(
-                f"The unit of the echo times {listed} is unclear; say whether they are s, ms or us."
-            )
+    if unit is None and (unit := unit_of_echo_times(times)) is None:
+        raise ValueError(
+            f"The unit of the echo times {listed} is unclear; say whether they are s, ms or us."
+        )
     seconds = times * factors[unit]
     if seconds.min() < 1e-5 or seconds.max() > 1.0:
         raise ValueError(
@@ -47,6 +39,16 @@ def echo_times_in_seconds(values: Sequence[float], unit: str | None = None) -> n
             "check their unit."
         )
     return seconds
+
+
+def unit_of_echo_times(values: Sequence[float]) -> str | None:
+    """The unit of echo times by the longest of them; None where that does not tell."""
+    longest = float(np.max(values))
+    if longest <= 0.15:
+        return "s"
+    if 1 <= longest <= 300:
+        return "ms"
+    return "us" if longest >= 1000 else None
 
 
 def checked_echo_times(
