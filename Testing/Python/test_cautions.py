@@ -1,6 +1,8 @@
 """Cautions and refusals of the measuring core, each provoked by the least that gives it."""
 
 import json
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -418,6 +420,82 @@ def test_what_files_and_sources_state_is_checked(tmp_path):
     (tmp_path / "study.json").write_text('{"volumes": {"T1": "t1.nrrd"}, "sex": 3}')
     with pytest.raises(ValueError, match=r"'sex' must be .* this is 3"):
         read_study_file(tmp_path / "study.json")
+    (tmp_path / "study.json").write_text('{"volumes": {"T1": "t1.nrrd"}, "ages": 3}')
+    with pytest.raises(ValueError, match=r"study.json: unknown key ages; expected: age_years, "):
+        read_study_file(tmp_path / "study.json")
+
+
+def body_at(z):
+    box = Box(np.array([0.0, 0.0, z]), np.eye(3), np.array([22.0, 17.0, 13.0]))
+    return replace(surface((22, 17, 13)), box=box)
+
+
+def test_a_disc_that_the_network_does_not_see_is_what_lies_between():
+    from MarrowAssessLib.placement.disc import disc_seen
+
+    grid = np.eye(4)
+    grid[:3, 3] = [-30, -25, -40]
+    volume = Volume(np.full((80, 50, 60), 100.0, np.float32), grid, "T1")
+    pair = body_at(18.0), body_at(-18.0)
+    unseen = disc_seen(volume, volume.with_array(np.zeros(volume.array.shape)), *pair, "L3-L4")
+    said = "The disc is hardly seen: it is what lies between the bodies."
+    assert said in unseen.unsure and said in unseen.roi.cautions
+    assert unseen.body.voxels > 1000
+
+
+def test_a_found_body_says_where_network_and_edges_differ_and_where_it_is_cut():
+    from MarrowAssessLib.placement.options import AS_USUAL
+    from MarrowAssessLib.placement.spine_column import _body
+
+    grid = np.eye(4)
+    grid[:3, 3] = [-30, -25, -20]
+    volume = Volume(np.full((40, 50, 60), 100.0, np.float32), grid, "T1")
+    whole = surface((22, 17, 13))
+    assert _body(volume, whole, 0.95, "L3", [], AS_USUAL).unsure == []
+    differs = _body(volume, whole, 0.8, "L3", [], AS_USUAL)
+    assert differs.unsure == [
+        "The body's outline is not certain: its edges lie elsewhere than expected."
+    ]
+    cut = surface((22, 17, 13))
+    cut.support[: COUNT // 10] = np.nan
+    assert _body(volume, cut, 0.95, "L3", [], AS_USUAL).roi.cautions == [
+        "The body is cut by the edge of the image."
+    ]
+
+
+def test_an_image_that_shows_nothing_of_the_spine_is_named():
+    from MarrowAssessLib.placement.find_spine import _chances, sagittal_frame
+
+    array = np.random.default_rng(0).normal(100, 10, (48, 32, 2)).astype(np.float32)
+    seen = Volume(array, np.diag([4.0, 1.5, 1.5, 1.0]), "T1")
+    elsewhere = seen.ijk_to_ras.copy()
+    elsewhere[2, 3] = 900.0
+    frame = sagittal_frame(seen)
+    _, notes = _chances([seen, Volume(array, elsewhere, "T2")], frame, None, None)
+    assert notes == ["T2 shows nothing there."]
+
+
+def test_results_without_slicer_core_say_what_is_missing(tmp_path, monkeypatch):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.scene.outputs import write_outputs
+
+    monkeypatch.setitem(sys.modules, "slicer", None)
+    dark = block("marrow", Role.MARROW, "L3", 0)
+    assessment = assess(study([dark, block("psoas", Role.MUSCLE, "psoas", 20)], T1=100.0))
+    written = write_outputs(assessment, tmp_path / "out", True, lambda text: None)
+    assert [path.name for path in written] == [
+        "report.html", "measurements.csv", "assessment.json",
+    ]  # fmt: skip
+    assert assessment.notes[-1].startswith("No 3D overlay and no scene: The Slicer scene needs")
+
+
+def test_radiomics_of_wavelets_without_pywavelets_says_what_to_install(monkeypatch, capsys):
+    from MarrowAssessLib.commands import main as cli
+
+    monkeypatch.setitem(sys.modules, "pywt", None)
+    asked = ["radiomics", "--volume", "T1=t1.nrrd", "--filters", "--out", "out"]
+    assert cli.main(asked) == cli.BAD_INPUT
+    assert "--filters needs PyWavelets; install it (pip" in capsys.readouterr().err
 
 
 def test_a_session_without_work_says_so(tmp_path):

@@ -201,7 +201,7 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
         "Unknown site 'L9'": bad(folder, label="1=marrow:L9"),
         "Unknown volume role": bad(folder, volume=f"CT={folder / 'T1.nii.gz'}"),
         "Unknown tissue role": bad(folder, label="1=bone:L1"),
-        "expected ROLE=": bad(folder, volume="T1"),
+        "T1: expected ROLE=..., such as T1=t1.nii.gz": bad(folder, volume="T1"),
         "no voxel is left": bad(folder, erode_mm="50"),
         "T1 is given twice": [*bad(folder), "--volume", f"T1={folder / 'T2.nii.gz'}"],
         "but no label map": bad(folder, labels=None),
@@ -226,10 +226,11 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
 def test_the_demo_refuses_a_file_as_its_folder_before_it_computes(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run("demo", "--out", tmp_path / "file") == cli.BAD_INPUT
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    (complaint,) = capsys.readouterr().err.strip().splitlines()
+    assert complaint.endswith("file: this is a file; name a folder.")
 
 
-def test_references_answers_and_refuses(capsys):
+def test_references_answers_and_refuses(tmp_path, capsys):
     arguments = ["references", "--quantity", "marrow_pdff", "--site", "L2"]
     assert run(*arguments, "--age", 25, "--sex", "F") == 0
     printed = capsys.readouterr().out
@@ -237,6 +238,16 @@ def test_references_answers_and_refuses(capsys):
     assert "Baum" in printed
     assert run(*arguments, "--age", -1) == cli.BAD_INPUT
     assert run("references", "--quantity", "nonsense", "--age", 25) == cli.BAD_INPUT
+    capsys.readouterr()
+    for words, asked in {
+        "--plot needs --quantity, such as": [],
+        "Marrow PDFF: no source gives a distribution or a frequency by age at foot": [
+            "--quantity", "marrow_pdff", "--site", "foot",
+        ],
+    }.items():  # fmt: skip
+        assert run("references", "--plot", tmp_path / "p.svg", *asked) == cli.BAD_INPUT
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "p.svg").exists()
 
 
 def test_the_command_starts_without_loading_what_it_does_not_need():

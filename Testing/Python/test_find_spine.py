@@ -7,6 +7,8 @@ from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.spine_column import find_column, find_column_in, images_of_spine
 from MarrowAssessLib.placement.spine_network import Structure, probabilities, weights
+from MarrowAssessLib.sources.study_files import read_study
+from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from phantoms.spine import healthy, shown
 
@@ -175,8 +177,17 @@ def test_stacks_that_cannot_show_a_spine_are_refused_with_the_reason():
 
 def test_cancel():
     digital = shown(healthy(3), "T1", 11, slices=5)
-    with pytest.raises(InterruptedError):
-        find_column([digital.volume], progress=lambda done: done < 0.3)
+    for late in (0.3, 0.81):  # while the network looks, and while bodies are drawn
+        with pytest.raises(InterruptedError, match="Finding the spine was canceled"):
+            find_column([digital.volume], progress=lambda done, late=late: done < late)
+
+
+def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path):
+    digital = shown(healthy(3), "T1", 11, slices=5)
+    write_volume(digital.volume, tmp_path / "t1.nrrd")
+    study = read_study({Contrast.T1: tmp_path / "t1.nrrd"})
+    assert "Spine found without a point, levels from the sacrum" in study.notes[0]
+    assert {"L1", "L3", "L5"} <= {region.site for region in study.regions}
 
 
 def test_two_images_on_their_own_grids(plain):

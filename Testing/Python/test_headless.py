@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,16 @@ def test_without_slicer_core_says_what_to_install():
         "except headless.RuntimeMissing as error:\n"
         "    print(error)\n"
     )
+    assert done.stdout.startswith("The Slicer scene needs the slicer-core package (")
     assert 'pip install "MarrowAssess[headless]"' in done.stdout
+
+
+def test_another_package_of_the_name_slicer_is_not_taken_for_it(monkeypatch):
+    other = types.SimpleNamespace(__file__="/elsewhere/slicer.py")
+    monkeypatch.setitem(sys.modules, "slicer", other)
+    said = "The Python package 'slicer' found at /elsewhere/slicer.py is not Slicer's"
+    with pytest.raises(headless.RuntimeMissing, match=said):
+        headless.start()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL is how Linux renders offscreen")
@@ -83,6 +93,9 @@ def test_without_egl_everything_else_works_and_the_message_says_what_to_install(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "False"
+    assert (
+        "Pictures cannot be rendered on this machine because it has no working EGL" in done.stdout
+    )
     assert "libegl1 libgl1-mesa-dri" in done.stdout
     assert (tmp_path / "empty.mrb").is_file()
 

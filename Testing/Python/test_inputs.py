@@ -11,6 +11,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
+from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.sources.volume_source import guess_study
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
@@ -825,6 +826,9 @@ def test_organs_and_empty_segments_are_left_out_by_name(tmp_path):
     drawn = regions_from_segmentation(path)
     assert [region.name for region in drawn.regions] == ["vertebrae_L3"]
     assert drawn.left_out == ["liver (no tissue named)", "left psoas (empty)"]
+    write_volume(drawn.grid.with_array(np.arange(labels.size).reshape(SHAPE)), tmp_path / "t1.nrrd")
+    told = read_study({Contrast.T1: tmp_path / "t1.nrrd"}, segmentation=path).notes
+    assert told == ["Segments left out: liver (no tissue named), left psoas (empty)."]
     path = segmentation_nrrd(tmp_path / "t.seg.nrrd", [labels], ["liver"], LabelValue=(1,))
     with pytest.raises(ValueError, match=r"no segment tells its tissue \(left out: liver"):
         regions_from_segmentation(path)

@@ -225,6 +225,14 @@ def test_result_of_an_unknown_region_is_refused(spine):
         overlay.show_results(segmentation, [SiteResult("L9 marrow", 0.0, "")])
 
 
+def test_an_empty_segment_cannot_be_labelled(spine):
+    volume, _ = spine
+    empty = Region("L3 marrow", Role.MARROW, "L3", np.zeros((0, 0, 0), bool))
+    segmentation = segment_nodes.regions_to_node([empty], volume)
+    with pytest.raises(ValueError, match="Segment 'L3 marrow' is empty; it cannot be labelled"):
+        overlay.show_results(segmentation, RESULTS[:1])
+
+
 def test_overlay_is_saved_with_the_scene(spine, tmp_path):
     _, segmentation = spine
     overlay.show_results(segmentation, RESULTS)

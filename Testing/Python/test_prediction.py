@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.score import scored
-from MarrowAssessLib.prediction.cohort_table import cohort_table, read_table
+from MarrowAssessLib.prediction.cohort_table import _without_empty, cohort_table, read_table
 from MarrowAssessLib.prediction.elastic_net import elastic_net
 from MarrowAssessLib.prediction.model_card import exploratory_reason, refuse_too_few
 from MarrowAssessLib.prediction.sample_size import cox_snell_r2, patients_needed
@@ -314,7 +314,7 @@ def test_regions_of_a_patient_become_their_median(cohort):
         (0, 3, "subject", "", "names no subject"),
         (0, 3, "subject", "Q", "'Q' has features but no outcome"),
         (1, 3, "fracture", "2", "expected are 0 and 1 only"),
-        (1, 3, "subject", "P2", "'P2' stands twice"),
+        (1, 3, "subject", "P2", "'P2' stands twice; keep one row"),
         (1, 3, "subject", "", "expected the columns subject and fracture"),
     ],
 )
@@ -413,6 +413,11 @@ def test_constant_features_are_no_predictors(cohort):
     assert found.predictors == NAMES[:2]
 
 
+def test_patients_who_differ_in_nothing_are_refused():
+    with pytest.raises(ValueError, match="No feature differs between the patients"):
+        _without_empty(np.ones((30, 2)), list(NAMES[:2]))
+
+
 # --- the file ---
 
 
@@ -469,7 +474,7 @@ def packed(*values):
         (("model", "scale"), [0.0, 1.0], "a coefficient or scale is not a number"),
         (("model", "fill"), [0.0], "one value for each predictor"),
         (("ranges",), [[0, 1]], "one range for each predictor"),
-        (("fold_models", 1, "trees", 0, "left"), packed(1, -1, 0, -1, -1), "cycle"),
+        (("fold_models", 1, "trees", 0, "left"), packed(1, -1, 0, -1, -1), "a tree has a cycle"),
         (("fold_models", 1, "trees", 0, "right"), packed(2, -1, 9, -1, -1), "points outside"),
         (("fold_models", 1, "trees", 0, "feature"), packed(0, 0, 7, 0, 0), "predictor that is not"),
         (("fold_models", 1, "trees", 0, "value"), packed(1, 1, 1, 1, np.nan), "values are not num"),

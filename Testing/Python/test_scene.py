@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -363,7 +364,7 @@ def test_other_or_empty_markups_are_refused():
         shapes_from_node(empty)
     line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "ruler")
     line.AddControlPoint(0, 0, 0)
-    with pytest.raises(ValueError, match="'ruler' is a Line"):
+    with pytest.raises(ValueError, match="'ruler' is a Line; points, an ROI box or a closed curve"):
         shapes_from_node(line)
 
 
@@ -546,9 +547,31 @@ def test_a_broken_scene_file_leaves_the_scene_as_it_was(volume, tmp_path):
     assert slicer.util.getNode("T1") is not None
     with pytest.raises(FileNotFoundError):
         scene.load_scene(tmp_path / "absent.mrb")
+    with zipfile.ZipFile(broken, "w") as archive:
+        archive.writestr("broken/broken.mrml", "<MRML><no")
+    with pytest.raises(ValueError, match=r"(?s)the scene did not load\. .*Syntax error"):
+        scene.load_scene(broken)
 
 
 def test_a_scene_is_saved_as_mrb_only(tmp_path):
     with pytest.raises(ValueError, match=r"saved as \.mrb"):
         scene.save_scene(tmp_path / "scene.zip")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scene_that_cannot_be_written_leaves_no_file(tmp_path):
+    """The name is as long as a file's may be; that of the scene inside would be longer."""
+    with pytest.raises(OSError, match=r"the scene could not be saved\. ."):
+        scene.save_scene(tmp_path / ("a" * 251 + ".mrb"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_needs_a_level_and_the_spine_an_image(volume, regions):
+    from MarrowAssessLib.scene.column import place_column, place_spine
+
+    node = volume_to_node(volume)
+    segmentation = regions_to_node(regions, node)
+    with pytest.raises(ValueError, match="Say which vertebra you click, such as L3, under Place"):
+        place_column(segmentation, node, [0, 0, 0], "")
+    with pytest.raises(ValueError, match="No image was chosen; choose one that shows the spine"):
+        place_spine(segmentation, {})

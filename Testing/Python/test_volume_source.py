@@ -58,6 +58,14 @@ def test_the_fitting_volume_of_a_folder_is_taken_or_named(folder):
         read_source(folder, Contrast.ADC)
 
 
+def test_a_folder_whose_headers_settle_no_role_asks_for_names(tmp_path):
+    unclear = {key: T1[key] for key in ("SeriesNumber", "PatientAge", "PatientSex")}
+    write_series(tmp_path, unclear | {"SeriesDescription": "localizer"}, (300, 150))
+    said = r"no volume's role is certain; name them, such as --volume T1=.*#3.*Series here: "
+    with pytest.raises(ValueError, match=said):
+        guess_study(tmp_path)
+
+
 def test_two_volumes_of_one_role_are_not_chosen_between(folder):
     write_series(folder, T1 | {"SeriesNumber": 5}, (300, 150))
     with pytest.raises(ValueError, match="2 volumes look like T1; choose one"):
