@@ -553,3 +553,10 @@ def slicer_array(node):
     import slicer
 
     return slicer.util.arrayFromVolume(node)
+
+
+def test_each_contrast_has_its_parameter():
+    from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+
+    images = {name for name in parameters("MarrowAssess") if name.endswith("Volume")}
+    assert set(VOLUME_PARAMETERS.values()) == images

@@ -2,21 +2,13 @@
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 
-# The parameter of the MarrowAssess module that holds the image of each contrast.
-VOLUME_PARAMETERS = {
-    Contrast.T1: "t1Volume",
-    Contrast.T2: "t2Volume",
-    Contrast.FS_T2: "fsT2Volume",
-    Contrast.T1_POST: "t1PostVolume",
-    Contrast.IN_PHASE: "inPhaseVolume",
-    Contrast.OPPOSED_PHASE: "opposedPhaseVolume",
-    Contrast.WATER: "waterVolume",
-    Contrast.FAT: "fatVolume",
-    Contrast.PDFF: "pdffVolume",
-    Contrast.R2STAR: "r2starVolume",
-    Contrast.T2STAR: "t2starVolume",
-    Contrast.ADC: "adcVolume",
-    Contrast.D: "dVolume",
-    Contrast.DSTAR: "dStarVolume",
-    Contrast.F: "fVolume",
-}
+
+def _parameter(contrast: Contrast) -> str:
+    if contrast is Contrast.DSTAR:
+        return "dStarVolume"  # as saved scenes have it
+    first, *others = contrast.value.split("_")
+    return "".join([first.lower(), *(word[0].upper() + word[1:] for word in others), "Volume"])
+
+
+VOLUME_PARAMETERS = {c: _parameter(c) for c in Contrast if c is not Contrast.FAT_FRACTION}
+"""The parameter of the MarrowAssess module that holds the image of each contrast."""
