@@ -75,8 +75,6 @@ def run(args: argparse.Namespace, family: Family) -> int:
     settings.update(_settings(args, family, recipe, images))
     labels = None if args.regions is None else label_map(args.regions, images[0])
     maps = recipe.make(images, **settings)
-    if maps is None:
-        raise InterruptedError
     _record_inputs(maps, images, notes, args, _paths(args, recipe))
     _say(maps)
     _refuse_empty(maps)

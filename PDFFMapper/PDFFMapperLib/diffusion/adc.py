@@ -9,7 +9,8 @@ import numpy as np
 
 from PDFFMapperLib.diffusion.log_polynomial import fit_log_polynomial
 from PDFFMapperLib.diffusion.scatter import prepared
-from PDFFMapperLib.diffusion.voxelwise import Progress, VoxelFit, Voxels, checked_b_values
+from PDFFMapperLib.diffusion.voxelwise import VoxelFit, Voxels, checked_b_values
+from PDFFMapperLib.maps.progress import Progress
 
 
 @dataclass
@@ -40,7 +41,7 @@ def fit_adc(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> AdcFit | None:
+) -> AdcFit:
     """Fit the apparent diffusion coefficient in every voxel.
 
     Args:
@@ -56,11 +57,9 @@ def fit_adc(
         noise: "rician" for magnitude images, "gaussian" for real-valued ones ("ml" only).
         progress: called with the fraction done; answering False cancels.
 
-    Returns:
-        None when canceled.
-
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
+        InterruptedError: canceled.
     """
     signal = np.asarray(signal)
     if b_range is not None:
@@ -86,11 +85,9 @@ def fit_adc(
 
 def fit_prepared(
     voxels: Voxels, noise: str, method: str = "ml", progress: Progress | None = None
-) -> AdcFit | None:
+) -> AdcFit:
     """Fit voxels from `scatter.prepared`; arguments as for `fit_adc`."""
     fit = fit_log_polynomial(voxels, 1, method, noise, progress)
-    if fit is None:
-        return None
     return AdcFit(
         adc=fit.c1,
         s0=fit.s0,

@@ -20,7 +20,8 @@ import numpy as np
 
 from PDFFMapperLib.diffusion import adc, scatter
 from PDFFMapperLib.diffusion.ivim_kernel import D_LIMIT, EXCESS_LIMITS, PRIOR_LOG_SD, fit_voxels
-from PDFFMapperLib.diffusion.voxelwise import Progress, VoxelFit, Voxels, run_blocks
+from PDFFMapperLib.diffusion.voxelwise import VoxelFit, Voxels, run_blocks
+from PDFFMapperLib.maps.progress import Progress
 
 
 @dataclass
@@ -82,7 +83,7 @@ def fit_ivim(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimFit | None:
+) -> IvimFit:
     """Full bi-exponential fit of S0, D, D* and f in every voxel.
 
     Args:
@@ -95,11 +96,9 @@ def fit_ivim(
         noise: "rician" for magnitude images, "gaussian" for real-valued ones.
         progress: called with the fraction done; answering False cancels.
 
-    Returns:
-        None when canceled.
-
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
+        InterruptedError: canceled.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     return fit_prepared(voxels, noise, None, progress)
@@ -115,17 +114,15 @@ def fit_ivim_segmented(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimFit | None:
+) -> IvimFit:
     """Segmented fit: D from b >= `threshold` (s/mm^2) alone, then S0, f and D* with D held.
 
     Its D is biased upwards where D* is slow enough to last beyond the threshold; the standard
     deviations carry the uncertainty of D into the others. Arguments as for `fit_ivim`.
 
-    Returns:
-        None when canceled.
-
     Raises:
         ValueError: as `fit_ivim`, or fewer than two b-values on a side of the threshold.
+        InterruptedError: canceled.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     high = voxels.b * 1000 >= threshold
@@ -183,7 +180,7 @@ def fit_prepared(
     noise: str,
     held: np.ndarray | None = None,
     progress: Progress | None = None,
-) -> IvimFit | None:
+) -> IvimFit:
     """Fit voxels from `prepared`; `held` is D and its standard deviation per voxel, or None."""
     maps = np.full((12, voxels.signal.shape[0]), np.nan, dtype=np.float32)
 
@@ -194,8 +191,7 @@ def fit_prepared(
             noise == "rician", None if held is None else held[:, index],
         )  # fmt: skip
 
-    if not run_blocks(work, voxels.usable.size, progress):
-        return None
+    run_blocks(work, voxels.usable.size, progress)
     return _result(voxels, maps)
 
 

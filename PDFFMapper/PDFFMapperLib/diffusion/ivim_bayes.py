@@ -27,7 +27,8 @@ from numba import njit
 from PDFFMapperLib.diffusion.ivim import IvimFit, fit_prepared, prepared
 from PDFFMapperLib.diffusion.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.diffusion.noise import bessel_ratio
-from PDFFMapperLib.diffusion.voxelwise import Progress, Voxels, run_blocks
+from PDFFMapperLib.diffusion.voxelwise import Voxels, run_blocks
+from PDFFMapperLib.maps.progress import Progress, share
 
 LEARNING_VOXELS = 14_000
 LEARNING_CYCLES = 20
@@ -147,7 +148,7 @@ def fit_ivim_hierarchical(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> IvimPosterior | None:
+) -> IvimPosterior:
     """Learn the distribution of D, D* and f over the voxels, then estimate each voxel with it.
 
     Args:
@@ -160,19 +161,13 @@ def fit_ivim_hierarchical(
         noise: see `ivim.fit_ivim`.
         progress: called with the fraction done; answering False cancels.
 
-    Returns:
-        None when canceled.
-
     Raises:
         ValueError: as `ivim.fit_ivim`, or the fit of no voxel converged.
+        InterruptedError: canceled.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     rician = noise == "rician"
-    own = fit_prepared(
-        voxels, noise, None, None if progress is None else lambda done: progress(0.4 * done)
-    )
-    if own is None:
-        return None
+    own = fit_prepared(voxels, noise, None, share(progress, 0.0, 0.4))
     voxels.usable = np.flatnonzero(own.valid.reshape(-1))
     if voxels.usable.size == 0:
         raise ValueError("No voxel could be fitted: there is nothing to learn a distribution from.")
@@ -193,9 +188,7 @@ def fit_ivim_hierarchical(
         )  # fmt: skip
         maps[:, index] = out
 
-    report = None if progress is None else lambda done: progress(0.4 + 0.6 * done)
-    if not run_blocks(work, voxels.usable.size, report):
-        return None
+    run_blocks(work, voxels.usable.size, share(progress, 0.4, 1.0))
     return _result(voxels, own, maps, distribution)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from PDFFMapperLib.diffusion.log_polynomial import fit_log_polynomial
 from PDFFMapperLib.diffusion.scatter import prepared
-from PDFFMapperLib.diffusion.voxelwise import Progress, VoxelFit, Voxels
+from PDFFMapperLib.diffusion.voxelwise import VoxelFit, Voxels
+from PDFFMapperLib.maps.progress import Progress
 
 
 @dataclass
@@ -47,14 +48,12 @@ def fit_kurtosis(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> KurtosisFit | None:
+) -> KurtosisFit:
     """Maximum likelihood fit of S0, D and K in every voxel; arguments as for `adc.fit_adc`.
-
-    Returns:
-        None when canceled.
 
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
+        InterruptedError: canceled.
     """
     voxels = prepared(
         signal,
@@ -69,13 +68,9 @@ def fit_kurtosis(
     return fit_prepared(voxels, noise, progress)
 
 
-def fit_prepared(
-    voxels: Voxels, noise: str, progress: Progress | None = None
-) -> KurtosisFit | None:
+def fit_prepared(voxels: Voxels, noise: str, progress: Progress | None = None) -> KurtosisFit:
     """Fit voxels from `scatter.prepared`; arguments as for `fit_kurtosis`."""
     fit = fit_log_polynomial(voxels, 2, "ml", noise, progress)
-    if fit is None:
-        return None
     with np.errstate(invalid="ignore", divide="ignore"):
         valid = fit.valid & (fit.c1 > 0)
         d, c2 = np.where(valid, fit.c1, np.nan), np.where(valid, fit.c2, np.nan)

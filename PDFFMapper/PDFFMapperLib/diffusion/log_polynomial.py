@@ -19,7 +19,8 @@ from PDFFMapperLib.diffusion.log_polynomial_kernel import (
     RICIAN,
     fit_voxels,
 )
-from PDFFMapperLib.diffusion.voxelwise import Progress, VoxelFit, Voxels, run_blocks
+from PDFFMapperLib.diffusion.voxelwise import VoxelFit, Voxels, run_blocks
+from PDFFMapperLib.maps.progress import Progress
 
 
 @dataclass
@@ -42,18 +43,16 @@ class LogPolynomialFit(VoxelFit):
 
 def fit_log_polynomial(
     voxels: Voxels, order: int, method: str, noise: str, progress: Progress | None
-) -> LogPolynomialFit | None:
+) -> LogPolynomialFit:
     """Fit a polynomial of order 1 or 2 to voxels from `scatter.prepared`.
 
     `method` is "ml" or "wls", `noise` "rician" or "gaussian". Where the noise is not known the
     likelihood is Gaussian, and there are no standard deviations. Where there are no more images
     than parameters the curve passes through all of them, and there is no residual.
 
-    Returns:
-        None when canceled.
-
     Raises:
         ValueError: unknown method.
+        InterruptedError: canceled.
     """
     if method not in ("ml", "wls"):
         raise ValueError(f'The method is "ml" or "wls", not {method!r}.')
@@ -71,8 +70,7 @@ def fit_log_polynomial(
             likelihood,
         )  # fmt: skip
 
-    if not run_blocks(work, voxels.usable.size, progress):
-        return None
+    run_blocks(work, voxels.usable.size, progress)
     if unknown:
         maps[3:9] = np.nan
     if voxels.b.size <= order + 1:

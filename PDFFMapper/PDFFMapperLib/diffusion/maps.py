@@ -17,7 +17,7 @@ from PDFFMapperLib.diffusion.series import DiffusionSeries, diffusion_series
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.recipe import Progress
+from PDFFMapperLib.maps.progress import Progress
 
 Fit = AdcFit | KurtosisFit | IvimFit | IvimPosterior
 
@@ -63,56 +63,54 @@ _REASONS = {0: "confident"} | {
 
 def adc(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     """Maps of the maximum-likelihood ADC."""
     return _fitted(images, settings, progress, fit_adc)
 
 
 def adc_wls(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     """Maps of the ADC by weighted least squares."""
     return _fitted(images, settings, progress, fit_adc, method="wls")
 
 
 def full(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     """Maps of the full IVIM fit."""
     return _fitted(images, settings, progress, fit_ivim)
 
 
 def segmented(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     """Maps of the segmented IVIM fit."""
     return _fitted(images, settings, progress, fit_ivim_segmented, threshold=settings.threshold_b)
 
 
 def hierarchical(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     """Maps of the hierarchical IVIM fit."""
     return _fitted(images, settings, progress, fit_ivim_hierarchical)
 
 
 def kurtosis(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     """Maps of the kurtosis fit."""
     return _fitted(images, settings, progress, fit_kurtosis)
 
 
 def model_choice(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     """The model that AICc prefers, and the maps of each model that are its own."""
     series = diffusion_series(images, settings)
     choice = choose_model(
         series.signal, series.b_values, **_options(series, settings), progress=progress
     )
-    if choice is None:
-        return None
     facts = _facts(series, choice.ivim, settings)
     maps = [_model_map(choice, series.like, facts)]
     for fit, names in (
@@ -128,14 +126,12 @@ def _fitted(
     images: Sequence[Volume],
     settings: SimpleNamespace,
     progress: Progress | None,
-    fit_series: Callable[..., Fit | None],
+    fit_series: Callable[..., Fit],
     **more: object,
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     series = diffusion_series(images, settings)
     options = _options(series, settings)
     fit = fit_series(series.signal, series.b_values, **options, **more, progress=progress)
-    if fit is None:
-        return None
     facts = _facts(series, fit, settings)
     maps = _maps(fit, series, facts)
     if settings.choose_model:

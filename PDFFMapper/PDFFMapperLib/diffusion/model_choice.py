@@ -14,7 +14,7 @@ from PDFFMapperLib.diffusion import adc, ivim, kurtosis
 from PDFFMapperLib.diffusion.adc import AdcFit
 from PDFFMapperLib.diffusion.ivim import IvimFit, prepared
 from PDFFMapperLib.diffusion.kurtosis import KurtosisFit
-from PDFFMapperLib.diffusion.voxelwise import Progress
+from PDFFMapperLib.maps.progress import Progress
 
 MODELS = ("mono-exponential", "kurtosis", "ivim")
 PARAMETERS = {"mono-exponential": 2, "kurtosis": 3, "ivim": 4}
@@ -57,19 +57,15 @@ def choose_model(
     mask: np.ndarray | None = None,
     noise: str = "rician",
     progress: Progress | None = None,
-) -> ModelChoice | None:
+) -> ModelChoice:
     """Fit the three models in every voxel and compare them; arguments as for `ivim.fit_ivim`.
-
-    Returns:
-        None when canceled.
 
     Raises:
         ValueError: as `ivim.fit_ivim`.
+        InterruptedError: canceled.
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     fit = ivim.fit_prepared(voxels, noise, None, progress)
-    if fit is None:
-        return None
     mono = adc.fit_prepared(voxels, noise)
     curved = kurtosis.fit_prepared(voxels, noise)
     count = len(b_values)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-Progress = Callable[[float], bool]
+from PDFFMapperLib.maps.progress import Progress, run_parallel
+
 BLOCK = 8192
 
 
@@ -187,21 +186,12 @@ def prepare(
 
 def run_blocks(
     work: Callable[[int, int], None], count: int, progress: Progress | None = None
-) -> bool:
-    """Call ``work(start, stop)`` over 0..count in blocks, on all cores; False when canceled."""
-    starts = range(0, count, BLOCK)
-    if len(starts) <= 1:
-        if count:
-            work(0, count)
-        return progress is None or progress(1.0)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        jobs = [pool.submit(work, start, min(start + BLOCK, count)) for start in starts]
-        try:
-            for n, job in enumerate(jobs):
-                job.result()
-                if progress is not None and not progress((n + 1) / len(jobs)):
-                    return False
-        finally:
-            for job in jobs:
-                job.cancel()
-    return True
+) -> None:
+    """Call ``work(start, stop)`` over 0..count in blocks, on all cores.
+
+    Raises:
+        InterruptedError: canceled.
+    """
+    run_parallel(
+        lambda start: work(start, min(start + BLOCK, count)), range(0, count, BLOCK), progress
+    )

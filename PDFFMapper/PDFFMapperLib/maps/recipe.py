@@ -7,7 +7,7 @@ arguments, provenance and the table of methods follow from them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from types import SimpleNamespace
@@ -17,8 +17,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.install.software import MAKER
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-
-Progress = Callable[[float], bool]
+from PDFFMapperLib.maps.progress import Progress
 
 NUMBER, NUMBERS, CHOICE, SWITCH, TEXT, IMAGE = (
     "number", "numbers", "choice", "switch", "text", "image",
@@ -124,8 +123,8 @@ class Recipe:
         kinds: ids of the maps it may make (see kinds.KINDS).
         citation: where the method was published.
         compute: "module:function", given images, settings and progress; returns maps, with NaN
-            where a value cannot be trusted and a map of reasons beside them, or None if canceled.
-            Imported when run, because compiled code must not be loaded with the panel.
+            where a value cannot be trusted and a map of reasons beside them. Imported when run,
+            because compiled code must not be loaded with the panel.
         flag: on the command line, for recipes of single images.
     """
 
@@ -141,7 +140,7 @@ class Recipe:
 
     def make(
         self, images: Sequence[Volume], progress: Progress | None = None, **settings: object
-    ) -> list[ParametricMap] | None:
+    ) -> list[ParametricMap]:
         """Compute the maps.
 
         Args:
@@ -150,16 +149,17 @@ class Recipe:
             settings: by the options' names; None for what is not chosen.
 
         Returns:
-            Maps that carry how they were made; None if canceled.
+            Maps that carry how they were made.
 
         Raises:
             ValueError: one sentence that says what is wrong with images or settings.
+            InterruptedError: canceled.
         """
         self._check_images(images)
         chosen = self.chosen(settings)
         made = resolve_name(self.compute)(list(images), chosen, progress)
         if made is None:
-            return None
+            raise InterruptedError("Mapping was canceled.")
         facts = {
             "software": MAKER,
             "method": self.id,

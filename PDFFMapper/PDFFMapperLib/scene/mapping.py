@@ -93,8 +93,11 @@ def make_maps(
                     f"'{frame.node.GetName()}' holds {frame.count} images; choose volumes with one "
                     "image each."
                 )
-    maps = recipe.make([frame.volume for frame in frames], progress, **settings)
-    return maps and maps_to_nodes(maps, folder, nodes[0])
+    try:
+        maps = recipe.make([frame.volume for frame in frames], progress, **settings)
+    except InterruptedError:
+        return None
+    return maps_to_nodes(maps, folder, nodes[0])
 
 
 def set_typed_fact(frame: Frame, keyword: str, text: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import find_kind, map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.recipe import Progress, check_one_grid
+from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.water_fat.echo_train import EchoTrain, echo_train
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
