@@ -489,15 +489,6 @@ def test_results_without_slicer_core_say_what_is_missing(tmp_path, monkeypatch):
     assert assessment.notes[-1].startswith("No 3D overlay and no scene: The Slicer scene needs")
 
 
-def test_radiomics_of_wavelets_without_pywavelets_says_what_to_install(monkeypatch, capsys):
-    from MarrowAssessLib.commands import main as cli
-
-    monkeypatch.setitem(sys.modules, "pywt", None)
-    asked = ["radiomics", "--volume", "T1=t1.nrrd", "--filters", "--out", "out"]
-    assert cli.main(asked) == cli.BAD_INPUT
-    assert "--filters needs PyWavelets; install it (pip" in capsys.readouterr().err
-
-
 def test_a_session_without_work_says_so(tmp_path):
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     from MarrowAssessLib.scene import headless
