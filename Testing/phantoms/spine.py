@@ -26,12 +26,20 @@ CONTRASTS = {
 
 @dataclass
 class DigitalSpine:
-    """A volume, and on its grid the index of each body + 1 and the tissues."""
+    """A volume, and on its grid the index of each body + 1, the tissues and the structures."""
 
     volume: Volume
     owner: np.ndarray
     tissue: np.ndarray
+    structure: np.ndarray
     facts: dict
+
+    def chances(self, sacral_disc: bool = False) -> np.ndarray:
+        """What a network without fault would see; also one that takes S1-S2's rest for a disc."""
+        seen = self.structure.copy()
+        if sacral_disc:
+            seen[np.isin(self.tissue, (T.SACRAL_DISC, T.SACRAL_NUCLEUS))] = ds.Structure.DISC
+        return (seen == np.arange(len(ds.Structure))[:, None, None, None]).astype("f4")
 
     def level(self, index: int) -> str:
         """The level of the body with that owner's index, five lumbar vertebrae counted up."""
@@ -57,6 +65,19 @@ def healthy(seed: int, lumbar: int = 5, child: float | None = None):
     return bones, gaps, facts
 
 
+def bent_sacrum(bones, gaps, deg: float) -> None:
+    """Turn the sacrum backward below L5, in place: its back wall makes a kink, as in life."""
+    lowest = bones[4]
+    back = lowest["h"] + gaps[3] / 2
+    y0, z0 = lowest["cy"] - back * lowest["sin"], lowest["cz"] - back * lowest["cos"]
+    c, s = np.cos(np.deg2rad(deg)), np.sin(np.deg2rad(deg))
+    for down, up in (("cy", "cz"), ("sin", "cos")):
+        a, b = bones[down][:4].copy(), bones[up][:4].copy()
+        a0, b0 = (y0, z0) if up == "cz" else (0, 0)
+        bones[down][:4] = a0 + c * (a - a0) + s * (b - b0)
+        bones[up][:4] = b0 - s * (a - a0) + c * (b - b0)
+
+
 def shown(
     spine, contrast: str, seed: int, level: float = 5.8, slices: int = 15, noise: float = 0.012
 ) -> DigitalSpine:
@@ -66,7 +87,8 @@ def shown(
     step = 4.0 * min(facts["scale"], 1.0)
     planes = (np.arange(slices) - (slices - 1) / 2) * step
     painted = _painted(rng, bones, gaps, facts, level, planes)
-    tissue, owner = (a[:, ::2, ::2] for a in (painted.tissue, painted.owner))
+    structure = ds.structures(painted.tissue, painted.depth, painted.scale)
+    tissue, owner, structure = (a[:, ::2, ::2] for a in (painted.tissue, painted.owner, structure))
     means = _levels(contrast)
     signal = means[painted.tissue]
     signal *= 1 + 0.04 * np.stack([ds.smooth_noise(rng, 3, signal.shape[1:]) for _ in planes])
@@ -78,7 +100,7 @@ def shown(
     grid[:3, :3] = np.array([[0, 0, step], [ds.PIXEL_MM, 0, 0], [0, -ds.PIXEL_MM, 0]])
     grid[:3, 3] = [planes[0], -ds.WIDTH * ds.PIXEL_MM / 2, ds.HEIGHT * ds.PIXEL_MM / 2]
     volume = Volume((1000 * signal).astype(np.float32), grid, contrast)
-    return DigitalSpine(volume, owner, tissue, facts)
+    return DigitalSpine(volume, owner, tissue, structure, facts)
 
 
 def _painted(rng, bones, gaps, facts, level, planes):
@@ -129,4 +151,4 @@ def _levels(contrast: str) -> np.ndarray:
     return m
 
 
-__all__ = ["DigitalSpine", "T", "appearance", "ds", "healthy", "shown"]
+__all__ = ["DigitalSpine", "T", "appearance", "bent_sacrum", "ds", "healthy", "shown"]

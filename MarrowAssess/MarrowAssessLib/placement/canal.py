@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.body import Placement
-from MarrowAssessLib.placement.find_spine import Spine, canal_chance
+from MarrowAssessLib.placement.found_spine import Spine, canal_chance
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Surface
 from MarrowAssessLib.study.regions import Region
@@ -16,10 +16,12 @@ from MarrowAssessLib.study.regions import Region
 SLABS = (1.0, 1.6, 2.2)
 """Half of the slab's height over half of the body's: a longer one where too little is found."""
 WALL_MM = 1.5  # from the canal's wall
+SECTION_MM = 2.0  # of the canal, along it
 CORE_MM = 3.0  # from the wall: neither ligament nor epidural fat reaches there
-DARK_LEVEL = 0.25  # quantile of the core's signals that is fluid's where fluid is dark
+FRONT, BESIDE = 0.42, 0.5  # of the sac's depth and half width: roots lie behind and at the sides
+DARK_LEVEL = 0.4  # quantile of the signals there that is fluid's where fluid is dark
+ALIKE = 0.45  # of the spread of signals there: so far fluid may differ from that
 BRIGHT_SHARE = 0.8  # of the core's brightest tenth: fluid where it is bright
-ALIKE = 0.35  # of the spread of signals in the canal: so far fluid may differ from its clearest
 USABLE_MM3, LEAST_MM3 = 250.0, 100.0
 BRIGHT = 1.3  # canal over marrow: then CSF is what is bright
 
@@ -30,8 +32,8 @@ def csf_of(
     """CSF behind a body.
 
     Where CSF is bright (T2, STIR), the brightest even part of the canal's inside is fluid, for
-    roots and cord are darker; where it is dark (T1), the darkest, for roots, fat and the wall's
-    partial volume are brighter.
+    roots and cord are darker. Where it is dark (T1), roots are hardly brighter than fluid, but they
+    sink to the back of the sac, for the patient lies on it: fluid is the even part of the front.
 
     Args:
         volume: image to draw on.
@@ -42,14 +44,20 @@ def csf_of(
     """
     shown = fluid or volume
     for slab in SLABS:
-        mask, offset, depth = _canal(volume, spine, body, slab)
+        mask, offset, depth, local = _canal(volume, spine, body, slab)
         roi = np.zeros_like(mask)
         core = depth >= min(CORE_MM, 0.8 * depth.max())
         if mask.any():
             values = _smooth_values(volume, shown, mask.shape, offset)
             marrow = _marrow_level(shown, body)
             bright = fluid is not None or np.quantile(values[core], 0.9) > BRIGHT * marrow
-            roi = _even_part(values, depth > WALL_MM, core, bright)
+            inside = depth > WALL_MM
+            if bright:
+                fluid = values >= BRIGHT_SHARE * np.quantile(values[core], 0.9)
+            else:
+                inside &= _front_of_sac(mask, local)
+                fluid = _even(values, inside)
+            roi = _largest_piece(inside & fluid)
         if roi.sum() * volume.voxel_volume_mm3 >= USABLE_MM3:
             break
     name = f"{site} CSF"
@@ -61,8 +69,13 @@ def csf_of(
     return found
 
 
-def _canal(volume, spine, body, slab) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray]:
-    """The canal behind a body on the volume's grid, its offset, and depth from its wall, mm."""
+def _canal(
+    volume, spine, body, slab
+) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray, np.ndarray]:
+    """The canal behind a body on the volume's grid, and its offset.
+
+    Then depth from its wall, and places (..., 3) along the body's axes, mm.
+    """
     box = body.box
     reach = np.array([11.0, 34.0, slab * box.half[2]])
     middle = box.center - box.half[1] * box.axes[1]
@@ -83,7 +96,8 @@ def _canal(volume, spine, body, slab) -> tuple[np.ndarray, tuple[int, int, int],
         np.pad(mask, 1, mode="edge"), sampling=volume.spacing[::-1]
     )[1:-1, 1:-1, 1:-1]
     offset = tuple(int(n) for n in low[::-1])
-    return mask, offset, np.where(mask, depth, 0.0)
+    local = local.reshape(*i.shape, 3).transpose(2, 1, 0, 3)
+    return mask, offset, np.where(mask, depth, 0.0), local
 
 
 def _smooth_values(volume, shown, shape, offset) -> np.ndarray:
@@ -102,14 +116,30 @@ def _marrow_level(shown: Volume, body: Surface) -> float:
     return float(abs(np.nanmedian(values))) if np.isfinite(values).any() else 0.0
 
 
-def _even_part(values, inside, core, bright) -> np.ndarray:
-    """The part of the inside, in one piece, that is fluid by the signals of the canal's core."""
-    if bright:
-        fluid = values >= BRIGHT_SHARE * np.quantile(values[core], 0.9)
-    else:
-        level, low, high = np.quantile(values[core], [DARK_LEVEL, 0.1, 0.9])
-        fluid = np.abs(values - level) <= ALIKE * max(high - low, 0.05 * abs(level))
-    labels, count = ndimage.label(inside & fluid)
-    sizes = np.bincount(labels[inside & fluid], minlength=count + 1)
+def _front_of_sac(mask: np.ndarray, local: np.ndarray) -> np.ndarray:
+    """The sac's front near the middle, cross-section by cross-section."""
+    front = np.zeros_like(mask)
+    height = np.rint(local[..., 2] / SECTION_MM).astype(int)
+    for section in np.unique(height[mask]):
+        here = mask & (height == section)
+        across, along = local[here][:, 0], local[here][:, 1]
+        left, right = np.percentile(across, [3, 97])
+        back, ahead = np.percentile(along, [2, 98])
+        near = np.abs(across - (left + right) / 2) < BESIDE * max((right - left) / 2, 3.0)
+        front[here] = near & (ahead - along < FRONT * max(ahead - back, 3.0))
+    return front
+
+
+def _even(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Where signals are near those of the darker part of the inside."""
+    if not inside.any():
+        return inside
+    level, low, high = np.quantile(values[inside], [DARK_LEVEL, 0.1, 0.9])
+    return np.abs(values - level) <= max(ALIKE * (high - low), 0.05 * abs(level))
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    labels, count = ndimage.label(mask)
+    sizes = np.bincount(labels[mask], minlength=count + 1)
     sizes[0] = 0
-    return labels == sizes.argmax() if sizes.any() else np.zeros_like(inside)
+    return labels == sizes.argmax() if sizes.any() else np.zeros_like(mask)

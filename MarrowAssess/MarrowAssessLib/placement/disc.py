@@ -81,8 +81,9 @@ def disc_seen(
     axis /= apart
     wide = 1.25 * np.maximum(top.box.half, bottom.box.half)
     middle = (top.box.center + bottom.box.center) / 2
-    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * (np.max(wide[:2]) + 4)
-    ijk = volume.ras_to_ijk(middle + corners)
+    reach = np.array([*wide[:2], apart / 2 + np.abs(top.box.axes[:2] @ axis) @ wide[:2]])
+    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * reach
+    ijk = volume.ras_to_ijk(middle + corners @ top.box.axes)
     size = np.array(volume.array.shape[::-1])
     low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
     high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
@@ -92,12 +93,11 @@ def disc_seen(
     inside = (along > 0) & (along < apart)
     inside &= (np.abs((points - middle) @ top.box.axes[:2].T) < wide[:2]).all(axis=1)
     rows = np.flatnonzero(inside)
-    seen = points[rows]
-    disc = np.nan_to_num(sample(chance.array, chance.ras_to_ijk(seen))) > 0.5
+    rows = rows[np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points[rows]))) > 0.5]
     for surface in (top, bottom):
-        disc &= ~surface.contains(seen)
+        rows = rows[~surface.contains(points[rows])]
     mask = np.zeros(len(points), bool)
-    mask[rows[disc]] = True
+    mask[rows] = True
     mask = np.ascontiguousarray(mask.reshape(i.shape).transpose(2, 1, 0))
     mask = ndimage.binary_opening(mask, ball(1.0, volume.spacing))
     if mask.sum() * volume.voxel_volume_mm3 < LEAST_DISC_MM3:

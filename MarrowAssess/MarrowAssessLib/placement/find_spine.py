@@ -9,13 +9,21 @@ change little. Where a chain with another number of bodies explains nearly as mu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
+from MarrowAssessLib.placement.found_spine import (
+    CountDoubt,
+    FoundBody,
+    Spine,
+    body_chance,
+    image_axes,
+)
+from MarrowAssessLib.placement.sacrum import tell_lowest
 from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure, probabilities
 from MarrowAssessLib.placement.star_surface import sample
 
@@ -29,8 +37,6 @@ LEAST_CORE_MM3 = 250.0
 REACH_MM = 7.0  # from a core to its body's surface
 CLOSE_CALL = 0.6  # a chain of another number of bodies that is worse by less is told
 TURN_DEG, TURN_BACK_DEG = 8.0, 25.0  # from step to step at no cost; the sacrum bends back
-S2_SIZE, S2_DISC = 0.4, 0.6  # of the body and the disc above: less of both is S2
-LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
 SHIFT_MM = 3.0  # between two images of one patient: more is corrected and said
 HOLE = 1.55  # distance of neighbors over what is usual there: one may have been missed
 
@@ -52,63 +58,6 @@ class Piece:
     center: np.ndarray
     size: np.ndarray
     chance: float
-
-
-@dataclass
-class FoundBody:
-    """A body of the chain.
-
-    Attributes:
-        center: RAS, mm.
-        up: unit vector along the column there.
-        mask: boolean in the frame.
-        doubts: sentences.
-    """
-
-    center: np.ndarray
-    up: np.ndarray
-    mask: np.ndarray
-    doubts: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class CountDoubt:
-    """A place where the number of bodies is not certain.
-
-    Attributes:
-        body: index of the body above which (or at which) the count may be another one.
-        reading: what else it may be.
-    """
-
-    body: int
-    reading: str
-
-
-@dataclass
-class Spine:
-    """What was found in an image.
-
-    Attributes:
-        bodies: from head to foot.
-        frame: grid of the network's result: slices to the right, rows down, columns to the front.
-        chances: (11, slices, rows, columns) probability of each Structure in the frame.
-        lowest: level of the lowest body where the sacrum tells it, "" where it is not in view.
-        unsure_lowest: why that level is not certain, "" where it is.
-        count_doubts: places where the number of bodies is not certain.
-        notes: other sentences, such as a shift between images.
-    """
-
-    bodies: list[FoundBody]
-    frame: Volume
-    chances: np.ndarray
-    lowest: str = ""
-    unsure_lowest: str = ""
-    count_doubts: list[CountDoubt] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def disc_chance(self) -> np.ndarray:
-        """Probability of disc."""
-        return self.chances[Structure.DISC]
 
 
 def sagittal_frame(volume: Volume) -> Volume:
@@ -159,7 +108,7 @@ def _shown(volume: Volume, frame: Volume) -> Volume:
     across = directions.T @ np.abs(frame.ijk_to_ras[:3, 2] / frame.spacing[2])
     sigma = np.where(across > 0.7, 0, 0.45 * np.sqrt(np.maximum(ratio**2 - 1, 0)))
     array = np.asarray(volume.array, np.float32)
-    if array.dtype.kind == "f":
+    if volume.array.dtype.kind == "f":
         array = np.nan_to_num(array)
     array = ndimage.gaussian_filter(array, sigma[::-1], truncate=2.5)
     k, j, i = np.indices(frame.array.shape)
@@ -186,17 +135,32 @@ def find_spine(
     """
     frame = sagittal_frame(volumes[0])
     chances, notes = _chances(volumes, frame, network, progress)
+    frame = replace(frame, name=" and ".join(volume.name for volume in volumes))
+    return explained(chances, frame, notes)
+
+
+def explained(chances: np.ndarray, frame: Volume, notes: Sequence[str] = ()) -> Spine:
+    """The chain of bodies that explains best what each place is.
+
+    Args:
+        chances: probability of each Structure (11, slices, rows, columns).
+        frame: their grid.
+        notes: what is to be said of the images.
+
+    Raises:
+        ValueError: there is no spine.
+    """
     pieces = _pieces(chances, frame)
     chain, rivals = _best_chain(pieces, chances, frame)
     if len(chain) < 2:
         raise ValueError(
-            f"No spine was found in {' and '.join(v.name for v in volumes)}: "
+            f"No spine was found in {frame.name}: "
             + ("no vertebral bodies" if not chain else "one body alone")
             + " with discs between them. Click a vertebra where there is one."
         )
-    spine = Spine(_bodies(chain, chances, frame), frame, chances, notes=notes)
+    spine = Spine(_bodies(chain, chances, frame), frame, chances, notes=list(notes))
     spine.count_doubts = [*_missed(spine), *_other_counts(chain, rivals)]
-    _find_sacrum(spine)
+    tell_lowest(spine)
     return spine
 
 
@@ -242,16 +206,6 @@ def _shift(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     return int(reach[down]), int(reach[front])
 
 
-def body_chance(chances: np.ndarray) -> np.ndarray:
-    """Probability of a body with half of its cortex."""
-    return chances[Structure.BODY] + chances[Structure.CORE] + 0.5 * chances[Structure.CORTEX]
-
-
-def canal_chance(chances: np.ndarray) -> np.ndarray:
-    """Probability of the canal: fluid, cord and roots."""
-    return chances[Structure.FLUID] + chances[Structure.NERVE]
-
-
 def _pieces(chances, frame) -> list[Piece]:
     core = chances[Structure.CORE]
     body = body_chance(chances)
@@ -291,7 +245,7 @@ def _pieces(chances, frame) -> list[Piece]:
 def _piece(parts, voxels, frame, body) -> Piece:
     points = frame.to_ras(voxels[:, ::-1])
     center = points.mean(axis=0)
-    axes = _axes(frame)
+    axes = image_axes(frame)
     local = (points - center) @ axes.T
     # the core's own axes in the sagittal plane, nearest to the image's
     plane = np.cov(local[:, 1:].T) + 1e-6 * np.eye(2)
@@ -302,15 +256,9 @@ def _piece(parts, voxels, frame, body) -> Piece:
     return Piece(parts, voxels, center, size, float(body[tuple(voxels.T)].mean()))
 
 
-def _axes(frame: Volume) -> np.ndarray:
-    """Rows: unit vectors to the right, front and head."""
-    unit = frame.ijk_to_ras[:3, :3] / frame.spacing
-    return np.array([unit[:, 2], unit[:, 0], -unit[:, 1]])
-
-
 def _links(pieces, chances, frame) -> dict[tuple[int, int], tuple[float, float, float]]:
     """For each pair that may be neighbors (upper, lower): score, distance, disc's chance."""
-    axes = _axes(frame)
+    axes = image_axes(frame)
     disc = chances[Structure.DISC]
     body = body_chance(chances)
     links = {}
@@ -468,24 +416,26 @@ def _bodies(chain, chances, frame) -> list[FoundBody]:
     for n, piece in enumerate(chain, 1):
         owner[tuple(piece.voxels.T)] = n
     spacing = frame.spacing[::-1]
+    near = ndimage.find_objects((owner > 0).astype(np.uint8))[0]
+    reach = np.ceil(REACH_MM / spacing).astype(int) + 1
+    near = tuple(slice(max(s.start - r, 0), s.stop + r) for s, r in zip(near, reach, strict=True))
+    core = owner[near]
     distance, nearest = ndimage.distance_transform_edt(
-        owner == 0, sampling=spacing, return_indices=True
+        core == 0, sampling=spacing, return_indices=True
     )
-    grown = np.where(
-        (body_chance(chances) > 0.5) & (distance <= REACH_MM), owner[tuple(nearest)], 0
-    )
+    body = body_chance(chances[(slice(None), *near)]) > 0.5
+    grown = np.zeros_like(owner)
+    grown[near] = np.where(body & (distance <= REACH_MM), core[tuple(nearest)], 0)
     grown[owner > 0] = owner[owner > 0]
-    centers = np.array([piece.center for piece in chain])
+    centers, boxes = np.array([piece.center for piece in chain]), ndimage.find_objects(grown)
     bodies = []
     for n in range(len(chain)):
         low, high = max(n - 1, 0), min(n + 1, len(chain) - 1)
         up = centers[low] - centers[high]
-        mask = grown == n + 1
-        labels, count = ndimage.label(mask)
-        if count > 1:
-            sizes = np.bincount(labels.ravel())
-            sizes[0] = 0
-            mask = labels == sizes.argmax()
+        labels, _ = ndimage.label(grown[boxes[n]] == n + 1)
+        sizes = np.bincount(labels.ravel())
+        mask = np.zeros(owner.shape, bool)
+        mask[boxes[n]] = labels == 1 + sizes[1:].argmax()
         points = frame.to_ras(np.argwhere(mask)[:, ::-1])
         bodies.append(FoundBody(points.mean(axis=0), up / np.linalg.norm(up), mask))
     return bodies
@@ -528,136 +478,3 @@ def _change_inside(chain: list[Piece], other: list[Piece]) -> int:
     inside = (b1 - b0) - (a1 - a0)
     # beyond the lowest shared body the count moves every name, above the highest none
     return inside or (len(other) - b1) - (len(chain) - a1)
-
-
-@dataclass(frozen=True)
-class _End:
-    """At an endplate: its share in view, the share of that with a disc, and its thickness in mm."""
-
-    seen: float
-    share: float
-    thickness: float
-
-
-def _beside(spine: Spine, index: int, side: int) -> _End:
-    """The disc above (side 1) or below (-1) a body, along its own axis, where it is in view."""
-    body, frame = spine.bodies[index], spine.frame
-    axes, half, center = body_axes(body, frame)
-    step = 0.75
-    across, along, height = np.meshgrid(
-        np.linspace(-0.5, 0.5, 7) * half[0],
-        np.linspace(-0.8, 0.8, 17) * half[1],
-        side * np.arange(0, half[2] + 18, step),
-        indexing="ij",
-    )
-    points = center + np.stack([across, along, height], -1).reshape(-1, 3) @ axes
-    ijk, shape = frame.ras_to_ijk(points), (-1, across.shape[2])
-    inside = sample(body.mask.astype(np.float32), ijk).reshape(shape) > 0.5
-    disc = sample(spine.disc_chance(), ijk).reshape(shape)
-    last = across.shape[2] - 1 - inside[:, ::-1].argmax(axis=1)
-    thick = []
-    rays = np.flatnonzero(inside.any(axis=1) & (last * step > 0.35 * half[2]))
-    for ray in rays:
-        beyond = disc[ray, last[ray] + 1 : last[ray] + 1 + round(13 / step)]
-        if np.isfinite(beyond).sum() * step > 6:
-            thick.append(np.nansum(beyond) * step)
-    if len(thick) < 6:
-        return _End(0.0, 0.0, 0.0)
-    share = np.mean(np.array(thick) > 2)
-    return _End(len(thick) / len(rays), float(share), float(np.median(thick)))
-
-
-def _sacrum_below(spine: Spine, index: int) -> float:
-    """Volume of sacrum under a body, relative to the body."""
-    body, frame = spine.bodies[index], spine.frame
-    places = np.argwhere(spine.chances[Structure.SACRUM] > 0.5)
-    if not len(places):
-        return 0.0
-    points = frame.to_ras(places[:, ::-1]) - body.center
-    near = (points @ body.up < -3) & (np.linalg.norm(points, axis=1) < 60)
-    return np.count_nonzero(near) / np.count_nonzero(body.mask)
-
-
-def _find_sacrum(spine: Spine) -> None:
-    """Which level the lowest body is; a piece of S2 at the end is taken off.
-
-    Below S1 follows sacrum, or a rest of disc; below L5 a disc much as thick as the one above it.
-    """
-    bodies = spine.bodies
-    certain = False
-    if len(bodies) > 2:
-        size, before = (np.count_nonzero(body.mask) for body in bodies[:-3:-1])
-        thin = _beside(spine, len(bodies) - 2, -1).thickness
-        thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, 0.1)
-        if size < S2_SIZE * before and thin < S2_DISC:
-            certain = not _cut(bodies.pop())
-            spine.count_doubts = [d for d in spine.count_doubts if d.body < len(bodies)]
-    lowest = len(bodies) - 1
-    if not certain and _sacrum_below(spine, lowest) < LEAST_SACRUM:
-        return
-    above, below = _beside(spine, lowest, 1), _beside(spine, lowest, -1)
-    ratio = below.thickness / max(above.thickness, 0.1)
-    full = below.share > 0.6 and ratio > 0.7
-    spine.lowest = "L5" if full and not certain else "S1"
-    if certain or full:
-        return
-    if below.share >= 0.3:
-        spine.unsure_lowest = (
-            "below the lowest body lies a disc that is thin for L5-S1 and thick for S1-S2"
-        )
-    elif below.seen < 0.2:
-        spine.unsure_lowest = "the image ends below the lowest body, with little of the sacrum"
-
-
-def _cut(body: FoundBody) -> bool:
-    """Whether a body reaches the upper or lower end of the frame."""
-    return bool(body.mask[:, [0, -1]].any())
-
-
-def body_axes(body: FoundBody, frame: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Axes (rows right, front, head) of a body by its endplates, and its half sizes and center."""
-    points = frame.to_ras(np.argwhere(body.mask)[:, ::-1])
-    axes = _upright(_axes(frame), body.up)
-    center = points.mean(axis=0)
-    for _ in range(3):
-        local = (points - center) @ axes.T
-        slopes = []
-        for side in (-1, 1):
-            plate = _plate(local, side)
-            if len(plate) < 8:
-                continue
-            design = np.c_[np.ones(len(plate)), plate[:, :2]]
-            fit = np.linalg.lstsq(design, plate[:, 2], rcond=None)[0]
-            rest = np.abs(plate[:, 2] - design @ fit)
-            kept = rest <= 2.5 * np.median(rest) + 0.5
-            fit = np.linalg.lstsq(design[kept], plate[kept, 2], rcond=None)[0]
-            slopes.append(np.clip(fit[1:], -0.5, 0.5))
-        if not slopes:
-            break
-        across, along = np.mean(slopes, axis=0)
-        up = axes[2] - across * axes[0] - along * axes[1]
-        axes = _upright(axes, up / np.linalg.norm(up))
-    local = (points - center) @ axes.T
-    low, high = np.percentile(local, [2, 98], axis=0)
-    center = center + ((low + high) / 2) @ axes
-    return axes, np.maximum((high - low) / 2 + 0.3, 2.0), center
-
-
-def _upright(axes: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Axes turned as little as possible so that the head axis is `up`."""
-    right = axes[0] - (axes[0] @ up) * up
-    right /= np.linalg.norm(right)
-    return np.array([right, np.cross(up, right), up])
-
-
-def _plate(local: np.ndarray, side: int) -> np.ndarray:
-    """Highest (side 1) or lowest points of a body in the middle 70 % of its cross-section."""
-    half = np.percentile(np.abs(local), 95, axis=0)
-    inner = (np.abs(local[:, :2]) < 0.7 * half[:2]).all(axis=1)
-    local = local[inner]
-    cells = np.rint(local[:, :2] / [3.0, 2.0]).astype(int)
-    order = np.lexsort((-side * local[:, 2], cells[:, 1], cells[:, 0]))
-    sorted_cells = cells[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (sorted_cells[1:] != sorted_cells[:-1]).any(axis=1)
-    return local[order[first]]

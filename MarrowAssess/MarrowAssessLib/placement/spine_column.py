@@ -20,7 +20,8 @@ from MarrowAssessLib.placement.body import MARGIN_MM, Placement, with_roi
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.column import Column, doubtful
 from MarrowAssessLib.placement.disc import disc_seen
-from MarrowAssessLib.placement.find_spine import Spine, body_axes, body_chance, find_spine
+from MarrowAssessLib.placement.find_spine import find_spine
+from MarrowAssessLib.placement.found_spine import Spine, body_axes, body_chance
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.tissue import muscles_beside

@@ -17,8 +17,9 @@ def _plausible(rng, m) -> None:
         (u(0.6, 1), u(0.05, 0.35), u(0.2, 0.45), u(0.2, 0.45), u(0.25, 0.75)),
         (u(0.4, 0.9), u(0.7, 1), u(0.08, 0.3), u(0.1, 0.8), u(0.2, 0.6)),
         (u(0.0, 0.25), u(0.6, 1), u(0.1, 0.35), u(0.15, 0.8), u(0.05, 0.4)),
-        (u(0.2, 0.9), u(0.5, 1), u(0.3, 0.7), u(0.5, 1), u(0.15, 0.6)),
+        (u(0.0, 0.9), u(0.5, 1), u(0.3, 0.7), u(0.4, 1), u(0.1, 0.6)),
     )[rng.integers(4)]
+    nerve = u(0.3, 1.0)  # cord and roots: between fluid and muscle
 
     def near(x):
         return float(np.clip(x + rng.normal(0, 0.06), 0, 1.2))
@@ -27,7 +28,7 @@ def _plausible(rng, m) -> None:
         ((T.SKIN_FAT, T.FAT), fat),
         ((T.ERECTOR, T.PSOAS, T.WALL, T.ROOT), muscle),
         ((T.CSF,), csf),
-        ((T.NERVE,), 0.6 * csf + 0.4 * muscle),
+        ((T.NERVE,), (1 - nerve) * csf + nerve * muscle),
         ((T.NUCLEUS,), disc),
         ((T.ANNULUS,), disc * u(0.2, 1)),
         ((T.CARTILAGE,), disc * u(0.7, 1.4)),
@@ -99,8 +100,12 @@ def _as_scanned(rng, signal, tissue) -> np.ndarray:
     image = np.einsum("szy,st->tzy", signal, w.astype(np.float32))
     if rng.random() < 0.5:
         fatty = np.isin(tissue[3], _FATTY).astype(np.float32)
-        shift = int(rng.integers(1, 3)) * int(rng.choice([-1, 1]))
-        image += u(0.05, 0.35) * (np.roll(fatty, shift, int(rng.integers(2))) - fatty)[None]
+        if rng.random() < 0.6:
+            shift = int(rng.integers(1, 3)) * int(rng.choice([-1, 1]))
+            image += u(0.05, 0.35) * (np.roll(fatty, shift, int(rng.integers(2))) - fatty)[None]
+        else:  # opposed phase: dark where fat meets water
+            share = ndimage.gaussian_filter(fatty, u(0.6, 1.5), truncate=2)
+            image *= 1 - u(0.3, 1) * 4 * (share * (1 - share))[None]
     blur = u(0.3, 1.6)
     image = ndimage.gaussian_filter(image, (0, blur, blur), truncate=2.5)
     if rng.random() < 0.4:
@@ -147,12 +152,12 @@ def appear(rng, tissue, depth, owner, found) -> tuple[np.ndarray, np.ndarray]:
         found: structures of the middle plane (2 HEIGHT, 2 WIDTH).
 
     Returns:
-        image with local contrast (3, HEIGHT, WIDTH) float32, and `found` with what was cropped away
-        set to 0.
+        image with local contrast (3, HEIGHT, WIDTH) float32, and `found`; both 0 where the image
+        has ended.
     """
     levels = tissue_levels(rng)
     texture = (rng.exponential(0.05, len(Tissue)) * (rng.random(len(Tissue)) < 0.8)).astype("f4")
-    texture[T.MARROW] = min(texture[T.MARROW], 0.12)
+    texture[T.MARROW] = min(texture[T.MARROW], 0.12 if rng.random() < 0.8 else 0.25)
     texture[T.ERECTOR], texture[T.AIR] = rng.exponential(0.12), 0
     shape = tissue.shape[1:]
     grain = smooth_noise(rng, rng.integers(0, 4), shape) + smooth_noise(
@@ -162,14 +167,24 @@ def appear(rng, tissue, depth, owner, found) -> tuple[np.ndarray, np.ndarray]:
     signal += texture[tissue] * (0.7 * grain)
     _marrow_of_levels(rng, signal, tissue, depth, owner)
     image = _shaded(rng, _as_scanned(rng, signal, tissue))
-    found = found.copy()
-    for side in range(4):
-        if rng.random() < 0.18:
-            q = int(rng.integers(2, 45))
-            part = (slice(0, q), slice(None)) if side % 2 == 0 else (slice(None), slice(0, q))
-            fine = (slice(0, q * FINE), slice(None))
-            fine = fine if side % 2 == 0 else fine[::-1]
-            flip = slice(None, None, -1) if side > 1 else slice(None)
-            image[:, flip, flip][(slice(None),) + part] = 0
-            found[flip, flip][fine] = 0
-    return local_contrast(image), found
+    rows, columns = _in_view(rng, owner[len(owner) // 2])
+    part, all_found = image[:, rows, columns], found
+    image, found = np.zeros_like(image), np.zeros_like(found)
+    fine = tuple(slice(s.start * FINE, s.stop * FINE) for s in (rows, columns))
+    found[fine] = all_found[fine]
+    if rng.random() < 0.3:  # a black margin that belongs to the image
+        image[:, rows, columns] = part
+        return local_contrast(image), found
+    image[:, rows, columns] = local_contrast(part)
+    return image, found
+
+
+def _in_view(rng, owner) -> tuple[slice, slice]:
+    """Rows and columns that the image holds; often it ends at S1."""
+    near = [int(rng.integers(2, 45)) if rng.random() < 0.18 else 0 for _ in range(4)]
+    top, bottom, left, right = near[0], HEIGHT - near[1], near[2], WIDTH - near[3]
+    first_sacral = np.flatnonzero((owner == 4).any(axis=1)) // FINE
+    if len(first_sacral) and rng.random() < 0.3:
+        end = int(rng.integers(first_sacral[0] - 5, first_sacral[-1] + 12))
+        bottom = min(bottom, max(end, top + 48))
+    return slice(top, bottom), slice(left, right)

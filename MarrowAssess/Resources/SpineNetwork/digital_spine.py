@@ -245,6 +245,8 @@ def _gaps(rng, bones, facts) -> np.ndarray:
         gap = 10.5 * tall * scale * (1 - 0.07 * min(max(level - 1, 0), 9)) * u(0.85, 1.15)
         if level >= facts["n_lumbar"]:
             gap *= 0.85
+        if level == 0 and not facts["child"] and rng.random() < 0.3:
+            gap *= u(0.2, 0.8)  # the lowest disc is thin in many
         if rng.random() < wear * 0.55:
             gap *= u(0.15, 0.8)
             bones["narrowing"][i] = u(0, 0.45)

@@ -4,6 +4,7 @@ import argparse
 import copy
 import csv
 import math
+import multiprocessing
 import time
 from pathlib import Path
 
@@ -41,14 +42,23 @@ class Painted:
 
     def sample(self, rng) -> tuple[np.ndarray, np.ndarray]:
         """An image (3, rows, columns) float16 and the structures at twice its resolution."""
-        while True:
-            tissue, depth, owner, scale = self.parts[rng.integers(len(self.parts))]
-            i = rng.integers(len(tissue))
-            if scale[i] > 0:
+        complete = [np.flatnonzero(np.asarray(part[3]) > 0) for part in self.parts]
+        n = rng.integers(sum(map(len, complete)))
+        for (tissue, depth, owner, scale), held in zip(self.parts, complete, strict=True):  # noqa: B007
+            if n < len(held):
                 break
+            n -= len(held)
+        i = held[n]
         found = structures(tissue[i][3], depth[i][3], float(scale[i]))
         image, found = appear(rng, tissue[i], depth[i], owner[i], found)
         return image.astype(np.float16), found
+
+
+def _make(folders: list[Path], seed: int, samples) -> None:
+    """Samples without end into a queue; in a process of its own."""
+    painted, rng = Painted(folders), np.random.default_rng(seed)
+    while True:
+        samples.put(painted.sample(rng))
 
 
 def _batch(rng, pool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,14 +125,16 @@ def _rate(share: float, step: int) -> float:
 
 def train(args) -> None:
     """Train, log every 50 steps, save averaged weights every 250."""
+    made = multiprocessing.Queue(64)
+    maker = multiprocessing.Process(target=_make, args=(args.anatomy, args.seed, made), daemon=True)
+    maker.start()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    painted = Painted(args.anatomy)
     held_out = np.random.default_rng(987654321)
     check = Painted([args.check])
     check_samples = [check.sample(held_out) for _ in range(48)]
-    pool = [painted.sample(rng) for _ in range(POOL if not args.quick else 16)]
+    pool = [made.get() for _ in range(POOL if not args.quick else 16)]
     network = SpineNetwork()
     if args.start:
         start = np.load(args.start)
@@ -142,7 +154,7 @@ def train(args) -> None:
         for group in optimizer.param_groups:
             group["lr"] = _rate(share, step)
         for _ in range(FRESH):
-            pool[rng.integers(len(pool))] = painted.sample(rng)
+            pool[rng.integers(len(pool))] = made.get()
         loss, dice = _loss(*_forward(network, _batch(rng, pool)))
         optimizer.zero_grad()
         loss.backward()
@@ -164,6 +176,7 @@ def train(args) -> None:
     row = [f"{v:.4f}" for v in _check(mean, check_samples)]
     log.writerow([step, round(time.time() - began), "", "check", "", *row])
     np.savez_compressed(args.out, **folded(mean))
+    maker.terminate()
 
 
 def _forward(network, batch):

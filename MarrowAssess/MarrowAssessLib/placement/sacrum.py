@@ -1,0 +1,170 @@
+"""Which level the lowest body of a found spine is, by the sacrum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from MarrowAssessLib.placement.found_spine import (
+    FoundBody,
+    Spine,
+    body_axes,
+    image_axes,
+)
+from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure
+from MarrowAssessLib.placement.star_surface import sample
+
+S2_SIZE, S2_DISC = 0.4, 0.6  # of the body and the disc above: less of both is S2
+LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
+TAPER, KINK_DEG = 0.89, 24.0  # S1 narrows to less of its upper depth, its back wall turns more
+STRAIGHT, EVEN_DEG = 0.97, 12.0  # L5 narrows and turns less
+MIDDLE_MM = 7.0  # to each side of a body's middle, where its outline is looked at
+
+
+@dataclass(frozen=True)
+class _End:
+    """At an endplate: its share in view, the share of that with a disc, and its thickness in mm."""
+
+    seen: float
+    share: float
+    thickness: float
+
+
+def _beside(spine: Spine, index: int, side: int) -> _End:
+    """The disc above (side 1) or below (-1) a body, along its own axis, where it is in view."""
+    body, frame = spine.bodies[index], spine.frame
+    axes, half, center = body_axes(body, frame)
+    step = 0.75
+    across, along, height = np.meshgrid(
+        np.linspace(-0.5, 0.5, 7) * half[0],
+        np.linspace(-0.8, 0.8, 17) * half[1],
+        side * np.arange(0, half[2] + 18, step),
+        indexing="ij",
+    )
+    points = center + np.stack([across, along, height], -1).reshape(-1, 3) @ axes
+    ijk, shape = frame.ras_to_ijk(points), (-1, across.shape[2])
+    inside = sample(body.mask.astype(np.float32), ijk).reshape(shape) > 0.5
+    disc = sample(spine.disc_chance(), ijk).reshape(shape)
+    last = across.shape[2] - 1 - inside[:, ::-1].argmax(axis=1)
+    thick = []
+    rays = np.flatnonzero(inside.any(axis=1) & (last * step > 0.35 * half[2]))
+    for ray in rays:
+        beyond = disc[ray, last[ray] + 1 : last[ray] + 1 + round(13 / step)]
+        if np.isfinite(beyond).sum() * step > 6:
+            thick.append(np.nansum(beyond) * step)
+    if len(thick) < 6:
+        return _End(0.0, 0.0, 0.0)
+    share = np.mean(np.array(thick) > 2)
+    return _End(len(thick) / len(rays), float(share), float(np.median(thick)))
+
+
+def _sacrum_below(spine: Spine, index: int) -> float:
+    """Volume of sacrum under a body, relative to the body."""
+    body, frame = spine.bodies[index], spine.frame
+    places = np.argwhere(spine.chances[Structure.SACRUM] > 0.5)
+    if not len(places):
+        return 0.0
+    points = frame.to_ras(places[:, ::-1]) - body.center
+    near = (points @ body.up < -3) & (np.linalg.norm(points, axis=1) < 60)
+    return np.count_nonzero(near) / np.count_nonzero(body.mask)
+
+
+def tell_lowest(spine: Spine) -> None:
+    """Which level the lowest body is, in place; a piece of S2 at the end is taken off.
+
+    Below S1 follows sacrum, or a rest of disc; below L5 a disc much as thick as the one above it.
+    Where that is not clear its shape tells: S1 narrows downward, and its back wall turns away from
+    L5's. Where both disagree, as with a transitional vertebra, that is said.
+    """
+    bodies = spine.bodies
+    certain = False
+    if len(bodies) > 2:
+        size, before = (np.count_nonzero(body.mask) for body in bodies[:-3:-1])
+        thin = _beside(spine, len(bodies) - 2, -1).thickness
+        thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, 0.1)
+        if size < S2_SIZE * before and thin < S2_DISC:
+            certain = not _cut(bodies.pop())
+            spine.count_doubts = [d for d in spine.count_doubts if d.body < len(bodies)]
+    lowest = len(bodies) - 1
+    if not certain and _sacrum_below(spine, lowest) < LEAST_SACRUM:
+        return
+    above, below = _beside(spine, lowest, 1), _beside(spine, lowest, -1)
+    ratio = below.thickness / max(above.thickness, 0.1)
+    full = below.share > 0.6 and ratio > 0.7 and not certain
+    kink, taper = _shape(spine, lowest)
+    like_s1 = taper < TAPER and kink > KINK_DEG
+    spine.lowest = "L5" if full and not like_s1 else "S1"
+    if full and taper < TAPER:
+        spine.unsure_lowest = (
+            "below the lowest body lies a disc as below L5, but it narrows downward as S1 does"
+        )
+    elif full or certain or like_s1:
+        return
+    elif below.share >= 0.3:
+        spine.unsure_lowest = (
+            "below the lowest body lies a disc that is thin for L5-S1 and thick for S1-S2"
+        )
+    elif below.seen < 0.2:
+        spine.unsure_lowest = "the image ends below the lowest body, with little of the sacrum"
+    elif taper > STRAIGHT and kink < EVEN_DEG:
+        spine.unsure_lowest = "no disc is seen below the lowest body, but it has the shape of L5"
+
+
+def _shape(spine: Spine, index: int) -> tuple[float, float]:
+    """Degrees that a body's back wall turns from the one above, and its lower over upper depth.
+
+    NaN where too little of it is in view.
+    """
+    if index < 1:
+        return np.nan, np.nan
+    along_chain = [_sides(spine, n, spine.bodies[n].up) for n in (index - 1, index)]
+    own = _sides(spine, index, body_axes(spine.bodies[index], spine.frame)[0][2])
+    above, one = along_chain
+    return above.back_deg - one.back_deg, float(np.fmin(one.taper, own.taper))
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Of a body near its middle: tilt of its back wall, and depth at its lower over upper end."""
+
+    back_deg: float
+    taper: float
+
+
+def _sides(spine: Spine, index: int, upward: np.ndarray) -> _Sides:
+    """In cross-sections along a direction."""
+    body, frame = spine.bodies[index], spine.frame
+    axes = image_axes(frame)
+    places = np.argwhere(body.mask)
+    inner = ndimage.binary_erosion(np.isfinite(frame.array), np.ones((1, 3, 3)))
+    whole = inner[tuple(places.T)]
+    local = frame.to_ras(places[:, ::-1]) @ axes.T
+    near = np.abs(local[:, 0] - np.median(local[:, 0])) < MIDDLE_MM
+    plane, whole = local[near, 1:] - local[near, 1:].mean(axis=0), whole[near]
+    up = axes[1:] @ upward
+    up /= np.linalg.norm(up)
+    height, front = plane @ up, plane @ [up[1], -up[0]]
+    low, high = np.percentile(height, [8, 92])
+    rows = np.rint(height / PIXEL_MM).astype(int)
+    kept = []
+    for row in range(round(low / PIXEL_MM), round(high / PIXEL_MM) + 1):
+        there = rows == row
+        if there.sum() > 4 and whole[there].all():  # not where the image cuts it
+            kept.append((row * PIXEL_MM, *np.percentile(front[there], [4, 96])))
+    if len(kept) < 6:
+        return _Sides(np.nan, np.nan)
+    heights, back, ahead = np.array(kept).T
+    slope = np.polyfit(heights, back, 1)[0]
+    wall = up + slope * np.array([up[1], -up[0]])
+    depth, third = ahead - back, len(kept) // 3
+    return _Sides(
+        float(np.rad2deg(np.arctan2(-wall[0], wall[1]))),
+        float(depth[:third].mean() / depth[-third:].mean()),
+    )
+
+
+def _cut(body: FoundBody) -> bool:
+    """Whether a body reaches the upper or lower end of the frame."""
+    return bool(body.mask[:, [0, -1]].any())

@@ -1,0 +1,67 @@
+"""Which level the lowest body is: by discs, sacrum and shape, and doubted where they disagree."""
+
+import numpy as np
+import pytest
+from MarrowAssessLib.placement.find_spine import explained
+from phantoms.spine import bent_sacrum, healthy, shown
+
+S1, L5 = 3, 4  # indices of their bones
+
+
+def lowest(rest_mm=1.0, kink_deg=0.0, ends_mm=None, squares=False):
+    """What is told of the lowest body, which it truly is, and why that is not certain."""
+    bones, gaps, facts = healthy(7)
+    bones["cy"][:S1] -= (rest_mm - gaps[S1 - 1]) * bones["sin"][S1]
+    bones["cz"][:S1] -= (rest_mm - gaps[S1 - 1]) * bones["cos"][S1]
+    gaps[S1 - 1] = rest_mm
+    if squares:
+        bones["taper"][S1], bones["bowl_bottom"][S1] = 0.0, 0.0
+    bent_sacrum(bones, gaps, kink_deg)
+    digital = shown((bones, gaps, facts), "T1", 11, slices=11)
+    chances, frame = digital.chances(sacral_disc=True), digital.volume
+    if ends_mm is not None:  # below the middle of S1
+        rows = np.flatnonzero((digital.owner == S1 + 1).any(axis=(0, 2)))
+        end = round(rows.mean() + ends_mm / frame.spacing[1])
+        chances, frame = chances[:, :, :end], frame.with_array(frame.array[:, :end])
+    spine = explained(chances, frame)
+    owner = np.bincount(digital.owner[:, : frame.array.shape[1]][spine.bodies[-1].mask])
+    return spine.lowest, digital.level(int(owner[1:].argmax()) + 1), spine.unsure_lowest
+
+
+def test_sacrum_without_a_rest_of_disc_is_certain():
+    assert lowest() == ("S1", "S1", "")
+
+
+def test_a_thin_rest_of_disc_is_doubted_unless_the_shape_is_s1s():
+    told, true, unsure = lowest(rest_mm=5.0)
+    assert told == true == "S1"
+    assert unsure == "below the lowest body lies a disc that is thin for L5-S1 and thick for S1-S2"
+    assert lowest(rest_mm=5.0, kink_deg=30.0) == ("S1", "S1", "")
+
+
+def test_a_lumbarized_s1_with_a_whole_disc_below_is_never_silently_l5():
+    told, true, unsure = lowest(rest_mm=10.0)
+    assert (told, true) == ("L5", "S1")
+    assert unsure == (
+        "below the lowest body lies a disc as below L5, but it narrows downward as S1 does"
+    )
+    assert lowest(rest_mm=10.0, kink_deg=30.0)[0] == "S1"
+
+
+def test_a_body_like_l5_without_a_disc_below_is_doubted():
+    told, _, unsure = lowest(kink_deg=-8.0, squares=True)
+    assert told == "S1"
+    assert unsure == "no disc is seen below the lowest body, but it has the shape of L5"
+
+
+@pytest.mark.parametrize("ends_mm", [-9, -3, 3, 9])
+def test_an_image_that_ends_near_s1_is_never_silently_wrong(ends_mm):
+    told, true, unsure = lowest(ends_mm=ends_mm)
+    assert told in ("", true) or unsure
+
+
+def test_an_image_that_cuts_s1_says_so():
+    assert lowest(ends_mm=9)[2] in (
+        "",
+        "the image ends below the lowest body, with little of the sacrum",
+    )
