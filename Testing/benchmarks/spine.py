@@ -1,6 +1,6 @@
-"""The spine without a click on real images: agreement with expert labels, a table per contrast.
+"""The spine without a click: agreement with expert labels per contrast, and spines made to order.
 
-Run from the repository's root: python Testing/benchmarks/spine.py [--pictures FOLDER]
+Run from the repository's root: python Testing/benchmarks/spine.py [--pictures FOLDER] [--made N]
 Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data; the fit
 of the border near the network's outline (vertebra.CHANCE, PRIOR_ON) was chosen among nine settings
 by the whole table.
@@ -19,13 +19,14 @@ import numpy as np
 from scipy import ndimage
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
+sys.path[:0] = [str(ROOT / part) for part in ("MarrowAssess", "PDFFMapper", "Testing")]
 
 from MarrowAssessLib.placement import spine_network  # noqa: E402
 from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
 from MarrowAssessLib.placement.find_spine import find_spine  # noqa: E402
 from MarrowAssessLib.placement.spine_column import find_column  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
+from phantoms.spine import DAMAGE, L2, damaged, healthy, shown  # noqa: E402
 
 SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "cases" / "spine"
 GROUPS = {
@@ -187,6 +188,56 @@ def picture(volume, labels, column, path):
     plt.close(figure)
 
 
+def orders(seed):
+    """Digital spines made to order: what, bones, and how they are shown."""
+    for what in DAMAGE:
+        yield what, damaged(seed, what), {}
+    for lumbar in (4, 6):
+        yield f"{lumbar} lumbar", healthy(seed, lumbar=lumbar), {"level": lumbar + 0.5}
+    for what, size in (("child", 0.6), ("infant", 0.42)):
+        yield what, healthy(seed, child=size), {"level": 7.0}
+    for what, level in (("sacrum below the image", 8.5), ("ends at S1", 9.2), ("neck", 17.0)):
+        yield what, healthy(seed), {"level": level}
+    yield "lesions", healthy(seed), {"lesions": {L2: 0.5, L2 + 2: 0.4, L2 - 2: 1.8}}
+    for step in (3.0, 5.0):
+        yield f"slices of {step:g} mm", healthy(seed), {"step_mm": step, "slices": round(60 / step)}
+
+
+def made(count):
+    """Spines made to order: how many are found, named right, doubted, and silently wrong."""
+    print("\nMade to order       volumes none found  bodies right doubted or V  silently wrong")
+    table = {}
+    for seed in range(count):
+        for what, bones, how in orders(seed):
+            for contrast in ("T1", "T2", "GRE"):
+                digital = shown(bones, contrast, 100 + seed, **how)
+                row = table.setdefault(what, np.zeros(5, int))
+                row[0] += 1
+                try:
+                    row[2:] += judged(find_column([digital.volume]), digital)
+                except ValueError:
+                    row[1] += 1
+    for what, (volumes, none, right, doubted, wrong) in table.items():
+        print(f"{what:22s} {volumes:4d} {none:10d} {right:13d} {doubted:12d} {wrong:15d}")
+
+
+def judged(column, digital):
+    """Bodies that are named right, doubted or unnamed, and silently wrong."""
+    right = doubted = wrong = 0
+    lumbar = digital.facts["n_lumbar"]
+    for name, placed in column.bodies.items():
+        votes = np.bincount(digital.owner[placed.body.full_mask(digital.owner.shape)], minlength=2)
+        index = int(votes[1:].argmax()) + 1
+        same = digital.level(index) == name if lumbar == 5 or index < 5 + min(lumbar, 5) else True
+        if name[0] == "V" or any("level" in text for text in placed.unsure):
+            doubted += 1
+        elif same:
+            right += 1
+        else:
+            wrong += 1
+    return right, doubted, wrong
+
+
 def main(pictures=None):
     """All tables."""
     rows = {group: [] for group in GROUPS}
@@ -206,16 +257,20 @@ def main(pictures=None):
 
 
 if __name__ == "__main__":
-    if not SPINE.is_dir():
-        sys.exit(f"{SPINE} is missing; set MARROWASSESS_SHARED to the folder that holds 'cases'.")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="others than the shipped ones")
+    parser.add_argument("--made", type=int, metavar="N", help="only N of each made to order")
     options = parser.parse_args()
     if options.weights:
         with np.load(options.weights) as file:
             chosen = spine_network.prepared(dict(file))
         spine_network.weights = lambda: chosen
+    if options.made:
+        made(options.made)
+        sys.exit()
+    if not SPINE.is_dir():
+        sys.exit(f"{SPINE} is missing; set MARROWASSESS_SHARED to the folder that holds 'cases'.")
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
     main(options.pictures)

@@ -65,32 +65,103 @@ def healthy(seed: int, lumbar: int = 5, child: float | None = None):
     return bones, gaps, facts
 
 
-def bent_sacrum(bones, gaps, deg: float) -> None:
-    """Turn the sacrum backward below L5, in place: its back wall makes a kink, as in life."""
-    lowest = bones[4]
-    back = lowest["h"] + gaps[3] / 2
-    y0, z0 = lowest["cy"] - back * lowest["sin"], lowest["cz"] - back * lowest["cos"]
+def _turn(bones, chosen, deg: float, pivot=(0.0, 0.0)) -> None:
+    """Turn bones to the front round a place (front, up), in place."""
     c, s = np.cos(np.deg2rad(deg)), np.sin(np.deg2rad(deg))
-    for down, up in (("cy", "cz"), ("sin", "cos")):
-        a, b = bones[down][:4].copy(), bones[up][:4].copy()
-        a0, b0 = (y0, z0) if up == "cz" else (0, 0)
-        bones[down][:4] = a0 + c * (a - a0) + s * (b - b0)
-        bones[up][:4] = b0 - s * (a - a0) + c * (b - b0)
+    for front, up, (y, z) in (("cy", "cz", pivot), ("sin", "cos", (0.0, 0.0))):
+        a, b = bones[front][chosen] - y, bones[up][chosen] - z
+        bones[front][chosen], bones[up][chosen] = y + c * a + s * b, z - s * a + c * b
+
+
+def bent_sacrum(bones, gaps, deg: float) -> None:
+    """Turn the sacrum below L5, in place: its back wall makes a kink, as in life."""
+    low = bones[4]
+    down = low["h"] + gaps[3] / 2
+    _turn(bones, slice(0, 4), deg, (low["cy"] - down * low["sin"], low["cz"] - down * low["cos"]))
+
+
+def _tilted(bones, gaps) -> None:
+    _turn(bones, slice(None), 20.0)
+
+
+def _broken_endplates(bones, gaps) -> None:
+    for end in ("top", "bottom"):
+        bones[end + "_depth"][L2], bones[end + "_size"][L2] = 8, 7
+
+
+def _line_in_marrow(bones, gaps) -> None:
+    bones["line_half"][L2], bones["line_h"][L2] = 1.2, 0.5
+
+
+def _fused(bones, gaps) -> None:
+    bones["fused"][L3] = 1
+    gaps[L3] = 1.5
+
+
+def _cement(bones, gaps) -> None:
+    bones["cement_radius"][L2] = 11
+
+
+def _scoliosis(bones, gaps) -> None:
+    bones["cx"] = 12 * np.sin(bones["cz"] / 45)
+    bones["slope"] = 12 / 45 * np.cos(bones["cz"] / 45)
+
+
+def _wedge(bones, gaps) -> None:
+    bones["wedge"][L2] -= 0.4
+
+
+L2, L3 = 7, 6  # indices of their bones
+DAMAGE = {
+    "broken endplates": _broken_endplates,
+    "line in the marrow": _line_in_marrow,
+    "fused": _fused,
+    "cement": _cement,
+    "scoliosis": _scoliosis,
+    "wedge": _wedge,
+    "20 degrees of tilt": _tilted,
+}
+
+
+def damaged(seed: int, what: str):
+    """As `healthy`, with one of DAMAGE."""
+    bones, gaps, facts = healthy(seed)
+    DAMAGE[what](bones, gaps)
+    return bones, gaps, facts
 
 
 def shown(
-    spine, contrast: str, seed: int, level: float = 5.8, slices: int = 15, noise: float = 0.012
+    spine,
+    contrast: str,
+    seed: int,
+    level: float = 5.8,
+    slices: int = 15,
+    noise: float = 0.012,
+    step_mm: float = 4.0,
+    lesions: dict[int, float] | None = None,
 ) -> DigitalSpine:
-    """A sagittal volume of 4 mm slices and 1.5 mm pixels round a level (index of a bone)."""
+    """A sagittal volume of 1.5 mm pixels round a level.
+
+    Args:
+        spine: bones, gaps and facts.
+        contrast: one of CONTRASTS.
+        seed: of texture and noise.
+        level: index of the bone in the middle.
+        slices, step_mm: how many, and from one to the next in an adult.
+        noise: SD, where fat is about 0.6.
+        lesions: by what the signal of whole bodies is multiplied, by their index.
+    """
     bones, gaps, facts = spine
     rng = np.random.default_rng(seed)
-    step = 4.0 * min(facts["scale"], 1.0)
+    step = step_mm * min(facts["scale"], 1.0)
     planes = (np.arange(slices) - (slices - 1) / 2) * step
     painted = _painted(rng, bones, gaps, facts, level, planes)
     structure = ds.structures(painted.tissue, painted.depth, painted.scale)
     tissue, owner, structure = (a[:, ::2, ::2] for a in (painted.tissue, painted.owner, structure))
     means = _levels(contrast)
     signal = means[painted.tissue]
+    for index, factor in (lesions or {}).items():
+        signal[painted.owner == index + 1] *= factor
     signal *= 1 + 0.04 * np.stack([ds.smooth_noise(rng, 3, signal.shape[1:]) for _ in planes])
     signal = ndimage.gaussian_filter(signal, (0, 0.9, 0.9))
     signal = signal.reshape(slices, ds.HEIGHT, 2, ds.WIDTH, 2).mean((2, 4))
@@ -151,4 +222,5 @@ def _levels(contrast: str) -> np.ndarray:
     return m
 
 
-__all__ = ["DigitalSpine", "T", "appearance", "bent_sacrum", "ds", "healthy", "shown"]
+__all__ = ["DAMAGE", "DigitalSpine", "T", "appearance", "bent_sacrum", "damaged", "ds", "healthy"]
+__all__ += ["L2", "L3", "shown"]
