@@ -224,14 +224,12 @@ def made(count):
 def judged(column, digital):
     """Bodies that are named right, doubted or unnamed, and silently wrong."""
     right = doubted = wrong = 0
-    lumbar = digital.facts["n_lumbar"]
     for name, placed in column.bodies.items():
         votes = np.bincount(digital.owner[placed.body.full_mask(digital.owner.shape)], minlength=2)
-        index = int(votes[1:].argmax()) + 1
-        same = digital.level(index) == name if lumbar == 5 or index < 5 + min(lumbar, 5) else True
+        true = digital.level(int(votes[1:].argmax()) + 1)  # five lumbar vertebrae assumed in both
         if name[0] == "V" or any("level" in text for text in placed.unsure):
             doubted += 1
-        elif same:
+        elif name == true:
             right += 1
         else:
             wrong += 1
