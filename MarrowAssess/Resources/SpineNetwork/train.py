@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from appearance import appear
-from digital_spine import FINE, Structure, structures
+from digital_spine import FINE, Structure, paint_many, structures
 from network import SpineNetwork, folded, start_from
 from torch.nn import functional
 
@@ -124,7 +124,12 @@ def _rate(share: float, step: int) -> float:
 
 
 def train(args) -> None:
-    """Train, log every 50 steps, save averaged weights every 250."""
+    """Paint what is missing, train, log every 50 steps, save averaged weights every 250."""
+    for n, folder in enumerate(args.anatomy, 1):
+        if not folder.exists():
+            paint_many(folder, 1400, 100000 * n)
+    if not args.check.exists():
+        paint_many(args.check, 96, 900000)
     made = multiprocessing.Queue(64)
     maker = multiprocessing.Process(target=_make, args=(args.anatomy, args.seed, made), daemon=True)
     maker.start()
