@@ -126,6 +126,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.tabWidget.connect("currentChanged(int)", self.onParametersModified)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
+        self.ui.inspectButton.connect("clicked(bool)", self.onInspectButton)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -250,6 +251,21 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             maps = [node for node in parameters.mapNodes if node is not None]
             self.logic.sendToMarrowAssess(maps, parameters)
             slicer.util.selectModule("MarrowAssess")
+
+    def onInspectButton(self, checked=False) -> None:
+        """Ask for a folder and show what is in it."""
+        import qt
+
+        title = _("Folder of DICOM or image files")
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
+        if folder:
+            self.showInspection(folder)
+
+    def showInspection(self, folder) -> None:
+        """Show what is in a folder."""
+        with slicer.util.tryWithErrorDisplay(_("The folder cannot be read."), waitCursor=True):
+            self.ui.inspectionText.plainText = self.logic.inspect(folder)
+            self.ui.inspectionText.visible = True
 
 
 class PDFFMapperLogic(ScriptedLoadableModuleLogic):
@@ -412,6 +428,29 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             )
             for recipe in recipes
         ]
+
+    def inspect(self, folder) -> str:
+        """What is in a folder: series, roles and their ground, times, b-values, what is left out.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+        from PDFFMapperLib.dicom.inventory import inventory, lines
+
+        return "\n".join(lines(inventory(folder), folder))
+
+    def loadDicom(self, source):
+        """Load volumes as the command line reads them; returns their nodes, with their facts.
+
+        Args:
+            source: a DICOM file or folder, or one series of it ("folder#7", "folder#sag t1").
+
+        Raises:
+            FileNotFoundError, ValueError: one sentence that says what is wrong.
+        """
+        from PDFFMapperLib.scene.dicom import load_dicom
+
+        return load_dicom(source)
 
     def frames(self, nodes):
         """The 3D frames that nodes hold, each with its facts.

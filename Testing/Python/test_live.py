@@ -37,7 +37,7 @@ from MarrowAssessLib.scene.study import (  # noqa: E402
 )
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
-from PDFFMapperLib.scene.volumes import volume_to_node  # noqa: E402
+from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 
 SPACING = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -307,6 +307,23 @@ def test_inputs_are_guessed_from_names_and_headers(tmp_path):
     twins = [volume_to_node(Volume(grid, SPACING, "PDFF")) for _ in range(2)]
     guess = guess_inputs([named, stir, *twins])
     assert guess.volumes == {Contrast.T1: named, Contrast.FS_T2: stir}  # two PDFFs: the user's turn
+
+
+def test_an_exported_report_names_no_node(tmp_path):
+    """Loaders name nodes by what was typed at the scanner, which may be the patient's name."""
+    from MarrowAssessLib.scene.session import Session
+
+    mask = np.zeros((4, 12, 12), bool)
+    mask[1:3, 3:9, 3:9] = True
+    array = np.where(mask, 40, 10).astype(np.float32)
+    pdff = volume_to_node(Volume(array, SPACING, "4: Doe^Jane PDFF"))
+    ball = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "L3 marrow")
+    ball.AddControlPoint(*volume_from_node(pdff).to_ras([5, 5, 1]), "L3 marrow")
+    session = Session()
+    session.assess({Contrast.PDFF: pdff}, None, [ball])
+    files = session.export(None, tmp_path)
+    said = "".join(file.read_text() for file in files)
+    assert "Doe" not in said and "PDFF: image " in said
 
 
 def test_age_sex_and_contrast_come_from_the_dicom_file_of_a_node(tmp_path):

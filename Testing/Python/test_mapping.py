@@ -134,6 +134,70 @@ def test_facts_are_read_from_the_dicom_file_of_a_node(tmp_path):
     assert "EchoTime" not in frame.volume.attributes
 
 
+def test_what_stands_beside_a_node_s_file_is_heard(tmp_path):
+    """As on the command line: BIDS JSON, .bval, the unit of a map."""
+    import json
+
+    from MarrowAssessLib.scene.study import study_from_nodes
+    from PDFFMapperLib.scene.maps import map_from_node
+
+    def stored(node, name):
+        (tmp_path / name).touch()
+        storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+        storage.SetFileName(str(tmp_path / name))
+        node.SetAndObserveStorageNodeID(storage.GetID())
+        return node
+
+    echo = stored(volume_to_node(grid(np.ones((2, 3, 4), np.float32))), "e1.nii.gz")
+    facts = {"EchoTime": 0.0023, "MagneticFieldStrength": 3, "ImagingFrequency": 123.2}
+    (tmp_path / "e1.json").write_text(json.dumps(facts))
+    (frame,) = frames_from_nodes([echo])
+    assert frame.volume.attributes["EchoTime"] == pytest.approx(2.3)
+    assert frame.volume.attributes["MagneticFieldStrength"] == pytest.approx(2.894, abs=0.001)
+    set_frame_fact(frame, "EchoTime", 2.4)  # what is typed wins
+    assert frames_from_nodes([echo])[0].volume.attributes["EchoTime"] == 2.4
+
+    dwi = components_node("vtkMRMLVectorVolumeNode", np.ones((2, 3, 4, 3), np.float32), "dwi")
+    stored(dwi, "dwi.nii.gz")
+    (tmp_path / "dwi.bval").write_text("0 400 800")
+    found = [one.volume.attributes["DiffusionBValue"] for one in frames_from_nodes([dwi])]
+    assert found == [0, 400, 800]
+
+    fraction = stored(volume_to_node(grid(np.full((2, 3, 4), 0.4, np.float32))), "m.nii.gz")
+    (tmp_path / "m.json").write_text(json.dumps({"Units": "1"}))
+    assert map_from_node(fraction).attributes["Units"] == "1"
+    ball = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "L3 marrow")
+    ball.AddControlPoint(*volume_from_node(fraction).to_ras([2, 1, 1]), "L3 marrow")
+    study = study_from_nodes({Contrast.PDFF: fraction}, None, [ball])
+    assert np.allclose(study.volumes[Contrast.PDFF].array, 40)
+    assert study.notes == ["PDFF: the file states '1'; values were times 100."]
+
+
+def test_dicom_is_loaded_as_the_command_line_reads_it(mapper, tmp_path):
+    """An enhanced file of two echoes is two volumes, not one of twice the slices."""
+    from dicom_files import enhanced
+
+    frames = [
+        (k, np.full((5, 4), value, np.uint16), {"echo_time": time})
+        for value, time in ((7, 2.0), (9, 4.0))
+        for k in range(3)
+    ]
+    enhanced(tmp_path / "one.dcm", frames, SeriesDescription="Doe^Jane spine")
+    nodes = mapper.PDFFMapperLogic().loadDicom(tmp_path / "one.dcm")
+    read = [volume_from_node(node) for node in nodes]
+    assert [one.array.shape for one in read] == [(3, 5, 4)] * 2
+    assert [one.attributes["EchoTime"] for one in read] == [2, 4]
+    assert [np.unique(one.array).tolist() for one in read] == [[7], [9]]
+    text = mapper.PDFFMapperLogic().inspect(tmp_path)
+    assert "#3 Doe^Jane spine" in text and "TE 4 ms" in text
+    before = node_ids()
+    with pytest.raises(ValueError, match="no series is named 'T9'"):
+        mapper.PDFFMapperLogic().loadDicom(f"{tmp_path}#T9")
+    assert node_ids() == before
+    made = map_to_node(ParametricMap(map_kind("PDFF"), read[0]))  # maps are passed on
+    assert "Doe" not in " ".join(made.GetAttribute(key) for key in made.GetAttributeNames())
+
+
 def test_other_nodes_are_refused():
     table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "a table")
     with pytest.raises(ValueError, match="no volume"):

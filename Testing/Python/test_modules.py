@@ -19,8 +19,8 @@ MODULES = ["MarrowAssess", "PDFFMapper"]
 # Classes of Qt, CTK and Slicer 5.10 that a panel may use, and what connects them to parameters
 # (Base/Python/slicer/parameterNodeWrapper/guiConnectors.py).
 WIDGET_CLASSES = {
-    "QCheckBox", "QComboBox", "QDoubleSpinBox", "QLabel", "QLineEdit", "QProgressBar",
-    "QPushButton", "QTabWidget", "QTableWidget", "QWidget", "ctkCollapsibleButton",
+    "QCheckBox", "QComboBox", "QDoubleSpinBox", "QLabel", "QLineEdit", "QPlainTextEdit",
+    "QProgressBar", "QPushButton", "QTabWidget", "QTableWidget", "QWidget", "ctkCollapsibleButton",
     "ctkDirectoryButton", "qMRMLCheckableNodeComboBox", "qMRMLNodeComboBox", "qMRMLTableView",
     "qMRMLWidget",
 }  # fmt: skip
@@ -32,7 +32,14 @@ CONNECTED_TYPES = {
     "ctkDirectoryButton": ("pathlib.Path",),
     "qMRMLNodeComboBox": ("vtkMRML",),
 }
-TITLE_ONLY = ("QLabel", "QTabWidget", "QProgressBar", "QWidget", "ctkCollapsibleButton")
+TITLE_ONLY = (
+    "QLabel",
+    "QPlainTextEdit",
+    "QTabWidget",
+    "QProgressBar",
+    "QWidget",
+    "ctkCollapsibleButton",
+)
 
 
 def panel(module):

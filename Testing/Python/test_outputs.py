@@ -155,6 +155,23 @@ def test_a_scene_that_would_write_outside_its_folder_is_refused(tmp_path):
             load_scene(tmp_path / "s.mrb")
 
 
+def test_a_scene_is_loaded_by_a_path_from_here(tmp_path, monkeypatch):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    from MarrowAssessLib.scene.files import load_scene, save_scene
+
+    save_scene(tmp_path / "s.mrb")
+    monkeypatch.chdir(tmp_path)
+    load_scene("s.mrb")
+    whole = bytearray((tmp_path / "s.mrb").read_bytes())
+    whole[60:90] = bytes(30)  # within the first file's compressed content
+    (tmp_path / "s.mrb").write_bytes(whole)
+    with pytest.raises(ValueError, match="not a whole Slicer scene"):
+        load_scene("s.mrb")
+
+
 def environment(**changes: str) -> dict[str, str]:
     paths = [str(REPOSITORY / name) for name in ("MarrowAssess", "PDFFMapper")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}

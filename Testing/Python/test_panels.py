@@ -47,6 +47,13 @@ def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, samp
     assert panel.ui.applyButton.text == "Apply"
 
 
+def test_what_is_in_a_folder_is_shown_in_the_panel(mapper, tmp_path):
+    classic_slice(tmp_path, "1.dcm", 0, np.ones((6, 5), np.uint16), SeriesDescription="sag t1")
+    mapper.showInspection(tmp_path)
+    assert "#3 sag t1" in mapper.ui.inspectionText.plainText
+    assert not mapper.ui.inspectionText.qobject.isHidden()
+
+
 def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypatch):
     from PDFFMapperLib.images.volume import Volume
     from PDFFMapperLib.scene.volumes import volume_to_node

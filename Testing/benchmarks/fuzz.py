@@ -1,6 +1,9 @@
 """Calls the commands with damaged inputs: none may end in a traceback, a hang or foreign files.
 
-    python Testing/benchmarks/fuzz.py --calls 1000 [--target assess] [--seed 1]
+    python Testing/benchmarks/fuzz.py --calls 1000 [--target assess] [--seed 1] [--reading]
+
+With --reading a command ends when all of its inputs are read and checked, before anything is
+measured or written: many times as many calls in the same time.
 
 Runs in one process; a call that does not come back within a minute, or that leaves files where it
 should not, is listed with its seed. What is damaged: headers and voxels of NIfTI, NRRD and DICOM,
@@ -21,16 +24,18 @@ import signal
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / name) for name in ("MarrowAssess", "PDFFMapper", "Testing/Python")]
 
-from MarrowAssessLib.commands.main import main  # noqa: E402
+from MarrowAssessLib.commands import main as program  # noqa: E402
 from PDFFMapperLib.images.files import write_series, write_volume  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 
@@ -79,6 +84,8 @@ def inputs(folder: Path) -> None:
     markup = {"type": "Fiducial", "name": "L3 marrow", "controlPoints": [point]}
     (folder / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
     segments(folder / "s.seg.nrrd", like, labels)
+    with contextlib.suppress(ModuleNotFoundError):
+        scene(folder / "s.mrb", like)
     for n, b in enumerate((0, 400, 800)):
         for k in range(3):
             pixels = np.full((10, 9), round(900 * np.exp(-0.7e-3 * b)), np.uint16)
@@ -97,6 +104,18 @@ def inputs(folder: Path) -> None:
     cohort = "group,sex,quantity,site,unit,value,age_years\n"
     rows = [f"a,F,t1_marrow_muscle,L3,,{2 + 0.1 * n:g},{30 + n}\n" for n in range(8)]
     (folder / "cohort.csv").write_text(cohort + "".join(rows))
+
+
+def scene(path: Path, like: Volume) -> None:
+    """A scene with an image and a model of a line; slicer-core must be installed."""
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    from MarrowAssessLib.scene.files import save_scene
+    from PDFFMapperLib.scene.volumes import volume_to_node
+
+    volume_to_node(like)
+    save_scene(path)
 
 
 def segments(path: Path, like: Volume, labels: np.ndarray) -> None:
@@ -136,6 +155,7 @@ CALLS: dict[str, list[list[str]]] = {
         ["references", "--quantity", "t1_marrow_muscle", "--age", "40", "--sex", "F"],
         ["references", "--quantity", "marrow_pdff", "--age", "10"],
     ],
+    "scene": [["scene", "s.mrb"]],
 }  # fmt: skip
 
 
@@ -147,7 +167,9 @@ def damage(folder: Path, call: list[str], rng: random.Random) -> list[str]:
     path = rng.choice(named)
     content = bytearray(path.read_bytes())
     kind = rng.randrange(8)
-    if kind == 0:
+    if path.suffix == ".mrb" and kind > 2:
+        content = _damaged_scene(path, rng)
+    elif kind == 0:
         content = content[: rng.randrange(len(content) + 1)]
     elif kind == 1:
         content += bytes(rng.randrange(1, 5000))
@@ -174,6 +196,30 @@ def damage(folder: Path, call: list[str], rng: random.Random) -> list[str]:
         content = bytearray(other.read_bytes())
     path.write_bytes(bytes(content))
     return call
+
+
+def _damaged_scene(path: Path, rng: random.Random) -> bytearray:
+    """A scene with a file within it damaged, left out or renamed."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(held, "w") as new:
+        names = old.namelist()
+        chosen, how = rng.choice(names), rng.randrange(4)
+        for name in names:
+            content = bytearray(old.read(name))
+            if name == chosen and how == 0:
+                continue
+            if name == chosen and how == 1:
+                name = rng.choice(["../x", "/x", "x", name + "x"])
+            if name == chosen and content:
+                words = content.split(b'"')
+                if how == 2 and len(words) > 1:
+                    words[rng.randrange(len(words))] = rng.choice(STRANGE).encode()
+                    content = bytearray(b'"'.join(words))
+                else:
+                    for _ in range(rng.randrange(1, 20)):
+                        content[rng.randrange(len(content))] = rng.randrange(256)
+            new.writestr(name, bytes(content))
+    return bytearray(held.getvalue())
 
 
 def fuzz(target: str, calls: int, seed: int, kept: Path) -> Counter:
@@ -206,7 +252,7 @@ def _called(call: list[str], work: Path, out: Path) -> tuple[str, str]:
     """How a call ended ("0", "2", ...) and what it said."""
     stream = io.StringIO()
     arguments = [call[0], *call[1:]]
-    if call[0] not in ("references", "inspect"):
+    if call[0] not in ("references", "inspect", "scene"):
         arguments += ["--out", str(out)]
     signal.alarm(LIMIT_S)
     try:
@@ -214,7 +260,9 @@ def _called(call: list[str], work: Path, out: Path) -> tuple[str, str]:
             _in_folder(work), contextlib.redirect_stdout(stream),
             contextlib.redirect_stderr(stream),
         ):  # fmt: skip
-            return str(main(arguments)), stream.getvalue()
+            if call[0] == "scene":
+                return _scene(arguments[1:]), stream.getvalue()
+            return str(program.main(arguments)), stream.getvalue()
     except SystemExit as error:  # of the parser of arguments
         return str(error.code), ""
     except TooLong:
@@ -223,6 +271,57 @@ def _called(call: list[str], work: Path, out: Path) -> tuple[str, str]:
         return "traceback", f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
+
+
+def _scene(arguments: list[str]) -> str:
+    """Load a scene; "2" where it is refused by a sentence."""
+    from MarrowAssessLib.scene.files import load_scene
+
+    try:
+        load_scene(*arguments[:1])
+    except (ValueError, OSError) as error:
+        if not str(error).endswith((".", ". ")) and "did not load" not in str(error):
+            raise
+        return "2"
+    return "0"
+
+
+def only_reading() -> None:
+    """Let every command end when its inputs are read and checked."""
+    parser = program._parser
+
+    def reads(args: argparse.Namespace) -> int:
+        from MarrowAssessLib.commands.study_options import study_arguments
+        from MarrowAssessLib.sources.study_files import read_study
+        from PDFFMapperLib.commands.builder import _recipe_and_images, label_map
+        from PDFFMapperLib.diffusion.scheme import diffusion_scheme
+        from PDFFMapperLib.recipes import FAMILIES
+        from PDFFMapperLib.water_fat.echo_train import echo_train
+
+        if not hasattr(args, "images"):
+            arguments, _ = study_arguments(args)
+            read_study(**arguments)
+            return 0
+        family = next(one for one in FAMILIES if hasattr(args, "bval") == (one.command == "ivim"))
+        _, images, settings, _ = _recipe_and_images(args, family)
+        if args.regions is not None:
+            label_map(args.regions, images[0])
+        if family.command == "ivim":
+            diffusion_scheme(images, settings["b_values"])
+        else:
+            echo_train(images, settings["echo_times_s"])
+        return 0
+
+    def read_only(arguments: list[str]) -> SimpleNamespace:
+        def parse(_: list[str]) -> argparse.Namespace:
+            args = parser(arguments).parse_args(arguments)
+            if arguments[0] in ("assess", "pdff", "ivim"):
+                args.run = reads
+            return args
+
+        return SimpleNamespace(parse_args=parse)
+
+    program._parser = read_only
 
 
 @contextlib.contextmanager
@@ -249,7 +348,10 @@ if __name__ == "__main__":
     parser.add_argument("--calls", type=int, default=200, help="of each target")
     parser.add_argument("--target", choices=CALLS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--reading", action="store_true", help="end when inputs are read")
     options = parser.parse_args()
+    if options.reading:
+        only_reading()
     with tempfile.TemporaryDirectory(prefix="fuzz-kept-") as kept:
         inputs(Path(kept))
         for one in [options.target] if options.target else CALLS:

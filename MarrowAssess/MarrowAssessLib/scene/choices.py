@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import slicer
+from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.scene.volumes import volume_from_node
 from vtkmodules.vtkCommonCore import vtkCommand
 
@@ -74,7 +75,7 @@ def choose_guessed(
             setattr(parameters, key, node)
             found = True
     if parameters.ageYears < 0 and guess.patient.age_years is not None:
-        parameters.ageYears = round(guess.patient.age_years, 2)
+        parameters.ageYears = round(shown_age(guess.patient.age_years), 3)
     if parameters.sex == NOT_KNOWN and guess.patient.sex in ("F", "M"):
         parameters.sex = guess.patient.sex
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import slicer
@@ -49,7 +50,7 @@ def load_scene(path: str | Path) -> None:
         FileNotFoundError: there is no such file.
         ValueError: it is not a whole .mrb; the scene is left as it was unless a part fails late.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
@@ -57,7 +58,7 @@ def load_scene(path: str | Path) -> None:
             whole = archive.testzip() is None
             names = [name.replace("\\", "/") for name in archive.namelist()]
             has_scene = any(name.endswith(".mrml") for name in names)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):  # cut, coded or encrypted
         whole, has_scene, names = False, False, []
     if outside := [n for n in names if n.startswith("/") or ":" in n or ".." in n.split("/")]:
         raise ValueError(

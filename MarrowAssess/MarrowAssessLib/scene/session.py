@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from MarrowAssessLib.scene import live_results
 from MarrowAssessLib.scene.edits import Change, accept, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.segments import regions_to_node
-from MarrowAssessLib.scene.study import study_from_nodes
+from MarrowAssessLib.scene.study import study_from_nodes, without_node_names
 from MarrowAssessLib.study.regions import Region
 
 if TYPE_CHECKING:  # they need numba, which measuring does not
@@ -92,6 +93,7 @@ class Session:
             assessment = assess(study, settings, progress)
         except InterruptedError:
             return None
+        assessment.notes += study.notes
         if progress is not None and not progress(1.0):
             return None
         if segmentation is None:
@@ -118,13 +120,17 @@ class Session:
     def export(self, segmentation: slicer.vtkMRMLSegmentationNode | None, folder: Path):
         """Write report.html, measurements.csv and assessment.json; returns their paths.
 
+        Images are named by hashes: names of nodes often hold the patient's.
+
         Raises:
             ValueError: nothing was measured yet.
         """
         assessment = self.assessment_of(segmentation) or self.last
         if assessment is None:
             raise ValueError("There is nothing to report yet; measure the regions first.")
-        return write_outputs(assessment, folder, show=False)
+        nameless = copy.copy(assessment)
+        nameless.study = without_node_names(assessment.study)
+        return write_outputs(nameless, folder, show=False)
 
     def add_to_controls(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> str:
         """Add a normal patient's numbers to the user's own controls; returns what they hold now.

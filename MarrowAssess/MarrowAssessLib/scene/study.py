@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 import slicer
 from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.frames import facts_of_dicom_file
 from PDFFMapperLib.scene.maps import map_from_node
@@ -19,6 +21,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import known_segments, regions_from_node
+from MarrowAssessLib.sources.map_scale import in_stated_unit
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.shapes import rasterize
@@ -58,7 +61,11 @@ def study_from_nodes(
     read = {contrast: map_from_node(node) for contrast, node in volumes.items()}
     grid = next(read[c] for c, node in volumes.items() if node is on)
     inputs = {contrast.value: node.GetName() for contrast, node in volumes.items()}
+    notes: list[str] = []
     for contrast, volume in read.items():
+        read[contrast], said = in_stated_unit(volume, contrast)
+        notes += [said] if said else []
+        volume = read[contrast]
         if resample and not volume.same_grid(grid):
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {on.GetName()})"
@@ -83,7 +90,25 @@ def study_from_nodes(
             "No region says what it holds; name segments or markups like 'L3 marrow', "
             "'L3-L4 disc', 'CSF L3' or 'psoas muscle'."
         )
-    return Study(read, regions, age_years, sex, inputs)
+    return Study(read, regions, age_years, sex, inputs, notes=notes)
+
+
+def without_node_names(study: Study) -> Study:
+    """A study whose inputs go by hashes: loaders name nodes by what was typed at the scanner."""
+    named = copy.copy(study)
+    named.inputs = {
+        role: f"image {short_hash(study.volumes[contrast])}"
+        + (" (resampled)" if "(resampled" in text else "")
+        if (contrast := _CONTRASTS.get(role)) in study.volumes
+        else text
+        if role == "left out"
+        else "drawn in the scene"
+        for role, text in study.inputs.items()
+    }
+    return named
+
+
+_CONTRASTS = {contrast.value: contrast for contrast in Contrast}
 
 
 def regions_of_markup(

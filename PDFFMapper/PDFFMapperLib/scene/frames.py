@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import slicer
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.folder import read_facts
+from PDFFMapperLib.diffusion.scheme import read_bval
+from PDFFMapperLib.images.bids import stem_of
 from PDFFMapperLib.images.nrrd import keyword_of
+from PDFFMapperLib.images.sidecar import sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world, set_fact, volume_from_node
 
@@ -46,13 +50,16 @@ def frames_from_nodes(
         dicom_file: the file of a DICOM instance UID, "" for none
             (``slicer.dicomDatabase.fileForInstance``).
 
+    What stands beside an image's file (BIDS JSON, .bval) is heard as on the command line.
+
     Raises:
-        ValueError: a node holds no voxels, or is of another kind.
+        ValueError: a node holds no voxels, or is of another kind; or what stands beside its file
+            makes no sense.
     """
     frames = []
     for node in nodes:
         volumes = _volumes(node)
-        facts = _dicom_facts(node, dicom_file)
+        facts = _dicom_facts(node, dicom_file) or _file_facts(node, volumes)
         typed = facts_from_node(node)
         for index, volume in enumerate(volumes):
             volume.attributes = {**facts, **volume.attributes}
@@ -143,6 +150,27 @@ def _labels_of_components(node: slicer.vtkMRMLNode, count: int) -> list[dict[str
         return [{} for _ in range(count)]
     numbers = [_number(label) for label in labels]
     return [{} if number is None else {keyword: number} for number in numbers]
+
+
+def _file_facts(node: slicer.vtkMRMLNode, volumes: Sequence[Volume]) -> dict[str, object]:
+    """Facts of all frames from the files beside the node's own; those of each go to its volume."""
+    storage = node.GetStorageNode()
+    file = Path(storage.GetFileName()) if storage and storage.GetFileName() else None
+    if file is None or not file.is_file():
+        return {}
+    bval = file.with_name(stem_of(file) + ".bval")
+    if len(volumes) > 1 and bval.is_file():
+        values = read_bval(bval)
+        if len(values) == len(volumes):
+            for volume, value in zip(volumes, values, strict=True):
+                volume.attributes.setdefault("DiffusionBValue", float(value))
+    side = sidecar_of_image(file)
+    if side is None:
+        return {}
+    if side.echo_times_s is not None and len(side.echo_times_s) == len(volumes) > 1:
+        for volume, time in zip(volumes, side.echo_times_s, strict=True):
+            volume.attributes.setdefault("EchoTime", float(time) * 1e3)
+    return side.attributes
 
 
 def _number(text: str) -> float | None:

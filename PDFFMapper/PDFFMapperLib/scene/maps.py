@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import slicer
 
+from PDFFMapperLib.images.identity import TYPED_FACTS
+from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import UNIT_CODES
 from PDFFMapperLib.maps.parametric_map import ParametricMap
@@ -27,7 +29,10 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     """Add a map as a volume node; failed voxels stay NaN."""
     array = made.volume.array
     array = array.astype(np.float32) if array.dtype == np.float64 else array
-    node = volume_to_node(made.volume.with_array(array), made.name)
+    volume = made.volume.with_array(array)
+    for typed in TYPED_FACTS:  # they may name the patient, and maps are passed on
+        volume.attributes.pop(typed, None)
+    node = volume_to_node(volume, made.name)
     kind = made.kind
     node.SetVoxelValueUnits(_entry(*UNIT_CODES[kind.unit]))
     if kind.code:
@@ -59,8 +64,11 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
 def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """A volume node in the world; of a map from a file only where the mask beside it says so.
 
+    What the JSON file beside it states, such as its unit, is heard.
+
     Raises:
-        ValueError: as `volume_from_node`, or the mask lies on another grid.
+        ValueError: as `volume_from_node`, the mask lies on another grid, or the JSON file makes
+            no sense.
     """
     volume = volume_from_node(node)
     storage = node.GetStorageNode()
@@ -69,6 +77,7 @@ def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     moved = world_matrix(node)  # masks lie where the map lay before it was moved
     volume.ijk_to_ras = np.linalg.inv(moved) @ volume.ijk_to_ras
     volume, _ = where_trusted(volume, storage.GetFileName())
+    volume = with_stated_facts(volume, storage.GetFileName())
     volume.ijk_to_ras = moved @ volume.ijk_to_ras
     return volume
 
