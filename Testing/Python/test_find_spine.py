@@ -244,3 +244,22 @@ def test_probabilities_are_probabilities_and_repeat():
     assert first.shape == (11, 3, 70, 50)
     assert np.allclose(first.astype(float).sum(axis=0), 1, atol=0.01)
     assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("patient", ["adult", "child"])
+def test_each_region_of_the_sample_patients_lies_in_its_tissue(patient, request):
+    """Found without a click, as the demo does it; a child's muscles are sought nearer."""
+    from MarrowAssessLib.sample.phantom import _NAMES, PATIENTS, lumbar_phantom
+
+    child = patient == "child"
+    phantom = lumbar_phantom(PATIENTS["child"]) if child else request.getfixturevalue("phantom")
+    column = find_column_in(phantom.volumes)
+    assert column.ground == "from the sacrum, 5 lumbar vertebrae assumed"
+    found = column.found_regions()
+    assert {region.role.value for region in found} == {"marrow", "disc", "csf", "muscle"}
+    for region in found:
+        words = region.site.split() if region.role.value == "muscle" else [region.site]
+        tissue = " ".join(words[1:]) or region.site
+        name = tissue if region.role.value in ("marrow", "muscle") else region.role.value
+        inside = phantom.tissue.array[region.box][region.mask] == _NAMES.index(name)
+        assert inside.mean() > 0.9, (region.name, inside.mean())

@@ -48,25 +48,41 @@ def test_every_shell_and_python_block_is_run_by_someone():
     assert len(re.findall(r"^```(?:sh|python)", README, re.M)) == len(markers)
     by_ci = {"command: demo", "command: test"}
     here = {
-        "command: assess", "command: place", "command: references", "command: maps",
-        "command: radiomics", "python: console",
+        "command: assess", "command: cohort", "command: place", "command: drawn",
+        "command: references", "command: maps", "command: radiomics", "python: console",
     }  # fmt: skip
     assert markers == by_ci | here
 
 
 def test_assess_command(folder):
     printed = run(folder, block("command: assess"))
+    assert "Spine found without a point, levels from the sacrum" in printed
     assert re.search(r"L2 .*Marrow PDFF .* below", printed)
     assert {"report.html", "measurements.csv", "assessment.json", "scene.mrb"} <= {
         file.name for file in (folder / "result").iterdir()
     }
 
 
-def test_place_command(folder):
-    assert "VBQ" in run(folder, block("command: place"))
-    with (folder / "result_of_points" / "measurements.csv").open(newline="") as stream:
-        sites = {row["site"] for row in csv.DictReader(stream)}
-    assert sites >= {"L1", "L2", "L3", "L4", "L5", "L1-L4"}
+@pytest.mark.parametrize(
+    ("name", "result", "sites"),
+    [
+        ("cohort", "results/patient-1", {"L1", "L2", "L3", "L4", "L5", "S1", "L1-L4"}),
+        ("place", "result_of_points", {"L1", "L2", "L3", "L4", "L5", "L1-L4"}),
+        ("drawn", "result_of_labels", {"L1", "L2", "L3", "L4", "L1-L4"}),
+    ],
+)
+def test_assess_in_other_words(folder, name, result, sites):
+    assert "VBQ" in run(folder, block(f"command: {name}"))
+    with (folder / result / "measurements.csv").open(newline="") as stream:
+        assert {row["site"] for row in csv.DictReader(stream)} >= sites
+
+
+def test_nothing_is_drawn_or_clicked_in_the_first_examples():
+    """Whoever reads from the top meets the way without a click first."""
+    by_hand = re.compile(r"--label|--column \w+=|--place|--segmentation|labels=|rules=")
+    for kind, first in (("command", "assess"), ("command", "cohort"), ("python", "console")):
+        assert not by_hand.search(block(f"{kind}: {first}")), first
+    assert README.index("command: assess -->") < README.index("command: place -->")
 
 
 def test_maps_commands(folder):

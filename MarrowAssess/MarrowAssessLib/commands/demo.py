@@ -24,11 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the phantom, map PDFF, R2* and diffusion, assess, and write the report; 0 on success."""
+    """Draw the phantom, map it, find its spine, assess, and write the report; 0 on success."""
     from PDFFMapperLib.images.files import write_volume
 
+    from MarrowAssessLib.catalogue.anatomy import Role
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.placement.spine_column import find_column_in
     from MarrowAssessLib.sample.phantom import PATIENTS, lumbar_phantom
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
 
@@ -47,8 +49,14 @@ def run(args: argparse.Namespace) -> int:
             maps, provenance = job.result()
             study.volumes.update(maps)
             facts.update(provenance)
+    say("Finding the spine without a click")
+    column = find_column_in(study.volumes)
+    by_hand = (Role.FAT, Role.NOISE)  # what the spine does not hold
+    drawn = [region for region in study.regions if region.role in by_hand]
+    study.regions = [*column.found_regions(), *drawn]
     say("Measuring")
     assessment = assess(study, Settings(texture=True))
+    assessment.notes.append(f"Spine found without a point, levels {column.ground}.")
     assessment.true_value, assessment.parameter_maps = phantom.true_value, facts
     files = write_outputs(assessment, folder, not args.no_scene, say)
     for contrast, volume in study.volumes.items():

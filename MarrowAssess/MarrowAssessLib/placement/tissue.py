@@ -7,7 +7,15 @@ from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.placement.body import MARGIN_MM, Placement, alike, ball, eroded
+from MarrowAssessLib.placement.body import (
+    CHILD,
+    CHILD_DEPTH_MM,
+    MARGIN_MM,
+    Placement,
+    alike,
+    ball,
+    eroded,
+)
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Box, Surface
@@ -126,14 +134,15 @@ def muscles_beside(
     """
     middle = (upper.box.center + lower.box.center) / 2
     width, depth = np.maximum(upper.box.half, lower.box.half)[:2]
+    size = CHILD if 2 * depth < CHILD_DEPTH_MM else 1.0
     searches = {
-        "erector spinae": (np.arange(14.0, 34, 3), -depth - np.arange(26.0, 52, 3)),
-        "psoas": (width + np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)),
+        "erector spinae": (size * np.arange(14.0, 34, 3), -depth - size * np.arange(26.0, 52, 3)),
+        "psoas": (width + size * np.arange(7.0, 19, 3), size * np.arange(-10.0, 8, 3)),
     }
     found = {}
     for muscle, (across, along) in searches.items():
         sides = {
-            side: _balls(volume, middle, upper.box.axes, sign * across, along)
+            side: _balls(volume, middle, upper.box.axes, sign * across, along, 4 * size)
             for side, sign in (("right", 1), ("left", -1))
         }
         usual = _commonest([mean for spots in sides.values() for mean, _, _ in spots])
@@ -175,10 +184,12 @@ def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
             one.doubt("Its signal differs much from the other side's; one may be fat or bone.")
 
 
-def _balls(volume, middle, axes, across, along) -> list[tuple[float, float, np.ndarray]]:
-    """Mean, standard deviation and center of balls of 4 mm that lie inside the volume."""
-    ball = np.stack(np.meshgrid(*[np.arange(-4.0, 5, 2)] * 3), -1).reshape(-1, 3)
-    ball = ball[np.linalg.norm(ball, axis=1) <= 4.5]
+def _balls(
+    volume, middle, axes, across, along, radius_mm
+) -> list[tuple[float, float, np.ndarray]]:
+    """Mean, standard deviation and center of balls that lie inside the volume."""
+    ball = np.stack(np.meshgrid(*[np.linspace(-1, 1, 5)] * 3), -1).reshape(-1, 3)
+    ball = radius_mm * ball[np.linalg.norm(ball, axis=1) <= 1.125]
     found = []
     for x in across:
         for y in along:
