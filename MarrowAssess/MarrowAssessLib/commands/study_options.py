@@ -41,6 +41,11 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     regions.add_argument(
         "--segmentation", metavar="FILE", help="Slicer (.seg.nrrd) or DICOM segmentation"
     )
+    regions.add_argument(
+        "--segment-with", metavar="TOOL",
+        help="run a tool that you have installed with its weights (TotalSegmentator, "
+        "TotalSpineSeg or SPINEPS) and take its regions; nothing is downloaded",
+    )  # fmt: skip
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
     regions.add_argument(
         "--column", metavar="auto|LEVEL=R,A,S",
@@ -127,7 +132,7 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
             raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
         arguments["places"][name] = point
     for key in (
-        "labels", "labels_of", "segmentation", "markups", "sex", "subject", "right",
+        "labels", "labels_of", "segmentation", "segment_with", "markups", "sex", "subject", "right",
     ):  # fmt: skip
         if getattr(args, key):
             arguments[key] = getattr(args, key)

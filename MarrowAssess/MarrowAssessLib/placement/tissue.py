@@ -184,9 +184,7 @@ def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
             one.doubt("Its signal differs much from the other side's; one may be fat or bone.")
 
 
-def _balls(
-    volume, middle, axes, across, along, radius_mm
-) -> list[tuple[float, float, np.ndarray]]:
+def _balls(volume, middle, axes, across, along, radius_mm) -> list[tuple[float, float, np.ndarray]]:
     """Mean, standard deviation and center of balls that lie inside the volume."""
     ball = np.stack(np.meshgrid(*[np.linspace(-1, 1, 5)] * 3), -1).reshape(-1, 3)
     ball = radius_mm * ball[np.linalg.norm(ball, axis=1) <= 1.125]

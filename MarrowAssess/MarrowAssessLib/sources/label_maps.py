@@ -172,6 +172,11 @@ _OTHER_LABELS: dict[str, set[int]] = {
 }
 
 
+def known_labels(convention: str) -> set[int]:
+    """Every label that a convention knows, of use here or not."""
+    return set(CONVENTIONS[convention]) | _OTHER_LABELS[convention]
+
+
 def fitting_conventions(labels: set[int]) -> list[str]:
     """The conventions that know each of these labels and the meaning of some, the best first.
 
@@ -180,7 +185,7 @@ def fitting_conventions(labels: set[int]) -> list[str]:
     shares = {
         name: len(labels & set(table))
         for name, table in CONVENTIONS.items()
-        if labels <= set(table) | _OTHER_LABELS[name]
+        if labels <= known_labels(name)
     }
     return sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
 

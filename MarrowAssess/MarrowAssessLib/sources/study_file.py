@@ -39,7 +39,7 @@ def read_study_file(path: str | Path) -> dict:
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     here = path.parent
     as_they_are = (
-        "sex", "resample", "subject", "labels_of", "column", "places", "right",
+        "sex", "resample", "subject", "labels_of", "segment_with", "column", "places", "right",
     )  # fmt: skip
     arguments = {key: content[key] for key in as_they_are if key in content}
     placing = {key: content[key] for key in ("lumbar", "leave_out") if key in content}
@@ -92,6 +92,7 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "label_rules": (_are_texts, 'a list of texts such as ["2=marrow:L5"]'),
     "labels_of": (_is_text, 'the tool that made the labels, such as "TotalSpineSeg"'),
     "segmentation": (_is_text, "a file name"),
+    "segment_with": (_is_text, 'an installed tool, such as "TotalSpineSeg"'),
     "markups": (lambda value: _is_text(value) or _are_texts(value), "a list of file names"),
     "column": (lambda value: value == "auto" or _are_points(value), f'"auto", or {_POINTS[1]}'),
     "places": _POINTS,

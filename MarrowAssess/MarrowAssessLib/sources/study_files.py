@@ -32,6 +32,7 @@ def read_study(
     rules: list[LabelRule] | None = None,
     labels_of: str | None = None,
     segmentation: str | Path | None = None,
+    segment_with: str | None = None,
     markups: list[str | Path] | None = None,
     column: dict[str, Sequence[float]] | str | None = None,
     places: dict[str, Sequence[float]] | None = None,
@@ -59,6 +60,7 @@ def read_study(
     point is given, or `column` is "auto", the spine is found by itself, in T1 and in T2 or STIR by
     their headers, and all volumes are brought to the grid that it is drawn on.
 
+    `segment_with` names an installed tool of others that draws the regions (see other_tools).
     `right` names doubtful regions that somebody has looked at and judged right; without that their
     numbers get no verdict.
 
@@ -87,17 +89,15 @@ def read_study(
         grids.append(drawn.grid)
         regions += drawn.regions
         notes += drawn.notes
+    if segment_with:
+        grids.append(_by_tool(segment_with, read, grids, regions, inputs, notes))
     grid = grids[0] if grids else next(iter(read.values()))
     if column is None and not (regions or markups or places):
         column = AUTO
     if column == AUTO:
         column, resample = None, True
         grid = _add_spine(read, grids, options, regions, inputs, notes)
-    for path in markups or []:
-        regions += regions_from_markups(path, grid, point_radius_mm)
-    if markups:
-        named = ", ".join(Path(path).name for path in markups)
-        inputs["markups"] = named if keep_names else f"{len(markups)} file(s)"
+    regions += _marked(markups or [], grid, point_radius_mm, inputs, keep_names)
     notes += _onto_grid(read, grid, scale or {}, resample, inputs)
     if column or places:
         regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
@@ -182,6 +182,43 @@ def _from_labels(
     check_labels(grid)
     inputs["labels"] += f" (labels of {labels_of})"
     return [grid], regions_of_convention(grid.array, labels_of)
+
+
+def _marked(
+    markups: Sequence[str | Path],
+    grid: Volume,
+    radius_mm: float,
+    inputs: dict[str, str],
+    keep_names: bool,
+) -> list[Region]:
+    """The regions of markups files."""
+    if markups:
+        named = ", ".join(Path(path).name for path in markups)
+        inputs["markups"] = named if keep_names else f"{len(markups)} file(s)"
+    return [one for path in markups for one in regions_from_markups(path, grid, radius_mm)]
+
+
+def _by_tool(
+    name: str,
+    read: Mapping[Contrast, Volume],
+    grids: Sequence[Volume],
+    regions: list[Region],
+    inputs: dict[str, str],
+    notes: list[str],
+) -> Volume:
+    """Add the regions that another tool draws; the grid they are drawn on."""
+    from MarrowAssessLib.sources.other_tools import image_for, segment_with, tool_named
+
+    tool = tool_named(name)
+    contrast = image_for(tool, list(read))
+    grid = read[contrast]
+    if grids and not grid.same_grid(grids[0]):
+        raise ValueError(grids_differ(grid, grids[0], ASK))
+    found = segment_with(tool, grid, contrast)
+    regions += found.regions
+    inputs["segmented with"] = found.told
+    notes += found.notes
+    return grid
 
 
 def _add_spine(

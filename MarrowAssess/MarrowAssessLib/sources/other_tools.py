@@ -1,0 +1,414 @@
+"""Segmentation tools of others, run where the user has installed them with their weights.
+
+None of them is a dependency, and nothing is downloaded: a tool whose weights are missing is not
+started, and its process is kept from the network. Commands, folders and label tables were read in
+the packages as published: TotalSegmentator 2.18.0, totalspineseg 20260807 and spineps 2.1.3.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PDFFMapperLib.images.files import read_volume, write_volume
+from PDFFMapperLib.images.volume import Volume
+
+from MarrowAssessLib.catalogue.anatomy import VERTEBRAE, Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.sources.label_maps import known_labels, regions_of_convention
+from MarrowAssessLib.sources.labels import check_labels
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.resampling import nearest
+
+TIME_LIMIT_S = 3600.0  # on a processor alone they take from minutes to half an hour
+POLL_S = 0.2
+END_S = 1.0  # from being asked to end until being killed
+IN_PIECES = 0.05  # share of a vertebra outside its largest piece from which it is refused
+MOVED = "Resampled from the tool's voxel grid."
+# Not even usage statistics: whatever asks for the network is sent where nobody listens.
+_NOWHERE = "http://127.0.0.1:9"
+OFFLINE = {
+    "HTTP_PROXY": _NOWHERE, "HTTPS_PROXY": _NOWHERE, "http_proxy": _NOWHERE,
+    "https_proxy": _NOWHERE, "ALL_PROXY": _NOWHERE, "NO_PROXY": "", "no_proxy": "",
+    "HF_HUB_OFFLINE": "1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of a tool.
+
+    Attributes:
+        arguments: after the program; {image}, {folder} and {model} are put in.
+        output: pattern of the label map's path below the folder.
+        convention: of its labels, see label_maps.CONVENTIONS.
+        roles: whose regions are taken.
+    """
+
+    arguments: tuple[str, ...]
+    output: str
+    convention: str
+    roles: tuple[Role, ...] = tuple(Role)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A segmentation tool.
+
+    Attributes:
+        name: as its authors write it.
+        program: entry point.
+        package: folder in its Python's site-packages.
+        home: its page.
+        license: of the code, and what is said of the weights.
+        models: by contrast what {model} is; empty where any image does.
+        weights: names of the folders that its weights lie in.
+        fetch: how its user gets the weights.
+        runs: what is called.
+    """
+
+    name: str
+    program: str
+    package: str
+    home: str
+    license: str
+    weights: tuple[str, ...]
+    fetch: str
+    runs: tuple[Run, ...]
+    models: dict[Contrast, str] = field(default_factory=dict)
+
+
+_SPINEPS_ARGUMENTS = (
+    "sample", "--input", "{image}", "--model-semantic", "{model}", "--model-instance", "instance",
+    "--model-labeling", "t2w_labeling", "--derivative-name", "out", "--cpu",
+)  # fmt: skip
+TOOLS = {
+    tool.name: tool
+    for tool in (
+        Tool(
+            "TotalSegmentator", "TotalSegmentator", "totalsegmentator",
+            "https://github.com/wasserth/TotalSegmentator",
+            "Apache-2.0; weights of vertebrae_mr and total_mr need no license number",
+            ("Dataset756_*", "Dataset850_*", "Dataset851_*"),
+            "totalseg_download_weights -t vertebrae_mr, then -t total_mr",
+            (
+                Run(
+                    ("-i", "{image}", "-o", "{folder}/vertebrae.nii.gz", "--ml",
+                     "--task", "vertebrae_mr", "--device", "cpu"),
+                    "vertebrae.nii.gz", "TotalSegmentator vertebrae_mr",
+                ),
+                Run(
+                    ("-i", "{image}", "-o", "{folder}/total.nii.gz", "--ml",
+                     "--task", "total_mr", "--device", "cpu"),
+                    "total.nii.gz", "TotalSegmentator total_mr", (Role.MUSCLE,),
+                ),
+            ),
+        ),
+        Tool(
+            "TotalSpineSeg", "totalspineseg", "totalspineseg",
+            "https://github.com/neuropoly/totalspineseg",
+            "LGPL-3.0; weights as released with it, without a license of their own",
+            ("Dataset101_TotalSpineSeg_step1", "Dataset102_TotalSpineSeg_step2"),
+            "totalspineseg_init",
+            (
+                Run(
+                    ("{image}", "{folder}", "--device", "cpu", "--max-workers", "1"),
+                    "step2_output/*.nii.gz", "TotalSpineSeg",
+                ),
+            ),
+        ),
+        Tool(
+            "SPINEPS", "spineps", "spineps",
+            "https://github.com/Hendrik-code/spineps",
+            "Apache-2.0; weights as released with it, without a license of their own",
+            ("{model}_semantic_*", "instance_sagittal_*", "T2w_labeling_*"),
+            "its own first run",
+            (Run(_SPINEPS_ARGUMENTS, "out/**/*_seg-vert_*msk.nii.gz", "SPINEPS vertebrae"),),
+            {Contrast.T2: "t2w", Contrast.T1: "t1w"},
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass
+class Segmented:
+    """What a tool found.
+
+    Attributes:
+        regions: on the image's grid.
+        told: tool, version and weights, for the provenance.
+        notes: what the reader should know.
+    """
+
+    regions: list[Region]
+    told: str
+    notes: list[str] = field(default_factory=list)
+
+
+def tool_named(name: str) -> Tool:
+    """The tool of a name, however it is capitalized.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = {key.casefold(): tool for key, tool in TOOLS.items()}.get(name.strip().casefold())
+    if found is None:
+        raise ValueError(f"'{name}' is no tool that is known here; expected {', '.join(TOOLS)}.")
+    return found
+
+
+def image_for(tool: Tool, contrasts: Collection[Contrast]) -> Contrast:
+    """Which image of a study a tool is given.
+
+    Raises:
+        ValueError: it is made for none of them.
+    """
+    if not tool.models:
+        first = (Contrast.T1, Contrast.T2, *contrasts)
+        return next(one for one in first if one in contrasts)
+    for contrast in tool.models:
+        if contrast in contrasts:
+            return contrast
+    wanted = " or ".join(one.value for one in tool.models)
+    given = ", ".join(one.value for one in contrasts)
+    raise ValueError(f"{tool.name} is made for {wanted}; this study has {given}.")
+
+
+def find_program(tool: Tool) -> Path:
+    """The tool's entry point, on PATH or beside this Python (where Slicer installs it).
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    here = sysconfig.get_path("scripts")
+    found = shutil.which(tool.program) or shutil.which(tool.program, path=here)
+    if found is None:
+        raise ValueError(
+            f"{tool.name} is not installed: no program '{tool.program}' is on PATH. It can be had "
+            f"from {tool.home} ({tool.license}). Without it this software finds the spine by "
+            "itself (--column auto)."
+        )
+    return Path(found)
+
+
+def find_weights(tool: Tool, program: Path, model: str = "") -> list[Path]:
+    """The folders of the tool's weights.
+
+    Raises:
+        ValueError: some are missing; nothing is downloaded.
+    """
+    places = _weight_places(tool, program)
+    found = []
+    for pattern in tool.weights:
+        name = pattern.replace("{model}", model.capitalize())
+        matches = [match for place in places for match in sorted(place.rglob(name))]
+        if not matches:
+            looked = " and ".join(map(str, places)) or "no folder"
+            raise ValueError(
+                f"{tool.name} is installed, but its weights {name} are not (looked in {looked}). "
+                f"Nothing is downloaded for you; get them by {tool.fetch}."
+            )
+        found.append(matches[-1])
+    return found
+
+
+def segment_with(
+    tool: Tool,
+    volume: Volume,
+    contrast: Contrast,
+    *,
+    progress: Callable[[str], bool] | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> Segmented:
+    """Run a tool on an image and take its regions.
+
+    Args:
+        tool: one of `TOOLS`.
+        volume: the image; it is handed over under a neutral name, in a temporary folder.
+        contrast: what it is.
+        progress: takes the last line that the tool printed; returning False ends it.
+        time_limit_s: after which it is ended.
+
+    Raises:
+        ValueError: it is not installed, has no weights, failed, or made what cannot be used.
+        InterruptedError: canceled.
+    """
+    program = find_program(tool)
+    model = tool.models.get(contrast, "")
+    weights = find_weights(tool, program, model)
+    regions: list[Region] = []
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="marrowassess-") as name:
+        folder = Path(name)
+        image = folder / f"sub-image_{'T2w' if contrast is Contrast.T2 else 'T1w'}.nii.gz"
+        write_volume(volume, image)
+        for run in tool.runs:
+            words = {"image": str(image), "folder": str(folder), "model": model}
+            command = [*_launched(program), *(one.format(**words) for one in run.arguments)]
+            _call(tool, command, folder, progress, time_limit_s)
+            labels = _label_map(tool, folder, run.output)
+            if not labels.same_grid(volume):
+                labels = nearest(labels, volume)
+                notes.append(f"{tool.name} answered on another voxel grid. {MOVED}")
+            found = _checked(tool, labels, run)
+            regions += [region for region in found if region.role in run.roles]
+    version = _version(tool, program)
+    told = f"{tool.name} {version} ({', '.join(path.name for path in weights)}) in {contrast.value}"
+    notes.append(f"Regions were drawn by {told}; {tool.license}; {tool.home}.")
+    return Segmented(regions, told, notes)
+
+
+def _launched(program: Path) -> list[str]:
+    """How a program is started; in Slicer by the launcher that sets up its Python."""
+    launcher = shutil.which("PythonSlicer")
+    own = Path(sysconfig.get_path("scripts")) in program.parents
+    return [launcher, str(program)] if launcher and own else [str(program)]
+
+
+def _site_packages(program: Path) -> list[Path]:
+    """Where the Python of an entry point keeps its packages."""
+    prefix = program.resolve().parent.parent
+    return [*prefix.glob("lib/python3*/site-packages"), *prefix.glob("Lib/site-packages")]
+
+
+def _weight_places(tool: Tool, program: Path) -> list[Path]:
+    """The folders that the tool itself looks for weights in."""
+    given = {
+        "TotalSegmentator": os.environ.get("TOTALSEG_WEIGHTS_PATH"),
+        "TotalSpineSeg": os.environ.get("TOTALSPINESEG_DATA"),
+        "SPINEPS": os.environ.get("SPINEPS_SEGMENTOR_MODELS"),
+    }[tool.name]
+    if given:
+        return [Path(given)]
+    if tool.name == "TotalSegmentator":
+        home = os.environ.get("TOTALSEG_HOME_DIR") or Path.home() / ".totalsegmentator"
+        return [Path(home) / "nnunet" / "results"]
+    return [packages / tool.package / "models" for packages in _site_packages(program)]
+
+
+def _version(tool: Tool, program: Path) -> str:
+    for packages in _site_packages(program):
+        for found in packages.glob("*.dist-info"):
+            name, _, version = found.stem.partition("-")
+            if name.casefold() == tool.package:
+                return version
+    return "of unknown version"
+
+
+def _call(
+    tool: Tool,
+    command: Sequence[str],
+    folder: Path,
+    progress: Callable[[str], bool] | None,
+    time_limit_s: float,
+) -> None:
+    """Run a command in a process group of its own, without network."""
+    log = folder / "log.txt"
+    until = time.monotonic() + time_limit_s
+    with log.open("w", encoding="utf-8", errors="replace") as stream:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **OFFLINE, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=sys.platform != "win32",
+        )
+        try:
+            while process.poll() is None:
+                if progress and not progress(_last_lines(log, 1)):
+                    raise InterruptedError(f"{tool.name} was canceled before it was done.")
+                if time.monotonic() > until:
+                    raise ValueError(
+                        f"{tool.name} took longer than {time_limit_s:g} s and was ended."
+                    )
+                time.sleep(POLL_S)
+        finally:
+            _end(process)
+    if process.returncode:
+        raise ValueError(
+            f"{tool.name} failed with code {process.returncode}; it said last: "
+            f"{_last_lines(log, 3) or 'nothing'}."
+        )
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process and what it has started."""
+    if process.poll() is not None:
+        return
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _last_lines(log: Path, count: int) -> str:
+    with log.open(encoding="utf-8", errors="replace") as stream:
+        lines = deque((line.strip() for line in stream if line.strip()), maxlen=count)
+    return " / ".join(lines)[-300:].rstrip(".")
+
+
+def _label_map(tool: Tool, folder: Path, pattern: str) -> Volume:
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
+        raise ValueError(
+            f"{tool.name} ended without an error, but left {len(files) or 'no'} label maps as "
+            f"{pattern}; one was expected."
+        )
+    try:
+        labels = read_volume(files[0])
+        check_labels(labels)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{tool.name} left a label map that cannot be read: {error}") from error
+    return labels
+
+
+def _checked(tool: Tool, labels: Volume, run: Run) -> list[Region]:
+    """The regions of a label map in which every label is known and the levels are in order."""
+    array = np.rint(labels.array).astype(int)
+    strange = sorted(set(np.unique(array).tolist()) - {0} - known_labels(run.convention))
+    if strange:
+        raise ValueError(
+            f"{tool.name} left labels that its table does not know: "
+            f"{', '.join(map(str, strange[:5]))}."
+        )
+    regions = regions_of_convention(array, run.convention)
+    bodies = [one for one in regions if one.role is Role.MARROW and one.site in VERTEBRAE]
+    for region in bodies:
+        if (share := _outside_largest(region.mask)) > IN_PIECES:
+            raise ValueError(
+                f"{tool.name} drew {region.site} in pieces: {100 * share:.0f} % of it lies apart."
+            )
+    bodies.sort(key=lambda region: VERTEBRAE.index(region.site))
+    height = {one.site: labels.to_ras(one.centroid_ijk())[2] for one in bodies}
+    for upper, lower in pairwise(bodies):
+        if height[upper.site] <= height[lower.site]:
+            raise ValueError(
+                f"{tool.name} drew {lower.site} above {upper.site}; its levels are not in order."
+            )
+    return regions
+
+
+def _outside_largest(mask: np.ndarray) -> float:
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    return 1 - np.bincount(pieces[mask]).max() / mask.sum() if count > 1 else 0.0
