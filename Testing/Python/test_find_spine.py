@@ -262,4 +262,5 @@ def test_each_region_of_the_sample_patients_lies_in_its_tissue(patient, request)
         tissue = " ".join(words[1:]) or region.site
         name = tissue if region.role.value in ("marrow", "muscle") else region.role.value
         inside = phantom.tissue.array[region.box][region.mask] == _NAMES.index(name)
-        assert inside.mean() > 0.9, (region.name, inside.mean())
+        least = 0.85 if name == "csf" else 0.95  # its border is where fat blurs into it
+        assert inside.mean() > least, (region.name, inside.mean())

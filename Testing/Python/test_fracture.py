@@ -14,6 +14,7 @@ from MarrowAssessLib.fracture.heights import measure_body
 from MarrowAssessLib.fracture.outlines import surfaces_of_masks
 from MarrowAssessLib.placement.vertebra import Box, Surface, surface_of_mask, tilted_axes
 from PDFFMapperLib.images.volume import Volume
+from scipy import ndimage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "Testing"))
@@ -69,6 +70,40 @@ def test_heights_follow_the_body_not_the_image(healthy):
     straight, other = measure_body(surfaces["L2"]), measure_body(turned)
     np.testing.assert_allclose(other.mm, straight.mm, atol=0.5)
     assert np.rad2deg(np.arccos(straight.head @ other.head)) < 2
+
+
+@pytest.mark.parametrize("disc", [0.4, 1.5])  # darker and brighter than marrow
+def test_endplates_lie_at_the_edges_of_the_image(healthy, disc):
+    """An outline that is 1.5 mm off, and blind to a wedge, is mended by the image."""
+    volume, _, surfaces = healthy
+    three = (20.0, 24.0, 28.0)
+    mask = body(volume, center(2, len(LEVELS)), three)
+    outside = ndimage.distance_transform_edt(~mask, sampling=volume.spacing[::-1])
+    signal = np.where(mask, 100.0, np.where(outside < 2, 15.0, 100 * disc))
+    signal = ndimage.gaussian_filter(signal, (0.8, 0.8, 0.3))
+    signal += np.random.default_rng(0).normal(0, 3, signal.shape)
+    image = volume.with_array(signal.astype(np.float32))
+    grown = body(volume, center(2, len(LEVELS)), (23.0, 25.5, 28.0))
+    outline = surface_of_mask(volume, grown, (0, 0, 0), surfaces["L2"].box.axes)
+    assert np.abs(measure_body(outline).mm - three).max() > 2
+    np.testing.assert_allclose(measure_body(outline, image).mm, three, atol=1.2)
+    # Where the image shows no edge, or no marrow, the outline stays.
+    for level in (100.0, 0.0):
+        blank = volume.with_array(np.full(signal.shape, level, np.float32))
+        np.testing.assert_array_equal(measure_body(outline, blank).mm, measure_body(outline).mm)
+
+
+def test_wedges_by_standard_deviations(healthy):
+    """L1's Ha/Hp is .89 +- .06: 3 SD below it lies .71; a crushed back hides it from Eastell."""
+    for three, words in (
+        ((20.0, 22.0, 25.0), "no wedge by Eastell"),  # .80
+        ((16.0, 20.0, 25.0), "wedge by Eastell, by McCloskey"),  # .64
+        ((20.5, 25.0, 30.0), "wedge by Eastell, not by McCloskey"),  # the back is high: .68, .82
+    ):
+        found = assess_heights(with_heights(healthy, L1=three), healthy[0]).bodies["L1"]
+        assert found.wedge_by_sd == words
+        assert found.wedge_z == pytest.approx((found.heights.wedge - 0.89) / 0.06)
+    assert assess_heights(healthy[2], healthy[0]).bodies["L3"].wedge_by_sd == ""
 
 
 def test_shape_of_a_body(healthy):

@@ -36,6 +36,7 @@ USUAL_WEDGE = {
     "T10": (0.92, 0.08), "T11": (0.92, 0.08), "T12": (0.90, 0.06), "L1": (0.89, 0.06),
     "L2": (0.90, 0.07),
 }  # fmt: skip
+WEDGE_SD = -3.0  # Eastell 1991, doi 10.1002/jbmr.5650060302; McCloskey 1993, doi 10.1007/BF01623275
 DEPRESSED_MM = 2.0  # deeper than the unaffected bodies' endplates: twice an outline's spread
 ONE_SIDE = "Unaffected bodies lie on one side only; the expected heights are less sure."
 PIT = (
@@ -64,6 +65,8 @@ class HeightLoss:
             column's ends.
         wedge_z: anterior over posterior height against healthy people at this level; None where
             nothing is published.
+        wedge_z_expected: the same of the anterior height over the posterior height that is
+            expected; None where either is not known.
         depressed: whether an endplate is much deeper than those of the unaffected bodies.
         cautions: sentences to read with it.
     """
@@ -79,6 +82,7 @@ class HeightLoss:
     shape: str = ""
     posterior_ratio: float = float("nan")
     wedge_z: float | None = None
+    wedge_z_expected: float | None = None
     depressed: bool = False
     cautions: list[str] = field(default_factory=list)
 
@@ -86,6 +90,22 @@ class HeightLoss:
     def loss(self) -> float:
         """The largest of the losses that count, %; NaN where no height is expected."""
         return float(self.loss_percent[self.zone])
+
+    @property
+    def wedge_by_sd(self) -> str:
+        """Whether it is a wedge by criteria of 3 SD of the level, in words; "" where not known.
+
+        Eastell's is of the body alone, McCloskey's asks the same of the posterior height that its
+        neighbors let expect. Of their other ratios no SD by level on MRI was found.
+        """
+        if self.wedge_z is None:
+            return ""
+        if self.wedge_z >= WEDGE_SD:
+            return "no wedge by Eastell"
+        if self.wedge_z_expected is None:
+            return "wedge by Eastell"
+        both = self.wedge_z_expected < WEDGE_SD
+        return f"wedge by Eastell, {'' if both else 'not '}by McCloskey"
 
     @property
     def zone(self) -> int:
@@ -138,6 +158,7 @@ def assess_heights(
     grid: Volume,
     unsure: Collection[str] = (),
     outline_sd_mm: float = OUTLINE_SD_MM,
+    images: Mapping[str, Volume] | None = None,
 ) -> SpineHeights:
     """Heights, height loss and grade of each body.
 
@@ -146,6 +167,8 @@ def assess_heights(
         grid: an image whose field of view may cut bodies.
         unsure: levels whose outline is doubted; nothing is expected from them.
         outline_sd_mm: of one point of an outline.
+        images: by level, on whose edges near the outline the endplates are fitted; not for
+            outlines that somebody drew.
 
     Raises:
         ValueError: the spread is not above 0.
@@ -164,7 +187,7 @@ def assess_heights(
             )
             continue
         try:
-            heights = measure_body(bodies[level])
+            heights = measure_body(bodies[level], (images or {}).get(level))
         except ValueError as error:
             refused[level] = str(error)
             continue
@@ -319,6 +342,9 @@ def _height_loss(
             "two are needed to expect a height."
         )
         return result
+    if level in USUAL_WEDGE:
+        mean, sd = USUAL_WEDGE[level]
+        result.wedge_z_expected = float((heights.anterior_mm / expected[2] - mean) / sd)
     drawn = heights.mm + noise[level]
     losses = 100 * (1 - drawn / _expected(level, found, unaffected, noise)[0])
     # Of the zone that is lowest, not of whichever a draw makes lowest: that would read too high.

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
+from MarrowAssessLib.fracture.endplates import at_edges
+
 # Shares of the body's depth, 0 at its front. The outermost 8 % hold the rounded rim and its
 # osteophytes. Five lines each fall into the front, middle and back zone.
 DEPTHS = np.linspace(0.08, 0.92, 25)
@@ -77,8 +79,8 @@ class BodyHeights:
         return self.middle_mm / self.posterior_mm
 
 
-def measure_body(surface: Outline) -> BodyHeights:
-    """The heights of a body from its outline.
+def measure_body(surface: Outline, image: Volume | None = None) -> BodyHeights:
+    """The heights of a body from its outline, and from an image's edges near it where one is given.
 
     Its axes are found from the outline itself: the head axis is the mean of the endplates' normals,
     for heights along the image's axes follow the body's tilt more than its shape.
@@ -95,6 +97,10 @@ def measure_body(surface: Outline) -> BodyHeights:
     center, depth = _middle(surface, center, axes)
     upper, lower = _endplates(surface, center, axes, depth)
     ends = np.stack([upper[CENTRAL], lower[CENTRAL]])
+    if image is not None:
+        starts = _starts(surface, center, axes, depth)[CENTRAL]
+        ends[0] = at_edges(image, starts, axes[2], ends[0])
+        ends[1] = -at_edges(image, starts, -axes[2], -ends[1])
     zones = (FRONT, MIDDLE, BACK)
     heights = [float(np.nanmedian(ends[0][:, zone] - ends[1][:, zone])) for zone in zones]
     along = depth * (0.5 - DEPTHS)
@@ -144,9 +150,7 @@ def _endplates(
     surface: Outline, center: np.ndarray, axes: np.ndarray, depth: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Upper and lower endplate over `ACROSS` and `DEPTHS`, mm along the head axis."""
-    x = surface.box.half[0] * ACROSS[:, None, None]
-    y = depth * (0.5 - DEPTHS)[None, :, None]
-    starts = (center + x * axes[0] + y * axes[1]).reshape(-1, 3)
+    starts = _starts(surface, center, axes, depth).reshape(-1, 3)
     shape = (len(ACROSS), len(DEPTHS))
     upper = _reach(surface, starts, axes[2]).reshape(shape)
     lower = -_reach(surface, starts, -axes[2]).reshape(shape)
@@ -154,6 +158,13 @@ def _endplates(
     if not np.isfinite(upper[CENTRAL]).any(axis=0).all():
         raise ValueError("The outline is not that of a vertebral body: it has no two endplates.")
     return upper, lower
+
+
+def _starts(surface: Outline, center: np.ndarray, axes: np.ndarray, depth: float) -> np.ndarray:
+    """Points of the middle plane over `ACROSS` and `DEPTHS`."""
+    x = surface.box.half[0] * ACROSS[:, None, None]
+    y = depth * (0.5 - DEPTHS)[None, :, None]
+    return center + x * axes[0] + y * axes[1]
 
 
 def _reach(surface: Outline, starts: np.ndarray, direction: np.ndarray) -> np.ndarray:

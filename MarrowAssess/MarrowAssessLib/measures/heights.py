@@ -26,8 +26,11 @@ HEIGHTS = (
     "Heights are measured on the bodies' outlines, in the bodies' own axes, over 8-22, 43-57 and "
     "78-92 % of the depth; expected heights come from the nearest two bodies above and below "
     "without low height. Grades: Genant et al. 1993, doi 10.1002/jbmr.5650080915. Intervals hold "
-    "the spread of outlines. A low height is described, not explained."
+    "the spread of outlines. Endplates of bodies that were found lie at the image's edges, those "
+    "that were drawn as drawn. A wedge by Eastell lies more than 3 SD below the level's Ha/Hp, by "
+    "McCloskey against the expected Hp as well. A low height is described, not explained."
 )
+SHARP = (Contrast.T1, Contrast.T2, Contrast.FS_T2)  # on which endplates are seen, the best first
 FAR_APART = 0.6  # gap between bodies over their height; discs have about 0.2 to 0.4
 SMALL_REGIONS = (
     "the regions lie further apart than discs are high; heights need whole vertebral bodies, not "
@@ -74,7 +77,8 @@ def body_shape(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
             one.ci95 = body.grade_range and tuple(float(end) for end in body.grade_range)
             one.cautions += body.cautions
         elif quantity.key == "wedge_ratio" and body.wedge_z is not None:
-            one.how += f"; z {body.wedge_z:+.1f} at {level} (doi 10.1007/s00276-010-0746-x)"
+            one.how += f"; z {body.wedge_z:+.1f} at {level} (doi 10.1007/s00276-010-0746-x); "
+            one.how += body.wedge_by_sd
         found.append(one)
     return found
 
@@ -140,7 +144,9 @@ def _heights(book: Book) -> tuple[dict[str, Region], SpineHeights, list[str]]:
             regions[region.site] = region
     regions = dict(sorted(regions.items(), key=lambda item: VERTEBRAE.index(item[0])))
     unsure = [level for level, region in regions.items() if region.doubtful]
-    spine = assess_heights(_outlines(book, regions), book.grid, unsure)
+    image = next((book.acquired[one] for one in SHARP if one in book.acquired), None)
+    images = {level: image for level, region in regions.items() if region.outline and image}
+    spine = assess_heights(_outlines(book, regions), book.grid, unsure, images=images)
     drawn = {
         level: body.heights for level, body in spine.bodies.items() if not regions[level].outline
     }
