@@ -135,6 +135,7 @@ class MarrowAssessParameterNode:
     erosionMm: Annotated[float, WithinRange(0, 10)] = 0.0
     n4: bool = False
     texture: bool = False
+    fractures: bool = False
     resample: bool = False
     autoUpdate: bool = True
     showOverlay: bool = True
@@ -941,6 +942,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         overlay=True,
         progress=None,
         texture=False,
+        fractures=False,
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -960,6 +962,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             overlay: color the regions by z-score.
             progress: called with the fraction done; returning False cancels.
             texture: measure the texture of marrow as well.
+            fractures: measure the heights of vertebral bodies as well, their loss and grade.
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -977,7 +980,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             markups,
             age,
             sex,
-            Settings(erosionMm, n4, texture=texture),
+            Settings(erosionMm, n4, texture=texture, fractures=fractures),
             resample,
             pointRadiusMm,
             overlay,
@@ -1001,6 +1004,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             parameters.showOverlay,
             progress,
             parameters.texture,
+            parameters.fractures,
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)

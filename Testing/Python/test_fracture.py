@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.fracture import grade
-from MarrowAssessLib.fracture.edema import NO_EDEMA_IMAGE, marrow_signals
+from MarrowAssessLib.fracture.edema import FLUID_SIGN, NO_EDEMA_IMAGE, marrow_signals
 from MarrowAssessLib.fracture.grade import assess_heights, grade_of
 from MarrowAssessLib.fracture.heights import measure_body
 from MarrowAssessLib.fracture.outlines import surfaces_of_masks
@@ -344,6 +344,22 @@ def test_edema_and_its_form(healthy, where, form, share):
     assert found.text == f"edema ({form}, {100 * found.share:.0f} % of the body)"
     assert signals["L3"].text == "no edema"
     assert 0.3 < signals["L3"].z < 2
+
+
+def test_an_area_as_bright_as_csf_is_the_fluid_sign(healthy):
+    """A band of 500 in marrow of 200 beside CSF of 520; edema alone is none."""
+    volume = image(healthy, "L2", lambda k: k < 99, 200)
+    k = np.indices(volume.array.shape)[0]
+    middle = np.argwhere(healthy[1]["L2"])[:, 0].mean()
+    volume.array[healthy[1]["L2"] & (k > middle + 5)] = 500
+    others = [level for level in LEVELS if level != "L2"]
+    given = (volume, Contrast.FS_T2, healthy[2], others)
+    found = marrow_signals(*given, fluid=520.0)[0]
+    assert found["L2"].text.endswith(", fluid sign")
+    assert FLUID_SIGN in found["L2"].cautions
+    assert found["L3"].fluid_share == 0
+    assert marrow_signals(*given)[0]["L2"].fluid_share is None  # no CSF, nothing said
+    assert not marrow_signals(*given, fluid=900.0)[0]["L2"].fluid_sign
 
 
 def test_patchy_edema(healthy):

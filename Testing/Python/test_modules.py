@@ -466,6 +466,46 @@ def test_texture_is_the_same_in_panel_segment_statistics_and_command(
             assert found[key] == pytest.approx(told[key, site], rel=1e-12)
 
 
+def test_heights_of_a_found_spine_in_the_panel(marrow, sample):
+    """Bodies of one height: no loss. A painted body's outline is not known any more."""
+    import slicer
+    from MarrowAssessLib.scene.choices import console_command
+
+    logic = marrow.MarrowAssessLogic()
+    parameters = logic.getParameterNode()
+    parameters.t1Volume = sample.volumes["T1"]
+    parameters.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    parameters.showOverlay = False
+    logic.findSpine(parameters)
+    assert not any(r.measurement.quantity == "height_loss" for r in measured(logic, parameters))
+    parameters.fractures = True
+    assert "fractures=True" in console_command(parameters)
+    results = measured(logic, parameters)
+    loss = {r.measurement.site: r.measurement for r in results if "loss" in r.measurement.quantity}
+    assert set(loss) >= {"L1", "L2", "L3", "L4"}
+    assert all(abs(one.value) < 10 and "grade 0" in one.words for one in loss.values())
+    heights = [r.measurement for r in results if r.measurement.quantity == "posterior_height"]
+    assert all(one.how == "outline found" for one in heights)
+    # 27 mm, less 1.2 mm of cortex and .87 mm of hollow at each endplate.
+    healthy = [one.value for one in heights if one.site in ("L1", "L3", "L4")]
+    assert healthy == pytest.approx([22.9] * 3, abs=1.2)
+    segment = parameters.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L2 marrow")
+    drawn = slicer.util.arrayFromSegmentBinaryLabelmap(
+        parameters.segmentation, segment, sample.volumes["T1"]
+    )
+    drawn[:, : drawn.shape[1] // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        drawn, parameters.segmentation, segment, sample.volumes["T1"]
+    )
+    how = {
+        r.measurement.site: r.measurement.how
+        for r in measured(logic, parameters)
+        if r.measurement.quantity == "posterior_height"
+    }
+    assert how["L3"] == "outline found"
+    assert how.get("L2") != "outline found"
+
+
 def measured(logic, parameters):
     return logic.assessParameters(parameters).results
 

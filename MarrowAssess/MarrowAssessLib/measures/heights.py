@@ -17,6 +17,8 @@ from MarrowAssessLib.sources.label_maps import WHOLE_VERTEBRA
 from MarrowAssessLib.study.regions import Region
 
 if TYPE_CHECKING:
+    from PDFFMapperLib.images.volume import Volume
+
     from MarrowAssessLib.fracture.edema import MarrowSignal
     from MarrowAssessLib.fracture.grade import HeightLoss, SpineHeights
     from MarrowAssessLib.fracture.heights import BodyHeights
@@ -186,9 +188,16 @@ def _signals_in(
 
         regions, spine, _ = book.of_all(_heights)
         outlines = _outlines(book, {level: regions[level] for level in spine.bodies})
-        return marrow_signals(book.acquired[contrast], contrast, outlines, spine.unaffected)
+        image = book.acquired[contrast]
+        return marrow_signals(image, contrast, outlines, spine.unaffected, _fluid(book, image))
 
     return signals
+
+
+def _fluid(book: Book, image: Volume) -> float | None:
+    """Signal of CSF that nobody doubts."""
+    drawn = [one for one in book.of(Role.CSF) if one.voxels and not one.doubtful]
+    return float(np.nanmedian(drawn[0].values(image.array))) if drawn else None
 
 
 _SIGNALS = {one: _signals_in(one) for one in (Contrast.FS_T2, Contrast.T1, Contrast.PDFF)}

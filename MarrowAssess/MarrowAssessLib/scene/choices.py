@@ -137,7 +137,7 @@ def on_other_grids(parameters: object) -> list[str]:
 def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
-    names += ("resample", "showOverlay")
+    names += ("fractures", "resample", "showOverlay")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
     return chosen, [getattr(parameters, name) for name in names]
@@ -192,7 +192,7 @@ def console_command(parameters: object) -> str:
     if sex(parameters):
         arguments.append(f"sex={parameters.sex!r}")
     usual = {"erosionMm": 0.0, "n4": False, "texture": False, "resample": False}
-    usual["pointRadiusMm"] = 4.0
+    usual |= {"fractures": False, "pointRadiusMm": 4.0}
     for name, value in usual.items():
         if getattr(parameters, name) != value:
             arguments.append(f"{name}={getattr(parameters, name)!r}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.findings.result import Assessment
@@ -21,6 +22,7 @@ from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.study import study_from_nodes, without_node_names
 from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
 
 if TYPE_CHECKING:  # they need numba, which measuring does not
     from MarrowAssessLib.placement.column import Column
@@ -89,6 +91,7 @@ class Session:
         study = study_from_nodes(
             volumes, segmentation, markups, age_years, sex, resample, point_radius_mm
         )
+        self._bring_outlines(study, segmentation)
         try:
             assessment = assess(study, settings, progress)
         except InterruptedError:
@@ -101,6 +104,17 @@ class Session:
         live_results.show_live(assessment, segmentation, markups, overlay)
         self._assessments[segmentation] = self.last = assessment
         return assessment
+
+    def _bring_outlines(
+        self, study: Study, segmentation: slicer.vtkMRMLSegmentationNode | None
+    ) -> None:
+        """Give regions the outlines of the found bodies that they lie in, unless painted since."""
+        column = self.column_of(segmentation) if segmentation is not None else None
+        for region in study.regions if column is not None else ():
+            body = column.column.bodies.get(region.site)
+            key = region.role, region.site
+            if body and region.role is Role.MARROW and not column.edited(key, region.name):
+                region.outline = body.surface
 
     def assessment_of(self, segmentation: slicer.vtkMRMLSegmentationNode | None):
         """The last assessment shown on a segmentation, None where there is none."""
