@@ -6,6 +6,21 @@ import pytest
 from PDFFMapperLib.images.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Those that take longest come first: all of a file runs in one process, and one that is left to the
+# end runs alone.
+LONGEST = (
+    "test_readme", "test_panels", "test_water_fat_bipolar", "test_clicks", "test_find_spine",
+    "test_water_fat", "test_reference_answers", "test_ratios",
+)  # fmt: skip
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):  # by how many tests a file has
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +37,29 @@ def phantom():
     from MarrowAssessLib.sample.phantom import lumbar_phantom
 
     return lumbar_phantom()
+
+
+_FOUND = {}
+
+
+@pytest.fixture(scope="module")
+def spines_found_once():
+    """The spine of an image is sought once; what is drawn from it is made each time."""
+    from MarrowAssessLib.placement import spine_column
+
+    search = spine_column.find_spine
+
+    def find_spine(volumes, **options):
+        if options.get("progress") is not None:
+            return search(volumes, **options)
+        key = tuple((v.name, v.array.tobytes(), v.ijk_to_ras.tobytes()) for v in volumes)
+        if key not in _FOUND:
+            _FOUND[key] = search(volumes, **options)
+        return _FOUND[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spine_column, "find_spine", find_spine)
+        yield
 
 
 @pytest.fixture

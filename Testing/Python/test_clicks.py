@@ -10,14 +10,16 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.study_options import parse_click
 from MarrowAssessLib.placement.clicks import regions_from_clicks
-from MarrowAssessLib.sample.phantom import TISSUES, lumbar_phantom
+from MarrowAssessLib.sample.phantom import TISSUES
 from PDFFMapperLib.images.files import write_volume
 from scipy import ndimage
 
+pytestmark = pytest.mark.usefixtures("spines_found_once")
+
 
 @pytest.fixture(scope="module")
-def drawn():
-    return lumbar_phantom()
+def drawn(phantom):
+    return phantom
 
 
 def middle(drawn, tissue):

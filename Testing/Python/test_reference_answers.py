@@ -45,8 +45,8 @@ def no_cohorts_of_the_machine(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def study():
-    return lumbar_phantom().study()
+def study(phantom):
+    return phantom.study()
 
 
 def of(study, *contrasts, **patient):

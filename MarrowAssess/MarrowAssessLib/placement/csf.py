@@ -12,35 +12,50 @@ from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Surface, template_points
 from MarrowAssessLib.study.regions import Region
 
+# The canal is 15 to 25 mm deep and wide: how far CSF is sought behind the body's back wall and to
+# its sides; the middle of it may be so near to the wall (posterior ligament, epidural fat), so far.
+DEEP_MM, ASIDE_MM = 24.0, 12.0
+NEAREST_MM, FARTHEST_MM = 3, 15
+MIDDLE_ASIDE_MM = 8  # the sac's middle lies at most so far from that of the body
+WALL_WITHIN_MM = 8.0  # of the body's middle: where its back wall is looked up
+EDGE_MM = 2  # from a patch's middle to its edge
+ASIDE_COST = 0.02  # spread that a patch may have less for each mm that it lies aside
+REACH_MM = 9.0  # from the middle of the sac, behind and to the sides
+HEIGHT_SHARE = 0.8  # of the body's: beyond, discs bulge into the canal
+CORE_MM = 2.5  # round the middle of the sac: CSF alone
+BRIGHT, DARK = 0.35, 0.25  # of its level: how far CSF varies where it is bright (roots), and dark
+FAINT = 0.1  # of marrow's signal, likewise where CSF has next to none: noise
+LEAST_MM3 = 100.0
+
 
 def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     """CSF in the canal behind a body, clear of the body, fat and the canal's wall."""
     box = body.box
     points_local = template_points(body)
-    central = (np.abs(points_local[:, 0]) < 8) & (np.abs(points_local[:, 2]) < 8)
+    central = (np.abs(points_local[:, [0, 2]]) < WALL_WITHIN_MM).all(axis=1)
     wall = points_local[central & (points_local[:, 1] < 0), 1]
     wall = float(np.median(wall)) if wall.size else -box.half[1]
-    x = np.arange(-12, 13.0)
-    y = wall - np.arange(0.0, 24.0)
+    x = np.arange(-ASIDE_MM, ASIDE_MM + 1)
+    y = wall - np.arange(0.0, DEEP_MM)
     z = np.linspace(-0.9, 0.9, 9) * box.half[2]
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), -1)
     ras = box.center + grid.reshape(-1, 3) @ box.axes
     values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
     axial = np.nanmedian(values, axis=2)
     marrow = abs(signal_round(volume, box.center))
-    # The most uniform 5 mm patch of the canal, centered 3 to 14 mm behind the wall, relative to
-    # its signal (or, where CSF has next to none, as on fat images, to a part of marrow's).
+    # The most uniform patch of the canal relative to its signal (or, where CSF has next to none, as
+    # on fat images, to a part of marrow's).
     spread = np.full(axial.shape, np.inf)
-    for a in range(5, 20):
-        for b in range(3, 15):
-            patch = axial[a - 2 : a + 3, b - 2 : b + 3]
+    for a in np.flatnonzero(np.abs(x) < MIDDLE_ASIDE_MM):
+        for b in range(NEAREST_MM, FARTHEST_MM):
+            patch = axial[_round(a), _round(b)]
             if np.isfinite(patch).all():
                 scale = max(abs(patch.mean()) + 0.25 * marrow, 1e-9)
-                spread[a, b] = patch.std() / scale + 0.02 * abs(x[a])
+                spread[a, b] = patch.std() / scale + ASIDE_COST * abs(x[a])
     a, b = np.unravel_index(np.argmin(spread), spread.shape)
     middle = box.center + np.array([x[a], y[b], 0.0]) @ box.axes
-    reach = np.array([9.0, 9.0, 0.8 * box.half[2]])
-    level = float(np.median(axial[a - 2 : a + 3, b - 2 : b + 3]))
+    reach = np.array([REACH_MM, REACH_MM, HEIGHT_SHARE * box.half[2]])
+    level = float(np.median(axial[_round(a), _round(b)]))
     corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * reach
     ijk = volume.ras_to_ijk(middle + corners @ box.axes)
     size = np.array(volume.array.shape[::-1])
@@ -56,10 +71,10 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         offset[2] : offset[2] + near.shape[2],
     ].astype(float)
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
-    core = here[(np.abs(local) <= [2.5, 2.5, reach[2]]).all(axis=-1).transpose(2, 1, 0)]
+    core = here[(np.abs(local) <= [CORE_MM, CORE_MM, reach[2]]).all(axis=-1).transpose(2, 1, 0)]
     noise = 1.4826 * float(np.nanmedian(np.abs(core - level))) if core.size else 0.0
-    tolerance = alike(level, noise, 0.35 if level > marrow else 0.25)
-    tolerance = max(tolerance, 0.1 * marrow)  # noise, where CSF has next to no signal
+    tolerance = alike(level, noise, BRIGHT if level > marrow else DARK)
+    tolerance = max(tolerance, FAINT * marrow)
     mask = near & (np.abs(here - level) <= tolerance)
     labels, count = ndimage.label(ndimage.binary_opening(mask, iterations=1))
     unsure = []
@@ -68,7 +83,7 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         sizes[0] = 0
         mask = labels == sizes.argmax()
     roi_mask = eroded(mask, volume, MARGIN_MM[Role.CSF])
-    if roi_mask.sum() * volume.voxel_volume_mm3 < 100:
+    if roi_mask.sum() * volume.voxel_volume_mm3 < LEAST_MM3:
         unsure.append("Little CSF was found behind the body; place it by hand.")
     name = f"{site} CSF"
     return Placement(
@@ -76,3 +91,7 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         Region(name, Role.CSF, site, roi_mask, offset, list(unsure)),
         unsure,
     )
+
+
+def _round(middle: int) -> slice:
+    return slice(middle - EDGE_MM, middle + EDGE_MM + 1)

@@ -23,7 +23,21 @@ from MarrowAssessLib.placement.vertebra import BodyPrior, Surface, tilt_deg
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
 DISC_MM = 8.0
 UNSURE_BESIDE = "A body beside it is unsure."
+# From the middle of a body to that of the next, from a child's thoracic ones to a tall adult's
+# lumbar ones: where it is sought, where it is taken, and how far along the column at least.
+APART_MM, FOUND_APART_MM, LEAST_ALONG_MM = (20.0, 45.0), (16.0, 55.0), 12.0
+MOST_TURN_DEG = 12.0  # of the column from one body to the next, as expected
+# Standard deviations of what is expected of the next body, and of one that is clicked anew, which
+# may be another than its neighbors let expect.
+TILT_SD_DEG, DEPTH_SD_MM, HEIGHT_SD_MM = 10.0, 3.0, 3.5
+CLICKED_TILT_SD_DEG, CLICKED_SIZE_SD_MM = 18.0, 4.0
+# S1 is bent back from L5 far more than the curve above tells, and lies nearer.
+S1_TURN_DEG, S1_TILT_SD_DEG, S1_DEPTH_SD_MM, S1_NEARER = -18.0, 14.0, 5.0, 0.85
+# What ends the column or is doubted; between the spread of normal bodies and other structures.
+ALIKE = 0.3, 3.0  # signal over that of one of the bodies before
+SIZE = 0.55, 1.6  # depth and height over those of the last body
 EDGES_END = 0.15  # median strength of a border below which there is no body any more
+LEAST_SEEN = 0.75  # share of the border inside the image
 
 
 def follow_column(
@@ -131,7 +145,9 @@ def corrected(
         depth, height, tilt = np.mean(
             [(2 * one.box.half[1], 2 * one.box.half[2], _tilt(one)) for one in near], axis=0
         )
-        prior = BodyPrior((tilt, 18.0), (depth, 4.0), (height, 4.0))
+        prior = BodyPrior(
+            (tilt, CLICKED_TILT_SD_DEG), (depth, CLICKED_SIZE_SD_MM), (height, CLICKED_SIZE_SD_MM)
+        )
         point = np.asarray(point_ras, float)
         body = place_body(volume, point, level, prior=prior, options=options)
     found = {**column.bodies, level: body}
@@ -182,14 +198,15 @@ def _next_body(
         turn = _tilt(last) - _tilt(before)
     else:
         apart, turn = height + DISC_MM, 0.0
-    apart = float(np.clip(apart, 20, 45))
-    turn, spread, depth_spread = float(np.clip(turn, -12, 12)), 10.0, 3.0
+    apart = float(np.clip(apart, *APART_MM))
+    turn = float(np.clip(turn, -MOST_TURN_DEG, MOST_TURN_DEG))
+    tilt_sd, depth_sd = TILT_SD_DEG, DEPTH_SD_MM
     heading = _tilt(last) + turn / 2
-    if level == "S1" and step > 0:  # it is bent far more than the curve above tells
-        turn, spread, depth_spread = -18.0, 14.0, 5.0
+    if level == "S1" and step > 0:
+        turn, tilt_sd, depth_sd = S1_TURN_DEG, S1_TILT_SD_DEG, S1_DEPTH_SD_MM
         heading = _tilt(last) + turn
-        apart *= 0.85
-    prior = BodyPrior((_tilt(last) + turn, spread), (depth, depth_spread), (height, 3.5))
+        apart *= S1_NEARER
+    prior = BodyPrior((_tilt(last) + turn, tilt_sd), (depth, depth_sd), (height, HEIGHT_SD_MM))
     heading = np.deg2rad(heading)
     up = np.array([last.box.axes[2, 0], -np.sin(heading), np.cos(heading)])
     up *= -step / np.linalg.norm(up)
@@ -199,14 +216,15 @@ def _next_body(
         return None
     there = signal_round(volume, guess)
     levels = [signal_round(volume, one.surface.box.center) for one in known]
-    alike = any(0.3 < there / max(level, 1e-9) < 3.0 for level in levels)
+    alike = any(ALIKE[0] < there / max(level, 1e-9) < ALIKE[1] for level in levels)
     found = place_body(volume, guess, level, prior=prior, options=options)
     moved = float(np.linalg.norm(found.surface.box.center - last.box.center))
     along = float((found.surface.box.center - last.box.center) @ up)
     size = found.surface.box.half / last.box.half
-    if not 16 < moved < 55 or along < 12 or found.roi.voxels == 0:
+    near, far = FOUND_APART_MM
+    if not near < moved < far or along < LEAST_ALONG_MM or found.roi.voxels == 0:
         return None
-    if size[1:].min() < 0.55 or size[1:].max() > 1.6:
+    if size[1:].min() < SIZE[0] or size[1:].max() > SIZE[1]:
         return None
     if np.nanmedian(found.surface.support) < EDGES_END:
         return None  # no edges there
@@ -217,7 +235,7 @@ def _next_body(
     if not found.surface.contains(guess[None])[0]:
         found.doubt("The body lies elsewhere than its neighbors let expect.")
     seen = np.isfinite(found.surface.support)
-    if seen.mean() < 0.75:
+    if seen.mean() < LEAST_SEEN:
         return None  # cut by the edge of the volume
     return found
 

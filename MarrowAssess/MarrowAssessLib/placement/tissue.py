@@ -23,6 +23,17 @@ from MarrowAssessLib.study.regions import Region
 
 REACH_MM = {Role.MUSCLE: 18.0, Role.CSF: 16.0, Role.FAT: 14.0, Role.NOISE: 12.0}
 
+# What is looked at round a click, slices of 3 to 5 mm at least one, and how much a tissue varies.
+NEAR_MM, NEAR_VOXELS = 2.5, 0.75
+SMOOTH_MM = 0.7  # SD of the Gaussian that noise is reduced with
+VARIES, AIR_VARIES = 3, 6  # robust SDs of the signals round the click
+LEAST_AIR = 0.01  # of the image's largest signal: the SD of air where it is all zero
+MOST_APART = 0.25  # of a tissue's level, see `alike`
+NECK_MM, GAP_MM = 1.2, 2.5  # thinner bridges to other tissue are cut, smaller gaps (vessels) filled
+SMALL_MM3 = 60.0
+UNEVEN = 0.25  # robust SD over level round the click
+NO_AIR = 0.1  # of the 99th percentile; air is darker
+
 TOUCHES_EDGE = "The region touches the edge of the volume."
 # Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
 BESIDE_MM = 6.0
@@ -46,23 +57,24 @@ def grow(
     box = _box_round(volume, point, reach)
     values = volume.array[box].astype(np.float32)
     distance = _distance(volume, box, point)
-    smooth = ndimage.gaussian_filter(values, 0.7 / volume.spacing[::-1])
-    near = distance <= max(2.5, volume.spacing.max() * 0.75)
+    smooth = ndimage.gaussian_filter(values, SMOOTH_MM / volume.spacing[::-1])
+    near = distance <= max(NEAR_MM, volume.spacing.max() * NEAR_VOXELS)
     level = float(np.median(values[near]))
     noise = 1.4826 * float(np.median(np.abs(values[near] - level)))
     if role is Role.NOISE:
-        ceiling = level + 6 * max(noise, 0.01 * float(volume.array.max()))
+        ceiling = level + AIR_VARIES * max(noise, LEAST_AIR * float(volume.array.max()))
         like = smooth <= ceiling
     else:
-        tolerance = max(3 * noise, alike(level, noise, 0.25))
+        tolerance = max(VARIES * noise, alike(level, noise, MOST_APART))
         like = np.abs(smooth - level) <= tolerance
     like &= distance <= reach
-    opened = ndimage.binary_opening(like, ball(1.2, volume.spacing)) | (near & like)
+    opened = ndimage.binary_opening(like, ball(NECK_MM, volume.spacing)) | (near & like)
     labels, _ = ndimage.label(opened)
     here = np.bincount(labels[near & opened], minlength=2)
     here[0] = 0
     mask = labels == here.argmax() if here.any() else np.zeros_like(opened)
-    filled = ndimage.binary_closing(np.pad(mask, 4), ball(2.5, volume.spacing))[4:-4, 4:-4, 4:-4]
+    gap = ball(GAP_MM, volume.spacing)
+    filled = ndimage.binary_closing(np.pad(mask, 4), gap)[4:-4, 4:-4, 4:-4]
     filled = (filled | mask) & (distance <= reach)
     offset = tuple(s.start for s in box)
     name = f"{site} {role.value}".strip()
@@ -75,17 +87,17 @@ def grow(
         unsure.append(
             f"Too little {role.value} was found round the click for a margin of {margin:g} mm."
         )
-    elif roi_mask.sum() * volume.voxel_volume_mm3 < 60:
-        unsure.append("The region is smaller than 60 mm^3; its statistics are coarse.")
+    elif roi_mask.sum() * volume.voxel_volume_mm3 < SMALL_MM3:
+        unsure.append(f"The region is smaller than {SMALL_MM3:g} mm^3; its statistics are coarse.")
     if any(s.start == 0 or s.stop == n for s, n in zip(box, volume.array.shape, strict=True)):
         edge = np.ones_like(mask)
         edge[1:-1, 1:-1, 1:-1] = False
         sides = mask & edge & (distance < reach - volume.spacing.max())
         if sides.any():
             unsure.append(TOUCHES_EDGE)
-    if noise > 0.25 * abs(level) and role is not Role.NOISE:
+    if noise > UNEVEN * abs(level) and role is not Role.NOISE:
         unsure.append("The tissue round the click is not uniform.")
-    if role is Role.NOISE and level > 0.1 * float(np.percentile(volume.array, 99)):
+    if role is Role.NOISE and level > NO_AIR * float(np.percentile(volume.array, 99)):
         unsure.append("The click does not look like air: its signal is not low.")
     body = Region(f"{name} body", role, site, filled, offset)
     roi = Region(name, role, site, roi_mask, offset, list(unsure))
