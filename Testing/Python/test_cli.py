@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from MarrowAssessLib.commands import assess as assess_command
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.study_options import study_arguments
@@ -263,6 +264,11 @@ def test_the_command_starts_without_loading_what_it_does_not_need():
     )
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("demo", "assess", "references"))
+
+
+def test_every_command_stands_in_the_readme():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert [name for name in cli.COMMANDS if f"marrowassess {name}" not in readme] == []
 
 
 @pytest.mark.parametrize("command", ["demo", "assess", "references"])
