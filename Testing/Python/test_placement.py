@@ -59,13 +59,15 @@ def spine(contrast="t2", spacing=(1.0, 1.0, 3.0), shading=0.4, seed=0):
 
 
 @pytest.fixture(scope="module")
-def phantom_volumes(phantom):
+def phantom_volumes():
     """The project's own phantom: an image of some contrast, its tissues, and which is L3."""
-    from MarrowAssessLib.sample.phantom import TISSUES
+    from MarrowAssessLib.sample.phantom import TISSUES, lumbar_phantom
+
+    drawn = lumbar_phantom()
 
     def image(contrast):
-        volume = phantom.tissue if contrast is None else phantom.volumes[contrast]
-        return volume, phantom.tissue.array, list(TISSUES).index("L3")
+        volume = drawn.tissue if contrast is None else drawn.volumes[contrast]
+        return volume, drawn.tissue.array, list(TISSUES).index("L3")
 
     return image
 
