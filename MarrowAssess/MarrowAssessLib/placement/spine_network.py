@@ -20,6 +20,8 @@ PIXEL_MM = 1.5
 SLICE_STEP_MM = 4.0
 """From one of its three slices to the next."""
 _WINDOW = 31
+AIR, LEAST_SEEN = 0.1, 0.02  # of the signal; of a row or column: less is a margin of air, which
+MARGIN = 8  # pixels of it aside is not looked at
 _LEVELS = 5
 _COARSEST = 2 ** (_LEVELS - 1)
 
@@ -88,20 +90,34 @@ def probabilities(
         InterruptedError: canceled.
     """
     network = network or weights()
-    n, rows, columns = stack.shape
-    padded = [-size % _COARSEST for size in (rows, columns)]
-    images = np.pad(local_contrast(stack), ((0, 0), (0, padded[0]), (0, padded[1])), mode="edge")
-    found = np.empty((len(Structure), n, rows, columns), np.float32)
+    found = np.zeros((len(Structure), *stack.shape), np.float32)
+    found[Structure.OTHER] = 1
+    rows, columns = _with_signal(stack)
+    images = local_contrast(stack)[:, rows, columns]
+    n, high, wide = images.shape
+    padded = [-size % _COARSEST for size in (high, wide)]
+    images = np.pad(images, ((0, 0), (0, padded[0]), (0, padded[1])), mode="edge")
     away = SLICE_STEP_MM / step_mm
     for k in range(n):
         if progress and not progress(k / n):
             raise InterruptedError("Finding the spine was canceled.")
         near = [_between_slices(images, k + side * away) for side in (-1, 0, 1)]
-        logits = _forward(network, np.stack(near))[:, :rows, :columns]
+        logits = _forward(network, np.stack(near))[:, :high, :wide]
         logits -= logits.max(axis=0)
         np.exp(logits, out=logits)
-        np.divide(logits, logits.sum(axis=0), out=found[:, k])
+        np.divide(logits, logits.sum(axis=0), out=found[:, k, rows, columns])
     return found
+
+
+def _with_signal(stack: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns between the margins of air."""
+    seen = stack > AIR * np.percentile(stack, 99.5)
+    kept = []
+    for axis in (1, 2):
+        some = np.flatnonzero(seen.mean(axis=tuple({0, 1, 2} - {axis})) > LEAST_SEEN)
+        low, high = (some[0], some[-1] + 1) if len(some) else (0, stack.shape[axis])
+        kept.append(slice(max(low - MARGIN, 0), min(high + MARGIN, stack.shape[axis])))
+    return kept[0], kept[1]
 
 
 def _between_slices(images: np.ndarray, position: float) -> np.ndarray:
