@@ -20,6 +20,7 @@ from MarrowAssessLib.study.regions import Region
 
 LEAST_DISC_MM3 = 150.0
 DISC_BOUNDS_MM = (2.5, 20.0)
+SEEN = 0.7  # probability of disc: at .5 it reaches into the bony endplates
 ENDPLATE_MM = 1.2  # bony and cartilaginous endplate between marrow and disc
 # Tilt of a disc and of the bodies beside it against it: the sacrum is bent back from L5.
 DISC_TILTS_DEG = [(tilt, 0.0) for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0)]
@@ -93,7 +94,7 @@ def disc_seen(
     inside = (along > 0) & (along < apart)
     inside &= (np.abs((points - middle) @ top.box.axes[:2].T) < wide[:2]).all(axis=1)
     rows = np.flatnonzero(inside)
-    rows = rows[np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points[rows]))) > 0.5]
+    rows = rows[np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points[rows]))) > SEEN]
     for surface in (top, bottom):
         rows = rows[~surface.contains(points[rows])]
     mask = np.zeros(len(points), bool)
