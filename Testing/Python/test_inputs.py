@@ -20,7 +20,13 @@ from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.inventory import inventory
 from PDFFMapperLib.dicom.selection import echo_volumes, read_source
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
-from PDFFMapperLib.images.files import read_image, read_series, read_volume, write_volume
+from PDFFMapperLib.images.files import (
+    read_image,
+    read_series,
+    read_volume,
+    write_series,
+    write_volume,
+)
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.nrrd import facts_of_frames
 from PDFFMapperLib.images.volume import Volume
@@ -371,6 +377,50 @@ def test_a_stated_unit_of_phase_is_heard_where_no_turn_is_filled(unit, factor):
 
 
 # --- field strength ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unit", "zero", "per_radian"),
+    [("rad", 0, 1), ("deg", 0, 180 / np.pi), ("+-4096", 0, 4096 / np.pi),
+     ("0-4095", 2048, 2048 / np.pi)],
+)  # fmt: skip
+def test_the_unit_of_phase_can_be_given(tmp_path, unit, zero, per_radian):
+    """Of phase that fills less than a turn no range tells it."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0.1, 1.4, (6, *SHAPE))
+    echoes, phases = [], []
+    for n in range(6):
+        echoes.append(Volume(np.full(SHAPE, 100 - n, np.float32), MATRIX, "m"))
+        phases.append(Volume((zero + per_radian * angle[n]).astype(np.float32), MATRIX, "p"))
+    times = [0.001 * (n + 1) for n in range(6)]
+    facts = {"EchoTime": times, "MagneticFieldStrength": 3}
+    for name, images in (("m", echoes), ("p", phases)):
+        write_series(images, tmp_path / f"{name}.nii.gz")
+        (tmp_path / f"{name}.json").write_text(json.dumps(facts))
+    volumes, times, _ = read_pdff(tmp_path, unit)
+    train = echo_train(volumes, times)
+    assert np.allclose(np.angle(train.signal), np.moveaxis(angle, 0, -1), atol=1e-3)
+    with pytest.raises(ValueError, match="no image is phase"):
+        read_pdff(tmp_path, unit, ())
+
+
+def read_pdff(folder, unit, phase=("--phase", "p.nii.gz")):
+    """What `pdff` reads of magnitude and phase files with a given unit of phase."""
+    import argparse
+
+    from PDFFMapperLib.commands import echo_files
+
+    parser = argparse.ArgumentParser()
+    echo_files.add_arguments(parser)
+    parser.add_argument("--method")
+    images = [str(folder / one) if "." in one else one for one in ("m.nii.gz", *phase)]
+    volumes, settings, notes = echo_files.read(parser.parse_args([*images, f"--phase-unit={unit}"]))
+    return volumes, settings["echo_times_s"], notes
+
+
+def test_a_phase_beyond_its_stated_unit_is_refused():
+    with pytest.raises(ValueError, match=r"run from -1 to 6000, beyond .* which was stated"):
+        phase_in_radians([np.array([-1.0, 6000.0])], {"Units": "turn of 8192"})
 
 
 def test_the_measured_frequency_wins_over_the_nominal_field():

@@ -58,7 +58,7 @@ def inputs(folder: Path) -> None:
 
     rng = np.random.default_rng(0)
     labels = np.zeros(SHAPE, np.uint8)
-    labels[1:3, 2:5, 2:4], labels[1:3, 6:9, 5:8] = 1, 2
+    labels[:, 1:6, :5], labels[:, 6:, 5:] = 1, 2
     t1 = np.where(labels == 1, 400, np.where(labels == 2, 200, 50)) + rng.normal(0, 3, SHAPE)
     like = Volume(t1.astype(np.float32), MATRIX, "t1")
     for name in ("t1.nii.gz", "t1.nii", "t1.nrrd", "t1.mha"):

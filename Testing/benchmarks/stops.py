@@ -2,36 +2,79 @@
 
     python Testing/benchmarks/stops.py --kills 200 --full 50
 
-A full disk is a limit to the size of files (POSIX), which writers see as a failed write.
+A full disk is a small tmpfs where this may mount one (Linux, root), elsewhere a limit to the size
+of files (POSIX), which writers see as a failed write.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / name) for name in ("MarrowAssess", "PDFFMapper", "Testing/Python")]
 sys.path.insert(0, str(Path(__file__).parent))
 
 import fuzz  # noqa: E402
-from PDFFMapperLib.images.files import read_volume  # noqa: E402
+from PDFFMapperLib.images.files import read_volume, write_volume  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
 
 CALLS = {
     "waterfat_maps.json": ["pdff", "me.nii.gz", "--regions", "lab.nrrd"],
     "diffusion_maps.json": ["ivim", "dwi.nii.gz", "--method", "adc", "--format", "nii.gz"],
     "assessment.json": ["assess", "--volume", "T1=t1.nii", *fuzz.REGIONS, *fuzz.PATIENT],
-}
+    "radiomics.json": [
+        "radiomics", "--volume", "T1=large.nii", "--labels", "large_labels.nii", *fuzz.REGIONS[2:],
+    ],
+}  # fmt: skip
+
+
+def large(folder: Path) -> None:
+    """An image whose regions are large enough for texture."""
+    labels = np.zeros((6, 16, 16), np.uint8)
+    labels[:, :8, :8], labels[:, 8:, 8:] = 1, 2
+    noise = np.random.default_rng(0).normal(300, 40, labels.shape).astype(np.float32)
+    write_volume(Volume(noise, fuzz.MATRIX, "t1"), folder / "large.nii")
+    write_volume(Volume(labels, fuzz.MATRIX, "labels"), folder / "large_labels.nii")
+
+
+@contextlib.contextmanager
+def small_disk(out: Path, rng: random.Random) -> Iterator[int | None]:
+    """Let the disk of earlier results run full while others are written; gives a limit instead."""
+    held = sum(path.stat().st_size for path in out.iterdir())
+    kept = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    pages = sum(-(-len(content) // 4096) + 2 for content in kept.values())
+    size = 4096 * (pages + rng.randrange(1, max(pages, 2)))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(out)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        yield rng.randrange(1, max(held // 2, 2))
+        return
+    try:
+        for name, content in kept.items():
+            (out / name).write_bytes(content)
+        yield None
+    finally:
+        now = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+        subprocess.run(["umount", str(out)], check=True)
+        shutil.rmtree(out)
+        out.mkdir()
+        for name, content in now.items():
+            (out / name).write_bytes(content)
 
 
 def start(call: list[str], work: Path, out: Path, limit: int | None = None) -> subprocess.Popen:
@@ -74,13 +117,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         fuzz.inputs(work)
-        took, sizes = {}, {}
+        large(work)
+        took = {}
         for record, call in CALLS.items():
             begin = time.monotonic()
             start(call, work, work / f"out-{record}").wait()
             took[record] = time.monotonic() - begin
-            out = work / f"out-{record}"
-            sizes[record] = max(path.stat().st_size for path in out.iterdir())
         for n in range(options.kills + options.full):
             record = rng.choice(list(CALLS))
             out = work / f"out-{record}"
@@ -92,14 +134,15 @@ def main() -> None:
                 process.communicate()
                 kind, code = "kill", 0
             else:
-                limit = rng.randrange(1, sizes[record])
-                process = start(CALLS[record], work, out, limit)
-                said = process.communicate()[1]
-                kind, code = "full", process.returncode
+                with small_disk(out, rng) as limit:
+                    process = start(CALLS[record], work, out, limit)
+                    said = process.communicate()[1]
+                    kind, code = "full", process.returncode
+                    ends["full: leftovers on the disk"] += any(out.glob(".*"))
                 if code == 0:
                     ends["full: exit 0"] += 1
                 elif "Traceback" in said or code != 2:
-                    print(f"full {limit}: exit {code}: {said[-300:]}")
+                    print(f"full {record}: exit {code}: {said[-300:]}")
                     ends[f"full: exit {code}"] += 1
             found = state(out, record)
             old = (out / record).is_file() and (out / record).read_bytes() == before

@@ -8,7 +8,11 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from PDFFMapperLib.install.software import MAKER
+
 from MarrowAssessLib.commands.terminal import say, summary
+
+RECORD = "files.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the phantom, map it, find its spine, assess, and write the report; 0 on success."""
     from PDFFMapperLib.images.files import write_volume
+    from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 
     from MarrowAssessLib.catalogue.anatomy import Role
     from MarrowAssessLib.findings.assessment import assess
@@ -36,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_output_file(args.out)
     folder = Path(args.out)
+    refuse_foreign(folder / "images", RECORD, ("T1.nrrd", "PDFF.nrrd", "labels.nrrd"))
+    refuse_foreign(folder / "series", RECORD, ("echoes_real.nii.gz", "diffusion.nii.gz"))
     patient = PATIENTS[args.patient]
     say(f"Drawing a digital lumbar spine: {patient.words}")
     phantom = lumbar_phantom(patient)
@@ -59,18 +66,28 @@ def run(args: argparse.Namespace) -> int:
     assessment.notes.append(f"Spine found without a point, levels {column.ground}.")
     assessment.true_value, assessment.parameter_maps = phantom.true_value, facts
     files = write_outputs(assessment, folder, not args.no_scene, say)
-    for contrast, volume in study.volumes.items():
-        write_volume(volume, folder / "images" / f"{contrast.value}.nrrd")
-    write_volume(phantom.labels, folder / "images" / "labels.nrrd")
-    _write_series(phantom, folder / "series")
+    with output_set(folder / "images", RECORD) as made:
+        for contrast, volume in study.volumes.items():
+            write_volume(volume, made / f"{contrast.value}.nrrd")
+        write_volume(phantom.labels, made / "labels.nrrd")
+        _write_record(made, "Images and labels of the digital spine")
+    with output_set(folder / "series", RECORD) as made:
+        _write_series(phantom, made)
+        _write_record(made, "Echoes and diffusion images of the digital spine")
     print("\n".join(summary(assessment)))
     print(f"Open this report in a browser: {files[0].resolve()}")
     return 0
 
 
+def _write_record(folder: Path, what: str) -> None:
+    """What the files of a set are; their hashes follow when they take their place."""
+    content = json.dumps({"what": what, "software": MAKER})
+    (folder / RECORD).write_text(content, encoding="utf-8")
+
+
 def _write_series(phantom, folder: Path) -> None:
     """The echoes and the diffusion images as files that `pdff` and `ivim` read."""
-    from PDFFMapperLib.images.files import write_series, written_whole
+    from PDFFMapperLib.images.files import write_series
     from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
 
     from MarrowAssessLib.sample.phantom import B_VALUES, FIELD_STRENGTH_T
@@ -83,11 +100,10 @@ def _write_series(phantom, folder: Path) -> None:
     }
     for name, images in (("real", echoes[::2]), ("imaginary", echoes[1::2])):
         write_series(images, folder / f"echoes_{name}.nii.gz")
-        with written_whole(folder / f"echoes_{name}.json") as temporary:
-            temporary.write_text(json.dumps(facts), encoding="utf-8")
+        (folder / f"echoes_{name}.json").write_text(json.dumps(facts), encoding="utf-8")
     write_series(phantom.diffusion_volumes(), folder / "diffusion.nii.gz")
-    with written_whole(folder / "diffusion.bval") as temporary:
-        temporary.write_text(" ".join(f"{b:g}" for b in B_VALUES) + "\n", encoding="utf-8")
+    values = " ".join(f"{b:g}" for b in B_VALUES)
+    (folder / "diffusion.bval").write_text(values + "\n", encoding="utf-8")
 
 
 def _water_fat_maps(phantom) -> tuple[dict, dict]:

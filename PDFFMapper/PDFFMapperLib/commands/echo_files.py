@@ -15,7 +15,7 @@ from PDFFMapperLib.images.files import is_dicom, read_series
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.sidecar import Sidecar, common_unit, read_sidecar, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
+from PDFFMapperLib.water_fat.echo_units import PHASE_UNITS, echo_times_in_seconds
 
 _BIDS_ECHOES = ("MEGRE", "MESE")
 
@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or complex",
     )
     parser.add_argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images")
+    parser.add_argument(
+        "--phase-unit",
+        choices=tuple(PHASE_UNITS),
+        help="how phase images are written, where their files do not say it: radians, "
+        "milliradians, degrees, or a turn from -4096 to 4096 or from 0 to 4095",
+    )
     parser.add_argument(
         "--imaginary", nargs="+", type=Path, metavar="FILE", help="imaginary parts (images: real)"
     )
@@ -65,6 +71,12 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
         args.sidecar or (),
         args.series,
     )
+    if args.phase_unit:
+        phases = [one for one in volumes if one.attributes.get("ImageComponent") == "phase"]
+        if not phases:
+            raise ValueError("--phase-unit is given, but no image is phase; name them by --phase.")
+        for one in phases:
+            one.attributes["Units"] = PHASE_UNITS[args.phase_unit]
     return volumes, {"echo_times_s": times}, notes
 
 

@@ -157,11 +157,17 @@ class _PhaseScale(NamedTuple):
 _RADIANS = _PhaseScale(-math.pi, math.pi, 0.0, "radians")
 _MILLIRADIANS = _PhaseScale(-1000 * math.pi, 1000 * math.pi, 0.0, "milliradians")
 _SIEMENS = _PhaseScale(-4096.0, 4096.0, 0.0, "a turn from -4096 to 4096 (Siemens)")
+_SIEMENS_STORED = _PhaseScale(0.0, 4096.0, 2048.0, "a turn from 0 to 4096 (Siemens, stored values)")
 _PHASE_UNITS = {
     **dict.fromkeys(("rad", "radian", "radians"), "rad"),
     **dict.fromkeys(("mrad", "millirad", "milliradians", "mradian"), "mrad"),
     **dict.fromkeys(("deg", "degree", "degrees"), "deg"),
 }
+# What people may say of phase, and how attributes have it.
+PHASE_UNITS = {
+    "rad": "rad", "mrad": "mrad", "deg": "deg",
+    "+-4096": "turn of 8192", "0-4095": "turn of 4096",
+}  # fmt: skip
 _PHASE_SCALES = [
     _RADIANS,
     _PhaseScale(0.0, 2 * math.pi, 0.0, "radians from 0 to 2 pi"),
@@ -170,7 +176,7 @@ _PHASE_SCALES = [
     _PhaseScale(-180.0, 180.0, 0.0, "degrees"),
     _PhaseScale(0.0, 360.0, 0.0, "degrees from 0 to 360"),
     _SIEMENS,
-    _PhaseScale(0.0, 4096.0, 2048.0, "a turn from 0 to 4096 (Siemens, stored values)"),
+    _SIEMENS_STORED,
     _PhaseScale(-2048.0, 2048.0, 0.0, "a turn from -2048 to 2048"),
     _PhaseScale(-32768.0, 32768.0, 0.0, "a turn over signed 16 bits"),
     _PhaseScale(0.0, 65536.0, 32768.0, "a turn over unsigned 16 bits"),
@@ -189,6 +195,14 @@ def _stated_phase_scale(facts: Mapping[str, object], low: float, high: float) ->
                     and high <= scale.high + rounding
                 ):
                     return scale
+    for scale, unit in ((_SIEMENS, "turn of 8192"), (_SIEMENS_STORED, "turn of 4096")):
+        if unit in units:
+            if low < scale.low or high > scale.high:
+                raise ValueError(
+                    f"The phase images run from {low:g} to {high:g}, beyond {scale.name}, which "
+                    "was stated."
+                )
+            return scale
     maker = str(facts.get("Manufacturer", "")).upper()
     slope, intercept = number_of(facts, "RescaleSlope"), number_of(facts, "RescaleIntercept")
     if "SIEMENS" in maker and slope == 2 and intercept == -4096 and -4096 <= low and high <= 4096:
