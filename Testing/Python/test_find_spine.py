@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement.clicks import column_from_click
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.options import PlacingOptions
-from MarrowAssessLib.placement.spine_column import find_column, find_column_in, images_of_spine
+from MarrowAssessLib.placement.spine_column import (
+    find_column,
+    find_column_in,
+    images_of_spine,
+)
 from MarrowAssessLib.placement.spine_network import Structure, probabilities, weights
 from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.images.files import write_volume
@@ -74,6 +79,27 @@ def test_a_click_settles_the_names_and_nothing_else(plain):
     assert all(np.array_equal(a.body.mask, b.body.mask) for a, b in pairs)
     with pytest.raises(ValueError, match="No vertebral body was found at L3"):
         find_column([digital.volume], click=("L3", where + [0, 90, 0]))
+
+
+def test_a_click_three_mm_further_names_the_same_bodies(plain):
+    """From any level, and wherever in the body: the spine is the found one, whoever is clicked."""
+    from MarrowAssessLib.placement.spine_column import _clicked
+
+    _, column = plain
+    surfaces = [one.surface for one in column.bodies.values()]
+    for n, (level, surface) in enumerate(zip(column.bodies, surfaces, strict=True)):
+        for away in np.vstack([np.zeros(3), 3 * np.eye(3), -3 * np.eye(3)]):
+            assert _clicked(surfaces, surface.box.center + away, level) == n
+
+
+def test_a_click_and_none_give_the_same_spine(plain):
+    digital, column = plain
+    point = column.bodies["L5"].surface.box.center + [0.0, 2.0, 2.0]
+    clicked = column_from_click(digital.volume, point, "L5")
+    assert list(clicked.bodies) == list(column.bodies)
+    for level, placed in clicked.bodies.items():
+        assert np.array_equal(placed.body.mask, column.bodies[level].body.mask), level
+    assert clicked.ground == "from the click in L5"
 
 
 @pytest.mark.parametrize(

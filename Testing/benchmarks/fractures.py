@@ -1,8 +1,10 @@
 """Heights of vertebral bodies from experts' label maps.
 
 How well heights of the same bodies agree between two label maps of one patient, how often bodies
-are called low, and how a planted wedge or crush is measured. Labels, not our outlines: this
-measures the measuring. Run: python Testing/benchmarks/fractures.py
+are called low, and how a planted wedge or crush is measured and graded: labels, not our outlines,
+so this measures the measuring. Then the same bodies as they are found without a click, on two
+images of one patient and against the labels: by their outlines alone, and with the endplates at the
+image's edges. Run: python Testing/benchmarks/fractures.py
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper"), str(ROOT / "Testing")]
 
-from MarrowAssessLib.fracture.grade import SpineHeights, assess_heights  # noqa: E402
+from MarrowAssessLib.fracture.grade import SpineHeights, assess_heights, grade_of  # noqa: E402
+from MarrowAssessLib.fracture.heights import measure_body  # noqa: E402
 from MarrowAssessLib.fracture.outlines import surfaces_of_masks  # noqa: E402
+from MarrowAssessLib.placement.spine_column import find_column  # noqa: E402
 from MarrowAssessLib.placement.vertebra import surface_of_mask  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
@@ -84,12 +88,15 @@ def calls(results: dict[str, SpineHeights]) -> None:
 
 def planted(cases: tuple[str, ...], kinds: tuple[str, ...] = ("wedge", "crush")) -> None:
     """Losses planted in label maps: what is measured less what was before and what was planted."""
-    errors, found, count = [], 0, 0
+    errors, grades = [], []
     for case in cases:
         grid, masks = labeled(case)
         surfaces = surfaces_of_masks(grid, masks)
         before = assess_heights(surfaces, grid)
         for level, body in before.bodies.items():
+            if body.grade is None:
+                continue
+            grades.append((grade_of(body.loss), body.grade))
             for kind in kinds:
                 for share in SHARES:
                     mask, kept = reduced(grid, masks[level], surfaces[level], kind, share)
@@ -97,15 +104,45 @@ def planted(cases: tuple[str, ...], kinds: tuple[str, ...] = ("wedge", "crush"))
                     after = assess_heights({**surfaces, level: outline}, grid).bodies[level]
                     errors.append(100 * (1 - after.heights.mm / body.heights.mm) - 100 * (1 - kept))
                     truth = 100 * (1 - (body.heights.mm * kept / body.expected_mm).min())
-                    if truth >= 20:
-                        count += 1
-                        found += bool(after.grade)
-    errors = np.array(errors)
+                    grades.append((grade_of(truth), after.grade or 0))
+    errors, grades = np.array(errors), np.array(grades)
+    true, found = grades.T
     print(
         f"planted: {len(errors)}; error of loss {errors.mean():+.1f} +- {errors.std():.1f} points, "
-        f"95 % within {np.percentile(np.abs(errors), 95):.1f}; "
-        f"{found} of {count} with a true loss >= 20 % are graded >= 1"
+        f"95 % within {np.percentile(np.abs(errors), 95):.1f}; grade >= 1: sensitivity "
+        f"{(found[true > 0] > 0).mean():.1%} of {(true > 0).sum()}, specificity "
+        f"{(found[true == 0] == 0).mean():.1%} of {(true == 0).sum()}; "
+        f"kappa {kappa(true, found):.2f}"
     )
+
+
+def kappa(one: np.ndarray, other: np.ndarray) -> float:
+    """Cohen's kappa of grades 0 to 3, unweighted."""
+    table = np.histogram2d(one, other, bins=[np.arange(5) - 0.5] * 2)[0] / len(one)
+    by_chance = table.sum(axis=1) @ table.sum(axis=0)
+    return float((np.trace(table) - by_chance) / (1 - by_chance))
+
+
+def found(results: dict[str, SpineHeights]) -> None:
+    """Heights of bodies found without a click, by their outlines and at the image's edges."""
+    for words, edges in (("outlines alone", False), ("endplates at the edges", True)):
+        print(f"Found without a click, {words}: difference of heights (mm)")
+        heights = {}
+        for case in dict.fromkeys(case for pair in PAIRS for case in pair):
+            volume = read_volume(SPINE / f"{case}.nii.gz")
+            bodies = find_column([volume]).bodies
+            heights[case] = {
+                level: measure_body(one.surface, volume if edges else None).mm
+                for level, one in bodies.items()
+                if level in results[case].bodies
+            }
+            labels = results[case].bodies
+            off = np.array([mm - labels[level].heights.mm for level, mm in heights[case].items()])
+            print(f"  {case:9} less labels: {off.mean(axis=0).round(1)} +- {off.std():.2f}")
+        for one, other in PAIRS:
+            both = [level for level in heights[one] if level in heights[other]]
+            change = np.array([heights[one][level] - heights[other][level] for level in both])
+            print(f"  {one:9} {other:9} n={len(both)}  SD {change.std():.2f}")
 
 
 if __name__ == "__main__":
@@ -114,5 +151,6 @@ if __name__ == "__main__":
     results = {case: measured(case) for case in all_cases}
     agreement(results)
     calls(results)
-    planted(("GRE_1", "GRE_4"))
+    planted(HEALTHY)
+    found(results)
     print(f"{time.process_time() - start:.0f} CPU-s")
