@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement.clicks import column_from_click
+from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.spine_column import (
@@ -90,6 +91,22 @@ def test_a_click_three_mm_further_names_the_same_bodies(plain):
     for n, (level, surface) in enumerate(zip(column.bodies, surfaces, strict=True)):
         for away in np.vstack([np.zeros(3), 3 * np.eye(3), -3 * np.eye(3)]):
             assert _clicked(surfaces, surface.box.center + away, level) == n
+
+
+def test_one_clicked_body_is_the_found_one_where_it_is_sure(plain):
+    """Three clicks in L3 give the body that no click gives, without a flag."""
+    digital, column = plain
+    there = column.bodies["L3"]
+    for away in ([0.0, 0.0, 0.0], [4.0, 3.0, -3.0], [-3.0, -6.0, 4.0]):
+        point = there.surface.box.center + away
+        placed = place_clicked(digital.volume, point, Role.MARROW, "L2")
+        assert np.array_equal(placed.roi.mask, there.roi.mask)
+        assert placed.roi.offset == there.roi.offset
+        assert (placed.roi.name, placed.unsure) == ("L2 marrow", [])
+    # In a disc no body is sure: the click alone is followed, and doubted.
+    disc = column.discs["L3-L4"].roi
+    point = digital.volume.to_ras(disc.centroid_ijk())
+    assert place_clicked(digital.volume, point, Role.MARROW, "L3").unsure
 
 
 def test_a_click_and_none_give_the_same_spine(plain):

@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
 
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.placement.body import MARGIN_MM, eroded  # noqa: E402
+from MarrowAssessLib.placement.clicks import place_clicked  # noqa: E402
 from MarrowAssessLib.placement.following import follow_column  # noqa: E402
 from MarrowAssessLib.placement.structure import place  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
@@ -90,7 +91,7 @@ def bodies(count):
                 kept = slices_of_marrow(truth, volume)
                 for seed in seeds(truth, count, random):
                     start = time.process_time()
-                    placed = place(volume, volume.to_ras(seed), Role.MARROW)
+                    placed = place_clicked(volume, volume.to_ras(seed), Role.MARROW)
                     spent = time.process_time() - start
                     body = placed.body.full_mask(truth.shape)
                     roi = placed.roi.full_mask(truth.shape)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
-from MarrowAssessLib.placement.body import MARGIN_MM
+from MarrowAssessLib.placement.body import MARGIN_MM, Placement
 from MarrowAssessLib.placement.column import Column
+from MarrowAssessLib.placement.find_spine import Spine, find_spine
 from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.judgment import (
     click_doubts,
@@ -20,7 +22,7 @@ from MarrowAssessLib.placement.judgment import (
 )
 from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.placement.spine_column import find_column
+from MarrowAssessLib.placement.spine_column import body_at, find_column
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.study.regions import Region, doubt
 
@@ -49,6 +51,41 @@ def column_from_click(
         column = follow_column(volume, point_ras, level, options, progress=progress)
         column.unsure.append(f"Followed from the click alone. {error}")
         return column
+
+
+def place_clicked(
+    volume: Volume,
+    point: np.ndarray,
+    role: Role,
+    site: str = "",
+    options: PlacingOptions = AS_USUAL,
+) -> Placement:
+    """Find the structure of a given role at a click; see `structure.place`.
+
+    A vertebral body is that of the found spine where this is sure, as without a click; else it is
+    sought from the click alone, with the doubts that this leaves.
+    """
+    if role is Role.MARROW and volume.holds(point):
+        spine = _spine_in(volume)
+        placed = body_at(volume, spine, point, site, options) if spine is not None else None
+        if placed is not None:
+            return placed
+    return place(volume, point, role, site, options=options)
+
+
+def _spine_in(volume: Volume) -> Spine | None:
+    """The spine found in an image, None without one; that of the last image is kept."""
+    key = short_hash(volume), volume.ijk_to_ras.tobytes()
+    if key not in _FOUND:
+        _FOUND.clear()
+        try:
+            _FOUND[key] = find_spine([volume])
+        except ValueError:  # no spine in view, or slices too far apart: the click alone then
+            _FOUND[key] = None
+    return _FOUND[key]
+
+
+_FOUND: dict[tuple[str, bytes], Spine | None] = {}
 
 
 def regions_from_clicks(
@@ -96,7 +133,7 @@ def regions_from_clicks(
             found = corrected(volume, found, site, options, point_ras=click.point)
             one = found.bodies[site]
         else:
-            one = place(volume, click.point, role, site, options=options)
+            one = place_clicked(volume, click.point, role, site, options)
         if not one.roi.voxels:
             raise ValueError(" ".join([f"Nothing was found at {name}.", *one.unsure]))
         placed[role, site] = one.roi

@@ -140,6 +140,32 @@ def find_column(
     return column
 
 
+def body_at(
+    volume: Volume,
+    spine: Spine,
+    point_ras: np.ndarray,
+    site: str = "",
+    options: PlacingOptions = AS_USUAL,
+) -> Placement | None:
+    """The found body that holds a point; None where none does, or its outline or count is doubted.
+
+    Args:
+        volume: the image that the spine was found in.
+        spine: see `find_spine`.
+        point_ras: mm.
+        site: what the body is called; its place in the spine is not asked.
+        options: what the ROI leaves out.
+    """
+    at = tuple(np.rint(spine.frame.ras_to_ijk(point_ras)).astype(int)[::-1])
+    inside = all(0 <= n < size for n, size in zip(at, spine.bodies[0].mask.shape, strict=True))
+    there = [n for n, one in enumerate(spine.bodies) if inside and one.mask[at]]
+    if len(there) != 1 or any(there[0] in (d.body, d.body + 1) for d in spine.count_doubts):
+        return None
+    surface, agreement = _surfaces(volume, spine, there[0])
+    placed = _body(volume, surface, agreement, site, [], options)
+    return placed if not placed.unsure and surface.contains(point_ras[None])[0] else None
+
+
 def _surfaces(volume: Volume, spine: Spine, index: int) -> tuple[Surface, float]:
     """A body's surface by edges and network, and its Dice with the network's own."""
     body = spine.bodies[index]
@@ -180,7 +206,7 @@ def _mostly_cut(surface: Surface) -> bool:
 
 def _body(volume, surface, agreement, site, doubts, options) -> Placement:
     mask, offset = voxelize(volume, surface)
-    region = Region(f"{site} marrow body", Role.MARROW, site, mask, offset)
+    region = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
     unsure = list(doubts)
     if agreement < AGREE:
         unsure.append("The body's outline is not certain: its edges lie elsewhere than expected.")

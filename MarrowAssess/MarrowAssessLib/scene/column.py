@@ -11,7 +11,7 @@ from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement.clicks import column_from_click
+from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.column import Column, renamed
 from MarrowAssessLib.placement.following import UNSURE_BESIDE, corrected
 from MarrowAssessLib.placement.judgment import Click, click_doubts
@@ -204,7 +204,9 @@ def place_click(
         click = read_click(segmentation, volume, point_ras, role, site, options, inside)
         if column.reaches(click.site, options):
             return correct_body(column, click, options)
-    region, change = place_region(segmentation, volume_node, point_ras, role, site, options)
+    region, change = place_region(
+        segmentation, volume_node, point_ras, role, site, options, place_clicked
+    )
     return Placed(region, change, column)
 
 

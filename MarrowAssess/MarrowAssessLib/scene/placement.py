@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import slicer
@@ -11,7 +11,7 @@ from PDFFMapperLib.scene.volumes import volume_from_node, world_matrix
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
 from MarrowAssessLib.placement import judgment
-from MarrowAssessLib.placement.body import MARGIN_MM
+from MarrowAssessLib.placement.body import MARGIN_MM, Placement
 from MarrowAssessLib.placement.judgment import Click, click_doubts
 from MarrowAssessLib.placement.level_names import KnownLevel, shifted_site
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
@@ -32,6 +32,7 @@ def place_region(
     role: str,
     site: str = "",
     options: PlacingOptions = AS_USUAL,
+    find: Callable[..., Placement] = place,
 ) -> tuple[Region, Change]:
     """Draw the structure at a point into a segmentation; a region of that name is replaced.
 
@@ -44,6 +45,7 @@ def place_region(
         point_ras: mm in the world.
         role, site: what it is; where neither site nor neighbor tells, the segment gets a number.
         options: how many lumbar vertebrae there are, and what ROIs leave out.
+        find: what finds the structure, `structure.place` or `clicks.place_clicked`.
 
     Returns:
         The region, and what was done. Doubts are cautions of the region: those of the placement, a
@@ -56,7 +58,7 @@ def place_region(
     """
     volume = volume_from_node(volume_node)
     click = read_click(segmentation, volume, point_ras, role, site, options)
-    placed = place(volume, click.point, click.role, click.site, options=options)
+    placed = find(volume, click.point, click.role, click.site, options=options)
     region = placed.roi
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
