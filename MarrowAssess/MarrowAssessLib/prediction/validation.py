@@ -196,7 +196,7 @@ class Permutations:
     Attributes:
         p: share of them whose AUC reaches that of the real outcome.
         widening: SD of their AUCs over the SD that drawing patients anew, with the models as they
-            are, would make believe. Training differs with the patients, too, so it is above 1.
+            are, would make believe; at least 1. Training differs with the patients, too.
     """
 
     p: float
@@ -228,7 +228,7 @@ def permutations(
         dealt = rng.permutation(outcome)
         one = validate(values, dealt, names, recipes, 2, seed + n)
         by_chance[n] = [auc(dealt, row) for row in one.predictions]
-        believed.append(np.var(_drawn_aucs(dealt, one.predictions, n)))
+        believed.append(np.var(_deviations(dealt, one.predictions, n)))
     p = (np.sum(by_chance.mean(1) >= reached) + 1) / (number + 1)
     spread = np.mean(np.prod(by_chance - 0.5, axis=1)) / np.mean(believed)
     return Permutations(float(p), float(np.sqrt(max(1.0, spread))))
@@ -237,11 +237,11 @@ def permutations(
 def performance(validation: Validation, seed: int = 0, widening: float = 1.0) -> Performance:
     """What out-of-fold predictions are worth; for `widening` see Permutations."""
     outcome, predictions = validation.outcome, validation.predictions
-    drawn = _drawn_aucs(outcome, predictions, seed)
+    limits = validation.auc + np.percentile(_deviations(outcome, predictions, seed), (2.5, 97.5))
     slope, intercept = np.mean([_calibration(outcome, row) for row in predictions], axis=0)
     return Performance(
         validation.auc,
-        _widened(validation.auc, np.percentile(drawn, (2.5, 97.5)), widening),
+        _widened(validation.auc, limits, widening),
         float(np.mean((predictions - outcome) ** 2)),
         float(slope),
         float(intercept),
@@ -255,11 +255,10 @@ def better_than(
     one: Validation, other: Validation, seed: int = 0, widening: float = 1.0
 ) -> tuple[float, float, float]:
     """Difference of two AUCs of the same patients and its paired 95 % interval."""
-    drawn = [_drawn_aucs(one.outcome, each.predictions, seed) for each in (one, other)]
     difference = one.auc - other.auc
-    low, high = difference + widening * (
-        np.percentile(drawn[0] - drawn[1], (2.5, 97.5)) - difference
-    )
+    apart = _deviations(one.outcome, one.predictions, seed)
+    apart = apart - _deviations(other.outcome, other.predictions, seed)
+    low, high = difference + widening * np.percentile(apart, (2.5, 97.5))
     return difference, float(low), float(high)
 
 
@@ -268,16 +267,23 @@ def _widened(middle: float, limits: np.ndarray, widening: float) -> tuple[float,
     return float(max(low, 0.0)), float(min(high, 1.0))
 
 
-def _drawn_aucs(outcome: np.ndarray, predictions: np.ndarray, seed: int) -> np.ndarray:
-    """Mean AUC over repeats of DRAWS cohorts that are drawn from this one with replacement.
+def _deviations(outcome: np.ndarray, predictions: np.ndarray, seed: int) -> np.ndarray:
+    """How the AUC of each repeat moves with patients drawn anew: (repeats, DRAWS).
 
-    Each class keeps its size.
+    Each class keeps its size, and all repeats see the same draws. The mean over repeats moves less
+    than one of them does, but not less than with other patients' training: intervals are those of
+    a single repeat.
     """
     rng = np.random.default_rng(seed)
-    cases, others = predictions[:, outcome, None], predictions[:, None, ~outcome]
-    above = np.mean((cases > others) + 0.5 * (cases == others), axis=0)
-    times = [rng.multinomial(size, np.full(size, 1 / size), DRAWS) for size in above.shape]
-    return np.einsum("dj,dj->d", times[0] @ above, times[1]) / above.size
+    sizes = int(outcome.sum()), int((~outcome).sum())
+    times = [rng.multinomial(size, np.full(size, 1 / size), DRAWS) for size in sizes]
+    found = []
+    for row in predictions:
+        cases, others = row[outcome, None], row[None, ~outcome]
+        above = (cases > others) + 0.5 * (cases == others)
+        drawn = np.einsum("dj,dj->d", times[0] @ above, times[1]) / above.size
+        found.append(drawn - above.mean())
+    return np.array(found)
 
 
 def _calibration_error(outcome: np.ndarray, probability: np.ndarray) -> float:
