@@ -127,7 +127,10 @@ def _plots(assessment: Assessment) -> str:
             plots.append(
                 age_plot_svg(curve, shared.title, shared.quantity.unit, points, study.age_years)
             )
-    return "".join(f"<figure class=plot>{plot}</figure>" for plot in plots)
+    if not plots:
+        return ""
+    shown = "".join(f"<figure class=plot>{plot}</figure>" for plot in plots)
+    return f'<h2>Beside the age reference</h2><section class="pictures">{shown}</section>'
 
 
 def _of_age(assessment: Assessment) -> str:
