@@ -15,7 +15,11 @@ SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "c
 pytestmark = pytest.mark.skipif(
     not SPINE.is_dir(), reason=f"{SPINE} is missing; set MARROWASSESS_SHARED"
 )
-LEVELS = ["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10"]
+# Least Dice of the followed column's bodies, .03 under what is reached.
+LEAST = {
+    "S1": 0.76, "L5": 0.86, "L4": 0.85, "L3": 0.85, "L2": 0.88, "L1": 0.86, "T12": 0.85,
+    "T11": 0.84, "T10": 0.81,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +39,22 @@ def test_bodies_agree_with_the_expert(case):
         overlaps.append(2 * (found & truth).sum() / (found.sum() + truth.sum()))
         roi = placed.roi.full_mask(truth.shape)
         inside.append((roi & truth).sum() / roi.sum())
-    assert np.median(overlaps) > 0.83
-    assert min(overlaps) > 0.75
-    assert np.median(inside) > 0.95
+    # Reached: .89, .88; of the ROI all but .1 %, at least 97.5 %.
+    assert np.median(overlaps) > 0.86
+    assert min(overlaps) > 0.85
+    assert np.median(inside) > 0.98
+    assert min(inside) > 0.95
 
 
 def test_column_levels(case):
     volume, labels = case
     k, j, i = np.argwhere(labels == 4).mean(axis=0)
     column = follow_column(volume, volume.to_ras(np.array([i, j, k])), "L3")
-    for label, level in enumerate(LEVELS, 1):
+    for label, (level, least) in enumerate(LEAST.items(), 1):
         truth = labels == label
         found = column.bodies[level].body.full_mask(truth.shape)
-        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.6, level
-    # On T1, CSF is darker than marrow and disc.
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > least, level
+    # On T1, CSF is darker than marrow and disc (reached: .35 and .57 of them).
     csf = np.median(column.csf.roi.values(volume.array))
-    assert csf < 0.7 * np.median(column.bodies["L3"].roi.values(volume.array))
-    assert csf < np.median(column.discs["L3-L4"].roi.values(volume.array))
+    assert csf < 0.4 * np.median(column.bodies["L3"].roi.values(volume.array))
+    assert csf < 0.62 * np.median(column.discs["L3-L4"].roi.values(volume.array))
