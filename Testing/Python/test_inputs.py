@@ -286,6 +286,8 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
         read_image(tmp_path / "a.nii")
     with pytest.raises(ValueError, match="this is a folder"):
         read_volume(tmp_path)
+    with pytest.raises(ValueError, match=r"no DICOM image .* name it itself, such as a\.nii"):
+        read_dicom_folder(tmp_path)
 
 
 # --- JSON beside images ------------------------------------------------------------------------
@@ -421,6 +423,22 @@ def read_pdff(folder, unit, phase=("--phase", "p.nii.gz")):
 def test_a_phase_beyond_its_stated_unit_is_refused():
     with pytest.raises(ValueError, match=r"run from -1 to 6000, beyond .* which was stated"):
         phase_in_radians([np.array([-1.0, 6000.0])], {"Units": "turn of 8192"})
+
+
+def test_the_field_of_a_study_is_the_measured_one(oblique_volume):
+    from MarrowAssessLib.study.acquisition_facts import field_strength_t
+    from MarrowAssessLib.study.regions import Region
+
+    facts = {"MagneticFieldStrength": 3, "ImagingFrequency": 123.2}
+    one, other = oblique_volume.with_array(oblique_volume.array), oblique_volume
+    one.attributes, other.attributes = facts, {"MagneticFieldStrength": 3}
+    mask = np.zeros(one.array.shape, bool)
+    mask[5:8, 10:20, 10:20] = True
+    region = [Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)]
+    study = Study({Contrast.T1: one, Contrast.T2: other}, region)
+    assert field_strength_t(study) == pytest.approx(2.894, abs=0.001)
+    other.attributes["MagneticFieldStrength"] = 1.5
+    assert field_strength_t(study) is None
 
 
 def test_the_measured_frequency_wins_over_the_nominal_field():

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.water_fat.echo_train import field_strength
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.study import Study
 
+SAME_FIELD_T = 0.2  # "3 T" is nominal: 2.89 to 3 T
+
 
 def field_strength_t(study: Study) -> float | None:
-    """Tesla: what was stated for the study, else what the headers agree on; None if unknown."""
+    """Tesla: what was stated for the study, else what the headers agree on; None if unknown.
+
+    In each header the measured frequency wins over the nominal strength, as for fat fractions.
+    """
     if study.field_strength_t is not None:
         return study.field_strength_t
-    headers = [number_of(v.attributes, "MagneticFieldStrength") for v in study.volumes.values()]
-    said = {round(value, 1) for value in headers if value}
-    return said.pop() if len(said) == 1 else None
+    headers = [field_strength([volume.attributes]) for volume in study.volumes.values()]
+    said = [value for value in headers if value]
+    return said[0] if said and max(said) - min(said) < SAME_FIELD_T else None
 
 
 def times_ms(study: Study, contrast: Contrast) -> tuple[float | None, float | None, float | None]:

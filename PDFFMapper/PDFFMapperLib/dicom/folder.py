@@ -33,6 +33,7 @@ from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_ser
 from PDFFMapperLib.images.volume import Volume
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @dataclass
@@ -129,6 +130,9 @@ def read_dicom_folder(
         series = [_sort_series(one) for one in found.values()]
     notes = skipped.sentences()
     if not series:
+        others = [file.name for file in files if file.name.lower().endswith(_IMAGES)]
+        if others and root.is_dir():
+            notes.append(f"To read an image file name it itself, such as {others[0]}.")
         raise ValueError(f"{root}: no DICOM image is in this folder. {' '.join(notes)}".strip())
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))
     return DicomFolder(series, notes, skipped.files)
