@@ -254,3 +254,29 @@ def test_a_label_map_that_cannot_be_is_refused(install, image, change, sentence)
     install(SPINESEG, labels=labels)
     with pytest.raises(ValueError, match=sentence):
         segment_with(SPINESEG, image, Contrast.T1)
+
+
+def test_a_scene_gets_the_regions_and_gives_them_back(install, image):
+    """As segments beside the image; a tool that fails changes nothing; Undo takes them back."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    import slicer
+    from MarrowAssessLib.scene.session import Placing, Session
+    from PDFFMapperLib.scene.volumes import volume_to_node
+
+    slicer.mrmlScene.Clear(False)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    where = Placing(segmentation, volume_to_node(image))
+    session, segments = Session(), segmentation.GetSegmentation()
+    with pytest.raises(ValueError, match="is not installed: no program 'totalspineseg' is on PATH"):
+        session.segment_with(where, Contrast.T1, "TotalSpineSeg")
+    assert not segments.GetNumberOfSegments()
+    install(SPINESEG)
+    found = session.segment_with(where, Contrast.T1, "TotalSpineSeg")
+    assert found.told.startswith("TotalSpineSeg 2.1.3")
+    names = [segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()]
+    assert names == ["L3 marrow", "L4 marrow", "L5 marrow", "L3-L4 disc"]
+    session.undo(segmentation)
+    assert not segments.GetNumberOfSegments()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import slicer
+from PDFFMapperLib.scene.volumes import volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -17,7 +18,7 @@ from MarrowAssessLib.findings.result import Assessment
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.scene import live_results
-from MarrowAssessLib.scene.edits import Change, accept, import_labels, take_back
+from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.study import study_from_nodes, without_node_names
@@ -27,6 +28,7 @@ from MarrowAssessLib.study.study import Study
 if TYPE_CHECKING:  # they need numba, which measuring does not
     from MarrowAssessLib.placement.column import Column
     from MarrowAssessLib.scene.column import DrawnColumn, Placed
+    from MarrowAssessLib.sources.other_tools import Segmented
 
 Progress = Callable[[float], bool]  # takes the fraction done, returns False to cancel
 
@@ -258,6 +260,27 @@ class Session:
         )
         self._done(where.segmentation, change, self.column_of(where.segmentation))
         return regions
+
+    def segment_with(
+        self,
+        where: Placing,
+        contrast: Contrast,
+        tool: str,
+        progress: Callable[[str], bool] | None = None,
+    ) -> Segmented:
+        """Add the regions that an installed tool of others draws; see `other_tools.segment_with`.
+
+        Raises:
+            ValueError: it is not installed, has no weights or failed; nothing is then changed.
+            InterruptedError: canceled; likewise.
+        """
+        from MarrowAssessLib.sources.other_tools import segment_with, tool_named
+
+        volume = volume_from_node(where.volume_node)
+        found = segment_with(tool_named(tool), volume, contrast, progress=progress)
+        change = add_regions(where.segmentation, where.volume_node, found.regions)
+        self._done(where.segmentation, change, self.column_of(where.segmentation))
+        return found
 
     def shift_levels(
         self, segmentation: slicer.vtkMRMLSegmentationNode | None, shift: int, lumbar: int = 5
