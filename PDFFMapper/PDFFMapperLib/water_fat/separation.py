@@ -14,7 +14,7 @@ import numpy as np
 from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refine_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
-from PDFFMapperLib.water_fat.signal_mask import signal_mask
+from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
 from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.two_decays import COLUMNS as DECAY_COLUMNS
@@ -41,6 +41,7 @@ _CHUNK = 20_000  # voxels per fitted piece
 _SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
 _LEAST_TOTAL = 1.0  # SDs of water plus fat under which their ratio means nothing
 _SURELY_THERE = 4.0  # SDs of water or fat over which its magnitude hardly feels the noise
+_FOLLOWED = 1.25  # times the noise of the images that a model may leave which the data follow
 _AGREED = 1.6  # scatter across the common phase of a neighborhood over that of noise
 _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
@@ -163,31 +164,16 @@ def separate_water_fat(
     Raises:
         ValueError: nothing to fit, or the precession sense cannot be told though it matters.
     """
-    spectrum = spectrum or fat_spectrum()
-    echoes, notes = data.echoes, list(data.notes)
-    if precession not in ("auto", "as given", "conjugated"):
-        raise ValueError(
-            f"Precession is 'auto', 'as given' or 'conjugated'; {precession!r} was given."
-        )
-    if readout not in ("auto", "unipolar", "bipolar"):
-        raise ValueError(f"Readout is 'auto', 'unipolar' or 'bipolar'; {readout!r} was given.")
-    if r2star_model not in ("single", "separate", "select"):
-        raise ValueError(
-            f"The R2* model is 'single', 'separate' or 'select'; {r2star_model!r} was given."
-        )
-    if r2star_model != "single" and (len(echoes) < 4 or r2star_per_s is not None):
-        raise ValueError(
-            "An R2* each for water and fat needs at least four echoes and no fixed R2*; "
-            f"{len(echoes)} echoes were given."
-        )
-    mask = _usable(echoes, mask, notes)
+    spectrum, notes = spectrum or fat_spectrum(), list(data.notes)
+    _check_choices(data, precession, readout, r2star_model, r2star_per_s)
+    mask = _usable(data.echoes, mask, notes)
     fat = spectrum.modulation(data.echo_times_s, data.field_strength_t)
     model = ChemicalShiftModel(
         data.echo_times_s, fat, data.field_strength_t, common_phase is not False
     )
     check_conditioning(model, r2star_per_s)
     settled = find_signal_model(
-        echoes,
+        data.echoes,
         mask,
         model,
         data.voxel_size_mm,
@@ -199,16 +185,13 @@ def separate_water_fat(
     )
     model, signals, error = settled.model, settled.signals, settled.error
     notes += settled.notes
-    common_phase = model.common_phase
-    parameters = (5 if common_phase else 6) - (r2star_per_s is not None)
-    if 2 * len(echoes) < parameters + (len(echoes) > 3):
-        raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
+    _check_unknowns(model, r2star_per_s, r2star_model)
 
     # With three echoes, phases of their own leave too little residual to find the field by.
     found = find_off_resonance(
         signals,
         mask,
-        replace(model, common_phase=common_phase or len(echoes) == 3),
+        replace(model, common_phase=model.common_phase or len(data.echoes) == 3),
         data.voxel_size_mm,
         largest_off_resonance_hz,
         r2star_per_s,
@@ -216,11 +199,101 @@ def separate_water_fat(
     )
     if found is None:
         return None
-    index = np.flatnonzero(mask)
     if error is not None:
-        error, sentences = _refined_error(signals, index, model, r2star_per_s, found)
+        error, sentences = _refined_error(signals, np.flatnonzero(mask), model, r2star_per_s, found)
         signals = signals.with_error(error.error)
         notes += sentences
+    fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, progress)
+    if fitted is None:
+        return None
+    result = _maps(mask, fitted, found, model, _signed(model, data.echoes, fitted, notes))
+    result.echo_error = signals.error
+    if r2star_model != "single":
+        notes.append(
+            _separate_decays(result, signals, model, fitted.columns, r2star_model == "select")
+        )
+    result.facts = {
+        "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
+        "fat_spectrum": spectrum.name,
+        "fat_spectrum_citation": spectrum.citation,
+        "fat_ppm": [float(x) for x in spectrum.ppm],
+        "fat_amplitudes": [float(x) for x in spectrum.amplitudes],
+        "echo_times_s": [float(x) for x in data.echo_times_s],
+        "field_strength_t": data.field_strength_t,
+        "common_phase": model.common_phase,
+        "fat_phase_lead_rad": float(np.angle((model.fat / fat)[0])),
+        "conjugated": signals.conjugated,
+        "echo_error": None if error is None else _error_facts(error),
+        "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
+        "r2star_model": r2star_model,
+        "noise_sd": float(found.noise),
+        "notes": notes,
+    }
+    if progress:
+        progress(1.0)
+    return result
+
+
+def _check_choices(data, precession, readout, r2star_model, r2star_per_s) -> None:
+    if precession not in ("auto", "as given", "conjugated"):
+        raise ValueError(
+            f"Precession is 'auto', 'as given' or 'conjugated'; {precession!r} was given."
+        )
+    if readout not in ("auto", "unipolar", "bipolar"):
+        raise ValueError(f"Readout is 'auto', 'unipolar' or 'bipolar'; {readout!r} was given.")
+    if r2star_model not in ("single", "separate", "select"):
+        raise ValueError(
+            f"The R2* model is 'single', 'separate' or 'select'; {r2star_model!r} was given."
+        )
+    if r2star_model != "single" and (len(data.echoes) < 4 or r2star_per_s is not None):
+        raise ValueError(
+            "An R2* each for water and fat needs at least four echoes and no fixed R2*; "
+            f"{len(data.echoes)} echoes were given."
+        )
+
+
+def _check_unknowns(model, r2star_per_s, r2star_model) -> None:
+    echoes = len(model.echo_times_s)
+    if 2 * echoes < _unknowns(model, r2star_per_s) + (echoes > 3):
+        raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
+    if r2star_model != "single" and not model.common_phase:
+        raise ValueError(
+            "Water and fat have phases of their own in these data, with which an R2* each "
+            "cannot be determined; use the single R2*."
+        )
+
+
+def _unknowns(model, r2star_per_s) -> int:
+    return (5 if model.common_phase else 6) - (r2star_per_s is not None)
+
+
+@dataclass
+class _Fits:
+    """The voxels of the mask fitted.
+
+    Attributes:
+        columns: as `fit_voxels` has them, shape (voxels, columns).
+        signal_energy: sum of the squared echoes, shape (voxels,).
+        largest_echo: its magnitude, shape (voxels,).
+        freedom: numbers per voxel that no unknown takes.
+        noise: SD around each voxel.
+        borrowed: R2* was drawn to that around, bool.
+        imprecise: around here noise is more than the fit bears, bool.
+    """
+
+    columns: np.ndarray
+    signal_energy: np.ndarray
+    largest_echo: np.ndarray
+    freedom: int
+    noise: np.ndarray
+    borrowed: np.ndarray
+    imprecise: np.ndarray
+
+
+def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits | None:
+    """Each voxel from its off-resonance, its noise, and again where R2* is not told; None if
+    canceled."""
+    index = np.flatnonzero(mask)
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
     largest_echo = np.empty(len(index), np.float32)
@@ -238,7 +311,7 @@ def separate_water_fat(
             if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
                 pool.shutdown(cancel_futures=True)
                 return None
-    freedom = 2 * len(echoes) - parameters
+    freedom = 2 * len(model.echo_times_s) - _unknowns(model, r2star_per_s)
     if freedom > 0:
         noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
     else:  # no residual to tell it by
@@ -254,41 +327,24 @@ def separate_water_fat(
                 signals.at(index[part]), model, None, found.off_resonance_hz[part], prior
             ),
         )
-    result = _maps(mask, fits, signal_energy, noise, found, freedom, common_phase)
-    for doubt, where in (
-        (Doubt.LOW_SIGNAL, largest_echo < 5 * noise),
-        (Doubt.R2STAR_BORROWED, borrowed),
-        (Doubt.IMPRECISE, imprecise),
-    ):
-        result.doubt[mask] |= np.where(where, np.uint8(doubt), np.uint8(0))
-    result.echo_error = signals.error
-    if r2star_model != "single":
-        if not common_phase:
-            raise ValueError(
-                "Water and fat have phases of their own in these data, with which an R2* each "
-                "cannot be determined; use the single R2*."
-            )
-        notes.append(_separate_decays(result, signals, model, fits, r2star_model == "select"))
-    result.facts = {
-        "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
-        "fat_spectrum": spectrum.name,
-        "fat_spectrum_citation": spectrum.citation,
-        "fat_ppm": [float(x) for x in spectrum.ppm],
-        "fat_amplitudes": [float(x) for x in spectrum.amplitudes],
-        "echo_times_s": [float(x) for x in data.echo_times_s],
-        "field_strength_t": data.field_strength_t,
-        "common_phase": common_phase,
-        "fat_phase_lead_rad": float(np.angle((model.fat / fat)[0])),
-        "conjugated": signals.conjugated,
-        "echo_error": None if error is None else _error_facts(error),
-        "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
-        "r2star_model": r2star_model,
-        "noise_sd": float(found.noise),
-        "notes": notes,
-    }
-    if progress:
-        progress(1.0)
-    return result
+    return _Fits(fits, signal_energy, largest_echo, freedom, noise, borrowed, imprecise)
+
+
+def _signed(model, echoes, fitted: _Fits, notes: list[str]) -> bool:
+    """Whether the phase of a faint part can be trusted: what is left is the images' own noise.
+
+    Where the model leaves more, the phase of a small water or fat signal is that of the misfit.
+    """
+    if model.common_phase:
+        return True
+    left = float(np.median(fitted.noise)) / max(background_noise(echoes), 1e-30)
+    if left < _FOLLOWED:
+        return True
+    notes.append(
+        f"The fit leaves {left:.1f} times the noise of the images, so that the PDFF is made of "
+        "magnitudes: noise draws values near 0 and 100 % inward by up to its SD."
+    )
+    return False
 
 
 def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np.ndarray:
@@ -366,7 +422,9 @@ def _error_facts(fit: ErrorFit) -> dict[str, object]:
     }
 
 
-def _maps(mask, fits, signal_energy, noise, found, freedom, common_phase) -> WaterFatResult:
+def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
+    fits, noise = fitted.columns, fitted.noise
+
     def spread(values, outside=np.nan, dtype=np.float32):
         array = np.full(mask.shape, outside, dtype)
         array[mask] = values
@@ -379,17 +437,20 @@ def _maps(mask, fits, signal_energy, noise, found, freedom, common_phase) -> Wat
     with np.errstate(invalid="ignore"):
         pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
-    if not common_phase:
-        pdff = 100 * _magnitude_fraction(mask, fits, failed, noise)
+    if not model.common_phase:
+        pdff = 100 * _magnitude_fraction(mask, fits, failed, noise, signed)
     pdff -= _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
     r2star -= _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
-    residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(signal_energy, 1e-30))
+    residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(fitted.signal_energy, 1e-30))
 
     doubt = np.zeros(len(fits), np.uint8)
-    spread_sd = np.sqrt(fits[:, RESIDUAL] / max(freedom, 1))
+    spread_sd = np.sqrt(fits[:, RESIDUAL] / max(fitted.freedom, 1))
     doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
     doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
     doubt[failed] |= np.uint8(Doubt.FAILED)
+    doubt[fitted.largest_echo < 5 * noise] |= np.uint8(Doubt.LOW_SIGNAL)
+    doubt[fitted.borrowed] |= np.uint8(Doubt.R2STAR_BORROWED)
+    doubt[fitted.imprecise] |= np.uint8(Doubt.IMPRECISE)
     for values in (pdff_sd, r2star_sd):
         values[failed] = np.nan
     canceled = ~failed & ~(noise**2 * fits[:, TOTAL_VARIANCE] < _LEAST_TOTAL**-2)
@@ -468,19 +529,46 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
     return f"Water and fat were given an R2* each; the fit of {100 - share:.1f} % kept one."
 
 
-def _magnitude_fraction(mask, fits, failed, noise) -> np.ndarray:
+def _magnitude_fraction(mask, fits, failed, noise, signed: bool) -> np.ndarray:
     """|F| / (|W| + |F|) without the bias of noise, where water and fat have phases of their own.
 
-    A magnitude m of variance v becomes sqrt(m^2 - v), or 0. Where water or fat is under 4 SDs that
-    is still too large on average; its part along the phase that fat has around the voxel is taken
-    instead, which is signed, if the voxels around agree on one as well as their noise allows.
+    A magnitude m of variance v is too large by v / (2 m) to second order, which is taken off as
+    far as it is a correction. Where water or fat is under 4 SDs that is still too large on average;
+    if the data follow the model (`signed`) its part along the phase that fat has around the voxel
+    is taken instead, where the voxels around agree on one as well as their noise allows.
     """
     unit = float(np.median((fits[:, WATER] + fits[:, FAT])[~failed])) if (~failed).any() else 1.0
     water, fat = (np.where(failed, 0, fits[:, column] / unit) for column in (WATER, FAT))
-    relative = np.where(failed, 0, fits[:, RELATIVE_PHASE])
     with np.errstate(invalid="ignore"):
         sd = noise * np.sqrt(fits[:, FRACTION_VARIANCE]) * (water + fat)  # of the lesser one
     sd = np.where(failed | ~np.isfinite(sd), 0, sd)
+    parts = [size - _small_part(sd**2, size) for size in (water, fat)]
+    if signed:
+        relative = np.where(failed, 0, fits[:, RELATIVE_PHASE])
+        expected = (4 * noise / unit * (water + fat)) ** 2
+        along, agreed = _along_common_phase(mask, water, fat, relative, sd, expected)
+        for n, size in enumerate((water, fat)):
+            here = agreed & (size < _SURELY_THERE * sd) & (size == np.minimum(water, fat))
+            parts[n] = np.where(here, size * along, parts[n])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(failed, np.nan, parts[1] / (parts[0] + parts[1]))
+
+
+def _small_part(variance, size):
+    """The bias of magnitudes, at most half of them."""
+    return np.minimum(variance / np.maximum(2 * size, 1e-30), size / 2)
+
+
+def _along_common_phase(mask, water, fat, relative, sd, expected):
+    """The cosine of each voxel's phase of fat to that around it, and where these agree on one.
+
+    Args:
+        mask: the voxels fitted.
+        water, fat: magnitudes of these.
+        relative: phase of fat before water, in rad.
+        sd: of the lesser of the two.
+        expected: what noise alone would leave of (water x fat) squared.
+    """
 
     def around(values):
         volume = np.zeros(mask.shape, np.float32)
@@ -489,19 +577,12 @@ def _magnitude_fraction(mask, fits, failed, noise) -> np.ndarray:
 
     product = water * fat * np.exp(1j * relative)
     # What noise alone would add up to stands for a phase of 0.
-    usual = np.sqrt(around((4 * noise / unit * (water + fat)) ** 2))
-    lead = np.angle(around(product.real) + usual + 1j * around(product.imag))
+    lead = np.angle(around(product.real) + np.sqrt(around(expected)) + 1j * around(product.imag))
     lesser = np.minimum(water, fat)
     faint = lesser < 2 * _SURELY_THERE * sd  # in others a phase that varies would outdo the noise
     across = around(np.where(faint, (lesser * np.sin(relative - lead)) ** 2, 0))
     agreed = across < _AGREED * around(np.where(faint, sd**2, 0))
-    along = np.cos(relative - lead)
-    parts = []
-    for size in (water, fat):
-        signed = agreed & (size < _SURELY_THERE * sd) & (size == lesser)
-        parts.append(np.where(signed, size * along, np.sqrt(np.maximum(size**2 - sd**2, 0))))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(failed, np.nan, parts[1] / (parts[0] + parts[1]))
+    return np.cos(relative - lead), agreed
 
 
 def _imprecise(mask, fits, noise) -> np.ndarray:

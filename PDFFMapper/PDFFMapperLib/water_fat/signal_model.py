@@ -121,7 +121,8 @@ def find_signal_model(
     notes, differ, chosen = [], 0.0, None
     if common_phase is not False:
         leads = common_phase is None and len(echoes) > 3
-        chosen = _explanation(sample, shared, senses, readout, leads)
+        instead = (own_sample, own, own_readout) if leads and readout != "bipolar" else None
+        chosen = _explanation(sample, shared, senses, readout, leads, instead)
         forced = own_readout if own_readout == "unipolar" else "bipolar"
         forced = forced if chosen.case.error else "unipolar"
         rival = min(
@@ -243,8 +244,18 @@ class _Explanation:
     rivals: list[_Case]
 
 
-def _explanation(sample, model, senses, readout, leads: bool) -> _Explanation:
-    """The simplest explanation that leaves hardly more residual than the best one."""
+def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _Explanation:
+    """The simplest explanation that leaves hardly more residual than the best one.
+
+    Args:
+        sample: voxels.
+        model: echo times and fat.
+        senses: of precession, to try.
+        readout: what it may be.
+        leads: whether fat may lead.
+        instead: sample, model and readout of phases of their own; where these explain the echoes
+            without an error and better than any error here, rivals are not looked for.
+    """
     plain = sorted((_plain(sample, model, sense) for sense in senses), key=lambda case: case.noise)
     cases = {case.conjugated: [case] for case in plain}
     freest: dict[bool, _Case] = {}
@@ -260,6 +271,10 @@ def _explanation(sample, model, senses, readout, leads: bool) -> _Explanation:
         freest[case.conjugated] = min(made, key=lambda case: case.noise)
     if readout == "auto":
         least = min(free.noise for free in freest.values())
+        wanting = any(_worse(cases[sense][0], free, sample) for sense, free in freest.items())
+        if wanting and instead and _explains(*instead, senses, least / _OWN):
+            freest_first = min(freest.values(), key=lambda case: case.noise)
+            return _Explanation(freest_first, None, freest_first, [freest_first])
         for sense, free in freest.items():
             if free.noise < _RIVAL * least and _worse(cases[sense][0], free, sample):
                 rivals = _rivals(sample, model, cases[sense][1:], leads)
@@ -279,6 +294,16 @@ def _explanation(sample, model, senses, readout, leads: bool) -> _Explanation:
     others = [each for each in every if each.conjugated != case.conjugated and each.parts <= fewest]
     other = min(others, key=lambda case: case.noise) if others else None
     return _Explanation(case, other, freest.get(case.conjugated, case), rivals)
+
+
+def _explains(sample, model, readout, senses, least: float) -> bool:
+    """Whether a model leaves less than `least`, and needs no error of the echoes for that."""
+    plain = min((_plain(sample, model, sense) for sense in senses), key=lambda case: case.noise)
+    if plain.noise >= least:
+        return False
+    return not any(
+        _worse(plain, each, sample) for each in _freer(sample, model, plain, readout, False)
+    )
 
 
 def _check_explained(case: _Case, sample: _Sample) -> None:
