@@ -555,8 +555,8 @@ def _magnitude_fraction(mask, fits, failed, noise, signed: bool) -> np.ndarray:
 
 
 def _small_part(variance, size):
-    """The bias of magnitudes, at most half of them."""
-    return np.minimum(variance / np.maximum(2 * size, 1e-30), size / 2)
+    """The bias of magnitudes, at most a third of them."""
+    return np.minimum(variance / np.maximum(2 * size, 1e-30), size / 3)
 
 
 def _along_common_phase(mask, water, fat, relative, sd, expected):

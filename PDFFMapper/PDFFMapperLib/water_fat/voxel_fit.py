@@ -14,11 +14,11 @@ import numpy as np
 from numba import njit
 
 from PDFFMapperLib.water_fat.normal_equations import factorize, invert, normal_equations, substitute
+from PDFFMapperLib.water_fat.voxel_lanes import first_steps
 
 R2STAR_RANGE = (-200.0, 3000.0)
 """R2* in 1/s beyond which a fit counts as failed."""
 
-_STARTS = (5.0, 30.0, 80.0, 160.0, 320.0, 640.0)
 _MAX_STEPS = 20
 
 # Columns of the result of fit_voxels.
@@ -81,29 +81,21 @@ def fit_voxels(
     span = times[-1] - times[0]
     amplitudes = 3 if common_phase else 4
     count = amplitudes + (2 if fit_decay else 1)
+    offsets, decays, settled = first_steps(
+        signals, times, fat, common_phase, fixed_r2star, starts_hz, prior_r2star, prior_weight
+    )
     for v in range(voxels):
         signal = signals[v]
-        offset = float(starts_hz[v])
+        offset = offsets[v]
         expected, weight = float(prior_r2star[v]), float(prior_weight[v])
-        if fit_decay:
-            r2star, residual = 0.0, np.inf
-            for start in _STARTS:
-                trial = _solve(
-                    signal, times, fat, common_phase, spacing, offset, start, rotated, decay, linear
-                )
-                trial += weight * (start - expected) ** 2
-                if trial < residual:
-                    r2star, residual = start, trial
-        else:
-            r2star = fixed_r2star
+        r2star, converged = decays[v], bool(settled[v])
         residual = _solve(
             signal, times, fat, common_phase, spacing, offset, r2star, rotated, decay, linear
         )
         residual += weight * (r2star - expected) ** 2
-        converged = False
         damping = 0.0
         limit = 0.15 / span
-        for _ in range(_MAX_STEPS):
+        for _ in range(0 if converged else _MAX_STEPS):
             _jacobian(times, fat, common_phase, fit_decay, rotated, decay, linear, columns)
             normal_equations(columns, rotated, count, normal, right)
             if weight > 0:
