@@ -257,9 +257,10 @@ def test_unsorted_echoes_give_the_same_result():
     np.testing.assert_array_equal(result.pdff_percent, expected.pdff_percent)
 
 
-def test_cancel_returns_none():
+def test_canceled_maps_are_interrupted():
     phantom = spine_phantom(shape=(4, 40, 40))
-    assert separated(phantom, progress=lambda part: False) is None
+    with pytest.raises(InterruptedError, match="canceled"):
+        separated(phantom, progress=lambda part: part < 0.5)
 
 
 ECHOES = np.ones((6, 2, 4, 4), np.complex64)

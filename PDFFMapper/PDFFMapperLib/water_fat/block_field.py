@@ -10,12 +10,12 @@ periodic the labels form a circle, and the field is unwrapped afterwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 # Hz/mm/T: by how much the change of the field may usually differ from the expected one, where that
@@ -142,8 +142,8 @@ def block_field(
     center: np.ndarray,
     period_hz: float,
     steps: FieldSteps,
-    keep_on: Callable[[float], bool],
-) -> np.ndarray | None:
+    progress: Progress | None = None,
+) -> np.ndarray:
     """Off-resonance of blocks in Hz, float32, shape of the blocks.
 
     Args:
@@ -152,10 +152,10 @@ def block_field(
         center: what a label costs in any block, shape (labels,).
         period_hz: off-resonance after which the labels begin anew; 0 if they do not.
         steps: what neighbors are expected to differ by.
-        keep_on: called with the fraction done; says whether to.
+        progress: called with the fraction done; answering False cancels.
 
-    Returns:
-        None when told not to keep on.
+    Raises:
+        InterruptedError: canceled.
     """
     shape, labels = costs.shape[:3], len(label_hz)
     with_signal = np.ptp(costs, -1).ravel() > 0
@@ -171,8 +171,7 @@ def block_field(
     messages = np.zeros((3, len(costs), labels), np.float32)
     best = np.zeros(len(costs), np.int64)
     for sweep in range(_SWEEPS):
-        if not keep_on(sweep / _SWEEPS):
-            return None
+        tell(progress, sweep / _SWEEPS)
         before = best
         for forward in (True, False):
             _sweep_blocks(*given, forward, messages)

@@ -13,14 +13,12 @@ that water and fat are swapped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat.block_field import block_field, expected_steps, huber
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL, fit_voxels
@@ -104,8 +102,8 @@ def find_off_resonance(
     voxel_size_mm: tuple[float, float, float],
     largest_hz: float | None = None,
     r2star_per_s: float | None = None,
-    progress: Callable[[float], bool] | None = None,
-) -> FieldSearch | None:
+    progress: Progress | None = None,
+) -> FieldSearch:
     """Off-resonance of every voxel of the mask, consistent over the whole volume.
 
     Args:
@@ -118,8 +116,8 @@ def find_off_resonance(
         r2star_per_s: R2* where it is known, for the noise level only.
         progress: called with the fraction done; returning False cancels.
 
-    Returns:
-        None when canceled.
+    Raises:
+        InterruptedError: canceled.
     """
     ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
     if largest_hz is None:
@@ -131,23 +129,60 @@ def find_off_resonance(
     block_mm = np.array(factors) * voxel_size_mm
     scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
     grid = _Grid.make(model, largest_hz, float(scale.mean()))
-    tables, inverse = search_tables(model, grid.frequencies_hz)
-
     index = np.flatnonzero(mask).astype(np.int64)
+    noise = _sample_noise(signals, index, model, r2star_per_s)
+    block_cost, candidates, costs = _searched(
+        signals, mask, index, model, grid, factors, noise, share(progress, 0.0, 0.6)
+    )
+    steps = expected_steps(
+        signals, mask, factors, voxel_size_mm, model.echo_times_s, model.field_strength_t
+    )
+    coarse = block_field(
+        grid.label_costs(block_cost),
+        grid.label_hz,
+        0.01 * (grid.label_hz / ppm_hz) ** 2,
+        grid.period_hz if grid.circular else 0.0,
+        steps,
+        share(progress, 0.6, 0.8),
+    )
+    chosen, margin = _choose(
+        mask,
+        index,
+        candidates,
+        costs,
+        coarse,
+        steps.hz,
+        np.array(factors),
+        scale,
+        grid.period_hz,
+        share(progress, 0.8, 1.0),
+    )
+    return FieldSearch(chosen, margin, noise)
+
+
+def _sample_noise(signals, index, model, r2star_per_s) -> float:
+    """Noise SD by the fits of a thousand voxels."""
     sample = signals.at(index[:: max(1, len(index) // 1000)])
     unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
     if 2 * len(model.echo_times_s) <= unknowns:  # nothing would remain
         r2star_per_s, unknowns = _R2STAR_TRIED[0], unknowns - 1
     fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
-    noise = noise_sd(fits[:, RESIDUAL], sample, unknowns)
+    return noise_sd(fits[:, RESIDUAL], sample, unknowns)
 
-    coarse_shape = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
-    block_cost = np.zeros((*coarse_shape, len(grid.frequencies_hz)), np.float32)
+
+def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, progress):
+    """Residual curves of all voxels.
+
+    Returns:
+        costs of the frequencies per block; candidates of each voxel and their costs.
+    """
+    tables, inverse = search_tables(model, grid.frequencies_hz)
+    blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
+    block_cost = np.zeros((*blocks, len(grid.frequencies_hz)), np.float32)
     candidates = np.empty((len(index), _CANDIDATES), np.float32)
     costs = np.empty((len(index), _CANDIDATES), np.float32)
-
     rows_per_slab = factors[0] * mask.shape[1] * mask.shape[2]
-    bounds = np.searchsorted(index, np.arange(coarse_shape[0] + 1) * rows_per_slab)
+    bounds = np.searchsorted(index, np.arange(blocks[0] + 1) * rows_per_slab)
     bounds[-1] = len(index)
 
     def search_slab(k: int) -> None:
@@ -168,41 +203,10 @@ def find_off_resonance(
             costs[part],
         )
 
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
-        for done, _ in enumerate(pool.map(search_slab, range(coarse_shape[0]))):
-            if progress and not progress(0.6 * (done + 1) / coarse_shape[0]):
-                pool.shutdown(cancel_futures=True)
-                return None
+    run_parallel(search_slab, range(blocks[0]), progress)
     # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
     block_cost /= math.sqrt(math.prod(factors))
-
-    report = progress or (lambda part: True)
-    steps = expected_steps(
-        signals, mask, factors, voxel_size_mm, model.echo_times_s, model.field_strength_t
-    )
-    coarse = block_field(
-        grid.label_costs(block_cost),
-        grid.label_hz,
-        0.01 * (grid.label_hz / ppm_hz) ** 2,
-        grid.period_hz if grid.circular else 0.0,
-        steps,
-        lambda part: report(0.6 + 0.2 * part),
-    )
-    if coarse is None:
-        return None
-    decided = _choose(
-        mask,
-        index,
-        candidates,
-        costs,
-        coarse,
-        steps.hz,
-        np.array(factors),
-        scale,
-        grid.period_hz,
-        lambda part: report(0.8 + 0.2 * part),
-    )
-    return None if decided is None else FieldSearch(*decided, noise)
+    return block_cost, candidates, costs
 
 
 def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndarray:
@@ -498,7 +502,7 @@ def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
 
 
 def _choose(
-    mask, index, candidates, costs, coarse, steps_hz, factors, scale_hz, period_hz, keep_on
+    mask, index, candidates, costs, coarse, steps_hz, factors, scale_hz, period_hz, progress
 ):
     """The candidate of each voxel that agrees with the coarse field and with its neighbors.
 
@@ -506,8 +510,7 @@ def _choose(
     changes.
 
     Returns:
-        The frequency chosen per voxel, and how much worse the best other one is (min-marginals);
-        None if `keep_on`, called with the fraction done, says so.
+        The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
     """
     where = np.full(mask.size, -1, np.int32)
     where[index] = np.arange(len(index), dtype=np.int32)
@@ -521,8 +524,7 @@ def _choose(
     onward = np.arange(len(index))
     backward = onward[::-1].copy()
     for sweep in range(_FINE_SWEEPS):
-        if not keep_on(sweep / _FINE_SWEEPS):
-            return None
+        tell(progress, sweep / _FINE_SWEEPS)
         before = chosen.copy()
         for forward in (True, False):
             _pass_candidate_messages(

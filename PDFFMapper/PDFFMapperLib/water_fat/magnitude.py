@@ -9,13 +9,12 @@ Bagur 2019, doi 10.1002/mrm.27728), with the Rician likelihood of magnitudes (Br
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.maps.progress import Progress, run_parallel
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.water_fat.multi_echo import four_dimensional
 from PDFFMapperLib.water_fat.normal_equations import factorize, invert, substitute
@@ -39,8 +38,8 @@ def magnitude_water_fat(
     spectrum: FatSpectrum | None = None,
     mask: np.ndarray | None = None,
     noise: float | None = None,
-    progress: Callable[[float], bool] | None = None,
-) -> WaterFatResult | None:
+    progress: Progress | None = None,
+) -> WaterFatResult:
     """PDFF and R2* from magnitudes alone.
 
     Args:
@@ -54,55 +53,28 @@ def magnitude_water_fat(
         progress: called with the fraction done; returning False cancels.
 
     Returns:
-        As `separate_water_fat`; the field map is NaN, since magnitudes hold none. None when
-        canceled.
+        As `separate_water_fat`; the field map is NaN, since magnitudes hold none.
 
     Raises:
         ValueError: what was given is not that.
+        InterruptedError: canceled.
     """
-    magnitudes = np.asarray(magnitudes)
-    if np.iscomplexobj(magnitudes):
-        raise ValueError("Magnitudes are expected, complex values were given.")
-    magnitudes = four_dimensional(magnitudes, "Magnitudes")
-    times, order = checked_echo_times(echo_times_s, len(magnitudes), least=4)
-    magnitudes = magnitudes[order].astype(np.float32)
-    if np.nanmin(magnitudes) < 0:
-        raise ValueError("Magnitudes must not be negative.")
+    magnitudes, times = _checked(magnitudes, echo_times_s)
     spectrum = spectrum or fat_spectrum()
     fat = spectrum.modulation(times, checked_field_strength(field_strength_t))
-    mask = signal_mask(magnitudes) if mask is None else np.asarray(mask) != 0
-    if mask.shape != magnitudes.shape[1:]:
-        raise ValueError(
-            f"The mask has shape {mask.shape}, the magnitudes {magnitudes.shape[1:]}; they must "
-            "agree."
-        )
-    mask = mask & np.isfinite(magnitudes).all(0) & (magnitudes.max(0) > 0)
-    if not mask.any():
-        raise ValueError("There is nothing to fit: no voxel has a finite signal.")
-    check_echoes_alive(magnitudes, mask)
-
+    mask = _usable(magnitudes, mask)
     index = np.flatnonzero(mask)
     flat = magnitudes.reshape(len(magnitudes), -1)
-    freedom = len(times) - 3
     if noise is None:
-        sample = np.ascontiguousarray(flat[:, index[:: max(1, len(index) // 4000)]].T)
-        # First without, then with the noise: its effect on the residual is small.
-        noise = 0.0
-        for _ in range(2):
-            residuals = np.median(_fit(sample, times, fat, noise)[:, 3])
-            noise = math.sqrt(max(float(residuals) / (freedom * (1 - 2 / (9 * freedom)) ** 3), 0))
+        sample = flat[:, index[:: max(1, len(index) // 4000)]]
+        noise = _noise(np.ascontiguousarray(sample.T), times, fat)
     fits = np.empty((len(index), 7), np.float32)
 
     def fit_part(start: int) -> None:
         part = slice(start, start + _CHUNK)
         fits[part] = _fit(np.ascontiguousarray(flat[:, index[part]].T), times, fat, noise)
 
-    starts = range(0, len(index), _CHUNK)
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
-        for done, _ in enumerate(pool.map(fit_part, starts)):
-            if progress and not progress((done + 1) / len(starts)):
-                pool.shutdown(cancel_futures=True)
-                return None
+    run_parallel(fit_part, range(0, len(index), _CHUNK), progress)
     result = _result(mask, fits, flat[:, index], noise)
     result.facts = {
         "method": "magnitude-only multi-echo, Rician likelihood, two starts",
@@ -117,6 +89,43 @@ def magnitude_water_fat(
         ],
     }
     return result
+
+
+def _checked(magnitudes, echo_times_s) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes in the order of their echo times, and these."""
+    magnitudes = np.asarray(magnitudes)
+    if np.iscomplexobj(magnitudes):
+        raise ValueError("Magnitudes are expected, complex values were given.")
+    magnitudes = four_dimensional(magnitudes, "Magnitudes")
+    times, order = checked_echo_times(echo_times_s, len(magnitudes), least=4)
+    magnitudes = magnitudes[order].astype(np.float32)
+    if np.nanmin(magnitudes) < 0:
+        raise ValueError("Magnitudes must not be negative.")
+    return magnitudes, times
+
+
+def _usable(magnitudes, mask) -> np.ndarray:
+    """The voxels to fit."""
+    mask = signal_mask(magnitudes) if mask is None else np.asarray(mask) != 0
+    if mask.shape != magnitudes.shape[1:]:
+        raise ValueError(
+            f"The mask has shape {mask.shape}, the magnitudes {magnitudes.shape[1:]}; they must "
+            "agree."
+        )
+    mask = mask & np.isfinite(magnitudes).all(0) & (magnitudes.max(0) > 0)
+    if not mask.any():
+        raise ValueError("There is nothing to fit: no voxel has a finite signal.")
+    check_echoes_alive(magnitudes, mask)
+    return mask
+
+
+def _noise(sample, times, fat) -> float:
+    """Noise SD by the residuals of a sample, fitted first without and then with the noise."""
+    freedom, noise = len(times) - 3, 0.0
+    for _ in range(2):
+        residuals = np.median(_fit(sample, times, fat, noise)[:, 3])
+        noise = math.sqrt(max(float(residuals) / (freedom * (1 - 2 / (9 * freedom)) ** 3), 0))
+    return noise
 
 
 def _result(mask, fits, signals, noise) -> WaterFatResult:

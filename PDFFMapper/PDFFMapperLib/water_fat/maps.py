@@ -47,8 +47,8 @@ _REASONS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in
 
 def of_complex_echoes(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
-    """Maps of a multi-echo series, from its magnitudes where it has no phase; None if canceled.
+) -> list[ParametricMap]:
+    """Maps of a multi-echo series, from its magnitudes where it has no phase.
 
     Raises:
         ValueError: echo times or field strength are missing, or as the separation.
@@ -79,13 +79,13 @@ def of_complex_echoes(
         r2star_model=settings.r2star_model,
         progress=progress,
     )
-    return result and _separated(result, like, train, settings, images[0].attributes)
+    return _separated(result, like, train, settings, images[0].attributes)
 
 
 def of_magnitude_echoes(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
-) -> list[ParametricMap] | None:
-    """Maps of the magnitudes of a multi-echo series, its phase left unused; None if canceled.
+) -> list[ParametricMap]:
+    """Maps of the magnitudes of a multi-echo series, its phase left unused.
 
     Raises:
         ValueError: as for `of_complex_echoes`.
@@ -193,7 +193,7 @@ def _of_magnitudes(
     train: EchoTrain,
     settings: SimpleNamespace,
     progress: Progress | None,
-) -> list[ParametricMap] | None:
+) -> list[ParametricMap]:
     like = _like(train)
     result = magnitude_water_fat(
         np.abs(np.moveaxis(train.signal, -1, 0)),
@@ -203,7 +203,7 @@ def _of_magnitudes(
         _mask(settings, like),
         progress=progress,
     )
-    return result and _separated(result, like, train, settings, images[0].attributes)
+    return _separated(result, like, train, settings, images[0].attributes)
 
 
 def _separated(

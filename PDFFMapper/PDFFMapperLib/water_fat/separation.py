@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import IntFlag
-from os import cpu_count
 
 import numpy as np
 
+from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refine_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
@@ -135,12 +133,12 @@ def separate_water_fat(
     r2star_per_s: float | None = None,
     r2star_model: str = "single",
     largest_off_resonance_hz: float | None = None,
-    progress: Callable[[float], bool] | None = None,
-) -> WaterFatResult | None:
+    progress: Progress | None = None,
+) -> WaterFatResult:
     """PDFF and R2* from three or more complex echoes.
 
     The field map is found globally (`field_map`), then each voxel is fitted by maximum
-    likelihood (`water_fat_fit`).
+    likelihood (`voxel_fit`).
 
     Args:
         data: from `multi_echo` and its siblings.
@@ -158,31 +156,19 @@ def separate_water_fat(
         largest_off_resonance_hz: see `find_off_resonance`.
         progress: called with the fraction done; returning False cancels.
 
-    Returns:
-        None when canceled.
-
     Raises:
         ValueError: nothing to fit, or the precession sense cannot be told though it matters.
+        InterruptedError: canceled.
     """
     spectrum, notes = spectrum or fat_spectrum(), list(data.notes)
     _check_choices(data, precession, readout, r2star_model, r2star_per_s)
     mask = _usable(data.echoes, mask, notes)
-    fat = spectrum.modulation(data.echo_times_s, data.field_strength_t)
-    model = ChemicalShiftModel(
-        data.echo_times_s, fat, data.field_strength_t, common_phase is not False
-    )
+    times, field_t = data.echo_times_s, data.field_strength_t
+    fat = spectrum.modulation(times, field_t)
+    model = ChemicalShiftModel(times, fat, field_t, common_phase is not False)
     check_conditioning(model, r2star_per_s)
-    settled = find_signal_model(
-        data.echoes,
-        mask,
-        model,
-        data.voxel_size_mm,
-        precession,
-        common_phase,
-        readout,
-        r2star_per_s,
-        largest_off_resonance_hz,
-    )
+    asked = precession, common_phase, readout, r2star_per_s, largest_off_resonance_hz
+    settled = find_signal_model(data.echoes, mask, model, data.voxel_size_mm, *asked)
     model, signals, error = settled.model, settled.signals, settled.error
     notes += settled.notes
     _check_unknowns(model, r2star_per_s, r2star_model)
@@ -195,24 +181,32 @@ def separate_water_fat(
         data.voxel_size_mm,
         largest_off_resonance_hz,
         r2star_per_s,
-        (lambda part: progress(0.7 * part)) if progress else None,
+        share(progress, 0.0, 0.7),
     )
-    if found is None:
-        return None
     if error is not None:
         error, sentences = _refined_error(signals, np.flatnonzero(mask), model, r2star_per_s, found)
         signals = signals.with_error(error.error)
         notes += sentences
-    fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, progress)
-    if fitted is None:
-        return None
+    fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, share(progress, 0.7, 0.95))
     result = _maps(mask, fitted, found, model, _signed(model, data.echoes, fitted, notes))
     result.echo_error = signals.error
     if r2star_model != "single":
         notes.append(
             _separate_decays(result, signals, model, fitted.columns, r2star_model == "select")
         )
-    result.facts = {
+    result.facts = _facts(data, spectrum, model, fat, signals.conjugated, error)
+    result.facts |= {
+        "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
+        "r2star_model": r2star_model,
+        "noise_sd": float(found.noise),
+        "notes": notes,
+    }
+    tell(progress, 1.0)
+    return result
+
+
+def _facts(data, spectrum, model, fat, conjugated, error) -> dict[str, object]:
+    return {
         "method": "complex multi-echo, global field map, voxelwise maximum likelihood",
         "fat_spectrum": spectrum.name,
         "fat_spectrum_citation": spectrum.citation,
@@ -222,16 +216,9 @@ def separate_water_fat(
         "field_strength_t": data.field_strength_t,
         "common_phase": model.common_phase,
         "fat_phase_lead_rad": float(np.angle((model.fat / fat)[0])),
-        "conjugated": signals.conjugated,
+        "conjugated": conjugated,
         "echo_error": None if error is None else _error_facts(error),
-        "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
-        "r2star_model": r2star_model,
-        "noise_sd": float(found.noise),
-        "notes": notes,
     }
-    if progress:
-        progress(1.0)
-    return result
 
 
 def _check_choices(data, precession, readout, r2star_model, r2star_per_s) -> None:
@@ -290,9 +277,8 @@ class _Fits:
     imprecise: np.ndarray
 
 
-def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits | None:
-    """Each voxel from its off-resonance, its noise, and again where R2* is not told; None if
-    canceled."""
+def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits:
+    """Each voxel from its off-resonance, its noise, and again where R2* is not told."""
     index = np.flatnonzero(mask)
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
@@ -305,12 +291,7 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits | 
         signal_energy[part], largest_echo[part] = energies.sum(1), np.sqrt(energies.max(1))
         fits[part] = fit_from(chunk, model, r2star_per_s, found.off_resonance_hz[part])
 
-    starts = range(0, len(index), _CHUNK)
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
-        for done, _ in enumerate(pool.map(fit_part, starts)):
-            if progress and not progress(0.7 + 0.25 * (done + 1) / len(starts)):
-                pool.shutdown(cancel_futures=True)
-                return None
+    run_parallel(fit_part, range(0, len(index), _CHUNK), progress)
     freedom = 2 * len(model.echo_times_s) - _unknowns(model, r2star_per_s)
     if freedom > 0:
         noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
@@ -385,8 +366,9 @@ def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
             )
 
 
-def _refined_error(signals, index, model, r2star_per_s, found):
+def _refined_error(signals, mask, model, r2star_per_s, found):
     """The error of the echoes by many voxels of known field, and sentences on it."""
+    index = np.flatnonzero(mask)
     many = slice(None, None, max(1, len(index) // _ERROR_SAMPLE))
     chosen = index[many]
     place = signals.place(chosen)
@@ -488,8 +470,7 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
             fits[part, R2STAR],
         )
 
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
-        list(pool.map(fit_part, range(0, len(index), _CHUNK)))
+    run_parallel(fit_part, range(0, len(index), _CHUNK))
     water, fat, of_water, of_fat, offset, squares, variance = columns.T[:7]
     usable = np.isfinite(squares) & (fits[:, CONVERGED] > 0)
     if select:

@@ -116,15 +116,15 @@ def find_signal_model(
     shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
     own_sample, own_readout = sample, readout
-    if 2 * len(echoes) <= _unknowns(own, r2star_per_s):
+    bare = 2 * len(echoes) <= _unknowns(own, r2star_per_s)
+    if bare:
         own_sample, own_readout = sample.with_r2star(_USUAL_R2STAR_PER_S), "unipolar"
     notes, differ, chosen = [], 0.0, None
     if common_phase is not False:
         leads = common_phase is None and len(echoes) > 3
-        instead = (own_sample, own, own_readout) if leads and readout != "bipolar" else None
+        instead = (own_sample, own, senses, own_readout) if leads and readout == "auto" else None
         chosen = _explanation(sample, shared, senses, readout, leads, instead)
-        forced = own_readout if own_readout == "unipolar" else "bipolar"
-        forced = forced if chosen.case.error else "unipolar"
+        forced = "bipolar" if chosen.case.error and own_readout != "unipolar" else "unipolar"
         rival = min(
             _freer(own_sample, own, _plain(own_sample, own, chosen.case.conjugated), forced, False),
             key=lambda case: case.noise,
@@ -132,34 +132,28 @@ def find_signal_model(
         differ = chosen.case.noise / max(rival.noise, 1e-30)
     by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
-        chosen = _explanation(own_sample, own, senses, own_readout, False)
+        sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
     if len(senses) == 2:
-        notes.append(_decided(chosen, own_sample if by_own else sample))
+        notes.append(_decided(chosen, sample))
     case = chosen.case
     if readout == "auto":
-        _check_explained(case, own_sample if by_own else sample)
+        _check_explained(case, sample)
     _check_rivals(case, [each for each in chosen.rivals if each.conjugated == case.conjugated])
     if not by_own:
         model = case.model
         notes.append(_phases(case, common_phase, differ))
     else:
         lead = _lead_of_fat(case.fits)
-        if own_sample is not sample:  # a lead of three echoes may be anything; it must fit better
+        if bare:  # a lead of three echoes may be anything; it must fit better
             led = replace(shared, fat=own.fat * np.exp(1j * lead))
             tried = [_plain(own_sample, each, case.conjugated).noise for each in (shared, led)]
             lead = lead if 1.1 * tried[1] < tried[0] else 0.0
         model = replace(own, fat=own.fat * np.exp(1j * lead))
         if common_phase is None:
-            notes.append(
-                "Water and fat were found to have different phases at echo time 0 (a common phase "
-                f"leaves {differ:.1f} times the residual); each was given its own."
-            )
-    if len(echoes) < 4 and not case.error:
-        notes.append(
-            "Three echoes can hide a phase error of odd against even echoes: if the readout was "
-            "bipolar, the PDFF may be wrong by many points."
-        )
-    elif readout != "unipolar" and not case.error and chosen.freest.error:
+            notes.append(_OWN_PHASES.format(differ))
+    if not case.error and len(echoes) < 4:
+        notes.append(_HIDDEN)
+    elif not case.error and readout != "unipolar" and chosen.freest.error:
         notes.append(_absence(case, chosen.freest))
     signals = VoxelSignals(echoes, case.conjugated, case.error and case.error.error)
     return SignalModel(model, signals, case.error, notes)
@@ -253,8 +247,8 @@ def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _
         senses: of precession, to try.
         readout: what it may be.
         leads: whether fat may lead.
-        instead: sample, model and readout of phases of their own; where these explain the echoes
-            without an error and better than any error here, rivals are not looked for.
+        instead: sample, model, senses and readout of phases of their own; where these explain the
+            echoes without an error and better than any error here, rivals are not looked for.
     """
     plain = sorted((_plain(sample, model, sense) for sense in senses), key=lambda case: case.noise)
     cases = {case.conjugated: [case] for case in plain}
@@ -272,9 +266,9 @@ def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _
     if readout == "auto":
         least = min(free.noise for free in freest.values())
         wanting = any(_worse(cases[sense][0], free, sample) for sense, free in freest.items())
-        if wanting and instead and _explains(*instead, senses, least / _OWN):
-            freest_first = min(freest.values(), key=lambda case: case.noise)
-            return _Explanation(freest_first, None, freest_first, [freest_first])
+        if wanting and instead and _own_phases_explain(sample, model, *instead, least / _OWN):
+            best = min(freest.values(), key=lambda case: case.noise)
+            return _Explanation(best, None, best, [best])
         for sense, free in freest.items():
             if free.noise < _RIVAL * least and _worse(cases[sense][0], free, sample):
                 rivals = _rivals(sample, model, cases[sense][1:], leads)
@@ -296,14 +290,26 @@ def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _
     return _Explanation(case, other, freest.get(case.conjugated, case), rivals)
 
 
-def _explains(sample, model, readout, senses, least: float) -> bool:
-    """Whether a model leaves less than `least`, and needs no error of the echoes for that."""
-    plain = min((_plain(sample, model, sense) for sense in senses), key=lambda case: case.noise)
+def _own_phases_explain(sample, model, own_sample, own, senses, readout, least: float) -> bool:
+    """Whether phases of their own leave less than `least`, and need no error of the echoes for it.
+
+    With few echoes they mimic an error of odd against even ones, which the freest search may have
+    missed; that is searched from scratch before.
+    """
+    plain = min((_plain(own_sample, own, sense) for sense in senses), key=lambda case: case.noise)
     if plain.noise >= least:
         return False
-    return not any(
-        _worse(plain, each, sample) for each in _freer(sample, model, plain, readout, False)
+    freer = _freer(own_sample, own, plain, readout, False)
+    if any(_worse(plain, each, own_sample) for each in freer):
+        return False
+    given = sample.of(plain.conjugated)
+    found = find_error(ODD_EVEN, given, model)
+    again = find_error(FREE, given, model, False, found)
+    cases = (
+        _case(sample, model, plain.conjugated, kind, each)
+        for kind, each in ((ODD_EVEN, found), (FREE, again))
     )
+    return all(plain.noise < case.noise / _OWN for case in cases)
 
 
 def _check_explained(case: _Case, sample: _Sample) -> None:
@@ -476,6 +482,16 @@ def _relative(first: np.ndarray, second: np.ndarray, energy: np.ndarray) -> tupl
     a, b = np.minimum(a, energy), np.minimum(b, energy)
     relative = (a - b) / np.maximum(a + b, 1e-10 * energy)
     return float(relative.mean()), float(relative.std() / np.sqrt(len(relative)) + 1e-9)
+
+
+_OWN_PHASES = (
+    "Water and fat were found to have different phases at echo time 0 (a common phase leaves "
+    "{:.1f} times the residual); each was given its own."
+)
+_HIDDEN = (
+    "Three echoes can hide a phase error of odd against even echoes: if the readout was bipolar, "
+    "the PDFF may be wrong by many points."
+)
 
 
 def _absence(case: _Case, freest: _Case) -> str:
