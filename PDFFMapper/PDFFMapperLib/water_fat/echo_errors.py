@@ -39,7 +39,6 @@ _SLOPES = 31
 _STARTS = 3
 _PROFILED = 250  # voxels
 _STEPS = 8
-_FRESH = 0.1  # rad; after larger steps the field of each voxel is searched anew
 _FEW = 6_000  # voxels that determine a phase
 _LARGEST_SD = 0.5  # points of PDFF that the uncertainty of an amplitude error may cost
 
@@ -403,15 +402,13 @@ def _refined(
     signals, r2star = sample.signals, sample.r2star_per_s
     phases, given = error.phase.size, len(error.patterns)
     basis = position_terms(sample.place, error.powers)
-    starts, largest = sample.starts_hz, np.inf
     for _ in range(_STEPS):
         led = replace(model, fat=model.fat * np.exp(1j * lead)) if lead else model
         corrected = without_error(signals, error.exponents(sample.place))
-        if sample.starts_hz is None and largest > _FRESH:
+        if sample.starts_hz is None:
             fits = fit_from_candidates(corrected, led, r2star, tried=2)
         else:
-            fits = fit_from(corrected, led, r2star, starts)
-        starts = fits[:, OFFSET]
+            fits = fit_from(corrected, led, r2star, sample.starts_hz)
         residual, columns, signal, fat = _linearized(corrected, fits, led, r2star is None)
         usable = np.isfinite(columns).all((1, 2)) & np.isfinite(residual).all(1)
         columns[~usable] = np.eye(columns.shape[1])[:, : columns.shape[2]]
