@@ -9,6 +9,7 @@ import scipy.io
 from PDFFMapperLib.water_fat.block_field import expected_steps, unwrapped
 from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds, phase_in_radians
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
+from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
 from PDFFMapperLib.water_fat.spectra import (
@@ -266,6 +267,14 @@ def test_canceled_maps_are_interrupted():
 ECHOES = np.ones((6, 2, 4, 4), np.complex64)
 
 
+def given(**options):
+    return separate_water_fat(multi_echo(ECHOES, SIX_ECHOES_S, 3), **options)
+
+
+def given_magnitudes(echoes, **options):
+    return magnitude_water_fat(echoes, SIX_ECHOES_S, 3, **options)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
@@ -288,8 +297,20 @@ ECHOES = np.ones((6, 2, 4, 4), np.complex64)
             lambda: separate_water_fat(multi_echo(ECHOES, SIX_ECHOES_S, 0.06)),
             "cannot be told apart",
         ),
+        (lambda: given(precession="left"), "Precession is 'auto', 'as given' or 'conjugated'"),
+        (lambda: given(readout="both"), "Readout is 'auto', 'unipolar' or 'bipolar'"),
+        (lambda: given(r2star_model="two"), "The R2\\* model is 'single', 'separate' or 'select'"),
+        (lambda: given(mask=np.ones((2, 4))), "The mask has shape .*, the echoes"),
+        (lambda: given_magnitudes(-ECHOES.real), "Magnitudes must not be negative"),
+        (
+            lambda: given_magnitudes(ECHOES.real, mask=np.ones((2, 4))),
+            "The mask has shape .*, the magnitudes",
+        ),
         (lambda: echo_times_in_seconds([1e7]), "outside what MRI uses"),
-        (lambda: fat_spectrum("liver"), "choose one of"),
+        (lambda: echo_times_in_seconds([1, 2], "min"), "Unknown unit 'min' of echo times"),
+        (lambda: multi_echo(ECHOES[:3], [-1e-3, 1e-3, 2e-3], 3), "Echo times must be above 0"),
+        (lambda: fat_spectrum("liver"), "There is no fat spectrum named 'liver'; choose one of"),
+        (lambda: spectrum_from_peaks([-3.4], [-1.0]), "Fat peaks need finite shifts in ppm"),
         (lambda: spectrum_from_peaks([3.4, 2.6], [0.8, 0.2]), "sign and the reference"),
         (lambda: spectrum_from_peaks([-3.4, -2.6], [1.0]), "one amplitude per peak"),
     ],
