@@ -8,6 +8,12 @@
 Cohorts of 60 and 60 patients are drawn; training is that of `marrowassess train` with its defaults
 (nested 5 x 5 folds, nine recipes, 20 repeats). Features are independent, or rest on ten common
 causes as texture features do.
+
+Measured: of 41 cohorts whose outcome is chance the mean AUC is 0.505, and the intervals of 40 hold
+0.50 (the mean of the repeats' probabilities as one prediction, tried first, strayed to 0.27 and
+0.72). Where two of 1,050 features differ by 0.8 SD, the AUC in folds of 76 cohorts is 0.654 on
+average and 0.686 on fresh patients: models of all patients are better than those of four fifths,
+and plain intervals held the latter in 76 %.
 """
 
 from __future__ import annotations

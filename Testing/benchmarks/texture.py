@@ -6,6 +6,10 @@
 Regions are four digital vertebral bodies of 30,000 voxels in an image of 256 x 256 x 60, 32 gray
 levels; CPU seconds of a process of its own for each library, the least of some runs, and how much
 its memory grew. Peers: pyradiomics, mirp, nyxus, each with a Python that has it.
+
+Measured on a busy machine, CPU seconds (MB): ours 3D merged 0.06 (14 for all six), pyradiomics
+0.94 (139), mirp 2.00 (137), nyxus 0.33 (167); whole image 2.0 (65); 1,753 features of 12 images of
+five bodies of 17,136 voxels 11.9 (9).
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -154,11 +159,17 @@ def mirp(levels: np.ndarray, mask: np.ndarray) -> float:
 
 
 def nyxus(levels: np.ndarray, mask: np.ndarray) -> float:
-    """Its texture families in 3D."""
+    """Its texture families in 3D; it reads volumes from files only."""
     own = importlib.import_module("nyxus")
+    import SimpleITK as sitk
+
     families = ["*3D_GLCM*", "*3D_GLRLM*", "*3D_GLSZM*", "*3D_GLDZM*", "*3D_NGTDM*", "*3D_NGLDM*"]
     tool = own.Nyxus3D(families)
-    return least_cpu_s(lambda: tool.featurize(levels, mask.astype(np.uint8)), runs=1)
+    with tempfile.TemporaryDirectory() as folder:
+        names = [str(Path(folder) / f"{name}.nii.gz") for name in ("image", "mask")]
+        for name, array in zip(names, (levels, mask), strict=True):
+            sitk.WriteImage(sitk.GetImageFromArray(array.astype(np.uint16)), name)
+        return least_cpu_s(lambda: tool.featurize_files(names[:1], names[1:], True), runs=1)
 
 
 if __name__ == "__main__":
