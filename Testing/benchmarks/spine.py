@@ -1,9 +1,10 @@
 """The spine without a click: agreement with expert labels per contrast, and spines made to order.
 
 Run from the repository's root: python Testing/benchmarks/spine.py [--pictures FOLDER] [--made N]
-Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data; the fit
-of the border near the network's outline (vertebra.CHANCE, PRIOR_ON) was chosen among nine settings
-by the whole table.
+Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data. Looked at on them
+were the border's fit near the network's outline (vertebra.CHANCE, PRIOR_ON: nine settings, the whole
+table), when an outline is doubted (spine_column.AGREE), S1's shape (sacrum.TAPER, KINK_DEG), where
+fluid lies in the sac (canal.FRONT, BESIDE) and how sure a disc must be (disc.SEEN).
 """
 
 from __future__ import annotations
