@@ -1,10 +1,10 @@
 """The spine without a click: agreement with expert labels per contrast, and spines made to order.
 
 Run from the repository's root: python Testing/benchmarks/spine.py [--pictures FOLDER] [--made N]
-Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data. Looked at on them
-were the border's fit near the network's outline (vertebra.CHANCE, PRIOR_ON: nine settings, the whole
-table), when an outline is doubted (spine_column.AGREE), S1's shape (sacrum.TAPER, KINK_DEG), where
-fluid lies in the sac (canal.FRONT, BESIDE) and how sure a disc must be (disc.SEEN).
+Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data. Looked at
+on them were the border's fit near the network's outline (vertebra.CHANCE, PRIOR_ON: nine settings,
+the whole table), when an outline is doubted (spine_column.AGREE), S1's shape (sacrum.TAPER, KINK_DEG),
+where fluid lies in the sac (canal.FRONT, BESIDE) and how sure a disc must be (disc.SEEN).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def orders(seed):
         yield f"{lumbar} lumbar", healthy(seed, lumbar=lumbar), {"level": lumbar + 0.5}
     for what, size in (("child", 0.6), ("infant", 0.42)):
         yield what, healthy(seed, child=size), {"level": 7.0}
-    for what, level in (("sacrum below the image", 8.5), ("ends at S1", 9.2), ("neck", 17.0)):
+    for what, level in (("sacrum below the image", 8.5), ("ends above S1", 9.2), ("neck", 17.0)):
         yield what, healthy(seed), {"level": level}
     yield "lesions", healthy(seed), {"lesions": {L2: 0.5, L2 + 2: 0.4, L2 - 2: 1.8}}
     for step in (3.0, 5.0):
