@@ -4,7 +4,7 @@ Run from the repository's root: python Testing/benchmarks/spine.py [--pictures F
 Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data. Looked at
 on them were the border's fit near the network's outline (vertebra.CHANCE, PRIOR_ON: nine settings,
 the whole table), when an outline is doubted (spine_column.AGREE), S1's shape (sacrum.TAPER,
-KINK_DEG), where fluid lies in the sac (canal.FRONT, BESIDE) and how sure a disc must be (disc.SEEN).
+KINK_DEG), where fluid lies in the sac (canal.FRONT, BESIDE), how sure a disc must be (disc.SEEN).
 """
 
 from __future__ import annotations
