@@ -484,7 +484,7 @@ def test_results_without_slicer_core_say_what_is_missing(tmp_path, monkeypatch):
     assessment = assess(study([dark, block("psoas", Role.MUSCLE, "psoas", 20)], T1=100.0))
     written = write_outputs(assessment, tmp_path / "out", True, lambda text: None)
     assert [path.name for path in written] == [
-        "report.html", "measurements.csv", "assessment.json",
+        "report.html", "measurements.csv", "muscle_sections.csv", "assessment.json",
     ]  # fmt: skip
     assert assessment.notes[-1].startswith("No 3D overlay and no scene: The Slicer scene needs")
 
