@@ -139,6 +139,7 @@ class MarrowAssessParameterNode:
     resample: bool = False
     autoUpdate: bool = True
     showOverlay: bool = True
+    showNames: bool = False
     exportFolder: pathlib.Path
 
 
@@ -291,7 +292,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         nodes = [slicer.mrmlScene.GetNodeByID(one) for one in self._newVolumes]
         self._newVolumes = []
         if self._parameterNode:
-            self.logic.chooseGuessed(self._parameterNode, [node for node in nodes if node])
+            if self.logic.chooseGuessed(self._parameterNode, [node for node in nodes if node]):
+                self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeGoes(self, caller, event, node) -> None:
@@ -943,6 +945,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         progress=None,
         texture=False,
         fractures=False,
+        allNames=False,
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -963,6 +966,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             progress: called with the fraction done; returning False cancels.
             texture: measure the texture of marrow as well.
             fractures: measure the heights of vertebral bodies as well, their loss and grade.
+            allNames: name every level in the views, not only those that stand out.
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -984,6 +988,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             resample,
             pointRadiusMm,
             overlay,
+            allNames,
             progress,
         )
 
@@ -1005,6 +1010,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             progress,
             parameters.texture,
             parameters.fractures,
+            parameters.showNames,
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)

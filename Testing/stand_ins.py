@@ -22,6 +22,15 @@ class WithinRange:
         self.minimum, self.maximum = minimum, maximum
 
 
+class NodeList(list):
+    """A list of the parameter node, which Slicer's ObservedList refuses to add to another one."""
+
+    def __add__(self, other):
+        raise NotImplementedError("Adding an ObservedList is not supported.")
+
+    __radd__ = __add__
+
+
 def parameterNodeWrapper(cls):
     """Typed properties over a vtkMRMLScriptedModuleNode, kept the way Slicer keeps them."""
     import slicer
@@ -36,10 +45,10 @@ def parameterNodeWrapper(cls):
             )
         if typing.get_origin(kind) is list:
             return property(
-                lambda self: [
+                lambda self: NodeList(
                     self.parameterNode.GetNodeReference(f"{name}.{n}")
                     for n in range(int(self.parameterNode.GetParameter(f"{name}.len") or 0))
-                ],
+                ),
                 lambda self, nodes: _write_list(self.parameterNode, name, nodes),
             )
 

@@ -737,6 +737,17 @@ def test_only_what_is_outside_has_a_label_on_one_line_apart_in_sagittal_and_3d_v
     assert display.IsDisplayableInView(view.GetID())
 
 
+def test_every_level_is_named_when_asked_for(panel, sample):
+    applied(panel)
+    panel.ui.showNamesCheckBox.checked = True
+    wait()
+    node = sample.segmentation.GetNodeReference("MarrowAssess.labels")
+    labels = [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
+    assert sorted(labels) == [
+        "L1", "L2 PDFF 4.0 % below, like pathologic marrow", "L3", "L4", "L5", "S1",
+    ]  # fmt: skip
+
+
 def test_ten_labels_stand_apart(panel, sample):
     from MarrowAssessLib.scene.live_results import LABEL_SEPARATION_MM
 
@@ -807,9 +818,17 @@ def test_finding_the_spine_can_be_canceled(panel, sample):
     assert not drawn_names(panel)
 
 
+CUT_ROWS = 31  # of 1.5 mm
+
+
 def test_finding_the_column_says_why_to_look(panel, sample):
     panel.enter()
-    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    whole = volume_from_node(sample.volumes["T1"])
+    rows = whole.array.shape[1] - CUT_ROWS  # from the head: L1 is cut in its lower third
+    cut = Volume(whole.array[:, -rows:], whole.ijk_to_ras.copy(), "T1")
+    cut.ijk_to_ras[:3, 3] += CUT_ROWS * whole.ijk_to_ras[:3, 1]
+    panel._parameterNode.t1Volume = volume_to_node(cut, "T1 cut")
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(panel._parameterNode.t1Volume)
     panel._parameterNode.placeSite = "L3"
     panel.ui.findColumnButton.checked = True
     said = []
@@ -818,8 +837,9 @@ def test_finding_the_column_says_why_to_look(panel, sample):
     click(panel, sample.centers_ras["L3"])
     assert said[0] == "Finding the levels; Cancel stands in for Apply."
     doubts = panel.lib.segments.doubts(panel._parameterNode.segmentation)
-    for name, why in doubts.items():
-        assert f"Look at {name}: {' '.join(why)}" in panel.ui.placingLabel.text
+    assert doubts == {"L1 marrow": ["The body is cut by the edge of the image."]}
+    assert "Look at: L1." in panel.ui.placingLabel.text
+    assert panel.ui.doubtLabel.text.startswith("Doubtful: L1 marrow. The body is cut by the edge")
 
 
 @pytest.fixture

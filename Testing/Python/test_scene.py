@@ -23,7 +23,17 @@ from MarrowAssessLib.catalogue.terminology import (  # noqa: E402
 from MarrowAssessLib.scene import files as scene  # noqa: E402
 from MarrowAssessLib.scene.markups import shapes_from_node  # noqa: E402
 from MarrowAssessLib.scene.segments import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
-from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node  # noqa: E402
+from MarrowAssessLib.scene.tables import (  # noqa: E402
+    AgeChart,
+    AgePoint,
+    Column,
+    age_chart_to_node,
+    chart_series,
+    point_labels,
+    remove_chart,
+    set_points,
+    table_to_node,
+)
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
@@ -403,19 +413,25 @@ def test_table_columns_of_different_length_are_refused():
 def age_curve():
     ages = np.linspace(0, 18, 7)
     percentiles = {p: ages + p / 10 for p in (5, 25, 50, 75, 95)}
-    return AgeChart("Marrow PDFF", "PDFF (%)", ages, percentiles, [("L3", 9.0, 22.0)])
+    return AgeChart(
+        "Marrow PDFF",
+        "PDFF (%)",
+        ages,
+        percentiles,
+        [AgePoint("L2", 9.0, 4.0, "4.0 %"), AgePoint("L3", 9.0, 22.0, "22.0 %")],
+    )
 
 
 def test_age_curve_becomes_a_chart_of_percentiles_and_patient_points():
     chart = age_chart_to_node(age_curve())
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert [s.GetName() for s in series] == ["P5", "P25", "P50", "P75", "P95", "Patient"]
+    lines = ["P5", "P25", "P50", "P75", "P95"]
+    assert [s.GetName() for s in series] == [*lines, "L2  4.0 %", "L3  22.0 %"]
     table = series[2].GetTableNode().GetTable()
     median = table.GetColumnByName(series[2].GetYColumnName())
     assert [median.GetValue(n) for n in range(7)] == pytest.approx(age_curve().percentiles[50])
-    patient = series[-1].GetTableNode().GetTable()
-    assert patient.GetColumnByName("Value").GetValue(0) == 22.0
-    assert patient.GetColumnByName("Label").GetValue(0) == "L3"
+    assert [point(one) for one in series[-2:]] == [(9.0, 4.0), (9.0, 22.0)]
+    assert series[-1].GetMarkerStyle() != series[-2].GetMarkerStyle()
     assert chart.GetXAxisTitle() == "Age (years)"
     assert chart.GetYAxisTitle() == "PDFF (%)"
 
@@ -431,7 +447,7 @@ def test_all_sources_and_frequencies_stand_on_the_chart():
     chart = age_chart_to_node(curve)
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     names = [one.GetName() for one in series]
-    assert names[-1] == "Patient"
+    assert names[-1] == "L3  22.0 %"
     drawn = series[names.index(f"{bands[0].source}, {bands[0].ages}, n {bands[0].n}")]
     table = drawn.GetTableNode().GetTable()
     values = [table.GetColumnByName("Value").GetValue(n) for n in range(5)]
@@ -440,6 +456,27 @@ def test_all_sources_and_frequencies_stand_on_the_chart():
     table = series[names.index(counted)].GetTableNode().GetTable()
     assert [table.GetColumnByName("Age").GetValue(n) for n in range(2)] == [5, 16]
     assert [table.GetColumnByName("Value").GetValue(n) for n in range(2)] == [1, 1]
+
+
+def point(series):
+    """Age and value of a series of one point."""
+    table = series.GetTableNode().GetTable()
+    columns = series.GetXColumnName(), series.GetYColumnName()
+    return tuple(table.GetColumnByName(name).GetValue(0) for name in columns)
+
+
+def test_points_follow_their_numbers_and_go_with_their_levels():
+    chart = age_chart_to_node(age_curve())
+    names = lambda: [one.GetName() for one in chart_series(chart)][5:]  # noqa: E731
+    kept = chart_series(chart)[-1]
+    set_points(chart, [AgePoint("L2", 9.5, 5.0, "5.0 %"), AgePoint("L3", 9.5, 21.0, "21.0 %")])
+    assert names() == ["L2  5.0 %", "L3  21.0 %"]
+    assert chart_series(chart)[-1] is kept and point(kept) == (9.5, 21.0)
+    set_points(chart, [AgePoint("L4", 9.5, 30.0, "30.0 %")])
+    assert names() == ["L4  30.0 %"] and point_labels(chart) == ["L4"]
+    remove_chart(chart)
+    for kind in ("PlotChart", "PlotSeries", "Table"):
+        assert not slicer.util.getNodesByClass(f"vtkMRML{kind}Node")
 
 
 def test_nodes_are_put_in_a_folder_beside_the_study(volume):
@@ -532,7 +569,7 @@ def test_scene_is_the_same_when_a_fresh_process_opens_it(volume, regions, matrix
     assert back["types"] == ["string", "int", "double"]
     assert back["missing"]
     assert back["unit"] == "%"
-    assert back["series"] == 6
+    assert back["series"] == 7
     assert back["folder"] == "MarrowAssess"
 
 

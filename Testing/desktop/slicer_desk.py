@@ -17,10 +17,15 @@ import vtk
 
 sys.path.insert(0, os.path.dirname(__file__))
 import steps
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node
 
 OUT = pathlib.Path(os.environ["MARROWASSESS_DESKTOP_OUT"])
 LONGEST_S = 300  # a step's work; an unoptimized Slicer is slow
 SHORTEST_S = 0.6  # after which a panel's delayed work has begun
+CANCEL_AFTER_S = 1.5
+MARK = 8  # from the left of a check box to its mark, pixels
+TITLE = 12  # from the corner of a section to its title, pixels
 
 
 def xdotool(*arguments):
@@ -33,9 +38,9 @@ class Desk:
 
     sample = None
 
-    def wait(self):
-        """Until the panels have nothing more to do."""
-        end = time.monotonic() + SHORTEST_S
+    def wait(self, seconds=SHORTEST_S):
+        """Until the panels have nothing more to do, but at least so long."""
+        end = time.monotonic() + seconds
         latest = time.monotonic() + LONGEST_S
         while time.monotonic() < end or self.busy():
             slicer.app.processEvents()
@@ -63,15 +68,41 @@ class Desk:
         self.wait()
         return self.panel(name)
 
-    def load_sample(self):
-        """The digital spine."""
+    def load_sample(self, regions=True):
+        """The digital spine, in place of what was open."""
+        self.close_scene()
         self.sample = self.panel("MarrowAssess").logic.loadSample()
+        if not regions:
+            slicer.mrmlScene.RemoveNode(self.sample.segmentation)
         self.wait()
 
     def load_mapper_sample(self):
-        """The spine's echoes."""
+        """The spine's echoes, in place of what was open."""
+        self.close_scene()
         self.panel("MarrowAssess").logic.loadMapperSample()
         self.wait()
+
+    def close_scene(self):
+        """Close what is open, as File > Close Scene does."""
+        slicer.mrmlScene.Clear(0)
+        self.wait()
+
+    def remove(self, node):
+        """Remove a node, as the Data module does."""
+        slicer.mrmlScene.RemoveNode(node)
+        self.wait()
+
+    def count(self, kind):
+        """How many nodes of a class a user can see."""
+        nodes = slicer.util.getNodesByClass(kind)
+        return sum(not node.GetHideFromEditors() for node in nodes)
+
+    def coarse_copy(self, node):
+        """A volume on a voxel grid of half the size."""
+        volume = volume_from_node(node)
+        matrix = volume.ijk_to_ras.copy()
+        matrix[:3, :3] *= 2
+        return volume_to_node(Volume(volume.array[::2, ::2, ::2], matrix), "coarse")
 
     def press(self, widget, x, y):
         """Move the mouse to a place of a widget and press it there."""
@@ -81,16 +112,70 @@ class Desk:
         xdotool("click", 1)
         self.wait()
 
-    def click(self, widget):
-        """Press the middle of a widget, having scrolled to it."""
+    def show(self, widget):
+        """Scroll to a widget."""
         area = widget
         while area is not None and not area.inherits("QScrollArea"):
             area = area.parent()
         if area is not None:
             area.ensureWidgetVisible(widget)
             slicer.app.processEvents()
+
+    def click(self, widget):
+        """Press a widget, having scrolled to it: a box at its mark, others in their middle."""
+        self.show(widget)
         steps.check(widget.visible and widget.enabled, f"{widget.objectName} cannot be pressed.")
-        self.press(widget, widget.width / 2, widget.height / 2)
+        x = MARK if widget.inherits("QCheckBox") else widget.width / 2
+        self.press(widget, x, widget.height / 2)
+
+    def click_and_cancel(self, panel, button):
+        """Press Apply, and again while it runs."""
+        self.show(button)
+        place = button.mapToGlobal(qt.QPoint(button.width // 2, button.height // 2))
+        xdotool("mousemove", place.x(), place.y())
+        slicer.app.processEvents()
+        again = ["xdotool", "click", "1", "sleep", str(CANCEL_AFTER_S), "click", "1"]
+        subprocess.Popen(again)
+        self.wait(CANCEL_AFTER_S + SHORTEST_S)
+
+    def unfold(self, section):
+        """Open a section of the panel."""
+        self.fold(section, False)
+
+    def fold(self, section, collapsed=True):
+        """Close a section of the panel by its title."""
+        self.show(section)
+        if section.collapsed != collapsed:
+            self.press(section, TITLE, TITLE)
+        steps.check(section.collapsed == collapsed, f"{section.objectName} does not open or close.")
+
+    def covered(self, panel):
+        """Names of widgets that are drawn over each other."""
+        shown = {}
+        for name, widget in vars(panel.ui).items():
+            if not widget.visible or widget.inherits("QLayout"):
+                continue
+            corner = widget.mapToGlobal(qt.QPoint(0, 0))
+            shown[name] = widget, qt.QRect(corner.x(), corner.y(), widget.width, widget.height)
+        return [
+            (one, other)
+            for one, (widget, place) in shown.items()
+            for other, (beside, its_place) in shown.items()
+            if one < other
+            and place.intersects(its_place)
+            and not widget.isAncestorOf(beside)
+            and not beside.isAncestorOf(widget)
+        ]
+
+    def cut_titles(self, table):
+        """Titles of a table's columns and rows that their header cannot hold."""
+        across, down = table.horizontalHeader(), table.verticalHeader()
+        columns = [
+            table.horizontalHeaderItem(n).text()
+            for n in range(table.columnCount)
+            if across.sectionSizeHint(n) > across.sectionSize(n)
+        ]
+        return columns + (["sites"] if down.sizeHint.width() > down.width else [])
 
     def type(self, line, text):
         """Replace what a line holds, key by key."""
@@ -115,7 +200,8 @@ class Desk:
         return panel._matrix.sites.index(site), columns.index(column)
 
     def click_cell(self, table, row, column):
-        """Press a cell."""
+        """Press a cell, having scrolled to the table."""
+        self.show(table)
         area = table.visualItemRect(table.item(row, column))
         self.press(table.viewport(), area.center().x(), area.center().y())
 

@@ -1,8 +1,11 @@
 """What a user does in both tutorials, step by step; each step says what it found wrong.
 
 A desk has the mouse, the keyboard and the panels: `slicer_desk.Desk` is a real Slicer under X,
-`Testing/Python/test_desktop_steps.py` has one of stand-ins for Slicer's widgets.
+`Testing/Python/test_desktop_steps.py` has one of stand-ins for Slicer's widgets. Steps that need a
+study of their own begin with `desk.load_sample()`, which closes what was open.
 """
+
+ROLES_OF_SAMPLE = ("T1", "T2", "FS T2", "PDFF")
 
 
 def check(condition, said):
@@ -11,12 +14,47 @@ def check(condition, said):
         raise AssertionError(said)
 
 
+def only(panel, *roles):
+    """Choose no image but these."""
+    parameters = panel._parameterNode
+    for name in panel.logic.chosenVolumes(parameters):
+        if name not in roles:
+            setattr(parameters, panel.lib.choices.parameter_of(name), None)
+
+
+def drawn(panel):
+    """The segments of the chosen segmentation."""
+    return panel._parameterNode.segmentation.GetSegmentation()
+
+
+def names_in(segments):
+    """Names of segments, sorted."""
+    return sorted(segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs())
+
+
+def labels_of(panel):
+    """What the labels in the views say."""
+    node = panel.segmentation().GetNodeReference("MarrowAssess.labels")
+    return [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
+
+
+# The first tutorial -----------------------------------------------------------------------------
+
+
+def images_loaded_while_the_panel_is_open_are_taken(desk):
+    """The panel is open before the study is: its images find their roles."""
+    panel = desk.open("MarrowAssess")
+    check(not panel.ui.applyButton.enabled, "Apply can be pressed without a study.")
+    desk.shot("nothing_loaded")
+    desk.load_sample()
+    study = panel.ui.studyLabel.text
+    missing = [role for role in ROLES_OF_SAMPLE if f"{role}: " not in study]
+    check(not missing, f"{missing} are not recognized: {study}")
+
+
 def study_to_answer(desk):
     """Sample study, age typed, one press: the lesion of L2 stands out."""
-    desk.load_sample()
     panel = desk.open("MarrowAssess")
-    study = panel.ui.studyLabel.text
-    check("T1: T1" in study and "PDFF: PDFF" in study, f"The study is not recognized: {study}")
     desk.type(panel.ui.ageLineEdit, "34")
     desk.choose(panel.ui.sexComboBox, "M")
     desk.click(panel.ui.applyButton)
@@ -37,7 +75,7 @@ def cell_leads_to_region(desk):
 
 
 def three_d_and_curve_and_back(desk):
-    """3D appears at the first press; an age curve goes away again."""
+    """3D appears at the first press; an age curve names its points and goes away again."""
     panel = desk.open("MarrowAssess")
     desk.click(panel.ui.show3DButton)
     check(panel.lib.views.shows_3d(panel.segmentation()), "3D is not shown at the first press.")
@@ -45,85 +83,221 @@ def three_d_and_curve_and_back(desk):
     before = desk.layout()
     desk.click(panel.ui.showChartButton)
     desk.shot("age_curve")
+    chart = panel.lib.views.chart_of(panel.segmentation(), panel._chosen)
+    count = chart.GetNumberOfPlotSeriesNodes()
+    named = [chart.GetNthPlotSeriesNode(n).GetName() for n in range(count)]
+    check("L2  4.0 %" in named, f"The points are named {named}.")
     desk.click(panel.ui.showChartButton)
     check(desk.layout() == before, "The layout before the age curve did not come back.")
+    desk.click(panel.ui.show3DButton)
+    check(not panel.lib.views.shows_3d(panel.segmentation()), "3D cannot be hidden.")
+
+
+def only_what_stands_out_has_a_label(desk):
+    """The lesion is named in the views, the others when they are asked for."""
+    panel = desk.open("MarrowAssess")
+    labels = labels_of(panel)
+    check("L2 PDFF 4.0 % below, like pathologic marrow" in labels, f"Labels: {labels}")
+    check(not any(one.startswith(("L1", "L3", "L5")) for one in labels), f"Labels: {labels}")
+    desk.click(panel.ui.showNamesCheckBox)
+    check({"L1", "L3", "L5"} <= set(labels_of(panel)), f"Labels on request: {labels_of(panel)}")
+    desk.shot("all_names")
+    desk.click(panel.ui.showNamesCheckBox)
+    check(labels_of(panel) == labels, "The names do not go away.")
+
+
+def nothing_covers_anything(desk):
+    """With every section open, no widget is drawn over another one, and no name is cut."""
+    panel = desk.open("MarrowAssess")
+    desk.unfold(panel.ui.reportCollapsibleButton)
+    desk.unfold(panel.ui.tableCollapsibleButton)
+    check(not (over := desk.covered(panel)), f"Drawn over each other: {over}")
+    check(not (cut := desk.cut_titles(panel.ui.resultsTable)), f"Cut: {cut}")
+    desk.shot("all_open")
+    desk.fold(panel.ui.tableCollapsibleButton)
+    desk.fold(panel.ui.reportCollapsibleButton)
 
 
 def ages_are_what_was_typed(desk):
-    """Fast typing, months, and nothing."""
+    """Fast typing, months, and nothing; without an age there is no z-score and no legend."""
     panel = desk.open("MarrowAssess")
     for typed, years in (("12.5", 12.5), ("0.5", 0.5), ("8 months", 8 / 12), ("", -1.0)):
         desk.type(panel.ui.ageLineEdit, typed)
         found = panel._parameterNode.ageYears
         check(abs(found - years) < 1e-6, f"'{typed}' became {found} years.")
+    check("Give the patient's age" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text)
+    check(not panel.lib.live_results.legend_visible(panel.segmentation()), "A legend of nothing.")
+    desk.type(panel.ui.ageLineEdit, "thirty")
+    check(panel.ui.ageHintLabel.visible, "What is no age is not told.")
+    desk.shot("no_age")
     desk.type(panel.ui.ageLineEdit, "34")
+    check(panel.lib.live_results.legend_visible(panel.segmentation()), "The legend is gone.")
+
+
+# Placing ----------------------------------------------------------------------------------------
 
 
 def three_clicks_three_regions(desk):
     """Every click draws a region, the first one named by the user, the others by neighbors."""
     panel = desk.open("MarrowAssess")
-    parameters = panel._parameterNode
-    parameters.segmentation = panel.logic.addSegmentation(desk.sample.volumes["T1"])
+    old = panel.segmentation()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(desk.sample.volumes["T1"])
+    desk.wait()
+    check(not old.GetDisplayNode().GetVisibility(), "The overlay of the other regions stays.")
     desk.type(panel.ui.placeSiteLineEdit, "L3")
     desk.click(panel.ui.placeButton)
-    drawn = parameters.segmentation.GetSegmentation()
     for number, level in enumerate(("L3", "L2", "L4"), start=1):
         desk.click_slice(desk.sample.centers_ras[level])
-        count = drawn.GetNumberOfSegments()
+        count = drawn(panel).GetNumberOfSegments()
         check(count == number, f"{number} clicks, {count} regions. {panel.ui.placingLabel.text}")
-    names = sorted(drawn.GetSegment(one).GetName() for one in drawn.GetSegmentIDs())
+    names = names_in(drawn(panel))
     check(names == ["L2 marrow", "L3 marrow", "L4 marrow"], f"Named {names}.")
     desk.shot("three_clicks")
     desk.click(panel.ui.placeButton)
+    check(not panel.clicks.active, "Placing does not end.")
     for number in (2, 1, 0):
         desk.click(panel.ui.undoButton)
-        check(drawn.GetNumberOfSegments() == number, "Undo did not take the last region back.")
+        check(drawn(panel).GetNumberOfSegments() == number, "Undo left the last region.")
+
+
+def marrow_alone_shows_its_signal(desk):
+    """Marrow on T1 and nothing else: the plain median, and what is missing."""
+    panel = desk.open("MarrowAssess")
+    only(panel, "T1")
+    desk.click(panel.ui.placeButton)
+    desk.click_slice(desk.sample.centers_ras["L3"])
+    desk.click(panel.ui.placeButton)
+    desk.click(panel.ui.applyButton)
+    words = panel.ui.verdictLabel.text
+    check("place a muscle or a disc for a ratio" in words, f"What is missing is not told: {words}")
+    check(panel._matrix.columns == ("T1 signal",), f"Shown: {panel._matrix.columns}")
+    desk.shot("marrow_alone")
+
+
+def a_doubtful_region_waits_for_a_look(desk):
+    """A level named against its neighbors gets no verdict until somebody says it is right."""
+    panel = desk.open("MarrowAssess")
+    panel._parameterNode.pdffVolume = desk.sample.volumes["PDFF"]
+    desk.type(panel.ui.placeSiteLineEdit, "L1")
+    desk.click(panel.ui.placeButton)
+    desk.click_slice(desk.sample.centers_ras["L2"])
+    desk.click(panel.ui.placeButton)
+    doubts = panel.lib.segments.doubts(panel.segmentation())
+    said = "Named L1 as given; its neighbors tell L2."
+    check(said in " ".join(doubts.get("L1 marrow", [])), f"Doubts: {doubts}")
+    check(panel.ui.doubtRow.visible and said in panel.ui.doubtLabel.text, "The doubt is not told.")
+    cell = panel._matrix.cells[desk.cell(panel, "L1", "PDFF")]
+    check(cell.text.endswith("?"), f"Its number reads {cell.text}.")
+    check("L1 Marrow PDFF" not in panel.ui.verdictLabel.text, "It has a verdict.")
+    check("L1 doubtful" in labels_of(panel), f"Labels: {labels_of(panel)}")
+    desk.shot("doubtful")
+    desk.click(panel.ui.lookButton)
+    desk.click(panel.ui.rightButton)
+    check(not panel.lib.segments.doubts(panel.segmentation()), "The doubt stays.")
+    check("L1 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text, "It has no verdict.")
 
 
 def column_from_one_click(desk):
-    """The column, with reasons to look; a doubtful region gets its verdict by one press."""
+    """The column from a click into L3: told, measured, no surfaces before 3D is wanted."""
     panel = desk.open("MarrowAssess")
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(desk.sample.volumes["T1"])
     desk.type(panel.ui.placeSiteLineEdit, "L3")
     desk.click(panel.ui.findColumnButton)
     desk.click_slice(desk.sample.centers_ras["L3"])
     said = panel.ui.placingLabel.text
     check(said.startswith("Found: ") and "L3" in said, said)
-    doubts = panel.lib.segments.doubts(panel.segmentation())
-    check(doubts, "Nothing is doubtful at the volume's edge.")
+    check("L2 Marrow PDFF" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text)
+    check(not drawn(panel).ContainsRepresentation("Closed surface"), "Surfaces nobody asked for.")
     desk.shot("column")
-    desk.click(panel.ui.rightButton)
-    left = panel.lib.segments.doubts(panel.segmentation())
-    check(len(left) == len(doubts) - 1, "Region is right did not end a doubt.")
+
+
+def spine_from_one_press(desk):
+    """A study without regions: one press finds the spine, measures and shows."""
+    desk.load_sample(regions=False)
+    panel = desk.open("MarrowAssess")
+    desk.type(panel.ui.ageLineEdit, "34")
+    desk.click(panel.ui.findSpineButton)
+    check(panel.ui.placingLabel.text.startswith("Found: "), panel.ui.placingLabel.text)
+    check("L2 Marrow PDFF" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text)
+    desk.shot("spine")
+
+
+# What goes wrong --------------------------------------------------------------------------------
+
+
+def another_grid_is_asked_for_in_place(desk):
+    """An image on another voxel grid is named, with a button that resamples it."""
+    desk.load_sample()
+    panel = desk.open("MarrowAssess")
+    panel._parameterNode.t2Volume = desk.coarse_copy(desk.sample.volumes["T2"])
+    desk.click(panel.ui.applyButton)
+    asked = panel.ui.gridLabel.text
+    check(panel.ui.gridRow.visible and "T2 (coarse)" in asked, f"Asked: {asked}")
+    check("--" not in asked, f"Options of the command line in the panel: {asked}")
+    desk.shot("other_grid")
+    desk.click(panel.ui.resampleButton)
+    check(not panel.ui.gridRow.visible and panel._rows, "It was not resampled.")
+
+
+def a_canceled_correction_says_so(desk):
+    """N4 is canceled: the numbers are as they were, and the panel says so."""
+    panel = desk.open("MarrowAssess")
+    before = [row.value for row in panel._rows]
+    panel._parameterNode.autoUpdate = False
+    panel._parameterNode.n4 = True
+    desk.click_and_cancel(panel, panel.ui.applyButton)
+    check(panel.ui.cellLabel.text.startswith("Canceled"), panel.ui.cellLabel.text)
+    check([row.value for row in panel._rows] == before, "The numbers have changed.")
+    panel._parameterNode.n4 = False
+    panel._parameterNode.autoUpdate = True
 
 
 def removed_image_empties_its_role(desk):
     """A removed image is not replaced by another one."""
-    import slicer
-
     panel = desk.open("MarrowAssess")
-    slicer.mrmlScene.RemoveNode(desk.sample.volumes["PDFF"])
-    desk.wait()
+    desk.remove(desk.sample.volumes["PDFF"])
     check(panel._parameterNode.pdffVolume is None, "Another image took the role of PDFF.")
     check("PDFF" not in panel.ui.verdictLabel.text, "Numbers of the removed image stay.")
+    panel._parameterNode.t2Volume = desk.sample.volumes["T1"]
+    desk.wait()
+    check("T1 is chosen as T1 and T2" in panel.ui.studyLabel.text, panel.ui.studyLabel.text)
+    desk.shot("two_roles")
+
+
+def removed_regions_take_their_results_along(desk):
+    """A removed segmentation leaves no labels, tables, charts or words."""
+    panel = desk.open("MarrowAssess")
+    before = desk.count("vtkMRMLTableNode"), desk.count("vtkMRMLPlotChartNode")
+    check(all(before), f"Nothing was shown: {before}")
+    desk.remove(panel.segmentation())
+    left = [desk.count(f"vtkMRML{kind}Node") for kind in ("MarkupsFiducial", "Table", "PlotChart")]
+    check(left == [0, 0, 0], f"Left: {left} labels, tables, charts.")
+    check(panel.ui.verdictLabel.text.startswith("No assessment"), panel.ui.verdictLabel.text)
 
 
 def closed_scene_leaves_nothing(desk):
     """Nothing of the previous patient stays in either panel."""
-    import slicer
-
+    desk.load_sample()
     panel = desk.open("MarrowAssess")
-    slicer.mrmlScene.Clear(0)
-    desk.wait()
+    desk.type(panel.ui.ageLineEdit, "34")
+    desk.click(panel.ui.applyButton)
+    check("L2" in panel.ui.verdictLabel.text, "Nothing was shown.")
+    desk.close_scene()
     texts = [panel.ui.verdictLabel.text, panel.ui.placingLabel.text, panel.ui.studyLabel.text]
     check("L2" not in " ".join(texts), f"Left of the previous patient: {texts}")
     check(panel.ui.ageLineEdit.text == "", "The previous patient's age stays.")
+    check(not panel.ui.resultsTable.visible, "The previous patient's numbers stay.")
     desk.shot("closed_scene")
+
+
+# The second tutorial ----------------------------------------------------------------------------
 
 
 def maps_are_made_and_sent(desk):
     """Echoes become maps, and MarrowAssess takes them."""
     desk.load_mapper_sample()
     panel = desk.open("PDFFMapper")
+    desk.shot("mapper")
     desk.click(panel.ui.applyButton)
     said = panel.ui.statusLabel.text
     check("PDFF" in said, f"No map was made: {said}")
@@ -134,14 +308,32 @@ def maps_are_made_and_sent(desk):
     desk.shot("sent")
 
 
+def closed_scene_leaves_no_maps(desk):
+    """Nothing of the previous patient stays in PDFFMapper."""
+    panel = desk.open("PDFFMapper")
+    desk.close_scene()
+    check(panel.ui.statusLabel.text == "", f"Left: {panel.ui.statusLabel.text}")
+    check(not panel.ui.applyButton.enabled, "Apply can be pressed without images.")
+
+
 STEPS = (
+    images_loaded_while_the_panel_is_open_are_taken,
     study_to_answer,
     cell_leads_to_region,
     three_d_and_curve_and_back,
+    only_what_stands_out_has_a_label,
+    nothing_covers_anything,
     ages_are_what_was_typed,
     three_clicks_three_regions,
+    marrow_alone_shows_its_signal,
+    a_doubtful_region_waits_for_a_look,
     column_from_one_click,
+    spine_from_one_press,
+    another_grid_is_asked_for_in_place,
+    a_canceled_correction_says_so,
     removed_image_empties_its_role,
+    removed_regions_take_their_results_along,
     closed_scene_leaves_nothing,
     maps_are_made_and_sent,
+    closed_scene_leaves_no_maps,
 )

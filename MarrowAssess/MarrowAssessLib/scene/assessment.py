@@ -17,7 +17,13 @@ from MarrowAssessLib.references.expected import PERCENTILES
 from MarrowAssessLib.references.sources import outlines
 from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.scene.segments import regions_to_node
-from MarrowAssessLib.scene.tables import AgeChart, Column, age_chart_to_node, table_to_node
+from MarrowAssessLib.scene.tables import (
+    AgeChart,
+    AgePoint,
+    Column,
+    age_chart_to_node,
+    table_to_node,
+)
 from MarrowAssessLib.study.regions import Region
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
@@ -53,12 +59,15 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
 
 
-def site_results(assessment: Assessment, brief: bool = False) -> list[SiteResult]:
+def site_results(
+    assessment: Assessment, brief: bool = False, names: bool = False
+) -> list[SiteResult]:
     """What each marrow region shows in the views: its color's z-score and a label.
 
     Args:
         assessment: of these regions.
         brief: whether only what is outside, doubtful or pathologic has a label, on one line.
+        names: whether the others are named, where labels are brief.
 
     A region whose color says nothing of its other sequences can look normal and not be: the label
     names a signature of pathologic marrow.
@@ -69,6 +78,8 @@ def site_results(assessment: Assessment, brief: bool = False) -> list[SiteResult
         result = assessment.color_of(region.name)
         if brief:
             label = _brief_label(region, result, region.name in pathologic)
+            if names and not label:
+                label = region.site or region.name
             z, tone = (result.z, result.tone) if result else (None, "")
             found.append(SiteResult(region.name, z, label, tone))
             continue
@@ -171,9 +182,22 @@ def age_chart(shared: SharedReference, age_years: float) -> slicer.vtkMRMLPlotCh
             f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
             curve.ages_years if curve else np.array([]),
             dict(zip(PERCENTILES, curve.percentiles, strict=True)) if curve else {},
-            [(r.measurement.site, age_years, r.measurement.value) for r in shared.results],
+            age_points(shared, age_years),
             sources,
         )
     )
     chart.SetAttribute(CURVE_ATTRIBUTE, shared.key)
     return chart
+
+
+def age_points(shared: SharedReference, age_years: float) -> list[AgePoint]:
+    """The values of results that share one reference curve."""
+    return [
+        AgePoint(
+            one.measurement.site or one.measurement.measured[0],
+            age_years,
+            one.measurement.value,
+            one.text,
+        )
+        for one in shared.results
+    ]

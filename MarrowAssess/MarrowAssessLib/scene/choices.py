@@ -28,6 +28,11 @@ def chosen_volumes(parameters: object) -> dict[str, slicer.vtkMRMLScalarVolumeNo
     return {name: node for name, node in chosen.items() if node is not None}
 
 
+def parameter_of(role: str) -> str:
+    """The parameter that holds the volume of a role."""
+    return next(key for contrast, key in VOLUME_PARAMETERS.items() if contrast.value == role)
+
+
 def chosen_markups(parameters: object) -> list[slicer.vtkMRMLMarkupsNode]:
     """The markups that count as regions."""
     if not parameters.useMarkups:
@@ -137,7 +142,7 @@ def on_other_grids(parameters: object) -> list[str]:
 def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
-    names += ("fractures", "resample", "showOverlay")
+    names += ("fractures", "resample", "showOverlay", "showNames")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
     return chosen, [getattr(parameters, name) for name in names]

@@ -25,11 +25,13 @@ from MarrowAssessLib.scene.assessment import (
     RECORD_SEPARATOR,
     REGION_SEPARATOR,
     age_chart,
+    age_points,
     results_table,
     site_results,
 )
 from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results
 from MarrowAssessLib.scene.segments import known_segments
+from MarrowAssessLib.scene.tables import point_labels, remove_chart, set_points
 from MarrowAssessLib.study.regions import Region
 
 PLAIN_SIGNAL = "signal"  # key of rows that are no quantity
@@ -58,6 +60,7 @@ def show_live(
     segmentation: slicer.vtkMRMLSegmentationNode,
     markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
     overlay: bool = True,
+    names: bool = False,
 ) -> LiveResults:
     """Show an assessment; what an earlier one showed on this segmentation is replaced.
 
@@ -66,14 +69,15 @@ def show_live(
         segmentation: its segments are colored; tables and charts become its references.
         markups: colored by z-score, too.
         overlay: whether regions are colored and labelled.
+        names: whether every region is named, not only those that stand out.
     """
     table = _update_table(assessment.results, segmentation)
     charts = _update_charts(assessment, segmentation)
     if overlay:
         segments = segmentation.GetSegmentation()
-        names = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
-        shown = site_results(assessment, brief=True)
-        made = show_results(segmentation, [one for one in shown if one.region_name in names])
+        drawn = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
+        shown = site_results(assessment, brief=True, names=names)
+        made = show_results(segmentation, [one for one in shown if one.region_name in drawn])
         made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
         place_labels(made, LABEL_SEPARATION_MM)
         show_overlay(segmentation, True)
@@ -93,7 +97,7 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         return
     _update_table((), segmentation)
     for chart in _charts(segmentation):
-        _remove_chart(chart)
+        remove_chart(chart)
     segmentation.RemoveNodeReferenceIDs(CHART)
     show_overlay(segmentation, False)
 
@@ -101,7 +105,7 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove all that shows a segmentation's results, with a segmentation that goes."""
     for chart in _charts(segmentation):
-        _remove_chart(chart)
+        remove_chart(chart)
     if legend := _legend_of(segmentation):
         slicer.mrmlScene.RemoveNode(legend)
     for role in (TABLE, *_OVERLAY, COLORS):
@@ -128,6 +132,12 @@ def show_labels(segmentation: slicer.vtkMRMLSegmentationNode | None, visible: bo
             node.SetDisplayVisibility(visible)
     if legend := _legend_of(segmentation):
         legend.SetVisibility(visible and legend.GetAttribute(SCORED) == "yes")
+
+
+def legend_visible(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
+    """Whether the views show what the colors of a segmentation mean."""
+    legend = _legend_of(segmentation) if segmentation else None
+    return bool(legend and legend.GetVisibility())
 
 
 def _legend_of(
@@ -350,14 +360,14 @@ def _update_charts(
     old = {}
     for chart in _charts(segmentation):
         key = chart.GetAttribute(CURVE_ATTRIBUTE)  # None in scenes of version 0.1
-        if key in groups:
+        if key in groups and point_labels(chart):  # none in scenes of earlier versions
             old[key] = chart
         else:
-            _remove_chart(chart)
+            remove_chart(chart)
     charts = []
     for key, shared in groups.items():
         if key in old:
-            _update_points(old[key], shared.results, study.age_years)
+            set_points(old[key], age_points(shared, study.age_years))
             charts.append(old[key])
         elif chart := age_chart(shared, study.age_years):
             charts.append(chart)
@@ -380,34 +390,6 @@ def _charts(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRML
     count = segmentation.GetNumberOfNodeReferences(CHART)
     nodes = [segmentation.GetNthNodeReference(CHART, n) for n in range(count)]
     return [node for node in nodes if node is not None]
-
-
-def _series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
-    return [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-
-
-def _remove_chart(chart: slicer.vtkMRMLPlotChartNode) -> None:
-    series = _series(chart)
-    tables = {one.GetTableNode() for one in series}
-    for node in [chart, *series, *tables]:
-        slicer.mrmlScene.RemoveNode(node)
-
-
-def _update_points(
-    chart: slicer.vtkMRMLPlotChartNode, group: list[Result], age_years: float
-) -> None:
-    table = _series(chart)[-1].GetTableNode()
-    modified = table.StartModify()
-    columns = [table.GetTable().GetColumn(n) for n in range(3)]
-    for column in columns:
-        column.SetNumberOfTuples(len(group))
-    for row, result in enumerate(group):
-        columns[0].SetValue(row, result.measurement.site)
-        columns[1].SetValue(row, age_years)
-        columns[2].SetValue(row, result.measurement.value)
-    table.GetTable().Modified()
-    table.Modified()
-    table.EndModify(modified)
 
 
 def _color_markups(

@@ -78,6 +78,7 @@ class Session:
         resample: bool = False,
         point_radius_mm: float = 4.0,
         overlay: bool = True,
+        names: bool = False,
         progress: Progress | None = None,
     ) -> Assessment | None:
         """Measure regions and show the results on the segmentation; see `study_from_nodes`.
@@ -103,7 +104,7 @@ class Session:
             return None
         if segmentation is None:
             segmentation = new_segmentation(next(iter(volumes.values())))
-        live_results.show_live(assessment, segmentation, markups, overlay)
+        live_results.show_live(assessment, segmentation, markups, overlay, names)
         self._assessments[segmentation] = self.last = assessment
         return assessment
 

@@ -63,6 +63,36 @@ def _column_array(values: Sequence) -> tuple[object, int]:
     return array, vtkConstants.VTK_DOUBLE
 
 
+PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patient's points
+# Okabe and Ito's colors, told apart with every common kind of color blindness; the shapes of five
+# markers say the same: points of one age stand above each other, and their names in the legend.
+POINT_COLORS = (
+    (0.84, 0.37, 0.0),
+    (0.0, 0.45, 0.7),
+    (0.0, 0.62, 0.45),
+    (0.8, 0.47, 0.65),
+    (0, 0, 0),
+)
+POINT_SIZE = 11
+
+
+@dataclass
+class AgePoint:
+    """One of the patient's values.
+
+    Attributes:
+        label: where it was measured, such as "L3".
+        age_years: of the patient.
+        value: on the vertical axis.
+        text: as people read it, such as "22.0 %".
+    """
+
+    label: str
+    age_years: float
+    value: float
+    text: str
+
+
 @dataclass
 class AgeChart:
     """What is expected over age, and the patient's values on it.
@@ -72,7 +102,7 @@ class AgeChart:
         axis: the vertical axis with its unit, such as "PDFF (%)".
         ages: (n,) years.
         percentiles: percentile (5, 50 ...) to its (n,) values; NaN where there is no reference.
-        points: the patient's (label, age in years, value).
+        points: the patient's.
         sources: what is drawn beside the curve: groups' ranges, limits of counted findings.
     """
 
@@ -80,34 +110,19 @@ class AgeChart:
     axis: str
     ages: np.ndarray
     percentiles: dict[float, np.ndarray]
-    points: list[tuple[str, float, float]]
+    points: list[AgePoint]
     sources: Sequence[Outline] = ()
 
 
 def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
     """Add an age curve as tables, plot series and a chart: percentile lines, sources, patient."""
-    patient = table_to_node(
-        f"{curve.title} patient",
-        [
-            Column("Label", [label for label, _, _ in curve.points]),
-            Column("Age", [float(age) for _, age, _ in curve.points], "years"),
-            Column("Value", [float(value) for _, _, value in curve.points]),
-        ],
-    )
     chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", curve.title)
     chart.SetTitle(curve.title)
     chart.SetXAxisTitle("Age (years)")
     chart.SetYAxisTitle(curve.axis)
     for series in [*_percentile_series(curve), *_source_series(curve)]:
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    points = _series("Patient", patient, "Value")
-    points.SetLabelColumnName("Label")
-    points.SetPlotType(points.PlotTypeScatter)
-    points.SetLineStyle(points.LineStyleNone)
-    points.SetMarkerStyle(points.MarkerStyleCircle)
-    points.SetMarkerSize(11)
-    points.SetColor(0.84, 0.37, 0.0)
-    chart.AddAndObservePlotSeriesNodeID(points.GetID())
+    set_points(chart, curve.points)
     return chart
 
 

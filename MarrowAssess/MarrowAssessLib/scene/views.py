@@ -9,6 +9,7 @@ import slicer
 from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
 from MarrowAssessLib.scene.live_results import ResultRow, live_results
 from MarrowAssessLib.scene.overlay import look_at_results
+from MarrowAssessLib.scene.tables import point_labels
 
 
 def jump_to(
@@ -51,7 +52,11 @@ def chart_of(
     charts = shown.charts if shown else []
     if row is None:
         return charts[0] if charts else None
-    own = (chart for chart in charts if _quantity(chart) == row.key and row.site in _sites(chart))
+    own = (
+        chart
+        for chart in charts
+        if _quantity(chart) == row.key and _site(row) in point_labels(chart)
+    )
     return next(own, None)
 
 
@@ -59,9 +64,8 @@ def _quantity(chart: slicer.vtkMRMLPlotChartNode) -> str:
     return (chart.GetAttribute(CURVE_ATTRIBUTE) or "").split("|")[0]
 
 
-def _sites(chart: slicer.vtkMRMLPlotChartNode) -> list[str]:
-    points = chart.GetNthPlotSeriesNode(chart.GetNumberOfPlotSeriesNodes() - 1).GetTableNode()
-    return [points.GetCellText(row, 0) for row in range(points.GetNumberOfRows())]
+def _site(row: ResultRow) -> str:
+    return row.site or row.regions[0]
 
 
 def put_into_plots(chart: slicer.vtkMRMLPlotChartNode) -> None:

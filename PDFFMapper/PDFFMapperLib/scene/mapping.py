@@ -28,7 +28,7 @@ def chosen_nodes(parameters: object, recipe: Recipe) -> list[slicer.vtkMRMLNode]
     nodes = []
     for one in recipe.inputs:
         found = getattr(parameters, one.parameter)
-        nodes += found if one.series else [found]
+        nodes.extend(found if one.series else [found])  # Slicer refuses to add its lists
     return [node for node in nodes if node is not None]
 
 
