@@ -153,7 +153,7 @@ class Desk:
         """Names of widgets that are drawn over each other."""
         shown = {}
         for name, widget in vars(panel.ui).items():
-            if not widget.visible or widget.inherits("QLayout"):
+            if widget.inherits("QLayout") or not widget.visible:
                 continue
             corner = widget.mapToGlobal(qt.QPoint(0, 0))
             shown[name] = widget, qt.QRect(corner.x(), corner.y(), widget.width, widget.height)
