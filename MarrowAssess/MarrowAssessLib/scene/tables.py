@@ -126,6 +126,88 @@ def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
     return chart
 
 
+def set_points(chart: slicer.vtkMRMLPlotChartNode, points: Sequence[AgePoint]) -> None:
+    """Show the patient's values on a chart, in the place of those it showed before.
+
+    Each is a series of its own, so that the legend names it, in the order in which they are given.
+    """
+    table = chart.GetNodeReference(PERSON)
+    if table is None or point_labels(chart) != [point.label for point in points]:
+        _remove_points(chart)
+        table = _add_points(chart, points)
+    values = table.GetTable()
+    for number, (series, point) in enumerate(zip(_point_series(chart), points, strict=True)):
+        series.SetName(f"{point.label}  {point.text}".strip())
+        values.GetColumn(0).SetValue(0, point.age_years)
+        values.GetColumn(number + 1).SetValue(0, point.value)
+    values.Modified()
+    table.Modified()
+
+
+def point_labels(chart: slicer.vtkMRMLPlotChartNode) -> list[str]:
+    """Where the values that a chart shows were measured."""
+    table = chart.GetNodeReference(PERSON)
+    if table is None:
+        return []
+    columns = range(1, table.GetNumberOfColumns())
+    return [table.GetColumnDescription(table.GetColumnName(n)) for n in columns]
+
+
+def chart_series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    """The lines and points of a chart."""
+    return [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+def remove_chart(chart: slicer.vtkMRMLPlotChartNode) -> None:
+    """Remove a chart with its lines, points and tables."""
+    series = chart_series(chart)
+    tables = {one.GetTableNode() for one in series}
+    for node in [chart, *series, *tables]:
+        slicer.mrmlScene.RemoveNode(node)
+
+
+def _add_points(
+    chart: slicer.vtkMRMLPlotChartNode, points: Sequence[AgePoint]
+) -> slicer.vtkMRMLTableNode:
+    columns = [
+        Column(f"Value {n}", [point.value], "", point.label) for n, point in enumerate(points, 1)
+    ]
+    age = Column("Age", [point.age_years for point in points[:1]], "years")
+    table = table_to_node(f"{chart.GetTitle()} patient", [age, *columns])
+    chart.SetNodeReferenceID(PERSON, table.GetID())
+    for n, column in enumerate(columns):
+        series = _series(column.description, table, column.name)
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetLineStyle(series.LineStyleNone)
+        markers = (
+            series.MarkerStyleCircle,
+            series.MarkerStyleSquare,
+            series.MarkerStyleDiamond,
+            series.MarkerStylePlus,
+            series.MarkerStyleCross,
+        )
+        turn = n // len(POINT_COLORS)  # another shape for a color that comes again
+        series.SetMarkerStyle(markers[(n + turn) % len(markers)])
+        series.SetMarkerSize(POINT_SIZE)
+        series.SetColor(*POINT_COLORS[n % len(POINT_COLORS)])
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return table
+
+
+def _point_series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    table = chart.GetNodeReference(PERSON)
+    return [series for series in chart_series(chart) if series.GetTableNode() is table]
+
+
+def _remove_points(chart: slicer.vtkMRMLPlotChartNode) -> None:
+    table = chart.GetNodeReference(PERSON)
+    old = _point_series(chart) if table else []
+    for series in old:
+        chart.RemovePlotSeriesNodeID(series.GetID())
+    for node in [*old, *filter(None, [table])]:
+        slicer.mrmlScene.RemoveNode(node)
+
+
 def _percentile_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
     bands = sorted(curve.percentiles)
     if not bands:
