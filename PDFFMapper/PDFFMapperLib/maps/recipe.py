@@ -158,8 +158,6 @@ class Recipe:
         self._check_images(images)
         chosen = self.chosen(settings)
         made = resolve_name(self.compute)(list(images), chosen, progress)
-        if made is None:
-            raise InterruptedError("Mapping was canceled.")
         facts = {
             "software": MAKER,
             "method": self.id,
