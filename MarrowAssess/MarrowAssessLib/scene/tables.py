@@ -74,6 +74,8 @@ POINT_COLORS = (
     (0, 0, 0),
 )
 POINT_SIZE = 11
+TITLE_FONT, TEXT_FONT = 15, 12
+LEGEND_FONT = 9  # a dozen lines leave most of a plot a quarter of the window free
 
 
 @dataclass
@@ -120,6 +122,9 @@ def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
     chart.SetTitle(curve.title)
     chart.SetXAxisTitle("Age (years)")
     chart.SetYAxisTitle(curve.axis)
+    chart.SetTitleFontSize(TITLE_FONT)
+    chart.SetAxisTitleFontSize(TEXT_FONT)
+    chart.SetLegendFontSize(LEGEND_FONT)
     for series in [*_percentile_series(curve), *_source_series(curve)]:
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     set_points(chart, curve.points)
