@@ -32,7 +32,7 @@ from MarrowAssessLib.references.expected import (
     thresholds,
 )
 from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
-from MarrowAssessLib.references.records import in_band
+from MarrowAssessLib.references.records import ages_text, in_band
 from MarrowAssessLib.references.sites import match_site
 from scipy import stats
 
@@ -760,3 +760,8 @@ def test_an_entry_holds_to_the_end_of_its_last_completed_year():
     entry = {"age_min": 9, "age_max": 17}
     held = [age for age in (8.99, 9, 17.99, 18, None) if in_band(entry, age)]
     assert held == [9, 17.99, None]
+
+
+def test_age_bands_in_words():
+    assert ages_text(0, 0) == "under 1 year"
+    assert (ages_text(1, 3), ages_text(18, None)) == ("1-3 years", "18 years and older")

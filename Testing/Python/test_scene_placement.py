@@ -595,7 +595,7 @@ def test_a_vertebra_is_not_drawn_far_from_where_it_is(clicked):
 
 def test_the_panel_and_the_command_line_judge_a_click_alike(clicked, phantom):
     """Marrow, air and a wrong tissue, clicked in the scene and in a file."""
-    from MarrowAssessLib.placement.clicks import regions_from_clicks
+    from MarrowAssessLib.placement.clicks import place_clicked, regions_from_clicks
 
     sample, image, _ = clicked
     volume = phantom.volumes[Contrast.T1]
@@ -607,7 +607,8 @@ def test_the_panel_and_the_command_line_judge_a_click_alike(clicked, phantom):
         ("csf", "L3", air),
     ]
     for role, site, point in clicks:
-        region, _ = place_region(regions_to_node([], image), image, point, role, site)
+        empty = regions_to_node([], image)
+        region, _ = place_region(empty, image, point, role, site, find=place_clicked)
         (other,), _ = regions_from_clicks(volume, places={f"{site} {role}": point})
         assert region.cautions == other.cautions, (role, site)
         assert (region.offset, region.voxels) == (other.offset, other.voxels)

@@ -85,7 +85,7 @@ def test_small_regions_give_no_texture_or_a_caution(images):
     found, _ = by_key(study_of(images["smooth"], (10, 10, 8)))
     assert "depends on the region's size" in found["pdff_texture_contrast"].cautions[0]
     found, _ = by_key(study_of(images["smooth"]))
-    assert not found["pdff_texture_contrast"].cautions
+    assert "region's size" not in " ".join(found["pdff_texture_contrast"].cautions)
     _, skipped = by_key(study_of(images["smooth"], (16, 4, 8)))
     assert any("4 voxels across; texture needs 5" in one.reason for one in skipped)
 

@@ -80,4 +80,6 @@ def ages_text(low: float | None, high: float | None) -> str:
         return "age range not stated"
     if low is None:
         return f"up to {high:g} years"
-    return f"{low:g} years and older" if high is None else f"{low:g}-{high:g} years"
+    if high is None:
+        return f"{low:g} years and older"
+    return f"{low:g}-{high:g} years" if high > 0 else "under 1 year"

@@ -184,7 +184,7 @@ def separate_water_fat(
         share(progress, 0.0, 0.7),
     )
     if error is not None:
-        error, sentences = _refined_error(signals, np.flatnonzero(mask), model, r2star_per_s, found)
+        error, sentences = _refined_error(signals, mask, model, r2star_per_s, found)
         signals = signals.with_error(error.error)
         notes += sentences
     fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, share(progress, 0.7, 0.95))
