@@ -81,6 +81,15 @@ def test_regions_are_colored_by_their_most_specific_scored_value(phantom):
     assert assess(study).color_of("L3 marrow").measurement.quantity == "enhancement"
 
 
+def test_what_is_unusual_by_a_rule_is_not_hidden_by_another_number_within_its_range(phantom):
+    assessment = assess(phantom.study())
+    inside = result(assessment, "enhancement", "L2")
+    assert inside.verdict == "within"
+    color = assessment.color_of("L2 marrow")
+    assert color.z is None and color.tone == "unusual"
+    assert assessment.color_of("L3 marrow").measurement.quantity == "enhancement"
+
+
 def test_a_doubtful_region_scores_nothing_and_enters_no_signature(phantom):
     study = phantom.study()
     study.age_years, study.sex = 34.0, "M"

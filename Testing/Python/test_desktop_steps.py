@@ -106,6 +106,9 @@ class Desk:
     def fold(self, section):
         section.collapsed = True
 
+    def is_shown(self, proxy):  # no window is
+        return not proxy.qobject.isHidden()
+
     def covered(self, panel):  # Slicer's widgets only can tell
         return []
 

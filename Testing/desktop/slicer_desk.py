@@ -24,6 +24,7 @@ OUT = pathlib.Path(os.environ["MARROWASSESS_DESKTOP_OUT"])
 LONGEST_S = 300  # a step's work; an unoptimized Slicer is slow
 SHORTEST_S = 0.6  # after which a panel's delayed work has begun
 CANCEL_AFTER_S = 1.5
+SETTLED_S = 0.2
 MARK = 8  # from the left of a check box to its mark, pixels
 TITLE = 12  # from the corner of a section to its title, pixels
 
@@ -112,8 +113,12 @@ class Desk:
         xdotool("click", 1)
         self.wait()
 
+    def is_shown(self, widget):
+        return widget.visible
+
     def show(self, widget):
-        """Scroll to a widget."""
+        """Scroll to a widget, once the panel has taken its form."""
+        self.wait(SETTLED_S)
         area = widget
         while area is not None and not area.inherits("QScrollArea"):
             area = area.parent()
@@ -153,7 +158,7 @@ class Desk:
         """Names of widgets that are drawn over each other."""
         shown = {}
         for name, widget in vars(panel.ui).items():
-            if widget.inherits("QLayout") or not widget.visible:
+            if not widget.inherits("QWidget") or not widget.visible:
                 continue
             corner = widget.mapToGlobal(qt.QPoint(0, 0))
             shown[name] = widget, qt.QRect(corner.x(), corner.y(), widget.width, widget.height)
@@ -234,19 +239,20 @@ class Desk:
 
 
 def main():
-    """Every step, until one fails; the outcome as JSON."""
-    desk, done, failed = Desk(), [], ""
+    """Every step; those that passed and what was wrong with the others, as JSON."""
+    desk, done, failed = Desk(), [], {}
     slicer.util.mainWindow().showMaximized()
     slicer.app.processEvents()
     for step in steps.STEPS:
         try:
             step(desk)
         except Exception:
-            failed = f"{step.__name__}: {traceback.format_exc()}"
+            failed[step.__name__] = traceback.format_exc()
             desk.shot(f"failed_{step.__name__}")
-            break
-        done.append(step.__name__)
-    (OUT / "outcome.json").write_text(json.dumps({"done": done, "failed": failed}))
+        else:
+            done.append(step.__name__)
+        # Also where Slicer does not live to see the next one.
+        (OUT / "outcome.json").write_text(json.dumps({"done": done, "failed": failed}))
     slicer.util.exit(1 if failed else 0)
 
 

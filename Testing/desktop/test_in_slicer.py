@@ -46,6 +46,6 @@ def test_both_tutorials_by_real_clicks(tmp_path):
     file = out / "outcome.json"
     assert file.is_file(), f"Slicer ended early:\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
     outcome = json.loads(file.read_text())
-    assert not outcome["failed"], outcome["failed"]
+    assert not outcome["failed"], "\n".join(outcome["failed"].values())
     assert outcome["done"] == [step.__name__ for step in steps.STEPS]
     assert len(list(out.glob("*.png"))) >= len(steps.STEPS)

@@ -300,12 +300,12 @@ class Assessment:
         return [region for region in self.study.regions if region.doubtful]
 
     def color_of(self, name: str) -> Result | None:
-        """The result that colors a region: scored, then with a tone, then by the quantities' rank.
+        """The result that colors a region: unusual, scored, with a tone, by the quantities' rank.
 
         Only of that region itself: what is measured of several levels is nobody's own.
         """
         able = [
-            (r.z is None, r.tone == OPEN, rank, n)
+            (r.tone != UNUSUAL, r.z is None, r.tone == OPEN, rank, n)
             for n, r in enumerate(self.results)
             if r.measurement.measured == (name,)
             and (rank := QUANTITIES[r.measurement.quantity].color_rank) is not None

@@ -323,7 +323,7 @@ def notes(assessment: Assessment) -> list[str]:
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
     said = [line for line in headlines(assessment) if line.kind in SAID_KINDS]
-    found += [f"{line.text}." for line in said[:MOST_SAID]]
+    found += [f"{line.text.rstrip('.')}." for line in said[:MOST_SAID]]
     if alone := _unmeasured(assessment):
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")

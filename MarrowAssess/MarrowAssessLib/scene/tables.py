@@ -76,6 +76,7 @@ POINT_COLORS = (
 POINT_SIZE = 11
 TITLE_FONT, TEXT_FONT = 15, 12
 LEGEND_FONT = 9  # a dozen lines leave most of a plot a quarter of the window free
+TWICE = 2  # VTK complains of lines of one point, also where no line is drawn
 
 
 @dataclass
@@ -143,8 +144,9 @@ def set_points(chart: slicer.vtkMRMLPlotChartNode, points: Sequence[AgePoint]) -
     values = table.GetTable()
     for number, (series, point) in enumerate(zip(_point_series(chart), points, strict=True)):
         series.SetName(f"{point.label}  {point.text}".strip())
-        values.GetColumn(0).SetValue(0, point.age_years)
-        values.GetColumn(number + 1).SetValue(0, point.value)
+        for row in range(TWICE):
+            values.GetColumn(0).SetValue(row, point.age_years)
+            values.GetColumn(number + 1).SetValue(row, point.value)
     values.Modified()
     table.Modified()
 
@@ -175,9 +177,10 @@ def _add_points(
     chart: slicer.vtkMRMLPlotChartNode, points: Sequence[AgePoint]
 ) -> slicer.vtkMRMLTableNode:
     columns = [
-        Column(f"Value {n}", [point.value], "", point.label) for n, point in enumerate(points, 1)
+        Column(f"Value {n}", TWICE * [point.value], "", point.label)
+        for n, point in enumerate(points, 1)
     ]
-    age = Column("Age", [point.age_years for point in points[:1]], "years")
+    age = Column("Age", [p.age_years for p in TWICE * points[:1]], "years")
     table = table_to_node(f"{chart.GetTitle()} patient", [age, *columns])
     chart.SetNodeReferenceID(PERSON, table.GetID())
     for n, column in enumerate(columns):

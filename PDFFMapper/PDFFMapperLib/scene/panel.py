@@ -29,6 +29,7 @@ class PanelFrame:
         self.canceled = False
         self._ui, self._changed, self._done = ui, changed, done
         self._gui_tag = self._tag = None
+        self._node = None
 
     def connect(self, parameters: object | None) -> None:
         """Connect the panel with another parameter node, or with none."""
@@ -37,6 +38,10 @@ class PanelFrame:
             self.parameters.RemoveObserver(self._tag)
         self.parameters = parameters
         if parameters:
+            # Kept to the end: Slicer's observers of it stay after disconnectGui, and Python's
+            # garbage collector would clear them while the node lives on; closing the scene
+            # then ends Slicer.
+            self._node = parameters.parameterNode
             self._gui_tag = parameters.connectGui(self._ui)
             self._tag = parameters.AddObserver(vtkCommand.ModifiedEvent, lambda *_: self._changed())
 
