@@ -386,6 +386,19 @@ def test_a_child_s_ratio_has_a_chart_of_frequencies():
     assert chart in again
 
 
+def test_an_adult_s_ratio_has_a_chart_of_the_model():
+    study = lumbar_phantom().study()
+    segmentation = regions_to_node(study.regions, volume_to_node(study.volumes[Contrast.T1]))
+    charts = show_live(assess(replace(study, age_years=45.0, sex="F")), segmentation).charts
+    by_title = {chart.GetTitle(): chart for chart in charts}
+    chart = by_title["T1 marrow/disc by age, women"]
+    drawn = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    name = "modelled, not published: 95 % at 1.5 or 3 T"
+    (series,) = [one for one in drawn if one.GetName() == name]
+    ages = series.GetTableNode().GetTable().GetColumnByName("Age")
+    assert (ages.GetRange(0)[0], ages.GetRange(0)[1]) == (2.0, 80.0)
+
+
 def test_a_chart_of_a_scene_without_keys_is_made_anew(spine):
     volume, segmentation = spine
     study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +25,17 @@ from MarrowAssessLib.references.findings_by_age import (
 )
 from MarrowAssessLib.references.group_curve import AgeGroup, fit_group_curves
 from MarrowAssessLib.references.limits import limit_interval, prediction_t
-from MarrowAssessLib.references.modelled import MODELLED, Sequence, modelled_band
+from MarrowAssessLib.references.modelled import (
+    MODELLED,
+    Sequence,
+    modelled_band,
+    modelled_curve,
+)
 from MarrowAssessLib.references.records import data
 from MarrowAssessLib.references.repeatability import repeatability
 from MarrowAssessLib.report import html
+from MarrowAssessLib.report.html import write_html
+from MarrowAssessLib.report.sources_plot import sources_svg
 from MarrowAssessLib.sample.phantom import CHILD, lumbar_phantom
 from phantoms.flat_maps import with_map
 from scipy import stats
@@ -260,6 +268,33 @@ def test_the_model_reproduces_its_figures():
     assert (ratio.low, ratio.high) == pytest.approx((0.05, 0.55), abs=0.03)
     drop = modelled_band("signal_drop", "L3", 45, None, 1.5)
     assert drop.low == pytest.approx(100 * (1 - ratio.high))
+
+
+def test_the_model_is_drawn_as_a_band_apart_from_what_is_published(study):
+    curve = modelled_curve("t1_marrow_disc")
+    assert curve.ages_years[0] == 2.0
+    at = curve.ages_years.index(45.0)
+    assert (curve.low[at], curve.high[at]) == pytest.approx((0.87, 2.10), abs=0.07)
+    assert modelled_curve("marrow_pdff") is None
+    drawn = sources_svg("t1_marrow_disc")
+    assert "Lumbar, modelled, not published: 95 % at 1.5 or 3 T" in drawn and "R079" in drawn
+    assert "modelled" not in sources_svg("marrow_pdff") + sources_svg("t1_marrow_disc", "T5")
+    assert drawn.count('stroke="#5f5f5f"') == 2  # the limits of two counted findings
+    # Nothing else is known of opposed over in phase by age.
+    assert sources_svg("opposed_in_ratio").count("<polygon") == 1
+
+
+def test_the_report_draws_the_model_only_where_it_speaks(study, tmp_path):
+    def drawn(**patient):
+        one = assess(of(study, Contrast.T1, Contrast.FS_T2, **patient))
+        write_html(one, headlines(one), tmp_path / "r.html")
+        page = (tmp_path / "r.html").read_text()
+        return re.findall(r"<title>(T1 m.*?|Fat.*?) by age.*?</title>", page)
+
+    ratios = ["T1 marrow/muscle", "T1 marrow/disc"]
+    # Not STIR, whose coil shading was not corrected; and nothing of an infant.
+    assert drawn(age_years=45.0, sex="F") == ratios
+    assert drawn(age_years=0.5, sex="F") == []
 
 
 def test_the_model_is_silent_where_it_does_not_hold():

@@ -10,6 +10,7 @@ from MarrowAssessLib.findings.signature import Signature
 from MarrowAssessLib.findings.statement import (
     EXPECTED,
     FREQUENCY,
+    MODELLED,
     OPEN,
     RULE,
     UNUSUAL,
@@ -22,6 +23,7 @@ from MarrowAssessLib.measures.muscle import Section, muscle_sections
 from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
 from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
+from MarrowAssessLib.references.modelled import ModelledCurve, modelled_curve
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.references.repeatability import Repeatability, repeatability
 from MarrowAssessLib.study.regions import Region
@@ -149,7 +151,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class SharedReference:
-    """Results that share one reference curve, or how often a finding is seen.
+    """Results that share one reference curve, how often a finding is seen, or a modelled band.
 
     Attributes:
         results: at least one, in their order.
@@ -166,7 +168,7 @@ class SharedReference:
 
     @property
     def site(self) -> str:
-        """Where the reference was measured; "" of findings."""
+        """Where the reference was measured; "" of findings and the model."""
         expectation = self.results[0].expectation
         return expectation.distribution.site if expectation else ""
 
@@ -186,6 +188,12 @@ class SharedReference:
         if self.results[0].expectation is None:
             return None
         return age_curve(self.quantity.key, self.results[0].measurement.site, self.sex)
+
+    def model(self) -> ModelledCurve | None:
+        """The modelled band over age; None where the model says nothing of these results."""
+        if not any(one.kind == MODELLED for r in self.results for one in r.statements):
+            return None
+        return modelled_curve(self.quantity.key, self.sex)
 
 
 @dataclass
@@ -252,11 +260,11 @@ class Assessment:
 
     @property
     def shared_references(self) -> list[SharedReference]:
-        """The results that have a reference or a frequency, in groups that share it, in order."""
+        """The results with a reference, a frequency or a model, in groups that share it."""
         groups: dict[tuple[str, str], list[Result]] = {}
         for result in self.results:
-            counted = any(one.kind == FREQUENCY for one in result.statements)
-            if result.expectation or counted:
+            drawn = any(one.kind in (FREQUENCY, MODELLED) for one in result.statements)
+            if result.expectation or drawn:
                 site = result.expectation.distribution.site if result.expectation else ""
                 groups.setdefault((result.measurement.quantity, site), []).append(result)
         return [SharedReference(group, self.study.sex) for group in groups.values()]

@@ -22,6 +22,7 @@ from MarrowAssessLib.references.records import Record, data, records_of
 
 FIRST_AGE_YEARS = 2.0
 VERDICT_FROM_YEARS = 15.0
+CURVE_AGES_YEARS = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 80.0)
 COMMON_DRAWS, SUBJECT_DRAWS = 300, 150
 MODELLED = (
     "t1_marrow_muscle", "t1_marrow_disc", "fs_t2_marrow_muscle", "opposed_in_ratio", "signal_drop",
@@ -85,8 +86,7 @@ def modelled_band(
     """
     age = check_age(age_years)
     near = [f for f in FIELDS_T if field_strength_t is None or abs(f - field_strength_t) < 0.3]
-    lumbar = spine_region(site) == "lumbar" or site in ("lumbar", "L1-L4")
-    if quantity not in MODELLED or age < FIRST_AGE_YEARS or not near or not lumbar:
+    if quantity not in MODELLED or age < FIRST_AGE_YEARS or not near or not is_lumbar(site):
         return None
     key = "opposed_in_ratio" if quantity == "signal_drop" else quantity
     ends = [
@@ -101,6 +101,34 @@ def modelled_band(
     if quantity == "signal_drop":
         low, middle, high = 100 * (1 - high), 100 * (1 - middle), 100 * (1 - low)
     return ModelledBand(quantity, low, middle, high, tuple(near), model_records())
+
+
+def is_lumbar(site: str) -> bool:
+    """Whether the model speaks of a site."""
+    return spine_region(site) == "lumbar" or site in ("lumbar", "L1-L4")
+
+
+@dataclass(frozen=True)
+class ModelledCurve:
+    """The modelled band over age, at usual sequences and both field strengths.
+
+    Attributes:
+        ages_years, low, high: (n,) ages and ends of the band.
+    """
+
+    ages_years: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@lru_cache(maxsize=16)
+def modelled_curve(quantity: str, sex: str | None = None) -> ModelledCurve | None:
+    """The band of a lumbar vertebra over age; None of quantities that are not MODELLED."""
+    if quantity not in MODELLED:
+        return None
+    bands = [modelled_band(quantity, "lumbar", age, sex) for age in CURVE_AGES_YEARS]
+    lows, highs = zip(*((band.low, band.high) for band in bands), strict=True)
+    return ModelledCurve(CURVE_AGES_YEARS, lows, highs)
 
 
 def model_records() -> tuple[Record, ...]:

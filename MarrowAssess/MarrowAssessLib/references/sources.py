@@ -1,4 +1,4 @@
-"""All sources of a quantity at any age: groups, curves and counted findings."""
+"""All sources of a quantity at any age: groups, curves, counted findings, and the model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
 from MarrowAssessLib.references.findings_by_age import Frequency, all_frequencies
+from MarrowAssessLib.references.modelled import ModelledCurve
 from MarrowAssessLib.references.sites import match_site
 
 OPEN_END_YEARS = 30
+GROUP, COUNTED, MODEL = "group", "counted finding", "model"
+MODEL_LABEL = "modelled, not published: 95 % at 1.5 or 3 T"
 
 
 def sources_of(
@@ -42,18 +45,20 @@ class Outline:
 
     Attributes:
         label: source, n and what it is, short.
-        ages, values: corners: a rectangle of a group's 95 % range, or a finding's limit.
-        counted: whether it is a finding's limit.
+        ages, values: corners: a group's 95 % range, a finding's limit, or the model's band.
+        kind: GROUP, COUNTED or MODEL.
     """
 
     label: str
     ages: tuple[float, ...]
     values: tuple[float, ...]
-    counted: bool = False
+    kind: str
 
 
-def outlines(quantity: str, site: str, sex: str | None) -> list[Outline]:
-    """Every group and every counted finding of a quantity, to be drawn beside its curve."""
+def outlines(
+    quantity: str, site: str, sex: str | None, model: ModelledCurve | None = None
+) -> list[Outline]:
+    """Every group and counted finding of a quantity, and a model, to be drawn beside its curve."""
     found, counted = sources_of(quantity, site, sex)
     lines = []
     for one in (d for d in found if not d.smooth):
@@ -61,13 +66,17 @@ def outlines(quantity: str, site: str, sex: str | None) -> list[Outline]:
         size = f"n {one.n}" if one.n else "n not stated"
         label = f"{one.source}, {one.ages}, {size}"
         ages, values = (start, end, end, start, start), (low, low, high, high, low)
-        lines.append(Outline(label, ages, values))
+        lines.append(Outline(label, ages, values, GROUP))
     for one in counted:
         start, end = one.age_min, shown_end(one)
         low, high = one.interval
         label = f"{one.side} {one.limit:g}: {one.percent:g} % ({low:.0f}-{high:.0f} %)"
         label += f" of {one.people}" + (", anywhere" if one.anywhere else "")
-        lines.append(Outline(label, (start, end), (one.limit, one.limit), True))
+        lines.append(Outline(label, (start, end), (one.limit, one.limit), COUNTED))
+    if model:
+        ages, values = model.ages_years, model.low
+        ages, values = ages + ages[::-1] + ages[:1], values + model.high[::-1] + values[:1]
+        lines.append(Outline(MODEL_LABEL, ages, values, MODEL))
     return lines
 
 

@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from MarrowAssessLib.references.expected import PERCENTILES, AgeCurve
+from MarrowAssessLib.references.modelled import ModelledCurve
+from MarrowAssessLib.report.colors import MODEL_COLOR
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 56, 34, 42
@@ -37,28 +39,26 @@ class Frame:
 
 
 def age_plot_svg(
-    curve: AgeCurve,
+    expected: AgeCurve | ModelledCurve,
     title: str,
     unit: str,
     points: Sequence[tuple[str, float]],
     age_years: float,
 ) -> str:
-    """A plot of a patient's values over the reference curve they share.
+    """A plot of a patient's values over the reference curve, or the modelled band, they share.
 
     Args:
-        curve: what is expected over age.
+        expected: what is expected over age; a model is drawn as a thin band that says so.
         title, unit: of the plot and of its values.
         points: label and value of each, in the unit.
         age_years: of the patient.
     """
+    modelled = isinstance(expected, ModelledCurve)
+    ends = [*expected.low, *expected.high] if modelled else expected.percentiles
     values = [value for _, value in points]
     frame = Frame(
-        axis(
-            np.nanmin([curve.ages_years.min(), age_years]), max(curve.ages_years.max(), age_years)
-        ),
-        axis(
-            min(np.nanmin(curve.percentiles), *values), max(np.nanmax(curve.percentiles), *values)
-        ),
+        axis(min(*expected.ages_years, age_years), max(*expected.ages_years, age_years)),
+        axis(min(np.nanmin(ends), *values), max(np.nanmax(ends), *values)),
     )
     shown_unit = f" ({unit})" if unit else ""
     return "".join(
@@ -68,7 +68,7 @@ def age_plot_svg(
             f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}'
             f"{shown_unit}</text>",
             *ticks(frame),
-            *_bands(frame, curve),
+            *([model_band(frame, expected)] if modelled else _bands(frame, expected)),
             *_patient(frame, points, age_years),
             "</svg>",
         ]
@@ -118,6 +118,24 @@ def _bands(frame: Frame, curve: AgeCurve) -> list[str]:
             f"P{percentile}</text>"
         )
     return parts
+
+
+def model_band(frame: Frame, model: ModelledCurve) -> str:
+    """A modelled band, thinner than any published one, with its name, as a piece of SVG."""
+    low = [
+        f"{frame.x(a):.1f},{frame.y(v):.1f}"
+        for a, v in zip(model.ages_years, model.low, strict=True)
+    ]
+    high = [
+        f"{frame.x(a):.1f},{frame.y(v):.1f}"
+        for a, v in zip(model.ages_years, model.high, strict=True)
+    ]
+    return (
+        f'<polygon points="{" ".join(high + low[::-1])}" fill="{MODEL_COLOR}" fill-opacity="0.08" '
+        f'stroke="{MODEL_COLOR}" stroke-dasharray="2 3"/>'
+        f'<text x="{frame.x(model.ages_years[-1]) + 4:.1f}" y="{frame.y(model.high[-1]) + 4:.1f}" '
+        f'fill="{MODEL_COLOR}">modelled</text>'
+    )
 
 
 def _patient(frame: Frame, points: Sequence[tuple[str, float]], age_years: float) -> list[str]:

@@ -122,10 +122,10 @@ def _plots(assessment: Assessment) -> str:
         return ""
     plots = []
     for shared in assessment.shared_references:
-        if curve := shared.curve():
+        if expected := shared.curve() or shared.model():
             points = [(r.measurement.site, r.measurement.value) for r in shared.results]
             plots.append(
-                age_plot_svg(curve, shared.title, shared.quantity.unit, points, study.age_years)
+                age_plot_svg(expected, shared.title, shared.quantity.unit, points, study.age_years)
             )
     if not plots:
         return ""

@@ -1,4 +1,4 @@
-"""Every source of a quantity over age, as an SVG picture: bands, curve and frequencies."""
+"""Every source of a quantity over age, as an SVG picture: bands, curve, frequencies, the model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.distributions import Distribution
 from MarrowAssessLib.references.expected import AgeCurve, age_curve
 from MarrowAssessLib.references.findings_by_age import Frequency
+from MarrowAssessLib.references.modelled import ModelledCurve, is_lumbar, modelled_curve
 from MarrowAssessLib.references.records import ages_text
-from MarrowAssessLib.references.sources import shown_end, sources_of
-from MarrowAssessLib.report.age_plot import HEIGHT, LEFT, TOP, WIDTH, Frame, axis, ticks
-from MarrowAssessLib.report.colors import SOURCE_COLORS
+from MarrowAssessLib.references.sources import MODEL_LABEL, shown_end, sources_of
+from MarrowAssessLib.report.age_plot import (
+    HEIGHT,
+    LEFT,
+    WIDTH,
+    Frame,
+    axis,
+    model_band,
+    ticks,
+)
+from MarrowAssessLib.report.colors import FREQUENCY_COLOR, MODEL_COLOR, SOURCE_COLORS
 
 LINE_HEIGHT = 14
 
@@ -27,7 +36,7 @@ def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
         sex: "M" or "F" leaves out those of the other; None shows all.
 
     Raises:
-        ValueError: unknown quantity, or neither distribution nor frequency of it.
+        ValueError: unknown quantity, or neither distribution, frequency nor model of it.
     """
     if quantity not in QUANTITIES:
         raise ValueError(
@@ -35,16 +44,18 @@ def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
         )
     known = QUANTITIES[quantity]
     found, counted = sources_of(quantity, site, sex)
-    if not found and not counted:
+    model = modelled_curve(quantity, sex) if not site or is_lumbar(site) else None
+    if not found and not counted and model is None:
         raise ValueError(
             f"{known.name}: no source gives a distribution or a frequency by age"
             f"{f' at {site}' if site else ''}; leave the site out, or add own controls."
         )
     bands = [d for d in found if not d.smooth]
     curves = _curves(quantity, found)
-    frame = _frame(bands, curves) if bands or curves else None
+    frame = _frame(bands, curves, counted, model)
     entries = [_legend(d) for d in bands] + [_legend(d) for d, _ in curves]
-    height = (HEIGHT if frame else TOP) + LINE_HEIGHT * (len(entries) + len(counted) + 2)
+    lines = len(entries) + len(counted) + (model is not None)
+    height = HEIGHT + LINE_HEIGHT * (lines + 2)
     unit = f" ({known.unit})" if known.unit else ""
     title = f"{known.name}{unit}: what sources expect, 95 %"
     parts = [
@@ -53,16 +64,19 @@ def sources_svg(quantity: str, site: str = "", sex: str | None = None) -> str:
         '<rect width="100%" height="100%" fill="white"/>'
         f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>'
     ]
-    if frame:
-        parts += ticks(frame)
-        parts += [_band(frame, one, n) for n, one in enumerate(bands)]
-        parts += [_line(frame, c, n + len(bands)) for n, (_, c) in enumerate(curves)]
-    y = (HEIGHT if frame else TOP) + 4
+    parts += ticks(frame)
+    parts += [model_band(frame, model)] if model else []
+    parts += [_band(frame, one, n) for n, one in enumerate(bands)]
+    parts += [_line(frame, c, n + len(bands)) for n, (_, c) in enumerate(curves)]
+    parts += [_limit(frame, one) for one in counted]
+    y = HEIGHT + 4
     for n, text in enumerate(entries):
         color = SOURCE_COLORS[n % len(SOURCE_COLORS)]
         parts.append(_entry(y + LINE_HEIGHT * (n + 1), text, color))
     for n, one in enumerate(counted, len(entries)):
-        parts.append(_entry(y + LINE_HEIGHT * (n + 1), _counted(one), "#999"))
+        parts.append(_entry(y + LINE_HEIGHT * (n + 1), _counted(one), FREQUENCY_COLOR))
+    if model:
+        parts.append(_entry(y + LINE_HEIGHT * lines, f"Lumbar, {MODEL_LABEL}", MODEL_COLOR))
     return "".join(parts) + "</svg>\n"
 
 
@@ -75,12 +89,22 @@ def _curves(quantity: str, found: list[Distribution]) -> list[tuple[Distribution
     return curves
 
 
-def _frame(bands: list[Distribution], curves: list[tuple[Distribution, AgeCurve]]) -> Frame:
+def _frame(
+    bands: list[Distribution],
+    curves: list[tuple[Distribution, AgeCurve]],
+    counted: list[Frequency],
+    model: ModelledCurve | None,
+) -> Frame:
     ages = [age for d in bands for age in (d.age_min, shown_end(d))]
     values = [value for d in bands for value in d.expected_range]
     for _, curve in curves:
         ages += [curve.ages_years.min(), curve.ages_years.max()]
         values += [np.nanmin(curve.percentiles), np.nanmax(curve.percentiles)]
+    ages += [age for one in counted for age in (one.age_min, shown_end(one))]
+    values += [one.limit for one in counted]
+    if model:
+        ages += model.ages_years
+        values += [*model.low, *model.high]
     return Frame(axis(min(ages), max(ages)), axis(min(values), max(values)))
 
 
@@ -107,6 +131,15 @@ def _line(frame: Frame, curve: AgeCurve, n: int) -> str:
         )
         lines.append(f'<polyline points="{points}" fill="none" stroke="{color}"{dash}/>')
     return "".join(lines)
+
+
+def _limit(frame: Frame, one: Frequency) -> str:
+    """The limit of a finding over the ages it was counted at."""
+    left, right, y = frame.x(one.age_min), frame.x(shown_end(one)), frame.y(one.limit)
+    return (
+        f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" '
+        f'stroke="{FREQUENCY_COLOR}" stroke-width="2"/>'
+    )
 
 
 def _legend(one: Distribution) -> str:

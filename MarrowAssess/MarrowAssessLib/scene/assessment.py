@@ -173,7 +173,8 @@ def _source(result: Result) -> str:
 def age_chart(shared: SharedReference, age_years: float) -> slicer.vtkMRMLPlotChartNode | None:
     """The chart of results that share a reference, with all its sources; None without any."""
     curve, quantity = shared.curve(), shared.quantity
-    sources = outlines(quantity.key, shared.results[0].measurement.site, shared.sex)
+    site = shared.results[0].measurement.site
+    sources = outlines(quantity.key, site, shared.sex, shared.model())
     if curve is None and not sources:
         return None
     chart = age_chart_to_node(

@@ -9,8 +9,8 @@ import numpy as np
 import slicer
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
 
-from MarrowAssessLib.references.sources import Outline
-from MarrowAssessLib.report.colors import FREQUENCY_COLOR, SOURCE_COLORS
+from MarrowAssessLib.references.sources import COUNTED, MODEL, Outline
+from MarrowAssessLib.report.colors import FREQUENCY_COLOR, MODEL_COLOR, SOURCE_COLORS
 
 
 @dataclass
@@ -106,7 +106,7 @@ class AgeChart:
         ages: (n,) years.
         percentiles: percentile (5, 50 ...) to its (n,) values; NaN where there is no reference.
         points: the patient's.
-        sources: what is drawn beside the curve: groups' ranges, limits of counted findings.
+        sources: what is drawn beside the curve: groups' ranges, counted findings, the model.
     """
 
     title: str
@@ -243,9 +243,10 @@ def _source_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
     for n, one in enumerate(curve.sources):
         columns = [Column("Age", list(one.ages), "years"), Column("Value", list(one.values))]
         series = _line(one.label, table_to_node(f"{curve.title}, {one.label}", columns), "Value")
-        series.SetLineStyle(series.LineStyleSolid)
+        series.SetLineStyle(series.LineStyleDot if one.kind == MODEL else series.LineStyleSolid)
         series.SetLineWidth(1)
-        color = FREQUENCY_COLOR if one.counted else SOURCE_COLORS[n % len(SOURCE_COLORS)]
+        color = {COUNTED: FREQUENCY_COLOR, MODEL: MODEL_COLOR}.get(one.kind)
+        color = color or SOURCE_COLORS[n % len(SOURCE_COLORS)]
         series.SetColor(*(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)))
         found.append(series)
     return found
