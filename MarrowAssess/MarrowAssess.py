@@ -104,7 +104,7 @@ def registerSegmentStatistics() -> None:
 class MarrowAssessParameterNode:
     """What the user chose; saved with the scene. Results are references of the segmentation.
 
-    ageYears is -1 where the age is not known.
+    ageYears is -1 where the age is not known, fieldStrengthT 0 where the field strength is not.
     """
 
     t1Volume: vtkMRMLScalarVolumeNode
@@ -124,6 +124,7 @@ class MarrowAssessParameterNode:
     fVolume: vtkMRMLScalarVolumeNode
     ageYears: Annotated[float, WithinRange(-1, 120)] = -1.0
     sex: Annotated[str, Choice([NOT_KNOWN, "F", "M"])] = NOT_KNOWN
+    fieldStrengthT: Annotated[float, WithinRange(0, 15)] = 0.0
     segmentation: vtkMRMLSegmentationNode
     useMarkups: bool = True
     pointRadiusMm: Annotated[float, WithinRange(0.5, 50)] = 4.0
@@ -946,6 +947,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         texture=False,
         fractures=False,
         allNames=False,
+        fieldStrengthT=None,
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -967,6 +969,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             texture: measure the texture of marrow as well.
             fractures: measure the heights of vertebral bodies as well, their loss and grade.
             allNames: name every level in the views, not only those that stand out.
+            fieldStrengthT: in T, for VBQ; None takes the headers'.
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -990,6 +993,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             overlay,
             allNames,
             progress,
+            fieldStrengthT,
         )
 
     def assessParameters(self, parameters, progress=None):
@@ -1011,6 +1015,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             parameters.texture,
             parameters.fractures,
             parameters.showNames,
+            choices.field_strength_t(parameters),
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)

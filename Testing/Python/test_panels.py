@@ -59,6 +59,7 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     from PDFFMapperLib.scene.volumes import volume_to_node
 
     facts = {"PatientAge": "045Y", "PatientSex": "F", "RepetitionTime": 600.0, "EchoTime": 11.0}
+    facts["MagneticFieldStrength"] = 1.5
     files = {}
     for uid, series in (("1.2.1", "sag t1 tse"), ("1.2.2", "sag t2 tirm")):
         facts["SeriesDescription"] = series
@@ -73,12 +74,37 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     assert panel.ui.fsT2Selector.currentNode().GetName() == "series 1.2.2"
     assert panel.ui.ageLineEdit.text == "45 years"
     assert panel.ui.sexComboBox.currentText == "F"
+    assert panel.ui.fieldStrengthSpinBox.value == panel._parameterNode.fieldStrengthT == 1.5
     assert panel.ui.imagesCollapsibleButton.collapsed
     lines = panel.ui.studyLabel.text.splitlines()
     assert lines[1:] == [
         "T1: series 1.2.1 (by its DICOM header)",
         "FS T2: series 1.2.2 (by its DICOM header)",
     ]
+
+
+def test_vbq_is_compared_at_the_field_strength_that_was_typed(panel, sample):
+    """1.5 T 2.769 +- .494, 3 T 2.199 +- .432 (R411, R412); the sample's headers say 3 T."""
+    applied(panel)
+    assert panel.ui.fieldStrengthSpinBox.value == 3.0
+    expected = {}
+    for typed in (3.0, 1.5):
+        panel.ui.fieldStrengthSpinBox.value = typed
+        wait()
+        (row,) = [row for row in panel._rows if row.key == "vbq"]
+        expected[typed] = row.expected
+    assert expected == {3.0: "1.35-3.05", 1.5: "1.80-3.74"}
+    panel.ui.fieldStrengthSpinBox.value = 0.0
+    wait()
+    assert panel.lib.choices.field_strength_t(panel._parameterNode) is None
+
+
+def test_repeatability_stands_beside_a_clicked_number(panel, sample):
+    applied(panel)
+    columns = [title.split("\n")[0] for title in panel._matrix.columns]
+    cell = panel._matrix.sites.index("L3"), columns.index("PDFF")
+    panel.ui.resultsTable.qobject.cellClicked.emit(*cell)
+    assert "Repeatability: within-subject CV 2.16 % (n 99" in panel.ui.cellLabel.text
 
 
 def applied(panel):

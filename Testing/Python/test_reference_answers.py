@@ -343,6 +343,7 @@ def test_repeatability_as_published():
     assert repeatability("marrow_pdff").change_of(40) == pytest.approx(2.77 * 0.0216 * 40, abs=0.01)
     assert repeatability("marrow_adc").change_of(0.5) == pytest.approx(0.074)
     assert repeatability("vbq").change_of(2.5) == 0.99
+    assert repeatability("marrow_r2star").text.startswith("within-subject CV 2.7 %")
     assert repeatability("muscle_pdff").change_of(5) is None
     assert repeatability("t1_marrow_disc") is None
 

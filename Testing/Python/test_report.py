@@ -111,6 +111,18 @@ def test_the_page_shows_the_lesion_and_its_source(report, tmp_path):
     assert "Chen" in text  # the source of the enhancement reference
 
 
+def test_limits_say_where_they_may_lie_themselves_and_numbers_how_they_repeat(phantom, tmp_path):
+    study = with_map(phantom.study(), Contrast.PDFF, {"L3 marrow": 36.0}, age_years=40.0, sex="F")
+    one = assess(study)
+    write_html(one, headlines(one), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert re.search(r"the population.{1,6}s own limits lie in 1\d\.\d-\d+\.\d % and 4", page)
+    assert "Repeatability: within-subject CV 2.16 % (n 99" in page
+    pdff = next(m for m in as_dict(one, headlines(one))["measurements"] if m["site"] == "L3")
+    assert pdff["repeatability"]["change"] == pytest.approx(2.77 * 0.0216 * 36, abs=0.01)
+    assert pdff["expected"]["limits95"][0][0] == pytest.approx(13, abs=1)
+
+
 def test_groups_of_levels_stand_below_the_levels_and_exponents_are_raised(phantom, tmp_path):
     one = assess(with_map(phantom.study(), Contrast.D, {f"L{n} marrow": 0.4 for n in range(1, 6)}))
     sites = [r.measurement.site for r in one.results if r.measurement.quantity == "marrow_d"]

@@ -50,6 +50,11 @@ def sex(parameters: object) -> str | None:
     return parameters.sex if parameters.sex != NOT_KNOWN else None
 
 
+def field_strength_t(parameters: object) -> float | None:
+    """Tesla that were read or typed, None where it is not known."""
+    return parameters.fieldStrengthT or None
+
+
 def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
     """The images and maps of the scene, no label maps."""
     return [
@@ -83,6 +88,8 @@ def choose_guessed(
         parameters.ageYears = round(shown_age(guess.patient.age_years), 3)
     if parameters.sex == NOT_KNOWN and guess.patient.sex in ("F", "M"):
         parameters.sex = guess.patient.sex
+    if not parameters.fieldStrengthT and guess.field_strength_t:
+        parameters.fieldStrengthT = round(guess.field_strength_t, 2)
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     if parameters.segmentation is None and len(segmentations) == 1:
         parameters.segmentation = segmentations[0]
@@ -142,7 +149,7 @@ def on_other_grids(parameters: object) -> list[str]:
 def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
-    names += ("fractures", "resample", "showOverlay", "showNames")
+    names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
     return chosen, [getattr(parameters, name) for name in names]
@@ -197,7 +204,7 @@ def console_command(parameters: object) -> str:
     if sex(parameters):
         arguments.append(f"sex={parameters.sex!r}")
     usual = {"erosionMm": 0.0, "n4": False, "texture": False, "resample": False}
-    usual |= {"fractures": False, "pointRadiusMm": 4.0}
+    usual |= {"fractures": False, "pointRadiusMm": 4.0, "fieldStrengthT": 0.0}
     for name, value in usual.items():
         if getattr(parameters, name) != value:
             arguments.append(f"{name}={getattr(parameters, name)!r}")

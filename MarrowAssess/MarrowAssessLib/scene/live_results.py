@@ -19,6 +19,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
 from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
 from MarrowAssessLib.findings.summary import headlines
+from MarrowAssessLib.references.repeatability import repeatability
 from MarrowAssessLib.scene.assessment import (
     CURVE_ATTRIBUTE,
     FIELD_SEPARATOR,
@@ -237,6 +238,8 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         details.append(f"z-score {row['z-score']:+.1f}, percentile {percentile}")
     if row["Reference"]:
         details.append(f"Reference: {row['Reference']}")
+    if known := repeatability(quantity.key):
+        details.append(f"Repeatability: {known.text}")
     details += row.get("Says", "").split("; ") if row.get("Says") else []
     if cautions := row.get("Cautions"):  # not in tables saved by earlier versions
         details.append(f"Caution: {cautions}")

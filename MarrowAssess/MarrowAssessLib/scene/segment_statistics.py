@@ -28,6 +28,7 @@ def segment_results(
     """
     chosen = slicer.mrmlScene.GetSingletonNode("MarrowAssess", "vtkMRMLScriptedModuleNode")
     volumes, age, sex, settings, resample = {}, None, None, Settings(texture=texture), False
+    field_t = None
     if chosen is not None and chosen.GetNodeReference("segmentation") is segmentation:
         found = {c: chosen.GetNodeReference(key) for c, key in VOLUME_PARAMETERS.items()}
         volumes = {contrast: node for contrast, node in found.items() if node is not None}
@@ -35,6 +36,7 @@ def segment_results(
         age = age if age >= 0 else None
         sex = chosen.GetParameter("sex")
         sex = sex if sex in ("F", "M") else None
+        field_t = float(chosen.GetParameter("fieldStrengthT") or 0) or None
         settings = Settings(
             float(chosen.GetParameter("erosionMm") or 0),
             chosen.GetParameter("n4") == "True",
@@ -45,7 +47,9 @@ def segment_results(
         volumes = {contrast: volume}
     if not volumes:
         return {}
-    study = study_from_nodes(volumes, segmentation, (), age, sex, resample)
+    study = study_from_nodes(
+        volumes, segmentation, (), age, sex, resample, field_strength_t=field_t
+    )
     values: dict[str, dict[str, float]] = {}
     for result in assess(study, settings).results:
         of_segment = values.setdefault(result.measurement.measured[0], {})

@@ -80,6 +80,7 @@ class Session:
         overlay: bool = True,
         names: bool = False,
         progress: Progress | None = None,
+        field_strength_t: float | None = None,
     ) -> Assessment | None:
         """Measure regions and show the results on the segmentation; see `study_from_nodes`.
 
@@ -92,7 +93,14 @@ class Session:
             ValueError: one sentence that says what is wrong.
         """
         study = study_from_nodes(
-            volumes, segmentation, markups, age_years, sex, resample, point_radius_mm
+            volumes,
+            segmentation,
+            markups,
+            age_years,
+            sex,
+            resample,
+            point_radius_mm,
+            field_strength_t,
         )
         self._bring_outlines(study, segmentation)
         try:

@@ -22,6 +22,7 @@ from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import known_segments, regions_from_node
 from MarrowAssessLib.sources.map_scale import in_stated_unit
+from MarrowAssessLib.study.acquisition_facts import agreed_field_t
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.shapes import rasterize
@@ -38,6 +39,7 @@ def study_from_nodes(
     sex: str | None = None,
     resample: bool = False,
     point_radius_mm: float = 4.0,
+    field_strength_t: float | None = None,
 ) -> Study:
     """The study that nodes make, all on the grid of the volume that the segmentation was drawn on.
 
@@ -51,6 +53,7 @@ def study_from_nodes(
         age_years, sex: of the patient; see Study.
         resample: whether images and segments on another grid are interpolated.
         point_radius_mm: radius of the spheres that points become.
+        field_strength_t: in tesla; None leaves it to the headers.
 
     Raises:
         ValueError: no volume, no region, or grids that differ without `resample`.
@@ -90,7 +93,9 @@ def study_from_nodes(
             "No region says what it holds; name segments or markups like 'L3 marrow', "
             "'L3-L4 disc', 'CSF L3' or 'psoas muscle'."
         )
-    return Study(read, regions, age_years, sex, inputs, notes=notes)
+    return Study(
+        read, regions, age_years, sex, inputs, field_strength_t=field_strength_t, notes=notes
+    )
 
 
 def without_node_names(study: Study) -> Study:
@@ -166,18 +171,20 @@ class Guess:
             of several is sagittal.
         grounds: by contrast, what tells so.
         patient: age and sex where DICOM tells them.
+        field_strength_t: where the headers agree on it.
     """
 
     volumes: dict[Contrast, slicer.vtkMRMLScalarVolumeNode]
     grounds: dict[Contrast, str]
     patient: PatientFacts
+    field_strength_t: float | None = None
 
 
 def guess_inputs(
     nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
     dicom_file: Callable[[str], str] | None = None,
 ) -> Guess:
-    """Guess contrasts from names and DICOM headers, and the patient's age and sex.
+    """Guess contrasts from names and DICOM headers, the patient's age and sex, the field strength.
 
     Args:
         nodes: volumes of the scene.
@@ -185,13 +192,14 @@ def guess_inputs(
             (``slicer.dicomDatabase.fileForInstance``).
     """
     candidates: dict[Contrast, list] = {}
-    patient = PatientFacts()
+    patient, headers = PatientFacts(), []
     for node in nodes:
         read, person = facts_of_dicom_file(node, dicom_file)
         patient = PatientFacts(
             patient.age_years if patient.age_years is not None else person.age_years,
             patient.sex or person.sex,
         )
+        headers.append({**read, **facts_from_node(node)})
         contrast, ground = _told_contrast(node, read)
         if contrast:
             candidates.setdefault(contrast, []).append((node, ground))
@@ -202,6 +210,8 @@ def guess_inputs(
             volumes[contrast], ground = (found if len(found) == 1 else sagittal)[0]
             others = "" if len(found) == 1 else f", the sagittal one of {len(found)}"
             grounds[contrast] = ground + others
+    with contextlib.suppress(ValueError):  # a header that contradicts itself tells nothing
+        return Guess(volumes, grounds, patient, agreed_field_t(headers))
     return Guess(volumes, grounds, patient)
 
 

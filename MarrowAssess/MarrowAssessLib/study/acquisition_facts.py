@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from PDFFMapperLib.images.attributes import image_type_of, number_of
 from PDFFMapperLib.water_fat.echo_train import field_strength
 
@@ -18,8 +20,12 @@ def field_strength_t(study: Study) -> float | None:
     """
     if study.field_strength_t is not None:
         return study.field_strength_t
-    headers = [field_strength([volume.attributes]) for volume in study.volumes.values()]
-    said = [value for value in headers if value]
+    return agreed_field_t(volume.attributes for volume in study.volumes.values())
+
+
+def agreed_field_t(headers: Iterable[Mapping[str, object]]) -> float | None:
+    """Tesla that all headers that tell it agree on; None where none does or they differ."""
+    said = [value for header in headers if (value := field_strength([header]))]
     return said[0] if said and max(said) - min(said) < SAME_FIELD_T else None
 
 
