@@ -23,6 +23,7 @@ from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
 from MarrowAssessLib.scene.live_results import (  # noqa: E402
     live_results,
+    notes,
     result_rows,
     show_live,
     show_overlay,
@@ -384,6 +385,13 @@ def test_a_child_s_ratio_has_a_chart_of_frequencies():
     assert any(name.startswith("above 1: 90 %") for name in names)
     again = show_live(assess(replace(study, age_years=11.0, sex="F")), segmentation).charts
     assert chart in again
+
+
+def test_the_panel_says_a_rule_first():
+    study = lumbar_phantom().study()
+    t1 = {Contrast.T1: study.volumes[Contrast.T1]}
+    said = notes(assess(replace(study, volumes=t1, age_years=55.0, sex="F")))
+    assert said[0].startswith("L2 T1 marrow/disc 0.86: at or below 1: of 41 at or below, 40 were")
 
 
 def test_an_adult_s_ratio_has_a_chart_of_the_model():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands.terminal import summary
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.findings.statements import statements
 from MarrowAssessLib.findings.summary import headlines
@@ -380,6 +381,14 @@ def test_every_statement_is_traced_to_records_or_to_the_review(study):
                 assert one.records or one.source in dois
                 seen.add(one.kind)
     assert seen >= {"frequency", "rule", "modelled", "published"}
+
+
+def test_the_terminal_says_a_rule_first_too(study):
+    one = assess(of(study, Contrast.T1, Contrast.FS_T2, age_years=55.0, sex="F"))
+    rule = "L2 T1 marrow/disc 0.86: at or below 1: of 41 at or below, 40 were infiltrated"
+    said = summary(one)
+    first = said[: said.index("")]
+    assert any(line.startswith(f"unusual   {rule}") for line in first)
 
 
 def test_lines_of_weight_come_first_and_sites_share_a_line(study):
