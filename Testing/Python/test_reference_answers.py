@@ -12,7 +12,7 @@ import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.terminal import summary
 from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.findings.statements import statements
+from MarrowAssessLib.findings.statements import AT_MOST, _frequency_statement, statements
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement
@@ -203,6 +203,14 @@ def test_brighter_counts_only_with_its_whole_interval(study):
     assert darker.tone == "unusual"
     (limit, *_) = one_number(study, "t1_marrow_disc", 1.02, 0.05)
     assert "no statement" in limit.text and limit.tone == ""
+
+
+def test_what_almost_nobody_shows_is_called_uncommon():
+    (counted,) = [f for f in all_frequencies() if [r.id for r in f.records] == ["R079"]]
+    nearly_all = replace(counted, percent=98.0, interval=(96.0, 100.0))
+    said = _frequency_statement(nearly_all, AT_MOST)
+    assert said.text.startswith("no brighter than disc: uncommon (at most 4 %) in normal children")
+    assert said.tone == "unusual"
 
 
 def test_an_infant_s_dark_marrow_is_expected_and_no_rule_speaks(study):
