@@ -193,6 +193,8 @@ def test_dicom_is_loaded_as_the_command_line_reads_it(mapper, tmp_path):
     before = node_ids()
     with pytest.raises(ValueError, match="no series is named 'T9'"):
         mapper.PDFFMapperLogic().loadDicom(f"{tmp_path}#T9")
+    with pytest.raises(FileNotFoundError, match="away: there is no such file or folder"):
+        mapper.PDFFMapperLogic().loadDicom(tmp_path / "away")
     assert node_ids() == before
     made = map_to_node(ParametricMap(map_kind("PDFF"), read[0]))  # maps are passed on
     assert "Doe" not in " ".join(made.GetAttribute(key) for key in made.GetAttributeNames())

@@ -1,7 +1,9 @@
 """The panels' own code on PySide6, offscreen, against stand-ins for Slicer's widgets."""
 
 import csv
+import gc
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -190,6 +192,14 @@ def test_closing_the_scene_empties_the_panel_and_a_new_study_works(panel, sample
     load_module("MarrowAssess").MarrowAssessLogic().loadSample()
     applied(panel)
     assert "L2 Marrow PDFF" in panel.ui.verdictLabel.text
+
+
+def test_the_parameter_node_is_kept_when_the_panel_lets_go_of_it(panel):
+    """Slicer's observers of it stay; cleared with the Python object they end Slicer later."""
+    node = weakref.ref(panel._parameterNode.parameterNode)
+    panel.setParameterNode(None)
+    gc.collect()
+    assert node() is not None
 
 
 def test_canceling_n4_leaves_the_scene_as_it_was(panel, sample):
