@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.options import PlacingOptions
@@ -68,6 +69,19 @@ def test_discs_and_fluid_lie_where_they_are(plain):
     fluid = column.csf.roi.full_mask(discs.shape)
     assert (digital.tissue[fluid] == T.CSF).mean() > 0.9
     assert fluid.sum() * digital.volume.voxel_volume_mm3 > 250
+
+
+def test_dark_fluid_stays_dark_in_a_longer_slab(plain, monkeypatch):
+    """Where the canal behind the body itself holds too little, more of it is searched alike."""
+    from MarrowAssessLib.placement import canal
+    from phantoms.spine import T
+
+    digital, column = plain
+    monkeypatch.setattr(canal, "USABLE_MM3", 1e9)
+    spine = find_spine([digital.volume])
+    found = csf_of(digital.volume, spine, column.bodies["L3"].surface, "L3").roi
+    lies_in = digital.tissue[found.full_mask(digital.tissue.shape)]
+    assert lies_in.size and (lies_in == T.CSF).mean() > 0.9
 
 
 def test_a_click_settles_the_names_and_nothing_else(plain):

@@ -53,11 +53,11 @@ def csf_of(
             bright = fluid is not None or np.quantile(values[core], 0.9) > BRIGHT * marrow
             inside = depth > WALL_MM
             if bright:
-                fluid = values >= BRIGHT_SHARE * np.quantile(values[core], 0.9)
+                like_fluid = values >= BRIGHT_SHARE * np.quantile(values[core], 0.9)
             else:
                 inside &= _front_of_sac(mask, local)
-                fluid = _even(values, inside)
-            roi = _largest_piece(inside & fluid)
+                like_fluid = _even(values, inside)
+            roi = _largest_piece(inside & like_fluid)
         if roi.sum() * volume.voxel_volume_mm3 >= USABLE_MM3:
             break
     name = f"{site} CSF"
