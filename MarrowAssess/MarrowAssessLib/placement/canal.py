@@ -10,7 +10,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.body import Placement
 from MarrowAssessLib.placement.found_spine import Spine, canal_chance
 from MarrowAssessLib.placement.star_surface import sample
-from MarrowAssessLib.placement.vertebra import Surface
+from MarrowAssessLib.placement.vertebra import Surface, corners, voxels_holding
 from MarrowAssessLib.study.regions import Region
 
 SLABS = (1.0, 1.6, 2.2)
@@ -79,24 +79,15 @@ def _canal(
     box = body.box
     reach = np.array([11.0, 34.0, slab * box.half[2]])
     middle = box.center - box.half[1] * box.axes[1]
-    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * reach
-    ijk = volume.ras_to_ijk(middle + corners @ box.axes)
-    size = np.array(volume.array.shape[::-1])
-    low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
-    high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
-    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
-    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    offset, points = voxels_holding(volume, corners(middle, box.axes, reach))
     local = (points - middle) @ box.axes.T
-    near = (np.abs(local) <= reach).all(axis=1)
-    chance = np.zeros(len(points), np.float32)
+    near = (np.abs(local) <= reach).all(axis=-1)
+    mask = np.zeros(near.shape, bool)
     at = spine.frame.ras_to_ijk(points[near])
-    chance[near] = np.nan_to_num(sample(canal_chance(spine.chances), at))
-    mask = np.ascontiguousarray((chance > 0.5).reshape(i.shape).transpose(2, 1, 0))
+    mask[near] = np.nan_to_num(sample(canal_chance(spine.chances), at)) > 0.5
     depth = ndimage.distance_transform_edt(
         np.pad(mask, 1, mode="edge"), sampling=volume.spacing[::-1]
     )[1:-1, 1:-1, 1:-1]
-    offset = tuple(int(n) for n in low[::-1])
-    local = local.reshape(*i.shape, 3).transpose(2, 1, 0, 3)
     return mask, offset, np.where(mask, depth, 0.0), local
 
 

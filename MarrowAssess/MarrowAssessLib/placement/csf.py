@@ -9,7 +9,7 @@ from scipy import ndimage
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, alike, eroded, signal_round
 from MarrowAssessLib.placement.star_surface import sample
-from MarrowAssessLib.placement.vertebra import Surface, template_points
+from MarrowAssessLib.placement.vertebra import Surface, corners, template_points, voxels_holding
 from MarrowAssessLib.study.regions import Region
 
 # The canal is 15 to 25 mm deep and wide: how far CSF is sought behind the body's back wall and to
@@ -56,22 +56,16 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     middle = box.center + np.array([x[a], y[b], 0.0]) @ box.axes
     reach = np.array([REACH_MM, REACH_MM, HEIGHT_SHARE * box.half[2]])
     level = float(np.median(axial[_round(a), _round(b)]))
-    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * reach
-    ijk = volume.ras_to_ijk(middle + corners @ box.axes)
-    size = np.array(volume.array.shape[::-1])
-    low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
-    high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
-    i, j, k = np.meshgrid(*[np.arange(p, q) for p, q in zip(low, high, strict=True)], indexing="ij")
-    local = (volume.to_ras(np.stack([i, j, k], -1)) - middle) @ box.axes.T
-    offset = tuple(int(n) for n in low[::-1])
-    near = (np.abs(local) <= reach).all(axis=-1).transpose(2, 1, 0)
+    offset, points = voxels_holding(volume, corners(middle, box.axes, reach))
+    local = (points - middle) @ box.axes.T
+    near = (np.abs(local) <= reach).all(axis=-1)
     here = volume.array[
         offset[0] : offset[0] + near.shape[0],
         offset[1] : offset[1] + near.shape[1],
         offset[2] : offset[2] + near.shape[2],
     ].astype(float)
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
-    core = here[(np.abs(local) <= [CORE_MM, CORE_MM, reach[2]]).all(axis=-1).transpose(2, 1, 0)]
+    core = here[(np.abs(local) <= [CORE_MM, CORE_MM, reach[2]]).all(axis=-1)]
     noise = 1.4826 * float(np.nanmedian(np.abs(core - level))) if core.size else 0.0
     tolerance = alike(level, noise, BRIGHT if level > marrow else DARK)
     tolerance = max(tolerance, FAINT * marrow)

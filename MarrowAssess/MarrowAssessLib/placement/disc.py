@@ -12,9 +12,11 @@ from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import (
     BodyPrior,
     Surface,
+    corners,
     sagittal_box,
     template_points,
     tilt_deg,
+    voxels_holding,
 )
 from MarrowAssessLib.study.regions import Region
 
@@ -42,16 +44,10 @@ def disc_between(
         face = points[points[:, 2] * side > 0.5 * surface.box.half[2]]
         plates.append(surface.box.center + face @ surface.box.axes)
     both = np.concatenate(plates)
-    ijk = volume.ras_to_ijk(both)
-    size = np.array(volume.array.shape[::-1])
-    low = np.clip(np.floor(ijk.min(axis=0)) - 1, 0, size).astype(int)
-    high = np.clip(np.ceil(ijk.max(axis=0)) + 2, 0, size).astype(int)
-    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
-    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    offset, places = voxels_holding(volume, both, spare=1)
+    points = places.reshape(-1, 3)
     inside = _between(points, upper, lower)
-    mask = np.ascontiguousarray(inside.reshape(i.shape).transpose(2, 1, 0))
-    mask = ndimage.binary_opening(mask, ball(2.0, volume.spacing))
-    offset = tuple(int(n) for n in low[::-1])
+    mask = ndimage.binary_opening(inside.reshape(places.shape[:3]), ball(2.0, volume.spacing))
     name = f"{site} disc".strip()
     body = Region(f"{name} body", Role.DISC, site, mask, offset)
     roi = Region(name, Role.DISC, site, eroded(mask, volume, margin), offset)
@@ -83,13 +79,8 @@ def disc_seen(
     wide = 1.25 * np.maximum(top.box.half, bottom.box.half)
     middle = (top.box.center + bottom.box.center) / 2
     reach = np.array([*wide[:2], apart / 2 + np.abs(top.box.axes[:2] @ axis) @ wide[:2]])
-    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * reach
-    ijk = volume.ras_to_ijk(middle + corners @ top.box.axes)
-    size = np.array(volume.array.shape[::-1])
-    low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
-    high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
-    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
-    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    offset, places = voxels_holding(volume, corners(middle, top.box.axes, reach))
+    points = places.reshape(-1, 3)
     along = (points - bottom.box.center) @ axis
     inside = (along > 0) & (along < apart)
     inside &= (np.abs((points - middle) @ top.box.axes[:2].T) < wide[:2]).all(axis=1)
@@ -99,13 +90,11 @@ def disc_seen(
         rows = rows[~surface.contains(points[rows])]
     mask = np.zeros(len(points), bool)
     mask[rows] = True
-    mask = np.ascontiguousarray(mask.reshape(i.shape).transpose(2, 1, 0))
-    mask = ndimage.binary_opening(mask, ball(1.0, volume.spacing))
+    mask = ndimage.binary_opening(mask.reshape(places.shape[:3]), ball(1.0, volume.spacing))
     if mask.sum() * volume.voxel_volume_mm3 < LEAST_DISC_MM3:
         found = disc_between(volume, top, bottom, site)
         found.doubt("The disc is hardly seen: it is what lies between the bodies.")
         return found
-    offset = tuple(int(n) for n in low[::-1])
     name = f"{site} disc"
     body = Region.from_mask(f"{name} body", Role.DISC, site, mask, offset)
     core = eroded(mask, volume, MARGIN_MM[Role.DISC])

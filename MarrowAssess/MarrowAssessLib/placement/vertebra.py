@@ -654,14 +654,31 @@ def template_points(surface: Surface) -> np.ndarray:
 
 def voxelize(volume: Volume, surface: Surface) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Voxels whose center lies inside a surface: the mask and its (k, j, i) offset."""
-    ijk = volume.ras_to_ijk(surface.box.center + template_points(surface) @ surface.box.axes)
+    outline = surface.box.center + template_points(surface) @ surface.box.axes
+    offset, places = voxels_holding(volume, outline)
+    return surface.contains(places.reshape(-1, 3)).reshape(places.shape[:3]), offset
+
+
+def voxels_holding(
+    volume: Volume, points_ras: np.ndarray, spare: int = 0
+) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The smallest part of a grid that holds points, shape (n, 3) in mm, and spare voxels round it.
+
+    Returns:
+        The part's offset (k, j, i), and where its voxels lie, shape (K, J, I, 3), RAS in mm.
+    """
+    ijk = volume.ras_to_ijk(points_ras)
     size = np.array(volume.array.shape[::-1])
-    low = np.clip(np.floor(ijk.min(axis=0)), 0, size).astype(int)
-    high = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, size).astype(int)
-    i, j, k = np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij")
-    inside = surface.contains(volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)))
-    mask = inside.reshape(i.shape).transpose(2, 1, 0)
-    return np.ascontiguousarray(mask), tuple(int(n) for n in low[::-1])
+    low = np.clip(np.floor(ijk.min(axis=0)) - spare, 0, size).astype(int)[::-1]
+    high = np.clip(np.ceil(ijk.max(axis=0)) + 1 + spare, 0, size).astype(int)[::-1]
+    ranges = [np.arange(a, b) for a, b in zip(low, high, strict=True)]
+    k, j, i = np.meshgrid(*ranges, indexing="ij")
+    return tuple(int(n) for n in low), volume.to_ras(np.stack([i, j, k], -1))
+
+
+def corners(middle: np.ndarray, axes: np.ndarray, reach_mm: np.ndarray) -> np.ndarray:
+    """The corners of a tilted box, (8, 3) RAS in mm, from its middle and half sides along axes."""
+    return middle + (np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * reach_mm) @ axes
 
 
 def surface_of_mask(
