@@ -13,11 +13,10 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 import slicer
 from MarrowAssessLib.scene import headless
-from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "desktop"))
 import steps
+from scene_desk import SceneDesk
 
 pytestmark = pytest.mark.skipif(
     not headless.rendering_available(),
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Desk:
+class Desk(SceneDesk):
     """Panels on stand-ins, a sagittal view of slicer-core."""
 
     def __init__(self, panels, stand_ins):
@@ -63,22 +62,7 @@ class Desk:
         if self.view:
             self.view.close()
             self.view = None
-        slicer.mrmlScene.Clear(0)
-        self.wait()
-
-    def remove(self, node):
-        slicer.mrmlScene.RemoveNode(node)
-        self.wait()
-
-    def count(self, kind):
-        nodes = slicer.util.getNodesByClass(kind)
-        return sum(not node.GetHideFromEditors() for node in nodes)
-
-    def coarse_copy(self, node):
-        volume = volume_from_node(node)
-        matrix = volume.ijk_to_ras.copy()
-        matrix[:3, :3] *= 2
-        return volume_to_node(Volume(volume.array[::2, ::2, ::2], matrix), "coarse")
+        super().close_scene()
 
     def click(self, proxy):
         from PySide6 import QtCore

@@ -17,8 +17,7 @@ import vtk
 
 sys.path.insert(0, os.path.dirname(__file__))
 import steps
-from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node
+from scene_desk import SceneDesk
 
 OUT = pathlib.Path(os.environ["MARROWASSESS_DESKTOP_OUT"])
 LONGEST_S = 300  # a step's work; an unoptimized Slicer is slow
@@ -34,7 +33,7 @@ def xdotool(*arguments):
     subprocess.run(["xdotool", *map(str, arguments)], check=True)
 
 
-class Desk:
+class Desk(SceneDesk):
     """Mouse, keyboard and panels of a running Slicer."""
 
     sample = None
@@ -82,28 +81,6 @@ class Desk:
         self.close_scene()
         self.panel("MarrowAssess").logic.loadMapperSample()
         self.wait()
-
-    def close_scene(self):
-        """Close what is open, as File > Close Scene does."""
-        slicer.mrmlScene.Clear(0)
-        self.wait()
-
-    def remove(self, node):
-        """Remove a node, as the Data module does."""
-        slicer.mrmlScene.RemoveNode(node)
-        self.wait()
-
-    def count(self, kind):
-        """How many nodes of a class a user can see."""
-        nodes = slicer.util.getNodesByClass(kind)
-        return sum(not node.GetHideFromEditors() for node in nodes)
-
-    def coarse_copy(self, node):
-        """A volume on a voxel grid of half the size."""
-        volume = volume_from_node(node)
-        matrix = volume.ijk_to_ras.copy()
-        matrix[:3, :3] *= 2
-        return volume_to_node(Volume(volume.array[::2, ::2, ::2], matrix), "coarse")
 
     def press(self, widget, x, y):
         """Move the mouse to a place of a widget and press it there."""
