@@ -104,7 +104,7 @@ def registerSegmentStatistics() -> None:
 class MarrowAssessParameterNode:
     """What the user chose; saved with the scene. Results are references of the segmentation.
 
-    ageYears is -1 where the age is not known, fieldStrengthT 0 where the field strength is not.
+    ageYears is -1 where the age is not known, fieldStrengthT 0 where the images are to tell it.
     """
 
     t1Volume: vtkMRMLScalarVolumeNode
@@ -618,6 +618,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onResultClicked(self, row: int, column: int) -> None:
         """Show a number's region in the slice views, its age curve in the plot, its reference."""
         self._chosen = chosen = self.chosenCell(row, column)
+        self.ui.cellLabel.text = self.ui.recordsLabel.text = ""
         if chosen is None:
             return
         links = self.lib.matrix.record_links(chosen)
@@ -704,6 +705,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onAddControlButton(self) -> None:
         """The patient's marrow is normal: keep its numbers for the user's own references."""
+        self.ui.recordsLabel.text = ""  # they are of the number that was chosen
         try:
             self.ui.cellLabel.text = self.logic.addToControls(self.segmentation())
         except ValueError as error:  # added before, or without an age; said in the panel

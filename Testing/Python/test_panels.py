@@ -18,6 +18,11 @@ headless.start()
 import panel_stand_ins as panels  # noqa: E402
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
+from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
+from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.study.acquisition_facts import field_strength_t, times_ms  # noqa: E402
+from MarrowAssessLib.study.regions import Region  # noqa: E402
+from MarrowAssessLib.study.study import Study  # noqa: E402
 from panel_stand_ins import click, type_into, wait  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
@@ -61,10 +66,9 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     from PDFFMapperLib.scene.volumes import volume_to_node
 
     facts = {"PatientAge": "045Y", "PatientSex": "F", "RepetitionTime": 600.0, "EchoTime": 11.0}
-    facts["MagneticFieldStrength"] = 1.5
     files = {}
-    for uid, series in (("1.2.1", "sag t1 tse"), ("1.2.2", "sag t2 tirm")):
-        facts["SeriesDescription"] = series
+    for uid, series, tesla in (("1.2.1", "sag t1 tse", 1.5), ("1.2.2", "sag t2 tirm", 3.0)):
+        facts |= {"SeriesDescription": series, "MagneticFieldStrength": tesla}
         pixels = np.ones((6, 5), np.uint16)
         files[uid] = str(classic_slice(tmp_path, f"{uid}.dcm", 0, pixels, **facts))
         node = volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), f"series {uid}"))
@@ -76,7 +80,15 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     assert panel.ui.fsT2Selector.currentNode().GetName() == "series 1.2.2"
     assert panel.ui.ageLineEdit.text == "45 years"
     assert panel.ui.sexComboBox.currentText == "F"
-    assert panel.ui.fieldStrengthSpinBox.value == panel._parameterNode.fieldStrengthT == 1.5
+    assert panel._parameterNode.fieldStrengthT == 0  # nothing was typed; the images tell it
+    t1, stir = (
+        volume_from_node(selector.currentNode())
+        for selector in (panel.ui.t1Selector, panel.ui.fsT2Selector)
+    )
+    regions = [Region("L3 marrow", Role.MARROW, "L3", np.ones((1, 1, 1), bool))]
+    study = Study({Contrast.T1: t1}, regions)
+    assert field_strength_t(study) == 1.5 and times_ms(study, Contrast.T1) == (600.0, 11.0, None)
+    assert field_strength_t(Study({Contrast.FS_T2: stir}, regions)) == 3.0
     assert panel.ui.imagesCollapsibleButton.collapsed
     lines = panel.ui.studyLabel.text.splitlines()
     assert lines[1:] == [
@@ -88,17 +100,13 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
 def test_vbq_is_compared_at_the_field_strength_that_was_typed(panel, sample):
     """1.5 T 2.769 +- .494, 3 T 2.199 +- .432 (R411, R412); the sample's headers say 3 T."""
     applied(panel)
-    assert panel.ui.fieldStrengthSpinBox.value == 3.0
     expected = {}
-    for typed in (3.0, 1.5):
+    for typed in (0.0, 1.5):
         panel.ui.fieldStrengthSpinBox.value = typed
         wait()
         (row,) = [row for row in panel._rows if row.key == "vbq"]
         expected[typed] = row.expected
-    assert expected == {3.0: "1.35-3.05", 1.5: "1.80-3.74"}
-    panel.ui.fieldStrengthSpinBox.value = 0.0
-    wait()
-    assert panel.lib.choices.field_strength_t(panel._parameterNode) is None
+    assert expected == {0.0: "1.35-3.05", 1.5: "1.80-3.74"}
 
 
 def test_repeatability_stands_beside_a_clicked_number(panel, sample):
@@ -334,6 +342,10 @@ def test_every_record_of_a_number_opens_at_its_doi(panel, sample):
         assert not doi or f'<a href="https://doi.org/{doi}">' in links
     panel.fillResults()
     assert panel.ui.recordsLabel.text == ""
+    panel.ui.resultsTable.qobject.cellClicked.emit(*cell_at(panel, "L2", "T1/disc"))
+    assert panel.ui.recordsLabel.text and panel.ui.cellLabel.text
+    panel.ui.resultsTable.qobject.cellClicked.emit(len(panel._matrix.sites), 0)  # an empty cell
+    assert panel.ui.recordsLabel.text == panel.ui.cellLabel.text == ""
 
 
 def test_a_normal_patient_is_added_to_my_controls(panel, sample, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import slicer
 from PDFFMapperLib.images.identity import shown_age
-from PDFFMapperLib.scene.volumes import volume_from_node
+from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 from vtkmodules.vtkCommonCore import vtkCommand
 
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
@@ -17,6 +17,7 @@ from MarrowAssessLib.scene.study import (
     map_contrast,
     region_markups,
 )
+from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
 NOT_KNOWN = "not known"
@@ -51,7 +52,7 @@ def sex(parameters: object) -> str | None:
 
 
 def field_strength_t(parameters: object) -> float | None:
-    """Tesla that were read or typed, None where it is not known."""
+    """Tesla that were typed, None where the images' headers are to tell."""
     return parameters.fieldStrengthT or None
 
 
@@ -76,8 +77,11 @@ def choose_guessed(
         nodes: the volumes that may be chosen.
         dicom_file: see `guess_inputs`.
     """
+    nodes = list(nodes)
     guess = guess_inputs(nodes, dicom_file)
     found = False
+    for node in nodes:
+        _keep_acquisition(node, guess.acquisitions[node.GetID()])
     for contrast, node in guess.volumes.items():
         key = VOLUME_PARAMETERS.get(contrast)
         if key and getattr(parameters, key) is None:
@@ -88,12 +92,18 @@ def choose_guessed(
         parameters.ageYears = round(shown_age(guess.patient.age_years), 3)
     if parameters.sex == NOT_KNOWN and guess.patient.sex in ("F", "M"):
         parameters.sex = guess.patient.sex
-    if not parameters.fieldStrengthT and guess.field_strength_t:
-        parameters.fieldStrengthT = round(guess.field_strength_t, 2)
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     if parameters.segmentation is None and len(segmentations) == 1:
         parameters.segmentation = segmentations[0]
     return found
+
+
+def _keep_acquisition(node: slicer.vtkMRMLScalarVolumeNode, header: dict[str, object]) -> None:
+    """Keep on a node what references need of its DICOM header: Slicer's loaders leave it out."""
+    known = facts_from_node(node)
+    for keyword in KEYWORDS:
+        if keyword in header and keyword not in known:
+            set_fact(node, keyword, header[keyword])
 
 
 def choose_maps(parameters: object, nodes: Iterable[slicer.vtkMRMLScalarVolumeNode]) -> bool:

@@ -22,12 +22,12 @@ from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import known_segments, regions_from_node
 from MarrowAssessLib.sources.map_scale import in_stated_unit
-from MarrowAssessLib.study.acquisition_facts import agreed_field_t
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.shapes import rasterize
 from MarrowAssessLib.study.study import Study
 
+NO_TISSUE, EMPTY = " (no tissue named)", " (empty)"  # why a segment was left out
 OWN_MARKUPS = "MarrowAssess"  # how the names of markups that show something of ours begin
 
 
@@ -80,9 +80,9 @@ def study_from_nodes(
         found = regions_from_node(segmentation, on, resample, named)
         segments = segmentation.GetSegmentation()
         unnamed = (one for one in segments.GetSegmentIDs() if one not in named)
-        left_out += [f"{segments.GetSegment(one).GetName()} (no tissue named)" for one in unnamed]
+        left_out += [f"{segments.GetSegment(one).GetName()}{NO_TISSUE}" for one in unnamed]
         regions += [region for region in found if region.voxels]
-        left_out += [f"{region.name} (empty)" for region in found if not region.voxels]
+        left_out += [f"{region.name}{EMPTY}" for region in found if not region.voxels]
     for node in markups:
         inputs["markups"] = ", ".join(filter(None, [inputs.get("markups"), node.GetName()]))
         regions += regions_of_markup(node, grid, point_radius_mm)
@@ -105,12 +105,18 @@ def without_node_names(study: Study) -> Study:
         role: f"image {short_hash(study.volumes[contrast])}"
         + (" (resampled)" if "(resampled" in text else "")
         if (contrast := _CONTRASTS.get(role)) in study.volumes
-        else text
+        else _nameless(text)
         if role == "left out"
         else "drawn in the scene"
         for role, text in study.inputs.items()
     }
     return named
+
+
+def _nameless(left_out: str) -> str:
+    """How many segments were left out, and why."""
+    counts = ((left_out.count(why), why.strip()) for why in (NO_TISSUE, EMPTY))
+    return ", ".join(f"{n} segment{'s' * (n > 1)} {why}" for n, why in counts if n)
 
 
 _CONTRASTS = {contrast.value: contrast for contrast in Contrast}
@@ -171,20 +177,20 @@ class Guess:
             of several is sagittal.
         grounds: by contrast, what tells so.
         patient: age and sex where DICOM tells them.
-        field_strength_t: where the headers agree on it.
+        acquisitions: what the DICOM header of each volume says, by node id.
     """
 
     volumes: dict[Contrast, slicer.vtkMRMLScalarVolumeNode]
     grounds: dict[Contrast, str]
     patient: PatientFacts
-    field_strength_t: float | None = None
+    acquisitions: dict[str, dict[str, object]]
 
 
 def guess_inputs(
     nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
     dicom_file: Callable[[str], str] | None = None,
 ) -> Guess:
-    """Guess contrasts from names and DICOM headers, the patient's age and sex, the field strength.
+    """Guess contrasts from names and DICOM headers, and the patient's age and sex.
 
     Args:
         nodes: volumes of the scene.
@@ -192,14 +198,14 @@ def guess_inputs(
             (``slicer.dicomDatabase.fileForInstance``).
     """
     candidates: dict[Contrast, list] = {}
-    patient, headers = PatientFacts(), []
+    patient, acquisitions = PatientFacts(), {}
     for node in nodes:
         read, person = facts_of_dicom_file(node, dicom_file)
         patient = PatientFacts(
             patient.age_years if patient.age_years is not None else person.age_years,
             patient.sex or person.sex,
         )
-        headers.append({**read, **facts_from_node(node)})
+        acquisitions[node.GetID()] = read
         contrast, ground = _told_contrast(node, read)
         if contrast:
             candidates.setdefault(contrast, []).append((node, ground))
@@ -210,9 +216,7 @@ def guess_inputs(
             volumes[contrast], ground = (found if len(found) == 1 else sagittal)[0]
             others = "" if len(found) == 1 else f", the sagittal one of {len(found)}"
             grounds[contrast] = ground + others
-    with contextlib.suppress(ValueError):  # a header that contradicts itself tells nothing
-        return Guess(volumes, grounds, patient, agreed_field_t(headers))
-    return Guess(volumes, grounds, patient)
+    return Guess(volumes, grounds, patient, acquisitions)
 
 
 def guess_contrast(

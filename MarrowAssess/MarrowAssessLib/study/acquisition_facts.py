@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from PDFFMapperLib.images.attributes import image_type_of, number_of
 from PDFFMapperLib.water_fat.echo_train import field_strength
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.study import Study
 
+KEYWORDS = (
+    "MagneticFieldStrength", "ImagingFrequency", "RepetitionTime", "EchoTime",
+    "InversionTime", "ImageType",
+)  # fmt: skip
+"""What is read here of a header, by DICOM keyword."""
 SAME_FIELD_T = 0.2  # "3 T" is nominal: 2.89 to 3 T
 
 
@@ -20,11 +23,7 @@ def field_strength_t(study: Study) -> float | None:
     """
     if study.field_strength_t is not None:
         return study.field_strength_t
-    return agreed_field_t(volume.attributes for volume in study.volumes.values())
-
-
-def agreed_field_t(headers: Iterable[Mapping[str, object]]) -> float | None:
-    """Tesla that all headers that tell it agree on; None where none does or they differ."""
+    headers = (volume.attributes for volume in study.volumes.values())
     said = [value for header in headers if (value := field_strength([header]))]
     return said[0] if said and max(said) - min(said) < SAME_FIELD_T else None
 
