@@ -409,6 +409,12 @@ def test_what_files_and_sources_state_is_checked(tmp_path):
     kelvin = Volume(np.full(SHAPE, 300.0), np.eye(4), "PDFF", {"Units": "K"})
     with pytest.raises(ValueError, match="states the unit 'K', which is none of PDFF"):
         in_stated_unit(kelvin, Contrast.PDFF)
+    share, said = in_stated_unit(
+        Volume(np.full(SHAPE, 0.3), np.eye(4), "PDFF", {"Units": "fraction"}), Contrast.PDFF
+    )
+    assert share.array[0, 0, 0] == pytest.approx(30) and "times 100" in said
+    again, said = in_stated_unit(share, Contrast.PDFF)  # as when a scaled map is measured again
+    assert again.array[0, 0, 0] == pytest.approx(30) and said == ""
     write_volume(kelvin.with_array(np.ones(SHAPE, np.int16)), tmp_path / "t1.nrrd")
     with pytest.raises(ValueError, match="Say what labels mean once: by rules, or as those of"):
         read_study(

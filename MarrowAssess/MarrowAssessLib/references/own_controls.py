@@ -187,7 +187,7 @@ def _controls_of(stored: dict, where: str | Path) -> list[Control]:
         raise ValueError(_no_assessment(where)) from error
     if age is None:
         raise ValueError(f"{where}: the patient's age is not known; assess again with the age.")
-    same = json.dumps([age, sex, patient.get("subject"), [row[:3] for row in rows]])
+    same = json.dumps([age, sex, [row[:3] for row in rows]])
     study = hashlib.sha256(same.encode()).hexdigest()[:12]
     found = [
         Control(quantity, site, sex, check_age(age), float(value), study)

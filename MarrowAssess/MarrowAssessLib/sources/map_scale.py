@@ -32,6 +32,8 @@ HIGHEST_DIFFUSIVITY, LOWEST_DIFFUSIVITY = 60.0, 0.05  # 10^-3 mm^2/s
 def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     """A map in its unit where its file states another one, and a sentence if that changed it.
 
+    A map that was changed states no unit any more, so that nothing scales it twice.
+
     Raises:
         ValueError: the unit stated is none of such a map.
     """
@@ -50,6 +52,7 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     if factor == 1:
         return volume, ""
     scaled = volume.with_array(volume.array.astype(np.float32) * np.float32(factor))
+    scaled.attributes = {k: v for k, v in volume.attributes.items() if k != "Units"}
     return scaled, f"{contrast.value}: the file states '{stated}'; values were times {factor:g}."
 
 
