@@ -20,16 +20,19 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES  # noqa: E402
 from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
 from MarrowAssessLib.findings.assessment import assess  # noqa: E402
 from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
+from MarrowAssessLib.scene.assessment import _doi  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
 from MarrowAssessLib.scene.live_results import (  # noqa: E402
     live_results,
     notes,
+    outdate_charts,
     result_rows,
     show_live,
     show_overlay,
     verdict,
 )
 from MarrowAssessLib.scene.segments import regions_to_node  # noqa: E402
+from MarrowAssessLib.scene.session import Session  # noqa: E402
 from MarrowAssessLib.scene.study import (  # noqa: E402
     guess_inputs,
     region_markups,
@@ -37,9 +40,10 @@ from MarrowAssessLib.scene.study import (  # noqa: E402
     study_from_nodes,
 )
 from MarrowAssessLib.scene.tables import chart_series  # noqa: E402
+from MarrowAssessLib.scene.views import chart_of  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
-from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
+from PDFFMapperLib.scene.volumes import set_fact, volume_from_node, volume_to_node  # noqa: E402
 
 SPACING = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -304,8 +308,6 @@ def test_inputs_are_guessed_from_names_and_headers(tmp_path):
 
 def test_an_exported_report_names_no_node(tmp_path):
     """Loaders name nodes by what was typed at the scanner, which may be the patient's name."""
-    from MarrowAssessLib.scene.session import Session
-
     mask = np.zeros((4, 12, 12), bool)
     mask[1:3, 3:9, 3:9] = True
     array = np.where(mask, 40, 10).astype(np.float32)
@@ -405,6 +407,55 @@ def test_an_adult_s_ratio_has_a_chart_of_the_model():
     (series,) = [one for one in drawn if one.GetName() == name]
     ages = series.GetTableNode().GetTable().GetColumnByName("Age")
     assert (ages.GetRange(0)[0], ages.GetRange(0)[1]) == (2.0, 80.0)
+
+
+def test_a_chart_is_drawn_anew_where_the_references_are_others(spine):
+    """Its outlines would be those of before: another field strength, controls that were added."""
+    volume, segmentation = spine
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    first = show_live(assess(study), segmentation).charts
+    at_3_t = show_live(assess(replace(study, field_strength_t=3.0)), segmentation).charts
+    assert at_3_t and not set(at_3_t) & set(first)
+    outdate_charts()
+    assert chart_of(segmentation, result_rows(live_results(segmentation).table)[0]) in at_3_t
+    after = show_live(assess(replace(study, field_strength_t=3.0)), segmentation).charts
+    assert after and not set(after) & set(at_3_t)
+
+
+def test_what_was_said_of_reading_the_images_is_said_in_the_panel(spine):
+    volume, segmentation = spine
+    set_fact(volume, "Units", "fraction")
+    slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) / 100)
+    session = Session()
+    session.assess({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    said = "PDFF: the file states 'fraction'; values were times 100."
+    assert said in notes(session.assessment_of(segmentation))
+
+
+def test_a_report_counts_segments_that_were_left_out_and_names_none(spine, tmp_path):
+    volume, segmentation = spine
+    segmentation.GetSegmentation().AddEmptySegment("doe", "Jane Doe, liver")
+    session = Session()
+    session.assess({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    said = "".join(file.read_text() for file in session.export(segmentation, tmp_path))
+    assert "Doe" not in said and "1 segment (no tissue named)" in said
+
+
+def test_the_doi_is_that_of_what_speaks_first():
+    """Not of a cut-off or of repeatability, which say nothing about this number."""
+    study = lumbar_phantom().study()
+    t1 = {Contrast.T1: study.volumes[Contrast.T1]}
+    results = assess(replace(study, volumes=t1, age_years=45.0, sex="F")).results
+    (one,) = [
+        r
+        for r in results
+        if (r.measurement.quantity, r.measurement.site) == ("t1_marrow_muscle", "L3")
+    ]
+    assert one.expectation is None and one.statements
+    first = next(d for s in one.statements for d in (*(r.doi for r in s.records), s.source) if d)
+    assert _doi(one) == first
+    silent = replace(one, statements=[])
+    assert silent.records and _doi(silent) == ""
 
 
 def test_a_chart_of_a_scene_without_keys_is_made_anew(spine):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.terminal import summary
 from MarrowAssessLib.findings.assessment import assess
@@ -34,10 +35,11 @@ from MarrowAssessLib.references.modelled import (
 )
 from MarrowAssessLib.references.records import data
 from MarrowAssessLib.references.repeatability import repeatability
-from MarrowAssessLib.report import html
+from MarrowAssessLib.report import html, sources_plot
 from MarrowAssessLib.report.html import write_html
 from MarrowAssessLib.report.sources_plot import sources_svg
 from MarrowAssessLib.sample.phantom import CHILD, lumbar_phantom
+from MarrowAssessLib.study.study import Study
 from phantoms.flat_maps import with_map
 from scipy import stats
 
@@ -306,6 +308,36 @@ def test_the_report_draws_the_model_only_where_it_speaks(study, tmp_path):
     assert drawn(age_years=0.5, sex="F") == []
 
 
+def test_a_picture_holds_only_sites_of_which_the_same_is_known():
+    """The model speaks of lumbar vertebrae; findings at other sites have a picture of their own."""
+    study = lumbar_phantom().study()
+    t1 = {Contrast.T1: study.volumes[Contrast.T1]}
+    names = {"L1 marrow": "T9", "L2 marrow": "L2", "L3 marrow": "L3"}
+    regions = [
+        replace(r, name=r.name.replace(r.site, names.get(r.name, r.site)), site=names[r.name])
+        if r.name in names
+        else r
+        for r in study.regions
+        if r.role is not Role.MARROW or r.name in names
+    ]
+    one = assess(Study(t1, regions, 10.0, "F"))
+    shown = [s for s in one.shared_references if s.quantity.key == "t1_marrow_muscle"]
+    sites = {tuple(r.measurement.site for r in s.results): s for s in shown}
+    assert set(sites) >= {("L2", "L3")} and len({s.key for s in shown}) == len(shown)
+    assert all(("T9" in group) == (s.site == "T9") for group, s in sites.items())
+    assert sites["L2", "L3"].model() and sites["L2", "L3"].title == "T1 marrow/muscle by age, women"
+    thoracic = [s for group, s in sites.items() if "T9" in group]
+    assert all(s.model() is None and ", T9, " in s.title for s in thoracic)
+
+
+def test_one_limit_alone_can_be_drawn(monkeypatch):
+    one = next(f for f in all_frequencies() if f.quantity == "signal_drop")
+    monkeypatch.setattr(sources_plot, "sources_of", lambda *_: ([], [one]))
+    monkeypatch.setattr(sources_plot, "modelled_curve", lambda *_: None)
+    drawn = sources_svg("signal_drop")
+    assert "nan" not in drawn and ">20<" in drawn
+
+
 def test_the_model_is_silent_where_it_does_not_hold():
     for quantity in MODELLED:
         assert modelled_band(quantity, "L3", 1.9) is None
@@ -555,6 +587,10 @@ def test_a_study_is_added_once_and_doubtful_numbers_never(tmp_path):
     own_controls.add_study(path)
     with pytest.raises(ValueError, match="in the cohort 'controls' already"):
         own_controls.add_study(path)
+    named = json.loads(path.read_text())  # the same numbers, the report printed with a name
+    named["patient"]["subject"] = "volunteer 7"
+    with pytest.raises(ValueError, match="in the cohort 'controls' already"):
+        own_controls.add_assessment(named)
     numbers = [
         {"quantity": "t1_marrow_disc", "site": "L2", "value": 1.2, "doubtful": ["L2 marrow"]},
         {"quantity": "t1_marrow_disc", "site": "L3", "value": 1.4, "doubtful": []},

@@ -467,6 +467,12 @@ def test_age_curve_is_what_is_expected_at_each_age():
         assert curve.percentiles[2, 2 * k] == pytest.approx(found.value_at(50))
 
 
+def test_the_curve_of_vbq_is_that_of_the_field_strength():
+    """1.5 T 2.769 +- .494, 3 T 2.199 +- .432 (R411, R412)."""
+    middle = {t: age_curve("vbq", "", "F", t).percentiles[2, -1] for t in (1.5, 3.0)}
+    assert middle == pytest.approx({1.5: 2.769, 3.0: 2.199})
+
+
 # --- control cohorts ----------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.findings.signature import Signature
@@ -23,9 +24,10 @@ from MarrowAssessLib.measures.muscle import Section, muscle_sections
 from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
 from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
-from MarrowAssessLib.references.modelled import ModelledCurve, modelled_curve
+from MarrowAssessLib.references.modelled import ModelledCurve, is_lumbar, modelled_curve
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.references.repeatability import Repeatability, repeatability
+from MarrowAssessLib.study.acquisition_facts import field_strength_t
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -62,6 +64,19 @@ class Result:
     def is_texture(self) -> bool:
         """Whether it is a texture feature; those are counted and shown apart."""
         return QUANTITIES[self.measurement.quantity].method is Method.TEXTURE
+
+    @property
+    def drawn_by(self) -> tuple[str, ...]:
+        """What is drawn over age for it; results of one quantity with the same share a picture.
+
+        Where its reference was measured, else the records of counted findings and MODELLED where
+        the model speaks; () where there is nothing.
+        """
+        if self.expectation:
+            return (self.expectation.distribution.site,)
+        counted = [one for one in self.statements if one.kind == FREQUENCY]
+        modelled = {MODELLED for one in self.statements if one.kind == MODELLED}
+        return (*sorted({r.id for one in counted for r in one.records}), *modelled)
 
     @property
     def tone(self) -> str:
@@ -154,12 +169,14 @@ class SharedReference:
     """Results that share one reference curve, how often a finding is seen, or a modelled band.
 
     Attributes:
-        results: at least one, in their order.
+        results: at least one, in their order; all are `drawn_by` the same.
         sex: of the patient.
+        field_strength_t: of the images; None where it is not known.
     """
 
     results: list[Result]
     sex: str | None
+    field_strength_t: float | None = None
 
     @property
     def quantity(self) -> Quantity:
@@ -168,30 +185,38 @@ class SharedReference:
 
     @property
     def site(self) -> str:
-        """Where the reference was measured; "" of findings and the model."""
-        expectation = self.results[0].expectation
-        return expectation.distribution.site if expectation else ""
+        """Where the reference was measured; of findings where the patient was, if not lumbar."""
+        if expectation := self.results[0].expectation:
+            return expectation.distribution.site
+        sites = dict.fromkeys(one.measurement.site for one in self.results)
+        return "" if all(map(is_lumbar, sites)) else ", ".join(sites)
 
     @property
     def key(self) -> str:
         """Which curve it is, for software."""
-        return "|".join((self.quantity.key, self.site, self.sex or ""))
+        field = f"{self.field_strength_t:g}" if self.field_strength_t else ""
+        drawn_by = self.results[0].drawn_by
+        return "|".join((self.quantity.key, self.site, self.sex or "", field, *drawn_by))
 
     @property
     def title(self) -> str:
         """Such as "Muscle PDFF by age, psoas, women"."""
         sex = {"F": "women", "M": "men"}.get(self.sex)
-        return ", ".join(filter(None, [f"{self.quantity.name} by age", self.site, sex]))
+        expectation = self.results[0].expectation
+        tesla = expectation.distribution.field_strength_t if expectation else None
+        parts = [f"{self.quantity.name} by age", self.site, sex, f"{tesla:g} T" if tesla else ""]
+        return ", ".join(filter(None, parts))
 
     def curve(self) -> AgeCurve | None:
         """The reference over age; None where there is no curve."""
         if self.results[0].expectation is None:
             return None
-        return age_curve(self.quantity.key, self.results[0].measurement.site, self.sex)
+        site = self.results[0].measurement.site
+        return age_curve(self.quantity.key, site, self.sex, self.field_strength_t)
 
     def model(self) -> ModelledCurve | None:
         """The modelled band over age; None where the model says nothing of these results."""
-        if not any(one.kind == MODELLED for r in self.results for one in r.statements):
+        if MODELLED not in self.results[0].drawn_by:
             return None
         return modelled_curve(self.quantity.key, self.sex)
 
@@ -261,13 +286,13 @@ class Assessment:
     @property
     def shared_references(self) -> list[SharedReference]:
         """The results with a reference, a frequency or a model, in groups that share it."""
-        groups: dict[tuple[str, str], list[Result]] = {}
+        groups: dict[tuple[str, ...], list[Result]] = {}
         for result in self.results:
-            drawn = any(one.kind in (FREQUENCY, MODELLED) for one in result.statements)
-            if result.expectation or drawn:
-                site = result.expectation.distribution.site if result.expectation else ""
-                groups.setdefault((result.measurement.quantity, site), []).append(result)
-        return [SharedReference(group, self.study.sex) for group in groups.values()]
+            if result.drawn_by:
+                key = (result.measurement.quantity, *result.drawn_by)
+                groups.setdefault(key, []).append(result)
+        field_t = field_strength_t(self.study)
+        return [SharedReference(group, self.study.sex, field_t) for group in groups.values()]
 
     @property
     def records(self) -> list[Record]:
@@ -297,7 +322,7 @@ class Assessment:
             found.append(f"{name}: {', '.join(told)}.")
         return found
 
-    @property
+    @cached_property
     def muscle_sections(self) -> list[Section]:
         """Area and fat of every muscle slice by slice."""
         return muscle_sections(self.study)

@@ -15,7 +15,13 @@ from MarrowAssessLib.references.limits import (
     prediction_t,
     prediction_z,
 )
-from MarrowAssessLib.references.records import Record, ages_text, data, records_of
+from MarrowAssessLib.references.records import (
+    Record,
+    ages_text,
+    data,
+    records_of,
+    shown_end,
+)
 
 SCORING_EVIDENCE = ("page", "seed", "derived", "own cohort")
 Z_LIMIT = 1.96
@@ -81,6 +87,12 @@ class Distribution:
     def ages(self) -> str:
         """The age band, as "20-29 years"."""
         return ages_text(self.age_min, self.age_max)
+
+    @property
+    def shown_end(self) -> float:
+        """Where its band or curve ends in a picture, years; own controls know exact ages."""
+        own = self.evidence == "own cohort" and self.age_max is not None
+        return self.age_max if own else shown_end(self.age_min, self.age_max)
 
     def z_score(self, value: float) -> float:
         """Normal score of a new person's value; NaN stays NaN.

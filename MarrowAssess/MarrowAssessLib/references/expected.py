@@ -352,7 +352,9 @@ def notes_on(quantity: str, age_years: float | None = None, site: str = "") -> l
     ]
 
 
-def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | None:
+def age_curve(
+    quantity: str, site: str, sex: str | None = None, field_strength_t: float | None = None
+) -> AgeCurve | None:
     """Percentiles over the ages that sources cover, None where none does.
 
     At each age it is the distribution that `expected` would use: smooth for a control cohort and
@@ -362,14 +364,14 @@ def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | No
     Raises:
         ValueError: unknown quantity, site or sex.
     """
-    query = _Query(quantity, site, None, sex)
+    query = _Query(quantity, site, None, sex, field_strength_t)
     of_site = [d for d in all_distributions(quantity) if match_site(d.site, query.site)]
     if not of_site:
         return None
-    ends = sorted({float(end) for d in of_site for end in (d.age_min, _upper_end(d))})
+    ends = sorted({float(end) for d in of_site for end in (d.age_min, d.shown_end)})
     ages, values, sources = [], [], []
     for start, stop in pairwise(ends):
-        middle = expected(quantity, site, (start + stop) / 2, sex)
+        middle = expected(quantity, site, (start + stop) / 2, sex, field_strength_t)
         if middle is None:
             if ages and not math.isnan(values[-1][0]):
                 ages.append(start)
@@ -379,7 +381,9 @@ def age_curve(quantity: str, site: str, sex: str | None = None) -> AgeCurve | No
         for age in np.linspace(start, stop, 41 if smooth else 2):
             # Each end belongs to the next stretch; the curve is the same up to it.
             within = min(max(age, start), stop - 1e-6) if age > start else age
-            found = expected(quantity, site, within, sex) if smooth else middle
+            found = middle
+            if smooth:
+                found = expected(quantity, site, within, sex, field_strength_t)
             ages.append(float(age))
             values.append([found.distribution.value_at(p) for p in PERCENTILES])
         if middle.distribution.source not in sources:
@@ -551,10 +555,3 @@ def _covered_ages(distributions: list[Distribution]) -> str:
 
 def _with_site_note(one: Distribution, note: str) -> Distribution:
     return replace(one, cautions=(f"{note[0].upper()}{note[1:]}.", *one.cautions)) if note else one
-
-
-def _upper_end(one: Distribution) -> float:
-    """Where a curve of this distribution ends, years."""
-    if one.age_max is None:
-        return one.age_min + 30
-    return one.age_max if one.evidence == "own cohort" else one.age_max + 1

@@ -14,7 +14,7 @@ from functools import lru_cache
 from PDFFMapperLib.install.resources import resource_path
 
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
-from MarrowAssessLib.references.records import Record, ages_text, in_band, records_of
+from MarrowAssessLib.references.records import Record, ages_text, in_band, records_of, shown_end
 from MarrowAssessLib.references.sites import match_site
 
 UNUSUAL_PERCENT = 15.0
@@ -89,6 +89,11 @@ class Frequency:
         if self.age_min == 0 and self.age_max == 0:
             return f"{of}normal {who} under 1 year"
         return f"{of}normal {who} of {ages_text(self.age_min, self.age_max)}"
+
+    @property
+    def shown_end(self) -> float:
+        """Where its ages end in a picture, years."""
+        return shown_end(self.age_min, self.age_max)
 
     def share(self, shown: bool) -> tuple[float, tuple[float, float]]:
         """Share of normal people who show the finding, or who do not, with its interval, %."""

@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from PDFFMapperLib.install.resources import resource_path
 
+OPEN_END_YEARS = 30  # how far a band without upper end is drawn
+
 
 @dataclass(frozen=True)
 class Record:
@@ -72,6 +74,11 @@ def in_band(entry: dict, age: float | None) -> bool:
         return True
     low, high = entry["age_min"], entry["age_max"]
     return (low is None or low <= age) and (high is None or age < high + 1)
+
+
+def shown_end(low: float, high: float | None) -> float:
+    """Where a band of completed years ends in a picture: an open one after 30 years."""
+    return low + OPEN_END_YEARS if high is None else high + 1
 
 
 def ages_text(low: float | None, high: float | None) -> str:

@@ -9,7 +9,6 @@ from MarrowAssessLib.references.findings_by_age import Frequency, all_frequencie
 from MarrowAssessLib.references.modelled import ModelledCurve
 from MarrowAssessLib.references.sites import match_site
 
-OPEN_END_YEARS = 30
 GROUP, COUNTED, MODEL = "group", "counted finding", "model"
 MODEL_LABEL = "modelled, not published: 95 % at 1.5 or 3 T"
 
@@ -62,13 +61,14 @@ def outlines(
     found, counted = sources_of(quantity, site, sex)
     lines = []
     for one in (d for d in found if not d.smooth):
-        (low, high), start, end = one.expected_range, one.age_min, shown_end(one)
+        (low, high), start, end = one.expected_range, one.age_min, one.shown_end
         size = f"n {one.n}" if one.n else "n not stated"
-        label = f"{one.source}, {one.ages}, {size}"
+        field = f" at {one.field_strength_t:g} T" if one.field_strength_t else ""
+        label = f"{one.source}{field}, {one.ages}, {size}"
         ages, values = (start, end, end, start, start), (low, low, high, high, low)
         lines.append(Outline(label, ages, values, GROUP))
     for one in counted:
-        start, end = one.age_min, shown_end(one)
+        start, end = one.age_min, one.shown_end
         low, high = one.interval
         label = f"{one.side} {one.limit:g}: {one.percent:g} % ({low:.0f}-{high:.0f} %)"
         label += f" of {one.people}" + (", anywhere" if one.anywhere else "")
@@ -78,11 +78,6 @@ def outlines(
         ages, values = ages + ages[::-1] + ages[:1], values + model.high[::-1] + values[:1]
         lines.append(Outline(MODEL_LABEL, ages, values, MODEL))
     return lines
-
-
-def shown_end(one: Distribution | Frequency) -> float:
-    """Where a band ends in a picture, years."""
-    return one.age_min + OPEN_END_YEARS if one.age_max is None else one.age_max + 1
 
 
 def _both(one: Distribution | Frequency) -> tuple[str | None, ...]:

@@ -160,8 +160,10 @@ def _runs(curve: AgeCurve) -> list[slice]:
 
 
 def axis(low: float, high: float) -> np.ndarray:
-    """About six round ticks that span the range."""
-    span = max(high - low, 1e-9)
+    """About six round ticks that span the range; a range without width is widened by a tenth."""
+    if high == low:
+        low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
+    span = high - low
     step = 10 ** np.floor(np.log10(span / 5))
     step *= min((1, 2, 5, 10), key=lambda m: abs(span / (m * step) - 5))
     return np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step

@@ -12,7 +12,7 @@ from MarrowAssessLib.references.expected import AgeCurve, age_curve
 from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.modelled import ModelledCurve, is_lumbar, modelled_curve
 from MarrowAssessLib.references.records import ages_text
-from MarrowAssessLib.references.sources import MODEL_LABEL, shown_end, sources_of
+from MarrowAssessLib.references.sources import MODEL_LABEL, sources_of
 from MarrowAssessLib.report.age_plot import (
     HEIGHT,
     LEFT,
@@ -95,12 +95,12 @@ def _frame(
     counted: list[Frequency],
     model: ModelledCurve | None,
 ) -> Frame:
-    ages = [age for d in bands for age in (d.age_min, shown_end(d))]
+    ages = [age for d in bands for age in (d.age_min, d.shown_end)]
     values = [value for d in bands for value in d.expected_range]
     for _, curve in curves:
         ages += [curve.ages_years.min(), curve.ages_years.max()]
         values += [np.nanmin(curve.percentiles), np.nanmax(curve.percentiles)]
-    ages += [age for one in counted for age in (one.age_min, shown_end(one))]
+    ages += [age for one in counted for age in (one.age_min, one.shown_end)]
     values += [one.limit for one in counted]
     if model:
         ages += model.ages_years
@@ -110,7 +110,7 @@ def _frame(
 
 def _band(frame: Frame, one: Distribution, n: int) -> str:
     low, high = one.expected_range
-    left, right = frame.x(one.age_min), frame.x(shown_end(one))
+    left, right = frame.x(one.age_min), frame.x(one.shown_end)
     top, bottom, middle = frame.y(high), frame.y(low), frame.y(one.value_at(50))
     color = SOURCE_COLORS[n % len(SOURCE_COLORS)]
     return (
@@ -135,7 +135,7 @@ def _line(frame: Frame, curve: AgeCurve, n: int) -> str:
 
 def _limit(frame: Frame, one: Frequency) -> str:
     """The limit of a finding over the ages it was counted at."""
-    left, right, y = frame.x(one.age_min), frame.x(shown_end(one)), frame.y(one.limit)
+    left, right, y = frame.x(one.age_min), frame.x(one.shown_end), frame.y(one.limit)
     return (
         f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" '
         f'stroke="{FREQUENCY_COLOR}" stroke-width="2"/>'

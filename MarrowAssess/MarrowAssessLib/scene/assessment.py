@@ -156,8 +156,12 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
 
 
 def _doi(result: Result) -> str:
-    sources = [one.source for one in result.statements if one.source]
-    return next((doi for doi in [*(r.doi for r in result.records), *sources] if doi), "")
+    """Of the reference that scores it, else of the first statement that has one."""
+    said = [result.expectation.records] if result.expectation else []
+    dois = [record.doi for records in said for record in records]
+    for one in result.statements:
+        dois += [*(record.doi for record in one.records), one.source]
+    return next(filter(None, dois), "")
 
 
 def _records(result: Result) -> str:

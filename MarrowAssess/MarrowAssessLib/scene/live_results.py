@@ -103,6 +103,13 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     show_overlay(segmentation, False)
 
 
+def outdate_charts() -> None:
+    """Have every age chart drawn anew by the next assessment: the references have changed."""
+    for chart in slicer.util.getNodesByClass("vtkMRMLPlotChartNode"):
+        if key := chart.GetAttribute(CURVE_ATTRIBUTE):
+            chart.SetAttribute(CURVE_ATTRIBUTE, f"{key}|before")
+
+
 def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove all that shows a segmentation's results, with a segmentation that goes."""
     for chart in _charts(segmentation):
@@ -337,7 +344,7 @@ def notes(assessment: Assessment) -> list[str]:
         found.append("Give the patient's age to compare with what is expected.")
     if left_out := assessment.study.inputs.get("left out"):
         found.append(f"Left out: {left_out}.")
-    return found
+    return found + assessment.notes
 
 
 def _update_table(

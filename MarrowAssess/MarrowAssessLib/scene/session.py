@@ -102,7 +102,8 @@ class Session:
             point_radius_mm,
             field_strength_t,
         )
-        self._bring_outlines(study, segmentation)
+        if settings and settings.fractures:
+            self._bring_outlines(study, segmentation)
         try:
             assessment = assess(study, settings, progress)
         except InterruptedError:
@@ -169,7 +170,9 @@ class Session:
         assessment = self.assessment_of(segmentation)
         if assessment is None:
             raise ValueError("There is nothing to add yet; measure the regions first.")
-        return added_text(*add_assessment(as_dict(assessment, ())))
+        added = add_assessment(as_dict(assessment, ()))
+        live_results.outdate_charts()
+        return added_text(*added)
 
     # Drawing
 

@@ -64,15 +64,9 @@ def _column_array(values: Sequence) -> tuple[object, int]:
 
 
 PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patient's points
-# Okabe and Ito's colors, told apart with every common kind of color blindness; the shapes of five
-# markers say the same: points of one age stand above each other, and their names in the legend.
-POINT_COLORS = (
-    (0.84, 0.37, 0.0),
-    (0.0, 0.45, 0.7),
-    (0.0, 0.62, 0.45),
-    (0.8, 0.47, 0.65),
-    (0, 0, 0),
-)
+# The shapes of five markers say the same as their colors: points of one age stand above each
+# other, and their names in the legend.
+POINT_COLORS = (*(SOURCE_COLORS[n] for n in (1, 0, 2, 3)), "#000000")
 POINT_SIZE = 11
 TITLE_FONT, TEXT_FONT = 15, 12
 LEGEND_FONT = 9  # a dozen lines leave most of a plot a quarter of the window free
@@ -197,9 +191,14 @@ def _add_points(
         turn = n // len(POINT_COLORS)  # another shape for a color that comes again
         series.SetMarkerStyle(markers[(n + turn) % len(markers)])
         series.SetMarkerSize(POINT_SIZE)
-        series.SetColor(*POINT_COLORS[n % len(POINT_COLORS)])
+        series.SetColor(*_rgb(POINT_COLORS[n % len(POINT_COLORS)]))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     return table
+
+
+def _rgb(color: str) -> tuple[float, ...]:
+    """Red, green and blue (0-1) of a color written "#rrggbb"."""
+    return tuple(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
 
 
 def _point_series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
@@ -247,7 +246,7 @@ def _source_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
         series.SetLineWidth(1)
         color = {COUNTED: FREQUENCY_COLOR, MODEL: MODEL_COLOR}.get(one.kind)
         color = color or SOURCE_COLORS[n % len(SOURCE_COLORS)]
-        series.SetColor(*(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)))
+        series.SetColor(*_rgb(color))
         found.append(series)
     return found
 
