@@ -227,6 +227,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.importSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onImportNode)
         self.ui.importToolComboBox.connect("currentIndexChanged(int)", self.checkCanImport)
         self.ui.importButton.connect("clicked(bool)", self.onImportButton)
+        for tool in self.logic.segmentationTools():
+            self.ui.segmentWithComboBox.addItem(tool)
+        self.ui.segmentWithButton.connect("clicked(bool)", self.onSegmentWithButton)
         self.ui.resultsTable.connect("cellClicked(int,int)", self.onResultClicked)
         self.ui.resultsTable.connect("cellDoubleClicked(int,int)", self.onResultDoubleClicked)
         self.ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
@@ -887,6 +890,10 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             missing = ""
         self.enable(self.ui.importButton, missing, _("Add its regions to the segmentation."))
+        images = bool(self._parameterNode and self.logic.chosenVolumes(self._parameterNode))
+        missing = "" if images else _("Choose at least one image or map.")
+        does = _("Run it on the image it is made for; this may take many minutes.")
+        self.enable(self.ui.segmentWithButton, missing, does)
 
     def onImportButton(self) -> None:
         """Add the regions of another tool."""
@@ -899,6 +906,26 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             names = ", ".join(region.name for region in regions)
             self.ui.placingLabel.text = _("Imported: {names}.").format(names=names)
             self.measureChanged()
+
+    def onSegmentWithButton(self) -> None:
+        """Run a tool of others that the user has installed, and add its regions."""
+        self.stopPlacing()
+        with self.frame.working(_("Nothing was segmented."), True):
+            self.ensurePackages()
+            tool = self.ui.segmentWithComboBox.currentText
+            self.toolSays(_("{tool} runs; Cancel stands in for Apply.").format(tool=tool))
+            try:
+                found = self.logic.segmentWith(self._parameterNode, tool, self.toolSays)
+            except InterruptedError:
+                self.ui.placingLabel.text = _("Canceled; nothing was placed.")
+                return
+            self.ui.placingLabel.text = " ".join(found.notes)
+            self.measureChanged()
+
+    def toolSays(self, line: str) -> bool:
+        """Show what a running tool printed last; False once the user cancels."""
+        self.ui.placingLabel.text = line
+        return self.frame.progress(0.0)
 
 
 class MarrowAssessLogic(ScriptedLoadableModuleLogic):
@@ -1217,6 +1244,40 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         where = self.placing(parameters)
         return self.session.import_labels(where, node, convention, parameters.resample)
+
+    def segmentationTools(self):
+        """Names of the tools of others that can be run where they are installed."""
+        from MarrowAssessLib.sources.other_tools import TOOLS
+
+        return list(TOOLS)
+
+    def segmentWith(self, parameters, tool: str, progress=None):
+        """Run a tool of others and add its regions; see MarrowAssessLib.sources.other_tools.
+
+        Args:
+            parameters: the parameter node; says images and segmentation.
+            tool: one of segmentationTools().
+            progress: takes the last line that the tool printed; returning False ends it.
+
+        Returns:
+            MarrowAssessLib.sources.other_tools.Segmented.
+
+        Raises:
+            ValueError: it is not installed, has no weights, is made for other images or failed.
+            InterruptedError: canceled.
+        """
+        from MarrowAssessLib.catalogue.contrasts import parse_contrast
+        from MarrowAssessLib.scene.session import Placing
+        from MarrowAssessLib.sources.other_tools import image_for, tool_named
+
+        chosen = self.chosenVolumes(parameters)
+        volumes = {parse_contrast(name): node for name, node in chosen.items()}
+        contrast = image_for(tool_named(tool), list(volumes))
+        if parameters.segmentation is None:
+            parameters.segmentation = self.addSegmentation(volumes[contrast])
+        options = self.placingOptions(parameters)
+        where = Placing(parameters.segmentation, volumes[contrast], options)
+        return self.session.segment_with(where, contrast, tool, progress)
 
     def acceptRegion(self, segmentation, name) -> None:
         """Take a doubtful region as right, as somebody has looked at it."""

@@ -527,6 +527,46 @@ def test_regions_are_imported_named_anew_and_taken_back(panel, sample):
     assert panel.ui.verdictLabel.text.startswith("No assessment yet")
 
 
+def test_a_tool_of_others_is_run_from_the_panel(panel, sample, tmp_path, monkeypatch):
+    """A stand-in program that leaves a label map as TotalSpineSeg does: L3 is 43."""
+    from PDFFMapperLib.images.files import write_volume
+
+    panel.enter()
+    button, tools = panel.ui.segmentWithButton, panel.ui.segmentWithComboBox
+    assert [tools.itemText(n) for n in range(tools.count)] == [
+        "TotalSegmentator", "TotalSpineSeg", "SPINEPS",
+    ]  # fmt: skip
+    tools.setCurrentText("TotalSpineSeg")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="TotalSpineSeg is not installed"):
+        panel.onSegmentWithButton()
+    t1 = volume_from_node(sample.volumes["T1"])
+    pdff = slicer.util.arrayFromVolume(sample.volumes["PDFF"])
+    l3 = np.isclose(pdff, sample.true_pdff["L3"]).astype(np.int16)
+    write_volume(t1.with_array(43 * l3), tmp_path / "map.nii.gz")
+    weights = tmp_path / "data"
+    for n in (1, 2):
+        (weights / f"Dataset10{n}_TotalSpineSeg_step{n}").mkdir(parents=True)
+    monkeypatch.setenv("TOTALSPINESEG_DATA", str(weights))
+    program = tmp_path / "totalspineseg"
+    program.write_text(
+        f'#!/bin/sh\n/bin/mkdir "$2/step2_output"\n/bin/cp {tmp_path}/map.nii.gz '
+        '"$2/step2_output/sub-image_T1w.nii.gz"\n'
+    )
+    program.chmod(0o755)
+    panel._parameterNode.segmentation = None
+    button.click()
+    assert "Regions were drawn by TotalSpineSeg" in panel.ui.placingLabel.text
+    assert shown_pdff(panel) == {"L3": pytest.approx(sample.true_pdff["L3"], abs=0.5)}
+    panel.ui.undoButton.click()
+    assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
+    program.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    monkeypatch.setattr(panel.frame, "progress", lambda fraction: False)
+    button.click()
+    assert panel.ui.placingLabel.text == "Canceled; nothing was placed."
+    assert not panel._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments()
+
+
 def test_removing_every_region_clears_the_results_and_a_new_one_brings_them_back(panel, sample):
     applied(panel)
     segments = sample.segmentation.GetSegmentation()
