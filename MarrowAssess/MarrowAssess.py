@@ -153,6 +153,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.lib = None
         self.frame = None
+        self.folder = None
         self.clicks = None
         self._timers = {}
         self._observedRegions = []  # (object, tag)
@@ -174,6 +175,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from MarrowAssessLib.catalogue import patient
         from MarrowAssessLib.scene import choices, live_results, matrix, segments, views
         from MarrowAssessLib.scene.click_mode import ClickMode
+        from PDFFMapperLib.panel.folder_row import FolderRow
         from PDFFMapperLib.scene.panel import PanelFrame
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -191,6 +193,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             views=views,
         )
         self.frame = PanelFrame(self.ui, self.onParametersModified, self.onJobDone)
+        self.folder = FolderRow(self.ui, self.frame, self.chosenNodes, self.takeAgain)
         self.clicks = ClickMode(
             self.takeClick, self.stopPlacing, lambda take: qt.QTimer.singleShot(0, take)
         )
@@ -269,6 +272,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.frame.cancel()
         self.disconnectScene()
         self.logic.forget()
+        self.folder.say("")
         self.ui.placingLabel.text = _("Choose a tissue, press Place, click into it in a view.")
         self.ui.studyLabel.text = self.logic.studySummary(None)
         self.showAge(None)
@@ -298,6 +302,15 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             if self.logic.chooseGuessed(self._parameterNode, [node for node in nodes if node]):
                 self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
+
+    def chosenNodes(self):
+        """The images that are chosen."""
+        parameters = self._parameterNode
+        return self.logic.chosenVolumes(parameters).values() if parameters else []
+
+    def takeAgain(self, loaded) -> None:
+        """Choose images that were read again for the roles of the old ones."""
+        self.logic.putInPlace(self._parameterNode, loaded)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeGoes(self, caller, event, node) -> None:
@@ -414,6 +427,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Click into the body of the level given under Place: the spine's levels are found."),
         )
         self.ui.undoButton.enabled = self.logic.canUndo(segmentation)
+        self.folder.check()
         drawn = bool(segmentation and segmentation.GetSegmentation().GetNumberOfSegments())
         self.ui.levelsUpButton.enabled = self.ui.levelsDownButton.enabled = drawn
         self.checkCanImport()
@@ -1092,6 +1106,14 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         return bool(nodes) and choose_guessed(
             parameters, nodes, database.fileForInstance if database else None
         )
+
+    def putInPlace(self, parameters, loaded) -> None:
+        """Choose nodes that were read again (a LoadedDicom) in place of the old, else by guess."""
+        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+        from PDFFMapperLib.scene.dicom import put_in_place
+
+        put_in_place(parameters, VOLUME_PARAMETERS.values(), loaded.again)
+        self.chooseGuessed(parameters, loaded.nodes)
 
     def chooseMaps(self, parameters, nodes) -> bool:
         """Choose maps of PDFFMapper by what they say they are; whether any was."""

@@ -89,6 +89,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.frame = None
+        self.folder = None
         self.tabs = []
         self._shown = None  # the choices that the panel shows
         self._timer = None
@@ -96,6 +97,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
         import qt
+        from PDFFMapperLib.panel.folder_row import FolderRow
         from PDFFMapperLib.panel.recipe_tab import RecipeTab
         from PDFFMapperLib.scene.panel import PanelFrame
 
@@ -111,6 +113,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.tabWidget.addTab(tab.page, _(family.title))
             vars(self.ui).update(tab.widgets)
         self.frame = PanelFrame(self.ui, self.onParametersModified, self.checkCanApply)
+        self.folder = FolderRow(self.ui, self.frame, self.chosenNodes, self.takeAgain)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
@@ -126,7 +129,6 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.tabWidget.connect("currentChanged(int)", self.onParametersModified)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
-        self.ui.inspectButton.connect("clicked(bool)", self.onInspectButton)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -150,6 +152,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.frame.cancel()
         self.setParameterNode(None)
         self.say("")
+        self.folder.say("")
 
     def onSceneChanged(self, caller, event) -> None:
         """A new parameter node where the panel is open."""
@@ -203,6 +206,15 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self.frame.parameters
         return parameters and (self.tab().family.command, self.logic.choices(parameters))
 
+    def chosenNodes(self):
+        """The images that are chosen in the tab in front."""
+        parameters = self.frame.parameters
+        return self.logic.chosenNodes(parameters, self.tab().family) if parameters else []
+
+    def takeAgain(self, loaded) -> None:
+        """Choose images that were read again for what the old ones were chosen for."""
+        self.logic.putInPlace(self.frame.parameters, loaded)
+
     def tab(self):
         """The tab in front."""
         return self.tabs[self.ui.tabWidget.currentIndex]
@@ -222,6 +234,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.enabled = not missing
         self.ui.applyButton.toolTip = missing or _("Compute the maps.")
         self.ui.sendButton.enabled = bool(parameters and any(parameters.mapNodes))
+        self.folder.check()
 
     def onApplyButton(self) -> None:
         """Compute the maps; while that runs the button cancels."""
@@ -251,21 +264,6 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             maps = [node for node in parameters.mapNodes if node is not None]
             self.logic.sendToMarrowAssess(maps, parameters)
             slicer.util.selectModule("MarrowAssess")
-
-    def onInspectButton(self, checked=False) -> None:
-        """Ask for a folder and show what is in it."""
-        import qt
-
-        title = _("Folder of DICOM or image files")
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
-        if folder:
-            self.showInspection(folder)
-
-    def showInspection(self, folder) -> None:
-        """Show what is in a folder."""
-        with slicer.util.tryWithErrorDisplay(_("The folder cannot be read."), waitCursor=True):
-            self.ui.inspectionText.plainText = self.logic.inspect(folder)
-            self.ui.inspectionText.visible = True
 
 
 class PDFFMapperLogic(ScriptedLoadableModuleLogic):
@@ -415,6 +413,12 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         nodes, settings = chosen_nodes(parameters, recipe), chosen_settings(parameters, recipe)
         return self.make(family.command, recipe.id, nodes, progress, **settings)
 
+    def chosenNodes(self, parameters, family):
+        """The images that are chosen for a family of recipes."""
+        from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe
+
+        return chosen_nodes(parameters, chosen_recipe(parameters, family))
+
     def choices(self, parameters):
         """Recipes, images and settings of all families, comparable."""
         from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe, chosen_settings
@@ -450,7 +454,27 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         """
         from PDFFMapperLib.scene.dicom import load_dicom
 
-        return load_dicom(source)
+        loaded = load_dicom(source)
+        for note in loaded.notes:
+            logging.info(note)
+        return loaded.nodes
+
+    def readAgain(self, nodes):
+        """Load the DICOM files of nodes that Slicer loaded, as loadDicom() does; the new nodes.
+
+        Raises:
+            ValueError: none of them is from DICOM, or a file is gone or cannot be read.
+        """
+        from PDFFMapperLib.scene.dicom import load_again
+
+        return load_again(nodes, self._dicomFile()).nodes
+
+    def putInPlace(self, parameters, loaded) -> None:
+        """Choose nodes that were read again (a LoadedDicom) in place of the old ones."""
+        from PDFFMapperLib.scene.dicom import put_in_place
+
+        names = {one.parameter for family in FAMILIES for one in family.inputs}
+        put_in_place(parameters, names, loaded.again)
 
     def frames(self, nodes):
         """The 3D frames that nodes hold, each with its facts.

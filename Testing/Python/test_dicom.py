@@ -406,7 +406,7 @@ def test_slices_that_drift_sideways_are_refused(tmp_path):
 
 def test_listing_can_be_canceled(tmp_path):
     write_series(tmp_path)
-    with pytest.raises(ValueError, match="canceled"):
+    with pytest.raises(InterruptedError, match="canceled"):
         read_dicom_folder(tmp_path, progress=lambda done: False)
 
 

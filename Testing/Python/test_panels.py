@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import sys
 import types
 import weakref
 
@@ -16,8 +17,9 @@ from MarrowAssessLib.scene import headless
 headless.start()
 
 import panel_stand_ins as panels  # noqa: E402
+import pydicom  # noqa: E402
 import slicer  # noqa: E402
-from dicom_files import classic_slice  # noqa: E402
+from dicom_files import classic_slice, enhanced  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, times_ms  # noqa: E402
@@ -54,11 +56,108 @@ def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, samp
     assert panel.ui.applyButton.text == "Apply"
 
 
-def test_what_is_in_a_folder_is_shown_in_the_panel(mapper, tmp_path):
+@pytest.mark.parametrize("name", ["panel", "mapper"])
+def test_what_is_in_a_folder_is_shown_in_both_panels(name, request, tmp_path, monkeypatch):
+    shown = request.getfixturevalue(name)
     classic_slice(tmp_path, "1.dcm", 0, np.ones((6, 5), np.uint16), SeriesDescription="sag t1")
-    mapper.showInspection(tmp_path)
-    assert "#3 sag t1" in mapper.ui.inspectionText.plainText
-    assert not mapper.ui.inspectionText.qobject.isHidden()
+    asked = types.SimpleNamespace(getExistingDirectory=lambda *_: str(tmp_path))
+    monkeypatch.setattr(sys.modules["qt"], "QFileDialog", asked, raising=False)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: None, raising=False)
+    shown.ui.inspectButton.click()
+    assert "#3 sag t1" in shown.ui.inspectionText.plainText
+    assert not shown.ui.inspectionText.qobject.isHidden()
+
+
+def dicom_study(folder):
+    """A T1 and a STIR of one patient, and a series that lacks a slice."""
+    pixels = np.ones((6, 5), np.uint16)
+    common = {"MagneticFieldStrength": 1.5, "PatientAge": "045Y", "PatientBirthDate": ""}
+    for uid, name, places, timing in (
+        ("1.2.1", "sag t1 tse", range(4), {"RepetitionTime": 600.0, "EchoTime": 11.0}),
+        ("1.2.2", "sag t2 tirm", range(4), {"RepetitionTime": 4000.0, "EchoTime": 60.0}),
+        ("1.2.3", "ax t2", (0, 1, 3, 4), {"RepetitionTime": 4000.0, "EchoTime": 90.0}),
+    ):
+        facts = {**common, **timing, "series": uid, "SeriesDescription": name}
+        for k in places:
+            classic_slice(folder, f"{uid}.{k}.dcm", k, pixels, **facts)
+
+
+def test_a_dicom_study_is_loaded_from_its_folder(panel, tmp_path):
+    dicom_study(tmp_path)
+    panel.folder.load(str(tmp_path))
+    wait()
+    assert panel.ui.t1Selector.currentNode().GetName() == "sag t1 tse"
+    assert panel.ui.fsT2Selector.currentNode().GetName() == "sag t2 tirm"
+    assert panel.ui.ageLineEdit.text == "45 years" and panel.ui.sexComboBox.currentText == "F"
+    assert panel.ui.fieldStrengthSpinBox.value == 1.5
+    said = panel.ui.folderLabel.text
+    assert said.startswith("Loaded: 2 volumes. Left out: Series 3 'ax t2'") and "missing" in said
+    assert not panel.ui.folderLabel.qobject.isHidden()
+    assert not panel.ui.readAgainButton.enabled  # nothing came from Slicer's own loaders
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    monkey = panel.frame.progress
+    panel.frame.progress = lambda fraction: False
+    panel.folder.load(str(tmp_path))
+    panel.frame.progress = monkey
+    assert panel.ui.folderLabel.text == "Canceled; nothing was loaded."
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_images_that_slicer_stacked_are_read_again(mapper, tmp_path, monkeypatch):
+    """Slicer shows an enhanced file of three echoes as one volume of three times the slices."""
+    frames = [
+        (k, np.full((5, 4), 10 * echo + k, np.uint16), {"echo_time": 2.0 * echo})
+        for echo in (1, 2, 3)
+        for k in range(3)
+    ]
+    file = enhanced(tmp_path / "one.dcm", frames, SeriesDescription="mgre")
+    files = {"1.2.3": str(file)}
+    database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    stacked = volume_to_node(Volume(np.ones((9, 5, 4), np.int16), np.eye(4), "3: mgre"))
+    stacked.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    parameters = mapper.frame.parameters
+    parameters.echoNodes = [stacked]
+    said = mapper.ui.folderLabel.text
+    assert said.startswith("'3: mgre' is one volume here, but 3 by its DICOM files. Press Read")
+    mapper.ui.readAgainButton.click()
+    wait()
+    chosen = list(parameters.echoNodes)
+    assert mapper.ui.folderLabel.text == "Loaded: 3 volumes."
+    values = [np.unique(volume_from_node(node).array).tolist() for node in chosen]
+    assert values == [[10, 11, 12], [20, 21, 22], [30, 31, 32]]
+    assert [mapper.tabs[0].table.item(row, 2).text() for row in range(3)] == ["2", "4", "6"]
+    assert not mapper.ui.readAgainButton.enabled
+    files.clear()
+    with pytest.raises(ValueError, match="1 of its 1 DICOM files are no longer in Slicer's"):
+        mapper.logic.readAgain([stacked])
+    with pytest.raises(ValueError, match="None of these images was loaded from DICOM"):
+        mapper.logic.readAgain(chosen)
+
+
+def test_a_role_keeps_the_image_that_is_read_again(panel, tmp_path, monkeypatch):
+    """Philips scales slices for display: 100 and 100 are 50 and 100 as measured."""
+    files = {}
+    for k, (slope, scale) in enumerate(((1.0, 2.0), (1.0, 1.0))):
+        facts = {"Manufacturer": "Philips", "RescaleSlope": slope, "RescaleIntercept": 0}
+        facts |= {"series": "1.2.1", "SeriesDescription": "t1 tse", "SeriesNumber": 5}
+        path = classic_slice(tmp_path, f"{k}.dcm", k, np.full((6, 5), 100, np.uint16), **facts)
+        data = pydicom.dcmread(path)
+        data.private_block(0x2005, "Philips MR Imaging DD 001", True).add_new(0x0E, "FL", scale)
+        data.save_as(path)
+        files[f"1.2.1.{k}"] = str(path)
+    database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    node = volume_to_node(Volume(np.full((2, 6, 5), 100, np.int16), np.eye(4), "5: t1 tse"))
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.1.0 1.2.1.1")
+    panel.enter()
+    panel._parameterNode.t1Volume = node
+    assert "has Philips' display scaling" in panel.ui.folderLabel.text
+    panel.ui.readAgainButton.click()
+    wait()
+    assert panel._parameterNode.t1Volume is not node
+    array = volume_from_node(panel._parameterNode.t1Volume).array
+    assert [float(value) for value in array[:, 0, 0]] == [50, 100]
 
 
 def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypatch):

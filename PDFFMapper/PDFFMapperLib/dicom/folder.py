@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -112,12 +112,36 @@ def read_dicom_folder(
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: nothing in it is a DICOM image, or the user canceled.
+        ValueError: nothing in it is a DICOM image.
+        InterruptedError: the user canceled.
     """
     root = Path(path)
     if not root.exists():
         raise FileNotFoundError(f"{root}: there is no such folder.")
     files = [root] if root.is_file() else _files_below(root)
+    found = read_dicom_files(files, str(root), progress)
+    if not found:
+        others = [file.name for file in files if file.name.lower().endswith(_IMAGES)]
+        if others and root.is_dir():
+            found.notes.append(f"To read an image file name it itself, such as {others[0]}.")
+        said = " ".join(found.notes)
+        raise ValueError(f"{root}: no DICOM image is in this folder. {said}".strip())
+    return found
+
+
+def read_dicom_files(
+    files: Sequence[Path], where: str, progress: Callable[[float], bool] | None = None
+) -> DicomFolder:
+    """List the MR series that some files hold, as `read_dicom_folder` does those of a folder.
+
+    Args:
+        files: in any order.
+        where: what they are in sentences.
+        progress: called with the fraction done; returning False cancels.
+
+    Raises:
+        InterruptedError: the user canceled.
+    """
     found: dict[str, _Found] = {}
     skipped = _Skipped()
     with warnings.catch_warnings():
@@ -125,17 +149,11 @@ def read_dicom_folder(
         warnings.simplefilter("ignore")
         for n, file in enumerate(files):
             if progress and n % 50 == 0 and not progress(n / len(files)):
-                raise ValueError(f"{root}: reading was canceled.")
+                raise InterruptedError(f"{where}: reading was canceled.")
             _take(file, found, skipped)
         series = [_sort_series(one) for one in found.values()]
-    notes = skipped.sentences()
-    if not series:
-        others = [file.name for file in files if file.name.lower().endswith(_IMAGES)]
-        if others and root.is_dir():
-            notes.append(f"To read an image file name it itself, such as {others[0]}.")
-        raise ValueError(f"{root}: no DICOM image is in this folder. {' '.join(notes)}".strip())
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))
-    return DicomFolder(series, notes, skipped.files)
+    return DicomFolder(series, skipped.sentences(), skipped.files)
 
 
 def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:

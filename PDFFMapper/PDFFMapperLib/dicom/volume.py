@@ -52,6 +52,11 @@ class DicomVolume:
         """Where its files lie."""
         return {frame.path.parent for frame in self._frames}
 
+    @property
+    def files(self) -> set[Path]:
+        """Its files; those of an enhanced object hold others' slices, too."""
+        return {frame.path for frame in self._frames}
+
     def read(self) -> Volume:
         """Read the voxels, rescaled to the header's units (PET: to SUV), as float32.
 

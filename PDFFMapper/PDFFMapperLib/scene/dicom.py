@@ -2,37 +2,192 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import slicer
 
-from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.folder import (
+    DicomFolder,
+    DicomSeries,
+    read_dicom_files,
+    read_dicom_folder,
+)
 from PDFFMapperLib.dicom.selection import named_series, refuse_beside_unreadable, split_source
+from PDFFMapperLib.dicom.volume import DicomVolume
 from PDFFMapperLib.scene.folders import put_in_folder
+from PDFFMapperLib.scene.frames import instances_of, keep_patient
 from PDFFMapperLib.scene.volumes import volume_to_node
 
+_LISTING = 0.3  # of the time is for headers
 
-def load_dicom(source: str | Path) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """Load every volume of the series that are meant, in a folder of the subject hierarchy.
+
+@dataclass
+class LoadedDicom:
+    """What was loaded.
+
+    Attributes:
+        nodes: one for each volume.
+        notes: what was repaired, joined or left out.
+        again: where nodes were read again, the new ones by the ID of the old one.
+    """
+
+    nodes: list[slicer.vtkMRMLScalarVolumeNode]
+    notes: list[str]
+    again: dict[str, list[slicer.vtkMRMLScalarVolumeNode]] = field(default_factory=dict)
+
+
+def load_dicom(source: str | Path, progress: Callable[[float], bool] | None = None) -> LoadedDicom:
+    """Load every volume of the series that are meant; several of a series go into a folder.
 
     Where Slicer's own loaders stack the contrasts of an enhanced file, lose its phase or take a
-    series apart, this reads each volume with its echo time, b-value and component.
+    series apart, this reads each volume with its echo time, b-value and component. Of a whole
+    folder what cannot be read is left out and told.
 
     Args:
         source: a DICOM file or folder, with "#" and what names a series of it.
+        progress: called with the fraction done; returning False cancels.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is loaded.
+        InterruptedError: canceled; nothing is loaded.
     """
     path, chosen = split_source(source)
     if not path.exists():
         raise FileNotFoundError(f"{source}: there is no such file or folder.")
-    found = read_dicom_folder(path)
+    found = read_dicom_folder(path, _part(progress, 0, _LISTING))
     wanted = named_series(found, chosen)
     if not wanted:
         raise ValueError(f"{path}: no series is named '{chosen}'.")
-    refuse_beside_unreadable(found, [volume for one in wanted for volume in one.contents])
-    volumes = [volume for one in wanted for volume in one.volumes]
-    nodes = [volume_to_node(volume) for volume in volumes]
-    put_in_folder(wanted[0].description, nodes)
-    return nodes
+    return _loaded(found, wanted, str(path), bool(chosen), progress)[0]
+
+
+def load_again(
+    nodes: Sequence[slicer.vtkMRMLNode],
+    dicom_file: Callable[[str], str],
+    progress: Callable[[float], bool] | None = None,
+) -> LoadedDicom:
+    """Load the files of nodes that Slicer's DICOM loaders made, as this software reads them.
+
+    Args:
+        nodes: those of other origin are left as they are.
+        dicom_file: the file of a DICOM instance UID, "" for none
+            (``slicer.dicomDatabase.fileForInstance``).
+        progress: called with the fraction done; returning False cancels.
+
+    Raises:
+        ValueError: none of them is from DICOM, a file is gone, or cannot be read.
+        InterruptedError: canceled; nothing is loaded.
+    """
+    files = {node.GetID(): files_of(node, dicom_file) for node in nodes if instances_of(node)}
+    if not files:
+        raise ValueError("None of these images was loaded from DICOM; nothing can be read again.")
+    every = list(dict.fromkeys(file for of_one in files.values() for file in of_one))
+    where = ", ".join(node.GetName() for node in nodes if node.GetID() in files)
+    found = read_dicom_files(every, where, _part(progress, 0, _LISTING))
+    if not found:
+        raise ValueError(f"{where}: no DICOM image is in its files. {' '.join(found.notes)}")
+    loaded, volumes = _loaded(found, found, where, True, progress)
+    for node_id, held in files.items():
+        of_node = [n for n, volume in enumerate(volumes) if volume.files & set(held)]
+        loaded.again[node_id] = [loaded.nodes[n] for n in of_node]
+    return loaded
+
+
+def read_otherwise(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str]) -> str:
+    """What reading a node's DICOM files again would change, "" for nothing; reads headers only."""
+    try:
+        found = read_dicom_files(files_of(node, dicom_file), node.GetName())
+    except (ValueError, OSError):
+        return ""
+    volumes = [volume for series in found for volume in series.contents]
+    if len(volumes) > 1 and node.IsA("vtkMRMLScalarVolumeNode"):
+        return f"'{node.GetName()}' is one volume here, but {len(volumes)} by its DICOM files."
+    if any("display scaling differs" in note for series in found for note in series.notes):
+        return f"'{node.GetName()}' has Philips' display scaling, which differs between its slices."
+    if any(volume.attributes.get("Modality") == "PT" for volume in volumes):
+        return f"'{node.GetName()}' is PET; read again it is SUV."
+    return ""
+
+
+def files_of(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str]) -> list[Path]:
+    """The DICOM files that a node was loaded from.
+
+    Raises:
+        ValueError: one of them is gone.
+    """
+    files = [dicom_file(uid) for uid in instances_of(node)]
+    gone = sum(not file or not Path(file).is_file() for file in files)
+    if gone:
+        raise ValueError(
+            f"'{node.GetName()}': {gone} of its {len(files)} DICOM files are no longer in Slicer's "
+            "database; import the study again."
+        )
+    return list(dict.fromkeys(map(Path, files)))
+
+
+def put_in_place(
+    parameters: object,
+    names: Iterable[str],
+    again: dict[str, list[slicer.vtkMRMLScalarVolumeNode]],
+) -> None:
+    """Choose nodes that were read again for what the old ones were chosen for.
+
+    A single image that became several is chosen for nothing: which of them is meant is to be told.
+
+    Args:
+        parameters: the parameter node.
+        names: of its images and lists of images.
+        again: see `LoadedDicom`.
+    """
+    for name in names:
+        held = getattr(parameters, name)
+        if held is None:
+            continue
+        if hasattr(held, "GetID"):
+            new = again.get(held.GetID(), [held])
+            setattr(parameters, name, new[0] if len(new) == 1 else None)
+            continue
+        new = [one for old in held if old is not None for one in again.get(old.GetID(), [old])]
+        setattr(parameters, name, list(dict.fromkeys(new)))
+
+
+def _loaded(
+    found: DicomFolder,
+    wanted: Sequence[DicomSeries],
+    where: str,
+    all_of_them: bool,
+    progress: Callable[[float], bool] | None,
+) -> tuple[LoadedDicom, list[DicomVolume]]:
+    """Read series and then add their nodes, so that all or none are there."""
+    broken = [one.problem for one in wanted if one.problem]
+    whole = [one for one in wanted if not one.problem]
+    if broken and (all_of_them or not whole):
+        raise ValueError(f"{where}: {broken[0]}")
+    volumes = [volume for one in whole for volume in one.contents]
+    refuse_beside_unreadable(found, volumes)
+    step = _part(progress, _LISTING, 1)
+    read = []
+    for n, one in enumerate(whole):
+        if step and not step(n / len(whole)):
+            raise InterruptedError(f"{where}: reading was canceled.")
+        read.append(one.volumes)
+    nodes, notes = [], list(found.notes)
+    for one, of_series in zip(whole, read, strict=True):
+        made = [volume_to_node(volume) for volume in of_series]
+        for node in made:
+            keep_patient(node, one.patient)
+        if len(made) > 1:
+            put_in_folder(one.description, made)
+        nodes += made
+        notes += [*one.notes, *(note for volume in of_series for note in volume.notes)]
+    notes += [f"Left out: {problem}" for problem in broken]
+    return LoadedDicom(nodes, list(dict.fromkeys(notes))), volumes
+
+
+def _part(
+    progress: Callable[[float], bool] | None, start: float, end: float
+) -> Callable[[float], bool] | None:
+    """The progress of a part of the work."""
+    return progress and (lambda fraction: progress(start + (end - start) * fraction))

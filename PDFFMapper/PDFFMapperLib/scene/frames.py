@@ -6,6 +6,7 @@ as data nodes. What the user types for a frame is kept on its node and saved wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.folder import read_facts
 from PDFFMapperLib.diffusion.scheme import read_bval
 from PDFFMapperLib.images.bids import stem_of
+from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.images.nrrd import keyword_of
 from PDFFMapperLib.images.sidecar import sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
@@ -90,10 +92,12 @@ def facts_of_dicom_file(
     """Facts, age and sex of the first DICOM file of a node; none where it is gone or unreadable.
 
     Args:
-        node: loaded from DICOM, or not.
+        node: loaded from DICOM, or not; one that this software loaded keeps age and sex itself.
         dicom_file: as for `frames_from_nodes`.
     """
-    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if kept := node.GetAttribute(_PATIENT):
+        return {}, PatientFacts(**json.loads(kept))
+    uids = instances_of(node)
     file = dicom_file(uids[0]) if uids and dicom_file else ""
     try:
         return read_facts(file) if file else ({}, PatientFacts())
@@ -101,6 +105,22 @@ def facts_of_dicom_file(
         return {}, PatientFacts()
 
 
+def instances_of(node: slicer.vtkMRMLNode) -> list[str]:
+    """The UIDs of the DICOM instances that Slicer's loaders made a node from; [] for others."""
+    held = [node]
+    if node.IsA("vtkMRMLSequenceNode"):
+        held += [node.GetNthDataNode(n) for n in range(node.GetNumberOfDataNodes())]
+    uids = [(one.GetAttribute("DICOM.instanceUIDs") or "").split() for one in held]
+    return list(dict.fromkeys(uid for of_one in uids for uid in of_one))
+
+
+def keep_patient(node: slicer.vtkMRMLNode, patient: PatientFacts) -> None:
+    """Keep age, in tenths of a year, and sex on a node, for whoever compares its numbers."""
+    facts = {"age_years": shown_age(patient.age_years), "sex": patient.sex}
+    node.SetAttribute(_PATIENT, json.dumps(facts))
+
+
+_PATIENT = "MarrowAssessPatient"
 _FRAME = "Frame."
 
 
