@@ -489,6 +489,7 @@ def test_heights_of_a_found_spine_in_the_panel(marrow, sample):
     # 27 mm, less 1.2 mm of cortex and .87 mm of hollow at each endplate.
     healthy = [one.value for one in heights if one.site in ("L1", "L3", "L4")]
     assert healthy == pytest.approx([22.9] * 3, abs=1.2)
+    check_lines_of_heights(logic, parameters, loss, heights)
     segment = parameters.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L2 marrow")
     drawn = slicer.util.arrayFromSegmentBinaryLabelmap(
         parameters.segmentation, segment, sample.volumes["T1"]
@@ -504,6 +505,43 @@ def test_heights_of_a_found_spine_in_the_panel(marrow, sample):
     }
     assert how["L3"] == "outline found"
     assert how.get("L2") != "outline found"
+
+
+def check_lines_of_heights(logic, parameters, loss, heights):
+    """Three lines of each body, front to back, colored by its grade; gone with the rest."""
+    import slicer
+    from MarrowAssessLib.scene.live_results import remove_live, show_overlay
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    parameters.showOverlay = True
+    nodes = [slicer.mrmlScene.GetNthNode(n) for n in range(slicer.mrmlScene.GetNumberOfNodes())]
+    before = {node.GetID() for node in nodes}
+    measured(logic, parameters)
+    node = parameters.segmentation.GetNodeReference("MarrowAssess.heights")
+    mesh, display = node.GetPolyData(), node.GetDisplayNode()
+    grades = vtk_to_numpy(mesh.GetCellData().GetArray("Grade"))
+    assert mesh.GetNumberOfLines() == 3 * len(loss) and set(grades) == {0.0}
+    ends = vtk_to_numpy(mesh.GetPoints().GetData()).reshape(-1, 3, 2, 3)
+    backs = {site: lines[2] for site, lines in zip(loss, ends, strict=True)}
+    for one in heights:
+        upper, lower = backs[one.site]
+        assert np.linalg.norm(upper - lower) == pytest.approx(one.value, abs=0.7)
+        assert upper[2] > lower[2]
+    assert all((lines[0, :, 1] > lines[2, :, 1]).all() for lines in ends)  # front to back
+    assert display.GetVisibility() and display.GetColorNode().GetColorName(2) == "grade 2"
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(display)
+    assert legend.GetVisibility()
+    show_overlay(parameters.segmentation, False)
+    assert not display.GetVisibility() and not legend.GetVisibility()
+    parameters.fractures = False
+    measured(logic, parameters)
+    assert not node.GetPolyData().GetNumberOfLines() and not legend.GetVisibility()
+    parameters.fractures, parameters.showOverlay = True, False
+    remove_live(parameters.segmentation)
+    assert parameters.segmentation.GetNodeReference("MarrowAssess.heights") is None
+    nodes = [slicer.mrmlScene.GetNthNode(n) for n in range(slicer.mrmlScene.GetNumberOfNodes())]
+    left = {node.GetID() for node in nodes} - before
+    assert left <= {parameters.segmentation.GetDisplayNodeID()}
 
 
 def measured(logic, parameters):

@@ -74,6 +74,7 @@ def body_shape(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         one.how = "outline found" if regions[level].outline else "outline as drawn"
         if leads:
             one.ci95, one.words = body.loss_ci95, _words(book, level, body)
+            one.lines_ras = np.stack(np.split(body.heights.points_ras, 2), axis=1)
             one.cautions += body.cautions
         elif quantity.key == "height_grade":
             one.ci95 = body.grade_range and tuple(float(end) for end in body.grade_range)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from MarrowAssessLib.catalogue.anatomy import level_index, spine_region
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.study.regions import Statistics
@@ -26,6 +28,8 @@ class Measurement:
         words: what the number means by its own rule, such as "grade 2 wedge"; "" for most.
         how: settings that the number depends on and that differ from image to image, if any.
         cautions: sentences to read with the number.
+        lines_ras: of a body's height loss, the three lines its heights are measured along, from
+            the upper to the lower endplate, front to back; shape (3, 2, 3), mm.
     """
 
     quantity: str
@@ -40,6 +44,7 @@ class Measurement:
     words: str = ""
     how: str = ""
     cautions: list[str] = field(default_factory=list)
+    lines_ras: np.ndarray | None = None
 
     @property
     def unit(self) -> str:

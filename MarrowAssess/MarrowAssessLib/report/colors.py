@@ -19,6 +19,11 @@ MODEL_COLOR = "#9a9a9a"  # a band that a model of the sequence predicts, not pub
 Z_LIMIT = 3.0
 NO_REFERENCE_COLOR = (0.5, 0.5, 0.5)
 STATEMENT_COLORS = {"expected": (0.0, 0.62, 0.45), "unusual": (0.90, 0.62, 0.0)}
+# Of the heights of a vertebral body: grades 0 to 3 (Genant), and where there is no grade.
+GRADE_COLORS = (
+    (0.90, 0.97, 1.0), (0.94, 0.89, 0.26), (0.90, 0.62, 0.0), (0.84, 0.37, 0.0), (0.5, 0.5, 0.5),
+)  # fmt: skip
+NO_GRADE = 4
 # ColorBrewer 2.0 "RdBu" without its two darkest colors (Brewer, colorbrewer2.org), from -3 to +3.
 Z_COLORS = (
     np.array(

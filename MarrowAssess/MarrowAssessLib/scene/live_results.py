@@ -30,6 +30,8 @@ from MarrowAssessLib.scene.assessment import (
     results_table,
     site_results,
 )
+from MarrowAssessLib.scene.height_lines import ROLES as HEIGHT_ROLES
+from MarrowAssessLib.scene.height_lines import show_height_legend, show_height_lines
 from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results
 from MarrowAssessLib.scene.segments import known_segments
 from MarrowAssessLib.scene.tables import point_labels, remove_chart, set_points
@@ -45,7 +47,7 @@ LABEL_SEPARATION_MM = 20.0  # one line in a view that shows a whole spine
 SAID_KINDS = ("frequency", "rule", "modelled", "published", "nothing")
 MOST_SAID = 4  # lines of what is said without a reference; the rest is in the table
 COLORS = "MarrowAssess.z-score.colors"
-_OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines")
+_OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines", HEIGHT_ROLES[0])
 
 
 @dataclass
@@ -81,6 +83,7 @@ def show_live(
         made = show_results(segmentation, [one for one in shown if one.region_name in drawn])
         made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
         place_labels(made, LABEL_SEPARATION_MM)
+        show_height_lines(segmentation, assessment.results, made.layout)
         show_overlay(segmentation, True)
         _color_markups(markups, {one.region_name: one.color for one in shown})
     return LiveResults(table, charts)
@@ -116,8 +119,11 @@ def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         remove_chart(chart)
     if legend := _legend_of(segmentation):
         slicer.mrmlScene.RemoveNode(legend)
-    for role in (TABLE, *_OVERLAY, COLORS):
+    for role in (TABLE, *_OVERLAY, COLORS, *HEIGHT_ROLES):
         if node := segmentation.GetNodeReference(role):
+            shown = getattr(node, "GetNumberOfDisplayNodes", int)()  # tables and colors have none
+            for display in [node.GetNthDisplayNode(n) for n in range(shown)]:
+                slicer.mrmlScene.RemoveNode(display)
             slicer.mrmlScene.RemoveNode(node)
 
 
@@ -138,6 +144,7 @@ def show_labels(segmentation: slicer.vtkMRMLSegmentationNode | None, visible: bo
         node = segmentation.GetNodeReference(role)
         if node is not None:
             node.SetDisplayVisibility(visible)
+    show_height_legend(segmentation, visible)
     if legend := _legend_of(segmentation):
         legend.SetVisibility(visible and legend.GetAttribute(SCORED) == "yes")
 

@@ -101,7 +101,9 @@ def show_results(
     labels = _labels(segmentation, [r.label for r in labelled])
     lines = _lines(segmentation)
     layout = choose_layout(places)
-    _show_labels_in(labels, layout)
+    show_beside_anatomy(labels.GetDisplayNode(), layout)
+    labels.GetDisplayNode().SetSliceProjection(True)
+    labels.GetDisplayNode().SetSliceProjectionOpacity(1.0)
     overlay = Overlay(segmentation, colors, legend, labels, lines, places, layout)
     place_labels(overlay, LABEL_SEPARATION_MM)
     return overlay
@@ -173,7 +175,7 @@ def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 
 
 def _color_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLProceduralColorNode:
-    node = _own(segmentation, "vtkMRMLProceduralColorNode", "MarrowAssess z-score colors")
+    node = own_node(segmentation, "vtkMRMLProceduralColorNode", "MarrowAssess z-score colors")
     function = node.GetColorTransferFunction()
     if function.GetSize() == len(Z_STOPS):  # views draw the legend anew at every point
         return node
@@ -227,7 +229,7 @@ def _places(
 def _labels(
     segmentation: slicer.vtkMRMLSegmentationNode, texts: Sequence[str]
 ) -> slicer.vtkMRMLMarkupsFiducialNode:
-    node = _own(segmentation, "vtkMRMLMarkupsFiducialNode", "MarrowAssess labels")
+    node = own_node(segmentation, "vtkMRMLMarkupsFiducialNode", "MarrowAssess labels")
     node.CreateDefaultDisplayNodes()
     # Points are kept where their number is: views build new ones slowly.
     if node.GetNumberOfControlPoints() != len(texts):
@@ -256,9 +258,8 @@ def _labels(
     return node
 
 
-def _show_labels_in(labels: slicer.vtkMRMLMarkupsFiducialNode, layout: Layout) -> None:
-    """Labels stand beside the anatomy in 3D and in each slice of one orientation, not in others."""
-    display = labels.GetDisplayNode()
+def show_beside_anatomy(display: slicer.vtkMRMLDisplayNode, layout: Layout) -> None:
+    """Show in 3D and in each slice of the one orientation that labels stand in, not in others."""
     views = slicer.util.getNodesByClass("vtkMRMLViewNode")
     slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     views += [one for one in slices if one.GetLayoutName() == layout.slice_view]
@@ -268,8 +269,6 @@ def _show_labels_in(labels: slicer.vtkMRMLMarkupsFiducialNode, layout: Layout) -
         display.RemoveAllViewNodeIDs()
         for one in wanted:
             display.AddViewNodeID(one)
-    display.SetSliceProjection(True)
-    display.SetSliceProjectionOpacity(1.0)
 
 
 def _set_text_background(text: object) -> None:
@@ -279,7 +278,7 @@ def _set_text_background(text: object) -> None:
 
 
 def _lines(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLModelNode:
-    node = _own(segmentation, "vtkMRMLModelNode", "MarrowAssess label lines")
+    node = own_node(segmentation, "vtkMRMLModelNode", "MarrowAssess label lines")
     node.CreateDefaultDisplayNodes()
     node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     display = node.GetDisplayNode()
@@ -290,7 +289,9 @@ def _lines(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLModelN
     return node
 
 
-def _own(segmentation: slicer.vtkMRMLSegmentationNode, kind: str, name: str) -> slicer.vtkMRMLNode:
+def own_node(
+    segmentation: slicer.vtkMRMLSegmentationNode, kind: str, name: str
+) -> slicer.vtkMRMLNode:
     """The node that the segmentation refers to under this name, made when it is not there yet."""
     role = name.replace(" ", ".")
     node = segmentation.GetNodeReference(role)

@@ -1,0 +1,97 @@
+"""The six points of each vertebral body's heights as three lines, colored by grade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import slicer
+from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkPoints
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.vtkFiltersCore import vtkAssignAttribute
+
+from MarrowAssessLib.findings.result import Result
+from MarrowAssessLib.report.colors import GRADE_COLORS, NO_GRADE
+from MarrowAssessLib.report.label_layout import Layout
+from MarrowAssessLib.scene.overlay import own_node, show_beside_anatomy
+
+NAME, COLORS_NAME = "MarrowAssess heights", "MarrowAssess height grades"
+ROLES = tuple(name.replace(" ", ".") for name in (NAME, COLORS_NAME))
+GRADE = "Grade"
+LINE_WIDTH = 4
+
+
+def show_height_lines(
+    segmentation: slicer.vtkMRMLSegmentationNode, results: Sequence[Result], layout: Layout
+) -> None:
+    """Draw the heights of every body that has them; what an earlier result showed is replaced.
+
+    The lines join the six points that heights are measured between, so that a look tells whether
+    they lie on the endplates. Without heights there is nothing, and nothing is added.
+    """
+    measured = [one.measurement for one in results]
+    bodies = {one.site: one.lines_ras for one in measured if one.lines_ras is not None}
+    grades = {one.site: int(one.value) for one in measured if one.quantity == "height_grade"}
+    if not bodies and segmentation.GetNodeReference(ROLES[0]) is None:
+        return
+    node = own_node(segmentation, "vtkMRMLModelNode", NAME)
+    node.CreateDefaultDisplayNodes()
+    node.SetAndObservePolyData(_lines(bodies, grades))
+    display = node.GetDisplayNode()
+    show_beside_anatomy(display, layout)
+    display.SetLighting(False)
+    display.SetLineWidth(LINE_WIDTH)
+    display.SetVisibility2D(True)
+    display.SetSliceDisplayModeToProjection()  # slices are thick: the middle plane is in none
+    display.SetSliceIntersectionThickness(LINE_WIDTH)
+    display.SetActiveScalar(GRADE, vtkAssignAttribute.CELL_DATA)
+    display.SetScalarRangeFlag(display.UseManualScalarRange)
+    display.SetScalarRange(0, len(GRADE_COLORS) - 1)
+    display.SetAndObserveColorNodeID(_colors(segmentation).GetID())
+    display.SetScalarVisibility(True)
+    display.SetVisibility(True)
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
+    legend.SetTitleText("height")
+    legend.SetUseColorNamesForLabels(True)
+    legend.SetMaxNumberOfColors(len(GRADE_COLORS))
+    legend.SetNumberOfLabels(len(GRADE_COLORS))
+    legend.SetPosition(0.97, 0.5)  # that of z-scores is on the other side
+    legend.SetSize(0.12, 0.2)
+    show_height_legend(segmentation, True)
+
+
+def show_height_legend(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide what the lines' colors mean, where there are lines."""
+    node = segmentation.GetNodeReference(ROLES[0])
+    if node is None:
+        return
+    logic = slicer.modules.colors.logic()
+    if legend := logic.GetColorLegendDisplayNode(node.GetDisplayNode()):
+        legend.SetVisibility(visible and node.GetPolyData().GetNumberOfLines() > 0)
+
+
+def _lines(bodies: dict[str, np.ndarray], grades: dict[str, int]) -> vtkPolyData:
+    points, cells, values = vtkPoints(), vtkCellArray(), vtkDoubleArray()
+    values.SetName(GRADE)
+    for site, lines in bodies.items():
+        for line in lines:
+            cells.InsertNextCell(2)
+            for point in line:
+                cells.InsertCellPoint(points.InsertNextPoint(point))
+            values.InsertNextValue(grades.get(site, NO_GRADE))
+    mesh = vtkPolyData()
+    mesh.SetPoints(points)
+    mesh.SetLines(cells)
+    mesh.GetCellData().AddArray(values)
+    return mesh
+
+
+def _colors(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLColorTableNode:
+    node = own_node(segmentation, "vtkMRMLColorTableNode", COLORS_NAME)
+    node.SetTypeToUser()
+    node.SetAttribute("Category", "MarrowAssess")
+    node.SetNumberOfColors(len(GRADE_COLORS))
+    for grade, color in enumerate(GRADE_COLORS):
+        name = "no grade" if grade == NO_GRADE else f"grade {grade}"
+        node.SetColor(grade, name, *color)
+    return node
