@@ -115,6 +115,7 @@ class MarrowAssessParameterNode:
     opposedPhaseVolume: vtkMRMLScalarVolumeNode
     waterVolume: vtkMRMLScalarVolumeNode
     fatVolume: vtkMRMLScalarVolumeNode
+    suvVolume: vtkMRMLScalarVolumeNode
     pdffVolume: vtkMRMLScalarVolumeNode
     r2starVolume: vtkMRMLScalarVolumeNode
     t2starVolume: vtkMRMLScalarVolumeNode

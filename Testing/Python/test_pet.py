@@ -235,3 +235,54 @@ def test_real_slices_of_a_maker_that_is_not_named(shared):
     dynamic.SeriesType = ["WHOLE BODY", "IMAGE"]  # injected when the series began
     with pytest.raises(ValueError, match="are told for 0 min after the injection"):
         suv([dynamic])
+
+
+# --- facts beside the factors ---
+
+
+def test_what_the_header_tells_beside_the_factor():
+    named = injection(RadiopharmaceuticalStartTime="1000")  # hours and minutes alone
+    named[0].Radiopharmaceutical = "FDG -- fluorodeoxyglucose"
+    found = suv([header(named)])
+    assert found.factors[0] == pytest.approx(70_000 / DECAYED)
+    lean = 9270 / (6680 + 216 * 70 / 1.75**2)
+    assert found.facts == {
+        "Tracer": "FDG",
+        "RadionuclideHalfLife": HALF_LIFE_S,
+        "ActivityPerWeight": 5.0,
+        "UptakeTime": 60.0,
+        "LeanBodyShare": pytest.approx(lean, abs=1e-4),
+    }
+    named[0].Radiopharmaceutical = "68Ga-PentixaFor"
+    assert suv([header(named)]).facts["Tracer"] == "Pentixafor"
+    assert suv([header()]).facts["Tracer"] == ""
+    woman = suv([header(PatientSex="F")]).facts["LeanBodyShare"]
+    assert woman == pytest.approx(9270 / (8780 + 244 * 70 / 1.75**2), abs=1e-4)
+    unknown = suv([header(PatientSex="O")])
+    assert unknown.facts["LeanBodyShare"] == pytest.approx((lean + woman) / 2, abs=1e-4)
+    assert "the mean of both formulas is taken" in unknown.notes[0]
+    bare = suv([header(Units="GML", SUVType="BW", PatientSize=None)])
+    assert "LeanBodyShare" not in bare.facts
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"DecayCorrection": "NONE"}, "'NONE', but the list of corrections has one"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "it is a projection"),
+    ],
+)
+def test_headers_that_contradict_themselves_or_are_no_slices(changes, words):
+    with pytest.raises(ValueError, match=words):
+        suv([header(**changes)])
+
+
+def test_a_missing_list_of_corrections_is_said():
+    assert "no list of corrections" in suv([header(CorrectedImage=None)]).notes[0]
+
+
+def test_a_slice_without_philips_factor_is_no_zero():
+    one, other = (header(Units="CNTS", Manufacturer="Philips") for _ in range(2))
+    one.add_new((0x7053, 0x1000), "DS", "0.002")
+    with pytest.raises(ValueError, match="in every slice"):
+        suv([one, other])

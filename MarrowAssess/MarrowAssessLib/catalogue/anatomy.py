@@ -15,6 +15,8 @@ class Role(str, Enum):
     CSF = "csf"
     FAT = "fat"
     NOISE = "noise"
+    LIVER = "liver"
+    BLOOD = "blood pool"
 
 
 VERTEBRAE = [
@@ -46,6 +48,10 @@ _ROLE_ALIASES = {
     "subcutaneous fat": Role.FAT,
     "air": Role.NOISE,
     "background": Role.NOISE,
+    "blood": Role.BLOOD,
+    "aorta": Role.BLOOD,
+    "descending aorta": Role.BLOOD,
+    "aortic arch": Role.BLOOD,
 }
 
 

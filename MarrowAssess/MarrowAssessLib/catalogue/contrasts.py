@@ -38,6 +38,11 @@ class Contrast(str, Enum):
     SUV = "SUV"
 
     @property
+    def on_own_grid(self) -> bool:
+        """Whether regions of any grid are measured on the image's own, as those of PET are."""
+        return self is Contrast.SUV
+
+    @property
     def kind(self) -> MapKind:
         """Of a map: its unit, what is plausible and more.
 

@@ -10,6 +10,6 @@ def _parameter(contrast: Contrast) -> str:
     return "".join([first.lower(), *(word[0].upper() + word[1:] for word in others), "Volume"])
 
 
-_NOT_CHOSEN = (Contrast.FAT_FRACTION, Contrast.SUV)  # the panel has no selector for them
+_NOT_CHOSEN = (Contrast.FAT_FRACTION,)  # the panel has no selector for it
 VOLUME_PARAMETERS = {c: _parameter(c) for c in Contrast if c not in _NOT_CHOSEN}
 """The parameter of the MarrowAssess module that holds the image of each contrast."""

@@ -77,6 +77,11 @@ def run(args: argparse.Namespace) -> int:
     refuse_foreign(args.out, RECORD, (TABLE, PARQUET, STABILITY))
     arguments, notes = study_arguments(args)
     study = read_study(**arguments)
+    if apart := [c.value for c, one in study.volumes.items() if not one.same_grid(study.grid)]:
+        raise ValueError(
+            f"{', '.join(apart)} lies on another voxel grid than the regions; texture needs "
+            "regions drawn on it."
+        )
     images = digests(study.volumes)
     volumes = study.volumes | (without_coil_shading(study.volumes) if args.n4 else {})
     regions, resampled = study.regions, args.spacing is not None

@@ -48,6 +48,8 @@ _LOOKS = {
     ("signal_drop", 20.0, AT_MOST): "loses no signal in opposed phase (less than 20 %)",
 }
 GENANT_DOI = "10.1002/jbmr.5650080915"
+UPTAKE_SCORES = ("marrow_deauville", "marrow_deauville_peak")
+UPTAKE_SCORE_DOI = "10.1200/JCO.2013.53.5229"  # Barrington 2014
 LOW_PERCENT = 20.0  # of height lost, from which bodies are graded
 _CARROLL = ("t1_marrow_disc", "t1_marrow_muscle")
 _WORDED = {"fs_t2_marrow_muscle": "fat-suppressed T2", "t2_marrow_muscle": "T2"}
@@ -145,6 +147,8 @@ def _rules(
 ) -> list[Statement]:
     quantity, value = measurement.quantity, measurement.value
     read = [c for c in cutoffs if all(r.evidence != "memory" for r in c.records)]
+    if quantity in UPTAKE_SCORES:
+        return [Statement(RULE, OPEN, measurement.words, (), UPTAKE_SCORE_DOI)]
     if measurement.words:
         tone = {ABOVE: UNUSUAL, AT_MOST: EXPECTED}.get(side_of(measurement, LOW_PERCENT), OPEN)
         return [Statement(RULE, tone, measurement.words, (), GENANT_DOI)]

@@ -55,6 +55,7 @@ class Book:
         drawn: the regions as they were drawn.
         regions: those that are measured (eroded, if asked for), by name.
         settings: see Settings.
+        age_years: of the patient, None where unknown.
     """
 
     def __init__(
@@ -64,20 +65,24 @@ class Book:
         drawn: Sequence[Region],
         regions: Sequence[Region],
         settings: Settings,
+        age_years: float | None = None,
+        grid: Volume | None = None,
     ):
         self.acquired = dict(acquired)
         self.corrected = dict(corrected)
         self.drawn = list(drawn)
         self.regions = {region.name: region for region in regions}
         self.settings = settings
+        self.age_years = age_years
+        self._grid = grid
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self._centers: dict[str, np.ndarray] = {}
         self._once: dict[tuple, object] = {}
 
     @property
     def grid(self) -> Volume:
-        """An image that stands for the common grid."""
-        return next(iter(self.acquired.values()))
+        """An image that stands for the grid of the regions."""
+        return self._grid or next(iter(self.acquired.values()))
 
     def of(self, role: Role) -> list[Region]:
         """The regions of one tissue."""

@@ -9,7 +9,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.measures.book import Book
-from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
 from MarrowAssessLib.study.regions import Region, Statistics
 
 FEWEST = 5  # voxels with a value under which a region has none
@@ -42,7 +42,7 @@ def map_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         found.append(
             Measurement(quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci)
         )
-    return found + _mean_of_levels(quantity, found)
+    return found + mean_of_levels(quantity, found)
 
 
 def _regions(book: Book, quantity: Quantity) -> list[Region]:
@@ -55,23 +55,6 @@ def _regions(book: Book, quantity: Quantity) -> list[Region]:
         if other.method is Method.MAP_VALUE and other.images == quantity.images
     }
     return [r for r in book.regions.values() if r.role not in own and r.role is not Role.NOISE]
-
-
-def _mean_of_levels(
-    quantity: Quantity, found: list[Measurement | Skipped]
-) -> list[Measurement | Skipped]:
-    by_site = {one.site: one for one in reversed(found) if isinstance(one, Measurement)}
-    if not quantity.levels or not all(level in by_site for level in quantity.levels):
-        return []
-    levels = [by_site[level] for level in quantity.levels]
-    value = float(np.mean([one.value for one in levels]))
-    ci = None
-    if all(one.ci95 for one in levels):
-        halves = [(one.ci95[1] - one.ci95[0]) / 2 for one in levels]
-        half = float(np.sqrt(sum(half**2 for half in halves))) / len(levels)
-        ci = (value - half, value + half)
-    names = tuple(name for one in levels for name in one.measured)
-    return [Measurement(quantity.key, quantity.site_of_levels, value, names, ci95=ci)]
 
 
 def _check_unit(volume: Volume, contrast: Contrast, region: Region, one: Statistics) -> None:

@@ -22,6 +22,7 @@ from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
 from MarrowAssessLib.measures.muscle import cross_section
 from MarrowAssessLib.measures.signal_ratios import enhancement, tissue_ratio
 from MarrowAssessLib.measures.texture import texture
+from MarrowAssessLib.measures.uptake import uptake
 from MarrowAssessLib.measures.vbq import levels_over_csf
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -53,6 +54,21 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.BODY_SHAPE: body_shape,
     Method.DEFORMITY: deformity_index,
     Method.BODY_SIGNAL: body_signal,
+    **dict.fromkeys(
+        (
+            Method.UPTAKE,
+            Method.UPTAKE_MAX,
+            Method.UPTAKE_PEAK,
+            Method.UPTAKE_TOTAL,
+            Method.UPTAKE_LEAN,
+            Method.UPTAKE_RATIO,
+            Method.UPTAKE_SCORE,
+            Method.UPTAKE_SCORE_PEAK,
+            Method.LIMB_RATIO,
+            Method.LIMB_SPREAD,
+        ),
+        uptake,
+    ),
 }
 
 
@@ -80,11 +96,17 @@ def measure(
         volumes[Contrast.FAT_FRACTION] = fat_signal_fraction(
             volumes[Contrast.WATER], volumes[Contrast.FAT]
         )
-    plain = _measure(Book(volumes, {}, study.regions, regions, replace(settings, n4=False)))
+
+    def book(corrected: dict[Contrast, Volume], settings: Settings) -> Book:
+        return Book(
+            volumes, corrected, study.regions, regions, settings, study.age_years, study.grid
+        )
+
+    plain = _measure(book({}, replace(settings, n4=False)))
     if not settings.n4:
         return plain
     corrected = without_coil_shading(volumes, progress)
-    result = _measure(Book(volumes, corrected, study.regions, regions, settings))
+    result = _measure(book(corrected, settings))
     before = {_identity(one): one.value for one in plain.measurements}
     for one in result.measurements:
         if QUANTITIES[one.quantity].n4:

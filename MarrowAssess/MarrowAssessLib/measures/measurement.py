@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from MarrowAssessLib.catalogue.anatomy import level_index, spine_region
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.study.regions import Statistics
 
 
@@ -80,3 +80,21 @@ def order(measurement: Measurement) -> tuple:
     keys = list(QUANTITIES)
     place = 1e3 if level is None else level
     return keys.index(measurement.quantity), several, place, measurement.site
+
+
+def mean_of_levels(
+    quantity: Quantity, found: list[Measurement | Skipped]
+) -> list[Measurement | Skipped]:
+    """The mean of the levels that a quantity is given for; nothing where one is missing."""
+    by_site = {one.site: one for one in reversed(found) if isinstance(one, Measurement)}
+    if not quantity.levels or not all(level in by_site for level in quantity.levels):
+        return []
+    levels = [by_site[level] for level in quantity.levels]
+    value = float(np.mean([one.value for one in levels]))
+    ci = None
+    if all(one.ci95 for one in levels):
+        halves = [(one.ci95[1] - one.ci95[0]) / 2 for one in levels]
+        half = float(np.sqrt(sum(half**2 for half in halves))) / len(levels)
+        ci = (value - half, value + half)
+    names = tuple(name for one in levels for name in one.measured)
+    return [Measurement(quantity.key, quantity.site_of_levels, value, names, ci95=ci)]

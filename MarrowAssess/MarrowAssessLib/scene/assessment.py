@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.volumes import volume_to_node
 
@@ -25,6 +26,7 @@ from MarrowAssessLib.scene.tables import (
     table_to_node,
 )
 from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
 RECORD_SEPARATOR, FIELD_SEPARATOR = "; ", " | "  # in its column of records
@@ -48,7 +50,7 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     Noise regions are left out of the segmentation: they are air, and would hide the anatomy.
     """
     study = assessment.study
-    volumes = [volume_to_node(volume, c.value) for c, volume in study.volumes.items()]
+    volumes = [volume_to_node(volume, name) for name, volume in _grid_first(study)]
     regions = [region for region in study.regions if region.role is not Role.NOISE]
     segmentation = regions_to_node(regions, volumes[0], "Regions")
     overlay = show_results(segmentation, site_results(assessment))
@@ -57,6 +59,14 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     charts = [chart for one in shared if (chart := age_chart(one, study.age_years))]
     put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
+
+
+def _grid_first(study: Study) -> list[tuple[str, Volume]]:
+    """The images by name, those on the grid of the regions first; that grid itself where none."""
+    named = [(contrast.value, volume) for contrast, volume in study.volumes.items()]
+    if not any(volume.same_grid(study.grid) for _, volume in named):
+        named.append(("Grid of the regions", study.grid))
+    return sorted(named, key=lambda one: not one[1].same_grid(study.grid))
 
 
 def site_results(

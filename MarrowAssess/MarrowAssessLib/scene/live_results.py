@@ -289,6 +289,8 @@ def plain_rows(assessment: Assessment) -> list[ResultRow]:
     study = assessment.study
     for region in _unmeasured(assessment):
         for contrast, volume in study.volumes.items():
+            if contrast.on_own_grid:
+                continue
             median = float(np.nanmedian(region.values(volume.array)))
             name = f"{contrast.value.replace('_', ' ')} signal"
             details = f"Median of {region.voxels} voxels. {PLAIN_SIGNAL_SAYS}"

@@ -69,7 +69,7 @@ def study_from_nodes(
         read[contrast], said = in_stated_unit(volume, contrast)
         notes += [said] if said else []
         volume = read[contrast]
-        if resample and not volume.same_grid(grid):
+        if resample and not (contrast.on_own_grid or volume.same_grid(grid)):
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {on.GetName()})"
     regions: list[Region] = []
@@ -165,7 +165,8 @@ def grid_node(
         source = segmentation.GetNodeReference(role)
         if source in chosen:
             return source
-    return chosen[0]
+    common = (node for contrast, node in volumes.items() if not contrast.on_own_grid)
+    return next(common, chosen[0])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ HIGHEST_PERCENT = 150.0  # noise goes beyond 100, a map of other scale far beyon
 _PICTURE_TOPS = (254, 255, 4095, 32767, 65535)  # of maps stretched to what a picture holds
 _SHARE = 0.002  # of the voxels above 0 that may lie beyond
 LOWEST_RATE = 1.5  # 1/s; no tissue decays as slowly
+HIGHEST_SUV = 200.0  # g/ml; the bladder reaches 100
 HIGHEST_DIFFUSIVITY, LOWEST_DIFFUSIVITY = 60.0, 0.05  # 10^-3 mm^2/s
 
 
@@ -75,6 +76,11 @@ def scale_advice(volume: Volume, contrast: Contrast) -> str:
             return _advice(volume, contrast, highest, unit, 0.001 if 300 < top <= 2e4 else None)
         if highest < LOWEST_DIFFUSIVITY:
             return _advice(volume, contrast, highest, unit, 1000.0)
+    if contrast is Contrast.SUV and top > HIGHEST_SUV:
+        return (
+            f"{volume.name}: its values reach {highest:.4g}, which is no SUV in g/ml but activity; "
+            "read the PET's DICOM files (a folder in MarrowAssess or PDFFMapper), which makes SUV."
+        )
     if contrast is Contrast.R2STAR and highest < LOWEST_RATE:
         return _advice(volume, contrast, highest, "1/s", 1000.0)
     return ""

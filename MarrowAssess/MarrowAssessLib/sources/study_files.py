@@ -70,9 +70,7 @@ def read_study(
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
     read = {contrast: _read(path, contrast, keep_names) for contrast, path in volumes.items()}
-    if not read:
-        raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
-    _check_scales(scale or {}, read)
+    _check_given(scale or {}, read)
     _check_labels(labels, rules, labels_of)
     inputs: dict[str, str] = {}
     notes: list[str] = []
@@ -105,7 +103,8 @@ def read_study(
     if not keep_names:
         files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
         notes = [without_names(note, files) for note in notes]
-    return Study(read, regions, age_years, sex, inputs, subject, list(dict.fromkeys(notes)))
+    told = list(dict.fromkeys(notes))
+    return Study(read, regions, age_years, sex, inputs, subject, told, drawn_on=grid)
 
 
 def _check_labels(
@@ -152,7 +151,7 @@ def _onto_grid(
             read[contrast], said = in_stated_unit(volume, contrast)
             volume = read[contrast]
             notes += [said] if said else []
-        if not volume.same_grid(grid):
+        if not (contrast.on_own_grid or volume.same_grid(grid)):
             if not resample or placed_twice(volume, grid):
                 raise ValueError(grids_differ(volume, grid, ASK))
             read[contrast] = resampled(volume, grid)
@@ -293,7 +292,9 @@ def _refuse_twins(read: Mapping[Contrast, Volume]) -> None:
             )
 
 
-def _check_scales(scale: Mapping[Contrast, float], read: Mapping[Contrast, Volume]) -> None:
+def _check_given(scale: Mapping[Contrast, float], read: Mapping[Contrast, Volume]) -> None:
+    if not read:
+        raise ValueError("No volume was given; name at least one, such as T1=t1.nii.gz.")
     if absent := [contrast.value for contrast in scale if contrast not in read]:
         raise ValueError(f"A scale is given for {', '.join(absent)}, but no such volume.")
     for contrast, factor in scale.items():

@@ -22,13 +22,15 @@ class Study:
     """Everything one assessment needs.
 
     Attributes:
-        volumes: by contrast, all on the grid of the regions.
+        volumes: by contrast, all on the grid of the regions but for those that are measured on
+            their own (see Contrast.on_own_grid).
         regions: regions of interest on that grid.
         age_years, sex: of the patient; None where unknown. sex is "F" or "M".
         inputs: what each volume and region was read from, for provenance.
         subject: a name to print on the report, "" unless the user asks for one.
         notes: sentences about how volumes and regions were read.
         field_strength_t: in tesla, where somebody stated it; None leaves it to the headers.
+        drawn_on: a volume on the grid of the regions where none of `volumes` may be; else None.
     """
 
     volumes: dict[Contrast, Volume]
@@ -39,6 +41,7 @@ class Study:
     subject: str = ""
     notes: list[str] = field(default_factory=list)
     field_strength_t: float | None = None
+    drawn_on: Volume | None = None
 
     def __post_init__(self) -> None:
         if not self.volumes:
@@ -61,15 +64,16 @@ class Study:
             raise ValueError(f"Region names must be unique; used twice: {', '.join(twice)}.")
         first = self.grid
         for contrast, volume in self.volumes.items():
-            if not volume.same_grid(first):
+            if not (contrast.on_own_grid or volume.same_grid(first)):
                 raise OtherGrid(grids_differ(volume, first, "bring them onto one"))
             if advice := scale_advice(volume, contrast):
                 raise ValueError(advice)
 
     @property
     def grid(self) -> Volume:
-        """A volume that stands for the common grid."""
-        return next(iter(self.volumes.values()))
+        """A volume that stands for the grid of the regions."""
+        common = (volume for contrast, volume in self.volumes.items() if not contrast.on_own_grid)
+        return self.drawn_on or next(common, None) or next(iter(self.volumes.values()))
 
     def with_role(self, role: Role) -> list[Region]:
         """The regions of one tissue."""

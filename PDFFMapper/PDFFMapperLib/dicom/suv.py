@@ -13,7 +13,7 @@ import datetime
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,14 @@ from PDFFMapperLib.dicom.header import mapped
 
 SUV_UNIT = "g/ml"
 UNITS = "BQML, CNTS (Philips), GML and CM2ML"
-_HALF_LIFE_S = {"C-111A1": 6586.0, "C-131A3": 4057.0, "18F": 6586.0, "68GA": 4057.0}
+_F18_S, _GA68_S = 6586.0, 4057.0
+# DICOM PS3.16, CID 4020: SNOMED RT, SNOMED CT, and names in use.
+_HALF_LIFE_S = {
+    **dict.fromkeys(("C-111A1", "77004003", "18F"), _F18_S),
+    **dict.fromkeys(("C-131A3", "80751004", "68GA"), _GA68_S),
+}
+_TRACERS = {"FDG": ("FDG", "DEOXYGLUCOSE"), "Pentixafor": ("PENTIXAFOR",)}
+_TRACER_CODES = {"C-B1031": "FDG", "35321007": "FDG"}
 _SAME_HALF_LIFE = 0.01
 _LEAST_DOSE_BQ = 1e5
 _TIMES_DIFFER_S = 10.0
@@ -40,10 +47,14 @@ class Suv:
     Attributes:
         factors: (slices,), by which rescaled values are multiplied.
         notes: what was assumed and what disagrees.
+        facts: "Tracer" ("FDG", "Pentixafor" or "other"), "RadionuclideHalfLife" in s,
+            "UptakeTime" in min, "ActivityPerWeight" in MBq/kg and "LeanBodyShare" (lean body mass
+            over weight: SUL = SUV times it), each where the header tells it.
     """
 
     factors: np.ndarray
     notes: tuple[str, ...]
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 def suv_of_files(files: Sequence[Path]) -> Suv:
@@ -63,33 +74,76 @@ def suv_of_files(files: Sequence[Path]) -> Suv:
 
 def suv(headers: Sequence[Dataset]) -> Suv:
     """The same of headers."""
-    first = headers[0]
     notes: list[str] = []
-    _check_corrections(first)
+    factors = _factors(headers, notes)
+    facts = _facts(headers[0], notes)
+    return Suv(factors, tuple(dict.fromkeys(notes)), facts)
+
+
+def _factors(headers: Sequence[Dataset], notes: list[str]) -> np.ndarray:
+    """By what each slice is multiplied, from its units."""
+    first = headers[0]
+    _check_corrections(first, notes)
     if any(float(one.get("RescaleIntercept") or 0) != 0 for one in headers):
         raise ValueError("PET: a rescale intercept is not 0, so its values are no activity.")
     units = str(first.get("Units", "")).upper()
     if units == "GML":
         factor = _of_mass(first, notes)
-        return Suv(np.full(len(headers), factor), tuple(notes))
+        return np.full(len(headers), factor)
     if units == "CM2ML":
         weight, height_cm = _weight_kg(first, notes), 100 * _height_m(first, notes)
         surface_cm2 = 71.84 * height_cm**0.725 * weight**0.425  # Du Bois 1916
-        return Suv(np.full(len(headers), 1000 * weight / surface_cm2), tuple(notes))
+        return np.full(len(headers), 1000 * weight / surface_cm2)
     scale = 1.0
     if units == "CNTS":
-        direct = _philips(first, 0x00)
-        if direct:
-            return Suv(np.array([_philips(one, 0x00) for one in headers]), tuple(notes))
-        if not _philips(first, 0x09):
+        direct, scale = (
+            np.array([_philips(one, element) for one in headers]) for element in (0x00, 0x09)
+        )
+        if (direct > 0).all():
+            return direct
+        if not (scale > 0).all():
             raise ValueError(
                 "PET: its values are counts (CNTS) without Philips' factors for SUV (7053,1000) or "
-                "activity (7053,1009); export the series with private elements."
+                "activity (7053,1009) in every slice; export the series with private elements."
             )
-        scale = np.array([_philips(one, 0x09) for one in headers])
     elif units != "BQML":
         raise ValueError(f"PET: its units are '{units}'; SUV is made of {UNITS}.")
-    return Suv(scale * _of_activity(headers, notes), tuple(notes))
+    return scale * _of_activity(headers, notes)
+
+
+def _facts(header: Dataset, notes: list[str]) -> dict[str, object]:
+    """What cautions and SUL need, as far as the header tells it."""
+    given = next(iter(header.get("RadiopharmaceuticalInformationSequence") or []), Dataset())
+    facts: dict[str, object] = {"Tracer": _tracer(given)}
+    said: list[str] = []  # of a weight or dose that was told before
+    weight = _weight_kg(header, said) if _is_positive(header, "PatientWeight") else None
+    height = _height_m(header, said) if _is_positive(header, "PatientSize") else None
+    if _is_positive(given, "RadionuclideHalfLife"):
+        facts["RadionuclideHalfLife"] = float(given.RadionuclideHalfLife)
+    if weight and _is_positive(given, "RadionuclideTotalDose"):
+        facts["ActivityPerWeight"] = round(_dose_bq(given, said) / weight / 1e6, 3)
+    began = _time(header, "Acquisition", required=False) or _time(header, "Series", required=False)
+    injected = _injected(given, began) if began else None
+    if injected:
+        facts["UptakeTime"] = round((began - injected).total_seconds() / 60, 1)
+    if weight and height:
+        sexes = _sexes(header, notes)
+        masses = [_mass("LBMJANMA", sex, weight, height) for sex in sexes]
+        facts["LeanBodyShare"] = round(sum(masses) / len(masses) / weight, 4)
+    return facts
+
+
+def _tracer(given: Dataset) -> str:
+    """FDG, Pentixafor, other, or "" where nothing names it; what was typed is not kept."""
+    codes = given.get("RadiopharmaceuticalCodeSequence") or []
+    words = [str(given.get("Radiopharmaceutical") or "").upper()]
+    for code in codes:
+        if found := _TRACER_CODES.get(str(code.get("CodeValue", ""))):
+            return found
+        words.append(str(code.get("CodeMeaning", "")).upper())
+    text = " ".join(words)
+    known = (name for name, parts in _TRACERS.items() if any(part in text for part in parts))
+    return next(known, "other" if text.strip() else "")
 
 
 # --- from activity ------------------------------------------------------------------------------
@@ -100,10 +154,7 @@ def _of_activity(headers: Sequence[Dataset], notes: list[str]) -> np.ndarray:
     first = headers[0]
     weight_g = 1000 * _weight_kg(first, notes)
     given = _injection(first)
-    dose = _positive(given, "RadionuclideTotalDose", "the injected activity")
-    if dose < _LEAST_DOSE_BQ:
-        notes.append(f"PET: an injected activity of {dose:g} was taken as MBq.")
-        dose *= 1e6
+    dose = _dose_bq(given, notes)
     half_life = _half_life_s(given)
     decay = math.log(2) / half_life
     correction = str(first.get("DecayCorrection", "")).upper()
@@ -124,6 +175,14 @@ def _of_activity(headers: Sequence[Dataset], notes: list[str]) -> np.ndarray:
     times = _reference_times(headers, decay, notes)
     since = [_since(given, one, at, half_life) for one, at in zip(headers, times, strict=True)]
     return weight_g / (dose * np.exp(-decay * np.array(since)))
+
+
+def _dose_bq(given: Dataset, notes: list[str]) -> float:
+    dose = _positive(given, "RadionuclideTotalDose", "the injected activity")
+    if dose < _LEAST_DOSE_BQ:
+        notes.append(f"PET: an injected activity of {dose:g} was taken as MBq.")
+        dose *= 1e6
+    return dose
 
 
 def _reference_times(
@@ -172,14 +231,9 @@ def _since(given: Dataset, header: Dataset, at: datetime.datetime, half_life: fl
     Raises:
         ValueError: no time of injection, or one that cannot be.
     """
-    injected = _stamp(given.get("RadiopharmaceuticalStartDateTime"))
+    injected = _injected(given, at)
     if injected is None:
-        clock = str(given.get("RadiopharmaceuticalStartTime") or "")
-        if not clock:
-            raise ValueError("PET: the time of injection (0018,1072) is missing.")
-        injected = _stamp(f"{at:%Y%m%d}{clock}")
-        if injected > at:
-            injected -= datetime.timedelta(days=1)
+        raise ValueError("PET: the time of injection (0018,1072) is missing or no time.")
     since = (at - injected).total_seconds()
     if not _LEAST_SINCE_S <= since <= _MOST_HALF_LIVES * half_life:
         raise ValueError(
@@ -189,6 +243,17 @@ def _since(given: Dataset, header: Dataset, at: datetime.datetime, half_life: fl
             "the series dynamic."
         )
     return since
+
+
+def _injected(given: Dataset, at: datetime.datetime) -> datetime.datetime | None:
+    """The injection: its date and time, else the last time before `at` that its clock showed."""
+    injected = _stamp(given.get("RadiopharmaceuticalStartDateTime"))
+    if injected is None:
+        clock = _clock(given.get("RadiopharmaceuticalStartTime"))
+        injected = _stamp(f"{at:%Y%m%d}{clock}") if clock else None
+        if injected and injected > at:
+            injected -= datetime.timedelta(days=1)
+    return injected
 
 
 def _injection(header: Dataset) -> Dataset:
@@ -267,14 +332,28 @@ def _sexes(header: Dataset, notes: list[str]) -> tuple[str, ...]:
 # --- elements -----------------------------------------------------------------------------------
 
 
-def _check_corrections(header: Dataset) -> None:
+def _check_corrections(header: Dataset, notes: list[str]) -> None:
     done = _words(header, "CorrectedImage")
+    if not done:
+        notes.append(
+            "PET: no list of corrections is there; it is taken as corrected for attenuation."
+        )
     if done and "ATTN" not in done:
         raise ValueError("PET: it is not corrected for attenuation, so no SUV is made of it.")
     corrected = str(header.get("DecayCorrection", "")).upper()
     if done and "DECY" not in done and corrected in ("START", "ADMIN"):
         raise ValueError(
             f"PET: its decay correction is '{corrected}', but the list of corrections has none."
+        )
+    if "DECY" in done and corrected == "NONE":
+        raise ValueError(
+            "PET: its decay correction is 'NONE', but the list of corrections has one."
+        )
+    if {"MIP", "PROJECTION IMAGE", "MAXIMUM INTENSITY PROJECTION"} & set(
+        _words(header, "ImageType")
+    ):
+        raise ValueError(
+            "PET: it is a projection (MIP), which has no SUV of a place; choose slices."
         )
     if {"DYNAMIC", "GATED"} & set(_words(header, "SeriesType")):
         raise ValueError("PET: it is a dynamic or gated series; choose a static one.")
@@ -293,16 +372,32 @@ def _positive(header: Dataset, keyword: str, what: str) -> float:
     return number
 
 
+def _is_positive(header: Dataset, keyword: str) -> bool:
+    value = header.get(keyword)
+    return value not in (None, "") and math.isfinite(float(value)) and float(value) > 0
+
+
 def _duration_s(header: Dataset) -> float:
     return _positive(header, "ActualFrameDuration", "a frame's duration") * _FRAME_OF_PET
 
 
 def _time(header: Dataset, of: str, required: bool = True) -> datetime.datetime | None:
-    date, clock = header.get(f"{of}Date") or header.get("SeriesDate"), header.get(f"{of}Time")
+    date, clock = (
+        header.get(f"{of}Date") or header.get("SeriesDate"),
+        _clock(header.get(f"{of}Time")),
+    )
     found = _stamp(f"{date}{clock}") if date and clock else None
     if found is None and required:
         raise ValueError(f"PET: its {of.lower()} time is missing, so no SUV is made.")
     return found
+
+
+def _clock(value: object) -> str:
+    """HHMMSS with any fraction, of a time that may end after hours or minutes; "" for none."""
+    whole, dot, fraction = str(value or "").strip().replace(":", "").partition(".")
+    return (
+        f"{whole.ljust(6, '0')}{dot}{fraction}" if whole.isdigit() and len(whole) % 2 == 0 else ""
+    )
 
 
 def _stamp(value: object) -> datetime.datetime | None:

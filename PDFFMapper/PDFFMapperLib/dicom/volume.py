@@ -159,7 +159,7 @@ def _uptake(array: np.ndarray, volume: DicomVolume) -> tuple[dict[str, object], 
         return {}, ()
     found = suv_of_files([frame.path for frame in volume._frames])
     array *= found.factors[:, None, None].astype(np.float32)
-    return {"Units": SUV_UNIT}, found.notes
+    return {**found.facts, "Units": SUV_UNIT}, found.notes
 
 
 def _stored_pixels(file: Path) -> np.ndarray:

@@ -24,6 +24,7 @@ UNIT_CODES = {
     "mm": ("mm", "UCUM", "mm"),
     "deg": ("deg", "UCUM", "degrees"),
     "SD": ("{SD}", "UCUM", "standard deviations"),
+    "g": ("g", "UCUM", "g"),
     "g/ml": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
     "signal": ("[arb'U]", "UCUM", "arbitrary units"),
 }

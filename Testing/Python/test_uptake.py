@@ -1,0 +1,274 @@
+"""PET in regions of any grid: known uptake, ratios, scores, and what is said beside them."""
+
+import numpy as np
+import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.measures.book import Book, Settings
+from MarrowAssessLib.measures.measure import measure
+from MarrowAssessLib.measures.suv_peak import suv_peak
+from MarrowAssessLib.measures.uptake import deauville, uptake
+from MarrowAssessLib.study.coverage import coverage
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.images.volume import Volume
+
+BALLS = {  # name: role, site, center (RAS, mm), uptake
+    "L1 marrow": (Role.MARROW, "L1", (-40, -40, 30), 1.5),
+    "L2 marrow": (Role.MARROW, "L2", (-40, -40, -30), 2.0),
+    "left femoral diaphysis marrow": (Role.MARROW, "left femoral diaphysis", (40, -40, -30), 4.0),
+    "liver": (Role.LIVER, "", (40, 40, 30), 2.2),
+    "blood pool": (Role.BLOOD, "", (-40, 40, 30), 1.5),
+}
+RADIUS_MM = 16.0
+LIVER = QUANTITIES["liver_suv"]
+FACTS = {
+    "Modality": "PT", "Tracer": "FDG", "UptakeTime": 60.0, "ActivityPerWeight": 4.0,
+    "RadionuclideHalfLife": 6586.0, "LeanBodyShare": 0.75, "Units": "g/ml",
+}  # fmt: skip
+
+
+def pet(background=0.5, values=(), **facts):
+    """Balls of known uptake on the PET's own grid, turned against that of the regions."""
+    turn = np.deg2rad(20)
+    axes = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    grid = np.eye(4)
+    grid[:3, :3] = axes * (4.0, 4.0, 3.3)
+    grid[:3, 3] = -grid[:3, :3] @ (24.0, 24.0, 24.0)
+    image = Volume(np.full((49, 49, 49), background, np.float32), grid, "SUV", {**FACTS, **facts})
+    k, j, i = np.indices(image.array.shape)
+    places = image.to_ras(np.stack([i, j, k], -1))
+    for name, (_, _, center, value) in BALLS.items():
+        near = np.linalg.norm(places - center, axis=-1) < RADIUS_MM + 4
+        image.array[near] = dict(values).get(name, value)
+    return image
+
+
+def regions(radius=RADIUS_MM, names=tuple(BALLS)):
+    """The balls as they were drawn on a grid of 2 mm; and that grid."""
+    grid = np.diag([2.0, 2.0, 2.0, 1.0])
+    grid[:3, 3] = -75
+    drawn_on = Volume(np.zeros((76, 76, 76), np.uint8), grid, "MR")
+    k, j, i = np.indices(drawn_on.array.shape)
+    places = drawn_on.to_ras(np.stack([i, j, k], -1))
+    found = [
+        Region.from_mask(
+            name, *BALLS[name][:2], np.linalg.norm(places - BALLS[name][2], axis=-1) < radius
+        )
+        for name in names
+    ]
+    return found, drawn_on
+
+
+def study(image=None, age=50, radius=RADIUS_MM, names=tuple(BALLS)):
+    drawn, drawn_on = regions(radius, names)
+    return Study({Contrast.SUV: image or pet()}, drawn, age, "F", drawn_on=drawn_on)
+
+
+def values(one):
+    return {(m.quantity, m.measured[0]): m for m in measure(one).measurements}
+
+
+# --- the region on another grid ---
+
+
+def test_a_region_keeps_its_volume_on_another_grid():
+    (ball,), drawn_on = regions(names=("L1 marrow",))
+    image = pet()
+    found = coverage(ball, drawn_on, image)
+    volume = float(found.weights.sum()) * image.voxel_volume_mm3
+    assert volume == pytest.approx(ball.voxels * drawn_on.voxel_volume_mm3, rel=0.01)
+    assert found.inside > 0.99 and found.weights.max() == 1
+    own = coverage(ball, drawn_on, drawn_on)
+    assert (own.weights == ball.mask).all() and own.offset == ball.offset
+
+
+def test_a_voxel_counts_by_its_part_inside():
+    grid, image = np.diag([1.0, 1.0, 1.0, 1.0]), np.diag([4.0, 4.0, 4.0, 1.0])
+    image[:3, 3] = 1.5  # its first voxel holds the first four of the other in each direction
+    mask = np.zeros((8, 8, 8), bool)
+    mask[:4, :4, :6] = True
+    region = Region.from_mask("L1 marrow", Role.MARROW, "L1", mask)
+    found = coverage(region, Volume(mask, grid), Volume(np.zeros((2, 2, 2)), image))
+    np.testing.assert_allclose(found.weights, [[[1, 0.5], [0, 0]], [[0, 0], [0, 0]]])
+
+
+@pytest.mark.parametrize("radius_mm", [10.0, 14.0])
+def test_the_peak_of_a_sphere_is_its_uptake_wherever_it_lies(radius_mm):
+    rng = np.random.default_rng(2)
+    axis = (np.arange(17 * 8) + 0.5) / 2 - 2
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
+    for _ in range(3):
+        c = 32 + rng.uniform(-2, 2, 3)
+        inside = (x - c[0]) ** 2 + (y - c[1]) ** 2 + (z - c[2]) ** 2 < radius_mm**2
+        seen = 4 * inside.reshape(17, 8, 17, 8, 17, 8).mean((1, 3, 5)).astype(np.float32)
+        peak = suv_peak(seen, np.argwhere(seen > 2), np.full(3, 4.0))
+        assert peak == pytest.approx(4, rel=0.01)
+
+
+# --- numbers ---
+
+
+def test_uptake_of_known_balls():
+    found = values(study())
+    for key, expected in {
+        ("marrow_suv", "L1 marrow"): 1.5,
+        ("marrow_suv_max", "L2 marrow"): 2.0,
+        ("marrow_suv_peak", "L2 marrow"): 2.0,
+        ("marrow_sul", "L1 marrow"): 1.5 * 0.75,
+        ("liver_suv", "liver"): 2.2,
+        ("blood_suv", "blood pool"): 1.5,
+        ("marrow_liver_suv", "L1 marrow"): 1.5 / 2.2,
+        ("marrow_blood_suv", "L2 marrow"): 2 / 1.5,
+        ("limb_axial_suv", "left femoral diaphysis marrow"): 2.0,
+        ("limb_spread_suv", "left femoral diaphysis marrow"): 1.0,
+    }.items():
+        assert found[key].value == pytest.approx(expected, rel=1e-3), key
+    (region,), drawn_on = regions(names=("L1 marrow",))
+    smaller = region.eroded(3.0, drawn_on.spacing)
+    total = found["marrow_suv_total", "L1 marrow"].value
+    assert total == pytest.approx(1.5 * smaller.voxels * 8 / 1000, rel=0.01)
+    assert "systematic error about 2.3 %" in found["marrow_suv", "L1 marrow"].how
+    assert not found["marrow_suv", "L1 marrow"].cautions
+
+
+def test_the_interval_holds_the_mean_of_correlated_noise():
+    from scipy.ndimage import gaussian_filter
+
+    rng, held = np.random.default_rng(0), 0
+    k, j, i = np.indices((9, 12, 12))
+    ball = (k - 4) ** 2 / 12 + (j - 6) ** 2 / 20 + (i - 6) ** 2 / 20 < 1
+    drawn = [Region.from_mask("liver", Role.LIVER, "", ball)]  # taken as drawn
+    image = Volume(np.zeros(ball.shape), np.diag([4, 4, 4, 1]), "SUV", dict(FACTS))
+    for _ in range(200):
+        noise = gaussian_filter(rng.normal(size=(15, 18, 18)), 0.6)[3:-3, 3:-3, 3:-3]
+        noisy = image.with_array(1.5 + 0.5 * noise)
+        (one,) = uptake(Book({Contrast.SUV: noisy}, {}, drawn, drawn, Settings()), LIVER)
+        held += one.ci95[0] <= 1.5 <= one.ci95[1]
+    assert held >= 0.93 * 200 and one.ci95[1] - one.ci95[0] < 0.15
+
+
+@pytest.mark.parametrize(
+    ("value", "score"), [(1.5, 2), (1.6, 3), (2.2, 3), (2.3, 4), (4.4, 4), (4.5, 5)]
+)
+def test_the_five_point_score(value, score):
+    found, words = deauville(value, blood=1.5, liver=2.2)
+    assert found == score
+    assert words.startswith(f"{score} ")
+
+
+def test_the_score_is_a_rule_with_its_source():
+    results = assess(study()).results
+    (limb,) = [r for r in results if r.measurement.quantity == "marrow_deauville_peak"
+               and "femoral" in r.measurement.site]  # fmt: skip
+    assert limb.measurement.value == 4
+    (said,) = limb.statements
+    assert said.source == "10.1200/JCO.2013.53.5229" and "above liver" in said.text
+    assert limb.z is None
+
+
+def test_uptake_of_pentixafor_is_a_quantity_of_its_own():
+    found = values(study(pet(Tracer="Pentixafor")))
+    assert found["marrow_cxcr4", "L1 marrow"].value == pytest.approx(1.5)
+    assert ("marrow_suv", "L1 marrow") not in found
+
+
+# --- what is said ---
+
+
+@pytest.mark.parametrize(
+    ("facts", "values", "age", "words"),
+    [
+        ({"Tracer": ""}, {}, 50, "does not tell its tracer"),
+        ({"Tracer": "other"}, {}, 50, "tracer is not FDG"),
+        ({"UptakeTime": 90.0}, {}, 50, "began 90 min after the injection; 55 to 75 min are usual"),
+        ({"ActivityPerWeight": 40.0}, {}, 50, "40 MBq/kg of FDG were injected; 0.5 to 15"),
+        ({}, {"liver": 5.0}, 50, "liver has an SUVmean of 5.00, outside 1.31 to 3.03"),
+        ({}, {"blood pool": 0.5}, 50, "blood pool has an SUVmean of 0.50, outside 0.81 to 2.29"),
+        ({}, {}, 9, "In children uptake by body weight rises with growth"),
+    ],
+)
+def test_cautions_of_the_image(facts, values, age, words):
+    found = measure(study(pet(values=values, **facts), age)).measurements
+    for one in found:
+        assert any(words in caution for caution in one.cautions), one.quantity
+
+
+def test_cautions_of_regions():
+    image = pet(values={"liver": 2.2})
+    small = values(study(image, radius=3.9))["marrow_suv", "L1 marrow"]
+    assert any("too thin to take 3 mm off for PET" in c for c in small.cautions)
+    assert any("voxels of the PET, whose resolution mixes" in c for c in small.cautions), small
+    lean = values(study(image, age=12))["marrow_sul", "L1 marrow"]
+    assert any("formula of lean body mass is of adults; at 12 years" in c for c in lean.cautions)
+    hot = pet()
+    k, j, i = np.indices(hot.array.shape)
+    away = np.linalg.norm(hot.to_ras(np.stack([i, j, k], -1)) - BALLS["L1 marrow"][2], axis=-1)
+    hot.array[(away > 14) & (away < 20)] = 9
+    peak = values(study(hot))["marrow_suv_peak", "L1 marrow"]
+    assert any("reaches into hotter tissue beside L1 marrow" in c for c in peak.cautions)
+
+
+def test_a_region_that_the_pet_does_not_hold():
+    image = pet()
+    cut = Volume(image.array[:, :, 13:], image.ijk_to_ras.copy(), "SUV", image.attributes)
+    cut.ijk_to_ras[:3, 3] = image.to_ras(np.array([13, 0, 0]))
+    found = measure(study(cut))
+    cautions = [c for m in found.measurements for c in m.cautions]
+    assert any("of L2 marrow lies inside the PET" in c for c in cautions)
+    far = Volume(image.array, image.ijk_to_ras.copy(), "SUV", image.attributes)
+    far.ijk_to_ras[:3, 3] += 500
+    reasons = {one.reason for one in measure(study(far)).skipped}
+    assert "L1 marrow lies outside the PET" in reasons
+    empty = image.with_array(np.full_like(image.array, np.nan))
+    reasons = {one.reason for one in measure(study(empty)).skipped}
+    assert "the PET holds no value in L1 marrow" in reasons
+
+
+def test_what_is_missing_is_said():
+    bare = pet()
+    del bare.attributes["LeanBodyShare"]
+    reasons = {s.reason for s in measure(study(bare, names=("L1 marrow",))).skipped}
+    assert "the PET's header tells no weight and height for lean mass" in reasons
+    assert {"no liver region was given", "no blood pool region was given"} <= reasons
+    image = pet()
+    thin = image.with_array(image.array[23:26])
+    thin.ijk_to_ras[:3, 3] = image.to_ras(np.array([0, 0, 23]))
+    drawn, drawn_on = regions(names=("L1 marrow",))
+    drawn[0].offset = (30, *drawn[0].offset[1:])
+    one = Study({Contrast.SUV: thin}, drawn, drawn_on=drawn_on)
+    reasons = {s.reason for s in measure(one).skipped}
+    assert "no sphere of 1 cm^3 round L1 marrow lies in the PET" in reasons
+
+
+def test_activity_is_no_suv():
+    activity = pet()
+    activity.array *= 5000
+    with pytest.raises(ValueError, match="no SUV in g/ml but activity"):
+        study(activity)
+
+
+def test_texture_is_not_made_of_regions_on_another_grid(tmp_path):
+    from MarrowAssessLib.commands.main import main
+    from PDFFMapperLib.images.files import write_volume
+
+    drawn, drawn_on = regions(names=("L1 marrow",))
+    labels = drawn_on.with_array(drawn[0].full_mask(drawn_on.array.shape).astype(np.uint8))
+    write_volume(labels, tmp_path / "labels.nrrd")
+    write_volume(pet(), tmp_path / "pet.nrrd")
+    arguments = ["radiomics", "--volume", f"SUV={tmp_path / 'pet.nrrd'}", "--labels",
+                 str(tmp_path / "labels.nrrd"), "--label", "1=marrow:L1", "--out",
+                 str(tmp_path / "out")]  # fmt: skip
+    assert main(arguments) == 2
+    arguments[0], arguments[-1] = "assess", str(tmp_path / "assessed")
+    assert main([*arguments, "--no-scene"]) == 0  # no resampling is needed to measure
+
+
+def test_pet_beside_mr_is_measured_on_its_own_grid():
+    drawn, drawn_on = regions()
+    t1 = drawn_on.with_array(np.full(drawn_on.array.shape, 100, np.int16))
+    both = Study({Contrast.SUV: pet(), Contrast.T1: t1}, drawn, 50, "F")
+    assert both.grid is t1
+    assert values(both)["marrow_suv", "L2 marrow"].value == pytest.approx(2, rel=1e-3)
