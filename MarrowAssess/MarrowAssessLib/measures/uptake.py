@@ -387,8 +387,8 @@ def _cautions(book: Book) -> list[str]:
     child = book.age_years is not None and book.age_years < CHILD_YEARS
     if child:
         cautions.append(
-            "In children uptake by body weight rises with growth, the liver's too (doi "
-            "10.3969/j.issn.1674-8115.2026.04.009), and growth plates take up tracer: keep them "
+            "In children uptake by body weight rises with growth, the liver's too (Debnath "
+            "2024), and growth plates take up tracer: keep them "
             "out of regions."
         )
     if tracer in ("", "FDG") and not child:
