@@ -446,6 +446,12 @@ def test_rows_of_a_report(healthy):
     assert "wedge, edema (diffuse" in words
     assert loss.tone == "unusual"
     assert rows["height_loss", "L3"].tone == "expected"
+    high = next(
+        r.measurement
+        for (q, _), r in rows.items()
+        if q == "height_loss" and r.measurement.ci95[0] < 0
+    )
+    assert high.words.startswith(f"{round(high.ci95[0])} to {round(high.ci95[1])} %, grade 0")
     assert rows["height_grade", "L1"].measurement.value == 2
     index = rows["deformity_index", "T12-L4"].measurement
     assert index.value == 2

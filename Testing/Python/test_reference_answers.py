@@ -254,7 +254,7 @@ def test_carroll_s_rule_in_its_own_counts(study):
     at_limit = next(
         s for s in one_number(study, "t1_marrow_disc", 1.02, 0.05, age_years=40) if s.kind == "rule"
     )
-    assert at_limit.text.startswith("at the limit of 1: of 41 at or below, 40 were infiltrated")
+    assert at_limit.text.startswith("on no sure side of 1: of 41 at or below, 40 were infiltrated")
     tones = {
         value: next(
             s.tone for s in one_number(study, "t1_marrow_muscle", value, age_years=40)

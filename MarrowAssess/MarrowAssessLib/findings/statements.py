@@ -174,7 +174,7 @@ def _rules(
 def _carroll(measurement: Measurement, rule: Threshold) -> Statement:
     """The published ratio of 1, above which marrow was normal and below which infiltrated."""
     side = side_of(measurement, rule.value)
-    where = {ABOVE: "above", AT_MOST: "at or below"}.get(side, "at the limit of")
+    where = {ABOVE: "above", AT_MOST: "at or below"}.get(side, "on no sure side of")
     tone = {ABOVE: EXPECTED, AT_MOST: UNUSUAL}.get(side, OPEN)
     return Statement(RULE, tone, f"{where} {rule.value:g}: {rule.accuracy}", rule.records)
 
