@@ -1,5 +1,6 @@
 """Nodes to study, and an assessment that follows what the user edits, on Slicer's real scene."""
 
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS  # noqa: E402
 from MarrowAssessLib.catalogue.quantities import QUANTITIES  # noqa: E402
 from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
 from MarrowAssessLib.findings.assessment import assess  # noqa: E402
 from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
 from MarrowAssessLib.scene.assessment import _doi  # noqa: E402
+from MarrowAssessLib.scene.choices import on_other_grids  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
 from MarrowAssessLib.scene.live_results import (  # noqa: E402
     live_results,
@@ -272,6 +275,17 @@ def test_rows_of_the_panel_are_those_of_the_table(spine, tmp_path):
 
 def test_quantities_are_told_apart_by_their_names():
     assert len({quantity.name for quantity in QUANTITIES.values()}) == len(QUANTITIES)
+
+
+def test_a_pet_on_its_own_grid_asks_for_no_resampling():
+    parameters = types.SimpleNamespace(
+        **dict.fromkeys(VOLUME_PARAMETERS.values()), segmentation=None
+    )
+    parameters.t1Volume = volume_to_node(Volume(np.zeros((2, 3, 4), np.int16), SPACING, "T1"))
+    parameters.suvVolume = volume_to_node(Volume(np.zeros((3, 3, 3)), 4 * SPACING, "PET"))
+    assert on_other_grids(parameters) == []
+    parameters.t2Volume = parameters.suvVolume
+    assert on_other_grids(parameters) == ["T2 (PET)"]
 
 
 def test_a_dicom_file_that_is_gone_tells_nothing_and_stops_nothing(tmp_path):

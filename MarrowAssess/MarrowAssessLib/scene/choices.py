@@ -9,6 +9,7 @@ from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 from vtkmodules.vtkCommonCore import vtkCommand
 
+from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.scene.study import (
     OWN_MARKUPS,
@@ -144,7 +145,7 @@ def in_two_roles(parameters: object) -> list[tuple[str, list[str]]]:
 
 
 def on_other_grids(parameters: object) -> list[str]:
-    """What each chosen volume is called that lies on another grid than the regions."""
+    """What each chosen volume is called that lies on another grid than the regions and must not."""
     volumes = chosen_volumes(parameters)
     if len(volumes) < 2:
         return []
@@ -152,7 +153,7 @@ def on_other_grids(parameters: object) -> list[str]:
     return [
         f"{name.replace('_', ' ')} ({node.GetName()})"
         for name, node in volumes.items()
-        if not volume_from_node(node).same_grid(on)
+        if not (Contrast(name).on_own_grid or volume_from_node(node).same_grid(on))
     ]
 
 
