@@ -146,14 +146,14 @@ def in_two_roles(parameters: object) -> list[tuple[str, list[str]]]:
 
 def on_other_grids(parameters: object) -> list[str]:
     """What each chosen volume is called that lies on another grid than the regions and must not."""
-    volumes = chosen_volumes(parameters)
+    volumes = {Contrast(name): node for name, node in chosen_volumes(parameters).items()}
     if len(volumes) < 2:
         return []
     on = volume_from_node(grid_node(volumes, parameters.segmentation))
     return [
-        f"{name.replace('_', ' ')} ({node.GetName()})"
-        for name, node in volumes.items()
-        if not (Contrast(name).on_own_grid or volume_from_node(node).same_grid(on))
+        f"{contrast.value.replace('_', ' ')} ({node.GetName()})"
+        for contrast, node in volumes.items()
+        if not (contrast.on_own_grid or volume_from_node(node).same_grid(on))
     ]
 
 
