@@ -17,10 +17,12 @@ _PERCENT_UNITS = {"%": 1.0, "percent": 1.0, "1": 100.0, "fraction": 100.0, "rati
 _DIFFUSIVITY_UNITS = {"mm2/s": 1e3, "um2/s": 1e-3, "um2/ms": 1.0, "10-3mm2/s": 1.0,
                       "10-6mm2/s": 1e-3}  # fmt: skip
 _RATE_UNITS = {"1/s": 1.0, "/s": 1.0, "s-1": 1.0, "hz": 1.0, "1/ms": 1e3, "/ms": 1e3, "ms-1": 1e3}
+_TIME_UNITS = {"ms": 1.0, "msec": 1.0, "s": 1e3, "sec": 1e3}
 _UNITS = {
     **dict.fromkeys(_PERCENT, _PERCENT_UNITS),
     **dict.fromkeys(_DIFFUSIVITY, _DIFFUSIVITY_UNITS),
     Contrast.R2STAR: _RATE_UNITS,
+    Contrast.T2STAR: _TIME_UNITS,
 }
 HIGHEST_PERCENT = 150.0  # noise goes beyond 100, a map of other scale far beyond
 _PICTURE_TOPS = (254, 255, 4095, 32767, 65535)  # of maps stretched to what a picture holds
@@ -28,6 +30,11 @@ _SHARE = 0.002  # of the voxels above 0 that may lie beyond
 LOWEST_RATE = 1.5  # 1/s; no tissue decays as slowly
 HIGHEST_SUV = 200.0  # g/ml; the bladder reaches 100
 HIGHEST_DIFFUSIVITY, LOWEST_DIFFUSIVITY = 60.0, 0.05  # 10^-3 mm^2/s
+# Of maps with voxels that went astray as a rule: their highest value, their median and its unit.
+_ASTRAY = {
+    Contrast.T2STAR: (1.0, 3000.0, "ms"),  # cortical bone, pure fluid
+    Contrast.DSTAR: (1.0, 3000.0, "10^-3 mm^2/s"),
+}
 
 
 def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
@@ -54,6 +61,7 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
         return volume, ""
     scaled = volume.with_array(volume.array.astype(np.float32) * np.float32(factor))
     scaled.attributes = {k: v for k, v in volume.attributes.items() if k != "Units"}
+    scaled.attributes["TimesByUnit"] = factor
     return scaled, f"{contrast.value}: the file states '{stated}'; values were times {factor:g}."
 
 
@@ -81,6 +89,10 @@ def scale_advice(volume: Volume, contrast: Contrast) -> str:
             f"{volume.name}: its values reach {highest:.4g}, which is no SUV in g/ml but activity; "
             "read the PET's DICOM files (a folder in MarrowAssess or PDFFMapper), which makes SUV."
         )
+    if contrast in _ASTRAY:
+        low, high, unit = _ASTRAY[contrast]
+        if highest < low or np.median(values) > high:
+            return _advice(volume, contrast, highest, unit, 1000.0 if highest < low else 0.001)
     if contrast is Contrast.R2STAR and highest < LOWEST_RATE:
         return _advice(volume, contrast, highest, "1/s", 1000.0)
     return ""
@@ -99,8 +111,10 @@ def _percent_advice(volume: Volume, contrast: Contrast, top: float, highest: flo
 def _advice(
     volume: Volume, contrast: Contrast, highest: float, unit: str, factor: float | None
 ) -> str:
-    given = f"{factor:g}" if factor else "FACTOR"
+    by_unit = float(volume.attributes.get("TimesByUnit", 1.0))  # a scale counts from the file's
+    given = f"{factor * by_unit:g}" if factor else "FACTOR"
+    stated = f", though its file's unit was followed (times {by_unit:g})" if by_unit != 1 else ""
     return (
-        f"{volume.name}: its values reach {highest:.4g}, so this map is not in {unit}; give its "
-        f"scale, such as --scale {contrast.value}={given}."
+        f"{volume.name}: its values reach {highest:.4g}{stated}, so this map is not in {unit}; "
+        f"give its scale, such as --scale {contrast.value}={given}."
     )

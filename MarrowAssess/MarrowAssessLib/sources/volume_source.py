@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.series_role import guess_role
-from PDFFMapperLib.dicom.volume import DicomVolume
 from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
@@ -39,7 +38,7 @@ def read_source(source: str | Path, contrast: Contrast) -> Volume:
     Raises:
         FileNotFoundError, ValueError: one sentence; several candidates are listed.
     """
-    volume = selection.read_source(source, contrast.value, lambda one: _role(one) is contrast)
+    volume = selection.read_source(source, contrast.value, lambda facts: _role(facts) is contrast)
     path, chosen = selection.split_source(source)
     return with_stated_facts(volume, path) if path.is_file() and not chosen else volume
 
@@ -62,7 +61,7 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
         notes += series.notes
         notes += [f"Left out: {series.problem}"] if series.problem else []
         for volume in series.contents:
-            role = _role(volume)
+            role = _role(volume.attributes)
             if role and role not in named and not series.problem:
                 name = selection.selector(found, series, volume)
                 by_contrast.setdefault(role, []).append(f"{folder}#{name}")
@@ -91,6 +90,6 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
     return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
 
 
-def _role(volume: DicomVolume) -> Contrast | None:
-    guess = guess_role(volume.attributes)
+def _role(facts: Mapping[str, object]) -> Contrast | None:
+    guess = guess_role(facts)
     return parse_contrast(guess) if guess and guess not in ("dwi", "multi_echo") else None

@@ -8,14 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.folder import read_dicom_folder
-from PDFFMapperLib.dicom.selection import diffusion_volumes, split_source
+from PDFFMapperLib.dicom.selection import (
+    diffusion_volumes,
+    is_dicom_source,
+    series_of_sources,
+)
 from PDFFMapperLib.diffusion.scheme import read_bval
-from PDFFMapperLib.images.bids import bids_images, bids_root, stem_of
-from PDFFMapperLib.images.files import is_dicom, read_series, read_volume
+from PDFFMapperLib.diffusion.stated import (
+    read_bvec,
+    scaled_by_gradients,
+    set_gradients,
+    take_stated_diffusion,
+)
+from PDFFMapperLib.images.bids import bids_images, bids_root
+from PDFFMapperLib.images.files import read_series
 from PDFFMapperLib.images.volume import Volume
-
-_SAME_LENGTH = 0.02
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,93 +75,41 @@ def read_diffusion(
         ValueError: no diffusion series, several of them, or grids differ.
     """
     paths, notes = list(paths), []
-    path, chosen = split_source(paths[0]) if len(paths) == 1 else (None, "")
-    if path is not None and path.is_dir() and bids_root(path):
-        images = bids_images(path, ["dwi"])
+    if len(paths) == 1 and paths[0].is_dir() and bids_root(paths[0]):
+        images = bids_images(paths[0], ["dwi"])
         if len(images) > 1:
-            raise ValueError(f"{path}: {len(images)} diffusion images are here; name one of them.")
-        path = images[0] if images else path
-    if path is not None and (path.is_dir() or (path.is_file() and is_dicom(path))):
-        found = read_dicom_folder(path)
+            raise ValueError(
+                f"{paths[0]}: {len(images)} diffusion images are here; name one of them."
+            )
+        paths = images or paths
+    dicom = [is_dicom_source(path) for path in paths]
+    if any(dicom) and not all(dicom):
+        raise ValueError(
+            "Some images are DICOM and some are image files; give all in one of the two."
+        )
+    if all(dicom):
+        found, where = series_of_sources(paths)
         count = None if b_values is None else len(b_values)
-        volumes = diffusion_volumes(found, series or chosen, count, str(path)).read()
-    elif path is not None:
-        volumes = read_series(path)
-        beside = path.with_name(stem_of(path) + ".bval")
-        if b_values is None and beside.is_file():
-            b_values = read_bval(beside)
-            notes.append(f"b-values from {beside.name}.")
-            if directions is None and beside.with_suffix(".bvec").is_file():
-                directions = beside.with_suffix(".bvec")
+        volumes = diffusion_volumes(found, series or "", count, where).read()
     else:
-        volumes = [read_volume(path) for path in paths]
+        volumes = []
+        for path in paths:
+            read = read_series(path)
+            if b_values is None:
+                notes += take_stated_diffusion(read, path, directions if len(paths) == 1 else None)
+            volumes += read
     for volume in volumes:
         if not volume.same_grid(volumes[0]):
             raise ValueError(
                 f"{volume.name} and {volumes[0].name} are not on one grid; resample them first."
             )
         notes += volume.notes
-    if directions is not None:
+    if directions is not None and (b_values is not None or len(paths) > 1 or all(dicom)):
         vectors = read_bvec(directions, len(volumes))
         if b_values is not None:
-            b_values = _scaled(b_values, vectors, directions.name, notes)
-        for volume, vector in zip(volumes, vectors, strict=True):
-            length = float(np.linalg.norm(vector))
-            if length > 0:
-                volume.attributes["DiffusionGradientOrientation"] = (vector / length).tolist()
+            b_values = scaled_by_gradients(b_values, vectors, directions.name, notes)
+        set_gradients(volumes, vectors)
     return volumes, None if b_values is None else list(b_values), list(dict.fromkeys(notes))
-
-
-def read_bvec(path: Path, count: int) -> np.ndarray:
-    """Gradient vectors of an FSL .bvec file, shape (count, 3), as they stand.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it does not hold three rows of `count` finite numbers.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
-    try:
-        rows = np.loadtxt(path, ndmin=2)
-    except ValueError:
-        raise ValueError(f"{path.name}: three rows of numbers are expected.") from None
-    if rows.shape == (3, count):
-        rows = rows.T
-    if rows.shape != (count, 3) or not np.isfinite(rows).all():
-        raise ValueError(
-            f"{path.name}: 3 x {count} numbers are expected for {count} images, found were "
-            f"{rows.shape[0]} x {rows.shape[1]}."
-        )
-    return rows
-
-
-def _scaled(
-    b_values: Sequence[float], vectors: np.ndarray, name: str, notes: list[str]
-) -> list[float]:
-    """b-values times the squared length of their vectors, where lengths differ among them.
-
-    Scanners with free gradient tables, MRtrix and Slicer keep one b-value and shorten vectors.
-    """
-    values = np.asarray(b_values, float)
-    if len(values) != len(vectors):
-        return values.tolist()  # the scheme says that the counts differ
-    lengths = np.linalg.norm(vectors, axis=1)
-    weighted = lengths[(values > 0) & (lengths > 0)]
-    if not weighted.size or np.ptp(weighted) <= _SAME_LENGTH * weighted.max():
-        if weighted.size and abs(weighted.max() - 1) > _SAME_LENGTH:
-            notes.append(f"{name}: all vectors have length {weighted.max():.3g}; taken as 1.")
-        return values.tolist()
-    if weighted.max() > 1 + _SAME_LENGTH or np.unique(values[values > 0]).size > 1:
-        raise ValueError(
-            f"{name}: its vectors have lengths from {weighted.min():.3g} to {weighted.max():.3g}, "
-            "and the b-values differ too, so it is unclear whether lengths scale them; normalize "
-            "the vectors, or give the true b-values."
-        )
-    notes.append(
-        f"{name}: vectors are shorter than 1 (down to {weighted.min():.3g}): b-values were "
-        "multiplied by their squared length."
-    )
-    return (values * lengths**2).round(3).tolist()
 
 
 def _given_b_values(text: str | None, path: Path | None) -> list[float] | np.ndarray | None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.folder import read_dicom_folder
-from PDFFMapperLib.dicom.selection import echo_volumes, split_source
+from PDFFMapperLib.dicom.selection import echo_volumes, is_dicom_source, series_of_sources
 from PDFFMapperLib.images.bids import bids_images, bids_name, bids_root, inherited_facts
-from PDFFMapperLib.images.files import is_dicom, read_series
+from PDFFMapperLib.images.files import read_series
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.sidecar import Sidecar, common_unit, read_sidecar, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
@@ -113,25 +112,25 @@ def read_echoes(
         FileNotFoundError: there is no such file.
         ValueError: no echoes, or echo times that do not fit them.
     """
-    images = list(images)
-    folder, chosen = split_source(images[0]) if len(images) == 1 else (None, "")
-    if folder is not None and folder.is_dir():
-        files = bids_images(folder, _BIDS_ECHOES) if bids_root(folder) else []
-        if not files:
-            return _dicom_echoes(folder, series or chosen, echo_times, unit)
-        _refuse_several(folder, files)
-        images = files
-    elif folder is not None and folder.is_file() and is_dicom(folder):
-        return _dicom_echoes(folder, series or chosen, echo_times, unit)
+    images = _images_of_bids(list(images))
     if phase and imaginary:
         raise ValueError("Give phase images or imaginary parts, not both.")
     groups = [(images, "real" if imaginary else "magnitude" if phase else None)]
     if phase or imaginary:
         groups.append((list(phase or imaginary), "phase" if phase else "imaginary"))
+    if dicom := [is_dicom_source(path) for paths, _ in groups for path in paths]:
+        if any(dicom) and not all(dicom):
+            raise ValueError(
+                "Some images are DICOM and some are image files; give all in one of the two."
+            )
+    if any(dicom):
+        return _dicom_echoes(groups, series or "", echo_times, unit, sidecars)
     volumes, times, notes = [], [], []
     for paths, component in groups:
         echoes = [echo for path in paths for echo in _named_parts(read_series(path))]
         stated = _sidecar_facts(paths, sidecars, echoes, unit, notes)
+        if _in_channels(echoes, len(paths), echo_times, stated):
+            echoes = _named_parts(_parts_of_channels(echoes, notes))
         if echo_times is not None:
             stated = _given_times(echo_times, unit, echoes)
         times += list(stated)
@@ -142,6 +141,16 @@ def read_echoes(
         volumes += echoes
     known = bool(len(times)) and np.isfinite(times).all()
     return volumes, [float(time) for time in times] if known else None, [*dict.fromkeys(notes)]
+
+
+def _images_of_bids(images: list[Path]) -> list[Path]:
+    """The multi-echo images of a BIDS folder where that is what is given."""
+    folder = images[0] if len(images) == 1 else None
+    if folder is None or not folder.is_dir() or not bids_root(folder):
+        return images
+    files = bids_images(folder, _BIDS_ECHOES)
+    _refuse_several(folder, files)
+    return files or images
 
 
 def _refuse_several(folder: Path, files: Sequence[Path]) -> None:
@@ -160,17 +169,68 @@ def _refuse_several(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _dicom_echoes(
-    folder: Path,
+    groups: Sequence[tuple[list[Path], str | None]],
     chosen: str,
     echo_times: Sequence[float] | None,
     unit: str | None,
+    sidecars: Sequence[Path],
 ) -> tuple[list[Volume], list[float] | None, list[str]]:
-    """The echoes of a DICOM folder; phase may be a series of its own."""
+    """The echoes of DICOM folders or files; phase may be a series of its own among them."""
+    contents = [read_sidecar(path, unit) for path in sidecars]
+    if echo_times is None and contents:
+        stated = [one.echo_times_s for one in contents if one.echo_times_s is not None]
+        echo_times, unit = (np.concatenate(stated), "s") if stated else (None, unit)
     known = echo_times is not None
-    volumes = echo_volumes(read_dicom_folder(folder), chosen, known, str(folder)).read()
+    volumes: list[Volume] = []
+    for sources, component in groups:
+        found, where = series_of_sources(sources)
+        read = echo_volumes(found, chosen, known, where).read()
+        volumes += _of_component(read, component, where) if component else read
+    for volume in volumes:
+        for content in contents:
+            volume.attributes = {**content.attributes, **volume.attributes}
     times = _given_times(echo_times, unit, volumes).tolist() if known else None
     notes = [note for volume in volumes for note in volume.notes]
+    notes += [note for content in contents for note in content.notes]
     return volumes, times, list(dict.fromkeys(notes))
+
+
+def _of_component(volumes: list[Volume], component: str, where: str) -> list[Volume]:
+    """The images of a component; where no header tells them, all are what the user says.
+
+    Raises:
+        ValueError: headers tell that none is.
+    """
+    told = [one for one in volumes if one.attributes.get("ImageComponent") is not None]
+    kept = [one for one in volumes if one.attributes.get("ImageComponent") in (None, component)]
+    if not kept:
+        others = sorted({str(one.attributes["ImageComponent"]) for one in told})
+        raise ValueError(f"{where}: {component} images are expected, these are {others[0]}.")
+    for one in kept:
+        one.attributes["ImageComponent"] = component
+    return kept
+
+
+def _in_channels(
+    echoes: Sequence[Volume],
+    files: int,
+    echo_times: Sequence[float] | None,
+    stated: np.ndarray,
+) -> bool:
+    """Whether each file holds one complex echo in two channels: there is a time for each file."""
+    if not all("Channel" in one.attributes for one in echoes) or len(echoes) != 2 * files:
+        return False
+    times = set(stated[np.isfinite(stated)].tolist()) if echo_times is None else echo_times
+    return len(times) == files
+
+
+def _parts_of_channels(echoes: list[Volume], notes: list[str]) -> list[Volume]:
+    """The two channels of files as real and imaginary parts."""
+    notes.append("Files of two channels and one echo time were read as real and imaginary parts.")
+    for one in echoes:
+        part = "real" if one.attributes["Channel"] == 1 else "imaginary"
+        one.attributes["ImageComponent"] = part
+    return echoes
 
 
 def _named_parts(volumes: list[Volume]) -> list[Volume]:
@@ -224,9 +284,9 @@ def _sidecar_facts(
     else:
         contents = [one for path in paths if (one := sidecar_of_image(path, unit)) is not None]
     notes += [note for content in contents for note in content.notes]
-    if len(contents) in (1, len(echoes)):
-        for n, echo in enumerate(echoes):
-            content = contents[n if len(contents) > 1 else 0]
+    if len(contents) == 1 or len(echoes) in (len(contents), 2 * len(contents)):
+        for n, echo in enumerate(echoes):  # of complex files the real parts come first
+            content = contents[n % len(contents)]
             facts = {k: v for k, v in content.attributes.items() if k != "EchoTime"}
             echo.attributes.update({**facts, **echo.attributes})
     return _stated_times(contents, echoes)

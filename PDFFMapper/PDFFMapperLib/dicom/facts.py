@@ -58,7 +58,10 @@ def attributes_of(header: Dataset) -> dict[str, object]:
     """The acquisition facts of an image, as plain values."""
     attributes: dict[str, object] = {}
     for keyword in FACTS:
-        value = header.get(keyword)
+        try:
+            value = header.get(keyword)
+        except (ValueError, TypeError, ArithmeticError):
+            continue  # text that is no number, such as "1,5": what needs it says that it is missing
         if value is None or value == "":
             continue
         if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
@@ -230,7 +233,9 @@ def _private_direction(header: Dataset) -> list[float]:
     maker = _maker(header)
     if "SIEMENS" in maker:
         vector = numbers_in(header, SIEMENS_DIRECTION)
-        return vector if len(vector) == 3 else _main_direction(numbers_in(header, SIEMENS_B_MATRIX))
+        if len(vector) != 3:
+            vector = _main_direction(numbers_in(header, SIEMENS_B_MATRIX))
+        return vector if len(vector) == 3 else _csa_direction(header)
     if "PHILIPS" in maker:
         parts = [number_in(header, tag) for tag in PHILIPS_DIRECTION]
         return [] if None in parts else parts
@@ -238,6 +243,17 @@ def _private_direction(header: Dataset) -> list[float]:
         return numbers_in(header, UIH_DIRECTION)
     comment = _diffusion_comment(header)
     return comment[1] if comment else []
+
+
+def _csa_direction(header: Dataset) -> list[float]:
+    """The gradient (LPS) in the CSA header, where older software of Siemens alone writes it."""
+    if SIEMENS_CSA not in header:
+        return []
+    texts = siemens_csa(bytes(header[SIEMENS_CSA].value)).get("DiffusionGradientDirection", [])
+    try:
+        return [float(text) for text in texts[:3]]
+    except ValueError:
+        return []
 
 
 def _main_direction(matrix: list[float]) -> list[float]:

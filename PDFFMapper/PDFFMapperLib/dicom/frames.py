@@ -196,6 +196,8 @@ def _frame(file: Path, index: int, header: Dataset) -> Frame:
     for name in ("RescaleSlope", "RescaleIntercept"):
         if name in header and number_in(header, name) is None:
             raise ValueError("its rescaling is empty, so its values cannot be told.")
+    if slope == 0:
+        raise ValueError("its rescale slope is 0, so its values cannot be told; export it again.")
     return Frame(
         path=file,
         index=index,
@@ -205,7 +207,7 @@ def _frame(file: Path, index: int, header: Dataset) -> Frame:
         orientation=orientation,
         pixel_spacing=(spacing[0], spacing[1]),
         instance=int(number_in(header, "InstanceNumber") or 0),
-        slope=1.0 if slope is None or slope == 0 else slope,
+        slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         display_scale=number_in(header, PHILIPS_SCALE_SLOPE),
     )

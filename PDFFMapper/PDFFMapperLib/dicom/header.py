@@ -15,6 +15,8 @@ from pydicom.filereader import dcmread, read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from PDFFMapperLib.images.files import lacks_preamble
+
 # Elements of the header that become a volume's attributes: acquisition facts, no identity.
 FACTS = [
     "Modality", "Manufacturer", "ManufacturerModelName", "SeriesDescription", "ProtocolName",
@@ -112,8 +114,7 @@ def read_header(file: Path) -> tuple[Dataset, int]:
     with mapped(file) as view:
         force = False
         if view[128:132] != b"DICM":
-            # Old exports lack the preamble: a little-endian group 8 then comes first.
-            force = view[:2] == b"\x08\x00" and view[2] in (0, 1, 5, 8, 0x12, 0x16) and not view[3]
+            force = lacks_preamble(view[:8])
             if not force:
                 raise NotDicom
         header = read_partial(

@@ -7,13 +7,18 @@ Volumes are named "folder", "folder#7" (series number), "folder#sag t1" (descrip
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.folder import DicomFolder, DicomSeries, read_dicom_folder
+from PDFFMapperLib.dicom.folder import (
+    DicomFolder,
+    DicomSeries,
+    read_dicom_files,
+    read_dicom_folder,
+)
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes
 from PDFFMapperLib.images.attributes import (
@@ -67,14 +72,14 @@ def split_source(source: str | Path) -> tuple[Path, str]:
 def read_source(
     source: str | Path,
     what: str = "the image",
-    fits: Callable[[DicomVolume], bool] = lambda _: False,
+    fits: Callable[[Mapping[str, object]], bool] = lambda _: False,
 ) -> Volume:
     """Read an image file, a DICOM file, or the volume of a DICOM folder that is meant.
 
     Args:
         source: a file or folder, with "#" and what is chosen of it (see above).
         what: for the sentence where several volumes could be meant.
-        fits: which volumes are preferred where the source does not tell.
+        fits: tells by a volume's attributes whether it is preferred where the source does not tell.
 
     Raises:
         FileNotFoundError, ValueError: one sentence; several candidates are listed.
@@ -95,6 +100,36 @@ def read_source(
     return read
 
 
+def is_dicom_source(source: str | Path) -> bool:
+    """Whether a source is a folder, or a DICOM file."""
+    path, _ = split_source(source)
+    return path.is_dir() or (path.is_file() and is_dicom(path))
+
+
+def series_of_sources(sources: Sequence[str | Path]) -> tuple[DicomFolder, str]:
+    """The series of several DICOM folders and files, each narrowed by "#", and what to call them.
+
+    Raises:
+        FileNotFoundError, ValueError: one of them holds no DICOM image, or not what is named.
+    """
+    paths = [split_source(source) for source in sources]
+    where = ", ".join(str(path) for path, _ in paths[:3]) + (" ..." if len(paths) > 3 else "")
+    if len(paths) == 1:
+        path, chosen = paths[0]
+        found = read_dicom_folder(path)
+        return DicomFolder(_named(found, chosen, where), found.notes, found.unreadable), where
+    if not any(chosen for _, chosen in paths) and all(path.is_file() for path, _ in paths):
+        return read_dicom_files(list(dict.fromkeys(path for path, _ in paths)), where), where
+    series: dict[tuple[Path, str], DicomSeries] = {}
+    notes, unreadable = [], []
+    for path, chosen in paths:
+        found = read_dicom_folder(path)
+        series |= {(path, one.key): one for one in _named(found, chosen, str(path))}
+        notes += found.notes
+        unreadable += found.unreadable
+    return DicomFolder(series.values(), dict.fromkeys(notes), dict.fromkeys(unreadable)), where
+
+
 def named_series(found: DicomFolder, chosen: str) -> list[DicomSeries]:
     """The series that a number, a key, a description or a part of one names; all for "".
 
@@ -103,15 +138,22 @@ def named_series(found: DicomFolder, chosen: str) -> list[DicomSeries]:
     if not chosen:
         return list(found)
     words = [word.strip().lower() for word in chosen.split(",") if word.strip()]
-    for meant in (
-        lambda one, word: word in (one.key, _number(one)),
-        lambda one, word: word == one.description.lower(),
-        lambda one, word: word in one.description.lower(),
+    meant = [_series_of(found, word) for word in words]
+    if all(meant):
+        return [one for one in found if any(one is other for some in meant for other in some)]
+    return _series_of(found, chosen.strip().lower())  # a comma may be a part of the description
+
+
+def _series_of(found: DicomFolder, word: str) -> list[DicomSeries]:
+    """The series that a word means most surely: key or number, whole description, a part of it."""
+    for means in (
+        lambda one: word in (one.key, _number(one)),
+        lambda one: word == one.description.lower(),
+        lambda one: word in one.description.lower(),
     ):
-        if all(any(meant(one, word) for one in found) for word in words):
-            return [one for one in found if any(meant(one, word) for word in words)]
-    whole = chosen.strip().lower()  # a comma may be a part of the description
-    return [one for one in found if whole in one.description.lower()]
+        if some := [one for one in found if means(one)]:
+            return some
+    return []
 
 
 def listing(found: Sequence[DicomSeries]) -> str:
@@ -269,7 +311,11 @@ def _refuse_broken(
 
 
 def _choose(
-    found: DicomFolder, path: Path, chosen: str, what: str, fits: Callable[[DicomVolume], bool]
+    found: DicomFolder,
+    path: Path,
+    chosen: str,
+    what: str,
+    fits: Callable[[Mapping[str, object]], bool],
 ) -> tuple[DicomSeries, DicomVolume]:
     match = re.fullmatch(r"(.*?)(?::(\d+))?", chosen)
     name, number = match[1], match[2]
@@ -281,9 +327,14 @@ def _choose(
             for one in wanted
             if 0 < int(number) <= len(one.contents)
         ]
-    if problems := [one.problem for one in wanted if one.problem and not pairs]:
-        raise ValueError(problems[0])
-    fitting = [pair for pair in pairs if fits(pair[1])] or pairs
+    preferred = [pair for pair in pairs if fits(pair[1].attributes)]
+    # One that cannot be read may be the one that is meant.
+    broken = [one for one in wanted if one.problem and (not preferred or fits(one.facts))]
+    if broken:
+        others = f"; to take another series, name it, such as {path}#" if pairs else "."
+        others += f"{selector(found, *pairs[0])}." if pairs else ""
+        raise ValueError(broken[0].problem.removesuffix(".") + others)
+    fitting = preferred or pairs
     if len(fitting) > 1 and _all_the_same([volume for _, volume in fitting]):
         series, volume = fitting[0]
         series.notes.append(

@@ -38,6 +38,7 @@ _TIMES_DIFFER_S = 10.0
 _MOST_HALF_LIVES = 4.0
 _LEAST_SINCE_S = 600.0
 _FRAME_OF_PET = 0.001  # s per ms
+_ROUNDED = datetime.timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _reference_times(
         series = _time(first, "Series", required=False)
         acquired = [_time(one, "Acquisition", required=False) for one in headers]
         known = [one for one in acquired if one is not None]
-        if series is not None and (not known or any(series <= one for one in known)):
+        if series is not None and all(series <= one + _ROUNDED for one in known):
             stated = series
     if stated is None:
         if None in back:
@@ -401,11 +402,15 @@ def _clock(value: object) -> str:
 
 
 def _stamp(value: object) -> datetime.datetime | None:
-    """YYYYMMDDHHMMSS, with or without a fraction and an offset of the time zone."""
-    text = str(value or "").strip().split("+")[0].split("-")[0]
+    """YYYYMMDDHHMMSS, with or without a fraction and an offset of the time zone.
+
+    Minutes and seconds may be left out; old headers part them by colons.
+    """
+    text = str(value or "").strip().replace(":", "").split("+")[0].split("-")[0]
     whole, _, fraction = text.partition(".")
-    if len(whole) < 14 or not whole[:14].isdigit():
+    if len(whole) < 10 or not whole[:14].isdigit():
         return None
+    whole = whole[:14].ljust(14, "0")
     seconds = float(f"0.{fraction}") if fraction.isdigit() else 0.0
     return datetime.datetime.strptime(whole[:14], "%Y%m%d%H%M%S") + datetime.timedelta(
         seconds=seconds

@@ -38,7 +38,7 @@ class BidsName:
 
 def stem_of(path: Path) -> str:
     """A file's name without the ending of an image or JSON file, in whatever case."""
-    for ending in (*_ENDINGS, ".json"):
+    for ending in (*_ENDINGS, ".json", ".bval", ".bvec"):
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
     return path.name
@@ -68,11 +68,17 @@ def sidecars_of(image: Path) -> list[Path]:
     In a BIDS data set those are all from its root down whose suffix is the same and whose entities
     the image has; elsewhere the one beside it.
     """
-    beside = image.with_name(stem_of(image) + ".json")
-    root = bids_root(image.parent)
-    name = bids_name(image)
+    own = image.with_name(stem_of(image) + ".json")
+    if bids_root(image.parent) is None or not bids_name(image).entities:
+        return [own] if own.is_file() else []
+    return _holding(image, ".json")
+
+
+def _holding(image: Path, ending: str) -> list[Path]:
+    """The files of a BIDS data set with an ending that hold for an image, the nearest last."""
+    root, name = bids_root(image.parent), bids_name(image)
     if root is None or not name.entities:
-        return [beside] if beside.is_file() else []
+        return []
     folder = image.absolute().parent
     levels = [folder]
     while folder != root:
@@ -80,9 +86,18 @@ def sidecars_of(image: Path) -> list[Path]:
         levels.append(folder)
     found = []
     for level in reversed(levels):
-        holding = [path for path in level.glob("*.json") if _holds(bids_name(path), name)]
+        holding = [path for path in level.glob(f"*{ending}") if _holds(bids_name(path), name)]
         found += sorted(holding, key=lambda path: (len(bids_name(path).entities), path.name))
     return found
+
+
+def beside(image: Path, ending: str) -> Path | None:
+    """The nearest file with an ending, such as ".bval", that holds for an image; None for none."""
+    own = image.with_name(stem_of(image) + ending)
+    if own.is_file():
+        return own
+    found = _holding(image, ending)
+    return found[-1] if found else None
 
 
 def inherited_facts(image: Path) -> tuple[dict[str, object], list[str]]:

@@ -19,6 +19,7 @@ from PDFFMapperLib.images.nrrd import check_metaimage, check_nrrd, facts_of_fram
 from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume, grids_differ
 
 COMPLEX = (("real", np.real), ("imaginary", np.imag))
+_FIRST_OF_GROUP_8 = (b"\x00", b"\x01", b"\x05", b"\x08", b"\x12", b"\x16")
 
 
 @contextmanager
@@ -267,7 +268,15 @@ def _read_file(path: Path) -> _Content:
 def is_dicom(path: Path) -> bool:
     """Whether a file's first bytes are those of DICOM."""
     with open(path, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        start = stream.read(132)
+    return start[128:] == b"DICM" or lacks_preamble(start)
+
+
+def lacks_preamble(start: bytes) -> bool:
+    """Whether these are the first bytes of DICOM as old exports wrote it: group 8 or 2 first."""
+    if start[:2] == b"\x02\x00":
+        return start[4:6] in (b"UL", b"OB", b"UI", b"SH")
+    return start[:2] == b"\x08\x00" and start[2:3] in _FIRST_OF_GROUP_8 and start[3:4] == b"\0"
 
 
 def _from_itk(path: Path) -> _Content:
@@ -275,23 +284,25 @@ def _from_itk(path: Path) -> _Content:
 
     image = read_image(path)
     components, dimension = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
+    array, notes = sitk.GetArrayFromImage(image), []
+    if dimension == 4 and components == 2 and array.dtype.kind == "f":
+        array, components = array[..., 0] + 1j * array[..., 1], 1  # MetaImage has no complex type
+        notes.append(f"{path.name}: its two channels were read as real and imaginary parts.")
     if dimension > 4 or dimension < 3 or (dimension == 4 and components > 1):
         raise ValueError(
             f"{path}: a 3D volume or a series of such is expected, this one is {dimension}D with "
             f"{components} value(s) a voxel."
         )
-    array = sitk.GetArrayFromImage(image)
     if components > 1:
         frames = list(np.moveaxis(array, -1, 0))
     else:
         frames = list(array) if dimension == 4 else [array]
     matrix, note = squared(_matrix(image), frames[0].shape[::-1], path)
+    facts = facts_of_frames(metadata_of(image), len(frames))
+    if components == 2 and array.dtype.kind == "f":
+        facts = [{**one, "Channel": n} for n, one in enumerate(facts, 1)]
     return _Content(
-        frames,
-        matrix,
-        3 if len(frames) == 1 else 4,
-        [note] if note else [],
-        facts_of_frames(metadata_of(image), len(frames)),
+        frames, matrix, 3 if len(frames) == 1 else 4, notes + ([note] if note else []), facts
     )
 
 

@@ -234,6 +234,12 @@ def _data_type(path: Path, header: _Header) -> np.dtype:
         faults.append(f"voxels from byte {header.offset:g} on, within the header")
     if np.isinf(header.slope):  # NaN is how some writers say that there is none
         faults.append("an infinite scale")
+    if len(header.shape) > 4 and header.shape[3] > 1 and max(header.shape[4:]) > 1:
+        raise ValueError(
+            f"{path}: its images run along two dimensions ({'x'.join(map(str, header.shape[3:]))}) "
+            "and it does not say what the second is; save real and imaginary parts, or magnitude "
+            "and phase, as two 4D files."
+        )
     if faults:
         raise ValueError(
             f"{path}: its header contradicts itself ({'; '.join(faults)}); export it again."

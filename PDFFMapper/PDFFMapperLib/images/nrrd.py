@@ -29,6 +29,7 @@ _KEYWORDS = {
     r"b[- _]?value|^b$": "DiffusionBValue",
 }
 _LONGEST_HEADER = 1 << 20
+_ENCODINGS = ("raw", "gzip", "gz", "ascii", "text", "txt", "hex", "")
 _TEXT = set(b"0123456789+-.eEnNaAiIfFtTyYxX \t\r\n,")
 
 
@@ -53,12 +54,17 @@ def check_nrrd(path: Path) -> None:
             f"{path}: this file cannot be read as an image; its header does not end, so the "
             "file may be truncated."
         )
+    encoding = fields.get("encoding", "")
+    if encoding not in _ENCODINGS:
+        raise ValueError(
+            f"{path}: its voxels are written as '{encoding}', which is not supported; save it "
+            "again as raw or gzip."
+        )
     if "byte skip" in fields or "line skip" in fields:
         return
     file, offset = (path, end + gap) if apart is None else (_beside(path, start, apart), 0)
     if file is None:
         return  # a list of files: ITK says what is wrong
-    encoding = fields.get("encoding", "")
     if encoding in ("ascii", "text", "txt"):
         with open(file, "rb") as stream:
             stream.seek(offset)

@@ -124,9 +124,10 @@ def _sidecar(facts: dict[str, object], name: str, unit: str | None) -> Sidecar:
         value = facts.get(key)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        number = None if isinstance(value, bool) else number_of(facts, key)
+        if number is None or not number > 0:
             raise ValueError(f"{name}: {key} must be a positive number, not {value!r}.")
-        numbers[key] = float(value)
+        numbers[key] = number
     strength = field_strength([numbers])
     attributes: dict[str, object] = {key: facts[key] for key in _KEPT if key in facts}
     if strength is not None:

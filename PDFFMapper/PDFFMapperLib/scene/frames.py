@@ -16,11 +16,11 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.folder import read_facts
-from PDFFMapperLib.diffusion.scheme import read_bval
-from PDFFMapperLib.images.bids import stem_of
+from PDFFMapperLib.diffusion.stated import take_stated_diffusion
+from PDFFMapperLib.images.bids import inherited_facts
 from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.images.nrrd import keyword_of
-from PDFFMapperLib.images.sidecar import sidecar_of_image
+from PDFFMapperLib.images.sidecar import common_unit, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world, set_fact, volume_from_node
 
@@ -59,9 +59,12 @@ def frames_from_nodes(
             makes no sense.
     """
     frames = []
+    files = {node.GetID(): _file_of(node) for node in nodes}
+    unit = common_unit(inherited_facts(file)[0] for file in files.values() if file is not None)
     for node in nodes:
         volumes = _volumes(node)
-        facts = _dicom_facts(node, dicom_file) or _file_facts(node, volumes)
+        facts = _dicom_facts(node, dicom_file)
+        facts = facts or _file_facts(files[node.GetID()], volumes, unit)
         typed = facts_from_node(node)
         for index, volume in enumerate(volumes):
             volume.attributes = {**facts, **volume.attributes}
@@ -172,19 +175,19 @@ def _labels_of_components(node: slicer.vtkMRMLNode, count: int) -> list[dict[str
     return [{} if number is None else {keyword: number} for number in numbers]
 
 
-def _file_facts(node: slicer.vtkMRMLNode, volumes: Sequence[Volume]) -> dict[str, object]:
-    """Facts of all frames from the files beside the node's own; those of each go to its volume."""
-    storage = node.GetStorageNode()
+def _file_of(node: slicer.vtkMRMLNode) -> Path | None:
+    """The image file that a node was read from, None where there is none."""
+    storage = node.GetStorageNode() if node.IsA("vtkMRMLStorableNode") else None
     file = Path(storage.GetFileName()) if storage and storage.GetFileName() else None
-    if file is None or not file.is_file():
+    return file if file is not None and file.is_file() else None
+
+
+def _file_facts(file: Path | None, volumes: Sequence[Volume], unit: str | None) -> dict:
+    """Facts of all frames from what stands beside a file; those of each go to its volume."""
+    if file is None:
         return {}
-    bval = file.with_name(stem_of(file) + ".bval")
-    if len(volumes) > 1 and bval.is_file():
-        values = read_bval(bval)
-        if len(values) == len(volumes):
-            for volume, value in zip(volumes, values, strict=True):
-                volume.attributes.setdefault("DiffusionBValue", float(value))
-    side = sidecar_of_image(file)
+    take_stated_diffusion(volumes, file)
+    side = sidecar_of_image(file, unit)
     if side is None:
         return {}
     if side.echo_times_s is not None and len(side.echo_times_s) == len(volumes) > 1:

@@ -125,10 +125,13 @@ def field_strength(facts: Iterable[Mapping[str, object]]) -> float | None:
     strengths, frequencies = set(), set()
     for one in facts:
         strength = number_of(one, "MagneticFieldStrength")
-        frequency = number_of(one, "ImagingFrequency")
+        frequency = number_of(one, "ImagingFrequency") or 0.0
         if strength and strength > 0:
             strengths.add(round(strength, 2))
-        if frequency and 1 < frequency < 1000:
+        # MHz by the standard; some tools write kHz or Hz.
+        frequency *= next((f for top, f in ((1e3, 1.0), (1e6, 1e-3), (1e9, 1e-6))
+                           if frequency < top), 0.0)  # fmt: skip
+        if frequency > 1:
             frequencies.add(round(frequency, 6))
     if len(strengths) > 1 and max(strengths) > 1.02 * min(strengths):
         raise ValueError(
