@@ -18,7 +18,7 @@ from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.inventory import inventory
-from PDFFMapperLib.dicom.selection import echo_volumes, read_source
+from PDFFMapperLib.dicom.selection import echo_volumes, named_series, read_source
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.images.files import (
     read_image,
@@ -238,6 +238,24 @@ def test_slanted_axes_of_nrrd_and_metaimage_are_those_of_nifti(tmp_path, slant, 
             assert "squared" in read.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (b"encoding: raw", b"encoding: bzip2", "written as 'bzip2', which is not supported"),
+        (b"endian: little\n", b"", "does not say the byte order"),
+    ],
+)
+def test_a_nrrd_that_itk_cannot_read_says_why(tmp_path, oblique_volume, old, new, sentence):
+    import SimpleITK as sitk
+    from PDFFMapperLib.images.files import image_from_volume
+
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(image_from_volume(oblique_volume), str(path))
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(ValueError, match=sentence):
+        read_volume(path)
+
+
 def test_a_nrrd_whose_text_is_binary_is_refused_before_it_crashes_its_reader(tmp_path):
     head = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 3\nencoding: ascii\n\n"
     (tmp_path / "a.nrrd").write_bytes(head + bytes(range(120)))
@@ -277,6 +295,10 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
         (b"PK\x03\x04" * 200, "unpack it first"),
         (b"version https://git-lfs.github.com/spec/v1", "pointer of Git LFS"),
         (gzip.compress(b"\0\0\0\x01" + bytes(900)), "FreeSurfer"),
+        (gzip.compress(bytes(128) + b"DICM" + bytes(900)), "compressed DICOM file"),
+        (b"\x28\xb5\x2f\xfd" + bytes(400), "compressed by zstd"),
+        (b"\x93NUMPY" + bytes(400), "NumPy array"),
+        (b'{"a": 1}', "it is JSON, no image"),
     ):
         (tmp_path / "a.nii").write_bytes(content)
         with pytest.raises(ValueError, match=sentence):
@@ -445,6 +467,8 @@ def test_the_measured_frequency_wins_over_the_nominal_field():
     assert field_strength([{"MagneticFieldStrength": 3, "ImagingFrequency": 123.2}]) == 2.894
     assert field_strength([{"MagneticFieldStrength": 1.5, "ImagingFrequency": 63.63}]) == 1.494
     assert field_strength([{"MagneticFieldStrength": 15000, "ImagingFrequency": 63.87}]) == 1.5
+    for written in (123_200.0, 123_200_000.0):  # kHz, Hz
+        assert field_strength([{"MagneticFieldStrength": 3, "ImagingFrequency": written}]) == 2.894
     with pytest.raises(ValueError, match="give the field strength"):
         field_strength([{"MagneticFieldStrength": 3, "ImagingFrequency": 63.87}])
 
@@ -736,6 +760,7 @@ def test_series_of_another_sequence_do_not_join_the_echoes(tmp_path):
     echoes(folder, (12,), "1.2.30", 30, name="s", ScanningSequence="SE", RepetitionTime=500)
     echoes(folder, (14,), "1.2.31", 31, name="f", FlipAngle=20)
     echoes(folder, (16,), "1.2.32", 32, name="g", ContrastBolusAgent="Gd")
+    echoes(folder, (18,), "1.2.33", 33, name="h", ScanOptions=["PFP", "FS"])
     chosen = echo_volumes(read_dicom_folder(folder))
     assert [v.attributes["EchoTime"] for v in chosen.volumes] == [2, 4, 6, 8]
 
@@ -768,6 +793,50 @@ def test_series_of_one_number_are_named_by_keys_and_a_copy_is_told(tmp_path):
     assert all(f"{folder}#{key}" in str(caught.value) for key in keys)
     times = [read_source(f"{folder}#{key}").attributes["EchoTime"] for key in keys]
     assert sorted(times) == [2, 3]
+
+
+def test_a_broken_series_that_may_be_meant_is_not_passed_over(tmp_path):
+    """A STIR must not stand in for the T1 beside it that lacks a slice."""
+    from MarrowAssessLib.sources.volume_source import read_source as read_role
+
+    folder = tmp_path / "d"
+    timing = {"ScanningSequence": "SE", "FlipAngle": 90}
+    stir = {"SeriesDescription": "sag stir", "RepetitionTime": 4000, **timing}
+    echoes(folder, (60,), "1.2.8", 4, name="s", **stir)
+    t1 = {"SeriesDescription": "sag t1", "RepetitionTime": 600, **timing}
+    echoes(folder, (11,), "1.2.9", 5, slices=(0, 1, 3, 4), name="t", **t1)
+    with pytest.raises(ValueError, match=r"Series 5 'sag t1'.*; to take another series.*#4\.$"):
+        read_role(folder, Contrast.T1)
+    assert read_role(folder, Contrast.FS_T2).array.shape == (3, 5, 4)
+    assert read_role(f"{folder}#4", Contrast.T1).array.shape == (3, 5, 4)  # as the user says
+    assert [
+        one.facts["SeriesNumber"] for one in named_series(read_dicom_folder(folder), "4,t1")
+    ] == [
+        4,
+        5,
+    ]
+
+
+def test_dicom_without_a_preamble_is_read_by_its_name_too(tmp_path):
+    path = classic_slice(tmp_path, "a.dcm", 0, np.ones((5, 4), np.uint16))
+    path.write_bytes(path.read_bytes()[132:])
+    assert read_source(path).array.shape == (1, 5, 4)
+
+
+def test_headers_with_one_wrong_number_are_still_read(tmp_path):
+    """A count in words that nobody needs; a slope of 0 leaves no values."""
+    path = classic_slice(tmp_path, "a.dcm", 0, np.ones((5, 4), np.uint16), EchoTrainLength="777")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"IS\x04\x00777 ", b"IS\x04\x00many"))
+    read = read_source(path)
+    assert read.attributes.get("EchoTrainLength", "many") == "many"
+    assert read.attributes["EchoTime"] == 2.5
+    classic_slice(tmp_path, "a.dcm", 0, np.ones((5, 4), np.uint16), RescaleSlope=0)
+    with pytest.raises(ValueError, match="its rescale slope is 0"):
+        read_source(path)
+    header("1.2.840.10008.5.1.4.1.1.88.11").save_as(path)
+    with pytest.raises(ValueError, match=r"this is no DICOM image\. .*Basic Text SR"):
+        read_source(path)
 
 
 def test_a_hash_in_the_path_is_a_part_of_its_name(tmp_path):
@@ -886,6 +955,23 @@ def test_segments_of_old_slicer_lie_in_their_own_layers(tmp_path):
         regions_from_segmentation(segmentation_nrrd(tmp_path / "p.seg.nrrd", layers, names))
 
 
+def test_fractional_segments_are_refused_and_a_gap_in_their_numbers_loses_none(tmp_path):
+    labels = np.zeros(SHAPE)
+    labels[0], labels[1] = 1, 2
+    names, values = ["L3 marrow", "liver", "left psoas"], {"LabelValue": (1, 3, 2)}
+    path = segmentation_nrrd(tmp_path / "s.seg.nrrd", [labels], names, **values)
+    text = path.read_bytes()
+    for mark in (b"Segment1_Name:=liver\n", b"Segment1_LabelValue:=3\n"):
+        text = text.replace(mark, b"")
+    path.write_bytes(text)
+    found = regions_from_segmentation(path).regions
+    assert [one.name for one in found] == ["L3 marrow", "left psoas"]
+    kind = b"Segmentation_MasterRepresentation:=Fractional labelmap\nSegment0_Name"
+    path.write_bytes(text.replace(b"Segment0_Name", kind))
+    with pytest.raises(ValueError, match="its segments are fractional"):
+        regions_from_segmentation(path)
+
+
 def test_organs_and_empty_segments_are_left_out_by_name(tmp_path):
     labels = np.zeros(SHAPE)
     labels[0], labels[1] = 1, 2
@@ -988,6 +1074,40 @@ def test_the_unit_of_a_map_is_judged_on_the_whole_map(spine_map):
             spine_map(0.4 * top, top)()
 
 
+@pytest.mark.parametrize(
+    ("contrast", "usual", "factor"), [(Contrast.T2STAR, 25.0, 1e-3), (Contrast.DSTAR, 20.0, 1e-3)]
+)
+def test_maps_with_voxels_gone_astray_are_judged_by_their_median(
+    oblique_volume, contrast, usual, factor
+):
+    from MarrowAssessLib.sources.map_scale import scale_advice
+
+    rng = np.random.default_rng(1)
+    values = usual * np.exp(0.3 * rng.normal(size=oblique_volume.array.shape))
+    values[0] = 1e5  # where no signal was
+    known = oblique_volume.with_array(values)
+    assert scale_advice(known, contrast) == ""
+    small = known.with_array(np.where(values == 1e5, np.nan, values) * factor)
+    assert f"--scale {contrast.value}=1000" in scale_advice(small, contrast)
+    assert f"--scale {contrast.value}=0.001" in scale_advice(
+        known.with_array(values * 1000), contrast
+    )
+
+
+def test_advice_on_a_map_whose_unit_is_stated_wrongly_can_be_followed(oblique_volume):
+    """Percent whose file says that they are fractions: the scale counts from the file's values."""
+    from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
+
+    percent = oblique_volume.with_array(np.full(oblique_volume.array.shape, 45.0, np.float32))
+    percent.attributes["Units"] = "1"
+    scaled, _told = in_stated_unit(percent, Contrast.PDFF)
+    advice = scale_advice(scaled, Contrast.PDFF)
+    assert "though its file's unit was followed (times 100)" in advice
+    assert "--scale PDFF=1." in advice
+    percent.attributes["Units"] = "s"
+    assert in_stated_unit(percent, Contrast.T2STAR)[0].array.max() == 45_000  # ms
+
+
 @pytest.fixture
 def spine_map(oblique_volume):
     from MarrowAssessLib.study.regions import Region
@@ -1064,6 +1184,17 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
         ("L5_S1", Role.DISC, "L5-S1"),
         ("IVD L3/L4", Role.DISC, "L3-L4"),
         ("Bandscheibe L3/4", Role.DISC, "L3-L4"),
+        ("L3marrow", Role.MARROW, "L3"),
+        ("L 3", Role.MARROW, "L3"),
+        ("VB L3", Role.MARROW, "L3"),
+        ("Marrow-L3", Role.MARROW, "L3"),
+        ("L3-VB", Role.MARROW, "L3"),
+        ("vertebrae_L3_1", Role.MARROW, "L3"),
+        ("Copy of L3 marrow", Role.MARROW, "L3"),
+        ("L3 marrow.001", Role.MARROW, "L3"),
+        ("L3 Knochenmark", Role.MARROW, "L3"),
+        ("os ilium links", Role.MARROW, "left ilium"),
+        ("SAT", Role.FAT, ""),
     ],
 )
 def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):

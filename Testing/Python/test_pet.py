@@ -99,6 +99,16 @@ def test_the_time_of_correction_is_asked_in_order():
     block = vendor.private_block(0x0009, "GEMS_PETD_01", create=True)
     block.add_new(0x0D, "DT", "20240105120000.00")
     assert suv([vendor]).factors[0] == pytest.approx(70_000 / left)
+    # A series time between the beds is no start of the scan, either.
+    beds = [header(**{**frames, "SeriesTime": "110500", "AcquisitionTime": t})
+            for t in ("110000", "111000")]  # fmt: skip
+    assert suv(beds).factors[0] == pytest.approx(70_000 / DECAYED, rel=1e-6)
+
+
+def test_times_without_seconds_are_times():
+    assert factor(SeriesTime="1100") == pytest.approx(70_000 / DECAYED)
+    given = injection(RadiopharmaceuticalStartTime="1000")
+    assert factor(given) == pytest.approx(70_000 / DECAYED)
 
 
 def test_an_injection_before_midnight():

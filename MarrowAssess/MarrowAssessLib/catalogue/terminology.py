@@ -17,11 +17,14 @@ from MarrowAssessLib.catalogue.anatomy import MUSCLES, Role, parse_role, parse_s
 TISSUES_FILE = "Terminologies/MarrowAssessTissues.term.json"
 SITES_FILE = "Terminologies/MarrowAssessSites.term.json"
 
+_LEVEL = r"\b([CTLS]\d{1,2})"
 # Segment names in wide use that are neither a role nor a site of ours.
 _NAME_WORDS = {
     "vertebrae": "marrow", "vertebra": "marrow", "muscles": "muscle", "discs": "disc",
     "disks": "disc", "ivd": "disc", "bandscheibe": "disc", "body": "marrow",
-    "wirbelkörper": "marrow", "liquor": "csf", "l": "left", "r": "right",
+    "wirbelkörper": "marrow", "knochenmark": "marrow", "vb": "marrow", "vert": "marrow",
+    "muskel": "muscle", "liquor": "csf", "sat": "fat", "l": "left", "r": "right",
+    "links": "left", "rechts": "right",
 }  # fmt: skip
 # Names of several words: TotalSegmentator, MuscleMap, German reports.
 _NAMES = [
@@ -29,7 +32,12 @@ _NAMES = [
     (r"\biliopsoas\b", "psoas"),
     (r"\bpsoas major\b", "psoas"),
     (r"\bgluteus (maximus|medius|minimus)\b", "gluteus"),
-    (r"\bhip\b", "ilium"),
+    (r"\bhip\b|\biliac (bone|crest|wing)\b|\bos ilium\b", "ilium"),
+    (r"^([CTLS]) (\d{1,2})\b", r"\1\2"),
+    (r"^([CTLS]\d{1,2})(marrow|disc)\b", r"\1 \2"),
+    (r"\b([CTLS]\d{1,2})-(?=[a-z]+\b)", r"\1 "),
+    (r"\b(marrow|csf|vb|body|vertebra)-(?=[CTLS]\d)", r"\1 "),
+    (rf"\b((?:marrow|vertebrae?|body) {_LEVEL}) \d+$", r"\1"),
     (r"^((left|right) )?(femur|humerus)( (left|right))?$", r"\1proximal \3\4"),
     (r"\bvertebral body\b", "marrow"),
     (r"\bsubcutaneous tissue\b", "fat"),
@@ -41,8 +49,7 @@ _NAMES = [
     (r"\bcervical (?:vertebra )?(\d)", r"C\1"),
 ]
 # What programs append to the name of a second one.
-_NUMBERS = r"(?<=[a-z])-\d+$| \(\d+\)$| \[\d+\]$| copy( \d+)?$"
-_LEVEL = r"\b([CTLS]\d{1,2})"  # fmt: skip
+_NUMBERS = r"(?<=[a-z]) ?- ?\d+$|\.\d{3}$| \(\d+\)$| \[(\d+|copy)\]$| copy( \d+)?$|^copy of "
 
 
 @dataclass(frozen=True)

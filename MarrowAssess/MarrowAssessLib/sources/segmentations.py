@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,12 +85,19 @@ def _of_slicer(path: Path) -> Segmentation:
     layers = layers[..., None] if components == 1 else layers
     if layers.ndim != 4:
         raise ValueError(f"{path}: a 3D segmentation is expected, this one is {layers.ndim - 1}D.")
-    count = next(n for n in range(10_000) if f"Segment{n}_Name" not in keys)
+    numbers = [int(found[1]) for key in keys if (found := re.fullmatch(r"Segment(\d+)_Name", key))]
+    count = len(numbers)
     if not count:
         raise ValueError(
             f"{path}: this file holds no named segment; give a label map with --label VALUE=ROLE."
         )
-    if components > 1 and not any(f"Segment{n}_Layer" in keys for n in range(count)):
+    kinds = [keys.get(f"Segmentation_{word}Representation", "") for word in ("Master", "Source")]
+    if any("fractional" in kind.lower() for kind in kinds):
+        raise ValueError(
+            f"{path}: its segments are fractional, so it does not say where they end; in Slicer "
+            "make the binary label map the master representation and save it again."
+        )
+    if components > 1 and not any(f"Segment{n}_Layer" in keys for n in numbers):
         if count != components:  # Slicer up to 4.10 wrote one component a segment
             raise ValueError(
                 f"{path}: it has {count} segments in {components} layers and does not say which "
@@ -98,7 +106,7 @@ def _of_slicer(path: Path) -> Segmentation:
     first = sitk.VectorIndexSelectionCast(image, 0) if components > 1 else image
     found = Segmentation(volume_from_image(first, path.name), [])
     taken: dict[tuple[int, int], str] = {}
-    for number in range(count):
+    for place, number in enumerate(sorted(numbers)):
         field_of = {
             key: keys[f"Segment{number}_{key}"]
             for key in ("Name", "LabelValue", "Layer", "Tags")
@@ -107,7 +115,7 @@ def _of_slicer(path: Path) -> Segmentation:
         name = field_of["Name"]
         try:
             value = int(field_of.get("LabelValue", 1))
-            layer = int(field_of.get("Layer", number if components > 1 else 0))
+            layer = int(field_of.get("Layer", place if components > 1 else 0))
             if layer < 0:
                 raise ValueError("negative")
             mask = layers[..., layer] == value

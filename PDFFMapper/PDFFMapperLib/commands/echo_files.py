@@ -127,7 +127,7 @@ def read_echoes(
         return _dicom_echoes(groups, series or "", echo_times, unit, sidecars)
     volumes, times, notes = [], [], []
     for paths, component in groups:
-        echoes = [echo for path in paths for echo in _named_parts(read_series(path))]
+        echoes = _named_parts([echo for path in paths for echo in read_series(path)])
         stated = _sidecar_facts(paths, sidecars, echoes, unit, notes)
         if _in_channels(echoes, len(paths), echo_times, stated):
             echoes = _named_parts(_parts_of_channels(echoes, notes))

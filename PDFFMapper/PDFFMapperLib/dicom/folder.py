@@ -125,7 +125,8 @@ def read_dicom_folder(
         if others and root.is_dir():
             found.notes.append(f"To read an image file name it itself, such as {others[0]}.")
         said = " ".join(found.notes)
-        raise ValueError(f"{root}: no DICOM image is in this folder. {said}".strip())
+        what = "no DICOM image is in this folder" if root.is_dir() else "this is no DICOM image"
+        raise ValueError(f"{root}: {what}. {said}".strip())
     return found
 
 
@@ -192,9 +193,10 @@ class _Skipped:
         self.unreadable: list[str] = []
         self.files: list[Path] = []
 
-    def add_object(self, sop_class: str) -> None:
+    def add_object(self, sop_class: str, color: bool) -> None:
         name = UID(sop_class).name
         kind = "private" if name == sop_class else name
+        kind += " (color picture)" if color else ""
         self.objects[kind] = self.objects.get(kind, 0) + 1
 
     def sentences(self) -> list[str]:
@@ -226,7 +228,7 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         sop_class = str(header.get("SOPClassUID", ""))
         uid = str(header.get("SeriesInstanceUID", ""))
         if sop_class and not _may_be_image(sop_class, header):
-            skipped.add_object(sop_class)
+            skipped.add_object(sop_class, header.get("SamplesPerPixel", 1) != 1)
             return
         if not uid or not sop_class:
             skipped.files.append(file)

@@ -33,6 +33,7 @@ from PDFFMapperLib.images.volume import Volume
 
 _PRODUCTS = ("water", "fat", "pdff", "r2star")
 _SAME_TIME_MS = 0.01
+_FAT_SUPPRESSED = {"FS", "SFS", "FAT_SAT", "SPIR", "SPAIR"}
 
 
 @dataclass
@@ -421,8 +422,15 @@ def _same_sequence(one: DicomSeries, other: DicomSeries, with_echo_time: bool) -
             return False
     if bool(first.get("ContrastBolusAgent")) != bool(second.get("ContrastBolusAgent")):
         return False
-    sequences = [words_of(facts.get("ScanningSequence")) for facts in (first, second)]
-    return not all(sequences) or sequences[0] == sequences[1]
+    suppressed = [bool(_FAT_SUPPRESSED & set(words_of(facts.get("ScanOptions"))))
+                  for facts in (first, second)]  # fmt: skip
+    if suppressed[0] != suppressed[1]:
+        return False
+    for key in ("ScanningSequence", "SequenceVariant", "MRAcquisitionType"):
+        words = [words_of(facts.get(key)) for facts in (first, second)]
+        if all(words) and set(words[0]) != set(words[1]):
+            return False
+    return True
 
 
 def _echo_times(group: Sequence[DicomSeries]) -> set[float]:

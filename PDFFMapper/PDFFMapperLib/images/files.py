@@ -159,8 +159,8 @@ def read_image(path: Path) -> object:
                 f"{path}: its voxel axes are not at right angles; resample it onto a regular grid."
             ) from error
         raise ValueError(
-            f"{path}: this file cannot be read as an image; NIfTI, NRRD, MetaImage or DICOM is "
-            "expected and the file may be truncated."
+            f"{path}: this file cannot be read as an image; its header or its voxels are damaged "
+            "and it may be truncated: copy or export it again."
         ) from error
 
 
@@ -178,6 +178,15 @@ _OTHERS = {
     b"MATLAB 5": "it is a MATLAB file: save its images as NIfTI.",
     b"\x89HDF": "it is an HDF5 or MATLAB file: save its images as NIfTI or NRRD.",
     b"# === DATA DESCRIPTION": "it is a Philips PAR header: export DICOM, or convert it to NIfTI.",
+    b"\x28\xb5\x2f\xfd": "it is compressed by zstd: unpack it first.",
+    b"BZh": "it is compressed by bzip2: unpack it first.",
+    b"\xfd7zXZ": "it is compressed by xz: unpack it first.",
+    b"GIF8": "it is a picture (GIF), which has no place in the patient.",
+    b"BM": "it is a picture (BMP), which has no place in the patient.",
+    b"\0\0\0\x0cjP": "it is a picture (JPEG 2000), which has no place in the patient.",
+    b"\x93NUMPY": "it is a NumPy array, which has no place in the patient: save it as NIfTI.",
+    b"# vtk": "it is a VTK file: save it as NIfTI or NRRD.",
+    b"{": "it is JSON, no image.",
     b"\x00\x00\x00\x01\x00\x00": "it is a FreeSurfer volume (mgz): convert it to NIfTI.",
 }
 
@@ -200,6 +209,8 @@ def _what_it_is(path: Path) -> str:
             "it is an Analyze 7.5 file or a damaged NIfTI, which does not say which side is left; "
             "convert it to NIfTI with the tool that made it."
         )
+    if packed and start[128:132] == b"DICM":
+        return "it is a compressed DICOM file: unpack it first (gunzip)."
     told = next((text for mark, text in _OTHERS.items() if start.startswith(mark)), "")
     return told or "NIfTI, NRRD, MetaImage or DICOM is expected, and it is none of them."
 

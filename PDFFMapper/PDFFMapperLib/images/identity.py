@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from PDFFMapperLib.images.bids import stem_of
 from PDFFMapperLib.images.volume import Volume
 
 # Attributes that people type at the scanner.
@@ -31,6 +32,8 @@ def without_names(sentence: str, paths: Iterable[str | Path]) -> str:
     text = re.sub(r"^.*?: this DICOM file", "a DICOM file: this file", text)
     for path in paths:
         path = Path(str(path).rpartition("#")[0] or path)
+        stem = re.escape(stem_of(path))
+        text = re.sub(rf"(?<!\w){stem}\.(json|bval|bvec)\b", r"the .\1 file beside it", text)
         for name in (str(path), path.name):
             if len(name) > 1:
                 text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the input", text)

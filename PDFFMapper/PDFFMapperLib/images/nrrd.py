@@ -60,6 +60,11 @@ def check_nrrd(path: Path) -> None:
             f"{path}: its voxels are written as '{encoding}', which is not supported; save it "
             "again as raw or gzip."
         )
+    if encoding in ("raw", "gzip", "gz") and "endian" not in fields:
+        if _BYTES.get(fields.get("type", ""), 1) > 1:
+            raise ValueError(
+                f"{path}: its header does not say the byte order (endian); export it again."
+            )
     if "byte skip" in fields or "line skip" in fields:
         return
     file, offset = (path, end + gap) if apart is None else (_beside(path, start, apart), 0)
