@@ -32,7 +32,7 @@ _NAMES = [
     (r"\biliopsoas\b", "psoas"),
     (r"\bpsoas major\b", "psoas"),
     (r"\bgluteus (maximus|medius|minimus)\b", "gluteus"),
-    (r"\bhip\b|\biliac (bone|crest|wing)\b|\bos ilium\b", "ilium"),
+    (r"\bhip\b|\biliac (bone|wing)\b|\bos ilium\b", "ilium"),
     (r"^([CTLS]) (\d{1,2})\b", r"\1\2"),
     (r"^([CTLS]\d{1,2})(marrow|disc)\b", r"\1 \2"),
     (r"\b([CTLS]\d{1,2})-(?=[a-z]+\b)", r"\1 "),
