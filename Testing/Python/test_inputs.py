@@ -958,10 +958,10 @@ def test_segments_of_old_slicer_lie_in_their_own_layers(tmp_path):
 def test_fractional_segments_are_refused_and_a_gap_in_their_numbers_loses_none(tmp_path):
     labels = np.zeros(SHAPE)
     labels[0], labels[1] = 1, 2
-    names, values = ["L3 marrow", "liver", "left psoas"], {"LabelValue": (1, 3, 2)}
+    names, values = ["L3 marrow", "kidney", "left psoas"], {"LabelValue": (1, 3, 2)}
     path = segmentation_nrrd(tmp_path / "s.seg.nrrd", [labels], names, **values)
     text = path.read_bytes()
-    for mark in (b"Segment1_Name:=liver\n", b"Segment1_LabelValue:=3\n"):
+    for mark in (b"Segment1_Name:=kidney\n", b"Segment1_LabelValue:=3\n"):
         text = text.replace(mark, b"")
     path.write_bytes(text)
     found = regions_from_segmentation(path).regions
@@ -975,16 +975,16 @@ def test_fractional_segments_are_refused_and_a_gap_in_their_numbers_loses_none(t
 def test_organs_and_empty_segments_are_left_out_by_name(tmp_path):
     labels = np.zeros(SHAPE)
     labels[0], labels[1] = 1, 2
-    names = ["vertebrae_L3", "liver", "left psoas"]
+    names = ["vertebrae_L3", "kidney", "left psoas"]
     path = segmentation_nrrd(tmp_path / "s.seg.nrrd", [labels], names, LabelValue=(1, 2, 3))
     drawn = regions_from_segmentation(path)
     assert [region.name for region in drawn.regions] == ["vertebrae_L3"]
-    assert drawn.left_out == ["liver (no tissue named)", "left psoas (empty)"]
+    assert drawn.left_out == ["kidney (no tissue named)", "left psoas (empty)"]
     write_volume(drawn.grid.with_array(np.arange(labels.size).reshape(SHAPE)), tmp_path / "t1.nrrd")
     told = read_study({Contrast.T1: tmp_path / "t1.nrrd"}, segmentation=path).notes
-    assert told == ["Segments left out: liver (no tissue named), left psoas (empty)."]
-    path = segmentation_nrrd(tmp_path / "t.seg.nrrd", [labels], ["liver"], LabelValue=(1,))
-    with pytest.raises(ValueError, match=r"no segment tells its tissue \(left out: liver"):
+    assert told == ["Segments left out: kidney (no tissue named), left psoas (empty)."]
+    path = segmentation_nrrd(tmp_path / "t.seg.nrrd", [labels], ["kidney"], LabelValue=(1,))
+    with pytest.raises(ValueError, match=r"no segment tells its tissue \(left out: kidney"):
         regions_from_segmentation(path)
 
 
