@@ -1,3 +1,5 @@
+import copy
+import hashlib
 import os
 from pathlib import Path
 
@@ -39,26 +41,49 @@ def phantom():
     return lumbar_phantom()
 
 
-_FOUND = {}
+_KEPT: dict[tuple, object] = {}
+
+
+def _key(given) -> object:
+    """What tells images, options and points of two calls apart."""
+    if isinstance(given, Volume):
+        content = np.ascontiguousarray(given.array).tobytes() + given.ijk_to_ras.tobytes()
+        return given.name, given.array.shape, hashlib.blake2b(content).digest()
+    if isinstance(given, list | tuple):
+        return tuple(_key(one) for one in given)
+    return repr(given.tolist() if isinstance(given, np.ndarray) else given)
+
+
+def _kept(compute):
+    """A function whose result for the same images is computed once and copied each time."""
+
+    def kept(*given, progress=None, **more):
+        key = (compute.__name__, _key(given), _key(sorted(more.items())))
+        if key not in _KEPT:
+            more |= {"progress": progress} if progress else {}
+            _KEPT[key] = compute(*given, **more)
+        elif progress and not all(progress(part) for part in (0.1, 0.5, 0.9)):
+            raise InterruptedError("Finding the spine was canceled.")
+        return copy.deepcopy(_KEPT[key])
+
+    return kept
 
 
 @pytest.fixture(scope="module")
-def spines_found_once():
-    """The spine of an image is sought once; what is drawn from it is made each time."""
-    from MarrowAssessLib.placement import spine_column
+def computed_once():
+    """The spine of an image is sought once in a run, and its coil shading: by all modules.
 
-    search = spine_column.find_spine
-
-    def find_spine(volumes, **options):
-        if options.get("progress") is not None:
-            return search(volumes, **options)
-        key = tuple((v.name, v.array.tobytes(), v.ijk_to_ras.tobytes()) for v in volumes)
-        if key not in _FOUND:
-            _FOUND[key] = search(volumes, **options)
-        return _FOUND[key]
+    Those that test the search itself or how it is canceled do without.
+    """
+    from MarrowAssessLib.placement import clicks, spine_column
+    from MarrowAssessLib.study import bias_field
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spine_column, "find_spine", find_spine)
+        for name in ("find_spine", "find_column"):
+            kept = _kept(getattr(spine_column, name))
+            for module in (clicks, spine_column):
+                patch.setattr(module, name, kept)
+        patch.setattr(bias_field, "corrected", _kept(bias_field.corrected))
         yield
 
 
@@ -74,7 +99,7 @@ def oblique_volume() -> Volume:
 
 
 @pytest.fixture
-def drawn_once(phantom, monkeypatch):
+def drawn_once(phantom, computed_once, monkeypatch):
     """The sample data draw on the session's phantom instead of drawing their own."""
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     from MarrowAssessLib.scene import headless

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.book import Settings
@@ -14,6 +15,8 @@ MARKUPS = Path(__file__).resolve().parents[1] / "markups"
 
 LEVELS = ["S1", "L5", "L4", "L3", "L2", "L1", "T12"]
 RULES = [parse_label_rule(f"{n}=marrow:{level}") for n, level in enumerate(LEVELS, start=1)]
+
+pytestmark = pytest.mark.usefixtures("computed_once")  # N4
 
 
 @pytest.fixture(autouse=True)
@@ -144,9 +147,9 @@ def test_vbq_and_ratios_of_a_real_spine(shared):
     named = {region.name: region for region in study.regions}
     levels = []
     for name in ("L1 marrow", "L2 marrow", "L3 marrow", "L4 marrow", "L3 CSF"):
-        mask = named[name].full_mask(t1.shape)
-        inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1] > 2
-        levels.append(float(median(t1, inside, 1)))
+        region = named[name]
+        inside = distance_transform_edt(np.pad(region.mask, 1))[1:-1, 1:-1, 1:-1] > 2
+        levels.append(float(median(t1[region.box], inside, 1)))
     assert vbq.measurement.value == pytest.approx(np.median(levels[:4]) / levels[4], rel=1e-9)
     assert 2.0 < vbq.measurement.value < 4.0
     assert vbq.expectation is not None
@@ -154,10 +157,26 @@ def test_vbq_and_ratios_of_a_real_spine(shared):
     assert result(assessment, "t1_marrow_muscle", "L3").measurement.value > 1
 
 
-def test_signature_of_a_real_patient_with_and_without_n4(shared):
-    volumes = {Contrast.T1: "AK-a_T1", Contrast.FS_T2: "AK-a_TIRM"}
-    study = read_case(shared, "AK-a", volumes)
-    plain, corrected = assess(study), assess(study, Settings(n4=True))
+@pytest.fixture(scope="module")
+def patient(shared):
+    """One with strong shading of a surface coil."""
+    return read_case(shared, "AK-a", {Contrast.T1: "AK-a_T1", Contrast.FS_T2: "AK-a_TIRM"})
+
+
+def test_n4_evens_out_the_vertebrae_under_a_surface_coil(patient):
+    from MarrowAssessLib.study.bias_field import corrected
+
+    volume, bodies = patient.volumes[Contrast.FS_T2], patient.with_role(Role.MARROW)
+
+    def unevenness(array: np.ndarray) -> float:
+        medians = [np.median(body.values(array)) for body in bodies]
+        return float(np.std(medians) / np.mean(medians))
+
+    assert unevenness(corrected(volume).array) < 0.5 * unevenness(volume.array)
+
+
+def test_signature_of_a_real_patient_with_and_without_n4(patient):
+    plain, corrected = assess(patient), assess(patient, Settings(n4=True))
     assert len(plain.signatures) == len(corrected.signatures) == len(LEVELS)
     for one in corrected.results:
         m = one.measurement

@@ -10,9 +10,10 @@ from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measure import measure
-from MarrowAssessLib.placement.body import _doubts
+from MarrowAssessLib.placement.body import _doubts, painted_body
 from MarrowAssessLib.placement.clicks import regions_from_clicks
 from MarrowAssessLib.placement.following import corrected, follow_column
+from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
 from MarrowAssessLib.sources.labels import parse_label_rule
@@ -511,3 +512,54 @@ def test_a_session_without_work_says_so(tmp_path):
         save_scene(tmp_path / "scene.mrml")
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         load_scene(tmp_path / "none.mrb")
+
+
+def test_a_child_s_body_is_told_in_its_own_millimeters():
+    (said,) = _doubts(surface((60, 17, 13)), 2.0, 0.0, np.zeros(3), size=0.65)[:1]
+    assert said == "The body is 78 mm wide; 17 to 42 mm is usual."
+
+
+def test_voxels_without_value_neither_empty_an_roi_nor_silence_a_doubt():
+    """Maps hold NaN where no fit was possible, images brought onto a grid beyond their edge."""
+    rng = np.random.default_rng(0)
+    array = rng.normal(100, 3, (40, 40, 40)).astype(np.float32)
+    array[:, :, 30:] = np.nan
+    array[18, 18, 18] = np.nan
+    volume = Volume(array, np.diag([1.5, 1.5, 1.5, 1.0]), "T1")
+    middle = volume.to_ras(np.full(3, 19.5))
+    air = place(volume, middle, Role.NOISE)
+    assert "The click does not look like air: its signal is not low." in air.unsure
+    muscle = place(volume, middle, Role.MUSCLE)
+    assert np.isfinite(muscle.roi.values(array)).sum() > 500
+    mask = np.zeros(array.shape, bool)
+    mask[14:26, 12:28, 10:32] = True
+    marrow = painted_body(volume, mask, np.eye(3), "L3", PlacingOptions(leave_out=("vein",)))
+    assert marrow.roi.voxels > 500 and not marrow.unsure
+
+
+def test_what_holds_few_values_is_told_of_means_and_divisors_too():
+    bodies = [block(f"L{n} marrow", Role.MARROW, f"L{n}", 12 * n) for n in range(1, 5)]
+    pdff = np.full(SHAPE, 40.0)
+    pdff[1:4, 24:34] = np.nan
+    lumbar = [m for m in measure(study(bodies, PDFF=pdff)).measurements if m.site == "L1-L4"]
+    words = "Only 100 of 400 voxels of L2 marrow hold a value"
+    assert all(any(words in one for one in m.cautions) for m in lumbar) and lumbar
+    muscle = block("psoas", Role.MUSCLE, "psoas", 72)
+    t1 = np.full(SHAPE, 100.0)
+    t1[1, 72:82] = np.nan
+    found = measure(study([bodies[0], muscle], T1=t1)).measurements
+    (ratio,) = [m for m in found if m.quantity == "t1_marrow_muscle"]
+    assert "100 of 400 voxels of psoas are not finite and were left out." in ratio.cautions
+
+
+def test_a_place_outside_one_image_is_told_by_the_others_alone():
+    """Two images of one patient: where the first shows nothing, the second's answer stands."""
+    from MarrowAssessLib.placement.find_spine import _chances, sagittal_frame
+
+    array = np.random.default_rng(0).normal(100, 10, (48, 32, 2)).astype(np.float32)
+    one = Volume(array, np.diag([4.0, 1.5, 1.5, 1.0]), "T1")
+    other = Volume(array, one.ijk_to_ras, "T2")
+    frame = sagittal_frame(one)
+    frame.array[:, :20] = np.nan
+    chances, _ = _chances([one, other], frame, None, None)
+    assert chances.sum(axis=0) == pytest.approx(1, abs=1e-3)

@@ -14,7 +14,7 @@ from MarrowAssessLib.sample.phantom import TISSUES
 from PDFFMapperLib.images.files import write_volume
 from scipy import ndimage
 
-pytestmark = pytest.mark.usefixtures("spines_found_once")
+pytestmark = pytest.mark.usefixtures("computed_once")
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +246,17 @@ def test_a_point_is_judged_by_what_is_found_already(drawn):
     (overlap,) = (c for c in cautions["csf", "L3"] if c.startswith("It overlaps"))
     assert overlap.endswith("psoas muscle: one of the two is wrong.")
     assert "Named L2 as given; its neighbors tell L1." in cautions["marrow", "L2"]
+
+
+def test_csf_without_a_level_gets_that_of_its_neighbors(drawn):
+    volume = drawn.volumes[Contrast.T1]
+    (l3,) = [r for r in drawn.study().regions if r.name == "L3 marrow"]
+    at = volume.to_ras(l3.centroid_ijk())
+    csf = np.argwhere(drawn.tissue.array == list(TISSUES).index("csf"))
+    places = drawn.tissue.to_ras(csf[:, ::-1].astype(float))
+    point = places[np.abs(places - [at[0], at[1] - 25, at[2]]).sum(axis=1).argmin()]
+    (found,), _ = regions_from_clicks(volume, places={"csf": point}, drawn=[l3])
+    assert (found.site, found.name) == ("L3", "L3 csf")
 
 
 def test_points_are_read_with_commas_or_spaces():

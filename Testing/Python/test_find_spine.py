@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement import spine_column
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import find_spine
@@ -46,6 +47,19 @@ def assert_not_silently_shifted(column, digital, lumbar=5):
 def plain():
     digital = shown(healthy(3), "T1", 11)
     return digital, find_column([digital.volume])
+
+
+def test_a_body_that_the_image_cuts_is_kept_where_it_was_clicked(plain, monkeypatch):
+    """The outline follows what is in view, so that hardly any is cut for the most part."""
+    digital, column = plain
+    first, last = (list(column.bodies)[n] for n in (0, -1))
+    cut = [column.bodies[name].surface.box.center[2] for name in (first, last)]
+    monkeypatch.setattr(
+        spine_column, "_mostly_cut", lambda one: np.abs(one.box.center[2] - cut).min() < 5
+    )
+    middle = column.bodies[first].surface.box.center
+    found = find_column([digital.volume], click=(first, middle)).bodies
+    assert first in found and last not in found
 
 
 def test_every_body_is_found_and_named_from_the_sacrum(plain):

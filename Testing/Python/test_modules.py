@@ -405,6 +405,7 @@ def test_segment_statistics_reports_each_segment_s_own_value(marrow, sample):
     by_name = segment_results(sample.segmentation)
     assert by_name["L2 marrow"]["marrow_pdff_z"] < -2
     assert by_name["L2 marrow"]["t1_marrow_muscle"] > 0
+    assert not any("vbq" in values for values in by_name.values())  # of four levels, no segment's
 
 
 def test_texture_is_the_same_in_panel_segment_statistics_and_command(
@@ -580,6 +581,21 @@ def test_statistics_plugin_follows_edits_between_runs(plugin, sample):
     assert plugin.computeStatistics("L2 marrow")["marrow_pdff"] == pytest.approx(4, abs=0.5)
     slicer_array(sample.volumes["PDFF"])[:] = 12.0
     assert plugin.computeStatistics("L3 marrow")["marrow_pdff"] == pytest.approx(12)
+
+
+def test_statistics_plugin_tells_segmentations_apart(plugin, sample):
+    """A run over other segments begins anew, whatever their IDs are."""
+    import slicer
+
+    first = plugin.computeStatistics("L3 marrow")["marrow_pdff"]
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segment = slicer.vtkSegment()
+    segment.DeepCopy(sample.segmentation.GetSegmentation().GetSegment("L2 marrow"))
+    segment.SetName("L3 marrow")
+    other.GetSegmentation().AddSegment(segment, "Segment_1")
+    plugin.parameterNode.SetParameter("Segmentation", other.GetID())
+    second = plugin.computeStatistics("Segment_1")["marrow_pdff"]
+    assert second == pytest.approx(4, abs=0.5) and first > 30
 
 
 def test_placed_regions_become_segments_and_replace_their_name(marrow, sample):

@@ -207,6 +207,20 @@ def test_the_camera_sees_labels_beside_the_regions_and_all_of_them(spine):
         assert np.abs(np.array(point[:2]) / point[3]).max() < 1
 
 
+def test_a_segment_that_nothing_was_drawn_into_does_not_keep_3d_from_being_shown(spine):
+    from MarrowAssessLib.scene.views import show_3d, shows_3d
+
+    _, segmentation = spine
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode", "camera")
+    segmentation.GetSegmentation().AddEmptySegment("Segment_1")
+    show_3d(segmentation, True)
+    assert shows_3d(segmentation)
+    show_3d(segmentation, False)
+    segmentation.GetSegmentation().RemoveAllSegments()
+    segmentation.GetSegmentation().AddEmptySegment("Segment_1")
+    show_3d(segmentation, True)
+
+
 def test_labels_follow_a_transformed_study(spine):
     _, segmentation = spine
     still = label_positions(overlay.show_results(segmentation, RESULTS).labels).copy()

@@ -18,6 +18,17 @@ def test_cropping_keeps_every_voxel_in_place():
     assert np.allclose(region.centroid_ijk(), [7.5, 6, 3.5])
 
 
+def test_a_region_holds_no_margin_however_it_was_made():
+    """Where it ends, how wide it is and whether it is one slice thick is read off its box."""
+    mask = np.zeros((6, 8, 8), bool)
+    mask[2, 3:7, 3:7] = True
+    region = Region("psoas", Role.MUSCLE, "psoas", mask, (10, 20, 30))
+    assert region.mask.shape == (1, 4, 4) and region.offset == (12, 23, 33)
+    assert region.eroded(1.0, np.ones(3)).voxels == 4
+    nothing = Region("psoas", Role.MUSCLE, "psoas", np.zeros((3, 3, 3), bool), (1, 2, 3))
+    assert nothing.voxels == 0 and nothing.full_mask((3, 3, 3)).sum() == 0
+
+
 def test_statistics_agree_with_simpleitk():
     rng = np.random.default_rng(3)
     array = rng.gamma(3, 50, (12, 30, 25)).astype(np.float32)

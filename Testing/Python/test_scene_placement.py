@@ -20,7 +20,7 @@ from MarrowAssessLib.scene.column import (  # noqa: E402
     place_column,
     renamed_column,
 )
-from MarrowAssessLib.scene.edits import add_regions, import_labels, take_back  # noqa: E402
+from MarrowAssessLib.scene.edits import Change, add_regions, import_labels, take_back  # noqa: E402
 from MarrowAssessLib.scene.placement import (  # noqa: E402
     Click,
     known_levels,
@@ -29,6 +29,8 @@ from MarrowAssessLib.scene.placement import (  # noqa: E402
     shift_levels,
 )
 from MarrowAssessLib.scene.segments import regions_from_node, regions_to_node, segment_labels  # noqa: E402
+from MarrowAssessLib.scene.session import Session  # noqa: E402
+from MarrowAssessLib.scene.study import study_from_nodes  # noqa: E402
 from MarrowAssessLib.sources.label_maps import fitting_conventions  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
@@ -472,6 +474,33 @@ def test_another_image_or_a_moved_one_is_clicked_alone(column):
     moved.SetMatrixTransformToParent(_shift(5, 6, 7))
     image.SetAndObserveTransformNodeID(moved.GetID())
     assert not drawn.lies_in(image)
+    with pytest.raises(ValueError, match="'T1' was moved since the column was found in it"):
+        correct_painted(drawn, "L3 marrow")
+    target.SetAndObserveTransformNodeID(moved.GetID())
+    session = Session()
+    session._done(target, Change(), drawn)
+    study = study_from_nodes({Contrast.T1: image}, target)
+    session._bring_outlines(study, target)  # they lie where the image was
+    assert not any(region.outline for region in study.regions)
+    image.SetAndObserveTransformNodeID(None)
+    target.SetAndObserveTransformNodeID(None)
+    study = study_from_nodes({Contrast.T1: image}, target)
+    session._bring_outlines(study, target)
+    assert {r.site for r in study.with_role(Role.MARROW) if r.outline} >= {"L1", "L2", "L4"}
+
+
+def test_the_last_step_is_taken_back_though_an_earlier_one_was_the_same(image):
+    """A region drawn, deleted by hand, and drawn again after another one."""
+    session, target = Session(), regions_to_node([], image)
+    for name, k in (("L3 marrow", 4), ("L2 marrow", 14), ("L3 marrow", 24)):
+        change = add_regions(target, image, [block(name, Role.MARROW, name[:2], slice(k, k + 4))])
+        session._done(target, change, None)
+        if k == 4:
+            target.GetSegmentation().RemoveSegment("L3 marrow")
+    session.undo(target)
+    assert names(target) == ["L2 marrow"]
+    session.undo(target)
+    assert names(target) == []
 
 
 def test_a_painted_body_gives_its_roi_and_discs(column):

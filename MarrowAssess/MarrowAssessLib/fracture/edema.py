@@ -135,7 +135,7 @@ def marrow_signals(
 def _marrow(volume: Volume, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
     """Finite values of a body's marrow, and where they lie in its box, -1 ... 1."""
     mask, offset = voxelize(volume, surface)
-    whole = Region.from_mask("body", Role.MARROW, "", mask, offset)
+    whole = Region("body", Role.MARROW, "", mask, offset)
     try:
         inner = whole.eroded(MARGIN_MM, volume.spacing)
     except ValueError:

@@ -8,6 +8,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement
+from MarrowAssessLib.study.regions import Statistics
 
 FEW_VOXELS = 20
 WHOLE = (Role.MARROW, Role.DISC)  # structures of which a part does not stand for the whole
@@ -46,16 +47,34 @@ def add_cautions(book: Book, measurement: Measurement) -> None:
             f"The median signal of {first} is {measured.median:g}, which no "
             "tissue has on a magnitude image; check where it was drawn."
         )
-    if measured and measured.excluded > measured.voxels:
-        cautions.append(
-            f"Only {measured.voxels} of {measured.excluded + measured.voxels} voxels of {first} "
-            "hold a value: it may not stand for the region; look at why the others were left out."
-        )
-    elif measured and measured.excluded:
-        cautions.append(
-            f"{measured.excluded} of {measured.excluded + measured.voxels} voxels of "
-            f"{first} are not finite and were left out."
-        )
+    left_out = [said for name, one in _parts(book, measurement) for said in _left_out(name, one)]
+    cautions += dict.fromkeys(left_out)
+
+
+def _parts(book: Book, measurement: Measurement) -> list[tuple[str, Statistics]]:
+    """The regions whose voxels make a number, and what these say in its image."""
+    quantity, divisor = QUANTITIES[measurement.quantity], measurement.reference_statistics
+    below = [(measurement.regions[-1], divisor)] if divisor else []
+    if measurement.statistics:
+        return [(measurement.measured[0], measurement.statistics), *below]
+    if len(measurement.measured) < 2 or len(quantity.images) != 1:
+        return below
+    regions = [book.regions[name] for name in measurement.measured]
+    levels = [(one.name, book.statistics(quantity, one, quantity.images[0])) for one in regions]
+    return [*levels, *below]
+
+
+def _left_out(name: str, values: Statistics) -> list[str]:
+    """How many voxels of a region hold no value, if any."""
+    whole = values.excluded + values.voxels
+    if values.excluded > values.voxels:
+        return [
+            f"Only {values.voxels} of {whole} voxels of {name} hold a value: it may not stand for "
+            "the region; look at why the others were left out."
+        ]
+    if values.excluded:
+        return [f"{values.excluded} of {whole} voxels of {name} are not finite and were left out."]
+    return []
 
 
 def _cut_by(book: Book, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -102,12 +102,13 @@ def measure(
             volumes, corrected, study.regions, regions, settings, study.age_years, study.grid
         )
 
-    plain = _measure(book({}, replace(settings, n4=False)))
+    quantities, plain = list(QUANTITIES.values()), book({}, replace(settings, n4=False))
     if not settings.n4:
-        return plain
+        return _measure(plain, quantities)
     corrected = without_coil_shading(volumes, progress)
-    result = _measure(book(corrected, settings))
-    before = {_identity(one): one.value for one in plain.measurements}
+    result = _measure(book(corrected, settings), quantities)
+    by_n4 = _measure(plain, [quantity for quantity in quantities if quantity.n4])
+    before = {_identity(one): one.value for one in by_n4.measurements}
     for one in result.measurements:
         if QUANTITIES[one.quantity].n4:
             one.value_without_n4 = before[_identity(one)]
@@ -134,10 +135,10 @@ def without_coil_shading(
     return found
 
 
-def _measure(book: Book) -> Measured:
+def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
     outcomes = [
         outcome
-        for quantity in QUANTITIES.values()
+        for quantity in quantities
         if quantity.method in METHODS and set(quantity.images) <= set(book.acquired)
         for outcome in METHODS[quantity.method](book, quantity)
     ]

@@ -33,6 +33,7 @@ TILTS_DEG = (-60.0, 30.0)  # front to back: from the sacrum to the most kyphotic
 # Size of a young child to an adult, and the depth of a body below which it is sought at that size;
 # larger children are found as adults.
 CHILD, CHILD_DEPTH_MM = 0.65, 24.0
+TYPICAL_SD = 2.5  # robust standard deviations of marrow within which it is no vein or hot spot
 CENTRAL = 2 / 3  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
 # Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
@@ -117,7 +118,7 @@ def _fitted(
     grid[:3] /= size
     adult = Volume(volume.array, grid, volume.name)
     surface, score, moved = fit_body(adult, point / size, scaled(prior, 1 / size))
-    unsure = _doubts(surface, score, moved, point / size)
+    unsure = _doubts(surface, score, moved, point / size, size)
     box = Box(surface.box.center * size, surface.box.axes, surface.box.half * size)
     return replace(surface, box=box), score, unsure
 
@@ -153,7 +154,10 @@ def painted_body(
     return with_roi(volume, body, surface, MARGIN_MM[Role.MARROW], options, [])
 
 
-def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> list[str]:
+def _doubts(
+    surface: Surface, score: float, moved: float, point: np.ndarray, size: float = 1.0
+) -> list[str]:
+    """Why a body may be none; its lengths are an adult's, the patient's `size` times those."""
     doubts = []
     corners = template_points(surface)
     width, depth, height = np.ptp(corners, axis=0)
@@ -162,7 +166,8 @@ def _doubts(surface: Surface, score: float, moved: float, point: np.ndarray) -> 
     ):  # fmt: skip
         if not low <= value <= high:
             doubts.append(
-                f"The body is {value:.0f} mm {what}; {low:.0f} to {high:.0f} mm is usual."
+                f"The body is {size * value:.0f} mm {what}; {size * low:.0f} to "
+                f"{size * high:.0f} mm is usual."
             )
     if height < FLAT * depth:
         doubts.append("The body is flat for its depth; it may be a disc or fractured.")
@@ -213,10 +218,13 @@ def _central(
 
 
 def _typical(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Voxels within 2.5 robust standard deviations of the median: without vein or hot spots."""
-    middle = np.median(values[mask]) if mask.any() else 0.0
-    spread = 1.4826 * np.median(np.abs(values[mask] - middle)) if mask.any() else 0.0
-    return np.abs(values - middle) <= 2.5 * max(spread, 1e-9)
+    """Voxels near the median, see `TYPICAL_SD`: without vein or hot spots; those without value."""
+    there = values[mask & np.isfinite(values)]
+    if not there.size:
+        return mask
+    middle = np.median(there)
+    spread = 1.4826 * np.median(np.abs(there - middle))
+    return ~(np.abs(values - middle) > TYPICAL_SD * max(spread, 1e-9))
 
 
 def ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:

@@ -61,8 +61,8 @@ def csf_of(
         if roi.sum() * volume.voxel_volume_mm3 >= USABLE_MM3:
             break
     name = f"{site} CSF"
-    whole = Region.from_mask(f"{name} body", Role.CSF, site, mask, offset)
-    region = Region.from_mask(name, Role.CSF, site, roi, offset)
+    whole = Region(f"{name} body", Role.CSF, site, mask, offset)
+    region = Region(name, Role.CSF, site, roi, offset)
     found = Placement(whole, region, [])
     if roi.sum() * volume.voxel_volume_mm3 < LEAST_MM3:
         found.doubt("Little CSF was found behind the body; place it by hand.")

@@ -129,6 +129,7 @@ def regions_from_clicks(
         require_inside(volume, point, name)
         there = [*drawn, *_together(found, placed).values()]
         click = read_click(volume, point, role, site, options, known_levels(volume, there))
+        site = click.site
         if found is not None and role is Role.MARROW and site and "-" not in site:
             found = corrected(volume, found, site, options, point_ras=click.point)
             one = found.bodies[site]

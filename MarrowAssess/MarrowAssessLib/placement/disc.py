@@ -96,9 +96,9 @@ def disc_seen(
         found.doubt("The disc is hardly seen: it is what lies between the bodies.")
         return found
     name = f"{site} disc"
-    body = Region.from_mask(f"{name} body", Role.DISC, site, mask, offset)
+    body = Region(f"{name} body", Role.DISC, site, mask, offset)
     core = eroded(mask, volume, MARGIN_MM[Role.DISC])
-    roi = Region.from_mask(name, Role.DISC, site, core, offset)
+    roi = Region(name, Role.DISC, site, core, offset)
     found = Placement(body, roi, [])
     if not roi.voxels:
         found.doubt(f"Nothing is left {MARGIN_MM[Role.DISC]:g} mm inside the disc.")

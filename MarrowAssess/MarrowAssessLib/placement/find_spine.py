@@ -179,7 +179,8 @@ def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
             part = lambda done, n=n: progress(0.8 * (n + done) / len(volumes))  # noqa: E731
         found = probabilities(stack, frame.spacing[2], network, part)
         if total is None:
-            total, weight = found, seen.astype(np.float32)
+            total = found * seen if len(volumes) > 1 else found
+            weight = seen.astype(np.float32)
             continue
         down, front = _shift(body_chance(total / np.maximum(weight, 1)), body_chance(found))
         if max(abs(down), abs(front)) * frame.spacing[0] >= SHIFT_MM:
@@ -247,12 +248,9 @@ def _piece(parts, voxels, frame, body) -> Piece:
     center = points.mean(axis=0)
     axes = image_axes(frame)
     local = (points - center) @ axes.T
-    # the core's own axes in the sagittal plane, nearest to the image's
-    plane = np.cov(local[:, 1:].T) + 1e-6 * np.eye(2)
     size = np.array([np.ptp(np.percentile(local[:, a], [3, 97])) for a in range(3)])
     size[1:] += frame.spacing[0]
     size[0] += frame.spacing[2]
-    del plane
     return Piece(parts, voxels, center, size, float(body[tuple(voxels.T)].mean()))
 
 
@@ -344,13 +342,10 @@ def _chain(pieces, links, usual, banned, forced=None) -> tuple[list[int], float]
     for a, b in links:
         if a in gains and b in gains:
             into[b].append(a)
-    # order by height along the frame's head axis is a topological order of the links
-    height = {n: 0 for n in ok}
     order = sorted(ok, key=lambda n: -pieces[n].center[2])
     order = _topological(order, into)
     single = {n: gains[n] for n in ok}
     total: dict[tuple[int, int], tuple[float, tuple[int, int] | None]] = {}
-    del height
     for b in order:
         for a in into[b]:
             score, distance, _ = links[a, b]

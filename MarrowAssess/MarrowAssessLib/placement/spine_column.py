@@ -115,9 +115,9 @@ def find_column(
         if progress and not progress(0.8 + 0.15 * n / len(spine.bodies)):
             raise InterruptedError("Finding the spine was canceled.")
         placed.append(_surfaces(volume, spine, n))
-    first, last = (_mostly_cut(placed[n][0]) for n in (0, -1))
-    kept = range(int(first), len(placed) - int(last))
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
+    cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
+    kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
     bodies = {}
     for n in kept:
         surface, agreement = placed[n]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
@@ -57,17 +59,20 @@ def grow(
     box = _box_round(volume, point, reach)
     values = volume.array[box].astype(np.float32)
     distance = _distance(volume, box, point)
-    smooth = ndimage.gaussian_filter(values, SMOOTH_MM / volume.spacing[::-1])
+    seen = np.isfinite(values)
     near = distance <= max(NEAR_MM, volume.spacing.max() * NEAR_VOXELS)
-    level = float(np.median(values[near]))
-    noise = 1.4826 * float(np.median(np.abs(values[near] - level)))
+    level = float(np.median(values[near & seen])) if (near & seen).any() else 0.0
+    noise = 1.4826 * float(np.median(np.abs(values[near & seen] - level))) if seen.any() else 0.0
+    smooth = ndimage.gaussian_filter(
+        np.where(seen, values, level), SMOOTH_MM / volume.spacing[::-1]
+    )
     if role is Role.NOISE:
-        ceiling = level + AIR_VARIES * max(noise, LEAST_AIR * float(volume.array.max()))
+        ceiling = level + AIR_VARIES * max(noise, LEAST_AIR * float(np.nanmax(volume.array)))
         like = smooth <= ceiling
     else:
         tolerance = max(VARIES * noise, alike(level, noise, MOST_APART))
         like = np.abs(smooth - level) <= tolerance
-    like &= distance <= reach
+    like &= seen & (distance <= reach)
     opened = ndimage.binary_opening(like, ball(NECK_MM, volume.spacing)) | (near & like)
     labels, _ = ndimage.label(opened)
     here = np.bincount(labels[near & opened], minlength=2)
@@ -97,7 +102,7 @@ def grow(
             unsure.append(TOUCHES_EDGE)
     if noise > UNEVEN * abs(level) and role is not Role.NOISE:
         unsure.append("The tissue round the click is not uniform.")
-    if role is Role.NOISE and level > NO_AIR * float(np.percentile(volume.array, 99)):
+    if role is Role.NOISE and level > NO_AIR * float(np.nanpercentile(volume.array, 99)):
         unsure.append("The click does not look like air: its signal is not low.")
     body = Region(f"{name} body", role, site, filled, offset)
     roi = Region(name, role, site, roi_mask, offset, list(unsure))
@@ -177,13 +182,18 @@ def muscles_beside(
 
 def _keep_beside(volume: Volume, placement: Placement, boxes: tuple[Box, ...]) -> None:
     """Take off a placement what lies between the sides of bodies, or `BESIDE_MM` beside them."""
-    for region in (placement.body, placement.roi):
+
+    def beside(region: Region) -> Region:
         at = np.argwhere(region.mask)
         ras = volume.to_ras((at + region.offset)[:, ::-1])
         near = np.zeros(len(at), bool)
         for box in boxes:
             near |= np.abs((ras - box.center) @ box.axes[0]) < box.half[0] + BESIDE_MM
-        region.mask[tuple(at[near].T)] = False
+        mask = region.mask.copy()
+        mask[tuple(at[near].T)] = False
+        return replace(region, mask=mask)
+
+    placement.body, placement.roi = beside(placement.body), beside(placement.roi)
     if not placement.roi.voxels:
         placement.doubt("No psoas was found beside the disc; place it by hand.")
 

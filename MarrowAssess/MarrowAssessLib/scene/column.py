@@ -232,6 +232,11 @@ def correct_painted(
         ValueError: there is no such segment, it is empty or on another grid, or its level does not
             belong to the column.
     """
+    if not column.lies_in(column.volume_node):
+        raise ValueError(
+            f"'{column.volume_node.GetName()}' was moved since the column was found in it; find "
+            "the column again."
+        )
     segment_id = column.segmentation.GetSegmentation().GetSegmentIdBySegmentName(segment_name)
     if not segment_id:
         raise ValueError(f"There is no segment '{segment_name}'; paint the vertebral body first.")
@@ -339,5 +344,4 @@ def _key(region: Region) -> Key:
 
 
 def _same_voxels(one: Region, other: Region) -> bool:
-    a, b = (Region.from_mask("", r.role, "", r.mask, r.offset) for r in (one, other))
-    return a.offset == b.offset and np.array_equal(a.mask, b.mask)
+    return one.offset == other.offset and np.array_equal(one.mask, other.mask)

@@ -74,7 +74,8 @@ def _site(row: ResultRow) -> str:
 def _height(row: ResultRow) -> tuple[int, float, str]:
     """Single levels down the spine, then what is of several levels, then the rest by name."""
     level = level_index(row.site) if row.site else None
-    several = "-" in row.site and QUANTITIES.get(row.key) and len(row.regions) > 2
+    quantity = QUANTITIES.get(row.key)
+    several = quantity and len(quantity.levels) > 1 and row.site == quantity.site_of_levels
     group = 2 if level is None else int(bool(several))
     return group, level or 0.0, _site(row)
 

@@ -115,7 +115,14 @@ def look_at_results(
     """Turn the camera of a 3D view so that regions and labels stand side by side and fill it."""
     display, segments = segmentation.GetDisplayNode(), segmentation.GetSegmentation()
     scored = [one for one in segments.GetSegmentIDs() if display.GetSegmentVisibility2DFill(one)]
-    places = _places(segmentation, scored or segments.GetSegmentIDs())
+    filled = [
+        one
+        for one in scored or segments.GetSegmentIDs()
+        if len(segment_points(segments.GetSegment(one)))
+    ]
+    if not filled:  # segments that nothing was drawn into yet
+        return
+    places = _places(segmentation, filled)
     direction = np.asarray(choose_layout(places).camera, float)
     low = np.min([place.low for place in places], axis=0)
     high = np.max([place.high for place in places], axis=0)

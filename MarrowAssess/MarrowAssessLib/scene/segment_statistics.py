@@ -15,7 +15,7 @@ def segment_results(
     volume: slicer.vtkMRMLScalarVolumeNode | None = None,
     texture: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Values by segment name and quantity, z-scores as quantity + "_z".
+    """Values by segment name and quantity, z-scores as quantity + "_z"; each segment's own.
 
     Args:
         segmentation: what to measure.
@@ -52,10 +52,10 @@ def segment_results(
     )
     values: dict[str, dict[str, float]] = {}
     for result in assess(study, settings).results:
+        if len(result.measurement.measured) > 1:
+            continue  # of several levels: no segment's own value
         of_segment = values.setdefault(result.measurement.measured[0], {})
         quantity = result.measurement.quantity
-        if quantity in of_segment:
-            continue  # the segment's own value comes first; means of levels follow
         of_segment[quantity] = result.measurement.value
         if result.z is not None:
             of_segment[quantity + "_z"] = result.z

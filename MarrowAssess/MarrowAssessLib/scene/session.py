@@ -122,7 +122,9 @@ class Session:
     ) -> None:
         """Give regions the outlines of the found bodies that they lie in, unless painted since."""
         column = self.column_of(segmentation) if segmentation is not None else None
-        for region in study.regions if column is not None else ():
+        if column is None or not column.lies_in(column.volume_node):  # moved since
+            return
+        for region in study.regions:
             body = column.column.bodies.get(region.site)
             key = region.role, region.site
             if body and region.role is Role.MARROW and not column.edited(key, region.name):
@@ -335,7 +337,7 @@ class Session:
         if not own:
             raise ValueError("There is nothing to take back.")
         take_back(segmentation, own[-1].change)
-        self._steps.remove(own[-1])
+        self._steps = [step for step in self._steps if step is not own[-1]]  # others may be equal
 
     def column_of(self, segmentation: slicer.vtkMRMLSegmentationNode) -> DrawnColumn | None:
         """The column found last in a segmentation and not taken back."""

@@ -27,7 +27,8 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
         self.keys = [key + suffix for key in QUANTITIES for suffix in ("", Z_SUFFIX)]
         self.defaultKeys = [key + suffix for key in DEFAULT for suffix in ("", Z_SUFFIX)]
         self._results = {}  # by segment name, of one run over the segments
-        self._asked = set()  # segments asked for in this run
+        self._run = None  # of what that run is
+        self._asked = set()  # segments asked for in it
 
     def computeStatistics(self, segmentID):
         """The requested measurements of a segment; what does not apply is left out."""
@@ -41,11 +42,11 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
             return {}
         # All segments are measured at once; one that comes again begins another run, in which
         # segments and images may have changed.
-        if not self._asked or segmentID in self._asked:
-            volume = scene.GetNodeByID(parameters.GetParameter("ScalarVolume") or "")
-            texture = any(_is_texture(key) for key in requested)
-            self._results = segment_results(segmentation, volume, texture)
-            self._asked = set()
+        volume = scene.GetNodeByID(parameters.GetParameter("ScalarVolume") or "")
+        run = segmentation, volume, any(_is_texture(key) for key in requested)
+        if run != self._run or segmentID in self._asked:
+            self._results = segment_results(*run)
+            self._run, self._asked = run, set()
         self._asked.add(segmentID)
         name = segmentation.GetSegmentation().GetSegment(segmentID).GetName()
         found = self._results.get(name, {})

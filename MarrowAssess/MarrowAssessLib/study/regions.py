@@ -21,8 +21,8 @@ class Region:
         name: unique name among the regions of a study, such as "L3 marrow".
         role: tissue it holds.
         site: canonical site name (see anatomy.parse_site), "" where none is known.
-        mask: boolean, the smallest box that holds the region, indexed [k, j, i].
-        offset: (k, j, i) of that box's first voxel in the volume.
+        mask: boolean, indexed [k, j, i]; it is cropped to the smallest box that holds the region.
+        offset: (k, j, i) of that box's first voxel in the volume; before, of the mask given.
         cautions: sentences that anyone who reads its numbers should see.
         doubtful: whether they say that it may be another structure, and nobody has judged it
             right; its numbers then get no verdict.
@@ -39,22 +39,19 @@ class Region:
     doubtful: bool = False
     outline: object | None = None
 
-    @classmethod
-    def from_mask(
-        cls,
-        name: str,
-        role: Role,
-        site: str,
-        mask: np.ndarray,
-        offset: tuple[int, int, int] = (0, 0, 0),
-    ) -> Region:
-        """Crop a mask, whose first voxel lies at `offset`, to its bounding box."""
-        axes = [np.flatnonzero(mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+    def __post_init__(self) -> None:
+        axes = [np.flatnonzero(self.mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
         if not axes[0].size:
-            return cls(name, role, site, np.zeros((0, 0, 0), bool))
+            self.mask, self.offset = np.zeros((0, 0, 0), bool), (0, 0, 0)
+            return
         box = tuple(slice(int(a[0]), int(a[-1]) + 1) for a in axes)
-        first = tuple(o + s.start for o, s in zip(offset, box, strict=True))
-        return cls(name, role, site, np.ascontiguousarray(mask[box]), first)
+        self.mask = np.ascontiguousarray(self.mask[box])
+        self.offset = tuple(int(o) + s.start for o, s in zip(self.offset, box, strict=True))
+
+    @classmethod
+    def from_mask(cls, name: str, role: Role, site: str, mask: np.ndarray) -> Region:
+        """From a mask of the whole volume."""
+        return cls(name, role, site, mask)
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
@@ -108,8 +105,7 @@ class Region:
                 f"{self.name}: no voxel is left after eroding {margin_mm:g} mm; "
                 "use a smaller margin or a larger region."
             )
-        smaller = Region.from_mask(self.name, self.role, self.site, kept, self.offset)
-        return replace(smaller, cautions=list(self.cautions), doubtful=self.doubtful)
+        return replace(self, mask=kept, cautions=list(self.cautions))
 
 
 @dataclass(frozen=True)

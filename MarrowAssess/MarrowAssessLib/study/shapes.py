@@ -52,7 +52,7 @@ def rasterize(shape: Shape, volume: Volume, role: Role, site: str, name: str = "
     indices = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in box], indexing="ij"), -1)
     mask = _INSIDE[shape.kind](shape, volume, indices[..., ::-1])
     offset = tuple(s.start for s in box)
-    region = Region.from_mask(name or shape.name, role, site, mask, offset)
+    region = Region(name or shape.name, role, site, mask, offset)
     if not region.voxels:
         raise ValueError(
             f"{shape.name}: this shape holds no voxel center of {volume.name} "
