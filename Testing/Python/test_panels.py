@@ -593,10 +593,12 @@ def test_results_follow_in_the_middle_of_a_drag(panel, sample):
     calls = []
     assess = panel.logic.assess
     panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
-    for step in range(40):  # 2 s without a pause
+    for step in range(40):  # up to 2 s without a pause
         point.SetNthControlPointPosition(0, *(sample.centers_ras["L3"] + [0, 0, 0.1 * step]))
         wait(0.05)
-    assert len(calls) >= 2
+        if len(calls) == 2:
+            return
+    raise AssertionError(f"{len(calls)} assessments while it was dragged")
 
 
 def test_regions_are_imported_named_anew_and_taken_back(panel, sample):

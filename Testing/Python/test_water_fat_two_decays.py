@@ -44,9 +44,8 @@ def test_fits_reach_the_bound_without_bias(fraction, of_water, of_fat):
     parts = clean + noise
     signals = (parts[:, :8] + 1j * parts[:, 8:]).astype(np.complex64)
     fat = fat_spectrum().modulation(EIGHT_ECHOES_S, 3.0)
-    fits = fit_two_decays(
-        signals, EIGHT_ECHOES_S, fat, np.full(voxels, 18.0), np.full(voxels, 70.0)
-    )
+    starts = (np.full(voxels, 18, np.float32), np.full(voxels, 70, np.float32))
+    fits = fit_two_decays(signals, EIGHT_ECHOES_S, fat, *starts)
     found = (100 * fits[:, 1] / (fits[:, 0] + fits[:, 1]), fits[:, 2], fits[:, 3])
     variances = (1e4 * fits[:, 6], fits[:, 7], fits[:, 8])
     truths = (100 * fraction, of_water, of_fat)

@@ -121,7 +121,7 @@ def _with_signal(stack: np.ndarray) -> tuple[slice, slice]:
 
 
 def _between_slices(images: np.ndarray, position: float) -> np.ndarray:
-    position = min(max(position, 0.0), len(images) - 1.0)
+    position = float(min(max(position, 0.0), len(images) - 1.0))  # numpy's would double precision
     low = min(int(position), max(len(images) - 2, 0))
     part = position - low
     return images[low] if part == 0 else (1 - part) * images[low] + part * images[low + 1]

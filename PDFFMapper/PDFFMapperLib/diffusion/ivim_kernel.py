@@ -59,6 +59,7 @@ def fit_voxels(
     """
     out = np.empty((12, signal.shape[0]), dtype=np.float32)
     held = np.empty((2, 0)) if held is None else np.ascontiguousarray(held, dtype=float)
+    sigma, precision = (np.ascontiguousarray(one, dtype=float) for one in (sigma, precision))
     _fit_voxels(
         signal, sigma, precision, b, averages, rician, INFORMATION_TABLE, _PRIOR,
         *_dictionary(b, averages), held, out,

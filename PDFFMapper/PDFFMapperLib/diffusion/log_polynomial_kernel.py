@@ -42,6 +42,7 @@ def fit_voxels(
         00, 10, 11, 20, 21, 22, RMS residual, R^2, log-likelihood. NaN where the fit fails.
     """
     out = np.empty((12, signal.shape[0]), dtype=np.float32)
+    sigma, precision = (np.ascontiguousarray(one, dtype=float) for one in (sigma, precision))
     _fit_voxels(signal, sigma, precision, b, averages, order, likelihood, INFORMATION_TABLE, out)
     return out
 

@@ -74,6 +74,7 @@ def magnitude_water_fat(
         part = slice(start, start + _CHUNK)
         fits[part] = _fit(np.ascontiguousarray(flat[:, index[part]].T), times, fat, noise)
 
+    noise = float(noise)
     run_parallel(fit_part, range(0, len(index), _CHUNK), progress)
     result = _result(mask, fits, flat[:, index], noise)
     result.facts = {

@@ -466,8 +466,8 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
             signals.at(index[part]),
             model.echo_times_s,
             model.fat,
-            fits[part, OFFSET],
-            fits[part, R2STAR],
+            np.ascontiguousarray(fits[part, OFFSET]),
+            np.ascontiguousarray(fits[part, R2STAR]),
         )
 
     run_parallel(fit_part, range(0, len(index), _CHUNK))

@@ -47,8 +47,8 @@ def fit_two_decays(signals, times, fat, starts_hz, starts_r2star):
     span = times[-1] - times[0]
     for v in range(voxels):
         signal = signals[v]
-        offset = float(starts_hz[v])
-        of_water = of_fat = float(starts_r2star[v])
+        offset = np.float64(starts_hz[v])
+        of_water = of_fat = np.float64(starts_r2star[v])
         squares = _solve(signal, times, fat, offset, of_water, of_fat, residual, decays, linear)
         damping, converged = 1e-3, False
         for _ in range(_MAX_STEPS):

@@ -82,4 +82,5 @@ def position_terms(place: np.ndarray, powers: np.ndarray) -> np.ndarray:
 
 def without_error(signals: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     """Signals, shape (voxels, echoes), with the error of their exponents taken off."""
-    return (signals * np.exp(-exponents)).astype(np.complex64)
+    # In the order of signals without error: kernels are compiled once for each order.
+    return (signals * np.exp(-exponents)).astype(np.complex64, order="C")
