@@ -152,8 +152,11 @@ def test_t2star_of_marrow_is_the_median_of_its_map_in_ms(spine):
         "L1": 8, "L2": 10, "L3": 13, "L4": 17, "L1-L4": 12,
     }  # fmt: skip
     assert found["L3"].unit == "ms"
-    with pytest.raises(ValueError, match="L1 marrow is 12000, which is no T2star in ms"):
+    with pytest.raises(ValueError, match="this map is not in ms; give its scale"):
         measure(with_volumes(spine, T2STAR=12000.0))
+    t2star[:, :10] = 12000.0
+    with pytest.raises(ValueError, match="L1 marrow is 12000, which is no T2star in ms"):
+        measure(with_volumes(spine, T2STAR=t2star))
 
 
 def test_a_number_next_to_zero_is_shown_without_a_minus():

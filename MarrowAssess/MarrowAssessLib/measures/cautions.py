@@ -11,6 +11,10 @@ from MarrowAssessLib.measures.measurement import Measurement
 from MarrowAssessLib.study.regions import Statistics
 
 FEW_VOXELS = 20
+OF_LEVELS = (
+    Method.MAP_VALUE, Method.YELLOW_SHARE, Method.LEVELS_OVER_CSF, Method.SNR_SCORE,
+)  # fmt: skip
+"""What several levels are measured by in one image on the grid of the regions."""
 WHOLE = (Role.MARROW, Role.DISC)  # structures of which a part does not stand for the whole
 COARSE = 0.02  # of the median: steps of the stored signal that deserve a word
 
@@ -57,7 +61,7 @@ def _parts(book: Book, measurement: Measurement) -> list[tuple[str, Statistics]]
     below = [(measurement.regions[-1], divisor)] if divisor else []
     if measurement.statistics:
         return [(measurement.measured[0], measurement.statistics), *below]
-    if len(measurement.measured) < 2 or len(quantity.images) != 1:
+    if len(measurement.measured) < 2 or quantity.method not in OF_LEVELS:
         return below
     regions = [book.regions[name] for name in measurement.measured]
     levels = [(one.name, book.statistics(quantity, one, quantity.images[0])) for one in regions]
