@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from enum import IntFlag
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refine_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
+from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
 from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
@@ -45,13 +46,15 @@ _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
 # Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased.
 _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
+_USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
+_LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
 _ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
 
 
 class Doubt(IntFlag):
     """Why a voxel's values should not be trusted; 0 is none."""
 
-    LOW_SIGNAL = 1  # no echo has 5 noise SDs
+    LOW_SIGNAL = 1  # around here no echo has 5 noise SDs
     POOR_FIT = 2  # residual over 3 noise SDs and over 5 % of the signal
     SWAP_RISK = 4  # water and fat could as well be exchanged
     FAILED = 8  # no fit; the values are NaN
@@ -430,7 +433,9 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
     doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
     doubt[failed] |= np.uint8(Doubt.FAILED)
-    doubt[fitted.largest_echo < 5 * noise] |= np.uint8(Doubt.LOW_SIGNAL)
+    with np.errstate(divide="ignore"):
+        inverse = noise / fitted.largest_echo
+    doubt[over_together(mask, inverse, 1 / _LEAST_SIGNAL)] |= np.uint8(Doubt.LOW_SIGNAL)
     doubt[fitted.borrowed] |= np.uint8(Doubt.R2STAR_BORROWED)
     doubt[fitted.imprecise] |= np.uint8(Doubt.IMPRECISE)
     for values in (pdff_sd, r2star_sd):
@@ -476,9 +481,7 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
     if select:
         sums = []
         for values in (fits[:, RESIDUAL], squares, np.ones(len(index))):
-            volume = np.zeros(mask.shape, np.float32)
-            volume[mask] = np.where(usable, values, 0)
-            sums.append(_box_sum(volume, (1, 3, 3))[mask])
+            sums.append(sum_around(mask, np.where(usable, values, 0)))
         chosen = usable & (information_gain(*sums, echoes) > 0)
     else:
         chosen = usable
@@ -551,10 +554,7 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
         expected: what noise alone would leave of (water x fat) squared.
     """
 
-    def around(values):
-        volume = np.zeros(mask.shape, np.float32)
-        volume[mask] = values
-        return _box_sum(volume, (1, 3, 3))[mask]
+    around = partial(sum_around, mask)
 
     product = water * fat * np.exp(1j * relative)
     # What noise alone would add up to stands for a phase of 0.
@@ -567,24 +567,17 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
 
 
 def _imprecise(mask, fits, noise) -> np.ndarray:
-    """Voxels in whose neighborhood noise is more than the fit can bear without bias, bool.
+    """Voxels in whose neighborhood noise is more than the fit can bear without bias, bool."""
+    failed = _failed(fits)
 
-    By the geometric mean of the SDs of such voxels around, since by its own the fit would keep the
-    voxels that noise gave a slow decay.
-    """
-    result = np.ones(len(fits), bool)
-    for column, most in (
-        (FRACTION_VARIANCE, _IMPRECISE_PDFF),
-        (R2STAR_VARIANCE, _IMPRECISE_R2STAR_PER_S),
-    ):
-        with np.errstate(invalid="ignore"):
-            excess = np.log(noise * np.sqrt(fits[:, column]) / most)
-        excess = np.where(_failed(fits) | ~np.isfinite(excess), 3.0, np.clip(excess, -3, 3))
-        such = excess > -math.log(2)
-        volume = np.zeros(mask.shape, np.float32)
-        volume[mask] = np.where(such, excess, 0)
-        result &= such & (_box_sum(volume, (0, 3, 3))[mask] > 0)
-    return result
+    with np.errstate(invalid="ignore"):
+        pdff, r2star = (
+            np.where(failed, np.nan, noise * np.sqrt(fits[:, column]))
+            for column in (FRACTION_VARIANCE, R2STAR_VARIANCE)
+        )
+    both = over_together(mask, pdff, _IMPRECISE_PDFF)
+    both &= over_together(mask, r2star, _IMPRECISE_R2STAR_PER_S)
+    return both | over_together(mask, pdff, _USELESS_PDFF) | ~(pdff < 2 * _USELESS_PDFF)
 
 
 def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
@@ -605,11 +598,10 @@ def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
     variance = noise.astype(float) ** 2 * fits[:, R2STAR_VARIANCE]
     usable = ~_failed(fits) & np.isfinite(variance)
     weight = np.where(usable, 1 / (variance + _R2STAR_SPREAD**2), 0)
-    sums = []
-    for values in (weight, weight * np.where(usable, fits[:, R2STAR], 0)):
-        volume = np.zeros(mask.shape, np.float32)
-        volume[mask] = values
-        sums.append(_box_sum(volume, (1, 3, 3))[mask])
+    sums = [
+        sum_around(mask, values)
+        for values in (weight, weight * np.where(usable, fits[:, R2STAR], 0))
+    ]
     # A fast decay has a wider SD and yet is known; by the voxel's own R2* the slow would be chosen.
     around = sums[1] / np.maximum(sums[0], 1e-30)
     unknown = np.maximum(_R2STAR_UNKNOWN_SD, around / 2)
@@ -639,24 +631,9 @@ def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
     over 30 times the median (vessels, edges) do not spread to their neighbors.
     """
     freedom = max(freedom, 1)
-    ok = np.zeros(mask.shape, np.float32)
-    ok[mask] = ~failed
     usual = float(np.median(residuals[~failed])) if (~failed).any() else 1.0
-    energy = np.zeros(mask.shape, np.float32)
-    energy[mask] = np.where(failed, 0, np.minimum(residuals, 30 * usual))
-    pooled, weight = (_box_sum(each, (1, 3, 3))[mask] for each in (energy, ok))
+    energy = np.where(failed, 0, np.minimum(residuals, 30 * usual))
+    pooled, weight = (sum_around(mask, each) for each in (energy, ~failed))
     few = weight < 5
     mean = np.where(few, usual, pooled / np.where(few, 1, weight))
     return np.sqrt(np.maximum(mean, 1e-30) / freedom)
-
-
-def _box_sum(values: np.ndarray, reach: tuple[int, int, int]) -> np.ndarray:
-    """Sum over the neighbors up to `reach` voxels away along each axis."""
-    for axis, far in enumerate(reach):
-        length = values.shape[axis]
-        sums = np.cumsum(np.moveaxis(values, axis, -1), axis=-1, dtype=np.float64)
-        sums = np.concatenate([np.zeros((*sums.shape[:-1], 1)), sums], axis=-1)
-        place = np.arange(length)
-        high, low = np.minimum(place + far + 1, length), np.maximum(place - far, 0)
-        values = np.moveaxis((sums[..., high] - sums[..., low]).astype(np.float32), -1, axis)
-    return values

@@ -36,6 +36,8 @@ from PDFFMapperLib.water_fat.voxel_fit import (
     FAT,
     FRACTION,
     FRACTION_VARIANCE,
+    OFFSET,
+    R2STAR,
     RELATIVE_PHASE,
     RESIDUAL,
     WATER,
@@ -130,6 +132,8 @@ def find_signal_model(
             key=lambda case: case.noise,
         )
         differ = chosen.case.noise / max(rival.noise, 1e-30)
+        if differ > _OWN:
+            differ /= _by_noise(own_sample, sample, own, chosen.case)
     by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
         sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
@@ -310,6 +314,25 @@ def _own_phases_explain(sample, model, own_sample, own, senses, readout, least: 
         for kind, each in ((ODD_EVEN, found), (FREE, again))
     )
     return all(plain.noise < case.noise / _OWN for case in cases)
+
+
+def _by_noise(own_sample, sample, own: ChemicalShiftModel, case: _Case) -> float:
+    """How many times the residual a common phase leaves where only noise tells it from own ones.
+
+    At little signal the freer model follows the noise, and its residual is less than its number of
+    unknowns lets expect. Signals are simulated from the fits, and fitted by both models.
+    """
+    usable = np.isfinite(case.fits).all(1) & (case.fits[:, CONVERGED] > 0)
+    fits, times = case.fits[usable].astype(float), case.model.echo_times_s
+    wave = np.exp(np.outer(2j * np.pi * fits[:, OFFSET] - fits[:, R2STAR], times))
+    clean = (fits[:, [WATER]] + fits[:, [FAT]] * case.model.fat) * wave
+    noise = np.random.default_rng(0).standard_normal((2, *clean.shape)) * case.noise
+    signals = (clean + noise[0] + 1j * noise[1]).astype(np.complex64)
+    left = []
+    for each, model in ((sample, case.model), (own_sample, own)):
+        fitted = fit_from_candidates(signals, model, each.r2star_per_s, _TRIED)
+        left.append(_noise(each, model, fitted))
+    return max(left[0] / max(left[1], 1e-30), 1.0)
 
 
 def _check_explained(case: _Case, sample: _Sample) -> None:
