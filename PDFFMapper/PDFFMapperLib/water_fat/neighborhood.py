@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 _CLEAR = 3.0  # most that one voxel's excess (of logarithms) counts
-_REACH = (1, 4, 4)  # voxels; the more decide together the less the noise of one of them does
+_REACH = (0, 5, 5)  # voxels; the more decide together the less the noise of one of them does
 
 
 def box_sum(values: np.ndarray, reach: tuple[int, int, int]) -> np.ndarray:
@@ -32,7 +32,7 @@ def sum_around(
 
 
 def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarray:
-    """Voxels in whose neighborhood a value is over a limit, bool.
+    """Voxels in whose neighborhood in plane a value is over a limit, bool.
 
     By the geometric mean of the voxels around that are alike (not under half the limit), the voxel
     itself among them: by its own value alone, noise would decide which of many alike are kept, and

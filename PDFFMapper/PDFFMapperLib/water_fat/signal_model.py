@@ -30,6 +30,7 @@ from PDFFMapperLib.water_fat.field_map import (
     fit_from_candidates,
     noise_sd,
 )
+from PDFFMapperLib.water_fat.odd_echo import echo_that_contradicts, poor_share
 from PDFFMapperLib.water_fat.signal_mask import background_noise
 from PDFFMapperLib.water_fat.voxel_fit import (
     CONVERGED,
@@ -42,7 +43,7 @@ from PDFFMapperLib.water_fat.voxel_fit import (
     RESIDUAL,
     WATER,
 )
-from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals, without_error
 
 _SAMPLE = 600  # voxels
 _DIMMEST = 0.1  # share of the voxels left out; voxels with water and fat tell most
@@ -60,6 +61,8 @@ _SURE_OF_FEW = 2.5  # the same where few voxels decide
 _CLEAR = 8.0  # the same where every voxel has a field of its own
 _AS_NOISE = 1.5  # times the noise of the images that a good explanation may leave
 _UNEXPLAINED = 0.15  # share of the signal that no explanation may leave, if that is over the noise
+_TAIL = 0.02  # share of voxels that a right explanation may leave poorly fitted
+_LONG_TAIL = 0.12  # the same where no single echo is to blame
 _RIVAL = 1.3  # times the least residual up to which an explanation is looked for
 
 
@@ -124,16 +127,9 @@ def find_signal_model(
     notes, differ, chosen = [], 0.0, None
     if common_phase is not False:
         leads = common_phase is None and len(echoes) > 3
-        instead = (own_sample, own, senses, own_readout) if leads and readout == "auto" else None
-        chosen = _explanation(sample, shared, senses, readout, leads, instead)
-        forced = "bipolar" if chosen.case.error and own_readout != "unipolar" else "unipolar"
-        rival = min(
-            _freer(own_sample, own, _plain(own_sample, own, chosen.case.conjugated), forced, False),
-            key=lambda case: case.noise,
-        )
-        differ = chosen.case.noise / max(rival.noise, 1e-30)
-        if differ > _OWN:
-            differ /= _by_noise(own_sample, sample, own, chosen.case)
+        instead = leads and readout == "auto" and (own_sample, own, senses, own_readout)
+        chosen = _explanation(sample, shared, senses, readout, leads, instead or None)
+        differ = _over_own_phases(chosen.case, sample, own_sample, own, own_readout)
     by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
         sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
@@ -142,7 +138,9 @@ def find_signal_model(
     case = chosen.case
     if readout == "auto":
         _check_explained(case, sample)
-    _check_rivals(case, [each for each in chosen.rivals if each.conjugated == case.conjugated])
+    if common_phase is None:
+        _check_contradiction(case, sample)
+    _check_rivals(case, chosen.rivals)
     if not by_own:
         model = case.model
         notes.append(_phases(case, common_phase, differ))
@@ -316,6 +314,15 @@ def _own_phases_explain(sample, model, own_sample, own, senses, readout, least: 
     return all(plain.noise < case.noise / _OWN for case in cases)
 
 
+def _over_own_phases(case: _Case, sample, own_sample, own, readout: str) -> float:
+    """How many times the residual of phases of their own a common one leaves, beyond noise."""
+    forced = "bipolar" if case.error and readout != "unipolar" else "unipolar"
+    plain = _plain(own_sample, own, case.conjugated)
+    rival = min(each.noise for each in _freer(own_sample, own, plain, forced, False))
+    differ = case.noise / max(rival, 1e-30)
+    return differ / _by_noise(own_sample, sample, own, case) if differ > _OWN else differ
+
+
 def _by_noise(own_sample, sample, own: ChemicalShiftModel, case: _Case) -> float:
     """How many times the residual a common phase leaves where only noise tells it from own ones.
 
@@ -347,9 +354,42 @@ def _check_explained(case: _Case, sample: _Sample) -> None:
         )
 
 
+def _check_contradiction(case: _Case, sample: _Sample) -> None:
+    """Refuse an echo that others contradict, and a phase error that explains one voxel in ten less.
+
+    Of a right explanation hardly a voxel is left with far more than noise, but for flow and edges.
+    """
+    given = sample.of(case.conjugated)
+    signals, count = given.signals, given.signals.shape[1]
+    if case.error:
+        signals = without_error(signals, case.error.error.exponents(sample.place))
+    unknowns = _unknowns(case.model, sample.r2star_per_s)
+    share = poor_share(signals, case.fits[:, RESIDUAL], unknowns)
+    if len(signals) < _FEW or 2 * count <= unknowns or share < _TAIL:
+        return
+    odd = echo_that_contradicts(signals, case.model, sample.r2star_per_s, share)
+    if odd is not None:
+        raise ValueError(
+            f"Echo {odd + 1} of {count} does not fit the others in {100 * share:.0f} % of the "
+            "voxels, and not by its phase alone; without it they are explained. The patient may "
+            "have moved, or it is of another series: leave that echo out."
+        )
+    assumed = f"An error of {_named(case)}" if case.parts else ""
+    if not case.model.common_phase and not assumed:
+        assumed = "That water and fat have phases of their own"
+    if assumed and share > (_TAIL if count < 4 else _LONG_TAIL):
+        raise ValueError(
+            f"{assumed} would explain these echoes best, but leaves far more than noise in "
+            f"{100 * share:.0f} % of the voxels: something else is wrong, such as motion between "
+            "the echoes. Leave out the echoes in question, or say what the readout was."
+        )
+
+
 def _check_rivals(case: _Case, rivals: list[_Case]) -> None:
     """Refuse what is explained as well, and as simply, by an error that gives another PDFF."""
     for rival in rivals:
+        if rival.conjugated != case.conjugated:
+            continue
         if not _same_fractions(*[100 * each.fits[:, FRACTION] for each in (case, rival)]):
             raise ValueError(
                 f"The phases of the echoes can be explained by an error of {_named(case)} as well "
