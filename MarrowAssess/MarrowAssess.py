@@ -166,6 +166,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._chosen = None  # the number that was clicked
         self._layout = None  # the layout before an age curve was shown
         self._choices = None
+        self._saidShown = False
         self._doubtful = ""  # the name of the doubtful region that is shown
         self._onClick = None
         self._placingButton = None
@@ -236,6 +237,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentWithButton.connect("clicked(bool)", self.onSegmentWithButton)
         self.ui.resultsTable.connect("cellClicked(int,int)", self.onResultClicked)
         self.ui.resultsTable.connect("cellDoubleClicked(int,int)", self.onResultDoubleClicked)
+        self.ui.verdictLabel.connect("linkActivated(QString)", self.onSaidLink)
         self.ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         self.ui.show3DButton.connect("toggled(bool)", self.onShow3DToggled)
         self.ui.showChartButton.connect("toggled(bool)", self.onShowChartToggled)
@@ -243,6 +245,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.addControlButton.connect("clicked(bool)", self.onAddControlButton)
         self.ui.showOverlayCheckBox.connect("toggled(bool)", self.onShowOverlayToggled)
+        self.ui.gridRow.visible = False  # until an image on another grid is measured
         self.initializeParameterNode()
         self.onImportNode()
 
@@ -276,6 +279,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.folder.say("")
         self.ui.placingLabel.text = _("Choose a tissue, press Place, click into it in a view.")
         self.ui.studyLabel.text = self.logic.studySummary(None)
+        self.ui.gridRow.visible = False
         self.showAge(None)
         self.showAssessment()
 
@@ -577,9 +581,26 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if fresh:
             assessment = self.logic.assessmentOf(self.segmentation())
             lines += [html.escape(note) for note in self.lib.live_results.notes(assessment)]
+            lines += self.saidText(self.lib.live_results.said_without_reference(assessment))
         else:
             lines.append(_("As saved with the scene; Apply measures again."))
         return "<br>".join(lines)
+
+    def saidText(self, said) -> list[str]:
+        """Lines about values without a z-score, behind a link: they are long, the numbers below."""
+        if not said:
+            return []
+        if not self._saidShown:
+            text = _("{count} statements without a z-score: show").format(count=len(said))
+            return [f'<a href="said">{text}</a>']
+        lines = [f"<b>{html.escape(line.what)}</b> {html.escape(line.says)}" for line in said]
+        return [*lines, f'<a href="said">{_("Hide these statements")}</a>']
+
+    def onSaidLink(self, link: str) -> None:
+        """Show or hide what is said of values without a z-score."""
+        self._saidShown = not self._saidShown
+        fresh = self.logic.assessmentOf(self.segmentation()) is not None
+        self.ui.verdictLabel.text = self.verdictText(fresh)
 
     def verdictColor(self, verdict: str) -> str:
         """The color of a verdict's words, lighter on a dark panel."""

@@ -30,6 +30,7 @@ from MarrowAssessLib.scene.live_results import (  # noqa: E402
     notes,
     outdate_charts,
     result_rows,
+    said_without_reference,
     show_live,
     show_overlay,
     verdict,
@@ -407,7 +408,9 @@ def test_the_panel_says_a_rule_first():
     study = lumbar_phantom().study()
     t1 = {Contrast.T1: study.volumes[Contrast.T1]}
     said = notes(assess(replace(study, volumes=t1, age_years=55.0, sex="F")))
-    assert said[0].startswith("L2 T1 marrow/disc 0.86: at or below 1: of 41 at or below, 40 were")
+    assert said[0].startswith("Unusual by what is published: L2 T1 marrow/disc 0.86; L2 T1 marrow")
+    said = said_without_reference(assess(replace(study, volumes=t1, age_years=55.0, sex="F")))
+    assert said[0].says.startswith("at or below 1: of 41 at or below, 40 were")
 
 
 def test_an_adult_s_ratio_has_a_chart_of_the_model():

@@ -911,13 +911,13 @@ def test_a_dark_panel_has_lighter_words(panel, sample):
     assert "#79bcf2" in panel.ui.verdictLabel.text
 
 
-def test_only_what_is_outside_has_a_label_on_one_line_apart_in_sagittal_and_3d_views(panel, sample):
+def test_only_what_is_outside_has_a_label_of_short_lines_in_sagittal_and_3d_views(panel, sample):
     applied(panel)
     node = sample.segmentation.GetNodeReference("MarrowAssess.labels")
     labels = [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
-    assert labels[0] == "L2 PDFF 4.0 % below, like pathologic marrow"
+    assert labels[0] == "L2 PDFF 4.0 % below\nlike pathologic marrow"
     assert not any(label.startswith(("L1 ", "L3 ", "S1 ")) for label in labels)
-    assert not any("\n" in label for label in labels)
+    assert max(len(line) for label in labels for line in label.split("\n")) <= 26
     display = node.GetDisplayNode()
     yellow = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeYellow")
     red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
@@ -934,8 +934,41 @@ def test_every_level_is_named_when_asked_for(panel, sample):
     node = sample.segmentation.GetNodeReference("MarrowAssess.labels")
     labels = [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
     assert sorted(labels) == [
-        "L1", "L2 PDFF 4.0 % below, like pathologic marrow", "L3", "L4", "L5", "S1",
+        "L1", "L2 PDFF 4.0 % below\nlike pathologic marrow", "L3", "L4", "L5", "S1",
     ]  # fmt: skip
+
+
+def test_colors_without_a_z_score_have_a_key(panel, sample):
+    applied(panel)
+    key = sample.segmentation.GetNodeReference("MarrowAssess.color.key").GetDisplayNode()
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(key)
+    colors = key.GetColorNode()
+    names = [colors.GetColorName(n) for n in range(colors.GetNumberOfColors())]
+    assert names == ["no verdict", "as expected", "unusual"]
+    assert legend.GetVisibility()  # of S1, by its ratios
+    panel.ui.showOverlayCheckBox.checked = False
+    assert not legend.GetVisibility()
+    panel.ui.showOverlayCheckBox.checked = True
+    sample.segmentation.GetSegmentation().RemoveSegment("S1 marrow")
+    wait()
+    assert not legend.GetVisibility()  # all others have a z-score
+    slicer.mrmlScene.RemoveNode(sample.segmentation)
+    assert key.GetScene() is None and colors.GetScene() is None
+
+
+def test_what_is_said_without_a_z_score_stands_behind_a_link(panel, sample):
+    applied(panel)
+    brief = panel.ui.verdictLabel.text
+    assert "Unusual by what is published: L2 T1 marrow/disc 0.86; L2 T1 marrow/muscle" in brief
+    assert "of 41 at or below, 40 were" not in brief and "statements without a z-score" in brief
+    panel.ui.verdictLabel.qobject.linkActivated.emit("said")
+    assert "at or below 1: of 41 at or below, 40 were" in panel.ui.verdictLabel.text
+    panel.ui.verdictLabel.qobject.linkActivated.emit("said")
+    assert panel.ui.verdictLabel.text == brief
+
+
+def test_nothing_offers_to_resample_before_a_grid_differs(panel):
+    assert panel.ui.gridRow.qobject.isHidden()
 
 
 def test_ten_labels_stand_apart(panel, sample):

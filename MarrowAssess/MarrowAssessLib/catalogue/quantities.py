@@ -442,3 +442,18 @@ _ROWS = (
 )  # fmt: skip
 
 QUANTITIES: dict[str, Quantity] = {row.key: row for row in _ROWS}
+
+_SHORT = (
+    ("Fat-suppressed T2", "FS T2"),
+    ("Marrow ", ""),
+    ("Muscle ", ""),
+    (" marrow/", "/"),
+    ("Opposed-phase signal drop", "Signal drop"),
+)
+
+
+def short_name(name: str) -> str:
+    """A quantity's name where the place is narrow and the tissue known: "T1/disc"."""
+    for long, short in _SHORT:
+        name = name.replace(long, short)
+    return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.volumes import volume_to_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
 from MarrowAssessLib.findings.result import Assessment, Result, SharedReference
 from MarrowAssessLib.references.expected import PERCENTILES
 from MarrowAssessLib.references.sources import outlines
@@ -30,6 +31,7 @@ from MarrowAssessLib.study.study import Study
 
 REGION_SEPARATOR = "; "  # in the table's column of regions
 RECORD_SEPARATOR, FIELD_SEPARATOR = "; ", " | "  # in its column of records
+LABEL_LETTERS = 26  # of a line; a view of 500 pixels holds them beside a spine
 CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart: SharedReference.key
 
 
@@ -76,7 +78,7 @@ def site_results(
 
     Args:
         assessment: of these regions.
-        brief: whether only what is outside, doubtful or pathologic has a label, on one line.
+        brief: whether only what is outside, doubtful or pathologic has a label, a short one.
         names: whether the others are named, where labels are brief.
 
     A region whose color says nothing of its other sequences can look normal and not be: the label
@@ -116,11 +118,14 @@ def _brief_label(region: Region, result: Result | None, pathologic: bool) -> str
         return f"{name} doubtful"
     said = []
     if result and result.verdict in ("below", "above"):
-        quantity = QUANTITIES[result.measurement.quantity].name.removeprefix("Marrow ")
+        quantity = short_name(QUANTITIES[result.measurement.quantity].name)
         said.append(f"{quantity} {result.text} {result.verdict}")
     if pathologic:
         said.append("like pathologic marrow")
-    return f"{name} {', '.join(said)}" if said else ""
+    if not said:
+        return ""
+    first = textwrap.wrap(f"{name} {said[0]}", LABEL_LETTERS)
+    return "\n".join([*first, *said[1:]])  # views are narrow, and cut what does not fit
 
 
 def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:

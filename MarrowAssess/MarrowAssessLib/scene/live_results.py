@@ -17,7 +17,8 @@ from PDFFMapperLib.scene.folders import put_in_folder
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.catalogue.terminology import tissues
-from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
+from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Headline, Result
+from MarrowAssessLib.findings.statement import UNUSUAL
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.references.repeatability import repeatability
 from MarrowAssessLib.scene.assessment import (
@@ -30,6 +31,8 @@ from MarrowAssessLib.scene.assessment import (
     results_table,
     site_results,
 )
+from MarrowAssessLib.scene.color_key import ROLES as KEY_ROLES
+from MarrowAssessLib.scene.color_key import show_color_key
 from MarrowAssessLib.scene.height_lines import ROLES as HEIGHT_ROLES
 from MarrowAssessLib.scene.height_lines import show_height_legend, show_height_lines
 from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results
@@ -43,9 +46,8 @@ TABLE = "MarrowAssess.table"
 CHART = "MarrowAssess.chart"
 FOLDER = "MarrowAssess results"
 LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen
-LABEL_SEPARATION_MM = 20.0  # one line in a view that shows a whole spine
-SAID_KINDS = ("frequency", "rule", "modelled", "published", "nothing")
-MOST_SAID = 4  # lines of what is said without a reference; the rest is in the table
+LABEL_SEPARATION_MM = 20.0  # of a line, in a view that shows a whole spine
+SAID_KINDS = ("frequency", "rule", "modelled", "published")
 COLORS = "MarrowAssess.z-score.colors"
 _OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines", HEIGHT_ROLES[0])
 
@@ -82,7 +84,8 @@ def show_live(
         shown = site_results(assessment, brief=True, names=names)
         made = show_results(segmentation, [one for one in shown if one.region_name in drawn])
         made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
-        place_labels(made, LABEL_SEPARATION_MM)
+        lines = 2 if any("\n" in one.label for one in shown) else 1
+        place_labels(made, lines * LABEL_SEPARATION_MM)
         show_height_lines(segmentation, assessment.results, made.layout)
         show_overlay(segmentation, True)
         _color_markups(markups, {one.region_name: one.color for one in shown})
@@ -119,7 +122,7 @@ def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         remove_chart(chart)
     if legend := _legend_of(segmentation):
         slicer.mrmlScene.RemoveNode(legend)
-    for role in (TABLE, *_OVERLAY, COLORS, *HEIGHT_ROLES):
+    for role in (TABLE, *_OVERLAY, COLORS, *KEY_ROLES, *HEIGHT_ROLES):
         if node := segmentation.GetNodeReference(role):
             shown = getattr(node, "GetNumberOfDisplayNodes", int)()  # tables and colors have none
             for display in [node.GetNthDisplayNode(n) for n in range(shown)]:
@@ -145,6 +148,7 @@ def show_labels(segmentation: slicer.vtkMRMLSegmentationNode | None, visible: bo
         if node is not None:
             node.SetDisplayVisibility(visible)
     show_height_legend(segmentation, visible)
+    show_color_key(segmentation, visible)
     if legend := _legend_of(segmentation):
         legend.SetVisibility(visible and legend.GetAttribute(SCORED) == "yes")
 
@@ -332,17 +336,27 @@ def verdict(assessment: Assessment) -> str:
         f"{len(assessment.outside)} outside the expected 95 % range."
     ]
     lines += [f"{result.sentence}." for result in assessment.outside]
-    return "\n".join(lines + notes(assessment))
+    said = [f"{line.text.rstrip('.')}." for line in said_without_reference(assessment)]
+    return "\n".join(lines + notes(assessment) + said)
+
+
+def said_without_reference(assessment: Assessment) -> list[Headline]:
+    """What frequencies, rules, a model and publications say of values without a z-score."""
+    return [line for line in headlines(assessment) if line.kind in SAID_KINDS]
 
 
 def notes(assessment: Assessment) -> list[str]:
-    """What to know beside the numbers: signatures, statements, a missing age, what was left out."""
+    """What to know beside the numbers, each on a short line: signatures, what is unusual, doubts,
+    a missing age, what was left out.
+    """
     found = []
     pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
-    said = [line for line in headlines(assessment) if line.kind in SAID_KINDS]
-    found += [f"{line.text.rstrip('.')}." for line in said[:MOST_SAID]]
+    said = said_without_reference(assessment)
+    if unusual := [line.what for line in said if line.tone == UNUSUAL]:
+        found.append(f"Unusual by what is published: {'; '.join(unusual)}.")
+    found += [line.says for line in headlines(assessment) if line.kind == "nothing"]
     if alone := _unmeasured(assessment):
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")

@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from html import escape
 
 from MarrowAssessLib.catalogue.anatomy import level_index
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
 from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, result_color
 from MarrowAssessLib.scene.live_results import PLAIN_SIGNAL, ResultRow
 
 MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
 PLAIN_RANK = 100  # plain signals stand last
-_SHORT = (
-    ("Fat-suppressed T2", "FS T2"),
-    ("Marrow ", ""),
-    ("Muscle ", ""),
-    (" marrow/", "/"),
-    ("Opposed-phase signal drop", "Signal drop"),
-)
 
 
 @dataclass(frozen=True)
@@ -81,9 +74,7 @@ def _height(row: ResultRow) -> tuple[int, float, str]:
 
 
 def _title(row: ResultRow) -> str:
-    name = row.quantity
-    for long, short in _SHORT:
-        name = name.replace(long, short)
+    name = short_name(row.quantity)
     unit = QUANTITIES[row.key].unit if row.key in QUANTITIES else ""
     return f"{name}\n{unit}" if unit else name
 

@@ -24,7 +24,9 @@ from MarrowAssessLib.report.label_layout import (
     label_anchors,
     label_lines,
 )
+from MarrowAssessLib.scene import color_key
 from MarrowAssessLib.scene.click_mode import clicks_stay
+from MarrowAssessLib.scene.color_key import fill_color_key
 from MarrowAssessLib.scene.segments import segment_points
 
 SCORED = "MarrowAssess.scored"  # attribute of a legend: whether any region has a z-score
@@ -100,6 +102,13 @@ def show_results(
     places = _places(segmentation, [ids[r.region_name] for r in labelled])
     labels = _labels(segmentation, [r.label for r in labelled])
     lines = _lines(segmentation)
+    key = fill_color_key(
+        own_node(segmentation, "vtkMRMLModelNode", color_key.NAME),
+        own_node(segmentation, "vtkMRMLColorTableNode", color_key.COLORS_NAME),
+        any(r.z is None or np.isnan(r.z) for r in results),
+    )
+    for one in (legend, key):
+        _style_legend(one)
     layout = choose_layout(places)
     show_beside_anatomy(labels.GetDisplayNode(), layout)
     labels.GetDisplayNode().SetSliceProjection(True)
@@ -210,14 +219,18 @@ def _legend(
     legend.SetPosition(0.03, 0.5)
     # The letters take the size that fits this width.
     legend.SetSize(0.05, 0.42)
+    legend.SetVisibility(True)
+    return legend
+
+
+def _style_legend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetColor(1, 1, 1)
+        text.SetFontFamilyToArial()
         text.SetItalic(False)
         text.SetShadow(False)
         text.SetBold(False)
         _set_text_background(text)
-    legend.SetVisibility(True)
-    return legend
 
 
 def _places(
