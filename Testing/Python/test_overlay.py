@@ -255,7 +255,7 @@ def test_overlay_is_saved_with_the_scene(spine, tmp_path):
     scene.load_scene(path)
     segmentation = slicer.util.getNode("Regions")
     shown = overlay.show_results(segmentation, RESULTS)  # finds the saved nodes again
-    assert len(slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")) == 1
+    assert len(slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")) == 2
     assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")) == 1
     assert shown.legend.GetTitleText() == "z-score"
     rgb = [0.0, 0.0, 0.0]
