@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -85,6 +86,28 @@ def classic_slice(folder: Path, name: str, k: int, pixels: np.ndarray, **facts: 
     path = folder / name
     data.save_as(path)
     return path
+
+
+def write_as_dicom(volume: Volume, folder: Path, **facts: object) -> Path:
+    """Write an image as a classic series, rounded to whole numbers."""
+    folder.mkdir(parents=True)
+    series, study, place = (generate_uid() for _ in range(3))
+    lps = LPS_TO_RAS @ volume.ijk_to_ras
+    spacing = [float(value) for value in volume.spacing]
+    axes = (lps[:3, :2] / volume.spacing[:2]).T.ravel()
+    for k, pixels in enumerate(np.rint(volume.array).astype(np.uint16)):
+        data = header(
+            series=series,
+            **{"StudyInstanceUID": study, "FrameOfReferenceUID": place, "InstanceNumber": k + 1}
+            | facts,
+        )
+        data.SliceThickness = data.SpacingBetweenSlices = spacing[2]
+        data.ImagePositionPatient = [f"{v:.10g}" for v in lps[:3, 3] + k * lps[:3, 2]]
+        data.ImageOrientationPatient = [f"{v:.10g}" for v in axes]
+        data.PixelSpacing = [spacing[1], spacing[0]]
+        put_pixels(data, pixels)
+        data.save_as(folder / f"{k:04d}.dcm")
+    return folder
 
 
 def enhanced(

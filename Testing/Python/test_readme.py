@@ -49,7 +49,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
     by_ci = {"command: demo", "command: test"}
     here = {
         "command: assess", "command: cohort", "command: place", "command: drawn",
-        "command: references", "command: maps", "command: radiomics", "python: console",
+        "command: references", "command: maps", "command: radiomics", "command: dicom", "python: console",
     }  # fmt: skip
     assert markers == by_ci | here
 
@@ -93,6 +93,16 @@ def test_maps_commands(folder):
     # Label 5 is L3: 36 % fat, T2* 16 ms.
     assert float(rows["5", "PDFF"]["mean"]) == pytest.approx(36, abs=0.2)
     assert float(rows["5", "R2star"]["mean"]) == pytest.approx(62.5, abs=1)
+
+
+def test_dicom_command(folder):
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    from dicom_files import write_as_dicom
+    from PDFFMapperLib.images.files import read_volume
+
+    image = read_volume(folder / "marrowassess-demo" / "images" / "T1.nrrd")
+    write_as_dicom(image, folder / "study_folder")
+    assert "Wrote 2 DICOM objects to dicom" in run(folder, block("command: dicom"))
 
 
 def test_references_commands(folder):

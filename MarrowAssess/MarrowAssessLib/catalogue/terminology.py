@@ -108,6 +108,12 @@ def site_codes() -> dict[str, Code]:
     return codes
 
 
+def site_and_side(site: str) -> tuple[Code | None, str]:
+    """The code of a site, None where it has none, and its side ("left", "right", "")."""
+    side, bare = _split_side(site)
+    return site_codes().get(bare), side
+
+
 def terminology_entry(role: Role, site: str) -> str:
     """What Slicer keeps in a segment's "TerminologyEntry" tag: category, type, region and side."""
     tissue = tissues()[role]

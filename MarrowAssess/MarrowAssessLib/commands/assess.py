@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from PDFFMapperLib.dicom_out.source import add_options
+
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
 from MarrowAssessLib.commands.terminal import say, summary
 
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--no-scene", action="store_true", help="neither scene nor 3D picture")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
+    add_options(parser, "regions, maps and measurements")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
     say("Reading")
     study = read_study(**arguments)
     study.field_strength_t = args.field_strength
+    if args.dicom_out:
+        from MarrowAssessLib.dicom_out.export import refuse_no_dicom, write_dicom
+
+        refuse_no_dicom(study)
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
     assessment = assess(study, settings)
     if not assessment.results:
@@ -76,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         print(note)
     assessment.notes += notes
+    if args.dicom_out:
+        say("Writing DICOM")
+        objects = write_dicom(assessment, args.dicom_out, args.anonymous)
+        print(f"Wrote {len(objects)} DICOM objects to {args.dicom_out}")
     files = write_outputs(assessment, args.out, not args.no_scene, say)
     print("\n".join(summary(assessment)))
     print(f"Report: {files[0]}")

@@ -62,6 +62,8 @@ def _without_doubtful(study: Study, measured: Measured) -> tuple[Study, Measured
     right = [region for region in study.regions if not region.doubtful]
     if len(right) == len(study.regions):
         return study, measured
+    if not right:  # a study has regions
+        return study, replace(measured, measurements=[])
     names = {region.name for region in right}
     numbers = [m for m in measured.measurements if names.issuperset(m.regions)]
     return replace(study, regions=right), replace(measured, measurements=numbers)

@@ -17,6 +17,9 @@ from MarrowAssessLib.catalogue.anatomy import parse_role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.study.regions import Region
 
+# How the description of a DICOM segment begins where it may be another structure.
+DOUBTFUL = "Doubtful:"
+
 
 @dataclass
 class Segmentation:
@@ -64,7 +67,8 @@ def _of_dicom(path: Path, likes: Sequence[Volume]) -> Segmentation:
     found = Segmentation(read.grid, [], notes=read.notes)
     for segment in read.segments:
         name = segment.label or f"segment {segment.number}"
-        _take(found, name, {"TerminologyEntry": _entry(segment)}, read.masks[segment.number])
+        tags = {"TerminologyEntry": _entry(segment), **_cautions(segment)}
+        _take(found, name, tags, read.masks[segment.number])
     return found
 
 
@@ -73,6 +77,18 @@ def _entry(segment: DicomSegment) -> str:
     parts = [("", "", ""), segment.type_code, segment.type_side]
     regions = [segment.region, segment.region_side]
     return "~".join(["", *map("^".join, parts), "", *map("^".join, regions)])
+
+
+def _cautions(segment: DicomSegment) -> dict[str, str]:
+    """What this software wrote of a region that must be known, as tags."""
+    if not segment.is_ours or not segment.description:
+        return {}
+    doubtful = segment.description.startswith(DOUBTFUL)
+    text = segment.description.removeprefix(DOUBTFUL).strip()
+    return {
+        "MarrowAssess.Cautions": json.dumps([text] if text else []),
+        "MarrowAssess.Doubtful": "1" if doubtful else "0",
+    }
 
 
 def _of_slicer(path: Path) -> Segmentation:

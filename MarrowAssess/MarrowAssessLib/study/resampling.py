@@ -10,7 +10,8 @@ from PDFFMapperLib.images.volume import Volume
 def resampled(volume: Volume, grid: Volume) -> Volume:
     """The volume, interpolated linearly on another grid; NaN outside its field of view."""
     moved = _moved(volume.with_array(volume.array.astype(np.float32)), grid, float("nan"))
-    return Volume(moved, grid.ijk_to_ras.copy(), volume.name, dict(volume.attributes))
+    attributes = dict(volume.attributes)
+    return Volume(moved, grid.ijk_to_ras.copy(), volume.name, attributes, slices=volume.slices)
 
 
 def nearest(labels: Volume, grid: Volume) -> Volume:

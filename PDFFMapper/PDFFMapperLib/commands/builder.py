@@ -11,6 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.dicom.selection import read_source
+from PDFFMapperLib.dicom_out.source import (
+    Source,
+    add_options,
+    dicom_set,
+    refuse_without_highdicom,
+    source_of,
+)
 from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.sidecar import with_stated_facts
@@ -59,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
         help="keep the names of files in the results; they may be the patient's",
     )
     parser.add_argument("--format", choices=("nrrd", "nii.gz"), default="nrrd")
+    add_options(parser, "the maps")
 
 
 def run(args: argparse.Namespace, family: Family) -> int:
@@ -73,6 +81,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
     refuse_foreign(args.out, f"{prefix}_maps.json", [f"{prefix}_regions.csv"])
     recipe, images, settings, notes = _recipe_and_images(args, family)
     settings.update(_settings(args, family, recipe, images))
+    source = _dicom_source(args, images)
     labels = None if args.regions is None else label_map(args.regions, images[0])
     maps = recipe.make(images, **settings)
     _record_inputs(maps, images, notes, args, _paths(args, recipe))
@@ -85,7 +94,21 @@ def run(args: argparse.Namespace, family: Family) -> int:
             resolve_name(family.regions)(path, maps, labels, images, recipe.chosen(settings))
             count += 1
     print(f"Wrote {count} files to {args.out}")
+    if source:
+        from PDFFMapperLib.dicom_out.parametric_map import write_dicom_maps
+
+        with dicom_set(args.dicom_out) as folder:
+            count = len(write_dicom_maps(maps, source, folder))
+        print(f"Wrote {count} DICOM parametric maps to {args.dicom_out}")
     return 0
+
+
+def _dicom_source(args: argparse.Namespace, images: list[Volume]) -> Source | None:
+    """What DICOM maps would belong to; None where none are asked for."""
+    if args.dicom_out is None:
+        return None
+    refuse_without_highdicom()
+    return source_of(images, "This series", args.anonymous)
 
 
 def label_map(path: Path, like: Volume) -> np.ndarray:

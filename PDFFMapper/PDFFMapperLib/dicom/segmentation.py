@@ -18,12 +18,16 @@ from PDFFMapperLib.images.files import checked_name, is_dicom
 from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
 
 _CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+OUR_MODEL = "MarrowAssess"
 _ON_GRID_VOXELS = 0.1
 
 
 @dataclass
 class DicomSegment:
-    """One segment: its label, and its codes as (scheme, value, meaning), "" where not given."""
+    """One segment: its label, and its codes as (scheme, value, meaning), "" where not given.
+
+    `description` is free text; `is_ours` tells that this software wrote the object.
+    """
 
     number: int
     label: str
@@ -31,6 +35,8 @@ class DicomSegment:
     type_side: tuple[str, str, str]
     region: tuple[str, str, str]
     region_side: tuple[str, str, str]
+    description: str = ""
+    is_ours: bool = False
 
 
 @dataclass
@@ -81,7 +87,8 @@ def read_segmentation(path: Path, likes: Sequence[Volume] = ()) -> DicomSegmenta
             warnings.simplefilter("ignore")
             data = dcmread(path)
             frames = _frames(data)
-            segments = [_segment(item) for item in data.SegmentSequence]
+            ours = str(data.get("ManufacturerModelName", "")) == OUR_MODEL
+            segments = [_segment(item, ours) for item in data.SegmentSequence]
             if not frames:
                 raise ValueError("it holds no frame")
             own = _own_grid(path.name, frames)
@@ -194,7 +201,7 @@ def _masks_on(like: Volume, frames: list[_Frame], numbers: set[int]) -> dict | N
     return masks
 
 
-def _segment(item: Dataset) -> DicomSegment:
+def _segment(item: Dataset, ours: bool) -> DicomSegment:
     kind = (item.get("SegmentedPropertyTypeCodeSequence") or [Dataset()])[0]
     region = (item.get("AnatomicRegionSequence") or [Dataset()])[0]
     return DicomSegment(
@@ -204,6 +211,8 @@ def _segment(item: Dataset) -> DicomSegment:
         _modifier(kind, "SegmentedPropertyTypeModifierCodeSequence"),
         _code(region),
         _modifier(region, "AnatomicRegionModifierSequence"),
+        str(item.get("SegmentDescription", "")).strip(),
+        ours,
     )
 
 

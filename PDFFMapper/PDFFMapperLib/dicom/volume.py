@@ -17,7 +17,7 @@ from PDFFMapperLib.dicom.facts import attributes_of
 from PDFFMapperLib.dicom.frames import Frame
 from PDFFMapperLib.dicom.header import mapped
 from PDFFMapperLib.dicom.suv import SUV_UNIT, suv_of_files
-from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
+from PDFFMapperLib.images.volume import LPS_TO_RAS, SourceSlices, Volume
 
 _PIXEL_MODULE = [
     "SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated",
@@ -150,7 +150,13 @@ def _made(
     array: np.ndarray, volume: DicomVolume, facts: dict[str, object], notes: Sequence[str]
 ) -> Volume:
     attributes = {**volume.attributes, **facts}
-    return Volume(array, volume.ijk_to_ras.copy(), volume.name, attributes, [*notes])
+    slices = SourceSlices(
+        tuple((frame.path, frame.index) for frame in volume._frames),
+        volume.shape,
+        volume.ijk_to_ras.copy(),
+        any(frame.tile for frame in volume._frames),
+    )
+    return Volume(array, volume.ijk_to_ras.copy(), volume.name, attributes, [*notes], slices)
 
 
 def _uptake(array: np.ndarray, volume: DicomVolume) -> tuple[dict[str, object], Sequence[str]]:

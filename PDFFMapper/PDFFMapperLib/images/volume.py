@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class SourceSlices:
+    """Where the slices of an image that was read from DICOM lie.
+
+    Attributes:
+        frames: file and frame in it (from 0) of each slice, in order of k.
+        shape, ijk_to_ras: of the image as it was read.
+        tiled: whether several slices share one frame, as in mosaics.
+    """
+
+    frames: tuple[tuple[Path, int], ...]
+    shape: tuple[int, int, int]
+    ijk_to_ras: np.ndarray
+    tiled: bool = False
 
 
 @dataclass
@@ -21,6 +38,8 @@ class Volume:
         attributes: acquisition facts by their DICOM keyword ("EchoTime" in ms,
             "MagneticFieldStrength" in T ...); never the patient's identity.
         notes: sentences about how it was read that anyone who uses it should see.
+        slices: of the DICOM files that it was read from, kept when it is resampled; None for other
+            images.
     """
 
     array: np.ndarray
@@ -28,6 +47,7 @@ class Volume:
     name: str = "volume"
     attributes: dict[str, object] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    slices: SourceSlices | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.ijk_to_ras = np.asarray(self.ijk_to_ras, dtype=float)
@@ -52,7 +72,12 @@ class Volume:
     def with_array(self, array: np.ndarray, name: str | None = None) -> Volume:
         """Another image on the same grid."""
         return Volume(
-            array, self.ijk_to_ras.copy(), name or self.name, dict(self.attributes), [*self.notes]
+            array,
+            self.ijk_to_ras.copy(),
+            name or self.name,
+            dict(self.attributes),
+            [*self.notes],
+            self.slices,
         )
 
     def same_grid(self, other: Volume, tolerance_mm: float | None = None) -> bool:

@@ -1,0 +1,106 @@
+"""An assessment as DICOM objects: segmentation, maps and report, all or none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PDFFMapperLib.dicom_out.parametric_map import write_dicom_maps
+from PDFFMapperLib.dicom_out.source import (
+    Source,
+    dicom_set,
+    refuse_no_source,
+    refuse_without_highdicom,
+    save,
+    source_of,
+)
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import find_kind
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+
+from MarrowAssessLib.dicom_out.report import report
+from MarrowAssessLib.dicom_out.segmentation import masks_on, segmentation
+from MarrowAssessLib.findings.result import Assessment
+from MarrowAssessLib.study.study import Study
+
+
+def refuse_no_dicom(study: Study) -> None:
+    """Say before anything is computed where no DICOM objects can be made of a study.
+
+    Raises:
+        ValueError: highdicom is missing, or no image was read from DICOM.
+    """
+    refuse_without_highdicom()
+    _grid_image(study)
+
+
+def write_dicom(assessment: Assessment, folder: str | Path, anonymous: bool = False) -> list[Path]:
+    """Write segmentation.dcm, report.dcm and a map ``<name>.dcm`` for each map of the study.
+
+    Study, patient and frame of reference are those of the image that the regions lie on. A map
+    that was not read from DICOM, or lies on another grid, is left out and noted.
+
+    Args:
+        assessment: of a study with at least one image from DICOM.
+        folder: made if absent.
+        anonymous: without who the patient is.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: no image is from DICOM, or the objects cannot be made.
+        OSError: a file could not be written whole.
+    """
+    folder = Path(folder)
+    study = assessment.study
+    if not assessment.results:
+        raise ValueError("Nothing was measured, so there is nothing to write as DICOM.")
+    image = _grid_image(study)
+    source = source_of([image], "The image of the regions", anonymous)
+    masks, note = masks_on(study, source)
+    if note:
+        assessment.notes.append(note)
+    segments = segmentation(study, source, masks)
+    with dicom_set(folder) as made:
+        save(segments, made / "segmentation.dcm")
+        save(report(assessment, source, segments), made / "report.dcm")
+        _write_maps(study, assessment.notes, made, anonymous)
+        names = sorted(file.name for file in made.glob("*.dcm"))
+    return [folder / name for name in names]
+
+
+def _grid_image(study: Study) -> Volume:
+    """The image from DICOM that the regions lie on, else the first from DICOM.
+
+    Raises:
+        ValueError: none is from DICOM.
+    """
+    from_dicom = [one for one in study.volumes.values() if one.slices and not one.slices.tiled]
+    for image in from_dicom:
+        if _on_own_slices(image):
+            return image
+    if not from_dicom:
+        refuse_no_source(study.grid, "The study")
+    return from_dicom[0]
+
+
+def _on_own_slices(image: Volume) -> bool:
+    """Whether an image still lies on the slices that it was read from."""
+    own = image.slices
+    return image.same_grid(Volume(image.array, own.ijk_to_ras)) if own.shape == image.array.shape \
+        else False  # fmt: skip
+
+
+def _write_maps(study: Study, notes: list[str], folder: Path, anonymous: bool) -> None:
+    for contrast, volume in study.volumes.items():
+        kind = find_kind(contrast.value)
+        if kind is None or kind.unit in ("", "signal"):
+            continue
+        if volume.slices is None or volume.slices.tiled or not _on_own_slices(volume):
+            notes.append(
+                f"{contrast.value} has no DICOM map, as it was not read from DICOM on this grid; "
+                "the commands that compute maps write theirs with --dicom-out."
+            )
+            continue
+        source: Source = source_of([volume], contrast.value, anonymous)
+        write_dicom_maps([ParametricMap(kind, volume)], source, folder)
