@@ -49,7 +49,8 @@ def test_every_shell_and_python_block_is_run_by_someone():
     by_ci = {"command: demo", "command: test"}
     here = {
         "command: assess", "command: cohort", "command: place", "command: drawn",
-        "command: references", "command: maps", "command: radiomics", "command: dicom", "python: console",
+        "command: references", "command: maps", "command: radiomics", "command: dicom",
+        "python: console",
     }  # fmt: skip
     assert markers == by_ci | here
 
