@@ -563,8 +563,14 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _(
                 "{measured} measurements, {scored} with a reference, {outside} outside the "
                 "expected 95 % range."
-            ).format(measured=len(self._rows), scored=len(scored), outside=len(outside))
+            ).format(
+                measured=sum(row.is_measured for row in self._rows),
+                scored=len(scored),
+                outside=len(outside),
+            )
         ]
+        if texture := sum(row.is_texture for row in self._rows):
+            lines.append(_("{count} texture features are in the table.").format(count=texture))
         for row in outside[:LISTED_OUTSIDE]:
             finding = f"{row.site} {row.quantity} {row.value}: {self.verdictWord(row.verdict)}"
             color, sign = self.verdictColor(row.verdict), VERDICT_SIGNS[row.verdict]

@@ -21,11 +21,13 @@ from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS  # noqa:
 from MarrowAssessLib.catalogue.quantities import QUANTITIES  # noqa: E402
 from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
 from MarrowAssessLib.findings.assessment import assess  # noqa: E402
+from MarrowAssessLib.measures.book import Settings  # noqa: E402
 from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
 from MarrowAssessLib.scene.assessment import _doi  # noqa: E402
 from MarrowAssessLib.scene.choices import on_other_grids  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
 from MarrowAssessLib.scene.live_results import (  # noqa: E402
+    PLAIN_SIGNAL,
     live_results,
     notes,
     outdate_charts,
@@ -272,6 +274,25 @@ def test_rows_of_the_panel_are_those_of_the_table(spine, tmp_path):
     assert [(r.site, r.quantity, r.value, r.expected) for r in again] == [
         (r.site, r.quantity, r.value, r.expected) for r in rows
     ]
+
+
+def test_texture_is_counted_apart_from_measurements(empty_scene):
+    array = np.random.default_rng(0).normal(40, 5, (10, 40, 40))
+    volume = volume_to_node(Volume(array.astype(np.float32), SPACING, "PDFF"))
+    mask = np.zeros(array.shape, bool)
+    mask[3:7, 5:17, 10:25] = True
+    body = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    segmentation = regions_to_node([body], volume)
+    study = study_from_nodes({Contrast.PDFF: volume}, segmentation)
+    plain, textured = (assess(study, Settings(texture=one)) for one in (False, True))
+    number = len(plain.results)
+    assert verdict(plain).startswith(f"{number} measurements, 0 with a reference, 0 outside")
+    assert verdict(textured).startswith(f"{number} measurements, 0 with a reference, 0 outside")
+    assert "95 % range; 9 texture features." in verdict(textured)
+    rows = result_rows(show_live(textured, segmentation).table)
+    assert sum(row.is_texture for row in rows) == 9
+    assert sum(row.is_measured for row in rows) == number
+    assert not replace(rows[0], key=PLAIN_SIGNAL).is_measured
 
 
 def test_quantities_are_told_apart_by_their_names():

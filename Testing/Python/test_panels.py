@@ -507,6 +507,19 @@ def test_another_voxel_grid_is_resampled_on_a_click(panel, sample):
     assert shown_pdff(panel)["L3"] == pytest.approx(sample.true_pdff["L3"], abs=1.0)
 
 
+def test_the_panel_counts_texture_apart_from_measurements(panel, sample):
+    panel.enter()
+    applied(panel)
+    before = panel.ui.verdictLabel.text.split(" measurements")[0]
+    panel._parameterNode.texture = True
+    applied(panel)
+    said = panel.ui.verdictLabel.text
+    number = sum(row.is_texture for row in panel._rows)
+    assert number >= 9
+    assert said.split(" measurements")[0] == before
+    assert f"{number} texture features are in the table." in said
+
+
 def test_a_placed_region_stays_though_an_image_is_on_another_grid(panel, sample):
     other = volume_to_node(Volume(np.ones((9, 9, 9), np.float32), 5 * np.eye(4), "other"))
     panel.enter()

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.score import scored
+from MarrowAssessLib.prediction import score_file
 from MarrowAssessLib.prediction.cohort_table import _without_empty, cohort_table, read_table
 from MarrowAssessLib.prediction.elastic_net import elastic_net
-from MarrowAssessLib.prediction.model_card import exploratory_reason, refuse_too_few
+from MarrowAssessLib.prediction.model_card import exploratory_reason, population, refuse_too_few
 from MarrowAssessLib.prediction.sample_size import cox_snell_r2, patients_needed
 from MarrowAssessLib.prediction.score_file import Model, Score, Tree, read_score, write_score
 from MarrowAssessLib.prediction.stability import Agreement, feature_stability, icc_2_1
@@ -21,6 +22,7 @@ from MarrowAssessLib.prediction.validation import (
     Validation,
     auc,
     better_than,
+    calibration_curve,
     folds,
     net_benefit,
     performance,
@@ -236,6 +238,13 @@ def test_calibration_of_probabilities_that_are_right():
     assert found.calibration_slope == pytest.approx(1, abs=0.15)
     assert found.calibration_intercept == pytest.approx(0, abs=0.1)
     assert found.calibration_error < 0.03
+    curve = calibration_curve(Validation(outcome, risk[None], np.zeros(20_000), (), ()))
+    assert [point.patients for point in curve] == [4000] * 5
+    for point in curve:
+        assert point.ci95[0] < point.predicted < point.ci95[1]
+    few = Validation(np.arange(50) % 10 == 0, np.linspace(0, 1, 50)[None], np.zeros(50), (), ())
+    # Wilson's interval of 1 of 10 (Brown 2001, doi 10.1214/ss/1009213286): 1.8 to 40.4 %
+    assert calibration_curve(few)[0].ci95 == pytest.approx((0.018, 0.404), abs=0.001)
 
 
 def test_cross_validation_can_be_canceled():
@@ -275,6 +284,14 @@ def test_features_that_do_not_stay_are_left_out(cohort, tmp_path, capsys):
     files = ["--stability", str(tmp_path / "stability.csv"), "--out", str(tmp_path / "s.json")]
     assert cli.main(["train", str(cohort[0]), *given, *files, "--permutations", "0"]) == 0
     assert "1 of 5 features are stable" in capsys.readouterr().out
+    # what was not measured on images needs no stability, whatever its name
+    before = cohort[1].read_text()
+    with_column(cohort[1], "kyphotic_angle", [7 * row % 30 for row in range(30)])
+    assert cli.main(["train", str(cohort[0]), *given, *files, "--permutations", "0"]) == 0
+    assert "2 of 6 features are stable" in capsys.readouterr().out
+    cohort[1].write_text(before)
+    edit(tmp_path / "stability.csv", 0, NAMES[0], "")  # one region less, not one feature
+    assert NAMES[0] in feature_stability([tmp_path / "stability.csv"])
     rows = read_table(tmp_path / "stability.csv")
     for row in range(len(rows)):
         edit(tmp_path / "stability.csv", row, NAMES[0], str(rng.normal()))
@@ -285,6 +302,9 @@ def test_features_that_do_not_stay_are_left_out(cohort, tmp_path, capsys):
 def test_stability_of_few_regions_is_refused(tmp_path):
     (tmp_path / "s.csv").write_text("subject,region,variant,a\nX,R,v,1\nX,R,w,2\n")
     with pytest.raises(ValueError, match="1 regions have every variant"):
+        feature_stability([tmp_path / "s.csv"])
+    (tmp_path / "s.csv").write_text("subject,region,a\nX,R,1\n")
+    with pytest.raises(ValueError, match=r"expected stability\.csv of"):
         feature_stability([tmp_path / "s.csv"])
 
 
@@ -335,28 +355,115 @@ def test_leaks_are_refused(tmp_path):
     features, outcomes = write_cohort(tmp_path, values, outcome)
     with pytest.raises(ValueError, match="'P3' and 'P7' have the same values"):
         cohort_table([features], outcomes, "fracture")
+    with_column(outcomes, "age", range(30))  # other ages make no other patients
+    with pytest.raises(ValueError, match="'P3' and 'P7' have the same values"):
+        cohort_table([features], outcomes, "fracture")
     text = features.read_text().replace(NAMES[0], "fracture")
     features.write_text(text)
     with pytest.raises(ValueError, match="stands among the features"):
         cohort_table([features], outcomes, "fracture")
 
 
-def test_what_follows_from_the_outcome_is_refused(cohort):
+def with_column(path, name, texts):
+    rows = read_table(path)
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, [*rows[0], name])
+        table.writeheader()
+        table.writerows(row | {name: text} for row, text in zip(rows, texts, strict=True))
+
+
+def test_what_follows_from_the_outcome_is_refused_and_a_strong_feature_is_told(cohort):
     features, outcomes = cohort
-    before = features.read_text()
-    for row in range(30):  # 15 with the outcome come first
-        edit(features, row, NAMES[2], str(40 + row if row < 15 else 39 - row))
+    before = features.read_text(), outcomes.read_text()
+    strong = [40 + row if row < 15 else 39 - row for row in range(30)]  # 15 cases come first
+    for row, value in enumerate(strong):
+        edit(features, row, NAMES[2], str(value))
+    found = cohort_table([features], outcomes, "fracture")
+    assert found.predictors == NAMES[:5]
+    assert "F2 alone tells the classes apart without one exception; make sure" in found.notes[0]
+    edit(features, 0, NAMES[2], "20")
+    assert not cohort_table([features], outcomes, "fracture").notes
+    for row in range(30):  # two levels are a word for the class, not a measurement
+        edit(features, row, NAMES[2], "1" if row < 15 else "0")
     with pytest.raises(ValueError, match="F2 alone tells the classes apart"):
         cohort_table([features], outcomes, "fracture")
-    edit(features, 0, NAMES[2], "20")  # one exception: it may be a good predictor
-    assert cohort_table([features], outcomes, "fracture").predictors == NAMES[:5]
-    features.write_text(before)
+    features.write_text(before[0])
+    with_column(outcomes, "days_in_hospital", strong)  # not measured on images
+    with pytest.raises(ValueError, match="days_in_hospital alone tells the classes apart"):
+        cohort_table([features], outcomes, "fracture")
+    outcomes.write_text(before[1])
     for row in range(30):
         edit(outcomes, row, "scanner", "A" if row < 15 else "B")
     with pytest.raises(ValueError, match="the scanner tells the outcome"):
         cohort_table([features], outcomes, "fracture")
     edit(outcomes, 0, "scanner", "B")
     cohort_table([features], outcomes, "fracture")
+
+
+def test_signals_over_a_tissue_that_few_patients_have_are_left_out_and_it_is_said(cohort):
+    features, outcomes = cohort
+    with_column(
+        features, "T1_over_disc_ACUI", ["" if row < 12 else 7 * row % 30 for row in range(30)]
+    )
+    with_column(
+        features, "T1_over_muscle_ACUI", ["" if row == 3 else 7 * row % 30 for row in range(30)]
+    )
+    found = cohort_table([features], outcomes, "fracture")
+    assert found.notes == ("T1_over_disc is left out: it is missing in 40 % of the patients.",)
+    assert found.predictors == (*NAMES[:5], "T1_over_muscle_ACUI")
+    # a file that begins without the columns does not hide them
+    lines = features.read_text().splitlines(keepends=True)
+    other = features.with_name("other.csv")
+    other.write_text("".join([lines[0], *lines[10:]]))
+    rows = [line.rsplit(",", 2)[0] + "\n" for line in lines[:10]]
+    features.write_text("".join(rows))
+    found = cohort_table([features, other], outcomes, "fracture")
+    assert "T1_over_muscle is left out: it is missing in 30 %" in found.notes[1]
+
+
+def test_tissues_are_not_mixed_in_a_patient(cohort, score):
+    features, outcomes = cohort
+    plain = cohort_table([features], outcomes, "fracture")
+    rows = read_table(features)
+    muscle = [row | {"region": "psoas", "tissue": "muscle", NAMES[0]: "900"} for row in rows]
+    with open(features, "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows + muscle)
+    found = cohort_table([features], outcomes, "fracture")
+    assert found.notes == ("Regions of muscle are left out; patients compare by marrow.",)
+    np.testing.assert_array_equal(found.values, plain.values)
+    assert cohort_table([features], outcomes, "fracture", "muscle").settings == plain.settings
+    with pytest.raises(ValueError, match="No region is of disc, only of marrow, muscle"):
+        cohort_table([features], outcomes, "fracture", "disc")
+    given = patient(PDFF_original_F0="3", age="50") | {"tissue": "marrow"}
+    (alone,) = scored(score, [given])
+    (one,) = scored(score, [given, given | {"tissue": "muscle", "PDFF_original_F0": "900"}])
+    assert one == alone
+
+
+def test_what_is_told_of_patients_who_are_not_alike(cohort):
+    features, outcomes = cohort
+    edit(features, 4, "site", "T12")
+    with open(outcomes, "a") as file:
+        file.write("Q,1,A\n")
+    without, sites = cohort_table([features], outcomes, "fracture").notes
+    assert without == "1 patients of the outcome table have no features."
+    assert sites.startswith("Patients were measured at different sites")
+
+
+def test_sex_is_told_in_letters_and_an_infinite_value_is_missing(cohort):
+    features, outcomes = cohort
+    with_column(outcomes, "sex", ["F", "m", *"MF" * 14])
+    edit(features, 3, NAMES[0], "inf")
+    found = cohort_table([features], outcomes, "fracture")
+    assert found.values[:4, -1].tolist() == [0, 1, 1, 0]
+    assert np.isnan(found.values[3, 0])
+    people = population(found)
+    assert people == {"sex": {"F": 15, "M": 15}, "scanner": {"A": 15, "B": 15}}
+    with_column(features, "sex", range(30))
+    with pytest.raises(ValueError, match="sex stands in both tables; keep one"):
+        cohort_table([features], outcomes, "fracture")
 
 
 def test_a_value_that_is_missing_in_one_class_only_is_refused(tmp_path):
@@ -396,9 +503,20 @@ def test_missing_and_malformed_columns(cohort, tmp_path):
     (tmp_path / "empty.csv").write_text("subject,a\n")
     with pytest.raises(ValueError, match="a header and at least one row"):
         read_table(tmp_path / "empty.csv")
+    (tmp_path / "latin.csv").write_bytes(b"subject,a\nM\xfcller,1\n")
+    with pytest.raises(ValueError, match="no CSV file in UTF-8"):
+        read_table(tmp_path / "latin.csv")
     (tmp_path / "twice.csv").write_text("a,a\n1,2\n")
     with pytest.raises(ValueError, match="two columns have one name"):
         read_table(tmp_path / "twice.csv")
+
+
+def test_an_outcome_of_one_class_is_refused(cohort):
+    features, outcomes = cohort
+    for row in range(30):
+        edit(outcomes, row, "fracture", "1")
+    with pytest.raises(ValueError, match="'fracture' is 1 in every patient"):
+        cohort_table([features], outcomes, "fracture")
 
 
 def test_constant_features_are_no_predictors(cohort):
@@ -469,7 +587,7 @@ def packed(*values):
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        (("format",), "marrowassess score 9", "its format is 'marrowassess score 9'"),
+        (("format",), "marrowassess score 1", "its format is 'marrowassess score 1'"),
         (("model", "coefficients"), [0.7, float("nan")], "a coefficient or scale is not a number"),
         (("model", "scale"), [0.0, 1.0], "a coefficient or scale is not a number"),
         (("model", "fill"), [0.0], "one value for each predictor"),
@@ -489,6 +607,13 @@ def test_files_that_cannot_be_trusted_are_refused(score, tmp_path, keys, value, 
     (tmp_path / "s.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):
         read_score(tmp_path / "s.json")
+
+
+def test_a_file_that_could_not_be_read_is_not_written(score, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_file, "LARGEST_BYTES", 1000)
+    with pytest.raises(ValueError, match="the score takes 0 MB; 50 MB are the most"):
+        write_score(score, tmp_path / "s.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_huge_file_is_not_read(tmp_path):
@@ -529,6 +654,10 @@ def test_a_patient_is_scored_with_what_limits_it(score):
     assert one.low == 0.9  # the forest of a fold
     with pytest.raises(ValueError, match="other settings"):
         scored(score, [patient(PDFF_original_F0="3") | {"PDFF_settings": "bins of 5"}])
+    with pytest.raises(ValueError, match=r"other settings \(none are told\)"):
+        scored(score, [{"subject": "X", "PDFF_original_F0": "3"}])
+    with pytest.raises(ValueError, match="'X', age: 'old' is not a number"):
+        scored(score, [patient(age="old")])
     with pytest.raises(ValueError, match="none of the score's predictors"):
         scored(score, [patient()])
 
@@ -548,6 +677,8 @@ def test_training_and_scoring_by_command(tmp_path, capsys, monkeypatch):
     assert set(card["by_scanner"]) == set(card["scanner_left_out"]) == {"A", "B"}
     assert all(0.5 < one <= 1 for one in card["scanner_left_out"].values())
     assert "chosen_by_hand" not in card
+    assert "1 repeat," in card["validation"]
+    assert sum(point["patients"] for point in card["calibration_curve"]) == 60
     assert "P0" not in out.read_text()  # no patient's name
     assert cli.main(["score", str(features), "--score", str(out)]) == 0
     printed = capsys.readouterr().out

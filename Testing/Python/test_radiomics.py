@@ -83,18 +83,18 @@ def t1_with_muscle(gain=1.0):
 
 def test_signals_over_muscle_have_levels_that_mean_the_same_in_every_patient():
     one, other = (radiomics_rows(*t1_with_muscle(gain))[0] for gain in (1.0, 700.0))
-    assert one.settings["T1_relative"] == (
-        "voxels 4.00 x 1.00 x 1.00 mm; 2.5D, merged; bins of 0.05 from 0; signal over muscle"
+    assert one.settings["T1_over_muscle"] == (
+        "voxels 4.00 x 1.00 x 1.00 mm; 2.5D, merged; bins of 0.05 from 0"
     )
     # White noise of 0.3: differences of neighbors have twice its variance, in bins of 0.05.
-    assert one.values["T1_relative_ACUI"] == pytest.approx(2 * (0.3 / 0.05) ** 2, rel=0.1)
-    assert one.values["T1_relative_Q4LE"] == pytest.approx(2, abs=0.02)
+    assert one.values["T1_over_muscle_ACUI"] == pytest.approx(2 * (0.3 / 0.05) ** 2, rel=0.1)
+    assert one.values["T1_over_muscle_Q4LE"] == pytest.approx(2, abs=0.02)
     for name, value in one.values.items():
-        if name.startswith("T1_relative"):
+        if name.startswith("T1_over_muscle"):
             assert other.values[name] == pytest.approx(value, rel=1e-6), name
     volumes, (marrow, _) = t1_with_muscle()
     (alone,) = radiomics_rows(volumes, [marrow])
-    assert not any("relative" in name for name in (*alone.values, *alone.settings))
+    assert not any("_over_" in name for name in (*alone.values, *alone.settings))
 
 
 def test_resampling_keeps_places_values_and_thick_slices():
@@ -115,7 +115,7 @@ def test_resampling_keeps_places_values_and_thick_slices():
     assert np.diff(inner, axis=2)[..., 2] == pytest.approx(40, abs=1e-6)
     volume = moved.voxels * 4.0 * 0.8**2
     assert volume == pytest.approx(marrow.voxels * 4.0 * 0.5**2, rel=0.1)
-    (row,) = radiomics_rows(volumes, [moved], resampled=True)
+    (row,) = radiomics_rows(volumes, [moved], done_before={Contrast.T1: "resampled"})
     assert row.settings["T1"].startswith("voxels 4.00 x 0.80 x 0.80 mm (resampled); 2.5D")
     cubes, _ = at_spacing({Contrast.T1: Volume(ramp.array, np.eye(4), "c")}, [], 2.0)
     assert cubes[Contrast.T1].spacing == pytest.approx([2, 2, 2])
@@ -136,15 +136,15 @@ def test_too_small_a_region_says_why(pdff):
 def test_variants_are_what_they_say(pdff):
     mask = np.zeros(SHAPE, bool)
     mask[2:14, 2:14, 2:8] = True
-    bins = Discretization(bin_width=2.5)
-    variants = {one.name: one for one in perturbations(pdff.array.astype(float), mask, 2, bins)}
+    variants = {one.name: one for one in perturbations(pdff.array.astype(float), mask, 2)}
     assert len(variants) == 1 + 1 + 4 + 5 + 2
     assert variants["as drawn"].mask.sum() == 12 * 12 * 6
     assert variants["a voxel smaller"].mask.sum() == 10 * 10 * 6
     moved = variants["moved +1 on axis 0"].mask
     assert (moved[3:15, 2:14, 2:8]).all()
     assert moved.sum() == 12 * 12 * 6
-    assert variants["half the gray levels"].discretization == Discretization(bin_width=5)
+    assert variants["half the gray levels"].coarser == 2
+    assert Discretization(bin_width=2.5).coarser(2) == Discretization(bin_width=5)
     assert Discretization(bins=32).coarser(0.5).bins == 64
     # white noise of 5 is measured as such
     assert noise_sigma(pdff.array, 2) == pytest.approx(5, rel=0.05)
@@ -159,6 +159,95 @@ def test_stability_rows_of_a_region(pdff):
     by_variant = {variant: values["PDFF_original_Q4LE"] for _, variant, values in rows}
     assert by_variant["twice the gray levels"] == by_variant["as drawn"]
     assert by_variant["a voxel smaller"] != by_variant["as drawn"]
+
+
+def test_stability_covers_every_feature_of_the_table(pdff):
+    """Also of signals over a tissue, of shape and of filtered images, or training drops them."""
+    pytest.importorskip("pywt", reason="PyWavelets is not installed")
+    volumes, (marrow, muscle) = t1_with_muscle()
+    (row, _) = radiomics_rows(volumes, [marrow, muscle], filtered=True)
+    drawn, *others = stability_rows(volumes, [marrow, muscle], filtered=True)
+    assert drawn[:2] == ("L3 marrow", "as drawn")
+    assert drawn[2] == row.values
+    assert all(values.keys() == row.values.keys() for *_, values in others)
+    by_variant = {variant: values for name, variant, values in others if name == "L3 marrow"}
+    for name in ("T1_over_muscle_ACUI", "T1_LoG1mm_ACUI"):
+        assert by_variant["half the gray levels"][name] < 0.5 * row.values[name]
+        assert by_variant["noise, draw 1"][name] != row.values[name]
+    assert by_variant["a voxel smaller"]["shape_YEKZ"] == 10 * 10 * 6 * 4
+
+
+def test_what_one_image_lacks_is_not_put_on_another():
+    volumes, regions = t1_with_muscle()
+    array = volumes[Contrast.T1].array.copy()
+    array[5, 5, 5] = 60  # 60 times muscle is more gray levels of 0.05 than are allowed
+    row = radiomics_rows({Contrast.T1: volumes[Contrast.T1].with_array(array)}, regions)[0]
+    assert list(row.missing) == ["T1_over_muscle"]
+    assert "Bins of 0.05 give 1201 gray levels" in row.missing["T1_over_muscle"]
+    assert np.isfinite(row.values["T1_original_ACUI"])
+    assert not any("_over_" in name for name in row.values)
+
+
+def test_a_single_slice_has_texture_and_no_shape(pdff):
+    wide = np.repeat(np.repeat(pdff.array, 2, 0), 2, 1)[:, :, 3:4]
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.ones(wide.shape, bool))
+    (row,) = radiomics_rows({Contrast.PDFF: pdff.with_array(wide)}, [region])
+    assert row.missing["shape"].startswith("The region lies in one plane, so it has no shape")
+    assert np.isfinite(row.values["PDFF_original_ACUI"])
+
+
+def test_a_filter_sees_the_image_beyond_the_region():
+    """The widest filter reaches 20 mm, 40 voxels here: responses are those of the whole image."""
+    from MarrowAssessLib.texture.filters import laplacian_of_gaussian
+
+    pytest.importorskip("pywt", reason="PyWavelets is not installed")
+    rng = np.random.default_rng(2)
+    volume = Volume(rng.normal(45, 5, (110, 112, 4)), np.diag([4.0, 0.5, 0.5, 1.0]), "PDFF")
+    mask = np.zeros(volume.array.shape, bool)
+    mask[50:64, 50:64, 1:3] = True
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    (row,) = radiomics_rows({Contrast.PDFF: volume}, [region], filtered=True)
+    turned = np.moveaxis(volume.array, 2, 0)
+    whole = laplacian_of_gaussian(turned, 5.0, (4, 0.5, 0.5), in_slice=True)
+    inside = np.moveaxis(whole, 0, 2)[mask]
+    assert row.values["PDFF_LoG5mm_Q4LE"] == pytest.approx(inside.mean(), rel=1e-9)
+    assert row.values["PDFF_LoG5mm_ECT3"] == pytest.approx(inside.var(), rel=1e-9)
+
+
+def test_what_was_done_to_an_image_stands_in_its_settings(tmp_path):
+    """Tables with and without N4 do not compare, and training sees it."""
+    volumes, regions = t1_with_muscle()
+    write_volume(volumes[Contrast.T1], tmp_path / "t1.nrrd")
+    labels = regions[0].full_mask(SHAPE).astype(np.uint8)
+    write_volume(volumes[Contrast.T1].with_array(labels), tmp_path / "labels.nrrd")
+    given = ["--volume", f"T1={tmp_path / 't1.nrrd'}", "--labels", str(tmp_path / "labels.nrrd")]
+    run = ["radiomics", *given, "--label", "1=marrow:L3", "--n4", "--spacing", "1"]
+    assert cli.main([*run, "--out", str(tmp_path / "out")]) == 0
+    with open(tmp_path / "out" / "radiomics.csv", encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["T1_settings"].startswith("voxels 4.00 x 1.00 x 1.00 mm (resampled, N4); 2.5D")
+    content = json.loads((tmp_path / "out" / "radiomics.json").read_text())
+    assert content["levels"]["L3 marrow"]["T1"].startswith("32 levels of ")
+
+
+def test_levels_are_recorded_with_number_width_and_limits(pdff):
+    (row,) = radiomics_rows({Contrast.PDFF: pdff}, [region()])
+    number, width, low, high = (row.levels["PDFF"].split()[n] for n in (0, 3, 5, 7))
+    assert (float(width), float(low), float(high)) == (2.5, 0, 2.5 * int(number))
+    (row,) = radiomics_rows({Contrast.T1: pdff}, [region()])
+    inside = np.percentile(pdff.array[2:14, 2:14, 2:8], (1, 99))
+    assert [float(row.levels["T1"].split()[n]) for n in (5, 7)] == pytest.approx(inside, rel=1e-3)
+
+
+def test_noise_is_measured_in_the_region():
+    rng = np.random.default_rng(3)
+    image = rng.normal(0, 2, (30, 30, 4))
+    mask = np.zeros(image.shape, bool)
+    mask[8:22, 8:22] = True
+    image[~mask] *= 40
+    inner = np.zeros(image.shape, bool)
+    inner[9:21, 9:21] = True
+    assert noise_sigma(image, 2, inner) == pytest.approx(2, rel=0.1)
 
 
 def test_cancel(pdff):

@@ -135,4 +135,26 @@ def test_the_report_shows_texture_as_one_table(images):
     assert "ACUI" in table and "bins of 2.5 from 0" in table and "32 bins" in table
     assert f"{len(assessment.results) - 18} measurements" in assessment.counts_text
     assert assessment.counts_text.endswith("18 texture features.")
+    assert "inverse difference moment WF0Z" in table
     assert "Texture" not in html._measurement_tables(assess(study))
+
+
+def test_two_regions_of_one_site_have_a_row_each_in_the_report(images):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.report import html
+
+    study = study_of(images["smooth"], (16, 9, 8))
+    mask = np.zeros(SHAPE, bool)
+    mask[:, 9:] = True
+    study.regions.append(Region.from_mask("lesion", Role.MARROW, "L3", mask))
+    assessment = assess(study, Settings(texture=True))
+    table = html._texture_table([r for r in assessment.results if r.is_texture])
+    contrast = [
+        r.measurement.value
+        for r in assessment.results
+        if r.measurement.quantity == "pdff_texture_contrast"
+    ]
+    assert len(contrast) == 2
+    assert all(f"<td class=num>{value:.1f}</td>" in table for value in contrast)
+    assert table.count("<tr>") == 3
+    assert "<th>L3 marrow</th>" in table and "<th>L3: lesion</th>" in table

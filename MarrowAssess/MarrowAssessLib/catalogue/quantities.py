@@ -109,13 +109,13 @@ _OPPOSED_IN = (Contrast.OPPOSED_PHASE, Contrast.IN_PHASE)
 _DIFFUSIVITY = "10^-3 mm^2/s"
 
 # Texture of marrow: image, key, name and whether N4 applies; then feature, key, name, digits, IBSI.
-_TEXTURE_IMAGES = (
+TEXTURE_IMAGES = (
     (_T1, "t1", "T1", True),
     (Contrast.PDFF, "pdff", "PDFF", False),
     (Contrast.R2STAR, "r2star", "R2*", False),
     (Contrast.ADC, "adc", "ADC", False),
 )
-_TEXTURE_FEATURES = (
+TEXTURE_FEATURES = (
     ("ACUI", "contrast", "contrast", 1, "contrast"),
     ("8S9J", "dissimilarity", "dissimilarity", 2, "dissimilarity"),
     ("TU9B", "entropy", "entropy", 2, "joint entropy, in bits"),
@@ -436,8 +436,8 @@ _ROWS = (
             f"Of marrow on {image_name}: {ibsi} (IBSI {code}).",
             Method.TEXTURE, (image,), _MARROW, n4=n4, feature=code,
         )
-        for image, image_key, image_name, n4 in _TEXTURE_IMAGES
-        for code, key, name, digits, ibsi in _TEXTURE_FEATURES
+        for image, image_key, image_name, n4 in TEXTURE_IMAGES
+        for code, key, name, digits, ibsi in TEXTURE_FEATURES
     ),
 )  # fmt: skip
 

@@ -83,11 +83,17 @@ def run(args: argparse.Namespace) -> int:
             "regions drawn on it."
         )
     images = digests(study.volumes)
-    volumes = study.volumes | (without_coil_shading(study.volumes) if args.n4 else {})
-    regions, resampled = study.regions, args.spacing is not None
-    if resampled:
+    corrected = without_coil_shading(study.volumes) if args.n4 else {}
+    volumes, regions = study.volumes | corrected, study.regions
+    if args.spacing is not None:
         volumes, regions = at_spacing(volumes, regions, args.spacing)
-    rows = radiomics_rows(volumes, regions, args.filters, resampled=resampled)
+    before = {
+        contrast: ", ".join(
+            ["resampled"] * (args.spacing is not None) + ["N4"] * (contrast in corrected)
+        )
+        for contrast in volumes
+    }
+    rows = radiomics_rows(volumes, regions, args.filters, done_before=before)
     if not any(row.values for row in rows):
         reasons = "; ".join(f"{r.region}: {why}" for r in rows for why in r.missing.values())
         raise ValueError(f"No region gives features ({reasons}).")
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         if args.parquet:
             write_parquet(rows, folder / PARQUET, subject, images)
         if args.stability:
-            write_stability(volumes, regions, folder / STABILITY, subject)
+            write_stability(volumes, regions, folder / STABILITY, subject, args.filters)
     for row in rows:
         for image, why in row.missing.items():
             print(f"{row.region}, {image}: no features, {why}.")
@@ -181,12 +187,16 @@ def table_of(
 
 
 def write_stability(
-    volumes: dict[Contrast, Volume], regions: Sequence[Region], path: Path, subject: str
+    volumes: dict[Contrast, Volume],
+    regions: Sequence[Region],
+    path: Path,
+    subject: str,
+    filtered: bool = False,
 ) -> None:
     """One line for each region and variant."""
     from MarrowAssessLib.texture.table import stability_rows
 
-    rows = list(stability_rows(volumes, regions))
+    rows = list(stability_rows(volumes, regions, filtered))
     columns = list(dict.fromkeys(name for *_, values in rows for name in values))
     with (
         written_whole(path) as temporary,
@@ -215,6 +225,7 @@ def write_description(rows: Sequence[Row], path: Path, n4: bool, notes: Sequence
         "n4": n4,
         "notes": list(notes),
         "features": {one.code: {"name": one.name, "grows": one.grows} for one in FEATURES},
+        "levels": {row.region: row.levels for row in rows if row.levels},
         "missing": {row.region: row.missing for row in rows if row.missing},
     }
     with written_whole(path) as temporary:

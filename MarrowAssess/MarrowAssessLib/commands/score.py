@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MarrowAssessLib.prediction.cohort_table import read_table
+from MarrowAssessLib.prediction.cohort_table import number_in, of_tissue, read_table
 from MarrowAssessLib.prediction.score_file import Score, read_score
 
 
@@ -62,30 +62,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def scored(score: Score, rows: list[dict[str, str]]) -> list[Scored]:
-    """Each subject's probability; several regions by their median, as in training.
+    """Each subject's probability; several regions of its tissue by their median, as in training.
 
     Raises:
-        ValueError: settings differ from those of the training, or no predictor is there.
+        ValueError: settings differ from those of the training or are not told, no predictor is
+            there, or no region is of the score's tissue.
     """
+    models = (score.model, *score.fold_models)
+    names = {name for model in models for name in model.predictors}
+    rows, _ = of_tissue(rows, score.tissue)
     for row in rows:
         for image, text in score.settings.items():
-            used = any(name.startswith(f"{image}_") for name in score.model.predictors)
+            own = [name for name in names if name.startswith(f"{image}_")]
             here = row.get(f"{image}_settings", "")
-            if used and here and here != text:
+            if any(row.get(name, "").strip() for name in own) and here != text:
                 raise ValueError(
                     f"{image} of '{row.get('subject', '')}' was measured with other settings "
-                    f"({here}) than the score was trained with ({text})."
+                    f"({here or 'none are told'}) than the score was trained with ({text})."
                 )
     by_subject: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        by_subject.setdefault(row.get("subject", ""), []).append(row)
+        by_subject.setdefault(row.get("subject", "").strip(), []).append(row)
     return [_scored(score, subject, own) for subject, own in by_subject.items()]
 
 
 def _scored(score: Score, subject: str, rows: list[dict[str, str]]) -> Scored:
     predictors = score.model.predictors
     values = {
-        name: _median([float(row.get(name) or "nan") for row in rows])
+        name: _median([number_in(row.get(name, ""), subject, name) for row in rows])
         for model in (score.model, *score.fold_models)
         for name in model.predictors
     }

@@ -15,6 +15,7 @@ from MarrowAssessLib.prediction.model_card import (
     Comparison,
     exploratory_reason,
     model_card,
+    population,
     refuse_too_few,
 )
 from MarrowAssessLib.prediction.score_file import Score, write_score
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--outcomes", type=Path, required=True, help="CSV: subject, the outcome (0 or 1), scanner"
     )
     parser.add_argument("--outcome", required=True, metavar="COLUMN", help="what to predict")
+    parser.add_argument(
+        "--tissue", default="marrow", help="of the regions whose features count (default: marrow)"
+    )
     parser.add_argument("--method", choices=METHODS, default=LOGISTIC)
     parser.add_argument(
         "--predictors", nargs="+", metavar="COLUMN", help="only these (default: all that compare)"
@@ -90,9 +94,11 @@ def run(args: argparse.Namespace) -> int:
                 "A forest needs scikit-learn; install it with: pip install 'marrowassess[ml]'."
             ) from None
         versions["scikit-learn"] = sklearn.__version__
-    table = cohort_table(args.features, args.outcomes, args.outcome)
-    refuse_too_few(table.outcome)
-    table = _candidates(table, args.predictors, args.with_growing)
+    whole = cohort_table(args.features, args.outcomes, args.outcome, args.tissue)
+    for note in whole.notes:
+        print(note)
+    refuse_too_few(whole.outcome)
+    table = _candidates(whole, args.predictors, args.with_growing)
     if args.stability:
         table = _stable(table, args.stability)
     recipes = _recipes(args.method, len(table.predictors), args.seed)
@@ -105,14 +111,16 @@ def run(args: argparse.Namespace) -> int:
         by_chance = permutations(*given, args.permutations, args.seed, say)
     widening = by_chance.widening if by_chance else 1.0
     reached = performance(validation, args.seed, widening)
-    comparisons = _comparisons(table, validation, args, widening)
+    comparisons = _comparisons(whole, validation, args, widening)
     most = max(set(validation.chosen), key=validation.chosen.count)
     model = train(table.values, table.outcome, table.predictors, most)
     used = [table.predictors.index(name) for name in model.predictors]
     left_out = scanners_left_out(
         table.values, table.outcome, table.predictors, most, table.scanners
     )
-    card = model_card(table, validation, reached, comparisons, by_chance, left_out, versions)
+    card = model_card(
+        table, validation, reached, comparisons, by_chance, left_out, versions, population(whole)
+    )
     if args.predictors:
         card["chosen_by_hand"] = _BY_HAND
     score = Score(
@@ -123,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         np.nanpercentile(table.values[:, used], (1, 99), axis=0).T,
         card,
         exploratory_reason(table.outcome, len(table.predictors)),
+        table.tissue,
     )
     write_score(score, args.out)
     print(card["summary"])
@@ -155,7 +164,7 @@ def _stable(table: CohortTable, files: list[Path]) -> CohortTable:
     kept = [
         n
         for n, name in enumerate(table.predictors)
-        if "_" not in name or (name in agreement and agreement[name].low >= STABLE_ICC)
+        if name not in table.measured or (name in agreement and agreement[name].low >= STABLE_ICC)
     ]
     if not kept:
         raise ValueError(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from MarrowAssessLib.texture.feature import OVER
+
 MOST_MISSING = 0.2  # share of a column
+SEXES = {"F": 0.0, "M": 1.0}
 _TEXT_COLUMNS = ("subject", "region", "tissue", "site", "images")
 _SETTINGS = "_settings"
 
@@ -26,6 +30,9 @@ class CohortTable:
         outcome: (patients,) bool.
         outcome_name: column of the outcome table.
         scanners: per patient; "" where not given.
+        tissue: of the regions.
+        measured: names of the predictors that were measured, not taken from the outcome table.
+        notes: sentences on what was left out and what to look at.
         settings: by image: what its features depend on, the same for every row.
         digest: SHA-256 of predictors, values and outcomes, to tell tables apart.
     """
@@ -38,6 +45,9 @@ class CohortTable:
     scanners: tuple[str, ...]
     settings: dict[str, str]
     digest: str
+    tissue: str = ""
+    measured: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:
@@ -45,10 +55,13 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no header or row, or a row of another length (decimal commas make them).
+        ValueError: no text, no header or row, or a row of another length (decimal commas).
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        lines = list(csv.reader(file))
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: this is no CSV file in UTF-8 ({error}); save it so.") from None
     if len(lines) < 2:
         raise ValueError(f"{path}: expected a header and at least one row.")
     header = lines[0]
@@ -64,20 +77,23 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
 
 
 def cohort_table(
-    feature_files: Sequence[str | Path], outcome_file: str | Path, outcome: str
+    feature_files: Sequence[str | Path],
+    outcome_file: str | Path,
+    outcome: str,
+    tissue: str = "marrow",
 ) -> CohortTable:
     """Join features and outcomes by the column "subject"; regions of a patient by their median.
 
     The outcome table has the columns subject, the outcome (0 or 1) and, if wanted, scanner; its
-    other columns of numbers become predictors too.
+    other columns of numbers become predictors too, and sex as F or M.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: settings that differ between rows, a patient or an image twice, an outcome that
-            is not two classes, stands among the features or follows from the scanner, too many
-            values missing.
+        ValueError: no region of the tissue, settings that differ between rows, a patient or an
+            image twice, an outcome that is not two classes, stands among the features or follows
+            from the scanner, too many values missing.
     """
-    rows = [row for path in feature_files for row in read_table(path)]
+    rows, notes = of_tissue([row for path in feature_files for row in read_table(path)], tissue)
     settings = _one_setting(rows)
     _refuse_shared_images(rows)
     outcomes = {}
@@ -89,18 +105,22 @@ def cohort_table(
             raise ValueError(f"{outcome_file}: '{subject}' stands twice; keep one row.")
         outcomes[subject] = row
     skipped = {*_TEXT_COLUMNS, "scanner", "date", outcome}
-    columns = [c for c in rows[0] if c not in skipped and not c.endswith(_SETTINGS)]
-    if outcome in rows[0]:
+    every = dict.fromkeys(column for row in rows for column in row)
+    columns = [c for c in every if c not in skipped and not c.endswith(_SETTINGS)]
+    if outcome in every:
         raise ValueError(f"The outcome '{outcome}' stands among the features; take it out.")
     patients, values = _by_patient(rows, columns, outcomes)
-    extra = [c for c in next(iter(outcomes.values())) if c not in skipped]
-    if extra:
-        more = [[_number(outcomes[p][c], p, c) for c in extra] for p in patients]
-        values, columns = np.column_stack([values, more]), [*columns, *extra]
-    flags = _classes([outcomes[p][outcome] for p in patients], outcome)
+    notes += _unlike(rows, outcomes.keys() - set(patients))
     _refuse_twins(patients, values)
-    values, columns = _without_empty(values, columns)
-    _refuse_leak(values, columns, flags)
+    extra = [c for c in next(iter(outcomes.values())) if c not in skipped]
+    if twice := [c for c in extra if c in columns]:
+        raise ValueError(f"{', '.join(twice)} stands in both tables; keep one of them.")
+    more = [[number_in(outcomes[p][c], p, c) for c in extra] for p in patients]
+    values = np.column_stack([values, np.reshape(more, (len(patients), len(extra)))])
+    flags = _classes([outcomes[p][outcome] for p in patients], outcome)
+    values, columns, dropped = _without_empty(values, [*columns, *extra])
+    measured = frozenset(columns) - set(extra)
+    warned = _refuse_leak(values, columns, flags, measured)
     digest = hashlib.sha256("|".join(columns).encode())
     digest.update(np.ascontiguousarray(values).tobytes())
     digest.update(flags.tobytes())
@@ -108,8 +128,40 @@ def cohort_table(
     _refuse_scanner(scanners, flags)
     return CohortTable(
         tuple(patients), values, tuple(columns), flags, outcome, scanners, settings,
-        digest.hexdigest(),
+        digest.hexdigest(), tissue, measured, (*notes, *dropped, *warned),
     )  # fmt: skip
+
+
+def of_tissue(
+    rows: Sequence[dict[str, str]], tissue: str
+) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """The rows of a tissue, and what is to be said of the others.
+
+    Rows without a tissue stay: they come from another table than that of `radiomics`.
+
+    Raises:
+        ValueError: no row is of the tissue.
+    """
+    kept = [row for row in rows if row.get("tissue", "").strip() in ("", tissue)]
+    others = sorted({row.get("tissue", "").strip() for row in rows} - {"", tissue})
+    if not kept:
+        raise ValueError(f"No region is of {tissue}, only of {', '.join(others)}.")
+    said = f"Regions of {', '.join(others)} are left out; patients compare by {tissue}."
+    return kept, (said,) if others else ()
+
+
+def _unlike(rows: Sequence[dict[str, str]], without: set[str]) -> tuple[str, ...]:
+    """What is to be said of patients without features and of those measured at other sites."""
+    said = [f"{len(without)} patients of the outcome table have no features."] if without else []
+    sites: dict[str, set[str]] = {}
+    for row in rows:
+        sites.setdefault(row["subject"].strip(), set()).add(row.get("site", "").strip())
+    if len({frozenset(one) for one in sites.values()}) > 1:
+        said.append(
+            "Patients were measured at different sites; texture differs between them, so check "
+            "that both classes were measured alike."
+        )
+    return tuple(said)
 
 
 def _one_setting(rows: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -142,10 +194,10 @@ def _by_patient(
             )
         if subject not in outcomes:
             raise ValueError(f"'{subject}' has features but no outcome; add a row or leave it out.")
-        own.setdefault(subject, []).append([_number(row.get(c, ""), subject, c) for c in columns])
+        own.setdefault(subject, []).append([number_in(row.get(c, ""), subject, c) for c in columns])
     middle = []
     for of_patient in own.values():
-        known = np.array(of_patient)
+        known = np.array(of_patient, float)
         some = np.isfinite(known).any(0)
         one = np.full(len(columns), np.nan)
         one[some] = np.nanmedian(known[:, some], 0)
@@ -153,15 +205,24 @@ def _by_patient(
     return list(own), np.array(middle)
 
 
-def _number(text: str, subject: str, column: str) -> float:
-    if not text.strip():
+def number_in(text: str, subject: str, column: str) -> float:
+    """The number in a cell; NaN where it is empty or infinite; sex is 0 (F) or 1 (M).
+
+    Raises:
+        ValueError: the cell holds another word.
+    """
+    text = text.strip()
+    if not text:
         return float("nan")
+    if column == "sex" and text.upper() in SEXES:
+        return SEXES[text.upper()]
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         raise ValueError(
             f"'{subject}', {column}: '{text}' is not a number; code words as numbers."
         ) from None
+    return number if math.isfinite(number) else float("nan")
 
 
 def _classes(texts: Sequence[str], outcome: str) -> np.ndarray:
@@ -169,6 +230,10 @@ def _classes(texts: Sequence[str], outcome: str) -> np.ndarray:
         raise ValueError(
             f"The outcome '{outcome}' holds {', '.join(sorted(set(texts))[:4])}; expected are 0 "
             "and 1 only."
+        )
+    if len(set(texts)) == 1:
+        raise ValueError(
+            f"The outcome '{outcome}' is {texts[0]} in every patient; a score needs both classes."
         )
     return np.array([text == "1" for text in texts])
 
@@ -185,20 +250,33 @@ def _refuse_twins(patients: Sequence[str], values: np.ndarray) -> None:
         seen[key] = name
 
 
-def _without_empty(values: np.ndarray, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+def _without_empty(
+    values: np.ndarray, columns: list[str]
+) -> tuple[np.ndarray, list[str], tuple[str, ...]]:
+    """What differs between patients and is known of most; signals over a tissue are optional."""
     missing = np.mean(~np.isfinite(values), 0)
-    for share, column in zip(missing, columns, strict=True):
-        if MOST_MISSING < share < 1:
+    dropped: dict[str, int] = {}
+    kept = missing < 1
+    for n, (share, column) in enumerate(zip(missing, columns, strict=True)):
+        if share <= MOST_MISSING or share == 1:
+            continue
+        if OVER not in column:
             raise ValueError(
                 f"{column} is missing in {100 * share:.0f} % of the patients; {MOST_MISSING:.0%} "
                 "is the most that may be filled in, so take the column out or measure it."
             )
-    kept = missing < 1
+        kept[n] = False
+        group = column.rpartition("_")[0]
+        dropped[group] = max(dropped.get(group, 0), round(100 * share))
     varies = kept.copy()
     varies[kept] = np.nanstd(values[:, kept], 0) > 0
     if not varies.any():
         raise ValueError("No feature differs between the patients.")
-    return values[:, varies], [c for c, keep in zip(columns, varies, strict=True) if keep]
+    said = tuple(
+        f"{group} is left out: it is missing in {share} % of the patients."
+        for group, share in dropped.items()
+    )
+    return values[:, varies], [c for c, keep in zip(columns, varies, strict=True) if keep], said
 
 
 def _refuse_shared_images(rows: Sequence[dict[str, str]]) -> None:
@@ -226,7 +304,15 @@ def _refuse_scanner(scanners: Sequence[str], outcome: np.ndarray) -> None:
         )
 
 
-def _refuse_leak(values: np.ndarray, columns: Sequence[str], outcome: np.ndarray) -> None:
+def _refuse_leak(
+    values: np.ndarray, columns: Sequence[str], outcome: np.ndarray, measured: frozenset[str]
+) -> tuple[str, ...]:
+    """Refuse what follows from the outcome; say which measured features tell it by themselves.
+
+    A column of the outcome table, or one of two levels, that separates the classes is the outcome
+    under another name. A measured feature may be that good, above all in a small cohort.
+    """
+    perfect = []
     for column, name in zip(values.T, columns, strict=True):
         known = np.isfinite(column)
         if (known == outcome).all() or (known != outcome).all():
@@ -237,8 +323,18 @@ def _refuse_leak(values: np.ndarray, columns: Sequence[str], outcome: np.ndarray
         cases, others = column[known & outcome], column[known & ~outcome]
         if not (cases.size and others.size):
             continue
-        if cases.min() > others.max() or cases.max() < others.min():
+        if cases.min() <= others.max() and cases.max() >= others.min():
+            continue
+        if name not in measured or len(np.unique(column[known])) == 2:
             raise ValueError(
                 f"{name} alone tells the classes apart without one exception: it is the outcome "
                 "under another name, or follows from it; take it out."
             )
+        perfect.append(name)
+    if not perfect:
+        return ()
+    more = f" and {len(perfect) - 3} more" if len(perfect) > 3 else ""
+    return (
+        f"{', '.join(perfect[:3])}{more} alone tells the classes apart without one exception; "
+        "make sure that regions were drawn and images chosen without knowing the outcome.",
+    )

@@ -6,19 +6,20 @@ no patient's name or row.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from PDFFMapperLib.install.software import MAKER
 
-from MarrowAssessLib.prediction.cohort_table import CohortTable
+from MarrowAssessLib.prediction.cohort_table import SEXES, CohortTable
 from MarrowAssessLib.prediction.sample_size import FEWEST_PER_CLASS, patients_needed
 from MarrowAssessLib.prediction.validation import (
     DRAWS,
-    REPEATS,
     Performance,
     Permutations,
     Validation,
+    calibration_curve,
     mean_auc,
     net_benefit,
 )
@@ -83,6 +84,7 @@ def model_card(
     by_chance: Permutations | None,
     left_out: dict[str, float],
     versions: dict[str, str],
+    people: dict[str, dict[str, int]],
 ) -> dict[str, object]:
     """The card, JSON-ready; its first line is what matters most."""
     first = next((c.sentence for c in comparisons if c.ci95[0] <= 0), None)
@@ -90,6 +92,8 @@ def model_card(
     summary = f"AUC {reached.auc:.2f} ({low:.2f} to {high:.2f}) in patients the model never saw."
     if by_chance is None:
         summary += " The interval is too narrow: without permutations training counts as certain."
+    number = len(validation.predictions)
+    repeats = f"{number} repeat{'s' if number > 1 else ''}"
     by_scanner = {}
     for scanner in sorted(set(table.scanners) - {""}):
         here = np.array([one == scanner for one in table.scanners])
@@ -104,10 +108,13 @@ def model_card(
         "outcome": table.outcome_name,
         "patients": len(table.outcome),
         "with_outcome": int(table.outcome.sum()),
+        "population": people,
+        "tissue": table.tissue,
         "candidates": len(table.predictors),
         "missing_values": int(np.sum(~np.isfinite(table.values))),
-        "validation": f"nested 5 x 5 folds by patient, {REPEATS} repeats, {DRAWS} draws",
+        "validation": f"nested 5 x 5 folds by patient, {repeats}, {DRAWS} draws",
         "performance": asdict(reached),
+        "calibration_curve": [asdict(point) for point in calibration_curve(validation)],
         "net_benefit": {
             f"{risk:g}": net_benefit(table.outcome, validation.predictions, risk) for risk in RISKS
         },
@@ -116,8 +123,27 @@ def model_card(
         "comparisons": [{**asdict(c), "sentence": c.sentence} for c in comparisons],
         "by_scanner": by_scanner,
         "scanner_left_out": left_out,
+        "notes": list(table.notes),
         "context": PUBLISHED,
         "software": MAKER,
         "versions": versions,
         "table_sha256": table.digest,
     }
+
+
+def population(table: CohortTable) -> dict[str, dict[str, int]]:
+    """Patients by ten years of age, sex and scanner, as far as the tables tell."""
+    found: dict[str, dict[str, int]] = {}
+    if "age" in table.predictors:
+        ages = table.values[:, table.predictors.index("age")]
+        decades = [f"{int(a // 10) * 10}-{int(a // 10) * 10 + 9}" for a in ages if np.isfinite(a)]
+        found["age"] = dict(
+            sorted(Counter(decades).items(), key=lambda one: int(one[0].split("-")[0]))
+        )
+    if "sex" in table.predictors:
+        words = {number: word for word, number in SEXES.items()}
+        sexes = table.values[:, table.predictors.index("sex")]
+        found["sex"] = dict(Counter(words.get(s, f"{s:g}") for s in sexes if np.isfinite(s)))
+    if any(table.scanners):
+        found["scanner"] = dict(Counter(name or "not told" for name in table.scanners))
+    return found

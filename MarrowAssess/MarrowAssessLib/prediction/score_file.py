@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PDFFMapperLib.images.files import written_whole
 
-FORMAT = "marrowassess score 1"
+FORMAT = "marrowassess score 2"
 LARGEST_BYTES = 50_000_000
 
 
@@ -75,6 +75,7 @@ class Score:
         settings: by image: the settings of its features that a patient's must equal.
         ranges: (predictors, 2): 1st and 99th percentile of the training values.
         card: the model card, JSON-ready: population, validation, calibration, versions.
+        tissue: of the regions whose features it takes.
         exploratory: why no patient's report may show it; "" if it may.
     """
 
@@ -85,22 +86,34 @@ class Score:
     ranges: np.ndarray
     card: dict[str, object] = field(default_factory=dict)
     exploratory: str = ""
+    tissue: str = "marrow"
 
 
 def write_score(score: Score, path: str | Path) -> None:
-    """Write a score; the file appears whole or not at all."""
+    """Write a score; the file appears whole or not at all.
+
+    Raises:
+        ValueError: it would be larger than what `read_score` reads.
+    """
     content = {
         "format": FORMAT,
         "outcome": score.outcome,
         "exploratory": score.exploratory,
+        "tissue": score.tissue,
         "settings": score.settings,
         "ranges": score.ranges.tolist(),
         "model": _plain(score.model),
         "fold_models": [_plain(one) for one in score.fold_models],
         "card": score.card,
     }
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    if len(text) > LARGEST_BYTES:
+        raise ValueError(
+            f"{path}: the score takes {len(text) / 1e6:.0f} MB; 50 MB are the most, so train a "
+            "logistic score on this many patients."
+        )
     with written_whole(Path(path)) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+        temporary.write_text(text, "utf-8")
 
 
 def read_score(path: str | Path) -> Score:
@@ -127,6 +140,7 @@ def read_score(path: str | Path) -> Score:
             np.array(content["ranges"], float),
             dict(content["card"]),
             str(content["exploratory"]),
+            str(content["tissue"]),
         )
         for model in (score.model, *score.fold_models):
             _check(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MarrowAssessLib.prediction.cohort_table import read_table
+from MarrowAssessLib.prediction.cohort_table import number_in, read_table
 
 STABLE_ICC = 0.75
 FEWEST_REGIONS = 5
@@ -67,12 +67,18 @@ def icc_2_1(values: np.ndarray) -> Agreement:
 def feature_stability(files: Sequence[str | Path]) -> dict[str, Agreement]:
     """Agreement of every feature over the variants of `radiomics --stability`, all files together.
 
-    A region that lacks a variant is left out.
+    A region that lacks a variant, or the feature in one of them, is left out for that feature; a
+    feature with fewer than FEWEST_REGIONS regions has no agreement.
 
     Raises:
-        ValueError: fewer than FEWEST_REGIONS regions have every variant.
+        ValueError: no stability file, or fewer than FEWEST_REGIONS regions have every variant.
     """
-    rows = [row for path in files for row in read_table(path)]
+    keys = ("subject", "region", "variant")
+    rows = []
+    for path in files:
+        rows += (read := read_table(path))
+        if not set(keys) <= set(read[0]):
+            raise ValueError(f"{path}: expected stability.csv of `radiomics --stability`.")
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     regions: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for row in rows:
@@ -82,10 +88,12 @@ def feature_stability(files: Sequence[str | Path]) -> dict[str, Agreement]:
         raise ValueError(
             f"{len(whole)} regions have every variant; stability needs {FEWEST_REGIONS} or more."
         )
-    skipped = {"subject", "region", "variant"}
     found = {}
-    for name in (name for name in rows[0] if name not in skipped):
-        values = np.array([[float(own[v][name] or "nan") for v in variants] for own in whole])
-        if np.isfinite(values).all():
-            found[name] = icc_2_1(values)
+    for name in dict.fromkeys(name for row in rows for name in row if name not in keys):
+        cells = [[number_in(own[v].get(name, ""), own[v]["subject"], name) for v in variants]
+                 for own in whole]  # fmt: skip
+        values = np.array(cells)
+        known = np.isfinite(values).all(1)
+        if known.sum() >= FEWEST_REGIONS:
+            found[name] = icc_2_1(values[known])
     return found

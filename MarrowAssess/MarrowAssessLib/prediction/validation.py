@@ -286,6 +286,29 @@ def _deviations(outcome: np.ndarray, predictions: np.ndarray, seed: int) -> np.n
     return np.array(found)
 
 
+@dataclass(frozen=True)
+class CalibrationPoint:
+    """A fifth of the patients: what was predicted and what was seen, with its 95 % interval."""
+
+    patients: int
+    predicted: float
+    seen: float
+    ci95: tuple[float, float]
+
+
+def calibration_curve(validation: Validation) -> list[CalibrationPoint]:
+    """Fifths of the patients by their mean prediction; Wilson's interval (1927) of the share."""
+    predicted, outcome = validation.predictions.mean(0), validation.outcome
+    points = []
+    for part in np.array_split(np.argsort(predicted, kind="stable"), min(5, len(outcome))):
+        n, share, z = len(part), float(outcome[part].mean()), 1.96
+        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        ends = float(max(middle - half, 0)), float(min(middle + half, 1))
+        points.append(CalibrationPoint(n, float(predicted[part].mean()), share, ends))
+    return points
+
+
 def _calibration_error(outcome: np.ndarray, probability: np.ndarray) -> float:
     fifths = np.array_split(np.argsort(probability, kind="stable"), min(5, len(outcome)))
     return sum(

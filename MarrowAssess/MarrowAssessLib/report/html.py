@@ -14,7 +14,8 @@ from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, TEXTURE_FEATURES, TEXTURE_IMAGES
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
@@ -210,41 +211,41 @@ def _measurement_tables(assessment: Assessment) -> str:
 
 
 def _texture_table(results: list[Result]) -> str:
-    """Features side by side, one row for each image and site."""
+    """Features side by side, one row for each image and region."""
     if not results:
         return ""
-    rows: dict[tuple[str, str], dict[str, Result]] = {}
+    rows: dict[tuple[Contrast, str], dict[str, Result]] = {}
     for one in results:
-        image, feature = QUANTITIES[one.measurement.quantity].name.split(" texture: ")
-        site = one.measurement.site or one.measurement.measured[0]
-        rows.setdefault((image, site), {})[feature] = one
-    found = [item for own in rows.values() for item in own.items()]
-    features = {name: QUANTITIES[one.measurement.quantity] for name, one in found}
+        known = QUANTITIES[one.measurement.quantity]
+        (region,), site = one.measurement.measured, one.measurement.site
+        shown = region if site in region else f"{site}: {region}"
+        rows.setdefault((known.images[0], shown), {})[known.feature] = one
+    shown = {code for found in rows.values() for code in found}
+    named = {code: (name, ibsi) for code, _, name, _, ibsi in TEXTURE_FEATURES if code in shown}
     head = "".join(
-        f'<th title="{escape(known.meaning)}">{escape(name.capitalize())}'
-        f"<br><small>{known.feature}</small></th>"
-        for name, known in features.items()
+        f"<th>{escape(name.capitalize())}<br><small>{escape(ibsi)} {code}</small></th>"
+        for code, (name, ibsi) in named.items()
     )
-    images = list(dict.fromkeys(image for image, _ in rows))
+    images = {image: name for image, _, name, _ in TEXTURE_IMAGES}
     body, told = [], []
-    for image in images:
-        own = {site: found for (of, site), found in rows.items() if of == image}
-        for n, (site, found) in enumerate(own.items()):
-            cells = "".join(f"<td class=num>{_number_text(found.get(f))}</td>" for f in features)
-            first = f"<th rowspan={len(own)}>{escape(image)}</th>" if n == 0 else ""
-            body.append(f"<tr>{first}<th>{escape(site)}</th>{cells}</tr>")
+    for image, name in images.items():
+        own = {region: found for (of, region), found in rows.items() if of is image}
+        for n, (region, found) in enumerate(own.items()):
+            cells = "".join(f"<td class=num>{_number_text(found.get(code))}</td>" for code in named)
+            first = f"<th rowspan={len(own)}>{name}</th>" if n == 0 else ""
+            body.append(f"<tr>{first}<th>{escape(region)}</th>{cells}</tr>")
         every = [r for found in own.values() for r in found.values()]
         hows = "; ".join(dict.fromkeys(r.measurement.how for r in every))
-        told.append(f"<li>{escape(image)}: {escape(hows)}.</li>")
+        told += [f"<li>{name}: {escape(hows)}.</li>"] if hows else []
         told += [
-            f"<li class=caution>{escape(image)}: {escape(text)}</li>"
+            f"<li class=caution>{name}: {escape(text)}</li>"
             for text in dict.fromkeys(c for r in every for c in r.cautions)
         ]
     return (
         "<details open><summary>Texture<small>Gray levels of neighboring voxels of marrow, as the "
         "IBSI defines them (code below each name). It describes; no published value is a reference "
         "for it, and it is no fracture risk.</small></summary><div class=scroll><table><thead><tr>"
-        f"<th>Image</th><th>Site</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"<th>Image</th><th>Region</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         f"</div><ul>{''.join(told)}</ul></details>"
     )
 

@@ -217,6 +217,16 @@ class ResultRow:
     tone: str = ""
     records: tuple[tuple[str, str, str], ...] = ()
 
+    @property
+    def is_texture(self) -> bool:
+        """Whether it is a texture feature, which is counted apart."""
+        return self.key in QUANTITIES and QUANTITIES[self.key].method is Method.TEXTURE
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it counts as a measurement: neither texture nor a plain signal."""
+        return not self.is_texture and self.key != PLAIN_SIGNAL
+
 
 def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
     """The rows of a results table, also of a saved one: values outside the expected range first."""
@@ -331,9 +341,11 @@ def _urgency(row: ResultRow) -> tuple[int, float]:
 
 def verdict(assessment: Assessment) -> str:
     """The outcome in a few sentences, one a line: values outside the expected range, then notes."""
+    texture = sum(result.is_texture for result in assessment.results)
+    also = f"; {texture} texture features" if texture else ""
     lines = [
-        f"{len(assessment.results)} measurements, {len(assessment.scored)} with a reference, "
-        f"{len(assessment.outside)} outside the expected 95 % range."
+        f"{len(assessment.results) - texture} measurements, {len(assessment.scored)} with a "
+        f"reference, {len(assessment.outside)} outside the expected 95 % range{also}."
     ]
     lines += [f"{result.sentence}." for result in assessment.outside]
     said = [f"{line.text.rstrip('.')}." for line in said_without_reference(assessment)]

@@ -58,6 +58,13 @@ class Discretization:
             return replace(self, bin_width=self.bin_width * factor)
         return replace(self, bins=round(self.bins / factor))
 
+    def limits(self, inside: np.ndarray, highest: int) -> tuple[float, float]:
+        """Lower edge of level 1 and upper edge of level `highest`, of a region's values (n,)."""
+        if self.bin_width is not None:
+            return self.lowest, self.lowest + highest * self.bin_width
+        low, high = np.percentile(inside, self.percentiles)
+        return float(low), float(high)
+
     def levels(self, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Gray levels (int32) inside the mask, 0 outside.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ORIGINAL, SHAPE_OF = "original", "shape"
+OVER = "_over_"  # between an image and the tissue its signal is divided by, in names of columns
+
 
 @dataclass(frozen=True)
 class Feature:

@@ -8,11 +8,14 @@ Everywhere `image` is (slices, rows, columns); `boundary` says how it goes on ou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import permutations, product
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
+Box = tuple[slice, slice, slice]  # the part of the response that is wanted; all of it if None
+LOG_CUT = 4  # sigma
 BOUNDARIES = {"zero": "constant", "nearest": "edge", "periodic": "wrap", "mirror": "symmetric"}
 _LAWS = {
     "L5": np.array([1, 4, 6, 4, 1]) / np.sqrt(70),
@@ -49,6 +52,7 @@ def laplacian_of_gaussian(
     spacing_mm: Sequence[float],
     boundary: str = "mirror",
     in_slice: bool = False,
+    box: Box | None = None,
 ) -> np.ndarray:
     """Laplacian (per voxel^2) of a Gaussian cut off at 4 sigma; negative on bright blobs.
 
@@ -56,20 +60,18 @@ def laplacian_of_gaussian(
         sigma_mm: of the Gaussian.
         spacing_mm: between slices, rows and columns.
         in_slice: filter each slice on its own.
+        box: only this part of the response is made.
     """
     sigma = sigma_mm / np.asarray(spacing_mm, float)
     axes = (1, 2) if in_slice else (0, 1, 2)
     gauss, curved = [None] * 3, [None] * 3
     for axis in axes:
-        reach = int(np.floor(4 * sigma[axis] + 0.5))
+        reach = int(np.floor(LOG_CUT * sigma[axis] + 0.5))
         x = np.arange(-reach, reach + 1)
         gauss[axis] = np.exp(-(x**2) / (2 * sigma[axis] ** 2)) / (np.sqrt(2 * np.pi) * sigma[axis])
         curved[axis] = gauss[axis] * (x**2 / sigma[axis] ** 2 - 1) / sigma[axis] ** 2
-    response = np.zeros(image.shape)
-    for axis in axes:
-        kernels = [curved[n] if n == axis else gauss[n] for n in range(3)]
-        response += _separable(image, kernels, boundary)
-    return response
+    turned = ([curved[n] if n == axis else gauss[n] for n in range(3)] for axis in axes)
+    return sum(_separable(image, kernels, boundary, box) for kernels in turned)
 
 
 def laws(
@@ -112,6 +114,7 @@ def wavelet(
     level: int = 1,
     boundary: str = "mirror",
     rotation_invariant: bool = True,
+    box: Box | None = None,
 ) -> np.ndarray:
     """A band of the undecimated separable wavelet transform.
 
@@ -120,6 +123,7 @@ def wavelet(
         band: L or H along columns, rows and slices, such as "LLH"; two letters in the slice.
         level: of the decomposition; kernels are stretched by zeros from one to the next.
         rotation_invariant: the mean response over all turns by right angles.
+        box: only this part of the response is made.
 
     Raises:
         ModuleNotFoundError: PyWavelets is not installed.
@@ -135,7 +139,7 @@ def wavelet(
     here = {letter: _stretched(kernel, 2 ** (level - 1)) for letter, kernel in pair.items()}
     chains = [[*below, here[letter]] for letter in reversed(band)]
     chains = [None] * (3 - len(band)) + chains
-    return _pooled(image, chains, boundary, rotation_invariant, np.add)
+    return _pooled(image, chains, boundary, rotation_invariant, np.add, box)
 
 
 def gabor(
@@ -206,10 +210,11 @@ def _pooled(
     boundary: str,
     rotation_invariant: bool,
     pool: Callable,
+    box: Box | None = None,
 ) -> np.ndarray:
     """The response, pooled over the proper turns by right angles if wanted."""
     if not rotation_invariant:
-        return _separable(image, kernels, boundary)
+        return _separable(image, kernels, boundary, box)
     in_slice = kernels[0] is None
     pooled, number = None, 0
     for axes, flips in _SEPARABLE_TURNS:
@@ -220,7 +225,7 @@ def _pooled(
             _flipped(kernels[axis]) if flip else kernels[axis]
             for axis, flip in zip(axes, flips, strict=True)
         ]
-        response = _separable(image, turned, boundary)
+        response = _separable(image, turned, boundary, box)
         pooled = response if pooled is None else pool(pooled, response)
         number += 1
     return pooled / number if pool is np.add else pooled
@@ -232,18 +237,38 @@ def _flipped(kernel):
     return [one[::-1] for one in kernel] if isinstance(kernel, list) else kernel[::-1]
 
 
-def _separable(image: np.ndarray, kernels: Sequence, boundary: str) -> np.ndarray:
-    """Convolution along each axis; a kernel of None leaves it, a list is one after the other."""
-    chains = [
-        [] if kernel is None else kernel if isinstance(kernel, list) else [kernel]
-        for kernel in kernels
-    ]
-    reach = [sum(len(kernel) // 2 for kernel in chain) for chain in chains]
-    padded = _padded(np.asarray(image, float), reach, boundary)
-    for axis, chain in enumerate(chains):
-        for kernel in chain:
-            padded = ndimage.convolve1d(padded, kernel, axis, mode="constant")
-    return padded[tuple(slice(n, n + size) for n, size in zip(reach, image.shape, strict=True))]
+def _separable(
+    image: np.ndarray, kernels: Sequence, boundary: str, box: Box | None = None
+) -> np.ndarray:
+    """Convolution along each axis; a kernel of None leaves it, a list is one after the other.
+
+    Along an axis it is the product with one matrix, which is fast and needs no copy of the image
+    with a border.
+    """
+    response = np.asarray(image, float)
+    for axis, kernel in enumerate(kernels):
+        wanted = slice(None) if box is None else box[axis]
+        chain = kernel if isinstance(kernel, list) else [] if kernel is None else [kernel]
+        if not chain:
+            response = response[(slice(None),) * axis + (wanted,)]
+            continue
+        matrix = _matrix(reduce(np.convolve, chain), response.shape[axis], boundary, wanted)
+        response = np.moveaxis(np.tensordot(matrix, response, (1, axis)), 0, axis)
+    return response
+
+
+def _matrix(kernel: np.ndarray, size: int, boundary: str, wanted: slice) -> np.ndarray:
+    """What gives the wanted voxels of a convolution (wanted, size); kernels have odd lengths."""
+    reach = len(kernel) // 2
+    source = _padded(np.arange(1, size + 1), [reach], boundary) - 1  # -1 where a border is zero
+    first = np.arange(size)[wanted]
+    place = source[first[:, None] + np.arange(len(kernel))]
+    row = np.broadcast_to(np.arange(len(first))[:, None], place.shape)
+    weight = np.broadcast_to(kernel[::-1], place.shape)
+    known = place >= 0
+    matrix = np.zeros((len(first), size))
+    np.add.at(matrix, (row[known], place[known]), weight[known])
+    return matrix
 
 
 def _padded(image: np.ndarray, reach: Sequence[int], boundary: str) -> np.ndarray:

@@ -28,6 +28,7 @@ class RegionTexture:
         features: value by IBSI code; one code stands for one definition.
         voxels: with a value.
         bins: highest gray level.
+        limits: lower edge of the first gray level and upper edge of the highest.
         aggregation: which neighbors, and how slices and directions were put together.
         discretization: how values became gray levels.
         cautions: sentences to read with the values.
@@ -36,6 +37,7 @@ class RegionTexture:
     features: dict[str, float]
     voxels: int
     bins: int
+    limits: tuple[float, float]
     aggregation: Aggregation
     discretization: Discretization
     cautions: tuple[str, ...]
@@ -44,6 +46,13 @@ class RegionTexture:
     def how(self) -> str:
         """Aggregation and gray levels in words."""
         return f"{self.aggregation.value}; {self.discretization}; {self.bins} levels"
+
+    @property
+    def levels_text(self) -> str:
+        """Number, limits and width of the gray levels in words."""
+        low, high = self.limits
+        width = (high - low) / self.bins
+        return f"{self.bins} levels of {width:.4g} from {low:.4g} to {high:.4g}"
 
 
 def region_texture(
@@ -85,7 +94,9 @@ def region_texture(
             f"Texture of {voxels} voxels depends on the region's size "
             f"(below {SIZE_DEPENDENT_BELOW}); compare regions of like size only.",
         )
-    return RegionTexture(features, voxels, int(levels.max()), aggregation, discretization, cautions)
+    bins = int(levels.max())
+    limits = discretization.limits(values[counted], bins)
+    return RegionTexture(features, voxels, bins, limits, aggregation, discretization, cautions)
 
 
 def _intensity_volume(values: np.ndarray, discretization: Discretization) -> dict[str, float]:
@@ -98,7 +109,8 @@ def _intensity_volume(values: np.ndarray, discretization: Discretization) -> dic
 def _check_size(counted: np.ndarray, voxels: int, flat: bool) -> None:
     if voxels < FEWEST_VOXELS:
         raise ValueError(f"{voxels} voxels have a value; texture needs {FEWEST_VOXELS} or more")
-    sides = [len(np.unique(where)) for where in np.nonzero(counted)][1 if flat else 0 :]
+    others = ((1, 2), (0, 2), (0, 1))[1 if flat else 0 :]
+    sides = [int(counted.any(axis=other).sum()) for other in others]
     if min(sides) < FEWEST_ACROSS:
         raise ValueError(
             f"it is {min(sides)} voxels across; texture needs {FEWEST_ACROSS} or more in each "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -13,6 +13,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.texture.discretization import RELATIVE_BINS, Discretization, discretization_of
+from MarrowAssessLib.texture.feature import ORIGINAL, OVER, SHAPE_OF, Feature
 from MarrowAssessLib.texture.features import (
     CO_OCCURRENCE,
     DEPENDENCE,
@@ -20,15 +21,15 @@ from MarrowAssessLib.texture.features import (
     NEIGHBORHOOD_DIFFERENCE,
     RUN_LENGTH,
     SIZE_ZONE,
-    Feature,
 )
-from MarrowAssessLib.texture.filters import laplacian_of_gaussian, wavelet
+from MarrowAssessLib.texture.filters import LOG_CUT, laplacian_of_gaussian, wavelet
 from MarrowAssessLib.texture.intensity import (
     HISTOGRAM,
     INTENSITY_VOLUME,
     LOCAL,
     STATISTICS,
     local_peaks,
+    peak_reach,
 )
 from MarrowAssessLib.texture.perturbed import perturbations
 from MarrowAssessLib.texture.region import NEARLY_CUBIC, RegionTexture, region_texture
@@ -47,15 +48,14 @@ FEATURES: tuple[Feature, ...] = (
     *NEIGHBORHOOD_DIFFERENCE,
     *DEPENDENCE,
 )
-ORIGINAL = "original"
-RELATIVE = "relative"
 # Signals in arbitrary units are also counted over the median of the first of these that is there.
 _SIGNALS = (Contrast.T1, Contrast.T2, Contrast.FS_T2)
 _REFERENCES = (Role.MUSCLE, Role.DISC, Role.CSF)
 LOG_SIGMAS_MM = (1.0, 3.0, 5.0)
 WAVELET = "coif1"
+_WAVELET_REACH = 4  # voxels
 _OF_INTENSITIES = ("KLMA", "99N0", "N365", "NPT7")  # shape features that need them
-_MARGIN_VOXELS = 24  # of the image round a region that is filtered with it
+_OF_RESPONSES = Discretization(bins=32)  # filtered images have no unit
 
 
 @dataclass
@@ -67,8 +67,9 @@ class Row:
         tissue: its role, such as "marrow".
         site: canonical site.
         values: by column: image, filter and IBSI code, such as "T1_original_ACUI"; "shape_RNU0".
-            "T1_relative_ACUI" is of the signal over that of a reference tissue.
+            "T1_over_muscle_ACUI" is of the signal over that of muscle.
         settings: by image: what its features depend on; only rows of equal settings compare.
+        levels: by image: how many gray levels there are, and between which values.
         missing: by image: why it gave no features.
     """
 
@@ -77,6 +78,7 @@ class Row:
     site: str
     values: dict[str, float] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
+    levels: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -85,7 +87,7 @@ def radiomics_rows(
     regions: Sequence[Region],
     filtered: bool = False,
     progress: Callable[[float], bool] | None = None,
-    resampled: bool = False,
+    done_before: Mapping[Contrast, str] | None = None,
 ) -> list[Row]:
     """Features of all regions in all images.
 
@@ -94,151 +96,206 @@ def radiomics_rows(
         regions: on that grid.
         filtered: also of Laplacians of Gaussians and wavelet bands (needs PyWavelets).
         progress: called with the fraction done; return False to cancel.
-        resampled: whether images and regions come from resampling.at_spacing, which the settings
-            say.
+        done_before: what was done to an image before, such as "resampled"; the settings say it.
 
     Raises:
         InterruptedError: progress asked to cancel.
         ModuleNotFoundError: PyWavelets is not installed.
     """
-    references = {c: _reference(v, regions) for c, v in volumes.items() if c in _SIGNALS}
+    references = _references(volumes, regions)
     rows = []
     for n, region in enumerate(regions):
         row = Row(region.name, region.role.value, region.site)
         for m, (contrast, volume) in enumerate(volumes.items()):
             if progress and not progress((n + m / len(volumes)) / len(regions)):
                 raise InterruptedError("Canceled while features were counted.")
-            try:
-                _add_image(row, region, contrast, volume, filtered, resampled)
-                if reference := references.get(contrast):
-                    _add_relative(row, region, contrast, volume, reference, resampled)
-            except ValueError as error:
-                row.missing[contrast.value] = str(error)
+            before = (done_before or {}).get(contrast, "")
+            _add(row, contrast, _part(region, volume, filtered, before), references.get(contrast))
         rows.append(row)
     return rows
 
 
-def _reference(volume: Volume, regions: Sequence[Region]) -> tuple[Role, float] | None:
-    """The tissue that signals are divided by, and its median."""
-    for role in _REFERENCES:
-        values = [one.values(volume.array) for one in regions if one.role is role]
-        known = np.concatenate(values) if values else np.array([])
-        known = known[np.isfinite(known)]
-        if known.size and np.median(known) > 0:
-            return role, float(np.median(known))
-    return None
-
-
-def _add_relative(
-    row: Row,
-    region: Region,
-    contrast: Contrast,
-    volume: Volume,
-    reference: tuple[Role, float],
-    resampled: bool,
-) -> None:
-    """Texture of signals over a reference tissue's: levels that mean the same in every patient."""
-    role, median = reference
-    if region.role is role:
-        return
-    spacing = volume.spacing[::-1]
-    values = volume.array[region.box].astype(float) / median
-    bins = Discretization(bin_width=RELATIVE_BINS)
-    one = region_texture(values, region.mask, spacing, bins, complete=True)
-    name = f"{contrast.value}_{RELATIVE}"
-    row.settings[name] = f"{_how(spacing, one, resampled)}; signal over {role.value}"
-    row.values |= {f"{name}_{code}": value for code, value in one.features.items()}
-
-
-def _how(spacing: np.ndarray, one: RegionTexture, resampled: bool) -> str:
-    sides = " x ".join(f"{side:.2f}" for side in spacing[::-1])
-    return (
-        f"voxels {sides} mm{' (resampled)' if resampled else ''}; {one.aggregation.value}; "
-        f"{one.discretization}"
-    )
-
-
-def _add_image(
-    row: Row, region: Region, contrast: Contrast, volume: Volume, filtered: bool, resampled: bool
-) -> None:
-    box, inside = _surrounded(region, volume.array.shape)
-    around = volume.array[box].astype(float)
-    mask = np.zeros(around.shape, bool)
-    mask[inside] = region.mask
-    spacing = volume.spacing[::-1]  # of array axes k, j, i
-    for name, image in _images(around, spacing, filtered):
-        bins = discretization_of(contrast) if name == ORIGINAL else Discretization(bins=32)
-        one = region_texture(image[inside], region.mask, spacing, bins, complete=True)
-        counted = mask & np.isfinite(image)
-        found = one.features | local_peaks(image, counted, tuple(spacing))
-        if name == ORIGINAL:
-            row.settings[contrast.value] = _how(spacing, one, resampled)
-            shape = shape_features(image, mask, counted, tuple(spacing))
-            found |= {code: shape.pop(code) for code in _OF_INTENSITIES}
-            row.values |= {f"shape_{code}": value for code, value in shape.items()}
-        row.values |= {f"{contrast.value}_{name}_{code}": v for code, v in found.items()}
-
-
 def stability_rows(
-    volumes: dict[Contrast, Volume], regions: Sequence[Region]
+    volumes: dict[Contrast, Volume], regions: Sequence[Region], filtered: bool = False
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Region, variant and features of every region as it is drawn and a little changed.
 
     A variant in which a region is too small for texture is left out.
     """
+    references = _references(volumes, regions)
     for region in regions:
-        variants: dict[str, dict[str, float]] = {}
+        variants: dict[str, Row] = {}
         for contrast, volume in volumes.items():
-            box, inside = _surrounded(region, volume.array.shape)
-            around = volume.array[box].astype(float)
-            mask = np.zeros(around.shape, bool)
-            mask[inside] = region.mask
-            spacing = volume.spacing[::-1]
-            bins = discretization_of(contrast)
-            for one in perturbations(around, mask, int(np.argmax(spacing)), bins):
-                try:
-                    found = region_texture(
-                        one.values, one.mask, spacing, one.discretization, complete=True
-                    )
-                except ValueError:
-                    continue
-                variants.setdefault(one.name, {}).update(
-                    {f"{contrast.value}_{ORIGINAL}_{c}": v for c, v in found.features.items()}
-                )
-        for name, values in variants.items():
-            yield region.name, name, values
+            drawn = _part(region, volume, filtered)
+            for one in perturbations(drawn.values, drawn.mask, drawn.slice_axis):
+                row = variants.setdefault(one.name, Row(region.name, region.role.value, ""))
+                part = replace(drawn, values=one.values, mask=one.mask, coarser=one.coarser)
+                _add(row, contrast, part, references.get(contrast))
+        for name, row in variants.items():
+            if row.values:
+                yield region.name, name, row.values
 
 
-def _images(
-    around: np.ndarray, spacing: np.ndarray, filtered: bool
-) -> Iterator[tuple[str, np.ndarray]]:
-    """The image and its filtered ones, in the acquired slice plane unless voxels are cubes."""
-    yield ORIGINAL, around
-    if not filtered:
+def _references(
+    volumes: dict[Contrast, Volume], regions: Sequence[Region]
+) -> dict[Contrast, tuple[Role, float]]:
+    """By signal: the tissue that it is divided by, and that tissue's median."""
+    found = {}
+    for contrast in (c for c in volumes if c in _SIGNALS):
+        for role in _REFERENCES:
+            values = [one.values(volumes[contrast].array) for one in regions if one.role is role]
+            known = np.concatenate(values) if values else np.array([])
+            known = known[np.isfinite(known)]
+            if known.size and np.median(known) > 0:
+                found[contrast] = role, float(np.median(known))
+                break
+    return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A region and what lies round it, as far as filters and local peaks look.
+
+    Attributes:
+        values, mask: (array axes k, j, i) the image, and the region in it.
+        spacing: voxel side along each axis, in mm.
+        role: tissue of the region.
+        filtered: whether features of filtered images are wanted.
+        before: what was done to the image.
+        coarser: how much wider bins of gray levels are than usual.
+    """
+
+    values: np.ndarray
+    mask: np.ndarray
+    spacing: np.ndarray
+    role: Role
+    filtered: bool = False
+    before: str = ""
+    coarser: float = 1.0
+
+    @property
+    def slice_axis(self) -> int:
+        """Across slices."""
+        return int(np.argmax(self.spacing))
+
+    @property
+    def how(self) -> str:
+        """Its voxels in words."""
+        sides = " x ".join(f"{side:.2f}" for side in self.spacing[::-1])
+        return f"voxels {sides} mm{f' ({self.before})' if self.before else ''}"
+
+
+def _part(region: Region, volume: Volume, filtered: bool, before: str = "") -> _Part:
+    spacing = np.asarray(volume.spacing[::-1], float)  # of array axes k, j, i
+    reach = np.array(peak_reach(spacing)) + 1  # a voxel for moved outlines
+    if filtered:
+        wide = np.ceil(LOG_CUT * max(LOG_SIGMAS_MM) / spacing).astype(int)
+        wide = np.maximum(wide, _WAVELET_REACH)
+        if _flat(spacing):
+            wide[int(np.argmax(spacing))] = 0
+        reach += wide
+    box = _widened(region.box, reach, volume.array.shape)
+    inside = _widened(region.box, np.zeros(3, int), volume.array.shape)
+    values = volume.array[box].astype(float)
+    mask = np.zeros(values.shape, bool)
+    here = (slice(i.start - b.start, i.stop - b.start) for i, b in zip(inside, box, strict=True))
+    mask[tuple(here)] = region.mask
+    return _Part(values, mask, spacing, region.role, filtered, before)
+
+
+def _widened(box: Sequence[slice], reach: Sequence[int], shape: Sequence[int]) -> tuple:
+    return tuple(
+        slice(max(one.start - n, 0), min(one.stop + n, size))
+        for one, n, size in zip(box, reach, shape, strict=True)
+    )
+
+
+def _add(row: Row, contrast: Contrast, part: _Part, reference: tuple[Role, float] | None) -> None:
+    """Features of an image, and of its signal over a reference tissue's; each may be missing."""
+    name = contrast.value
+    try:
+        _add_image(row, name, part, discretization_of(contrast))
+    except ValueError as error:
+        row.missing[name] = str(error)
+    if reference is None or reference[0] is part.role:
         return
-    axis = int(np.argmax(spacing))
-    flat = float(spacing.max() / spacing.min()) > NEARLY_CUBIC
-    known = np.isfinite(around)
-    turned = np.moveaxis(np.where(known, around, np.median(around[known])), axis, 0)
-    sides = [spacing[axis], *np.delete(spacing, axis)]
+    role, median = reference
+    name = f"{name}{OVER}{role.value}"
+    try:
+        _add_relative(row, name, replace(part, values=part.values / median))
+    except ValueError as error:
+        row.missing[name] = str(error)
+
+
+def _add_relative(row: Row, name: str, part: _Part) -> None:
+    """Texture of signals over a reference tissue's: levels that mean the same in every patient."""
+    one = _texture(row, name, part, Discretization(bin_width=RELATIVE_BINS))
+    row.values |= {f"{name}_{code}": value for code, value in one.features.items()}
+
+
+def _add_image(row: Row, name: str, part: _Part, bins: Discretization) -> None:
+    one = _texture(row, name, part, bins)
+    counted = part.mask & np.isfinite(part.values)
+    spacing = tuple(part.spacing)
+    found = one.features | local_peaks(part.values, counted, spacing)
+    row.values |= {f"{name}_{ORIGINAL}_{code}": value for code, value in found.items()}
+    try:
+        shape = shape_features(part.values, part.mask, counted, spacing)
+    except ValueError as error:
+        row.missing[SHAPE_OF] = str(error)
+    else:
+        for code, value in shape.items():
+            of = f"{name}_{ORIGINAL}" if code in _OF_INTENSITIES else SHAPE_OF
+            row.values[f"{of}_{code}"] = value
+    if not part.filtered:
+        return
+    near = _widened(_box(part.mask), peak_reach(part.spacing), part.mask.shape)
+    mask = part.mask[near]
+    inside, bins = _box(mask), _OF_RESPONSES.coarser(part.coarser)
+    for filtered, response in _responses(part, near):
+        one = region_texture(response[inside], mask[inside], part.spacing, bins, complete=True)
+        found = one.features | local_peaks(response, mask & np.isfinite(response), spacing)
+        row.values |= {f"{name}_{filtered}_{code}": value for code, value in found.items()}
+
+
+def _texture(row: Row, name: str, part: _Part, bins: Discretization) -> RegionTexture:
+    """Texture of a part; the row keeps how it was counted."""
+    box = _box(part.mask)
+    one = region_texture(
+        part.values[box], part.mask[box], part.spacing, bins.coarser(part.coarser), complete=True
+    )
+    row.settings[name] = f"{part.how}; {one.aggregation.value}; {one.discretization}"
+    row.levels[name] = one.levels_text
+    return one
+
+
+def _flat(spacing: np.ndarray) -> bool:
+    return float(spacing.max() / spacing.min()) > NEARLY_CUBIC
+
+
+def _box(mask: np.ndarray) -> tuple:
+    """The smallest that holds a mask; all of it if the mask is empty."""
+    if not mask.any():
+        return (slice(None),) * 3
+    return tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(mask))
+
+
+def _responses(part: _Part, box: tuple) -> Iterator[tuple[str, np.ndarray]]:
+    """Filtered images in the box, in the acquired slice plane unless voxels are cubes."""
+    axis, flat = part.slice_axis, _flat(part.spacing)
+    known = np.isfinite(part.values)
+    filled = np.where(known, part.values, np.median(part.values[part.mask & known]))
+    turned = np.moveaxis(filled, axis, 0)
+    wanted = (box[axis], *(one for n, one in enumerate(box) if n != axis))
+    sides = [part.spacing[axis], *np.delete(part.spacing, axis)]
 
     def back(response: np.ndarray) -> np.ndarray:
-        return np.where(known, np.moveaxis(response, 0, axis), np.nan)
+        return np.where(known[box], np.moveaxis(response, 0, axis), np.nan)
 
     for sigma_mm in LOG_SIGMAS_MM:
-        response = laplacian_of_gaussian(turned, sigma_mm, sides, in_slice=flat)
+        response = laplacian_of_gaussian(turned, sigma_mm, sides, in_slice=flat, box=wanted)
         yield f"LoG{sigma_mm:g}mm", back(response)
     for letters in product("LH", repeat=2 if flat else 3):
         band = "".join(letters)
-        response = wavelet(turned, WAVELET, band, rotation_invariant=False)
+        response = wavelet(turned, WAVELET, band, rotation_invariant=False, box=wanted)
         yield f"wavelet{band}", back(response)
-
-
-def _surrounded(region: Region, shape: tuple[int, ...]) -> tuple[tuple, tuple]:
-    """The region's box with a margin of the image, and the region's place in it."""
-    box, inside = [], []
-    for own, size in zip(region.box, shape, strict=True):
-        start = max(own.start - _MARGIN_VOXELS, 0)
-        box.append(slice(start, min(own.stop + _MARGIN_VOXELS, size)))
-        inside.append(slice(own.start - start, own.stop - start))
-    return tuple(box), tuple(inside)
