@@ -10,6 +10,7 @@ from dicom_files import classic_slice, enhanced, header, put_pixels
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.sources.labels import LabelRule
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.sources.volume_source import guess_study
@@ -140,6 +141,38 @@ def test_axes_off_square_by_rounding_are_squared_and_slanted_ones_refused(tmp_pa
     slanted[0, 1] = 0.4
     with pytest.raises(ValueError, match="not at right angles"):
         read_volume(nifti(tmp_path / "b.nii", STACK.astype(np.int16), sform=slanted))
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPI", "PIR", "ASL"])
+def test_voxels_in_another_order_are_the_same_image(oblique_volume, axes):
+    """ITK writes the image anew along other axes; no value may change, none be interpolated."""
+    import SimpleITK as sitk
+    from PDFFMapperLib.images.files import image_from_volume, volume_from_image
+
+    turned = volume_from_image(sitk.DICOMOrient(image_from_volume(oblique_volume), axes), "turned")
+    assert turned.array.shape != oblique_volume.array.shape or not turned.same_grid(oblique_volume)
+    back = turned.in_order_of(oblique_volume)
+    assert back.same_grid(oblique_volume)
+    assert np.array_equal(back.array, oblique_volume.array)
+    aside = turned.with_array(turned.array)
+    aside.ijk_to_ras[0, 3] += 1.0
+    assert aside.in_order_of(oblique_volume) is aside
+
+
+def test_labels_stored_along_other_axes_fit_their_image(tmp_path, oblique_volume):
+    labels = np.zeros(oblique_volume.array.shape, np.uint8)
+    labels[5:8, 10:20, 10:20], labels[5:8, 25:30, 10:20] = 1, 2
+    write_volume(oblique_volume, tmp_path / "t1.nrrd")
+    there = Volume(labels[::-1, :, ::-1], oblique_volume.ijk_to_ras.copy(), "labels")
+    there.ijk_to_ras[:3, [0, 2]] *= -1
+    there.ijk_to_ras[:3, 3] = oblique_volume.to_ras([labels.shape[2] - 1, 0, labels.shape[0] - 1])
+    write_volume(there, tmp_path / "labels.nrrd")
+    rules = [LabelRule(1, Role.MARROW, "L3"), LabelRule(2, Role.MUSCLE, "")]
+    study = read_study({Contrast.T1: tmp_path / "t1.nrrd"}, tmp_path / "labels.nrrd", rules)
+    for region in study.regions:
+        value = 1 if region.role is Role.MARROW else 2
+        inside = np.sort(region.values(study.volumes[Contrast.T1].array))
+        np.testing.assert_allclose(inside, np.sort(oblique_volume.array[labels == value]))
 
 
 def test_complex_images_keep_their_imaginary_part(tmp_path):
@@ -1122,6 +1155,14 @@ def spine_map(oblique_volume):
     return with_values
 
 
+def test_the_points_of_a_list_that_was_renamed_later_are_its_region():
+    from MarrowAssessLib.study.shapes import spheres
+
+    points = np.zeros((4, 3))
+    found = spheres("L3 marrow", ["F-1", "MarkupsFiducial_2", "L3 marrow-3", "fat"], points, 4.0)
+    assert [(one.name, len(one.points_ras)) for one in found] == [("L3 marrow", 3), ("fat", 1)]
+
+
 def test_the_points_of_a_list_are_one_region_as_slicer_numbers_them(tmp_path):
     from MarrowAssessLib.sources.markups_file import read_markups
 
@@ -1234,6 +1275,35 @@ def test_b_values_in_reverse_are_refused():
     ]
     with pytest.raises(ValueError, match="check the order of the b-values"):
         DIFFUSION.recipe("adc").make(images, b_values=[800, 400, 0])
+
+
+@pytest.mark.parametrize("empty", [0.0, np.nan, np.inf])
+def test_an_empty_image_is_no_image(spine_map, empty):
+    with pytest.raises(ValueError, match="this image is empty: it holds no number other than 0"):
+        spine_map(empty, empty)()
+
+
+def test_computed_parts_may_be_above_0_everywhere():
+    """Whole numbers above 0 had an offset added by the scanner; others need not."""
+    parts = [
+        (part, Volume(np.full(SHAPE, value, np.float32), np.eye(4), part, {"ImageComponent": part}))
+        for part, value in (("real", 3.25), ("imaginary", 1.5))
+    ]
+    volumes = [one.with_array(one.array + n) for n in range(3) for _part, one in parts]
+    times = [2.0, 2.0, 4.0, 4.0, 6.0, 6.0]
+    assert echo_train(volumes, times, "ms").is_complex
+    whole = [one.with_array(np.rint(one.array)) for one in volumes]
+    with pytest.raises(ValueError, match="hold no negative value; an offset must have been"):
+        echo_train(whole, times, "ms")
+
+
+def test_a_file_where_results_should_go_is_refused_before_anything_is_computed(tmp_path):
+    from PDFFMapperLib.images.outputs import refuse_foreign
+
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="file: this is a file where a folder"):
+            refuse_foreign(folder, "record.json")
 
 
 def test_imaginary_images_of_zeros_are_no_phase():

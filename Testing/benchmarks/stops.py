@@ -58,8 +58,8 @@ def small_disk(out: Path, rng: random.Random) -> Iterator[int | None]:
     """Let the disk of earlier results run full while others are written; gives a limit instead."""
     held = sum(path.stat().st_size for path in out.iterdir())
     kept = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    pages = sum(-(-len(content) // 4096) + 2 for content in kept.values())
-    size = 4096 * (pages + rng.randrange(1, max(pages, 2)))
+    pages = sum(-(-len(content) // 4096) for content in kept.values())
+    size = 4096 * (pages + rng.randrange(1, max(pages - 1, 2)))  # no room for both old and new
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(out)]
     if subprocess.run(mount, capture_output=True).returncode:
         yield rng.randrange(1, max(held // 2, 2))
@@ -111,8 +111,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--full", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    rng = random.Random(1)
+    rng = random.Random(options.seed)
     ends: Counter = Counter()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

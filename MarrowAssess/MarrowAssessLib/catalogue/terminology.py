@@ -189,7 +189,7 @@ def _from_name(name: str) -> tuple[Role, str]:
                 continue
     roles = ", ".join(role.value for role in Role)
     raise ValueError(
-        f"Segment '{name}' tells no tissue role: name it by site and role, such as 'L3 marrow' or "
+        f"'{name}' tells no tissue role: name it by site and role, such as 'L3 marrow' or "
         f"'L4-L5 disc', or give it a terminology; the roles are {roles}."
     )
 

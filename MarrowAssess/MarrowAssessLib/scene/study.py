@@ -68,7 +68,7 @@ def study_from_nodes(
     for contrast, volume in read.items():
         read[contrast], said = in_stated_unit(volume, contrast)
         notes += [said] if said else []
-        volume = read[contrast]
+        read[contrast] = volume = read[contrast].in_order_of(grid)
         if resample and not (contrast.on_own_grid or volume.same_grid(grid)):
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {on.GetName()})"

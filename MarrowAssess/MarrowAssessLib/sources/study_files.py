@@ -151,6 +151,7 @@ def _onto_grid(
             read[contrast], said = in_stated_unit(volume, contrast)
             volume = read[contrast]
             notes += [said] if said else []
+        read[contrast] = volume = volume.in_order_of(grid)
         if not (contrast.on_own_grid or volume.same_grid(grid)):
             if not resample or placed_twice(volume, grid):
                 raise ValueError(grids_differ(volume, grid, ASK))

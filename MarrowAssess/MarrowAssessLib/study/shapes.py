@@ -12,6 +12,8 @@ from PDFFMapperLib.images.volume import Volume
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.study.regions import Region
 
+_UNNAMED = "F|P|PL|PointList|MarkupsFiducial"  # how Slicer calls lists that nobody has named
+
 
 @dataclass
 class Shape:
@@ -64,8 +66,8 @@ def rasterize(shape: Shape, volume: Volume, role: Role, site: str, name: str = "
 def spheres(name: str, labels: Sequence[str], points: np.ndarray, radius_mm: float) -> list[Shape]:
     """The spheres of a point list: one region for each label.
 
-    Slicer numbers the points of a list by itself ("L3 marrow-1", "L3 marrow_2"): those are the
-    list's region, as are points without a label.
+    Slicer numbers the points of a list by itself ("L3 marrow-1", "L3 marrow_2", or "F-1" where the
+    list was renamed later): those are the list's region, as are points without a label.
 
     Args:
         name: of the list.
@@ -75,7 +77,7 @@ def spheres(name: str, labels: Sequence[str], points: np.ndarray, radius_mm: flo
     """
     found: dict[str, list[np.ndarray]] = {}
     for label, point in zip(labels, points, strict=True):
-        own = re.fullmatch(rf"({re.escape(name)})?[\s_-]*\d*", label.strip())
+        own = re.fullmatch(rf"({re.escape(name)}|{_UNNAMED})?[\s_-]*\d*", label.strip())
         found.setdefault(name if own else label, []).append(point)
     return [Shape("sphere", one, np.array(some), radius_mm) for one, some in found.items()]
 

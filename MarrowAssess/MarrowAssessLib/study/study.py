@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 from PDFFMapperLib.images.volume import Volume, grids_differ
 
 from MarrowAssessLib.catalogue.anatomy import Role
@@ -66,6 +67,10 @@ class Study:
         for contrast, volume in self.volumes.items():
             if not (contrast.on_own_grid or volume.same_grid(first)):
                 raise OtherGrid(grids_differ(volume, first, "bring them onto one"))
+            if not (np.isfinite(volume.array) & (volume.array != 0)).any():
+                raise ValueError(
+                    f"{volume.name}: this image is empty: it holds no number other than 0."
+                )
             if advice := scale_advice(volume, contrast):
                 raise ValueError(advice)
 

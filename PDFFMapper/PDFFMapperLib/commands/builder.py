@@ -134,7 +134,7 @@ def on_grid(path: Path, like: Volume) -> Volume:
     Raises:
         FileNotFoundError, ValueError: it cannot be read, or lies on another grid.
     """
-    image = read_source(path)
+    image = read_source(path).in_order_of(like)
     if not image.same_grid(like):
         raise ValueError(f"{path.name} is not on the grid of the images; resample it.")
     return image

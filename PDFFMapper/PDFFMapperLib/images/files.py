@@ -16,7 +16,7 @@ import numpy as np
 
 from PDFFMapperLib.images.nifti import NotNifti, read_nifti, squared
 from PDFFMapperLib.images.nrrd import check_metaimage, check_nrrd, facts_of_frames
-from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume, grids_differ
+from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
 
 COMPLEX = (("real", np.real), ("imaginary", np.imag))
 _FIRST_OF_GROUP_8 = (b"\x00", b"\x01", b"\x05", b"\x08", b"\x12", b"\x16")
@@ -55,18 +55,6 @@ def read_volume(path: str | Path) -> Volume:
             f"{len(content.frames)} images; choose one 3D frame of it."
         )
     return _volumes(content, Path(path).name)[0]
-
-
-def read_on_grid(path: str | Path, like: Volume) -> Volume:
-    """Read a 3D file that must lie on another volume's grid, such as a mask or a label map.
-
-    Raises:
-        FileNotFoundError, ValueError: as read_volume, or it lies on another grid.
-    """
-    volume = read_volume(path)
-    if not volume.same_grid(like):
-        raise ValueError(grids_differ(volume, like, "resample it"))
-    return volume
 
 
 def read_series(path: str | Path) -> list[Volume]:

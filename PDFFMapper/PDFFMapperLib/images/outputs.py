@@ -78,6 +78,8 @@ def refuse_foreign(folder: str | Path, record: str, names: Iterable[str] = ()) -
         ValueError: so it is.
     """
     folder = Path(folder)
+    if file := next((one for one in [folder, *folder.parents] if one.is_file()), None):
+        raise ValueError(f"{file}: this is a file where a folder for the results is expected.")
     known = _listed(folder / record)
     foreign = [record] if known is None and (folder / record).exists() else []
     foreign += [

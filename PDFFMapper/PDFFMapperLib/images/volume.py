@@ -96,6 +96,31 @@ class Volume:
         apart = corners @ (self.ijk_to_ras - other.ijk_to_ras).T
         return bool(np.abs(apart[:, :3]).max() <= tolerance_mm)
 
+    def in_order_of(self, other: Volume) -> Volume:
+        """The same image with its voxels in another's order, where only that order differs.
+
+        Tools turn axes round or exchange them; no value changes. An image on another grid is
+        returned as it is.
+        """
+        if self.same_grid(other):
+            return self
+        step = np.linalg.inv(self.ijk_to_ras) @ other.ijk_to_ras
+        turned = np.rint(step[:3, :3])
+        if not np.array_equal(np.abs(turned).sum(axis=0), np.ones(3)):
+            return self
+        source = np.abs(turned).argmax(axis=0)  # which own axis runs along each of the other's
+        if len(set(source.tolist())) != 3:
+            return self
+        array = self.array.transpose([2 - axis for axis in source[::-1]])
+        flips = [slice(None, None, int(turned[source[n], n])) for n in (2, 1, 0)]
+        matrix = self.ijk_to_ras.copy()
+        matrix[:3, :3] = self.ijk_to_ras[:3, :3] @ turned
+        shape = np.array(self.array.shape[::-1])
+        start = np.where(turned.sum(axis=1) < 0, shape - 1, 0)
+        matrix[:3, 3] = self.to_ras(start)
+        found = Volume(array[tuple(flips)], matrix, self.name, dict(self.attributes), [*self.notes])
+        return found if found.same_grid(other) else self
+
     def ras_to_ijk(self, points_ras: np.ndarray) -> np.ndarray:
         """Continuous (i, j, k) indices of RAS points in mm, shape (..., 3)."""
         points = np.asarray(points_ras, dtype=float)

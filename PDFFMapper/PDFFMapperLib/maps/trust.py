@@ -67,20 +67,10 @@ def usable(doubt: np.ndarray, meanings: dict[int, str]) -> str:
 
 def _on_grid_of(mask: Volume, volume: Volume) -> np.ndarray:
     """The mask's voxels in the order of the volume's, which Slicer may have turned round."""
-    if mask.same_grid(volume):
-        return mask.array
-    step = np.linalg.inv(mask.ijk_to_ras) @ volume.ijk_to_ras
-    turned = np.rint(step[:3, :3])
-    shape = np.array(volume.array.shape[::-1])
-    fits = np.allclose(step[:3, :3], turned, atol=1e-3)
-    fits &= np.array_equal(np.abs(turned) @ shape, mask.array.shape[::-1])
-    ijk = np.indices(shape, np.int32).reshape(3, -1)
-    index = (turned @ ijk + np.rint(step[:3, 3:])).astype(int)
-    inside = (index >= 0) & (index < np.array(mask.array.shape[::-1])[:, None])
-    if not fits or not np.abs(step[:3, 3] - np.rint(step[:3, 3])).max() < 0.01 or not inside.all():
+    mask = mask.in_order_of(volume)
+    if not mask.same_grid(volume):
         raise ValueError(
             f"The mask {mask.name} lies on another voxel grid than {volume.name}, beside which it "
             "was found; move it away or make the maps again."
         )
-    values = mask.array[index[2], index[1], index[0]]
-    return values.reshape(shape).transpose(2, 1, 0)
+    return mask.array

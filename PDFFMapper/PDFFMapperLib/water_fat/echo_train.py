@@ -174,6 +174,10 @@ def _is_map(attributes: Mapping[str, object]) -> bool:
     return product_of_image_type(image_type_of(attributes)) is not None
 
 
+def _whole_and_positive(array: np.ndarray) -> bool:
+    return float(np.min(array)) >= 0 and not np.any(array % 1)
+
+
 def _component(volume: Volume) -> str:
     stated = volume.attributes.get("ImageComponent")
     if stated in ("magnitude", "phase", "real", "imaginary"):
@@ -205,7 +209,9 @@ def _paired(
                     "magnitudes, or the right images."
                 )
             one_file = components["real"][times[0]].attributes.get("ComplexFile")
-            if not one_file and min(float(np.min(part)) for part in (*one, *other)) >= 0:
+            parts = (*one, *other)
+            # Scanners store whole numbers; what was computed may well be above 0 everywhere.
+            if not one_file and all(_whole_and_positive(part) for part in parts):
                 raise ValueError(
                     "Real and imaginary images hold no negative value; an offset must have been "
                     "added: subtract it, or give the rescaled images."
