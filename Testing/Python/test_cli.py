@@ -190,7 +190,7 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
             "--volume", f"T1={folder / 'zero.nii.gz'}", "--labels", folder / "labels.nii.gz",
             *all_labels,
         ],
-        "no finite value": [
+        "this image is empty": [
             "--volume", f"T1={folder / 'nan.nii.gz'}", "--labels", folder / "labels.nii.gz",
             *all_labels,
         ],

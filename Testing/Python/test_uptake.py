@@ -223,6 +223,7 @@ def test_a_region_that_the_pet_does_not_hold():
     reasons = {one.reason for one in measure(study(far)).skipped}
     assert "L1 marrow lies outside the PET" in reasons
     empty = image.with_array(np.full_like(image.array, np.nan))
+    empty.array[0, 0, 0] = 1.0
     reasons = {one.reason for one in measure(study(empty)).skipped}
     assert "the PET holds no value in L1 marrow" in reasons
 
