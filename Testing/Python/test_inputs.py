@@ -298,7 +298,7 @@ def test_a_nrrd_whose_text_is_binary_is_refused_before_it_crashes_its_reader(tmp
 
 def test_a_name_that_is_no_text_is_refused_by_its_cause(tmp_path):
     path = tmp_path / "caf\udce9.nii"  # Latin-1 bytes, as an old archive holds them
-    with pytest.raises(ValueError, match="not UTF-8"):
+    with pytest.raises(ValueError, match="this name is not UTF-8 text; rename the file"):
         read_volume(path)
 
 

@@ -200,6 +200,13 @@ def test_dicom_is_loaded_as_the_command_line_reads_it(mapper, tmp_path):
     assert "Doe" not in " ".join(made.GetAttribute(key) for key in made.GetAttributeNames())
 
 
+def test_a_node_of_several_images_is_no_water_image(mapper):
+    two = components_node("vtkMRMLVectorVolumeNode", np.ones((2, 3, 4, 2), np.float32), "both")
+    fat = image_node(np.ones((2, 3, 4), np.float32), "fat")
+    with pytest.raises(ValueError, match="'both' holds 2 images; choose volumes with one image"):
+        mapper.PDFFMapperLogic().mapWaterFat(two, fat)
+
+
 def test_other_nodes_are_refused():
     table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "a table")
     with pytest.raises(ValueError, match="no volume"):

@@ -1,4 +1,4 @@
-"""Every caution, doubt, note and refusal that MarrowAssess can utter has a test that provokes it.
+"""Every caution, doubt, note and refusal that this software can utter has a test that provokes it.
 
 The sentences are found in the code: what is raised, what is appended to cautions, doubts, unsure
 or notes, and why something is skipped. One counts as tested where a test quotes a stretch of it.
@@ -9,9 +9,15 @@ import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LIBRARY = REPOSITORY / "MarrowAssess" / "MarrowAssessLib"
+LIBRARIES = [REPOSITORY / "MarrowAssess", REPOSITORY / "PDFFMapper"]
 HOLE = "\0"  # where a value is put in
 QUOTED = 15  # characters in a row that no other sentence has by chance
+# Files and stretches of sentences that lack a test; this list only shrinks.
+UNTESTED = [
+    ("PDFFMapperLib/dicom/segmentation.py", "it holds no frame"),
+    ("PDFFMapperLib/install/packages.py", "They were not installed."),
+    ("PDFFMapperLib/water_fat/signal_model.py", "The phases of the echoes can be explained"),
+]
 LISTS = ("cautions", "unsure", "doubts", "notes")
 
 
@@ -49,10 +55,11 @@ def uttered(node):
 def sentences() -> list[tuple[str, str]]:
     """File and text of every sentence."""
     found = []
-    for path in sorted(LIBRARY.rglob("*.py")):
+    paths = (path for library in LIBRARIES for path in library.glob("*Lib/**/*.py"))
+    for path in sorted(paths):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             texts = (literal(one) for one in uttered(node))
-            name = path.relative_to(LIBRARY).as_posix()
+            name = path.relative_to(REPOSITORY).as_posix().partition("/")[2]
             # Names of files and of options alone are no sentence.
             found += [(name, one) for one in texts if one and len(one.replace(HOLE, "")) > 10]
     return found
@@ -66,18 +73,25 @@ def quotes() -> str:
     return re.sub(r'"\s*\n\s*[rf]*"', "", text).replace("\\", "")
 
 
-def is_quoted(sentence: str, said: str) -> bool:
+def is_quoted(sentence: str, said: str, stretches: frozenset[str]) -> bool:
     for part in sentence.split(HOLE):
-        length = min(QUOTED, max(len(part), 10))
-        if any(part[n : n + length] in said for n in range(len(part) - length + 1)):
+        if len(part) < QUOTED:
+            if part.ljust(10, HOLE) in said:  # too short to tell anything
+                return True
+        elif any(part[n : n + QUOTED] in stretches for n in range(len(part) - QUOTED + 1)):
             return True
     return False
 
 
 def test_every_sentence_has_a_test_that_provokes_it():
     said = quotes()
+    stretches = frozenset(said[n : n + QUOTED] for n in range(len(said)))
     everything = sentences()
-    assert len(everything) > 200  # they are found at all
-    missing = [(name, one) for name, one in everything if not is_quoted(one, said)]
+    assert len(everything) > 500  # they are found at all
+    missing = [(name, one) for name, one in everything if not is_quoted(one, said, stretches)]
+    for file, stretch in UNTESTED:
+        known = [one for one in missing if one[0] == file and stretch in one[1]]
+        assert known, f"tested now, or gone: take it off the list: {file}: {stretch}"
+        missing = [one for one in missing if one not in known]
     told = "\n".join(f"{name}: {one.replace(HOLE, '...')}" for name, one in missing)
     assert not missing, f"sentences without a test:\n{told}"

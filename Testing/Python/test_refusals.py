@@ -1,0 +1,407 @@
+"""What maps and readers refuse or say, each provoked by the input that it speaks of."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from dicom_files import classic_slice, enhanced, header, orientation, position, put_pixels
+from MarrowAssessLib.commands.main import main
+from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.frames import frames_of_file
+from PDFFMapperLib.dicom.segmentation import read_segmentation
+from PDFFMapperLib.diffusion import ivim, noise, voxelwise
+from PDFFMapperLib.diffusion.adc import fit_adc
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.diffusion.scheme import diffusion_scheme
+from PDFFMapperLib.images.files import read_image, write_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import map_kind
+from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
+from PDFFMapperLib.water_fat.echo_train import echo_train
+from PDFFMapperLib.water_fat.echo_units import phase_in_radians
+from PDFFMapperLib.water_fat.products import fat_fraction_of_images
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
+from pydicom.dataset import Dataset
+from pydicom.filereader import dcmread
+from pydicom.sequence import Sequence
+
+SHAPE = (3, 5, 4)
+PIXELS = np.arange(20, dtype=np.uint16).reshape(5, 4)
+
+
+def image(value, name="image", **attributes):
+    return Volume(np.full(SHAPE, value, np.float32), np.diag([1.0, 1, 2, 1]), name, attributes)
+
+
+def refused(capsys, *arguments):
+    """What a command says on standard error."""
+    assert main([str(one) for one in arguments]) == 2
+    return capsys.readouterr().err
+
+
+# --- commands ---
+
+
+def test_commands_say_which_options_do_not_go_together(tmp_path, capsys):
+    files = [tmp_path / f"{n}.nrrd" for n in range(4)]
+    for n, path in enumerate(files):
+        write_volume(image(1000 * np.exp(-0.4 * n)), path)
+    out = ["--out", tmp_path / "o"]
+    pairs = ["--water-fat", *files[:2]]
+    assert "Give images of a series, or --water-fat" in refused(capsys, "pdff", *out)
+    said = refused(capsys, "pdff", *pairs, "--method", "complex", *out)
+    assert "--method chooses among fits of series; --water-fat is one by itself" in said
+    said = refused(capsys, "pdff", *pairs, "--precession", "auto", *out)
+    assert "--precession has no meaning for water and fat" in said
+    said = refused(capsys, "pdff", *files, "--magnitude-only", "--method", "complex", *out)
+    assert "--magnitude-only and --method complex: give one of them" in said
+    (tmp_path / "b.bval").write_text("0 1 2 3")
+    both = ["--b-values", "0,400,600,800", "--bval", tmp_path / "b.bval"]
+    assert "Give --b-values or --bval, not both" in refused(capsys, "ivim", *files, *both, *out)
+    apart = image(1.0)
+    apart.ijk_to_ras[0, 3] = 9.0
+    write_volume(apart, files[1])
+    said = refused(capsys, "ivim", *files, *both[:2], *out)
+    assert "1.nrrd and 0.nrrd are not on one grid; resample them first" in said
+    said = refused(capsys, "pdff", files[0], "--regions", files[1], "--echo-times", "1", *out)
+    assert "1.nrrd is not on the grid of the images; resample it" in said
+    write_volume(image(0.0), files[1])
+    said = refused(capsys, "pdff", files[0], "--regions", files[1], "--echo-times", "1", *out)
+    assert "0 labels are in this map; 1 to 1000 are expected" in said
+
+
+def test_families_and_recipes_name_what_they_have():
+    with pytest.raises(ValueError, match="There is no method 'best'; choose of"):
+        DIFFUSION.recipe("best")
+    with pytest.raises(ValueError, match=r" has no option sigmas; it has "):
+        DIFFUSION.recipe("adc").make([image(1.0)], sigmas=3)
+    with pytest.raises(ValueError, match=r"lies between .* -5 was given\."):
+        DIFFUSION.recipe("adc").make([image(1.0)], lowest_b=-5.0)
+    echoes = [image(100.0 - n, EchoTime=2.0 + n, MagneticFieldStrength=3.0) for n in range(4)]
+    with pytest.raises(ValueError, match=r"Peaks are expected as -3\.4:0\.7,-2\.6:0\.13"):
+        WATER_FAT.recipe("magnitude").make(echoes, peaks="many")
+
+
+# --- DICOM ---
+
+
+def slices(folder, change=lambda data, k: None, count=4, **facts):
+    for k in range(count):
+        path = classic_slice(folder, f"{k}.dcm", k, PIXELS, series="1.2.3", **facts)
+        data = dcmread(path)
+        change(data, k)
+        data.save_as(path)
+    return read_dicom_folder(folder)[0]
+
+
+def test_frames_say_why_they_cannot_be_placed(tmp_path):
+    def first(data, _k):
+        data.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+
+    assert "its orientation or pixel spacing is not valid" in slices(tmp_path, first).problem
+    many = header(ImagePositionPatient=position(0), ImageOrientationPatient=orientation())
+    many.PixelSpacing = [1, 1]
+    put_pixels(many, np.ones((3, 5, 4), np.uint16))
+    with pytest.raises(ValueError, match="several frames without saying where each one lies"):
+        frames_of_file(tmp_path / "x", many)
+    grid = header(Manufacturer="UIH", ImageType=["ORIGINAL", "PRIMARY", "VFRAME"])
+    grid.ImageOrientationPatient, grid.PixelSpacing = orientation(), [1, 1]
+    put_pixels(grid, np.ones((5, 5), np.uint16))
+    block = grid.private_block(0x0065, "Image Private Header", create=True)
+    items = [Dataset() for _ in range(4)]
+    for k, item in enumerate(items):
+        item.ImagePositionPatient = position(k)
+    block.add_new(0x50, "DS", "4")
+    block.add_new(0x51, "SQ", Sequence(items))
+    with pytest.raises(ValueError, match=r"5 x 5 pixels does not divide into 4 slices"):
+        frames_of_file(tmp_path / "x", grid)
+
+
+def test_series_say_what_looks_odd(tmp_path):
+    def lone(data, _k):
+        del data.SliceThickness, data.SpacingBetweenSlices
+
+    single = slices(tmp_path / "a", lone, 1) if (tmp_path / "a").mkdir() is None else None
+    assert "the thickness of a single slice is unknown: 1 mm is taken" in single.notes[0]
+    (tmp_path / "b").mkdir()
+    thinned = slices(tmp_path / "b", SpacingBetweenSlices=2.5)
+    assert "every other slice may be missing" in thinned.notes[0]
+    (tmp_path / "c").mkdir()
+
+    def mixed(data, k):
+        data.EchoTime = 2 + 2 * (k % 2)
+
+    problem = slices(tmp_path / "c", mixed).problem
+    assert "slices of one volume have different echo times (2 to 4)" in problem
+    (tmp_path / "d").mkdir()
+    frames = [(k, PIXELS, {"echo_time": t}) for t in (2, 4) for k in range(3)][:-1]
+    enhanced(tmp_path / "d" / "x.dcm", frames)
+    (found,) = read_dicom_folder(tmp_path / "d")
+    assert "lacks 1 of 3 slices that its siblings have" in found.problem
+    header("1.2.840.10008.5.1.4.1.1.88.11").save_as(tmp_path / "b" / "report.dcm")
+    notes = read_dicom_folder(tmp_path / "b").notes
+    assert "DICOM objects without images in space were left out: 1 x Basic Text SR" in notes[0]
+
+
+def test_voxels_that_are_not_there_are_told(tmp_path):
+    series = slices(tmp_path)
+    (volume,) = series.contents
+    path = tmp_path / "0.dcm"
+    whole = dcmread(path)
+    put_pixels(whole, PIXELS[:, :3].copy())
+    whole["PixelData"].VR = "OW"
+    whole.save_as(path)
+    with pytest.raises(ValueError, match="the image size does not match its header"):
+        volume.read()
+    del whole.PixelData
+    whole.save_as(path)
+    with pytest.raises(ValueError, match="it ends before its voxels"):
+        volume.read()
+    volume._frames[0].index = 2
+    put_pixels(whole, PIXELS)
+    whole["PixelData"].VR = "OW"
+    whole.save_as(path)
+    with pytest.raises(ValueError, match=r"frame 3 is missing; the file is truncated"):
+        volume.read()
+    with pytest.raises(ValueError, match="this is a DICOM file, which cannot stand here"):
+        read_image(path)
+
+
+def segmentation(path, change, places=(0, 1)):
+    """A binary segmentation of some slices."""
+    data = header("1.2.840.10008.5.1.4.1.1.66.4", SegmentationType="BINARY")
+    segment = Dataset()
+    segment.SegmentNumber, segment.SegmentLabel = 1, "L3 marrow"
+    data.SegmentSequence = Sequence([segment])
+    shared, measures, plane = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [1.5, 2.0], 5.0
+    plane.ImageOrientationPatient = orientation()
+    shared.PixelMeasuresSequence = Sequence([measures])
+    shared.PlaneOrientationSequence = Sequence([plane])
+    data.SharedFunctionalGroupsSequence = Sequence([shared])
+    groups = []
+    for k in places:
+        group, place, number = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient, number.ReferencedSegmentNumber = position(k), 1
+        group.PlanePositionSequence = Sequence([place])
+        group.SegmentIdentificationSequence = Sequence([number])
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    put_pixels(data, np.full((len(places), 5, 4), 200, np.uint16))
+    change(data)
+    data.save_as(path)
+    return path
+
+
+def test_segmentations_that_cannot_be_read_say_why(tmp_path):
+    def fewer(data):
+        data.PerFrameFunctionalGroupsSequence.pop()
+
+    def nowhere(data):
+        del data.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
+
+    for change, places, sentence in (
+        (fewer, (0, 1), "header describes 1 of 2 frames"),
+        (nowhere, (0, 1), "a frame has no PlanePositionSequence"),
+        (lambda data: None, (0, 1, 30_000), "frames are spread over more slices than an image"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            read_segmentation(segmentation(tmp_path / "s.dcm", change, places))
+
+
+def test_fractional_segments_are_cut_at_one_half(tmp_path):
+    def fractional(data):
+        data.SegmentationType, data.MaximumFractionalValue = "FRACTIONAL", 255
+
+    found = read_segmentation(segmentation(tmp_path / "s.dcm", fractional))
+    assert found.masks[1].all()
+    assert found.notes == ["s.dcm: fractional segments were cut at one half."]
+
+
+# --- diffusion ---
+
+B = np.array([0.0, 200.0, 400.0, 800.0])
+SIGNAL = np.tile(1000 * np.exp(-1e-3 * B), (30, 1))
+
+
+@pytest.mark.parametrize(
+    ("fit", "sentence"),
+    [
+        (lambda: fit_adc(SIGNAL, B, b_range=(900, 1000)), "No b-value lies within 900 to 1000"),
+        (lambda: ivim.fit_ivim(SIGNAL, B), "Four images leave no residual"),
+        (lambda: fit_adc(SIGNAL, B, noise="poisson"), 'The noise is "rician" or'),
+        (lambda: fit_adc(SIGNAL, B, method="best"), 'The method is "ml" or "wls"'),
+        (lambda: noise.sigma_from_background(np.ones(50)), "At least 100 background samples"),
+        (lambda: noise.sigma_from_background(np.zeros(500)), "of the background is zero"),
+        (lambda: voxelwise.checked_b_values([0, 1e9 + 800]), "b-values above 100000"),
+        (lambda: fit_adc(SIGNAL, B, sigma=np.ones(7)), r"sigma has shape \(7,\)"),
+        (lambda: fit_adc(SIGNAL, B, mask=np.ones(7, bool)), r"The mask's shape \(7,\)"),
+    ],
+)
+def test_fits_refuse_what_they_cannot_use(fit, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit()
+
+
+def weighted(b, value, **facts):
+    return image(value, f"b{b}", DiffusionBValue=b, **facts)
+
+
+def test_scanners_odd_b_values_are_repaired_and_told():
+    offset = [weighted(0.0, 1000), weighted(1e9 + 400, 700), weighted(1e9 + 800, 450)]
+    scheme = diffusion_scheme(offset)
+    assert scheme.b_values.tolist() == [0, 400, 800]
+    assert scheme.notes == ["An offset of 1e9 that GE adds was taken off the b-values."]
+    numbered = diffusion_scheme([weighted(0.001, 1000), weighted(0.002, 1000), weighted(800, 450)])
+    assert numbered.b_values.tolist() == [0, 0, 800]
+    assert "s/mm2 are taken as 0: the scanner numbers its repeats" in numbered.notes[0]
+    named = {"Manufacturer": "SIEMENS", "SequenceName": "*ep_b50t"}
+    low = diffusion_scheme([weighted(0, 1000, **named), weighted(800, 450)])
+    assert low.b_values.tolist() == [50, 800]
+    assert "b = 50 s/mm2 was written as 0; its sequence name tells it" in low.notes[0]
+    adc = image(1.1, "adc", ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "ADC"])
+    with_map = diffusion_scheme([weighted(0, 1000), weighted(800, 450), adc])
+    assert "1 volume(s) without diffusion weighting of their own" in with_map.notes[0]
+    trace = weighted(800, 450, DiffusionDirectionality="ISOTROPIC")
+    directed = weighted(800, 450, DiffusionGradientOrientation=[1.0, 0, 0])
+    doubled = diffusion_scheme([weighted(0, 1000), trace, directed])
+    assert doubled.order.tolist() == [0, 2]
+    assert "1 trace image(s) made by the scanner left out: their directions" in doubled.notes[0]
+    with pytest.raises(ValueError, match=r"A b-value of 90000 s/mm2 is impossible"):
+        diffusion_scheme([weighted(0, 1000), weighted(90_000, 450)])
+
+
+def test_the_noise_of_diffusion_images_is_found_one_way():
+    adc = DIFFUSION.recipe("adc")
+    series = [weighted(b, 1000 * np.exp(-1e-3 * b)) for b in (0.0, 400.0, 800.0)]
+    everywhere = image(1.0)
+    with pytest.raises(ValueError, match="Give the noise or a background to measure it in"):
+        adc.make(series, sigma=3.0, background=everywhere)
+    with pytest.raises(ValueError, match="The noise is a number or 'repeats', not 'loud'"):
+        adc.make(series, sigma="loud")
+    with pytest.raises(ValueError, match="background of averaged images is not Rayleigh"):
+        adc.make([*series, series[0], series[1], series[2]], background=everywhere)
+    with pytest.raises(ValueError, match="No b-value lies within 900 to inf"):
+        adc.make(series, lowest_b=900.0)
+    series[2].array[0, 0, 0] = -1.0
+    (first, *_others) = adc.make(series, mask=image(1.0))
+    said = " ".join(str(value) for value in first.provenance.values())
+    assert "of the signals are below 0, which no magnitude is" in said
+
+
+def test_vectors_of_one_length_are_directions(tmp_path):
+    from PDFFMapperLib.diffusion.stated import scaled_by_gradients
+
+    notes = []
+    vectors = np.array([[0.0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]])
+    assert scaled_by_gradients([0, 800, 800], vectors, "a.bvec", notes) == [0, 800, 800]
+    assert notes == ["a.bvec: all vectors have length 0.5; taken as 1."]
+
+
+# --- files ---
+
+
+def test_maps_that_cannot_become_files_are_refused(tmp_path):
+    one = ParametricMap(map_kind("PDFF"), image(40.0))
+    with pytest.raises(ValueError, match="No maps were given to write"):
+        write_maps([], tmp_path, "x")
+    with pytest.raises(ValueError, match="Map names must differ to become files"):
+        write_maps([one, one], tmp_path, "x")
+    with pytest.raises(ValueError, match=r"Maps are written as \.nii\.gz, \.nii or \.nrrd, not"):
+        write_maps([one], tmp_path, "x", ".png")
+
+
+def test_images_without_a_place_and_huge_json_are_refused(tmp_path, monkeypatch):
+    from PDFFMapperLib.images import json_file
+
+    with pytest.raises(ValueError, match="voxel-to-patient matrix cannot be inverted"):
+        Volume(np.ones(SHAPE), np.zeros((4, 4)), "flat")
+    (tmp_path / "a.json").write_text(json.dumps({"a": list(range(50))}))
+    monkeypatch.setattr(json_file, "LARGEST_BYTES", 100)
+    with pytest.raises(ValueError, match="this file is too large for one"):
+        json_file.read_json(tmp_path / "a.json")
+
+
+# --- water and fat ---
+
+
+def test_echoes_that_are_not_used_are_told():
+    def part(name, value, n):
+        volume = image(value + n, name, EchoTime=6.0 - 2 * n, ImageComponent=name)
+        volume.array[0, 0, 0] = -value - n
+        return volume
+
+    three = [
+        part(name, value, n)
+        for name, value in (("real", 5.0), ("imaginary", 3.0), ("magnitude", 9.0))
+        for n in range(3)
+    ]
+    train = echo_train(three)
+    assert train.notes[:2] == [
+        "Echoes were sorted by echo time.",
+        "Only the real and imaginary images were used.",
+    ]
+    maps = [image(40.0, "w", ImageType=["DERIVED", "PRIMARY", "W"], EchoTime=1.0)]
+    with pytest.raises(ValueError, match="All volumes are maps made by the scanner"):
+        echo_train(maps)
+    with pytest.raises(ValueError, match=r"A phase image is 3 everywhere; it holds no phase"):
+        phase_in_radians([np.full(SHAPE, 3.0)])
+
+
+def test_water_and_fat_images_are_magnitudes_of_one_shape():
+    water = np.ones(SHAPE)
+    with pytest.raises(ValueError, match=r"The water image has shape .* they must be alike"):
+        fat_fraction_of_images(water, water[1:])
+    with pytest.raises(ValueError, match="The fat image is complex; give its magnitude"):
+        fat_fraction_of_images(water, 1j * water)
+    pair = [image(60.0, "w"), image(40.0, "f")]
+    with pytest.raises(ValueError, match="Give the T1 of water and of fat, or switch the T1"):
+        WATER_FAT.recipe("water-fat").make(pair, correct_t1=True)
+
+
+def test_fatty_acids_are_told_of_confident_voxels_alone():
+    from PDFFMapperLib.water_fat.composition import fat_composition
+
+    echoes = SimpleNamespace(echo_times_s=np.arange(1, 7) * 1e-3)
+    none = SimpleNamespace(confident=np.zeros(SHAPE, bool))
+    with pytest.raises(ValueError, match="The region holds no confident voxel"):
+        fat_composition(echoes, none, np.ones(SHAPE, bool))
+
+
+def test_a_pet_without_a_dose_says_which_element_is_missing():
+    from PDFFMapperLib.dicom import suv
+
+    with pytest.raises(ValueError, match=r"\(PatientWeight\) is missing or not above 0, so no SUV"):
+        suv._positive(Dataset(), "PatientWeight", "the patient's weight")
+
+
+def test_packages_that_are_missing_are_named(monkeypatch):
+    from PDFFMapperLib.install import packages
+
+    monkeypatch.setattr(packages, "missing_packages", lambda: ["numba>=0.60"])
+    with pytest.raises(packages.PackagesMissing, match=r"Install with slicer\.util\.pip_install"):
+        packages.require_packages("PDFFMapper")
+
+
+def test_typed_facts_and_nodes_that_hold_no_image_are_refused():
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    import slicer
+    from PDFFMapperLib.scene.frames import frames_from_nodes
+    from PDFFMapperLib.scene.mapping import set_typed_fact
+
+    slicer.mrmlScene.Clear(False)
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "a table")
+    with pytest.raises(ValueError, match="'a table' is no volume and no sequence of volumes"):
+        frames_from_nodes([table])
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "none")
+    with pytest.raises(ValueError, match="Sequence 'none' is empty"):
+        frames_from_nodes([sequence])
+    sequence.SetDataNodeAtValue(table, "1")
+    with pytest.raises(ValueError, match="Sequence 'none' holds no volumes"):
+        frames_from_nodes([sequence])
+    with pytest.raises(ValueError, match="A component is magnitude, phase, real, imaginary, not"):
+        set_typed_fact(SimpleNamespace(), "ImageComponent", "color")
