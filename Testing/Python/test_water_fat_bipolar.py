@@ -69,6 +69,7 @@ def test_amplitude_error_is_corrected_too():
     result = separated(phantom)
     error = result.facts["echo_error"]
     assert error["amplitude"][0] == pytest.approx(0.02, abs=5 * error["amplitude_sd"])
+    assert any("Odd and even echoes differ in amplitude" in note for note in result.facts["notes"])
     assert largest_bias(phantom, result) < 0.15
 
 

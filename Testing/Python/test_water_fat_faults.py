@@ -1,17 +1,24 @@
 """What scanners and patients do to echoes: right in spite of it, or marked, or refused by name."""
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PDFFMapperLib.water_fat.echo_errors import FIRST, Sample, find_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, fit_from_candidates
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.neighborhood import over_together
 from PDFFMapperLib.water_fat.odd_echo import echo_that_contradicts, poor_share
-from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
+from PDFFMapperLib.water_fat.separation import separate_water_fat
+from PDFFMapperLib.water_fat.signal_model import _absence as absence
+from PDFFMapperLib.water_fat.signal_model import _Case as Case
+from PDFFMapperLib.water_fat.signal_model import _check_rivals as check_rivals
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
-from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL
-from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom, with_phase_error
+from PDFFMapperLib.water_fat.voxel_fit import COLUMNS, RESIDUAL
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
+from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
 
 GIVEN = {"precession": "as given"}
 UNIPOLAR = {"precession": "as given", "readout": "unipolar"}
@@ -129,6 +136,58 @@ def test_the_echo_is_found_that_is_of_something_else(common_phase):
     assert few == (3 if common_phase else None)  # 6 unknowns of 6 numbers leave nothing to tell by
 
 
-def test_a_right_phase_error_leaves_no_voxel_that_contradicts(sound):
-    result = separated(with_phase_error(sound, "first echo", 0.4), **GIVEN)
-    assert not (result.doubt[sound.labels > 0] & Doubt.POOR_FIT).any()
+def test_few_voxels_do_not_show_the_error_of_a_bipolar_readout(sound):
+    mask = np.zeros(sound.labels.shape, bool)
+    mask[4, 20, 10:40] = True
+    with pytest.raises(ValueError, match="bipolar readout cannot be found: it needs 40 voxels"):
+        separated(sound, mask=mask, readout="bipolar", precession="as given")
+
+
+def test_echoes_of_no_model_are_refused(sound):
+    phase = np.random.default_rng(0).uniform(-1.5, 1.5, sound.echoes.shape)
+    jumbled = (sound.echoes * np.exp(1j * phase)).astype(np.complex64)
+    mask = np.zeros(sound.labels.shape, bool)
+    mask[2:6, 14:34:4, 20:26] = True
+    with pytest.raises(ValueError, match="No model explains these echoes"):
+        separated(replace(sound, echoes=jumbled), mask=mask, **GIVEN)
+
+
+def test_a_common_phase_that_was_asked_for_is_doubted_where_it_does_not_hold():
+    phantom = spine_phantom((4, 40, 40), SIX_ECHOES_S, 60, fat_lead_rad=0.8)
+    notes = separated(phantom, common_phase=True, **UNIPOLAR).facts["notes"]
+    assert any("Water and fat were taken to share a phase, though one each" in n for n in notes)
+
+
+def test_two_errors_that_explain_alike_and_give_another_pdff_are_refused(sound):
+    """Cases of two kinds, of which the wrong one is said to leave as little."""
+    index = np.flatnonzero(sound.labels > 0)[::40]
+    signals = VoxelSignals(sound.echoes)
+    model = ChemicalShiftModel(SIX_ECHOES_S, fat_spectrum().modulation(SIX_ECHOES_S, 3.0), 3.0)
+    sample = Sample(signals.at(index), signals.place(index))
+    cases = []
+    for kind, phase in ((FIRST, 0.0), ("echo 2", 0.3)):
+        found = find_error(kind, sample, model, search=False)
+        turned = sample.signals * np.exp(1j * phase * (np.arange(6) == 1)).astype(np.complex64)
+        cases.append(Case(False, model, found, fit_from_candidates(turned, model), 0.02, 1))
+    check_rivals(cases[0], cases[:1])
+    with pytest.raises(ValueError, match="error of first echo alone as well as of echo 2 alone"):
+        check_rivals(*cases[:1], cases)
+
+
+@pytest.mark.parametrize(
+    ("phase", "pdff_sd", "says"),
+    [
+        (0.3, 0.1, "seem to be off in phase by up to 0.30 rad"),
+        (0.001, 0.1, r"echoes was found \(SD 0.010 rad\)"),
+        (0.001, 1.0, "but one that changes the PDFF by 2 points could hide"),
+    ],
+)
+def test_what_is_said_of_an_error_that_was_not_taken(phase, pdff_sd, says):
+    error = SimpleNamespace(phase=np.array([[phase]]))
+    found = SimpleNamespace(error=error, covariance=np.array([[1e-4]]), pdff_sd=pdff_sd)
+    fits = np.full((10, COLUMNS), 0.3)
+    case, freest = (
+        Case(False, None, None, fits, 1.0, 0),
+        Case(False, None, found, fits - 0.02, 1.0, 2),
+    )
+    assert re.search(says, absence(case, freest))

@@ -67,6 +67,7 @@ def test_two_decays_are_chosen_where_there_are_two():
     selected = separated(phantom, r2star_model="select")
     there = np.isfinite(selected.r2star_fat_per_s)
     assert there[marrow].mean() > 0.9
+    assert any("of the voxels, as AICc prefers" in note for note in selected.facts["notes"])
     before = np.abs((single.pdff_percent - phantom.pdff)[marrow].mean())
     after = np.abs((selected.pdff_percent - phantom.pdff)[marrow].mean())
     assert before > 1
@@ -87,6 +88,7 @@ def test_one_decay_is_kept_where_there_is_one():
     np.testing.assert_array_equal(selected.pdff_percent[same], single.pdff_percent[same])
     both = separated(phantom, r2star_model="separate")
     assert np.isfinite(both.r2star_fat_per_s)[np.isin(phantom.labels, (5, 6, 7))].mean() > 0.99
+    assert any("were given an R2* each; the fit of" in note for note in both.facts["notes"])
 
 
 def test_information_gain_of_equal_fits_is_the_price_of_the_unknowns():
@@ -99,5 +101,9 @@ def test_what_cannot_have_two_decays_is_refused():
     phantom = spine_phantom((2, 24, 24), EIGHT_ECHOES_S[:3])
     with pytest.raises(ValueError, match="at least four echoes"):
         separated(phantom, r2star_model="select")
+    with pytest.raises(ValueError, match="Water and fat have phases of their own in these data"):
+        separated(
+            spine_phantom((2, 24, 24), EIGHT_ECHOES_S), r2star_model="select", common_phase=False
+        )
     with pytest.raises(ValueError, match="R2\\* model"):
         separated(phantom, r2star_model="dual")

@@ -478,6 +478,7 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
     run_parallel(fit_part, range(0, len(index), _CHUNK))
     water, fat, of_water, of_fat, offset, squares, variance = columns.T[:7]
     usable = np.isfinite(squares) & (fits[:, CONVERGED] > 0)
+    usable &= result.doubt[mask] & Doubt.CANCELED == 0
     if select:
         sums = []
         for values in (fits[:, RESIDUAL], squares, np.ones(len(index))):

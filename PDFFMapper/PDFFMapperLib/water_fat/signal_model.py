@@ -281,6 +281,12 @@ def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _
     every = [case for some in cases.values() for case in some]
     if readout == "bipolar":
         every = [case for case in every if case.error]
+    if not every:
+        raise ValueError(
+            f"The phase error of a bipolar readout cannot be found: it needs {_FEW} voxels with "
+            f"signal and more echoes than the unknowns take; {len(sample.signals)} voxels and "
+            f"{sample.signals.shape[1]} echoes were given."
+        )
     best = min(every, key=lambda case: case.noise)
     explaining = [case for case in every if not _worse(case, best, sample)]
     fewest = min(case.parts for case in explaining)

@@ -1,0 +1,133 @@
+"""Wrong input of diffusion and water-fat gets a sentence of its own; what is repaired is told."""
+
+import numpy as np
+import pytest
+from PDFFMapperLib.diffusion.adc import fit_adc
+from PDFFMapperLib.diffusion.ivim import fit_ivim
+from PDFFMapperLib.diffusion.noise import sigma_from_background
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.diffusion.scheme import diffusion_scheme
+from PDFFMapperLib.diffusion.series import diffusion_series
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.parametric_map import write_maps
+from PDFFMapperLib.water_fat.echo_train import echo_train
+from PDFFMapperLib.water_fat.echo_units import phase_in_radians
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.products import fat_fraction_of_images
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
+
+B = (0.0, 100.0, 400.0, 800.0)
+SIGNAL = 100 * np.exp(-0.0007 * np.array(B)) * np.ones((2, 6, 6, 1))
+IN_OPPOSED = WATER_FAT.recipe("in-opposed")
+COMPLEX = WATER_FAT.recipe("complex")
+
+
+def volume(array, name="v", **attributes) -> Volume:
+    return Volume(np.asarray(array, np.float32), np.diag([1.0, 1, 2, 1]), name, attributes)
+
+
+def weighted(b, scale=1.0, **facts) -> Volume:
+    array = scale * 100 * np.exp(-0.0007 * b) * np.ones((2, 6, 6))
+    return volume(array, f"b{b:g}", DiffusionBValue=b, **facts)
+
+
+def series(*images, **settings):
+    return diffusion_series(images, DIFFUSION.recipe("adc").chosen(settings))
+
+
+def echoes(**facts):
+    component = facts.pop("component", "magnitude")
+    return [
+        volume(np.full((2, 4, 4), 5.0 - n), f"echo {n}", EchoTime=time, ImageComponent=component,
+               MagneticFieldStrength=3.0, **facts)
+        for n, time in enumerate((3.0, 1.0, 2.0))
+    ]  # fmt: skip
+
+
+AIR = volume(np.ones((2, 6, 6)))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: fit_adc(SIGNAL, B, b_range=(2000, 3000)), "No b-value lies within 2000 to 3000"),
+        (lambda: fit_adc(SIGNAL, B, method="lm"), 'The method is "ml" or "wls", not \'lm\''),
+        (lambda: fit_adc(SIGNAL, [0, 1, 2, 2e5]), r"b-values above 100000 s/mm\^2"),
+        (lambda: fit_adc(SIGNAL, B, sigma=np.ones(3)), r"sigma has shape \(3,\); a number or"),
+        (lambda: fit_adc(SIGNAL, B, mask=np.ones(3)), r"The mask's shape \(3,\) differs from the"),
+        (lambda: fit_ivim(SIGNAL, B), "Four images leave no residual to measure the noise from"),
+        (lambda: fit_ivim(SIGNAL, B, noise="white"), 'The noise is "rician" or "gaussian", not'),
+        (lambda: sigma_from_background(np.ones(5)), "At least 100 background samples are needed"),
+        (lambda: sigma_from_background(np.zeros(500)), "zero: the scanner has masked it"),
+        (lambda: diffusion_scheme([weighted(0), weighted(6e4)]), "60000 s/mm2 is impossible"),
+        (lambda: series(weighted(0), weighted(9), lowest_b=50), "No b-value lies within 50 to inf"),
+        (
+            lambda: series(weighted(0), weighted(800), sigma="2", background=AIR),
+            "Give the noise or a background to measure it in, not both",
+        ),
+        (
+            lambda: series(*[weighted(b) for b in (0, 0, 800, 800)], background=AIR),
+            "The background of averaged images is not Rayleigh; give the noise",
+        ),
+        (lambda: series(weighted(0), weighted(800), sigma="low"), "number or 'repeats', not 'low'"),
+        (lambda: write_maps([], ".", "case"), "No maps were given to write"),
+        (lambda: DIFFUSION.recipe("adz"), "There is no method 'adz'; choose of adc"),
+        (lambda: COMPLEX.make(echoes(), speed=3), "echoes has no option speed; it has"),
+        (lambda: COMPLEX.make(echoes(), field_strength_t=90), "0.01 and 12 T; 90 was given"),
+        (lambda: COMPLEX.make(echoes(), peaks="-3.4"), "Peaks are expected as -3.4:0.7,-2.6:0.13"),
+        (
+            lambda: IN_OPPOSED.make(echoes(), r2star_per_s=40, echo_times_s=(2e-3, 1e-3, 4e-3)),
+            "A known R2\\* and a second in-phase image to find it by: give one of them",
+        ),
+        (
+            lambda: WATER_FAT.recipe("water-fat").make(echoes()[:2], correct_t1=True),
+            "Give the T1 of water and of fat, or switch the T1 correction off; none is assumed",
+        ),
+        (
+            lambda: echo_train(echoes(ImageType=["DERIVED", "PRIMARY", "WATER"])),
+            "All volumes are maps made by the scanner; no echo is among them",
+        ),
+        (lambda: phase_in_radians([np.ones(9)]), "A phase image is 1 everywhere; it holds"),
+        (
+            lambda: fat_fraction_of_images(np.ones((1, 2, 2)), np.ones((1, 3, 2))),
+            r"The water image has shape .* the fat image .*; they must be alike",
+        ),
+        (
+            lambda: fat_fraction_of_images(np.ones((1, 2, 2), complex), np.ones((1, 2, 2))),
+            "The water image is complex; give its magnitude",
+        ),
+    ],
+)
+def test_wrong_input_gets_its_own_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+def test_what_was_repaired_or_left_out_is_told():
+    trace = {"DiffusionDirectionality": "ISOTROPIC"}
+    axes = [{"DiffusionGradientOrientation": axis} for axis in np.eye(3).tolist()]
+    siemens = {"Manufacturer": "SIEMENS", "SequenceName": "*ep_b50t"}
+    adc = volume(np.ones((2, 6, 6)), "ADC", ImageType=["DERIVED", "PRIMARY", "ADC"])
+    given = (
+        ([weighted(0), *(weighted(800, **one) for one in (*axes, trace))],
+         "1 trace image(s) made by the scanner left out: their directions are there too"),
+        ([weighted(0), weighted(1e9 + 800)], "An offset of 1e9 that GE adds was taken off"),
+        ([weighted(0.001), weighted(0), weighted(800)], "s/mm2 are taken as 0: the scanner"),
+        ([weighted(0), weighted(800), adc], "1 volume(s) without diffusion weighting of their own"),
+        ([weighted(0, **siemens), weighted(800)], "b = 50 s/mm2 was written as 0; its"),
+    )  # fmt: skip
+    for images, told in given:
+        assert any(told in note for note in diffusion_scheme(images).notes), told
+    negative, repeat = weighted(800), weighted(0)
+    negative.array[0, 0] = -1
+    repeat.array[:] += np.random.default_rng(0).standard_normal(repeat.array.shape)
+    notes = series(weighted(0), repeat, negative).notes
+    assert "Two b-values leave no residual: noise measured from repeats." in notes
+    assert any("of the signals are below 0, which no magnitude is" in note for note in notes)
+    notes = echo_train(echoes()).notes
+    assert "Echoes were sorted by echo time." in notes
+    real = [*echoes(component="real"), *echoes(component="imaginary"), *echoes()]
+    real[4].array[0] = -1
+    assert "Only the real and imaginary images were used." in echo_train(real).notes
+    sorted_ = multi_echo(np.ones((3, 1, 2, 2), complex), [3e-3, 1e-3, 2e-3], 3.0)
+    assert sorted_.notes == ["The echoes were sorted by echo time."]
