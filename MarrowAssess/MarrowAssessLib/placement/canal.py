@@ -22,6 +22,10 @@ FRONT, BESIDE = 0.42, 0.5  # of the sac's depth and half width: roots lie behind
 DARK_LEVEL = 0.4  # quantile of the signals there that is fluid's where fluid is dark
 ALIKE = 0.35  # of the spread of signals there: so far fluid may differ from that
 BRIGHT_SHARE = 0.8  # of the core's brightest tenth: fluid where it is bright
+CORE_SHARE = 0.8  # of the depth from the wall that there is, where the canal is narrow
+BRIGHTEST = 0.9  # quantile of the signals of the core
+AROUND_MM = (11.0, 34.0)  # to the sides and to front and back of the body's back wall
+SMOOTHED_MM = 0.8  # SD of the Gaussian that noise is reduced with
 USABLE_MM3, LEAST_MM3 = 250.0, 100.0
 BRIGHT = 1.3  # canal over marrow: then CSF is what is bright
 
@@ -46,14 +50,14 @@ def csf_of(
     for slab in SLABS:
         mask, offset, depth, local = _canal(volume, spine, body, slab)
         roi = np.zeros_like(mask)
-        core = depth >= min(CORE_MM, 0.8 * depth.max())
+        core = depth >= min(CORE_MM, CORE_SHARE * depth.max())
         if mask.any():
             values = _smooth_values(volume, shown, mask.shape, offset)
             marrow = _marrow_level(shown, body)
-            bright = fluid is not None or np.quantile(values[core], 0.9) > BRIGHT * marrow
+            bright = fluid is not None or np.quantile(values[core], BRIGHTEST) > BRIGHT * marrow
             inside = depth > WALL_MM
             if bright:
-                like_fluid = values >= BRIGHT_SHARE * np.quantile(values[core], 0.9)
+                like_fluid = values >= BRIGHT_SHARE * np.quantile(values[core], BRIGHTEST)
             else:
                 inside &= _front_of_sac(mask, local)
                 like_fluid = _even(values, inside)
@@ -77,7 +81,7 @@ def _canal(
     Then depth from its wall, and places (..., 3) along the body's axes, mm.
     """
     box = body.box
-    reach = np.array([11.0, 34.0, slab * box.half[2]])
+    reach = np.array([*AROUND_MM, slab * box.half[2]])
     middle = box.center - box.half[1] * box.axes[1]
     offset, points = voxels_holding(volume, corners(middle, box.axes, reach))
     local = (points - middle) @ box.axes.T
@@ -97,7 +101,7 @@ def _smooth_values(volume, shown, shape, offset) -> np.ndarray:
     points = volume.to_ras(grid.reshape(-1, 3))
     values = sample(np.asarray(shown.array, np.float32), shown.ras_to_ijk(points))
     values = np.nan_to_num(values.reshape(shape), nan=float(np.nanmedian(values)))
-    return ndimage.gaussian_filter(values, 0.8 / volume.spacing[::-1])
+    return ndimage.gaussian_filter(values, SMOOTHED_MM / volume.spacing[::-1])
 
 
 def _marrow_level(shown: Volume, body: Surface) -> float:

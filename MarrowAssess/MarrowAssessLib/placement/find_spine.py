@@ -39,6 +39,28 @@ CLOSE_CALL = 0.6  # a chain of another number of bodies that is worse by less is
 TURN_DEG, TURN_BACK_DEG = 8.0, 25.0  # from step to step at no cost; the sacrum bends back
 SHIFT_MM = 3.0  # between two images of one patient: more is corrected and said
 HOLE = 1.55  # distance of neighbors over what is usual there: one may have been missed
+THICKEST_MM = 6.0  # from slice to slice: thicker ones are interpolated
+SMOOTHED = 0.45  # SD of the Gaussian over what the frame is coarser, in voxels
+SAME_WAY = 0.7  # cosine to the frame's slices: an axis along which nothing is smoothed
+
+# What may be neighbors, and what a chain of bodies scores. Set by eye on digital spines. A quarter
+# more or less of each, down to WIDE_MM, moved no level of ten spines with 79 bodies, five of them
+# of patients and volunteers (Testing/benchmarks/chain_sensitivity.py).
+APART_AS_ONE_MM = 26.0  # two pieces of one body
+LEAST_DOWN_MM, MOST_ASIDE_MM, MOST_APART_MM = 4.0, 22.0, 75.0
+MOST_ALONG, MOST_ALONG_MM = 1.7, 6.0  # to the front or back, over the step down and beyond
+PLACES = 24  # looked at on lines from body to body,
+LINES_MM = (-5.0, 0.0, 5.0)  # to the sides
+DISC_LIKELY, BODY_LIKELY = 0.35, 0.5  # probabilities at which a place on a line counts as one
+DISC_SURE, DISC_WORTH, NO_DISC = 0.6, 1.2, 0.3  # probability; score of a disc, and without one
+SECOND_DISC = 1.5  # for each disc more than one: a body between was left out
+WIDE_MM, WIDE_COST, NARROW_MM, NARROW_COST = 18.0, 0.05, 1.0, 0.1  # room between cores; per mm
+SIZES_SD, SIZES_COST, SIZES_MOST = 0.35, 0.6, 4.0  # of the logarithm of their areas
+ASIDE_MM, ASIDE_COST = 8.0, 0.03  # a step to the side; per mm
+BODY_WORTH, CORE_WORTH, CORE_MOST = 1.0, 0.8, 1.2  # by its core's volume over the usual one,
+USUAL_PERCENT = 60  # percentile of those of all pieces
+TURN_SD_DEG, TURN_MOST = 12.0, 2.0
+EVEN, UNEVEN_SD, UNEVEN_MOST = 0.1, 0.25, 6.0  # of the logarithm of two steps' ratio
 
 
 @dataclass
@@ -87,7 +109,7 @@ def sagittal_frame(volume: Volume) -> Volume:
             f"from head to foot; the spine is found where it covers {LEAST_DEPTH_MM:g} and "
             f"{LEAST_EXTENT_MM:g} mm at least."
         )
-    steps = np.array([max(STEP_MM, min(spacing[0], 6.0)), PIXEL_MM, PIXEL_MM])
+    steps = np.array([max(STEP_MM, min(spacing[0], THICKEST_MM)), PIXEL_MM, PIXEL_MM])
     size = np.maximum(np.floor(extent / steps), 1).astype(int)
     middle = volume.to_ras((np.array(volume.array.shape[::-1]) - 1) / 2)
     grid = np.eye(4)
@@ -106,7 +128,7 @@ def _shown(volume: Volume, frame: Volume) -> Volume:
     ratio = np.array([frame.spacing[0] / s for s in volume.spacing])
     directions = np.abs(volume.ijk_to_ras[:3, :3] / volume.spacing)
     across = directions.T @ np.abs(frame.ijk_to_ras[:3, 2] / frame.spacing[2])
-    sigma = np.where(across > 0.7, 0, 0.45 * np.sqrt(np.maximum(ratio**2 - 1, 0)))
+    sigma = np.where(across > SAME_WAY, 0, SMOOTHED * np.sqrt(np.maximum(ratio**2 - 1, 0)))
     array = np.asarray(volume.array, np.float32)
     if volume.array.dtype.kind == "f":
         array = np.nan_to_num(array)
@@ -237,7 +259,7 @@ def _pieces(chances, frame) -> list[Piece]:
             one, two = single[a], single[b]
             apart = np.linalg.norm(one.center - two.center)
             union = one.parts | two.parts
-            if one.parts & two.parts or union in pieces or apart > 26:
+            if one.parts & two.parts or union in pieces or apart > APART_AS_ONE_MM:
                 continue
             pieces[union] = _piece(union, np.concatenate([one.voxels, two.voxels]), frame, body)
     return list(pieces.values())
@@ -264,41 +286,43 @@ def _links(pieces, chances, frame) -> dict[tuple[int, int], tuple[float, float, 
         for b, two in enumerate(pieces):
             move = two.center - one.center
             down, along, aside = -move @ axes[2], move @ axes[1], abs(move @ axes[0])
-            if one.parts & two.parts or down <= 4 or aside > 22 or abs(along) > 1.7 * down + 6:
+            if one.parts & two.parts or down <= LEAST_DOWN_MM or aside > MOST_ASIDE_MM:
+                continue
+            if abs(along) > MOST_ALONG * down + MOST_ALONG_MM:
                 continue
             distance = float(np.linalg.norm(move))
             heights = (one.size[2] + two.size[2]) / 2
-            if distance > 75:
+            if distance > MOST_APART_MM:
                 continue
             front = np.cross(move / distance, axes[0])
             front *= np.sign(front @ axes[1]) / max(np.linalg.norm(front), 1e-9)
-            steps = np.linspace(0, 1, 24)
+            steps = np.linspace(0, 1, PLACES)
             line = one.center + steps[:, None] * move
             spread = min(one.size[1], two.size[1]) / 3
             offsets = [
                 r * axes[0] + f * front
-                for r in (-5.0, 0.0, 5.0)
+                for r in LINES_MM
                 for f in (-spread, -spread / 3, spread / 3, spread)
             ]
             ijk = frame.ras_to_ijk((line[:, None] + np.array(offsets)[None]).reshape(-1, 3))
-            d = np.nan_to_num(sample(disc, ijk)).reshape(24, -1).mean(axis=1)
-            m = np.nan_to_num(sample(body, ijk)).reshape(24, -1).mean(axis=1)
+            d = np.nan_to_num(sample(disc, ijk)).reshape(PLACES, -1).mean(axis=1)
+            m = np.nan_to_num(sample(body, ijk)).reshape(PLACES, -1).mean(axis=1)
             peaks = _peaks(d, m)
             gap = distance - heights
             ratio = np.log(two.size[1] * two.size[2] / (one.size[1] * one.size[2]))
-            score = 1.2 * min(float(d.max()) / 0.6, 1.0) - 0.3
-            score -= 1.5 * max(peaks - 1, 0)
-            score -= 0.05 * max(gap - 18, 0) + 0.1 * max(1 - gap, 0)
-            score -= 0.6 * min(ratio * ratio / 0.35**2, 4) / 2
-            score -= 0.03 * max(aside - 8, 0)
+            score = DISC_WORTH * min(float(d.max()) / DISC_SURE, 1.0) - NO_DISC
+            score -= SECOND_DISC * max(peaks - 1, 0)
+            score -= WIDE_COST * max(gap - WIDE_MM, 0) + NARROW_COST * max(NARROW_MM - gap, 0)
+            score -= SIZES_COST * min(ratio * ratio / SIZES_SD**2, SIZES_MOST) / 2
+            score -= ASIDE_COST * max(aside - ASIDE_MM, 0)
             links[a, b] = (float(score), distance, float(d.max()))
     return links
 
 
 def _peaks(disc: np.ndarray, body: np.ndarray) -> int:
     """How many discs lie on a line from body to body."""
-    is_disc = disc > np.maximum(0.35, body)
-    is_body = body > np.maximum(0.5, disc)
+    is_disc = disc > np.maximum(DISC_LIKELY, body)
+    is_body = body > np.maximum(BODY_LIKELY, disc)
     count, state = 0, "body"
     for d, b in zip(is_disc, is_body, strict=True):
         if d and state == "body":
@@ -311,7 +335,7 @@ def _peaks(disc: np.ndarray, body: np.ndarray) -> int:
 def _gain(piece: Piece, usual: np.ndarray) -> float:
     """What a body in the chain is worth: the more, the more of a body's core it explains."""
     volume = len(piece.voxels) / usual
-    return 1.0 + 0.8 * min(volume, 1.2) * piece.chance
+    return BODY_WORTH + CORE_WORTH * min(volume, CORE_MOST) * piece.chance
 
 
 def _best_chain(pieces, chances, frame) -> tuple[list[Piece], list[tuple[float, list[Piece]]]]:
@@ -320,7 +344,7 @@ def _best_chain(pieces, chances, frame) -> tuple[list[Piece], list[tuple[float, 
         return [], []
     links = _links(pieces, chances, frame)
     sizes = np.array([len(p.voxels) for p in pieces if len(p.parts) == 1] or [1])
-    usual = float(np.percentile(sizes, 60))
+    usual = float(np.percentile(sizes, USUAL_PERCENT))
     best, score = _chain(pieces, links, usual, frozenset())
     rivals = []
     inside = {n for n in best}
@@ -355,8 +379,8 @@ def _chain(pieces, links, usual, banned, forced=None) -> tuple[list[int], float]
                     continue
                 turn = _turn(pieces[before], pieces[a], pieces[b])
                 uneven = np.log(distance / links[before, a][1])
-                cost = min(0.5 * (turn / 12) ** 2, 2.0)
-                cost += 0.5 * min((max(abs(uneven) - 0.1, 0) / 0.25) ** 2, 6)
+                cost = min(0.5 * (turn / TURN_SD_DEG) ** 2, TURN_MOST)
+                cost += 0.5 * min((max(abs(uneven) - EVEN, 0) / UNEVEN_SD) ** 2, UNEVEN_MOST)
                 value = total[before, a][0] + score + gains[b] - cost
                 if value > best[0]:
                     best = (value, (before, a))

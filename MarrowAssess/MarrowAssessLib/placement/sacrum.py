@@ -20,6 +20,16 @@ S2_SIZE, S2_DISC = 0.4, 0.6  # of the body and the disc above: less of both is S
 LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
 TAPER, KINK_DEG = 0.89, 24.0  # S1 narrows to less of its upper depth, its back wall turns more
 STRAIGHT, EVEN_DEG = 0.97, 12.0  # L5 narrows and turns less
+# Beside an endplate: steps along the body's axis, from its middle to beyond any disc; how far a
+# disc is looked for from the endplate, how much of that must be in view, how thick it is one.
+STEP_MM, BEYOND_MM, DISC_WITHIN_MM, SEEN_MM, DISC_MM = 0.75, 18.0, 13.0, 6.0, 2.0
+END = 0.35  # of a body's half height: an endplate lies further from its middle
+LEAST_RAYS = 6  # with an endplate and what lies beside it in view
+NEAR_SACRUM_MM, UNDER_MM = 60.0, -3.0  # from the body's middle, and along its axis
+# A disc as below L5: over so much of the endplate, and so thick beside the one above; part of one;
+# so little of the endplate in view that nothing is told.
+FULL_SHARE, FULL_THICKNESS, PART_SHARE, HARDLY_SEEN = 0.6, 0.7, 0.3, 0.2
+LEAST_ROWS, LEAST_IN_ROW = 6, 4  # of a body's outline, and pixels in more than so many of them
 MIDDLE_MM = 7.0  # to each side of a body's middle, where its outline is looked at
 
 
@@ -36,11 +46,10 @@ def _beside(spine: Spine, index: int, side: int) -> _End:
     """The disc above (side 1) or below (-1) a body, along its own axis, where it is in view."""
     body, frame = spine.bodies[index], spine.frame
     axes, half, center = body_axes(body, frame)
-    step = 0.75
     across, along, height = np.meshgrid(
         np.linspace(-0.5, 0.5, 7) * half[0],
         np.linspace(-0.8, 0.8, 17) * half[1],
-        side * np.arange(0, half[2] + 18, step),
+        side * np.arange(0, half[2] + BEYOND_MM, STEP_MM),
         indexing="ij",
     )
     points = center + np.stack([across, along, height], -1).reshape(-1, 3) @ axes
@@ -49,14 +58,14 @@ def _beside(spine: Spine, index: int, side: int) -> _End:
     disc = sample(spine.disc_chance(), ijk).reshape(shape)
     last = across.shape[2] - 1 - inside[:, ::-1].argmax(axis=1)
     thick = []
-    rays = np.flatnonzero(inside.any(axis=1) & (last * step > 0.35 * half[2]))
+    rays = np.flatnonzero(inside.any(axis=1) & (last * STEP_MM > END * half[2]))
     for ray in rays:
-        beyond = disc[ray, last[ray] + 1 : last[ray] + 1 + round(13 / step)]
-        if np.isfinite(beyond).sum() * step > 6:
-            thick.append(np.nansum(beyond) * step)
-    if len(thick) < 6:
+        beyond = disc[ray, last[ray] + 1 : last[ray] + 1 + round(DISC_WITHIN_MM / STEP_MM)]
+        if np.isfinite(beyond).sum() * STEP_MM > SEEN_MM:
+            thick.append(np.nansum(beyond) * STEP_MM)
+    if len(thick) < LEAST_RAYS:
         return _End(0.0, 0.0, 0.0)
-    share = np.mean(np.array(thick) > 2)
+    share = np.mean(np.array(thick) > DISC_MM)
     return _End(len(thick) / len(rays), float(share), float(np.median(thick)))
 
 
@@ -67,7 +76,7 @@ def _sacrum_below(spine: Spine, index: int) -> float:
     if not len(places):
         return 0.0
     points = frame.to_ras(places[:, ::-1]) - body.center
-    near = (points @ body.up < -3) & (np.linalg.norm(points, axis=1) < 60)
+    near = (points @ body.up < UNDER_MM) & (np.linalg.norm(points, axis=1) < NEAR_SACRUM_MM)
     return np.count_nonzero(near) / np.count_nonzero(body.mask)
 
 
@@ -92,7 +101,7 @@ def tell_lowest(spine: Spine) -> None:
         return
     above, below = _beside(spine, lowest, 1), _beside(spine, lowest, -1)
     ratio = below.thickness / max(above.thickness, 0.1)
-    full = below.share > 0.6 and ratio > 0.7 and not certain
+    full = below.share > FULL_SHARE and ratio > FULL_THICKNESS and not certain
     kink, taper = _shape(spine, lowest)
     like_s1 = taper < TAPER and kink > KINK_DEG
     spine.lowest = "L5" if full and not like_s1 else "S1"
@@ -102,11 +111,11 @@ def tell_lowest(spine: Spine) -> None:
         )
     elif full or certain or like_s1:
         return
-    elif below.share >= 0.3:
+    elif below.share >= PART_SHARE:
         spine.unsure_lowest = (
             "below the lowest body lies a disc that is thin for L5-S1 and thick for S1-S2"
         )
-    elif below.seen < 0.2:
+    elif below.seen < HARDLY_SEEN:
         spine.unsure_lowest = "the image ends below the lowest body, with little of the sacrum"
     elif taper > STRAIGHT and kink < EVEN_DEG:
         spine.unsure_lowest = "no disc is seen below the lowest body, but it has the shape of L5"
@@ -151,9 +160,9 @@ def _sides(spine: Spine, index: int, upward: np.ndarray) -> _Sides:
     kept = []
     for row in range(round(low / PIXEL_MM), round(high / PIXEL_MM) + 1):
         there = rows == row
-        if there.sum() > 4 and whole[there].all():  # not where the image cuts it
+        if there.sum() > LEAST_IN_ROW and whole[there].all():  # not where the image cuts it
             kept.append((row * PIXEL_MM, *np.percentile(front[there], [4, 96])))
-    if len(kept) < 6:
+    if len(kept) < LEAST_ROWS:
         return _Sides(np.nan, np.nan)
     heights, back, ahead = np.array(kept).T
     slope = np.polyfit(heights, back, 1)[0]

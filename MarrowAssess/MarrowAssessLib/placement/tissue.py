@@ -39,6 +39,12 @@ NO_AIR = 0.1  # of the 99th percentile; air is darker
 TOUCHES_EDGE = "The region touches the edge of the volume."
 # Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
 BESIDE_MM = 6.0
+# Where muscles are looked for at L3-L4 of an adult, mm: to the side and along from the middle of
+# both bodies (psoas to the side from their border, erector spinae along from their back wall), in
+# balls of so many; what a signal unlike the others' weighs beside their spread.
+ERECTOR_ASIDE, ERECTOR_BEHIND = np.arange(14.0, 34, 3), np.arange(26.0, 52, 3)
+PSOAS_ASIDE, PSOAS_ALONG = np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)
+BALL_MM, UNLIKE_COST = 4.0, 0.3
 SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
 
 
@@ -153,19 +159,19 @@ def muscles_beside(
     width, depth = np.maximum(upper.box.half, lower.box.half)[:2]
     size = CHILD if 2 * depth < CHILD_DEPTH_MM else 1.0
     searches = {
-        "erector spinae": (size * np.arange(14.0, 34, 3), -depth - size * np.arange(26.0, 52, 3)),
-        "psoas": (width + size * np.arange(7.0, 19, 3), size * np.arange(-10.0, 8, 3)),
+        "erector spinae": (size * ERECTOR_ASIDE, -depth - size * ERECTOR_BEHIND),
+        "psoas": (width + size * PSOAS_ASIDE, size * PSOAS_ALONG),
     }
     found = {}
     for muscle, (across, along) in searches.items():
         sides = {
-            side: _balls(volume, middle, upper.box.axes, sign * across, along, 4 * size)
+            side: _balls(volume, middle, upper.box.axes, sign * across, along, BALL_MM * size)
             for side, sign in (("right", 1), ("left", -1))
         }
         usual = _commonest([mean for spots in sides.values() for mean, _, _ in spots])
         pair = {}
         for side, spots in sides.items():
-            unlike = [std + 0.3 * abs(mean - usual) for mean, std, _ in spots]
+            unlike = [std + UNLIKE_COST * abs(mean - usual) for mean, std, _ in spots]
             if not unlike:
                 continue
             site = f"{side} {muscle}"

@@ -19,6 +19,22 @@ LABELS = slice(13, 50)  # the radii a surface may take: 0.49 ... 1.57 of the tem
 # Pose search: slices beside the seed's (mm), and how much unlike signal inside the box costs.
 SLABS_MM = np.array([-10.0, -5.0, 0.0, 5.0, 10.0])
 SOFT_EDGE = 0.12  # change per mm, relative to marrow, that counts as half an edge
+# Where the search looks, mm: far beyond any body (usual depth 21 to 46, height 13 to 38), so that
+# the ends bind nothing; every second millimeter.
+EVERY = 2
+BACK_MM, BELOW_MM = 44, 40  # the farthest back wall and lower endplate from the seed
+DEPTHS_MM, HEIGHTS_MM = (20, 48), (12, 42)
+PATCH_MM, SLAB_MM = 101, 72  # side of the patch that is turned, half that of what it is cut from
+TILTS_SEARCHED_DEG = np.arange(-64.0, 33.0, 8.0)  # a steep sacrum to a kyphotic thoracic spine
+# What the rectangle's prior and its inside weigh beside the mean edges of its four sides, and how
+# far signals beside the seed's slice may differ (SD of the logarithm) to be looked at as well.
+PRIOR_WEIGHT, INSIDE_WEIGHT, SLABS_SD = 0.15, 3.0, 0.2
+UNLIKE_SD, DARKEST = 0.4, 0.05  # of the logarithm of signal over marrow: fully unlike; clipped at
+HALF_WIDTH_TO_DEPTH = 0.7  # until the sides are looked for
+# The sides: columns from -40 to 40 mm, a width of 24 mm at least that holds the middle.
+ACROSS_MM, LEAST_WIDTH_MM, BEYOND_MIDDLE_MM = 40, 24, 4
+WIDTH_SD_MM = 6.0
+USUAL_LIKENESS = 0.75  # of the likeness in the middle: what a column is worth when it is a body's
 
 # Surface: what an edge, a mm of marrow-like signal and a mm^2 of distance weigh against each
 # other. Set by eye on real spines; half of REGION or PRIOR, or a third more of PRIOR or
@@ -91,7 +107,7 @@ def _integrals(slabs, weights, cosine, sine, size, soft):
                     slabs[n, iy + 1, iz] * (1 - fz) + slabs[n, iy + 1, iz + 1] * fz
                 ) * fy
                 turned[a, b] = value
-                ratio = np.log(max(value, 0.05)) / 0.4
+                ratio = np.log(max(value, DARKEST)) / UNLIKE_SD
                 other[a, b] += weights[n] * min(1.0, ratio * ratio)
         for a in range(1, size - 1):
             for b in range(1, size - 1):
@@ -134,12 +150,16 @@ def _best_rectangle(
         su, sv, both, unlike = _integrals(
             slabs, weights, np.cos(tilts[t]), np.sin(tilts[t]), size, soft
         )
-        for u0 in range(half - 44, half - 1, 2):
-            for u1 in range(max(u0 + 20, half + 2), min(u0 + 48, size - 2), 2):
+        for u0 in range(half - BACK_MM, half - 1, EVERY):
+            for u1 in range(
+                max(u0 + DEPTHS_MM[0], half + 2), min(u0 + DEPTHS_MM[1], size - 2), EVERY
+            ):
                 ap = u1 - u0
                 prior_u = tilt_costs[t] + 0.5 * ((ap - mean_ap) / sd_ap) ** 2
-                for v0 in range(half - 40, half - 1, 2):
-                    for v1 in range(max(v0 + 12, half + 2), min(v0 + 42, size - 2), 2):
+                for v0 in range(half - BELOW_MM, half - 1, EVERY):
+                    for v1 in range(
+                        max(v0 + HEIGHTS_MM[0], half + 2), min(v0 + HEIGHTS_MM[1], size - 2), EVERY
+                    ):
                         si = v1 - v0
                         back = (su[u0, v1 - 1] - su[u0, v0 + 2]) / (si - 3)
                         front = (su[u1, v1 - 1] - su[u1, v0 + 2]) / (si - 3)
@@ -151,7 +171,7 @@ def _best_rectangle(
                         inside = (inside + apart) / ((b - a) * (d - c))
                         prior = prior_u + 0.5 * ((si - mean_si) / sd_si) ** 2
                         found = low + high + back + front - inner * inside
-                        score = found - 0.15 * prior
+                        score = found - PRIOR_WEIGHT * prior
                         if score > best[0]:
                             best = (
                                 np.float32(score),
@@ -211,7 +231,7 @@ def sagittal_box(
     """
     prior = prior or BodyPrior()
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
-    extent = 72
+    extent = SLAB_MM
     grid = np.arange(-extent, extent + 1.0)
     y, z = np.meshgrid(grid, grid, indexing="ij")
     slabs = []
@@ -223,27 +243,27 @@ def sagittal_box(
     near = np.median(slabs[:, extent - 2 : extent + 3, extent - 2 : extent + 3], axis=(1, 2))
     level = max(near[len(SLABS_MM) // 2], 1e-6)
     slabs /= level
-    weights = np.exp(-(np.log(np.maximum(near / level, 0.05)) ** 2) / (2 * 0.2**2))
+    weights = np.exp(-(np.log(np.maximum(near / level, DARKEST)) ** 2) / (2 * SLABS_SD**2))
     weights[len(SLABS_MM) // 2] = 1.0  # the seed's own, even where there is no signal
     weights = (weights / weights.sum()).astype(np.float32)
-    tilts = np.arange(-64.0, 33.0, 8.0)  # from a steep sacrum to a kyphotic thoracic spine
+    tilts = TILTS_SEARCHED_DEG
     expected, spread = prior.tilt_deg
     tilts = tilts[np.abs(tilts - np.clip(expected, tilts[0], tilts[-1])) <= 3 * spread]
     costs = 0.5 * ((tilts - expected) / spread) ** 2
     score, evidence, t, u0, u1, v0, v1 = _best_rectangle(
-        slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), 101, SOFT_EDGE,
-        *prior.depth_mm, *prior.height_mm, 3.0,
+        slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), PATCH_MM, SOFT_EDGE,
+        *prior.depth_mm, *prior.height_mm, INSIDE_WEIGHT,
     )  # fmt: skip
     axes = tilted_axes(tilts[t])
     middle = np.array([0.0, (u0 + u1) / 2, (v0 + v1) / 2])
-    half = np.array([0.7 * (u1 - u0), (u1 - u0) / 2, (v1 - v0) / 2])
+    half = np.array([HALF_WIDTH_TO_DEPTH * (u1 - u0), (u1 - u0) / 2, (v1 - v0) / 2])
     return Box(seed_ras + middle @ axes, axes, half), float(score), float(evidence)
 
 
 def widen(volume: Volume, box: Box) -> Box:
     """Find the body's left and right end for a box found in one sagittal slice."""
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
-    across = np.arange(-40.0, 41.0)
+    across = np.arange(-ACROSS_MM, ACROSS_MM + 1.0)
     front = np.linspace(-0.6, 0.6, 7) * box.half[1]
     up = np.linspace(-0.55, 0.55, 5) * box.half[2]
     inside = _sample_grid(volume, to_ijk, box, across, front, up)  # (x, y, z)
@@ -261,15 +281,15 @@ def widen(volume: Volume, box: Box) -> Box:
         steps = side * box.half[2] + np.arange(-4.0, 4.1)
         plate = _sample_grid(volume, to_ijk, box, across, front, steps) / marrow.mean()
         slope = np.abs(plate[:, :, 2:] - plate[:, :, :-2]) / 2
-        edges.append(_seen_mean((slope / (slope + 0.12)).max(axis=2), 1))
+        edges.append(_seen_mean((slope / (slope + SOFT_EDGE)).max(axis=2), 1))
     evidence = likeness * (edges[0] + edges[1]) / 2
-    evidence -= 0.75 * np.median(evidence[near])
+    evidence -= USUAL_LIKENESS * np.median(evidence[near])
     total = np.concatenate([[0.0], np.cumsum(evidence)])
     expected = WIDTH_TO_DEPTH * 2 * box.half[1]
     best = (-np.inf, 0, 0)
-    for a in range(0, 37):
-        for b in range(max(44, a + 24), 81):
-            score = total[b + 1] - total[a] - 0.5 * ((b - a - expected) / 6.0) ** 2
+    for a in range(0, ACROSS_MM - BEYOND_MIDDLE_MM + 1):
+        for b in range(max(ACROSS_MM + BEYOND_MIDDLE_MM, a + LEAST_WIDTH_MM), across.size):
+            score = total[b + 1] - total[a] - 0.5 * ((b - a - expected) / WIDTH_SD_MM) ** 2
             best = max(best, (score, a, b))
     left, right = across[best[1]], across[best[2]]
     middle = np.array([(left + right) / 2, 0, 0]) @ box.axes
