@@ -16,7 +16,6 @@ QUOTED = 15  # characters in a row that no other sentence has by chance
 UNTESTED = [
     ("PDFFMapperLib/dicom/segmentation.py", "it holds no frame"),
     ("PDFFMapperLib/install/packages.py", "They were not installed."),
-    ("PDFFMapperLib/water_fat/signal_model.py", "The phases of the echoes can be explained"),
 ]
 LISTS = ("cautions", "unsure", "doubts", "notes")
 
