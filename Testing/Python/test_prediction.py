@@ -308,6 +308,43 @@ def test_stability_of_few_regions_is_refused(tmp_path):
         feature_stability([tmp_path / "s.csv"])
 
 
+def test_a_report_of_stability_and_repeated_scans(cohort, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    with open(tmp_path / "s.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["subject", "region", "variant", NAMES[0], NAMES[1]])
+        table.writerows(
+            ["X", f"R{region}", f"v{variant}", region + 0.01 * variant, rng.normal()]
+            for region in range(8)
+            for variant in range(4)
+        )
+    again = tmp_path / "again.csv"
+    again.write_text(cohort[0].read_text())
+    apart = np.array([[float(row[n]) for n in NAMES[:5]] for row in read_table(cohort[0])])
+    moved = rng.normal(size=apart.shape)
+    for row, values in enumerate(apart + moved):
+        edit(again, row, NAMES[0], str(values[0]))
+    run = ["stability", str(tmp_path / "s.csv"), "--repeats", str(cohort[0]), str(again)]
+    out = tmp_path / "report.csv"
+    for _ in range(2):  # its own report may be replaced
+        assert cli.main([*run, "--out", str(out)]) == 0
+        assert "1 of 2 features are stable" in capsys.readouterr().out
+    found = {row["feature"]: row for row in read_table(out)}
+    assert (found[NAMES[0]]["stable"], found[NAMES[1]]["stable"]) == ("yes", "no")
+    within = np.sqrt(np.mean(moved[:, 0] ** 2) / 2)  # of pairs: half the squared difference
+    assert float(found[NAMES[0]]["repeatability_coefficient"]) == pytest.approx(2.77 * within)
+    assert found[NAMES[0]]["repeated_regions"] == "30"
+    assert float(found[NAMES[2]]["within_sd"]) == 0
+    assert cli.main([*run, "--out", str(again)]) == 2
+    assert "was not made by this software" in capsys.readouterr().err
+    assert cli.main([*run[:-1], "--out", str(out)]) == 2
+    assert "No region of a patient was scanned twice" in capsys.readouterr().err
+    for path in (cohort[0], again):
+        with_column(path, "images", ["a1b2"] * 30)
+    assert cli.main([*run, "--out", str(out)]) == 2
+    assert "measured twice on the same image" in capsys.readouterr().err
+
+
 # --- tables ---
 
 
@@ -689,6 +726,8 @@ def test_training_and_scoring_by_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert cli.main([*train, "--method", "forest"]) == 2
     assert "A forest needs scikit-learn; install it with: pip" in capsys.readouterr().err
+    assert cli.main([*train[:-1], str(outcomes)]) == 2
+    assert "outcomes.csv exists and is no score" in capsys.readouterr().err
     assert cli.main([*train, "--predictors", "height"]) == 2
     assert "No column is called height" in capsys.readouterr().err
 

@@ -97,31 +97,33 @@ def calculated(rows, values, shape_mask, mask, levels, spacing, on_grid, step=1.
         yield row, first_order[code]
 
 
+def agrees(row, value) -> bool:
+    """Whether a value rounded to three significant digits lies within the row's tolerance."""
+    expected, tolerance = float(row["value"]), float(row["tolerance"] or 0)
+    return abs(float(f"{value:.2e}") - expected) <= tolerance + 1e-9 * abs(expected)
+
+
 def check(pairs) -> int:
-    """How many agree to three significant digits within the tolerance; says which do not."""
-    wrong, right = [], 0
-    for row, value in pairs:
-        expected, tolerance = float(row["value"]), float(row["tolerance"] or 0)
-        if abs(float(f"{value:.2e}") - expected) <= tolerance + 1e-9 * abs(expected):
-            right += 1
-        else:
-            wrong.append((row["family"], row["feature"], row["aggregation"], expected, value))
+    """How many agree; says which do not."""
+    pairs = list(pairs)
+    names = ("family", "feature", "aggregation", "value")
+    wrong = [(*(row[n] for n in names), value) for row, value in pairs if not agrees(row, value)]
     assert not wrong
-    return right
+    return len(pairs)
 
 
-def test_all_482_values_of_the_digital_phantom():
+def digital_pairs():
+    """Reference row and value of the digital phantom."""
     values, mask, spacing = read_pair(IBSI, "digital")
     levels = Discretization(bin_width=1, lowest=1).levels(values, mask)
     rows = reference_rows("digital")
-    pairs = calculated(rows, values, mask, mask, levels, spacing, values[mask])
-    assert check(pairs) == 482
+    return calculated(rows, values, mask, mask, levels, spacing, values[mask])
 
 
-@pytest.mark.parametrize(("name", "count"), [*zip("ABCDE", (346, 346, 209, 210, 210), strict=True)])
-def test_all_1321_values_of_the_lung_configurations(shared, name, count):
+def configuration_pairs(folder: Path, name: str):
+    """Reference row and value of the lung phantom in `folder`, for a configuration "A" to "E"."""
     setting = CONFIGURATIONS[name]
-    values, shape_mask, spacing = read_pair(shared / "cases" / "ibsi1", "ct")
+    values, shape_mask, spacing = read_pair(folder, "ct")
     if setting.spacing:
         values = np.round(resampled(values, spacing, setting.spacing, setting.order))
         shape_mask = resampled_mask(shape_mask, spacing, setting.spacing)
@@ -140,10 +142,18 @@ def test_all_1321_values_of_the_lung_configurations(shared, name, count):
     if setting.volume_bins:
         on_grid = Discretization(bins=setting.volume_bins, **FROM_LOWEST).levels(values, mask)[mask]
     levels = setting.bins.levels(values, mask)
-    pairs = calculated(
+    return calculated(
         reference_rows(name), values, shape_mask, mask, levels, spacing, on_grid, step, limits
     )
-    assert check(pairs) == count
+
+
+def test_all_482_values_of_the_digital_phantom():
+    assert check(digital_pairs()) == 482
+
+
+@pytest.mark.parametrize(("name", "count"), [*zip("ABCDE", (346, 346, 209, 210, 210), strict=True)])
+def test_all_1321_values_of_the_lung_configurations(shared, name, count):
+    assert check(configuration_pairs(shared / "cases" / "ibsi1", name)) == count
 
 
 EXAMPLE = np.array([[[1, 2, 2, 3], [1, 2, 3, 3], [4, 2, 4, 1], [4, 1, 2, 3]]])

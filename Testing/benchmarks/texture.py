@@ -2,6 +2,7 @@
 
     python Testing/benchmarks/texture.py
     python Testing/benchmarks/texture.py --peer mirp=venv1/bin/python --peer nyxus=venv2/bin/python
+    python Testing/benchmarks/texture.py --ibsi FOLDER    also the IBSI's CT phantom (CC BY-NC)
 
 Regions are four digital vertebral bodies of 30,000 voxels in an image of 256 x 256 x 60, 32 gray
 levels; CPU seconds of a process of its own for each library, the least of some runs, and how much
@@ -28,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
+sys.path[:0] = [str(ROOT / one) for one in ("MarrowAssess", "PDFFMapper", "Testing/Python")]
 
 
 def memory_mb() -> float:
@@ -102,6 +103,28 @@ def ours() -> None:
     )
 
 
+def ibsi(ct: Path | None) -> None:
+    """Print how many reference values and response maps agree."""
+    import test_texture
+    from test_texture_filters import MAPS, largest_error, read_phantoms
+
+    def told(what: str, pairs) -> None:
+        right = [test_texture.agrees(row, value) for row, value in pairs]
+        print(f"  {what}: {sum(right)} of {len(right)} values")
+
+    print("IBSI references")
+    told("digital phantom", test_texture.digital_pairs())
+    for name in "ABCDE" if ct else "":
+        told(f"configuration {name}", test_texture.configuration_pairs(ct, name))
+    phantoms = read_phantoms()
+    errors = [largest_error(phantoms, name) for name in MAPS]
+    right = sum(error <= 0.01 for error in errors)
+    print(
+        f"  filters: {right} of {len(errors)} response maps within 1 % of their range, the worst "
+        f"{100 * max(errors):.3f} %"
+    )
+
+
 def peer(name: str) -> None:
     """Print time and memory of a library as JSON."""
     levels, mask = bodies()
@@ -114,11 +137,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--ibsi", type=Path, metavar="FOLDER", help="holds the IBSI's CT phantom")
     parser.add_argument("--only", help="run one peer in this process")
     args = parser.parse_args()
     if args.only:
         peer(args.only)
         return
+    ibsi(args.ibsi)
     ours()
     for one in args.peer:
         name, python = one.split("=", 1)

@@ -29,6 +29,7 @@ COMMANDS = {
     "inspect": ("MarrowAssessLib.commands.inspect", "what is in a folder, and what it is for"),
     "assess": ("MarrowAssessLib.commands.assess", "from images and regions to a report"),
     "radiomics": ("MarrowAssessLib.commands.radiomics", "all IBSI features of every region"),
+    "stability": ("MarrowAssessLib.commands.stability", "which features stay, how repeatable"),
     "train": ("MarrowAssessLib.commands.train", "a score from your own cohort, validated"),
     "score": ("MarrowAssessLib.commands.score", "a trained score for new patients"),
     "references": ("MarrowAssessLib.commands.references", "what is expected at this age"),

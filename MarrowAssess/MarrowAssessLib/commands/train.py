@@ -18,7 +18,7 @@ from MarrowAssessLib.prediction.model_card import (
     population,
     refuse_too_few,
 )
-from MarrowAssessLib.prediction.score_file import Score, write_score
+from MarrowAssessLib.prediction.score_file import Score, refuse_other_file, write_score
 from MarrowAssessLib.prediction.stability import STABLE_ICC, feature_stability
 from MarrowAssessLib.prediction.training import FOREST, LOGISTIC, METHODS, Recipe, train
 from MarrowAssessLib.prediction.validation import (
@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
+    refuse_other_file(args.out)
     versions = {"numpy": np.__version__}
     if args.method == FOREST:
         try:

@@ -94,7 +94,7 @@ def cohort_table(
             from the scanner, too many values missing.
     """
     rows, notes = of_tissue([row for path in feature_files for row in read_table(path)], tissue)
-    settings = _one_setting(rows)
+    settings = one_setting(rows)
     _refuse_shared_images(rows)
     outcomes = {}
     for row in read_table(outcome_file):
@@ -105,9 +105,8 @@ def cohort_table(
             raise ValueError(f"{outcome_file}: '{subject}' stands twice; keep one row.")
         outcomes[subject] = row
     skipped = {*_TEXT_COLUMNS, "scanner", "date", outcome}
-    every = dict.fromkeys(column for row in rows for column in row)
-    columns = [c for c in every if c not in skipped and not c.endswith(_SETTINGS)]
-    if outcome in every:
+    columns = [c for c in feature_columns(rows) if c not in skipped]
+    if any(outcome in row for row in rows):
         raise ValueError(f"The outcome '{outcome}' stands among the features; take it out.")
     patients, values = _by_patient(rows, columns, outcomes)
     notes += _unlike(rows, outcomes.keys() - set(patients))
@@ -164,7 +163,18 @@ def _unlike(rows: Sequence[dict[str, str]], without: set[str]) -> tuple[str, ...
     return tuple(said)
 
 
-def _one_setting(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+def feature_columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The columns of numbers that were measured, of all rows."""
+    every = dict.fromkeys(column for row in rows for column in row)
+    return [c for c in every if c not in _TEXT_COLUMNS and not c.endswith(_SETTINGS)]
+
+
+def one_setting(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The settings of each image.
+
+    Raises:
+        ValueError: they differ between rows.
+    """
     found: dict[str, tuple[str, str]] = {}
     for row in rows:
         for column, text in row.items():

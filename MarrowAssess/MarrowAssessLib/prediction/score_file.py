@@ -116,6 +116,19 @@ def write_score(score: Score, path: str | Path) -> None:
         temporary.write_text(text, "utf-8")
 
 
+def refuse_other_file(path: str | Path) -> None:
+    """Refuse to replace a file that is no score.
+
+    Raises:
+        ValueError: so it is.
+    """
+    path = Path(path)
+    if path.exists():
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if '"format": "marrowassess score' not in file.read(200):
+                raise ValueError(f"{path} exists and is no score; choose another name.")
+
+
 def read_score(path: str | Path) -> Score:
     """Read a score and check that it can be evaluated.
 

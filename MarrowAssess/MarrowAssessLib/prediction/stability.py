@@ -8,7 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from MarrowAssessLib.prediction.cohort_table import number_in, read_table
+from MarrowAssessLib.prediction.cohort_table import (
+    feature_columns,
+    number_in,
+    one_setting,
+    read_table,
+)
 
 STABLE_ICC = 0.75
 FEWEST_REGIONS = 5
@@ -96,4 +101,54 @@ def feature_stability(files: Sequence[str | Path]) -> dict[str, Agreement]:
         known = np.isfinite(values).all(1)
         if known.sum() >= FEWEST_REGIONS:
             found[name] = icc_2_1(values[known])
+    return found
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """How far two scans of one region lie apart.
+
+    Attributes:
+        coefficient: 2.77 within-region SD: below it lie 95 % of the differences of two scans.
+        within_sd: SD between scans of a region, pooled over regions.
+        regions: scanned twice or more.
+    """
+
+    coefficient: float
+    within_sd: float
+    regions: int
+
+
+def repeatability(files: Sequence[str | Path]) -> dict[str, Repeatability]:
+    """Repeatability of every feature from `radiomics` of patients who were scanned again.
+
+    Rows of one subject and region are its scans. Bland and Altman 1999,
+    doi 10.1177/096228029900800204.
+
+    Raises:
+        ValueError: settings differ, an image stands twice, or no region was scanned twice.
+    """
+    rows = [row for path in files for row in read_table(path)]
+    one_setting(rows)
+    scans: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        own = scans.setdefault((row.get("subject", ""), row.get("region", "")), [])
+        if row.get("images") and any(row["images"] == other["images"] for other in own):
+            raise ValueError(
+                f"{row['region']} of '{row['subject']}' was measured twice on the same image; "
+                "give each scan once."
+            )
+        own.append(row)
+    repeated = [own for own in scans.values() if len(own) > 1]
+    if not repeated:
+        raise ValueError("No region of a patient was scanned twice; give the tables of both scans.")
+    found = {}
+    for name in feature_columns(rows):
+        groups = [[number_in(r.get(name, ""), r["subject"], name) for r in own] for own in repeated]
+        known = [[v for v in group if np.isfinite(v)] for group in groups]
+        known = [group for group in known if len(group) > 1]
+        if known:
+            square = sum(np.var(group) * len(group) for group in known)
+            within = float(np.sqrt(square / sum(len(group) - 1 for group in known)))
+            found[name] = Repeatability(2.77 * within, within, len(known))
     return found
