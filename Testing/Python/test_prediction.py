@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from MarrowAssessLib.commands import main as cli
-from MarrowAssessLib.commands.score import scored
+from MarrowAssessLib.commands.score import card_lines, scored
 from MarrowAssessLib.prediction import score_file
 from MarrowAssessLib.prediction.cohort_table import _without_empty, cohort_table, read_table
 from MarrowAssessLib.prediction.elastic_net import elastic_net
@@ -604,6 +604,7 @@ def test_a_file_gives_the_same_score_back(score, tmp_path):
     for one, other in zip((score.model, *score.fold_models), (again.model, *again.fold_models),
                           strict=True):  # fmt: skip
         np.testing.assert_array_equal(one.probability(values), other.probability(values))
+    assert card_lines({"n": 3}) == []
     assert (again.outcome, again.settings, again.card) == ("fracture", score.settings, {"n": 3})
 
 
@@ -721,6 +722,8 @@ def test_training_and_scoring_by_command(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "exploratory" in printed
     assert printed.count(" for fracture") == 60
+    assert "trained on 60 patients, 30 with the outcome, from 12 candidate predictors" in printed
+    assert "scanner: A 30, B 30" in printed and "calibration slope" in printed
     assert cli.main([*train, "--predictors", *NAMES[:3]]) == 0
     assert "predictors were named by hand" in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "sklearn", None)

@@ -226,6 +226,10 @@ def test_what_was_done_to_an_image_stands_in_its_settings(tmp_path):
     with open(tmp_path / "out" / "radiomics.csv", encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["T1_settings"].startswith("voxels 4.00 x 1.00 x 1.00 mm (resampled, N4); 2.5D")
+    with open(tmp_path / "out" / "radiomics-without-n4.csv", encoding="utf-8", newline="") as file:
+        (plain,) = csv.DictReader(file)
+    assert plain["T1_settings"].startswith("voxels 4.00 x 1.00 x 1.00 mm (resampled); 2.5D")
+    assert plain.keys() == row.keys() and plain["T1_original_Q4LE"] != row["T1_original_Q4LE"]
     content = json.loads((tmp_path / "out" / "radiomics.json").read_text())
     assert content["levels"]["L3 marrow"]["T1"].startswith("32 levels of ")
 

@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 
 RECORD, TABLE = "radiomics.json", "radiomics.csv"
 PARQUET, STABILITY = "radiomics.parquet", "stability.csv"
+WITHOUT_N4 = "radiomics-without-n4.csv"  # the same columns of the images as acquired
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `marrowassess radiomics`."""
     add_study_options(parser)
-    parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
+    parser.add_argument(
+        "--n4",
+        action="store_true",
+        help="correct coil shading first (N4); features without it in a table beside",
+    )
     parser.add_argument(
         "--filters",
         action="store_true",
@@ -74,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
     _require("--filters", "pywt", "PyWavelets", args.filters)
     _require("--parquet", "pyarrow", "pyarrow", args.parquet)
-    refuse_foreign(args.out, RECORD, (TABLE, PARQUET, STABILITY))
+    refuse_foreign(args.out, RECORD, (TABLE, PARQUET, STABILITY, WITHOUT_N4))
     arguments, notes = study_arguments(args)
     study = read_study(**arguments)
     if apart := [c.value for c, one in study.volumes.items() if not one.same_grid(study.grid)]:
@@ -85,15 +90,16 @@ def run(args: argparse.Namespace) -> int:
     images = digests(study.volumes)
     corrected = without_coil_shading(study.volumes) if args.n4 else {}
     volumes, regions = study.volumes | corrected, study.regions
+    acquired = {contrast: study.volumes[contrast] for contrast in corrected}
+    steps = []
     if args.spacing is not None:
+        acquired, _ = at_spacing(acquired, [], args.spacing) if acquired else ({}, [])
         volumes, regions = at_spacing(volumes, regions, args.spacing)
-    before = {
-        contrast: ", ".join(
-            ["resampled"] * (args.spacing is not None) + ["N4"] * (contrast in corrected)
-        )
-        for contrast in volumes
-    }
+        steps = ["resampled"]
+    before = {c: ", ".join([*steps, *(["N4"] if c in corrected else [])]) for c in volumes}
     rows = radiomics_rows(volumes, regions, args.filters, done_before=before)
+    before = {c: ", ".join(steps) for c in acquired}
+    plain = radiomics_rows(acquired, regions, args.filters, done_before=before) if acquired else []
     if not any(row.values for row in rows):
         reasons = "; ".join(f"{r.region}: {why}" for r in rows for why in r.missing.values())
         raise ValueError(f"No region gives features ({reasons}).")
@@ -101,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     with output_set(args.out, RECORD) as folder:
         write_rows(rows, folder / TABLE, subject, images)
         write_description(rows, folder / RECORD, args.n4, notes)
+        if plain:
+            write_rows(plain, folder / WITHOUT_N4, subject, images)
         if args.parquet:
             write_parquet(rows, folder / PARQUET, subject, images)
         if args.stability:

@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     print(score.card.get("summary", ""))
     if score.exploratory:
         print(f"This score is {score.exploratory}.")
+    for line in card_lines(score.card):
+        print(f"  {line}")
     for one in scored(score, read_table(args.features)):
         print(
             f"{one.subject}: {100 * one.probability:.0f} % "
@@ -59,6 +61,30 @@ def run(args: argparse.Namespace) -> int:
             print(f"  without a value: {', '.join(one.missing)}")
     print("For research use only; a score is no diagnosis.")
     return 0
+
+
+def card_lines(card: dict[str, object]) -> list[str]:
+    """The model card in a few lines; what it does not tell is left out."""
+    lines = []
+    if "patients" in card:
+        lines.append(
+            f"trained on {card['patients']} patients, {card.get('with_outcome')} with the outcome, "
+            f"from {card.get('candidates')} candidate predictors"
+        )
+    for what, counts in dict(card.get("population") or {}).items():
+        lines.append(f"{what}: " + ", ".join(f"{name} {n}" for name, n in dict(counts).items()))
+    if "validation" in card:
+        lines.append(f"validated by {card['validation']}")
+    if reached := card.get("performance"):
+        lines.append(
+            f"calibration slope {reached['calibration_slope']:.2f} and intercept "
+            f"{reached['calibration_intercept']:.2f} (1 and 0 are right), Brier "
+            f"{reached['brier']:.2f}, sensitivity {100 * reached['sensitivity']:.0f} %, "
+            f"specificity {100 * reached['specificity']:.0f} %"
+        )
+    lines += [one["sentence"] for one in card.get("comparisons") or []]
+    lines += [str(card[key]) for key in ("chosen_by_hand", "context") if key in card]
+    return lines
 
 
 def scored(score: Score, rows: list[dict[str, str]]) -> list[Scored]:

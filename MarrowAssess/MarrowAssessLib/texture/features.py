@@ -207,28 +207,20 @@ def zone_features(
     return {**_averaged(SIZE_ZONE, by_size), **_averaged(DISTANCE_ZONE, by_distance)}
 
 
-def neighborhood_difference_features(
-    levels: np.ndarray, aggregation: Aggregation
-) -> dict[str, float]:
-    """Features of how levels differ from their neighborhood, by IBSI code."""
-    voxels, differences = matrices.neighborhood_differences(levels, aggregation.by_slice)
+def neighborhood_features(levels: np.ndarray, aggregation: Aggregation) -> dict[str, float]:
+    """Features of how levels differ from their neighborhood and how many neighbors are alike."""
+    every = matrices.neighborhoods(levels, aggregation.by_slice)
     if not aggregation.slices_apart:
-        voxels, differences = voxels.sum(0, keepdims=True), differences.sum(0, keepdims=True)
-    found = [_of_differences(n, s) for n, s in zip(voxels, differences, strict=True) if n.any()]
-    return _averaged(NEIGHBORHOOD_DIFFERENCE, found)
-
-
-def dependence_features(levels: np.ndarray, aggregation: Aggregation) -> dict[str, float]:
-    """Features of how many neighbors are alike, by IBSI code."""
-    counts = matrices.dependences(levels, aggregation.by_slice)
-    if not aggregation.slices_apart:
-        counts = counts.sum(0, keepdims=True)
-    alike = np.arange(1, counts.shape[-1] + 1)  # the voxel itself counts
-    found = []
-    for each in (each for each in counts if each.any()):
-        share = each / each.sum()
-        found.append(np.append(_of_sizes(each, alike, each.sum()), np.sum(share**2)))
-    return _averaged(DEPENDENCE, found)
+        every = [one.sum(0, keepdims=True) for one in every]
+    differ, depend = [], []
+    for voxels, differences, counts in zip(*every, strict=True):
+        if voxels.any():
+            differ.append(_of_differences(voxels, differences))
+        if counts.any():
+            alike = np.arange(1, len(counts[0]) + 1)  # the voxel itself counts
+            share = counts / counts.sum()
+            depend.append(np.append(_of_sizes(counts, alike, counts.sum()), np.sum(share**2)))
+    return {**_averaged(NEIGHBORHOOD_DIFFERENCE, differ), **_averaged(DEPENDENCE, depend)}
 
 
 def texture_features(
@@ -238,8 +230,7 @@ def texture_features(
     by_pairs: tuple[Callable[..., dict[str, float]], ...] = (
         co_occurrence_features,
         run_length_features,
-        neighborhood_difference_features,
-        dependence_features,
+        neighborhood_features,
     )
     found: dict[str, float] = {}
     for family in by_pairs:

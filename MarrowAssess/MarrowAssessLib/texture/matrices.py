@@ -44,12 +44,15 @@ def directions(by_slice: bool) -> np.ndarray:
 
 def co_occurrences(levels: np.ndarray, by_slice: bool) -> np.ndarray:
     """Symmetric counts of neighboring levels (slices or 1, directions, levels, levels)."""
-    return _co_occurrences(_checked(levels), directions(by_slice), by_slice, int(levels.max()))
+    flat, shape = _bordered(levels)
+    found = _co_occurrences(flat, shape, _steps(by_slice, shape), by_slice, int(levels.max()))
+    return found + found.swapaxes(2, 3)
 
 
 def run_lengths(levels: np.ndarray, by_slice: bool) -> np.ndarray:
     """Counts of runs (slices or 1, directions, levels, longest): [..., n - 1] are n voxels long."""
-    return _run_lengths(_checked(levels), directions(by_slice), by_slice, int(levels.max()))
+    flat, shape = _bordered(levels)
+    return _run_lengths(flat, shape, _steps(by_slice, shape), by_slice, int(levels.max()))
 
 
 def zones(levels: np.ndarray, shape_mask: np.ndarray, by_slice: bool) -> Zones:
@@ -61,79 +64,83 @@ def zones(levels: np.ndarray, shape_mask: np.ndarray, by_slice: bool) -> Zones:
             that of the image, are what distances are measured to.
     """
     distance = _border_distance(np.ascontiguousarray(shape_mask, bool), by_slice)
-    return Zones(*_zones(_checked(levels), distance, by_slice))
+    flat, shape = _bordered(levels)
+    return Zones(*_zones(flat, shape, _all_steps(by_slice, shape), distance.ravel(), by_slice))
 
 
-def neighborhood_differences(levels: np.ndarray, by_slice: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels with a neighbor, and their summed difference from the neighbors' mean, per level.
+def neighborhoods(levels: np.ndarray, by_slice: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What surrounds the voxels of each level (8 neighbors in a slice, 26 in a volume).
 
     Returns:
-        Two arrays (slices or 1, levels).
+        (slices or 1, levels): voxels with a neighbor, and their summed difference from the
+        neighbors' mean; (slices or 1, levels, dependence): [..., n] voxels with n neighbors alike.
     """
-    return _neighborhood_differences(_checked(levels), by_slice, int(levels.max()))
+    flat, shape = _bordered(levels)
+    return _neighborhoods(flat, shape, _all_steps(by_slice, shape), by_slice, int(levels.max()))
 
 
-def dependences(levels: np.ndarray, by_slice: bool) -> np.ndarray:
-    """Counts (slices or 1, levels, dependence): [..., n] of voxels with n neighbors alike."""
-    return _dependences(_checked(levels), by_slice, int(levels.max()))
-
-
-def _checked(levels: np.ndarray) -> np.ndarray:
+def _bordered(levels: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Levels with a voxel of border on each side, which spares every look at a neighbor a check."""
     if levels.ndim != 3 or not np.issubdtype(levels.dtype, np.integer):
         raise ValueError(
             f"Gray levels are whole numbers on three axes; given was {levels.ndim}-dimensional "
             f"{levels.dtype}."
         )
-    return np.ascontiguousarray(levels, np.int32)
+    return np.pad(levels.astype(np.int32, copy=False), 1).ravel(), levels.shape
+
+
+def _steps(by_slice: bool, shape: tuple[int, int, int]) -> np.ndarray:
+    """From a voxel to half of its neighbors, in the flat array."""
+    return directions(by_slice) @ [(shape[1] + 2) * (shape[2] + 2), shape[2] + 2, 1]
+
+
+def _all_steps(by_slice: bool, shape: tuple[int, int, int]) -> np.ndarray:
+    half = _steps(by_slice, shape)
+    return np.concatenate([half, -half])
 
 
 @njit(cache=True, nogil=True)
-def _co_occurrences(levels, offsets, by_slice, highest):
-    slices, rows, columns = levels.shape
-    counts = np.zeros((slices if by_slice else 1, len(offsets), highest, highest), np.int64)
+def _co_occurrences(flat, shape, steps, by_slice, highest):
+    slices, rows, columns = shape
+    counts = np.zeros((slices if by_slice else 1, len(steps), highest, highest), np.int64)
     for z in range(slices):
         here = counts[z if by_slice else 0]
         for y in range(rows):
-            for x in range(columns):
-                level = levels[z, y, x]
+            first = ((z + 1) * (rows + 2) + y + 1) * (columns + 2) + 1
+            for at in range(first, first + columns):
+                level = flat[at]
                 if level == 0:
                     continue
-                for d in range(len(offsets)):
-                    nz, ny, nx = z + offsets[d, 0], y + offsets[d, 1], x + offsets[d, 2]
-                    if nz < slices and 0 <= ny < rows and 0 <= nx < columns:
-                        other = levels[nz, ny, nx]
-                        if other:
-                            here[d, level - 1, other - 1] += 1
-                            here[d, other - 1, level - 1] += 1
+                for d in range(len(steps)):
+                    other = flat[at + steps[d]]
+                    if other:
+                        here[d, level - 1, other - 1] += 1
     return counts
 
 
 @njit(cache=True, nogil=True)
-def _run_lengths(levels, offsets, by_slice, highest):
-    slices, rows, columns = levels.shape
+def _run_lengths(flat, shape, steps, by_slice, highest):
+    slices, rows, columns = shape
     longest = max(rows, columns) if by_slice else max(slices, rows, columns)
-    counts = np.zeros((slices if by_slice else 1, len(offsets), highest, longest), np.int64)
+    counts = np.zeros((slices if by_slice else 1, len(steps), highest, longest), np.int64)
     for z in range(slices):
         here = counts[z if by_slice else 0]
         for y in range(rows):
-            for x in range(columns):
-                level = levels[z, y, x]
+            first = ((z + 1) * (rows + 2) + y + 1) * (columns + 2) + 1
+            for at in range(first, first + columns):
+                level = flat[at]
                 if level == 0:
                     continue
-                for d in range(len(offsets)):
-                    dz, dy, dx = offsets[d, 0], offsets[d, 1], offsets[d, 2]
-                    pz, py, px = z - dz, y - dy, x - dx
-                    if pz >= 0 and 0 <= py < rows and 0 <= px < columns:
-                        if levels[pz, py, px] == level:
-                            continue  # not where the run begins
-                    length = 1
-                    nz, ny, nx = z + dz, y + dy, x + dx
-                    while nz < slices and 0 <= ny < rows and 0 <= nx < columns:
-                        if levels[nz, ny, nx] != level:
-                            break
+                for d in range(len(steps)):
+                    step = steps[d]
+                    if flat[at - step] == level:
+                        continue  # not where the run begins
+                    end = at + step
+                    length = 0
+                    while flat[end] == level:
+                        end += step
                         length += 1
-                        nz, ny, nx = nz + dz, ny + dy, nx + dx
-                    here[d, level - 1, length - 1] += 1
+                    here[d, level - 1, length] += 1
     return counts
 
 
@@ -167,37 +174,38 @@ def _border_distance(mask, by_slice):
 
 
 @njit(cache=True, nogil=True)
-def _zones(levels, distance, by_slice):
-    slices, rows, columns = levels.shape
-    voxels = np.count_nonzero(levels)
+def _zones(flat, shape, steps, distance, by_slice):
+    slices, rows, columns = shape
+    plane, row = (rows + 2) * (columns + 2), columns + 2
+    voxels = np.count_nonzero(flat)
     of_slice, of_level = np.empty(voxels, np.int32), np.empty(voxels, np.int32)
     size, nearest = np.empty(voxels, np.int64), np.empty(voxels, np.int32)
-    seen = np.zeros(levels.shape, np.bool_)
-    stack = np.empty((voxels, 3), np.int32)
-    reach = 0 if by_slice else 1
+    left = flat.copy()  # 0 where a voxel has its zone
+    stack = np.empty(voxels, np.int64)
     found = 0
     for z in range(slices):
         for y in range(rows):
-            for x in range(columns):
-                level = levels[z, y, x]
-                if level == 0 or seen[z, y, x]:
+            first = ((z + 1) * (rows + 2) + y + 1) * (columns + 2) + 1
+            for start in range(first, first + columns):
+                level = left[start]
+                if level == 0:
                     continue
-                count, closest = 0, distance[z, y, x]
-                seen[z, y, x] = True
-                stack[0, 0], stack[0, 1], stack[0, 2] = z, y, x
-                top = 1
+                left[start] = 0
+                stack[0] = start
+                top, count, closest = 1, 0, rows + columns + slices
                 while top:
                     top -= 1
-                    cz, cy, cx = stack[top, 0], stack[top, 1], stack[top, 2]
+                    at = stack[top]
                     count += 1
-                    closest = min(closest, distance[cz, cy, cx])
-                    for nz in range(max(cz - reach, 0), min(cz + reach + 1, slices)):
-                        for ny in range(max(cy - 1, 0), min(cy + 2, rows)):
-                            for nx in range(max(cx - 1, 0), min(cx + 2, columns)):
-                                if levels[nz, ny, nx] == level and not seen[nz, ny, nx]:
-                                    seen[nz, ny, nx] = True
-                                    stack[top, 0], stack[top, 1], stack[top, 2] = nz, ny, nx
-                                    top += 1
+                    cz, inside = at // plane - 1, at % plane
+                    place = (cz * rows + inside // row - 1) * columns + inside % row - 1
+                    closest = min(closest, distance[place])
+                    for d in range(len(steps)):
+                        other = at + steps[d]
+                        if left[other] == level:
+                            left[other] = 0
+                            stack[top] = other
+                            top += 1
                 of_slice[found] = z if by_slice else 0
                 of_level[found], size[found], nearest[found] = level, count, closest
                 found += 1
@@ -205,47 +213,27 @@ def _zones(levels, distance, by_slice):
 
 
 @njit(cache=True, nogil=True)
-def _neighborhood_differences(levels, by_slice, highest):
-    slices, rows, columns = levels.shape
-    voxels = np.zeros((slices if by_slice else 1, highest), np.int64)
-    differences = np.zeros((slices if by_slice else 1, highest))
-    reach = 0 if by_slice else 1
+def _neighborhoods(flat, shape, steps, by_slice, highest):
+    slices, rows, columns = shape
+    number = slices if by_slice else 1
+    voxels, differences = np.zeros((number, highest), np.int64), np.zeros((number, highest))
+    dependences = np.zeros((number, highest, len(steps) + 1), np.int64)
     for z in range(slices):
-        row = z if by_slice else 0
+        group = z if by_slice else 0
         for y in range(rows):
-            for x in range(columns):
-                level = levels[z, y, x]
+            first = ((z + 1) * (rows + 2) + y + 1) * (columns + 2) + 1
+            for at in range(first, first + columns):
+                level = flat[at]
                 if level == 0:
                     continue
-                total, count = 0, 0
-                for nz in range(max(z - reach, 0), min(z + reach + 1, slices)):
-                    for ny in range(max(y - 1, 0), min(y + 2, rows)):
-                        for nx in range(max(x - 1, 0), min(x + 2, columns)):
-                            if levels[nz, ny, nx]:
-                                total += levels[nz, ny, nx]
-                                count += 1
-                if count > 1:  # one is the voxel itself
-                    voxels[row, level - 1] += 1
-                    differences[row, level - 1] += abs(level - (total - level) / (count - 1))
-    return voxels, differences
-
-
-@njit(cache=True, nogil=True)
-def _dependences(levels, by_slice, highest):
-    slices, rows, columns = levels.shape
-    reach = 0 if by_slice else 1
-    counts = np.zeros((slices if by_slice else 1, highest, 9 if by_slice else 27), np.int64)
-    for z in range(slices):
-        here = counts[z if by_slice else 0]
-        for y in range(rows):
-            for x in range(columns):
-                level = levels[z, y, x]
-                if level == 0:
-                    continue
-                alike = -1  # the voxel itself
-                for nz in range(max(z - reach, 0), min(z + reach + 1, slices)):
-                    for ny in range(max(y - 1, 0), min(y + 2, rows)):
-                        for nx in range(max(x - 1, 0), min(x + 2, columns)):
-                            alike += levels[nz, ny, nx] == level
-                here[level - 1, alike] += 1
-    return counts
+                total, count, alike = 0, 0, 0
+                for d in range(len(steps)):
+                    other = flat[at + steps[d]]
+                    total += other
+                    count += other > 0
+                    alike += other == level
+                dependences[group, level - 1, alike] += 1
+                if count:
+                    voxels[group, level - 1] += 1
+                    differences[group, level - 1] += abs(level - total / count)
+    return voxels, differences, dependences
