@@ -22,6 +22,7 @@ from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import known_segments, regions_from_node
 from MarrowAssessLib.sources.map_scale import in_stated_unit
+from MarrowAssessLib.sources.volume_source import NO_CONTRAST
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.shapes import rasterize
@@ -236,7 +237,7 @@ def _told_contrast(
     known = {**(facts or {}), **facts_from_node(node)}
     in_header = "SeriesDescription" in known
     role = guess_role(known, None if in_header else name)
-    if not role or role in ("dwi", "multi_echo"):
+    if not role or role in NO_CONTRAST:
         return None, ""
     return parse_contrast(role), "by its DICOM header" if in_header else "by its name"
 

@@ -16,6 +16,7 @@ from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 
+NO_CONTRAST = ("dwi", "multi_echo", "ct_low", "ct_high")  # what maps are made of
 SAME_AGE_YEARS = 1.0  # between series of one study: a birthday, or years rounded and exact
 
 
@@ -92,4 +93,4 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
 
 def _role(facts: Mapping[str, object]) -> Contrast | None:
     guess = guess_role(facts)
-    return parse_contrast(guess) if guess and guess not in ("dwi", "multi_echo") else None
+    return parse_contrast(guess) if guess and guess not in NO_CONTRAST else None

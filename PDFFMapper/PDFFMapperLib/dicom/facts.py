@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,12 +86,33 @@ def attributes_of(header: Dataset) -> dict[str, object]:
             attributes["GEDiffusionDirection"] = list(private)
     if (scale := number_in(header, PHILIPS_SCALE_SLOPE)) is not None:
         attributes["PhilipsScaleSlope"] = scale
+    if attributes.get("Modality") == "CT":
+        attributes |= _ct_facts(header)
     if (mapping := real_world_mapping(header)) is not None:
         if mapping.units:
             attributes["Units"] = mapping.units
         if mapping.quantity:
             attributes["Quantity"] = mapping.quantity
     return attributes
+
+
+def _ct_facts(header: Dataset) -> dict[str, object]:
+    """Energy, material and scan of a multi-energy image; the scan by a hash of its frame."""
+    facts: dict[str, object] = {}
+    for item in header.get("MultienergyCTCharacteristicsSequence") or []:
+        if (energy := number_in(item, "MonoenergeticEnergyEquivalent")) is not None:
+            facts["MonoenergeticEnergyEquivalent"] = energy
+    materials = [
+        str(code.get("CodeMeaning", "")).lower()
+        for item in header.get("MultienergyCTProcessingSequence") or []
+        for material in item.get("DecompositionMaterialSequence") or []
+        for code in material.get("MaterialCodeSequence") or []
+    ]
+    if materials:
+        facts["DecompositionMaterials"] = materials
+    if frame := str(header.get("FrameOfReferenceUID") or ""):
+        facts["FrameOfReference"] = hashlib.sha256(frame.encode()).hexdigest()[:8]
+    return facts
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ FACTS = [
     "SequenceName", "RepetitionTime", "EchoTime", "EchoNumbers", "EchoTrainLength",
     "InversionTime", "FlipAngle", "NumberOfAverages", "PixelBandwidth", "SliceThickness",
     "SpacingBetweenSlices", "ImageType", "TemporalPositionIdentifier", "TriggerTime",
-    "ContrastBolusAgent", "RescaleSlope", "RescaleIntercept", "RescaleType", "BitsStored",
+    "ContrastBolusAgent", "KVP", "FilterMaterial", "ConvolutionKernel", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "BitsStored",
 ]  # fmt: skip
 _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
@@ -34,6 +35,8 @@ _STRUCTURE = [
     "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "HighBit",
     "ComplexImageComponent",
     "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
+    "FrameOfReferenceUID", "MultienergyCTCharacteristicsSequence",
+    "MultienergyCTProcessingSequence",
     "ModalityLUTSequence", "ImageComments", "RealWorldValueMappingSequence",
 ]  # fmt: skip
 # Private elements, at the block where scanners put them (`standard_blocks` moves others there).

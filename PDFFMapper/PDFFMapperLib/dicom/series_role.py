@@ -29,6 +29,8 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         return None
     if attributes.get("Modality") == "PT":
         return "suv"
+    if attributes.get("Modality") == "CT":
+        return _role_of_ct(attributes, description)
     text = description if description is not None else str(attributes.get("SeriesDescription", ""))
     text = f" {re.sub(r'[^a-z0-9+*]+', ' ', text.lower())} "
     kind = image_type_of(attributes)
@@ -87,6 +89,31 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     if weighting == "T2":
         return "STIR" if suppressed else "T2"
     return None
+
+
+def _role_of_ct(attributes: Mapping[str, object], description: str | None) -> str | None:
+    """Of the two energies of dual-energy CT, or a calcium-free image that the header codes so.
+
+    A plain CT, and names alone ("VNC" is without contrast agent as often as without calcium), give
+    None.
+    """
+    kind = image_type_of(attributes)
+    materials = " ".join(words_of(attributes.get("DecompositionMaterials"))).lower()
+    if "MAT_REMOVED" in kind:
+        return "vnca_projected" if "calcium" in materials else None
+    if any(word.startswith(("MAT_", "EFF_", "ELECTRON_")) for word in kind):
+        return None
+    text = description if description is not None else str(attributes.get("SeriesDescription", ""))
+    named = re.search(r"(\d{2,3}) ?keV", text, re.I)
+    energy = number_of(attributes, "MonoenergeticEnergyEquivalent")
+    energy = energy or (float(named[1]) if named else None)
+    if energy:
+        return "ct_low" if energy <= 70 else "ct_high" if energy >= 130 else None
+    voltage = number_of(attributes, "KVP")
+    tin = "TIN" in str(attributes.get("FilterMaterial", "")).upper()
+    if voltage is None or "DERIVED" in kind:
+        return None
+    return "ct_high" if tin or voltage >= 135 else "ct_low" if voltage <= 100 else None
 
 
 def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:

@@ -24,6 +24,8 @@ UNIT_CODES = {
     "mm": ("mm", "UCUM", "mm"),
     "deg": ("deg", "UCUM", "degrees"),
     "SD": ("{SD}", "UCUM", "standard deviations"),
+    "HU": ("[hnsf'U]", "UCUM", "Hounsfield unit"),
+    "mg/cm^3": ("mg/cm3", "UCUM", "mg/cm^3"),
     "g": ("g", "UCUM", "g"),
     "g/ml": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
     "signal": ("[arb'U]", "UCUM", "arbitrary units"),
@@ -81,6 +83,8 @@ _FF = "Fat signal fraction"
 _FRACTION = dict(unit="%", window=PERCENT, color="Viridis", plausible=(-20.0, 120.0))
 _DECAY = dict(unit="1/s", window=R2STAR, color="Inferno", plausible=(-50.0, 2000.0), least=2.0)
 _DIFFUSION = dict(unit=DIFFUSIVITY, window=(0.0, 2.0), plausible=(-0.5, 6.0), least=0.01)
+_VNCA = dict(unit="HU", window=(-150.0, 100.0), plausible=(-1000.0, 3000.0))
+_MINERAL = dict(unit="mg/cm^3", window=(0.0, 400.0), color="Viridis", plausible=(-500.0, 3000.0))
 _MASK = dict(window=(0.0, 1.0))
 
 KINDS = (
@@ -211,6 +215,25 @@ KINDS = (
         code=("126401", "DCM", "SUVbw"),
         plausible=(-5.0, 200.0),
         aliases=("SUVbw", "PET"),
+    ),
+    # dual-energy CT
+    MapKind("VNCa", "Virtual non-calcium, volume conserved", **_VNCA, symbol="VNCa"),
+    MapKind(
+        "VNCa_projected",
+        "Virtual non-calcium, as scanners make it",
+        **_VNCA,
+        symbol="VNCa",
+    ),
+    MapKind("HAP", "Bone mineral (hydroxyapatite)", **_MINERAL),
+    MapKind("HAP_water", "HAP(Water), not corrected for fat", **_MINERAL, symbol="HAP(Water)"),
+    MapKind(
+        "yellow_share",
+        "Share of yellow marrow by dual-energy CT",
+        "%",
+        PERCENT,
+        "Viridis",
+        plausible=(-1000.0, 1000.0),
+        symbol="yellow",
     ),
     # which voxels, and why not
     MapKind("doubt", "Doubt", "", (0.0, 127.0), "Viridis"),

@@ -1,0 +1,185 @@
+"""From two CT numbers of a voxel to bone mineral and marrow.
+
+Three materials with their volume conserved (Liu 2009, doi 10.1118/1.3097632), projection along the
+direction of calcium as scanners do it, and mineral beside water by mass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from PDFFMapperLib.dual_energy.calibration import (
+    HAP_DENSITY,
+    MARROW_ERROR_HU,
+    RATIO_ERROR,
+    WATER_DENSITY,
+    Calibration,
+)
+
+TYPICAL_HAP = 100.0  # mg/cm^3 of a vertebra, half of whose marrow is yellow
+
+
+@dataclass(frozen=True)
+class Linear:
+    """value = low * HU at the low beam + high * HU at the high one + constant."""
+
+    low: float
+    high: float
+    constant: float
+
+    def __call__(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The value of each voxel, float32 of float32."""
+        found = low * np.float32(self.low)
+        found += high * np.float32(self.high)
+        found += np.float32(self.constant)
+        return found
+
+    def sd(self, covariance: np.ndarray) -> float:
+        """Standard deviation, of the (2, 2) covariance of both CT numbers."""
+        weights = np.array([self.low, self.high])
+        return float(np.sqrt(weights @ covariance @ weights))
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """Shares of a voxel's volume as linear functions of its CT numbers."""
+
+    hap: Linear
+    yellow: Linear
+
+
+def volume_shares(of: Calibration) -> Volumes:
+    """The shares of mineral and yellow marrow; red marrow is the rest of the volume.
+
+    Raises:
+        ValueError: the three materials lie on one line, so that nothing tells them apart.
+    """
+    matrix = np.vstack([np.stack([of.hap, of.yellow, of.red], -1), np.ones(3)])
+    if abs(np.linalg.det(matrix)) < 1e-6 * np.abs(matrix[:2]).max() ** 2:
+        raise ValueError(
+            "The calibration cannot tell mineral from marrow: its three materials lie on one line."
+        )
+    inverse = np.linalg.inv(matrix)
+    return Volumes(Linear(*inverse[0]), Linear(*inverse[1]))
+
+
+@dataclass(frozen=True)
+class Marrow:
+    """What three materials make of two images.
+
+    Attributes:
+        hap: mg/cm^3 of the voxel.
+        yellow: share of yellow in marrow, %.
+        vnca: CT number of the marrow alone, HU, of the mixed image.
+    """
+
+    hap: np.ndarray
+    yellow: np.ndarray
+    vnca: np.ndarray
+
+
+def three_materials(
+    low: np.ndarray, high: np.ndarray, of: Calibration, low_weight: float = 0.5
+) -> Marrow:
+    """Decompose CT numbers (float32, any shape) with the volume conserved.
+
+    Args:
+        low, high: HU at either beam.
+        of: their calibration.
+        low_weight: of the low beam in the mixed image that `vnca` is told for.
+    """
+    shares = volume_shares(of)
+    mineral = shares.hap(low, high)
+    yellow = shares.yellow(low, high)
+    rest = 1 - mineral
+    mixed = low * np.float32(low_weight)
+    mixed += high * np.float32(1 - low_weight)
+    of_hap = low_weight * of.hap[0] + (1 - low_weight) * of.hap[1]
+    mixed -= mineral * np.float32(of_hap)
+    mixed /= rest
+    yellow /= rest
+    yellow *= np.float32(100)
+    mineral *= np.float32(HAP_DENSITY)
+    return Marrow(mineral, yellow, mixed)
+
+
+def projected(of: Calibration, low_weight: float = 0.5) -> Linear:
+    """Virtual non-calcium as scanners make it: along calcium onto the line of red and yellow.
+
+    Raises:
+        ValueError: calcium runs along that line.
+    """
+    ratio = float(of.de_ratio)
+    slope = (of.red[0] - of.yellow[0]) / (of.red[1] - of.yellow[1])
+    if abs(ratio - slope) < 0.05:
+        raise ValueError(
+            f"The calibration cannot tell calcium from marrow: both have a ratio of {ratio:.2f}."
+        )
+    # d = (x_L - R_L - s (x_H - R_H))/(r - s); VNCa = w (x_L - r d) + (1 - w)(x_H - d)
+    taken = low_weight * ratio + (1 - low_weight)
+    per = taken / (ratio - slope)
+    constant = per * (of.red[0] - slope * of.red[1])
+    return Linear(low_weight - per, 1 - low_weight + per * slope, constant)
+
+
+def hap_beside_water(of: Calibration) -> Linear:
+    """Mineral in mg/cm^3 where the rest is taken as water, as vendors report it."""
+    per_hap = (1 + of.hap / 1000) / HAP_DENSITY  # of water's attenuation, per mg/cm^3
+    inverse = np.linalg.inv(np.stack([per_hap, np.full(2, 1 / WATER_DENSITY)], -1))
+    first = inverse[0]
+    return Linear(first[0] / 1000, first[1] / 1000, float(first.sum()))
+
+
+def voxel_sd(of: Calibration, covariance: np.ndarray, low_weight: float = 0.5) -> np.ndarray:
+    """What noise of both images leaves in one voxel of `TYPICAL`.
+
+    Args:
+        of: calibration of one body size.
+        covariance: (2, 2) of the two CT numbers, HU^2.
+        low_weight: see `three_materials`.
+
+    Returns:
+        SD of HAP (mg/cm^3), yellow share (%) and VNCa (HU), to first order.
+    """
+    step = 1.0
+    seen = _seen(of, TYPICAL_HAP)
+    change = np.stack(
+        [
+            _result(of, seen + step * beam, low_weight)
+            - _result(of, seen - step * beam, low_weight)
+            for beam in np.eye(2)
+        ],
+        -1,
+    ) / (2 * step)
+    return np.sqrt(np.einsum("ai,ij,aj->a", change, covariance, change))
+
+
+def systematic_error(of: Calibration, low_weight: float = 0.5) -> np.ndarray:
+    """What errors of the calibration leave in such a voxel, the same for all of an image.
+
+    Those of the DE ratio (0.03) and of red and yellow marrow (5 HU at each beam), as independent.
+
+    Returns:
+        Of HAP, yellow share and VNCa, as `voxel_sd`.
+    """
+    seen = _seen(of, TYPICAL_HAP)
+    usual = _result(of, seen, low_weight)
+    changed = [of.with_de_ratio(of.de_ratio + RATIO_ERROR)]
+    for beam in np.eye(2) * MARROW_ERROR_HU:
+        changed.append(replace(of, yellow=of.yellow + beam))
+        changed.append(replace(of, red=of.red + beam))
+    changes = [_result(one, seen, low_weight) - usual for one in changed]
+    return np.sqrt(sum(change**2 for change in changes))
+
+
+def _seen(of: Calibration, hap: float) -> np.ndarray:
+    """CT numbers of so much mineral (mg/cm^3) in marrow that is half yellow."""
+    share = hap / HAP_DENSITY
+    return share * of.hap + (1 - share) * (of.yellow + of.red) / 2
+
+
+def _result(of: Calibration, seen: np.ndarray, low_weight: float) -> np.ndarray:
+    made = three_materials(seen[:1], seen[1:], of, low_weight)
+    return np.array([made.hap[0], made.yellow[0], made.vnca[0]])

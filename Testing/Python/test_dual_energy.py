@@ -1,0 +1,368 @@
+"""Dual-energy CT: mixtures of known content, body size, noise, headers, and what is refused."""
+
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from PDFFMapperLib.dual_energy import calibration
+from PDFFMapperLib.dual_energy.body_size import water_equivalent_cm
+from PDFFMapperLib.dual_energy.decomposition import (
+    hap_beside_water,
+    projected,
+    systematic_error,
+    three_materials,
+    volume_shares,
+    voxel_sd,
+)
+from PDFFMapperLib.dual_energy.pair import kv_of, kv_pair_of
+from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY, PAIRS
+from PDFFMapperLib.images.volume import Volume
+
+THREE, PROJECTED = DUAL_ENERGY.recipe("three-materials"), DUAL_ENERGY.recipe("projected")
+BEAMS = [*[(pair, cm) for pair in PAIRS for cm in (15, 30, 45)], ("50/200 keV", None)]
+
+
+def beam(pair, cm):
+    if cm is None:
+        return calibration.of_kev(50, 200)
+    return calibration.of_kv_pair(pair, cm)
+
+
+def seen(of, hap, yellow):
+    """CT numbers of mineral (mg/cm^3) in marrow of which so much (0 to 1) is yellow."""
+    share = hap / 3160
+    marrow = yellow * of.yellow + (1 - yellow) * of.red
+    return (share * of.hap + (1 - share) * marrow).astype(np.float32)
+
+
+def images(of=None, sd=(0, 0), hap=100.0, yellow=0.5, shape=(4, 60, 60), **facts):
+    """A round body of red marrow with a square of bone and one of the mixture, in both images."""
+    of = of or calibration.of_kv_pair("90/Sn150", 20)
+    rng = np.random.default_rng(1)
+    j, i = np.indices(shape[1:])
+    body = (j - 30) ** 2 + (i - 30) ** 2 < 26**2
+    pair = []
+    for n, kv in ((0, 90.0), (1, 150.0)):
+        array = np.full(shape, -1000, np.float32)
+        array[:, body] = seen(of, 0, 0.0)[n]
+        array[:, 34:44, 20:40] = seen(of, 600, 0.5)[n]
+        array[:, 18:30, 20:40] = seen(of, hap, yellow)[n]
+        array[:, body] += rng.normal(0, sd[n], (shape[0], body.sum())) if sd[n] else 0
+        tin = "TIN" if n else "ALUMINUM"
+        stated = {"Modality": "CT", "KVP": kv, "FilterMaterial": tin, **facts}
+        pair.append(Volume(array, np.diag([4.0, 4, 5, 1]), ("low", "high")[n], stated))
+    return pair
+
+
+def made(pair, recipe=THREE, **settings):
+    return {one.name: one for one in recipe.make(pair, **settings)}
+
+
+MIXTURE = (slice(None), slice(18, 30), slice(20, 40))
+
+
+# --- physics ---
+
+
+def test_pairs_offered_are_those_of_the_table():
+    assert calibration.known_pairs() == PAIRS
+
+
+@pytest.mark.parametrize(("pair", "cm"), BEAMS)
+def test_mixtures_without_noise(pair, cm):
+    of = beam(pair, cm)
+    for hap in (0, 50, 100, 200, 400):
+        for yellow in (0, 0.3, 1):
+            low, high = seen(of, hap, yellow).astype(float)
+            found = three_materials(np.array([low]), np.array([high]), of)
+            marrow = yellow * of.yellow + (1 - yellow) * of.red
+            assert found.hap[0] == pytest.approx(hap, abs=0.1)
+            assert found.yellow[0] == pytest.approx(100 * yellow, abs=0.1)
+            assert found.vnca[0] == pytest.approx(marrow.mean(), abs=0.1)
+
+
+def test_mineral_beside_water_reads_low_in_fat():
+    of = calibration.of_kv_pair("90/Sn150", 30)
+    for yellow, reads in ((0, 85.4), (0.5, 72.9), (1, 60.4)):
+        assert hap_beside_water(of)(*seen(of, 100, yellow)) == pytest.approx(reads, abs=0.3)
+    water = hap_beside_water(of)(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    assert water == pytest.approx(0, abs=1e-3)
+
+
+def test_the_truth_of_others(shared):
+    """Mixtures and sizes computed apart with spekpy and xraylib (CC0)."""
+    folder = shared / "cases" / "ct_pet" / "dect_phantom"
+    for name, truth in json.loads((folder / "mixtures_truth.json").read_text()).items():
+        pair, size, *_ = name.split()
+        cm = None if size == "keV" else float(size)
+        of = calibration.of_kev(*map(float, pair.split("/"))) if cm is None else beam(pair, cm)
+        assert of.de_ratio == pytest.approx(truth["de_ratio"], abs=1e-3)
+        for case in truth["cases"]:
+            both = np.array([case["low_HU"]]), np.array([case["high_HU"]])
+            found = three_materials(*both, of)
+            assert found.hap[0] == pytest.approx(case["hap"], abs=0.1)
+            assert found.yellow[0] == pytest.approx(100 * case["fat"], abs=0.1)
+            assert hap_beside_water(of)(*both)[0] == pytest.approx(case["hap_water"], abs=0.1)
+
+
+def test_a_fixed_ratio_fails_where_the_body_is_another():
+    usual = calibration.of_kv_pair("90/Sn150", 30)
+    for cm in (15, 45):
+        of = calibration.of_kv_pair("90/Sn150", cm)
+        both = [np.array([n]) for n in seen(of, 150, 0.5)]
+        assert three_materials(*both, of).hap[0] == pytest.approx(150, abs=0.1)
+        assert abs(three_materials(*both, usual).hap[0] - 150) > 6
+
+
+def test_projection_is_that_of_the_formula():
+    """d = (x_L - R_L - s (x_H - R_H))/(r - s), by hand, with the published 90/Sn150."""
+    of = calibration.published("90/Sn150")
+    assert of.de_ratio == pytest.approx(1.81)
+    low, high, s = 200.0, 120.0, (75 + 115) / (60 + 82)
+    d = (low - 75 - s * (high - 60)) / (1.81 - s)
+    expected = 0.3 * (low - 1.81 * d) + 0.7 * (high - d)
+    found = projected(of, 0.3)(np.array([low], np.float32), np.array([high], np.float32))
+    assert found == pytest.approx(expected, abs=0.01)
+    stated = calibration.stated("-115, -82, 75, 60, 1.81")
+    assert projected(stated, 0.3)(*np.float32([[low], [high]])) == pytest.approx(found)
+
+
+def test_noise_and_its_interval():
+    """500 noisy regions of 956 voxels: no bias, and 95 % intervals that hold."""
+    of = calibration.of_kv_pair("90/Sn150", 30)
+    rng, noise = np.random.default_rng(0), np.diag([15.0**2, 12.0**2])
+    sd = voxel_sd(of, noise)[0]
+    assert sd == pytest.approx(3160 * volume_shares(of).hap.sd(noise), rel=0.01)
+    means = np.empty(500)
+    for n in range(500):
+        low, high = (
+            m + rng.normal(0, s, 956) for m, s in zip(seen(of, 100, 0.5), (15, 12), strict=True)
+        )
+        means[n] = three_materials(low, high, of).hap.mean()
+    half = 1.96 * sd / np.sqrt(956)
+    assert abs(means.mean() - 100) < 0.3 * half / 1.96
+    assert 0.93 <= np.mean(np.abs(means - 100) <= half) <= 0.97
+
+
+def test_systematic_errors_follow_the_ratio():
+    of = calibration.of_kv_pair("80/140", 30)
+    other = calibration.of_kv_pair("90/Sn150", 30)
+    assert (systematic_error(of) > systematic_error(other)).all()  # energies that lie closer
+    both = [np.array([n]) for n in seen(of.with_de_ratio(of.de_ratio + 0.03), 100, 0.5)]
+    alone = abs(three_materials(*both, of).hap[0] - 100)
+    assert 0 < alone < systematic_error(of)[0]
+
+
+def test_water_equivalent_diameter_of_water():
+    j, i = np.indices((100, 100))
+    disk = np.where((j - 50) ** 2 + (i - 50) ** 2 < 40**2, 0, -1000).astype(np.float32)
+    found = water_equivalent_cm(np.stack([disk, np.full_like(disk, -1000)]), np.array([3, 3, 5]))
+    assert found[0] == pytest.approx(24, rel=0.01)
+    assert found[1] == 0
+
+
+# --- maps ---
+
+
+def test_maps_of_two_images():
+    found = made(images(sd=(15, 12), strict=True))
+    values = {name: np.nanmean(one.volume.array[MIXTURE]) for name, one in found.items()}
+    assert values["HAP"] == pytest.approx(100, abs=5)
+    assert values["yellow_share"] == pytest.approx(50, abs=12)
+    assert np.isnan(found["HAP"].volume.array[0, 0, 0]) and found["doubt"].volume.array[0, 0, 0] & 1
+    facts = found["HAP"].provenance
+    assert facts["calibration"] == "table of 90/Sn150 kV"
+    assert facts["water_cm"] == pytest.approx([21, 21], abs=2)
+    assert facts["voxel_sd"]["HAP"] == pytest.approx(55, rel=0.1)
+    assert any("Noise: 1" in note for note in facts["notes"])
+    assert any("cm of water" in note for note in facts["notes"])
+    assert found["HAP"].kind.unit == "mg/cm^3" and found["VNCa"].kind.unit == "HU"
+
+
+def test_metal_and_what_lies_near_it_have_no_value():
+    pair = images()
+    for one in pair:
+        one.array[2, 25, 25] = 3071
+    doubt = made(pair)["doubt"]
+    assert doubt.volume.array[2, 25, 25] == 2 | 4
+    assert doubt.volume.array[2, 25, 26] == 2 and doubt.volume.array[2, 25, 29] == 0
+    assert "metal within 5 mm" in doubt.codes.values()
+
+
+def test_canceling():
+    with pytest.raises(InterruptedError, match="Canceled"):
+        made(images(), progress=lambda share: False)
+
+
+def test_a_calibration_of_ones_own():
+    of = calibration.of_kv_pair("90/Sn150", 20)
+    numbers = ",".join(f"{n:.4f}" for n in (*of.yellow, *of.red, *of.hap))
+    found = made(images(), calibration=numbers)["HAP"].volume.array[MIXTURE]
+    assert np.nanmean(found) == pytest.approx(100, abs=0.1)
+    found = made(images(), PROJECTED)["VNCa_projected"]
+    assert found.provenance["calibration"] == "published for 90/Sn150 kV"
+
+
+def test_the_phantom_as_dicom(shared, tmp_path):
+    """Five vertebrae of known content behind 30 cm of water (CC0)."""
+    from PDFFMapperLib.commands.ct_files import read
+    from PDFFMapperLib.images.files import read_volume
+
+    folder = shared / "cases" / "ct_pet" / "dect_phantom"
+    with zipfile.ZipFile(folder / "series.zip") as archive:
+        archive.extractall(tmp_path)
+    labels = read_volume(folder / "labels.nrrd").array
+    pair, _, _ = read(SimpleArguments([tmp_path]))
+    assert [one.attributes["KVP"] for one in pair] == [90, 150]
+    mono, _, _ = read(SimpleArguments([tmp_path / "vmi_50keV", tmp_path / "vmi_200keV"]))
+    for found, close in ((made(pair, water_cm=30.0), 8), (made(mono), 4)):
+        for label, hap in ((10, 50), (12, 100), (14, 200), (16, 150)):
+            mean = np.nanmean(found["HAP"].volume.array[labels == label])
+            assert mean == pytest.approx(hap, abs=close)
+        infiltrated, usual = (
+            np.nanmean(found["VNCa"].volume.array[labels == label]) for label in (19, 18)
+        )
+        assert infiltrated - usual > 30
+    with pytest.raises(ValueError, match="is a material image"):
+        material, _, _ = read(SimpleArguments([tmp_path / "low_90kV", tmp_path / "hap_water"]))
+        made(material)
+
+
+class SimpleArguments:
+    def __init__(self, paths):
+        self.images = paths
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a, b: (b, a), "the second of 90 kV; give the low one first"),
+        (lambda a, b: (a, b.with_array(b.array * 1.4)), "but 1."),
+        (lambda a, b: (facts(a, KVP=125.0), facts(b, FilterMaterial="")), "too close to tell"),
+        (lambda a, b: (facts(a, KVP=None), b), "tells its tube voltage"),
+        (lambda a, b: (facts(a, SeriesDescription="Spine 80kV"), b), "contradict|says 80 kV"),
+        (lambda a, b: (facts(a, KVP=110.0), b), "no table of the tube voltages 110/Sn150"),
+        (lambda a, b: (facts(a, ImageType="DERIVED\\PRIMARY\\MIP"), b), "is a mip, not a stack"),
+        (lambda a, b: (facts(a, ImageType="ORIGINAL\\PRIMARY\\LOCALIZER"), b), "is a localizer"),
+        (lambda a, b: (a, facts(b, ImageType="DERIVED\\PRIMARY\\AXIAL\\MAT_REMOVED")), "material"),
+        (lambda a, b: (a, facts(b, RescaleType="HU_MOD")), "are 'HU_MOD', not CT numbers"),
+        (lambda a, b: (a.with_array(a.array + 1024), b), "rescale intercept is missing"),
+        (lambda a, b: (a, facts(b, ContrastBolusAgent="Iomeprol")), "contrast agent was given"),
+        (lambda a, b: (facts(a, FrameOfReference="a"), facts(b, FrameOfReference="b")), "frames"),
+        (lambda a, b: (a, moved(b, 0.1)), "a pair is of one scan"),
+        (lambda a, b: (a, moved(b, 4.0)), "placed or oriented differently"),
+        (lambda a, b: (a, b.with_array(b.array[:-1])), "another voxel grid"),
+        (lambda a, b: (cut(a), cut(b)), "the body goes on beyond the image"),
+    ],
+)
+def test_what_cannot_be_a_pair_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        made(list(change(*images())))
+
+
+def facts(image, **changes):
+    other = image.with_array(image.array, image.name)
+    other.attributes |= changes
+    return other
+
+
+def moved(image, mm):
+    other = image.with_array(image.array + 0.1)
+    other.ijk_to_ras[2, 3] += mm
+    return other
+
+
+def cut(image):
+    return facts(image.with_array(image.array[:, 15:45, 15:45]), RescaleIntercept=-1024)
+
+
+def test_swapped_or_equal_images_show_in_bone():
+    low, high = images()
+    with pytest.raises(ValueError, match="look swapped: bone is darker"):
+        made([high, low], kv_pair="90/Sn150")
+    with pytest.raises(ValueError, match="seem to be of one energy"):
+        made([low, low.with_array(low.array + 1)], kv_pair="90/Sn150")
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda: calibration.of_kv_pair("90/Sn150", 60), "60 to 60 cm of water; tables reach"),
+        (lambda: calibration.of_kev(30, 140), "30 keV lies beyond the table"),
+        (lambda: calibration.of_kev(60, 70), "60 and 70 keV are too close"),
+        (lambda: calibration.published("80/Sn140"), "No maker's calibration of 80/Sn140 kV"),
+        (lambda: calibration.stated("1,2,3"), "'1,2,3' is no calibration"),
+        (lambda: projected(calibration.stated("-100,-80,50,40,1.25")), "calcium from marrow"),
+        (
+            lambda: volume_shares(calibration.stated("0,0,100,50,2")),
+            "its three materials lie on one line",
+        ),
+    ],
+)
+def test_calibrations_that_cannot_be(ask, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        ask()
+
+
+def test_headers_name_the_pair():
+    def image(**stated):
+        return Volume(np.zeros((1, 1, 1)), np.eye(4), "x", stated)
+
+    assert kv_of(image(SeriesDescription="DE_Abd A 80kV")) == (80, False)
+    assert kv_of(image(SeriesDescription="DE_Abd B Sn150kV", KVP=150)) == (150, True)
+    assert kv_pair_of(image(KVP=100), image(KVP=140, FilterMaterial="TIN")) == "100/Sn140"
+    assert kv_of(image()) is None
+
+
+def test_roles_of_ct():
+    from PDFFMapperLib.dicom.series_role import guess_role
+
+    def role(**stated):
+        return guess_role({"Modality": "CT", **stated})
+
+    assert role(KVP=90) == "ct_low" and role(KVP=150, FilterMaterial="TIN") == "ct_high"
+    assert role(KVP=120) is None
+    assert role(SeriesDescription="MonoE 50 keV") == "ct_low"
+    assert role(MonoenergeticEnergyEquivalent=200.0) == "ct_high"
+    removed = ["DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"]
+    assert role(ImageType=removed, SeriesDescription="VNCa") is None  # may be without contrast
+    assert role(ImageType=removed, DecompositionMaterials=["calcium"]) == "vnca_projected"
+
+
+def test_folders_that_do_not_settle_the_pair(tmp_path):
+    from dicom_files import classic_slice
+    from PDFFMapperLib.commands.ct_files import read
+
+    for k in range(3):
+        classic_slice(
+            tmp_path, f"{k}.dcm", k, np.full((4, 4), k, np.int16), Modality="CT", KVP=90,
+            sop_class="1.2.840.10008.5.1.4.1.1.2", series="1.2.3",
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="1 series look like low and 0 like high"):
+        read(SimpleArguments([tmp_path]))
+    with pytest.raises(ValueError, match="3 images were given; two are expected"):
+        read(SimpleArguments([tmp_path] * 3))
+
+
+def test_command(tmp_path):
+    from MarrowAssessLib.commands.main import main
+    from PDFFMapperLib.images.files import write_volume
+
+    paths = []
+    for image in images():
+        paths.append(str(tmp_path / f"{image.name}.nrrd"))
+        write_volume(image, paths[-1])
+    arguments = ["dect", *paths, "--kv-pair", "90/Sn150", "--out", str(tmp_path / "maps")]
+    assert main(arguments) == 0
+    written = {path.name for path in (tmp_path / "maps").iterdir()}
+    assert {
+        "dect_HAP.nrrd",
+        "dect_VNCa.nrrd",
+        "dect_yellow_share.nrrd",
+        "dect_maps.json",
+    } <= written
