@@ -116,6 +116,10 @@ class MarrowAssessParameterNode:
     waterVolume: vtkMRMLScalarVolumeNode
     fatVolume: vtkMRMLScalarVolumeNode
     suvVolume: vtkMRMLScalarVolumeNode
+    vncaVolume: vtkMRMLScalarVolumeNode
+    vncaProjectedVolume: vtkMRMLScalarVolumeNode
+    hapVolume: vtkMRMLScalarVolumeNode
+    yellowShareVolume: vtkMRMLScalarVolumeNode
     pdffVolume: vtkMRMLScalarVolumeNode
     r2starVolume: vtkMRMLScalarVolumeNode
     t2starVolume: vtkMRMLScalarVolumeNode

@@ -161,5 +161,7 @@ def test_the_sample_has_every_quantity_that_is_measured(in_memory):
     fractures = (Method.BODY_SHAPE, Method.DEFORMITY, Method.BODY_SIGNAL)
     on_request = (Method.REFERENCE_ONLY, Method.TEXTURE, *fractures)
     elsewhere = {"vbq_cervical", "vbq_thoracic", "vbq_s1", "m_score"}
-    elsewhere |= {row.key for row in QUANTITIES.values() if Contrast.SUV in row.images}
+    other = {Contrast.SUV, Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP,
+             Contrast.YELLOW_SHARE}  # fmt: skip
+    elsewhere |= {row.key for row in QUANTITIES.values() if other & set(row.images)}
     assert {key for key in absent if QUANTITIES[key].method not in on_request} == elsewhere

@@ -17,7 +17,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
-from PDFFMapperLib.commands import ivim, pdff
+from PDFFMapperLib.commands import dect, ivim, pdff
 from PDFFMapperLib.commands.builder import add_arguments, run
 from PDFFMapperLib.diffusion.maps import Doubt as DiffusionDoubt
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
@@ -33,6 +33,7 @@ from PDFFMapperLib.water_fat.separation import Doubt as WaterFatDoubt
 from phantoms.diffusion import marrow
 from phantoms.water_fat import spine_phantom
 
+COMMANDS = (pdff, ivim, dect)
 RECIPES = [recipe for family in FAMILIES for recipe in family.recipes]
 GRID = np.diag([2.0, 2.0, 4.0, 1.0])
 
@@ -55,7 +56,7 @@ def test_a_row_is_whole(recipe):
         assert not option.parameter or option.title
 
 
-@pytest.mark.parametrize(("command", "family"), zip((pdff, ivim), FAMILIES, strict=True))
+@pytest.mark.parametrize(("command", "family"), zip(COMMANDS, FAMILIES, strict=True))
 def test_the_command_has_every_option_with_a_flag(command, family):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -238,17 +239,30 @@ def test_the_sample_s_files_give_its_maps_to_the_last_digit(family, phantom, tmp
         return [one.with_array(np.ascontiguousarray(one.array[20:23])) for one in volumes]
 
     echoes, images = cropped(phantom.echo_volumes()), cropped(phantom.diffusion_volumes())
+    beams = cropped(phantom.dual_energy_volumes())
     _write_series(
-        SimpleNamespace(echo_volumes=lambda: echoes, diffusion_volumes=lambda: images), tmp_path
+        SimpleNamespace(
+            echo_volumes=lambda: echoes,
+            diffusion_volumes=lambda: images,
+            dual_energy_volumes=lambda: beams,
+        ),
+        tmp_path,
     )
     given = {
         "pdff": (echoes, ["echoes_real.nii.gz", "--imaginary", "echoes_imaginary.nii.gz"]),
         "ivim": (images, ["diffusion.nii.gz"]),
+        "dect": (
+            beams,
+            ["ct_low.nrrd", "ct_high.nrrd", "--kv-pair", "90/Sn150", "--water-cm", "30"],
+        ),
     }
+    settings = {"kv_pair": "90/Sn150", "water_cm": 30.0} if family.command == "dect" else {}
     sample, words = given[family.command]
-    arguments = [str(tmp_path / word) if word.endswith(".gz") else word for word in words]
+    arguments = [
+        str(tmp_path / word) if word.endswith((".gz", ".nrrd")) else word for word in words
+    ]
     assert main([family.command, *arguments, "--out", str(tmp_path / "out")]) == 0
-    for made in family.recipe(family.default).make(sample):
+    for made in family.recipe(family.default).make(sample, **settings):
         read = read_volume(tmp_path / "out" / f"{family.prefix}_{made.name}.nrrd").array
         assert np.array_equal(read, made.volume.array, equal_nan=read.dtype.kind == "f"), made.name
 

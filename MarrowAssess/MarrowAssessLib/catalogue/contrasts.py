@@ -36,6 +36,10 @@ class Contrast(str, Enum):
     DSTAR = "Dstar"
     F = "f"
     SUV = "SUV"
+    VNCA = "VNCa"
+    VNCA_PROJECTED = "VNCa_projected"
+    HAP = "HAP"
+    YELLOW_SHARE = "yellow_share"
 
     @property
     def on_own_grid(self) -> bool:

@@ -39,6 +39,8 @@ class Method(Enum):
     UPTAKE_RATIO = "mean of PET over that of another tissue"
     UPTAKE_SCORE = "mean of PET beside blood pool and liver"
     UPTAKE_SCORE_PEAK = "peak of PET beside blood pool and liver"
+    CT_VALUE = "median of a dual-energy map"
+    CT_GRADIENT = "change of a dual-energy map from level to level"
     LIMB_RATIO = "highest voxel of limbs over that of spine and pelvis"
     LIMB_SPREAD = "regions of limbs above blood pool and liver"
     REFERENCE_ONLY = "not here; references name it"
@@ -298,6 +300,31 @@ _ROWS = (
     Quantity(
         "blood_suv", "Blood pool SUVmean", "g/ml", 2, "PET: mean uptake of blood, in the aorta.",
         Method.UPTAKE, _SUV, Role.BLOOD,
+    ),
+    Quantity(
+        "marrow_vnca", "Marrow VNCa", "HU", 0,
+        "Dual-energy CT: CT number without bone mineral, of three materials.",
+        Method.CT_VALUE, (Contrast.VNCA,), _MARROW, levels=LUMBAR, color_rank=16,
+    ),
+    Quantity(
+        "marrow_vnca_projected", "Marrow VNCa, as scanners make it", "HU", 0,
+        "Dual-energy CT: virtual non-calcium by projection, which published cut-offs are of.",
+        Method.CT_VALUE, (Contrast.VNCA_PROJECTED,), _MARROW, levels=LUMBAR,
+    ),
+    Quantity(
+        "marrow_hap", "Bone mineral of marrow", "mg/cm^3", 0,
+        "Dual-energy CT: hydroxyapatite, corrected for fat; no QCT value and no T-score.",
+        Method.CT_VALUE, (Contrast.HAP,), _MARROW, levels=LUMBAR, color_rank=17,
+    ),
+    Quantity(
+        "marrow_ct_yellow", "Yellow share, CT", "%", 0,
+        "Dual-energy CT: share of yellow in marrow; cells beyond red marrow read below 0.",
+        Method.CT_VALUE, (Contrast.YELLOW_SHARE,), _MARROW, levels=LUMBAR,
+    ),
+    Quantity(
+        "vnca_gradient", "VNCa gradient", "HU", 1,
+        "Change of VNCa for each level down from T11 to L5.",
+        Method.CT_GRADIENT, (Contrast.VNCA,), _MARROW,
     ),
     Quantity(
         "muscle_pdff", "Muscle PDFF", "%", 1, "Proton density fat fraction of muscle.",

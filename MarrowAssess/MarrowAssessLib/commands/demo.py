@@ -33,9 +33,11 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 
     from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.catalogue.contrasts import Contrast
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.placement.spine_column import find_column_in
+    from MarrowAssessLib.sample.other_modalities import reference_regions
     from MarrowAssessLib.sample.phantom import PATIENTS, lumbar_phantom
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
 
@@ -56,10 +58,15 @@ def run(args: argparse.Namespace) -> int:
             maps, provenance = job.result()
             study.volumes.update(maps)
             facts.update(provenance)
+    study.volumes[Contrast.SUV] = phantom.pet_volume()
+    maps, provenance = _dual_energy_maps(phantom)
+    study.volumes.update(maps)
+    facts.update(provenance)
     say("Finding the spine without a click")
     column = find_column_in(study.volumes)
     by_hand = (Role.FAT, Role.NOISE)  # what the spine does not hold
     drawn = [region for region in study.regions if region.role in by_hand]
+    drawn += reference_regions(phantom.tissue)
     study.regions = [*column.found_regions(), *drawn]
     say("Measuring")
     assessment = assess(study, Settings(texture=True))
@@ -86,8 +93,8 @@ def _write_record(folder: Path, what: str) -> None:
 
 
 def _write_series(phantom, folder: Path) -> None:
-    """The echoes and the diffusion images as files that `pdff` and `ivim` read."""
-    from PDFFMapperLib.images.files import write_series
+    """The echoes, diffusion images and CT as files that `pdff`, `ivim` and `dect` read."""
+    from PDFFMapperLib.images.files import write_series, write_volume
     from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
 
     from MarrowAssessLib.sample.phantom import B_VALUES, FIELD_STRENGTH_T
@@ -102,6 +109,8 @@ def _write_series(phantom, folder: Path) -> None:
         write_series(images, folder / f"echoes_{name}.nii.gz")
         (folder / f"echoes_{name}.json").write_text(json.dumps(facts), encoding="utf-8")
     write_series(phantom.diffusion_volumes(), folder / "diffusion.nii.gz")
+    for name, image in zip(("low", "high"), phantom.dual_energy_volumes(), strict=True):
+        write_volume(image, folder / f"ct_{name}.nrrd")
     values = " ".join(f"{b:g}" for b in B_VALUES)
     (folder / "diffusion.bval").write_text(values + "\n", encoding="utf-8")
 
@@ -121,9 +130,21 @@ def _diffusion_maps(phantom) -> tuple[dict, dict]:
     return maps, {"D, D* and f": facts}
 
 
-def _maps(recipe, images, names) -> tuple[dict, dict]:
+def _dual_energy_maps(phantom) -> tuple[dict, dict]:
+    from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY
+
+    from MarrowAssessLib.sample.other_modalities import WATER_CM
+
+    recipe = DUAL_ENERGY.recipe(DUAL_ENERGY.default)
+    names = ("VNCa", "HAP", "yellow_share")
+    images = phantom.dual_energy_volumes()
+    maps, facts = _maps(recipe, images, names, water_cm=WATER_CM)
+    return maps, {"VNCa, bone mineral and yellow share": facts}
+
+
+def _maps(recipe, images, names, **settings) -> tuple[dict, dict]:
     from MarrowAssessLib.catalogue.contrasts import Contrast
 
-    made = recipe.make(images)
+    made = recipe.make(images, **settings)
     volumes = {Contrast(one.name): one.volume for one in made if one.name in names}
     return volumes, made[0].provenance

@@ -27,6 +27,8 @@ from MarrowAssessLib.study.acquisition_facts import field_strength_t
 from MarrowAssessLib.study.bias_field import N4_METHOD
 from MarrowAssessLib.study.study import Study
 
+NOT_COMPARABLE = "its cautions say why nothing is compared with it"
+
 
 def assess(
     study: Study,
@@ -74,7 +76,7 @@ def _result(measurement: Measurement, study: Study, settings: Settings) -> Resul
     asked = (quantity, site, study.age_years, study.sex)
     field_t = field_strength_t(study)
     expectation = expected(*asked, field_t)
-    cutoffs = published_cutoffs(*asked)
+    cutoffs = published_cutoffs(*asked) if measurement.comparable else []
     doubtful = tuple(
         region.name
         for region in study.regions
@@ -91,6 +93,8 @@ def _result(measurement: Measurement, study: Study, settings: Settings) -> Resul
     if doubtful:
         found.verdict = DOUBTFUL
         return found
+    if not measurement.comparable:
+        return Result(measurement, None, NOT_COMPARABLE, None, None, "no reference", [])
     if expectation is not None:
         found.z = expectation.z_score(measurement.value)
         found.percentile = expectation.percentile(measurement.value)

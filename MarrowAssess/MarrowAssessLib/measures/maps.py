@@ -54,7 +54,8 @@ def _regions(book: Book, quantity: Quantity) -> list[Region]:
         for other in QUANTITIES.values()
         if other.method is Method.MAP_VALUE and other.images == quantity.images
     }
-    return [r for r in book.regions.values() if r.role not in own and r.role is not Role.NOISE]
+    own |= {Role.NOISE, Role.LIVER, Role.BLOOD}
+    return [region for region in book.regions.values() if region.role not in own]
 
 
 def _check_unit(volume: Volume, contrast: Contrast, region: Region, one: Statistics) -> None:

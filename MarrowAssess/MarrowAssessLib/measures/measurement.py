@@ -28,6 +28,7 @@ class Measurement:
         words: what the number means by its own rule, such as "grade 2 wedge"; "" for most.
         how: settings that the number depends on and that differ from image to image, if any.
         cautions: sentences to read with the number.
+        comparable: whether references may stand beside it.
         lines_ras: of a body's height loss, the three lines its heights are measured along, from
             the upper to the lower endplate, front to back; shape (3, 2, 3), mm.
     """
@@ -44,6 +45,7 @@ class Measurement:
     words: str = ""
     how: str = ""
     cautions: list[str] = field(default_factory=list)
+    comparable: bool = True
     lines_ras: np.ndarray | None = None
 
     @property

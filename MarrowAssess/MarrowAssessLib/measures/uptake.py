@@ -177,7 +177,7 @@ def _skipped(book: Book, quantity: Quantity) -> list[Skipped]:
 
 
 def _value(quantity: Quantity, of: Uptake, value: float, half: float, how: str = "") -> Measurement:
-    ci = (value - half, value + half) if np.isfinite(half) else None
+    ci = (float(value - half), float(value + half)) if np.isfinite(half) else None
     return Measurement(
         quantity.key, of.region.site, value, (of.region.name,), (), of.statistics, ci95=ci,
         how=how, cautions=list(of.cautions),

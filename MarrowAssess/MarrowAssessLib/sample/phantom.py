@@ -1,6 +1,6 @@
 """A digital lumbar spine with known truth: the sample that the demo and the tests measure.
 
-Every image is computed from tissue properties by the signal equations below, on a sagittal grid,
+Every MR image is computed from tissue properties by the signal equations below, on a sagittal grid,
 with Rician noise. There are two patients: a man with a lesion in L2, and a girl of 6 years whose
 red marrow is normal in L1, L3 and L5 and infiltrated in L2 and L4.
 """
@@ -20,6 +20,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.measures.composition import composition
 from MarrowAssessLib.measures.measurement import Measurement
+from MarrowAssessLib.sample import other_modalities
 from MarrowAssessLib.sources.labels import LabelRule, regions_from_labels
 from MarrowAssessLib.study.study import Study
 
@@ -201,6 +202,18 @@ class LumbarPhantom:
             volumes.append(volume)
         return volumes
 
+    def pet_volume(self) -> Volume:
+        """SUV on a grid of its own."""
+        return other_modalities.pet(self.tissue, _NAMES, self._marrow_pdff, self.seed)
+
+    def dual_energy_volumes(self) -> list[Volume]:
+        """CT at 90 and at 150 kV behind tin."""
+        return other_modalities.dual_energy(self.tissue, _NAMES, self._marrow_pdff, self.seed)
+
+    @property
+    def _marrow_pdff(self) -> dict[str, float]:
+        return {level: self.patient.tissues[level].pdff for level in LEVELS}
+
     def study(self) -> Study:
         """The signal volumes with the regions of the label map."""
         return Study(
@@ -228,6 +241,9 @@ class LumbarPhantom:
             return 100 * (ratio - 1) if quantity == "enhancement" else ratio
         if quantity in _TRUE_PROPERTIES:
             return float(np.mean([_TRUE_PROPERTIES[quantity](tissue) for tissue in tissues]))
+        if quantity in _TRUE_OF_MARROW and not measurement.divided_by:
+            values = [_TRUE_OF_MARROW[quantity](one.pdff) for one in tissues]
+            return None if None in values else float(np.mean(values))
         if quantity == "marrow_yellow":
             return composition(float(np.mean([100 * one.pdff for one in tissues]))).yellow_share
         return None
@@ -240,6 +256,8 @@ class LumbarPhantom:
     def _tissue_at(self, region: str) -> Tissue:
         """The tissue a region of the phantom, by its name, was drawn in."""
         role, site = role_and_site(region)
+        if role in (Role.LIVER, Role.BLOOD):
+            return self.patient.tissues["soft tissue"]
         if role is Role.MARROW:
             return self.patient.tissues[site]
         if role is Role.MUSCLE:
@@ -414,6 +432,12 @@ _TRUE_PROPERTIES = {
     "marrow_d": lambda tissue: tissue.d,
     "marrow_dstar": lambda tissue: tissue.dstar,
     "marrow_f": lambda tissue: 100 * tissue.f,
+}
+_TRUE_OF_MARROW = {
+    "marrow_suv": other_modalities.true_suv,
+    "marrow_hap": other_modalities.true_hap,
+    "marrow_vnca": other_modalities.true_vnca,
+    "marrow_ct_yellow": other_modalities.true_yellow,
 }
 
 

@@ -52,6 +52,7 @@ WEIGHT = Option(
     NUMBER,
     0.5,
     "Share of the low energy in the mixed image that virtual non-calcium is told for.",
+    unit="of 1",
     low=0,
     high=1,
     step=0.1,

@@ -1,0 +1,129 @@
+"""Marrow on maps of dual-energy CT: CT number without mineral, mineral, yellow share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from MarrowAssessLib.catalogue.anatomy import Role, level_index, spine_region
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import Quantity
+from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
+from MarrowAssessLib.study.regions import Region, Statistics, statistics
+
+MARGIN_MM = 2.0  # keeps cortex out
+NOISY = {"HU": 10.0, "mg/cm^3": 10.0}  # standard error beyond which nothing is compared
+DENSE_MG = 350.0
+THICK_MM = 5.0
+CALCIUM_LEFT_HU = 300.0
+RED_PERCENT = 40.0
+YOUNG_YEARS = 25
+_FEWEST = 5
+_VNCA = (Contrast.VNCA, Contrast.VNCA_PROJECTED)
+
+
+def ct_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
+    """A map's median in every marrow region, 2 mm inside, and the mean of levels."""
+    found = [_value(book, quantity, region) for region in book.drawn if _is_marrow(region)]
+    levels = mean_of_levels(quantity, found)
+    for one in levels:
+        parts = [p for p in found if isinstance(p, Measurement) and p.site in quantity.levels]
+        one.comparable = all(part.comparable for part in parts)
+    return [*found, *levels]
+
+
+def ct_gradient(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
+    """Slope of the map over the levels from T11 to L5, of three and more."""
+    by_level = {
+        level: one
+        for one in ct_value(book, quantity)
+        if isinstance(one, Measurement) and len(one.measured) == 1
+        for level in [level_index(one.site) if spine_region(one.site) else None]
+        if level is not None and level_index("T11") <= level <= level_index("L5")
+    }
+    if len(by_level) < 3:
+        return [Skipped(quantity.key, "three levels from T11 to L5 are needed")]
+    ordered = [by_level[level] for level in sorted(by_level)]
+    slope = np.polyfit(sorted(by_level), [one.value for one in ordered], 1)[0]
+    site = f"{ordered[0].site}-{ordered[-1].site}"
+    return [Measurement(quantity.key, site, float(slope), tuple(o.measured[0] for o in ordered))]
+
+
+def _is_marrow(region: Region) -> bool:
+    return region.role is Role.MARROW
+
+
+def _value(book: Book, quantity: Quantity, region: Region) -> Measurement | Skipped:
+    (contrast,) = quantity.images
+    volume = book.acquired[contrast]
+    cautions: list[str] = []
+    margin = max(MARGIN_MM, book.settings.erosion_mm)
+    try:
+        inner = region.eroded(margin, book.grid.spacing)
+    except ValueError:
+        inner = region
+        cautions.append(
+            f"{region.name} is too thin to take {margin:g} mm off on CT; cortex may be in it."
+        )
+    if np.isfinite(inner.values(volume.array)).sum() < min(_FEWEST, inner.voxels):
+        return Skipped(quantity.key, f"the CT map holds no value in {region.name}")
+    one = statistics(inner, volume.array, volume.voxel_volume_mm3)
+    if contrast is Contrast.VNCA_PROJECTED and one.percentiles[-1] > CALCIUM_LEFT_HU:
+        return Skipped(
+            quantity.key,
+            f"{region.name} still holds {one.percentiles[-1]:.0f} HU (95th percentile), so calcium "
+            "was not taken out: a virtual non-contrast image is none without calcium",
+        )
+    made = _measurement(quantity, region, one, cautions)
+    error = volume.attributes.get("SystematicError")
+    if error is not None:
+        made.how = f"systematic error about {float(error):g} {quantity.unit} (calibration)"
+    _compare(book, quantity, made, one)
+    return made
+
+
+def _measurement(
+    quantity: Quantity, region: Region, one: Statistics, cautions: list[str]
+) -> Measurement:
+    half = 1.96 * one.median_se
+    ci = (one.median - half, one.median + half) if np.isfinite(half) else None
+    return Measurement(
+        quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci, cautions=cautions
+    )
+
+
+def _compare(book: Book, quantity: Quantity, made: Measurement, one: Statistics) -> None:
+    """Say what limits the number, and whether references may stand beside it."""
+    name, limit = made.measured[0], NOISY.get(quantity.unit)
+    if limit is not None and one.median_se > limit:
+        made.comparable = False
+        made.cautions.append(
+            f"{name} is too noisy on CT (standard error {one.median_se:.0f} {quantity.unit}): its "
+            "value is shown without comparison."
+        )
+    if quantity.images[0] is Contrast.HAP and one.median > DENSE_MG:
+        made.cautions.append(
+            f"{name} holds {one.median:.0f} mg/cm^3 of mineral: cortex, a fracture, sclerosis or "
+            "metal is in it."
+        )
+    if (thick := float(book.grid.spacing.max())) > THICK_MM:
+        made.cautions.append(f"Slices of {thick:g} mm mix marrow with cortex and discs.")
+    if quantity.images[0] in _VNCA and (red := _red(book)):
+        made.comparable = False
+        made.cautions.append(
+            f"{red}: red marrow looks like infiltration on virtual non-calcium images (AUC 0.72, "
+            "Wang 2024), so no cut-off is shown."
+        )
+
+
+def _red(book: Book) -> str:
+    """Why marrow may be red and normal here, "" where nothing says so."""
+    if book.age_years is not None and book.age_years < YOUNG_YEARS:
+        return f"Under {YOUNG_YEARS} years"
+    image = book.acquired.get(Contrast.YELLOW_SHARE)
+    if image is None:
+        return ""
+    held = [region.values(image.array) for region in book.drawn if _is_marrow(region)]
+    medians = [np.nanmedian(values) for values in held if np.isfinite(values).any()]
+    share = float(np.median(medians)) if medians else np.nan
+    return f"Marrow is {share:.0f} % yellow" if share < RED_PERCENT else ""
