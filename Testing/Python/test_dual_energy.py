@@ -176,8 +176,8 @@ def test_maps_of_two_images():
     assert facts["calibration"] == "table of 90/Sn150 kV"
     assert facts["water_cm"] == pytest.approx([21, 21], abs=2)
     assert facts["voxel_sd"]["HAP"] == pytest.approx(55, rel=0.1)
-    assert any("Noise: 1" in note for note in facts["notes"])
-    assert any("cm of water" in note for note in facts["notes"])
+    assert any("HU at the low, 1" in note for note in facts["notes"])
+    assert any("The body is worth 2" in note for note in facts["notes"])
     assert found["HAP"].kind.unit == "mg/cm^3" and found["VNCa"].kind.unit == "HU"
 
 
@@ -245,15 +245,21 @@ class SimpleArguments:
         (lambda a, b: (a, b.with_array(b.array * 1.4)), "but 1."),
         (lambda a, b: (facts(a, KVP=125.0), facts(b, FilterMaterial="")), "too close to tell"),
         (lambda a, b: (facts(a, KVP=None), b), "tells its tube voltage"),
-        (lambda a, b: (facts(a, SeriesDescription="Spine 80kV"), b), "contradict|says 80 kV"),
+        (lambda a, b: (facts(a, SeriesDescription="Spine 80kV"), b), "its description says 80 kV"),
         (lambda a, b: (facts(a, KVP=110.0), b), "no table of the tube voltages 110/Sn150"),
-        (lambda a, b: (facts(a, ImageType="DERIVED\\PRIMARY\\MIP"), b), "is a mip, not a stack"),
+        (
+            lambda a, b: (facts(a, ImageType="DERIVED\\PRIMARY\\MIP"), b),
+            "is a mip, not a stack of slices",
+        ),
         (lambda a, b: (facts(a, ImageType="ORIGINAL\\PRIMARY\\LOCALIZER"), b), "is a localizer"),
         (lambda a, b: (a, facts(b, ImageType="DERIVED\\PRIMARY\\AXIAL\\MAT_REMOVED")), "material"),
         (lambda a, b: (a, facts(b, RescaleType="HU_MOD")), "are 'HU_MOD', not CT numbers"),
         (lambda a, b: (a.with_array(a.array + 1024), b), "rescale intercept is missing"),
         (lambda a, b: (a, facts(b, ContrastBolusAgent="Iomeprol")), "contrast agent was given"),
-        (lambda a, b: (facts(a, FrameOfReference="a"), facts(b, FrameOfReference="b")), "frames"),
+        (
+            lambda a, b: (facts(a, FrameOfReference="a"), facts(b, FrameOfReference="b")),
+            "are of different frames of reference",
+        ),
         (lambda a, b: (a, moved(b, 0.1)), "a pair is of one scan"),
         (lambda a, b: (a, moved(b, 4.0)), "placed or oriented differently"),
         (lambda a, b: (a, b.with_array(b.array[:-1])), "another voxel grid"),
@@ -357,8 +363,14 @@ def test_command(tmp_path):
     for image in images():
         paths.append(str(tmp_path / f"{image.name}.nrrd"))
         write_volume(image, paths[-1])
+    labels = np.zeros((4, 60, 60), np.uint8)
+    labels[MIXTURE] = 1
+    write_volume(Volume(labels, np.diag([4.0, 4, 5, 1])), tmp_path / "labels.nrrd")
     arguments = ["dect", *paths, "--kv-pair", "90/Sn150", "--out", str(tmp_path / "maps")]
-    assert main(arguments) == 0
+    assert main([*arguments, "--regions", str(tmp_path / "labels.nrrd")]) == 0
+    rows = (tmp_path / "maps" / "dect_regions.csv").read_text().splitlines()
+    (mean,) = [row.split(",")[5] for row in rows if row.startswith("1,HAP,mg/cm^3,960,960,")]
+    assert float(mean) == pytest.approx(100, abs=3)  # for the body's own size
     written = {path.name for path in (tmp_path / "maps").iterdir()}
     assert {
         "dect_HAP.nrrd",

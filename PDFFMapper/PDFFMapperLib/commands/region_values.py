@@ -38,7 +38,7 @@ def of_maps(
             used = inside if doubt is None else inside & (doubt == 0)
             for each in maps:
                 unit = each.kind.unit
-                if unit not in ("%", "1/s", "ms", "Hz"):
+                if unit not in ("%", "1/s", "ms", "Hz", "HU", "mg/cm^3"):
                     continue
                 values = each.volume.array[used]
                 values = values[np.isfinite(values)]
@@ -48,7 +48,10 @@ def of_maps(
                 table.writerow(
                     [int(region), each.name, unit, int(inside.sum()), values.size, *numbers]
                 )
-                if each.name.startswith(("PDFF", "FF", "R2star")) and "SD" not in each.name:
+                if (
+                    each.name.startswith(("PDFF", "FF", "R2star", "HAP", "VNCa"))
+                    and "SD" not in each.name
+                ):
                     shown = f"mean {numbers[0]} {unit}" if values.size else "no usable voxel"
                     print(f"Region {int(region)}, {each.name}: {shown} ({values.size} voxels)")
 
