@@ -128,6 +128,19 @@ def test_enhancement_percent(spine):
     assert value(study, "enhancement", "L2") == pytest.approx(35, abs=1e-4)
 
 
+def test_a_mean_of_levels_is_surer_than_any_of_them(spine):
+    """Levels of the same spread: half the interval of one, as the mean of four independent ones."""
+    rng = np.random.default_rng(5)
+    one = rng.normal(40, 4, (6, 10, 20))
+    pdff = np.full(spine.grid.array.shape, 40.0)
+    for n in range(len(LUMBAR)):
+        pdff[:, 20 * n : 20 * n + 10] = one
+    found = measure(with_volumes(spine, PDFF=pdff)).measurements
+    width = {m.site: np.ptp(m.ci95) for m in found if m.quantity == "marrow_pdff"}
+    assert width["L1"] > 0.1
+    assert width["L1-L4"] == pytest.approx(width["L1"] / 2)
+
+
 def test_map_statistics_and_the_mean_of_levels(spine):
     pdff = np.zeros(spine.grid.array.shape, np.float32)
     for n, percent in enumerate((30.0, 32.0, 35.0, 39.0)):
