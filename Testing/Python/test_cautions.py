@@ -267,6 +267,15 @@ def test_clicks_that_do_not_go_together_are_refused(phantom):
         regions_from_clicks(volume, {"L3": np.zeros(3), "L4": np.zeros(3)})
 
 
+@pytest.mark.parametrize(("sd", "told"), [(35.0, True), (15.0, False)])
+def test_a_click_into_a_mixture_is_told(sd, told):
+    """A quarter of the tissue's level: muscle and marrow vary less, what is mixed more."""
+    array = np.random.default_rng(0).normal(100, sd, (40, 40, 40)).astype(np.float32)
+    volume = Volume(array, np.diag([1.5, 1.5, 1.5, 1.0]), "T1")
+    placed = place(volume, volume.to_ras(np.full(3, 19.5)), Role.MUSCLE)
+    assert ("The tissue round the click is not uniform." in placed.unsure) is told
+
+
 def test_a_tiny_region_is_told():
     array = np.full((40, 40, 40), 100.0, np.float32)
     array[18:22, 18:22, 18:22] = 20.0

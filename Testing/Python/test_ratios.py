@@ -95,6 +95,8 @@ def test_m_score_is_the_snr_in_reference_sds(spine):
     expected = (np.mean(list(LUMBAR.values())) / noise - 50.0) / 4.0
     assert value(spine, "m_score", "L1-L4", settings) == pytest.approx(expected)
     assert any(s.quantity == "m_score" for s in measure(spine).skipped)
+    settings = Settings(erosion_mm=1.0, m_score_reference=(50.0, 4.0))  # air has no border to lose
+    assert value(spine, "m_score", "L1-L4", settings) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("fat_fraction", [0.0, 0.2, 0.45, 0.6, 0.9, 1.0])
@@ -294,6 +296,7 @@ def test_the_phantom_gives_back_its_true_ratios_within_one_percent(phantom):
 
 def test_n4_takes_coil_shading_out_and_both_values_are_reported():
     # Two tissues mixed all over the volume, so that shading is the only smooth change.
+    from MarrowAssessLib.study import bias_field
     from scipy.ndimage import gaussian_filter
 
     rng = np.random.default_rng(7)
@@ -310,6 +313,10 @@ def test_n4_takes_coil_shading_out_and_both_values_are_reported():
     (ratio,) = [m for m in result.measurements if m.quantity == "t1_marrow_muscle"]
     assert ratio.value_without_n4 > 4.0
     assert ratio.value == pytest.approx(2.0, rel=0.10)
+    # Intensities keep their order of magnitude: the field's mean is 1 where the patient is.
+    patient = volume.array >= np.median(volume.array)
+    flat = bias_field.corrected(volume).array
+    assert np.mean(volume.array[patient] / flat[patient]) == pytest.approx(1, abs=1e-3)
 
 
 def test_n4_leaves_ratios_of_the_same_voxels_alone(phantom):

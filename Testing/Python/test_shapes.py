@@ -43,9 +43,10 @@ def test_rotated_box_has_its_volume(fine):
     assert region.voxels * fine.voxel_volume_mm3 == pytest.approx(960, rel=0.03)
 
 
-def test_closed_curve_covers_one_slice_of_its_plane(oblique_volume):
+@pytest.mark.parametrize("away", [0.0, 0.45, -0.45])
+def test_closed_curve_covers_the_slice_nearest_to_its_plane(oblique_volume, away):
     t = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    ijk = np.stack([25 + 12 * np.cos(t), 20 + 10 * np.sin(t), np.full(60, 11.0)], -1)
+    ijk = np.stack([25 + 12 * np.cos(t), 20 + 10 * np.sin(t), np.full(60, 11.0 + away)], -1)
     region = draw(Shape("closed curve", "f", oblique_volume.to_ras(ijk)), oblique_volume)
     assert region.mask.shape[0] == 1
     assert region.offset[0] == 11
