@@ -71,7 +71,6 @@ def test_assess_command(folder):
 @pytest.mark.parametrize(
     ("name", "result", "sites"),
     [
-        ("cohort", "results/patient-1", {"L1", "L2", "L3", "L4", "L5", "S1", "L1-L4"}),
         ("place", "result_of_points", {"L1", "L2", "L3", "L4", "L5", "L1-L4"}),
         ("drawn", "result_of_labels", {"L1", "L2", "L3", "L4", "L1-L4"}),
     ],
@@ -98,6 +97,15 @@ def test_maps_commands(folder):
     # Label 5 is L3: 36 % fat, T2* 16 ms.
     assert float(rows["5", "PDFF"]["mean"]) == pytest.approx(36, abs=0.2)
     assert float(rows["5", "R2star"]["mean"]) == pytest.approx(62.5, abs=1)
+
+
+def test_cohort_command(folder):
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    assert "1 measured now; 1 done, 0 failed" in run(folder, block("command: cohort"))
+    with (folder / "results" / "measurements.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["site"] for row in rows} >= {"L1", "L2", "L3", "L4", "L5", "S1", "L1-L4"}
+    assert "vbq" in {row["quantity"] for row in rows}
 
 
 def test_dicom_command(folder):

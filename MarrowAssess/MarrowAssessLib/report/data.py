@@ -39,6 +39,11 @@ def write_csv(assessment: Assessment, path: str | Path) -> None:
         writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
 
 
+def rows_of(assessment: Assessment) -> list[dict]:
+    """The rows of `write_csv`; values as they are, None where there is none."""
+    return [_finite(_row(assessment, result)) for result in assessment.results]
+
+
 def write_sections(sections: Sequence[Section], path: str | Path) -> None:
     """Write one row per slice of a muscle."""
     columns = [field.name for field in fields(Section)]

@@ -1,0 +1,49 @@
+"""A cohort's tables: all measurements as CSV and Parquet, and why studies failed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.tables import plain_cell
+
+MEASUREMENTS, PARQUET, FAILURES = "measurements.csv", "measurements.parquet", "failures.csv"
+SCHEMA = "marrowassess-cohort-1"
+_LEFT_OUT = ("subject",)  # no names in a cohort's tables
+
+
+def write_measurements(rows: Sequence[dict], folder: Path) -> None:
+    """Write the same rows as CSV and as Parquet, in the order given."""
+    columns = [name for name in (rows[0] if rows else ()) if name not in _LEFT_OUT]
+    with written_whole(folder / MEASUREMENTS) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows({key: plain_cell(row.get(key)) for key in columns} for row in rows)
+    _write_parquet(rows, columns, folder / PARQUET)
+
+
+def _write_parquet(rows: Sequence[dict], columns: Sequence[str], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    fields, data = [], []
+    for name in columns:
+        values = [row.get(name) for row in rows]
+        words = any(isinstance(value, str) for value in values)
+        fields.append(pyarrow.field(name, pyarrow.string() if words else pyarrow.float64()))
+        data.append([None if v is None else str(v) if words else float(v) for v in values])
+    schema = pyarrow.schema(fields, metadata={"schema": SCHEMA})
+    with written_whole(path) as temporary:
+        parquet.write_table(pyarrow.table(data, schema=schema), temporary)
+
+
+def write_failures(failures: Sequence[tuple[str, str]], path: Path) -> None:
+    """One line for each study that failed, with the reason."""
+    with written_whole(path) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["study", "reason"])
+            writer.writerows([study, plain_cell(reason)] for study, reason in failures)

@@ -1,0 +1,69 @@
+"""`marrowassess cohort`: a folder of studies to one table, resumed where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from MarrowAssessLib.commands.terminal import say
+
+EXAMPLE = """examples:
+  marrowassess cohort studies --out results --workers 2
+  marrowassess cohort studies --out results --only-failed
+
+Each sub-folder of DICOM files, and each study file (JSON) as for `assess --study`, is one study.
+Stopped in any way, the same command goes on where it was. Tables call studies and patients by
+hashes; results/private knows which is which, and is not to be passed on.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess cohort`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    parser.add_argument("studies", type=Path, help="folder of studies")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--workers", type=int, default=1, help="studies at a time (default: 1)")
+    parser.add_argument(
+        "--scheduler", default="", metavar="ADDRESS",
+        help="of a running Dask scheduler, such as tcp://host:8786, whose workers see the folders",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="list the studies, measure nothing")
+    parser.add_argument("--force", action="store_true", help="measure everything again")
+    parser.add_argument("--only-failed", action="store_true", help="try again what failed")
+    parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
+    parser.add_argument("--erode-mm", type=float, default=0.0, metavar="MM")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="that a study may take (default: 10)"
+    )
+    parser.add_argument(
+        "--gigabytes", type=float, default=8.0, help="that a study may use (default: 8)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write the tables; 0 on success, also where single studies failed.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong.
+    """
+    from MarrowAssessLib.cohort.inventory import find_studies
+    from MarrowAssessLib.cohort.measuring import Limits
+    from MarrowAssessLib.cohort.run import Plan, run_cohort
+
+    if args.workers < 1 or args.minutes <= 0 or args.gigabytes <= 0:
+        raise ValueError("--workers, --minutes and --gigabytes must be above 0.")
+    if args.dry_run:
+        for study in find_studies(args.studies, ""):
+            print(f"{study.path.name}: {len(study.files)} files")
+        return 0
+    limits = Limits(60 * args.minutes, args.gigabytes)
+    plan = Plan(
+        args.workers, args.scheduler, args.force, args.only_failed, args.n4, args.erode_mm, limits
+    )
+    counts = run_cohort(args.studies, args.out, plan, say)
+    print(
+        f"{counts.measured} measured now; {counts.done} done, {counts.failed} failed. "
+        f"Tables: {args.out}"
+    )
+    return 0
