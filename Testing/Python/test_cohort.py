@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 from dicom_files import write_as_dicom
-from MarrowAssessLib.cohort import measuring
+from harmful import Harmful
+from MarrowAssessLib.cohort import apart, measuring
+from MarrowAssessLib.cohort.apart import Task, measure_apart
 from MarrowAssessLib.cohort.inventory import find_studies
-from MarrowAssessLib.cohort.measuring import Limits, Task, measure_apart
 from MarrowAssessLib.cohort.run import Plan, run_cohort
 from MarrowAssessLib.cohort.state import FAILED, Outcome, State
 from MarrowAssessLib.commands.main import main
@@ -149,33 +150,19 @@ def test_folders_of_dicom_are_studies(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("harm", "reason"),
-    [("endless", "It took more than 1 s."), ("killed", "Its process ended by itself (SIGKILL).")],
+    ("harm", "reason", "seconds"),
+    [
+        ("endless", "It took more than 3 s.", 3),
+        ("killed", "Its process ended by itself (SIGKILL).", 60),
+    ],
 )
-def test_a_study_that_harms_its_process_fails_after_one_more_try(results, tmp_path, harm, reason):
+def test_a_study_that_harms_its_process_fails_after_one_more_try(
+    results, tmp_path, harm, reason, seconds
+):
     tries = tmp_path / "tries"
-    outcome = measure_apart(Harmful(str(tries), harm, tmp_path / "out"))
+    outcome = measure_apart(Harmful(str(tries), harm, tmp_path / "out", seconds))
     assert (outcome.state, outcome.reason, outcome.crashed) == (FAILED, reason, True)
     assert tries.read_text() == "xx"
-
-
-class Harmful:
-    """A task that harms the process that it arrives in."""
-
-    def __init__(self, tries, how, out):
-        self.tries, self.how, self.out, self.limits = tries, how, out, Limits(1.0)
-
-    def __reduce__(self):
-        return harm, (self.tries, self.how)
-
-
-def harm(tries: str, how: str) -> Task:
-    """Runs in the study's own process, when it gets its task."""
-    with open(tries, "a") as stream:
-        stream.write("x")
-    if how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
 
 
 def test_memory_and_unforeseen_faults_are_told(studies, tmp_path, monkeypatch):
@@ -191,21 +178,21 @@ def test_memory_and_unforeseen_faults_are_told(studies, tmp_path, monkeypatch):
 
         return measured
 
-    monkeypatch.setattr(measuring, "_limit_memory", lambda _: None)
+    monkeypatch.setattr(apart, "_limit_memory", lambda _: None)
     for error, words in (
         (MemoryError(), "It needs more than 8 GB of memory."),
         (KeyError("x"), "It cannot be measured (KeyError: 'x')."),
         (OSError(28, "No space left on device"), "No space left on device."),
     ):
-        monkeypatch.setattr(measuring, "_measured", fault(error))
-        measuring._child(task, Pipe)
+        monkeypatch.setattr(measuring, "measured", fault(error))
+        apart._child(task, Pipe)
         assert said[-1].reason == words
     monkeypatch.undo()
     study = json.loads(task.source.path.read_text()) | {"label_rules": ["1=csf:L3"]}
     alone = tmp_path / "alone.json"
     alone.write_text(json.dumps(study).replace("../", f"{studies.parent}/"))
     with pytest.raises(ValueError, match="Nothing can be measured on its images in its regions"):
-        measuring._measured(Task(type(task.source)("a", alone, ()), tmp_path / "o", "salt"))
+        measuring.measured(Task(type(task.source)("a", alone, ()), tmp_path / "o", "salt"))
 
 
 def test_command_and_its_refusals(studies, tmp_path, capsys, monkeypatch):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PDFFMapperLib.install.software import VERSION
 
+from MarrowAssessLib.cohort.apart import Limits, Task, measure_apart
 from MarrowAssessLib.cohort.inventory import StudySource, find_studies, read_salt
-from MarrowAssessLib.cohort.measuring import Limits, Task, measure_apart
 from MarrowAssessLib.cohort.state import DONE, FAILED, State
 from MarrowAssessLib.cohort.tables import FAILURES, write_failures, write_measurements
 
@@ -29,7 +29,7 @@ class Plan:
         scheduler: address of a Dask scheduler instead; its workers see the same folders.
         force: measure everything again.
         only_failed: of what is known, measure again what failed.
-        n4, erosion_mm, limits: see measuring.Task.
+        n4, erosion_mm, limits: see apart.Task.
     """
 
     workers: int = 1

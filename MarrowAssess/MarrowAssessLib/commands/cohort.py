@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
+    from MarrowAssessLib.cohort.apart import Limits
     from MarrowAssessLib.cohort.inventory import find_studies
-    from MarrowAssessLib.cohort.measuring import Limits
     from MarrowAssessLib.cohort.run import Plan, run_cohort
 
     if args.workers < 1 or args.minutes <= 0 or args.gigabytes <= 0:
