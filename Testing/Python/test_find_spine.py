@@ -7,7 +7,8 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement import spine_column
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
-from MarrowAssessLib.placement.find_spine import find_spine
+from MarrowAssessLib.placement.find_spine import Piece, _missed, _other_counts, find_spine
+from MarrowAssessLib.placement.found_spine import CountDoubt, FoundBody, Spine
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.spine_column import (
     find_column,
@@ -336,3 +337,24 @@ def test_each_region_of_the_sample_patients_lies_in_its_tissue(patient, request)
         inside = phantom.tissue.array[region.box][region.mask] == _NAMES.index(name)
         least = 0.85 if name == "csf" else 0.95  # its border is where fat blurs into it
         assert inside.mean() > least, (region.name, inside.mean())
+
+
+@pytest.mark.parametrize(("worse", "told"), [(0.5, True), (0.7, False)])
+def test_a_chain_of_another_number_that_is_nearly_as_good_is_told(worse, told):
+    """In the middle one body as two, and two as one; a chain that is clearly worse says nothing."""
+    a, b, c, two, three = (Piece(frozenset({n}), *[None] * 3, 1.0) for n in range(5))
+    split = _other_counts([a, b, c], [(worse, [a, two, three, c])])
+    assert split == ([CountDoubt(1, "it may be two bodies")] if told else [])
+    joined = _other_counts([a, two, three, c], [(worse, [a, b, c])])
+    reading = "it and the one beside it may be one body"
+    assert joined == ([CountDoubt(2, reading)] if told else [])
+
+
+def test_a_step_half_as_long_again_as_those_beside_it_may_hide_a_body():
+    def missed(*heights):
+        bodies = [FoundBody(np.array([0.0, 0.0, z]), np.eye(3)[2], None) for z in heights]
+        return _missed(Spine(bodies, None, None))
+
+    reading = "a body between it and the next below may be missing"
+    assert missed(150, 120, 72, 42) == [CountDoubt(1, reading)]
+    assert missed(150, 120, 78, 48) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
-from PDFFMapperLib.water_fat.separation import separate_water_fat
+from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from PDFFMapperLib.water_fat.two_decays import fit_two_decays, information_gain
 from phantoms.water_fat import spine_phantom
@@ -89,6 +89,21 @@ def test_one_decay_is_kept_where_there_is_one():
     both = separated(phantom, r2star_model="separate")
     assert np.isfinite(both.r2star_fat_per_s)[np.isin(phantom.labels, (5, 6, 7))].mean() > 0.99
     assert any("were given an R2* each; the fit of" in note for note in both.facts["notes"])
+
+
+def test_a_voxel_that_only_two_decays_fit_is_no_poor_fit_any_more():
+    phantom = spine_phantom((1, 32, 32), EIGHT_ECHOES_S, 300)
+    inside = np.argwhere(phantom.labels > 0)
+    at = tuple(inside[len(inside) // 2])
+    fat = phantom.spectrum.modulation(EIGHT_ECHOES_S, 3.0)
+    field = np.exp(2j * np.pi * phantom.off_resonance_hz[at] * EIGHT_ECHOES_S)
+    signal = 0.5 * np.exp(-30 * EIGHT_ECHOES_S) + 0.5 * fat * np.exp(-330 * EIGHT_ECHOES_S)
+    phantom.echoes[(slice(None), *at)] = signal * field
+    single = separated(phantom)
+    assert single.doubt[at] & Doubt.POOR_FIT
+    both = separated(phantom, r2star_model="separate")
+    assert both.r2star_fat_per_s[at] == pytest.approx(330, abs=15)
+    assert not both.doubt[at] & Doubt.POOR_FIT
 
 
 def test_information_gain_of_equal_fits_is_the_price_of_the_unknowns():
