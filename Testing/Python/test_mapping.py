@@ -98,16 +98,6 @@ def test_diffusion_nodes_know_their_b_values():
         node.SetBValue(n, b_value)
     found = [frame.volume.attributes["DiffusionBValue"] for frame in frames_from_nodes([node])]
     assert found == [0, 400, 800]
-    (tmp_path / "dwi.bval").write_text("800 800 800")  # vectors scale it by their squared length
-    (tmp_path / "dwi.bvec").write_text("0 0.70710678 1\n0 0 0\n0 0 0")
-    found = [one.volume.attributes["DiffusionBValue"] for one in frames_from_nodes([dwi])]
-    assert found == pytest.approx([0, 400, 800])
-
-    early = [stored(volume_to_node(grid(np.ones((2, 3, 4), np.float32))), f"u{n}") for n in "ab"]
-    for name, time in (("ua", 0.14), ("ub", 4.6)):  # ms, which the first alone does not tell
-        (tmp_path / f"{name}.json").write_text(json.dumps({"EchoTime": time}))
-    times = [one.volume.attributes["EchoTime"] for one in frames_from_nodes(early)]
-    assert times == pytest.approx([0.14, 4.6])
 
 
 def test_sequences_hold_one_frame_a_data_node():
@@ -172,6 +162,16 @@ def test_what_stands_beside_a_node_s_file_is_heard(tmp_path):
     (tmp_path / "dwi.bval").write_text("0 400 800")
     found = [one.volume.attributes["DiffusionBValue"] for one in frames_from_nodes([dwi])]
     assert found == [0, 400, 800]
+    (tmp_path / "dwi.bval").write_text("800 800 800")  # vectors scale it by their squared length
+    (tmp_path / "dwi.bvec").write_text("0 0.70710678 1\n0 0 0\n0 0 0")
+    found = [one.volume.attributes["DiffusionBValue"] for one in frames_from_nodes([dwi])]
+    assert found == pytest.approx([0, 400, 800])
+
+    early = [stored(volume_to_node(grid(np.ones((2, 3, 4), np.float32))), f"u{n}") for n in "ab"]
+    for name, time in (("ua", 0.14), ("ub", 4.6)):  # ms, which the first alone does not tell
+        (tmp_path / f"{name}.json").write_text(json.dumps({"EchoTime": time}))
+    times = [one.volume.attributes["EchoTime"] for one in frames_from_nodes(early)]
+    assert times == pytest.approx([0.14, 4.6])
 
     fraction = stored(volume_to_node(grid(np.full((2, 3, 4), 0.4, np.float32))), "m.nii.gz")
     (tmp_path / "m.json").write_text(json.dumps({"Units": "1"}))
