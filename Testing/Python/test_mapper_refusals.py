@@ -74,6 +74,8 @@ AIR = volume(np.ones((2, 6, 6)))
         (lambda: DIFFUSION.recipe("adz"), "There is no method 'adz'; choose of adc"),
         (lambda: COMPLEX.make(echoes(), speed=3), "echoes has no option speed; it has"),
         (lambda: COMPLEX.make(echoes(), field_strength_t=90), "0.01 and 12 T; 90 was given"),
+        (lambda: COMPLEX.make(echoes(), leave_out="4"), "leave out are numbers from 1 to 3, as 6"),
+        (lambda: COMPLEX.make(echoes(), leave_out="last"), "1,6; given was 'last'"),
         (lambda: COMPLEX.make(echoes(), peaks="-3.4"), "Peaks are expected as -3.4:0.7,-2.6:0.13"),
         (
             lambda: IN_OPPOSED.make(echoes(), r2star_per_s=40, echo_times_s=(2e-3, 1e-3, 4e-3)),

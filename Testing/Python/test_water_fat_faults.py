@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_errors import FIRST, Sample, find_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, fit_from_candidates
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.neighborhood import over_together
 from PDFFMapperLib.water_fat.odd_echo import echo_that_contradicts, poor_share
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import separate_water_fat
 from PDFFMapperLib.water_fat.signal_model import _absence as absence
 from PDFFMapperLib.water_fat.signal_model import _Case as Case
@@ -98,6 +100,28 @@ def test_noise_alone_is_no_reason_for_phases_of_their_own():
 def test_a_moved_echo_is_refused_by_its_number(sound):
     with pytest.raises(ValueError, match=r"Echo 6 of 6 does not fit the others in \d\d % of the"):
         separated(moved(sound, 5), **GIVEN)
+
+
+def test_the_moved_echo_can_be_left_out(sound):
+    """As the refusal asks for; the echoes come as a series, out of order."""
+    series = [
+        Volume(part, np.diag([2.0, 2, 4, 1]), f"echo {n}", {"EchoTime": 1000 * time, **facts})
+        for n, (time, echo) in reversed(
+            list(enumerate(zip(SIX_ECHOES_S, moved(sound, 5).echoes, strict=True)))
+        )
+        for facts, part in (
+            ({"ImageComponent": "real", "MagneticFieldStrength": 3.0}, echo.real),
+            ({"ImageComponent": "imaginary", "MagneticFieldStrength": 3.0}, echo.imag),
+        )
+    ]
+    settled = {"leave_out": "6", "readout": "unipolar", "precession": "as given"}
+    maps = {one.kind.id: one for one in WATER_FAT.recipe("complex").make(series, **settled)}
+    pdff, body = maps["PDFF"].volume.array, sound.labels > 0
+    assert np.isfinite(pdff[body]).mean() > 0.99
+    assert abs(np.nanmean((pdff - sound.pdff)[body])) < 0.05
+    facts = maps["PDFF"].provenance
+    assert facts["echo_times_s"] == pytest.approx(SIX_ECHOES_S[:5])
+    assert "Left out as asked: echo 6 (6.9 ms) of 6." in facts["reading"]
 
 
 def test_motion_of_more_than_one_echo_is_no_phase_of_fat():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,7 +162,29 @@ def _train(images: Sequence[Volume], settings: SimpleNamespace) -> EchoTrain:
     train = echo_train(images, settings.echo_times_s, unit, settings.field_strength_t)
     if train.field_strength_t is None:
         raise ValueError("The field strength is not known; give it in tesla.")
-    return train
+    return train if settings.leave_out is None else _without(train, settings.leave_out)
+
+
+def _without(train: EchoTrain, leave_out: str) -> EchoTrain:
+    """The train without some echoes, given by their numbers from 1 in the order of echo times."""
+    count = len(train.echo_times_s)
+    try:
+        numbers = sorted({int(word) for word in leave_out.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 1 or numbers[-1] > count:
+        raise ValueError(
+            f"Echoes to leave out are numbers from 1 to {count}, as 6 or 1,6; given was "
+            f"{leave_out!r}."
+        )
+    kept = np.delete(np.arange(count), [number - 1 for number in numbers])
+    listed = ", ".join(f"{n} ({1000 * train.echo_times_s[n - 1]:.4g} ms)" for n in numbers)
+    return replace(
+        train,
+        signal=train.signal[..., kept],
+        echo_times_s=train.echo_times_s[kept],
+        notes=[*train.notes, f"Left out as asked: echo {listed} of {count}."],
+    )
 
 
 def _like(train: EchoTrain) -> Volume:

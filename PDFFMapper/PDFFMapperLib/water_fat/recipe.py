@@ -102,6 +102,13 @@ PEAKS = Option(
     "Own spectrum in place of a named one, as ppm:amplitude,...",
     flag="--peaks",
 )
+LEAVE_OUT = Option(
+    "leave_out",
+    TEXT,
+    None,
+    "Echoes to leave out, counted from 1, as 6 or 1,6: those that motion spoiled.",
+    flag="--leave-out",
+)
 PRECESSION = Option(
     "precession",
     CHOICE,
@@ -264,6 +271,7 @@ WATER_FAT = Family(
             options=(
                 ECHO_TIMES,
                 FIELD,
+                LEAVE_OUT,
                 SPECTRUM,
                 PEAKS,
                 PRECESSION,
@@ -284,7 +292,7 @@ WATER_FAT = Family(
             title="PDFF and R2* of the magnitudes of four or more echoes: Rician likelihood from "
             "both sides of 50 %",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, FIELD, SPECTRUM, PEAKS, MASK, *T1_CORRECTION),
+            options=(ECHO_TIMES, FIELD, LEAVE_OUT, SPECTRUM, PEAKS, MASK, *T1_CORRECTION),
             kinds=_SEPARATED,
             citation="Triay Bagur 2019, doi 10.1002/mrm.27728; Bray 2023, doi "
             "10.1016/j.media.2022.102730",

@@ -139,7 +139,7 @@ def find_signal_model(
     if readout == "auto":
         _check_explained(case, sample)
     if common_phase is None:
-        _check_contradiction(case, sample)
+        _check_contradiction(case, sample, readout)
     _check_rivals(case, chosen.rivals)
     if not by_own:
         model = case.model
@@ -360,10 +360,11 @@ def _check_explained(case: _Case, sample: _Sample) -> None:
         )
 
 
-def _check_contradiction(case: _Case, sample: _Sample) -> None:
+def _check_contradiction(case: _Case, sample: _Sample, readout: str) -> None:
     """Refuse an echo that others contradict, and a phase error that explains one voxel in ten less.
 
     Of a right explanation hardly a voxel is left with far more than noise, but for flow and edges.
+    Where the readout was said and nothing else is assumed, such voxels are only marked.
     """
     given = sample.of(case.conjugated)
     signals, count = given.signals, given.signals.shape[1]
@@ -373,6 +374,11 @@ def _check_contradiction(case: _Case, sample: _Sample) -> None:
     share = poor_share(signals, case.fits[:, RESIDUAL], unknowns)
     if len(signals) < _FEW or 2 * count <= unknowns or share < _TAIL:
         return
+    assumed = f"An error of {_named(case)}" if case.parts else ""
+    if not case.model.common_phase and not assumed:
+        assumed = "That water and fat have phases of their own"
+    if readout != "auto" and not assumed:
+        return  # nothing is made of the misfit; the voxels are marked
     odd = echo_that_contradicts(signals, case.model, sample.r2star_per_s, share)
     if odd is not None:
         raise ValueError(
@@ -380,9 +386,6 @@ def _check_contradiction(case: _Case, sample: _Sample) -> None:
             "voxels, and not by its phase alone; without it they are explained. The patient may "
             "have moved, or it is of another series: leave that echo out."
         )
-    assumed = f"An error of {_named(case)}" if case.parts else ""
-    if not case.model.common_phase and not assumed:
-        assumed = "That water and fat have phases of their own"
     if assumed and share > (_TAIL if count < 4 else _LONG_TAIL):
         raise ValueError(
             f"{assumed} would explain these echoes best, but leaves far more than noise in "
