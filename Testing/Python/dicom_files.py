@@ -159,3 +159,23 @@ def enhanced(
     put_pixels(data, np.stack([pixels for _, pixels, _ in frames]))
     data.save_as(path)
     return path
+
+
+def sagittal_series(folder: Path, volume: object, **facts: object) -> None:
+    """Write a volume as one file for each of its sagittal slices."""
+    axis = int(np.argmax(np.abs(volume.ijk_to_ras[0, :3])))
+    down, along = (one for one in (2, 1, 0) if one != axis)  # of the image, in ijk
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    slices = np.moveaxis(volume.array, 2 - axis, 0)
+    series = generate_uid()
+    for k, pixels in enumerate(slices):
+        data = header(series=series, **facts)
+        data.InstanceNumber = k + 1
+        data.ImagePositionPatient = [f"{v:.10g}" for v in lps[:3, 3] + k * lps[:3, axis]]
+        rows, columns = lps[:3, along] / spacing[along], lps[:3, down] / spacing[down]
+        data.ImageOrientationPatient = [f"{v:.10g}" for v in (*rows, *columns)]
+        data.PixelSpacing = [float(spacing[down]), float(spacing[along])]
+        data.SliceThickness = data.SpacingBetweenSlices = float(spacing[axis])
+        put_pixels(data, np.ascontiguousarray(np.round(pixels)).astype(np.int16))
+        data.save_as(folder / f"{facts['SeriesNumber']}_{k:03d}.dcm")

@@ -5,6 +5,7 @@ the desktop to say (Testing/desktop/test_in_slicer.py).
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ class Desk(SceneDesk):
         self.wait()
         return self.panels[name]
 
-    def load_sample(self, regions=True):
+    def load_sample(self):
         from slice_view import SliceView
 
         self.close_scene()
@@ -50,9 +51,16 @@ class Desk(SceneDesk):
         self.layout_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode", "layout")
         self.layout_node.SetViewArrangement(self.layout_node.SlicerLayoutFourUpView)
         self.view = SliceView(self.sample.volumes["T1"], self.sample.centers_ras["L3"])
-        if not regions:
-            slicer.mrmlScene.RemoveNode(self.sample.segmentation)
         self.wait()
+
+    def load_dicom_study(self):  # by this software's own reader, as there is no database
+        from PDFFMapperLib.scene.dicom import load_dicom
+
+        self.close_scene()
+        with tempfile.TemporaryDirectory() as folder:
+            self.write_dicom_study(Path(folder))
+            load_dicom(folder)
+            self.wait()
 
     def load_mapper_sample(self):
         self.close_scene()
@@ -105,7 +113,7 @@ class Desk(SceneDesk):
     def choose(self, proxy, text):
         from PySide6.QtTest import QTest
 
-        QTest.keyClicks(proxy.qobject, text[0])
+        QTest.keyClicks(proxy.qobject, text)
         self.wait()
 
     def cell(self, panel, site, column):

@@ -243,7 +243,8 @@ def test_stacks_that_cannot_show_a_spine_are_refused_with_the_reason():
 
 def test_cancel():
     digital = shown(healthy(3), "T1", 11, slices=5)
-    for late in (0.3, 0.81):  # while the network looks, and while bodies are drawn
+    # While the network looks, while bodies are drawn, while discs are.
+    for late in (0.3, 0.81, 0.93):
         with pytest.raises(InterruptedError, match="Finding the spine was canceled"):
             find_column([digital.volume], progress=lambda done, late=late: done < late)
 

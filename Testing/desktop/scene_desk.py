@@ -1,8 +1,18 @@
 """What every desk does in the scene alone, without a mouse."""
 
+import pathlib
+import sys
+
 import slicer
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Python"))
+
+DICOM_SERIES = {  # by contrast: description and times in ms
+    "T1": ("t1_tse_sag", {"EchoTime": "11", "RepetitionTime": 550}),
+    "FS_T2": ("t2_tirm_sag", {"EchoTime": "60", "RepetitionTime": 4500, "InversionTime": 160}),
+}
 
 
 class SceneDesk:
@@ -29,3 +39,20 @@ class SceneDesk:
         matrix = volume.ijk_to_ras.copy()
         matrix[:3, :3] *= 2
         return volume_to_node(Volume(volume.array[::2, ::2, ::2], matrix), "coarse")
+
+    def write_dicom_study(self, folder):
+        """The digital spine's T1 and fat-suppressed T2 as a scanner exports them."""
+        from dicom_files import sagittal_series
+        from MarrowAssessLib.catalogue.contrasts import Contrast
+        from MarrowAssessLib.sample.phantom import lumbar_phantom
+        from pydicom.uid import generate_uid
+
+        images = lumbar_phantom().volumes
+        patient = {
+            "PatientName": "김^철수", "PatientID": "1", "PatientAge": "034Y", "PatientSex": "M",
+            "PatientBirthDate": "", "SpecificCharacterSet": "ISO_IR 192",
+            "StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid(),
+        }  # fmt: skip
+        for number, (contrast, (description, times)) in enumerate(DICOM_SERIES.items(), start=2):
+            facts = {"SeriesDescription": description, "SeriesNumber": number, **times, **patient}
+            sagittal_series(folder, images[Contrast(contrast)], **facts)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 
@@ -68,13 +69,24 @@ class Desk(SceneDesk):
         self.wait()
         return self.panel(name)
 
-    def load_sample(self, regions=True):
+    def load_sample(self):
         """The digital spine, in place of what was open."""
         self.close_scene()
         self.sample = self.panel("MarrowAssess").logic.loadSample()
-        if not regions:
-            slicer.mrmlScene.RemoveNode(self.sample.segmentation)
         self.wait()
+
+    def load_dicom_study(self):
+        """A study through the DICOM module: imported into a database, and its patient loaded."""
+        from DICOMLib import DICOMUtils
+
+        self.close_scene()
+        with tempfile.TemporaryDirectory() as folder:
+            self.write_dicom_study(pathlib.Path(folder))
+            with DICOMUtils.TemporaryDICOMDatabase() as database:
+                DICOMUtils.importDicom(folder, database)
+                (patient,) = database.patients()
+                DICOMUtils.loadPatientByUID(patient)
+                self.wait()
 
     def load_mapper_sample(self):
         """The spine's echoes, in place of what was open."""
@@ -169,9 +181,9 @@ class Desk(SceneDesk):
         self.wait()
 
     def choose(self, box, text):
-        """Open a combo box and choose by its first letter."""
+        """Open a combo box and choose by typing."""
         self.click(box)
-        xdotool("key", text[0])
+        xdotool("type", "--delay", 15, text)
         xdotool("key", "Return")
         self.wait()
         steps.check(box.currentText == text, f"{box.objectName} says {box.currentText}.")

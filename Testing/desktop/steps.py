@@ -38,6 +38,11 @@ def labels_of(panel):
     return [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
 
 
+def roles_in(study):
+    """The roles that the line about the study names."""
+    return [line.split(":")[0] for line in study.split("\n")[1:] if ": " in line]
+
+
 # The first tutorial -----------------------------------------------------------------------------
 
 
@@ -162,6 +167,27 @@ def three_clicks_three_regions(desk):
         check(drawn(panel).GetNumberOfSegments() == number, "Undo left the last region.")
 
 
+def every_tissue_is_placed_by_a_click(desk):
+    """Disc, muscle, CSF and fat are drawn where they are clicked, each under its tissue's name."""
+    panel = desk.open("MarrowAssess")
+    tissues = {
+        "disc": "L3-L4 disc", "muscle": "left psoas muscle", "csf": "L3 CSF", "fat": "fat",
+    }  # fmt: skip
+    for number, (tissue, like) in enumerate(tissues.items(), start=1):
+        desk.choose(panel.ui.placeRoleComboBox, tissue)
+        desk.click(panel.ui.placeButton)
+        desk.click_slice(desk.sample.segmentation.GetSegmentCenterRAS(like))
+        desk.click(panel.ui.placeButton)
+        names = names_in(drawn(panel))
+        check(len(names) == number, f"{tissue}: {names}. {panel.ui.placingLabel.text}")
+        check(any(tissue in name.lower() for name in names), f"{tissue}: {names}")
+    desk.shot("tissues")
+    for _ in tissues:
+        desk.click(panel.ui.undoButton)
+    check(not names_in(drawn(panel)), f"Undo left {names_in(drawn(panel))}.")
+    desk.choose(panel.ui.placeRoleComboBox, "marrow")
+
+
 def marrow_alone_shows_its_signal(desk):
     """Marrow on T1 and nothing else: the plain median, and what is missing."""
     panel = desk.open("MarrowAssess")
@@ -217,14 +243,18 @@ def column_from_one_click(desk):
 
 
 def spine_from_one_press(desk):
-    """A study without regions: one press finds the spine, measures and shows."""
-    desk.load_sample(regions=False)
+    """A DICOM study, its patient's name in Korean: roles and patient told, one press, an answer."""
+    desk.load_dicom_study()
     panel = desk.open("MarrowAssess")
-    desk.type(panel.ui.ageLineEdit, "34")
-    desk.choose(panel.ui.sexComboBox, "M")
+    study = panel.ui.studyLabel.text
+    check(study.count("by its DICOM header") == 2, f"Not told by the header: {study}")
+    check(roles_in(study) == ["T1", "FS T2"], f"Roles: {study}")
+    patient = panel.ui.ageLineEdit.text, panel.ui.sexComboBox.currentText
+    check(patient == ("34", "M"), f"The patient is {patient}.")
+    desk.shot("dicom")
     desk.click(panel.ui.findSpineButton)
     check(panel.ui.placingLabel.text.startswith("Found: "), panel.ui.placingLabel.text)
-    check("L2 Marrow PDFF" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text)
+    check("L2 T1 marrow/disc" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text)
     desk.shot("spine")
 
 
@@ -332,6 +362,7 @@ STEPS = (
     nothing_covers_anything,
     ages_are_what_was_typed,
     three_clicks_three_regions,
+    every_tissue_is_placed_by_a_click,
     marrow_alone_shows_its_signal,
     a_doubtful_region_waits_for_a_look,
     column_from_one_click,

@@ -112,23 +112,25 @@ def find_column(
     volume = volumes[0]
     placed = []
     for n in range(len(spine.bodies)):
-        if progress and not progress(0.8 + 0.15 * n / len(spine.bodies)):
-            raise InterruptedError("Finding the spine was canceled.")
+        _tell(progress, 0.8 + 0.08 * n / len(spine.bodies))
         placed.append(_surfaces(volume, spine, n))
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
     bodies = {}
     for n in kept:
+        _tell(progress, 0.88 + 0.04 * n / len(placed))
         surface, agreement = placed[n]
         bodies[names[n]] = _body(volume, surface, agreement, names[n], doubts.get(n, []), options)
     column = Column(bodies, {}, ground=ground)
     column.disc_chance = spine.frame.with_array(spine.disc_chance())
-    for upper, lower in pairwise(bodies):
+    for n, (upper, lower) in enumerate(pairwise(bodies)):
+        _tell(progress, 0.92 + 0.05 * n / len(bodies))
         site = f"{upper}-{lower}"
         column.discs[site] = disc_seen(
             volume, column.disc_chance, bodies[upper].surface, bodies[lower].surface, site
         )
+    _tell(progress, 0.97)
     beside = csf_level if csf_level in bodies else ""
     if beside or names[0].startswith("V"):
         beside = beside or list(bodies)[len(bodies) // 2]
@@ -138,6 +140,11 @@ def find_column(
         column.muscles = muscles_beside(volume, *pair, options)
     column.unsure = [*_said(spine, names, click), *doubtful(bodies)]
     return column
+
+
+def _tell(progress: Callable[[float], bool] | None, done: float) -> None:
+    if progress and not progress(done):
+        raise InterruptedError("Finding the spine was canceled.")
 
 
 def body_at(
