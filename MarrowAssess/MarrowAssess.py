@@ -731,9 +731,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onShow3DToggled(self, checked: bool) -> None:
         """Show or hide the segments in 3D views; shown, they fill them."""
         if self.segmentation():
-            if checked:  # surfaces of large images take seconds
-                slicer.util.showStatusMessage(_("Drawing the surfaces ..."), 5000)
-                slicer.app.processEvents()
+            slicer.app.processEvents()  # pressed before the work: surfaces may take seconds
             with slicer.util.tryWithErrorDisplay(_("3D cannot be shown."), waitCursor=True):
                 self.lib.views.show_3d(self.segmentation(), checked)
             if checked:
