@@ -250,7 +250,7 @@ def spine_from_one_press(desk):
     check(study.count("by its DICOM header") == 2, f"Not told by the header: {study}")
     check(roles_in(study) == ["T1", "FS T2"], f"Roles: {study}")
     patient = panel.ui.ageLineEdit.text, panel.ui.sexComboBox.currentText
-    check(patient == ("34", "M"), f"The patient is {patient}.")
+    check(patient == ("34 years", "M"), f"The patient is {patient}.")
     desk.shot("dicom")
     desk.click(panel.ui.findSpineButton)
     check(panel.ui.placingLabel.text.startswith("Found: "), panel.ui.placingLabel.text)
