@@ -997,6 +997,28 @@ def test_ten_labels_stand_apart(panel, sample):
     assert np.diff(heights).min() >= LABEL_SEPARATION_MM - 0.1
 
 
+def test_muscle_placed_at_a_level_has_a_row_of_its_own(panel, sample):
+    segments = sample.segmentation.GetSegmentation()
+    segments.GetSegment("left psoas muscle").SetName("L3 muscle")
+    applied(panel)
+    column = [title.split("\n")[0] for title in panel._matrix.columns].index("PDFF")
+    cells = {site: (n, column) for n, site in enumerate(panel._matrix.sites)}
+    assert panel._matrix.cells[cells["L3"]].text.startswith("36.0")
+    assert panel._matrix.cells[cells["L3 muscle"]].text.startswith("4.0")
+
+
+def test_the_panel_names_no_options_of_the_command_line(panel, sample):
+    segments = sample.segmentation.GetSegmentation()
+    for name in [
+        segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())
+    ]:
+        if name != "left psoas muscle":
+            segments.RemoveSegment(segments.GetSegmentIdBySegmentName(name))
+    applied(panel)
+    assert "own controls would make" in panel.ui.verdictLabel.text
+    assert "--" not in panel.ui.verdictLabel.text
+
+
 def test_there_is_no_legend_without_a_z_score(panel, sample):
     panel.enter()
     panel.ui.applyButton.click()  # without age

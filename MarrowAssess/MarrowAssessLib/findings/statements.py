@@ -83,8 +83,8 @@ def comparable_by(quantity: str) -> str:
     needs = QUANTITIES[quantity].images
     plain = (Contrast.T1, Contrast.T2, Contrast.FS_T2, Contrast.IN_PHASE, Contrast.OPPOSED_PHASE)
     if not needs or needs[0] not in plain:
-        return "own controls (references --add-cohort or --add-study)"
-    return "a PDFF map, or own controls (references --add-study)"
+        return "own controls"
+    return "a PDFF map, or own controls"
 
 
 def side_of(measurement: Measurement, limit: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from MarrowAssessLib.catalogue.anatomy import level_index
+from MarrowAssessLib.catalogue.anatomy import Role, level_index
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
 from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, result_color
 from MarrowAssessLib.scene.live_results import PLAIN_SIGNAL, ResultRow
@@ -61,7 +61,10 @@ def _rank(row: ResultRow) -> int | None:
 
 
 def _site(row: ResultRow) -> str:
-    return row.site or row.regions[0]
+    """What a row is called: a level is its marrow; muscle placed beside it has its own name."""
+    quantity = QUANTITIES.get(row.key)
+    beside = quantity and quantity.measured is Role.MUSCLE and level_index(row.site) is not None
+    return row.regions[0] if beside or not row.site else row.site
 
 
 def _height(row: ResultRow) -> tuple[int, float, str]:
