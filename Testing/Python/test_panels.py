@@ -997,26 +997,20 @@ def test_ten_labels_stand_apart(panel, sample):
     assert np.diff(heights).min() >= LABEL_SEPARATION_MM - 0.1
 
 
-def test_muscle_placed_at_a_level_has_a_row_of_its_own(panel, sample):
-    segments = sample.segmentation.GetSegmentation()
-    segments.GetSegment("left psoas muscle").SetName("L3 muscle")
-    applied(panel)
-    column = [title.split("\n")[0] for title in panel._matrix.columns].index("PDFF")
-    cells = {site: (n, column) for n, site in enumerate(panel._matrix.sites)}
-    assert panel._matrix.cells[cells["L3"]].text.startswith("36.0")
-    assert panel._matrix.cells[cells["L3 muscle"]].text.startswith("4.0")
+def test_muscle_placed_at_a_level_has_a_row_of_its_own():
+    from MarrowAssessLib.scene.live_results import ResultRow
+    from MarrowAssessLib.scene.matrix import result_matrix
 
-
-def test_the_panel_names_no_options_of_the_command_line(panel, sample):
-    segments = sample.segmentation.GetSegmentation()
-    for name in [
-        segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())
-    ]:
-        if name != "left psoas muscle":
-            segments.RemoveSegment(segments.GetSegmentIdBySegmentName(name))
-    applied(panel)
-    assert "own controls would make" in panel.ui.verdictLabel.text
-    assert "--" not in panel.ui.verdictLabel.text
+    rows = [
+        ResultRow("L3", f"{name} PDFF", value, "", "no reference", None, "", (f"L3 {tissue}",), key)
+        for name, tissue, value, key in (
+            ("Marrow", "marrow", "36.0 %", "marrow_pdff"),
+            ("Muscle", "muscle", "4.0 %", "muscle_pdff"),
+        )
+    ]
+    matrix = result_matrix(rows)
+    assert matrix.sites == ("L3", "L3 muscle") and matrix.columns == ("PDFF\n%",)
+    assert [matrix.cells[row, 0].text for row in (0, 1)] == ["36.0", "4.0"]
 
 
 def test_there_is_no_legend_without_a_z_score(panel, sample):

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.commands.terminal import summary
 from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.findings.statements import AT_MOST, _frequency_statement, statements
+from MarrowAssessLib.findings.statements import (
+    AT_MOST,
+    _frequency_statement,
+    comparable_by,
+    statements,
+)
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement
@@ -505,6 +511,12 @@ def test_what_no_number_tells_is_left_to_the_eye_with_its_reason(study):
     page = html._of_age(found)
     assert "rim-like bright T2 signal on the sacral side" in page and "72 % of normal" in page
     assert html._of_age(assess(replace(study, age_years=None))) == ""
+
+
+def test_what_would_make_a_number_comparable_is_no_option_of_the_command_line():
+    assert {comparable_by(key) for key in QUANTITIES} == {
+        "own controls", "a PDFF map, or own controls",
+    }  # fmt: skip
 
 
 # --- own controls -------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ class Overlay:
     segmentation: slicer.vtkMRMLSegmentationNode
     colors: slicer.vtkMRMLProceduralColorNode
     legend: slicer.vtkMRMLColorLegendDisplayNode
+    key: slicer.vtkMRMLColorLegendDisplayNode
     labels: slicer.vtkMRMLMarkupsFiducialNode
     lines: slicer.vtkMRMLModelNode
     places: list[Place]
@@ -109,11 +110,13 @@ def show_results(
     )
     for one in (legend, key):
         _style_legend(one)
+    for text in (key.GetTitleTextProperty(), key.GetLabelTextProperty()):
+        text.SetFontFamilyToArial()  # words, not numbers
     layout = choose_layout(places)
     show_beside_anatomy(labels.GetDisplayNode(), layout)
     labels.GetDisplayNode().SetSliceProjection(True)
     labels.GetDisplayNode().SetSliceProjectionOpacity(1.0)
-    overlay = Overlay(segmentation, colors, legend, labels, lines, places, layout)
+    overlay = Overlay(segmentation, colors, legend, key, labels, lines, places, layout)
     place_labels(overlay, LABEL_SEPARATION_MM)
     return overlay
 
@@ -226,7 +229,6 @@ def _legend(
 def _style_legend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetColor(1, 1, 1)
-        text.SetFontFamilyToArial()
         text.SetItalic(False)
         text.SetShadow(False)
         text.SetBold(False)

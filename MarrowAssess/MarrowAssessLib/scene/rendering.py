@@ -90,6 +90,7 @@ def render_3d(
         _set_window(overlay, slice_of)
         _show_slice(overlay, slice_of, SLICE_IN_3D).GetSliceNode().SetSliceVisible(True)
     view.announce(overlay.legend)
+    view.announce(overlay.key)
     view.fit(overlay)
     view.save(path)
     view.close()
@@ -113,6 +114,7 @@ def render_slice(
     view = _SliceView(logic, size)
     view.scale_text(overlay)
     view.announce(overlay.legend)
+    view.announce(overlay.key)
     view.save(path)
     view.close()
 
