@@ -192,6 +192,18 @@ def test_random_outcomes_spread_more_than_patients_drawn_anew():
         permutations(values, outcome, NAMES[:100], [Recipe()], 9, progress=lambda _: False)
 
 
+def test_levels_that_differ_between_folds_do_not_pull_the_auc_down():
+    """A model of each fold with the right order and a level of its own is right."""
+    rng = np.random.default_rng(0)
+    outcome = np.arange(100) % 2 == 0
+    fold = np.repeat(np.arange(5), 20)
+    level = rng.normal(0, 3, 5)[fold] + outcome
+    one = Validation(outcome, level[None], np.zeros(100), (), (), fold[None])
+    assert one.auc == 1
+    assert dataclasses.replace(one, fold=None).auc < 0.8
+    assert one.aucs(np.arange(100) < 20) == [1]
+
+
 def test_every_patient_is_predicted_by_models_that_never_saw_it():
     from MarrowAssessLib.prediction.training import Recipe
 
@@ -220,6 +232,9 @@ def test_figures_of_merit_by_hand():
     probability = np.array([0.9, 0.4, 0.6, 0.1])
     assert auc(outcome, probability) == 0.75
     assert auc(outcome, np.full(4, 0.5)) == 0.5
+    # within folds: 0.9 over 0.6, and 0.4 over 0.1; the pair that is wrong lies in two folds
+    assert auc(outcome, probability, np.array([0, 1, 0, 1])) == 1
+    assert auc(outcome, probability, np.array([0, 0, 1, 1])) == 0.75  # no pair within one
     assert youden_cut(outcome, np.array([0.9, 0.8, 0.6, 0.1])) == 0.8
     assert net_benefit(outcome, probability, 0.5) == pytest.approx(0.25 - 0.25)
     one = Validation(outcome, probability[None], np.array([1, 0, 1, 0.0]), (), ())
@@ -629,6 +644,7 @@ def packed(*values):
         (("model", "coefficients"), [0.7, float("nan")], "a coefficient or scale is not a number"),
         (("model", "scale"), [0.0, 1.0], "a coefficient or scale is not a number"),
         (("model", "fill"), [0.0], "one value for each predictor"),
+        (("ranges",), [[0, float("nan")], [0, 1]], "a range is not a number"),
         (("ranges",), [[0, 1]], "one range for each predictor"),
         (("fold_models", 1, "trees", 0, "left"), packed(1, -1, 0, -1, -1), "a tree has a cycle"),
         (("fold_models", 1, "trees", 0, "right"), packed(2, -1, 9, -1, -1), "points outside"),

@@ -243,6 +243,14 @@ def test_levels_are_recorded_with_number_width_and_limits(pdff):
     assert [float(row.levels["T1"].split()[n]) for n in (5, 7)] == pytest.approx(inside, rel=1e-3)
 
 
+def test_a_value_far_below_the_first_level_belongs_to_it(pdff):
+    array = pdff.array.copy()
+    array[5, 5, 5] = -1e12
+    (row,) = radiomics_rows({Contrast.PDFF: pdff.with_array(array)}, [region()])
+    assert row.values["PDFF_original_1PR8"] == 1
+    assert 0 < row.values["PDFF_original_GBPN_90"] < 60
+
+
 def test_noise_is_measured_in_the_region():
     rng = np.random.default_rng(3)
     image = rng.normal(0, 2, (30, 30, 4))

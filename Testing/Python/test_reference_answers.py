@@ -607,6 +607,9 @@ def test_a_study_is_added_once_and_doubtful_numbers_never(tmp_path):
         {"quantity": "t1_marrow_disc", "site": "L2", "value": 1.2, "doubtful": ["L2 marrow"]},
         {"quantity": "t1_marrow_disc", "site": "L3", "value": 1.4, "doubtful": []},
     ]
+    # texture compares only with equal voxels and gray levels, which a cohort does not keep
+    texture = {"quantity": "t1_texture_contrast", "site": "L3", "value": 9.0, "doubtful": False}
+    numbers.append(texture)
     own_controls.add_study(control_study(tmp_path, 2, 30, "F", 1.5, measurements=numbers))
     assert [c.value for c in own_controls.read_controls("controls")][-1] == 1.4
     assert len(own_controls.read_controls("controls")) == 3

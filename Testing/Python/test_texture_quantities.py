@@ -136,6 +136,8 @@ def test_the_report_shows_texture_as_one_table(images):
     assert f"{len(assessment.results) - 18} measurements" in assessment.counts_text
     assert assessment.counts_text.endswith("18 texture features.")
     assert "inverse difference moment WF0Z" in table
+    assert "T1, published with other settings: Lumbar, 50 women" in table
+    assert "Burian 2019" in table
     assert "Texture" not in html._measurement_tables(assess(study))
 
 

@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         print(note)
     refuse_too_few(whole.outcome)
     table = _candidates(whole, args.predictors, args.with_growing)
+    candidates = len(table.predictors)  # all count, also those that are dropped next
     if args.stability:
         table = _stable(table, args.stability)
     recipes = _recipes(args.method, len(table.predictors), args.seed)
@@ -120,7 +121,15 @@ def run(args: argparse.Namespace) -> int:
         table.values, table.outcome, table.predictors, most, table.scanners
     )
     card = model_card(
-        table, validation, reached, comparisons, by_chance, left_out, versions, population(whole)
+        table,
+        validation,
+        reached,
+        comparisons,
+        by_chance,
+        left_out,
+        versions,
+        population(whole),
+        candidates,
     )
     if args.predictors:
         card["chosen_by_hand"] = _BY_HAND
@@ -131,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         table.settings,
         np.nanpercentile(table.values[:, used], (1, 99), axis=0).T,
         card,
-        exploratory_reason(table.outcome, len(table.predictors)),
+        exploratory_reason(table.outcome, candidates),
         table.tissue,
     )
     write_score(score, args.out)

@@ -20,7 +20,6 @@ from MarrowAssessLib.prediction.validation import (
     Permutations,
     Validation,
     calibration_curve,
-    mean_auc,
     net_benefit,
 )
 
@@ -85,6 +84,7 @@ def model_card(
     left_out: dict[str, float],
     versions: dict[str, str],
     people: dict[str, dict[str, int]],
+    candidates: int,
 ) -> dict[str, object]:
     """The card, JSON-ready; its first line is what matters most."""
     first = next((c.sentence for c in comparisons if c.ci95[0] <= 0), None)
@@ -100,7 +100,7 @@ def model_card(
         if 0 < table.outcome[here].sum() < here.sum():
             by_scanner[scanner] = {
                 "patients": int(here.sum()),
-                "auc": mean_auc(table.outcome[here], validation.predictions[:, here]),
+                "auc": float(np.mean(validation.aucs(here))),
             }
     return {
         "summary": f"{first} {summary}" if first else summary,
@@ -110,7 +110,8 @@ def model_card(
         "with_outcome": int(table.outcome.sum()),
         "population": people,
         "tissue": table.tissue,
-        "candidates": len(table.predictors),
+        "candidates": candidates,
+        "after_stability": len(table.predictors),
         "missing_values": int(np.sum(~np.isfinite(table.values))),
         "validation": f"nested 5 x 5 folds by patient, {repeats}, {DRAWS} draws",
         "performance": asdict(reached),

@@ -61,7 +61,7 @@ class Model:
         if self.trees:
             return np.mean([_at_leaf(tree, filled) for tree in self.trees], 0)
         linear = (filled - self.center) / self.scale @ self.coefficients + self.intercept
-        return 1 / (1 + np.exp(-linear))
+        return 1 / (1 + np.exp(-np.clip(linear, -700, 700)))
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,8 @@ def read_score(path: str | Path) -> Score:
             _check(model)
         if score.ranges.shape != (len(score.model.predictors), 2):
             raise ValueError("one range for each predictor was expected")
+        if not np.isfinite(score.ranges).all():
+            raise ValueError("a range is not a number")
     except (KeyError, TypeError, AttributeError, RecursionError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: this is no score ({error}).") from error
     except ValueError as error:

@@ -27,6 +27,9 @@ class Validation:
             inner folds chose (Youden).
         fold_models: of the first repeat.
         chosen: recipes that the inner folds chose.
+        fold: (repeats, patients): only patients of one fold are compared, whose probabilities come
+            from one model; between folds levels differ, which pulls the AUC down (Airola 2011,
+            doi 10.1016/j.csda.2010.11.018). None compares all.
     """
 
     outcome: np.ndarray
@@ -34,11 +37,18 @@ class Validation:
     called: np.ndarray
     fold_models: tuple[Model, ...]
     chosen: tuple[Recipe, ...]
+    fold: np.ndarray | None = None
 
     @property
     def auc(self) -> float:
         """Mean over repeats."""
-        return mean_auc(self.outcome, self.predictions)
+        return float(np.mean(self.aucs()))
+
+    def aucs(self, here: np.ndarray | slice = slice(None)) -> list[float]:
+        """AUC of each repeat, of some of the patients only if wanted."""
+        fold = [None] * len(self.predictions) if self.fold is None else self.fold[:, here]
+        rows = zip(self.predictions[:, here], fold, strict=True)
+        return [auc(self.outcome[here], row, one) for row, one in rows]
 
 
 @dataclass(frozen=True)
@@ -102,8 +112,9 @@ def validate(
     predictions = np.empty((repeats, len(outcome)))
     called = np.zeros(len(outcome))
     models, chosen = [], []
+    of_repeat = np.empty((repeats, len(outcome)), int)
     for repeat in range(repeats):
-        outer = folds(outcome, OUTER, rng)
+        of_repeat[repeat] = outer = folds(outcome, OUTER, rng)
         for n in range(OUTER):
             if progress and not progress((repeat + n / OUTER) / repeats):
                 raise InterruptedError("Canceled during cross-validation.")
@@ -116,7 +127,9 @@ def validate(
             chosen.append(recipe)
             if repeat == 0:
                 models.append(model)
-    return Validation(outcome, predictions, called / repeats, tuple(models), tuple(chosen))
+    return Validation(
+        outcome, predictions, called / repeats, tuple(models), tuple(chosen), of_repeat
+    )
 
 
 def scanners_left_out(
@@ -166,19 +179,28 @@ def _choose(
     return recipes[best], youden_cut(outcome, predicted[best])
 
 
-def auc(outcome: np.ndarray, probability: np.ndarray) -> float:
-    """Share of pairs in which the patient with the outcome lies higher; ties count half."""
+def auc(outcome: np.ndarray, probability: np.ndarray, fold: np.ndarray | None = None) -> float:
+    """Share of pairs in which the patient with the outcome lies higher; ties count half.
+
+    Args:
+        outcome: (patients,) bool.
+        probability: (patients,).
+        fold: (patients,), only pairs within a fold count, if there are any.
+    """
     from scipy.stats import rankdata
 
+    if fold is not None:
+        parts = [fold == one for one in np.unique(fold)]
+        pairs = [int(outcome[p].sum()) * int((~outcome[p]).sum()) for p in parts]
+        if any(pairs):
+            found = [
+                n * auc(outcome[p], probability[p]) for p, n in zip(parts, pairs, strict=True) if n
+            ]
+            return sum(found) / sum(pairs)
     rank = rankdata(probability)
     cases = int(outcome.sum())
     others = len(outcome) - cases
     return float((rank[outcome].sum() - cases * (cases + 1) / 2) / (cases * others))
-
-
-def mean_auc(outcome: np.ndarray, predictions: np.ndarray) -> float:
-    """Mean AUC over the repeats of `predictions` (repeats, patients)."""
-    return float(np.mean([auc(outcome, row) for row in predictions]))
 
 
 def youden_cut(outcome: np.ndarray, probability: np.ndarray) -> float:
@@ -227,7 +249,7 @@ def permutations(
             raise InterruptedError("Canceled during the permutations.")
         dealt = rng.permutation(outcome)
         one = validate(values, dealt, names, recipes, 2, seed + n)
-        by_chance[n] = [auc(dealt, row) for row in one.predictions]
+        by_chance[n] = one.aucs()
         believed.append(np.var(_deviations(dealt, one.predictions, n)))
     p = (np.sum(by_chance.mean(1) >= reached) + 1) / (number + 1)
     spread = np.mean(np.prod(by_chance - 0.5, axis=1)) / np.mean(believed)

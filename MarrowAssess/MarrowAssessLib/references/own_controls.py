@@ -25,7 +25,7 @@ from PDFFMapperLib.images.files import written_whole
 
 from MarrowAssessLib.catalogue.anatomy import spine_region
 from MarrowAssessLib.catalogue.patient import check_age
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.references.age_fit import MIN_CONTROLS, fit_age_curve
 from MarrowAssessLib.references.control_cohort import (
     CohortCurve,
@@ -192,7 +192,13 @@ def _controls_of(stored: dict, where: str | Path) -> list[Control]:
     found = [
         Control(quantity, site, sex, check_age(age), float(value), study)
         for quantity, site, value, doubtful in rows
-        if quantity in QUANTITIES and site and value is not None and value > 0 and not doubtful
+        if quantity in QUANTITIES
+        and site
+        and value is not None
+        and value > 0
+        and not doubtful
+        # Textures compare only with equal voxels and gray levels, which are not kept here.
+        and QUANTITIES[quantity].method is not Method.TEXTURE
     ]
     if not found:
         raise ValueError(f"{where}: it holds no number of a named site that is not in doubt.")

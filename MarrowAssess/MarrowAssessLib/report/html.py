@@ -15,7 +15,12 @@ from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.catalogue.quantities import QUANTITIES, TEXTURE_FEATURES, TEXTURE_IMAGES
+from MarrowAssessLib.catalogue.quantities import (
+    QUANTITIES,
+    TEXTURE_CONTEXT,
+    TEXTURE_FEATURES,
+    TEXTURE_IMAGES,
+)
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
@@ -241,6 +246,8 @@ def _texture_table(results: list[Result]) -> str:
             f"<li class=caution>{name}: {escape(text)}</li>"
             for text in dict.fromkeys(c for r in every for c in r.cautions)
         ]
+        context = TEXTURE_CONTEXT.get(image, ()) if own else ()
+        told += [f"<li>{name}, published with other settings: {escape(t)}</li>" for t in context]
     return (
         "<details open><summary>Texture<small>Gray levels of neighboring voxels of marrow, as the "
         "IBSI defines them (code below each name). It describes; no published value is a reference "

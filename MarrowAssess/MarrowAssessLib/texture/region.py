@@ -101,6 +101,8 @@ def region_texture(
 
 def _intensity_volume(values: np.ndarray, discretization: Discretization) -> dict[str, float]:
     """On steps of the gray levels' width, or a thousand steps where they have none."""
+    if discretization.bin_width:  # what lies below the first level belongs to it
+        values = np.maximum(values, discretization.lowest)
     low = values.min()
     step = discretization.bin_width or float(np.ptp(values)) / 1000 or 1.0
     return intensity_volume_features(low + np.round((values - low) / step) * step, step)
