@@ -669,7 +669,8 @@ def test_a_tool_of_others_is_run_from_the_panel(panel, sample, tmp_path, monkeyp
         '"$2/step2_output/sub-image_T1w.nii.gz"\n'
     )
     program.chmod(0o755)
-    panel._parameterNode.segmentation = None
+    slicer.mrmlScene.RemoveNode(sample.segmentation)  # where it is left, it may be chosen again
+    wait()
     button.click()
     assert "Regions were drawn by TotalSpineSeg" in panel.ui.placingLabel.text
     assert shown_pdff(panel) == {"L3": pytest.approx(sample.true_pdff["L3"], abs=0.5)}
