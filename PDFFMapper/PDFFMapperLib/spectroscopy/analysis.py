@@ -1,0 +1,472 @@
+"""A marrow spectrum: fat fraction, T2, composition of fat, each with interval or refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from PDFFMapperLib.spectroscopy.fit import (
+    Fitted,
+    best_choice,
+    carried,
+    fit,
+    interval,
+)
+from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.prepare import prepared
+from PDFFMapperLib.spectroscopy.quality import (
+    Displacement,
+    Peak,
+    Quality,
+    displacement,
+    judged,
+    peak_table,
+)
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum
+from PDFFMapperLib.spectroscopy.triglyceride import (
+    METHYL,
+    METHYLENE,
+    NONE,
+    OLEFINIC,
+    proton_slopes,
+    protons,
+)
+
+CONSTRAINED, FREE, PRIOR = "constrained", "free", "prior"
+PRIOR_NDB, PRIOR_NMIDB = (2.9, 0.3), (0.8, 0.25)
+DETERMINED = 0.5
+WIDEST_COMPOSITION_PPM, WIDEST_PPM = 80 / 127.7, 120 / 127.7
+RATIO_WIDENED = 1.5
+LEAST_SNR = 3.0
+LEAST_SEPARABLE = 0.05
+ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
+GAIN_OFF, GAIN_SDS = 0.03, 6.0
+
+METHOD = (
+    "Water and ten fat peaks of a triglyceride (Hamilton 2011, doi 10.1002/nbm.1622) were fitted in "
+    "the time domain over -1 to 8 ppm, with Voigt lines, J modulation to first order, by maximum "
+    "likelihood; intervals are of the profile likelihood."
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may state or choose.
+
+    Attributes:
+        sequence: PRESS, STEAM or none; None takes that of the files.
+        sense, center_ppm: of the frequency axis; None finds them.
+        t2_water_ms, t2_fat_ms: for one echo time; None leaves its fat fraction one of signals.
+        t1_water_ms, t1_fat_ms: to correct saturation at the repetition time.
+        three_double_bonds: whether chains may have three, so that nmidb may reach ndb.
+        bandwidths_hz: of the three slice-selective pulses, for the shift of fat against water.
+    """
+
+    sequence: str | None = None
+    sense: int | None = None
+    center_ppm: float | None = None
+    t2_water_ms: float | None = None
+    t2_fat_ms: float | None = None
+    t1_water_ms: float | None = None
+    t1_fat_ms: float | None = None
+    three_double_bonds: bool = False
+    bandwidths_hz: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number: key of ROWS, which answer it is, value, SD and 95 % interval in its unit."""
+
+    key: str
+    answer: str
+    value: float
+    sd: float
+    ci95: tuple[float, float]
+
+
+@dataclass
+class Analysis:
+    """Everything a spectrum says.
+
+    Attributes:
+        values: numbers, the constrained answer of each first.
+        refused: keys of ROWS and why there is no number.
+        peaks: area, place and width of each.
+        quality: of the spectrum.
+        fitted: the constrained fit, for pictures.
+        correlation: of UI with the fat fraction.
+        determined: share of the composition that the data tell beside the prior: of ndb and nmidb.
+        displacement: of fat against water, where bandwidths were stated.
+        cautions, notes: sentences to read with the numbers; how they came about.
+        voxel_ras: 4x4 matrix from the unit cube to RAS mm, None where unknown.
+        sources: names of the files.
+    """
+
+    values: list[Value]
+    refused: dict[str, str]
+    peaks: list[Peak]
+    quality: Quality
+    fitted: Fitted
+    correlation: float
+    determined: tuple[float, float]
+    displacement: Displacement | None
+    cautions: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    voxel_ras: np.ndarray | None = None
+    sources: list[str] = field(default_factory=list)
+
+    def get(self, key: str, answer: str = CONSTRAINED) -> Value | None:
+        """A number, None where it was refused."""
+        return next((v for v in self.values if (v.key, v.answer) == (key, answer)), None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a number is called, its unit, its digits and what it says."""
+
+    key: str
+    name: str
+    unit: str
+    digits: int
+    meaning: str
+
+
+ROWS = {
+    row.key: row
+    for row in (
+        Row("pdff", "PDFF, MRS", "%", 1, "F/(F + W), corrected for T2 and J, of protons."),
+        Row(
+            "signal_fat_fraction", "Fat signal fraction, MRS", "%", 1,
+            "F/(F + W) at the echo time, corrected for J, not for T2.",
+        ),
+        Row("t2_water", "T2 of water, MRS", "ms", 1, "Of a joint fit of all echo times."),
+        Row("t2_fat", "T2 of fat, MRS", "ms", 1, "Of a joint fit of all echo times."),
+        Row("t1_water", "T1 of water, MRS", "ms", 0, "Of a joint fit of all TR or TI."),
+        Row("t1_fat", "T1 of fat, MRS", "ms", 0, "Of a joint fit of all TR or TI."),
+        Row("ndb", "Double bonds (ndb)", "", 2, "Double bonds per triglyceride."),
+        Row(
+            "nmidb", "Methylene-interrupted double bonds (nmidb)", "", 2, "Per triglyceride.",
+        ),
+        Row(
+            "unsaturation", "Unsaturation index", "%", 2,
+            "100 olefinic/(olefinic + methylene + methyl) protons.",
+        ),
+        Row(
+            "olefinic_share", "Olefinic share of lipid", "%", 2,
+            "100 olefinic/all fat protons.",
+        ),
+        Row("fpufa", "Polyunsaturated fraction", "%", 0, "100 nmidb/3, of chains."),
+        Row("fmufa", "Monounsaturated fraction", "%", 0, "100 (ndb - 2 nmidb)/3, of chains."),
+        Row("fsfa", "Saturated fraction", "%", 0, "100 (1 - (ndb - nmidb)/3), of chains."),
+    )
+}  # fmt: skip
+_COMPOSITION = ("ndb", "nmidb", "unsaturation", "olefinic_share", "fpufa", "fmufa", "fsfa")
+
+
+def analyze(spectra: Sequence[Spectrum], options: Options | None = None) -> Analysis:
+    """Fit the spectra of one voxel.
+
+    Args:
+        spectra: one for each echo time.
+        options: see Options.
+
+    Raises:
+        ValueError: one sentence that says what is wrong or missing.
+    """
+    options = options or Options()
+    ready = prepared(spectra, options.sequence, options.sense, options.center_ppm)
+    series, cautions = ready.series, []
+    choice, with_t2 = _choice(series, options, cautions)
+    best = best_choice(series, choice, ("delay", "methylene_width"))
+    _check_gains(best)
+    quality = judged(best)
+    shift = displacement(series, options.bandwidths_hz, spectra[0].voxel_ras)
+    refused = _refusals(series, best, quality, ready.suppressed, with_t2, shift)
+    free = fit(series, replace(best.model.choice, free=True))
+    prior = _with_prior(best)
+    determined = tuple(
+        1 - (prior.sd(quantities(prior.model)[key]) / sd) ** 2
+        for key, (_, sd) in (("ndb", PRIOR_NDB), ("nmidb", PRIOR_NMIDB))
+    )
+    if min(determined) < DETERMINED and "ndb" not in refused:
+        cautions.append(
+            f"Of ndb the data tell {100 * max(determined[0], 0):.0f} % and of nmidb "
+            f"{100 * max(determined[1], 0):.0f} % beside what is known of people; below "
+            f"{100 * DETERMINED:g} % the composition is not determined."
+        )
+        for key in _COMPOSITION:
+            refused.setdefault(key, "the data do not determine the composition of fat")
+    values = _values(best, free, prior, refused, quality)
+    cautions += _cautions(best, series, shift)
+    of_best = quantities(best.model)
+    return Analysis(
+        values, refused, peak_table(best, free), quality, best,
+        _correlation(best, of_best["unsaturation"], of_best["fraction"]),
+        determined, shift, cautions, [METHOD, *ready.notes], spectra[0].voxel_ras,
+        [one.name for one in spectra],
+    )  # fmt: skip
+
+
+def quantities(model: SpectrumModel) -> dict[str, Quantity]:
+    """Every quantity of a model, with its gradient; "fraction" is the fat fraction in percent."""
+    at = model.at
+    fats = [name for name in at if name == "fat" or name.startswith("group")]
+
+    def fraction(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        fat, water = sum(theta[at[name]] for name in fats), model.value(theta, "water")
+        total = max(fat + water, 1e-300)
+        slope = np.zeros_like(theta)
+        slope[[at[name] for name in fats]] = 100 * water / total**2
+        if "water" in at:
+            slope[at["water"]] = -100 * fat / total**2
+        return 100 * fat / total, slope
+
+    found: dict[str, Quantity] = {"fraction": fraction}
+    for tissue in ("water", "fat"):
+        for rate, time in (("r2", "t2"), ("r1", "t1")):
+            if f"{tissue}_{rate}" in at:
+                found[f"{time}_{tissue}"] = _inverse(at[f"{tissue}_{rate}"])
+    if model.choice.free:
+        found["unsaturation"] = _free_unsaturation(at)
+        return found
+    by_ndb, by_nmidb = proton_slopes()
+
+    def of_bonds(value, by_bonds) -> Quantity:
+        """From a value of ndb and nmidb and its two derivatives."""
+
+        def quantity(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            ndb, share = theta[at["ndb"]], theta[at["share"]]
+            d_ndb, d_nmidb = by_bonds(ndb, share * ndb)
+            slope = np.zeros_like(theta)
+            slope[at["ndb"]] = d_ndb + share * d_nmidb
+            slope[at["share"]] = ndb * d_nmidb
+            return value(ndb, share * ndb), slope
+
+        return quantity
+
+    def share_of(top: np.ndarray, bottom: np.ndarray) -> Quantity:
+        """Of protons: a sum of peaks over another, in percent."""
+
+        def value(ndb: float, nmidb: float) -> float:
+            peaks = protons(ndb, nmidb)
+            return 100 * (top @ peaks) / (bottom @ peaks)
+
+        def slopes(ndb: float, nmidb: float) -> tuple[float, float]:
+            peaks = protons(ndb, nmidb)
+            part, whole = top @ peaks, bottom @ peaks
+            return tuple(
+                100 * ((top @ by) * whole - part * (bottom @ by)) / whole**2
+                for by in (by_ndb, by_nmidb)
+            )
+
+        return of_bonds(value, slopes)
+
+    olefinic, three = np.zeros(10), np.zeros(10)
+    olefinic[OLEFINIC] = 1
+    three[[METHYL, METHYLENE, OLEFINIC]] = 1
+    return found | {
+        "ndb": of_bonds(lambda ndb, _: ndb, lambda *_: (1.0, 0.0)),
+        "nmidb": of_bonds(lambda _, nmidb: nmidb, lambda *_: (0.0, 1.0)),
+        "unsaturation": share_of(olefinic, three),
+        "olefinic_share": share_of(olefinic, np.ones(10)),
+        "fpufa": of_bonds(lambda _, m: 100 * m / 3, lambda *_: (0.0, 100 / 3)),
+        "fmufa": of_bonds(lambda n, m: 100 * (n - 2 * m) / 3, lambda *_: (100 / 3, -200 / 3)),
+        "fsfa": of_bonds(lambda n, m: 100 * (1 - (n - m) / 3), lambda *_: (-100 / 3, 100 / 3)),
+    }
+
+
+def _inverse(place: int) -> Quantity:
+    def milliseconds(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        slope = np.zeros_like(theta)
+        slope[place] = -1000 / theta[place] ** 2
+        return 1000 / theta[place], slope
+
+    return milliseconds
+
+
+def _free_unsaturation(at: dict[str, int]) -> Quantity:
+    """Olefinic over olefinic, methylene and methyl, of free amplitudes."""
+    three = [at["group6"], at["group1"], at["group0"]]
+
+    def quantity(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        total = max(float(theta[three].sum()), 1e-300)
+        slope = np.zeros_like(theta)
+        slope[three] = -100 * theta[three[0]] / total**2
+        slope[three[0]] += 100 / total
+        return 100 * theta[three[0]] / total, slope
+
+    return quantity
+
+
+def _choice(series: Series, options: Options, cautions: list[str]) -> tuple[Choice, bool]:
+    """The model's choices, and whether the fat fraction is one of protons."""
+    known = {}
+    echo_times = np.unique(series.te_ms)
+    t2 = len(echo_times) > 1 and np.ptp(echo_times) >= 10
+    if not t2:
+        for tissue in ("water", "fat"):
+            if (stated := getattr(options, f"t2_{tissue}_ms")) is not None:
+                known[f"{tissue}_r2"] = 1000 / stated
+    for tissue in ("water", "fat"):
+        if (stated := getattr(options, f"t1_{tissue}_ms")) is not None:
+            if not np.all(np.isfinite(series.tr_ms)):
+                raise ValueError(
+                    "T1 was stated, but the repetition time is not known; state it (--tr, ms)."
+                )
+            known[f"{tissue}_r1"] = 1000 / stated
+    settings = [len(np.unique(x[np.isfinite(x)])) for x in (series.tr_ms, series.ti_ms)]
+    t1 = max(settings) > 2 and not any(name.endswith("_r1") for name in known)
+    most = 1.0 if options.three_double_bonds else 0.5
+    with_t2 = t2 or {"water_r2", "fat_r2"} <= set(known)
+    if not t1 and not any(name.endswith("_r1") for name in known):
+        shortest = np.nanmin(series.tr_ms) if np.any(np.isfinite(series.tr_ms)) else np.nan
+        if np.isnan(shortest) or shortest < 5000:
+            said = "unknown" if np.isnan(shortest) else f"{shortest:g} ms"
+            cautions.append(
+                f"Not corrected for T1: the repetition time is {said}, and water of marrow, slower "
+                "than fat, may read low."
+            )
+    return Choice(t2=t2, t1=t1, polyunsaturated=most, known=known), with_t2
+
+
+def _check_gains(fitted: Fitted) -> None:
+    """Refuse echo times that were scaled differently: one is larger than the others predict."""
+    model = fitted.model
+    if len(model.data) < 4:
+        return
+    predicted, _ = model.predict(fitted.theta)
+    power = np.sum(np.abs(predicted) ** 2, axis=1)
+    scale = np.sum((predicted.conj() * model.data).real, axis=1) / power
+    sd = fitted.sigma / np.sqrt(power)
+    worst = int(np.argmax(np.abs(scale - 1)))
+    if abs(scale[worst] - 1) > max(GAIN_OFF, GAIN_SDS * sd[worst]):
+        raise ValueError(
+            f"The spectrum at TE {model.series.te_ms[worst]:g} ms is {scale[worst]:.2f} times what "
+            "the others predict; they were scaled differently (receiver gain), so no T2 follows "
+            "from them; give them with one gain, or leave it out."
+        )
+
+
+def _refusals(
+    series: Series,
+    fitted: Fitted,
+    quality: Quality,
+    suppressed: bool,
+    with_t2: bool,
+    shift: Displacement | None,
+) -> dict[str, str]:
+    """What is not given, and why."""
+    refused: dict[str, str] = {}
+    fractions = ("pdff", "signal_fat_fraction")
+    of_fat = [*fractions, "t2_fat", "t1_fat", *_COMPOSITION]
+    widest = max(quality.fwhm_fat_hz, quality.fwhm_water_hz) / series.frequency_mhz
+    model, theta = fitted.model, fitted.theta
+    sd = np.sqrt(np.maximum(np.diag(fitted.covariance), 0))
+    for tissue, keys in (("fat", of_fat), ("water", [*fractions, "t2_water", "t1_water"])):
+        amount, its_sd = theta[model.at[tissue]], sd[model.at[tissue]]
+        if amount < LEAST_SNR * its_sd:
+            other = "water" if tissue == "fat" else "fat"
+            most = (amount + LEAST_SNR * its_sd) / (
+                amount + LEAST_SNR * its_sd + model.value(theta, other)
+            )
+            for key in keys:
+                refused[key] = (
+                    f"no peak of {tissue} above {LEAST_SNR:g} SD; it is at most "
+                    f"{100 * most:.1f} % of the signal"
+                )
+    if suppressed:
+        for key in (*fractions, "t2_water", "t1_water"):
+            refused.setdefault(key, "water was suppressed")
+    if widest > WIDEST_PPM:
+        for key in fractions:
+            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
+    if widest > WIDEST_COMPOSITION_PPM:
+        for key in _COMPOSITION:
+            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
+    if shift is not None and shift.overlap < LEAST_OVERLAP:
+        for key in fractions:
+            refused.setdefault(
+                key, f"the boxes of fat and water share {100 * shift.overlap:.0f} % of their volume"
+            )
+    if not with_t2:
+        refused.setdefault(
+            "pdff",
+            "one echo time and no T2 stated (--t2-water, --t2-fat); T2 of water in healthy marrow "
+            "is 11 to 43 ms (Ruschke 2021, doi 10.1002/nbm.4439)",
+        )
+    return refused
+
+
+def _with_prior(best: Fitted) -> Fitted:
+    """The fit with what is known of people's fat."""
+
+    def soft(model: SpectrumModel) -> list[tuple[Quantity, float, float]]:
+        of = quantities(model)
+        return [
+            (of[key], mean, best.spread / sd)
+            for key, (mean, sd) in (("ndb", PRIOR_NDB), ("nmidb", PRIOR_NMIDB))
+        ]
+
+    series, choice = best.model.series, best.model.choice
+    start = carried(best, SpectrumModel(series, choice))
+    found = fit(series, choice, start, prior=soft)
+    found.ratio = best.ratio
+    return found
+
+
+def _values(
+    best: Fitted, free: Fitted, prior: Fitted, refused: dict[str, str], quality: Quality
+) -> list[Value]:
+    """Every number that is not refused."""
+    values = []
+    fraction = "signal_fat_fraction" if "pdff" in refused else "pdff"
+    if fraction == "pdff":
+        refused.setdefault("signal_fat_fraction", "")
+    for answer, fitted in ((CONSTRAINED, best), (FREE, free), (PRIOR, prior)):
+        for key, quantity in quantities(fitted.model).items():
+            named = fraction if key == "fraction" else key
+            if named in refused:
+                continue
+            if answer == FREE and key == "unsaturation" and quality.separability < LEAST_SEPARABLE:
+                refused["unsaturation (free)"] = "the olefinic peak does not stand apart from water"
+                continue
+            if answer != CONSTRAINED and key not in ("fraction", "unsaturation", "ndb", "nmidb"):
+                continue
+            sd = fitted.sd(quantity)
+            ends = interval(fitted, quantity, sd) if answer == CONSTRAINED else None
+            value = quantity(fitted.theta)[0]
+            values.append(
+                Value(named, answer, value, sd, ends or (value - 1.96 * sd, value + 1.96 * sd))
+            )
+    if fraction == "pdff" and not refused["signal_fat_fraction"]:
+        del refused["signal_fat_fraction"]
+    return values
+
+
+def _cautions(best: Fitted, series: Series, shift: Displacement | None) -> list[str]:
+    said = []
+    if best.ratio > RATIO_WIDENED:
+        said.append(
+            f"The fit leaves {best.ratio:.1f} times the noise (line shape, eddy currents or motion); "
+            "intervals were widened by that."
+        )
+    if series.sequence == NONE:
+        said.append("Not corrected for J coupling, which lowers ndb at the echo times of PRESS.")
+    model, theta = best.model, best.theta
+    for name, words in (("share", "nmidb"), ("ndb", "ndb")):
+        value, place = theta[model.at[name]], model.at[name]
+        if value <= model.low[place] or value >= model.high[place]:
+            said.append(f"{words} lies at the end of what is possible for triglycerides.")
+    if shift is not None and LEAST_OVERLAP <= shift.overlap < ALARMING_OVERLAP:
+        said.append(
+            f"Fat and water come from boxes that share {100 * shift.overlap:.0f} % of their volume."
+        )
+    return said
+
+
+def _correlation(fitted: Fitted, one: Quantity, other: Quantity) -> float:
+    a, b = one(fitted.theta)[1], other(fitted.theta)[1]
+    c = fitted.covariance
+    return float((a @ c @ b) / np.sqrt(max((a @ c @ a) * (b @ c @ b), 1e-300)))

@@ -1,0 +1,118 @@
+"""Which way the frequency axis runs and what lies in its middle, found from fat and water."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from PDFFMapperLib.spectroscopy.triglyceride import PPM, WATER_PPM, protons
+
+ASSUMED_CENTER_PPM = 4.7
+FARTHEST_PPM = 1.2
+SURE = 1.5
+MUCH_BETTER = 3.0
+_SEARCHED_PPM = 4.5
+_WIDTHS_HZ = (15.0, 30.0, 50.0, 80.0, 120.0)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The frequency axis: +1 if peaks of higher ppm turn faster, and what turns not at all."""
+
+    sense: int
+    center_ppm: float
+    notes: tuple[str, ...] = ()
+
+
+def find_axis(
+    fids: np.ndarray,
+    dwell_s: float,
+    frequency_mhz: float,
+    sense: int | None,
+    center_ppm: float | None,
+    name: str,
+) -> Axis:
+    """Where fat and water lie, by their patterns.
+
+    Args:
+        fids: complex, shape (spectra, points).
+        dwell_s: seconds between points.
+        frequency_mhz: of the transmitter.
+        sense: of the file's format; None where that says nothing.
+        center_ppm: what the transmitter stands on, where the user says so.
+        name: of the spectrum, for sentences.
+
+    Raises:
+        ValueError: the sense cannot be told, or methylene lies too far from where it should be.
+    """
+    expected = ASSUMED_CENTER_PPM if center_ppm is None else center_ppm
+    first = fids[np.argmax(np.sum(np.abs(fids) ** 2, axis=1))]
+    tail = first[3 * len(first) // 4 :]
+    noise = float(np.mean(np.abs(tail) ** 2)) * len(first)
+    misfits = {}
+    for one in (1, -1):
+        fid = first if one > 0 else first.conj()
+        left = _misfits(fid, dwell_s, frequency_mhz, expected)
+        for far in (False, True):
+            allowed = np.abs(left[0]) <= (_SEARCHED_PPM if far else FARTHEST_PPM)
+            n = int(np.argmin(np.where(allowed, left[1], np.inf)))
+            misfits[one, far] = (max(left[1][n] - noise, noise / 20), float(left[0][n]))
+    found = min((1, -1), key=lambda one: misfits[one, False][0])
+    far = min((1, -1), key=lambda one: misfits[one, True][0])
+    if misfits[far, True][0] * MUCH_BETTER < misfits[found, False][0]:
+        raise ValueError(
+            f"{name}: methylene lies {abs(misfits[far, True][1]):.1f} ppm from where it should be "
+            f"if the transmitter stands on {expected:.2f} ppm; say with --center what it stands on."
+        )
+    sure = misfits[-found, False][0] > SURE * misfits[found, False][0]
+    if not sure and sense is None:
+        raise ValueError(
+            f"{name}: it cannot be told whether fat lies above or below water; say with --sense "
+            "whether peaks of higher ppm turn faster (+1) or slower (-1)."
+        )
+    notes = []
+    if sure and sense is not None and found != sense:
+        notes.append("Fat lies on the other side of water than this format has it; it was turned.")
+    chosen = found if sure else sense
+    center = expected - misfits[chosen, False][1]
+    side = "slower" if chosen < 0 else "faster"
+    notes.append(
+        f"Peaks of higher ppm turn {side}, {'found from the data' if sure else 'by the format'}; "
+        f"the transmitter stands on {center:.2f} ppm."
+    )
+    return Axis(chosen, center, tuple(notes))
+
+
+def _misfits(
+    fid: np.ndarray, dwell_s: float, frequency_mhz: float, center_ppm: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts in ppm, and the energy that patterns of fat and water of one phase leave at each.
+
+    All shifts are tried at once: what a turned pattern explains is a Fourier transform.
+    """
+    points = len(fid)
+    t = np.arange(points) * dwell_s
+    shifts = np.fft.fftfreq(2 * points, dwell_s) / frequency_mhz
+    near = np.flatnonzero(np.abs(shifts) <= _SEARCHED_PPM)
+    shares = protons(2.9, 0.75)
+    least = np.full(len(near), np.inf)
+    for width in _WIDTHS_HZ:
+        decay = np.exp(-np.pi * width / 2 * t - (np.pi * width / 2 / 1.665 * t) ** 2)
+        turns = np.exp(2j * np.pi * (PPM - center_ppm)[:, None] * frequency_mhz * t)
+        fat = (shares / shares.sum()) @ turns * decay
+        water = np.exp(2j * np.pi * (WATER_PPM - center_ppm) * frequency_mhz * t) * decay
+        patterns = np.array([fat, water])
+        seen = np.fft.fft(patterns.conj() * fid, 2 * points, axis=1)[:, near]
+        least = np.minimum(least, -_explained(seen, (patterns.conj() @ patterns.T).real))
+    return shifts[near], least + float(np.sum(np.abs(fid) ** 2))
+
+
+def _explained(seen: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """The energy that non-negative amounts of both, at one phase, explain; for each column."""
+    inverse = np.linalg.inv(gram)
+    squared = np.einsum("in,ij,jn->n", seen, inverse, seen)
+    both = (np.einsum("in,ij,jn->n", seen.conj(), inverse, seen).real + np.abs(squared)) / 2
+    amounts = inverse @ (seen * np.exp(-0.5j * np.angle(squared))).real
+    alone = np.max(np.abs(seen) ** 2 / np.diag(gram)[:, None], axis=0)
+    return np.where(amounts[0] * amounts[1] >= 0, both, alone)

@@ -1,0 +1,74 @@
+"""From averages and coils to one signal: whitened coil combination, aligned averages."""
+
+from __future__ import annotations
+
+import numpy as np
+
+CORRUPTED_SDS = 5.0
+ALIGNED_POINTS = 256
+
+
+def combined(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, list[str]]:
+    """One signal of a voxel.
+
+    Coils are weighted by the first singular vector of the whitened signal; averages are aligned in
+    frequency and phase, and those that deviate by more than 5 robust SD are left out.
+
+    Args:
+        fids: complex, shape (averages, coils, points).
+        dwell_s: seconds between points.
+
+    Returns:
+        The signal, shape (points,), the mean of averages; and sentences about what was done.
+    """
+    notes = []
+    averages, coils, _ = fids.shape
+    one = fids[:, 0]
+    if coils > 1:
+        one = _coils(fids)
+        notes.append(f"{coils} coils were combined by their signal and noise.")
+    if averages > 1:
+        one, left_out = _aligned(one, dwell_s)
+        if left_out:
+            notes.append(
+                f"{left_out} of {averages} averages were left out: they deviate by more than "
+                f"{CORRUPTED_SDS:g} robust SD."
+            )
+    return one.mean(axis=0), notes
+
+
+def _coils(fids: np.ndarray) -> np.ndarray:
+    """The coils' weighted sum for each average."""
+    points = fids.shape[2]
+    tail = np.moveaxis(fids[:, :, 3 * points // 4 :], 1, 0).reshape(fids.shape[1], -1)
+    tail = tail - tail.mean(axis=1, keepdims=True)
+    covariance = tail @ tail.conj().T / tail.shape[1]
+    values, vectors = np.linalg.eigh(covariance)
+    whiten = (vectors / np.sqrt(np.maximum(values, values.max() * 1e-12))) @ vectors.conj().T
+    mean = fids.mean(axis=0)
+    left, _, _ = np.linalg.svd(whiten @ mean[:, : points // 2], full_matrices=False)
+    weights = left[:, 0].conj() @ whiten
+    signal = np.einsum("c,acp->ap", weights, fids)
+    return signal * np.exp(-1j * np.angle(signal[:, 0].mean()))
+
+
+def _aligned(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, int]:
+    """Averages brought to the median one's frequency and phase; corrupted ones are left out."""
+    t = np.arange(fids.shape[1]) * dwell_s
+    near = fids[:, :ALIGNED_POINTS]
+    typical = np.median(near.real, axis=0) + 1j * np.median(near.imag, axis=0)
+    for _ in range(3):
+        # one Gauss-Newton step for frequency and phase of each average
+        turning = np.array([1j * typical, 2j * np.pi * t[: len(typical)] * typical])
+        matrix = (turning @ turning.conj().T).real
+        right = ((near - typical) @ turning.conj().T).real
+        phase, hz = np.linalg.solve(matrix, right.T)
+        turned = np.exp(-1j * (phase[:, None] + 2 * np.pi * hz[:, None] * t))
+        fids = fids * turned
+        near = fids[:, :ALIGNED_POINTS]
+        typical = np.median(near.real, axis=0) + 1j * np.median(near.imag, axis=0)
+    off = np.sqrt(np.mean(np.abs(near - typical) ** 2, axis=1))
+    middle = np.median(off)
+    robust_sd = max(1.4826 * np.median(np.abs(off - middle)), 0.02 * middle)
+    kept = off <= middle + CORRUPTED_SDS * robust_sd
+    return fids[kept], int(np.sum(~kept))

@@ -1,0 +1,197 @@
+"""Spectra in DICOM: MR Spectroscopy Storage, and the private objects of Siemens and Philips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from PDFFMapperLib.dicom.siemens import siemens_csa
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras
+
+MR_SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
+SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
+PHILIPS_SPECTRUM = "1.3.46.670589.11.0.0.12.1"
+_CSA_HEADER, _CSA_DATA = (0x0029, 0x1110), (0x7FE1, 0x1010)
+_PHILIPS_DATA = (0x2005, 0x1270)
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether a file's bytes are those of DICOM, with or without its preamble."""
+    return data[128:132] == b"DICM" or data[:4] in (b"\x08\x00\x05\x00", b"\x08\x00\x00\x00")
+
+
+def read_dicom_spectrum(path: Path) -> Spectrum:
+    """The spectrum of a DICOM file.
+
+    Raises:
+        ValueError: it holds an image, a grid of voxels, or fewer points than it says.
+    """
+    name = path.name
+    try:
+        header = dcmread(path, force=True)
+    except (InvalidDicomError, EOFError, OSError):
+        raise ValueError(f"{name}: this DICOM file cannot be read; copy it again.") from None
+    if _CSA_DATA in header and _CSA_HEADER in header:
+        return _siemens(header, name)
+    if "SpectroscopyData" in header:
+        return _standard(header, name)
+    if _PHILIPS_DATA in header:
+        return _philips(header, name)
+    raise ValueError(
+        f"{name}: this DICOM file holds no spectrum; export the spectroscopy series itself, not "
+        "its pictures."
+    )
+
+
+def _siemens(header: Dataset, name: str) -> Spectrum:
+    facts = siemens_csa(header[_CSA_HEADER].value)
+
+    def numbers(key: str) -> list[float]:
+        return [float(text) for text in facts.get(key, [])]
+
+    def number(key: str) -> float | None:
+        return (numbers(key) or [None])[0]
+
+    grid = [int(number(key) or 1) for key in ("Columns", "Rows", "NumberOfFrames")]
+    _one_voxel(name, grid)
+    fid = _floats(header[_CSA_DATA].value, int(number("DataPointColumns") or 0), name)
+    dwell_ns = number("RealDwellTime")
+    normal, center = numbers("VoiOrientation"), numbers("VoiPosition")
+    orientation = numbers("ImageOrientationPatient")
+    voxel = None
+    if len(normal) == 3 and len(center) == 3 and len(orientation) == 6:
+        axes = np.array([orientation[:3], orientation[3:], normal])
+        sides = [number(f"Voi{side}") or np.nan for side in ("ReadoutFoV", "PhaseFoV", "Thickness")]
+        voxel = box_ras(np.array(center), np.array(sides), axes)
+    return Spectrum(
+        fid[None, None],
+        name,
+        dwell_s=dwell_ns * 1e-9 if dwell_ns else None,
+        frequency_mhz=number("ImagingFrequency"),
+        te_ms=number("EchoTime"),
+        tr_ms=number("RepetitionTime"),
+        tm_ms=number("MixingTime") or None,
+        ti_ms=number("InversionTime") or None,
+        sequence=(facts.get("SequenceName") or [""])[0],
+        nucleus=(facts.get("ResonantNucleus") or facts.get("ImagedNucleus") or ["1H"])[0],
+        sense=-1,
+        voxel_ras=voxel,
+    )
+
+
+def _standard(header: Dataset, name: str) -> Spectrum:
+    """MR Spectroscopy Storage (PS3.3, A.36.3); frames are averages, coils or nothing."""
+    points = int(header.get("DataPointColumns", 0))
+    _one_voxel(name, [int(header.get(key, 1) or 1) for key in ("Columns", "Rows")])
+    raw = header["SpectroscopyData"].value
+    values = np.frombuffer(raw, "<f4") if isinstance(raw, bytes) else np.asarray(raw, float)
+    frames = int(header.get("NumberOfFrames", 1) or 1)
+    if points < 1 or len(values) != 2 * points * frames:
+        raise ValueError(
+            f"{name}: {len(values) // 2} complex points are there and {points * frames} are "
+            "expected; copy the file again."
+        )
+    fids = (values[::2] + 1j * values[1::2]).reshape(frames, 1, points)
+    width = header.get("SpectralWidth")
+    timing = _functional(header, "MRTimingAndRelatedParametersSequence")
+    echo = _functional(header, "MREchoSequence")
+    maker = str(header.get("Manufacturer", "")).lower()
+    te = getattr(echo, "EffectiveEchoTime", None) if echo else None
+    nucleus = header.get("ResonantNucleus", "1H")
+    return Spectrum(
+        fids,
+        name,
+        dwell_s=1 / float(width) if width else None,
+        frequency_mhz=_first(header.get("TransmitterFrequency")),
+        te_ms=None if te is None else float(te),
+        tr_ms=_first(getattr(timing, "RepetitionTime", None)),
+        sequence=str(header.get("PulseSequenceName", "")),
+        nucleus=str(nucleus if isinstance(nucleus, str) else nucleus[0]),
+        sense=1 if "philips" in maker else -1 if "siemens" in maker else None,
+        suppressed={"YES": True, "NO": False}.get(_water_suppression(header)),
+        voxel_ras=_slabs(header),
+    )
+
+
+def _water_suppression(header: Dataset) -> str:
+    text = str(header.get("SpectrallySelectedSuppression", "")).upper()
+    return {"WATER": "YES", "FAT AND WATER": "YES", "NONE": "NO"}.get(text, "")
+
+
+def _slabs(header: Dataset) -> np.ndarray | None:
+    """The voxel of three orthogonal slabs (Volume Localization Sequence)."""
+    slabs = header.get("VolumeLocalizationSequence") or []
+    if len(slabs) != 3:
+        return None
+    axes = np.array([list(slab.SlabOrientation) for slab in slabs], float)
+    sides = np.array([float(slab.SlabThickness) for slab in slabs])
+    center = np.array(list(slabs[0].MidSlabPosition), float)
+    return box_ras(center, sides, axes)
+
+
+def _philips(header: Dataset, name: str) -> Spectrum:
+    """Philips' private object: one or more signals, those of the water reference in between."""
+    raw = header[_PHILIPS_DATA].value
+    values = np.frombuffer(raw, "<f4") if isinstance(raw, bytes) else np.asarray(raw, float)
+
+    def private(element: int) -> float | None:
+        return _first(header[0x2005, element].value) if (0x2005, element) in header else None
+
+    points = int(private(0x1315) or _first(header.get("DataPointColumns")) or 0)
+    if points < 1 or len(values) % (2 * points):
+        raise ValueError(
+            f"{name}: {len(values) // 2} complex points are there, in signals of {points}; copy "
+            "the file again."
+        )
+    fids = (values[::2] + 1j * values[1::2]).reshape(-1, 1, points)
+    width, frequency = private(0x1357), None
+    if (0x2001, 0x1083) in header:
+        frequency = _first(header[0x2001, 0x1083].value)
+    return Spectrum(
+        fids,
+        name,
+        dwell_s=1 / width if width else None,
+        frequency_mhz=frequency,
+        te_ms=private(0x1310) or _first(header.get("EchoTime")),
+        tr_ms=_first(header.get("RepetitionTime")),
+        sequence=str(header.get("SeriesDescription", "")),
+        nucleus=str(header.get("ImagedNucleus", "1H")),
+        sense=1,
+    )
+
+
+def _functional(header: Dataset, sequence: str) -> Dataset | None:
+    """An item of the functional groups, shared or of the first frame."""
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in (header.get(groups) or [])[:1]:
+            if group.get(sequence):
+                return group[sequence][0]
+    return None
+
+
+def _first(value: object) -> float | None:
+    if value is None or value == "":
+        return None
+    return float(np.ravel(value)[0])
+
+
+def _one_voxel(name: str, size: list[int]) -> None:
+    if max(size) > 1:
+        raise ValueError(
+            f"{name}: this is a grid of {' x '.join(map(str, size))} voxels; a single voxel is "
+            "expected, export one of them."
+        )
+
+
+def _floats(raw: bytes, points: int, name: str) -> np.ndarray:
+    values = np.frombuffer(raw[: len(raw) // 8 * 8], "<f4")
+    if points < 1 or len(values) != 2 * points:
+        raise ValueError(
+            f"{name}: {len(values) // 2} complex points are there and {points} are expected; copy "
+            "the file again."
+        )
+    return values[::2] + 1j * values[1::2]

@@ -1,0 +1,77 @@
+"""Spectra from files, whatever their format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PDFFMapperLib.images.files import checked_name
+from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.spectroscopy.dicom_mrs import is_dicom, read_dicom_spectrum
+from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_mrs
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
+from PDFFMapperLib.spectroscopy.text_files import (
+    is_jmrui,
+    is_lcmodel,
+    is_rda,
+    read_columns,
+    read_jmrui,
+    read_lcmodel,
+    read_rda,
+    read_sdat,
+)
+
+RAW_FORMATS = {
+    ".dat": "a Siemens twix file", ".7": "a GE P-file", ".list": "a Philips list file",
+    ".data": "a Philips data file", ".raw": "a raw file", ".lab": "a Philips lab file",
+}  # fmt: skip
+
+
+def read_spectra(
+    paths: Sequence[str | Path], facts: dict[str, object] | None = None
+) -> list[Spectrum]:
+    """Read the spectra of one voxel, one for each echo time and file.
+
+    Args:
+        paths: files. A JSON file of the same name beside one states what it lacks, by the names of
+            NIfTI-MRS (EchoTime and DwellTime in s, SpectrometerFrequency in MHz).
+        facts: what the user states of all of them; it goes before what files say.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is none of the formats, cut off, or a grid of voxels.
+    """
+    found = []
+    for path in map(Path, paths):
+        path = checked_name(path)
+        beside = path.with_name(path.name.split(".")[0] + ".json")
+        stated = read_json(beside, "the facts of a spectrum") if beside.exists() else {}
+        for one in _read(path):
+            one = with_facts(one, stated, beside.name)
+            found.append(with_facts(one, facts or {}, "options"))
+    return found
+
+
+def _read(path: Path) -> list[Spectrum]:
+    if is_nifti_name(path):
+        return read_nifti_mrs(path)
+    if path.suffix.lower() in (".spar", ".sdat"):
+        return [read_sdat(path)]
+    data = path.read_bytes()
+    if is_rda(data):
+        return [read_rda(data, path.name)]
+    if is_dicom(data):
+        return [read_dicom_spectrum(path)]
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        kind = RAW_FORMATS.get(path.suffix.lower(), "no spectrum that is known")
+        raise ValueError(
+            f"{path.name}: this is {kind}; convert it to NIfTI-MRS first: pip install spec2nii, "
+            "then spec2nii --help."
+        ) from None
+    if is_jmrui(text):
+        return [read_jmrui(text, path.name)]
+    if is_lcmodel(text):
+        return [read_lcmodel(text, path.name)]
+    return [read_columns(text, path.name)]

@@ -1,0 +1,286 @@
+"""Maximum likelihood of the model of a spectrum: start, fit, and profile-likelihood intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.triglyceride import FREE_GROUPS, protons
+
+CHI2_95 = 3.841458820694124
+START_WIDTHS_HZ = (12.0, 30.0, 60.0, 110.0)
+START_NDB, START_SHARE = 2.9, 0.26
+_PER_HZ = np.pi  # Lorentzian rate (1/s) for each Hz of full width at half maximum
+
+
+@dataclass
+class Fitted:
+    """A fit that converged.
+
+    Attributes:
+        model: what was fitted.
+        theta: its parameters.
+        cost: sum of squared residuals of real and imaginary parts, in units of model.scale.
+        sigma: of the noise, of a real or imaginary part, in the same units.
+        ratio: residual over noise (root mean square); 1 where nothing but noise is left.
+        hessian: J^T J of the real problem, shape (parameters, parameters).
+    """
+
+    model: SpectrumModel
+    theta: np.ndarray
+    cost: float
+    sigma: float
+    ratio: float
+    hessian: np.ndarray
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation that intervals rest on: of the noise, or of a worse residual."""
+        return self.sigma * max(1.0, self.ratio)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Of the parameters, as if none had a bound."""
+        scale = np.sqrt(np.maximum(np.diag(self.hessian), 1e-300))
+        inner = self.hessian / np.outer(scale, scale)
+        return (
+            np.linalg.pinv(inner, 1e-13, hermitian=True) / np.outer(scale, scale) * self.spread**2
+        )
+
+    def sd(self, quantity: Quantity) -> float:
+        """Standard deviation of a quantity, to first order."""
+        slope = quantity(self.theta)[1]
+        return float(np.sqrt(max(slope @ self.covariance @ slope, 0.0)))
+
+    def bic(self) -> float:
+        """The Bayesian information criterion, with the noise of the model's own residual."""
+        values = 2 * self.model.data.size
+        return values * np.log(self.cost / values) + len(self.theta) * np.log(values)
+
+
+def fit(
+    series: Series,
+    choice: Choice,
+    start: np.ndarray | None = None,
+    prior: Callable[[SpectrumModel], list[tuple[Quantity, float, float]]] | None = None,
+) -> Fitted:
+    """Fit one model, from where the data say that it may be.
+
+    Args:
+        series: the signals.
+        choice: of the model.
+        start: parameters to start from; None tries several widths.
+        prior: for a model, its `soft` knowledge.
+
+    Raises:
+        ValueError: the spectral width leaves out peaks.
+    """
+    model = SpectrumModel(series, choice)
+    model.soft = prior(model) if prior else []
+    starts = [start] if start is not None else _starts(model)
+    theta, cost, hessian = min((minimize(model, one) for one in starts), key=lambda x: x[1])
+    sigma = noise(model, theta)
+    values = 2 * model.data.size
+    ratio = float(np.sqrt(cost / max(values - len(theta), 1))) / sigma
+    return Fitted(model, theta, cost, sigma, ratio, hessian)
+
+
+def noise(model: SpectrumModel, theta: np.ndarray) -> float:
+    """Standard deviation of a real or imaginary part, of the last quarter without the model."""
+    tail = slice(3 * model.series.fids.shape[1] // 4, None)
+    left = []
+    for k, fid in enumerate(model.series.fids):
+        water, fat = model.parts(theta, k)
+        left.append(fid[tail] / model.scale - water[tail] - fat.sum(axis=0)[tail])
+    left = np.concatenate(left)
+    return float(np.sqrt(np.mean(np.abs(left) ** 2) / 2))
+
+
+def minimize(
+    model: SpectrumModel,
+    start: np.ndarray,
+    held: tuple[Quantity, float, float] | None = None,
+    steps: int = 60,
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Levenberg-Marquardt within bounds.
+
+    Args:
+        model: what to fit.
+        start: parameters.
+        held: a quantity, the value it is held at, and the weight of that.
+        steps: at most.
+
+    Returns:
+        Parameters, cost and J^T J, both without the held quantity.
+    """
+    low, high = model.low, model.high
+    theta = np.clip(start, low, high)
+    cost, plain, gradient, hessian, inner = _linearized(model, theta, held)
+    damping, small = 1e-3, 0
+    for _ in range(steps):
+        pinned = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+        free = ~pinned
+        diagonal = np.diag(hessian)[free] + 1e-300
+        scale = np.sqrt(diagonal)
+        matrix = hessian[np.ix_(free, free)] / np.outer(scale, scale)
+        moved = False
+        while damping < 1e8:
+            step = np.zeros_like(theta)
+            damped = matrix + damping * np.eye(len(scale))
+            step[free] = -np.linalg.solve(damped, gradient[free] / scale) / scale
+            tried = np.clip(theta + step, low, high)
+            found = _linearized(model, tried, held)
+            if found[0] <= cost:
+                moved = True
+                break
+            damping *= 6 if damping > 1e-7 else 1e4
+        if not moved:
+            break
+        gain = cost - found[0]
+        theta, damping = tried, max(damping / 8, 1e-12)
+        cost, plain, gradient, hessian, inner = found
+        small = small + 1 if gain < 1e-9 * cost else 0
+        if small >= 2:
+            break
+    return theta, plain, inner
+
+
+def _linearized(
+    model: SpectrumModel, theta: np.ndarray, held: tuple[Quantity, float, float] | None
+) -> tuple[float, float, np.ndarray, np.ndarray, np.ndarray]:
+    """Cost with and without what is held, gradient, J^T J with and without it."""
+    predicted, derived = model.predict(theta)
+    residual = (predicted - model.data).ravel()
+    columns = derived.reshape(len(theta), -1)
+    columns = np.concatenate([columns.real, columns.imag], axis=1)
+    both = np.concatenate([residual.real, residual.imag])
+    plain = float(both @ both)
+    gradient, inner = columns @ both, columns @ columns.T
+    for quantity, wanted, weight in model.soft:
+        value, slope = quantity(theta)
+        plain += (weight * (value - wanted)) ** 2
+        gradient = gradient + weight**2 * (value - wanted) * slope
+        inner = inner + weight**2 * np.outer(slope, slope)
+    if held is None:
+        return plain, plain, gradient, inner, inner
+    quantity, wanted, weight = held
+    value, slope = quantity(theta)
+    off = weight * (value - wanted)
+    return (
+        plain + off**2,
+        plain,
+        gradient + weight * off * slope,
+        inner + weight**2 * np.outer(slope, slope),
+        inner,
+    )
+
+
+def _starts(model: SpectrumModel) -> list[np.ndarray]:
+    """The best of several widths, with the amplitudes and phase that go with them."""
+    found = []
+    for width in START_WIDTHS_HZ:
+        theta = np.zeros(len(model.names))
+        given = {
+            "fat_lorentz": width / 2 * _PER_HZ,
+            "water_lorentz": width / 2 * _PER_HZ,
+            "fat_gauss": (2 * np.pi * width / 2 / 2.355) ** 2,
+            "water_gauss": (2 * np.pi * width / 2 / 2.355) ** 2,
+            "fat": 1.0,
+            "ndb": START_NDB,
+            "share": START_SHARE,
+            "water": 1.0,
+            "water_r2": 40.0,
+            "fat_r2": 15.0,
+            "water_r1": 0.8,
+            "fat_r1": 3.0,
+        }
+        for name, value in given.items():
+            if name in model.at:
+                theta[model.at[name]] = value
+        found.append(_with_amplitudes(model, theta))
+    found.sort(key=lambda one: one[0])
+    return [theta for _, theta in found[:2]]
+
+
+def _with_amplitudes(model: SpectrumModel, theta: np.ndarray) -> tuple[float, np.ndarray]:
+    """The least-squares amplitudes and phases for given shapes, and the cost."""
+    cost, amounts = 0.0, []
+    molecule = protons(START_NDB, START_SHARE * START_NDB)
+    areas = molecule / molecule.sum()
+    for k, data in enumerate(model.data):
+        water, fat = model.units(theta, k)
+        left = [model.left(theta, k, tissue)[0] for tissue in ("water", "fat")]
+        columns = model.in_window(np.array([water * left[0], (areas @ fat) * left[1]])).T
+        found, *_ = np.linalg.lstsq(columns, data, rcond=None)
+        cost += float(np.sum(np.abs(columns @ found - data) ** 2))
+        theta[model.at[f"phase{k}"]] = np.angle(found @ np.abs(found))
+        amounts.append(np.abs(found))
+    water, fat = np.mean(amounts, axis=0)
+    theta[model.at["water"]] = water
+    if model.choice.free:
+        for n, group in enumerate(FREE_GROUPS):
+            theta[model.at[f"group{n}"]] = fat * areas[list(group)].sum()
+    else:
+        theta[model.at["fat"]] = fat
+    return cost, theta
+
+
+def interval(fitted: Fitted, quantity: Quantity, sd: float) -> tuple[float, float]:
+    """The 95 % profile-likelihood interval of a quantity.
+
+    Args:
+        fitted: the best fit.
+        quantity: what the interval is of.
+        sd: its standard deviation, where the search starts.
+    """
+    value, _ = quantity(fitted.theta)
+    allowed = CHI2_95 * fitted.spread**2
+    return tuple(_end(fitted, quantity, value, sign * 1.96 * sd, allowed) for sign in (-1, 1))
+
+
+def _end(fitted: Fitted, quantity: Quantity, value: float, step: float, allowed: float) -> float:
+    """Where the cost has risen by `allowed`, by secants on its square root."""
+    if step == 0 or not np.isfinite(step):
+        return value
+    weight = 300 * np.sqrt(allowed) / abs(step)
+    theta, at, root = fitted.theta, value, 0.0
+    wanted, last = np.sqrt(allowed), (0.0, value)
+    target = value + step
+    for _ in range(6):
+        theta, cost, _ = minimize(fitted.model, theta, (quantity, target, weight), steps=25)
+        at = quantity(theta)[0]
+        root = np.sqrt(max(cost - fitted.cost, 0.0))
+        if abs(root - wanted) < 0.02 * wanted:
+            break
+        if abs(at - target) > 0.05 * abs(step):  # the quantity cannot go there
+            break
+        if root <= last[0]:
+            last = (0.0, value)
+            target = value + 2 * (target - value)
+            continue
+        slope = (at - last[1]) / (root - last[0])
+        last = (root, at)
+        target = at + np.clip(slope * (wanted - root), -3 * abs(step), 3 * abs(step))
+    return at
+
+
+def best_choice(series: Series, choice: Choice, flags: tuple[str, ...]) -> Fitted:
+    """The fit with those of the flags that the Bayesian information criterion asks for."""
+    best = fit(series, choice)
+    for flag in flags:
+        asked = replace(best.model.choice, **{flag: True})
+        tried = fit(series, asked, carried(best, SpectrumModel(series, asked)))
+        if tried.bic() < best.bic():
+            best = tried
+    return best
+
+
+def carried(fitted: Fitted, model: SpectrumModel) -> np.ndarray:
+    """The parameters of a fit in another model, 0 for those that it does not have."""
+    theta = np.zeros(len(model.names))
+    for name, place in model.at.items():
+        theta[place] = fitted.model.value(fitted.theta, name)
+    return theta

@@ -1,0 +1,288 @@
+"""The signal of water and marrow fat in one voxel, over echo, repetition and inversion times.
+
+s(t, TE) = e^(i phi) sum_k rho_k c_k(TE) e^(-TE/T2_k) e^(2 pi i f_k (t + t0)) e^(-d_k t - g_k^2 t^2/2)
+
+Fat's ten peaks move as one; water moves apart from them, as susceptibility shifts it. The model is
+compared with the data in the frequency window of both, where white noise stays white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from PDFFMapperLib.spectroscopy.triglyceride import (
+    FREE_GROUPS,
+    METHYLENE,
+    NONE,
+    PPM,
+    WATER_PPM,
+    j_factors,
+    proton_slopes,
+    protons,
+)
+
+Quantity = Callable[[np.ndarray], tuple[float, np.ndarray]]
+"""Of the parameters: a quantity and its gradient."""
+
+WINDOW_PPM = (-1.0, 8.0)
+MAX_NDB = 9.0
+
+
+@dataclass
+class Series:
+    """Free induction decays of one voxel, ready to fit.
+
+    Attributes:
+        fids: complex, shape (spectra, points); peaks of higher ppm turn faster.
+        dwell_s: seconds between points.
+        frequency_mhz: of the transmitter.
+        center_ppm: what turns with frequency 0.
+        te_ms, tr_ms, ti_ms: of each spectrum; TR and TI are NaN where unknown or without one.
+        sequence: PRESS, STEAM or none, for J modulation.
+    """
+
+    fids: np.ndarray
+    dwell_s: float
+    frequency_mhz: float
+    center_ppm: float
+    te_ms: np.ndarray
+    tr_ms: np.ndarray
+    ti_ms: np.ndarray
+    sequence: str = NONE
+
+    def one(self, n: int) -> Series:
+        """One of its spectra alone."""
+        return Series(
+            self.fids[n : n + 1],
+            self.dwell_s,
+            self.frequency_mhz,
+            self.center_ppm,
+            self.te_ms[n : n + 1],
+            self.tr_ms[n : n + 1],
+            self.ti_ms[n : n + 1],
+            self.sequence,
+        )
+
+    @property
+    def ppm(self) -> np.ndarray:
+        """Of each point of the unshifted discrete Fourier transform."""
+        hz = np.fft.fftfreq(self.fids.shape[1], self.dwell_s)
+        return self.center_ppm + hz / self.frequency_mhz
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the model leaves to the data.
+
+    Attributes:
+        free: whether peaks have amplitudes of their own instead of those of a triglyceride.
+        delay: whether the first point may lie off the echo's top.
+        methylene_width: whether methylene has a Lorentzian width of its own.
+        t2: whether T2 of water and fat are fitted (several TE).
+        t1: whether T1 of water and fat are fitted (several TR or TI).
+        polyunsaturated: most nmidb per ndb: 1/2 where no chain has more than two double bonds.
+        known: values of parameters that are not fitted, by name.
+    """
+
+    free: bool = False
+    delay: bool = False
+    methylene_width: bool = False
+    t2: bool = False
+    t1: bool = False
+    polyunsaturated: float = 0.5
+    known: dict[str, float] = field(default_factory=dict)
+
+
+class SpectrumModel:
+    """Prediction and its derivatives, in the frequency window.
+
+    Attributes:
+        names: of the parameters, in their order; `at` their places.
+        low, high: their bounds.
+        soft: prior knowledge: quantities, their values, and the SD of each in SD of the noise.
+        data: the window's bins, shape (spectra, bins), over `scale`.
+    """
+
+    def __init__(self, series: Series, choice: Choice):
+        self.series, self.choice = series, choice
+        points = series.fids.shape[1]
+        ppm = series.ppm
+        if not np.any(ppm < 0.4) or not np.any(ppm > 5.8):
+            raise ValueError(
+                f"The spectrum is {1 / series.dwell_s:.0f} Hz wide about {series.center_ppm:.2f} "
+                "ppm, which leaves out peaks between 0.9 and 5.3 ppm; check dwell time and center."
+            )
+        self.window = np.flatnonzero((ppm >= WINDOW_PPM[0]) & (ppm <= WINDOW_PPM[1]))
+        self.t = np.arange(points) * series.dwell_s
+        self.hz = (PPM - series.center_ppm) * series.frequency_mhz
+        self.water_hz = (WATER_PPM - series.center_ppm) * series.frequency_mhz
+        self.turns = np.exp(2j * np.pi * self.hz[:, None] * self.t)
+        self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
+        self.j = np.array([j_factors(series.sequence, te) for te in series.te_ms])
+        self.scale = float(np.abs(series.fids[:, :3]).max())
+        self.data = self.in_window(series.fids) / self.scale
+        bounds = _bounds(series, choice)
+        self.names = list(bounds)
+        self.at = {name: n for n, name in enumerate(self.names)}
+        self.low, self.high = np.array(list(bounds.values())).T
+        self.soft: list[tuple[Quantity, float, float]] = []
+
+    def in_window(self, signals: np.ndarray) -> np.ndarray:
+        """The window of the spectra of signals over time, white noise as strong as before."""
+        return np.fft.fft(signals, axis=-1, norm="ortho")[..., self.window]
+
+    def value(self, theta: np.ndarray, name: str) -> float:
+        """Of a parameter, whether fitted or known; 0 where it is not in the model."""
+        if name in self.at:
+            return float(theta[self.at[name]])
+        return self.choice.known.get(name, 0.0)
+
+    def areas(self, theta: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Areas of fat's peaks without relaxation and J, and their derivatives by parameter."""
+        if self.choice.free:
+            slopes = {f"group{n}": share for n, share in enumerate(_group_shares())}
+            return sum(theta[self.at[name]] * share for name, share in slopes.items()), slopes
+        fat, ndb, share = (self.value(theta, name) for name in ("fat", "ndb", "share"))
+        molecule = protons(ndb, share * ndb)
+        total = molecule.sum()
+        shape = molecule / total
+        by_ndb, by_nmidb = proton_slopes()
+
+        def slope(by: np.ndarray) -> np.ndarray:
+            return fat * (by - shape * by.sum()) / total
+
+        return fat * shape, {
+            "fat": shape,
+            "ndb": slope(by_ndb + share * by_nmidb),
+            "share": slope(ndb * by_nmidb),
+        }
+
+    def left(self, theta: np.ndarray, k: int, tissue: str) -> tuple[float, float, float]:
+        """What relaxation leaves of water or fat in spectrum k, and its slopes by R2 and R1."""
+        series = self.series
+        te, tr, ti = (x[k] / 1000 for x in (series.te_ms, series.tr_ms, series.ti_ms))
+        r2, r1 = (self.value(theta, f"{tissue}_{rate}") for rate in ("r2", "r1"))
+        decayed, recovered, back = np.exp(-te * r2), 1.0, 0.0
+        if r1 > 0 and np.isfinite(tr):
+            recovered, back = 1 - np.exp(-tr * r1), tr * np.exp(-tr * r1)
+            if np.isfinite(ti):
+                recovered = 1 - 2 * np.exp(-ti * r1) + np.exp(-tr * r1)
+                back = 2 * ti * np.exp(-ti * r1) - tr * np.exp(-tr * r1)
+        return decayed * recovered, -te * decayed * recovered, decayed * back
+
+    def units(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Water, shape (points,), and fat's peaks, (10, points), of area 1 without relaxation."""
+        of, t = self.value, self.t
+        delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
+        common = np.exp(1j * of(theta, f"phase{k}"))
+        shared = []
+        for tissue in ("water", "fat"):
+            hz = of(theta, f"{tissue}_shift") + drift
+            rate, curve = of(theta, f"{tissue}_lorentz"), of(theta, f"{tissue}_gauss")
+            decay = np.exp((2j * np.pi * hz - rate) * t - curve * t**2 / 2)
+            shared.append(common * decay * np.exp(2j * np.pi * hz * delay))
+        water = self.water_turn * shared[0] * np.exp(2j * np.pi * self.water_hz * delay)
+        turned = self.j[k] * np.exp(2j * np.pi * self.hz * delay)
+        fat = turned[:, None] * self.turns * shared[1]
+        if extra := of(theta, "methylene_lorentz"):
+            fat[METHYLENE] *= np.exp(-extra * t)
+        return water, fat
+
+    def parts(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Water and fat's peaks over time in spectrum k, in units of `scale`."""
+        water, fat = self.units(theta, k)
+        water = water * self.value(theta, "water") * self.left(theta, k, "water")[0]
+        return water, self.areas(theta)[0][:, None] * fat * self.left(theta, k, "fat")[0]
+
+    def predict(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The window, shape (spectra, bins), and its derivatives, (parameters, spectra, bins)."""
+        count = len(self.series.fids)
+        predicted = np.empty((count, len(self.window)), complex)
+        derived = np.zeros((len(self.names), count, len(self.window)), complex)
+        for k in range(count):
+            columns = self._columns(theta, k)
+            turned = self.in_window(np.array(list(columns.values())))
+            for name, column in zip(columns, turned, strict=True):
+                if name in self.at:
+                    derived[self.at[name], k] = column
+            predicted[k] = turned[0]
+        return predicted, derived
+
+    def _columns(self, theta: np.ndarray, k: int) -> dict[str, np.ndarray]:
+        """The signal over time, "all", then its derivatives by parameter."""
+        t, of = self.t, self.value
+        delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
+        unit_water, unit_fat = self.units(theta, k)
+        areas, by_area = self.areas(theta)
+        bare_water, bare_fat = of(theta, "water") * unit_water, areas @ unit_fat
+        (of_water, water_r2, water_r1), (of_fat, fat_r2, fat_r1) = (
+            self.left(theta, k, tissue) for tissue in ("water", "fat")
+        )
+        water, fat = of_water * bare_water, of_fat * bare_fat
+        turning = 2j * np.pi * (t + delay)
+        columns = {
+            "all": water + fat,
+            f"phase{k}": 1j * (water + fat),
+            "fat_shift": turning * fat,
+            "water_shift": turning * water,
+            "fat_lorentz": -t * fat,
+            "fat_gauss": -(t**2) / 2 * fat,
+            "water_lorentz": -t * water,
+            "water_gauss": -(t**2) / 2 * water,
+            "water": of_water * unit_water,
+        }
+        columns |= {name: of_fat * (by @ unit_fat) for name, by in by_area.items()}
+        if f"drift{k}" in self.at:
+            columns[f"drift{k}"] = columns["fat_shift"] + columns["water_shift"]
+        if self.choice.delay:
+            fat_hz = 2j * np.pi * (self.hz + of(theta, "fat_shift") + drift)
+            water_hz = 2j * np.pi * (self.water_hz + of(theta, "water_shift") + drift)
+            columns["delay"] = of_fat * ((areas * fat_hz) @ unit_fat) + water_hz * water
+        if self.choice.methylene_width:
+            columns["methylene_lorentz"] = -t * of_fat * areas[METHYLENE] * unit_fat[METHYLENE]
+        if self.choice.t2:
+            columns |= {"water_r2": water_r2 * bare_water, "fat_r2": fat_r2 * bare_fat}
+        if self.choice.t1:
+            columns |= {"water_r1": water_r1 * bare_water, "fat_r1": fat_r1 * bare_fat}
+        return columns
+
+
+def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
+    """Lowest and highest value of each fitted parameter; rates in 1/s, Gaussian widths in 1/s^2."""
+    count, limit = len(series.fids), 0.35 * series.frequency_mhz
+    bounds = {f"phase{k}": (-np.inf, np.inf) for k in range(count)}
+    bounds |= {f"drift{k}": (-60.0, 60.0) for k in range(1, count)}
+    bounds |= dict.fromkeys(("fat_shift", "water_shift"), (-limit, limit))
+    bounds |= dict.fromkeys(("fat_lorentz", "water_lorentz"), (0.0, 1500.0))
+    bounds |= dict.fromkeys(("fat_gauss", "water_gauss"), (0.0, 9e5))
+    bounds["water"] = (0.0, np.inf)
+    if choice.free:
+        bounds |= {f"group{n}": (0.0, np.inf) for n in range(len(FREE_GROUPS))}
+    else:
+        bounds |= {
+            "fat": (0.0, np.inf), "ndb": (0.0, MAX_NDB), "share": (0.0, choice.polyunsaturated),
+        }  # fmt: skip
+    if choice.delay:
+        bounds["delay"] = (-2e-3, 2e-3)
+    if choice.methylene_width:
+        bounds["methylene_lorentz"] = (-60.0, 200.0)
+    if choice.t2:
+        bounds |= {"water_r2": (1e-3, 400.0), "fat_r2": (1e-3, 100.0)}
+    if choice.t1:
+        bounds |= {"water_r1": (0.2, 10.0), "fat_r1": (0.5, 20.0)}
+    return {name: two for name, two in bounds.items() if name not in choice.known}
+
+
+@cache
+def _group_shares() -> tuple[np.ndarray, ...]:
+    """The peaks' shares of each free amplitude."""
+    shares = []
+    for group in FREE_GROUPS:
+        share = np.zeros(len(PPM))
+        share[list(group)] = protons(0, 0)[list(group)] if len(group) > 1 else 1.0
+        shares.append(share / share.sum())
+    return tuple(shares)

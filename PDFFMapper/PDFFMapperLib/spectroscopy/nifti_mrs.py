@@ -1,0 +1,151 @@
+"""NIfTI-MRS: signals in a NIfTI file, facts in header extension 44 (Clarke 2022, 10.1002/mrm.29418).
+
+Its signals are the conjugate of ours: peaks of higher ppm turn slower.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
+
+EXTENSION = 44
+_SIZES = {348: (1, 352, 108), 540: (2, 544, 168)}
+
+
+def is_nifti_name(path: Path) -> bool:
+    """Whether a file's name ends like NIfTI."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def read_nifti_mrs(path: Path) -> list[Spectrum]:
+    """The spectra of a NIfTI-MRS file, one for each echo time.
+
+    Raises:
+        ValueError: it is cut off, no NIfTI-MRS, or a grid of voxels.
+    """
+    name = path.name
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error):
+            raise ValueError(f"{name}: the file was cut off; copy it again.") from None
+    order, version = _version(data, name)
+    header = _Header(data, order, version)
+    facts = _extension(data, order, header, name)
+    kinds = {32: "c8", 1792: "c16"}
+    if header.kind not in kinds:
+        raise ValueError(f"{name}: its values are not complex; NIfTI-MRS holds complex signals.")
+    shape = header.shape
+    if max(shape[:3]) > 1:
+        raise ValueError(
+            f"{name}: this is a grid of {' x '.join(map(str, shape[:3]))} voxels; a single voxel "
+            "is expected, export one of them."
+        )
+    count, kind = int(np.prod(shape)), np.dtype(kinds[header.kind]).newbyteorder(order)
+    body = data[header.offset : header.offset + count * kind.itemsize]
+    if len(body) < count * kind.itemsize:
+        raise ValueError(f"{name}: the file was cut off; copy it again.")
+    fids = np.frombuffer(body, kind).reshape(shape, order="F")[0, 0, 0].astype(complex)
+    return _spectra(fids, facts, header, name)
+
+
+class _Header:
+    """What is needed of a NIfTI header."""
+
+    def __init__(self, data: bytes, order: str, version: int):
+        def at(kind: str, offset: int, count: int = 1) -> np.ndarray:
+            return np.frombuffer(data, np.dtype(kind).newbyteorder(order), count, offset)
+
+        if version == 1:
+            dims, self.kind = at("i2", 40, 8), int(at("i2", 70)[0])
+            pixdim, self.offset = at("f4", 76, 8), int(at("f4", 108)[0])
+            self.unit = data[123]
+            codes, rows = at("i2", 252, 2), at("f4", 280, 12)
+        else:
+            dims, self.kind = at("i8", 16, 8), int(at("i2", 12)[0])
+            pixdim, self.offset = at("f8", 104, 8), int(at("i8", 168)[0])
+            self.unit = int(at("i4", 500)[0])
+            codes, rows = at("i4", 344, 2), at("f8", 400, 12)
+        used = int(dims[0])
+        self.shape = [max(1, int(n)) for n in dims[1 : max(used, 4) + 1]]
+        time = {8: 1.0, 16: 1e-3, 24: 1e-6}.get(self.unit & 0x38, 1.0)
+        self.dwell_s = float(pixdim[4]) * time
+        self.to_ras = np.vstack([rows.reshape(3, 4), [0, 0, 0, 1]]) if codes[1] > 0 else None
+
+
+def _version(data: bytes, name: str) -> tuple[str, int]:
+    for order in "<>":
+        size = int(np.frombuffer(data[:4].ljust(4, b"\0"), f"{order}i4")[0])
+        if size in _SIZES and len(data) >= _SIZES[size][1]:
+            return order, _SIZES[size][0]
+    raise ValueError(f"{name}: this is no NIfTI file, or it was cut off.")
+
+
+def _extension(data: bytes, order: str, header: _Header, name: str) -> dict[str, object]:
+    offset = 352 if header.offset and data[344:348] in (b"n+1\0", b"ni1\0") else 544
+    while offset + 8 <= min(header.offset, len(data)):
+        size, code = (int(n) for n in np.frombuffer(data[offset : offset + 8], f"{order}i4"))
+        if size < 8:
+            break
+        if code == EXTENSION:
+            text = data[offset + 8 : offset + size].split(b"\0")[0]
+            try:
+                return json.loads(text)
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                raise ValueError(f"{name}: its header extension 44 is not JSON.") from None
+        offset += size
+    raise ValueError(
+        f"{name}: this NIfTI file has no header extension 44; it is an image and no spectrum."
+    )
+
+
+def _spectra(fids: np.ndarray, facts: dict, header: _Header, name: str) -> list[Spectrum]:
+    """Of signals with shape (points, dim 5, dim 6, dim 7): averages, coils and echo times apart."""
+    fids = fids.reshape(fids.shape + (1,) * (4 - fids.ndim))
+    tags = [str(facts.get(f"dim_{n}", "")) for n in (5, 6, 7)]
+    coils = [n + 1 for n, tag in enumerate(tags) if tag == "DIM_COIL"]
+    times = next(
+        (
+            (
+                n + 1,
+                _values(facts.get(f"dim_{n + 5}_header", {}).get("EchoTime"), fids.shape[n + 1]),
+            )
+            for n in range(3)
+            if "EchoTime" in (facts.get(f"dim_{n + 5}_header") or {})
+        ),
+        None,
+    )
+    moved = np.moveaxis(fids, coils, range(-len(coils), 0)) if coils else fids[..., None]
+    spectra = []
+    for n in range(fids.shape[times[0]] if times else 1):
+        one = moved
+        if times:
+            place = times[0] - sum(c < times[0] for c in coils)
+            one = np.take(moved, [n], axis=place)
+        one = one.reshape(one.shape[0], -1, one.shape[-1])  # points, averages, coils
+        stated = {**facts, "DwellTime": header.dwell_s}
+        if times:
+            stated["EchoTime"] = times[1][n]
+        plain = Spectrum(np.moveaxis(one, 0, -1), name, sense=-1, voxel_ras=_voxel(header.to_ras))
+        spectra.append(with_facts(plain, stated, name))
+    return spectra
+
+
+def _values(stated: object, count: int) -> list[float]:
+    if isinstance(stated, dict) and {"start", "increment"} <= set(stated):
+        return [stated["start"] + n * stated["increment"] for n in range(count)]
+    if isinstance(stated, dict):
+        stated = stated.get("Value")
+    return [float(x) for x in np.ravel(stated)]
+
+
+def _voxel(to_ras: np.ndarray | None) -> np.ndarray | None:
+    """NIfTI places the voxel's center at index 0, as the unit cube does."""
+    return None if to_ras is None else np.asarray(to_ras, float)

@@ -1,0 +1,170 @@
+"""From spectra as files hold them to one series that can be fitted, or a sentence why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from PDFFMapperLib.spectroscopy.axis import find_axis
+from PDFFMapperLib.spectroscopy.combine import combined
+from PDFFMapperLib.spectroscopy.model import Series
+from PDFFMapperLib.spectroscopy.spectrum import PROTON, Spectrum
+from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM
+
+SHORTEST_TE_MS, LONGEST_TE_MS = 5.0, 300.0
+FEWEST_POINTS = 64
+_CLIPPED_POINTS = 3
+_ASKED = {
+    "frequency_mhz": "the transmitter's frequency (--frequency, MHz)",
+    "dwell_s": "the dwell time (--dwell-time, s)",
+    "te_ms": "the echo time (--te, ms)",
+}
+# What sequences are called by scanners.
+_NAMES = {
+    PRESS: ("press", "svs_se", "probe-p", "probe_p"),
+    STEAM: ("steam", "svs_st", "probe-s", "probe_s"),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A series with what was found on the way."""
+
+    series: Series
+    suppressed: bool
+    notes: list[str]
+
+
+def prepared(
+    spectra: Sequence[Spectrum],
+    sequence: str | None = None,
+    sense: int | None = None,
+    center_ppm: float | None = None,
+) -> Prepared:
+    """One series of the spectra of a voxel.
+
+    Args:
+        spectra: one for each echo time.
+        sequence: PRESS, STEAM or none; None takes that of the files.
+        sense, center_ppm: of the frequency axis, where the user states them (see axis.find_axis).
+
+    Raises:
+        ValueError: one sentence that says what is wrong or missing.
+    """
+    if not spectra:
+        raise ValueError("No spectrum was given.")
+    notes: list[str] = []
+    for one in spectra:
+        _check(one)
+        notes += one.notes
+    first = spectra[0]
+    for one in spectra[1:]:
+        if abs(one.dwell_s / first.dwell_s - 1) > 1e-4:
+            raise ValueError(
+                f"{one.name} has a dwell time of {1e6 * one.dwell_s:g} us and {first.name} of "
+                f"{1e6 * first.dwell_s:g} us; a series shares one."
+            )
+        if abs(one.frequency_mhz / first.frequency_mhz - 1) > 1e-4:
+            raise ValueError(
+                f"{one.name} was acquired at {one.frequency_mhz:.3f} MHz and {first.name} at "
+                f"{first.frequency_mhz:.3f} MHz; a series shares one."
+            )
+    signals = []
+    for one in spectra:
+        signal, said = combined(one.fids, one.dwell_s)
+        signals.append(_trimmed(signal))
+        notes += [f"{one.name}: {text}" for text in said]
+    points = min(map(len, signals))
+    fids = np.array([signal[:points] for signal in signals])
+    senses = {one.sense for one in spectra}
+    axis = find_axis(
+        fids,
+        first.dwell_s,
+        first.frequency_mhz,
+        sense if sense is not None else senses.pop() if len(senses) == 1 else None,
+        center_ppm,
+        first.name,
+    )
+    if sense is not None and axis.sense != sense:
+        raise ValueError(
+            f"{first.name}: --sense {sense:+d} was given, but fat and water lie the other way round."
+        )
+
+    def times(attribute: str) -> np.ndarray:
+        found = [getattr(one, attribute) for one in spectra]
+        return np.array([np.nan if value is None else value for value in found], float)
+
+    series = Series(
+        fids if axis.sense > 0 else fids.conj(),
+        first.dwell_s,
+        first.frequency_mhz,
+        axis.center_ppm,
+        times("te_ms"),
+        times("tr_ms"),
+        times("ti_ms"),
+        sequence or _sequence(spectra),
+    )
+    return Prepared(
+        series, any(one.suppressed for one in spectra), list(dict.fromkeys([*notes, *axis.notes]))
+    )
+
+
+def _check(one: Spectrum) -> None:
+    if one.nucleus.replace("<", "").replace(">", "").upper() not in (PROTON, "H1", "1-H", ""):
+        raise ValueError(f"{one.name}: this is a spectrum of {one.nucleus}; one of 1H is expected.")
+    if missing := [words for key, words in _ASKED.items() if getattr(one, key) is None]:
+        raise ValueError(f"{one.name} does not say {' nor '.join(missing)}; state it.")
+    if not (np.isfinite(one.dwell_s) and 2e-5 <= one.dwell_s <= 2e-3):
+        raise ValueError(
+            f"{one.name}: a dwell time of {one.dwell_s:g} s was given; 0.00002 to 0.002 s is "
+            "expected."
+        )
+    if not 10 <= one.frequency_mhz <= 600:
+        raise ValueError(
+            f"{one.name}: a frequency of {one.frequency_mhz:g} MHz was given; that of 1H at 0.25 to "
+            "14 T, 10 to 600 MHz, is expected."
+        )
+    if not SHORTEST_TE_MS <= one.te_ms <= LONGEST_TE_MS:
+        raise ValueError(
+            f"{one.name}: an echo time of {one.te_ms:g} ms was given; {SHORTEST_TE_MS:g} to "
+            f"{LONGEST_TE_MS:g} ms is expected."
+        )
+    if not np.all(np.isfinite(one.fids)):
+        raise ValueError(f"{one.name}: its signal holds NaN or infinite values; export it again.")
+    if not np.any(one.fids):
+        raise ValueError(f"{one.name}: its signal is zero; export it again.")
+    if one.fids.shape[-1] < FEWEST_POINTS:
+        raise ValueError(
+            f"{one.name}: {one.fids.shape[-1]} points; {FEWEST_POINTS} or more are expected."
+        )
+    for signal in one.fids.reshape(-1, one.fids.shape[-1]):
+        for part in (signal.real, signal.imag):
+            if np.sum(np.abs(part) == np.abs(part).max()) >= _CLIPPED_POINTS and np.any(part):
+                raise ValueError(
+                    f"{one.name}: the signal is clipped (its largest value is there "
+                    f"{np.sum(np.abs(part) == np.abs(part).max())} times); acquire it again with "
+                    "less receiver gain."
+                )
+
+
+def _trimmed(signal: np.ndarray) -> np.ndarray:
+    """Without zeros that were appended."""
+    return signal[: np.flatnonzero(signal)[-1] + 1]
+
+
+def _sequence(spectra: Sequence[Spectrum]) -> str:
+    found = set()
+    for one in spectra:
+        text = one.sequence.lower()
+        known = [name for name, words in _NAMES.items() if any(word in text for word in words)]
+        found.add(known[0] if known else NONE if text == NONE else "")
+    if len(found) > 1:
+        raise ValueError("The spectra are of different sequences; a series shares one.")
+    if found == {""}:
+        raise ValueError(
+            f"{spectra[0].name} does not say whether it is PRESS or STEAM, which J coupling depends "
+            "on; state it (--sequence, none where J is not to be corrected)."
+        )
+    return found.pop()

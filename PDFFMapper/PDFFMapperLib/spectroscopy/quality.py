@@ -1,0 +1,192 @@
+"""How good a spectrum is: widths, signal over noise, whether olefins stand apart; peaks; boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from PDFFMapperLib.spectroscopy.fit import Fitted
+from PDFFMapperLib.spectroscopy.model import Series
+from PDFFMapperLib.spectroscopy.triglyceride import (
+    FREE_GROUPS,
+    METHYLENE,
+    OLEFINIC,
+    PEAKS,
+    PPM,
+    WATER_PPM,
+)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of a spectrum.
+
+    Attributes:
+        fwhm_water_hz, fwhm_fat_hz: full width at half maximum of water and methylene.
+        snr: signal at the first point over the noise of one channel (real or imaginary part).
+        snr_water, snr_fat: height of water and methylene over the noise of the spectrum.
+        separability: how far the olefinic peak stands over the saddle to water, of its height.
+        residual_ratio: what the fit leaves over the noise; 1 is noise alone.
+        verdict: of the shim.
+    """
+
+    fwhm_water_hz: float
+    fwhm_fat_hz: float
+    snr: float
+    snr_water: float
+    snr_fat: float
+    separability: float
+    residual_ratio: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Peak:
+    """One peak: name, place (ppm), width (Hz), area and SD in percent of all protons' signal.
+
+    `free_area` is its area without a triglyceride, shared within groups that cannot be told apart;
+    `correlation` that of the free area with water's.
+    """
+
+    name: str
+    ppm: float
+    fwhm_hz: float
+    area: float
+    sd: float
+    free_area: float
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """Of fat (methylene) against water: mm along each side, and the share of volume in common."""
+
+    mm: tuple[float, float, float]
+    overlap: float
+
+
+def voigt_fwhm_hz(rate: float, curve: float) -> float:
+    """Full width at half maximum (Olivero and Longbothum 1977, doi 10.1016/0022-4073(77)90161-3).
+
+    Args:
+        rate: Lorentzian decay, 1/s.
+        curve: squared Gaussian decay, 1/s^2.
+    """
+    lorentz = rate / np.pi
+    gauss = 2.3548 * np.sqrt(max(curve, 0.0)) / (2 * np.pi)
+    return float(0.5346 * lorentz + np.sqrt(0.2166 * lorentz**2 + gauss**2))
+
+
+def _width(fitted: Fitted, tissue: str) -> float:
+    of = fitted.model.value
+    extra = of(fitted.theta, "methylene_lorentz") if tissue == "fat" else 0.0
+    rate = max(of(fitted.theta, f"{tissue}_lorentz") + extra, 0.0)
+    return voigt_fwhm_hz(rate, of(fitted.theta, f"{tissue}_gauss"))
+
+
+def judged(fitted: Fitted) -> Quality:
+    """The quality of the first spectrum of a fit."""
+    model, theta = fitted.model, fitted.theta
+    water, fat = model.parts(theta, 0)
+    shares = np.fft.fft(np.vstack([water, fat[METHYLENE]]), axis=1, norm="ortho")
+    heights = np.abs(shares).max(axis=1) / fitted.sigma
+    widths = [_width(fitted, tissue) for tissue in ("water", "fat")]
+    widest = max(widths) / model.series.frequency_mhz
+    verdict = "good" if widest < 0.35 else "usable" if widest < 0.63 else "poor"
+    return Quality(
+        *widths,
+        float(np.abs(water[0] + fat[:, 0].sum()) / fitted.sigma),
+        *map(float, heights),
+        _separability(fitted),
+        fitted.ratio,
+        verdict,
+    )
+
+
+def spectrum_of(series: Series, signal: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
+    """ppm, rising, and the real part of a phased signal's spectrum, zero-filled twice."""
+    points = 2 * signal.shape[-1]
+    hz = np.fft.fftshift(np.fft.fftfreq(points, series.dwell_s))
+    turned = np.array(signal) * np.exp(-1j * phase)
+    turned[..., 0] /= 2  # half of the first point, or the baseline rises
+    shown = np.fft.fftshift(np.fft.fft(turned, points, axis=-1), axes=-1).real
+    return series.center_ppm + hz / series.frequency_mhz, shown
+
+
+def _separability(fitted: Fitted) -> float:
+    model, theta = fitted.model, fitted.theta
+    series, of = model.series, model.value
+    water, fat = model.parts(theta, 0)
+    ppm, shown = spectrum_of(series, water + fat.sum(axis=0), of(theta, "phase0"))
+    olefinic = PPM[OLEFINIC] + of(theta, "fat_shift") / series.frequency_mhz
+    water_at = WATER_PPM + of(theta, "water_shift") / series.frequency_mhz
+    between = (ppm >= water_at) & (ppm <= olefinic + 0.05)
+    if of(theta, "water") <= 0 or not np.any(between):
+        return 1.0
+    curve = shown[between]
+    lowest = int(np.argmin(curve))
+    peak = float(curve[lowest:].max())
+    return max(0.0, (peak - float(curve[lowest])) / peak) if peak > 0 else 0.0
+
+
+def peak_table(fitted: Fitted, free: Fitted) -> list[Peak]:
+    """Water and the ten peaks of fat."""
+    model, theta = fitted.model, fitted.theta
+    areas, slopes = model.areas(theta)
+    water = model.value(theta, "water")
+    total = water + areas.sum()
+    covariance, free_covariance = fitted.covariance, free.covariance
+    free_areas = free.model.areas(free.theta)[0]
+    free_water = free.model.value(free.theta, "water")
+    free_total = free_areas.sum() + free_water
+    at_water = free.model.at["water"]
+    mhz = model.series.frequency_mhz
+    sd_water = float(np.sqrt(max(covariance[model.at["water"], model.at["water"]], 0)))
+    peaks = [
+        Peak(
+            "water", WATER_PPM + model.value(theta, "water_shift") / mhz, _width(fitted, "water"),
+            100 * water / total, 100 * sd_water / total, 100 * free_water / free_total, 1.0,
+        )
+    ]  # fmt: skip
+    fat_width = voigt_fwhm_hz(model.value(theta, "fat_lorentz"), model.value(theta, "fat_gauss"))
+    for n, name in enumerate(PEAKS):
+        slope = np.zeros(len(theta))
+        for parameter, by in slopes.items():
+            if parameter in model.at:
+                slope[model.at[parameter]] = by[n]
+        group = next(g for g, members in enumerate(FREE_GROUPS) if n in members)
+        place = free.model.at[f"group{group}"]
+        spread = free_covariance[place, place] * free_covariance[at_water, at_water]
+        peaks.append(
+            Peak(
+                name,
+                PPM[n] + model.value(theta, "fat_shift") / mhz,
+                _width(fitted, "fat") if n == METHYLENE else fat_width,
+                100 * areas[n] / total,
+                100 * float(np.sqrt(max(slope @ covariance @ slope, 0))) / total,
+                100 * free_areas[n] / free_total,
+                float(free_covariance[place, at_water] / np.sqrt(max(spread, 1e-300))),
+            )
+        )
+    return peaks
+
+
+def displacement(
+    series: Series,
+    bandwidths_hz: tuple[float, float, float] | None,
+    voxel_ras: np.ndarray | None,
+) -> Displacement | None:
+    """How far the box of methylene lies from that of water, and what both share.
+
+    Args:
+        series: for the frequency.
+        bandwidths_hz: of the slice-selective pulses, one for each side; None gives None.
+        voxel_ras: the voxel; without it the sides count as 1 mm.
+    """
+    if bandwidths_hz is None:
+        return None
+    sides = np.ones(3) if voxel_ras is None else np.linalg.norm(voxel_ras[:3, :3], axis=0)
+    apart = (WATER_PPM - PPM[METHYLENE]) * series.frequency_mhz
+    shares = np.minimum(apart / np.array(bandwidths_hz), 1.0)
+    return Displacement(tuple(float(mm) for mm in shares * sides), float(np.prod(1 - shares)))

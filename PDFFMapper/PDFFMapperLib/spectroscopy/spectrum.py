@@ -1,0 +1,109 @@
+"""One acquisition of single-voxel proton spectroscopy, as a file holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+PROTON = "1H"
+
+
+@dataclass
+class Spectrum:
+    """What was acquired of one voxel at one echo time.
+
+    Attributes:
+        fids: complex signals over time, shape (averages, coils, points), as stored.
+        name: what to call it in messages.
+        dwell_s: seconds between points; None where the file does not say.
+        frequency_mhz: of the transmitter; None where the file does not say.
+        te_ms, tr_ms, tm_ms, ti_ms: times of the sequence; None where unknown or without one.
+        sequence: "PRESS", "STEAM" or what the file says; "" where it says nothing.
+        nucleus: "1H" ...
+        sense: +1 if peaks of higher ppm turn faster in this format, -1 if slower, None if unsaid.
+        suppressed: whether water was suppressed; None where the file does not say.
+        voxel_ras: 4x4 matrix from the unit cube (-1/2 ... 1/2) to RAS mm; None where unknown.
+        notes: sentences about how it was read.
+    """
+
+    fids: np.ndarray
+    name: str
+    dwell_s: float | None = None
+    frequency_mhz: float | None = None
+    te_ms: float | None = None
+    tr_ms: float | None = None
+    tm_ms: float | None = None
+    ti_ms: float | None = None
+    sequence: str = ""
+    nucleus: str = PROTON
+    sense: int | None = None
+    suppressed: bool | None = None
+    voxel_ras: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def volume_ml(self) -> float | None:
+        """Of the voxel."""
+        if self.voxel_ras is None:
+            return None
+        return float(abs(np.linalg.det(self.voxel_ras[:3, :3]))) / 1000
+
+
+# What a user or a JSON file beside the spectrum may state: key, attribute, and from its unit.
+_SECONDS_TO_MS: Callable[[float], float] = lambda seconds: 1000 * seconds  # noqa: E731
+STATED: dict[str, tuple[str, Callable]] = {
+    "DwellTime": ("dwell_s", float),
+    "SpectrometerFrequency": ("frequency_mhz", lambda mhz: float(np.ravel(mhz)[0])),
+    "EchoTime": ("te_ms", _SECONDS_TO_MS),
+    "RepetitionTime": ("tr_ms", _SECONDS_TO_MS),
+    "MixingTime": ("tm_ms", _SECONDS_TO_MS),
+    "InversionTime": ("ti_ms", _SECONDS_TO_MS),
+    "SequenceName": ("sequence", str),
+    "ResonantNucleus": ("nucleus", lambda names: str(np.ravel(names)[0])),
+    "WaterSuppressed": ("suppressed", bool),
+}
+
+
+def with_facts(one: Spectrum, facts: dict[str, object], whence: str) -> Spectrum:
+    """The spectrum with what somebody stated; it goes before what its file says.
+
+    Args:
+        one: the spectrum.
+        facts: by the names of NIfTI-MRS, times in seconds, the frequency in MHz.
+        whence: file or option, for the sentence.
+
+    Raises:
+        ValueError: a value is of another kind.
+    """
+    stated = {}
+    for key, (attribute, convert) in STATED.items():
+        if facts.get(key) is not None:
+            try:
+                stated[attribute] = convert(facts[key])
+            except (TypeError, ValueError, IndexError):
+                raise ValueError(
+                    f"{whence}: {key} is {facts[key]!r}; a number is expected."
+                ) from None
+    return replace(one, **stated) if stated else one
+
+
+def box_ras(
+    center_lps: np.ndarray, sides_mm: np.ndarray, axes_lps: np.ndarray
+) -> np.ndarray | None:
+    """The matrix of a voxel from what scanners write; None where a size is missing.
+
+    Args:
+        center_lps: in DICOM's coordinates, mm.
+        sides_mm: lengths along the three axes.
+        axes_lps: their directions, shape (3, 3), one a row.
+    """
+    sides = np.asarray(sides_mm, float)
+    if not (np.all(np.isfinite(sides)) and np.all(sides > 0)):
+        return None
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.asarray(axes_lps, float).T * sides
+    matrix[:3, 3] = center_lps
+    matrix[:2] *= -1
+    return matrix
