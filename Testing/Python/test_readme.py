@@ -55,6 +55,8 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "command: assess", "command: cohort", "command: place", "command: drawn",
         "command: references", "command: maps", "command: radiomics", "command: dicom",
         "python: console",
+        "command: references", "command: maps", "command: radiomics", "python: console",
+        "command: spectrum",
     }  # fmt: skip
     assert markers == by_ci | here
 
@@ -116,6 +118,13 @@ def test_dicom_command(folder):
     image = read_volume(folder / "marrowassess-demo" / "images" / "T1.nrrd")
     write_as_dicom(image, folder / "study_folder")
     assert "Wrote 2 DICOM objects to dicom" in run(folder, block("command: dicom"))
+def test_spectrum_commands(folder):
+    printed = run(folder, block("command: spectrum"))
+    assert "T2 of water, MRS: 21" in printed
+    with (folder / "with_spectrum" / "measurements.csv").open(newline="") as stream:
+        rows = {row["quantity"]: row for row in csv.DictReader(stream)}
+    assert rows["mrs_pdff"]["site"] == "L3"
+    assert "Spectrum of L3" in (folder / "with_spectrum" / "report.html").read_text()
 
 
 def test_references_commands(folder):

@@ -43,6 +43,7 @@ class Method(Enum):
     CT_GRADIENT = "change of a dual-energy map from level to level"
     LIMB_RATIO = "highest voxel of limbs over that of spine and pelvis"
     LIMB_SPREAD = "regions of limbs above blood pool and liver"
+    SPECTRUM = "from single-voxel spectroscopy"
     REFERENCE_ONLY = "not here; references name it"
 
 
@@ -109,6 +110,22 @@ _MARROW, _MUSCLE, _DISC, _CSF = Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF
 _SUV = (Contrast.SUV,)
 _OPPOSED_IN = (Contrast.OPPOSED_PHASE, Contrast.IN_PHASE)
 _DIFFUSIVITY = "10^-3 mm^2/s"
+
+# Of spectra: key after "mrs_", name, unit, digits and meaning.
+_SPECTRAL = (
+    ("pdff", "PDFF, MRS", "%", 1, "F/(F + W) of protons, corrected for T2 and J."),
+    ("signal_fat_fraction", "Fat signal fraction, MRS", "%", 1,
+     "F/(F + W) at the echo time, corrected for J, not for T2."),
+    ("t2_water", "T2 of water, MRS", "ms", 1, "Of a joint fit of all echo times."),
+    ("t2_fat", "T2 of fat, MRS", "ms", 1, "Of a joint fit of all echo times."),
+    ("ndb", "Double bonds, MRS", "", 2, "Double bonds per triglyceride (ndb)."),
+    ("nmidb", "Methylene-interrupted double bonds, MRS", "", 2, "Per triglyceride (nmidb)."),
+    ("unsaturation", "Unsaturation index, MRS", "%", 2,
+     "100 olefinic/(olefinic + methylene + methyl) protons."),
+    ("fpufa", "Polyunsaturated fraction, MRS", "%", 0, "100 nmidb/3, of fatty-acid chains."),
+    ("fmufa", "Monounsaturated fraction, MRS", "%", 0, "100 (ndb - 2 nmidb)/3, of chains."),
+    ("fsfa", "Saturated fraction, MRS", "%", 0, "100 (1 - (ndb - nmidb)/3), of chains."),
+)  # fmt: skip
 
 # Texture of marrow: image, key, name and whether N4 applies; then feature, key, name, digits, IBSI.
 TEXTURE_IMAGES = (
@@ -392,6 +409,10 @@ _ROWS = (
     Quantity(
         "marrow_mrs_fat", "Marrow fat, MRS", "%", 1, "Fat fraction by proton spectroscopy.",
         Method.REFERENCE_ONLY, (), _MARROW,
+    ),
+    *(
+        Quantity(f"mrs_{key}", name, unit, digits, meaning, Method.SPECTRUM, (), _MARROW)
+        for key, name, unit, digits, meaning in _SPECTRAL
     ),
     Quantity(
         "marrow_water_fraction", "Marrow water fraction", "%", 1,

@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     add_study_options(parser)
+    parser.add_argument(
+        "--spectrum", action="append", default=[], metavar="SITE=FILE[,FILE]",
+        help="single-voxel spectroscopy of marrow, one file for each echo time; see spectrum",
+    )  # fmt: skip
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
     parser.add_argument(
         "--field-strength", type=float, metavar="TESLA", help="where the files do not say it"
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
+    from MarrowAssessLib.sources.spectra import read_site_spectra
     from MarrowAssessLib.sources.study_files import read_study
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
@@ -75,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         from MarrowAssessLib.dicom_out.export import refuse_no_dicom, write_dicom
 
         refuse_no_dicom(study)
+    study.spectra = read_site_spectra(args.spectrum, study, args.keep_names)
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
     assessment = assess(study, settings)
     if not assessment.results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PDFFMapperLib.install.software import MAKER
 from MarrowAssessLib.commands.terminal import say, summary
 
 RECORD = "files.json"
+SPECTRUM_SITE, SPECTRUM_FILE = "L3", "spectrum_L3.nii.gz"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,10 @@ def run(args: argparse.Namespace) -> int:
     """Draw the phantom, map it, find its spine, assess, and write the report; 0 on success."""
     from PDFFMapperLib.images.files import write_volume
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
+    from PDFFMapperLib.spectroscopy.analysis import analyze
+    from PDFFMapperLib.spectroscopy.files import read_spectra
+    from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
+    from PDFFMapperLib.spectroscopy.triglyceride import PRESS
 
     from MarrowAssessLib.catalogue.anatomy import Role
     from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -69,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
     drawn += reference_regions(phantom.tissue)
     study.regions = [*column.found_regions(), *drawn]
     say("Measuring")
+    with tempfile.TemporaryDirectory() as temporary:  # read back as a scanner's export would be
+        path = Path(temporary) / SPECTRUM_FILE
+        write_nifti_mrs(path, *phantom.spectrum(SPECTRUM_SITE), PRESS)
+        study.spectra = {SPECTRUM_SITE: analyze(read_spectra([path]))}
     assessment = assess(study, Settings(texture=True))
     assessment.notes.append(f"Spine found without a point, levels {column.ground}.")
     assessment.true_value, assessment.parameter_maps = phantom.true_value, facts
@@ -80,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         _write_record(made, "Images and labels of the digital spine")
     with output_set(folder / "series", RECORD) as made:
         _write_series(phantom, made)
+        write_nifti_mrs(made / SPECTRUM_FILE, *phantom.spectrum(SPECTRUM_SITE), PRESS)
         _write_record(made, "Echoes and diffusion images of the digital spine")
     print("\n".join(summary(assessment)))
     print(f"Open this report in a browser: {files[0].resolve()}")

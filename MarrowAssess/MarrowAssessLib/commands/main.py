@@ -36,6 +36,7 @@ COMMANDS = {
     "references": ("MarrowAssessLib.commands.references", "what is expected at this age"),
     "pdff": ("PDFFMapperLib.commands.pdff", "PDFF and R2* maps from chemical-shift MRI"),
     "dect": ("PDFFMapperLib.commands.dect", "bone mineral and marrow maps of dual-energy CT"),
+    "spectrum": ("PDFFMapperLib.commands.spectrum", "fat and its composition by spectroscopy"),
     "ivim": ("PDFFMapperLib.commands.ivim", "ADC and IVIM maps from diffusion MRI"),
 }
 BAD_INPUT, CANCELED, ENDED = 2, 130, 143

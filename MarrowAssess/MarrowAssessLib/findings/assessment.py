@@ -13,6 +13,7 @@ from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.heights import HEIGHTS
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
 from MarrowAssessLib.measures.measurement import Measured, Measurement, order
+from MarrowAssessLib.measures.spectroscopy import SPECTRA
 from MarrowAssessLib.references.expected import (
     expected,
     no_reference_reason,
@@ -55,7 +56,7 @@ def assess(
         t1_pattern=t1_disc_pattern(age) if age is not None else None,
         conversions=[conversion for conversion in found if conversion],
         by_eye=list(dict.fromkeys(one for one in seen if one.by_eye and one.scores)),
-        methods=_methods(settings),
+        methods=_methods(settings) + ([SPECTRA] if study.spectra else []),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.spectroscopy.analysis import Analysis
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -56,6 +57,7 @@ class Book:
         regions: those that are measured (eroded, if asked for), by name.
         settings: see Settings.
         age_years: of the patient, None where unknown.
+        spectra: of marrow, by site.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Book:
         settings: Settings,
         age_years: float | None = None,
         grid: Volume | None = None,
+        spectra: Mapping[str, Analysis] | None = None,
     ):
         self.acquired = dict(acquired)
         self.corrected = dict(corrected)
@@ -74,6 +77,7 @@ class Book:
         self.regions = {region.name: region for region in regions}
         self.settings = settings
         self.age_years = age_years
+        self.spectra = dict(spectra or {})
         self._grid = grid
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self._centers: dict[str, np.ndarray] = {}

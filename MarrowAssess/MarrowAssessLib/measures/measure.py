@@ -22,6 +22,7 @@ from MarrowAssessLib.measures.maps import map_value
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
 from MarrowAssessLib.measures.muscle import cross_section
 from MarrowAssessLib.measures.signal_ratios import enhancement, tissue_ratio
+from MarrowAssessLib.measures.spectroscopy import spectral_value
 from MarrowAssessLib.measures.texture import texture
 from MarrowAssessLib.measures.uptake import uptake
 from MarrowAssessLib.measures.vbq import levels_over_csf
@@ -57,6 +58,7 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.BODY_SHAPE: body_shape,
     Method.DEFORMITY: deformity_index,
     Method.BODY_SIGNAL: body_signal,
+    Method.SPECTRUM: spectral_value,
     **dict.fromkeys(
         (
             Method.UPTAKE,
@@ -102,7 +104,14 @@ def measure(
 
     def book(corrected: dict[Contrast, Volume], settings: Settings) -> Book:
         return Book(
-            volumes, corrected, study.regions, regions, settings, study.age_years, study.grid
+            volumes,
+            corrected,
+            study.regions,
+            regions,
+            settings,
+            study.age_years,
+            study.grid,
+            study.spectra,
         )
 
     quantities, plain = list(QUANTITIES.values()), book({}, replace(settings, n4=False))

@@ -12,6 +12,7 @@ from pathlib import Path
 from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
+from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -65,7 +66,7 @@ def _html(
             "</figcaption></figure>"
             for caption, file in pictures.items()
         ),
-        "plots": _plots(assessment),
+        "plots": _spectra(assessment) + _plots(assessment),
         "signatures": _signatures(assessment),
         "of_age": _of_age(assessment),
         "measurements": _measurement_tables(assessment),
@@ -120,6 +121,15 @@ def _chip(result: Result) -> str:
         f'<span class=chip style="background:rgb({red},{green},{blue});'
         f'color:{"#fff" if dark else "#111"}">{text}</span>'
     )
+
+
+def _spectra(assessment: Assessment) -> str:
+    """Each spectrum with fit, components and residual."""
+    shown = "".join(
+        f"<figure class=plot>{spectrum_svg(one.fitted, f'Spectrum of {site}')}</figure>"
+        for site, one in assessment.study.spectra.items()
+    )
+    return f'<h2>Spectra</h2><section class="pictures">{shown}</section>' if shown else ""
 
 
 def _plots(assessment: Assessment) -> str:

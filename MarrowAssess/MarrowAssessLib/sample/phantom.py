@@ -7,11 +7,14 @@ red marrow is normal in L1, L3 and L5 and infiltrated in L2 and L4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.spectroscopy.model import Series
+from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
+from PDFFMapperLib.spectroscopy.triglyceride import unsaturation_index
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 from MarrowAssessLib.catalogue.anatomy import Role
@@ -28,6 +31,8 @@ FIELD_STRENGTH_T = 3.0
 ECHO_TIMES_S = 1e-3 * np.array([1.2, 2.2, 3.2, 4.2, 5.2, 6.2])
 OPPOSED_IN_TIMES_S = 1e-3 * np.array([1.15, 2.30])
 B_VALUES = np.array([0, 10, 20, 50, 80, 100, 200, 400, 600, 800], float)
+SPECTRUM = Truth(water_shift_hz=3.0, fat_shift_hz=-2.0)  # its PDFF is that of the vertebra
+SPECTRUM_TE_MS, SPECTRUM_SNR = (15.0, 20.0, 25.0, 30.0, 35.0), 800.0
 AGE_YEARS = 34.0
 SEX = "M"
 LESION_SITE = "L2"
@@ -213,6 +218,16 @@ class LumbarPhantom:
     @property
     def _marrow_pdff(self) -> dict[str, float]:
         return {level: self.patient.tissues[level].pdff for level in LEVELS}
+
+    def spectrum(self, site: str) -> tuple[Series, np.ndarray]:
+        """PRESS at five echo times of a box of 15 mm in a vertebra, and its place (unit to RAS)."""
+        region = next(r for r in regions_from_labels(self.labels, self.rules) if r.site == site)
+        voxel = np.diag([15.0, 15.0, 15.0, 1.0])
+        voxel[:3, 3] = self.labels.to_ras(region.centroid_ijk())
+        truth = replace(SPECTRUM, pdff_percent=100 * self._tissue_at(region.name).pdff)
+        rng = np.random.default_rng(self.seed + 300)
+        series = simulated(truth, SPECTRUM_TE_MS, SPECTRUM_SNR, rng)
+        return replace(series, tr_ms=np.full(len(SPECTRUM_TE_MS), 6000.0)), voxel
 
     def study(self) -> Study:
         """The signal volumes with the regions of the label map."""
@@ -432,6 +447,15 @@ _TRUE_PROPERTIES = {
     "marrow_d": lambda tissue: tissue.d,
     "marrow_dstar": lambda tissue: tissue.dstar,
     "marrow_f": lambda tissue: 100 * tissue.f,
+    "mrs_pdff": lambda tissue: 100 * tissue.pdff,
+    "mrs_ndb": lambda _: SPECTRUM.ndb,
+    "mrs_nmidb": lambda _: SPECTRUM.nmidb,
+    "mrs_t2_water": lambda _: SPECTRUM.t2_water_ms,
+    "mrs_t2_fat": lambda _: SPECTRUM.t2_fat_ms,
+    "mrs_unsaturation": lambda _: 100 * unsaturation_index(SPECTRUM.ndb, SPECTRUM.nmidb),
+    "mrs_fpufa": lambda _: 100 * SPECTRUM.nmidb / 3,
+    "mrs_fmufa": lambda _: 100 * (SPECTRUM.ndb - 2 * SPECTRUM.nmidb) / 3,
+    "mrs_fsfa": lambda _: 100 * (1 - (SPECTRUM.ndb - SPECTRUM.nmidb) / 3),
 }
 _TRUE_OF_MARROW = {
     "marrow_suv": other_modalities.true_suv,

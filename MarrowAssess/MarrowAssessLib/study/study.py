@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume, grids_differ
+from PDFFMapperLib.spectroscopy.analysis import Analysis
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -31,6 +32,7 @@ class Study:
         subject: a name to print on the report, "" unless the user asks for one.
         notes: sentences about how volumes and regions were read.
         field_strength_t: in tesla, where somebody stated it; None leaves it to the headers.
+        spectra: single-voxel spectroscopy of marrow, by site.
         drawn_on: a volume on the grid of the regions where none of `volumes` may be; else None.
     """
 
@@ -43,6 +45,7 @@ class Study:
     notes: list[str] = field(default_factory=list)
     field_strength_t: float | None = None
     drawn_on: Volume | None = None
+    spectra: dict[str, Analysis] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.volumes:

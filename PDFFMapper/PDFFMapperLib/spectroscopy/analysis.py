@@ -45,8 +45,8 @@ ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
 GAIN_OFF, GAIN_SDS = 0.03, 6.0
 
 METHOD = (
-    "Water and ten fat peaks of a triglyceride (Hamilton 2011, doi 10.1002/nbm.1622) were fitted in "
-    "the time domain over -1 to 8 ppm, with Voigt lines, J modulation to first order, by maximum "
+    "Water and ten fat peaks of a triglyceride (Hamilton 2011, doi 10.1002/nbm.1622) were fitted "
+    "over -1 to 8 ppm, with Voigt lines, J modulation to first order, by maximum "
     "likelihood; intervals are of the profile likelihood."
 )
 
@@ -449,8 +449,8 @@ def _cautions(best: Fitted, series: Series, shift: Displacement | None) -> list[
     said = []
     if best.ratio > RATIO_WIDENED:
         said.append(
-            f"The fit leaves {best.ratio:.1f} times the noise (line shape, eddy currents or motion); "
-            "intervals were widened by that."
+            f"The fit leaves {best.ratio:.1f} times the noise (line shape, eddy currents or "
+            "motion); intervals were widened by that."
         )
     if series.sequence == NONE:
         said.append("Not corrected for J coupling, which lowers ndb at the echo times of PRESS.")

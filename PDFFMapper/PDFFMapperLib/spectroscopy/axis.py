@@ -32,6 +32,7 @@ def find_axis(
     sense: int | None,
     center_ppm: float | None,
     name: str,
+    left_by_j: np.ndarray | None = None,
 ) -> Axis:
     """Where fat and water lie, by their patterns.
 
@@ -42,6 +43,7 @@ def find_axis(
         sense: of the file's format; None where that says nothing.
         center_ppm: what the transmitter stands on, where the user says so.
         name: of the spectrum, for sentences.
+        left_by_j: share of each fat peak that J coupling leaves, shape (10,); None is all.
 
     Raises:
         ValueError: the sense cannot be told, or methylene lies too far from where it should be.
@@ -50,10 +52,11 @@ def find_axis(
     first = fids[np.argmax(np.sum(np.abs(fids) ** 2, axis=1))]
     tail = first[3 * len(first) // 4 :]
     noise = float(np.mean(np.abs(tail) ** 2)) * len(first)
+    shares = protons(2.9, 0.75) * (1.0 if left_by_j is None else left_by_j)
     misfits = {}
     for one in (1, -1):
         fid = first if one > 0 else first.conj()
-        left = _misfits(fid, dwell_s, frequency_mhz, expected)
+        left = _misfits(fid, dwell_s, frequency_mhz, expected, shares)
         for far in (False, True):
             allowed = np.abs(left[0]) <= (_SEARCHED_PPM if far else FARTHEST_PPM)
             n = int(np.argmin(np.where(allowed, left[1], np.inf)))
@@ -85,7 +88,7 @@ def find_axis(
 
 
 def _misfits(
-    fid: np.ndarray, dwell_s: float, frequency_mhz: float, center_ppm: float
+    fid: np.ndarray, dwell_s: float, frequency_mhz: float, center_ppm: float, shares: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shifts in ppm, and the energy that patterns of fat and water of one phase leave at each.
 
@@ -95,7 +98,6 @@ def _misfits(
     t = np.arange(points) * dwell_s
     shifts = np.fft.fftfreq(2 * points, dwell_s) / frequency_mhz
     near = np.flatnonzero(np.abs(shifts) <= _SEARCHED_PPM)
-    shares = protons(2.9, 0.75)
     least = np.full(len(near), np.inf)
     for width in _WIDTHS_HZ:
         decay = np.exp(-np.pi * width / 2 * t - (np.pi * width / 2 / 1.665 * t) ** 2)

@@ -87,8 +87,7 @@ def _standard(header: Dataset, name: str) -> Spectrum:
     """MR Spectroscopy Storage (PS3.3, A.36.3); frames are averages, coils or nothing."""
     points = int(header.get("DataPointColumns", 0))
     _one_voxel(name, [int(header.get(key, 1) or 1) for key in ("Columns", "Rows")])
-    raw = header["SpectroscopyData"].value
-    values = np.frombuffer(raw, "<f4") if isinstance(raw, bytes) else np.asarray(raw, float)
+    values = _numbers(header["SpectroscopyData"].value)
     frames = int(header.get("NumberOfFrames", 1) or 1)
     if points < 1 or len(values) != 2 * points * frames:
         raise ValueError(
@@ -135,8 +134,7 @@ def _slabs(header: Dataset) -> np.ndarray | None:
 
 def _philips(header: Dataset, name: str) -> Spectrum:
     """Philips' private object: one or more signals, those of the water reference in between."""
-    raw = header[_PHILIPS_DATA].value
-    values = np.frombuffer(raw, "<f4") if isinstance(raw, bytes) else np.asarray(raw, float)
+    values = _numbers(header[_PHILIPS_DATA].value)
 
     def private(element: int) -> float | None:
         return _first(header[0x2005, element].value) if (0x2005, element) in header else None
@@ -185,6 +183,13 @@ def _one_voxel(name: str, size: list[int]) -> None:
             f"{name}: this is a grid of {' x '.join(map(str, size))} voxels; a single voxel is "
             "expected, export one of them."
         )
+
+
+def _numbers(raw: object) -> np.ndarray:
+    """Of an element of floats, whatever pydicom made of it."""
+    if isinstance(raw, bytes):
+        return np.frombuffer(raw[: len(raw) // 4 * 4], "<f4")
+    return np.asarray(raw, float)
 
 
 def _floats(raw: bytes, points: int, name: str) -> np.ndarray:

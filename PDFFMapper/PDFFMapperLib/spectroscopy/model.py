@@ -1,6 +1,7 @@
 """The signal of water and marrow fat in one voxel, over echo, repetition and inversion times.
 
-s(t, TE) = e^(i phi) sum_k rho_k c_k(TE) e^(-TE/T2_k) e^(2 pi i f_k (t + t0)) e^(-d_k t - g_k^2 t^2/2)
+s(t, TE) = e^(i phi) sum_k rho_k c_k(TE) e^(-TE/T2_k) e^(2 pi i f_k (t + t0))
+           e^(-d_k t - g_k^2 t^2/2)
 
 Fat's ten peaks move as one; water moves apart from them, as susceptibility shifts it. The model is
 compared with the data in the frequency window of both, where white noise stays white.
@@ -257,8 +258,8 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
     bounds = {f"phase{k}": (-np.inf, np.inf) for k in range(count)}
     bounds |= {f"drift{k}": (-60.0, 60.0) for k in range(1, count)}
     bounds |= dict.fromkeys(("fat_shift", "water_shift"), (-limit, limit))
-    bounds |= dict.fromkeys(("fat_lorentz", "water_lorentz"), (0.0, 1500.0))
-    bounds |= dict.fromkeys(("fat_gauss", "water_gauss"), (0.0, 9e5))
+    bounds |= dict.fromkeys(("fat_lorentz", "water_lorentz"), (0.0, 800.0))
+    bounds |= dict.fromkeys(("fat_gauss", "water_gauss"), (0.0, 4.5e5))
     bounds["water"] = (0.0, np.inf)
     if choice.free:
         bounds |= {f"group{n}": (0.0, np.inf) for n in range(len(FREE_GROUPS))}

@@ -1,6 +1,7 @@
-"""NIfTI-MRS: signals in a NIfTI file, facts in header extension 44 (Clarke 2022, 10.1002/mrm.29418).
+"""NIfTI-MRS: signals in a NIfTI file, facts in its header extension 44.
 
-Its signals are the conjugate of ours: peaks of higher ppm turn slower.
+Clarke 2022, doi 10.1002/mrm.29418. Its signals are the conjugate of ours: peaks of higher ppm
+turn slower.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
 
 EXTENSION = 44
@@ -149,3 +151,49 @@ def _values(stated: object, count: int) -> list[float]:
 def _voxel(to_ras: np.ndarray | None) -> np.ndarray | None:
     """NIfTI places the voxel's center at index 0, as the unit cube does."""
     return None if to_ras is None else np.asarray(to_ras, float)
+
+
+def write_nifti_mrs(path: Path, series: Series, voxel_ras: np.ndarray, sequence: str) -> None:
+    """Write a series as NIfTI-MRS (NIfTI-2), its echo times along dimension 5.
+
+    Args:
+        path: ends in .nii or .nii.gz.
+        series: signals of one voxel.
+        voxel_ras: 4x4 matrix from the unit cube to RAS mm.
+        sequence: its name.
+    """
+    count, points = series.fids.shape
+    facts = {
+        "SpectrometerFrequency": [series.frequency_mhz],
+        "ResonantNucleus": ["1H"],
+        "EchoTime": float(series.te_ms[0]) / 1000,
+        "RepetitionTime": float(series.tr_ms[0]) / 1000,
+        "SequenceName": sequence,
+        "dim_5": "DIM_INDIRECT_0",
+        "dim_5_info": "echo time",
+        "dim_5_header": {"EchoTime": (series.te_ms / 1000).tolist()},
+    }
+    text = json.dumps(facts).encode()
+    text += b"\0" * (-(len(text) + 8) % 16)
+    head = bytearray(544)
+
+    def put(offset: int, kind: str, *values: float) -> None:
+        data = np.array(values, kind).tobytes()
+        head[offset : offset + len(data)] = data
+
+    put(0, "<i4", 540)
+    head[4:12] = b"n+2\0\r\n\x1a\n"
+    put(12, "<i2", 1792, 128)
+    put(16, "<i8", 5, 1, 1, 1, points, count, 1, 1)
+    put(104, "<f8", 1, *np.linalg.norm(voxel_ras[:3, :3], axis=0), series.dwell_s, 1, 1, 1)
+    put(168, "<i8", 544 + 8 + len(text))
+    put(176, "<f8", 1)
+    put(348, "<i4", 2)
+    put(400, "<f8", *np.asarray(voxel_ras, float)[:3].ravel())
+    put(500, "<i4", 2 + 8)
+    head[508:518] = b"mrs_v0_10\0"
+    put(540, "u1", 1, 0, 0, 0)
+    extension = np.array([8 + len(text), EXTENSION], "<i4").tobytes() + text
+    body = np.asarray(series.fids.conj(), "<c16").T.tobytes(order="F")
+    data = bytes(head) + extension + body
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)

@@ -11,7 +11,7 @@ from PDFFMapperLib.spectroscopy.axis import find_axis
 from PDFFMapperLib.spectroscopy.combine import combined
 from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.spectrum import PROTON, Spectrum
-from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM
+from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM, j_factors
 
 SHORTEST_TE_MS, LONGEST_TE_MS = 5.0, 300.0
 FEWEST_POINTS = 64
@@ -78,6 +78,8 @@ def prepared(
         notes += [f"{one.name}: {text}" for text in said]
     points = min(map(len, signals))
     fids = np.array([signal[:points] for signal in signals])
+    sequence = sequence or _sequence(spectra)
+    strongest = int(np.argmax(np.sum(np.abs(fids) ** 2, axis=1)))
     senses = {one.sense for one in spectra}
     axis = find_axis(
         fids,
@@ -86,10 +88,11 @@ def prepared(
         sense if sense is not None else senses.pop() if len(senses) == 1 else None,
         center_ppm,
         first.name,
+        j_factors(sequence, spectra[strongest].te_ms),
     )
     if sense is not None and axis.sense != sense:
         raise ValueError(
-            f"{first.name}: --sense {sense:+d} was given, but fat and water lie the other way round."
+            f"{first.name}: --sense {sense:+d} was given, but fat and water lie otherwise."
         )
 
     def times(attribute: str) -> np.ndarray:
@@ -104,7 +107,7 @@ def prepared(
         times("te_ms"),
         times("tr_ms"),
         times("ti_ms"),
-        sequence or _sequence(spectra),
+        sequence,
     )
     return Prepared(
         series, any(one.suppressed for one in spectra), list(dict.fromkeys([*notes, *axis.notes]))
@@ -123,8 +126,8 @@ def _check(one: Spectrum) -> None:
         )
     if not 10 <= one.frequency_mhz <= 600:
         raise ValueError(
-            f"{one.name}: a frequency of {one.frequency_mhz:g} MHz was given; that of 1H at 0.25 to "
-            "14 T, 10 to 600 MHz, is expected."
+            f"{one.name}: a frequency of {one.frequency_mhz:g} MHz was given; that of 1H, "
+            "10 to 600 MHz, is expected."
         )
     if not SHORTEST_TE_MS <= one.te_ms <= LONGEST_TE_MS:
         raise ValueError(
@@ -164,7 +167,7 @@ def _sequence(spectra: Sequence[Spectrum]) -> str:
         raise ValueError("The spectra are of different sequences; a series shares one.")
     if found == {""}:
         raise ValueError(
-            f"{spectra[0].name} does not say whether it is PRESS or STEAM, which J coupling depends "
-            "on; state it (--sequence, none where J is not to be corrected)."
+            f"{spectra[0].name} does not say whether it is PRESS or STEAM, which J coupling "
+            "depends on; state it (--sequence, none where J is not to be corrected)."
         )
     return found.pop()

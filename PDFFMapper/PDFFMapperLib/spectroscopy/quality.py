@@ -104,9 +104,11 @@ def judged(fitted: Fitted) -> Quality:
     )
 
 
-def spectrum_of(series: Series, signal: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """ppm, rising, and the real part of a phased signal's spectrum, zero-filled twice."""
-    points = 2 * signal.shape[-1]
+def spectrum_of(
+    series: Series, signal: np.ndarray, phase: float, filled: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """ppm, rising, and the real part of a phased signal's spectrum, zero-filled to a multiple."""
+    points = filled * signal.shape[-1]
     hz = np.fft.fftshift(np.fft.fftfreq(points, series.dwell_s))
     turned = np.array(signal) * np.exp(-1j * phase)
     turned[..., 0] /= 2  # half of the first point, or the baseline rises

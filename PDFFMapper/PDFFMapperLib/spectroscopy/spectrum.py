@@ -51,18 +51,27 @@ class Spectrum:
         return float(abs(np.linalg.det(self.voxel_ras[:3, :3]))) / 1000
 
 
+def _milliseconds(seconds: object) -> float:
+    return 1000 * float(seconds)
+
+
+def _yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 # What a user or a JSON file beside the spectrum may state: key, attribute, and from its unit.
-_SECONDS_TO_MS: Callable[[float], float] = lambda seconds: 1000 * seconds  # noqa: E731
 STATED: dict[str, tuple[str, Callable]] = {
     "DwellTime": ("dwell_s", float),
     "SpectrometerFrequency": ("frequency_mhz", lambda mhz: float(np.ravel(mhz)[0])),
-    "EchoTime": ("te_ms", _SECONDS_TO_MS),
-    "RepetitionTime": ("tr_ms", _SECONDS_TO_MS),
-    "MixingTime": ("tm_ms", _SECONDS_TO_MS),
-    "InversionTime": ("ti_ms", _SECONDS_TO_MS),
+    "EchoTime": ("te_ms", _milliseconds),
+    "RepetitionTime": ("tr_ms", _milliseconds),
+    "MixingTime": ("tm_ms", _milliseconds),
+    "InversionTime": ("ti_ms", _milliseconds),
     "SequenceName": ("sequence", str),
     "ResonantNucleus": ("nucleus", lambda names: str(np.ravel(names)[0])),
-    "WaterSuppressed": ("suppressed", bool),
+    "WaterSuppressed": ("suppressed", _yes_or_no),
 }
 
 

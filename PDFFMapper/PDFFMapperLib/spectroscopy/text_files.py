@@ -1,4 +1,4 @@
-"""Spectra with a readable header: Siemens .rda, Philips SPAR/SDAT, jMRUI, LCModel and plain text."""
+"""Spectra with a readable header: Siemens .rda, Philips SPAR/SDAT, jMRUI, LCModel, plain text."""
 
 from __future__ import annotations
 

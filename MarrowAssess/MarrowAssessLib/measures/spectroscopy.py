@@ -1,0 +1,35 @@
+"""What spectra of marrow say, as quantities."""
+
+from __future__ import annotations
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.quantities import Quantity
+from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.measurement import Measurement, Skipped
+
+PREFIX = "mrs_"
+SPECTRA = (
+    "Spectra: water and ten fat peaks of a triglyceride, with J modulation to first order; "
+    "intervals are of the profile likelihood and hold noise and residual, not shim or placing."
+)
+
+
+def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
+    """One number of each spectrum, or why it has none."""
+    found: list[Measurement | Skipped] = []
+    key = quantity.key.removeprefix(PREFIX)
+    for site, spectrum in book.spectra.items():
+        value = spectrum.get(key)
+        if value is None:
+            if reason := spectrum.refused.get(key):
+                found.append(Skipped(quantity.key, f"{site}: {reason}"))
+            continue
+        region = book.at(Role.MARROW, site)
+        names = (region.name if region else f"{site} spectrum",)
+        one = Measurement(quantity.key, site, value.value, names, ci95=value.ci95)
+        series = spectrum.fitted.model.series
+        times = ", ".join(f"{te:g}" for te in series.te_ms)
+        one.how = f"{site}: {series.sequence or 'sequence unknown'}, TE {times} ms"
+        one.cautions += spectrum.cautions
+        found.append(one)
+    return found

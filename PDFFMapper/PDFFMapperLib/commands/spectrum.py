@@ -1,0 +1,190 @@
+"""`marrowassess spectrum`: water, fat and its composition from single-voxel spectroscopy."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from PDFFMapperLib.images.identity import without_names
+from PDFFMapperLib.images.outputs import output_set, refuse_foreign
+from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.install.software import MAKER
+from PDFFMapperLib.spectroscopy.analysis import ROWS, Analysis, Options, Value, analyze
+from PDFFMapperLib.spectroscopy.files import read_spectra
+from PDFFMapperLib.spectroscopy.plot import spectrum_svg
+from PDFFMapperLib.spectroscopy.quality import Peak
+from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM
+
+SCHEMA = "marrowassess-spectrum-1"
+RECORD = "spectrum.json"
+FILES = ("spectrum.csv", "spectrum_peaks.csv", "spectrum.svg")
+# Option, its unit and what it states, by the names of NIfTI-MRS; to that standard's unit.
+_FACTS = (
+    ("--te", "EchoTime", 1e-3, "MS", "echo time"),
+    ("--tr", "RepetitionTime", 1e-3, "MS", "repetition time"),
+    ("--tm", "MixingTime", 1e-3, "MS", "mixing time"),
+    ("--ti", "InversionTime", 1e-3, "MS", "inversion time"),
+    ("--dwell-time", "DwellTime", 1.0, "S", "time between points"),
+    ("--frequency", "SpectrometerFrequency", 1.0, "MHZ", "transmitter frequency"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess spectrum`."""
+    parser.add_argument(
+        "spectra", nargs="+", type=Path,
+        help="one file for each echo time, or one with all: NIfTI-MRS, Siemens .rda or DICOM, "
+        "Philips SPAR/SDAT or DICOM, standard DICOM, jMRUI, LCModel .raw, or text; what a file "
+        "lacks may stand in a JSON file beside it",
+    )  # fmt: skip
+    for flag, key, _, unit, words in _FACTS:
+        parser.add_argument(
+            flag, type=float, metavar=unit, dest=key, help=f"{words}, where files do not say it"
+        )
+    parser.add_argument(
+        "--sequence", choices=(PRESS, STEAM, NONE), help="where files do not say it (J coupling)"
+    )
+    parser.add_argument(
+        "--sense", type=int, choices=(1, -1), help="1 if peaks of higher ppm turn faster"
+    )
+    parser.add_argument("--center", type=float, metavar="PPM", help="of the transmitter")
+    for tissue in ("water", "fat"):
+        parser.add_argument(
+            f"--t2-{tissue}", type=float, metavar="MS", help=f"T2 of {tissue}, for one echo time"
+        )
+        parser.add_argument(
+            f"--t1-{tissue}", type=float, metavar="MS", help=f"T1 of {tissue}, to correct for it"
+        )
+    parser.add_argument(
+        "--three-double-bonds", action="store_true", help="chains may have more than two"
+    )
+    parser.add_argument(
+        "--bandwidths", nargs=3, type=float, metavar="HZ",
+        help="of the slice-selective pulses, for the shift of fat against water",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--keep-names",
+        action="store_true",
+        help="keep the names of files in the results; they may be the patient's",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, fit and write; 0 on success.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
+    """
+    refuse_foreign(args.out, RECORD, FILES)
+    facts = {key: getattr(args, key) for _, key, *_ in _FACTS if getattr(args, key) is not None}
+    facts = {key: value * factor for _, key, factor, *_ in _FACTS if (value := facts.get(key))}
+    options = Options(
+        args.sequence, args.sense, args.center,
+        *(checked_time(args, f"{t}_{tissue}") for t in ("t2", "t1") for tissue in ("water", "fat")),
+        args.three_double_bonds, tuple(args.bandwidths) if args.bandwidths else None,
+    )  # fmt: skip
+    found = analyze(read_spectra(args.spectra, facts), options)
+    if not args.keep_names:
+        found.notes = [without_names(note, args.spectra) for note in found.notes]
+        found.sources = [f"spectrum {n}" for n in range(1, len(found.sources) + 1)]
+    with output_set(args.out, RECORD) as folder:
+        write(found, folder)
+    print("\n".join(lines(found)))
+    print(f"Wrote {1 + len(FILES)} files to {args.out}")
+    return 0
+
+
+def checked_time(args: argparse.Namespace, name: str) -> float | None:
+    """A stated relaxation time.
+
+    Raises:
+        ValueError: it is not above 0.
+    """
+    value = getattr(args, name)
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ValueError(f"--{name.replace('_', '-')} {value:g}: a time above 0 ms is expected.")
+    return value
+
+
+def lines(found: Analysis) -> list[str]:
+    """What is printed."""
+    said = [text_of(value) for value in found.values if value.answer == "constrained"]
+    said += [
+        f"{ROWS[key].name}: not given, {why}." for key, why in found.refused.items() if key in ROWS
+    ]
+    one = found.quality
+    said.append(
+        f"Widths: water {one.fwhm_water_hz:.0f} Hz, methylene {one.fwhm_fat_hz:.0f} Hz; SNR "
+        f"{one.snr:.0f}; shim {one.verdict}."
+    )
+    return [*said, *found.cautions, *found.notes]
+
+
+def text_of(value: Value) -> str:
+    """Such as "PDFF, MRS: 41.2 % (40.9 to 41.5)"."""
+    row = ROWS[value.key]
+    low, high = (f"{end:.{row.digits}f}" for end in value.ci95)
+    return f"{row.name}: {value.value:.{row.digits}f} {row.unit}".rstrip() + f" ({low} to {high})"
+
+
+def write(found: Analysis, folder: Path) -> None:
+    """Write the files of a spectrum to an empty folder."""
+    columns = ["quantity", "name", "answer", "unit", "value", "sd", "ci95_low", "ci95_high"]
+    rows = [
+        [v.key, ROWS[v.key].name, v.answer, ROWS[v.key].unit, v.value, v.sd, *v.ci95]
+        for v in found.values
+    ]
+    _table(folder / FILES[0], columns, rows)
+    names = [field.name for field in fields(Peak)]
+    _table(folder / FILES[1], names, [list(asdict(peak).values()) for peak in found.peaks])
+    title = "Spectrum with fit, components and residual"
+    (folder / FILES[2]).write_text(spectrum_svg(found.fitted, title), encoding="utf-8")
+    text = json.dumps(as_dict(found), indent=1, allow_nan=False)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def as_dict(found: Analysis) -> dict:
+    """Everything as plain data."""
+    series = found.fitted.model.series
+    content = {
+        "schema": SCHEMA,
+        "software": MAKER,
+        "inputs": found.sources,
+        "sequence": series.sequence,
+        "frequency_mhz": series.frequency_mhz,
+        "echo_times_ms": series.te_ms.tolist(),
+        "voxel_ras": None if found.voxel_ras is None else found.voxel_ras.tolist(),
+        "values": [{**asdict(value), "unit": ROWS[value.key].unit} for value in found.values],
+        "not_given": found.refused,
+        "peaks": [asdict(peak) for peak in found.peaks],
+        "quality": asdict(found.quality),
+        "correlation_unsaturation_fraction": found.correlation,
+        "determined_by_data": dict(zip(("ndb", "nmidb"), found.determined, strict=True)),
+        "displacement": found.displacement and asdict(found.displacement),
+        "cautions": found.cautions,
+        "notes": found.notes,
+    }
+    return _plain(content)
+
+
+def _plain(value: object) -> object:
+    """JSON has no NaN: such numbers become null."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _table(path: Path, columns: list[str], rows: list[list]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(columns)
+        table.writerows([plain_cell(cell) for cell in row] for row in rows)

@@ -1,0 +1,475 @@
+"""Single-voxel spectroscopy: model, fit, intervals and refusals, on spectra of known truth."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from MarrowAssessLib.commands import main as cli
+from PDFFMapperLib.spectroscopy import triglyceride
+from PDFFMapperLib.spectroscopy.analysis import FREE, Options, analyze, quantities
+from PDFFMapperLib.spectroscopy.combine import combined
+from PDFFMapperLib.spectroscopy.fit import fit
+from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
+from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
+from PDFFMapperLib.spectroscopy.plot import spectrum_svg
+from PDFFMapperLib.spectroscopy.quality import voigt_fwhm_hz
+from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum
+from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM, j_factors, protons
+
+TE = (15.0, 20.0, 25.0, 30.0, 35.0)
+BOX = np.diag([15.0, 15.0, 15.0, 1.0])
+
+
+def spectra_of(series, **facts):
+    """Spectra as files would give them."""
+    return [
+        Spectrum(
+            fid[None, None], f"te{te:g}", series.dwell_s, series.frequency_mhz, float(te), 6000.0,
+            **{"sequence": series.sequence, "sense": 1, **facts},
+        )
+        for fid, te in zip(series.fids, series.te_ms, strict=True)
+    ]  # fmt: skip
+
+
+TRUTH = Truth()
+
+
+def made(truth=TRUTH, te=(30.0,), snr=400.0, seed=0, sequence=PRESS, **how):
+    return simulated(truth, te, snr, np.random.default_rng(seed), sequence, **how)
+
+
+@pytest.fixture(scope="module")
+def five():
+    """An analysis of five echo times."""
+    return analyze(spectra_of(made(te=TE, snr=800.0)))
+
+
+# --- chemistry ----------------------------------------------------------------------------------
+
+
+def test_protons_are_those_of_the_molecules():
+    triolein = protons(3, 0)  # C57H104O6: 104 protons, 6 of them olefinic, 12 allylic
+    chains = triglyceride.CHAIN_LENGTH
+    assert triolein.sum() == pytest.approx(104 - 6 * (18 - chains))
+    assert triolein[[3, 5, 9]].tolist() == [12, 0, 6]
+    trilinolein = protons(6, 3)
+    assert trilinolein[[3, 5, 9]].tolist() == [12, 6, 12]
+    assert protons(0, 0).sum() == pytest.approx(2 + 6 * chains)
+
+
+def test_unsaturation_of_known_fat():
+    ndb, nmidb = 2.88, 0.70  # subcutaneous fat (Bydder 2011)
+    methylene = 6 * (17.4 - 4) - 8 * ndb + 2 * nmidb
+    assert triglyceride.unsaturation_index(ndb, nmidb) == pytest.approx(
+        2 * ndb / (2 * ndb + methylene + 9)
+    )
+
+
+def echo_of_pair(j_hz, te_s, mixing):
+    """In-phase signal of one of two weakly coupled spins at the echo, by density matrices.
+
+    PRESS refocuses shifts and lets J evolve for TE. In STEAM a TE/2 lies on either side of the
+    mixing time; gradients leave longitudinal magnetization in it, averaged over their phases.
+    """
+    x, y, z = (np.array(m) / 2 for m in ([[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]))
+    one, two = (lambda m: np.kron(m, np.eye(2))), (lambda m: np.kron(np.eye(2), m))
+
+    def turned(rho, generator, angle):
+        values, vectors = np.linalg.eigh(generator)
+        u = (vectors * np.exp(-1j * angle * values)) @ vectors.conj().T
+        return u @ rho @ u.conj().T
+
+    coupling = one(z) @ two(z)
+    seen = one(x)
+
+    def signal(rho):
+        return np.trace(rho @ seen).real / np.trace(seen @ seen).real
+
+    if not mixing:
+        return signal(turned(one(x), 2 * np.pi * j_hz * coupling, te_s))
+    total = 0.0
+    phases = 2 * np.pi * np.arange(8) / 8
+    pulse = one(y) + two(y)
+    for phase in phases:
+        rho = turned(one(x), 2 * np.pi * j_hz * coupling, te_s / 2)
+        rho = turned(rho, one(z) + two(z), phase)
+        rho = turned(rho, pulse, -np.pi / 2)
+        rho = np.diag(np.diag(rho))  # crushers leave populations
+        rho = turned(rho, pulse, np.pi / 2)
+        rho = turned(rho, one(z) + two(z), -phase)
+        total += signal(turned(rho, 2 * np.pi * j_hz * coupling, te_s / 2))
+    return 2 * total / len(phases)  # a stimulated echo has half of the signal
+
+
+@pytest.mark.parametrize("te_ms", [12.0, 30.0, 60.0])
+def test_j_factors_are_those_of_density_matrices(te_ms):
+    diallylic = triglyceride.DIALLYLIC  # two coupled protons of one J: the square of a pair's
+    pair = echo_of_pair(7.0, te_ms / 1000, mixing=False)
+    assert j_factors(PRESS, te_ms)[diallylic] == pytest.approx(pair**2)
+    pair = echo_of_pair(7.0, te_ms / 1000, mixing=True)
+    assert j_factors(STEAM, te_ms)[diallylic] == pytest.approx(pair**2, abs=0.02)
+    assert np.all(j_factors(NONE, te_ms) == 1)
+
+
+# --- model and fit ------------------------------------------------------------------------------
+
+
+def numerical(of, theta, n):
+    step = 1e-8 if abs(theta[n]) < 1e-3 else 1e-5 * max(abs(theta[n]), 0.1)
+    up, down = theta.copy(), theta.copy()
+    up[n] += step
+    down[n] -= step
+    return (of(up) - of(down)) / (2 * step)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_derivatives_of_model_and_quantities(free):
+    series = made(te=(15.0, 40.0), points=256)
+    series.tr_ms, series.ti_ms = np.array([900.0, 3000.0]), np.array([np.nan, 700.0])
+    model = SpectrumModel(
+        series, Choice(free=free, delay=True, methylene_width=True, t2=True, t1=True)
+    )
+    rng = np.random.default_rng(1)
+    theta = rng.uniform(0.3, 0.9, len(model.names))
+    given = {
+        "fat_lorentz": 40, "water_lorentz": 60, "fat_gauss": 3e3, "water_gauss": 5e3,
+        "fat_shift": 4, "water_shift": -3, "delay": 1e-4, "methylene_lorentz": 9, "ndb": 2.7,
+        "share": 0.3, "water_r2": 45, "fat_r2": 14,
+    }  # fmt: skip
+    for name, value in given.items():
+        if name in model.at:
+            theta[model.at[name]] = value
+    _, derived = model.predict(theta)
+    for n, name in enumerate(model.names):
+        expected = numerical(lambda one: model.predict(one)[0], theta, n)
+        assert np.abs(derived[n] - expected).max() < 1e-4 * np.abs(expected).max(), name
+    for name, quantity in quantities(model).items():
+        for n in range(len(theta)):
+            expected = numerical(lambda one, q=quantity: q(one)[0], theta, n)
+            assert quantity(theta)[1][n] == pytest.approx(expected, rel=1e-4, abs=1e-5), name
+
+
+def test_fractions_are_at_the_bound_and_without_bias():
+    errors = []
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        truth = Truth(
+            rng.uniform(10, 90), rng.normal(2.9, 0.3), rng.uniform(0.5, 1.0),
+            t2_water_ms=1e9, t2_fat_ms=1e9, fwhm_water_hz=rng.uniform(28, 65),
+            fwhm_fat_hz=rng.uniform(20, 48), fat_shift_hz=rng.normal(0, 5),
+        )  # fmt: skip
+        found = fit(made(truth, snr=150.0, seed=seed, sequence=NONE), Choice())
+        of = quantities(found.model)
+        true = {"fraction": truth.pdff_percent, "ndb": truth.ndb}
+        errors.append([(of[k](found.theta)[0] - true[k]) / found.sd(of[k]) for k in true])
+    errors = np.array(errors)
+    assert np.all(np.abs(errors.mean(axis=0)) < 4 / np.sqrt(len(errors)))
+    assert np.all((errors.std(axis=0) > 0.6) & (errors.std(axis=0) < 1.45))
+
+
+def test_a_series_gives_pdff_t2_and_composition(five):
+    truth = Truth()
+    polyunsaturated = 100 * truth.nmidb / 3
+    expected = {
+        "pdff": truth.pdff_percent, "t2_water": truth.t2_water_ms, "t2_fat": truth.t2_fat_ms,
+        "ndb": truth.ndb, "nmidb": truth.nmidb, "fpufa": polyunsaturated,
+        "unsaturation": 100 * triglyceride.unsaturation_index(truth.ndb, truth.nmidb),
+        "fsfa": 100 * (1 - (truth.ndb - truth.nmidb) / 3),
+        "fmufa": 100 * (truth.ndb - 2 * truth.nmidb) / 3,
+    }  # fmt: skip
+    for key, true in expected.items():
+        value = five.get(key)
+        assert abs(value.value - true) < 4 * value.sd, key
+        low, high = value.ci95
+        assert high - low == pytest.approx(2 * 1.96 * value.sd, rel=0.15), key
+    assert five.get("pdff").sd < 0.15
+    assert five.get("t2_water").sd < 0.1
+    assert five.get("pdff", FREE).sd > five.get("pdff").sd
+    assert min(five.determined) > 0.9
+    assert five.quality.fwhm_water_hz == pytest.approx(45, abs=2)
+    assert five.quality.snr == pytest.approx(470, rel=0.1)
+
+
+def test_areas_of_peaks_add_up(five):
+    assert sum(peak.area for peak in five.peaks) == pytest.approx(100)
+    assert sum(peak.free_area for peak in five.peaks) == pytest.approx(100)
+    assert five.peaks[0].area == pytest.approx(100 - five.get("pdff").value)
+
+
+def test_the_picture_is_drawn_for_each_echo_time(five):
+    picture = ElementTree.fromstring(spectrum_svg(five.fitted, "L3 & <more>"))
+    lines = [one for one in picture if one.tag.endswith("polyline")]
+    assert len(lines) == 5 * len(TE)
+    assert picture.get("aria-label") == "L3 & <more>"
+
+
+def test_profile_interval_ends_where_the_likelihood_says():
+    series = made(Truth(ndb=2.5, nmidb=0.1), snr=300.0, seed=3)
+    found = analyze(spectra_of(series))
+    low, high = found.get("nmidb").ci95
+    assert low == 0 or found.get("nmidb").value > 0.2  # it stops at what is possible
+    assert high > found.get("nmidb").value
+
+
+def test_width_of_voigt_lines():
+    assert voigt_fwhm_hz(np.pi * 30, 0) == pytest.approx(30, rel=1e-3)
+    assert voigt_fwhm_hz(0, (2 * np.pi * 40 / 2.3548) ** 2) == pytest.approx(40)
+
+
+def test_j_coupling_would_hide_double_bonds():
+    series = made(snr=2000.0)
+    corrected = analyze(spectra_of(series)).get("ndb").value
+    plain = analyze(spectra_of(series), Options(sequence=NONE))
+    assert corrected == pytest.approx(2.9, abs=0.1)
+    assert plain.get("ndb").value < 2.5
+    assert any("Not corrected for J coupling" in one for one in plain.cautions)
+
+
+def test_t1_is_corrected_where_stated():
+    series = made(Truth(t2_water_ms=1e9, t2_fat_ms=1e9), snr=2000.0)
+    spectra = spectra_of(series)
+    times = Options(t2_water_ms=1e9, t2_fat_ms=1e9, t1_water_ms=2000.0, t1_fat_ms=400.0)
+    plain = analyze(spectra, replace(times, t1_water_ms=None, t1_fat_ms=None)).get("pdff").value
+    found = analyze([replace(one, tr_ms=2000.0) for one in spectra], times).get("pdff").value
+    water, fat = 60 / (1 - np.exp(-1)), 40 / (1 - np.exp(-5))
+    assert plain == pytest.approx(40, abs=0.3)
+    assert found == pytest.approx(100 * fat / (fat + water), abs=0.3)
+    with pytest.raises(ValueError, match="the repetition time is not known"):
+        analyze([replace(one, tr_ms=None) for one in spectra], times)
+
+
+def test_t1_is_fitted_to_several_repetition_times():
+    truth, rng = Truth(t2_water_ms=1e9, t2_fat_ms=1e9), np.random.default_rng(5)
+    spectra = []
+    for tr in (600.0, 1200.0, 2500.0, 6000.0):
+        one = made(truth, snr=1e6, seed=7)
+        model = SpectrumModel(one, Choice())
+        best = fit(one, Choice())
+        water, fat = model.parts(best.theta, 0)
+        saturated = water * (1 - np.exp(-tr / 1100)) + fat.sum(0) * (1 - np.exp(-tr / 350))
+        noise = rng.normal(0, 1 / 800, (2, len(water)))
+        one.fids[0] = saturated * model.scale + noise[0] + 1j * noise[1]
+        spectra += [replace(x, tr_ms=tr) for x in spectra_of(one)]
+    found = analyze(spectra)
+    for key, true in (("t1_water", 1100.0), ("t1_fat", 350.0)):
+        assert abs(found.get(key).value - true) < 5 * found.get(key).sd, key
+
+
+# --- averages, coils, axis ----------------------------------------------------------------------
+
+
+def test_coils_and_averages_are_combined_and_corrupted_ones_left_out():
+    series = made(snr=60.0)
+    clean = made(snr=1e9).fids[0]
+    rng = np.random.default_rng(2)
+    weights = np.array([1.0, 0.6j, -0.2])
+    fids = np.empty((12, 3, clean.size), complex)
+    t = np.arange(clean.size) * series.dwell_s
+    for average in range(12):
+        moved = clean * np.exp(1j * (rng.normal(0, 0.2) + 2 * np.pi * rng.normal(0, 1.5) * t))
+        noise = rng.normal(0, 0.02, (2, 3, clean.size))
+        fids[average] = weights[:, None] * moved + noise[0] + 1j * noise[1]
+    fids[7] *= 0.2
+    signal, notes = combined(fids, series.dwell_s)
+    assert any("1 of 12 averages were left out" in note for note in notes)
+    assert any("3 coils were combined" in note for note in notes)
+    signal, clean = signal[:100], clean[:100]  # later there is noise
+    together = abs(np.vdot(signal, clean)) / np.linalg.norm(signal) / np.linalg.norm(clean)
+    assert together > 0.995
+
+
+@pytest.mark.parametrize("sense", [1, -1])
+@pytest.mark.parametrize("shift_ppm", [-1.0, 0.0, 1.0])
+def test_the_axis_is_found_whatever_its_sense_and_shift(sense, shift_ppm):
+    series = made(snr=400.0, points=512)
+    t = np.arange(512) * series.dwell_s
+    fid = series.fids[0] * np.exp(2j * np.pi * shift_ppm * series.frequency_mhz * t)
+    (one,) = spectra_of(series, sense=None)
+    found = analyze([replace(one, fids=(fid if sense > 0 else fid.conj())[None, None])])
+    assert found.get("signal_fat_fraction").value == pytest.approx(64.4, abs=1.0)
+    assert any("found from the data" in note for note in found.notes)
+
+
+def test_a_turned_axis_is_said():
+    (one,) = spectra_of(made(), sense=-1)
+    assert any("it was turned" in note for note in analyze([one]).notes)
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+def fewer(one, **changes):
+    return [replace(one, **changes)]
+
+
+def changed(one, change):
+    fids = one.fids.copy()
+    change(fids)
+    return [replace(one, fids=fids)]
+
+
+def clip(fids):
+    fids.real[:] = np.clip(fids.real, -0.1, 0.1)
+
+
+REFUSED = {
+    "1H is expected": lambda one: fewer(one, nucleus="31P"),
+    r"does not say .*--dwell-time": lambda one: fewer(one, dwell_s=None),
+    r"does not say .*--frequency": lambda one: fewer(one, frequency_mhz=None),
+    r"does not say .*--te": lambda one: fewer(one, te_ms=None),
+    "whether it is PRESS or STEAM": lambda one: fewer(one, sequence="svs"),
+    "an echo time of 2 ms": lambda one: fewer(one, te_ms=2.0),
+    "an echo time of 400 ms": lambda one: fewer(one, te_ms=400.0),
+    "a dwell time of 0.5 s": lambda one: fewer(one, dwell_s=0.5),
+    "a frequency of 123200": lambda one: fewer(one, frequency_mhz=123200.0),
+    "NaN or infinite": lambda one: changed(one, lambda x: x.fill(np.nan)),
+    "its signal is zero": lambda one: changed(one, lambda x: x.fill(0)),
+    "the signal is clipped": lambda one: changed(one, clip),
+    "points; 64 or more": lambda one: fewer(one, fids=one.fids[..., :32]),
+    "a series shares one": lambda one: [one, replace(one, dwell_s=4e-4)],
+    "MHz; a series shares one": lambda one: [one, replace(one, frequency_mhz=63.0)],
+    "of different sequences": lambda one: [one, replace(one, sequence="STEAM")],
+    "which leaves out peaks": lambda one: fewer(one, dwell_s=2e-3, frequency_mhz=123.2),
+    "No spectrum was given": lambda one: [],
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_cannot_be_fitted_is_refused_in_one_sentence(sentence):
+    (one,) = spectra_of(made(points=512))
+    with pytest.raises(ValueError, match=sentence):
+        analyze(REFUSED[sentence](one))
+
+
+def test_an_unknown_axis_is_refused():
+    water = Truth(pdff_percent=0.0)
+    with pytest.raises(ValueError, match="cannot be told whether fat lies above or below"):
+        analyze(spectra_of(made(water, points=512), sense=None))
+    series = made(Truth(pdff_percent=60.0), points=512)
+    t = np.arange(512) * series.dwell_s
+    far = replace(series, fids=series.fids * np.exp(-2j * np.pi * 2.2 * 123.2 * t))
+    with pytest.raises(ValueError, match=r"methylene lies 2.2 ppm from where it should be"):
+        analyze(spectra_of(far))
+    assert analyze(spectra_of(far), Options(center_ppm=6.85)).get("ndb")
+    with pytest.raises(ValueError, match="fat and water lie otherwise"):
+        analyze(spectra_of(series), Options(sense=-1))
+
+
+def test_echo_times_of_another_gain_are_refused():
+    series = made(te=TE, snr=800.0, points=512)
+    series.fids[2] *= 1.2
+    with pytest.raises(ValueError, match="scaled differently"):
+        analyze(spectra_of(series))
+
+
+def test_one_echo_time_without_t2_gives_no_pdff():
+    spectra = spectra_of(made(points=512))
+    found = analyze(spectra)
+    assert found.get("pdff") is None
+    assert "no T2 stated" in found.refused["pdff"]
+    signal = found.get("signal_fat_fraction").value
+    water, fat = 60 * np.exp(-30 / 21), 40 * np.exp(-30 / 70)
+    assert signal == pytest.approx(100 * fat / (fat + water), abs=0.7)
+    stated = analyze(spectra, Options(t2_water_ms=21.0, t2_fat_ms=70.0))
+    assert stated.get("pdff").value == pytest.approx(40, abs=0.8)
+    assert stated.get("signal_fat_fraction") is None
+
+
+def test_missing_peaks_give_an_upper_limit():
+    water = analyze(spectra_of(made(Truth(pdff_percent=0.0), te=TE, points=512)))
+    assert water.get("pdff") is None
+    assert "no peak of fat above 3 SD; it is at most" in water.refused["pdff"]
+    fat = analyze(spectra_of(made(Truth(pdff_percent=100.0), te=TE, points=512)))
+    assert fat.get("pdff") is None
+    assert "no peak of water above 3 SD" in fat.refused["pdff"]
+    assert fat.get("ndb")
+
+
+def test_suppressed_water_gives_no_fraction():
+    found = analyze(spectra_of(made(te=TE, points=512), suppressed=True))
+    assert found.refused["pdff"] == "water was suppressed"
+    assert found.get("ndb")
+
+
+@pytest.mark.parametrize(("width", "fraction"), [(90.0, True), (135.0, False)])
+def test_wide_lines_give_no_composition_and_the_widest_no_fraction(width, fraction):
+    truth = Truth(fwhm_water_hz=width, fwhm_fat_hz=width)
+    found = analyze(spectra_of(made(truth, te=TE, points=512)))
+    assert "are too wide" in found.refused["ndb"]
+    assert ("pdff" not in found.refused) == fraction
+
+
+def test_a_composition_that_the_prior_tells_is_not_determined():
+    found = analyze(spectra_of(made(snr=15.0, points=512)))
+    assert found.refused["ndb"] == "the data do not determine the composition of fat"
+    assert any("the composition is not determined" in one for one in found.cautions)
+    assert found.get("signal_fat_fraction")
+
+
+def test_an_olefinic_peak_that_does_not_stand_apart_gives_no_free_index(five):
+    truth = Truth(fwhm_water_hz=70.0, fwhm_fat_hz=60.0)
+    found = analyze(spectra_of(made(truth, points=512)))
+    assert found.quality.separability < 0.05
+    assert found.get("unsaturation", FREE) is None
+    assert "does not stand apart from water" in found.refused["unsaturation (free)"]
+    narrow = made(Truth(fwhm_water_hz=18.0, fwhm_fat_hz=15.0), te=(15.0,))
+    assert analyze(spectra_of(narrow)).get("unsaturation", FREE)
+
+
+def test_boxes_that_lie_apart_are_said_or_refused():
+    spectra = spectra_of(made(te=TE, points=512))
+    apart = 3.35 * 123.2
+    found = analyze(spectra, Options(bandwidths_hz=(3000.0,) * 3))
+    assert found.displacement.overlap == pytest.approx((1 - apart / 3000) ** 3)
+    assert any("from boxes that share 64 % of their volume" in one for one in found.cautions)
+    refused = analyze(spectra, Options(bandwidths_hz=(900.0,) * 3))
+    assert "share 16 % of their volume" in refused.refused["pdff"]
+
+
+def test_a_residual_that_is_no_noise_widens_the_intervals():
+    series = made(te=TE, snr=800.0, points=512)
+    clean = analyze(spectra_of(series))
+    t = np.arange(512) * series.dwell_s
+    series.fids += 0.02 * np.exp(-t * 30 + 2j * np.pi * t * 100)
+    found = analyze(spectra_of(series))
+    assert found.fitted.ratio > 1.5
+    assert any("times the noise" in one and "were widened" in one for one in found.cautions)
+    assert found.get("pdff").sd > 1.4 * clean.get("pdff").sd
+
+
+def test_composition_at_its_end_is_said():
+    series = made(Truth(ndb=3.0, nmidb=2.0), te=(15.0,), snr=800.0, points=512)
+    forced = analyze(spectra_of(series))
+    assert any("nmidb lies at the end of what is possible" in one for one in forced.cautions)
+    three = analyze(spectra_of(series), Options(three_double_bonds=True))
+    assert three.get("nmidb").value == pytest.approx(2.0, abs=0.2)
+
+
+def test_short_repetition_is_a_caution():
+    (one,) = spectra_of(made(points=512))
+    assert any("Not corrected for T1" in c for c in analyze([replace(one, tr_ms=1500)]).cautions)
+
+
+# --- command ------------------------------------------------------------------------------------
+
+
+def test_command_writes_numbers_peaks_picture_and_record(tmp_path, capsys):
+    path = tmp_path / "Doe.nii.gz"
+    series = made(te=TE, snr=800.0, points=512)
+    write_nifti_mrs(path, replace(series, tr_ms=np.full(5, 6000.0)), BOX, PRESS)
+    assert cli.main(["spectrum", str(path), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "PDFF, MRS: 40." in printed or "PDFF, MRS: 39." in printed
+    record = json.loads((tmp_path / "out" / "spectrum.json").read_text())
+    assert record["echo_times_ms"] == list(TE)
+    assert record["voxel_ras"] == BOX.tolist()
+    assert "Doe" not in json.dumps(record)
+    assert (tmp_path / "out" / "spectrum.svg").read_text().startswith("<svg")
+    assert "olefinic" in (tmp_path / "out" / "spectrum_peaks.csv").read_text()
+    again = ["spectrum", str(path), "--t2-water", "-3", "--out", str(tmp_path / "none")]
+    assert cli.main(again) == 2
+    assert "a time above 0 ms is expected" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,169 @@
+"""Readers of spectra: one acquisition in every format, damaged copies, and what stands beside."""
+
+import json
+
+import numpy as np
+import pytest
+import spectrum_files as write
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.report.html import _spectra
+from MarrowAssessLib.sample.phantom import SPECTRUM
+from MarrowAssessLib.sources.spectra import read_site_spectra
+from PDFFMapperLib.spectroscopy.analysis import analyze
+from PDFFMapperLib.spectroscopy.files import read_spectra
+from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
+from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
+from PDFFMapperLib.spectroscopy.text_files import vax_floats
+from PDFFMapperLib.spectroscopy.triglyceride import PRESS
+
+SERIES = simulated(Truth(), [30.0], 400.0, np.random.default_rng(0), points=512)
+SERIES.tr_ms[:] = 3000.0
+FID = SERIES.fids[0]
+BOX = np.diag([15.0, 15.0, 20.0, 1.0])
+FORMATS = {
+    "x.rda": write.write_rda,
+    "x.SDAT": write.write_sdat,
+    "x.txt": write.write_jmrui,
+    "x.raw": write.write_lcmodel,
+    "x.csv": write.write_columns,
+    "x.dcm": write.write_dicom,
+    "x.IMA": write.write_siemens,
+    "philips.dcm": write.write_philips,
+    "x.nii": lambda path, fid: write_nifti_mrs(path, SERIES, BOX, PRESS),
+    "x.nii.gz": lambda path, fid: write_nifti_mrs(path, SERIES, BOX, PRESS),
+}
+STATED = {
+    "DwellTime": 5e-4, "SpectrometerFrequency": 123.2, "EchoTime": 0.03, "RepetitionTime": 3.0,
+    "SequenceName": "PRESS",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_acquisition_is_one_spectrum_in_every_format(name, tmp_path):
+    path = tmp_path / name
+    FORMATS[name](path, FID)
+    lacking = STATED if path.suffix in (".txt", ".raw", ".csv") else {}
+    (one,) = read_spectra([path], lacking)
+    found = one.fids[0, 0] if one.sense != -1 else one.fids[0, 0].conj()
+    assert np.abs(found - FID).max() < 1e-6
+    assert one.dwell_s == pytest.approx(5e-4)
+    assert one.frequency_mhz == pytest.approx(123.2)
+    assert (one.te_ms, one.tr_ms) == pytest.approx((30.0, 3000.0))
+    series = analyze([one]).fitted.model.series
+    assert series.sequence == PRESS
+    assert np.abs(series.fids[0] - FID).max() < 1e-6  # found from the data where no one says it
+
+
+def test_the_voxel_is_where_the_header_says(tmp_path):
+    write.write_rda(tmp_path / "x.rda", FID)
+    (rda,) = read_spectra([tmp_path / "x.rda"])
+    assert rda.volume_ml == pytest.approx(4.5)
+    assert rda.voxel_ras[:3, 3] == pytest.approx([0, 0, 40])
+    write.write_sdat(tmp_path / "x.SDAT", FID)
+    (sdat,) = read_spectra([tmp_path / "x.SDAT"])
+    assert sdat.voxel_ras[:3, 3] == pytest.approx([-2, -1, 3])
+    write_nifti_mrs(tmp_path / "x.nii", SERIES, BOX, PRESS)
+    assert read_spectra([tmp_path / "x.nii"])[0].voxel_ras == pytest.approx(BOX)
+
+
+def test_vax_floats_of_known_bytes():
+    one, minus_three = bytes([0x80, 0x40, 0, 0]), bytes([0x40, 0xC1, 0, 0])
+    assert vax_floats(one + minus_three + bytes(4)).tolist() == [1.0, -3.0, 0.0]
+
+
+@pytest.mark.parametrize("name", [n for n in FORMATS if n not in ("x.csv",)])
+def test_a_file_that_was_cut_off_is_refused(name, tmp_path):
+    path = tmp_path / name
+    FORMATS[name](path, FID)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3 if name != "x.raw" else data.rfind(b".") - 1])
+    with pytest.raises(ValueError, match=r"cut off|are expected|odd count|cannot be read|no spec"):
+        read_spectra([path], STATED)
+
+
+def test_what_is_no_single_spectrum_is_refused(tmp_path):
+    write.write_rda(tmp_path / "grid.rda", FID, grid=8)
+    with pytest.raises(ValueError, match="this is a grid of 8 x 1 x 1 voxels"):
+        read_spectra([tmp_path / "grid.rda"])
+    (tmp_path / "twix.dat").write_bytes(bytes(range(256)) * 4)
+    with pytest.raises(ValueError, match=r"Siemens twix file; convert .* pip install spec2nii"):
+        read_spectra([tmp_path / "twix.dat"])
+    (tmp_path / "notes.txt").write_text("not a spectrum\n")
+    with pytest.raises(ValueError, match="no spectrum that is known"):
+        read_spectra([tmp_path / "notes.txt"])
+    write.write_sdat(tmp_path / "lone.SDAT", FID)
+    (tmp_path / "lone.SPAR").unlink()
+    with pytest.raises(FileNotFoundError, match="two files of one name"):
+        read_spectra([tmp_path / "lone.SDAT"])
+    write.write_dicom(tmp_path / "x.dcm", FID, nucleus="31P")
+    with pytest.raises(ValueError, match="a spectrum of 31P; one of 1H"):
+        analyze(read_spectra([tmp_path / "x.dcm"]))
+    with pytest.raises(FileNotFoundError):
+        read_spectra([tmp_path / "missing.rda"])
+
+
+def test_an_image_is_no_spectrum(tmp_path):
+    path = tmp_path / "image.nii"
+    write_nifti_mrs(path, SERIES, BOX, PRESS)
+    data = bytearray(path.read_bytes())
+    data[548:552] = (6).to_bytes(4, "little")  # an extension of another kind
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="an image and no spectrum"):
+        read_spectra([path])
+
+
+def test_what_a_file_lacks_may_stand_beside_it(tmp_path):
+    write.write_columns(tmp_path / "x.csv", FID)
+    (tmp_path / "x.json").write_text(json.dumps(STATED))
+    (one,) = read_spectra([tmp_path / "x.csv"])
+    assert (one.te_ms, one.frequency_mhz) == (30.0, 123.2)
+    (stated,) = read_spectra([tmp_path / "x.csv"], {"EchoTime": 0.02})
+    assert stated.te_ms == 20.0  # the user's word goes first
+    (tmp_path / "x.json").write_text(json.dumps({"EchoTime": "long"}))
+    with pytest.raises(ValueError, match="a number is expected"):
+        read_spectra([tmp_path / "x.csv"])
+
+
+def test_echo_times_along_a_dimension_are_spectra(tmp_path):
+    series = simulated(Truth(), [15.0, 30.0, 45.0], 400.0, np.random.default_rng(1), points=256)
+    series.tr_ms[:] = 3000.0
+    write_nifti_mrs(tmp_path / "x.nii.gz", series, BOX, PRESS)
+    found = read_spectra([tmp_path / "x.nii.gz"])
+    assert [one.te_ms for one in found] == [15.0, 30.0, 45.0]
+    assert np.array_equal(found[2].fids[0, 0].conj(), series.fids[2])
+
+
+# --- in a study ---------------------------------------------------------------------------------
+
+
+def test_a_spectrum_joins_the_studys_results(phantom, tmp_path):
+    study = phantom.study()
+    write_nifti_mrs(tmp_path / "x.nii.gz", *phantom.spectrum("L3"), PRESS)
+    study.spectra = read_site_spectra([f"L3={tmp_path / 'x.nii.gz'}"], study)
+    assert any(note.startswith("Spectrum of L3: Peaks of higher ppm") for note in study.notes)
+    assert not any("x.nii.gz" in note for note in study.notes)
+    assessment = assess(study)
+    own = [one for one in assessment.results if one.measurement.quantity.startswith("mrs_")]
+    found = {one.measurement.quantity: one.measurement for one in own}
+    assert {"mrs_pdff", "mrs_t2_water", "mrs_ndb", "mrs_nmidb", "mrs_unsaturation"} <= set(found)
+    for one in found.values():
+        assert (one.site, one.measured) == ("L3", ("L3 marrow",))
+        true = phantom.true_value(one)
+        half = (one.ci95[1] - one.ci95[0]) / 2
+        assert abs(one.value - true) < 2.2 * half, one.quantity
+    assert phantom.true_value(found["mrs_ndb"]) == SPECTRUM.ndb
+    assert "TE 15, 20, 25, 30, 35 ms" in found["mrs_pdff"].how
+    assert "<svg" in _spectra(assessment)
+
+
+def test_a_refused_number_is_told_and_sites_are_given_once(phantom, tmp_path):
+    study = phantom.study()
+    write.write_rda(tmp_path / "x.rda", FID)
+    study.spectra = read_site_spectra([f"L3={tmp_path / 'x.rda'}"], study)
+    skipped = {one.quantity: one.reason for one in assess(study).skipped}
+    assert skipped["mrs_pdff"].startswith("L3: one echo time and no T2 stated")
+    with pytest.raises(ValueError, match=r"expected SITE=FILE, such as L3=press.rda"):
+        read_site_spectra(["L3"], study)
+    twice = [f"L3={tmp_path / 'x.rda'}"] * 2
+    with pytest.raises(ValueError, match="L3 is there twice; keep one"):
+        read_site_spectra(twice, study)

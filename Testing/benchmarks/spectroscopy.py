@@ -1,0 +1,133 @@
+"""Spectroscopy against its Cramer-Rao bounds: bias, error, coverage of intervals, time.
+
+python Testing/benchmarks/spectroscopy.py [REPEATS] [FOLDER OF OTHER PROGRAMS' SPECTRA]
+
+One echo time, PRESS without J (as peers assume), 8 fat fractions x 3 widths x 2 SNR x REPEATS
+(default 6: 288 spectra), composition, shifts and line shape at random. A folder of Siemens DICOM
+spectra, where one is given, is fitted as well.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "MarrowAssess")]
+
+from PDFFMapperLib.spectroscopy.analysis import analyze, quantities  # noqa: E402
+from PDFFMapperLib.spectroscopy.files import read_spectra  # noqa: E402
+from PDFFMapperLib.spectroscopy.fit import Fitted, fit, interval  # noqa: E402
+from PDFFMapperLib.spectroscopy.model import Choice  # noqa: E402
+from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
+from PDFFMapperLib.spectroscopy.triglyceride import NONE, unsaturation_index  # noqa: E402
+
+FRACTIONS = (15, 25, 35, 45, 55, 65, 75, 85)
+WIDTHS = ((20, 28), (30, 45), (48, 65))
+SNRS = (150, 400)
+NO_T2 = {"t2_water_ms": 1e9, "t2_fat_ms": 1e9}
+
+
+def bound(truth: Truth, snr: float) -> dict[str, float]:
+    """The Cramer-Rao bounds of fraction, ndb, nmidb and unsaturation."""
+    series = simulated(truth, [30.0], 1e9, np.random.default_rng(0), NONE)
+    found = fit(series, Choice())
+    exact = Fitted(found.model, found.theta, 0, 1 / snr / found.model.scale, 1.0, found.hessian)
+    return {key: exact.sd(quantity) for key, quantity in quantities(exact.model).items()}
+
+
+def table_of_bounds() -> None:
+    print("FWHM fat/water, SNR, PDFF | bound of PDFF (points), UI (%), ndb, nmidb")
+    for fat, water, snr, fraction in (
+        (25, 35, 100, 40), (25, 35, 400, 40), (50, 70, 100, 40), (50, 70, 400, 40),
+        (50, 70, 400, 80),
+    ):  # fmt: skip
+        truth = Truth(fraction, 2.9, 0.75, **NO_T2, fwhm_water_hz=water, fwhm_fat_hz=fat)
+        sd = bound(truth, snr)
+        ui = 100 * sd["unsaturation"] / (100 * unsaturation_index(2.9, 0.75))
+        print(
+            f"{fat}/{water} {snr} {fraction} | {sd['fraction']:.2f} {ui:.1f} {sd['ndb']:.2f} "
+            f"{sd['nmidb']:.2f}"
+        )
+
+
+def errors(repeats: int) -> None:
+    rng = np.random.default_rng(0)
+    rows, covered, seconds = [], [], 0.0
+    for fraction in FRACTIONS:
+        for fat, water in WIDTHS:
+            for snr in SNRS:
+                for _ in range(repeats):
+                    ndb = rng.normal(2.9, 0.3)
+                    truth = Truth(
+                        fraction, ndb, ndb * rng.uniform(0.2, 0.35), **NO_T2, fwhm_water_hz=water,
+                        fwhm_fat_hz=fat, lorentzian=rng.uniform(0.2, 0.8),
+                        water_shift_hz=rng.normal(0, 5), fat_shift_hz=rng.normal(0, 5),
+                    )  # fmt: skip
+                    series = simulated(truth, [30.0], snr, rng, NONE)
+                    begun = time.process_time()
+                    found = fit(series, Choice())
+                    seconds += time.process_time() - begun
+                    rows.append((snr, *_errors(found, truth)))
+                    covered.append(_covered(found, truth))
+    rows, covered = np.array(rows), np.array(covered)
+    count = len(rows)
+    off = rows[:, 1]
+    print(f"{count} spectra, {seconds / count:.3f} CPU-s each")
+    print(
+        f"fat fraction: bias {off.mean():+.3f}, RMS {np.sqrt(np.mean(off**2)):.3f}, worst "
+        f"{np.abs(off).max():.2f} points; error over its SD: {np.std(rows[:, 2]):.3f}"
+    )
+    for snr in SNRS:
+        own = rows[rows[:, 0] == snr]
+        print(f"  SNR {snr}: RMS {np.sqrt(np.mean(own[:, 1] ** 2)):.3f} points")
+    print(f"unsaturation: RMS {100 * np.sqrt(np.mean(rows[:, 3] ** 2)):.1f} %")
+    for n, name in enumerate(("fat fraction", "ndb", "nmidb", "unsaturation")):
+        print(f"  95 % interval of {name} holds the truth in {100 * covered[:, n].mean():.1f} %")
+
+
+def _truths(truth: Truth) -> dict[str, float]:
+    return {
+        "fraction": truth.pdff_percent,
+        "ndb": truth.ndb,
+        "nmidb": truth.nmidb,
+        "unsaturation": 100 * unsaturation_index(truth.ndb, truth.nmidb),
+    }
+
+
+def _errors(found: Fitted, truth: Truth) -> tuple[float, float, float]:
+    of, true = quantities(found.model), _truths(truth)
+    off = of["fraction"](found.theta)[0] - true["fraction"]
+    ui = of["unsaturation"](found.theta)[0] / true["unsaturation"] - 1
+    return off, off / found.sd(of["fraction"]), ui
+
+
+def _covered(found: Fitted, truth: Truth) -> list[bool]:
+    of = quantities(found.model)
+    held = []
+    for key, true in _truths(truth).items():
+        low, high = interval(found, of[key], found.sd(of[key]))
+        held.append(low <= true <= high)
+    return held
+
+
+def real(folder: Path) -> None:
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size > 5e4):
+        try:
+            found = analyze(read_spectra([path]))
+        except (ValueError, OSError):
+            continue
+        told = ", ".join(
+            f"{v.key} {v.value:.2f} ({v.ci95[0]:.2f} to {v.ci95[1]:.2f})"
+            for v in found.values
+            if v.answer == "constrained" and v.key in ("signal_fat_fraction", "ndb", "nmidb")
+        )
+        print(f"{path.parent.name}: {told}; residual/noise {found.fitted.ratio:.2f}")
+
+
+if __name__ == "__main__":
+    table_of_bounds()
+    errors(int(sys.argv[1]) if len(sys.argv) > 1 else 6)
+    if len(sys.argv) > 2:
+        real(Path(sys.argv[2]))
