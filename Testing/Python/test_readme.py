@@ -55,7 +55,6 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "command: assess", "command: cohort", "command: place", "command: drawn",
         "command: references", "command: maps", "command: radiomics", "command: dicom",
         "python: console",
-        "command: references", "command: maps", "command: radiomics", "python: console",
         "command: spectrum",
     }  # fmt: skip
     assert markers == by_ci | here
@@ -118,6 +117,8 @@ def test_dicom_command(folder):
     image = read_volume(folder / "marrowassess-demo" / "images" / "T1.nrrd")
     write_as_dicom(image, folder / "study_folder")
     assert "Wrote 2 DICOM objects to dicom" in run(folder, block("command: dicom"))
+
+
 def test_spectrum_commands(folder):
     printed = run(folder, block("command: spectrum"))
     assert "T2 of water, MRS: 21" in printed
