@@ -316,10 +316,10 @@ def clip(fids):
 
 
 REFUSED = {
-    "1H is expected": lambda one: fewer(one, nucleus="31P"),
-    r"does not say .*--dwell-time": lambda one: fewer(one, dwell_s=None),
-    r"does not say .*--frequency": lambda one: fewer(one, frequency_mhz=None),
-    r"does not say .*--te": lambda one: fewer(one, te_ms=None),
+    "this is a spectrum of 31P; one of 1H is expected": lambda one: fewer(one, nucleus="31P"),
+    r"te30 does not say .*--dwell-time": lambda one: fewer(one, dwell_s=None),
+    r"te30 does not say .*--frequency": lambda one: fewer(one, frequency_mhz=None),
+    r"te30 does not say the echo time \(--te, ms\); state it": lambda one: fewer(one, te_ms=None),
     "whether it is PRESS or STEAM": lambda one: fewer(one, sequence="svs"),
     "an echo time of 2 ms": lambda one: fewer(one, te_ms=2.0),
     "an echo time of 400 ms": lambda one: fewer(one, te_ms=400.0),
@@ -328,7 +328,7 @@ REFUSED = {
     "NaN or infinite": lambda one: changed(one, lambda x: x.fill(np.nan)),
     "its signal is zero": lambda one: changed(one, lambda x: x.fill(0)),
     "the signal is clipped": lambda one: changed(one, clip),
-    "points; 64 or more": lambda one: fewer(one, fids=one.fids[..., :32]),
+    "32 points; 64 or more are expected": lambda one: fewer(one, fids=one.fids[..., :32]),
     "a series shares one": lambda one: [one, replace(one, dwell_s=4e-4)],
     "MHz; a series shares one": lambda one: [one, replace(one, frequency_mhz=63.0)],
     "of different sequences": lambda one: [one, replace(one, sequence="STEAM")],

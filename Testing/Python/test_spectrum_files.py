@@ -73,14 +73,49 @@ def test_vax_floats_of_known_bytes():
     assert vax_floats(one + minus_three + bytes(4)).tolist() == [1.0, -3.0, 0.0]
 
 
-@pytest.mark.parametrize("name", [n for n in FORMATS if n not in ("x.csv",)])
+CUT_OFF = {
+    "x.rda": "complex points are there and 512 are expected; the file was cut off, export it again",
+    "x.SDAT": r"complex points \(4096 bytes\) are expected; copy both files again",
+    "x.txt": "points are there and 512 are expected; the file was cut off, export it again",
+    "x.raw": "an odd count of numbers; the file was cut off, export it again",
+    "x.dcm": "complex points are there and 512 are expected; copy the file again",
+    "x.IMA": "complex points are there and 512 are expected; copy the file again",
+    "philips.dcm": "complex points are there, in signals of 0; copy the file again",
+    "x.nii": "the file was cut off; copy it again",
+    "x.nii.gz": "the file was cut off; copy it again",
+}
+
+
+@pytest.mark.parametrize("name", CUT_OFF)
 def test_a_file_that_was_cut_off_is_refused(name, tmp_path):
     path = tmp_path / name
     FORMATS[name](path, FID)
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 2 // 3 if name != "x.raw" else data.rfind(b".") - 1])
-    with pytest.raises(ValueError, match=r"cut off|are expected|odd count|again|no spec"):
+    path.write_bytes(data[: len(data) * 2 // 3 if name != "x.raw" else data.rfind(b" ")])
+    with pytest.raises(ValueError, match=CUT_OFF[name]):
         read_spectra([path], STATED)
+
+
+def test_broken_headers_and_rows_are_told(tmp_path):
+    path = tmp_path / "x.rda"
+    write.write_rda(path, FID)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="the header has no end; the file was cut off"):
+        read_spectra([path])
+    path = tmp_path / "y.nii"
+    write_nifti_mrs(path, SERIES, BOX, PRESS)
+    data = path.read_bytes()
+    path.write_bytes(data[:200])
+    with pytest.raises(ValueError, match="this is no NIfTI file, or it was cut off"):
+        read_spectra([path])
+    path.write_bytes(data.replace(b'{"Spec', b'("Spec'))
+    with pytest.raises(ValueError, match="its header extension 44 is not JSON"):
+        read_spectra([path])
+    path = tmp_path / "z.csv"
+    write.write_columns(path, FID)
+    path.write_text(path.read_text() + "and so on\n")
+    with pytest.raises(ValueError, match="'and so on' is no row of numbers"):
+        read_spectra([path])
 
 
 def test_what_is_no_single_spectrum_is_refused(tmp_path):
