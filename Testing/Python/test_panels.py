@@ -171,7 +171,7 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
         facts |= {"SeriesDescription": series, "MagneticFieldStrength": tesla}
         pixels = np.ones((6, 5), np.uint16)
         files[uid] = str(classic_slice(tmp_path, f"{uid}.dcm", 0, pixels, **facts))
-        node = volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), f"series {uid}"))
+        node = volume_to_node(Volume(np.ones((2, 6, 5), np.int16), np.eye(4), f"series {uid}"))
         node.SetAttribute("DICOM.instanceUIDs", f"{uid} {uid}.9")
     database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
@@ -891,11 +891,11 @@ def test_what_is_no_age_is_said_and_the_old_one_kept(panel, sample):
 def test_images_loaded_while_the_panel_is_open_are_recognized(panel):
     panel.enter()
     for name in ("t1_tse_sag", "t2_tirm_sag"):
-        volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), name))
+        volume_to_node(Volume(np.ones((2, 6, 5), np.int16), np.eye(4), name))
     wait()
     assert panel.ui.t1Selector.currentNode().GetName() == "t1_tse_sag"
     assert panel.ui.fsT2Selector.currentNode().GetName() == "t2_tirm_sag"
-    volume_to_node(Volume(np.zeros((2, 6, 5), np.int16), np.eye(4), "t1_tse_sag later"))
+    volume_to_node(Volume(np.ones((2, 6, 5), np.int16), np.eye(4), "t1_tse_sag later"))
     wait()
     assert panel.ui.t1Selector.currentNode().GetName() == "t1_tse_sag"
 
