@@ -632,7 +632,7 @@ class PDFFMapperTest(ScriptedLoadableModuleTest):
         if slicer.util.mainWindow():
             slicer.util.selectModule("PDFFMapper")
         widget.enter()
-        echoes, diffusion = (tab.table for tab in widget.tabs)
+        echoes, diffusion, *_others = (tab.table for tab in widget.tabs)
         self.assertEqual(echoes.rowCount, len(sample.echoes))
         self.assertEqual(diffusion.rowCount, len(sample.diffusion))
         echoes.item(0, 2).setText("1.25")

@@ -56,6 +56,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "command: references", "command: maps", "command: radiomics", "command: dicom",
         "python: console",
         "command: spectrum",
+        "command: dect",
     }  # fmt: skip
     assert markers == by_ci | here
 
@@ -107,6 +108,15 @@ def test_cohort_command(folder):
         rows = list(csv.DictReader(stream))
     assert {row["site"] for row in rows} >= {"L1", "L2", "L3", "L4", "L5", "S1", "L1-L4"}
     assert "vbq" in {row["quantity"] for row in rows}
+
+
+def test_dual_energy_command(folder):
+    run(folder, block("command: dect"))
+    with (folder / "maps" / "dect_regions.csv").open(newline="") as stream:
+        rows = {(row["region"], row["map"]): row for row in csv.DictReader(stream)}
+    assert float(rows["5", "HAP"]["mean"]) == pytest.approx(110, abs=5)
+    with (folder / "result_of_ct" / "measurements.csv").open(newline="") as stream:
+        assert {"marrow_hap", "marrow_vnca"} <= {row["quantity"] for row in csv.DictReader(stream)}
 
 
 def test_dicom_command(folder):
