@@ -69,7 +69,7 @@ def chance(kind: str, seed: int) -> list[tuple]:
     whole = validate(values, outcome, names_of(values), recipes(values), max(REPEATS), seed)
     rows = []
     for repeats in REPEATS:
-        shown = replace(whole, predictions=whole.predictions[:repeats])
+        shown = replace(whole, predictions=whole.predictions[:repeats], fold=whole.fold[:repeats])
         reached = performance(shown, seed)
         rows.append(("chance", kind, seed, repeats, reached.auc, *reached.auc_ci95, 0.5, "", ""))
     return rows
