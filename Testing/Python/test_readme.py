@@ -54,6 +54,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
     here = {
         "command: assess", "command: cohort", "command: place", "command: drawn",
         "command: references", "command: maps", "command: radiomics", "command: dicom",
+        "command: follow",
         "python: console",
         "command: spectrum",
         "command: dect",
@@ -117,6 +118,14 @@ def test_dual_energy_command(folder):
     assert float(rows["5", "HAP"]["mean"]) == pytest.approx(110, abs=5)
     with (folder / "result_of_ct" / "measurements.csv").open(newline="") as stream:
         assert {"marrow_hap", "marrow_vnca"} <= {row["quantity"] for row in csv.DictReader(stream)}
+
+
+def test_follow_up_command(folder):
+    for visit in ("visit_1", "visit_2"):
+        (folder / visit).mkdir()
+        shutil.copy(folder / "marrowassess-demo" / "assessment.json", folder / visit)
+    assert ", 0 beyond measurement error" in run(folder, block("command: follow"))
+    assert (folder / "follow_up" / "follow_up.html").is_file()
 
 
 def test_dicom_command(folder):
