@@ -233,7 +233,7 @@ def test_anonymous_objects_do_not_tell_who_and_tracking_stays(folder, made, tmp_
     assert main([*arguments(folder, tmp_path), "--anonymous"]) == 0
     for name in MADE:
         content = (tmp_path / "dicom" / name).read_bytes()
-        for secret in (b"Secret", b"4711", b"20000101"):
+        for secret in (b"Secret", b"4711-secret", b"A-4711", b"20000101"):
             assert secret not in content, (name, secret)
         assert dcmread(tmp_path / "dicom" / name).PatientSex == "F"
         assert errors_of(tmp_path / "dicom" / name) == []
