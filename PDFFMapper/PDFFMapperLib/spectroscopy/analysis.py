@@ -422,8 +422,6 @@ def _values(
     """Every number that is not refused."""
     values = []
     fraction = "signal_fat_fraction" if "pdff" in refused else "pdff"
-    if fraction == "pdff":
-        refused.setdefault("signal_fat_fraction", "")
     for answer, fitted in ((CONSTRAINED, best), (FREE, free), (PRIOR, prior)):
         for key, quantity in quantities(fitted.model).items():
             named = fraction if key == "fraction" else key
@@ -440,8 +438,6 @@ def _values(
             values.append(
                 Value(named, answer, value, sd, ends or (value - 1.96 * sd, value + 1.96 * sd))
             )
-    if fraction == "pdff" and not refused["signal_fat_fraction"]:
-        del refused["signal_fat_fraction"]
     return values
 
 

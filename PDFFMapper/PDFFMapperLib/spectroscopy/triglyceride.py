@@ -25,8 +25,7 @@ PEAKS = (
 PPM = np.array([0.90, 1.30, 1.59, 2.04, 2.25, 2.78, 4.10, 4.30, 5.19, 5.30])
 METHYL, METHYLENE, ALLYLIC, DIALLYLIC, OLEFINIC = 0, 1, 3, 5, 9
 
-# Protons per molecule: constant, per ndb, per nmidb.
-_PROTONS = np.array(
+PROTONS = np.array(
     [
         [9, 0, 0],
         [6 * (CHAIN_LENGTH - 4), -8, 2],
@@ -41,6 +40,7 @@ _PROTONS = np.array(
     ],
     dtype=float,
 )
+"""Protons of each peak per molecule: constant, per ndb, per nmidb."""
 
 # Peaks whose amplitudes are free of each other where no triglyceride is assumed. Glycerol is too
 # close to water and olefins to stand alone; by its ester bonds it follows alpha-carboxyl.
@@ -64,12 +64,12 @@ PRESS, STEAM, NONE = "PRESS", "STEAM", "none"
 
 def protons(ndb: float, nmidb: float) -> np.ndarray:
     """Protons of each peak per molecule, shape (10,)."""
-    return _PROTONS @ (1.0, ndb, nmidb)
+    return PROTONS @ (1.0, ndb, nmidb)
 
 
 def proton_slopes() -> tuple[np.ndarray, np.ndarray]:
     """Change of `protons` with ndb and with nmidb."""
-    return _PROTONS[:, 1], _PROTONS[:, 2]
+    return PROTONS[:, 1], PROTONS[:, 2]
 
 
 def unsaturation_index(ndb: float, nmidb: float) -> float:

@@ -12,29 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
+from PDFFMapperLib.spectroscopy.triglyceride import CHAIN_LENGTH, PROTONS
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.separation import WaterFatResult
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T, WATER_PPM
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
-CHAIN_LENGTH = 17.4
-"""Carbon atoms per chain, fixed: near 17.3 in marrow and 17.5 in subcutaneous fat."""
-
-# Peaks relative to tetramethylsilane and their protons per molecule: constant, per ndb, per nmidb.
+# Relative to tetramethylsilane; the two protons of each glycerol CH2 are one peak here.
 _PPM = np.array([0.90, 1.30, 1.60, 2.02, 2.24, 2.75, 4.20, 5.19, 5.29])
-_PROTONS = np.array(
-    [
-        [9, 0, 0],
-        [6 * (CHAIN_LENGTH - 4), -8, 2],
-        [6, 0, 0],
-        [0, 4, -4],
-        [6, 0, 0],
-        [0, 0, 2],
-        [4, 0, 0],
-        [1, 0, 0],
-        [0, 2, 0],
-    ]
-)
+_PROTONS = np.add.reduceat(PROTONS, [0, 1, 2, 3, 4, 5, 6, 8, 9])
 
 
 @dataclass(frozen=True)
