@@ -82,8 +82,9 @@ def run_cohort(
         _clear(out / "studies", {study.id for study in studies})
         todo = _to_measure(studies, state, plan, out)
         say(f"{len(studies)} studies, {len(todo)} to measure")
-        with _workers(plan) as client:
-            _measure(todo, client, state, plan, out, salt, say)
+        if todo:
+            with _workers(plan) as client:
+                _measure(todo, client, state, plan, out, salt, say)
         results = state.results()
         rows = [row for _, now, _, own in results if now == DONE for row in own]
         failures = [(study, reason) for study, now, reason, _ in results if now == FAILED]
@@ -118,7 +119,7 @@ def _to_measure(
 
 def _measure(
     todo: list[tuple[StudySource, str]],
-    client: object | None,
+    client: object,
     state: State,
     plan: Plan,
     out: Path,
@@ -126,8 +127,6 @@ def _measure(
     say: Callable[[str], None],
 ) -> None:
     """Hand out the studies a few at a time, and note what becomes of each at once."""
-    if client is None:
-        return
     from distributed import as_completed
 
     waiting = iter(todo)
