@@ -212,3 +212,21 @@ def test_refusals(tmp_path, capsys):
         command = ["follow-up", one, two, "--days", "0,30", "--repeatability", str(table), *out]
         assert words in refused(command, capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_two_regions_at_one_site_those_of_one_name_are_compared():
+    def two(marrow, lesion):
+        made = visit(marrow_pdff=marrow)
+        other = visit(marrow_pdff=lesion)["measurements"][0]
+        made["measurements"][0]["measured"] = ["L3 marrow"]
+        made["measurements"].append(other | {"measured": ["L3 marrow lesion"]})
+        return made
+
+    changes = follow_up([two(40.0, 5.0), two(40.5, 5.1)], [0, 90])
+    assert [(one.first, one.second) for one in changes] == [(40.0, 40.5), (5.0, 5.1)]
+    assert {one.verdict for one in changes} == {"within error"}
+    one_less = two(40.5, 5.1)
+    del one_less["measurements"][0]
+    assert [(c.first, c.second) for c in follow_up([two(40.0, 5.0), one_less], [0, 90])] == [
+        (5.0, 5.1)
+    ]

@@ -209,14 +209,31 @@ def follow_up(
     if any(later <= earlier for earlier, later in pairwise(days)):
         raise ValueError("The days of the visits must rise; give the visits in their order.")
     _refuse_two_persons(visits, days)
-    first = {(m["quantity"], m["site"]): m for m in visits[0]["measurements"]}
+    first = _by_place(visits[0])
     changes = []
     for visit, day in zip(visits[1:], days[1:], strict=True):
         same = all(visit["settings"][k] == visits[0]["settings"][k] for k in _SETTINGS)
-        for m in visit["measurements"]:
-            if (before := first.get((m["quantity"], m["site"]))) is not None:
+        now = _by_place(visit)
+        for place in (one for one in now if one in first):
+            for before, m in _paired(first[place], now[place]):
                 changes.append(_change(before, m, day - days[0], same, own or {}))
     return _with_holm(changes)
+
+
+def _by_place(visit: Mapping) -> dict[tuple[str, str], list[Mapping]]:
+    """The measurements of each quantity and site."""
+    found: dict[tuple[str, str], list[Mapping]] = {}
+    for one in visit["measurements"]:
+        found.setdefault((one["quantity"], one["site"]), []).append(one)
+    return found
+
+
+def _paired(before: Sequence[Mapping], now: Sequence[Mapping]) -> list[tuple[Mapping, Mapping]]:
+    """Which number of a site is compared with which: of several regions those of the same name."""
+    if len(before) == len(now) == 1:
+        return [(before[0], now[0])]
+    named = {tuple(one["measured"]): one for one in before}
+    return [(named[key], m) for m in now if (key := tuple(m["measured"])) in named]
 
 
 def _change(
