@@ -9,12 +9,16 @@ import sys
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
-from MarrowAssessLib.commands.score import card_lines, scored
+from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.prediction import score_file
 from MarrowAssessLib.prediction.cohort_table import _without_empty, cohort_table, read_table
 from MarrowAssessLib.prediction.elastic_net import elastic_net
 from MarrowAssessLib.prediction.model_card import exploratory_reason, population, refuse_too_few
+from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS, card_lines, scored
 from MarrowAssessLib.prediction.sample_size import cox_snell_r2, patients_needed
 from MarrowAssessLib.prediction.score_file import Model, Score, Tree, read_score, write_score
 from MarrowAssessLib.prediction.stability import Agreement, feature_stability, icc_2_1
@@ -30,6 +34,12 @@ from MarrowAssessLib.prediction.validation import (
     validate,
     youden_cut,
 )
+from MarrowAssessLib.report.data import as_dict
+from MarrowAssessLib.report.html import write_html
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
+from MarrowAssessLib.texture.table import radiomics_rows
+from PDFFMapperLib.images.volume import Volume
 
 SETTINGS = "voxels 4.00 x 0.70 x 0.70 mm; 2.5D, merged; bins of 2.5 from 0"
 NAMES = tuple(f"PDFF_original_F{n}" for n in range(200))
@@ -716,6 +726,75 @@ def test_a_patient_is_scored_with_what_limits_it(score):
         scored(score, [patient()])
 
 
+def study_with_texture(age=55.0):
+    """Two bodies and muscle on T1, and the rows that a cohort would hold of them."""
+    rng = np.random.default_rng(0)
+    array = rng.normal(100, 10, (4, 40, 40))
+    boxes = {"L3": np.s_[:, 2:18, 2:18], "L4": np.s_[:, 22:38, 2:18], "": np.s_[:, 2:38, 25:38]}
+    regions = []
+    for site, box in boxes.items():
+        mask = np.zeros(array.shape, bool)
+        mask[box] = True
+        role = Role.MARROW if site else Role.MUSCLE
+        regions.append(Region.from_mask(f"{site} {role.value}".strip(), role, site, mask))
+    volume = Volume(array, np.diag([0.7, 0.7, 4.0, 1.0]), "T1")
+    study = Study({Contrast.T1: volume}, regions, age, "F")
+    rows = [r for r in radiomics_rows(study.volumes, regions) if r.tissue == "marrow"]
+    return study, rows
+
+
+def score_on(rows, *names):
+    """A score whose probability of the first predictor's value can be told by hand."""
+    n = len(names)
+    model = Model(names, np.zeros(n), np.ones(n), np.zeros(n), np.r_[0.5, np.zeros(n - 1)])
+    other = dataclasses.replace(model, intercept=1.0)
+    ranges = np.tile([-1.0, 1e9], (n, 1))
+    return Score("fracture", model, (other,), dict(rows[0].settings), ranges, {"summary": "AUC"})
+
+
+def test_a_report_gives_the_score_of_its_own_regions(tmp_path):
+    study, rows = study_with_texture()
+    names = "T1_over_muscle_8ZQL", "T1_original_ACUI", "age", "sex"
+    own = float(np.median([row.values[names[0]] for row in rows]))
+    assessment = assess(study, Settings(scores=(score_on(rows, *names),)))
+    (one,) = assessment.scores
+    assert one.probability == pytest.approx(1 / (1 + np.exp(-0.5 * own)))
+    assert (one.low, one.high) == pytest.approx((one.probability, 1 / (1 + np.exp(-0.5 * own - 1))))
+    assert not one.missing and not one.outside
+    write_html(assessment, [], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert f"<b>{one.text}</b>" in page and NO_DIAGNOSIS in page
+    assert as_dict(assessment, [])["scores"][0]["probability"] == one.probability
+    study.regions[0].doubtful = True
+    own = rows[1].values[names[0]]
+    (one,) = assess(study, Settings(scores=(score_on(rows, *names),))).scores
+    assert one.probability == pytest.approx(1 / (1 + np.exp(-0.5 * own)))
+
+
+def test_scores_that_no_report_shows(monkeypatch):
+    study, rows = study_with_texture()
+    good = score_on(rows, "T1_original_ACUI")
+    few = dataclasses.replace(good, exploratory="exploratory: 60 of 900 patients needed")
+    with pytest.raises(ValueError, match="60 of 900 patients needed; no patient's report shows it"):
+        assess(study, Settings(scores=(few,)))
+
+    def said(score):
+        assessment = assess(study, Settings(scores=(score,)))
+        assert not assessment.scores
+        return assessment.notes[0]
+
+    other = dataclasses.replace(good, settings={"T1": "voxels 1 x 1 x 1 mm"})
+    assert (
+        "The score for fracture is not given. T1 of 'this patient' was measured with other"
+        in said(other)
+    )
+    of_fat = dataclasses.replace(good, tissue="fat")
+    assert said(of_fat).endswith("There is no region of fat that can be relied on.")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    filtered = score_on(rows, "T1_LoG1mm_ACUI")
+    assert "need PyWavelets; install it with: pip install" in said(filtered)
+
+
 def test_training_and_scoring_by_command(tmp_path, capsys, monkeypatch):
     features, outcomes = write_cohort(tmp_path, *noise_cohort(4, 1.2, patients=60, features=12))
     out = tmp_path / "score.json"
@@ -740,6 +819,9 @@ def test_training_and_scoring_by_command(tmp_path, capsys, monkeypatch):
     assert printed.count(" for fracture") == 60
     assert "trained on 60 patients, 30 with the outcome, from 12 candidate predictors" in printed
     assert "scanner: A 30, B 30" in printed and "calibration slope" in printed
+    given = ["assess", "--volume", "T1=none.nii", "--score", str(out), "--out", str(tmp_path)]
+    assert cli.main(given) == 2
+    assert "no patient's report shows it" in capsys.readouterr().err
     assert cli.main([*train, "--predictors", *NAMES[:3]]) == 0
     assert "predictors were named by hand" in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "sklearn", None)

@@ -74,7 +74,9 @@ def test_signals_in_arbitrary_units_get_32_levels_of_their_own(images):
     )
     one, other = (by_key(each)[0]["t1_texture_contrast"] for each in (study, brighter))
     assert one.value == pytest.approx(other.value, rel=1e-3)
-    assert one.how == "2.5D, merged; 32 bins from percentile 1 to 99; 32 levels"
+    low, high = np.percentile(study.regions[0].values(images["smooth"].array), (1, 99))
+    limits = f"32 levels of {(high - low) / 32:.4g} from {low:.4g} to {high:.4g}"
+    assert one.how == f"2.5D, merged; 32 bins from percentile 1 to 99; {limits}"
 
 
 def test_small_regions_give_no_texture_or_a_caution(images):
@@ -138,6 +140,8 @@ def test_the_report_shows_texture_as_one_table(images):
     assert "inverse difference moment WF0Z" in table
     assert "T1, published with other settings: Lumbar, 50 women" in table
     assert "Burian 2019" in table
+    limits = contrast.measurement.how.rpartition("; ")[2]
+    assert f"PDFF, L3 marrow: 2.5D, merged; bins of 2.5 from 0; {limits}." in table
     assert "Texture" not in html._measurement_tables(assess(study))
 
 

@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--texture", action="store_true", help="texture of marrow as well (IBSI)")
     parser.add_argument(
+        "--score", action="append", default=[], metavar="FILE",
+        help="score of `train`, to be given for the patient",
+    )  # fmt: skip
+    parser.add_argument(
         "--fractures", action="store_true",
         help="heights of vertebral bodies as well, their loss and grade; labeled and drawn regions "
         "must be whole bodies",
@@ -65,12 +69,17 @@ def run(args: argparse.Namespace) -> int:
     """
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.prediction.patient_score import refuse_exploratory
+    from MarrowAssessLib.prediction.score_file import read_score
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
     from MarrowAssessLib.sources.spectra import read_site_spectra
     from MarrowAssessLib.sources.study_files import read_study
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
-    settings = Settings(args.erode_mm, args.n4, reference, args.texture, args.fractures)
+    scores = tuple(read_score(path) for path in args.score)
+    for score in scores:
+        refuse_exploratory(score)
+    settings = Settings(args.erode_mm, args.n4, reference, args.texture, args.fractures, scores)
     arguments, notes = study_arguments(args)
     refuse_output_file(args.out)
     say("Reading")

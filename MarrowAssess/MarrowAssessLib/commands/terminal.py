@@ -13,6 +13,7 @@ def summary(assessment: Assessment) -> list[str]:
     """The results in a few lines of text: at a glance, each scored value, the signatures."""
     from MarrowAssessLib.catalogue.quantities import QUANTITIES
     from MarrowAssessLib.findings.summary import headlines
+    from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS
 
     lines = [f"{line.tone or '-':9} {line.text}" for line in headlines(assessment)]
     lines.append("")
@@ -27,6 +28,8 @@ def summary(assessment: Assessment) -> list[str]:
     for one in assessment.signatures:
         flip = ", flip-flop sign" if one.flip_flop else ""
         lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
+    for score in assessment.scores:
+        lines += [f"Score: {score.text}", *(f"  {limit}" for limit in score.limits), NO_DIAGNOSIS]
     return [*lines, assessment.counts_text]
 
 

@@ -14,6 +14,7 @@ from MarrowAssessLib.measures.heights import HEIGHTS
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
 from MarrowAssessLib.measures.measurement import Measured, Measurement, order
 from MarrowAssessLib.measures.spectroscopy import SPECTRA
+from MarrowAssessLib.prediction.patient_score import PatientScore, refuse_exploratory
 from MarrowAssessLib.references.expected import (
     expected,
     no_reference_reason,
@@ -39,14 +40,18 @@ def assess(
     """Measure a study and set each value beside its age and sex reference.
 
     Raises:
-        ValueError, InterruptedError: see measure.measure.
+        ValueError: a score is exploratory, or see measure.measure.
+        InterruptedError: see measure.measure.
     """
     settings = settings or Settings()
+    for score in settings.scores:
+        refuse_exploratory(score)
     measured = measure(study, settings, progress)
     age = study.age_years
     sites = sorted({region.site for region in study.with_role(Role.MARROW) if region.site})
     found = [marrow_conversion(site, age) for site in sites] if age is not None else []
     seen = [f for site in sites for f in frequencies(site, age, study.sex)] if found else []
+    scores, not_given = _scores(study, settings, measured)
     return Assessment(
         study=study,
         settings=settings,
@@ -56,8 +61,27 @@ def assess(
         t1_pattern=t1_disc_pattern(age) if age is not None else None,
         conversions=[conversion for conversion in found if conversion],
         by_eye=list(dict.fromkeys(one for one in seen if one.by_eye and one.scores)),
+        scores=scores,
         methods=_methods(settings) + ([SPECTRA] if study.spectra else []),
+        notes=not_given,
     )
+
+
+def _scores(
+    study: Study, settings: Settings, measured: Measured
+) -> tuple[list[PatientScore], list[str]]:
+    """The patient's scores, and why some cannot be given."""
+    if not settings.scores:
+        return [], []
+    from MarrowAssessLib.findings.scores import score_of_study
+
+    found, not_given = [], []
+    for score in settings.scores:
+        try:
+            found.append(score_of_study(score, study, measured.corrected))
+        except ValueError as error:
+            not_given.append(f"The score for {score.outcome} is not given. {error}")
+    return found, not_given
 
 
 def _without_doubtful(study: Study, measured: Measured) -> tuple[Study, Measured]:

@@ -21,6 +21,7 @@ from MarrowAssessLib.findings.statement import (
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.measures.muscle import Section, muscle_sections
+from MarrowAssessLib.prediction.patient_score import PatientScore
 from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
 from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
@@ -232,6 +233,7 @@ class Assessment:
         t1_pattern: how vertebrae look beside discs on T1 at this age; None without age.
         conversions: marrow expected at each site, where known.
         by_eye: what normal people of this age show at these sites that no number tells.
+        scores: of one's own training, for this patient.
         methods: sentences on how the numbers were made.
         notes: sentences for the reader, such as why a picture is missing.
         parameter_maps: provenance of maps that were computed on the way, by name.
@@ -246,6 +248,7 @@ class Assessment:
     t1_pattern: T1DiscPattern | None
     conversions: list[MarrowConversion] = field(default_factory=list)
     by_eye: list[Frequency] = field(default_factory=list)
+    scores: list[PatientScore] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     parameter_maps: dict[str, dict] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from PDFFMapperLib.spectroscopy.analysis import Analysis
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import Quantity
+from MarrowAssessLib.prediction.score_file import Score
 from MarrowAssessLib.study.regions import Region, Statistics, statistics
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Settings:
         m_score_reference: mean and SD of the L1-L4 SNR of the site's own young controls.
         texture: measure the texture of marrow as well.
         fractures: measure the heights of vertebral bodies as well.
+        scores: of one's own training, to be given for the patient.
     """
 
     erosion_mm: float = 0.0
@@ -36,6 +38,7 @@ class Settings:
     m_score_reference: tuple[float, float] | None = None
     texture: bool = False
     fractures: bool = False
+    scores: tuple[Score, ...] = ()
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):

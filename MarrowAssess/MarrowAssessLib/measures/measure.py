@@ -124,7 +124,7 @@ def measure(
     for one in result.measurements:
         if QUANTITIES[one.quantity].n4:
             one.value_without_n4 = before[_identity(one)]
-    return result
+    return replace(result, corrected=corrected)
 
 
 def without_coil_shading(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import level_index, spine_region
+from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.study.regions import Statistics
 
@@ -69,10 +71,15 @@ class Skipped:
 
 @dataclass
 class Measured:
-    """All measurements of a study, and what could not be measured."""
+    """All measurements of a study, and what could not be measured.
+
+    Attributes:
+        corrected: the images that N4 corrected.
+    """
 
     measurements: list[Measurement]
     skipped: list[Skipped]
+    corrected: dict[Contrast, Volume] = field(default_factory=dict)
 
 
 def order(measurement: Measurement) -> tuple:

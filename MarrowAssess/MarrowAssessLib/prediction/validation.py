@@ -93,6 +93,7 @@ def validate(
     repeats: int = REPEATS,
     seed: int = 0,
     progress: Callable[[float], bool] | None = None,
+    calls: bool = True,
 ) -> Validation:
     """Out-of-fold predictions; the recipe is chosen in folds of the training part alone.
 
@@ -104,6 +105,7 @@ def validate(
         repeats: of the outer folds.
         seed: of the folds.
         progress: called with the fraction done; return False to cancel.
+        calls: whether cuts are wanted; without them a single recipe needs no inner folds.
 
     Raises:
         InterruptedError: progress asked to cancel.
@@ -119,7 +121,9 @@ def validate(
             if progress and not progress((repeat + n / OUTER) / repeats):
                 raise InterruptedError("Canceled during cross-validation.")
             inside = outer != n
-            recipe, cut = _choose(values[inside], outcome[inside], names, recipes, rng)
+            recipe, cut = recipes[0], np.nan
+            if calls or len(recipes) > 1:
+                recipe, cut = _choose(values[inside], outcome[inside], names, recipes, rng)
             model = train(values[inside], outcome[inside], names, recipe)
             predicted = predict(model, values[~inside], names)
             predictions[repeat, ~inside] = predicted
@@ -242,13 +246,13 @@ def permutations(
         InterruptedError: progress asked to cancel.
     """
     rng = np.random.default_rng(seed + 1)
-    reached = validate(values, outcome, names, recipes, 2, seed).auc
+    reached = validate(values, outcome, names, recipes, 2, seed, calls=False).auc
     by_chance, believed = np.empty((number, 2)), []
     for n in range(number):
         if progress and not progress(n / number):
             raise InterruptedError("Canceled during the permutations.")
         dealt = rng.permutation(outcome)
-        one = validate(values, dealt, names, recipes, 2, seed + n)
+        one = validate(values, dealt, names, recipes, 2, seed + n, calls=False)
         by_chance[n] = one.aucs()
         believed.append(np.var(_deviations(dealt, one.predictions, n)))
     p = (np.sum(by_chance.mean(1) >= reached) + 1) / (number + 1)

@@ -19,6 +19,7 @@ from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import SOURCE, Signature
 from MarrowAssessLib.findings.statement import Statement
 from MarrowAssessLib.measures.muscle import Section
+from MarrowAssessLib.prediction.patient_score import PatientScore
 
 SCHEMA = "marrowassess-assessment-1"
 
@@ -100,6 +101,7 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             {"finding": one.text, "why": one.by_eye, "records": [r.id for r in one.records]}
             for one in assessment.by_eye
         ],
+        "scores": [_score(one) for one in assessment.scores],
         "muscle_sections": [_finite(asdict(one)) for one in assessment.muscle_sections],
         "skipped": [{"quantity": s.quantity, "reason": s.reason} for s in assessment.skipped],
         "notes": assessment.notes,
@@ -114,6 +116,18 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             }
             for record in assessment.records
         ],
+    }
+
+
+def _score(one: PatientScore) -> dict:
+    return {
+        "outcome": one.outcome,
+        "probability": one.probability,
+        "low": one.low,
+        "high": one.high,
+        "outside": list(one.outside),
+        "missing": list(one.missing),
+        "card": list(one.card),
     }
 
 

@@ -26,6 +26,7 @@ from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
 from MarrowAssessLib.measures.muscle import Section
+from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
@@ -69,6 +70,7 @@ def _html(
         "plots": _spectra(assessment) + _plots(assessment),
         "signatures": _signatures(assessment),
         "of_age": _of_age(assessment),
+        "scores": _scores(assessment),
         "measurements": _measurement_tables(assessment),
         "not_measured": "".join(
             f"<li>{escape(QUANTITIES[s.quantity].name)}: {escape(s.reason)}</li>"
@@ -209,6 +211,21 @@ def _signatures(assessment: Assessment) -> str:
     )
 
 
+def _scores(assessment: Assessment) -> str:
+    """Scores of one's own training, with what limits them and their model cards."""
+    if not assessment.scores:
+        return ""
+    shown = []
+    for one in assessment.scores:
+        limits = "".join(f"<li class=caution>{escape(line)}</li>" for line in one.limits)
+        card = "".join(f"<li>{escape(line)}</li>" for line in one.card)
+        shown.append(
+            f"<p><b>{escape(one.text)}</b></p><ul>{limits}</ul><details><summary>The score's card"
+            f"<small>{escape(NO_DIAGNOSIS)}</small></summary><ul>{card}</ul></details>"
+        )
+    return f"<h2>Scores of your own training</h2>{''.join(shown)}"
+
+
 def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.0f} %"
 
@@ -250,8 +267,8 @@ def _texture_table(results: list[Result]) -> str:
             first = f"<th rowspan={len(own)}>{name}</th>" if n == 0 else ""
             body.append(f"<tr>{first}<th>{escape(region)}</th>{cells}</tr>")
         every = [r for found in own.values() for r in found.values()]
-        hows = "; ".join(dict.fromkeys(r.measurement.how for r in every))
-        told += [f"<li>{name}: {escape(hows)}.</li>"] if hows else []
+        hows = {region: next(iter(one.values())).measurement.how for region, one in own.items()}
+        told += [f"<li>{name}, {escape(where)}: {escape(how)}.</li>" for where, how in hows.items()]
         told += [
             f"<li class=caution>{name}: {escape(text)}</li>"
             for text in dict.fromkeys(c for r in every for c in r.cautions)

@@ -45,7 +45,7 @@ class RegionTexture:
     @property
     def how(self) -> str:
         """Aggregation and gray levels in words."""
-        return f"{self.aggregation.value}; {self.discretization}; {self.bins} levels"
+        return f"{self.aggregation.value}; {self.discretization}; {self.levels_text}"
 
     @property
     def levels_text(self) -> str:

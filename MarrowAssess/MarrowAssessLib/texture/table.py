@@ -88,6 +88,7 @@ def radiomics_rows(
     filtered: bool = False,
     progress: Callable[[float], bool] | None = None,
     done_before: Mapping[Contrast, str] | None = None,
+    tissue: str = "",
 ) -> list[Row]:
     """Features of all regions in all images.
 
@@ -97,6 +98,7 @@ def radiomics_rows(
         filtered: also of Laplacians of Gaussians and wavelet bands (needs PyWavelets).
         progress: called with the fraction done; return False to cancel.
         done_before: what was done to an image before, such as "resampled"; the settings say it.
+        tissue: only regions of it; signals are still divided by those of the others.
 
     Raises:
         InterruptedError: progress asked to cancel.
@@ -104,6 +106,7 @@ def radiomics_rows(
     """
     references = _references(volumes, regions)
     rows = []
+    regions = [region for region in regions if tissue in ("", region.role.value)]
     for n, region in enumerate(regions):
         row = Row(region.name, region.role.value, region.site)
         for m, (contrast, volume) in enumerate(volumes.items()):
