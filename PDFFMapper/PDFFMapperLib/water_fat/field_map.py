@@ -343,7 +343,6 @@ def fit_from(
         model.fat,
         model.common_phase,
         np.nan if r2star_per_s is None else float(r2star_per_s),
-        model.echo_spacing_s or 0.0,
         np.ascontiguousarray(starts_hz, np.float32),
         *(np.ascontiguousarray(each, np.float32) for each in prior),
     )
