@@ -145,6 +145,29 @@ def test_the_report_shows_texture_as_one_table(images):
     assert "Texture" not in html._measurement_tables(assess(study))
 
 
+def test_own_controls_score_texture_with_a_caution(images, tmp_path, monkeypatch):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.findings.result import SAME_TEXTURE
+    from MarrowAssessLib.references.cohort_csv import read_control_cohort
+    from MarrowAssessLib.references.control_cohort import save_control_cohort
+
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path / "cohorts"))
+    study = study_of(images["smooth"])
+    study.age_years = 40.0
+
+    def contrast():
+        found = assess(study, Settings(texture=True)).results
+        return next(r for r in found if r.measurement.quantity == "pdff_texture_contrast")
+
+    assert contrast().z is None and SAME_TEXTURE not in contrast().cautions
+    own = np.random.default_rng(0).normal(contrast().measurement.value, 1.0, 40)
+    rows = [f"pdff_texture_contrast,L3,,{20 + n},{value}" for n, value in enumerate(own)]
+    (tmp_path / "own.csv").write_text("\n".join(["quantity,site,sex,age_years,value", *rows]))
+    save_control_cohort(read_control_cohort(tmp_path / "own.csv"))
+    assert abs(contrast().z) < 1
+    assert SAME_TEXTURE in contrast().cautions
+
+
 def test_two_regions_of_one_site_have_a_row_each_in_the_report(images):
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.report import html

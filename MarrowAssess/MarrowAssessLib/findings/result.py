@@ -32,6 +32,10 @@ from MarrowAssessLib.study.acquisition_facts import field_strength_t
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
+SAME_TEXTURE = (
+    "Texture compares only with controls measured with the same voxels, gray levels and "
+    "correction; whether yours were is not known here."
+)
 DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
 
 
@@ -132,7 +136,10 @@ class Result:
         """Sentences to read with the value: of its regions, its reference and its cut-offs."""
         from_reference = self.expectation.cautions if self.expectation else ()
         from_cutoffs = [one.caution for one in self.cutoffs if one.caution]
-        return list(dict.fromkeys([*self.measurement.cautions, *from_reference, *from_cutoffs]))
+        of_texture = [SAME_TEXTURE] if self.is_texture and self.expectation else []
+        return list(
+            dict.fromkeys([*self.measurement.cautions, *from_reference, *from_cutoffs, *of_texture])
+        )
 
 
 @dataclass(frozen=True)
