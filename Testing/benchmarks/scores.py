@@ -12,7 +12,12 @@ do, and 200 outcomes dealt out by chance.
 planted: two of 1,050 features differ by 0.8 SD; the AUC in folds (one repeat) against that on
 100,000 fresh patients, of the models of the folds and of the model of all patients.
 
-MEASURED
+Measured, null: mean AUC 0.499 and 0.500 (independent, correlated); the intervals of 95.5 and 97.5 %
+of 200 outcomes each hold 0.50, 96.5 % of all 400 (standard error 0.9); plain intervals hold it
+in 95 and 96 %, so what training adds to their width is small in these tables and itself uncertain.
+Planted, 1,549 cohorts: 0.660 in folds, 0.664 of the folds' models and 0.686 of the model of all on
+fresh patients: in folds the AUC reads 0.026 lower (standard error 0.002) than what the final score
+reaches, because that is trained on all patients, its models in folds on four fifths.
 """
 
 from __future__ import annotations
