@@ -92,14 +92,13 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.folder = None
         self.tabs = []
         self._shown = None  # the choices that the panel shows
-        self._timer = None
+        self._volumesTimer = None
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
-        import qt
         from PDFFMapperLib.panel.folder_row import FolderRow
+        from PDFFMapperLib.panel.frame import PanelFrame
         from PDFFMapperLib.panel.recipe_tab import RecipeTab
-        from PDFFMapperLib.scene.panel import PanelFrame
 
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/PDFFMapper.ui"))
@@ -122,10 +121,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(
             scene, scene.NodeAboutToBeRemovedEvent, self.onNodeGoes, priority=BEFORE_WIDGETS
         )
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(LOADING_DELAY_MS)
-        self._timer.connect("timeout()", self.takeNewVolumes)
+        self._volumesTimer = self.frame.timer(LOADING_DELAY_MS, self.takeNewVolumes)
         self.ui.tabWidget.connect("currentChanged(int)", self.onParametersModified)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
@@ -163,7 +159,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeAdded(self, caller, event, node) -> None:
         """Images that are loaded while the panel is open may be those that are missing."""
         if self.frame.parameters and node.IsA("vtkMRMLVolumeNode"):
-            self._timer.start()
+            self._volumesTimer.start()
 
     def takeNewVolumes(self) -> None:
         """Choose what was loaded, where nothing is chosen yet."""
@@ -184,7 +180,6 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""
-        self._timer.stop()
         self.frame.connect(parameterNode)
         for tab in self.tabs:
             tab.connect(parameterNode)

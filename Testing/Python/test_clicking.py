@@ -61,7 +61,7 @@ def test_a_right_click_ends_placing(panel, sample, view, desktop):
     panel.ui.placeButton.checked = True
     view.press(sample.centers_ras["L3"], "Right")
     desktop.wait(0.05)
-    assert not panel.ui.placeButton.checked and not panel.clicks.active
+    assert not panel.ui.placeButton.checked and not panel.placing.clicks.active
 
 
 def test_a_list_that_the_user_was_placing_stays_the_active_one(sample):

@@ -117,8 +117,8 @@ class Desk(SceneDesk):
         self.wait()
 
     def cell(self, panel, site, column):
-        columns = [title.split("\n")[0] for title in panel._matrix.columns]
-        return panel._matrix.sites.index(site), columns.index(column)
+        columns = [title.split("\n")[0] for title in panel.results.matrix.columns]
+        return panel.results.matrix.sites.index(site), columns.index(column)
 
     def click_cell(self, table, row, column):
         table.qobject.cellClicked.emit(row, column)

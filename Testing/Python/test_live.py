@@ -21,22 +21,22 @@ from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS  # noqa:
 from MarrowAssessLib.catalogue.quantities import QUANTITIES  # noqa: E402
 from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
 from MarrowAssessLib.findings.assessment import assess  # noqa: E402
+from MarrowAssessLib.findings.statement import OPEN, RULE, Statement  # noqa: E402
 from MarrowAssessLib.measures.book import Settings  # noqa: E402
 from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
 from MarrowAssessLib.scene.assessment import _doi  # noqa: E402
 from MarrowAssessLib.scene.choices import on_other_grids  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
 from MarrowAssessLib.scene.live_results import (  # noqa: E402
-    PLAIN_SIGNAL,
     live_results,
     notes,
     outdate_charts,
-    result_rows,
     said_without_reference,
     show_live,
     show_overlay,
     verdict,
 )
+from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, result_rows  # noqa: E402
 from MarrowAssessLib.scene.segments import regions_to_node  # noqa: E402
 from MarrowAssessLib.scene.session import Session  # noqa: E402
 from MarrowAssessLib.scene.study import (  # noqa: E402
@@ -258,10 +258,14 @@ def test_rows_of_the_panel_are_those_of_the_table(spine, tmp_path):
     slicer.util.arrayFromVolume(volume)[3:7, 5:15, 10:25] = 4
     study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
     assessment = assess(study)
+    said = "low on T1; seen in 3 %"
+    for result in assessment.results:
+        result.statements.append(Statement(RULE, OPEN, said, ()))
     table = show_live(assessment, segmentation).table
     assert table.GetLocked()
     rows = result_rows(table)
     assert len(rows) == len(assessment.results)
+    assert all(said in row.details.split("\n") for row in rows)  # a line of its own, and whole
     assert (rows[0].site, rows[0].value, rows[0].verdict) == ("L2", "4.0 %", "below")
     assert rows[0].regions == ("L2 marrow",)
     first = next(r for r in assessment.results if r.measurement.site == "L2" and r.expectation)
@@ -455,7 +459,7 @@ def test_a_chart_is_drawn_anew_where_the_references_are_others(spine):
     at_3_t = show_live(assess(replace(study, field_strength_t=3.0)), segmentation).charts
     assert at_3_t and not set(at_3_t) & set(first)
     outdate_charts()
-    assert chart_of(segmentation, result_rows(live_results(segmentation).table)[0]) in at_3_t
+    assert chart_of(at_3_t, result_rows(live_results(segmentation).table)[0])
     after = show_live(assess(replace(study, field_strength_t=3.0)), segmentation).charts
     assert after and not set(after) & set(at_3_t)
 

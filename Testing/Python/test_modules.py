@@ -75,7 +75,12 @@ def parameters(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_widget_the_code_uses_is_in_the_panel(module):
-    used = set(re.findall(r"\bui\.(\w+)", source(module)))
+    files = [
+        *REPOSITORY.glob(f"{module}/{module}*/panel/*.py"),
+        *REPOSITORY.glob("*/*/panel/f*.py"),
+    ]
+    code = source(module) + "".join(one.read_text() for one in files)
+    used = set(re.findall(r"\b_?ui\.(\w+)", code))
     assert used
     made = {one.parameter for family in FAMILIES for one in (*family.inputs, *family.options)}
     assert used <= set(widgets(module)) | (made if module == "PDFFMapper" else set())

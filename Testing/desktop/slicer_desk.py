@@ -51,12 +51,7 @@ class Desk(SceneDesk):
 
     def busy(self):
         """Whether a panel works or is about to."""
-        for name in ("MarrowAssess", "PDFFMapper"):
-            panel = self.panel(name)
-            timers = getattr(panel, "_timers", {}).values()
-            if panel.frame.running or any(timer.active for timer in timers):
-                return True
-        return False
+        return any(self.panel(name).frame.busy for name in ("MarrowAssess", "PDFFMapper"))
 
     def panel(self, name):
         """A module's panel."""
@@ -190,8 +185,8 @@ class Desk(SceneDesk):
 
     def cell(self, panel, site, column):
         """Row and column of a number."""
-        columns = [title.split("\n")[0] for title in panel._matrix.columns]
-        return panel._matrix.sites.index(site), columns.index(column)
+        columns = [title.split("\n")[0] for title in panel.results.matrix.columns]
+        return panel.results.matrix.sites.index(site), columns.index(column)
 
     def click_cell(self, table, row, column):
         """Press a cell, having scrolled to the table."""

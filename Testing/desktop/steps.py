@@ -5,6 +5,8 @@ A desk has the mouse, the keyboard and the panels: `slicer_desk.Desk` is a real 
 study of their own begin with `desk.load_sample()`, which closes what was open.
 """
 
+from MarrowAssessLib.scene import choices, live_results, segments, views
+
 ROLES_OF_SAMPLE = ("T1", "T2", "FS T2", "PDFF")
 
 
@@ -19,7 +21,7 @@ def only(panel, *roles):
     parameters = panel._parameterNode
     for name in panel.logic.chosenVolumes(parameters):
         if name not in roles:
-            setattr(parameters, panel.lib.choices.parameter_of(name), None)
+            setattr(parameters, choices.parameter_of(name), None)
 
 
 def drawn(panel):
@@ -83,19 +85,19 @@ def three_d_and_curve_and_back(desk):
     """3D appears at the first press; an age curve names its points and goes away again."""
     panel = desk.open("MarrowAssess")
     desk.click(panel.ui.show3DButton)
-    check(panel.lib.views.shows_3d(panel.segmentation()), "3D is not shown at the first press.")
+    check(views.shows_3d(panel.segmentation()), "3D is not shown at the first press.")
     desk.shot("three_d")
     before = desk.layout()
     desk.click(panel.ui.showChartButton)
     desk.shot("age_curve")
-    chart = panel.lib.views.chart_of(panel.segmentation(), panel._chosen)
+    chart = panel.results.chart
     count = chart.GetNumberOfPlotSeriesNodes()
     named = [chart.GetNthPlotSeriesNode(n).GetName() for n in range(count)]
     check("L2  4.0 %" in named, f"The points are named {named}.")
     desk.click(panel.ui.showChartButton)
     check(desk.layout() == before, "The layout before the age curve did not come back.")
     desk.click(panel.ui.show3DButton)
-    check(not panel.lib.views.shows_3d(panel.segmentation()), "3D cannot be hidden.")
+    check(not views.shows_3d(panel.segmentation()), "3D cannot be hidden.")
 
 
 def only_what_stands_out_has_a_label(desk):
@@ -133,12 +135,12 @@ def ages_are_what_was_typed(desk):
     check(
         "to compare with what is expected" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text
     )
-    check(not panel.lib.live_results.legend_visible(panel.segmentation()), "A legend of nothing.")
+    check(not live_results.legend_visible(panel.segmentation()), "A legend of nothing.")
     desk.type(panel.ui.ageLineEdit, "thirty")
     check(desk.is_shown(panel.ui.ageHintLabel), "What is no age is not told.")
     desk.shot("no_age")
     desk.type(panel.ui.ageLineEdit, "34")
-    check(panel.lib.live_results.legend_visible(panel.segmentation()), "The legend is gone.")
+    check(live_results.legend_visible(panel.segmentation()), "The legend is gone.")
 
 
 # Placing ----------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ def three_clicks_three_regions(desk):
     check(names == ["L2 marrow", "L3 marrow", "L4 marrow"], f"Named {names}.")
     desk.shot("three_clicks")
     desk.click(panel.ui.placeButton)
-    check(not panel.clicks.active, "Placing does not end.")
+    check(not panel.placing.clicks.active, "Placing does not end.")
     for number in (2, 1, 0):
         desk.click(panel.ui.undoButton)
         check(drawn(panel).GetNumberOfSegments() == number, "Undo left the last region.")
@@ -198,7 +200,7 @@ def marrow_alone_shows_its_signal(desk):
     desk.click(panel.ui.applyButton)
     words = panel.ui.verdictLabel.text
     check("place a muscle or a disc for a ratio" in words, f"What is missing is not told: {words}")
-    check(panel._matrix.columns == ("T1 signal",), f"Shown: {panel._matrix.columns}")
+    check(panel.results.matrix.columns == ("T1 signal",), f"Shown: {panel.results.matrix.columns}")
     desk.shot("marrow_alone")
 
 
@@ -210,21 +212,21 @@ def a_doubtful_region_waits_for_a_look(desk):
     desk.click(panel.ui.placeButton)
     desk.click_slice(desk.sample.centers_ras["L2"])
     desk.click(panel.ui.placeButton)
-    doubts = panel.lib.segments.doubts(panel.segmentation())
+    doubts = segments.doubts(panel.segmentation())
     said = "Named L1 as given; its neighbors tell L2."
     check(said in " ".join(doubts.get("L1 marrow", [])), f"Doubts: {doubts}")
     check(
         desk.is_shown(panel.ui.doubtRow) and said in panel.ui.doubtLabel.text,
         "The doubt is not told.",
     )
-    cell = panel._matrix.cells[desk.cell(panel, "L1", "PDFF")]
+    cell = panel.results.matrix.cells[desk.cell(panel, "L1", "PDFF")]
     check(cell.text.endswith("?"), f"Its number reads {cell.text}.")
     check("L1 Marrow PDFF" not in panel.ui.verdictLabel.text, "It has a verdict.")
     check("L1 doubtful" in labels_of(panel), f"Labels: {labels_of(panel)}")
     desk.shot("doubtful")
     desk.click(panel.ui.lookButton)
     desk.click(panel.ui.rightButton)
-    check(not panel.lib.segments.doubts(panel.segmentation()), "The doubt stays.")
+    check(not segments.doubts(panel.segmentation()), "The doubt stays.")
     check("L1 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text, "It has no verdict.")
 
 
@@ -272,18 +274,18 @@ def another_grid_is_asked_for_in_place(desk):
     check("--" not in asked, f"Options of the command line in the panel: {asked}")
     desk.shot("other_grid")
     desk.click(panel.ui.resampleButton)
-    check(not desk.is_shown(panel.ui.gridRow) and panel._rows, "It was not resampled.")
+    check(not desk.is_shown(panel.ui.gridRow) and panel.results.rows, "It was not resampled.")
 
 
 def a_canceled_correction_says_so(desk):
     """N4 is canceled: the numbers are as they were, and the panel says so."""
     panel = desk.open("MarrowAssess")
-    before = [row.value for row in panel._rows]
+    before = [row.value for row in panel.results.rows]
     panel._parameterNode.autoUpdate = False
     panel._parameterNode.n4 = True
     desk.click_and_cancel(panel, panel.ui.applyButton)
     check(panel.ui.cellLabel.text.startswith("Canceled"), panel.ui.cellLabel.text)
-    check([row.value for row in panel._rows] == before, "The numbers have changed.")
+    check([row.value for row in panel.results.rows] == before, "The numbers have changed.")
     panel._parameterNode.n4 = False
     panel._parameterNode.autoUpdate = True
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Result
+from MarrowAssessLib.findings.result import Assessment, Result
 from MarrowAssessLib.findings.signature import signatures
+from MarrowAssessLib.findings.statement import DOUBTFUL
 from MarrowAssessLib.findings.statements import comparable_by, statements
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.heights import HEIGHTS

@@ -36,7 +36,6 @@ SAME_TEXTURE = (
     "Texture compares only with controls measured with the same voxels, gray levels and "
     "correction; whether yours were is not known here."
 )
-DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
 
 
 @dataclass

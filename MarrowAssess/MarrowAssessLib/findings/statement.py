@@ -8,6 +8,7 @@ from MarrowAssessLib.references.records import Record
 
 FREQUENCY, RULE, MODELLED, PUBLISHED = "frequency", "rule", "modelled", "published"
 EXPECTED, UNUSUAL, OPEN = "expected", "unusual", ""
+DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
 _MOST_CITED = 4
 
 

@@ -18,6 +18,12 @@ from MarrowAssessLib.findings.result import Assessment, Result, SharedReference
 from MarrowAssessLib.references.expected import PERCENTILES
 from MarrowAssessLib.references.sources import outlines
 from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
+from MarrowAssessLib.scene.result_rows import (
+    FIELD_SEPARATOR,
+    RECORD_SEPARATOR,
+    REGION_SEPARATOR,
+    SAYS_SEPARATOR,
+)
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.scene.tables import (
     AgeChart,
@@ -29,8 +35,6 @@ from MarrowAssessLib.scene.tables import (
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
-REGION_SEPARATOR = "; "  # in the table's column of regions
-RECORD_SEPARATOR, FIELD_SEPARATOR = "; ", " | "  # in its column of records
 LABEL_LETTERS = 26  # of a line; a view of 500 pixels holds them beside a spine
 CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart: SharedReference.key
 
@@ -152,7 +156,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Percentile", [r.percentile for r in results], "%"),
             Column("Verdict", [r.verdict for r in results]),
             Column("Tone", [r.tone for r in results], "", "expected, unusual or open"),
-            Column("Says", ["; ".join(s.text for s in r.statements) for r in results]),
+            Column("Says", [SAYS_SEPARATOR.join(s.text for s in r.statements) for r in results]),
             Column("Reference", [_source(r) for r in results]),
             Column("Cautions", [" ".join(r.cautions) for r in results]),
             Column("Voxels", [float(v) if v else None for v in statistic("voxels")], "voxels"),
@@ -162,7 +166,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("SD", statistic("sd")),
             Column("Regions", [REGION_SEPARATOR.join(m.regions) for m in measurements]),
             Column("DOI", [_doi(r) for r in results], "", "of what speaks first"),
-            Column("Records", [_records(r) for r in results], "", "id, source and DOI of each"),
+            Column("Records", [_records(r) for r in results], "", "id, source and DOI"),
             Column("Key", [m.quantity for m in measurements], "", "the quantity, for software"),
         ],
     )

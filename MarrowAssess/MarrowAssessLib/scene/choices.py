@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import slicer
 from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
-from vtkmodules.vtkCommonCore import vtkCommand
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.scene.study import (
-    OWN_MARKUPS,
     grid_node,
     guess_inputs,
     map_contrast,
@@ -28,6 +26,11 @@ def chosen_volumes(parameters: object) -> dict[str, slicer.vtkMRMLScalarVolumeNo
     """The chosen volume nodes by name of their contrast."""
     chosen = {c.value: getattr(parameters, key) for c, key in VOLUME_PARAMETERS.items()}
     return {name: node for name, node in chosen.items() if node is not None}
+
+
+def chosen_contrasts(parameters: object) -> dict[Contrast, slicer.vtkMRMLScalarVolumeNode]:
+    """The chosen volume nodes by their contrast."""
+    return {Contrast(name): node for name, node in chosen_volumes(parameters).items()}
 
 
 def parameter_of(role: str) -> str:
@@ -146,7 +149,7 @@ def in_two_roles(parameters: object) -> list[tuple[str, list[str]]]:
 
 def on_other_grids(parameters: object) -> list[str]:
     """What each chosen volume is called that lies on another grid than the regions and must not."""
-    volumes = {Contrast(name): node for name, node in chosen_volumes(parameters).items()}
+    volumes = chosen_contrasts(parameters)
     if len(volumes) < 2:
         return []
     on = volume_from_node(grid_node(volumes, parameters.segmentation))
@@ -164,38 +167,6 @@ def measured_choices(parameters: object) -> tuple:
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
     return chosen, [getattr(parameters, name) for name in names]
-
-
-def observed_events(parameters: object) -> list[tuple[object, Sequence[int]]]:
-    """Objects and their events after which regions or images may have changed."""
-    scene = slicer.mrmlScene
-    transformed = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
-    observed = [(scene, [scene.NodeAddedEvent, scene.NodeRemovedEvent])]
-    segmentation = parameters.segmentation
-    if segmentation:
-        kind = slicer.vtkSegmentation
-        drawn = [
-            kind.SourceRepresentationModified,
-            kind.SegmentAdded,
-            kind.SegmentRemoved,
-            kind.SegmentModified,
-        ]
-        observed.append((segmentation.GetSegmentation(), drawn))
-        observed.append((segmentation, [transformed]))
-    if parameters.useMarkups:
-        kind = slicer.vtkMRMLMarkupsNode
-        moved = [
-            kind.PointModifiedEvent,
-            kind.PointRemovedEvent,
-            vtkCommand.ModifiedEvent,  # size of a box, name
-            transformed,
-        ]
-        for markup in slicer.util.getNodesByClass("vtkMRMLMarkupsNode"):
-            if not markup.GetName().startswith(OWN_MARKUPS):
-                observed.append((markup, moved))
-    for volume in chosen_volumes(parameters).values():
-        observed.append((volume, [volume.ImageDataModifiedEvent, transformed]))
-    return observed
 
 
 def console_command(parameters: object) -> str:

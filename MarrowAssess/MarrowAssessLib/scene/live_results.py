@@ -6,7 +6,6 @@ and a new assessment replaces what the last one showed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,17 +14,13 @@ import slicer
 from PDFFMapperLib.scene.folders import put_in_folder
 
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.catalogue.terminology import tissues
-from MarrowAssessLib.findings.result import DOUBTFUL, Assessment, Headline, Result
+from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.statement import UNUSUAL
 from MarrowAssessLib.findings.summary import headlines
-from MarrowAssessLib.references.repeatability import repeatability
 from MarrowAssessLib.scene.assessment import (
     CURVE_ATTRIBUTE,
-    FIELD_SEPARATOR,
-    RECORD_SEPARATOR,
-    REGION_SEPARATOR,
     age_chart,
     age_points,
     results_table,
@@ -36,11 +31,11 @@ from MarrowAssessLib.scene.color_key import show_color_key
 from MarrowAssessLib.scene.height_lines import ROLES as HEIGHT_ROLES
 from MarrowAssessLib.scene.height_lines import show_height_legend, show_height_lines
 from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results
+from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
 from MarrowAssessLib.scene.segments import known_segments
 from MarrowAssessLib.scene.tables import point_labels, remove_chart, set_points
 from MarrowAssessLib.study.regions import Region
 
-PLAIN_SIGNAL = "signal"  # key of rows that are no quantity
 PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
 TABLE = "MarrowAssess.table"
 CHART = "MarrowAssess.chart"
@@ -184,116 +179,6 @@ def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) ->
     display.EndModify(modified)
 
 
-@dataclass(frozen=True)
-class ResultRow:
-    """One row of the results table as people read it.
-
-    Attributes:
-        site, quantity: such as "L2" and "Marrow PDFF".
-        value: with its unit, such as "34.1 %".
-        expected: 95 % range with its unit, "" without reference.
-        verdict: "below", "within", "above", "doubtful" or "no reference".
-        z: z-score, None without reference.
-        details: meaning, interval, publication and cautions, one a line.
-        regions: names of the measured regions.
-        key: of the quantity, "" where it is of another version.
-        source: short name of the publication, "" without reference.
-        doi: of the publication, or of what else is said of the number.
-        records: id, source and DOI ("" where it has none) of every record behind it.
-        tone: "expected" or "unusual" by its verdict or by what is said of it, else "".
-    """
-
-    site: str
-    quantity: str
-    value: str
-    expected: str
-    verdict: str
-    z: float | None
-    details: str
-    regions: tuple[str, ...]
-    key: str = ""
-    source: str = ""
-    doi: str = ""
-    tone: str = ""
-    records: tuple[tuple[str, str, str], ...] = ()
-
-    @property
-    def is_texture(self) -> bool:
-        """Whether it is a texture feature, which is counted apart."""
-        return self.key in QUANTITIES and QUANTITIES[self.key].method is Method.TEXTURE
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether it counts as a measurement: neither texture nor a plain signal."""
-        return not self.is_texture and self.key != PLAIN_SIGNAL
-
-
-def result_rows(table: slicer.vtkMRMLTableNode) -> list[ResultRow]:
-    """The rows of a results table, also of a saved one: values outside the expected range first."""
-    columns = {
-        table.GetColumnName(n): table.GetTable().GetColumn(n)
-        for n in range(table.GetNumberOfColumns())
-    }
-    rows = []
-    for n in range(table.GetNumberOfRows()):
-        row = {name: column.GetValue(n) for name, column in columns.items()}
-        rows.append(_result_row(row, _quantity(row)))
-    return sorted(rows, key=_urgency)
-
-
-def _quantity(row: dict[str, str | float]) -> Quantity:
-    """The quantity of a row, by its key.
-
-    Tables of version 0.1 have no keys, only names. A key of another version, or a name that was
-    typed over, is no quantity known here: the row is then shown as it stands.
-    """
-    if row.get("Key") in QUANTITIES:
-        return QUANTITIES[row["Key"]]
-    shown, unit = row["Quantity"], row["Unit"].replace("ratio", "")
-    named = [] if "Key" in row else [q for q in QUANTITIES.values() if q.name == shown]
-    return named[0] if named else Quantity("", shown, unit, 2, "", Method.REFERENCE_ONLY)
-
-
-def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
-    low, high = row["Expected low"], row["Expected high"]
-    scored = not math.isnan(row["z-score"])
-    details = [quantity.meaning] if quantity.meaning else []
-    if not math.isnan(row["CI low"]):
-        ends = f"{row['CI low']:.{quantity.digits}f} to {quantity.format(row['CI high'])}"
-        details.append(f"95 % interval: {ends}")
-    if scored:
-        percentile = percentile_text(row["Percentile"])
-        details.append(f"z-score {row['z-score']:+.1f}, percentile {percentile}")
-    if row["Reference"]:
-        details.append(f"Reference: {row['Reference']}")
-    if known := repeatability(quantity.key):
-        details.append(f"Repeatability: {known.text}")
-    details += row.get("Says", "").split("; ") if row.get("Says") else []
-    if cautions := row.get("Cautions"):  # not in tables saved by earlier versions
-        details.append(f"Caution: {cautions}")
-    return ResultRow(
-        row["Site"],
-        quantity.name,
-        quantity.format(row["Value"]),
-        "" if math.isnan(low) else f"{low:.{quantity.digits}f}-{quantity.format(high)}",
-        row["Verdict"],
-        row["z-score"] if scored else None,
-        "\n".join(details),
-        tuple(row.get("Regions", "").split(REGION_SEPARATOR)),
-        quantity.key,
-        row["Reference"],
-        row.get("DOI", ""),
-        row.get("Tone", ""),
-        _records(row.get("Records", "")),
-    )
-
-
-def _records(text: str) -> tuple[tuple[str, str, str], ...]:
-    """The records of a table's cell; tables of earlier versions have none."""
-    parts = [one.split(FIELD_SEPARATOR) for one in text.split(RECORD_SEPARATOR)]
-    return tuple((key, source, doi) for key, source, doi in (p for p in parts if len(p) == 3))
-
-
 def plain_rows(assessment: Assessment) -> list[ResultRow]:
     """The median signal of marrow that nothing else is known of, so that a click shows something.
 
@@ -326,17 +211,6 @@ def _unmeasured(assessment: Assessment) -> list[Region]:
     }
     marrow = assessment.study.with_role(Role.MARROW)
     return [region for region in marrow if region.name not in measured]
-
-
-def percentile_text(percentile: float) -> str:
-    """A percentile as people read it; the ends are never reached."""
-    return "< 1" if percentile < 1 else "> 99" if percentile > 99 else f"{percentile:.0f}"
-
-
-def _urgency(row: ResultRow) -> tuple[int, float]:
-    if row.verdict in ("below", "above"):
-        return 0, -abs(row.z or 0.0)
-    return (1 if row.verdict == DOUBTFUL else 2 if row.expected else 3), 0.0
 
 
 def verdict(assessment: Assessment) -> str:

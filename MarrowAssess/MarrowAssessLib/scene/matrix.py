@@ -9,7 +9,7 @@ from html import escape
 from MarrowAssessLib.catalogue.anatomy import Role, level_index
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
 from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, result_color
-from MarrowAssessLib.scene.live_results import PLAIN_SIGNAL, ResultRow
+from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
 
 MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
 PLAIN_RANK = 100  # plain signals stand last

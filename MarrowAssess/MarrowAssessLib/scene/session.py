@@ -20,7 +20,7 @@ from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.scene import live_results
 from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
-from MarrowAssessLib.scene.segments import regions_to_node
+from MarrowAssessLib.scene.placing import Placing, new_segmentation
 from MarrowAssessLib.scene.study import study_from_nodes, without_node_names
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -40,21 +40,6 @@ class Step:
     segmentation: slicer.vtkMRMLSegmentationNode
     change: Change
     column: DrawnColumn | None
-
-
-@dataclass(frozen=True)
-class Placing:
-    """Where and how regions are placed.
-
-    Attributes:
-        segmentation: takes them.
-        volume_node: the image in which clicks are read.
-        options: how many lumbar vertebrae there are, and what regions leave out.
-    """
-
-    segmentation: slicer.vtkMRMLSegmentationNode
-    volume_node: slicer.vtkMRMLScalarVolumeNode
-    options: PlacingOptions = AS_USUAL
 
 
 class Session:
@@ -360,10 +345,3 @@ class Session:
         column: DrawnColumn | None,
     ) -> None:
         self._steps.append(Step(segmentation, change, column))
-
-
-def new_segmentation(
-    volume_node: slicer.vtkMRMLScalarVolumeNode,
-) -> slicer.vtkMRMLSegmentationNode:
-    """An empty segmentation on a volume's grid."""
-    return regions_to_node([], volume_node, "Regions")

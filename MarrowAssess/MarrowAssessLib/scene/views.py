@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import slicer
 
 from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
-from MarrowAssessLib.scene.live_results import ResultRow, live_results
 from MarrowAssessLib.scene.overlay import look_at_results
+from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.tables import point_labels
 
 
@@ -45,11 +45,9 @@ def shows_3d(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
 
 
 def chart_of(
-    segmentation: slicer.vtkMRMLSegmentationNode, row: ResultRow | None
+    charts: Sequence[slicer.vtkMRMLPlotChartNode], row: ResultRow | None
 ) -> slicer.vtkMRMLPlotChartNode | None:
     """The age curve that has a number's point; the first one of all without a number."""
-    shown = live_results(segmentation)
-    charts = shown.charts if shown else []
     if row is None:
         return charts[0] if charts else None
     own = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+import qt
 import slicer
+from slicer.i18n import tr as _
 from vtkmodules.vtkCommonCore import vtkCommand
 
 
@@ -30,9 +32,27 @@ class PanelFrame:
         self._ui, self._changed, self._done = ui, changed, done
         self._gui_tag = self._tag = None
         self._node = None
+        self._timers: list[qt.QTimer] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or is about to."""
+        return self.running or any(timer.active for timer in self._timers)
+
+    def timer(self, delay_ms: int, job: Callable[[], None]) -> qt.QTimer:
+        """A timer that, started, runs a job once after a delay."""
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(delay_ms)
+        timer.connect("timeout()", job)
+        self._timers.append(timer)
+        return timer
 
     def connect(self, parameters: object | None) -> None:
-        """Connect the panel with another parameter node, or with none."""
+        """Connect the panel with another parameter node, or with none, which stops the timers."""
+        if parameters is None:
+            for timer in self._timers:
+                timer.stop()
         if self.parameters:
             self.parameters.disconnectGui(self._gui_tag)
             self.parameters.RemoveObserver(self._tag)
@@ -43,7 +63,9 @@ class PanelFrame:
             # then ends Slicer.
             self._node = parameters.parameterNode
             self._gui_tag = parameters.connectGui(self._ui)
-            self._tag = parameters.AddObserver(vtkCommand.ModifiedEvent, lambda *_: self._changed())
+            self._tag = parameters.AddObserver(
+                vtkCommand.ModifiedEvent, lambda *event: self._changed()
+            )
 
     def cancel(self) -> None:
         """End the running job at its next step."""
@@ -63,8 +85,6 @@ class PanelFrame:
             failure: what is said above an error.
             cancelable: whether Apply becomes Cancel; the job then calls `progress`.
         """
-        from slicer.i18n import tr as _
-
         self.running, self.canceled = True, False
         button, bar = self._ui.applyButton, self._ui.progressBar
         text = button.text

@@ -1,0 +1,206 @@
+"""The results in the panel: verdict, matrix, doubts, and what the views show of a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+from PDFFMapperLib.panel.frame import PanelFrame
+from slicer.i18n import tr as _
+
+from MarrowAssessLib.panel import words
+from MarrowAssessLib.scene import views
+from MarrowAssessLib.scene.live_results import notes, said_without_reference
+from MarrowAssessLib.scene.matrix import Matrix, record_links, reference_url, result_matrix
+from MarrowAssessLib.scene.result_rows import ResultRow
+from MarrowAssessLib.scene.segments import doubts
+
+DARK_BELOW = 128  # lightness of a panel, 0-255
+STATUS_MS = 5000  # for which the status bar says what was done
+
+
+class ResultsPane:
+    """What is known of the chosen segmentation.
+
+    Attributes:
+        rows: the numbers, those outside the expected range first.
+        matrix: those that can color a region, as shown.
+        chosen: the number that was clicked.
+        doubtful: the name of the doubtful region that is shown.
+    """
+
+    def __init__(
+        self, ui: object, frame: PanelFrame, logic: object, changed: Callable[[], None]
+    ) -> None:
+        """Args:
+        ui: the panel's widgets.
+        frame: runs the jobs and holds the parameter node.
+        logic: the module's.
+        changed: measures again, called once a doubt was ended.
+        """
+        self._ui, self._frame, self._logic, self._changed = ui, frame, logic, changed
+        self.rows: list[ResultRow] = []
+        self.matrix: Matrix | None = None
+        self.chosen: ResultRow | None = None
+        self.doubtful = ""
+        self._charts: list[slicer.vtkMRMLPlotChartNode] = []
+        self._layout: int | None = None  # the one before an age curve was shown
+        self._said_shown = False
+        ui.resultsTable.connect("cellClicked(int,int)", self.onClicked)
+        ui.resultsTable.connect("cellDoubleClicked(int,int)", self.onDoubleClicked)
+        ui.verdictLabel.connect("linkActivated(QString)", self.onSaidLink)
+        ui.rightButton.connect("clicked(bool)", self.onRightButton)
+        ui.lookButton.connect("clicked(bool)", self.onLookButton)
+        ui.show3DButton.connect("toggled(bool)", self.onShow3DToggled)
+        ui.showChartButton.connect("toggled(bool)", self.onShowChartToggled)
+        ui.exportButton.connect("clicked(bool)", self.onExportButton)
+        ui.addControlButton.connect("clicked(bool)", self.onAddControlButton)
+
+    @property
+    def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The chosen one."""
+        return self._frame.parameters.segmentation if self._frame.parameters else None
+
+    def show(self) -> None:
+        """Verdict, tables and buttons for what is known of the chosen segmentation."""
+        segmentation = self.segmentation
+        shown = self._logic.liveResults(segmentation)
+        self._charts = shown.charts if shown else []
+        self.rows = self._logic.resultRows(segmentation)
+        fresh = self._logic.assessmentOf(segmentation) is not None
+        self._show_verdict()
+        self._fill()
+        self.show_doubt(self.doubtful)
+        self._ui.resultsTableView.setMRMLTableNode(shown.table if shown else None)
+        self._ui.showChartButton.enabled = bool(self._charts)
+        self._ui.exportButton.enabled = self._ui.addControlButton.enabled = fresh
+        self._ui.show3DButton.enabled = segmentation is not None
+        blocked = self._ui.show3DButton.blockSignals(True)
+        self._ui.show3DButton.checked = views.shows_3d(segmentation)
+        self._ui.show3DButton.blockSignals(blocked)
+
+    def _show_verdict(self) -> None:
+        window = self._ui.verdictLabel.palette.color(qt.QPalette.Window)
+        assessment = self._logic.assessmentOf(self.segmentation)
+        self._ui.verdictLabel.text = words.verdict_text(
+            self.rows,
+            notes(assessment) if assessment else None,
+            said_without_reference(assessment) if assessment else (),
+            self._said_shown,
+            window.lightness() < DARK_BELOW,
+        )
+
+    def onSaidLink(self, link: str) -> None:
+        """Show or hide what is said of values without a z-score."""
+        self._said_shown = not self._said_shown
+        self._show_verdict()
+
+    def _fill(self) -> None:
+        """The matrix: sites from head to foot, what was measured, colored as in the views."""
+        self.matrix = matrix = result_matrix(self.rows)
+        table = self._ui.resultsTable
+        table.clear()
+        table.setRowCount(len(matrix.sites))
+        table.setColumnCount(len(matrix.columns))
+        table.setHorizontalHeaderLabels(list(matrix.columns))
+        table.setVerticalHeaderLabels(list(matrix.sites))
+        for (row, column), cell in matrix.cells.items():
+            item = qt.QTableWidgetItem(cell.text)
+            item.setToolTip(cell.row.details)
+            item.setTextAlignment(qt.Qt.AlignCenter)
+            if cell.color:
+                item.setBackground(qt.QBrush(qt.QColor.fromRgbF(*cell.color)))
+                item.setForeground(qt.QBrush(qt.QColor("white" if cell.light else "black")))
+            table.setItem(row, column, item)
+        table.resizeColumnsToContents()
+        table.resizeRowsToContents()
+        heights = [table.rowHeight(row) for row in range(len(matrix.sites))]
+        bar = table.horizontalScrollBar().sizeHint.height()
+        # Its whole height, or it is drawn over what is below it.
+        header = table.horizontalHeader().sizeHint.height()
+        table.setFixedHeight(header + sum(heights) + bar + 2 * table.frameWidth)
+        table.visible = bool(matrix.cells)
+        self._ui.cellLabel.text = self._ui.recordsLabel.text = ""
+
+    def _at(self, row: int, column: int) -> ResultRow | None:
+        """The number of a cell, None of an empty one."""
+        cell = self.matrix.cells.get((row, column))
+        return cell.row if cell else None
+
+    def onClicked(self, row: int, column: int) -> None:
+        """Show a number's region in the slice views, its age curve in the plot, its reference."""
+        self.chosen = chosen = self._at(row, column)
+        self._ui.cellLabel.text = self._ui.recordsLabel.text = ""
+        if chosen is None:
+            return
+        links = record_links(chosen)
+        self._ui.recordsLabel.text = _("Read: {links}").format(links=links) if links else ""
+        views.jump_to(self.segmentation, chosen.regions)
+        self._ui.cellLabel.text = words.cell_text(chosen)
+        if chart := self.chart:
+            views.put_into_plots(chart)
+        if doubtful := [name for name in doubts(self.segmentation) if name in chosen.regions]:
+            self.show_doubt(doubtful[0])
+
+    @property
+    def chart(self) -> slicer.vtkMRMLPlotChartNode | None:
+        """The age curve of the number that was clicked, of the most urgent one before a click."""
+        return views.chart_of(self._charts, self.chosen or (self.rows[0] if self.rows else None))
+
+    def onDoubleClicked(self, row: int, column: int) -> None:
+        """Open the publication behind a number's reference."""
+        chosen = self._at(row, column)
+        if chosen and (url := reference_url(chosen)):
+            qt.QDesktopServices.openUrl(qt.QUrl(url))
+
+    def show_doubt(self, name: str) -> None:
+        """Name this doubtful region, and why, with what ends the doubt; else the first one."""
+        known = doubts(self.segmentation)
+        self.doubtful = name if name in known else next(iter(known), "")
+        self._ui.doubtRow.visible = bool(known)
+        if known:
+            self._ui.doubtLabel.text = words.doubt_text(known, self.doubtful)
+
+    def onLookButton(self) -> None:
+        """Bring the doubtful region into the slice views."""
+        views.jump_to(self.segmentation, [self.doubtful])
+
+    def onRightButton(self) -> None:
+        """The doubtful region is right: its numbers get their verdicts; show the next one."""
+        with self._frame.working(_("The region is doubtful still.")):
+            self._logic.acceptRegion(self.segmentation, self.doubtful)
+            said = _("Judged right: {name}.").format(name=self.doubtful)
+            self._ui.placingLabel.text = said
+            self._changed()
+
+    def onShow3DToggled(self, checked: bool) -> None:
+        """Show or hide the segments in 3D views; shown, they fill them."""
+        if self.segmentation:
+            slicer.app.processEvents()  # pressed before the work: surfaces may take seconds
+            with slicer.util.tryWithErrorDisplay(_("3D cannot be shown."), waitCursor=True):
+                views.show_3d(self.segmentation, checked)
+            if checked:
+                self._ui.showChartButton.checked = False  # a plot may stand where 3D was
+
+    def onShowChartToggled(self, checked: bool) -> None:
+        """Show the age curve of the chosen number in a layout with a plot, or go back."""
+        if checked:
+            self._layout = views.open_plot(self.chart or self._charts[0])
+        else:
+            views.restore_layout(self._layout)
+
+    def onExportButton(self) -> None:
+        """Write the report."""
+        with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
+            folder = self._frame.parameters.exportFolder
+            files = self._logic.exportReport(folder, self.segmentation)
+            slicer.util.showStatusMessage(_("Written: {file}").format(file=files[0]), STATUS_MS)
+
+    def onAddControlButton(self) -> None:
+        """The patient's marrow is normal: keep its numbers for the user's own references."""
+        self._ui.recordsLabel.text = ""  # they are of the number that was chosen
+        try:
+            self._ui.cellLabel.text = self._logic.addToControls(self.segmentation)
+        except ValueError as error:  # added before, or without an age; said in the panel
+            self._ui.cellLabel.text = str(error)

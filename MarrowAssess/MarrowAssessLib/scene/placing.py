@@ -1,0 +1,61 @@
+"""Where regions are placed, and how, as the parameter node of the module says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import slicer
+
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.scene.choices import chosen_contrasts
+from MarrowAssessLib.scene.segments import regions_to_node
+from MarrowAssessLib.scene.study import shown_first
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where and how regions are placed.
+
+    Attributes:
+        segmentation: takes them.
+        volume_node: the image in which clicks are read.
+        options: how many lumbar vertebrae there are, and what regions leave out.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    volume_node: slicer.vtkMRMLScalarVolumeNode
+    options: PlacingOptions = AS_USUAL
+
+
+def placing(parameters: object, contrast: Contrast | None = None) -> Placing:
+    """What the parameter node says; where it has no segmentation, it gets an empty one.
+
+    Args:
+        parameters: the parameter node.
+        contrast: of the image that is drawn on; None takes the one that is shown.
+
+    Raises:
+        ValueError: no image is chosen.
+    """
+    volumes = chosen_contrasts(parameters)
+    if not volumes:
+        raise ValueError("Choose at least one image or map.")
+    volume = volumes[contrast] if contrast else shown_first(volumes.values())[0]
+    if parameters.segmentation is None:
+        parameters.segmentation = new_segmentation(volume)
+    return Placing(parameters.segmentation, volume, placing_options(parameters))
+
+
+def placing_options(parameters: object) -> PlacingOptions:
+    """How many lumbar vertebrae there are, and what new regions leave out."""
+    chosen = {"vein": parameters.leaveOutVein, "fat": parameters.leaveOutFat}
+    leave_out = [name for name, wanted in chosen.items() if wanted]
+    return PlacingOptions(parameters.lumbarVertebrae, leave_out)
+
+
+def new_segmentation(
+    volume_node: slicer.vtkMRMLScalarVolumeNode,
+) -> slicer.vtkMRMLSegmentationNode:
+    """An empty segmentation on a volume's grid."""
+    return regions_to_node([], volume_node, "Regions")
