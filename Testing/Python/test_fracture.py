@@ -446,12 +446,12 @@ def test_rows_of_a_report(healthy):
     assert "wedge, edema (diffuse" in words
     assert loss.tone == "unusual"
     assert rows["height_loss", "L3"].tone == "expected"
-    high = next(
-        r.measurement
-        for (q, _), r in rows.items()
-        if q == "height_loss" and r.measurement.ci95[0] < 0
-    )
-    assert high.words.startswith(f"{round(high.ci95[0])} to {round(high.ci95[1])} %, grade 0")
+    low, high = (round(end) for end in loss.measurement.ci95)
+    assert words.startswith(f"{low}-{high} %, grade 2")
+    whole = [r for (q, _), r in rows.items() if q == "height_loss" and r.measurement.ci95[1] < 20]
+    assert {r.measurement.words for r in whole} == {"grade 0, no edema"}
+    lines = [one.text for one in headlines(found) if "grade 0, no edema" in one.text]
+    assert len(lines) == 1 and len(whole) > 1
     assert rows["height_grade", "L1"].measurement.value == 2
     index = rows["deformity_index", "T12-L4"].measurement
     assert index.value == 2

@@ -121,9 +121,13 @@ def body_signal(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
 
 
 def _words(book: Book, level: str, body: HeightLoss) -> str:
-    """Such as "22-33 %, grade 2 (1-2) wedge, edema (diffuse, 80 % of the body)"."""
+    """Such as "22-33 %, grade 2 (1-2) wedge, edema (diffuse, 80 % of the body)".
+
+    A body that is surely grade 0 has no interval, so that all such bodies share a line.
+    """
     low, high = (round(end) + 0 for end in body.loss_ci95)
-    words = [f"{low}{'-' if low >= 0 else ' to '}{high} %", body.grade_text]
+    interval = f"{low}{'-' if low >= 0 else ' to '}{high} %"
+    words = [body.grade_text] if body.grade_range == (0, 0) else [interval, body.grade_text]
     if Contrast.FS_T2 in book.acquired:
         signal = book.of_all(_SIGNALS[Contrast.FS_T2])[0].get(level)
         words += [signal.text] if signal else []
