@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numba import njit
 
-from PDFFMapperLib.maps.progress import Progress, tell
+from PDFFMapperLib.maps.progress import Progress, run_parallel, tell
+from PDFFMapperLib.water_fat import fronts
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 # Hz/mm/T: by how much the change of the field may usually differ from the expected one, where that
@@ -27,6 +29,7 @@ _FEW = 0.25  # pairs per voxel of a block that say as much of its change as the 
 _FARTHEST = 10.0  # spreads after which a jump costs no more
 _SWEEPS = 20
 _SETTLED = 1e-3  # share of the blocks with signal that still change
+_TILE = 500  # blocks
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def expected_steps(
     blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
     products = np.zeros((3, *blocks, len(echo_times_s)), np.complex64)
     pairs = np.zeros((3, *blocks), np.float32)
-    for k in range(blocks[0]):
+
+    def add_slab(k: int) -> None:
         first = k * factors[0]
         slab = mask[first : first + factors[0] + 1]  # and the slice beyond it
         index = np.flatnonzero(slab)
@@ -83,6 +87,8 @@ def expected_steps(
             products[:, k],
             pairs[:, k],
         )
+
+    run_parallel(add_slab, range(blocks[0]))
     turns = products[..., 1:] * products[..., :-1].conj()
     spacing = np.diff(echo_times_s)
     weight = np.abs(turns)
@@ -169,13 +175,15 @@ def block_field(
         period_hz > 0,
     )
     messages = np.zeros((3, len(costs), labels), np.float32)
-    best = np.zeros(len(costs), np.int64)
+    best = np.full(len(costs), -1)
     for sweep in range(_SWEEPS):
         tell(progress, sweep / _SWEEPS)
         before = best
         for forward in (True, False):
-            _sweep_blocks(*given, forward, messages)
-        best = _label_blocks(*given, messages)
+            work = partial(_sweep_blocks, *given, messages, forward)
+            fronts.sweep(work, shape, _TILE, forward)
+        best = np.zeros(len(costs), np.int64)
+        fronts.sweep(partial(_label_blocks, *given, messages, best), shape, _TILE, True)
         if np.mean((best != before)[with_signal]) < _SETTLED:
             break
     field = label_hz[best].reshape(shape)
@@ -282,22 +290,24 @@ def _pass_message(source, message, share, expected, spread, step, circular, padd
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _sweep_blocks(cost, shape, expected, spread, step_hz, circular, forward, messages):
-    """One sweep of tree-reweighted message passing over all blocks, in or against their order.
+def _sweep_blocks(cost, shape, expected, spread, step_hz, circular, messages, forward, tile):
+    """Tree-reweighted message passing over the blocks of a tile, in or against their order.
 
     There is one message per block and axis: to the next block after a forward sweep, from it after
     a backward one.
     """
-    nodes, labels = cost.shape
+    labels = cost.shape[1]
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     belief = np.empty(labels, np.float32)
     scratch = np.full(3 * labels, 1e30, np.float32)
     place = np.empty(3, np.int64)
-    for step in range(nodes):
-        node = step if forward else nodes - 1 - step
-        place[0] = node // strides[0]
-        place[1] = node // strides[1] % shape[1]
-        place[2] = node % shape[2]
+    slices, rows, columns = tile[1] - tile[0], tile[3] - tile[2], shape[2]
+    for step in range(slices * rows * columns):
+        at = step if forward else slices * rows * columns - 1 - step
+        place[0] = tile[0] + at // (rows * columns)
+        place[1] = tile[2] + at // columns % rows
+        place[2] = at % columns
+        node = place[0] * strides[0] + place[1] * strides[1] + place[2]
         for x in range(labels):
             belief[x] = cost[node, x]
         before = after = 0
@@ -334,17 +344,18 @@ def _sweep_blocks(cost, shape, expected, spread, step_hz, circular, forward, mes
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _label_blocks(cost, shape, expected, spread, step_hz, circular, messages):
-    """The label of each block after a backward sweep, earlier blocks being decided first."""
-    nodes, labels = cost.shape
+def _label_blocks(cost, shape, expected, spread, step_hz, circular, messages, best, tile):
+    """The label of each block of a tile after a backward sweep, earlier ones being decided."""
+    labels = cost.shape[1]
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     belief = np.empty(labels, np.float32)
     place = np.empty(3, np.int64)
-    best = np.empty(nodes, np.int64)
-    for node in range(nodes):
-        place[0] = node // strides[0]
-        place[1] = node // strides[1] % shape[1]
-        place[2] = node % shape[2]
+    rows, columns = tile[3] - tile[2], shape[2]
+    for at in range((tile[1] - tile[0]) * rows * columns):
+        place[0] = tile[0] + at // (rows * columns)
+        place[1] = tile[2] + at // columns % rows
+        place[2] = at % columns
+        node = place[0] * strides[0] + place[1] * strides[1] + place[2]
         for x in range(labels):
             belief[x] = cost[node, x]
         for axis in range(3):
@@ -360,4 +371,3 @@ def _label_blocks(cost, shape, expected, spread, step_hz, circular, messages):
                         apart -= labels * np.round(apart / labels)
                     belief[x] += _jump_cost(apart * step_hz / spread[axis, other])
         best[node] = np.argmin(belief)
-    return best

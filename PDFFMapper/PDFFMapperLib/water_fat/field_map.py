@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numba import njit
 
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
+from PDFFMapperLib.water_fat import fronts
 from PDFFMapperLib.water_fat.block_field import block_field, expected_steps, huber
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL, fit_voxels
@@ -37,6 +39,8 @@ _SETTLED = 2e-4  # share of voxels that still change
 _FINE_WEIGHT = 0.5
 _FINE_CAP = 30.0
 _NO_CANDIDATE = 1e5  # cost
+_AT_ONCE = 50_000  # voxels of one piece of work
+_TILE = 4_000  # voxels
 
 
 @dataclass(frozen=True)
@@ -511,166 +515,159 @@ def _choose(
     Returns:
         The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
     """
-    where = np.full(mask.size, -1, np.int32)
-    where[index] = np.arange(len(index), dtype=np.int32)
-    shape = np.array(mask.shape)
-    _settle_costs(index, shape, candidates, costs, coarse, factors, scale_hz, period_hz)
-    inverse_scale = (factors / scale_hz).astype(np.float32)
-    slope = steps_hz / factors[:, None, None, None].astype(np.float32)
+    where = np.full(mask.shape, -1, np.int32)
+    where[mask] = np.arange(len(index), dtype=np.int32)
+    field = _interpolated(coarse, factors, mask.shape)[mask]
+
+    def settle(start: int) -> None:
+        part = slice(start, start + _AT_ONCE)
+        _settle_costs(candidates[part], costs[part], field[part], scale_hz.mean(), period_hz)
+
+    run_parallel(settle, range(0, len(index), _AT_ONCE))
+    given = (
+        where,
+        candidates,
+        costs,
+        steps_hz / factors[:, None, None, None].astype(np.float32),
+        *(np.arange(n) // factor for n, factor in zip(mask.shape, factors, strict=True)),
+        (factors / scale_hz).astype(np.float32),
+    )
     messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
     chosen = np.zeros(len(index), np.float32)
     margin = np.empty(len(index), np.float32)
-    onward = np.arange(len(index))
-    backward = onward[::-1].copy()
     for sweep in range(_FINE_SWEEPS):
         tell(progress, sweep / _FINE_SWEEPS)
         before = chosen.copy()
         for forward in (True, False):
-            _pass_candidate_messages(
-                onward if forward else backward,
-                forward,
-                index,
-                where,
-                shape,
-                candidates,
-                costs,
-                slope,
-                factors,
-                inverse_scale,
-                messages,
-                chosen,
-                margin,
-            )
+            work = partial(_pass_candidate_messages, *given, messages, chosen, margin, forward)
+            fronts.sweep(work, mask.shape, _TILE, forward)
         if np.mean(chosen != before) < _SETTLED:
             break
     return chosen, margin
 
 
-@njit(cache=True, nogil=True)
-def _interpolated(coarse, factors, k, j, i):
-    """Trilinear interpolation of block values at a voxel."""
-    low = np.empty(3, np.int64)
-    part = np.empty(3)
-    at = (k, j, i)
-    for axis in range(3):
-        position = (at[axis] + 0.5) / factors[axis] - 0.5
-        position = min(max(position, 0.0), coarse.shape[axis] - 1.0)
-        low[axis] = min(int(position), max(coarse.shape[axis] - 2, 0))
-        part[axis] = position - low[axis]
-    value = 0.0
-    for dk in range(2):
-        for dj in range(2):
-            for di in range(2):
-                weight = (
-                    (part[0] if dk else 1 - part[0])
-                    * (part[1] if dj else 1 - part[1])
-                    * (part[2] if di else 1 - part[2])
-                )
-                if weight > 0:
-                    value += weight * coarse[low[0] + dk, low[1] + dj, low[2] + di]
-    return value
+def _interpolated(coarse, factors, shape) -> np.ndarray:
+    """Values of blocks at every voxel, linear between their centers."""
+    for axis, (factor, count) in enumerate(zip(factors, shape, strict=True)):
+        at = ((np.arange(count) + 0.5) / factor - 0.5).clip(0, coarse.shape[axis] - 1)
+        low = at.astype(int).clip(0, max(coarse.shape[axis] - 2, 0))
+        part = (at - low).astype(np.float32).reshape(-1, *[1] * (2 - axis))
+        high = np.minimum(low + 1, coarse.shape[axis] - 1)
+        coarse = np.take(coarse, low, axis) * (1 - part) + np.take(coarse, high, axis) * part
+    return coarse
 
 
 @njit(cache=True, nogil=True)
-def _settle_costs(index, shape, candidates, costs, coarse, factors, scale, period):
+def _settle_costs(candidates, costs, field, scale, period):
     """Bring candidates to the period of the coarse field, and add their distance from it."""
-    strides = np.array([shape[1] * shape[2], shape[2], 1])
-    block_scale = scale.mean()
-    for v in range(len(index)):
-        k, j, i = index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2]
-        field = _interpolated(coarse, factors, k, j, i)
+    for v in range(len(field)):
         if not np.isfinite(costs[v, 0]):
-            candidates[v, 0], costs[v, 0] = field, 0.0
+            candidates[v, 0], costs[v, 0] = field[v], 0.0
         for c in range(_CANDIDATES):
             if not np.isfinite(costs[v, c]):
                 costs[v, c], candidates[v, c] = _NO_CANDIDATE, candidates[v, 0]
                 continue
             if period > 0:
-                turns = np.round((field - candidates[v, c]) / period)
+                turns = np.round((field[v] - candidates[v, c]) / period)
                 candidates[v, c] += np.float32(turns * period)
             costs[v, c] = min(costs[v, c], _COST_CAP)
-            costs[v, c] += min(huber((candidates[v, c] - field) / block_scale), _COARSE_CAP)
+            costs[v, c] += min(huber((candidates[v, c] - field[v]) / scale), _COARSE_CAP)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _pass_candidate_messages(
-    order,
-    forward,
-    index,
     where,
-    shape,
     candidates,
     costs,
     slope,
-    factors,
+    slab,
+    band,
+    file,
     scale,
     messages,
     chosen,
     margin,
+    forward,
+    tile,
 ):
-    """One sweep of message passing over the voxels `order`, in that order.
+    """Message passing over the voxels of a tile of slices and rows, in their order or against it.
 
-    After a backward sweep `chosen` is the candidate of each voxel and `margin` how much worse the
+    After going against it `chosen` is the candidate of each voxel and `margin` how much worse the
     best other one is (min-marginals).
+
+    Args:
+        where: number of each voxel of the volume, -1 outside the mask.
+        slope: expected change of the field per voxel along each axis, by blocks.
+        slab, band, file: block of each slice, row and column.
+        tile: first and last slice, first and last row; the last are beyond it.
     """
-    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    slices, rows, columns = where.shape
     belief = np.empty(_CANDIDATES, np.float32)
-    base = np.empty(_CANDIDATES, np.float32)
     fresh = np.empty(_CANDIDATES, np.float32)
-    following = np.empty(3, np.int64)
-    preceding = np.empty(3, np.int64)
+    preceding, following = np.empty(3, np.int64), np.empty(3, np.int64)
     weight, cap = np.float32(_FINE_WEIGHT), np.float32(_FINE_CAP)
     half, two = np.float32(0.5), np.float32(2)
-    for v in order:
-        place = (index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2])
-        before = after = 0
-        for c in range(_CANDIDATES):
-            belief[c] = costs[v, c]
-        for axis in range(3):
-            preceding[axis] = following[axis] = -1
-            if place[axis] > 0:
-                preceding[axis] = where[index[v] - strides[axis]]
-            if place[axis] < shape[axis] - 1:
-                following[axis] = where[index[v] + strides[axis]]
-            if preceding[axis] >= 0:
-                before += 1
+    first_k, last_k, first_j, last_j = tile
+    for kk in range(first_k, last_k):
+        k = kk if forward else first_k + last_k - 1 - kk
+        for jj in range(first_j, last_j):
+            j = jj if forward else first_j + last_j - 1 - jj
+            for ii in range(columns):
+                i = ii if forward else columns - 1 - ii
+                v = where[k, j, i]
+                if v < 0:
+                    continue
+                preceding[0] = where[k - 1, j, i] if k > 0 else -1
+                preceding[1] = where[k, j - 1, i] if j > 0 else -1
+                preceding[2] = where[k, j, i - 1] if i > 0 else -1
+                following[0] = where[k + 1, j, i] if k + 1 < slices else -1
+                following[1] = where[k, j + 1, i] if j + 1 < rows else -1
+                following[2] = where[k, j, i + 1] if i + 1 < columns else -1
+                before = after = 0
                 for c in range(_CANDIDATES):
-                    belief[c] += messages[preceding[axis], axis, c]
-            if following[axis] >= 0:
-                after += 1
-                for c in range(_CANDIDATES):
-                    belief[c] += messages[v, axis, c]
-        if not forward:
-            best = 0
-            for c in range(1, _CANDIDATES):
-                if belief[c] < belief[best]:
-                    best = c
-            chosen[v] = candidates[v, best]
-            margin[v] = np.inf
-            for c in range(_CANDIDATES):
-                if c != best and costs[v, c] < _NO_CANDIDATE:
-                    margin[v] = min(margin[v], belief[c] - belief[best])
-        share = np.float32(1.0 / max(before, after, 1))
-        for axis in range(3):
-            other = following[axis] if forward else preceding[axis]
-            if other < 0:
-                continue
-            edge = v if forward else other
-            first = index[edge]
-            k, j, i = first // strides[0], first // strides[1] % shape[1], first % shape[2]
-            change = slope[axis, k // factors[0], j // factors[1], i // factors[2]]
-            if not forward:
-                change = -change
-            smallest = np.float32(np.inf)
-            for c in range(_CANDIDATES):
-                base[c] = share * belief[c] - messages[edge, axis, c]
-            for d in range(_CANDIDATES):
-                least = np.float32(np.inf)
-                for c in range(_CANDIDATES):
-                    jump = abs(candidates[v, c] - candidates[other, d] + change) * scale[axis]
-                    huber = half * jump * jump if jump < two else two * jump - two
-                    least = min(least, base[c] + min(weight * huber, cap))
-                fresh[d] = least
-                smallest = min(smallest, least)
-            for d in range(_CANDIDATES):
-                messages[edge, axis, d] = fresh[d] - smallest
+                    belief[c] = costs[v, c]
+                for axis in range(3):
+                    if preceding[axis] >= 0:
+                        before += 1
+                        for c in range(_CANDIDATES):
+                            belief[c] += messages[preceding[axis], axis, c]
+                    if following[axis] >= 0:
+                        after += 1
+                        for c in range(_CANDIDATES):
+                            belief[c] += messages[v, axis, c]
+                if not forward:
+                    best = 0
+                    for c in range(1, _CANDIDATES):
+                        if belief[c] < belief[best]:
+                            best = c
+                    chosen[v] = candidates[v, best]
+                    least = np.float32(np.inf)
+                    for c in range(_CANDIDATES):
+                        if c != best and costs[v, c] < _NO_CANDIDATE:
+                            least = min(least, belief[c] - belief[best])
+                    margin[v] = least
+                share = np.float32(1.0 / max(before, after, 1))
+                for axis in range(3):
+                    other = following[axis] if forward else preceding[axis]
+                    if other < 0:
+                        continue
+                    edge = v if forward else other
+                    if forward:
+                        change = slope[axis, slab[k], band[j], file[i]]
+                    else:
+                        back = slab[k - (axis == 0)], band[j - (axis == 1)], file[i - (axis == 2)]
+                        change = -slope[axis, back[0], back[1], back[2]]
+                    for d in range(_CANDIDATES):
+                        fresh[d] = np.float32(1e30)
+                    for c in range(_CANDIDATES):
+                        base = share * belief[c] - messages[edge, axis, c]
+                        own = candidates[v, c] + change
+                        for d in range(_CANDIDATES):
+                            jump = abs(own - candidates[other, d]) * scale[axis]
+                            cost = half * jump * jump if jump < two else two * jump - two
+                            fresh[d] = min(fresh[d], base + min(weight * cost, cap))
+                    smallest = fresh[0]
+                    for d in range(1, _CANDIDATES):
+                        smallest = min(smallest, fresh[d])
+                    for d in range(_CANDIDATES):
+                        messages[edge, axis, d] = fresh[d] - smallest

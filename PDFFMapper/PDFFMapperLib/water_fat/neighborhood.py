@@ -6,20 +6,32 @@ import math
 
 import numpy as np
 
+from PDFFMapperLib.maps.progress import run_parallel
+
 _CLEAR = 3.0  # most that one voxel's excess (of logarithms) counts
 _REACH = (0, 5, 5)  # voxels; the more decide together the less the noise of one of them does
 
 
 def box_sum(values: np.ndarray, reach: tuple[int, int, int]) -> np.ndarray:
-    """Sum over the neighbors up to `reach` voxels away along each axis."""
-    for axis, far in enumerate(reach):
-        length = values.shape[axis]
-        sums = np.cumsum(np.moveaxis(values, axis, -1), axis=-1, dtype=np.float64)
-        sums = np.concatenate([np.zeros((*sums.shape[:-1], 1)), sums], axis=-1)
-        place = np.arange(length)
-        high, low = np.minimum(place + far + 1, length), np.maximum(place - far, 0)
-        values = np.moveaxis((sums[..., high] - sums[..., low]).astype(np.float32), -1, axis)
-    return values
+    """Sum over the neighbors up to `reach` voxels away along each axis, float32."""
+    along_slices = _sum_along(values.astype(np.float32), 0, reach[0])
+    result = np.empty_like(along_slices)
+
+    def sum_in_plane(k: int) -> None:
+        rows = _sum_along(along_slices[k], 0, reach[1])
+        result[k] = _sum_along(rows, 1, reach[2])
+
+    run_parallel(sum_in_plane, range(len(values)))
+    return result
+
+
+def _sum_along(values: np.ndarray, axis: int, far: int) -> np.ndarray:
+    total = values.copy()
+    given, added = np.moveaxis(values, axis, 0), np.moveaxis(total, axis, 0)
+    for step in range(1, min(far, len(given) - 1) + 1):
+        added[step:] += given[:-step]
+        added[:-step] += given[step:]
+    return total
 
 
 def sum_around(

@@ -165,13 +165,14 @@ def separate_water_fat(
     """
     spectrum, notes = spectrum or fat_spectrum(), list(data.notes)
     _check_choices(data, precession, readout, r2star_model, r2star_per_s)
-    mask = _usable(data.echoes, mask, notes)
+    noise = background_noise(data.echoes)
+    mask = _usable(data.echoes, mask, noise, notes)
     times, field_t = data.echo_times_s, data.field_strength_t
     fat = spectrum.modulation(times, field_t)
     model = ChemicalShiftModel(times, fat, field_t, common_phase is not False)
     check_conditioning(model, r2star_per_s)
     asked = precession, common_phase, readout, r2star_per_s, largest_off_resonance_hz
-    settled = find_signal_model(data.echoes, mask, model, data.voxel_size_mm, *asked)
+    settled = find_signal_model(data.echoes, noise, mask, model, data.voxel_size_mm, *asked)
     model, signals, error = settled.model, settled.signals, settled.error
     notes += settled.notes
     _check_unknowns(model, r2star_per_s, r2star_model)
@@ -191,14 +192,13 @@ def separate_water_fat(
         signals = signals.with_error(error.error)
         notes += sentences
     fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, share(progress, 0.7, 0.95))
-    result = _maps(mask, fitted, found, model, _signed(model, data.echoes, fitted, notes))
+    result = _maps(mask, fitted, found, model, _signed(model, noise, fitted, notes))
     result.echo_error = signals.error
     if r2star_model != "single":
         notes.append(
             _separate_decays(result, signals, model, fitted.columns, r2star_model == "select")
         )
-    result.facts = _facts(data, spectrum, model, fat, signals.conjugated, error)
-    result.facts |= {
+    result.facts = _facts(data, spectrum, model, fat, signals.conjugated, error) | {
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
         "r2star_model": r2star_model,
         "noise_sd": float(found.noise),
@@ -314,14 +314,14 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits:
     return _Fits(fits, signal_energy, largest_echo, freedom, noise, borrowed, imprecise)
 
 
-def _signed(model, echoes, fitted: _Fits, notes: list[str]) -> bool:
+def _signed(model, background: float, fitted: _Fits, notes: list[str]) -> bool:
     """Whether the phase of a faint part can be trusted: what is left is the images' own noise.
 
     Where the model leaves more, the phase of a small water or fat signal is that of the misfit.
     """
     if model.common_phase:
         return True
-    left = float(np.median(fitted.noise)) / max(background_noise(echoes), 1e-30)
+    left = float(np.median(fitted.noise)) / max(background, 1e-30)
     if left < _FOLLOWED:
         return True
     notes.append(
@@ -331,13 +331,20 @@ def _signed(model, echoes, fitted: _Fits, notes: list[str]) -> bool:
     return False
 
 
-def _usable(echoes: np.ndarray, mask: np.ndarray | None, notes: list[str]) -> np.ndarray:
-    finite = np.isfinite(echoes).all(0)
+def _usable(
+    echoes: np.ndarray, mask: np.ndarray | None, noise: float, notes: list[str]
+) -> np.ndarray:
+    finite = np.empty(echoes.shape[1:], bool)
+
+    def check(k: int) -> None:
+        np.isfinite(echoes[:, k]).all(0, out=finite[k])
+
+    run_parallel(check, range(len(finite)))
     bad = int(finite.size - finite.sum())
     if bad:
         notes.append(f"{bad} voxels hold NaN or infinite values and were left out.")
     if mask is None:
-        mask = signal_mask(echoes)
+        mask = signal_mask(echoes, noise)
         reason = "no voxel has signal over the noise"
     else:
         mask = np.asarray(mask)
@@ -360,8 +367,9 @@ def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
     Raises:
         ValueError: an echo is exactly 0 in more than half of the mask.
     """
+    voxels = np.count_nonzero(mask)
     for n, echo in enumerate(echoes):
-        nothing = float(np.mean(echo[mask] == 0))
+        nothing = np.count_nonzero((echo == 0) & mask) / voxels
         if nothing > 0.5:
             raise ValueError(
                 f"Echo {n + 1} of {len(echoes)} is 0 in {100 * nothing:.0f} % of the voxels with "

@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from PDFFMapperLib.maps.progress import run_parallel
+
 _BLOCK = 8  # voxels in plane
 _FALSE_ALARM = 1e-4  # share of the voxels of air that one voxel alone may let pass
 _ALIKE = 0.03  # the same where most of the voxels around pass with it
@@ -19,7 +21,7 @@ _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
 _DARKEST = 0.005  # of the bright parts; what noise-free images hold under it is not tissue
 
 
-def signal_mask(echoes: np.ndarray) -> np.ndarray:
+def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
     """Voxels with signal over the noise, bool, shape (slices, rows, columns).
 
     The largest echo of a voxel must pass what noise reaches in one of 10,000 voxels of air, or
@@ -28,12 +30,17 @@ def signal_mask(echoes: np.ndarray) -> np.ndarray:
     Args:
         echoes: complex or magnitude, shape (echoes, slices, rows, columns); also images of one
             object that are no echoes.
+        noise: `background_noise` of these, if it is known already.
     """
     level = np.zeros(echoes.shape[1:], np.float32)
-    for echo in echoes:
-        np.maximum(level, np.nan_to_num(np.abs(echo), posinf=0), out=level)
+
+    def largest(k: int) -> None:
+        for echo in echoes:
+            np.maximum(level[k], np.nan_to_num(np.abs(echo[k]), posinf=0), out=level[k])
+
+    run_parallel(largest, range(len(level)))
     high = float(np.percentile(level, 98)) or float(level.max())
-    noise = background_noise(echoes)
+    noise = background_noise(echoes) if noise is None else noise
     alone, together = (
         max(noise * math.sqrt(2 * math.log(len(echoes) / rate)), _DARKEST * high)
         for rate in (_FALSE_ALARM, _ALIKE)
@@ -50,15 +57,20 @@ def background_noise(echoes: np.ndarray) -> float:
     differences of diagonal neighbors in the calmest quarter of the last echo. Whole numbers hold
     at least the noise of rounding.
     """
-    first, last = (_blocks(np.abs(echoes[n])) for n in (0, -1))
-    usable = (first > 0).mean(-1) > 0.9
-    usable &= np.isfinite(first).all(-1) & np.isfinite(last).all(-1)
-    pairs = np.stack([first[usable], last[usable]]).astype(float)
-    levels = np.sqrt((pairs**2).mean(-1) / 2)
-    centered = pairs - pairs.mean(-1, keepdims=True)
-    spread = np.maximum(centered.std(-1), 1e-30)
-    variation = spread / np.maximum(pairs.mean(-1), 1e-30)
-    relation = (centered[0] * centered[1]).mean(-1) / (spread[0] * spread[1])
+    parts = [np.empty(0)] * echoes.shape[1]
+
+    def add_slice(k: int) -> None:
+        parts[k] = _block_statistics(echoes[:, k : k + 1])
+
+    run_parallel(add_slice, range(len(parts)))
+    usable, *means, product = np.concatenate(parts, axis=1)
+    usable = usable > 0
+    first, last, first_square, last_square, product = (each[usable] for each in (*means, product))
+    means, squares = np.stack([first, last]), np.stack([first_square, last_square])
+    levels = np.sqrt(squares / 2)
+    spread = np.maximum(np.sqrt(np.maximum(squares - means**2, 0)), 1e-30)
+    variation = spread / np.maximum(means, 1e-30)
+    relation = (product - first * last) / (spread[0] * spread[1])
     air = (np.abs(variation - _RAYLEIGH_VARIATION) < 0.12).all(0) & (relation < 0.5)
     air &= levels.max(0) < 1.25 * levels.min(0)
     if air.sum() >= max(3, 0.005 * len(usable)):
@@ -71,6 +83,16 @@ def background_noise(echoes: np.ndarray) -> float:
     parts = 8 * math.log(2) if np.iscomplexobj(echo) else 4 * 0.455 * _RAYLEIGH_SD**2
     calm = math.sqrt(np.percentile(squares, 25) / parts) if len(squares) else 0.0
     return max(calm, _gray_level(echo) / 2)
+
+
+def _block_statistics(echoes: np.ndarray) -> np.ndarray:
+    """Of each block of a slice: whether it holds values, means of the first and of the last echo,
+    of their squares and of their product; shape (6, blocks)."""
+    first, last = (_blocks(np.abs(echoes[n])).astype(float) for n in (0, -1))
+    usable = (first > 0).mean(-1) > 0.9
+    usable &= np.isfinite(first).all(-1) & np.isfinite(last).all(-1)
+    pairs = (first, last, first**2, last**2, first * last)
+    return np.stack([usable, *(each.mean(-1) for each in pairs)])
 
 
 def _gray_level(image: np.ndarray) -> float:

@@ -31,7 +31,6 @@ from PDFFMapperLib.water_fat.field_map import (
     noise_sd,
 )
 from PDFFMapperLib.water_fat.odd_echo import echo_that_contradicts, poor_share
-from PDFFMapperLib.water_fat.signal_mask import background_noise
 from PDFFMapperLib.water_fat.voxel_fit import (
     CONVERGED,
     FAT,
@@ -85,6 +84,7 @@ class SignalModel:
 
 def find_signal_model(
     echoes: np.ndarray,
+    background_noise: float,
     mask: np.ndarray,
     model: ChemicalShiftModel,
     voxel_size_mm: tuple[float, float, float],
@@ -98,6 +98,7 @@ def find_signal_model(
 
     Args:
         echoes: complex64, shape (echoes, slices, rows, columns).
+        background_noise: of these images, see `signal_mask`.
         mask: voxels to draw from.
         model: echo times, fat signal, field strength.
         voxel_size_mm: along slices, rows, columns.
@@ -116,7 +117,9 @@ def find_signal_model(
             "The phase error of a bipolar readout cannot be told from fat with three echoes; "
             "at least four are needed."
         )
-    sample = _Sample(echoes, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz)
+    sample = _Sample(
+        echoes, background_noise, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz
+    )
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
     shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
@@ -164,10 +167,10 @@ def find_signal_model(
 class _Sample:
     """Voxels from all over the mask but the dimmest, and what all fits share."""
 
-    def __init__(self, echoes, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz):
+    def __init__(self, echoes, background_noise, mask, voxel_size_mm, r2star_per_s, largest_hz):
         self.echoes, self.mask, self.voxel_size_mm = echoes, mask, voxel_size_mm
         self.r2star_per_s = r2star_per_s
-        self.largest_off_resonance_hz = largest_off_resonance_hz
+        self.largest_off_resonance_hz = largest_hz
         index = np.flatnonzero(mask)
         index = index[:: max(1, len(index) // (2 * _SAMPLE))]
         volume = VoxelSignals(echoes)
@@ -177,7 +180,7 @@ class _Sample:
         index = index[:: max(1, round(len(index) * len(echoes) / (6 * _SAMPLE)))]
         self.signals, self.place = volume.at(index), volume.place(index)
         self.energy = (np.abs(self.signals) ** 2).sum(1)
-        self.background_noise = background_noise(echoes)
+        self.background_noise = background_noise
 
     def slab(self) -> np.ndarray:
         """The mask in slices around its middle that hold enough voxels, as a mask."""
