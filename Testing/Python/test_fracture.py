@@ -432,8 +432,10 @@ def study(healthy, heights=None, edema="", margin=0):
 
 def test_rows_of_a_report(healthy):
     from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.findings.result import Result
     from MarrowAssessLib.findings.summary import headlines
     from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.measures.measurement import Measurement
     from MarrowAssessLib.report.data import as_dict
 
     wedge = tuple(np.array([0.65, 0.82, 1.0]) * usual("L1"))
@@ -461,6 +463,12 @@ def test_rows_of_a_report(healthy):
     assert rows["edema_share", "L1"].measurement.value > 90
     assert rows["edema_share", "L3"].measurement.value < 5
     assert rows["t1_body_ratio", "L1"].measurement.value == pytest.approx(1, abs=0.1)
+    for level in ("L1", "L3"):  # signal of which nothing sure can be said
+        signal = Measurement("t1_marrow_muscle", level, 1.2, (f"{level} marrow",))
+        found.results.append(Result(signal, None, "", None, None, "no reference", []))
+    assert found.color_of("L1 marrow").measurement.quantity == "height_loss"  # unusual
+    assert found.color_of("L3 marrow").measurement.quantity == "t1_marrow_muscle"
+    del found.results[-2:]
     lines = headlines(found)
     told = [line.text for line in lines]
     assert any(line.startswith("L1 Height loss 3") and "10.1002/jbmr" in line for line in told)

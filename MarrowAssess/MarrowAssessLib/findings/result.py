@@ -344,12 +344,14 @@ class Assessment:
     def color_of(self, name: str) -> Result | None:
         """The result that colors a region: unusual, scored, with a tone, by the quantities' rank.
 
-        Only of that region itself: what is measured of several levels is nobody's own.
+        Only of that region itself: what is measured of several levels is nobody's own. A shape as
+        expected says nothing of marrow whose signal is at a limit, so it comes last.
         """
         able = [
-            (r.tone != UNUSUAL, r.z is None, r.tone == OPEN, rank, n)
+            (r.tone != UNUSUAL, r.z is None, known.method is Method.BODY_SHAPE, r.tone == OPEN,
+             known.color_rank, n)
             for n, r in enumerate(self.results)
             if r.measurement.measured == (name,)
-            and (rank := QUANTITIES[r.measurement.quantity].color_rank) is not None
-        ]
+            and (known := QUANTITIES[r.measurement.quantity]).color_rank is not None
+        ]  # fmt: skip
         return self.results[min(able)[-1]] if able else None
