@@ -10,7 +10,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from PDFFMapperLib.images.files import is_dicom, written_whole
+from PDFFMapperLib.dicom.preamble import is_dicom
+from PDFFMapperLib.images.files import written_whole
 
 _PLACES = ("labels", "segmentation")  # keys of a study file that name one file
 

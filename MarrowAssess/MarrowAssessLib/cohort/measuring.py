@@ -50,7 +50,7 @@ def _arguments(path: Path) -> tuple[dict, str]:
 
 
 def _patient_id(folder: Path) -> str:
-    from PDFFMapperLib.images.files import is_dicom
+    from PDFFMapperLib.dicom.preamble import is_dicom
     from pydicom.filereader import dcmread
 
     for file in sorted(folder.rglob("*")):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from PDFFMapperLib.dicom.header import (
+from PDFFMapperLib.dicom.elements import (
     FACTS,
     GE_B_VALUE,
     GE_COMPONENT,

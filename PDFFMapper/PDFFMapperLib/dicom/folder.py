@@ -19,15 +19,10 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from PDFFMapperLib.dicom.elements import PARAMETRIC_MAP, number_in, numbers_in
 from PDFFMapperLib.dicom.facts import PatientFacts, attributes_of, patient_of
 from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
-from PDFFMapperLib.dicom.header import (
-    PARAMETRIC_MAP,
-    NotDicom,
-    number_in,
-    numbers_in,
-    read_header,
-)
+from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
 from PDFFMapperLib.images.volume import Volume

@@ -12,8 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from PDFFMapperLib.dicom.facts import b_value_of, component_of, real_world_mapping
-from PDFFMapperLib.dicom.header import (
+from PDFFMapperLib.dicom.elements import (
     PHILIPS_B_VALUE,
     PHILIPS_DIRECTION,
     PHILIPS_DIRECTION_KIND,
@@ -29,6 +28,7 @@ from PDFFMapperLib.dicom.header import (
     standard_blocks,
     texts_in,
 )
+from PDFFMapperLib.dicom.facts import b_value_of, component_of, real_world_mapping
 from PDFFMapperLib.dicom.siemens import siemens_csa
 
 # Names that enhanced objects use for what classic ones call otherwise.

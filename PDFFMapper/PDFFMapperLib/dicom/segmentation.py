@@ -14,7 +14,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 
-from PDFFMapperLib.images.files import checked_name, is_dicom
+from PDFFMapperLib.dicom.preamble import is_dicom
+from PDFFMapperLib.images.files import checked_name
 from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
 
 _CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")

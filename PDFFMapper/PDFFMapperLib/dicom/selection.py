@@ -19,6 +19,7 @@ from PDFFMapperLib.dicom.folder import (
     read_dicom_files,
     read_dicom_folder,
 )
+from PDFFMapperLib.dicom.preamble import is_dicom
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes
 from PDFFMapperLib.images.attributes import (
@@ -28,7 +29,7 @@ from PDFFMapperLib.images.attributes import (
     product_of_image_type,
     words_of,
 )
-from PDFFMapperLib.images.files import is_dicom, read_volume
+from PDFFMapperLib.images.files import read_volume
 from PDFFMapperLib.images.volume import Volume
 
 _PRODUCTS = ("water", "fat", "pdff", "r2star")

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from PDFFMapperLib.dicom.elements import SLICE_COUNTS, number_in, numbers_in, texts_in
 from PDFFMapperLib.dicom.facts import component_of, direction_of
 from PDFFMapperLib.dicom.frames import Frame
-from PDFFMapperLib.dicom.header import SLICE_COUNTS, number_in, numbers_in, texts_in
 
 _POSITION_TOLERANCE_MM = 0.01
 _SPACING_TOLERANCE = 0.02

@@ -9,9 +9,8 @@ from slicer.i18n import tr as _
 
 from PDFFMapperLib.dicom.inventory import inventory, lines
 from PDFFMapperLib.panel.frame import PanelFrame
-from PDFFMapperLib.panel.recipe_tab import dicom_file
 from PDFFMapperLib.scene.dicom import LoadedDicom, load_again, load_dicom, read_otherwise
-from PDFFMapperLib.scene.frames import instances_of
+from PDFFMapperLib.scene.frames import dicom_file, instances_of
 
 MOST_FILES = 500  # whose headers are read to tell what reading again would change
 

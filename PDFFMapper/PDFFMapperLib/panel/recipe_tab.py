@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, Family, Input, Option
-from PDFFMapperLib.scene.frames import Frame, frames_from_nodes
+from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
     chosen_recipe,
@@ -184,12 +184,6 @@ class RecipeTab:
                     self.table.setItem(row, column, qt.QTableWidgetItem(text))
         finally:
             self._filling = False
-
-
-def dicom_file() -> Callable[[str], str] | None:
-    """What finds the file of a DICOM instance, where there is a DICOM database."""
-    database = getattr(slicer, "dicomDatabase", None)
-    return database.fileForInstance if database else None
 
 
 def _option_widget(option: Option) -> object:

@@ -211,3 +211,9 @@ def _dicom_facts(
         for of_one_frame in ("EchoTime", "DiffusionBValue", "ImageComponent"):
             facts.pop(of_one_frame, None)
     return facts
+
+
+def dicom_file() -> Callable[[str], str] | None:
+    """What finds the file of a DICOM instance, where there is a DICOM database."""
+    database = getattr(slicer, "dicomDatabase", None)
+    return database.fileForInstance if database else None
