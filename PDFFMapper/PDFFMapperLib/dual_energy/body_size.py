@@ -20,8 +20,9 @@ def water_equivalent_cm(image: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray
     pixel = spacing_mm[0] * spacing_mm[1] / 100
     water = np.empty(len(image))
     for k, one in enumerate(image):
-        attenuation = np.maximum(one / np.float32(1000) + 1, 0, dtype=np.float32)
-        water[k] = attenuation[one > BODY_HU - 500].sum(dtype=np.float64)
+        inside = one > BODY_HU - 500
+        total = np.sum(one * inside, dtype=np.float64)
+        water[k] = np.count_nonzero(inside) + total / 1000
     return 2 * np.sqrt(water * pixel / np.pi)
 
 

@@ -90,19 +90,40 @@ def three_materials(
         of: their calibration.
         low_weight: of the low beam in the mixed image that `vnca` is told for.
     """
+    seen = np.stack([low.ravel(), high.ravel(), np.ones(low.size)]).astype(low.dtype)
+    made = decompose(seen, weights_of(of, low_weight).astype(low.dtype))
+    return Marrow(*(one.reshape(low.shape) for one in made[:3]))
+
+
+def weights_of(of: Calibration, low_weight: float = 0.5) -> np.ndarray:
+    """What `decompose` multiplies CT numbers by, of shape (4, 3): low, high and a constant.
+
+    Raises:
+        ValueError: see `volume_shares`.
+    """
     shares = volume_shares(of)
-    mineral = shares.hap(low, high)
-    yellow = shares.yellow(low, high)
-    rest = 1 - mineral
-    mixed = low * np.float32(low_weight)
-    mixed += high * np.float32(1 - low_weight)
-    of_hap = low_weight * of.hap[0] + (1 - low_weight) * of.hap[1]
-    mixed -= mineral * np.float32(of_hap)
-    mixed /= rest
-    yellow /= rest
-    yellow *= np.float32(100)
-    mineral *= np.float32(HAP_DENSITY)
-    return Marrow(mineral, yellow, mixed)
+    mineral, yellow, water = (
+        np.array([one.low, one.high, one.constant])
+        for one in (shares.hap, shares.yellow, hap_beside_water(of))
+    )
+    mixing = np.array([low_weight, 1 - low_weight])
+    marrow = np.append(mixing, 0.0) - mineral * (mixing @ of.hap)  # of the mixed image
+    return np.stack([HAP_DENSITY * mineral, 100 * yellow, marrow, water])
+
+
+def decompose(seen: np.ndarray, weights: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Mineral (mg/cm^3), yellow share (%), CT number of the marrow and mineral beside water.
+
+    Args:
+        seen: CT numbers at both beams and a row of ones, of shape (3, voxels).
+        weights: see `weights_of`; of the same type.
+        out: where to, of shape (4, voxels).
+    """
+    made = np.matmul(weights, seen, out=out)
+    rest = made[0] * made.dtype.type(-1 / HAP_DENSITY)
+    rest += 1
+    made[1:3] /= rest
+    return made
 
 
 def projected(of: Calibration, low_weight: float = 0.5) -> Linear:

@@ -11,11 +11,11 @@ from PDFFMapperLib.dual_energy import calibration
 from PDFFMapperLib.dual_energy.body_size import MOST_CUT, cut_share, water_equivalent_cm
 from PDFFMapperLib.dual_energy.calibration import Calibration
 from PDFFMapperLib.dual_energy.decomposition import (
-    hap_beside_water,
+    decompose,
     projected,
     systematic_error,
-    three_materials,
     voxel_sd,
+    weights_of,
 )
 from PDFFMapperLib.dual_energy.pair import check_images, kev_of, kv_pair_of
 from PDFFMapperLib.images.volume import Volume
@@ -43,17 +43,19 @@ def of_three_materials(
     low, high = images
     notes = check_images(low, high, mixtures=True)
     slices, facts = _calibrations(low, high, chosen, notes)
-    arrays = {name: _empty(low) for name in ("HAP", "yellow_share", "VNCa", "HAP_water")}
     doubt = _doubt(low, high)
+    made = np.empty((4, low.array.size), np.float32)
+    seen = np.ones((3, low.array[0].size), np.float32)
     for k, one in enumerate(slices):
         if progress and not progress(k / len(slices)):
             raise InterruptedError("Canceled.")
-        pair = low.array[k].astype(np.float32), high.array[k].astype(np.float32)
-        made = three_materials(*pair, one, chosen.low_weight)
-        values = made.hap, made.yellow, made.vnca, hap_beside_water(one)(*pair)
-        for array, value in zip(arrays.values(), values, strict=True):
-            value[doubt[k] > 0] = np.nan
-            array[k] = value
+        seen[0], seen[1] = low.array[k].ravel(), high.array[k].ravel()
+        seen[0][doubt[k].ravel() > 0] = np.nan  # and so is all that is made of it
+        here = slice(k * seen.shape[1], (k + 1) * seen.shape[1])
+        weights = weights_of(one, chosen.low_weight).astype(np.float32)
+        decompose(seen, weights, made[:, here])
+    names = ("HAP", "yellow_share", "VNCa", "HAP_water")
+    arrays = {n: one.reshape(low.array.shape) for n, one in zip(names, made, strict=True)}
     middle = slices[len(slices) // 2]
     covariance = _noise(low, high, doubt, notes)
     for key, errors in (
@@ -187,18 +189,31 @@ def _ratio_of_bone(low: np.ndarray, high: np.ndarray) -> float | None:
 
 def _doubt(low: Volume, high: Volume) -> np.ndarray:
     """Why a voxel has no value, by `CODES`."""
+    doubt = np.empty(low.array.shape, np.uint8)
+    dense = False
+    for k, (one, other) in enumerate(zip(low.array, high.array, strict=True)):
+        np.less(np.minimum(one, other), AIR_HU, out=doubt[k].view(bool))
+        dense = dense or bool(one.max() > METAL_HU)
+    if dense:
+        _mark_metal(low, high, doubt)
+    return doubt
+
+
+def _mark_metal(low: Volume, high: Volume, doubt: np.ndarray) -> None:
+    """Mark metal, what lies near it, and CT numbers that were cut off."""
     from scipy.ndimage import binary_dilation
 
-    doubt = np.zeros(low.array.shape, np.uint8)
-    doubt[(low.array < AIR_HU) | (high.array < AIR_HU)] = 1
+    reach = np.maximum(np.round(METAL_REACH_MM / low.spacing[::-1]).astype(int), 1)
+    k, j, i = np.ogrid[tuple(slice(-n, n + 1) for n in reach)]
+    ball = (k / reach[0]) ** 2 + (j / reach[1]) ** 2 + (i / reach[2]) ** 2 <= 1
     dense = low.array > METAL_HU
-    if dense.any():
-        doubt[(low.array >= _HIGHEST_STORED) | (high.array >= _HIGHEST_STORED)] |= 4
-        reach = np.maximum(np.round(METAL_REACH_MM / low.spacing[::-1]).astype(int), 1)
-        k, j, i = np.ogrid[tuple(slice(-n, n + 1) for n in reach)]
-        ball = (k / reach[0]) ** 2 + (j / reach[1]) ** 2 + (i / reach[2]) ** 2 <= 1
-        doubt[binary_dilation(dense, ball)] |= 2
-    return doubt
+    axes = [np.flatnonzero(dense.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(
+        slice(max(a[0] - n, 0), a[-1] + n + 1) for a, n in zip(axes, reach, strict=True)
+    )
+    cut = (low.array[box] >= _HIGHEST_STORED) | (high.array[box] >= _HIGHEST_STORED)
+    doubt[box][cut] |= 4
+    doubt[box][binary_dilation(dense[box], ball)] |= 2
 
 
 def _noise(low: Volume, high: Volume, doubt: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -220,10 +235,6 @@ def _noise(low: Volume, high: Volume, doubt: np.ndarray, notes: list[str]) -> np
     shared = (variance(steps[0] + steps[1]) - one - other) / 2
     notes.append(f"Noise: {one**0.5:.1f} HU at the low, {other**0.5:.1f} HU at the high energy.")
     return np.array([[one, shared], [shared, other]])
-
-
-def _empty(like: Volume) -> np.ndarray:
-    return np.empty(like.array.shape, np.float32)
 
 
 def _maps(
