@@ -208,9 +208,7 @@ def _mark_metal(low: Volume, high: Volume, doubt: np.ndarray) -> None:
     ball = (k / reach[0]) ** 2 + (j / reach[1]) ** 2 + (i / reach[2]) ** 2 <= 1
     dense = low.array > METAL_HU
     axes = [np.flatnonzero(dense.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(
-        slice(max(a[0] - n, 0), a[-1] + n + 1) for a, n in zip(axes, reach, strict=True)
-    )
+    box = tuple(slice(max(a[0] - n, 0), a[-1] + n + 1) for a, n in zip(axes, reach, strict=True))
     cut = (low.array[box] >= _HIGHEST_STORED) | (high.array[box] >= _HIGHEST_STORED)
     doubt[box][cut] |= 4
     doubt[box][binary_dilation(dense[box], ball)] |= 2
