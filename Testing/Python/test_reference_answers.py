@@ -14,6 +14,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.commands.terminal import summary
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.statement import OPEN
 from MarrowAssessLib.findings.statements import (
     AT_MOST,
     _frequency_statement,
@@ -269,6 +270,17 @@ def test_carroll_s_rule_in_its_own_counts(study):
         for value in (0.8, 1.3)
     }  # fmt: skip
     assert tones == {0.8: "unusual", 1.3: "expected"}
+
+
+def test_a_number_without_an_interval_lies_on_no_side(study):
+    measurement = Measurement("t1_marrow_disc", "L3", 1.6, ("L3 marrow",))
+    study.age_years = 40.0
+    said = statements(measurement, study, thresholds("t1_marrow_disc", "L3", 40), False, False)
+    assert any(s.text.startswith("without an interval beside 1: of 41") for s in said)
+    assert not any("its interval" in s.text for s in said)
+    counted = next(f for f in all_frequencies() if f.scores)
+    of_none = _frequency_statement(counted, OPEN, unknown=True)
+    assert of_none.text.startswith("it has no interval beside the limit of")
 
 
 @pytest.mark.parametrize(("drop", "tone"), [(5, "unusual"), (25, ""), (60, "expected")])

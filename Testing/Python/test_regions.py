@@ -103,6 +103,21 @@ def test_interval_of_the_median_covers_the_truth_for_independent_and_smoothed_no
         assert 0.90 <= covered / runs <= 0.985
 
 
+def test_a_gradient_through_a_region_leaves_a_wide_interval():
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(3)
+    held = []
+    while len(held) < 200:
+        noise = gaussian_filter(rng.normal(size=(40, 40, 40)), 4, mode="wrap")[:12, :16, :16]
+        one = statistics(region_of(np.ones(noise.shape, bool)), noise, 1.0)
+        if 2 <= effective_samples(noise - noise.mean(), np.ones(noise.shape, bool)) < 4:
+            held.append(abs(one.median) <= 1.96 * one.median_se)
+    assert 0.92 <= np.mean(held) <= 1
+    along = np.broadcast_to(np.arange(16.0) + 0.5, (12, 16, 16))  # one sample: no interval
+    assert np.isnan(statistics(region_of(np.ones(along.shape, bool)), along, 1.0).median_se)
+
+
 def test_repeated_voxels_do_not_count_as_independent():
     rng = np.random.default_rng(5)
     noise = np.repeat(np.repeat(rng.normal(size=(12, 12, 12)), 2, axis=1), 2, axis=2)

@@ -102,16 +102,17 @@ def _frequency_statements(measurement: Measurement, study: Study) -> list[Statem
     if study.age_years is None or not measurement.site:
         return []
     return [
-        _frequency_statement(one, side_of(measurement, one.limit))
+        _frequency_statement(one, side_of(measurement, one.limit), measurement.ci95 is None)
         for one in frequencies(measurement.site, study.age_years, study.sex, measurement.quantity)
         if one.scores
     ]
 
 
-def _frequency_statement(one: Frequency, side: str) -> Statement:
+def _frequency_statement(one: Frequency, side: str, unknown: bool = False) -> Statement:
     if side == OPEN:
+        why = "it has no interval beside" if unknown else "its interval holds"
         text = (
-            f"its interval holds the limit of {one.limit:g}: no statement; {one.finding}: "
+            f"{why} the limit of {one.limit:g}: no statement; {one.finding}: "
             f"{one.percent:g} % of {one.people} {_interval(one.interval)}"
         )
         return Statement(FREQUENCY, OPEN, text, one.records)
@@ -174,7 +175,8 @@ def _rules(
 def _carroll(measurement: Measurement, rule: Threshold) -> Statement:
     """The published ratio of 1, above which marrow was normal and below which infiltrated."""
     side = side_of(measurement, rule.value)
-    where = {ABOVE: "above", AT_MOST: "at or below"}.get(side, "on no sure side of")
+    unsure = "on no sure side of" if measurement.ci95 else "without an interval beside"
+    where = {ABOVE: "above", AT_MOST: "at or below"}.get(side, unsure)
     tone = {ABOVE: EXPECTED, AT_MOST: UNUSUAL}.get(side, OPEN)
     return Statement(RULE, tone, f"{where} {rule.value:g}: {rule.accuracy}", rule.records)
 

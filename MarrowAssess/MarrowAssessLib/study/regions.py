@@ -170,11 +170,17 @@ def _median_se(values: np.ndarray, residual: np.ndarray, mask: np.ndarray) -> fl
 
     Interpolated and smoothed voxels repeat their neighbors. The integral of the autocorrelation
     along each axis, up to where it falls below 0.1, says how many voxels make one independent
-    sample.
+    sample. Of fewer than four (a gradient through the region) order statistics say nothing; the
+    wider interval of Student's t is taken, whose samples spread by what theory adds for so few.
     """
     effective = effective_samples(residual, mask)
-    if effective < 4:
+    if effective < 2:
         return float("nan")
+    if effective < 4:
+        from scipy.special import stdtrit
+
+        wide = stdtrit(effective - 1, 0.975) / 1.96
+        return float(wide * np.sqrt(np.pi / 2) * values.std() / np.sqrt(effective - 1))
     half = 0.98 / np.sqrt(effective)  # 1.96 standard errors of a binomial proportion at 1/2
     low, high = np.quantile(values, (max(0.0, 0.5 - half), min(1.0, 0.5 + half)))
     return float((high - low) / (2 * 1.96))
