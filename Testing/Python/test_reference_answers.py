@@ -276,7 +276,9 @@ def test_a_number_without_an_interval_lies_on_no_side(study):
     measurement = Measurement("t1_marrow_disc", "L3", 1.6, ("L3 marrow",))
     study.age_years = 40.0
     said = statements(measurement, study, thresholds("t1_marrow_disc", "L3", 40), False, False)
-    assert any(s.text.startswith("without an interval beside 1: of 41") for s in said)
+    assert any(
+        s.text.startswith("without an interval, so on no sure side of 1: of 41") for s in said
+    )
     assert not any("its interval" in s.text for s in said)
     counted = next(f for f in all_frequencies() if f.scores)
     of_none = _frequency_statement(counted, OPEN, unknown=True)

@@ -175,7 +175,9 @@ def _rules(
 def _carroll(measurement: Measurement, rule: Threshold) -> Statement:
     """The published ratio of 1, above which marrow was normal and below which infiltrated."""
     side = side_of(measurement, rule.value)
-    unsure = "on no sure side of" if measurement.ci95 else "without an interval beside"
+    unsure = (
+        "on no sure side of" if measurement.ci95 else "without an interval, so on no sure side of"
+    )
     where = {ABOVE: "above", AT_MOST: "at or below"}.get(side, unsure)
     tone = {ABOVE: EXPECTED, AT_MOST: UNUSUAL}.get(side, OPEN)
     return Statement(RULE, tone, f"{where} {rule.value:g}: {rule.accuracy}", rule.records)
