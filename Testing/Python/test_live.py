@@ -390,6 +390,22 @@ def test_the_label_of_a_lesion_says_so_where_its_color_does_not(phantom):
     assert not any("signature" in label for name, label in labels.items() if name != "L2 marrow")
 
 
+def test_the_label_of_a_number_at_a_limit_gives_no_verdict(phantom):
+    from MarrowAssessLib.scene.assessment import site_results
+
+    study = phantom.study()
+    study.volumes = {Contrast.T1: study.volumes[Contrast.T1]}
+    assessment = assess(study)
+    for one in assessment.results:
+        one.statements = [replace(said, tone="") for said in one.statements]
+    labels = {one.region_name: one.label for one in site_results(assessment)}
+    assert labels["L3 marrow"].endswith("\nno verdict")
+    for one in assessment.results:
+        one.statements.clear()
+    labels = {one.region_name: one.label for one in site_results(assessment)}
+    assert labels["L3 marrow"].endswith("\nno reference")
+
+
 def test_rows_are_told_by_their_key_not_by_what_a_cell_says(spine):
     volume, segmentation = spine
     study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")

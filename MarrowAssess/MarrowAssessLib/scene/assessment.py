@@ -108,7 +108,7 @@ def site_results(
         shown = f"{region.site or region.name}  {name} {result.text}"
         lines = [shown]  # short ones: views are narrow, and cut what does not fit
         scored = result.z is not None
-        unscored = result.tone or result.verdict
+        unscored = result.tone or ("no verdict" if result.statements else result.verdict)
         lines.append(f"{result.verdict} {result.expected_text}" if scored else unscored)
         if region.name in pathologic:
             lines.append("signature: pathologic")
