@@ -4,6 +4,7 @@ A test with them is reported as "against stand-ins": it shows that the panel's o
 does what it should, not that Slicer's widgets do.
 """
 
+import enum
 import functools
 import os
 import pathlib
@@ -51,8 +52,15 @@ TIMERS = []  # those of the panels of a test
 
 
 def made_by_code(kind):
-    """A class whose objects PythonQt makes for code."""
-    return type(kind.__name__, (), {"__new__": lambda cls, *arguments: new(kind, arguments)})
+    """A class whose objects PythonQt makes for code, with the values of its enumerations."""
+    values = {
+        one.name: one
+        for enumeration in vars(kind).values()
+        if isinstance(enumeration, enum.EnumMeta)
+        for one in enumeration
+    }
+    make = {"__new__": lambda cls, *arguments: new(kind, arguments)}
+    return type(kind.__name__, (), values | make)
 
 
 def new(kind, arguments):
@@ -273,6 +281,23 @@ def quiet(kind, context, message):
         print(message)
 
 
+class Layout:
+    """``slicer.app.layoutManager()``: one plot view, in which VTK's own chart is."""
+
+    plotViewCount = 1
+
+    def __init__(self):
+        from vtkmodules.vtkChartsCore import vtkChartXY
+        from vtkmodules.vtkRenderingContext2D import vtkContextScene
+
+        self._chart, self._scene = vtkChartXY(), vtkContextScene()
+        self._scene.AddItem(self._chart)
+
+    def plotWidget(self, number):
+        view = types.SimpleNamespace(chart=lambda: self._chart)
+        return types.SimpleNamespace(plotView=lambda: view)
+
+
 class Application:
     """``slicer.app`` as far as the panels use it."""
 
@@ -281,6 +306,7 @@ class Application:
     def __init__(self):
         QtCore.qInstallMessageHandler(quiet)
         self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+        self.layout = Layout()
 
     def applicationLogic(self):
         return slicer.modules.application_logic
@@ -293,6 +319,9 @@ class Application:
 
     def testingEnabled(self):
         return True
+
+    def layoutManager(self):
+        return self.layout
 
     def setOverrideCursor(self, cursor):
         pass

@@ -107,6 +107,9 @@ class Desk(SceneDesk):
     def cut_titles(self, table):
         return []
 
+    def narrowest(self, panel):  # a hidden tab or section counts as well
+        return panel.shown.minimumSizeHint().width()
+
     def type(self, proxy, text):
         self.stand_ins.type_into(proxy, text)
 

@@ -485,6 +485,8 @@ def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
     layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
     panel.ui.showChartButton.click()
     assert layout.GetViewArrangement() != layout.SlicerLayoutFourUpView
+    chart = slicer.app.layoutManager().plotWidget(0).plotView().chart()
+    assert not chart.GetLegend().GetInline()  # beside the curves, which it covered
     panel.ui.showChartButton.click()
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
     panel.ui.showChartButton.click()

@@ -425,7 +425,7 @@ def age_curve():
 def test_age_curve_becomes_a_chart_of_percentiles_and_patient_points():
     chart = age_chart_to_node(age_curve())
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    lines = ["P5", "P25", "P50", "P75", "P95"]
+    lines = ["P95", "P75", "P50", "P25", "P5"]  # as they lie above each other
     assert [s.GetName() for s in series] == [*lines, "L2  4.0 %", "L3  22.0 %"]
     table = series[2].GetTableNode().GetTable()
     median = table.GetColumnByName(series[2].GetYColumnName())
@@ -448,11 +448,16 @@ def test_all_sources_and_frequencies_stand_on_the_chart():
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     names = [one.GetName() for one in series]
     assert names[-1] == "L3  22.0 %"
-    drawn = series[names.index(f"{bands[0].source}, {bands[0].ages}, n {bands[0].n}")]
-    table = drawn.GetTableNode().GetTable()
-    values = [table.GetColumnByName("Value").GetValue(n) for n in range(5)]
-    assert (min(values), max(values)) == pytest.approx(bands[0].expected_range)
-    counted = "above 1: 90 % (56-100 %) of normal children of 5-15 years"
+    own = [one for one in bands if one.source == bands[0].source]
+    sizes = "-".join(dict.fromkeys(f"{f(one.n for one in own)}" for f in (min, max)))
+    table = series[names.index(f"{bands[0].source}, n {sizes}")].GetTableNode().GetTable()
+    corners = [table.GetColumnByName("Value").GetValue(n) for n in range(6 * len(own))]
+    for n, one in enumerate(own):  # a box for each group, a NaN between two
+        box = corners[6 * n : 6 * n + 6]
+        assert (min(box[:5]), max(box[:5])) == pytest.approx(one.expected_range)
+        assert np.isnan(box[5])
+    assert len(own) > 1 and max(map(len, names)) <= 40
+    counted = "90 % of normal 5-15 years: above 1"
     table = series[names.index(counted)].GetTableNode().GetTable()
     assert [table.GetColumnByName("Age").GetValue(n) for n in range(2)] == [5, 16]
     assert [table.GetColumnByName("Value").GetValue(n) for n in range(2)] == [1, 1]

@@ -166,6 +166,21 @@ class Desk(SceneDesk):
         ]
         return columns + (["sites"] if down.sizeHint.width() > down.width else [])
 
+    def narrowest(self, panel):
+        """The width that a panel needs with every section open, pixels."""
+        area = panel.ui.applyButton
+        while not area.inherits("QScrollArea"):
+            area = area.parent()
+        sections = [one for one in vars(panel.ui).values() if one.inherits("ctkCollapsibleButton")]
+        closed = [one for one in sections if one.collapsed]
+        for one in closed:
+            one.collapsed = False
+        self.wait(SETTLED_S)
+        needed = area.widget().minimumSizeHint.width() + area.verticalScrollBar().sizeHint.width()
+        for one in closed:
+            one.collapsed = True
+        return needed
+
     def type(self, line, text):
         """Replace what a line holds, key by key."""
         self.click(line)
@@ -240,4 +255,5 @@ def main():
     slicer.util.exit(1 if failed else 0)
 
 
-qt.QTimer.singleShot(1000, main)
+if __name__ == "__main__":
+    qt.QTimer.singleShot(1000, main)

@@ -7,6 +7,7 @@ study of their own begin with `desk.load_sample()`, which closes what was open.
 
 from MarrowAssessLib.scene import choices, live_results, segments, views
 
+NARROW_PX = 400  # of a panel with its margins and scroll bar
 ROLES_OF_SAMPLE = ("T1", "T2", "FS T2", "PDFF")
 
 
@@ -57,6 +58,13 @@ def images_loaded_while_the_panel_is_open_are_taken(desk):
     study = panel.ui.studyLabel.text
     missing = [role for role in ROLES_OF_SAMPLE if f"{role}: " not in study]
     check(not missing, f"{missing} are not recognized: {study}")
+
+
+def both_panels_are_narrow(desk):
+    """A panel needs no more than 400 pixels, whatever its sections and tabs show."""
+    for name in ("PDFFMapper", "MarrowAssess"):
+        needed = desk.narrowest(desk.open(name))
+        check(needed <= NARROW_PX, f"{name} needs {needed} pixels.")
 
 
 def study_to_answer(desk):
@@ -357,6 +365,7 @@ def closed_scene_leaves_no_maps(desk):
 
 STEPS = (
     images_loaded_while_the_panel_is_open_are_taken,
+    both_panels_are_narrow,
     study_to_answer,
     cell_leads_to_region,
     three_d_and_curve_and_back,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from dataclasses import dataclass
 
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
 from MarrowAssessLib.references.findings_by_age import Frequency, all_frequencies
 from MarrowAssessLib.references.modelled import ModelledCurve
+from MarrowAssessLib.references.records import ages_text
 from MarrowAssessLib.references.sites import match_site
 
 GROUP, COUNTED, MODEL = "group", "counted finding", "model"
 MODEL_LABEL = "modelled, not published: 95 % at 1.5 or 3 T"
+MODEL_NAME = "modelled, not published"
+LONGEST_LABEL = 36  # letters: a legend beside a plot leaves the plot two thirds of a view
 
 
 def sources_of(
@@ -43,8 +48,9 @@ class Outline:
     """What one source says, as a line over age.
 
     Attributes:
-        label: source, n and what it is, short.
-        ages, values: corners: a group's 95 % range, a finding's limit, or the model's band.
+        label: source, n and what it is, short: it stands in a legend.
+        ages, values: corners: each group's 95 % range, a finding's limit, or the model's band; a
+            NaN ends a line.
         kind: GROUP, COUNTED or MODEL.
     """
 
@@ -59,25 +65,36 @@ def outlines(
 ) -> list[Outline]:
     """Every group and counted finding of a quantity, and a model, to be drawn beside its curve."""
     found, counted = sources_of(quantity, site, sex)
-    lines = []
+    groups: dict[str, list[Distribution]] = {}
     for one in (d for d in found if not d.smooth):
-        (low, high), start, end = one.expected_range, one.age_min, one.shown_end
-        size = f"n {one.n}" if one.n else "n not stated"
         field = f" at {one.field_strength_t:g} T" if one.field_strength_t else ""
-        label = f"{one.source}{field}, {one.ages}, {size}"
-        ages, values = (start, end, end, start, start), (low, low, high, high, low)
-        lines.append(Outline(label, ages, values, GROUP))
+        groups.setdefault(f"{one.source}{field}", []).append(one)
+    lines = [_boxes(source, group) for source, group in groups.items()]
     for one in counted:
         start, end = one.age_min, one.shown_end
-        low, high = one.interval
-        label = f"{one.side} {one.limit:g}: {one.percent:g} % ({low:.0f}-{high:.0f} %)"
-        label += f" of {one.people}" + (", anywhere" if one.anywhere else "")
+        under = one.age_min == 0 and one.age_max == 0
+        ages = "under 1 year" if under else ages_text(one.age_min, one.age_max)
+        label = f"{one.percent:g} % of normal {ages}: {one.side} {one.limit:g}"
         lines.append(Outline(label, (start, end), (one.limit, one.limit), COUNTED))
     if model:
         ages, values = model.ages_years, model.low
         ages, values = ages + ages[::-1] + ages[:1], values + model.high[::-1] + values[:1]
-        lines.append(Outline(MODEL_LABEL, ages, values, MODEL))
+        lines.append(Outline(MODEL_NAME, ages, values, MODEL))
     return lines
+
+
+def _boxes(source: str, groups: list[Distribution]) -> Outline:
+    """The 95 % ranges of one source's groups as boxes of one line."""
+    ages: list[float] = []
+    values: list[float] = []
+    for one in groups:
+        (low, high), start, end = one.expected_range, one.age_min, one.shown_end
+        ages += [start, end, end, start, start, start]
+        values += [low, low, high, high, low, math.nan]
+    sizes = sorted({one.n for one in groups if one.n})
+    n = f", n {'-'.join(str(one) for one in dict.fromkeys((sizes[0], sizes[-1])))}" if sizes else ""
+    label = f"{textwrap.shorten(source, LONGEST_LABEL - len(n), placeholder=' …')}{n}"
+    return Outline(label, tuple(ages), tuple(values), GROUP)
 
 
 def _both(one: Distribution | Frequency) -> tuple[str | None, ...]:

@@ -40,6 +40,7 @@ LESION_SITE = "L2"
 SPACING_MM = (1.5, 1.5, 2.5)  # along i (anterior to posterior), j (down), k (left to right)
 SHAPE_KJI = (44, 164, 110)
 BODY_WIDTH_MM, BODY_DEPTH_MM, BODY_HEIGHT_MM, DISC_HEIGHT_MM = 46.0, 33.0, 27.0, 10.0
+REACH_MM = 30.0  # over half of each, and over half the diagonal of a tilted one
 LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
 TILT_DEG = (-14.0, -11.0, -6.0, 0.0, 8.0, 20.0, 38.0)  # lordosis: the top of S1 faces forward
 
@@ -336,8 +337,7 @@ def lumbar_phantom(patient: SamplePatient = ADULT) -> LumbarPhantom:
     inside = [_in_body(frame, x, y, z, 0.0) for frame in frames]
     for upper, lower in zip(range(len(LEVELS) - 1), range(1, len(LEVELS)), strict=True):
         frame = _between(frames[upper], frames[lower])
-        _, _, height = _local(frame, x, y, z)
-        within = _in_oval(frame, x, y, z, 1.0) & (np.abs(height) < DISC_HEIGHT_MM / 2 + 4)
+        within = _in_disc(frame, x, y, z, 1.0, DISC_HEIGHT_MM / 2 + 4)
         paint(within & ~inside[upper] & ~inside[lower], "disc")
     for n, level in enumerate(LEVELS):
         paint(inside[n], "cortex")
@@ -351,10 +351,9 @@ def lumbar_phantom(patient: SamplePatient = ADULT) -> LumbarPhantom:
 
     for n, level in enumerate(LEVELS[1:], start=1):
         mark(_in_body(frames[n], x, y, z, 4.0), Role.MARROW, level)
-        _, _, height = _local(_between(frames[n - 1], frames[n]), x, y, z)
         disc = tissue == _NAMES.index("disc")
-        core = _in_oval(_between(frames[n - 1], frames[n]), x, y, z, -8.0)
-        mark(disc & core & (np.abs(height) < 3), Role.DISC, f"{LEVELS[n - 1]}-{level}")
+        core = _in_disc(_between(frames[n - 1], frames[n]), x, y, z, -8.0, 3)
+        mark(disc & core, Role.DISC, f"{LEVELS[n - 1]}-{level}")
     for level in ("L1", "L3"):
         center = frames[LEVELS.index(level)][0]
         near = np.abs(z - center[2]) < 12
@@ -516,14 +515,37 @@ def _in_oval(frame: _Frame, x, y, z, wider_mm: float, waist: np.ndarray | float 
     return a**2.6 + b**2.6 < 1
 
 
+def _near(frame: _Frame, x, y, z) -> np.ndarray:
+    """Voxels that a body or disc can reach; the others need no arithmetic."""
+    center = frame[0]
+    return (
+        (np.abs(x - center[0]) < REACH_MM)
+        & (np.abs(y - center[1]) < REACH_MM)
+        & (np.abs(z - center[2]) < REACH_MM)
+    )
+
+
+def _in_disc(frame: _Frame, x, y, z, wider_mm: float, half_height_mm: float) -> np.ndarray:
+    """Inside a disc that is so much wider than a body."""
+    inside = _near(frame, x, y, z)
+    x, y, z = x[inside], y[inside], z[inside]
+    height = _local(frame, x, y, z)[2]
+    inside[inside] = _in_oval(frame, x, y, z, wider_mm) & (np.abs(height) < half_height_mm)
+    return inside
+
+
 def _in_body(frame: _Frame, x, y, z, inset_mm: float) -> np.ndarray:
     """Inside a vertebral body: waisted, with concave endplates."""
+    inside = _near(frame, x, y, z)
+    x, y, z = x[inside], y[inside], z[inside]
     right, forward, height = _local(frame, x, y, z)
     relative = np.clip(2 * height / BODY_HEIGHT_MM, -1, 1)
     waist = 1 - 0.10 * (1 - relative**2)
     radius = (2 * right / BODY_WIDTH_MM) ** 2 + (2 * forward / BODY_DEPTH_MM) ** 2
     half_height = BODY_HEIGHT_MM / 2 - 1.5 * np.clip(1 - radius, 0, 1) - inset_mm
-    return _in_oval(frame, x, y, z, -inset_mm, waist) & (np.abs(height) < half_height)
+    oval = _in_oval(frame, x, y, z, -inset_mm, waist)
+    inside[inside] = oval & (np.abs(height) < half_height)
+    return inside
 
 
 def _along_spine(frames: list[_Frame], forward_mm: float, z: np.ndarray) -> np.ndarray:

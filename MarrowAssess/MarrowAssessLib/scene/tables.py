@@ -69,7 +69,7 @@ PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patie
 POINT_COLORS = (*(SOURCE_COLORS[n] for n in (1, 0, 2, 3)), "#000000")
 POINT_SIZE = 11
 TITLE_FONT, TEXT_FONT = 15, 12
-LEGEND_FONT = 9  # a dozen lines leave most of a plot a quarter of the window free
+LEGEND_FONT = 9  # the legend stands beside a plot that is a quarter of the window
 TWICE = 2  # VTK complains of lines of one point, also where no line is drawn
 
 
@@ -225,7 +225,7 @@ def _percentile_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
         + [Column(f"P{p:g}", [float(v) for v in curve.percentiles[p]]) for p in bands],
     )
     found = []
-    for percentile in bands:
+    for percentile in reversed(bands):  # the legend names them as they lie above each other
         # The further from the median, the fainter: the nested bands read as one distribution.
         distance = abs(percentile - 50) / 50
         series = _line(f"P{percentile:g}", table, f"P{percentile:g}")

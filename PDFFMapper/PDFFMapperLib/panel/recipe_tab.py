@@ -18,6 +18,7 @@ from PDFFMapperLib.scene.mapping import (
 )
 
 VOLUMES = "vtkMRMLScalarVolumeNode"
+SHOWN_LETTERS = 12  # of a choice where the panel is narrow
 SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRMLSequenceNode"]
 
 
@@ -44,7 +45,7 @@ class RecipeTab:
         self._keywords: list[str] = []
         self._filling = False
         self._parameters = None
-        method = qt.QComboBox()
+        method = _combo_box()
         method.toolTip = _("What the images are, or what is fitted to them.")
         self._add(family.parameter, family.parameter, _("Method:"), method)
         for one in family.inputs:
@@ -186,6 +187,14 @@ class RecipeTab:
             self._filling = False
 
 
+def _combo_box() -> object:
+    """A box as wide as the panel, which its longest item does not widen."""
+    box = qt.QComboBox()
+    box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+    box.minimumContentsLength = SHOWN_LETTERS
+    return box
+
+
 def _option_widget(option: Option) -> object:
     if option.type == SWITCH:
         widget = qt.QCheckBox(_(option.title))
@@ -196,6 +205,6 @@ def _option_widget(option: Option) -> object:
         if option.default is None:
             widget.specialValueText = _(option.unset)
     else:
-        widget = qt.QComboBox()
+        widget = _combo_box()
     widget.toolTip = _(option.help)
     return widget
