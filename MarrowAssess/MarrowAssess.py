@@ -77,8 +77,17 @@ def registerSampleData() -> None:
             loadFiles=[],
             checksums=[],
             thumbnailFileName=os.path.join(icons, f"{icon}.png"),
-            customDownloader=lambda source, load=load: load(MarrowAssessLogic()),
+            customDownloader=lambda source, load=load: drawSample(load),
         )
+
+
+def drawSample(load) -> None:
+    """Load a sample, telling that this takes some seconds."""
+    slicer.util.showStatusMessage(_("Drawing the digital lumbar spine ..."), 10000)
+    with slicer.util.WaitCursor():
+        slicer.app.processEvents()
+        load(MarrowAssessLogic())
+    slicer.util.showStatusMessage(_("The digital lumbar spine is loaded."), 3000)
 
 
 def registerSegmentStatistics() -> None:
@@ -372,7 +381,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.frame.running:
             self.frame.cancel()
             return
-        with self.frame.working(_("The regions could not be measured."), self._parameterNode.n4):
+        with self.frame.working(_("The regions could not be measured."), True):
             if self.measure(self.frame.progress) is None and self.frame.canceled:
                 self.ui.cellLabel.text = _("Canceled; the results are as they were before.")
 
@@ -412,7 +421,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onResampleButton(self) -> None:
         """Measure with what is on another grid resampled."""
         self._parameterNode.resample = True
-        with self.frame.working(_("The regions could not be measured."), self._parameterNode.n4):
+        with self.frame.working(_("The regions could not be measured."), True):
             self.measure(self.frame.progress)
 
     def onJobDone(self) -> None:

@@ -1,6 +1,7 @@
 """The module files: static checks of panel against code, and their logic against stand-ins."""
 
 import ast
+import contextlib
 import os
 import re
 import subprocess
@@ -309,8 +310,16 @@ def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marro
     _category, name, picture, load = SampleDataLogic.registered[0]
     assert name == "MarrowAssessLumbarSpine"
     assert (REPOSITORY / picture).is_file()
+    told = []
+    application = types.SimpleNamespace(
+        processEvents=lambda: None, applicationLogic=lambda: slicer.modules.application_logic
+    )
+    monkeypatch.setattr(slicer, "app", application, raising=False)
+    monkeypatch.setattr(slicer.util, "WaitCursor", contextlib.nullcontext)
+    monkeypatch.setattr(slicer.util, "showStatusMessage", lambda text, ms: told.append(text))
     load(None)  # the button in the Sample Data module
     assert slicer.util.getNode("PDFF") is not None
+    assert told[0] == "Drawing the digital lumbar spine ..." and told[-1].endswith("is loaded.")
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):

@@ -213,8 +213,18 @@ def test_a_segment_that_nothing_was_drawn_into_does_not_keep_3d_from_being_shown
     _, segmentation = spine
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode", "camera")
     segmentation.GetSegmentation().AddEmptySegment("Segment_1")
-    show_3d(segmentation, True)
+    assert not show_3d(segmentation, True, lambda fraction: fraction < 0.5)  # canceled
+    assert not shows_3d(segmentation)
+    assert not segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    told = []
+    assert show_3d(segmentation, True, lambda fraction: told.append(fraction) or True)
     assert shows_3d(segmentation)
+    assert told[0] == 0 and told == sorted(told)
+    surfaces = [
+        segmentation.GetSegmentation().GetSegment(one).GetRepresentation("Closed surface")
+        for one in segmentation.GetSegmentation().GetSegmentIDs()
+    ]
+    assert surfaces[0].GetNumberOfPoints() > 100 and len(told) == len(surfaces)
     show_3d(segmentation, False)
     segmentation.GetSegmentation().RemoveAllSegments()
     segmentation.GetSegmentation().AddEmptySegment("Segment_1")

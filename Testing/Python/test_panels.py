@@ -500,6 +500,10 @@ def test_show_3d_is_not_pressed_before_anything_is_shown(panel, sample):
     applied(panel)
     assert not panel.ui.show3DButton.checked
     assert not sample.segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    progress, panel.frame.progress = panel.frame.progress, lambda fraction: False  # canceled
+    panel.ui.show3DButton.click()
+    assert not panel.ui.show3DButton.checked
+    panel.frame.progress = progress
     panel.ui.show3DButton.click()
     assert views.shows_3d(sample.segmentation)
     panel.ui.show3DButton.click()

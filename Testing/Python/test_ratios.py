@@ -315,8 +315,12 @@ def test_n4_takes_coil_shading_out_and_both_values_are_reported():
     assert ratio.value == pytest.approx(2.0, rel=0.10)
     # Intensities keep their order of magnitude: the field's mean is 1 where the patient is.
     patient = volume.array >= np.median(volume.array)
-    flat = bias_field.corrected(volume).array
+    told = []
+    flat = bias_field.corrected(volume, lambda fraction: told.append(fraction) or True).array
     assert np.mean(volume.array[patient] / flat[patient]) == pytest.approx(1, abs=1e-3)
+    assert told == sorted(told) and told[0] < 0.1 and told[-1] > 0.7
+    with pytest.raises(InterruptedError, match="Canceled during N4 bias-field correction"):
+        bias_field.corrected(volume, lambda fraction: False)
 
 
 def test_n4_leaves_ratios_of_the_same_voxels_alone(phantom):

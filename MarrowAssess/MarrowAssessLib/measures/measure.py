@@ -143,7 +143,11 @@ def without_coil_shading(
     for n, contrast in enumerate(todo):
         if progress and not progress(n / len(todo)):
             raise InterruptedError("Canceled during N4 bias-field correction.")
-        found[contrast] = corrected(volumes[contrast])
+
+        def within(fraction: float, n: int = n) -> bool:
+            return progress is None or progress((n + fraction) / len(todo))
+
+        found[contrast] = corrected(volumes[contrast], within)
     return found
 
 

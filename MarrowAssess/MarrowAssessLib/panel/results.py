@@ -130,6 +130,7 @@ class ResultsPane:
 
     def onClicked(self, row: int, column: int) -> None:
         """Show a number's region in the slice views, its age curve in the plot, its reference."""
+        self._ui.resultsTable.viewport().repaint()  # chosen, before views take their time
         self.chosen = chosen = self._at(row, column)
         self._ui.cellLabel.text = self._ui.recordsLabel.text = ""
         if chosen is None:
@@ -140,6 +141,7 @@ class ResultsPane:
         self._ui.cellLabel.text = words.cell_text(chosen)
         if chart := self.chart:
             views.put_into_plots(chart)
+            _put_legends_beside()
         if doubtful := [name for name in doubts(self.segmentation) if name in chosen.regions]:
             self.show_doubt(doubtful[0])
 
@@ -177,16 +179,18 @@ class ResultsPane:
     def onShow3DToggled(self, checked: bool) -> None:
         """Show or hide the segments in 3D views; shown, they fill them."""
         if self.segmentation:
-            slicer.app.processEvents()  # pressed before the work: surfaces may take seconds
-            with slicer.util.tryWithErrorDisplay(_("3D cannot be shown."), waitCursor=True):
-                views.show_3d(self.segmentation, checked)
-            if checked:
+            with self._frame.working(_("3D cannot be shown."), checked):
+                shown = views.show_3d(self.segmentation, checked, self._frame.progress)
+            if checked and not shown:
+                self._ui.show3DButton.checked = False
+            elif checked:
                 self._ui.showChartButton.checked = False  # a plot may stand where 3D was
 
     def onShowChartToggled(self, checked: bool) -> None:
         """Show the age curve of the chosen number in a layout with a plot, or go back."""
         if checked:
             self._layout = views.open_plot(self.chart or self._charts[0])
+            _put_legends_beside()
         else:
             views.restore_layout(self._layout)
 
@@ -204,3 +208,12 @@ class ResultsPane:
             self._ui.cellLabel.text = self._logic.addToControls(self.segmentation)
         except ValueError as error:  # added before, or without an age; said in the panel
             self._ui.cellLabel.text = str(error)
+
+
+def _put_legends_beside() -> None:
+    """Legends of plots stand beside the curves; no node says so, the views do."""
+    layout = slicer.app.layoutManager()
+    for n in range(layout.plotViewCount):
+        chart = layout.plotWidget(n).plotView().chart()
+        chart.GetLegend().SetInline(False)
+        chart.GetScene().SetDirty(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import slicer
 
@@ -10,6 +10,8 @@ from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
 from MarrowAssessLib.scene.overlay import look_at_results
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.tables import point_labels
+
+SURFACE = "Closed surface"
 
 
 def jump_to(
@@ -25,22 +27,58 @@ def jump_to(
             return
 
 
-def show_3d(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
-    """Show or hide a segmentation in 3D views; shown, regions and labels fill them."""
-    if visible:
-        segmentation.CreateClosedSurfaceRepresentation()
+def show_3d(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    visible: bool,
+    progress: Callable[[float], bool] | None = None,
+) -> bool:
+    """Show or hide a segmentation in 3D views; shown, regions and labels fill them.
+
+    Args:
+        segmentation: with what is to be seen.
+        visible: whether it is.
+        progress: called with the fraction of surfaces that are made; return False to cancel.
+
+    Returns:
+        Whether it was done; False when canceled, then no surfaces are kept.
+    """
+    if visible and not _make_surfaces(segmentation, progress):
+        return False
     segmentation.CreateDefaultDisplayNodes()
     segmentation.GetDisplayNode().SetVisibility3D(visible)
     if visible and segmentation.GetSegmentation().GetNumberOfSegments():
         for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
             look_at_results(segmentation, camera)
+    return True
+
+
+def _make_surfaces(
+    segmentation: slicer.vtkMRMLSegmentationNode, progress: Callable[[float], bool] | None
+) -> bool:
+    """Closed surfaces, one segment after the other; False when canceled."""
+    segments = segmentation.GetSegmentation()
+    if not segments.ContainsRepresentation(SURFACE):
+        ids, surfaces = segments.GetSegmentIDs(), {}
+        for n, segment_id in enumerate(ids):
+            if progress and not progress(n / len(ids)):
+                return False
+            alone = slicer.vtkSegmentation()  # it converts all that it holds at once
+            alone.DeserializeConversionParameters(segments.SerializeAllConversionParameters())
+            alone.CopySegmentFromSegmentation(segments, segment_id)
+            alone.CreateRepresentation(SURFACE)
+            surfaces[segment_id] = alone.GetSegment(segment_id).GetRepresentation(SURFACE)
+        with slicer.util.NodeModify(segmentation):  # views take them once
+            for segment_id, surface in surfaces.items():
+                segments.GetSegment(segment_id).AddRepresentation(SURFACE, surface)
+    segmentation.CreateClosedSurfaceRepresentation()
+    return True
 
 
 def shows_3d(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
     """Whether 3D views show a segmentation's surfaces."""
     if segmentation is None or segmentation.GetDisplayNode() is None:
         return False
-    surfaces = segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    surfaces = segmentation.GetSegmentation().ContainsRepresentation(SURFACE)
     return bool(surfaces and segmentation.GetDisplayNode().GetVisibility3D())
 
 

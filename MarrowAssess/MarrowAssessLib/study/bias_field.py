@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from PDFFMapperLib.images.files import image_from_volume, volume_from_image
 from PDFFMapperLib.images.volume import Volume
@@ -10,10 +12,11 @@ N4_METHOD = (
     "N4 (Tustison 2010, doi 10.1109/TMI.2010.2046908): mask by Otsu's threshold of the logarithm, "
     "about 8 mm working grid, 4 levels x 50 iterations"
 )
+LEVELS, ITERATIONS = 4, 50  # as N4_METHOD says
 FEWEST_VOXELS = 4  # along each axis of what N4 works on
 
 
-def corrected(volume: Volume) -> Volume:
+def corrected(volume: Volume, progress: Callable[[float], bool] | None = None) -> Volume:
     """The volume divided by the smooth bias field that N4 finds in it.
 
     The field is estimated on a grid of about 8 mm and applied at full resolution; it is scaled to
@@ -22,7 +25,12 @@ def corrected(volume: Volume) -> Volume:
 
     Source: Tustison et al. 2010, doi 10.1109/TMI.2010.2046908, as implemented in SimpleITK.
 
+    Args:
+        volume: an image of one contrast.
+        progress: called with the fraction of the iterations done; return False to cancel.
+
     Raises:
+        InterruptedError: progress asked to cancel.
         ValueError: the volume holds no positive signal to work on, or is too small.
     """
     import SimpleITK as sitk
@@ -45,8 +53,32 @@ def corrected(volume: Volume) -> Volume:
     # The logarithm splits tissue from air; the plain signal would split near from far of the coil.
     mask = sitk.OtsuThreshold(sitk.Log(small + 1), 0, 1, 200)
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.SetMaximumNumberOfIterations([50, 50, 50, 50])
-    n4.Execute(small, mask)
+    n4.SetMaximumNumberOfIterations([ITERATIONS] * LEVELS)
+    _run(n4, small, mask, progress)
     field = np.exp(volume_from_image(n4.GetLogBiasFieldAsImage(image), "field").array)
     patient = finite & (array > 0) & (array >= np.percentile(array[finite], 50))
     return volume.with_array(array / (field / field[patient].mean()))
+
+
+def _run(n4: object, image: object, mask: object, progress: Callable[[float], bool] | None) -> None:
+    """Execute the filter, telling how far it is."""
+    import SimpleITK as sitk
+
+    canceled = False
+
+    def tell() -> None:
+        nonlocal canceled
+        done = n4.GetCurrentLevel() + n4.GetElapsedIterations() / ITERATIONS
+        if not canceled and not progress(min(done / LEVELS, 1.0)):
+            canceled = True
+            n4.Abort()
+
+    if progress:
+        n4.AddCommand(sitk.sitkIterationEvent, tell)
+    try:
+        n4.Execute(image, mask)
+    except RuntimeError:  # what it says of its abortion
+        if not canceled:
+            raise
+    if canceled:
+        raise InterruptedError("Canceled during N4 bias-field correction.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 from vtkmodules.vtkCommonCore import vtkCommand
+
+BAR_AFTER_S = 0.5  # of a job; a bar that comes and goes moves what is below it
 
 
 class PanelFrame:
@@ -32,6 +35,7 @@ class PanelFrame:
         self._ui, self._changed, self._done = ui, changed, done
         self._gui_tag = self._tag = None
         self._node = None
+        self._started = 0.0
         self._timers: list[qt.QTimer] = []
 
     @property
@@ -74,6 +78,7 @@ class PanelFrame:
     def progress(self, fraction: float) -> bool:
         """Show how far the job is; False once the user cancels."""
         self._ui.progressBar.value = round(100 * fraction)
+        self._ui.progressBar.visible = time.monotonic() - self._started > BAR_AFTER_S
         slicer.app.processEvents()
         return not self.canceled
 
@@ -85,13 +90,13 @@ class PanelFrame:
             failure: what is said above an error.
             cancelable: whether Apply becomes Cancel; the job then calls `progress`.
         """
-        self.running, self.canceled = True, False
+        self.running, self.canceled, self._started = True, False, time.monotonic()
         button, bar = self._ui.applyButton, self._ui.progressBar
         text = button.text
         if cancelable:
             button.text, button.enabled = _("Cancel"), True
             button.toolTip = _("Stop; the scene stays as it was.")
-            bar.value, bar.visible = 0, True
+            bar.value = 0
         slicer.app.processEvents()  # shown before the work begins
         try:
             with slicer.util.tryWithErrorDisplay(failure, waitCursor=not cancelable):

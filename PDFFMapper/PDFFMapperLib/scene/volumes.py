@@ -40,7 +40,9 @@ def volume_to_node(volume: Volume, name: str | None = None) -> slicer.vtkMRMLSca
     elif array.dtype == np.float16:
         array = array.astype(np.float32)
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name or volume.name)
+    # Filled before it is added: each change of a node in the scene updates Slicer's lists.
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(name or volume.name)
     image = vtkImageData()
     image.SetDimensions(array.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
@@ -48,6 +50,7 @@ def volume_to_node(volume: Volume, name: str | None = None) -> slicer.vtkMRMLSca
     node.SetIJKToRASMatrix(vtk_matrix(volume.ijk_to_ras))
     for keyword, value in volume.attributes.items():
         set_fact(node, keyword, value)
+    slicer.mrmlScene.AddNode(node)
     node.CreateDefaultDisplayNodes()
     return node
 
