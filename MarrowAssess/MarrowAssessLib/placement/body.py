@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.robust import MAD_TO_SD
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import (
     MOVED_MM,
@@ -34,10 +35,16 @@ TILTS_DEG = (-60.0, 30.0)  # front to back: from the sacrum to the most kyphotic
 # larger children are found as adults.
 CHILD, CHILD_DEPTH_MM = 0.65, 24.0
 TYPICAL_SD = 2.5  # robust standard deviations of marrow within which it is no vein or hot spot
+CHILD_CLEARER = 2  # times CLEAR: a small box may lie in an adult's S1, too
 CENTRAL = 2 / 3  # of the half width: slices of 3 to 5 mm blur the sides into muscle and vessels
 # Adult bodies from T8 to S1 with much room (approximate; only decides what is flagged).
 WIDTH_MM, DEPTH_MM, HEIGHT_MM = (26.0, 64.0), (21.0, 46.0), (13.0, 38.0)
+LEAST_SEEN = 0.94  # share of the border inside the image: a face of the body may be cut
 FLAT = 0.6  # height to depth; about 0.7 to 1 is usual, discs have 0.2 to 0.4
+# How far a tissue's own signals lie from its level: so many SD of the noise round the click, but so
+# much of the level at least; and where that level is taken (mm, each way).
+ALIKE_SD, LEAST_ALIKE = 10, 0.12
+SIGNAL_AT_MM = (-4.0, -2.0, 0.0, 2.0, 4.0)
 MARGIN_MM = {
     Role.MARROW: 3.0, Role.DISC: 1.5, Role.MUSCLE: 2.0, Role.CSF: 1.5, Role.FAT: 1.5,
     Role.NOISE: 2.0,
@@ -80,7 +87,7 @@ def place_body(
     surface, score, unsure = _fitted(volume, point, prior or usual_body(site))
     if unsure and prior is None:
         small = _fitted(volume, point, scaled(usual_body(site), CHILD))
-        if not small[2] and small[1] > max(score, 2 * CLEAR):  # S1 may hold a small box, too
+        if not small[2] and small[1] > max(score, CHILD_CLEARER * CLEAR):
             surface, score, unsure = small
     mask, offset = voxelize(volume, surface)
     body = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
@@ -172,7 +179,7 @@ def _doubts(
     if height < FLAT * depth:
         doubts.append("The body is flat for its depth; it may be a disc or fractured.")
     seen = np.isfinite(surface.support)
-    if seen.mean() < 0.94:
+    if seen.mean() < LEAST_SEEN:
         doubts.append("The body touches the edge of the volume.")
     if score < CLEAR:
         doubts.append("No clear box-like outline was found round the click.")
@@ -223,7 +230,7 @@ def _typical(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if not there.size:
         return mask
     middle = np.median(there)
-    spread = 1.4826 * np.median(np.abs(there - middle))
+    spread = MAD_TO_SD * np.median(np.abs(there - middle))
     return ~(np.abs(values - middle) > TYPICAL_SD * max(spread, 1e-9))
 
 
@@ -240,11 +247,11 @@ def alike(level: float, noise: float, most: float) -> float:
     That is `most` of the level (texture, shading), but less where the tissue round the click is
     more even than that, so that a neighbor of nearly the same signal stays out.
     """
-    return float(np.clip(10 * noise, 0.12 * abs(level), most * abs(level)))
+    return float(np.clip(ALIKE_SD * noise, LEAST_ALIKE * abs(level), most * abs(level)))
 
 
 def signal_round(volume: Volume, point: np.ndarray) -> float:
     """The median signal within 4 mm of a point (RAS, mm), 0 where there is none."""
-    grid = np.stack(np.meshgrid(*[[-4.0, -2.0, 0.0, 2.0, 4.0]] * 3), -1).reshape(-1, 3)
+    grid = np.stack(np.meshgrid(*[SIGNAL_AT_MM] * 3), -1).reshape(-1, 3)
     values = sample(volume.array, volume.ras_to_ijk(point + grid))
     return float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0

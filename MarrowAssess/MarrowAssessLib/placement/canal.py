@@ -27,6 +27,13 @@ BRIGHTEST = 0.9  # quantile of the signals of the core
 AROUND_MM = (11.0, 34.0)  # to the sides and to front and back of the body's back wall
 SMOOTHED_MM = 0.8  # SD of the Gaussian that noise is reduced with
 USABLE_MM3, LEAST_MM3 = 250.0, 100.0
+CORE, CORE_PLACES = 0.4, 5  # of a body's half sizes, and how many: where marrow's level is taken
+ACROSS_PERCENT, ALONG_PERCENT = (
+    (3, 97),
+    (2, 98),
+)  # the sac's ends in a section, without single voxels
+LEAST_WIDE_MM = 3.0  # a sac is taken to be no narrower
+SPREAD_ENDS, LEAST_ALIKE = (0.1, 0.9), 0.05  # quantiles of the signals there; of their level
 BRIGHT = 1.3  # canal over marrow: then CSF is what is bright
 
 
@@ -105,7 +112,7 @@ def _smooth_values(volume, shown, shape, offset) -> np.ndarray:
 
 
 def _marrow_level(shown: Volume, body: Surface) -> float:
-    steps = np.stack(np.meshgrid(*[np.linspace(-0.4, 0.4, 5)] * 3), -1).reshape(-1, 3)
+    steps = np.stack(np.meshgrid(*[np.linspace(-CORE, CORE, CORE_PLACES)] * 3), -1).reshape(-1, 3)
     points = body.box.center + (steps * body.box.half) @ body.box.axes
     values = sample(np.asarray(shown.array, np.float32), shown.ras_to_ijk(points))
     return float(abs(np.nanmedian(values))) if np.isfinite(values).any() else 0.0
@@ -118,10 +125,10 @@ def _front_of_sac(mask: np.ndarray, local: np.ndarray) -> np.ndarray:
     for section in np.unique(height[mask]):
         here = mask & (height == section)
         across, along = local[here][:, 0], local[here][:, 1]
-        left, right = np.percentile(across, [3, 97])
-        back, ahead = np.percentile(along, [2, 98])
-        near = np.abs(across - (left + right) / 2) < BESIDE * max((right - left) / 2, 3.0)
-        front[here] = near & (ahead - along < FRONT * max(ahead - back, 3.0))
+        left, right = np.percentile(across, ACROSS_PERCENT)
+        back, ahead = np.percentile(along, ALONG_PERCENT)
+        near = np.abs(across - (left + right) / 2) < BESIDE * max((right - left) / 2, LEAST_WIDE_MM)
+        front[here] = near & (ahead - along < FRONT * max(ahead - back, LEAST_WIDE_MM))
     return front
 
 
@@ -129,8 +136,8 @@ def _even(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Where signals are near those of the darker part of the inside."""
     if not inside.any():
         return inside
-    level, low, high = np.quantile(values[inside], [DARK_LEVEL, 0.1, 0.9])
-    return np.abs(values - level) <= max(ALIKE * (high - low), 0.05 * abs(level))
+    level, low, high = np.quantile(values[inside], [DARK_LEVEL, *SPREAD_ENDS])
+    return np.abs(values - level) <= max(ALIKE * (high - low), LEAST_ALIKE * abs(level))
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, alike, eroded, signal_round
+from MarrowAssessLib.placement.robust import MAD_TO_SD
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Surface, corners, template_points, voxels_holding
 from MarrowAssessLib.study.regions import Region
@@ -20,6 +21,8 @@ MIDDLE_ASIDE_MM = 8  # the sac's middle lies at most so far from that of the bod
 WALL_WITHIN_MM = 8.0  # of the body's middle: where its back wall is looked up
 EDGE_MM = 2  # from a patch's middle to its edge
 ASIDE_COST = 0.02  # spread that a patch may have less for each mm that it lies aside
+CROSS_SECTIONS = (0.9, 9)  # share of the body's half height, and how many: one axial picture
+FLOOR = 0.25  # of marrow's signal: unevenness is relative to no less, for CSF may have next to none
 REACH_MM = 9.0  # from the middle of the sac, behind and to the sides
 HEIGHT_SHARE = 0.8  # of the body's: beyond, discs bulge into the canal
 CORE_MM = 2.5  # round the middle of the sac: CSF alone
@@ -37,7 +40,8 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     wall = float(np.median(wall)) if wall.size else -box.half[1]
     x = np.arange(-ASIDE_MM, ASIDE_MM + 1)
     y = wall - np.arange(0.0, DEEP_MM)
-    z = np.linspace(-0.9, 0.9, 9) * box.half[2]
+    end, count = CROSS_SECTIONS
+    z = np.linspace(-end, end, count) * box.half[2]
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), -1)
     ras = box.center + grid.reshape(-1, 3) @ box.axes
     values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
@@ -50,7 +54,7 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
         for b in range(NEAREST_MM, FARTHEST_MM):
             patch = axial[_round(a), _round(b)]
             if np.isfinite(patch).all():
-                scale = max(abs(patch.mean()) + 0.25 * marrow, 1e-9)
+                scale = max(abs(patch.mean()) + FLOOR * marrow, 1e-9)
                 spread[a, b] = patch.std() / scale + ASIDE_COST * abs(x[a])
     a, b = np.unravel_index(np.argmin(spread), spread.shape)
     middle = box.center + np.array([x[a], y[b], 0.0]) @ box.axes
@@ -66,7 +70,7 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     ].astype(float)
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
     core = here[(np.abs(local) <= [CORE_MM, CORE_MM, reach[2]]).all(axis=-1)]
-    noise = 1.4826 * float(np.nanmedian(np.abs(core - level))) if core.size else 0.0
+    noise = MAD_TO_SD * float(np.nanmedian(np.abs(core - level))) if core.size else 0.0
     tolerance = alike(level, noise, BRIGHT if level > marrow else DARK)
     tolerance = max(tolerance, FAINT * marrow)
     mask = near & (np.abs(here - level) <= tolerance)

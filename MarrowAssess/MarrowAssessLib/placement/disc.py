@@ -27,6 +27,14 @@ ENDPLATE_MM = 1.2  # bony and cartilaginous endplate between marrow and disc
 # Tilt of a disc and of the bodies beside it against it: the sacrum is bent back from L5.
 DISC_TILTS_DEG = [(tilt, 0.0) for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0)]
 DISC_TILTS_DEG += [(-45.0, 15.0), (-30.0, 15.0)]
+TILT_SD_DEG = 12.0  # of the bodies beside a clicked disc
+BESIDE_MM = 18.0  # from a disc to the middle of a body beside it: half of both heights
+LEAST_ROOM_MM = 1.0  # between the two boxes found
+FACE_FROM = 0.5  # of a body's half height: its surface's points beyond are its endplate
+INTO_BODY, PLATE_FROM = 0.7, 0.75  # likewise: where the outline is looked up, where a disc begins
+MIDDLE_MM = 4.0  # round a disc's middle, to each side: where its height is taken
+WIDER = 1.25  # of the bodies' half sizes: how far a disc that a network sees may bulge
+OPENED_MM, OPENED_SEEN_MM = 2.0, 1.0  # thinner pieces are none of a disc, or of one that is seen
 BULGE = 1.08  # a disc is that much deeper than the waist of the bodies beside it
 
 
@@ -41,19 +49,19 @@ def disc_between(
     plates = []
     for surface, side in ((upper, -1), (lower, 1)):
         points = template_points(surface)
-        face = points[points[:, 2] * side > 0.5 * surface.box.half[2]]
+        face = points[points[:, 2] * side > FACE_FROM * surface.box.half[2]]
         plates.append(surface.box.center + face @ surface.box.axes)
     both = np.concatenate(plates)
     offset, places = voxels_holding(volume, both, spare=1)
     points = places.reshape(-1, 3)
     inside = _between(points, upper, lower)
-    mask = ndimage.binary_opening(inside.reshape(places.shape[:3]), ball(2.0, volume.spacing))
+    mask = ndimage.binary_opening(inside.reshape(places.shape[:3]), ball(OPENED_MM, volume.spacing))
     name = f"{site} disc".strip()
     body = Region(f"{name} body", Role.DISC, site, mask, offset)
     roi = Region(name, Role.DISC, site, eroded(mask, volume, margin), offset)
     unsure = []
-    middle = np.abs((points - both.mean(axis=0)) @ top.axes[:2].T).max(axis=1) < 4
-    height = inside[middle].sum() * volume.voxel_volume_mm3 / 64.0
+    middle = np.abs((points - both.mean(axis=0)) @ top.axes[:2].T).max(axis=1) < MIDDLE_MM
+    height = inside[middle].sum() * volume.voxel_volume_mm3 / (2 * MIDDLE_MM) ** 2
     if not DISC_BOUNDS_MM[0] <= height <= DISC_BOUNDS_MM[1]:
         unsure.append(f"The disc is {height:.0f} mm high; 3 to 20 mm is usual.")
     if not roi.voxels:
@@ -76,7 +84,7 @@ def disc_seen(
     axis = top.box.center - bottom.box.center
     apart = float(np.linalg.norm(axis))
     axis /= apart
-    wide = 1.25 * np.maximum(top.box.half, bottom.box.half)
+    wide = WIDER * np.maximum(top.box.half, bottom.box.half)
     middle = (top.box.center + bottom.box.center) / 2
     reach = np.array([*wide[:2], apart / 2 + np.abs(top.box.axes[:2] @ axis) @ wide[:2]])
     offset, places = voxels_holding(volume, corners(middle, top.box.axes, reach))
@@ -90,7 +98,9 @@ def disc_seen(
         rows = rows[~surface.contains(points[rows])]
     mask = np.zeros(len(points), bool)
     mask[rows] = True
-    mask = ndimage.binary_opening(mask.reshape(places.shape[:3]), ball(1.0, volume.spacing))
+    mask = ndimage.binary_opening(
+        mask.reshape(places.shape[:3]), ball(OPENED_SEEN_MM, volume.spacing)
+    )
     if mask.sum() * volume.voxel_volume_mm3 < LEAST_DISC_MM3:
         found = disc_between(volume, top, bottom, site)
         found.doubt("The disc is hardly seen: it is what lies between the bodies.")
@@ -111,9 +121,9 @@ def _between(points: np.ndarray, upper: Surface, lower: Surface) -> np.ndarray:
     for surface, side in ((upper, -1), (lower, 1)):
         local = (points - surface.box.center) @ surface.box.axes.T
         # The outline is where the plate is: slide the point along the axis into the body's end.
-        probe = local * [1 / BULGE, 1 / BULGE, 0] + [0, 0, side * 0.7 * surface.box.half[2]]
+        probe = local * [1 / BULGE, 1 / BULGE, 0] + [0, 0, side * INTO_BODY * surface.box.half[2]]
         result &= surface.contains(surface.box.center + probe @ surface.box.axes)
-        result &= local[:, 2] * side > 0.75 * surface.box.half[2]
+        result &= local[:, 2] * side > PLATE_FROM * surface.box.half[2]
         nearer = local - [0, 0, side * ENDPLATE_MM]
         result &= ~surface.contains(surface.box.center + nearer @ surface.box.axes)
     return result
@@ -128,19 +138,24 @@ def place_disc(
         angle = np.deg2rad(tilt)
         up = np.array([0.0, -np.sin(angle), np.cos(angle)])
         pair = [
-            sagittal_box(volume, point + side * 18.0 * up, BodyPrior((tilt + side * kink, 12.0)))
+            sagittal_box(
+                volume,
+                point + side * BESIDE_MM * up,
+                BodyPrior((tilt + side * kink, TILT_SD_DEG)),
+            )
             for side in (1, -1)
         ]
         apart = (pair[0][0].center - pair[1][0].center) @ up
         room = apart - sum(box.half[2] for box, *_ in pair)
-        if 1.0 < room <= DISC_BOUNDS_MM[1]:
+        if LEAST_ROOM_MM < room <= DISC_BOUNDS_MM[1]:
             boxes.append((pair[0][1] + pair[1][1], pair))
     if not boxes:
         empty = Region(f"{site} disc".strip(), Role.DISC, site, np.zeros((0, 0, 0), bool))
         return Placement(empty, empty, ["No pair of vertebral bodies was found round the click."])
     _, pair = max(boxes, key=lambda found: found[0])
     bodies = [
-        place_body(volume, box.center, prior=BodyPrior((tilt_deg(box), 12.0))) for box, *_ in pair
+        place_body(volume, box.center, prior=BodyPrior((tilt_deg(box), TILT_SD_DEG)))
+        for box, *_ in pair
     ]
     disc = disc_between(volume, bodies[0].surface, bodies[1].surface, site, margin_mm)
     disc.unsure += [f"Body beside it: {text}" for body in bodies for text in body.unsure]

@@ -41,6 +41,10 @@ SHIFT_MM = 3.0  # between two images of one patient: more is corrected and said
 HOLE = 1.55  # distance of neighbors over what is usual there: one may have been missed
 THICKEST_MM = 6.0  # from slice to slice: thicker ones are interpolated
 SMOOTHED = 0.45  # SD of the Gaussian over what the frame is coarser, in voxels
+SMOOTHED_TO_SD = 2.5  # where that Gaussian is cut off
+SHIFTS = 6  # pixels (9 mm) each way: by how much two images of one patient may be apart
+NETWORK = 0.8  # share of the time that the network takes
+SIZE_PERCENT = (3, 97)  # of a piece's voxels: its ends, without single ones
 SAME_WAY = 0.7  # cosine to the frame's slices: an axis along which nothing is smoothed
 
 # What may be neighbors, and what a chain of bodies scores. Set by eye on digital spines. A quarter
@@ -132,7 +136,7 @@ def _shown(volume: Volume, frame: Volume) -> Volume:
     array = np.asarray(volume.array, np.float32)
     if volume.array.dtype.kind == "f":
         array = np.nan_to_num(array)
-    array = ndimage.gaussian_filter(array, sigma[::-1], truncate=2.5)
+    array = ndimage.gaussian_filter(array, sigma[::-1], truncate=SMOOTHED_TO_SD)
     k, j, i = np.indices(frame.array.shape)
     points = frame.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
     values = sample(array, volume.ras_to_ijk(points))
@@ -198,7 +202,7 @@ def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
             continue
         part = None
         if progress:
-            part = lambda done, n=n: progress(0.8 * (n + done) / len(volumes))  # noqa: E731
+            part = lambda done, n=n: progress(NETWORK * (n + done) / len(volumes))  # noqa: E731
         found = probabilities(stack, frame.spacing[2], network, part)
         if total is None:
             total = found * seen if len(volumes) > 1 else found
@@ -223,7 +227,7 @@ def _shift(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     shape = [2 * n for n in one.shape[1:]]  # twice the size: nothing comes round
     spectra = np.fft.rfft2(one, shape) * np.conj(np.fft.rfft2(other, shape))
     both = np.fft.irfft2(spectra.sum(axis=0), shape)
-    reach = np.arange(-6, 7)
+    reach = np.arange(-SHIFTS, SHIFTS + 1)
     near = both[np.ix_(reach, reach)]
     down, front = np.unravel_index(near.argmax(), near.shape)
     return int(reach[down]), int(reach[front])
@@ -270,7 +274,7 @@ def _piece(parts, voxels, frame, body) -> Piece:
     center = points.mean(axis=0)
     axes = image_axes(frame)
     local = (points - center) @ axes.T
-    size = np.array([np.ptp(np.percentile(local[:, a], [3, 97])) for a in range(3)])
+    size = np.array([np.ptp(np.percentile(local[:, a], SIZE_PERCENT)) for a in range(3)])
     size[1:] += frame.spacing[0]
     size[0] += frame.spacing[2]
     return Piece(parts, voxels, center, size, float(body[tuple(voxels.T)].mean()))

@@ -37,6 +37,7 @@ S1_TURN_DEG, S1_TILT_SD_DEG, S1_DEPTH_SD_MM, S1_NEARER = -18.0, 14.0, 5.0, 0.85
 ALIKE = 0.3, 3.0  # signal over that of one of the bodies before
 SIZE = 0.55, 1.6  # depth and height over those of the last body
 EDGES_END = 0.15  # median strength of a border below which there is no body any more
+USUAL_BODIES, FOLLOWED = 12, 0.9  # of a lumbar image; share of the time that they take
 LEAST_SEEN = 0.75  # share of the border inside the image
 
 
@@ -82,7 +83,7 @@ def follow_column(
         known = [seed]
         index = start + step
         while 0 <= index < len(levels):
-            if progress and not progress(min(0.9, done / 12)):
+            if progress and not progress(min(FOLLOWED, done / USUAL_BODIES)):
                 raise InterruptedError("Following the column was canceled.")
             found = _next_body(volume, known, step, levels[index], options)
             if found is None:

@@ -9,6 +9,17 @@ from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.placement.spine_network import Structure
 
+CORTEX_SHARE = 0.5  # of the cortex belongs to the body: an outline runs through its middle
+TURNS = 3  # in which a body's axes settle on its endplates
+ENDS_PERCENT = (2, 98)  # of a body's voxels along an axis: its ends, without single voxels
+HALF_VOXEL_MM = 0.3  # its ends are those of the voxels, not their centers
+LEAST_HALF_MM = 2.0
+# An endplate: the outermost voxels of cells (mm, right and front) in the middle part of the
+# cross-section; so many at least, none so far (robust SDs, mm) from their plane, a slope of 27
+# degrees at most.
+SIZE_PERCENT, MIDDLE_PART, CELLS_MM = 95, 0.7, (3.0, 2.0)
+LEAST_CELLS, APART_SD, APART_MM, MOST_SLOPE = 8, 2.5, 0.5, 0.5
+
 
 @dataclass
 class FoundBody:
@@ -69,7 +80,8 @@ class Spine:
 
 def body_chance(chances: np.ndarray) -> np.ndarray:
     """Probability of a body with half of its cortex."""
-    return chances[Structure.BODY] + chances[Structure.CORE] + 0.5 * chances[Structure.CORTEX]
+    marrow = chances[Structure.BODY] + chances[Structure.CORE]
+    return marrow + CORTEX_SHARE * chances[Structure.CORTEX]
 
 
 def canal_chance(chances: np.ndarray) -> np.ndarray:
@@ -88,7 +100,7 @@ def body_axes(body: FoundBody, frame: Volume) -> tuple[np.ndarray, np.ndarray, n
     points = frame.to_ras(np.argwhere(body.mask)[:, ::-1])
     axes = _upright(image_axes(frame), body.up)
     center = points.mean(axis=0)
-    for _ in range(3):
+    for _ in range(TURNS):
         local = (points - center) @ axes.T
         slopes = [_slopes(local, side) for side in (-1, 1)]
         slopes = [one for one in slopes if one is not None]
@@ -96,22 +108,22 @@ def body_axes(body: FoundBody, frame: Volume) -> tuple[np.ndarray, np.ndarray, n
             break
         axes = _tilted(axes, np.mean(slopes, axis=0))
     local = (points - center) @ axes.T
-    low, high = np.percentile(local, [2, 98], axis=0)
+    low, high = np.percentile(local, ENDS_PERCENT, axis=0)
     center = center + ((low + high) / 2) @ axes
-    return axes, np.maximum((high - low) / 2 + 0.3, 2.0), center
+    return axes, np.maximum((high - low) / 2 + HALF_VOXEL_MM, LEAST_HALF_MM), center
 
 
 def _slopes(local: np.ndarray, side: int) -> np.ndarray | None:
     """Slopes to the right and to the front of a body's upper (side 1) or lower endplate."""
     plate = _plate(local, side)
-    if len(plate) < 8:
+    if len(plate) < LEAST_CELLS:
         return None
     design = np.c_[np.ones(len(plate)), plate[:, :2]]
     fit = np.linalg.lstsq(design, plate[:, 2], rcond=None)[0]
     rest = np.abs(plate[:, 2] - design @ fit)
-    kept = rest <= 2.5 * np.median(rest) + 0.5
+    kept = rest <= APART_SD * np.median(rest) + APART_MM
     fit = np.linalg.lstsq(design[kept], plate[kept, 2], rcond=None)[0]
-    return np.clip(fit[1:], -0.5, 0.5)
+    return np.clip(fit[1:], -MOST_SLOPE, MOST_SLOPE)
 
 
 def _tilted(axes: np.ndarray, slopes: np.ndarray) -> np.ndarray:
@@ -128,11 +140,11 @@ def _upright(axes: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def _plate(local: np.ndarray, side: int) -> np.ndarray:
-    """Highest (side 1) or lowest points of a body in the middle 70 % of its cross-section."""
-    half = np.percentile(np.abs(local), 95, axis=0)
-    inner = (np.abs(local[:, :2]) < 0.7 * half[:2]).all(axis=1)
+    """Highest (side 1) or lowest points of a body in the middle part of its cross-section."""
+    half = np.percentile(np.abs(local), SIZE_PERCENT, axis=0)
+    inner = (np.abs(local[:, :2]) < MIDDLE_PART * half[:2]).all(axis=1)
     local = local[inner]
-    cells = np.rint(local[:, :2] / [3.0, 2.0]).astype(int)
+    cells = np.rint(local[:, :2] / CELLS_MM).astype(int)
     order = np.lexsort((-side * local[:, 2], cells[:, 1], cells[:, 0]))
     sorted_cells = cells[order]
     first = np.ones(len(order), bool)

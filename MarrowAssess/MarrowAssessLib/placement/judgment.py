@@ -17,9 +17,11 @@ from MarrowAssessLib.placement.level_names import PITCH_PER_HEIGHT, KnownLevel, 
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.study.regions import Region
 
+HEIGHT_PERCENT = 75  # of the columns' heights: a region's, without its rounded ends
 HEIGHT_COLUMN_MM = 3.0  # side of the columns in which a region's height is taken
 NO_SIGNAL_MM = 3.0  # round a click; without any signal there it is air or was not scanned
-DARK = 0.05  # of the image's 99th percentile; air is darker, marrow 0.1 and more in every contrast
+BRIGHT_PERCENT = 99  # of the image: its brightest signal
+DARK = 0.05  # of that; air is darker, marrow 0.1 and more in every contrast
 SHARED = 0.1  # of a region's voxels in a region of another tissue, above which one is wrong
 
 
@@ -96,7 +98,7 @@ def click_doubts(
     """
     doubts = list(click.doubts)
     if click.role is Role.MARROW:
-        bright = np.nanpercentile(volume.array[::2, ::2, ::2], 99)
+        bright = np.nanpercentile(volume.array[::2, ::2, ::2], BRIGHT_PERCENT)
         if np.nanmedian(region.values(volume.array)) < DARK * bright:
             doubts.append("The region is almost as dark as air.")
     doubts += [
@@ -143,7 +145,7 @@ def height_mm(points_ras: np.ndarray) -> float:
     low, high = np.full(column.max() + 1, np.inf), np.full(column.max() + 1, -np.inf)
     np.minimum.at(low, column, points_ras[:, 2])
     np.maximum.at(high, column, points_ras[:, 2])
-    return float(np.percentile(high - low, 75))
+    return float(np.percentile(high - low, HEIGHT_PERCENT))
 
 
 def _told(known: Sequence[KnownLevel], point: np.ndarray, role: Role, lumbar: int) -> str:

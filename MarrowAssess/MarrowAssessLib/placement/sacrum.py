@@ -23,6 +23,10 @@ STRAIGHT, EVEN_DEG = 0.97, 12.0  # L5 narrows and turns less
 # Beside an endplate: steps along the body's axis, from its middle to beyond any disc; how far a
 # disc is looked for from the endplate, how much of that must be in view, how thick it is one.
 STEP_MM, BEYOND_MM, DISC_WITHIN_MM, SEEN_MM, DISC_MM = 0.75, 18.0, 13.0, 6.0, 2.0
+# Rays across and along a body: shares of its half sizes, and how many.
+ACROSS, ALONG = (0.5, 7), (0.8, 17)
+THINNEST_MM = 0.1  # a disc above that is not seen is taken to be so thin: no division by nothing
+HEIGHT_PERCENT, EDGE_PERCENT = (8, 92), (4, 96)  # of an outline's pixels: its walls, no endplates
 END = 0.35  # of a body's half height: an endplate lies further from its middle
 LEAST_RAYS = 6  # with an endplate and what lies beside it in view
 NEAR_SACRUM_MM, UNDER_MM = 60.0, -3.0  # from the body's middle, and along its axis
@@ -47,8 +51,8 @@ def _beside(spine: Spine, index: int, side: int) -> _End:
     body, frame = spine.bodies[index], spine.frame
     axes, half, center = body_axes(body, frame)
     across, along, height = np.meshgrid(
-        np.linspace(-0.5, 0.5, 7) * half[0],
-        np.linspace(-0.8, 0.8, 17) * half[1],
+        np.linspace(-ACROSS[0], ACROSS[0], ACROSS[1]) * half[0],
+        np.linspace(-ALONG[0], ALONG[0], ALONG[1]) * half[1],
         side * np.arange(0, half[2] + BEYOND_MM, STEP_MM),
         indexing="ij",
     )
@@ -92,7 +96,7 @@ def tell_lowest(spine: Spine) -> None:
     if len(bodies) > 2:
         size, before = (np.count_nonzero(body.mask) for body in bodies[:-3:-1])
         thin = _beside(spine, len(bodies) - 2, -1).thickness
-        thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, 0.1)
+        thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, THINNEST_MM)
         if size < S2_SIZE * before and thin < S2_DISC:
             certain = not _cut(bodies.pop())
             spine.count_doubts = [d for d in spine.count_doubts if d.body < len(bodies)]
@@ -100,7 +104,7 @@ def tell_lowest(spine: Spine) -> None:
     if not certain and _sacrum_below(spine, lowest) < LEAST_SACRUM:
         return
     above, below = _beside(spine, lowest, 1), _beside(spine, lowest, -1)
-    ratio = below.thickness / max(above.thickness, 0.1)
+    ratio = below.thickness / max(above.thickness, THINNEST_MM)
     full = below.share > FULL_SHARE and ratio > FULL_THICKNESS and not certain
     kink, taper = _shape(spine, lowest)
     like_s1 = taper < TAPER and kink > KINK_DEG
@@ -155,13 +159,13 @@ def _sides(spine: Spine, index: int, upward: np.ndarray) -> _Sides:
     up = axes[1:] @ upward
     up /= np.linalg.norm(up)
     height, front = plane @ up, plane @ [up[1], -up[0]]
-    low, high = np.percentile(height, [8, 92])
+    low, high = np.percentile(height, HEIGHT_PERCENT)
     rows = np.rint(height / PIXEL_MM).astype(int)
     kept = []
     for row in range(round(low / PIXEL_MM), round(high / PIXEL_MM) + 1):
         there = rows == row
         if there.sum() > LEAST_IN_ROW and whole[there].all():  # not where the image cuts it
-            kept.append((row * PIXEL_MM, *np.percentile(front[there], [4, 96])))
+            kept.append((row * PIXEL_MM, *np.percentile(front[there], EDGE_PERCENT)))
     if len(kept) < LEAST_ROWS:
         return _Sides(np.nan, np.nan)
     heights, back, ahead = np.array(kept).T

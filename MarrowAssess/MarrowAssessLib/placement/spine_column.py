@@ -39,7 +39,11 @@ from MarrowAssessLib.study.regions import Region
 
 AGREE = 0.88  # least Dice of the network's outline and of the image's edges
 CUT, MOSTLY_CUT = 0.06, 0.3  # share of a body's border outside the image
-
+ROUND_MM = 9.0  # of a body's voxels: farther away the network's probability is not asked
+SPREAD_VOXELS = 2  # from a body's own voxels: so far its probability is its own
+CLICK_WITHIN = 1.2  # of a body's largest half size: a click beside it still means it
+# Shares of the time that are past when the spine is found, bodies fitted, drawn, discs drawn.
+FOUND, FITTED, DRAWN, DISCS = 0.8, 0.88, 0.92, 0.97
 
 _TO_DRAW_ON = (
     Contrast.T1, Contrast.T2, Contrast.FS_T2, Contrast.IN_PHASE, Contrast.WATER, Contrast.T1_POST,
@@ -112,25 +116,25 @@ def find_column(
     volume = volumes[0]
     placed = []
     for n in range(len(spine.bodies)):
-        _tell(progress, 0.8 + 0.08 * n / len(spine.bodies))
+        _tell(progress, FOUND + (FITTED - FOUND) * n / len(spine.bodies))
         placed.append(_surfaces(volume, spine, n))
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
     bodies = {}
     for n in kept:
-        _tell(progress, 0.88 + 0.04 * n / len(placed))
+        _tell(progress, FITTED + (DRAWN - FITTED) * n / len(placed))
         surface, agreement = placed[n]
         bodies[names[n]] = _body(volume, surface, agreement, names[n], doubts.get(n, []), options)
     column = Column(bodies, {}, ground=ground)
     column.disc_chance = spine.frame.with_array(spine.disc_chance())
     for n, (upper, lower) in enumerate(pairwise(bodies)):
-        _tell(progress, 0.92 + 0.05 * n / len(bodies))
+        _tell(progress, DRAWN + (DISCS - DRAWN) * n / len(bodies))
         site = f"{upper}-{lower}"
         column.discs[site] = disc_seen(
             volume, column.disc_chance, bodies[upper].surface, bodies[lower].surface, site
         )
-    _tell(progress, 0.97)
+    _tell(progress, DISCS)
     beside = csf_level if csf_level in bodies else ""
     if beside or names[0].startswith("V"):
         beside = beside or list(bodies)[len(bodies) // 2]
@@ -192,12 +196,12 @@ def _surfaces(volume: Volume, spine: Spine, index: int) -> tuple[Surface, float]
 def _own_chance(spine: Spine, index: int) -> Volume:
     """Probability that a place belongs to this body, on a crop of the frame."""
     frame, mask = spine.frame, spine.bodies[index].mask
-    reach = np.ceil(9.0 / frame.spacing[::-1]).astype(int)
+    reach = np.ceil(ROUND_MM / frame.spacing[::-1]).astype(int)
     places = np.argwhere(mask)
     low = np.maximum(places.min(axis=0) - reach, 0)
     high = np.minimum(places.max(axis=0) + reach + 1, mask.shape)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    mine = ndimage.binary_dilation(mask[box], iterations=2)
+    mine = ndimage.binary_dilation(mask[box], iterations=SPREAD_VOXELS)
     for n, other in enumerate(spine.bodies):
         if n != index:
             mine &= ~other.mask[box]
@@ -266,7 +270,7 @@ def _clicked(surfaces: list[Surface], point: np.ndarray, level: str) -> int:
         return holding[0]
     away = [float(np.linalg.norm(one.box.center - point)) for one in surfaces]
     nearest = int(np.argmin(away))
-    if away[nearest] > 1.2 * max(surfaces[nearest].box.half):
+    if away[nearest] > CLICK_WITHIN * max(surfaces[nearest].box.half):
         raise ValueError(f"No vertebral body was found at {level}; click inside one.")
     return nearest
 

@@ -20,6 +20,9 @@ PIXEL_MM = 1.5
 SLICE_STEP_MM = 4.0
 """From one of its three slices to the next."""
 _WINDOW = 31
+# As in training (Resources/SpineNetwork/appearance.py): the largest signal, the SD of an even
+# place, and where contrast ends. Others need another training.
+_TOP_PERCENT, _LEAST_SD, _CONTRAST_ENDS = 99.5, 0.02, (-4, 6)
 AIR, LEAST_SEEN = 0.1, 0.02  # of the signal; of a row or column: less is a margin of air, which
 MARGIN = 8  # pixels of it aside is not looked at
 _LEVELS = 5
@@ -56,7 +59,7 @@ def prepared(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def local_contrast(slices: np.ndarray) -> np.ndarray:
     """Slices (n, rows, columns) less their mean and over their SD within 45 mm: no coil shading."""
-    top = np.percentile(slices, 99.5)
+    top = np.percentile(slices, _TOP_PERCENT)
     x = (np.minimum(slices, top) / max(top, 1e-6)).astype(np.float32)
     size = (1, _WINDOW, _WINDOW)
 
@@ -65,7 +68,7 @@ def local_contrast(slices: np.ndarray) -> np.ndarray:
 
     mean = smooth(x)
     variance = smooth(x * x) - mean * mean
-    return np.clip((x - mean) / (np.sqrt(np.maximum(variance, 0)) + 0.02), -4, 6)
+    return np.clip((x - mean) / (np.sqrt(np.maximum(variance, 0)) + _LEAST_SD), *_CONTRAST_ENDS)
 
 
 def probabilities(
@@ -111,7 +114,7 @@ def probabilities(
 
 def _with_signal(stack: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns between the margins of air."""
-    seen = stack > AIR * np.percentile(stack, 99.5)
+    seen = stack > AIR * np.percentile(stack, _TOP_PERCENT)
     kept = []
     for axis in (1, 2):
         some = np.flatnonzero(seen.mean(axis=tuple({0, 1, 2} - {axis})) > LEAST_SEEN)

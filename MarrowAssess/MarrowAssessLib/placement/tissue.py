@@ -19,6 +19,7 @@ from MarrowAssessLib.placement.body import (
     eroded,
 )
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.robust import MAD_TO_SD
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Box, Surface
 from MarrowAssessLib.study.regions import Region
@@ -32,9 +33,10 @@ VARIES, AIR_VARIES = 3, 6  # robust SDs of the signals round the click
 LEAST_AIR = 0.01  # of the image's largest signal: the SD of air where it is all zero
 MOST_APART = 0.25  # of a tissue's level, see `alike`
 NECK_MM, GAP_MM = 1.2, 2.5  # thinner bridges to other tissue are cut, smaller gaps (vessels) filled
+PAD = 4  # voxels round a crop, so that closing a gap does not end at its border
 SMALL_MM3 = 60.0
 UNEVEN = 0.25  # robust SD over level round the click
-NO_AIR = 0.1  # of the 99th percentile; air is darker
+NO_AIR, BRIGHT_PERCENT = 0.1, 99  # of the brightest signal, which is that percentile: air is darker
 
 TOUCHES_EDGE = "The region touches the edge of the volume."
 # Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
@@ -45,6 +47,7 @@ BESIDE_MM = 6.0
 ERECTOR_ASIDE, ERECTOR_BEHIND = np.arange(14.0, 34, 3), np.arange(26.0, 52, 3)
 PSOAS_ASIDE, PSOAS_ALONG = np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)
 BALL_MM, UNLIKE_COST = 4.0, 0.3
+BALL_PLACES, BALL_ROUND = 5, 1.125  # across a ball, and how far out (radii): its corners are cut
 SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
 
 
@@ -68,7 +71,7 @@ def grow(
     seen = np.isfinite(values)
     near = distance <= max(NEAR_MM, volume.spacing.max() * NEAR_VOXELS)
     level = float(np.median(values[near & seen])) if (near & seen).any() else 0.0
-    noise = 1.4826 * float(np.median(np.abs(values[near & seen] - level))) if seen.any() else 0.0
+    noise = MAD_TO_SD * float(np.median(np.abs(values[near & seen] - level))) if seen.any() else 0.0
     smooth = ndimage.gaussian_filter(
         np.where(seen, values, level), SMOOTH_MM / volume.spacing[::-1]
     )
@@ -85,7 +88,7 @@ def grow(
     here[0] = 0
     mask = labels == here.argmax() if here.any() else np.zeros_like(opened)
     gap = ball(GAP_MM, volume.spacing)
-    filled = ndimage.binary_closing(np.pad(mask, 4), gap)[4:-4, 4:-4, 4:-4]
+    filled = ndimage.binary_closing(np.pad(mask, PAD), gap)[PAD:-PAD, PAD:-PAD, PAD:-PAD]
     filled = (filled | mask) & (distance <= reach)
     offset = tuple(s.start for s in box)
     name = f"{site} {role.value}".strip()
@@ -108,7 +111,9 @@ def grow(
             unsure.append(TOUCHES_EDGE)
     if noise > UNEVEN * abs(level) and role is not Role.NOISE:
         unsure.append("The tissue round the click is not uniform.")
-    if role is Role.NOISE and level > NO_AIR * float(np.nanpercentile(volume.array, 99)):
+    if role is Role.NOISE and level > NO_AIR * float(
+        np.nanpercentile(volume.array, BRIGHT_PERCENT)
+    ):
         unsure.append("The click does not look like air: its signal is not low.")
     body = Region(f"{name} body", role, site, filled, offset)
     roi = Region(name, role, site, roi_mask, offset, list(unsure))
@@ -214,8 +219,8 @@ def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
 
 def _balls(volume, middle, axes, across, along, radius_mm) -> list[tuple[float, float, np.ndarray]]:
     """Mean, standard deviation and center of balls that lie inside the volume."""
-    ball = np.stack(np.meshgrid(*[np.linspace(-1, 1, 5)] * 3), -1).reshape(-1, 3)
-    ball = radius_mm * ball[np.linalg.norm(ball, axis=1) <= 1.125]
+    ball = np.stack(np.meshgrid(*[np.linspace(-1, 1, BALL_PLACES)] * 3), -1).reshape(-1, 3)
+    ball = radius_mm * ball[np.linalg.norm(ball, axis=1) <= BALL_ROUND]
     found = []
     for x in across:
         for y in along:

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from PDFFMapperLib.images.volume import Volume
 
+from MarrowAssessLib.placement.robust import MAD_TO_SD, robust_fit
 from MarrowAssessLib.placement.star_surface import box_rays, optimal_surface, sample
 
 RAY_COUNTS = np.array([14, 12, 10])  # cells along right, front, head: rays about 3 mm apart
@@ -35,20 +36,52 @@ HALF_WIDTH_TO_DEPTH = 0.7  # until the sides are looked for
 ACROSS_MM, LEAST_WIDTH_MM, BEYOND_MIDDLE_MM = 40, 24, 4
 WIDTH_SD_MM = 6.0
 USUAL_LIKENESS = 0.75  # of the likeness in the middle: what a column is worth when it is a body's
+TILTS_WITHIN_SD = 3  # of what is expected: others are not searched
+SEED_MM = 2  # round the seed: its signal is the marrow's level
+# Where marrow is looked at to find the sides: share of the half depth and height, and places there;
+# so near to the middle (mm) that it is marrow for sure; a change of signal beyond which no more
+# counts; which part of what lies beside is the darkest and the brightest; round the endplates.
+CORE_DEPTH, CORE_HEIGHT = (0.6, 7), (0.55, 5)
+MIDDLE_MM, MOST_CHANGE, BESIDE_PERCENT, PLATE_MM = 3, 5, (10, 90), 4
+LEAST_LEVEL = 0.3  # of the median: a plane through marrow falls no lower inside the body
 
 # Surface: what an edge, a mm of marrow-like signal and a mm^2 of distance weigh against each
 # other. Set by eye on real spines; half of REGION or PRIOR, or a third more of PRIOR or
 # STIFFNESS, moved the benchmark's median Dice by at most 0.005.
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.5, 0.075
 CHANCE, PRIOR_ON = 0.15, 0.1  # of the network's odds, and of its outline, where there is one
+CHANCE_ENDS = 0.02  # the network is never surer than that
+BELOW_FACE = 0.999  # of a ray's largest part: it meets the cube's face, not its edge
+NEIGHBORS_APART = 3  # most labels between adjacent rays: 1.2 to 2 mm
+SWEEPS_FIRST, SWEEPS = 8, 14  # of belief propagation; more move no label of the benchmark
+# Marrow's level is a plane through the core of the current surface (not its very center, where the
+# vein enters), every seventh sample of it; the plane may leave the middle's level so far.
+CORE, VEIN, EVERY_CORE, LEVEL_ENDS = 0.85, 0.2, 7, (0.4, 2.5)
+# How likely a signal is inside and outside: histograms of signal over marrow, up to three times it;
+# what lies so many mm beyond the surface is outside; what the odds of one sample weigh at most; how
+# far a histogram is smoothed (bins), and how much of it is left to signals that were not met.
+LARGEST, BINS_PER_LEVEL, OUTSIDE_MM, ODDS_ENDS = 3, 20, (1.0, 7.0), (-2, 1.5)
+BINS = LARGEST * BINS_PER_LEVEL + 1
+HISTOGRAM_SD, HISTOGRAM_REACH, UNMET = 1.5, 4, 0.15
+BEYOND_MM = (0.5, 6.0)  # beyond the surface: the signals that marrow falls or rises to
+SIDE_RAYS = 0.99  # of the part to the right or left: a ray that meets a side
+TEXTURE_SD = 1.5  # of marrow's own spread: a change within it is no edge
 EDGE_WIDTHS_MM = (1.5, 3.0, 5.0)  # sharp in the slice, blurred across thick slices
 FAINT = 0.25  # mean strength of a face's edges at which it moves half as far as they say
 MOVED_MM = 6.0  # a pose that moves more when searched again is doubtful
 ROUND_FRONT, SQUARE_BACK, HOLLOW = 1.7, 6.0, 0.05  # the template's shape, see `_template`
+CORNERS = 8  # power: how sharp the template's edges are seen from the side
+PLATE_TO_WAIST = 1.5  # hollow of an endplate over that of the waist, so that both keep the size
+SURELY_INSIDE = 0.4  # of the least radius: the template is nowhere nearer to its center
 CORTEX_MM = 1.0  # dark cortex and ligament, which blur may hide beside a brighter tissue
 HALFWAY = 0.42  # exp(-(0.5 / 0.42)^2 / 2) is 1/2
 TEXTURE = 0.15  # relative change of signal that marrow's own texture may reach
 DRIFT, BESIDE_MM = 0.35, 22.0  # the same across a body; from where its sides have ended
+# Moving the box to its surface: rays of a face's middle part (and of an endplate's for its tilt),
+# a turn (rad) and half sizes (mm) beyond which no body is followed.
+FACE_PART, PLATE_PART, MOST_TURN = 0.75, 0.9, 0.2
+LEAST_HALF_MM, MOST_HALF_MM = (14, 10, 7), (32, 24, 20)
+PAINTED_PERCENT = 97  # of a painted body's voxels: its half sizes, without single voxels
 WIDTH_TO_DEPTH = 1.33  # approximate; a soft prior (lumbar about 1.2 to 1.5, thoracic about 1.1)
 
 
@@ -205,14 +238,19 @@ class BodyPrior:
     height_mm: tuple[float, float] = (26.0, 5.0)
 
 
+LUMBAR = BodyPrior(depth_mm=(33.0, 4.0), height_mm=(27.0, 3.5))
+THORACIC = BodyPrior(depth_mm=(29.0, 4.5), height_mm=(23.0, 4.0))
+SACRAL = BodyPrior(tilt_deg=(-40.0, 15.0))
+
+
 def usual_body(level: str) -> BodyPrior:
     """What is usual for a vertebra of known level; see `BodyPrior`."""
     if level.startswith("L") and "-" not in level:
-        return BodyPrior(depth_mm=(33.0, 4.0), height_mm=(27.0, 3.5))
+        return LUMBAR
     if level.startswith("T") and "-" not in level:
-        return BodyPrior(depth_mm=(29.0, 4.5), height_mm=(23.0, 4.0))
+        return THORACIC
     if level == "S1":
-        return BodyPrior(tilt_deg=(-40.0, 15.0))
+        return SACRAL
     return BodyPrior()
 
 
@@ -240,7 +278,8 @@ def sagittal_box(
         values = sample(volume.array, points @ to_ijk[:3, :3].T + to_ijk[:3, 3])
         slabs.append(np.nan_to_num(values).reshape(y.shape))
     slabs = np.array(slabs)
-    near = np.median(slabs[:, extent - 2 : extent + 3, extent - 2 : extent + 3], axis=(1, 2))
+    seed = slice(extent - SEED_MM, extent + SEED_MM + 1)
+    near = np.median(slabs[:, seed, seed], axis=(1, 2))
     level = max(near[len(SLABS_MM) // 2], 1e-6)
     slabs /= level
     weights = np.exp(-(np.log(np.maximum(near / level, DARKEST)) ** 2) / (2 * SLABS_SD**2))
@@ -248,7 +287,9 @@ def sagittal_box(
     weights = (weights / weights.sum()).astype(np.float32)
     tilts = TILTS_SEARCHED_DEG
     expected, spread = prior.tilt_deg
-    tilts = tilts[np.abs(tilts - np.clip(expected, tilts[0], tilts[-1])) <= 3 * spread]
+    tilts = tilts[
+        np.abs(tilts - np.clip(expected, tilts[0], tilts[-1])) <= TILTS_WITHIN_SD * spread
+    ]
     costs = 0.5 * ((tilts - expected) / spread) ** 2
     score, evidence, t, u0, u1, v0, v1 = _best_rectangle(
         slabs, weights, np.deg2rad(tilts), costs.astype(np.float32), PATCH_MM, SOFT_EDGE,
@@ -264,21 +305,23 @@ def widen(volume: Volume, box: Box) -> Box:
     """Find the body's left and right end for a box found in one sagittal slice."""
     to_ijk = np.linalg.inv(volume.ijk_to_ras)
     across = np.arange(-ACROSS_MM, ACROSS_MM + 1.0)
-    front = np.linspace(-0.6, 0.6, 7) * box.half[1]
-    up = np.linspace(-0.55, 0.55, 5) * box.half[2]
+    front = _spread(*CORE_DEPTH) * box.half[1]
+    up = _spread(*CORE_HEIGHT) * box.half[2]
     inside = _sample_grid(volume, to_ijk, box, across, front, up)  # (x, y, z)
-    near = np.abs(across) <= 3
+    near = np.abs(across) <= MIDDLE_MM
     marrow = _linear_level(inside, across, front, up, near)
     # Marrow may drift across the body (a dark core), up to half of the way to what lies beside it.
-    change = np.clip(inside / marrow - 1, -1, 5)
+    change = np.clip(inside / marrow - 1, -1, MOST_CHANGE)
     beside = change[np.abs(across) >= BESIDE_MM]
-    lowest, highest = np.nanpercentile(beside, [10, 90]) if np.isfinite(beside).any() else (0, 0)
+    lowest, highest = (
+        np.nanpercentile(beside, BESIDE_PERCENT) if np.isfinite(beside).any() else (0, 0)
+    )
     fallen = _gone(np.minimum(change, 0), -lowest, DRIFT)
     risen = _gone(np.maximum(change, 0), highest, DRIFT)
     likeness = _seen_mean(1 - np.fmax(fallen, risen), (1, 2))
     edges = []
     for side in (-1, 1):
-        steps = side * box.half[2] + np.arange(-4.0, 4.1)
+        steps = side * box.half[2] + np.arange(-PLATE_MM, PLATE_MM + 1.0)
         plate = _sample_grid(volume, to_ijk, box, across, front, steps) / marrow.mean()
         slope = np.abs(plate[:, :, 2:] - plate[:, :, :-2]) / 2
         edges.append(_seen_mean((slope / (slope + SOFT_EDGE)).max(axis=2), 1))
@@ -295,6 +338,10 @@ def widen(volume: Volume, box: Box) -> Box:
     middle = np.array([(left + right) / 2, 0, 0]) @ box.axes
     half = np.array([(right - left) / 2, box.half[1], box.half[2]])
     return Box(box.center + middle, box.axes, half)
+
+
+def _spread(end: float, count: int) -> np.ndarray:
+    return np.linspace(-end, end, count)
 
 
 def _seen_mean(values: np.ndarray, axis: int | tuple[int, int]) -> np.ndarray:
@@ -318,28 +365,10 @@ def _linear_level(inside, across, front, up, near):
     if not seen.any():
         return np.ones((1, *y.shape))  # outside the image
     values = np.nanmedian(columns[:, seen], axis=0)
-    fit = _robust_fit(design[seen], values)
+    fit = robust_fit(design[seen], values)
     return np.maximum(
-        (design @ fit).reshape(1, *y.shape), 0.3 * np.abs(np.nanmedian(values)) + 1e-9
+        (design @ fit).reshape(1, *y.shape), LEAST_LEVEL * np.abs(np.nanmedian(values)) + 1e-9
     )
-
-
-def _robust_fit(design: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Least squares with Tukey's biweight, four rounds."""
-    good = np.isfinite(values)
-    if not good.any():
-        return np.eye(1, design.shape[1])[0]  # outside the image
-    design, values = np.asarray(design[good], float), np.asarray(values[good], float)
-    least = max(0.02 * abs(np.median(values)), 1e-12)
-    weight = np.ones(values.size)
-    ridge = 1e-9 * np.diag((design**2).sum(axis=0) + 1e-12)
-    for _ in range(4):
-        weighted = design * weight[:, None]
-        fit = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ values)
-        residual = np.abs(values - design @ fit)
-        scale = 4.7 * max(1.48 * np.median(residual), least)
-        weight = np.clip(1 - (residual / scale) ** 2, 0, 1) ** 2
-    return fit
 
 
 @njit(cache=True)
@@ -352,12 +381,12 @@ def _template(x, y, z):
     STIR and gradient echo, each apart, gave 1.6 to 1.7 and 6 to 8.
     """
     power = ROUND_FRONT if y > 0 else SQUARE_BACK
-    around = (abs(x) ** power + abs(y) ** power) ** (8 / power)
-    radius = (around + z**8) ** (-1 / 8)
+    around = (abs(x) ** power + abs(y) ** power) ** (CORNERS / power)
+    radius = (around + z**CORNERS) ** (-1 / CORNERS)
     # Each hollow has a mean of about 1 over its face, so that the box keeps the body's size.
     waist = max(1 - z * z, 0.0)
     radius *= 1 - HOLLOW * (waist - 2 / 3)
-    return radius * (1 - 1.5 * HOLLOW * max(1 - x * x - y * y, 0.0))
+    return radius * (1 - PLATE_TO_WAIST * HOLLOW * max(1 - x * x - y * y, 0.0))
 
 
 @njit(cache=True)
@@ -393,7 +422,7 @@ class Surface:
         lattice = np.zeros(RAY_COUNTS + 1, np.float32)
         lattice[tuple(_LATTICE.T)] = self.radii
         points = np.ascontiguousarray(points_ras, dtype=float)
-        sure, most = 0.4 * self.radii.min(), self.radii.max()  # whatever the direction
+        sure, most = SURELY_INSIDE * self.radii.min(), self.radii.max()  # whatever the direction
         return _inside(points, self.box.center, to_box, lattice, sure, most)
 
 
@@ -448,15 +477,15 @@ def refine(volume: Volume, box: Box, rounds: int = 2) -> Surface:
         points = (box.center + local.reshape(-1, 3) @ box.axes) @ to_ijk[:3, :3].T + to_ijk[:3, 3]
         values = sample(volume.array, points).reshape(local.shape[:2])
         # The template's distance from the center along the normal of the ray's face.
-        depth = (np.abs(rays) * (np.abs(RAYS.directions) > 0.999)).max(axis=1)
+        depth = (np.abs(rays) * (np.abs(RAYS.directions) > BELOW_FACE)).max(axis=1)
         unary, support = _unary(values, local, depth, radii)
         labels = optimal_surface(
             unary[:, LABELS],
             RAYS.neighbors,
             depth * STEP,
             STIFFNESS,
-            3,
-            14 if last else 8,
+            NEIGHBORS_APART,
+            SWEEPS if last else SWEEPS_FIRST,
         )
         radii = RELATIVE_RADII[LABELS][labels]
         met = (labels + LABELS.start)[:, None]
@@ -481,11 +510,14 @@ def refine_on(volume: Volume, box: Box, chance: Volume) -> Surface:
     values = sample(volume.array, volume.ras_to_ijk(points)).reshape(local.shape[:2])
     inside = np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points))).reshape(local.shape[:2])
     radii = outline_radii(inside)
-    depth = (np.abs(rays) * (np.abs(RAYS.directions) > 0.999)).max(axis=1)
+    depth = (np.abs(rays) * (np.abs(RAYS.directions) > BELOW_FACE)).max(axis=1)
     unary, support = _unary(values, local, depth, radii, PRIOR_ON)
-    odds = np.log(np.clip(inside, 0.02, 0.98) / np.clip(1 - inside, 0.02, 0.98))
+    ends = CHANCE_ENDS, 1 - CHANCE_ENDS
+    odds = np.log(np.clip(inside, *ends) / np.clip(1 - inside, *ends))
     unary -= (CHANCE * np.cumsum(odds * depth[:, None] * STEP, axis=1)).astype(np.float32)
-    labels = optimal_surface(unary[:, LABELS], RAYS.neighbors, depth * STEP, STIFFNESS, 3, 14)
+    labels = optimal_surface(
+        unary[:, LABELS], RAYS.neighbors, depth * STEP, STIFFNESS, NEIGHBORS_APART, SWEEPS
+    )
     met = (labels + LABELS.start)[:, None]
     chosen = np.take_along_axis(support, met, 1)[:, 0]
     chosen[~np.isfinite(np.take_along_axis(values, met, 1)[:, 0])] = np.nan
@@ -515,28 +547,29 @@ def _unary(values, local, depth, radii, prior=None):
     """
     t = RELATIVE_RADII
     volume_weight = (t[None, :] ** 2) * np.linalg.norm(local[:, -1], axis=1)[:, None] ** 3
-    core = t[None, :] < 0.85 * radii[:, None]
-    core &= t[None, :] > 0.2
+    core = t[None, :] < CORE * radii[:, None]
+    core &= t[None, :] > VEIN
     flat = local[core]
     design = np.c_[np.ones(len(flat)), flat]
-    pick = slice(None, None, 7)
-    fit = _robust_fit(design[pick], values[core][pick])
+    pick = slice(None, None, EVERY_CORE)
+    fit = robust_fit(design[pick], values[core][pick])
     middle = max(float(fit[0]), 1e-6)
-    marrow = np.clip(middle + local @ fit[1:], 0.4 * middle, 2.5 * middle)
-    g = np.clip(values / marrow, 0, 3)
+    marrow = np.clip(middle + local @ fit[1:], *(middle * end for end in LEVEL_ENDS))
+    g = np.clip(values / marrow, 0, LARGEST)
     seen = np.isfinite(g)
-    bins = np.where(seen, g * 20, 0).astype(int)
+    bins = np.where(seen, g * BINS_PER_LEVEL, 0).astype(int)
     mm = depth[:, None] * (t[None, :] - radii[:, None])
     inside = seen & core
-    outside = seen & (mm > 1.0) & (mm < 7.0)
+    outside = seen & (mm > OUTSIDE_MM[0]) & (mm < OUTSIDE_MM[1])
     p_in = _density(bins[inside], volume_weight[inside])
     p_out = _density(bins[outside], volume_weight[outside])
-    odds = np.clip(np.log(p_in / p_out), -2, 1.5)
+    odds = np.clip(np.log(p_in / p_out), *ODDS_ENDS)
     odds = np.where(seen, odds[bins], 0.0)
     gain = np.cumsum(odds * depth[:, None] * STEP, axis=1)
     # Not at the sides: slices of 3 to 5 mm blur them more than cortex is thick.
-    cortex = np.where(np.abs(RAYS.directions[:, 0]) < 0.99, CORTEX_MM, 0.0) / (STEP * depth)
-    departed = _departed(g, seen, inside, (mm > 0.5) & (mm < 6.0), cortex)
+    cortex = np.where(np.abs(RAYS.directions[:, 0]) < SIDE_RAYS, CORTEX_MM, 0.0) / (STEP * depth)
+    beyond = (mm > BEYOND_MM[0]) & (mm < BEYOND_MM[1])
+    departed = _departed(g, seen, inside, beyond, cortex)
     support = np.zeros_like(g)
     for width_mm in EDGE_WIDTHS_MM:
         support += _rise(departed, depth, width_mm) / len(EDGE_WIDTHS_MM)
@@ -556,8 +589,8 @@ def _departed(g, seen, inside, beyond, cortex):
     tissue lie dark cortex and ligament, which blur may hide: marrow ends `cortex` radii (one per
     ray) before the signal rises.
     """
-    spread = 1.4826 * np.median(np.abs(g[inside] - 1)) if inside.any() else 0.0
-    texture = max(1.5 * spread, TEXTURE)
+    spread = MAD_TO_SD * np.median(np.abs(g[inside] - 1)) if inside.any() else 0.0
+    texture = max(TEXTURE_SD * spread, TEXTURE)
     there = seen & beyond
     highest = np.where(there, g, 1.0).max(axis=1, keepdims=True)
     lowest = np.where(there, g, 1.0).min(axis=1, keepdims=True)
@@ -606,11 +639,12 @@ def _rise(departed, depth, width_mm):
 
 
 def _density(bins, weights):
-    """Smoothed histogram of 61 bins with a floor, so that no signal is impossible."""
-    histogram = np.bincount(bins, weights, minlength=61)[:61]
-    kernel = np.exp(-(np.arange(-4, 5) ** 2) / (2 * 1.5**2))
+    """Smoothed histogram with a floor, so that no signal is impossible."""
+    histogram = np.bincount(bins, weights, minlength=BINS)[:BINS]
+    places = np.arange(-HISTOGRAM_REACH, HISTOGRAM_REACH + 1)
+    kernel = np.exp(-(places**2) / (2 * HISTOGRAM_SD**2))
     smooth = np.convolve(histogram, kernel / kernel.sum(), mode="same")
-    return 0.85 * smooth / max(smooth.sum(), 1e-12) + 0.15 / 61
+    return (1 - UNMET) * smooth / max(smooth.sum(), 1e-12) + UNMET / BINS
 
 
 def _rebox(box, rays, radii, support):
@@ -619,24 +653,24 @@ def _rebox(box, rays, radii, support):
     surface = rays * radii[:, None]
     center, half = np.zeros(3), np.zeros(3)
     for axis in range(3):
-        flat = np.abs(np.delete(d, axis, 1)).max(axis=1) < 0.75
+        flat = np.abs(np.delete(d, axis, 1)).max(axis=1) < FACE_PART
         low, high = (
             1 + _shift(radii[face] - 1, support[face])
-            for face in (flat & (d[:, axis] < -0.99), flat & (d[:, axis] > 0.99))
+            for face in (flat & (d[:, axis] < -SIDE_RAYS), flat & (d[:, axis] > SIDE_RAYS))
         )
         center[axis] = box.half[axis] * (high - low) / 2
         half[axis] = box.half[axis] * (high + low) / 2
     slopes = []
     for side in (-1, 1):
-        plate = (d[:, 2] * side > 0.99) & (np.abs(d[:, :2]).max(axis=1) < 0.9)
+        plate = (d[:, 2] * side > SIDE_RAYS) & (np.abs(d[:, :2]).max(axis=1) < PLATE_PART)
         design = np.c_[np.ones(plate.sum()), surface[plate, :2]]
-        slopes.append(_robust_fit(design, surface[plate, 2])[1:])
+        slopes.append(robust_fit(design, surface[plate, 2])[1:])
     across, along = np.mean(slopes, axis=0)
     turned = tilted_axes(
-        np.rad2deg(np.clip(np.arctan(along), -0.2, 0.2)),
-        -np.rad2deg(np.clip(np.arctan(across), -0.2, 0.2)),
+        np.rad2deg(np.clip(np.arctan(along), -MOST_TURN, MOST_TURN)),
+        -np.rad2deg(np.clip(np.arctan(across), -MOST_TURN, MOST_TURN)),
     )
-    half = np.clip(half, [14, 10, 7], [32, 24, 20])
+    half = np.clip(half, LEAST_HALF_MM, MOST_HALF_MM)
     new = Box(box.center + center @ box.axes, turned @ box.axes, half)
     return new, np.ones(len(d))
 
@@ -714,7 +748,9 @@ def surface_of_mask(
     """
     voxels = volume.to_ras(np.argwhere(mask)[:, ::-1] + np.array(offset)[::-1])
     center = voxels.mean(axis=0)
-    half = np.maximum(np.percentile(np.abs((voxels - center) @ axes.T), 97, axis=0), 1.0)
+    half = np.maximum(
+        np.percentile(np.abs((voxels - center) @ axes.T), PAINTED_PERCENT, axis=0), 1.0
+    )
     box = Box(center, axes, half)
     rays = template_radii(RAYS.directions, half)
     local = rays[:, None, :] * RELATIVE_RADII[None, :, None]
