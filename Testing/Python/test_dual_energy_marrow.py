@@ -126,3 +126,84 @@ def test_the_sample_s_pet_and_ct_have_their_truth(phantom):
     scores = {r.measurement.site: r.measurement.value for r in assess(one).results
               if r.measurement.quantity == "marrow_deauville"}  # fmt: skip
     assert scores["L2"] == 5 and scores["L3"] == 2
+
+
+# --- what is left out, the column, plain CT ---
+
+
+def test_dense_voxels_are_left_out_where_mineral_is_known():
+    one = study({HAP: (100.0, 0.0), VNCA: (-40.0, 0.0)})
+    region = one.regions[2]
+    part = region.box[0], slice(region.box[1].start, region.box[1].start + 4), region.box[2]
+    one.volumes[HAP].array[part] = 800
+    one.volumes[VNCA].array[part] = 500
+    numbers = {(m.quantity, m.site): m for m in measure(one).measurements}
+    for key, value in (("marrow_hap", 100), ("marrow_vnca", -40)):
+        assert numbers[key, "L2"].value == pytest.approx(value, abs=1)
+        assert numbers[key, "L2"].statistics.mean == pytest.approx(value, abs=1)
+        assert any("of L2 marrow holds more than 350" in c for c in numbers[key, "L2"].cautions)
+        assert not any("holds more than 350" in c for c in numbers[key, "L1"].cautions)
+
+
+def test_noise_sends_no_marrow_beyond_the_limit():
+    numbers, _ = found({HAP: (150.0, 0.0)}, sd=80.0)
+    whole, _ = found({HAP: (150.0, 0.0)}, sd=1.0)
+    for site in ("L1", "L3"):
+        kept = numbers["marrow_hap", site].statistics
+        assert kept.voxels == whole["marrow_hap", site].statistics.voxels
+        assert kept.mean == pytest.approx(150, abs=10)
+
+
+def test_the_column_counts_each_vertebra_by_its_volume():
+    one = study({VNCA: (-40.0, -10.0)}, sd=0.1)
+    big = one.regions[0].full_mask(SHAPE)
+    big[:, :9] = True  # T12 is larger
+    one.regions[0] = Region.from_mask("T12 marrow", Role.MARROW, "T12", big)
+    (column,) = [m for m in measure(one).measurements if m.quantity == "vnca_column"]
+    singles = [
+        m for m in measure(one).measurements if m.quantity == "marrow_vnca" and m.site in LEVELS
+    ]
+    weights = [m.statistics.volume_mm3 for m in singles]
+    assert weights[0] > weights[1]
+    expected = np.average([m.value for m in singles], weights=weights)
+    assert column.value == pytest.approx(expected, abs=0.1) and column.site == "T12-L4"
+    assert abs(column.value + 60) > 0.3  # what equal weights would give
+    del one.regions[2]
+    (column,) = [m for m in measure(one).measurements if m.quantity == "vnca_column"]
+    assert any("1 of the levels in between were not measured" in c for c in column.cautions)
+
+
+def plain_ct(blood=45.0, shaft=-60.0):
+    """A shaft, a vertebra and the aorta on a plain CT, and a map of mineral."""
+    one = study({Contrast.CT: (170.0, 0.0), HAP: (100.0, 0.0)}, sd=2.0)
+    vertebra, long_bone, aorta = one.regions[1:4]
+    long_bone.name, long_bone.site = "left femoral diaphysis marrow", "left femoral diaphysis"
+    aorta.name, aorta.site, aorta.role = "aorta", "", Role.BLOOD
+    one.regions = [vertebra, long_bone, aorta]
+    rng = np.random.default_rng(1)
+    for region, value in ((long_bone, shaft), (aorta, blood)):
+        values = rng.normal(value, 2, region.mask.shape)
+        one.volumes[Contrast.CT].array[region.box] = values
+    return one
+
+
+def test_plain_ct_is_measured_in_shafts_alone():
+    results = {r.measurement.site: r for r in assess(plain_ct()).results
+               if r.measurement.quantity == "marrow_ct"}  # fmt: skip
+    assert set(results) == {"left femoral diaphysis"}
+    shaft = results["left femoral diaphysis"]
+    assert shaft.measurement.value == pytest.approx(-60, abs=1)
+    assert [one.value for one in shaft.cutoffs] == [0] and shaft.z is None
+    bright = plain_ct(shaft=20.0)
+    (crossed,) = [r for r in assess(bright).results if r.measurement.quantity == "marrow_ct"]
+    assert crossed.cutoffs and all(one.tone == "" for one in crossed.statements)
+
+
+def test_contrast_agent_in_the_aorta_stops_material_images():
+    measured = measure(plain_ct(blood=160.0))
+    assert not any(m.quantity.startswith("marrow_hap") for m in measured.measurements)
+    reasons = {one.reason for one in measured.skipped}
+    assert any("aorta measures 160 HU on the CT, so contrast agent was given" in r for r in reasons)
+    (shaft,) = [m for m in measured.measurements if m.quantity == "marrow_ct"]
+    assert not shaft.comparable and any("it brightens marrow." in c for c in shaft.cautions)
+    assert any(m.quantity == "marrow_hap" for m in measure(plain_ct()).measurements)

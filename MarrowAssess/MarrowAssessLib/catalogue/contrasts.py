@@ -40,6 +40,7 @@ class Contrast(str, Enum):
     VNCA_PROJECTED = "VNCa_projected"
     HAP = "HAP"
     YELLOW_SHARE = "yellow_share"
+    CT = "CT"
 
     @property
     def on_own_grid(self) -> bool:

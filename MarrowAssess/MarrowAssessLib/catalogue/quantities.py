@@ -41,6 +41,7 @@ class Method(Enum):
     UPTAKE_SCORE_PEAK = "peak of PET beside blood pool and liver"
     CT_VALUE = "median of a dual-energy map"
     CT_GRADIENT = "change of a dual-energy map from level to level"
+    CT_COLUMN = "mean of a dual-energy map over all vertebrae by their volume"
     LIMB_RATIO = "highest voxel of limbs over that of spine and pelvis"
     LIMB_SPREAD = "regions of limbs above blood pool and liver"
     SPECTRUM = "from single-voxel spectroscopy"
@@ -360,6 +361,21 @@ _ROWS = (
         "vnca_gradient", "VNCa gradient", "HU", 1,
         "Change of VNCa for each level down from T11 to L5.",
         Method.CT_GRADIENT, (Contrast.VNCA,), _MARROW,
+    ),
+    Quantity(
+        "vnca_column", "VNCa of the column", "HU", 0,
+        "Mean of VNCa over all vertebrae, each by its volume.",
+        Method.CT_COLUMN, (Contrast.VNCA,), _MARROW,
+    ),
+    Quantity(
+        "hap_column", "Bone mineral of the column", "mg/cm^3", 0,
+        "Mean of mineral over all vertebrae, each by its volume.",
+        Method.CT_COLUMN, (Contrast.HAP,), _MARROW,
+    ),
+    Quantity(
+        "marrow_ct", "Medullary CT number", "HU", 0,
+        "CT of one energy: marrow of the shafts of long bones, which hold no mineral of their own.",
+        Method.CT_VALUE, (Contrast.CT,), _MARROW,
     ),
     Quantity(
         "muscle_pdff", "Muscle PDFF", "%", 1, "Proton density fat fraction of muscle.",

@@ -1,6 +1,8 @@
-"""Marrow on maps of dual-energy CT: CT number without mineral, mineral, yellow share."""
+"""Marrow on CT: CT number without mineral, mineral, yellow share; shafts of long bones plain."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +15,10 @@ from MarrowAssessLib.study.regions import Region, Statistics, statistics
 
 MARGIN_MM = 2.0  # keeps cortex out
 NOISY = {"HU": 10.0, "mg/cm^3": 10.0}  # standard error beyond which nothing is compared
-DENSE_MG = 350.0
+DENSE_MG = 350.0  # of the mean over 3 x 3 x 3 voxels, so that noise sends no marrow beyond it
+MUCH_DENSE = 0.1  # of a region's voxels, from which on it is said
+IODINE_HU = 80.0
+SHAFTS = ("femoral diaphysis", "humeral diaphysis", "tibial diaphysis")
 THICK_MM = 5.0
 CALCIUM_LEFT_HU = 300.0
 RED_PERCENT = 40.0
@@ -23,8 +28,17 @@ _VNCA = (Contrast.VNCA, Contrast.VNCA_PROJECTED)
 
 
 def ct_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
-    """A map's median in every marrow region, 2 mm inside, and the mean of levels."""
-    found = [_value(book, quantity, region) for region in book.drawn if _is_marrow(region)]
+    """A map's median in every marrow region, 2 mm inside, and the mean of levels.
+
+    A plain CT is measured in the shafts of long bones alone: elsewhere it shows mineral.
+    """
+    (contrast,) = quantity.images
+    if contrast is not Contrast.CT and (iodine := _iodine(book)):
+        return [Skipped(quantity.key, iodine)]
+    drawn = [one for one in book.drawn if _is_marrow(one)]
+    if contrast is Contrast.CT:
+        drawn = [one for one in drawn if one.site.endswith(SHAFTS)]
+    found = [_value(book, quantity, region) for region in drawn]
     levels = mean_of_levels(quantity, found)
     for one in levels:
         parts = [p for p in found if isinstance(p, Measurement) and p.site in quantity.levels]
@@ -32,14 +46,34 @@ def ct_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     return [*found, *levels]
 
 
+def ct_column(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
+    """The mean over every vertebra that was drawn, each by the volume that was measured."""
+    levels = _by_level(book, quantity)
+    if len(levels) < 2:
+        return []
+    ordered = [levels[level] for level in sorted(levels)]
+    volumes = np.array([one.statistics.volume_mm3 for one in ordered])
+    means = np.array([one.statistics.mean for one in ordered])
+    made = Measurement(
+        quantity.key,
+        f"{ordered[0].site}-{ordered[-1].site}",
+        float(np.average(means, weights=volumes)),
+        tuple(one.measured[0] for one in ordered),
+        how=f"{len(ordered)} vertebrae of {volumes.sum() / 1000:.0f} ml",
+    )
+    between = [n for n in np.arange(min(levels), max(levels)) if n not in levels]
+    if between:
+        made.cautions.append(
+            f"{len(between)} of the levels in between were not measured; the mean leaves them out."
+        )
+    return [made]
+
+
 def ct_gradient(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """Slope of the map over the levels from T11 to L5, of three and more."""
+    within = (level_index("T11"), level_index("L5"))
     by_level = {
-        level: one
-        for one in ct_value(book, quantity)
-        if isinstance(one, Measurement) and len(one.measured) == 1
-        for level in [level_index(one.site) if spine_region(one.site) else None]
-        if level is not None and level_index("T11") <= level <= level_index("L5")
+        n: one for n, one in _by_level(book, quantity).items() if within[0] <= n <= within[1]
     }
     if len(by_level) < 3:
         return [Skipped(quantity.key, "three levels from T11 to L5 are needed")]
@@ -47,6 +81,34 @@ def ct_gradient(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     slope = np.polyfit(sorted(by_level), [one.value for one in ordered], 1)[0]
     site = f"{ordered[0].site}-{ordered[-1].site}"
     return [Measurement(quantity.key, site, float(slope), tuple(o.measured[0] for o in ordered))]
+
+
+def _by_level(book: Book, quantity: Quantity) -> dict[float, Measurement]:
+    """What each single vertebra gave, by its place down the spine."""
+    return {
+        level: one
+        for one in ct_value(book, quantity)
+        if isinstance(one, Measurement) and len(one.measured) == 1 and spine_region(one.site)
+        for level in [level_index(one.site)]
+        if level is not None
+    }
+
+
+def _iodine(book: Book) -> str:
+    """Why a material image cannot be trusted: the blood on the plain CT holds contrast agent."""
+    image = book.acquired.get(Contrast.CT)
+    if image is None:
+        return ""
+    for region in book.drawn:
+        if region.role is not Role.BLOOD:
+            continue
+        blood = float(np.nanmedian(region.values(image.array)))
+        if blood > IODINE_HU:
+            return (
+                f"{region.name} measures {blood:.0f} HU on the CT, so contrast agent was given; "
+                "iodine would be taken for bone mineral"
+            )
+    return ""
 
 
 def _is_marrow(region: Region) -> bool:
@@ -65,6 +127,7 @@ def _value(book: Book, quantity: Quantity, region: Region) -> Measurement | Skip
         cautions.append(
             f"{region.name} is too thin to take {margin:g} mm off on CT; cortex may be in it."
         )
+    inner = _without_dense(book, inner, cautions)
     if np.isfinite(inner.values(volume.array)).sum() < min(_FEWEST, inner.voxels):
         return Skipped(quantity.key, f"the CT map holds no value in {region.name}")
     one = statistics(inner, volume.array, volume.voxel_volume_mm3)
@@ -80,6 +143,30 @@ def _value(book: Book, quantity: Quantity, region: Region) -> Measurement | Skip
         made.how = f"systematic error about {float(error):g} {quantity.unit} (calibration)"
     _compare(book, quantity, made, one)
     return made
+
+
+def _without_dense(book: Book, region: Region, cautions: list[str]) -> Region:
+    """Without cortex, sclerosis and metal where mineral tells them; dense all over, as it is."""
+    mineral = book.acquired.get(Contrast.HAP)
+    if mineral is None:
+        return region
+    from scipy.ndimage import uniform_filter
+
+    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in region.box)
+    around = uniform_filter(np.nan_to_num(mineral.array[box]).astype(np.float32), 3)
+    inside = tuple(
+        slice(s.start - b.start, s.stop - b.start) for s, b in zip(region.box, box, strict=True)
+    )
+    kept = region.mask & (around[inside] <= DENSE_MG)
+    left_out = 1 - np.count_nonzero(kept) / region.voxels
+    if not left_out or np.count_nonzero(kept) < _FEWEST:
+        return region
+    if left_out > MUCH_DENSE:
+        cautions.append(
+            f"{100 * left_out:.0f} % of {region.name} holds more than {DENSE_MG:.0f} mg/cm^3 of "
+            "mineral (cortex, sclerosis or metal) and was left out."
+        )
+    return replace(region, mask=kept, cautions=list(region.cautions))
 
 
 def _measurement(
@@ -108,6 +195,9 @@ def _compare(book: Book, quantity: Quantity, made: Measurement, one: Statistics)
         )
     if (thick := float(book.grid.spacing.max())) > THICK_MM:
         made.cautions.append(f"Slices of {thick:g} mm mix marrow with cortex and discs.")
+    if quantity.images[0] is Contrast.CT and (iodine := _iodine(book)):
+        made.comparable = False
+        made.cautions.append(f"{iodine[0].upper()}{iodine[1:].split(';')[0]}; it brightens marrow.")
     if quantity.images[0] in _VNCA and (red := _red(book)):
         made.comparable = False
         made.cautions.append(

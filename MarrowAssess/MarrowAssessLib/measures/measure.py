@@ -15,7 +15,7 @@ from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
 from MarrowAssessLib.measures.chemical_shift import fat_signal_fraction, opposed_phase
 from MarrowAssessLib.measures.composition import yellow_share
-from MarrowAssessLib.measures.dual_energy import ct_gradient, ct_value
+from MarrowAssessLib.measures.dual_energy import ct_column, ct_gradient, ct_value
 from MarrowAssessLib.measures.heights import body_shape, body_signal, deformity_index
 from MarrowAssessLib.measures.m_score import snr_score
 from MarrowAssessLib.measures.maps import map_value
@@ -52,6 +52,7 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.MAP_VALUE: map_value,
     Method.CT_VALUE: ct_value,
     Method.CT_GRADIENT: ct_gradient,
+    Method.CT_COLUMN: ct_column,
     Method.YELLOW_SHARE: _yellow_shares,
     Method.CROSS_SECTION: cross_section,
     Method.TEXTURE: texture,

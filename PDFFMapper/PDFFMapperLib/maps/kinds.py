@@ -216,7 +216,8 @@ KINDS = (
         plausible=(-5.0, 200.0),
         aliases=("SUVbw", "PET"),
     ),
-    # dual-energy CT
+    # CT
+    MapKind("CT", "CT number", "HU", (-160.0, 240.0), "Grey", plausible=(-10000.0, 40000.0)),
     MapKind("VNCa", "Virtual non-calcium, volume conserved", **_VNCA, symbol="VNCa"),
     MapKind(
         "VNCa_projected",
