@@ -207,3 +207,30 @@ def test_contrast_agent_in_the_aorta_stops_material_images():
     (shaft,) = [m for m in measured.measurements if m.quantity == "marrow_ct"]
     assert not shaft.comparable and any("it brightens marrow." in c for c in shaft.cautions)
     assert any(m.quantity == "marrow_hap" for m in measure(plain_ct()).measurements)
+
+
+# --- vertebrae on CT ---
+
+
+def test_a_click_finds_the_spine_on_ct(phantom):
+    """The network was trained on MRI; a CT is shown to it in a window where marrow is bright."""
+    from MarrowAssessLib.placement.clicks import regions_from_clicks
+    from MarrowAssessLib.placement.spine_column import images_of_spine
+
+    assert images_of_spine([HAP, Contrast.CT]).drawn_on is Contrast.CT
+    assert images_of_spine([Contrast.CT, Contrast.T1]).drawn_on is Contrast.T1
+    whole = phantom.dual_energy_volumes()[1]
+    middle = slice(14, 30)  # slices that hold the bodies
+    grid = whole.ijk_to_ras.copy()
+    grid[:3, 3] = whole.to_ras(np.array([0, 0, middle.start]))
+    ct = Volume(whole.array[middle], grid, "CT", {"Modality": "CT"})
+    truth = {one.site: one for one in phantom.study().regions if one.role is Role.MARROW}
+    point = phantom.tissue.to_ras(truth["L3"].centroid_ijk())
+    found, told = regions_from_clicks(ct, {"L3": point})
+    assert "Followed from the click alone" not in told
+    marrow = {one.site: one for one in found if one.role is Role.MARROW}
+    assert {"L1", "L2", "L3", "L4", "L5"} <= set(marrow)
+    for level in ("L2", "L3", "L4"):
+        true = truth[level].full_mask(whole.array.shape)[middle]
+        assert true[marrow[level].full_mask(ct.array.shape)].mean() > 0.9
+    assert not any(one.role is Role.CSF for one in found)  # no fluid stands out on CT

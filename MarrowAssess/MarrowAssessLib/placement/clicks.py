@@ -12,6 +12,7 @@ from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement
 from MarrowAssessLib.placement.column import Column
+from MarrowAssessLib.placement.ct import as_seen
 from MarrowAssessLib.placement.find_spine import Spine, find_spine
 from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.judgment import (
@@ -48,7 +49,7 @@ def column_from_click(
     try:
         return find_column([volume], options, click=(level, point_ras), progress=progress)
     except ValueError as error:
-        column = follow_column(volume, point_ras, level, options, progress=progress)
+        column = follow_column(as_seen(volume), point_ras, level, options, progress=progress)
         column.unsure.append(f"Followed from the click alone. {error}")
         return column
 
@@ -65,6 +66,7 @@ def place_clicked(
     A vertebral body is that of the found spine where this is sure, as without a click; else it is
     sought from the click alone, with the doubts that this leaves.
     """
+    volume = as_seen(volume)
     if role is Role.MARROW and volume.holds(point):
         spine = _spine_in(volume)
         placed = body_at(volume, spine, point, site, options) if spine is not None else None
@@ -124,6 +126,7 @@ def regions_from_clicks(
         seed = found.bodies[site]
         if not seed.roi.voxels:
             raise ValueError(" ".join([f"No vertebra was found at {level}.", *seed.unsure]))
+    volume = as_seen(volume)
     for name, point in (places or {}).items():
         role, site = role_and_site(name)
         require_inside(volume, point, name)

@@ -19,6 +19,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, with_roi
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.column import Column, doubtful
+from MarrowAssessLib.placement.ct import as_seen, is_ct
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.found_spine import Spine, body_axes, body_chance
@@ -47,7 +48,7 @@ FOUND, FITTED, DRAWN, DISCS = 0.8, 0.88, 0.92, 0.97
 
 _TO_DRAW_ON = (
     Contrast.T1, Contrast.T2, Contrast.FS_T2, Contrast.IN_PHASE, Contrast.WATER, Contrast.T1_POST,
-    Contrast.OPPOSED_PHASE, Contrast.FAT,
+    Contrast.OPPOSED_PHASE, Contrast.FAT, Contrast.CT,
 )  # fmt: skip
 _FLUID_BRIGHT = (Contrast.T2, Contrast.FS_T2)
 
@@ -112,6 +113,7 @@ def find_column(
         ValueError: no spine was found, or no body at the click.
         InterruptedError: canceled.
     """
+    of_ct, volumes = is_ct(volumes[0]), [as_seen(one) for one in volumes]
     spine = find_spine(volumes, progress=progress)
     volume = volumes[0]
     placed = []
@@ -136,7 +138,7 @@ def find_column(
         )
     _tell(progress, DISCS)
     beside = csf_level if csf_level in bodies else ""
-    if beside or names[0].startswith("V"):
+    if not of_ct and (beside or names[0].startswith("V")):  # CSF is no darker than what is around
         beside = beside or list(bodies)[len(bodies) // 2]
         column.csf = csf_of(volume, spine, bodies[beside].surface, beside, fluid)
     if "L3" in bodies and "L4" in bodies:

@@ -255,7 +255,8 @@ def _clicked(
     """The regions that are found from points."""
     from MarrowAssessLib.placement.clicks import regions_from_clicks  # loads a compiler
 
-    contrast = Contrast.T1 if Contrast.T1 in read else next(iter(read))
+    first = next(iter(read))
+    contrast = next((one for one in (Contrast.T1, Contrast.CT) if one in read), first)
     found, said = regions_from_clicks(read[contrast], column, places, options, drawn)
     inputs["points"] = f"in {contrast.value}: " + "; ".join(
         f"{name} at {', '.join(f'{value:g}' for value in point)} mm (RAS)"
@@ -270,6 +271,8 @@ def _clicked(
 def _read(path: str | Path, contrast: Contrast, keep_names: bool) -> Volume:
     volume = read_source(path, contrast)
     volume.name = f"{contrast.value} ({Path(path).name})" if keep_names else contrast.value
+    if contrast is Contrast.CT:
+        volume.attributes["Modality"] = "CT"
     if not keep_names:
         for key in TYPED_FACTS:
             volume.attributes.pop(key, None)
