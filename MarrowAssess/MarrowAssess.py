@@ -383,7 +383,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         with self.frame.working(_("The regions could not be measured."), True):
             if self.measure(self.frame.progress) is None and self.frame.canceled:
-                self.ui.cellLabel.text = _("Canceled; the results are as they were before.")
+                self.results.say(_("Canceled; the results are as they were before."))
 
     def measure(self, progress=None):
         """Measure, and show the results; of other voxel grids it is asked in place."""

@@ -92,6 +92,12 @@ class Desk(SceneDesk):
         self.click(proxy)
         panel.frame.progress = progress
 
+    def show_tab(self, panel, title):
+        tabs = panel.ui.tabWidget.qobject
+        titles = [tabs.tabText(n) for n in range(tabs.count())]
+        tabs.setCurrentIndex(titles.index(title))
+        self.wait()
+
     def unfold(self, section):
         section.collapsed = False
 

@@ -40,6 +40,14 @@ class SceneDesk:
         matrix[:3, :3] *= 2
         return volume_to_node(Volume(volume.array[::2, ::2, ::2], matrix), "coarse")
 
+    def add_pet_and_ct(self):
+        """The digital spine's PET, and its CT at two energies, beside what is open."""
+        from MarrowAssessLib.sample.phantom import lumbar_phantom
+
+        phantom = lumbar_phantom()
+        images = [phantom.pet_volume(), *phantom.dual_energy_volumes()]
+        return [volume_to_node(image, image.name) for image in images]
+
     def write_dicom_study(self, folder):
         """The digital spine's T1 and fat-suppressed T2 as a scanner exports them."""
         from dicom_files import sagittal_series

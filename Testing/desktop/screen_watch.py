@@ -1,10 +1,12 @@
 """Prints when the screen of an X display changes, or its mouse pointer: one time a line, in s.
 
-The times are those of time.monotonic(), which all processes of a machine share. It ends with its
-standard output.
+A line "click" on its standard input presses the left mouse button where the pointer is, and is
+answered by "clicked" and the time. The times are those of time.monotonic(), which all processes of
+a machine share. It ends with its standard input.
 """
 
 import ctypes
+import select
 import sys
 import time
 
@@ -51,6 +53,11 @@ class Screen:
     def __init__(self) -> None:
         self._x = ctypes.CDLL("libX11.so.6")
         self._fixes = ctypes.CDLL("libXfixes.so.3")
+        self._test = ctypes.CDLL("libXtst.so.6")
+        self._test.XTestFakeButtonEvent.argtypes = [
+            ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_ulong
+        ]  # fmt: skip
+        self._x.XFlush.argtypes = [ctypes.c_void_p]
         self._x.XOpenDisplay.restype = ctypes.c_void_p
         self._x.XDefaultRootWindow.restype = ctypes.c_ulong
         self._x.XDefaultRootWindow.argtypes = [ctypes.c_void_p]
@@ -85,6 +92,12 @@ class Screen:
         self._x.XFree(image)
         return data
 
+    def click(self) -> None:
+        """Press and release the left mouse button."""
+        for pressed in (1, 0):
+            self._test.XTestFakeButtonEvent(self._display, 1, pressed, 0)
+        self._x.XFlush(self._display)
+
     def pointer(self) -> int:
         """The serial number of the pointer's shape."""
         image = self._fixes.XFixesGetCursorImage(self._display)
@@ -95,18 +108,18 @@ class Screen:
 
 def main() -> None:
     """Watch until the reader is gone."""
-    screen = Screen()
-    before = None
+    screen, before = Screen(), None
     while True:
+        if select.select([sys.stdin], [], [], EVERY_S)[0]:
+            if not sys.stdin.readline():
+                return
+            print(f"clicked {time.monotonic():.3f}", flush=True)
+            screen.click()
         now = screen.pixels(), screen.pointer()
         if now != before:
             print(f"{time.monotonic():.3f}", flush=True)
             before = now
-        time.sleep(EVERY_S)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BrokenPipeError:
-        sys.exit(0)
+    main()

@@ -70,6 +70,21 @@ class Desk(SceneDesk):
         self.sample = self.panel("MarrowAssess").logic.loadSample()
         self.wait()
 
+    def sample_button(self, name):
+        """The button of a sample in the Sample Data module, which is open."""
+        module = slicer.util.getModuleWidget("SampleData")
+        return slicer.util.findChild(module.parent, f"MarrowAssess{name}PushButton")
+
+    def loaded_sample(self):
+        """The digital spine as the Sample Data module has loaded it."""
+        from MarrowAssessLib.sample.nodes import SampleNodes
+
+        volumes = {n.GetName(): n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+        regions = slicer.util.getNode("Regions")
+        names = [name for name in steps.names_in(regions.GetSegmentation()) if "marrow" in name]
+        centers = {name.split()[0]: regions.GetSegmentCenterRAS(name) for name in names}
+        return SampleNodes(volumes, regions, {}, centers)
+
     def load_dicom_study(self):
         """A study through the DICOM module: imported into a database, and its patient loaded."""
         from DICOMLib import DICOMUtils
@@ -137,6 +152,13 @@ class Desk(SceneDesk):
         if section.collapsed != collapsed:
             self.press(section, TITLE, TITLE)
         steps.check(section.collapsed == collapsed, f"{section.objectName} does not open or close.")
+
+    def show_tab(self, panel, title):
+        """Press the title of a tab."""
+        bar = panel.ui.tabWidget.tabBar()
+        (number,) = [n for n in range(bar.count) if bar.tabText(n) == title]
+        place = bar.tabRect(number).center()
+        self.press(bar, place.x(), place.y())
 
     def covered(self, panel):
         """Names of widgets that are drawn over each other."""

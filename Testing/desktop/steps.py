@@ -268,6 +268,39 @@ def spine_from_one_press(desk):
     desk.shot("spine")
 
 
+def pet_and_dual_energy_are_measured(desk):
+    """CT at two energies becomes maps, which are measured beside PET and shown."""
+    desk.load_sample()
+    _pet, low, high = desk.add_pet_and_ct()
+    panel = desk.open("PDFFMapper")
+    desk.show_tab(panel, "Dual-energy CT")
+    panel.frame.parameters.ctLowVolume, panel.frame.parameters.ctHighVolume = low, high
+    desk.type(panel.ui.waterCm, "30")
+    desk.click(panel.ui.applyButton)
+    check("VNCa" in panel.ui.statusLabel.text, panel.ui.statusLabel.text)
+    desk.shot("dual_energy")
+    desk.click(panel.ui.sendButton)
+    panel = desk.open("MarrowAssess")
+    study = panel.ui.studyLabel.text
+    missing = [one for one in ("SUV: SUV", "VNCa: VNCa") if one not in study]
+    check(not missing, f"{missing} are not recognized: {study}")
+    desk.type(panel.ui.ageLineEdit, "34")
+    desk.choose(panel.ui.sexComboBox, "M")
+    desk.click(panel.ui.applyButton)
+    columns = [title.split("\n")[0] for title in panel.results.matrix.columns]
+    missing = [one for one in ("SUV mean", "VNCa") if one not in columns]
+    check(not missing, f"{missing} are not in the matrix: {columns}")
+    for column, value in (("SUV mean", 5.0), ("VNCa", 54.5)):  # of the infiltrated level
+        row, number = desk.cell(panel, "L2", column)
+        shown = panel.results.matrix.cells[row, number].text
+        check(abs(float(shown.split()[0]) - value) < 0.2 * value, f"L2 {column} is {shown}.")
+        desk.click_cell(panel.ui.resultsTable, row, number)
+        check(
+            abs(desk.slice_center()[2] - desk.sample.centers_ras["L2"][2]) < 3, "L2 is elsewhere."
+        )
+        desk.shot(f"pet_ct_{column.split()[0]}")
+
+
 # What goes wrong --------------------------------------------------------------------------------
 
 
@@ -378,6 +411,7 @@ STEPS = (
     a_doubtful_region_waits_for_a_look,
     column_from_one_click,
     spine_from_one_press,
+    pet_and_dual_energy_are_measured,
     another_grid_is_asked_for_in_place,
     a_canceled_correction_says_so,
     removed_image_empties_its_role,

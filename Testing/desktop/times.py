@@ -39,11 +39,18 @@ class Watch:
     def __init__(self):
         self._process = subprocess.Popen(
             ["python3", str(HERE / "screen_watch.py")],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LD_"))},
         )  # fmt: skip
         os.set_blocking(self._process.stdout.fileno(), False)
         self._rest = b""
+        self.clicked = None
+
+    def click(self):
+        """Press the mouse where it is; `clicked` is the time once it was done."""
+        self.clicked = None
+        self._process.stdin.write(b"click\n")
+        self._process.stdin.flush()
 
     def changes(self):
         """Those since the last call."""
@@ -51,10 +58,13 @@ class Watch:
             while chunk := os.read(self._process.stdout.fileno(), 65536):
                 self._rest += chunk
         *lines, self._rest = self._rest.split(b"\n")
-        return [float(line) for line in lines]
+        for line in lines:
+            if line.startswith(b"clicked"):
+                self.clicked = float(line.split()[1])
+        return [float(line) for line in lines if not line.startswith(b"clicked")]
 
     def end(self):
-        self._process.terminate()
+        self._process.stdin.close()
 
 
 class TimedDesk(slicer_desk.Desk):
@@ -76,6 +86,9 @@ class TimedDesk(slicer_desk.Desk):
         if self._events:
             self.rows.append((name, *self._events[-1]))
             first, end, gap, cancel = self._events[-1]
+            if not end:
+                self.say(f"{name:<52}   nothing to be seen")
+                return
             self.say(
                 f"{name:<52} {first:6.2f} {end:7.2f} {gap:6.2f}  {'yes' if cancel else '-':<6}"
                 f"{'' if first <= FIRST_GOAL_S else ' FIRST'}"
@@ -90,6 +103,7 @@ class TimedDesk(slicer_desk.Desk):
     def follow(self, do):
         """Do something, and wait until the screen is still and no panel works."""
         self.watch.changes()
+        self.watch.clicked = None
         started = time.monotonic()
         do()
         returned = time.monotonic()
@@ -105,6 +119,7 @@ class TimedDesk(slicer_desk.Desk):
             ):
                 break
             time.sleep(0.005)
+        started = self.watch.clicked or started
         times = [one - started for one in changes if one >= started]
         if not times:
             return 0.0, 0.0, 0.0, cancel
@@ -125,7 +140,7 @@ class TimedDesk(slicer_desk.Desk):
         place = widget.mapToGlobal(qt.QPoint(round(x), round(y)))
         slicer_desk.xdotool("mousemove", place.x(), place.y())
         self.quiet()
-        self.event(lambda: slicer_desk.xdotool("click", 1))
+        self.event(self.watch.click)
 
     def quiet(self):
         """Until hovering has been painted."""
@@ -179,6 +194,9 @@ def marrow(desk):
     with desk.timed("Open MarrowAssess again"):
         desk.call(lambda: slicer.util.selectModule("MarrowAssess"))
     ui = panel.ui
+    with desk.timed("A box that does nothing (Slicer's own time)"):
+        desk.click(ui.leaveOutVeinCheckBox)
+    desk.click(ui.leaveOutVeinCheckBox)
     folder = pathlib.Path(tempfile.mkdtemp())
     desk.write_dicom_study(folder)
     with desk.timed("Load DICOM, 2 series (after its dialog)"):
@@ -192,8 +210,12 @@ def marrow(desk):
         desk.click(ui.findSpineButton)
     with desk.timed("Close the scene"):
         desk.call(lambda: slicer.mrmlScene.Clear(0))
-    with desk.timed("Load the sample"):
-        desk.call(lambda: setattr(desk, "sample", panel.logic.loadSample()))
+    slicer.util.selectModule("SampleData")
+    with desk.timed("Load the sample, in Sample Data"):
+        desk.click(desk.sample_button("LumbarSpine"))
+    slicer.util.selectModule("MarrowAssess")
+    desk.wait()
+    desk.sample = desk.loaded_sample()
     with desk.timed("Type the age"):
         desk.type(ui.ageLineEdit, "34")
     with desk.timed("Choose the sex"):
@@ -202,10 +224,12 @@ def marrow(desk):
         with desk.timed(f"Apply, {again}"):
             desk.click(ui.applyButton)
     with desk.timed("Age changed, with results"):
-        desk.type(ui.ageLineEdit, "35")
+        desk.type(ui.ageLineEdit, "55")
     with desk.timed("Field strength typed"):
         desk.type(ui.fieldStrengthSpinBox, "1.5")
+    desk.type(ui.ageLineEdit, "34")
     results(desk, panel)
+    desk.click(ui.show3DButton)  # surfaces are made anew with each region while they are shown
     images(desk, panel)
     options(desk, panel)
     report(desk, panel, folder)
@@ -400,8 +424,11 @@ def mapper(desk):
     with desk.timed("Open PDFFMapper once more"):
         desk.call(lambda: slicer.util.selectModule("PDFFMapper"))
     panel = desk.panel("PDFFMapper")
-    with desk.timed("Load the sample's echoes"):
-        desk.call(lambda: desk.panel("MarrowAssess").logic.loadMapperSample())
+    slicer.util.selectModule("SampleData")
+    with desk.timed("Load the sample's echoes, in Sample Data"):
+        desk.click(desk.sample_button("LumbarSpineEchoes"))
+    slicer.util.selectModule("PDFFMapper")
+    desk.wait()
     ui = panel.ui
     for again in ("first time", "again"):
         with desk.timed(f"Fit PDFF, {again}"):

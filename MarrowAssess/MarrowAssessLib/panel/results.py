@@ -73,6 +73,7 @@ class ResultsPane:
         self._fill()
         self.show_doubt(self.doubtful)
         self._ui.resultsTableView.setMRMLTableNode(shown.table if shown else None)
+        self._ui.resultsTableView.resizeColumnsToContents()
         self._ui.showChartButton.enabled = bool(self._charts)
         self._ui.exportButton.enabled = self._ui.addControlButton.enabled = fresh
         self._ui.show3DButton.enabled = segmentation is not None
@@ -121,7 +122,9 @@ class ResultsPane:
         header = table.horizontalHeader().sizeHint.height()
         table.setFixedHeight(header + sum(heights) + bar + 2 * table.frameWidth)
         table.visible = bool(matrix.cells)
-        self._ui.cellLabel.text = self._ui.recordsLabel.text = ""
+        before = self.chosen and (self.chosen.key, self.chosen.site, self.chosen.regions)
+        now = (row for row in self.rows if (row.key, row.site, row.regions) == before)
+        self._choose(next(now, None))  # measured anew, a number stays chosen
 
     def _at(self, row: int, column: int) -> ResultRow | None:
         """The number of a cell, None of an empty one."""
@@ -131,19 +134,30 @@ class ResultsPane:
     def onClicked(self, row: int, column: int) -> None:
         """Show a number's region in the slice views, its age curve in the plot, its reference."""
         self._ui.resultsTable.viewport().repaint()  # chosen, before views take their time
-        self.chosen = chosen = self._at(row, column)
-        self._ui.cellLabel.text = self._ui.recordsLabel.text = ""
+        self._choose(chosen := self._at(row, column))
         if chosen is None:
             return
-        links = record_links(chosen)
-        self._ui.recordsLabel.text = _("Read: {links}").format(links=links) if links else ""
         views.jump_to(self.segmentation, chosen.regions)
-        self._ui.cellLabel.text = words.cell_text(chosen)
         if chart := self.chart:
             views.put_into_plots(chart)
             _put_legends_beside()
         if doubtful := [name for name in doubts(self.segmentation) if name in chosen.regions]:
             self.show_doubt(doubtful[0])
+
+    def _choose(self, chosen: ResultRow | None) -> None:
+        """Tell all of this number, and where it can be read; of none, tell nothing."""
+        self.chosen = chosen
+        links = record_links(chosen) if chosen else ""
+        self.say(
+            words.cell_text(chosen) if chosen else "",
+            _("Read: {links}").format(links=links) if links else "",
+        )
+
+    def say(self, text: str, links: str = "") -> None:
+        """Show sentences below the matrix, which take no room where there are none."""
+        for label, shown in ((self._ui.cellLabel, text), (self._ui.recordsLabel, links)):
+            label.text = shown
+            label.visible = bool(shown)
 
     @property
     def chart(self) -> slicer.vtkMRMLPlotChartNode | None:
@@ -203,11 +217,10 @@ class ResultsPane:
 
     def onAddControlButton(self) -> None:
         """The patient's marrow is normal: keep its numbers for the user's own references."""
-        self._ui.recordsLabel.text = ""  # they are of the number that was chosen
         try:
-            self._ui.cellLabel.text = self._logic.addToControls(self.segmentation)
+            self.say(self._logic.addToControls(self.segmentation))
         except ValueError as error:  # added before, or without an age; said in the panel
-            self._ui.cellLabel.text = str(error)
+            self.say(str(error))
 
 
 def _put_legends_beside() -> None:

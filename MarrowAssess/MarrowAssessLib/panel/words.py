@@ -108,7 +108,7 @@ def _outside_line(row: ResultRow, dark: bool) -> str:
     finding = html.escape(finding.strip())
     return _("{finding} the expected {range}").format(
         finding=f'<span style="color:{color}">{sign} <b>{finding}</b></span>',
-        range=html.escape(row.expected),
+        range=html.escape(row.expected).replace(" ", "&nbsp;"),  # a unit stays with its number
     )
 
 
