@@ -361,6 +361,9 @@ def test_export_writes_a_report(panel, sample, tmp_path, monkeypatch):
     panel._parameterNode.exportFolder = tmp_path / "report"
     panel.ui.exportButton.click()
     assert (tmp_path / "report" / "report.html").is_file()
+    taken = tmp_path / "report" / "report.html" / "below a file"
+    with pytest.raises(ValueError, match=r"cannot be written to '.*' \(.*\); choose a folder that"):
+        panel.logic.exportReport(taken, sample.segmentation)
 
 
 def matrix_of(panel):
@@ -1412,7 +1415,7 @@ def test_every_option_of_the_recipes_has_its_row(mapper):
                     titles = [widget.itemText(n) for n in range(widget.count)]
                     assert titles == [title for _, title in option.choices]
                 if option.type == "number":
-                    assert widget.suffix.strip() == option.unit
+                    assert widget.suffix.strip() == option.unit.replace("^2", "²")
     # Saved scenes hold these words; they are read again.
     assert mapper.frame.parameters.fatSpectrum == "ren_marrow"
     assert mapper.ui.fatSpectrum.currentText == "Marrow, nine peaks (Ren 2008)"

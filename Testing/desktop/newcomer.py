@@ -27,7 +27,7 @@ import slicer_desk
 
 WORDS_PER_S = 238 / 60
 MIND_S, POINT_S, KEY_S, HAND_S = 1.35, 1.1, 0.28, 0.4
-LOOK_S = 0.1  # a person sees that the screen has come to rest
+LOOK_S = 0.4  # in which a person sees that the screen has come to rest
 SAMPLE = (
     "Sample Data > MarrowAssess > MarrowAssessLumbarSpine draws a digital spine",
     "Open MarrowAssess.",

@@ -271,6 +271,9 @@ def spine_from_one_press(desk):
 def pet_and_dual_energy_are_measured(desk):
     """CT at two energies becomes maps, which are measured beside PET and shown."""
     desk.load_sample()
+    panel = desk.open("MarrowAssess")
+    desk.type(panel.ui.ageLineEdit, "34")
+    desk.choose(panel.ui.sexComboBox, "M")
     _pet, low, high = desk.add_pet_and_ct()
     panel = desk.open("PDFFMapper")
     desk.show_tab(panel, "Dual-energy CT")
@@ -284,13 +287,11 @@ def pet_and_dual_energy_are_measured(desk):
     study = panel.ui.studyLabel.text
     missing = [one for one in ("SUV: SUV", "VNCa: VNCa") if one not in study]
     check(not missing, f"{missing} are not recognized: {study}")
-    desk.type(panel.ui.ageLineEdit, "34")
-    desk.choose(panel.ui.sexComboBox, "M")
     desk.click(panel.ui.applyButton)
     columns = [title.split("\n")[0] for title in panel.results.matrix.columns]
-    missing = [one for one in ("SUV mean", "VNCa") if one not in columns]
+    missing = [one for one in ("SUVmean", "VNCa") if one not in columns]
     check(not missing, f"{missing} are not in the matrix: {columns}")
-    for column, value in (("SUV mean", 5.0), ("VNCa", 54.5)):  # of the infiltrated level
+    for column, value in (("SUVmean", 5.0), ("VNCa", 54.5)):  # of the infiltrated level
         row, number = desk.cell(panel, "L2", column)
         shown = panel.results.matrix.cells[row, number].text
         check(abs(float(shown.split()[0]) - value) < 0.2 * value, f"L2 {column} is {shown}.")
@@ -298,7 +299,7 @@ def pet_and_dual_energy_are_measured(desk):
         check(
             abs(desk.slice_center()[2] - desk.sample.centers_ras["L2"][2]) < 3, "L2 is elsewhere."
         )
-        desk.shot(f"pet_ct_{column.split()[0]}")
+        desk.shot(f"pet_ct_{column}")
 
 
 # What goes wrong --------------------------------------------------------------------------------

@@ -136,14 +136,20 @@ class Session:
         Images are named by hashes: names of nodes often hold the patient's.
 
         Raises:
-            ValueError: nothing was measured yet.
+            ValueError: nothing was measured yet, or the folder cannot be written to.
         """
         assessment = self.assessment_of(segmentation) or self.last
         if assessment is None:
             raise ValueError("There is nothing to report yet; measure the regions first.")
         nameless = copy.copy(assessment)
         nameless.study = without_node_names(assessment.study)
-        return write_outputs(nameless, folder, show=False)
+        try:
+            return write_outputs(nameless, folder, show=False)
+        except OSError as error:
+            raise ValueError(
+                f"The report cannot be written to '{folder}' ({error.strerror}); "
+                "choose a folder that you may write to."
+            ) from error
 
     def add_to_controls(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> str:
         """Add a normal patient's numbers to the user's own controls; returns what they hold now.

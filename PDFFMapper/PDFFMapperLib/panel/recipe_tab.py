@@ -201,7 +201,7 @@ def _option_widget(option: Option) -> object:
     elif option.type == NUMBER:
         widget = qt.QDoubleSpinBox()
         widget.decimals, widget.singleStep = option.digits, option.step
-        widget.suffix = f" {option.unit}"
+        widget.suffix = f" {option.unit.replace('^2', '²')}"
         if option.default is None:
             widget.specialValueText = _(option.unset)
     else:

@@ -113,7 +113,7 @@ PRECESSION = Option(
     "precession",
     CHOICE,
     "auto",
-    "Sense in which fat precesses in these data; 'auto' finds it.",
+    "Sense in which fat precesses in these data; by default it is found from them.",
     choices=(
         ("auto", "Found from the echoes"),
         ("as given", "As given"),
@@ -135,7 +135,7 @@ READOUT = Option(
     "readout",
     CHOICE,
     "auto",
-    "Bipolar: the phase error of odd against even echoes is corrected; 'auto': if it shows.",
+    "Bipolar: the phase error of odd against even echoes is corrected; by default where it shows.",
     choices=(("auto", "Found"), ("unipolar", "Unipolar"), ("bipolar", "Bipolar")),
     flag="--readout",
     title="Readout",
