@@ -378,6 +378,7 @@ def maps_are_made_and_sent(desk):
     """Echoes become maps, and MarrowAssess takes them."""
     desk.load_mapper_sample()
     panel = desk.open("PDFFMapper")
+    desk.show_tab(panel, "Dixon / PDFF")
     desk.shot("mapper")
     desk.click(panel.ui.applyButton)
     said = panel.ui.statusLabel.text
