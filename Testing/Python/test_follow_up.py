@@ -230,3 +230,33 @@ def test_of_two_regions_at_one_site_those_of_one_name_are_compared():
     assert [(c.first, c.second) for c in follow_up([two(40.0, 5.0), one_less], [0, 90])] == [
         (5.0, 5.1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"patient": 7}, "who the patient is"),
+        ({"patient": {"sex": None, "age_years": "old"}}, "the patient's age"),
+        ({"settings": {}}, "its settings"),
+        ({"measurements": {"a": 1}}, "its measurements"),
+        ({"measurements": [1]}, "measurement 1"),
+        ({"measurements": [{"quantity": "x"}]}, "measurement 1"),
+    ],
+)
+def test_a_damaged_assessment_says_what_is_damaged(tmp_path, capsys, change, fault):
+    one, two = written(tmp_path, visit(marrow_pdff=40.0) | change, visit(marrow_pdff=41.0))
+    command = ["follow-up", one, two, "--days", "0,30", "--out", str(tmp_path / "out")]
+    assert f"this assessment is damaged ({fault})" in refused(command, capsys)
+
+
+def test_a_value_that_is_no_number_is_damage(tmp_path):
+    from MarrowAssessLib.findings.follow_up import fault_of
+
+    for key, value in (
+        ("value", "40"), ("value", math.nan), ("ci95", [1]), ("ci95", ["a", "b"]), ("site", 3),
+        ("statistics", {"volume_mm3": None}), ("measured", "L3"), ("doubtful", "no"),
+    ):  # fmt: skip
+        damaged = visit(marrow_pdff=40.0)
+        assert fault_of(damaged) == ""
+        damaged["measurements"][0] |= {key: value}
+        assert fault_of(damaged) == "measurement 1"

@@ -1102,7 +1102,8 @@ def test_the_unit_of_a_map_is_judged_on_the_whole_map(spine_map):
     with pytest.raises(ValueError, match=r"reach 900.*--scale PDFF=0\.1"):
         study()
     assert spine_map(8.0, 90.0)().volumes[Contrast.PDFF].array.max() == 90
-    for top in (255.0, 4095.0):  # stretched to what a picture holds: no power of ten fits
+    # Stretched to what a picture holds: no power of ten fits, also where no voxel is all fat.
+    for top in (255.0, 4095.0, 230.0, 3685.0):
         with pytest.raises(ValueError, match=r"--scale PDFF=FACTOR"):
             spine_map(0.4 * top, top)()
 
@@ -1131,14 +1132,14 @@ def test_advice_on_a_map_whose_unit_is_stated_wrongly_can_be_followed(oblique_vo
     """Percent whose file says that they are fractions: the scale counts from the file's values."""
     from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
 
-    percent = oblique_volume.with_array(np.full(oblique_volume.array.shape, 45.0, np.float32))
+    percent = oblique_volume.with_array(np.full(oblique_volume.array.shape, 90.0, np.float32))
     percent.attributes["Units"] = "1"
     scaled, _told = in_stated_unit(percent, Contrast.PDFF)
     advice = scale_advice(scaled, Contrast.PDFF)
     assert "though its file's unit was followed (times 100)" in advice
     assert "--scale PDFF=1." in advice
     percent.attributes["Units"] = "s"
-    assert in_stated_unit(percent, Contrast.T2STAR)[0].array.max() == 45_000  # ms
+    assert in_stated_unit(percent, Contrast.T2STAR)[0].array.max() == 90_000  # ms
 
 
 @pytest.fixture
@@ -1235,6 +1236,13 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
         ("L3 marrow.001", Role.MARROW, "L3"),
         ("L3 Knochenmark", Role.MARROW, "L3"),
         ("os ilium links", Role.MARROW, "left ilium"),
+        ("M. psoas links", Role.MUSCLE, "left psoas"),
+        ("Musculus psoas", Role.MUSCLE, "psoas"),
+        ("psoas_1", Role.MUSCLE, "psoas"),
+        ("Corpus vertebrae L3", Role.MARROW, "L3"),
+        ("L3 vertebra body", Role.MARROW, "L3"),
+        ("3rd lumbar vertebra", Role.MARROW, "L3"),
+        ("12th_thoracic_vertebra", Role.MARROW, "T12"),
         ("SAT", Role.FAT, ""),
     ],
 )
@@ -1335,3 +1343,51 @@ def test_a_dicom_header_that_contradicts_its_voxels_is_refused(tmp_path, change)
     data.save_as(path)
     with pytest.raises(ValueError, match=r"contradicts itself|its header says"):
         read_source(tmp_path)
+
+
+def test_complex_diffusion_images_are_refused_as_such(tmp_path):
+    stack = np.stack([STACK * (1 + 1j)] * 4).astype(np.complex64)
+    path = nifti(tmp_path / "d.nii", stack)
+    (tmp_path / "d.bval").write_text("0 100 400 800")
+    with pytest.raises(ValueError, match="are complex, and diffusion is fitted to magnitudes"):
+        read_diffusion([path])
+
+
+def test_a_color_picture_of_one_channel_is_no_image(tmp_path):
+    from pydicom.filereader import dcmread
+
+    for k in range(3):
+        path = classic_slice(tmp_path, f"{k}.dcm", k, STACK[k], series="1.2", InstanceNumber=k + 1)
+        data = dcmread(path)
+        data.PhotometricInterpretation = "PALETTE COLOR"
+        data.save_as(path)
+    with pytest.raises(ValueError, match=r"it is a color picture .palette., no image with values"):
+        read_source(tmp_path)
+
+
+def test_what_stands_in_the_place_of_an_image_is_named(tmp_path):
+    contours = header("1.2.840.10008.5.1.4.1.1.481.3", Modality="RTSTRUCT")
+    contours.save_as(tmp_path / "rs.dcm")
+    with pytest.raises(
+        ValueError, match=r"a DICOM file \(RT Structure Set Storage\), which cannot"
+    ):
+        regions_from_segmentation(tmp_path / "rs.dcm")
+
+
+@pytest.mark.parametrize(("tilt", "volumes"), [(0.005, 1), (0.03, 0)])
+def test_slices_turned_by_less_than_a_voxel_are_one_volume(tmp_path, tilt, volumes):
+    from pydicom.filereader import dcmread
+
+    for k in range(6):
+        path = classic_slice(
+            tmp_path, f"{k}.dcm", k, STACK[k % 3], series="1.2", InstanceNumber=k + 1
+        )
+        if k % 2:
+            data = dcmread(path)
+            turned = np.array(data.ImageOrientationPatient, float)
+            turned[3:] += tilt * np.cross(turned[:3], turned[3:])
+            turned[3:] /= np.linalg.norm(turned[3:])
+            data.ImageOrientationPatient = [f"{value:.10g}" for value in turned]
+            data.save_as(path)
+    (series,) = read_dicom_folder(tmp_path)
+    assert len(series.contents) == volumes and ("sideways" in series.problem) != volumes

@@ -28,6 +28,12 @@ _NAME_WORDS = {
 }  # fmt: skip
 # Names of several words: TotalSegmentator, MuscleMap, German reports.
 _NAMES = [
+    (r"^m\.? (?=[a-z]{4})|^musculus (?=[a-z])", "muscle "),
+    (r"\bcorpus vertebrae?\b|\bvertebrae? (corpus|body)\b", "marrow"),
+    (r"\b(\d)(?:st|nd|rd|th)? lumbar vertebra\b", r"L\1"),
+    (r"\b(\d{1,2})(?:st|nd|rd|th)? thoracic vertebra\b", r"T\1"),
+    (r"\b(\d)(?:st|nd|rd|th)? cervical vertebra\b", r"C\1"),
+    (r"\b(psoas|multifidus|gluteus|paraspinal|erector spinae|quadratus lumborum) \d+$", r"\1"),
     (r"\bautochthon\b", "erector spinae"),
     (r"\biliopsoas\b", "psoas"),
     (r"\bpsoas major\b", "psoas"),

@@ -17,7 +17,7 @@ from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.follow_up import NOT_COMPARABLE, WITHIN, Change
+from MarrowAssessLib.findings.follow_up import NOT_COMPARABLE, WITHIN, Change, fault_of
 
 ASSESSMENT = "marrowassess-assessment-1"  # the schema that is read
 TABLE, PAGE, RECORD = "follow_up.csv", "follow_up.html", "follow_up.json"
@@ -96,6 +96,8 @@ def _read(path: Path) -> dict:
             f"{path.name}: its schema is '{content.get('schema', 'none')}' where {ASSESSMENT} is "
             "expected; assess the images again with this version."
         )
+    if fault := fault_of(content):
+        raise ValueError(f"{path.name}: this assessment is damaged ({fault}); assess again.")
     return content
 
 

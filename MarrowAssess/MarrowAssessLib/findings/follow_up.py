@@ -186,6 +186,47 @@ def read_repeatability(path: str | Path) -> dict[str, MeasurementError]:
     }
 
 
+def fault_of(visit: Mapping) -> str:
+    """What is wrong with a stored assessment, as far as it is compared; "" for nothing."""
+    patient, settings = visit.get("patient"), visit.get("settings")
+    if not isinstance(patient, dict) or patient.get("sex", 0) not in (None, "F", "M"):
+        return "who the patient is"
+    if not _number_or_none(patient.get("age_years", "")):
+        return "the patient's age"
+    if not isinstance(settings, dict) or any(key not in settings for key in _SETTINGS):
+        return "its settings"
+    measurements = visit.get("measurements")
+    if not isinstance(measurements, list):
+        return "its measurements"
+    faulty = (n for n, one in enumerate(measurements, 1) if not _is_measurement(one))
+    return next((f"measurement {n}" for n in faulty), "")
+
+
+def _is_measurement(one: object) -> bool:
+    if not isinstance(one, dict) or one.get("quantity") not in set(QUANTITIES):
+        return False
+    statistics, ci = one.get("statistics"), one.get("ci95")
+    numbers = [one.get("value", ""), *(ci if isinstance(ci, list) else [])]
+    if statistics is not None:
+        volume = statistics.get("volume_mm3") if isinstance(statistics, dict) else None
+        numbers.append("" if volume is None else volume)
+    names = one.get("measured", [])
+    return (
+        isinstance(one.get("site"), str)
+        and isinstance(one.get("doubtful"), list)
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and all(map(_number_or_none, numbers))
+        and (ci is None or (isinstance(ci, list) and len(ci) == 2))
+    )
+
+
+def _number_or_none(value: object) -> bool:
+    if value is None:
+        return True
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def follow_up(
     visits: Sequence[Mapping],
     days: Sequence[float],

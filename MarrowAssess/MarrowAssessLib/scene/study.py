@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import slicer
@@ -22,6 +23,7 @@ from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import known_segments, regions_from_node
 from MarrowAssessLib.sources.map_scale import in_stated_unit
+from MarrowAssessLib.sources.stated_patient import bids_patient
 from MarrowAssessLib.sources.volume_source import NO_CONTRAST
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.resampling import resampled
@@ -203,6 +205,8 @@ def guess_inputs(
     patient, acquisitions = PatientFacts(), {}
     for node in nodes:
         read, person = facts_of_dicom_file(node, dicom_file)
+        if person == PatientFacts():
+            person = _patient_beside_file(node)
         patient = PatientFacts(
             patient.age_years if patient.age_years is not None else person.age_years,
             patient.sex or person.sex,
@@ -219,6 +223,16 @@ def guess_inputs(
             others = "" if len(found) == 1 else f", the sagittal one of {len(found)}"
             grounds[contrast] = ground + others
     return Guess(volumes, grounds, patient, acquisitions)
+
+
+def _patient_beside_file(node: slicer.vtkMRMLScalarVolumeNode) -> PatientFacts:
+    """Age and sex in the tables of the BIDS data set that a node was read from, if any."""
+    storage = node.GetStorageNode()
+    name = storage.GetFileName() if storage else None
+    try:
+        return bids_patient(Path(name))[0] if name else PatientFacts()
+    except (ValueError, OSError):  # a guess only; the command says what is wrong with a table
+        return PatientFacts()
 
 
 def guess_contrast(

@@ -25,6 +25,7 @@ _UNITS = {
     Contrast.T2STAR: _TIME_UNITS,
 }
 HIGHEST_PERCENT = 150.0  # noise goes beyond 100, a map of other scale far beyond
+LEAST_TOP = 60.0  # percent; below, the scale of a map cannot be told by its highest value
 _PICTURE_TOPS = (254, 255, 4095, 32767, 65535)  # of maps stretched to what a picture holds
 _SHARE = 0.002  # of the voxels above 0 that may lie beyond
 LOWEST_RATE = 1.5  # 1/s; no tissue decays as slowly
@@ -100,7 +101,8 @@ def scale_advice(volume: Volume, contrast: Contrast) -> str:
 
 def _percent_advice(volume: Volume, contrast: Contrast, top: float, highest: float) -> str:
     if top > HIGHEST_PERCENT:
-        factor = next((f for f in (0.1, 0.01) if top * f <= HIGHEST_PERCENT), None)
+        # Every image of a body holds fat: what would then be its highest share tells the scale.
+        factor = next((f for f in (0.1, 0.01) if LEAST_TOP < top * f <= HIGHEST_PERCENT), None)
         factor = None if highest in _PICTURE_TOPS else factor
         return _advice(volume, contrast, highest, "percent", factor)
     if highest <= 1.5 and (volume.array % 1 != 0).any():

@@ -18,6 +18,7 @@ from MarrowAssessLib.sources.labels import LabelRule, check_labels, regions_from
 from MarrowAssessLib.sources.map_scale import in_stated_unit
 from MarrowAssessLib.sources.markups_file import regions_from_markups
 from MarrowAssessLib.sources.segmentations import Segmentation, regions_from_segmentation
+from MarrowAssessLib.sources.stated_patient import agreed_patient
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region, judge_right
 from MarrowAssessLib.study.resampling import resampled
@@ -51,8 +52,7 @@ def read_study(
     The regions' grid is that of the label map, else of the segmentation, else of the first
     volume. Volumes on another grid are refused, or with `resample` interpolated linearly onto it
     (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
-    Where a mask beside a map's file says that a value cannot be trusted it is left out (see
-    PDFFMapperLib.maps.trust).
+    Values that a mask beside a map's file does not trust are left out (see maps.trust).
 
     `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
     rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
@@ -60,11 +60,11 @@ def read_study(
     point is given, or `column` is "auto", the spine is found by itself, in T1 and in T2 or STIR by
     their headers, and all volumes are brought to the grid that it is drawn on.
 
-    `segment_with` names an installed tool of others that draws the regions (see other_tools).
+    Age and sex that are not given are those that the images state. `segment_with` names an
+    installed tool of others that draws the regions (see other_tools).
     `right` names doubtful regions that somebody has looked at and judged right; without that their
-    numbers get no verdict.
-
-    Inputs are called by a hash of their contents; `keep_names` calls them by their files' names.
+    numbers get no verdict. Inputs are called by a hash of their contents, with `keep_names` by
+    their files' names.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
@@ -73,7 +73,8 @@ def read_study(
     _check_given(scale or {}, read)
     _check_labels(labels, rules, labels_of)
     inputs: dict[str, str] = {}
-    notes: list[str] = []
+    by_path = {volumes[contrast]: volume for contrast, volume in read.items()}
+    age_years, sex, notes = agreed_patient(age_years, sex, by_path)
     _refuse_twins(read)
     for contrast, path in volumes.items():
         inputs[contrast.value] = _called(path, read[contrast], keep_names)

@@ -15,9 +15,9 @@ from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.sources.stated_patient import SAME_AGE_YEARS
 
 NO_CONTRAST = ("dwi", "multi_echo", "ct_low", "ct_high")  # what maps are made of
-SAME_AGE_YEARS = 1.0  # between series of one study: a birthday, or years rounded and exact
 
 
 @dataclass

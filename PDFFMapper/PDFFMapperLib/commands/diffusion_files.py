@@ -95,6 +95,11 @@ def read_diffusion(
         volumes = []
         for path in paths:
             read = read_series(path)
+            if any(one.attributes.get("ComplexFile") for one in read):
+                raise ValueError(
+                    f"{path}: its images are complex, and diffusion is fitted to magnitudes; save "
+                    "their magnitudes."
+                )
             if b_values is None:
                 notes += take_stated_diffusion(read, path, directions if len(paths) == 1 else None)
             volumes += read

@@ -29,7 +29,8 @@ _STRUCTURE = [
     "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
     "FrameOfReferenceUID", "MultienergyCTCharacteristicsSequence",
     "MultienergyCTProcessingSequence",
-    "ModalityLUTSequence", "ImageComments", "RealWorldValueMappingSequence",
+    "ModalityLUTSequence", "PhotometricInterpretation", "ImageComments",
+    "RealWorldValueMappingSequence",
 ]  # fmt: skip
 # Private elements, at the block where scanners put them (`standard_blocks` moves others there).
 SIEMENS_MOSAIC_IMAGES = Tag(0x0019, 0x100A)

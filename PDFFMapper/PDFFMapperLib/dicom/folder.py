@@ -276,6 +276,8 @@ def _unusable(header: Dataset, bytes_left: int) -> str:
     """Why an image cannot be used, "" if it can."""
     if not header.get("Rows") or not header.get("Columns") or not header.get("BitsAllocated"):
         return "this file ends within its header; copy it again."
+    if str(header.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR":
+        return "it is a color picture (palette), no image with values; take the series it shows."
     if "ModalityLUTSequence" in header:
         return "its voxels are coded by a lookup table, which is not supported."
     stored = int(header.get("BitsStored") or header.BitsAllocated)

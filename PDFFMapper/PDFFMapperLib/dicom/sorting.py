@@ -16,6 +16,8 @@ _SPACING_TOLERANCE = 0.02
 # Beds of a PET join a little off the grid: a step may differ by this share of a slice, and no slice
 # may lie further from an even grid than that.
 _JOIN_TOLERANCE = 0.15
+_QUARTER = 0.25  # of a voxel
+_MOST_TILT = 0.01  # of a direction cosine
 _ROUNDING_MM = 0.08  # how far positions of one decimal place lie off, obliquely
 
 
@@ -85,7 +87,7 @@ def _same_plane(frames: list[Frame]) -> list[list[Frame]]:
             first = plane[0]
             if (
                 frame.shape == first.shape
-                and _close(frame.orientation, first.orientation)
+                and _close(frame.orientation, first.orientation, _tilt_of(first))
                 and _close(frame.pixel_spacing, first.pixel_spacing)
             ):
                 plane.append(frame)
@@ -95,8 +97,17 @@ def _same_plane(frames: list[Frame]) -> list[list[Frame]]:
     return planes
 
 
-def _close(ones: Iterable[float], others: Iterable[float]) -> bool:
-    return all(abs(one - other) < 1e-3 for one, other in zip(ones, others, strict=True))
+def _close(ones: Iterable[float], others: Iterable[float], tolerance: float = 1e-3) -> bool:
+    return all(abs(one - other) < tolerance for one, other in zip(ones, others, strict=True))
+
+
+def _tilt_of(frame: Frame) -> float:
+    """How far a direction cosine may differ: the corner of a slice moves by a quarter of a voxel.
+
+    Scanners that follow the patient, and headers rounded to few digits, differ from slice to slice.
+    """
+    extent = max(n * mm for n, mm in zip(frame.shape, frame.pixel_spacing, strict=True))
+    return max(1e-3, min(_QUARTER * min(frame.pixel_spacing) / extent, _MOST_TILT))
 
 
 def _volumes_of_plane(frames: list[Frame], label: str, notes: list[str]) -> list[list[Frame]]:

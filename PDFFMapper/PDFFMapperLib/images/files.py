@@ -131,8 +131,8 @@ def read_image(path: Path) -> object:
     path = checked_name(path)
     if is_dicom(path):
         raise ValueError(
-            f"{path}: this is a DICOM file, which cannot stand here; convert it, or name the "
-            "folder of its series where one may be given."
+            f"{path}: this is a DICOM file{_object_name(path)}, which cannot stand here; convert "
+            "it, or name the folder of its series where one may be given."
         )
     reader = _reader_of(path)
     if reader is None:
@@ -150,6 +150,19 @@ def read_image(path: Path) -> object:
             f"{path}: this file cannot be read as an image; its header or its voxels are damaged "
             "and it may be truncated: copy or export it again."
         ) from error
+
+
+def _object_name(path: Path) -> str:
+    """What kind of object a DICOM file holds, as " (RT Structure Set Storage)"; "" if unknown."""
+    from pydicom.filereader import dcmread
+    from pydicom.uid import UID
+
+    try:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=True)
+        uid = UID(str(header.get("SOPClassUID", "")))
+    except Exception:  # pydicom raises many kinds on damaged files
+        return ""
+    return f" ({uid.name})" if uid and uid.name != uid else ""
 
 
 # First bytes of what people give for images, and what to do.
