@@ -260,3 +260,9 @@ def test_a_value_that_is_no_number_is_damage(tmp_path):
         assert fault_of(damaged) == ""
         damaged["measurements"][0] |= {key: value}
         assert fault_of(damaged) == "measurement 1"
+
+
+def test_the_response_of_lesions_is_told_beside_its_error():
+    (change,) = follow_up([visit(global_adc=0.8), visit(global_adc=1.2)], [0, 90], {})
+    assert change.verdict == NOT_COMPARABLE
+    assert "+50 %): criteria of RAC 1" in change.reason and "measurement error" in change.reason

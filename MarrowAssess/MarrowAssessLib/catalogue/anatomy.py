@@ -17,6 +17,7 @@ class Role(str, Enum):
     NOISE = "noise"
     LIVER = "liver"
     BLOOD = "blood pool"
+    LESION = "lesion"
 
 
 VERTEBRAE = [
@@ -115,6 +116,26 @@ def spine_levels(lumbar: int = 5) -> list[str]:
         raise ValueError(f"4, 5 or 6 lumbar vertebrae are expected, not {lumbar}.")
     last = {"C": 7, "T": 12, "L": lumbar, "S": 1}
     return [v for v in VERTEBRAE[1:] if int(v[1:]) <= last[v[0]]]
+
+
+def skeletal_region(site: str) -> str:
+    """Which of seven parts of the skeleton a site is of, as forms of whole-body MRI count."""
+    part = SPINE_REGIONS.get(site[:1], "") if spine_region(site) else site
+    if part in ("lumbar", "sacral", "sacrum"):
+        return "lumbosacral spine"
+    if part in ("cervical", "thoracic"):
+        return f"{part} spine"
+    for name, words in _SKELETAL_REGIONS.items():
+        if any(word in part for word in words):
+            return name
+    return "ribs and other"
+
+
+_SKELETAL_REGIONS = {
+    "pelvis": ("ilium", "iliac", "acetabulum", "ischium", "pubis"),
+    "skull": ("clivus", "skull", "mandible"),
+    "long bones": ("femoral", "femur", "trochanter", "tibia", "humer"),
+}
 
 
 def spine_region(site: str) -> str:

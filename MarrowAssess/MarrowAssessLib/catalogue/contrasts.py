@@ -16,7 +16,7 @@ class Contrast(str, Enum):
     """What a volume of the study shows: an image, or a map by the id of its kind.
 
     FAT_FRACTION is fat over fat and water signal, as of two-point Dixon: not a PDFF, because T1,
-    R2* and the fat spectrum are not corrected.
+    R2* and the fat spectrum are not corrected. DWI is the image of the highest b-value.
     """
 
     T1 = "T1"
@@ -41,6 +41,7 @@ class Contrast(str, Enum):
     HAP = "HAP"
     YELLOW_SHARE = "yellow_share"
     CT = "CT"
+    DWI = "DWI"
 
     @property
     def on_own_grid(self) -> bool:

@@ -42,6 +42,11 @@ class Method(Enum):
     CT_VALUE = "median of a dual-energy map"
     CT_GRADIENT = "change of a dual-energy map from level to level"
     CT_COLUMN = "mean of a dual-energy map over all vertebrae by their volume"
+    DIFFUSION_VOLUME = "volume of lesions on whole-body diffusion"
+    GLOBAL_ADC = "ADC of all lesions together"
+    ADC_SHARE = "share of lesions within limits of ADC"
+    FOCAL_LESIONS = "number of lesions"
+    SKELETAL_PART = "all marrow of a part of the skeleton"
     LIMB_RATIO = "highest voxel of limbs over that of spine and pelvis"
     LIMB_SPREAD = "regions of limbs above blood pool and liver"
     SPECTRUM = "from single-voxel spectroscopy"
@@ -262,6 +267,42 @@ _ROWS = (
     Quantity(
         "marrow_adc", "Marrow ADC", _DIFFUSIVITY, 2, "Apparent diffusion coefficient.",
         Method.MAP_VALUE, (Contrast.ADC,), _MARROW, levels=LUMBAR, color_rank=3,
+    ),
+    Quantity(
+        "skeletal_adc", "Marrow ADC by part of the skeleton", _DIFFUSIVITY, 2,
+        "Median of all marrow that was drawn in one of seven parts.",
+        Method.SKELETAL_PART, (Contrast.ADC,), _MARROW,
+    ),
+    Quantity(
+        "skeletal_pdff", "Marrow PDFF by part of the skeleton", "%", 1,
+        "Median of all marrow that was drawn in one of seven parts.",
+        Method.SKELETAL_PART, (Contrast.PDFF,), _MARROW,
+    ),
+    Quantity(
+        "diffusion_volume", "Total diffusion volume", "ml", 1,
+        "Volume of all lesions that were drawn on diffusion images (tDV).",
+        Method.DIFFUSION_VOLUME, (Contrast.ADC,), Role.LESION,
+    ),
+    Quantity(
+        "global_adc", "Global ADC of lesions", _DIFFUSIVITY, 2,
+        "Median of all voxels of lesions (gADC).",
+        Method.GLOBAL_ADC, (Contrast.ADC,), Role.LESION,
+    ),
+    Quantity(
+        "adc_low_share", "Lesions, ADC below 0.6", "%", 0, "Share of the volume of lesions.",
+        Method.ADC_SHARE, (Contrast.ADC,), Role.LESION,
+    ),
+    Quantity(
+        "adc_middle_share", "Lesions, ADC 0.6 to 1.4", "%", 0, "Share of the volume of lesions.",
+        Method.ADC_SHARE, (Contrast.ADC,), Role.LESION,
+    ),
+    Quantity(
+        "adc_high_share", "Lesions, ADC above 1.4", "%", 0, "Share of the volume of lesions.",
+        Method.ADC_SHARE, (Contrast.ADC,), Role.LESION,
+    ),
+    Quantity(
+        "focal_lesions", "Focal lesions", "", 0, "Lesions above 5 mm, by part of the skeleton.",
+        Method.FOCAL_LESIONS, (Contrast.ADC,), Role.LESION,
     ),
     Quantity(
         "marrow_d", "Marrow D", _DIFFUSIVITY, 2, "IVIM: diffusion coefficient.",

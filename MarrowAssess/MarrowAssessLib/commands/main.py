@@ -38,6 +38,8 @@ COMMANDS = {
     "pdff": ("PDFFMapperLib.commands.pdff", "PDFF and R2* maps from chemical-shift MRI"),
     "dect": ("PDFFMapperLib.commands.dect", "bone mineral and marrow maps of dual-energy CT"),
     "spectrum": ("PDFFMapperLib.commands.spectrum", "fat and its composition by spectroscopy"),
+    "stations": ("PDFFMapperLib.commands.stations", "whole-body diffusion joined, with its ADC"),
+    "lesions": ("MarrowAssessLib.commands.lesions", "propose lesions on whole-body diffusion"),
     "ivim": ("PDFFMapperLib.commands.ivim", "ADC and IVIM maps from diffusion MRI"),
 }
 BAD_INPUT, CANCELED, ENDED = 2, 130, 143

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.measures.whole_body import response
 from MarrowAssessLib.references.repeatability import repeatability
 
 WITHIN, INCREASE, DECREASE = "within error", "increase", "decrease"
@@ -288,6 +289,8 @@ def _change(
         reason = "a value is missing"
     elif not reason and error is None:
         reason = "no repeatability is known of this quantity"
+        if quantity == "global_adc" and min(x1, x2) > 0:
+            reason = response(x1, x2)
     elif not reason and error.proportional and min(x1, x2) <= 0:
         reason = "the error is proportional, and a value is not above 0"
     if reason:

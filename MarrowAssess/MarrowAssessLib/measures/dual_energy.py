@@ -59,7 +59,7 @@ def ct_column(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         f"{ordered[0].site}-{ordered[-1].site}",
         float(np.average(means, weights=volumes)),
         tuple(one.measured[0] for one in ordered),
-        how=f"{len(ordered)} vertebrae of {volumes.sum() / 1000:.0f} ml",
+        how=f"{len(ordered)} vertebrae",
     )
     between = [n for n in np.arange(min(levels), max(levels)) if n not in levels]
     if between:

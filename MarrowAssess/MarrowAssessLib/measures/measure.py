@@ -26,6 +26,7 @@ from MarrowAssessLib.measures.spectroscopy import spectral_value
 from MarrowAssessLib.measures.texture import texture
 from MarrowAssessLib.measures.uptake import uptake
 from MarrowAssessLib.measures.vbq import levels_over_csf
+from MarrowAssessLib.measures.whole_body import whole_body
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -60,6 +61,16 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.DEFORMITY: deformity_index,
     Method.BODY_SIGNAL: body_signal,
     Method.SPECTRUM: spectral_value,
+    **dict.fromkeys(
+        (
+            Method.SKELETAL_PART,
+            Method.DIFFUSION_VOLUME,
+            Method.GLOBAL_ADC,
+            Method.ADC_SHARE,
+            Method.FOCAL_LESIONS,
+        ),
+        whole_body,
+    ),
     **dict.fromkeys(
         (
             Method.UPTAKE,

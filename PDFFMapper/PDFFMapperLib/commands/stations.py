@@ -1,0 +1,78 @@
+"""`marrowassess stations`: whole-body diffusion of several table positions, joined; its ADC."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+from PDFFMapperLib.commands.diffusion_files import read_diffusion
+from PDFFMapperLib.diffusion.series import diffusion_series
+from PDFFMapperLib.diffusion.stations import adc_steps, join, station
+from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.identity import without_names
+from PDFFMapperLib.images.outputs import output_set, refuse_foreign
+from PDFFMapperLib.install.software import MAKER
+
+RECORD = "stations.json"
+FILES = {"adc": "stations_ADC.nrrd", "low": "stations_low.nrrd", "high": "stations_high.nrrd"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess stations`."""
+    parser.add_argument(
+        "stations", nargs="+", type=Path, metavar="STATION",
+        help="a diffusion series for each table position: a DICOM folder, folder#series, or one "
+        "4D file with its .bval",
+    )  # fmt: skip
+    parser.add_argument("--b-values", metavar="LIST", help="s/mm^2 of each station, as 50,800")
+    parser.add_argument(
+        "--lowest-b", type=float, default=0.0, metavar="B",
+        help="leave lower b-values out, which keeps perfusion out of the ADC",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for results")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, join and write; 0 on success.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
+    """
+    refuse_foreign(args.out, RECORD, FILES.values())
+    typed = args.b_values and [float(one) for one in args.b_values.replace(",", " ").split()]
+    settings = SimpleNamespace(
+        b_values=typed, lowest_b=args.lowest_b, highest_b=None, sigma=None, background=None,
+        mask=None,
+    )  # fmt: skip
+    read, notes = [], []
+    for source in args.stations:
+        volumes, b_values, said = read_diffusion([source], typed)
+        settings.b_values = b_values
+        series = diffusion_series(volumes, settings)
+        notes += [*said, *series.notes]
+        read.append(station(series))
+    joined = join(read)
+    notes = list(dict.fromkeys([*joined.notes, *adc_steps(joined), *notes]))
+    notes = [without_names(note, args.stations) for note in notes]
+    record = {
+        "software": MAKER,
+        "stations": len(read),
+        "b_values": read[0].b_values,
+        "steps": [
+            {k: v if math.isfinite(v) else None for k, v in vars(one).items()}
+            for one in joined.steps
+        ],
+        "notes": notes,
+    }
+    with output_set(args.out, RECORD) as folder:
+        for name, file in FILES.items():
+            write_volume(getattr(joined, name), folder / file)
+        text = json.dumps(record, indent=1, allow_nan=False)
+        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    print(f"{len(read)} stations joined: {args.out / FILES['adc']}")
+    for note in notes:
+        print(f"  {note}")
+    return 0
