@@ -1243,6 +1243,18 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
         ("L3 vertebra body", Role.MARROW, "L3"),
         ("3rd lumbar vertebra", Role.MARROW, "L3"),
         ("12th_thoracic_vertebra", Role.MARROW, "T12"),
+        ("vertebrae L3 - bone marrow", Role.MARROW, "L3"),
+        ("VertebralBody_L3", Role.MARROW, "L3"),
+        ("PsoasMuscle_L", Role.MUSCLE, "left psoas"),
+        ("psoas-major-left", Role.MUSCLE, "left psoas"),
+        ("L3.nii.gz", Role.MARROW, "L3"),
+        ("spine_L03", Role.MARROW, "L3"),
+        ("marrow L3 ROI", Role.MARROW, "L3"),
+        ("vertèbre L3", Role.MARROW, "L3"),
+        ("Psoasmuskel links", Role.MUSCLE, "left psoas"),
+        ("paravertebral muscle", Role.MUSCLE, "paraspinal"),
+        ("intervertebral disc L3 L4", Role.DISC, "L3-L4"),
+        ("lumbar 3 vertebral body", Role.MARROW, "L3"),
         ("SAT", Role.FAT, ""),
     ],
 )
@@ -1251,6 +1263,16 @@ def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):
 
 
 # --- measurements of nothing ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["L3 pedicle", "tumor L3", "L3 marrow and psoas", "spinal cord", "bone", "left right psoas",
+     "nerve root L3", "cortical bone L3", "left half of L3", "fat around psoas", "3"],
+)  # fmt: skip
+def test_a_name_of_which_one_word_is_unknown_tells_nothing(name):
+    with pytest.raises(ValueError, match="tells no tissue role"):
+        role_and_site(name)
 
 
 def test_one_image_in_two_roles_is_refused(tmp_path):
@@ -1391,3 +1413,22 @@ def test_slices_turned_by_less_than_a_voxel_are_one_volume(tmp_path, tilt, volum
             data.save_as(path)
     (series,) = read_dicom_folder(tmp_path)
     assert len(series.contents) == volumes and ("sideways" in series.problem) != volumes
+
+
+def test_a_cut_enhanced_part_of_an_acquisition_is_not_passed_over(tmp_path):
+    """Its header is whole and tells that it belongs: magnitude is not fitted alone."""
+    times = (1.2, 2.4, 3.6, 4.8)
+    frames = [(k, STACK[k], {"echo_time": time}) for time in times for k in range(3)]
+    for n in (1, 2):
+        enhanced(tmp_path / f"{n}.dcm", frames, series=f"1.2.{n}", SeriesNumber=n)
+    whole = (tmp_path / "2.dcm").read_bytes()
+    (tmp_path / "2.dcm").write_bytes(whole[:-60])
+    with pytest.raises(ValueError, match=r"Series 2 .*2\.dcm: this file is truncated"):
+        read_echoes([tmp_path])
+
+
+def test_a_folder_of_one_broken_series_says_what_is_broken(tmp_path):
+    for k in (0, 1, 3):
+        classic_slice(tmp_path, f"{k}.dcm", k, STACK[0], series="1.2", InstanceNumber=k + 1)
+    with pytest.raises(ValueError, match="a slice is missing"):
+        guess_study(tmp_path)

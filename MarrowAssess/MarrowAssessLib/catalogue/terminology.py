@@ -13,6 +13,7 @@ from functools import cache
 from PDFFMapperLib.install.resources import resource_path
 
 from MarrowAssessLib.catalogue.anatomy import MUSCLES, Role, parse_role, parse_site
+from MarrowAssessLib.catalogue.segment_words import role_and_site_of_words
 
 TISSUES_FILE = "Terminologies/MarrowAssessTissues.term.json"
 SITES_FILE = "Terminologies/MarrowAssessSites.term.json"
@@ -28,12 +29,10 @@ _NAME_WORDS = {
 }  # fmt: skip
 # Names of several words: TotalSegmentator, MuscleMap, German reports.
 _NAMES = [
-    (r"^m\.? (?=[a-z]{4})|^musculus (?=[a-z])", "muscle "),
-    (r"\bcorpus vertebrae?\b|\bvertebrae? (corpus|body)\b", "marrow"),
     (r"\b(\d)(?:st|nd|rd|th)? lumbar vertebra\b", r"L\1"),
     (r"\b(\d{1,2})(?:st|nd|rd|th)? thoracic vertebra\b", r"T\1"),
     (r"\b(\d)(?:st|nd|rd|th)? cervical vertebra\b", r"C\1"),
-    (r"\b(psoas|multifidus|gluteus|paraspinal|erector spinae|quadratus lumborum) \d+$", r"\1"),
+    (r"\b(psoas|multifidus|gluteus|erector spinae|quadratus lumborum) \d+$", r"\1"),
     (r"\bautochthon\b", "erector spinae"),
     (r"\biliopsoas\b", "psoas"),
     (r"\bpsoas major\b", "psoas"),
@@ -193,6 +192,8 @@ def _from_name(name: str) -> tuple[Role, str]:
                 return (parse_role(role_text) if role_text else _role_of_site(site)), site
             except ValueError:
                 continue
+    if found := role_and_site_of_words(name):
+        return found
     roles = ", ".join(role.value for role in Role)
     raise ValueError(
         f"'{name}' tells no tissue role: name it by site and role, such as 'L3 marrow' or "

@@ -66,6 +66,9 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             if role and role not in named and not series.problem:
                 name = selection.selector(found, series, volume)
                 by_contrast.setdefault(role, []).append(f"{folder}#{name}")
+    broken = [series.problem for series in found if series.problem]
+    if not by_contrast and not named and broken:
+        raise ValueError(f"{folder}: {' '.join(broken)}")
     if not by_contrast and not named:
         first = selection.selector(found, found[0])
         raise ValueError(

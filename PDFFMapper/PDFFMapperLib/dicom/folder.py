@@ -7,6 +7,7 @@ identifiers and dates never enter a volume's attributes; age and sex are kept ap
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -299,8 +300,7 @@ def _sort_series(found: _Found) -> DicomSeries:
         description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
         series = DicomSeries(key, description.strip() or "unnamed", [], patient_of(header))
         label = f"Series {header.get('SeriesNumber') or key} '{series.description}'"
-        first = found.frames[0].header if found.frames else header
-        series.facts = attributes_of(first)
+        series.facts = attributes_of(_first_frame(found))
         if found.copies:
             series.notes.append(f"{label}: {found.copies} second copies of files were left out.")
         if found.problem:
@@ -315,6 +315,16 @@ def _sort_series(found: _Found) -> DicomSeries:
     except Exception as error:  # a header value that pydicom cannot convert
         problem = f"Series {key} cannot be read: a header is damaged ({type(error).__name__})."
         return DicomSeries(key, "damaged", [], PatientFacts(), [], problem)
+
+
+def _first_frame(found: _Found) -> Dataset:
+    """The header of the first frame; of an enhanced object also where its voxels are damaged."""
+    if found.frames:
+        return found.frames[0].header
+    if "PerFrameFunctionalGroupsSequence" in found.header:
+        with contextlib.suppress(ValueError, IndexError):  # it is told by the series' problem
+            return next(flattened_frames(found.header), found.header)
+    return found.header
 
 
 def _series_number(series: DicomSeries) -> float:
