@@ -541,3 +541,35 @@ def test_a_scene_of_version_0_1_opens_and_takes_new_results():
     measured = [(row.site, row.quantity, row.value) for row in result_rows(shown.table)]
     assert sorted(measured) == sorted(rows)  # what lies outside may be told by other references
     assert len(shown.charts) == len(saved.charts) == 1
+
+
+def test_pet_that_slicer_left_as_activity_is_measured_as_suv(tmp_path, monkeypatch):
+    """Its own loader gives Bq/ml; the headers of its files say what makes SUV of it."""
+    from MarrowAssessLib.measures.measure import measure
+    from test_pet import DECAYED, PET, header
+
+    known = ("PatientWeight", "PatientSize", "PatientSex", "Units", "DecayCorrection",
+             "CorrectedImage", "SeriesType", "SeriesDate", "SeriesTime", "AcquisitionDate",
+             "AcquisitionTime", "RescaleIntercept",
+             "RadiopharmaceuticalInformationSequence")  # fmt: skip
+    facts = {key: header()[key].value for key in known}
+    files = {}
+    for k in range(3):
+        file = classic_slice(tmp_path, f"{k}.dcm", k, np.full((6, 5), 100, np.int16),
+                             Modality="PT", sop_class=PET, **facts)  # fmt: skip
+        files[f"1.2.{k}"] = str(file)
+    activity = np.full((20, 20, 20), 9000.0, np.float32)
+    node = volume_to_node(Volume(activity, SPACING, "FDG"))
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    mask = np.zeros(activity.shape, bool)
+    mask[2:18, 4:16, 4:16] = True
+    region = Region.from_mask("L1 marrow", Role.MARROW, "L1", mask)
+    segmentation = regions_to_node([region], node)
+    with pytest.raises(ValueError, match="no SUV in g/ml but activity"):
+        study_from_nodes({Contrast.SUV: node}, segmentation)
+    database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    study = study_from_nodes({Contrast.SUV: node}, segmentation)
+    assert any("became SUV by its DICOM headers" in note for note in study.notes)
+    (mean,) = [m for m in measure(study).measurements if m.quantity == "marrow_suv"]
+    assert mean.value == pytest.approx(9000 * 70_000 / DECAYED, rel=1e-3)

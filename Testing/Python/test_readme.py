@@ -58,6 +58,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "python: console",
         "command: spectrum",
         "command: dect",
+        "command: whole",
     }  # fmt: skip
     assert markers == by_ci | here
 
@@ -118,6 +119,32 @@ def test_dual_energy_command(folder):
     assert float(rows["5", "HAP"]["mean"]) == pytest.approx(110, abs=5)
     with (folder / "result_of_ct" / "measurements.csv").open(newline="") as stream:
         assert {"marrow_hap", "marrow_vnca"} <= {row["quantity"] for row in csv.DictReader(stream)}
+
+
+def test_whole_body_commands(folder):
+    import numpy as np
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from PDFFMapperLib.images.files import write_volume
+    from test_whole_body import lesion_study, write_4d
+
+    study, lesions = lesion_study()
+    adc, high = (study.volumes[one] for one in (Contrast.ADC, Contrast.DWI))
+    frames = np.stack([high.array * np.exp(0.85 * adc.array), high.array])
+    for name, first, last in (("legs", 0, 24), ("trunk", 20, 40)):
+        grid = adc.ijk_to_ras.copy()
+        grid[:3, 3] = adc.to_ras(np.array([0, 0, first]))
+        write_4d(folder / f"{name}.nii.gz", frames[:, first:last], grid)
+        (folder / f"{name}.bval").write_text("50 900\n")
+    labels = np.zeros(adc.array.shape, np.uint8)
+    for n, one in enumerate(study.regions, 1):
+        labels[one.box][one.mask] = n
+    write_volume(adc.with_array(labels), folder / "skeleton.nrrd")
+    assert "3 pieces of more than 5 mm" in run(folder, block("command: whole"))
+    with (folder / "lesions" / "measurements.csv").open(newline="") as stream:
+        rows = {row["quantity"]: float(row["value"]) for row in csv.DictReader(stream)}
+    true = np.count_nonzero(lesions) * 0.008
+    assert rows["diffusion_volume"] == pytest.approx(true, rel=0.05)
+    assert rows["global_adc"] == pytest.approx(0.9, abs=0.01)
 
 
 def test_follow_up_command(folder):

@@ -273,3 +273,76 @@ def test_pet_beside_mr_is_measured_on_its_own_grid():
     both = Study({Contrast.SUV: pet(), Contrast.T1: t1}, drawn, 50, "F")
     assert both.grid is t1
     assert values(both)["marrow_suv", "L2 marrow"].value == pytest.approx(2, rel=1e-3)
+
+
+# --- glucose, growth plates, PET beside CT ---
+
+
+def test_glucose_is_cautioned_and_checked():
+    (one, *_) = measure(study(), Settings(glucose_mmol_l=14.0)).measurements
+    assert any("glucose was 14 mmol/l; above 11 tissue takes less FDG" in c for c in one.cautions)
+    (one, *_) = measure(study(), Settings(glucose_mmol_l=5.5)).measurements
+    assert not one.cautions
+    with pytest.raises(ValueError, match="Blood glucose 120 mmol/l: expected 1 to 50"):
+        Settings(glucose_mmol_l=120.0)
+
+
+def test_growth_plates_count_for_no_limb_of_a_child():
+    child, adult = study(age=9), study(age=50)
+    for one in (child, adult):
+        one.regions[1].site = "left proximal femur"
+    numbers = {(m.quantity, m.measured): m.value for m in measure(child).measurements}
+    spread = [v for (quantity, _), v in numbers.items() if quantity == "limb_spread_suv"]
+    assert spread == [1]  # the shaft
+    (spread,) = [m for m in measure(adult).measurements if m.quantity == "limb_spread_suv"]
+    assert len(spread.measured) == 2
+    child.regions[2].site = "left distal femur"
+    assert not any(m.quantity.startswith("limb_") for m in measure(child).measurements)
+
+
+def body_on_ct(moved=(0.0, 0.0, 0.0)):
+    """A trunk on PET and the same on CT, moved by mm to the right, front and head."""
+    grid = np.diag([4.0, 4.0, 4.0, 1.0])
+    grid[:3, 3] = -96
+    image = Volume(np.zeros((49, 49, 49), np.float32), grid, "SUV", dict(FACTS))
+    k, j, i = np.indices(image.array.shape)
+    x, y, z = np.moveaxis(image.to_ras(np.stack([i, j, k], -1)), -1, 0)
+    image.array[((x / 70) ** 2 + (y / 55) ** 2 < 1) & (abs(z) < 80 + x / 4)] = 1.0
+    fine = np.diag([2.0, 2.0, 5.0, 1.0])
+    fine[:3, 3] = -96
+    ct = Volume(np.full((39, 97, 97), -1000, np.int16), fine, "CT", {"Modality": "CT"})
+    k, j, i = np.indices(ct.array.shape)
+    x, y, z = np.moveaxis(ct.to_ras(np.stack([i, j, k], -1)) - moved, -1, 0)
+    ct.array[((x / 70) ** 2 + (y / 55) ** 2 < 1) & (abs(z) < 80 + x / 4)] = 40
+    return image, ct
+
+
+def test_the_shift_of_the_body_between_pet_and_ct():
+    from MarrowAssessLib.study.body_shift import body_shift
+
+    found = body_shift(*body_on_ct())
+    assert np.abs(found.mm).max() < 1 and found.dice > 0.97
+    found = body_shift(*body_on_ct((8.0, -6.0, 12.0)))
+    np.testing.assert_allclose(found.mm, (-8, 6, -12), atol=1.5)  # of the PET
+    assert found.dice < 0.95
+    pet_image, ct = body_on_ct()
+    ct.ijk_to_ras[0, 3] += 1000
+    assert body_shift(pet_image, ct) is None
+
+
+@pytest.mark.parametrize(("mm", "told", "measured"), [(0, 0, 1), (7, 1, 1), (14, 0, 0)])
+def test_a_body_that_lies_apart_is_told_and_then_refused(mm, told, measured):
+    image, ct = body_on_ct((0.0, 0.0, float(mm)))
+    mask = np.zeros(ct.array.shape, bool)
+    mask[14:22, 40:56, 40:56] = True
+    region = Region.from_mask("L1 marrow", Role.MARROW, "L1", mask)
+    one = Study({Contrast.SUV: image, Contrast.CT: ct}, [region], 50, drawn_on=ct)
+    result = measure(one)
+    numbers = [m for m in result.measurements if m.quantity == "marrow_suv"]
+    assert len(numbers) == measured
+    words = [c for m in numbers for c in m.cautions if "body lies apart on PET and CT by" in c]
+    assert len(words) == told
+    if not measured:
+        assert any("the body lies apart on PET and CT by" in s.reason for s in result.skipped)
+        accepted = measure(one, Settings(accept_shift=True)).measurements
+        assert any(m.quantity == "marrow_suv" for m in accepted)

@@ -117,7 +117,7 @@ def test_the_command_joins_files(tmp_path, capsys):
         folder = tmp_path / f"station{n}"
         folder.mkdir()
         four = np.stack([one.low.array, one.high.array])
-        _write_4d(folder / "dwi.nii.gz", four, one.low.ijk_to_ras)
+        write_4d(folder / "dwi.nii.gz", four, one.low.ijk_to_ras)
         (folder / "dwi.bval").write_text("50 900\n")
         paths.append(folder / "dwi.nii.gz")
     assert main(["stations", *map(str, paths), "--out", str(tmp_path / "out")]) == 0
@@ -131,7 +131,7 @@ def test_the_command_joins_files(tmp_path, capsys):
     write_volume(adc, tmp_path / "adc.nrrd")
 
 
-def _write_4d(path, frames, grid):
+def write_4d(path, frames, grid):
     import SimpleITK as sitk
 
     images = [sitk.GetImageFromArray(one) for one in frames]
@@ -260,6 +260,9 @@ def test_lesions_without_a_value_and_marrow_by_part():
 
 def test_sites_are_of_seven_parts():
     sites = ("C3", "T5", "L2", "S1", "sacrum", "left ilium", "right femoral head", "rib", "clivus")
+    from MarrowAssessLib.catalogue.anatomy import SKELETAL_PARTS, parse_site
+
+    assert [parse_site(one) for one in SKELETAL_PARTS] == list(SKELETAL_PARTS)
     assert [skeletal_region(one) for one in sites] == [
         "cervical spine", "thoracic spine", *["lumbosacral spine"] * 3, "pelvis", "long bones",
         "ribs and other", "skull",

@@ -37,6 +37,11 @@ OTHER_SITES = [
     "distal tibia", "foot", "calcaneus", "humeral head", "proximal humerus", "humeral diaphysis",
     "hand",
 ]  # fmt: skip
+OUTSIDE = "outside drawn marrow"
+SKELETAL_PARTS = (
+    "cervical spine", "thoracic spine", "lumbosacral spine", "pelvis", "long bones", "skull",
+    "ribs and other", OUTSIDE,
+)  # fmt: skip
 MUSCLES = ["erector spinae", "psoas", "multifidus", "gluteus", "quadratus lumborum", "paraspinal"]
 
 _ROLE_ALIASES = {
@@ -98,7 +103,7 @@ def parse_site(text: str) -> str:
     lower = words.lower()
     side = next((s for s in ("left", "right") if s in lower.split()), "")
     bare = " ".join(w for w in lower.split() if w != side) if side else lower
-    if bare in (*OTHER_SITES, *MUSCLES, *SPINE_REGIONS.values()):
+    if bare in (*OTHER_SITES, *MUSCLES, *SPINE_REGIONS.values(), *SKELETAL_PARTS):
         return f"{side} {bare}".strip()
     raise ValueError(
         f"Unknown site '{text}'; expected a vertebra (L1 ... S1), a disc (L4-L5) or one of: "

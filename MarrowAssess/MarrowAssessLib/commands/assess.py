@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--m-score-reference", nargs=2, type=float, metavar=("MEAN", "SD"),
         help="SNR of L1-L4 in young controls on the same scanner",
     )  # fmt: skip
+    parser.add_argument(
+        "--glucose", type=float, metavar="MMOL/L", help="of blood, when FDG was injected"
+    )
+    parser.add_argument(
+        "--accept-shift", action="store_true",
+        help="measure PET although the body lies more than 10 mm elsewhere on the CT",
+    )  # fmt: skip
     parser.add_argument("--no-scene", action="store_true", help="neither scene nor 3D picture")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
     add_options(parser, "regions, maps and measurements")
@@ -79,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
     scores = tuple(read_score(path) for path in args.score)
     for score in scores:
         refuse_exploratory(score)
-    settings = Settings(args.erode_mm, args.n4, reference, args.texture, args.fractures, scores)
+    settings = Settings(
+        args.erode_mm, args.n4, reference, args.texture, args.fractures, scores,
+        args.glucose, args.accept_shift,
+    )  # fmt: skip
     arguments, notes = study_arguments(args)
     refuse_output_file(args.out)
     say("Reading")

@@ -31,6 +31,8 @@ class Settings:
         texture: measure the texture of marrow as well.
         fractures: measure the heights of vertebral bodies as well.
         scores: of one's own training, to be given for the patient.
+        glucose_mmol_l: of blood at the injection of FDG, None where unknown.
+        accept_shift: measure PET in regions of other images although the body lies elsewhere.
     """
 
     erosion_mm: float = 0.0
@@ -39,10 +41,16 @@ class Settings:
     texture: bool = False
     fractures: bool = False
     scores: tuple[Score, ...] = ()
+    glucose_mmol_l: float | None = None
+    accept_shift: bool = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
             raise ValueError(f"Erosion margin {self.erosion_mm} mm: expected 0 mm or more.")
+        if self.glucose_mmol_l is not None and not 1 <= self.glucose_mmol_l <= 50:
+            raise ValueError(
+                f"Blood glucose {self.glucose_mmol_l:g} mmol/l: expected 1 to 50 (mg/dl over 18)."
+            )
         mean, sd = self.m_score_reference or (0.0, 1.0)
         if not (np.isfinite([mean, sd]).all() and sd > 0):
             raise ValueError(

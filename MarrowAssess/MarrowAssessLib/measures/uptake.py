@@ -17,6 +17,7 @@ from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
 from MarrowAssessLib.measures.suv_peak import suv_peak
+from MarrowAssessLib.study.body_shift import BodyShift, body_shift
 from MarrowAssessLib.study.coverage import Coverage, coverage
 from MarrowAssessLib.study.regions import PERCENTILES, Region, Statistics, effective_samples
 
@@ -33,6 +34,9 @@ _ACTIVITY = {"FDG": (0.5, 15.0), "Pentixafor": (0.5, 5.0)}  # MBq/kg
 _PERCENT_ERRORS = (1.0, 2.0)  # of the weight and of the activity
 _F18_S = 6586.0
 CHILD_YEARS, LEAN_YEARS = 18, 16
+MOST_GLUCOSE = 11.0  # mmol/l
+SHIFT_TOLD_MM, SHIFT_REFUSED_MM = 5.0, 10.0
+_SHAFT = "diaphysis"
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,27 @@ def uptake(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         "marrow_suv",
     ):
         return []
+    shift = book.of_all(_shift)
+    if shift and shift.length_mm > SHIFT_REFUSED_MM and not book.settings.accept_shift:
+        return [
+            Skipped(
+                quantity.key,
+                f"the body lies apart on PET and CT by {shift.told()}; look at both, and accept "
+                "it (--accept-shift) where regions fit the PET all the same",
+            )
+        ]
     found = _METHODS[quantity.method](book, quantity)
     cautions = book.of_all(_cautions)
     for one in found:
         if isinstance(one, Measurement):
             one.cautions += [c for c in cautions if c not in one.cautions]
     return found
+
+
+def _shift(book: Book) -> BodyShift | None:
+    """Of the PET against the study's CT, None without one."""
+    ct = book.acquired.get(Contrast.CT)
+    return body_shift(book.acquired[Contrast.SUV], ct) if ct is not None else None
 
 
 # --- regions on the PET -------------------------------------------------------------------------
@@ -309,7 +328,7 @@ def deauville(value: float, blood: float, liver: float) -> tuple[int, str]:
 def _limb_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """Highest voxel of the limbs over that of spine and pelvis."""
     marrow = _of(book, Role.MARROW)
-    limbs = [one for one in marrow if _in_limb(one.region.site)]
+    limbs = _limbs(book)
     axial = [one for one in marrow if _is_axial(one.region.site)]
     if not (limbs and axial):
         return []
@@ -324,7 +343,7 @@ def _limb_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
 
 def _limb_spread(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """How many regions of the limbs lie above both blood pool and liver."""
-    limbs = [one for one in _of(book, Role.MARROW) if _in_limb(one.region.site)]
+    limbs = _limbs(book)
     blood, liver = _divisor(book, Role.BLOOD), _divisor(book, Role.LIVER)
     if not limbs or blood is None or liver is None:
         return []
@@ -334,6 +353,14 @@ def _limb_spread(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     below = (blood.region.name, liver.region.name)
     how = f"of {len(limbs)} regions of limbs"
     return [Measurement(quantity.key, "", float(count), names, below, how=how)]
+
+
+def _limbs(book: Book) -> list[Uptake]:
+    """Regions of limbs; of children the shafts alone, since growth plates take up tracer."""
+    limbs = [one for one in _of(book, Role.MARROW) if _in_limb(one.region.site)]
+    if book.age_years is not None and book.age_years < CHILD_YEARS:
+        return [one for one in limbs if _SHAFT in one.region.site]
+    return limbs
 
 
 def _in_limb(site: str) -> bool:
@@ -389,7 +416,18 @@ def _cautions(book: Book) -> list[str]:
         cautions.append(
             "In children uptake by body weight rises with growth, the liver's too (Debnath "
             "2024), and growth plates take up tracer: keep them "
-            "out of regions."
+            "out of regions; limbs are compared by their shafts alone."
+        )
+    glucose = book.settings.glucose_mmol_l
+    if glucose is not None and glucose > MOST_GLUCOSE and tracer in ("", "FDG"):
+        cautions.append(
+            f"Blood glucose was {glucose:g} mmol/l; above {MOST_GLUCOSE:g} tissue takes less FDG."
+        )
+    shift = book.of_all(_shift)
+    if shift and shift.length_mm > SHIFT_TOLD_MM:
+        cautions.append(
+            f"The body lies apart on PET and CT by {shift.told()} (outlines agree by "
+            f"{shift.dice:.2f}, Dice): regions of the CT may miss their tissue on the PET."
         )
     if tracer in ("", "FDG") and not child:
         cautions += _unusual_tissue(book)

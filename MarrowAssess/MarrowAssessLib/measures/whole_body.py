@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
-from MarrowAssessLib.catalogue.anatomy import Role, skeletal_region
+from MarrowAssessLib.catalogue.anatomy import OUTSIDE, Role, skeletal_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book
@@ -193,7 +193,7 @@ def _part_of(lesion: Region, book: Book) -> str:
         if one.role is Role.MARROW and (inside := int(np.count_nonzero(full[one.box] & one.mask))):
             part = skeletal_region(one.site)
             held[part] = held.get(part, 0) + inside
-    return max(held, key=lambda part: held[part]) if held else "outside drawn marrow"
+    return max(held, key=lambda part: held[part]) if held else OUTSIDE
 
 
 def _by_part(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:

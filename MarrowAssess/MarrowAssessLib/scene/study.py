@@ -14,7 +14,8 @@ from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.scene.frames import facts_of_dicom_file
+from PDFFMapperLib.scene.dicom import files_of
+from PDFFMapperLib.scene.frames import dicom_file, facts_of_dicom_file, instances_of
 from PDFFMapperLib.scene.maps import map_from_node
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world
 
@@ -22,7 +23,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import known_segments, regions_from_node
-from MarrowAssessLib.sources.map_scale import in_stated_unit
+from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
 from MarrowAssessLib.sources.stated_patient import bids_patient
 from MarrowAssessLib.sources.volume_source import NO_CONTRAST
 from MarrowAssessLib.study.regions import Region
@@ -69,6 +70,8 @@ def study_from_nodes(
     inputs = {contrast.value: node.GetName() for contrast, node in volumes.items()}
     notes: list[str] = []
     for contrast, volume in read.items():
+        if contrast is Contrast.SUV:
+            volume = _as_suv(volume, volumes[contrast], notes)
         read[contrast], said = in_stated_unit(volume, contrast)
         notes += [said] if said else []
         read[contrast] = volume = read[contrast].in_order_of(grid)
@@ -99,6 +102,29 @@ def study_from_nodes(
     return Study(
         read, regions, age_years, sex, inputs, field_strength_t=field_strength_t, notes=notes
     )
+
+
+def _as_suv(volume: Volume, node: slicer.vtkMRMLScalarVolumeNode, notes: list[str]) -> Volume:
+    """PET that Slicer's own loader left as activity, by the headers of its DICOM files.
+
+    Where they are not known, or slices differ in their factor, it stays as it is and is refused.
+    """
+    find = dicom_file()
+    if not (find and instances_of(node) and scale_advice(volume, Contrast.SUV)):
+        return volume
+    from PDFFMapperLib.dicom.suv import suv_of_files
+
+    made = suv_of_files(files_of(node, find))
+    factor = float(made.factors[0])
+    if np.ptp(made.factors) > 1e-6 * factor:
+        return volume
+    converted = volume.with_array(volume.array.astype(np.float32) * np.float32(factor))
+    converted.attributes = {**volume.attributes, **made.facts, "Units": "g/ml", "Modality": "PT"}
+    notes += [
+        f"PET: activity as Slicer loaded it became SUV by its DICOM headers (times {factor:.4g}).",
+        *made.notes,
+    ]
+    return converted
 
 
 def without_node_names(study: Study) -> Study:

@@ -1,0 +1,101 @@
+"""How far the body lies apart on PET and CT of one study, by its outline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PDFFMapperLib.images.volume import Volume
+
+BODY_HU, BODY_SUV = -400.0, 0.1
+REACH_MM = 24.0
+_LEAST_SHARE = 0.02  # of the image that is body on both
+
+
+@dataclass(frozen=True)
+class BodyShift:
+    """The shift of the PET against the CT that makes both outlines agree best.
+
+    Attributes:
+        mm: to the right, front and head.
+        dice: of both outlines as they lie.
+    """
+
+    mm: np.ndarray
+    dice: float
+
+    @property
+    def length_mm(self) -> float:
+        """Of the largest of the three."""
+        return float(np.abs(self.mm).max())
+
+    def told(self) -> str:
+        """As "3 mm right, 0 mm front, -8 mm head"."""
+        words = zip(self.mm, ("right", "front", "head"), strict=True)
+        return ", ".join(f"{value:.0f} mm {word}" for value, word in words)
+
+
+def body_shift(pet: Volume, ct: Volume) -> BodyShift | None:
+    """By cross-correlation of both outlines on the PET's grid; None where they share no body.
+
+    Args:
+        pet: SUV.
+        ct: HU, in the same patient space, on any grid.
+    """
+    seen = _on_grid_of(pet, ct)
+    covered = np.isfinite(seen)
+    ks = np.flatnonzero(covered.mean(axis=(1, 2)) > 0.2)
+    if not ks.size:
+        return None
+    part = slice(int(ks[0]), int(ks[-1]) + 1)
+    on_ct = np.nan_to_num(seen[part], nan=-1000) > BODY_HU
+    on_pet = (np.nan_to_num(pet.array[part]) > BODY_SUV) & covered[part]
+    if min(on_ct.mean(), on_pet.mean()) < _LEAST_SHARE:
+        return None
+    on_ct, on_pet = _filled(on_ct), _filled(on_pet)
+    dice = 2 * np.count_nonzero(on_ct & on_pet) / (on_ct.sum() + on_pet.sum())
+    steps = _best_shift(on_pet, on_ct, np.ceil(REACH_MM / pet.spacing[::-1]).astype(int))
+    axes = pet.ijk_to_ras[:3, :3]
+    return BodyShift(axes @ steps[::-1], float(dice))
+
+
+def _on_grid_of(pet: Volume, ct: Volume) -> np.ndarray:
+    """The CT at the PET's voxel centers, NaN outside."""
+    from scipy.ndimage import map_coordinates
+
+    to_ct = np.linalg.inv(ct.ijk_to_ras) @ pet.ijk_to_ras
+    k, j, i = np.indices(pet.array.shape, dtype=np.float32)
+    at = [sum(to_ct[a, n] * one for n, one in enumerate((i, j, k))) + to_ct[a, 3] for a in range(3)]
+    found = map_coordinates(
+        ct.array.astype(np.float32), at[::-1], order=0, mode="constant", cval=np.nan
+    )
+    return found
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import binary_fill_holes
+
+    return np.stack([binary_fill_holes(one) for one in mask])
+
+
+def _best_shift(moving: np.ndarray, fixed: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """By how many voxels (k, j, i), in parts, `moving` lies beyond `fixed`."""
+    from scipy.fft import irfftn, next_fast_len, rfftn
+
+    shape = [next_fast_len(n + int(r)) for n, r in zip(moving.shape, reach, strict=True)]
+    one, other = (rfftn(mask - mask.mean(), shape) for mask in (moving, fixed))
+    score = irfftn(one * np.conj(other), shape)
+    near = score[np.ix_(*[np.arange(-r, r + 1) for r in reach])]
+    peak = np.array(np.unravel_index(near.argmax(), near.shape))
+    return peak - reach + [_parabola(near, peak, axis) for axis in range(3)]
+
+
+def _parabola(score: np.ndarray, peak: np.ndarray, axis: int) -> float:
+    """How far the top lies beyond the highest of three neighbors along an axis."""
+    if not 0 < peak[axis] < score.shape[axis] - 1:
+        return 0.0
+    before, at, after = (
+        float(score[tuple(peak + step * (np.arange(3) == axis))]) for step in (-1, 0, 1)
+    )
+    bend = before - 2 * at + after
+    return 0.5 * (before - after) / bend if bend < 0 else 0.0
