@@ -46,7 +46,9 @@ class SceneDesk:
 
         phantom = lumbar_phantom()
         images = [phantom.pet_volume(), *phantom.dual_energy_volumes()]
-        return [volume_to_node(image, image.name) for image in images]
+        nodes = [volume_to_node(image, image.name) for image in images]
+        self.wait()
+        return nodes
 
     def write_dicom_study(self, folder):
         """The digital spine's T1 and fat-suppressed T2 as a scanner exports them."""
