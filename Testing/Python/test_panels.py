@@ -84,8 +84,11 @@ def dicom_study(folder):
             classic_slice(folder, f"{uid}.{k}.dcm", k, pixels, **facts)
 
 
-def test_a_dicom_study_is_loaded_from_its_folder(panel, tmp_path):
+def test_a_dicom_study_is_loaded_from_its_folder(panel, tmp_path, monkeypatch):
     dicom_study(tmp_path)
+    shown = []
+    show = lambda **layers: shown.append(layers)  # noqa: E731
+    monkeypatch.setattr(slicer.util, "setSliceViewerLayers", show)
     panel.folder.load(str(tmp_path))
     wait()
     assert panel.ui.t1Selector.currentNode().GetName() == "sag t1 tse"
@@ -93,6 +96,7 @@ def test_a_dicom_study_is_loaded_from_its_folder(panel, tmp_path):
     assert panel.ui.ageLineEdit.text == "45 years" and panel.ui.sexComboBox.currentText == "F"
     t1 = panel.ui.t1Selector.currentNode()
     assert volume_from_node(t1).attributes["MagneticFieldStrength"] == 1.5
+    assert shown == [{"background": t1, "foreground": None, "fit": True}]
     said = panel.ui.folderLabel.text
     assert said.startswith("Loaded: 2 volumes. Left out: Series 3 'ax t2'") and "missing" in said
     assert not panel.ui.folderLabel.qobject.isHidden()

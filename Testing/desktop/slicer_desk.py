@@ -226,8 +226,10 @@ class Desk(SceneDesk):
         return panel.results.matrix.sites.index(site), columns.index(column)
 
     def click_cell(self, table, row, column):
-        """Press a cell, having scrolled to the table."""
+        """Press a cell, having scrolled to the table and within it."""
         self.show(table)
+        table.scrollToItem(table.item(row, column))
+        slicer.app.processEvents()
         area = table.visualItemRect(table.item(row, column))
         self.press(table.viewport(), area.center().x(), area.center().y())
 

@@ -90,6 +90,9 @@ class FolderRow:
             except InterruptedError:
                 self.say(_("Canceled; nothing was loaded."))
                 return None
+            if loaded.nodes:
+                first = loaded.nodes[0]
+                slicer.util.setSliceViewerLayers(background=first, foreground=None, fit=True)
             said = _("Loaded: {count} volumes.").format(count=len(loaded.nodes))
             self.say(" ".join([said, *loaded.notes]))
             return loaded
