@@ -115,6 +115,7 @@ class MarrowAssessParameterNode:
     waterVolume: vtkMRMLScalarVolumeNode
     fatVolume: vtkMRMLScalarVolumeNode
     suvVolume: vtkMRMLScalarVolumeNode
+    dwiVolume: vtkMRMLScalarVolumeNode
     ctVolume: vtkMRMLScalarVolumeNode
     vncaVolume: vtkMRMLScalarVolumeNode
     vncaProjectedVolume: vtkMRMLScalarVolumeNode
