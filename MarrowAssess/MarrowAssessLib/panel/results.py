@@ -158,6 +158,8 @@ class ResultsPane:
         for label, shown in ((self._ui.cellLabel, text), (self._ui.recordsLabel, links)):
             label.text = shown
             label.visible = bool(shown)
+            # A wrapped label asks for one line's height only, and would be drawn over the table.
+            label.minimumHeight = label.heightForWidth(self._ui.resultsTable.width) if shown else 0
 
     @property
     def chart(self) -> slicer.vtkMRMLPlotChartNode | None:

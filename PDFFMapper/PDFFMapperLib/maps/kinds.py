@@ -27,6 +27,7 @@ UNIT_CODES = {
     "HU": ("[hnsf'U]", "UCUM", "Hounsfield unit"),
     "mg/cm^3": ("mg/cm3", "UCUM", "mg/cm^3"),
     "g": ("g", "UCUM", "g"),
+    "ml": ("ml", "UCUM", "milliliter"),
     "g/ml": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
     "signal": ("[arb'U]", "UCUM", "arbitrary units"),
 }
