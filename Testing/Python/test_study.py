@@ -40,8 +40,8 @@ def test_contrast_names(text, contrast):
 
 
 def test_unknown_contrast_and_bad_label_rules_are_refused():
-    with pytest.raises(ValueError, match="Unknown volume role 'CT'"):
-        parse_contrast("CT")
+    with pytest.raises(ValueError, match="Unknown volume role 'US'"):
+        parse_contrast("US")
     assert parse_label_rule("2=marrow:L5").site == "L5"
     assert parse_label_rule("9 = muscle").role is Role.MUSCLE
     for text in ("marrow:L5", "0=marrow:L5", "2=bone:L5", "2=marrow:Q5", "2:marrow"):
