@@ -205,3 +205,10 @@ def test_command_and_its_refusals(studies, tmp_path, capsys, monkeypatch):
     assert main(["cohort", str(studies), "--out", str(tmp_path)]) == 2
     assert "A cohort runs on Dask; install it with" in capsys.readouterr().err
     assert Outcome(FAILED).rows == []
+
+
+def test_a_folder_without_studies_leaves_nothing_behind(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "missing"):
+        assert main(["cohort", str(tmp_path / folder), "--out", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()

@@ -233,7 +233,7 @@ def test_anonymous_objects_do_not_tell_who_and_tracking_stays(folder, made, tmp_
     assert main([*arguments(folder, tmp_path), "--anonymous"]) == 0
     for name in MADE:
         content = (tmp_path / "dicom" / name).read_bytes()
-        for secret in (b"Secret", b"4711-secret", b"A-4711", b"20000101"):
+        for secret in (b"Secret", b"4711-secret", b"A-4711", b"20000101", b"20100702"):
             assert secret not in content, (name, secret)
         assert dcmread(tmp_path / "dicom" / name).PatientSex == "F"
         assert errors_of(tmp_path / "dicom" / name) == []
@@ -446,3 +446,9 @@ def test_objects_of_real_scanners_are_accepted(shared, name, tmp_path):
     assert back.array.tobytes() == adc.array.tobytes() and back.same_grid(image, 1e-6)
     (again,) = regions_from_segmentation(tmp_path / "segmentation.dcm", [image]).regions
     assert np.array_equal(again.full_mask(shape), mask)
+
+
+def test_single_images_that_count_their_one_frame_are_single_images(tmp_path):
+    write_classic(tmp_path / "t1", np.full(SHAPE, 300), NumberOfFrames=1)
+    source = source_of([only_volume(tmp_path / "t1")], "the image")
+    assert len(source.headers) == SHAPE[0]

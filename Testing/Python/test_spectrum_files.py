@@ -210,3 +210,21 @@ def test_a_refused_number_is_told_and_sites_are_given_once(phantom, tmp_path):
     twice = [f"L3={tmp_path / 'x.rda'}"] * 2
     with pytest.raises(ValueError, match="L3 is there twice; keep one"):
         read_site_spectra(twice, study)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+        ("x.txt", "E-03\t0\t0", "E-P3\t0\t0", "numbers are expected; export it again"),
+        ("x.raw", "E-01", "E-0x", "'one of its rows' is damaged: numbers are expected"),
+        ("x.raw", "$END", "$EMD", r"its header has no \$END; export it again"),
+    ],
+)
+def test_one_damaged_number_of_a_text_is_told(tmp_path, name, old, new, sentence):
+    path = tmp_path / name
+    FORMATS[name](path, FID * 3)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=sentence):
+        read_spectra([path], STATED)

@@ -36,6 +36,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / name) for name in ("MarrowAssess", "PDFFMapper", "Testing/Python")]
 
 from MarrowAssessLib.commands import main as program  # noqa: E402
+from MarrowAssessLib.findings.result import Assessment  # noqa: E402
+from MarrowAssessLib.study.study import Study  # noqa: E402
 from PDFFMapperLib.images.files import write_series, write_volume  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 
@@ -101,9 +103,41 @@ def inputs(folder: Path) -> None:
     ]  # fmt: skip
     (folder / "me").mkdir(exist_ok=True)
     dicom_files.enhanced(folder / "me/1.dcm", frames)
+    more_families(folder, like, labels)
     cohort = "group,sex,quantity,site,unit,value,age_years\n"
     rows = [f"a,F,t1_marrow_muscle,L3,,{2 + 0.1 * n:g},{30 + n}\n" for n in range(8)]
     (folder / "cohort.csv").write_text(cohort + "".join(rows))
+
+
+def more_families(folder: Path, like: Volume, labels: np.ndarray) -> None:
+    """A spectrum, two energies of CT, visits, studies of a cohort, and an image from DICOM."""
+    import dicom_files
+    import spectrum_files
+
+    times = 5e-4 * np.arange(256)
+    fid = sum(np.exp((2j * np.pi * hz - 30) * times) for hz in (0, 420))
+    spectrum_files.write_rda(folder / "x.rda", fid)
+    spectrum_files.write_jmrui(folder / "x.txt", fid)
+    for name, bone in (("low.nii", 300.0), ("high.nii", 150.0)):
+        hounsfield = np.where(labels == 1, bone, 40.0).astype(np.float32)
+        write_volume(like.with_array(hounsfield), folder / name)
+    call = ["assess", "--volume", f"PDFF={folder / 'pdff.nii'}", "--labels",
+            str(folder / "lab.nii.gz"), *REGIONS[2:], *PATIENT]  # fmt: skip
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        assert program.main([*call, "--out", str(folder / "visit")]) == 0
+    for name in ("a.json", "b.json"):
+        shutil.copy(folder / "visit" / "assessment.json", folder / name)
+    shutil.rmtree(folder / "visit")
+    (folder / "studies").mkdir()
+    study = json.loads((folder / "study.json").read_text())
+    for key in ("volumes", "labels"):
+        named = study[key]
+        study[key] = (
+            {role: f"../{name}" for role, name in named.items()}
+            if isinstance(named, dict) else f"../{named}"
+        )  # fmt: skip
+    (folder / "studies" / "s1.json").write_text(json.dumps(study))
+    dicom_files.write_as_dicom(like, folder / "t1dicom")
 
 
 def scene(path: Path, like: Volume) -> None:
@@ -156,6 +190,13 @@ CALLS: dict[str, list[list[str]]] = {
         ["references", "--quantity", "marrow_pdff", "--age", "10"],
     ],
     "scene": [["scene", "s.mrb"]],
+    "spectrum": [["spectrum", name, "--te", "30", "--tr", "3000"] for name in ("x.rda", "x.txt")],
+    "dect": [["dect", "low.nii", "high.nii", "--kv-pair", "80/Sn140", "--regions", "lab.nrrd"]],
+    "follow-up": [["follow-up", "a.json", "b.json", "--days", "0,90"]],
+    "cohort": [["cohort", "studies"]],
+    "dicom_out": [
+        ["assess", "--volume", "T1=t1dicom", *REGIONS, *PATIENT, "--dicom-out", "../out/dicom"],
+    ],
 }  # fmt: skip
 
 
@@ -164,6 +205,8 @@ def damage(folder: Path, call: list[str], rng: random.Random) -> list[str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     named = [path for path in files if any(path.name in w or path.parent.name in w.split("#")[0]
                                            for w in call[1:])] or files  # fmt: skip
+    if call[0] == "cohort":
+        named = [path for path in files if path.name in ("s1.json", "t1.nii.gz", "lab.nii.gz")]
     path = rng.choice(named)
     content = bytearray(path.read_bytes())
     kind = rng.randrange(8)
@@ -286,36 +329,58 @@ def _scene(arguments: list[str]) -> str:
     return "0"
 
 
+def _measured(study: Study) -> Assessment:
+    """What is measured without any search: enough for every object that is written of it."""
+    from MarrowAssessLib.findings.assessment import assess
+
+    return assess(study)
+
+
 def only_reading() -> None:
     """Let every command end when its inputs are read and checked."""
     parser = program._parser
 
     def reads(args: argparse.Namespace) -> int:
+        from MarrowAssessLib.cohort.inventory import find_studies
+        from MarrowAssessLib.cohort.measuring import _arguments
         from MarrowAssessLib.commands.study_options import study_arguments
+        from MarrowAssessLib.dicom_out.export import write_dicom
         from MarrowAssessLib.sources.study_files import read_study
         from PDFFMapperLib.commands.builder import _recipe_and_images, label_map
         from PDFFMapperLib.diffusion.scheme import diffusion_scheme
         from PDFFMapperLib.recipes import FAMILIES
+        from PDFFMapperLib.spectroscopy.files import read_spectra
         from PDFFMapperLib.water_fat.echo_train import echo_train
 
+        if args.command == "spectrum":
+            stated = {key: getattr(args, key) for key in ("EchoTime", "RepetitionTime")}
+            read_spectra(args.spectra, {k: v * 1e-3 for k, v in stated.items() if v is not None})
+            return 0
+        if args.command == "cohort":
+            for one in find_studies(args.studies, ""):
+                read_study(**_arguments(one.path)[0])
+            return 0
         if not hasattr(args, "images"):
             arguments, _ = study_arguments(args)
-            read_study(**arguments)
+            study = read_study(**arguments)
+            if args.dicom_out:
+                write_dicom(_measured(study), args.dicom_out)
             return 0
-        family = next(one for one in FAMILIES if hasattr(args, "bval") == (one.command == "ivim"))
+        family = next(one for one in FAMILIES if one.command == args.command)
         _, images, settings, _ = _recipe_and_images(args, family)
         if args.regions is not None:
             label_map(args.regions, images[0])
         if family.command == "ivim":
             diffusion_scheme(images, settings["b_values"])
-        else:
+        elif family.command == "pdff":
             echo_train(images, settings["echo_times_s"])
         return 0
 
     def read_only(arguments: list[str]) -> SimpleNamespace:
         def parse(_: list[str]) -> argparse.Namespace:
             args = parser(arguments).parse_args(arguments)
-            if arguments[0] in ("assess", "pdff", "ivim"):
+            args.command = arguments[0]
+            if args.command in ("assess", "pdff", "ivim", "dect", "spectrum", "cohort"):
                 args.run = reads
             return args
 
@@ -350,10 +415,10 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--reading", action="store_true", help="end when inputs are read")
     options = parser.parse_args()
-    if options.reading:
-        only_reading()
     with tempfile.TemporaryDirectory(prefix="fuzz-kept-") as kept:
         inputs(Path(kept))
+        if options.reading:
+            only_reading()
         for one in [options.target] if options.target else CALLS:
             start = time.monotonic()
             found = fuzz(one, options.calls, options.seed, Path(kept))

@@ -85,12 +85,18 @@ def salted(text: str, salt: str) -> str:
 
 
 def read_salt(path: Path) -> str:
-    """The salt of a file; made where there is none."""
+    """The salt of a file, a new one where there is none; `keep_salt` writes it."""
+    if path.is_file():
+        return path.read_text(encoding="utf-8").strip()
+    return secrets.token_hex(16)
+
+
+def keep_salt(path: Path, salt: str) -> None:
+    """Write a salt that only its owner can read."""
     if not path.is_file():
         with written_whole(path) as temporary:
-            temporary.write_text(secrets.token_hex(16) + "\n", encoding="utf-8")
+            temporary.write_text(f"{salt}\n", encoding="utf-8")
         path.chmod(0o600)
-    return path.read_text(encoding="utf-8").strip()
 
 
 def _files_of(path: Path) -> tuple[Path, ...]:

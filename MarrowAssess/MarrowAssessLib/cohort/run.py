@@ -12,7 +12,7 @@ from pathlib import Path
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.cohort.apart import Limits, Task, measure_apart
-from MarrowAssessLib.cohort.inventory import StudySource, find_studies, read_salt
+from MarrowAssessLib.cohort.inventory import StudySource, find_studies, keep_salt, read_salt
 from MarrowAssessLib.cohort.state import DONE, FAILED, State
 from MarrowAssessLib.cohort.tables import FAILURES, write_failures, write_measurements
 
@@ -72,10 +72,11 @@ def run_cohort(
     """
     out = Path(out)
     private = out / PRIVATE
-    private.mkdir(parents=True, exist_ok=True)
-    private.chmod(0o700)
     salt = read_salt(private / "salt.txt")
     studies = find_studies(folder, salt)
+    private.mkdir(parents=True, exist_ok=True)
+    private.chmod(0o700)
+    keep_salt(private / "salt.txt", salt)
     state = State(private)
     try:
         state.keep_only({study.id for study in studies})

@@ -32,7 +32,7 @@ _REQUIRED_EMPTY = (  # type 2: they must be there, and may be empty
 )  # fmt: skip
 _IDENTITY = (
     "PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID",
-    "ReferringPhysicianName",
+    "ReferringPhysicianName", "StudyDate", "StudyTime",
 )  # fmt: skip
 _KEPT_OF_PATIENT = ("PatientSex", "PatientAge", "PatientSize", "PatientWeight")
 _PATIENT = 0x0010  # group of the patient's elements
@@ -140,11 +140,11 @@ def source_of(volumes: Sequence[Volume], what: str, anonymous: bool = False) -> 
         )
     if len({str(header.get("StudyInstanceUID", "")) for header in [*own, *further]}) > 1:
         raise ValueError(f"{what} comes from different DICOM studies; give images of one study.")
-    if "NumberOfFrames" in own[0]:
+    if _has_frames(own[0]):
         own, further = own[:1], own[1:] + further
         _share_plane(own[0], slices)
     same = [h for h in further if str(h.SeriesInstanceUID) == str(own[0].SeriesInstanceUID)]
-    if "NumberOfFrames" not in own[0]:
+    if not _has_frames(own[0]):
         own += same
         for header in own[1:]:  # the same to rounding, as slices of one volume; highdicom compares
             header.ImageOrientationPatient = own[0].ImageOrientationPatient
@@ -175,6 +175,11 @@ def _tells_who(element: DataElement) -> bool:
     if element.tag.group == _PATIENT:
         return element.keyword not in _KEPT_OF_PATIENT
     return element.VR == "PN" or element.keyword.startswith(_PLACES)
+
+
+def _has_frames(header: Dataset) -> bool:
+    """Whether one file holds many slices; some archives write NumberOfFrames 1 to single ones."""
+    return "PerFrameFunctionalGroupsSequence" in header
 
 
 def _share_plane(header: Dataset, slices: SourceSlices) -> None:

@@ -142,7 +142,7 @@ def read_jmrui(text: str, name: str) -> Spectrum:
     points = int(_number(header, "PointsInDataset") or 0)
     count = int(_number(header, "DatasetsInFile") or 1)
     numbers = [
-        [float(x) for x in line.split()[:2]]
+        _floats(line.split()[:2], name)
         for line in text.splitlines()
         if re.match(r"^\s*[-+]?[\d.]+(e[-+]?\d+)?\s+[-+]?[\d.]", line, re.IGNORECASE)
     ]
@@ -168,13 +168,19 @@ def is_lcmodel(text: str) -> bool:
 
 
 def read_lcmodel(text: str, name: str) -> Spectrum:
-    """An LCModel .raw file; it tells no dwell time."""
+    """An LCModel .raw file; it tells no dwell time.
+
+    Raises:
+        ValueError: its header does not end, or numbers are damaged or odd in count.
+    """
     upper = text.upper()
     ends = [match.end() for match in re.finditer(r"^\s*(\$END|/)\s*$", upper, re.MULTILINE)]
+    if not ends:
+        raise ValueError(f"{name}: its header has no $END; export it again.")
     header, body = text[: ends[-1]], text[ends[-1] :]
     facts = dict(re.findall(r"(\w+)\s*=\s*'?([^\s,']+)", header))
     facts = {key.upper(): value for key, value in facts.items()}
-    values = np.array([float(x.replace("D", "E")) for x in body.split()])
+    values = np.array(_floats(body.replace("D", "E").split(), name))
     if len(values) % 2:
         raise ValueError(f"{name}: an odd count of numbers; the file was cut off, export it again.")
     return Spectrum(
@@ -219,8 +225,18 @@ def read_columns(text: str, name: str) -> Spectrum:
 
 
 def _number(header: dict[str, str], key: str) -> float | None:
-    match = re.match(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?", header.get(key, ""))
-    return float(match[0]) if match and match[0] not in (".", "-", "+") else None
+    match = re.match(r"[-+]?(\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", header.get(key, ""))
+    return float(match[0]) if match else None
+
+
+def _floats(words: list[str], name: str) -> list[float]:
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        shown = " ".join(words)[:40] if len(words) < 3 else "one of its rows"
+        raise ValueError(
+            f"{name}: '{shown}' is damaged: numbers are expected; export it again."
+        ) from None
 
 
 def _scaled(header: dict[str, str], key: str, factor: float) -> float | None:
