@@ -299,6 +299,7 @@ def pet_and_dual_energy_are_measured(desk):
         check(
             abs(desk.slice_center()[2] - desk.sample.centers_ras["L2"][2]) < 3, "L2 is elsewhere."
         )
+        check(not (over := desk.covered(panel)), f"Drawn over each other: {over}")
         desk.shot(f"pet_ct_{column}")
 
 
