@@ -17,6 +17,7 @@ from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.segments import doubts
 
 DARK_BELOW = 128  # lightness of a panel, 0-255
+MARGIN, NARROWEST = 11, 200  # of a section, pixels
 STATUS_MS = 5000  # for which the status bar says what was done
 
 
@@ -158,8 +159,16 @@ class ResultsPane:
         for label, shown in ((self._ui.cellLabel, text), (self._ui.recordsLabel, links)):
             label.text = shown
             label.visible = bool(shown)
-            # A wrapped label asks for one line's height only, and would be drawn over the table.
-            label.minimumHeight = label.heightForWidth(self._ui.resultsTable.width) if shown else 0
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Wrapped labels as high as their lines: they ask for less, and lie on each other then."""
+        width = self._ui.resultsCollapsibleButton.width - 2 * MARGIN
+        if width < NARROWEST:  # not yet laid out
+            return
+        for name in ("studyLabel", "verdictLabel", "cellLabel", "recordsLabel"):
+            label = getattr(self._ui, name)
+            label.minimumHeight = label.heightForWidth(width) if label.text else 0
 
     @property
     def chart(self) -> slicer.vtkMRMLPlotChartNode | None:
