@@ -46,8 +46,20 @@ class PDFFMapper(ScriptedLoadableModule):
         self.parent.acknowledgementText = _("Every map records its method and its fat spectrum.")
 
 
+def parameterKind(option):
+    """What the parameter node holds of an option of a recipe."""
+    if option.type == SWITCH:
+        return bool
+    if option.type == CHOICE:
+        return Annotated[str, Choice([value for value, _title in option.choices])]
+    if option.type == NUMBER:
+        lowest = 0 if option.default is None else option.low
+        return Annotated[float, WithinRange(lowest, option.high)]
+    return str
+
+
 def withRecipes(cls):
-    """Give a parameter class what the recipes ask for; a spin box shows None as 0."""
+    """Give a parameter class what the recipes ask for; None is shown as 0 or as no text."""
     for family in FAMILIES:
         choices = [recipe.choice for recipe in family.recipes]
         cls.__annotations__[family.parameter] = Annotated[str, Choice(choices)]
@@ -56,17 +68,11 @@ def withRecipes(cls):
             kind = list[vtkMRMLNode] if one.series else vtkMRMLScalarVolumeNode
             cls.__annotations__[one.parameter] = kind
         for option in family.options:
-            if not option.parameter:
-                continue
-            if option.type == SWITCH:
-                kind = bool
-            elif option.type == CHOICE:
-                kind = Annotated[str, Choice([value for value, _title in option.choices])]
-            elif option.type == NUMBER:
-                lowest = 0 if option.default is None else option.low
-                kind = Annotated[float, WithinRange(lowest, option.high)]
-            cls.__annotations__[option.parameter] = kind
-            setattr(cls, option.parameter, 0.0 if option.default is None else option.default)
+            if option.parameter:
+                cls.__annotations__[option.parameter] = parameterKind(option)
+                nothing = 0.0 if option.type == NUMBER else ""
+                value = nothing if option.default is None else option.default
+                setattr(cls, option.parameter, value)
     return cls
 
 

@@ -404,7 +404,7 @@ def qt_module():
     module = types.ModuleType("qt")
     module.QTimer = QTimer
     for name in ("QWidget", "QFormLayout", "QComboBox", "QDoubleSpinBox", "QCheckBox",
-                 "QTableWidget"):  # fmt: skip
+                 "QLineEdit", "QTableWidget"):  # fmt: skip
         setattr(module, name, made_by_code(getattr(QtWidgets, name)))
     module.Qt = QtCore.Qt
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem

@@ -515,7 +515,28 @@ def test_real_siemens_enhanced_echoes_and_phase():
     (volume,) = phase.volumes
     assert volume.attributes["ImageComponent"] == "phase"
     assert volume.attributes["MagneticFieldStrength"] == 3.0
+    assert volume.attributes["ReadoutMode"] == "monopolar"  # its protocol says so
     assert volume.array.min() == -4096 and 4000 < volume.array.max() <= 4094
     assert volume.same_grid(magnitude.volumes[0])
     np.testing.assert_allclose(volume.spacing, [3.375, 3.375, 3.4], atol=1e-3)
     np.testing.assert_allclose(volume.ijk_to_ras[:3, 3], [108, 113.559, -10.4469])
+
+
+@pytest.mark.parametrize(
+    ("line", "mode"),
+    [
+        (b"ucReadOutMode\t = \t1", "monopolar"),
+        (b"ucReadOutMode                            = 0x2", "bipolar"),
+        (b"ucReadOutMode\t = \t4", None),
+        (b"ucFlipAngleMode\t = \t2", None),
+    ],
+)
+def test_readout_of_the_echoes_is_read_from_the_protocol(tmp_path, line, mode):
+    file = classic_slice(tmp_path, "one.dcm", 0, np.ones((6, 5), np.uint16))
+    data = pydicom.dcmread(file)
+    data.add_new((0x0029, 0x0010), "LO", "SIEMENS CSA HEADER")
+    text = b"### ASCCONV BEGIN ###\nlContrasts = 6\n" + line + b"\n### ASCCONV END ###"
+    data.add_new((0x0029, 0x1020), "OB", b"SV10" + text + b" " * (len(text) % 2))
+    data.save_as(file)
+    (series,) = read_dicom_folder(tmp_path)
+    assert series.volumes[0].attributes.get("ReadoutMode") == mode

@@ -29,7 +29,9 @@ from MarrowAssessLib.study.regions import Region  # noqa: E402
 from MarrowAssessLib.study.study import Study  # noqa: E402
 from panel_stand_ins import click, type_into, wait  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.scene.mapping import chosen_settings  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
+from PDFFMapperLib.water_fat.recipe import WATER_FAT  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
 APPLICATION = panels.application()
@@ -1396,6 +1398,11 @@ def test_mapper_shows_the_rows_that_the_images_need(mapper):
     mapper.enter()
     assert shown(mapper, "table") and shown(mapper, "fatSpectrum")
     assert not shown(mapper, "waterVolume") and not shown(mapper, "t1WaterMs")
+    complex_echoes, parameters = WATER_FAT.recipes[0], mapper.frame.parameters
+    assert shown(mapper, "leaveOut")
+    assert "leave_out" not in chosen_settings(parameters, complex_echoes)
+    mapper.ui.leaveOut.text = "1,6"
+    assert chosen_settings(parameters, complex_echoes)["leave_out"] == "1,6"
     mapper.ui.dixonInput.setCurrentText("water and fat")
     assert shown(mapper, "waterVolume") and shown(mapper, "fatVolume")
     assert not shown(mapper, "table") and not shown(mapper, "fatSpectrum")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.water_fat.echo_errors import FIRST, Sample, find_error
+from PDFFMapperLib.water_fat.echo_errors import FIRST, ODD_EVEN, Sample, find_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, fit_from_candidates
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.neighborhood import over_together
@@ -17,12 +17,14 @@ from PDFFMapperLib.water_fat.separation import separate_water_fat
 from PDFFMapperLib.water_fat.signal_model import _absence as absence
 from PDFFMapperLib.water_fat.signal_model import _Case as Case
 from PDFFMapperLib.water_fat.signal_model import _check_rivals as check_rivals
+from PDFFMapperLib.water_fat.signal_model import _told_by_header as told_by_header
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from PDFFMapperLib.water_fat.voxel_fit import COLUMNS, RESIDUAL
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
 
 GIVEN = {"precession": "as given"}
+FOUR_ECHOES_S = 1.2e-3 + np.arange(4) * 2e-3
 UNIPOLAR = {"precession": "as given", "readout": "unipolar"}
 
 
@@ -196,6 +198,65 @@ def test_two_errors_that_explain_alike_and_give_another_pdff_are_refused(sound):
     check_rivals(cases[0], cases[:1])
     with pytest.raises(ValueError, match="error of first echo alone as well as of echo 2 alone"):
         check_rivals(*cases[:1], cases)
+
+
+def test_the_header_decides_between_rivals_by_the_readout():
+    model = ChemicalShiftModel(SIX_ECHOES_S, fat_spectrum().modulation(SIX_ECHOES_S, 3.0), 3.0)
+    cases = []
+    for kind, noise in ((FIRST, 0.03), (ODD_EVEN, 0.02), ("echo 2", 0.04)):
+        error = SimpleNamespace(error=SimpleNamespace(kind=kind))
+        cases.append(Case(False, model, error, np.zeros((1, COLUMNS)), noise, 1))
+    first, alternating, second = cases
+    chosen = SimpleNamespace(case=alternating, rivals=cases)
+    for readout, case, rivals in (
+        (None, alternating, cases),
+        ("bipolar", alternating, [alternating]),
+        ("monopolar", first, [first, second]),
+    ):
+        told = told_by_header(chosen, readout)
+        assert told[0] is case and list(map(id, told[1])) == list(map(id, rivals))
+    chosen.rivals = [alternating]  # nothing else explains the echoes, whatever the header says
+    assert told_by_header(chosen, "monopolar")[0] is alternating
+
+
+@pytest.mark.parametrize(
+    ("readout", "says"),
+    [
+        (None, "if the readout was bipolar"),
+        ("bipolar", "header says that the readout was bipolar"),
+        ("monopolar", "header says that the readout was monopolar"),
+    ],
+)
+def test_three_echoes_say_what_the_header_says_of_the_readout(readout, says):
+    phantom = spine_phantom((3, 24, 24), SIX_ECHOES_S[:3])
+    data = multi_echo(phantom.echoes, phantom.echo_times_s, 3.0, phantom.voxel_size_mm)
+    data.readout = readout
+    notes = separate_water_fat(data, precession="as given").facts["notes"]
+    assert any(says in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("times", "field", "phase"),
+    [
+        (SIX_ECHOES_S, 3.0, lambda y, x: 0.6 * np.exp(-((x + 0.2) ** 2 + y**2) / 0.1)),
+        (FOUR_ECHOES_S, 1.5, lambda y, x: 0.2 + 0.5 * np.sin(2 * np.pi * x)),
+    ],
+)
+def test_a_first_echo_off_in_phase_counts_by_its_magnitude(times, field, phase):
+    """Its phase is no polynomial of the position; taken for one, 12 points were wrong."""
+    phantom = spine_phantom((4, 48, 48), times, 60, field, off_resonance_hz=60 * field)
+    places = np.linspace(-1, 1, 48)
+    echoes = phantom.echoes.copy()
+    echoes[0] *= np.exp(1j * phase(places[:, None], places))
+    result = separated(replace(phantom, echoes=echoes), **GIVEN)
+    assert any("Echo 1 of" in note and "mixed fitting" in note for note in result.facts["notes"])
+    assert result.facts["mixed_echo"] == 1
+    body = phantom.labels > 0
+    assert result.confident[body].mean() > 0.98
+    for bias, chance in biases(phantom, result):
+        assert abs(bias) < 0.2 + chance
+    scaled = ((result.pdff_percent - phantom.pdff) / result.pdff_sd)[body & result.confident]
+    assert 0.93 < np.mean(np.abs(scaled) < 1.96) < 0.97
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,15 @@ from PDFFMapperLib.dicom.elements import (
     SIEMENS_B_VALUE,
     SIEMENS_CSA,
     SIEMENS_DIRECTION,
+    SIEMENS_PROTOCOL,
+    SIEMENS_SERIES_CSA,
     UIH_B_VALUE,
     UIH_DIRECTION,
     number_in,
     numbers_in,
     texts_in,
 )
-from PDFFMapperLib.dicom.siemens import siemens_csa
+from PDFFMapperLib.dicom.siemens import readout_mode, siemens_csa
 from PDFFMapperLib.images.attributes import product_of_image_type
 
 _COMPONENTS = {
@@ -86,6 +88,8 @@ def attributes_of(header: Dataset) -> dict[str, object]:
             attributes["GEDiffusionDirection"] = list(private)
     if (scale := number_in(header, PHILIPS_SCALE_SLOPE)) is not None:
         attributes["PhilipsScaleSlope"] = scale
+    if (readout := readout_of(header)) is not None:
+        attributes["ReadoutMode"] = readout
     if attributes.get("Modality") == "CT":
         attributes |= _ct_facts(header)
     if (mapping := real_world_mapping(header)) is not None:
@@ -94,6 +98,20 @@ def attributes_of(header: Dataset) -> dict[str, object]:
         if mapping.quantity:
             attributes["Quantity"] = mapping.quantity
     return attributes
+
+
+def readout_of(header: Dataset) -> str | None:
+    """Whether several echoes were read "monopolar" or "bipolar"; None where nothing tells it.
+
+    Only the protocol in Siemens' private header does. No public attribute of DICOM holds the
+    polarity of the readout or the sense in which the phase precesses, and of the private ones of
+    GE, Philips and others none is known to.
+    """
+    for tag in (SIEMENS_SERIES_CSA, SIEMENS_PROTOCOL):
+        value = header[tag].value if tag in header else None
+        if isinstance(value, bytes) and (mode := readout_mode(value)) is not None:
+            return mode
+    return None
 
 
 def _ct_facts(header: Dataset) -> dict[str, object]:

@@ -20,6 +20,8 @@ from PDFFMapperLib.dicom.elements import (
     PHILIPS_SCALE_SLOPE,
     SIEMENS_CSA,
     SIEMENS_MOSAIC_IMAGES,
+    SIEMENS_PROTOCOL,
+    SIEMENS_SHARED,
     UIH_GRID_IMAGES,
     UIH_GRID_ITEMS,
     WANTED,
@@ -171,6 +173,10 @@ def _flatten(groups: Dataset, flat: Dataset) -> None:
         elif tag in _NESTED_TAGS:
             for item in groups[tag].value[:1]:
                 _flatten(item, flat)
+        elif tag == SIEMENS_SHARED and groups[tag].VR == "SQ":
+            for item in groups[tag].value[:1]:
+                if SIEMENS_PROTOCOL in item:
+                    flat.add(item[SIEMENS_PROTOCOL])
         elif tag == PHILIPS_FRAME and groups[tag].VR == "SQ":  # the classic header in disguise
             for item in groups[tag].value[:1]:
                 standard_blocks(item)

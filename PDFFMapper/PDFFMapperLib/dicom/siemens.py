@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_READOUT_MODES = {b"1": "monopolar", b"2": "bipolar"}
+
 
 def siemens_csa(data: bytes) -> dict[str, list[str]]:
     """The values of a Siemens CSA2 header ("SV10"), by name; {} if it is none.
@@ -29,3 +33,13 @@ def siemens_csa(data: bytes) -> dict[str, list[str]]:
                 break
         values[name] = found
     return values
+
+
+def readout_mode(data: bytes) -> str | None:
+    """How the echoes of a multi-echo protocol were read, "monopolar" or "bipolar", if it says so.
+
+    Args:
+        data: a header that holds the protocol as text (lines of `name = value`).
+    """
+    found = re.search(rb"\bucReadOutMode\s*=\s*(?:0x)?(\d+)", data)
+    return _READOUT_MODES.get(found[1]) if found else None

@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, Family, Input, Option
+from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, TEXT, Family, Input, Option
 from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
@@ -204,6 +204,9 @@ def _option_widget(option: Option) -> object:
         widget.suffix = f" {option.unit.replace('^2', '²')}"
         if option.default is None:
             widget.specialValueText = _(option.unset)
+    elif option.type == TEXT:
+        widget = qt.QLineEdit()
+        widget.placeholderText = _(option.unset)
     else:
         widget = _combo_box()
     widget.toolTip = _(option.help)

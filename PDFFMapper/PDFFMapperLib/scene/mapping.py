@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import slicer
 
 from PDFFMapperLib.dicom.series_role import guess_role
-from PDFFMapperLib.maps.recipe import NUMBER, Family, Input, Option, Recipe
+from PDFFMapperLib.maps.recipe import Family, Input, Option, Recipe
 from PDFFMapperLib.recipes import FAMILIES
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
 from PDFFMapperLib.scene.maps import maps_to_nodes
@@ -174,4 +174,4 @@ def _has_meaning(parameters: object, option: Option, recipe: Recipe) -> bool:
 
 def _value(parameters: object, option: Option) -> object:
     value = getattr(parameters, option.parameter)
-    return None if option.type == NUMBER and option.default is None and not value else value
+    return None if option.default is None and not value else value

@@ -69,6 +69,7 @@ def of_complex_echoes(
         train.field_strength_t,
         like.spacing[::-1].tolist(),
     )
+    data.readout = images[0].attributes.get("ReadoutMode")
     result = separate_water_fat(
         data,
         _spectrum(settings),

@@ -20,6 +20,7 @@ class MultiEcho:
         field_strength_t: field strength.
         voxel_size_mm: along slices, rows, columns.
         notes: what was found and changed while reading, one sentence each.
+        readout: what the header says of it, "monopolar" or "bipolar"; None if it does not.
     """
 
     echoes: np.ndarray
@@ -27,6 +28,7 @@ class MultiEcho:
     field_strength_t: float
     voxel_size_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     notes: list[str] = field(default_factory=list)
+    readout: str | None = None
 
 
 def multi_echo(

@@ -108,6 +108,9 @@ LEAVE_OUT = Option(
     None,
     "Echoes to leave out, counted from 1, as 6 or 1,6: those that motion spoiled.",
     flag="--leave-out",
+    title="Leave out echoes",
+    parameter="leaveOut",
+    unset="none",
 )
 PRECESSION = Option(
     "precession",

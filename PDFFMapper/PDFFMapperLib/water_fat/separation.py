@@ -11,6 +11,7 @@ import numpy as np
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refine_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
+from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
@@ -34,7 +35,7 @@ from PDFFMapperLib.water_fat.voxel_fit import (
     TOTAL_VARIANCE,
     WATER,
 )
-from PDFFMapperLib.water_fat.voxel_signals import EchoError
+from PDFFMapperLib.water_fat.voxel_signals import EchoError, VoxelSignals
 
 _CHUNK = 20_000  # voxels per fitted piece
 _SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
@@ -171,27 +172,24 @@ def separate_water_fat(
     fat = spectrum.modulation(times, field_t)
     model = ChemicalShiftModel(times, fat, field_t, common_phase is not False)
     check_conditioning(model, r2star_per_s)
-    asked = precession, common_phase, readout, r2star_per_s, largest_off_resonance_hz
+    asked = precession, common_phase, readout, r2star_per_s, largest_off_resonance_hz, data.readout
     settled = find_signal_model(data.echoes, noise, mask, model, data.voxel_size_mm, *asked)
-    model, signals, error = settled.model, settled.signals, settled.error
+    model, signals, error, mixed = settled.model, settled.signals, settled.error, settled.mixed
     notes += settled.notes
     _check_unknowns(model, r2star_per_s, r2star_model)
 
-    # With three echoes, phases of their own leave too little residual to find the field by.
     found = find_off_resonance(
-        signals,
-        mask,
-        replace(model, common_phase=model.common_phase or len(data.echoes) == 3),
+        *_searchable(signals, mask, model, mixed),
         data.voxel_size_mm,
         largest_off_resonance_hz,
         r2star_per_s,
         share(progress, 0.0, 0.7),
     )
-    if error is not None:
+    if error is not None and mixed is None:
         error, sentences = _refined_error(signals, mask, model, r2star_per_s, found)
         signals = signals.with_error(error.error)
         notes += sentences
-    fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, share(progress, 0.7, 0.95))
+    fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, mixed, progress)
     result = _maps(mask, fitted, found, model, _signed(model, noise, fitted, notes))
     result.echo_error = signals.error
     if r2star_model != "single":
@@ -201,6 +199,7 @@ def separate_water_fat(
     result.facts = _facts(data, spectrum, model, fat, signals.conjugated, error) | {
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
         "r2star_model": r2star_model,
+        "mixed_echo": None if mixed is None else mixed + 1,
         "noise_sd": float(found.noise),
         "notes": notes,
     }
@@ -280,8 +279,21 @@ class _Fits:
     imprecise: np.ndarray
 
 
-def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits:
+def _searchable(signals: VoxelSignals, mask, model, mixed: int | None):
+    """Signals, mask and model to find the field by: without an echo whose phase is off."""
+    count = len(signals.echoes)
+    if mixed is not None and count > 4:
+        kept = np.delete(np.arange(count), mixed)
+        echoes = signals.echoes[1:] if mixed == 0 else signals.echoes[kept]
+        signals = VoxelSignals(echoes, signals.conjugated)
+        model = replace(model, echo_times_s=model.echo_times_s[kept], fat=model.fat[kept])
+    # With three echoes, phases of their own leave too little residual to find the field by.
+    return signals, mask, replace(model, common_phase=model.common_phase or count == 3)
+
+
+def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, progress) -> _Fits:
     """Each voxel from its off-resonance, its noise, and again where R2* is not told."""
+    fit = fit_from if mixed is None else partial(fit_mixed, echo=mixed)
     index = np.flatnonzero(mask)
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
@@ -292,10 +304,10 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits:
         chunk = signals.at(index[part])
         energies = chunk.real**2 + chunk.imag**2
         signal_energy[part], largest_echo[part] = energies.sum(1), np.sqrt(energies.max(1))
-        fits[part] = fit_from(chunk, model, r2star_per_s, found.off_resonance_hz[part])
+        fits[part] = fit(chunk, model, r2star_per_s, found.off_resonance_hz[part])
 
-    run_parallel(fit_part, range(0, len(index), _CHUNK), progress)
-    freedom = 2 * len(model.echo_times_s) - _unknowns(model, r2star_per_s)
+    run_parallel(fit_part, range(0, len(index), _CHUNK), share(progress, 0.7, 0.95))
+    freedom = 2 * len(model.echo_times_s) - _unknowns(model, r2star_per_s) - (mixed is not None)
     if freedom > 0:
         noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
     else:  # no residual to tell it by
@@ -307,8 +319,8 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, progress) -> _Fits:
             mask,
             fits,
             noise,
-            lambda part, prior: fit_from(
-                signals.at(index[part]), model, None, found.off_resonance_hz[part], prior
+            lambda part, prior: fit(
+                signals.at(index[part]), model, None, found.off_resonance_hz[part], prior=prior
             ),
         )
     return _Fits(fits, signal_energy, largest_echo, freedom, noise, borrowed, imprecise)

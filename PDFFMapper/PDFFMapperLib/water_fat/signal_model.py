@@ -20,6 +20,7 @@ from PDFFMapperLib.water_fat.echo_errors import (
     ErrorFit,
     Sample,
     capped,
+    echo_of,
     find_error,
     kinds,
 )
@@ -30,6 +31,7 @@ from PDFFMapperLib.water_fat.field_map import (
     fit_from_candidates,
     noise_sd,
 )
+from PDFFMapperLib.water_fat.mixed import fit_mixed_from_candidates
 from PDFFMapperLib.water_fat.odd_echo import echo_that_contradicts, poor_share
 from PDFFMapperLib.water_fat.voxel_fit import (
     CONVERGED,
@@ -74,12 +76,14 @@ class SignalModel:
         signals: conjugated where needed, and with the phase error of the echoes taken off.
         error: the phase error and its uncertainty, None if there is none.
         notes: a sentence on each finding.
+        mixed: index of the echo whose phase is not to be used (`mixed`), None if all are.
     """
 
     model: ChemicalShiftModel
     signals: VoxelSignals
     error: ErrorFit | None
     notes: list[str]
+    mixed: int | None = None
 
 
 def find_signal_model(
@@ -93,6 +97,7 @@ def find_signal_model(
     readout: str = "auto",
     r2star_per_s: float | None = None,
     largest_off_resonance_hz: float | None = None,
+    header_readout: str | None = None,
 ) -> SignalModel:
     """The model that a sample of bright voxels supports.
 
@@ -107,6 +112,8 @@ def find_signal_model(
         readout: "unipolar" (no phase error), "bipolar" (of odd/even echoes) or "auto".
         r2star_per_s: R2* where it is known.
         largest_off_resonance_hz: see `find_off_resonance`.
+        header_readout: "monopolar" or "bipolar" as the header says, which decides between rivals
+            that the echoes cannot tell apart; None if it does not say.
 
     Raises:
         ValueError: the precession sense cannot be told though it matters, rival explanations of a
@@ -138,30 +145,26 @@ def find_signal_model(
         sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
     if len(senses) == 2:
         notes.append(_decided(chosen, sample))
-    case = chosen.case
+    case, rivals = _told_by_header(chosen, header_readout if readout == "auto" else None)
     if readout == "auto":
         _check_explained(case, sample)
+    mixed = _off_in_phase(case, sample, readout)
     if common_phase is None:
-        _check_contradiction(case, sample, readout)
-    _check_rivals(case, chosen.rivals)
+        mixed = _check_contradiction(case, sample, readout, mixed)
+    _check_rivals(case, rivals)
     if not by_own:
         model = case.model
         notes.append(_phases(case, common_phase, differ))
     else:
-        lead = _lead_of_fat(case.fits)
-        if bare:  # a lead of three echoes may be anything; it must fit better
-            led = replace(shared, fat=own.fat * np.exp(1j * lead))
-            tried = [_plain(own_sample, each, case.conjugated).noise for each in (shared, led)]
-            lead = lead if 1.1 * tried[1] < tried[0] else 0.0
-        model = replace(own, fat=own.fat * np.exp(1j * lead))
+        model = _with_lead(own, case, own_sample if bare else None)
         if common_phase is None:
             notes.append(_OWN_PHASES.format(differ))
-    if not case.error and len(echoes) < 4:
-        notes.append(_HIDDEN)
-    elif not case.error and readout != "unipolar" and chosen.freest.error:
-        notes.append(_absence(case, chosen.freest))
+    if mixed is not None:
+        notes.append(_MIXED.format(mixed + 1, len(echoes)))
+    elif not case.error:
+        notes += _no_error(case, chosen.freest, len(echoes), readout, header_readout)
     signals = VoxelSignals(echoes, case.conjugated, case.error and case.error.error)
-    return SignalModel(model, signals, case.error, notes)
+    return SignalModel(model, signals, case.error, notes, mixed)
 
 
 class _Sample:
@@ -363,11 +366,27 @@ def _check_explained(case: _Case, sample: _Sample) -> None:
         )
 
 
-def _check_contradiction(case: _Case, sample: _Sample, readout: str) -> None:
+def _off_in_phase(case: _Case, sample: _Sample, readout: str) -> int | None:
+    """Index of the single echo of which the phase alone is off, where the others and its magnitude
+    determine a voxel without it; else None."""
+    numbers = 2 * sample.signals.shape[1] - 1
+    if readout != "auto" or not case.error or case.error.error.kind in (ODD_EVEN, TRAINS, FREE):
+        return None
+    enough = numbers > _unknowns(case.model, sample.r2star_per_s) + 1
+    return echo_of(case.error.error.kind) if enough else None
+
+
+def _check_contradiction(
+    case: _Case, sample: _Sample, readout: str, mixed: int | None
+) -> int | None:
     """Refuse an echo that others contradict, and a phase error that explains one voxel in ten less.
 
     Of a right explanation hardly a voxel is left with far more than noise, but for flow and edges.
     Where the readout was said and nothing else is assumed, such voxels are only marked.
+
+    Returns:
+        Index of the echo of which the magnitude, but not the phase, agrees with the others: `mixed`
+        or one found here; None if there is no such.
     """
     given = sample.of(case.conjugated)
     signals, count = given.signals, given.signals.shape[1]
@@ -375,14 +394,19 @@ def _check_contradiction(case: _Case, sample: _Sample, readout: str) -> None:
         signals = without_error(signals, case.error.error.exponents(sample.place))
     unknowns = _unknowns(case.model, sample.r2star_per_s)
     share = poor_share(signals, case.fits[:, RESIDUAL], unknowns)
+    if mixed is not None and share >= _TAIL:  # its phase may be no polynomial
+        share = min(share, _poor_mixed(signals, case.model, sample.r2star_per_s, mixed))
     if len(signals) < _FEW or 2 * count <= unknowns or share < _TAIL:
-        return
+        return mixed
     assumed = f"An error of {_named(case)}" if case.parts else ""
     if not case.model.common_phase and not assumed:
         assumed = "That water and fat have phases of their own"
     if readout != "auto" and not assumed:
-        return  # nothing is made of the misfit; the voxels are marked
+        return mixed  # nothing is made of the misfit; the voxels are marked
     odd = echo_that_contradicts(signals, case.model, sample.r2star_per_s, share)
+    if odd is not None and readout == "auto" and 2 * count > unknowns + 3:
+        if _poor_mixed(signals, case.model, sample.r2star_per_s, odd) < _TAIL:
+            return odd
     if odd is not None:
         raise ValueError(
             f"Echo {odd + 1} of {count} does not fit the others in {100 * share:.0f} % of the "
@@ -395,13 +419,30 @@ def _check_contradiction(case: _Case, sample: _Sample, readout: str) -> None:
             f"{100 * share:.0f} % of the voxels: something else is wrong, such as motion between "
             "the echoes. Leave out the echoes in question, or say what the readout was."
         )
+    return mixed
+
+
+def _poor_mixed(signals, model: ChemicalShiftModel, r2star_per_s: float | None, echo: int) -> float:
+    """Share of voxels left with far more than noise where the phase of an echo is not used."""
+    fits = fit_mixed_from_candidates(signals, model, r2star_per_s, echo)
+    return poor_share(signals, fits[:, RESIDUAL], _unknowns(model, r2star_per_s) + 1)
+
+
+def _told_by_header(chosen: _Explanation, readout: str | None) -> tuple[_Case, list[_Case]]:
+    """The explanation, and its rivals, of those that the header's readout leaves."""
+    case = chosen.case
+    rivals = [each for each in chosen.rivals if each.conjugated == case.conjugated]
+    of_readout = [bool(each.error and each.error.error.kind == ODD_EVEN) for each in rivals]
+    left = [each for each, alternates in zip(rivals, of_readout, strict=True)
+            if alternates == (readout == "bipolar")]  # fmt: skip
+    if readout is None or not left or not any(of_readout):
+        return case, rivals
+    return min(left, key=lambda case: case.noise), left
 
 
 def _check_rivals(case: _Case, rivals: list[_Case]) -> None:
     """Refuse what is explained as well, and as simply, by an error that gives another PDFF."""
     for rival in rivals:
-        if rival.conjugated != case.conjugated:
-            continue
         if not _same_fractions(*[100 * each.fits[:, FRACTION] for each in (case, rival)]):
             raise ValueError(
                 f"The phases of the echoes can be explained by an error of {_named(case)} as well "
@@ -533,6 +574,17 @@ def _phases(case: _Case, common_phase: bool | None, differ: float) -> str:
     return f"Water and fat were {how} to share their phase at echo time 0."
 
 
+def _with_lead(own: ChemicalShiftModel, case: _Case, bare: _Sample | None) -> ChemicalShiftModel:
+    """The model with the mean lead of fat; of three echoes (`bare`) only if that fits better."""
+    lead = _lead_of_fat(case.fits)
+    led = replace(own, fat=own.fat * np.exp(1j * lead))
+    if bare is not None:  # a lead of three echoes may be anything
+        tried = [replace(each, common_phase=True) for each in (own, led)]
+        without, with_it = (_plain(bare, each, case.conjugated).noise for each in tried)
+        return led if 1.1 * with_it < without else own
+    return led
+
+
 def _lead_of_fat(fits: np.ndarray) -> float:
     """Mean phase of fat relative to water at echo time 0 (rad) where the fits agree on one."""
     weight = np.nan_to_num(fits[:, WATER] * fits[:, FAT] * fits[:, CONVERGED])
@@ -563,10 +615,25 @@ _OWN_PHASES = (
     "Water and fat were found to have different phases at echo time 0 (a common phase leaves "
     "{:.1f} times the residual); each was given its own."
 )
-_HIDDEN = (
-    "Three echoes can hide a phase error of odd against even echoes: if the readout was bipolar, "
-    "the PDFF may be wrong by many points."
+_MIXED = (
+    "Echo {} of {} is off in phase, but not in magnitude; it counts by its magnitude alone (mixed "
+    "fitting), so that its phase error, whatever it looks like in space, does not matter."
 )
+_HIDDEN = {
+    None: "Three echoes can hide a phase error of odd against even echoes: if the readout was "
+    "bipolar, the PDFF may be wrong by many points.",
+    "bipolar": "The header says that the readout was bipolar; three echoes hide its phase error, "
+    "and the PDFF may be wrong by many points.",
+    "monopolar": "The header says that the readout was monopolar; a phase error of odd against "
+    "even echoes, which three echoes would hide, is not expected.",
+}
+
+
+def _no_error(case: _Case, freest: _Case, echoes: int, readout: str, header: str | None):
+    """What is said where no phase error was found: a sentence, or none."""
+    if echoes < 4:
+        return [_HIDDEN[header]]
+    return [_absence(case, freest)] if readout != "unipolar" and freest.error else []
 
 
 def _absence(case: _Case, freest: _Case) -> str:
