@@ -346,3 +346,14 @@ def test_a_body_that_lies_apart_is_told_and_then_refused(mm, told, measured):
         assert any("the body lies apart on PET and CT by" in s.reason for s in result.skipped)
         accepted = measure(one, Settings(accept_shift=True)).measurements
         assert any(m.quantity == "marrow_suv" for m in accepted)
+
+
+def test_the_form_of_pet():
+    from MarrowAssessLib.findings.form import forms
+
+    (form,) = forms(measure(study()).measurements)
+    held = {one.name: one.measured for one in form.fields}
+    assert held["Marrow, five-point score"] == "2 to 4 in 3 regions"
+    assert held["Hottest region drawn"].startswith("left femoral diaphysis, 4 of the five-point")
+    assert held["Marrow of limbs"] == "1 regions above liver and blood pool"
+    assert held["Focal lesions, number"] == "" and "elsewhere by analogy" in form.note

@@ -337,3 +337,22 @@ def test_response_by_adc(before, after, words):
 def test_response_needs_numbers():
     with pytest.raises(ValueError, match="expected are numbers above 0"):
         response(0.0, 1.0)
+
+
+def test_the_form_holds_what_was_measured_and_chooses_nothing(tmp_path):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.findings.form import forms
+    from MarrowAssessLib.report.html import write_html
+
+    study, lesions = lesion_study(snr=100)
+    study.regions.append(Region.from_mask("lesion", Role.LESION, "", lesions))
+    made = assess(study)
+    (form,) = forms([one.measurement for one in made.results])
+    held = {one.name: one for one in form.fields}
+    assert held["Focal lesions above 5 mm"].measured == "3 (pelvis 2, thoracic spine 1)"
+    assert held["Global ADC"].measured == "0.90 x 10^-3 mm^2/s"
+    assert held["Pattern"].measured == ""  # the reader's
+    assert "for leukemia by analogy" in form.note
+    write_html(made, [], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "MY-RADS patterns" in page and "focal on diffuse" in page

@@ -22,6 +22,7 @@ from MarrowAssessLib.catalogue.quantities import (
     TEXTURE_FEATURES,
     TEXTURE_IMAGES,
 )
+from MarrowAssessLib.findings.form import forms
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
@@ -71,6 +72,7 @@ def _html(
         "signatures": _signatures(assessment),
         "of_age": _of_age(assessment),
         "scores": _scores(assessment),
+        "forms": _forms(assessment),
         "measurements": _measurement_tables(assessment),
         "not_measured": "".join(
             f"<li>{escape(QUANTITIES[s.quantity].name)}: {escape(s.reason)}</li>"
@@ -123,6 +125,21 @@ def _chip(result: Result) -> str:
         f'<span class=chip style="background:rgb({red},{green},{blue});'
         f'color:{"#fff" if dark else "#111"}">{text}</span>'
     )
+
+
+def _forms(assessment: Assessment) -> str:
+    """Structured forms with what was measured, for a reader to fill in."""
+    text = ""
+    for form in forms([one.measurement for one in assessment.results]):
+        rows = "".join(
+            f"<tr><th>{escape(f.name)}</th><td>{escape(f.measured)}</td><td>{escape(f.choices)}</td></tr>"
+            for f in form.fields
+        )
+        text += (
+            f"<h2>{escape(form.title)}</h2><p>{escape(form.note)}</p><table><thead><tr><th>Field</th>"
+            f"<th>Measured</th><th>Reader</th></tr></thead><tbody>{rows}</tbody></table>"
+        )
+    return text
 
 
 def _spectra(assessment: Assessment) -> str:
