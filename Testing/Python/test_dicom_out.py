@@ -452,3 +452,15 @@ def test_single_images_that_count_their_one_frame_are_single_images(tmp_path):
     write_classic(tmp_path / "t1", np.full(SHAPE, 300), NumberOfFrames=1)
     source = source_of([only_volume(tmp_path / "t1")], "the image")
     assert len(source.headers) == SHAPE[0]
+
+
+def test_damaged_headers_are_told_where_objects_are_made_of_them(tmp_path):
+    """The images are read by what their headers say of voxels; objects take more from them."""
+    write_classic(tmp_path / "t1", np.full(SHAPE, 300))
+    volume = only_volume(tmp_path / "t1")
+    source = source_of([volume], "the image")
+    for header in source.headers:
+        header.SOPClassUID = "1.2.840.10008.5.1.4.9.9.9"
+    one = ParametricMap(map_kind("PDFF"), volume)
+    with pytest.raises(ValueError, match=r"No DICOM object can be made .* export them again"):
+        write_dicom_maps([one], source, tmp_path)

@@ -1255,6 +1255,9 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
         ("paravertebral muscle", Role.MUSCLE, "paraspinal"),
         ("intervertebral disc L3 L4", Role.DISC, "L3-L4"),
         ("lumbar 3 vertebral body", Role.MARROW, "L3"),
+        ("Lumbar Vertebra L3", Role.MARROW, "L3"),
+        ("Wirbelkoerper L3", Role.MARROW, "L3"),
+        ("corpo vertebrale L3", Role.MARROW, "L3"),
         ("SAT", Role.FAT, ""),
     ],
 )
@@ -1268,7 +1271,8 @@ def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):
 @pytest.mark.parametrize(
     "name",
     ["L3 pedicle", "tumor L3", "L3 marrow and psoas", "spinal cord", "bone", "left right psoas",
-     "nerve root L3", "cortical bone L3", "left half of L3", "fat around psoas", "3"],
+     "nerve root L3", "cortical bone L3", "left half of L3", "thoracic L3",
+     "VB_L3_T1", "fat around psoas", "3"],
 )  # fmt: skip
 def test_a_name_of_which_one_word_is_unknown_tells_nothing(name):
     with pytest.raises(ValueError, match="tells no tissue role"):

@@ -119,7 +119,7 @@ def more_families(folder: Path, like: Volume, labels: np.ndarray) -> None:
     spectrum_files.write_rda(folder / "x.rda", fid)
     spectrum_files.write_jmrui(folder / "x.txt", fid)
     for name, bone in (("low.nii", 300.0), ("high.nii", 150.0)):
-        hounsfield = np.where(labels == 1, bone, 40.0).astype(np.float32)
+        hounsfield = np.choose(labels, (-1000.0, bone, 40.0)).astype(np.float32)
         write_volume(like.with_array(hounsfield), folder / name)
     call = ["assess", "--volume", f"PDFF={folder / 'pdff.nii'}", "--labels",
             str(folder / "lab.nii.gz"), *REGIONS[2:], *PATIENT]  # fmt: skip
@@ -280,7 +280,9 @@ def fuzz(target: str, calls: int, seed: int, kept: Path) -> Counter:
             end, said = _called(call, work, folder / "out")
             made = [path for path in _snapshot(folder) if path not in before]
             if end in ("0", "2"):
-                foreign = [path for path in made if not path.startswith("out/")]
+                asked = call[call.index("--dicom-out") + 1] if "--dicom-out" in call[:-1] else ""
+                places = ("out/", f"in/{asked}/") if asked else ("out/",)
+                foreign = [path for path in made if not path.startswith(places)]
                 if foreign or (end == "2" and made) or any(".writing" in path for path in made):
                     end, said = "files left", f"{made}"
         ends[end] += 1

@@ -41,6 +41,14 @@ CALLS = {
     "radiomics.json": [
         "radiomics", "--volume", "T1=large.nii", "--labels", "large_labels.nii", *fuzz.REGIONS[2:],
     ],
+    "follow_up.json": ["follow-up", "a.json", "b.json", "--days", "0,90"],
+    "spectrum.json": ["spectrum", "x.rda", "--te", "30", "--tr", "3000"],
+    "dect_maps.json": [
+        "dect", "low.nii", "high.nii", "--kv-pair", "80/Sn140", "--water-cm", "30",
+    ],
+    "dicom.json": [
+        "assess", "--volume", "T1=t1dicom", *fuzz.REGIONS, *fuzz.PATIENT, "--dicom-out", "{out}",
+    ],
 }  # fmt: skip
 
 
@@ -80,8 +88,10 @@ def small_disk(out: Path, rng: random.Random) -> Iterator[int | None]:
 def start(call: list[str], work: Path, out: Path, limit: int | None = None) -> subprocess.Popen:
     """The command in a process of its own."""
     paths = os.pathsep.join(str(REPOSITORY / name) for name in ("MarrowAssess", "PDFFMapper"))
+    beside = out.with_name(f"{out.name}-beside") if "{out}" in call else out
+    words = [str(out) if word == "{out}" else word for word in call]
     return subprocess.Popen(
-        [sys.executable, "-m", "MarrowAssessLib.commands.main", *call, "--out", str(out)],
+        [sys.executable, "-m", "MarrowAssessLib.commands.main", *words, "--out", str(beside)],
         cwd=work, env={**os.environ, "PYTHONPATH": paths}, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         preexec_fn=None if limit is None else lambda: resource.setrlimit(
@@ -112,7 +122,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--full", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", choices=CALLS, nargs="+", help="only commands that write it")
     options = parser.parse_args()
+    calls = {one: CALLS[one] for one in options.record or CALLS}
     rng = random.Random(options.seed)
     ends: Counter = Counter()
     with tempfile.TemporaryDirectory() as name:
@@ -120,23 +132,23 @@ def main() -> None:
         fuzz.inputs(work)
         large(work)
         took = {}
-        for record, call in CALLS.items():
+        for record, call in calls.items():
             begin = time.monotonic()
             start(call, work, work / f"out-{record}").wait()
             took[record] = time.monotonic() - begin
         for n in range(options.kills + options.full):
-            record = rng.choice(list(CALLS))
+            record = rng.choice(list(calls))
             out = work / f"out-{record}"
             before = (out / record).read_bytes()
             if n < options.kills:
-                process = start(CALLS[record], work, out)
+                process = start(calls[record], work, out)
                 time.sleep(took[record] * rng.uniform(0.3, 1.2))
                 process.kill()
                 process.communicate()
                 kind, code = "kill", 0
             else:
                 with small_disk(out, rng) as limit:
-                    process = start(CALLS[record], work, out, limit)
+                    process = start(calls[record], work, out, limit)
                     said = process.communicate()[1]
                     kind, code = "full", process.returncode
                     ends["full: leftovers on the disk"] += any(out.glob(".*"))
@@ -152,7 +164,7 @@ def main() -> None:
             ends[f"{kind}: leftovers"] += left > 0
             if found != "whole":
                 print(f"{kind} {n}, {record}: {found}", flush=True)
-        for record, call in CALLS.items():
+        for record, call in calls.items():
             start(call, work, work / f"out-{record}").wait()
             ends["after the next run: leftovers"] += any((work / f"out-{record}").glob(".*"))
     print(dict(ends))

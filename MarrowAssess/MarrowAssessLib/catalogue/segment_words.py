@@ -19,7 +19,8 @@ _SIDES = {
     "destro": "right", "destra": "right",
 }  # fmt: skip
 _MARROW = set(
-    "marrow bm vertebra vertebrae vertebral vert vb vbs body corpus corpora wirbel wirbelkorper "
+    "marrow bm vertebra vertebrae vertebral vert vb vbs body corpus corpora wirbel "
+    "wirbelkorper wirbelkoerper vertebrale "
     "knochenmark vertebre vertebral corps cuerpo corpo moelle trabecular trabeculae spongiosa "
     "cancellous bone bones os".split()
 )
@@ -49,6 +50,8 @@ def role_and_site_of_words(name: str) -> tuple[Role, str] | None:
     levels, rest = _levels(words)
     sides = {_SIDES[word] for word in rest if word in _SIDES}
     rest = [word for word in rest if word not in _SIDES and word not in _IDLE]
+    spines = {one[0] for one in levels}  # "lumbar vertebra L3"
+    rest = [word for word in rest if len(word) < 5 or _SPINE.get(word) not in spines]
     muscles = {_PARTS[word] for word in rest if word in _PARTS}
     told = {
         role

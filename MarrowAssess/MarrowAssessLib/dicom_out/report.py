@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PDFFMapperLib.dicom_out.source import MAKER, Source, equipment, finish, quiet
+from PDFFMapperLib.dicom_out.source import MAKER, Source, equipment, finish, made_of_headers
 from PDFFMapperLib.install.software import VERSION
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -42,7 +42,7 @@ def report(assessment: Assessment, source: Source, segments: Dataset) -> Dataset
     import highdicom
     from highdicom import sr
 
-    with quiet():
+    with made_of_headers():
         content = sr.MeasurementReport(
             observation_context=sr.ObservationContext(
                 observer_device_context=sr.ObserverContext(

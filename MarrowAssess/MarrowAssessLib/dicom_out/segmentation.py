@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PDFFMapperLib.dicom_out.source import MAKER, Source, equipment, finish, planes, quiet
+from PDFFMapperLib.dicom_out.source import (
+    MAKER,
+    Source,
+    equipment,
+    finish,
+    made_of_headers,
+    planes,
+)
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.software import VERSION
 from pydicom.dataset import Dataset
@@ -48,7 +55,7 @@ def segmentation(study: Study, source: Source, masks: Sequence[np.ndarray]) -> D
     segments = [
         _description(n, region, source, kind) for n, region in enumerate(study.regions, start=1)
     ]
-    with quiet():
+    with made_of_headers():
         made = highdicom.seg.Segmentation(
             source_images=source.headers,
             further_source_images=source.others or None,

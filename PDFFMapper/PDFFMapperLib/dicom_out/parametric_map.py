@@ -9,7 +9,15 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from PDFFMapperLib.dicom_out.source import SCHEME, Source, equipment, finish, planes, quiet, save
+from PDFFMapperLib.dicom_out.source import (
+    SCHEME,
+    Source,
+    equipment,
+    finish,
+    made_of_headers,
+    planes,
+    save,
+)
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.install.software import MAKER
 from PDFFMapperLib.maps.kinds import UNIT_CODES, MapKind, map_kind
@@ -73,7 +81,7 @@ def parametric_map(one: ParametricMap, source: Source, number: int) -> Dataset:
         raise ValueError(grids_differ(one.volume, own, "DICOM maps lie on their source's grid"))
     array = one.volume.array.astype(np.float32)
     low, high = one.window
-    with quiet():
+    with made_of_headers():
         made = highdicom.pm.ParametricMap(
             source_images=source.headers,
             further_source_images=source.others or None,

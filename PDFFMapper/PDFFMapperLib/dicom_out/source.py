@@ -253,6 +253,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def made_of_headers() -> Iterator[None]:
+    """Make an object of the source's headers, and say so where they do not allow it.
+
+    Raises:
+        ValueError: a value that the object takes over is damaged or missing.
+    """
+    try:
+        with quiet():
+            yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).strip("'\"")[:160]
+        raise ValueError(
+            "No DICOM object can be made that belongs to these images: their headers are damaged "
+            f"or lack something ({reason}); export them again, or leave --dicom-out out."
+        ) from error
+
+
 def add_options(parser: argparse.ArgumentParser, what: str) -> None:
     """`--dicom-out` and `--anonymous`."""
     parser.add_argument(
