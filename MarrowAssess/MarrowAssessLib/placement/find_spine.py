@@ -49,7 +49,7 @@ SAME_WAY = 0.7  # cosine to the frame's slices: an axis along which nothing is s
 
 # What may be neighbors, and what a chain of bodies scores. Set by eye on digital spines. A quarter
 # more or less of each, down to WIDE_MM, moved no level of ten spines with 79 bodies, five of them
-# of patients and volunteers (Testing/benchmarks/chain_sensitivity.py).
+# of patients and volunteers (Testing/benchmarks/placement_sensitivity).
 APART_AS_ONE_MM = 26.0  # two pieces of one body
 LEAST_DOWN_MM, MOST_ASIDE_MM, MOST_APART_MM = 4.0, 22.0, 75.0
 MOST_ALONG, MOST_ALONG_MM = 1.7, 6.0  # to the front or back, over the step down and beyond

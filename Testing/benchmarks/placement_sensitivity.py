@@ -1,0 +1,261 @@
+"""How much each number of placement matters: what changes when it is a quarter less or more.
+
+Every named number of the modules given is taken times .75 and 1.25, each part of it at once. Told
+are the least Dice with what is usually drawn, over all structures, and how many structures get
+other doubts; for the chain of bodies (find_spine, sacrum) the spines whose levels or doubts of the
+count are others. Numbers that change nothing stand at the end.
+
+    python Testing/benchmarks/placement_sensitivity.py [--only MODULE ...] [image.nii.gz ...]
+
+Images are added to three digital spines; the network's answer is computed once for each.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from dataclasses import is_dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()  # kernels are compiled with other numbers
+ROOT = Path(__file__).resolve().parents[2]
+sys.path += [str(ROOT / one) for one in ("MarrowAssess", "PDFFMapper", "Testing")]
+
+import numpy as np  # noqa: E402
+from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
+from MarrowAssessLib.placement import find_spine as chain  # noqa: E402
+from MarrowAssessLib.placement import spine_column  # noqa: E402
+from MarrowAssessLib.placement.body import place_body  # noqa: E402
+from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
+from MarrowAssessLib.placement.csf import csf_beside  # noqa: E402
+from MarrowAssessLib.placement.disc import disc_between, disc_seen, place_disc  # noqa: E402
+from MarrowAssessLib.placement.following import corrected, follow_column  # noqa: E402
+from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions  # noqa: E402
+from MarrowAssessLib.placement.structure import place  # noqa: E402
+from MarrowAssessLib.placement.tissue import muscles_beside  # noqa: E402
+from PDFFMapperLib.images.files import read_volume  # noqa: E402
+from phantoms.spine import healthy, shown  # noqa: E402
+
+SHARE, MOVED_MM = 0.25, 5.0
+MADE = [(3, "T1"), (5, "T2"), (4, "T1")]  # seed, contrast
+WITHOUT = PlacingOptions(5, ["vein", "fat"])
+# The grids that everything is drawn with, what training fixes, and shares of the time.
+FIXED = {
+    "vertebra": {"RAY_COUNTS", "RAYS", "STEP", "RELATIVE_RADII", "LABELS", "PATCH_MM", "SLAB_MM"},
+    "find_spine": {"PLACES", "LINES_MM", "THRESHOLDS", "COARSEST_MM", "LEAST_EXTENT_MM", "STEP_MM"}
+    | {"LEAST_DEPTH_MM", "SMOOTHED", "SAME_WAY", "THICKEST_MM", "SHIFT_MM", "SHIFTS", "NETWORK"}
+    | {"SMOOTHED_TO_SD", "PIXEL_MM"},
+    "spine_column": {"FOUND", "FITTED", "DRAWN", "DISCS"},
+    "following": {"USUAL_BODIES", "FOLLOWED"},
+}
+
+
+class Case:
+    """An image, the network's answer, and what is usually found."""
+
+    def __init__(self, volume):
+        self.volume = volume
+        self.frame = chain.sagittal_frame(volume)
+        self.chances = chain._chances([volume], self.frame, None, None)[0]
+        self.spine = chain.explained(self.chances, self.frame)
+        fitted = [spine_column._surfaces(volume, self.spine, n)[0] for n in self.middle()]
+        self.surfaces = fitted
+        self.column = None
+
+    def middle(self):
+        """Bodies that are whole: not the first, not the last."""
+        return range(1, len(self.spine.bodies) - 1)
+
+    def bodies(self):
+        """Clicked and found bodies."""
+        found = []
+        for n, known in zip(self.middle(), self.surfaces, strict=True):
+            fitted = spine_column._surfaces(self.volume, self.spine, n)
+            found.append(spine_column._body(self.volume, *fitted, "", [], WITHOUT))
+            if n % 2:
+                found.append(place_body(self.volume, known.box.center + 4, options=WITHOUT))
+        return found
+
+    def discs(self):
+        """Those between the bodies that are usually found."""
+        chance = self.spine.frame.with_array(self.spine.disc_chance())
+        pairs = list(zip(self.surfaces, self.surfaces[1:], strict=False))
+        found = [disc_between(self.volume, *pair, "") for pair in pairs]
+        found += [disc_seen(self.volume, chance, *pair, "") for pair in pairs]
+        middle = (pairs[1][0].box.center + pairs[1][1].box.center) / 2
+        return [*found, place_disc(self.volume, middle)]
+
+    def tissues(self):
+        """Muscles, CSF, and what single clicks place."""
+        upper, lower = self.surfaces[-3:-1]
+        muscles = muscles_beside(self.volume, upper, lower, WITHOUT)
+        found = list(muscles.values())
+        found.append(csf_of(self.volume, self.spine, upper, "", self.volume))
+        found.append(csf_of(self.volume, self.spine, upper, "", None))
+        for role, move in ((Role.MUSCLE, (28, -45, 0)), (Role.FAT, (0, -75, 0)),
+                           (Role.CSF, (0, -28, 0)), (Role.NOISE, (0, 70, 0))):  # fmt: skip
+            try:
+                found.append(place(self.volume, upper.box.center + np.array(move, float), role))
+            except ValueError:
+                found.append(None)
+        return [*found, csf_beside(self.volume, upper, "")]
+
+    def followed(self):
+        """The column from one click, and one body of it clicked anew."""
+        at = len(self.surfaces) // 2
+        column = follow_column(self.volume, self.surfaces[at].box.center, "L3")
+        again = corrected(self.volume, column, "L3", point_ras=self.surfaces[at].box.center + 4)
+        return [*column.bodies.values(), *column.discs.values(), again.bodies["L3"]]
+
+    def chained(self):
+        """Levels of all bodies from head to foot and how high they lie, and which are doubted."""
+        try:
+            spine = chain.explained(self.chances, self.frame)
+        except ValueError:
+            return [], [], ()
+        names = spine_column._names(spine, spine.bodies, None, AS_USUAL)[0]
+        heights = [float(body.center[2]) for body in spine.bodies]
+        return names, heights, tuple(doubt.body for doubt in spine.count_doubts)
+
+
+DRAWN = {
+    "vertebra": Case.bodies, "robust": Case.bodies, "body": Case.bodies,
+    "found_spine": Case.bodies, "spine_column": Case.bodies, "disc": Case.discs,
+    "canal": Case.tissues, "tissue": Case.tissues, "csf": Case.tissues,
+    "following": Case.followed, "judgment": Case.followed,
+}  # fmt: skip
+CHAIN = ("find_spine", "sacrum")
+
+
+def chain_changes(usual, now):
+    """How many spines have other levels, and other doubts of the count."""
+    levels = doubts = 0
+    for one, other in zip(usual, now, strict=True):
+        apart = zip(one[1], other[1], strict=False)
+        levels += one[0] != other[0] or any(abs(a - b) >= MOVED_MM for a, b in apart)
+        doubts += one[2] != other[2]
+    return f"levels of {levels}, doubts of {doubts}", float(levels + 0.1 * doubts)
+
+
+def drawn_changes(usual, now):
+    """The least Dice of what is drawn, how many structures have other doubts or are not there."""
+    least, others = 1.0, 0
+    for one, other in zip(usual, now, strict=False):
+        if one is None or other is None:
+            others += one is not other
+            continue
+        others += bool(one.unsure) != bool(other.unsure)
+        for a, b in ((one.body, other.body), (one.roi, other.roi)):
+            least = min(least, dice(a, b))
+    others += abs(len(usual) - len(now))
+    return f"Dice {least:.3f}, doubts of {others}", 1 - least + 0.1 * others
+
+
+def dice(one, other):
+    """Of two regions, crops of the same grid."""
+    if not one.voxels or not other.voxels:
+        return 1.0 if one.voxels == other.voxels else 0.0
+    places = [{tuple(p) for p in np.argwhere(r.mask) + np.array(r.offset)} for r in (one, other)]
+    return 2 * len(places[0] & places[1]) / (one.voxels + other.voxels)
+
+
+def scaled(value, factor, name):
+    """A number, or each part of what holds numbers, times a factor; None for what is none."""
+    if isinstance(value, bool | str):
+        return None
+    if isinstance(value, int | float):
+        if "PERCENT" in name:
+            return 100 - (100 - value) * factor if value > 50 else value * factor
+        changed = value * factor
+        if 0.5 < value < 1 < changed:  # a share
+            return 1.0
+        if isinstance(value, int):
+            changed = round(changed)
+            return changed if changed != value else value + (1 if factor > 1 else -1)
+        return changed
+    if isinstance(value, tuple | list):
+        parts = [scaled(one, factor, name) for one in value]
+        return None if None in parts else type(value)(parts)
+    if isinstance(value, dict):
+        parts = {key: scaled(one, factor, name) for key, one in value.items()}
+        return None if None in parts.values() else parts
+    if isinstance(value, np.ndarray):
+        return value * factor
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {key: scaled(one, factor, name) for key, one in vars(value).items()}
+        return None if None in parts.values() else replace(value, **parts)
+    return None
+
+
+def put(name, old, new):
+    """Set a number wherever a module of placement has it, and compile again what holds it."""
+    for key, module in sys.modules.items():
+        if key.startswith("MarrowAssessLib.placement.") and vars(module).get(name) is old:
+            setattr(module, name, new)
+    module = import_module("MarrowAssessLib.placement.vertebra")
+    kernels = [module._integrals, module._best_rectangle, module._template]
+    kernels += [module._template_all, module._inside, module._rise]
+    if any(name in kernel.py_func.__code__.co_names for kernel in kernels):
+        for kernel in kernels:
+            kernel.recompile()
+
+
+def vary(module_name, cases, part, parts):
+    """Rows of (how much changes, text) for each number of a module, or every `parts`-th."""
+    module = import_module(f"MarrowAssessLib.placement.{module_name}")
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    look = Case.chained if module_name in CHAIN else DRAWN[module_name]
+    changes = chain_changes if module_name in CHAIN else drawn_changes
+
+    def outcome():
+        found = [look(case) for case in cases]
+        return found if module_name in CHAIN else [one for each in found for one in each]
+
+    usual = outcome()
+    rows, seen = [], 0
+    for name, value in list(vars(module).items()):
+        own = any(line.startswith(name) or f", {name}" in line.partition(" = ")[0]
+                  for line in source.splitlines() if " = " in line)  # fmt: skip
+        if not name.isupper() or name in FIXED.get(module_name, ()) or not own:
+            continue
+        if scaled(value, 1 + SHARE, name) is None:
+            continue
+        seen += 1
+        if seen % parts != part % parts:
+            continue
+        told, most = [], 0.0
+        for factor in (1 - SHARE, 1 + SHARE):
+            new = scaled(value, factor, name)
+            put(name, value, new)
+            try:
+                text, change = changes(usual, outcome())
+            except Exception as error:  # told in the row: such a value is not possible at all
+                text, change = f"{type(error).__name__}", 1.0
+            put(name, new, value)
+            told.append(f"x {factor:g}: {text}")
+            most = max(most, change)
+        rows.append((most, f"{module_name}.{name} = {value}: {'; '.join(told)}"))
+        print(rows[-1][1], flush=True)
+    return rows
+
+
+def main():
+    """Print a row for each number, then those that change nothing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[*CHAIN, *DRAWN], help="modules")
+    parser.add_argument("images", nargs="*", help="further images of a lumbar spine")
+    parser.add_argument("--made", type=int, default=len(MADE), help="digital spines")
+    parser.add_argument("--part", default="1/1", help="such as 2/3: every third number")
+    args = parser.parse_args()
+    part, parts = map(int, args.part.split("/"))
+    volumes = [shown(healthy(seed), contrast, seed).volume for seed, contrast in MADE[: args.made]]
+    cases = [Case(volume) for volume in [*volumes, *map(read_volume, args.images)]]
+    print(f"{len(cases)} spines, {sum(len(c.spine.bodies) for c in cases)} bodies", flush=True)
+    rows = [row for name in args.only for row in vary(name, cases, part, parts)]
+    nothing = [text.partition(" = ")[0] for most, text in rows if most == 0]
+    print(f"{len(rows)} numbers; these change nothing: {', '.join(nothing) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
