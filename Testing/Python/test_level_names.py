@@ -93,6 +93,7 @@ def test_levels_are_moved_and_other_sites_are_not():
     assert shifted_site("T12-L1", 1) == "L1-L2"
     assert shifted_site("L5", 1) == "S1"
     assert shifted_site("L5", 1, lumbar=6) == "L6"
+    assert shifted_site("S3-S4", -1) == "S2-S3"  # a found column may reach down to S4
     assert shifted_site("left psoas", 1) == "left psoas"
     with pytest.raises(ValueError, match="leave the spine"):
         shifted_site("C2", -1)

@@ -5,7 +5,7 @@ are the least Dice with what is usually drawn, over all structures, and how many
 other doubts; for the chain of bodies (find_spine, sacrum) the spines whose levels or doubts of the
 count are others. Numbers that change nothing stand at the end.
 
-    python Testing/benchmarks/placement_sensitivity.py [--only MODULE ...] [image.nii.gz ...]
+    python Testing/benchmarks/placement_sensitivity.py [--only MODULE ...] [--images IMAGE ...]
 
 Images are added to three digital spines; the network's answer is computed once for each.
 """
@@ -244,7 +244,7 @@ def main():
     """Print a row for each number, then those that change nothing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", default=[*CHAIN, *DRAWN], help="modules")
-    parser.add_argument("images", nargs="*", help="further images of a lumbar spine")
+    parser.add_argument("--images", nargs="*", default=[], help="further images of a lumbar spine")
     parser.add_argument("--made", type=int, default=len(MADE), help="digital spines")
     parser.add_argument("--part", default="1/1", help="such as 2/3: every third number")
     args = parser.parse_args()

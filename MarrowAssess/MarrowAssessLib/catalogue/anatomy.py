@@ -123,6 +123,11 @@ def spine_levels(lumbar: int = 5) -> list[str]:
     return [v for v in VERTEBRAE[1:] if int(v[1:]) <= last[v[0]]]
 
 
+def column_levels(lumbar: int = 5) -> list[str]:
+    """The same down to S4: what a found or followed column may hold."""
+    return [*spine_levels(lumbar), "S2", "S3", "S4"]
+
+
 def skeletal_region(site: str) -> str:
     """Which of seven parts of the skeleton a site is of, as forms of whole-body MRI count."""
     part = SPINE_REGIONS.get(site[:1], "") if spine_region(site) else site

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from PDFFMapperLib.spectroscopy.rows import ROWS
+
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 
@@ -117,20 +119,10 @@ _SUV = (Contrast.SUV,)
 _OPPOSED_IN = (Contrast.OPPOSED_PHASE, Contrast.IN_PHASE)
 _DIFFUSIVITY = "10^-3 mm^2/s"
 
-# Of spectra: key after "mrs_", name, unit, digits and meaning.
+# Of spectra, as the rows of a spectrum's answer say; their keys here begin with "mrs_".
 _SPECTRAL = (
-    ("pdff", "PDFF, MRS", "%", 1, "F/(F + W) of protons, corrected for T2 and J."),
-    ("signal_fat_fraction", "Fat signal fraction, MRS", "%", 1,
-     "F/(F + W) at the echo time, corrected for J, not for T2."),
-    ("t2_water", "T2 of water, MRS", "ms", 1, "Of a joint fit of all echo times."),
-    ("t2_fat", "T2 of fat, MRS", "ms", 1, "Of a joint fit of all echo times."),
-    ("ndb", "Double bonds, MRS", "", 2, "Double bonds per triglyceride (ndb)."),
-    ("nmidb", "Methylene-interrupted double bonds, MRS", "", 2, "Per triglyceride (nmidb)."),
-    ("unsaturation", "Unsaturation index, MRS", "%", 2,
-     "100 olefinic/(olefinic + methylene + methyl) protons."),
-    ("fpufa", "Polyunsaturated fraction, MRS", "%", 0, "100 nmidb/3, of fatty-acid chains."),
-    ("fmufa", "Monounsaturated fraction, MRS", "%", 0, "100 (ndb - 2 nmidb)/3, of chains."),
-    ("fsfa", "Saturated fraction, MRS", "%", 0, "100 (1 - (ndb - nmidb)/3), of chains."),
+    "pdff", "signal_fat_fraction", "t2_water", "t2_fat", "ndb", "nmidb", "unsaturation", "fpufa",
+    "fmufa", "fsfa",
 )  # fmt: skip
 
 # Texture of marrow: image, key, name and whether N4 applies; then feature, key, name, digits, IBSI.
@@ -468,8 +460,17 @@ _ROWS = (
         Method.REFERENCE_ONLY, (), _MARROW,
     ),
     *(
-        Quantity(f"mrs_{key}", name, unit, digits, meaning, Method.SPECTRUM, (), _MARROW)
-        for key, name, unit, digits, meaning in _SPECTRAL
+        Quantity(
+            f"mrs_{row.key}",
+            row.name,
+            row.unit,
+            row.digits,
+            row.meaning,
+            Method.SPECTRUM,
+            (),
+            _MARROW,
+        )
+        for row in map(ROWS.get, _SPECTRAL)
     ),
     Quantity(
         "marrow_water_fraction", "Marrow water fraction", "%", 1,

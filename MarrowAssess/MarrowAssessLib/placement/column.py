@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from PDFFMapperLib.images.volume import Volume
 
-from MarrowAssessLib.catalogue.anatomy import spine_levels
+from MarrowAssessLib.catalogue.anatomy import column_levels
 from MarrowAssessLib.placement.body import Placement
 from MarrowAssessLib.study.regions import Region, doubt
 
@@ -66,11 +66,11 @@ def renamed(column: Column, shift: int, lumbar: int = 5) -> Column:
     Raises:
         ValueError: a level would leave the spine.
     """
-    levels = [*spine_levels(lumbar), "S2", "S3"]
+    levels = column_levels(lumbar)
     old = list(column.bodies)
     first = levels.index(old[0]) + shift if old[0] in levels else -1
     if first < 0 or first + len(old) > len(levels):
-        raise ValueError(f"Moving the levels by {shift} would leave the spine (C2 ... S3).")
+        raise ValueError(f"Moving the levels by {shift} would leave the spine (C2 ... S4).")
     new = levels[first : first + len(old)]
     bodies = {name: _rename(column.bodies[was], name) for was, name in zip(old, new, strict=True)}
     discs = {

@@ -45,7 +45,9 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), -1)
     ras = box.center + grid.reshape(-1, 3) @ box.axes
     values = sample(volume.array, volume.ras_to_ijk(ras)).reshape(grid.shape[:3])
-    axial = np.nanmedian(values, axis=2)
+    seen = np.isfinite(values).any(axis=2)
+    axial = np.full(seen.shape, np.nan, values.dtype)
+    axial[seen] = np.nanmedian(values[seen], axis=1)
     marrow = abs(signal_round(volume, box.center))
     # The most uniform patch of the canal relative to its signal (or, where CSF has next to none, as
     # on fat images, to a part of marrow's).
@@ -59,7 +61,8 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     a, b = np.unravel_index(np.argmin(spread), spread.shape)
     middle = box.center + np.array([x[a], y[b], 0.0]) @ box.axes
     reach = np.array([REACH_MM, REACH_MM, HEIGHT_SHARE * box.half[2]])
-    level = float(np.median(axial[_round(a), _round(b)]))
+    patched = bool(np.isfinite(spread[a, b]))  # not where the image ends before the canal
+    level = float(np.median(axial[_round(a), _round(b)])) if patched else np.nan
     offset, points = voxels_holding(volume, corners(middle, box.axes, reach))
     local = (points - middle) @ box.axes.T
     near = (np.abs(local) <= reach).all(axis=-1)
@@ -70,7 +73,7 @@ def csf_beside(volume: Volume, body: Surface, site: str) -> Placement:
     ].astype(float)
     # Roots in bright CSF make it uneven; on T1 fat and wall are much brighter than CSF.
     core = here[(np.abs(local) <= [CORE_MM, CORE_MM, reach[2]]).all(axis=-1)]
-    noise = MAD_TO_SD * float(np.nanmedian(np.abs(core - level))) if core.size else 0.0
+    noise = MAD_TO_SD * float(np.nanmedian(np.abs(core - level))) if core.size and patched else 0.0
     tolerance = alike(level, noise, BRIGHT if level > marrow else DARK)
     tolerance = max(tolerance, FAINT * marrow)
     mask = near & (np.abs(here - level) <= tolerance)

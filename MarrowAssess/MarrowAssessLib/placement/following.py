@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, column_levels
 from MarrowAssessLib.placement.body import Placement, painted_body, place_body, signal_round
 from MarrowAssessLib.placement.column import Column, doubtful
 from MarrowAssessLib.placement.csf import csf_beside
@@ -130,9 +130,9 @@ def corrected(
     Raises:
         ValueError: the level does not exist, or not exactly one of point and mask is given.
     """
-    levels = [*options.levels, "S2", "S3"]
+    levels = column_levels(options.lumbar)
     if level not in levels or not column.bodies:
-        raise ValueError(f"'{level}' is not a vertebra of this column (C2 ... S3).")
+        raise ValueError(f"'{level}' is not a vertebra of this column (C2 ... S4).")
     if (point_ras is None) == (painted is None):
         raise ValueError("Give either a point inside the body or the painted body.")
     distance = {name: abs(levels.index(name) - levels.index(level)) for name in column.bodies}

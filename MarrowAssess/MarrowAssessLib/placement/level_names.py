@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
+from MarrowAssessLib.catalogue.anatomy import Role, column_levels, spine_levels
 
 # Distance of neighbors over the height of one as drawn: 1.1 to 2.1 among the placed bodies of seven
 # lumbar volumes and a phantom, while the body after the next was 2.4 and more away.
@@ -84,13 +84,13 @@ def shifted_site(site: str, shift: int, lumbar: int = 5) -> str:
     Raises:
         ValueError: it would leave the spine.
     """
-    levels = [*spine_levels(lumbar), "S2", "S3"]
+    levels = column_levels(lumbar)
     ends = site.split("-")
     if not all(end in levels for end in ends):
         return site
     moved = [levels.index(end) + shift for end in ends]
     if not all(0 <= index < len(levels) for index in moved):
-        raise ValueError(f"Moving {site} by {shift} would leave the spine (C2 ... S3).")
+        raise ValueError(f"Moving {site} by {shift} would leave the spine (C2 ... S4).")
     return "-".join(levels[index] for index in moved)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, column_levels
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, with_roi
 from MarrowAssessLib.placement.canal import csf_of
@@ -232,7 +232,7 @@ def _names(
     spine: Spine, surfaces: list[Surface], click, options: PlacingOptions
 ) -> tuple[list[str], str, dict[int, list[str]]]:
     """Names from head to foot, where they come from, and doubts of levels by body."""
-    count, levels = len(surfaces), [*options.levels, "S2", "S3", "S4"]
+    count, levels = len(surfaces), column_levels(options.lumbar)
     doubts: dict[int, list[str]] = {}
     anchor = count - 1
     if click is not None:

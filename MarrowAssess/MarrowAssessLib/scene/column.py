@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
 
-from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
+from MarrowAssessLib.catalogue.anatomy import Role, column_levels, parse_role, parse_site
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.column import Column, renamed
@@ -57,7 +57,7 @@ class DrawnColumn:
 
     def reaches(self, level: str, options: PlacingOptions = AS_USUAL) -> bool:
         """Whether a level is one of its bodies or the next beyond its ends."""
-        levels = [*options.levels, "S2", "S3"]
+        levels = column_levels(options.lumbar)
         held = [levels.index(one) for one in self.column.bodies if one in levels]
         if level not in levels or not held:
             return False

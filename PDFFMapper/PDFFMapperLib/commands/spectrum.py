@@ -13,10 +13,11 @@ from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.install.software import MAKER
-from PDFFMapperLib.spectroscopy.analysis import ROWS, Analysis, Options, Value, analyze
+from PDFFMapperLib.spectroscopy.analysis import Analysis, Options, Value, analyze
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.quality import Peak
+from PDFFMapperLib.spectroscopy.rows import ROWS
 from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM
 
 SCHEMA = "marrowassess-spectrum-1"

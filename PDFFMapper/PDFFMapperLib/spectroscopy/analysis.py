@@ -122,46 +122,6 @@ class Analysis:
         return next((v for v in self.values if (v.key, v.answer) == (key, answer)), None)
 
 
-@dataclass(frozen=True)
-class Row:
-    """What a number is called, its unit, its digits and what it says."""
-
-    key: str
-    name: str
-    unit: str
-    digits: int
-    meaning: str
-
-
-ROWS = {
-    row.key: row
-    for row in (
-        Row("pdff", "PDFF, MRS", "%", 1, "F/(F + W), corrected for T2 and J, of protons."),
-        Row(
-            "signal_fat_fraction", "Fat signal fraction, MRS", "%", 1,
-            "F/(F + W) at the echo time, corrected for J, not for T2.",
-        ),
-        Row("t2_water", "T2 of water, MRS", "ms", 1, "Of a joint fit of all echo times."),
-        Row("t2_fat", "T2 of fat, MRS", "ms", 1, "Of a joint fit of all echo times."),
-        Row("t1_water", "T1 of water, MRS", "ms", 0, "Of a joint fit of all TR or TI."),
-        Row("t1_fat", "T1 of fat, MRS", "ms", 0, "Of a joint fit of all TR or TI."),
-        Row("ndb", "Double bonds (ndb)", "", 2, "Double bonds per triglyceride."),
-        Row(
-            "nmidb", "Methylene-interrupted double bonds (nmidb)", "", 2, "Per triglyceride.",
-        ),
-        Row(
-            "unsaturation", "Unsaturation index", "%", 2,
-            "100 olefinic/(olefinic + methylene + methyl) protons.",
-        ),
-        Row(
-            "olefinic_share", "Olefinic share of lipid", "%", 2,
-            "100 olefinic/all fat protons.",
-        ),
-        Row("fpufa", "Polyunsaturated fraction", "%", 0, "100 nmidb/3, of chains."),
-        Row("fmufa", "Monounsaturated fraction", "%", 0, "100 (ndb - 2 nmidb)/3, of chains."),
-        Row("fsfa", "Saturated fraction", "%", 0, "100 (1 - (ndb - nmidb)/3), of chains."),
-    )
-}  # fmt: skip
 _COMPOSITION = ("ndb", "nmidb", "unsaturation", "olefinic_share", "fpufa", "fmufa", "fsfa")
 
 
