@@ -24,6 +24,7 @@ import slicer
 
 sys.path.insert(0, os.path.dirname(__file__))
 import slicer_desk
+import steps
 
 WORDS_PER_S = 238 / 60
 MIND_S, POINT_S, KEY_S, HAND_S = 1.35, 1.1, 0.28, 0.4
@@ -138,10 +139,13 @@ def sample(desk):
     desk.tick("the age is typed")
     desk.read(SAMPLE[4])
     desk.click(panel.ui.sexComboBox)
-    desk.keys_of("M\n")
+    desk.keys_of("M")
+    slicer_desk.xdotool("key", "Return")
+    desk.rest()
     desk.tick("the sex is chosen")
     desk.read(SAMPLE[5])
     desk.click(panel.ui.applyButton)
+    steps.check("L2 Marrow PDFF" in panel.ui.verdictLabel.text, "There is no answer.")
     desk.tick("ANSWER on the screen")
     desk.shot("newcomer_sample")
     desk.read(SAMPLE[6])
@@ -174,6 +178,7 @@ def study(desk):
     desk.read(panel.ui.studyLabel.text.replace("\n", " "))
     desk.read(STUDY[3])
     desk.click(panel.ui.findSpineButton)
+    steps.check("L2 T1 marrow/disc" in panel.ui.verdictLabel.text, "There is no answer.")
     desk.tick("ANSWER on the screen")
     desk.shot("newcomer_study")
     desk.read(STUDY[4])
