@@ -224,8 +224,9 @@ def test_water_and_fat_images_give_a_signal_fraction_that_is_no_pdff(spine):
     [
         ("PDFF", 0.35, "not in percent.*PDFF=100"),
         ("ADC", 450.0, r"not in 10\^-3 mm\^2/s.*ADC=0.001"),
-        ("PDFF", 350.0, "not in percent.*PDFF=0.1"),
-        ("PDFF", 3500.0, "not in percent.*PDFF=0.01"),
+        ("PDFF", 850.0, "not in percent.*PDFF=0.1"),
+        ("PDFF", 350.0, "not in percent.*PDFF=FACTOR"),
+        ("PDFF", 8500.0, "not in percent.*PDFF=0.01"),
     ],
 )
 def test_maps_in_another_unit_are_refused(spine, contrast, number, sentence):
