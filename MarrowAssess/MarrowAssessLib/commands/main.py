@@ -40,6 +40,7 @@ COMMANDS = {
     "spectrum": ("PDFFMapperLib.commands.spectrum", "fat and its composition by spectroscopy"),
     "stations": ("PDFFMapperLib.commands.stations", "whole-body diffusion joined, with its ADC"),
     "lesions": ("MarrowAssessLib.commands.lesions", "propose lesions on whole-body diffusion"),
+    "ute": ("PDFFMapperLib.commands.ute", "porosity index and bound water of bone by UTE"),
     "ivim": ("PDFFMapperLib.commands.ivim", "ADC and IVIM maps from diffusion MRI"),
 }
 BAD_INPUT, CANCELED, ENDED = 2, 130, 143

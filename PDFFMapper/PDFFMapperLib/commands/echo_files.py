@@ -65,7 +65,7 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
         args.images,
         args.phase or (),
         args.imaginary or (),
-        _listed(args.echo_times),
+        listed(args.echo_times),
         args.unit,
         args.sidecar or (),
         args.series,
@@ -81,7 +81,7 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
 
 def stated(args: argparse.Namespace) -> dict[str, object]:
     """Settings of single images that the arguments state."""
-    times = _listed(args.echo_times)
+    times = listed(args.echo_times)
     return {} if times is None else {"echo_times_s": list(echo_times_in_seconds(times, args.unit))}
 
 
@@ -305,7 +305,12 @@ def _stated_times(contents: Sequence[Sidecar], echoes: Sequence[Volume]) -> np.n
     return np.full(len(echoes), np.nan)
 
 
-def _listed(text: str | None) -> list[float] | None:
+def listed(text: str | None) -> list[float] | None:
+    """The numbers of a list as typed, None for none.
+
+    Raises:
+        ValueError: it holds something else.
+    """
     if text is None:
         return None
     try:

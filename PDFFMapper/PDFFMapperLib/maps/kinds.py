@@ -237,6 +237,25 @@ KINDS = (
         plausible=(-1000.0, 1000.0),
         symbol="yellow",
     ),
+    # ultrashort echo times
+    MapKind("PI", "Porosity index", "%", (0.0, 50.0), "Viridis", plausible=(-20.0, 150.0)),
+    MapKind("SR", "Suppression ratio", "", (1.0, 10.0), "Viridis", plausible=(0.2, 200.0)),
+    MapKind(
+        "MTR",
+        "Magnetization transfer ratio",
+        "%",
+        PERCENT,
+        "Viridis",
+        bids="MTRmap",
+    ),
+    MapKind("bound_fraction", "Bound-water fraction, two T2*", **_FRACTION, symbol="bound"),
+    MapKind(
+        "bound_fraction_SD",
+        "Standard deviation of the bound-water fraction",
+        "%",
+        (0.0, 20.0),
+        "Viridis",
+    ),
     # which voxels, and why not
     MapKind("doubt", "Doubt", "", (0.0, 127.0), "Viridis"),
     MapKind("confident", "Voxels whose values can be used", **_MASK),

@@ -1,0 +1,1 @@
+"""Bone at ultrashort echo times: ratios of region signals and two-component T2*."""

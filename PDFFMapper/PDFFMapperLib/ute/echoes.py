@@ -1,0 +1,143 @@
+"""UTE images ready to measure: magnitudes by echo time, their noise, and what they must fulfil."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from PDFFMapperLib.images.attributes import number_of
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.ute.noise import Noise, noise_of
+from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
+
+SHORTEST_MS = 0.2  # bone's signal is lost beyond
+PI_MS, PI_USUAL_MS = (1.8, 3.0), 2.2
+LATE_MS = 4.0  # pore water needs an echo after it
+LEAST_COMPONENT_ECHOES = 5
+LEAST_SNR = 5.0
+
+
+@dataclass(frozen=True)
+class UteImages:
+    """Magnitudes of one acquisition.
+
+    Attributes:
+        signal: shape (images, slices, rows, columns).
+        te_ms: echo times, ascending in a series; NaN where unknown of a pair.
+        noise: of every image.
+        field_t: field strength, None where unknown.
+        grid: a volume on the images' grid.
+        notes: what was done on reading.
+    """
+
+    signal: np.ndarray
+    te_ms: np.ndarray
+    noise: Noise
+    field_t: float | None
+    grid: Volume
+    notes: list[str]
+
+
+def ute_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
+    """The echoes of a series in order of echo time.
+
+    Raises:
+        ValueError: as `echo_train` (grids, doubled or missing echo times); the first echo is too
+            late for bone; the noise is unknown.
+    """
+    unit = None if settings.echo_times_s is None else "s"
+    train = echo_train(images, settings.echo_times_s, unit)
+    te_ms = 1e3 * train.echo_times_s
+    check_first_echo(te_ms[0])
+    signal = np.moveaxis(np.abs(train.signal), -1, 0)
+    grid = Volume(signal[0], train.ijk_to_ras, "UTE", dict(images[0].attributes))
+    return UteImages(
+        signal,
+        te_ms,
+        noise_of(signal, settings.sigma),
+        train.field_strength_t,
+        grid,
+        list(train.notes),
+    )
+
+
+def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
+    """Two images that differ by one preparation.
+
+    Raises:
+        ValueError: their gain is not known to be the same, they differ in echo time or flip angle,
+            or as `ute_series`.
+    """
+    if not settings.same_gain:
+        raise ValueError(
+            "A ratio of two acquisitions needs the same receiver gain in both, which their headers "
+            "do not tell; check it at the scanner and state it (--same-gain)."
+        )
+    for key, title, unit in (("EchoTime", "echo times", "ms"), ("FlipAngle", "flip angles", "deg")):
+        values = [number_of(image.attributes, key) for image in images]
+        if None not in values and abs(values[0] - values[1]) > 0.02 * abs(values[0]):
+            raise ValueError(
+                f"The two images have different {title} ({values[0]:g} and {values[1]:g} {unit}); "
+                "their ratio holds only where the preparation alone differs."
+            )
+    te_ms = np.array([number_of(image.attributes, "EchoTime") or np.nan for image in images])
+    if np.isfinite(te_ms[0]):
+        check_first_echo(te_ms[0])
+    signal = np.stack([image.array for image in images]).astype(np.float32)
+    if np.nanmin(signal) < 0:
+        raise ValueError("UTE ratios are of magnitude images; one of the two has negative values.")
+    strength = field_strength([image.attributes for image in images])
+    return UteImages(signal, te_ms, noise_of(signal, settings.sigma), strength, images[0], [])
+
+
+def check_first_echo(first_ms: float) -> None:
+    """Refuse a first echo at which bone has lost its signal.
+
+    Raises:
+        ValueError: it is later than 0.2 ms.
+    """
+    if first_ms > SHORTEST_MS:
+        hint = "; if the header gives microseconds, say --unit us" if first_ms >= 5 else ""
+        raise ValueError(
+            f"The first echo is at {first_ms:g} ms, where bone has lost its signal: 0.2 ms and "
+            f"less are needed{hint}."
+        )
+
+
+def porosity_echoes(te_ms: np.ndarray) -> tuple[int, int]:
+    """Which two echoes give PI: the first, and the one nearest to 2.2 ms.
+
+    Raises:
+        ValueError: fewer than two, or none from 1.8 to 3 ms.
+    """
+    listed = ", ".join(f"{time:g}" for time in te_ms)
+    if len(te_ms) < 2:
+        raise ValueError(
+            f"PI needs two echo times, the second from 1.8 to 3 ms; given is {listed} ms alone."
+        )
+    late = int(np.argmin(np.abs(te_ms - PI_USUAL_MS)))
+    if not PI_MS[0] <= te_ms[late] <= PI_MS[1]:
+        raise ValueError(
+            f"PI needs a second echo from 1.8 to 3 ms, usually 2.2 ms; the echoes are at {listed} "
+            "ms."
+        )
+    return 0, late
+
+
+def check_component_echoes(te_ms: np.ndarray) -> None:
+    """Refuse echo times that do not tell two components.
+
+    Raises:
+        ValueError: fewer than five, or none after 4 ms.
+    """
+    if len(te_ms) < LEAST_COMPONENT_ECHOES:
+        raise ValueError(
+            f"Two T2* components need five echo times; {len(te_ms)} were given. PI needs two."
+        )
+    if te_ms[-1] <= LATE_MS:
+        raise ValueError(
+            f"Pore water needs an echo after 4 ms; the last one is at {te_ms[-1]:g} ms."
+        )

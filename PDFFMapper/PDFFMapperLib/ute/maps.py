@@ -1,0 +1,245 @@
+"""Maps of bone at ultrashort echo times. NaN where not to be trusted, reasons beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+from scipy.special import i0e, i1e
+
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.kinds import map_kind
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.recipe import check_one_grid
+from PDFFMapperLib.ute.components import BiComponent, known_t2star_sd
+from PDFFMapperLib.ute.echoes import (
+    LEAST_SNR,
+    UteImages,
+    check_component_echoes,
+    porosity_echoes,
+    ute_pair,
+    ute_series,
+)
+from PDFFMapperLib.ute.regions import bi_component, high_field_note
+
+OUTSIDE, LOW, FLOOR = 1, 2, 4
+CODES = {0: "none", OUTSIDE: "outside", LOW: "signal below 5 times noise", FLOOR: "second is noise"}
+VOXELS = "Voxel ratios scatter and are for looking; a region's number is that of all its signal."
+_STEPS = 25  # of the fit of a voxel's two amplitudes
+_CHUNK = 20_000  # voxels
+
+
+def of_porosity(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """PI of voxels.
+
+    Raises:
+        ValueError: as `ute_series` and `porosity_echoes`.
+    """
+    data = ute_series(images, settings)
+    first, late = porosity_echoes(data.te_ms)
+    early, later = without_floor(data, (first, late))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100 * later / early
+    return _ratio_maps("PI", data, settings, percent, early, later, data.te_ms[late])
+
+
+def of_suppression(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """SR of voxels.
+
+    Raises:
+        ValueError: as `ute_pair`.
+    """
+    data = ute_pair(images, settings)
+    plain, left = without_floor(data, (0, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = plain / left
+    return _ratio_maps("SR", data, settings, ratio, plain, left)
+
+
+def of_transfer(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """MTR of voxels.
+
+    Raises:
+        ValueError: as `ute_pair`.
+    """
+    data = ute_pair(images, settings)
+    off, on = without_floor(data, (0, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100 * (1 - on / off)
+    return _ratio_maps("MTR", data, settings, percent, off, on)
+
+
+def of_components(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """Bound fraction of voxels, with the T2* of all bone and drawn towards its fraction.
+
+    Raises:
+        ValueError: as `ute_series`, `check_component_echoes` and `regions.bi_component`.
+        InterruptedError: canceled.
+    """
+    data = ute_series(images, settings)
+    check_component_echoes(data.te_ms)
+    inside, notes = _bone(data, settings)
+    doubt = _doubt(data, inside, without_floor(data, (0,))[0])
+    try:
+        fit, rows = bi_component(data, doubt == 0)
+    except ValueError as error:
+        raise ValueError(f"The mapped bone: {error}.") from None
+    fraction, sd, kept = _voxels(data, doubt == 0, fit, progress)
+    notes.append(
+        f"Voxels hold T2* of all bone, {fit.t2star_bound_ms.value:.2g} and "
+        f"{fit.t2star_pore_ms.value:.2g} ms, and {100 * kept:.0f} % of their own deviation from "
+        f"its fraction; noise explains the rest."
+    )
+    facts = _facts(data, notes + high_field_note(data.field_t))
+    facts["summary"] += "\nAll bone: " + "; ".join(one.told() for one in rows) + "."
+    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    facts["cramer_rao_sd"] = {one.quantity: one.bound_sd for one in rows}
+    return _maps(data, {"bound_fraction": fraction, "bound_fraction_SD": sd}, doubt, facts)
+
+
+def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
+    """Voxel signals without the floor of noise: the root of the square less that of noise."""
+    square = data.signal[list(which)].astype(float) ** 2 - 2 * data.noise.sigma**2
+    return np.sqrt(np.where(np.isfinite(square), np.maximum(square, 0), np.nan))
+
+
+def _ratio_maps(
+    kind: str,
+    data: UteImages,
+    settings: SimpleNamespace,
+    values: np.ndarray,
+    strong: np.ndarray,
+    weak: np.ndarray,
+    te_ms: float | None = None,
+) -> list[ParametricMap]:
+    doubt = _doubt(data, _mask(data, settings), strong)
+    doubt[(doubt == 0) & ~(weak > 0)] |= FLOOR
+    facts = _facts(data, [VOXELS])
+    if te_ms is not None:
+        facts["second_echo_ms"] = round(float(te_ms), 4)
+    return _maps(data, {kind: values}, doubt, facts)
+
+
+def _facts(data: UteImages, notes: Sequence[str]) -> dict[str, object]:
+    noise = data.noise
+    times = ", ".join(f"{time:.4g}" for time in data.te_ms)
+    independent = f", {100 * noise.share:.0f} % of voxels independent" if noise.share < 1 else ""
+    return {
+        "summary": f"UTE at TE {times} ms; {noise.told}{independent}.",
+        "sigma": noise.sigma,
+        "independent_share": noise.share,
+        "echo_times_ms": [round(float(time), 4) for time in data.te_ms],
+        "reading": data.notes,
+        "notes": list(notes),
+    }
+
+
+def _mask(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
+    if settings.mask is None:
+        return np.ones(data.grid.array.shape, bool)
+    check_one_grid(settings.mask, data.grid)
+    return settings.mask.array > 0
+
+
+def _bone(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:
+    """The mask, or all voxels that lose three quarters of their signal until the last echo."""
+    inside = _mask(data, settings)
+    if settings.mask is not None:
+        return inside, []
+    early, late = without_floor(data, (0, len(data.te_ms) - 1))
+    note = (
+        "No bone was given: all voxels that lose three quarters of their signal until the last "
+        "echo were taken for one region, tendons among them."
+    )
+    return inside & (late < early / 4), [note]
+
+
+def _doubt(data: UteImages, inside: np.ndarray, strong: np.ndarray) -> np.ndarray:
+    known = np.isfinite(data.signal).all(axis=0)
+    doubt = np.where(inside & known, 0, OUTSIDE).astype(np.uint8)
+    doubt[(doubt == 0) & (strong < LEAST_SNR * data.noise.sigma)] |= LOW
+    return doubt
+
+
+def _voxels(
+    data: UteImages, inside: np.ndarray, fit: BiComponent, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bound fraction and its SD in percent, and which share of a voxel's own deviation was kept."""
+    sigma, te_ms = data.noise.sigma, data.te_ms
+    t2stars = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value
+    basis = np.exp(-te_ms[:, None] / np.array(t2stars))
+    held = data.signal[:, inside].astype(float) / sigma
+    own = np.empty(held.shape[1])
+    total = np.empty(held.shape[1])
+    for start in range(0, held.shape[1], _CHUNK):
+        if progress and not progress(start / held.shape[1]):
+            raise InterruptedError("Canceled.")
+        here = slice(start, start + _CHUNK)
+        bound, pore = amplitudes(held[:, here], basis)
+        total[here] = bound + pore
+        own[here] = bound / total[here]
+    region = fit.bound_percent.value / 100
+    noise = _own_variance(total, region, t2stars, te_ms)
+    spread = max(float(np.mean((own - region) ** 2 - noise)), 0.0)
+    kept = spread / (spread + noise)
+    common = (fit.bound_percent.upper - fit.bound_percent.lower) / 3.92 / 100
+    fraction = np.full(inside.shape, np.nan, np.float32)
+    sd = fraction.copy()
+    fraction[inside] = 100 * (region + kept * (own - region))
+    sd[inside] = 100 * np.sqrt(kept * noise + common**2)
+    return fraction, sd, float(kept.mean())
+
+
+def amplitudes(held: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Both amplitudes of voxels by maximum likelihood under Rician noise of SD 1.
+
+    Expectation-maximization: the expected real part of each magnitude, then least squares.
+
+    Args:
+        held: magnitudes, shape (echoes, voxels).
+        basis: decay of each component, shape (echoes, 2).
+
+    Returns:
+        Shape (2, voxels).
+    """
+    solve = np.linalg.pinv(basis)
+    found = np.einsum("ck,kv->cv", solve, np.sqrt(np.maximum(held**2 - 2, 0.01)))
+    for _ in range(_STEPS):
+        x = held * np.maximum(np.einsum("kc,cv->kv", basis, found), 0)
+        found = np.einsum("ck,kv->cv", solve, held * i1e(x) / i0e(x))
+    return found
+
+
+def _own_variance(
+    total: np.ndarray, fraction: float, t2stars: tuple[float, float], te_ms: np.ndarray
+) -> np.ndarray:
+    """Least variance of a voxel's fraction with T2* known, by its signal; by a table."""
+    low, high = np.log(max(float(np.min(total)), 1.0)), np.log(float(np.max(total)) + 1)
+    nodes = np.linspace(low, high, 40)
+    sds = [known_t2star_sd((np.exp(n), fraction, *t2stars), te_ms) for n in nodes]
+    return np.interp(np.log(np.maximum(total, 1.0)), nodes, np.square(sds))
+
+
+def _maps(
+    data: UteImages,
+    arrays: Mapping[str, np.ndarray],
+    doubt: np.ndarray,
+    facts: Mapping[str, object],
+) -> list[ParametricMap]:
+    made = []
+    for name, array in arrays.items():
+        whole = np.where(doubt == 0, array, np.nan).astype(np.float32)
+        volume = data.grid.with_array(whole, name)
+        made.append(ParametricMap(map_kind(name), volume, dict(facts)))
+    reasons = data.grid.with_array(doubt, "doubt")
+    return [*made, ParametricMap(map_kind("doubt"), reasons, dict(facts), codes=CODES)]

@@ -1,0 +1,124 @@
+"""The recipes of bone at ultrashort echo times: PI, two-component T2*, SR and MTR."""
+
+from __future__ import annotations
+
+from PDFFMapperLib.maps.recipe import (
+    IMAGE,
+    NUMBER,
+    NUMBERS,
+    SWITCH,
+    Family,
+    Input,
+    Option,
+    Recipe,
+)
+
+_TE = (("EchoTime", "Echo time (ms)"),)
+ECHOES = Input(
+    "ute_echoes",
+    "UTE echoes",
+    "Magnitude images of one UTE, ZTE or Cones series, one per echo time.",
+    "uteNodes",
+    "ute",
+    _TE,
+    series=True,
+)
+PLAIN = Input("ute", "UTE", "UTE image without suppression.", "uteVolume", "ute", _TE)
+SUPPRESSED = Input(
+    "suppressed",
+    "UTE, long T2 suppressed",
+    "Same echo time, flip angle and gain, with soft tissue suppressed.",
+    "uteSuppressedVolume",
+    "ute",
+    _TE,
+)
+MT_OFF = Input("mt_off", "UTE without MT", "Without the MT pulse.", "uteMtOffVolume", "ute", _TE)
+MT_ON = Input("mt_on", "UTE with MT", "With the MT pulse.", "uteMtOnVolume", "ute", _TE)
+
+ECHO_TIMES = Option("echo_times_s", NUMBERS, None, "One per image, in place of the header's.", "s")
+SIGMA = Option(
+    "sigma",
+    NUMBER,
+    None,
+    "SD of the noise in one channel; measured in the images' corners where it is not given.",
+    "signal",
+    low=1e-9,
+    high=1e9,
+    digits=3,
+    flag="--sigma",
+    title="Noise SD",
+    parameter="uteSigma",
+    unset="from the corners",
+)
+MASK = Option(
+    "mask", IMAGE, None, "Bone to map; all voxels with signal if not given.", flag="--mask"
+)
+SAME_GAIN = Option(
+    "same_gain",
+    SWITCH,
+    False,
+    "Both images were made with the same receiver gain and scale; headers do not tell it.",
+    flag="--same-gain",
+    title="Both images have the same gain",
+    parameter="uteSameGain",
+)
+
+_MAPS = "PDFFMapperLib.ute.maps"
+
+UTE = Family(
+    command="ute",
+    purpose="porosity index, suppression ratio and bound water of bone at ultrashort echo times",
+    title="UTE of bone",
+    folder="UTE maps",
+    prefix="ute",
+    parameter="uteMethod",
+    reader="PDFFMapperLib.commands.ute_files",
+    regions="PDFFMapperLib.ute.regions:of_ute",
+    default="porosity-index",
+    recipes=(
+        Recipe(
+            id="porosity-index",
+            choice="Porosity index",
+            title="Porosity index (PI): signal near TE 2.2 ms over that below 0.2 ms, without the "
+            "floor of noise; of regions by the likelihood of all their voxels",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, SIGMA, MASK),
+            kinds=("PI", "doubt"),
+            citation="Jerban 2023, doi 10.3389/fendo.2023.1148345",
+            compute=f"{_MAPS}:of_porosity",
+        ),
+        Recipe(
+            id="bi-component",
+            choice="Bound and pore water, two T2*",
+            title="Bound-water fraction of apparent signals by two T2* components, fitted to a "
+            "region; voxels with its T2*, drawn towards it as far as noise explains them",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, SIGMA, MASK),
+            kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
+            citation="Seifert 2015, doi 10.1002/nbm.3305",
+            compute=f"{_MAPS}:of_components",
+        ),
+        Recipe(
+            id="suppression-ratio",
+            choice="Suppression ratio",
+            title="Suppression ratio (SR): UTE over UTE with long T2 suppressed",
+            inputs=(PLAIN, SUPPRESSED),
+            options=(SIGMA, SAME_GAIN, MASK),
+            kinds=("SR", "doubt"),
+            citation="Jerban 2023, doi 10.3389/fendo.2023.1148345",
+            compute=f"{_MAPS}:of_suppression",
+            flag="--suppressed",
+        ),
+        Recipe(
+            id="mtr",
+            choice="Magnetization transfer ratio",
+            title="Magnetization transfer ratio (MTR) of UTE images",
+            inputs=(MT_OFF, MT_ON),
+            options=(SIGMA, SAME_GAIN, MASK),
+            kinds=("MTR", "doubt"),
+            citation="Ma 2018, doi 10.1002/mrm.26846",
+            compute=f"{_MAPS}:of_transfer",
+            flag="--mtr",
+        ),
+    ),
+)

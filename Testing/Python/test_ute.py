@@ -1,0 +1,317 @@
+"""UTE of bone: region ratios without the noise floor, two T2*, refusals, command."""
+
+import csv
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from MarrowAssessLib.commands.main import main
+from PDFFMapperLib.images.files import read_volume, write_series, write_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.ute import regions
+from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, known_t2star_sd, signal_of
+from PDFFMapperLib.ute.echoes import ute_series
+from PDFFMapperLib.ute.noise import noise_of
+from PDFFMapperLib.ute.recipe import UTE
+from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of
+from phantoms.ute import EIGHT_MS, GRID, Tibia
+
+TE = np.array(EIGHT_MS)
+PI_TRUE = 100 * Tibia().cortex(np.array(2.2)) / Tibia().cortex(np.array(0.032))
+
+
+def rician(signal, voxels, rng):
+    return np.abs(signal + rng.standard_normal(voxels) + 1j * rng.standard_normal(voxels))
+
+
+@pytest.fixture(scope="module")
+def tibia():
+    return Tibia().volumes()
+
+
+@pytest.fixture(scope="module")
+def data(tibia):
+    return ute_series(tibia[0], SimpleNamespace(echo_times_s=None, sigma=None))
+
+
+# --- signals and ratios ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("percent", [5.4, 15.0])
+def test_pi_of_a_region_has_no_noise_floor(percent):
+    """At SNR 10 and a true 5.4 % the ratio of magnitudes reads 8 points too high."""
+    rng = np.random.default_rng(0)
+    found, plain, covered = [], [], []
+    for _ in range(300):
+        early, late = rician(10, 100, rng), rician(percent / 10, 100, rng)
+        above, below = RegionSignal(late, 1.0), RegionSignal(early, 1.0)
+        found.append(100 * above.value / below.value)
+        plain.append(100 * late.mean() / early.mean())
+        if len(covered) < 60:
+            ratio = ratio_of(above, below).times(100)
+            covered.append(ratio.lower <= percent <= ratio.upper)
+    assert abs(np.mean(found) - percent) < 0.3  # its own standard error is 0.08 points
+    assert np.mean(plain) - percent > (7 if percent < 10 else 2)
+    assert 0.88 <= np.mean(covered) <= 1.0  # 0.95, of 60
+
+
+def test_a_region_of_noise_has_no_signal_and_many_voxels_are_as_few():
+    rng = np.random.default_rng(1)
+    silent = RegionSignal(np.full(50, 1.2), 1.0)
+    assert silent.value == silent.peak == 0.0
+    held = rician(8, 2500, rng)  # more than are kept one by one
+    one = RegionSignal(held, 1.0)
+    assert one.value == pytest.approx(8, abs=3 / 2500**0.5)
+    assert RegionSignal(held[:2000], 1.0).value == pytest.approx(one.value, abs=0.05)
+    assert RegionSignal(3 * held, 3.0).value == pytest.approx(3 * one.value, rel=1e-6)
+    correlated = RegionSignal(held, 1.0, share=0.25)
+    wide, narrow = (ratio_of(x, x) for x in (correlated, one))
+    assert wide.upper - wide.lower == pytest.approx(2 * (narrow.upper - narrow.lower), rel=0.05)
+
+
+def test_noise_and_its_correlation_come_from_the_corners():
+    rng = np.random.default_rng(2)
+    field = rng.standard_normal((2, 4, 8, 64, 64))
+    white = np.abs(field[0] + 1j * field[1])
+    assert noise_of(white).sigma == pytest.approx(1, abs=0.02)
+    assert noise_of(white).share == pytest.approx(1, abs=0.1)
+    smooth = (field + np.roll(field, 1, -1)) / 2**0.5  # correlation 0.5 with each neighbor in a row
+    assert noise_of(np.abs(smooth[0] + 1j * smooth[1])).share == pytest.approx(0.5, abs=0.1)
+    assert noise_of(white, 2.5).sigma == 2.5
+    with pytest.raises(ValueError, match="could not be measured in the corners of the image"):
+        noise_of(white + 20)
+
+
+# --- two components -------------------------------------------------------------------------------
+
+
+def test_the_bounds_are_those_of_the_information_computed_here():
+    """Gaussian at high SNR: derivatives by differences, their information inverted."""
+    truth, sigma = np.array([300.0, 0.78, 0.35, 3.0]), 1.0
+    slopes = np.stack(
+        [
+            (signal_of(truth + d, TE) - signal_of(truth - d, TE)) / (2 * d.sum())
+            for d in np.diag(1e-4 * truth)
+        ],
+        axis=1,
+    )
+    by_hand = np.sqrt(np.diag(np.linalg.inv(slopes.T @ slopes)))
+    assert cramer_rao_sd(truth, TE, sigma) == pytest.approx(by_hand, rel=0.03)
+    assert 100 * by_hand[1] == pytest.approx(1.1, abs=0.06)  # points, as the requirements say
+    known = np.sqrt(np.linalg.inv(slopes[:, :2].T @ slopes[:, :2])[1, 1])
+    assert known_t2star_sd(truth, TE) == pytest.approx(known, rel=0.03)
+    assert cramer_rao_sd(truth, TE, sigma, 100)[1] == pytest.approx(by_hand[1] / 10, rel=0.03)
+    assert np.isinf(cramer_rao_sd((300, 1.0, 0.35, 3.0), TE, sigma)[3])  # no pore water, no T2*
+
+
+def test_two_components_reach_the_bound_and_their_interval_covers():
+    rng = np.random.default_rng(3)
+    truth = (50.0, 0.7, 0.4, 4.0)
+    found, covered = [], 0
+    for _ in range(16):
+        signals = [RegionSignal(rician(s, 60, rng), 1.0) for s in signal_of(truth, TE)]
+        one = fit_bi_component(signals, TE).bound_percent
+        found.append(one.value)
+        covered += one.lower <= 70 <= one.upper
+    bound = 100 * cramer_rao_sd(truth, TE, 1.0, 60)[1]
+    assert abs(np.mean(found) - 70) < 3 * bound / 4
+    assert np.std(found) < 1.6 * bound
+    assert covered >= 13
+
+
+def test_exact_signals_give_the_truth():
+    signals = [RegionSignal(np.full(10, s), 0.01) for s in signal_of((40.0, 0.6, 0.5, 5.0), TE)]
+    fit = fit_bi_component(signals, TE)
+    assert fit.bound_percent.value == pytest.approx(60, abs=0.1)
+    assert fit.t2star_bound_ms.value == pytest.approx(0.5, abs=0.003)
+    assert fit.t2star_pore_ms.value == pytest.approx(5, abs=0.03)
+    assert fit.amplitude == pytest.approx(40, rel=1e-3)
+
+
+# --- regions and maps of a tibia ------------------------------------------------------------------
+
+
+def test_pi_of_a_tibia_and_what_other_echo_times_would_give(data, tibia):
+    rows = {one.quantity: one for one in regions.porosity_index(data, tibia[1] == 1)}
+    assert rows["PI"].lower < PI_TRUE < rows["PI"].upper
+    assert rows["PI"].upper - rows["PI"].lower < 1
+    assert rows["PI at TE 2.2 ms"].value == pytest.approx(rows["PI"].value)
+    later = 100 * Tibia().cortex(np.array(2.4)) / Tibia().cortex(np.array(0.032))
+    assert rows["PI at TE 2.4 ms"].value == pytest.approx(later, abs=0.4)
+    assert rows["PI per TE"].value == pytest.approx((later - PI_TRUE) / 0.2, abs=0.4)
+    assert "of the echo after it" in rows["PI per TE"].note
+    two = ute_series([tibia[0][0], tibia[0][4]], SimpleNamespace(echo_times_s=None, sigma=5.0))
+    rows = regions.porosity_index(two, tibia[1] == 1)
+    assert "T2* 3 ms assumed" in rows[1].note
+
+
+def test_a_map_is_drawn_towards_its_region_as_far_as_noise_explains():
+    """RMS below 0.6 of the bound of a voxel of its own, and intervals that cover."""
+    truth = Tibia(spread=0.05)
+    images, labels, bound = truth.volumes(seed=5)
+    mask = images[0].with_array((labels == 1).astype(np.uint8))
+    made = {one.name: one for one in UTE.recipe("bi-component").make(images, mask=mask)}
+    inside = labels == 1
+    error = (made["bound_fraction"].volume.array - 100 * bound)[inside]
+    sd = made["bound_fraction_SD"].volume.array[inside]
+    own = 100 * cramer_rao_sd((30, 0.78, 0.35, 3.0), TE, 1.0)[1]
+    assert np.sqrt(np.mean(error**2)) < 0.6 * own
+    assert 0.9 < np.mean(np.abs(error) < 1.96 * sd) < 0.99
+    assert np.isnan(made["bound_fraction"].volume.array[~inside]).all()
+    assert (made["doubt"].volume.array[~inside] & 1).all()
+    facts = made["bound_fraction"].provenance
+    assert facts["region"]["bound_fraction"][0] == pytest.approx(78, abs=2)
+    assert facts["cramer_rao_sd"]["bound_fraction"] < 1.5
+    assert any("below 0.5 at 3 T (Seifert 2015" in note for note in facts["notes"])
+    assert any("noise explains the rest" in note for note in facts["notes"])
+
+
+def test_without_a_mask_what_decays_is_taken_for_bone():
+    images, labels, _ = Tibia(tesla=1.5).volumes()
+    made = UTE.recipe("bi-component").make(images)
+    inside = np.isfinite(made[0].volume.array)
+    assert (inside == (labels == 1)).mean() > 0.99
+    notes = made[0].provenance["notes"]
+    assert any("No bone was given" in note for note in notes)
+    assert not any("Seifert" in note for note in notes)  # 1.5 T
+
+
+def test_suppression_and_transfer_ratios_of_a_region():
+    rng = np.random.default_rng(6)
+    shape = (3, 48, 48)
+    inside = np.zeros(shape, bool)
+    inside[:, 16:30, 16:30] = True
+
+    def image(signal, name, **facts):
+        array = rician(np.where(inside, signal, 0.0), shape, rng)
+        return Volume(array, GRID, name, {"EchoTime": 0.03, **facts})
+
+    plain, half = image(20, "UTE"), image(6, "suppressed")
+    (sr,) = UTE.recipe("suppression-ratio").make([plain, half], same_gain=True)[:1]
+    data = regions.ute_pair([plain, half], SimpleNamespace(same_gain=True, sigma=None))
+    (row,) = regions.suppression_ratio(data, inside)
+    assert row.lower < 20 / 6 < row.upper and row.upper - row.lower < 0.2
+    assert np.nanmedian(sr.volume.array[inside]) == pytest.approx(20 / 6, abs=0.2)
+    (row,) = regions.transfer_ratio(data, inside)
+    assert row.lower < 70 < row.upper and row.upper - row.lower < 1
+    (mtr, doubt) = UTE.recipe("mtr").make([plain, half], same_gain=True)
+    assert np.nanmedian(mtr.volume.array[inside]) == pytest.approx(70, abs=1)
+    assert (doubt.volume.array[~inside] & 2).mean() > 0.99
+    silent = regions.ute_pair([plain, image(0, "none")], SimpleNamespace(same_gain=True, sigma=1.0))
+    with pytest.raises(ValueError, match="after suppression is noise, so it has no ratio"):
+        regions.suppression_ratio(silent, inside)
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "te_ms", "words"),
+    [
+        ("porosity-index", (0.16,), "PI needs two echo times, the second from 1.8 to 3 ms"),
+        ("porosity-index", (0.3, 2.2), "The first echo is at 0.3 ms, where bone has lost"),
+        ("porosity-index", (32.0, 220.0), "if the header gives microseconds, say --unit us"),
+        ("porosity-index", (0.032, 4.4), "PI needs a second echo from 1.8 to 3 ms, usually 2.2"),
+        ("porosity-index", (0.000032, 0.0022), "looks like seconds"),
+        ("porosity-index", (0.032, 2.2, -1.0), "Echo times must be positive numbers"),
+        ("porosity-index", (0.032, 0.0), "has no echo time"),
+        ("porosity-index", (0.032, 2.2, 2.2), "Echo time 2.2 ms is there twice"),
+        ("bi-component", (0.032, 0.2, 2.2, 4.4), "Two T2* components need five echo times; 4"),
+        ("bi-component", (0.032, 0.2, 0.4, 0.8, 2.2), "needs an echo after 4 ms; the last one"),
+    ],
+)
+def test_echo_times_that_do_not_tell_it_are_refused(method, te_ms, words):
+    images = [
+        Volume(np.ones((2, 16, 16), np.float32), GRID, f"echo {n}", {"EchoTime": te})
+        for n, te in enumerate(te_ms)
+    ]
+    with pytest.raises(ValueError, match=re.escape(words)):
+        UTE.recipe(method).make(images, sigma=1.0)
+
+
+def test_weak_and_open_regions_are_refused(data, tibia):
+    weak, _, _ = Tibia(snr=4.0).volumes()
+    read = ute_series(weak, SimpleNamespace(echo_times_s=None, sigma=None))
+    with pytest.raises(ValueError, match="times the noise; 5 are needed"):
+        regions.porosity_index(read, tibia[1] == 1)
+    one = np.zeros(tibia[1].shape, bool)
+    one[0, 24, 13] = True
+    faint, _, _ = Tibia(snr=12.0).volumes()
+    read = ute_series(faint, SimpleNamespace(echo_times_s=None, sigma=None))
+    with pytest.raises(ValueError, match="the echoes leave its bound fraction open"):
+        regions.bi_component(read, one)
+    with pytest.raises(ValueError, match="the region holds no voxel with a value in all images"):
+        regions.porosity_index(data, ~np.isfinite(data.signal[0]))
+    mask = faint[0].with_array(one.astype(np.uint8))
+    with pytest.raises(ValueError, match="The mapped bone: the echoes leave"):
+        UTE.recipe("bi-component").make(faint, mask=mask)
+    with pytest.raises(InterruptedError):
+        UTE.recipe("bi-component").make(tibia[0], progress=lambda fraction: False)
+
+
+def test_pairs_that_do_not_compare_are_refused(tibia):
+    one, other = tibia[0][0], tibia[0][1]
+    ratio = UTE.recipe("suppression-ratio")
+    with pytest.raises(ValueError, match="needs the same receiver gain in both, which their head"):
+        ratio.make([one, other])
+    with pytest.raises(ValueError, match=r"different echo times \(0\.032 and 0\.2 ms\); their"):
+        ratio.make([one, other], same_gain=True)
+    negative = one.with_array(-one.array)
+    with pytest.raises(ValueError, match="UTE ratios are of magnitude images; one of the two has"):
+        ratio.make([one, negative], same_gain=True)
+    elsewhere = Volume(other.array, np.eye(4), "elsewhere", dict(other.attributes))
+    for recipe in ("porosity-index", "mtr"):
+        with pytest.raises(ValueError, match="grid"):
+            UTE.recipe(recipe).make([one, elsewhere])
+
+
+# --- command --------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_maps_and_region_values(tibia, tmp_path, capsys):
+    images, labels, _ = tibia
+    write_series(images, tmp_path / "ute.nii.gz")
+    write_volume(images[0].with_array(labels), tmp_path / "labels.nrrd")
+    times = ",".join(f"{te:g}" for te in EIGHT_MS)
+    given = ["ute", str(tmp_path / "ute.nii.gz"), "--regions", str(tmp_path / "labels.nrrd")]
+    assert main([*given, "--echo-times", times, "--out", str(tmp_path / "out")]) == 0
+    assert "Region 1, " in capsys.readouterr().out
+    with (tmp_path / "out/ute_regions.csv").open(encoding="utf-8") as file:
+        rows = {(r["region"], r["quantity"]): r for r in csv.DictReader(file)}
+    assert float(rows["1", "PI"]["lower95"]) < PI_TRUE < float(rows["1", "PI"]["upper95"])
+    assert float(rows["2", "PI"]["value"]) == pytest.approx(100 * np.exp(-2.168 / 12), abs=1)
+    made = read_volume(tmp_path / "out/ute_PI.nrrd").array
+    assert np.nanmedian(made[labels == 1]) == pytest.approx(PI_TRUE, abs=1.5)
+    assert json.loads((tmp_path / "out/ute_maps.json").read_text())["provenance"]["sigma"] > 4
+    # of a region without a value, its reason; where none has one, exit code 2
+    parts = np.where(labels == 1, 3, 0).astype(np.uint8)
+    parts[:, :4, :4] = 2
+    write_volume(images[0].with_array(parts), tmp_path / "parts.nrrd")
+    given[3] = str(tmp_path / "parts.nrrd")
+    given += ["--method", "bi-component", "--echo-times", times]
+    assert main([*given, "--out", str(tmp_path / "bi")]) == 0
+    told = capsys.readouterr().out
+    assert "Region 2 has no value: its signal at the first echo" in told
+    assert "below 0.5 at 3 T (Seifert 2015" in told  # no header tells the field
+    write_volume(images[0].with_array(np.where(parts == 2, parts, 0)), tmp_path / "parts.nrrd")
+    assert main([*given, "--out", str(tmp_path / "none")]) == 2
+    assert "Region 2: its signal at the first echo" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("times", ["0.000032,0.0022", "32,2200"])
+def test_a_unit_other_than_ms_is_asked_for(tibia, tmp_path, capsys, times):
+    write_series([tibia[0][0], tibia[0][4]], tmp_path / "two.nii.gz")
+    given = [
+        "ute",
+        str(tmp_path / "two.nii.gz"),
+        "--echo-times",
+        times,
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(given) == 2
+    assert "look like s or us; say which by --unit" in capsys.readouterr().err
+    assert main([*given, "--unit", "s" if times[0] == "0" else "us"]) == 0
