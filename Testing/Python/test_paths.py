@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.commands import main as cli
@@ -162,6 +163,8 @@ def test_the_sample_has_every_quantity_that_is_measured(in_memory):
     on_request = (Method.REFERENCE_ONLY, Method.TEXTURE, Method.SPECTRUM, *fractures)
     elsewhere = {"vbq_cervical", "vbq_thoracic", "vbq_s1", "m_score"}
     other = {Contrast.SUV, Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP,
-             Contrast.YELLOW_SHARE}  # fmt: skip
+             Contrast.YELLOW_SHARE, Contrast.CT}  # fmt: skip
     elsewhere |= {row.key for row in QUANTITIES.values() if other & set(row.images)}
+    of_whole_body = {row.key for row in QUANTITIES.values() if row.measured is Role.LESION}
+    elsewhere |= of_whole_body | {"skeletal_adc", "skeletal_pdff"}
     assert {key for key in absent if QUANTITIES[key].method not in on_request} == elsewhere

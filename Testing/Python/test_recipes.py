@@ -56,7 +56,7 @@ def test_a_row_is_whole(recipe):
         assert not option.parameter or option.title
 
 
-@pytest.mark.parametrize(("command", "family"), zip(COMMANDS, FAMILIES, strict=True))
+@pytest.mark.parametrize(("command", "family"), list(zip(COMMANDS, FAMILIES, strict=True)))
 def test_the_command_has_every_option_with_a_flag(command, family):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)

@@ -21,7 +21,7 @@ _NODES = np.arange(len(INFORMATION_TABLE)) * _TABLE_STEP
 _BIN = 1 / 16  # of sigma, for more
 # The root of a noisy square is too small on average, by its variance/8 of its third power and
 # less near 0; 0.35 keeps the mean within 0.04 sigma for 100 voxels and true signals from 0.25 sigma
-# on (Testing/benchmarks/ute.py).
+# on (by simulation).
 _ROOT_BIAS = 0.35
 
 
