@@ -164,7 +164,7 @@ def test_voxels_that_are_not_there_are_told(tmp_path):
     whole.save_as(path)
     with pytest.raises(ValueError, match=r"frame 3 is missing; the file is truncated"):
         volume.read()
-    with pytest.raises(ValueError, match="MR Image Storage.*, which cannot stand here; convert it"):
+    with pytest.raises(ValueError, match=r"MR Image Storage.*, which cannot stand here; convert"):
         read_image(path)
 
 
