@@ -833,6 +833,23 @@ def test_training_and_scoring_by_command(tmp_path, capsys, monkeypatch):
     assert "No column is called height" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("told_by", ["PDFF_original_Q4LE", NAMES[1]])
+def test_a_score_that_does_not_beat_the_mean_pdff_says_so_first(tmp_path, capsys, told_by):
+    values, outcome = noise_cohort(5, patients=60, features=6)
+    columns = ["PDFF_original_Q4LE", *NAMES[1:6]]
+    values[outcome, columns.index(told_by)] += 2
+    features, outcomes = write_cohort(tmp_path, values, outcome)
+    features.write_text(features.read_text().replace(NAMES[0] + ",", columns[0] + ",", 1))
+    out = tmp_path / "score.json"
+    few = ["--repeats", "2", "--permutations", "0", "--out", str(out)]
+    given = ["train", str(features), "--outcomes", str(outcomes), "--outcome", "fracture", *few]
+    assert cli.main(given) == 0
+    first = json.loads(out.read_text())["card"]["summary"]
+    assert first.startswith("Not shown to be better: ") == (told_by == columns[0])
+    assert ("in AUC against mean PDFF alone" in first) == (told_by == columns[0])
+    assert first in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("stage", ["Cross-validation 0 %", "Permutations 0 %"])
 def test_a_kill_during_training_leaves_nothing(tmp_path, stage):
     features, outcomes = write_cohort(tmp_path, *noise_cohort(4, patients=30, features=5))

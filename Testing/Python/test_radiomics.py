@@ -11,6 +11,7 @@ from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands import radiomics
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.texture.discretization import Discretization
+from MarrowAssessLib.texture.filters import laplacian_of_gaussian
 from MarrowAssessLib.texture.perturbed import noise_sigma, perturbations
 from MarrowAssessLib.texture.resampling import at_spacing
 from MarrowAssessLib.texture.table import FEATURES, radiomics_rows, stability_rows
@@ -131,6 +132,47 @@ def test_resampling_keeps_places_values_and_thick_slices():
 def test_too_small_a_region_says_why(pdff):
     (row,) = radiomics_rows({Contrast.PDFF: pdff}, [region(shape=(6, 6, 6))])
     assert row.missing == {"PDFF": "216 voxels have a value; texture needs 300 or more"}
+
+
+def test_values_out_of_a_range_leave_the_intensities_and_not_the_shape(pdff):
+    pytest.importorskip("pywt", reason="PyWavelets is not installed")
+    volumes, kept = {Contrast.PDFF: pdff}, {Contrast.PDFF: (40.0, 50.0)}
+    (whole,) = radiomics_rows(volumes, [region()], filtered=True)
+    (row,) = radiomics_rows(volumes, [region()], filtered=True, ranges=kept)
+    inside = pdff.array[2:14, 2:14, 2:8]
+    counted = inside[(inside >= 40) & (inside <= 50)]
+    assert row.values["PDFF_original_Q4LE"] == pytest.approx(counted.mean(), rel=1e-6)
+    assert row.values["PDFF_original_1GSF"] == pytest.approx(counted.min(), rel=1e-6)
+    assert row.values["shape_YEKZ"] == whole.values["shape_YEKZ"]
+    assert row.settings["PDFF"].startswith("voxels 4.00 x 1.00 x 1.00 mm; values 40 to 50; 2.5D")
+    # a filter sees the whole image; only its responses at the left out voxels do not count
+    response = laplacian_of_gaussian(
+        np.moveaxis(pdff.array.astype(float), 2, 0), 1.0, [4.0, 1.0, 1.0], in_slice=True
+    )
+    response = np.moveaxis(response, 0, 2)[2:14, 2:14, 2:8]
+    expected = response[(inside >= 40) & (inside <= 50)].mean()
+    assert row.values["PDFF_LoG1mm_Q4LE"] == pytest.approx(expected, rel=1e-6)
+    variants = {
+        name: values for _, name, values in stability_rows(volumes, [region()], False, kept)
+    }
+    assert variants["as drawn"]["PDFF_original_Q4LE"] == pytest.approx(counted.mean(), rel=1e-6)
+
+
+def test_a_range_of_signals_holds_over_muscle_too():
+    volumes, regions = t1_with_muscle(gain=100.0)
+    low, high = 150.0, 250.0
+    ranges = {Contrast.T1: (low, high)}
+    (row,) = radiomics_rows(volumes, regions, ranges=ranges, tissue="marrow")
+    marrow = next(one for one in regions if one.role is Role.MARROW).values(
+        volumes[Contrast.T1].array
+    )
+    muscle = next(one for one in regions if one.role is Role.MUSCLE).values(
+        volumes[Contrast.T1].array
+    )
+    counted = marrow[(marrow >= low) & (marrow <= high)]
+    assert len(counted) < len(marrow)
+    expected = counted.mean() / np.median(muscle)
+    assert row.values["T1_over_muscle_Q4LE"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_variants_are_what_they_say(pdff):
@@ -297,6 +339,14 @@ def test_the_command_writes_the_table_and_what_it_means(pdff, files, tmp_path, c
     assert cli.main(["radiomics", *files, *rules, "--stability", "--out", str(out)]) == 0
     with open(out / "stability.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 13
+    within = ["--range", "PDFF=40,50", "--out", str(tmp_path / "range")]
+    assert cli.main(["radiomics", *files, *rules, *within]) == 0
+    with open(tmp_path / "range" / "radiomics.csv", encoding="utf-8", newline="") as file:
+        assert "values 40 to 50" in next(csv.DictReader(file))["PDFF_settings"]
+    assert cli.main(["radiomics", *files, *rules, *within[:1], "T1=4,5", *within[2:]]) == 2
+    assert "no image 'T1' was given, only PDFF." in capsys.readouterr().err
+    assert cli.main(["radiomics", *files, *rules, *within[:1], "PDFF=50,40", *within[2:]]) == 2
+    assert "expected the lowest and the highest value, as PDFF=0,100." in capsys.readouterr().err
     nothing = ["--label", "2=marrow:L4", "--out", str(tmp_path / "none")]
     assert cli.main(["radiomics", *files, *nothing]) == 2
     assert "No region gives features" in capsys.readouterr().err

@@ -63,6 +63,12 @@ def test_every_shell_and_python_block_is_run_by_someone():
     assert markers == by_ci | here
 
 
+def test_the_demo_s_report_shows_texture(folder):
+    page = (folder / "marrowassess-demo" / "report.html").read_text(encoding="utf-8")
+    table = page[page.index("<summary>Texture") :]
+    assert "ACUI" in table and "L3 marrow: 2.5D, merged; bins of 2.5 from 0; " in table
+
+
 def test_assess_command(folder):
     printed = run(folder, block("command: assess"))
     assert "Spine found without a point, levels from the sacrum" in printed

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import importlib.util
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from MarrowAssessLib.catalogue.contrasts import Contrast
     from MarrowAssessLib.study.regions import Region
-    from MarrowAssessLib.texture.table import Row
+    from MarrowAssessLib.texture.table import Range, Row
 
 
 RECORD, TABLE = "radiomics.json", "radiomics.csv"
@@ -59,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "patients scanned with different voxels compare",
     )
     parser.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="IMAGE=LOW,HIGH",
+        help="leave voxels of an image with other values out (re-segmentation), as PDFF=0,100",
+    )
+    parser.add_argument(
         "--parquet", action="store_true", help="radiomics.parquet as well (needs pyarrow)"
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
@@ -87,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
             f"{', '.join(apart)} lies on another voxel grid than the regions; texture needs "
             "regions drawn on it."
         )
-    images = digests(study.volumes)
+    images, ranges = digests(study.volumes), _ranges(args.range, study.volumes)
     corrected = without_coil_shading(study.volumes) if args.n4 else {}
     volumes, regions = study.volumes | corrected, study.regions
     acquired = {contrast: study.volumes[contrast] for contrast in corrected}
@@ -97,9 +105,10 @@ def run(args: argparse.Namespace) -> int:
         volumes, regions = at_spacing(volumes, regions, args.spacing)
         steps = ["resampled"]
     before = {c: ", ".join([*steps, *(["N4"] if c in corrected else [])]) for c in volumes}
-    rows = radiomics_rows(volumes, regions, args.filters, done_before=before)
-    before = {c: ", ".join(steps) for c in acquired}
-    plain = radiomics_rows(acquired, regions, args.filters, done_before=before) if acquired else []
+    rows = radiomics_rows(volumes, regions, args.filters, done_before=before, ranges=ranges)
+    before, plain = {c: ", ".join(steps) for c in acquired}, []
+    if acquired:
+        plain = radiomics_rows(acquired, regions, args.filters, done_before=before, ranges=ranges)
     if not any(row.values for row in rows):
         reasons = "; ".join(f"{r.region}: {why}" for r in rows for why in r.missing.values())
         raise ValueError(f"No region gives features ({reasons}).")
@@ -112,12 +121,37 @@ def run(args: argparse.Namespace) -> int:
         if args.parquet:
             write_parquet(rows, folder / PARQUET, subject, images)
         if args.stability:
-            write_stability(volumes, regions, folder / STABILITY, subject, args.filters)
+            write_stability(volumes, regions, folder / STABILITY, subject, args.filters, ranges)
     for row in rows:
         for image, why in row.missing.items():
             print(f"{row.region}, {image}: no features, {why}.")
     print(f"{len(rows)} regions, {max(len(row.values) for row in rows)} features: {args.out}")
     return 0
+
+
+def _ranges(texts: Sequence[str], images: Mapping[Contrast, Volume]) -> dict[Contrast, Range]:
+    """By image: the values that count.
+
+    Raises:
+        ValueError: no such image was given, or no two rising numbers.
+    """
+    found = {}
+    by_name = {contrast.value: contrast for contrast in images}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        if name not in by_name:
+            given = ", ".join(by_name)
+            raise ValueError(f"--range {text}: no image '{name}' was given, only {given}.")
+        try:
+            low, high = map(float, numbers.split(","))
+        except ValueError:
+            low = high = math.nan
+        if not low < high:
+            raise ValueError(
+                f"--range {text}: expected the lowest and the highest value, as {name}=0,100."
+            )
+        found[by_name[name]] = low, high
+    return found
 
 
 def _require(option: str, module: str, package: str, wanted: bool) -> None:
@@ -200,11 +234,12 @@ def write_stability(
     path: Path,
     subject: str,
     filtered: bool = False,
+    ranges: Mapping[Contrast, Range] | None = None,
 ) -> None:
     """One line for each region and variant."""
     from MarrowAssessLib.texture.table import stability_rows
 
-    rows = list(stability_rows(volumes, regions, filtered))
+    rows = list(stability_rows(volumes, regions, filtered, ranges))
     columns = list(dict.fromkeys(name for *_, values in rows for name in values))
     with (
         written_whole(path) as temporary,

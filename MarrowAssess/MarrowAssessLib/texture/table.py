@@ -58,6 +58,9 @@ _OF_INTENSITIES = ("KLMA", "99N0", "N365", "NPT7")  # shape features that need t
 _OF_RESPONSES = Discretization(bins=32)  # filtered images have no unit
 
 
+Range = tuple[float, float]  # lowest and highest value
+
+
 @dataclass
 class Row:
     """The features of one region.
@@ -89,6 +92,7 @@ def radiomics_rows(
     progress: Callable[[float], bool] | None = None,
     done_before: Mapping[Contrast, str] | None = None,
     tissue: str = "",
+    ranges: Mapping[Contrast, Range] | None = None,
 ) -> list[Row]:
     """Features of all regions in all images.
 
@@ -99,6 +103,8 @@ def radiomics_rows(
         progress: called with the fraction done; return False to cancel.
         done_before: what was done to an image before, such as "resampled"; the settings say it.
         tissue: only regions of it; signals are still divided by those of the others.
+        ranges: voxels of an image with other values are left out (re-segmentation, IBSI 2.5); the
+            region's shape stays.
 
     Raises:
         InterruptedError: progress asked to cancel.
@@ -112,14 +118,18 @@ def radiomics_rows(
         for m, (contrast, volume) in enumerate(volumes.items()):
             if progress and not progress((n + m / len(volumes)) / len(regions)):
                 raise InterruptedError("Canceled while features were counted.")
-            before = (done_before or {}).get(contrast, "")
-            _add(row, contrast, _part(region, volume, filtered, before), references.get(contrast))
+            before, kept = (done_before or {}).get(contrast, ""), (ranges or {}).get(contrast)
+            part = _part(region, volume, filtered, before, kept)
+            _add(row, contrast, part, references.get(contrast))
         rows.append(row)
     return rows
 
 
 def stability_rows(
-    volumes: dict[Contrast, Volume], regions: Sequence[Region], filtered: bool = False
+    volumes: dict[Contrast, Volume],
+    regions: Sequence[Region],
+    filtered: bool = False,
+    ranges: Mapping[Contrast, Range] | None = None,
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Region, variant and features of every region as it is drawn and a little changed.
 
@@ -129,7 +139,7 @@ def stability_rows(
     for region in regions:
         variants: dict[str, Row] = {}
         for contrast, volume in volumes.items():
-            drawn = _part(region, volume, filtered)
+            drawn = _part(region, volume, filtered, kept=(ranges or {}).get(contrast))
             for one in perturbations(drawn.values, drawn.mask, drawn.slice_axis):
                 row = variants.setdefault(one.name, Row(region.name, region.role.value, ""))
                 part = replace(drawn, values=one.values, mask=one.mask, coarser=one.coarser)
@@ -166,6 +176,7 @@ class _Part:
         filtered: whether features of filtered images are wanted.
         before: what was done to the image.
         coarser: how much wider bins of gray levels are than usual.
+        kept: lowest and highest value that counts; None keeps all.
     """
 
     values: np.ndarray
@@ -175,6 +186,13 @@ class _Part:
     filtered: bool = False
     before: str = ""
     coarser: float = 1.0
+    kept: Range | None = None
+
+    @property
+    def in_range(self) -> np.ndarray:
+        """The voxels whose value is known and counts."""
+        low, high = self.kept or (-np.inf, np.inf)
+        return np.isfinite(self.values) & (self.values >= low) & (self.values <= high)
 
     @property
     def slice_axis(self) -> int:
@@ -185,10 +203,17 @@ class _Part:
     def how(self) -> str:
         """Its voxels in words."""
         sides = " x ".join(f"{side:.2f}" for side in self.spacing[::-1])
-        return f"voxels {sides} mm{f' ({self.before})' if self.before else ''}"
+        kept = "; values {:g} to {:g}".format(*self.kept) if self.kept else ""
+        return f"voxels {sides} mm{f' ({self.before})' if self.before else ''}{kept}"
 
 
-def _part(region: Region, volume: Volume, filtered: bool, before: str = "") -> _Part:
+def _part(
+    region: Region,
+    volume: Volume,
+    filtered: bool,
+    before: str = "",
+    kept: Range | None = None,
+) -> _Part:
     spacing = np.asarray(volume.spacing[::-1], float)  # of array axes k, j, i
     reach = np.array(peak_reach(spacing)) + 1  # a voxel for moved outlines
     if filtered:
@@ -203,7 +228,7 @@ def _part(region: Region, volume: Volume, filtered: bool, before: str = "") -> _
     mask = np.zeros(values.shape, bool)
     here = (slice(i.start - b.start, i.stop - b.start) for i, b in zip(inside, box, strict=True))
     mask[tuple(here)] = region.mask
-    return _Part(values, mask, spacing, region.role, filtered, before)
+    return _Part(values, mask, spacing, region.role, filtered, before, kept=kept)
 
 
 def _widened(box: Sequence[slice], reach: Sequence[int], shape: Sequence[int]) -> tuple:
@@ -225,7 +250,8 @@ def _add(row: Row, contrast: Contrast, part: _Part, reference: tuple[Role, float
     role, median = reference
     name = f"{name}{OVER}{role.value}"
     try:
-        _add_relative(row, name, replace(part, values=part.values / median))
+        kept = part.kept and (part.kept[0] / median, part.kept[1] / median)
+        _add_relative(row, name, replace(part, values=part.values / median, kept=kept))
     except ValueError as error:
         row.missing[name] = str(error)
 
@@ -238,7 +264,7 @@ def _add_relative(row: Row, name: str, part: _Part) -> None:
 
 def _add_image(row: Row, name: str, part: _Part, bins: Discretization) -> None:
     one = _texture(row, name, part, bins)
-    counted = part.mask & np.isfinite(part.values)
+    counted = part.mask & part.in_range
     spacing = tuple(part.spacing)
     found = one.features | local_peaks(part.values, counted, spacing)
     row.values |= {f"{name}_{ORIGINAL}_{code}": value for code, value in found.items()}
@@ -255,7 +281,9 @@ def _add_image(row: Row, name: str, part: _Part, bins: Discretization) -> None:
     near = _widened(_box(part.mask), peak_reach(part.spacing), part.mask.shape)
     mask = part.mask[near]
     inside, bins = _box(mask), _OF_RESPONSES.coarser(part.coarser)
+    left_out = ~part.in_range[near]
     for filtered, response in _responses(part, near):
+        response[left_out] = np.nan
         one = region_texture(response[inside], mask[inside], part.spacing, bins, complete=True)
         found = one.features | local_peaks(response, mask & np.isfinite(response), spacing)
         row.values |= {f"{name}_{filtered}_{code}": value for code, value in found.items()}
@@ -264,8 +292,9 @@ def _add_image(row: Row, name: str, part: _Part, bins: Discretization) -> None:
 def _texture(row: Row, name: str, part: _Part, bins: Discretization) -> RegionTexture:
     """Texture of a part; the row keeps how it was counted."""
     box = _box(part.mask)
+    values = np.where(part.in_range, part.values, np.nan)[box]
     one = region_texture(
-        part.values[box], part.mask[box], part.spacing, bins.coarser(part.coarser), complete=True
+        values, part.mask[box], part.spacing, bins.coarser(part.coarser), complete=True
     )
     row.settings[name] = f"{part.how}; {one.aggregation.value}; {one.discretization}"
     row.levels[name] = one.levels_text
