@@ -145,13 +145,7 @@ def sample(desk):
     desk.tick("the sex is chosen")
     desk.read(SAMPLE[5])
     desk.click(panel.ui.applyButton)
-    steps.check("L2 Marrow PDFF" in panel.ui.verdictLabel.text, "There is no answer.")
-    desk.tick("ANSWER on the screen")
-    desk.shot("newcomer_sample")
-    desk.read(SAMPLE[6])
-    words = qt.QTextDocumentFragment.fromHtml(panel.ui.verdictLabel.text).toPlainText()
-    desk.read(words.replace("\n", " "))
-    desk.say(f"of it a person's own time: {desk.human_s:.1f} s")
+    answer(desk, panel, "L2 Marrow PDFF", "newcomer_sample", SAMPLE[6])
 
 
 def study(desk):
@@ -178,10 +172,15 @@ def study(desk):
     desk.read(panel.ui.studyLabel.text.replace("\n", " "))
     desk.read(STUDY[3])
     desk.click(panel.ui.findSpineButton)
-    steps.check("L2 T1 marrow/disc" in panel.ui.verdictLabel.text, "There is no answer.")
+    answer(desk, panel, "L2 T1 marrow/disc", "newcomer_study", STUDY[4])
+
+
+def answer(desk, panel, expected, picture, sentence):
+    """The answer is there, and is read."""
+    steps.check(expected in panel.ui.verdictLabel.text, "There is no answer.")
     desk.tick("ANSWER on the screen")
-    desk.shot("newcomer_study")
-    desk.read(STUDY[4])
+    desk.shot(picture)
+    desk.read(sentence)
     words = qt.QTextDocumentFragment.fromHtml(panel.ui.verdictLabel.text).toPlainText()
     desk.read(words.replace("\n", " "))
     desk.say(f"of it a person's own time: {desk.human_s:.1f} s")

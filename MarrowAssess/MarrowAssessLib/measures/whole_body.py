@@ -6,6 +6,7 @@ diffusion volume and global ADC follow Blackledge 2014 (doi 10.1371/journal.pone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,9 +82,7 @@ def propose(
     usual = float(np.nanmedian(np.concatenate([one.values(high.array) for one in muscle])))
     if not usual > 0:
         raise ValueError(f"The median signal of muscle is {usual:g}; check where it was drawn.")
-    skeleton = np.zeros(adc.array.shape, bool)
-    for one in marrow:
-        skeleton[one.box] |= one.mask
+    skeleton = _united(marrow, adc.array.shape)
     with np.errstate(invalid="ignore"):
         found = skeleton & (high.array > over_muscle * usual)
         found &= (adc.array >= adc_limits[0]) & (adc.array <= adc_limits[1])
@@ -100,6 +99,14 @@ def propose(
     return Proposal(large[parts], usual, over_muscle * usual, told)
 
 
+def _united(regions: Sequence[Region], shape: tuple[int, ...]) -> np.ndarray:
+    """The voxels of any of the regions, indexed [k, j, i]."""
+    mask = np.zeros(shape, bool)
+    for one in regions:
+        mask[one.box] |= one.mask
+    return mask
+
+
 def _ball_mm3(diameter: float) -> float:
     return float(np.pi / 6 * diameter**3)
 
@@ -111,7 +118,7 @@ def whole_body(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """A quantity of whole-body diffusion; nothing where no lesion is drawn."""
     if quantity.method is Method.SKELETAL_PART:
         return _by_part(book, quantity)
-    lesions = _lesions(book)
+    lesions = book.of_all(_lesions)
     if lesions is None:
         return []
     if not np.isfinite(lesions.values(book.acquired[Contrast.ADC].array)).any():
@@ -128,9 +135,7 @@ def _lesions(book: Book) -> Region | None:
     drawn = [one for one in book.drawn if one.role is Role.LESION]
     if not drawn:
         return None
-    mask = np.zeros(book.grid.array.shape, bool)
-    for one in drawn:
-        mask[one.box] |= one.mask
+    mask = _united(drawn, book.grid.array.shape)
     return Region.from_mask(", ".join(one.name for one in drawn), Role.LESION, "", mask)
 
 
@@ -207,24 +212,14 @@ def _by_part(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         return []
     made: list[Measurement | Skipped] = []
     for part, regions in groups.items():
-        mask = np.zeros(image.array.shape, bool)
-        for one in regions:
-            mask[one.box] |= one.mask
+        mask = _united(regions, image.array.shape)
         joined = Region.from_mask(part, Role.MARROW, "", mask)
         if np.isfinite(joined.values(image.array)).sum() < _FEWEST:
             made.append(Skipped(quantity.key, f"the map holds no value in the {part}"))
             continue
         one = statistics(joined, image.array, image.voxel_volume_mm3)
         names = tuple(region.name for region in regions)
-        made.append(
-            Measurement(
-                quantity.key,
-                part,
-                one.median,
-                names,
-                statistics=one,
-            )
-        )
+        made.append(Measurement(quantity.key, part, one.median, names, statistics=one))
     return made
 
 
@@ -261,7 +256,7 @@ def _cautions(book: Book) -> list[str]:
 
 
 def _lesion_values(book: Book) -> np.ndarray:
-    values = _lesions(book).values(book.acquired[Contrast.ADC].array)
+    values = book.of_all(_lesions).values(book.acquired[Contrast.ADC].array)
     return values[np.isfinite(values)]
 
 

@@ -116,7 +116,7 @@ UTE = Family(
             inputs=(MT_OFF, MT_ON),
             options=(SIGMA, SAME_GAIN, MASK),
             kinds=("MTR", "doubt"),
-            citation="Ma 2018, doi 10.1002/mrm.26846",
+            citation="by definition; UTE-MT of bone: Ma 2018 (abstract), doi 10.1002/mrm.26846",
             compute=f"{_MAPS}:of_transfer",
             flag="--mtr",
         ),
