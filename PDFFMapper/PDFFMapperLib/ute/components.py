@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from PDFFMapperLib.ute.region_signal import CHI2_95, RegionSignal, information_of
+from PDFFMapperLib.ute.region_signal import CHI2_95, RegionSignal, SignalsTogether, information_of
 
 T2STAR_BOUND_MS, T2STAR_PORE_MS = (0.1, 1.0), (1.0, 30.0)
 _STARTS = ((0.8, 0.35, 3.0), (0.5, 0.5, 6.0), (0.95, 0.3, 10.0))
@@ -120,7 +120,7 @@ class _Fit:
     """Deviance of a region's signals by the model's parameters."""
 
     def __init__(self, signals: Sequence[RegionSignal], te_ms: np.ndarray) -> None:
-        self.signals, self.te_ms = signals, te_ms
+        self.signals, self.te_ms = SignalsTogether(signals), te_ms
         self.top = 1.1 * max(one.peak for one in signals)
         limits = ((0.0, 20 * self.top), (0.0, 1.0), T2STAR_BOUND_MS, T2STAR_PORE_MS)
         self.limits = np.array(limits)
@@ -165,18 +165,23 @@ class _Fit:
         """Deviance, and gradient and expected information of the log likelihood."""
         signal = signal_of(parameters, self.te_ms)
         slopes = _gradient(parameters, self.te_ms)
-        told = [one.around(s) for one, s in zip(self.signals, signal, strict=True)]
-        deviance, score, weight = np.array(told).T
-        return float(deviance.sum()), score @ slopes, slopes.T @ (weight[:, None] * slopes)
+        deviance, score, weight = self.signals.around(signal)
+        return deviance, score @ slopes, slopes.T @ (weight[:, None] * slopes)
 
     def interval(self, n: int, least: float, found: np.ndarray, sd: float) -> tuple[float, float]:
         """Where the deviance of a parameter, others free, has risen by what 95 % allow."""
+        last = found
 
         def risen(value: float) -> float:
-            return self.at({n: value}, found)[0] - least - CHI2_95
+            nonlocal last
+            moved = last[n] - found[n]
+            share = (value - found[n]) / moved if moved else 0.0
+            deviance, last = self.at({n: value}, found + share * (last - found))
+            return max(deviance - least, 0.0) ** 0.5 - CHI2_95**0.5
 
         ends = []
         for limit in self.limits[n]:
+            last = found
             reach = 3 * sd if np.isfinite(sd) else np.ptp(self.limits[n])
             near = found[n] + np.sign(limit - found[n]) * reach
             near = min(max(near, self.limits[n][0]), self.limits[n][1])

@@ -54,14 +54,9 @@ def ute_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages
     check_first_echo(te_ms[0])
     signal = np.moveaxis(np.abs(train.signal), -1, 0)
     grid = Volume(signal[0], train.ijk_to_ras, "UTE", dict(images[0].attributes))
-    return UteImages(
-        signal,
-        te_ms,
-        noise_of(signal, settings.sigma),
-        train.field_strength_t,
-        grid,
-        list(train.notes),
-    )
+    field_t, notes = train.field_strength_t, list(train.notes)
+    del train  # its complex signal is the largest array of all
+    return UteImages(signal, te_ms, noise_of(signal, settings.sigma), field_t, grid, notes)
 
 
 def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:

@@ -22,12 +22,13 @@ from PDFFMapperLib.ute.echoes import (
     ute_pair,
     ute_series,
 )
+from PDFFMapperLib.ute.region_signal import information_of
 from PDFFMapperLib.ute.regions import bi_component, high_field_note
 
 OUTSIDE, LOW, FLOOR = 1, 2, 4
 CODES = {0: "none", OUTSIDE: "outside", LOW: "signal below 5 times noise", FLOOR: "second is noise"}
 VOXELS = "Voxel ratios scatter and are for looking; a region's number is that of all its signal."
-_STEPS = 25  # of the fit of a voxel's two amplitudes
+_STEPS, _LEAST_INFORMATION = 10, 0.5  # of the fit of a voxel's amplitudes
 _CHUNK = 20_000  # voxels
 
 
@@ -109,8 +110,11 @@ def of_components(
 
 def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
     """Voxel signals without the floor of noise: the root of the square less that of noise."""
-    square = data.signal[list(which)].astype(float) ** 2 - 2 * data.noise.sigma**2
-    return np.sqrt(np.where(np.isfinite(square), np.maximum(square, 0), np.nan))
+    square = data.signal[list(which)].astype(np.float32)
+    square *= square
+    square -= 2 * data.noise.sigma**2
+    np.maximum(square, 0, out=square)  # NaN stays what it is
+    return np.sqrt(square, out=square)
 
 
 def _ratio_maps(
@@ -178,14 +182,14 @@ def _voxels(
     sigma, te_ms = data.noise.sigma, data.te_ms
     t2stars = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value
     basis = np.exp(-te_ms[:, None] / np.array(t2stars))
-    held = data.signal[:, inside].astype(float) / sigma
+    held = data.signal[:, inside]
     own = np.empty(held.shape[1])
     total = np.empty(held.shape[1])
     for start in range(0, held.shape[1], _CHUNK):
         if progress and not progress(start / held.shape[1]):
             raise InterruptedError("Canceled.")
         here = slice(start, start + _CHUNK)
-        bound, pore = amplitudes(held[:, here], basis)
+        bound, pore = amplitudes(held[:, here] / float(sigma), basis)
         total[here] = bound + pore
         own[here] = bound / total[here]
     region = fit.bound_percent.value / 100
@@ -203,7 +207,8 @@ def _voxels(
 def amplitudes(held: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Both amplitudes of voxels by maximum likelihood under Rician noise of SD 1.
 
-    Expectation-maximization: the expected real part of each magnitude, then least squares.
+    Fisher scoring; an echo of noise alone keeps half of the weight of one without, since steps as
+    long as its information tells would go too far.
 
     Args:
         held: magnitudes, shape (echoes, voxels).
@@ -212,11 +217,19 @@ def amplitudes(held: np.ndarray, basis: np.ndarray) -> np.ndarray:
     Returns:
         Shape (2, voxels).
     """
-    solve = np.linalg.pinv(basis)
-    found = np.einsum("ck,kv->cv", solve, np.sqrt(np.maximum(held**2 - 2, 0.01)))
+    root = np.sqrt(np.maximum(held**2 - 2, 0.01))
+    found = np.einsum("ck,kv->cv", np.linalg.pinv(basis), root)
+    short, long = basis.T
+    products = np.stack([short * short, short * long, long * long])
     for _ in range(_STEPS):
-        x = held * np.maximum(np.einsum("kc,cv->kv", basis, found), 0)
-        found = np.einsum("ck,kv->cv", solve, held * i1e(x) / i0e(x))
+        nu = np.maximum(np.einsum("kc,cv->kv", basis, found), 0)
+        x = held * nu
+        score = np.einsum("kc,kv->cv", basis, held * (i1e(x) / i0e(x)) - nu)
+        weight = np.maximum(information_of(nu), _LEAST_INFORMATION)
+        one, both, other = np.einsum("pk,kv->pv", products, weight)
+        whole = one * other - both * both
+        found[0] += (other * score[0] - both * score[1]) / whole
+        found[1] += (one * score[1] - both * score[0]) / whole
     return found
 
 

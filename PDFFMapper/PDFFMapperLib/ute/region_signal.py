@@ -6,6 +6,7 @@ for a true 5.4 %. The maximum of the Rician likelihood of all voxels has no such
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,8 @@ class RegionSignal:
         sigma: noise SD of one channel.
         voxels: how many.
         independent: how many they are worth.
+        m, weights: magnitudes over sigma, and how much each of them counts.
+        best: the highest log likelihood.
     """
 
     def __init__(self, magnitudes: np.ndarray, sigma: float, share: float = 1.0) -> None:
@@ -59,10 +62,10 @@ class RegionSignal:
         if held.size > _MOST_SINGLE:
             bins, counts = np.unique(np.round(values / _BIN), return_counts=True)
             values = bins * _BIN
-        self._m, self._weights = values, counts * self.independent / held.size
+        self.m, self.weights = values, counts * self.independent / held.size
         self.peak = sigma * self._highest()
         nu = self.peak / sigma
-        self._best = self._weights @ (np.log(i0e(self._m * nu)) - 0.5 * (self._m - nu) ** 2)
+        self.best = self.weights @ (np.log(i0e(self.m * nu)) - 0.5 * (self.m - nu) ** 2)
         square = (self.peak / sigma) ** 2
         spread = 4 * (1 + square) / self.independent
         self.value = sigma * (square**2 + _ROOT_BIAS * spread) ** 0.25 if square else 0.0
@@ -72,33 +75,46 @@ class RegionSignal:
         """Signal over noise of one voxel."""
         return self.value / self.sigma
 
-    def around(self, signal: float) -> tuple[float, float, float]:
-        """Deviance, score and expected information of the log likelihood at a signal."""
-        nu = max(signal / self.sigma, 0.0)
-        x = self._m * nu
-        scaled = i0e(x)
-        likelihood = self._weights @ (np.log(scaled) - 0.5 * (self._m - nu) ** 2)
-        score = self._weights @ (self._m * i1e(x) / scaled - nu)
-        information = float(information_of(nu)) * self.independent
-        return (
-            max(2 * float(self._best - likelihood), 0.0),
-            float(score) / self.sigma,
-            information / self.sigma**2,
-        )
-
     def deviance(self, signal: float) -> float:
         """Twice what the log likelihood lies below its highest."""
-        return self.around(signal)[0]
+        return SignalsTogether([self]).around(np.array([signal]))[0]
 
     def _slope(self, nu: float) -> float:
-        x = self._m * nu
-        return float(self._weights @ (self._m * i1e(x) / i0e(x) - nu))
+        x = self.m * nu
+        return float(self.weights @ (self.m * i1e(x) / i0e(x) - nu))
 
     def _highest(self) -> float:
-        if self._weights @ (self._m**2 - 2) <= 0:
+        if self.weights @ (self.m**2 - 2) <= 0:
             return 0.0
-        top = float(self._m.max())
+        top = float(self.m.max())
         return brentq(self._slope, 1e-6, top + 1, xtol=1e-9 * (1 + top))
+
+
+class SignalsTogether:
+    """Several signals of one region, whose likelihood is computed at once."""
+
+    def __init__(self, signals: Sequence[RegionSignal]) -> None:
+        self._m = np.zeros((len(signals), max(len(one.m) for one in signals)))
+        self._weights = np.zeros_like(self._m)
+        for one, m, weights in zip(signals, self._m, self._weights, strict=True):
+            m[: len(one.m)], weights[: len(one.m)] = one.m, one.weights
+        self._sigma, self._independent, self._best = np.array(
+            [(one.sigma, one.independent, one.best) for one in signals]
+        ).T
+
+    def around(self, signal: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Deviance of all, and score and expected information of each log likelihood."""
+        nu = np.maximum(signal / self._sigma, 0.0)
+        x = self._m * nu[:, None]
+        scaled = i0e(x)
+        log_likelihood = np.log(scaled) - 0.5 * (self._m - nu[:, None]) ** 2
+        score = self._m * (i1e(x) / scaled) - nu[:, None]
+        below = self._best - np.einsum("kv,kv->k", self._weights, log_likelihood)
+        return (
+            2 * float(np.maximum(below, 0).sum()),
+            np.einsum("kv,kv->k", self._weights, score) / self._sigma,
+            information_of(nu) * self._independent / self._sigma**2,
+        )
 
 
 def information_of(snr: np.ndarray) -> np.ndarray:
