@@ -213,6 +213,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """Called each time the user opens this module; regions may have been edited elsewhere."""
         self.initializeParameterNode()
+        self.placing.compile_ahead()
         if self.logic.assessmentOf(self.segmentation()):
             self.scheduleUpdate()
 

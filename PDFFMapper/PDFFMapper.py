@@ -22,6 +22,7 @@ from slicer.util import VTKObservationMixin
 # Slicer logs everything: numba would fill its log with each step of compiling.
 logging.getLogger("numba").setLevel(logging.WARNING)
 
+REHEARSAL = "PDFFMapperLib.install.rehearsal:play"
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
 BEFORE_WIDGETS = 1000.0  # priority of an observer
 LOADING_DELAY_MS = 150  # after a volume was added, when its loader has named it
@@ -140,10 +141,14 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
+        from PDFFMapperLib.install.ahead import compile_ahead
+
         self.initializeParameterNode()
         if missing := self.logic.missingPackages():
             needed = _("Maps need {packages}: Apply asks for it; installing takes about a minute.")
             self.say(needed.format(packages=", ".join(missing)))
+        elif not slicer.app.testingEnabled():
+            compile_ahead(REHEARSAL)
 
     def exit(self) -> None:
         """Called each time the user opens another module."""
@@ -242,7 +247,11 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.frame.running:
             self.frame.cancel()
             return
-        computing = _("Computing; the first time takes a few seconds longer.")
+        from PDFFMapperLib.install.ahead import will_compile
+
+        computing = _("Computing.")
+        if will_compile(REHEARSAL):
+            computing = _("Compiling for this computer, once: this fit takes up to a minute.")
         self.say(computing)
         with self.frame.working(_("The maps could not be computed."), True):
             from PDFFMapperLib.install.packages import ensure_packages

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import qt
+import slicer
+from PDFFMapperLib.install.ahead import compile_ahead, will_compile
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.panel.words import ask_for_packages, column_text, enable, placed_text
 from MarrowAssessLib.scene.click_mode import ClickMode
+
+REHEARSAL = "MarrowAssessLib.sample.rehearsal:play"
 
 
 class PlacingRow:
@@ -46,6 +50,11 @@ class PlacingRow:
         ui.undoButton.connect("clicked(bool)", self.onUndoButton)
         ui.levelsUpButton.connect("clicked(bool)", self.onLevelsUpButton)
         ui.levelsDownButton.connect("clicked(bool)", self.onLevelsDownButton)
+
+    def compile_ahead(self) -> None:
+        """Have the first click compiled for in the background; not in tests."""
+        if not slicer.app.testingEnabled():
+            compile_ahead(REHEARSAL)
 
     def say(self, text: str) -> None:
         """Show a sentence below the buttons."""
@@ -110,6 +119,8 @@ class PlacingRow:
         if take is None or self._frame.running:
             return
         finding = take == self.findColumn
+        if will_compile(REHEARSAL):
+            self.say(_("Compiling for this computer, once: this click takes up to half a minute."))
         with self._frame.working(_("Nothing was placed."), finding):
             ask_for_packages(self.say)
             if finding:

@@ -132,8 +132,12 @@ def _brief_label(region: Region, result: Result | None, pathologic: bool) -> str
     return "\n".join([*first, *said[1:]])  # views are narrow, and cut what does not fit
 
 
-def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
-    """The results as a table node; each row says its unit, missing numbers are NaN."""
+def results_table(
+    results: Sequence[Result], node: slicer.vtkMRMLTableNode | None = None
+) -> slicer.vtkMRMLTableNode:
+    """The results as a table node (in the place of what one given showed); each row says its unit,
+    missing numbers are NaN.
+    """
     measurements = [result.measurement for result in results]
 
     def statistic(name: str) -> list[float | None]:
@@ -169,6 +173,7 @@ def results_table(results: Sequence[Result]) -> slicer.vtkMRMLTableNode:
             Column("Records", [_records(r) for r in results], "", "id, source and DOI"),
             Column("Key", [m.quantity for m in measurements], "", "the quantity, for software"),
         ],
+        node,
     )
     table.SetLocked(True)  # results are not typed over
     return table

@@ -259,14 +259,12 @@ def notes(assessment: Assessment) -> list[str]:
 def _update_table(
     results: Sequence[Result], segmentation: slicer.vtkMRMLSegmentationNode
 ) -> slicer.vtkMRMLTableNode:
-    made = results_table(results)
     table = segmentation.GetNodeReference(TABLE)
-    if table is None:
-        segmentation.SetNodeReferenceID(TABLE, made.GetID())
-        put_in_folder(FOLDER, [made], beside=segmentation)
-        return made
-    table.CopyContent(made)
-    slicer.mrmlScene.RemoveNode(made)
+    if table is not None:
+        return results_table(results, table)
+    table = results_table(results)
+    segmentation.SetNodeReferenceID(TABLE, table.GetID())
+    put_in_folder(FOLDER, [table], beside=segmentation)
     return table
 
 
@@ -290,10 +288,11 @@ def _update_charts(
             charts.append(old[key])
         elif chart := age_chart(shared, study.age_years):
             charts.append(chart)
-    segmentation.RemoveNodeReferenceIDs(CHART)
-    for chart in charts:
-        segmentation.AddNodeReferenceID(CHART, chart.GetID())
-    _put_beside(segmentation.GetNodeReference(TABLE), charts)
+    if charts != _charts(segmentation):  # setting references has Slicer look at every region
+        segmentation.RemoveNodeReferenceIDs(CHART)
+        for chart in charts:
+            segmentation.AddNodeReferenceID(CHART, chart.GetID())
+        _put_beside(segmentation.GetNodeReference(TABLE), charts)
     return charts
 
 

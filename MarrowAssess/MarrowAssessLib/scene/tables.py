@@ -23,8 +23,15 @@ class Column:
     description: str = ""
 
 
-def table_to_node(name: str, columns: Sequence[Column]) -> slicer.vtkMRMLTableNode:
+def table_to_node(
+    name: str, columns: Sequence[Column], node: slicer.vtkMRMLTableNode | None = None
+) -> slicer.vtkMRMLTableNode:
     """Add a table with typed columns and units; a missing number (None) becomes NaN.
+
+    Args:
+        name: of the table.
+        columns: all of the same length.
+        node: a table to fill anew, instead of adding one.
 
     Raises:
         ValueError: the columns differ in length.
@@ -32,7 +39,9 @@ def table_to_node(name: str, columns: Sequence[Column]) -> slicer.vtkMRMLTableNo
     lengths = {column.name: len(column.values) for column in columns}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"Table '{name}': its columns differ in length: {lengths}.")
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    node = node or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    modified = node.StartModify()
+    node.RemoveAllColumns()
     for column in columns:
         array, kind = _column_array(column.values)
         array.SetName(column.name)
@@ -41,6 +50,7 @@ def table_to_node(name: str, columns: Sequence[Column]) -> slicer.vtkMRMLTableNo
         node.SetColumnUnitLabel(column.name, column.unit)
         node.SetColumnDescription(column.name, column.description)
     node.SetUseColumnTitleAsColumnHeader(True)  # Slicer's table view adds the unit to the name
+    node.EndModify(modified)
     return node
 
 
@@ -131,17 +141,15 @@ def set_points(chart: slicer.vtkMRMLPlotChartNode, points: Sequence[AgePoint]) -
 
     Each is a series of its own, so that the legend names it, in the order in which they are given.
     """
-    table = chart.GetNodeReference(PERSON)
-    if table is None or point_labels(chart) != [point.label for point in points]:
-        _remove_points(chart)
-        table = _add_points(chart, points)
-    values = table.GetTable()
-    for number, (series, point) in enumerate(zip(_point_series(chart), points, strict=True)):
+    table = chart.GetNodeReference(PERSON) or _person_table(chart)
+    for series in _point_series(chart)[len(points) :]:
+        chart.RemovePlotSeriesNodeID(series.GetID())
+        slicer.mrmlScene.RemoveNode(series)
+    _set_columns(table, points)
+    shown = _point_series(chart)
+    for number, point in enumerate(points):
+        series = shown[number] if number < len(shown) else _add_point(chart, table, number)
         series.SetName(f"{point.label}  {point.text}".strip())
-        for row in range(TWICE):
-            values.GetColumn(0).SetValue(row, point.age_years)
-            values.GetColumn(number + 1).SetValue(row, point.value)
-    values.Modified()
     table.Modified()
 
 
@@ -167,33 +175,51 @@ def remove_chart(chart: slicer.vtkMRMLPlotChartNode) -> None:
         slicer.mrmlScene.RemoveNode(node)
 
 
-def _add_points(
-    chart: slicer.vtkMRMLPlotChartNode, points: Sequence[AgePoint]
-) -> slicer.vtkMRMLTableNode:
-    columns = [
-        Column(f"Value {n}", TWICE * [point.value], "", point.label)
-        for n, point in enumerate(points, 1)
-    ]
-    age = Column("Age", [p.age_years for p in TWICE * points[:1]], "years")
-    table = table_to_node(f"{chart.GetTitle()} patient", [age, *columns])
+def _person_table(chart: slicer.vtkMRMLPlotChartNode) -> slicer.vtkMRMLTableNode:
+    """The table of the patient's values, which a chart has not had."""
+    table = table_to_node(f"{chart.GetTitle()} patient", [Column("Age", TWICE * [0.0], "years")])
     chart.SetNodeReferenceID(PERSON, table.GetID())
-    for n, column in enumerate(columns):
-        series = _series(column.description, table, column.name)
-        series.SetPlotType(series.PlotTypeScatter)
-        series.SetLineStyle(series.LineStyleNone)
-        markers = (
-            series.MarkerStyleCircle,
-            series.MarkerStyleSquare,
-            series.MarkerStyleDiamond,
-            series.MarkerStylePlus,
-            series.MarkerStyleCross,
-        )
-        turn = n // len(POINT_COLORS)  # another shape for a color that comes again
-        series.SetMarkerStyle(markers[(n + turn) % len(markers)])
-        series.SetMarkerSize(POINT_SIZE)
-        series.SetColor(*_rgb(POINT_COLORS[n % len(POINT_COLORS)]))
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
     return table
+
+
+def _set_columns(table: slicer.vtkMRMLTableNode, points: Sequence[AgePoint]) -> None:
+    """A column for the ages and one for each value; nodes are kept, as new ones cost more."""
+    while table.GetNumberOfColumns() > len(points) + 1:
+        table.RemoveColumn(table.GetNumberOfColumns() - 1)
+    for number in range(table.GetNumberOfColumns(), len(points) + 1):
+        array, kind = _column_array(TWICE * [0.0])
+        array.SetName(f"Value {number}")
+        table.AddColumn(array)
+        table.SetColumnType(array.GetName(), kind)
+    values = table.GetTable()
+    for number, point in enumerate(points, 1):
+        table.SetColumnDescription(f"Value {number}", point.label)
+        for row in range(TWICE):
+            values.GetColumn(0).SetValue(row, point.age_years)
+            values.GetColumn(number).SetValue(row, point.value)
+    values.Modified()
+
+
+def _add_point(
+    chart: slicer.vtkMRMLPlotChartNode, table: slicer.vtkMRMLTableNode, number: int
+) -> slicer.vtkMRMLPlotSeriesNode:
+    """The marker of one more of the patient's values."""
+    series = _series(table.GetColumnName(number + 1), table, table.GetColumnName(number + 1))
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetLineStyle(series.LineStyleNone)
+    markers = (
+        series.MarkerStyleCircle,
+        series.MarkerStyleSquare,
+        series.MarkerStyleDiamond,
+        series.MarkerStylePlus,
+        series.MarkerStyleCross,
+    )
+    turn = number // len(POINT_COLORS)  # another shape for a color that comes again
+    series.SetMarkerStyle(markers[(number + turn) % len(markers)])
+    series.SetMarkerSize(POINT_SIZE)
+    series.SetColor(*_rgb(POINT_COLORS[number % len(POINT_COLORS)]))
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return series
 
 
 def _rgb(color: str) -> tuple[float, ...]:
@@ -204,15 +230,6 @@ def _rgb(color: str) -> tuple[float, ...]:
 def _point_series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
     table = chart.GetNodeReference(PERSON)
     return [series for series in chart_series(chart) if series.GetTableNode() is table]
-
-
-def _remove_points(chart: slicer.vtkMRMLPlotChartNode) -> None:
-    table = chart.GetNodeReference(PERSON)
-    old = _point_series(chart) if table else []
-    for series in old:
-        chart.RemovePlotSeriesNodeID(series.GetID())
-    for node in [*old, *filter(None, [table])]:
-        slicer.mrmlScene.RemoveNode(node)
 
 
 def _percentile_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:

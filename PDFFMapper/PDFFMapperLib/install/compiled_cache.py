@@ -24,6 +24,14 @@ def ensure_writable_cache(package: Path) -> None:
         use_temporary_cache()
 
 
+def cache_folder(package: Path) -> Path:
+    """The folder in which, or below which, a package's compiled code is kept."""
+    if own := os.environ.get(_VARIABLE):
+        return Path(own)
+    beside = package / "__pycache__"
+    return beside if _writable(beside) else _user_cache()
+
+
 def use_temporary_cache(fresh: bool = False) -> str:
     """Keep compiled code in a temporary folder of this user from now on; returns its path.
 

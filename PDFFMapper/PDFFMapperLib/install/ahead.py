@@ -1,0 +1,82 @@
+"""Compiling before anybody waits for it: once, by a process of its own at low priority."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+from pkgutil import resolve_name
+
+from PDFFMapperLib.install.compiled_cache import cache_folder
+from PDFFMapperLib.install.packages import missing_packages
+
+_playing: dict[str, subprocess.Popen] = {}
+
+
+def will_compile(rehearsal: str) -> bool:
+    """Whether a first use has to wait for the compiler: the rehearsal has not been played to its
+    end with this code, Python and numba.
+    """
+    return not missing_packages() and not _stamp(rehearsal).exists()
+
+
+def compile_ahead(rehearsal: str) -> subprocess.Popen | None:
+    """Start a rehearsal in the background, unless it has been played.
+
+    Args:
+        rehearsal: "module:function" that uses all that is compiled, with the types of real use.
+
+    Returns:
+        Its process; None if there is nothing to do, or no Python to do it with.
+    """
+    python = shutil.which("PythonSlicer") or sys.executable or ""
+    if not Path(python).stem.lower().startswith("python"):
+        return None  # embedded, sys.executable may be the application itself
+    if rehearsal in _playing and _playing[rehearsal].poll() is None:
+        return _playing[rehearsal]
+    if not will_compile(rehearsal):
+        return None
+    folders = [str(_package(rehearsal).parent), str(Path(__file__).parents[2])]
+    paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
+    windows = {
+        "creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+    }
+    _playing[rehearsal] = subprocess.Popen(
+        [python, "-m", __name__, rehearsal],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **(windows if sys.platform == "win32" else {"start_new_session": True}),
+    )
+    return _playing[rehearsal]
+
+
+def _package(rehearsal: str) -> Path:
+    return Path(import_module(rehearsal.partition(".")[0]).__file__).parent
+
+
+def _stamp(rehearsal: str) -> Path:
+    """The file that says so; it lies with the compiled code and goes with it."""
+    package = _package(rehearsal)
+    newest = max(path.stat().st_mtime_ns for path in package.rglob("*.py"))
+    version = "-".join((metadata.version("numba"), sys.implementation.cache_tag, f"{newest:x}"))
+    return cache_folder(package) / f"{rehearsal.replace(':', '.')}-{version}.compiled"
+
+
+def main(rehearsal: str) -> None:
+    """Play a rehearsal, and note that it was."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    resolve_name(rehearsal)()
+    stamp = _stamp(rehearsal)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
