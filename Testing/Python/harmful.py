@@ -1,26 +1,37 @@
-"""A cohort's task that harms the process that it arrives in."""
+"""What a study may do to the process that it is measured in."""
 
 import os
 import signal
 import time
 
-from MarrowAssessLib.cohort.apart import Limits
+import numpy as np
 
 
-class Harmful:
-    """A task that harms the process that it arrives in."""
-
-    def __init__(self, tries, how, out, seconds):
-        self.tries, self.how, self.out, self.limits = tries, how, out, Limits(seconds)
-
-    def __reduce__(self):
-        return harm, (self.tries, self.how)
-
-
-def harm(tries: str, how: str) -> None:
-    """Runs in the study's own process, when it gets its task."""
-    with open(tries, "a") as stream:
+def _count(task) -> int:
+    """Which try this is; noted in a file beside the results."""
+    with open(task.out.parent / "tries", "a+") as stream:
         stream.write("x")
-    if how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+        stream.seek(0)
+        return len(stream.read())
+
+
+def killed(task):
+    _count(task)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def endless(task):
+    _count(task)
     time.sleep(60)
+
+
+def greedy(task):
+    """Takes 3 GB, for real."""
+    _count(task)
+    return [{"value": float(np.ones(3 * 2**27)[-1])}], {}
+
+
+def harmless(task):
+    _count(task)
+    task.staging.mkdir()
+    return [{"process": os.getpid()}], {}

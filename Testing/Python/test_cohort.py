@@ -1,21 +1,24 @@
 """A folder of studies to one table: alike however it was stopped, and without names."""
 
 import json
+import multiprocessing
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from dicom_files import write_as_dicom
-from harmful import Harmful
-from MarrowAssessLib.cohort import apart, measuring
-from MarrowAssessLib.cohort.apart import Task, measure_apart
-from MarrowAssessLib.cohort.inventory import find_studies
+from MarrowAssessLib.cohort import child, measuring, run
+from MarrowAssessLib.cohort.apart import Limits, Task, end_children, measure_apart
+from MarrowAssessLib.cohort.inventory import StudySource, find_studies, salted
 from MarrowAssessLib.cohort.run import Plan, run_cohort
-from MarrowAssessLib.cohort.state import FAILED, Outcome, State
+from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
 from MarrowAssessLib.commands.main import main
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
@@ -133,14 +136,15 @@ def test_a_second_run_and_a_newer_version_are_refused(tmp_path):
         State(tmp_path)
 
 
-def test_folders_of_dicom_are_studies(tmp_path):
+def test_folders_of_dicom_are_studies(tmp_path, monkeypatch):
     image = Volume(np.full((4, 8, 8), 300, np.int16), GRID)
     write_as_dicom(image, tmp_path / "studies" / "Mueller" / "T1", SeriesDescription="t1 tse sag")
     (tmp_path / "studies" / "notes").mkdir()
     (tmp_path / "studies" / "notes" / "read.txt").write_text("nothing")
     (study,) = find_studies(tmp_path / "studies", "salt")
     assert study.path.name == "Mueller" and len(study.files) == 4
-    outcome = measure_apart(Task(study, tmp_path / "out", "salt"))
+    monkeypatch.setattr(child, "_limit_memory", lambda _: None)
+    outcome = child.outcome_of(Task(study, tmp_path / "out"))
     assert outcome.state == FAILED and not outcome.crashed
     assert "Mueller" not in outcome.reason and outcome.reason.endswith(".")
     assert measuring._patient_id(study.path) == "4711-secret"
@@ -149,28 +153,49 @@ def test_folders_of_dicom_are_studies(tmp_path):
         find_studies(tmp_path / "empty", "")
 
 
+def harmful(folder, name, **limits):
+    source = StudySource("a", folder / "a.json", ())
+    return Task(source, folder / "out", limits=Limits(**limits), measure=f"harmful:{name}")
+
+
+@pytest.fixture(scope="module")
+def _children():
+    yield
+    end_children()
+
+
+@pytest.mark.usefixtures("_children")
 @pytest.mark.parametrize(
-    ("harm", "reason", "seconds"),
+    ("harm", "reason", "limits"),
     [
-        ("endless", "It took more than 3 s.", 3),
-        ("killed", "Its process ended by itself (SIGKILL).", 60),
+        ("endless", "It took more than 0.5 s.", {"seconds": 0.5}),
+        ("killed", "Its process ended by itself (SIGKILL).", {}),
+        ("greedy", "It needs more than 1 GB of memory.", {"gigabytes": 1}),
     ],
 )
-def test_a_study_that_harms_its_process_fails_after_one_more_try(
-    results, tmp_path, harm, reason, seconds
-):
-    tries = tmp_path / "tries"
-    outcome = measure_apart(Harmful(str(tries), harm, tmp_path / "out", seconds))
+def test_a_study_that_harms_its_process_fails_after_one_more_try(tmp_path, harm, reason, limits):
+    outcome = measure_apart(harmful(tmp_path, harm, **limits))
     assert (outcome.state, outcome.reason, outcome.crashed) == (FAILED, reason, True)
-    assert tries.read_text() == "xx"
+    assert outcome.by_limit is bool(limits)
+    assert (tmp_path / "tries").read_text() == "xx"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tries"]
 
 
-def test_memory_and_unforeseen_faults_are_told(studies, tmp_path, monkeypatch):
-    task = Task(find_studies(studies, "")[0], tmp_path / "out", "salt")
-    said = []
+def test_a_process_is_kept_for_the_next_study_also_below_one_that_may_have_no_children(tmp_path):
+    """A Dask worker with a nanny is such a process (daemonic)."""
 
-    class Pipe:
-        send, close = said.append, staticmethod(lambda: None)
+    def measure(answer):
+        answer.send([measure_apart(harmful(tmp_path, "harmless")).rows for _ in range(2)])
+        end_children()
+
+    here, there = multiprocessing.get_context("fork").Pipe(duplex=False)
+    multiprocessing.get_context("fork").Process(target=measure, args=(there,), daemon=True).start()
+    (one,), (two,) = here.recv()
+    assert one["process"] == two["process"] != os.getpid()
+
+
+def test_unforeseen_faults_are_told(studies, tmp_path, monkeypatch):
+    task = Task(find_studies(studies, "")[0], tmp_path / "out")
 
     def fault(error):
         def measured(_):
@@ -178,21 +203,19 @@ def test_memory_and_unforeseen_faults_are_told(studies, tmp_path, monkeypatch):
 
         return measured
 
-    monkeypatch.setattr(apart, "_limit_memory", lambda _: None)
+    monkeypatch.setattr(child, "_limit_memory", lambda _: None)  # not of this process
     for error, words in (
-        (MemoryError(), "It needs more than 8 GB of memory."),
         (KeyError("x"), "It cannot be measured (KeyError: 'x')."),
         (OSError(28, "No space left on device"), "No space left on device."),
     ):
         monkeypatch.setattr(measuring, "measured", fault(error))
-        apart._child(task, Pipe)
-        assert said[-1].reason == words
+        assert child.outcome_of(task).reason == words
     monkeypatch.undo()
     study = json.loads(task.source.path.read_text()) | {"label_rules": ["1=csf:L3"]}
     alone = tmp_path / "alone.json"
     alone.write_text(json.dumps(study).replace("../", f"{studies.parent}/"))
     with pytest.raises(ValueError, match="Nothing can be measured on its images in its regions"):
-        measuring.measured(Task(type(task.source)("a", alone, ()), tmp_path / "o", "salt"))
+        measuring.measured(Task(StudySource("a", alone, ()), tmp_path / "o"))
 
 
 def test_command_and_its_refusals(studies, tmp_path, capsys, monkeypatch):
@@ -212,3 +235,176 @@ def test_a_folder_without_studies_leaves_nothing_behind(tmp_path):
     for folder in ("empty", "missing"):
         assert main(["cohort", str(tmp_path / folder), "--out", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def listing(path, text):
+    path.write_text(text)
+    return find_studies(path, "salt")
+
+
+def test_a_list_is_a_cohort(studies, tmp_path, monkeypatch, capsys):
+    (one, two) = listing(
+        studies.parent / "list.csv",
+        "Patient,Visit,T1,labels,label_rules,Age,sex,resample,group,days\n"
+        "Mueller,b,Mueller_1.nrrd,labels.nrrd,1=marrow:L3;3=muscle:psoas,31,F,false,case,90\n"
+        "Mueller,a,gone.nrrd,labels.nrrd,,31,F,,,0\n\n",
+    )
+    assert (one.name, one.patient, one.session) == ("Mueller/a", "Mueller", "a")
+    assert two.columns == (("group", "case"), ("days", "90"))
+    assert [file.name for file in two.files] == ["Mueller_1.nrrd", "labels.nrrd"]
+    monkeypatch.setattr(child, "_limit_memory", lambda _: None)
+    staging = tmp_path / "staging"
+    outcome = child.outcome_of(Task(two, tmp_path / "out", staging=staging))
+    assert (outcome.state, outcome.rows[0]["age_years"]) == (DONE, 31)
+    assert outcome.facts["patient"] == "Mueller"
+    assert outcome.facts["acquired"]["T1"] == {"spacing_mm": "1.5 x 1.5 x 4"}
+    assert (staging / "thumbnail.png").read_bytes()[-8:-4] == b"IEND"
+    rows = run._rows([(two.id, outcome)], [one, two], "salt")
+    who = [rows[0][key] for key in ("study", "patient", "session", "group", "days")]
+    assert who == [two.id, salted("Mueller", "salt"), 2, "case", "90"]
+    assert child.outcome_of(Task(one, tmp_path / "out", staging=staging)).state == FAILED
+    assert main(["cohort", str(studies.parent / "list.csv"), "--dry-run", "--out", "x"]) == 0
+    assert "Mueller/a: T1; 1 files; missing: T1 gone.nrrd" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("study,T7\na,b\n", "column 'T7' is not known; expected are study"),
+        ("T1\na.nii\n", "line 2: the study has no name; give study, or"),
+        ("study,T1\na,b\na,c\n", "line 3: this study was listed before; give every"),
+        ("study,T1\n", "this list holds no study."),
+        ("study,T1\n\xfc,b\n", "a CSV list of studies in UTF-8 is expected."),
+    ],
+)
+def test_lists_that_are_none(tmp_path, text, sentence):
+    (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        find_studies(tmp_path / "list.csv", "")
+
+
+def test_a_bids_data_set_is_a_cohort(tmp_path):
+    root = tmp_path / "data"
+    for name in (
+        "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz",
+        "sub-01/ses-a/anat/sub-01_ses-a_acq-stir_T2w.nii.gz",
+        "sub-01/ses-a/anat/sub-01_ses-a_echo-1_part-phase_MEGRE.nii.gz",
+        "sub-02/anat/sub-02_T1w.nii",
+        "derivatives/maps/sub-02/anat/sub-02_desc-PDFF_map.nii.gz",
+        "derivatives/maps/sub-02/anat/sub-02_desc-other_map.nii.gz",
+        "derivatives/maps/sub-02/anat/sub-02_dseg.nii.gz",
+        "sub-03/dwi/sub-03_dwi.nii.gz",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    (root / "dataset_description.json").write_text("{}")
+    (root / "derivatives" / "maps" / "dseg.tsv").write_text(
+        "index\tname\n1\tL3 marrow\n2\tpsoas muscle\n3\tspleen\n"
+    )
+    one, two = find_studies(root, "salt")
+    assert (one.name, one.patient, one.session) == ("sub-01/ses-a", "sub-01", "a")
+    content = json.loads(one.content)
+    assert (set(content["volumes"]), content["column"]) == ({"T1", "FS_T2"}, "auto")
+    content = json.loads(two.content)
+    assert set(content["volumes"]) == {"T1", "PDFF"}
+    assert content["label_rules"] == ["1=marrow:L3", "2=muscle:psoas"]
+    assert content["labels"].startswith("derivatives/maps/") and "column" not in content
+    for path in list((root / "sub-01").rglob("*.gz")) + list(root.rglob("sub-02*")):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(ValueError, match="no subject of this BIDS data set has an image that can"):
+        find_studies(root, "")
+
+
+def test_workers_elsewhere(studies, results, tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(run, "_CONNECT_S", 0.5)
+    quiet = {"dashboard_address": None, "processes": False, "threads_per_worker": 1}
+    with LocalCluster(n_workers=1, **quiet) as cluster:
+        plan = Plan(scheduler=cluster.scheduler_address)
+        (tmp_path / "out" / "private").mkdir(parents=True)
+        salt = (results / "private" / "salt.txt").read_text()
+        (tmp_path / "out" / "private" / "salt.txt").write_text(salt)
+        assert run_cohort(studies, tmp_path / "out", plan, lambda _: None).done == PATIENTS
+        for name in ("measurements.parquet", "measurements.csv", "failures.csv"):
+            assert (tmp_path / "out" / name).read_bytes() == (results / name).read_bytes()
+
+        def foreign(*_):
+            raise ModuleNotFoundError("No module named 'MarrowAssessLib'")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "measure_apart", foreign)
+            with pytest.raises(ValueError, match=r"The Dask workers cannot measure .* where the"):
+                run_cohort(studies, tmp_path / "other", plan, lambda _: None)
+        cluster.scale(0)
+        while cluster.scheduler.workers:
+            time.sleep(0.01)
+        with pytest.raises(ValueError, match="this Dask scheduler has no worker; start some"):
+            run_cohort(studies, tmp_path / "none", plan, lambda _: None)
+    with pytest.raises(ValueError, match="no Dask scheduler answers there"):
+        run_cohort(studies, tmp_path / "none", Plan(scheduler="tcp://127.0.0.1:9"), print)
+
+
+def test_a_lost_worker_fails_its_study_alone():
+    class Lost:
+        def result(self):
+            from distributed.scheduler import KilledWorker
+
+            raise KilledWorker("a", None, 3)
+
+    outcome = run._outcome(Lost())
+    assert outcome.state == FAILED and "workers that measured it were lost" in outcome.reason
+
+
+def test_slurm(monkeypatch, capsys, tmp_path):
+    """Against a stand-in of dask-jobqueue: what a job asks for, and the refusals."""
+    asked = {}
+
+    class Cluster:
+        def __init__(self, **options):
+            asked.update(options)
+
+        def scale(self, jobs):
+            asked["jobs"] = jobs
+
+    plan = Plan(workers=20, slurm="queue=short,walltime=08:00:00", limits=Limits(60, 7.5))
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    with pytest.raises(ValueError, match="Slurm jobs are started by dask-jobqueue; install it"):
+        run._slurm_cluster(plan)
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", SimpleNamespace(SLURMCluster=Cluster))
+    run._slurm_cluster(plan)
+    assert asked == {
+        "cores": 1, "memory": "9GB", "processes": 1, "jobs": 20, "queue": "short",
+        "walltime": "08:00:00",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="--slurm queue: queue is not of the form NAME=VALUE"):
+        run._slurm_cluster(Plan(slurm="queue"))
+    both = ["cohort", str(tmp_path), "--out", "x", "--slurm", "--scheduler", "tcp://h:1"]
+    assert main(both) == 2
+    assert "Name a Dask scheduler or Slurm, not both." in capsys.readouterr().err
+
+
+def test_what_failed_by_a_limit_is_tried_again_with_another(tmp_path):
+    state = State(tmp_path)
+    study = StudySource("a", tmp_path / "a.json", ())
+    plan, other = Plan(), Plan(limits=Limits(1200, 8))
+    for by_limit in (False, True):
+        state.start("a", "a", study.stamp, plan.settings)
+        state.finish("a", Outcome(FAILED, "late", by_limit=by_limit), plan.limits_text)
+        assert run._to_measure([study], state, plan, tmp_path) == []
+        again = run._to_measure([study], state, other, tmp_path)
+        assert len(again) == by_limit
+    state.close()
+
+
+def test_what_an_older_version_measured_is_measured_again(tmp_path):
+    base = sqlite3.connect(tmp_path / "state.sqlite")
+    base.execute("CREATE TABLE studies (id TEXT PRIMARY KEY, path TEXT)")
+    base.execute("INSERT INTO studies VALUES ('a', 'b')")
+    base.execute("PRAGMA user_version=1")
+    base.commit()
+    base.close()
+    state = State(tmp_path)
+    assert state.known() == {}
+    state.close()

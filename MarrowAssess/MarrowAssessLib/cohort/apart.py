@@ -1,26 +1,31 @@
-"""One study of a cohort, measured in a process of its own: whatever it does harms no other."""
+"""Studies of a cohort, measured in processes apart: whatever one does harms no other.
+
+Each thread that asks keeps one process (see cohort.child) and gives it study after study, so that
+Python is started and the references are loaded once. A process is replaced after a study that
+crashed it, ran out of time or memory, and after MOST_STUDIES.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import pickle
 import shutil
 import signal
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+import subprocess
+import sys
+import threading
+import uuid
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from pkgutil import resolve_name
 
 from MarrowAssessLib.cohort.inventory import StudySource
 from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome
 
-PRELOADED = [
-    "MarrowAssessLib.cohort.measuring", "MarrowAssessLib.cohort.apart",
-    "MarrowAssessLib.findings.assessment",
-    "MarrowAssessLib.scene.outputs", "MarrowAssessLib.sources.study_files",
-    "MarrowAssessLib.sources.volume_source", "SimpleITK", "scipy.ndimage",
-    "MarrowAssessLib.cohort.warmed",
-]  # fmt: skip
+MOST_STUDIES = 250
+STAGING = ".writing-"
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS",
+               "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")  # fmt: skip
+_kept: dict[int, Child] = {}  # by the thread that asks
 
 
 @dataclass(frozen=True)
@@ -43,97 +48,103 @@ class Task:
     Attributes:
         source: the study.
         out: folder for its results; replaced as a whole.
-        salt: of the cohort.
         n4, erosion_mm: settings of measuring.
         limits: what it may use.
         measure: the function that measures it, which only its process loads.
+        staging: where its results are made, beside their place; of this try alone.
     """
 
     source: StudySource
     out: Path
-    salt: str
     n4: bool = False
     erosion_mm: float = 0.0
     limits: Limits = field(default_factory=Limits)
     measure: str = "MarrowAssessLib.cohort.measuring:measured"
+    staging: Path | None = None
+
+
+class Child:
+    """A process that measures one study after another."""
+
+    def __init__(self):
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "MarrowAssessLib.cohort.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), "PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C is for whoever asked; its end ends this
+        )
+        self.studies = 0
+
+    def measure(self, task: Task) -> Outcome:
+        """What became of a study; `crashed` where this process is of no use any more."""
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(task.limits.seconds, kill)
+        timer.daemon = True
+        try:
+            if not self.studies:
+                pickle.load(self._process.stdout)  # it has started; what that takes is no study's
+            self.studies += 1
+            timer.start()
+            pickle.dump(task, self._process.stdin)
+            self._process.stdin.flush()
+            return pickle.load(self._process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            code = self._process.wait()
+            if late.is_set():
+                reason = f"It took more than {task.limits.seconds:g} s."
+                return Outcome(FAILED, reason, crashed=True, by_limit=True)
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            return Outcome(FAILED, f"Its process ended by itself ({how}).", crashed=True)
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        try:
+            self._process.stdin.close()
+        except OSError:  # of what it could not be given
+            pass
 
 
 def measure_apart(task: Task) -> Outcome:
-    """Measure a study in a process of its own; one that crashes is tried once more."""
+    """Measure a study in this thread's process; one that crashes is tried once more."""
     first = _once(task)
     return _once(task) if first.crashed else first
 
 
+def end_children() -> None:
+    """End the processes that are kept."""
+    while _kept:
+        _kept.popitem()[1].close()
+
+
 def _once(task: Task) -> Outcome:
-    context = _context()
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(task, there), daemon=True)
-    process.start()
-    there.close()
+    me = threading.get_ident()
+    if me not in _kept:
+        _kept[me] = Child()
+    child = _kept[me]
+    staging = task.out.with_name(f"{STAGING}{task.out.name}-{uuid.uuid4().hex[:8]}")
     try:
-        if not here.poll(task.limits.seconds):
-            return Outcome(FAILED, f"It took more than {task.limits.seconds:g} s.", crashed=True)
-        return here.recv()
-    except EOFError:
-        process.join()
-        code = process.exitcode or 0
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Outcome(FAILED, f"Its process ended by itself ({how}).", crashed=True)
+        outcome = child.measure(replace(task, staging=staging))
+        if outcome.state == DONE:
+            # Here and not in the child: one that outlives a killed run changes no result.
+            shutil.rmtree(task.out, ignore_errors=True)
+            staging.replace(task.out)
+    except OSError as error:
+        outcome = Outcome(FAILED, f"{error.strerror or type(error).__name__}.")
     finally:
-        here.close()
-        if process.is_alive():
-            process.kill()
-        process.join()
-        shutil.rmtree(staging_of(task), ignore_errors=True)
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Processes forked from one that has loaded everything; started anew where that cannot be."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
-
-
-def staging_of(task: Task) -> Path:
-    """Where a study's results are made, beside their place."""
-    return task.out.with_name(f".writing-{task.out.name}")
-
-
-def _child(task: Task, answer: Connection) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _limit_memory(task.limits.gigabytes)
-    outcome = Outcome(FAILED)
-    try:
-        outcome.digest = task.source.digest()
-        outcome.rows = resolve_name(task.measure)(task)
-        outcome.state = DONE
-    except MemoryError:
-        outcome.reason = f"It needs more than {task.limits.gigabytes:g} GB of memory."
-    except Exception as error:  # one broken study never stops the others
-        outcome.reason = _sentence(error, task.source)
-    answer.send(outcome)
-    answer.close()
-
-
-def _limit_memory(gigabytes: float) -> None:
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return
-    limit = int(gigabytes * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
-def _sentence(error: Exception, source: StudySource) -> str:
-    """Why a study failed, without names of its files or folders."""
-    from PDFFMapperLib.images.identity import without_names
-
-    text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, (ValueError, OSError)):
-        text = f"It cannot be measured ({type(error).__name__}: {text})."
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.strerror}."
-    folders = {parent for file in source.files for parent in file.parents[:3]}
-    return without_names(text, [*source.files, source.path, *sorted(folders, key=str)[::-1]])
+        shutil.rmtree(staging, ignore_errors=True)
+    if outcome.crashed or child.studies >= MOST_STUDIES:
+        _kept.pop(me).close()
+    return outcome

@@ -1,4 +1,4 @@
-"""The studies of a folder: each sub-folder with DICOM files, and each study file (JSON)."""
+"""The studies of a cohort: of a folder, of a BIDS data set, or of a list."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.dicom.preamble import is_dicom
+from PDFFMapperLib.images.bids import bids_root
 from PDFFMapperLib.images.files import written_whole
+
+from MarrowAssessLib.cohort.bids import bids_studies
+from MarrowAssessLib.cohort.study_list import ListedStudy, listed_studies
 
 _PLACES = ("labels", "segmentation")  # keys of a study file that name one file
 
@@ -21,20 +26,29 @@ class StudySource:
     """One study of a cohort.
 
     Attributes:
-        id: made of its place and the cohort's salt; tells nothing else.
-        path: a folder with DICOM files, or a study file.
+        id: made of its name and the cohort's salt; tells nothing else.
+        path: a folder with DICOM files, a study file, the list or the BIDS data set.
         files: all that it is read from, sorted.
+        name: what its list or data set calls it, else that of its file or folder.
+        content: of a study of a list or data set: a study file's text (JSON).
+        patient, session: as they are called there; "" where it does not say.
+        columns: what else its list says of it, for the tables.
     """
 
     id: str
     path: Path
     files: tuple[Path, ...]
+    name: str = ""
+    content: str = ""
+    patient: str = ""
+    session: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
 
     @property
     def stamp(self) -> str:
         """Sizes and times of its files: the same means that nothing was written since."""
         facts = [(str(f), s.st_size, s.st_mtime_ns) for f in self.files for s in [_stat(f)]]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([facts, self.content]).encode()).hexdigest()
 
     def digest(self) -> str:
         """Of the contents of its files and their places in the study.
@@ -42,7 +56,7 @@ class StudySource:
         Raises:
             OSError: a file cannot be read.
         """
-        found = hashlib.sha256()
+        found = hashlib.sha256(self.content.encode("utf-8", "replace"))
         for file in self.files:
             found.update(os.path.relpath(file, self.path.parent).encode("utf-8", "replace"))
             with open(file, "rb") as stream:
@@ -51,32 +65,55 @@ class StudySource:
         return found.hexdigest()
 
 
-def find_studies(folder: str | Path, salt: str) -> list[StudySource]:
-    """The studies below a folder, sorted by where they lie.
+def find_studies(place: str | Path, salt: str) -> list[StudySource]:
+    """The studies of a cohort, in the order of their names.
 
-    A sub-folder of the first level that holds DICOM files at any depth is one study; so is each
-    study file (JSON) of the first level.
+    Args:
+        place: a folder, of which each sub-folder with DICOM files at any depth and each study file
+            (JSON) of the first level is one study; a BIDS data set; or a CSV list (see
+            cohort.bids and cohort.study_list).
+        salt: of the cohort.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it holds no study.
+        FileNotFoundError: there is no such folder or file.
+        ValueError: it holds no study, or is no such list.
     """
-    root = Path(folder)
+    root = Path(place)
+    if root.is_file():
+        return [_listed(one, root, salt) for one in listed_studies(root)]
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: there is no such folder.")
+        raise FileNotFoundError(f"{root}: there is no such folder or list.")
+    if bids_root(root) == root.absolute():
+        return [_listed(one, root, salt) for one in bids_studies(root)]
     found = []
     for path in sorted(root.iterdir()):
         if path.name.startswith("."):
             continue
         files = _files_of(path)
         if files:
-            found.append(StudySource(salted(path.relative_to(root).as_posix(), salt), path, files))
+            name = path.relative_to(root).as_posix()
+            found.append(StudySource(salted(name, salt), path, files, name))
     if not found:
         raise ValueError(
             f"{root}: no study is in this folder; put each study's DICOM files in a folder of its "
             "own, or write one study file (JSON) for each."
         )
     return found
+
+
+def _listed(one: ListedStudy, place: Path, salt: str) -> StudySource:
+    """A study of a list or a BIDS data set."""
+    base = place.parent if place.is_file() else place
+    return StudySource(
+        salted(one.name, salt),
+        place,
+        tuple(sorted(set(_named_files(one.content, base)))),
+        one.name,
+        json.dumps(one.content, sort_keys=True),
+        one.patient,
+        one.session,
+        one.columns,
+    )
 
 
 def salted(text: str, salt: str) -> str:
@@ -105,22 +142,24 @@ def _files_of(path: Path) -> tuple[Path, ...]:
         return tuple(files) if any(map(is_dicom, files)) else ()
     if path.suffix.lower() != ".json":
         return ()
-    return tuple(sorted({path, *_named_files(path)}))
-
-
-def _named_files(path: Path) -> list[Path]:
-    """The files and folders' files that a study file names, as far as they are there."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        markups = content.get("markups") or []
-        named = [
-            *(content.get("volumes") or {}).values(),
-            *(content[key] for key in _PLACES if content.get(key)),
-            *([markups] if isinstance(markups, str) else markups),
-        ]
-        places = [path.parent / str(name).split("#")[0] for name in named]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []  # reading the study says what is wrong
+    except (OSError, ValueError, RecursionError):
+        content = {}  # reading the study says what is wrong
+    return tuple(sorted({path, *_named_files(content, path.parent)}))
+
+
+def _named_files(content: object, base: Path) -> list[Path]:
+    """The files and folders' files that a study file names, as far as they are there."""
+    if not isinstance(content, dict):
+        return []
+    volumes, markups = content.get("volumes"), content.get("markups") or []
+    named = [
+        *(volumes.values() if isinstance(volumes, Mapping) else ()),
+        *(content[key] for key in _PLACES if content.get(key)),
+        *([markups] if isinstance(markups, str) else markups),
+    ]
+    places = [base / one.split("#")[0] for one in named if isinstance(one, str)]
     files = []
     for place in places:
         files += [f for f in place.rglob("*") if f.is_file()] if place.is_dir() else [place]

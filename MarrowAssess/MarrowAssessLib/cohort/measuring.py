@@ -2,42 +2,60 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 
-from MarrowAssessLib.cohort.apart import Task, staging_of
-from MarrowAssessLib.cohort.inventory import salted
+from MarrowAssessLib.cohort.apart import Task
+from MarrowAssessLib.cohort.inventory import StudySource
+
+_ACQUIRED = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName",
+             "MagneticFieldStrength", "RepetitionTime", "EchoTime")  # fmt: skip
+THUMBNAIL = "thumbnail.png"
 
 
-def measured(task: Task) -> list[dict]:
-    """Read, measure and write one study; its rows."""
+def measured(task: Task) -> tuple[list[dict], dict]:
+    """Read, measure and write one study to `task.staging`.
+
+    Returns:
+        Its rows, and facts: "patient" as the images or the study file call them, and "acquired",
+        what differs between scanners, by image.
+    """
     from MarrowAssessLib.findings.assessment import assess
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.report.data import rows_of
+    from MarrowAssessLib.report.thumbnail import write_thumbnail
     from MarrowAssessLib.scene.outputs import write_outputs
     from MarrowAssessLib.sources.study_files import read_study
 
-    arguments, patient = _arguments(task.source.path)
+    arguments, patient = _arguments(task.source)
     study = read_study(**arguments)
     study.subject = ""
     assessment = assess(study, Settings(task.erosion_mm, task.n4))
     if not assessment.results:
         raise ValueError("Nothing can be measured on its images in its regions.")
     assessment.notes += study.notes
-    staging = staging_of(task)
-    shutil.rmtree(staging, ignore_errors=True)
-    write_outputs(assessment, staging, False, lambda _: None)
-    shutil.rmtree(task.out, ignore_errors=True)
-    staging.replace(task.out)
-    who = salted(patient, task.salt) if patient else ""
-    return [{"study": task.source.id, "patient": who, **row} for row in rows_of(assessment)]
+    write_outputs(assessment, task.staging, False, lambda _: None)
+    write_thumbnail(study, task.staging / THUMBNAIL)
+    acquired = {contrast.value: _acquired(volume) for contrast, volume in study.volumes.items()}
+    return rows_of(assessment), {"patient": patient, "acquired": acquired}
 
 
-def _arguments(path: Path) -> tuple[dict, str]:
+def _acquired(volume: object) -> dict[str, object]:
+    """Scanner, times and voxel size of an image."""
+    facts = {key: volume.attributes[key] for key in _ACQUIRED if volume.attributes.get(key)}
+    found = {key: v if isinstance(v, (int, float)) else str(v) for key, v in facts.items()}
+    return found | {"spacing_mm": " x ".join(f"{one:.3g}" for one in volume.spacing)}
+
+
+def _arguments(source: StudySource) -> tuple[dict, str]:
     """What read_study takes, and the patient's identifier, which only its hash leaves."""
-    from MarrowAssessLib.sources.study_file import read_study_file
+    from MarrowAssessLib.sources.study_file import read_study_file, study_arguments
     from MarrowAssessLib.sources.volume_source import guess_study
 
+    path = source.path
+    if source.content:
+        base = path.parent if path.is_file() else path
+        return study_arguments(json.loads(source.content), base, source.name), source.patient
     if path.is_file():
         arguments = read_study_file(path)
         return arguments, str(arguments.get("subject") or "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass
@@ -20,7 +20,9 @@ class Outcome:
         reason: why it failed, in one sentence without names; "" where it did not.
         rows: its measurements, one a row, as in measurements.csv.
         digest: of the contents that it was read from; "" where they could not be read.
-        crashed: whether its process ended by itself, which may be chance.
+        crashed: whether its process ended or is of no use any more, which may be chance.
+        by_limit: whether it took more time or memory than it may.
+        facts: its patient, and how it was acquired (see cohort.measuring).
     """
 
     state: str
@@ -28,6 +30,24 @@ class Outcome:
     rows: list[dict] = field(default_factory=list)
     digest: str = ""
     crashed: bool = False
+    by_limit: bool = False
+    facts: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a study from earlier runs.
+
+    Attributes:
+        state, stamp, digest, settings: see State.start and State.finish.
+        limits: those that it failed by, "" where it did not.
+    """
+
+    state: str = ""
+    stamp: str = ""
+    digest: str = ""
+    settings: str = ""
+    limits: str = ""
 
 
 class State:
@@ -55,9 +75,12 @@ class State:
                 f"{folder.parent}: this cohort was written by a newer version; use that, or name "
                 "another folder."
             )
+        if version < SCHEMA:  # measured by an older version, and to be measured again
+            self._base.execute("DROP TABLE IF EXISTS studies")
         self._base.execute(
             "CREATE TABLE IF NOT EXISTS studies (id TEXT PRIMARY KEY, path TEXT, state TEXT, "
-            "stamp TEXT, digest TEXT, settings TEXT, reason TEXT, rows TEXT)"
+            "stamp TEXT, digest TEXT, settings TEXT, limits TEXT, reason TEXT, rows TEXT, "
+            "facts TEXT)"
         )
         self._base.execute(f"PRAGMA user_version={SCHEMA}")
         self._base.execute("UPDATE studies SET state=? WHERE state=?", (QUEUED, RUNNING))
@@ -68,35 +91,41 @@ class State:
             self._base.close()
         self._lock.close()
 
-    def known(self) -> dict[str, tuple[str, str, str, str]]:
-        """State, stamp, digest and settings of each study by its id."""
-        rows = self._base.execute("SELECT id, state, stamp, digest, settings FROM studies")
-        return {row[0]: row[1:] for row in rows}
+    def known(self) -> dict[str, Known]:
+        """What is known of each study, by its id."""
+        rows = self._base.execute("SELECT id, state, stamp, digest, settings, limits FROM studies")
+        return {row[0]: Known(*row[1:]) for row in rows}
 
     def keep_only(self, ids: set[str]) -> None:
         """Forget studies that are no longer in the cohort."""
         gone = [(one,) for one in self.known() if one not in ids]
         self._base.executemany("DELETE FROM studies WHERE id=?", gone)
 
-    def start(self, study: str, path: Path, stamp: str, settings: str) -> None:
+    def start(self, study: str, path: str, stamp: str, settings: str) -> None:
         """A study is being measured."""
         self._base.execute(
-            "INSERT OR REPLACE INTO studies VALUES (?, ?, ?, ?, '', ?, '', '[]')",
-            (study, str(path), RUNNING, stamp, settings),
+            "INSERT OR REPLACE INTO studies VALUES (?, ?, ?, ?, '', ?, '', '', '[]', '{}')",
+            (study, path, RUNNING, stamp, settings),
         )
 
-    def finish(self, study: str, outcome: Outcome) -> None:
-        """What became of it."""
+    def finish(self, study: str, outcome: Outcome, limits: str) -> None:
+        """What became of it, within which limits."""
         self._base.execute(
-            "UPDATE studies SET state=?, digest=?, reason=?, rows=? WHERE id=?",
-            (outcome.state, outcome.digest, outcome.reason, json.dumps(outcome.rows), study),
-        )
+            "UPDATE studies SET state=?, digest=?, limits=?, reason=?, rows=?, facts=? WHERE id=?",
+            (
+                outcome.state, outcome.digest, limits if outcome.by_limit else "", outcome.reason,
+                json.dumps(outcome.rows), json.dumps(outcome.facts), study,
+            ),
+        )  # fmt: skip
 
     def restamp(self, study: str, stamp: str) -> None:
         """Its files have new times, and the contents that they had."""
         self._base.execute("UPDATE studies SET stamp=? WHERE id=?", (stamp, study))
 
-    def results(self) -> list[tuple[str, str, str, list[dict]]]:
-        """Id, state, reason and rows of each study, sorted by id."""
-        rows = self._base.execute("SELECT id, state, reason, rows FROM studies ORDER BY id")
-        return [(one, state, reason, json.loads(text)) for one, state, reason, text in rows]
+    def results(self) -> list[tuple[str, Outcome]]:
+        """Id and outcome of each study, sorted by id."""
+        rows = self._base.execute("SELECT id, state, reason, rows, facts FROM studies ORDER BY id")
+        return [
+            (one, Outcome(state, reason, json.loads(measured), facts=json.loads(facts)))
+            for one, state, reason, measured, facts in rows
+        ]

@@ -11,7 +11,11 @@ EXAMPLE = """examples:
   marrowassess cohort studies --out results --workers 2
   marrowassess cohort studies --out results --only-failed
 
-Each sub-folder of DICOM files, and each study file (JSON) as for `assess --study`, is one study.
+  marrowassess cohort studies.csv --out results
+  marrowassess cohort bids_folder --out results --slurm queue=short,walltime=08:00:00 --workers 20
+
+Each sub-folder of DICOM files, and each study file (JSON) as for `assess --study`, is one study;
+so is each line of a CSV list, and each subject's session of a BIDS data set.
 Stopped in any way, the same command goes on where it was. Tables call studies and patients by
 hashes; results/private knows which is which, and is not to be passed on.
 """
@@ -21,12 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `marrowassess cohort`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
-    parser.add_argument("studies", type=Path, help="folder of studies")
+    parser.add_argument("studies", type=Path, help="folder of studies, CSV list or BIDS data set")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--workers", type=int, default=1, help="studies at a time (default: 1)")
     parser.add_argument(
         "--scheduler", default="", metavar="ADDRESS",
         help="of a running Dask scheduler, such as tcp://host:8786, whose workers see the folders",
+    )  # fmt: skip
+    parser.add_argument(
+        "--slurm", default=None, metavar="OPTIONS", nargs="?", const="",
+        help="workers as Slurm jobs, with options such as queue=short,walltime=08:00:00",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="list the studies, measure nothing")
     parser.add_argument("--force", action="store_true", help="measure everything again")
@@ -51,19 +59,41 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.cohort.inventory import find_studies
     from MarrowAssessLib.cohort.run import Plan, run_cohort
 
+    if args.scheduler and args.slurm is not None:
+        raise ValueError("Name a Dask scheduler or Slurm, not both.")
     if args.workers < 1 or args.minutes <= 0 or args.gigabytes <= 0:
         raise ValueError("--workers, --minutes and --gigabytes must be above 0.")
     if args.dry_run:
         for study in find_studies(args.studies, ""):
-            print(f"{study.path.name}: {len(study.files)} files")
+            print(f"{study.name}: {_told(study)}")
         return 0
     limits = Limits(60 * args.minutes, args.gigabytes)
     plan = Plan(
-        args.workers, args.scheduler, args.force, args.only_failed, args.n4, args.erode_mm, limits
-    )
+        args.workers, args.scheduler, args.slurm, args.force, args.only_failed, args.n4,
+        args.erode_mm, limits,
+    )  # fmt: skip
     counts = run_cohort(args.studies, args.out, plan, say)
     print(
         f"{counts.measured} measured now; {counts.done} done, {counts.failed} failed. "
         f"Tables: {args.out}"
     )
     return 0
+
+
+def _told(study: object) -> str:
+    """What would be read of a study, and what is missing of what its list names."""
+    import json
+
+    read = f"{len(study.files)} files"
+    if not study.content:
+        return read
+    content = json.loads(study.content)
+    base = study.path.parent if study.path.is_file() else study.path
+    named = [*content["volumes"].items(), ("labels", content.get("labels"))]
+    missing = [
+        f"{role} {name}"
+        for role, name in named
+        if name and not (base / str(name).split("#")[0]).exists()
+    ]
+    roles = ", ".join(content["volumes"])
+    return f"{roles}; {read}" + (f"; missing: {', '.join(missing)}" if missing else "")

@@ -27,7 +27,20 @@ def read_study_file(path: str | Path) -> dict:
             kind.
     """
     path = Path(path)
-    content = read_json(path, "a study file")
+    return study_arguments(read_json(path, "a study file"), path.parent, str(path))
+
+
+def study_arguments(content: dict, here: Path, path: str) -> dict:
+    """The arguments of read_study from what a study file says.
+
+    Args:
+        content: as of a study file.
+        here: the folder that paths are relative to.
+        path: what it is called in sentences.
+
+    Raises:
+        ValueError: an unknown key, or a value of another kind.
+    """
     if unknown := sorted(set(content) - set(_STUDY_FILE)):
         raise ValueError(
             f"{path}: unknown key {', '.join(unknown)}; expected: {', '.join(sorted(_STUDY_FILE))}."
@@ -37,7 +50,6 @@ def read_study_file(path: str | Path) -> dict:
         fits, words = _STUDY_FILE[key]
         if not fits(value):
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
-    here = path.parent
     as_they_are = (
         "sex", "resample", "subject", "labels_of", "segment_with", "column", "places", "right",
     )  # fmt: skip
