@@ -52,6 +52,19 @@ def test_values_levels_and_gradient():
     assert all("edge of the image" in caution for caution in said(numbers))
 
 
+def test_column_and_gradient_rest_on_what_was_measured(monkeypatch):
+    from MarrowAssessLib.measures import dual_energy
+
+    measured = []
+    plain = dual_energy.statistics
+    monkeypatch.setattr(
+        dual_energy, "statistics", lambda *given: measured.append(given[0].name) or plain(*given)
+    )
+    numbers, _ = found({VNCA: (-40.0, -5.0)})
+    assert {"marrow_vnca", "vnca_gradient", "vnca_column"} <= {key for key, _ in numbers}
+    assert sorted(measured) == sorted(f"{level} marrow" for level in LEVELS)  # each once
+
+
 def test_the_systematic_error_stands_beside():
     one = study({HAP: (100.0, 0.0)})
     one.volumes[HAP].attributes["SystematicError"] = 19.9

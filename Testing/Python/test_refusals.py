@@ -203,6 +203,7 @@ def test_segmentations_that_cannot_be_read_say_why(tmp_path):
 
     for change, places, sentence in (
         (fewer, (0, 1), "header describes 1 of 2 frames"),
+        (lambda data: None, (), "it holds no frame"),
         (nowhere, (0, 1), "a frame has no PlanePositionSequence"),
         (lambda data: None, (0, 1, 30_000), "frames are spread over more slices than an image"),
     ):
@@ -382,6 +383,20 @@ def test_packages_that_are_missing_are_named(monkeypatch):
     monkeypatch.setattr(packages, "missing_packages", lambda: ["numba>=0.60"])
     with pytest.raises(packages.PackagesMissing, match=r"Install with slicer\.util\.pip_install"):
         packages.require_packages("PDFFMapper")
+
+
+def test_packages_that_the_user_declines_are_not_installed(monkeypatch):
+    slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from PDFFMapperLib.install import packages
+
+    asked, installed = [], []
+    monkeypatch.setattr(packages, "missing_packages", lambda: ["numba>=0.60"])
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", asked.append, raising=False)
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append, raising=False)
+    with pytest.raises(packages.PackagesMissing, match=r"They were not installed\. Without int"):
+        packages.ensure_packages("PDFFMapper")
+    assert asked == ["PDFFMapper needs these Python packages: numba>=0.60. Install them?"]
+    assert not installed
 
 
 def test_typed_facts_and_nodes_that_hold_no_image_are_refused():

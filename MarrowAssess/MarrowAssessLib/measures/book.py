@@ -157,11 +157,11 @@ class Book:
             raise self._once[key]
         return self._once[key]
 
-    def of_all(self, compute: Callable[[Book], T]) -> T:
-        """`compute(self)`, kept for the next quantity that asks for the same."""
-        key = (compute,)
+    def of_all(self, compute: Callable[..., T], *arguments: object) -> T:
+        """`compute(self, ...)`, kept for the next quantity that asks for the same."""
+        key = (compute, *arguments)
         if key not in self._once:
-            self._once[key] = compute(self)
+            self._once[key] = compute(self, *arguments)
         return self._once[key]
 
     def distance_mm(self, one: Region, other: Region) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from MarrowAssessLib.catalogue.anatomy import Role, level_index, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.catalogue.quantities import Quantity
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
 from MarrowAssessLib.study.regions import Region, Statistics, statistics
@@ -32,18 +32,24 @@ def ct_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
 
     A plain CT is measured in the shafts of long bones alone: elsewhere it shows mineral.
     """
-    (contrast,) = quantity.images
-    if contrast is not Contrast.CT and (iodine := _iodine(book)):
-        return [Skipped(quantity.key, iodine)]
-    drawn = [one for one in book.drawn if _is_marrow(one)]
-    if contrast is Contrast.CT:
-        drawn = [one for one in drawn if one.site.endswith(SHAFTS)]
-    found = [_value(book, quantity, region) for region in drawn]
+    found = book.of_all(_of_regions, quantity.images[0])
     levels = mean_of_levels(quantity, found)
     for one in levels:
         parts = [p for p in found if isinstance(p, Measurement) and p.site in quantity.levels]
         one.comparable = all(part.comparable for part in parts)
     return [*found, *levels]
+
+
+def _of_regions(book: Book, contrast: Contrast) -> list[Measurement | Skipped]:
+    """What a map gives in every region, for the quantities that rest on it as well."""
+    rows = QUANTITIES.values()
+    (quantity,) = (q for q in rows if q.method is Method.CT_VALUE and q.images == (contrast,))
+    if contrast is not Contrast.CT and (iodine := _iodine(book)):
+        return [Skipped(quantity.key, iodine)]
+    drawn = [one for one in book.drawn if _is_marrow(one)]
+    if contrast is Contrast.CT:
+        drawn = [one for one in drawn if one.site.endswith(SHAFTS)]
+    return [_value(book, quantity, region) for region in drawn]
 
 
 def ct_column(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
@@ -87,7 +93,7 @@ def _by_level(book: Book, quantity: Quantity) -> dict[float, Measurement]:
     """What each single vertebra gave, by its place down the spine."""
     return {
         level: one
-        for one in ct_value(book, quantity)
+        for one in book.of_all(_of_regions, quantity.images[0])
         if isinstance(one, Measurement) and len(one.measured) == 1 and spine_region(one.site)
         for level in [level_index(one.site)]
         if level is not None

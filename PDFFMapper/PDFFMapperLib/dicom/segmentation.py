@@ -90,8 +90,6 @@ def read_segmentation(path: Path, likes: Sequence[Volume] = ()) -> DicomSegmenta
             frames = _frames(data)
             ours = str(data.get("ManufacturerModelName", "")) == OUR_MODEL
             segments = [_segment(item, ours) for item in data.SegmentSequence]
-            if not frames:
-                raise ValueError("it holds no frame")
             own = _own_grid(path.name, frames)
     except Exception as error:  # pydicom and its decoders raise many kinds on damaged files
         raise ValueError(
@@ -118,11 +116,13 @@ class _Frame:
 
 
 def _frames(data: Dataset) -> list[_Frame]:
+    groups = data.get("PerFrameFunctionalGroupsSequence")
+    if not groups:
+        raise ValueError("it holds no frame")
     pixels = data.pixel_array
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     kind = str(data.get("SegmentationType", "BINARY"))
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    groups = data.PerFrameFunctionalGroupsSequence
     if len(groups) != len(pixels):
         raise ValueError(f"its header describes {len(groups)} of {len(pixels)} frames")
     half = 0.5 * float(data.get("MaximumFractionalValue", 255) or 255)
