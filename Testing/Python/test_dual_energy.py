@@ -192,7 +192,7 @@ def test_metal_and_what_lies_near_it_have_no_value():
 
 
 def test_canceling():
-    with pytest.raises(InterruptedError, match="Canceled"):
+    with pytest.raises(InterruptedError, match="Mapping was canceled"):
         made(images(), progress=lambda share: False)
 
 

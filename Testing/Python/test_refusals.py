@@ -63,9 +63,9 @@ def test_commands_say_which_options_do_not_go_together(tmp_path, capsys):
     apart.ijk_to_ras[0, 3] = 9.0
     write_volume(apart, files[1])
     said = refused(capsys, "ivim", *files, *both[:2], *out)
-    assert "1.nrrd and 0.nrrd are not on one grid; resample them first" in said
+    assert "another voxel grid than 0.nrrd" in said and "resample one of them first" in said
     said = refused(capsys, "pdff", files[0], "--regions", files[1], "--echo-times", "1", *out)
-    assert "1.nrrd is not on the grid of the images; resample it" in said
+    assert "is on another voxel grid than" in said and "resample 1.nrrd" in said
     write_volume(image(0.0), files[1])
     said = refused(capsys, "pdff", files[0], "--regions", files[1], "--echo-times", "1", *out)
     assert "0 labels are in this map; 1 to 1000 are expected" in said

@@ -16,6 +16,7 @@ import numpy as np
 from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.images.volume import grids_differ
 from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
@@ -90,11 +91,9 @@ def run(args: argparse.Namespace) -> int:
     refuse_foreign(args.out, RECORD, (TABLE, PARQUET, STABILITY, WITHOUT_N4))
     arguments, notes = study_arguments(args)
     study = read_study(**arguments)
-    if apart := [c.value for c, one in study.volumes.items() if not one.same_grid(study.grid)]:
-        raise ValueError(
-            f"{', '.join(apart)} lies on another voxel grid than the regions; texture needs "
-            "regions drawn on it."
-        )
+    for one in study.volumes.values():
+        if not one.same_grid(study.grid):
+            raise ValueError(grids_differ(one, study.grid, "texture needs regions drawn on it"))
     images, ranges = digests(study.volumes), _ranges(args.range, study.volumes)
     corrected = without_coil_shading(study.volumes) if args.n4 else {}
     volumes, regions = study.volumes | corrected, study.regions

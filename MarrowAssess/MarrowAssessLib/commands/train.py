@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PDFFMapperLib.maps.progress import Progress
 
 from MarrowAssessLib.prediction.cohort_table import CohortTable, cohort_table
 from MarrowAssessLib.prediction.model_card import (
@@ -210,7 +210,7 @@ def _comparisons(
     return found
 
 
-def _progress(what: str) -> Callable[[float], bool]:
+def _progress(what: str) -> Progress:
     shown = -1
 
     def say(done: float) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+
+from PDFFMapperLib.maps.progress import Progress
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.findings.result import Assessment, Result
@@ -36,7 +37,7 @@ NOT_COMPARABLE = "its cautions say why nothing is compared with it"
 def assess(
     study: Study,
     settings: Settings | None = None,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Assessment:
     """Measure a study and set each value beside its age and sex reference.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, share, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -92,7 +93,7 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
 def measure(
     study: Study,
     settings: Settings | None = None,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Measured:
     """Measure everything that the study's volumes and regions give.
 
@@ -140,26 +141,22 @@ def measure(
 
 
 def without_coil_shading(
-    volumes: Mapping[Contrast, Volume], progress: Callable[[float], bool] | None = None
+    volumes: Mapping[Contrast, Volume], progress: Progress | None = None
 ) -> dict[Contrast, Volume]:
     """The images of every quantity that bias-field correction applies to, corrected.
 
     Raises:
         InterruptedError: progress asked to cancel.
     """
-    from MarrowAssessLib.study.bias_field import corrected
+    from MarrowAssessLib.study.bias_field import N4, corrected
 
     needed = dict.fromkeys(c for row in QUANTITIES.values() if row.n4 for c in row.images)
     todo = [contrast for contrast in needed if contrast in volumes]
     found = {}
     for n, contrast in enumerate(todo):
-        if progress and not progress(n / len(todo)):
-            raise InterruptedError("Canceled during N4 bias-field correction.")
-
-        def within(fraction: float, n: int = n) -> bool:
-            return progress is None or progress((n + fraction) / len(todo))
-
-        found[contrast] = corrected(volumes[contrast], within)
+        tell(progress, n / len(todo), N4)
+        part = share(progress, n / len(todo), (n + 1) / len(todo))
+        found[contrast] = corrected(volumes[contrast], part)
     return found
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
@@ -36,7 +37,7 @@ def column_from_click(
     level: str,
     options: PlacingOptions = AS_USUAL,
     *,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Column:
     """The found column with the names that a click settles; where none is found, followed from it.
 

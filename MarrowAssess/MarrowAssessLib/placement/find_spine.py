@@ -8,12 +8,13 @@ change little. Where a chain with another number of bodies explains nearly as mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, share
 from scipy import ndimage
 
 from MarrowAssessLib.placement.found_spine import (
@@ -146,7 +147,7 @@ def _shown(volume: Volume, frame: Volume) -> Volume:
 def find_spine(
     volumes: Sequence[Volume],
     network: dict[str, np.ndarray] | None = None,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Spine:
     """Find the vertebral bodies of an image, or of several images of one patient.
 
@@ -200,9 +201,8 @@ def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
         if not seen.any() or not stack.max() > stack.min():
             notes.append(f"{volume.name} shows nothing there.")
             continue
-        part = None
-        if progress:
-            part = lambda done, n=n: progress(NETWORK * (n + done) / len(volumes))  # noqa: E731
+        parts = NETWORK / len(volumes)
+        part = share(progress, n * parts, (n + 1) * parts)
         found = probabilities(stack, frame.spacing[2], network, part)
         if total is None:
             total = found * seen if len(volumes) > 1 else found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role, column_levels
 from MarrowAssessLib.placement.body import Placement, painted_body, place_body, signal_round
@@ -48,7 +48,7 @@ def follow_column(
     options: PlacingOptions = AS_USUAL,
     *,
     csf_level: str = "L3",
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Column:
     """From one click in a vertebra of known level, find the column.
 
@@ -83,8 +83,7 @@ def follow_column(
         known = [seed]
         index = start + step
         while 0 <= index < len(levels):
-            if progress and not progress(min(FOLLOWED, done / USUAL_BODIES)):
-                raise InterruptedError("Following the column was canceled.")
+            tell(progress, min(FOLLOWED, done / USUAL_BODIES), "Following the column")
             found = _next_body(volume, known, step, levels[index], options)
             if found is None:
                 break

@@ -6,12 +6,13 @@ image's edges near the network's outline. How far both disagree tells how sure a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, tell
 from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role, column_levels
@@ -24,6 +25,7 @@ from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.found_spine import Spine, body_axes, body_chance
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.spine_network import FINDING
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.tissue import muscles_beside
 from MarrowAssessLib.placement.vertebra import (
@@ -81,7 +83,7 @@ def find_column_in(
     options: PlacingOptions = AS_USUAL,
     *,
     click: tuple[str, Sequence[float]] | None = None,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Column:
     """Find the column in a study's images, each on its own grid; see `find_column`."""
     chosen = images_of_spine(list(images))
@@ -97,7 +99,7 @@ def find_column(
     fluid: Volume | None = None,
     click: tuple[str, Sequence[float]] | None = None,
     csf_level: str = "L3",
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Column:
     """Find bodies, discs, CSF and muscles; everything lies on the first volume's grid.
 
@@ -118,25 +120,25 @@ def find_column(
     volume = volumes[0]
     placed = []
     for n in range(len(spine.bodies)):
-        _tell(progress, FOUND + (FITTED - FOUND) * n / len(spine.bodies))
+        tell(progress, FOUND + (FITTED - FOUND) * n / len(spine.bodies), FINDING)
         placed.append(_surfaces(volume, spine, n))
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
     bodies = {}
     for n in kept:
-        _tell(progress, FITTED + (DRAWN - FITTED) * n / len(placed))
+        tell(progress, FITTED + (DRAWN - FITTED) * n / len(placed), FINDING)
         surface, agreement = placed[n]
         bodies[names[n]] = _body(volume, surface, agreement, names[n], doubts.get(n, []), options)
     column = Column(bodies, {}, ground=ground)
     column.disc_chance = spine.frame.with_array(spine.disc_chance())
     for n, (upper, lower) in enumerate(pairwise(bodies)):
-        _tell(progress, DRAWN + (DISCS - DRAWN) * n / len(bodies))
+        tell(progress, DRAWN + (DISCS - DRAWN) * n / len(bodies), FINDING)
         site = f"{upper}-{lower}"
         column.discs[site] = disc_seen(
             volume, column.disc_chance, bodies[upper].surface, bodies[lower].surface, site
         )
-    _tell(progress, DISCS)
+    tell(progress, DISCS, FINDING)
     beside = csf_level if csf_level in bodies else ""
     if not of_ct and (beside or names[0].startswith("V")):  # CSF is no darker than what is around
         beside = beside or list(bodies)[len(bodies) // 2]
@@ -146,11 +148,6 @@ def find_column(
         column.muscles = muscles_beside(volume, *pair, options)
     column.unsure = [*_said(spine, names, click), *doubtful(bodies)]
     return column
-
-
-def _tell(progress: Callable[[float], bool] | None, done: float) -> None:
-    if progress and not progress(done):
-        raise InterruptedError("Finding the spine was canceled.")
 
 
 def body_at(

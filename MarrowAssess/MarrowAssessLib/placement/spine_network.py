@@ -6,13 +6,13 @@ weights, generator, training and their account. This is its forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import IntEnum
 from functools import cache
 
 import numpy as np
 from numba import njit
 from PDFFMapperLib.install.resources import resource_path
+from PDFFMapperLib.maps.progress import Progress, tell
 from scipy import ndimage
 
 PIXEL_MM = 1.5
@@ -45,6 +45,9 @@ class Structure(IntEnum):
     NERVE = 10  # cord and roots in the canal
 
 
+FINDING = "Finding the spine"  # as its cancellation is told
+
+
 @cache
 def weights() -> dict[str, np.ndarray]:
     """The trained weights; convolutions as (outputs, inputs, 3, 3)."""
@@ -75,7 +78,7 @@ def probabilities(
     stack: np.ndarray,
     step_mm: float,
     network: dict[str, np.ndarray] | None = None,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """What each place is.
 
@@ -102,8 +105,7 @@ def probabilities(
     images = np.pad(images, ((0, 0), (0, padded[0]), (0, padded[1])), mode="edge")
     away = SLICE_STEP_MM / step_mm
     for k in range(n):
-        if progress and not progress(k / n):
-            raise InterruptedError("Finding the spine was canceled.")
+        tell(progress, k / n, FINDING)
         near = [_between_slices(images, k + side * away) for side in (-1, 0, 1)]
         logits = _forward(network, np.stack(near))[:, :high, :wide]
         logits -= logits.max(axis=0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PDFFMapperLib.maps.progress import Progress, tell
 
 from MarrowAssessLib.prediction.score_file import Model
 from MarrowAssessLib.prediction.training import Recipe, fit, prepare, train
@@ -92,7 +93,7 @@ def validate(
     recipes: Sequence[Recipe],
     repeats: int = REPEATS,
     seed: int = 0,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
     calls: bool = True,
 ) -> Validation:
     """Out-of-fold predictions; the recipe is chosen in folds of the training part alone.
@@ -118,8 +119,7 @@ def validate(
     for repeat in range(repeats):
         of_repeat[repeat] = outer = folds(outcome, OUTER, rng)
         for n in range(OUTER):
-            if progress and not progress((repeat + n / OUTER) / repeats):
-                raise InterruptedError("Canceled during cross-validation.")
+            tell(progress, (repeat + n / OUTER) / repeats, "Cross-validation")
             inside = outer != n
             recipe, cut = recipes[0], np.nan
             if calls or len(recipes) > 1:
@@ -236,7 +236,7 @@ def permutations(
     recipes: Sequence[Recipe],
     number: int,
     seed: int = 0,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Permutations:
     """Train and validate on outcomes dealt out by chance; arguments as for `validate`.
 
@@ -249,8 +249,7 @@ def permutations(
     reached = validate(values, outcome, names, recipes, 2, seed, calls=False).auc
     by_chance, believed = np.empty((number, 2)), []
     for n in range(number):
-        if progress and not progress(n / number):
-            raise InterruptedError("Canceled during the permutations.")
+        tell(progress, n / number, "Permuting")
         dealt = rng.permutation(outcome)
         one = validate(values, dealt, names, recipes, 2, seed + n, calls=False)
         by_chance[n] = one.aucs()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import slicer
+from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role, column_levels, parse_role, parse_site
@@ -119,7 +120,7 @@ def place_column(
     point_ras: Sequence[float],
     level: str,
     options: PlacingOptions = AS_USUAL,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[DrawnColumn, Change]:
     """Draw vertebrae, discs, CSF and muscles found from a point in one body of known level.
 
@@ -142,7 +143,7 @@ def place_spine(
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume_nodes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
     options: PlacingOptions = AS_USUAL,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[DrawnColumn, Change]:
     """Draw the vertebrae, discs, CSF and muscles that are found without a click.
 

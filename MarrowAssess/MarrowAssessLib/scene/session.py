@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import slicer
+from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.scene.volumes import volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # they need numba, which measuring does not
     from MarrowAssessLib.scene.column import DrawnColumn, Placed
     from MarrowAssessLib.sources.other_tools import Segmented
 
-Progress = Callable[[float], bool]  # takes the fraction done, returns False to cancel
+Progress = Progress  # takes the fraction done, returns False to cancel
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import slicer
+from PDFFMapperLib.maps.progress import Progress
 
 from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
 from MarrowAssessLib.scene.overlay import look_at_results
@@ -30,7 +31,7 @@ def jump_to(
 def show_3d(
     segmentation: slicer.vtkMRMLSegmentationNode,
     visible: bool,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> bool:
     """Show or hide a segmentation in 3D views; shown, regions and labels fill them.
 
@@ -52,9 +53,7 @@ def show_3d(
     return True
 
 
-def _make_surfaces(
-    segmentation: slicer.vtkMRMLSegmentationNode, progress: Callable[[float], bool] | None
-) -> bool:
+def _make_surfaces(segmentation: slicer.vtkMRMLSegmentationNode, progress: Progress | None) -> bool:
     """Closed surfaces, one segment after the other; False when canceled."""
     segments = segmentation.GetSegmentation()
     if not segments.ContainsRepresentation(SURFACE):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from PDFFMapperLib.images.files import image_from_volume, volume_from_image
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress
 
+N4 = "N4 bias-field correction"
 N4_METHOD = (
     "N4 (Tustison 2010, doi 10.1109/TMI.2010.2046908): mask by Otsu's threshold of the logarithm, "
     "about 8 mm working grid, 4 levels x 50 iterations"
@@ -16,7 +16,7 @@ LEVELS, ITERATIONS = 4, 50  # as N4_METHOD says
 FEWEST_VOXELS = 4  # along each axis of what N4 works on
 
 
-def corrected(volume: Volume, progress: Callable[[float], bool] | None = None) -> Volume:
+def corrected(volume: Volume, progress: Progress | None = None) -> Volume:
     """The volume divided by the smooth bias field that N4 finds in it.
 
     The field is estimated on a grid of about 8 mm and applied at full resolution; it is scaled to
@@ -60,7 +60,7 @@ def corrected(volume: Volume, progress: Callable[[float], bool] | None = None) -
     return volume.with_array(array / (field / field[patient].mean()))
 
 
-def _run(n4: object, image: object, mask: object, progress: Callable[[float], bool] | None) -> None:
+def _run(n4: object, image: object, mask: object, progress: Progress | None) -> None:
     """Execute the filter, telling how far it is."""
     import SimpleITK as sitk
 
@@ -81,4 +81,4 @@ def _run(n4: object, image: object, mask: object, progress: Callable[[float], bo
         if not canceled:
             raise
     if canceled:
-        raise InterruptedError("Canceled during N4 bias-field correction.")
+        raise InterruptedError(f"{N4} was canceled.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -89,7 +90,7 @@ def radiomics_rows(
     volumes: dict[Contrast, Volume],
     regions: Sequence[Region],
     filtered: bool = False,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
     done_before: Mapping[Contrast, str] | None = None,
     tissue: str = "",
     ranges: Mapping[Contrast, Range] | None = None,
@@ -116,8 +117,7 @@ def radiomics_rows(
     for n, region in enumerate(regions):
         row = Row(region.name, region.role.value, region.site)
         for m, (contrast, volume) in enumerate(volumes.items()):
-            if progress and not progress((n + m / len(volumes)) / len(regions)):
-                raise InterruptedError("Canceled while features were counted.")
+            tell(progress, (n + m / len(volumes)) / len(regions), "Counting features")
             before, kept = (done_before or {}).get(contrast, ""), (ranges or {}).get(contrast)
             part = _part(region, volume, filtered, before, kept)
             _add(row, contrast, part, references.get(contrast))

@@ -21,7 +21,7 @@ from PDFFMapperLib.dicom_out.source import (
 from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.sidecar import with_stated_facts
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
 from PDFFMapperLib.maps.trust import usable
@@ -136,7 +136,7 @@ def on_grid(path: Path, like: Volume) -> Volume:
     """
     image = read_source(path).in_order_of(like)
     if not image.same_grid(like):
-        raise ValueError(f"{path.name} is not on the grid of the images; resample it.")
+        raise ValueError(grids_differ(image, like, f"resample {path.name}"))
     return image
 
 

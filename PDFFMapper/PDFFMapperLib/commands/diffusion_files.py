@@ -22,7 +22,7 @@ from PDFFMapperLib.diffusion.stated import (
 )
 from PDFFMapperLib.images.bids import bids_images, bids_root
 from PDFFMapperLib.images.files import read_series
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,9 +105,7 @@ def read_diffusion(
             volumes += read
     for volume in volumes:
         if not volume.same_grid(volumes[0]):
-            raise ValueError(
-                f"{volume.name} and {volumes[0].name} are not on one grid; resample them first."
-            )
+            raise ValueError(grids_differ(volume, volumes[0]))
         notes += volume.notes
     if directions is not None and (b_values is not None or len(paths) > 1 or all(dicom)):
         vectors = read_bvec(directions, len(volumes))

@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, tell
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -97,9 +98,7 @@ class DicomFolder(list[DicomSeries]):
         self.unreadable = list(unreadable)
 
 
-def read_dicom_folder(
-    path: str | Path, progress: Callable[[float], bool] | None = None
-) -> DicomFolder:
+def read_dicom_folder(path: str | Path, progress: Progress | None = None) -> DicomFolder:
     """List the MR series in a folder and its subfolders (or in one file), without their pixels.
 
     Files that are not DICOM images (presentation states, reports, private objects, DICOMDIR, text)
@@ -127,7 +126,7 @@ def read_dicom_folder(
 
 
 def read_dicom_files(
-    files: Sequence[Path], where: str, progress: Callable[[float], bool] | None = None
+    files: Sequence[Path], where: str, progress: Progress | None = None
 ) -> DicomFolder:
     """List the MR series that some files hold, as `read_dicom_folder` does those of a folder.
 
@@ -145,8 +144,8 @@ def read_dicom_files(
         # Vendors break length and character rules that do not matter here.
         warnings.simplefilter("ignore")
         for n, file in enumerate(files):
-            if progress and n % 50 == 0 and not progress(n / len(files)):
-                raise InterruptedError(f"{where}: reading was canceled.")
+            if n % 50 == 0:
+                tell(progress, n / len(files), f"Reading {where}")
             _take(file, found, skipped)
         series = [_sort_series(one) for one in found.values()]
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))

@@ -21,7 +21,7 @@ from PDFFMapperLib.dual_energy.pair import check_images, kev_of, kv_pair_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.progress import Progress, tell
 
 AIR_HU, METAL_HU, METAL_REACH_MM = -500.0, 2500.0, 5.0
 CODES = {0: "none", 1: "air", 2: "metal within 5 mm", 4: "CT number cut off at 3071"}  # bits
@@ -47,8 +47,7 @@ def of_three_materials(
     made = np.empty((4, low.array.size), np.float32)
     seen = np.ones((3, low.array[0].size), np.float32)
     for k, one in enumerate(slices):
-        if progress and not progress(k / len(slices)):
-            raise InterruptedError("Canceled.")
+        tell(progress, k / len(slices))
         seen[0], seen[1] = low.array[k].ravel(), high.array[k].ravel()
         seen[0][doubt[k].ravel() > 0] = np.nan  # and so is all that is made of it
         here = slice(k * seen.shape[1], (k + 1) * seen.shape[1])

@@ -10,14 +10,14 @@ Progress = Callable[[float], bool]
 """Takes the fraction done; returning False cancels."""
 
 
-def tell(progress: Progress | None, done: float) -> None:
-    """Tell the fraction done.
+def tell(progress: Progress | None, done: float, what: str = "Mapping") -> None:
+    """Tell the fraction done of what is named in the sentence of its cancellation.
 
     Raises:
         InterruptedError: canceled.
     """
     if progress is not None and not progress(done):
-        raise InterruptedError("Mapping was canceled.")
+        raise InterruptedError(f"{what} was canceled.")
 
 
 def share(progress: Progress | None, first: float, last: float) -> Progress | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.images.files import read_volume
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.maps.kinds import KINDS
 
 
@@ -70,7 +70,6 @@ def _on_grid_of(mask: Volume, volume: Volume) -> np.ndarray:
     mask = mask.in_order_of(volume)
     if not mask.same_grid(volume):
         raise ValueError(
-            f"The mask {mask.name} lies on another voxel grid than {volume.name}, beside which it "
-            "was found; move it away or make the maps again."
+            grids_differ(mask, volume, "move this mask away from it or make the maps again")
         )
     return mask.array

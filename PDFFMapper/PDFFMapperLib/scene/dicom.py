@@ -16,6 +16,7 @@ from PDFFMapperLib.dicom.folder import (
 )
 from PDFFMapperLib.dicom.selection import named_series, refuse_beside_unreadable, split_source
 from PDFFMapperLib.dicom.volume import DicomVolume
+from PDFFMapperLib.maps.progress import Progress, share, tell
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.frames import instances_of, keep_patient
 from PDFFMapperLib.scene.volumes import volume_to_node
@@ -38,7 +39,7 @@ class LoadedDicom:
     again: dict[str, list[slicer.vtkMRMLScalarVolumeNode]] = field(default_factory=dict)
 
 
-def load_dicom(source: str | Path, progress: Callable[[float], bool] | None = None) -> LoadedDicom:
+def load_dicom(source: str | Path, progress: Progress | None = None) -> LoadedDicom:
     """Load every volume of the series that are meant; several of a series go into a folder.
 
     Where Slicer's own loaders stack the contrasts of an enhanced file, lose its phase or take a
@@ -56,7 +57,7 @@ def load_dicom(source: str | Path, progress: Callable[[float], bool] | None = No
     path, chosen = split_source(source)
     if not path.exists():
         raise FileNotFoundError(f"{source}: there is no such file or folder.")
-    found = read_dicom_folder(path, _part(progress, 0, _LISTING))
+    found = read_dicom_folder(path, share(progress, 0, _LISTING))
     wanted = named_series(found, chosen)
     if not wanted:
         raise ValueError(f"{path}: no series is named '{chosen}'.")
@@ -66,7 +67,7 @@ def load_dicom(source: str | Path, progress: Callable[[float], bool] | None = No
 def load_again(
     nodes: Sequence[slicer.vtkMRMLNode],
     dicom_file: Callable[[str], str],
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> LoadedDicom:
     """Load the files of nodes that Slicer's DICOM loaders made, as this software reads them.
 
@@ -85,7 +86,7 @@ def load_again(
         raise ValueError("None of these images was loaded from DICOM; nothing can be read again.")
     every = list(dict.fromkeys(file for of_one in files.values() for file in of_one))
     where = ", ".join(node.GetName() for node in nodes if node.GetID() in files)
-    found = read_dicom_files(every, where, _part(progress, 0, _LISTING))
+    found = read_dicom_files(every, where, share(progress, 0, _LISTING))
     if not found:
         raise ValueError(f"{where}: no DICOM image is in its files. {' '.join(found.notes)}")
     loaded, volumes = _loaded(found, found, where, True, progress)
@@ -158,7 +159,7 @@ def _loaded(
     wanted: Sequence[DicomSeries],
     where: str,
     all_of_them: bool,
-    progress: Callable[[float], bool] | None,
+    progress: Progress | None,
 ) -> tuple[LoadedDicom, list[DicomVolume]]:
     """Read series and then add their nodes, so that all or none are there."""
     broken = [one.problem for one in wanted if one.problem]
@@ -167,11 +168,10 @@ def _loaded(
         raise ValueError(f"{where}: {broken[0]}")
     volumes = [volume for one in whole for volume in one.contents]
     refuse_beside_unreadable(found, volumes)
-    step = _part(progress, _LISTING, 1)
+    step = share(progress, _LISTING, 1)
     read = []
     for n, one in enumerate(whole):
-        if step and not step(n / len(whole)):
-            raise InterruptedError(f"{where}: reading was canceled.")
+        tell(step, n / len(whole), f"Reading {where}")
         read.append(one.volumes)
     nodes, notes = [], list(found.notes)
     for one, of_series in zip(whole, read, strict=True):
@@ -184,10 +184,3 @@ def _loaded(
         notes += [*one.notes, *(note for volume in of_series for note in volume.notes)]
     notes += [f"Left out: {problem}" for problem in broken]
     return LoadedDicom(nodes, list(dict.fromkeys(notes))), volumes
-
-
-def _part(
-    progress: Callable[[float], bool] | None, start: float, end: float
-) -> Callable[[float], bool] | None:
-    """The progress of a part of the work."""
-    return progress and (lambda fraction: progress(start + (end - start) * fraction))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import slicer
 
 from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.maps.recipe import Family, Input, Option, Recipe
 from PDFFMapperLib.recipes import FAMILIES
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
@@ -70,7 +71,7 @@ def make_maps(
     nodes: Sequence[slicer.vtkMRMLNode],
     settings: dict[str, object],
     dicom_file: Callable[[str], str] | None = None,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> list[slicer.vtkMRMLScalarVolumeNode] | None:
     """Maps as volume nodes in a folder beside their source; None if canceled, or all or none.
 

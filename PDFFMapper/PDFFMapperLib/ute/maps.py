@@ -11,7 +11,7 @@ from scipy.special import i0e, i1e
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.components import BiComponent, known_t2star_sd
 from PDFFMapperLib.ute.echoes import (
@@ -186,8 +186,7 @@ def _voxels(
     own = np.empty(held.shape[1])
     total = np.empty(held.shape[1])
     for start in range(0, held.shape[1], _CHUNK):
-        if progress and not progress(start / held.shape[1]):
-            raise InterruptedError("Canceled.")
+        tell(progress, start / held.shape[1])
         here = slice(start, start + _CHUNK)
         bound, pore = amplitudes(held[:, here] / float(sigma), basis)
         total[here] = bound + pore
