@@ -245,7 +245,7 @@ def test_cancel():
     digital = shown(healthy(3), "T1", 11, slices=5)
     # While the network looks, while bodies are drawn, while discs are.
     for late in (0.3, 0.81, 0.93):
-        with pytest.raises(InterruptedError, match="Finding the spine was canceled"):
+        with pytest.raises(InterruptedError, match=r"Finding the spine was canceled\."):
             find_column([digital.volume], progress=lambda done, late=late: done < late)
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +47,16 @@ def with_heights(healthy, **heights: tuple[float, float, float]) -> dict[str, Su
         mask = body(volume, center(LEVELS.index(level), len(LEVELS)), mm)
         made[level] = surface_of_mask(volume, mask, (0, 0, 0), surfaces[level].box.axes)
     return made
+
+
+def test_an_outline_gives_heights_with_the_error_that_was_seen():
+    """.7 mm in a body of usual depth; its three heights are the less alike the deeper it is."""
+    spread, deeper = (
+        grade._height_spread(SimpleNamespace(depth_mm=mm), grade.OUTLINE_SD_MM) for mm in (34, 60)
+    )
+    assert np.sqrt(np.diag(spread)) == pytest.approx(0.7, abs=0.03)
+    assert spread[0, 2] < 0.01 * spread[0, 0] < 0.1 * spread[0, 0] < spread[0, 1]
+    assert deeper[0, 1] < 0.1 * spread[0, 1]
 
 
 def test_heights_of_known_bodies_without_bias():

@@ -150,6 +150,11 @@ def test_what_is_assumed_is_said(changes, given, words):
     assert any(words in note for note in found.notes)
 
 
+def test_a_height_in_cm_is_that_in_m():
+    of_cm, of_m = (suv([header(Units="CM2ML", PatientSize=size)]) for size in (175, 1.75))
+    assert of_cm.factors == pytest.approx(of_m.factors)
+
+
 @pytest.mark.parametrize(
     ("changes", "given", "words"),
     [

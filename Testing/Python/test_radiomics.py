@@ -305,7 +305,7 @@ def test_noise_is_measured_in_the_region():
 
 
 def test_cancel(pdff):
-    with pytest.raises(InterruptedError, match="Counting features was canceled"):
+    with pytest.raises(InterruptedError, match=r"Counting features was canceled\."):
         radiomics_rows({Contrast.PDFF: pdff}, [region()], progress=lambda _: False)
 
 

@@ -18,6 +18,7 @@ from MarrowAssessLib.texture.intensity import (
 )
 from MarrowAssessLib.texture.resampling import resampled, resampled_mask
 from MarrowAssessLib.texture.shape import shape_features
+from scipy import ndimage
 
 IBSI = Path(__file__).resolve().parents[1] / "data" / "ibsi"
 # Zones, neighborhoods and dependences have no directions, and their tables name only the slices.
@@ -145,6 +146,18 @@ def configuration_pairs(folder: Path, name: str):
     return calculated(
         reference_rows(name), values, shape_mask, mask, levels, spacing, on_grid, step, limits
     )
+
+
+@pytest.mark.parametrize("by_slice", [False, True])
+def test_the_distance_to_the_border_is_that_of_city_blocks(by_slice):
+    mask = np.random.default_rng(3).random((6, 7, 8)) < 0.95
+    within = np.pad(mask, ((0, 0) if by_slice else (1, 1), (1, 1), (1, 1)))
+    if by_slice:
+        expected = np.stack([ndimage.distance_transform_cdt(one, "taxicab") for one in within])
+    else:
+        expected = ndimage.distance_transform_cdt(within, "taxicab")[1:-1]
+    found = matrices._border_distance(mask, by_slice)
+    assert (found == expected[:, 1:-1, 1:-1]).all() and found.max() > 2
 
 
 def test_all_482_values_of_the_digital_phantom():
