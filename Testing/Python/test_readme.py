@@ -55,6 +55,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "command: assess", "command: cohort", "command: place", "command: drawn",
         "command: references", "command: maps", "command: radiomics", "command: dicom",
         "command: follow",
+        "command: compare",
         "python: console",
         "command: spectrum",
         "command: dect",
@@ -107,6 +108,23 @@ def test_maps_commands(folder):
     # Label 5 is L3: 36 % fat, T2* 16 ms.
     assert float(rows["5", "PDFF"]["mean"]) == pytest.approx(36, abs=0.2)
     assert float(rows["5", "R2star"]["mean"]) == pytest.approx(62.5, abs=1)
+
+
+def test_compare_command(folder):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from MarrowAssessLib.cohort.tables import write_measurements
+
+    rows = [
+        {"study": f"{n}{visit}", "patient": str(n), "session": visit, "quantity": "vbq",
+         "site": "L1-L4", "regions": "", "value": 2.5 + n / 10 + visit / (9 + n), "doubtful": ""}
+        for n in range(4) for visit in (1, 2)
+    ]  # fmt: skip
+    shutil.rmtree(folder / "results", ignore_errors=True)
+    (folder / "results").mkdir()
+    write_measurements(rows, folder / "results")
+    assert "repeatability: 1 rows" in run(folder, block("command: compare"))
+    assert "ICC(2,1)" in (folder / "compared" / "compare.html").read_text()
+    shutil.rmtree(folder / "results")
 
 
 def test_cohort_command(folder):

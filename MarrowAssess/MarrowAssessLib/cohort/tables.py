@@ -10,7 +10,7 @@ from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.images.tables import plain_cell
 
 MEASUREMENTS, PARQUET, FAILURES = "measurements.csv", "measurements.parquet", "failures.csv"
-SCHEMA = "marrowassess-cohort-1"
+SCHEMA = "marrowassess-cohort-2"
 _LEFT_OUT = ("subject",)  # no names in a cohort's tables
 
 
@@ -38,6 +38,36 @@ def _write_parquet(rows: Sequence[dict], columns: Sequence[str], path: Path) -> 
     schema = pyarrow.schema(fields, metadata={"schema": SCHEMA})
     with written_whole(path) as temporary:
         parquet.write_table(pyarrow.table(data, schema=schema), temporary)
+
+
+def read_measurements(folder: Path) -> list[dict]:
+    """The rows of a cohort's measurements, of whoever wrote the folder.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: they are of a newer version, or damaged.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    path = folder / PARQUET
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder}: there is no {PARQUET}; name a folder that `marrowassess cohort` wrote."
+        )
+    try:
+        table = parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError):
+        raise ValueError(
+            f"{path.name}: this is no whole Parquet file; run `marrowassess cohort` again."
+        ) from None
+    schema = (table.schema.metadata or {}).get(b"schema", b"none").decode("utf-8", "replace")
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{path.name}: its schema is '{schema}' where {SCHEMA} is expected; run "
+            "`marrowassess cohort` again with this version."
+        )
+    return table.to_pylist()
 
 
 def write_failures(failures: Sequence[tuple[str, str]], path: Path) -> None:

@@ -1,0 +1,71 @@
+"""`marrowassess compare`: what a cohort's table says of repeats, readers, groups and change."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PDFFMapperLib.images.outputs import output_set, refuse_foreign
+from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.install.software import MAKER
+
+from MarrowAssessLib.catalogue.about import RESEARCH_USE
+
+PAGE, RECORD = "compare.html", "compare.json"
+TABLES = ("repeatability", "agreement", "groups", "change")
+EPILOG = """examples:
+  marrowassess compare results --out compared
+  marrowassess compare test_retest --repeats --out compared
+
+RESULTS is a folder that `marrowassess cohort` wrote. Groups, days and readers come from the columns
+group, days, reader, scanner and center of its CSV list. With --repeats the visits of a patient are
+repeated examinations of unchanged marrow; without it they are visits over time.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess compare`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument("results", type=Path, help="folder that `marrowassess cohort` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--repeats", action="store_true", help="visits are repeats of unchanged marrow"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and write tables and page; 0 on success.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
+    """
+    from MarrowAssessLib.cohort.comparison import comparison
+    from MarrowAssessLib.cohort.tables import read_measurements
+    from MarrowAssessLib.report.compare_page import compare_page
+
+    refuse_foreign(args.out, RECORD, (PAGE, *(f"{name}.csv" for name in TABLES)))
+    found = comparison(read_measurements(args.results), args.repeats)
+    with output_set(args.out, RECORD) as folder:
+        for name, rows in found.tables.items():
+            _write(rows, folder / f"{name}.csv")
+        (folder / PAGE).write_text(compare_page(found), encoding="utf-8")
+        record = {"software": MAKER, "research_use": RESEARCH_USE, "notes": found.notes}
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for name, rows in found.tables.items():
+        print(f"{name}: {len(rows)} rows")
+    for note in found.notes:
+        print(note)
+    print(f"Page: {args.out / PAGE}")
+    return 0
+
+
+def _write(rows: Sequence[Mapping], path: Path) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)

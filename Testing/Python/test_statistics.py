@@ -1,0 +1,243 @@
+"""Statistics of cohorts: printed textbook values, closed forms, and what the tables say."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from MarrowAssessLib.cohort.comparison import ALL_SITES, comparison
+from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.statistics.agreement import components, iccs
+from MarrowAssessLib.statistics.change import slope
+from MarrowAssessLib.statistics.groups import (
+    auc,
+    benjamini_hochberg,
+    compared,
+    hodges_lehmann,
+    holm,
+)
+from MarrowAssessLib.statistics.repeatability import (
+    agreement,
+    pooled_repeatability,
+    repeatability,
+)
+
+# Bland and Altman 1986, table 1: peak flow (l/min) by a Wright meter, twice, and a mini meter.
+WRIGHT = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+AGAIN = [490, 397, 512, 401, 470, 611, 415, 431, 638, 429, 420, 633, 275, 492, 165, 372, 421]
+MINI = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+# Shrout and Fleiss 1979, table 2: six subjects by four judges.
+JUDGES = np.array(
+    [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float
+)
+
+
+def test_bland_and_altman_1986():
+    found = agreement(np.column_stack([MINI, WRIGHT]))
+    assert (found.n, round(found.bias, 1), round(found.sd, 1)) == (17, -2.1, 38.8)
+    assert found.lower == pytest.approx(-2.1 - 1.96 * 38.77, abs=0.1)
+    # The same paper: interval of the bias -22.0 to 17.8.
+    assert (round(found.bias_low, 1), round(found.bias_high, 1)) == (-22.0, 17.8)
+    assert found.lower_low < found.lower < found.lower_high < found.bias
+    assert found.upper - found.upper_low < found.upper_high - found.upper  # they are not even
+    # Within-subject SD of the Wright meter: 15.3 (Bland and Altman 1996, BMJ 313:744).
+    known = repeatability(list(np.column_stack([WRIGHT, AGAIN])))
+    assert (known.n, known.df, round(known.wsd, 1)) == (17, 17, 15.3)
+    assert known.rc == pytest.approx(2.772 * known.wsd, rel=1e-3)
+    # chi-square with 17 degrees of freedom: 7.564 and 30.191
+    assert known.rc_low == pytest.approx(known.rc * math.sqrt(17 / 30.191), rel=1e-4)
+    assert known.rc_high == pytest.approx(known.rc * math.sqrt(17 / 7.564), rel=1e-4)
+
+
+def test_exact_limits_hold_one_in_twenty_times():
+    """For 5 pairs, where the usual approximate interval is too narrow above and below."""
+    rng = np.random.default_rng(0)
+    found = [agreement(np.column_stack([np.zeros(5), rng.normal(size=5)])) for _ in range(1500)]
+    held = np.mean([one.upper_low < 1.96 < one.upper_high for one in found])
+    assert 0.932 < held < 0.968  # three standard errors
+
+
+def test_differences_that_grow_with_the_value():
+    rng = np.random.default_rng(1)
+    size = rng.uniform(10, 60, 60)
+    assert agreement(np.column_stack([size, 1.1 * size])).p_proportional < 0.001
+    assert agreement(np.column_stack([size, size + rng.normal(0, 1, 60)])).p_proportional > 0.05
+
+
+def test_nothing_can_be_said_of_too_little():
+    assert repeatability([np.array([1.0]), np.array([2.0])]) is None
+    assert repeatability([np.array([1.0, 1.0]), np.array([2.0, 2.0])]) is None  # no scatter
+    assert agreement(np.array([[1, 2], [2, 3]])) is None
+    assert agreement(np.array([[1, 2], [2, 3], [4, 5]])) is None  # they differ by the same
+    assert pooled_repeatability([[np.array([1.0, 2.0])]]) is None  # one patient
+    assert iccs(np.array([[1, 2.0], [3, 4], [np.nan, 1], [np.nan, 2]])) == []
+    assert components(np.ones((4, 2))) is None
+    assert compared([1, 2], [1, 2, 3]) is None and compared([1, 1, 1], [1, 2, 3]) is None
+    assert slope([(np.array([0, 100]), np.array([1, 2]))] * 4) is None
+    assert math.isnan(repeatability([np.array([-3.0, 1.0])]).wcv_percent)
+
+
+def test_shrout_and_fleiss_1979():
+    """The intervals are those that McGraw and Wong's formulas give, as in R's psych::ICC."""
+    found = {one.form: one for one in iccs(JUDGES)}
+    assert {form: round(one.value, 2) for form, one in found.items()} == {
+        "ICC(1,1)": 0.17, "ICC(2,1)": 0.29, "ICC(3,1)": 0.71,
+    }  # fmt: skip
+    ends = {form: (round(one.low, 2), round(one.high, 2)) for form, one in found.items()}
+    assert ends == {
+        "ICC(1,1)": (-0.13, 0.72), "ICC(2,1)": (0.02, 0.76), "ICC(3,1)": (0.34, 0.95),
+    }  # fmt: skip
+    missing = np.vstack([JUDGES, [1, np.nan, 3, 4]])
+    assert iccs(missing) == iccs(JUDGES)
+    # Their mean squares: 11.24 between subjects, 32.49 between judges, 1.02 residual.
+    parts = components(JUDGES)
+    assert parts.patient == pytest.approx(math.sqrt((11.24 - 1.02) / 4), abs=0.01)
+    assert parts.rater == pytest.approx(math.sqrt((32.49 - 1.02) / 6), abs=0.01)
+    assert parts.residual == pytest.approx(math.sqrt(1.02), abs=0.01)
+
+
+def test_groups_without_covariates_are_the_closed_forms():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(40, 5, 12), rng.normal(46, 9, 20)
+    found = compared(a, b)
+    assert found.difference == pytest.approx(b.mean() - a.mean())
+    se = math.sqrt(a.var(ddof=1) / 11 + b.var(ddof=1) / 19)  # HC3 of two means
+    assert found.high - found.difference == pytest.approx(2.0423 * se, rel=1e-4)  # t(30)
+    pooled = math.sqrt((11 * a.var(ddof=1) + 19 * b.var(ddof=1)) / 30)
+    assert found.effect == pytest.approx((1 - 3 / 119) * found.difference / pooled)
+    assert found.shift == pytest.approx(np.median(b[:, None] - a[None, :]))
+    from scipy.stats import mannwhitneyu
+
+    assert found.auc == pytest.approx(mannwhitneyu(b, a).statistic / (12 * 20))
+    above = np.array([np.mean(a < one) for one in b])  # DeLong's placements, one by one
+    below = np.array([np.mean(b > one) for one in a])
+    se = math.sqrt(above.var(ddof=1) / 20 + below.var(ddof=1) / 12)
+    area, low, high = auc(a, b)
+    slope_of_logit = area * (1 - area)
+    assert math.log(high / (1 - high)) - math.log(low / (1 - low)) == pytest.approx(
+        2 * 1.96 * se / slope_of_logit
+    )
+    assert hodges_lehmann(np.array([1.0, 2, 3]), np.array([4.0, 5, 6])) == (3, 1, 5)
+    assert math.isnan(auc(np.arange(3), np.arange(5, 8))[1])  # apart: no interval
+
+
+def test_a_difference_that_age_makes_is_none():
+    """Group B is older by 20 years, and the value grows by 0.4 a year."""
+    rng = np.random.default_rng(3)
+    age_a, age_b = rng.normal(40, 8, 60), rng.normal(60, 8, 60)
+    a, b = (20 + 0.4 * age + rng.normal(0, 2, 60) for age in (age_a, age_b))
+    assert compared(a, b).low > 5
+    adjusted = compared(a, b, [("age", age_a, age_b), ("sex", np.ones(60), np.ones(60))])
+    assert adjusted.low < 0 < adjusted.high and adjusted.adjusted_for == ("age",)
+    unknown = age_a.copy()
+    unknown[0] = np.nan
+    assert compared(a, b, [("age", unknown, age_b)]).adjusted_for == ()
+
+
+def test_several_comparisons():
+    p = [0.01, 0.04, 0.03, 0.005]
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert benjamini_hochberg(p) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+
+
+def test_a_balanced_slope_is_the_mean_of_the_patients_slopes():
+    rng = np.random.default_rng(4)
+    days = np.array([0, 365.25, 2 * 365.25])
+    own = [(days, 30 + rng.normal(0, 5) + 1.5 * np.arange(3) + rng.normal(0, 1, 3))
+           for _ in range(20)]  # fmt: skip
+    found = slope(own)
+    slopes = np.array([np.polyfit(np.arange(3), values, 1)[0] for _, values in own])
+    assert found.per_year == pytest.approx(slopes.mean())
+    half = 2.093 * slopes.std(ddof=1) / math.sqrt(20)  # t(19); the jackknife of a mean is its SE
+    assert found.high - found.per_year == pytest.approx(half, rel=1e-3)
+    assert (found.n, found.visits) == (20, 60) and found.p < 0.001
+
+
+def test_unbalanced_slopes_weigh_patients_by_what_they_tell():
+    """Between the pooled line and the mean of slopes; known truth 2 a year."""
+    rng = np.random.default_rng(5)
+    own = []
+    for n in range(200):
+        days = np.array([0, 100, 200, 400, 800])[: 2 + n % 4]
+        own.append((days, rng.normal(40, 6) + 2 * days / 365.25 + rng.normal(0, 1, len(days))))
+    found = slope(own)
+    assert found.low < 2 < found.high and found.high - found.low < 0.5
+
+
+def row(patient, session, site, value, **facts):
+    return {
+        "study": f"{patient}-{session}", "patient": patient, "session": session,
+        "quantity": "marrow_pdff", "site": site, "regions": f"{site} marrow", "value": value,
+        "doubtful": "", "sex": "F", "age_years": 50.0, **facts,
+    }  # fmt: skip
+
+
+def test_the_table_of_a_cohort_is_compared():
+    rng = np.random.default_rng(6)
+    rows = []
+    for n in range(12):
+        level = rng.normal(40, 5)
+        for session in (1, 2):
+            for site in ("L3", "L4"):
+                facts = {"reader": "ab"[session - 1], "group": "xy"[n % 2]}
+                rows.append(row(f"p{n}", session, site, level + rng.normal(0, 1), **facts))
+    rows.append(row("p0", 1, "L5", 999.0, doubtful="may be L4"))
+    rows.append(row("p0", 1, "S1", math.nan))
+    found = comparison(rows, repeats=True)
+    assert found.notes == ["1 values of doubtful regions were left out."]
+    assert [(one["site"], one["n"]) for one in found.repeatability] == [
+        ("L3", 12), ("L4", 12), (ALL_SITES, 12),
+    ]  # fmt: skip
+    whole = found.repeatability[-1]
+    assert whole["df"] == 24 and whole["rc_low"] < whole["rc"] < whole["rc_high"]
+    between = {(one["between"], one["form"]) for one in found.agreement}
+    assert between == {(b, f"ICC({k},1)") for b in ("session", "reader") for k in (1, 2, 3)}
+    assert [(one["site"], one["n_a"], one["n_b"]) for one in found.groups] == [
+        ("L3", 6, 6), ("L4", 6, 6), (ALL_SITES, 6, 6),
+    ]  # fmt: skip
+    assert {"p_holm", "p_bh"} <= set(found.groups[0]) and not found.change
+
+    dated = [one | {"days": str(300 * (one["session"] - 1))} for one in rows]
+    later = comparison(dated)
+    assert not later.repeatability
+    assert [(one["site"], one["group"], one["n"]) for one in later.change] == [
+        (site, group, 6) for site in ("L3", "L4") for group in "xy"
+    ]
+    assert any("PMC9713243" in note for note in later.notes)
+    with pytest.raises(ValueError, match="There is nothing to compare: no patient has repeated"):
+        comparison([row("p0", 1, "L3", 1.0, days="soon")])
+
+
+def test_the_command_writes_tables_and_a_page(tmp_path, capsys, monkeypatch):
+    tables = pytest.importorskip("MarrowAssessLib.cohort.tables")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    rng = np.random.default_rng(7)
+    rows = [
+        row(f"p{n}", session, "L3", rng.normal(40 + 8 * (n % 2), 2), group="ab"[n % 2])
+        for n in range(16) for session in (1, 2)
+    ]  # fmt: skip
+    tables.write_measurements(rows, tmp_path)
+    command = ["compare", str(tmp_path), "--out", str(tmp_path / "out"), "--repeats"]
+    assert main(command) == 0
+    assert "groups: 1 rows" in capsys.readouterr().out
+    with (tmp_path / "out" / "groups.csv").open(newline="") as stream:
+        (one,) = csv.DictReader(stream)
+    assert 6 < float(one["difference"]) < 10 and (one["n_a"], one["n_b"]) == ("8", "8")
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "<tr class=stands>" in page and "For research use only" in page
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["notes"] == []
+
+    def refused():
+        assert main(command) == 2
+        return capsys.readouterr().err
+
+    path = tmp_path / "measurements.parquet"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert "this is no whole Parquet file; run" in refused()
+    monkeypatch.setattr(tables, "SCHEMA", "marrowassess-cohort-9")
+    tables.write_measurements(rows, tmp_path)
+    monkeypatch.undo()
+    assert "its schema is 'marrowassess-cohort-9' where" in refused()
+    path.unlink()
+    assert "there is no measurements.parquet; name a folder that" in refused()
