@@ -632,7 +632,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         return new_segmentation(volume)
 
-    def placeRegion(self, parameters, position):
+    def placeRegion(self, parameters, position, progress=None):
         """Draw the structure at a point (RAS mm) into the chosen segmentation, as a segment.
 
         A body of the column that was found before in the same image is corrected: the discs, CSF
@@ -640,12 +640,13 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         Returns:
             MarrowAssessLib.scene.column.Placed; the cautions of its region say why it may be wrong.
+            None when canceled: `progress` is called with the fraction done, and answers False.
 
         Raises:
             ValueError: no structure can be told there.
         """
-        where = self._placing(parameters)
-        return self.session.place(where, position, parameters.placeRole, parameters.placeSite)
+        role, site = parameters.placeRole, parameters.placeSite
+        return self.session.place(self._placing(parameters), position, role, site, progress)
 
     def correctPainted(self, parameters, segmentName, level=""):
         """Take a painted segment as a whole vertebral body of the column that was found before.

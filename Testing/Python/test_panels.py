@@ -1092,6 +1092,23 @@ def test_one_press_finds_the_spine_measures_and_shows(panel, sample):
     assert not drawn_names(panel)
 
 
+def test_the_first_click_in_an_image_can_be_canceled(panel, sample):
+    from MarrowAssessLib.placement import clicks
+
+    clicks._FOUND.clear()
+    panel.enter()
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    progress = panel.frame.progress
+    panel.frame.progress = lambda part: (panel.ui.applyButton.click(), progress(part))[1]
+    panel.ui.placeButton.checked = True
+    click(panel, sample.centers_ras["L3"])
+    assert panel.ui.placingLabel.text == "Canceled; nothing was placed."
+    assert not drawn_names(panel) and panel.ui.placeButton.checked
+    panel.frame.progress = progress
+    click(panel, sample.centers_ras["L3"])
+    assert drawn_names(panel) == {"marrow 1"}
+
+
 def test_finding_the_spine_can_be_canceled(panel, sample):
     pytest.importorskip("MarrowAssessLib.placement.spine_column")
     panel.enter()

@@ -118,12 +118,11 @@ class PlacingRow:
         take = self._take
         if take is None or self._frame.running:
             return
-        finding = take == self.findColumn
         if will_compile(REHEARSAL):
             self.say(_("Compiling for this computer, once: this click takes up to half a minute."))
-        with self._frame.working(_("Nothing was placed."), finding):
+        with self._frame.working(_("Nothing was placed."), True):
             ask_for_packages(self.say)
-            if finding:
+            if take == self.findColumn:
                 self.say(_("Finding the levels; Cancel stands in for Apply."))
             try:
                 said = take(position)
@@ -135,7 +134,10 @@ class PlacingRow:
 
     def placeRegion(self, position) -> str:
         """One click, one region and what hangs on it; returns what was done, and the doubts."""
-        placed = self._logic.placeRegion(self._frame.parameters, position)
+        frame = self._frame
+        placed = self._logic.placeRegion(frame.parameters, position, frame.progress)
+        if placed is None:
+            return _("Canceled; nothing was placed.")
         if placed.region.doubtful:
             self._doubtful(placed.region.name)
         return placed_text(placed)

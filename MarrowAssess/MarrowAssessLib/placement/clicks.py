@@ -61,28 +61,33 @@ def place_clicked(
     role: Role,
     site: str = "",
     options: PlacingOptions = AS_USUAL,
+    progress: Callable[[float], bool] | None = None,
 ) -> Placement:
     """Find the structure of a given role at a click; see `structure.place`.
 
     A vertebral body is that of the found spine where this is sure, as without a click; else it is
-    sought from the click alone, with the doubts that this leaves.
+    sought from the click alone, with the doubts that this leaves. The spine is found at an image's
+    first click; `progress` is called with the fraction done, and answering False cancels.
+
+    Raises:
+        InterruptedError: canceled.
     """
     volume = as_seen(volume)
     if role is Role.MARROW and volume.holds(point):
-        spine = _spine_in(volume)
+        spine = _spine_in(volume, progress)
         placed = body_at(volume, spine, point, site, options) if spine is not None else None
         if placed is not None:
             return placed
     return place(volume, point, role, site, options=options)
 
 
-def _spine_in(volume: Volume) -> Spine | None:
+def _spine_in(volume: Volume, progress: Callable[[float], bool] | None) -> Spine | None:
     """The spine found in an image, None without one; that of the last image is kept."""
     key = short_hash(volume), volume.ijk_to_ras.tobytes()
     if key not in _FOUND:
         _FOUND.clear()
         try:
-            _FOUND[key] = find_spine([volume])
+            _FOUND[key] = find_spine([volume], progress=progress)
         except ValueError:  # no spine in view, or slices too far apart: the click alone then
             _FOUND[key] = None
     return _FOUND[key]

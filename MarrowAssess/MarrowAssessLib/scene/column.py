@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import slicer
@@ -190,24 +191,26 @@ def place_click(
     site: str = "",
     options: PlacingOptions = AS_USUAL,
     column: DrawnColumn | None = None,
+    progress: Callable[[float], bool] | None = None,
 ) -> Placed:
     """Draw what was clicked; a body of the column takes with it what was found from it.
 
     Args:
         segmentation, volume_node, point_ras, role, site, options: see `place_region`.
         column: what was found before in this segmentation, if anything.
+        progress: called with the fraction done; answering False cancels.
 
     Raises:
         ValueError: see `place_region`; nothing is then changed.
+        InterruptedError: canceled; nothing is changed.
     """
     if parse_role(role) is Role.MARROW and column is not None and column.lies_in(volume_node):
         volume, inside = volume_from_node(volume_node), column.level_at(point_ras)
         click = read_click(segmentation, volume, point_ras, role, site, options, inside)
         if column.reaches(click.site, options):
             return correct_body(column, click, options)
-    region, change = place_region(
-        segmentation, volume_node, point_ras, role, site, options, place_clicked
-    )
+    find = partial(place_clicked, progress=progress)
+    region, change = place_region(segmentation, volume_node, point_ras, role, site, options, find)
     return Placed(region, change, column)
 
 

@@ -171,20 +171,29 @@ class Session:
     # Drawing
 
     def place(
-        self, where: Placing, point_ras: Sequence[float], role: str, site: str = ""
-    ) -> Placed:
-        """Draw what was clicked; see `column.place_click`."""
+        self,
+        where: Placing,
+        point_ras: Sequence[float],
+        role: str,
+        site: str = "",
+        progress: Progress | None = None,
+    ) -> Placed | None:
+        """Draw what was clicked; see `column.place_click`. None when canceled."""
         from MarrowAssessLib.scene.column import place_click
 
-        placed = place_click(
-            where.segmentation,
-            where.volume_node,
-            point_ras,
-            role,
-            site,
-            where.options,
-            self.column_of(where.segmentation),
-        )
+        try:
+            placed = place_click(
+                where.segmentation,
+                where.volume_node,
+                point_ras,
+                role,
+                site,
+                where.options,
+                self.column_of(where.segmentation),
+                progress,
+            )
+        except InterruptedError:
+            return None
         self._done(where.segmentation, placed.change, placed.column)
         return placed
 
