@@ -61,7 +61,7 @@ def place_clicked(
     role: Role,
     site: str = "",
     options: PlacingOptions = AS_USUAL,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Placement:
     """Find the structure of a given role at a click; see `structure.place`.
 
@@ -81,7 +81,7 @@ def place_clicked(
     return place(volume, point, role, site, options=options)
 
 
-def _spine_in(volume: Volume, progress: Callable[[float], bool] | None) -> Spine | None:
+def _spine_in(volume: Volume, progress: Progress | None) -> Spine | None:
     """The spine found in an image, None without one; that of the last image is kept."""
     key = short_hash(volume), volume.ijk_to_ras.tobytes()
     if key not in _FOUND:

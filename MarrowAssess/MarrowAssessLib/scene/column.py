@@ -191,7 +191,7 @@ def place_click(
     site: str = "",
     options: PlacingOptions = AS_USUAL,
     column: DrawnColumn | None = None,
-    progress: Callable[[float], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Placed:
     """Draw what was clicked; a body of the column takes with it what was found from it.
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:  # they need numba, which measuring does not
     from MarrowAssessLib.scene.column import DrawnColumn, Placed
     from MarrowAssessLib.sources.other_tools import Segmented
 
-Progress = Progress  # takes the fraction done, returns False to cancel
-
 
 @dataclass(frozen=True)
 class Step:
