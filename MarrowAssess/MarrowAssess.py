@@ -103,7 +103,8 @@ def registerSegmentStatistics() -> None:
 class MarrowAssessParameterNode:
     """What the user chose; saved with the scene. Results are references of the segmentation.
 
-    ageYears is -1 where the age is not known, fieldStrengthT 0 where the images are to tell it.
+    ageYears is -1 where the age is not known, fieldStrengthT 0 where the images are to tell it, and
+    glucoseMmolL 0 where nobody measured it.
     """
 
     t1Volume: vtkMRMLScalarVolumeNode
@@ -144,6 +145,8 @@ class MarrowAssessParameterNode:
     texture: bool = False
     fractures: bool = False
     resample: bool = False
+    glucoseMmolL: Annotated[float, WithinRange(0, 50)] = 0.0
+    acceptShift: bool = False
     autoUpdate: bool = True
     showOverlay: bool = True
     showNames: bool = False
@@ -507,6 +510,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         fractures=False,
         allNames=False,
         fieldStrengthT=None,
+        glucoseMmolL=None,
+        acceptShift=False,
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -529,6 +534,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             fractures: measure the heights of vertebral bodies as well, their loss and grade.
             allNames: name every level in the views, not only those that stand out.
             fieldStrengthT: in T, for VBQ; None takes the headers'.
+            glucoseMmolL: of the blood when FDG was injected; None where not known.
+            acceptShift: measure PET although the body lies over 10 mm elsewhere on the CT.
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -546,7 +553,14 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             markups,
             age,
             sex,
-            Settings(erosionMm, n4, texture=texture, fractures=fractures),
+            Settings(
+                erosionMm,
+                n4,
+                texture=texture,
+                fractures=fractures,
+                glucose_mmol_l=glucoseMmolL,
+                accept_shift=acceptShift,
+            ),
             resample,
             pointRadiusMm,
             overlay,
@@ -575,6 +589,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             parameters.fractures,
             parameters.showNames,
             choices.field_strength_t(parameters),
+            choices.glucose_mmol_l(parameters),
+            parameters.acceptShift,
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)

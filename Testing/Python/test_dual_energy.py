@@ -356,6 +356,240 @@ def test_folders_that_do_not_settle_the_pair(tmp_path):
         read(SimpleArguments([tmp_path] * 3))
 
 
+def ct_frames(tmp_path, multi_frame):
+    """Images of 50 and 200 keV in one series, as slices or as one enhanced object."""
+    from dicom_files import header, orientation, position, put_pixels
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    of = calibration.of_kev(50, 200)
+    low, high = images(of)
+    series, frames = "1.2.3", []
+    for k in range(4):
+        for kev, image in ((50, low), (200, high)):
+            energy = Dataset()
+            energy.MonoenergeticEnergyEquivalent = float(kev)
+            frames.append((k, np.rint(image.array[k] + 1024).astype(np.uint16), energy))
+    stated = {"Modality": "CT", "SeriesDescription": "MonoE", "SliceThickness": 5.0}
+    if not multi_frame:
+        for n, (k, pixels, energy) in enumerate(frames):
+            data = header("1.2.840.10008.5.1.4.1.1.2", series, **stated)
+            data.ImageType = ["DERIVED", "PRIMARY", "AXIAL", "VMI"]
+            data.MultienergyCTCharacteristicsSequence = Sequence([energy])
+            data.ImagePositionPatient, data.ImageOrientationPatient = position(k), orientation()
+            data.PixelSpacing, data.InstanceNumber = [4.0, 4.0], n + 1
+            data.RescaleSlope, data.RescaleIntercept, data.RescaleType = 1, -1024, "HU"
+            put_pixels(data, pixels)
+            data.save_as(tmp_path / f"{n}.dcm")
+        return
+    data = header("1.2.840.10008.5.1.4.1.1.2.1", series, **stated)
+    del data.SliceThickness, data.SpacingBetweenSlices, data.EchoTime, data.RepetitionTime
+    data.SharedFunctionalGroupsSequence = Sequence([Dataset()])
+    groups = []
+    for k, _, energy in frames:
+        group = Dataset()
+        for name, facts in (
+            ("PlanePositionSequence", {"ImagePositionPatient": position(k)}),
+            ("PlaneOrientationSequence", {"ImageOrientationPatient": orientation()}),
+            ("PixelMeasuresSequence", {"PixelSpacing": [4.0, 4.0], "SliceThickness": 5.0}),
+            ("CTImageFrameTypeSequence", {"FrameType": ["DERIVED", "PRIMARY", "AXIAL", "VMI"]}),
+            ("CTXRayDetailsSequence", {"KVP": 120.0}),
+            ("CTReconstructionSequence", {"ConvolutionKernel": "Qr40"}),
+            (
+                "PixelValueTransformationSequence",
+                {"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"},
+            ),
+        ):
+            one = Dataset()
+            for keyword, value in facts.items():
+                setattr(one, keyword, value)
+            setattr(group, name, Sequence([one]))
+        group.MultienergyCTCharacteristicsSequence = Sequence([energy])
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    put_pixels(data, np.stack([pixels for _, pixels, _ in frames]))
+    data.save_as(tmp_path / "enhanced.dcm")
+
+
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_two_energies_in_one_series_are_taken_apart(tmp_path, multi_frame):
+    from PDFFMapperLib.commands.ct_files import read
+
+    ct_frames(tmp_path, multi_frame)
+    pair, _, _ = read(SimpleArguments([tmp_path]))
+    assert [one.attributes["MonoenergeticEnergyEquivalent"] for one in pair] == [50, 200]
+    found = made(pair)
+    rounded = 3  # mg/cm^3 by half a CT number
+    assert np.nanmean(found["HAP"].volume.array[MIXTURE]) == pytest.approx(100, abs=rounded)
+    assert found["HAP"].provenance["calibration"] == "table of 50/200 keV"
+    if multi_frame:
+        assert found["HAP"].volume.attributes["ConvolutionKernel"] == "Qr40"
+
+
+# --- own calibration ---
+
+
+def with_regions(sd=(0, 0), pair="90/Sn150", **facts):
+    """Body with fat, muscle and an insert of 200 mg/cm^3 in water; the labels 1, 2 and 3."""
+    of = calibration.of_kv_pair(pair, 20)
+    low, high = images(of, **facts)
+    labels = np.zeros(low.array.shape, np.int64)
+    for n, image in enumerate((low, high)):
+        for label, rows, value in (
+            (1, slice(8, 12), of.yellow[n]),
+            (2, slice(12, 16), of.red[n]),
+            (3, slice(46, 50), 200 / 3160 * of.hap[n]),
+        ):
+            image.array[:, rows, 24:36] = value
+            labels[:, rows, 24:36] = label
+    return [low, high], labels, of
+
+
+def test_a_calibration_from_regions_is_kept_with_its_scanner_and_beams(tmp_path):
+    from PDFFMapperLib.dual_energy.own_calibration import (
+        of_regions,
+        read_calibration,
+        write_calibration,
+    )
+
+    pair, labels, of = with_regions(Manufacturer="ACME", ManufacturerModelName="One")
+    for insert, close in (((3, 200.0), 0.1), (of, 0.1)):
+        own = of_regions(*pair, labels, 1, 2, insert)
+        for name in ("yellow", "red"):
+            np.testing.assert_allclose(getattr(own, name), getattr(of, name), atol=0.01)
+        assert float(own.de_ratio) == pytest.approx(float(of.de_ratio), abs=0.001)
+        path = tmp_path / f"own{close}.json"
+        write_calibration(path, own, *pair)
+        found = made(pair, calibration=str(path))["HAP"]
+        assert np.nanmean(found.volume.array[MIXTURE]) == pytest.approx(100, abs=close)
+        assert found.provenance["calibration"].startswith(f"{path.stem} (own ")
+    stored = json.loads(path.read_text())
+    assert stored["scanner"] == "ACME One" and stored["beams"] == "90/Sn150 kV"
+    nameless, _, _ = with_regions()
+    assert read_calibration(path, *nameless).told.startswith("own")  # nothing contradicts
+    for other, words in (
+        ({"Manufacturer": "Other"}, "the scanner of this calibration is ACME One"),
+        ({"Manufacturer": "ACME", "ManufacturerModelName": "One", "KVP": 80.0}, "the beams of"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_calibration(path, *[facts(one, **other) for one in pair[:1]], pair[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"yellow": 9}, "Label 9 (fat) has 0 voxels; 30 or more"),
+        ({"yellow": 2}, "which is no fat; -200 to -20 HU are expected"),
+        ({"red": 1}, "which is no muscle or spleen"),
+        ({"mineral": (3, 0.0)}, "The insert holds 0 mg/cm^3"),
+        ({"mineral": (1, 200.0)}, "which is no mineral in water"),
+    ],
+)
+def test_regions_that_give_no_calibration(change, words):
+    from PDFFMapperLib.dual_energy.own_calibration import of_regions
+
+    pair, labels, _ = with_regions()
+    with pytest.raises(ValueError, match=re.escape(words)):
+        of_regions(*pair, labels, **{"yellow": 1, "red": 2, "mineral": (3, 200.0), **change})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"kind": "map"}, "this is no dual-energy calibration; make one with"),
+        ({"yellow": [1]}, "'yellow' must be two CT numbers"),
+    ],
+)
+def test_files_that_are_no_calibration(tmp_path, content, words):
+    from PDFFMapperLib.dual_energy.own_calibration import read_calibration
+
+    usual = {"kind": "dual-energy calibration", "yellow": [-1, 0], "red": [1, 2], "hap": [9, 8]}
+    (tmp_path / "own.json").write_text(json.dumps({**usual, **content}))
+    with pytest.raises(ValueError, match=words):
+        read_calibration(tmp_path / "own.json", *images())
+
+
+def test_the_command_calibrates_and_maps_use_it(tmp_path, capsys):
+    from MarrowAssessLib.commands.main import main
+    from PDFFMapperLib.images.files import write_volume
+
+    pair, labels, _ = with_regions()
+    paths = [str(tmp_path / f"{one.name}.nrrd") for one in pair]
+    for image, path, kv in zip(pair, paths, ("DE 90kV", "DE Sn150kV"), strict=True):
+        write_volume(image, path)
+        stated = json.dumps({"SeriesDescription": kv})
+        (tmp_path / path.replace(".nrrd", ".json")).write_text(stated)
+    write_volume(Volume(labels.astype(np.uint8), pair[0].ijk_to_ras), tmp_path / "labels.nrrd")
+    own = str(tmp_path / "own.json")
+    asked = ["calibrate", *paths, "--regions", str(tmp_path / "labels.nrrd"), "--yellow", "1"]
+    asked += ["--red", "2", "--out", own]
+    assert main([*asked, "--insert", "200"]) == 2
+    assert "expected LABEL=MG/CM3" in capsys.readouterr().err
+    assert main([*asked, "--insert", "3=200"]) == 0
+    told = capsys.readouterr().out
+    assert "dual-energy ratio 1.8" in told
+    read = re.search(r"50 % yellow by the table of 90/Sn150 kV, reads (\d+) mg/cm\^3", told)
+    assert abs(int(read[1]) - 100) <= 3  # tables follow the measured body
+    assert main([*asked, "--insert", "3=200"]) == 2
+    assert "give the name of a new .json file" in capsys.readouterr().err
+    out = str(tmp_path / "maps")
+    assert main(["dect", *paths, "--calibration", own, "--out", out]) == 0
+    record = json.loads((tmp_path / "maps" / "dect_maps.json").read_text())
+    assert record["provenance"]["calibration"] == "own (own regions and insert of 200 mg/cm^3)"
+
+
+# --- the body's size as it was measured, and inserts ---
+
+
+def drawn_body(pair, diameter_cm, hap=150.0, yellow=0.5):
+    """A round body of water with marrow in it, as seen behind so much of it."""
+    of = calibration.of_kv_pair(pair, diameter_cm)
+    j, i = np.indices((120, 120))
+    body = (j - 60) ** 2 + (i - 60) ** 2 < (diameter_cm * 10 / 4 / 2) ** 2
+    beams = []
+    kv, tin = pair.split("/")
+    for n in range(2):
+        array = np.full((2, 120, 120), -1000.0, np.float32)
+        array[:, body] = 0
+        array[:, 54:66, 54:66] = seen(of, hap, yellow)[n]
+        stated = {"Modality": "CT", "KVP": float((kv, tin.removeprefix("Sn"))[n])}
+        stated["FilterMaterial"] = "TIN" if n and "Sn" in tin else "ALUMINUM"
+        beams.append(Volume(array, np.diag([4.0, 4, 5, 1]), ("low", "high")[n], stated))
+    return beams
+
+
+@pytest.mark.parametrize("diameter_cm", [16, 24, 32, 40, 44])
+def test_mineral_and_vnca_by_the_size_of_the_body_as_measured(diameter_cm):
+    true = float(np.mean(seen(calibration.of_kv_pair("90/Sn150", diameter_cm), 0, 0.5)))
+    found = made(drawn_body("90/Sn150", diameter_cm))
+    inside = (slice(None), slice(54, 66), slice(54, 66))
+    assert np.mean(found["HAP"].volume.array[inside]) == pytest.approx(150, abs=3)
+    assert np.mean(found["VNCa"].volume.array[inside]) == pytest.approx(true, abs=5)
+
+
+@pytest.mark.parametrize(("pair", "cm"), BEAMS)
+@pytest.mark.parametrize("mineral", [50, 100, 200])
+def test_inserts_of_mineral_in_water_are_right_within_1_percent(pair, cm, mineral):
+    of = beam(pair, cm)
+    low, high = (np.float64(mineral / 3160 * of.hap[n]) for n in (0, 1))
+    found = float(hap_beside_water(of)(np.array([low]), np.array([high]))[0])
+    assert found == pytest.approx(mineral, rel=0.01)
+
+
+def test_the_phantom_without_noise(shared):
+    """Its CT numbers by spectra and cross-sections alone: no mixture is off by 1 mg/cm^3."""
+    folder = shared / "cases" / "ct_pet" / "dect_phantom"
+    truth = json.loads((folder / "truth.json").read_text())
+    for of, names in (
+        (calibration.of_kv_pair("90/Sn150", 30), ("low", "high")),
+        (calibration.of_kev(50, 200), ("keV50", "keV200")),
+    ):
+        for n, body in enumerate(truth["bodies"]):
+            numbers = truth["noise_free_HU"][str(10 + 2 * n)]
+            low, high = (np.array([numbers[name]], np.float32) for name in names)
+            assert three_materials(low, high, of).hap[0] == pytest.approx(body["hap_mg_cm3"], abs=1)
+
+
 def test_command(tmp_path):
     from MarrowAssessLib.commands.main import main
     from PDFFMapperLib.images.files import write_volume

@@ -6,11 +6,16 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.demo import _dual_energy_maps
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.follow_up import follow_up
 from MarrowAssessLib.measures.measure import measure
+from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.sample.other_modalities import reference_regions
+from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.parametric_map import write_maps
 
 SHAPE, LEVELS = (12, 50, 14), ("T12", "L1", "L2", "L3", "L4")
 VNCA, PROJECTED, HAP = Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP
@@ -68,8 +73,43 @@ def test_column_and_gradient_rest_on_what_was_measured(monkeypatch):
 def test_the_systematic_error_stands_beside():
     one = study({HAP: (100.0, 0.0)})
     one.volumes[HAP].attributes["SystematicError"] = 19.9
-    (first, *_) = measure(one).measurements
-    assert first.how == "systematic error about 19.9 mg/cm^3 (calibration)"
+    numbers = measure(one).measurements
+    assert {m.systematic for m in numbers if m.quantity == "marrow_hap"} == {19.9}
+    assert all("19.9" not in m.how for m in numbers)
+
+
+def visit(size_cm, calibration="table of 90/Sn150 kV", kernel="Qr40"):
+    """An assessment of a spine whose maps' systematic error is that of a body of so many cm."""
+    one = study({VNCA: (-40.0, 0.0), HAP: (100.0, 0.0)})
+    for volume in one.volumes.values():
+        volume.attributes.update(
+            SystematicError=0.6 * size_cm, Calibration=calibration, ConvolutionKernel=kernel
+        )
+    one.volumes[VNCA].attributes["LowShare"] = 0.5
+    return as_dict(assess(one), [])
+
+
+def test_visits_are_compared_where_pair_kernel_and_method_agree():
+    """Another size of the body is another systematic error, but no other setting."""
+    changes = follow_up([visit(30), visit(33)], [0, 100])
+    reasons = {c.reason for c in changes}
+    assert changes and not any("other settings" in reason for reason in reasons)
+    hows = {m["how"] for m in visit(30)["measurements"] if m["quantity"] == "marrow_vnca"}
+    assert hows == {"table of 90/Sn150 kV, share of low energy 0.5, kernel Qr40"}
+    for other in (visit(30, "table of 80/Sn150 kV"), visit(30, kernel="Qr59")):
+        changes = follow_up([visit(30), other], [0, 100])
+        apart = {c.quantity for c in changes if c.reason == "it was measured with other settings"}
+        assert apart >= {"marrow_vnca", "marrow_hap", "hap_column", "vnca_gradient"}
+
+
+def test_what_a_map_rests_on_is_read_with_its_file(phantom, tmp_path):
+    maps = DUAL_ENERGY.recipe("three-materials").make(phantom.dual_energy_volumes(), water_cm=30)
+    write_maps(maps, tmp_path, "dect")
+    read = read_source(tmp_path / "dect_VNCa.nrrd", VNCA).attributes
+    assert read["Calibration"] == "table of 90/Sn150 kV" and read["LowShare"] == 0.5
+    assert read["SystematicError"] == maps[2].volume.attributes["SystematicError"] > 0
+    (tmp_path / "other_VNCa.nrrd").write_bytes((tmp_path / "dect_VNCa.nrrd").read_bytes())
+    assert "Calibration" not in read_source(tmp_path / "other_VNCa.nrrd", VNCA).attributes
 
 
 def test_cut_offs_stand_beside_the_scanner_s_kind_alone():

@@ -23,6 +23,7 @@ from dicom_files import classic_slice, enhanced  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.scene import segments, views  # noqa: E402
+from MarrowAssessLib.scene.choices import console_command  # noqa: E402
 from MarrowAssessLib.scene.placing import placing_options  # noqa: E402
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, times_ms  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
@@ -215,6 +216,38 @@ def test_vbq_is_compared_at_the_field_strength_that_was_typed(panel, sample):
         (row,) = [row for row in panel.results.rows if row.key == "vbq"]
         expected[typed] = row.expected
     assert expected == {0.0: "1.35-3.05", 1.5: "1.80-3.74"}
+
+
+def test_pet_takes_glucose_and_waits_where_the_body_lies_apart(panel, phantom):
+    """A block of a body, 14 mm higher on the CT, and the sample's facts of PET."""
+    volumes = {}
+    for name, moved, facts in (("PET", 0, phantom.pet_volume().attributes), ("CT", 14, {})):
+        grid = np.diag([4.0, 4.0, 2.0, 1.0])
+        grid[:3, 3] = -96
+        array = np.full((96, 49, 49), 0.0 if name == "PET" else -1000.0, np.float32)
+        array[16 + moved // 2 : 80 + moved // 2, 8:40, 8:40] = 1.0 if name == "PET" else 40.0
+        image = Volume(array, grid, name, {"Modality": "CT", **facts})
+        volumes[name] = volume_to_node(image)
+    panel.enter()
+    parameters = panel._parameterNode
+    parameters.suvVolume, parameters.ctVolume = volumes["PET"], volumes["CT"]
+    point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    point.AddControlPoint(0, 0, 0, "L3 marrow")
+    parameters.pointRadiusMm = 12.0
+    panel.ui.applyButton.click()
+    keys = {row.key for row in panel.results.rows}
+    assert "marrow_suv" not in keys
+    reasons = [one.reason for one in panel.logic.assessment.skipped]
+    assert any("the body lies apart on PET and CT by" in reason for reason in reasons)
+    panel.ui.acceptShiftCheckBox.checked = True
+    panel.ui.applyButton.click()
+    assert parameters.acceptShift and "marrow_suv" in {row.key for row in panel.results.rows}
+    for typed, told in ((5.5, 0), (14.0, 1)):
+        panel.ui.glucoseSpinBox.value = typed
+        wait()
+        cautions = {c for r in panel.logic.assessment.results for c in r.cautions}
+        assert sum("Blood glucose was 14 mmol/l" in c for c in cautions) == told
+    assert "glucoseMmolL=14.0, acceptShift=True" in console_command(parameters)
 
 
 def test_repeatability_stands_beside_a_clicked_number(panel, sample):

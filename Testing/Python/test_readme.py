@@ -58,7 +58,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "command: compare",
         "python: console",
         "command: spectrum",
-        "command: dect",
+        "command: dect", "command: calibrate",
         "command: whole",
     }  # fmt: skip
     assert markers == by_ci | here
@@ -138,6 +138,7 @@ def test_cohort_command(folder):
 
 def test_dual_energy_command(folder):
     run(folder, block("command: dect"))
+    assert "with this calibration" in run(folder, block("command: calibrate"))
     with (folder / "maps" / "dect_regions.csv").open(newline="") as stream:
         rows = {(row["region"], row["map"]): row for row in csv.DictReader(stream)}
     assert float(rows["5", "HAP"]["mean"]) == pytest.approx(110, abs=5)

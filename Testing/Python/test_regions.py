@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.study.regions import Region, effective_samples, statistics
+from MarrowAssessLib.study.regions import PERCENTILES, Region, effective_samples, statistics
 
 
 def region_of(mask: np.ndarray) -> Region:
@@ -50,7 +50,7 @@ def test_statistics_agree_with_simpleitk():
 def test_percentiles_of_a_uniform_ramp_have_their_closed_form():
     array = np.arange(101, dtype=float).reshape(1, 1, 101)
     one = statistics(region_of(np.ones(array.shape, bool)), array, 1.0)
-    assert one.percentiles == (5, 25, 75, 95)
+    assert one.percentiles == PERCENTILES == (5, 10, 25, 75, 90, 95)
     assert one.median == 50
     assert one.sd == pytest.approx(np.sqrt(101 * 102 / 12))
 

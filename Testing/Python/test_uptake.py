@@ -130,7 +130,10 @@ def test_uptake_of_known_balls():
     smaller = region.eroded(3.0, drawn_on.spacing)
     total = found["marrow_suv_total", "L1 marrow"].value
     assert total == pytest.approx(1.5 * smaller.voxels * 8 / 1000, rel=0.01)
-    assert "systematic error about 2.3 %" in found["marrow_suv", "L1 marrow"].how
+    one = found["marrow_suv", "L1 marrow"]
+    assert one.systematic == pytest.approx(
+        one.value * np.hypot(0.0224, np.log(2) * 60 / 6586), rel=0.01
+    )
     assert not found["marrow_suv", "L1 marrow"].cautions
 
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "pdff": ("PDFFMapperLib.commands.pdff", "PDFF and R2* maps from chemical-shift MRI"),
     "dect": ("PDFFMapperLib.commands.dect", "bone mineral and marrow maps of dual-energy CT"),
     "spectrum": ("PDFFMapperLib.commands.spectrum", "fat and its composition by spectroscopy"),
+    "calibrate": ("PDFFMapperLib.commands.calibrate", "one's own calibration of dual-energy CT"),
     "stations": ("PDFFMapperLib.commands.stations", "whole-body diffusion joined, with its ADC"),
     "lesions": ("MarrowAssessLib.commands.lesions", "propose lesions on whole-body diffusion"),
     "ute": ("PDFFMapperLib.commands.ute", "porosity index and bound water of bone by UTE"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from MarrowAssessLib.catalogue.anatomy import Role, spine_region
 from MarrowAssessLib.measures.measurement import Measured, Measurement
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.regions import PERCENTILES, Region
 from MarrowAssessLib.study.study import Study
 
 MARROW_REVIEW_DOI = "10.3348/jksr.2024.0039"
@@ -179,7 +179,7 @@ def _flip_flop(findings: list[Finding], fs_t2: Measurement | None) -> bool | Non
     words = {f.sequence: f.word for f in findings if not f.suppressed}
     if "T1" not in words or fs_t2 is None:
         return None
-    _, low, high, _ = fs_t2.statistics.percentiles
+    low, high = (fs_t2.statistics.percentiles[PERCENTILES.index(p)] for p in (25, 75))
     homogeneous = (high - low) / 1.349 <= HOMOGENEOUS_SPREAD * fs_t2.statistics.median
     return bool(words["T1"] == "low" and words["fat-suppressed T2"] == "high" and homogeneous)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from PDFFMapperLib.images.attributes import number_of
+from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role, level_index, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -65,7 +67,8 @@ def ct_column(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         f"{ordered[0].site}-{ordered[-1].site}",
         float(np.average(means, weights=volumes)),
         tuple(one.measured[0] for one in ordered),
-        how=f"{len(ordered)} vertebrae",
+        how=", ".join(filter(None, (f"{len(ordered)} vertebrae", ordered[0].how))),
+        systematic=ordered[0].systematic,
     )
     between = [n for n in np.arange(min(levels), max(levels)) if n not in levels]
     if between:
@@ -86,7 +89,8 @@ def ct_gradient(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     ordered = [by_level[level] for level in sorted(by_level)]
     slope = np.polyfit(sorted(by_level), [one.value for one in ordered], 1)[0]
     site = f"{ordered[0].site}-{ordered[-1].site}"
-    return [Measurement(quantity.key, site, float(slope), tuple(o.measured[0] for o in ordered))]
+    names = tuple(one.measured[0] for one in ordered)
+    return [Measurement(quantity.key, site, float(slope), names, how=ordered[0].how)]
 
 
 def _by_level(book: Book, quantity: Quantity) -> dict[float, Measurement]:
@@ -144,11 +148,22 @@ def _value(book: Book, quantity: Quantity, region: Region) -> Measurement | Skip
             "was not taken out: a virtual non-contrast image is none without calcium",
         )
     made = _measurement(quantity, region, one, cautions)
-    error = volume.attributes.get("SystematicError")
-    if error is not None:
-        made.how = f"systematic error about {float(error):g} {quantity.unit} (calibration)"
+    made.systematic = number_of(volume.attributes, "SystematicError")
+    made.how = _how(volume)
     _compare(book, quantity, made, one)
     return made
+
+
+def _how(volume: Volume) -> str:
+    """What two examinations must share to be compared: calibration, mixing and kernel."""
+    facts = volume.attributes
+    share = number_of(facts, "LowShare")
+    parts = (
+        facts.get("Calibration"),
+        None if share is None else f"share of low energy {share:g}",
+        facts.get("ConvolutionKernel") and f"kernel {facts['ConvolutionKernel']}",
+    )
+    return ", ".join(str(part) for part in parts if part)
 
 
 def _without_dense(book: Book, region: Region, cautions: list[str]) -> Region:

@@ -29,6 +29,8 @@ class Measurement:
         value_without_n4: the same number from the uncorrected image, where N4 was used.
         words: what the number means by its own rule, such as "grade 2 wedge"; "" for most.
         how: settings that the number depends on and that differ from image to image, if any.
+        systematic: error that all regions of the image share (calibration, weight, clock), in the
+            quantity's unit; `ci95` does not hold it. None where none is known.
         cautions: sentences to read with the number.
         comparable: whether references may stand beside it.
         lines_ras: of a body's height loss, the three lines its heights are measured along, from
@@ -46,6 +48,7 @@ class Measurement:
     value_without_n4: float | None = None
     words: str = ""
     how: str = ""
+    systematic: float | None = None
     cautions: list[str] = field(default_factory=list)
     comparable: bool = True
     lines_ras: np.ndarray | None = None
@@ -106,4 +109,10 @@ def mean_of_levels(
         half = float(np.sqrt(sum(half**2 for half in halves))) / len(levels)
         ci = (value - half, value + half)
     names = tuple(name for one in levels for name in one.measured)
-    return [Measurement(quantity.key, quantity.site_of_levels, value, names, ci95=ci)]
+    made = Measurement(quantity.key, quantity.site_of_levels, value, names, ci95=ci)
+    if len(hows := {one.how for one in levels}) == 1:
+        made.how = hows.pop()
+    errors = [one.systematic for one in levels]
+    if None not in errors:
+        made.systematic = float(np.mean(errors))
+    return [made]

@@ -75,7 +75,8 @@ def uptake(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
             Skipped(
                 quantity.key,
                 f"the body lies apart on PET and CT by {shift.told()}; look at both, and accept "
-                "it (--accept-shift) where regions fit the PET all the same",
+                "it (--accept-shift, or the option of the panel) where regions fit the PET all the "
+                "same",
             )
         ]
     found = _METHODS[quantity.method](book, quantity)
@@ -195,27 +196,29 @@ def _skipped(book: Book, quantity: Quantity) -> list[Skipped]:
     ]
 
 
-def _value(quantity: Quantity, of: Uptake, value: float, half: float, how: str = "") -> Measurement:
+def _value(quantity: Quantity, of: Uptake, value: float, half: float) -> Measurement:
     ci = (float(value - half), float(value + half)) if np.isfinite(half) else None
     return Measurement(
         quantity.key, of.region.site, value, (of.region.name,), (), of.statistics, ci95=ci,
-        how=how, cautions=list(of.cautions),
+        cautions=list(of.cautions),
     )  # fmt: skip
 
 
-def _systematic(image: Volume) -> str:
-    """What weight, activity and clock add to the error of every SUV of an image alike."""
+def _systematic(image: Volume) -> float:
+    """Share that weight, activity and a clock 1 min off add to every SUV of an image alike."""
     half_life = float(image.attributes.get("RadionuclideHalfLife", _F18_S))
     percent = np.hypot(np.hypot(*_PERCENT_ERRORS), 100 * np.log(2) * 60 / half_life)
-    return f"systematic error about {percent:.1f} % (weight 1 %, activity 2 %, clock 1 min)"
+    return float(percent) / 100
 
 
 def _mean(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
-    how = _systematic(book.acquired[Contrast.SUV])
+    share = _systematic(book.acquired[Contrast.SUV])
     found = [
-        _value(quantity, one, one.statistics.mean, one.mean_half, how)
+        _value(quantity, one, one.statistics.mean, one.mean_half)
         for one in _of(book, quantity.measured)
     ]
+    for one in found:
+        one.systematic = abs(one.value) * share
     return [*found, *_skipped(book, quantity), *mean_of_levels(quantity, found)]
 
 
@@ -252,11 +255,14 @@ def _lean(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     share = book.acquired[Contrast.SUV].attributes.get("LeanBodyShare")
     if not share:
         return [Skipped(quantity.key, "the PET's header tells no weight and height for lean mass")]
-    how = f"SUV times {share:.3f}, lean body mass over weight (Janmahasatian 2005)"
     found = [
-        _value(quantity, one, one.statistics.mean * share, one.mean_half * share, how)
+        _value(quantity, one, one.statistics.mean * share, one.mean_half * share)
         for one in _of(book, quantity.measured)
     ]
+    error = _systematic(book.acquired[Contrast.SUV])
+    for one in found:
+        one.how = "SUV times lean body mass over weight (Janmahasatian 2005)"
+        one.systematic = abs(one.value) * error
     if book.age_years is not None and book.age_years < LEAN_YEARS:
         for one in found:
             one.cautions.append(

@@ -20,6 +20,7 @@ from MarrowAssessLib.findings.signature import SOURCE, Signature
 from MarrowAssessLib.findings.statement import Statement
 from MarrowAssessLib.measures.muscle import Section
 from MarrowAssessLib.prediction.patient_score import PatientScore
+from MarrowAssessLib.study.regions import PERCENTILES
 
 SCHEMA = "marrowassess-assessment-1"
 
@@ -148,6 +149,7 @@ def _measurement(assessment: Assessment, result: Result) -> dict:
         "value_without_n4": measurement.value_without_n4,
         "words": measurement.words,
         "how": measurement.how,
+        "systematic_error": measurement.systematic,
         "true_value": assessment.true_value(measurement) if assessment.true_value else None,
         "expected": None,
         "no_reference": result.no_reference,
@@ -214,7 +216,6 @@ def _repeatability(result: Result) -> dict | None:
 def _statistics(one) -> dict | None:
     if one is None:
         return None
-    p5, p25, p75, p95 = one.percentiles
     return {
         "voxels": one.voxels,
         "excluded": one.excluded,
@@ -222,10 +223,7 @@ def _statistics(one) -> dict | None:
         "mean": one.mean,
         "median": one.median,
         "sd": one.sd,
-        "p5": p5,
-        "p25": p25,
-        "p75": p75,
-        "p95": p95,
+        **{f"p{p}": value for p, value in zip(PERCENTILES, one.percentiles, strict=True)},
     }
 
 
@@ -264,6 +262,7 @@ def _finite(value):
     return value.item() if hasattr(value, "item") else value
 
 
+_PERCENTILES = tuple(f"p{p}" for p in PERCENTILES)
 _COLUMNS: dict[str, Callable[[dict], object]] = {
     "quantity": lambda m: m["quantity"],
     "name": lambda m: m["name"],
@@ -276,6 +275,7 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
     "value_without_n4": lambda m: m["value_without_n4"],
     "words": lambda m: m["words"],
     "how": lambda m: m["how"],
+    "systematic_error": lambda m: m["systematic_error"],
     "expected_mean": lambda m: m["expected"] and m["expected"]["mean"],
     "expected_sd": lambda m: m["expected"] and m["expected"]["sd"],
     "expected_low": lambda m: m["expected"] and m["expected"]["range95"][0],
@@ -291,7 +291,7 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
     "regions": lambda m: "; ".join(m["regions"]),
     **{
         name: (lambda m, name=name: m["statistics"] and m["statistics"][name])
-        for name in ("voxels", "volume_mm3", "mean", "median", "sd", "p5", "p25", "p75", "p95")
+        for name in ("voxels", "volume_mm3", "mean", "median", "sd", *_PERCENTILES)
     },
     "cautions": lambda m: " ".join(m["cautions"]),
     **{

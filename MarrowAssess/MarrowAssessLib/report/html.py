@@ -21,6 +21,7 @@ from MarrowAssessLib.catalogue.quantities import (
     TEXTURE_CONTEXT,
     TEXTURE_FEATURES,
     TEXTURE_IMAGES,
+    Quantity,
 )
 from MarrowAssessLib.findings.form import forms
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
@@ -371,6 +372,7 @@ def _measurement_table(assessment: Assessment, key: str, own: list[Result], scor
             else ""
         )
         + "".join(f"<li>How: {escape(one)}.</li>" for one in settings)
+        + _systematic_text(quantity, own)
         + "".join(f"<li class=caution>{escape(one)}</li>" for one in cautions)
     )
     unit = f" ({quantity.unit})" if quantity.unit else ""
@@ -380,6 +382,18 @@ def _measurement_table(assessment: Assessment, key: str, own: list[Result], scor
         f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"</div><ul>{notes}</ul></details>"
     )
+
+
+def _systematic_text(quantity: Quantity, own: list[Result]) -> str:
+    """What all regions of the image share beside their intervals."""
+    errors = [r.measurement.systematic for r in own if r.measurement.systematic is not None]
+    if not errors:
+        return ""
+    low, high = min(errors), max(errors)
+    shown = quantity.format(high)
+    if f"{low:.{quantity.digits}f}" != f"{high:.{quantity.digits}f}":
+        shown = f"{low:.{quantity.digits}f} to {shown}"
+    return f"<li>Systematic error, shared by all regions and not in the intervals: {shown}.</li>"
 
 
 def _statement_text(one: Statement) -> str:

@@ -60,6 +60,11 @@ def field_strength_t(parameters: object) -> float | None:
     return parameters.fieldStrengthT or None
 
 
+def glucose_mmol_l(parameters: object) -> float | None:
+    """Glucose that was typed, None where it is not known."""
+    return parameters.glucoseMmolL or None
+
+
 def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
     """The images and maps of the scene, no label maps."""
     return [
@@ -164,6 +169,7 @@ def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
     names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames")
+    names += ("glucoseMmolL", "acceptShift")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
     return chosen, [getattr(parameters, name) for name in names]
@@ -187,6 +193,7 @@ def console_command(parameters: object) -> str:
         arguments.append(f"sex={parameters.sex!r}")
     usual = {"erosionMm": 0.0, "n4": False, "texture": False, "resample": False}
     usual |= {"fractures": False, "pointRadiusMm": 4.0, "fieldStrengthT": 0.0}
+    usual |= {"glucoseMmolL": 0.0, "acceptShift": False}
     for name, value in usual.items():
         if getattr(parameters, name) != value:
             arguments.append(f"{name}={getattr(parameters, name)!r}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from MarrowAssessLib.catalogue.anatomy import Role
 
-PERCENTILES = (5, 25, 75, 95)
+PERCENTILES = (5, 10, 25, 75, 90, 95)
 JUDGED_RIGHT = "Looked at and judged right."
 
 
@@ -117,7 +117,7 @@ class Statistics:
         excluded: voxels left out because they are NaN or infinite.
         volume_mm3: volume of the voxels used.
         mean, median, sd: of the values (sd with n - 1; NaN for one voxel).
-        percentiles: the 5th, 25th, 75th and 95th (linear interpolation).
+        percentiles: at PERCENTILES (linear interpolation).
         median_se: standard error of the median, with neighboring voxels' correlation and the
             rounding of the signal counted.
         step: 1 where the signal is stored in whole numbers, which rounds the median; else 0.
@@ -129,7 +129,7 @@ class Statistics:
     mean: float
     median: float
     sd: float
-    percentiles: tuple[float, float, float, float]
+    percentiles: tuple[float, ...]
     median_se: float
     step: float
 

@@ -114,12 +114,19 @@ def readout_of(header: Dataset) -> str | None:
     return None
 
 
+def energy_of(header: Dataset) -> float | None:
+    """keV of a virtual monoenergetic image, None of others."""
+    for item in header.get("MultienergyCTCharacteristicsSequence") or []:
+        if (energy := number_in(item, "MonoenergeticEnergyEquivalent")) is not None:
+            return energy
+    return None
+
+
 def _ct_facts(header: Dataset) -> dict[str, object]:
     """Energy, material and scan of a multi-energy image; the scan by a hash of its frame."""
     facts: dict[str, object] = {}
-    for item in header.get("MultienergyCTCharacteristicsSequence") or []:
-        if (energy := number_in(item, "MonoenergeticEnergyEquivalent")) is not None:
-            facts["MonoenergeticEnergyEquivalent"] = energy
+    if (energy := energy_of(header)) is not None:
+        facts["MonoenergeticEnergyEquivalent"] = energy
     materials = [
         str(code.get("CodeMeaning", "")).lower()
         for item in header.get("MultienergyCTProcessingSequence") or []

@@ -30,7 +30,7 @@ from PDFFMapperLib.dicom.elements import (
     standard_blocks,
     texts_in,
 )
-from PDFFMapperLib.dicom.facts import b_value_of, component_of, real_world_mapping
+from PDFFMapperLib.dicom.facts import b_value_of, component_of, energy_of, real_world_mapping
 from PDFFMapperLib.dicom.siemens import siemens_csa
 
 # Names that enhanced objects use for what classic ones call otherwise.
@@ -53,7 +53,8 @@ _NESTED_TAGS = {
         "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
         "PixelValueTransformationSequence", "CardiacSynchronizationSequence",
         "UnassignedPerFrameConvertedAttributesSequence",
-        "UnassignedSharedConvertedAttributesSequence",
+        "UnassignedSharedConvertedAttributesSequence", "CTImageFrameTypeSequence",
+        "CTXRayDetailsSequence", "CTReconstructionSequence",
     )
 }  # fmt: skip
 _PHILIPS_PRIVATE = [
@@ -115,6 +116,8 @@ class Frame:
             parts.append(f"TE {echo_time:g} ms")
         if (b_value := self.b_value) is not None:
             parts.append(f"b {b_value:g} s/mm2")
+        if (energy := energy_of(self.header)) is not None:
+            parts.append(f"{energy:g} keV")
         return ", ".join(parts) or "one volume"
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from PDFFMapperLib.dicom.elements import SLICE_COUNTS, number_in, numbers_in, texts_in
-from PDFFMapperLib.dicom.facts import component_of, direction_of
+from PDFFMapperLib.dicom.facts import component_of, direction_of, energy_of
 from PDFFMapperLib.dicom.frames import Frame
 
 _POSITION_TOLERANCE_MM = 0.01
@@ -37,6 +37,8 @@ _SURE_KEYS: list[Callable[[Frame], object]] = [
     lambda frame: tuple(texts_in(frame.header, "StackID")),
     lambda frame: component_of(frame.header),
     lambda frame: tuple(texts_in(frame.header, "ImageType")),
+    lambda frame: energy_of(frame.header),
+    _rounded("KVP"),
     lambda frame: frame.echo_time_ms,
     _rounded("EchoNumbers"),
     _rounded_b_value,

@@ -165,7 +165,7 @@ def voxel_sd(of: Calibration, covariance: np.ndarray, low_weight: float = 0.5) -
         SD of HAP (mg/cm^3), yellow share (%) and VNCa (HU), to first order.
     """
     step = 1.0
-    seen = _seen(of, TYPICAL_HAP)
+    seen = seen_of(of, TYPICAL_HAP)
     change = np.stack(
         [
             _result(of, seen + step * beam, low_weight)
@@ -185,7 +185,7 @@ def systematic_error(of: Calibration, low_weight: float = 0.5) -> np.ndarray:
     Returns:
         Of HAP, yellow share and VNCa, as `voxel_sd`.
     """
-    seen = _seen(of, TYPICAL_HAP)
+    seen = seen_of(of, TYPICAL_HAP)
     usual = _result(of, seen, low_weight)
     changed = [of.with_de_ratio(of.de_ratio + RATIO_ERROR)]
     for beam in np.eye(2) * MARROW_ERROR_HU:
@@ -195,7 +195,7 @@ def systematic_error(of: Calibration, low_weight: float = 0.5) -> np.ndarray:
     return np.sqrt(sum(change**2 for change in changes))
 
 
-def _seen(of: Calibration, hap: float) -> np.ndarray:
+def seen_of(of: Calibration, hap: float) -> np.ndarray:
     """CT numbers of so much mineral (mg/cm^3) in marrow that is half yellow."""
     share = hap / HAP_DENSITY
     return share * of.hap + (1 - share) * (of.yellow + of.red) / 2

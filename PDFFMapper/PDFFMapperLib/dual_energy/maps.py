@@ -17,6 +17,7 @@ from PDFFMapperLib.dual_energy.decomposition import (
     voxel_sd,
     weights_of,
 )
+from PDFFMapperLib.dual_energy.own_calibration import read_calibration
 from PDFFMapperLib.dual_energy.pair import check_images, kev_of, kv_pair_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
@@ -42,7 +43,7 @@ def of_three_materials(
     """
     low, high = images
     notes = check_images(low, high, mixtures=True)
-    slices, facts = _calibrations(low, high, chosen, notes)
+    slices, facts = calibrations_of(low, high, chosen, notes)
     doubt = _doubt(low, high)
     made = np.empty((4, low.array.size), np.float32)
     seen = np.ones((3, low.array[0].size), np.float32)
@@ -65,6 +66,7 @@ def of_three_materials(
             name: round(float(error), 1)
             for name, error in zip(("HAP", "yellow_share", "VNCa"), errors, strict=True)
         }
+    facts["low_share"] = chosen.low_weight
     return _maps(low, arrays, doubt, {**facts, "notes": notes})
 
 
@@ -79,7 +81,7 @@ def of_projection(
     low, high = images
     notes = check_images(low, high, mixtures=True)
     if chosen.calibration:
-        one = calibration.stated(chosen.calibration)
+        one = _own(chosen, low, high)
     else:
         one = calibration.published(_pair(chosen, low, high))
     _check_bone(low, high, one)
@@ -91,6 +93,7 @@ def of_projection(
     covariance = _noise(low, high, doubt, notes)
     facts = {
         "calibration": one.told,
+        "low_share": chosen.low_weight,
         "de_ratio": round(float(one.de_ratio), 3),
         "voxel_sd": {"VNCa": round(projected(one, chosen.low_weight).sd(covariance), 1)},
         "notes": notes,
@@ -98,14 +101,18 @@ def of_projection(
     return _maps(low, {"VNCa_projected": made}, doubt, facts)
 
 
-def _calibrations(
+def calibrations_of(
     low: Volume, high: Volume, chosen: SimpleNamespace, notes: list[str]
 ) -> tuple[list[Calibration], dict[str, object]]:
-    """One calibration for each slice, and what to tell of them."""
+    """One calibration for each slice, and what to tell of them.
+
+    Raises:
+        ValueError: none is known for these beams, this body or this scanner.
+    """
     count = len(low.array)
     energies = kev_of(low), kev_of(high)
     if chosen.calibration:
-        one = calibration.stated(chosen.calibration)
+        one = _own(chosen, low, high)
     elif all(energies):
         one = calibration.of_kev(*energies)
     else:
@@ -114,6 +121,14 @@ def _calibrations(
     _check_bone(low, high, one)
     facts = {"calibration": one.told, "de_ratio": round(float(one.de_ratio), 3)}
     return [one] * count, facts
+
+
+def _own(chosen: SimpleNamespace, low: Volume, high: Volume) -> Calibration:
+    """A calibration of the user, as numbers or as a file that `calibrate` wrote."""
+    text = chosen.calibration.strip()
+    if text.lower().endswith(".json"):
+        return read_calibration(text, low, high, chosen.kv_pair)
+    return calibration.stated(text)
 
 
 def _pair(chosen: SimpleNamespace, low: Volume, high: Volume) -> str:
@@ -237,7 +252,8 @@ def _noise(low: Volume, high: Volume, doubt: np.ndarray, notes: list[str]) -> np
 def _maps(
     like: Volume, arrays: dict[str, np.ndarray], doubt: np.ndarray, facts: dict[str, object]
 ) -> list[ParametricMap]:
-    kept = {key: like.attributes[key] for key in ("Modality",) if key in like.attributes}
+    names = ("Modality", "ConvolutionKernel")
+    kept = {key: like.attributes[key] for key in names if key in like.attributes}
     made = []
     for name, array in arrays.items():
         volume = Volume(array, like.ijk_to_ras.copy(), name, dict(kept))
@@ -245,6 +261,8 @@ def _maps(
         if error is not None:
             volume.attributes["SystematicError"] = error
         volume.attributes["Calibration"] = facts["calibration"]
+        if name.startswith("VNCa"):
+            volume.attributes["LowShare"] = facts["low_share"]
         made.append(ParametricMap(map_kind(name), volume, dict(facts)))
     reasons = Volume(doubt, like.ijk_to_ras.copy(), "doubt", dict(kept))
     return [*made, ParametricMap(map_kind("doubt"), reasons, dict(facts), codes=CODES)]

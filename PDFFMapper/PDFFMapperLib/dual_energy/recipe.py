@@ -66,7 +66,7 @@ CALIBRATION = Option(
     TEXT,
     None,
     "Own calibration: CT numbers of yellow and red marrow at the low and high energy and the DE "
-    "ratio, as -115,-82,75,60,1.81.",
+    "ratio, as -115,-82,75,60,1.81; or a file of calibrate.",
     flag="--calibration",
 )
 
