@@ -281,15 +281,18 @@ _ROWS = (
         Method.GLOBAL_ADC, (Contrast.ADC,), Role.LESION,
     ),
     Quantity(
-        "adc_low_share", "Lesions, ADC below 0.6", "%", 0, "Share of the volume of lesions.",
+        "adc_low_share", "Lesions, low ADC", "%", 0,
+        "Share of the volume of lesions whose ADC is below 0.6, or the lower limit that is set.",
         Method.ADC_SHARE, (Contrast.ADC,), Role.LESION,
     ),
     Quantity(
-        "adc_middle_share", "Lesions, ADC 0.6 to 1.4", "%", 0, "Share of the volume of lesions.",
+        "adc_middle_share", "Lesions, ADC of dense tumor", "%", 0,
+        "Share of the volume of lesions whose ADC is 0.6 to 1.4, or within limits that are set.",
         Method.ADC_SHARE, (Contrast.ADC,), Role.LESION,
     ),
     Quantity(
-        "adc_high_share", "Lesions, ADC above 1.4", "%", 0, "Share of the volume of lesions.",
+        "adc_high_share", "Lesions, high ADC", "%", 0,
+        "Share of the volume of lesions whose ADC is above 1.4, or the higher limit that is set.",
         Method.ADC_SHARE, (Contrast.ADC,), Role.LESION,
     ),
     Quantity(

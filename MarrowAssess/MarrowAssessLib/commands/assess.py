@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PDFFMapperLib.dicom_out.source import add_options
@@ -62,6 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--accept-shift", action="store_true",
         help="measure PET although the body lies more than 10 mm elsewhere on the CT",
     )  # fmt: skip
+    parser.add_argument(
+        "--adc-limits", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="between which ADC lesions count as dense tumor, 10^-3 mm^2/s (default 0.6 1.4)",
+    )  # fmt: skip
     parser.add_argument("--no-scene", action="store_true", help="neither scene nor 3D picture")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
     add_options(parser, "regions, maps and measurements")
@@ -90,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         args.erode_mm, args.n4, reference, args.texture, args.fractures, scores,
         args.glucose, args.accept_shift,
     )  # fmt: skip
+    if args.adc_limits:
+        settings = replace(settings, adc_limits=tuple(args.adc_limits))
     arguments, notes = study_arguments(args)
     refuse_output_file(args.out)
     say("Reading")

@@ -1,8 +1,8 @@
 """Structured forms that a reader fills in, with what was measured beside each field.
 
 PET after the fields of IMPeTUs, whole-body diffusion after the patterns of MY-RADS and the response
-of MET-RADS-P. Of these only table 3 of MET-RADS-P was read: no class of the others is coded, and
-none is chosen here.
+of MET-RADS-P. Table 3 of MET-RADS-P was read, and the names of response categories of MY-RADS in
+an abstract (doi 10.1148/rg.250082): no class of the others is coded, and none is chosen here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from MarrowAssessLib.measures.measurement import Measurement
 
 READER = "____"
+RESPONSES = (
+    "1 highly likely responding   2 likely responding   3 no change   4 likely progressing   "
+    "5 highly likely progressing"
+)
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,12 @@ def _of_diffusion(found: dict[str, list[Measurement]]) -> Form:
         Field("Focal lesions above 5 mm", f"{total} ({parts})" if parts else total),
         Field("Total diffusion volume", f"{volume.value:.1f} ml"),
         Field("Global ADC", f"{adc.value:.2f} x 10^-3 mm^2/s"),
-        Field("ADC below 0.6, to 1.4, above", " / ".join(f"{one:.0f} %" for one in shares)),
+        Field(
+            f"ADC below, between and above {found['adc_low_share'][0].how}",
+            " / ".join(f"{one:.0f} %" for one in shares),
+        ),
         Field("ADC of marrow by part", marrow),
-        Field("Response (RAC)", "of two visits by follow-up", "1   2   3   4   5"),
+        Field("Response (RAC)", "of two visits by follow-up", RESPONSES),
         Field("Incidental findings (ONCO-RADS)", "", "1   2   3   4   5"),
     )
     return Form(

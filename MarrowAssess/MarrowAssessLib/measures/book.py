@@ -19,6 +19,9 @@ from MarrowAssessLib.study.regions import Region, Statistics, statistics
 T = TypeVar("T")
 
 
+VIABLE_ADC = (0.6, 1.4)  # 10^-3 mm^2/s, of dense tumor
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to measure.
@@ -32,6 +35,7 @@ class Settings:
         fractures: measure the heights of vertebral bodies as well.
         scores: of one's own training, to be given for the patient.
         glucose_mmol_l: of blood at the injection of FDG, None where unknown.
+        adc_limits: between which lesions are counted as viable, 10^-3 mm^2/s.
         accept_shift: measure PET in regions of other images although the body lies elsewhere.
     """
 
@@ -43,6 +47,7 @@ class Settings:
     scores: tuple[Score, ...] = ()
     glucose_mmol_l: float | None = None
     accept_shift: bool = False
+    adc_limits: tuple[float, float] = VIABLE_ADC
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
@@ -50,6 +55,11 @@ class Settings:
         if self.glucose_mmol_l is not None and not 1 <= self.glucose_mmol_l <= 50:
             raise ValueError(
                 f"Blood glucose {self.glucose_mmol_l:g} mmol/l: expected 1 to 50 (mg/dl over 18)."
+            )
+        low, high = self.adc_limits
+        if not 0 < low < high:
+            raise ValueError(
+                f"ADC limits {low:g} and {high:g}: expected are a lower and a higher one above 0."
             )
         mean, sd = self.m_score_reference or (0.0, 1.0)
         if not (np.isfinite([mean, sd]).all() and sd > 0):

@@ -15,12 +15,11 @@ from PDFFMapperLib.images.volume import Volume
 from MarrowAssessLib.catalogue.anatomy import OUTSIDE, Role, skeletal_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
-from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.book import VIABLE_ADC, Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.study.regions import Region, statistics
 
 OVER_MUSCLE = 5.0  # high-b signal: 3.2 + 2 x 0.9 of 100 healthy people (Colombo 2021, b 900)
-VIABLE_ADC = (0.6, 1.4)  # 10^-3 mm^2/s
 FOCAL_MM = 5.0
 CHILD_YEARS = 18
 _FEWEST, LEAST_PARTS = 5, 3
@@ -153,20 +152,23 @@ def _global_adc(book: Book, quantity: Quantity, lesions: Region) -> list[Measure
     image = book.acquired[Contrast.ADC]
     one = statistics(lesions, image.array, image.voxel_volume_mm3)
     made = _measurement(book, quantity, lesions, one.median)
+    half = 1.96 * one.median_se
     made.statistics = one
+    made.ci95 = (one.median - half, one.median + half) if np.isfinite(half) else None
     return [made]
 
 
 def _share(book: Book, quantity: Quantity, lesions: Region) -> list[Measurement]:
-    values = lesions.values(book.acquired[Contrast.ADC].array)
-    low, high = VIABLE_ADC
-    values = values[np.isfinite(values)]
+    values = book.of_all(_lesion_values)
+    low, high = book.settings.adc_limits
     within = {
         "adc_low_share": values < low,
         "adc_middle_share": (values >= low) & (values <= high),
         "adc_high_share": values > high,
     }[quantity.key]
-    return [_measurement(book, quantity, lesions, 100 * np.mean(within))]
+    made = _measurement(book, quantity, lesions, 100 * np.mean(within))
+    made.how = f"limits {low:g} and {high:g} x 10^-3 mm^2/s"
+    return [made]
 
 
 def _focal(book: Book, quantity: Quantity, lesions: Region) -> list[Measurement]:
@@ -231,6 +233,13 @@ _METHODS = {
 }
 
 
+def lesion_adc(regions: Sequence[Region], adc: Volume) -> np.ndarray:
+    """ADC of every voxel of lesions that has one, each once; empty without lesions."""
+    drawn = [one for one in regions if one.role is Role.LESION]
+    values = adc.array[_united(drawn, adc.array.shape)]
+    return values[np.isfinite(values)]
+
+
 def _cautions(book: Book) -> list[str]:
     """What to read with every number of lesions."""
     cautions: list[str] = []
@@ -256,8 +265,7 @@ def _cautions(book: Book) -> list[str]:
 
 
 def _lesion_values(book: Book) -> np.ndarray:
-    values = book.of_all(_lesions).values(book.acquired[Contrast.ADC].array)
-    return values[np.isfinite(values)]
+    return lesion_adc(book.drawn, book.acquired[Contrast.ADC])
 
 
 # --- response -----------------------------------------------------------------------------------

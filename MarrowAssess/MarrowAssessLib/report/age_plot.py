@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
@@ -11,31 +10,12 @@ import numpy as np
 
 from MarrowAssessLib.references.expected import PERCENTILES, AgeCurve
 from MarrowAssessLib.references.modelled import ModelledCurve
+from MarrowAssessLib.report.axes import HEIGHT, LEFT, WIDTH, Frame, axis, ticks
 from MarrowAssessLib.report.colors import MODEL_COLOR
 
-WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 56, 34, 42
 BAND_COLORS = ("#d9e6f2", "#b3cde3")  # P3-P97, P10-P90
 POINT_COLOR = "#d55e00"
 LABEL_HEIGHT = 12
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Ticks of age and value, and where they lie in the picture."""
-
-    ages: np.ndarray
-    values: np.ndarray
-
-    def x(self, age: float) -> float:
-        """Where an age lies across."""
-        share = (age - self.ages[0]) / (self.ages[-1] - self.ages[0])
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        """Where a value lies down."""
-        share = (value - self.values[0]) / (self.values[-1] - self.values[0])
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
 def age_plot_svg(
@@ -73,26 +53,6 @@ def age_plot_svg(
             "</svg>",
         ]
     )
-
-
-def ticks(frame: Frame) -> list[str]:
-    """The axes' lines and numbers, as pieces of SVG."""
-    parts = [
-        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(tick):.1f}" '
-        f'y2="{frame.y(tick):.1f}" stroke="#e5e5e5"/><text x="{LEFT - 6}" '
-        f'y="{frame.y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
-        for tick in frame.values
-    ]
-    parts += [
-        f'<text x="{frame.x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
-        f"{tick:g}</text>"
-        for tick in frame.ages
-    ]
-    parts.append(
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">'
-        "Age (years)</text>"
-    )
-    return parts
 
 
 def _bands(frame: Frame, curve: AgeCurve) -> list[str]:
@@ -157,16 +117,6 @@ def _runs(curve: AgeCurve) -> list[slice]:
     starts = [0, *(gaps + 1)]
     stops = [*gaps, curve.ages_years.size]
     return [slice(a, b) for a, b in zip(starts, stops, strict=True) if b > a]
-
-
-def axis(low: float, high: float) -> np.ndarray:
-    """About six round ticks that span the range; a range without width is widened by a tenth."""
-    if high == low:
-        low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
-    span = high - low
-    step = 10 ** np.floor(np.log10(span / 5))
-    step *= min((1, 2, 5, 10), key=lambda m: abs(span / (m * step) - 5))
-    return np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step
 
 
 def _apart(heights: list[float]) -> list[float]:

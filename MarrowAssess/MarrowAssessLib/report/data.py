@@ -14,12 +14,15 @@ from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
+from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import SOURCE, Signature
 from MarrowAssessLib.findings.statement import Statement
 from MarrowAssessLib.measures.muscle import Section
+from MarrowAssessLib.measures.whole_body import lesion_adc
 from MarrowAssessLib.prediction.patient_score import PatientScore
+from MarrowAssessLib.report.histogram import BIN, adc_shares
 from MarrowAssessLib.study.regions import PERCENTILES
 
 SCHEMA = "marrowassess-assessment-1"
@@ -76,6 +79,9 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             "m_score_reference": assessment.settings.m_score_reference,
             "fractures": assessment.settings.fractures,
             "texture": assessment.settings.texture,
+            "glucose_mmol_l": assessment.settings.glucose_mmol_l,
+            "accept_shift": assessment.settings.accept_shift,
+            "adc_limits": list(assessment.settings.adc_limits),
         },
         "methods": assessment.methods,
         "summary": [line.text for line in headlines],
@@ -104,6 +110,7 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
         ],
         "scores": [_score(one) for one in assessment.scores],
         "muscle_sections": [_finite(asdict(one)) for one in assessment.muscle_sections],
+        "lesion_adc_histogram": _histogram(assessment),
         "skipped": [{"quantity": s.quantity, "reason": s.reason} for s in assessment.skipped],
         "notes": assessment.notes,
         "references": [
@@ -118,6 +125,15 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             for record in assessment.records
         ],
     }
+
+
+def _histogram(assessment: Assessment) -> dict | None:
+    """Percent of the lesions' volume in bins of ADC; None without lesions."""
+    adc = assessment.study.volumes.get(Contrast.ADC)
+    values = lesion_adc(assessment.study.regions, adc) if adc is not None else ()
+    if not len(values):
+        return None
+    return {"bin": BIN, "unit": "10^-3 mm^2/s", "percent": adc_shares(values).tolist()}
 
 
 def _score(one: PatientScore) -> dict:

@@ -28,10 +28,12 @@ from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
 from MarrowAssessLib.measures.muscle import Section
+from MarrowAssessLib.measures.whole_body import lesion_adc
 from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
+from MarrowAssessLib.report.histogram import adc_histogram_svg
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "^")
 
@@ -69,7 +71,7 @@ def _html(
             "</figcaption></figure>"
             for caption, file in pictures.items()
         ),
-        "plots": _spectra(assessment) + _plots(assessment),
+        "plots": _spectra(assessment) + _lesions(assessment) + _plots(assessment),
         "signatures": _signatures(assessment),
         "of_age": _of_age(assessment),
         "scores": _scores(assessment),
@@ -150,6 +152,18 @@ def _spectra(assessment: Assessment) -> str:
         for site, one in assessment.study.spectra.items()
     )
     return f'<h2>Spectra</h2><section class="pictures">{shown}</section>' if shown else ""
+
+
+def _lesions(assessment: Assessment) -> str:
+    """How often each ADC occurs in the lesions."""
+    adc = assessment.study.volumes.get(Contrast.ADC)
+    values = lesion_adc(assessment.study.regions, adc) if adc is not None else ()
+    if not len(values):
+        return ""
+    limits = assessment.settings.adc_limits
+    plot = adc_histogram_svg(values, limits, "ADC of all lesions (% of their volume)")
+    shown = f"<figure class=plot>{plot}</figure>"
+    return f'<h2>Lesions on diffusion</h2><section class="pictures">{shown}</section>'
 
 
 def _plots(assessment: Assessment) -> str:

@@ -13,15 +13,8 @@ from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.modelled import ModelledCurve, is_lumbar, modelled_curve
 from MarrowAssessLib.references.records import ages_text
 from MarrowAssessLib.references.sources import MODEL_LABEL, sources_of
-from MarrowAssessLib.report.age_plot import (
-    HEIGHT,
-    LEFT,
-    WIDTH,
-    Frame,
-    axis,
-    model_band,
-    ticks,
-)
+from MarrowAssessLib.report.age_plot import model_band
+from MarrowAssessLib.report.axes import HEIGHT, LEFT, WIDTH, Frame, axis, ticks
 from MarrowAssessLib.report.colors import FREQUENCY_COLOR, MODEL_COLOR, SOURCE_COLORS
 
 LINE_HEIGHT = 14

@@ -24,6 +24,9 @@ PRODUCTS = {
     "ADC_UNSPECIFIED": "adc", "EADC": "eadc", "FA": "anisotropy",
 }  # fmt: skip
 
+# What a computed map's numbers rest on; the record beside its file keeps it.
+RECORDED = ("Calibration", "SystematicError", "LowShare", "ConvolutionKernel")
+
 
 def product_of_image_type(words: Sequence[str]) -> str | None:
     """What the scanner computed from its echoes ("water", "pdff", "r2star" ...), None for images.

@@ -9,13 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from PDFFMapperLib.images.attributes import RECORDED
 from PDFFMapperLib.images.files import write_volume, written_whole
-from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import MapKind
-
-# Attributes of a map that its record keeps: what its numbers rest on.
-RECORDED = ("Calibration", "SystematicError", "LowShare", "ConvolutionKernel")
 
 
 @dataclass
@@ -125,20 +122,3 @@ def write_maps(
 
 def _recorded(volume: Volume) -> dict[str, object]:
     return {key: volume.attributes[key] for key in RECORDED if key in volume.attributes}
-
-
-def facts_of_map(path: str | Path) -> dict[str, object]:
-    """What the record that `write_maps` put beside a map says of it, by keyword; {} without one.
-
-    Raises:
-        ValueError: the record is no JSON.
-    """
-    path = Path(path)
-    for record in sorted(path.parent.glob("*_maps.json")):
-        if path.name.startswith(record.name.removesuffix("maps.json")):
-            entries = read_json(record, "a record of maps").get("maps")
-            for entry in entries if isinstance(entries, list) else ():
-                if isinstance(entry, dict) and entry.get("file") == path.name:
-                    facts = entry.get("facts")
-                    return {k: v for k, v in facts.items() if k in RECORDED} if facts else {}
-    return {}

@@ -11,7 +11,7 @@ from PDFFMapperLib.images.identity import TYPED_FACTS
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import UNIT_CODES
-from PDFFMapperLib.maps.parametric_map import ParametricMap, facts_of_map
+from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.trust import usable, where_trusted
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.volumes import (
@@ -64,7 +64,7 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
 def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """A volume node in the world; of a map from a file only where the mask beside it says so.
 
-    What the JSON file beside it states, such as its unit, is heard, and so is the record of maps.
+    What the JSON file beside it states, such as its unit, is heard.
 
     Raises:
         ValueError: as `volume_from_node`, the mask lies on another grid, or the JSON file makes
@@ -78,7 +78,6 @@ def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     volume.ijk_to_ras = np.linalg.inv(moved) @ volume.ijk_to_ras
     volume, _ = where_trusted(volume, storage.GetFileName())
     volume = with_stated_facts(volume, storage.GetFileName())
-    volume.attributes = {**facts_of_map(storage.GetFileName()), **volume.attributes}
     volume.ijk_to_ras = moved @ volume.ijk_to_ras
     return volume
 
