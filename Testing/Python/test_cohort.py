@@ -19,7 +19,9 @@ from MarrowAssessLib.cohort.apart import Limits, Task, end_children, measure_apa
 from MarrowAssessLib.cohort.inventory import StudySource, find_studies, salted
 from MarrowAssessLib.cohort.run import Plan, run_cohort
 from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
+from MarrowAssessLib.cohort.tables import CohortResult
 from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.report.cohort_page import cohort_page, outliers
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 
@@ -55,8 +57,9 @@ def studies(tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(studies):
     out = studies.parent / "results"
-    counts = run_cohort(studies, out, Plan(workers=2), lambda _: None)
-    assert (counts.measured, counts.done, counts.failed) == (4, 3, 1)
+    found = run_cohort(studies, out, Plan(workers=2), lambda _: None)
+    assert (found.measured, found.done, found.failed) == (4, 3, 1)
+    (out / "cohort.html").write_text(cohort_page(found, out), encoding="utf-8")
     return out
 
 
@@ -85,6 +88,36 @@ def test_no_name_in_any_table_or_page(results):
         assert b"Mueller" not in path.read_bytes(), path
     (line,) = (results / "failures.csv").read_text().splitlines()[1:]
     assert "the file may be truncated" in line
+
+
+def rows_of_page(values, **facts):
+    return [
+        {"study": f"s{n}", "patient": "", "quantity": "marrow_pdff", "site": "L3", "value": value,
+         "age_years": 30.0 + n, "sex": "F", "verdict": "within", "doubtful": "", **facts}
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def test_the_page_shows_what_failed_and_what_is_odd(results, tmp_path):
+    page = (results / "cohort.html").read_text()
+    assert "<div><b>3</b>measured</div><div><b>1</b>failed</div>" in page
+    assert "the file may be truncated" in page and "1.5 x 1.5 x 4" in page
+    assert "T1 marrow/muscle L3, n = 3" in page
+
+    usual = [39, 40, 41, 38, 42, 40, 39, 41, 40, 40]
+    assert outliers(rows_of_page([*usual[:-1], 90])[:-1]) == []  # nine are too few
+    (odd,) = outliers(rows_of_page([*usual, 60, None]))
+    # median 40, median deviation 1
+    assert (odd.study, odd.median, odd.z) == ("s10", 40, pytest.approx(0.6745 * 20))
+    assert outliers(rows_of_page([40.0] * 10 + [41])) == []  # no scatter, no z
+    (tmp_path / "studies" / "s10").mkdir(parents=True)
+    (tmp_path / "studies" / "s10" / "thumbnail.png").write_bytes(b"picture")
+    rows = rows_of_page([*usual, 60])
+    facts = [{"T1": {"Manufacturer": "A<b>", "EchoTime": 10.0, "spacing_mm": "1 x 1 x 4"}}] * 2
+    page = cohort_page(CohortResult(0, 11, rows, [("s<", "why & how.")], facts), tmp_path)
+    assert '<a href="studies/s10/report.html">s10</a>' in page and "data:image/png;base64," in page
+    assert "A&lt;b&gt;" in page and "why &amp; how." in page and "s&lt;" in page
+    assert "L3 (%), women, n = 11" in page and "P97" in page  # the reference is of one sex
 
 
 def test_nothing_is_measured_twice_and_what_changed_is(studies, results):

@@ -22,7 +22,12 @@ from MarrowAssessLib.cohort.inventory import (
     salted,
 )
 from MarrowAssessLib.cohort.state import DONE, FAILED, Known, Outcome, State
-from MarrowAssessLib.cohort.tables import FAILURES, write_failures, write_measurements
+from MarrowAssessLib.cohort.tables import (
+    FAILURES,
+    CohortResult,
+    write_failures,
+    write_measurements,
+)
 
 PRIVATE = "private"  # paths and salt: not to be passed on
 _CONNECT_S = 20.0
@@ -63,18 +68,9 @@ class Plan:
         return json.dumps([self.limits.seconds, self.limits.gigabytes])
 
 
-@dataclass(frozen=True)
-class Counts:
-    """How many studies were measured now, are done, and failed."""
-
-    measured: int
-    done: int
-    failed: int
-
-
 def run_cohort(
     folder: str | Path, out: str | Path, plan: Plan, say: Callable[[str], None] = print
-) -> Counts:
+) -> CohortResult:
     """Measure every study of a folder that has changed since, and write the tables.
 
     Args:
@@ -105,11 +101,14 @@ def run_cohort(
                 _measure(todo, client, state, plan, out, say)
         results = state.results()
         failures = [(study, one.reason) for study, one in results if one.state == FAILED]
-        write_measurements(_rows(results, studies, salt), out)
+        rows = _rows(results, studies, salt)
+        write_measurements(rows, out)
         write_failures(failures, out / FAILURES)
     finally:
         state.close()
-    return Counts(len(todo), sum(one.state == DONE for _, one in results), len(failures))
+    done = [one for _, one in results if one.state == DONE]
+    acquired = [one.facts.get("acquired", {}) for one in done]
+    return CohortResult(len(todo), len(done), rows, failures, acquired)
 
 
 def _rows(results: list[tuple[str, Outcome]], studies: list[StudySource], salt: str) -> list[dict]:

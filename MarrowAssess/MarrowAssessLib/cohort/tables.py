@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
@@ -12,6 +13,30 @@ from PDFFMapperLib.images.tables import plain_cell
 MEASUREMENTS, PARQUET, FAILURES = "measurements.csv", "measurements.parquet", "failures.csv"
 SCHEMA = "marrowassess-cohort-2"
 _LEFT_OUT = ("subject",)  # no names in a cohort's tables
+
+
+@dataclass(frozen=True)
+class CohortResult:
+    """What became of a cohort.
+
+    Attributes:
+        measured: how many studies were measured now.
+        done, failed: how many there are.
+        rows: of measurements.csv.
+        failures: study and reason of each that failed.
+        acquired: of each study that was measured, facts of its images (see cohort.measuring).
+    """
+
+    measured: int
+    done: int
+    rows: list[dict]
+    failures: list[tuple[str, str]]
+    acquired: list[dict]
+
+    @property
+    def failed(self) -> int:
+        """How many studies failed."""
+        return len(self.failures)
 
 
 def write_measurements(rows: Sequence[dict], folder: Path) -> None:

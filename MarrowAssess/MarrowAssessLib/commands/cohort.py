@@ -7,6 +7,7 @@ from pathlib import Path
 
 from MarrowAssessLib.commands.terminal import say
 
+PAGE = "cohort.html"
 EXAMPLE = """examples:
   marrowassess cohort studies --out results --workers 2
   marrowassess cohort studies --out results --only-failed
@@ -55,9 +56,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
+    from PDFFMapperLib.images.files import written_whole
+
     from MarrowAssessLib.cohort.apart import Limits
     from MarrowAssessLib.cohort.inventory import find_studies
     from MarrowAssessLib.cohort.run import Plan, run_cohort
+    from MarrowAssessLib.report.cohort_page import cohort_page
 
     if args.scheduler and args.slurm is not None:
         raise ValueError("Name a Dask scheduler or Slurm, not both.")
@@ -72,10 +76,12 @@ def run(args: argparse.Namespace) -> int:
         args.workers, args.scheduler, args.slurm, args.force, args.only_failed, args.n4,
         args.erode_mm, limits,
     )  # fmt: skip
-    counts = run_cohort(args.studies, args.out, plan, say)
+    found = run_cohort(args.studies, args.out, plan, say)
+    with written_whole(args.out / PAGE) as temporary:
+        temporary.write_text(cohort_page(found, args.out), encoding="utf-8")
     print(
-        f"{counts.measured} measured now; {counts.done} done, {counts.failed} failed. "
-        f"Tables: {args.out}"
+        f"{found.measured} measured now; {found.done} done, {found.failed} failed. "
+        f"Tables and {PAGE}: {args.out}"
     )
     return 0
 

@@ -48,14 +48,15 @@ def age_plot_svg(
             f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}'
             f"{shown_unit}</text>",
             *ticks(frame),
-            *([model_band(frame, expected)] if modelled else _bands(frame, expected)),
+            *([model_band(frame, expected)] if modelled else bands(frame, expected)),
             *_patient(frame, points, age_years),
             "</svg>",
         ]
     )
 
 
-def _bands(frame: Frame, curve: AgeCurve) -> list[str]:
+def bands(frame: Frame, curve: AgeCurve) -> list[str]:
+    """A reference's percentile bands over age, as pieces of SVG."""
     parts = []
     for run in _runs(curve):
 

@@ -76,17 +76,24 @@ def _repeats(found: Comparison) -> str:
 
 
 def _agreement(found: Comparison) -> str:
-    heads = [*_PLACE, "Between", "n", "Left out", "Form", "ICC", "SD patients", "SD between",
-             "SD rest"]  # fmt: skip
-    rows = [
-        [
-            *_place(row), f"{row['raters']} {row['between']}s", str(row["n"]),
-            str(row["left_out"]), row["form"],
-            f"{row['icc']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
-            shown(row["sd_patient"]), shown(row["sd_between"]), shown(row["sd_rest"]),
+    """A line for each quantity, site and kind of rater, with all forms beside each other."""
+    forms = ("ICC(1,1)", "ICC(2,1)", "ICC(3,1)")
+    heads = [*_PLACE, "Between", "n", "Left out", *forms, "SD patients", "SD between", "SD rest"]
+    lines: dict[tuple, dict[str, dict]] = {}
+    for row in found.agreement:
+        lines.setdefault((row["quantity"], row["site"], row["between"]), {})[row["form"]] = row
+    rows = []
+    for of_form in lines.values():
+        row = next(iter(of_form.values()))
+        shown_forms = [
+            f"{one['icc']:.2f} ({one['low']:.2f} to {one['high']:.2f})" if one else "-"
+            for one in map(of_form.get, forms)
         ]
-        for row in found.agreement
-    ]  # fmt: skip
+        sds = (row["sd_patient"], row["sd_between"], row["sd_rest"])
+        rows.append(
+            [*_place(row), f"{row['raters']} {row['between']}s", str(row["n"]),
+             str(row["left_out"]), *shown_forms, *map(shown, sds)]
+        )  # fmt: skip
     return table(heads, rows)
 
 

@@ -8,6 +8,7 @@ from html import escape
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 
+WORDS = 40  # letters of a cell from which on its column wraps
 STYLE = (
     "body{font:15px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;color:#1c2430;"
     "background:#fff;max-width:68rem;margin:0 auto;padding:0 1rem 3rem}"
@@ -18,6 +19,7 @@ STYLE = (
     "table{border-collapse:collapse;font-size:.84rem;font-variant-numeric:tabular-nums}"
     "th,td{padding:.28rem .6rem;text-align:left;border-bottom:1px solid #e6e9ee;"
     "white-space:nowrap}thead th{background:#f2f5f8}td.n,th.n{text-align:right}"
+    "td.w{white-space:normal;min-width:14rem}"
     "tr.stands{background:#fff1d6}.fine{font-size:.82rem;color:#445}"
     ".tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:.8rem 0}"
     ".tiles div{border:1px solid #dde3ea;border-radius:.4rem;padding:.4rem .9rem}"
@@ -47,7 +49,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[
         bool(rows) and all(row[n][:1] in "0123456789-+<–" for row in rows if row[n])
         for n in range(len(heads))
     ]
-    kinds = [' class="n"' if one else "" for one in numeric]
+    wide = [max(len(row[n]) for row in rows) > WORDS if rows else False for n in range(len(heads))]
+    kinds = [
+        ' class="n"' if one else ' class="w"' if long else ""
+        for one, long in zip(numeric, wide, strict=True)
+    ]
     head = "".join(f"<th{k}>{escape(one)}</th>" for one, k in zip(heads, kinds, strict=True))
     lines = []
     for n, row in enumerate(rows):
