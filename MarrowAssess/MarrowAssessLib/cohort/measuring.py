@@ -63,11 +63,12 @@ def _arguments(source: StudySource) -> tuple[dict, str]:
     sex = guessed.patient.sex if guessed.patient.sex in ("F", "M") else None
     return (
         {"volumes": guessed.sources, "age_years": guessed.patient.age_years, "sex": sex},
-        _patient_id(path),
+        patient_id(path),
     )
 
 
-def _patient_id(folder: Path) -> str:
+def patient_id(folder: Path) -> str:
+    """The first patient identifier in a folder of DICOM files, "" where none has one."""
     from PDFFMapperLib.dicom.preamble import is_dicom
     from pydicom.filereader import dcmread
 

@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--adc-limits", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="between which ADC lesions count as dense tumor, 10^-3 mm^2/s (default 0.6 1.4)",
     )  # fmt: skip
+    parser.add_argument(
+        "--patient-key", metavar="FILE",
+        help="a secret that stays here (made where there is none): follow-up then knows by a hash "
+        "of the DICOM patient identifier whether visits are of one person",
+    )  # fmt: skip
     parser.add_argument("--no-scene", action="store_true", help="neither scene nor 3D picture")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
     add_options(parser, "regions, maps and measurements")
@@ -102,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     say("Reading")
     study = read_study(**arguments)
     study.field_strength_t = args.field_strength
+    if args.patient_key:
+        study.patient_hash = _patient_hash(args)
     if args.dicom_out:
         from MarrowAssessLib.dicom_out.export import refuse_no_dicom, write_dicom
 
@@ -123,6 +130,22 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(summary(assessment)))
     print(f"Report: {files[0]}")
     return 0
+
+
+def _patient_hash(args: argparse.Namespace) -> str:
+    """The hash of the patient's identifier in the DICOM folder, with the user's own key."""
+    from pathlib import Path
+
+    from MarrowAssessLib.cohort.inventory import keep_salt, read_salt
+    from MarrowAssessLib.cohort.measuring import patient_id, salted
+
+    identifier = patient_id(Path(args.dicom)) if args.dicom else ""
+    if not identifier:
+        raise ValueError("--patient-key: a patient identifier is read from --dicom; none is there.")
+    key = Path(args.patient_key)
+    salt = read_salt(key)
+    keep_salt(key, salt)
+    return salted(identifier, salt)
 
 
 def _nothing_measured(assessment: Assessment) -> str:

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import argparse
 import csv
-import html
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.follow_up import NOT_COMPARABLE, WITHIN, Change, fault_of
 
-ASSESSMENT = "marrowassess-assessment-1"  # the schema that is read
-TABLE, PAGE, RECORD = "follow_up.csv", "follow_up.html", "follow_up.json"
+if TYPE_CHECKING:
+    from MarrowAssessLib.follow_up.change import Change
+    from MarrowAssessLib.follow_up.trends import Trend
+
+TABLE, TRENDS, PAGE, RECORD = "follow_up.csv", "trends.csv", "follow_up.html", "follow_up.json"
 COLUMNS = (
-    "quantity", "site", "days", "x1", "x2", "unit", "change", "percent", "lower", "upper", "p",
-    "verdict", "adjusted", "reason", "error", "error_kind", "pairs", "error_source",
+    "quantity", "site", "regions", "day1", "day2", "days", "x1", "x2", "unit", "change", "percent",
+    "age_drift", "lower", "upper", "rc", "p", "verdict", "adjusted", "comparable", "reason",
+    "error", "error_kind", "error_used", "pairs", "error_source",
 )  # fmt: skip
-_STYLE = (
-    "body{font:16px/1.4 sans-serif;max-width:60rem;margin:1rem auto;padding:0 1rem}"
-    "div{overflow-x:auto}table{border-collapse:collapse;width:100%}"
-    "td,th{padding:.3rem .6rem;border-bottom:1px solid #ccc;text-align:left}"
-    "tr.changed{background:#fff1d6}tr.open{color:#666}"
-)
+TREND_COLUMNS = (
+    "quantity", "site", "regions", "visits", "slope_per_30_days", "lower", "upper", "theil_sen",
+    "unit", "first_flagged_day", "nadir_day", "nadir",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="own repeated examinations (subject, quantity, site, value1, value2; 10 pairs or "
         "more), which go before published ones",
     )  # fmt: skip
+    parser.add_argument(
+        "--reproducibility", type=Path, metavar="CSV",
+        help="the same of people examined on both scanners; without it visits on two scanners are "
+        "not compared",
+    )  # fmt: skip
+    parser.add_argument(
+        "--therapy", action="append", default=[], metavar="DAY=WHAT[:SITES]",
+        help="marked in the plots, as 14=G-CSF; sites of radiotherapy and fractures are not "
+        "compared across it, as 30=radiotherapy:L2-L4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--without-age-drift", action="store_true",
+        help="take off what age alone is expected to change between the days",
+    )  # fmt: skip
+    parser.add_argument(
+        "--same-person", action="store_true",
+        help="compare although age, sex or identifier do not fit; the page says so",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
 
 
@@ -53,55 +70,54 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
-    from MarrowAssessLib.findings.follow_up import follow_up, read_repeatability
+    from MarrowAssessLib.follow_up.change import counts
+    from MarrowAssessLib.follow_up.course import course
+    from MarrowAssessLib.follow_up.errors import read_repeatability
+    from MarrowAssessLib.follow_up.visits import parse_therapy, read_visit
+    from MarrowAssessLib.report.follow_up_page import follow_up_page
 
-    refuse_foreign(args.out, RECORD, (TABLE, PAGE))
-    visits = [_read(path) for path in args.assessments]
-    own = read_repeatability(args.repeatability) if args.repeatability else {}
-    changes = follow_up(visits, _days(args.days), own)
-    if not changes:
-        raise ValueError("The visits have no quantity at one site in common.")
-    rows = [_row(change) for change in changes]
+    refuse_foreign(args.out, RECORD, (TABLE, TRENDS, PAGE))
+    visits = [read_visit(path) for path in args.assessments]
+    found = course(
+        visits,
+        read_days(args.days),
+        read_repeatability(args.repeatability) if args.repeatability else {},
+        reproducibility=read_repeatability(args.reproducibility) if args.reproducibility else {},
+        therapies=[parse_therapy(text) for text in args.therapy],
+        without_age_drift=args.without_age_drift,
+        same_person=args.same_person,
+    )
+    rows = [_row(change) for change in found.changes]
+    trends = [_trend_row(trend) for trend in found.trends]
     with output_set(args.out, RECORD) as folder:
-        with (folder / TABLE).open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            writer.writeheader()
-            writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
-        (folder / PAGE).write_text(_page(changes), encoding="utf-8")
-        record = {"software": MAKER, "research_use": RESEARCH_USE, "changes": rows}
+        _write_csv(folder / TABLE, COLUMNS, rows)
+        if trends:
+            _write_csv(folder / TRENDS, TREND_COLUMNS, trends)
+        (folder / PAGE).write_text(follow_up_page(found), encoding="utf-8")
+        record = {
+            "software": MAKER,
+            "research_use": RESEARCH_USE,
+            "cautions": found.cautions,
+            "changes": rows,
+            "trends": trends,
+        }
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    for change in changes:
-        if change.verdict not in (WITHIN, NOT_COMPARABLE):
-            print(_sentence(change))
-    print(summary(changes))
+    for caution in found.cautions:
+        print(caution)
+    for change in found.changes:
+        if change.changed:
+            print(change.sentence)
+    print(counts(found.changes))
+    print(f"Page: {args.out / PAGE}")
     return 0
 
 
-def summary(changes: Sequence[Change]) -> str:
-    """How much was compared, and how much of it changes by chance."""
-    compared = [change for change in changes if change.verdict != NOT_COMPARABLE]
-    changed = [change for change in compared if change.verdict != WITHIN]
-    standing = sum(change.adjusted for change in changes)
-    return (
-        f"{len(compared)} compared, {len(changed)} beyond measurement error "
-        f"({0.05 * len(compared):.1f} expected by chance; {standing} stand after adjustment by "
-        f"Holm), {len(changes) - len(compared)} not comparable. For research use only."
-    )
+def read_days(text: str) -> list[float]:
+    """Days as "0,90".
 
-
-def _read(path: Path) -> dict:
-    content = read_json(path, "an assessment")
-    if content.get("schema") != ASSESSMENT:
-        raise ValueError(
-            f"{path.name}: its schema is '{content.get('schema', 'none')}' where {ASSESSMENT} is "
-            "expected; assess the images again with this version."
-        )
-    if fault := fault_of(content):
-        raise ValueError(f"{path.name}: this assessment is damaged ({fault}); assess again.")
-    return content
-
-
-def _days(text: str) -> list[float]:
+    Raises:
+        ValueError: they are no numbers.
+    """
     try:
         days = [float(word) for word in text.split(",")]
     except ValueError:
@@ -111,66 +127,61 @@ def _days(text: str) -> list[float]:
     return days
 
 
-def _row(one: Change) -> dict:
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
+def _write_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
 
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _row(one: Change) -> dict:
     error = one.error
     return {
         "quantity": one.quantity,
         "site": one.site,
+        "regions": "; ".join(one.measured),
+        "day1": one.first_day,
+        "day2": one.first_day + one.days,
         "days": one.days,
-        "x1": number(one.first),
-        "x2": number(one.second),
+        "x1": _number(one.first),
+        "x2": _number(one.second),
         "unit": QUANTITIES[one.quantity].unit,
-        "change": number(one.second - one.first),
-        "percent": number(one.percent),
-        "lower": number(one.low),
-        "upper": number(one.high),
-        "p": number(one.p),
+        "change": _number(one.second - one.first),
+        "percent": _number(one.percent),
+        "age_drift": one.drift,
+        "lower": _number(one.low),
+        "upper": _number(one.high),
+        "rc": _number(one.size),
+        "p": _number(one.p),
         "verdict": one.verdict,
         "adjusted": one.adjusted,
+        "comparable": one.error is not None,
         "reason": one.reason,
         "error": error and error.sd,
         "error_kind": error and ("of the logarithm" if error.proportional else "absolute"),
+        "error_used": one.error_used,
         "pairs": error and error.n,
         "error_source": error and error.source,
     }
 
 
-def _sentence(one: Change) -> str:
-    quantity = QUANTITIES[one.quantity]
-    return (
-        f"{one.site} {quantity.name}: {one.verdict} from {quantity.format(one.first)} to "
-        f"{quantity.format(one.second)} in {one.days:g} days (unchanged: "
-        f"{quantity.format(one.low)} to {quantity.format(one.high)})"
-    )
-
-
-def _page(changes: Sequence[Change]) -> str:
-    heads = ("Site", "Quantity", "Days", "First", "Now", "Unchanged", "Verdict", "Error by")
-    lines = []
-    for one in changes:
-        quantity = QUANTITIES[one.quantity]
-        kind = "open" if one.verdict == NOT_COMPARABLE else "changed"
-        kind = "" if one.verdict == WITHIN else kind
-        values = (quantity.format(v) if math.isfinite(v) else "-" for v in (one.first, one.second))
-        known = one.error is not None
-        between = f"{quantity.format(one.low)} to {quantity.format(one.high)}" if known else "-"
-        word = f"{one.verdict}{' (stands among all)' if one.adjusted else ''}"
-        word += f": {one.reason}" if one.reason else ""
-        cells = (
-            one.site, quantity.name, f"{one.days:g}", *values, between, word,
-            one.error.source if known else "-",
-        )  # fmt: skip
-        texts = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        lines.append(f'<tr class="{kind}">{texts}</tr>')
-    head = "".join(f"<th>{one}</th>" for one in heads)
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Follow-up</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><h1>Change between visits</h1>"
-        f"<p>{html.escape(summary(changes))}</p><div><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div><p>{html.escape(RESEARCH_USE)}</p>"
-        "</body></html>\n"
-    )
+def _trend_row(one: Trend) -> dict:
+    unit = QUANTITIES[one.quantity].unit
+    return {
+        "quantity": one.quantity,
+        "site": one.site,
+        "regions": "; ".join(one.measured),
+        "visits": len(one.days),
+        "slope_per_30_days": _number(one.slope),
+        "lower": _number(one.low),
+        "upper": _number(one.high),
+        "theil_sen": one.theil_sen,
+        "unit": f"{unit} per 30 days".strip(),
+        "first_flagged_day": one.first_flagged,
+        "nadir_day": one.nadir[0],
+        "nadir": one.nadir[1],
+    }

@@ -43,6 +43,34 @@ Z_COLORS = (
 )
 Z_STOPS = np.linspace(-Z_LIMIT, Z_LIMIT, len(Z_COLORS))
 
+# ColorBrewer 2.0 "PuOr": purple has fallen, orange has risen; within +-1, the repeatability
+# coefficient, it is next to white. Other colors than those of z-scores, which they stand beside.
+CHANGE_LIMIT = 3.0
+CHANGE_COLORS = (
+    np.array(
+        [
+            [84, 39, 136],
+            [128, 115, 172],
+            [178, 171, 210],
+            [232, 233, 243],
+            [247, 247, 247],
+            [254, 238, 216],
+            [253, 184, 99],
+            [224, 130, 20],
+            [179, 88, 6],
+        ]
+    )
+    / 255
+)
+CHANGE_STOPS = np.array([-3.0, -2.0, -1.01, -1.0, 0.0, 1.0, 1.01, 2.0, 3.0])
+
+
+def change_color(size: float | None) -> tuple[float, float, float]:
+    """Color (0-1) of a change in repeatability coefficients; gray where it is not comparable."""
+    if size is None or math.isnan(size):
+        return NO_REFERENCE_COLOR
+    return tuple(float(np.interp(size, CHANGE_STOPS, channel)) for channel in CHANGE_COLORS.T)
+
 
 def z_color(z: float | None) -> tuple[float, float, float]:
     """Color (0-1) of a z-score; beyond +-3 the ends of the scale, gray without one."""

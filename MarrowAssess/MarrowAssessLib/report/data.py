@@ -23,6 +23,7 @@ from MarrowAssessLib.measures.muscle import Section
 from MarrowAssessLib.measures.whole_body import lesion_adc
 from MarrowAssessLib.prediction.patient_score import PatientScore
 from MarrowAssessLib.report.histogram import BIN, adc_shares
+from MarrowAssessLib.study.acquisition_facts import acquisition
 from MarrowAssessLib.study.regions import PERCENTILES
 
 SCHEMA = "marrowassess-assessment-1"
@@ -71,7 +72,9 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             "age_years": study.age_years,
             "sex": study.sex,
             "subject": study.subject,
+            **({"id_hash": study.patient_hash} if study.patient_hash else {}),
         },
+        "acquisition": acquisition(study),
         "inputs": study.inputs,
         "settings": {
             "erosion_mm": assessment.settings.erosion_mm,

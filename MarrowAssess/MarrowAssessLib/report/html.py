@@ -34,6 +34,7 @@ from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
 from MarrowAssessLib.report.histogram import adc_histogram_svg
+from MarrowAssessLib.report.shared import reference_line
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "^")
 
@@ -82,7 +83,7 @@ def _html(
             for s in assessment.skipped
         ),
         "methods": "".join(f"<li>{escape(one)}</li>" for one in _methods(assessment)),
-        "references": "".join(_reference(record) for record in assessment.records),
+        "references": "".join(reference_line(record) for record in assessment.records),
     }
     # In one pass, so that braces in a file's or subject's name stay what they are.
     page = re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
@@ -469,18 +470,6 @@ def _percentile(value: float) -> str:
 
 def _cite(records: tuple[Record, ...]) -> str:
     return ", ".join(f"{r.source} [{r.id}]" for r in records)
-
-
-def _reference(record: Record) -> str:
-    doi = (
-        f' <a href="https://doi.org/{escape(record.doi)}">doi {escape(record.doi)}</a>'
-        if record.doi
-        else ""
-    )
-    return (
-        f"<li><b>{escape(record.id)}</b> {escape(record.citation)}{doi} "
-        f"<i>({escape(record.reading)})</i></li>"
-    )
 
 
 def _methods(assessment: Assessment) -> list[str]:

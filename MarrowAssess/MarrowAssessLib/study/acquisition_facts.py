@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_train import field_strength
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -14,6 +15,39 @@ KEYWORDS = (
 )  # fmt: skip
 """What is read here of a header, by DICOM keyword."""
 SAME_FIELD_T = 0.2  # "3 T" is nominal: 2.89 to 3 T
+# What two visits must have in common, by the name it is stored under, and where it stands.
+_STORED = {
+    "device": "Device", "sequence": "ScanningSequence", "kernel": "ConvolutionKernel",
+    "reconstruction": "ReconstructionMethod", "tracer": "Tracer", "method": "MapMethod",
+    "fat_model": "FatModel",
+}  # fmt: skip
+_NUMBERS = {
+    "echo_time_ms": "EchoTime", "repetition_time_ms": "RepetitionTime",
+    "inversion_time_ms": "InversionTime", "kvp": "KVP", "uptake_time_min": "UptakeTime",
+}  # fmt: skip
+
+
+def acquisition(study: Study) -> dict[str, dict[str, object]]:
+    """Of each image, by contrast, what another visit must have in common to be compared.
+
+    Only what its header says; nothing of the patient, and the machine by a hash.
+    """
+    return {contrast.value: _facts(volume, study) for contrast, volume in study.volumes.items()}
+
+
+def _facts(volume: Volume, study: Study) -> dict[str, object]:
+    attributes = volume.attributes
+    words = (attributes.get(key) for key in ("Manufacturer", "ManufacturerModelName"))
+    found: dict[str, object] = {"scanner": " ".join(str(one) for one in words if one)}
+    found |= {name: attributes.get(key) for name, key in _STORED.items()}
+    found |= {name: number_of(attributes, key) for name, key in _NUMBERS.items()}
+    if isinstance(b_values := attributes.get("BValues"), list):  # text on a node of the scene
+        found["b_values"] = b_values
+    if attributes.get("Modality") not in ("PT", "CT"):
+        found["field_strength_t"] = field_strength([attributes]) or study.field_strength_t
+    else:
+        found["uptake_type"] = attributes.get("Units")
+    return {name: value for name, value in found.items() if value not in (None, "", [], 0.0)}
 
 
 def field_strength_t(study: Study) -> float | None:

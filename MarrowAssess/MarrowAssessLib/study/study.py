@@ -33,6 +33,7 @@ class Study:
         notes: sentences about how volumes and regions were read.
         field_strength_t: in tesla, where somebody stated it; None leaves it to the headers.
         spectra: single-voxel spectroscopy of marrow, by site.
+        patient_hash: of the patient's identifier with the user's own key; "" unless asked for.
         drawn_on: a volume on the grid of the regions where none of `volumes` may be; else None.
     """
 
@@ -44,6 +45,7 @@ class Study:
     subject: str = ""
     notes: list[str] = field(default_factory=list)
     field_strength_t: float | None = None
+    patient_hash: str = ""
     drawn_on: Volume | None = None
     spectra: dict[str, Analysis] = field(default_factory=dict)
 

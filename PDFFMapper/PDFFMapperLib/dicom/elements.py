@@ -18,7 +18,7 @@ FACTS = [
     "InversionTime", "FlipAngle", "NumberOfAverages", "PixelBandwidth", "SliceThickness",
     "SpacingBetweenSlices", "ImageType", "TemporalPositionIdentifier", "TriggerTime",
     "ContrastBolusAgent", "KVP", "FilterMaterial", "ConvolutionKernel", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "BitsStored",
+    "RescaleIntercept", "RescaleType", "BitsStored", "ReconstructionMethod",
 ]  # fmt: skip
 _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
@@ -30,7 +30,7 @@ _STRUCTURE = [
     "FrameOfReferenceUID", "MultienergyCTCharacteristicsSequence",
     "MultienergyCTProcessingSequence",
     "ModalityLUTSequence", "PhotometricInterpretation", "ImageComments",
-    "RealWorldValueMappingSequence",
+    "RealWorldValueMappingSequence", "DeviceSerialNumber",
 ]  # fmt: skip
 # Private elements, at the block where scanners put them (`standard_blocks` moves others there).
 SIEMENS_MOSAIC_IMAGES = Tag(0x0019, 0x100A)

@@ -90,6 +90,8 @@ def attributes_of(header: Dataset) -> dict[str, object]:
         attributes["PhilipsScaleSlope"] = scale
     if (readout := readout_of(header)) is not None:
         attributes["ReadoutMode"] = readout
+    if serial := str(header.get("DeviceSerialNumber") or "").strip():
+        attributes["Device"] = hashlib.sha256(serial.encode()).hexdigest()[:8]
     if attributes.get("Modality") == "CT":
         attributes |= _ct_facts(header)
     if (mapping := real_world_mapping(header)) is not None:

@@ -1,0 +1,93 @@
+"""One number on two days, and what is said of its change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.follow_up.errors import MeasurementError
+
+WITHIN, INCREASE, DECREASE = "within error", "increase", "decrease"
+NOT_COMPARABLE = "not comparable"
+NO_ERROR = "no repeatability is known of this quantity"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One quantity at one site on two days.
+
+    Attributes:
+        measured: names of the regions, which tell several of one site apart.
+        first_day, days: the day of the first value, and how much later the second is.
+        first, second: the values; `low` and `high`: between which the second lies in 19 of 20
+            unchanged people.
+        se: standard errors of the values by their regions; 0 where not known.
+        drift: expected by age between the days, which was subtracted; 0 unless asked for.
+        size: the change in repeatability coefficients: beyond +-1 it is more than error.
+        p: of no change; NaN where nothing is known of the error.
+        verdict: WITHIN, INCREASE, DECREASE or NOT_COMPARABLE, with the reason.
+        error_used: "repeatability" or "the regions' own intervals", whichever is wider.
+        adjusted: whether the change stands among all comparisons (Holm).
+    """
+
+    quantity: str
+    site: str
+    measured: tuple[str, ...]
+    first_day: float
+    days: float
+    first: float
+    second: float
+    se: tuple[float, float] = (0.0, 0.0)
+    drift: float = 0.0
+    low: float = math.nan
+    high: float = math.nan
+    size: float = math.nan
+    p: float = math.nan
+    verdict: str = NOT_COMPARABLE
+    reason: str = ""
+    error: MeasurementError | None = None
+    error_used: str = ""
+    adjusted: bool = False
+
+    @property
+    def place(self) -> tuple[str, str, tuple[str, ...]]:
+        """What is compared: quantity, site and regions."""
+        return self.quantity, self.site, self.measured
+
+    @property
+    def percent(self) -> float:
+        """Change in % of the first value; NaN where that is not above 0."""
+        return 100 * (self.second / self.first - 1) if self.first > 0 else math.nan
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is more than measurement error."""
+        return self.verdict in (INCREASE, DECREASE)
+
+    @property
+    def name(self) -> str:
+        """Site (or region) and quantity, as people read them."""
+        return f"{self.site or ', '.join(self.measured)} {QUANTITIES[self.quantity].name}".strip()
+
+    @property
+    def sentence(self) -> str:
+        """What was found, as one sentence without a full stop."""
+        shown = QUANTITIES[self.quantity].format
+        return (
+            f"{self.name}: {self.verdict} from {shown(self.first)} to {shown(self.second)} in "
+            f"{self.days:g} days (unchanged: {shown(self.low)} to {shown(self.high)})"
+        )
+
+
+def counts(changes: Sequence[Change]) -> str:
+    """How much was compared, and how much of it changes by chance."""
+    compared = [change for change in changes if change.verdict != NOT_COMPARABLE]
+    changed = sum(change.changed for change in compared)
+    standing = sum(change.adjusted for change in changes)
+    return (
+        f"{len(compared)} compared, {changed} beyond measurement error "
+        f"({0.05 * len(compared):.1f} expected by chance; {standing} stand after adjustment by "
+        f"Holm), {len(changes) - len(compared)} not comparable. For research use only."
+    )

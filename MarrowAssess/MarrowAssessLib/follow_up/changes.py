@@ -1,0 +1,179 @@
+"""Change between visits of one person, held against how far two examinations differ anyway.
+
+Holm 1979 for several comparisons (Scand J Stat 6, 65-70).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from MarrowAssessLib.follow_up.change import DECREASE, INCREASE, NO_ERROR, WITHIN, Change
+from MarrowAssessLib.follow_up.errors import MeasurementError, judged, published_error
+from MarrowAssessLib.follow_up.visits import (
+    Therapy,
+    check_days,
+    differences,
+    not_comparable,
+    refuse_two_persons,
+)
+from MarrowAssessLib.measures.whole_body import response
+from MarrowAssessLib.references.expected import expected
+
+_DAYS_A_YEAR = 365.25
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The measurement errors to judge by.
+
+    Attributes:
+        own: of own repeated examinations on one scanner, which go before published ones.
+        across: of the same people on two scanners; without one such visits are not comparable.
+    """
+
+    own: Mapping[str, MeasurementError] = field(default_factory=dict)
+    across: Mapping[str, MeasurementError] = field(default_factory=dict)
+
+    def of(self, quantity: str, other_scanner: bool) -> MeasurementError | None:
+        """The error of a quantity, None where nothing is known."""
+        if other_scanner:
+            return self.across.get(quantity)
+        return self.own.get(quantity) or published_error(quantity)
+
+
+def follow_up(
+    assessments: Sequence[Mapping],
+    days: Sequence[float],
+    repeatability: Mapping[str, MeasurementError] | None = None,
+    *,
+    reproducibility: Mapping[str, MeasurementError] | None = None,
+    therapies: Sequence[Therapy] = (),
+    without_age_drift: bool = False,
+    same_person: bool = False,
+) -> list[Change]:
+    """Each later visit against the first.
+
+    Args:
+        assessments: two or more visits as in assessment.json, of one person.
+        days: of each visit, the first one's day first.
+        repeatability: errors from own repeated examinations, which go before published ones.
+        reproducibility: errors from own examinations on two scanners.
+        therapies: what happened on which day.
+        without_age_drift: subtract what is expected of age between the days, where a smooth
+            reference tells it.
+        same_person: compare although age, sex or identifier do not fit.
+
+    Raises:
+        ValueError: not two visits, days that do not fit or rise, or two persons.
+    """
+    check_days(assessments, days)
+    if not same_person:
+        refuse_two_persons(assessments, days)
+    errors = Errors(repeatability or {}, reproducibility or {})
+    first = _by_place(assessments[0])
+    changes = []
+    for visit, day in zip(assessments[1:], days[1:], strict=True):
+        pair = assessments[0], visit
+        between = [one for one in therapies if days[0] < one.day <= day]
+        now = _by_place(visit)
+        for place in (one for one in now if one in first):
+            for before, m in _paired(first[place], now[place]):
+                made = _unjudged(before, m, days[0], day - days[0])
+                if without_age_drift:
+                    made = replace(made, drift=_age_drift(made, assessments[0]["patient"]))
+                changes.append(_change(made, before, m, pair, between, errors))
+    return _with_holm(changes)
+
+
+def _by_place(visit: Mapping) -> dict[tuple[str, str], list[Mapping]]:
+    """The measurements of each quantity and site."""
+    found: dict[tuple[str, str], list[Mapping]] = {}
+    for one in visit["measurements"]:
+        found.setdefault((one["quantity"], one["site"]), []).append(one)
+    return found
+
+
+def _paired(before: Sequence[Mapping], now: Sequence[Mapping]) -> list[tuple[Mapping, Mapping]]:
+    """Which number of a site is compared with which: of several regions those of the same name."""
+    if len(before) == len(now) == 1:
+        return [(before[0], now[0])]
+    named = {tuple(one["measured"]): one for one in before}
+    return [(named[key], m) for m in now if (key := tuple(m["measured"])) in named]
+
+
+def _unjudged(before: Mapping, now: Mapping, first_day: float, days: float) -> Change:
+    values = (math.nan if one["value"] is None else one["value"] for one in (before, now))
+    # The first visit's name, so that a site keeps it over all visits.
+    measured = tuple(before.get("measured", ()))
+    se = _se(before), _se(now)
+    return Change(now["quantity"], now["site"], measured, first_day, days, *values, se)
+
+
+def _change(
+    made: Change,
+    before: Mapping,
+    now: Mapping,
+    visits: tuple[Mapping, Mapping],
+    between: Sequence[Therapy],
+    errors: Errors,
+) -> Change:
+    quantity = made.quantity
+    _, other_scanner = differences(*visits, quantity)
+    error = errors.of(quantity, other_scanner)
+    x1, x2 = made.first, made.second - made.drift
+    reason = not_comparable(before, now, visits, between, error is not None)
+    if not reason and math.isnan(x1 + x2):
+        reason = "a value is missing"
+    elif not reason and error is None:
+        reason = NO_ERROR
+        if quantity == "global_adc" and min(x1, x2) > 0:
+            reason = response(x1, x2)
+    elif not reason and error.proportional and min(x1, x2) <= 0:
+        reason = "the error is proportional, and a value is not above 0"
+    if reason:
+        return replace(made, reason=reason)
+    found = judged(x1, x2, error, made.se)
+    verdict = WITHIN if found.p >= 0.05 else INCREASE if found.size > 0 else DECREASE
+    return replace(
+        made,
+        low=found.low + made.drift,
+        high=found.high + made.drift,
+        size=found.size,
+        p=found.p,
+        verdict=verdict,
+        error=error,
+        error_used="the regions' own intervals" if found.by_regions else "repeatability",
+    )
+
+
+def _se(measurement: Mapping) -> float:
+    ci = measurement.get("ci95")
+    return (ci[1] - ci[0]) / (2 * 1.96) if ci and None not in ci else 0.0
+
+
+def _age_drift(made: Change, patient: Mapping) -> float:
+    """How far the middle of a smooth age reference moves between the days; 0 without one."""
+    if patient["age_years"] is None or made.site == "" or math.isnan(made.second):
+        return 0.0
+    later = patient["age_years"] + made.days / _DAYS_A_YEAR
+    found = [
+        expected(made.quantity, made.site, age, patient["sex"])
+        for age in (patient["age_years"], later)
+    ]
+    if None in found or not all(one.distribution.smooth for one in found):
+        return 0.0
+    first, second = (one.distribution.value_at(50) for one in found)
+    return second - first
+
+
+def _with_holm(changes: list[Change]) -> list[Change]:
+    """Mark the changes that stand among all that were compared."""
+    ranked = sorted((c.p, n) for n, c in enumerate(changes) if not math.isnan(c.p))
+    standing = set()
+    for place, (p, n) in enumerate(ranked):
+        if p > 0.05 / (len(ranked) - place):
+            break
+        standing.add(n)
+    return [replace(c, adjusted=n in standing) for n, c in enumerate(changes)]
