@@ -16,7 +16,7 @@ import pytest
 from dicom_files import write_as_dicom
 from MarrowAssessLib.cohort import child, measuring, run
 from MarrowAssessLib.cohort.apart import Limits, Task, end_children, measure_apart
-from MarrowAssessLib.cohort.inventory import StudySource, find_studies, salted
+from MarrowAssessLib.cohort.inventory import StudySource, find_studies, patient_id, salted
 from MarrowAssessLib.cohort.run import Plan, run_cohort
 from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
 from MarrowAssessLib.cohort.tables import CohortResult
@@ -180,7 +180,7 @@ def test_folders_of_dicom_are_studies(tmp_path, monkeypatch):
     outcome = child.outcome_of(Task(study, tmp_path / "out"))
     assert outcome.state == FAILED and not outcome.crashed
     assert "Mueller" not in outcome.reason and outcome.reason.endswith(".")
-    assert measuring._patient_id(study.path) == "4711-secret"
+    assert patient_id(study.path) == "4711-secret"
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no study is in this folder"):
         find_studies(tmp_path / "empty", "")

@@ -121,6 +121,18 @@ def salted(text: str, salt: str) -> str:
     return hmac.new(salt.encode(), text.encode("utf-8", "replace"), "sha256").hexdigest()[:16]
 
 
+def patient_id(folder: Path) -> str:
+    """The first patient identifier in a folder of DICOM files, "" where none has one."""
+    from pydicom.filereader import dcmread
+
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and is_dicom(file):
+            header = dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"])
+            if header.get("PatientID"):
+                return str(header.PatientID)
+    return ""
+
+
 def read_salt(path: Path) -> str:
     """The salt of a file, a new one where there is none; `keep_salt` writes it."""
     if path.is_file():

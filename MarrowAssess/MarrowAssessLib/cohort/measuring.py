@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from MarrowAssessLib.cohort.apart import Task
-from MarrowAssessLib.cohort.inventory import StudySource
+from MarrowAssessLib.cohort.inventory import StudySource, patient_id
 
 _ACQUIRED = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName",
              "MagneticFieldStrength", "RepetitionTime", "EchoTime")  # fmt: skip
@@ -65,16 +64,3 @@ def _arguments(source: StudySource) -> tuple[dict, str]:
         {"volumes": guessed.sources, "age_years": guessed.patient.age_years, "sex": sex},
         patient_id(path),
     )
-
-
-def patient_id(folder: Path) -> str:
-    """The first patient identifier in a folder of DICOM files, "" where none has one."""
-    from PDFFMapperLib.dicom.preamble import is_dicom
-    from pydicom.filereader import dcmread
-
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and is_dicom(file):
-            header = dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"])
-            if header.get("PatientID"):
-                return str(header.PatientID)
-    return ""

@@ -136,8 +136,7 @@ def _patient_hash(args: argparse.Namespace) -> str:
     """The hash of the patient's identifier in the DICOM folder, with the user's own key."""
     from pathlib import Path
 
-    from MarrowAssessLib.cohort.inventory import keep_salt, read_salt
-    from MarrowAssessLib.cohort.measuring import patient_id, salted
+    from MarrowAssessLib.cohort.inventory import keep_salt, patient_id, read_salt, salted
 
     identifier = patient_id(Path(args.dicom)) if args.dicom else ""
     if not identifier:
