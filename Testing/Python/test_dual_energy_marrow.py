@@ -6,7 +6,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.demo import _dual_energy_maps
 from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.findings.follow_up import follow_up
+from MarrowAssessLib.follow_up.changes import follow_up
 from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.sample.other_modalities import reference_regions

@@ -9,7 +9,8 @@ from html import escape
 
 import numpy as np
 
-from MarrowAssessLib.report.age_plot import BAND_COLORS, axis
+from MarrowAssessLib.report.age_plot import BAND_COLORS
+from MarrowAssessLib.report.axes import axis
 
 WIDTH, HEIGHT = 300, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 26, 34
