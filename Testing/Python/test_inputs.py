@@ -1012,10 +1012,12 @@ def test_organs_and_empty_segments_are_left_out_by_name(tmp_path):
     path = segmentation_nrrd(tmp_path / "s.seg.nrrd", [labels], names, LabelValue=(1, 2, 3))
     drawn = regions_from_segmentation(path)
     assert [region.name for region in drawn.regions] == ["vertebrae_L3"]
-    assert drawn.left_out == ["kidney (no tissue named)", "left psoas (empty)"]
+    assert drawn.left_out == [
+        "kidney (no tissue named: this organ or tissue is not measured)", "left psoas (empty)"
+    ]  # fmt: skip
     write_volume(drawn.grid.with_array(np.arange(labels.size).reshape(SHAPE)), tmp_path / "t1.nrrd")
     told = read_study({Contrast.T1: tmp_path / "t1.nrrd"}, segmentation=path).notes
-    assert told == ["Segments left out: kidney (no tissue named), left psoas (empty)."]
+    assert told == [f"Segments left out: {', '.join(drawn.left_out)}."]
     path = segmentation_nrrd(tmp_path / "t.seg.nrrd", [labels], ["kidney"], LabelValue=(1,))
     with pytest.raises(ValueError, match=r"no segment tells its tissue \(left out: kidney"):
         regions_from_segmentation(path)
@@ -1265,6 +1267,114 @@ def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):
     assert role_and_site(name) == (role, site)
 
 
+@pytest.mark.parametrize(
+    ("name", "role", "site"),
+    [
+        ("lumbar vertebrae 3 (L3)", Role.MARROW, "L3"),
+        ("Structure of third lumbar vertebra", Role.MARROW, "L3"),
+        ("Vertebra L III", Role.MARROW, "L3"),
+        ("3. Lendenwirbelkörper", Role.MARROW, "L3"),
+        ("tercera vértebra lumbar", Role.MARROW, "L3"),
+        ("wervellichaam L2", Role.MARROW, "L2"),
+        ("VB_L3_T1", Role.MARROW, "L3"),
+        ("T2w_L3_VB", Role.MARROW, "L3"),
+        ("T1 psoas left", Role.MUSCLE, "left psoas"),
+        ("vertebrae_T1", Role.MARROW, "T1"),
+        ("ROI L4 marrow 2", Role.MARROW, "L4"),
+        ("left distal femur", Role.MARROW, "left distal femur"),
+        ("distal left femur", Role.MARROW, "left distal femur"),
+        ("V1-V2", Role.DISC, "V1-V2"),
+        ("L3 marrow v2", Role.MARROW, "L3"),
+        ("Beckenkamm links", Role.MARROW, "left iliac crest"),
+        ("IVD_L4L3", Role.DISC, "L3-L4"),
+        ("disc_L5_S", Role.DISC, "L5-S1"),
+        ("C7T1 disc", Role.DISC, "C7-T1"),
+        ("disc_th12_l1", Role.DISC, "T12-L1"),
+        ("psoas L at L3", Role.MUSCLE, "left psoas"),
+        ("músculo psoas esquerdo", Role.MUSCLE, "left psoas"),
+        ("graisse sous-cutanée", Role.FAT, ""),
+        ("background air", Role.NOISE, ""),
+        ("skeletal__vertebra-l3", Role.MARROW, "L3"),
+        ("marrow V3", Role.MARROW, "V3"),
+    ],
+)
+def test_names_are_read_by_their_words_in_any_order_and_language(name, role, site):
+    assert role_and_site(name) == (role, site)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("L3 pedikel", "arches and processes are not the vertebral body"),
+        ("L3 endplate", "an endplate is not marrow"),
+        ("cortex L3", "cortical bone is not marrow"),
+        ("thecal_sac", "the canal and the dural sac hold cord or roots beside CSF"),
+        ("Rückenmark", "the spinal cord is not measured"),
+        ("moelle L3", "it may be marrow or the spinal cord"),
+        ("L4 nerve root", "nerves and vessels are not measured"),
+        ("L3 hemangioma", "it may be any disease; 'lesion' with its site is measured as one"),
+        ("tibia", "its ends differ: name one, such as 'proximal tibia'"),
+        ("vert_22", "22 alone does not say which; programs count differently"),
+        ("L9", "there is no vertebra L9"),
+        ("L3 quux", "the word 'quux' is not known"),
+        ("L3 marrow muscle", "it names marrow and muscle"),
+        ("left right psoas", "it names two sides"),
+        ("psoas multifidus", "it names two muscles"),
+        ("sacrum sternum", "it names two bones"),
+        ("vertebra fat", "it names a vertebra and fat"),
+        ("T1", "T1 may be the vertebra or the image; name it 'T1 marrow' or 'T1 vertebra'"),
+        ("T2 CSF", "T2 may be the vertebra or the image"),
+        ("L", "no word of it names a tissue or a site"),
+        ("thoracic L3", r"it names two places \(L3, T\)"),
+        ("lumbar thoracic", "it names two parts of the spine"),
+        ("psoas L 3", "'L' and a number may be the left side or a lumbar vertebra"),
+        ("sternum psoas", "it names a bone and a muscle"),
+        ("sacrum L5", "it names a bone and L5"),
+        ("disc sternum", "a disc lies between two vertebrae: name both"),
+        ("left muscle", "it names a side of something that is not named"),
+        ("left half of L3", "the word 'half' is not known"),
+        ("L3 left", "one side of L3 is not all of it"),
+        ("IVD_L3", "a disc lies between two neighboring vertebrae: name both"),
+        ("L3-S1 marrow", r"it names several vertebrae \(L3, S1\)"),
+        ("L3 marrow 2 5", "it is not clear what 2 and 5 count"),
+        ("L3/L4 disc 2", "it is not clear what 2 counts"),
+        ("lumbar marrow 2", "it is not clear what 2 counts"),
+        ("muscle V2", "V2 may be a vertebra or a version"),
+    ],
+)
+def test_a_name_that_may_be_understood_in_two_ways_or_is_no_tissue_says_why(name, why):
+    with pytest.raises(ValueError, match=f"tells no tissue role: {why}"):
+        role_and_site(name)
+
+
+def test_a_bare_t1_is_a_vertebra_among_its_neighbors():
+    assert role_and_site("T1", beside=["C7", "T1", "T2"]) == (Role.MARROW, "T1")
+    assert role_and_site("T2", beside=["vertebrae_T1", "T2"]) == (Role.MARROW, "T2")
+    for beside in (["T1", "T2"], ["T1", "L3"], ["T1", "T2", "T2w"]):
+        with pytest.raises(ValueError, match="may be the vertebra or the image"):
+            role_and_site("T1", beside=beside)
+
+
+def test_one_unknown_name_does_not_stop_the_other_regions(tmp_path):
+    image = read_volume(nifti(tmp_path / "t1.nii", STACK.astype(np.int16)))
+    center = image.ijk_to_ras @ [*(np.array(image.array.shape[::-1]) // 2), 1]
+    point = {"position": list(center[:3] * [-1, -1, 1]), "label": "L3 marrow"}
+
+    def markups(*labels):
+        points = [{**point, "label": label} for label in labels]
+        markup = {"type": "Fiducial", "name": "mine", "controlPoints": points}
+        path = tmp_path / "m.mrk.json"
+        path.write_text(json.dumps({"markups": [markup]}))
+        return path
+
+    study = read_study({Contrast.T1: tmp_path / "t1.nii"}, markups=[markups("L3", "here", "fat")])
+    assert [region.name for region in study.regions] == ["L3", "fat"]
+    said = "here (no tissue named: the word 'here' is not known)"
+    assert study.inputs["left out"] == said and f"Markups left out: {said}." in study.notes
+    with pytest.raises(ValueError, match=r"no shape tells its tissue \(left out: here"):
+        read_study({Contrast.T1: tmp_path / "t1.nii"}, markups=[markups("here")])
+
+
 # --- measurements of nothing ---------------------------------------------------------------------
 
 
@@ -1272,7 +1382,7 @@ def test_names_of_other_tools_and_of_transitional_vertebrae(name, role, site):
     "name",
     ["L3 pedicle", "tumor L3", "L3 marrow and psoas", "spinal cord", "bone", "left right psoas",
      "nerve root L3", "cortical bone L3", "left half of L3", "thoracic L3",
-     "VB_L3_T1", "fat around psoas", "3"],
+     "fat around psoas", "3"],
 )  # fmt: skip
 def test_a_name_of_which_one_word_is_unknown_tells_nothing(name):
     with pytest.raises(ValueError, match="tells no tissue role"):

@@ -123,7 +123,9 @@ def test_segments_that_name_no_tissue_or_are_empty_are_left_out_and_named(spine)
     segmentation.GetSegmentation().AddEmptySegment("L4", "L4 marrow")
     study = study_from_nodes({Contrast.PDFF: volume}, segmentation)
     assert [r.site for r in study.regions] == ["L2", "L3"]
-    assert study.inputs["left out"] == "Segment_1 (no tissue named), L4 marrow (empty)"
+    assert study.inputs["left out"] == (
+        "Segment_1 (no tissue named: no word of it names a tissue or a site), L4 marrow (empty)"
+    )
 
 
 def test_markups_are_regions_where_their_name_tells_a_tissue(spine):
@@ -248,7 +250,7 @@ def test_verdict_names_what_lies_outside_and_what_was_left_out(spine):
     study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
     text = verdict(assess(study))
     assert "L2 Marrow PDFF 4.0 %: below the expected" in text
-    assert "Left out: Segment_1 (no tissue named)." in text
+    assert "Left out: Segment_1 (no tissue named: no word" in text
     study.age_years = None
     assert "Give the patient's age" in verdict(assess(study))
 

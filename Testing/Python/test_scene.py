@@ -295,7 +295,8 @@ def test_role_and_site_come_back_from_name_and_codes(site):
     entry = terminology_entry(role, site)
     assert role_and_site(f"{site} {role.value}", entry) == (role, site)
     assert role_and_site(f"{site} {role.value}") == (role, site)
-    assert role_and_site(site) == (role, site)
+    if site not in ("T1", "T2"):  # also images
+        assert role_and_site(site) == (role, site)
 
 
 @pytest.mark.parametrize(
@@ -584,6 +585,14 @@ def test_a_broken_scene_file_leaves_the_scene_as_it_was(volume, tmp_path):
     scene.save_scene(whole)
     broken = tmp_path / "broken.mrb"
     broken.write_bytes(whole.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="not a whole Slicer scene"):
+        scene.load_scene(broken)
+    damaged = bytearray(whole.read_bytes())
+    with zipfile.ZipFile(whole) as archive:
+        first = archive.infolist()[0]
+    damaged[first.header_offset + 7] |= 8  # its name is said to be UTF-8
+    damaged[first.header_offset + 30] = 0xC5
+    broken.write_bytes(damaged)
     with pytest.raises(ValueError, match="not a whole Slicer scene"):
         scene.load_scene(broken)
     assert slicer.util.getNode("T1") is not None

@@ -76,7 +76,7 @@ def test_markups_file_is_read_in_ras(tmp_path, fine):
     assert (sphere.name, sphere.radius_mm) == ("L3 marrow", 3.0)
     assert np.allclose(sphere.points_ras, [[3, 4, 5]])
     assert np.allclose(roi.points_ras, [[-1, -2, 3]])
-    regions = regions_from_markups(path, fine)
+    regions, _ = regions_from_markups(path, fine)
     assert [(r.name, r.role, r.site) for r in regions] == [
         ("L3 marrow", Role.MARROW, "L3"),
         ("CSF L3", Role.CSF, "L3"),
@@ -113,7 +113,7 @@ def test_a_closed_curve_of_four_points_covers_the_round_shape_that_slicer_draws(
     curve = markup("ClosedCurve", name="L3 marrow", controlPoints=points)
     path = tmp_path / "curve.mrk.json"
     path.write_text(json.dumps({"markups": [curve]}))
-    (region,) = regions_from_markups(path, fine)
+    (region,), _ = regions_from_markups(path, fine)
     # The periodic cubic spline through four points of a circle: 3.05 r^2; their square is 2 r^2.
     assert region.voxels * 0.25 == pytest.approx(3.05 * 36, rel=0.03)
 

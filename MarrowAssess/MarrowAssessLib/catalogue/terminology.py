@@ -6,55 +6,17 @@ The codes are in ``Resources/Terminologies``, in the form that Slicer's Terminol
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from PDFFMapperLib.install.resources import resource_path
 
-from MarrowAssessLib.catalogue.anatomy import MUSCLES, Role, parse_role, parse_site
-from MarrowAssessLib.catalogue.segment_words import role_and_site_of_words
+from MarrowAssessLib.catalogue.anatomy import MUSCLES, Role
+from MarrowAssessLib.catalogue.segment_names import read_name
 
 TISSUES_FILE = "Terminologies/MarrowAssessTissues.term.json"
 SITES_FILE = "Terminologies/MarrowAssessSites.term.json"
-
-_LEVEL = r"\b([CTLS]\d{1,2})"
-# Segment names in wide use that are neither a role nor a site of ours.
-_NAME_WORDS = {
-    "vertebrae": "marrow", "vertebra": "marrow", "muscles": "muscle", "discs": "disc",
-    "disks": "disc", "ivd": "disc", "bandscheibe": "disc", "body": "marrow",
-    "wirbelkörper": "marrow", "knochenmark": "marrow", "vb": "marrow", "vert": "marrow",
-    "muskel": "muscle", "liquor": "csf", "sat": "fat", "l": "left", "r": "right",
-    "links": "left", "rechts": "right",
-}  # fmt: skip
-# Names of several words: TotalSegmentator, MuscleMap, German reports.
-_NAMES = [
-    (r"\b(\d)(?:st|nd|rd|th)? lumbar vertebra\b", r"L\1"),
-    (r"\b(\d{1,2})(?:st|nd|rd|th)? thoracic vertebra\b", r"T\1"),
-    (r"\b(\d)(?:st|nd|rd|th)? cervical vertebra\b", r"C\1"),
-    (r"\b(psoas|multifidus|gluteus|erector spinae|quadratus lumborum) \d+$", r"\1"),
-    (r"\bautochthon\b", "erector spinae"),
-    (r"\biliopsoas\b", "psoas"),
-    (r"\bpsoas major\b", "psoas"),
-    (r"\bgluteus (maximus|medius|minimus)\b", "gluteus"),
-    (r"\bhip\b|\biliac (bone|wing)\b|\bos ilium\b", "ilium"),
-    (r"^([CTLS]) (\d{1,2})\b", r"\1\2"),
-    (r"^([CTLS]\d{1,2})(marrow|disc)\b", r"\1 \2"),
-    (r"\b([CTLS]\d{1,2})-(?=[a-z]+\b)", r"\1 "),
-    (r"\b(marrow|csf|vb|body|vertebra)-(?=[CTLS]\d)", r"\1 "),
-    (rf"\b((?:marrow|vertebrae?|body) {_LEVEL}) \d+$", r"\1"),
-    (r"^((left|right) )?(femur|humerus)( (left|right))?$", r"\1proximal \3\4"),
-    (r"\bvertebral body\b", "marrow"),
-    (r"\bsubcutaneous tissue\b", "fat"),
-    (r"\bLWK ?(\d)", r"L\1"),
-    (r"\bBWK ?(\d)", r"T\1"),
-    (r"\bHWK ?(\d)", r"C\1"),
-    (r"\blumbar (?:vertebra )?(\d)", r"L\1"),
-    (r"\bthoracic (?:vertebra )?(\d)", r"T\1"),
-    (r"\bcervical (?:vertebra )?(\d)", r"C\1"),
-]
-# What programs append to the name of a second one.
-_NUMBERS = r"(?<=[a-z]) ?- ?\d+$|\.\d{3}$| \(\d+\)$| \[(\d+|copy)\]$| copy( \d+)?$|^copy of "
 
 
 @dataclass(frozen=True)
@@ -131,23 +93,36 @@ def terminology_entry(role: Role, site: str) -> str:
     return "~".join(str(part) for part in parts)
 
 
-def role_and_site(name: str, entry: str = "") -> tuple[Role, str]:
+class NoTissue(ValueError):
+    """A region's name and codes tell no tissue; `why` is the reason alone."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.why = why
+        roles = ", ".join(role.value for role in Role)
+        super().__init__(
+            f"'{name}' tells no tissue role: {why}; name it by site and role, such as "
+            f"'L3 marrow' or 'L4-L5 disc', or give it a terminology; the roles are {roles}."
+        )
+
+
+def role_and_site(name: str, entry: str = "", beside: Iterable[str] = ()) -> tuple[Role, str]:
     """Tissue role and site of a segment, from its terminology entry or else its name.
 
     Args:
         name: the segment's name, such as "L3 marrow", "L4-L5 disc", "vertebrae_L3", "csf_L3".
             A bare vertebra or bone means its marrow, a bare "L4-L5" the disc.
         entry: its "TerminologyEntry" tag, "" for none.
+        beside: the names of the other regions of its file, see segment_names.read_name.
 
     Raises:
-        ValueError: neither tells the role.
+        NoTissue: neither tells the role; the message says why.
     """
     role, site = _from_entry(entry)
     try:
-        named_role, named_site = _from_name(name)
-    except ValueError:
+        named_role, named_site = read_name(name, beside)
+    except ValueError as why:
         if role is None:
-            raise
+            raise NoTissue(name, str(why)) from None
         named_role, named_site = role, ""
     # The code may be that of a region around the site (S1 is coded as sacrum); the name knows more.
     if role is None or named_role is role:
@@ -171,34 +146,6 @@ def _from_entry(entry: str) -> tuple[Role | None, str]:
         site = sites[type_value]
         return _role_of_site(site), _with_side(site, type_side)
     return None, ""
-
-
-def _from_name(name: str) -> tuple[Role, str]:
-    text = re.sub(_NUMBERS, "", name.replace("_", " ").strip(), flags=re.I)
-    text = re.sub(rf"({_LEVEL}\b.*[a-z]) \d+$", r"\1", re.sub(r"[()\[\]]", " ", text), flags=re.I)
-    if re.search(r"\b(dis[ck]|ivd|bandscheibe)", text, re.I) or re.fullmatch(
-        rf"{_LEVEL} ?{_LEVEL[2:]}", text, re.I
-    ):
-        text = re.sub(rf"{_LEVEL} ?{_LEVEL[2:]}\b", r"\1-\2", text, flags=re.I)
-    for pattern, plain in _NAMES:
-        text = re.sub(pattern, plain, text, flags=re.I)
-    words = text.split()
-    words = [_NAME_WORDS.get(word.lower(), word) for word in words]
-    for cut in range(len(words) + 1):
-        head, tail = " ".join(words[:cut]), " ".join(words[cut:])
-        for role_text, site_text in ((tail, head), (head, tail)):
-            try:
-                site = parse_site(site_text)
-                return (parse_role(role_text) if role_text else _role_of_site(site)), site
-            except ValueError:
-                continue
-    if found := role_and_site_of_words(name):
-        return found
-    roles = ", ".join(role.value for role in Role)
-    raise ValueError(
-        f"'{name}' tells no tissue role: name it by site and role, such as 'L3 marrow' or "
-        f"'L4-L5 disc', or give it a terminology; the roles are {roles}."
-    )
 
 
 def _role_of_site(site: str) -> Role:

@@ -58,7 +58,8 @@ def load_scene(path: str | Path) -> None:
             whole = archive.testzip() is None
             names = [name.replace("\\", "/") for name in archive.namelist()]
             has_scene = any(name.endswith(".mrml") for name in names)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):  # cut, coded or encrypted
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, UnicodeDecodeError):
+        # cut, coded, encrypted or damaged
         whole, has_scene, names = False, False, []
     if outside := [n for n in names if n.startswith("/") or ":" in n or ".." in n.split("/")]:
         raise ValueError(

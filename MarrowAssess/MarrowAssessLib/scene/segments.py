@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,7 +135,7 @@ def regions_from_node(
     wanted = segmentation.GetSegmentIDs() if segment_ids is None else segment_ids
     for segment_id in wanted:
         segment = segmentation.GetSegment(segment_id)
-        role, site, cautions = segment_identity(segment)
+        role, site, cautions = segment_identity(segment, segment_names(node))
         image = segment.GetRepresentation(LABELMAP)
         placed = None
         if image is not None:
@@ -332,11 +332,15 @@ def _labelmap(
     return image
 
 
-def segment_identity(segment: slicer.vtkSegment) -> tuple[Role, str, list[str]]:
+def segment_identity(
+    segment: slicer.vtkSegment, beside: Iterable[str] = ()
+) -> tuple[Role, str, list[str]]:
     """Role, site and cautions of a segment, from its tags, codes or name.
 
+    `beside` are the names of all segments of its segmentation, see terminology.role_and_site.
+
     Raises:
-        ValueError: none of them tells the role.
+        NoTissue: none of them tells the role.
     """
 
     def tag(name: str) -> str:
@@ -346,7 +350,7 @@ def segment_identity(segment: slicer.vtkSegment) -> tuple[Role, str, list[str]]:
     cautions = json.loads(tag(CAUTIONS_TAG) or "[]")
     if tag(ROLE_TAG):
         return Role(tag(ROLE_TAG)), tag(SITE_TAG), cautions
-    role, site = role_and_site(segment.GetName(), tag(segment.GetTerminologyEntryTagName()))
+    role, site = role_and_site(segment.GetName(), tag(segment.GetTerminologyEntryTagName()), beside)
     return role, site, cautions
 
 
@@ -362,16 +366,22 @@ class KnownSegment:
 
 def known_segments(segmentation: slicer.vtkMRMLSegmentationNode) -> list[KnownSegment]:
     """The segments whose tissue is known; the others are left alone."""
-    segments = segmentation.GetSegmentation()
+    segments, beside = segmentation.GetSegmentation(), segment_names(segmentation)
     found = []
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
         try:
-            role, site, _ = segment_identity(segment)
+            role, site, _ = segment_identity(segment, beside)
         except ValueError:
             continue
         found.append(KnownSegment(segment_id, segment, role, site))
     return found
+
+
+def segment_names(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """The names of all segments."""
+    segments = segmentation.GetSegmentation()
+    return [segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()]
 
 
 def segment_tag(segment: slicer.vtkSegment, name: str) -> str:

@@ -20,18 +20,23 @@ from PDFFMapperLib.scene.maps import map_from_node
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
-from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.catalogue.terminology import NoTissue
 from MarrowAssessLib.scene.markups import shapes_from_node
-from MarrowAssessLib.scene.segments import known_segments, regions_from_node
+from MarrowAssessLib.scene.segments import (
+    known_segments,
+    regions_from_node,
+    segment_identity,
+    segment_names,
+)
 from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
+from MarrowAssessLib.sources.markups_file import named_shapes, rasterize_named
 from MarrowAssessLib.sources.stated_patient import bids_patient
 from MarrowAssessLib.sources.volume_source import NO_CONTRAST
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.resampling import resampled
-from MarrowAssessLib.study.shapes import rasterize
 from MarrowAssessLib.study.study import Study
 
-NO_TISSUE, EMPTY = " (no tissue named)", " (empty)"  # why a segment was left out
+NO_TISSUE, EMPTY = "(no tissue named", "(empty"  # how the reason begins why one was left out
 OWN_MARKUPS = "MarrowAssess"  # how the names of markups that show something of ours begin
 
 
@@ -86,12 +91,14 @@ def study_from_nodes(
         found = regions_from_node(segmentation, on, resample, named)
         segments = segmentation.GetSegmentation()
         unnamed = (one for one in segments.GetSegmentIDs() if one not in named)
-        left_out += [f"{segments.GetSegment(one).GetName()}{NO_TISSUE}" for one in unnamed]
+        left_out += [_why_left_out(segmentation, segments.GetSegment(one)) for one in unnamed]
         regions += [region for region in found if region.voxels]
-        left_out += [f"{region.name}{EMPTY}" for region in found if not region.voxels]
+        left_out += [f"{region.name} {EMPTY})" for region in found if not region.voxels]
     for node in markups:
         inputs["markups"] = ", ".join(filter(None, [inputs.get("markups"), node.GetName()]))
-        regions += regions_of_markup(node, grid, point_radius_mm)
+        marked, unnamed_shapes = regions_of_markup(node, grid, point_radius_mm)
+        regions += marked
+        left_out += unnamed_shapes
     if left_out:
         inputs["left out"] = ", ".join(left_out)
     if not regions:
@@ -144,8 +151,16 @@ def without_node_names(study: Study) -> Study:
 
 def _nameless(left_out: str) -> str:
     """How many segments were left out, and why."""
-    counts = ((left_out.count(why), why.strip()) for why in (NO_TISSUE, EMPTY))
-    return ", ".join(f"{n} segment{'s' * (n > 1)} {why}" for n, why in counts if n)
+    counts = ((left_out.count(f" {why}"), why) for why in (NO_TISSUE, EMPTY))
+    return ", ".join(f"{n} segment{'s' * (n > 1)} {why})" for n, why in counts if n)
+
+
+def _why_left_out(segmentation: slicer.vtkMRMLSegmentationNode, segment: slicer.vtkSegment) -> str:
+    try:
+        segment_identity(segment, segment_names(segmentation))
+    except NoTissue as error:
+        return f"{segment.GetName()} {NO_TISSUE}: {error.why})"
+    return f"{segment.GetName()} {NO_TISSUE})"
 
 
 _CONTRASTS = {contrast.value: contrast for contrast in Contrast}
@@ -153,22 +168,22 @@ _CONTRASTS = {contrast.value: contrast for contrast in Contrast}
 
 def regions_of_markup(
     node: slicer.vtkMRMLMarkupsNode, grid: Volume, point_radius_mm: float
-) -> list[Region]:
+) -> tuple[list[Region], list[str]]:
     """The regions of a markups node on a grid, each named by what it was called.
 
+    Returns:
+        The regions, and the shapes that were left out because their name tells no tissue.
+
     Raises:
-        ValueError: another kind of markup, nothing placed, outside the volume, or no tissue named.
+        ValueError: another kind of markup, nothing placed, or outside the volume.
     """
-    return [
-        rasterize(shape, grid, *role_and_site(shape.name))
-        for shape in shapes_from_node(node, point_radius_mm)
-    ]
+    return rasterize_named(shapes_from_node(node, point_radius_mm), grid)
 
 
 def region_markups(
     nodes: Iterable[slicer.vtkMRMLMarkupsNode],
 ) -> list[slicer.vtkMRMLMarkupsNode]:
-    """Those markups that are regions: shapes whose every name tells a tissue."""
+    """Those markups that hold a region: a shape whose name tells a tissue."""
     return [node for node in nodes if _is_region(node)]
 
 
@@ -176,11 +191,10 @@ def _is_region(node: slicer.vtkMRMLMarkupsNode) -> bool:
     if node.GetName().startswith(OWN_MARKUPS):
         return False
     try:
-        for shape in shapes_from_node(node):
-            role_and_site(shape.name)
+        shapes = shapes_from_node(node)
     except ValueError:
         return False
-    return True
+    return bool(named_shapes(shapes)[0])
 
 
 def grid_node(

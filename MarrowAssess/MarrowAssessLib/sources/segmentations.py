@@ -14,7 +14,7 @@ from PDFFMapperLib.images.files import metadata_of, read_image, volume_from_imag
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import parse_role, parse_site
-from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.catalogue.terminology import NoTissue, role_and_site
 from MarrowAssessLib.study.regions import Region
 
 # How the description of a DICOM segment begins where it may be another structure.
@@ -65,10 +65,11 @@ def regions_from_segmentation(path: str | Path, likes: Sequence[Volume] = ()) ->
 def _of_dicom(path: Path, likes: Sequence[Volume]) -> Segmentation:
     read = read_segmentation(path, likes)
     found = Segmentation(read.grid, [], notes=read.notes)
+    beside = [segment.label for segment in read.segments]
     for segment in read.segments:
         name = segment.label or f"segment {segment.number}"
         tags = {"TerminologyEntry": _entry(segment), **_cautions(segment)}
-        _take(found, name, tags, read.masks[segment.number])
+        _take(found, name, tags, read.masks[segment.number], beside)
     return found
 
 
@@ -121,6 +122,7 @@ def _of_slicer(path: Path) -> Segmentation:
             )
     first = sitk.VectorIndexSelectionCast(image, 0) if components > 1 else image
     found = Segmentation(volume_from_image(first, path.name), [])
+    beside = [keys[f"Segment{number}_Name"] for number in numbers]
     taken: dict[tuple[int, int], str] = {}
     for place, number in enumerate(sorted(numbers)):
         field_of = {
@@ -144,20 +146,22 @@ def _of_slicer(path: Path) -> Segmentation:
                 "Slicer."
             )
         pairs = [tag.split(":", 1) for tag in field_of.get("Tags", "").split("|") if ":" in tag]
-        _take(found, name, dict(pairs), mask)
+        _take(found, name, dict(pairs), mask, beside)
     return found
 
 
-def _take(found: Segmentation, name: str, tags: dict[str, str], mask: np.ndarray) -> None:
-    """Add a segment as a region, or say why it is none."""
+def _take(
+    found: Segmentation, name: str, tags: dict[str, str], mask: np.ndarray, beside: Sequence[str]
+) -> None:
+    """Add a segment as a region, or say why it is none; `beside` are the names of all."""
     if "MarrowAssess.Role" in tags:
         role = parse_role(tags["MarrowAssess.Role"])
         site = parse_site(tags.get("MarrowAssess.Site", ""))
     else:
         try:
-            role, site = role_and_site(name, tags.get("TerminologyEntry", ""))
-        except ValueError:
-            found.left_out.append(f"{name} (no tissue named)")
+            role, site = role_and_site(name, tags.get("TerminologyEntry", ""), beside)
+        except NoTissue as error:
+            found.left_out.append(f"{name} (no tissue named: {error.why})")
             return
     region = Region.from_mask(name, role, site, mask)
     region.cautions = json.loads(tags.get("MarrowAssess.Cautions", "[]"))

@@ -98,7 +98,7 @@ def read_study(
     if column == AUTO:
         column, resample = None, True
         grid = _add_spine(read, grids, options, regions, inputs, notes)
-    regions += _marked(markups or [], grid, point_radius_mm, inputs, keep_names)
+    regions += _marked(markups or [], grid, point_radius_mm, inputs, keep_names, notes)
     notes += _onto_grid(read, grid, scale or {}, resample, inputs)
     if column or places:
         regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
@@ -193,12 +193,22 @@ def _marked(
     radius_mm: float,
     inputs: dict[str, str],
     keep_names: bool,
+    notes: list[str],
 ) -> list[Region]:
-    """The regions of markups files."""
+    """The regions of markups files; what was left out becomes a note."""
     if markups:
         named = ", ".join(Path(path).name for path in markups)
         inputs["markups"] = named if keep_names else f"{len(markups)} file(s)"
-    return [one for path in markups for one in regions_from_markups(path, grid, radius_mm)]
+    found: list[Region] = []
+    left_out: list[str] = []
+    for path in markups:
+        regions, unnamed = regions_from_markups(path, grid, radius_mm)
+        found += regions
+        left_out += unnamed
+    if left_out:
+        inputs["left out"] = ", ".join(filter(None, [inputs.get("left out"), *left_out]))
+        notes.append(f"Markups left out: {', '.join(left_out)}.")
+    return found
 
 
 def _by_tool(
