@@ -150,6 +150,7 @@ class MarrowAssessParameterNode:
     autoUpdate: bool = True
     showOverlay: bool = True
     showNames: bool = False
+    earlierVisit: str = ""
     exportFolder: pathlib.Path
 
 
@@ -194,6 +195,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         ui.copyButton.connect("clicked(bool)", self.onCopyButton)
+        ui.earlierVisitPath.connect("currentPathChanged(QString)", self.onEarlierVisit)
         ui.showOverlayCheckBox.connect("toggled(bool)", self.onShowOverlayToggled)
         ui.gridRow.visible = False  # until an image on another grid is measured
 
@@ -321,6 +323,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._watch.follow(parameters)
         self.checkCanApply()
         self.ui.studyLabel.text = study_summary(parameters)
+        if self.ui.earlierVisitPath.currentPath != parameters.earlierVisit:
+            self.ui.earlierVisitPath.currentPath = parameters.earlierVisit
         self.ui.placeButton.text = _("Place {role}").format(role=parameters.placeRole)
         self.age.show(anew=False)
         if parameters.segmentation is not self._shownSegmentation:
@@ -453,6 +457,12 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self.scheduleUpdate()
 
+    def onEarlierVisit(self, path: str) -> None:
+        """Color by what changed since the chosen visit; an emptied path ends that."""
+        chosen = path.strip()
+        if self._parameterNode and (not chosen or os.path.isfile(chosen)):  # not half-typed ones
+            self._parameterNode.earlierVisit = chosen
+
     def onCopyButton(self) -> None:
         """Copy what the panel does as a line for the Python console."""
         from MarrowAssessLib.scene.choices import console_command
@@ -512,6 +522,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         fieldStrengthT=None,
         glucoseMmolL=None,
         acceptShift=False,
+        earlierVisit=None,
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -536,6 +547,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             fieldStrengthT: in T, for VBQ; None takes the headers'.
             glucoseMmolL: of the blood when FDG was injected; None where not known.
             acceptShift: measure PET although the body lies over 10 mm elsewhere on the CT.
+            earlierVisit: assessment.json of an earlier visit: regions are colored by what changed
+                since, in repeatability coefficients; see changesOf().
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -567,6 +580,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             allNames,
             progress,
             fieldStrengthT,
+            earlierVisit,
         )
 
     def assessParameters(self, parameters, progress=None):
@@ -591,6 +605,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             choices.field_strength_t(parameters),
             choices.glucose_mmol_l(parameters),
             parameters.acceptShift,
+            parameters.earlierVisit,
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)
@@ -815,6 +830,10 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         assessment = self.assessmentOf(segmentation)
         return result_rows(shown.table) + (plain_rows(assessment) if assessment else [])
+
+    def changesOf(self, segmentation):
+        """What changed since the earlier visit, in repeatability coefficients; [] without one."""
+        return self.session.changes_of(segmentation) if segmentation else []
 
     def liveResults(self, segmentation):
         """Table and charts shown for a segmentation, None if there are none."""

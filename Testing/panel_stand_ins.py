@@ -119,6 +119,19 @@ class ctkDirectoryButton(QtWidgets.QPushButton):
     )
 
 
+class ctkPathLineEdit(QtWidgets.QLineEdit):
+    currentPathChanged = QtCore.Signal(str)
+    currentPath = QtCore.Property(
+        str, QtWidgets.QLineEdit.text, lambda self, text: self.setCurrentPath(text)
+    )
+    nameFilters = kept("_filters", list)
+
+    def setCurrentPath(self, path):
+        if path != self.currentPath:
+            self.setText(path)
+            self.currentPathChanged.emit(path)
+
+
 class qMRMLTableView(QtWidgets.QTableView):
     node = None
 
@@ -199,8 +212,8 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
 
 
 CUSTOM = [
-    qMRMLWidget, ctkCollapsibleButton, ctkDirectoryButton, qMRMLTableView, qMRMLNodeComboBox,
-    qMRMLCheckableNodeComboBox,
+    qMRMLWidget, ctkCollapsibleButton, ctkDirectoryButton, ctkPathLineEdit, qMRMLTableView,
+    qMRMLNodeComboBox, qMRMLCheckableNodeComboBox,
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Nodes to study, and an assessment that follows what the user edits, on Slicer's real scene."""
 
+import json
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
 from MarrowAssessLib.findings.assessment import assess  # noqa: E402
 from MarrowAssessLib.findings.statement import OPEN, RULE, Statement  # noqa: E402
 from MarrowAssessLib.measures.book import Settings  # noqa: E402
+from MarrowAssessLib.report.colors import CHANGE_COLORS, NO_REFERENCE_COLOR  # noqa: E402
+from MarrowAssessLib.report.data import as_dict  # noqa: E402
 from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
 from MarrowAssessLib.scene.assessment import _doi  # noqa: E402
 from MarrowAssessLib.scene.choices import on_other_grids  # noqa: E402
@@ -575,3 +578,36 @@ def test_pet_that_slicer_left_as_activity_is_measured_as_suv(tmp_path, monkeypat
     assert any("became SUV by its DICOM headers" in note for note in study.notes)
     (mean,) = [m for m in measure(study).measurements if m.quantity == "marrow_suv"]
     assert mean.value == pytest.approx(9000 * 70_000 / DECAYED, rel=1e-3)
+
+
+def test_since_an_earlier_visit_regions_have_the_color_of_their_change(spine, tmp_path):
+    """What has fallen by many RC is purple, not the blue or red of z-scores."""
+    (volume, node), session, file = spine, Session(), tmp_path / "assessment.json"
+    images = {Contrast.PDFF: volume}
+    earlier = as_dict(session.assess(images, node, age_years=34, sex="M"), ())
+    for one in earlier["measurements"]:
+        if one["site"] == "L3":
+            one["doubtful"] = ["L3 marrow"]
+        else:
+            one["value"], one["ci95"] = one["value"] * 2, None
+    file.write_text(json.dumps(earlier))
+    session.assess(images, node, age_years=34.5, sex="M", earlier=file)
+
+    def color(name):
+        return node.GetDisplayNode().GetSegmentOverrideColor(name)
+
+    assert color("L2 marrow") == pytest.approx(CHANGE_COLORS[0], abs=0.01)
+    assert color("L3 marrow") == pytest.approx(NO_REFERENCE_COLOR, abs=0.01)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node.GetDisplayNode())
+    assert legend.GetTitleText() == "change in RC" and legend.GetVisibility()
+    labels = node.GetNodeReference("MarrowAssess.labels")
+    assert labels.GetNthControlPointLabel(0).endswith(" RC")
+    verdicts = {(c.quantity, c.site): c.verdict for c in session.changes_of(node)}
+    assert verdicts["marrow_pdff", "L2"] == "decrease"
+    session.assess(images, node, age_years=34.5, sex="M")
+    assert legend.GetTitleText() == "z-score" and session.changes_of(node) == []
+    with pytest.raises(ValueError, match=r"cannot be read; choose its assessment\.json"):
+        session.assess(images, node, age_years=34, sex="M", earlier=tmp_path / "none.json")
+    file.write_text(json.dumps(earlier | {"measurements": []}))
+    with pytest.raises(ValueError, match="earlier visit has no quantity at one site in common"):
+        session.assess(images, node, age_years=34, sex="M", earlier=file)

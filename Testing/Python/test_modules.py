@@ -22,8 +22,8 @@ MODULES = ["MarrowAssess", "PDFFMapper"]
 WIDGET_CLASSES = {
     "QCheckBox", "QComboBox", "QDoubleSpinBox", "QLabel", "QLineEdit", "QPlainTextEdit",
     "QProgressBar", "QPushButton", "QTabWidget", "QTableWidget", "QWidget", "ctkCollapsibleButton",
-    "ctkDirectoryButton", "qMRMLCheckableNodeComboBox", "qMRMLNodeComboBox", "qMRMLTableView",
-    "qMRMLWidget",
+    "ctkDirectoryButton", "ctkPathLineEdit", "qMRMLCheckableNodeComboBox", "qMRMLNodeComboBox",
+    "qMRMLTableView", "qMRMLWidget",
 }  # fmt: skip
 CONNECTED_TYPES = {
     "QCheckBox": ("bool",),

@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import json
 import sys
 import types
 import weakref
@@ -478,6 +479,49 @@ def test_a_click_on_a_number_shows_region_reference_and_curve(panel, sample, mon
     assert row.z is None and opened[1:] == [f"https://doi.org/{row.doi}"]
     table.cellClicked.emit(*cell_at(panel, "L3", "T1/disc"))  # no curve
     assert panel.ui.cellLabel.text.startswith("L3 T1 marrow/disc 1.47")
+
+
+def test_an_earlier_visit_shows_what_changed_in_repeatability_coefficients(
+    panel, sample, tmp_path, monkeypatch
+):
+    """The matrix takes the change's color and words, and z-scores again once it is emptied."""
+    from MarrowAssessLib.report.colors import change_color
+    from MarrowAssessLib.report.data import as_dict
+
+    panel.ui.resultsCollapsibleButton.collapsed = False
+    applied(panel)
+    earlier = as_dict(panel.logic.assessment, ())
+    for one in earlier["measurements"]:
+        if one["quantity"] == "marrow_pdff" and one["site"] == "L3":
+            one["value"], one["ci95"] = one["value"] / 1.2, None
+    file = tmp_path / "assessment.json"
+    file.write_text(json.dumps(earlier))
+    panel.ui.earlierVisitPath.currentPath = str(file)[:-3]  # as it is typed
+    assert panel._parameterNode.earlierVisit == ""
+    panel.ui.earlierVisitPath.currentPath = str(file)
+    panel.onUpdateTimeout()
+    table, _, _ = matrix_of(panel)
+    cell = table.item(*cell_at(panel, "L3", "PDFF\n%"))
+    (change,) = (
+        c for c in panel.logic.changesOf(sample.segmentation)
+        if (c.quantity, c.site) == ("marrow_pdff", "L3")
+    )  # fmt: skip
+    assert cell.text() == f"{change.size:+.1f} RC ▲" and change.size > 2
+    color = cell.background().color()
+    assert (color.redF(), color.greenF(), color.blueF()) == pytest.approx(
+        change_color(change.size), abs=0.01
+    )
+    assert "more than measurement error (unchanged:" in cell.toolTip()
+    still = table.item(*cell_at(panel, "L4", "PDFF\n%"))
+    assert still.text().endswith("0.0 RC ●") and "within measurement error" in still.toolTip()
+    panel.ui.earlierVisitPath.currentPath = ""
+    panel.onUpdateTimeout()
+    table, _, _ = matrix_of(panel)
+    assert "RC" not in table.item(*cell_at(panel, "L3", "PDFF\n%")).text()
+    file.write_text("{}")
+    panel.ui.earlierVisitPath.currentPath = str(file)
+    panel.onUpdateTimeout()
+    assert "assess the images again with this version" in panel.ui.verdictLabel.text
 
 
 def test_every_record_of_a_number_opens_at_its_doi(panel, sample):

@@ -19,7 +19,8 @@ class Change:
     """One quantity at one site on two days.
 
     Attributes:
-        measured: names of the regions, which tell several of one site apart.
+        measured: names of the regions at the first visit, which tell several of one site apart.
+        measured_now: and at the second.
         first_day, days: the day of the first value, and how much later the second is.
         first, second: the values; `low` and `high`: between which the second lies in 19 of 20
             unchanged people.
@@ -50,6 +51,7 @@ class Change:
     error: MeasurementError | None = None
     error_used: str = ""
     adjusted: bool = False
+    measured_now: tuple[str, ...] = ()
 
     @property
     def place(self) -> tuple[str, str, tuple[str, ...]]:

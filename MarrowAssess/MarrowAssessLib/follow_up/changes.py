@@ -108,7 +108,8 @@ def _unjudged(before: Mapping, now: Mapping, first_day: float, days: float) -> C
     # The first visit's name, so that a site keeps it over all visits.
     measured = tuple(before.get("measured", ()))
     se = _se(before), _se(now)
-    return Change(now["quantity"], now["site"], measured, first_day, days, *values, se)
+    made = Change(now["quantity"], now["site"], measured, first_day, days, *values, se)
+    return replace(made, measured_now=tuple(now.get("measured", ())))
 
 
 def _change(

@@ -100,7 +100,7 @@ class ResultsPane:
 
     def _fill(self) -> None:
         """The matrix: sites from head to foot, what was measured, colored as in the views."""
-        self.matrix = matrix = result_matrix(self.rows)
+        self.matrix = matrix = result_matrix(self.rows, self._logic.changesOf(self.segmentation))
         table = self._ui.resultsTable
         table.clear()
         table.setRowCount(len(matrix.sites))

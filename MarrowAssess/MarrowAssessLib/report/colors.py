@@ -7,6 +7,7 @@ statement has a color of its own: green as expected, orange unusual (Okabe and I
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -63,6 +64,26 @@ CHANGE_COLORS = (
     / 255
 )
 CHANGE_STOPS = np.array([-3.0, -2.0, -1.01, -1.0, 0.0, 1.0, 1.01, 2.0, 3.0])
+
+
+@dataclass(frozen=True)
+class ColorScale:
+    """A fixed scale of colors, from -limit to +limit.
+
+    Attributes:
+        title: of its legend.
+        limit: where its ends are.
+        stops, colors: shape (n,) and (n, 3), 0-1.
+    """
+
+    title: str
+    limit: float
+    stops: np.ndarray
+    colors: np.ndarray
+
+
+Z_SCALE = ColorScale("z-score", Z_LIMIT, Z_STOPS, Z_COLORS)
+CHANGE_SCALE = ColorScale("change in RC", CHANGE_LIMIT, CHANGE_STOPS, CHANGE_COLORS)
 
 
 def change_color(size: float | None) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from PDFFMapperLib.scene.volumes import volume_to_node
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
 from MarrowAssessLib.findings.result import Assessment, Result, SharedReference
+from MarrowAssessLib.follow_up.change import Change
 from MarrowAssessLib.references.expected import PERCENTILES
 from MarrowAssessLib.references.sources import outlines
+from MarrowAssessLib.report.colors import CHANGE_SCALE
 from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
 from MarrowAssessLib.scene.result_rows import (
     FIELD_SEPARATOR,
@@ -130,6 +133,33 @@ def _brief_label(region: Region, result: Result | None, pathologic: bool) -> str
         return ""
     first = textwrap.wrap(f"{name} {said[0]}", LABEL_LETTERS)
     return "\n".join([*first, *said[1:]])  # views are narrow, and cut what does not fit
+
+
+def change_results(
+    assessment: Assessment, changes: Sequence[Change], names: bool = False
+) -> list[SiteResult]:
+    """What to show on each marrow region: what changed most since an earlier visit.
+
+    Of the quantities that can color a region a change beyond error goes first, then their rank.
+    """
+    found = []
+    for region in assessment.study.with_role(Role.MARROW):
+        name = region.site or region.name
+        own = [
+            (not one.changed, math.isnan(one.size), rank, n)
+            for n, one in enumerate(changes)
+            if one.measured_now == (region.name,)
+            and (rank := QUANTITIES[one.quantity].color_rank) is not None
+        ]
+        change = changes[min(own)[-1]] if own else None
+        label = name if names else ""
+        if change and change.changed:
+            quantity = short_name(QUANTITIES[change.quantity].name)
+            shown = QUANTITIES[change.quantity].format(change.second)
+            label = f"{name} {quantity} {shown}\n{change.size:+.1f} RC"
+        size = change.size if change and not math.isnan(change.size) else None
+        found.append(SiteResult(region.name, size, label, scale=CHANGE_SCALE))
+    return found
 
 
 def results_table(

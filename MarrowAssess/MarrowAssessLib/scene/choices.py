@@ -168,7 +168,7 @@ def on_other_grids(parameters: object) -> list[str]:
 def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
-    names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames")
+    names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames", "earlierVisit")
     names += ("glucoseMmolL", "acceptShift")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
@@ -193,7 +193,7 @@ def console_command(parameters: object) -> str:
         arguments.append(f"sex={parameters.sex!r}")
     usual = {"erosionMm": 0.0, "n4": False, "texture": False, "resample": False}
     usual |= {"fractures": False, "pointRadiusMm": 4.0, "fieldStrengthT": 0.0}
-    usual |= {"glucoseMmolL": 0.0, "acceptShift": False}
+    usual |= {"glucoseMmolL": 0.0, "acceptShift": False, "earlierVisit": ""}
     for name, value in usual.items():
         if getattr(parameters, name) != value:
             arguments.append(f"{name}={getattr(parameters, name)!r}")

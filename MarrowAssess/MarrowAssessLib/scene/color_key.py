@@ -18,7 +18,10 @@ MEANINGS = (  # from below
 
 
 def fill_color_key(
-    node: slicer.vtkMRMLModelNode, colors: slicer.vtkMRMLColorTableNode, needed: bool
+    node: slicer.vtkMRMLModelNode,
+    colors: slicer.vtkMRMLColorTableNode,
+    needed: bool,
+    title: str = TITLE,
 ) -> slicer.vtkMRMLColorLegendDisplayNode:
     """Make the key and return its legend.
 
@@ -26,6 +29,7 @@ def fill_color_key(
         node: an empty model that carries it; a legend belongs to something that is displayed.
         colors: takes the colors and their names.
         needed: whether any region has such a color.
+        title: of the legend.
     """
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -40,7 +44,7 @@ def fill_color_key(
     display.SetScalarRange(0, len(MEANINGS) - 1)
     display.SetAndObserveColorNodeID(colors.GetID())
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-    legend.SetTitleText(TITLE)
+    legend.SetTitleText(title)
     legend.SetUseColorNamesForLabels(True)
     legend.SetMaxNumberOfColors(len(MEANINGS))
     legend.SetNumberOfLabels(len(MEANINGS))

@@ -19,10 +19,12 @@ from MarrowAssessLib.catalogue.terminology import tissues
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.statement import UNUSUAL
 from MarrowAssessLib.findings.summary import headlines
+from MarrowAssessLib.follow_up.change import Change
 from MarrowAssessLib.scene.assessment import (
     CURVE_ATTRIBUTE,
     age_chart,
     age_points,
+    change_results,
     results_table,
     site_results,
 )
@@ -61,6 +63,7 @@ def show_live(
     markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
     overlay: bool = True,
     names: bool = False,
+    changes: Sequence[Change] = (),
 ) -> LiveResults:
     """Show an assessment; what an earlier one showed on this segmentation is replaced.
 
@@ -70,6 +73,7 @@ def show_live(
         markups: colored by z-score, too.
         overlay: whether regions are colored and labelled.
         names: whether every region is named, not only those that stand out.
+        changes: since an earlier visit; regions are then colored by them in place of z-scores.
     """
     table = _update_table(assessment.results, segmentation)
     charts = _update_charts(assessment, segmentation)
@@ -77,6 +81,8 @@ def show_live(
         segments = segmentation.GetSegmentation()
         drawn = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
         shown = site_results(assessment, brief=True, names=names)
+        if changes:
+            shown = change_results(assessment, changes, names)
         made = show_results(segmentation, [one for one in shown if one.region_name in drawn])
         made.labels.GetDisplayNode().SetTextScale(LABEL_SCALE)
         lines = 2 if any("\n" in one.label for one in shown) else 1

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from MarrowAssessLib.catalogue.anatomy import Role, level_index
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
-from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, result_color
+from MarrowAssessLib.follow_up.change import Change
+from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, change_color, result_color
 from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
 
 MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
+CHANGE_MARKS = {"increase": "▲", "decrease": "▼", "within error": "●"}
 PLAIN_RANK = 100  # plain signals stand last
 
 
@@ -41,8 +44,11 @@ class Matrix:
     cells: dict[tuple[int, int], Cell]
 
 
-def result_matrix(rows: Sequence[ResultRow]) -> Matrix:
-    """The numbers that can color a region; the others are in the table only."""
+def result_matrix(rows: Sequence[ResultRow], changes: Sequence[Change] = ()) -> Matrix:
+    """The numbers that can color a region; the others are in the table only.
+
+    With an earlier visit's changes the cells show those, in repeatability coefficients.
+    """
     shown = [row for row in rows if _rank(row) is not None]
     ranked = sorted(shown, key=_rank)
     columns = tuple(dict.fromkeys(_title(row) for row in ranked))
@@ -50,7 +56,7 @@ def result_matrix(rows: Sequence[ResultRow]) -> Matrix:
     cells = {}
     for row in ranked:  # the first of a cell is what colors its region
         at = sites.index(_site(row)), columns.index(_title(row))
-        cells.setdefault(at, _cell(row))
+        cells.setdefault(at, _change_cell(row, changes) if changes else _cell(row))
     return Matrix(sites, columns, cells)
 
 
@@ -91,6 +97,41 @@ def _cell(row: ResultRow) -> Cell:
     if row.verdict == "doubtful":
         color, dark = NO_REFERENCE_COLOR, True
     return Cell(row, f"{number} {mark}".strip(), color, dark)
+
+
+def _change_cell(row: ResultRow, changes: Sequence[Change]) -> Cell:
+    """How far a number is from the earlier visit's; "?" where that cannot be said."""
+    own = (
+        one
+        for one in changes
+        if (one.quantity, one.site) == (row.key, row.site)
+        and one.measured_now == row.regions[: len(one.measured_now)]
+    )
+    change = next(own, None)
+    if change is None:
+        told = replace(row, details=f"Not in the earlier visit.\n{row.details}")
+        return Cell(told, "-", None, False)
+    told = replace(row, details=f"{change_text(change)}\n{row.details}")
+    if math.isnan(change.size):
+        return Cell(told, "?", NO_REFERENCE_COLOR, True)
+    color = change_color(change.size)
+    dark = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 0.5
+    mark = CHANGE_MARKS.get(change.verdict, "")
+    return Cell(told, f"{change.size:+.1f} RC {mark}".strip(), color, dark)
+
+
+def change_text(change: Change) -> str:
+    """A change in one sentence, without its days, which a scene does not know."""
+    quantity = QUANTITIES[change.quantity]
+    ends = (change.first, change.second)
+    values = " to ".join(quantity.format(one) if math.isfinite(one) else "-" for one in ends)
+    if math.isnan(change.size):
+        return f"Since the earlier visit {values}: not compared, {change.reason}."
+    unchanged = f"{change.low:.{quantity.digits}f} to {quantity.format(change.high)}"
+    said = "more than measurement error" if change.changed else "within measurement error"
+    return (
+        f"Since the earlier visit {values}, {change.size:+.1f} RC: {said} (unchanged: {unchanged})."
+    )
 
 
 def reference_url(row: ResultRow) -> str:

@@ -16,7 +16,13 @@ from PDFFMapperLib.scene.volumes import world_matrix
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-from MarrowAssessLib.report.colors import Z_COLORS, Z_LIMIT, Z_STOPS, result_color
+from MarrowAssessLib.report.colors import (
+    CHANGE_SCALE,
+    Z_SCALE,
+    ColorScale,
+    change_color,
+    result_color,
+)
 from MarrowAssessLib.report.label_layout import (
     Layout,
     Place,
@@ -30,7 +36,7 @@ from MarrowAssessLib.scene.color_key import fill_color_key
 from MarrowAssessLib.scene.segments import segment_points
 
 SCORED = "MarrowAssess.scored"  # attribute of a legend: whether any region has a z-score
-LEGEND_TITLE = "z-score"
+SCALE = "MarrowAssess.scale"  # attribute of the colors: which scale they are of
 # Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
 BESIDE_COLOR = (0.66, 0.70, 0.36)
 BESIDE_OPACITY = 0.35
@@ -45,19 +51,24 @@ class SiteResult:
 
     Attributes:
         region_name: the region's, and so the segment's, name.
-        z: z-score against the reference, None (or NaN) where there is no reference.
+        z: z-score against the reference, or change in repeatability coefficients; None (or NaN)
+            where there is no reference or nothing to compare.
         label: text beside the region, such as "L3  2.71\nexpected 1.9-2.8: within"; "" for none.
         tone: "expected" or "unusual" where a statement says so without a z-score; else "".
+        scale: that `z` is on, the same for all that are shown.
     """
 
     region_name: str
     z: float | None
     label: str
     tone: str = ""
+    scale: ColorScale = Z_SCALE
 
     @property
     def color(self) -> tuple[float, float, float]:
-        """Of the z-score, else of what is said, else gray."""
+        """Of the z-score or the change, else of what is said, else gray."""
+        if self.scale is CHANGE_SCALE:
+            return change_color(self.z)
         return result_color(self.z, self.tone)
 
 
@@ -94,8 +105,9 @@ def show_results(
         )
     _color_segments(segmentation, {ids[r.region_name]: r.color for r in results})
     _smooth_surfaces(segmentation)
-    colors = _color_node(segmentation)
-    legend = _legend(segmentation, colors)
+    scale = results[0].scale if results else Z_SCALE
+    colors = _color_node(segmentation, scale)
+    legend = _legend(segmentation, colors, scale)
     scored = any(r.z is not None and not np.isnan(r.z) for r in results)
     legend.SetAttribute(SCORED, "yes" if scored else "no")
     legend.SetVisibility(scored)
@@ -107,6 +119,7 @@ def show_results(
         own_node(segmentation, "vtkMRMLModelNode", color_key.NAME),
         own_node(segmentation, "vtkMRMLColorTableNode", color_key.COLORS_NAME),
         any(r.z is None or np.isnan(r.z) for r in results),
+        f"no {scale.title.split()[0]}",
     )
     for one in (legend, key):
         _style_legend(one)
@@ -193,28 +206,34 @@ def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         segmentation.RemoveClosedSurfaceRepresentation()
 
 
-def _color_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLProceduralColorNode:
+def _color_node(
+    segmentation: slicer.vtkMRMLSegmentationNode, scale: ColorScale
+) -> slicer.vtkMRMLProceduralColorNode:
     node = own_node(segmentation, "vtkMRMLProceduralColorNode", "MarrowAssess z-score colors")
     function = node.GetColorTransferFunction()
-    if function.GetSize() == len(Z_STOPS):  # views draw the legend anew at every point
+    known = node.GetAttribute(SCALE) or (Z_SCALE.title if function.GetSize() > 2 else "")
+    if known == scale.title:  # views draw the legend anew at every point
         return node
+    node.SetAttribute(SCALE, scale.title)
     function.RemoveAllPoints()
-    for z, color in zip(Z_STOPS, Z_COLORS, strict=True):
-        function.AddRGBPoint(z, *color)
+    for value, color in zip(scale.stops, scale.colors, strict=True):
+        function.AddRGBPoint(value, *color)
     node.SetTypeToUser()
     node.SetAttribute("Category", "MarrowAssess")
     return node
 
 
 def _legend(
-    segmentation: slicer.vtkMRMLSegmentationNode, colors: slicer.vtkMRMLProceduralColorNode
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    colors: slicer.vtkMRMLProceduralColorNode,
+    scale: ColorScale,
 ) -> slicer.vtkMRMLColorLegendDisplayNode:
     display = segmentation.GetDisplayNode()
     display.SetAndObserveColorNodeID(colors.GetID())
     display.SetScalarRangeFlag(display.UseManualScalarRange)
-    display.SetScalarRange(-Z_LIMIT, Z_LIMIT)
+    display.SetScalarRange(-scale.limit, scale.limit)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-    legend.SetTitleText(LEGEND_TITLE)
+    legend.SetTitleText(scale.title)
     legend.SetLabelFormat("%.0f")
     legend.SetNumberOfLabels(7)
     legend.SetMaxNumberOfColors(256)

@@ -16,8 +16,11 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.findings.result import Assessment
+from MarrowAssessLib.follow_up.change import Change as VisitChange
+from MarrowAssessLib.follow_up.since import changes_since, earlier_visit
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.scene import live_results
 from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
@@ -47,6 +50,7 @@ class Session:
     def __init__(self) -> None:
         self._steps: list[Step] = []  # the last one last
         self._assessments: dict[slicer.vtkMRMLSegmentationNode, Assessment] = {}
+        self._changes: dict[slicer.vtkMRMLSegmentationNode, list[VisitChange]] = {}
         self.last: Assessment | None = None
 
     # Measuring
@@ -65,10 +69,12 @@ class Session:
         names: bool = False,
         progress: Progress | None = None,
         field_strength_t: float | None = None,
+        earlier: str | Path | None = None,
     ) -> Assessment | None:
         """Measure regions and show the results on the segmentation; see `study_from_nodes`.
 
-        Where no segmentation is given, an empty one is made to hold the results.
+        Where no segmentation is given, an empty one is made to hold the results. With `earlier`,
+        the assessment.json of an earlier visit, regions are colored by their change.
 
         Returns:
             None when canceled; the scene is then as it was.
@@ -76,6 +82,7 @@ class Session:
         Raises:
             ValueError: one sentence that says what is wrong.
         """
+        before = earlier_visit(earlier) if earlier else None
         study = study_from_nodes(
             volumes,
             segmentation,
@@ -97,7 +104,9 @@ class Session:
             return None
         if segmentation is None:
             segmentation = new_segmentation(next(iter(volumes.values())))
-        live_results.show_live(assessment, segmentation, markups, overlay, names)
+        changes = changes_since(before, as_dict(assessment, ())) if before else []
+        live_results.show_live(assessment, segmentation, markups, overlay, names, changes)
+        self._changes[segmentation] = changes
         self._assessments[segmentation] = self.last = assessment
         return assessment
 
@@ -118,6 +127,10 @@ class Session:
         """The last assessment shown on a segmentation, None where there is none."""
         return self._assessments.get(segmentation)
 
+    def changes_of(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> list[VisitChange]:
+        """What changed since the earlier visit that was chosen; [] without one."""
+        return self._changes.get(segmentation, [])
+
     def shown_on(self, assessment: Assessment) -> slicer.vtkMRMLSegmentationNode | None:
         """The segmentation that an assessment is shown on."""
         return next((n for n, one in self._assessments.items() if one is assessment), None)
@@ -128,6 +141,7 @@ class Session:
             return
         live_results.clear_live(segmentation)
         self._assessments.pop(segmentation, None)
+        self._changes.pop(segmentation, None)
 
     def export(self, segmentation: slicer.vtkMRMLSegmentationNode | None, folder: Path):
         """Write report.html, measurements.csv and assessment.json; returns their paths.
@@ -157,7 +171,6 @@ class Session:
             ValueError: nothing was measured, the age is not known, or they were added before.
         """
         from MarrowAssessLib.references.own_controls import add_assessment, added_text
-        from MarrowAssessLib.report.data import as_dict
 
         assessment = self.assessment_of(segmentation)
         if assessment is None:
@@ -346,9 +359,10 @@ class Session:
     def forget(self, segmentation: slicer.vtkMRMLSegmentationNode | None = None) -> None:
         """Let go of a segmentation that is removed; of everything when the scene closes."""
         if segmentation is None:
-            self._steps, self._assessments, self.last = [], {}, None
+            self._steps, self._assessments, self._changes, self.last = [], {}, {}, None
             return
         self._steps = [step for step in self._steps if step.segmentation is not segmentation]
+        self._changes.pop(segmentation, None)
         if self._assessments.pop(segmentation, None) is self.last:
             self.last = None
 
