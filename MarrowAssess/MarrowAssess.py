@@ -867,6 +867,21 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         return self.session.export(segmentation, folder)
 
+    def exportDicom(self, folder, segmentation=None, anonymous=False):
+        """Write regions, maps and measurements as DICOM objects; returns their paths.
+
+        They belong to the DICOM study of the images, and are written by highdicom.
+
+        Args:
+            folder: takes them.
+            segmentation: whose results; those shown last if None.
+            anonymous: without who the patient is.
+
+        Raises:
+            ValueError: nothing was measured yet, highdicom is missing, or no image is from DICOM.
+        """
+        return self.session.export_dicom(segmentation, folder, anonymous)
+
     def addToControls(self, segmentation):
         """Add a normal patient's numbers to the user's own controls; returns what they hold now.
 

@@ -1,6 +1,7 @@
 """DICOM objects out: what they hold, that checkers accept them, and that they are read again."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ pytest.importorskip("highdicom", reason="highdicom is not installed")
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.dicom_out import export, segmentation
+from MarrowAssessLib.dicom_out.pdf import pdf_of_lines
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.study.regions import Region
@@ -192,6 +194,9 @@ def test_the_report_holds_every_number_with_its_segment_and_reference(made):
     assert found["Fat fraction", "Median"] == pytest.approx(pdff["value"])
     assert found["Fat fraction", "Mean"] == pytest.approx(pdff["statistics"]["mean"])
     assert found["Fat fraction", "Standard Deviation"] == pytest.approx(pdff["statistics"]["sd"])
+    for p in (10, 90):
+        within = found["Fat fraction", f"{p}th percentile"]
+        assert within == pytest.approx(pdff["statistics"][f"p{p}"])
     ratio = next(m for m in of_l3 if m["quantity"] == "t1_marrow_muscle")
     assert found["T1 marrow/muscle", ""] == pytest.approx(ratio["value"])
     text = dcmread(made / "dicom" / "report.dcm").to_json()
@@ -241,6 +246,28 @@ def test_anonymous_objects_do_not_tell_who_and_tracking_stays(folder, made, tmp_
     assert one.SOPInstanceUID != two.SOPInstanceUID
     tracked = [[segment.TrackingUID for segment in data.SegmentSequence] for data in (one, two)]
     assert tracked[0] == tracked[1]
+
+
+def test_the_report_as_pdf_in_dicom(folder, tmp_path, capsys):
+    given = [*arguments(folder, tmp_path), "--dicom-pdf", "--anonymous"]
+    assert main(given) == 0
+    path = tmp_path / "dicom" / "report_pdf.dcm"
+    assert errors_of(path) == []
+    data = dcmread(path)
+    assert data.StudyInstanceUID == STUDY["StudyInstanceUID"] and not data.PatientName
+    pdf = data.EncapsulatedDocument[: data.EncapsulatedDocumentLength]
+    assert pdf.startswith(b"%PDF-") and pdf.endswith(b"%%EOF\n") and b"Secret" not in pdf
+    start = int(re.search(rb"startxref\n(\d+)", pdf)[1])
+    places = [int(one) for one in re.findall(rb"(\d{10}) 00000 n", pdf[start:])]
+    assert all(pdf[at:].startswith(b"%d 0 obj" % n) for n, at in enumerate(places, start=1))
+    results = json.loads((tmp_path / "result" / "assessment.json").read_text())["measurements"]
+    l3 = next(m for m in results if m["quantity"] == "marrow_pdff" and m["site"] == "L3")
+    (line,) = re.findall(rb"\((Marrow PDFF +L3 .*)\) Tj", pdf)
+    assert f"{l3['value']:.1f} %" in line.decode() and l3["verdict"] in line.decode()
+    assert pdf_of_lines(["a (b) \\ \u2265 \u00e9"] * 62).count(b"/Type /Page ") == 2
+    assert b"(a \\(b\\) \\\\ ? \xe9) Tj" in pdf_of_lines(["a (b) \\ \u2265 \u00e9"])
+    without = [word for word in given if word not in ("--dicom-out", str(tmp_path / "dicom"))]
+    assert "--dicom-pdf is written among DICOM objects" in refused(without, capsys)
 
 
 FRAMES = [

@@ -207,6 +207,82 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     ]
 
 
+def test_results_are_exported_as_dicom_of_their_study(panel, tmp_path, monkeypatch):
+    from MarrowAssessLib.scene.segments import regions_to_node
+    from pydicom.uid import generate_uid
+
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    uid, study, place = (generate_uid() for _ in range(3))
+    facts = {"series": uid, "StudyInstanceUID": study, "FrameOfReferenceUID": place}
+    facts |= {"SeriesDescription": "sag t1 tse", "RepetitionTime": 600.0, "EchoTime": 11.0}
+    (tmp_path / "in").mkdir()
+    files = {}
+    for k in range(4):
+        pixels = np.full((12, 10), 300, np.uint16)
+        pixels[:, 6:] = 200
+        path = classic_slice(tmp_path / "in", f"{k}.dcm", k, pixels, InstanceNumber=k + 1, **facts)
+        files[f"{k}"] = str(path)
+    assert not panel.ui.exportDicomButton.enabled
+    panel.folder.load(str(tmp_path / "in"))
+    wait()
+    t1 = panel.ui.t1Selector.currentNode()
+    masks = np.zeros((2, 4, 12, 10), bool)
+    masks[0, 1:3, 2:9, 1:5], masks[1, :, 2:9, 6:9] = True, True
+    regions = [
+        Region("L3 marrow", Role.MARROW, "L3", masks[0]),
+        Region("psoas muscle", Role.MUSCLE, "psoas", masks[1]),
+    ]
+    panel._parameterNode.segmentation = regions_to_node(regions, t1)
+    panel._parameterNode.exportFolder = tmp_path
+    applied(panel)
+    monkeypatch.setattr(slicer.util, "showStatusMessage", lambda *said: None, raising=False)
+    panel.ui.exportDicomButton.click()
+    made = tmp_path / "dicom"
+    data = pydicom.dcmread(made / "segmentation.dcm")
+    assert (data.StudyInstanceUID, data.FrameOfReferenceUID) == (study, place)
+    from MarrowAssessLib.sources.segmentations import regions_from_segmentation
+
+    (one, two) = regions_from_segmentation(
+        made / "segmentation.dcm", [volume_from_node(t1)]
+    ).regions
+    assert [np.array_equal(region.full_mask((4, 12, 10)), mask)
+            for region, mask in zip((one, two), masks, strict=True)] == [True, True]  # fmt: skip
+    assert (made / "report.dcm").is_file()
+
+    by_slicer = volume_to_node(volume_from_node(t1), "by Slicer")
+    by_slicer.RemoveAttribute("MarrowAssessDicom")
+    export = panel.logic.exportDicom
+    panel.logic.assess({"T1": by_slicer}, panel._parameterNode.segmentation, resample=True)
+    with pytest.raises(ValueError, match="None of these images was loaded from DICOM, or they"):
+        export(tmp_path / "none")
+    by_slicer.SetAttribute("DICOM.instanceUIDs", "0 1 2 3")
+    database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    export(tmp_path / "database", anonymous=True)
+    assert not pydicom.dcmread(tmp_path / "database" / "report.dcm").PatientName
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"this is a file where a folder|cannot be written to"):
+        export(tmp_path / "file" / "deeper")
+    moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 3] = 30
+    from PDFFMapperLib.scene.volumes import vtk_matrix
+
+    moved.SetMatrixTransformToParent(vtk_matrix(matrix))
+    by_slicer.SetAndObserveTransformNodeID(moved.GetID())
+    with pytest.raises(ValueError, match="None of these images was loaded from DICOM, or they"):
+        export(tmp_path / "none")
+    by_slicer.SetAndObserveTransformNodeID(None)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "highdicom", None)
+        with pytest.raises(ValueError, match=r"in Slicer with slicer\.util\.pip_install"):
+            export(tmp_path / "none")
+    panel.logic.forget()
+    with pytest.raises(ValueError, match="There is nothing to export yet; measure the regions"):
+        export(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_vbq_is_compared_at_the_field_strength_that_was_typed(panel, sample):
     """1.5 T 2.769 +- .494, 3 T 2.199 +- .432 (R411, R412); the sample's headers say 3 T."""
     applied(panel)

@@ -75,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-scene", action="store_true", help="neither scene nor 3D picture")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
     add_options(parser, "regions, maps and measurements")
+    parser.add_argument(
+        "--dicom-pdf", action="store_true", help="with --dicom-out: the report as PDF in DICOM, too"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
         settings = replace(settings, adc_limits=tuple(args.adc_limits))
     arguments, notes = study_arguments(args)
     refuse_output_file(args.out)
+    if args.dicom_pdf and not args.dicom_out:
+        raise ValueError("--dicom-pdf is written among DICOM objects; name a folder: --dicom-out.")
     say("Reading")
     study = read_study(**arguments)
     study.field_strength_t = args.field_strength
@@ -123,8 +128,11 @@ def run(args: argparse.Namespace) -> int:
         print(note)
     assessment.notes += notes
     if args.dicom_out:
+        from MarrowAssessLib.findings.summary import headlines
+
         say("Writing DICOM")
-        objects = write_dicom(assessment, args.dicom_out, args.anonymous)
+        glance = [line.text for line in headlines(assessment)] if args.dicom_pdf else None
+        objects = write_dicom(assessment, args.dicom_out, args.anonymous, glance)
         print(f"Wrote {len(objects)} DICOM objects to {args.dicom_out}")
     files = write_outputs(assessment, args.out, not args.no_scene, say)
     print("\n".join(summary(assessment)))

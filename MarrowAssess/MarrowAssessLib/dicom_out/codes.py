@@ -15,6 +15,10 @@ from MarrowAssessLib.catalogue.quantities import Method, Quantity
 MEAN = Code("373098007", "SCT", "Mean")
 MEDIAN = Code("373099004", "SCT", "Median")
 SD = Code("386136009", "SCT", "Standard Deviation")
+PERCENTILES = {  # of a map in a region, by percent
+    10: Code("371890005", "SCT", "10th percentile"),
+    90: Code("371887004", "SCT", "90th percentile"),
+}
 Z_SCORE = Code("121416", "DCM", "Z-Score of measurement")
 CAUTION = Code("caution", SCHEME, "Caution")
 VERDICT = Code("verdict", SCHEME, "Compared with what is expected at this age")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PDFFMapperLib.dicom_out.parametric_map import write_dicom_maps
@@ -17,6 +18,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import find_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 
+from MarrowAssessLib.dicom_out.pdf import encapsulated_report
 from MarrowAssessLib.dicom_out.report import report
 from MarrowAssessLib.dicom_out.segmentation import masks_on, segmentation
 from MarrowAssessLib.findings.result import Assessment
@@ -33,7 +35,12 @@ def refuse_no_dicom(study: Study) -> None:
     _grid_image(study)
 
 
-def write_dicom(assessment: Assessment, folder: str | Path, anonymous: bool = False) -> list[Path]:
+def write_dicom(
+    assessment: Assessment,
+    folder: str | Path,
+    anonymous: bool = False,
+    pdf_glance: Sequence[str] | None = None,
+) -> list[Path]:
     """Write segmentation.dcm, report.dcm and a map ``<name>.dcm`` for each map of the study.
 
     Study, patient and frame of reference are those of the image that the regions lie on. A map
@@ -43,6 +50,8 @@ def write_dicom(assessment: Assessment, folder: str | Path, anonymous: bool = Fa
         assessment: of a study with at least one image from DICOM.
         folder: made if absent.
         anonymous: without who the patient is.
+        pdf_glance: what matters most, in sentences, at the top of the report as Encapsulated PDF
+            (report_pdf.dcm); None for no PDF.
 
     Returns:
         The files written.
@@ -64,7 +73,10 @@ def write_dicom(assessment: Assessment, folder: str | Path, anonymous: bool = Fa
     with dicom_set(folder) as made:
         save(segments, made / "segmentation.dcm")
         save(report(assessment, source, segments), made / "report.dcm")
-        _write_maps(study, assessment.notes, made, anonymous)
+        _write_maps(study, assessment.notes, made, source, anonymous)
+        if pdf_glance is not None:
+            report_pdf = encapsulated_report(assessment, source, pdf_glance)
+            save(report_pdf, made / "report_pdf.dcm")
         names = sorted(file.name for file in made.glob("*.dcm"))
     return [folder / name for name in names]
 
@@ -91,7 +103,9 @@ def _on_own_slices(image: Volume) -> bool:
         else False  # fmt: skip
 
 
-def _write_maps(study: Study, notes: list[str], folder: Path, anonymous: bool) -> None:
+def _write_maps(
+    study: Study, notes: list[str], folder: Path, of_regions: Source, anonymous: bool
+) -> None:
     for contrast, volume in study.volumes.items():
         kind = find_kind(contrast.value)
         if kind is None or kind.unit in ("", "signal"):
@@ -102,5 +116,6 @@ def _write_maps(study: Study, notes: list[str], folder: Path, anonymous: bool) -
                 "the commands that compute maps write theirs with --dicom-out."
             )
             continue
-        source: Source = source_of([volume], contrast.value, anonymous)
+        same = volume.slices.frames == of_regions.slices.frames  # its headers are read already
+        source = of_regions if same else source_of([volume], contrast.value, anonymous)
         write_dicom_maps([ParametricMap(kind, volume)], source, folder)

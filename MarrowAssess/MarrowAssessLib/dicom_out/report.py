@@ -17,6 +17,7 @@ from MarrowAssessLib.dicom_out.codes import (
     CAUTION,
     MEAN,
     MEDIAN,
+    PERCENTILES,
     SD,
     VERDICT,
     VERDICTS,
@@ -26,6 +27,7 @@ from MarrowAssessLib.dicom_out.codes import (
     plain,
 )
 from MarrowAssessLib.findings.result import Assessment, Result
+from MarrowAssessLib.study.regions import PERCENTILES as MEASURED
 from MarrowAssessLib.study.regions import Region
 
 _LONGEST_TEXT = 64  # characters of a tracking identifier
@@ -145,7 +147,7 @@ def _all_sites(regions: Sequence[Region]) -> list | None:
 
 
 def _numbers(result: Result) -> list:
-    """A result as measurements: the value, and of a map's median also mean and SD."""
+    """A result as measurements: the value, and of a map's median also mean, SD and percentiles."""
     from highdicom import sr
 
     one = result.measurement
@@ -164,7 +166,11 @@ def _numbers(result: Result) -> list:
         )
     ]
     if of_map:
-        for derivation, value in ((MEAN, one.statistics.mean), (SD, one.statistics.sd)):
+        at = one.statistics.percentiles
+        shown = [(code, at[MEASURED.index(p)]) for p, code in PERCENTILES.items()]
+        for derivation, value in (
+            (MEAN, one.statistics.mean), (SD, one.statistics.sd), *shown
+        ):  # fmt: skip
             if value == value:  # the SD of one voxel is NaN
                 made.append(sr.Measurement(name, value, unit, derivation=derivation))
     return made

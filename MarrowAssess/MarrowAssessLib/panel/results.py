@@ -56,6 +56,7 @@ class ResultsPane:
         ui.show3DButton.connect("toggled(bool)", self.onShow3DToggled)
         ui.showChartButton.connect("toggled(bool)", self.onShowChartToggled)
         ui.exportButton.connect("clicked(bool)", self.onExportButton)
+        ui.exportDicomButton.connect("clicked(bool)", self.onExportDicomButton)
         ui.addControlButton.connect("clicked(bool)", self.onAddControlButton)
 
     @property
@@ -76,7 +77,8 @@ class ResultsPane:
         self._ui.resultsTableView.setMRMLTableNode(shown.table if shown else None)
         self._ui.resultsTableView.resizeColumnsToContents()
         self._ui.showChartButton.enabled = bool(self._charts)
-        self._ui.exportButton.enabled = self._ui.addControlButton.enabled = fresh
+        for button in ("exportButton", "exportDicomButton", "addControlButton"):
+            getattr(self._ui, button).enabled = fresh
         self._ui.show3DButton.enabled = segmentation is not None
         blocked = self._ui.show3DButton.blockSignals(True)
         self._ui.show3DButton.checked = views.shows_3d(segmentation)
@@ -225,6 +227,14 @@ class ResultsPane:
             folder = self._frame.parameters.exportFolder
             files = self._logic.exportReport(folder, self.segmentation)
             slicer.util.showStatusMessage(_("Written: {file}").format(file=files[0]), STATUS_MS)
+
+    def onExportDicomButton(self) -> None:
+        """Write DICOM objects into a folder of their own beside the report."""
+        with slicer.util.tryWithErrorDisplay(_("No DICOM was written."), waitCursor=True):
+            folder = self._frame.parameters.exportFolder / "dicom"
+            files = self._logic.exportDicom(folder, self.segmentation)
+            said = _("Written: {count} DICOM objects to {folder}")
+            slicer.util.showStatusMessage(said.format(count=len(files), folder=folder), STATUS_MS)
 
     def onAddControlButton(self) -> None:
         """The patient's marrow is normal: keep its numbers for the user's own references."""

@@ -25,7 +25,7 @@ from MarrowAssessLib.scene import live_results
 from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.placing import Placing, new_segmentation
-from MarrowAssessLib.scene.study import study_from_nodes, without_node_names
+from MarrowAssessLib.scene.study import on_dicom_slices, study_from_nodes, without_node_names
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -51,6 +51,7 @@ class Session:
         self._steps: list[Step] = []  # the last one last
         self._assessments: dict[slicer.vtkMRMLSegmentationNode, Assessment] = {}
         self._changes: dict[slicer.vtkMRMLSegmentationNode, list[VisitChange]] = {}
+        self._images: dict[int, dict[Contrast, slicer.vtkMRMLScalarVolumeNode]] = {}
         self.last: Assessment | None = None
 
     # Measuring
@@ -108,6 +109,9 @@ class Session:
         live_results.show_live(assessment, segmentation, markups, overlay, names, changes)
         self._changes[segmentation] = changes
         self._assessments[segmentation] = self.last = assessment
+        held = {id(one) for one in self._assessments.values()}
+        self._images = {key: one for key, one in self._images.items() if key in held}
+        self._images[id(assessment)] = dict(volumes)
         return assessment
 
     def _bring_outlines(
@@ -161,6 +165,37 @@ class Session:
         except OSError as error:
             raise ValueError(
                 f"The report cannot be written to '{folder}' ({error.strerror}); "
+                "choose a folder that you may write to."
+            ) from error
+
+    def export_dicom(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode | None,
+        folder: Path,
+        anonymous: bool = False,
+    ) -> list[Path]:
+        """Write regions, maps and numbers as DICOM objects of the study they were measured in.
+
+        Raises:
+            ValueError: nothing was measured yet, highdicom is missing, no image is from DICOM, or
+                the folder cannot be written to.
+        """
+        from PDFFMapperLib.dicom_out.source import refuse_without_highdicom
+
+        from MarrowAssessLib.dicom_out.export import write_dicom
+
+        assessment = self.assessment_of(segmentation) or self.last
+        if assessment is None:
+            raise ValueError("There is nothing to export yet; measure the regions first.")
+        refuse_without_highdicom()
+        exported = copy.copy(assessment)
+        exported.study = on_dicom_slices(assessment.study, self._images[id(assessment)])
+        exported.notes = list(assessment.notes)
+        try:
+            return write_dicom(exported, folder, anonymous)
+        except OSError as error:
+            raise ValueError(
+                f"DICOM objects cannot be written to '{folder}' ({error.strerror}); "
                 "choose a folder that you may write to."
             ) from error
 
@@ -359,7 +394,8 @@ class Session:
     def forget(self, segmentation: slicer.vtkMRMLSegmentationNode | None = None) -> None:
         """Let go of a segmentation that is removed; of everything when the scene closes."""
         if segmentation is None:
-            self._steps, self._assessments, self._changes, self.last = [], {}, {}, None
+            self._steps, self._assessments, self.last = [], {}, None
+            self._changes, self._images = {}, {}
             return
         self._steps = [step for step in self._steps if step.segmentation is not segmentation]
         self._changes.pop(segmentation, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.scene.dicom import files_of
+from PDFFMapperLib.scene.dicom import files_of, slices_of
 from PDFFMapperLib.scene.frames import dicom_file, facts_of_dicom_file, instances_of
 from PDFFMapperLib.scene.maps import map_from_node
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world
@@ -132,6 +132,28 @@ def _as_suv(volume: Volume, node: slicer.vtkMRMLScalarVolumeNode, notes: list[st
         *made.notes,
     ]
     return converted
+
+
+def on_dicom_slices(
+    study: Study, nodes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode]
+) -> Study:
+    """A study whose images know the DICOM slices that they lie on, as far as they are from DICOM.
+
+    Raises:
+        ValueError: none of them is.
+    """
+    known = copy.copy(study)
+    known.volumes = dict(study.volumes)
+    for contrast, node in nodes.items():
+        slices = slices_of(node, dicom_file())
+        if slices is not None and contrast in known.volumes:
+            known.volumes[contrast] = replace(study.volumes[contrast], slices=slices)
+    if all(volume.slices is None for volume in known.volumes.values()):
+        raise ValueError(
+            "None of these images was loaded from DICOM, or they were moved since, so there is no "
+            "study that DICOM objects could belong to; load the DICOM study (What is in a folder)."
+        )
+    return known
 
 
 def without_node_names(study: Study) -> Study:

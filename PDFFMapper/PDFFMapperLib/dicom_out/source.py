@@ -87,7 +87,8 @@ def refuse_without_highdicom() -> None:
     except ModuleNotFoundError:
         raise ValueError(
             "DICOM objects are written by highdicom; install it with: "
-            "pip install 'marrowassess[dicom]'."
+            "pip install 'marrowassess[dicom]', in Slicer with "
+            "slicer.util.pip_install('highdicom')."
         ) from None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import slicer
 
 from PDFFMapperLib.dicom.folder import (
@@ -16,12 +18,15 @@ from PDFFMapperLib.dicom.folder import (
 )
 from PDFFMapperLib.dicom.selection import named_series, refuse_beside_unreadable, split_source
 from PDFFMapperLib.dicom.volume import DicomVolume
+from PDFFMapperLib.images.volume import SourceSlices, Volume
 from PDFFMapperLib.maps.progress import Progress, share, tell
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.frames import instances_of, keep_patient
-from PDFFMapperLib.scene.volumes import volume_to_node
+from PDFFMapperLib.scene.volumes import ijk_to_world, volume_to_node
 
 _LISTING = 0.3  # of the time is for headers
+_TOKEN = "MarrowAssessDicom"  # of a node: finds its slices in this session; tells nothing itself
+_slices: dict[str, SourceSlices] = {}
 
 
 @dataclass
@@ -128,6 +133,32 @@ def files_of(node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str]) -> list
     return list(dict.fromkeys(map(Path, files)))
 
 
+def slices_of(
+    node: slicer.vtkMRMLScalarVolumeNode, dicom_file: Callable[[str], str] | None
+) -> SourceSlices | None:
+    """The DICOM slices that a node lies on; None where it is not from DICOM, or was moved since.
+
+    Args:
+        node: loaded by this software in this session, or by Slicer's DICOM loaders.
+        dicom_file: as for `load_again`; None without a DICOM database.
+
+    Raises:
+        ValueError: a file is gone, or cannot be read.
+    """
+    here = Volume(np.empty(node.GetImageData().GetDimensions()[::-1], bool), ijk_to_world(node))
+    known = _slices.get(node.GetAttribute(_TOKEN) or "")
+    candidates = [known] if known else []
+    if not known and dicom_file and instances_of(node):
+        found = read_dicom_files(files_of(node, dicom_file), node.GetName())
+        candidates = [volume.slices for series in found for volume in series.volumes]
+    for one in candidates:
+        if one is not None:
+            own = Volume(np.empty(one.shape, bool), one.ijk_to_ras)
+            if own.in_order_of(here).same_grid(here):
+                return one
+    return None
+
+
 def put_in_place(
     parameters: object,
     names: Iterable[str],
@@ -178,6 +209,10 @@ def _loaded(
         made = [volume_to_node(volume) for volume in of_series]
         for node in made:
             keep_patient(node, one.patient)
+        for node, volume in zip(made, of_series, strict=True):
+            if volume.slices is not None:
+                node.SetAttribute(_TOKEN, uuid.uuid4().hex)
+                _slices[node.GetAttribute(_TOKEN)] = volume.slices
         if len(made) > 1:
             put_in_folder(one.description, made)
         nodes += made
