@@ -10,10 +10,11 @@ import math
 import numpy as np
 from numba import njit
 
-from PDFFMapperLib.diffusion.noise import (
-    INFORMATION_TABLE,
-    bessel_ratio,
-    log_bessel_i0_scaled,
+from PDFFMapperLib.diffusion.vector_math import (
+    LARGE,
+    LEAST,
+    bessel,
+    exp_negative,
     rician_information,
 )
 
@@ -61,7 +62,7 @@ def fit_voxels(
     held = np.empty((2, 0)) if held is None else np.ascontiguousarray(held, dtype=float)
     sigma, precision = (np.ascontiguousarray(one, dtype=float) for one in (sigma, precision))
     _fit_voxels(
-        signal, sigma, precision, b, averages, rician, INFORMATION_TABLE, _PRIOR,
+        signal, sigma, precision, b, averages, rician, _PRIOR,
         *_dictionary(b, averages), held, out,
     )  # fmt: skip
     return out
@@ -70,20 +71,21 @@ def fit_voxels(
 def _dictionary(b: np.ndarray, averages: np.ndarray) -> tuple[np.ndarray, ...]:
     """Grids of D and D*, weighted decays to project signals on, and what solves for their shares.
 
-    The last, shape (D, D*, 4), are the elements 00, 10, 11 of the inverse of each pair's products,
-    and of the slow decay alone.
+    The decays have shape (b-values, slow and then fast ones). The last, shape (D*, 4, D), are the
+    elements 00, 10, 11 of the inverse of each pair's products, and of the slow decay alone.
     """
     slow, fast = np.exp(-_START_D[:, None] * b), np.exp(-_START_DSTAR[:, None] * b)
-    own, other = (slow**2 @ averages)[:, None], (fast**2 @ averages)[None, :]
-    cross = (slow * averages) @ fast.T
+    own, other = (slow**2 @ averages)[None, :], (fast**2 @ averages)[:, None]
+    cross = (fast * averages) @ slow.T
     determinant = own * other - cross**2
     determinant = np.where(determinant > 1e-9 * own * other, determinant, np.inf)
     pairs = [other / determinant, -cross / determinant, own / determinant, 1 / own + 0 * cross]
-    return _START_D, _START_DSTAR, slow * averages, fast * averages, np.stack(pairs, axis=-1)
+    decays = np.ascontiguousarray((np.concatenate([slow, fast]) * averages).T)
+    return _START_D, _START_DSTAR, decays, np.stack(pairs, axis=1)
 
 
-@njit(cache=True, fastmath=True, nogil=True, inline="always")
-def _evaluate(m, b, weights, rician, table, prior, s, d, u, phi):
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+def _evaluate(m, b, weights, magnitudes, least, highest, prior, s, d, u, phi):
     """Penalized negative log-likelihood, its descent direction and its curvature.
 
     The coordinates are s = S0 / sigma, d = D, u = ln(D* - D), phi = logit f; the curvature is the
@@ -100,23 +102,18 @@ def _evaluate(m, b, weights, rician, table, prior, s, d, u, phi):
     h00 = h10 = h11 = h20 = h21 = h30 = h31 = h32 = 0.0
     h22 = prior[1]
     h33 = 2.0 * prior[2] * spread
+    large = least * s * (1.0 - f) * exp_negative(-highest * d) >= LARGE
     for k in range(b.size):
-        slow = math.exp(-b[k] * d)
-        fast = slow * math.exp(-b[k] * excess)
+        slow = exp_negative(-b[k] * d)
+        fast = slow * exp_negative(-b[k] * excess)
         decay = (1.0 - f) * slow + f * fast
         nu = s * decay
-        weight = weights[k]
         apart = m[k] - nu
-        term = 0.5 * apart * apart
-        pull = weight * apart
-        if rician and m[k] > 0.0:  # below 0 is no magnitude: Gaussian
-            x = m[k] * nu
-            term -= log_bessel_i0_scaled(x)
-            pull += weight * m[k] * (bessel_ratio(x) - 1.0)
-            curvature = weight * rician_information(nu, table)
-        else:
-            curvature = weight
-        cost += weight * term
+        log_i0, ratio = bessel(max(m[k] * nu, LEAST), large)
+        magnitude = magnitudes[k]
+        cost += weights[k] * (0.5 * apart * apart - magnitude * log_i0)
+        pull = weights[k] * (apart + magnitude * m[k] * (ratio - 1.0))
+        curvature = weights[k] * (1.0 + magnitude * (rician_information(nu) - 1.0))
         j1 = -b[k] * nu
         j2 = -b[k] * s * f * fast * excess
         j3 = s * spread * (fast - slow)
@@ -137,7 +134,7 @@ def _evaluate(m, b, weights, rician, table, prior, s, d, u, phi):
     return cost, (g0, g1, g2, g3), (h00, h10, h11, h20, h21, h22, h30, h31, h32, h33)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _without_d(g, h):
     """Gradient and curvature with D held still."""
     return (g[0], 0.0, g[2], g[3]), (
@@ -145,7 +142,7 @@ def _without_d(g, h):
     )  # fmt: skip
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _factor(h, damping):
     """Cholesky factor of the 4 x 4 curvature with its diagonal raised; False if singular."""
     raised = 1.0 + damping
@@ -167,7 +164,7 @@ def _factor(h, damping):
     return ok, (l00, l10, l11, l20, l21, l22, l30, l31, l32, l33)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _forward(factor, g):
     y0 = g[0] / factor[0]
     y1 = (g[1] - factor[1] * y0) / factor[2]
@@ -176,7 +173,7 @@ def _forward(factor, g):
     return y0, y1, y2, y3
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _backward(factor, y):
     x3 = y[3] / factor[9]
     x2 = (y[2] - factor[8] * x3) / factor[5]
@@ -185,7 +182,7 @@ def _backward(factor, y):
     return x0, x1, x2, x3
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _sd(factor, gradient, hold, held_sd, follow):
     """Standard deviation of a quantity with this gradient in the coordinates.
 
@@ -200,68 +197,73 @@ def _sd(factor, gradient, hold, held_sd, follow):
     return math.sqrt(y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _best_entry(m, decays_slow, decays_fast, pairs, slow, fast):
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def _best_entry(m, decays, pairs, projected, explained):
     """The slow and fast decay, as (i, j), that explain most of m, their S0 and f."""
-    for i in range(slow.size):
-        total = 0.0
-        for k in range(m.size):
-            total += decays_slow[i, k] * m[k]
-        slow[i] = total
-    for j in range(fast.size):
-        total = 0.0
-        for k in range(m.size):
-            total += decays_fast[j, k] * m[k]
-        fast[j] = total
+    slow_decays = pairs.shape[2]
+    projected[:] = 0.0
+    for k in range(m.size):
+        for c in range(projected.size):
+            projected[c] += decays[k, c] * m[k]
     best = -1.0
-    entry = (0, 0)
-    for i in range(slow.size):
-        p = slow[i]
-        for j in range(fast.size):
-            q = fast[j]
-            of_slow = pairs[i, j, 0] * p + pairs[i, j, 1] * q
-            of_fast = pairs[i, j, 1] * p + pairs[i, j, 2] * q
-            explained = of_slow * p + of_fast * q
-            if of_fast <= 0.0 or of_slow <= 0.0:
-                explained = p * p * pairs[i, j, 3]
-            if explained > best:
-                best = explained
-                entry = (i, j)
-    i, j = entry
-    of_slow = pairs[i, j, 0] * slow[i] + pairs[i, j, 1] * fast[j]
-    of_fast = pairs[i, j, 1] * slow[i] + pairs[i, j, 2] * fast[j]
+    row = 0
+    for j in range(pairs.shape[0]):
+        q = projected[slow_decays + j]
+        top = -1.0
+        for i in range(slow_decays):
+            p = projected[i]
+            of_slow = pairs[j, 0, i] * p + pairs[j, 1, i] * q
+            of_fast = pairs[j, 1, i] * p + pairs[j, 2, i] * q
+            both = of_slow * p + of_fast * q
+            alone = p * p * pairs[j, 3, i]
+            one = alone if min(of_slow, of_fast) <= 0.0 else both
+            explained[j, i] = one
+            top = max(top, one)
+        if top > best:
+            best, row = top, j
+    column = 0
+    while column + 1 < slow_decays and explained[row, column] < best:
+        column += 1
+    p, q = projected[column], projected[slow_decays + row]
+    of_slow = pairs[row, 0, column] * p + pairs[row, 1, column] * q
+    of_fast = pairs[row, 1, column] * p + pairs[row, 2, column] * q
     total = of_slow + of_fast
+    share = of_fast / total
     if of_slow <= 0.0 or of_fast <= 0.0:
-        total = max(slow[i] * pairs[i, j, 3], 1e-3)
-        return entry, total, _START_F_LIMITS[0]
-    return entry, total, min(max(of_fast / total, _START_F_LIMITS[0]), _START_F_LIMITS[1])
+        total, share = max(p * pairs[row, 3, column], 1e-3), 0.0
+    return column, row, total, min(max(share, _START_F_LIMITS[0]), _START_F_LIMITS[1])
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _fit_voxels(
-    signal, sigma, precision, b, averages, rician, table, prior,
-    grid_d, grid_dstar, decays_slow, decays_fast, pairs, held, out,
+    signal, sigma, precision, b, averages, rician, prior,
+    grid_d, grid_dstar, decays, pairs, held, out,
 ):  # fmt: skip
     """Levenberg-Marquardt with Fisher scoring from the best dictionary entry.
 
     `held` is empty, or D and its standard deviation per voxel. `out` gets, per voxel: S0, D, D*,
     f, their standard deviations, that of f D*, RMS residual, R^2, log-likelihood.
     """
-    slow = np.empty(grid_d.size)
-    fast = np.empty(grid_dstar.size)
+    projected = np.empty(decays.shape[1])
+    explained = np.empty((pairs.shape[0], pairs.shape[2]))
     m = np.empty(b.size)
     weights = np.empty(b.size)
+    magnitudes = np.empty(b.size)
+    highest = b.max()
     low, high = math.log(EXCESS_LIMITS[0]), math.log(EXCESS_LIMITS[1])
     hold = held.shape[1] > 0
     for v in range(signal.shape[0]):
+        least = math.inf
         for k in range(b.size):
             m[k] = signal[v, k] / sigma[v]
             weights[k] = averages[k] * precision[v]
-        entry, s, f = _best_entry(m, decays_slow, decays_fast, pairs, slow, fast)
-        d = held[0, v] if hold else grid_d[entry[0]]
-        u = math.log(max(grid_dstar[entry[1]] - d, 1.0))
+            least = min(least, m[k])
+            magnitudes[k] = 1.0 if rician and m[k] > 0.0 else 0.0  # below 0 it is none: Gaussian
+        i, j, s, f = _best_entry(m, decays, pairs, projected, explained)
+        d = held[0, v] if hold else grid_d[i]
+        u = math.log(max(grid_dstar[j] - d, 1.0))
         phi = math.log(f / (1.0 - f))
-        cost, g, h = _evaluate(m, b, weights, rician, table, prior, s, d, u, phi)
+        cost, g, h = _evaluate(m, b, weights, magnitudes, least, highest, prior, s, d, u, phi)
         damping = 1e-3
         converged = False
         for _ in range(100):
@@ -285,7 +287,9 @@ def _fit_voxels(
             d2 = min(max(d + x[1], 0.0), D_LIMIT)
             u2 = min(max(u + min(max(x[2], -1.5), 1.5), low), high)
             phi2 = phi + min(max(x[3], -2.0), 2.0)
-            cost2, g2, h2 = _evaluate(m, b, weights, rician, table, prior, s2, d2, u2, phi2)
+            cost2, g2, h2 = _evaluate(
+                m, b, weights, magnitudes, least, highest, prior, s2, d2, u2, phi2
+            )
             reached = (cost - cost2) / gain
             if cost2 <= cost + 1e-7:
                 s, d, u, phi, cost, g, h = s2, d2, u2, phi2, cost2, g2, h2
@@ -335,7 +339,7 @@ def _fit_voxels(
         squares = 0.0
         spread = 0.0
         for k in range(b.size):
-            nu = s * math.exp(-b[k] * d) * (1.0 - f + f * math.exp(-b[k] * excess))
+            nu = s * exp_negative(-b[k] * d) * (1.0 - f + f * exp_negative(-b[k] * excess))
             expected = math.sqrt(nu * nu + 1.0) if rician else nu
             squares += averages[k] * (m[k] - expected) ** 2
             spread += averages[k] * (m[k] - mean) ** 2

@@ -10,12 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from PDFFMapperLib.diffusion.noise import (
-    INFORMATION_TABLE,
-    bessel_ratio,
-    log_bessel_i0_scaled,
-    rician_information,
-)
+from PDFFMapperLib.diffusion.vector_math import LEAST, bessel, rician_information
 
 RATE_LIMIT = 10.0
 """|c1| beyond this, in 10^-3 mm^2/s, is no diffusion: the voxel has failed."""
@@ -43,7 +38,7 @@ def fit_voxels(
     """
     out = np.empty((12, signal.shape[0]), dtype=np.float32)
     sigma, precision = (np.ascontiguousarray(one, dtype=float) for one in (sigma, precision))
-    _fit_voxels(signal, sigma, precision, b, averages, order, likelihood, INFORMATION_TABLE, out)
+    _fit_voxels(signal, sigma, precision, b, averages, order, likelihood, out)
     return out
 
 
@@ -75,7 +70,7 @@ def _solve(h, g, order):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _evaluate(m, b, weights, order, likelihood, table, c0, c1, c2):
+def _evaluate(m, b, weights, order, likelihood, c0, c1, c2):
     """Negative log-likelihood, its descent direction and the Fisher information."""
     cost = g0 = g1 = g2 = h00 = h10 = h11 = h20 = h21 = h22 = 0.0
     for k in range(b.size):
@@ -85,10 +80,10 @@ def _evaluate(m, b, weights, order, likelihood, table, c0, c1, c2):
         pull = weights[k] * apart
         weight = weights[k]
         if likelihood == 2 and m[k] > 0.0:  # below 0 is no magnitude: Gaussian
-            x = m[k] * nu
-            term -= log_bessel_i0_scaled(x)
-            pull += weights[k] * m[k] * (bessel_ratio(x) - 1.0)
-            weight *= rician_information(nu, table)
+            log_i0, ratio = bessel(max(m[k] * nu, LEAST), False)
+            term -= log_i0
+            pull += weights[k] * m[k] * (ratio - 1.0)
+            weight *= rician_information(nu)
         cost += weights[k] * term
         pull *= nu
         weight *= nu * nu
@@ -108,7 +103,7 @@ def _evaluate(m, b, weights, order, likelihood, table, c0, c1, c2):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _fit_voxels(signal, sigma, precision, b, averages, order, likelihood, table, out):
+def _fit_voxels(signal, sigma, precision, b, averages, order, likelihood, out):
     m = np.empty(b.size)
     weights = np.empty(b.size)
     for v in range(signal.shape[0]):
@@ -148,7 +143,7 @@ def _fit_voxels(signal, sigma, precision, b, averages, order, likelihood, table,
             c0, c1, c2 = x
         if not ok:
             continue
-        cost, g, h = _evaluate(m, b, weights, order, likelihood, table, c0, c1, c2)
+        cost, g, h = _evaluate(m, b, weights, order, likelihood, c0, c1, c2)
         if likelihood:
             converged = False
             damping = 0.0
@@ -165,7 +160,7 @@ def _fit_voxels(signal, sigma, precision, b, averages, order, likelihood, table,
                 n0 = c0 + min(max(x[0], -1.0), 1.0)
                 n1 = c1 + min(max(x[1], -1.0), 1.0)
                 n2 = c2 + min(max(x[2], -1.0), 1.0)
-                cost2, g2_, h2_ = _evaluate(m, b, weights, order, likelihood, table, n0, n1, n2)
+                cost2, g2_, h2_ = _evaluate(m, b, weights, order, likelihood, n0, n1, n2)
                 reached = (cost - cost2) / gain
                 if cost2 <= cost:
                     c0, c1, c2, cost, g, h = n0, n1, n2, cost2, g2_, h2_

@@ -18,25 +18,6 @@ _TABLE_END = 12.0
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def log_bessel_i0_scaled(x: float) -> float:
-    """ln(I0(x) exp(-x)) for x >= 0; Abramowitz and Stegun 9.8.1-2, error below 5e-7."""
-    if x > 40.0:
-        t = 1.0 / x
-        return t * (0.125 + t * (0.0625 + t * 0.0651)) - 0.5 * math.log(2.0 * math.pi * x)
-    if x < 3.75:
-        t = (x / 3.75) ** 2
-        i0 = 0.0360768 + t * 0.0045813
-        i0 = 1.2067492 + t * (0.2659732 + t * i0)
-        i0 = 1.0 + t * (3.5156229 + t * (3.0899424 + t * i0))
-        return math.log(i0) - x
-    t = 3.75 / x
-    p = -0.02057706 + t * (0.02635537 + t * (-0.01647633 + t * 0.00392377))
-    p = 0.00225319 + t * (-0.00157565 + t * (0.00916281 + t * p))
-    p = 0.39894228 + t * (0.01328592 + t * p)
-    return math.log(p) - 0.5 * math.log(x)
-
-
-@njit(cache=True, fastmath=True, nogil=True)
 def bessel_ratio(x: float) -> float:
     """I1(x) / I0(x) for x >= 0; Abramowitz and Stegun 9.8.1-4, error below 4e-7."""
     if x > 40.0:
@@ -75,16 +56,6 @@ INFORMATION_TABLE = _information_table()
 It falls from 1 (Gaussian) to 0 at nu = 0; Karlsen et al., MRM 1999,
 doi 10.1002/(SICI)1522-2594(199903)41:3<614::AID-MRM26>3.0.CO;2-1.
 """
-
-
-@njit(cache=True, fastmath=True, nogil=True)
-def rician_information(nu: float, table: np.ndarray) -> float:
-    """Fisher information on nu >= 0 in one Rician sample; `table` is INFORMATION_TABLE."""
-    if nu >= _TABLE_END:
-        return 1.0 - 0.5 / (nu * nu)
-    position = nu / _TABLE_STEP
-    n = min(int(position), table.size - 2)
-    return table[n] + (position - n) * (table[n + 1] - table[n])
 
 
 def rician_mean(nu: np.ndarray) -> np.ndarray:

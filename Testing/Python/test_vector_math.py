@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from numba import njit
+from PDFFMapperLib.diffusion import vector_math
+from PDFFMapperLib.diffusion.noise import _TABLE_STEP, INFORMATION_TABLE
+from scipy import special, stats
+
+
+@njit
+def _all(x, large, out):
+    for k in range(x.size):
+        out[0, k] = vector_math.exp_negative(-x[k])
+        out[1, k] = vector_math.log_positive(x[k])
+        out[2, k], out[3, k] = vector_math.bessel(x[k], large)
+        out[4, k] = vector_math.rician_information(x[k])
+
+
+@pytest.fixture(scope="module")
+def answers():
+    x = np.geomspace(1e-30, 1e12, 4000)
+    out = np.empty((2, 5, x.size))
+    for n, large in enumerate((False, True)):
+        _all(x, large, out[n])
+    return x, out
+
+
+def test_exponential_and_logarithm(answers):
+    x, (out, _) = answers
+    small = x < 60
+    assert np.abs(out[0, small] / np.exp(-x[small]) - 1).max() < 1e-8
+    assert np.all(out[0, ~small] < 1e-26)
+    assert np.abs(out[1] - np.log(x)).max() < 1e-9
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_bessel_functions(answers, large):
+    x, out = answers
+    where = x >= 3.75 if large else x > 0
+    logs, ratios = out[int(large)][2:4][:, where]
+    x = x[where]
+    assert np.abs(logs - np.log(special.i0e(x))).max() < 1e-6
+    assert np.abs(ratios - special.i1e(x) / special.i0e(x)).max() < 2e-6
+
+
+def test_rician_information_is_that_of_the_integrals(answers):
+    nu = np.arange(INFORMATION_TABLE.size) * _TABLE_STEP
+    out = np.empty((5, nu.size))
+    _all(np.maximum(nu, 1e-30), False, out)
+    assert np.abs(out[4] - INFORMATION_TABLE).max() < 3e-5
+    x, (out, _) = answers
+    far = x > 30
+    assert np.abs(out[4, far] - (1 - 0.5 / x[far] ** 2)).max() < 3e-5
+
+
+@pytest.mark.parametrize("nu", [0.5, 1.0, 3.0, 8.0, 30.0])
+def test_information_is_the_variance_of_the_score(nu):
+    m = stats.rice(nu).rvs(400_000, random_state=1)
+    score = m * special.i1e(m * nu) / special.i0e(m * nu) - nu
+    out = np.empty((5, 1))
+    _all(np.array([nu]), False, out)
+    assert out[4, 0] == pytest.approx(score.var(), rel=0.01)
