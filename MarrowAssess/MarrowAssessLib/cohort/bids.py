@@ -13,7 +13,7 @@ from pathlib import Path
 from PDFFMapperLib.images.bids import BidsName, bids_images, bids_name, stem_of
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.catalogue.segment_words import role_and_site_of_words
+from MarrowAssessLib.catalogue.terminology import NoTissue, role_and_site
 from MarrowAssessLib.cohort.study_list import ListedStudy
 
 _SUFFIXES = {
@@ -89,9 +89,13 @@ def _rules(labels: Path, root: Path) -> list[str]:
         return []
     rules = []
     lines = table.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for row in csv.DictReader(lines, delimiter="\t"):
-        told = role_and_site_of_words(row.get("name") or "")
-        if told and (row.get("index") or "").isdigit():
-            role, site = told
+    rows = list(csv.DictReader(lines, delimiter="\t"))
+    beside = [row.get("name") or "" for row in rows]
+    for row, name in zip(rows, beside, strict=True):
+        try:
+            role, site = role_and_site(name, beside=beside)
+        except NoTissue:
+            continue
+        if (row.get("index") or "").isdigit():
             rules.append(f"{row['index']}={role.value}:{site}")
     return rules
