@@ -56,6 +56,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "command: references", "command: maps", "command: radiomics", "command: dicom",
         "command: follow",
         "command: compare",
+        "command: conformance",
         "python: console",
         "command: spectrum",
         "command: dect", "command: calibrate",
@@ -108,6 +109,16 @@ def test_maps_commands(folder):
     # Label 5 is L3: 36 % fat, T2* 16 ms.
     assert float(rows["5", "PDFF"]["mean"]) == pytest.approx(36, abs=0.2)
     assert float(rows["5", "R2star"]["mean"]) == pytest.approx(62.5, abs=1)
+
+
+def test_conformance_command(folder):
+    if not (folder / "maps").exists():
+        run(folder, block("command: maps"))
+    printed = run(folder, block("command: conformance"))
+    assert "5 vials of 0 to 95 %, 1 scan of 1 condition" in printed
+    assert "met: demo: bias within -1.5 to 1.5 points" in printed
+    assert "met: demo: slope within 0.95 to 1.05" in printed and "NOT MET" not in printed
+    assert (folder / "phantom" / "conformance.svg").is_file()
 
 
 def test_compare_command(folder):

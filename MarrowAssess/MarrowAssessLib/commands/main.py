@@ -30,6 +30,7 @@ COMMANDS = {
     "assess": ("MarrowAssessLib.commands.assess", "from images and regions to a report"),
     "cohort": ("MarrowAssessLib.commands.cohort", "a folder of studies to one table"),
     "compare": ("MarrowAssessLib.commands.compare", "repeats, readers, groups of a cohort"),
+    "conformance": ("MarrowAssessLib.commands.conformance", "PDFF of a phantom against its truth"),
     "follow-up": ("MarrowAssessLib.commands.follow_up", "visits of one person, and what changed"),
     "radiomics": ("MarrowAssessLib.commands.radiomics", "all IBSI features of every region"),
     "stability": ("MarrowAssessLib.commands.stability", "which features stay, how repeatable"),
