@@ -10,7 +10,7 @@ import pytest
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.follow_up.change import INCREASE, NOT_COMPARABLE, WITHIN
 from MarrowAssessLib.follow_up.changes import follow_up
-from MarrowAssessLib.follow_up.course import course
+from MarrowAssessLib.follow_up.compare import course
 from MarrowAssessLib.follow_up.errors import (
     MeasurementError,
     error_of_pairs,

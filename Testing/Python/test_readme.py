@@ -1,6 +1,7 @@
 """Every command of the README does what it says; the first two are run by .ci/run."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -54,7 +55,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
     here = {
         "command: assess", "command: cohort", "command: place", "command: drawn",
         "command: references", "command: maps", "command: radiomics", "command: dicom",
-        "command: follow",
+        "command: follow", "command: summary",
         "command: compare",
         "command: conformance",
         "python: console",
@@ -189,6 +190,22 @@ def test_follow_up_command(folder):
         shutil.copy(folder / "marrowassess-demo" / "assessment.json", folder / visit)
     assert ", 0 beyond measurement error" in run(folder, block("command: follow"))
     assert (folder / "follow_up" / "follow_up.html").is_file()
+
+
+def test_summary_command(folder):
+    sign = {
+        "sign": "focal lysis", "site": "distal femur", "side": "left", "certainty": "definite",
+    }  # fmt: skip
+    form = {
+        "schema": "marrowassess-xray-1", "day": 0, "reader": "A", "view": "knee AP",
+        "quality": "good", "findings": [sign],
+    }  # fmt: skip
+    (folder / "form.json").write_text(json.dumps(form))
+    printed = run(folder, block("command: summary"))
+    assert "knee AP, quality good: definite focal lysis of the left distal femur" in printed
+    assert re.search(r"L2: cellular marrow in \d of \d modalities .*PDFF", printed)
+    page = (folder / "summary" / "summary.html").read_text(encoding="utf-8")
+    assert "Marrow/liver" in page and "focal lysis" in page
 
 
 def test_dicom_command(folder):

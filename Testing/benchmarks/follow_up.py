@@ -17,7 +17,7 @@ import time
 import numpy as np
 from MarrowAssessLib.follow_up.change import counts
 from MarrowAssessLib.follow_up.changes import follow_up
-from MarrowAssessLib.follow_up.course import course
+from MarrowAssessLib.follow_up.compare import course
 from MarrowAssessLib.follow_up.errors import MeasurementError, error_of_pairs
 from MarrowAssessLib.follow_up.trends import weighted_slope
 from MarrowAssessLib.report.follow_up_page import follow_up_page

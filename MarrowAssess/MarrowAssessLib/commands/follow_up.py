@@ -17,8 +17,7 @@ from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 
 if TYPE_CHECKING:
-    from MarrowAssessLib.follow_up.change import Change
-    from MarrowAssessLib.follow_up.trends import Trend
+    from MarrowAssessLib.follow_up.change import Change, Trend
 
 TABLE, TRENDS, PAGE, RECORD = "follow_up.csv", "trends.csv", "follow_up.html", "follow_up.json"
 COLUMNS = (
@@ -71,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     from MarrowAssessLib.follow_up.change import counts
-    from MarrowAssessLib.follow_up.course import course
+    from MarrowAssessLib.follow_up.compare import course
     from MarrowAssessLib.follow_up.errors import read_repeatability
-    from MarrowAssessLib.follow_up.visits import parse_therapy, read_visit
+    from MarrowAssessLib.follow_up.visits import parse_therapy, read_days, read_visit
     from MarrowAssessLib.report.follow_up_page import follow_up_page
 
     refuse_foreign(args.out, RECORD, (TABLE, TRENDS, PAGE))
@@ -110,21 +109,6 @@ def run(args: argparse.Namespace) -> int:
     print(counts(found.changes))
     print(f"Page: {args.out / PAGE}")
     return 0
-
-
-def read_days(text: str) -> list[float]:
-    """Days as "0,90".
-
-    Raises:
-        ValueError: they are no numbers.
-    """
-    try:
-        days = [float(word) for word in text.split(",")]
-    except ValueError:
-        days = [math.nan]
-    if not all(map(math.isfinite, days)):
-        raise ValueError(f"--days {text}: numbers with commas are expected, such as 0,90.")
-    return days
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:

@@ -1,4 +1,4 @@
-"""One number on two days, and what is said of its change."""
+"""One number on two or more days, and what is said of its change."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from MarrowAssessLib.follow_up.errors import MeasurementError
 WITHIN, INCREASE, DECREASE = "within error", "increase", "decrease"
 NOT_COMPARABLE = "not comparable"
 NO_ERROR = "no repeatability is known of this quantity"
+PER_DAYS, DAYS_A_YEAR = 30.0, 365.25
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,43 @@ class Change:
             f"{self.name}: {self.verdict} from {shown(self.first)} to {shown(self.second)} in "
             f"{self.days:g} days (unchanged: {shown(self.low)} to {shown(self.high)})"
         )
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One quantity at one site over all visits that are comparable with the first.
+
+    Attributes:
+        days, values, se: of each visit.
+        slope, low, high: per 30 days, with 95 % interval; NaN where the error is not known.
+        theil_sen: per 30 days, the median of the slopes of all pairs.
+        first_flagged: the first day of a change beyond error; None where there is none.
+        nadir: day and value of the lowest.
+        error: that the interval comes from.
+    """
+
+    quantity: str
+    site: str
+    measured: tuple[str, ...]
+    days: tuple[float, ...]
+    values: tuple[float, ...]
+    se: tuple[float, ...]
+    slope: float
+    low: float
+    high: float
+    theil_sen: float
+    first_flagged: float | None
+    nadir: tuple[float, float]
+    error: MeasurementError | None
+
+    @property
+    def moves(self) -> bool:
+        """Whether the interval of the slope leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+    def per_year(self, per_30_days: float) -> float:
+        """A slope per year."""
+        return per_30_days * DAYS_A_YEAR / PER_DAYS
 
 
 def counts(changes: Sequence[Change]) -> str:

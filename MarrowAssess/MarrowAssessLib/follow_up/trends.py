@@ -8,54 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from MarrowAssessLib.follow_up.change import NO_ERROR, NOT_COMPARABLE, Change
+from MarrowAssessLib.follow_up.change import NO_ERROR, NOT_COMPARABLE, PER_DAYS, Change, Trend
 from MarrowAssessLib.follow_up.errors import MeasurementError
 
 FEWEST_VISITS = 3
-PER_DAYS, DAYS_A_YEAR = 30.0, 365.25
 _ROUNDS = 3  # of weights from the fitted line, which settle at once
-
-
-@dataclass(frozen=True)
-class Trend:
-    """One quantity at one site over all visits that are comparable with the first.
-
-    Attributes:
-        days, values, se: of each visit.
-        slope, low, high: per 30 days, with 95 % interval; NaN where the error is not known.
-        theil_sen: per 30 days, the median of the slopes of all pairs.
-        first_flagged: the first day of a change beyond error; None where there is none.
-        nadir: day and value of the lowest.
-        error: that the interval comes from.
-    """
-
-    quantity: str
-    site: str
-    measured: tuple[str, ...]
-    days: tuple[float, ...]
-    values: tuple[float, ...]
-    se: tuple[float, ...]
-    slope: float
-    low: float
-    high: float
-    theil_sen: float
-    first_flagged: float | None
-    nadir: tuple[float, float]
-    error: MeasurementError | None
-
-    @property
-    def moves(self) -> bool:
-        """Whether the interval of the slope leaves 0 out."""
-        return self.low > 0 or self.high < 0
-
-    def per_year(self, per_30_days: float) -> float:
-        """A slope per year."""
-        return per_30_days * DAYS_A_YEAR / PER_DAYS
 
 
 def trends(changes: Sequence[Change]) -> list[Trend]:

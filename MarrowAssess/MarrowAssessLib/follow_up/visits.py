@@ -75,6 +75,21 @@ def parse_therapy(text: str) -> Therapy:
     return Therapy(number, what.strip(), named)
 
 
+def read_days(text: str) -> list[float]:
+    """Days as "0,90".
+
+    Raises:
+        ValueError: they are no numbers.
+    """
+    try:
+        days = [float(word) for word in text.split(",")]
+    except ValueError:
+        days = [math.nan]
+    if not all(map(math.isfinite, days)):
+        raise ValueError(f"--days {text}: numbers with commas are expected, such as 0,90.")
+    return days
+
+
 def read_visit(path: Path) -> dict:
     """A stored assessment.
 

@@ -11,9 +11,8 @@ import numpy as np
 from MarrowAssessLib.references.expected import PERCENTILES, AgeCurve
 from MarrowAssessLib.references.modelled import ModelledCurve
 from MarrowAssessLib.report.axes import HEIGHT, LEFT, WIDTH, Frame, axis, ticks
-from MarrowAssessLib.report.colors import MODEL_COLOR
+from MarrowAssessLib.report.colors import BAND_COLORS, MODEL_COLOR
 
-BAND_COLORS = ("#d9e6f2", "#b3cde3")  # P3-P97, P10-P90
 POINT_COLOR = "#d55e00"
 LABEL_HEIGHT = 12
 

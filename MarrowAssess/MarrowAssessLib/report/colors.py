@@ -16,6 +16,7 @@ SOURCE_COLORS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f", "#8a7a00",
 )  # fmt: skip
 FREQUENCY_COLOR = "#5f5f5f"  # the limit of a finding that was counted
+BAND_COLORS = ("#d9e6f2", "#b3cde3")  # of age references: P3-P97, P10-P90
 MODEL_COLOR = "#9a9a9a"  # a band that a model of the sequence predicts, not published
 Z_LIMIT = 3.0
 NO_REFERENCE_COLOR = (0.5, 0.5, 0.5)

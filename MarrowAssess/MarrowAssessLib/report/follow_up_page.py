@@ -12,11 +12,9 @@ from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
-from MarrowAssessLib.follow_up.change import NO_ERROR, NOT_COMPARABLE, Change, counts
+from MarrowAssessLib.follow_up.change import NO_ERROR, NOT_COMPARABLE, Change, Trend, counts
 from MarrowAssessLib.follow_up.course import Course, Place
-from MarrowAssessLib.follow_up.trends import Trend
-from MarrowAssessLib.report.age_plot import BAND_COLORS
-from MarrowAssessLib.report.colors import change_color
+from MarrowAssessLib.report.colors import BAND_COLORS, change_color
 from MarrowAssessLib.report.shared import reference_line, report_style
 from MarrowAssessLib.report.trend_plot import ERROR_COLOR, Point, shared_ends, trend_plot_svg
 
@@ -139,7 +137,27 @@ def _trend_plots(course: Course) -> str:
             "<details><summary>Without a verdict<small>What is not comparable, or whose "
             f"repeatability nobody has published.</small></summary><div>{folded}</div></details>"
         )
-    return f"<h2>Trends</h2>{_key(course)}{text}" if text else ""
+    return f"<h2>Trends</h2>{trend_key(course)}{text}" if text else ""
+
+
+def trend_figures(course: Course, quantities: Sequence[str]) -> str:
+    """One plot for each of these quantities that was judged: the site that changed most."""
+    text = ""
+    for quantity in quantities:
+        own = [s for place, s in course.series.items() if place[0] == quantity]
+        own = [s for s in own if any(math.isfinite(one.low) for one in s)]
+        if own:
+            most = min(own, key=_urgency)
+            known = QUANTITIES[quantity]
+            unit = f" ({known.unit})" if known.unit else ""
+            name = f"{most[0].site} {known.name}{unit}"
+            text += _plot(course, most[0].place, most, _ends([most]), _marks(course), name)
+    return text
+
+
+def _marks(course: Course) -> list[tuple[float, str]]:
+    """Day and letter of each therapy."""
+    return [(one.day, _LETTERS[n % 26]) for n, one in enumerate(course.therapies)]
 
 
 def _is_texture(quantity: str) -> bool:
@@ -150,7 +168,7 @@ def _plots(course: Course, series: Mapping[Place, Sequence[Change]]) -> str:
     """The plots of these places by quantity, the most urgent ones where there are many."""
     ranked = sorted(series, key=lambda place: _urgency(series[place]))
     chosen = set(ranked[:MOST_PLOTS])
-    marks = [(one.day, _LETTERS[n % 26]) for n, one in enumerate(course.therapies)]
+    marks = _marks(course)
     text = ""
     for quantity in dict.fromkeys(place[0] for place in ranked):
         shown = [place for place in series if place[0] == quantity and place in chosen]
@@ -186,6 +204,7 @@ def _plot(
     series: Sequence[Change],
     ends: tuple[float, float],
     marks: Sequence[tuple[float, str]],
+    name: str = "",
 ) -> str:
     first = series[0]
     points = [Point(first.first_day, first.first, 1.96 * first.se[0])]
@@ -196,7 +215,7 @@ def _plot(
         points.append(Point(day, one.second, 1.96 * one.se[1], verdict, comparable))
     judged = next((one for one in series if math.isfinite(one.low)), None)
     picture = trend_plot_svg(
-        first.site or ", ".join(first.measured),
+        name or first.site or ", ".join(first.measured),
         points,
         ends,
         (judged.low, judged.high) if judged else None,
@@ -210,7 +229,8 @@ def _plot(
     return f"<figure>{picture}<figcaption>{said}</figcaption></figure>"
 
 
-def _key(course: Course) -> str:
+def trend_key(course: Course) -> str:
+    """What bands, marks and letters of the plots mean."""
     items = [
         f'<li><i style="background:{ERROR_COLOR};opacity:.25"></i>unchanged: measurement error '
         "round the first value</li>",

@@ -9,8 +9,8 @@ from html import escape
 
 import numpy as np
 
-from MarrowAssessLib.report.age_plot import BAND_COLORS
 from MarrowAssessLib.report.axes import axis
+from MarrowAssessLib.report.colors import BAND_COLORS
 
 WIDTH, HEIGHT = 300, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 26, 34

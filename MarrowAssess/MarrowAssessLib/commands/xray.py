@@ -1,0 +1,61 @@
+"""`marrowassess xray`: a reader's structured form of a radiograph, checked and compared."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+TABLE, RECORD = "xray.csv", "xray.json"
+COLUMNS = ("day", "view", "sign", "form", "site", "side", "certainty", "size_mm", "course")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `marrowassess xray`."""
+    parser.add_argument("form", type=Path, metavar="form.json", help="as the reader filled it in")
+    parser.add_argument(
+        "--earlier", type=Path, metavar="form.json", help="tells which signs are new, same or gone"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the form, compare it and write it; 0 on success.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
+    """
+    from PDFFMapperLib.images.outputs import output_set, refuse_foreign
+    from PDFFMapperLib.images.tables import plain_cell
+    from PDFFMapperLib.install.software import MAKER
+
+    from MarrowAssessLib.catalogue.about import RESEARCH_USE
+    from MarrowAssessLib.findings.xray import read_form
+
+    refuse_foreign(args.out, RECORD, (TABLE,))
+    form = read_form(_content(args.form))
+    if args.earlier:
+        form = form.beside(read_form(_content(args.earlier)))
+    content = form.as_dict()
+    with output_set(args.out, RECORD) as folder:
+        with (folder / TABLE).open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, COLUMNS)
+            writer.writeheader()
+            for one in content["findings"]:
+                row = {"day": form.day, "view": form.view, **one}
+                writer.writerow({key: plain_cell(row[key]) for key in COLUMNS})
+        record = {"form": content, "software": MAKER, "research_use": RESEARCH_USE}
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(form.summary)
+    print(f"How often: {content['how_often']} For research use only.")
+    return 0
+
+
+def _content(path: Path) -> dict:
+    """A form as filled in, or as written here before."""
+    from PDFFMapperLib.images.json_file import read_json
+
+    content = read_json(path, "an X-ray form")
+    written = content.get("form")
+    return written if isinstance(written, dict) else content

@@ -1,0 +1,210 @@
+"""One page of all modalities, the form of marrow response, the X-ray form."""
+
+import csv
+import json
+
+import pytest
+from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.findings.marrow_response import read_response
+from MarrowAssessLib.findings.xray import CERTAINTIES, SIGNS, read_form
+from MarrowAssessLib.follow_up.side_by_side import findings, grouped, joined
+
+
+def measured(quantity, value, site="L3", verdict="no reference", z=None, doubtful=()):
+    return {
+        "quantity": quantity, "site": site, "value": value, "ci95": None, "doubtful": [*doubtful],
+        "how": "", "statistics": {"volume_mm3": 1000.0}, "verdict": verdict, "z": z,
+        "measured": [f"{site} marrow"],
+    }  # fmt: skip
+
+
+def visit(*measurements, age=50.0, sex="F", n4=False):
+    return {
+        "schema": "marrowassess-assessment-1",
+        "patient": {"age_years": age, "sex": sex, "subject": "Mueller"},
+        "settings": {"erosion_mm": 0.0, "n4": n4},
+        "measurements": list(measurements),
+    }
+
+
+def said(*measurements):
+    return grouped(findings(visit(*measurements)))
+
+
+def test_modalities_that_agree_are_counted():
+    cellular = [
+        measured("marrow_pdff", 10.0, verdict="below"),
+        measured("marrow_vnca", 40.0, verdict="above"),
+        measured("marrow_adc", 0.9, verdict="within"),
+        measured("marrow_suv", 4.0),
+        measured("marrow_deauville", 4.0),
+    ]
+    (line,) = said(*cellular)
+    assert line.startswith("L3: cellular marrow in 3 of 4 modalities (PDFF, VNCa, FDG) [doi 10.1")
+    assert said(cellular[0]) == []  # one alone meets nothing
+    doubtful = measured("marrow_vnca", 40.0, verdict="above", doubtful=["L3 marrow"])
+    assert said(cellular[0], doubtful) == []
+
+
+def test_uptake_beside_fat():
+    high, low = ([measured("marrow_suv", 3.0), measured("marrow_deauville", n)] for n in (5, 1))
+    within, above = (measured("marrow_pdff", 40.0, verdict=v) for v in ("within", "above"))
+    assert "stimulation, anemia or infection are possible" in said(*high, within)[0]
+    assert "low FDG and high PDFF: fatty or aplastic marrow" in said(*low, above)[0]
+    assert said(*low, within) == said(*high, above) == []
+
+
+@pytest.mark.parametrize(("yellow", "told"), [(61.0, True), (59.0, False), (19.0, True)])
+def test_fat_of_mr_and_ct_that_differ_doubt_each_other(yellow, told):
+    lines = said(measured("marrow_pdff", 40.0), measured("marrow_ct_yellow", yellow))
+    assert bool(lines) == told
+    assert all("lie more than 20 points apart" in one for one in lines)
+
+
+def test_assessments_of_one_day_stand_together():
+    mr = visit(measured("marrow_pdff", 40.0), age=None)
+    ct = visit(measured("marrow_vnca", 5.0), measured("marrow_pdff", 99.0))
+    later = visit(measured("marrow_pdff", 45.0))
+    visits, days = joined([mr, ct, later], [0, 0, 90])
+    assert days == [0, 90] and visits[0]["patient"]["age_years"] == 50.0
+    assert [m["value"] for m in visits[0]["measurements"]] == [40.0, 5.0]
+    assert len(mr["measurements"]) == 1  # what was given stays as it was
+    with pytest.raises(ValueError, match="a day each is expected"):
+        joined([mr], [0, 1])
+    with pytest.raises(ValueError, match="The days of the assessments must not fall"):
+        joined([mr, ct], [1, 0])
+    with pytest.raises(ValueError, match="differ between its assessments"):
+        joined([mr, visit(n4=True)], [0, 0])
+
+
+def test_the_page_holds_values_changes_views_and_forms_but_no_name(tmp_path, capsys):
+    files = []
+    for n, (pdff, suv) in enumerate(((40.0, 2.0), (48.0, 2.1))):
+        folder = tmp_path / f"visit_{n}"
+        folder.mkdir()
+        (folder / "overlay_3d.png").write_bytes(b"picture")
+        one = visit(
+            measured("marrow_pdff", pdff, z=-2.5, verdict="below"), measured("marrow_suv", suv)
+        )
+        files.append(folder / "assessment.json")
+        files[-1].write_text(json.dumps(one))
+    form, response = tmp_path / "form.json", tmp_path / "response.json"
+    form.write_text(json.dumps(FORM))
+    response.write_text(json.dumps(RESPONSE))
+    out = tmp_path / "out"
+    command = ["summary", *map(str, files), "--days", "0,90", "--out", str(out)]
+    assert main([*command, "--xray", str(form), "--response", str(response)]) == 0
+    page = (out / "summary.html").read_text()
+    assert "<b>48.0</b>" in page and "z -2.5" in page and "▲ +3.0 RC" in page
+    assert page.count("data:image/png") == 2 and page.count("<svg") == 1
+    assert "size: A4" in page and "no ref." in page and "meet CR" in page
+    assert "119 children with ALL" in page and "No response of leukemia is assigned" in page
+    for file in out.iterdir():
+        assert "Mueller" not in file.read_text() and str(tmp_path) not in file.read_text()
+    assert main(["summary", str(files[0]), "--days", "0", "--out", str(out)]) == 0
+    assert "<svg" not in (out / "summary.html").read_text()
+
+
+RESPONSE = {
+    "day": 28, "marrow_blasts_percent": 3, "before_percent": 60, "neutrophils_1e9_l": 1.0,
+    "platelets_1e9_l": 100, "circulating_blasts": False, "extramedullary_disease": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({}, "CR"),
+        ({"marrow_blasts_percent": 5}, "PR"),
+        ({"neutrophils_1e9_l": 0.9}, "CRi"),
+        ({"platelets_1e9_l": 99}, "CRi"),
+        ({"platelets_1e9_l": 99, "neutrophils_1e9_l": 0.9}, "MLFS"),
+        ({"circulating_blasts": True}, ""),
+        ({"extramedullary_disease": True}, ""),
+        ({"marrow_blasts_percent": 25}, "PR"),
+        ({"marrow_blasts_percent": 26}, ""),
+        ({"marrow_blasts_percent": 20, "before_percent": 39}, ""),
+        ({"marrow_blasts_percent": 20, "platelets_1e9_l": 99}, ""),
+    ],
+)
+def test_response_follows_the_table_of_eln(change, word):
+    response = read_response(RESPONSE | change)
+    assert response.word == word
+    assert (word or "neither CR, CRi, MLFS nor PR") in response.text
+    assert bool(response.beside(2)) == (word in ("CR", "CRi", "MLFS")) and not response.beside(0)
+
+
+def test_a_response_form_that_is_not_filled_in_says_what_is_missing():
+    for change, words in (
+        ({"day": None}, "Response form: day is None; a number from 0 is expected"),
+        ({"platelets_1e9_l": -1}, "platelets_1e9_l is -1"),
+        ({"circulating_blasts": "no"}, "extramedullary_disease are true or false"),
+        ({"blasts": 3}, "Response form: blasts is not known"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_response(RESPONSE | change)
+
+
+def sign(sign="focal lysis", certainty="definite", **more):
+    return {"sign": sign, "site": "distal femur", "side": "left", "certainty": certainty} | more
+
+
+FORM = {
+    "schema": "marrowassess-xray-1", "day": 0, "reader": "A", "view": "knee AP", "quality": "good",
+    "pixel_spacing_mm": 0.14, "findings": [sign(size_mm=4.0)],
+}  # fmt: skip
+
+
+def test_an_x_ray_form_is_checked_written_and_compared(tmp_path, capsys):
+    band, reaction = "metaphyseal lucent band", "periosteal reaction"
+    later = FORM | {
+        "day": 30,
+        "findings": [
+            sign(certainty="absent"), sign(band), sign(reaction, form="lamellar"),
+            sign("fracture", "not assessable"),
+        ],
+    }  # fmt: skip
+    first = FORM | {"findings": [sign(size_mm=4.0), sign(reaction, form="solid")]}
+    files = [tmp_path / "first.json", tmp_path / "later.json"]
+    for file, content in zip(files, (first, later), strict=True):
+        file.write_text(json.dumps(content))
+    out = tmp_path / "out"
+    assert main(["xray", str(files[0]), "--out", str(out)]) == 0
+    assert "4 mm; " in (told := capsys.readouterr().out) and "not corrected for magnif" in told
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text((out / "xray.json").read_text())  # as it was written
+    assert main(["xray", str(files[1]), "--earlier", str(earlier), "--out", str(out)]) == 0
+    with (out / "xray.csv").open(newline="") as stream:
+        rows = {row["sign"]: row["course"] for row in csv.DictReader(stream)}
+    assert rows == {"focal lysis": "gone", band: "new", reaction: "same", "fracture": ""}
+    assert "new definite metaphyseal lucent band of the left distal" in capsys.readouterr().out
+    assert len(SIGNS) == 11 and len(CERTAINTIES) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": "x"}, "schema marrowassess-xray-1 is expected"),
+        ({"colour": 1}, "X-ray form: colour is not known"),
+        ({"findings": {}}, "findings are a list of signs"),
+        ({"findings": [3]}, "sign 1: an object is expected"),
+        ({"findings": [sign(), sign()]}, "focal lysis distal femur left is there twice"),
+        ({"findings": [sign("cyst")]}, "sign 1 is 'cyst'; expected is one of"),
+        ({"findings": [sign("periosteal reaction")]}, "sign 1, form is ''"),
+        ({"findings": [sign(size_mm=0)]}, "sign 1, size_mm is 0; a number above 0"),
+        ({"day": None}, "X-ray form: day is missing"),
+        ({"reader": " "}, "X-ray form: reader is missing"),
+        ({"quality": "fine"}, "quality is 'fine'"),
+    ],
+)
+def test_an_x_ray_form_that_is_wrong_says_where(change, words):
+    with pytest.raises(ValueError, match=words):
+        read_form(FORM | change)
+
+
+def test_x_ray_forms_of_other_views_or_days_are_not_compared():
+    form = read_form(FORM)
+    with pytest.raises(ValueError, match="give an earlier one"):
+        form.beside(form)
+    with pytest.raises(ValueError, match="the same view is expected"):
+        form.beside(read_form(FORM | {"day": -3, "view": "hand"}))
