@@ -333,6 +333,111 @@ def test_the_shift_of_the_body_between_pet_and_ct():
     assert body_shift(pet_image, ct) is None
 
 
+def spine_on_pet(phantom, mm):
+    """The sample's PET, moved; bodies as they were drawn, and PET's own facts."""
+
+    image = phantom.pet_volume()
+    image.ijk_to_ras[:3, 3] += mm
+    bodies = [one for one in phantom.skeleton() if one.role is Role.MARROW]
+    return Study({Contrast.SUV: image}, bodies, 34, "M", drawn_on=phantom.tissue)
+
+
+@pytest.mark.parametrize(
+    ("mm", "told", "measured"), [((0, 0, 0), 0, 7), ((0, 0, 8), 1, 7), ((-4, 2, -14), 0, 0)]
+)
+def test_a_spine_that_lies_apart_is_told_and_then_refused(phantom, mm, told, measured):
+    from MarrowAssessLib.study.body_shift import spine_shift
+    from MarrowAssessLib.study.coverage import coverage
+
+    one = spine_on_pet(phantom, mm)
+    pet_image = one.volumes[Contrast.SUV]
+    inside = np.zeros(pet_image.array.shape, np.float32)
+    for cover in (
+        coverage(r.eroded(3, one.grid.spacing), one.grid, pet_image) for r in one.regions
+    ):
+        inside[cover.box] = np.maximum(inside[cover.box], cover.weights)
+    np.testing.assert_allclose(spine_shift(pet_image, inside).mm, mm, atol=3.5)
+    assert spine_shift(pet_image, 0 * inside) is None
+    even = pet_image.with_array(np.ones_like(pet_image.array))
+    assert spine_shift(even, inside) is None
+    result = measure(one)
+    numbers = [m for m in result.measurements if m.quantity == "marrow_suv" and m.site != "L1-L4"]
+    assert len(numbers) == measured
+    words = {c for m in numbers for c in m.cautions if c.startswith("The spine lies apart on PET")}
+    assert len(words) == told
+    assert all("regions may miss their tissue on the PET" in one for one in words)
+    if not measured:
+        reasons = {one.reason for one in result.skipped}
+        assert any("look at both, register them (--register-pet)" in one for one in reasons)
+        accepted = measure(one, Settings(accept_shift=True)).measurements
+        assert any(m.quantity == "marrow_suv" for m in accepted)
+
+
+def with_organs(image, ct):
+    """Two bones beside each other in the trunk, on both."""
+    for one, value in ((image, 3.0), (ct, 600)):
+        k, j, i = np.indices(one.array.shape)
+        x, y, z = np.moveaxis(one.to_ras(np.stack([i, j, k], -1)), -1, 0)
+        if one is ct:
+            x, y, z = x - MOVED[0], y - MOVED[1], z - MOVED[2]
+        one.array[(abs(y + 25) < 12) & (abs(abs(x) - 30) < 14) & (abs(z) < 60)] = value
+    return image, ct
+
+
+MOVED = (8.0, -6.0, 12.0)
+
+
+def test_registration_moves_the_grid_of_the_pet_and_says_so():
+    from MarrowAssessLib.study.registration import register_pet
+
+    image, ct = with_organs(*body_on_ct(MOVED))
+    angle = np.radians(4)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    image.ijk_to_ras = turn @ image.ijk_to_ras
+    region = Region.from_mask("L1 marrow", Role.MARROW, "L1", ct.array > 500)
+    one = Study({Contrast.SUV: image, Contrast.CT: ct}, [region], 50, drawn_on=ct)
+    assert not [m for m in measure(one).measurements if m.quantity == "marrow_suv"]  # apart
+    told = register_pet(one)
+    assert "8.0 mm right" in told or "7." in told or "8." in told
+    assert "turned by" in told and "its voxels are as they were" in told
+    moved = one.volumes[Contrast.SUV]
+    assert moved.array is image.array
+    expected = np.linalg.inv(turn)
+    expected[:3, 3] = MOVED
+    corners = image.to_ras(np.array([[10, 10, 10], [38, 10, 10], [10, 38, 38]]))
+    where = moved.to_ras(np.array([[10, 10, 10], [38, 10, 10], [10, 38, 38]]))
+    np.testing.assert_allclose(where, corners @ expected[:3, :3].T + expected[:3, 3], atol=2)
+    (found,) = [m for m in measure(one).measurements if m.quantity == "marrow_suv"]
+    assert found.value == pytest.approx(3.0, rel=0.03)
+
+
+def test_what_cannot_be_registered_is_refused(monkeypatch):
+    from MarrowAssessLib.study import registration
+
+    image, ct = body_on_ct()
+    region = Region.from_mask("L1 marrow", Role.MARROW, "L1", ct.array > 0)
+    with pytest.raises(ValueError, match="--register-pet needs a PET"):
+        registration.register_pet(Study({Contrast.CT: ct}, [region], 50))
+    far = ct.with_array(ct.array)
+    far.ijk_to_ras = ct.ijk_to_ras.copy()
+    far.ijk_to_ras[0, 3] += 190
+    with pytest.raises(ValueError, match="PET and the CT share 4 % of the PET; registration"):
+        registration.moved_onto(image, far, "the CT")
+    monkeypatch.setattr(registration, "MOST_MM", 5.0)
+    with pytest.raises(ValueError, match="more than 5 mm and 20 degrees: the CT and PET do not"):
+        registration.moved_onto(*body_on_ct((0.0, 0.0, 12.0)), "the CT")
+
+
+def test_other_frames_of_reference_are_told():
+    image, ct = body_on_ct()
+    image.attributes["FrameOfReference"], ct.attributes["FrameOfReference"] = "a", "b"
+    region = Region.from_mask("L1 marrow", Role.MARROW, "L1", ct.array > 0)
+    one = Study({Contrast.SUV: image, Contrast.CT: ct}, [region], 50, drawn_on=ct)
+    cautions = {c for m in measure(one).measurements for c in m.cautions}
+    assert any("are of different frames of reference by their headers" in c for c in cautions)
+
+
 @pytest.mark.parametrize(("mm", "told", "measured"), [(0, 0, 1), (7, 1, 1), (14, 0, 0)])
 def test_a_body_that_lies_apart_is_told_and_then_refused(mm, told, measured):
     image, ct = body_on_ct((0.0, 0.0, float(mm)))

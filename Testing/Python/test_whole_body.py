@@ -414,3 +414,23 @@ def test_global_adc_of_a_small_lesion_is_as_good_as_noise_allows():
     assert abs(np.mean(values) - 0.9) < 0.01
     assert np.std(values) == pytest.approx(1.2533 * bound, rel=0.15)
     assert held / draws > 0.89  # of 19 in 20: order statistics of 127 voxels, and the noise floor
+
+
+def test_the_sample_s_lesions_have_their_truth(phantom):
+    """Two stations of the demo's patient joined on the drawing's grid; L2 is infiltrated."""
+    joined = phantom.whole_body()
+    assert joined.adc.same_grid(phantom.tissue)
+    (step,) = joined.steps
+    assert step.signal == pytest.approx(1.3, rel=0.05) and step.slices == 24
+    skeleton = phantom.skeleton()
+    found = propose(joined.adc, joined.high, skeleton)
+    lesion = Region.from_mask("lesion", Role.LESION, "", found.mask)
+    volumes = {Contrast.ADC: joined.adc, Contrast.DWI: joined.high}
+    numbers = measure(Study(volumes, [*skeleton, lesion], 34, "M")).measurements
+    keys = ("diffusion_volume", "global_adc", "marrow_adc")
+    held = [one for one in numbers if one.quantity in keys and len(one.measured) == 1]
+    assert {one.quantity for one in held} == set(keys)
+    for one in held:
+        assert one.value == pytest.approx(phantom.true_value(one), rel=0.01)
+    (focal,) = [one for one in numbers if one.quantity == "focal_lesions" and not one.site]
+    assert focal.value == 1

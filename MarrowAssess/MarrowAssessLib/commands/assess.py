@@ -64,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure PET although the body lies more than 10 mm elsewhere on the CT",
     )  # fmt: skip
     parser.add_argument(
+        "--register-pet", action="store_true",
+        help="move the PET onto the CT, else the MR image, as a rigid body first; by how much is "
+        "told",
+    )  # fmt: skip
+    parser.add_argument(
         "--adc-limits", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="between which ADC lesions count as dense tumor, 10^-3 mm^2/s (default 0.6 1.4)",
     )  # fmt: skip
@@ -114,6 +119,11 @@ def run(args: argparse.Namespace) -> int:
     study.field_strength_t = args.field_strength
     if args.patient_key:
         study.patient_hash = _patient_hash(args)
+    if args.register_pet:
+        from MarrowAssessLib.study.registration import register_pet
+
+        say("Moving the PET")
+        notes.append(register_pet(study))
     if args.dicom_out:
         from MarrowAssessLib.dicom_out.export import refuse_no_dicom, write_dicom
 

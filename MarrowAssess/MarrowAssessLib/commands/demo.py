@@ -68,18 +68,21 @@ def run(args: argparse.Namespace) -> int:
     maps, provenance = _dual_energy_maps(phantom)
     study.volumes.update(maps)
     facts.update(provenance)
+    joined, lesions = _whole_body(phantom)
+    study.volumes |= {Contrast.ADC: joined.adc, Contrast.DWI: joined.high}
     say("Finding the spine without a click")
     column = find_column_in(study.volumes)
     by_hand = (Role.FAT, Role.NOISE)  # what the spine does not hold
     drawn = [region for region in study.regions if region.role in by_hand]
     drawn += reference_regions(phantom.tissue)
-    study.regions = [*column.found_regions(), *drawn]
+    study.regions = [*column.found_regions(), *drawn, lesions.region]
     say("Measuring")
     with tempfile.TemporaryDirectory() as temporary:  # read back as a scanner's export would be
         path = Path(temporary) / SPECTRUM_FILE
         write_nifti_mrs(path, *phantom.spectrum(SPECTRUM_SITE), PRESS)
         study.spectra = {SPECTRUM_SITE: analyze(read_spectra([path]))}
     assessment = assess(study, Settings(texture=True))
+    assessment.notes += [*joined.notes, lesions.told]
     assessment.notes.append(f"Spine found without a point, levels {column.ground}.")
     assessment.true_value, assessment.parameter_maps = phantom.true_value, facts
     files = write_outputs(assessment, folder, not args.no_scene, say)
@@ -151,6 +154,21 @@ def _dual_energy_maps(phantom) -> tuple[dict, dict]:
     images = phantom.dual_energy_volumes()
     maps, facts = _maps(recipe, images, names, water_cm=WATER_CM)
     return maps, {"VNCa, bone mineral and yellow share": facts}
+
+
+def _whole_body(phantom):
+    """Two stations of diffusion joined, and lesions as they were proposed, with what is said."""
+    from types import SimpleNamespace
+
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.measures.whole_body import propose
+    from MarrowAssessLib.study.regions import Region
+
+    joined = phantom.whole_body()
+    found = propose(joined.adc, joined.high, phantom.skeleton())
+    told = f"{found.told} They were taken as proposed, which a reader would edit."
+    region = Region.from_mask("lesion", Role.LESION, "", found.mask)
+    return joined, SimpleNamespace(region=region, told=told)
 
 
 def _maps(recipe, images, names, **settings) -> tuple[dict, dict]:

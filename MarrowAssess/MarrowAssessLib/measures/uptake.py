@@ -17,7 +17,7 @@ from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
 from MarrowAssessLib.measures.suv_peak import suv_peak
-from MarrowAssessLib.study.body_shift import BodyShift, body_shift
+from MarrowAssessLib.study.body_shift import BodyShift, body_shift, spine_shift
 from MarrowAssessLib.study.coverage import Coverage, coverage
 from MarrowAssessLib.study.regions import PERCENTILES, Region, Statistics, effective_samples
 
@@ -36,6 +36,7 @@ _F18_S = 6586.0
 CHILD_YEARS, LEAN_YEARS = 18, 16
 MOST_GLUCOSE = 11.0  # mmol/l
 SHIFT_TOLD_MM, SHIFT_REFUSED_MM = 5.0, 10.0
+FEWEST_BODIES = 3  # whose shift tells that of the spine
 _SHAFT = "diaphysis"
 
 
@@ -50,6 +51,7 @@ class Uptake:
             correlation of neighboring voxels leaves; NaN for fewer than two.
         highest: of the voxels that lie inside by half or more.
         peak: highest mean of 1 cm^3; NaN where the image holds no such sphere.
+        cover: the region on the PET's grid.
         cautions: sentences to read with its numbers.
     """
 
@@ -58,6 +60,7 @@ class Uptake:
     mean_half: float
     highest: float
     peak: float
+    cover: Coverage
     cautions: tuple[str, ...]
 
 
@@ -69,14 +72,15 @@ def uptake(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         "marrow_suv",
     ):
         return []
-    shift = book.of_all(_shift)
-    if shift and shift.length_mm > SHIFT_REFUSED_MM and not book.settings.accept_shift:
+    apart = [one for one in book.of_all(_apart) if one[1].length_mm > SHIFT_REFUSED_MM]
+    if apart and not book.settings.accept_shift:
+        what, shift = apart[0]
         return [
             Skipped(
                 quantity.key,
-                f"the body lies apart on PET and CT by {shift.told()}; look at both, and accept "
-                "it (--accept-shift, or the option of the panel) where regions fit the PET all the "
-                "same",
+                f"{what} by {shift.told()}; look at both, register them (--register-pet), or "
+                "accept it (--accept-shift, or the option of the panel) where regions fit the PET "
+                "all the same",
             )
         ]
     found = _METHODS[quantity.method](book, quantity)
@@ -87,10 +91,19 @@ def uptake(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     return found
 
 
-def _shift(book: Book) -> BodyShift | None:
-    """Of the PET against the study's CT, None without one."""
-    ct = book.acquired.get(Contrast.CT)
-    return body_shift(book.acquired[Contrast.SUV], ct) if ct is not None else None
+def _apart(book: Book) -> list[tuple[str, BodyShift]]:
+    """What lies elsewhere on the PET, in words, and by how much: body and spine, where known."""
+    pet, ct = book.acquired[Contrast.SUV], book.acquired.get(Contrast.CT)
+    inside = np.zeros(pet.array.shape, np.float32)
+    bodies = [one for one in _of(book, Role.MARROW) if spine_region(one.region.site)]
+    for cover in (one.cover for one in bodies):
+        inside[cover.box] = np.maximum(inside[cover.box], cover.weights)
+    spine = spine_shift(pet, inside) if len(bodies) >= FEWEST_BODIES else None
+    found = [
+        ("the body lies apart on PET and CT", body_shift(pet, ct) if ct is not None else None),
+        ("the spine lies apart on PET and in its regions", spine),
+    ]
+    return [(what, shift) for what, shift in found if shift]
 
 
 # --- regions on the PET -------------------------------------------------------------------------
@@ -165,7 +178,7 @@ def _measured(
     inside = np.argwhere(core) + cover.offset
     peak = suv_peak(image.array, inside, image.spacing)
     highest = float(values[core].max())
-    return Uptake(region, statistics, half, highest, peak, tuple(cautions))
+    return Uptake(region, statistics, half, highest, peak, cover, tuple(cautions))
 
 
 def _weighted_quantiles(
@@ -429,11 +442,19 @@ def _cautions(book: Book) -> list[str]:
         cautions.append(
             f"Blood glucose was {glucose:g} mmol/l; above {MOST_GLUCOSE:g} tissue takes less FDG."
         )
-    shift = book.of_all(_shift)
-    if shift and shift.length_mm > SHIFT_TOLD_MM:
+    for what, shift in book.of_all(_apart):
+        if shift.length_mm > SHIFT_TOLD_MM:
+            agree = f" (outlines agree by {shift.dice:.2f}, Dice)" if shift.dice >= 0 else ""
+            cautions.append(
+                f"{what[0].upper()}{what[1:]} by {shift.told()}{agree}: regions may miss their "
+                "tissue on the PET."
+            )
+    ct = book.acquired.get(Contrast.CT)
+    frames = {facts.get("FrameOfReference"), ct and ct.attributes.get("FrameOfReference")} - {None}
+    if len(frames) > 1:
         cautions.append(
-            f"The body lies apart on PET and CT by {shift.told()} (outlines agree by "
-            f"{shift.dice:.2f}, Dice): regions of the CT may miss their tissue on the PET."
+            "PET and CT are of different frames of reference by their headers, so not of one "
+            "examination; compare where the body lies."
         )
     if tracer in ("", "FDG") and not child:
         cautions += _unusual_tissue(book)

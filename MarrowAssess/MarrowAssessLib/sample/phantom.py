@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from PDFFMapperLib.diffusion.stations import Joined
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
@@ -24,7 +25,9 @@ from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.measures.composition import composition
 from MarrowAssessLib.measures.measurement import Measurement
 from MarrowAssessLib.sample import other_modalities
+from MarrowAssessLib.sample.whole_body import true_adc, whole_body
 from MarrowAssessLib.sources.labels import LabelRule, regions_from_labels
+from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
 FIELD_STRENGTH_T = 3.0
@@ -216,6 +219,31 @@ class LumbarPhantom:
         """CT at 90 and at 150 kV behind tin."""
         return other_modalities.dual_energy(self.tissue, _NAMES, self._marrow_pdff, self.seed)
 
+    def whole_body(self) -> Joined:
+        """Diffusion at b = 50 and 900 of two table positions, joined: ADC and both images."""
+        return whole_body(self.tissue, self._tissues, self.noise_sd, self.seed)
+
+    def skeleton(self) -> list[Region]:
+        """All marrow of each level, and the psoas."""
+        names = [*((level, Role.MARROW) for level in LEVELS), ("psoas", Role.MUSCLE)]
+        return [
+            Region.from_mask(
+                f"{one} {role.value}", role, one, self.tissue.array == _NAMES.index(one)
+            )
+            for one, role in names
+        ]
+
+    @property
+    def lesion_ml(self) -> float:
+        """The volume of infiltrated marrow."""
+        voxels = np.isin(self.tissue.array, [_NAMES.index(one) for one in self._infiltrated])
+        return float(np.count_nonzero(voxels)) * self.tissue.voxel_volume_mm3 / 1000
+
+    @property
+    def _infiltrated(self) -> list[str]:
+        below = other_modalities.INFILTRATED_BELOW
+        return [level for level, pdff in self._marrow_pdff.items() if pdff < below]
+
     @property
     def _marrow_pdff(self) -> dict[str, float]:
         return {level: self.patient.tissues[level].pdff for level in LEVELS}
@@ -242,6 +270,8 @@ class LumbarPhantom:
 
     def true_value(self, measurement: Measurement) -> float | None:
         """What a measurement would be without noise or partial volume; None where undefined."""
+        if measurement.quantity == "diffusion_volume":
+            return self.lesion_ml
         tissues = [self._tissue_at(name) for name in measurement.measured]
         divisors = [self._tissue_at(name) for name in measurement.divided_by] or tissues
         quantity = measurement.quantity
@@ -274,6 +304,8 @@ class LumbarPhantom:
         role, site = role_and_site(region)
         if role in (Role.LIVER, Role.BLOOD):
             return self.patient.tissues["soft tissue"]
+        if role is Role.LESION:
+            return self.patient.tissues[self._infiltrated[0]]
         if role is Role.MARROW:
             return self.patient.tissues[site]
         if role is Role.MUSCLE:
@@ -443,6 +475,8 @@ _TRUE_PROPERTIES = {
     "marrow_pdff": lambda tissue: 100 * tissue.pdff,
     "muscle_pdff": lambda tissue: 100 * tissue.pdff,
     "marrow_r2star": lambda tissue: 1000 / tissue.t2star_ms,
+    "marrow_adc": true_adc,
+    "global_adc": true_adc,
     "marrow_d": lambda tissue: tissue.d,
     "marrow_dstar": lambda tissue: tissue.dstar,
     "marrow_f": lambda tissue: 100 * tissue.f,

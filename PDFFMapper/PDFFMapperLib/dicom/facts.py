@@ -92,8 +92,8 @@ def attributes_of(header: Dataset) -> dict[str, object]:
         attributes["ReadoutMode"] = readout
     if serial := str(header.get("DeviceSerialNumber") or "").strip():
         attributes["Device"] = hashlib.sha256(serial.encode()).hexdigest()[:8]
-    if attributes.get("Modality") == "CT":
-        attributes |= _ct_facts(header)
+    if attributes.get("Modality") in ("CT", "PT"):
+        attributes |= _scan_facts(header)
     if (mapping := real_world_mapping(header)) is not None:
         if mapping.units:
             attributes["Units"] = mapping.units
@@ -124,7 +124,7 @@ def energy_of(header: Dataset) -> float | None:
     return None
 
 
-def _ct_facts(header: Dataset) -> dict[str, object]:
+def _scan_facts(header: Dataset) -> dict[str, object]:
     """Energy, material and scan of a multi-energy image; the scan by a hash of its frame."""
     facts: dict[str, object] = {}
     if (energy := energy_of(header)) is not None:
