@@ -350,11 +350,20 @@ def application():
 
 
 def wait(seconds=0.0):
-    """Let the panel work for a while, and until it has nothing more to do."""
-    end = time.monotonic() + max(seconds, 0.02)
+    """Let the panel work for a while, and until it has nothing more to do.
+
+    A job that waits for a pause of its user is run at once: no test sits such pauses out.
+    """
+    end = time.monotonic() + seconds
+    application().processEvents()
     while time.monotonic() < end or any(timer.isActive() for timer in TIMERS):
+        if time.monotonic() < end:
+            time.sleep(0.005)
+        else:
+            for timer in [one for one in TIMERS if one.isActive()]:
+                timer.stop()
+                timer.timeout.emit()
         application().processEvents()
-        time.sleep(0.005)
 
 
 def type_into(proxy, text):

@@ -1,5 +1,6 @@
 import copy
 import hashlib
+import inspect
 import os
 from pathlib import Path
 
@@ -58,14 +59,18 @@ def _key(given) -> object:
 
 def _kept(compute):
     """A function whose result for the same images is computed once and copied each time."""
+    parameters = inspect.signature(compute)
 
-    def kept(*given, progress=None, **more):
-        key = (compute.__name__, _key(given), _key(sorted(more.items())))
+    def kept(*given, **more):
+        bound = parameters.bind(*given, **more)
+        bound.apply_defaults()
+        named = bound.arguments
+        progress = named.pop("progress", None)
+        key = (compute.__name__, *((name, _key(one)) for name, one in named.items()))
         if key not in _KEPT:
-            more |= {"progress": progress} if progress else {}
-            _KEPT[key] = compute(*given, **more)
+            _KEPT[key] = compute(**named, progress=progress)
         elif progress and not all(progress(part) for part in (0.1, 0.5, 0.9)):
-            raise InterruptedError("Finding the spine was canceled.")
+            raise InterruptedError("It was canceled.")
         return copy.deepcopy(_KEPT[key])
 
     return kept

@@ -459,6 +459,29 @@ def test_a_disc_that_the_network_does_not_see_is_what_lies_between():
     assert unseen.body.voxels > 1000
 
 
+def test_a_disc_is_seen_from_150_mm3_on_and_specks_are_none_of_it():
+    from MarrowAssessLib.placement.disc import disc_seen
+
+    grid = np.eye(4)
+    grid[:3, 3] = [-30, -25, -40]
+    volume = Volume(np.full((80, 50, 60), 100.0, np.float32), grid, "T1")
+
+    def seen(*slabs):
+        chance = np.zeros(volume.array.shape, np.float32)
+        for slab in slabs:
+            chance[slab] = 1
+        pair = body_at(18.0), body_at(-18.0)
+        found = disc_seen(volume, volume.with_array(chance), *pair, "L3-L4")
+        return found, found.body.full_mask(volume.array.shape)
+
+    speck = np.s_[40:41, 25:26, 50:51]
+    found, mask = seen(np.s_[36:44, 20:30, 20:40], speck)
+    assert not found.unsure and not mask[speck] and 1400 < found.body.voxels <= 1600
+    assert not seen(np.s_[38:42, 21:28, 25:33])[0].unsure  # 4 x 7 x 8 mm
+    (doubt,) = seen(np.s_[39:42, 21:27, 25:33])[0].unsure  # 3 x 6 x 8 mm
+    assert doubt.startswith("The disc is hardly seen")
+
+
 def test_a_found_body_says_where_network_and_edges_differ_and_where_it_is_cut():
     from MarrowAssessLib.placement.options import AS_USUAL
     from MarrowAssessLib.placement.spine_column import _body

@@ -34,6 +34,7 @@ from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.mapping import chosen_settings  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from PDFFMapperLib.water_fat.recipe import WATER_FAT  # noqa: E402
+from PySide6.QtTest import QTest  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
 APPLICATION = panels.application()
@@ -791,7 +792,7 @@ def test_results_follow_in_the_middle_of_a_drag(panel, sample):
     panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
     for step in range(40):  # up to 2 s without a pause
         point.SetNthControlPointPosition(0, *(sample.centers_ras["L3"] + [0, 0, 0.1 * step]))
-        wait(0.05)
+        QTest.qWait(50)
         if len(calls) == 2:
             return
     raise AssertionError(f"{len(calls)} assessments while it was dragged")

@@ -1,5 +1,7 @@
 """One-click placement on a digital spine whose anatomy is known exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
@@ -284,6 +286,14 @@ def test_a_missed_body_is_added():
     assert list(again.bodies)[-1] == "L5"
     assert dice(again.bodies["L5"].body.full_mask(labels.shape), labels == 5) > 0.88
     assert "L4-L5" in again.discs
+    sacral = {"S2": column.bodies["L3"], "S3": column.bodies["L4"]}
+    column = replace(column, bodies=sacral, discs={}, muscles={}, csf=None)
+    again = corrected(volume, column, "S4", point_ras=np.array([0.0, 0.0, -2 * APART]))
+    assert list(again.bodies) == ["S2", "S3", "S4"]
+    assert list(again.discs) == ["S2-S3", "S3-S4"]
+    assert dice(again.bodies["S4"].body.full_mask(labels.shape), labels == 5) > 0.88
+    with pytest.raises(ValueError, match="'S5' is not a vertebra of this column"):
+        corrected(volume, column, "S5", point_ras=np.zeros(3))
 
 
 def tilted(degrees, axis):

@@ -29,9 +29,9 @@ DISC_TILTS_DEG = [(tilt, 0.0) for tilt in (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0)
 DISC_TILTS_DEG += [(-45.0, 15.0), (-30.0, 15.0)]
 TILT_SD_DEG = 12.0  # of the bodies beside a clicked disc
 BESIDE_MM = 18.0  # from a disc to the middle of a body beside it: half of both heights
-LEAST_ROOM_MM = 1.0  # between the two boxes found
-FACE_FROM = 0.5  # of a body's half height: its surface's points beyond are its endplate
-INTO_BODY, PLATE_FROM = 0.7, 0.75  # likewise: where the outline is looked up, where a disc begins
+# Of a body's half height: its surface's points beyond are its endplate, where its outline is looked
+# up, and where a disc begins.
+FACE_FROM, INTO_BODY, PLATE_FROM = 0.5, 0.7, 0.75
 MIDDLE_MM = 4.0  # round a disc's middle, to each side: where its height is taken
 WIDER = 1.25  # of the bodies' half sizes: how far a disc that a network sees may bulge
 OPENED_MM, OPENED_SEEN_MM = 2.0, 1.0  # thinner pieces are none of a disc, or of one that is seen
@@ -147,7 +147,7 @@ def place_disc(
         ]
         apart = (pair[0][0].center - pair[1][0].center) @ up
         room = apart - sum(box.half[2] for box, *_ in pair)
-        if LEAST_ROOM_MM < room <= DISC_BOUNDS_MM[1]:
+        if 0 < room <= DISC_BOUNDS_MM[1]:
             boxes.append((pair[0][1] + pair[1][1], pair))
     if not boxes:
         empty = Region(f"{site} disc".strip(), Role.DISC, site, np.zeros((0, 0, 0), bool))

@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.install.software import MAKER
-from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.progress import Progress
+
+if TYPE_CHECKING:  # Slicer loads the rows with the module, and files are read when maps are made
+    from PDFFMapperLib.maps.parametric_map import ParametricMap
+    from PDFFMapperLib.maps.progress import Progress
 
 NUMBER, NUMBERS, CHOICE, SWITCH, TEXT, IMAGE = (
     "number", "numbers", "choice", "switch", "text", "image",
