@@ -10,6 +10,7 @@ from MarrowAssessLib.cohort.comparison import ALL_SITES, comparison
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.statistics.agreement import components, iccs
 from MarrowAssessLib.statistics.change import slope
+from MarrowAssessLib.statistics.curves import reference_curve
 from MarrowAssessLib.statistics.groups import (
     auc,
     benjamini_hochberg,
@@ -165,6 +166,35 @@ def test_unbalanced_slopes_weigh_patients_by_what_they_tell():
     assert found.low < 2 < found.high and found.high - found.low < 0.5
 
 
+def people(n, seed=0):
+    """Ages, and values of mean 20 + 0.5 a year whose SD grows from 2 to 6; skewed by nothing."""
+    rng = np.random.default_rng(seed)
+    ages = rng.uniform(20, 80, n)
+    return ages, 20 + 0.5 * ages + np.exp(np.interp(ages, (20, 80), np.log((2, 6)))) * rng.normal(
+        size=n
+    )
+
+
+def test_reference_curves_hold_their_shares_and_find_the_truth():
+    curve = reference_curve(*people(1500))
+    for percent in (3, 10, 50, 90, 97):
+        assert curve.share_below(percent) == pytest.approx(percent, abs=2)
+    lines = {percent: (ages, values) for percent, ages, values in curve.lines()}
+    at = np.argmin(abs(lines[50][0] - 50))
+    age = lines[50][0][at]
+    assert lines[50][1][at] == pytest.approx(20 + 0.5 * age, abs=0.5)
+    sd = math.exp(np.interp(age, (20, 80), np.log((2, 6))))
+    assert lines[97][1][at] - lines[50][1][at] == pytest.approx(1.881 * sd, rel=0.1)
+    _, deviation, limit = curve.worm()
+    assert np.mean(np.abs(deviation) < limit) > 0.9
+    skewed = reference_curve(people(1500)[0], -np.exp(np.random.default_rng(1).normal(size=1500)))
+    _, deviation, limit = skewed.worm()  # no power is tried on what is below 0
+    assert np.mean(np.abs(deviation) < limit) < 0.2
+    assert reference_curve(*people(99)).percents == (10, 50, 90)
+    assert reference_curve(*people(19)) is None
+    assert reference_curve(np.arange(30.0), np.arange(30.0)) is None
+
+
 def row(patient, session, site, value, **facts):
     return {
         "study": f"{patient}-{session}", "patient": patient, "session": session,
@@ -227,6 +257,24 @@ def test_the_command_writes_tables_and_a_page(tmp_path, capsys, monkeypatch):
     page = (tmp_path / "out" / "compare.html").read_text()
     assert "<tr class=stands>" in page and "For research use only" in page
     assert json.loads((tmp_path / "out" / "compare.json").read_text())["notes"] == []
+    normal = [
+        row(f"n{n}", 1, "L3", value, age_years=float(age), sex="FM"[n % 2], group="ab"[n // 60])
+        for n, (age, value) in enumerate(zip(*people(120), strict=True))
+    ]
+    tables.write_measurements(normal, tmp_path)
+    assert main([*command[:-1], "--normal", "a"]) == 0
+    with (tmp_path / "out" / "curves.csv").open(newline="") as stream:
+        curves = list(csv.DictReader(stream))
+    assert [(one["sex"], one["n"], one["below_p3"]) for one in curves] == [
+        ("F", "30", ""), ("M", "30", ""),
+    ]  # fmt: skip
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "Worm plot: Marrow PDFF L3, women" in page and ">P90<" in page and ">P97<" not in page
+    from MarrowAssessLib.references.cohort_csv import read_control_cohort
+
+    cohort = read_control_cohort(tmp_path / "out" / "controls.csv", "ours")
+    assert len(cohort.curves) == 2
+    tables.write_measurements(rows, tmp_path)
 
     def refused():
         assert main(command) == 2

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper"), str(ROOT / "Testing/Python")]
 SHAPE = (30, 256, 256)
 REGIONS = 5
+_CLASS = ["SOPClassUID"]
 
 
 def study_of(image: object) -> object:
@@ -79,6 +80,7 @@ def checked(folder: Path, out: Path) -> None:
     from MarrowAssessLib.dicom_out.export import write_dicom
     from MarrowAssessLib.findings.assessment import assess
     from PDFFMapperLib.dicom.folder import read_dicom_folder
+    from pydicom import dcmread
 
     series = read_dicom_folder(folder)[0]
     image = series.contents[0].read()
@@ -89,7 +91,8 @@ def checked(folder: Path, out: Path) -> None:
         lines = (done.stdout + done.stderr).splitlines()
         errors += sum(line.startswith(("Error", "Abort")) for line in lines)
     maker = image.attributes.get("Manufacturer", "")
-    kind = "enhanced" if len({path for path, _ in image.slices.frames}) == 1 else "classic"
+    first = dcmread(image.slices.frames[0][0], stop_before_pixels=True, specific_tags=_CLASS)
+    kind = "enhanced" if first.SOPClassUID.name.startswith("Enhanced") else "classic"
     print(f"{folder.name}: {maker} {kind}, {image.array.shape}: {len(written)} objects, "
           f"{errors} errors", flush=True)  # fmt: skip
 

@@ -19,6 +19,7 @@ import numpy as np
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.statistics.agreement import components, iccs
 from MarrowAssessLib.statistics.change import slope
+from MarrowAssessLib.statistics.curves import PERCENTS, ReferenceCurve, reference_curve
 from MarrowAssessLib.statistics.groups import benjamini_hochberg, compared, holm
 from MarrowAssessLib.statistics.repeatability import (
     agreement,
@@ -57,7 +58,10 @@ class Comparison:
     """Rows of each table, by column, and what was left out.
 
     Attributes:
-        repeatability, agreement, groups, change: rows; empty where the table has no such data.
+        repeatability, agreement, groups, change, curves: rows; empty where the table has no such
+            data.
+        fitted: the curves, one for each row of `curves`.
+        controls: quantity, site, sex, age_years and value of the people behind the curves.
         notes: sentences.
     """
 
@@ -65,22 +69,27 @@ class Comparison:
     agreement: list[dict] = field(default_factory=list)
     groups: list[dict] = field(default_factory=list)
     change: list[dict] = field(default_factory=list)
+    curves: list[dict] = field(default_factory=list)
+    fitted: list[ReferenceCurve] = field(default_factory=list)
+    controls: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def tables(self) -> dict[str, list[dict]]:
         """The tables that have rows, by name."""
-        named = {key: getattr(self, key) for key in
-                 ("repeatability", "agreement", "groups", "change")}  # fmt: skip
-        return {name: rows for name, rows in named.items() if rows}
+        names = ("repeatability", "agreement", "groups", "change", "curves", "controls")
+        return {name: rows for name in names if (rows := getattr(self, name))}
 
 
-def comparison(rows: Sequence[Mapping], repeats: bool = False) -> Comparison:
+def comparison(
+    rows: Sequence[Mapping], repeats: bool = False, normal: str | None = None
+) -> Comparison:
     """All that the rows of a cohort's table allow.
 
     Args:
         rows: as read by `tables.read_measurements`.
         repeats: whether the visits of a patient are repeated examinations of unchanged marrow.
+        normal: the group of normal people whose reference curves are fitted; "all" for everybody.
 
     Raises:
         ValueError: there is nothing to compare.
@@ -97,6 +106,8 @@ def comparison(rows: Sequence[Mapping], repeats: bool = False) -> Comparison:
         elif len({one.facts.get("days") for one in own} - {None}) > 1:
             found.change += _changes(place, own)
         found.groups += _groups(place, own)
+        if normal:
+            _add_curves(found, place, own, normal)
     for quantity, own in _by(values, "quantity").items():
         if len({one.site for one in own}) > 1:
             place = {"quantity": quantity, "site": ALL_SITES}
@@ -108,7 +119,7 @@ def comparison(rows: Sequence[Mapping], repeats: bool = False) -> Comparison:
         raise ValueError(
             "There is nothing to compare: no patient has repeated visits (--repeats), and no "
             "column group with three patients in each of two groups, or days with five patients' "
-            "visits, is there."
+            "visits, is there; reference curves (--normal) need 20 people of a sex."
         )
     if any(row["quantity"] == "marrow_pdff" for row in found.change):
         found.notes.append(_OF_PDFF)
@@ -263,6 +274,33 @@ def _changes(place: dict, values: list[Value]) -> list[dict]:
         if known := slope(own):
             found.append(place | {"group": name or "all"} | asdict(known))
     return found
+
+
+def _add_curves(found: Comparison, place: dict, values: list[Value], normal: str) -> None:
+    """The reference curve of each sex, of one value a patient: the mean of its visits."""
+    people = [_patient(own) for own in _by(values, "patient").values()]
+    people = [
+        one
+        for one in people
+        if normal in ("all", one["group"]) and math.isfinite(one["age_years"] + one["is_male"])
+    ]
+    for sex, is_male in (("F", 0.0), ("M", 1.0)):
+        own = [one for one in people if one["is_male"] == is_male]
+        numbers = ([one[key] for one in own] for key in ("age_years", "value"))
+        curve = reference_curve(*map(np.array, numbers))
+        if curve is None:
+            continue
+        fitted = curve.fitted
+        row = place | {"sex": sex, "n": fitted.n, "age_min": fitted.age_min,
+                       "age_max": fitted.age_max, "power": fitted.power}  # fmt: skip
+        row |= {f"below_p{p}": curve.share_below(p) if p in curve.percents else None
+                for p in PERCENTS}  # fmt: skip
+        found.curves.append(row)
+        found.fitted.append(curve)
+        found.controls += [
+            place | {"sex": sex, "age_years": one["age_years"], "value": one["value"]}
+            for one in own
+        ]
 
 
 def _adjust(rows: list[dict]) -> None:

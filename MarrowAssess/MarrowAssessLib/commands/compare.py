@@ -15,10 +15,11 @@ from PDFFMapperLib.install.software import MAKER
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 
 PAGE, RECORD = "compare.html", "compare.json"
-TABLES = ("repeatability", "agreement", "groups", "change")
+TABLES = ("repeatability", "agreement", "groups", "change", "curves", "controls")
 EPILOG = """examples:
   marrowassess compare results --out compared
   marrowassess compare test_retest --repeats --out compared
+  marrowassess compare volunteers --normal all --out compared
 
 RESULTS is a folder that `marrowassess cohort` wrote. Groups, days and readers come from the columns
 group, days, reader, scanner and center of its CSV list. With --repeats the visits of a patient are
@@ -35,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", action="store_true", help="visits are repeats of unchanged marrow"
     )
+    parser.add_argument(
+        "--normal", metavar="GROUP",
+        help="fit reference curves over age to this group of normal people; all: to everybody",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.report.compare_page import compare_page
 
     refuse_foreign(args.out, RECORD, (PAGE, *(f"{name}.csv" for name in TABLES)))
-    found = comparison(read_measurements(args.results), args.repeats)
+    found = comparison(read_measurements(args.results), args.repeats, args.normal)
     with output_set(args.out, RECORD) as folder:
         for name, rows in found.tables.items():
             _write(rows, folder / f"{name}.csv")

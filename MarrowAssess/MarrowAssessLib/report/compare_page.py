@@ -6,9 +6,12 @@ from html import escape
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.cohort.comparison import Comparison, unit_of
+from MarrowAssessLib.report.curve_plots import curve_svg, worm_svg
 from MarrowAssessLib.report.page import interval, p_shown, page, shown, table
+from MarrowAssessLib.statistics.curves import PERCENTS
 
 _EFFECT = 0.05
+MOST_CURVES = 16
 
 
 def compare_page(found: Comparison) -> str:
@@ -22,6 +25,8 @@ def compare_page(found: Comparison) -> str:
         parts += ["<h2>Groups</h2>", _WHAT["groups"], _groups(found)]
     if found.change:
         parts += ["<h2>Change over time</h2>", _WHAT["change"], _change(found)]
+    if found.curves:
+        parts += ["<h2>Reference curves</h2>", _WHAT["curves"], _curves(found), *_plots(found)]
     return page("Comparison of a cohort", parts)
 
 
@@ -47,6 +52,13 @@ _WHAT = {
     "change": (
         '<p class="fine">Common slope of patients with visits on two days or more (random '
         "intercepts by REML; errors by leaving out one patient after another).</p>"
+    ),
+    "curves": (
+        '<p class="fine">Percentiles of normal people over age (GAMLSS, normal case on a power '
+        "scale, chosen by AICc), and how many % of them lie below each; P3 and P97 from 100 people "
+        "on. Worm plot (van Buuren and Fredriks 2001): 19 of 20 points within the dashed lines. "
+        "<code>marrowassess references --add-cohort controls.csv</code> makes them your "
+        "references.</p>"
     ),
 }
 
@@ -123,3 +135,28 @@ def _change(found: Comparison) -> str:
         for row in found.change
     ]  # fmt: skip
     return table(heads, rows)
+
+
+def _curves(found: Comparison) -> str:
+    heads = [*_PLACE, "Sex", "n", "Ages", "Scale", *(f"Below P{p}" for p in PERCENTS)]
+    scales = {1.0: "value", 0.5: "square root", 0.0: "logarithm"}
+    rows = [
+        [
+            *_place(row), row["sex"], str(row["n"]), f"{row['age_min']:.0f}-{row['age_max']:.0f}",
+            scales[row["power"]], *(f"{row[f'below_p{p}']:.1f} %"
+                                    if row[f"below_p{p}"] is not None else "" for p in PERCENTS),
+        ]
+        for row in found.curves
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def _plots(found: Comparison) -> list[str]:
+    """Curve and worm plot of each, the first ones where there are many."""
+    figures = []
+    for row, curve in list(zip(found.curves, found.fitted, strict=True))[:MOST_CURVES]:
+        name, site, unit = _place(row)
+        who = {"F": "women", "M": "men"}[row["sex"]]
+        title = f"{name} {site} ({unit}), {who}"
+        figures += [curve_svg(curve, title), worm_svg(curve, f"Worm plot: {name} {site}, {who}")]
+    return ['<div class="plots">', *(f"<figure>{one}</figure>" for one in figures), "</div>"]
