@@ -1375,6 +1375,25 @@ def test_one_unknown_name_does_not_stop_the_other_regions(tmp_path):
         read_study({Contrast.T1: tmp_path / "t1.nii"}, markups=[markups("here")])
 
 
+def test_values_that_are_given_win_and_what_the_files_say_is_told(tmp_path):
+    for n, te in enumerate(("1.2", "2.4")):
+        for k in range(2):
+            facts = {"EchoTime": te, "InstanceNumber": 2 * n + k, "DiffusionBValue": 400.0 * n}
+            classic_slice(tmp_path, f"{n}{k}.dcm", k, STACK[k], series="1.2", **facts)
+    _, times, notes = read_echoes([tmp_path], echo_times=[1, 2], unit="ms")
+    assert times == [0.001, 0.002]
+    said = "The echo times given (1, 2 ms) are used; the files state 1.2, 2.4 ms."
+    assert said in notes
+    assert not read_echoes([tmp_path], echo_times=[1.2, 2.4], unit="ms")[2]
+    _, b_values, notes = read_diffusion([tmp_path], [0, 600])
+    assert list(b_values) == [0, 600]
+    assert "The b-values given (0, 600 s/mm^2) are used; the files state 0, 400 s/mm^2." in notes
+    path = nifti(tmp_path / "a.nii", np.stack([STACK, STACK]).astype(np.int16))
+    (tmp_path / "a.json").write_text(json.dumps({"EchoTime": [0.0012, 0.0024]}))
+    _, _, notes = read_echoes([path], echo_times=[1, 2], unit="ms")
+    assert said in notes
+
+
 # --- measurements of nothing ---------------------------------------------------------------------
 
 

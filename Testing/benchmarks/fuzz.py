@@ -121,6 +121,18 @@ def more_families(folder: Path, like: Volume, labels: np.ndarray) -> None:
     for name, bone in (("low.nii", 300.0), ("high.nii", 150.0)):
         hounsfield = np.choose(labels, (-1000.0, bone, 40.0)).astype(np.float32)
         write_volume(like.with_array(hounsfield), folder / name)
+    ute = [like.with_array(np.exp(-0.4 * t) * (100 + like.array)) for t in (0.032, 2.2)]
+    write_series(ute, folder / "ute.nii.gz")
+    (folder / "ute.json").write_text(json.dumps({"EchoTime": [3.2e-5, 2.2e-3]}))
+    upper = MATRIX.copy()
+    upper[2, 3] += 3 * MATRIX[2, 2]  # one slice in common
+    above = [Volume(like.array * np.exp(-0.7e-3 * b), upper, "up") for b in (0, 100, 400, 800)]
+    write_series([one.with_array(one.array.astype(np.float32)) for one in above],
+                 folder / "up.nii.gz")  # fmt: skip
+    (folder / "up.bval").write_text("0 100 400 800")
+    muscle = np.where(labels == 2, 30.0, 300.0).astype(np.float32)
+    write_volume(like.with_array(muscle), folder / "b800.nii")
+    write_volume(like.with_array(np.full(SHAPE, 0.9, np.float32)), folder / "adc.nii")
     call = ["assess", "--volume", f"PDFF={folder / 'pdff.nii'}", "--labels",
             str(folder / "lab.nii.gz"), *REGIONS[2:], *PATIENT]  # fmt: skip
     with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
@@ -194,6 +206,10 @@ CALLS: dict[str, list[list[str]]] = {
     "dect": [["dect", "low.nii", "high.nii", "--kv-pair", "80/Sn140", "--regions", "lab.nrrd"]],
     "follow-up": [["follow-up", "a.json", "b.json", "--days", "0,90"]],
     "cohort": [["cohort", "studies"]],
+    "ute": [["ute", "ute.nii.gz", "--regions", "lab.nrrd"]],
+    "stations": [["stations", "dwi.nii.gz", "up.nii.gz"]],
+    "lesions": [["lesions", "--volume", "ADC=adc.nii", "--volume", "DWI=b800.nii", *REGIONS]],
+    "radiomics": [["radiomics", "--volume", "T1=t1.nii", *REGIONS]],
     "dicom_out": [
         ["assess", "--volume", "T1=t1dicom", *REGIONS, *PATIENT, "--dicom-out", "../out/dicom"],
     ],
@@ -338,6 +354,9 @@ def _measured(study: Study) -> Assessment:
     return assess(study)
 
 
+READ_ONLY = ("assess", "pdff", "ivim", "dect", "spectrum", "cohort", "ute", "radiomics")
+
+
 def only_reading() -> None:
     """Let every command end when its inputs are read and checked."""
     parser = program._parser
@@ -365,7 +384,7 @@ def only_reading() -> None:
         if not hasattr(args, "images"):
             arguments, _ = study_arguments(args)
             study = read_study(**arguments)
-            if args.dicom_out:
+            if getattr(args, "dicom_out", None):
                 write_dicom(_measured(study), args.dicom_out)
             return 0
         family = next(one for one in FAMILIES if one.command == args.command)
@@ -382,7 +401,7 @@ def only_reading() -> None:
         def parse(_: list[str]) -> argparse.Namespace:
             args = parser(arguments).parse_args(arguments)
             args.command = arguments[0]
-            if args.command in ("assess", "pdff", "ivim", "dect", "spectrum", "cohort"):
+            if args.command in READ_ONLY:
                 args.run = reads
             return args
 

@@ -22,6 +22,7 @@ from PDFFMapperLib.diffusion.stated import (
 )
 from PDFFMapperLib.images.bids import bids_images, bids_root
 from PDFFMapperLib.images.files import read_series
+from PDFFMapperLib.images.sidecar import other_than_typed
 from PDFFMapperLib.images.volume import Volume, grids_differ
 
 
@@ -107,6 +108,9 @@ def read_diffusion(
         if not volume.same_grid(volumes[0]):
             raise ValueError(grids_differ(volume, volumes[0]))
         notes += volume.notes
+    if b_values is not None:
+        headers = [volume.attributes.get("DiffusionBValue") for volume in volumes]
+        notes += other_than_typed("b-values", b_values, headers, "s/mm^2")
     if directions is not None and (b_values is not None or len(paths) > 1 or all(dicom)):
         vectors = read_bvec(directions, len(volumes))
         if b_values is not None:

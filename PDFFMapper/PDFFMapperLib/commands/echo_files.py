@@ -12,7 +12,13 @@ from PDFFMapperLib.dicom.selection import echo_volumes, is_dicom_source, series_
 from PDFFMapperLib.images.bids import bids_images, bids_name, bids_root, inherited_facts
 from PDFFMapperLib.images.files import read_series
 from PDFFMapperLib.images.json_file import read_json
-from PDFFMapperLib.images.sidecar import Sidecar, common_unit, read_sidecar, sidecar_of_image
+from PDFFMapperLib.images.sidecar import (
+    Sidecar,
+    common_unit,
+    other_than_typed,
+    read_sidecar,
+    sidecar_of_image,
+)
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_units import PHASE_UNITS, echo_times_in_seconds
 
@@ -128,11 +134,15 @@ def read_echoes(
     volumes, times, notes = [], [], []
     for paths, component in groups:
         echoes = _named_parts([echo for path in paths for echo in read_series(path)])
-        stated = _sidecar_facts(paths, sidecars, echoes, unit, notes)
+        stated = _sidecar_facts(
+            paths, sidecars, echoes, unit if echo_times is None else None, notes
+        )  # the unit is that of the times given
         if _in_channels(echoes, len(paths), echo_times, stated):
             echoes = _named_parts(_parts_of_channels(echoes, notes))
         if echo_times is not None:
-            stated = _given_times(echo_times, unit, echoes)
+            given = _given_times(echo_times, unit, echoes)
+            notes += other_than_typed("echo times", 1e3 * given, 1e3 * np.array(stated), "ms")
+            stated = given
         times += list(stated)
         for echo in echoes:
             if component:
@@ -176,7 +186,7 @@ def _dicom_echoes(
     sidecars: Sequence[Path],
 ) -> tuple[list[Volume], list[float] | None, list[str]]:
     """The echoes of DICOM folders or files; phase may be a series of its own among them."""
-    contents = [read_sidecar(path, unit) for path in sidecars]
+    contents = [read_sidecar(path, unit if echo_times is None else None) for path in sidecars]
     if echo_times is None and contents:
         stated = [one.echo_times_s for one in contents if one.echo_times_s is not None]
         echo_times, unit = (np.concatenate(stated), "s") if stated else (None, unit)
@@ -191,6 +201,9 @@ def _dicom_echoes(
             volume.attributes = {**content.attributes, **volume.attributes}
     times = _given_times(echo_times, unit, volumes).tolist() if known else None
     notes = [note for volume in volumes for note in volume.notes]
+    if times is not None:
+        headers = [volume.attributes.get("EchoTime") for volume in volumes]
+        notes += other_than_typed("echo times", 1e3 * np.array(times), headers, "ms")
     notes += [note for content in contents for note in content.notes]
     return volumes, times, list(dict.fromkeys(notes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,3 +157,19 @@ def _sidecar(facts: dict[str, object], name: str, unit: str | None) -> Sidecar:
     if component := component_of_image_type(image_type_of(facts)):
         attributes["ImageComponent"] = component
     return Sidecar(times, attributes, notes)
+
+
+def other_than_typed(
+    what: str, typed: Sequence[float], stated: Sequence[object], unit: str
+) -> list[str]:
+    """A sentence where the files state other values than somebody typed, which are used."""
+    try:
+        found = np.array(stated, float)
+    except (TypeError, ValueError):  # not all of them state one
+        return []
+    if len(found) != len(typed) or not np.isfinite(found).all():
+        return []
+    if np.allclose(found, typed, rtol=0.02, atol=0.01):
+        return []
+    here, there = (", ".join(f"{one:g}" for one in np.round(ones, 3)) for ones in (typed, found))
+    return [f"The {what} given ({here} {unit}) are used; the files state {there} {unit}."]
