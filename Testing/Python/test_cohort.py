@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from dicom_files import write_as_dicom
-from MarrowAssessLib.cohort import child, measuring, run
+from MarrowAssessLib.cohort import apart, child, measuring, run
 from MarrowAssessLib.cohort.apart import Limits, Task, end_children, measure_apart
 from MarrowAssessLib.cohort.inventory import StudySource, find_studies, patient_id, salted
 from MarrowAssessLib.cohort.run import Plan, run_cohort
@@ -30,6 +30,17 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installe
 
 GRID = np.diag([1.5, 1.5, 4, 1.0])
 PATIENTS = 3  # the fourth study is broken
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _children():
+    """Processes that measure are started once for all tests, and end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "end_children", lambda: None)
+        yield
+    assert apart._idle
+    end_children()
+    assert not apart._idle
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +202,6 @@ def harmful(folder, name, **limits):
     return Task(source, folder / "out", limits=Limits(**limits), measure=f"harmful:{name}")
 
 
-@pytest.fixture(scope="module")
-def _children():
-    yield
-    end_children()
-
-
-@pytest.mark.usefixtures("_children")
 @pytest.mark.parametrize(
     ("harm", "reason", "limits"),
     [
@@ -218,6 +222,7 @@ def test_a_process_is_kept_for_the_next_study_also_below_one_that_may_have_no_ch
     """A Dask worker with a nanny is such a process (daemonic)."""
 
     def measure(answer):
+        apart._idle.clear()  # those of the process that this one was forked from
         answer.send([measure_apart(harmful(tmp_path, "harmless")).rows for _ in range(2)])
         end_children()
 

@@ -1,8 +1,8 @@
 """Studies of a cohort, measured in processes apart: whatever one does harms no other.
 
-Each thread that asks keeps one process (see cohort.child) and gives it study after study, so that
-Python is started and the references are loaded once. A process is replaced after a study that
-crashed it, ran out of time or memory, and after MOST_STUDIES.
+A process (see cohort.child) is kept and given study after study, so that Python is started and the
+references are loaded once; there are as many as threads that ask at once. One is replaced after a
+study that crashed it, ran out of time or memory, and after MOST_STUDIES.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_STUDIES = 250
 STAGING = ".writing-"
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS",
                "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")  # fmt: skip
-_kept: dict[int, Child] = {}  # by the thread that asks
+_idle: list[Child] = []  # waiting for a study; the last one used last
 
 
 @dataclass(frozen=True)
@@ -118,22 +118,22 @@ class Child:
 
 
 def measure_apart(task: Task) -> Outcome:
-    """Measure a study in this thread's process; one that crashes is tried once more."""
+    """Measure a study in a process apart; one that crashes is tried once more."""
     first = _once(task)
     return _once(task) if first.crashed else first
 
 
 def end_children() -> None:
-    """End the processes that are kept."""
-    while _kept:
-        _kept.popitem()[1].close()
+    """End the processes that wait for a study."""
+    while _idle:
+        _idle.pop().close()
 
 
 def _once(task: Task) -> Outcome:
-    me = threading.get_ident()
-    if me not in _kept:
-        _kept[me] = Child()
-    child = _kept[me]
+    try:
+        child = _idle.pop()
+    except IndexError:
+        child = Child()
     staging = task.out.with_name(f"{STAGING}{task.out.name}-{uuid.uuid4().hex[:8]}")
     try:
         outcome = child.measure(replace(task, staging=staging))
@@ -146,5 +146,7 @@ def _once(task: Task) -> Outcome:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     if outcome.crashed or child.studies >= MOST_STUDIES:
-        _kept.pop(me).close()
+        child.close()
+    else:
+        _idle.append(child)
     return outcome
