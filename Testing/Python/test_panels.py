@@ -964,6 +964,36 @@ def test_leaving_place_mode_releases_the_button(panel, sample):
     assert not slicer.mrmlScene.GetNodesByName("MarrowAssess click").GetNumberOfItems()
 
 
+def test_a_number_brings_its_image_to_the_front(panel, sample, monkeypatch):
+    applied(panel)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+
+    def layers(background, foreground):
+        for view in composites:
+            view.SetBackgroundVolumeID(background and background.GetID())
+            view.SetForegroundVolumeID(foreground and foreground.GetID())
+
+    def show(background, foreground):
+        layers(background, foreground)
+        shown.append(background.GetName())
+
+    layers(sample.volumes["T1"], None)
+    shown = []
+    monkeypatch.setattr(slicer.util, "setSliceViewerLayers", show)
+    click_cell = panel.ui.resultsTable.qobject.cellClicked.emit
+    for column in ("T1/disc", "PDFF\n%", "PDFF\n%", "T1/disc"):
+        click_cell(*cell_at(panel, "L2", column))
+    assert shown == ["PDFF", "T1"]
+    layers(sample.volumes["T1"], sample.volumes["PDFF"])
+    for view in composites:
+        view.SetForegroundOpacity(0.5)
+    click_cell(*cell_at(panel, "L2", "PDFF\n%"))  # seen through
+    assert shown == ["PDFF", "T1"]
+    click_cell(*cell_at(panel, "L2", "T1/disc"))
+    assert shown == ["PDFF", "T1", "T1"]
+
+
 def test_finding_the_column_shows_progress_and_can_be_canceled(panel, sample):
     panel.enter()
     panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])

@@ -9,6 +9,7 @@ import slicer
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.panel import words
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.live_results import notes, said_without_reference
@@ -135,17 +136,25 @@ class ResultsPane:
         return cell.row if cell else None
 
     def onClicked(self, row: int, column: int) -> None:
-        """Show a number's region in the slice views, its age curve in the plot, its reference."""
+        """Show a number's image and region in the slice views, its age curve, its reference."""
         self._ui.resultsTable.viewport().repaint()  # chosen, before views take their time
         self._choose(chosen := self._at(row, column))
         if chosen is None:
             return
+        if image := self._image_of(chosen):
+            views.show_image(image)
         views.jump_to(self.segmentation, chosen.regions)
         if chart := self.chart:
             views.put_into_plots(chart)
             _put_legends_beside()
         if doubtful := [name for name in doubts(self.segmentation) if name in chosen.regions]:
             self.show_doubt(doubtful[0])
+
+    def _image_of(self, row: ResultRow) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The image that a number was measured in, as it is chosen now."""
+        images = QUANTITIES[row.key].images if row.key in QUANTITIES else ()
+        chosen = self._logic.chosenVolumes(self._frame.parameters)
+        return chosen.get(images[0].value) if images else None
 
     def _choose(self, chosen: ResultRow | None) -> None:
         """Tell all of this number, and where it can be read; of none, tell nothing."""

@@ -28,6 +28,16 @@ def jump_to(
             return
 
 
+def show_image(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show an image in the slice views, unless it is in front in all of them."""
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        covered = view.GetForegroundVolumeID() and view.GetForegroundOpacity() > 0
+        front = view.GetForegroundVolumeID() if covered else view.GetBackgroundVolumeID()
+        if front != node.GetID():
+            slicer.util.setSliceViewerLayers(background=node, foreground=None)
+            return
+
+
 def show_3d(
     segmentation: slicer.vtkMRMLSegmentationNode,
     visible: bool,
