@@ -49,7 +49,7 @@ def fill_color_key(
     legend.SetMaxNumberOfColors(len(MEANINGS))
     legend.SetNumberOfLabels(len(MEANINGS))
     legend.SetOrientation(legend.Vertical)
-    legend.SetPosition(0.03, 0.08)  # below that of z-scores
+    legend.SetPosition(0.03, 0.13)  # below that of z-scores, above the names of two images
     legend.SetSize(0.18, 0.2)  # the letters take the size that fits
     legend.SetAttribute(NEEDED, "yes" if needed else "no")
     legend.SetVisibility(needed)

@@ -55,7 +55,7 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     legend.SetTitleText(kind.legend)
     legend.SetLabelFormat("%.0f" if made.window[1] - made.window[0] >= 5 else "%.1f")
     # Beside the z-scores of MarrowAssess, whose labels take the other side.
-    legend.SetPosition(0.13, 0.5)
+    legend.SetPosition(0.13, 0.55)
     legend.SetSize(0.08, 0.42)
     legend.SetVisibility(True)  # in slice views that show this map
     return node
