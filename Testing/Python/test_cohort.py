@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -285,7 +286,7 @@ def test_a_list_is_a_cohort(studies, tmp_path, monkeypatch, capsys):
         studies.parent / "list.csv",
         "Patient,Visit,T1,labels,label_rules,Age,sex,resample,group,days\n"
         "Mueller,b,Mueller_1.nrrd,labels.nrrd,1=marrow:L3;3=muscle:psoas,31,F,false,case,90\n"
-        "Mueller,a,gone.nrrd,labels.nrrd,,31,F,,,0\n\n",
+        "Mueller,a,Mueller_gone.nrrd,labels.nrrd,,31,F,,,0\n\n",
     )
     assert (one.name, one.patient, one.session) == ("Mueller/a", "Mueller", "a")
     assert two.columns == (("group", "case"), ("days", "90"))
@@ -300,9 +301,13 @@ def test_a_list_is_a_cohort(studies, tmp_path, monkeypatch, capsys):
     rows = run._rows([(two.id, outcome)], [one, two], "salt")
     who = [rows[0][key] for key in ("study", "patient", "session", "group", "days")]
     assert who == [two.id, salted("Mueller", "salt"), 2, "case", "90"]
-    assert child.outcome_of(Task(one, tmp_path / "out", staging=staging)).state == FAILED
+    failed = child.outcome_of(Task(one, tmp_path / "out", staging=staging))
+    assert failed.state == FAILED and "Mueller" not in failed.reason and failed.reason
+    wrong = replace(one, content='{"T2": 1}')
+    failed = child.outcome_of(Task(wrong, tmp_path / "out", staging=staging))
+    assert "unknown key T2" in failed.reason and "Mueller" not in failed.reason
     assert main(["cohort", str(studies.parent / "list.csv"), "--dry-run", "--out", "x"]) == 0
-    assert "Mueller/a: T1; 1 files; missing: T1 gone.nrrd" in capsys.readouterr().out
+    assert "Mueller/a: T1; 1 files; missing: T1 Mueller_gone.nrrd" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -319,6 +324,19 @@ def test_lists_that_are_none(tmp_path, text, sentence):
     (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=re.escape(sentence)):
         find_studies(tmp_path / "list.csv", "")
+
+
+def test_a_missing_file_is_told_without_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(child, "_limit_memory", lambda _: None)
+    for name, content in (
+        ("lost", {"volumes": {"T1": "Mueller_lost.nrrd"}, "markups": "Mueller.mrk.json"}),
+        ("odd", {"volumes": ["Mueller"], "markups": 3}),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    for study in find_studies(tmp_path, ""):
+        outcome = child.outcome_of(Task(study, tmp_path / "out", staging=tmp_path / "staging"))
+        assert outcome.state == FAILED and outcome.reason.endswith(".")
+        assert "Mueller" not in outcome.reason
 
 
 def test_a_bids_data_set_is_a_cohort(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import re
 import sys
 import threading
 from pkgutil import resolve_name
@@ -80,8 +81,11 @@ def _sentence(error: Exception, source: StudySource) -> str:
         text = f"It cannot be measured ({type(error).__name__}: {text})."
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.strerror}."
-    folders = {parent for file in source.files for parent in file.parents[:3]}
-    return without_names(text, [*source.files, source.path, *sorted(folders, key=str)[::-1]])
+    text = re.sub(r"; this is [\[{\"].*$", ".", text)  # what a study file has in a wrong place
+    places = [*source.files, *source.named, source.path]
+    folders = {parent for place in places for parent in place.parents[:3]}
+    called = [one for one in (source.name, source.patient) if one]
+    return without_names(text, [*places, *called, *sorted(folders, key=str)[::-1]])
 
 
 if __name__ == "__main__":

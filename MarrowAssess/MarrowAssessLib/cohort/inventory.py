@@ -33,6 +33,7 @@ class StudySource:
         content: of a study of a list or data set: a study file's text (JSON).
         patient, session: as they are called there; "" where it does not say.
         columns: what else its list says of it, for the tables.
+        named: files and folders that it names, whether they are there or not.
     """
 
     id: str
@@ -43,6 +44,7 @@ class StudySource:
     patient: str = ""
     session: str = ""
     columns: tuple[tuple[str, str], ...] = ()
+    named: tuple[Path, ...] = ()
 
     @property
     def stamp(self) -> str:
@@ -89,10 +91,11 @@ def find_studies(place: str | Path, salt: str) -> list[StudySource]:
     for path in sorted(root.iterdir()):
         if path.name.startswith("."):
             continue
-        files = _files_of(path)
+        named = _named(path)
+        files = _files_of(path, named)
         if files:
             name = path.relative_to(root).as_posix()
-            found.append(StudySource(salted(name, salt), path, files, name))
+            found.append(StudySource(salted(name, salt), path, files, name, named=named))
     if not found:
         raise ValueError(
             f"{root}: no study is in this folder; put each study's DICOM files in a folder of its "
@@ -103,16 +106,17 @@ def find_studies(place: str | Path, salt: str) -> list[StudySource]:
 
 def _listed(one: ListedStudy, place: Path, salt: str) -> StudySource:
     """A study of a list or a BIDS data set."""
-    base = place.parent if place.is_file() else place
+    named = _places_of(one.content, place.parent if place.is_file() else place)
     return StudySource(
         salted(one.name, salt),
         place,
-        tuple(sorted(set(_named_files(one.content, base)))),
+        tuple(sorted(set(_files_at(named)))),
         one.name,
         json.dumps(one.content, sort_keys=True),
         one.patient,
         one.session,
         one.columns,
+        named,
     )
 
 
@@ -148,30 +152,41 @@ def keep_salt(path: Path, salt: str) -> None:
         path.chmod(0o600)
 
 
-def _files_of(path: Path) -> tuple[Path, ...]:
+def _named(path: Path) -> tuple[Path, ...]:
+    """The files and folders that a study file names; none of other files."""
+    if path.is_dir() or path.suffix.lower() != ".json":
+        return ()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return ()  # reading the study says what is wrong
+    return _places_of(content, path.parent)
+
+
+def _files_of(path: Path, named: tuple[Path, ...]) -> tuple[Path, ...]:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return tuple(files) if any(map(is_dicom, files)) else ()
     if path.suffix.lower() != ".json":
         return ()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        content = {}  # reading the study says what is wrong
-    return tuple(sorted({path, *_named_files(content, path.parent)}))
+    return tuple(sorted({path, *_files_at(named)}))
 
 
-def _named_files(content: object, base: Path) -> list[Path]:
-    """The files and folders' files that a study file names, as far as they are there."""
+def _places_of(content: object, base: Path) -> tuple[Path, ...]:
+    """The files and folders that the content of a study file names, there or not."""
     if not isinstance(content, dict):
-        return []
+        return ()
     volumes, markups = content.get("volumes"), content.get("markups") or []
     named = [
         *(volumes.values() if isinstance(volumes, Mapping) else ()),
         *(content[key] for key in _PLACES if content.get(key)),
-        *([markups] if isinstance(markups, str) else markups),
+        *([markups] if isinstance(markups, str) else markups if isinstance(markups, list) else []),
     ]
-    places = [base / one.split("#")[0] for one in named if isinstance(one, str)]
+    return tuple(base / one.split("#")[0] for one in named if isinstance(one, str))
+
+
+def _files_at(places: tuple[Path, ...]) -> list[Path]:
+    """The files that are there, those in folders included."""
     files = []
     for place in places:
         files += [f for f in place.rglob("*") if f.is_file()] if place.is_dir() else [place]
