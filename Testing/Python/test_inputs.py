@@ -1375,6 +1375,22 @@ def test_one_unknown_name_does_not_stop_the_other_regions(tmp_path):
         read_study({Contrast.T1: tmp_path / "t1.nii"}, markups=[markups("here")])
 
 
+@pytest.mark.parametrize("mode", ["0.000000", "2.000000"])
+def test_ge_images_of_reversed_phase_encoding_are_refused(tmp_path, mode):
+    data = header(series="1.2")
+    block = data.private_block(0x0019, "GEMS_ACQU_01", create=True)
+    block.add_new(0x9C, "LO", "research/ABCD/epi_pepolar")
+    block.add_new(0xB3, "DS", mode)
+    data.ImagePositionPatient, data.PixelSpacing = [0, 0, 0], [1, 1]
+    data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    put_pixels(data, STACK[0])
+    data.save_as(tmp_path / "a.dcm")
+    (series,) = read_dicom_folder(tmp_path)
+    assert ("stores images of reversed phase encoding upside down" in series.problem) == (
+        mode[0] == "2"
+    )
+
+
 def test_values_that_are_given_win_and_what_the_files_say_is_told(tmp_path):
     for n, te in enumerate(("1.2", "2.4")):
         for k in range(2):

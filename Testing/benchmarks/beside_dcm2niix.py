@@ -142,33 +142,42 @@ def compare(folder: Path, tool: str) -> Counter:
     counts: Counter = Counter()
     with tempfile.TemporaryDirectory() as made:
         others = theirs(folder, Path(made), tool)
+    alone: list[One] = []
     for series in read_dicom_folder(folder):
         uid, mine, why = ours(series)
         if why:
             counts["refused series"] += 1
             print(f"  refused: {series.description}: {why[:200]}")
-        taken: list[One] = []
-        for other in others.pop(uid, []) if mine else []:
-            how, one = pair([one for one in mine if not any(one is two for two in taken)], other)
-            if one is None and pair(taken, other)[1] is not None:
-                how = "theirs twice"
-            counts[how] += 1
-            if one is None or how == "elsewhere":
-                print(f"  {how}: {other.name} {other.array.shape}")
-                continue
-            taken.append(one)
-            for key, value in other.facts.items():
-                tolerance = 0.02 * abs(value) + 0.01
-                if key in one.facts and abs(one.facts[key] - value) > tolerance:
-                    counts[f"other {key}"] += 1
-                    print(f"  {key} {one.facts[key]:g}, theirs {value:g}: {other.name}")
-        counts["ours only"] += len(mine) - len(taken)
-        if mine and len(taken) < len(mine):
-            print(f"  ours only: {len(mine) - len(taken)} of {series.description}")
-    for uid, volumes in others.items():
-        counts["theirs, series not read here"] += len(volumes)
-        print(f"  {len(volumes)} volume(s) of a series not read here: {volumes[0].name} ({uid})")
+        alone += _paired(mine, others.pop(uid, []) if mine else [], counts, say=True)
+    # Files whose JSON tells no series: by their voxels among those left.
+    unnamed = [one for volumes in others.values() for one in volumes]
+    left = _paired(alone, unnamed, counts, say=False)
+    counts["ours only"] += len(left)
+    for one in left:
+        print(f"  ours only: {one.name}")
     return counts
+
+
+def _paired(mine: list[One], others: list[One], counts: Counter, say: bool) -> list[One]:
+    """Count how volumes of dcm2niix are found among ours; returns ours that have no pair."""
+    taken: list[One] = []
+    for other in others:
+        how, one = pair([one for one in mine if not any(one is two for two in taken)], other)
+        if one is None and pair(taken, other)[1] is not None:
+            how = "theirs twice"
+        if one is None and not say and how != "theirs twice":
+            how = "theirs only"
+        counts[how] += 1
+        if one is None or how == "elsewhere":
+            print(f"  {how}: {other.name} {other.array.shape}")
+            continue
+        taken.append(one)
+        for key, value in other.facts.items():
+            tolerance = 0.02 * abs(value) + 0.01
+            if key in one.facts and abs(one.facts[key] - value) > tolerance:
+                counts[f"other {key}"] += 1
+                print(f"  {key} {one.facts[key]:g}, theirs {value:g}: {other.name}")
+    return [one for one in mine if not any(one is two for two in taken)]
 
 
 def main() -> None:

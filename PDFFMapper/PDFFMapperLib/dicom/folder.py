@@ -20,7 +20,13 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from PDFFMapperLib.dicom.elements import PARAMETRIC_MAP, number_in, numbers_in
+from PDFFMapperLib.dicom.elements import (
+    GE_POLARITY,
+    GE_SEQUENCE,
+    PARAMETRIC_MAP,
+    number_in,
+    numbers_in,
+)
 from PDFFMapperLib.dicom.facts import PatientFacts, attributes_of, patient_of
 from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
 from PDFFMapperLib.dicom.header import NotDicom, read_header
@@ -305,6 +311,12 @@ def _sort_series(found: _Found) -> DicomSeries:
         if found.problem:
             series.problem = f"{label} cannot be read: {found.problem}"
             return series
+        if _upside_down(_first_frame(found)):
+            series.problem = (
+                f"{label}: GE's epi_pepolar stores images of reversed phase encoding upside down, "
+                "unlike what their headers say; convert them with dcm2niix first."
+            )
+            return series
         try:
             groups = sort_frames(found.frames, label, series.notes)
             series.contents = volumes_of_series(groups, series.description)
@@ -314,6 +326,13 @@ def _sort_series(found: _Found) -> DicomSeries:
     except Exception as error:  # a header value that pydicom cannot convert
         problem = f"Series {key} cannot be read: a header is damaged ({type(error).__name__})."
         return DicomSeries(key, "damaged", [], PatientFacts(), [], problem)
+
+
+def _upside_down(header: Dataset) -> bool:
+    """Whether a series holds images with reversed rows (dcm2niix, issue 532): modes 1, 2, 3."""
+    sequence = header.get(GE_SEQUENCE)
+    is_polar = sequence is not None and "epi_pepolar" in str(sequence.value)
+    return is_polar and bool(number_in(header, GE_POLARITY))
 
 
 def _first_frame(found: _Found) -> Dataset:
