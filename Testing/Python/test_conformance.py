@@ -196,11 +196,10 @@ def test_command(phantom, capsys):
 
 
 def test_the_record_of_a_map_names_its_spectrum(phantom, capsys):
-    record = {"provenance": {"fat_spectrum": "ren_marrow"},
-              "maps": [{"file": "a1.nrrd", "provenance": {}}]}  # fmt: skip
+    (phantom / "a1.nrrd").rename(phantom / "waterfat_PDFF.nrrd")
+    record = {"maps": [{"file": "waterfat_PDFF.nrrd", "facts": {"FatSpectrum": "ren_marrow"}}]}
     (phantom / "waterfat_maps.json").write_text(json.dumps(record))
-    (phantom / "other_maps.json").write_text('{"maps": 3}')
-    assert command(phantom, scans=("A=a1.nrrd",)) == 0
+    assert command(phantom, scans=("A=waterfat_PDFF.nrrd",)) == 0
     assert "'ren_marrow', which is of tissue" in capsys.readouterr().out
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from PDFFMapperLib.maps.progress import Progress
 
 from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Result
 from MarrowAssessLib.findings.signature import signatures
 from MarrowAssessLib.findings.statement import DOUBTFUL
@@ -27,10 +29,12 @@ from MarrowAssessLib.references.marrow_patterns import (
     marrow_conversion,
     t1_disc_pattern,
 )
+from MarrowAssessLib.references.records import Record, fat_spectrum_of
 from MarrowAssessLib.study.acquisition_facts import field_strength_t
 from MarrowAssessLib.study.bias_field import N4_METHOD
 from MarrowAssessLib.study.study import Study
 
+_PDFF = (Contrast.PDFF,)
 NOT_COMPARABLE = "its cautions say why nothing is compared with it"
 
 
@@ -126,9 +130,30 @@ def _result(measurement: Measurement, study: Study, settings: Settings) -> Resul
         found.z = expectation.z_score(measurement.value)
         found.percentile = expectation.percentile(measurement.value)
         found.verdict = expectation.verdict(measurement.value)
+        _add_spectrum_caution(measurement, study, expectation.records[0])
     scored = expectation is not None
     found.statements = statements(measurement, study, cutoffs, settings.n4, scored)
     return found
+
+
+def _add_spectrum_caution(measurement: Measurement, study: Study, reference: Record) -> None:
+    """Say it where the reference's PDFF rests on another fat spectrum than the map's."""
+    images = QUANTITIES[measurement.quantity].images
+    used = study.volumes[images[0]].attributes.get("FatSpectrum") if images == _PDFF else None
+    if used is None or reference.evidence == "own cohort":
+        return
+    known = fat_spectrum_of(reference)
+    far = "some points" if measurement.systematic is None else "up to the systematic error"
+    if known is None:
+        measurement.cautions.append(
+            f"The fat spectrum behind the reference ({reference.source}) is not known; with "
+            f"another than the map's ({used}) PDFF differs by {far}."
+        )
+    elif known != used:
+        measurement.cautions.append(
+            f"The reference ({reference.source}) was measured with the fat spectrum {known}, the "
+            f"map with {used}: by that alone PDFF differs by {far}."
+        )
 
 
 def _methods(settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.spectrum_choice import error_of
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -39,9 +40,14 @@ def map_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         _check_unit(volume, contrast, region, one)
         half = 1.96 * one.median_se
         ci = (one.median - half, one.median + half) if np.isfinite(half) else None
-        found.append(
-            Measurement(quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci)
-        )
+        made = Measurement(quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci)
+        if errors := error_of(volume.attributes, one.median):
+            made.systematic = max(map(abs, errors))
+            made.how = (
+                f"fat spectrum {volume.attributes['FatSpectrum']}; the systematic error is what "
+                "others published for tissue would change"
+            )
+        found.append(made)
     return found + mean_of_levels(quantity, found)
 
 

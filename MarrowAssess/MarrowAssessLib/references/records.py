@@ -63,6 +63,12 @@ def _record(name: str) -> Record:
     )
 
 
+def fat_spectrum_of(record: Record) -> str | None:
+    """The fat spectrum (see water_fat.spectra) that a source fitted; None where it is not known."""
+    entry = data()["records"].get(record.id)
+    return data()["sources"][entry["source"]].get("fat_spectrum") if entry else None
+
+
 def records_of(entry: dict) -> tuple[Record, ...]:
     """The records that an entry of the data names."""
     return tuple(_record(name) for name in entry["records"])

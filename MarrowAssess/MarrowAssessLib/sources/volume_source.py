@@ -13,7 +13,6 @@ from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.recorded import recorded_provenance
 
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.sources.stated_patient import SAME_AGE_YEARS
@@ -33,8 +32,7 @@ class DicomStudy:
 def read_source(source: str | Path, contrast: Contrast) -> Volume:
     """Read an image file, a DICOM file, or the volume of a DICOM folder that fits a contrast.
 
-    What JSON files beside an image state, such as the unit of a map, is heard; the fat spectrum
-    that a PDFF map was made with becomes its attribute "FatSpectrum".
+    What JSON files beside an image state, such as the unit of a map, is heard.
 
     A folder with several volumes is narrowed by "#"; see PDFFMapperLib.dicom.selection.
 
@@ -43,11 +41,7 @@ def read_source(source: str | Path, contrast: Contrast) -> Volume:
     """
     volume = selection.read_source(source, contrast.value, lambda facts: _role(facts) is contrast)
     path, chosen = selection.split_source(source)
-    if not path.is_file() or chosen:
-        return volume
-    if spectrum := recorded_provenance(path).get("fat_spectrum"):
-        volume.attributes["FatSpectrum"] = spectrum
-    return with_stated_facts(volume, path)
+    return with_stated_facts(volume, path) if path.is_file() and not chosen else volume
 
 
 def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomStudy:

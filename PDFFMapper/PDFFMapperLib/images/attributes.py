@@ -25,7 +25,8 @@ PRODUCTS = {
 }  # fmt: skip
 
 # What a computed map's numbers rest on; the record beside its file keeps it.
-RECORDED = ("Calibration", "SystematicError", "LowShare", "ConvolutionKernel")
+RECORDED = ("Calibration", "SystematicError", "LowShare", "ConvolutionKernel", "FatSpectrum",
+            "FatSpectrumError")  # fmt: skip
 
 
 def product_of_image_type(words: Sequence[str]) -> str | None:

@@ -24,6 +24,7 @@ from PDFFMapperLib.water_fat.products import (
 from PDFFMapperLib.water_fat.recipe import SPECTRA
 from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult, separate_water_fat
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum, spectrum_from_peaks
+from PDFFMapperLib.water_fat.spectrum_choice import spectrum_error
 from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
 
 # field of the result: kind of map
@@ -250,6 +251,10 @@ def _separated(
     facts["algorithm"] = facts.pop("method")
     whole = np.nan_to_num(result.water) + np.nan_to_num(result.fat)
     signals = (0.0, float(np.percentile(whole[result.mask], 99)))  # of water and fat alike
+    used = _spectrum(settings)
+    of_spectrum = {"FatSpectrum": used.name}
+    if error := spectrum_error(used, train.echo_times_s, train.field_strength_t):
+        of_spectrum["FatSpectrumError"] = error
     maps = []
     for key, name in _MAPS.items():
         values = getattr(result, key)
@@ -258,6 +263,8 @@ def _separated(
         if name in _TRUSTED_ONLY:
             values = np.where(result.confident, values, np.float32(np.nan))
         kind, volume = map_kind(name), like.with_array(values, name)
+        if name in ("PDFF", "FF_magnitude"):
+            volume.attributes |= of_spectrum
         maps.append(ParametricMap(kind, volume, facts, window=kind.window or signals))
     doubt = like.with_array(result.doubt, "doubt")
     maps.append(ParametricMap(map_kind("doubt"), doubt, facts, _REASONS))
