@@ -24,6 +24,7 @@ _UNITS = {
     Contrast.R2STAR: _RATE_UNITS,
     Contrast.T2STAR: _TIME_UNITS,
 }
+_STATING = ("Units", "RescaleType")
 HIGHEST_PERCENT = 150.0  # noise goes beyond 100, a map of other scale far beyond
 LEAST_TOP = 60.0  # percent; below, the scale of a map cannot be told by its highest value
 _PICTURE_TOPS = (254, 255, 4095, 32767, 65535)  # of maps stretched to what a picture holds
@@ -41,15 +42,19 @@ _ASTRAY = {
 def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     """A map in its unit where its file states another one, and a sentence if that changed it.
 
-    A map that was changed states no unit any more, so that nothing scales it twice.
+    The unit is that of the file or, in DICOM images of MR, the type of the rescaled values, which
+    is heard where it is a unit of such a map. A map that was changed states no unit any more, so
+    that nothing scales it twice.
 
     Raises:
         ValueError: the unit stated is none of such a map.
     """
-    stated = str(volume.attributes.get("Units", ""))
     known = _UNITS.get(contrast)
-    word = re.sub(r"[\s^×*.{}]", "", stated.lower()).replace("µ", "u").replace("μ", "u")
-    word = re.sub(r"^1e-?0?(?=\d)", "10-", word.replace("²", "2").removeprefix("x"))
+    stated = str(volume.attributes.get("Units", ""))
+    rescaled = str(volume.attributes.get("RescaleType", ""))
+    if not stated and _word(rescaled) != "1" and _word(rescaled) in (known or ()):
+        stated = rescaled
+    word = _word(stated)
     if known is None or not word or word in ("arbitrary", "us", "unspecified", "nounits"):
         return volume, ""
     if word not in known:
@@ -61,9 +66,15 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     if factor == 1:
         return volume, ""
     scaled = volume.with_array(volume.array.astype(np.float32) * np.float32(factor))
-    scaled.attributes = {k: v for k, v in volume.attributes.items() if k != "Units"}
+    scaled.attributes = {k: v for k, v in volume.attributes.items() if k not in _STATING}
     scaled.attributes["TimesByUnit"] = factor
     return scaled, f"{contrast.value}: the file states '{stated}'; values were times {factor:g}."
+
+
+def _word(unit: str) -> str:
+    """A unit as it stands in the tables here."""
+    word = re.sub(r"[\s^×*.{}]", "", unit.lower()).replace("µ", "u").replace("μ", "u")
+    return re.sub(r"^1e-?0?(?=\d)", "10-", word.replace("²", "2").removeprefix("x"))
 
 
 def scale_advice(volume: Volume, contrast: Contrast) -> str:

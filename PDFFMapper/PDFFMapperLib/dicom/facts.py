@@ -42,6 +42,9 @@ _COMPONENTS = {
     "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
     "IMAGINARY": "imaginary",
 }  # fmt: skip
+# What scanners compute that has a unit, and how they write the units of such maps.
+_QUANTITIES = ("pdff", "water_fraction", "r2star", "t2star", "t1_map", "t2_map", "field", "adc")
+_MAP_UNITS = ("%", "percent", "permille", "[ppth]", "1/s", "/s", "s-1", "hz", "1/ms", "ms", "msec")
 
 
 @dataclass(frozen=True)
@@ -158,13 +161,38 @@ class RealWorldMapping:
     quantity: str
 
 
+def is_scanner_map(header: Dataset) -> bool:
+    """Whether an MR image holds a quantity (PDFF, R2*, ADC ...), by its image type or its unit."""
+    if str(header.get("Modality", "")) != "MR":
+        return False
+    words = [word.upper() for word in texts_in(header, "ImageType")]
+    units = [str(header.get("RescaleType") or "")]
+    for item in header.get("RealWorldValueMappingSequence") or []:
+        units += [_unit_of(item)]
+    return product_of_image_type(words) in _QUANTITIES or any(
+        unit.strip().lower() in _MAP_UNITS for unit in units
+    )
+
+
+def _unit_of(mapping: Dataset) -> str:
+    units = mapping.get("MeasurementUnitsCodeSequence") or []
+    return str(units[0].get("CodeValue", "")) if len(units) else ""
+
+
 def real_world_mapping(header: Dataset) -> RealWorldMapping | None:
-    """The first real world value mapping of a parametric map's frame; None for other objects."""
+    """How the stored values of a parametric map, or of a map that an MR scanner made, are read.
+
+    None for images, whose scale is arbitrary, and where no mapping with a slope is given. Of MR
+    images the unit "1" is none: scanners write it for percent as for fractions.
+    """
     items = header.get("RealWorldValueMappingSequence") or []
-    if str(header.get("SOPClassUID", "")) != PARAMETRIC_MAP or not len(items):
+    parametric = str(header.get("SOPClassUID", "")) == PARAMETRIC_MAP
+    if not parametric:
+        items = [one for one in items if number_in(one, "RealWorldValueSlope")]
+    if not len(items) or not (parametric or is_scanner_map(header)):
         return None
     item = items[0]
-    units = item.get("MeasurementUnitsCodeSequence") or []
+    units = _unit_of(item)
     defined = item.get("QuantityDefinitionSequence") or []
     named = [
         code.CodeMeaning
@@ -176,7 +204,7 @@ def real_world_mapping(header: Dataset) -> RealWorldMapping | None:
     return RealWorldMapping(
         1.0 if slope is None else slope,
         number_in(item, "RealWorldValueIntercept") or 0.0,
-        str(units[0].get("CodeValue", "")) if len(units) else "",
+        units if parametric or units != "1" else "",
         str(named[0]) if named else str(item.get("LUTLabel", "")),
     )
 

@@ -32,6 +32,7 @@ from PDFFMapperLib.dicom.elements import (
 )
 from PDFFMapperLib.dicom.facts import b_value_of, component_of, energy_of, real_world_mapping
 from PDFFMapperLib.dicom.siemens import siemens_csa
+from PDFFMapperLib.images.attributes import product_of_image_type
 
 # Names that enhanced objects use for what classic ones call otherwise.
 _CLASSIC_NAME = {
@@ -108,8 +109,11 @@ class Frame:
 
     @property
     def summary(self) -> str:
-        """What tells it from its siblings, as people read it: "phase, TE 4.6 ms"."""
+        """What tells it from its siblings, as people read it: "fat, phase, TE 4.6 ms"."""
         parts = []
+        words = [word.upper() for word in texts_in(self.header, "ImageType")]
+        if product := product_of_image_type(words):
+            parts.append(product.replace("_", " "))
         if (component := component_of(self.header)) and component != "magnitude":
             parts.append(component)
         if (echo_time := self.echo_time_ms) is not None:

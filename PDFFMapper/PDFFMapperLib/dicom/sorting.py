@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from PDFFMapperLib.dicom.elements import SLICE_COUNTS, number_in, numbers_in, texts_in
-from PDFFMapperLib.dicom.facts import component_of, direction_of, energy_of
+from PDFFMapperLib.dicom.facts import component_of, direction_of, energy_of, is_scanner_map
 from PDFFMapperLib.dicom.frames import Frame
 
 _POSITION_TOLERANCE_MM = 0.01
@@ -320,12 +320,12 @@ def _equalize_scaling(groups: list[list[Frame]], notes: list[str]) -> None:
     Philips: displayed value = stored * RescaleSlope + RescaleIntercept; the value as measured is
     displayed / (RescaleSlope * scale slope (2005,100E)) (Chenevert et al. 2014,
     doi 10.1593/tlo.13811). Within most series the product is constant and the displayed
-    value is kept; where it varies, the measured one is used.
+    value is kept; where it varies, the measured one is used. Maps beside the images (fat fraction,
+    R2*) have a scale of their own and are in their unit as displayed.
     """
+    images = [f for group in groups for f in group if not is_scanner_map(f.header)]
     for component in ("magnitude", "real", "imaginary", None):
-        frames = [
-            frame for group in groups for frame in group if component_of(frame.header) == component
-        ]
+        frames = [frame for frame in images if component_of(frame.header) == component]
         if not frames or any(not frame.display_scale for frame in frames):
             continue
         factors = np.array([frame.slope * frame.display_scale for frame in frames])
