@@ -32,6 +32,7 @@ COMMANDS = {
     "compare": ("MarrowAssessLib.commands.compare", "repeats, readers, groups of a cohort"),
     "conformance": ("MarrowAssessLib.commands.conformance", "PDFF of a phantom against its truth"),
     "follow-up": ("MarrowAssessLib.commands.follow_up", "visits of one person, and what changed"),
+    "change-map": ("MarrowAssessLib.commands.change_map", "bodies of two visits, voxel by voxel"),
     "summary": ("MarrowAssessLib.commands.summary", "all modalities of one patient on one page"),
     "xray": ("MarrowAssessLib.commands.xray", "a reader's form of a radiograph, checked"),
     "radiomics": ("MarrowAssessLib.commands.radiomics", "all IBSI features of every region"),

@@ -1,0 +1,179 @@
+"""Bodies of one visit found again at the next: where they lie, what changed, where it fails."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.follow_up.errors import MeasurementError
+from MarrowAssessLib.follow_up.registration import (
+    NotRegistered,
+    RigidBody,
+    overlap,
+    register_body,
+    values_at,
+)
+from MarrowAssessLib.follow_up.response_map import response_map
+from MarrowAssessLib.study.regions import Region
+from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.volume import Volume
+
+
+def moved(degrees, shift_mm, center):
+    """A rigid transform that turns about the axes at a center, then shifts it."""
+    turned = np.eye(3)
+    for axis, angle in enumerate(np.radians(degrees)):
+        a, b = (n for n in range(3) if n != axis)
+        one = np.eye(3)
+        one[a, a] = one[b, b] = np.cos(angle)
+        one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
+        turned = turned @ one
+    matrix = np.eye(4)
+    matrix[:3, :3] = turned
+    matrix[:3, 3] = center + shift_mm - turned @ center
+    return matrix
+
+
+def carried(volume, matrix):
+    """What a scanner sees after the patient moved."""
+    seen = np.nan_to_num(values_at(volume, np.linalg.inv(matrix), volume))
+    return volume.with_array(seen.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def body(phantom):
+    """T1, PDFF and the region of L3."""
+    study = phantom.study()
+    region = next(r for r in study.regions if (r.role, r.site) == (Role.MARROW, "L3"))
+    t1 = study.volumes[Contrast.T1]
+    pdff = t1.with_array(np.where(phantom.tissue.array > 0, 40.0, 0.0).astype(np.float32))
+    return t1, pdff, region
+
+
+def test_a_moved_body_is_found_and_its_change_counted(phantom, body, tmp_path, capsys):
+    """Goals: 0.3 voxel and 0.5 degrees; a third of the marrow rose by 10 points."""
+    t1, pdff, region = body
+    center = t1.to_ras(region.centroid_ijk())
+    true = moved((9, -6, 5), np.array([12.0, -14.0, 9.0]), center)
+    rng = np.random.default_rng(1)
+    noise = 0.02 * t1.array.max() * rng.standard_normal(t1.array.shape)
+    later = carried(t1, true)
+    later.array = later.array + noise.astype(np.float32)
+    risen = pdff.array.copy()
+    mask = region.full_mask(risen.shape)
+    ks = np.flatnonzero(mask.any(axis=(1, 2)))
+    third = mask.copy()
+    third[ks[len(ks) // 3] :] = False
+    risen[third] += 10
+    labels = t1.with_array(mask.astype(np.uint8))
+    paths = {
+        "t1": t1, "pdff": pdff, "t1_later": later, "labels": labels,
+        "pdff_later": carried(pdff.with_array(risen), true),
+        "labels_later": t1.with_array((carried(labels, true).array > 0.5).astype(np.uint8)),
+    }  # fmt: skip
+    for name, volume in paths.items():
+        write_volume(volume, tmp_path / f"{name}.nrrd")
+
+    def file(name):
+        return str(tmp_path / f"{name}.nrrd")
+
+    out = tmp_path / "out"
+    command = [
+        "change-map", "--first", file("t1"), file("pdff"), "--second", file("t1_later"),
+        file("pdff_later"), "--labels", file("labels"), "--label", "1=marrow:L3",
+        "--labels-second", file("labels_later"), "--out", str(out),
+    ]  # fmt: skip
+    assert main(command) == 0
+    assert "L3: " in capsys.readouterr().out
+    with (out / "change.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["failed"] == "" and float(row["overlap"]) > 0.9
+    assert float(row["correlation_after"]) > 0.8 > float(row["correlation_before"])
+    share = 100 * third.sum() / mask.sum()
+    assert float(row["up_percent"]) == pytest.approx(share, abs=8) and share > 20
+    assert float(row["down_percent"]) < 3
+    # 0.3 voxel of 1.5 to 2.5 mm and 0.5 degrees, of the body itself
+    (told,) = json.loads((out / "change.json").read_text())["bodies"]
+    wrong = np.linalg.inv(true) @ np.array(told["matrix_ras"])
+    apart = (wrong @ [*center, 1.0])[:3] - center
+    assert np.abs(np.linalg.inv(t1.ijk_to_ras[:3, :3]) @ apart).max() < 0.3
+    assert np.degrees(np.arccos(min((np.trace(wrong[:3, :3]) - 1) / 2, 1))) < 0.5
+
+
+def test_a_body_too_far_away_may_be_another_level():
+    grid = np.diag([3.0, 3.0, 3.0, 1.0])
+    k, j, i = np.indices((44, 44, 60)) * 3.0
+
+    def blob(x):
+        far = (i - x) ** 2 + (j - 66) ** 2 + (k - 66) ** 2
+        return Volume((1000 * np.exp(-far / (2 * 30.0**2))).astype(np.float32), grid, "T1")
+
+    mask = (i - 66) ** 2 + (j - 66) ** 2 + (k - 66) ** 2 < 15**2
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    with pytest.raises(NotRegistered, match="mm from where it was expected, which is more"):
+        register_body(blob(66), region, blob(106))
+
+
+def at_home(site="L3"):
+    return RigidBody(site, np.eye(4), 1.0, 1.0, 0.0, 0.0)
+
+
+def test_regions_that_do_not_meet_tell_of_shifted_levels(body):
+    t1, _, region = body
+    assert overlap(at_home(), t1, region, t1, region) == 1.0
+    mask = np.roll(region.full_mask(t1.array.shape), -20, axis=0)
+    with pytest.raises(NotRegistered, match="levels may be shifted"):
+        overlap(at_home(), t1, region, t1, Region.from_mask("L4", Role.MARROW, "L3", mask))
+
+
+def test_voxels_count_where_both_maps_are_trusted():
+    """With noise of 2 a voxel 5 % leave their error; those that changed by 20 all do."""
+    rng = np.random.default_rng(5)
+    first = Volume(40 + 2 * rng.standard_normal((20, 20, 20)), np.eye(4), "PDFF")
+    second = Volume(40 + 2 * rng.standard_normal((20, 20, 20)), np.eye(4), "PDFF")
+    second.array[:5] -= 20
+    second.array[10] = np.nan
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.ones((20, 20, 20), bool))
+    found = response_map(first, second, region, at_home())
+    assert found.beyond == pytest.approx(1.96 * 2 * np.sqrt(2), rel=0.05)
+    assert np.isnan(found.change[10]).all() and found.voxels <= 19 * 400
+    assert found.down == pytest.approx(5 / 19 + 0.025 * 14 / 19, abs=0.02)
+    assert found.up == pytest.approx(0.025 * 14 / 19, abs=0.01)
+    assert found.up + found.down + found.same == pytest.approx(1)
+    wide = response_map(first, second, region, at_home(), MeasurementError(0.5, True, 9, ""))
+    assert wide.beyond == pytest.approx(1.96 * np.sqrt(2) * 0.5 * 40, rel=0.05)
+    second.array[:] = np.nan
+    with pytest.raises(ValueError, match="0 voxels hold a value at both visits; 20"):
+        response_map(first, second, region, at_home())
+
+
+def test_a_failed_body_is_told_and_an_unknown_quantity_refused(body, tmp_path, capsys):
+    t1, pdff, region = body
+    rng = np.random.default_rng(3)
+    small = (slice(0, 30), slice(40, 120), slice(20, 90))
+    for name, array in (
+        ("image", t1.array),
+        ("map", pdff.array),
+        ("labels", region.full_mask(t1.array.shape).astype(np.uint8)),
+        ("noise", rng.normal(100, 9, t1.array.shape).astype(np.float32)),
+    ):
+        write_volume(t1.with_array(array[small]), tmp_path / f"{name}.nrrd")
+    image, values, labels, noise = (
+        str(tmp_path / f"{name}.nrrd") for name in ("image", "map", "labels", "noise")
+    )
+    out = tmp_path / "out"
+    command = [
+        "change-map", "--first", image, values, "--second", noise, values, "--labels", labels,
+        "--label", "1=marrow:L3", "--out", str(out),
+    ]  # fmt: skip
+    assert main([*command, "--quantity", "fat"]) == 2
+    assert "--quantity fat: this quantity is not known" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(command) == 0
+    assert "it was not found again" in capsys.readouterr().out
+    with (out / "change.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert "not found again" in row["failed"] and row["up_percent"] == ""
