@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import harmful as harmful_tasks
 import numpy as np
 import pytest
 from dicom_files import write_as_dicom
@@ -39,7 +40,6 @@ def _children():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "end_children", lambda: None)
         yield
-    assert apart._idle
     end_children()
     assert not apart._idle
 
@@ -376,7 +376,8 @@ def test_workers_elsewhere(studies, results, tmp_path, monkeypatch):
     from distributed import LocalCluster
 
     monkeypatch.setattr(run, "_CONNECT_S", 0.5)
-    quiet = {"dashboard_address": None, "processes": False, "threads_per_worker": 1}
+    quiet = {"dashboard_address": run._HERE, "worker_dashboard_address": run._HERE,
+             "processes": False, "threads_per_worker": 1}  # fmt: skip
     with LocalCluster(n_workers=1, **quiet) as cluster:
         plan = Plan(scheduler=cluster.scheduler_address)
         (tmp_path / "out" / "private").mkdir(parents=True)
@@ -400,6 +401,51 @@ def test_workers_elsewhere(studies, results, tmp_path, monkeypatch):
             run_cohort(studies, tmp_path / "none", plan, lambda _: None)
     with pytest.raises(ValueError, match="no Dask scheduler answers there"):
         run_cohort(studies, tmp_path / "none", Plan(scheduler="tcp://127.0.0.1:9"), print)
+
+
+def listening():
+    """Addresses that this process listens on, as the kernel tells them."""
+    own = {os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")
+           if os.path.islink(f"/proc/self/fd/{one}")}  # fmt: skip
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in open(f"/proc/net/{table}").read().splitlines()[1:]:
+            cells = line.split()
+            if cells[3] == "0A" and f"socket:[{cells[9]}]" in own:
+                found.append(cells[1].partition(":")[0])
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+def test_nobody_else_reaches_the_ports_and_what_is_in_flight_follows_the_workers(
+    tmp_path, monkeypatch
+):
+    """A client whose cluster grows from one thread to four after the first studies."""
+    monkeypatch.setattr(run, "_LOOK_S", 0.0)
+    monkeypatch.setattr(run, "measure_apart", harmful_tasks.quick)
+    before, handed, finished, flying = listening(), [], [], []
+    with run._workers(Plan()) as client:
+        new = [one for one in listening() if one not in before]
+        assert set(new) <= {"0100007F"}  # 127.0.0.1
+        submit, state = client.submit, State(tmp_path)
+        finish = state.finish
+
+        def submitted(*args, **named):
+            handed.append(1)
+            flying.append(len(handed) - len(finished))
+            return submit(*args, **named)
+
+        def noted(*args):
+            finished.append(1)
+            finish(*args)
+
+        monkeypatch.setattr(client, "nthreads", lambda: {"a": 4 if len(finished) > 2 else 1})
+        monkeypatch.setattr(client, "submit", submitted)
+        monkeypatch.setattr(state, "finish", noted)
+        todo = [(StudySource(f"{n}", tmp_path / "a", (), f"{n}"), "") for n in range(40)]
+        run._measure(todo, client, state, Plan(), tmp_path, lambda _: None)
+        state.close()
+    assert len(finished) == 40 and max(flying[:3]) == 3 and max(flying) == 12
 
 
 def test_a_lost_worker_fails_its_study_alone():

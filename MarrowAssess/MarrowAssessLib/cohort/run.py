@@ -30,6 +30,7 @@ from MarrowAssessLib.cohort.tables import (
 )
 
 PRIVATE = "private"  # paths and salt: not to be passed on
+_HERE = "127.0.0.1:0"  # Dask opens ports in any case; nobody else reaches these
 _CONNECT_S = 20.0
 _LOOK_S = 1.0  # between looks at how many workers there are
 _AHEAD = 3  # tasks a worker has waiting, so that none is idle and none is held for long
@@ -247,7 +248,8 @@ def _workers(plan: Plan) -> Iterator[object]:
             dask.config.set(quiet),
             LocalCluster(
                 n_workers=1, threads_per_worker=plan.workers, processes=False,
-                dashboard_address=None, silence_logs=50,
+                dashboard_address=_HERE, worker_dashboard_address=_HERE, silence_logs=50,
+                scheduler_kwargs={"dashboard": False},
             ) as cluster,
             Client(cluster) as client,
         ):  # fmt: skip
