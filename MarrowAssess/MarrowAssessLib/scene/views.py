@@ -29,13 +29,17 @@ def jump_to(
 
 
 def show_image(node: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Show an image in the slice views, unless it is in front in all of them."""
+    """Show an image with its legend in the slice views, unless it is in front in all of them."""
     for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         covered = view.GetForegroundVolumeID() and view.GetForegroundOpacity() > 0
         front = view.GetForegroundVolumeID() if covered else view.GetBackgroundVolumeID()
         if front != node.GetID():
-            slicer.util.setSliceViewerLayers(background=node, foreground=None)
-            return
+            break
+    else:
+        return
+    slicer.util.setSliceViewerLayers(background=node, foreground=None)
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        legend.Modified()  # views draw those of shown maps, when told; layers do not tell them
 
 
 def show_3d(
