@@ -192,6 +192,20 @@ def test_metal_and_what_lies_near_it_have_no_value():
     assert "metal within 5 mm" in doubt.codes.values()
 
 
+def test_dense_bone_has_its_mineral_and_no_marrow():
+    """600 mg/cm^3 and more is cortex: by noise half of this square's voxels."""
+    found = made(images(sd=(4, 3)))
+    bone = (slice(None), slice(34, 44), slice(20, 40))
+    dense = found["HAP"].volume.array[bone] > 600
+    assert 0.2 < dense.mean() < 0.95
+    assert np.isfinite(found["HAP"].volume.array[bone]).all()
+    for name in ("VNCa", "yellow_share"):
+        assert np.array_equal(np.isnan(found[name].volume.array[bone]), dense)
+    assert np.array_equal(found["doubt"].volume.array[bone] == 8, dense)
+    assert not found["doubt"].volume.array[MIXTURE].any()
+    assert found["doubt"].codes[8].startswith("mineral above 600")
+
+
 def test_canceling():
     with pytest.raises(InterruptedError, match=r"Mapping was canceled\."):
         made(images(), progress=lambda share: False)

@@ -8,6 +8,8 @@ from MarrowAssessLib.commands.demo import _dual_energy_maps
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.follow_up.changes import follow_up
 from MarrowAssessLib.measures.measure import measure
+from MarrowAssessLib.placement.column import Column
+from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.sample.other_modalities import reference_regions
 from MarrowAssessLib.sources.volume_source import read_source
@@ -287,3 +289,54 @@ def test_a_click_finds_the_spine_on_ct(phantom):
         true = truth[level].full_mask(whole.array.shape)[middle]
         assert true[marrow[level].full_mask(ct.array.shape)].mean() > 0.9
     assert not any(one.role is Role.CSF for one in found)  # no fluid stands out on CT
+
+
+def pelvis_on_ct(gap_mm=0.0, spacing=(2.0, 2.0, 4.0)):
+    """Two bent wings of marrow in 3 mm of cortex, a sacrum between them with its own cortex."""
+    size = np.array([150, 110, 30])
+    grid = np.diag([*spacing, 1.0])
+    grid[:3, 3] = -size * spacing / 2
+    ct = Volume(np.full(size[::-1], 40, np.int16), grid, "CT", {"Modality": "CT"})
+    k, j, i = np.indices(ct.array.shape)
+    x, y, _ = np.moveaxis(ct.to_ras(np.stack([i, j, k], -1)), -1, 0)
+    wings = {}
+    for side, sign in (("left", -1), ("right", 1)):
+        along = (sign * x - 90) * np.cos(0.9) + y * np.sin(0.9)  # from back and middle to front
+        across = -(sign * x - 90) * np.sin(0.9) + y * np.cos(0.9)
+        bone = (abs(along) < 60) & (abs(across) < 11)
+        marrow = (abs(along) < 57) & (abs(across) < 8)
+        ct.array[bone] = 600
+        ct.array[marrow] = 60
+        wings[side] = marrow
+        if gap_mm:
+            ct.array[(abs(across - 11) < 4) & (abs(along - 10) < gap_mm / 2)] = 40
+    sacrum = (x / 45) ** 2 + ((y + 30) / 25) ** 2 < 1
+    ct.array[sacrum] = 500
+    ct.array[(x / 42) ** 2 + ((y + 30) / 22) ** 2 < 1] = 90
+    return ct, wings
+
+
+@pytest.mark.parametrize("gap_mm", [0.0, 6.0])
+def test_marrow_of_the_ilia_is_found_beside_s1(gap_mm):
+    """Also where thin cortex has a gap: nothing outside of marrow, most of the wing inside."""
+    ct, wings = pelvis_on_ct(gap_mm)
+    found = find_pelvis(ct, np.zeros(3))
+    assert [one.site for one in found] == ["left ilium", "right ilium"]
+    for one in found:
+        held = one.full_mask(ct.array.shape)
+        true = wings[one.site.split()[0]]
+        assert true[held].mean() > 0.97
+        assert np.median(one.values(ct.array)) == 60
+        x = ct.to_ras(one.centroid_ijk())[0]
+        assert bool(x < 0) is (one.site == "left ilium")
+
+
+def test_ilia_that_the_ct_does_not_show_are_not_found():
+    ct, _ = pelvis_on_ct()
+    above = find_pelvis(ct, np.array([0.0, 0.0, 500.0]))
+    assert [one.voxels for one in above] == [0, 0]
+    soft = ct.with_array(np.minimum(ct.array, 100))
+    assert [one.voxels for one in find_pelvis(soft, np.zeros(3))] == [0, 0]
+    column = Column({}, {}, pelvis=above)
+    assert column.found_regions() == []
+    assert "not found: left ilium marrow, right ilium marrow" in column.told()

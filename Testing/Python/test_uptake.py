@@ -162,6 +162,17 @@ def test_the_five_point_score(value, score):
     assert words.startswith(f"{score} ")
 
 
+def test_the_limit_of_score_5_may_be_3_times_liver():
+    for times, score in ((2.0, 5), (3.0, 4)):
+        made = measure(study(pet(values=[("L1 marrow", 5.5)])), Settings(five_times=times))
+        (one,) = [
+            m for m in made.measurements if m.quantity == "marrow_deauville" and m.site == "L1"
+        ]
+        assert one.value == score and one.how == f"5 above {times:g} times liver"
+    with pytest.raises(ValueError, match="Score 5 from 4 times liver: expected 2 or 3"):
+        Settings(five_times=4.0)
+
+
 def test_the_score_is_a_rule_with_its_source():
     results = assess(study()).results
     (limb,) = [r for r in results if r.measurement.quantity == "marrow_deauville_peak"

@@ -64,6 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure PET although the body lies more than 10 mm elsewhere on the CT",
     )  # fmt: skip
     parser.add_argument(
+        "--five-from", type=float, choices=(2.0, 3.0), metavar="TIMES",
+        help="times liver from which on the five-point score is 5: 2 (default) or 3",
+    )  # fmt: skip
+    parser.add_argument(
         "--register-pet", action="store_true",
         help="move the PET onto the CT, else the MR image, as a rigid body first; by how much is "
         "told",
@@ -108,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
         args.erode_mm, args.n4, reference, args.texture, args.fractures, scores,
         args.glucose, args.accept_shift,
     )  # fmt: skip
+    if args.five_from:
+        settings = replace(settings, five_times=args.five_from)
     if args.adc_limits:
         settings = replace(settings, adc_limits=tuple(args.adc_limits))
     arguments, notes = study_arguments(args)

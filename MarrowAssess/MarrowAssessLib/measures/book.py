@@ -36,6 +36,7 @@ class Settings:
         scores: of one's own training, to be given for the patient.
         glucose_mmol_l: of blood at the injection of FDG, None where unknown.
         adc_limits: between which lesions are counted as viable, 10^-3 mm^2/s.
+        five_times: liver from which on the five-point score is 5: 2 or 3.
         accept_shift: measure PET in regions of other images although the body lies elsewhere.
     """
 
@@ -48,6 +49,7 @@ class Settings:
     glucose_mmol_l: float | None = None
     accept_shift: bool = False
     adc_limits: tuple[float, float] = VIABLE_ADC
+    five_times: float = 2.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
@@ -56,6 +58,8 @@ class Settings:
             raise ValueError(
                 f"Blood glucose {self.glucose_mmol_l:g} mmol/l: expected 1 to 50 (mg/dl over 18)."
             )
+        if self.five_times not in (2.0, 3.0):
+            raise ValueError(f"Score 5 from {self.five_times:g} times liver: expected 2 or 3.")
         low, high = self.adc_limits
         if not 0 < low < high:
             raise ValueError(

@@ -324,24 +324,27 @@ def _deauville(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         value = one.peak if of_peak else one.statistics.mean
         if not np.isfinite(value):
             continue
-        score, words = deauville(value, *below)
+        score, words = deauville(value, *below, book.settings.five_times)
         made = _value(quantity, one, float(score), float("nan"))
-        found.append(replace(made, words=words, divided_by=(blood.region.name, liver.region.name)))
+        how = f"5 above {book.settings.five_times:g} times liver"
+        found.append(
+            replace(made, words=words, how=how, divided_by=(blood.region.name, liver.region.name))
+        )
     return found
 
 
-def deauville(value: float, blood: float, liver: float) -> tuple[int, str]:
+def deauville(value: float, blood: float, liver: float, times: float = 2.0) -> tuple[int, str]:
     """Score and words by measured uptake; 1, no uptake, cannot be told from 2 by a number.
 
-    The limit between 4 and 5 is 2 times liver (Barrington 2014, doi 10.1200/JCO.2013.53.5229).
+    The limit between 4 and 5 is 2 to 3 times liver (Barrington 2014, doi 10.1200/JCO.2013.53.5229).
     """
     if value <= blood:
         return 2, "2 or 1 of the five-point scale: not above blood pool"
     if value <= liver:
         return 3, "3 of the five-point scale: above blood pool, not above liver"
-    if value <= 2 * liver:
-        return 4, "4 of the five-point scale: above liver, up to 2 times"
-    return 5, "5 of the five-point scale: above 2 times liver"
+    if value <= times * liver:
+        return 4, f"4 of the five-point scale: above liver, up to {times:g} times"
+    return 5, f"5 of the five-point scale: above {times:g} times liver"
 
 
 def _limb_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:

@@ -1,4 +1,4 @@
-"""A spine that was found: its bodies, discs, CSF and muscles by name."""
+"""A spine that was found: its bodies, discs, CSF and muscles by name, on CT the ilia too."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Column:
         discs: placements by level ("L3-L4").
         csf: beside the level it was asked for; None where it was not found.
         muscles: placements by site ("left erector spinae"); those found only.
+        pelvis: marrow of both ilia, on CT.
         unsure: sentences about the column as a whole.
         ground: where the levels' names come from.
         disc_chance: probability of disc as the network sees it, None where the column was followed.
@@ -29,6 +30,7 @@ class Column:
     discs: dict[str, Placement]
     csf: Placement | None = None
     muscles: dict[str, Placement] = field(default_factory=dict)
+    pelvis: list[Region] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
     ground: str = ""
     disc_chance: Volume | None = None
@@ -37,7 +39,7 @@ class Column:
         """The measurement ROIs of everything found."""
         found = [*self.bodies.values(), *self.discs.values(), *self.muscles.values()]
         found += [self.csf] if self.csf else []
-        return [placement.roi for placement in found]
+        return [*(placement.roi for placement in found), *self.pelvis]
 
     def found_regions(self) -> list[Region]:
         """The measurement ROIs that hold anything, marked as doubtful where there is a reason."""

@@ -25,6 +25,7 @@ from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.found_spine import Spine, body_axes, body_chance
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.placement.spine_network import FINDING
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.tissue import muscles_beside
@@ -115,7 +116,8 @@ def find_column(
         ValueError: no spine was found, or no body at the click.
         InterruptedError: canceled.
     """
-    of_ct, volumes = is_ct(volumes[0]), [as_seen(one) for one in volumes]
+    ct = volumes[0] if is_ct(volumes[0]) else None
+    volumes = [as_seen(one) for one in volumes]
     spine = find_spine(volumes, progress=progress)
     volume = volumes[0]
     placed = []
@@ -140,12 +142,14 @@ def find_column(
         )
     tell(progress, DISCS, FINDING)
     beside = csf_level if csf_level in bodies else ""
-    if not of_ct and (beside or names[0].startswith("V")):  # CSF is no darker than what is around
+    if ct is None and (beside or names[0].startswith("V")):  # CSF is no darker than what is around
         beside = beside or list(bodies)[len(bodies) // 2]
         column.csf = csf_of(volume, spine, bodies[beside].surface, beside, fluid)
     if "L3" in bodies and "L4" in bodies:
         pair = bodies["L3"].surface, bodies["L4"].surface
         column.muscles = muscles_beside(volume, *pair, options)
+    if ct is not None and "S1" in bodies:
+        column.pelvis = find_pelvis(ct, bodies["S1"].surface.box.center)
     column.unsure = [*_said(spine, names, click), *doubtful(bodies)]
     return column
 

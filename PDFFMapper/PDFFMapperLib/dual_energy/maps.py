@@ -25,7 +25,12 @@ from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 
 AIR_HU, METAL_HU, METAL_REACH_MM = -500.0, 2500.0, 5.0
-CODES = {0: "none", 1: "air", 2: "metal within 5 mm", 4: "CT number cut off at 3071"}  # bits
+DENSE_MG = 600.0  # of mineral: cortex, whose share of marrow nothing tells
+CODES = {
+    0: "none", 1: "air", 2: "metal within 5 mm", 4: "CT number cut off at 3071",
+    8: "mineral above 600 mg/cm^3, no marrow",
+}  # fmt: skip
+"""Bits of why a voxel has no value; of dense mineral the mineral itself is kept."""
 _HIGHEST_STORED = 3071.0
 _RATIO_APART = 0.2  # of the bone in the images from the calibration's
 _LEAST_BONE = 200  # voxels
@@ -54,6 +59,9 @@ def of_three_materials(
         here = slice(k * seen.shape[1], (k + 1) * seen.shape[1])
         weights = weights_of(one, chosen.low_weight).astype(np.float32)
         decompose(seen, weights, made[:, here])
+        dense = np.flatnonzero(made[0, here] > DENSE_MG)
+        made[1:3, here][:, dense] = np.nan
+        doubt[k].flat[dense] |= 8
     names = ("HAP", "yellow_share", "VNCa", "HAP_water")
     arrays = {n: one.reshape(low.array.shape) for n, one in zip(names, made, strict=True)}
     middle = slices[len(slices) // 2]
