@@ -18,8 +18,8 @@ Measured in one run on a busy machine with two cores: 105 million voxels 3.07 CP
 2.26 GB with the images; mixtures 0.13 CPU-s and errors below 0.0001 mg/cm^3, crip 1.8.5 0.38 CPU-s
 and errors up to 9,325 mg/cm^3 (its row of volumes is empty), up to 26 by its two materials in
 0.28 CPU-s; SUV 17 of 17 within 0.002 in 1.26 CPU-s, mirp 2.7.0 17 of 17 within 0.002 in 1.69 CPU-s.
-Four stations of 256 x 256 x 160 become one ADC map in 1.85 CPU-s. Lesions of 8 to 40 mm at SNR 10, in
-the mean of 40: volume -3.6 to -4.5 %, ADC -0.005 to -0.010; one of 12.5 mm scatters by 0.011, which is
+Four stations of 256 x 256 x 160 become one ADC map in 1.85 CPU-s. Lesions of 8 to 40 mm at SNR 10,
+in the mean of 40: volume -3.6 to -4.5 %, ADC -0.005 to -0.010; one of 12.5 mm scatters by 0.011,
 the bound of its 128 voxels. At SNR 100 0.0 % and 0.000.
 CTs: 7 bodies, T12 to S1, all right by eye; 3 bodies, 862 of 865 voxels of marrow inside vertebrae.
 """

@@ -46,7 +46,7 @@ def _of_regions(book: Book, contrast: Contrast) -> list[Measurement | Skipped]:
     """What a map gives in every region, for the quantities that rest on it as well."""
     rows = QUANTITIES.values()
     (quantity,) = (q for q in rows if q.method is Method.CT_VALUE and q.images == (contrast,))
-    if contrast is not Contrast.CT and (iodine := _iodine(book)):
+    if contrast is not Contrast.CT and (iodine := book.of_all(_iodine)):
         return [Skipped(quantity.key, iodine)]
     drawn = [one for one in book.drawn if _is_marrow(one)]
     if contrast is Contrast.CT:
@@ -216,10 +216,10 @@ def _compare(book: Book, quantity: Quantity, made: Measurement, one: Statistics)
         )
     if (thick := float(book.grid.spacing.max())) > THICK_MM:
         made.cautions.append(f"Slices of {thick:g} mm mix marrow with cortex and discs.")
-    if quantity.images[0] is Contrast.CT and (iodine := _iodine(book)):
+    if quantity.images[0] is Contrast.CT and (iodine := book.of_all(_iodine)):
         made.comparable = False
         made.cautions.append(f"{iodine[0].upper()}{iodine[1:].split(';')[0]}; it brightens marrow.")
-    if quantity.images[0] in _VNCA and (red := _red(book)):
+    if quantity.images[0] in _VNCA and (red := book.of_all(_red)):
         made.comparable = False
         made.cautions.append(
             f"{red}: red marrow looks like infiltration on virtual non-calcium images (AUC 0.72, "
