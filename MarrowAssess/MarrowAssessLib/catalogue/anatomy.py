@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 
 class Role(str, Enum):
@@ -77,6 +78,7 @@ def parse_role(text: str) -> Role:
         raise ValueError(f"Unknown tissue role '{text}'; expected one of: {roles}.") from None
 
 
+@lru_cache(maxsize=1024)
 def parse_site(text: str) -> str:
     """The canonical name of a site, "" for none.
 

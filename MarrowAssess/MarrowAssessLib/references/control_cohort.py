@@ -56,7 +56,12 @@ def stored_cohorts() -> tuple[ControlCohort, ...]:
     Raises:
         ValueError: a file in the folder is not a stored cohort.
     """
-    paths = sorted(cohort_folder().glob("*.json"))
+    folder = cohort_folder()
+    try:  # asked for every number that is compared
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    paths = [folder / name for name in names]
     return tuple(_load_unchanged(path, path.stat().st_mtime_ns) for path in paths)
 
 

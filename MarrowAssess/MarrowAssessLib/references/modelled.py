@@ -89,10 +89,7 @@ def modelled_band(
     if quantity not in MODELLED or age < FIRST_AGE_YEARS or not near or not is_lumbar(site):
         return None
     key = "opposed_in_ratio" if quantity == "signal_drop" else quantity
-    ends = [
-        np.quantile(_simulate(age, sex, field, sequence or Sequence())[key], [0.025, 0.5, 0.975])
-        for field in near
-    ]
+    ends = [_ends(key, age, sex, field, sequence or Sequence()) for field in near]
     low, middle, high = (
         float(min(e[0] for e in ends)),
         float(np.mean([e[1] for e in ends])),
@@ -101,6 +98,15 @@ def modelled_band(
     if quantity == "signal_drop":
         low, middle, high = 100 * (1 - high), 100 * (1 - middle), 100 * (1 - low)
     return ModelledBand(quantity, low, middle, high, tuple(near), model_records())
+
+
+@lru_cache(maxsize=256)
+def _ends(
+    key: str, age: float, sex: str | None, field: float, sequence: Sequence
+) -> tuple[float, ...]:
+    """Lower end, median and upper end of what is simulated."""
+    values = _simulate(age, sex, field, sequence)[key]
+    return tuple(np.quantile(values, [0.025, 0.5, 0.975]).tolist())
 
 
 def is_lumbar(site: str) -> bool:

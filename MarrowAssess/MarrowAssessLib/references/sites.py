@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, VERTEBRAE, parse_site
 
 _LEVELS = {
@@ -13,11 +15,13 @@ _LEVELS = {
 }
 
 
+@lru_cache(maxsize=1024)
 def parse_reference_site(site: str) -> str:
     """As `anatomy.parse_site`, and "spine"."""
     return "spine" if site.strip().lower() == "spine" else parse_site(site)
 
 
+@lru_cache(maxsize=1024)
 def levels(site: str) -> frozenset[str]:
     """The vertebrae that a site or group names, empty outside the spine."""
     if site in _LEVELS:
@@ -29,6 +33,7 @@ def levels(site: str) -> frozenset[str]:
     return frozenset(v for v in VERTEBRAE[first : last + 1] if v != "L6" or "L6" in ends)
 
 
+@lru_cache(maxsize=1024)
 def match_site(known: str, asked: str) -> tuple[int, str] | None:
     """How well a source's site stands for the asked one: (rank, note), None if not at all.
 

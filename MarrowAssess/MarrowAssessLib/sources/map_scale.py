@@ -37,6 +37,7 @@ _ASTRAY = {
     Contrast.T2STAR: (1.0, 3000.0, "ms"),  # cortical bone, pure fluid
     Contrast.DSTAR: (1.0, 3000.0, "10^-3 mm^2/s"),
 }
+_JUDGED = {*_PERCENT, *_DIFFUSIVITY, *_ASTRAY, Contrast.SUV, Contrast.R2STAR}
 
 
 def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
@@ -82,6 +83,8 @@ def scale_advice(volume: Volume, contrast: Contrast) -> str:
 
     Judged are the values above 0 of the whole map, because one region may hold any.
     """
+    if contrast not in _JUDGED:
+        return ""
     values = volume.array[np.isfinite(volume.array)]
     values = values[values > 0]
     if values.size < 2:
