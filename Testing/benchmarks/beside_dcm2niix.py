@@ -81,7 +81,7 @@ def theirs(folder: Path, made: Path, tool: str) -> dict[str, list[One]]:
             continue  # colors
         matrix = np.vstack([np.frombuffer(content, "<f4", 12, 280).reshape(3, 4), [0, 0, 0, 1]])
         whole = np.frombuffer(content, f"<{TYPES[code]}", offset=int(start))
-        whole = whole.reshape([int(n) for n in sizes[1:5]], order="F")
+        whole = whole.reshape([max(int(n), 1) for n in sizes[1:5]], order="F")
         bval = path.with_suffix(".bval")
         b_values = [float(word) for word in bval.read_text().split()] if bval.is_file() else []
         for n in range(whole.shape[3]):

@@ -40,6 +40,9 @@ _ROMAN = "i ii iii iv v vi vii viii ix x xi xii".split()
 _SUFFIX = set("st nd rd th er e eme a o ter te".split())  # "3rd", "3eme"
 _OVER = {("C7", "T1"), ("T11", "L1"), ("T12", "L1"), ("T13", "L1"),
          ("L4", "S1"), ("L5", "S1"), ("L6", "S1")}  # fmt: skip
+_ANY_FAT = set("fat fett graisse grasa grasso gordura vet".split())
+_BODIES = set("body bodies corpus corpora corps cuerpo corpo centrum".split())
+_BONES = set("vertebra vertebrae vertebral vert vb wirbel vertebre wervel".split())
 _ALONE = {"T1", "T2"}  # also what images are called
 
 
@@ -67,6 +70,7 @@ class _Said:
     muscles: set[str] = field(default_factory=set)
     sides: set[str] = field(default_factory=set)
     vertebra: bool = False
+    phrases: set[str] = field(default_factory=set)
     joined: bool = False  # "L3-4": two levels told as one
     numbers: list[str] = field(default_factory=list)
     unnumbered: list[int] = field(default_factory=list)  # "V3", counted from the lowest in view
@@ -90,6 +94,8 @@ def read_name(name: str, beside: Iterable[str] = ()) -> tuple[Role, str]:
     Raises:
         ValueError: it tells no tissue, or may be understood in two ways; the message is the reason.
     """
+    if re.search(r"[+&]", name):
+        raise ValueError("it names several things")
     said = _Said()
     _read(_tokens(name), said)
     return _meant(said, list(beside))
@@ -108,6 +114,8 @@ def _tokens(name: str) -> list[_Token]:
     plain = "".join(one for one in plain if not unicodedata.combining(one)).replace("ß", "ss")
     plain = re.sub(r"(?<=[a-z]{2})(?=[A-Z])", " ", plain)  # PsoasMuscle
     plain = _IMAGES.sub(" image ", re.sub(r"[–—]", "-", plain.lower()))
+    if re.search(r"\d[.,]\d", plain):
+        raise ValueError("a number with decimals is no vertebra")
     plain = re.sub(r"(?<=[a-z]{3})(muskel)\b", r" \1", plain)  # Psoasmuskel
     plain = re.sub(r"\b(vb|vert|wk|bm|disc|ivd|roi)(?=[ctls]\d)", r"\1 ", plain)
     found = list(re.finditer(r"[a-z]+|\d+", plain))
@@ -224,6 +232,7 @@ def _word_at(tokens: list[_Token], n: int, said: _Said) -> int:
         raise ValueError(value)
     if kind is Kind.VERTEBRA:
         said.vertebra = True
+    said.phrases.add(" ".join(token.text for token in tokens[n : n + length]))
     told = {
         Kind.ROLE: said.roles, Kind.SITE: said.sites, Kind.MUSCLE: said.muscles,
         Kind.SIDE: said.sides, Kind.SPINE: said.spines,
@@ -304,6 +313,9 @@ def _of_the_site(said: _Said, levels: list[str]) -> set[Role]:
     """The tissue that a bare site means: a bone's marrow, the disc of two vertebrae."""
     if len(levels) == 2 and not said.vertebra:
         return {Role.DISC}
+    if said.phrases & _BODIES and not (levels or said.sites or said.spines or said.unnumbered):
+        if not said.phrases & _BONES:
+            raise ValueError("a body of what is not said")
     if levels or said.sites or said.spines or said.vertebra:
         return {Role.MARROW}
     if said.unnumbered:
@@ -351,6 +363,11 @@ def _of_levels(said: _Said, role: Role, levels: list[str]) -> str:
                 "a disc lies between two neighboring vertebrae: name both, such as 'L4-L5 disc'"
             )
         return "-".join(levels)
+    if role is Role.FAT and said.phrases & _ANY_FAT:
+        raise ValueError(
+            f"fat of {levels[0]} may be its marrow; name it 'subcutaneous fat' or "
+            f"'{levels[0]} marrow'"
+        )
     if len(levels) > 1:
         raise ValueError(f"it names several vertebrae ({', '.join(levels)})")
     return levels[0]

@@ -53,7 +53,7 @@ _CSF = """csf, liquor, liquor cerebrospinalis, lcr, cerebrospinal fluid, cerebro
 liquide cephalo rachidien, liquide cerebrospinal, liquido cefalorraquideo, liquido cefalorachidiano,
 liquido cefalorrachidiano, liquido cerebrospinal, liquido cerebrospinale, hersenvocht"""
 _MUSCLE = """muscle, muscles, muskel, muskeln, muskulatur, musculus, musculi, musculo, musculos,
-muscolo, muscoli, m, mm, skeletal muscle, spier, spieren, musc"""
+muscolo, muscoli, skeletal muscle, spier, spieren"""
 _FAT = """fat, subcutaneous fat, subcutaneous tissue, subcutaneous adipose tissue, subcutaneous,
 adipose tissue, sat, scat, sfat, s fat, subq fat, subcut fat, unterhautfett, unterhautfettgewebe,
 subkutanfett, subkutanes fett, subkutanes fettgewebe, fett, fettgewebe, graisse,
@@ -130,9 +130,9 @@ trocanter mayor, grande trocantere""",
 }
 _SIDES = {
     "left": """left, l, li, lt, lft, links, linke, linker, linkes, gauche, izquierdo, izquierda,
-izq, sinistro, sinistra, sx, esquerdo, esquerda, linker zijde, lhs""",
+izq, sinistro, sinistra, sinister, sin, sx, esquerdo, esquerda, linker zijde, lhs""",
     "right": """right, r, re, rt, rgt, rechts, rechte, rechter, rechtes, droit, droite, derecho,
-derecha, destro, destra, dx, direito, direita, rhs""",
+derecha, destro, destra, dexter, dextra, dext, dx, direito, direita, rhs""",
 }
 _ORDINALS = {
     "1": "first, erster, erste, premiere, primera, prima, primeira, eerste",
@@ -152,14 +152,16 @@ _IMAGES = """t1w, t2w, stir, tirm, dixon, pdff, adc, dwi, tse, fse, flair, vibe,
 t2star, mri, mrt, irm, rm, mr, t1wi, t2wi, scan, ffmap, fatfrac, tra, sag, cor, axial, sagittal,
 coronal, ax"""
 _IDLE = """roi, rois, voi, segment, seg, segmentation, region, mask, label, spine, column, the, of,
-at, and, level, der, des, du, de, del, della, di, do, da, dos, dei, le, la, les, el, il, lo, os,
-auf, von, im, hohe, structure, structure of, manual, auto, final, copy, copia, kopie, corrected,
-edited, new, model, pred, gt, bone, bones, osso, knochen, hueso, no, nr, drawn, circle, sphere,
-ellipse, freehand, whole, entire, complete, total, mean, measurement, by hand, van, het, een, in,
-area, volume, object, skeletal,
+at, level, m, mm, musc, der, des, du, de, del, della, di, do, da, dos, dei, le, la, les, el, il,
+lo, os, auf, von, im, hohe, structure, structure of, manual, auto, final, copy, copia, kopie,
+corrected, edited, new, model, pred, gt, bone, bones, osso, knochen, hueso, nr, drawn, circle,
+sphere, ellipse, freehand, whole, entire, complete, total, mean, measurement, by hand, van, het,
+een, area, volume, object, skeletal,
 back, tissue"""
 
 _OF_OTHERS = {
+    "it names several things, or what is not there": """and, und, et, plus, minus, without, ohne,
+sans, senza, sem, no, not, non, kein""",
     "the spinal cord is not measured": """spinal cord, cord, myelon, ruckenmark, rueckenmark,
 moelle epiniere, medula espinal, midollo spinale, ruggenmerg, medulla spinalis, conus, myelum""",
     "the canal and the dural sac hold cord or roots beside CSF; draw CSF alone and name it 'CSF'":
