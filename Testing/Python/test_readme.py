@@ -61,6 +61,7 @@ def test_every_shell_and_python_block_is_run_by_someone():
         "python: console",
         "command: spectrum",
         "command: dect", "command: calibrate",
+        "command: ute",
         "command: whole",
     }  # fmt: skip
     assert markers == by_ci | here
@@ -225,6 +226,15 @@ def test_spectrum_commands(folder):
         rows = {row["quantity"]: row for row in csv.DictReader(stream)}
     assert rows["mrs_pdff"]["site"] == "L3"
     assert "Spectrum of L3" in (folder / "with_spectrum" / "report.html").read_text()
+
+
+def test_ute_commands(folder):
+    printed = run(folder, block("command: ute"))
+    with (folder / "with_ute" / "measurements.csv").open(newline="") as stream:
+        rows = {row["quantity"]: row for row in csv.DictReader(stream)}
+    assert "Cortex: thickness 4." in printed
+    assert {"ute_thickness", "ute_pi", "ute_bound_fraction"} <= set(rows)
+    assert rows["ute_thickness"]["site"] == "tibial diaphysis"
 
 
 def test_references_commands(folder):

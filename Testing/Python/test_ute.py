@@ -16,6 +16,8 @@ from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of
+from PDFFMapperLib.ute.tri_component import three_components
+from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.ute import EIGHT_MS, GRID, Tibia
 
 TE = np.array(EIGHT_MS)
@@ -128,6 +130,85 @@ def test_exact_signals_give_the_truth():
     assert fit.t2star_bound_ms.value == pytest.approx(0.5, abs=0.003)
     assert fit.t2star_pore_ms.value == pytest.approx(5, abs=0.03)
     assert fit.amplitude == pytest.approx(40, rel=1e-3)
+
+
+# --- three components -----------------------------------------------------------------------------
+
+TWELVE = np.array((0.032, 0.2, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0, 4.4, 5.5, 6.6, 8.8))
+THREE = (100.0, 0.7, 0.1, 0.35, 3.0, 10.0)
+
+
+def test_three_components_are_those_of_two_waters_and_the_fat_of_marrow():
+    """Fat alone is the nine-peak spectrum with its decay; without fat the model is that of two."""
+    field = 3.0
+    model = three_components(field)
+    fat = np.abs(fat_spectrum().modulation(TWELVE / 1e3, field)) * np.exp(-TWELVE / 10)
+    assert model.signal((2.0, 0.0, 1.0, 0.35, 3.0, 10.0), TWELVE) == pytest.approx(2 * fat)
+    two = signal_of((2.0, 0.7, 0.35, 3.0), TWELVE)
+    assert model.signal((2.0, 0.7, 0.0, 0.35, 3.0, 10.0), TWELVE) == pytest.approx(two)
+    other = three_components(field, "pore").signal((100.0, 0.2, 0.1, *THREE[3:]), TWELVE)
+    assert other == pytest.approx(model.signal(THREE, TWELVE))
+    for step in np.diag(1e-5 * np.array(THREE)):
+        ends = [model.signal(THREE + sign * step, TWELVE) for sign in (1, -1)]
+        n = int(np.argmax(step))
+        slope = (ends[0] - ends[1]) / (2 * step[n])
+        assert model.gradient(THREE, TWELVE)[:, n] == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+def test_bounds_of_three_components_are_those_of_the_requirements():
+    """Bound and pore share of a voxel: 15 and 15 points at SNR 30, 4.5 and 4.5 at 100."""
+    for first, share, at_30, at_100 in (("bound", 0.7, 16.0, 4.55), ("pore", 0.2, 15.4, 4.27)):
+        model = three_components(3.0, first)
+        for snr, expected in ((30, at_30), (100, at_100)):
+            sds = cramer_rao_sd((snr, share, *THREE[2:]), TWELVE, 1.0, model=model)
+            assert 100 * sds[1] == pytest.approx(expected, rel=0.01)
+            known = cramer_rao_sd((snr, share, *THREE[2:]), TWELVE, 1.0, 1, model, (4, 5))
+            assert known[1] < 0.35 * sds[1] and known[4] == known[5] == 0
+
+
+def test_three_components_of_a_region_and_their_map():
+    rng = np.random.default_rng(4)
+    shape = (3, 48, 48)
+    inside = np.zeros(shape, bool)
+    inside[:, 14:26, 14:26] = True
+    spread = 0.06 * rng.standard_normal(shape)
+    model = three_components(3.0)
+    images = []
+    for n, te in enumerate(TWELVE):
+        slopes = model.gradient(THREE, TWELVE)[n]
+        true = model.signal(THREE, TWELVE)[n] + slopes[1] * spread
+        array = rician(np.where(inside, true, 0.0), shape, rng).astype(np.float32)
+        facts = {"EchoTime": float(te), "MagneticFieldStrength": 3.0}
+        images.append(Volume(array, GRID, f"{te}", facts))
+    mask = images[0].with_array(inside.astype(np.uint8))
+    recipe = UTE.recipe("tri-component")
+    made = {one.name: one for one in recipe.make(images, mask=mask)}
+    facts = made["bound_fraction"].provenance
+    for name, true in (("bound_fraction", 70), ("pore_fraction", 20), ("bone_fat", 10)):
+        low, high = facts["region"][name][1:]
+        assert low - 0.5 < true < high + 0.5 and high - low < 4, name
+    assert any("told to first order" in note for note in facts["notes"])
+    error = made["bound_fraction"].volume.array[inside] - 100 * (0.7 + spread[inside])
+    assert np.std(error) < 0.8 * 4.55  # of a voxel alone
+    total = sum(made[name].volume.array for name in ("bound_fraction", "pore_fraction", "bone_fat"))
+    assert total[inside] == pytest.approx(np.full(inside.sum(), 100), abs=1e-3)
+    data = ute_series(images, SimpleNamespace(echo_times_s=None, sigma=None))
+    free = regions.tri_component(data, inside)[0].bound_percent
+    stated = regions.tri_component(data, inside, 3.0, 10.0)[0]
+    assert stated.bound_percent.bound_sd < 0.4 * free.bound_sd
+    assert stated.t2star_fat_ms.value == stated.t2star_fat_ms.upper == 10.0
+    weak = [one.with_array(one.array[:, :, :]) for one in images]
+    lone = np.zeros(shape, bool)
+    lone[0, 20, 20] = True
+    noisy = ute_series(weak, SimpleNamespace(echo_times_s=None, sigma=4.0))
+    with pytest.raises(ValueError, match="leave its three components open"):
+        regions.tri_component(noisy, lone)
+    with pytest.raises(ValueError, match="water and fat need seven echo times; 6 were given"):
+        recipe.make(images[:6])
+    for one in images:
+        del one.attributes["MagneticFieldStrength"]
+    with pytest.raises(ValueError, match="Fat beside water needs the field strength"):
+        recipe.make(images)
 
 
 # --- regions and maps of a tibia ------------------------------------------------------------------

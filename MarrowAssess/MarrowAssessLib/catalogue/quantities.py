@@ -52,6 +52,7 @@ class Method(Enum):
     LIMB_RATIO = "highest voxel of limbs over that of spine and pelvis"
     LIMB_SPREAD = "regions of limbs above blood pool and liver"
     SPECTRUM = "from single-voxel spectroscopy"
+    BONE = "from a UTE series of a bone"
     REFERENCE_ONLY = "not here; references name it"
 
 
@@ -474,6 +475,36 @@ _ROWS = (
             _MARROW,
         )
         for row in map(ROWS.get, _SPECTRAL)
+    ),
+    Quantity(
+        "ute_thickness", "Cortical thickness, UTE", "mm", 2,
+        "Mean across the cortex, by a fit of its blurred edges.", Method.BONE,
+    ),
+    Quantity(
+        "ute_area", "Cortical area, UTE", "mm^2", 0,
+        "Of the cortex in a section, by a fit of its blurred edges.", Method.BONE,
+    ),
+    Quantity(
+        "ute_pi", "Porosity index, UTE", "%", 1,
+        "Signal near TE 2.2 ms over that below 0.2 ms, of voxels of bone alone.", Method.BONE,
+    ),
+    Quantity(
+        "ute_pi_fitted", "Porosity index of the fitted ring, UTE", "%", 1,
+        "The same of the fitted levels of cortex, free of partial volume.", Method.BONE,
+    ),
+    Quantity(
+        "ute_bound_fraction", "Bound-water fraction, UTE", "%", 1,
+        "Share of the short T2* of two in the signal at TE 0.", Method.BONE,
+    ),
+    Quantity("ute_t2star_bound", "T2* of bound water, UTE", "ms", 2, "The shorter.", Method.BONE),
+    Quantity("ute_t2star_pore", "T2* of pore water, UTE", "ms", 1, "The longer.", Method.BONE),
+    Quantity(
+        "ute_sr", "Suppression ratio, UTE", "", 2,
+        "Signal over that with long T2 suppressed, of the same gain.", Method.BONE,
+    ),
+    Quantity(
+        "ute_mtr", "Magnetization transfer ratio, UTE", "%", 1,
+        "100 (1 - signal with over without the MT pulse).", Method.BONE,
     ),
     Quantity(
         "marrow_water_fraction", "Marrow water fraction", "%", 1,

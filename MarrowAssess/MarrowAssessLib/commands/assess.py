@@ -38,6 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--spectrum", action="append", default=[], metavar="SITE=FILE[,FILE]",
         help="single-voxel spectroscopy of marrow, one file for each echo time; see spectrum",
     )  # fmt: skip
+    parser.add_argument(
+        "--ute", action="append", default=[], metavar="SITE=SERIES[,LABELS]",
+        help="UTE echoes of a bone; its cortex is found by itself without labels",
+    )  # fmt: skip
+    for flag, words in (("suppressed", "with long T2 suppressed"), ("mt", "with the MT pulse")):
+        parser.add_argument(
+            f"--ute-{flag}", action="append", default=[], metavar="SITE=IMAGE",
+            help=f"its first echo {words}",
+        )  # fmt: skip
+    parser.add_argument(
+        "--ute-same-gain", action="store_true", help="these have the gain of the series"
+    )
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
     parser.add_argument(
         "--field-strength", type=float, metavar="TESLA", help="where the files do not say it"
@@ -103,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
     from MarrowAssessLib.sources.spectra import read_site_spectra
     from MarrowAssessLib.sources.study_files import read_study
+    from MarrowAssessLib.sources.ute import read_site_ute
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
     scores = tuple(read_score(path) for path in args.score)
@@ -135,6 +148,9 @@ def run(args: argparse.Namespace) -> int:
 
         refuse_no_dicom(study)
     study.spectra = read_site_spectra(args.spectrum, study, args.keep_names)
+    study.bones = read_site_ute(
+        args.ute, args.ute_suppressed, args.ute_mt, args.ute_same_gain, study, args.keep_names
+    )
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
     assessment = assess(study, settings)
     if not assessment.results:

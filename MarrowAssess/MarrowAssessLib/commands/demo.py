@@ -15,6 +15,7 @@ from MarrowAssessLib.commands.terminal import say, summary
 
 RECORD = "files.json"
 SPECTRUM_SITE, SPECTRUM_FILE = "L3", "spectrum_L3.nii.gz"
+UTE_FILE = "ute_tibia.nii.gz"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.placement.spine_column import find_column_in
     from MarrowAssessLib.sample.other_modalities import reference_regions
     from MarrowAssessLib.sample.phantom import PATIENTS, lumbar_phantom
+    from MarrowAssessLib.sample.tibia import SITE, Tibia
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
+    from MarrowAssessLib.sources.ute import read_site_ute
 
     refuse_output_file(args.out)
     folder = Path(args.out)
@@ -81,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         path = Path(temporary) / SPECTRUM_FILE
         write_nifti_mrs(path, *phantom.spectrum(SPECTRUM_SITE), PRESS)
         study.spectra = {SPECTRUM_SITE: analyze(read_spectra([path]))}
+        _write_ute(tibia := Tibia().volumes(), path := Path(temporary) / UTE_FILE)
+        study.bones = read_site_ute([f"{SITE}={path}"], (), (), False, study)
     assessment = assess(study, Settings(texture=True))
     assessment.notes += [*joined.notes, lesions.told]
     assessment.notes.append(f"Spine found without a point, levels {column.ground}.")
@@ -94,10 +99,26 @@ def run(args: argparse.Namespace) -> int:
     with output_set(folder / "series", RECORD) as made:
         _write_series(phantom, made)
         write_nifti_mrs(made / SPECTRUM_FILE, *phantom.spectrum(SPECTRUM_SITE), PRESS)
+        _write_ute(tibia, made / UTE_FILE)
         _write_record(made, "Echoes and diffusion images of the digital spine")
     print("\n".join(summary(assessment)))
     print(f"Open this report in a browser: {files[0].resolve()}")
     return 0
+
+
+def _write_ute(volumes, path: Path) -> None:
+    """UTE images as a series with its echo times beside it."""
+    from PDFFMapperLib.images.files import write_series
+    from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
+
+    from MarrowAssessLib.sample.tibia import FIELD_STRENGTH_T, TE_MS
+
+    write_series(volumes, path)
+    facts = {
+        "EchoTimes": echo_times_in_seconds(list(TE_MS), "ms").tolist(),
+        "MagneticFieldStrength": FIELD_STRENGTH_T,
+    }
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(facts), "utf-8")
 
 
 def _write_record(folder: Path, what: str) -> None:

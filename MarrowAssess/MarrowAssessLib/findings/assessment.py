@@ -18,6 +18,7 @@ from MarrowAssessLib.measures.heights import HEIGHTS
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
 from MarrowAssessLib.measures.measurement import Measured, Measurement, order
 from MarrowAssessLib.measures.spectroscopy import SPECTRA
+from MarrowAssessLib.measures.ute import UTE
 from MarrowAssessLib.prediction.patient_score import PatientScore, refuse_exploratory
 from MarrowAssessLib.references.expected import (
     expected,
@@ -68,7 +69,9 @@ def assess(
         conversions=[conversion for conversion in found if conversion],
         by_eye=list(dict.fromkeys(one for one in seen if one.by_eye and one.scores)),
         scores=scores,
-        methods=_methods(settings) + ([SPECTRA] if study.spectra else []),
+        methods=_methods(settings)
+        + ([SPECTRA] if study.spectra else [])
+        + ([UTE] if study.bones else []),
         notes=not_given,
     )
 

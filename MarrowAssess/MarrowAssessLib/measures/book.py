@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy.analysis import Analysis
+from PDFFMapperLib.ute.answer import Bone
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -83,6 +84,7 @@ class Book:
         settings: see Settings.
         age_years: of the patient, None where unknown.
         spectra: of marrow, by site.
+        bones: on UTE series, by site.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Book:
         age_years: float | None = None,
         grid: Volume | None = None,
         spectra: Mapping[str, Analysis] | None = None,
+        bones: Mapping[str, Bone] | None = None,
     ):
         self.acquired = dict(acquired)
         self.corrected = dict(corrected)
@@ -103,6 +106,7 @@ class Book:
         self.settings = settings
         self.age_years = age_years
         self.spectra = dict(spectra or {})
+        self.bones = dict(bones or {})
         self._grid = grid
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self._centers: dict[str, np.ndarray] = {}

@@ -24,7 +24,9 @@ def add_cautions(book: Book, measurement: Measurement) -> None:
     quantity = QUANTITIES[measurement.quantity]
     cautions = measurement.cautions
     for name in measurement.regions:
-        region = book.regions[name]
+        region = book.regions.get(name)
+        if region is None:  # a spectrum's voxel or a bone of a UTE series
+            continue
         cautions += [c for c in region.cautions if c not in cautions]
         if region.role in WHOLE and (side := _cut_by(book, name)):
             cautions.append(f"{name} reaches the {side} of the image and may go on beyond it.")

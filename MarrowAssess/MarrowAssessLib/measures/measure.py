@@ -26,6 +26,7 @@ from MarrowAssessLib.measures.signal_ratios import enhancement, tissue_ratio
 from MarrowAssessLib.measures.spectroscopy import spectral_value
 from MarrowAssessLib.measures.texture import texture
 from MarrowAssessLib.measures.uptake import uptake
+from MarrowAssessLib.measures.ute import bone_value
 from MarrowAssessLib.measures.vbq import levels_over_csf
 from MarrowAssessLib.measures.whole_body import whole_body
 from MarrowAssessLib.study.regions import Region
@@ -62,6 +63,7 @@ METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] =
     Method.DEFORMITY: deformity_index,
     Method.BODY_SIGNAL: body_signal,
     Method.SPECTRUM: spectral_value,
+    Method.BONE: bone_value,
     **dict.fromkeys(
         (
             Method.SKELETAL_PART,
@@ -125,6 +127,7 @@ def measure(
             study.age_years,
             study.grid,
             study.spectra,
+            study.bones,
         )
 
     quantities, plain = list(QUANTITIES.values()), book({}, replace(settings, n4=False))

@@ -24,7 +24,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.measures.composition import composition
 from MarrowAssessLib.measures.measurement import Measurement
-from MarrowAssessLib.sample import other_modalities
+from MarrowAssessLib.sample import other_modalities, tibia
 from MarrowAssessLib.sample.whole_body import true_adc, whole_body
 from MarrowAssessLib.sources.labels import LabelRule, regions_from_labels
 from MarrowAssessLib.study.regions import Region
@@ -272,6 +272,8 @@ class LumbarPhantom:
         """What a measurement would be without noise or partial volume; None where undefined."""
         if measurement.quantity == "diffusion_volume":
             return self.lesion_ml
+        if measurement.quantity in tibia.TRUE:
+            return tibia.TRUE[measurement.quantity](tibia.Tibia())
         tissues = [self._tissue_at(name) for name in measurement.measured]
         divisors = [self._tissue_at(name) for name in measurement.divided_by] or tissues
         quantity = measurement.quantity

@@ -28,6 +28,7 @@ from MarrowAssessLib.scene.result_rows import (
     SAYS_SEPARATOR,
 )
 from MarrowAssessLib.scene.segments import regions_to_node
+from MarrowAssessLib.scene.spectrum_chart import spectrum_charts
 from MarrowAssessLib.scene.tables import (
     AgeChart,
     AgePoint,
@@ -66,6 +67,8 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     table = results_table(assessment.results)
     shared = assessment.shared_references
     charts = [chart for one in shared if (chart := age_chart(one, study.age_years))]
+    for site, spectrum in study.spectra.items():
+        charts += spectrum_charts(f"Spectrum of {site}", spectrum.fitted)
     put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
 

@@ -1,4 +1,4 @@
-"""Tables and age curves as nodes of the Slicer scene."""
+"""Age curves as nodes of the Slicer scene."""
 
 from __future__ import annotations
 
@@ -7,70 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIntArray, vtkStringArray
 
 from MarrowAssessLib.references.sources import COUNTED, MODEL, Outline
 from MarrowAssessLib.report.colors import FREQUENCY_COLOR, MODEL_COLOR, SOURCE_COLORS
-
-
-@dataclass
-class Column:
-    """A table column: its name, its values (all text, all whole numbers, or numbers), its unit."""
-
-    name: str
-    values: Sequence[str] | Sequence[int] | Sequence[float | None]
-    unit: str = ""
-    description: str = ""
-
-
-def table_to_node(
-    name: str, columns: Sequence[Column], node: slicer.vtkMRMLTableNode | None = None
-) -> slicer.vtkMRMLTableNode:
-    """Add a table with typed columns and units; a missing number (None) becomes NaN.
-
-    Args:
-        name: of the table.
-        columns: all of the same length.
-        node: a table to fill anew, instead of adding one.
-
-    Raises:
-        ValueError: the columns differ in length.
-    """
-    lengths = {column.name: len(column.values) for column in columns}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"Table '{name}': its columns differ in length: {lengths}.")
-    node = node or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    modified = node.StartModify()
-    node.RemoveAllColumns()
-    for column in columns:
-        array, kind = _column_array(column.values)
-        array.SetName(column.name)
-        node.AddColumn(array)
-        node.SetColumnType(column.name, kind)
-        node.SetColumnUnitLabel(column.name, column.unit)
-        node.SetColumnDescription(column.name, column.description)
-    node.SetUseColumnTitleAsColumnHeader(True)  # Slicer's table view adds the unit to the name
-    node.EndModify(modified)
-    return node
-
-
-def _column_array(values: Sequence) -> tuple[object, int]:
-    from vtkmodules.util import vtkConstants
-
-    if all(isinstance(value, str) for value in values):
-        array = vtkStringArray()
-        for value in values:
-            array.InsertNextValue(value)
-        return array, vtkConstants.VTK_STRING
-    if all(isinstance(value, int | np.integer) for value in values):
-        array = vtkIntArray()
-        for value in values:
-            array.InsertNextValue(int(value))
-        return array, vtkConstants.VTK_INT
-    array = vtkDoubleArray()
-    for value in values:
-        array.InsertNextValue(float("nan") if value is None else float(value))
-    return array, vtkConstants.VTK_DOUBLE
+from MarrowAssessLib.scene.plots import (
+    LEGEND_FONT,
+    TEXT_FONT,
+    TITLE_FONT,
+    Column,
+    column_array,
+    hex_color,
+    line_series,
+    plot_series,
+    table_to_node,
+)
 
 
 PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patient's points
@@ -78,8 +28,6 @@ PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patie
 # other, and their names in the legend.
 POINT_COLORS = (*(SOURCE_COLORS[n] for n in (1, 0, 2, 3)), "#000000")
 POINT_SIZE = 11
-TITLE_FONT, TEXT_FONT = 15, 12
-LEGEND_FONT = 9  # the legend stands beside a plot that is a quarter of the window
 TWICE = 2  # VTK complains of lines of one point, also where no line is drawn
 
 
@@ -187,7 +135,7 @@ def _set_columns(table: slicer.vtkMRMLTableNode, points: Sequence[AgePoint]) -> 
     while table.GetNumberOfColumns() > len(points) + 1:
         table.RemoveColumn(table.GetNumberOfColumns() - 1)
     for number in range(table.GetNumberOfColumns(), len(points) + 1):
-        array, kind = _column_array(TWICE * [0.0])
+        array, kind = column_array(TWICE * [0.0])
         array.SetName(f"Value {number}")
         table.AddColumn(array)
         table.SetColumnType(array.GetName(), kind)
@@ -204,7 +152,7 @@ def _add_point(
     chart: slicer.vtkMRMLPlotChartNode, table: slicer.vtkMRMLTableNode, number: int
 ) -> slicer.vtkMRMLPlotSeriesNode:
     """The marker of one more of the patient's values."""
-    series = _series(table.GetColumnName(number + 1), table, table.GetColumnName(number + 1))
+    series = plot_series(table.GetColumnName(number + 1), table, table.GetColumnName(number + 1))
     series.SetPlotType(series.PlotTypeScatter)
     series.SetLineStyle(series.LineStyleNone)
     markers = (
@@ -217,14 +165,9 @@ def _add_point(
     turn = number // len(POINT_COLORS)  # another shape for a color that comes again
     series.SetMarkerStyle(markers[(number + turn) % len(markers)])
     series.SetMarkerSize(POINT_SIZE)
-    series.SetColor(*_rgb(POINT_COLORS[number % len(POINT_COLORS)]))
+    series.SetColor(*hex_color(POINT_COLORS[number % len(POINT_COLORS)]))
     chart.AddAndObservePlotSeriesNodeID(series.GetID())
     return series
-
-
-def _rgb(color: str) -> tuple[float, ...]:
-    """Red, green and blue (0-1) of a color written "#rrggbb"."""
-    return tuple(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
 
 
 def _point_series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
@@ -245,7 +188,7 @@ def _percentile_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
     for percentile in reversed(bands):  # the legend names them as they lie above each other
         # The further from the median, the fainter: the nested bands read as one distribution.
         distance = abs(percentile - 50) / 50
-        series = _line(f"P{percentile:g}", table, f"P{percentile:g}")
+        series = line_series(f"P{percentile:g}", table, f"P{percentile:g}")
         series.SetLineStyle(series.LineStyleSolid if distance == 0 else series.LineStyleDash)
         series.SetLineWidth(3 if distance == 0 else 2)
         series.SetColor(*(0.20 + 0.45 * distance,) * 3)
@@ -258,26 +201,13 @@ def _source_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
     found = []
     for n, one in enumerate(curve.sources):
         columns = [Column("Age", list(one.ages), "years"), Column("Value", list(one.values))]
-        series = _line(one.label, table_to_node(f"{curve.title}, {one.label}", columns), "Value")
+        series = line_series(
+            one.label, table_to_node(f"{curve.title}, {one.label}", columns), "Value"
+        )
         series.SetLineStyle(series.LineStyleDot if one.kind == MODEL else series.LineStyleSolid)
         series.SetLineWidth(1)
         color = {COUNTED: FREQUENCY_COLOR, MODEL: MODEL_COLOR}.get(one.kind)
         color = color or SOURCE_COLORS[n % len(SOURCE_COLORS)]
-        series.SetColor(*_rgb(color))
+        series.SetColor(*hex_color(color))
         found.append(series)
     return found
-
-
-def _line(name: str, table: slicer.vtkMRMLTableNode, column: str) -> slicer.vtkMRMLPlotSeriesNode:
-    series = _series(name, table, column)
-    series.SetPlotType(series.PlotTypeScatter)
-    series.SetMarkerStyle(series.MarkerStyleNone)
-    return series
-
-
-def _series(name: str, table: slicer.vtkMRMLTableNode, column: str) -> slicer.vtkMRMLPlotSeriesNode:
-    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName("Age")
-    series.SetYColumnName(column)
-    return series

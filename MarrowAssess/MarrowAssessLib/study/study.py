@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.spectroscopy.analysis import Analysis
+from PDFFMapperLib.ute.answer import Bone
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -34,6 +35,7 @@ class Study:
         field_strength_t: in tesla, where somebody stated it; None leaves it to the headers.
         spectra: single-voxel spectroscopy of marrow, by site.
         patient_hash: of the patient's identifier with the user's own key; "" unless asked for.
+        bones: measured on UTE series, by site.
         drawn_on: a volume on the grid of the regions where none of `volumes` may be; else None.
     """
 
@@ -48,6 +50,7 @@ class Study:
     patient_hash: str = ""
     drawn_on: Volume | None = None
     spectra: dict[str, Analysis] = field(default_factory=dict)
+    bones: dict[str, Bone] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.volumes:

@@ -20,6 +20,7 @@ UNIT_CODES = {
     "ms": ("ms", "UCUM", "ms"),
     "Hz": ("Hz", "UCUM", "Hz"),
     DIFFUSIVITY: ("um2/ms", "UCUM", DIFFUSIVITY),
+    "mm^2": ("mm2", "UCUM", "mm^2"),
     "cm^2": ("cm2", "UCUM", "cm^2"),
     "mm": ("mm", "UCUM", "mm"),
     "deg": ("deg", "UCUM", "degrees"),
@@ -256,6 +257,9 @@ KINDS = (
         (0.0, 20.0),
         "Viridis",
     ),
+    MapKind("pore_fraction", "Pore-water fraction, three T2*", **_FRACTION, symbol="pore"),
+    MapKind("bone_fat", "Fat fraction of apparent signals of bone", **_FRACTION, symbol="fat"),
+    MapKind("cortex_share", "Share of cortex", "%", PERCENT, "Viridis", symbol="cortex"),
     # which voxels, and why not
     MapKind("doubt", "Doubt", "", (0.0, 127.0), "Viridis"),
     MapKind("confident", "Voxels whose values can be used", **_MASK),

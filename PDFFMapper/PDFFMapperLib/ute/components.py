@@ -8,7 +8,7 @@ signals: neither T1 nor the pulse's length is corrected.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,22 @@ class BiComponent:
     misfit: float
 
 
+@dataclass(frozen=True)
+class Model:
+    """Signal of parameters at echo times in ms, the amplitude first.
+
+    Attributes:
+        signal, gradient: of parameters and echo times; shapes (echoes,), (echoes, parameters).
+        limits: of all parameters but the amplitude.
+        starts: of the same; the best of all fits is taken.
+    """
+
+    signal: Callable[[Sequence[float], np.ndarray], np.ndarray]
+    gradient: Callable[[Sequence[float], np.ndarray], np.ndarray]
+    limits: tuple[tuple[float, float], ...]
+    starts: tuple[tuple[float, ...], ...]
+
+
 def signal_of(parameters: Sequence[float], te_ms: np.ndarray) -> np.ndarray:
     """The signal of (amplitude, bound fraction, T2* bound, T2* pore) at echo times in ms."""
     amplitude, fraction, bound, pore = parameters
@@ -70,25 +86,31 @@ def _gradient(parameters: Sequence[float], te_ms: np.ndarray) -> np.ndarray:
     )
 
 
+TWO_COMPONENTS = Model(signal_of, _gradient, ((0.0, 1.0), T2STAR_BOUND_MS, T2STAR_PORE_MS), _STARTS)
+
+
 def cramer_rao_sd(
-    parameters: Sequence[float], te_ms: np.ndarray, sigma: float, voxels: float = 1.0
+    parameters: Sequence[float],
+    te_ms: np.ndarray,
+    sigma: float,
+    voxels: float = 1.0,
+    model: Model = TWO_COMPONENTS,
+    known: Sequence[int] = (),
 ) -> np.ndarray:
-    """Least SD of any unbiased fit: of amplitude, fraction and both T2*; inf if undetermined."""
-    return _sds(_information(parameters, te_ms, sigma, voxels))
+    """Least SD of any unbiased fit of each parameter; inf if undetermined, 0 if `known`."""
+    te_ms = np.asarray(te_ms, float)
+    weights = information_of(model.signal(parameters, te_ms) / sigma) * voxels / sigma**2
+    slopes = model.gradient(parameters, te_ms)
+    open_ones = [n for n in range(len(parameters)) if n not in known]
+    information = slopes.T @ (weights[:, None] * slopes)
+    sds = np.zeros(len(parameters))
+    sds[open_ones] = _sds(information[np.ix_(open_ones, open_ones)])
+    return sds
 
 
 def known_t2star_sd(parameters: Sequence[float], te_ms: np.ndarray) -> float:
     """Least SD of a voxel's bound fraction with both T2* known, in noise of SD 1."""
-    return float(_sds(_information(parameters, te_ms, 1.0, 1.0)[:2, :2])[1])
-
-
-def _information(
-    parameters: Sequence[float], te_ms: np.ndarray, sigma: float, voxels: float
-) -> np.ndarray:
-    te_ms = np.asarray(te_ms, float)
-    weights = information_of(signal_of(parameters, te_ms) / sigma) * voxels / sigma**2
-    slopes = _gradient(parameters, te_ms)
-    return slopes.T @ (weights[:, None] * slopes)
+    return float(cramer_rao_sd(parameters, te_ms, 1.0, known=(2, 3))[1])
 
 
 def _sds(information: np.ndarray) -> np.ndarray:
@@ -103,27 +125,49 @@ def _sds(information: np.ndarray) -> np.ndarray:
 
 def fit_bi_component(signals: Sequence[RegionSignal], te_ms: Sequence[float]) -> BiComponent:
     """Fit both components to a region's signals at all echo times by maximum likelihood."""
-    fit = _Fit(signals, np.asarray(te_ms, float))
-    best = min((fit.at({}, (fit.top, *start)) for start in _STARTS), key=lambda one: one[0])
-    least, found = best
-    sds = cramer_rao_sd(found, fit.te_ms, signals[0].sigma, signals[0].independent)
-    ends = [fit.interval(n, least, found, sds[n]) for n in (1, 2, 3)]
-    rows = [
-        Component(scale * found[n], scale * low, scale * high, scale * sds[n])
-        for n, scale, (low, high) in zip((1, 2, 3), (100, 1, 1), ends, strict=True)
-    ]
-    misfit = (least / max(len(te_ms) - 4, 1)) ** 0.5
-    return BiComponent(*rows, float(found[0]), float(misfit))
+    fit = RegionFit(signals, te_ms, TWO_COMPONENTS)
+    rows = [fit.component(n, scale) for n, scale in ((1, 100), (2, 1), (3, 1))]
+    return BiComponent(*rows, float(fit.found[0]), fit.misfit)
 
 
-class _Fit:
-    """Deviance of a region's signals by the model's parameters."""
+class RegionFit:
+    """A model fitted to a region's signals.
 
-    def __init__(self, signals: Sequence[RegionSignal], te_ms: np.ndarray) -> None:
-        self.signals, self.te_ms = SignalsTogether(signals), te_ms
-        self.top = 1.1 * max(one.peak for one in signals)
-        limits = ((0.0, 20 * self.top), (0.0, 1.0), T2STAR_BOUND_MS, T2STAR_PORE_MS)
-        self.limits = np.array(limits)
+    Attributes:
+        found: parameters.
+        least: deviance there.
+        sds: Cramer-Rao bounds there.
+    """
+
+    def __init__(
+        self,
+        signals: Sequence[RegionSignal],
+        te_ms: Sequence[float],
+        model: Model,
+        known: Mapping[int, float] | None = None,
+    ) -> None:
+        """Fit it; `known` parameters, by their place, stay what they are."""
+        self.signals, self.te_ms = SignalsTogether(signals), np.asarray(te_ms, float)
+        self.model, self.known = model, dict(known or {})
+        top = 1.1 * max(one.peak for one in signals)
+        self.limits = np.array([(0.0, 20 * top), *model.limits])
+        fits = (self.at({}, (top, *start)) for start in model.starts)
+        self.least, self.found = min(fits, key=lambda one: one[0])
+        one = signals[0]
+        self.sds = cramer_rao_sd(
+            self.found, self.te_ms, one.sigma, one.independent, model, tuple(self.known)
+        )
+
+    @property
+    def misfit(self) -> float:
+        """Root of the deviance by degree of freedom; about 1 for a true model."""
+        free = len(self.te_ms) - len(self.found) + len(self.known)
+        return float((self.least / max(free, 1)) ** 0.5)
+
+    def component(self, n: int, scale: float = 1.0) -> Component:
+        """A parameter with its interval."""
+        low, high = self.interval(n)
+        return Component(*(scale * one for one in (self.found[n], low, high, self.sds[n])))
 
     def at(self, fixed: dict[int, float], start: Sequence[float]) -> tuple[float, np.ndarray]:
         """Least deviance with some parameters fixed, and the parameters there.
@@ -132,9 +176,10 @@ class _Fit:
         """
         low, high = self.limits.T
         now = np.clip(np.array(start, float), low, high)
+        fixed = {**self.known, **fixed}
         for n, value in fixed.items():
             now[n] = value
-        movable = np.array([n not in fixed for n in range(4)])
+        movable = np.array([n not in fixed for n in range(len(now))])
         deviance, gradient, information = self._around(now)
         damping = 1e-3
         for _ in range(_MOST_STEPS):
@@ -163,21 +208,24 @@ class _Fit:
 
     def _around(self, parameters: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Deviance, and gradient and expected information of the log likelihood."""
-        signal = signal_of(parameters, self.te_ms)
-        slopes = _gradient(parameters, self.te_ms)
+        signal = self.model.signal(parameters, self.te_ms)
+        slopes = self.model.gradient(parameters, self.te_ms)
         deviance, score, weight = self.signals.around(signal)
         return deviance, score @ slopes, slopes.T @ (weight[:, None] * slopes)
 
-    def interval(self, n: int, least: float, found: np.ndarray, sd: float) -> tuple[float, float]:
+    def interval(self, n: int) -> tuple[float, float]:
         """Where the deviance of a parameter, others free, has risen by what 95 % allow."""
-        last = found
+        if n in self.known:
+            return self.known[n], self.known[n]
+        last = found = self.found
+        sd = self.sds[n]
 
         def risen(value: float) -> float:
             nonlocal last
             moved = last[n] - found[n]
             share = (value - found[n]) / moved if moved else 0.0
             deviance, last = self.at({n: value}, found + share * (last - found))
-            return max(deviance - least, 0.0) ** 0.5 - CHI2_95**0.5
+            return max(deviance - self.least, 0.0) ** 0.5 - CHI2_95**0.5
 
         ends = []
         for limit in self.limits[n]:

@@ -16,7 +16,7 @@ from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 SHORTEST_MS = 0.2  # bone's signal is lost beyond
 PI_MS, PI_USUAL_MS = (1.8, 3.0), 2.2
 LATE_MS = 4.0  # pore water needs an echo after it
-LEAST_COMPONENT_ECHOES = 5
+LEAST_COMPONENT_ECHOES, LEAST_THREE_ECHOES = 5, 7
 LEAST_SNR = 5.0
 
 
@@ -135,4 +135,22 @@ def check_component_echoes(te_ms: np.ndarray) -> None:
     if te_ms[-1] <= LATE_MS:
         raise ValueError(
             f"Pore water needs an echo after 4 ms; the last one is at {te_ms[-1]:g} ms."
+        )
+
+
+def check_three_components(te_ms: np.ndarray, field_t: float | None) -> None:
+    """Refuse echo times that do not tell three components of magnitudes.
+
+    Raises:
+        ValueError: fewer than seven, none after 4 ms, or the field strength is not known.
+    """
+    if len(te_ms) < LEAST_THREE_ECHOES:
+        raise ValueError(
+            f"Bound water, pore water and fat need seven echo times; {len(te_ms)} were given."
+        )
+    check_component_echoes(te_ms)
+    if field_t is None:
+        raise ValueError(
+            "Fat beside water needs the field strength, which no header tells; state it in a JSON "
+            "file beside the images (MagneticFieldStrength)."
         )

@@ -13,7 +13,9 @@ from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.maps.recipe import check_one_grid
+from PDFFMapperLib.ute.bone import ENDOSTEUM, cortex_values, point_of
 from PDFFMapperLib.ute.components import BiComponent, known_t2star_sd
+from PDFFMapperLib.ute.cortex import find_cortex
 from PDFFMapperLib.ute.echoes import (
     LEAST_SNR,
     UteImages,
@@ -89,8 +91,8 @@ def of_components(
     """
     data = ute_series(images, settings)
     check_component_echoes(data.te_ms)
-    inside, notes = _bone(data, settings)
-    doubt = _doubt(data, inside, without_floor(data, (0,))[0])
+    inside, notes = bone_of(data, settings)
+    doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
     try:
         fit, rows = bi_component(data, doubt == 0)
     except ValueError as error:
@@ -101,11 +103,35 @@ def of_components(
         f"{fit.t2star_pore_ms.value:.2g} ms, and {100 * kept:.0f} % of their own deviation from "
         f"its fraction; noise explains the rest."
     )
-    facts = _facts(data, notes + high_field_note(data.field_t))
+    facts = facts_of(data, notes + high_field_note(data.field_t))
     facts["summary"] += "\nAll bone: " + "; ".join(one.told() for one in rows) + "."
     facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
     facts["cramer_rao_sd"] = {one.quantity: one.bound_sd for one in rows}
-    return _maps(data, {"bound_fraction": fraction, "bound_fraction_SD": sd}, doubt, facts)
+    return maps_of(data, {"bound_fraction": fraction, "bound_fraction_SD": sd}, doubt, facts)
+
+
+def of_cortex(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """Share of cortex of voxels, and PI of those that are cortex alone.
+
+    Raises:
+        ValueError: as `ute_series`, `porosity_echoes` and `find_cortex`.
+    """
+    data = ute_series(images, settings)
+    cortex = find_cortex(data, point_of(settings.point), settings.psf)
+    early, later = without_floor(data, porosity_echoes(data.te_ms))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100 * later / early
+    rows = cortex_values(cortex, data)
+    doubt = doubt_of(data, cortex.bone, early)
+    doubt[(doubt == 0) & ~(later > 0)] |= FLOOR
+    facts = facts_of(data, [*cortex.notes, ENDOSTEUM, VOXELS])
+    facts["summary"] += "\nCortex: " + "; ".join(one.told() for one in rows) + "."
+    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    share, pi, reasons = maps_of(data, {"cortex_share": percent, "PI": percent}, doubt, facts)
+    share.volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
+    return [share, pi, reasons]
 
 
 def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
@@ -126,15 +152,16 @@ def _ratio_maps(
     weak: np.ndarray,
     te_ms: float | None = None,
 ) -> list[ParametricMap]:
-    doubt = _doubt(data, _mask(data, settings), strong)
+    doubt = doubt_of(data, _mask(data, settings), strong)
     doubt[(doubt == 0) & ~(weak > 0)] |= FLOOR
-    facts = _facts(data, [VOXELS])
+    facts = facts_of(data, [VOXELS])
     if te_ms is not None:
         facts["second_echo_ms"] = round(float(te_ms), 4)
-    return _maps(data, {kind: values}, doubt, facts)
+    return maps_of(data, {kind: values}, doubt, facts)
 
 
-def _facts(data: UteImages, notes: Sequence[str]) -> dict[str, object]:
+def facts_of(data: UteImages, notes: Sequence[str]) -> dict[str, object]:
+    """Provenance of maps."""
     noise = data.noise
     times = ", ".join(f"{time:.4g}" for time in data.te_ms)
     independent = f", {100 * noise.share:.0f} % of voxels independent" if noise.share < 1 else ""
@@ -155,7 +182,7 @@ def _mask(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
     return settings.mask.array > 0
 
 
-def _bone(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:
+def bone_of(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:
     """The mask, or all voxels that lose three quarters of their signal until the last echo."""
     inside = _mask(data, settings)
     if settings.mask is not None:
@@ -168,7 +195,8 @@ def _bone(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[
     return inside & (late < early / 4), [note]
 
 
-def _doubt(data: UteImages, inside: np.ndarray, strong: np.ndarray) -> np.ndarray:
+def doubt_of(data: UteImages, inside: np.ndarray, strong: np.ndarray) -> np.ndarray:
+    """Why a voxel has no value: outside the bone, or a weak first signal."""
     known = np.isfinite(data.signal).all(axis=0)
     doubt = np.where(inside & known, 0, OUTSIDE).astype(np.uint8)
     doubt[(doubt == 0) & (strong < LEAST_SNR * data.noise.sigma)] |= LOW
@@ -242,12 +270,13 @@ def _own_variance(
     return np.interp(np.log(np.maximum(total, 1.0)), nodes, np.square(sds))
 
 
-def _maps(
+def maps_of(
     data: UteImages,
     arrays: Mapping[str, np.ndarray],
     doubt: np.ndarray,
     facts: Mapping[str, object],
 ) -> list[ParametricMap]:
+    """Maps that are NaN where there is doubt, and the doubt."""
     made = []
     for name, array in arrays.items():
         whole = np.where(doubt == 0, array, np.nan).astype(np.float32)

@@ -7,6 +7,7 @@ from PDFFMapperLib.maps.recipe import (
     NUMBER,
     NUMBERS,
     SWITCH,
+    TEXT,
     Family,
     Input,
     Option,
@@ -62,6 +63,48 @@ SAME_GAIN = Option(
     title="Both images have the same gain",
     parameter="uteSameGain",
 )
+T2STAR_PORE, T2STAR_FAT = (
+    Option(
+        f"t2star_{name}",
+        NUMBER,
+        None,
+        f"T2* of {words} where it is known; fitted if not given.",
+        "ms",
+        low=low,
+        high=high,
+        digits=1,
+        flag=f"--t2star-{name}",
+        title=f"T2* of {words}",
+        parameter=f"uteT2star{name.capitalize()}",
+        unset="fitted",
+    )
+    for name, words, low, high in (("pore", "pore water", 1, 30), ("fat", "fat", 2, 40))
+)
+POINT = Option(
+    "point",
+    TEXT,
+    None,
+    "A point in the marrow cavity, as R,A,S; the largest cavity if not given.",
+    "mm",
+    flag="--point",
+    title="Point in the cavity (R,A,S)",
+    parameter="utePoint",
+    unset="the largest cavity",
+)
+PSF = Option(
+    "psf",
+    NUMBER,
+    0.85,
+    "Blur of the images, SD of a Gaussian; 0.85 is that of a radial readout.",
+    "voxels",
+    low=0.3,
+    high=3.0,
+    digits=2,
+    step=0.05,
+    flag="--psf",
+    title="Blur",
+    parameter="utePsf",
+)
 
 _MAPS = "PDFFMapperLib.ute.maps"
 
@@ -97,6 +140,28 @@ UTE = Family(
             kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
             citation="Seifert 2015, doi 10.1002/nbm.3305",
             compute=f"{_MAPS}:of_components",
+        ),
+        Recipe(
+            id="tri-component",
+            choice="Bound water, pore water and fat",
+            title="Bound-water, pore-water and fat fraction of apparent signals by three T2* "
+            "components with nine fat peaks, fitted to the magnitudes of a region",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, SIGMA, T2STAR_PORE, T2STAR_FAT, MASK),
+            kinds=("bound_fraction", "pore_fraction", "bone_fat", "doubt"),
+            citation="ISMRM 2018, abstract 5155; fat: Ren 2008, doi 10.1194/jlr.D800010-JLR200",
+            compute="PDFFMapperLib.ute.tri_maps:of_three",
+        ),
+        Recipe(
+            id="cortex",
+            choice="Cortex: thickness, area, PI",
+            title="Cortex of a long bone's shaft found by itself: thickness, area and PI without "
+            "partial volume, by a fit of the blurred edges",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, SIGMA, POINT, PSF),
+            kinds=("cortex_share", "PI", "doubt"),
+            citation="this software's; PI: Jerban 2023, doi 10.3389/fendo.2023.1148345",
+            compute=f"{_MAPS}:of_cortex",
         ),
         Recipe(
             id="suppression-ratio",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +12,18 @@ import numpy as np
 from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.components import BiComponent, fit_bi_component
-from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes, ute_pair, ute_series
+from PDFFMapperLib.ute.echoes import (
+    LEAST_SNR,
+    UteImages,
+    check_three_components,
+    porosity_echoes,
+    ute_pair,
+    ute_series,
+)
 from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, RegionSignal, ratio_of
+from PDFFMapperLib.ute.tri_component import TriComponent, fit_tri_component
 
 MOST_FRACTION_SD = 15.0  # points
 PI_TES_MS = (2.2, 2.4)  # published cohorts use either
@@ -25,32 +33,6 @@ HIGH_FIELD = (
     "At 3 T the short-T2* fraction follows porosity poorly: R2 with micro-CT 0.70 at 1.5 T, below "
     "0.5 at 3 T (Seifert 2015, doi 10.1002/nbm.3305)."
 )
-
-
-@dataclass(frozen=True)
-class RegionValue:
-    """One number of a region.
-
-    Attributes:
-        quantity: "PI", "PI at TE 2.2 ms", "bound_fraction" ...
-        value, lower, upper: with its 95 % interval.
-        unit: as printed.
-        bound_sd: Cramer-Rao bound (SD), NaN where none is told.
-        note: how it was made, if that matters.
-    """
-
-    quantity: str
-    value: float
-    lower: float
-    upper: float
-    unit: str
-    bound_sd: float = float("nan")
-    note: str = ""
-
-    def told(self) -> str:
-        """As printed."""
-        text = f"{self.quantity} {self.value:.3g} ({self.lower:.3g} to {self.upper:.3g})"
-        return f"{text} {self.unit}".rstrip() + (f", {self.note}" if self.note else "")
 
 
 def region_signals(
@@ -139,6 +121,41 @@ def bi_component(images: UteImages, inside: np.ndarray) -> tuple[BiComponent, li
     return fit, rows
 
 
+def tri_component(
+    images: UteImages,
+    inside: np.ndarray,
+    t2star_pore_ms: float | None = None,
+    t2star_fat_ms: float | None = None,
+) -> tuple[TriComponent, list[RegionValue]]:
+    """Three components of a region, and their rows.
+
+    Raises:
+        ValueError: as `check_three_components` and `region_signals`; the data leave the bound share
+            open by more than 15 points.
+    """
+    check_three_components(images.te_ms, images.field_t)
+    signals = region_signals(images, inside)
+    fit = fit_tri_component(signals, images.te_ms, images.field_t, t2star_pore_ms, t2star_fat_ms)
+    if not fit.bound_percent.bound_sd <= MOST_FRACTION_SD:
+        raise ValueError(
+            f"the echoes leave its three components open (SD of the bound fraction "
+            f"{fit.bound_percent.bound_sd:.0f} points at best, 15 are allowed); state T2* of pore "
+            "water and fat, or give more signal, voxels or echoes"
+        )
+    rows = [
+        RegionValue(name, one.value, one.lower, one.upper, unit, one.bound_sd)
+        for name, one, unit in (
+            ("bound_fraction", fit.bound_percent, "%"),
+            ("pore_fraction", fit.pore_percent, "%"),
+            ("bone_fat", fit.fat_percent, "%"),
+            ("T2star_bound", fit.t2star_bound_ms, "ms"),
+            ("T2star_pore", fit.t2star_pore_ms, "ms"),
+            ("T2star_fat", fit.t2star_fat_ms, "ms"),
+        )
+    ]
+    return fit, rows
+
+
 def suppression_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
     """SR of region signals.
 
@@ -163,6 +180,8 @@ def transfer_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
 
 _OF_METHOD = {
     "porosity-index": (ute_series, porosity_index),
+    "tri-component": (ute_series, lambda images, inside: tri_component(images, inside)[1]),
+    "cortex": (ute_series, porosity_index),
     "bi-component": (ute_series, lambda images, inside: bi_component(images, inside)[1]),
     "suppression-ratio": (ute_pair, suppression_ratio),
     "mtr": (ute_pair, transfer_ratio),
@@ -183,6 +202,12 @@ def of_ute(
     """
     read, measure = _OF_METHOD[maps[0].provenance["method"]]
     data = read(images, settings)
+    known = [getattr(settings, f"t2star_{name}", None) for name in ("pore", "fat")]
+    if any(known):
+
+        def measure(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
+            return tri_component(images, inside, *known)[1]
+
     rows, refused = [], {}
     for label in np.unique(labels[labels > 0]):
         inside = labels == label

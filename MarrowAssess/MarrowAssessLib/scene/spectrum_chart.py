@@ -1,0 +1,64 @@
+"""A spectrum as nodes of the Slicer scene: data, fit, components and residual of each echo time."""
+
+from __future__ import annotations
+
+import slicer
+from PDFFMapperLib.spectroscopy.fit import Fitted
+from PDFFMapperLib.spectroscopy.plot import COLORS, curves
+
+from MarrowAssessLib.scene.plots import (
+    LEGEND_FONT,
+    TEXT_FONT,
+    TITLE_FONT,
+    Column,
+    hex_color,
+    line_series,
+    table_to_node,
+)
+
+SHIFT = "Shift"
+RESIDUAL_COLOR = "#666666"
+BELOW = 0.12  # of the highest peak, how far the residual is drawn below the spectrum
+
+
+def spectrum_charts(name: str, fitted: Fitted) -> list[slicer.vtkMRMLPlotChartNode]:
+    """Add a table and a chart for each echo time of a fitted spectrum.
+
+    The shift runs upward to the right, since Slicer's charts cannot turn an axis.
+
+    Args:
+        name: such as "Spectrum of L3".
+        fitted: see PDFFMapperLib.spectroscopy.fit.
+    """
+    count = len(fitted.model.series.fids)
+    return [_chart(name, fitted, k) for k in range(count)]
+
+
+def _chart(name: str, fitted: Fitted, k: int) -> slicer.vtkMRMLPlotChartNode:
+    one = curves(fitted, k)
+    title = f"{name}, TE {one.te_ms:g} ms"
+    lowest = min(0.0, float(one.measured.min()), float(one.fit.min()))
+    lines = {
+        "measured": one.measured,
+        "water": one.water,
+        "fat": one.fat,
+        "fit": one.fit,
+        "residual": one.residual + lowest - BELOW,
+    }
+    columns = [Column(SHIFT, one.ppm.tolist(), "ppm")]
+    columns += [Column(key, values.tolist()) for key, values in lines.items()]
+    table = table_to_node(title, columns)
+    table.SetLocked(True)
+    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", title)
+    chart.SetTitle(title)
+    chart.SetXAxisTitle("Chemical shift (ppm)")
+    chart.SetYAxisTitle("Signal over its highest; residual below")
+    chart.SetTitleFontSize(TITLE_FONT)
+    chart.SetAxisTitleFontSize(TEXT_FONT)
+    chart.SetLegendFontSize(LEGEND_FONT)
+    for key in lines:
+        series = line_series(key, table, key, SHIFT)
+        series.SetColor(*hex_color(COLORS.get(key, RESIDUAL_COLOR)))
+        series.SetLineWidth(3 if key == "measured" else 2)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart

@@ -1,0 +1,224 @@
+"""The cortex of a long bone's shaft, found by itself on a short and a later echo.
+
+Cortex loses its signal between both echoes, marrow and muscle keep theirs: the largest hole of what
+loses it is the marrow cavity, and the ring around it is fitted slice by slice (`ring`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import ndtr
+
+from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
+from PDFFMapperLib.ute.ring import Ring, fit_ring, placed, polar_curve
+
+PSF_VOXELS = 0.85  # SD of a radial readout's blur
+# Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
+# voxels with up to 5 % of it read a PI of 15 % where 11.5 % is true.
+MOST_OTHER = 0.001
+LAYERS = ("endosteal", "middle", "periosteal")
+_LOST = 0.65  # of the ratio of both echoes that other tissue keeps
+_RAYS, _RAY_STEP = 90, 0.25
+_LEAST_CAVITY = 20  # voxels a slice
+_MOST_MISFIT = 2.0
+_DIRECTIONS = ("right", "left", "anterior", "posterior", "superior", "inferior")
+NO_RING = (
+    "No closed ring of cortex was found around a marrow cavity: slices must lie across a long "
+    "bone's shaft; name a point inside the cavity (--point R,A,S) or give the bone as labels."
+)
+
+
+@dataclass(frozen=True)
+class Cortex:
+    """A found cortex.
+
+    Attributes:
+        rings: by slice along the bone.
+        axis: of the images that runs along the bone.
+        share: of each voxel that is cortex, 0 to 1.
+        bone: voxels of cortex alone.
+        layer: 1, 2 and 3 from inside to outside in voxels of cortex, 0 elsewhere.
+        sectors: mean thickness and its SD toward each direction, mm.
+        notes: what was left out, and what to read with it.
+    """
+
+    rings: dict[int, Ring]
+    axis: int
+    share: np.ndarray
+    bone: np.ndarray
+    layer: np.ndarray
+    sectors: dict[str, tuple[float, float]]
+    notes: list[str]
+
+    def thickness_mm(self) -> tuple[float, float]:
+        """Mean over all slices, and its SD by the noise."""
+        return _mean([one.mean_thickness() for one in self.rings.values()])
+
+    def area_mm2(self) -> tuple[float, float]:
+        """Mean area of a section, and its SD by the noise."""
+        return _mean([one.area() for one in self.rings.values()])
+
+
+def _mean(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    values, sds = np.array(found).T
+    return float(values.mean()), float(np.sqrt(np.sum(sds**2))) / len(values)
+
+
+def find_cortex(
+    data: UteImages,
+    point_ras: Sequence[float] | None = None,
+    psf_voxels: float = PSF_VOXELS,
+) -> Cortex:
+    """Find the cortex around the largest marrow cavity, or around that of a point.
+
+    Raises:
+        ValueError: as `porosity_echoes`; there is no ring, or none that its voxels tell.
+    """
+    pair = data.signal[list(porosity_echoes(data.te_ms))]
+    along = np.abs(data.grid.ijk_to_ras[2, :3]) / np.linalg.norm(
+        data.grid.ijk_to_ras[:3, :3], axis=0
+    )
+    axis = 2 - int(np.argmax(along))
+    pair = np.moveaxis(pair, axis + 1, 1)
+    spacing = np.delete(data.grid.spacing[::-1], axis)
+    lost = _loses_signal(pair, data.noise.sigma)
+    cavity = _cavity(lost, _index(data, point_ras, axis))
+    rings, dropped = {}, 0
+    for k in np.flatnonzero(cavity.any(axis=(1, 2))):
+        try:
+            rings[int(k)] = _ring_of(pair[:, k], lost[k], cavity[k], spacing, psf_voxels, data)
+        except ValueError:
+            dropped += 1
+    if not rings:
+        raise ValueError(NO_RING)
+    voxels = [np.zeros(pair.shape[1:], kind) for kind in (np.float32, bool, np.uint8)]
+    for k, ring in rings.items():
+        for whole, one in zip(
+            voxels, _voxels_of(ring, lost[k].shape, spacing, psf_voxels), strict=True
+        ):
+            whole[k] = one
+    notes = [
+        f"Edges by a Gaussian blur of {psf_voxels:g} voxels; marrow's own was fitted "
+        f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / spacing.mean():.2f} voxels). "
+        "Thin cortex depends on the blur that is assumed."
+    ]
+    if dropped:
+        notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
+    voxels = [np.moveaxis(one, 0, axis) for one in voxels]
+    return Cortex(rings, axis, *voxels, _sectors(rings, data, axis), notes)
+
+
+def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.ndarray | None:
+    """The voxel of a point, the slice along the bone first.
+
+    Raises:
+        ValueError: it lies outside the images.
+    """
+    if point_ras is None:
+        return None
+    to_ijk = np.linalg.inv(data.grid.ijk_to_ras)
+    kji = np.round(to_ijk[:3] @ [*point_ras, 1.0]).astype(int)[::-1]
+    if (kji < 0).any() or (kji >= data.grid.array.shape).any():
+        raise ValueError("The point lies outside the images; name one in the marrow cavity.")
+    return np.concatenate([[kji[axis]], np.delete(kji, axis)])
+
+
+def _loses_signal(pair: np.ndarray, sigma: float) -> np.ndarray:
+    """Voxels with signal whose later echo keeps much less of it than other tissue."""
+    early, late = pair
+    tissue = early > LEAST_SNR * sigma
+    if not tissue.any():
+        raise ValueError(NO_RING)
+    kept = late / np.maximum(early, sigma)
+    return tissue & (kept < _LOST * np.median(kept[tissue]))
+
+
+def _cavity(lost: np.ndarray, index: np.ndarray | None) -> np.ndarray:
+    """The marrow cavity: the hole of most voxels, or that of a voxel.
+
+    Raises:
+        ValueError: there is no hole, or none there.
+    """
+    square = np.ones((3, 3), bool)
+    holes = np.zeros_like(lost)
+    for k, one in enumerate(lost):
+        closed = ndimage.binary_closing(one, square) | one
+        holes[k] = ndimage.binary_fill_holes(closed) & ~closed
+    labels, count = ndimage.label(holes)
+    if not count or (index is not None and not labels[tuple(index)]):
+        raise ValueError(NO_RING)
+    sizes = np.bincount(labels.ravel())[1:]
+    chosen = labels == (labels[tuple(index)] if index is not None else 1 + int(np.argmax(sizes)))
+    large = chosen.sum(axis=(1, 2)) >= _LEAST_CAVITY
+    return chosen & large[:, None, None]
+
+
+def _ring_of(
+    pair: np.ndarray,
+    lost: np.ndarray,
+    cavity: np.ndarray,
+    spacing: np.ndarray,
+    psf_voxels: float,
+    data: UteImages,
+) -> Ring:
+    """The ring of a slice: a curve by the voxels that lose signal, then two fits."""
+    center = np.argwhere(cavity).mean(axis=0) * spacing
+    angles = np.arange(_RAYS) * 2 * np.pi / _RAYS
+    steps = np.arange(0, max(lost.shape), _RAY_STEP) * spacing.mean()
+    rays = center + steps[:, None, None] * np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    seen = ndimage.map_coordinates(lost.astype(np.uint8), (rays / spacing).T, order=0)
+    begins = np.argmax(seen, axis=1)
+    after = np.arange(len(steps)) > begins[:, None]
+    ends = np.argmax(after & (seen == 0), axis=1)
+    inner, thick = steps[begins], steps[ends] - steps[begins]
+    usual = float(np.median(thick[thick > 0])) if (thick > 0).any() else 0.0
+    if not usual:
+        raise ValueError(NO_RING)
+    thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
+    middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
+    curve, psf = polar_curve(center, angles, middle), psf_voxels * float(spacing.mean())
+    facts = psf, data.noise.sigma, data.noise.share
+    ring = fit_ring(pair, tuple(spacing), curve, usual, *facts)
+    moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
+    curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))
+    ring = fit_ring(pair, tuple(spacing), curve, ring.mean_thickness()[0], *facts)
+    if ring.misfit > _MOST_MISFIT or ring.levels[0, 1] < LEAST_SNR * data.noise.sigma:
+        raise ValueError(NO_RING)
+    return ring
+
+
+def _voxels_of(
+    ring: Ring, shape: tuple[int, int], spacing: np.ndarray, psf_voxels: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each voxel of a slice its share of cortex, whether it is cortex alone, and its layer."""
+    places = np.stack(np.indices(shape), axis=-1).reshape(-1, 2) * spacing
+    angle, distance = placed(ring.curve, places)
+    phi = np.arange(len(ring.inner)) * 2 * np.pi / len(ring.inner)
+    inner, outer = (np.interp(angle, phi, e, period=2 * np.pi) for e in (ring.inner, ring.outer))
+    psf = psf_voxels * spacing.mean()
+    outside = ndtr((distance - outer) / psf)
+    share = ndtr((distance - inner) / psf) - outside
+    bone = ndtr((inner - distance) / ring.marrow_blur_mm) + outside < MOST_OTHER
+    depth = (distance - inner) / (outer - inner)
+    layer = np.where((depth >= 0) & (depth < 1), 1 + np.floor(3 * np.clip(depth, 0, 0.999)), 0)
+    return share.reshape(shape), bone.reshape(shape), layer.reshape(shape)
+
+
+def _sectors(rings: dict[int, Ring], data: UteImages, axis: int) -> dict[str, tuple[float, float]]:
+    """Thickness toward right, left, front and back of the patient."""
+    axes = [2 - n for n in range(3) if n != axis]  # columns of the matrix for rows and columns
+    turn = data.grid.ijk_to_ras[:3, axes] / np.linalg.norm(data.grid.ijk_to_ras[:3, axes], axis=0)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for ring in rings.values():
+        toward = (ring.curve.points - ring.curve.center) @ turn.T
+        best = np.argmax(np.abs(toward), axis=1)
+        signs = toward[np.arange(len(best)), best] < 0
+        for n, name in enumerate(_DIRECTIONS):
+            chosen = (best == n // 2) & (signs == n % 2)
+            if chosen.mean() > 0.1:
+                found.setdefault(name, []).append(ring.mean_thickness(chosen.astype(float)))
+    return {name: _mean(values) for name, values in found.items()}

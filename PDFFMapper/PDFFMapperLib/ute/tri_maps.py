@@ -1,0 +1,76 @@
+"""Maps of bound water, pore water and fat: voxels with all bone's T2*, drawn towards its shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import numpy as np
+
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.ute.echoes import UteImages, check_three_components, ute_series
+from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, without_floor
+from PDFFMapperLib.ute.region_signal import information_of
+from PDFFMapperLib.ute.regions import high_field_note, tri_component
+from PDFFMapperLib.ute.tri_component import TriComponent, three_components
+
+
+def of_three(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """Bound-water, pore-water and fat share of voxels.
+
+    Raises:
+        ValueError: as `ute_series`, `check_three_components` and `regions.tri_component`.
+    """
+    data = ute_series(images, settings)
+    check_three_components(data.te_ms, data.field_t)
+    inside, notes = bone_of(data, settings)
+    doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
+    known = settings.t2star_pore, settings.t2star_fat
+    try:
+        fit, rows = tri_component(data, doubt == 0, *known)
+    except ValueError as error:
+        raise ValueError(f"The mapped bone: {error}.") from None
+    bound, fat, kept = _voxels(data, doubt == 0, fit)
+    notes.append(
+        f"Voxels hold T2* of all bone and {100 * kept:.0f} % of their own deviation from its "
+        "shares, told to first order; noise explains the rest."
+    )
+    facts = facts_of(data, notes + high_field_note(data.field_t))
+    facts["summary"] += "\nAll bone: " + "; ".join(one.told() for one in rows) + "."
+    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    facts["cramer_rao_sd"] = {one.quantity: one.bound_sd for one in rows}
+    shares = {"bound_fraction": bound, "pore_fraction": 100 - bound - fat, "bone_fat": fat}
+    return maps_of(data, shares, doubt, facts)
+
+
+def _voxels(
+    data: UteImages, inside: np.ndarray, fit: TriComponent
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bound and fat share of voxels in percent, and how much of their own deviation was kept.
+
+    To first order around the region's shares a signal is linear in amplitude and both shares times
+    amplitude: one small matrix serves all voxels.
+    """
+    region = np.array([fit.bound_percent.value, fit.fat_percent.value]) / 100
+    t2stars = [x.value for x in (fit.t2star_bound_ms, fit.t2star_pore_ms, fit.t2star_fat_ms)]
+    gradient = three_components(data.field_t).gradient((1.0, *region, *t2stars), data.te_ms)[:, :3]
+    sigma = data.noise.sigma
+    weight = information_of(fit.amplitude / sigma * gradient[:, 0])
+    spread = np.linalg.inv(gradient.T @ (weight[:, None] * gradient))
+    held = without_floor(data, range(len(data.te_ms)))[:, inside]
+    found = np.einsum("pk,kv->pv", spread @ (gradient.T * weight), held)
+    amplitude = np.maximum(found[0], sigma)
+    own = found[1:] / amplitude
+    noise = np.multiply.outer((sigma / amplitude) ** 2, spread[1:, 1:])
+    prior = own @ own.T / own.shape[1] - noise.mean(axis=0)
+    values, vectors = np.linalg.eigh(prior)
+    prior = (vectors * np.maximum(values, 0)) @ vectors.T
+    gain = prior @ np.linalg.inv(prior + noise)
+    shares = region[:, None] + np.einsum("vab,bv->av", gain, own)
+    maps = np.full((2, *inside.shape), np.nan)
+    maps[:, inside] = 100 * shares
+    return maps[0], maps[1], float(gain[:, 0, 0].mean())

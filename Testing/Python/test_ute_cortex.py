@@ -1,0 +1,196 @@
+"""The cortex found by itself: thickness, area, PI without partial volume; a bone in the report."""
+
+import csv
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from MarrowAssessLib.commands.demo import _write_ute
+from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, Tibia
+from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.ute.bone import measure_bone
+from PDFFMapperLib.ute.cortex import find_cortex
+from PDFFMapperLib.ute.echoes import ute_series
+from PDFFMapperLib.ute.recipe import UTE
+from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve
+
+GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
+SETTINGS = SimpleNamespace(**GIVEN)
+
+
+@pytest.fixture(scope="module")
+def volumes():
+    return Tibia().volumes()
+
+
+@pytest.fixture(scope="module")
+def bone(volumes):
+    return measure_bone(volumes, SETTINGS)
+
+
+# --- ring -----------------------------------------------------------------------------------------
+
+
+def test_places_around_a_circle_have_its_angle_distance_and_bend():
+    phi = np.arange(200) * 2 * np.pi / 200
+    curve = polar_curve(np.array([3.0, -2.0]), phi, np.full(200, 10.0))
+    angle, distance = placed(curve, np.array([[3.0, 10.0], [3 + 7 * 0.6, -2 + 7 * 0.8]]))
+    assert distance == pytest.approx([2, -3], abs=1e-3)
+    turned = np.mod(angle + 0.1, 2 * np.pi) - 0.1
+    assert turned == pytest.approx([0, np.arctan2(0.6, 0.8)], abs=1e-3)
+    assert curve.bend == pytest.approx(np.full(720, 0.1), rel=1e-3)
+    assert curve.length.sum() == pytest.approx(20 * np.pi, rel=1e-3)
+    assert closed_curve(curve.points, curve.center).normals[0] == pytest.approx([0, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize(("thickness", "fat_psf"), [(2.0, 1.2), (3.0, 0.85), (8.0, 0.85)])
+def test_thickness_has_no_bias_where_a_half_maximum_has(thickness, fat_psf):
+    """Bias below 0.05 voxel, errors as the fit says them; SNR 20 and shading of 40 %."""
+    truth = Tibia(thickness=thickness, radius=18, snr=20, fat_psf=fat_psf)
+    found = find_cortex(ute_series(truth.volumes(8, (0.032, 2.2)), SETTINGS))
+    each = np.array([one.mean_thickness() for one in found.rings.values()])
+    off = (each[:, 0] - truth.thickness_mm) / SPACING_MM[0]  # voxels
+    error = each[:, 1].mean() / SPACING_MM[0]
+    assert len(each) == 8
+    assert abs(off.mean()) < 0.05
+    assert 0.4 * error < off.std(ddof=1) < 1.7 * error  # of eight
+    area, sd = found.area_mm2()
+    assert abs(area - truth.area_mm2) < 3 * sd + 0.01 * truth.area_mm2
+    true = np.broadcast_to(truth.share(), found.share.shape)
+    seen = found.share >= 0.5 if thickness > 2.5 else found.layer > 0
+    assert 2 * (seen & true).sum() / (seen.sum() + true.sum()) > (0.95 if thickness > 3 else 0.9)
+
+
+def test_a_ring_without_edges_is_refused():
+    curve = polar_curve(np.array([15.0, 15.0]), np.arange(60) * 2 * np.pi / 60, np.full(60, 8.0))
+    flat = np.ones((1, 32, 32)) + np.random.default_rng(0).standard_normal((1, 32, 32))
+    with pytest.raises(ValueError, match="its voxels tell no ring of cortex"):
+        for seed in range(20):  # noise may look like a ring once
+            noise = np.random.default_rng(seed).standard_normal(flat.shape)
+            fit_ring(flat + noise, (1.0, 1.0), curve, 0.2, 0.85, 1.0)
+
+
+# --- bone -----------------------------------------------------------------------------------------
+
+
+def test_a_bone_is_measured_without_a_click(bone):
+    truth = Tibia()
+    fitted = bone.values["PI of the fitted ring"]
+    assert fitted.value == pytest.approx(truth.porosity_index, abs=0.3)  # its SD is 0.08
+    assert 0.2 < fitted.upper - fitted.lower < 0.5
+    assert bone.values["thickness"].value == pytest.approx(truth.thickness_mm, abs=0.025)
+    assert bone.values["area"].value == pytest.approx(truth.area_mm2, rel=0.01)
+    assert bone.values["PI"].value == pytest.approx(truth.porosity_index, abs=0.6)
+    assert bone.values["bound_fraction"].lower < 78 < bone.values["bound_fraction"].upper
+    thick = {side: bone.values[f"thickness, {side}"].value for side in ("left", "right")}
+    assert thick["left"] > thick["right"] + 0.3  # columns run to the left, and it is thicker there
+    assert "cortex found in 3 slices" in bone.how
+    assert any("endosteal layer may hold marrow" in one for one in bone.cautions)
+    assert any("Thin cortex depends on the blur" in one for one in bone.cautions)
+    assert any("below 0.5 at 3 T" in one for one in bone.cautions)
+
+
+def test_partial_volume_raises_pi_and_the_fitted_level_does_not(bone, volumes):
+    """Voxels of 95 % cortex hold marrow that is ten times as bright in the late echo."""
+    almost = volumes[0].with_array((bone.cortex.share >= 0.95).astype(np.uint8))
+    drawn = measure_bone(volumes, SETTINGS, almost)
+    assert drawn.values["PI"].value > Tibia().porosity_index + 1
+    assert "thickness" not in drawn.values and "bone as given" in drawn.how
+    thin = measure_bone(Tibia(thickness=3.0).volumes(2, (0.032, 2.2)), SETTINGS)
+    assert thin.refused["PI"].startswith("no voxel is cortex alone; the PI of the fitted ring")
+    fitted = thin.values["PI of the fitted ring"]
+    assert fitted.lower - 1 < Tibia().porosity_index < fitted.upper + 1
+
+
+def test_layers_are_thirds_from_inside_out(bone):
+    layer = bone.cortex.layer
+    radius = np.hypot(*(np.indices(layer.shape[1:]) - (layer.shape[1] - 1) / 2))
+    means = [radius[layer[0] == n].mean() for n in (1, 2, 3)]
+    assert np.diff(means) == pytest.approx([3.0, 3.0], abs=0.4)
+    assert "PI, middle third" in bone.values
+
+
+def test_a_point_chooses_the_bone(volumes):
+    """A tibia and, larger in the image, nothing else: inside it works, outside it is refused."""
+    middle = ",".join(f"{x:g}" for x in volumes[0].to_ras(np.array([31.0, 31.0, 1.0])))
+    recipe = UTE.recipe("cortex")
+    share, pi, doubt = recipe.make(volumes, point=middle)
+    assert np.nanmax(share.volume.array) == pytest.approx(100, abs=0.1)
+    assert "thickness 4." in share.provenance["summary"]
+    assert np.array_equal(np.isfinite(pi.volume.array), doubt.volume.array == 0)
+    for point, words in (
+        ("0,0,0", "No closed ring of cortex was found"),
+        ("900,0,0", "The point lies outside the images"),
+        ("1,2", "A point needs three numbers R,A,S in mm; '1,2' was given"),
+        ("a,b,c", "A point needs three numbers"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            recipe.make(volumes, point=point)
+
+
+def test_images_without_a_ring_are_refused(volumes):
+    muscle = [one.with_array(volumes[0].array) for one in volumes]
+    with pytest.raises(ValueError, match="No closed ring of cortex was found"):
+        UTE.recipe("cortex").make(muscle, sigma=5.0)
+    silent = [one.with_array(one.array / 100) for one in volumes]
+    with pytest.raises(ValueError, match="No closed ring of cortex was found"):
+        UTE.recipe("cortex").make(silent, sigma=5.0)
+
+
+def test_slices_that_tell_no_ring_are_left_out_and_it_is_said(volumes):
+    torn = []
+    for n, one in enumerate(volumes):
+        array = one.array.copy()
+        rng = np.random.default_rng(n)
+        array[0] *= 1 + 0.6 * rng.standard_normal(array[0].shape) * (array[0] > 60)
+        torn.append(one.with_array(np.abs(array)))
+    found = find_cortex(ute_series(torn, SETTINGS))
+    assert 0 not in found.rings and len(found.rings) == 2
+    assert any("1 slices along the bone tell no ring" in note for note in found.notes)
+
+
+# --- in the report --------------------------------------------------------------------------------
+
+
+def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsys):
+    _write_ute(volumes, tmp_path / "ute.nii.gz")
+    first = volumes[0]
+    for name, factor in (("suppressed", 0.25), ("mt", 0.5)):
+        write_volume(first.with_array(first.array * factor), tmp_path / f"{name}.nrrd")
+    pdff = Volume(np.full((4, 8, 8), 40, np.float32), np.eye(4), "PDFF")
+    write_volume(pdff, tmp_path / "pdff.nrrd")
+    write_volume(pdff.with_array(np.ones((4, 8, 8), np.uint8)), tmp_path / "labels.nrrd")
+    given = ["assess", "--volume", f"PDFF={tmp_path / 'pdff.nrrd'}", "--labels"]
+    given += [str(tmp_path / "labels.nrrd"), "--label", "1=marrow:L3", "--age", "70", "--sex", "F"]
+    given += [
+        "--no-scene",
+        "--out",
+        str(tmp_path / "out"),
+        "--ute",
+        f"{SITE}={tmp_path / 'ute.nii.gz'}",
+    ]
+    pair = ["--ute-suppressed", f"{SITE}={tmp_path / 'suppressed.nrrd'}"]
+    pair += ["--ute-mt", f"{SITE}={tmp_path / 'mt.nrrd'}", "--ute-same-gain"]
+    assert main([*given, *pair]) == 0
+    with (tmp_path / "out/measurements.csv").open(encoding="utf-8") as file:
+        rows = {row["quantity"]: row for row in csv.DictReader(file)}
+    assert float(rows["ute_sr"]["value"]) == pytest.approx(4, abs=0.1)
+    assert float(rows["ute_mtr"]["value"]) == pytest.approx(50, abs=1)
+    assert float(rows["ute_thickness"]["value"]) == pytest.approx(Tibia().thickness_mm, abs=0.05)
+    assert rows["ute_pi"]["verdict"] == "no reference"
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "porosity index of the tibia was 24 % higher" in page and "2023;14:1148345" in page
+    capsys.readouterr()
+    for wrong, words in (
+        (["--ute", "nowhere"], "expected SITE=FILE, as tibial diaphysis=ute.nii.gz"),
+        (["--ute", f"{SITE}=x.nii"], f"{SITE} is there twice; keep one"),
+        (["--ute-mt", "calcaneus=x.nii"], "x.nii"),
+        (["--ute-mt", f"calcaneus={tmp_path / 'mt.nrrd'}"], "give the UTE series of this site"),
+    ):
+        assert main([*given, *wrong]) == 2
+        assert words in capsys.readouterr().err
+    assert main([*given, *pair[:2]]) == 2
+    assert "needs the same receiver gain in both" in capsys.readouterr().err
