@@ -82,7 +82,7 @@ def hex_color(color: str) -> tuple[float, ...]:
 def line_series(
     name: str, table: slicer.vtkMRMLTableNode, column: str, over: str = "Age"
 ) -> slicer.vtkMRMLPlotSeriesNode:
-    """A line of a table\'s column over another one."""
+    """A line of a table's column over another one."""
     series = plot_series(name, table, column, over)
     series.SetPlotType(series.PlotTypeScatter)
     series.SetMarkerStyle(series.MarkerStyleNone)
@@ -92,7 +92,7 @@ def line_series(
 def plot_series(
     name: str, table: slicer.vtkMRMLTableNode, column: str, over: str = "Age"
 ) -> slicer.vtkMRMLPlotSeriesNode:
-    """A series of a table\'s column over another one."""
+    """A series of a table's column over another one."""
     series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(over)

@@ -22,7 +22,6 @@ from MarrowAssessLib.scene.plots import (
     table_to_node,
 )
 
-
 PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patient's points
 # The shapes of five markers say the same as their colors: points of one age stand above each
 # other, and their names in the legend.
