@@ -16,6 +16,7 @@ from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of
+from PDFFMapperLib.ute.steady_state import Pools, hard_pulse
 from PDFFMapperLib.ute.tri_component import three_components
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.ute import EIGHT_MS, GRID, Tibia
@@ -130,6 +131,56 @@ def test_exact_signals_give_the_truth():
     assert fit.t2star_bound_ms.value == pytest.approx(0.5, abs=0.003)
     assert fit.t2star_pore_ms.value == pytest.approx(5, abs=0.03)
     assert fit.amplitude == pytest.approx(40, rel=1e-3)
+
+
+# --- protons --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flip", "pulse", "t2"), [(10, 0.1, 0.35), (90, 0.6, 0.3), (30, 2.0, 0.1)])
+def test_a_hard_pulse_is_that_of_the_bloch_equations_in_small_steps(flip, pulse, t2):
+    steps = 20000
+    turn, decay = np.deg2rad(flip) / steps, np.exp(-pulse / steps / t2 / 2)  # of half a step
+    across, along = 0.0, 1.0
+    for _ in range(steps):
+        across, along = (
+            (across * decay * np.cos(turn) + along * np.sin(turn)) * decay,
+            along * np.cos(turn) - across * decay * np.sin(turn),
+        )
+    assert hard_pulse(flip, pulse, t2) == pytest.approx((across, along), abs=1e-4)
+    assert hard_pulse(flip, 0.0, t2) == pytest.approx(hard_pulse(flip, 1e-9, t2), abs=1e-6)
+
+
+def test_the_share_of_protons_is_that_of_a_simulated_steady_state(data, tibia):
+    """600 pulses of two pools, one by one; what they show is turned back into the protons."""
+    pools, true = Pools(20.0, 15.0, 0.1, 160.0, 300.0), 0.7
+    seen = []
+    for protons, t1, t2 in ((true, 160.0, 0.35), (1 - true, 300.0, 3.0)):
+        along, recovery = protons, np.exp(-20.0 / t1)
+        across, left = hard_pulse(15.0, 0.1, t2)
+        for _ in range(600):
+            signal = along * across
+            along = protons + (along * left - protons) * recovery
+        seen.append(signal)
+    share = seen[0] / sum(seen)
+    assert share > true + 0.01  # short T1 shows more
+    assert pools.protons(share, 0.35, 3.0) == pytest.approx(true, abs=1e-6)
+    rows = {r.quantity: r for r in regions.bi_component(data, tibia[1] == 1, pools)[1]}
+    apparent, found = rows["bound_fraction"], rows["bound_fraction of protons"]
+    assert found.lower < found.value < found.upper < apparent.upper
+    assert "T1 160 and 300 ms" in found.note
+
+
+def test_shares_of_protons_need_both_t1_and_the_excitation(tibia):
+    recipe, images = UTE.recipe("bi-component"), tibia[0]
+    for given, words in (
+        ({"t1_bound": 160.0}, "need the T1 of both waters; state --t1-bound and --t1-pore"),
+        ({"t1_bound": 160.0, "t1_pore": 300.0}, "need the repetition time, which no header tells"),
+        ({"t1_bound": 160.0, "t1_pore": 300.0, "tr": 20.0}, "need the flip angle, which no header"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            recipe.make(images, **given)
+    made = recipe.make(images, t1_bound=160.0, t1_pore=300.0, tr=20.0, flip=15.0)
+    assert "bound_fraction of protons" in made[0].provenance["region"]
 
 
 # --- three components -----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from PDFFMapperLib.ute.echoes import (
 )
 from PDFFMapperLib.ute.region_signal import information_of
 from PDFFMapperLib.ute.regions import bi_component, high_field_note
+from PDFFMapperLib.ute.steady_state import pools_of
 
 OUTSIDE, LOW, FLOOR = 1, 2, 4
 CODES = {0: "none", OUTSIDE: "outside", LOW: "signal below 5 times noise", FLOOR: "second is noise"}
@@ -93,8 +94,9 @@ def of_components(
     check_component_echoes(data.te_ms)
     inside, notes = bone_of(data, settings)
     doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
+    pools = pools_of(settings, images[0])
     try:
-        fit, rows = bi_component(data, doubt == 0)
+        fit, rows = bi_component(data, doubt == 0, pools)
     except ValueError as error:
         raise ValueError(f"The mapped bone: {error}.") from None
     fraction, sd, kept = _voxels(data, doubt == 0, fit, progress)

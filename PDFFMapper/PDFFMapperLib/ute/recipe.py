@@ -80,6 +80,34 @@ T2STAR_PORE, T2STAR_FAT = (
     )
     for name, words, low, high in (("pore", "pore water", 1, 30), ("fat", "fat", 2, 40))
 )
+PROTONS = tuple(
+    Option(
+        name,
+        NUMBER,
+        default,
+        text,
+        unit,
+        low=low,
+        high=high,
+        digits=digits,
+        flag=f"--{name.replace('_', '-')}",
+        title=title,
+        parameter=f"ute{name.title().replace('_', '')}",
+        unset=unset,
+    )
+    for name, title, text, unit, default, low, high, digits, unset in (
+        ("t1_bound", "T1 of bound water", "For the share of protons.", "ms", None, 20, 2000, 0,
+         "no share of protons"),
+        ("t1_pore", "T1 of pore water", "For the share of protons.", "ms", None, 20, 4000, 0,
+         "no share of protons"),
+        ("tr", "TR", "In place of the header's, for the share of protons.", "ms", None, 1, 20000, 1,
+         "of the header"),
+        ("flip", "Flip angle", "In place of the header's, for the share of protons.", "deg", None,
+         0.5, 180, 1, "of the header"),
+        ("pulse", "Pulse length", "Of a hard pulse, for the share of protons.", "ms", 0.0, 0, 5, 3,
+         ""),
+    )
+)  # fmt: skip
 POINT = Option(
     "point",
     TEXT,
@@ -136,7 +164,7 @@ UTE = Family(
             title="Bound-water fraction of apparent signals by two T2* components, fitted to a "
             "region; voxels with its T2*, drawn towards it as far as noise explains them",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, SIGMA, MASK),
+            options=(ECHO_TIMES, SIGMA, *PROTONS, MASK),
             kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
             citation="Seifert 2015, doi 10.1002/nbm.3305",
             compute=f"{_MAPS}:of_components",

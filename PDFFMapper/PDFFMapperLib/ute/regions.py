@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +23,7 @@ from PDFFMapperLib.ute.echoes import (
     ute_series,
 )
 from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, RegionSignal, ratio_of
+from PDFFMapperLib.ute.steady_state import Pools, pools_of
 from PDFFMapperLib.ute.tri_component import TriComponent, fit_tri_component
 
 MOST_FRACTION_SD = 15.0  # points
@@ -98,8 +99,10 @@ def _late_t2star(
     return usual, f"T2* {usual:g} ms assumed ({least:g} to {most:g} ms are usual)"
 
 
-def bi_component(images: UteImages, inside: np.ndarray) -> tuple[BiComponent, list[RegionValue]]:
-    """Two components of a region, and their rows.
+def bi_component(
+    images: UteImages, inside: np.ndarray, pools: Pools | None = None
+) -> tuple[BiComponent, list[RegionValue]]:
+    """Two components of a region, and their rows; with `pools` the share of protons too.
 
     Raises:
         ValueError: as `region_signals`; the data leave the fraction open by more than 15 points.
@@ -118,6 +121,15 @@ def bi_component(images: UteImages, inside: np.ndarray) -> tuple[BiComponent, li
             ("T2star_pore", fit.t2star_pore_ms, "ms"),
         )
     ]
+    if pools is not None:
+        times = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value
+        share = fit.bound_percent
+        ends = [
+            100 * pools.protons(min(max(one / 100, 0.0), 1.0), *times)
+            for one in (share.value, share.lower, share.upper)
+        ]
+        note = f"T1 {pools.t1_bound_ms:g} and {pools.t1_pore_ms:g} ms, their error not in it"
+        rows.append(RegionValue("bound_fraction of protons", *ends, "%", note=note))
     return fit, rows
 
 
@@ -180,12 +192,17 @@ def transfer_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
 
 _OF_METHOD = {
     "porosity-index": (ute_series, porosity_index),
-    "tri-component": (ute_series, lambda images, inside: tri_component(images, inside)[1]),
+    "tri-component": (ute_series, None),  # with their settings
+    "bi-component": (ute_series, None),
     "cortex": (ute_series, porosity_index),
-    "bi-component": (ute_series, lambda images, inside: bi_component(images, inside)[1]),
     "suppression-ratio": (ute_pair, suppression_ratio),
     "mtr": (ute_pair, transfer_ratio),
 }
+
+
+def _of(fit: Callable, *more: object) -> Callable[[UteImages, np.ndarray], list[RegionValue]]:
+    """The rows of a fit with what it is told besides."""
+    return lambda images, inside: fit(images, inside, *more)[1]
 
 
 def of_ute(
@@ -202,12 +219,11 @@ def of_ute(
     """
     read, measure = _OF_METHOD[maps[0].provenance["method"]]
     data = read(images, settings)
-    known = [getattr(settings, f"t2star_{name}", None) for name in ("pore", "fat")]
-    if any(known):
-
-        def measure(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
-            return tri_component(images, inside, *known)[1]
-
+    if maps[0].provenance["method"] == "tri-component":
+        known = settings.t2star_pore, settings.t2star_fat
+        measure = _of(tri_component, *known)
+    elif maps[0].provenance["method"] == "bi-component":
+        measure = _of(bi_component, pools_of(settings, images[0]))
     rows, refused = [], {}
     for label in np.unique(labels[labels > 0]):
         inside = labels == label
