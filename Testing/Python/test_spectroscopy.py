@@ -219,6 +219,15 @@ def test_width_of_voigt_lines():
     assert voigt_fwhm_hz(0, (2 * np.pi * 40 / 2.3548) ** 2) == pytest.approx(40)
 
 
+def test_what_the_j_factors_rest_on_is_said():
+    told = {
+        sequence: " ".join(analyze(spectra_of(made(sequence=sequence))).notes)
+        for sequence in (PRESS, STEAM)
+    }
+    assert "of glycerol are not confirmed by a source" in told[PRESS]
+    assert "mixing time was not counted" in told[STEAM] and "mixing time" not in told[PRESS]
+
+
 def test_j_coupling_would_hide_double_bonds():
     series = made(snr=2000.0)
     corrected = analyze(spectra_of(series)).get("ndb").value
