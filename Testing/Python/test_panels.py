@@ -1616,6 +1616,21 @@ def test_mapper_shows_the_rows_that_the_images_need(mapper):
     assert shown(mapper, "thresholdB") and not shown(mapper, "lowestB")
 
 
+def test_every_way_of_ute_shows_its_own_rows(mapper):
+    mapper.enter()
+    rows = {"uteSigma", "uteSameGain", "utePoint", "utePsf", "uteT1Bound", "uteT2starFat", "uteTr"}
+    for choice, own in (
+        ("Porosity index", {"uteSigma"}),
+        ("Bound and pore water, two T2*", {"uteSigma", "uteT1Bound", "uteTr"}),
+        ("Bound water, pore water and fat", {"uteSigma", "uteT2starFat"}),
+        ("Cortex: thickness, area, PI", {"uteSigma", "utePoint", "utePsf"}),
+        ("Suppression ratio", {"uteSigma", "uteSameGain"}),
+        ("Magnetization transfer ratio", {"uteSigma", "uteSameGain"}),
+    ):
+        mapper.ui.uteMethod.setCurrentText(choice)
+        assert {row for row in rows if shown(mapper, row)} == own, choice
+
+
 def test_every_option_of_the_recipes_has_its_row(mapper):
     mapper.enter()
     for tab in mapper.tabs:
