@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "MarrowAssess"), str(ROOT /
 from MarrowAssessLib.sample.tibia import SPACING_MM, Tibia  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, signal_of  # noqa: E402
-from PDFFMapperLib.ute.cortex import find_cortex  # noqa: E402
+from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, find_cortex  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
 from PDFFMapperLib.ute.recipe import UTE  # noqa: E402
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of  # noqa: E402
@@ -119,7 +119,7 @@ def cortex(slices: int) -> None:
         found = find_cortex(ute_series(truth.volumes(slices, (0.032, 2.2), 5), SETTINGS))
         each = np.array([one.mean_thickness() for one in found.rings.values()])
         off = (each[:, 0] - truth.thickness_mm) / SPACING_MM[0]
-        error = each[:, 1] / SPACING_MM[0]
+        error = np.hypot(each[:, 1] / SPACING_MM[0], MODEL_SD_VOXELS)
         true = np.broadcast_to(truth.share(), found.layer.shape)
         seen = found.layer > 0
         dice = 2 * (seen & true).sum() / (seen.sum() + true.sum())

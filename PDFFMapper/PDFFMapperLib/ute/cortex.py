@@ -20,6 +20,7 @@ PSF_VOXELS = 0.85  # SD of a radial readout's blur
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
 # voxels with up to 5 % of it read a PI of 15 % where 11.5 % is true.
 MOST_OTHER = 0.001
+MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
 LAYERS = ("endosteal", "middle", "periosteal")
 _LOST = 0.65  # of the ratio of both echoes that other tissue keeps
 _RAYS, _RAY_STEP = 90, 0.25
@@ -43,6 +44,7 @@ class Cortex:
         bone: voxels of cortex alone.
         layer: 1, 2 and 3 from inside to outside in voxels of cortex, 0 elsewhere.
         sectors: mean thickness and its SD toward each direction, mm.
+        model_sd_mm: of a thickness by what the model of the edges leaves.
         notes: what was left out, and what to read with it.
     """
 
@@ -52,20 +54,23 @@ class Cortex:
     bone: np.ndarray
     layer: np.ndarray
     sectors: dict[str, tuple[float, float]]
+    model_sd_mm: float
     notes: list[str]
 
     def thickness_mm(self) -> tuple[float, float]:
-        """Mean over all slices, and its SD by the noise."""
-        return _mean([one.mean_thickness() for one in self.rings.values()])
+        """Mean over all slices, and its SD."""
+        return _mean([one.mean_thickness() for one in self.rings.values()], self.model_sd_mm)
 
     def area_mm2(self) -> tuple[float, float]:
-        """Mean area of a section, and its SD by the noise."""
-        return _mean([one.area() for one in self.rings.values()])
+        """Mean area of a section, and its SD."""
+        around = np.mean([one.curve.length.sum() for one in self.rings.values()])
+        return _mean([one.area() for one in self.rings.values()], self.model_sd_mm * around)
 
 
-def _mean(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def _mean(found: Sequence[tuple[float, float]], common: float) -> tuple[float, float]:
+    """Mean and its SD: of the noise of each, and of what all have in common."""
     values, sds = np.array(found).T
-    return float(values.mean()), float(np.sqrt(np.sum(sds**2))) / len(values)
+    return float(values.mean()), float(np.hypot(np.sqrt(np.sum(sds**2)) / len(values), common))
 
 
 def find_cortex(
@@ -109,7 +114,8 @@ def find_cortex(
     if dropped:
         notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
-    return Cortex(rings, axis, *voxels, _sectors(rings, data, axis), notes)
+    model_sd = MODEL_SD_VOXELS * float(spacing.mean())
+    return Cortex(rings, axis, *voxels, _sectors(rings, data, axis, model_sd), model_sd, notes)
 
 
 def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.ndarray | None:
@@ -153,8 +159,29 @@ def _cavity(lost: np.ndarray, index: np.ndarray | None) -> np.ndarray:
         raise ValueError(NO_RING)
     sizes = np.bincount(labels.ravel())[1:]
     chosen = labels == (labels[tuple(index)] if index is not None else 1 + int(np.argmax(sizes)))
-    large = chosen.sum(axis=(1, 2)) >= _LEAST_CAVITY
-    return chosen & large[:, None, None]
+    chosen &= (chosen.sum(axis=(1, 2)) >= _LEAST_CAVITY)[:, None, None]
+    if not chosen.any():
+        raise ValueError(NO_RING)
+    return _along(chosen, holes)
+
+
+def _along(chosen: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """The cavity from slice to slice, also where thin cortex leaves no closed hole in between."""
+    found = chosen.copy()
+    for order in (range(len(found)), reversed(range(len(found)))):
+        last = None
+        for k in order:
+            if not found[k].any() and last is not None:
+                labels, _ = ndimage.label(holes[k])
+                same = np.unique(labels[last & (labels > 0)])
+                one = np.isin(labels, same) if same.size else np.zeros_like(last)
+                found[k] = one if one.sum() > last.sum() / 2 else False
+            last = found[k] if found[k].any() else last
+    inside = np.flatnonzero(found.any(axis=(1, 2)))
+    for k in range(inside[0], inside[-1]):
+        if not found[k].any():
+            found[k] = found[inside[np.argmin(np.abs(inside - k))]]
+    return found
 
 
 def _ring_of(
@@ -208,7 +235,9 @@ def _voxels_of(
     return share.reshape(shape), bone.reshape(shape), layer.reshape(shape)
 
 
-def _sectors(rings: dict[int, Ring], data: UteImages, axis: int) -> dict[str, tuple[float, float]]:
+def _sectors(
+    rings: dict[int, Ring], data: UteImages, axis: int, common: float
+) -> dict[str, tuple[float, float]]:
     """Thickness toward right, left, front and back of the patient."""
     axes = [2 - n for n in range(3) if n != axis]  # columns of the matrix for rows and columns
     turn = data.grid.ijk_to_ras[:3, axes] / np.linalg.norm(data.grid.ijk_to_ras[:3, axes], axis=0)
@@ -221,4 +250,4 @@ def _sectors(rings: dict[int, Ring], data: UteImages, axis: int) -> dict[str, tu
             chosen = (best == n // 2) & (signs == n % 2)
             if chosen.mean() > 0.1:
                 found.setdefault(name, []).append(ring.mean_thickness(chosen.astype(float)))
-    return {name: _mean(values) for name, values in found.items()}
+    return {name: _mean(values, common) for name, values in found.items()}
