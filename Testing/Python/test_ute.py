@@ -18,6 +18,7 @@ from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of
 from PDFFMapperLib.ute.steady_state import Pools, hard_pulse
 from PDFFMapperLib.ute.tri_component import three_components
+from PDFFMapperLib.ute.water import water_densities
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.ute import EIGHT_MS, GRID, Tibia
 
@@ -181,6 +182,78 @@ def test_shares_of_protons_need_both_t1_and_the_excitation(tibia):
             recipe.make(images, **given)
     made = recipe.make(images, t1_bound=160.0, t1_pore=300.0, tr=20.0, flip=15.0)
     assert "bound_fraction of protons" in made[0].provenance["region"]
+
+
+# --- water densities ------------------------------------------------------------------------------
+
+EXCITED = {"tr": 20.0, "flip": 15.0, "pulse": 0.1, "t1_bound": 160.0, "t1_pore": 300.0}
+SAMPLE = {"reference_density": 22.0, "reference_t1": 10.0, "reference_t2star": 5.0}
+
+
+def bone_beside_a_sample(density=28.0, bound=0.7):
+    """Echoes of bone and of a sample of 22 mol 1H/L, from protons by a simulated steady state."""
+    rng = np.random.default_rng(8)
+    shape = (3, 48, 48)
+    labels = np.zeros(shape, np.uint8)
+    labels[:, 12:24, 14:30], labels[:, 28:36, 14:30] = 1, 2
+
+    def shown(protons, t1, t2):
+        along, recovery = protons, np.exp(-20.0 / t1)
+        across, left = hard_pulse(15.0, 0.1, t2)
+        for _ in range(400):
+            signal = along * across
+            along = protons + (along * left - protons) * recovery
+        return signal
+
+    pools = [(1, density * bound, 160.0, 0.35), (1, density * (1 - bound), 300.0, 3.0)]
+    pools.append((2, 22.0, 10.0, 5.0))
+    images = []
+    for te in TE:
+        true = np.zeros(shape)
+        for label, protons, t1, t2 in pools:
+            true[labels == label] += 30 * shown(protons, t1, t2) * np.exp(-te / t2)
+        array = rician(true, shape, rng).astype(np.float32)
+        images.append(Volume(array, GRID, f"{te}", {"EchoTime": float(te)}))
+    return images, labels
+
+
+def test_water_densities_against_a_sample(tmp_path, capsys):
+    images, labels = bone_beside_a_sample()
+    data = ute_series(images, SimpleNamespace(echo_times_s=None, sigma=None))
+    pools = Pools(20.0, 15.0, 0.1, 160.0, 300.0)
+    found = water_densities(data, labels == 1, labels == 2, pools, SimpleNamespace(**SAMPLE))
+    rows = {row.quantity: row for row in found}
+    for name, true in (("total water", 28.0), ("bound water", 19.6), ("pore water", 8.4)):
+        one = rows[name]
+        half = (one.upper - one.lower) / 2
+        assert abs(one.value - true) < 1.5 * half and half < 0.1 * true, name
+        assert f"{one.value / 2:.3g} mol of water a liter" == one.note  # both meanings of mol
+    assert rows["budget: T1 of bound water +5 %"].value > 0.1  # longer T1 shows less: more protons
+    assert rows["budget: T1 of the reference +5 %"].value < 0
+    assert rows["budget: noise (SD)"].value > 0
+    doubled = SimpleNamespace(**{**SAMPLE, "reference_density": 44.0})
+    again = water_densities(data, labels == 1, labels == 2, pools, doubled)
+    assert again[0].value == pytest.approx(2 * found[0].value)
+    wrong = SimpleNamespace(**{**SAMPLE, "reference_t2star": 9.0})
+    with pytest.raises(ValueError, match="more than 30 % off it is another sample"):
+        water_densities(data, labels == 1, labels == 2, pools, wrong)
+    with pytest.raises(ValueError, match="the reference holds no voxel; water densities need one"):
+        water_densities(data, labels == 1, labels == 3, pools, wrong)
+    # the command
+    write_series(images, tmp_path / "ute.nii.gz")
+    write_volume(images[0].with_array(labels), tmp_path / "labels.nrrd")
+    times = ",".join(f"{te:g}" for te in TE)
+    given = ["ute", str(tmp_path / "ute.nii.gz"), "--echo-times", times, "--method", "bi-component"]
+    given += ["--regions", str(tmp_path / "labels.nrrd"), "--out", str(tmp_path / "out")]
+    given += [w for key, v in EXCITED.items() for w in (f"--{key.replace('_', '-')}", f"{v}")]
+    flags = [w for key, v in SAMPLE.items() for w in (f"--{key.replace('_', '-')}", f"{v}")]
+    assert main([*given, *flags, "--reference-label", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "total water" in said and "Region 2 has no value: it is the reference" in said
+    assert main([*given, "--reference-label", "2"]) == 2
+    assert "Water densities need --reference-density" in capsys.readouterr().err
+    assert main([*given, *flags, "--reference-label", "7"]) == 2
+    assert "No region has the reference's number 7" in capsys.readouterr().err
 
 
 # --- three components -----------------------------------------------------------------------------

@@ -108,6 +108,18 @@ PROTONS = tuple(
          ""),
     )
 )  # fmt: skip
+REFERENCE = tuple(
+    Option(
+        f"reference_{name}", NUMBER, None, text, unit, low=low, high=high,
+        flag=f"--reference-{name}",
+    )
+    for name, text, unit, low, high in (
+        ("label", "Number of a reference in --regions, for water densities.", "", 1, 1e6),
+        ("density", "Its protons.", "mol 1H/L", 0.1, 120),
+        ("t1", "Its T1.", "ms", 0.1, 5000),
+        ("t2star", "Its expected T2*.", "ms", 0.05, 500),
+    )
+)  # fmt: skip
 POINT = Option(
     "point",
     TEXT,
@@ -144,7 +156,7 @@ UTE = Family(
     prefix="ute",
     parameter="uteMethod",
     reader="PDFFMapperLib.commands.ute_files",
-    regions="PDFFMapperLib.ute.regions:of_ute",
+    regions="PDFFMapperLib.ute.region_table:of_ute",
     default="porosity-index",
     recipes=(
         Recipe(
@@ -164,7 +176,7 @@ UTE = Family(
             title="Bound-water fraction of apparent signals by two T2* components, fitted to a "
             "region; voxels with its T2*, drawn towards it as far as noise explains them",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, SIGMA, *PROTONS, MASK),
+            options=(ECHO_TIMES, SIGMA, *PROTONS, *REFERENCE, MASK),
             kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
             citation="Seifert 2015, doi 10.1002/nbm.3305",
             compute=f"{_MAPS}:of_components",

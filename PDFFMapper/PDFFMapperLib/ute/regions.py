@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import numpy as np
 
-from PDFFMapperLib.images.files import written_whole
-from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.components import BiComponent, fit_bi_component
 from PDFFMapperLib.ute.echoes import (
@@ -19,11 +13,9 @@ from PDFFMapperLib.ute.echoes import (
     UteImages,
     check_three_components,
     porosity_echoes,
-    ute_pair,
-    ute_series,
 )
 from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, RegionSignal, ratio_of
-from PDFFMapperLib.ute.steady_state import Pools, pools_of
+from PDFFMapperLib.ute.steady_state import Pools
 from PDFFMapperLib.ute.tri_component import TriComponent, fit_tri_component
 
 MOST_FRACTION_SD = 15.0  # points
@@ -188,69 +180,6 @@ def transfer_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
     """
     off, on = region_signals(images, inside)
     return [RegionValue("MTR", *_ordered(ratio_of(on, off).times(-100, 100)), "%")]
-
-
-_OF_METHOD = {
-    "porosity-index": (ute_series, porosity_index),
-    "tri-component": (ute_series, None),  # with their settings
-    "bi-component": (ute_series, None),
-    "cortex": (ute_series, porosity_index),
-    "suppression-ratio": (ute_pair, suppression_ratio),
-    "mtr": (ute_pair, transfer_ratio),
-}
-
-
-def _of(fit: Callable, *more: object) -> Callable[[UteImages, np.ndarray], list[RegionValue]]:
-    """The rows of a fit with what it is told besides."""
-    return lambda images, inside: fit(images, inside, *more)[1]
-
-
-def of_ute(
-    path: Path,
-    maps: Sequence[ParametricMap],
-    labels: np.ndarray,
-    images: Sequence[Volume],
-    settings: SimpleNamespace,
-) -> None:
-    """One row per label and number; a region without one has its reason.
-
-    Raises:
-        ValueError: no region has a number.
-    """
-    read, measure = _OF_METHOD[maps[0].provenance["method"]]
-    data = read(images, settings)
-    if maps[0].provenance["method"] == "tri-component":
-        known = settings.t2star_pore, settings.t2star_fat
-        measure = _of(tri_component, *known)
-    elif maps[0].provenance["method"] == "bi-component":
-        measure = _of(bi_component, pools_of(settings, images[0]))
-    rows, refused = [], {}
-    for label in np.unique(labels[labels > 0]):
-        inside = labels == label
-        try:
-            found = measure(data, inside)
-        except ValueError as error:
-            refused[int(label)] = str(error)
-            continue
-        print(f"Region {label}, {inside.sum()} voxels: " + "; ".join(one.told() for one in found))
-        rows += [(int(label), int(inside.sum()), one) for one in found]
-    if not rows:
-        label, reason = next(iter(refused.items()))
-        raise ValueError(f"Region {label}: {reason}.")
-    for label, reason in refused.items():
-        print(f"Region {label} has no value: {reason}.")
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
-        table = csv.writer(out)
-        table.writerow(
-            ["region", "voxels", "quantity", "value", "lower95", "upper95", "unit"]
-            + ["cramer_rao_sd", "note"]
-        )
-        for label, voxels, one in rows:
-            numbers = [f"{n:.6g}" for n in (one.value, one.lower, one.upper)]
-            sd = f"{one.bound_sd:.6g}" if np.isfinite(one.bound_sd) else ""
-            table.writerow([label, voxels, one.quantity, *numbers, one.unit, sd, one.note])
-        for label, reason in refused.items():
-            table.writerow([label, int((labels == label).sum()), "", "", "", "", "", "", reason])
 
 
 def high_field_note(field_t: float | None) -> list[str]:

@@ -37,6 +37,11 @@ class Pools:
         pore = (1 - share) / self._seen(self.t1_pore_ms, t2_pore_ms)
         return bound / (bound + pore)
 
+    def per_signal(self, share: float, t2_bound_ms: float, t2_pore_ms: float) -> float:
+        """Protons by signal at TE 0, in the unit of a pool that shows all of its own."""
+        bound = share / self._seen(self.t1_bound_ms, t2_bound_ms)
+        return bound + (1 - share) / self._seen(self.t1_pore_ms, t2_pore_ms)
+
     def _seen(self, t1_ms: float, t2_ms: float) -> float:
         across, along = hard_pulse(self.flip_deg, self.pulse_ms, t2_ms)
         return spoiled(across, along, self.tr_ms, t1_ms)
