@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.special import ndtr
 
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
-from PDFFMapperLib.ute.ring import Ring, fit_ring, placed, polar_curve
+from PDFFMapperLib.ute.ring import Ring, box_around, fit_ring, placed, polar_curve
 
 PSF_VOXELS = 0.85  # SD of a radial readout's blur
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
@@ -222,7 +222,9 @@ def _voxels_of(
     ring: Ring, shape: tuple[int, int], spacing: np.ndarray, psf_voxels: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each voxel of a slice its share of cortex, whether it is cortex alone, and its layer."""
-    places = np.stack(np.indices(shape), axis=-1).reshape(-1, 2) * spacing
+    box = box_around(ring.curve, 4 * ring.marrow_blur_mm + ring.outer.max(), shape, spacing)
+    places = np.stack(np.mgrid[box], axis=-1)
+    boxed, places = places.shape[:2], places.reshape(-1, 2) * spacing
     angle, distance = placed(ring.curve, places)
     phi = np.arange(len(ring.inner)) * 2 * np.pi / len(ring.inner)
     inner, outer = (np.interp(angle, phi, e, period=2 * np.pi) for e in (ring.inner, ring.outer))
@@ -232,7 +234,10 @@ def _voxels_of(
     bone = ndtr((inner - distance) / ring.marrow_blur_mm) + outside < MOST_OTHER
     depth = (distance - inner) / (outer - inner)
     layer = np.where((depth >= 0) & (depth < 1), 1 + np.floor(3 * np.clip(depth, 0, 0.999)), 0)
-    return share.reshape(shape), bone.reshape(shape), layer.reshape(shape)
+    found = np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape, np.uint8)
+    for whole, one in zip(found, (share, bone, layer), strict=True):
+        whole[box] = one.reshape(boxed)
+    return found
 
 
 def _sectors(

@@ -12,6 +12,7 @@ an edge bends by a radius R, blur moves it inward by half its variance over R, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,16 @@ def placed(curve: Curve, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     along = apart[:, 0] * normals[:, 1] - apart[:, 1] * normals[:, 0]
     step = 2 * np.pi / len(curve.points)
     return (near + along / curve.length[near]) * step, np.sum(apart * normals, axis=1)
+
+
+def box_around(
+    curve: Curve, reach_mm: float, shape: Sequence[int], spacing_mm: Sequence[float]
+) -> tuple[slice, slice]:
+    """The rows and columns that lie so near to a curve, or inside it."""
+    low = (curve.points.min(axis=0) - reach_mm) / spacing_mm
+    high = (curve.points.max(axis=0) + reach_mm) / spacing_mm
+    ends = zip(np.floor(low).astype(int), np.ceil(high).astype(int), shape, strict=True)
+    return tuple(slice(max(a, 0), min(b, n) + 1) for a, b, n in ends)
 
 
 @dataclass(frozen=True)
@@ -161,15 +172,15 @@ def fit_ring(
         ValueError: the voxels do not tell the ring.
     """
     reach = thickness_mm / 2 + _REACH * psf_mm
-    rows, columns = np.indices(images.shape[1:])
-    places = np.stack([rows * spacing_mm[0], columns * spacing_mm[1]], axis=-1).reshape(-1, 2)
+    box = box_around(curve, reach, images.shape[1:], spacing_mm)
+    places = np.stack(np.mgrid[box], axis=-1).reshape(-1, 2) * spacing_mm
     angle, distance = placed(curve, places)
     core = np.linalg.norm(places - curve.center, axis=1)
     radius, bend = (
         np.interp(angle, np.arange(len(one)) * 2 * np.pi / len(one), one, period=2 * np.pi)
         for one in (np.linalg.norm(curve.points - curve.center, axis=1), curve.bend)
     )
-    held = images.reshape(len(images), -1)
+    held = images[(slice(None), *box)].reshape(len(images), -1)
     kept = (np.abs(distance) < reach) & (core > (1 - _CORE) * radius) & np.isfinite(held).all(0)
     fit = _RingFit(angle[kept], distance[kept], bend[kept], held[:, kept], psf_mm)
     return fit.ring(curve, thickness_mm, sigma, share)

@@ -8,7 +8,7 @@ receive profile is taken to be the same in both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -101,24 +101,24 @@ def water_densities(
                 value * np.hypot(above, 1.96 * noise),
             )
         )
-    more = 1 + BUDGET
-    moved = {
-        "T1 of bound water": total(
-            replace(pools, t1_bound_ms=more * pools.t1_bound_ms), settings.reference_t1
-        ),
-        "T1 of pore water": total(
-            replace(pools, t1_pore_ms=more * pools.t1_pore_ms), settings.reference_t1
-        ),
-        "T1 of the reference": total(pools, more * settings.reference_t1),
-        "flip angle (B1+)": total(
-            replace(pools, flip_deg=more * pools.flip_deg), settings.reference_t1
-        ),
-    }
-    for name, value in moved.items():
-        change = value - density
-        rows.append(RegionValue(f"budget: {name} +5 %", change, change, change, UNIT))
+    rows += _budget(total, pools, settings.reference_t1, density)
     rows.append(RegionValue("budget: noise (SD)", *3 * (float(noise * density),), UNIT))
     return rows
+
+
+def _budget(
+    total: Callable[[Pools, float], float], pools: Pools, t1_reference: float, density: float
+) -> list[RegionValue]:
+    """What 5 % more of each assumption does to the total."""
+    more = 1 + BUDGET
+    moved = {
+        "T1 of bound water": (replace(pools, t1_bound_ms=more * pools.t1_bound_ms), t1_reference),
+        "T1 of pore water": (replace(pools, t1_pore_ms=more * pools.t1_pore_ms), t1_reference),
+        "T1 of the reference": (pools, more * t1_reference),
+        "flip angle (B1+)": (replace(pools, flip_deg=more * pools.flip_deg), t1_reference),
+    }
+    changes = {name: total(*assumed) - density for name, assumed in moved.items()}
+    return [RegionValue(f"budget: {name} +5 %", *3 * (one,), UNIT) for name, one in changes.items()]
 
 
 def _row(name: str, value: float, below: float, above: float) -> RegionValue:
