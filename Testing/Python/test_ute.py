@@ -12,7 +12,7 @@ from PDFFMapperLib.images.files import read_volume, write_series, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute import regions
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, known_t2star_sd, signal_of
-from PDFFMapperLib.ute.echoes import ute_series
+from PDFFMapperLib.ute.echoes import ute_pair, ute_series
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of
@@ -395,7 +395,7 @@ def test_suppression_and_transfer_ratios_of_a_region():
 
     plain, half = image(20, "UTE"), image(6, "suppressed")
     (sr,) = UTE.recipe("suppression-ratio").make([plain, half], same_gain=True)[:1]
-    data = regions.ute_pair([plain, half], SimpleNamespace(same_gain=True, sigma=None))
+    data = ute_pair([plain, half], SimpleNamespace(same_gain=True, sigma=None))
     (row,) = regions.suppression_ratio(data, inside)
     assert row.lower < 20 / 6 < row.upper and row.upper - row.lower < 0.2
     assert np.nanmedian(sr.volume.array[inside]) == pytest.approx(20 / 6, abs=0.2)
@@ -404,7 +404,7 @@ def test_suppression_and_transfer_ratios_of_a_region():
     (mtr, doubt) = UTE.recipe("mtr").make([plain, half], same_gain=True)
     assert np.nanmedian(mtr.volume.array[inside]) == pytest.approx(70, abs=1)
     assert (doubt.volume.array[~inside] & 2).mean() > 0.99
-    silent = regions.ute_pair([plain, image(0, "none")], SimpleNamespace(same_gain=True, sigma=1.0))
+    silent = ute_pair([plain, image(0, "none")], SimpleNamespace(same_gain=True, sigma=1.0))
     with pytest.raises(ValueError, match="after suppression is noise, so it has no ratio"):
         regions.suppression_ratio(silent, inside)
 
