@@ -108,17 +108,25 @@ PROTONS = tuple(
          ""),
     )
 )  # fmt: skip
-REFERENCE = tuple(
+REFERENCE = (
     Option(
-        f"reference_{name}", NUMBER, None, text, unit, low=low, high=high,
-        flag=f"--reference-{name}",
-    )
-    for name, text, unit, low, high in (
-        ("label", "Number of a reference in --regions, for water densities.", "", 1, 1e6),
-        ("density", "Its protons.", "mol 1H/L", 0.1, 120),
-        ("t1", "Its T1.", "ms", 0.1, 5000),
-        ("t2star", "Its expected T2*.", "ms", 0.05, 500),
-    )
+        "reference_label",
+        TEXT,
+        None,
+        "Number of a reference in --regions, for water densities.",
+        flag="--reference-label",
+    ),
+    *(
+        Option(
+            f"reference_{name}", NUMBER, None, text, unit, low=low, high=high,
+            flag=f"--reference-{name}",
+        )
+        for name, text, unit, low, high in (
+            ("density", "Its protons.", "mol 1H/L", 0.1, 120),
+            ("t1", "Its T1.", "ms", 0.1, 5000),
+            ("t2star", "Its expected T2*.", "ms", 0.05, 500),
+        )
+    ),
 )  # fmt: skip
 POINT = Option(
     "point",

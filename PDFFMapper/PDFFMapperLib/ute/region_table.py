@@ -101,8 +101,8 @@ def _with_water(
     Raises:
         ValueError: no region has its number, or what the densities need is not stated.
     """
-    label = int(settings.reference_label)
-    reference = labels == label
+    label = settings.reference_label
+    reference = labels == (int(label) if label.isdigit() else -1)
     if not reference.any():
         raise ValueError(f"No region has the reference's number {label} (--reference-label).")
     pools = pools_of(settings, images[0])
