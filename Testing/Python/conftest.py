@@ -1,4 +1,5 @@
 import copy
+import functools
 import hashlib
 import inspect
 import os
@@ -20,6 +21,8 @@ LONGEST = (
 
 
 def pytest_configure(config):
+    # Workers have a core each: threads of BLAS beside them only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if hasattr(config.option, "loadscopereorder"):  # by how many tests a file has
         config.option.loadscopereorder = False
 
@@ -61,6 +64,7 @@ def _kept(compute):
     """A function whose result for the same images is computed once and copied each time."""
     parameters = inspect.signature(compute)
 
+    @functools.wraps(compute)
     def kept(*given, **more):
         bound = parameters.bind(*given, **more)
         bound.apply_defaults()

@@ -25,6 +25,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+KEYS_MS = 50  # between the keys of one word
+
+
 class Desk(SceneDesk):
     """Panels on stand-ins, a sagittal view of slicer-core."""
 
@@ -120,8 +123,11 @@ class Desk(SceneDesk):
         self.stand_ins.type_into(proxy, text)
 
     def choose(self, proxy, text):
+        from PySide6 import QtWidgets
         from PySide6.QtTest import QTest
 
+        QtWidgets.QApplication.setKeyboardInputInterval(KEYS_MS)
+        self.stand_ins.wait(2e-3 * KEYS_MS)  # or a list takes the keys as those of the last word
         QTest.keyClicks(proxy.qobject, text)
         self.wait()
 

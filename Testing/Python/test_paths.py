@@ -160,7 +160,7 @@ def test_the_sample_has_every_quantity_that_is_measured(in_memory):
     measured = {key[0] for key in in_memory}
     absent = {row.key for row in QUANTITIES.values()} - measured
     fractures = (Method.BODY_SHAPE, Method.DEFORMITY, Method.BODY_SIGNAL)
-    on_request = (Method.REFERENCE_ONLY, Method.TEXTURE, Method.SPECTRUM, *fractures)
+    on_request = (Method.REFERENCE_ONLY, Method.TEXTURE, Method.SPECTRUM, Method.BONE, *fractures)
     elsewhere = {"vbq_cervical", "vbq_thoracic", "vbq_s1", "m_score"}
     other = {Contrast.SUV, Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP,
              Contrast.YELLOW_SHARE, Contrast.CT}  # fmt: skip

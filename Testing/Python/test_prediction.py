@@ -198,7 +198,7 @@ def test_random_outcomes_spread_more_than_patients_drawn_anew():
     values[outcome, 0] += 3
     found = permutations(values, outcome, NAMES[:100], [Recipe(keep=5, strength=0.1)], 9)
     assert found.p == pytest.approx(0.1)
-    with pytest.raises(InterruptedError, match="during the permutations"):
+    with pytest.raises(InterruptedError, match="Permuting was canceled"):
         permutations(values, outcome, NAMES[:100], [Recipe()], 9, progress=lambda _: False)
 
 
