@@ -35,15 +35,18 @@ _IMAGES = re.compile(
     r"|fat[ _-]?(sat|suppressed|fraction)|(fs|stir)[ _-]t2w?|t1w?[ _-](fs|post|gd))"
 )
 _LETTERS = {"l": "L", "t": "T", "th": "T", "d": "T", "c": "C", "s": "S"}
+_JOINED = str.maketrans({"ß": "ss", "œ": "oe", "æ": "ae", "ø": "o", "ł": "l"})
 _LAST = {"C": 7, "T": 13, "L": 6, "S": 5}
 _ROMAN = "i ii iii iv v vi vii viii ix x xi xii".split()
 _SUFFIX = set("st nd rd th er e eme a o ter te".split())  # "3rd", "3eme"
 _OVER = {("C7", "T1"), ("T11", "L1"), ("T12", "L1"), ("T13", "L1"),
          ("L4", "S1"), ("L5", "S1"), ("L6", "S1")}  # fmt: skip
 _ANY_FAT = set("fat fett graisse grasa grasso gordura vet".split())
+_FAT = {phrase for phrase, word in WORDS.items() if word.value == Role.FAT.value}
 _BODIES = set("body bodies corpus corpora corps cuerpo corpo centrum".split())
 _BONES = set("vertebra vertebrae vertebral vert vb wirbel vertebre wervel".split())
 _ALONE = {"T1", "T2"}  # also what images are called
+_HEIGHTS = set("level height at hohe auf slice".split())  # tell where, not what
 
 
 @dataclass
@@ -57,6 +60,7 @@ class _Level:
     name: str
     may_be_image: bool = False
     may_be_side: bool = False  # "L 3"
+    sign: str = ""  # what stands between it and the level right before it
 
 
 @dataclass
@@ -74,13 +78,17 @@ class _Said:
     joined: bool = False  # "L3-4": two levels told as one
     numbers: list[str] = field(default_factory=list)
     unnumbered: list[int] = field(default_factory=list)  # "V3", counted from the lowest in view
+    level_end: int = -1  # the token after the level read last
 
-    def name(self, level: str, token: _Token | None = None, glued: bool = True) -> None:
+    def name(
+        self, level: str, token: _Token | None = None, glued: bool = True, sign: str = ""
+    ) -> None:
         """Note a level; one told twice is one."""
         if level not in [one.name for one in self.levels]:
             letter = token is not None and token.text in _LETTERS
             image = letter and token.text == "t" and glued and level in _ALONE
-            self.levels.append(_Level(level, image, letter and token.text == "l" and not glued))
+            side = letter and token.text == "l" and not glued
+            self.levels.append(_Level(level, image, side, sign))
 
 
 def read_name(name: str, beside: Iterable[str] = ()) -> tuple[Role, str]:
@@ -94,8 +102,10 @@ def read_name(name: str, beside: Iterable[str] = ()) -> tuple[Role, str]:
     Raises:
         ValueError: it tells no tissue, or may be understood in two ways; the message is the reason.
     """
-    if re.search(r"[+&]", name):
+    if re.search(r"[+&;|]|\d,(?=\d)", name):
         raise ValueError("it names several things")
+    if "?" in name:
+        raise ValueError("its question mark says that it is not certain")
     said = _Said()
     _read(_tokens(name), said)
     return _meant(said, list(beside))
@@ -105,19 +115,24 @@ def _read(tokens: list[_Token], said: _Said) -> None:
     is_disc = any(_phrase(tokens, n)[1] == Role.DISC for n in range(len(tokens)))
     n = 0
     while n < len(tokens):
-        n += _level_at(tokens, n, said, is_disc) or _word_at(tokens, n, said)
+        if level := _level_at(tokens, n, said, is_disc):
+            n = said.level_end = n + level
+        else:
+            n += _word_at(tokens, n, said)
 
 
 def _tokens(name: str) -> list[_Token]:
     """Words and numbers in plain small letters: accents, capitals within and signs part none."""
     plain = unicodedata.normalize("NFKD", _FILE.sub("", _COUNTED.sub("", name.strip())))
-    plain = "".join(one for one in plain if not unicodedata.combining(one)).replace("ß", "ss")
+    plain = "".join(one for one in plain if not unicodedata.combining(one))
     plain = re.sub(r"(?<=[a-z]{2})(?=[A-Z])", " ", plain)  # PsoasMuscle
-    plain = _IMAGES.sub(" image ", re.sub(r"[–—]", "-", plain.lower()))
+    plain = _IMAGES.sub(" image ", re.sub(r"[–—]", "-", plain.lower().translate(_JOINED)))
     if re.search(r"\d[.,]\d", plain):
         raise ValueError("a number with decimals is no vertebra")
     plain = re.sub(r"(?<=[a-z]{3})(muskel)\b", r" \1", plain)  # Psoasmuskel
     plain = re.sub(r"\b(vb|vert|wk|bm|disc|ivd|roi)(?=[ctls]\d)", r"\1 ", plain)
+    if strange := re.search(r"[^a-z0-9\s_./,:()\[\]{}'\"#*=\\-]+", plain):
+        raise ValueError(f"'{strange[0]}' is not understood")
     found = list(re.finditer(r"[a-z]+|\d+", plain))
     ends = [0, *[one.end() for one in found]]
     return [_Token(one[0], plain[end : one.start()]) for one, end in zip(found, ends, strict=False)]
@@ -162,7 +177,8 @@ def _level_at(tokens: list[_Token], n: int, said: _Said, is_disc: bool) -> int:
         return 0
     if not 1 <= number <= _LAST[letter]:
         raise ValueError(f"there is no vertebra {letter}{number}")
-    said.name(f"{letter}{number}", token, glued)
+    sign = token.before.strip(" _") if said.level_end == start else ""
+    said.name(f"{letter}{number}", token, glued, sign)
     said.vertebra |= "wirbel" in token.text or "wervel" in token.text
     return n - start + _second_at(tokens, n, letter, number, said, is_disc)
 
@@ -189,6 +205,8 @@ def _second_at(
         said.name("S1")
     elif letter == "L" and number == 5 and tokens[n].text == "1":  # "L5/1"
         said.name("S1")
+    elif sign and tokens[n].text.isdigit() and number < int(tokens[n].text) <= _LAST[letter]:
+        raise ValueError(f"{letter}{number}{sign}{tokens[n].text} may be a range or a repeat")
     else:
         return 0
     said.joined = True
@@ -230,6 +248,8 @@ def _word_at(tokens: list[_Token], n: int, said: _Said) -> int:
         raise ValueError(f"the word '{text}' is not known")
     if kind is Kind.OTHER:
         raise ValueError(value)
+    if kind is Kind.COUNTER:
+        return _counter_at(tokens, n)
     if kind is Kind.VERTEBRA:
         said.vertebra = True
     said.phrases.add(" ".join(token.text for token in tokens[n : n + length]))
@@ -240,6 +260,17 @@ def _word_at(tokens: list[_Token], n: int, said: _Said) -> int:
     if kind in told:
         told[kind].add(Role(value) if kind is Kind.ROLE else value)
     return length
+
+
+def _counter_at(tokens: list[_Token], n: int) -> int:
+    """Pass over "reader 2" or "sub-01"; how many tokens that takes."""
+    if n + 1 == len(tokens) or not tokens[n + 1].text.isdigit():
+        raise ValueError(f"the word '{tokens[n].text}' is not known")
+    kind, _, length = _phrase(tokens, n + 2)
+    range_of = n + 2 < len(tokens) and tokens[n + 2].text.isdigit()  # "slice 3-5"
+    if range_of or (kind is Kind.SPINE and not _number(tokens, n + 2 + length)):
+        raise ValueError(f"it is not clear what {tokens[n + 1].text} counts")  # "case 3 lumbar"
+    return 2
 
 
 def _without_sides(tokens: list[_Token], n: int, said: _Said) -> int:
@@ -255,6 +286,8 @@ def _without_sides(tokens: list[_Token], n: int, said: _Said) -> int:
 
 def _meant(said: _Said, beside: list[str]) -> tuple[Role, str]:
     """The one tissue at one site that the words agree on."""
+    if any(one.sign not in ("", "-", "/") and not one.may_be_image for one in said.levels):
+        raise ValueError("it names several vertebrae")
     _without_images(said, beside)
     roles = said.roles | ({Role.MUSCLE} if said.muscles else set())
     if Role.DISC in roles or roles - {Role.MARROW} == {Role.LESION}:
@@ -270,6 +303,12 @@ def _meant(said: _Said, beside: list[str]) -> tuple[Role, str]:
     role = roles.pop()
     if said.vertebra and role in (Role.MUSCLE, Role.FAT, Role.CSF, Role.NOISE):
         raise ValueError(f"it names a vertebra and {role.value}")
+    vague_fat = role is Role.FAT and _FAT & said.phrases <= _ANY_FAT
+    if vague_fat and said.spines:
+        raise ValueError("fat of a part of the spine may be its marrow; name it 'subcutaneous fat'")
+    if said.sites and (role in (Role.MUSCLE, Role.CSF) or vague_fat):
+        what = "a muscle" if role is Role.MUSCLE else role.value
+        raise ValueError(f"it names a bone and {what}")
     site = _site(said, role, levels)
     _count(said, role, site)
     return role, site
@@ -283,6 +322,8 @@ def _without_images(said: _Said, beside: list[str]) -> None:
     for one in doubtful:
         others = [other.name for other in said.levels if other is not one]
         beside_it = any(_next(*sorted((one.name, other), key=_down)) for other in others)
+        if certain and not beside_it and any(level.sign for level in said.levels):
+            raise ValueError(f"{one.name} may be an image or the end of a range")
         if placed or (certain and not beside_it):
             said.levels.remove(one)
             continue
@@ -311,11 +352,13 @@ def _among_others(level: str, beside: list[str]) -> bool:
 
 def _of_the_site(said: _Said, levels: list[str]) -> set[Role]:
     """The tissue that a bare site means: a bone's marrow, the disc of two vertebrae."""
-    if len(levels) == 2 and not said.vertebra:
+    if len(levels) == 2 and not (said.vertebra or said.phrases & _HEIGHTS):
         return {Role.DISC}
     if said.phrases & _BODIES and not (levels or said.sites or said.spines or said.unnumbered):
         if not said.phrases & _BONES:
             raise ValueError("a body of what is not said")
+    if levels and not said.vertebra and said.phrases & _HEIGHTS:
+        raise ValueError(f"it tells the height of {levels[0]}, and no tissue")
     if levels or said.sites or said.spines or said.vertebra:
         return {Role.MARROW}
     if said.unnumbered:
@@ -331,12 +374,10 @@ def _site(said: _Said, role: Role, levels: list[str]) -> str:
     if any(one.may_be_side for one in said.levels) and (said.muscles or said.sites):
         raise ValueError("'L' and a number may be the left side or a lumbar vertebra")
     if said.muscles:
-        if said.sites:
-            raise ValueError("it names a bone and a muscle")
         return f"{side} {next(iter(said.muscles))}".strip()
     if levels:
         return _of_levels(said, role, levels)
-    if role is Role.DISC and (said.sites or side):
+    if role is Role.DISC and (said.sites or side or said.spines):
         raise ValueError("a disc lies between two vertebrae: name both, such as 'L4-L5 disc'")
     if said.sites:
         return f"{side} {next(iter(said.sites))}".strip()
@@ -363,7 +404,7 @@ def _of_levels(said: _Said, role: Role, levels: list[str]) -> str:
                 "a disc lies between two neighboring vertebrae: name both, such as 'L4-L5 disc'"
             )
         return "-".join(levels)
-    if role is Role.FAT and said.phrases & _ANY_FAT:
+    if role is Role.FAT and _FAT & said.phrases <= _ANY_FAT:
         raise ValueError(
             f"fat of {levels[0]} may be its marrow; name it 'subcutaneous fat' or "
             f"'{levels[0]} marrow'"

@@ -23,6 +23,7 @@ class Kind(Enum):
     ORDINAL = "a number"
     IMAGE = "an image"
     IDLE = "nothing"
+    COUNTER = "whose or which repeat a number counts"
     OTHER = "a structure that is not measured"  # value: why
 
 
@@ -47,8 +48,9 @@ wirbelkoerper, vertebre, vertebres, vertebrale, vertebrales, corps, corps verteb
 cuerpo vertebral, corpo, corpo vertebral, corpo vertebrale, wervel, wervels, wervellichaam,
 vertebrata, vertebre lombaire, centrum"""
 _DISC = """disc, discs, disk, disks, ivd, intervertebral disc, intervertebral disk, intervertebral,
-bandscheibe, zwischenwirbelscheibe, discus intervertebralis, discus, disque, disque intervertebral,
-disco, disco intervertebral, disco intervertebrale, tussenwervelschijf"""
+bandscheibe, zwischenwirbelscheibe, discus intervertebralis, discus, disc space, disk space,
+disque, disque intervertebral, disco, disco intervertebral, disco intervertebrale,
+tussenwervelschijf"""
 _CSF = """csf, liquor, liquor cerebrospinalis, lcr, cerebrospinal fluid, cerebrospinal,
 liquide cephalo rachidien, liquide cerebrospinal, liquido cefalorraquideo, liquido cefalorachidiano,
 liquido cefalorrachidiano, liquido cerebrospinal, liquido cerebrospinale, hersenvocht"""
@@ -56,9 +58,9 @@ _MUSCLE = """muscle, muscles, muskel, muskeln, muskulatur, musculus, musculi, mu
 muscolo, muscoli, skeletal muscle, spier, spieren"""
 _FAT = """fat, subcutaneous fat, subcutaneous tissue, subcutaneous adipose tissue, subcutaneous,
 adipose tissue, sat, scat, sfat, s fat, subq fat, subcut fat, unterhautfett, unterhautfettgewebe,
-subkutanfett, subkutanes fett, subkutanes fettgewebe, fett, fettgewebe, graisse,
-graisse sous cutanee, grasa, grasa subcutanea, grasso, grasso sottocutaneo, gordura,
-gordura subcutanea, vet, onderhuids vet, subcutaan vet"""
+subkutanfett, subkutanes fett, subkutanes fettgewebe, fett subkutan, subkutan, sc fat,
+fett, fettgewebe, graisse, graisse sous cutanee, grasa, grasa subcutanea, grasso,
+grasso sottocutaneo, gordura, gordura subcutanea, vet, onderhuids vet, subcutaan vet"""
 _NOISE = """noise, air, background, background air, background noise, air background, luft,
 hintergrund, rauschen, bruit, air ambiant, aire, fondo, ruido, rumore, aria, sfondo, lucht, fond,
 fundo, ruis"""
@@ -113,10 +115,12 @@ schenkelhals, femurhals, col femoral, cuello femoral, collo femorale, colo femor
 femur proximalis, femora""",
     "femoral diaphysis": """femoral diaphysis, femoral shaft, femur shaft, femur diaphysis,
 diaphyse femorale, femurschaft, diafisis femoral""",
-    "distal femur": """distal femur, femur distal, distaler femur, lower femur""",
+    "distal femur": """distal femur, femur distal, distaler femur, lower femur,
+distal femoral metaphysis, distal femoral""",
     "greater trochanter": """greater trochanter, trochanter major, trochanter, grand trochanter,
 trocanter mayor, grande trocantere""",
-    "proximal tibia": "proximal tibia, tibia proximal, tibial plateau, tibiakopf, proximale tibia",
+    "proximal tibia": """proximal tibia, tibia proximal, tibial plateau, tibiakopf, proximale tibia,
+proximal tibial metaphysis, proximal tibial""",
     "distal tibia": "distal tibia, tibia distal, distale tibia",
     "tibial diaphysis": "tibial diaphysis, tibial shaft, tibia shaft, tibiaschaft",
     "proximal humerus": "proximal humerus, humerus proximal, humerus, proximaler humerus",
@@ -157,7 +161,9 @@ lo, os, auf, von, im, hohe, structure, structure of, manual, auto, final, copy, 
 corrected, edited, new, model, pred, gt, bone, bones, osso, knochen, hueso, nr, drawn, circle,
 sphere, ellipse, freehand, whole, entire, complete, total, mean, measurement, by hand, van, het,
 een, area, volume, object, skeletal,
-back, tissue"""
+back, tissue, normal, healthy"""
+_COUNTERS = """sub, subject, patient, pat, case, ses, session, visit, reader, rater, observer,
+series, slice, fall, lesung"""
 
 _OF_OTHERS = {
     "it names several things, or what is not there": """and, und, et, plus, minus, without, ohne,
@@ -197,6 +203,7 @@ def _all() -> dict[str, Word]:
     for why, phrases in _OF_OTHERS.items():
         found |= _plain(Kind.OTHER, why, phrases)
     found |= _plain(Kind.IDLE, "", _IDLE) | _plain(Kind.IMAGE, "", _IMAGES)
+    found |= _plain(Kind.COUNTER, "", _COUNTERS)
     for kind, table in (
         (Kind.ORDINAL, _ORDINALS), (Kind.SIDE, _SIDES), (Kind.SITE, _SITES),
         (Kind.MUSCLE, _MUSCLES), (Kind.SPINE, _SPINE),
