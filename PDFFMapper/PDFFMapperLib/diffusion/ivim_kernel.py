@@ -32,6 +32,8 @@ _PRIOR = np.array([math.log(PRIOR_EXCESS), 1.0 / PRIOR_LOG_SD**2, PRIOR_F_WEIGHT
 _START_D = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0])
 _START_DSTAR = np.array([5.0, 8.0, 12.0, 20.0, 35.0, 60.0, 110.0])
 _START_F_LIMITS = (0.03, 0.9)
+_LAST_STEP = 2e-3
+"""Expected gain in log-likelihood (0.06 SD) below which a step is the last and is not evaluated."""
 
 
 def fit_voxels(
@@ -287,6 +289,10 @@ def _fit_voxels(
             d2 = min(max(d + x[1], 0.0), D_LIMIT)
             u2 = min(max(u + min(max(x[2], -1.5), 1.5), low), high)
             phi2 = phi + min(max(x[3], -2.0), 2.0)
+            if gain < _LAST_STEP and damping < 1e-2:
+                s, d, u, phi, cost = s2, d2, u2, phi2, cost - gain
+                converged = True
+                break
             cost2, g2, h2 = _evaluate(
                 m, b, weights, magnitudes, least, highest, prior, s2, d2, u2, phi2
             )

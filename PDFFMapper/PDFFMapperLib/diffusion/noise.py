@@ -2,7 +2,7 @@
 
 A magnitude sample m of a true signal nu with Gaussian noise sigma in both channels has density
 m/sigma^2 exp(-(m^2 + nu^2) / 2 sigma^2) I0(m nu / sigma^2); Gudbjartsson and Patz, MRM 1995,
-doi 10.1002/mrm.1910340618. The compiled functions take m and nu in units of sigma.
+doi 10.1002/mrm.1910340618. `vector_math` has its compiled functions.
 """
 
 from __future__ import annotations
@@ -10,36 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from scipy import special, stats
 
 _TABLE_STEP = 0.05
 _TABLE_END = 12.0
-
-
-@njit(cache=True, fastmath=True, nogil=True)
-def bessel_ratio(x: float) -> float:
-    """I1(x) / I0(x) for x >= 0; Abramowitz and Stegun 9.8.1-4, error below 4e-7."""
-    if x > 40.0:
-        t = 1.0 / x
-        return 1.0 - t * (0.5 + t * (0.125 + t * 0.125))
-    if x < 3.75:
-        t = (x / 3.75) ** 2
-        i0 = 0.0360768 + t * 0.0045813
-        i0 = 1.2067492 + t * (0.2659732 + t * i0)
-        i0 = 1.0 + t * (3.5156229 + t * (3.0899424 + t * i0))
-        i1 = 0.00301532 + t * 0.00032411
-        i1 = 0.15084934 + t * (0.02658733 + t * i1)
-        i1 = 0.5 + t * (0.87890594 + t * (0.51498869 + t * i1))
-        return x * i1 / i0
-    t = 3.75 / x
-    i0 = -0.02057706 + t * (0.02635537 + t * (-0.01647633 + t * 0.00392377))
-    i0 = 0.00225319 + t * (-0.00157565 + t * (0.00916281 + t * i0))
-    i0 = 0.39894228 + t * (0.01328592 + t * i0)
-    i1 = 0.02282967 + t * (-0.02895312 + t * (0.01787654 - t * 0.00420059))
-    i1 = -0.00362018 + t * (0.00163801 + t * (-0.01031555 + t * i1))
-    i1 = 0.39894228 + t * (-0.03988024 + t * i1)
-    return i1 / i0
 
 
 def _information_table() -> np.ndarray:
