@@ -17,6 +17,9 @@ from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.text_files import vax_floats
 from PDFFMapperLib.spectroscopy.triglyceride import PRESS
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 SERIES = simulated(Truth(), [30.0], 400.0, np.random.default_rng(0), points=512)
 SERIES.tr_ms[:] = 3000.0
@@ -168,6 +171,79 @@ def test_echo_times_along_a_dimension_are_spectra(tmp_path):
     found = read_spectra([tmp_path / "x.nii.gz"])
     assert [one.te_ms for one in found] == [15.0, 30.0, 45.0]
     assert np.array_equal(found[2].fids[0, 0].conj(), series.fids[2])
+
+
+def test_frames_that_are_no_averages(tmp_path):
+    path = tmp_path / "x.dcm"
+    write.write_dicom(path, FID)
+
+    def changed(values=FID, **facts):
+        one = dcmread(path)
+        for keyword, value in facts.items():
+            setattr(one, keyword, value)
+        one.NumberOfFrames = len(np.atleast_2d(values))
+        one[0x56000020].value = write.pairs(np.ravel(values), "<f4")
+        one.save_as(tmp_path / "y.dcm")
+        return read_spectra([tmp_path / "y.dcm"])[0]
+
+    water = np.array([FID, 50 * FID])
+    one = changed(water, WaterReferencedPhaseCorrection="YES")
+    assert one.fids.shape[0] == 1 and np.allclose(one.fids[0, 0], FID, rtol=1e-6)
+    assert one.notes == ["y.dcm: its last frame, the water reference, was left out."]
+    assert len(changed(water, WaterReferencedPhaseCorrection="NO").fids) == 2
+    with pytest.raises(ValueError, match="SignalDomainColumns is FREQUENCY; complex signals over"):
+        changed(SignalDomainColumns="FREQUENCY")
+    with pytest.raises(ValueError, match="DataRepresentation is MAGNITUDE; complex signals over"):
+        changed(DataRepresentation="MAGNITUDE")
+    groups = [Dataset(), Dataset()]
+    for group, te in zip(groups, (20.0, 40.0), strict=True):
+        group.MREchoSequence = Sequence([Dataset()])
+        group.MREchoSequence[0].EffectiveEchoTime = te
+    with pytest.raises(ValueError, match=r"several echo times \(20, 40 ms\); export one file"):
+        changed(water, PerFrameFunctionalGroupsSequence=Sequence(groups))
+
+
+def test_siemens_blocks_that_an_archive_moved(tmp_path):
+    write.write_siemens(tmp_path / "x.dcm", FID)
+    one = dcmread(tmp_path / "x.dcm")
+    data = one[0x00291110].value
+    del one[0x00291110], one[0x00290011]
+    one.add_new(0x00290012, "LO", "SIEMENS CSA NON-IMAGE")
+    one.add_new(0x00291210, "OB", data)
+    one.save_as(tmp_path / "y.dcm")
+    assert read_spectra([tmp_path / "y.dcm"])[0].te_ms == 30.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (b'"dim_5_info": "echo time", ', b"", None),
+        (b'"DIM_INDIRECT_0"', b'"DIM_EDIT"      ', None),
+        (b'"EchoTime": [0.015, 0.03', b'"EchoTime": [0.015      ', "2 echo times are expected"),
+        (b'{"EchoTime": [0.0', b'{"EchoXime": [0.0', "2 signals that are no averages, coils or"),
+        (b'{"Spec', b'{"Spec', "is no JSON object"),
+    ],
+)
+def test_dimensions_of_nifti_mrs_are_what_their_tags_say(tmp_path, old, new, sentence):
+    series = simulated(Truth(), [15.0, 30.0], 400.0, np.random.default_rng(1), points=64)
+    series.tr_ms[:] = 3000.0
+    path = tmp_path / "x.nii"
+    write_nifti_mrs(path, series, BOX, PRESS)
+    data = path.read_bytes()
+    assert old in data
+    if sentence and "JSON" in sentence:
+        begin, end = data.index(b"{"), data.rindex(b"}") + 1
+        data = data[:begin] + b"[]".ljust(end - begin) + data[end:]
+    path.write_bytes(data.replace(old, new.ljust(len(old))))
+    if sentence:
+        with pytest.raises(ValueError, match=sentence):
+            read_spectra([path])
+        return
+    assert [one.te_ms for one in read_spectra([path])] == [15.0, 30.0]
+    (tmp_path / "x.json").write_text(json.dumps({"EchoTime": 0.015, "RepetitionTime": 2}))
+    assert [(one.te_ms, one.tr_ms) for one in read_spectra([path])] == [(15, 2000), (30, 2000)]
+    with pytest.raises(ValueError, match="signals at 2 echo times of its own, and one was given"):
+        read_spectra([path], {"EchoTime": 0.02})
 
 
 # --- in a study ---------------------------------------------------------------------------------

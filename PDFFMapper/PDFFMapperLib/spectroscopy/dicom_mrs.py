@@ -16,6 +16,7 @@ MR_SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
 SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
 PHILIPS_SPECTRUM = "1.3.46.670589.11.0.0.12.1"
 _CSA_HEADER, _CSA_DATA = (0x0029, 0x1110), (0x7FE1, 0x1010)
+_CSA_OWNER = "SIEMENS CSA NON-IMAGE"
 _PHILIPS_DATA = (0x2005, 0x1270)
 
 
@@ -35,8 +36,9 @@ def read_dicom_spectrum(path: Path) -> Spectrum:
         header = dcmread(path, force=True)
     except (InvalidDicomError, EOFError, OSError):
         raise ValueError(f"{name}: this DICOM file cannot be read; copy it again.") from None
-    if _CSA_DATA in header and _CSA_HEADER in header:
-        return _siemens(header, name)
+    csa, signal = (_of_siemens(header, tag) for tag in (_CSA_HEADER, _CSA_DATA))
+    if csa and signal:
+        return _siemens(csa, signal, name)
     if "SpectroscopyData" in header:
         return _standard(header, name)
     if _PHILIPS_DATA in header:
@@ -47,8 +49,19 @@ def read_dicom_spectrum(path: Path) -> Spectrum:
     )
 
 
-def _siemens(header: Dataset, name: str) -> Spectrum:
-    facts = siemens_csa(header[_CSA_HEADER].value)
+def _of_siemens(header: Dataset, tag: tuple[int, int]) -> bytes:
+    """A private element at its usual place, or where an archive moved its block to."""
+    if tag not in header:
+        blocks = (n for n in range(0x10, 0x20) if (tag[0], n) in header)
+        owned = [n for n in blocks if str(header[tag[0], n].value).strip() == _CSA_OWNER]
+        tag = next(
+            ((tag[0], n << 8 | 0x10) for n in owned if (tag[0], n << 8 | 0x10) in header), tag
+        )
+    return header[tag].value if tag in header else b""
+
+
+def _siemens(csa: bytes, signal: bytes, name: str) -> Spectrum:
+    facts = siemens_csa(csa)
 
     def numbers(key: str) -> list[float]:
         return [float(text) for text in facts.get(key, [])]
@@ -58,7 +71,7 @@ def _siemens(header: Dataset, name: str) -> Spectrum:
 
     grid = [int(number(key) or 1) for key in ("Columns", "Rows", "NumberOfFrames")]
     _one_voxel(name, grid)
-    fid = _floats(header[_CSA_DATA].value, int(number("DataPointColumns") or 0), name)
+    fid = _floats(signal, int(number("DataPointColumns") or 0), name)
     dwell_ns = number("RealDwellTime")
     normal, center = numbers("VoiOrientation"), numbers("VoiPosition")
     orientation = numbers("ImageOrientationPatient")
@@ -84,7 +97,11 @@ def _siemens(header: Dataset, name: str) -> Spectrum:
 
 
 def _standard(header: Dataset, name: str) -> Spectrum:
-    """MR Spectroscopy Storage (PS3.3, A.36.3); frames are averages, coils or nothing."""
+    """MR Spectroscopy Storage (PS3.3, A.36.3); frames are averages or nothing.
+
+    Where the phase was corrected by water, the last frame is that water (of Philips).
+    """
+    _over_time(header, name)
     points = int(header.get("DataPointColumns", 0))
     _one_voxel(name, [int(header.get(key, 1) or 1) for key in ("Columns", "Rows")])
     values = _numbers(header["SpectroscopyData"].value)
@@ -95,6 +112,10 @@ def _standard(header: Dataset, name: str) -> Spectrum:
             "expected; copy the file again."
         )
     fids = (values[::2] + 1j * values[1::2]).reshape(frames, 1, points)
+    notes = []
+    if frames > 1 and str(header.get("WaterReferencedPhaseCorrection", "")).upper() == "YES":
+        fids = fids[:-1]
+        notes.append(f"{name}: its last frame, the water reference, was left out.")
     width = header.get("SpectralWidth")
     timing = _functional(header, "MRTimingAndRelatedParametersSequence")
     echo = _functional(header, "MREchoSequence")
@@ -113,7 +134,28 @@ def _standard(header: Dataset, name: str) -> Spectrum:
         sense=1 if "philips" in maker else -1 if "siemens" in maker else None,
         suppressed={"YES": True, "NO": False}.get(_water_suppression(header)),
         voxel_ras=_slabs(header),
+        notes=notes,
     )
+
+
+def _over_time(header: Dataset, name: str) -> None:
+    """Refuse what is no complex signal over time at one echo time."""
+    for keyword, expected in (("SignalDomainColumns", "TIME"), ("DataRepresentation", "COMPLEX")):
+        stated = str(header.get(keyword) or expected).upper()
+        if stated != expected:
+            raise ValueError(
+                f"{name}: {keyword} is {stated}; complex signals over time are expected, export "
+                "the measured data."
+            )
+    frames = header.get("PerFrameFunctionalGroupsSequence") or []
+    echoes = [group.MREchoSequence[0] for group in frames if group.get("MREchoSequence")]
+    stated = [echo.get("EffectiveEchoTime") for echo in echoes]
+    times = sorted({float(te) for te in stated if te is not None})
+    if len(times) > 1:
+        raise ValueError(
+            f"{name}: its frames have several echo times "
+            f"({', '.join(f'{te:g}' for te in times)} ms); export one file for each."
+        )
 
 
 def _water_suppression(header: Dataset) -> str:

@@ -46,7 +46,15 @@ def read_spectra(
         path = checked_name(path)
         beside = path.with_name(path.name.split(".")[0] + ".json")
         stated = read_json(beside, "the facts of a spectrum") if beside.exists() else {}
-        for one in _read(path):
+        read = _read(path)
+        if len(read) > 1:  # one echo time for each stands in the file
+            stated.pop("EchoTime", None)
+            if facts and facts.get("EchoTime") is not None:
+                raise ValueError(
+                    f"{path.name}: it holds signals at {len(read)} echo times of its own, and one "
+                    "was given for all; leave the echo time out."
+                )
+        for one in read:
             one = with_facts(one, stated, beside.name)
             found.append(with_facts(one, facts or {}, "options"))
     return found

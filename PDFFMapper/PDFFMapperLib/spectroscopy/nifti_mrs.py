@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
 
 EXTENSION = 44
+_AVERAGED = ("DIM_DYN", "DIM_MEAS", "DIM_PHASE_CYCLE")
 _SIZES = {348: (1, 352, 108), 540: (2, 544, 168)}
 
 
@@ -50,7 +52,9 @@ def read_nifti_mrs(path: Path) -> list[Spectrum]:
             f"{name}: this is a grid of {' x '.join(map(str, shape[:3]))} voxels; a single voxel "
             "is expected, export one of them."
         )
-    count, kind = int(np.prod(shape)), np.dtype(kinds[header.kind]).newbyteorder(order)
+    count, kind = math.prod(shape), np.dtype(kinds[header.kind]).newbyteorder(order)
+    if not 0 < header.offset <= len(data):
+        raise ValueError(f"{name}: the file was cut off, or its header is damaged; copy it again.")
     body = data[header.offset : header.offset + count * kind.itemsize]
     if len(body) < count * kind.itemsize:
         raise ValueError(f"{name}: the file was cut off; copy it again.")
@@ -67,7 +71,8 @@ class _Header:
 
         if version == 1:
             dims, self.kind = at("i2", 40, 8), int(at("i2", 70)[0])
-            pixdim, self.offset = at("f4", 76, 8), int(at("f4", 108)[0])
+            offset = float(at("f4", 108)[0])
+            pixdim, self.offset = at("f4", 76, 8), int(offset) if math.isfinite(offset) else 0
             self.unit = data[123]
             codes, rows = at("i2", 252, 2), at("f4", 280, 12)
         else:
@@ -99,9 +104,12 @@ def _extension(data: bytes, order: str, header: _Header, name: str) -> dict[str,
         if code == EXTENSION:
             text = data[offset + 8 : offset + size].split(b"\0")[0]
             try:
-                return json.loads(text)
-            except (json.JSONDecodeError, UnicodeDecodeError):
+                facts = json.loads(text)
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
                 raise ValueError(f"{name}: its header extension 44 is not JSON.") from None
+            if not isinstance(facts, dict):
+                raise ValueError(f"{name}: its header extension 44 is no JSON object.")
+            return facts
         offset += size
     raise ValueError(
         f"{name}: this NIfTI file has no header extension 44; it is an image and no spectrum."
@@ -113,17 +121,16 @@ def _spectra(fids: np.ndarray, facts: dict, header: _Header, name: str) -> list[
     fids = fids.reshape(fids.shape + (1,) * (4 - fids.ndim))
     tags = [str(facts.get(f"dim_{n}", "")) for n in (5, 6, 7)]
     coils = [n + 1 for n, tag in enumerate(tags) if tag == "DIM_COIL"]
-    times = next(
-        (
-            (
-                n + 1,
-                _values(facts.get(f"dim_{n + 5}_header", {}).get("EchoTime"), fids.shape[n + 1]),
+    times = None
+    for n, tag in enumerate(tags, start=1):
+        header_of = facts.get(f"dim_{n + 4}_header")
+        if isinstance(header_of, dict) and header_of.get("EchoTime") is not None:
+            times = (n, _values(header_of["EchoTime"], fids.shape[n], name))
+        elif fids.shape[n] > 1 and tag not in _AVERAGED and tag != "DIM_COIL":
+            raise ValueError(
+                f"{name}: its dimension {n + 4} ({tag or 'without a tag'}) holds {fids.shape[n]} "
+                "signals that are no averages, coils or echo times; export one of them."
             )
-            for n in range(3)
-            if "EchoTime" in (facts.get(f"dim_{n + 5}_header") or {})
-        ),
-        None,
-    )
     moved = np.moveaxis(fids, coils, range(-len(coils), 0)) if coils else fids[..., None]
     spectra = []
     for n in range(fids.shape[times[0]] if times else 1):
@@ -140,12 +147,22 @@ def _spectra(fids: np.ndarray, facts: dict, header: _Header, name: str) -> list[
     return spectra
 
 
-def _values(stated: object, count: int) -> list[float]:
-    if isinstance(stated, dict) and {"start", "increment"} <= set(stated):
-        return [stated["start"] + n * stated["increment"] for n in range(count)]
-    if isinstance(stated, dict):
-        stated = stated.get("Value")
-    return [float(x) for x in np.ravel(stated)]
+def _values(stated: object, count: int, name: str) -> list[float]:
+    """The echo times along a dimension, in s."""
+    try:
+        if isinstance(stated, dict) and {"start", "increment"} <= set(stated):
+            found = [stated["start"] + n * stated["increment"] for n in range(count)]
+        else:
+            found = np.ravel(stated.get("Value") if isinstance(stated, dict) else stated)
+        found = [float(one) for one in found]
+    except (TypeError, ValueError):
+        found = []
+    if len(found) != count:
+        raise ValueError(
+            f"{name}: {count} echo times are expected along a dimension, and its header states "
+            f"{stated!r:.80}."
+        )
+    return found
 
 
 def _voxel(to_ras: np.ndarray | None) -> np.ndarray | None:
