@@ -18,7 +18,13 @@ import pytest
 from dicom_files import write_as_dicom
 from MarrowAssessLib.cohort import apart, child, measuring, run
 from MarrowAssessLib.cohort.apart import Limits, Task, end_children, measure_apart
-from MarrowAssessLib.cohort.inventory import StudySource, find_studies, patient_id, salted
+from MarrowAssessLib.cohort.inventory import (
+    StudySource,
+    find_studies,
+    patient_id,
+    read_salt,
+    salted,
+)
 from MarrowAssessLib.cohort.run import Plan, run_cohort
 from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
 from MarrowAssessLib.cohort.tables import CohortResult
@@ -179,6 +185,34 @@ def test_a_second_run_and_a_newer_version_are_refused(tmp_path):
     state.close()
     with pytest.raises(ValueError, match="this cohort was written by a newer version"):
         State(tmp_path)
+
+
+def test_what_keeps_the_state_is_damaged_or_cannot_be_written(tmp_path):
+    (tmp_path / "state.sqlite").write_text("rubbish " * 100)
+    with pytest.raises(ValueError, match=r"state.sqlite is damaged; remove it"):
+        State(tmp_path)
+    (tmp_path / "state.sqlite").unlink()
+    State(tmp_path).close()
+    with pytest.raises(ValueError, match=r"what becomes of the studies cannot be written \(unable"):
+        State(tmp_path / "missing")
+    (tmp_path / "salt.txt").write_text("\n")
+    with pytest.raises(ValueError, match="this is no salt of a cohort; its studies could be guess"):
+        read_salt(tmp_path / "salt.txt")
+
+
+def test_results_that_cannot_be_put_in_place_leave_the_old_ones(tmp_path, monkeypatch):
+    class Fake:
+        studies = 1
+
+        def measure(self, task):
+            return Outcome(DONE)  # and nothing was written
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    monkeypatch.setattr(apart, "_idle", [Fake()])
+    outcome = apart._once(Task(StudySource("a", tmp_path, ()), tmp_path / "out"))
+    assert outcome.state == FAILED and outcome.reason == "No such file or directory."
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["old.txt"]
 
 
 def test_folders_of_dicom_are_studies(tmp_path, monkeypatch):

@@ -206,7 +206,9 @@ def test_the_record_of_a_map_names_its_spectrum(phantom, capsys):
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ("label,fat\n1,0\n", "column 'pdff' is missing; a table of true values has"),
+        ("label,fat\n1,0\n", "column pdff is missing; a table of true values (percent) has"),
+        ("label,pdff\n1,\xe7\n", "this is not a CSV text file in UTF-8"),
+        ("label,pdff\n1," + "9" * 200_000, "this is not a CSV text file in UTF-8"),
         ("label,pdff\n1,zero\n", "label '1' and pdff 'zero' are no whole number"),
         ("label,pdff\n1,120\n", "line 2: label 1 with 120 % is given; labels are above 0"),
         ("label,pdff\n1,0\n1,5\n", "label 1 is there twice; keep one line"),
@@ -216,9 +218,16 @@ def test_the_record_of_a_map_names_its_spectrum(phantom, capsys):
     ],
 )
 def test_tables_that_are_refused(phantom, capsys, table, words):
-    (phantom / "vials.csv").write_text(table)
+    (phantom / "vials.csv").write_text(table, encoding="latin-1")
     assert command(phantom) == 2
     assert words in capsys.readouterr().err and not (phantom / "out").exists()
+
+
+def test_a_table_too_large_is_no_table(phantom, capsys, monkeypatch):
+    monkeypatch.setattr("PDFFMapperLib.images.tables.LARGEST_BYTES", 8)
+    assert command(phantom) == 2
+    said = capsys.readouterr().err
+    assert "a table of true values (percent) is expected; this file is too large for one" in said
 
 
 def test_scans_that_are_refused(phantom, capsys):

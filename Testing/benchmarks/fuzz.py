@@ -7,7 +7,7 @@ measured or written: many times as many calls in the same time.
 
 Runs in one process; a call that does not come back within a minute, or that leaves files where it
 should not, is listed with its seed. What is damaged: headers and voxels of NIfTI, NRRD and DICOM,
-JSON of sidecars, studies, markups and cohorts, and options.
+JSON of sidecars, studies, markups, forms and cohorts, spectra, and options.
 """
 
 from __future__ import annotations
@@ -113,13 +113,23 @@ def more_families(folder: Path, like: Volume, labels: np.ndarray) -> None:
     """A spectrum, two energies of CT, visits, studies of a cohort, and an image from DICOM."""
     import dicom_files
     import spectrum_files
+    from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
+    from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 
     times = 5e-4 * np.arange(256)
     fid = sum(np.exp((2j * np.pi * hz - 30) * times) for hz in (0, 420))
     spectrum_files.write_rda(folder / "x.rda", fid)
     spectrum_files.write_jmrui(folder / "x.txt", fid)
+    spectrum_files.write_dicom(folder / "x.dcm", fid)
+    spectrum_files.write_siemens(folder / "x.ima", fid)
+    two = simulated(Truth(), [20.0, 40.0], 400.0, np.random.default_rng(0), points=256)
+    two.tr_ms[:] = 3000.0
+    write_nifti_mrs(folder / "x.nii.gz", two, np.diag([15.0, 15.0, 20.0, 1.0]), "PRESS")
     for name, bone in (("low.nii", 300.0), ("high.nii", 150.0)):
         hounsfield = np.choose(labels, (-1000.0, bone, 40.0)).astype(np.float32)
+        write_volume(like.with_array(hounsfield), folder / name)
+    for name, yellow, red in (("soft.nii", -100.0, 45.0), ("harder.nii", -85.0, 42.0)):
+        hounsfield = np.choose(labels, (-1000.0, yellow, red)).astype(np.float32)
         write_volume(like.with_array(hounsfield), folder / name)
     ute = [like.with_array(np.exp(-0.4 * t) * (100 + like.array)) for t in (0.032, 2.2)]
     write_series(ute, folder / "ute.nii.gz")
@@ -140,6 +150,17 @@ def more_families(folder: Path, like: Volume, labels: np.ndarray) -> None:
     for name in ("a.json", "b.json"):
         shutil.copy(folder / "visit" / "assessment.json", folder / name)
     shutil.rmtree(folder / "visit")
+    vials = (np.arange(labels.size) * 6 // labels.size + 1).reshape(labels.shape).astype(np.uint8)
+    write_volume(like.with_array(vials), folder / "vials.nrrd")
+    for name, more in (("repeat.nii", 0.5), ("phantom.nii", 0.0)):
+        write_volume(like.with_array((15.0 * vials + more).astype(np.float32)), folder / name)
+    rows = [f"{n},{15 * n}\n" for n in range(1, 7)]
+    (folder / "vials.csv").write_text("label,pdff\n" + "".join(rows))
+    sign = {"sign": "focal lysis", "site": "femur", "side": "left", "certainty": "definite"}
+    form = {"schema": "marrowassess-xray-1", "day": 0, "reader": "A", "view": "knee AP",
+            "quality": "good", "pixel_spacing_mm": 0.14, "findings": [sign]}  # fmt: skip
+    for name, day in (("form.json", 0), ("earlier.json", -30)):
+        (folder / name).write_text(json.dumps(form | {"day": day}))
     (folder / "studies").mkdir()
     study = json.loads((folder / "study.json").read_text())
     for key in ("volumes", "labels"):
@@ -202,7 +223,10 @@ CALLS: dict[str, list[list[str]]] = {
         ["references", "--quantity", "marrow_pdff", "--age", "10"],
     ],
     "scene": [["scene", "s.mrb"]],
-    "spectrum": [["spectrum", name, "--te", "30", "--tr", "3000"] for name in ("x.rda", "x.txt")],
+    "spectrum": [
+        *[["spectrum", name, "--te", "30", "--tr", "3000"] for name in ("x.rda", "x.txt")],
+        *[["spectrum", name] for name in ("x.dcm", "x.ima", "x.nii.gz")],
+    ],
     "dect": [["dect", "low.nii", "high.nii", "--kv-pair", "80/Sn140", "--regions", "lab.nrrd"]],
     "follow-up": [["follow-up", "a.json", "b.json", "--days", "0,90"]],
     "cohort": [["cohort", "studies"]],
@@ -210,6 +234,20 @@ CALLS: dict[str, list[list[str]]] = {
     "stations": [["stations", "dwi.nii.gz", "up.nii.gz"]],
     "lesions": [["lesions", "--volume", "ADC=adc.nii", "--volume", "DWI=b800.nii", *REGIONS]],
     "radiomics": [["radiomics", "--volume", "T1=t1.nii", *REGIONS]],
+    "conformance": [
+        ["conformance", "--scan", "A=phantom.nii", "--scan", "A=repeat.nii", "--vials",
+         "vials.nrrd", "--truth", "vials.csv"],
+    ],
+    "change-map": [
+        ["change-map", "--first", "t1.nii", "pdff.nii", "--second", "t1.nrrd", "repeat.nii",
+         "--labels", "lab.nrrd", "--label", "1=marrow:L3"],
+    ],
+    "summary": [["summary", "a.json", "b.json", "--days", "0,90", "--xray", "form.json"]],
+    "xray": [["xray", "form.json", "--earlier", "earlier.json"]],
+    "calibrate": [
+        ["calibrate", "soft.nii", "harder.nii", "--kv-pair", "80/Sn140", "--regions", "lab.nrrd",
+         "--yellow", "1", "--red", "2", "--water-cm", "25"],
+    ],
     "dicom_out": [
         ["assess", "--volume", "T1=t1dicom", *REGIONS, *PATIENT, "--dicom-out", "../out/dicom"],
     ],
@@ -314,7 +352,7 @@ def _called(call: list[str], work: Path, out: Path) -> tuple[str, str]:
     stream = io.StringIO()
     arguments = [call[0], *call[1:]]
     if call[0] not in ("references", "inspect", "scene"):
-        arguments += ["--out", str(out)]
+        arguments += ["--out", str(out / "own.json" if call[0] == "calibrate" else out)]
     signal.alarm(LIMIT_S)
     try:
         with (

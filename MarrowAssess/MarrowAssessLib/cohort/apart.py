@@ -101,7 +101,8 @@ class Child:
             if late.is_set():
                 reason = f"It took more than {task.limits.seconds:g} s."
                 return Outcome(FAILED, reason, crashed=True, by_limit=True)
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            named = code < 0 and -code in {one.value for one in signal.Signals}
+            how = signal.Signals(-code).name if named else f"exit code {code}"
             return Outcome(FAILED, f"Its process ended by itself ({how}).", crashed=True)
         finally:
             timer.cancel()
@@ -139,8 +140,16 @@ def _once(task: Task) -> Outcome:
         outcome = child.measure(replace(task, staging=staging))
         if outcome.state == DONE:
             # Here and not in the child: one that outlives a killed run changes no result.
-            shutil.rmtree(task.out, ignore_errors=True)
-            staging.replace(task.out)
+            old = staging.with_name(f"{staging.name}-old")
+            if task.out.exists():
+                task.out.replace(old)
+            try:
+                staging.replace(task.out)
+            except OSError:
+                if old.exists():
+                    old.replace(task.out)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         outcome = Outcome(FAILED, f"{error.strerror or type(error).__name__}.")
     finally:

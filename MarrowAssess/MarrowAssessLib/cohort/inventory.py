@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,7 +141,13 @@ def patient_id(folder: Path) -> str:
 def read_salt(path: Path) -> str:
     """The salt of a file, a new one where there is none; `keep_salt` writes it."""
     if path.is_file():
-        return path.read_text(encoding="utf-8").strip()
+        salt = path.read_text(encoding="ascii", errors="replace").strip()
+        if not re.fullmatch(r"\w{16,}", salt, re.ASCII):
+            raise ValueError(
+                f"{path.parent.name}/{path.name}: this is no salt of a cohort; its studies could "
+                "be guessed. Name another folder for the results, or restore the file."
+            )
+        return salt
     return secrets.token_hex(16)
 
 

@@ -6,12 +6,12 @@ doi 10.1177/0962280214537344.
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PDFFMapperLib.images.tables import read_csv
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.records import Record
@@ -171,24 +171,16 @@ def read_repeatability(path: str | Path) -> dict[str, MeasurementError]:
     """
     path = Path(path)
     pairs: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+    for line, row in read_csv(path, "a table of pairs", _COLUMNS):
+        try:
+            pair = float(row["value1"]), float(row["value2"])
+            if not all(map(math.isfinite, pair)) or row["quantity"] not in QUANTITIES:
+                raise ValueError
+        except (TypeError, ValueError):
             raise ValueError(
-                f"{path.name}: column {', '.join(missing)} is missing; expected are "
-                f"{', '.join(_COLUMNS)}."
-            )
-        for row in rows:
-            try:
-                pair = float(row["value1"]), float(row["value2"])
-                if not all(map(math.isfinite, pair)) or row["quantity"] not in QUANTITIES:
-                    raise ValueError
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"{path.name}, line {rows.line_num}: a known quantity and two numbers are "
-                    "expected."
-                ) from None
-            pairs.setdefault(row["quantity"], []).append(pair)
+                f"{path.name}, line {line}: a known quantity and two numbers are expected."
+            ) from None
+        pairs.setdefault(row["quantity"], []).append(pair)
     return {
         quantity: error_of_pairs(np.array(values), f"{len(values)} own pairs")
         for quantity, values in pairs.items()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from PDFFMapperLib.images.tables import read_csv
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
@@ -33,26 +33,13 @@ def read_control_cohort(csv_path: str | Path, name: str | None = None) -> Contro
             look like another unit, or a group has too few controls.
     """
     path = Path(csv_path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
     groups: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    for line, row in read_csv(path, "a list of controls", COLUMNS):
         try:
-            rows = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (rows.fieldnames or [])]
-            if missing:
-                raise ValueError(
-                    f"{path.name}: column {', '.join(missing)} is missing; expected a CSV with the "
-                    f"columns {', '.join(COLUMNS)}."
-                )
-            for row in rows:
-                try:
-                    key, age, value = _read_row(row)
-                except ValueError as error:
-                    raise ValueError(f"{path.name}, line {rows.line_num}: {error}") from None
-                groups[key].append((age, value))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path.name}: this is not a CSV text file ({error}).") from error
+            key, age, value = _read_row(row)
+        except ValueError as error:
+            raise ValueError(f"{path.name}, line {line}: {error}") from None
+        groups[key].append((age, value))
     if not groups:
         raise ValueError(f"{path.name}: the file holds no rows of controls.")
     curves = []

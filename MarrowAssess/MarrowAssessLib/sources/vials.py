@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PDFFMapperLib.images.tables import read_csv
 from PDFFMapperLib.images.volume import Volume, grids_differ
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -53,14 +53,8 @@ def read_vials(path: str | Path) -> list[Vial]:
         FileNotFoundError, ValueError: no table of that kind; one sentence.
     """
     path = Path(path)
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
-            raise ValueError(
-                f"{path.name}: column '{missing[0]}' is missing; a table of true values has "
-                "columns label (of the vial in the label map) and pdff (percent)."
-            )
-        vials = [_vial(row, f"{path.name}, line {n}") for n, row in enumerate(rows, 2)]
+    rows = read_csv(path, "a table of true values (percent)", COLUMNS)
+    vials = [_vial(row, f"{path.name}, line {n}") for n, row in rows]
     labels = [vial.label for vial in vials]
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise ValueError(f"{path.name}: label {min(twice)} is there twice; keep one line of it.")

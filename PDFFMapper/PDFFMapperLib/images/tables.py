@@ -1,8 +1,44 @@
-"""CSV tables that spreadsheet programs take for what they are."""
+"""CSV tables: read with a true reason, and such that spreadsheets take them for what they are."""
 
 from __future__ import annotations
 
+import csv
 import re
+from pathlib import Path
+
+LARGEST_BYTES = 200 * 2**20
+
+
+def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tuple[int, dict]]:
+    """The rows of a CSV file with a header line, each with the number of its line.
+
+    Args:
+        path: of the file.
+        what: what it should be, for the sentences ("a table of true values").
+        columns: that must be there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no CSV text, too large, or lacks a column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    if path.stat().st_size > LARGEST_BYTES:
+        raise ValueError(f"{path.name}: {what} is expected; this file is too large for one.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            names = rows.fieldnames or []
+            found = [(rows.line_num, row) for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path.name}: this is not a CSV text file in UTF-8 ({error}).") from error
+    if missing := [name for name in columns if name not in names]:
+        raise ValueError(
+            f"{path.name}: column {', '.join(missing)} is missing; {what} has the columns "
+            f"{', '.join(columns)}."
+        )
+    return found
 
 
 def plain_cell(value: object) -> object:
