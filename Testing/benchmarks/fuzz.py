@@ -417,7 +417,7 @@ def only_reading() -> None:
             return 0
         if args.command == "cohort":
             for one in find_studies(args.studies, ""):
-                read_study(**_arguments(one.path)[0])
+                read_study(**_arguments(one)[0])
             return 0
         if not hasattr(args, "images"):
             arguments, _ = study_arguments(args)
