@@ -29,6 +29,7 @@ UPDATE_DELAY_MS = 150  # after the last change of a stroke or a drag
 ROLES = ["marrow", "disc", "muscle", "csf", "fat", "noise"]
 NOT_KNOWN = "not known"
 BEFORE_WIDGETS = 1000.0  # priority of an observer
+REHEARSAL = "MarrowAssessLib.sample.rehearsal:play"
 
 
 class MarrowAssess(ScriptedLoadableModule):
@@ -161,7 +162,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self.frame = self.folder = None
-        self.age = self.placing = self.importing = self.results = None  # the rows of the panel
+        self.age = self.placing = self.importing = self.results = self.visit = None  # its rows
         self._watch = self._updateTimer = self._volumesTimer = None
         self._newVolumes = []  # IDs of those that were loaded while the panel is open
         self._shownSegmentation = None
@@ -173,6 +174,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from MarrowAssessLib.panel.import_row import ImportRow
         from MarrowAssessLib.panel.placing_row import PlacingRow
         from MarrowAssessLib.panel.results import ResultsPane
+        from MarrowAssessLib.panel.visit_row import VisitRow
         from MarrowAssessLib.scene.region_watch import RegionWatch
         from PDFFMapperLib.panel.folder_row import FolderRow
         from PDFFMapperLib.panel.frame import PanelFrame
@@ -183,7 +185,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = logic = MarrowAssessLogic()
-        self.frame = frame = PanelFrame(ui, self.onParametersModified, self.onJobDone)
+        self.frame = frame = PanelFrame(ui, self.onParametersModified, self.onJobDone, REHEARSAL)
         self._watch = RegionWatch(self.onRegionsModified)
         self._updateTimer = frame.timer(UPDATE_DELAY_MS, self.onUpdateTimeout)
         self._volumesTimer = frame.timer(UPDATE_DELAY_MS, self.takeNewVolumes)
@@ -192,10 +194,10 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.results = ResultsPane(ui, frame, logic, self.measureChanged)
         self.placing = PlacingRow(ui, frame, logic, self.results.show_doubt, self.measureChanged)
         self.importing = ImportRow(ui, frame, logic, self.placing, self.measureChanged)
+        self.visit = VisitRow(ui, frame)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         ui.copyButton.connect("clicked(bool)", self.onCopyButton)
-        ui.earlierVisitPath.connect("currentPathChanged(QString)", self.onEarlierVisit)
         ui.showOverlayCheckBox.connect("toggled(bool)", self.onShowOverlayToggled)
         ui.gridRow.visible = False  # until an image on another grid is measured
 
@@ -217,8 +219,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Called each time the user opens this module; regions may have been edited elsewhere."""
-        self.initializeParameterNode()
-        self.placing.compile_ahead()
+        if not self._parameterNode:
+            self.initializeParameterNode()
+        elif self.logic.chooseDefaultInputs(self._parameterNode):  # `setup` has done the rest
+            self.ui.imagesCollapsibleButton.collapsed = True
+        self.frame.compile_ahead()
         if self.logic.assessmentOf(self.segmentation()):
             self.scheduleUpdate()
 
@@ -296,6 +301,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic.chosenVolumes(self._parameterNode):
             self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
         self.age.show()
+        self.visit.show()
         self.onParametersModified()
         self.showAssessment()
 
@@ -323,8 +329,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._watch.follow(parameters)
         self.checkCanApply()
         self.ui.studyLabel.text = study_summary(parameters)
-        if self.ui.earlierVisitPath.currentPath != parameters.earlierVisit:
-            self.ui.earlierVisitPath.currentPath = parameters.earlierVisit
+        self.visit.show(anew=False)
         self.ui.placeButton.text = _("Place {role}").format(role=parameters.placeRole)
         self.age.show(anew=False)
         if parameters.segmentation is not self._shownSegmentation:
@@ -456,12 +461,6 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.frame.running = False
         else:
             self.scheduleUpdate()
-
-    def onEarlierVisit(self, path: str) -> None:
-        """Color by what changed since the chosen visit; an emptied path ends that."""
-        chosen = path.strip()
-        if self._parameterNode and (not chosen or os.path.isfile(chosen)):  # not half-typed ones
-            self._parameterNode.earlierVisit = chosen
 
     def onCopyButton(self) -> None:
         """Copy what the panel does as a line for the Python console."""
@@ -781,11 +780,11 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def canUndo(self, segmentation) -> bool:
         """Whether a placement, import or change of levels can be taken back."""
-        return self.session.can_undo(segmentation)
+        return bool(self._session and self._session.can_undo(segmentation))
 
     def columnOf(self, segmentation):
         """The column found last in a segmentation and not taken back, None if there is none."""
-        return self.session.column_of(segmentation)
+        return self._session.column_of(segmentation) if self._session else None
 
     def undo(self, segmentation) -> None:
         """Take back the last placement, import or change of levels of a segmentation.
@@ -818,7 +817,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def assessmentOf(self, segmentation):
         """The last assessment shown on a segmentation, None where there is none."""
-        return self.session.assessment_of(segmentation) if segmentation else None
+        known = segmentation is not None and self._session
+        return self._session.assessment_of(segmentation) if known else None
 
     def resultRows(self, segmentation):
         """The measurements shown for a segmentation, those outside the expected range first."""
@@ -833,7 +833,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def changesOf(self, segmentation):
         """What changed since the earlier visit, in repeatability coefficients; [] without one."""
-        return self.session.changes_of(segmentation) if segmentation else []
+        known = segmentation is not None and self._session
+        return self._session.changes_of(segmentation) if known else []
 
     def liveResults(self, segmentation):
         """Table and charts shown for a segmentation, None if there are none."""
@@ -867,7 +868,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         return self.session.export(segmentation, folder)
 
-    def exportDicom(self, folder, segmentation=None, anonymous=False):
+    def exportDicom(self, folder, segmentation=None, anonymous=False, progress=None):
         """Write regions, maps and measurements as DICOM objects; returns their paths.
 
         They belong to the DICOM study of the images, and are written by highdicom.
@@ -876,11 +877,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             folder: takes them.
             segmentation: whose results; those shown last if None.
             anonymous: without who the patient is.
+            progress: called with the fraction done; returning False cancels: returns None.
 
         Raises:
             ValueError: nothing was measured yet, highdicom is missing, or no image is from DICOM.
         """
-        return self.session.export_dicom(segmentation, folder, anonymous)
+        return self.session.export_dicom(segmentation, folder, anonymous, progress)
 
     def addToControls(self, segmentation):
         """Add a normal patient's numbers to the user's own controls; returns what they hold now.

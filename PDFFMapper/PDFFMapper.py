@@ -118,7 +118,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.tabs.append(tab)
             self.ui.tabWidget.addTab(tab.page, _(family.title))
             vars(self.ui).update(tab.widgets)
-        self.frame = PanelFrame(self.ui, self.onParametersModified, self.checkCanApply)
+        self.frame = PanelFrame(self.ui, self.onParametersModified, self.checkCanApply, REHEARSAL)
         self.folder = FolderRow(self.ui, self.frame, self.chosenNodes, self.takeAgain)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -141,14 +141,15 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
-        from PDFFMapperLib.install.ahead import compile_ahead
-
-        self.initializeParameterNode()
+        if self.frame.parameters:  # `setup` has done the rest
+            self.logic.chooseDefaultInputs(self.frame.parameters)
+        else:
+            self.initializeParameterNode()
         if missing := self.logic.missingPackages():
             needed = _("Maps need {packages}: Apply asks for it; installing takes about a minute.")
             self.say(needed.format(packages=", ".join(missing)))
-        elif not slicer.app.testingEnabled():
-            compile_ahead(REHEARSAL)
+        else:
+            self.frame.compile_ahead()
 
     def exit(self) -> None:
         """Called each time the user opens another module."""
@@ -247,10 +248,8 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.frame.running:
             self.frame.cancel()
             return
-        from PDFFMapperLib.install.ahead import will_compile
-
         computing = _("Computing.")
-        if will_compile(REHEARSAL):
+        if self.frame.will_compile:
             computing = _("Compiling for this computer, once: this fit takes up to a minute.")
         self.say(computing)
         with self.frame.working(_("The maps could not be computed."), True):

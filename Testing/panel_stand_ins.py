@@ -121,15 +121,26 @@ class ctkDirectoryButton(QtWidgets.QPushButton):
 
 class ctkPathLineEdit(QtWidgets.QLineEdit):
     currentPathChanged = QtCore.Signal(str)
+    validInputChanged = QtCore.Signal(bool)
+    valid = False
     currentPath = QtCore.Property(
         str, QtWidgets.QLineEdit.text, lambda self, text: self.setCurrentPath(text)
     )
     nameFilters = kept("_filters", list)
 
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.textChanged.connect(self.tell)
+
     def setCurrentPath(self, path):
-        if path != self.currentPath:
-            self.setText(path)
+        self.setText(path)
+
+    def tell(self, path):
+        before, self.valid = self.valid, pathlib.Path(path).is_file()
+        if self.valid:  # CTK tells of nothing else, not even of an emptied line
             self.currentPathChanged.emit(path)
+        if self.valid != before:
+            self.validInputChanged.emit(self.valid)
 
 
 class qMRMLTableView(QtWidgets.QTableView):

@@ -40,6 +40,18 @@ class SceneDesk:
         matrix[:3, :3] *= 2
         return volume_to_node(Volume(volume.array[::2, ::2, ::2], matrix), "coarse")
 
+    def add(self, node, amount):
+        """Change all of an image."""
+        slicer.util.arrayFromVolume(node)[:] += amount
+        slicer.util.arrayFromVolumeModified(node)
+        self.wait()
+
+    def move(self, node, mm):
+        """Move an image toward the head."""
+        x, y, z = node.GetOrigin()
+        node.SetOrigin(x, y, z + mm)
+        self.wait()
+
     def add_pet_and_ct(self):
         """The digital spine's PET, and its CT at two energies, beside what is open."""
         from MarrowAssessLib.sample.phantom import lumbar_phantom

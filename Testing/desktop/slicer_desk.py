@@ -162,6 +162,7 @@ class Desk(SceneDesk):
 
     def covered(self, panel):
         """Names of widgets that are drawn over each other."""
+        self.wait(SETTLED_S)  # the panel has taken its form
         shown = {}
         for name, widget in vars(panel.ui).items():
             if not widget.inherits("QWidget") or not widget.visible:

@@ -5,6 +5,9 @@ A desk has the mouse, the keyboard and the panels: `slicer_desk.Desk` is a real 
 study of their own begin with `desk.load_sample()`, which closes what was open.
 """
 
+import pathlib
+import tempfile
+
 from MarrowAssessLib.scene import choices, live_results, segments, views
 
 NARROW_PX = 400  # of a panel with its margins and scroll bar
@@ -39,6 +42,16 @@ def labels_of(panel):
     """What the labels in the views say."""
     node = panel.segmentation().GetNodeReference("MarrowAssess.labels")
     return [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
+
+
+def text_of(desk, panel, site, column):
+    """What the cell of a number says."""
+    return panel.results.matrix.cells[desk.cell(panel, site, column)].text
+
+
+def has(panel, column):
+    """Whether the matrix has a column."""
+    return column in [title.split("\n")[0] for title in panel.results.matrix.columns]
 
 
 def roles_in(study):
@@ -130,6 +143,28 @@ def nothing_covers_anything(desk):
     check(not (cut := desk.cut_titles(panel.ui.resultsTable)), f"Cut: {cut}")
     desk.shot("all_open")
     desk.fold(panel.ui.tableCollapsibleButton)
+    desk.fold(panel.ui.reportCollapsibleButton)
+
+
+def an_earlier_visit_shows_what_changed(desk):
+    """A report of the numbers is an earlier visit of later ones, until its line is emptied."""
+    panel = desk.open("MarrowAssess")
+    desk.unfold(panel.ui.reportCollapsibleButton)
+    with tempfile.TemporaryDirectory() as folder:
+        panel._parameterNode.exportFolder = pathlib.Path(folder)
+        desk.click(panel.ui.exportButton)
+        desk.add(desk.sample.volumes["PDFF"], 6.0)
+        desk.type(panel.ui.earlierVisitPath, f"{folder}/assessment.json")
+        shown = text_of(desk, panel, "L2", "PDFF")
+        check(shown == "+5.9 RC ▲", f"From 4 to 10 % is shown as {shown}.")
+        desk.shot("earlier_visit")
+        desk.type(panel.ui.earlierVisitPath, f"{folder}/assess")
+        shown = text_of(desk, panel, "L2", "PDFF")
+        check(shown.startswith("10.0"), f"A half-typed visit: {shown}")
+    desk.add(desk.sample.volumes["PDFF"], -6.0)
+    desk.type(panel.ui.earlierVisitPath, "")
+    desk.click(panel.ui.applyButton)
+    check(text_of(desk, panel, "L2", "PDFF").startswith("4.0"), "The visit stays.")
     desk.fold(panel.ui.reportCollapsibleButton)
 
 
@@ -274,9 +309,9 @@ def pet_and_dual_energy_are_measured(desk):
     panel = desk.open("MarrowAssess")
     desk.type(panel.ui.ageLineEdit, "34")
     desk.choose(panel.ui.sexComboBox, "M")
-    _pet, low, high = desk.add_pet_and_ct()
+    pet, low, high = desk.add_pet_and_ct()
     panel = desk.open("PDFFMapper")
-    desk.show_tab(panel, "Dual-energy CT")
+    desk.show_tab(panel, "Dual energy")
     panel.frame.parameters.ctLowVolume, panel.frame.parameters.ctHighVolume = low, high
     desk.type(panel.ui.waterCm, "30")
     desk.click(panel.ui.applyButton)
@@ -288,12 +323,11 @@ def pet_and_dual_energy_are_measured(desk):
     missing = [one for one in ("SUV: SUV", "VNCa: VNCa") if one not in study]
     check(not missing, f"{missing} are not recognized: {study}")
     desk.click(panel.ui.applyButton)
-    columns = [title.split("\n")[0] for title in panel.results.matrix.columns]
-    missing = [one for one in ("SUVmean", "VNCa") if one not in columns]
-    check(not missing, f"{missing} are not in the matrix: {columns}")
+    missing = [one for one in ("SUVmean", "VNCa") if not has(panel, one)]
+    check(not missing, f"{missing} are not in the matrix: {panel.results.matrix.columns}")
     for column, value in (("SUVmean", 5.0), ("VNCa", 54.5)):  # of the infiltrated level
         row, number = desk.cell(panel, "L2", column)
-        shown = panel.results.matrix.cells[row, number].text
+        shown = text_of(desk, panel, "L2", column)
         check(abs(float(shown.split()[0]) - value) < 0.2 * value, f"L2 {column} is {shown}.")
         desk.click_cell(panel.ui.resultsTable, row, number)
         check(
@@ -301,6 +335,21 @@ def pet_and_dual_energy_are_measured(desk):
         )
         check(not (over := desk.covered(panel)), f"Drawn over each other: {over}")
         desk.shot(f"pet_ct_{column}")
+    desk.unfold(panel.ui.optionsCollapsibleButton)
+    desk.type(panel.ui.glucoseSpinBox, "12")
+    told = panel.results.matrix.cells[desk.cell(panel, "L2", "SUVmean")].row.details
+    check("Blood glucose was 12 mmol/l" in told, told)
+    desk.move(pet, 20)
+    desk.click(panel.ui.applyButton)
+    said = panel.ui.verdictLabel.text
+    check(not has(panel, "SUVmean"), "PET is measured 20 mm from the CT.")
+    check("SUV was not measured: " in said and "--" not in said, f"Why is not told: {said}")
+    desk.shot("pet_apart")
+    desk.click(panel.ui.acceptShiftCheckBox)
+    check(has(panel, "SUVmean"), f"Accepted, it is not: {panel.ui.verdictLabel.text}")
+    desk.click(panel.ui.acceptShiftCheckBox)
+    desk.type(panel.ui.glucoseSpinBox, "0")
+    desk.fold(panel.ui.optionsCollapsibleButton)
 
 
 # What goes wrong --------------------------------------------------------------------------------
@@ -407,6 +456,7 @@ STEPS = (
     three_d_and_curve_and_back,
     only_what_stands_out_has_a_label,
     nothing_covers_anything,
+    an_earlier_visit_shows_what_changed,
     ages_are_what_was_typed,
     three_clicks_three_regions,
     every_tissue_is_placed_by_a_click,

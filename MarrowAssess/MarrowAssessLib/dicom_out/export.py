@@ -17,12 +17,15 @@ from PDFFMapperLib.dicom_out.source import (
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import find_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.maps.progress import Progress, tell
 
 from MarrowAssessLib.dicom_out.pdf import encapsulated_report
 from MarrowAssessLib.dicom_out.report import report
 from MarrowAssessLib.dicom_out.segmentation import masks_on, segmentation
 from MarrowAssessLib.findings.result import Assessment
 from MarrowAssessLib.study.study import Study
+
+WHAT = "Writing DICOM"
 
 
 def refuse_no_dicom(study: Study) -> None:
@@ -40,6 +43,7 @@ def write_dicom(
     folder: str | Path,
     anonymous: bool = False,
     pdf_glance: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write segmentation.dcm, report.dcm and a map ``<name>.dcm`` for each map of the study.
 
@@ -52,6 +56,7 @@ def write_dicom(
         anonymous: without who the patient is.
         pdf_glance: what matters most, in sentences, at the top of the report as Encapsulated PDF
             (report_pdf.dcm); None for no PDF.
+        progress: called with the fraction done; returning False cancels.
 
     Returns:
         The files written.
@@ -59,6 +64,7 @@ def write_dicom(
     Raises:
         ValueError: no image is from DICOM, or the objects cannot be made.
         OSError: a file could not be written whole.
+        InterruptedError: canceled; nothing is then written.
     """
     folder = Path(folder)
     study = assessment.study
@@ -69,10 +75,16 @@ def write_dicom(
     masks, note = masks_on(study, source)
     if note:
         assessment.notes.append(note)
+    tell(progress, 0.1, WHAT)
     segments = segmentation(study, source, masks)
     with dicom_set(folder) as made:
+        tell(progress, 0.3, WHAT)
         save(segments, made / "segmentation.dcm")
-        save(report(assessment, source, segments), made / "report.dcm")
+        tell(progress, 0.4, WHAT)
+        written = report(assessment, source, segments)
+        tell(progress, 0.7, WHAT)
+        save(written, made / "report.dcm")
+        tell(progress, 0.8, WHAT)
         _write_maps(study, assessment.notes, made, source, anonymous)
         if pdf_glance is not None:
             report_pdf = encapsulated_report(assessment, source, pdf_glance)

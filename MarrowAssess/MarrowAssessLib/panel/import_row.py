@@ -9,6 +9,7 @@ from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.panel.words import ask_for_packages, enable
+from MarrowAssessLib.scene.live_results import without_options
 from MarrowAssessLib.scene.segments import segment_labels
 from MarrowAssessLib.sources.label_maps import CONVENTIONS, fitting_conventions
 from MarrowAssessLib.sources.other_tools import TOOLS
@@ -95,6 +96,9 @@ class ImportRow:
                 found = self._logic.segmentWith(self._frame.parameters, tool, self._tool_says)
             except InterruptedError:
                 self._say(_("Canceled; nothing was placed."))
+                return
+            except ValueError as error:  # not installed, or made for other images
+                self._say(without_options(str(error)))
                 return
             self._say(" ".join(found.notes))
             self._changed()

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import qt
-import slicer
-from PDFFMapperLib.install.ahead import compile_ahead, will_compile
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.panel.words import ask_for_packages, column_text, enable, placed_text
 from MarrowAssessLib.scene.click_mode import ClickMode
-
-REHEARSAL = "MarrowAssessLib.sample.rehearsal:play"
 
 
 class PlacingRow:
@@ -50,11 +46,6 @@ class PlacingRow:
         ui.undoButton.connect("clicked(bool)", self.onUndoButton)
         ui.levelsUpButton.connect("clicked(bool)", self.onLevelsUpButton)
         ui.levelsDownButton.connect("clicked(bool)", self.onLevelsDownButton)
-
-    def compile_ahead(self) -> None:
-        """Have the first click compiled for in the background; not in tests."""
-        if not slicer.app.testingEnabled():
-            compile_ahead(REHEARSAL)
 
     def say(self, text: str) -> None:
         """Show a sentence below the buttons."""
@@ -118,7 +109,7 @@ class PlacingRow:
         take = self._take
         if take is None or self._frame.running:
             return
-        if will_compile(REHEARSAL):
+        if self._frame.will_compile:
             self.say(_("Compiling for this computer, once: this click takes up to half a minute."))
         with self._frame.working(_("Nothing was placed."), True):
             ask_for_packages(self.say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import fill
 
 import qt
 import slicer
@@ -19,6 +20,7 @@ from MarrowAssessLib.scene.segments import doubts
 
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
+SITE_LETTERS = 13  # of a line of a site's name
 STATUS_MS = 5000  # for which the status bar says what was done
 
 
@@ -109,7 +111,7 @@ class ResultsPane:
         table.setRowCount(len(matrix.sites))
         table.setColumnCount(len(matrix.columns))
         table.setHorizontalHeaderLabels(list(matrix.columns))
-        table.setVerticalHeaderLabels(list(matrix.sites))
+        table.setVerticalHeaderLabels([fill(site, SITE_LETTERS) for site in matrix.sites])
         for (row, column), cell in matrix.cells.items():
             item = qt.QTableWidgetItem(cell.text)
             item.setToolTip(cell.row.details)
@@ -239,11 +241,15 @@ class ResultsPane:
 
     def onExportDicomButton(self) -> None:
         """Write DICOM objects into a folder of their own beside the report."""
-        with slicer.util.tryWithErrorDisplay(_("No DICOM was written."), waitCursor=True):
-            folder = self._frame.parameters.exportFolder / "dicom"
-            files = self._logic.exportDicom(folder, self.segmentation)
-            said = _("Written: {count} DICOM objects to {folder}")
-            slicer.util.showStatusMessage(said.format(count=len(files), folder=folder), STATUS_MS)
+        frame = self._frame
+        with frame.working(_("No DICOM was written."), True):
+            folder = frame.parameters.exportFolder / "dicom"
+            files = self._logic.exportDicom(folder, self.segmentation, progress=frame.progress)
+            said = _("Canceled; nothing was written.")
+            if files is not None:
+                said = _("Written: {count} DICOM objects to {folder}")
+                said = said.format(count=len(files), folder=folder)
+            slicer.util.showStatusMessage(said, STATUS_MS)
 
     def onAddControlButton(self) -> None:
         """The patient's marrow is normal: keep its numbers for the user's own references."""

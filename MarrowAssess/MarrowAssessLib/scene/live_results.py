@@ -6,6 +6,7 @@ and a new assessment replaces what the last one showed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -252,6 +253,8 @@ def notes(assessment: Assessment) -> list[str]:
     if alone := _unmeasured(assessment):
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")
+    else:
+        found += _refused(assessment)
     if assessment.doubtful:
         names = ", ".join(region.name for region in assessment.doubtful)
         found.append(f"Doubtful, so without a verdict until you have looked: {names}.")
@@ -260,6 +263,25 @@ def notes(assessment: Assessment) -> list[str]:
     if left_out := assessment.study.inputs.get("left out"):
         found.append(f"Left out: {left_out}.")
     return found + assessment.notes
+
+
+def _refused(assessment: Assessment) -> list[str]:
+    """Images that nothing could be measured of, and why."""
+    measured = {
+        image for one in assessment.results for image in QUANTITIES[one.measurement.quantity].images
+    }
+    found = []
+    for contrast in assessment.study.volumes:
+        of_it = (s.reason for s in assessment.skipped if contrast in QUANTITIES[s.quantity].images)
+        if contrast not in measured and (reason := next(of_it, "")):
+            name = contrast.value.replace("_", " ")
+            found.append(f"{name} was not measured: {without_options(reason)}.")
+    return found
+
+
+def without_options(text: str) -> str:
+    """A sentence without what it says of the command line in brackets."""
+    return re.sub(r" \([^()]*--[^()]*\)", "", text)
 
 
 def _update_table(
@@ -294,9 +316,9 @@ def _update_charts(
             charts.append(old[key])
         elif chart := age_chart(shared, study.age_years):
             charts.append(chart)
-    if charts != _charts(segmentation):  # setting references has Slicer look at every region
-        segmentation.RemoveNodeReferenceIDs(CHART)
-        for chart in charts:
+    known = _charts(segmentation)
+    if new := [chart for chart in charts if chart not in known]:
+        for chart in new:  # the others stay: each reference has Slicer look at every region
             segmentation.AddNodeReferenceID(CHART, chart.GetID())
         _put_beside(segmentation.GetNodeReference(TABLE), charts)
     return charts

@@ -173,8 +173,12 @@ class Session:
         segmentation: slicer.vtkMRMLSegmentationNode | None,
         folder: Path,
         anonymous: bool = False,
-    ) -> list[Path]:
+        progress: Progress | None = None,
+    ) -> list[Path] | None:
         """Write regions, maps and numbers as DICOM objects of the study they were measured in.
+
+        Returns:
+            None when canceled; nothing is then written.
 
         Raises:
             ValueError: nothing was measured yet, highdicom is missing, no image is from DICOM, or
@@ -192,7 +196,9 @@ class Session:
         exported.study = on_dicom_slices(assessment.study, self._images[id(assessment)])
         exported.notes = list(assessment.notes)
         try:
-            return write_dicom(exported, folder, anonymous)
+            return write_dicom(exported, folder, anonymous, progress=progress)
+        except InterruptedError:
+            return None
         except OSError as error:
             raise ValueError(
                 f"DICOM objects cannot be written to '{folder}' ({error.strerror}); "

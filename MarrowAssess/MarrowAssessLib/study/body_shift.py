@@ -34,9 +34,10 @@ class BodyShift:
         return float(np.abs(self.mm).max())
 
     def told(self) -> str:
-        """As "3 mm right, 0 mm front, -8 mm head"."""
-        words = zip(self.mm, ("right", "front", "head"), strict=True)
-        return ", ".join(f"{value:.0f} mm {word}" for value, word in words)
+        """As "3 mm right, 0 mm back, 8 mm head"."""
+        ways = (("right", "left"), ("front", "back"), ("head", "feet"))
+        told = zip(np.round(self.mm), ways, strict=True)
+        return ", ".join(f"{abs(value):.0f} mm {words[value < 0]}" for value, words in told)
 
 
 def body_shift(pet: Volume, ct: Volume) -> BodyShift | None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from pkgutil import resolve_name
@@ -63,9 +64,16 @@ def _package(rehearsal: str) -> Path:
 def _stamp(rehearsal: str) -> Path:
     """The file that says so; it lies with the compiled code and goes with it."""
     package = _package(rehearsal)
-    newest = max(path.stat().st_mtime_ns for path in package.rglob("*.py"))
-    version = "-".join((metadata.version("numba"), sys.implementation.cache_tag, f"{newest:x}"))
+    version = "-".join(
+        (metadata.version("numba"), sys.implementation.cache_tag, f"{_newest_ns(package):x}")
+    )
     return cache_folder(package) / f"{rehearsal.replace(':', '.')}-{version}.compiled"
+
+
+@cache  # what runs here was imported, whatever is written later
+def _newest_ns(package: Path) -> int:
+    """When its code was changed last."""
+    return max(path.stat().st_mtime_ns for path in package.rglob("*.py"))
 
 
 def main(rehearsal: str) -> None:

@@ -1,4 +1,4 @@
-"""What both panels do alike: live with the parameter node, run jobs that can be canceled."""
+"""What both panels do alike: live with the parameter node, run jobs, compile ahead of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import slicer
 from slicer.i18n import tr as _
 from vtkmodules.vtkCommonCore import vtkCommand
 
+from PDFFMapperLib.install.ahead import compile_ahead, will_compile
+
 BAR_AFTER_S = 0.5  # of a job; a bar that comes and goes moves what is below it
+SHOWN_EVERY_S = 0.1  # what changes more often costs views and widgets more than it tells
 
 
 class PanelFrame:
@@ -23,19 +26,27 @@ class PanelFrame:
         canceled: whether the last one was canceled.
     """
 
-    def __init__(self, ui: object, changed: Callable[[], None], done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ui: object,
+        changed: Callable[[], None],
+        done: Callable[[], None],
+        rehearsal: str = "",
+    ) -> None:
         """Args:
         ui: the panel's widgets; it has an applyButton and a progressBar.
         changed: called when a choice has changed.
         done: called after every job.
+        rehearsal: uses all that is compiled for this panel, see `install.ahead`.
         """
         self.parameters = None
         self.running = False
         self.canceled = False
         self._ui, self._changed, self._done = ui, changed, done
+        self._rehearsal = rehearsal
         self._gui_tag = self._tag = None
         self._node = None
-        self._started = 0.0
+        self._started = self._shown = 0.0
         self._timers: list[qt.QTimer] = []
 
     @property
@@ -71,15 +82,28 @@ class PanelFrame:
                 vtkCommand.ModifiedEvent, lambda *event: self._changed()
             )
 
+    def compile_ahead(self) -> None:
+        """Have the first use compiled for in the background; not in tests."""
+        if not slicer.app.testingEnabled():
+            compile_ahead(self._rehearsal)
+
+    @property
+    def will_compile(self) -> bool:
+        """Whether the next use has to wait for the compiler."""
+        return will_compile(self._rehearsal)
+
     def cancel(self) -> None:
         """End the running job at its next step."""
         self.canceled = True
 
     def progress(self, fraction: float) -> bool:
         """Show how far the job is; False once the user cancels."""
-        self._ui.progressBar.value = round(100 * fraction)
-        self._ui.progressBar.visible = time.monotonic() - self._started > BAR_AFTER_S
-        slicer.app.processEvents()
+        now = time.monotonic()
+        if now - self._shown > SHOWN_EVERY_S or fraction >= 1:
+            self._ui.progressBar.value = round(100 * fraction)
+            self._ui.progressBar.visible = now - self._started > BAR_AFTER_S
+            slicer.app.processEvents()
+            self._shown = time.monotonic()
         return not self.canceled
 
     @contextlib.contextmanager
