@@ -317,9 +317,12 @@ def test_pet_takes_glucose_and_waits_where_the_body_lies_apart(panel, phantom):
     assert "marrow_suv" not in keys
     reasons = [one.reason for one in panel.logic.assessment.skipped]
     assert any("the body lies apart on PET and CT by" in reason for reason in reasons)
+    said = panel.ui.verdictLabel.text
+    assert "SUV was not measured: the body lies apart" in said and "--" not in said
     panel.ui.acceptShiftCheckBox.checked = True
     panel.ui.applyButton.click()
     assert parameters.acceptShift and "marrow_suv" in {row.key for row in panel.results.rows}
+    assert "SUV was not measured" not in panel.ui.verdictLabel.text
     for typed, told in ((5.5, 0), (14.0, 1)):
         panel.ui.glucoseSpinBox.value = typed
         wait()

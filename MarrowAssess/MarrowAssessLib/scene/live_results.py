@@ -253,8 +253,7 @@ def notes(assessment: Assessment) -> list[str]:
     if alone := _unmeasured(assessment):
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")
-    else:
-        found += _refused(assessment)
+    found += _refused(assessment, bool(alone))
     if assessment.doubtful:
         names = ", ".join(region.name for region in assessment.doubtful)
         found.append(f"Doubtful, so without a verdict until you have looked: {names}.")
@@ -265,14 +264,16 @@ def notes(assessment: Assessment) -> list[str]:
     return found + assessment.notes
 
 
-def _refused(assessment: Assessment) -> list[str]:
-    """Images that nothing could be measured of, and why."""
+def _refused(assessment: Assessment, plain: bool) -> list[str]:
+    """Images that nothing could be measured of, and why; plain signals are told elsewhere."""
     measured = {
         image for one in assessment.results for image in QUANTITIES[one.measurement.quantity].images
     }
     found = []
     for contrast in assessment.study.volumes:
         of_it = (s.reason for s in assessment.skipped if contrast in QUANTITIES[s.quantity].images)
+        if plain and not contrast.on_own_grid:
+            continue
         if contrast not in measured and (reason := next(of_it, "")):
             name = contrast.value.replace("_", " ")
             found.append(f"{name} was not measured: {without_options(reason)}.")

@@ -238,7 +238,7 @@ def _legend(
     legend.SetNumberOfLabels(7)
     legend.SetMaxNumberOfColors(256)
     legend.SetOrientation(legend.Vertical)
-    legend.SetPosition(0.03, 0.55)
+    legend.SetPosition(0.03, 0.58)
     # The letters take the size that fits this width.
     legend.SetSize(0.05, 0.42)
     legend.SetVisibility(True)

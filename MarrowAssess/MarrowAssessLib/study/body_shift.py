@@ -37,7 +37,7 @@ class BodyShift:
         """As "3 mm right, 0 mm back, 8 mm head"."""
         ways = (("right", "left"), ("front", "back"), ("head", "feet"))
         told = zip(np.round(self.mm), ways, strict=True)
-        return ", ".join(f"{abs(value):.0f} mm {words[value < 0]}" for value, words in told)
+        return ", ".join(f"{abs(value):.0f} mm {words[int(value < 0)]}" for value, words in told)
 
 
 def body_shift(pet: Volume, ct: Volume) -> BodyShift | None:
