@@ -1,4 +1,4 @@
-"""`marrowassess ute`: porosity index, suppression ratio, MTR and bound water of bone."""
+"""`marrowassess ute`: porosity index, suppression ratio, MTR, MMF and bound water of bone."""
 
 from PDFFMapperLib.commands.builder import command
 from PDFFMapperLib.ute.recipe import UTE

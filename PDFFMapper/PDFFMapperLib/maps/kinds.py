@@ -258,6 +258,8 @@ KINDS = (
         "Viridis",
     ),
     MapKind("pore_fraction", "Pore-water fraction, three T2*", **_FRACTION, symbol="pore"),
+    MapKind("MMF", "Macromolecular fraction, UTE-MT", **_FRACTION),
+    MapKind("MMF_SD", "Standard deviation of the MMF", "%", (0.0, 20.0), "Viridis"),
     MapKind("bone_fat", "Fat fraction of apparent signals of bone", **_FRACTION, symbol="fat"),
     MapKind("cortex_share", "Share of cortex", "%", PERCENT, "Viridis", symbol="cortex"),
     # which voxels, and why not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -11,7 +12,7 @@ class RegionValue:
 
     Attributes:
         quantity: "PI", "PI at TE 2.2 ms", "bound_fraction" ...
-        value, lower, upper: with its 95 % interval.
+        value, lower, upper: with its 95 % interval; NaN where only the interval can be told.
         unit: as printed.
         bound_sd: Cramer-Rao bound (SD), NaN where none is told.
         note: how it was made, if that matters.
@@ -27,6 +28,9 @@ class RegionValue:
 
     def told(self) -> str:
         """As printed."""
+        if math.isnan(self.value):
+            span = f"{self.quantity} ({self.lower:.3g} to {self.upper:.3g})"
+            return f"{span} {self.unit} {self.note}".rstrip()
         text = f"{self.quantity} {self.value:.3g} ({self.lower:.3g} to {self.upper:.3g})"
         return f"{text} {self.unit}".rstrip() + (f", {self.note}" if self.note else "")
 

@@ -96,13 +96,19 @@ def cramer_rao_sd(
     voxels: float = 1.0,
     model: Model = TWO_COMPONENTS,
     known: Sequence[int] = (),
+    priors: Mapping[int, tuple[float, float]] | None = None,
 ) -> np.ndarray:
-    """Least SD of any unbiased fit of each parameter; inf if undetermined, 0 if `known`."""
+    """Least SD of any unbiased fit of each parameter; inf if undetermined, 0 if `known`.
+
+    `priors`: mean and SD by which a parameter is known from elsewhere, by its place.
+    """
     te_ms = np.asarray(te_ms, float)
     weights = information_of(model.signal(parameters, te_ms) / sigma) * voxels / sigma**2
     slopes = model.gradient(parameters, te_ms)
     open_ones = [n for n in range(len(parameters)) if n not in known]
     information = slopes.T @ (weights[:, None] * slopes)
+    for n, (_, sd) in (priors or {}).items():
+        information[n, n] += 1 / sd**2
     sds = np.zeros(len(parameters))
     sds[open_ones] = _sds(information[np.ix_(open_ones, open_ones)])
     return sds
@@ -145,23 +151,33 @@ class RegionFit:
         te_ms: Sequence[float],
         model: Model,
         known: Mapping[int, float] | None = None,
+        priors: Mapping[int, tuple[float, float]] | None = None,
     ) -> None:
-        """Fit it; `known` parameters, by their place, stay what they are."""
+        """Fit it; `known` parameters, by their place, stay what they are.
+
+        `priors`: mean and SD by which parameters are known from elsewhere.
+        """
         self.signals, self.te_ms = SignalsTogether(signals), np.asarray(te_ms, float)
-        self.model, self.known = model, dict(known or {})
+        self.model, self.known, self.priors = model, dict(known or {}), dict(priors or {})
         top = 1.1 * max(one.peak for one in signals)
         self.limits = np.array([(0.0, 20 * top), *model.limits])
         fits = (self.at({}, (top, *start)) for start in model.starts)
         self.least, self.found = min(fits, key=lambda one: one[0])
         one = signals[0]
         self.sds = cramer_rao_sd(
-            self.found, self.te_ms, one.sigma, one.independent, model, tuple(self.known)
+            self.found,
+            self.te_ms,
+            one.sigma,
+            one.independent,
+            model,
+            tuple(self.known),
+            self.priors,
         )
 
     @property
     def misfit(self) -> float:
         """Root of the deviance by degree of freedom; about 1 for a true model."""
-        free = len(self.te_ms) - len(self.found) + len(self.known)
+        free = len(self.te_ms) - len(self.found) + len(self.known) + len(self.priors)
         return float((self.least / max(free, 1)) ** 0.5)
 
     def component(self, n: int, scale: float = 1.0) -> Component:
@@ -181,7 +197,7 @@ class RegionFit:
             now[n] = value
         movable = np.array([n not in fixed for n in range(len(now))])
         deviance, gradient, information = self._around(now)
-        damping = 1e-3
+        damping = 1e-6  # weakly told directions need long steps
         for _ in range(_MOST_STEPS):
             stuck = ((now <= low) & (gradient < 0)) | ((now >= high) & (gradient > 0))
             free = movable & ~stuck
@@ -200,9 +216,9 @@ class RegionFit:
                 if damping > 1e8:
                     break
                 continue
-            now, damping = tried, max(damping / 5, 1e-7)
+            now, damping = tried, max(damping / 5, 1e-9)
             deviance, gradient, information = found
-            if gain < 1e-6:
+            if gain < 1e-4:
                 break
         return deviance, now
 
@@ -211,7 +227,13 @@ class RegionFit:
         signal = self.model.signal(parameters, self.te_ms)
         slopes = self.model.gradient(parameters, self.te_ms)
         deviance, score, weight = self.signals.around(signal)
-        return deviance, score @ slopes, slopes.T @ (weight[:, None] * slopes)
+        score, information = score @ slopes, slopes.T @ (weight[:, None] * slopes)
+        for n, (mean, sd) in self.priors.items():
+            away = (parameters[n] - mean) / sd
+            deviance += away**2
+            score[n] -= away / sd
+            information[n, n] += 1 / sd**2
+        return deviance, score, information
 
     def interval(self, n: int) -> tuple[float, float]:
         """Where the deviance of a parameter, others free, has risen by what 95 % allow."""

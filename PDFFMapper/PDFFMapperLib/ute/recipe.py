@@ -154,6 +154,20 @@ PSF = Option(
     parameter="utePsf",
 )
 
+MT_PROTOCOL = Option(
+    "mt_protocol",
+    TEXT,
+    None,
+    "JSON file with flip angle and offset of each image's MT pulse, the pulse train, T1 and B1+.",
+    flag="--mt-protocol",
+    title="MT protocol (JSON file)",
+    parameter="uteMtProtocol",
+    unset="none",
+)
+B1_MAP = Option(
+    "b1_map", IMAGE, None, "B1+ as true over nominal field, on the images' grid.", flag="--b1-map"
+)
+
 _MAPS = "PDFFMapperLib.ute.maps"
 
 UTE = Family(
@@ -199,6 +213,17 @@ UTE = Family(
             kinds=("bound_fraction", "pore_fraction", "bone_fat", "doubt"),
             citation="ISMRM 2018, abstract 5155; fat: Ren 2008, doi 10.1194/jlr.D800010-JLR200",
             compute="PDFFMapperLib.ute.tri_maps:of_three",
+        ),
+        Recipe(
+            id="mt",
+            choice="Macromolecular fraction (UTE-MT)",
+            title="Macromolecular fraction (MMF), T2 of macromolecules and exchange by two pools "
+            "fitted through the real train of MT pulses and spokes",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, MT_PROTOCOL, B1_MAP, SIGMA, MASK),
+            kinds=("MMF", "MMF_SD", "doubt"),
+            citation="Ma 2018 (abstract), doi 10.1002/mrm.26846; the fit is this software's",
+            compute="PDFFMapperLib.ute.mt_maps:of_transfer_model",
         ),
         Recipe(
             id="cortex",

@@ -14,6 +14,8 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.echoes import UteImages, ute_pair, ute_series
+from PDFFMapperLib.ute.mt_fit import macromolecules
+from PDFFMapperLib.ute.mt_protocol import mt_images
 from PDFFMapperLib.ute.regions import (
     bi_component,
     porosity_index,
@@ -31,6 +33,7 @@ _OF_METHOD = {
     "cortex": (ute_series, porosity_index),
     "suppression-ratio": (ute_pair, suppression_ratio),
     "mtr": (ute_pair, transfer_ratio),
+    "mt": (mt_images, lambda data, inside: macromolecules(data, inside).rows),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from PDFFMapperLib.ute.answer import RegionValue
-from PDFFMapperLib.ute.components import BiComponent, fit_bi_component
+from PDFFMapperLib.ute.components import BiComponent, Component, fit_bi_component
 from PDFFMapperLib.ute.echoes import (
     LEAST_SNR,
     UteImages,
@@ -100,19 +100,18 @@ def bi_component(
         ValueError: as `region_signals`; the data leave the fraction open by more than 15 points.
     """
     fit = fit_bi_component(region_signals(images, inside), images.te_ms)
-    if not fit.bound_percent.bound_sd <= MOST_FRACTION_SD:
-        raise ValueError(
-            f"the echoes leave its bound fraction open (SD {fit.bound_percent.bound_sd:.0f} points "
-            "at best, 15 are allowed); more signal, voxels or echoes help"
-        )
-    rows = [
-        RegionValue(name, one.value, one.lower, one.upper, unit, one.bound_sd)
-        for name, one, unit in (
+    refuse_open(
+        fit.bound_percent.bound_sd,
+        "echoes leave its bound fraction open",
+        "more signal, voxels or echoes help",
+    )
+    rows = rows_of(
+        (
             ("bound_fraction", fit.bound_percent, "%"),
             ("T2star_bound", fit.t2star_bound_ms, "ms"),
             ("T2star_pore", fit.t2star_pore_ms, "ms"),
         )
-    ]
+    )
     if pools is not None:
         times = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value
         share = fit.bound_percent
@@ -140,15 +139,13 @@ def tri_component(
     check_three_components(images.te_ms, images.field_t)
     signals = region_signals(images, inside)
     fit = fit_tri_component(signals, images.te_ms, images.field_t, t2star_pore_ms, t2star_fat_ms)
-    if not fit.bound_percent.bound_sd <= MOST_FRACTION_SD:
-        raise ValueError(
-            f"the echoes leave its three components open (SD of the bound fraction "
-            f"{fit.bound_percent.bound_sd:.0f} points at best, 15 are allowed); state T2* of pore "
-            "water and fat, or give more signal, voxels or echoes"
-        )
-    rows = [
-        RegionValue(name, one.value, one.lower, one.upper, unit, one.bound_sd)
-        for name, one, unit in (
+    refuse_open(
+        fit.bound_percent.bound_sd,
+        "echoes leave its three components open",
+        "state T2* of pore water and fat, or give more signal, voxels or echoes",
+    )
+    rows = rows_of(
+        (
             ("bound_fraction", fit.bound_percent, "%"),
             ("pore_fraction", fit.pore_percent, "%"),
             ("bone_fat", fit.fat_percent, "%"),
@@ -156,8 +153,26 @@ def tri_component(
             ("T2star_pore", fit.t2star_pore_ms, "ms"),
             ("T2star_fat", fit.t2star_fat_ms, "ms"),
         )
-    ]
+    )
     return fit, rows
+
+
+def refuse_open(sd: float, what: str, hint: str) -> None:
+    """Refuse a fraction that the data do not determine.
+
+    Raises:
+        ValueError: its least SD is above 15 points.
+    """
+    if not sd <= MOST_FRACTION_SD:
+        raise ValueError(f"the {what} (SD {sd:.0f} points at best, 15 are allowed); {hint}")
+
+
+def rows_of(components: Sequence[tuple[str, Component, str]]) -> list[RegionValue]:
+    """The rows of fitted numbers, each with its name and unit."""
+    return [
+        RegionValue(name, one.value, one.lower, one.upper, unit, one.bound_sd)
+        for name, one, unit in components
+    ]
 
 
 def suppression_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
