@@ -244,7 +244,7 @@ def test_what_the_data_leave_open_is_said(bone, tmp_path):
     low, high = found.rows[0].lower, found.rows[0].upper
     assert low < 54.5 < high
     few = inside & (np.arange(40) == 20) & (np.arange(40)[:, None] < 12)
-    with pytest.raises(ValueError, match="images leave its macromolecular fraction open"):
+    with pytest.raises(ValueError, match=r"fraction open \(SD \d+ points at best, 15 are allowed"):
         mt_fit.macromolecules(read(images, path, sigma=20.0), few)
     row = mt_fit.RegionValue("exchange", 9.0, 2.0, 9.0, "1/s")
     row = mt_fit._exchange(row, np.array([1, *BONE]))
@@ -259,7 +259,10 @@ def test_what_the_data_leave_open_is_said(bone, tmp_path):
     [
         ({"t1_ms": None}, "Without T1 the macromolecular fraction is not determined at all"),
         ({"t1_sd_ms": None}, "Without T1 the macromolecular fraction is not determined at all"),
-        ({"flips_deg": [1000] * 10}, "at least 2 powers of the MT pulse, 1 given"),
+        (
+            {"flips_deg": [1000] * 10},
+            "powers of the MT pulse, 1 given: fewer do not tell the fraction. MTR needs",
+        ),
         (
             {"offsets_hz": [2e3, 5e3, 1e4, 2e3, 5e3] * 2},
             "at least 4 offsets of the MT pulse, 3 given",

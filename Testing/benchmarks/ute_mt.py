@@ -70,8 +70,9 @@ def assumptions() -> None:
     for name, train in (("one spoke", ONE), ("nine spokes", NINE)):
         signals = exact(train)
         for words, r1, b1 in (
-            ("nothing wrong", 3.9, 1), ("B1 5 % too low", 3.9, 0.95), ("B1 5 % too high", 3.9, 1.05),
-            ("T1 5 % too low", 3.9 * 1.05, 1), ("T1 5 % too high", 3.9 / 1.05, 1),
+            ("nothing wrong", 3.9, 1), ("B1 5 % too low", 3.9, 0.95),
+            ("B1 5 % too high", 3.9, 1.05), ("T1 5 % too low", 3.9 * 1.05, 1),
+            ("T1 5 % too high", 3.9 / 1.05, 1),
         ):  # fmt: skip
             print(f"  {name}, {words}: {mmf(train, signals, r1, b1):.1f} %")
         other = Train(**{**vars(train), "line_shape": "super-lorentzian"})
@@ -103,8 +104,8 @@ def regions(fits: int) -> None:
         ):
             print(
                 f"  SNR {snr}, {name}: bias {scale * off[:, k].mean():+.3f}, RMS "
-                f"{scale * np.sqrt(np.mean(off[:, k] ** 2)):.3f} (bound {scale * fit.sds[k + 1]:.3f}"
-                f"); intervals cover {100 * covered[:, k].mean():.1f} %"
+                f"{scale * np.sqrt(np.mean(off[:, k] ** 2)):.3f} (bound "
+                f"{scale * fit.sds[k + 1]:.3f}); intervals cover {100 * covered[:, k].mean():.1f} %"
             )
         print(f"  {seconds:.2f} CPU-s a region with all intervals")
 
@@ -137,8 +138,8 @@ def maps() -> None:
     error = made[0].volume.array - 100 * true
     held = np.abs(error) < 1.96 * made[1].volume.array
     print(
-        f"  RMS {np.sqrt(np.mean(error**2)):.2f} points; intervals cover {100 * held.mean():.1f} %; "
-        f"{seconds * 1e6 / true.size:.0f} CPU-s per 10^6 voxels, fit of the region in it"
+        f"  RMS {np.sqrt(np.mean(error**2)):.2f} points; intervals cover {100 * held.mean():.1f} "
+        f"%; {seconds * 1e6 / true.size:.0f} CPU-s per 10^6 voxels, fit of the region in it"
     )
 
 
