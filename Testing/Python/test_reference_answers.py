@@ -35,7 +35,7 @@ from MarrowAssessLib.references.findings_by_age import (
 from MarrowAssessLib.references.group_curve import AgeGroup, fit_group_curves
 from MarrowAssessLib.references.limits import limit_interval, prediction_t
 from MarrowAssessLib.references.modelled import (
-    MODELLED,
+    PREDICTED,
     Sequence,
     modelled_band,
     modelled_curve,
@@ -359,7 +359,7 @@ def test_one_limit_alone_can_be_drawn(monkeypatch):
 
 
 def test_the_model_is_silent_where_it_does_not_hold():
-    for quantity in MODELLED:
+    for quantity in PREDICTED:
         assert modelled_band(quantity, "L3", 1.9) is None
         assert modelled_band(quantity, "L3", 2.0) is not None
         assert modelled_band(quantity, "distal femur", 30) is None

@@ -54,7 +54,7 @@ def assess(
     for score in settings.scores:
         refuse_exploratory(score)
     measured = measure(study, settings, progress)
-    age = study.age_years
+    age, field_t = study.age_years, field_strength_t(study)
     sites = sorted({region.site for region in study.with_role(Role.MARROW) if region.site})
     found = [marrow_conversion(site, age) for site in sites] if age is not None else []
     seen = [f for site in sites for f in frequencies(site, age, study.sex)] if found else []
@@ -62,7 +62,9 @@ def assess(
     return Assessment(
         study=study,
         settings=settings,
-        results=[_result(m, study, settings) for m in sorted(measured.measurements, key=order)],
+        results=[
+            _result(m, study, settings, field_t) for m in sorted(measured.measurements, key=order)
+        ],
         signatures=signatures(*_without_doubtful(study, measured)),
         skipped=measured.skipped,
         t1_pattern=t1_disc_pattern(age) if age is not None else None,
@@ -105,10 +107,11 @@ def _without_doubtful(study: Study, measured: Measured) -> tuple[Study, Measured
     return replace(study, regions=right), replace(measured, measurements=numbers)
 
 
-def _result(measurement: Measurement, study: Study, settings: Settings) -> Result:
+def _result(
+    measurement: Measurement, study: Study, settings: Settings, field_t: float | None
+) -> Result:
     quantity, site = measurement.quantity, measurement.site
     asked = (quantity, site, study.age_years, study.sex)
-    field_t = field_strength_t(study)
     expectation = expected(*asked, field_t)
     cutoffs = published_cutoffs(*asked) if measurement.comparable else []
     doubtful = tuple(

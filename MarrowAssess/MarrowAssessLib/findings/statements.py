@@ -29,7 +29,12 @@ from MarrowAssessLib.references.findings_by_age import (
     Frequency,
     frequencies,
 )
-from MarrowAssessLib.references.modelled import VERDICT_FROM_YEARS, Sequence, modelled_band
+from MarrowAssessLib.references.modelled import (
+    PREDICTED,
+    VERDICT_FROM_YEARS,
+    Sequence,
+    modelled_band,
+)
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, shading_corrected, times_ms
 from MarrowAssessLib.study.study import Study
 
@@ -224,6 +229,8 @@ def _worded(measurement: Measurement, study: Study) -> list[Statement]:
 
 def _modelled(measurement: Measurement, study: Study, n4: bool) -> list[Statement]:
     quantity, contrast = measurement.quantity, QUANTITIES[measurement.quantity].images[:1]
+    if quantity not in PREDICTED:  # before headers are read for it
+        return []
     if contrast == (Contrast.FS_T2,) and not shading_corrected(study, Contrast.FS_T2, n4):
         return []
     sequence = Sequence(*times_ms(study, contrast[0])) if contrast else Sequence()

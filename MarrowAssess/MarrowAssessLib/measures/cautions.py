@@ -28,7 +28,7 @@ def add_cautions(book: Book, measurement: Measurement) -> None:
         if region is None:  # a spectrum's voxel or a bone of a UTE series
             continue
         cautions += [c for c in region.cautions if c not in cautions]
-        if region.role in WHOLE and (side := _cut_by(book, name)):
+        if region.role in WHOLE and (side := book.of_all(_cut_by, name)):
             cautions.append(f"{name} reaches the {side} of the image and may go on beyond it.")
         if region.voxels < FEW_VOXELS and quantity.method is not Method.CROSS_SECTION:
             cautions.append(f"{name} has only {region.voxels} voxels.")

@@ -78,7 +78,6 @@ class ResultsPane:
         self._fill()
         self.show_doubt(self.doubtful)
         self._ui.resultsTableView.setMRMLTableNode(shown.table if shown else None)
-        self._ui.resultsTableView.resizeColumnsToContents()
         self._ui.showChartButton.enabled = bool(self._charts)
         for button in ("exportButton", "exportDicomButton", "addControlButton"):
             getattr(self._ui, button).enabled = fresh

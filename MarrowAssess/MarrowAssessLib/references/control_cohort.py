@@ -38,8 +38,12 @@ class ControlCohort:
 
 def cohort_folder() -> Path:
     """Where control cohorts are kept: $MARROWASSESS_COHORTS, else ~/.marrowassess/cohorts."""
-    chosen = os.environ.get("MARROWASSESS_COHORTS")
-    return Path(chosen) if chosen else Path.home() / ".marrowassess" / "cohorts"
+    return _as_path(
+        os.environ.get("MARROWASSESS_COHORTS") or os.path.expanduser("~/.marrowassess/cohorts")
+    )
+
+
+_as_path = lru_cache(maxsize=4)(Path)  # asked for with every number that is compared
 
 
 def save_control_cohort(cohort: ControlCohort) -> Path:
@@ -57,7 +61,7 @@ def stored_cohorts() -> tuple[ControlCohort, ...]:
         ValueError: a file in the folder is not a stored cohort.
     """
     folder = cohort_folder()
-    try:  # asked for every number that is compared
+    try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
     except (FileNotFoundError, NotADirectoryError):
         return ()

@@ -24,7 +24,7 @@ FIRST_AGE_YEARS = 2.0
 VERDICT_FROM_YEARS = 15.0
 CURVE_AGES_YEARS = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 80.0)
 COMMON_DRAWS, SUBJECT_DRAWS = 300, 150
-MODELLED = (
+PREDICTED = (
     "t1_marrow_muscle", "t1_marrow_disc", "fs_t2_marrow_muscle", "opposed_in_ratio", "signal_drop",
 )  # fmt: skip
 FIELDS_T = (1.5, 3.0)
@@ -79,14 +79,14 @@ def modelled_band(
 ) -> ModelledBand | None:
     """The modelled band of a quantity; None where the model does not hold.
 
-    It holds for MODELLED quantities of lumbar vertebrae, from 2 years on, at 1.5 and 3 T.
+    It holds for PREDICTED quantities of lumbar vertebrae, from 2 years on, at 1.5 and 3 T.
 
     Raises:
         ValueError: an impossible age.
     """
     age = check_age(age_years)
     near = [f for f in FIELDS_T if field_strength_t is None or abs(f - field_strength_t) < 0.3]
-    if quantity not in MODELLED or age < FIRST_AGE_YEARS or not near or not is_lumbar(site):
+    if quantity not in PREDICTED or age < FIRST_AGE_YEARS or not near or not is_lumbar(site):
         return None
     key = "opposed_in_ratio" if quantity == "signal_drop" else quantity
     ends = [_ends(key, age, sex, field, sequence or Sequence()) for field in near]
@@ -129,14 +129,15 @@ class ModelledCurve:
 
 @lru_cache(maxsize=16)
 def modelled_curve(quantity: str, sex: str | None = None) -> ModelledCurve | None:
-    """The band of a lumbar vertebra over age; None of quantities that are not MODELLED."""
-    if quantity not in MODELLED:
+    """The band of a lumbar vertebra over age; None of quantities that are not PREDICTED."""
+    if quantity not in PREDICTED:
         return None
     bands = [modelled_band(quantity, "lumbar", age, sex) for age in CURVE_AGES_YEARS]
     lows, highs = zip(*((band.low, band.high) for band in bands), strict=True)
     return ModelledCurve(CURVE_AGES_YEARS, lows, highs)
 
 
+@lru_cache(maxsize=1)
 def model_records() -> tuple[Record, ...]:
     """The records behind the model's inputs."""
     found = {r.id: r for entry in data()["model_inputs"] for r in records_of(entry)}

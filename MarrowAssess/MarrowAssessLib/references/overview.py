@@ -8,7 +8,7 @@ from typing import NamedTuple
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
 from MarrowAssessLib.references.findings_by_age import all_frequencies
-from MarrowAssessLib.references.modelled import FIRST_AGE_YEARS, MODELLED
+from MarrowAssessLib.references.modelled import FIRST_AGE_YEARS, PREDICTED
 from MarrowAssessLib.references.records import Record, ages_text, data, records_of
 from MarrowAssessLib.references.repeatability import repeatability
 
@@ -41,7 +41,7 @@ def overview() -> list[Known]:
             ages = _span((rule["age_min"], rule["age_max"]) for rule in rules)
             names = _names(r for rule in rules for r in records_of(rule))
             rows.append(Known(quantity.name, "cut-off", ages, "", "", names))
-        if key in MODELLED:
+        if key in PREDICTED:
             ages = ages_text(FIRST_AGE_YEARS, None)
             rows.append(Known(quantity.name, "modelled", ages, "lumbar", "", "signal equations"))
         if known := repeatability(key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from MarrowAssessLib.references.records import Record, data, records_of
 
@@ -45,6 +46,7 @@ class Repeatability:
         )
 
 
+@cache
 def repeatability(quantity: str) -> Repeatability | None:
     """The published repeatability of a quantity; None where there is none."""
     for entry in data()["repeatability"]:

@@ -246,10 +246,11 @@ def notes(assessment: Assessment) -> list[str]:
     pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
-    said = said_without_reference(assessment)
+    lines = headlines(assessment)
+    said = [line for line in lines if line.kind in SAID_KINDS]
     if unusual := [line.what for line in said if line.tone == UNUSUAL]:
         found.append(f"Unusual by what is published: {'; '.join(unusual)}.")
-    found += [line.says for line in headlines(assessment) if line.kind == "nothing"]
+    found += [line.says for line in lines if line.kind == "nothing"]
     if alone := _unmeasured(assessment):
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")

@@ -132,10 +132,11 @@ def regions_from_node(
     to_world = world_matrix(node)
     boxes: dict[str, list] = {}
     regions = []
+    beside = segment_names(node)
     wanted = segmentation.GetSegmentIDs() if segment_ids is None else segment_ids
     for segment_id in wanted:
         segment = segmentation.GetSegment(segment_id)
-        role, site, cautions = segment_identity(segment, segment_names(node))
+        role, site, cautions = segment_identity(segment, beside)
         image = segment.GetRepresentation(LABELMAP)
         placed = None
         if image is not None:

@@ -88,6 +88,8 @@ class Volume:
         """
         if self.array.shape != other.array.shape:
             return False
+        if np.array_equal(self.ijk_to_ras, other.ijk_to_ras):
+            return True
         if tolerance_mm is None:
             tolerance_mm = max(0.01, 0.05 * float(self.spacing.min()))
         extent = np.array(self.array.shape[::-1])
