@@ -459,8 +459,10 @@ def test_images_say_what_visits_must_have_in_common(tmp_path):
     paths = write_maps([ParametricMap(map_kind("PDFF"), volume, facts)], tmp_path, "waterfat")
     stated = how_made(paths[0])
     assert stated == {"MapMethod": "complex", "FatModel": "ren", "MagneticFieldStrength": 2.89}
+    assert how_made(tmp_path / "other.nrrd") == {}
     paths[-1].write_text("{")
-    assert how_made(paths[0]) == {} == how_made(tmp_path / "other.nrrd")
+    with pytest.raises(ValueError, match="this is not a record of maps"):
+        how_made(paths[0])
     volume.attributes = stated | {
         "Manufacturer": "GE", "ManufacturerModelName": "Premier", "EchoTime": "1.2",
         "PatientName": "Mueller",

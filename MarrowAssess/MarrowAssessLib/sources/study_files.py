@@ -9,7 +9,6 @@ from pathlib import Path
 from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.images.identity import TYPED_FACTS, short_hash, without_names
 from PDFFMapperLib.images.volume import Volume, grids_differ, placed_twice
-from PDFFMapperLib.maps.made_by import how_made
 from PDFFMapperLib.maps.trust import where_trusted
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -83,7 +82,6 @@ def read_study(
         mask = mask if keep_names else mask and "the mask beside it"
         inputs[contrast.value] += f" (where {mask} says so)" if mask else ""
         notes += read[contrast].notes
-        read[contrast].attributes = {**how_made(path), **read[contrast].attributes}
     grids, regions = _from_labels(labels, rules, labels_of, inputs, keep_names)
     if segmentation is not None:
         drawn = _from_segmentation(segmentation, grids, read, inputs, keep_names)

@@ -18,6 +18,7 @@ from PDFFMapperLib.dicom_out.source import (
     refuse_without_highdicom,
     source_of,
 )
+from PDFFMapperLib.images.attributes import RECORD
 from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.sidecar import with_stated_facts
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
         InterruptedError: canceled.
     """
     prefix = checked_prefix(args.prefix)
-    refuse_foreign(args.out, f"{prefix}_maps.json", [f"{prefix}_regions.csv"])
+    refuse_foreign(args.out, f"{prefix}_{RECORD}", [f"{prefix}_regions.csv"])
     recipe, images, settings, notes = _recipe_and_images(args, family)
     settings.update(_settings(args, family, recipe, images))
     source = _dicom_source(args, images)
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
     _record_inputs(maps, images, notes, args, _paths(args, recipe))
     _say(maps)
     _refuse_empty(maps)
-    with output_set(args.out, f"{prefix}_maps.json") as folder:
+    with output_set(args.out, f"{prefix}_{RECORD}") as folder:
         count = len(write_maps(maps, folder, prefix, f".{args.format}"))
         if labels is not None:
             path = folder / f"{prefix}_regions.csv"

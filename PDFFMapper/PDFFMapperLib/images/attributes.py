@@ -24,7 +24,9 @@ PRODUCTS = {
     "ADC_UNSPECIFIED": "adc", "EADC": "eadc", "FA": "anisotropy",
 }  # fmt: skip
 
-# What a computed map's numbers rest on; the record beside its file keeps it.
+# What a computed map's numbers rest on; the record beside its file keeps it, under this name after
+# the prefix of the maps' names.
+RECORD = "maps.json"
 RECORDED = ("Calibration", "SystematicError", "LowShare", "ConvolutionKernel", "FatSpectrum",
             "FatSpectrumError")  # fmt: skip
 

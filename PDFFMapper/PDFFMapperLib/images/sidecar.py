@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.dicom.facts import component_of_image_type
-from PDFFMapperLib.images.attributes import RECORDED, image_type_of, number_of
+from PDFFMapperLib.images.attributes import image_type_of, number_of
 from PDFFMapperLib.images.bids import bids_name, inherited_facts
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.made_by import how_made
 from PDFFMapperLib.water_fat.echo_train import field_strength
 from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds, unit_of_echo_times
 
@@ -96,20 +97,8 @@ def with_stated_facts(volume: Volume, path: str | Path) -> Volume:
     """
     if side := sidecar_of_image(path):
         volume.attributes = {**side.attributes, **volume.attributes}
-    volume.attributes = {**_facts_of_map(Path(path)), **volume.attributes}
+    volume.attributes = {**how_made(path), **volume.attributes}
     return volume
-
-
-def _facts_of_map(path: Path) -> dict[str, object]:
-    """What the record that was written with a map says of it; {} without one."""
-    for record in sorted(path.parent.glob("*_maps.json")):
-        if path.name.startswith(record.name.removesuffix("maps.json")):
-            entries = read_json(record, "a record of maps").get("maps")
-            for entry in entries if isinstance(entries, list) else ():
-                if isinstance(entry, dict) and entry.get("file") == path.name:
-                    facts = entry.get("facts")
-                    return {k: v for k, v in facts.items() if k in RECORDED} if facts else {}
-    return {}
 
 
 def _written_echo_times(facts: Mapping[str, object]) -> object:

@@ -1,37 +1,47 @@
-"""How a map's file was made, by the record that the commands write beside their maps."""
+"""How a map's file was made, by the record that is written beside it."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from PDFFMapperLib.maps.kinds import KINDS
-
-RECORD = "maps.json"  # after the prefix of the maps' names
+from PDFFMapperLib.images.attributes import RECORD, RECORDED
+from PDFFMapperLib.images.json_file import read_json
 
 
 def how_made(path: str | Path) -> dict[str, object]:
-    """What a map's record says of its method, as attributes of an image; {} without a record.
+    """What the record beside a map says of it, as attributes of an image; {} without a record.
 
-    "MapMethod", "FatModel", "BValues" (s/mm^2) and "MagneticFieldStrength" (T). A damaged record
-    says nothing: the map itself is whole.
+    "MapMethod", "FatModel", "BValues" (s/mm^2), "MagneticFieldStrength" (T) and what its numbers
+    rest on (attributes.RECORDED).
+
+    Raises:
+        ValueError: the record is damaged.
     """
     path = Path(path)
-    prefixes = (path.name.rpartition(f"_{kind.name}.")[0] for kind in KINDS)
-    beside = [path.with_name(f"{prefix}_{RECORD}") for prefix in prefixes if prefix]
-    for record in (one for one in beside if one.is_file()):
-        try:
-            content = json.loads(record.read_text(encoding="utf-8"))
-            own = next(m["provenance"] for m in content["maps"] if m["file"] == path.name)
-            facts = {**content["provenance"], **own}
-        except (ValueError, KeyError, TypeError, StopIteration):
-            continue
-        b_values = facts.get("b_values_s_per_mm2")
-        found = {
-            "MapMethod": facts.get("method"),
-            "FatModel": facts.get("fat_spectrum"),
-            "BValues": sorted(b_values) if isinstance(b_values, list) else None,
-            "MagneticFieldStrength": facts.get("field_strength_t"),
-        }
-        return {name: value for name, value in found.items() if value is not None}
+    for record in sorted(path.parent.glob(f"*_{RECORD}")):
+        if path.name.startswith(record.name.removesuffix(RECORD)):
+            content = read_json(record, "a record of maps")
+            entries = content.get("maps")
+            for entry in entries if isinstance(entries, list) else ():
+                if isinstance(entry, dict) and entry.get("file") == path.name:
+                    return _attributes(_named(content, "provenance"), entry)
     return {}
+
+
+def _attributes(shared: Mapping[str, object], entry: Mapping[str, object]) -> dict[str, object]:
+    made = {**shared, **_named(entry, "provenance")}
+    b_values = made.get("b_values_s_per_mm2")
+    found = {
+        "MapMethod": made.get("method"),
+        "FatModel": made.get("fat_spectrum"),
+        "BValues": sorted(b_values) if isinstance(b_values, list) else None,
+        "MagneticFieldStrength": made.get("field_strength_t"),
+        **{key: one for key, one in _named(entry, "facts").items() if key in RECORDED},
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _named(content: Mapping[str, object], key: str) -> dict[str, object]:
+    values = content.get(key)
+    return values if isinstance(values, dict) else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.images.attributes import RECORDED
+from PDFFMapperLib.images.attributes import RECORD, RECORDED
 from PDFFMapperLib.images.files import write_volume, written_whole
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import MapKind
@@ -112,7 +112,7 @@ def write_maps(
                 **({"facts": facts} if (facts := _recorded(each.volume)) else {}),
             }
         )
-    record = folder / f"{prefix}_maps.json"
+    record = folder / f"{prefix}_{RECORD}"
     with written_whole(record) as temporary:
         temporary.write_text(
             json.dumps({"provenance": shared, "maps": entries}, indent=2) + "\n", encoding="utf-8"
