@@ -190,6 +190,13 @@ def test_every_quantity_of_a_map_is_of_a_kind_that_can_be_checked():
             assert contrast.kind.unit == row.unit, row.key
 
 
+@pytest.mark.parametrize("row", QUANTITIES.values(), ids=QUANTITIES)
+def test_every_row_names_the_function_that_measures_it(row):
+    assert (row.method is Method.REFERENCE_ONLY) == (not row.method.function)
+    if row.method.function:
+        assert list(inspect.signature(row.method.measure).parameters) == ["book", "quantity"]
+
+
 def test_a_map_without_values_in_a_region_is_told_not_fatal(spine):
     dstar = np.full(spine.grid.array.shape, np.nan, np.float32)
     dstar[:, :10] = 20.0

@@ -6,8 +6,11 @@ A quantity of a map that is known already is one more row here and its test; eve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, unique
+from functools import cached_property
+from pkgutil import resolve_name
 
 from PDFFMapperLib.spectroscopy.rows import ROWS
 
@@ -15,45 +18,70 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 
 
+@unique
 class Method(Enum):
-    """How a quantity is measured; `measures.measure.METHODS` has the function of each."""
+    """How a quantity is measured: in words, and by which function of `measures`.
 
-    TISSUE_RATIO = "signal over that of the nearest region of another tissue"
-    OPPOSED_RATIO = "opposed over in phase"
-    SIGNAL_DROP = "from the opposed/in-phase ratio"
-    FAT_IF_WATER_DOMINATES = "from the opposed/in-phase ratio, the smaller solution"
-    FAT_IF_FAT_DOMINATES = "from the opposed/in-phase ratio, the larger solution"
-    ENHANCEMENT = "after over before contrast agent"
-    LEVELS_OVER_CSF = "vertebral levels over CSF"
-    SNR_SCORE = "signal over noise, in SDs of a reference"
-    MAP_VALUE = "median of a map"
-    YELLOW_SHARE = "from PDFF, between red and yellow marrow"
-    CROSS_SECTION = "area of a region's largest section"
-    TEXTURE = "gray levels of neighboring voxels"
-    BODY_SHAPE = "from the outline of a vertebral body"
-    DEFORMITY = "from all bodies' grades"
-    BODY_SIGNAL = "a body's signal over that of bodies without low height"
-    UPTAKE = "mean of PET"
-    UPTAKE_MAX = "highest voxel of PET"
-    UPTAKE_PEAK = "highest mean of 1 cm^3 of PET"
-    UPTAKE_TOTAL = "mean of PET times volume"
-    UPTAKE_LEAN = "mean of PET by lean body mass"
-    UPTAKE_RATIO = "mean of PET over that of another tissue"
-    UPTAKE_SCORE = "mean of PET beside blood pool and liver"
-    UPTAKE_SCORE_PEAK = "peak of PET beside blood pool and liver"
-    CT_VALUE = "median of a dual-energy map"
-    CT_GRADIENT = "change of a dual-energy map from level to level"
-    CT_COLUMN = "mean of a dual-energy map over all vertebrae by their volume"
-    DIFFUSION_VOLUME = "volume of lesions on whole-body diffusion"
-    GLOBAL_ADC = "ADC of all lesions together"
-    ADC_SHARE = "share of lesions within limits of ADC"
-    FOCAL_LESIONS = "number of lesions"
-    SKELETAL_PART = "all marrow of a part of the skeleton"
-    LIMB_RATIO = "highest voxel of limbs over that of spine and pelvis"
-    LIMB_SPREAD = "regions of limbs above blood pool and liver"
-    SPECTRUM = "from single-voxel spectroscopy"
-    BONE = "from a UTE series of a bone"
-    REFERENCE_ONLY = "not here; references name it"
+    The function is given the book of a study and the quantity, and returns what it measured and
+    what it had to skip.
+    """
+
+    TISSUE_RATIO = (
+        "signal over that of the nearest region of another tissue",
+        "signal_ratios:tissue_ratio",
+    )
+    OPPOSED_RATIO = "opposed over in phase", "chemical_shift:opposed_phase"
+    SIGNAL_DROP = "from the opposed/in-phase ratio", "chemical_shift:opposed_phase"
+    FAT_IF_WATER_DOMINATES = (
+        "from the opposed/in-phase ratio, the smaller solution",
+        "chemical_shift:opposed_phase",
+    )
+    FAT_IF_FAT_DOMINATES = (
+        "from the opposed/in-phase ratio, the larger solution",
+        "chemical_shift:opposed_phase",
+    )
+    ENHANCEMENT = "after over before contrast agent", "signal_ratios:enhancement"
+    LEVELS_OVER_CSF = "vertebral levels over CSF", "vbq:levels_over_csf"
+    SNR_SCORE = "signal over noise, in SDs of a reference", "m_score:snr_score"
+    MAP_VALUE = "median of a map", "maps:map_value"
+    YELLOW_SHARE = "from PDFF, between red and yellow marrow", "composition:yellow_shares"
+    CROSS_SECTION = "area of a region's largest section", "muscle:cross_section"
+    TEXTURE = "gray levels of neighboring voxels", "texture:texture"
+    BODY_SHAPE = "from the outline of a vertebral body", "heights:body_shape"
+    DEFORMITY = "from all bodies' grades", "heights:deformity_index"
+    BODY_SIGNAL = "a body's signal over that of bodies without low height", "heights:body_signal"
+    UPTAKE = "mean of PET", "uptake:uptake"
+    UPTAKE_MAX = "highest voxel of PET", "uptake:uptake"
+    UPTAKE_PEAK = "highest mean of 1 cm^3 of PET", "uptake:uptake"
+    UPTAKE_TOTAL = "mean of PET times volume", "uptake:uptake"
+    UPTAKE_LEAN = "mean of PET by lean body mass", "uptake:uptake"
+    UPTAKE_RATIO = "mean of PET over that of another tissue", "uptake:uptake"
+    UPTAKE_SCORE = "mean of PET beside blood pool and liver", "uptake:uptake"
+    UPTAKE_SCORE_PEAK = "peak of PET beside blood pool and liver", "uptake:uptake"
+    CT_VALUE = "median of a dual-energy map", "dual_energy:ct_value"
+    CT_GRADIENT = "change of a dual-energy map from level to level", "dual_energy:ct_gradient"
+    CT_COLUMN = (
+        "mean of a dual-energy map over all vertebrae by their volume",
+        "dual_energy:ct_column",
+    )
+    DIFFUSION_VOLUME = "volume of lesions on whole-body diffusion", "whole_body:whole_body"
+    GLOBAL_ADC = "ADC of all lesions together", "whole_body:whole_body"
+    ADC_SHARE = "share of lesions within limits of ADC", "whole_body:whole_body"
+    FOCAL_LESIONS = "number of lesions", "whole_body:whole_body"
+    SKELETAL_PART = "all marrow of a part of the skeleton", "whole_body:whole_body"
+    LIMB_RATIO = "highest voxel of limbs over that of spine and pelvis", "uptake:uptake"
+    LIMB_SPREAD = "regions of limbs above blood pool and liver", "uptake:uptake"
+    SPECTRUM = "from single-voxel spectroscopy", "spectroscopy:spectral_value"
+    BONE = "from a UTE series of a bone", "ute:bone_value"
+    REFERENCE_ONLY = "not here; references name it", ""
+
+    def __init__(self, words: str, function: str) -> None:
+        self.words, self.function = words, function
+
+    @cached_property
+    def measure(self) -> Callable[..., list]:
+        """Its function, imported when it is first needed: measures lie above this catalogue."""
+        return resolve_name(f"MarrowAssessLib.measures.{self.function}")
 
 
 @dataclass(frozen=True)

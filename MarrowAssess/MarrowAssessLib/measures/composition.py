@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from MarrowAssessLib.catalogue.quantities import Quantity
+from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.maps import map_value
 from MarrowAssessLib.measures.measurement import Measurement
 
 
@@ -33,7 +36,12 @@ def composition(pdff_percent: float) -> Composition:
     return Composition(100 * share, 40 - 25 * share, 20 - 15 * share, 40 + 40 * share)
 
 
-def yellow_share(pdff: Measurement) -> Measurement:
+def yellow_shares(book: Book, quantity: Quantity) -> list[Measurement]:
+    """The shares of yellow marrow that PDFF implies."""
+    return [_yellow_share(one) for one in map_value(book, quantity) if isinstance(one, Measurement)]
+
+
+def _yellow_share(pdff: Measurement) -> Measurement:
     """The share of yellow marrow that a PDFF implies."""
     implied = composition(pdff.value)
     one = replace(pdff, value=implied.yellow_share, ci95=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,24 +11,11 @@ from PDFFMapperLib.maps.progress import Progress, share, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
-from MarrowAssessLib.measures.chemical_shift import fat_signal_fraction, opposed_phase
-from MarrowAssessLib.measures.composition import yellow_share
-from MarrowAssessLib.measures.dual_energy import ct_column, ct_gradient, ct_value
-from MarrowAssessLib.measures.heights import body_shape, body_signal, deformity_index
-from MarrowAssessLib.measures.m_score import snr_score
-from MarrowAssessLib.measures.maps import map_value
+from MarrowAssessLib.measures.chemical_shift import fat_signal_fraction
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
-from MarrowAssessLib.measures.muscle import cross_section
-from MarrowAssessLib.measures.signal_ratios import enhancement, tissue_ratio
-from MarrowAssessLib.measures.spectroscopy import spectral_value
-from MarrowAssessLib.measures.texture import texture
-from MarrowAssessLib.measures.uptake import uptake
-from MarrowAssessLib.measures.ute import bone_value
-from MarrowAssessLib.measures.vbq import levels_over_csf
-from MarrowAssessLib.measures.whole_body import whole_body
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -36,60 +23,6 @@ OUTLIERS = (
     "No voxel is trimmed; voxels that are NaN or infinite are left out and counted. "
     "Ratios are of medians, which single bright vessels or streaks do not move."
 )
-
-
-def _yellow_shares(book: Book, quantity: Quantity) -> list[Measurement]:
-    found = map_value(book, quantity)
-    return [yellow_share(pdff) for pdff in found if isinstance(pdff, Measurement)]
-
-
-METHODS: dict[Method, Callable[[Book, Quantity], list[Measurement | Skipped]]] = {
-    Method.TISSUE_RATIO: tissue_ratio,
-    Method.OPPOSED_RATIO: opposed_phase,
-    Method.SIGNAL_DROP: opposed_phase,
-    Method.FAT_IF_WATER_DOMINATES: opposed_phase,
-    Method.FAT_IF_FAT_DOMINATES: opposed_phase,
-    Method.ENHANCEMENT: enhancement,
-    Method.LEVELS_OVER_CSF: levels_over_csf,
-    Method.SNR_SCORE: snr_score,
-    Method.MAP_VALUE: map_value,
-    Method.CT_VALUE: ct_value,
-    Method.CT_GRADIENT: ct_gradient,
-    Method.CT_COLUMN: ct_column,
-    Method.YELLOW_SHARE: _yellow_shares,
-    Method.CROSS_SECTION: cross_section,
-    Method.TEXTURE: texture,
-    Method.BODY_SHAPE: body_shape,
-    Method.DEFORMITY: deformity_index,
-    Method.BODY_SIGNAL: body_signal,
-    Method.SPECTRUM: spectral_value,
-    Method.BONE: bone_value,
-    **dict.fromkeys(
-        (
-            Method.SKELETAL_PART,
-            Method.DIFFUSION_VOLUME,
-            Method.GLOBAL_ADC,
-            Method.ADC_SHARE,
-            Method.FOCAL_LESIONS,
-        ),
-        whole_body,
-    ),
-    **dict.fromkeys(
-        (
-            Method.UPTAKE,
-            Method.UPTAKE_MAX,
-            Method.UPTAKE_PEAK,
-            Method.UPTAKE_TOTAL,
-            Method.UPTAKE_LEAN,
-            Method.UPTAKE_RATIO,
-            Method.UPTAKE_SCORE,
-            Method.UPTAKE_SCORE_PEAK,
-            Method.LIMB_RATIO,
-            Method.LIMB_SPREAD,
-        ),
-        uptake,
-    ),
-}
 
 
 def measure(
@@ -167,8 +100,8 @@ def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
     outcomes = [
         outcome
         for quantity in quantities
-        if quantity.method in METHODS and set(quantity.images) <= set(book.acquired)
-        for outcome in METHODS[quantity.method](book, quantity)
+        if quantity.method.function and set(quantity.images) <= set(book.acquired)
+        for outcome in quantity.method.measure(book, quantity)
     ]
     measured = Measured(
         [one for one in outcomes if isinstance(one, Measurement)],
