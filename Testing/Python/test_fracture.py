@@ -10,6 +10,7 @@ import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.fracture import grade
 from MarrowAssessLib.fracture.edema import FLUID_SIGN, NO_EDEMA_IMAGE, marrow_signals
+from MarrowAssessLib.fracture.endplates import at_edges
 from MarrowAssessLib.fracture.grade import assess_heights, grade_of
 from MarrowAssessLib.fracture.heights import measure_body
 from MarrowAssessLib.fracture.outlines import surfaces_of_masks
@@ -102,6 +103,19 @@ def test_endplates_lie_at_the_edges_of_the_image(healthy, disc):
     for level in (100.0, 0.0):
         blank = volume.with_array(np.full(signal.shape, level, np.float32))
         np.testing.assert_array_equal(measure_body(outline, blank).mm, measure_body(outline).mm)
+
+
+@pytest.mark.parametrize(("edge_mm", "moved"), [(3.0, 3.0), (-3.0, -3.0), (4.75, 0.0)])
+def test_an_edge_beyond_reach_is_another_structure_s(edge_mm, moved):
+    """Bright marrow ends that far from the outline's endplate; 4 mm are looked over."""
+    to_ras = np.diag([1.0, 1.0, 0.25, 1.0])
+    to_ras[2, 3] = -10.0
+    height = -10 + 0.25 * np.arange(81)
+    signal = np.broadcast_to(100.0 * (height <= edge_mm)[:, None, None], (81, 30, 3))
+    starts = np.stack([np.ones(30), np.arange(30.0), np.zeros(30)], -1)[None]
+    volume = Volume(signal.astype(np.float32), to_ras, "T1")
+    found = at_edges(volume, starts, np.array([0.0, 0.0, 1.0]), np.zeros((1, 30)))
+    np.testing.assert_allclose(found, moved, atol=0.75 if moved else 0)  # half an edge's width
 
 
 def test_wedges_by_standard_deviations(healthy):
