@@ -202,7 +202,7 @@ def test_n4_without_signal_is_refused():
 def test_shapes_and_labels_that_cannot_be_are_refused(tmp_path):
     grid = Volume(np.zeros(SHAPE, np.float32), np.eye(4), "T1")
     far = Shape("sphere", "L3", np.array([[500.0, 0, 0]]), 4.0)
-    with pytest.raises(ValueError, match="L3: this shape lies outside T1"):
+    with pytest.raises(ValueError, match="L3 lies outside T1; draw it inside the image"):
         rasterize(far, grid, Role.MARROW, "L3")
     with pytest.raises(ValueError, match="does not say what a label means"):
         parse_label_rule("marrow:L3")

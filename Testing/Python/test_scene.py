@@ -203,7 +203,7 @@ def test_voxels_outside_a_smaller_volume_are_counted(volume, regions):
     smaller = volume_to_node(Volume(volume.array[:3], OBLIQUE, "part"))
     (region,) = regions_from_node(node, smaller)
     assert region.voxels == 2 * 3 * 5
-    assert "15 voxels lie outside the volume: left out." in region.cautions
+    assert "A part of L3 marrow (15 voxels) lies outside part; it was left out." in region.cautions
 
 
 def test_region_names_must_differ(volume, regions):
@@ -213,7 +213,7 @@ def test_region_names_must_differ(volume, regions):
 
 def test_region_outside_the_volume_is_refused(volume, regions):
     part = volume_to_node(Volume(volume.array[:3], OBLIQUE, "part"))
-    with pytest.raises(ValueError, match="'L3 marrow' reaches outside the volume 'part'"):
+    with pytest.raises(ValueError, match="A part of L3 marrow lies outside part; draw it"):
         regions_to_node(regions[:1], part)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, lies_outside
 
 from MarrowAssessLib.catalogue.anatomy import Role, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -130,7 +130,7 @@ def _uptake(region: Region, book: Book, image: Volume) -> Uptake | str:
     cover = coverage(inner, book.grid, image)
     if cover.inside < 1 - _MOST_OUTSIDE:
         if not cover.weights.any():
-            return f"{region.name} lies outside the PET"
+            return lies_outside(region.name, "the PET")
         cautions.append(f"Only {100 * cover.inside:.0f} % of {region.name} lies inside the PET.")
     values = np.asarray(image.array[cover.box], float)
     weights = np.where(np.isfinite(values), cover.weights, 0.0).astype(float)

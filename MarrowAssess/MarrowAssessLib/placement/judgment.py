@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, lies_outside
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.level_names import PITCH_PER_HEIGHT, KnownLevel, neighbor_site
@@ -118,10 +118,8 @@ def require_inside(volume: Volume, point_ras: Sequence[float], what: str = "") -
     point = np.asarray(point_ras, float)
     if not volume.holds(point):
         where = ", ".join(f"{value:g}" for value in np.round(point, 1))
-        named = f"{what}: the" if what else "The"
-        raise ValueError(
-            f"{named} point {where} (RAS, mm) lies outside {volume.name}; put it inside the image."
-        )
+        point = f"{f'{what}: the' if what else 'The'} point {where} (RAS, mm)"
+        raise ValueError(lies_outside(point, volume.name, "put it inside the image"))
 
 
 def known_level(site: str, role: Role, points_ras: np.ndarray, margin_mm: float) -> KnownLevel:

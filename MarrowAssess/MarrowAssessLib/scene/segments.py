@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, lies_outside
 from PDFFMapperLib.scene.volumes import (
     ijk_to_world,
     numpy_matrix,
@@ -103,10 +103,8 @@ def _tag_text(sentences: Sequence[str]) -> str:
 def _require_inside(region: Region, volume_node: slicer.vtkMRMLVolumeNode) -> None:
     shape = volume_node.GetImageData().GetDimensions()[::-1]
     if any(part.stop > n for part, n in zip(region.box, shape, strict=True)):
-        raise ValueError(
-            f"Region '{region.name}' reaches outside the volume '{volume_node.GetName()}'; "
-            "regions and volume must be on one grid."
-        )
+        part = f"A part of {region.name}"
+        raise ValueError(lies_outside(part, volume_node.GetName(), "draw it on this image's grid"))
 
 
 def regions_from_node(
@@ -153,7 +151,9 @@ def regions_from_node(
             mask, offset, lost = placed
             region = Region(segment.GetName(), role, site, mask, offset, cautions)
             if lost:
-                region.cautions = [*cautions, f"{lost} voxels lie outside the volume: left out."]
+                part = f"A part of {region.name} ({lost} voxels)"
+                said = lies_outside(part, volume_node.GetName(), "it was left out")
+                region.cautions = [*cautions, said]
         region.doubtful = is_doubtful(segment)
         regions.append(region)
     return regions

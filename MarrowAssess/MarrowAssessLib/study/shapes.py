@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, lies_outside
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.study.regions import Region
@@ -50,7 +50,7 @@ def rasterize(shape: Shape, volume: Volume, role: Role, site: str, name: str = "
     box = _voxel_box(volume, center, half_extent)
     shape_kji = tuple(s.stop - s.start for s in box)
     if min(shape_kji) <= 0:
-        raise ValueError(f"{shape.name}: this shape lies outside {volume.name}.")
+        raise ValueError(lies_outside(shape.name, volume.name, "draw it inside the image"))
     indices = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in box], indexing="ij"), -1)
     mask = _INSIDE[shape.kind](shape, volume, indices[..., ::-1])
     offset = tuple(s.start for s in box)

@@ -6,7 +6,7 @@ import re
 
 from PDFFMapperLib.dual_energy.calibration import LEAST_KV_APART
 from PDFFMapperLib.images.attributes import image_type_of, number_of
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
 
 _NO_SLICES = ("LOCALIZER", "MIP", "MAX_IP", "PROJECTION IMAGE")
 _MATERIAL = ("MAT_SPECIFIC", "MAT_REMOVED", "MAT_MODIFIED", "MAT_FRACTIONAL", "EFF_ATOMIC_NUM",
@@ -46,10 +46,8 @@ def check_images(low: Volume, high: Volume, mixtures: bool) -> list[str]:
                 f"{one.name}: contrast agent was given; iodine would be taken for bone mineral."
             )
     if not low.same_grid(high, _SAME_PLACE_MM):
-        raise ValueError(
-            f"{low.name} and {high.name} lie up to a twentieth of a voxel apart; a pair is of one "
-            f"scan, within {_SAME_PLACE_MM} mm."
-        )
+        of_pair = f"a pair is of one scan, within {_SAME_PLACE_MM} mm"
+        raise ValueError(grids_differ(low, high, of_pair))
     frames = {one.attributes.get("FrameOfReference") for one in (low, high)} - {None}
     if len(frames) > 1:
         raise ValueError(

@@ -145,6 +145,11 @@ def placed_twice(*volumes: Volume) -> Volume | None:
     return next((one for one in volumes if "PlacementsApartMm" in one.attributes), None)
 
 
+def lies_outside(what: str, image: str, then: str = "") -> str:
+    """The sentence that something is not inside an image, and what to do; else the bare reason."""
+    return f"{what} lies outside {image}" + (f"; {then}." if then else "")
+
+
 def grids_differ(one: Volume, other: Volume, remedy: str = "resample one of them first") -> str:
     """The sentence that two images do not share their voxel grid, and what to do."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import ndtr
 
+from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
 from PDFFMapperLib.ute.ring import Ring, box_around, fit_ring, placed, polar_curve
 
@@ -129,7 +130,7 @@ def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.
     to_ijk = np.linalg.inv(data.grid.ijk_to_ras)
     kji = np.round(to_ijk[:3] @ [*point_ras, 1.0]).astype(int)[::-1]
     if (kji < 0).any() or (kji >= data.grid.array.shape).any():
-        raise ValueError("The point lies outside the images; name one in the marrow cavity.")
+        raise ValueError(lies_outside("The point", "the images", "name one in the marrow cavity"))
     return np.concatenate([[kji[axis]], np.delete(kji, axis)])
 
 
