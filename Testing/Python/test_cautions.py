@@ -344,14 +344,11 @@ def test_cohorts_say_where_they_are_weak(tmp_path, monkeypatch):
 
 
 def test_arguments_of_the_statistics_are_checked():
-    from MarrowAssessLib.references.findings_by_age import exact_interval
     from MarrowAssessLib.references.group_curve import fit_group_curves
     from MarrowAssessLib.study.regions import judge_right
     from MarrowAssessLib.texture.discretization import Discretization
     from MarrowAssessLib.texture.resampling import resampled
 
-    with pytest.raises(ValueError, match="5 of 4 is no proportion"):
-        exact_interval(5, 4)
     with pytest.raises(ValueError, match="A curve needs at least three groups of ages"):
         fit_group_curves(((),))
     with pytest.raises(ValueError, match="'L9' cannot be judged right: doubtful regions are none"):

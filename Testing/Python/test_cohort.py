@@ -136,6 +136,9 @@ def test_the_page_shows_what_failed_and_what_is_odd(results, tmp_path):
     assert '<a href="studies/s10/report.html">s10</a>' in page and "data:image/png;base64," in page
     assert "A&lt;b&gt;" in page and "why &amp; how." in page and "s&lt;" in page
     assert "L3 (%), women, n = 11" in page and "P97" in page  # the reference is of one sex
+    numbers = re.findall(r"<td[^>]*>([^<]*)</td>", page.split("<h2>Numbers</h2>")[1])[:9]
+    quartiles = "39.5 % to 41.0 %"
+    assert numbers == ["Marrow PDFF", "L3", "11", "40.0 %", quartiles, "0", "11", "0", ""]
 
 
 def test_nothing_is_measured_twice_and_what_changed_is(studies, results):

@@ -885,7 +885,7 @@ def test_a_hash_in_the_path_is_a_part_of_its_name(tmp_path):
         ([0, 1, 2, 7, 8, 9], range(6), 2),  # whole, but nothing is missing by number
         ([0, 1, 2, 7, 8, 9], [0, 1, 2, 7, 8, 9], 0),  # slices are missing
         ([0, 1, 2, 4, 5], range(5), 0),  # one slice is missing
-        ([0, 1.0, 2.0, 3.1, 4.1, 5.1], range(6), 1),  # where beds join
+        ([0, 4.0, 8.0, 12.4, 16.4, 20.4], range(6), 1),  # where beds join
         ([0, 0.1, 0.2, 0.2842, 0.4, 0.5], range(6), 1),  # half mm, rounded to tenths
     ],
 )
@@ -901,6 +901,14 @@ def test_blocks_of_slices_are_volumes_and_missing_slices_are_missing(
         assert all(volume.array.shape[0] > 1 for volume in series.volumes)
     else:
         assert "a slice is missing" in series.problem
+
+
+def test_a_single_file_of_a_series_is_told(tmp_path):
+    for k in range(3):
+        classic_slice(tmp_path, f"{k}.dcm", k, np.full((5, 4), k, np.uint16), series="1.2")
+    told = "1.dcm: one slice was read; name its folder to take the whole series."
+    assert told in read_source(tmp_path / "1.dcm").notes
+    assert not any("one slice" in note for note in read_source(tmp_path).notes)
 
 
 def test_legacy_converted_objects_tell_their_echo_times(tmp_path):

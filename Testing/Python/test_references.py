@@ -21,7 +21,6 @@ from MarrowAssessLib.references.control_cohort import (
     save_control_cohort,
     stored_cohorts,
 )
-from MarrowAssessLib.references.distributions import SCORING_EVIDENCE
 from MarrowAssessLib.references.expected import (
     PERCENTILES,
     age_curve,
@@ -39,6 +38,7 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "MarrowAssess" / "Resources" / "References"
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared"))
+SCORING_EVIDENCE = ("page", "seed", "derived", "own cohort")
 DATA = json.loads((FOLDER / "references.json").read_text(encoding="utf-8"))
 FINDINGS = json.loads((FOLDER / "findings_by_age.json").read_text(encoding="utf-8"))["findings"]
 ENTRIES = [

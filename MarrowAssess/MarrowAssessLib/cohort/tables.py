@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
-from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.images.tables import write_rows, write_table
 
 MEASUREMENTS, PARQUET, FAILURES = "measurements.csv", "measurements.parquet", "failures.csv"
 SCHEMA = "marrowassess-cohort-2"
@@ -42,11 +41,7 @@ class CohortResult:
 def write_measurements(rows: Sequence[dict], folder: Path) -> None:
     """Write the same rows as CSV and as Parquet, in the order given."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _LEFT_OUT]
-    with written_whole(folder / MEASUREMENTS) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows({key: plain_cell(row.get(key)) for key in columns} for row in rows)
+    write_rows(folder / MEASUREMENTS, columns, rows)
     _write_parquet(rows, columns, folder / PARQUET)
 
 
@@ -97,8 +92,4 @@ def read_measurements(folder: Path) -> list[dict]:
 
 def write_failures(failures: Sequence[tuple[str, str]], path: Path) -> None:
     """One line for each study that failed, with the reason."""
-    with written_whole(path) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["study", "reason"])
-            writer.writerows([study, plain_cell(reason)] for study, reason in failures)
+    write_table(path, ["study", "reason"], failures)

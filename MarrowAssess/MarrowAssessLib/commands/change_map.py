@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from PDFFMapperLib.images.files import read_volume, write_volume
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-    from PDFFMapperLib.images.tables import plain_cell
+    from PDFFMapperLib.images.tables import write_rows
     from PDFFMapperLib.install.software import MAKER
 
     from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -79,10 +78,7 @@ def run(args: argparse.Namespace) -> int:
         rows.append(row)
     with output_set(args.out, RECORD) as folder:
         write_volume(labels.with_array(shown, "change"), folder / MAP)
-        with (folder / TABLE).open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
+        write_rows(folder / TABLE, COLUMNS, rows)
         record = {
             "software": MAKER, "research_use": RESEARCH_USE, "quantity": args.quantity,
             "error": error and error.source, "bodies": rows,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.images.tables import write_rows
 from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -56,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     found = comparison(read_measurements(args.results), args.repeats, args.normal)
     with output_set(args.out, RECORD) as folder:
         for name, rows in found.tables.items():
-            _write(rows, folder / f"{name}.csv")
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            write_rows(folder / f"{name}.csv", columns, rows)
         (folder / PAGE).write_text(compare_page(found), encoding="utf-8")
         record = {"software": MAKER, "research_use": RESEARCH_USE, "notes": found.notes}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -66,11 +65,3 @@ def run(args: argparse.Namespace) -> int:
         print(note)
     print(f"Page: {args.out / PAGE}")
     return 0
-
-
-def _write(rows: Sequence[Mapping], path: Path) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)

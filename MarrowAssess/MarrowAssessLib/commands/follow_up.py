@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.images.tables import write_rows
 from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -89,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
     rows = [_row(change) for change in found.changes]
     trends = [_trend_row(trend) for trend in found.trends]
     with output_set(args.out, RECORD) as folder:
-        _write_csv(folder / TABLE, COLUMNS, rows)
+        write_rows(folder / TABLE, COLUMNS, rows)
         if trends:
-            _write_csv(folder / TRENDS, TREND_COLUMNS, trends)
+            write_rows(folder / TRENDS, TREND_COLUMNS, trends)
         (folder / PAGE).write_text(follow_up_page(found), encoding="utf-8")
         record = {
             "software": MAKER,
@@ -109,13 +108,6 @@ def run(args: argparse.Namespace) -> int:
     print(counts(found.changes))
     print(f"Page: {args.out / PAGE}")
     return 0
-
-
-def _write_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
 
 
 def _number(value: float | None) -> float | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 from pathlib import Path
 
-from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.tables import write_table
 
 from MarrowAssessLib.prediction.stability import STABLE_ICC, feature_stability, repeatability
 
@@ -51,13 +50,7 @@ def run(args: argparse.Namespace) -> int:
         lines.append(
             (name, *figures, stable, *(dataclasses.astuple(repeat) if repeat else ("", "", "")))
         )
-    with (
-        written_whole(args.out) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        table.writerows(lines)
+    write_table(args.out, COLUMNS, lines)
     stable = sum(one.low >= STABLE_ICC for one in agreement.values())
     print(
         f"{stable} of {len(agreement)} features are stable (lower limit of the ICC "

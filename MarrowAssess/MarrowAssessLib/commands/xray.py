@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-    from PDFFMapperLib.images.tables import plain_cell
+    from PDFFMapperLib.images.tables import write_rows
     from PDFFMapperLib.install.software import MAKER
 
     from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -39,12 +38,8 @@ def run(args: argparse.Namespace) -> int:
         form = form.beside(read_form(_content(args.earlier)))
     content = form.as_dict()
     with output_set(args.out, RECORD) as folder:
-        with (folder / TABLE).open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            writer.writeheader()
-            for one in content["findings"]:
-                row = {"day": form.day, "view": form.view, **one}
-                writer.writerow({key: plain_cell(row[key]) for key in COLUMNS})
+        rows = ({"day": form.day, "view": form.view, **one} for one in content["findings"])
+        write_rows(folder / TABLE, COLUMNS, rows)
         record = {"form": content, "software": MAKER, "research_use": RESEARCH_USE}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(form.summary)

@@ -23,7 +23,6 @@ from MarrowAssessLib.references.records import (
     shown_end,
 )
 
-SCORING_EVIDENCE = ("page", "seed", "derived", "own cohort")
 Z_LIMIT = 1.96
 """|z| beyond which a value lies outside the expected 95 % range."""
 OUTSIDE_SHARE = 0.025

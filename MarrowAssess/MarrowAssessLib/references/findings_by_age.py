@@ -147,19 +147,3 @@ def frequencies(
         and one.sex in ("both", sex)
         and any(match_site(known, site) for known in one.sites)
     ]
-
-
-def exact_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a proportion k/n in % (Clopper and Pearson, Biometrika 1934;26:404-413).
-
-    Raises:
-        ValueError: k is not between 0 and n.
-    """
-    from scipy.special import betaincinv
-
-    if not 0 <= k <= n or n < 1:
-        raise ValueError(f"{k} of {n} is no proportion.")
-    tail = (1 - confidence) / 2
-    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
-    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
-    return 100 * low, 100 * high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
-from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.images.tables import write_rows
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -39,10 +38,7 @@ def write_json(assessment: Assessment, headlines: Sequence[Headline], path: str 
 def write_csv(assessment: Assessment, path: str | Path) -> None:
     """Write one tidy row per measurement."""
     rows = [_row(assessment, result) for result in assessment.results]
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, list(_COLUMNS))
-        writer.writeheader()
-        writer.writerows({key: plain_cell(value) for key, value in row.items()} for row in rows)
+    write_rows(path, list(_COLUMNS), rows)
 
 
 def rows_of(assessment: Assessment) -> list[dict]:
@@ -52,12 +48,7 @@ def rows_of(assessment: Assessment) -> list[dict]:
 
 def write_sections(sections: Sequence[Section], path: str | Path) -> None:
     """Write one row per slice of a muscle."""
-    columns = [field.name for field in fields(Section)]
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, columns)
-        writer.writeheader()
-        for one in sections:
-            writer.writerow({key: plain_cell(value) for key, value in asdict(one).items()})
+    write_rows(path, [field.name for field in fields(Section)], map(asdict, sections))
 
 
 def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 from dataclasses import asdict, fields
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.images.tables import write_table
 from PDFFMapperLib.install.software import MAKER
 from PDFFMapperLib.spectroscopy.analysis import Analysis, Options, Value, analyze
 from PDFFMapperLib.spectroscopy.files import read_spectra
@@ -140,9 +139,9 @@ def write(found: Analysis, folder: Path) -> None:
         [v.key, ROWS[v.key].name, v.answer, ROWS[v.key].unit, v.value, v.sd, *v.ci95]
         for v in found.values
     ]
-    _table(folder / FILES[0], columns, rows)
+    write_table(folder / FILES[0], columns, rows)
     names = [field.name for field in fields(Peak)]
-    _table(folder / FILES[1], names, [list(asdict(peak).values()) for peak in found.peaks])
+    write_table(folder / FILES[1], names, [list(asdict(peak).values()) for peak in found.peaks])
     title = "Spectrum with fit, components and residual"
     (folder / FILES[2]).write_text(spectrum_svg(found.fitted, title), encoding="utf-8")
     text = json.dumps(as_dict(found), indent=1, allow_nan=False)
@@ -182,10 +181,3 @@ def _plain(value: object) -> object:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _table(path: Path, columns: list[str], rows: list[list]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(columns)
-        table.writerows([plain_cell(cell) for cell in row] for row in rows)

@@ -69,16 +69,6 @@ class _Header:
     single_file: bool
 
 
-def is_nifti(path: Path) -> bool:
-    """Whether a file's first bytes are those of NIfTI, plain or compressed, whatever its name."""
-    try:
-        with _opened(_header_file(path)) as stream:
-            _parsed(stream.read(544))
-    except (NotNifti, OSError, EOFError, zlib.error):
-        return False
-    return True
-
-
 def read_nifti(path: Path) -> NiftiImage:
     """Read a NIfTI-1 or -2 file (.nii, .nii.gz, or a pair .hdr and .img) under any name.
 

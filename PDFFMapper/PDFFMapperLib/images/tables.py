@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from PDFFMapperLib.images.files import written_whole
 
 LARGEST_BYTES = 200 * 2**20
 
@@ -39,6 +42,21 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
             f"{', '.join(columns)}."
         )
     return found
+
+
+def write_rows(
+    path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> None:
+    """Write rows of named values; what a row does not hold stays empty."""
+    write_table(path, columns, ([row.get(name) for name in columns] for row in rows))
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file, whole or not at all; None becomes an empty cell."""
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(columns)
+        table.writerows([plain_cell(cell) for cell in row] for row in rows)
 
 
 def plain_cell(value: object) -> object:

@@ -12,9 +12,6 @@ from pydicom.errors import InvalidDicomError
 from PDFFMapperLib.dicom.siemens import siemens_csa
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras
 
-MR_SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
-SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
-PHILIPS_SPECTRUM = "1.3.46.670589.11.0.0.12.1"
 _CSA_HEADER, _CSA_DATA = (0x0029, 0x1110), (0x7FE1, 0x1010)
 _CSA_OWNER = "SIEMENS CSA NON-IMAGE"
 _PHILIPS_DATA = (0x2005, 0x1270)
