@@ -5,6 +5,7 @@ import json
 import struct
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import classic_slice, enhanced, header, put_pixels
 from MarrowAssessLib.catalogue.anatomy import Role
@@ -1444,6 +1445,53 @@ def test_values_that_are_given_win_and_what_the_files_say_is_told(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"EchoTime": [0.0012, 0.0024]}))
     _, _, notes = read_echoes([path], echo_times=[1, 2], unit="ms")
     assert said in notes
+
+
+def test_a_field_that_is_given_wins_and_what_the_headers_say_is_told(tmp_path):
+    for n, te in enumerate(("1.2", "2.4", "3.6")):
+        for k in range(2):
+            facts = {"EchoTime": te, "InstanceNumber": 2 * n + k, "ImagingFrequency": 123.2}
+            classic_slice(tmp_path, f"{n}{k}.dcm", k, STACK[k], series="1.2", **facts)
+    volumes, times, _ = read_echoes([tmp_path])
+    train = echo_train(volumes, times, field_strength_t=1.5)
+    assert train.field_strength_t == 1.5
+    assert "The field strength given (1.5 T) is used; the headers state 2.894 T." in train.notes
+    assert not echo_train(volumes, times, field_strength_t=2.9).notes
+    volumes[0].attributes["MagneticFieldStrength"] = 1.5
+    with pytest.raises(ValueError, match="different field strengths"):
+        echo_train(volumes, times)
+    said = echo_train(volumes, times, field_strength_t=2.89).notes
+    assert said == ["The field strength given (2.89 T) is used; the headers contradict it."]
+
+
+def test_a_b_value_on_another_grid_is_told(tmp_path):
+    for n, b in enumerate((0.0, 400.0, 800.0)):
+        for k in range(3):
+            facts = {"DiffusionBValue": b, "InstanceNumber": k, "SeriesNumber": 5 + n}
+            classic_slice(tmp_path, f"{n}{k}.dcm", k, STACK[k], series=f"1.{n}", **facts)
+    for k in range(3):
+        data = pydicom.dcmread(tmp_path / f"2{k}.dcm")
+        data.PixelSpacing = [1.7, 2.0]
+        data.save_as(tmp_path / f"2{k}.dcm")
+        if k < 2:
+            with pytest.raises(ValueError, match=r"#7 .* has \d slices where the others have 3"):
+                read_diffusion([tmp_path], None)
+    volumes, _, notes = read_diffusion([tmp_path], None)
+    assert [volume.attributes["DiffusionBValue"] for volume in volumes] == [0, 400]
+    assert "Left out: series #7 is of the same sequence and on another grid." in notes
+
+
+def test_copies_of_one_identifier_with_other_voxels_are_refused(tmp_path):
+    for k in range(2):
+        path = classic_slice(tmp_path, f"{k}.dcm", k, STACK[k], series="1.2", InstanceNumber=k)
+    (tmp_path / "copy.dcm").write_bytes(path.read_bytes())
+    (series,) = read_dicom_folder(tmp_path)
+    assert not series.problem and "1 second copies of files were left out" in series.notes[0]
+    data = pydicom.dcmread(path)
+    data.PixelData = (STACK[k] + 1).astype(np.uint16).tobytes()
+    data.save_as(tmp_path / "copy.dcm")
+    (series,) = read_dicom_folder(tmp_path)
+    assert "copy.dcm: 1.dcm has its identifier, number and place, and other" in series.problem
 
 
 # --- measurements of nothing ---------------------------------------------------------------------

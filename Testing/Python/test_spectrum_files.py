@@ -203,6 +203,15 @@ def test_frames_that_are_no_averages(tmp_path):
         changed(water, PerFrameFunctionalGroupsSequence=Sequence(groups))
 
 
+def test_a_damaged_header_of_dicom_is_told(tmp_path):
+    path = tmp_path / "x.dcm"
+    write.write_dicom(path, FID)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\x28\0\x10\0US", b"\x28\0\x10\0\x55\xb5"))
+    with pytest.raises(ValueError, match="cannot be read, its header is damaged; copy it again"):
+        read_spectra([path])
+
+
 def test_siemens_blocks_that_an_archive_moved(tmp_path):
     write.write_siemens(tmp_path / "x.dcm", FID)
     one = dcmread(tmp_path / "x.dcm")

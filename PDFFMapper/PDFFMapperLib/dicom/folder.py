@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -180,7 +181,7 @@ class _Found:
     uid: str
     header: Dataset
     frames: list[Frame] = field(default_factory=list)
-    instances: set[tuple] = field(default_factory=set)
+    instances: dict[tuple, Path] = field(default_factory=dict)
     copies: int = 0
     problem: str = ""
 
@@ -245,10 +246,15 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
             number_in(header, "InstanceNumber"),
             tuple(numbers_in(header, "ImagePositionPatient")),
         )
-        if instance in one.instances:
+        if known := one.instances.get(instance):
             one.copies += 1
+            if _voxels_differ(known, file):
+                raise ValueError(
+                    f"{known.name} has its identifier, number and place, and other voxels; take "
+                    "away the one that is not wanted."
+                )
             return
-        one.instances.add(instance)
+        one.instances[instance] = file
         if reason := _unusable(header, bytes_left):
             raise ValueError(reason)
         one.frames += frames_of_file(file, header)
@@ -264,6 +270,15 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         else:
             reason = str(error) if type(error) is ValueError else "its header is damaged."
             one.problem = one.problem or f"{file.name}: {reason}"
+
+
+def _voxels_differ(one: Path, other: Path) -> bool:
+    """Whether two files of one identifier store other voxels in one way."""
+    stored = []
+    for file in (one, other):
+        data = dcmread(file, force=True)
+        stored.append((data.file_meta.get("TransferSyntaxUID"), data.get("PixelData")))
+    return stored[0][0] == stored[1][0] and stored[0][1] != stored[1][1]
 
 
 def _may_be_image(sop_class: str, header: Dataset) -> bool:

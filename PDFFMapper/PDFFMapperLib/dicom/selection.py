@@ -225,7 +225,8 @@ def echo_volumes(
     _refuse_broken(found, group, timed, where)
     volumes = [volume for one in group for volume in _images(one)]
     refuse_beside_unreadable(found, volumes)
-    return Selection(volumes, _told(found, group, "echo times"))
+    told = _told(found, group, "echo times")
+    return Selection(volumes, told + _of_other_grids(found, group, timed))
 
 
 def diffusion_volumes(
@@ -273,7 +274,8 @@ def diffusion_volumes(
     _refuse_broken(found, group, weighted if len(group) > 1 else group, where, True)
     volumes = [volume for one in group for volume in _images(one)]
     refuse_beside_unreadable(found, volumes)
-    return Selection(volumes, _told(found, group, "b-values"))
+    told = _told(found, group, "b-values")
+    return Selection(volumes, told + _of_other_grids(found, group, weighted, True))
 
 
 def _named(found: DicomFolder, chosen: str, where: str) -> list[DicomSeries]:
@@ -302,14 +304,28 @@ def _refuse_broken(
     for one in others:
         if one in group or one.problem or not _same_sequence(one, group[0], with_echo_time):
             continue
-        other = one.contents[0]
-        aligned = np.allclose(other.ijk_to_ras[:3, :2], whole.ijk_to_ras[:3, :2], atol=1e-3)
-        if other.shape[1:] == whole.shape[1:] and other.shape[0] != whole.shape[0] and aligned:
-            raise ValueError(
-                f"{where}: series #{selector(found, one)} is of the same sequence but has "
-                f"{other.shape[0]} slices where the others have {whole.shape[0]}, so some may be "
-                f"missing; copy it again. {without}"
-            )
+        for other in one.contents:
+            aligned = np.allclose(other.ijk_to_ras[:3, :2], whole.ijk_to_ras[:3, :2], atol=1e-3)
+            if other.shape[1:] == whole.shape[1:] and other.shape[0] != whole.shape[0] and aligned:
+                raise ValueError(
+                    f"{where}: series #{selector(found, one)} is of the same sequence but has "
+                    f"{other.shape[0]} slices where the others have {whole.shape[0]}, so some may "
+                    f"be missing; copy it again. {without}"
+                )
+
+
+def _of_other_grids(
+    found: DicomFolder,
+    group: Sequence[DicomSeries],
+    others: Sequence[DicomSeries],
+    with_echo_time: bool = False,
+) -> list[str]:
+    """Which series of an acquisition's sequence could not be joined to it."""
+    return [
+        f"Left out: series #{selector(found, one)} is of the same sequence and on another grid."
+        for one in others
+        if not (one in group or one.problem) and _same_sequence(one, group[0], with_echo_time)
+    ]
 
 
 def _choose(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from PDFFMapperLib.dicom.siemens import siemens_csa
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras
@@ -30,9 +30,18 @@ def read_dicom_spectrum(path: Path) -> Spectrum:
     """
     name = path.name
     try:
-        header = dcmread(path, force=True)
-    except (InvalidDicomError, EOFError, OSError):
-        raise ValueError(f"{name}: this DICOM file cannot be read; copy it again.") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pydicom, on damaged headers
+            return _read(dcmread(path, force=True), name)
+    except Exception as error:  # pydicom raises many kinds on damaged files
+        if type(error) is ValueError and str(error).startswith(f"{name}: "):
+            raise
+        raise ValueError(
+            f"{name}: this DICOM file cannot be read, its header is damaged; copy it again."
+        ) from error
+
+
+def _read(header: Dataset, name: str) -> Spectrum:
     csa, signal = (_of_siemens(header, tag) for tag in (_CSA_HEADER, _CSA_DATA))
     if csa and signal:
         return _siemens(csa, signal, name)

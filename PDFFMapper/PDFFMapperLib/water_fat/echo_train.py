@@ -92,10 +92,13 @@ def echo_train(
     for volume, _ in used:
         if not volume.same_grid(first):
             raise ValueError(grids_differ(volume, first, "all echoes must share one"))
-    strength = field_strength([volume.attributes for volume, _ in used])
-    strength = strength if field_strength_t is None else field_strength_t
-    if strength is not None:
+    facts = [volume.attributes for volume, _ in used]
+    if field_strength_t is None:
+        strength = field_strength(facts)
+    else:
+        strength = field_strength_t
         checked_field_strength(strength)
+        notes += _other_than_given(strength, facts)
 
     by_component: dict[str, dict[float, Volume]] = {}
     for volume, time in used:
@@ -152,6 +155,17 @@ def field_strength(facts: Iterable[Mapping[str, object]]) -> float | None:
             f"which is {implied:.2f} T; give the field strength."
         )
     return strength
+
+
+def _other_than_given(given: float, facts: Sequence[Mapping[str, object]]) -> list[str]:
+    """A sentence where the headers tell another field than the given one, which is used."""
+    try:
+        stated = field_strength(facts)
+    except ValueError:
+        return [f"The field strength given ({given:g} T) is used; the headers contradict it."]
+    if stated is None or abs(stated / given - 1) < 0.02:
+        return []
+    return [f"The field strength given ({given:g} T) is used; the headers state {stated:g} T."]
 
 
 def _stated_echo_times_s(volumes: Sequence[Volume], unit: str | None) -> np.ndarray:
