@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from MarrowAssessLib.commands.main import _sentence
 from PDFFMapperLib.images import files
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.identity import short_hash, shown_age, without_names
@@ -92,6 +93,13 @@ def test_an_empty_or_cut_file_is_no_result(tmp_path, name, content):
         with output_set(tmp_path / "out", "r.json") as made:
             (made / name).write_bytes(content)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_could_not_be_written_is_told_by_its_own_place():
+    staged = OSError(
+        None, "it could not be written whole; the disk may be full", "/a/.writing-1-x/b"
+    )
+    assert _sentence(staged, []) == "/a/b: it could not be written whole; the disk may be full."
 
 
 def test_a_volume_is_read_back_before_it_gets_its_name(tmp_path, oblique_volume, monkeypatch):

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,7 +141,8 @@ def _say(sentence: str, code: int) -> int:
 def _sentence(error: Exception, arguments: Sequence[str]) -> str:
     """What is wrong, in one sentence; what nobody foresaw names the input and where details are."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file that was being written'}: {error.strerror}."
+        place = re.sub(r"\.writing-[^/\\]*[/\\]?", "", str(error.filename or ""))
+        return f"{place or 'a file that was being written'}: {error.strerror.rstrip('?.')}."
     text = " ".join(str(error).split())
     # Sentences that this software wrote end in a period; others come from deep inside.
     if isinstance(error, (ValueError, OSError)) and text.endswith((".", ".)")):

@@ -344,10 +344,10 @@ def _write_image(image: object, path: str | Path) -> None:
             content = _read_file(temporary)
         except (RuntimeError, ValueError) as error:
             raise OSError(
-                None, "it could not be written whole; is the disk full?", str(path)
+                None, "it could not be written whole; the disk may be full", str(path)
             ) from error
         held = np.stack(content.frames) if expected.ndim == 4 else content.frames[0]
         if held.shape != expected.shape or not np.array_equal(
             held, expected, equal_nan=expected.dtype.kind == "f"
         ):
-            raise OSError(None, "it could not be written whole; is the disk full?", str(path))
+            raise OSError(None, "it could not be written whole; the disk may be full", str(path))

@@ -203,4 +203,4 @@ def _check_whole(path: Path) -> None:
         except zipfile.BadZipFile:
             whole = False
     if not whole:
-        raise OSError(None, "it could not be written whole; is the disk full?", path.name)
+        raise OSError(None, "it could not be written whole; the disk may be full", path.name)
