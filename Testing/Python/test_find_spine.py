@@ -4,22 +4,31 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement import spine_column
+from MarrowAssessLib.placement import canal, spine_column
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
-from MarrowAssessLib.placement.find_spine import Piece, _missed, _other_counts, find_spine
+from MarrowAssessLib.placement.find_spine import (
+    Piece,
+    _missed,
+    _other_counts,
+    explained,
+    find_spine,
+)
 from MarrowAssessLib.placement.found_spine import CountDoubt, FoundBody, Spine
 from MarrowAssessLib.placement.options import PlacingOptions
+from MarrowAssessLib.placement.refined import NOT_REFINED, refined
 from MarrowAssessLib.placement.spine_column import (
     find_column,
     find_column_in,
     images_of_spine,
 )
 from MarrowAssessLib.placement.spine_network import Structure, probabilities, weights
+from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from phantoms.spine import L2, damaged, healthy, shown
+from scipy import ndimage
 
 
 def truth_of(column, digital):
@@ -48,6 +57,11 @@ def assert_not_silently_shifted(column, digital, lumbar=5):
 def plain():
     digital = shown(healthy(3), "T1", 11)
     return digital, find_column([digital.volume])
+
+
+@pytest.fixture(scope="module")
+def plain_spine(plain):
+    return find_spine([plain[0].volume])
 
 
 def test_a_body_that_the_image_cuts_is_kept_where_it_was_clicked(plain, monkeypatch):
@@ -86,17 +100,26 @@ def test_discs_and_fluid_lie_where_they_are(plain):
     assert fluid.sum() * digital.volume.voxel_volume_mm3 > 250
 
 
-def test_dark_fluid_stays_dark_in_a_longer_slab(plain, monkeypatch):
+def test_dark_fluid_stays_dark_in_a_longer_slab(plain, plain_spine, monkeypatch):
     """Where the canal behind the body itself holds too little, more of it is searched alike."""
-    from MarrowAssessLib.placement import canal
     from phantoms.spine import T
 
     digital, column = plain
     monkeypatch.setattr(canal, "USABLE_MM3", 1e9)
-    spine = find_spine([digital.volume])
-    found = csf_of(digital.volume, spine, column.bodies["L3"].surface, "L3").roi
+    found = csf_of(digital.volume, plain_spine, column.bodies["L3"].surface, "L3").roi
     lies_in = digital.tissue[found.full_mask(digital.tissue.shape)]
     assert lies_in.size and (lies_in == T.CSF).mean() > 0.9
+
+
+def test_dark_fluid_beside_the_cord_is_doubted_and_beside_its_end_is_not(plain, plain_spine):
+    digital, column = plain
+    for site, doubted in (("T12", True), ("V3", True), ("L1", False)):
+        body = column.bodies["L1" if site == "V3" else site].surface
+        placed = csf_of(digital.volume, plain_spine, body, site)
+        assert (canal.BESIDE_CORD in placed.unsure) == doubted, site
+    bright = digital.volume.with_array(1000 - digital.volume.array)
+    placed = csf_of(digital.volume, plain_spine, column.bodies["T12"].surface, "T12", bright)
+    assert canal.BESIDE_CORD not in placed.unsure
 
 
 def test_a_click_settles_the_names_and_nothing_else(plain):
@@ -230,6 +253,20 @@ def test_images_without_a_spine_say_so():
     knee = (((x / 0.5) ** 2 + ((abs(y) - 0.5) / 0.45) ** 2 + z**2) < 1).astype(np.float32)
     with pytest.raises(ValueError, match="No spine was found in knee"):
         find_spine([Volume(100 * knee + rng.rayleigh(2, knee.shape).astype("f4"), grid, "knee")])
+    r = np.sqrt((x / 0.8) ** 2 + (y / 0.7) ** 2 + (z / 1.2) ** 2)
+    head = np.select([r < 0.8, r < 0.86, r < 0.95], [70.0, 10.0, 100.0], 0.0)
+    head[((x + 0.4) / 0.2) ** 2 + ((y - 0.3) / 0.2) ** 2 + z**2 < 1] = 55.0
+    with pytest.raises(ValueError, match="No spine was found in head"):
+        find_spine([Volume((head + rng.rayleigh(2, head.shape)).astype("f4"), grid, "head")])
+
+
+def test_one_body_alone_is_no_spine(plain_spine):
+    """All but one body's core taken away: one body, with no disc beside another."""
+    chances = plain_spine.chances.copy()
+    core = chances[Structure.CORE]
+    core[~plain_spine.bodies[3].mask] = 0
+    with pytest.raises(ValueError, match=r": one body alone\. Click a vertebra"):
+        explained(chances, plain_spine.frame)
 
 
 def test_stacks_that_cannot_show_a_spine_are_refused_with_the_reason():
@@ -255,6 +292,32 @@ def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path):
     study = read_study({Contrast.T1: tmp_path / "t1.nrrd"})
     assert "Spine found without a point, levels from the sacrum" in study.notes[0]
     assert {"L1", "L3", "L5"} <= {region.site for region in study.regions}
+
+
+def test_drawn_vertebrae_are_shrunk_to_the_body_found_inside(plain, tmp_path):
+    """Labels two voxels too large get the found body's ROI; one in the air stays, and says so."""
+    digital, column = plain
+    labels = np.zeros(digital.owner.shape, np.int16)
+    for n, level in enumerate(("L2", "L3", "L4"), 1):
+        body = column.bodies[level].body.full_mask(labels.shape)
+        labels[ndimage.binary_dilation(body, iterations=2)] = n
+    labels[:4, :6, :6] = 4
+    write_volume(digital.volume, tmp_path / "t1.nii.gz")
+    write_volume(digital.volume.with_array(labels), tmp_path / "labels.nii.gz")
+    rules = [parse_label_rule(rule) for rule in ("1=marrow:L2", "2=marrow:L3", "3=marrow:L4")]
+    rules.append(parse_label_rule("4=marrow:T9"))
+    images = {Contrast.T1: tmp_path / "t1.nii.gz"}
+    study = read_study(images, tmp_path / "labels.nii.gz", rules, refine=True)
+    found = {region.site: region for region in study.regions}
+    for level in ("L2", "L3", "L4"):
+        mine = found[level].full_mask(labels.shape)
+        theirs = column.bodies[level].roi.full_mask(labels.shape)
+        assert 2 * (mine & theirs).sum() / (mine.sum() + theirs.sum()) > 0.98
+        assert found[level].outline is not None
+    assert NOT_REFINED in found["T9"].cautions and found["T9"].voxels == (labels == 4).sum()
+    assert "Shrunk to the measurement region of the body found inside: L2, L3, L4." in study.notes
+    with pytest.raises(ValueError, match="There is no vertebra to refine"):
+        refined(digital.volume, [])
 
 
 def test_two_images_on_their_own_grids(plain):

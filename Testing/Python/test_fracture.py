@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.fracture import grade
-from MarrowAssessLib.fracture.edema import FLUID_SIGN, NO_EDEMA_IMAGE, marrow_signals
+from MarrowAssessLib.fracture.edema import (
+    FLUID_SIGN,
+    NO_EDEMA_IMAGE,
+    PUBLISHED_GROUPS,
+    marrow_signals,
+)
 from MarrowAssessLib.fracture.endplates import at_edges
 from MarrowAssessLib.fracture.grade import assess_heights, grade_of
 from MarrowAssessLib.fracture.heights import measure_body
@@ -400,7 +405,16 @@ def test_dark_marrow_on_t1_is_not_called_edema(healthy):
     assert found.present
     assert found.text.startswith("low T1 signal (diffuse")
     assert NO_EDEMA_IMAGE in found.cautions
+    assert PUBLISHED_GROUPS not in found.cautions
     assert found.ratio == pytest.approx(0.4, abs=0.05)
+
+
+def test_published_groups_stand_beside_a_body_with_little_fat_and_give_no_verdict(healthy):
+    volume = image(healthy, "L2", lambda k: k < 99, 10, normal=45)
+    signals = marrow_signals(volume, Contrast.PDFF, healthy[2], LEVELS)[0]
+    assert signals["L2"].text.startswith("little fat (diffuse")
+    assert PUBLISHED_GROUPS in signals["L2"].cautions
+    assert not signals["L3"].cautions
 
 
 def test_nothing_to_compare_with(healthy):

@@ -26,6 +26,14 @@ from MarrowAssessLib.placement import spine_network  # noqa: E402
 from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
 from MarrowAssessLib.placement.find_spine import find_spine  # noqa: E402
 from MarrowAssessLib.placement.spine_column import find_column  # noqa: E402
+from MarrowAssessLib.placement.star_surface import sample  # noqa: E402
+from MarrowAssessLib.placement.vertebra import (  # noqa: E402
+    RAYS,
+    RELATIVE_RADII,
+    outline_radii,
+    template_radii,
+)
+from MarrowAssessLib.study.resampling import nearest  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
 from phantoms.spine import DAMAGE, L2, damaged, healthy, shown  # noqa: E402
 
@@ -38,6 +46,8 @@ GROUPS = {
     "hard": ["vb3_33", "vb3_49"],
 }
 UP_FROM_S1 = ["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9"]
+# Axis (right, front, head) and side of a body's faces; both of the sides.
+FACES = {"back": (1, -1), "front": (1, 1), "below": (2, -1), "above": (2, 1), "sides": (0, 0)}
 PAIRS = (("DzZ_T1", "DzZ_T2"), ("AK-a_T1", "AK-a_TIRM"), ("AK-s_T1", "AK-s_TIRM"))
 
 
@@ -52,6 +62,7 @@ class Row:
     middle: float
     flagged: bool
     level_doubted: bool
+    beyond: list[float]
 
 
 def load(case):
@@ -78,7 +89,7 @@ def middle_of(truth):
 
 
 def rows_of(case, pictures=None):
-    """A row for each labeled body, and the CPU seconds."""
+    """A row for each labeled body."""
     volume, labels, names = load(case)
     start = time.process_time()
     column = find_column([volume])
@@ -94,7 +105,8 @@ def rows_of(case, pictures=None):
         other = [text for text in placed.unsure if not text.startswith("The level")]
         rows.append(
             Row(case, level, best, overlaps[best], dice(masks[best][kept], truth[kept]),
-                bool(other), len(other) < len(placed.unsure))
+                bool(other), len(other) < len(placed.unsure),
+                beyond_label(volume, truth, placed.surface))
         )  # fmt: skip
     if pictures:
         picture(volume, labels, column, pictures / f"{case}.png")
@@ -120,6 +132,42 @@ def report(group, rows):
     )
 
 
+def experts():
+    """Two experts' outlines of one patient's bodies, drawn on two images: no more can be asked."""
+    print("\nTwo label maps of the same bodies: Dice in the middle, and whole; median, least")
+    for one, other in PAIRS:
+        grid, labels, _ = load(one)
+        others_grid, others, _ = load(other)
+        others = nearest(others_grid.with_array(others), grid).array
+        rows = []
+        for n in range(1, int(labels.max()) + 1):
+            truth, theirs = labels == n, others == n
+            if truth.any() and theirs.any():
+                kept = middle_of(truth)
+                rows.append((dice(truth[kept], theirs[kept]), dice(truth, theirs)))
+        middle, whole = np.array(rows).T
+        print(
+            f"{one:8s} {other:9s} {len(rows)} bodies  {np.median(middle):.3f} {middle.min():.3f}"
+            f"  {np.median(whole):.3f} {whole.min():.3f}"
+        )
+
+
+def beyond_label(volume, truth, surface):
+    """How far an outline lies outside (+) or inside (-) of a label's at each of `FACES`, mm."""
+    rays = template_radii(RAYS.directions, surface.box.half)
+    points = rays[:, None] * RELATIVE_RADII[None, :, None]
+    points = surface.box.center + points.reshape(-1, 3) @ surface.box.axes
+    inside = sample(truth.astype(np.float32), volume.ras_to_ijk(points))
+    radii = outline_radii(np.nan_to_num(inside).reshape(len(rays), -1))
+    beyond = (surface.radii - radii) * np.linalg.norm(rays, axis=1)
+    found = []
+    for axis, side in FACES.values():
+        there = RAYS.directions[:, axis] * side if side else np.abs(RAYS.directions[:, axis])
+        middle = (np.abs(np.delete(RAYS.directions, axis, 1)) < 0.75).all(axis=1)
+        found.append(float(np.median(beyond[(there > 0.99) & middle])))
+    return found
+
+
 def discs():
     """Discs of the network against labels, in the slices that were labeled."""
     print("\nDiscs: Dice, L5-S1 upward")
@@ -143,17 +191,17 @@ def fluid():
     for case, other in PAIRS:
         volume, bright = (read_volume(SPINE / f"{one}.nii.gz") for one in (case, other))
         column, spine = find_column([volume]), find_spine([volume])
-        body = column.bodies["L3"].surface
-        for with_it in (None, bright):
-            placed = csf_of(volume, spine, body, "L3", with_it)
+        for level, with_it in (("L3", None), ("L3", bright), ("L1", None), ("L1", bright)):
+            placed = csf_of(volume, spine, column.bodies[level].surface, level, with_it)
             roi = placed.roi.full_mask(volume.array.shape)
             canal = placed.body.full_mask(volume.array.shape)
             values = ndimage.gaussian_filter(bright.array.astype(float), 0.6)
             inside = values > 0.75 * np.percentile(values[canal], 90)
-            level = np.median(volume.array[canal & inside])
+            true = np.median(volume.array[canal & inside])
             print(
-                f"{case:9s} {'with ' + other if with_it else 'alone':16s} {inside[roi].mean():6.1%}"
-                f"  {np.median(volume.array[roi]) / level - 1:+.1%}  {roi.sum():5d} mm^3",
+                f"{case:9s} {level} {'with ' + other if with_it else 'alone':16s}"
+                f" {inside[roi].mean():6.1%}"
+                f"  {np.median(volume.array[roi]) / true - 1:+.1%}  {roi.sum():5d} mm^3",
                 flush=True,
             )
 
@@ -251,6 +299,11 @@ def main(pictures=None):
     print("\nFound below .7:")
     for row in (row for some in rows.values() for row in some if row.whole < 0.7):
         print(f"  {row.case} {row.level or row.name}: {row.whole:.2f}{' flagged' * row.flagged}")
+    print("\nOutline beyond the label's, median over bodies (mm): " + ", ".join(FACES))
+    for group, some in rows.items():
+        beyond = np.median([row.beyond for row in some], axis=0)
+        print(f"{group:5s} " + "  ".join(f"{mm:+.1f}" for mm in beyond))
+    experts()
     discs()
     fluid()
 

@@ -46,6 +46,9 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help="run a tool that you have installed with its weights (TotalSegmentator, "
         "TotalSpineSeg or SPINEPS) and take its regions; nothing is downloaded",
     )  # fmt: skip
+    regions.add_argument(
+        "--refine", action="store_true", help="shrink drawn vertebrae to the found bodies inside"
+    )
     regions.add_argument("--markups", action="append", metavar="FILE", help="markups (.mrk.json)")
     regions.add_argument(
         "--column", metavar="auto|LEVEL=R,A,S",
@@ -142,8 +145,9 @@ def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
     for key, given in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):
         if given is not None:
             arguments[key] = given
-    if args.resample:
-        arguments["resample"] = True
+    for key in ("resample", "refine"):
+        if getattr(args, key):
+            arguments[key] = True
     arguments["keep_names"] = args.keep_names
     if not args.keep_names:
         notes = [without_names(note, [args.dicom or ""]) for note in notes]

@@ -35,6 +35,12 @@ ACROSS_PERCENT, ALONG_PERCENT = (
 LEAST_WIDE_MM = 3.0  # a sac is taken to be no narrower
 SPREAD_ENDS, LEAST_ALIKE = (0.1, 0.9), 0.05  # quantiles of the signals there; of their level
 BRIGHT = 1.3  # canal over marrow: then CSF is what is bright
+# At the cord's end and beside roots fluid is left.
+NO_CORD = ("L1", "L2", "L3", "L4", "L5", "L6", "S1")
+BESIDE_CORD = (
+    "The cord may lie here and is not told from CSF in this image; give a T2 or STIR, or measure "
+    "beside a lumbar vertebra."
+)
 
 
 def csf_of(
@@ -75,6 +81,8 @@ def csf_of(
     whole = Region(f"{name} body", Role.CSF, site, mask, offset)
     region = Region(name, Role.CSF, site, roi, offset)
     found = Placement(whole, region, [])
+    if roi.any() and not bright and site not in NO_CORD:
+        found.doubt(BESIDE_CORD)
     if roi.sum() * volume.voxel_volume_mm3 < LEAST_MM3:
         found.doubt("Little CSF was found behind the body; place it by hand.")
     return found

@@ -182,8 +182,8 @@ def explained(chances: np.ndarray, frame: Volume, notes: Sequence[str] = ()) -> 
     if len(chain) < 2:
         raise ValueError(
             f"No spine was found in {frame.name}: "
-            + ("no vertebral bodies" if not chain else "one body alone")
-            + " with discs between them. Click a vertebra where there is one."
+            + ("one body alone" if chain else "no vertebral bodies with discs between them")
+            + ". Click a vertebra where there is one."
         )
     spine = Spine(_bodies(chain, chances, frame), frame, chances, notes=list(notes))
     spine.count_doubts = [*_missed(spine), *_other_counts(chain, rivals)]

@@ -51,7 +51,8 @@ def study_arguments(content: dict, here: Path, path: str) -> dict:
         if not fits(value):
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     as_they_are = (
-        "sex", "resample", "subject", "labels_of", "segment_with", "column", "places", "right",
+        "sex", "resample", "subject", "labels_of", "segment_with", "refine", "column", "places",
+        "right",
     )  # fmt: skip
     arguments = {key: content[key] for key in as_they_are if key in content}
     placing = {key: content[key] for key in ("lumbar", "leave_out") if key in content}
@@ -105,6 +106,7 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "labels_of": (_is_text, 'the tool that made the labels, such as "TotalSpineSeg"'),
     "segmentation": (_is_text, "a file name"),
     "segment_with": (_is_text, 'an installed tool, such as "TotalSpineSeg"'),
+    "refine": (lambda value: isinstance(value, bool), "true or false"),
     "markups": (lambda value: _is_text(value) or _are_texts(value), "a list of file names"),
     "column": (lambda value: value == "auto" or _are_points(value), f'"auto", or {_POINTS[1]}'),
     "places": _POINTS,

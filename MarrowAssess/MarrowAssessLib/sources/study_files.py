@@ -46,6 +46,7 @@ def read_study(
     scale: dict[Contrast, float] | None = None,
     subject: str = "",
     keep_names: bool = False,
+    refine: bool = False,
 ) -> Study:
     """Read a study from files or DICOM folders (see volume_source.read_source).
 
@@ -61,7 +62,7 @@ def read_study(
     their headers, and all volumes are brought to the grid that it is drawn on.
 
     Age and sex that are not given are those that the images state. `segment_with` names an
-    installed tool of others that draws the regions (see other_tools).
+    installed tool that draws the regions (see other_tools), `refine` shrinks them (see refined).
     `right` names doubtful regions that somebody has looked at and judged right; without that their
     numbers get no verdict. Inputs are called by a hash of their contents, with `keep_names` by
     their files' names.
@@ -77,10 +78,7 @@ def read_study(
     age_years, sex, notes = agreed_patient(age_years, sex, by_path)
     _refuse_twins(read)
     for contrast, path in volumes.items():
-        inputs[contrast.value] = _called(path, read[contrast], keep_names)
-        read[contrast], mask = where_trusted(read[contrast], path)
-        mask = mask if keep_names else mask and "the mask beside it"
-        inputs[contrast.value] += f" (where {mask} says so)" if mask else ""
+        read[contrast], inputs[contrast.value] = _trusted(path, read[contrast], keep_names)
         notes += read[contrast].notes
     grids, regions = _from_labels(labels, rules, labels_of, inputs, keep_names)
     if segmentation is not None:
@@ -91,6 +89,7 @@ def read_study(
     if segment_with:
         grids.append(_by_tool(segment_with, read, grids, regions, inputs, notes))
     grid = grids[0] if grids else next(iter(read.values()))
+    given = len(regions)
     if column is None and not (regions or markups or places):
         column = AUTO
     if column == AUTO:
@@ -98,6 +97,8 @@ def read_study(
         grid = _add_spine(read, grids, options, regions, inputs, notes)
     regions += _marked(markups or [], grid, point_radius_mm, inputs, keep_names, notes)
     notes += _onto_grid(read, grid, scale or {}, resample, inputs)
+    if refine:
+        regions[:given] = _refined(read, regions[:given], options, notes)
     if column or places:
         regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
     judge_right(regions, right)
@@ -106,6 +107,14 @@ def read_study(
         notes = [without_names(note, files) for note in notes]
     told = list(dict.fromkeys(notes))
     return Study(read, regions, age_years, sex, inputs, subject, told, drawn_on=grid)
+
+
+def _trusted(path: str | Path, volume: Volume, keep_names: bool) -> tuple[Volume, str]:
+    """A volume where its map is trusted, and what it is called."""
+    called = _called(path, volume, keep_names)
+    volume, mask = where_trusted(volume, path)
+    mask = mask if keep_names else mask and "the mask beside it"
+    return volume, called + (f" (where {mask} says so)" if mask else "")
 
 
 def _check_labels(
@@ -230,6 +239,21 @@ def _by_tool(
     inputs["segmented with"] = found.told
     notes += found.notes
     return grid
+
+
+def _refined(
+    read: Mapping[Contrast, Volume],
+    regions: Sequence[Region],
+    options: PlacingOptions,
+    notes: list[str],
+) -> list[Region]:
+    """Drawn regions, their vertebrae shrunk to measurement regions."""
+    from MarrowAssessLib.placement.refined import refined  # loads a compiler
+    from MarrowAssessLib.placement.spine_column import images_of_spine
+
+    found, said = refined(read[images_of_spine(list(read)).drawn_on], regions, options)
+    notes += said
+    return found
 
 
 def _add_spine(
