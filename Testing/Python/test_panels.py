@@ -1623,11 +1623,12 @@ def test_mapper_shows_the_rows_that_the_images_need(mapper):
 def test_every_way_of_ute_shows_its_own_rows(mapper):
     mapper.enter()
     rows = {"uteSigma", "uteSameGain", "utePoint", "utePsf", "uteT1Bound", "uteT2starFat", "uteTr"}
-    rows.add("uteMtProtocol")
+    rows |= {"uteMtProtocol", "uteDensityProtocol"}
     for choice, own in (
         ("Porosity index", {"uteSigma"}),
         ("Bound and pore water, two T2*", {"uteSigma", "uteT1Bound", "uteTr"}),
         ("Bound water, pore water and fat", {"uteSigma", "uteT2starFat"}),
+        ("Density against a reference (IR-UTE, STAIR, 31P)", {"uteSigma", "uteDensityProtocol"}),
         ("Macromolecular fraction (UTE-MT)", {"uteSigma", "uteMtProtocol"}),
         ("Cortex: thickness, area, PI", {"uteSigma", "utePoint", "utePsf"}),
         ("Suppression ratio", {"uteSigma", "uteSameGain"}),

@@ -17,8 +17,8 @@ FACTS = [
     "SequenceName", "RepetitionTime", "EchoTime", "EchoNumbers", "EchoTrainLength",
     "InversionTime", "FlipAngle", "NumberOfAverages", "PixelBandwidth", "SliceThickness",
     "SpacingBetweenSlices", "ImageType", "TemporalPositionIdentifier", "TriggerTime",
-    "ContrastBolusAgent", "KVP", "FilterMaterial", "ConvolutionKernel", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "BitsStored", "ReconstructionMethod",
+    "ContrastBolusAgent", "ImagedNucleus", "KVP", "FilterMaterial", "ConvolutionKernel",
+    "RescaleSlope", "RescaleIntercept", "RescaleType", "BitsStored", "ReconstructionMethod",
 ]  # fmt: skip
 _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",

@@ -20,7 +20,8 @@ from PDFFMapperLib.maps.made_by import how_made
 from PDFFMapperLib.water_fat.echo_train import field_strength
 from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds, unit_of_echo_times
 
-_KEPT = ("Manufacturer", "SeriesDescription", "ImageType", "FlipAngle", "RescaleType", "Units")
+_KEPT = ("Manufacturer", "SeriesDescription", "ImageType", "FlipAngle", "RescaleType", "Units",
+         "ImagedNucleus")  # fmt: skip
 
 
 @dataclass(frozen=True)

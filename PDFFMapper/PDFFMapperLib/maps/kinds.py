@@ -27,6 +27,7 @@ UNIT_CODES = {
     "SD": ("{SD}", "UCUM", "standard deviations"),
     "HU": ("[hnsf'U]", "UCUM", "Hounsfield unit"),
     "mg/cm^3": ("mg/cm3", "UCUM", "mg/cm^3"),
+    "mol/L": ("mol/L", "UCUM", "mol/L"),
     "g": ("g", "UCUM", "g"),
     "ml": ("ml", "UCUM", "milliliter"),
     "g/ml": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
@@ -260,6 +261,7 @@ KINDS = (
     MapKind("pore_fraction", "Pore-water fraction, three T2*", **_FRACTION, symbol="pore"),
     MapKind("MMF", "Macromolecular fraction, UTE-MT", **_FRACTION),
     MapKind("MMF_SD", "Standard deviation of the MMF", "%", (0.0, 20.0), "Viridis"),
+    MapKind("density", "Density of protons or phosphorus", "mol/L", (0.0, 40.0), "Viridis"),
     MapKind("bone_fat", "Fat fraction of apparent signals of bone", **_FRACTION, symbol="fat"),
     MapKind("cortex_share", "Share of cortex", "%", PERCENT, "Viridis", symbol="cortex"),
     # which voxels, and why not

@@ -168,6 +168,24 @@ B1_MAP = Option(
     "b1_map", IMAGE, None, "B1+ as true over nominal field, on the images' grid.", flag="--b1-map"
 )
 
+DENSITY_PROTOCOL = Option(
+    "density_protocol",
+    TEXT,
+    None,
+    "JSON file with nucleus, TR, TI, pulse, and T1, T2* and inversion of pool and reference.",
+    flag="--density-protocol",
+    title="Density protocol (JSON file)",
+    parameter="uteDensityProtocol",
+    unset="none",
+)
+REFERENCE_REGION = Option(
+    "reference_region",
+    IMAGE,
+    None,
+    "Voxels of a reference of known density, on the images' grid.",
+    flag="--reference-region",
+)
+
 _MAPS = "PDFFMapperLib.ute.maps"
 
 UTE = Family(
@@ -224,6 +242,18 @@ UTE = Family(
             kinds=("MMF", "MMF_SD", "doubt"),
             citation="Ma 2018 (abstract), doi 10.1002/mrm.26846; the fit is this software's",
             compute="PDFFMapperLib.ute.mt_maps:of_transfer_model",
+        ),
+        Recipe(
+            id="density",
+            choice="Density against a reference (IR-UTE, STAIR, 31P)",
+            title="Density of bound water (IR-UTE, STAIR) or phosphorus (31P) against a reference, "
+            "with what is left of nulled pools; T1 of three and more TR",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, DENSITY_PROTOCOL, REFERENCE_REGION, SIGMA, MASK),
+            kinds=("density", "doubt"),
+            citation="Zhao 2017 (abstract), doi 10.1371/journal.pone.0173995; factors by the Bloch "
+            "equations",
+            compute="PDFFMapperLib.ute.density:of_density",
         ),
         Recipe(
             id="cortex",

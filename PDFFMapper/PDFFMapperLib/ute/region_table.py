@@ -13,6 +13,7 @@ from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.ute.answer import RegionValue
+from PDFFMapperLib.ute.density import density_images, density_rows
 from PDFFMapperLib.ute.echoes import UteImages, ute_pair, ute_series
 from PDFFMapperLib.ute.mt_fit import macromolecules
 from PDFFMapperLib.ute.mt_protocol import mt_images
@@ -33,6 +34,7 @@ _OF_METHOD = {
     "cortex": (ute_series, porosity_index),
     "suppression-ratio": (ute_pair, suppression_ratio),
     "mtr": (ute_pair, transfer_ratio),
+    "density": (density_images, lambda data, inside: density_rows(data, inside)[0]),
     "mt": (mt_images, lambda data, inside: macromolecules(data, inside).rows),
 }
 
