@@ -19,18 +19,14 @@ import numpy as np
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.components import Component, Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.inversion import Inversion, adiabatic_inversion
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, without_floor
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.regions import region_signals
 from PDFFMapperLib.ute.steady_state import hard_pulse
-from PDFFMapperLib.water_fat.echo_train import field_strength
 
 GYRO_MHZ_T = {"1H": 42.577, "31P": 17.235}
 MOST_LEFT = 0.1  # of a pool that should be nulled
@@ -119,9 +115,9 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
     signal = np.stack([image.array for image in images]).astype(np.float32)
     if np.nanmin(signal) < 0:
         raise ValueError("Densities are of magnitude images; these have negative values.")
-    strength = field_strength([image.attributes for image in images])
     noise = noise_of(signal, settings.sigma)
-    data = UteImages(signal, np.arange(len(images), dtype=float), noise, strength, images[0], [])
+    # The field strength, which 31P headers tell by a frequency that protons do not have, is unused.
+    data = UteImages(signal, np.arange(len(images), dtype=float), noise, None, images[0], [])
     return Densities(
         data,
         trains,
@@ -148,6 +144,8 @@ def _check_nucleus(nucleus: str, images: Sequence[Volume]) -> None:
             for key in ("MagneticFieldStrength", "ImagingFrequency")
         )
         if not said and field and frequency:
+            while frequency > 1e3:  # kHz or Hz, as some tools write
+                frequency /= 1e3
             ratio = frequency / field
             said = min(GYRO_MHZ_T, key=lambda one: abs(GYRO_MHZ_T[one] - ratio))
         if said and said.replace("^", "") != nucleus:
@@ -302,35 +300,3 @@ def _t1(data: Densities, signals: Sequence) -> Component:
 
     model = Model(signal, gradient, (_T1_MS,), ((data.pool.t1_ms,),))
     return RegionFit(signals, np.arange(len(signals)), model).component(1)
-
-
-def of_density(
-    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
-) -> list[ParametricMap]:
-    """Density of voxels.
-
-    Raises:
-        ValueError: as `density_images` and `density_rows`.
-    """
-    data = density_images(images, settings)
-    settings.density_protocol = data.protocol  # its content is recorded, not the name of its file
-    if settings.mask is None:
-        raise ValueError("A density is of a bone that somebody has drawn; give it (--mask).")
-    inside, notes = bone_of(data.images, settings)
-    strong = without_floor(data.images, (0,))[0]
-    doubt = doubt_of(data.images, inside & ~data.inside_reference, strong)
-    try:
-        rows, more, pool = density_rows(data, doubt == 0)
-    except ValueError as error:
-        raise ValueError(f"The mapped bone: {error}.") from None
-    sample = region_signals(data.images, data.inside_reference, (0,))[0]
-    values = scale_of(data, pool) * strong / sample.value
-    profile = "The receive profile is taken to be the same in bone and reference."
-    facts = facts_of(data.images, [*notes, *more, profile])
-    facts["summary"] = (
-        f"{pool.name} of {data.nucleus}, {len(images)} images; {data.images.noise.told}.\n"
-        "All of it: " + "; ".join(one.told() for one in rows) + "."
-    )
-    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
-    del facts["echo_times_ms"]
-    return maps_of(data.images, {"density": values}, doubt, facts)

@@ -253,7 +253,7 @@ UTE = Family(
             kinds=("density", "doubt"),
             citation="Zhao 2017 (abstract), doi 10.1371/journal.pone.0173995; factors by the Bloch "
             "equations",
-            compute="PDFFMapperLib.ute.density:of_density",
+            compute="PDFFMapperLib.ute.density_maps:of_density",
         ),
         Recipe(
             id="cortex",

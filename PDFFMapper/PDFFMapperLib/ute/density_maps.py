@@ -1,0 +1,45 @@
+"""Map of the density of one pool against a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.ute.density import density_images, density_rows, scale_of
+from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, without_floor
+from PDFFMapperLib.ute.regions import region_signals
+
+
+def of_density(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """Density of voxels.
+
+    Raises:
+        ValueError: as `density_images` and `density_rows`.
+    """
+    data = density_images(images, settings)
+    settings.density_protocol = data.protocol  # its content is recorded, not the name of its file
+    if settings.mask is None:
+        raise ValueError("A density is of a bone that somebody has drawn; give it (--mask).")
+    inside, notes = bone_of(data.images, settings)
+    strong = without_floor(data.images, (0,))[0]
+    doubt = doubt_of(data.images, inside & ~data.inside_reference, strong)
+    try:
+        rows, more, pool = density_rows(data, doubt == 0)
+    except ValueError as error:
+        raise ValueError(f"The mapped bone: {error}.") from None
+    sample = region_signals(data.images, data.inside_reference, (0,))[0]
+    values = scale_of(data, pool) * strong / sample.value
+    profile = "The receive profile is taken to be the same in bone and reference."
+    facts = facts_of(data.images, [*notes, *more, profile])
+    facts["summary"] = (
+        f"{pool.name} of {data.nucleus}, {len(images)} images; {data.images.noise.told}.\n"
+        "All of it: " + "; ".join(one.told() for one in rows) + "."
+    )
+    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    del facts["echo_times_ms"]
+    return maps_of(data.images, {"density": values}, doubt, facts)
