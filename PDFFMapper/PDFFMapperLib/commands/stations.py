@@ -6,9 +6,9 @@ import argparse
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
+from PDFFMapperLib.diffusion.recipe import DIFFUSION, LOWEST_B
 from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.diffusion.stations import adc_steps, join, station
 from PDFFMapperLib.images.files import write_volume
@@ -28,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "4D file with its .bval",
     )  # fmt: skip
     parser.add_argument("--b-values", metavar="LIST", help="s/mm^2 of each station, as 50,800")
-    parser.add_argument(
-        "--lowest-b", type=float, default=0.0, metavar="B",
-        help="leave lower b-values out, which keeps perfusion out of the ADC",
-    )  # fmt: skip
+    parser.add_argument("--lowest-b", type=float, metavar="B", help=LOWEST_B.help)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for results")
 
 
@@ -43,15 +40,11 @@ def run(args: argparse.Namespace) -> int:
     """
     refuse_foreign(args.out, RECORD, FILES.values())
     typed = args.b_values and [float(one) for one in args.b_values.replace(",", " ").split()]
-    settings = SimpleNamespace(
-        b_values=typed, lowest_b=args.lowest_b, highest_b=None, sigma=None, background=None,
-        mask=None,
-    )  # fmt: skip
     read, notes = [], []
     for source in args.stations:
         volumes, b_values, said = read_diffusion([source], typed)
-        settings.b_values = b_values
-        series = diffusion_series(volumes, settings)
+        chosen = DIFFUSION.recipe("adc").chosen({"b_values": b_values, "lowest_b": args.lowest_b})
+        series = diffusion_series(volumes, chosen)
         notes += [*said, *series.notes]
         read.append(station(series))
     joined = join(read)
