@@ -904,6 +904,16 @@ def test_blocks_of_slices_are_volumes_and_missing_slices_are_missing(
         assert "a slice is missing" in series.problem
 
 
+def test_json_that_is_written_has_no_nan(tmp_path):
+    from PDFFMapperLib.images.json_file import read_json, write_json
+
+    numbers = np.array([1.5, np.nan, np.inf])
+    write_json(tmp_path / "a.json", {"a": numbers, "b": (numbers[1], float("-inf"), np.int8(2))})
+    text = (tmp_path / "a.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert read_json(tmp_path / "a.json") == {"a": [1.5, None, None], "b": [None, None, 2]}
+
+
 def test_a_single_file_of_a_series_is_told(tmp_path):
     for k in range(3):
         classic_slice(tmp_path, f"{k}.dcm", k, np.full((5, 4), k, np.uint16), series="1.2")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 TABLE, MAP, RECORD = "change.csv", "change.nrrd", "change.json"
@@ -43,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import numpy as np
     from PDFFMapperLib.images.files import read_volume, write_volume
+    from PDFFMapperLib.images.json_file import write_json
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
     from PDFFMapperLib.images.tables import write_rows
     from PDFFMapperLib.install.software import MAKER
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             "software": MAKER, "research_use": RESEARCH_USE, "quantity": args.quantity,
             "error": error and error.source, "bodies": rows,
         }  # fmt: skip
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     for row in rows:
         print(row.get("failed") or _sentence(row, QUANTITIES[args.quantity]))
     return 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import write_rows
 from PDFFMapperLib.install.software import MAKER
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             write_rows(folder / f"{name}.csv", columns, rows)
         (folder / PAGE).write_text(compare_page(found), encoding="utf-8")
         record = {"software": MAKER, "research_use": RESEARCH_USE, "notes": found.notes}
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     for name, rows in found.tables.items():
         print(f"{name}: {len(rows)} rows")
     for note in found.notes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.install.software import MAKER
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         "vials": [vars(vial) for vial in vials],
         "scans": [{k: v if isinstance(v, str) else v.tolist() for k, v in vars(scan).items()}
                   for scan in scans],
-        "result": plain(found),
+        "result": found,
         "requirements": requirements,
         "notes": spectrum_notes(spectra),
     }  # fmt: skip
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         (folder / PICTURE).write_text(
             conformance_svg(found, "PDFF of a phantom: measured minus true"), encoding="utf-8"
         )
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     print(text, end="")
     print(f"Picture: {args.out / PICTURE}")
     return 0
@@ -111,21 +111,3 @@ def _scans(scans: Sequence[str], labels: Sequence[str], vials: list) -> tuple[li
         found.append(measured(name.strip(), pdff, regions, vials))
         spectra.append(str(pdff.attributes.get("FatSpectrum", "")))
     return found, spectra
-
-
-def plain(found: object) -> object:
-    """A result as what JSON holds; numbers that there are not become null."""
-    import math
-    from dataclasses import fields, is_dataclass
-
-    import numpy as np
-
-    if is_dataclass(found):
-        return {one.name: plain(getattr(found, one.name)) for one in fields(found)}
-    if isinstance(found, dict):
-        return {key: plain(value) for key, value in found.items()}
-    if isinstance(found, np.ndarray):
-        return found.tolist()
-    if isinstance(found, tuple):
-        return [plain(one) for one in found]
-    return None if isinstance(found, float) and not math.isfinite(found) else found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import write_rows
 from PDFFMapperLib.install.software import MAKER
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             "changes": rows,
             "trends": trends,
         }
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     for caution in found.cautions:
         print(caution)
     for change in found.changes:

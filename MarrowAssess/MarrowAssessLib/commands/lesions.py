@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.install.software import MAKER
 
@@ -65,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     }
     with output_set(args.out, RECORD) as folder:
         write_volume(adc.with_array(found.mask.astype(np.uint8), "lesions"), folder / LABELS)
-        text = json.dumps(record, indent=1)
-        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     print(f"{found.told} {ml:.1f} ml.")
     print(
         f"Look at {args.out / LABELS} and edit it, then measure with --labels {LABELS} "

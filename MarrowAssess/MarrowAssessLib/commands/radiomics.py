@@ -6,7 +6,6 @@ import argparse
 import csv
 import hashlib
 import importlib.util
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.images.volume import grids_differ
@@ -270,5 +270,4 @@ def write_description(rows: Sequence[Row], path: Path, n4: bool, notes: Sequence
         "levels": {row.region: row.levels for row in rows if row.levels},
         "missing": {row.region: row.missing for row in rows if row.missing},
     }
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content)

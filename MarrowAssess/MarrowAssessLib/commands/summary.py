@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 PAGE, RECORD = "summary.html", "summary.json"
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
-    from PDFFMapperLib.images.json_file import read_json
+    from PDFFMapperLib.images.json_file import read_json, write_json
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
     from PDFFMapperLib.install.software import MAKER
 
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             "findings": [vars(one) for one in met],
             "responses": [one.word for one in responses],
         }
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     print("\n".join(grouped(met)))
     for one in responses:
         print(one.text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 TABLE, RECORD = "xray.csv", "xray.json"
@@ -25,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
+    from PDFFMapperLib.images.json_file import write_json
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
     from PDFFMapperLib.images.tables import write_rows
     from PDFFMapperLib.install.software import MAKER
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         rows = ({"day": form.day, "view": form.view, **one} for one in content["findings"])
         write_rows(folder / TABLE, COLUMNS, rows)
         record = {"form": content, "software": MAKER, "research_use": RESEARCH_USE}
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     print(form.summary)
     print(f"How often: {content['how_often']} For research use only.")
     return 0

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.json_file import write_json
 
 from MarrowAssessLib.references.age_fit import FittedCurve
 
@@ -49,8 +49,7 @@ _as_path = lru_cache(maxsize=4)(Path)  # asked for with every number that is com
 def save_control_cohort(cohort: ControlCohort) -> Path:
     """Store a cohort as <cohort folder>/<name>.json, replacing one of the same name."""
     path = cohort_folder() / f"{safe_name(cohort.name)}.json"
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(asdict(cohort), indent=1), encoding="utf-8")
+    write_json(path, cohort)
     return path
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images import json_file
 from PDFFMapperLib.images.tables import write_rows
 from PDFFMapperLib.install.software import VERSION
 
@@ -30,9 +28,7 @@ SCHEMA = "marrowassess-assessment-1"
 
 def write_json(assessment: Assessment, headlines: Sequence[Headline], path: str | Path) -> None:
     """Write everything as JSON (schema: Resources/Schemas/assessment.schema.json)."""
-    text = json.dumps(as_dict(assessment, headlines), indent=1, allow_nan=False)
-    with written_whole(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    json_file.write_json(path, as_dict(assessment, headlines))
 
 
 def write_csv(assessment: Assessment, path: str | Path) -> None:
@@ -43,7 +39,7 @@ def write_csv(assessment: Assessment, path: str | Path) -> None:
 
 def rows_of(assessment: Assessment) -> list[dict]:
     """The rows of `write_csv`; values as they are, None where there is none."""
-    return [_finite(_row(assessment, result)) for result in assessment.results]
+    return [json_file.plain(_row(assessment, result)) for result in assessment.results]
 
 
 def write_sections(sections: Sequence[Section], path: str | Path) -> None:
@@ -103,7 +99,7 @@ def as_dict(assessment: Assessment, headlines: Sequence[Headline]) -> dict:
             for one in assessment.by_eye
         ],
         "scores": [_score(one) for one in assessment.scores],
-        "muscle_sections": [_finite(asdict(one)) for one in assessment.muscle_sections],
+        "muscle_sections": [json_file.plain(asdict(one)) for one in assessment.muscle_sections],
         "lesion_adc_histogram": _histogram(assessment),
         "skipped": [{"quantity": s.quantity, "reason": s.reason} for s in assessment.skipped],
         "notes": assessment.notes,
@@ -198,7 +194,7 @@ def _measurement(assessment: Assessment, result: Result) -> dict:
             "records": [record.id for record in expectation.records],
             "sources": expectation.spread,
         }
-    return _finite(found)
+    return json_file.plain(found)
 
 
 def _statement(one: Statement) -> dict:
@@ -238,7 +234,7 @@ def _statistics(one) -> dict | None:
 
 
 def _signature(one: Signature) -> dict:
-    return _finite(
+    return json_file.plain(
         {
             "region": one.region,
             "site": one.site,
@@ -259,17 +255,6 @@ def _signature(one: Signature) -> dict:
             "source": SOURCE,
         }
     )
-
-
-def _finite(value):
-    """JSON has no NaN: such numbers become null."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.item() if hasattr(value, "item") else value
 
 
 _PERCENTILES = tuple(f"p{p}" for p in PERCENTILES)

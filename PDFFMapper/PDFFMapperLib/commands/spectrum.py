@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from PDFFMapperLib.images.identity import without_names
+from PDFFMapperLib.images.json_file import plain, write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import write_table
 from PDFFMapperLib.install.software import MAKER
@@ -144,8 +144,7 @@ def write(found: Analysis, folder: Path) -> None:
     write_table(folder / FILES[1], names, [list(asdict(peak).values()) for peak in found.peaks])
     title = "Spectrum with fit, components and residual"
     (folder / FILES[2]).write_text(spectrum_svg(found.fitted, title), encoding="utf-8")
-    text = json.dumps(as_dict(found), indent=1, allow_nan=False)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / RECORD, as_dict(found))
 
 
 def as_dict(found: Analysis) -> dict:
@@ -169,15 +168,4 @@ def as_dict(found: Analysis) -> dict:
         "cautions": found.cautions,
         "notes": found.notes,
     }
-    return _plain(content)
-
-
-def _plain(value: object) -> object:
-    """JSON has no NaN: such numbers become null."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return plain(content)

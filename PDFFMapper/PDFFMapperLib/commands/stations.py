@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from pathlib import Path
 
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
@@ -13,6 +11,7 @@ from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.diffusion.stations import adc_steps, join, station
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.identity import without_names
+from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.install.software import MAKER
 
@@ -54,17 +53,13 @@ def run(args: argparse.Namespace) -> int:
         "software": MAKER,
         "stations": len(read),
         "b_values": read[0].b_values,
-        "steps": [
-            {k: v if math.isfinite(v) else None for k, v in vars(one).items()}
-            for one in joined.steps
-        ],
+        "steps": joined.steps,
         "notes": notes,
     }
     with output_set(args.out, RECORD) as folder:
         for name, file in FILES.items():
             write_volume(getattr(joined, name), folder / file)
-        text = json.dumps(record, indent=1, allow_nan=False)
-        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / RECORD, record)
     print(f"{len(read)} stations joined: {args.out / FILES['adc']}")
     for note in notes:
         print(f"  {note}")

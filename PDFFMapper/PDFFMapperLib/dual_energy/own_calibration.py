@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 from PDFFMapperLib.dual_energy.calibration import HAP_DENSITY, Calibration
 from PDFFMapperLib.dual_energy.decomposition import TYPICAL_HAP, seen_of, three_materials
 from PDFFMapperLib.dual_energy.pair import kev_of, kv_of, kv_pair_of
-from PDFFMapperLib.images.files import written_whole
-from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.images.json_file import read_json, write_json
 from PDFFMapperLib.images.volume import Volume
 
 KIND = "dual-energy calibration"
@@ -130,8 +128,7 @@ def write_calibration(
         "told": of.told,
         **{name: [round(float(n), 2) for n in getattr(of, name)] for name in _MATERIALS},
     }
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def read_calibration(

@@ -1,11 +1,13 @@
-"""JSON files in, with one sentence for whatever is wrong with them."""
+"""JSON files: in, with one sentence for whatever is wrong with them; out, whole and without NaN."""
 
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from PDFFMapperLib.images.files import checked_name
+from PDFFMapperLib.images.files import checked_name, written_whole
 
 LARGEST_BYTES = 50_000_000
 
@@ -37,6 +39,26 @@ def read_json(path: str | Path, what: str = "a JSON file") -> dict[str, object]:
             f"{path.name}: this is not {what}: a JSON object with named values is expected."
         )
     return content
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write plain data, dataclasses and arrays as JSON, whole or not at all; see `plain`."""
+    text = json.dumps(plain(content), indent=1, allow_nan=False)
+    with written_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def plain(value: object) -> object:
+    """A value as JSON can hold it, which has no NaN and no infinity: those become null."""
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if hasattr(value, "tolist"):  # an array, or one number of it
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
