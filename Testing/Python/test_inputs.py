@@ -19,7 +19,7 @@ from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.dicom.folder import read_dicom_folder
-from PDFFMapperLib.dicom.inventory import inventory
+from PDFFMapperLib.dicom.inventory import inventory, lines
 from PDFFMapperLib.dicom.selection import echo_volumes, named_series, read_source
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.images.files import (
@@ -1213,12 +1213,50 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
     assert by_name["3"].volumes[0].size == (4, 5, 3)
     assert "a slice is missing" in by_name["7"].problem
     assert by_name["sub-1_T1w.nii.gz"].volumes[0].ground == "BIDS name T1w"
-    assert any("2 file(s) are not DICOM" in reason for reason in found.left_out)
+    assert found.left_out == ["files that are neither image, spectrum nor DICOM: 1 x .txt."]
     assert main(["inspect", str(folder)]) == 0
     text = capsys.readouterr().out
     assert "#3 a series" in text and "pdff: 3 volumes." in text
     assert main(["inspect", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["series"][0]["name"] == "3"
+
+
+def test_inspect_knows_ute_pet_spectra_and_what_is_no_image(tmp_path):
+    import spectrum_files
+
+    for n, (te, facts) in enumerate(
+        ((0.05, {}), (2.2, {}), (None, {"Modality": "PT"}), (None, {"Modality": "CT", "KVP": "80"}))
+    ):
+        number = max(1, n)
+        facts = {"EchoTime": te, "SeriesNumber": number, "series": f"1.{number}"} | facts
+        for k in range(2):
+            classic_slice(tmp_path, f"{n}{k}.dcm", k, STACK[k], InstanceNumber=2 * n + k, **facts)
+    fid = np.exp(-0.01 * np.arange(64)) + 0j
+    spectrum_files.write_rda(tmp_path / "x.rda", fid)
+    spectrum_files.write_dicom(tmp_path / "x.ima", fid)
+    header("1.2.840.10008.5.1.4.1.1.88.22").save_as(tmp_path / "report.dcm")
+    label = np.ones(SHAPE)
+    segmentation_nrrd(tmp_path / "s.seg.nrrd", [label], ["L3"], LabelValue=(1,))
+    write_series([Volume(STACK + 0.0, MATRIX, "x")] * 2, tmp_path / "dwi.nii")
+    (tmp_path / "dwi.bval").write_text("0 500")
+    (tmp_path / "cut.sdat").write_bytes(b"x")
+    found = inventory(tmp_path)
+    by_name = {series.name: series for series in found.series}
+    roles = [(v.role, v.ground) for n in "123" for v in by_name[n].volumes]
+    early = ("ute", "first echo at 0.05 ms")
+    assert roles == [early, early, ("suv", "modality PT"), ("ct_low", "CT at 80 kV")]
+    assert by_name["x.rda"].content == by_name["x.ima"].content == "spectrum of 1H, TE 30 ms"
+    assert by_name["s.seg.nrrd"].content == "segmentation"
+    assert [v.b_value for v in by_name["dwi.nii"].volumes] == [0, 500]
+    assert "two files of one name" in by_name["cut.sdat"].problem
+    assert found.left_out == [
+        "DICOM objects without images in space were left out: 1 x Enhanced SR Storage.",
+        "files that are neither image, spectrum nor DICOM: 1 x .bval.",
+    ]
+    assert "   spectrum of 1H, TE 30 ms" in lines(found, tmp_path)
+    (tmp_path / "empty").mkdir()
+    (said,) = inventory(tmp_path / "empty").left_out
+    assert said.endswith("empty: no file is in this folder.")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_OBJECTS = "DICOM objects without images in space were left out"
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -92,6 +94,8 @@ class DicomFolder(list[DicomSeries]):
     Attributes:
         notes: which files were left out and why.
         unreadable: DICOM files whose header cannot be read; their series may lack a slice.
+        others: DICOM files that are no images, and what they are: reports, spectra ...
+        not_dicom: files of another kind.
     """
 
     def __init__(
@@ -99,10 +103,14 @@ class DicomFolder(list[DicomSeries]):
         series: Iterable[DicomSeries] = (),
         notes: Iterable[str] = (),
         unreadable: Iterable[Path] = (),
+        others: Mapping[Path, str] | None = None,
+        not_dicom: Iterable[Path] = (),
     ):
         super().__init__(series)
         self.notes = list(notes)
         self.unreadable = list(unreadable)
+        self.others = dict(others or {})
+        self.not_dicom = list(not_dicom)
 
 
 def read_dicom_folder(path: str | Path, progress: Progress | None = None) -> DicomFolder:
@@ -156,7 +164,9 @@ def read_dicom_files(
             _take(file, found, skipped)
         series = [_sort_series(one) for one in found.values()]
     series.sort(key=lambda one: (_series_number(one), one.description, one.key))
-    return DicomFolder(series, skipped.sentences(), skipped.files)
+    return DicomFolder(
+        series, skipped.sentences(), skipped.files, skipped.objects, skipped.not_dicom
+    )
 
 
 def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
@@ -190,25 +200,27 @@ class _Skipped:
     """What was left out of a listing."""
 
     def __init__(self) -> None:
-        self.not_dicom = 0
-        self.objects: dict[str, int] = {}
+        self.not_dicom: list[Path] = []
+        self.objects: dict[Path, str] = {}
         self.unreadable: list[str] = []
         self.files: list[Path] = []
 
-    def add_object(self, sop_class: str, color: bool) -> None:
+    def add_object(self, file: Path, sop_class: str, color: bool) -> None:
         name = UID(sop_class).name
         kind = "private" if name == sop_class else name
-        kind += " (color picture)" if color else ""
-        self.objects[kind] = self.objects.get(kind, 0) + 1
+        self.objects[file] = kind + (" (color picture)" if color else "")
 
     def sentences(self) -> list[str]:
         notes = list(self.unreadable)
         if self.not_dicom:
-            notes.append(f"{self.not_dicom} file(s) are not DICOM and were left out.")
-        if self.objects:
-            kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(self.objects.items()))
-            notes.append(f"DICOM objects without images in space were left out: {kinds}.")
-        return notes
+            notes.append(f"{len(self.not_dicom)} file(s) are not DICOM and were left out.")
+        return notes + objects_left_out(self.objects.values())
+
+
+def objects_left_out(kinds: Iterable[str]) -> list[str]:
+    """A sentence that counts DICOM objects that are no images; none for none."""
+    counted = ", ".join(f"{count} x {kind}" for kind, count in sorted(Counter(kinds).items()))
+    return [f"{_OBJECTS}: {counted}."] if counted else []
 
 
 def _files_below(root: Path) -> list[Path]:
@@ -230,7 +242,7 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         sop_class = str(header.get("SOPClassUID", ""))
         uid = str(header.get("SeriesInstanceUID", ""))
         if sop_class and not _may_be_image(sop_class, header):
-            skipped.add_object(sop_class, header.get("SamplesPerPixel", 1) != 1)
+            skipped.add_object(file, sop_class, header.get("SamplesPerPixel", 1) != 1)
             return
         if not uid or not sop_class:
             skipped.files.append(file)
@@ -259,7 +271,7 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
             raise ValueError(reason)
         one.frames += frames_of_file(file, header)
     except NotDicom:
-        skipped.not_dicom += 1
+        skipped.not_dicom.append(file)
     except Exception as error:  # pydicom raises many kinds on damaged files
         if one is None:
             skipped.files.append(file)

@@ -5,16 +5,23 @@ For the command `inspect` and for panels, so that nobody has to guess what was s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.folder import DicomFolder, DicomSeries, read_dicom_folder
+from PDFFMapperLib.dicom.folder import (
+    DicomFolder,
+    DicomSeries,
+    objects_left_out,
+    read_dicom_files,
+)
 from PDFFMapperLib.dicom.selection import diffusion_volumes, echo_volumes, selector
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume
+from PDFFMapperLib.diffusion.stated import take_stated_diffusion
 from PDFFMapperLib.images.attributes import (
     image_type_of,
     is_diffusion_map,
@@ -24,7 +31,11 @@ from PDFFMapperLib.images.attributes import (
 from PDFFMapperLib.images.bids import bids_name
 from PDFFMapperLib.images.files import read_series
 from PDFFMapperLib.images.sidecar import sidecar_of_image
+from PDFFMapperLib.images.volume import Volume
 
+SHORT_TE_MS = 0.2  # an echo before that is one of UTE or ZTE
+_SPECTRA = (".rda", ".sdat")
+_OTHERS = {".mrk.json": "markups", ".mrb": "Slicer scene"}
 _FILES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
 _BIDS_ROLES = {
     "T1w": "T1", "T2w": "T2", "MEGRE": "multi_echo", "MESE": "multi_echo", "dwi": "dwi",
@@ -67,6 +78,7 @@ class FoundSeries:
         volumes: its images.
         problem: why no image can be had of it, "" when all is well.
         notes: what was repaired or looks odd.
+        content: what it holds where that is no image: "spectrum: TE 30 ms".
     """
 
     name: str
@@ -74,6 +86,7 @@ class FoundSeries:
     volumes: list[FoundVolume]
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,25 +117,30 @@ def inventory(folder: str | Path) -> Inventory:
     if not root.exists():
         raise FileNotFoundError(f"{root}: there is no such file or folder.")
     files = sorted(root.rglob("*")) if root.is_dir() else [root]
-    images = [file for file in files if file.is_file() and file.name.lower().endswith(_FILES)]
-    left_out: list[str] = []
-    try:
-        dicom = read_dicom_folder(root)
-        left_out += dicom.notes
-    except ValueError as error:
-        dicom = DicomFolder()
-        left_out += [] if images else [str(error)]
+    files = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    images = [file for file in files if file.name.lower().endswith(_FILES)]
+    dicom = read_dicom_files(files, str(root))
     series = [_of_dicom(dicom, one) for one in dicom]
     for file in images:
         try:
-            series.append(_of_file(file, root))
+            series.append(_of_image_file(file, root))
         except (ValueError, OSError) as error:
             series.append(FoundSeries(_relative(file, root), file.name, [], problem=str(error)))
+    held = {file: _of_other(file, root) for file in dicom.not_dicom if file not in images}
+    held |= {file: _of_spectrum(file, root, "") for file in dicom.others}
+    series += [one for one in held.values() if one is not None]
+    rest = {file for file, one in held.items() if one is None}
+    left_out = [
+        note for note in dicom.notes if "left out: " not in note and "not DICOM" not in note
+    ]
+    left_out += objects_left_out(dicom.others[file] for file in dicom.others if file in rest)
+    if others := _endings(file for file in dicom.not_dicom if file in rest):
+        left_out.append(f"files that are neither image, spectrum nor DICOM: {others}.")
     ages = {one.patient.age_years for one in dicom if one.patient.age_years is not None}
     sexes = {one.patient.sex for one in dicom if one.patient.sex}
     return Inventory(
         series,
-        left_out,
+        left_out if series or left_out else [f"{root}: no file is in this folder."],
         _acquisitions(dicom),
         ages.pop() if len(ages) == 1 else None,
         sexes.pop() if len(sexes) == 1 else None,
@@ -157,18 +175,20 @@ def role_and_ground(
         return role, "b-values"
     if role == "multi_echo" and (number_of(attributes, "NumberOfEchoes") or 1) > 2:
         return role, f"{number_of(attributes, 'NumberOfEchoes'):g} echoes"
+    if attributes.get("Modality") == "PT":
+        return role, "modality PT"
+    if role in ("ct_low", "ct_high"):
+        voltage = number_of(attributes, "KVP")
+        return role, "CT" if voltage is None else f"CT at {voltage:g} kV"
     if guess_role(attributes, "") == role:
         return role, "timing"
     return role, "name, which the timing does not contradict"
 
 
 def _of_dicom(found: DicomFolder, series: DicomSeries) -> FoundSeries:
+    volumes = [_volume(selector(found, series, one), one) for one in series.contents]
     return FoundSeries(
-        selector(found, series),
-        series.description,
-        [_volume(selector(found, series, one), one) for one in series.contents],
-        series.problem,
-        series.notes,
+        selector(found, series), series.description, _ute(volumes), series.problem, series.notes
     )
 
 
@@ -177,9 +197,75 @@ def _volume(name: str, volume: DicomVolume) -> FoundVolume:
     return _described(name, role, ground, volume.shape, volume.ijk_to_ras, volume.attributes)
 
 
-def _of_file(file: Path, root: Path) -> FoundSeries:
-    volumes = read_series(file)
+def _ute(volumes: list[FoundVolume]) -> list[FoundVolume]:
+    """Echoes without another role are those of UTE where the first of them comes that early."""
+    times = [one.echo_time_ms for one in volumes if one.echo_time_ms]
+    if not times or min(times) > SHORT_TE_MS:
+        return volumes
+    ground = f"first echo at {min(times):g} ms"
+    is_echo = [one.role in (None, "multi_echo") and one.component != "phase" for one in volumes]
+    return [
+        replace(one, role="ute", ground=ground) if echo else one
+        for one, echo in zip(volumes, is_echo, strict=True)
+    ]
+
+
+def _of_image_file(file: Path, root: Path) -> FoundSeries:
+    """An image file, or the spectrum or the segments that a file of an image's ending holds."""
+    try:
+        volumes = read_series(file)
+    except ValueError:
+        if spectrum := _of_spectrum(file, root, ".nii"):
+            return spectrum
+        raise
+    if volumes[0].array.size == 1 and (spectrum := _of_spectrum(file, root, ".nii")):
+        return spectrum
+    if file.name.lower().endswith((".seg.nrrd", ".seg.nhdr")):
+        return FoundSeries(_relative(file, root), file.name, [], content="segmentation")
+    return _of_file(file, root, volumes)
+
+
+def _of_other(file: Path, root: Path) -> FoundSeries | None:
+    """A spectrum or a file of Slicer; None for others."""
+    name = file.name.lower()
+    if name.endswith(_SPECTRA):
+        return _of_spectrum(file, root, "")
+    content = next((what for ending, what in _OTHERS.items() if name.endswith(ending)), "")
+    return FoundSeries(_relative(file, root), file.name, [], content=content) if content else None
+
+
+def _of_spectrum(file: Path, root: Path, ending: str) -> FoundSeries | None:
+    """A spectrum with its echo times; None where a file of that ending or a DICOM file is none."""
+    from PDFFMapperLib.spectroscopy.files import read_spectra
+
+    if ending not in file.name.lower():
+        return None
+    name = _relative(file, root)
+    try:
+        spectra = read_spectra([file])
+    except (ValueError, OSError) as error:
+        if file.name.lower().endswith(_SPECTRA):
+            return FoundSeries(name, file.name, [], problem=str(error))
+        return None
+    times = ", ".join("unknown" if s.te_ms is None else f"{s.te_ms:g}" for s in spectra)
+    return FoundSeries(
+        name, file.name, [], content=f"spectrum of {spectra[0].nucleus}, TE {times} ms"
+    )
+
+
+def _endings(files: Iterable[Path]) -> str:
+    """How many files there are of each ending."""
+    endings = Counter(file.suffix.lower() or "no ending" for file in files)
+    return ", ".join(f"{count} x {ending}" for ending, count in sorted(endings.items()))
+
+
+def _of_file(file: Path, root: Path, volumes: list[Volume]) -> FoundSeries:
     sidecar = sidecar_of_image(file)
+    notes = [*(sidecar.notes if sidecar else []), *volumes[0].notes]
+    try:
+        notes += take_stated_diffusion(volumes, file)
+    except ValueError as error:
+        notes.append(str(error))
     suffix = bids_name(file).suffix
     name = _relative(file, root)
     found = []
@@ -190,8 +276,7 @@ def _of_file(file: Path, root: Path) -> FoundSeries:
             role, ground = _BIDS_ROLES[suffix], f"BIDS name {suffix}"
         array = volume.array
         found.append(_described(name, role, ground, array.shape, volume.ijk_to_ras, facts))
-    notes = [*(sidecar.notes if sidecar else []), *volumes[0].notes]
-    return FoundSeries(name, file.name, found, notes=notes)
+    return FoundSeries(name, file.name, _ute(found), notes=notes)
 
 
 def _described(
@@ -238,6 +323,8 @@ def _relative(file: Path, root: Path) -> str:
 
 def _series_lines(series: FoundSeries) -> list[str]:
     text = [f"#{series.name} {series.description}"]
+    if series.content:
+        text.append(f"   {series.content}")
     if series.problem:
         text.append(f"   cannot be used: {series.problem}")
     text += [f"   {_volume_line(volume)}" for volume in series.volumes]
