@@ -268,6 +268,7 @@ KINDS = (
     MapKind("doubt", "Doubt", "", (0.0, 127.0), "Viridis"),
     MapKind("confident", "Voxels whose values can be used", **_MASK),
     MapKind("valid", "Voxels that were fitted", **_MASK),
+    MapKind("exchanged", "Voxels whose water and fat were exchanged back", **_MASK),
     MapKind("at_bound", "Voxels whose estimate lies at a limit", **_MASK),
     MapKind("Dstar_identifiable", "Voxels whose data tell D*", **_MASK),
     MapKind("typical", "Voxels that the learned distribution explains", **_MASK),

@@ -99,13 +99,15 @@ def of_magnitude_echoes(
 def of_scanner_images(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
 ) -> list[ParametricMap]:
-    """The fat fraction of the scanner's own water and fat images.
+    """The fat fraction of the scanner's own water and fat images, exchanged regions put right.
 
     Raises:
-        ValueError: a value is negative or complex.
+        ValueError: a value is negative or complex, or the images seem to be exchanged throughout.
     """
     water, fat = images
-    result = fat_fraction_of_images(water.array, fat.array, _mask(settings, water))
+    sizes = None if settings.exchanged == "as given" else water.spacing[::-1].tolist()
+    mask, repair = _mask(settings, water), settings.exchanged == "repair"
+    result = fat_fraction_of_images(water.array, fat.array, mask, sizes, repair)
     return _fractions(result, water, {}, settings)
 
 
@@ -293,8 +295,15 @@ def _fractions(
         for name, values in {**readings, **(others or {})}.items()
     ]
     doubt = np.where(result.mask, 0, Doubt.LOW_SIGNAL).astype(np.uint8)
-    reasons = {code: _REASONS[code] for code in (0, int(Doubt.LOW_SIGNAL))}
+    codes = [0, int(Doubt.LOW_SIGNAL)]
+    if result.doubtful is not None:
+        doubt[result.doubtful] = Doubt.SWAP_RISK
+        codes.append(int(Doubt.SWAP_RISK))
+    reasons = {code: _REASONS[code] for code in codes}
     maps.append(ParametricMap(map_kind("doubt"), like.with_array(doubt, "doubt"), facts, reasons))
+    if result.exchanged is not None:
+        exchanged = like.with_array(result.exchanged.astype(np.uint8), "exchanged")
+        maps.append(ParametricMap(map_kind("exchanged"), exchanged, facts))
     return _with_t1_correction(maps, like.attributes, settings)
 
 

@@ -6,11 +6,13 @@ and the single-peak simplification, and scanner images what their reconstruction
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
+from PDFFMapperLib.water_fat.exchanged import Exchanged, find_exchanged
 from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 
@@ -24,12 +26,16 @@ class FatFraction:
         other_percent: of two points the fat-dominant reading, else None.
         mask: voxels with signal.
         limits: one sentence per thing not known, for reports.
+        exchanged: voxels whose water and fat were exchanged back, None if there are none.
+        doubtful: voxels that may be exchanged, without a value; None if they were not looked for.
     """
 
     percent: np.ndarray
     other_percent: np.ndarray | None
     mask: np.ndarray
     limits: list[str] = field(default_factory=list)
+    exchanged: np.ndarray | None = None
+    doubtful: np.ndarray | None = None
 
 
 def two_point_fat_fraction(
@@ -91,7 +97,11 @@ def two_point_fat_fraction(
 
 
 def fat_fraction_of_images(
-    water: np.ndarray, fat: np.ndarray, mask: np.ndarray | None = None
+    water: np.ndarray,
+    fat: np.ndarray,
+    mask: np.ndarray | None = None,
+    voxel_size_mm: Sequence[float] | None = None,
+    repair: bool = True,
 ) -> FatFraction:
     """100 F / (W + F) of the scanner's water and fat images (mDixon, IDEAL, q-Dixon ...).
 
@@ -99,21 +109,70 @@ def fat_fraction_of_images(
         water: the water image, rescaled to real units, shape (slices, rows, columns).
         fat: the fat image on the same scale.
         mask: voxels to compute; by default those with signal.
+        voxel_size_mm: along slices, rows, columns, to look for regions whose water and fat are
+            exchanged; they are not looked for if it is None.
+        repair: exchange back where it is sure; else such regions get no value either.
 
     Raises:
-        ValueError: shapes differ, or values are negative or complex.
+        ValueError: shapes differ, values are negative or complex, or the two images seem to be
+            given for one another.
     """
     water, fat = _images(water, fat, "water", "fat")
+    signal = signal_mask(np.stack([water, fat])) if voxel_size_mm is not None else None
     mask = _mask(water, fat, mask) & (water + fat > 0)
+    exchanged, doubtful, told = None, None, []
+    if voxel_size_mm is not None:
+        found = find_exchanged(water, fat, signal, voxel_size_mm)
+        if found.throughout:
+            raise ValueError(
+                "Water lies under the skin and fat deeper: the water and the fat image seem to be "
+                "given for one another. Check their order, or have exchanged regions not looked "
+                "for (as given)."
+            )
+        doubtful, told = _put_right(found, water, fat, mask, voxel_size_mm, repair)
+        exchanged = found.sure & mask if repair and found.sure.any() else None
     percent = np.where(mask, 100 * fat / np.where(mask, water + fat, 1), np.nan)
+    if doubtful is None:
+        told = ["Water and fat exchanged by the scanner's reconstruction were not looked for."]
+    else:
+        percent[doubtful] = np.nan
     limits = [
-        "Water and fat exchanged by the scanner's reconstruction cannot be seen here; look for "
-        "sudden borders.",
+        *told,
+        "Exchanged regions of one tissue or of whole slices of a thin stack cannot always be told "
+        "from anatomy; look for sudden borders.",
         "Whether T1, R2* and fat's several peaks were corrected depends on the scanner's product; "
         "if not, this is not a PDFF.",
         "Magnitude images never fall below 0: noise raises low and lowers high fractions.",
     ]
-    return FatFraction(percent.astype(np.float32), None, mask, limits)
+    return FatFraction(percent.astype(np.float32), None, mask, limits, exchanged, doubtful)
+
+
+def _put_right(
+    found: Exchanged,
+    water: np.ndarray,
+    fat: np.ndarray,
+    mask: np.ndarray,
+    voxel_size_mm: Sequence[float],
+    repair: bool,
+) -> tuple[np.ndarray, list[str]]:
+    """Exchange back in place what is to be; voxels that get no value, and what was done."""
+    notes, doubtful = [], found.doubtful & mask
+    if repair and found.sure.any():
+        water[found.sure], fat[found.sure] = fat[found.sure], water[found.sure]
+        count = len(found.volumes_ml)
+        notes.append(
+            f"Water and fat were exchanged in {count} region{'s' * (count > 1)} of "
+            f"{', '.join(f'{ml:.0f}' for ml in found.volumes_ml)} ml and are exchanged back; the "
+            "map 'exchanged' shows where."
+        )
+    elif not repair:
+        doubtful |= found.sure & mask
+    if doubtful.any():
+        ml = np.count_nonzero(doubtful) * np.prod(voxel_size_mm) / 1000
+        notes.append(
+            f"In {ml:.0f} ml water and fat may be exchanged; they have no value there (swap risk)."
+        )
+    return doubtful, notes
 
 
 def _images(first, second, first_name, second_name):

@@ -168,6 +168,21 @@ R2STAR_MODEL = Option(
     title="R2*",
     parameter="r2starModel",
 )
+EXCHANGED = Option(
+    "exchanged",
+    CHOICE,
+    "repair",
+    "Regions whose water and fat the scanner exchanged: put right where they are sure and left out "
+    "where they are not, always left out, or not looked for.",
+    choices=(
+        ("repair", "Put right where sure"),
+        ("leave out", "Left out"),
+        ("as given", "Not looked for"),
+    ),
+    flag="--exchanged",
+    title="Exchanged regions",
+    parameter="exchanged",
+)
 MASK = Option("mask", IMAGE, None, "Voxels to fit; all with signal if not given.", flag="--mask")
 T1_CORRECTION = (
     Option(
@@ -306,8 +321,8 @@ WATER_FAT = Family(
             choice="water and fat",
             title="Fat signal fraction of the scanner's own water and fat images; no PDFF",
             inputs=(WATER, FAT),
-            options=(MASK, *T1_CORRECTION),
-            kinds=("FF", "doubt", "FF_T1corrected"),
+            options=(EXCHANGED, MASK, *T1_CORRECTION),
+            kinds=("FF", "doubt", "exchanged", "FF_T1corrected"),
             citation="Dixon 1984, doi 10.1148/radiology.153.1.6089263",
             compute=f"{_MAPS}:of_scanner_images",
             flag="--water-fat",

@@ -1,0 +1,105 @@
+"""Water and fat that a scanner exchanged over whole regions: found, put right, or left out."""
+
+import numpy as np
+import pytest
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.exchanged import find_exchanged
+from PDFFMapperLib.water_fat.products import fat_fraction_of_images
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
+from PDFFMapperLib.water_fat.separation import Doubt
+from phantoms.water_fat import scanner_images, spine_phantom
+
+SIZES = (4.0, 2.0, 2.0)
+GRID = np.diag([2.0, 2.0, 4.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def body():
+    """Labels, and water and fat by the brightness of fat."""
+    phantom = spine_phantom(shape=(14, 96, 96))
+    return phantom.labels, {bright: scanner_images(phantom, bright) for bright in (1.0, 2.0)}
+
+
+def region(name, labels):
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in labels.shape], indexing="ij")
+    return {
+        "nothing": labels < 0,
+        "an arm": np.isin(labels, (9, 10, 11)),
+        "slices": z > 0.3,
+        "a ball": (x + 0.1) ** 2 + (y + 0.3) ** 2 + (0.6 * z) ** 2 < 0.2,
+        "muscle": (labels == 1) & (y < -0.45) & (x < -0.1),
+        "all": labels >= 0,
+    }[name] & (labels > 0)
+
+
+def made(images, where, **settings):
+    """Maps of images with water and fat exchanged somewhere, by name, and the limits told."""
+    water, fat = images
+    pair = (np.where(where, fat, water), np.where(where, water, fat))
+    volumes = [Volume(one, GRID, name) for one, name in zip(pair, "WF", strict=True)]
+    maps = WATER_FAT.recipe("water-fat").make(volumes, **settings)
+    return {one.name: one.volume.array for one in maps}, " ".join(maps[0].provenance["limits"])
+
+
+@pytest.mark.parametrize(
+    ("name", "bright"), [("slices", 1.0), ("slices", 2.0), ("a ball", 2.0), ("an arm", 1.0)]
+)
+def test_regions_of_water_and_fat_are_exchanged_back(body, name, bright):
+    labels, images = body
+    where = region(name, labels)
+    maps, told = made(images[bright], where)
+    right = fat_fraction_of_images(*images[bright]).percent
+    back = maps["exchanged"] > 0
+    assert np.count_nonzero(back & where) > 0.7 * np.count_nonzero(where)
+    assert "are exchanged back; the map 'exchanged' shows where" in told
+    sure = maps["doubt"] == 0
+    assert np.array_equal(np.isfinite(maps["FF"]), sure)
+    wrong = sure & (np.abs(maps["FF"] - right) > 30)
+    assert np.count_nonzero(wrong) < 0.04 * np.count_nonzero(where)
+    assert np.count_nonzero(wrong & ~where) < 0.002 * np.count_nonzero(sure)
+    np.testing.assert_allclose(maps["FF"][back & where], right[back & where], atol=1e-3)
+
+
+@pytest.mark.parametrize("bright", [1.0, 2.0])
+def test_what_is_right_stays(body, bright):
+    labels, images = body
+    maps, told = made(images[bright], region("nothing", labels))
+    assert "exchanged" not in maps and not (maps["doubt"] & Doubt.SWAP_RISK).any()
+    assert "cannot always be told from anatomy" in told
+    np.testing.assert_array_equal(maps["FF"], fat_fraction_of_images(*images[bright]).percent)
+
+
+def test_a_region_of_one_tissue_is_left_out(body):
+    """Muscle that became fat may as well be fat."""
+    labels, images = body
+    where = region("muscle", labels)
+    maps, told = made(images[1.0], where)
+    risk = maps["doubt"] == Doubt.SWAP_RISK
+    assert "exchanged" not in maps and "they have no value there (swap risk)" in told
+    assert np.count_nonzero(risk & where) > 0.6 * np.count_nonzero(where)
+    assert np.isnan(maps["FF"][risk]).all()
+
+
+def test_they_can_be_left_out_or_not_looked_for(body):
+    labels, images = body
+    where = region("slices", labels)
+    maps, told = made(images[2.0], where, exchanged="leave out")
+    assert "exchanged" not in maps and "may be exchanged" in told
+    assert np.isnan(maps["FF"][where]).mean() > 0.7
+    maps, told = made(images[2.0], where, exchanged="as given")
+    assert "were not looked for" in told and not (maps["doubt"] & Doubt.SWAP_RISK).any()
+
+
+def test_images_given_for_one_another_are_refused(body):
+    labels, images = body
+    everywhere = region("all", labels)
+    with pytest.raises(ValueError, match="the water and the fat image seem to be given for one"):
+        made(images[1.0], everywhere)
+    maps, _ = made(images[1.0], everywhere, exchanged="as given")
+    assert np.nanmedian(maps["FF"][labels == 2]) < 10
+
+
+def test_too_few_voxels_tell_nothing():
+    one = np.ones((1, 20, 20))
+    found = find_exchanged(one, 0 * one, one > 0, SIZES)
+    assert not found.sure.any() and not found.doubtful.any() and not found.throughout
