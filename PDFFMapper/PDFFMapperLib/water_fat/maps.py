@@ -296,7 +296,7 @@ def _fractions(
     ]
     doubt = np.where(result.mask, 0, Doubt.LOW_SIGNAL).astype(np.uint8)
     codes = [0, int(Doubt.LOW_SIGNAL)]
-    if result.doubtful is not None:
+    if result.doubtful is not None and result.doubtful.any():
         doubt[result.doubtful] = Doubt.SWAP_RISK
         codes.append(int(Doubt.SWAP_RISK))
     reasons = {code: _REASONS[code] for code in codes}
