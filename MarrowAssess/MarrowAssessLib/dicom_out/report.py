@@ -58,9 +58,10 @@ def report(assessment: Assessment, source: Source, segments: Dataset) -> Dataset
             imaging_measurements=_groups(assessment, source, segments),
             title=codes.DCM.ImagingMeasurementReport,
         )
+        head, tree = _without_children(content[0])
         made = highdicom.sr.ComprehensiveSR(
             evidence=[segments, *source.headers, *source.others],
-            content=content[0],
+            content=head,
             is_complete=not assessment.skipped,
             is_final=False,
             is_verified=False,
@@ -72,12 +73,26 @@ def report(assessment: Assessment, source: Source, segments: Dataset) -> Dataset
                 not in ("manufacturer_model_name", "software_versions", "device_serial_number")
             },
         )
+    made.ContentSequence = tree
     made.ManufacturerModelName = MAKER
     made.SoftwareVersions = VERSION
     if made.CompletionFlag == "PARTIAL":
         made.CompletionFlagDescription = "Some quantities could not be measured."
     finish(made, source)
     return made
+
+
+def _without_children(root: Dataset) -> tuple[Dataset, Sequence[Dataset]]:
+    """The head of a content tree, and what hangs on it.
+
+    highdicom copies the tree and walks it three times to find that it refers to nothing but the
+    evidence, a third of the time of a whole export; this one refers to the segmentation alone.
+    """
+    from highdicom.sr import ContentSequence
+
+    tree = root.ContentSequence
+    root.ContentSequence = ContentSequence()
+    return root, tree
 
 
 def _groups(assessment: Assessment, source: Source, segments: Dataset) -> list:
@@ -111,10 +126,8 @@ def _groups(assessment: Assessment, source: Source, segments: Dataset) -> list:
             ),
             finding_type=plain(tissues()[region.role].type),
             finding_sites=_sites(region.site),
-            measurements=[one for result in results for one in _numbers(result)],
-            qualitative_evaluations=_verdicts(results),
         )
-        _add_texts(group, [*region.cautions, *_texts(results)])
+        _add(group, results, region.cautions)
         made.append(group)
     for site, results in together.items():
         regions = [region_of[n] for n in results[0].measurement.measured if n in region_of]
@@ -124,10 +137,8 @@ def _groups(assessment: Assessment, source: Source, segments: Dataset) -> list:
             ),
             finding_type=plain(tissues()[regions[0].role].type) if regions else None,
             finding_sites=_all_sites(regions),
-            measurements=[one for result in results for one in _numbers(result)],
-            qualitative_evaluations=_verdicts(results),
         )
-        _add_texts(group, _texts(results))
+        _add(group, results)
         made.append(group)
     return made
 
@@ -206,12 +217,12 @@ def _reference(result: Result) -> object | None:
     )
 
 
-def _verdicts(results: Sequence[Result]) -> list | None:
+def _verdicts(results: Sequence[Result]) -> list:
     """Where each value lies, as far as it has a verdict; the worst word once for the group."""
     from highdicom import sr
 
     found = {result.verdict for result in results} & set(VERDICTS)
-    return [sr.QualitativeEvaluation(VERDICT, VERDICTS[word]) for word in sorted(found)] or None
+    return [sr.QualitativeEvaluation(VERDICT, VERDICTS[word]) for word in sorted(found)]
 
 
 def _texts(results: Sequence[Result]) -> list[str]:
@@ -224,10 +235,15 @@ def _texts(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _add_texts(group: object, texts: Sequence[str]) -> None:
-    """Cautions and verdicts in words, at the end of a group; research use last."""
+def _add(group: object, results: Sequence[Result], cautions: Sequence[str] = ()) -> None:
+    """Numbers, verdicts, and cautions and verdicts in words, research use last.
+
+    Added to the group that is made already, as highdicom searches measurements that it is given.
+    """
     from highdicom import sr
 
     items = group[0].ContentSequence
-    for text in dict.fromkeys([*texts, RESEARCH_USE]):
+    for one in [*(one for result in results for one in _numbers(result)), *_verdicts(results)]:
+        items.append(one[0])
+    for text in dict.fromkeys([*cautions, *_texts(results), RESEARCH_USE]):
         items.append(sr.TextContentItem(CAUTION, text, relationship_type="CONTAINS"))
