@@ -120,6 +120,8 @@ RESPONSE = {
         ({"platelets_1e9_l": 99}, "CRi"),
         ({"platelets_1e9_l": 99, "neutrophils_1e9_l": 0.9}, "MLFS"),
         ({"circulating_blasts": True}, ""),
+        ({"auer_rods": True}, ""),
+        ({"auer_rods": False}, "CR"),
         ({"extramedullary_disease": True}, ""),
         ({"marrow_blasts_percent": 25}, "PR"),
         ({"marrow_blasts_percent": 26}, ""),
@@ -131,6 +133,8 @@ def test_response_follows_the_table_of_eln(change, word):
     response = read_response(RESPONSE | change)
     assert response.word == word
     assert (word or "neither CR, CRi, MLFS nor PR") in response.text
+    assert ("Auer rods were not stated" in response.text) == ("auer_rods" not in change)
+    assert ("200 cells or a cellularity of 10 %" in response.text) == (word == "MLFS")
     assert bool(response.beside(2)) == (word in ("CR", "CRi", "MLFS")) and not response.beside(0)
 
 

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     from MarrowAssessLib.follow_up.change import counts
+    from MarrowAssessLib.follow_up.changes import Comparing
     from MarrowAssessLib.follow_up.compare import course
     from MarrowAssessLib.follow_up.errors import read_repeatability
     from MarrowAssessLib.follow_up.visits import parse_therapy, read_days, read_visit
@@ -80,10 +81,12 @@ def run(args: argparse.Namespace) -> int:
         visits,
         read_days(args.days),
         read_repeatability(args.repeatability) if args.repeatability else {},
-        reproducibility=read_repeatability(args.reproducibility) if args.reproducibility else {},
-        therapies=[parse_therapy(text) for text in args.therapy],
-        without_age_drift=args.without_age_drift,
-        same_person=args.same_person,
+        Comparing(
+            read_repeatability(args.reproducibility) if args.reproducibility else {},
+            [parse_therapy(text) for text in args.therapy],
+            args.without_age_drift,
+            args.same_person,
+        ),
     )
     rows = [_row(change) for change in found.changes]
     trends = [_trend_row(trend) for trend in found.trends]

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--response", action="append", default=[], type=Path, metavar="FILE",
         help="marrow and blood of acute myeloid leukemia (JSON: day, marrow_blasts_percent, "
         "before_percent, neutrophils_1e9_l, platelets_1e9_l, circulating_blasts, "
-        "extramedullary_disease)",
+        "extramedullary_disease, auer_rods)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
 
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.catalogue.about import RESEARCH_USE
     from MarrowAssessLib.findings.marrow_response import read_response
     from MarrowAssessLib.findings.xray import read_form
+    from MarrowAssessLib.follow_up.changes import Comparing
     from MarrowAssessLib.follow_up.compare import course
     from MarrowAssessLib.follow_up.errors import read_repeatability
     from MarrowAssessLib.follow_up.side_by_side import findings, grouped, joined
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     visits, days = joined([read_visit(path) for path in args.assessments], given)
     own = read_repeatability(args.repeatability) if args.repeatability else {}
     therapies = [parse_therapy(text) for text in args.therapy]
-    found = course(visits, days, own, therapies=therapies) if len(days) > 1 else None
+    found = course(visits, days, own, Comparing(therapies=therapies)) if len(days) > 1 else None
     views = [
         (day, path.with_name(VIEW))
         for path, day in zip(args.assessments, given, strict=True)

@@ -1,6 +1,7 @@
 """Response of acute myeloid leukemia by the marrow and blood values that somebody enters.
 
-ELN 2017 (doi 10.1182/blood-2016-08-733196). Images give no such response; they stand beside it.
+ELN 2017, table 6 (doi 10.1182/blood-2016-08-733196; the table was read). Images give no such
+response; they stand beside it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SOURCE = "ELN 2017, doi 10.1182/blood-2016-08-733196"
+SOURCE = "ELN 2017, table 6, doi 10.1182/blood-2016-08-733196"
 _NUMBERS = ("marrow_blasts_percent", "neutrophils_1e9_l", "platelets_1e9_l")
 _ANSWERS = ("circulating_blasts", "extramedullary_disease")
+_OPTIONAL = ("auer_rods",)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class MarrowResponse:
             where it is not known.
         neutrophils_1e9_l, platelets_1e9_l: of blood.
         circulating_blasts, extramedullary_disease: whether there are any.
+        auer_rods: whether any blast has them; None where that was not looked for.
     """
 
     day: float
@@ -33,12 +36,13 @@ class MarrowResponse:
     circulating_blasts: bool
     extramedullary_disease: bool
     before_percent: float | None = None
+    auer_rods: bool | None = None
 
     @property
     def word(self) -> str:
         """ "CR", "CRi", "MLFS" or "PR" by the table, "" where none is met."""
         recovered = self.neutrophils_1e9_l >= 1.0, self.platelets_1e9_l >= 100.0
-        clear = not (self.circulating_blasts or self.extramedullary_disease)
+        clear = not (self.circulating_blasts or self.extramedullary_disease or self.auer_rods)
         if self.marrow_blasts_percent < 5 and clear:
             return "CR" if all(recovered) else "CRi" if any(recovered) else "MLFS"
         halved = (
@@ -52,10 +56,12 @@ class MarrowResponse:
     @property
     def text(self) -> str:
         """What the values meet, as one sentence."""
+        with_rods = "" if self.auer_rods is not None else "; Auer rods were not stated"
+        cells = "; 200 cells or a cellularity of 10 % are needed" if self.word == "MLFS" else ""
         return (
             f"Day {self.day:g}: {self.marrow_blasts_percent:g} % blasts in marrow, neutrophils "
             f"{self.neutrophils_1e9_l:g} and platelets {self.platelets_1e9_l:g} x 10^9/l meet "
-            f"{self.word or 'neither CR, CRi, MLFS nor PR'} ({SOURCE})."
+            f"{self.word or 'neither CR, CRi, MLFS nor PR'}{with_rods}{cells} ({SOURCE})."
         )
 
     def beside(self, cellular_sites: int) -> str:
@@ -82,9 +88,10 @@ def read_response(content: Mapping) -> MarrowResponse:
         if not known or not math.isfinite(value) or (name != "day" and value < 0):
             raise ValueError(f"Response form: {name} is {value!r}; a number from 0 is expected.")
         numbers[name] = float(value)
-    answers = {name: content.get(name) for name in _ANSWERS}
+    asked = (*_ANSWERS, *(name for name in _OPTIONAL if name in content))
+    answers = {name: content.get(name) for name in asked}
     if not all(isinstance(one, bool) for one in answers.values()):
-        raise ValueError(f"Response form: {' and '.join(_ANSWERS)} are true or false.")
+        raise ValueError(f"Response form: {' and '.join(asked)} are true or false.")
     if unknown := sorted(set(content) - {*numbers, *answers}):
         raise ValueError(f"Response form: {', '.join(unknown)} is not known.")
     return MarrowResponse(**numbers, **answers)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from MarrowAssessLib.follow_up.change import DECREASE, INCREASE, NO_ERROR, WITHIN, Change
 from MarrowAssessLib.follow_up.errors import MeasurementError, judged, published_error
+from MarrowAssessLib.follow_up.levels import levels_shifted
 from MarrowAssessLib.follow_up.visits import (
+    Between,
     Therapy,
     check_days,
     differences,
@@ -22,6 +24,24 @@ from MarrowAssessLib.measures.whole_body import response
 from MarrowAssessLib.references.expected import expected
 
 _DAYS_A_YEAR = 365.25
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """How visits are compared.
+
+    Attributes:
+        reproducibility: errors from own examinations on two scanners.
+        therapies: what happened on which day.
+        without_age_drift: subtract what is expected of age between the days, where a smooth
+            reference tells it.
+        same_person: compare although age, sex or identifier do not fit.
+    """
+
+    reproducibility: Mapping[str, MeasurementError] = field(default_factory=dict)
+    therapies: Sequence[Therapy] = ()
+    without_age_drift: bool = False
+    same_person: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,11 +67,7 @@ def follow_up(
     assessments: Sequence[Mapping],
     days: Sequence[float],
     repeatability: Mapping[str, MeasurementError] | None = None,
-    *,
-    reproducibility: Mapping[str, MeasurementError] | None = None,
-    therapies: Sequence[Therapy] = (),
-    without_age_drift: bool = False,
-    same_person: bool = False,
+    how: Comparing | None = None,
 ) -> list[Change]:
     """Each later visit against the first.
 
@@ -59,31 +75,31 @@ def follow_up(
         assessments: two or more visits as in assessment.json, of one person.
         days: of each visit, the first one's day first.
         repeatability: errors from own repeated examinations, which go before published ones.
-        reproducibility: errors from own examinations on two scanners.
-        therapies: what happened on which day.
-        without_age_drift: subtract what is expected of age between the days, where a smooth
-            reference tells it.
-        same_person: compare although age, sex or identifier do not fit.
+        how: see Comparing.
 
     Raises:
         ValueError: not two visits, days that do not fit or rise, or two persons.
     """
+    how = how or Comparing()
     check_days(assessments, days)
-    if not same_person:
+    if not how.same_person:
         refuse_two_persons(assessments, days)
-    errors = Errors(repeatability or {}, reproducibility or {})
+    errors = Errors(repeatability or {}, how.reproducibility)
     first = _by_place(assessments[0])
     changes = []
     for visit, day in zip(assessments[1:], days[1:], strict=True):
-        pair = assessments[0], visit
-        between = [one for one in therapies if days[0] < one.day <= day]
+        between = Between(
+            (assessments[0], visit),
+            tuple(one for one in how.therapies if days[0] < one.day <= day),
+            levels_shifted(assessments[0], visit),
+        )
         now = _by_place(visit)
         for place in (one for one in now if one in first):
             for before, m in _paired(first[place], now[place]):
                 made = _unjudged(before, m, days[0], day - days[0])
-                if without_age_drift:
+                if how.without_age_drift:
                     made = replace(made, drift=_age_drift(made, assessments[0]["patient"]))
-                changes.append(_change(made, before, m, pair, between, errors))
+                changes.append(_change(made, before, m, between, errors))
     return _with_holm(changes)
 
 
@@ -116,26 +132,25 @@ def _change(
     made: Change,
     before: Mapping,
     now: Mapping,
-    visits: tuple[Mapping, Mapping],
-    between: Sequence[Therapy],
+    between: Between,
     errors: Errors,
 ) -> Change:
     quantity = made.quantity
-    _, other_scanner = differences(*visits, quantity)
+    _, other_scanner = differences(*between.visits, quantity)
     error = errors.of(quantity, other_scanner)
     x1, x2 = made.first, made.second - made.drift
-    reason = not_comparable(before, now, visits, between, error is not None)
+    reason = not_comparable(before, now, between, error is not None)
     if not reason and math.isnan(x1 + x2):
         reason = "a value is missing"
     elif not reason and error is None:
         reason = NO_ERROR
-        if quantity == "global_adc" and min(x1, x2) > 0:
-            reason = response(x1, x2)
     elif not reason and error.proportional and min(x1, x2) <= 0:
         reason = "the error is proportional, and a value is not above 0"
     if reason:
         return replace(made, reason=reason)
     found = judged(x1, x2, error, made.se)
+    if quantity == "global_adc":
+        made = replace(made, reason=response(made.first, made.second))
     verdict = WITHIN if found.p >= 0.05 else INCREASE if found.size > 0 else DECREASE
     return replace(
         made,

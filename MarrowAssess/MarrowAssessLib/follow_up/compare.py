@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.change import Change
-from MarrowAssessLib.follow_up.changes import follow_up
+from MarrowAssessLib.follow_up.changes import Comparing, follow_up
 from MarrowAssessLib.follow_up.course import Course, Place
 from MarrowAssessLib.follow_up.errors import MeasurementError
 from MarrowAssessLib.follow_up.trends import trends
-from MarrowAssessLib.follow_up.visits import Therapy, differences, mismatch, unchecked
+from MarrowAssessLib.follow_up.visits import differences, mismatch, unchecked
 
 LOW_PDFF = 10.0  # %
 
@@ -19,26 +19,15 @@ def course(
     visits: Sequence[Mapping],
     days: Sequence[float],
     repeatability: Mapping[str, MeasurementError] | None = None,
-    *,
-    reproducibility: Mapping[str, MeasurementError] | None = None,
-    therapies: Sequence[Therapy] = (),
-    without_age_drift: bool = False,
-    same_person: bool = False,
+    how: Comparing | None = None,
 ) -> Course:
     """Compare visits; the arguments are those of `changes.follow_up`.
 
     Raises:
         ValueError: see `changes.follow_up`, or the visits have nothing in common.
     """
-    changes = follow_up(
-        visits,
-        days,
-        repeatability,
-        reproducibility=reproducibility,
-        therapies=therapies,
-        without_age_drift=without_age_drift,
-        same_person=same_person,
-    )
+    how = how or Comparing()
+    changes = follow_up(visits, days, repeatability, how)
     if not changes:
         raise ValueError("The visits have no quantity at one site in common.")
     people = [visit["patient"] for visit in visits]
@@ -50,7 +39,7 @@ def course(
         changes,
         trends(changes),
         _expected(visits, days, changes),
-        tuple(sorted(therapies, key=lambda one: one.day)),
+        tuple(sorted(how.therapies, key=lambda one: one.day)),
         _cautions(visits, days, changes),
     )
 
@@ -92,6 +81,11 @@ def _cautions(
         cautions.append(
             f"Marrow PDFF below {LOW_PDFF:g} %: the published error is a share of the value, found "
             "in fatty lumbar marrow; so far below it that share is too small an error."
+        )
+    if any(one.changed and one.error.records and one.quantity == "marrow_hap" for one in changes):
+        cautions.append(
+            "Bone mineral of marrow: the published error is that of a spine phantom; patients, who "
+            "are laid down again, differ more."
         )
     here = {(one.quantity, one.site) for one in changes}
     gone = [one for one in visits[0]["measurements"] if (one["quantity"], one["site"]) not in here]

@@ -54,6 +54,21 @@ class Therapy:
         return bool(self.sites) and self.what.lower() in DAMAGING
 
 
+@dataclass(frozen=True)
+class Between:
+    """Two visits and what lies between them.
+
+    Attributes:
+        visits: the earlier and the later assessment.
+        therapies: what happened.
+        shifted: why their levels may be named one apart, "" where nothing tells so.
+    """
+
+    visits: tuple[Mapping, Mapping]
+    therapies: tuple[Therapy, ...] = ()
+    shifted: str = ""
+
+
 def parse_therapy(text: str) -> Therapy:
     """Read "14=G-CSF" or "30=radiotherapy:L2-L4": day, what, and where.
 
@@ -249,21 +264,15 @@ def _says_scanner(visit: Mapping) -> bool:
     return any("scanner" in one or "field_strength_t" in one for one in facts)
 
 
-def not_comparable(
-    before: Mapping,
-    now: Mapping,
-    visits: tuple[Mapping, Mapping],
-    between: Sequence[Therapy],
-    across: bool,
-) -> str:
+def not_comparable(before: Mapping, now: Mapping, between: Between, across: bool) -> str:
     """Why two measurements must not be compared, "" where they may.
 
     Args:
         before, now: the measurements.
-        visits: the assessments that they are of.
-        between: what happened between them.
+        between: the visits that they are of.
         across: whether an error of examinations on two scanners is known.
     """
+    visits = between.visits
     if any(visits[0]["settings"][key] != visits[1]["settings"][key] for key in SETTINGS):
         return "erosion or coil correction (N4) differ between the visits"
     if before["doubtful"] or now["doubtful"]:
@@ -276,7 +285,9 @@ def not_comparable(
     volumes = [m["statistics"]["volume_mm3"] for m in (before, now) if m.get("statistics")]
     if len(volumes) == 2 and max(volumes) > _LARGEST_VOLUME_RATIO * min(volumes):
         return "the region's volume differs by more than a factor of 2"
-    for one in between:
+    if between.shifted and now["site"] and level_index(now["site"].split("-")[0]) is not None:
+        return between.shifted
+    for one in between.therapies:
         if one.damaging and any(_touches(site, now["site"]) for site in one.sites):
             return f"{one.what} of this site lies between the visits"
     return ""
