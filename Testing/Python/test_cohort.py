@@ -199,7 +199,7 @@ def test_what_keeps_the_state_is_damaged_or_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match=r"what becomes of the studies cannot be written \(unable"):
         State(tmp_path / "missing")
     (tmp_path / "salt.txt").write_text("\n")
-    with pytest.raises(ValueError, match="this is no salt of a cohort; its studies could be guess"):
+    with pytest.raises(ValueError, match="this is no salt of 16 letters and digits or more, so"):
         read_salt(tmp_path / "salt.txt")
 
 

@@ -211,7 +211,7 @@ def test_refusals(tmp_path, capsys):
     )
     table = tmp_path / "own.csv"
     for content, words in (
-        ("subject,quantity\n", "is missing; expected are"),
+        ("subject,quantity\n", "is missing; a table of pairs has the columns"),
         ("subject,quantity,site,value1,value2\n1,marrow_pdff,L3,x,4\n", "and two numbers are"),
     ):
         table.write_text(content)
@@ -532,6 +532,9 @@ def test_a_key_of_ones_own_tells_one_person_from_another(tmp_path, capsys):
     assert len(one) == 16 and _patient_hash(asked) == one
     assert key.stat().st_mode & 0o077 == 0
     key.write_text("another")
+    with pytest.raises(ValueError, match="this is no salt of 16 letters and digits or more"):
+        _patient_hash(asked)
+    key.write_text("anotherkey123456")
     assert _patient_hash(asked) != one
     with pytest.raises(ValueError, match="a patient identifier is read from --dicom; none is"):
         _patient_hash(SimpleNamespace(dicom=None, patient_key=str(key)))

@@ -144,8 +144,8 @@ def read_salt(path: Path) -> str:
         salt = path.read_text(encoding="ascii", errors="replace").strip()
         if not re.fullmatch(r"\w{16,}", salt, re.ASCII):
             raise ValueError(
-                f"{path.parent.name}/{path.name}: this is no salt of a cohort; its studies could "
-                "be guessed. Name another folder for the results, or restore the file."
+                f"{path.parent.name}/{path.name}: this is no salt of 16 letters and digits or "
+                "more, so names could be guessed; restore the file, or name another place."
             )
         return salt
     return secrets.token_hex(16)
