@@ -351,7 +351,7 @@ def test_a_doubtful_region_stays_doubtful(folder, tmp_path):
 
 
 def test_regions_of_a_finer_grid_go_back_to_the_slices(folder, tmp_path):
-    from MarrowAssessLib.study.resampling import resampled
+    from PDFFMapperLib.images.resampling import resampled
 
     image = only_volume(folder / "t1")
     finer = image.ijk_to_ras @ np.diag([1, 1, 0.5, 1])

@@ -11,6 +11,7 @@ from PDFFMapperLib.dual_energy.body_size import water_equivalent_cm
 from PDFFMapperLib.dual_energy.decomposition import (
     hap_beside_water,
     projected,
+    sd_of,
     systematic_error,
     three_materials,
     volume_shares,
@@ -181,6 +182,30 @@ def test_maps_of_two_images():
     assert found["HAP"].kind.unit == "mg/cm^3" and found["VNCa"].kind.unit == "HU"
 
 
+def test_maps_of_sd_are_what_repeats_scatter_by():
+    """400 voxels of one mixture with noise of 3 and 2.5 HU that rises and falls together."""
+    of = calibration.of_kv_pair("90/Sn150", 20)
+    covariance = np.array([[9.0, 3.0], [3.0, 6.25]])
+    rng = np.random.default_rng(0)
+    noisy = seen(of, 250, 0.3)[:, None] + rng.multivariate_normal((0, 0), covariance, 20000).T
+    found = three_materials(*noisy.astype(np.float32), of)
+    exact = np.array([[250.0], [30.0], [float((0.3 * of.yellow + 0.7 * of.red).mean())]])
+    sds = [float(one[0]) for one in sd_of(exact, of, covariance)]
+    assert [one.std() for one in (found.hap, found.yellow, found.vnca)] == pytest.approx(sds, 0.02)
+
+
+def test_maps_of_sd_on_request():
+    assert "HAP_SD" not in made(images(sd=(15, 12)))
+    found = made(images(sd=(15, 12)), sd=True)
+    at_mixture = {name: np.nanmedian(one.volume.array[MIXTURE]) for name, one in found.items()}
+    told = found["HAP"].provenance["voxel_sd"]
+    for name in ("HAP", "yellow_share", "VNCa"):
+        assert at_mixture[f"{name}_SD"] == pytest.approx(told[name], rel=0.02)
+        values = found[name].volume.array
+        assert np.array_equal(np.isnan(found[f"{name}_SD"].volume.array), np.isnan(values))
+        assert np.nanstd(values[MIXTURE]) == pytest.approx(told[name], rel=0.15)
+
+
 def test_metal_and_what_lies_near_it_have_no_value():
     pair = images()
     for one in pair:
@@ -246,8 +271,8 @@ def test_the_phantom_as_dicom(shared, tmp_path):
 
 
 class SimpleArguments:
-    def __init__(self, paths):
-        self.images = paths
+    def __init__(self, paths, resample=False):
+        self.images, self.resample = paths, resample
 
 
 # --- refusals ---
@@ -368,6 +393,63 @@ def test_folders_that_do_not_settle_the_pair(tmp_path):
         read(SimpleArguments([tmp_path]))
     with pytest.raises(ValueError, match="3 images were given; two are expected"):
         read(SimpleArguments([tmp_path] * 3))
+
+
+def written(tmp_path, high):
+    """Arguments of files of the usual low image and of this high one."""
+    from PDFFMapperLib.images.files import write_volume
+
+    low, _ = images()
+    paths = [tmp_path / f"{name}.nrrd" for name in ("low", "high")]
+    for image, path in zip((low, high), paths, strict=True):
+        write_volume(image, path)
+    return paths
+
+
+def test_a_pair_on_two_grids_is_resampled_on_request_alone(tmp_path):
+    """Even along z, shifted by most of a slice: the mixture is as it was, the first slice empty."""
+    from PDFFMapperLib.commands.ct_files import read
+
+    paths = written(tmp_path, moved(images()[1], 4.0))
+    with pytest.raises(ValueError, match=r"ask for resampling \(--resample\)"):
+        read(SimpleArguments(paths))
+    pair, _, notes = read(SimpleArguments(paths, resample=True))
+    assert any(
+        "high.nrrd was interpolated linearly onto the grid of low.nrrd" in note for note in notes
+    )
+    found = made(pair, kv_pair="90/Sn150", water_cm=20)
+    assert np.nanmean(found["HAP"].volume.array[MIXTURE]) == pytest.approx(100, abs=0.5)
+    assert (found["doubt"].volume.array[0] == 16).all() and "beyond" in found["doubt"].codes[16]
+    assert np.isnan(found["HAP"].volume.array[0]).all()
+    assert np.isfinite(found["HAP"].volume.array[1:][:, 18:30, 20:40]).all()
+
+
+def test_a_pair_that_hardly_overlaps_is_not_resampled(tmp_path):
+    from PDFFMapperLib.commands.ct_files import read
+
+    with pytest.raises(ValueError, match=r"share 25 % of low\.nrrd, less than 50 %; they are"):
+        read(SimpleArguments(written(tmp_path, moved(images()[1], 15)), resample=True))
+
+
+@pytest.mark.parametrize("sop_class", ["1.3.46.670589.33.1.9", "1.2.840.10008.5.1.4.1.1.66"])
+def test_raw_spectral_objects_are_named_and_what_helps(tmp_path, sop_class):
+    """A private object, or one of the standard's raw data, beside a CT of one energy."""
+    from dicom_files import classic_slice, header
+    from PDFFMapperLib.commands.ct_files import read
+
+    for n in range(2):
+        raw = header(sop_class, "1.2.4", Modality="CT", SeriesDescription="SBI")
+        raw.save_as(tmp_path / f"raw{n}.dcm")
+    words = r"2 x .*raw data of a CT.* such as spectral base images .* export from there two"
+    with pytest.raises(ValueError, match=words):
+        read(SimpleArguments([tmp_path]))
+    for k in range(3):
+        classic_slice(
+            tmp_path, f"{k}.dcm", k, np.full((4, 4), k, np.int16), Modality="CT", KVP=90,
+            sop_class="1.2.840.10008.5.1.4.1.1.2", series="1.2.3",
+        )  # fmt: skip
+    with pytest.raises(ValueError, match=f"1 series look like low and 0 like high.*{words}"):
+        read(SimpleArguments([tmp_path]))
 
 
 def ct_frames(tmp_path, multi_frame):

@@ -10,9 +10,9 @@ from MarrowAssessLib.sources.labels import parse_label_rule, regions_from_labels
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_file import read_study_file
 from MarrowAssessLib.sources.study_files import read_study
-from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.files import read_volume, write_volume
+from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.volume import Volume
 
 

@@ -33,8 +33,8 @@ from MarrowAssessLib.placement.vertebra import (  # noqa: E402
     outline_radii,
     template_radii,
 )
-from MarrowAssessLib.study.resampling import nearest  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
+from PDFFMapperLib.images.resampling import nearest  # noqa: E402
 from phantoms.spine import DAMAGE, L2, damaged, healthy, shown  # noqa: E402
 
 SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "cases" / "spine"

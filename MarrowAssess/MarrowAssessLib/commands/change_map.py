@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.images.files import read_volume, write_volume
     from PDFFMapperLib.images.json_file import write_json
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
+    from PDFFMapperLib.images.resampling import resampled
     from PDFFMapperLib.images.tables import write_rows
     from PDFFMapperLib.install.software import MAKER
 
@@ -51,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.catalogue.quantities import QUANTITIES
     from MarrowAssessLib.follow_up.errors import published_error
     from MarrowAssessLib.sources.labels import parse_label_rule, regions_from_labels
-    from MarrowAssessLib.study.resampling import resampled
 
     refuse_foreign(args.out, RECORD, (TABLE, MAP))
     if args.quantity not in QUANTITIES:

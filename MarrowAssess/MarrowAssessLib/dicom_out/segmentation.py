@@ -86,7 +86,7 @@ def masks_on(study: Study, source: Source) -> tuple[list[np.ndarray], str]:
     own = Volume(np.empty(source.slices.shape, np.uint8), source.slices.ijk_to_ras, "the source")
     if study.grid.same_grid(own):
         return full, ""
-    from MarrowAssessLib.study.resampling import nearest
+    from PDFFMapperLib.images.resampling import nearest
 
     moved = [
         nearest(study.grid.with_array(mask.astype(np.uint8)), own).array.astype(bool)

@@ -13,6 +13,7 @@ import slicer
 from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.identity import short_hash
+from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.dicom import files_of, slices_of
 from PDFFMapperLib.scene.frames import dicom_file, facts_of_dicom_file, instances_of
@@ -33,7 +34,6 @@ from MarrowAssessLib.sources.markups_file import named_shapes, rasterize_named
 from MarrowAssessLib.sources.stated_patient import bids_patient
 from MarrowAssessLib.sources.volume_source import NO_CONTRAST
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.study import Study
 
 NO_TISSUE, EMPTY = "(no tissue named", "(empty"  # how the reason begins why one was left out

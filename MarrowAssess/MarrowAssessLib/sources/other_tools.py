@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from PDFFMapperLib.images.files import read_volume, write_volume
+from PDFFMapperLib.images.resampling import nearest
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import VERTEBRAE, Role
@@ -30,7 +31,6 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.sources.label_maps import known_labels, regions_of_convention
 from MarrowAssessLib.sources.labels import check_labels
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.resampling import nearest
 
 TIME_LIMIT_S = 3600.0  # on a processor alone they take from minutes to half an hour
 POLL_S = 0.2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.images.identity import TYPED_FACTS, short_hash, without_names
+from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.volume import Volume, grids_differ, placed_twice
 from PDFFMapperLib.maps.trust import where_trusted
 
@@ -21,7 +22,6 @@ from MarrowAssessLib.sources.segmentations import Segmentation, regions_from_seg
 from MarrowAssessLib.sources.stated_patient import agreed_patient
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region, judge_right
-from MarrowAssessLib.study.resampling import resampled
 from MarrowAssessLib.study.study import Study
 
 ASK = "resample it first, or ask for resampling (--resample)"

@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.dual_energy.pair import SAME_PLACE_MM
+from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.sidecar import with_stated_facts
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
+
+LEAST_SHARED = 0.5  # of the low energy's voxels, where the high one is interpolated
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a DICOM folder with both energies, or two images, low and high: files, or "
         "folder#series",
+    )
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="interpolate the high energy where it lies on another grid than the low one",
     )
 
 
@@ -41,6 +52,19 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
     else:
         raise ValueError(f"{len(paths)} images were given; two are expected, low and high energy.")
     notes = [note for image in images for note in image.notes]
+    if args.resample and not images[0].same_grid(images[1], SAME_PLACE_MM):
+        notes.append(
+            f"{images[1].name} was interpolated linearly onto the grid of {images[0].name}; "
+            "both must be of one scan, since nothing was registered."
+        )
+        images[1] = resampled(images[1], images[0])
+        if (shared := float(np.mean(np.isfinite(images[1].array)))) < LEAST_SHARED:
+            raise ValueError(
+                f"Both images share {100 * shared:.0f} % of {images[0].name}, less than "
+                f"{100 * LEAST_SHARED:.0f} %; they are hardly of one scan."
+            )
+    elif not images[0].same_grid(images[1]):
+        raise ValueError(grids_differ(images[1], images[0], "ask for resampling (--resample)"))
     return images, {}, list(dict.fromkeys(notes))
 
 
@@ -61,6 +85,6 @@ def _of_folder(folder: Path) -> list[Volume]:
     if set(counts.values()) != {1}:
         raise ValueError(
             f"{folder}: {counts['ct_low']} series look like low and {counts['ct_high']} like high "
-            f"energy; name one of each, as {folder}#SERIES."
+            f"energy; name one of each, as {folder}#SERIES. {' '.join(found.notes)}".strip()
         )
     return [volumes[0].read() for volumes in plain.values()]

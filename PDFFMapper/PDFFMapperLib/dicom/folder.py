@@ -39,6 +39,7 @@ from PDFFMapperLib.maps.progress import Progress, tell
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _OBJECTS = "DICOM objects without images in space were left out"
+_RAW, _RAW_CT = "Raw Data Storage", " (raw data of a CT)"
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -205,10 +206,14 @@ class _Skipped:
         self.unreadable: list[str] = []
         self.files: list[Path] = []
 
-    def add_object(self, file: Path, sop_class: str, color: bool) -> None:
+    def add_object(self, file: Path, sop_class: str, header: Dataset) -> None:
         name = UID(sop_class).name
         kind = "private" if name == sop_class else name
-        self.objects[file] = kind + (" (color picture)" if color else "")
+        if header.get("SamplesPerPixel", 1) != 1:
+            kind += " (color picture)"
+        elif kind in ("private", _RAW) and header.get("Modality") == "CT":
+            kind += _RAW_CT
+        self.objects[file] = kind
 
     def sentences(self) -> list[str]:
         notes = list(self.unreadable)
@@ -218,9 +223,17 @@ class _Skipped:
 
 
 def objects_left_out(kinds: Iterable[str]) -> list[str]:
-    """A sentence that counts DICOM objects that are no images; none for none."""
-    counted = ", ".join(f"{count} x {kind}" for kind, count in sorted(Counter(kinds).items()))
-    return [f"{_OBJECTS}: {counted}."] if counted else []
+    """A sentence that counts DICOM objects that are no images, and what helps; none for none."""
+    counts = sorted(Counter(kinds).items())
+    counted = ", ".join(f"{count} x {kind}" for kind, count in counts)
+    said = [f"{_OBJECTS}: {counted}."] if counted else []
+    if any(kind.endswith(_RAW_CT) for kind, _ in counts):
+        said.append(
+            "Raw data of a CT, such as spectral base images (SBI), are read by their maker's "
+            "software alone: export from there two monoenergetic images (50 and 200 keV), or both "
+            "tube voltages."
+        )
+    return said
 
 
 def _files_below(root: Path) -> list[Path]:
@@ -242,7 +255,7 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         sop_class = str(header.get("SOPClassUID", ""))
         uid = str(header.get("SeriesInstanceUID", ""))
         if sop_class and not _may_be_image(sop_class, header):
-            skipped.add_object(file, sop_class, header.get("SamplesPerPixel", 1) != 1)
+            skipped.add_object(file, sop_class, header)
             return
         if not uid or not sop_class:
             skipped.files.append(file)

@@ -126,6 +126,37 @@ def decompose(seen: np.ndarray, weights: np.ndarray, out: np.ndarray | None = No
     return made
 
 
+def sd_of(
+    made: np.ndarray, of: Calibration, covariance: np.ndarray, low_weight: float = 0.5
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What noise leaves in voxels of these values, to first order.
+
+    Both are shares of marrow: with v of mineral, value = raw / (1 - v), and the more mineral, the
+    more noise.
+
+    Args:
+        made: HAP, yellow share and VNCa (and more, not looked at), of shape (3 or 4, ...).
+        of: calibration of one body size.
+        covariance: (2, 2) of the two CT numbers, HU^2.
+        low_weight: see `three_materials`.
+
+    Returns:
+        SD of HAP (mg/cm^3), yellow share (%) and VNCa (HU), NaN where there is no value.
+    """
+    steps = weights_of(of, low_weight)[:3, :2]  # per HU at either beam
+    mineral = steps[0] / HAP_DENSITY
+    rest = 1 - made[0] / HAP_DENSITY
+    found = [np.where(np.isfinite(made[0]), np.sqrt(steps[0] @ covariance @ steps[0]), np.nan)]
+    for value, step in ((made[1], steps[1]), (made[2], steps[2])):
+        own, both, of_mineral = (
+            step @ covariance @ step,
+            2 * (step @ covariance @ mineral),
+            mineral @ covariance @ mineral,
+        )
+        found.append(np.sqrt(own + both * value + of_mineral * value**2) / np.abs(rest))
+    return tuple(one.astype(made.dtype) for one in found)
+
+
 def projected(of: Calibration, low_weight: float = 0.5) -> Linear:
     """Virtual non-calcium as scanners make it: along calcium onto the line of red and yellow.
 

@@ -13,6 +13,7 @@ from PDFFMapperLib.dual_energy.calibration import Calibration
 from PDFFMapperLib.dual_energy.decomposition import (
     decompose,
     projected,
+    sd_of,
     systematic_error,
     voxel_sd,
     weights_of,
@@ -24,17 +25,17 @@ from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 
-AIR_HU, METAL_HU, METAL_REACH_MM = -500.0, 2500.0, 5.0
+AIR_HU, METAL_HU, METAL_REACH_MM = -500, 2500, 5.0  # whole numbers, as most images are
 DENSE_MG = 600.0  # of mineral: cortex, whose share of marrow nothing tells
 CODES = {
     0: "none", 1: "air", 2: "metal within 5 mm", 4: "CT number cut off at 3071",
-    8: "mineral above 600 mg/cm^3, no marrow",
+    8: "mineral above 600 mg/cm^3, no marrow", 16: "beyond the other image",
 }  # fmt: skip
 """Bits of why a voxel has no value; of dense mineral the mineral itself is kept."""
-_HIGHEST_STORED = 3071.0
+_HIGHEST_STORED = 3071
 _RATIO_APART = 0.2  # of the bone in the images from the calibration's
 _LEAST_BONE = 200  # voxels
-_BONE_HU = 300.0
+_BONE_HU = 300
 
 
 def of_three_materials(
@@ -50,22 +51,16 @@ def of_three_materials(
     notes = check_images(low, high, mixtures=True)
     slices, facts = calibrations_of(low, high, chosen, notes)
     doubt = _doubt(low, high)
-    made = np.empty((4, low.array.size), np.float32)
-    seen = np.ones((3, low.array[0].size), np.float32)
+    made = np.empty((4, *low.array.shape), np.float32)
     for k, one in enumerate(slices):
         tell(progress, k / len(slices))
-        seen[0], seen[1] = low.array[k].ravel(), high.array[k].ravel()
-        seen[0][doubt[k].ravel() > 0] = np.nan  # and so is all that is made of it
-        here = slice(k * seen.shape[1], (k + 1) * seen.shape[1])
         weights = weights_of(one, chosen.low_weight).astype(np.float32)
-        decompose(seen, weights, made[:, here])
-        dense = np.flatnonzero(made[0, here] > DENSE_MG)
-        made[1:3, here][:, dense] = np.nan
-        doubt[k].flat[dense] |= 8
-    names = ("HAP", "yellow_share", "VNCa", "HAP_water")
-    arrays = {n: one.reshape(low.array.shape) for n, one in zip(names, made, strict=True)}
+        _of_slice(low.array[k], high.array[k], doubt[k], weights, made[:, k])
+    arrays = dict(zip(("HAP", "yellow_share", "VNCa", "HAP_water"), made, strict=True))
     middle = slices[len(slices) // 2]
     covariance = _noise(low, high, doubt, notes)
+    if chosen.sd:
+        arrays |= _sd_maps(made, slices, covariance, chosen.low_weight)
     for key, errors in (
         ("voxel_sd", voxel_sd(middle, covariance, chosen.low_weight)),
         ("systematic_error", systematic_error(middle, chosen.low_weight)),
@@ -76,6 +71,39 @@ def of_three_materials(
         }
     facts["low_share"] = chosen.low_weight
     return _maps(low, arrays, doubt, {**facts, "notes": notes})
+
+
+def _of_slice(
+    low: np.ndarray, high: np.ndarray, doubt: np.ndarray, weights: np.ndarray, made: np.ndarray
+) -> None:
+    """Fill the four maps of a slice, and mark dense bone; rows of air alone are not computed."""
+    rows = np.flatnonzero(~doubt.all(axis=1))
+    first, last = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
+    made[:, :first], made[:, last:] = np.nan, np.nan
+    if not rows.size:
+        return
+    part = slice(first, last)
+    seen = np.ones((3, (last - first) * low.shape[1]), np.float32)
+    seen[0], seen[1] = low[part].ravel(), high[part].ravel()
+    np.copyto(seen[0], np.nan, where=doubt[part].ravel() > 0)  # and so is all that is made of it
+    out = made[:, part].reshape(4, -1)  # of whole rows, so it is no copy
+    decompose(seen, weights, out)
+    dense = np.flatnonzero(out[0] > DENSE_MG)
+    out[1:3, dense] = np.nan
+    doubt[part].reshape(-1)[dense] |= 8
+
+
+def _sd_maps(
+    made: np.ndarray, slices: Sequence[Calibration], covariance: np.ndarray, low_weight: float
+) -> dict[str, np.ndarray]:
+    """What noise alone leaves in each voxel of mineral, yellow share and VNCa."""
+    found = {name: np.empty_like(made[0]) for name in ("HAP_SD", "yellow_share_SD", "VNCa_SD")}
+    for k, one in enumerate(slices):
+        for array, sd in zip(
+            found.values(), sd_of(made[:, k], one, covariance, low_weight), strict=True
+        ):
+            array[k] = sd
+    return found
 
 
 def of_projection(
@@ -216,6 +244,8 @@ def _doubt(low: Volume, high: Volume) -> np.ndarray:
     for k, (one, other) in enumerate(zip(low.array, high.array, strict=True)):
         np.less(np.minimum(one, other), AIR_HU, out=doubt[k].view(bool))
         dense = dense or bool(one.max() > METAL_HU)
+        if one.dtype.kind == "f" or other.dtype.kind == "f":
+            doubt[k][np.isnan(one) | np.isnan(other)] = 16
     if dense:
         _mark_metal(low, high, doubt)
     return doubt

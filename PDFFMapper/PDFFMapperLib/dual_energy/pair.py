@@ -11,7 +11,7 @@ from PDFFMapperLib.images.volume import Volume, grids_differ
 _NO_SLICES = ("LOCALIZER", "MIP", "MAX_IP", "PROJECTION IMAGE")
 _MATERIAL = ("MAT_SPECIFIC", "MAT_REMOVED", "MAT_MODIFIED", "MAT_FRACTIONAL", "EFF_ATOMIC_NUM",
              "ELECTRON_DENSITY")  # fmt: skip
-_SAME_PLACE_MM = 0.05
+SAME_PLACE_MM = 0.05
 
 
 def check_images(low: Volume, high: Volume, mixtures: bool) -> list[str]:
@@ -45,8 +45,8 @@ def check_images(low: Volume, high: Volume, mixtures: bool) -> list[str]:
             raise ValueError(
                 f"{one.name}: contrast agent was given; iodine would be taken for bone mineral."
             )
-    if not low.same_grid(high, _SAME_PLACE_MM):
-        of_pair = f"a pair is of one scan, within {_SAME_PLACE_MM} mm"
+    if not low.same_grid(high, SAME_PLACE_MM):
+        of_pair = f"a pair is of one scan, within {SAME_PLACE_MM} mm; --resample helps if both are"
         raise ValueError(grids_differ(low, high, of_pair))
     frames = {one.attributes.get("FrameOfReference") for one in (low, high)} - {None}
     if len(frames) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, TEXT, Family, Input, Option, Recipe
+from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, TEXT, Family, Input, Option, Recipe
 
 LOW = Input(
     "low",
@@ -69,6 +69,13 @@ CALIBRATION = Option(
     "ratio, as -115,-82,75,60,1.81; or a file of calibrate.",
     flag="--calibration",
 )
+SD = Option(
+    "sd",
+    SWITCH,
+    False,
+    "Maps of what noise alone leaves in each voxel, as standard deviation.",
+    flag="--sd",
+)
 
 _MAPS = "PDFFMapperLib.dual_energy.maps"
 
@@ -89,8 +96,17 @@ DUAL_ENERGY = Family(
             title="Bone mineral, yellow share and virtual non-calcium: hydroxyapatite, yellow and "
             "red marrow, their volume conserved, for the size of the body",
             inputs=(LOW, HIGH),
-            options=(KV_PAIR, WATER, WEIGHT, CALIBRATION),
-            kinds=("HAP", "yellow_share", "VNCa", "HAP_water", "doubt"),
+            options=(KV_PAIR, WATER, WEIGHT, CALIBRATION, SD),
+            kinds=(
+                "HAP",
+                "yellow_share",
+                "VNCa",
+                "HAP_water",
+                "HAP_SD",
+                "yellow_share_SD",
+                "VNCa_SD",
+                "doubt",
+            ),
             citation="Liu 2009, doi 10.1118/1.3097632",
             compute=f"{_MAPS}:of_three_materials",
         ),

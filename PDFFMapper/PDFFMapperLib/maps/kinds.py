@@ -239,6 +239,9 @@ KINDS = (
         plausible=(-1000.0, 1000.0),
         symbol="yellow",
     ),
+    MapKind("HAP_SD", "Standard deviation of HAP", "mg/cm^3", (0.0, 150.0), "Viridis"),
+    MapKind("yellow_share_SD", "Standard deviation of yellow share", "%", PERCENT, "Viridis"),
+    MapKind("VNCa_SD", "Standard deviation of VNCa", "HU", (0.0, 150.0), "Viridis"),
     # ultrashort echo times
     MapKind("PI", "Porosity index", "%", (0.0, 50.0), "Viridis", plausible=(-20.0, 150.0)),
     MapKind("SR", "Suppression ratio", "", (1.0, 10.0), "Viridis", plausible=(0.2, 200.0)),

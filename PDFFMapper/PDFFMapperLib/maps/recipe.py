@@ -197,7 +197,7 @@ class Recipe:
             )
         for n, one in enumerate(images[1:], 1):
             check_one_grid(one, images[0])
-            if any(np.array_equal(one.array, other.array) for other in images[:n]):
+            if any(_same_values(one.array, other.array) for other in images[:n]):
                 wanted = ", ".join(given.title for given in self.inputs[: len(images)])
                 raise ValueError(
                     f"{self.choice}: two of the images are the same; give a different one for each "
@@ -287,6 +287,12 @@ def check_one_grid(one: Volume, other: Volume) -> None:
         raise ValueError(
             grids_differ(one, other, "they must share one (Resample Scalar Volume makes them)")
         )
+
+
+def _same_values(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are equal; a slice of both tells most that are not."""
+    middle = len(one) // 2
+    return np.array_equal(one[middle], other[middle]) and np.array_equal(one, other)
 
 
 def _recorded(value: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from PDFFMapperLib.images.files import image_from_volume, volume_from_image
 from PDFFMapperLib.images.volume import Volume
 
