@@ -472,6 +472,44 @@ def test_pairs_that_do_not_compare_are_refused(tibia):
             UTE.recipe(recipe).make([one, elsewhere])
 
 
+# --- several acquisitions -------------------------------------------------------------------------
+
+
+def test_a_gain_step_is_told_by_a_shared_echo_time(tibia):
+    """TE .032, .4, 2.2, 6.6 at one gain and .032, .2, .8, 4.4, 8.8 at 1.3 of it, other noise."""
+    images = tibia[0]
+    again, _, _ = Tibia().volumes(seed=9)
+    first, second = [images[n] for n in (0, 2, 4, 6)], [again[n] for n in (0, 1, 3, 5, 7)]
+    second = [one.with_array((1.3 * one.array).astype(np.float32)) for one in second]
+    asked = SimpleNamespace(echo_times_s=None, sigma=5.0, interleaves="a,a,a,a,b,b,b,b,b")
+    data = ute_series([*first, *second], asked)
+    assert data.te_ms.tolist() == pytest.approx(EIGHT_MS)
+    (note,) = [one for one in data.notes if "times the gain of acquisition a" in one]
+    assert float(note.split()[3]) == pytest.approx(1.3, abs=0.005)
+    found = regions.bi_component(data, tibia[1] == 1)[0].bound_percent
+    assert found.lower - 1 < 78 < found.upper + 1
+    asked.interleaves = "a,a,a,b,b"
+    lone = [*first[1:], *second[:2]]
+    data = ute_series(lone, asked)
+    assert any("The gain of acquisition b is unknown, since it shares no" in n for n in data.notes)
+    with pytest.raises(ValueError, match=r"4 acquisitions were named for 5 images \(--interleaves"):
+        ute_series(lone, SimpleNamespace(echo_times_s=None, sigma=5.0, interleaves="1,1,2,2"))
+
+
+def test_doubled_echo_times_count_once_or_are_refused(tibia):
+    images, again = tibia[0], Tibia().volumes((0.032, 2.2), seed=9)[0]
+    asked = SimpleNamespace(echo_times_s=None, sigma=5.0)
+    data = ute_series([images[0], images[4], again[1]], asked)
+    assert len(data.te_ms) == 2 and any("is there twice and alike; the" in n for n in data.notes)
+    louder = again[1].with_array((1.3 * again[1].array).astype(np.float32))
+    with pytest.raises(ValueError, match=r"is there twice with unlike values: the second is 1\.3"):
+        ute_series([images[0], images[4], louder], asked)
+    moved = again[0].with_array(np.roll(again[0].array, 2, axis=2))
+    asked.interleaves = "1,1,2"
+    with pytest.raises(ValueError, match="is there twice with unlike values"):
+        ute_series([images[0], images[4], moved], asked)
+
+
 # --- command --------------------------------------------------------------------------------------
 
 

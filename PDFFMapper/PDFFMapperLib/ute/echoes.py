@@ -10,6 +10,7 @@ import numpy as np
 
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.ute.interleaves import joined
 from PDFFMapperLib.ute.noise import Noise, noise_of
 from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 
@@ -45,16 +46,17 @@ def ute_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages
     """The echoes of a series in order of echo time.
 
     Raises:
-        ValueError: as `echo_train` (grids, doubled or missing echo times); the first echo is too
-            late for bone; the noise is unknown.
+        ValueError: as `joined` and `echo_train` (grids, doubled or missing echo times); the first
+            echo is too late for bone; the noise is unknown.
     """
     unit = None if settings.echo_times_s is None else "s"
-    train = echo_train(images, settings.echo_times_s, unit)
+    images, times, done = joined(images, settings)
+    train = echo_train(images, times, unit)
     te_ms = 1e3 * train.echo_times_s
     check_first_echo(te_ms[0])
     signal = np.moveaxis(np.abs(train.signal), -1, 0)
     grid = Volume(signal[0], train.ijk_to_ras, "UTE", dict(images[0].attributes))
-    field_t, notes = train.field_strength_t, list(train.notes)
+    field_t, notes = train.field_strength_t, [*done, *train.notes]
     del train  # its complex signal is the largest array of all
     return UteImages(signal, te_ms, noise_of(signal, settings.sigma), field_t, grid, notes)
 

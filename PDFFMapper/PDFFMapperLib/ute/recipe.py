@@ -186,6 +186,15 @@ REFERENCE_REGION = Option(
     flag="--reference-region",
 )
 
+INTERLEAVES = Option(
+    "interleaves",
+    TEXT,
+    None,
+    "Acquisition of each image, as 1,1,2,2, where a series was made by several; a shared echo time "
+    "tells the gain between them.",
+    flag="--interleaves",
+)
+
 _MAPS = "PDFFMapperLib.ute.maps"
 
 UTE = Family(
@@ -205,7 +214,7 @@ UTE = Family(
             title="Porosity index (PI): signal near TE 2.2 ms over that below 0.2 ms, without the "
             "floor of noise; of regions by the likelihood of all their voxels",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, SIGMA, MASK),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, MASK),
             kinds=("PI", "doubt"),
             citation="Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_porosity",
@@ -216,7 +225,7 @@ UTE = Family(
             title="Bound-water fraction of apparent signals by two T2* components, fitted to a "
             "region; voxels with its T2*, drawn towards it as far as noise explains them",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, SIGMA, *PROTONS, *REFERENCE, MASK),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, *PROTONS, *REFERENCE, MASK),
             kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
             citation="Seifert 2015, doi 10.1002/nbm.3305",
             compute=f"{_MAPS}:of_components",
@@ -227,7 +236,7 @@ UTE = Family(
             title="Bound-water, pore-water and fat fraction of apparent signals by three T2* "
             "components with nine fat peaks, fitted to the magnitudes of a region",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, SIGMA, T2STAR_PORE, T2STAR_FAT, MASK),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, T2STAR_PORE, T2STAR_FAT, MASK),
             kinds=("bound_fraction", "pore_fraction", "bone_fat", "doubt"),
             citation="ISMRM 2018, abstract 5155; fat: Ren 2008, doi 10.1194/jlr.D800010-JLR200",
             compute="PDFFMapperLib.ute.tri_maps:of_three",
@@ -261,7 +270,7 @@ UTE = Family(
             title="Cortex of a long bone's shaft found by itself: thickness, area and PI without "
             "partial volume, by a fit of the blurred edges",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, SIGMA, POINT, PSF),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, POINT, PSF),
             kinds=("cortex_share", "PI", "doubt"),
             citation="this software's; PI: Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_cortex",
