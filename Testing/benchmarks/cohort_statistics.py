@@ -1,6 +1,8 @@
 """Whether the intervals of `marrowassess compare` hold the truth 95 % of the time, and its speed.
 
-    python Testing/benchmarks/cohort_statistics.py [--draws 10000]
+    python Testing/benchmarks/cohort_statistics.py [--draws 10000] [--only STEP ...]
+
+Steps: speed, 10, 50, 200 (patients), pooled, groups, slope; each takes at most a few minutes.
 
 Simulated: patients of SD 5 around 40, single examinations of SD 2. Repeatability coefficient, bias,
 upper limit of agreement and ICC of 10, 50 and 200 patients; difference of two groups of 15 and 30
@@ -23,6 +25,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper")]
 PATIENT, EXAMINATION, MEAN = 5.0, 2.0, 40.0
+STEPS = ("speed", "10", "50", "200", "pooled", "groups", "slope")
 
 
 def share(draws: int, held: Callable[[np.random.Generator], bool]) -> str:
@@ -36,7 +39,7 @@ def two_visits(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.normal(MEAN, PATIENT, (n, 1)) + rng.normal(0, EXAMINATION, (n, 2))
 
 
-def coverage(draws: int) -> None:
+def coverage(draws: int, only: list[str]) -> None:
     """A line for each interval and size."""
     from MarrowAssessLib.statistics.agreement import iccs
     from MarrowAssessLib.statistics.change import slope
@@ -66,7 +69,7 @@ def coverage(draws: int) -> None:
         found = iccs(two_visits(rng, n))[form]
         return found.low < icc < found.high
 
-    for n in (10, 50, 200):
+    for n in (n for n in (10, 50, 200) if str(n) in only):
         print(
             f"{n} patients: RC {share(draws, lambda r, n=n: of_rc(r, n))}, bias "
             f"{share(draws, lambda r, n=n: of_bias(r, n))}, limit "
@@ -86,7 +89,8 @@ def coverage(draws: int) -> None:
         return found.rc_low < rc < found.rc_high
 
     few = max(draws // 10, 1)
-    print(f"50 patients, 4 regions together: RC {share(few, pooled)} of {few} draws")
+    if "pooled" in only:
+        print(f"50 patients, 4 regions together: RC {share(few, pooled)} of {few} draws")
 
     def of_group(rng: np.random.Generator, n: int, sd: float, shift: float) -> np.ndarray:
         own = rng.normal(MEAN + shift, sd, n)
@@ -96,7 +100,10 @@ def coverage(draws: int) -> None:
         found = compared(of_group(rng, 15, 3, 0), of_group(rng, 30, 6, 4))
         return found.low < 4 < found.high
 
-    print(f"groups of 15 and 30, regions together: difference {share(draws, group)}", flush=True)
+    if "groups" in only:
+        print(
+            f"groups of 15 and 30, regions together: difference {share(draws, group)}", flush=True
+        )
 
     def change(rng: np.random.Generator) -> bool:
         own = []
@@ -107,7 +114,8 @@ def coverage(draws: int) -> None:
         found = slope(own)
         return found.low < 2 < found.high
 
-    print(f"30 patients, 2 to 4 visits: slope {share(draws, change)}", flush=True)
+    if "slope" in only:
+        print(f"30 patients, 2 to 4 visits: slope {share(draws, change)}", flush=True)
 
 
 def speed() -> None:
@@ -135,9 +143,11 @@ def main() -> None:
     """Print shares and times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=10000)
+    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS))
     args = parser.parse_args()
-    speed()
-    coverage(args.draws)
+    if "speed" in args.only:
+        speed()
+    coverage(args.draws, args.only)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ class State:
             self._lock.execute("BEGIN EXCLUSIVE")
             self._base = sqlite3.connect(folder / "state.sqlite", isolation_level=None)
             self._base.execute("PRAGMA journal_mode=WAL")
+            # No waiting for the disk at each study: what a power cut takes is measured again.
+            self._base.execute("PRAGMA synchronous=NORMAL")
             version = self._base.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             self.close()
