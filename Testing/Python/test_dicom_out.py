@@ -494,3 +494,40 @@ def test_damaged_headers_are_told_where_objects_are_made_of_them(tmp_path):
     one = ParametricMap(map_kind("PDFF"), volume)
     with pytest.raises(ValueError, match=r"No DICOM object can be made .* export them again"):
         write_dicom_maps([one], source, tmp_path)
+
+
+def test_an_x_ray_form_becomes_a_report_of_its_radiograph(folder, tmp_path, capsys):
+    lines = [
+        {"sign": sign, "site": "distal femur", "side": "left", "certainty": certainty} | more
+        for sign, certainty, more in (
+            ("metaphyseal lucent band", "definite", {"size_mm": 3.5}),
+            ("periosteal reaction", "possible", {"form": "lamellar"}),
+            ("fracture", "not assessable", {}),
+        )
+    ]
+    form = tmp_path / "form.json"
+    form.write_text(json.dumps({
+        "schema": "marrowassess-xray-1", "day": 0, "reader": "Reader^A", "view": "knee AP",
+        "quality": "good", "findings": lines,
+    }))  # fmt: skip
+    radiograph = str(next((folder / "t1").iterdir()))
+    command = ["xray", str(form), "--out", str(tmp_path / "out"), "--dicom", radiograph]
+    assert main([*command, "--anonymous"]) == 0
+    report = dcmread(tmp_path / "out" / "xray.dcm")
+    assert report.StudyInstanceUID == STUDY["StudyInstanceUID"] and not report.PatientName
+    assert report.CompletionFlag == "PARTIAL"  # one sign could not be assessed
+    text = " ".join(str(element.value) for element in report.iterall() if element.VR != "SQ")
+    for part in (
+        "Reader^A", "metaphyseal lucent band", " 3.5 ", "Width", "lamellar", "definite",
+        "not corrected for magnification", "119 children", "Person Observer Name",
+    ):  # fmt: skip
+        assert part in text, part
+    assert not errors_of(tmp_path / "out" / "xray.dcm")
+    assert "this is no DICOM file" in refused([*command[:-1], str(form)], capsys)
+    form.write_text(form.read_text().replace(json.dumps(lines), "[]"))
+    assert "The X-ray form has no line, so there is" in refused(command, capsys)
+    no_study = dcmread(radiograph)
+    no_study.StudyInstanceUID = ""
+    no_study.save_as(tmp_path / "no_study.dcm")
+    command[-1] = str(tmp_path / "no_study.dcm")
+    assert "does not say which study and image it is" in refused(command, capsys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-TABLE, RECORD = "xray.csv", "xray.json"
+TABLE, RECORD, REPORT = "xray.csv", "xray.json", "xray.dcm"
 COLUMNS = ("day", "view", "sign", "form", "site", "side", "certainty", "size_mm", "course")
 
 
@@ -14,6 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("form", type=Path, metavar="form.json", help="as the reader filled it in")
     parser.add_argument(
         "--earlier", type=Path, metavar="form.json", help="tells which signs are new, same or gone"
+    )
+    parser.add_argument(
+        "--dicom", type=Path, metavar="FILE",
+        help=f"the radiograph, to write the form as a DICOM structured report of it ({REPORT})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--anonymous", action="store_true", help="that report without who the patient is"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
 
@@ -32,19 +39,33 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.catalogue.about import RESEARCH_USE
     from MarrowAssessLib.findings.xray import read_form
 
-    refuse_foreign(args.out, RECORD, (TABLE,))
+    refuse_foreign(args.out, RECORD, (TABLE, REPORT))
     form = read_form(_content(args.form))
     if args.earlier:
         form = form.beside(read_form(_content(args.earlier)))
+    report = _report(form, args.dicom, args.anonymous) if args.dicom else None
     content = form.as_dict()
     with output_set(args.out, RECORD) as folder:
         rows = ({"day": form.day, "view": form.view, **one} for one in content["findings"])
         write_rows(folder / TABLE, COLUMNS, rows)
+        if report is not None:
+            from PDFFMapperLib.dicom_out.source import save
+
+            save(report, folder / REPORT)
         record = {"form": content, "software": MAKER, "research_use": RESEARCH_USE}
         write_json(folder / RECORD, record)
     print(form.summary)
     print(f"How often: {content['how_often']} For research use only.")
     return 0
+
+
+def _report(form: object, radiograph: Path, anonymous: bool) -> object:
+    from PDFFMapperLib.dicom_out.source import refuse_without_highdicom, source_of_file
+
+    from MarrowAssessLib.dicom_out.xray_report import xray_report
+
+    refuse_without_highdicom()
+    return xray_report(form, source_of_file(radiograph, anonymous))
 
 
 def _content(path: Path) -> dict:

@@ -41,43 +41,72 @@ def report(assessment: Assessment, source: Source, segments: Dataset) -> Dataset
         source: what the object belongs to.
         segments: the segmentation of the same regions, in their order.
     """
+    with made_of_headers():
+        made = document(
+            _groups(assessment, source, segments),
+            source,
+            [segments, *source.headers, *source.others],
+            complete=not assessment.skipped,
+        )
+    if made.CompletionFlag == "PARTIAL":
+        made.CompletionFlagDescription = "Some quantities could not be measured."
+    return made
+
+
+def document(
+    groups: list, source: Source, evidence: Sequence[Dataset], complete: bool, of_person: str = ""
+) -> Dataset:
+    """A Comprehensive SR of measurement groups (TID 1500).
+
+    Args:
+        groups: highdicom's.
+        source: what the object belongs to.
+        evidence: the objects that it refers to.
+        complete: whether all that was to be measured was.
+        of_person: the observer's name where it is a person and not this software.
+    """
     import highdicom
     from highdicom import sr
 
-    with made_of_headers():
-        content = sr.MeasurementReport(
-            observation_context=sr.ObservationContext(
-                observer_device_context=sr.ObserverContext(
-                    observer_type=codes.DCM.Device,
-                    observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                        uid=generate_uid(prefix=None), name=MAKER, model_name=f"{MAKER} {VERSION}"
-                    ),
-                )
-            ),
-            procedure_reported=codes.SCT.ImagingProcedure,
-            imaging_measurements=_groups(assessment, source, segments),
-            title=codes.DCM.ImagingMeasurementReport,
+    if of_person:
+        context = sr.ObservationContext(
+            observer_person_context=sr.ObserverContext(
+                observer_type=codes.DCM.Person,
+                observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(of_person),
+            )
         )
-        head, tree = _without_children(content[0])
-        made = highdicom.sr.ComprehensiveSR(
-            evidence=[segments, *source.headers, *source.others],
-            content=head,
-            is_complete=not assessment.skipped,
-            is_final=False,
-            is_verified=False,
-            series_description=f"{MAKER}: measurements",
-            **{
-                key: value
-                for key, value in equipment(2, source).items()
-                if key
-                not in ("manufacturer_model_name", "software_versions", "device_serial_number")
-            },
+    else:
+        context = sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(
+                observer_type=codes.DCM.Device,
+                observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+                    uid=generate_uid(prefix=None), name=MAKER, model_name=f"{MAKER} {VERSION}"
+                ),
+            )
         )
+    content = sr.MeasurementReport(
+        observation_context=context,
+        procedure_reported=codes.SCT.ImagingProcedure,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    head, tree = _without_children(content[0])
+    made = highdicom.sr.ComprehensiveSR(
+        evidence=evidence,
+        content=head,
+        is_complete=complete,
+        is_final=False,
+        is_verified=False,
+        series_description=f"{MAKER}: measurements",
+        **{
+            key: value
+            for key, value in equipment(2, source).items()
+            if key not in ("manufacturer_model_name", "software_versions", "device_serial_number")
+        },
+    )
     made.ContentSequence = tree
     made.ManufacturerModelName = MAKER
     made.SoftwareVersions = VERSION
-    if made.CompletionFlag == "PARTIAL":
-        made.CompletionFlagDescription = "Some quantities could not be measured."
     finish(made, source)
     return made
 

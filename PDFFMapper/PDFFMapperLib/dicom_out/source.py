@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import dcmread
 from pydicom.uid import generate_uid
 
@@ -30,6 +31,7 @@ _REQUIRED_EMPTY = (  # type 2: they must be there, and may be empty
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "StudyDate", "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+_NAMED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _IDENTITY = (
     "PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID",
     "ReferringPhysicianName", "StudyDate", "StudyTime",
@@ -48,12 +50,12 @@ class Source:
     """What an object is made from.
 
     Attributes:
-        slices: of the image that the object shares its grid with.
+        slices: of the image that the object shares its grid with; None where it has no grid.
         headers: of the files of these slices, without voxels; of one series.
         others: of further images that the object was computed from.
     """
 
-    slices: SourceSlices
+    slices: SourceSlices | None
     headers: list[Dataset]
     others: list[Dataset]
 
@@ -151,6 +153,24 @@ def source_of(volumes: Sequence[Volume], what: str, anonymous: bool = False) -> 
             header.ImageOrientationPatient = own[0].ImageOrientationPatient
         further = [h for h in further if h not in same]
     return Source(slices, own, further)
+
+
+def source_of_file(path: Path, anonymous: bool = False) -> Source:
+    """What an object that is made from one image without slices, as a radiograph, belongs to.
+
+    Raises:
+        ValueError: it is no DICOM image, or has no study.
+    """
+    try:
+        header = _header(path, anonymous)
+    except InvalidDicomError:
+        raise ValueError(f"{path.name}: this is no DICOM file.") from None
+    if not all(header.get(key) for key in _NAMED):
+        raise ValueError(
+            f"{path.name}: this DICOM file does not say which study and image it is; export it "
+            "again."
+        )
+    return Source(None, [header], [])
 
 
 def _header(path: Path, anonymous: bool) -> Dataset:
