@@ -4,12 +4,14 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import harmful as harmful_tasks
@@ -30,7 +32,7 @@ from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
 from MarrowAssessLib.cohort.tables import CohortResult
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.report.cohort_page import cohort_page, outliers
-from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
 
 pytest.importorskip("distributed", reason="distributed is not installed")
@@ -407,6 +409,48 @@ def test_a_bids_data_set_is_a_cohort(tmp_path):
             path.unlink()
     with pytest.raises(ValueError, match="no subject of this BIDS data set has an image that can"):
         find_studies(root, "")
+
+
+def test_a_bids_data_set_gets_a_derivative_one(studies, tmp_path, capsys):
+    """Its label map read again gives the same regions and numbers."""
+    root, out, made = tmp_path / "data", tmp_path / "out", tmp_path / "made"
+    for folder in ("sub-01/anat", "derivatives/drawn/sub-01/anat"):
+        (root / folder).mkdir(parents=True)
+    (root / "dataset_description.json").write_text('{"Name": "Spines"}')
+    image = read_volume(studies.parent / "Mueller_0.nrrd")
+    labels = read_volume(studies.parent / "labels.nrrd")
+    write_volume(image, root / "sub-01/anat/sub-01_T1w.nii.gz")
+    drawn = root / "derivatives/drawn/sub-01/anat/sub-01_dseg"
+    write_volume(labels, f"{drawn}.nii.gz")
+    drawn.with_suffix(".tsv").write_text("index\tname\n1\tL3 marrow\n3\tpsoas muscle\n")
+    command = ["cohort", str(root), "--out", str(out), "--bids-out"]
+    assert main([*command, str(made)]) == 0
+    about = json.loads((made / "dataset_description.json").read_text())
+    assert about["DatasetType"] == "derivative" and about["GeneratedBy"][0]["Name"]
+    stem = made / "sub-01" / "anat" / "sub-01_desc-marrow_"
+    again = read_volume(f"{stem}dseg.nii.gz")
+    assert ((again.array == 1) == (labels.array == 1)).all()
+    assert ((again.array == 2) == (labels.array == 3)).all() and again.same_grid(labels)
+    assert json.loads(Path(f"{stem}dseg.json").read_text())["Sources"] == [
+        "bids:raw:sub-01/anat/sub-01_T1w.nii.gz"
+    ]
+    rows = Path(f"{stem}measurements.tsv").read_text().splitlines()
+    assert len(rows) == 1 + len(table(out)) > 1
+    shutil.rmtree(root / "derivatives")
+    shutil.copytree(made, root / "derivatives" / "ours")
+    assert main([*command, str(made)]) == 0
+    assert Path(f"{stem}measurements.tsv").read_text().splitlines() == rows
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("")
+    for where, what, words in (
+        (root / "new", command, "whose label maps would be read as drawn ones"),
+        (foreign, command, "not one that was written here"),
+        (made, ["cohort", str(studies), *command[2:]], "studies is no BIDS data set"),
+    ):
+        capsys.readouterr()
+        assert main([*what, str(where)]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_workers_elsewhere(studies, results, tmp_path, monkeypatch):

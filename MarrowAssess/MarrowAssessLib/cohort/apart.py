@@ -50,6 +50,7 @@ class Task:
         out: folder for its results; replaced as a whole.
         n4, erosion_mm: settings of measuring.
         limits: what it may use.
+        regions: whether its regions are written as well (see cohort.bids_out).
         measure: the function that measures it, which only its process loads.
         staging: where its results are made, beside their place; of this try alone.
     """
@@ -59,6 +60,7 @@ class Task:
     n4: bool = False
     erosion_mm: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    regions: bool = False
     measure: str = "MarrowAssessLib.cohort.measuring:measured"
     staging: Path | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from MarrowAssessLib.cohort.apart import Task
+from MarrowAssessLib.cohort.bids_out import write_regions
 from MarrowAssessLib.cohort.inventory import StudySource, patient_id
 
 _ACQUIRED = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName",
@@ -35,6 +36,8 @@ def measured(task: Task) -> tuple[list[dict], dict]:
     assessment.notes += study.notes
     write_outputs(assessment, task.staging, False, lambda _: None)
     write_thumbnail(study, task.staging / THUMBNAIL)
+    if task.regions:
+        write_regions(study, task.staging)
     acquired = {contrast.value: _acquired(volume) for contrast, volume in study.volumes.items()}
     return rows_of(assessment), {"patient": patient, "acquired": acquired}
 

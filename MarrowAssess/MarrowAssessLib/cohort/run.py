@@ -46,7 +46,7 @@ class Plan:
         slurm: options of a Slurm job in which one worker runs, "" for none (see `_workers`).
         force: measure everything again.
         only_failed: of what is known, measure again what failed.
-        n4, erosion_mm, limits: see apart.Task.
+        n4, erosion_mm, limits, regions: see apart.Task.
     """
 
     workers: int = 1
@@ -57,11 +57,13 @@ class Plan:
     n4: bool = False
     erosion_mm: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    regions: bool = False
 
     @property
     def settings(self) -> str:
         """What results depend on, beside the studies."""
-        return json.dumps([VERSION, self.n4, self.erosion_mm])
+        more = ["regions"] if self.regions else []
+        return json.dumps([VERSION, self.n4, self.erosion_mm, *more])
 
     @property
     def limits_text(self) -> str:
@@ -109,7 +111,9 @@ def run_cohort(
         state.close()
     done = [one for _, one in results if one.state == DONE]
     acquired = [one.facts.get("acquired", {}) for one in done]
-    return CohortResult(len(todo), len(done), rows, failures, acquired)
+    failed = {study for study, _ in failures}
+    sources = [study for study in studies if study.id not in failed]
+    return CohortResult(len(todo), len(done), rows, failures, acquired, sources)
 
 
 def _rows(results: list[tuple[str, Outcome]], studies: list[StudySource], salt: str) -> list[dict]:
@@ -180,7 +184,7 @@ def _measure(
             study, stamp = following
             state.start(study.id, study.name, stamp, plan.settings)
             place = out.resolve() / "studies" / study.id
-            task = Task(study, place, plan.n4, plan.erosion_mm, plan.limits)
+            task = Task(study, place, plan.n4, plan.erosion_mm, plan.limits, plan.regions)
             future = client.submit(measure_apart, task, pure=False, key=f"study-{study.id}")
             names[future.key] = study
             running.add(future)

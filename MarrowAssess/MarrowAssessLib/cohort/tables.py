@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
@@ -24,6 +24,7 @@ class CohortResult:
         rows: of measurements.csv.
         failures: study and reason of each that failed.
         acquired: of each study that was measured, facts of its images (see cohort.measuring).
+        sources: the studies (inventory.StudySource) that were measured.
     """
 
     measured: int
@@ -31,6 +32,7 @@ class CohortResult:
     rows: list[dict]
     failures: list[tuple[str, str]]
     acquired: list[dict]
+    sources: list = field(default_factory=list)
 
     @property
     def failed(self) -> int:

@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("studies", type=Path, help="folder of studies, CSV list or BIDS data set")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--bids-out", type=Path, metavar="FOLDER",
+        help="of a BIDS data set: regions and numbers as a derivative data set, which calls "
+        "subjects as that does",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=1, help="studies at a time (default: 1)")
     parser.add_argument(
         "--scheduler", default="", metavar="ADDRESS",
@@ -59,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.images.files import written_whole
 
     from MarrowAssessLib.cohort.apart import Limits
+    from MarrowAssessLib.cohort.bids_out import refuse_bids_out, write_bids
     from MarrowAssessLib.cohort.inventory import find_studies
     from MarrowAssessLib.cohort.run import Plan, run_cohort
     from MarrowAssessLib.report.cohort_page import cohort_page
@@ -71,14 +77,18 @@ def run(args: argparse.Namespace) -> int:
         for study in find_studies(args.studies, ""):
             print(f"{study.name}: {_told(study)}")
         return 0
+    if args.bids_out:
+        refuse_bids_out(args.studies, args.bids_out)
     limits = Limits(60 * args.minutes, args.gigabytes)
     plan = Plan(
         args.workers, args.scheduler, args.slurm, args.force, args.only_failed, args.n4,
-        args.erode_mm, limits,
+        args.erode_mm, limits, bool(args.bids_out),
     )  # fmt: skip
     found = run_cohort(args.studies, args.out, plan, say)
     with written_whole(args.out / PAGE) as temporary:
         temporary.write_text(cohort_page(found, args.out), encoding="utf-8")
+    if args.bids_out:
+        write_bids(args.studies, args.out, found.sources, found.rows, args.bids_out)
     print(
         f"{found.measured} measured now; {found.done} done, {found.failed} failed. "
         f"Tables and {PAGE}: {args.out}"

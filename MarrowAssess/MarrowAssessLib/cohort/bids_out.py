@@ -1,0 +1,134 @@
+"""What a cohort of a BIDS data set found, as a derivative data set: tables and label maps.
+
+https://bids-specification.readthedocs.io, "BIDS Derivatives". A data set calls its subjects by
+labels of its own; so does this one, which is why it is written only where a folder is named.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from PDFFMapperLib.images.bids import bids_root
+from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.install.software import VERSION
+
+from MarrowAssessLib.catalogue.about import RESEARCH_USE
+from MarrowAssessLib.cohort.inventory import StudySource
+from MarrowAssessLib.study.study import Study
+
+DESCRIPTION, MAKER = "dataset_description.json", "MarrowAssess"
+MASKS, NAMES = "regions.nii.gz", "regions.tsv"  # of a study's results
+_TABLE = ("quantity", "site", "regions", "value", "unit", "verdict")
+_README = f"""Regions and measurements of bone marrow, made by MarrowAssess {VERSION}.
+
+*_desc-marrow_dseg.nii.gz  regions on the grid of the study's image, each voxel of the first region
+                           by name where several overlap; *_desc-marrow_dseg.tsv says which is which
+*_desc-marrow_measurements.tsv  one number a line: quantity, site, regions, value, unit, verdict
+                           ("measurements" is no suffix of BIDS)
+
+Fat fraction and maps of diffusion have no suffix of BIDS; where they are read or written they are
+called desc-PDFF_map, desc-IVIMD_map and desc-IVIMf_map. Those with one are R2starmap, T2starmap,
+S0map and ADC. {RESEARCH_USE}
+"""
+
+
+def write_regions(study: Study, folder: Path) -> None:
+    """Write the regions of a study as a label map with the table of its names."""
+    import numpy as np
+
+    labels = np.zeros(study.grid.array.shape, np.uint16)
+    regions = sorted(study.regions, key=lambda one: one.name)
+    for n, region in enumerate(regions, start=1):
+        labels[region.full_mask(labels.shape) & (labels == 0)] = n
+    write_volume(study.grid.with_array(labels), folder / MASKS)
+    lines = ["index\tname", *(f"{n}\t{one.name}" for n, one in enumerate(regions, start=1))]
+    (folder / NAMES).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def refuse_bids_out(studies: str | Path, folder: Path) -> None:
+    """Say before anything is measured where no derivative data set can be written.
+
+    Raises:
+        ValueError: the studies are no BIDS data set, or the folder lies in it or is another's.
+    """
+    root = Path(studies).absolute()
+    if bids_root(root) != root:
+        raise ValueError(f"--bids-out: {root.name} is no BIDS data set; leave --bids-out out.")
+    if root == folder.absolute() or root in folder.absolute().parents:
+        raise ValueError(
+            f"--bids-out {folder}: this folder lies in the data set, whose label maps would be "
+            "read as drawn ones the next time; name one outside of it."
+        )
+    if folder.exists() and not _ours(folder):
+        raise ValueError(
+            f"--bids-out {folder}: this folder is not one that was written here; name a new one."
+        )
+
+
+def write_bids(
+    root: Path, results: Path, done: Sequence[StudySource], rows: Sequence[dict], folder: Path
+) -> None:
+    """Write the derivative data set; it takes its place as a whole.
+
+    Args:
+        root: the data set that the studies are of.
+        results: the cohort's folder with studies/ID/.
+        done: the studies that were measured.
+        rows: of the cohort's measurements.
+        folder: where to.
+    """
+    made = folder.with_name(f".writing-{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        made.mkdir(parents=True)
+        _describe(root, made)
+        for study in done:
+            own = [row for row in rows if row["study"] == study.id]
+            _write_study(study, results / "studies" / study.id, own, made)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _describe(root: Path, made: Path) -> None:
+    described = json.loads((root / DESCRIPTION).read_text(encoding="utf-8-sig"))
+    about = {
+        "Name": f"Bone marrow of {described.get('Name') or root.name}",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": MAKER, "Version": VERSION}],
+        "SourceDatasets": [{"URL": described.get("DatasetDOI") or f"file:{root.name}"}],
+    }
+    (made / DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (made / "README").write_text(_README, encoding="utf-8")
+
+
+def _write_study(study: StudySource, results: Path, rows: Sequence[dict], made: Path) -> None:
+    folder = made / study.name / "anat"
+    folder.mkdir(parents=True)
+    stem = folder / f"{study.name.replace('/', '_')}_desc-marrow"
+    shutil.copy(results / MASKS, f"{stem}_dseg.nii.gz")
+    shutil.copy(results / NAMES, f"{stem}_dseg.tsv")
+    sources = [f"bids:raw:{one}" for one in json.loads(study.content)["volumes"].values()]
+    about = {"Sources": sources, "SpatialReference": sources[0], "Manual": False}
+    Path(f"{stem}_dseg.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    with open(f"{stem}_measurements.tsv", "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(_TABLE)
+        for row in rows:
+            values = [row.get(name) for name in _TABLE]
+            writer.writerow(["n/a" if value in (None, "") else value for value in values])
+
+
+def _ours(folder: Path) -> bool:
+    try:
+        about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8-sig"))
+        return about["GeneratedBy"][0]["Name"] == MAKER
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder.is_dir() and not any(folder.iterdir())
