@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -282,7 +283,8 @@ def test_published_errors_of_uptake_and_bone_mineral_are_those_of_their_sources(
         assert error.sd * math.sqrt(2) == pytest.approx(sd, abs=0.005) and not error.proportional
         assert all(record.verified for record in error.records)
     (change,) = follow_up([visit(liver_suv=2.0), visit(liver_suv=3.1)], [0, 90])
-    assert change.changed
+    assert change.changed and change.name == "L3 Liver SUVmean"
+    assert replace(change, site="liver").name == "Liver SUVmean"
     assert published_error("marrow_suv") is None  # of two scanners after one injection
     assert published_error("marrow_hap").sd == pytest.approx(0.0429, abs=1e-3)
     (told,) = [c for c in course([visit(marrow_hap=100.0), visit(marrow_hap=150.0)], [0, 90])

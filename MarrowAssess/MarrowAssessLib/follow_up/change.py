@@ -72,7 +72,8 @@ class Change:
     @property
     def name(self) -> str:
         """Site (or region) and quantity, as people read them."""
-        return f"{self.site or ', '.join(self.measured)} {QUANTITIES[self.quantity].name}".strip()
+        where, what = self.site or ", ".join(self.measured), QUANTITIES[self.quantity].name
+        return what if what.lower().startswith(where.lower()) else f"{where} {what}"
 
     @property
     def sentence(self) -> str:
