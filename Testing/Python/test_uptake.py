@@ -384,6 +384,58 @@ def test_a_spine_that_lies_apart_is_told_and_then_refused(phantom, mm, told, mea
         assert any(m.quantity == "marrow_suv" for m in accepted)
 
 
+def row_of_bodies(mm, disc=0.5):
+    """Five bodies of 20 mm each 30 mm on a PET of 2 mm voxels, moved; three of them drawn."""
+    from scipy.ndimage import gaussian_filter
+
+    k, j, i = np.indices((100, 40, 40)) * 2.0 - np.array([100, 40, 40]).reshape(3, 1, 1, 1)
+    column = (np.abs(j) < 16) & (np.abs(i) < 20) & (np.abs(k) < 76)
+    body = column & (np.abs((k + 15) % 30 - 15) < 10)
+    suv = np.where(body, 1.5, np.where(column, disc, 0.5)).astype(np.float32)
+    image = Volume(gaussian_filter(suv, 1.3), np.diag([2.0, 2, 2, 1]), "PET")
+    image.ijk_to_ras[2, 3] += mm
+    drawn = body & (np.abs(k) < 44)
+    return image, np.roll(drawn, -round(mm / 2), 0).astype(np.float32)  # the drawing stays
+
+
+@pytest.mark.parametrize("mm", [0, 6, -8, 20])
+def test_shift_along_a_row_of_vertebrae_is_right(mm):
+    from MarrowAssessLib.study.body_shift import spine_shift
+
+    found = spine_shift(*row_of_bodies(mm))
+    places = [found.mm] if found.or_mm is None else [found.mm, found.or_mm]
+    assert min(np.abs(place - (0, 0, mm)).max() for place in places) < 2.1
+    assert len(places) == (1 if abs(mm) < 6 else 2)
+    assert found.within_mm < 10
+
+
+def test_half_a_level_may_lie_either_way_and_is_beyond_what_is_measured():
+    from MarrowAssessLib.study.body_shift import spine_shift
+
+    found = spine_shift(*row_of_bodies(16))
+    assert sorted(round(place[2]) for place in (found.mm, found.or_mm)) == [-14, 16]
+    assert found.length_mm > 10
+    assert "vertebrae are alike, and both fit" in found.told()
+
+
+def test_vertebrae_that_differ_little_from_discs_do_not_tell_their_place():
+    from MarrowAssessLib.study.body_shift import spine_shift
+    from scipy.ndimage import label
+
+    for disc, certain in ((0.5, True), (1.5, False)):
+        image, drawn = row_of_bodies(0, disc)
+        assert (spine_shift(image, drawn).within_mm < 10) == certain
+        parts, _ = label(drawn)
+        bodies = [
+            Region.from_mask(f"{level} marrow", Role.MARROW, level, parts == n)
+            for n, level in enumerate(("L4", "L3", "L2"), 1)
+        ]
+        numbers = measure(Study({Contrast.SUV: image}, bodies, 34, "M")).measurements
+        said = "Where vertebrae lie on the PET is not certain:"
+        assert any(c.startswith(said) for m in numbers for c in m.cautions) != certain
+        assert any(m.quantity == "marrow_suv" for m in numbers)
+
+
 def with_organs(image, ct):
     """Two bones beside each other in the trunk, on both."""
     for one, value in ((image, 3.0), (ct, 600)):

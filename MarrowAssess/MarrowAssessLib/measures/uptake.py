@@ -452,6 +452,11 @@ def _cautions(book: Book) -> list[str]:
                 f"{what[0].upper()}{what[1:]} by {shift.told()}{agree}: regions may miss their "
                 "tissue on the PET."
             )
+        if shift.within_mm > SHIFT_REFUSED_MM:
+            cautions.append(
+                f"Where vertebrae lie on the PET is not certain: {shift.within_mm:.0f} mm up or "
+                "down uptake fits about as well, since bodies and discs differ little on it."
+            )
     ct = book.acquired.get(Contrast.CT)
     frames = {facts.get("FrameOfReference"), ct and ct.attributes.get("FrameOfReference")} - {None}
     if len(frames) > 1:
