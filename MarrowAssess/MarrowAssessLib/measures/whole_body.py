@@ -17,10 +17,11 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import VIABLE_ADC, Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
-from MarrowAssessLib.study.regions import Region, statistics
+from MarrowAssessLib.study.regions import Region, effective_samples, statistics
 
 OVER_MUSCLE = 5.0  # high-b signal: 3.2 + 2 x 0.9 of 100 healthy people (Colombo 2021, b 900)
 FOCAL_MM = 5.0
+NOISE_FLOOR_ADC = 0.005  # 10^-3 mm^2/s, by magnitudes at SNR 10
 CHILD_YEARS = 18
 _FEWEST, LEAST_PARTS = 5, 3
 
@@ -152,10 +153,27 @@ def _global_adc(book: Book, quantity: Quantity, lesions: Region) -> list[Measure
     image = book.acquired[Contrast.ADC]
     one = statistics(lesions, image.array, image.voxel_volume_mm3)
     made = _measurement(book, quantity, lesions, one.median)
-    half = 1.96 * one.median_se
+    half = adc_half(lesions, image.array)
     made.statistics = one
     made.ci95 = (one.median - half, one.median + half) if np.isfinite(half) else None
     return [made]
+
+
+def adc_half(lesions: Region, adc: np.ndarray) -> float:
+    """Half of the 95 % interval of the median ADC of lesions, 10^-3 mm^2/s.
+
+    That of a median of as many independent samples as the correlation of neighbors leaves, and by
+    how much the noise floor of magnitude images moves ADC at SNR 10, which no number of voxels
+    averages out. NaN for fewer than two samples.
+    """
+    box = adc[lesions.box]
+    used = lesions.mask & np.isfinite(box)
+    values = box[used].astype(float)
+    samples = effective_samples(np.where(used, box - values.mean(), 0.0), used)
+    if samples < 2:
+        return float("nan")
+    of_median = 1.2533 * values.std(ddof=1) / np.sqrt(samples)
+    return float(1.96 * np.hypot(of_median, NOISE_FLOOR_ADC))
 
 
 def _share(book: Book, quantity: Quantity, lesions: Region) -> list[Measurement]:
