@@ -413,7 +413,7 @@ def test_global_adc_of_a_small_lesion_is_as_good_as_noise_allows():
     bound = np.hypot(0.1, 0.1 * high / low) / 0.85 / np.sqrt(np.count_nonzero(ball))
     assert abs(np.mean(values) - 0.9) < 0.01
     assert np.std(values) == pytest.approx(1.2533 * bound, rel=0.15)
-    assert 0.93 <= held / draws <= 0.97
+    assert 0.93 <= held / draws <= 0.985  # a proposed one's, whose limits cut noise, 95 to 98 %
 
 
 def test_the_sample_s_lesions_have_their_truth(phantom):

@@ -21,7 +21,7 @@ from MarrowAssessLib.study.regions import Region, effective_samples, statistics
 
 OVER_MUSCLE = 5.0  # high-b signal: 3.2 + 2 x 0.9 of 100 healthy people (Colombo 2021, b 900)
 FOCAL_MM = 5.0
-NOISE_FLOOR_ADC = 0.005  # 10^-3 mm^2/s, by magnitudes at SNR 10
+NOISE_FLOOR_ADC = 0.007  # 10^-3 mm^2/s, by magnitudes and proposing at SNR 10
 CHILD_YEARS = 18
 _FEWEST, LEAST_PARTS = 5, 3
 
@@ -163,8 +163,8 @@ def adc_half(lesions: Region, adc: np.ndarray) -> float:
     """Half of the 95 % interval of the median ADC of lesions, 10^-3 mm^2/s.
 
     That of a median of as many independent samples as the correlation of neighbors leaves, and by
-    how much the noise floor of magnitude images moves ADC at SNR 10, which no number of voxels
-    averages out. NaN for fewer than two samples.
+    how much the noise floor of magnitude images and limits of signal move ADC at SNR 10, which no
+    number of voxels averages out. NaN for fewer than two samples.
     """
     box = adc[lesions.box]
     used = lesions.mask & np.isfinite(box)
