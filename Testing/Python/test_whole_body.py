@@ -354,6 +354,8 @@ def test_the_form_holds_what_was_measured_and_chooses_nothing(tmp_path):
     assert held["Global ADC"].measured == "0.90 x 10^-3 mm^2/s"
     assert held["Pattern"].measured == ""  # the reader's
     assert "for leukemia by analogy" in form.note
+    words = held["Incidental findings (ONCO-RADS)"].choices
+    assert words.startswith("1 normal   2 benign, highly likely") and "5 malignant" in words
     assert held["Response (RAC)"].choices.startswith("1 highly likely responding")
     write_html(made, [], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

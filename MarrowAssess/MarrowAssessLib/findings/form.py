@@ -2,7 +2,8 @@
 
 PET after the fields of IMPeTUs, whole-body diffusion after the patterns of MY-RADS and the response
 of MET-RADS-P. Table 3 of MET-RADS-P was read, and the names of response categories of MY-RADS in
-an abstract (doi 10.1148/rg.250082): no class of the others is coded, and none is chosen here.
+an abstract (doi 10.1148/rg.250082), those of ONCO-RADS in another (Hu 2024, doi
+10.1186/s40644-024-00665-z): no class of the others is coded, and none is chosen here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from dataclasses import dataclass
 from MarrowAssessLib.measures.measurement import Measurement
 
 READER = "____"
+INCIDENTAL = (
+    "1 normal   2 benign, highly likely   3 benign, likely   4 malignant, likely   "
+    "5 malignant, highly likely"
+)
 RESPONSES = (
     "1 highly likely responding   2 likely responding   3 no change   4 likely progressing   "
     "5 highly likely progressing"
@@ -100,7 +105,7 @@ def _of_diffusion(found: dict[str, list[Measurement]]) -> Form:
         ),
         Field("ADC of marrow by part", marrow),
         Field("Response (RAC)", "of two visits by follow-up", RESPONSES),
-        Field("Incidental findings (ONCO-RADS)", "", "1   2   3   4   5"),
+        Field("Incidental findings (ONCO-RADS)", "", INCIDENTAL),
     )
     return Form(
         "Whole-body diffusion (MY-RADS patterns, MET-RADS-P response)",
