@@ -1414,6 +1414,7 @@ def test_names_are_read_by_their_words_in_any_order_and_language(name, role, sit
         ("muscle V2", "V2 may be a vertebra or a version"),
         ("L1, L2", "it names several vertebrae"),
         ("C7-T2", "T2 may be an image or the end of a range"),
+        ("T1, T2", "it names several vertebrae"),
         ("hip fat", "it names a bone and fat"),
         ("lumbar fat", "fat of a part of the spine may be its marrow; name it 'subcutaneous fat'"),
         ("slice 3-5 L4", "it is not clear what 3 counts"),

@@ -286,7 +286,7 @@ def _without_sides(tokens: list[_Token], n: int, said: _Said) -> int:
 
 def _meant(said: _Said, beside: list[str]) -> tuple[Role, str]:
     """The one tissue at one site that the words agree on."""
-    if any(one.sign not in ("", "-", "/") and not one.may_be_image for one in said.levels):
+    if any(one.sign not in ("", "-", "/") for one in said.levels):
         raise ValueError("it names several vertebrae")
     _without_images(said, beside)
     roles = said.roles | ({Role.MUSCLE} if said.muscles else set())
