@@ -85,6 +85,8 @@ class MapKind:
 _FF = "Fat signal fraction"
 _FRACTION = dict(unit="%", window=PERCENT, color="Viridis", plausible=(-20.0, 120.0))
 _DECAY = dict(unit="1/s", window=R2STAR, color="Inferno", plausible=(-50.0, 2000.0), least=2.0)
+_T1 = dict(unit="ms", window=(0.0, 2000.0), color="Viridis", plausible=(10.0, 8000.0), least=10.0)
+_T1_CODE = ("113063", "DCM", "T1")
 _DIFFUSION = dict(unit=DIFFUSIVITY, window=(0.0, 2.0), plausible=(-0.5, 6.0), least=0.01)
 _VNCA = dict(unit="HU", window=(-150.0, 100.0), plausible=(-1000.0, 3000.0))
 _MINERAL = dict(unit="mg/cm^3", window=(0.0, 400.0), color="Viridis", plausible=(-500.0, 3000.0))
@@ -146,6 +148,10 @@ KINDS = (
         symbol="PDFF",
         mask="confident",
     ),
+    MapKind("T1_water", "T1 of water", **_T1, code=_T1_CODE, symbol="T1 water"),
+    MapKind("T1_fat", "T1 of fat", **_T1, code=_T1_CODE, symbol="T1 fat"),
+    MapKind("T1_water_SD", "Standard deviation of T1 of water", "ms", (0.0, 300.0), "Viridis"),
+    MapKind("T1_fat_SD", "Standard deviation of T1 of fat", "ms", (0.0, 300.0), "Viridis"),
     MapKind("FF_T1corrected", f"{_FF} without T1 bias", **_FRACTION, symbol="FF"),
     MapKind(
         "FF_water_dominant_T1corrected",

@@ -18,6 +18,7 @@ from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.products import (
     FatFraction,
+    checked_images,
     fat_fraction_of_images,
     two_point_fat_fraction,
 )
@@ -26,6 +27,7 @@ from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult, separate_w
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum, spectrum_from_peaks
 from PDFFMapperLib.water_fat.spectrum_choice import spectrum_error
 from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
+from PDFFMapperLib.water_fat.two_flip_angles import two_flip_angles
 
 # field of the result: kind of map
 _MAPS = {
@@ -159,6 +161,74 @@ def of_in_and_opposed_phase(
     result.limits = [each for each in result.limits if not each.startswith("R2*")]
     shown = np.where(result.mask, r2star, np.nan).astype(np.float32)
     return _fractions(result, images[0], facts, settings, {"R2star": shown})
+
+
+def of_two_flip_angles(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
+) -> list[ParametricMap]:
+    """PDFF without T1 bias and T1 of water and fat, from water and fat at two flip angles.
+
+    Raises:
+        ValueError: flip angles or repetition time are missing, differ or cannot be; a value is
+            negative or complex.
+    """
+    pairs = [
+        checked_images(one.array, other.array, "water", "fat")
+        for one, other in (images[:2], images[2:])
+    ]
+    given = (settings.low_flip_deg, settings.high_flip_deg)
+    flips = tuple(
+        _acquired(images[2 * n : 2 * n + 2], "FlipAngle", "flip angle", given[n]) for n in (0, 1)
+    )
+    repetition = _acquired(images, "RepetitionTime", "repetition time", settings.tr_ms)
+    b1 = settings.b1_percent / 100
+    if settings.b1 is not None:
+        check_one_grid(settings.b1, images[0])
+        b1 = np.nan_to_num(settings.b1.array / 100)
+    mask = _mask(settings, images[0])
+    result = two_flip_angles(*zip(*pairs, strict=True), flips, repetition, b1, mask)
+    limits = [
+        "It is a PDFF if water and fat were separated with R2* and the peaks of fat; both scans "
+        "must have one gain and scale.",
+        "Magnitude images never fall below 0: noise raises low and lowers high fractions.",
+    ]
+    if settings.b1 is None:
+        limits.append(
+            f"B1 was taken for {settings.b1_percent:g} % everywhere: an error of 10 % changes T1 "
+            "by about 20 %."
+        )
+    facts = {
+        "flip_angles_deg": list(flips),
+        "repetition_time_ms": repetition,
+        "typical_t1_ms": dict(zip(("water", "fat"), result.typical_ms, strict=True)),
+        "noise_sd": result.noise_sd,
+        "limits": limits,
+    }
+    values = (result.pdff_percent, result.pdff_sd, *result.t1_ms, *result.t1_sd_ms)
+    names = ("PDFF_T1corrected", "PDFF_SD", "T1_water", "T1_fat", "T1_water_SD", "T1_fat_SD")
+    maps = [
+        ParametricMap(map_kind(name), images[0].with_array(each, name), facts)
+        for name, each in zip(names, values, strict=True)
+        if np.isfinite(each).any()
+    ]
+    doubt = np.where(result.mask, 0, Doubt.LOW_SIGNAL).astype(np.uint8)
+    doubt[result.imprecise] = Doubt.IMPRECISE
+    reasons = {n: _REASONS[n] for n in (0, int(Doubt.LOW_SIGNAL), int(Doubt.IMPRECISE))}
+    doubt = images[0].with_array(doubt, "doubt")
+    return [*maps, ParametricMap(map_kind("doubt"), doubt, facts, reasons)]
+
+
+def _acquired(images: Sequence[Volume], keyword: str, name: str, given: float | None) -> float:
+    """What headers say of images that must agree, or what is given in its place."""
+    if given is not None:
+        return float(given)
+    stated = {round(float(one.attributes.get(keyword) or 0), 3) for one in images}
+    if len(stated) > 1 or 0 in stated:
+        raise ValueError(
+            f"The {name} of {', '.join(one.name for one in images)} is missing or differs in the "
+            "headers; state it."
+        )
+    return stated.pop()
 
 
 def _train(images: Sequence[Volume], settings: SimpleNamespace) -> EchoTrain:

@@ -64,7 +64,7 @@ def two_point_fat_fraction(
         ValueError: shapes differ, values are negative or complex, or the echo times are not in
             and opposed phase at this field strength.
     """
-    in_phase, opposed_phase = _images(in_phase, opposed_phase, "in-phase", "opposed-phase")
+    in_phase, opposed_phase = checked_images(in_phase, opposed_phase, "in-phase", "opposed-phase")
     limits = [
         "Two magnitudes cannot tell a water-dominant from a fat-dominant voxel: a fat fraction and "
         "100 % minus it look alike.",
@@ -117,7 +117,7 @@ def fat_fraction_of_images(
         ValueError: shapes differ, values are negative or complex, or the two images seem to be
             given for one another.
     """
-    water, fat = _images(water, fat, "water", "fat")
+    water, fat = checked_images(water, fat, "water", "fat")
     signal = signal_mask(np.stack([water, fat])) if voxel_size_mm is not None else None
     mask = _mask(water, fat, mask) & (water + fat > 0)
     exchanged, doubtful, told = None, None, []
@@ -175,7 +175,14 @@ def _put_right(
     return doubtful, notes
 
 
-def _images(first, second, first_name, second_name):
+def checked_images(
+    first: np.ndarray, second: np.ndarray, first_name: str, second_name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two magnitude images as floating-point numbers.
+
+    Raises:
+        ValueError: shapes differ, or one is complex, empty or negative.
+    """
     first, second = np.asarray(first), np.asarray(second)
     if first.shape != second.shape:
         raise ValueError(

@@ -254,6 +254,54 @@ T1_CORRECTION = (
     ),
 )
 
+TWO_FLIP_ANGLES = tuple(
+    Input(
+        f"{tissue}_{angle}",
+        f"{tissue.capitalize()}, {angle}er flip angle",
+        f"The {tissue} image at the {angle}er flip angle; all four share grid, gain and scale.",
+        f"{tissue}{angle.capitalize()}FlipVolume",
+        tissue,
+        (("FlipAngle", "Flip angle (°)"), ("RepetitionTime", "TR (ms)")),
+    )
+    for angle in ("low", "high")
+    for tissue in ("water", "fat")
+)
+OF_TWO_FLIP_ANGLES = tuple(
+    Option(
+        name,
+        NUMBER,
+        None,
+        f"{what}, in place of the headers'.",
+        unit,
+        low=0.1,
+        high=most,
+        flag=flag,
+        title=what,
+        parameter=parameter,
+        unset="from the header",
+        digits=1,
+    )
+    for name, what, unit, most, flag, parameter in (
+        ("low_flip_deg", "Lower flip angle", "°", 120, "--low-flip", "lowFlipDeg"),
+        ("high_flip_deg", "Higher flip angle", "°", 120, "--high-flip", "highFlipDeg"),
+        ("tr_ms", "Repetition time of both", "ms", 20000, "--tr", "trMs"),
+    )
+) + (
+    Option(
+        "b1_percent",
+        NUMBER,
+        100.0,
+        "True over nominal flip angle, where there is no map of it.",
+        "%",
+        low=30,
+        high=200,
+        flag="--b1-percent",
+        title="B1",
+        parameter="b1Percent",
+    ),
+    Option("b1", IMAGE, None, "Map of true over nominal flip angle, in %.", flag="--b1"),
+)  # fmt: skip
+
 _SEPARATED = (
     "PDFF", "FF_magnitude", "R2star", "T2star", "water", "fat", "residual_percent", "PDFF_SD",
     "R2star_SD", "doubt", "confident", "PDFF_T1corrected",
@@ -346,6 +394,26 @@ WATER_FAT = Family(
             "10.1016/j.mri.2007.08.012",
             compute=f"{_MAPS}:of_in_and_opposed_phase",
             flag="--in-opposed",
+        ),
+        Recipe(
+            id="flip-angles",
+            choice="water and fat at two flip angles",
+            title="PDFF without T1 bias, T1 of water and T1 of fat of the voxels around, from "
+            "water and fat of two flip angles",
+            inputs=TWO_FLIP_ANGLES,
+            options=(*OF_TWO_FLIP_ANGLES, MASK),
+            kinds=(
+                "PDFF_T1corrected",
+                "PDFF_SD",
+                "T1_water",
+                "T1_fat",
+                "T1_water_SD",
+                "T1_fat_SD",
+                "doubt",
+            ),
+            citation="Liu 2007, doi 10.1002/mrm.21301; Fram 1987, doi 10.1016/0730-725X(87)90021-X",
+            compute=f"{_MAPS}:of_two_flip_angles",
+            flag="--two-flip-angles",
         ),
     ),
 )
