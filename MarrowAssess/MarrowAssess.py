@@ -152,6 +152,7 @@ class MarrowAssessParameterNode:
     showOverlay: bool = True
     showNames: bool = False
     earlierVisit: str = ""
+    earlierRegions: vtkMRMLSegmentationNode
     exportFolder: pathlib.Path
 
 
@@ -194,7 +195,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.results = ResultsPane(ui, frame, logic, self.measureChanged)
         self.placing = PlacingRow(ui, frame, logic, self.results.show_doubt, self.measureChanged)
         self.importing = ImportRow(ui, frame, logic, self.placing, self.measureChanged)
-        self.visit = VisitRow(ui, frame)
+        self.visit = VisitRow(ui, frame, logic)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         ui.copyButton.connect("clicked(bool)", self.onCopyButton)
@@ -269,6 +270,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             if self.logic.chooseGuessed(self._parameterNode, [node for node in nodes if node]):
                 self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
+            self.visit.show(anew=False)
 
     def chosenNodes(self):
         """The images that are chosen."""
@@ -546,8 +548,9 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             fieldStrengthT: in T, for VBQ; None takes the headers'.
             glucoseMmolL: of the blood when FDG was injected; None where not known.
             acceptShift: measure PET although the body lies over 10 mm elsewhere on the CT.
-            earlierVisit: assessment.json of an earlier visit: regions are colored by what changed
-                since, in repeatability coefficients; see changesOf().
+            earlierVisit: assessment.json of an earlier visit, or its segmentation that was
+                measured before: regions are colored by what changed since, in repeatability
+                coefficients; see changesOf().
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -604,7 +607,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             choices.field_strength_t(parameters),
             choices.glucose_mmol_l(parameters),
             parameters.acceptShift,
-            parameters.earlierVisit,
+            parameters.earlierRegions or parameters.earlierVisit,
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)
@@ -632,14 +635,24 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             return False
         return self.chooseGuessed(parameters, scalar_volumes())
 
+    def chooseVisit(self, parameters, visit) -> None:
+        """Choose images, regions and age of another study, a MarrowAssessLib.scene.visits.Visit."""
+        from MarrowAssessLib.scene.choices import choose_visit
+
+        choose_visit(parameters, visit, self._dicomFile())
+
     def chooseGuessed(self, parameters, nodes) -> bool:
         """Choose these volumes for roles that are empty, by names and DICOM; whether any was."""
         from MarrowAssessLib.scene.choices import choose_guessed
+        from MarrowAssessLib.scene.visits import of_one_visit
 
+        nodes = of_one_visit(nodes, self.chosenVolumes(parameters).values())
+        return bool(nodes) and choose_guessed(parameters, nodes, self._dicomFile())
+
+    def _dicomFile(self):
+        """Tells the file of an instance, None where there is no database."""
         database = getattr(slicer, "dicomDatabase", None)
-        return bool(nodes) and choose_guessed(
-            parameters, nodes, database.fileForInstance if database else None
-        )
+        return database.fileForInstance if database else None
 
     def putInPlace(self, parameters, loaded) -> None:
         """Choose nodes that were read again (a LoadedDicom) in place of the old, else by guess."""

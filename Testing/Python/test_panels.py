@@ -604,6 +604,71 @@ def test_an_earlier_visit_shows_what_changed_in_repeatability_coefficients(
     assert "assess the images again with this version" in panel.ui.verdictLabel.text
 
 
+def visit_of(date, percent):
+    """A study of the subject hierarchy with one PDFF map and regions on it."""
+    from MarrowAssessLib.scene.segments import regions_to_node
+    from PDFFMapperLib.scene.folders import put_beside
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), f"Spine ({date})")
+    hierarchy.SetItemAttribute(study, "DICOM.StudyDate", date)
+    grid = np.diag([2.0, 2.0, 2.0, 1.0])
+    node = volume_to_node(Volume(np.full((12, 12, 12), percent, np.float32), grid, "PDFF"), "PDFF")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node),
+                            study)  # fmt: skip
+    mask = np.zeros((12, 12, 12), bool)
+    mask[2:10, 2:10, 2:10] = True
+    regions = regions_to_node([Region("L3 marrow", Role.MARROW, "L3", mask)], node, "Regions")
+    put_beside(regions, node)
+    return node, regions
+
+
+def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
+    """The newer study is measured at first; the other takes images and regions in its place."""
+    later, earlier = visit_of("20250301", 45.0), visit_of("20240301", 30.0)
+    while len(views := slicer.util.getNodesByClass("vtkMRMLViewNode")) < 2:
+        view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode")
+        view.SetLayoutName(str(len(views) + 1))
+    views = sorted(views, key=lambda view: view.GetLayoutName())[:2]
+    panel.enter()
+    wait()
+    parameters, ui = panel._parameterNode, panel.ui
+    assert (parameters.pdffVolume, parameters.segmentation) == later
+    box = ui.visitComboBox.qobject
+    assert not ui.visitRow.qobject.isHidden()
+    assert [box.itemText(n) for n in range(box.count())] == [
+        "Spine (20240301)", "Spine (20250301)",
+    ]  # fmt: skip
+    assert box.currentIndex() == 1
+    parameters.earlierRegions = earlier[1]
+    with pytest.raises(ValueError, match="'Regions' was not measured yet: choose its study"):
+        panel.onApplyButton()
+    for number, visit in enumerate((earlier, later)):
+        box.activated.emit(number)
+        assert (parameters.pdffVolume, parameters.segmentation) == visit
+        ui.applyButton.click()
+        wait()
+        assert box.currentIndex() == number
+    cell = ui.resultsTable.qobject.item(*cell_at(panel, "L3", "PDFF\n%"))
+    assert cell.text().endswith("RC ▲")
+    key = later[1].GetNodeReference("MarrowAssess.color.key.colors")
+    assert [key.GetColorName(n) for n in range(key.GetNumberOfColors())] == ["not comparable"]
+    ui.sideBySideButton.click()
+    shown = [regions.GetDisplayNode() for _, regions in (earlier, later)]
+    assert [[one.IsDisplayableInView(view.GetID()) for view in views] for one in shown] == [
+        [True, False], [False, True],
+    ]  # fmt: skip
+    assert [view.GetLayoutLabel() for view in views] == ["earlier", "now"]
+    assert all(one.GetVisibility() and one.GetVisibility3D() for one in shown)
+    ui.applyButton.click()  # measured anew, its labels stay where it is shown
+    labels = later[1].GetNodeReference("MarrowAssess.labels").GetDisplayNode()
+    assert not labels.IsDisplayableInView(views[0].GetID())
+    ui.sideBySideButton.click()
+    assert not shown[0].GetVisibility() and shown[1].IsDisplayableInView(views[0].GetID())
+    parameters.earlierRegions = None
+    assert not ui.sideBySideButton.enabled
+
+
 def test_every_record_of_a_number_opens_at_its_doi(panel, sample):
     applied(panel)
     table = panel.ui.resultsTable.qobject

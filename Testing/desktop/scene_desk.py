@@ -52,6 +52,30 @@ class SceneDesk:
         node.SetOrigin(x, y, z + mm)
         self.wait()
 
+    def add_earlier_visit(self, change):
+        """Put the sample into a study, and its PDFF and regions into an earlier one; their names.
+
+        Args:
+            change: of all PDFF between the two.
+        """
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        regions, pdff = self.sample.segmentation, volume_from_node(self.sample.volumes["PDFF"])
+        before = volume_to_node(pdff.with_array(pdff.array - change), "PDFF before")
+        drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Regions before")
+        drawn.GetSegmentation().DeepCopy(regions.GetSegmentation())
+        studies = {
+            "20240301": (before, drawn),
+            "20250301": (*self.sample.volumes.values(), regions),
+        }
+        for date, nodes in studies.items():
+            study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), f"Spine {date}")
+            hierarchy.SetItemAttribute(study, "DICOM.StudyDate", date)
+            for node in nodes:
+                item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node)
+                hierarchy.SetItemParent(item, study)
+        self.wait()
+        return [f"Spine {date}" for date in studies]
+
     def add_pet_and_ct(self):
         """The digital spine's PET, and its CT at two energies, beside what is open."""
         from MarrowAssessLib.sample.phantom import lumbar_phantom

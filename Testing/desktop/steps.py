@@ -352,6 +352,34 @@ def pet_and_dual_energy_are_measured(desk):
     desk.fold(panel.ui.optionsCollapsibleButton)
 
 
+def two_visits_are_compared_side_by_side(desk):
+    """Of two studies in one scene each is measured by itself; then both stand in 3D."""
+    desk.load_sample()
+    panel = desk.open("MarrowAssess")
+    earlier, later = desk.add_earlier_visit(6.0)
+    parameters = panel._parameterNode
+    desk.unfold(panel.ui.studyCollapsibleButton)
+    for visit, count in ((earlier, 1), (later, len(desk.sample.volumes))):
+        desk.choose(panel.ui.visitComboBox, visit)
+        chosen = panel.logic.chosenVolumes(parameters)
+        check(len(chosen) == count, f"{visit} has {list(chosen)}.")
+        desk.click(panel.ui.applyButton)
+        if visit == earlier:
+            before = parameters.segmentation
+    desk.unfold(panel.ui.reportCollapsibleButton)
+    parameters.earlierRegions = before
+    desk.wait()
+    shown = text_of(desk, panel, "L3", "PDFF")
+    check(shown.endswith("RC ▲"), f"The change is shown as {shown}.")
+    layout = desk.layout()
+    desk.click(panel.ui.sideBySideButton)
+    check(desk.layout() != layout, "The layout has one 3D view.")
+    desk.shot("two_visits")
+    desk.click(panel.ui.sideBySideButton)
+    check(desk.layout() == layout, "The layout did not come back.")
+    desk.fold(panel.ui.reportCollapsibleButton)
+
+
 # What goes wrong --------------------------------------------------------------------------------
 
 
@@ -465,6 +493,7 @@ STEPS = (
     column_from_one_click,
     spine_from_one_press,
     pet_and_dual_energy_are_measured,
+    two_visits_are_compared_side_by_side,
     another_grid_is_asked_for_in_place,
     a_canceled_correction_says_so,
     removed_image_empties_its_role,

@@ -1,34 +1,95 @@
-"""The row that names an earlier visit, since when changes are shown."""
+"""The rows that choose a visit, and an earlier one since when changes are shown."""
 
 from __future__ import annotations
 
 import os
 
 from PDFFMapperLib.panel.frame import PanelFrame
+from slicer.i18n import tr as _
+
+from MarrowAssessLib.panel.words import enable
+from MarrowAssessLib.scene import views
+from MarrowAssessLib.scene.choices import chosen_volumes, scalar_volumes
+from MarrowAssessLib.scene.visits import show_both, show_one, study_of, visits
 
 
 class VisitRow:
-    """A line with the assessment.json of an earlier visit; what is none counts as empty."""
+    """Which study is measured, where there are several; the earlier visit, in 3D beside it."""
 
-    def __init__(self, ui: object, frame: PanelFrame) -> None:
+    def __init__(self, ui: object, frame: PanelFrame, logic: object) -> None:
         """Args:
         ui: the panel's widgets.
         frame: holds the parameter node.
+        logic: the module's.
         """
-        self._line, self._frame = ui.earlierVisitPath, frame
-        self._line.connect("currentPathChanged(QString)", self.onPath)
+        self._ui, self._frame, self._logic = ui, frame, logic
+        self._visits = []
+        self._both = self._layout = None  # the regions that are shown side by side
+        line = ui.earlierVisitPath
+        line.connect("currentPathChanged(QString)", self.onPath)
         # An emptied or half-typed line tells this alone.
-        self._line.connect("validInputChanged(bool)", self.onPath)
+        line.connect("validInputChanged(bool)", self.onPath)
+        ui.visitComboBox.connect("activated(int)", self.onVisit)
+        ui.sideBySideButton.connect("toggled(bool)", self.onSideBySide)
 
     def show(self, anew: bool = True) -> None:
         """Show what is chosen; not anew, a line that is being typed stays."""
-        parameters = self._frame.parameters
+        parameters, line = self._frame.parameters, self._ui.earlierVisitPath
         chosen = parameters.earlierVisit if parameters else ""
-        if (anew or chosen) and self._line.currentPath != chosen:
-            self._line.currentPath = chosen
+        if (anew or chosen) and line.currentPath != chosen:
+            line.currentPath = chosen
+        self._visits = visits(scalar_volumes())
+        self._ui.visitRow.visible = len(self._visits) > 1
+        if len(self._visits) > 1:
+            self._fill()
+        self.check()
+
+    def _fill(self) -> None:
+        box = self._ui.visitComboBox
+        shown = {study_of(node) for node in chosen_volumes(self._frame.parameters).values()}
+        blocked = box.blockSignals(True)
+        box.clear()
+        for number, visit in enumerate(self._visits):
+            box.addItem(visit.name)
+            if visit.item in shown:
+                box.currentIndex = number
+        box.blockSignals(blocked)
+
+    def check(self) -> None:
+        """Enable what can be done, and say in the tooltip of the rest what is missing."""
+        parameters = self._frame.parameters
+        earlier = parameters.earlierRegions if parameters else None
+        missing = ""
+        if not earlier or earlier is parameters.segmentation:
+            missing = _("Choose the regions of an earlier visit that is in this scene.")
+        if missing and self._both:
+            self._ui.sideBySideButton.checked = False
+        does = _("Show both visits in two 3D views, the earlier one first; again to return.")
+        enable(self._ui.sideBySideButton, missing, does)
 
     def onPath(self, changed: object = None) -> None:
         """Color by what changed since the chosen visit, or end that."""
-        path = self._line.currentPath.strip()
+        path = self._ui.earlierVisitPath.currentPath.strip()
         if self._frame.parameters:
             self._frame.parameters.earlierVisit = path if os.path.isfile(path) else ""
+
+    def onVisit(self, number: int) -> None:
+        """Measure another study: its images take the roles, its regions are chosen."""
+        self._logic.chooseVisit(self._frame.parameters, self._visits[number])
+
+    def onSideBySide(self, checked: bool) -> None:
+        """Show two visits in 3D, or the later one alone."""
+        if not checked:
+            both, self._both = self._both, None
+            if both:
+                show_one(*both)
+                views.restore_layout(self._layout)
+            return
+        parameters = self._frame.parameters
+        both = parameters.earlierRegions, parameters.segmentation
+        with self._frame.working(_("3D cannot be shown."), True):
+            done = all(views.show_3d(one, True, self._frame.progress) for one in both)
+        if done:
+            self._both, self._layout = both, show_both(*both)
+        else:
+            self._ui.sideBySideButton.checked = False

@@ -16,6 +16,7 @@ from MarrowAssessLib.scene.study import (
     map_contrast,
     region_markups,
 )
+from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
@@ -102,9 +103,22 @@ def choose_guessed(
     if parameters.sex == NOT_KNOWN and guess.patient.sex in ("F", "M"):
         parameters.sex = guess.patient.sex
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    segmentations = of_one_visit(segmentations, chosen_volumes(parameters).values())
     if parameters.segmentation is None and len(segmentations) == 1:
         parameters.segmentation = segmentations[0]
     return found
+
+
+def choose_visit(
+    parameters: object, visit: Visit, dicom_file: Callable[[str], str] | None = None
+) -> None:
+    """Choose a visit's images, regions and age in place of those of another; see choose_guessed."""
+    with slicer.util.NodeModify(parameters.parameterNode):
+        for name in VOLUME_PARAMETERS.values():
+            setattr(parameters, name, None)
+        parameters.segmentation = regions_of(visit)
+        parameters.ageYears = -1.0  # of another day
+        choose_guessed(parameters, visit.images, dicom_file)
 
 
 def _keep_acquisition(node: slicer.vtkMRMLScalarVolumeNode, header: dict[str, object]) -> None:
@@ -128,7 +142,7 @@ def empty_roles(parameters: object, node: slicer.vtkMRMLNode) -> bool:
     """Choose nothing where a node that goes was chosen; whether it was."""
     held = [
         key
-        for key in (*VOLUME_PARAMETERS.values(), "segmentation")
+        for key in (*VOLUME_PARAMETERS.values(), "segmentation", "earlierRegions")
         if getattr(parameters, key) is node
     ]
     for key in held:
@@ -171,6 +185,7 @@ def measured_choices(parameters: object) -> tuple:
     names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames", "earlierVisit")
     names += ("glucoseMmolL", "acceptShift")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
+    nodes += [("earlier", parameters.earlierRegions)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
     return chosen, [getattr(parameters, name) for name in names]
 
@@ -197,6 +212,9 @@ def console_command(parameters: object) -> str:
     for name, value in usual.items():
         if getattr(parameters, name) != value:
             arguments.append(f"{name}={getattr(parameters, name)!r}")
+    if parameters.earlierRegions:  # before a file, as in the panel
+        arguments = [one for one in arguments if not one.startswith("earlierVisit=")]
+        arguments.append(f"earlierVisit={node(parameters.earlierRegions)}")
     return (
         "from MarrowAssess import MarrowAssessLogic; "
         f"assessment = MarrowAssessLogic().assess({', '.join(arguments)})"

@@ -9,19 +9,20 @@ from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, STATEMENT_COLORS
 NAME, COLORS_NAME = "MarrowAssess color key", "MarrowAssess color key colors"
 ROLES = tuple(name.replace(" ", ".") for name in (NAME, COLORS_NAME))
 NEEDED = "MarrowAssess.needed"  # attribute of the legend: whether any region has such a color
-TITLE = "no z-score"
+TITLE, TITLE_OF_CHANGE = "no z-score", "no change in RC"
 MEANINGS = (  # from below
     ("no verdict", NO_REFERENCE_COLOR),
     ("as expected", STATEMENT_COLORS["expected"]),
     ("unusual", STATEMENT_COLORS["unusual"]),
 )
+OF_CHANGE = (("not comparable", NO_REFERENCE_COLOR),)
 
 
 def fill_color_key(
     node: slicer.vtkMRMLModelNode,
     colors: slicer.vtkMRMLColorTableNode,
     needed: bool,
-    title: str = TITLE,
+    of_change: bool = False,
 ) -> slicer.vtkMRMLColorLegendDisplayNode:
     """Make the key and return its legend.
 
@@ -29,28 +30,29 @@ def fill_color_key(
         node: an empty model that carries it; a legend belongs to something that is displayed.
         colors: takes the colors and their names.
         needed: whether any region has such a color.
-        title: of the legend.
+        of_change: whether the other colors are of changes, not of z-scores.
     """
+    meanings = OF_CHANGE if of_change else MEANINGS
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    if colors.GetNumberOfColors() != len(MEANINGS):  # views draw the legend anew at every color
+    if colors.GetNumberOfColors() != len(meanings):  # views draw the legend anew at every color
         colors.SetTypeToUser()
         colors.SetAttribute("Category", "MarrowAssess")
-        colors.SetNumberOfColors(len(MEANINGS))
-        for n, (meaning, color) in enumerate(MEANINGS):
+        colors.SetNumberOfColors(len(meanings))
+        for n, (meaning, color) in enumerate(meanings):
             colors.SetColor(n, meaning, *color)
     display.SetVisibility2D(True)
     display.SetScalarRangeFlag(display.UseManualScalarRange)
-    display.SetScalarRange(0, len(MEANINGS) - 1)
+    display.SetScalarRange(0, max(1, len(meanings) - 1))
     display.SetAndObserveColorNodeID(colors.GetID())
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-    legend.SetTitleText(title)
+    legend.SetTitleText(TITLE_OF_CHANGE if of_change else TITLE)
     legend.SetUseColorNamesForLabels(True)
-    legend.SetMaxNumberOfColors(len(MEANINGS))
-    legend.SetNumberOfLabels(len(MEANINGS))
+    legend.SetMaxNumberOfColors(len(meanings))
+    legend.SetNumberOfLabels(len(meanings))
     legend.SetOrientation(legend.Vertical)
     legend.SetPosition(0.03, 0.13)  # below that of z-scores, above the names of two images
-    legend.SetSize(0.18, 0.2)  # the letters take the size that fits
+    legend.SetSize(0.18, 0.1 if of_change else 0.2)  # the letters take the size that fits
     legend.SetAttribute(NEEDED, "yes" if needed else "no")
     legend.SetVisibility(needed)
     return legend

@@ -38,7 +38,7 @@ def show_height_lines(
     node.CreateDefaultDisplayNodes()
     node.SetAndObservePolyData(_lines(bodies, grades))
     display = node.GetDisplayNode()
-    show_beside_anatomy(display, layout)
+    show_beside_anatomy(display, layout, segmentation.GetDisplayNode())
     display.SetLighting(False)
     display.SetLineWidth(LINE_WIDTH)
     display.SetVisibility2D(True)

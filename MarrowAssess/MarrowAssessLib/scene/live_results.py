@@ -168,6 +168,16 @@ def _legend_of(
     return slicer.modules.colors.logic().GetColorLegendDisplayNode(display) if display else None
 
 
+def overlay_displays(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+) -> list[slicer.vtkMRMLDisplayNode]:
+    """What shows a segmentation's regions, labels and legends."""
+    nodes = [segmentation, *map(segmentation.GetNodeReference, (*_OVERLAY, *KEY_ROLES))]
+    shown = [d for n in nodes if n and (d := getattr(n, "GetDisplayNode", lambda: None)())]
+    legend_of = slicer.modules.colors.logic().GetColorLegendDisplayNode
+    return shown + [legend for one in shown if (legend := legend_of(one))]
+
+
 def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
     """Show or hide labels and legend; hidden, the segments have their tissue's color again."""
     show_labels(segmentation, visible)

@@ -119,14 +119,14 @@ def show_results(
         own_node(segmentation, "vtkMRMLModelNode", color_key.NAME),
         own_node(segmentation, "vtkMRMLColorTableNode", color_key.COLORS_NAME),
         any(r.z is None or np.isnan(r.z) for r in results),
-        f"no {scale.title.split()[0]}",
+        scale is CHANGE_SCALE,
     )
     for one in (legend, key):
         _style_legend(one)
     for text in (key.GetTitleTextProperty(), key.GetLabelTextProperty()):
         text.SetFontFamilyToArial()  # words, not numbers
     layout = choose_layout(places)
-    show_beside_anatomy(labels.GetDisplayNode(), layout)
+    show_beside_anatomy(labels.GetDisplayNode(), layout, segmentation.GetDisplayNode())
     labels.GetDisplayNode().SetSliceProjection(True)
     labels.GetDisplayNode().SetSliceProjectionOpacity(1.0)
     overlay = Overlay(segmentation, colors, legend, key, labels, lines, places, layout)
@@ -299,12 +299,20 @@ def _labels(
     return node
 
 
-def show_beside_anatomy(display: slicer.vtkMRMLDisplayNode, layout: Layout) -> None:
-    """Show in 3D and in each slice of the one orientation that labels stand in, not in others."""
+def show_beside_anatomy(
+    display: slicer.vtkMRMLDisplayNode, layout: Layout, regions: slicer.vtkMRMLDisplayNode
+) -> None:
+    """Show in 3D and in each slice of the one orientation that labels stand in, not in others.
+
+    Args:
+        display: of labels or lines.
+        layout: where they stand.
+        regions: shows what they belong to; where that is not shown, they are not.
+    """
     views = slicer.util.getNodesByClass("vtkMRMLViewNode")
     slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     views += [one for one in slices if one.GetLayoutName() == layout.slice_view]
-    wanted = [view.GetID() for view in views]
+    wanted = [id_ for view in views if regions.IsDisplayableInView(id_ := view.GetID())]
     count = display.GetNumberOfViewNodeIDs()
     if [display.GetNthViewNodeID(n) for n in range(count)] != wanted:
         display.RemoveAllViewNodeIDs()

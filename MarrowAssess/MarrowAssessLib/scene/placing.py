@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.scene.folders import put_beside
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
@@ -58,4 +59,6 @@ def new_segmentation(
     volume_node: slicer.vtkMRMLScalarVolumeNode,
 ) -> slicer.vtkMRMLSegmentationNode:
     """An empty segmentation on a volume's grid."""
-    return regions_to_node([], volume_node, "Regions")
+    made = regions_to_node([], volume_node, "Regions")
+    put_beside(made, volume_node)
+    return made

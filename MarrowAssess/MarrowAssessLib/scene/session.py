@@ -70,12 +70,13 @@ class Session:
         names: bool = False,
         progress: Progress | None = None,
         field_strength_t: float | None = None,
-        earlier: str | Path | None = None,
+        earlier: str | Path | slicer.vtkMRMLSegmentationNode | None = None,
     ) -> Assessment | None:
         """Measure regions and show the results on the segmentation; see `study_from_nodes`.
 
         Where no segmentation is given, an empty one is made to hold the results. With `earlier`,
-        the assessment.json of an earlier visit, regions are colored by their change.
+        the assessment.json of an earlier visit or its regions in this scene, regions are colored
+        by their change.
 
         Returns:
             None when canceled; the scene is then as it was.
@@ -83,7 +84,7 @@ class Session:
         Raises:
             ValueError: one sentence that says what is wrong.
         """
-        before = earlier_visit(earlier) if earlier else None
+        before = self._visit(earlier) if earlier and earlier is not segmentation else None
         study = study_from_nodes(
             volumes,
             segmentation,
@@ -113,6 +114,18 @@ class Session:
         self._images = {key: one for key, one in self._images.items() if key in held}
         self._images[id(assessment)] = dict(volumes)
         return assessment
+
+    def _visit(self, earlier: str | Path | slicer.vtkMRMLSegmentationNode) -> Mapping:
+        """An earlier visit as in its assessment.json."""
+        if isinstance(earlier, str | Path):
+            return earlier_visit(earlier)
+        known = self.assessment_of(earlier)
+        if known is None:
+            raise ValueError(
+                f"'{earlier.GetName()}' was not measured yet: choose its study and regions, "
+                "press Apply, then come back to this visit."
+            )
+        return as_dict(known, ())
 
     def _bring_outlines(
         self, study: Study, segmentation: slicer.vtkMRMLSegmentationNode | None

@@ -21,6 +21,14 @@ def put_in_folder(
     return folder
 
 
+def put_beside(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLNode) -> None:
+    """Put a node where another one lies, as into its study."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemParent(
+        _item(hierarchy, node), hierarchy.GetItemParent(_item(hierarchy, other))
+    )
+
+
 def _item(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNode) -> int:
     # The desktop makes items for nodes by itself; without it they have to be made.
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
