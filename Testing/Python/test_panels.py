@@ -625,6 +625,15 @@ def visit_of(date, percent):
 
 def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     """The newer study is measured at first; the other takes images and regions in its place."""
+    from MarrowAssessLib.scene.change_nodes import change_charts
+    from MarrowAssessLib.scene.tables import chart_series
+
+    def table_column(table, name):
+        column = next(
+            n for n in range(table.GetNumberOfColumns()) if table.GetColumnName(n) == name
+        )
+        return [table.GetCellText(n, column) for n in range(table.GetNumberOfRows())]
+
     later, earlier = visit_of("20250301", 45.0), visit_of("20240301", 30.0)
     while len(views := slicer.util.getNodesByClass("vtkMRMLViewNode")) < 2:
         view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode")
@@ -653,6 +662,12 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     assert cell.text().endswith("RC ▲")
     key = later[1].GetNodeReference("MarrowAssess.color.key.colors")
     assert [key.GetColorName(n) for n in range(key.GetNumberOfColors())] == ["not comparable"]
+    table = later[1].GetNodeReference("MarrowAssess.changes")
+    assert (table_column(table, "Earlier")[0], table_column(table, "Now")[0]) == ("30", "45")
+    (chart,) = change_charts(later[1])
+    (line,) = chart_series(chart)
+    assert line.GetName() == "L3  " + cell.text().removesuffix(" ▲")
+    assert table_column(line.GetTableNode(), "0") == ["30", "45"]
     ui.sideBySideButton.click()
     shown = [regions.GetDisplayNode() for _, regions in (earlier, later)]
     assert [[one.IsDisplayableInView(view.GetID()) for view in views] for one in shown] == [
@@ -667,6 +682,9 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     assert not shown[0].GetVisibility() and shown[1].IsDisplayableInView(views[0].GetID())
     parameters.earlierRegions = None
     assert not ui.sideBySideButton.enabled
+    ui.applyButton.click()
+    assert not change_charts(later[1]) and not later[1].GetNodeReference("MarrowAssess.changes")
+    assert line.GetScene() is None and key.GetNumberOfColors() == 3
 
 
 def test_every_record_of_a_number_opens_at_its_doi(panel, sample):

@@ -29,6 +29,7 @@ from MarrowAssessLib.scene.assessment import (
     results_table,
     site_results,
 )
+from MarrowAssessLib.scene.change_nodes import show_changes
 from MarrowAssessLib.scene.color_key import ROLES as KEY_ROLES
 from MarrowAssessLib.scene.color_key import show_color_key
 from MarrowAssessLib.scene.height_lines import ROLES as HEIGHT_ROLES
@@ -78,6 +79,7 @@ def show_live(
     """
     table = _update_table(assessment.results, segmentation)
     charts = _update_charts(assessment, segmentation)
+    show_changes(segmentation, changes)
     if overlay:
         segments = segmentation.GetSegmentation()
         drawn = {segments.GetSegment(one).GetName() for one in segments.GetSegmentIDs()}
@@ -108,6 +110,7 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     for chart in _charts(segmentation):
         remove_chart(chart)
     segmentation.RemoveNodeReferenceIDs(CHART)
+    show_changes(segmentation, ())
     show_overlay(segmentation, False)
 
 
@@ -122,6 +125,7 @@ def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove all that shows a segmentation's results, with a segmentation that goes."""
     for chart in _charts(segmentation):
         remove_chart(chart)
+    show_changes(segmentation, ())
     if legend := _legend_of(segmentation):
         slicer.mrmlScene.RemoveNode(legend)
     for role in (TABLE, *_OVERLAY, COLORS, *KEY_ROLES, *HEIGHT_ROLES):
