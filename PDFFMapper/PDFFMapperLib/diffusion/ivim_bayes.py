@@ -28,7 +28,7 @@ from PDFFMapperLib.diffusion.ivim import IvimFit, fit_prepared, prepared
 from PDFFMapperLib.diffusion.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
 from PDFFMapperLib.diffusion.vector_math import LEAST, bessel, exp_negative
 from PDFFMapperLib.diffusion.voxelwise import Voxels, run_blocks
-from PDFFMapperLib.maps.progress import Progress, share
+from PDFFMapperLib.maps.progress import Progress, share, tell
 
 LEARNING_VOXELS = 14_000
 LEARNING_CYCLES = 20
@@ -37,6 +37,7 @@ enough that its tails do not stay as heavy as those of the weak prior that they 
 WEAK_PRIOR_VOXELS = 10.0
 """The weak prior counts as much as that many voxels of the region."""
 _LEARNING_SIZE = 2**23
+_TOLD_AFTER = 1000  # voxels
 _LONGEST_STRIDE = 20.0
 _BANDWIDTH = 0.4
 """Share of Scott's bandwidth, which is for smoothing samples, not what EM already kept smooth."""
@@ -167,12 +168,12 @@ def fit_ivim_hierarchical(
     """
     voxels = prepared(signal, b_values, sigma, averages, mask, noise)
     rician = noise == "rician"
-    own = fit_prepared(voxels, noise, None, share(progress, 0.0, 0.4))
+    own = fit_prepared(voxels, noise, None, share(progress, 0.0, 0.3))
     voxels.usable = np.flatnonzero(own.valid.reshape(-1))
     if voxels.usable.size == 0:
         raise ValueError("No voxel could be fitted: there is nothing to learn a distribution from.")
     if distribution is None:
-        distribution = _learned(voxels, own, rician)
+        distribution = _learned(voxels, own, rician, share(progress, 0.3, 0.6))
     grid = _grid(distribution, voxels)
     edges = (distribution.d_edges, distribution.d_star_edges, distribution.f_edges)
     estimates = _estimates(own)
@@ -188,7 +189,7 @@ def fit_ivim_hierarchical(
         )  # fmt: skip
         maps[:, index] = out
 
-    run_blocks(work, voxels.usable.size, share(progress, 0.4, 1.0))
+    run_blocks(work, voxels.usable.size, share(progress, 0.6, 1.0))
     return _result(voxels, own, maps, distribution)
 
 
@@ -226,7 +227,9 @@ def _result(
     )
 
 
-def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
+def _learned(
+    voxels: Voxels, own: IvimFit, rician: bool, progress: Progress | None
+) -> IvimDistribution:
     """Maximum likelihood histogram of up to LEARNING_VOXELS voxels, by EM."""
     index = voxels.sample(LEARNING_VOXELS)
     d, d_star, f, d_sd, f_sd = (
@@ -256,21 +259,27 @@ def _learned(voxels: Voxels, own: IvimFit, rician: bool) -> IvimDistribution:
     ends = np.zeros(index.size + 1, dtype=np.int32)
     columns = np.empty(_LEARNING_SIZE, dtype=np.uint16)
     values = np.empty(_LEARNING_SIZE, dtype=np.float32)
-    _likelihoods(
-        block, voxels.sigma[index], voxels.precision[index],
-        tuple(each[index] for each in _estimates(own)), voxels.b, voxels.averages, rician,
-        *_grid(start, voxels), ends, columns, values,
-    )  # fmt: skip
+    estimates, grid = tuple(each[index] for each in _estimates(own)), _grid(start, voxels)
+    for first in range(0, index.size, _TOLD_AFTER):
+        tell(progress, 0.2 * first / index.size)
+        _likelihoods(
+            block, voxels.sigma[index], voxels.precision[index], estimates, voxels.b,
+            voxels.averages, rician, *grid, first, min(first + _TOLD_AFTER, index.size),
+            ends, columns, values,
+        )  # fmt: skip
     if not ends[-1]:
         return start
     # The table holds likelihood times weak prior, so the unknown is the ratio to that prior.
     weak = start.weights.ravel()
     ratio = np.ones(weak.size)
-    for part in (ends[: ends.size // 4 + 1], ends):  # a quarter of the voxels goes most of the way
+    # A quarter of the voxels goes most of the way.
+    parts = ((ends[: ends.size // 4 + 1], 0.2, 0.4), (ends, 0.4, 1.0))
+    for part, first, last in parts:
+        tell(progress, first)
         used = np.count_nonzero(np.diff(part))
         if used:
             step = partial(_em_step, part, columns, values, weak, used)
-            ratio = _extrapolated(step, ratio, weak)
+            ratio = _extrapolated(step, ratio, weak, share(progress, first, last))
     weights = ratio * weak
     weights = weights.reshape(start.weights.shape)
     for axis, (nodes, edges) in enumerate(
@@ -296,13 +305,17 @@ def _em_step(
 
 
 def _extrapolated(
-    step: Callable[[np.ndarray], np.ndarray], ratio: np.ndarray, weak: np.ndarray
+    step: Callable[[np.ndarray], np.ndarray],
+    ratio: np.ndarray,
+    weak: np.ndarray,
+    progress: Progress | None,
 ) -> np.ndarray:
     """LEARNING_CYCLES of two EM steps, a leap along their trend in ln(ratio), and one more step.
 
     Varadhan and Roland, Scand. J. Stat. 2008, doi 10.1111/j.1467-9469.2007.00585.x (SQUAREM).
     """
-    for _ in range(LEARNING_CYCLES):
+    for cycle in range(LEARNING_CYCLES):
+        tell(progress, cycle / LEARNING_CYCLES)
         start = np.log(ratio)
         once = np.log(step(ratio))
         twice = np.log(step(np.exp(once)))
@@ -424,9 +437,9 @@ def _lay_out(p, grid_f, plane_slow, plane_f):
 @njit(cache=True, fastmath=True, nogil=True)
 def _likelihoods(
     signal, sigma, precision, own, b, averages, rician,
-    slow, fast, grid_dstar, grid_f, half_inverse, prior, ends, columns, values,
+    slow, fast, grid_dstar, grid_f, half_inverse, prior, first, last, ends, columns, values,
 ):  # fmt: skip
-    """Likelihood times prior of the nodes that matter, as rows of a sparse matrix.
+    """Likelihood times prior of the nodes that matter, as some rows of a sparse matrix.
 
     Rows stay empty when the space given is used up.
     """
@@ -437,8 +450,8 @@ def _likelihoods(
     gained = np.empty(half_inverse.shape, np.float32)
     highest = np.empty(half_inverse.shape[1], np.float32)
     target = np.empty(b.size)
-    filled = 0
-    for v in range(signal.shape[0]):
+    filled = ends[first]
+    for v in range(first, last):
         ends[v + 1] = filled
         if filled + prior.size > columns.size:
             continue
