@@ -210,7 +210,7 @@ def marrow(desk):
         desk.click(ui.findSpineButton)
     with desk.timed("Close the scene"):
         desk.call(lambda: slicer.mrmlScene.Clear(0))
-    slicer.util.selectModule("SampleData")
+    desk.open("SampleData")
     with desk.timed("Load the sample, in Sample Data"):
         desk.click(desk.sample_button("LumbarSpine"))
     slicer.util.selectModule("MarrowAssess")
@@ -424,7 +424,7 @@ def mapper(desk):
     with desk.timed("Open PDFFMapper once more"):
         desk.call(lambda: slicer.util.selectModule("PDFFMapper"))
     panel = desk.panel("PDFFMapper")
-    slicer.util.selectModule("SampleData")
+    desk.open("SampleData")
     with desk.timed("Load the sample's echoes, in Sample Data"):
         desk.click(desk.sample_button("LumbarSpineEchoes"))
     slicer.util.selectModule("PDFFMapper")
