@@ -635,9 +635,10 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
         return [table.GetCellText(n, column) for n in range(table.GetNumberOfRows())]
 
     later, earlier = visit_of("20250301", 45.0), visit_of("20240301", 30.0)
+    added = []
     while len(views := slicer.util.getNodesByClass("vtkMRMLViewNode")) < 2:
-        view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode")
-        view.SetLayoutName(str(len(views) + 1))
+        added.append(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode"))
+        added[-1].SetLayoutName(str(len(views) + 1))
     views = sorted(views, key=lambda view: view.GetLayoutName())[:2]
     panel.enter()
     wait()
@@ -685,6 +686,8 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     ui.applyButton.click()
     assert not change_charts(later[1]) and not later[1].GetNodeReference("MarrowAssess.changes")
     assert line.GetScene() is None and key.GetNumberOfColors() == 3
+    for view in added:
+        slicer.mrmlScene.RemoveNode(view)
 
 
 def test_every_record_of_a_number_opens_at_its_doi(panel, sample):

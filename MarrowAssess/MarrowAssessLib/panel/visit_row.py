@@ -10,7 +10,8 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.panel.words import enable
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.choices import chosen_volumes, scalar_volumes
-from MarrowAssessLib.scene.visits import show_both, show_one, study_of, visits
+from MarrowAssessLib.scene.side_by_side import show_both, show_one
+from MarrowAssessLib.scene.visits import study_of, visits
 
 
 class VisitRow:
