@@ -662,6 +662,18 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         put_in_place(parameters, VOLUME_PARAMETERS.values(), loaded.again)
         self.chooseGuessed(parameters, loaded.nodes)
 
+    def showBothVisits(self, earlier, now):
+        """Show two segmentations with 3D surfaces in two 3D views; returns the layout before."""
+        from MarrowAssessLib.scene.side_by_side import show_both
+
+        return show_both(earlier, now)
+
+    def showOneVisit(self, earlier, now) -> None:
+        """Show the later one of two visits alone in all views again; the layout stays."""
+        from MarrowAssessLib.scene.side_by_side import show_one
+
+        show_one(earlier, now)
+
     def chooseMaps(self, parameters, nodes) -> bool:
         """Choose maps of PDFFMapper by what they say they are; whether any was."""
         from MarrowAssessLib.scene.choices import choose_maps

@@ -10,7 +10,6 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.panel.words import enable
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.choices import chosen_volumes, scalar_volumes
-from MarrowAssessLib.scene.side_by_side import show_both, show_one
 from MarrowAssessLib.scene.visits import study_of, visits
 
 
@@ -83,7 +82,7 @@ class VisitRow:
         if not checked:
             both, self._both = self._both, None
             if both:
-                show_one(*both)
+                self._logic.showOneVisit(*both)
                 views.restore_layout(self._layout)
             return
         parameters = self._frame.parameters
@@ -91,6 +90,6 @@ class VisitRow:
         with self._frame.working(_("3D cannot be shown."), True):
             done = all(views.show_3d(one, True, self._frame.progress) for one in both)
         if done:
-            self._both, self._layout = both, show_both(*both)
+            self._both, self._layout = both, self._logic.showBothVisits(*both)
         else:
             self._ui.sideBySideButton.checked = False
