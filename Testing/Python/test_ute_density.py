@@ -2,10 +2,14 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.measures.ute import bone_value
+from MarrowAssessLib.sources.ute import read_ute_results
 from PDFFMapperLib.images.files import write_series, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.density import density_images, density_rows
@@ -237,3 +241,25 @@ def test_densities_without_a_reference_are_refused(tmp_path):
     marked[0].attributes["ImagedNucleus"] = "31P"
     with pytest.raises(ValueError, match="is an image of 31P, and the protocol is of 1H"):
         made(marked, INVERTED, sample, tmp_path)
+
+
+def test_results_join_the_bones_of_a_study(tmp_path):
+    """As the files of both methods have them; a warning stays with its value."""
+    warning = "TI 40 ms leaves 41 % of pore water, more than 10 %; its nulling TI is 63.0 ms."
+    files = {
+        "mt": {"method": "mt", "region": {"MMF": [54.5, 50, 59]}, "notes": ["Two pools."]},
+        "ir": {"method": "density", "region": {"bound water": [20, 19, 21]}, "notes": [warning]},
+        "pi": {"method": "porosity-index", "region": {"PI": [20, 19, 21]}},
+    }
+    for name, facts in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"provenance": facts}))
+    study = SimpleNamespace(bones={}, notes=[])
+    site = "tibial diaphysis"
+    read_ute_results([f"{site}={tmp_path / 'mt.json'}", f"{site}={tmp_path / 'ir.json'}"], study)
+    book = SimpleNamespace(bones=study.bones)
+    (one,) = bone_value(book, QUANTITIES["ute_mmf"])
+    assert (one.value, one.ci95, one.site) == (54.5, (50.0, 59.0), site)
+    (one,) = bone_value(book, QUANTITIES["ute_bound_water"])
+    assert one.value == 20 and warning in one.cautions
+    with pytest.raises(ValueError, match="--ute-result tibial diaphysis: expected is the ute_maps"):
+        read_ute_results([f"{site}={tmp_path / 'pi.json'}"], study)

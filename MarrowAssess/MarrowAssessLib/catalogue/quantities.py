@@ -527,6 +527,18 @@ _ROWS = (
     Quantity("ute_t2star_bound", "T2* of bound water, UTE", "ms", 2, "The shorter.", Method.BONE),
     Quantity("ute_t2star_pore", "T2* of pore water, UTE", "ms", 1, "The longer.", Method.BONE),
     Quantity(
+        "ute_mmf", "Macromolecular fraction, UTE-MT", "%", 1,
+        "Share of collagen's protons, by two pools through the real train of pulses.", Method.BONE,
+    ),
+    Quantity(
+        "ute_bound_water", "Bound water, IR-UTE", "mol 1H/L", 1,
+        "Against a sample of known protons; half as many mol of water.", Method.BONE,
+    ),
+    Quantity(
+        "ute_phosphorus", "Phosphorus of bone, 31P", "mol 31P/L", 2,
+        "Against a sample of known phosphorus.", Method.BONE,
+    ),
+    Quantity(
         "ute_sr", "Suppression ratio, UTE", "", 2,
         "Signal over that with long T2 suppressed, of the same gain.", Method.BONE,
     ),

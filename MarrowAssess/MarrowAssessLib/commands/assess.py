@@ -48,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"its first echo {words}",
         )  # fmt: skip
     parser.add_argument(
+        "--ute-result", action="append", default=[], metavar="SITE=FILE",
+        help="ute_maps.json that ute --method mt or density left of a bone",
+    )  # fmt: skip
+    parser.add_argument(
         "--ute-same-gain", action="store_true", help="these have the gain of the series"
     )
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
@@ -115,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
     from MarrowAssessLib.sources.spectra import read_site_spectra
     from MarrowAssessLib.sources.study_files import read_study
-    from MarrowAssessLib.sources.ute import read_site_ute
+    from MarrowAssessLib.sources.ute import read_site_ute, read_ute_results
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
     scores = tuple(read_score(path) for path in args.score)
@@ -151,6 +155,7 @@ def run(args: argparse.Namespace) -> int:
     study.bones = read_site_ute(
         args.ute, args.ute_suppressed, args.ute_mt, args.ute_same_gain, study, args.keep_names
     )
+    read_ute_results(args.ute_result, study)
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
     assessment = assess(study, settings)
     if not assessment.results:

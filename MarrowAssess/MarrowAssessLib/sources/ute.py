@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.images.identity import without_names
+from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.ute.answer import Bone
+from PDFFMapperLib.ute.answer import Bone, RegionValue
 from PDFFMapperLib.ute.bone import measure_bone
 from PDFFMapperLib.ute.cortex import PSF_VOXELS
 
@@ -66,6 +67,38 @@ def read_site_ute(
         study.notes += [f"UTE of {site}: {note}" for note in dict.fromkeys(notes)]
         study.inputs[f"UTE of {site}"] = ", ".join(paths) if keep_names else "UTE series"
     return found
+
+
+def read_ute_results(given: Sequence[str], study: Study) -> None:
+    """What `ute --method mt` and `--method density` left of bones joins the study's bones.
+
+    Args:
+        given: such as "tibial diaphysis=mt/ute_maps.json".
+        study: that the bones belong to.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or no such values in it.
+    """
+    for text in given:
+        ((site, (path,)),) = _by_site([text], "--ute-result", 1).items()
+        facts = read_json(Path(path)).get("provenance", {})
+        units = _UNITS.get(str(facts.get("method")), {})
+        rows = {name: unit for name, unit in units.items() if name in facts.get("region", {})}
+        if not rows:
+            known = ", ".join(name for one in _UNITS.values() for name in one)
+            raise ValueError(
+                f"--ute-result {site}: expected is the ute_maps.json of ute --method mt or "
+                f"density, with {known} of a region."
+            )
+        bone = study.bones.setdefault(site, Bone({}, {}, [], "of a result of ute"))
+        notes = [str(note) for note in facts.get("notes", [])]
+        for name, unit in rows.items():
+            ends = [float(one) for one in facts["region"][name]]
+            bone.values[name] = RegionValue(name, *ends, unit, note=" ".join(notes))
+        bone.cautions += [note for note in notes if "more than 10 %" in note]
+
+
+_UNITS = {"mt": {"MMF": "%"}, "density": {"bound water": "mol 1H/L", "phosphorus": "mol 31P/L"}}
 
 
 def _image(path: str) -> Volume:

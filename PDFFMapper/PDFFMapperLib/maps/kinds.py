@@ -28,6 +28,8 @@ UNIT_CODES = {
     "HU": ("[hnsf'U]", "UCUM", "Hounsfield unit"),
     "mg/cm^3": ("mg/cm3", "UCUM", "mg/cm^3"),
     "mol/L": ("mol/L", "UCUM", "mol/L"),
+    "mol 1H/L": ("mol/L", "UCUM", "mol/L"),
+    "mol 31P/L": ("mol/L", "UCUM", "mol/L"),
     "g": ("g", "UCUM", "g"),
     "ml": ("ml", "UCUM", "milliliter"),
     "g/ml": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
