@@ -74,10 +74,11 @@ def _voxels(
     if data.b1_map is not None:
         b1 *= data.b1_map[inside] / data.b1_map[inside].mean()
     nodes, tables = _tables(data, found, b1)
-    where = np.clip((b1 - nodes[0]) / _B1_STEP, 0, max(len(nodes) - 2, 0))
+    where = (b1 - nodes[0]) / _B1_STEP
+    first_node = np.clip(where.astype(int), 0, max(len(nodes) - 2, 0))
     sigma = data.images.noise.sigma
     for n in range(max(len(nodes) - 1, 1)):
-        chosen = np.flatnonzero(where.astype(int) == n)
+        chosen = np.flatnonzero(first_node == n)
         for start in range(0, len(chosen), _CHUNK):
             tell(progress, n / len(nodes))
             here = chosen[start : start + _CHUNK]
