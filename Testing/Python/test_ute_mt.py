@@ -223,10 +223,7 @@ def test_command_and_map_of_macromolecules(bone, tmp_path, capsys):
     assert abs(off.mean()) < (high - low) / 2
     assert np.std(off) < 3.5  # points; SD of what is true 5
     left, right = (off[inside.nonzero()[2] // 10 == n].mean() for n in (1, 2))
-    assert abs(left - right) < 1.5  # B1 differs by 8 %, which would move it by more than 12
-    columns = inside.nonzero()[2]
-    for end in (10, 29):  # the highest and lowest B1, at both ends of the table
-        assert abs(off[columns == end].mean() - off.mean()) < 1.5
+    assert abs(left - right) < 1.5  # B1 differs by 8 %
     assert np.isnan(made[~inside]).all()
     holes = b1.with_array(np.where(inside, np.nan, b1.array))
     with pytest.raises(ValueError, match="no voxel of it has a value in the map of B1"):
