@@ -531,3 +531,26 @@ def test_an_x_ray_form_becomes_a_report_of_its_radiograph(folder, tmp_path, caps
     no_study.save_as(tmp_path / "no_study.dcm")
     command[-1] = str(tmp_path / "no_study.dcm")
     assert "does not say which study and image it is" in refused(command, capsys)
+
+
+def test_long_and_foreign_names_and_headers_that_name_no_part(tmp_path):
+    files = write_classic(tmp_path / "t1", np.full(SHAPE, 300))
+    for path in files.iterdir():
+        data = dcmread(path)
+        del data.BodyPartExamined
+        data.save_as(path)
+    image = only_volume(files)
+    regions = []
+    for n, name in enumerate(("L3 marrow 骨髓 " + "ä" * 70, "L3 marrow 骨髓 " + "ä" * 70 + "b")):
+        mask = np.zeros(SHAPE, bool)
+        mask[1:3, 2:7, 3 + 8 * n : 9 + 8 * n] = True
+        regions.append(Region.from_mask(name, Role.MARROW, "L3", mask))
+    done = assess(Study({Contrast.T1: image, Contrast.PDFF: image.with_array(
+        np.full(SHAPE, 40, np.float32))}, regions, 40.0, "F", {"labels": "drawn"}))  # fmt: skip
+    written = export.write_dicom(done, tmp_path / "out")
+    assert not [error for path in written for error in errors_of(path)]
+    segments = dcmread(tmp_path / "out" / "segmentation.dcm").SegmentSequence
+    assert [len(one.SegmentLabel.encode()) <= 64 for one in segments] == [True, True]
+    assert len({one.SegmentLabel for one in segments}) == 2  # told apart where they are cut
+    assert all(one.SegmentLabel.startswith("L3 marrow 骨髓 ä") for one in segments)
+    assert len({one.TrackingUID for one in segments}) == 2

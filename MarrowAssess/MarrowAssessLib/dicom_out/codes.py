@@ -5,6 +5,8 @@ Our own are the keys of QUANTITIES under the scheme 99MARROW, with the quantity'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PDFFMapperLib.dicom_out.source import SCHEME
 from PDFFMapperLib.maps.kinds import UNIT_CODES
 from pydicom.sr.coding import Code
@@ -12,6 +14,7 @@ from pydicom.sr.coding import Code
 from MarrowAssessLib.catalogue import terminology
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 
+_LABEL_BYTES = 64
 MEAN = Code("373098007", "SCT", "Mean")
 MEDIAN = Code("373099004", "SCT", "Median")
 SD = Code("386136009", "SCT", "Standard Deviation")
@@ -52,3 +55,22 @@ def of_unit(unit: str) -> Code:
 def plain(code: terminology.Code) -> Code:
     """A code of the catalogue as pydicom takes it."""
     return Code(code.value, code.scheme, code.meaning)
+
+
+def labels_of(names: Sequence[str]) -> dict[str, str]:
+    """Names as labels of at most 64 bytes; those that are alike once cut get a number.
+
+    The standard counts letters, checkers and archives count bytes of UTF-8.
+    """
+    made: dict[str, str] = {}
+    for name in names:
+        label, n = _cut(name, _LABEL_BYTES), 1
+        while label in made.values():
+            n += 1
+            label = f"{_cut(name, _LABEL_BYTES - len(str(n)) - 1)} {n}"
+        made[name] = label
+    return made
+
+
+def _cut(name: str, size: int) -> str:
+    return name.encode("utf-8")[:size].decode("utf-8", "ignore").strip()

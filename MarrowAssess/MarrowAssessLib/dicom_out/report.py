@@ -22,6 +22,7 @@ from MarrowAssessLib.dicom_out.codes import (
     VERDICT,
     VERDICTS,
     Z_SCORE,
+    labels_of,
     of_quantity,
     of_unit,
     plain,
@@ -138,15 +139,14 @@ def _groups(assessment: Assessment, source: Source, segments: Dataset) -> list:
             own[measured[0]].append(result)
         else:
             together.setdefault(result.measurement.site or "several", []).append(result)
+    labels = labels_of([*own])
     made = []
     for name, results in own.items():
         if not results:
             continue
         region = region_of[name]
         group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=sr.TrackingIdentifier(
-                source.tracking_uid(name), name[:_LONGEST_TEXT]
-            ),
+            tracking_identifier=sr.TrackingIdentifier(source.tracking_uid(name), labels[name]),
             referenced_segment=sr.ReferencedSegment(
                 segments.SOPClassUID,
                 segments.SOPInstanceUID,

@@ -19,13 +19,13 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from MarrowAssessLib.catalogue.terminology import SIDES, site_and_side, tissues
-from MarrowAssessLib.dicom_out.codes import plain
+from MarrowAssessLib.dicom_out.codes import labels_of, plain
 from MarrowAssessLib.sources.segmentations import DOUBTFUL
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
 LARGEST_BYTES = 2_000_000_000  # what a DICOM element of 32-bit length holds, with room
-_LABEL, _DESCRIPTION = 64, 1024  # characters
+_DESCRIPTION = 1024  # characters
 _ALGORITHMS = {  # by how a study's regions came about (keys of Study.inputs)
     "spine": "AUTOMATIC", "segmented with": "AUTOMATIC", "points": "SEMIAUTOMATIC",
     "labels": "MANUAL", "segmentation": "MANUAL", "markups": "MANUAL",
@@ -52,8 +52,10 @@ def segmentation(study: Study, source: Source, masks: Sequence[np.ndarray]) -> D
             "export fewer regions at a time."
         )
     kind = _algorithm_type(study)
+    labels = labels_of([region.name for region in study.regions])
     segments = [
-        _description(n, region, source, kind) for n, region in enumerate(study.regions, start=1)
+        _description(n, region, labels[region.name], source, kind)
+        for n, region in enumerate(study.regions, start=1)
     ]
     with made_of_headers():
         made = highdicom.seg.Segmentation(
@@ -103,7 +105,7 @@ def masks_on(study: Study, source: Source) -> tuple[list[np.ndarray], str]:
     )
 
 
-def _description(number: int, region: Region, source: Source, kind: str) -> Dataset:
+def _description(number: int, region: Region, label: str, source: Source, kind: str) -> Dataset:
     import highdicom
     from highdicom.sr import CodedConcept
 
@@ -111,7 +113,7 @@ def _description(number: int, region: Region, source: Source, kind: str) -> Data
     site, side = site_and_side(region.site)
     made = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=region.name[:_LABEL],
+        segment_label=label,
         segmented_property_category=plain(tissue.category),
         segmented_property_type=plain(tissue.type),
         algorithm_type=kind,
@@ -121,7 +123,7 @@ def _description(number: int, region: Region, source: Source, kind: str) -> Data
             MAKER, Code("123110", "DCM", "Artificial Intelligence"), VERSION
         ),
         tracking_uid=source.tracking_uid(region.name),
-        tracking_id=region.name[:_LABEL],
+        tracking_id=label,
         anatomic_regions=[plain(site)] if site else None,
         display_color=highdicom.color.CIELabColor(*_lab(tissue.color)),
     )
