@@ -260,7 +260,7 @@ TWO_FLIP_ANGLES = tuple(
         f"{tissue.capitalize()}, {angle}er flip angle",
         f"The {tissue} image at the {angle}er flip angle; all four share grid, gain and scale.",
         f"{tissue}{angle.capitalize()}FlipVolume",
-        tissue,
+        f"{tissue}_{angle}",  # no header tells; never guessed
         (("FlipAngle", "Flip angle (°)"), ("RepetitionTime", "TR (ms)")),
     )
     for angle in ("low", "high")
