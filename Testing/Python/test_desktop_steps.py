@@ -53,6 +53,9 @@ class Desk(SceneDesk):
         self.sample = self.panels["MarrowAssess"].logic.loadSample()
         self.layout_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode", "layout")
         self.layout_node.SetViewArrangement(self.layout_node.SlicerLayoutFourUpView)
+        for number in range(len(slicer.util.getNodesByClass("vtkMRMLViewNode")), 2):
+            view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode")  # as its layouts make
+            view.SetLayoutName(str(number + 1))
         self.view = SliceView(self.sample.volumes["T1"], self.sample.centers_ras["L3"])
         self.wait()
 
