@@ -88,8 +88,7 @@ class VisitRow:
         parameters = self._frame.parameters
         both = parameters.earlierRegions, parameters.segmentation
         with self._frame.working(_("3D cannot be shown."), True):
-            done = all(views.show_3d(one, True, self._frame.progress) for one in both)
-        if done:
-            self._both, self._layout = both, self._logic.showBothVisits(*both)
-        else:
+            if all(views.show_3d(one, True, self._frame.progress) for one in both):
+                self._both, self._layout = both, self._logic.showBothVisits(*both)
+        if not self._both:
             self._ui.sideBySideButton.checked = False
