@@ -83,17 +83,20 @@ def write_bids(
         rows: of the cohort's measurements.
         folder: where to.
     """
-    made = folder.with_name(f".writing-{folder.name}-{uuid.uuid4().hex[:8]}")
+    mark = f"{folder.name}-{uuid.uuid4().hex[:8]}"
+    made, old = folder.with_name(f".writing-{mark}"), folder.with_name(f".old-{mark}")
     try:
         made.mkdir(parents=True)
         _describe(root, made)
         for study in done:
             own = [row for row in rows if row["study"] == study.id]
             _write_study(study, results / "studies" / study.id, own, made)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
         os.replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _describe(root: Path, made: Path) -> None:
