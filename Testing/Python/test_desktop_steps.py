@@ -34,6 +34,7 @@ class Desk(SceneDesk):
     def __init__(self, panels, stand_ins):
         self.panels, self.stand_ins = panels, stand_ins
         self.sample = self.view = None
+        self.views = []
 
     def wait(self):
         self.stand_ins.wait()
@@ -53,9 +54,9 @@ class Desk(SceneDesk):
         self.sample = self.panels["MarrowAssess"].logic.loadSample()
         self.layout_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode", "layout")
         self.layout_node.SetViewArrangement(self.layout_node.SlicerLayoutFourUpView)
-        for number in range(len(slicer.util.getNodesByClass("vtkMRMLViewNode")), 2):
-            view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode")  # as its layouts make
-            view.SetLayoutName(str(number + 1))
+        while len(views := slicer.util.getNodesByClass("vtkMRMLViewNode")) < 2:
+            self.views.append(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode"))
+            self.views[-1].SetLayoutName(str(len(views) + 1))  # as Slicer's layouts make
         self.view = SliceView(self.sample.volumes["T1"], self.sample.centers_ras["L3"])
         self.wait()
 
@@ -77,6 +78,8 @@ class Desk(SceneDesk):
             self.view.close()
             self.view = None
         super().close_scene()
+        while self.views:
+            slicer.mrmlScene.RemoveNode(self.views.pop())
 
     def click(self, proxy):
         from PySide6 import QtCore
