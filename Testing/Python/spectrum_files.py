@@ -1,7 +1,8 @@
 """Writers of the formats of spectra, as scanners and tools export them."""
 
 import numpy as np
-from pydicom.dataset import Dataset, FileMetaDataset
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -137,8 +138,11 @@ def pairs(fid, kind) -> bytes:
 
 
 def _save(one, path):
-    one.file_meta = FileMetaDataset()
-    one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID
-    one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
-    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    one.save_as(path, enforce_file_format=True)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = one.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made = FileDataset("", one, file_meta=meta, preamble=b"\0" * 128)
+    if int(pydicom.__version__.split(".")[0]) < 3:  # later versions follow the transfer syntax
+        made.is_little_endian, made.is_implicit_VR = True, False
+    made.save_as(path)
