@@ -149,7 +149,7 @@ def _change(
     if reason:
         return replace(made, reason=reason)
     found = judged(x1, x2, error, made.se)
-    if quantity == "global_adc":
+    if quantity == "global_adc" and min(made.first, made.second) > 0:
         made = replace(made, reason=response(made.first, made.second))
     verdict = WITHIN if found.p >= 0.05 else INCREASE if found.size > 0 else DECREASE
     return replace(
