@@ -18,6 +18,8 @@ import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from PDFFMapperLib.images.outputs import replace_folder
+
 from MarrowAssessLib.cohort.inventory import StudySource
 from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome
 
@@ -142,16 +144,7 @@ def _once(task: Task) -> Outcome:
         outcome = child.measure(replace(task, staging=staging))
         if outcome.state == DONE:
             # Here and not in the child: one that outlives a killed run changes no result.
-            old = staging.with_name(f"{staging.name}-old")
-            if task.out.exists():
-                task.out.replace(old)
-            try:
-                staging.replace(task.out)
-            except OSError:
-                if old.exists():
-                    old.replace(task.out)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
+            replace_folder(staging, task.out)
     except OSError as error:
         outcome = Outcome(FAILED, f"{error.strerror or type(error).__name__}.")
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -16,6 +15,9 @@ from pathlib import Path
 
 from PDFFMapperLib.images.bids import bids_root
 from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.json_file import write_json
+from PDFFMapperLib.images.outputs import replace_folder
+from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -83,20 +85,16 @@ def write_bids(
         rows: of the cohort's measurements.
         folder: where to.
     """
-    mark = f"{folder.name}-{uuid.uuid4().hex[:8]}"
-    made, old = folder.with_name(f".writing-{mark}"), folder.with_name(f".old-{mark}")
+    made = folder.with_name(f".writing-{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         made.mkdir(parents=True)
         _describe(root, made)
         for study in done:
             own = [row for row in rows if row["study"] == study.id]
             _write_study(study, results / "studies" / study.id, own, made)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(made, folder)
+        replace_folder(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _describe(root: Path, made: Path) -> None:
@@ -108,7 +106,7 @@ def _describe(root: Path, made: Path) -> None:
         "GeneratedBy": [{"Name": MAKER, "Version": VERSION}],
         "SourceDatasets": [{"URL": described.get("DatasetDOI") or f"file:{root.name}"}],
     }
-    (made / DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_json(made / DESCRIPTION, about)
     (made / "README").write_text(_README, encoding="utf-8")
 
 
@@ -120,13 +118,13 @@ def _write_study(study: StudySource, results: Path, rows: Sequence[dict], made: 
     shutil.copy(results / NAMES, f"{stem}_dseg.tsv")
     sources = [f"bids:raw:{one}" for one in json.loads(study.content)["volumes"].values()]
     about = {"Sources": sources, "SpatialReference": sources[0], "Manual": False}
-    Path(f"{stem}_dseg.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_json(f"{stem}_dseg.json", about)
     with open(f"{stem}_measurements.tsv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(_TABLE)
         for row in rows:
             values = [row.get(name) for name in _TABLE]
-            writer.writerow(["n/a" if value in (None, "") else value for value in values])
+            writer.writerow(["n/a" if one in (None, "") else plain_cell(one) for one in values])
 
 
 def _ours(folder: Path) -> bool:

@@ -94,6 +94,24 @@ def refuse_foreign(folder: str | Path, record: str, names: Iterable[str] = ()) -
         )
 
 
+def replace_folder(made: Path, folder: Path) -> None:
+    """Put a whole folder beside another in its place.
+
+    Raises:
+        OSError: it cannot be moved; what was there before is there again.
+    """
+    old = made.with_name(f"{made.name}-old")
+    if folder.exists():
+        folder.replace(old)
+    try:
+        made.replace(folder)
+    except OSError:
+        if old.exists():
+            old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _put_in_place(staging: Path, folder: Path, record: str, files: list[str]) -> None:
     """Replace the set; from the renaming of the folder on it is whole and can be finished later."""
     others = [file for file in files if file != record]
