@@ -9,7 +9,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.ute.density import density_images, density_rows, scale_of
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, without_floor
+from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region, without_floor
 from PDFFMapperLib.ute.regions import region_signals
 
 
@@ -36,10 +36,8 @@ def of_density(
     values = scale_of(data, pool) * strong / sample.value
     profile = "The receive profile is taken to be the same in bone and reference."
     facts = facts_of(data.images, [*notes, *more, profile])
-    facts["summary"] = (
-        f"{pool.name} of {data.nucleus}, {len(images)} images; {data.images.noise.told}.\n"
-        "All of it: " + "; ".join(one.told() for one in rows) + "."
-    )
-    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    noise = data.images.noise.told
+    facts["summary"] = f"{pool.name} of {data.nucleus}, {len(images)} images; {noise}."
+    tell_region(facts, "All of it", rows)
     del facts["echo_times_ms"]
     return maps_of(data.images, {"density": values}, doubt, facts)

@@ -13,6 +13,7 @@ from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.maps.recipe import check_one_grid
+from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.bone import ENDOSTEUM, cortex_values, point_of
 from PDFFMapperLib.ute.components import BiComponent, known_t2star_sd
 from PDFFMapperLib.ute.cortex import find_cortex
@@ -106,8 +107,7 @@ def of_components(
         f"its fraction; noise explains the rest."
     )
     facts = facts_of(data, notes + high_field_note(data.field_t))
-    facts["summary"] += "\nAll bone: " + "; ".join(one.told() for one in rows) + "."
-    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    tell_region(facts, "All bone", rows)
     facts["cramer_rao_sd"] = {one.quantity: one.bound_sd for one in rows}
     return maps_of(data, {"bound_fraction": fraction, "bound_fraction_SD": sd}, doubt, facts)
 
@@ -129,8 +129,7 @@ def of_cortex(
     doubt = doubt_of(data, cortex.bone, early)
     doubt[(doubt == 0) & ~(later > 0)] |= FLOOR
     facts = facts_of(data, [*cortex.notes, ENDOSTEUM, VOXELS])
-    facts["summary"] += "\nCortex: " + "; ".join(one.told() for one in rows) + "."
-    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    tell_region(facts, "Cortex", rows)
     share, pi, reasons = maps_of(data, {"cortex_share": percent, "PI": percent}, doubt, facts)
     share.volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
     return [share, pi, reasons]
@@ -174,6 +173,15 @@ def facts_of(data: UteImages, notes: Sequence[str]) -> dict[str, object]:
         "echo_times_ms": [round(float(time), 4) for time in data.te_ms],
         "reading": data.notes,
         "notes": list(notes),
+    }
+
+
+def tell_region(facts: dict[str, object], where: str, rows: Sequence[RegionValue]) -> None:
+    """Add a region's numbers to the provenance of maps; None where only an interval is told."""
+    facts["summary"] += f"\n{where}: " + "; ".join(one.told() for one in rows) + "."
+    facts["region"] = {
+        one.quantity: [None if np.isnan(one.value) else one.value, one.lower, one.upper]
+        for one in rows
     }
 
 

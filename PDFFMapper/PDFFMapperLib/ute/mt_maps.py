@@ -10,7 +10,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, without_floor
+from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region, without_floor
 from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, shown
 from PDFFMapperLib.ute.mt_protocol import MtImages, mt_images
 
@@ -46,15 +46,8 @@ def of_transfer_model(
         f"{100 * kept:.0f} % of their own deviation from its fraction; noise explains the rest.",
     ]
     facts = facts_of(data.images, notes)
-    facts["summary"] = (
-        f"UTE-MT, {len(images)} images; {data.images.noise.told}.\nAll bone: "
-        + "; ".join(one.told() for one in found.rows)
-        + "."
-    )
-    facts["region"] = {
-        one.quantity: [None if np.isnan(one.value) else one.value, one.lower, one.upper]
-        for one in found.rows
-    }
+    facts["summary"] = f"UTE-MT, {len(images)} images; {data.images.noise.told}."
+    tell_region(facts, "All bone", found.rows)
     del facts["echo_times_ms"]
     return maps_of(data.images, {"MMF": values, "MMF_SD": sds}, doubt, facts)
 

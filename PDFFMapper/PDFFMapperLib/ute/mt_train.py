@@ -153,7 +153,7 @@ def train_signals(
     lost = np.pi * w1**2 * line_shape(train.line_shape, 0.0, 1e-6 * t2m_us) * train.excite_ms * 1e-3
     excite[:, 0, 0], excite[:, 1, 1], excite[:, 2, 2] = np.cos(flip), np.exp(-lost), 1
     pulse = _pulse(train, slow, 1e-6 * t2m_us, 1e-3 * t2w_ms, b1, step)
-    seen, now, rows = 0.0, after[:, None] @ pulse, []
+    now, rows = after[:, None] @ pulse, []
     for n in range(train.spokes):
         rows.append(now[:, :, 0])
         now = excite[:, None] @ now

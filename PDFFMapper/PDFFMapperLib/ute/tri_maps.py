@@ -11,7 +11,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.ute.echoes import UteImages, check_three_components, ute_series
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, without_floor
+from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region, without_floor
 from PDFFMapperLib.ute.region_signal import information_of
 from PDFFMapperLib.ute.regions import high_field_note, tri_component
 from PDFFMapperLib.ute.tri_component import TriComponent, three_components
@@ -40,8 +40,7 @@ def of_three(
         "shares, told to first order; noise explains the rest."
     )
     facts = facts_of(data, notes + high_field_note(data.field_t))
-    facts["summary"] += "\nAll bone: " + "; ".join(one.told() for one in rows) + "."
-    facts["region"] = {one.quantity: [one.value, one.lower, one.upper] for one in rows}
+    tell_region(facts, "All bone", rows)
     facts["cramer_rao_sd"] = {one.quantity: one.bound_sd for one in rows}
     shares = {"bound_fraction": bound, "pore_fraction": 100 - bound - fat, "bone_fat": fat}
     return maps_of(data, shares, doubt, facts)
