@@ -21,6 +21,12 @@ from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from stand_ins import Choice, WithinRange, load_module
 
 
+def has_property(qobject, name):
+    """Whether Qt knows a property; asked of the class, since an object's own meta-object that is
+    made for the question may be gone before it answers."""
+    return type(qobject).staticMetaObject.indexOfProperty(name) >= 0
+
+
 class Proxy:
     """A Qt object as PythonQt shows it: properties are attributes, signals connect by signature."""
 
@@ -28,7 +34,7 @@ class Proxy:
         object.__setattr__(self, "qobject", qobject)
 
     def __getattr__(self, name):
-        if self.qobject.metaObject().indexOfProperty(name) >= 0:
+        if has_property(self.qobject, name):
             return self.qobject.property(name)
         value = getattr(self.qobject, name)
         if not callable(value):
@@ -41,7 +47,7 @@ class Proxy:
         return method
 
     def __setattr__(self, name, value):
-        assert self.qobject.metaObject().indexOfProperty(name) >= 0, f"no Qt property {name}"
+        assert has_property(self.qobject, name), f"no Qt property {name}"
         assert self.qobject.setProperty(name, value), f"{name} cannot be {value!r}"
 
     def connect(self, signature, slot):
