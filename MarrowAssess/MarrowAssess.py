@@ -2,17 +2,14 @@
 
 import html
 import logging
-import os
 import pathlib
 import time
-from typing import Annotated
 
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from MarrowAssessLib.panel.parameters import MarrowAssessParameterNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -26,8 +23,6 @@ logging.getLogger("numba").setLevel(logging.WARNING)
 
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
 UPDATE_DELAY_MS = 150  # after the last change of a stroke or a drag
-ROLES = ["marrow", "disc", "muscle", "csf", "fat", "noise"]
-NOT_KNOWN = "not known"
 BEFORE_WIDGETS = 1000.0  # priority of an observer
 REHEARSAL = "MarrowAssessLib.sample.rehearsal:play"
 
@@ -56,104 +51,17 @@ class MarrowAssess(ScriptedLoadableModule):
 
 def onStartupCompleted() -> None:
     """Register sample data and the plugin of Segment Statistics."""
-    registerSampleData()
+    from MarrowAssessLib.panel.sample_data import register_sample_data
+
+    register_sample_data()
     registerSegmentStatistics()
-
-
-def registerSampleData() -> None:
-    """Offer the digital lumbar spine in the Sample Data module; it is computed, not downloaded."""
-    import SampleData
-
-    icons = os.path.join(os.path.dirname(__file__), "Resources", "Icons")
-    for name, icon, load in (
-        ("LumbarSpine", "MarrowAssess", MarrowAssessLogic.loadSample),
-        ("LumbarSpineEchoes", "MarrowAssess", MarrowAssessLogic.loadMapperSample),
-    ):
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(
-            category="MarrowAssess",
-            sampleName=f"MarrowAssess{name}",
-            uris=[],
-            fileNames=[],
-            nodeNames=[],
-            loadFiles=[],
-            checksums=[],
-            thumbnailFileName=os.path.join(icons, f"{icon}.png"),
-            customDownloader=lambda source, load=load: drawSample(load),
-        )
-
-
-def drawSample(load) -> None:
-    """Load a sample, telling that this takes some seconds."""
-    slicer.util.showStatusMessage(_("Drawing the digital lumbar spine ..."), 10000)
-    with slicer.util.WaitCursor():
-        slicer.app.processEvents()
-        load(MarrowAssessLogic())
-    slicer.util.showStatusMessage(_("The digital lumbar spine is loaded."), 3000)
 
 
 def registerSegmentStatistics() -> None:
     """Let the Segment Statistics module report our measurements."""
-    from MarrowAssessLib.scene.statistics_plugin import MarrowAssessStatisticsPlugin
-    from SegmentStatistics import SegmentStatisticsLogic
+    from MarrowAssessLib.scene.statistics_plugin import register
 
-    if MarrowAssessStatisticsPlugin not in SegmentStatisticsLogic.registeredPlugins:
-        SegmentStatisticsLogic.registerPlugin(MarrowAssessStatisticsPlugin())
-
-
-@parameterNodeWrapper
-class MarrowAssessParameterNode:
-    """What the user chose; saved with the scene. Results are references of the segmentation.
-
-    ageYears is -1 where the age is not known, fieldStrengthT 0 where the images are to tell it, and
-    glucoseMmolL 0 where nobody measured it.
-    """
-
-    t1Volume: vtkMRMLScalarVolumeNode
-    t2Volume: vtkMRMLScalarVolumeNode
-    fsT2Volume: vtkMRMLScalarVolumeNode
-    t1PostVolume: vtkMRMLScalarVolumeNode
-    inPhaseVolume: vtkMRMLScalarVolumeNode
-    opposedPhaseVolume: vtkMRMLScalarVolumeNode
-    waterVolume: vtkMRMLScalarVolumeNode
-    fatVolume: vtkMRMLScalarVolumeNode
-    suvVolume: vtkMRMLScalarVolumeNode
-    dwiVolume: vtkMRMLScalarVolumeNode
-    ctVolume: vtkMRMLScalarVolumeNode
-    vncaVolume: vtkMRMLScalarVolumeNode
-    vncaProjectedVolume: vtkMRMLScalarVolumeNode
-    hapVolume: vtkMRMLScalarVolumeNode
-    yellowShareVolume: vtkMRMLScalarVolumeNode
-    pdffVolume: vtkMRMLScalarVolumeNode
-    r2starVolume: vtkMRMLScalarVolumeNode
-    t2starVolume: vtkMRMLScalarVolumeNode
-    adcVolume: vtkMRMLScalarVolumeNode
-    dVolume: vtkMRMLScalarVolumeNode
-    dStarVolume: vtkMRMLScalarVolumeNode
-    fVolume: vtkMRMLScalarVolumeNode
-    ageYears: Annotated[float, WithinRange(-1, 120)] = -1.0
-    sex: Annotated[str, Choice([NOT_KNOWN, "F", "M"])] = NOT_KNOWN
-    fieldStrengthT: Annotated[float, WithinRange(0, 15)] = 0.0
-    segmentation: vtkMRMLSegmentationNode
-    useMarkups: bool = True
-    pointRadiusMm: Annotated[float, WithinRange(0.5, 50)] = 4.0
-    placeRole: Annotated[str, Choice(ROLES)] = "marrow"
-    placeSite: str = ""
-    lumbarVertebrae: Annotated[int, Choice([4, 5, 6])] = 5
-    leaveOutVein: bool = False
-    leaveOutFat: bool = False
-    erosionMm: Annotated[float, WithinRange(0, 10)] = 0.0
-    n4: bool = False
-    texture: bool = False
-    fractures: bool = False
-    resample: bool = False
-    glucoseMmolL: Annotated[float, WithinRange(0, 50)] = 0.0
-    acceptShift: bool = False
-    autoUpdate: bool = True
-    showOverlay: bool = True
-    showNames: bool = False
-    earlierVisit: str = ""
-    earlierRegions: vtkMRMLSegmentationNode
-    exportFolder: pathlib.Path
+    register()
 
 
 class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

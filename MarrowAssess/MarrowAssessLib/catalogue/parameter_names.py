@@ -13,3 +13,6 @@ def _parameter(contrast: Contrast) -> str:
 _NOT_CHOSEN = (Contrast.FAT_FRACTION,)  # the panel has no selector for it
 VOLUME_PARAMETERS = {c: _parameter(c) for c in Contrast if c not in _NOT_CHOSEN}
 """The parameter of the MarrowAssess module that holds the image of each contrast."""
+
+NOT_KNOWN = "not known"
+"""What the parameter "sex" holds where nobody has told."""

@@ -9,7 +9,7 @@ from PDFFMapperLib.images.identity import shown_age
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+from MarrowAssessLib.catalogue.parameter_names import NOT_KNOWN, VOLUME_PARAMETERS
 from MarrowAssessLib.scene.study import (
     grid_node,
     guess_inputs,
@@ -20,7 +20,6 @@ from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
-NOT_KNOWN = "not known"
 
 
 def chosen_volumes(parameters: object) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:

@@ -81,3 +81,11 @@ class MarrowAssessStatisticsPlugin(SegmentStatisticsPluginBase):
 
 def _is_texture(key: str) -> bool:
     return key in QUANTITIES and QUANTITIES[key].method is Method.TEXTURE
+
+
+def register() -> None:
+    """Let the Segment Statistics module report our measurements, once."""
+    from SegmentStatistics import SegmentStatisticsLogic
+
+    if MarrowAssessStatisticsPlugin not in SegmentStatisticsLogic.registeredPlugins:
+        SegmentStatisticsLogic.registerPlugin(MarrowAssessStatisticsPlugin())
