@@ -22,6 +22,7 @@ from scipy.linalg import expm
 BOUND = {"name": "bound water", "t1_ms": 140, "t1_sd_ms": 7, "t2star_ms": 0.3, "inversion": 0.0}
 SAMPLE = {"density": 22.0, "t1_ms": 15, "t2star_ms": 0.4, "inversion": 0.0}
 PORE = {"name": "pore water", "t1_ms": 260, "t1_sd_ms": 20, "t2star_ms": 3.0, "inversion": -0.97}
+NO_INVERSION = {key: one for key, one in BOUND.items() if key != "inversion"}
 INVERTED = {
     "nucleus": "1H", "tr_ms": 150, "ti_ms": 64.3, "te_ms": 0.032, "flip_deg": 20, "pulse_ms": 0.1,
     "spokes": 5, "spoke_ms": 5, "pool": BOUND, "reference": SAMPLE, "others": [PORE],
@@ -182,7 +183,7 @@ def test_t1_of_bound_water_by_three_repetition_times(tmp_path):
 def test_the_command_maps_a_density(tmp_path, capsys):
     pulse = {"pulse_ms": 8.6, "peak_hz": 800.0, "width_hz": 1500.0}
     told = {**INVERTED, "inversion_pulse": pulse}
-    told["pool"] = {key: one for key, one in BOUND.items() if key != "inversion"}  # by the pulse
+    told["pool"] = NO_INVERSION  # by the pulse
     images, bone, sample = image_of(INVERTED)
     write_series(images, tmp_path / "ir.nii.gz")
     write_volume(images[0].with_array(bone.astype(np.uint8)), tmp_path / "bone.nrrd")
@@ -207,7 +208,23 @@ def test_the_command_maps_a_density(tmp_path, capsys):
         ({"nucleus": "31P"}, "is an image of 1H, and the protocol is of 31P; their densities"),
         ({"tr_ms": [150, 200], "ti_ms": [60, 70]}, "1 images need tr_ms (and ti_ms, if inverted)"),
         ({"ti_ms": 5}, "5 spokes around TI 5 ms do not fit into a TR of 150 ms; check the dens"),
-        ({"te_ms": "short"}, "te_ms of the protocol is expected as a number from 0 on; short was"),
+        ({"te_ms": "short"}, "te_ms of the density protocol is expected as a number from 0 on; sh"),
+        ({"tr_ms": ["150"]}, "tr_ms of the density protocol is expected as a list of numbers; ["),
+        ({"spokes": "five"}, "spokes of the density protocol is expected as a number from 1 on"),
+        ({"pool": "bound water"}, "the pool of the density protocol is expected as an object with"),
+        ({"others": ["pore water"]}, "pool 1 of others of the density protocol is expected as an"),
+        (
+            {"others": [{**PORE, "t1_ms": None}]},
+            "t1_ms of pool 1 of others is expected as a number",
+        ),
+        (
+            {"pool": NO_INVERSION, "inversion_pulse": {"pulse_ms": 8.6, "peak": 800}},
+            "inversion_pulse of the density protocol holds peak, which is none of: pulse_ms, peak",
+        ),
+        (
+            {"pool": NO_INVERSION, "inversion_pulse": {"pulse_ms": 8.6, "peak_hz": "high"}},
+            "peak_hz of inversion_pulse is expected as a number from 0 on; high was given",
+        ),
         ({"reference": {"density": 22}}, "t1_ms of the reference is expected as a number from 0"),
         ({"pool": {**BOUND, "t2star_ms": 0}}, "T1 and T2* of the pool are expected above 0; check"),
     ],

@@ -12,7 +12,14 @@ from PDFFMapperLib.ute import mt_fit
 from PDFFMapperLib.ute.components import cramer_rao_sd
 from PDFFMapperLib.ute.mt_fit import B1, MMF, R1, fit_two_pools, mt_model
 from PDFFMapperLib.ute.mt_protocol import mt_images
-from PDFFMapperLib.ute.mt_train import Train, line_shape, ramani, rates_of, train_signals
+from PDFFMapperLib.ute.mt_train import (
+    Train,
+    TwoPools,
+    line_shape,
+    ramani,
+    rates_of,
+    train_signals,
+)
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import RegionSignal
 from phantoms.ute import GRID
@@ -101,14 +108,14 @@ def test_the_steady_state_is_that_of_pulses_one_by_one(spokes):
         for n in range(spokes):
             seen.append(state[2])
             state = waits[1 if n + 1 < spokes else 2] @ spoil @ excite @ state
-    assert train_signals(train, *BONE)[0, 0] == pytest.approx(np.mean(seen), abs=4e-4)
+    assert train_signals(train, TwoPools(*BONE))[0, 0] == pytest.approx(np.mean(seen), abs=4e-4)
 
 
 def test_without_a_pulse_the_train_is_a_spoiled_sequence():
     """One pool, one spoke: the steady state of the Ernst formula."""
     train = Train(np.array([0.0]), np.array([5e4]), 50.0, spokes=1, excite_deg=20)
     kept, turned = np.exp(-50 * 3.9e-3), np.cos(np.deg2rad(20))
-    found = train_signals(train, 1e-6, 15, 1e-3, 0.4, 3.9, 1.0)[0, 0]
+    found = train_signals(train, TwoPools(1e-6, 15, 1e-3, 0.4, 3.9, 1.0))[0, 0]
     assert found == pytest.approx((1 - kept) / (1 - turned * kept), abs=1e-5)
 
 
@@ -119,7 +126,7 @@ def test_bounds_are_those_of_the_requirements():
     """SD of MMF with T1 known: 14.9, 3.7, 0.75 points at SNR 50, 200, 1000; at least 5.6 at 6 %."""
     train = Train(FLIPS, OFFSETS, 100.0)
     model = mt_model(train)
-    amplitude = 1 / train_signals(train, *BONE).max()
+    amplitude = 1 / train_signals(train, TwoPools(*BONE)).max()
     for snr, expected in ((50, 14.9), (200, 3.7), (1000, 0.75)):
         truth = (snr * amplitude, *BONE)
         sd = 100 * cramer_rao_sd(truth, np.arange(15), 1.0, model=model, known=KNOWN)[MMF]
@@ -183,7 +190,7 @@ def bone(tmp_path_factory):
     nodes = np.linspace(0.35, 0.75, 5)
     true = np.zeros((10, *shape))
     for column in range(10, 30):
-        curves = train_signals(TWO, nodes, *BONE[1:5], b1[0, 0, column])
+        curves = train_signals(TWO, TwoPools(nodes, *BONE[1:5], b1[0, 0, column]))
         here = mmf[..., column]
         powers = np.polyfit(nodes - 0.55, curves, 4)
         true[..., column] = sum(
@@ -274,7 +281,15 @@ def test_what_the_data_leave_open_is_said(bone, tmp_path):
         ({"tr_ms": 60}, "do not fit into a TR of 60 ms; check the protocol"),
         ({"tr": 60}, "The MT protocol holds tr, which is none of:"),
         ({"pulse_shape": "square"}, "one of fermi, gaussian, hard, not square"),
-        ({"t1_ms": "long"}, "t1_ms of the MT protocol lies between 10 and 5000; long was given"),
+        ({"t1_ms": "long"}, "t1_ms of the MT protocol is expected as a number from 10 to 5000; lo"),
+        ({"b1": True}, "b1 of the MT protocol is expected as a number from 0.3 to 2; True was"),
+        (
+            {"fat_percent": 95},
+            "fat_percent of the MT protocol is expected as a number from 0 to 90",
+        ),
+        ({"flips_deg": "500,1500"}, "flips_deg of the MT protocol is expected as a list of numb"),
+        ({"offsets_hz": [2e3, "5 kHz"]}, "offsets_hz of the MT protocol is expected as a list"),
+        ({"offsets_hz": [float("nan")] * 10}, "offsets_hz of the MT protocol is expected as a li"),
     ],
 )
 def test_protocols_that_do_not_tell_it_are_refused(bone, tmp_path, changed, words):

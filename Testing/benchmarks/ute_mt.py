@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "PDFFMapper")]
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.ute.components import cramer_rao_sd  # noqa: E402
 from PDFFMapperLib.ute.mt_fit import B1, MMF, R1, fit_two_pools, mt_model, shown  # noqa: E402
-from PDFFMapperLib.ute.mt_train import Train, ramani, train_signals  # noqa: E402
+from PDFFMapperLib.ute.mt_train import Train, TwoPools, ramani, train_signals  # noqa: E402
 from PDFFMapperLib.ute.recipe import UTE  # noqa: E402
 from PDFFMapperLib.ute.region_signal import RegionSignal  # noqa: E402
 
@@ -87,7 +87,7 @@ def regions(fits: int) -> None:
         off, covered = np.empty((fits, 3)), np.empty((fits, 3), bool)
         began = time.process_time()
         for n in range(fits):
-            signals = snr * train_signals(NINE, *TRUTH)[0]
+            signals = snr * train_signals(NINE, TwoPools(*TRUTH))[0]
             noise = rng.standard_normal((2, len(signals), 100))
             held = np.abs(signals[:, None] + noise[0] + 1j * noise[1])
             r1, b1 = 3.9 * (1 + 0.02 * rng.standard_normal()), 1 + 0.02 * rng.standard_normal()
@@ -116,7 +116,7 @@ def maps() -> None:
     shape = (20, 100, 100)
     true = 0.545 + 0.05 * rng.standard_normal(shape)
     nodes = np.linspace(0.3, 0.8, 7)
-    curves = np.polyfit(nodes - 0.55, train_signals(NINE, nodes, *TRUTH[1:]), 6)
+    curves = np.polyfit(nodes - 0.55, train_signals(NINE, TwoPools(nodes, *TRUTH[1:])), 6)
     images = []
     for n in IMAGES:
         noise = rng.standard_normal((2, *shape))

@@ -25,12 +25,14 @@ from PDFFMapperLib.ute.components import Component, Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.inversion import Inversion, adiabatic_inversion
 from PDFFMapperLib.ute.noise import noise_of
+from PDFFMapperLib.ute.protocol_file import MOST, number, numbers, part
 from PDFFMapperLib.ute.regions import region_signals
 from PDFFMapperLib.ute.steady_state import hard_pulse
 
 GYRO_MHZ_T = {"1H": 42.577, "31P": 17.235}
 MOST_LEFT = 0.1  # of a pool that should be nulled
 LEAST_TRS = 3
+_WHERE = "the density protocol"
 _T1_MS = (10.0, 5000.0)
 NEEDED = (
     "A density needs its protocol (--density-protocol): a JSON file with nucleus, tr_ms, te_ms, "
@@ -121,14 +123,11 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
     return Densities(
         data,
         trains,
-        *(_number(told, key, "the protocol") for key in ("te_ms", "flip_deg", "pulse_ms")),
+        *(number(told, key, _WHERE) for key in ("te_ms", "flip_deg", "pulse_ms")),
         nucleus,
-        _pool(told["pool"], "the pool", told, ("t1_ms", "t1_sd_ms", "t2star_ms")),
+        _pool(told["pool"], "the pool", told),
         _pool(told["reference"], "the reference", told, ("density", "t1_ms", "t2star_ms")),
-        [
-            _pool(one, one.get("name", "another pool"), told, ("t1_ms", "t1_sd_ms", "t2star_ms"))
-            for one in told.get("others", [])
-        ],
+        _others(told),
         settings.reference_region.array > 0,
         told,
     )
@@ -156,13 +155,14 @@ def _check_nucleus(nucleus: str, images: Sequence[Volume]) -> None:
 
 
 def _trains(told: dict[str, object], count: int) -> list[Inversion]:
-    lists = {key: np.ravel(told[key]).tolist() for key in ("tr_ms", "ti_ms") if key in told}
+    lists = {key: numbers(told, key, _WHERE) for key in ("tr_ms", "ti_ms") if key in told}
     if any(len(one) != count for one in lists.values()) or count == 2:
         raise ValueError(
             f"{count} images need tr_ms (and ti_ms, if inverted) of each in the density protocol; "
             f"one image gives a density, {LEAST_TRS} and more repetition times give T1 too."
         )
-    spokes = int(told.get("spokes", 1)), float(told.get("spoke_ms", 0.0))
+    one = {"spokes": 1, "spoke_ms": 0.0, **told}
+    spokes = int(number(one, "spokes", _WHERE, 1)), number(one, "spoke_ms", _WHERE)
     tis = lists.get("ti_ms", [None] * count)
     trains = [Inversion(tr, ti, *spokes) for tr, ti in zip(lists["tr_ms"], tis, strict=True)]
     for one in trains:
@@ -174,34 +174,47 @@ def _trains(told: dict[str, object], count: int) -> list[Inversion]:
     return trains
 
 
-def _number(told: dict[str, object], key: str, where: str) -> float:
-    value = told.get(key)
-    usable = isinstance(value, int | float) and not isinstance(value, bool)
-    if not usable or (key != "inversion" and not value >= 0):
-        raise ValueError(f"{key} of {where} is expected as a number from 0 on; {value} was given.")
-    return float(value)
-
-
 def _pool(
-    own: dict[str, object], name: str, told: dict[str, object], needed: Sequence[str]
+    own: object,
+    name: str,
+    told: dict[str, object],
+    needed: Sequence[str] = ("t1_ms", "t1_sd_ms", "t2star_ms"),
 ) -> Pool:
-    numbers = {key: _number(own, key, name) for key in needed}
-    t2star, turned = numbers["t2star_ms"], 1.0
-    if not min(t2star, numbers["t1_ms"]) > 0:
+    own = part(own, name, _WHERE)
+    each = {key: number(own, key, name) for key in needed}
+    t2star, turned = each["t2star_ms"], 1.0
+    if not min(t2star, each["t1_ms"]) > 0:
         raise ValueError(f"T1 and T2* of {name} are expected above 0; check the density protocol.")
     if "ti_ms" in told:
         if "inversion" not in own and "inversion_pulse" in told:
-            turned = adiabatic_inversion(t2star, **told["inversion_pulse"])
+            turned = adiabatic_inversion(t2star, **_inversion_pulse(told))
         else:
-            turned = _number(own, "inversion", name)
-    return Pool(
-        str(own.get("name", name)),
-        numbers["t1_ms"],
-        numbers.get("t1_sd_ms", 0.0),
-        t2star,
-        turned,
-        float(own.get("density", np.nan)),
-    )
+            turned = number(own, "inversion", name, -1, 1)
+    density = number(own, "density", name) if "density" in own else np.nan
+    title = str(own.get("name", name))
+    return Pool(title, each["t1_ms"], each.get("t1_sd_ms", 0.0), t2star, turned, density)
+
+
+def _others(told: dict[str, object]) -> list[Pool]:
+    """Pools that should be nulled."""
+    others = told.get("others", [])
+    if not isinstance(others, list):
+        others = [others]
+    return [_pool(one, f"pool {n} of others", told) for n, one in enumerate(others, 1)]
+
+
+def _inversion_pulse(told: dict[str, object]) -> dict[str, float]:
+    """Arguments of `adiabatic_inversion`."""
+    where = "inversion_pulse"
+    pulse = part(told[where], where, _WHERE)
+    needed, free = ("pulse_ms", "peak_hz", "width_hz"), ("sharpness", "offset_hz")
+    if odd := sorted(set(pulse) - {*needed, *free}):
+        raise ValueError(
+            f"inversion_pulse of the density protocol holds {odd[0]}, which is none of: "
+            f"{', '.join((*needed, *free))}."
+        )
+    each = {key: number(pulse, key, where) for key in needed}
+    return each | {key: number(pulse, key, where, -MOST) for key in free if key in pulse}
 
 
 def density_rows(data: Densities, inside: np.ndarray) -> tuple[list[RegionValue], list[str], Pool]:

@@ -14,7 +14,7 @@ import numpy as np
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.components import Model, RegionFit
 from PDFFMapperLib.ute.mt_protocol import MtImages
-from PDFFMapperLib.ute.mt_train import Train, ramani, rates_of, train_signals
+from PDFFMapperLib.ute.mt_train import Train, TwoPools, ramani, rates_of, train_signals
 from PDFFMapperLib.ute.region_signal import RegionSignal
 from PDFFMapperLib.ute.regions import refuse_open, region_signals, rows_of
 
@@ -95,10 +95,9 @@ def shown(
         found = shown(rows, _with_plain(train), b1_spread, 0.0, signals)
         return (1 - fat) * found[:, :-1] / found[:, -1:] + fat
     if b1_spread <= 0.005:
-        return signals(train, *rows.T)
-    each = [
-        signals(train, *rows[:, :-1].T, rows[:, -1] * (1 + b1_spread * place)) for place in _NODES
-    ]
+        return signals(train, TwoPools(*rows.T))
+    *others, b1 = rows.T
+    each = [signals(train, TwoPools(*others, b1 * (1 + b1_spread * z))) for z in _NODES]
     return np.mean(each, axis=0)
 
 

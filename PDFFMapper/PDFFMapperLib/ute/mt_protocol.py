@@ -15,6 +15,7 @@ from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.mt_train import LINE_SHAPES, PULSE_SHAPES, Train
 from PDFFMapperLib.ute.noise import noise_of
+from PDFFMapperLib.ute.protocol_file import number, numbers
 from PDFFMapperLib.water_fat.echo_train import field_strength
 
 LEAST_OFFSETS, LEAST_POWERS = 4, 2
@@ -22,6 +23,7 @@ _NEAREST_HZ = 500.0  # an offset below it is one in kHz
 _LISTS = ("flips_deg", "offsets_hz")
 _NUMBERS = ("tr_ms", "pulse_ms", "spokes", "spoke_ms", "delay_ms", "excite_deg", "excite_ms")
 _OTHERS = ("pulse_shape", "line_shape", "t1_ms", "t1_sd_ms", "b1", "b1_sd", "fat_percent")
+_WHERE = "the MT protocol"
 NEEDED = (
     "UTE-MT needs its protocol, which headers do not tell: a JSON file (--mt-protocol) with "
     "flips_deg and offsets_hz of each image, tr_ms, pulse_ms, pulse_shape, spokes, spoke_ms, "
@@ -80,27 +82,26 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
         images[0],
         [],
     )
-    fat = _number(told, "fat_percent", 0, 90)
-    return MtImages(data, train, r1, b1, b1_map, None if fat is None else fat / 100, told)
+    fat = number(told, "fat_percent", _WHERE, 0, 90) / 100 if "fat_percent" in told else None
+    return MtImages(data, train, r1, b1, b1_map, fat, told)
 
 
 def _train(told: dict[str, object], count: int) -> Train:
     known = {*_LISTS, *_NUMBERS, *_OTHERS}
-    if not isinstance(told, dict) or set(told) - known:
-        odd = sorted(set(told) - known)[0] if isinstance(told, dict) else "a list"
+    if odd := sorted(set(told) - known):
         raise ValueError(
-            f"The MT protocol holds {odd}, which is none of: {', '.join(sorted(known))}."
+            f"The MT protocol holds {odd[0]}, which is none of: {', '.join(sorted(known))}."
         )
     if missing := [one for one in (*_LISTS, *_NUMBERS, "pulse_shape") if one not in told]:
         raise ValueError(f"The MT protocol does not tell {', '.join(missing)}. {NEEDED}")
-    flips, offsets = (np.array(told[one], float).ravel() for one in _LISTS)
+    flips, offsets = (np.array(numbers(told, one, _WHERE)) for one in _LISTS)
     if not len(flips) == len(offsets) == count:
         raise ValueError(
             f"The MT protocol has {len(flips)} flips and {len(offsets)} offsets for {count} "
             "images; give one each."
         )
     pulsed = flips > 0
-    if not np.isfinite([flips, offsets]).all() or (np.abs(offsets[pulsed]) < _NEAREST_HZ).any():
+    if (np.abs(offsets[pulsed]) < _NEAREST_HZ).any():
         raise ValueError(
             f"MT offsets are expected in Hz, {_NEAREST_HZ:g} and more from resonance; "
             f"{', '.join(f'{one:g}' for one in offsets)} were given."
@@ -120,9 +121,9 @@ def _train(told: dict[str, object], count: int) -> Train:
             raise ValueError(
                 f"A shape of the MT protocol is one of {', '.join(allowed)}, not {shape}."
             )
-    numbers = {one: _number(told, one, 0, 1e5) for one in _NUMBERS}
-    numbers["spokes"] = int(numbers["spokes"])
-    train = Train(flips, offsets, pulse_shape=shapes[0], line_shape=shapes[1], **numbers)
+    each = {one: number(told, one, _WHERE, 0, 1e5) for one in _NUMBERS}
+    each["spokes"] = int(each["spokes"])
+    train = Train(flips, offsets, pulse_shape=shapes[0], line_shape=shapes[1], **each)
     if (
         min(train.spokes, train.pulse_ms, train.excite_ms, train.excite_deg) <= 0
         or train.rest_ms < 0
@@ -135,41 +136,28 @@ def _train(told: dict[str, object], count: int) -> Train:
     return train
 
 
-def _number(told: dict[str, object], key: str, low: float, high: float) -> float | None:
-    if key not in told:
-        return None
-    value = told[key]
-    usable = isinstance(value, int | float) and not isinstance(value, bool)
-    if not usable or not low <= value <= high:
-        raise ValueError(
-            f"{key} of the MT protocol lies between {low:g} and {high:g}; {value} was given."
-        )
-    return float(value)
-
-
 def _r1(told: dict[str, object]) -> tuple[float, float]:
-    t1, sd = _number(told, "t1_ms", 10, 5000), _number(told, "t1_sd_ms", 0, 2000)
-    if t1 is None or sd is None:
+    if not {"t1_ms", "t1_sd_ms"} <= set(told):
         raise ValueError(
             "Without T1 the macromolecular fraction is not determined at all; measure it and state "
             "t1_ms and its SD t1_sd_ms in the MT protocol."
         )
+    t1, sd = number(told, "t1_ms", _WHERE, 10, 5000), number(told, "t1_sd_ms", _WHERE, 0, 2000)
     return 1e3 / t1, 1e3 * sd / t1**2
 
 
 def _b1(
     told: dict[str, object], volume: Volume | None
 ) -> tuple[tuple[float, float], np.ndarray | None]:
-    sd = _number(told, "b1_sd", 0, 0.5)
+    sd = number(told, "b1_sd", _WHERE, 0, 0.5) if "b1_sd" in told else None
     if volume is None:
-        b1 = _number(told, "b1", 0.3, 2)
-        if b1 is None or sd is None:
+        if sd is None or "b1" not in told:
             raise ValueError(
                 "B1+ wrong by 5 % moves the macromolecular fraction by 7 to 10 points: give a map "
                 "(--b1-map), or state b1 (true over nominal) and its accuracy b1_sd in the "
                 "protocol."
             )
-        return (b1, sd), None
+        return (number(told, "b1", _WHERE, 0.3, 2), sd), None
     held = volume.array[np.isfinite(volume.array) & (volume.array > 0)]
     median = float(np.median(held)) if held.size else 0.0
     if not 0.3 <= median <= 2:

@@ -113,30 +113,43 @@ def rates_of(
     return r1_observed - to_pool * apart / (apart + exchange), to_pool
 
 
-def train_signals(
-    train: Train,
-    mmf: np.ndarray,
-    t2m_us: np.ndarray,
-    exchange: np.ndarray,
-    t2w_ms: np.ndarray,
-    r1_observed: np.ndarray,
-    b1: np.ndarray,
-    step: float = _STEP,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class TwoPools:
+    """Water beside macromolecules, P truths; one number stands for all of them.
+
+    Attributes:
+        mmf: share of macromolecules among all protons, 0 to 1.
+        t2m_us: T2 of macromolecules, us.
+        exchange: rate from macromolecules to water, 1/s.
+        t2w_ms: T2 of water, ms.
+        r1_observed: see `rates_of`, 1/s.
+        b1: true over nominal field.
+    """
+
+    mmf: np.ndarray
+    t2m_us: np.ndarray
+    exchange: np.ndarray
+    t2w_ms: np.ndarray
+    r1_observed: np.ndarray
+    b1: np.ndarray
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All of them, shape (P,)."""
+        return np.broadcast_arrays(*np.atleast_1d(*vars(self).values()))
+
+
+def train_signals(train: Train, pools: TwoPools, step: float = _STEP) -> np.ndarray:
     """Water's longitudinal magnetization over its equilibrium, mean of all spokes.
 
     Args:
         train: the protocol of C images.
-        mmf, t2m_us, exchange, t2w_ms, r1_observed, b1: P truths; see `rates_of`; b1 is the true
-            over the nominal field.
+        pools: P truths.
         step: of the pulse's amplitude; smaller is finer.
 
     Returns:
         Shape (P, C).
     """
-    mmf, t2m_us, exchange, t2w_ms, r1, b1 = np.broadcast_arrays(
-        *np.atleast_1d(mmf, t2m_us, exchange, t2w_ms, r1_observed, b1)
-    )
+    mmf, t2m_us, exchange, t2w_ms, r1, b1 = pools.arrays()
     r1w, to_pool = rates_of(mmf, exchange, r1)
     ratio = mmf / (1 - mmf)
     slow = np.zeros((len(mmf), 3, 3))  # water, macromolecules, 1
@@ -207,25 +220,12 @@ def _exponential(matrices: np.ndarray) -> np.ndarray:
     return found
 
 
-def ramani(
-    train: Train,
-    mmf: np.ndarray,
-    t2m_us: np.ndarray,
-    exchange: np.ndarray,
-    t2w_ms: np.ndarray,
-    r1_observed: np.ndarray,
-    b1: np.ndarray,
-) -> np.ndarray:
+def ramani(train: Train, pools: TwoPools) -> np.ndarray:
     """The closed form of continuous waves of equal mean power, for comparison with papers.
 
     Ramani 2002, in the form that qMRLab codes; arguments as `train_signals`.
     """
-    mmf, t2m_us, k, t2w_ms, r1, b1 = (
-        one[:, None]
-        for one in np.broadcast_arrays(
-            *np.atleast_1d(mmf, t2m_us, exchange, t2w_ms, r1_observed, b1)
-        )
-    )
+    mmf, t2m_us, k, t2w_ms, r1, b1 = (one[:, None] for one in pools.arrays())
     ra, to_pool = rates_of(mmf, k, r1)
     square = b1**2 * train.mean_square()
     rf = np.pi * square * line_shape(train.line_shape, train.offsets_hz, 1e-6 * t2m_us)
