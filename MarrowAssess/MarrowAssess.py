@@ -582,6 +582,10 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         show_one(earlier, now)
 
+    def showChangeMap(self, earlier, now, progress=None):
+        """Show which voxels changed between two measured segmentations; None when canceled."""
+        return self.session.change_map(earlier, now, progress)
+
     def chooseMaps(self, parameters, nodes) -> bool:
         """Choose maps of PDFFMapper by what they say they are; whether any was."""
         from MarrowAssessLib.scene.choices import choose_maps

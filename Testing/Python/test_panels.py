@@ -613,7 +613,9 @@ def visit_of(date, percent):
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), f"Spine ({date})")
     hierarchy.SetItemAttribute(study, "DICOM.StudyDate", date)
     grid = np.diag([2.0, 2.0, 2.0, 1.0])
-    node = volume_to_node(Volume(np.full((12, 12, 12), percent, np.float32), grid, "PDFF"), "PDFF")
+    values = np.full((12, 12, 12), 5, np.float32)  # around the body
+    values[2:10, 2:10, 2:10] = percent
+    node = volume_to_node(Volume(values, grid, "PDFF"), "PDFF")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node),
                             study)  # fmt: skip
     mask = np.zeros((12, 12, 12), bool)
@@ -681,8 +683,12 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     assert not labels.IsDisplayableInView(views[0].GetID())
     ui.sideBySideButton.click()
     assert not shown[0].GetVisibility() and shown[1].IsDisplayableInView(views[0].GetID())
+    ui.changeMapButton.click()
+    shown = earlier[0].GetNodeReference("MarrowAssess.change.map")
+    assert np.nanmedian(slicer.util.arrayFromVolume(shown)) == pytest.approx(15, abs=0.1)
+    assert float(table_column(earlier[0].GetNodeReference("MarrowAssess.shares"), "Risen")[0]) > 90
     parameters.earlierRegions = None
-    assert not ui.sideBySideButton.enabled
+    assert not ui.sideBySideButton.enabled and not ui.changeMapButton.enabled
     ui.applyButton.click()
     assert not change_charts(later[1]) and not later[1].GetNodeReference("MarrowAssess.changes")
     assert line.GetScene() is None and key.GetNumberOfColors() == 3

@@ -97,6 +97,7 @@ def test_a_moved_body_is_found_and_its_change_counted(body, tmp_path, capsys):
     ]  # fmt: skip
     assert main(command) == 0
     assert "L3: " in capsys.readouterr().out
+    assert (out / "scene.mrb").stat().st_size > 1000
     with (out / "change.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert row["failed"] == "" and float(row["overlap"]) > 0.9
@@ -176,13 +177,104 @@ def test_a_failed_body_is_told_and_an_unknown_quantity_refused(body, tmp_path, c
     out = tmp_path / "out"
     command = [
         "change-map", "--first", image, values, "--second", noise, values, "--labels", labels,
-        "--label", "1=marrow:L3", "--out", str(out),
+        "--label", "1=marrow:L3", "--no-scene", "--out", str(out),
     ]  # fmt: skip
-    assert main([*command, "--quantity", "fat"]) == 2
-    assert "--quantity fat: this quantity is not known" in capsys.readouterr().err
+    for key in ("fat", "vbq"):
+        assert main([*command, "--quantity", key]) == 2
+        assert f"--quantity {key}: no quantity of a map is" in capsys.readouterr().err
     assert not out.exists()
     assert main(command) == 0
     assert "it was not found again" in capsys.readouterr().out
     with (out / "change.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert "not found again" in row["failed"] and row["up_percent"] == ""
+
+
+def slice_pixels(node):
+    """The colors of the axial slice through the first voxels of a volume, as its view shows it."""
+    from MarrowAssessLib.scene import headless
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    logic = headless.application_logic().GetSliceLogicByLayoutName("Red")
+    logic.ResizeSliceNode(40, 40)
+    logic.FitSliceToBackground()
+    logic.SetSliceOffset(0.0)
+    port = logic.GetImageDataConnection()
+    port.GetProducer().Update()
+    image = port.GetProducer().GetOutputDataObject(0)
+    return vtk_to_numpy(image.GetPointData().GetScalars())[:, :3].astype(int)
+
+
+def test_what_changed_beyond_its_error_is_colored_over_the_earlier_image(tmp_path):
+    """Orange has risen, purple has fallen; the image is gray where nothing is known to change."""
+    from MarrowAssessLib.catalogue.quantities import QUANTITIES
+    from MarrowAssessLib.follow_up.change_map import BodyChange, ChangeMap
+    from MarrowAssessLib.follow_up.response_map import ResponseMap
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    import slicer
+    from MarrowAssessLib.scene.change_map import show_change_map
+    from MarrowAssessLib.scene.files import load_scene, save_scene
+    from PDFFMapperLib.scene.volumes import volume_to_node
+
+    slicer.mrmlScene.Clear(False)
+    change = np.full((2, 10, 10), np.nan, np.float32)
+    change[:, :5, :5], change[:, :5, 5:], change[:, 5:, :5] = 15.0, -15.0, 3.0
+    grid = Volume(change, np.diag([1.0, 1.0, 1.0, 1.0]), "change")
+    bodies = [
+        BodyChange("L3", at_home(), ResponseMap("L3", change, 4.0, 150, 1 / 3, 1 / 3, 1 / 3)),
+        BodyChange("L4", failed="L4 marrow: it was not found again."),
+    ]
+    found = ChangeMap(grid, np.abs(np.nan_to_num(change)) > 4, bodies)
+    image = volume_to_node(grid.with_array(np.full(change.shape, 100, np.int16)), "T1")
+    image.GetDisplayNode().SetAutoWindowLevel(False)
+    image.GetDisplayNode().SetWindowLevelMinMax(0, 200)
+    quantity = QUANTITIES["marrow_pdff"]
+    count = slicer.mrmlScene.GetNumberOfNodes
+    show_change_map(found, quantity, image)
+    nodes = count()
+    node = show_change_map(found, quantity, image)  # again: in place of the one before
+    assert count() == nodes and image.GetNodeReference("MarrowAssess.change.map") is node
+    shown = slicer.util.arrayFromVolume(node)
+    assert (np.isfinite(shown) == found.beyond).all() and set(np.unique(shown[found.beyond])) == {
+        -15.0, 15.0,
+    }  # fmt: skip
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    assert legend.GetVisibility() and legend.GetTitleText() == "change of PDFF (%)"
+    assert node.GetDisplayNode().GetWindowLevelMax() == 30  # 0.3 of the window of PDFF
+    pixels = slice_pixels(node)
+    red, green, blue = pixels.T
+    orange, purple = red > blue + 100, blue > green + 30
+    gray = (np.ptp(pixels, axis=1) == 0) & (red > 0)
+    assert orange.sum() == pytest.approx(400, rel=0.1)  # a quarter of 40 x 40 pixels
+    assert purple.sum() == pytest.approx(400, rel=0.1)
+    assert gray.sum() == pytest.approx(800, rel=0.1)
+    table = image.GetNodeReference("MarrowAssess.shares")
+    assert [table.GetCellText(0, n) for n in range(1, 5)] == ["33.3333"] * 3 + ["4"]
+    assert table.GetCellText(1, 5) == "L4 marrow: it was not found again."
+    save_scene(tmp_path / "change.mrb")
+    load_scene(tmp_path / "change.mrb")
+    image = slicer.util.getNode("T1")
+    node = image.GetNodeReference("MarrowAssess.change.map")
+    assert (np.isfinite(slicer.util.arrayFromVolume(node)) == found.beyond).all()
+    assert node.GetDisplayNode().GetColorNode().GetName() == "Change of voxels"
+
+
+def test_two_studies_without_a_map_or_a_body_in_common_say_so(body):
+    from MarrowAssessLib.follow_up.change_map import change_of_studies
+    from MarrowAssessLib.study.study import Study
+
+    t1, pdff, region = body
+    both = Study({Contrast.T1: t1, Contrast.PDFF: pdff}, [region])
+    fat = Region.from_mask("fat", Role.FAT, "", region.full_mask(t1.array.shape))
+    with pytest.raises(ValueError, match="have no map in common; choose PDFF, R2"):
+        change_of_studies(both, Study({Contrast.T1: t1}, [region]))
+    with pytest.raises(ValueError, match="earlier visit has no marrow region of a vertebra"):
+        change_of_studies(Study({Contrast.PDFF: pdff}, [fat]), both)
+    noise = np.random.default_rng(3).normal(100, 9, t1.array.shape).astype(np.float32)
+    other = Study({Contrast.T1: t1.with_array(noise), Contrast.PDFF: pdff}, [region])
+    with pytest.raises(ValueError, match="it was not found again"):
+        change_of_studies(both, other)
+    with pytest.raises(InterruptedError):
+        change_of_studies(both, both, lambda _: False)

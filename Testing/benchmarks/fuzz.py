@@ -240,7 +240,7 @@ CALLS: dict[str, list[list[str]]] = {
     ],
     "change-map": [
         ["change-map", "--first", "t1.nii", "pdff.nii", "--second", "t1.nrrd", "repeat.nii",
-         "--labels", "lab.nrrd", "--label", "1=marrow:L3"],
+         "--labels", "lab.nrrd", "--label", "1=marrow:L3", "--no-scene"],
     ],
     "summary": [["summary", "a.json", "b.json", "--days", "0,90", "--xray", "form.json"]],
     "xray": [["xray", "form.json", "--earlier", "earlier.json"]],

@@ -131,6 +131,11 @@ class Quantity:
         return f"{rounded:.{self.digits}f} {self.unit}".rstrip()
 
     @property
+    def of_map(self) -> bool:
+        """Whether it is read off a map in its own unit, whose voxels can be compared."""
+        return self.method in (Method.MAP_VALUE, Method.CT_VALUE, Method.UPTAKE)
+
+    @property
     def site_of_levels(self) -> str:
         """What its levels are called together, such as "L1-L4"."""
         return "-".join(dict.fromkeys((self.levels[0], self.levels[-1])))

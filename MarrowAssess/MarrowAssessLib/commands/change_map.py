@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-TABLE, MAP, RECORD = "change.csv", "change.nrrd", "change.json"
+if TYPE_CHECKING:
+    from PDFFMapperLib.images.volume import Volume
+
+    from MarrowAssessLib.catalogue.quantities import Quantity
+    from MarrowAssessLib.follow_up.change_map import BodyChange, ChangeMap
+
+TABLE, MAP, RECORD, SCENE = "change.csv", "change.nrrd", "change.json", "scene.mrb"
 COLUMNS = (
     "site", "correlation_before", "correlation_after", "moved_mm", "turned_deg", "overlap",
     "voxels", "beyond", "up_percent", "down_percent", "same_percent", "failed",
@@ -31,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantity", default="marrow_pdff", help="of the map, for its error (default marrow_pdff)"
     )
+    parser.add_argument(
+        "--no-scene", action="store_true", help=f"leave out {SCENE}, which opens in Slicer"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
 
 
@@ -40,7 +50,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
-    import numpy as np
     from PDFFMapperLib.images.files import read_volume, write_volume
     from PDFFMapperLib.images.json_file import write_json
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
@@ -50,83 +59,83 @@ def run(args: argparse.Namespace) -> int:
 
     from MarrowAssessLib.catalogue.about import RESEARCH_USE
     from MarrowAssessLib.catalogue.quantities import QUANTITIES
+    from MarrowAssessLib.follow_up.change_map import Moment, change_map
     from MarrowAssessLib.follow_up.errors import published_error
     from MarrowAssessLib.sources.labels import parse_label_rule, regions_from_labels
 
-    refuse_foreign(args.out, RECORD, (TABLE, MAP))
-    if args.quantity not in QUANTITIES:
-        raise ValueError(f"--quantity {args.quantity}: this quantity is not known.")
+    refuse_foreign(args.out, RECORD, (TABLE, MAP, SCENE))
+    quantity = QUANTITIES.get(args.quantity)
+    if quantity is None or not quantity.of_map:
+        raise ValueError(f"--quantity {args.quantity}: no quantity of a map is called so.")
     rules = [parse_label_rule(text) for text in args.label]
     labels = read_volume(args.labels)
-    regions = regions_from_labels(labels, rules)
     image, first = (resampled(read_volume(path), labels) for path in args.first)
     other, second = (read_volume(path) for path in args.second)
-    later, found_later = None, {}
-    if args.labels_second:
-        later = read_volume(args.labels_second)
-        found_later = {one.site: one for one in regions_from_labels(later, rules)}
+    later = read_volume(args.labels_second) if args.labels_second else None
+    bodies_later = regions_from_labels(later, rules) if later else []
     error = published_error(args.quantity)
-    shown = np.full(labels.array.shape, np.nan, np.float32)
-    rows = []
-    for region in regions:
-        expected = found_later.get(region.site)
-        row = {"site": region.site}
-        try:
-            row |= _row(region, (image, first), (other, second), (later, expected), error, shown)
-        except ValueError as failed:
-            row["failed"] = str(failed)
-        rows.append(row)
+    found = change_map(
+        Moment(image, first, regions_from_labels(labels, rules), labels),
+        Moment(other, second, bodies_later, later or other),
+        error,
+    )
+    rows = [_row(one) for one in found.bodies]
     with output_set(args.out, RECORD) as folder:
-        write_volume(labels.with_array(shown, "change"), folder / MAP)
+        write_volume(found.change, folder / MAP)
         write_rows(folder / TABLE, COLUMNS, rows)
         record = {
             "software": MAKER, "research_use": RESEARCH_USE, "quantity": args.quantity,
             "error": error and error.source, "bodies": rows,
         }  # fmt: skip
+        if not args.no_scene:
+            _write_scene(found, image, quantity, folder)
         write_json(folder / RECORD, record)
     for row in rows:
-        print(row.get("failed") or _sentence(row, QUANTITIES[args.quantity]))
+        print(row.get("failed") or _sentence(row, quantity))
     return 0
 
 
-def _row(region, first, second, later, error, shown) -> dict:
-    """Register one body and add its change to the map that is shown.
-
-    Args:
-        region: of the body at the first visit.
-        first, second: anatomical image and map of each visit.
-        later: the label map of the second visit and the body's region in it, None without.
-        error: of the quantity, None where it is not known.
-        shown: the change of all bodies, which this one is added to.
-    """
-    import numpy as np
-
-    from MarrowAssessLib.follow_up.registration import overlap, register_body
-    from MarrowAssessLib.follow_up.response_map import response_map
-
-    labels, expected = later
-    center = labels.to_ras(expected.centroid_ijk()) if expected else None
-    body = register_body(first[0], region, second[0], center)
-    found = response_map(first[1], second[1], region, body, error)
-    inside = np.isfinite(found.change)
-    shown[inside] = found.change[inside]
-    share = overlap(body, first[0], region, labels, expected) if expected else None
+def _row(one: BodyChange) -> dict:
+    if one.failed:
+        return {"site": one.site, "failed": one.failed}
+    body, response = one.body, one.response
     return {
+        "site": one.site,
         "matrix_ras": body.matrix.round(6).tolist(),
         "correlation_before": round(body.ncc_before, 3),
         "correlation_after": round(body.ncc_after, 3),
         "moved_mm": round(body.moved_mm, 2),
         "turned_deg": round(body.turned_deg, 2),
-        "overlap": None if share is None else round(share, 3),
-        "voxels": found.voxels,
-        "beyond": round(found.beyond, 3),
-        "up_percent": round(100 * found.up, 1),
-        "down_percent": round(100 * found.down, 1),
-        "same_percent": round(100 * found.same, 1),
+        "overlap": None if one.overlap is None else round(one.overlap, 3),
+        "voxels": response.voxels,
+        "beyond": round(response.beyond, 3),
+        "up_percent": round(100 * response.up, 1),
+        "down_percent": round(100 * response.down, 1),
+        "same_percent": round(100 * response.same, 1),
     }
 
 
-def _sentence(row: dict, quantity) -> str:
+def _write_scene(found: ChangeMap, image: Volume, quantity: Quantity, folder: Path) -> None:
+    """The first visit's image with the map over it, and the table."""
+    from PDFFMapperLib.scene.volumes import volume_to_node
+
+    from MarrowAssessLib.scene import headless
+
+    try:
+        headless.start()
+    except headless.RuntimeMissing as missing:
+        print(f"No {SCENE}: {missing}")
+        return
+    from MarrowAssessLib.scene.change_map import show_change_map
+    from MarrowAssessLib.scene.files import save_scene, show_in_slices
+
+    node = volume_to_node(image, "earlier")
+    show_in_slices(node)
+    show_change_map(found, quantity, node)
+    save_scene(folder / SCENE)
+
+
+def _sentence(row: dict, quantity: Quantity) -> str:
     return (
         f"{row['site']}: {row['up_percent']:g} % of the marrow up, {row['down_percent']:g} % down, "
         f"{row['same_percent']:g} % the same (beyond {quantity.format(row['beyond'])} a voxel)"

@@ -31,6 +31,7 @@ class VisitRow:
         line.connect("validInputChanged(bool)", self.onPath)
         ui.visitComboBox.connect("activated(int)", self.onVisit)
         ui.sideBySideButton.connect("toggled(bool)", self.onSideBySide)
+        ui.changeMapButton.connect("clicked(bool)", self.onChangeMap)
 
     def show(self, anew: bool = True) -> None:
         """Show what is chosen; not anew, a line that is being typed stays."""
@@ -66,6 +67,11 @@ class VisitRow:
             self._ui.sideBySideButton.checked = False
         does = _("Show both visits in two 3D views, the earlier one first; again to return.")
         enable(self._ui.sideBySideButton, missing, does)
+        does = _(
+            "Find each vertebra of the earlier visit again, and show over its image which voxels "
+            "changed by more than their error: purple has fallen, orange has risen."
+        )
+        enable(self._ui.changeMapButton, missing, does)
 
     def onPath(self, changed: object = None) -> None:
         """Color by what changed since the chosen visit, or end that."""
@@ -76,6 +82,14 @@ class VisitRow:
     def onVisit(self, number: int) -> None:
         """Measure another study: its images take the roles, its regions are chosen."""
         self._logic.chooseVisit(self._frame.parameters, self._visits[number])
+
+    def onChangeMap(self, clicked: bool = False) -> None:
+        """Show voxel by voxel what changed since the earlier visit."""
+        parameters = self._frame.parameters
+        with self._frame.working(_("The change cannot be shown."), True):
+            self._logic.showChangeMap(
+                parameters.earlierRegions, parameters.segmentation, self._frame.progress
+            )
 
     def onSideBySide(self, checked: bool) -> None:
         """Show two visits in 3D, or the later one alone."""

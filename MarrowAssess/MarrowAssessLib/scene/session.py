@@ -17,6 +17,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.findings.result import Assessment
 from MarrowAssessLib.follow_up.change import Change as VisitChange
+from MarrowAssessLib.follow_up.change_map import change_of_studies
 from MarrowAssessLib.follow_up.since import changes_since, earlier_visit
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
@@ -147,6 +148,32 @@ class Session:
     def changes_of(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> list[VisitChange]:
         """What changed since the earlier visit that was chosen; [] without one."""
         return self._changes.get(segmentation, [])
+
+    def change_map(
+        self,
+        earlier: slicer.vtkMRMLSegmentationNode,
+        now: slicer.vtkMRMLSegmentationNode,
+        progress: Progress | None = None,
+    ) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """Show over the earlier visit's image which voxels of its vertebrae changed since.
+
+        Returns:
+            The map's node; None when canceled.
+
+        Raises:
+            ValueError: a visit was not measured, they hold no map in common, or no body of the
+                earlier one was found again.
+        """
+        from MarrowAssessLib.scene.change_map import show_change_map
+
+        for one in (earlier, now):
+            self._visit(one)
+        first, second = (self._assessments[one] for one in (earlier, now))
+        try:
+            quantity, shown, found = change_of_studies(first.study, second.study, progress)
+        except InterruptedError:
+            return None
+        return show_change_map(found, quantity, self._images[id(first)][shown])
 
     def shown_on(self, assessment: Assessment) -> slicer.vtkMRMLSegmentationNode | None:
         """The segmentation that an assessment is shown on."""
