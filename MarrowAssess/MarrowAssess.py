@@ -821,6 +821,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         return self.session.export_dicom(segmentation, folder, anonymous, progress)
 
+    def writeXrayForm(self, folder):
+        """Write xray_form.json with the sizes of the scene's lines on a radiograph; its path."""
+        from MarrowAssessLib.scene.xray import write_form
+
+        return write_form(folder, self._dicomFile())
+
     def addToControls(self, segmentation):
         """Add a normal patient's numbers to the user's own controls; returns what they hold now.
 

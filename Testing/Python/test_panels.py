@@ -696,6 +696,21 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
         slicer.mrmlScene.RemoveNode(view)
 
 
+def test_lines_on_a_radiograph_become_an_x_ray_form(panel, tmp_path):
+    panel._parameterNode.exportFolder = tmp_path
+    volume_to_node(Volume(np.zeros((1, 30, 30), np.int16), np.diag([0.2, 0.2, 1.0, 1.0])), "hand")
+    line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "L")
+    for end in (1, 3):
+        line.AddControlPointWorld(1, end, 0)
+    with pytest.raises(ValueError, match="'L' is no line of the X-ray form"):
+        panel.results.onXrayButton()
+    assert not any(tmp_path.iterdir())
+    line.SetName("possible fracture of the hand")
+    panel.ui.xrayButton.click()
+    (sign,) = json.loads((tmp_path / "xray_form.json").read_text())["findings"]
+    assert sign["size_mm"] == 2.0
+
+
 def test_every_record_of_a_number_opens_at_its_doi(panel, sample):
     applied(panel)
     table = panel.ui.resultsTable.qobject

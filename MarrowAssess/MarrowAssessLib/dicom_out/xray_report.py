@@ -62,9 +62,7 @@ def _group(one: Sign, form: XrayForm, source: Source) -> object:
     for concept, word in ((CERTAINTY, one.certainty), (FORM, one.form), (COURSE, one.course)):
         if word:
             items.append(sr.QualitativeEvaluation(concept, _word("xray", word))[0])
-    scale = "" if form.magnification or one.size_mm is None else (
-        " The size is not corrected for magnification."
-    )  # fmt: skip
+    scale = "" if one.size_mm is None else f" {form.scale[0].upper()}{form.scale[1:]}."
     for text in (
         f"{form.view}, quality {form.quality}: {one.text}.{scale}", HOW_OFTEN, RESEARCH_USE
     ):  # fmt: skip

@@ -85,11 +85,21 @@ class XrayForm:
     def summary(self) -> str:
         """One sentence."""
         seen = [one.text for one in self.findings if one.present or one.course == "gone"]
-        scale = "" if self.magnification else "; sizes are not corrected for magnification"
-        scale = scale if any(one.size_mm is not None for one in self.findings) else ""
+        scale = f"; {self.scale}" if any(one.size_mm is not None for one in self.findings) else ""
         return (
             f"{self.view}, quality {self.quality}: {'; '.join(seen) or 'none of the signs'}{scale}."
         )
+
+    @property
+    def scale(self) -> str:
+        """What its sizes in mm rest on."""
+        spacing = f"{self.pixel_spacing_mm:g} mm" if self.pixel_spacing_mm else "not stated"
+        enlarged = (
+            f"sizes are divided by the magnification of {self.magnification:g}"
+            if self.magnification
+            else "sizes are not corrected for magnification"
+        )
+        return f"pixel spacing {spacing}, {enlarged}"
 
     def beside(self, earlier: XrayForm) -> XrayForm:
         """The form with each sign new, same or gone since an earlier one.
@@ -129,6 +139,32 @@ def _course(was_present: bool, now: Sign) -> str:
     if now.present:
         return "same" if was_present else "new"
     return "gone" if was_present else ""
+
+
+def read_line(text: str) -> dict[str, str]:
+    """A line of the form from the words that `Sign.text` has: "definite sclerosis of the skull".
+
+    Raises:
+        ValueError: they are not of that form.
+    """
+    words = " ".join(text.lower().split())
+    what, _, place = words.partition(" of the ")
+    certainty = next((one for one in CERTAINTIES if what.startswith(f"{one} ")), "")
+    rest = what.removeprefix(certainty).strip()
+    form = next((one for one in PERIOSTEAL if rest.startswith(f"{one} ")), "")
+    side, site = "midline", place
+    for beginning, name in (("left and right ", "both"), ("left ", "left"), ("right ", "right")):
+        if place.startswith(beginning):
+            side, site = name, place.removeprefix(beginning)
+            break
+    sign = rest.removeprefix(form).strip()
+    if not certainty or not site or sign not in SIGNS:
+        raise ValueError(
+            f"'{text}' is no line of the X-ray form; certainty, sign, side and bone are expected, "
+            f"such as 'definite focal lysis of the left distal femur'. Signs are: "
+            f"{', '.join(SIGNS)}."
+        )
+    return {"sign": sign, "site": site, "side": side, "certainty": certainty, "form": form}
 
 
 def read_form(content: Mapping) -> XrayForm:

@@ -59,6 +59,7 @@ class ResultsPane:
         ui.show3DButton.connect("toggled(bool)", self.onShow3DToggled)
         ui.showChartButton.connect("toggled(bool)", self.onShowChartToggled)
         ui.exportButton.connect("clicked(bool)", self.onExportButton)
+        ui.xrayButton.connect("clicked(bool)", self.onXrayButton)
         ui.exportDicomButton.connect("clicked(bool)", self.onExportDicomButton)
         ui.addControlButton.connect("clicked(bool)", self.onAddControlButton)
 
@@ -249,6 +250,13 @@ class ResultsPane:
                 said = _("Written: {count} DICOM objects to {folder}")
                 said = said.format(count=len(files), folder=folder)
             slicer.util.showStatusMessage(said, STATUS_MS)
+
+    def onXrayButton(self, clicked: bool = False) -> None:
+        """Write the X-ray form with the sizes of lines, for the reader to complete."""
+        with slicer.util.tryWithErrorDisplay(_("The form was not written."), waitCursor=True):
+            file = self._logic.writeXrayForm(self._frame.parameters.exportFolder)
+            said = _("Written: {file}; complete it, then give it to: marrowassess xray")
+            slicer.util.showStatusMessage(said.format(file=file), STATUS_MS)
 
     def onAddControlButton(self) -> None:
         """The patient's marrow is normal: keep its numbers for the user's own references."""
