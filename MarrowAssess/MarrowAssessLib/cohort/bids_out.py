@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import bids_root
+from PDFFMapperLib.images.bids_derivative import describe, refuse_bids_out
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import replace_folder
@@ -24,7 +25,6 @@ from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.cohort.inventory import StudySource
 from MarrowAssessLib.study.study import Study
 
-DESCRIPTION, MAKER = "dataset_description.json", "MarrowAssess"
 MASKS, NAMES = "regions.nii.gz", "regions.tsv"  # of a study's results
 _TABLE = ("quantity", "site", "regions", "value", "unit", "verdict")
 _README = f"""Regions and measurements of bone marrow, made by MarrowAssess {VERSION}.
@@ -53,7 +53,7 @@ def write_regions(study: Study, folder: Path) -> None:
     (folder / NAMES).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def refuse_bids_out(studies: str | Path, folder: Path) -> None:
+def refuse_no_data_set(studies: str | Path, folder: Path) -> None:
     """Say before anything is measured where no derivative data set can be written.
 
     Raises:
@@ -62,15 +62,7 @@ def refuse_bids_out(studies: str | Path, folder: Path) -> None:
     root = Path(studies).absolute()
     if bids_root(root) != root:
         raise ValueError(f"--bids-out: {root.name} is no BIDS data set; leave --bids-out out.")
-    if root == folder.absolute() or root in folder.absolute().parents:
-        raise ValueError(
-            f"--bids-out {folder}: this folder lies in the data set, whose label maps would be "
-            "read as drawn ones the next time; name one outside of it."
-        )
-    if folder.exists() and not _ours(folder):
-        raise ValueError(
-            f"--bids-out {folder}: this folder is not one that was written here; name a new one."
-        )
+    refuse_bids_out(root, folder)
 
 
 def write_bids(
@@ -88,26 +80,13 @@ def write_bids(
     made = folder.with_name(f".writing-{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         made.mkdir(parents=True)
-        _describe(root, made)
+        describe(root, made, "Bone marrow", _README)
         for study in done:
             own = [row for row in rows if row["study"] == study.id]
             _write_study(study, results / "studies" / study.id, own, made)
         replace_folder(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-
-
-def _describe(root: Path, made: Path) -> None:
-    described = json.loads((root / DESCRIPTION).read_text(encoding="utf-8-sig"))
-    about = {
-        "Name": f"Bone marrow of {described.get('Name') or root.name}",
-        "BIDSVersion": "1.9.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": MAKER, "Version": VERSION}],
-        "SourceDatasets": [{"URL": described.get("DatasetDOI") or f"file:{root.name}"}],
-    }
-    write_json(made / DESCRIPTION, about)
-    (made / "README").write_text(_README, encoding="utf-8")
 
 
 def _write_study(study: StudySource, results: Path, rows: Sequence[dict], made: Path) -> None:
@@ -125,11 +104,3 @@ def _write_study(study: StudySource, results: Path, rows: Sequence[dict], made: 
         for row in rows:
             values = [row.get(name) for name in _TABLE]
             writer.writerow(["n/a" if one in (None, "") else plain_cell(one) for one in values])
-
-
-def _ours(folder: Path) -> bool:
-    try:
-        about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8-sig"))
-        return about["GeneratedBy"][0]["Name"] == MAKER
-    except (OSError, ValueError, LookupError, TypeError):
-        return folder.is_dir() and not any(folder.iterdir())

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.images.files import written_whole
 
     from MarrowAssessLib.cohort.apart import Limits
-    from MarrowAssessLib.cohort.bids_out import refuse_bids_out, write_bids
+    from MarrowAssessLib.cohort.bids_out import refuse_no_data_set, write_bids
     from MarrowAssessLib.cohort.inventory import find_studies
     from MarrowAssessLib.cohort.run import Plan, run_cohort
     from MarrowAssessLib.report.cohort_page import cohort_page
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{study.name}: {_told(study)}")
         return 0
     if args.bids_out:
-        refuse_bids_out(args.studies, args.bids_out)
+        refuse_no_data_set(args.studies, args.bids_out)
     limits = Limits(60 * args.minutes, args.gigabytes)
     plan = Plan(
         args.workers, args.scheduler, args.slurm, args.force, args.only_failed, args.n4,

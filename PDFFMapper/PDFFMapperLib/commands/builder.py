@@ -23,6 +23,7 @@ from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume, grids_differ
+from PDFFMapperLib.maps.bids_maps import checked_source, write_bids_maps
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
 from PDFFMapperLib.maps.trust import usable
@@ -67,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
         help="keep the names of files in the results; they may be the patient's",
     )
     parser.add_argument("--format", choices=("nrrd", "nii.gz"), default="nrrd")
+    parser.add_argument(
+        "--bids-out", type=Path, metavar="FOLDER",
+        help="of a BIDS series: the maps as a derivative data set too, which calls the subject as "
+        "that does",
+    )  # fmt: skip
     add_options(parser, "the maps")
 
 
@@ -80,6 +86,8 @@ def run(args: argparse.Namespace, family: Family) -> int:
     """
     prefix = checked_prefix(args.prefix)
     refuse_foreign(args.out, f"{prefix}_{RECORD}", [f"{prefix}_regions.csv"])
+    if args.bids_out:
+        checked_source(_given(args, family), args.bids_out)
     recipe, images, settings, notes = _recipe_and_images(args, family)
     settings.update(_settings(args, family, recipe, images))
     source = _dicom_source(args, images)
@@ -95,6 +103,9 @@ def run(args: argparse.Namespace, family: Family) -> int:
             resolve_name(family.regions)(path, maps, labels, images, recipe.chosen(settings))
             count += 1
     print(f"Wrote {count} files to {args.out}")
+    if args.bids_out:
+        count = len(write_bids_maps(maps, _given(args, family), args.bids_out, prefix))
+        print(f"Wrote {count} maps to {args.bids_out}")
     if source:
         from PDFFMapperLib.dicom_out.parametric_map import write_dicom_maps
 
@@ -197,6 +208,12 @@ def _argument(option: Option) -> dict[str, object]:
 def _paths(args: argparse.Namespace, recipe: Recipe) -> list[Path]:
     """The files that a recipe's images come from."""
     return getattr(args, recipe.flag[2:].replace("-", "_")) if recipe.flag else args.images
+
+
+def _given(args: argparse.Namespace, family: Family) -> list[Path]:
+    """All files and folders of images that were named."""
+    flagged = (_paths(args, recipe) or [] for recipe in family.recipes if recipe.flag)
+    return [*args.images, *(path for paths in flagged for path in paths)]
 
 
 def _recipe_and_images(
