@@ -54,6 +54,20 @@ def test_uptake_beside_fat():
     assert said(*low, within) == said(*high, above) == []
 
 
+def test_a_focus_outside_marrow_may_be_extramedullary():
+    hot = measured("lesion_deauville", 4.0, "outside drawn marrow")
+    (line,) = said(hot)
+    assert "focal uptake above the liver, outside drawn marrow: extramedullary" in line
+    assert "[doi 10.12677/acm.2026.161147]" in line
+    for other in (
+        measured("lesion_deauville", 3.0, "outside drawn marrow"),
+        measured("lesion_deauville", 5.0, "L3"),
+        measured("lesion_deauville", 5.0, "outside drawn marrow", doubtful=["lesion"]),
+        measured("lesion_suv_max", 9.0, "outside drawn marrow"),
+    ):
+        assert said(other) == []
+
+
 @pytest.mark.parametrize(("yellow", "told"), [(61.0, True), (59.0, False), (19.0, True)])
 def test_fat_of_mr_and_ct_that_differ_doubt_each_other(yellow, told):
     lines = said(measured("marrow_pdff", 40.0), measured("marrow_ct_yellow", yellow))

@@ -173,6 +173,36 @@ def test_the_limit_of_score_5_may_be_3_times_liver():
         Settings(five_times=4.0)
 
 
+def test_a_drawn_focus_is_measured_and_lies_in_marrow_or_outside():
+    """A lesion in L2, and one where no marrow is drawn: hotter than 2 times the liver."""
+    names = ("L1 marrow", "L2 marrow", "liver", "blood pool")
+    drawn, drawn_on = regions(names=names)
+    (hot,), _ = regions(RADIUS_MM, ("left femoral diaphysis marrow",))
+    focus, _ = regions(8.0, ("L2 marrow",))
+    drawn += [
+        Region("node", Role.LESION, "", hot.mask, hot.offset),
+        Region("focus", Role.LESION, "", focus[0].mask, focus[0].offset),
+        Region("named", Role.LESION, "sternum", focus[0].mask, focus[0].offset),
+    ]
+    image = pet(values={"left femoral diaphysis marrow": 5.0})
+    one = Study({Contrast.SUV: image}, drawn, 50, "F", drawn_on=drawn_on)
+    found = values(one)
+    sites = {name: found["lesion_suv_max", name].site for name in ("node", "focus", "named")}
+    assert sites == {"node": "outside drawn marrow", "focus": "L2", "named": "sternum"}
+    assert found["lesion_suv_max", "node"].value == pytest.approx(5.0)
+    assert found["lesion_deauville", "node"].value == 5
+    assert found["lesion_deauville", "focus"].value == 3  # 2.0 between blood and liver
+    assert ("lesion_suv_max", "L1 marrow") not in found
+    (result,) = [r for r in assess(one).results if r.measurement.quantity == "lesion_deauville"
+                 and r.measurement.measured == ("node",)]  # fmt: skip
+    assert result.statements[0].source == "10.1200/JCO.2013.53.5229"
+    from MarrowAssessLib.findings.form import forms
+
+    held = {field.name: field.measured for field in forms(measure(one).measurements)[0].fields}
+    assert held["Focal lesions, number"] == "2 drawn"
+    assert held["Extramedullary, paramedullary disease"].startswith("node, 5 of the five-point")
+
+
 def test_the_score_is_a_rule_with_its_source():
     results = assess(study()).results
     (limb,) = [r for r in results if r.measurement.quantity == "marrow_deauville_peak"

@@ -390,6 +390,16 @@ _ROWS = (
         Method.UPTAKE_SCORE_PEAK, _SUV, _MARROW,
     ),
     Quantity(
+        "lesion_suv_max", "Lesion SUVmax", "g/ml", 2,
+        "PET: highest voxel of a focus that was drawn, in marrow or outside of it.",
+        Method.UPTAKE_MAX, _SUV, Role.LESION,
+    ),
+    Quantity(
+        "lesion_deauville", "Five-point score of a lesion, peak", "", 0,
+        "SUVpeak of a drawn focus beside blood pool and liver; made for lymphoma.",
+        Method.UPTAKE_SCORE_PEAK, _SUV, Role.LESION,
+    ),
+    Quantity(
         "limb_axial_suv", "Limb/axial SUVmax", "", 2,
         "Highest voxel of the limbs' marrow over that of spine and pelvis.",
         Method.LIMB_RATIO, _SUV, _MARROW,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from MarrowAssessLib.catalogue.anatomy import OUTSIDE
 from MarrowAssessLib.measures.measurement import Measurement
 
 READER = "____"
@@ -65,6 +66,9 @@ def _of_pet(found: dict[str, list[Measurement]]) -> Form:
     scores = found["marrow_deauville"]
     highest = max(scores, key=lambda one: one.value)
     limbs = found.get("limb_spread_suv", [])
+    lesions = found.get("lesion_deauville", [])
+    outside = [one for one in lesions if one.site == OUTSIDE]
+    focal = [one for one in lesions if one.site != OUTSIDE]
     fields = (
         Field("Marrow, five-point score", _range(scores), "1   2   3   4   5"),
         Field("Marrow of limbs", _numbers(limbs, " regions above liver and blood pool")),
@@ -73,10 +77,10 @@ def _of_pet(found: dict[str, list[Measurement]]) -> Form:
             f"{highest.site or highest.measured[0]}, {highest.words}",
             READER,
         ),
-        Field("Focal lesions, number", ""),
-        Field("Hottest focal lesion, five-point score", "", "1   2   3   4   5"),
+        Field("Focal lesions, number", f"{len(focal)} drawn" if focal else "", READER),
+        Field("Hottest focal lesion, five-point score", _hottest(focal), "1   2   3   4   5"),
         Field("Osteolyses on CT, number", ""),
-        Field("Extramedullary, paramedullary disease", "", "no   yes: site, score"),
+        Field("Extramedullary, paramedullary disease", _hottest(outside), "no   yes: site, score"),
         Field("Fractures, height grade", _numbers(found.get("height_grade", [])), "no   yes"),
         Field("G-CSF, anemia, infection, chemotherapy within 4 weeks", "", "no   yes: which"),
     )
@@ -85,6 +89,14 @@ def _of_pet(found: dict[str, list[Measurement]]) -> Form:
         "Made for myeloma, the five-point score for lymphoma; elsewhere by analogy.",
         fields,
     )
+
+
+def _hottest(lesions: list[Measurement]) -> str:
+    """The highest score of drawn foci, in words; "" without one."""
+    if not lesions:
+        return ""
+    one = max(lesions, key=lambda lesion: lesion.value)
+    return f"{one.measured[0]}, {one.words}"
 
 
 def _of_diffusion(found: dict[str, list[Measurement]]) -> Form:

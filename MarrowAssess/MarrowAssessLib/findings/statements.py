@@ -53,7 +53,7 @@ _LOOKS = {
     ("signal_drop", 20.0, AT_MOST): "loses no signal in opposed phase (less than 20 %)",
 }
 GENANT_DOI = "10.1002/jbmr.5650080915"
-UPTAKE_SCORES = ("marrow_deauville", "marrow_deauville_peak")
+UPTAKE_SCORES = ("marrow_deauville", "marrow_deauville_peak", "lesion_deauville")
 UPTAKE_SCORE_DOI = "10.1200/JCO.2013.53.5229"  # Barrington 2014
 LOW_PERCENT = 20.0  # of height lost, from which bodies are graded
 _CARROLL = ("t1_marrow_disc", "t1_marrow_muscle")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from MarrowAssessLib.catalogue.anatomy import level_index
+from MarrowAssessLib.catalogue.anatomy import OUTSIDE, level_index
 from MarrowAssessLib.follow_up.visits import SETTINGS
 
 REVIEW = "doi 10.12677/acm.2026.161147"
@@ -30,6 +30,7 @@ COLUMNS = (
 _CELLULAR = (("PDFF", "below"), ("T1 ratio", "below"), ("VNCa", "above"), ("ADC", "above"))
 _APART_PERCENT = 20.0
 _FEWEST = 2  # modalities that agree
+_ABOVE_LIVER = 4  # of the five-point scale
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def findings(visit: Mapping) -> list[Finding]:
     for site in sites(found):
         at = {column: one for (where, column), one in found.items() if where == site}
         said += _of_site(site, at, _uptake(visit, site, at.get("SUVmean")))
-    return said
+    return said + _outside_marrow(visit)
 
 
 def grouped(found: Sequence[Finding]) -> list[str]:
@@ -157,6 +158,23 @@ def _of_site(site: str, at: Mapping[str, Mapping], uptake: str) -> list[Finding]
     return said
 
 
+def _outside_marrow(visit: Mapping) -> list[Finding]:
+    """Foci that a reader drew where no marrow is, hotter than the liver."""
+    return [
+        Finding(
+            ", ".join(one["measured"]),
+            "focal uptake above the liver, outside drawn marrow: extramedullary disease is "
+            "possible (19 % of acute myeloid leukemia at diagnosis); it may outlast remission",
+            REVIEW,
+        )
+        for one in visit["measurements"]
+        if one["quantity"] == "lesion_deauville"
+        and one["site"] == OUTSIDE
+        and (one["value"] or 0) >= _ABOVE_LIVER
+        and not one["doubtful"]
+    ]
+
+
 def _verdict(one: Mapping) -> str:
     """ "below", "within" or "above" what is expected; "" where that is not known."""
     word = one.get("verdict", "")
@@ -176,4 +194,4 @@ def _uptake(visit: Mapping, site: str, suv: Mapping | None) -> str:
     ]
     if not scores:
         return ""
-    return "above" if scores[0] >= 4 else "below" if scores[0] <= 2 else "within"
+    return "above" if scores[0] >= _ABOVE_LIVER else "below" if scores[0] <= 2 else "within"

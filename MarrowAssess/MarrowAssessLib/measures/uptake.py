@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PDFFMapperLib.images.volume import Volume, lies_outside
 
-from MarrowAssessLib.catalogue.anatomy import Role, spine_region
+from MarrowAssessLib.catalogue.anatomy import OUTSIDE, Role, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book
@@ -23,7 +23,7 @@ from MarrowAssessLib.study.regions import PERCENTILES, Region, Statistics, effec
 
 MARGIN_MM = 3.0
 FEW_PET_VOXELS = 10
-_MEASURED = (Role.MARROW, Role.LIVER, Role.BLOOD)
+_MEASURED = (Role.MARROW, Role.LIVER, Role.BLOOD, Role.LESION)
 _MOST_OUTSIDE = 0.1
 _AXIAL = ("sacrum", "ilium", "iliac crest", "sternum")
 _LIMBS = ("femoral", "femur", "tibia", "tibial", "humerus", "humeral")
@@ -110,9 +110,23 @@ def _apart(book: Book) -> list[tuple[str, BodyShift]]:
 
 
 def _uptakes(book: Book) -> dict[str, Uptake | str]:
-    """Of every region of marrow, liver and blood pool; or why there is none."""
+    """Of every region of marrow, liver, blood pool and lesions; or why there is none."""
     image = book.acquired[Contrast.SUV]
-    return {one.name: _uptake(one, book, image) for one in book.drawn if one.role in _MEASURED}
+    return {
+        one.name: _uptake(_placed(one, book), book, image)
+        for one in book.drawn
+        if one.role in _MEASURED
+    }
+
+
+def _placed(region: Region, book: Book) -> Region:
+    """A lesion without a site where it lies: at that of the marrow it meets, else outside."""
+    if region.role is not Role.LESION or region.site:
+        return region
+    inside = region.full_mask(book.grid.array.shape)
+    marrow = (one for one in book.drawn if one.role is Role.MARROW)
+    met = next((one for one in marrow if one.values(inside).any()), None)
+    return replace(region, site=met.site if met else OUTSIDE)
 
 
 def _uptake(region: Region, book: Book, image: Volume) -> Uptake | str:

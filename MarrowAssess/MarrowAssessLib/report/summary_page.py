@@ -26,7 +26,8 @@ from MarrowAssessLib.report.shared import report_style
 MOST_SITES, MOST_VIEWS, MOST_FINDINGS = 12, 4, 6  # so that the sheet stays one
 NO_RESPONSE = (
     "No response of leukemia is assigned from images. Extramedullary disease (19 % of acute "
-    "myeloid leukemia at diagnosis) is looked for by eye and may outlast remission."
+    "myeloid leukemia at diagnosis) is looked for by eye, and may outlast remission; a focus drawn "
+    "as a lesion on PET is measured."
 )
 
 
