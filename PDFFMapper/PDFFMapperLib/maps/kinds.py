@@ -141,6 +141,7 @@ KINDS = (
     MapKind("PDFF_SD", "Standard deviation of PDFF", "%", (0.0, 10.0), "Viridis"),
     MapKind("R2star_SD", "Standard deviation of R2*", "1/s", (0.0, 40.0), "Viridis"),
     MapKind("FF", _FF, **_FRACTION, aliases=("fat fraction", "fat signal fraction")),
+    MapKind("FF_SD", f"Standard deviation of {_FF.lower()}", "%", (0.0, 10.0), "Viridis"),
     MapKind("FF_water_dominant", f"{_FF} if water dominates", **_FRACTION, symbol="FF"),
     MapKind("FF_fat_dominant", f"{_FF} if fat dominates", **_FRACTION, symbol="FF"),
     MapKind(

@@ -28,6 +28,7 @@ from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _R2STAR_TRIED = (25.0, 80.0, 250.0)  # 1/s; the residual of the best is used
 _SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
+_SAMPLES_OF_TWO = 64  # the same with two echoes, whose residual is 0 at each candidate
 _CANDIDATES = 4
 _BLOCK_MM = 6.0
 _GRADIENT_HZ_PER_MM_PER_T = 1.6  # usual off-resonance change; larger ones cost linearly
@@ -107,6 +108,7 @@ def find_off_resonance(
     largest_hz: float | None = None,
     r2star_per_s: float | None = None,
     progress: Progress | None = None,
+    noise: float | None = None,
 ) -> FieldSearch:
     """Off-resonance of every voxel of the mask, consistent over the whole volume.
 
@@ -119,6 +121,7 @@ def find_off_resonance(
             residual has a period not over twice this, one period is searched and then unwrapped.
         r2star_per_s: R2* where it is known, for the noise level only.
         progress: called with the fraction done; returning False cancels.
+        noise: SD where no residual tells it, as with two echoes; these have no R2* left.
 
     Raises:
         InterruptedError: canceled.
@@ -134,7 +137,8 @@ def find_off_resonance(
     scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
     grid = _Grid.make(model, largest_hz, float(scale.mean()))
     index = np.flatnonzero(mask).astype(np.int64)
-    noise = _sample_noise(signals, index, model, r2star_per_s)
+    if noise is None:
+        noise = _sample_noise(signals, index, model, r2star_per_s)
     block_cost, candidates, costs = _searched(
         signals, mask, index, model, grid, factors, noise, share(progress, 0.0, 0.6)
     )
@@ -271,7 +275,8 @@ class _Grid:
     ) -> _Grid:
         """For a search from minus to plus `largest_hz` with labels about `label_step_hz` apart."""
         span = model.echo_times_s[-1] - model.echo_times_s[0]
-        sampling = 1 / (span * _SAMPLES_PER_LOBE)
+        of_two = len(model.echo_times_s) == 2
+        sampling = 1 / (span * (_SAMPLES_OF_TWO if of_two else _SAMPLES_PER_LOBE))
         if label_step_hz is None:
             label_step_hz = sampling
         finest = min(label_step_hz, sampling)
@@ -315,9 +320,10 @@ def search_tables(
     """
     times = model.echo_times_s
     turn = np.exp(-2j * np.pi * np.outer(times, frequencies_hz))
-    tables = np.empty((len(_R2STAR_TRIED), len(times), 4, len(frequencies_hz)), np.float32)
-    inverse = np.empty((len(_R2STAR_TRIED), 4), np.float32)
-    for r, r2star in enumerate(_R2STAR_TRIED):
+    tried = _R2STAR_TRIED if len(times) > 2 else (0.0,)
+    tables = np.empty((len(tried), len(times), 4, len(frequencies_hz)), np.float32)
+    inverse = np.empty((len(tried), 4), np.float32)
+    for r, r2star in enumerate(tried):
         signals = np.stack([np.ones_like(model.fat), model.fat], 1)
         signals = signals * np.exp(-r2star * (times - times[0]))[:, None]
         gram = signals.conj().T @ signals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,8 +14,11 @@ from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.water_fat.echo_train import EchoTrain, echo_train
+from PDFFMapperLib.water_fat.exchanged import fat_under_skin, find_exchanged
+from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.products import (
     FatFraction,
     checked_images,
@@ -23,10 +26,22 @@ from PDFFMapperLib.water_fat.products import (
     two_point_fat_fraction,
 )
 from PDFFMapperLib.water_fat.recipe import SPECTRA
-from PDFFMapperLib.water_fat.separation import Doubt, WaterFatResult, separate_water_fat
+from PDFFMapperLib.water_fat.separation import (
+    SWAP_MARGIN,
+    USELESS_PDFF,
+    Doubt,
+    WaterFatResult,
+    separate_water_fat,
+)
+from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum, spectrum_from_peaks
 from PDFFMapperLib.water_fat.spectrum_choice import spectrum_error
 from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
+from PDFFMapperLib.water_fat.two_echoes import (
+    TwoEchoes,
+    change_by_r2star,
+    separate_two_echoes,
+)
 from PDFFMapperLib.water_fat.two_flip_angles import two_flip_angles
 
 # field of the result: kind of map
@@ -46,6 +61,9 @@ _MAPS = {
 }
 # The others show where and why the fit went wrong, and stay whole for that.
 _TRUSTED_ONLY = ("PDFF", "FF_magnitude", "R2star", "R2star_water", "R2star_fat", "T2star")
+_MOST_UNLIKE = 0.25  # share of the voxels that an earlier field may not explain
+_SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
+_ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
 _REASONS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in Doubt}
 
 
@@ -161,6 +179,166 @@ def of_in_and_opposed_phase(
     result.limits = [each for each in result.limits if not each.startswith("R2*")]
     shown = np.where(result.mask, r2star, np.nan).astype(np.float32)
     return _fractions(result, images[0], facts, settings, {"R2star": shown})
+
+
+def of_two_complex_echoes(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None
+) -> list[ParametricMap]:
+    """The fat fraction of two complex echoes, with R2* as stated.
+
+    Raises:
+        ValueError: there are not two complex echoes, they do not tell water from fat, a field map
+            does not fit, or the sense of precession is neither stated nor shown.
+    """
+    train = _train(images, settings)
+    if not train.is_complex or len(train.echo_times_s) != 2:
+        raise ValueError(
+            f"Two complex echoes are expected, {len(train.echo_times_s)} "
+            f"{'complex' if train.is_complex else 'magnitude'} ones were given; three and more are "
+            "of the method complex, two magnitudes of in and opposed phase."
+        )
+    like, fat = _like(train), _spectrum(settings)
+    modulation = fat.modulation(train.echo_times_s, train.field_strength_t)
+    model = ChemicalShiftModel(train.echo_times_s, modulation, train.field_strength_t)
+    decay, told = _stated_decay(settings, like, model)
+    field = settings.field_map
+    if field is not None:
+        check_one_grid(field, like)
+    echoes = np.ascontiguousarray(np.moveaxis(train.signal, -1, 0))
+    with_signal = signal_mask(echoes)
+    mask = _mask(settings, like)
+    mask = with_signal if mask is None else mask
+    mask = mask & np.isfinite(echoes).all(0) & (np.abs(np.nan_to_num(echoes)).max(0) > 0)
+    if not mask.any():
+        raise ValueError("There is nothing to fit: no voxel of the mask has a finite signal.")
+    echoes = np.nan_to_num(echoes)
+    sizes = tuple(like.spacing[::-1].tolist())
+    of_field = None if field is None else field.array
+
+    def separated(conjugated: bool) -> TwoEchoes:
+        turned = echoes.conj() if conjugated else echoes
+        return separate_two_echoes(turned, model, mask, sizes, decay, of_field, progress)
+
+    result, conjugated, by = _by_sense(separated, settings, with_signal, sizes)
+    pair = np.nan_to_num(np.abs(np.stack([result.water, result.fat])))
+    found = find_exchanged(*pair, mask & with_signal, sizes)
+    limits = [
+        told,
+        "T1 weighting is not corrected: this is not a PDFF.",
+        "Two echoes do not tell the sense of precession, and with the wrong one water and fat are "
+        f"exchanged; it is {'the opposite of that given' if conjugated else 'as given'} ({by}).",
+    ]
+    facts = {
+        "summary": f"2 complex echoes at {', '.join(f'{1e3 * t:.4g}' for t in model.echo_times_s)} "
+        f"ms, {model.field_strength_t:g} T; fat spectrum: {dict(SPECTRA).get(fat.name, fat.name)}",
+        "reading": train.notes,
+        "conjugated": conjugated,
+        "field": "found from the echoes" if field is None else "given",
+        "noise_sd": result.noise_sd,
+        "limits": limits,
+    }
+    exchanged = found.sure | found.doubtful
+    maps = _two_echo_maps(result, mask, exchanged, like, facts)
+    return _with_t1_correction(maps, images[0].attributes, settings)
+
+
+def _by_sense(
+    separated: Callable[[bool], TwoEchoes],
+    settings: SimpleNamespace,
+    with_signal: np.ndarray,
+    voxel_size_mm: tuple[float, float, float],
+) -> tuple[TwoEchoes, bool, str]:
+    """Water and fat in the sense of precession that is stated or shown, that sense and why.
+
+    An earlier field shows it where water and fat are not just in phase and opposed, where it does
+    not matter; without one, that fat lies under the skin.
+    """
+    stated, given = settings.precession != "auto", settings.field_map is not None
+    for conjugated in (settings.precession == "conjugated",) if stated else (False, True):
+        result = separated(conjugated)
+        if given:
+            if result.unlike < _MOST_UNLIKE:
+                return result, conjugated, "stated" if stated else "the field map fits it"
+        elif stated:
+            return result, conjugated, "stated"
+        else:
+            pair = np.nan_to_num(np.abs(np.stack([result.water, result.fat])))
+            shown = fat_under_skin(*pair, np.isfinite(result.percent) & with_signal, voxel_size_mm)
+            if shown > _SURELY_UNDER_SKIN:
+                return result, conjugated, "fat lies under the skin"
+            if not shown < -_SURELY_UNDER_SKIN:
+                break
+    if given:
+        raise ValueError(
+            f"The field map given does not explain these echoes in {100 * result.unlike:.0f} % of "
+            "the voxels; expected is the off-resonance in Hz, of the same position and shim, in "
+            "the echoes' sense of precession."
+        )
+    raise ValueError(
+        "Two echoes do not tell the sense of precession, with the wrong one water and fat are "
+        "exchanged, and these images do not show which of them lies under the skin: state it "
+        "(--precession 'as given' or conjugated), and look at the water image."
+    )
+
+
+def _stated_decay(
+    settings: SimpleNamespace, like: Volume, model: ChemicalShiftModel
+) -> tuple[float | np.ndarray, str]:
+    """R2* in 1/s as stated, 0 if it is not, and a sentence on it."""
+    stated = settings.r2star_per_s
+    if stated is not None and settings.r2star_map is not None:
+        raise ValueError("A known R2* and a map of R2*: give one of them.")
+    if settings.r2star_map is not None:
+        check_one_grid(settings.r2star_map, like)
+        return np.nan_to_num(settings.r2star_map.array), "R2* was taken from the map given."
+    change = [change_by_r2star(model, percent) for percent in (10.0, 50.0)]
+    how = "is not corrected" if stated is None else f"was taken for {stated:g} 1/s everywhere"
+    return stated or 0.0, (
+        f"Two echoes do not tell R2*, which {how}: each 10 1/s more that it is adds "
+        f"{change[0]:.1f} points to a fat fraction of 10 % and {change[1]:.1f} to one of 50 %."
+    )
+
+
+def _two_echo_maps(
+    result: TwoEchoes,
+    mask: np.ndarray,
+    exchanged: np.ndarray,
+    like: Volume,
+    facts: Mapping[str, object],
+) -> list[ParametricMap]:
+    doubt = np.where(mask, 0, Doubt.LOW_SIGNAL).astype(np.uint8)
+    with np.errstate(invalid="ignore"):
+        risk = result.swap_margin < SWAP_MARGIN
+    imprecise = np.zeros_like(mask)
+    imprecise[mask] = over_together(mask, result.percent_sd[mask] / 100, USELESS_PDFF)
+    # By the voxels around: by its own value, noise would choose what is kept, and bias it.
+    values = np.nan_to_num(result.percent[mask]).clip(-100, 200)
+    usual = sum_around(mask, values) / sum_around(mask, np.ones_like(values))
+    risk[mask] &= np.abs(usual - 50) > _ABOUT_EQUAL
+    doubt[(risk | exchanged) & mask] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[result.misfit] |= np.uint8(Doubt.POOR_FIT)
+    doubt[imprecise] |= np.uint8(Doubt.IMPRECISE)
+    percent = np.where(doubt == 0, result.percent, np.float32(np.nan))
+    whole = (result.water + result.fat)[mask]
+    signals = (0.0, float(np.nanpercentile(whole, 99)))
+    maps = [
+        ParametricMap(
+            kind, like.with_array(values, kind.name), facts, window=kind.window or signals
+        )
+        for kind, values in (
+            (map_kind("FF"), percent),
+            (map_kind("FF_SD"), result.percent_sd),
+            (map_kind("water"), result.water),
+            (map_kind("fat"), result.fat),
+            (map_kind("field"), result.off_resonance_hz),
+        )
+    ]
+    codes = (0, Doubt.LOW_SIGNAL, Doubt.POOR_FIT, Doubt.SWAP_RISK, Doubt.IMPRECISE)
+    reasons = {int(code): _REASONS[int(code)] for code in codes}
+    return [
+        *maps,
+        ParametricMap(map_kind("doubt"), like.with_array(doubt, "doubt"), facts, reasons),
+    ]
 
 
 def of_two_flip_angles(

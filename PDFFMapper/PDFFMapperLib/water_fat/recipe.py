@@ -302,6 +302,16 @@ OF_TWO_FLIP_ANGLES = tuple(
     Option("b1", IMAGE, None, "Map of true over nominal flip angle, in %.", flag="--b1"),
 )  # fmt: skip
 
+FIELD_MAP = Option(
+    "field_map",
+    IMAGE,
+    None,
+    "Off-resonance in Hz by an earlier scan of the same position and shim; by default it is found "
+    "from the two echoes.",
+    flag="--field-map",
+)
+R2STAR_MAP = Option("r2star_map", IMAGE, None, "Map of R2*, in 1/s.", flag="--r2star-map")
+
 _SEPARATED = (
     "PDFF", "FF_magnitude", "R2star", "T2star", "water", "fat", "residual_percent", "PDFF_SD",
     "R2star_SD", "doubt", "confident", "PDFF_T1corrected",
@@ -394,6 +404,31 @@ WATER_FAT = Family(
             "10.1016/j.mri.2007.08.012",
             compute=f"{_MAPS}:of_in_and_opposed_phase",
             flag="--in-opposed",
+        ),
+        Recipe(
+            id="two-echo",
+            choice="two complex echoes",
+            title="Fat signal fraction of two complex echoes (two-point mDIXON) with the peaks of "
+            "fat, water and fat told apart by the field around or of an earlier scan; R2* is "
+            "stated, no PDFF",
+            inputs=(ECHOES,),
+            options=(
+                ECHO_TIMES,
+                FIELD,
+                LEAVE_OUT,
+                SPECTRUM,
+                PEAKS,
+                PRECESSION,
+                R2STAR,
+                R2STAR_MAP,
+                FIELD_MAP,
+                MASK,
+                *T1_CORRECTION,
+            ),
+            kinds=("FF", "FF_SD", "water", "fat", "field", "doubt", "FF_T1corrected"),
+            citation="Berglund 2011 (code), doi 10.1002/mrm.22679; Eggers 2011 (abstract), doi "
+            "10.1002/mrm.22578",
+            compute=f"{_MAPS}:of_two_complex_echoes",
         ),
         Recipe(
             id="flip-angles",

@@ -38,7 +38,7 @@ from PDFFMapperLib.water_fat.voxel_fit import (
 from PDFFMapperLib.water_fat.voxel_signals import EchoError, VoxelSignals
 
 _CHUNK = 20_000  # voxels per fitted piece
-_SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
+SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
 _LEAST_TOTAL = 1.0  # SDs of water plus fat under which their ratio means nothing
 _SURELY_THERE = 4.0  # SDs of water or fat over which its magnitude hardly feels the noise
 _FOLLOWED = 1.25  # times the noise of the images that a model may leave which the data follow
@@ -47,7 +47,7 @@ _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
 # Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased.
 _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
-_USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
+USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
 _ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
 
@@ -451,7 +451,7 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     doubt = np.zeros(len(fits), np.uint8)
     spread_sd = np.sqrt(fits[:, RESIDUAL] / max(fitted.freedom, 1))
     doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
-    doubt[found.swap_margin < _SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[found.swap_margin < SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
     doubt[failed] |= np.uint8(Doubt.FAILED)
     with np.errstate(divide="ignore"):
         inverse = noise / fitted.largest_echo
@@ -598,7 +598,7 @@ def _imprecise(mask, fits, noise) -> np.ndarray:
         )
     both = over_together(mask, pdff, _IMPRECISE_PDFF)
     both &= over_together(mask, r2star, _IMPRECISE_R2STAR_PER_S)
-    return both | over_together(mask, pdff, _USELESS_PDFF) | ~(pdff < 2 * _USELESS_PDFF)
+    return both | over_together(mask, pdff, USELESS_PDFF) | ~(pdff < 2 * USELESS_PDFF)
 
 
 def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:

@@ -1,0 +1,165 @@
+"""Fat fraction of two complex echoes: truth, field, precession, R2*, what is marked and refused."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
+from PDFFMapperLib.water_fat.separation import Doubt
+from phantoms.water_fat import spine_phantom
+
+SHAPE, SNR = (10, 72, 72), 40.0
+GRID = np.diag([2.0, 2.0, 4.0, 1.0])
+PAIRS = {  # echo times in ms: opposed and in phase, or near that
+    "3 T": ((1.15, 2.3), 3.0),
+    "3 T, partial": ((1.3, 2.2), 3.0),
+    "1.5 T": ((2.3, 4.6), 1.5),
+    "1.5 T, partial": ((1.8, 4.0), 1.5),
+}
+RECIPE = WATER_FAT.recipe("two-echo")
+
+
+@cache
+def phantom(name="3 T, partial", snr=SNR):
+    times, field = PAIRS[name]
+    return spine_phantom(SHAPE, np.array(times) / 1000, snr, field, off_resonance_hz=60 * field)
+
+
+def volume(array, name="map"):
+    return Volume(np.nan_to_num(array), GRID, name)
+
+
+def images(one):
+    """Real and imaginary part of each echo."""
+    volumes = []
+    for echo, time in zip(one.echoes, one.echo_times_s, strict=True):
+        for part, array in (("real", echo.real), ("imaginary", echo.imag)):
+            facts = {"EchoTime": 1000 * time, "ImageComponent": part,
+                     "MagneticFieldStrength": one.field_strength_t}  # fmt: skip
+            volumes.append(Volume(array.astype(np.float32), GRID, f"{part} {time}", facts))
+    return volumes
+
+
+def made(one, **settings):
+    """Maps of a phantom by name, and the facts told; R2* is known unless stated otherwise."""
+    if "r2star_per_s" not in settings:
+        settings = {"r2star_map": volume(one.r2star), **settings}
+    maps = RECIPE.make(images(one), **settings)
+    return {each.name: each.volume.array for each in maps}, maps[0].provenance
+
+
+def errors(one, maps):
+    """Distance from the true fat fraction where there is a value, and the labels there."""
+    here = (one.labels > 0) & (maps["doubt"] == 0)
+    return maps["FF"][here] - one.pdff[here], one.labels[here]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_fat_fraction_is_right_and_nothing_is_exchanged(name):
+    one = phantom(name)
+    maps, facts = made(one)
+    assert not facts["conjugated"]
+    apart, labels = errors(one, maps)
+    assert np.abs(apart).max() < 30  # no unmarked exchange
+    assert len(apart) > 0.97 * np.count_nonzero(one.labels)
+    for label in np.unique(labels):
+        here = labels == label
+        if np.count_nonzero(here) > 200:
+            assert abs(apart[here].mean()) < 0.8, label
+    kept = (one.labels > 0) & (maps["doubt"] == 0)
+    assert 0.85 < np.median(np.abs(apart / maps["FF_SD"][kept])) / 0.6745 < 1.2
+    off = (maps["field"] - one.off_resonance_hz)[kept]
+    period = 1 / np.diff(one.echo_times_s)[0]  # two echoes do not tell the field beyond that
+    assert np.sqrt(np.mean((off - period * np.round(off / period)) ** 2)) < 8
+    assert np.array_equal(np.isfinite(maps["FF"]), maps["doubt"] == 0)
+
+
+def test_a_phase_between_the_echoes_counts_as_field():
+    one = phantom()
+    turned = one.echoes * np.exp(0.6j * np.arange(2))[:, None, None, None]
+    maps, _ = made(replace(one, echoes=turned.astype(np.complex64)))
+    straight, _ = made(one)
+    both = (maps["doubt"] == 0) & (straight["doubt"] == 0)
+    assert np.median(np.abs(maps["FF"] - straight["FF"])[both]) < 0.05
+
+
+def test_a_field_of_an_earlier_scan_is_used_and_one_that_does_not_fit_refused():
+    one = phantom()
+    earlier = one.off_resonance_hz + 10  # the center frequency drifted
+    maps, facts = made(one, field_map=volume(earlier))
+    apart, _ = errors(one, maps)
+    assert facts["field"] == "given" and np.abs(apart).max() < 30
+    assert not facts["conjugated"]
+    conjugated = replace(one, echoes=one.echoes.conj())
+    maps, facts = made(conjugated, field_map=volume(earlier))
+    assert facts["conjugated"] and "(the field map fits it)" in " ".join(facts["limits"])
+    assert np.abs(errors(one, maps)[0]).max() < 30
+    for wrong in (-earlier, 2 * np.pi * earlier):
+        with pytest.raises(ValueError, match="field map given does not explain these echoes in"):
+            made(one, field_map=volume(wrong), precession="as given")
+
+
+def test_precession_is_shown_by_fat_under_the_skin_or_is_to_be_stated():
+    one = phantom()
+    conjugated = replace(one, echoes=one.echoes.conj())
+    maps, facts = made(conjugated)
+    assert facts["conjugated"] and "(fat lies under the skin)" in " ".join(facts["limits"])
+    assert np.abs(errors(one, maps)[0]).max() < 30
+    maps, facts = made(conjugated, precession="as given")
+    assert not facts["conjugated"] and "it is as given (stated)" in " ".join(facts["limits"])
+    assert np.nanmedian(maps["FF"][one.labels == 2]) < 20  # which is why it is asked for
+    inside = volume((one.labels > 0) & (one.labels != 2) & (one.labels < 9))
+    with pytest.raises(ValueError, match="do not show which of them lies under the skin: state it"):
+        made(one, mask=inside)
+    maps, _ = made(one, mask=inside, precession="as given")
+    assert np.abs(errors(one, maps)[0]).max() < 30
+
+
+def test_r2star_is_stated_or_left_and_what_that_does_is_told():
+    one = phantom("3 T")
+    muscle = one.labels == 1  # 3 %
+    decay = float(np.median(one.r2star[muscle]))
+    maps, facts = made(one, r2star_per_s=None)
+    (said,) = (each for each in facts["limits"] if "R2*" in each)
+    assert "R2*, which is not corrected: each 10 1/s more that it is adds" in said
+    told = float(said.split(" adds ")[1].split()[0])  # points at 10 %
+    assert np.nanmean(maps["FF"][muscle]) - 3 == pytest.approx(told * decay / 10, abs=0.6)
+    maps, facts = made(one, r2star_per_s=decay)
+    assert f"was taken for {decay:g} 1/s everywhere" in " ".join(facts["limits"])
+    assert abs(np.nanmean(maps["FF"][muscle]) - 3) < 0.3
+
+
+def test_noise_leaves_the_fat_fraction_out_and_a_region_that_may_be_exchanged_is_marked():
+    one = phantom("3 T", 6.0)
+    maps, _ = made(one, precession="as given")
+    vague = (maps["doubt"] & Doubt.IMPRECISE) > 0
+    assert vague[one.labels == 1].mean() > 0.9 and np.isnan(maps["FF"][vague]).all()
+    one = phantom()
+    assert not (made(one)[0]["doubt"] & Doubt.SWAP_RISK)[one.labels == 1].any()
+    # Between slices the field jumps by a half period: what is exchanged would go on.
+    jump = 0.5 / np.diff(one.echo_times_s)[0] * (np.arange(SHAPE[0]) >= 5)
+    turn = np.exp(2j * np.pi * one.echo_times_s[:, None] * jump)[..., None, None]
+    maps, _ = made(replace(one, echoes=(one.echoes * turn).astype(np.complex64)))
+    apart, _ = errors(one, maps)
+    assert np.count_nonzero(np.abs(apart) > 30) < 0.002 * np.count_nonzero(one.labels)
+
+
+def test_what_cannot_be_is_refused():
+    one = phantom()
+    echoes = images(one)
+    with pytest.raises(ValueError, match=r"A known R2\* and a map of R2\*: give one of them"):
+        RECIPE.make(echoes, r2star_per_s=30.0, r2star_map=volume(one.r2star))
+    with pytest.raises(ValueError, match="expected, 1 complex ones were given; three and more"):
+        RECIPE.make(echoes[:2])
+    magnitudes = [
+        Volume(np.abs(echo), GRID, f"{time}", {"EchoTime": 1000 * time})
+        for echo, time in zip(one.echoes, one.echo_times_s, strict=True)
+    ]
+    with pytest.raises(ValueError, match="expected, 2 magnitude ones were given; three and more"):
+        RECIPE.make(magnitudes, field_strength_t=3.0)
+    with pytest.raises(ValueError, match="two echoes do not tell water from fat"):
+        RECIPE.make(echoes, echo_times_s=[0.0023, 0.0023, 0.0046, 0.0046])
+    with pytest.raises(ValueError, match="no voxel of the mask has a finite signal"):
+        RECIPE.make(echoes, mask=volume(np.zeros(SHAPE)))
