@@ -71,7 +71,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self.frame = self.folder = None
-        self.age = self.placing = self.importing = self.results = self.visit = None  # its rows
+        self.age = self.placing = self.importing = self.results = None  # its rows
+        self.visit = self.files = None
         self._watch = self._updateTimer = self._volumesTimer = None
         self._newVolumes = []  # IDs of those that were loaded while the panel is open
         self._shownSegmentation = None
@@ -80,6 +81,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
         from MarrowAssessLib.panel.age_row import AgeRow
+        from MarrowAssessLib.panel.files_row import FilesRow
         from MarrowAssessLib.panel.import_row import ImportRow
         from MarrowAssessLib.panel.placing_row import PlacingRow
         from MarrowAssessLib.panel.results import ResultsPane
@@ -104,6 +106,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.placing = PlacingRow(ui, frame, logic, self.results.show_doubt, self.measureChanged)
         self.importing = ImportRow(ui, frame, logic, self.placing, self.measureChanged)
         self.visit = VisitRow(ui, frame, logic)
+        self.files = FilesRow(ui, frame)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         ui.copyButton.connect("clicked(bool)", self.onCopyButton)
@@ -157,6 +160,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.studyLabel.text = study_summary(None)
         self.ui.gridRow.visible = False
         self.age.show()
+        self.files.show()
         self.showAssessment()
 
     def onSceneChanged(self, caller, event) -> None:
@@ -212,6 +216,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
         self.age.show()
         self.visit.show()
+        self.files.show()
         self.onParametersModified()
         self.showAssessment()
 
@@ -338,7 +343,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif not parameters.n4:
             try:
                 self.measure()
-            except ValueError as error:  # said in the panel; a popup at every stroke is not
+            except (ValueError, FileNotFoundError) as error:  # a popup at every stroke is not right
                 self.ui.verdictLabel.text = html.escape(str(error))
             return
         self.showAssessment()
@@ -432,6 +437,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         glucoseMmolL=None,
         acceptShift=False,
         earlierVisit=None,
+        spectra=(),
+        scores=(),
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -459,6 +466,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             earlierVisit: assessment.json of an earlier visit, or its segmentation that was
                 measured before: regions are colored by what changed since, in repeatability
                 coefficients; see changesOf().
+            spectra: of marrow, each such as "L3=te20.rda,te30.rda".
+            scores: files of scores of one's own training, to be given for the patient.
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -469,6 +478,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         from MarrowAssessLib.catalogue.contrasts import parse_contrast
         from MarrowAssessLib.measures.book import Settings
+        from MarrowAssessLib.prediction.score_file import read_score
 
         return self.session.assess(
             {parse_contrast(name): node for name, node in volumes.items()},
@@ -481,6 +491,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
                 n4,
                 texture=texture,
                 fractures=fractures,
+                scores=tuple(read_score(file) for file in scores),
                 glucose_mmol_l=glucoseMmolL,
                 accept_shift=acceptShift,
             ),
@@ -491,6 +502,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             progress,
             fieldStrengthT,
             earlierVisit,
+            spectra,
         )
 
     def assessParameters(self, parameters, progress=None):
@@ -516,6 +528,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             choices.glucose_mmol_l(parameters),
             parameters.acceptShift,
             parameters.earlierRegions or parameters.earlierVisit,
+            choices.chosen_spectra(parameters),
+            choices.chosen_scores(parameters),
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)

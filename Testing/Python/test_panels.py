@@ -23,6 +23,7 @@ import slicer  # noqa: E402
 from dicom_files import classic_slice, enhanced  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
 from MarrowAssessLib.scene import segments, views  # noqa: E402
 from MarrowAssessLib.scene.choices import console_command  # noqa: E402
 from MarrowAssessLib.scene.placing import placing_options  # noqa: E402
@@ -33,8 +34,10 @@ from panel_stand_ins import click, type_into, wait  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.mapping import chosen_settings  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
+from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
 from PDFFMapperLib.water_fat.recipe import WATER_FAT  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
+from spectrum_files import write_rda  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 
 APPLICATION = panels.application()
@@ -753,6 +756,89 @@ def test_a_normal_patient_is_added_to_my_controls(panel, sample, tmp_path, monke
     panel.ui.applyButton.click()
     panel.ui.addControlButton.click()
     assert "the patient's age is not known" in panel.ui.cellLabel.text
+
+
+@pytest.fixture
+def press_files(tmp_path):
+    """A spectrum of 40 % fat as two files, TE 20 and 30 ms."""
+    series = simulated(Truth(40.0), [20.0, 30.0], 400, np.random.default_rng(0))
+    files = [tmp_path / f"te{te:.0f}.rda" for te in series.te_ms]
+    for file, fid, te in zip(files, series.fids, series.te_ms, strict=True):
+        write_rda(file, fid, te_ms=te, dwell_s=series.dwell_s, mhz=series.frequency_mhz)
+    return files
+
+
+def test_a_spectrum_joins_the_numbers_and_leads_to_its_plot(panel, sample, press_files):
+    applied(panel)
+    ui, parameters = panel.ui, panel._parameterNode
+    before = len(panel.results.rows)
+    panel.files.addSpectra([str(file) for file in press_files])
+    assert ui.spectraLineEdit.text.startswith("?=") and "level" in ui.filesHintLabel.text
+    typed = f"L3={press_files[0]},{press_files[1]}"
+    type_into(ui.spectraLineEdit, typed)
+    assert parameters.spectra == typed and not ui.filesHintLabel.text
+    assert parameters.scoreFile == ""
+    row, column = cell_at(panel, "L3", "PDFF, MRS\n%")
+    found = panel.results.matrix.cells[row, column].row
+    assert float(found.value.split()[0]) == pytest.approx(40.0, abs=1.5)
+    assert {"mrs_t2_water", "mrs_ndb"} < {row.key for row in panel.results.rows}
+    assert "Hamilton" not in ui.verdictLabel.text  # the method stands in the report
+    spectra = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    spectra = [one for one in spectra if one.GetTitle().startswith("Spectrum of L3")]
+    assert [one.GetTitle()[-5:] for one in spectra] == ["20 ms", "30 ms"]
+    panel.results.onClicked(row, column)
+    assert panel.results.chart is spectra[0]
+    panel.onApplyButton()  # measured again, the plots stay as they are
+    assert panel.results.chart is spectra[0]
+    assert f"spectra=[{typed!r}]" in console_command(parameters)
+    type_into(ui.spectraLineEdit, "")
+    assert len(panel.results.rows) == before
+    assert not slicer.mrmlScene.GetNodesByName("Spectrum of L3, TE 20 ms").GetNumberOfItems()
+
+
+def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sample, press_files):
+    applied(panel)
+    ui, parameters = panel.ui, panel._parameterNode
+    for typed, said in (
+        ("L3=nowhere.rda", "nowhere.rda"),
+        (str(press_files[0]), "expected SITE=FILE"),
+        (f"?={press_files[0]}", "'?'"),
+    ):
+        type_into(ui.spectraLineEdit, typed)
+        assert said in ui.filesHintLabel.text, typed
+        assert parameters.spectra == "" and ui.spectraLineEdit.text == typed
+    panel.frame.progress = lambda fraction: False
+    type_into(ui.spectraLineEdit, f"L2={press_files[0]}")
+    assert ui.filesHintLabel.text.startswith("Canceled") and parameters.spectra == ""
+
+
+def test_a_score_of_one_s_own_is_given_with_its_limits(panel, sample, tmp_path):
+    applied(panel)
+    ui, parameters = panel.ui, panel._parameterNode
+    model = Model(
+        ("PDFF_original_F0", "age"), np.array([30.0, 50]), np.array([10.0, 10]),
+        np.array([30.0, 50]), np.array([0.0, 0.0]),
+    )  # fmt: skip
+    ranges = np.array([[0.0, 100], [50, 80]])
+    score = Score("fracture", model, (model,), {}, ranges, {"summary": "Mean PDFF does as well."})
+    write_score(score, tmp_path / "score.json")
+    type_into(ui.scorePath, str(tmp_path / "score.json"))
+    assert parameters.scoreFile == str(tmp_path / "score.json")
+    said = ui.verdictLabel.text
+    assert "50 % (50 to 50 %) for fracture" in said and "Mean PDFF does as well" in said
+    assert "extrapolates in 1 of 2: age" in said and "without a value: PDFF_original_F0" in said
+    type_into(ui.scorePath, "")
+    assert parameters.scoreFile == "" and "fracture" not in ui.verdictLabel.text
+
+
+def test_an_exploratory_score_is_refused_where_it_is_chosen(panel, sample, tmp_path):
+    applied(panel)
+    model = Model(("age",), np.zeros(1), np.ones(1), np.zeros(1), np.zeros(1))
+    score = Score("fracture", model, (), {}, np.array([[0.0, 99]]), {}, exploratory="of 9 patients")
+    write_score(score, tmp_path / "score.json")
+    type_into(panel.ui.scorePath, str(tmp_path / "score.json"))
+    assert "no patient's report shows it" in panel.ui.filesHintLabel.text
+    assert panel._parameterNode.scoreFile == ""
 
 
 def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):

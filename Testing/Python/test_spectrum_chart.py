@@ -21,7 +21,7 @@ def test_a_spectrum_is_a_chart_of_data_fit_components_and_residual():
     slicer.mrmlScene.Clear(False)
     rng = np.random.default_rng(0)
     fitted = fit(simulated(Truth(40.0), [20.0, 30.0], 400, rng), Choice())
-    charts = spectrum_charts("Spectrum of L3", fitted)
+    charts = spectrum_charts("L3", fitted)
     assert [one.GetTitle() for one in charts] == [
         "Spectrum of L3, TE 20 ms", "Spectrum of L3, TE 30 ms",
     ]  # fmt: skip

@@ -44,6 +44,8 @@ class MarrowAssessParameterNode:
     resample: bool = False
     glucoseMmolL: Annotated[float, WithinRange(0, 50)] = 0.0
     acceptShift: bool = False
+    spectra: str = ""
+    scoreFile: str = ""
     autoUpdate: bool = True
     showOverlay: bool = True
     showNames: bool = False

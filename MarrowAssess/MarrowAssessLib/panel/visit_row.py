@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
+from MarrowAssessLib.panel.path_line import PathLine
 from MarrowAssessLib.panel.words import enable
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.choices import chosen_volumes, scalar_volumes
@@ -25,20 +24,14 @@ class VisitRow:
         self._ui, self._frame, self._logic = ui, frame, logic
         self._visits = []
         self._both = self._layout = None  # the regions that are shown side by side
-        line = ui.earlierVisitPath
-        line.connect("currentPathChanged(QString)", self.onPath)
-        # An emptied or half-typed line tells this alone.
-        line.connect("validInputChanged(bool)", self.onPath)
+        self._earlier = PathLine(ui.earlierVisitPath, frame, "earlierVisit")
         ui.visitComboBox.connect("activated(int)", self.onVisit)
         ui.sideBySideButton.connect("toggled(bool)", self.onSideBySide)
         ui.changeMapButton.connect("clicked(bool)", self.onChangeMap)
 
     def show(self, anew: bool = True) -> None:
         """Show what is chosen; not anew, a line that is being typed stays."""
-        parameters, line = self._frame.parameters, self._ui.earlierVisitPath
-        chosen = parameters.earlierVisit if parameters else ""
-        if (anew or chosen) and line.currentPath != chosen:
-            line.currentPath = chosen
+        self._earlier.show(anew)
         self._visits = visits(scalar_volumes())
         self._ui.visitRow.visible = len(self._visits) > 1
         if len(self._visits) > 1:
@@ -72,12 +65,6 @@ class VisitRow:
             "changed by more than their error: purple has fallen, orange has risen."
         )
         enable(self._ui.changeMapButton, missing, does)
-
-    def onPath(self, changed: object = None) -> None:
-        """Color by what changed since the chosen visit, or end that."""
-        path = self._ui.earlierVisitPath.currentPath.strip()
-        if self._frame.parameters:
-            self._frame.parameters.earlierVisit = path if os.path.isfile(path) else ""
 
     def onVisit(self, number: int) -> None:
         """Measure another study: its images take the roles, its regions are chosen."""

@@ -68,7 +68,7 @@ def show_assessment(assessment: Assessment) -> AssessmentNodes:
     shared = assessment.shared_references
     charts = [chart for one in shared if (chart := age_chart(one, study.age_years))]
     for site, spectrum in study.spectra.items():
-        charts += spectrum_charts(f"Spectrum of {site}", spectrum.fitted)
+        charts += spectrum_charts(site, spectrum.fitted)
     put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
     return AssessmentNodes(volumes, segmentation, overlay, table, charts)
 

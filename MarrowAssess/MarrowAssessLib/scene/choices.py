@@ -20,6 +20,7 @@ from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
+SPECTRA_SEPARATOR = ";"
 
 
 def chosen_volumes(parameters: object) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
@@ -63,6 +64,21 @@ def field_strength_t(parameters: object) -> float | None:
 def glucose_mmol_l(parameters: object) -> float | None:
     """Glucose that was typed, None where it is not known."""
     return parameters.glucoseMmolL or None
+
+
+def chosen_spectra(parameters: object) -> list[str]:
+    """The spectra that were given, each such as "L3=te20.rda,te30.rda"."""
+    return listed_spectra(parameters.spectra)
+
+
+def listed_spectra(text: str) -> list[str]:
+    """The spectra that a line lists: "L3=te20.rda,te30.rda; L1=press.rda"."""
+    return [one.strip() for one in text.split(SPECTRA_SEPARATOR) if one.strip()]
+
+
+def chosen_scores(parameters: object) -> list[str]:
+    """The file of the score that was given, or none."""
+    return [parameters.scoreFile] if parameters.scoreFile else []
 
 
 def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
@@ -182,7 +198,7 @@ def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
     names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames", "earlierVisit")
-    names += ("glucoseMmolL", "acceptShift")
+    names += ("glucoseMmolL", "acceptShift", "spectra", "scoreFile")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     nodes += [("earlier", parameters.earlierRegions)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
@@ -211,6 +227,12 @@ def console_command(parameters: object) -> str:
     for name, value in usual.items():
         if getattr(parameters, name) != value:
             arguments.append(f"{name}={getattr(parameters, name)!r}")
+    for name, given in (
+        ("spectra", chosen_spectra(parameters)),
+        ("scores", chosen_scores(parameters)),
+    ):
+        if given:
+            arguments.append(f"{name}={given!r}")
     if parameters.earlierRegions:  # before a file, as in the panel
         arguments = [one for one in arguments if not one.startswith("earlierVisit=")]
         arguments.append(f"earlierVisit={node(parameters.earlierRegions)}")

@@ -37,7 +37,13 @@ from MarrowAssessLib.scene.height_lines import show_height_legend, show_height_l
 from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results
 from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
 from MarrowAssessLib.scene.segments import known_segments
+from MarrowAssessLib.scene.spectrum_chart import (
+    SPECTRUM_ATTRIBUTE,
+    shows_spectrum,
+    spectrum_charts,
+)
 from MarrowAssessLib.scene.tables import point_labels, remove_chart, set_points
+from MarrowAssessLib.sources import spectra
 from MarrowAssessLib.study.regions import Region
 
 PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
@@ -260,6 +266,9 @@ def notes(assessment: Assessment) -> list[str]:
     pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")
+    for one in assessment.scores:
+        said = "; ".join([one.text, *one.limits, *one.card[:1]])
+        found.append(f"Score of your own training: {said}.")
     lines = headlines(assessment)
     said = [line for line in lines if line.kind in SAID_KINDS]
     if unusual := [line.what for line in said if line.tone == UNUSUAL]:
@@ -276,7 +285,7 @@ def notes(assessment: Assessment) -> list[str]:
         found.append("Give the patient's age to compare with what is expected.")
     if left_out := assessment.study.inputs.get("left out"):
         found.append(f"Left out: {left_out}.")
-    return found + assessment.notes
+    return found + [note for note in assessment.notes if not note.startswith(spectra.OF)]
 
 
 def _refused(assessment: Assessment, plain: bool) -> list[str]:
@@ -318,10 +327,14 @@ def _update_charts(
     """The age charts; those of the same curve keep their node and take the new points."""
     study = assessment.study
     groups = {shared.key: shared for shared in assessment.shared_references}
-    old = {}
+    fits = {site: spectrum.fitted for site, spectrum in study.spectra.items()}
+    old, drawn = {}, {}
     for chart in _charts(segmentation):
         key = chart.GetAttribute(CURVE_ATTRIBUTE)  # None in scenes of version 0.1
-        if key in groups and point_labels(chart):  # none in scenes of earlier versions
+        site = chart.GetAttribute(SPECTRUM_ATTRIBUTE)
+        if site in fits and shows_spectrum(chart, site, fits[site]):
+            drawn.setdefault(site, []).append(chart)
+        elif key in groups and point_labels(chart):  # none in scenes of earlier versions
             old[key] = chart
         else:
             remove_chart(chart)
@@ -332,6 +345,8 @@ def _update_charts(
             charts.append(old[key])
         elif chart := age_chart(shared, study.age_years):
             charts.append(chart)
+    for site, fitted in fits.items():
+        charts += drawn.get(site) or spectrum_charts(site, fitted)
     known = _charts(segmentation)
     if new := [chart for chart in charts if chart not in known]:
         for chart in new:  # the others stay: each reference has Slicer look at every region

@@ -15,7 +15,12 @@ from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
 
 MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
 CHANGE_MARKS = {"increase": "▲", "decrease": "▼", "within error": "●"}
-PLAIN_RANK = 100  # plain signals stand last
+SPECTRUM_RANK, PLAIN_RANK = 99, 100  # spectra color no region; plain signals stand last
+OF_SPECTRA = (
+    "mrs_pdff",
+    "mrs_signal_fat_fraction",
+    "mrs_unsaturation",
+)  # their other rows are many
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Matrix:
 
 
 def result_matrix(rows: Sequence[ResultRow], changes: Sequence[Change] = ()) -> Matrix:
-    """The numbers that can color a region; the others are in the table only.
+    """The numbers that can color a region, and fat of spectra; the others are in the table only.
 
     With an earlier visit's changes the cells show those, in repeatability coefficients.
     """
@@ -63,6 +68,8 @@ def result_matrix(rows: Sequence[ResultRow], changes: Sequence[Change] = ()) -> 
 def _rank(row: ResultRow) -> int | None:
     if row.key == PLAIN_SIGNAL:
         return PLAIN_RANK
+    if row.key in OF_SPECTRA:
+        return SPECTRUM_RANK
     return QUANTITIES[row.key].color_rank if row.key in QUANTITIES else None
 
 

@@ -56,6 +56,11 @@ class ResultRow:
         return self.key in QUANTITIES and QUANTITIES[self.key].method is Method.TEXTURE
 
     @property
+    def is_of_spectrum(self) -> bool:
+        """Whether a spectrum says it."""
+        return self.key in QUANTITIES and QUANTITIES[self.key].method is Method.SPECTRUM
+
+    @property
     def is_measured(self) -> bool:
         """Whether it counts as a measurement: neither texture nor a plain signal."""
         return not self.is_texture and self.key != PLAIN_SIGNAL

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import slicer
-from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.progress import Progress, share
 from PDFFMapperLib.scene.volumes import volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
@@ -27,6 +27,7 @@ from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labe
 from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.placing import Placing, new_segmentation
 from MarrowAssessLib.scene.study import on_dicom_slices, study_from_nodes, without_node_names
+from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -72,12 +73,13 @@ class Session:
         progress: Progress | None = None,
         field_strength_t: float | None = None,
         earlier: str | Path | slicer.vtkMRMLSegmentationNode | None = None,
+        spectra: Sequence[str] = (),
     ) -> Assessment | None:
         """Measure regions and show the results on the segmentation; see `study_from_nodes`.
 
         Where no segmentation is given, an empty one is made to hold the results. With `earlier`,
         the assessment.json of an earlier visit or its regions in this scene, regions are colored
-        by their change.
+        by their change. `spectra` are such as "L3=te20.rda,te30.rda".
 
         Returns:
             None when canceled; the scene is then as it was.
@@ -98,8 +100,10 @@ class Session:
         )
         if settings and settings.fractures:
             self._bring_outlines(study, segmentation)
+        fitted = 0.5 if spectra else 0.0  # of the time
         try:
-            assessment = assess(study, settings, progress)
+            study.spectra = read_site_spectra(spectra, study, progress=share(progress, 0, fitted))
+            assessment = assess(study, settings, share(progress, fitted, 1))
         except InterruptedError:
             return None
         assessment.notes += study.notes

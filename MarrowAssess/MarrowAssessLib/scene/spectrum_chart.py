@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import slicer
 from PDFFMapperLib.spectroscopy.fit import Fitted
 from PDFFMapperLib.spectroscopy.plot import COLORS, curves
@@ -16,22 +18,39 @@ from MarrowAssessLib.scene.plots import (
     table_to_node,
 )
 
+SPECTRUM_ATTRIBUTE = "MarrowAssess.spectrum"  # of a chart: its site
+_CONTENT = "MarrowAssess.spectrum.content"
 SHIFT = "Shift"
 RESIDUAL_COLOR = "#666666"
 BELOW = 0.12  # of the highest peak, how far the residual is drawn below the spectrum
 
 
-def spectrum_charts(name: str, fitted: Fitted) -> list[slicer.vtkMRMLPlotChartNode]:
-    """Add a table and a chart for each echo time of a fitted spectrum.
+def spectrum_charts(site: str, fitted: Fitted) -> list[slicer.vtkMRMLPlotChartNode]:
+    """Add a table and a chart for each echo time of a fitted spectrum; each knows its site.
 
     The shift runs upward to the right, since Slicer's charts cannot turn an axis.
 
     Args:
-        name: such as "Spectrum of L3".
+        site: such as "L3".
         fitted: see PDFFMapperLib.spectroscopy.fit.
     """
-    count = len(fitted.model.series.fids)
-    return [_chart(name, fitted, k) for k in range(count)]
+    charts = [
+        _chart(f"Spectrum of {site}", fitted, k) for k in range(len(fitted.model.series.fids))
+    ]
+    for chart in charts:
+        chart.SetAttribute(SPECTRUM_ATTRIBUTE, site)
+        chart.SetAttribute(_CONTENT, _content(fitted))
+    return charts
+
+
+def shows_spectrum(chart: slicer.vtkMRMLPlotChartNode, site: str, fitted: Fitted) -> bool:
+    """Whether a chart is of this very spectrum."""
+    known = chart.GetAttribute(SPECTRUM_ATTRIBUTE), chart.GetAttribute(_CONTENT)
+    return known == (site, _content(fitted))
+
+
+def _content(fitted: Fitted) -> str:
+    return hashlib.sha256(fitted.model.series.fids.tobytes()).hexdigest()
 
 
 def _chart(name: str, fitted: Fitted, k: int) -> slicer.vtkMRMLPlotChartNode:

@@ -10,6 +10,7 @@ from PDFFMapperLib.maps.progress import Progress
 from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
 from MarrowAssessLib.scene.overlay import look_at_results
 from MarrowAssessLib.scene.result_rows import ResultRow
+from MarrowAssessLib.scene.spectrum_chart import SPECTRUM_ATTRIBUTE
 from MarrowAssessLib.scene.tables import point_labels
 
 SURFACE = "Closed surface"
@@ -98,13 +99,16 @@ def shows_3d(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
 def chart_of(
     charts: Sequence[slicer.vtkMRMLPlotChartNode], row: ResultRow | None
 ) -> slicer.vtkMRMLPlotChartNode | None:
-    """The age curve that has a number's point; the first one of all without a number."""
+    """The age curve that has a number's point, or the spectrum that it is of; the first chart of
+    all without a number.
+    """
     if row is None:
         return charts[0] if charts else None
     own = (
         chart
         for chart in charts
-        if _quantity(chart) == row.key and _site(row) in point_labels(chart)
+        if (_quantity(chart) == row.key and _site(row) in point_labels(chart))
+        or (row.is_of_spectrum and chart.GetAttribute(SPECTRUM_ATTRIBUTE) == row.site)
     )
     return next(own, None)
 

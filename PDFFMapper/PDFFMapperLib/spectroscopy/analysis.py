@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.spectroscopy.fit import (
     Fitted,
     best_choice,
@@ -134,26 +135,35 @@ class Analysis:
 _COMPOSITION = ("ndb", "nmidb", "unsaturation", "olefinic_share", "fpufa", "fmufa", "fsfa")
 
 
-def analyze(spectra: Sequence[Spectrum], options: Options | None = None) -> Analysis:
+def analyze(
+    spectra: Sequence[Spectrum],
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
     """Fit the spectra of one voxel.
 
     Args:
         spectra: one for each echo time.
         options: see Options.
+        progress: called with the fraction done before each fit; returning False cancels.
 
     Raises:
         ValueError: one sentence that says what is wrong or missing.
+        InterruptedError: canceled.
     """
     options = options or Options()
     ready = prepared(spectra, options.sequence, options.sense, options.center_ppm)
     series, cautions = ready.series, []
     choice, with_t2 = _choice(series, options, cautions)
+    tell(progress, 0.0, "Fitting spectra")
     best = best_choice(series, choice, ("delay", "methylene_width"))
+    tell(progress, 0.4, "Fitting spectra")
     _check_gains(best)
     quality = judged(best)
     shift = displacement(series, options.bandwidths_hz, spectra[0].voxel_ras)
     refused = _refusals(series, best, quality, ready.suppressed, with_t2, shift)
     free = fit(series, replace(best.model.choice, free=True))
+    tell(progress, 0.6, "Fitting spectra")
     prior = _with_prior(best)
     determined = tuple(
         1 - (prior.sd(quantities(prior.model)[key]) / sd) ** 2
@@ -167,6 +177,7 @@ def analyze(spectra: Sequence[Spectrum], options: Options | None = None) -> Anal
         )
         for key in _COMPOSITION:
             refused.setdefault(key, "the data do not determine the composition of fat")
+    tell(progress, 0.8, "Fitting spectra")
     values = _values(best, free, prior, refused, quality)
     cautions += _cautions(best, series, shift)
     of_best = quantities(best.model)

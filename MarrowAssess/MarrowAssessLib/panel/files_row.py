@@ -1,0 +1,96 @@
+"""The rows for what is no image: spectra of marrow, and a score of one's own training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+from PDFFMapperLib.panel.frame import PanelFrame
+from slicer.i18n import tr as _
+
+from MarrowAssessLib.panel.path_line import PathLine
+from MarrowAssessLib.prediction.patient_score import refuse_exploratory
+from MarrowAssessLib.prediction.score_file import read_score
+from MarrowAssessLib.scene.choices import SPECTRA_SEPARATOR, listed_spectra
+from MarrowAssessLib.sources.spectra import fit_site_spectra
+
+
+class FilesRow:
+    """Files are read before they are chosen; what is wrong is said and changes nothing."""
+
+    def __init__(self, ui: object, frame: PanelFrame) -> None:
+        """Args:
+        ui: the panel's widgets.
+        frame: runs the fit of spectra and holds the parameter node.
+        """
+        self._ui, self._frame = ui, frame
+        self._refused: str | None = None  # spectra as they stand in the line
+        ui.spectraLineEdit.connect("editingFinished()", self.onSpectra)
+        ui.spectraButton.connect("clicked(bool)", self.onSpectraButton)
+        self._score = PathLine(ui.scorePath, frame, "scoreFile", self.takeScore)
+
+    def show(self) -> None:
+        """Show what is chosen."""
+        parameters = self._frame.parameters
+        self._ui.spectraLineEdit.text = parameters.spectra if parameters else ""
+        self._refused = None
+        self._score.show()
+        self._hint("")
+
+    def onSpectraButton(self) -> None:
+        """Ask for the files of one voxel's spectra; its level is still to be typed."""
+        files = qt.QFileDialog.getOpenFileNames(
+            slicer.util.mainWindow(), _("Spectra of one voxel, one file for each echo time")
+        )
+        if files:
+            self.addSpectra(files)
+
+    def addSpectra(self, files: list[str]) -> None:
+        """Add the files of one voxel to the line, in front of which its level is to be typed."""
+        line = self._ui.spectraLineEdit
+        before = [line.text] if line.text.strip() else []
+        line.text = f"{SPECTRA_SEPARATOR} ".join([*before, f"?={','.join(files)}"])
+        line.setFocus()
+        self._hint(_("Type the level in place of the question mark, such as L3."))
+
+    def onSpectra(self) -> None:
+        """Fit the spectra that were typed and choose them."""
+        text, frame = self._ui.spectraLineEdit.text.strip(), self._frame
+        if (
+            not frame.parameters
+            or frame.running
+            or text in (frame.parameters.spectra, self._refused)
+        ):
+            return
+        self._refused = text
+        self._hint(_("Fitting the spectra.") if text else "")
+        with frame.working(_("The spectra could not be fitted."), True):
+            problem = _problem(lambda: fit_site_spectra(listed_spectra(text), frame.progress))
+        self._hint(problem)
+        if not problem:
+            self._refused = None
+            frame.parameters.spectra = text
+
+    def takeScore(self, path: str) -> None:
+        """Choose a score that a patient's report may show."""
+        problem = _problem(lambda: refuse_exploratory(read_score(path)))
+        self._hint(problem)
+        if not problem:
+            self._frame.parameters.scoreFile = path
+
+    def _hint(self, text: str) -> None:
+        """Say below the lines what is wrong with them."""
+        self._ui.filesHintLabel.text = text
+        self._ui.filesHintLabel.visible = bool(text)
+
+
+def _problem(job: Callable[[], object]) -> str:
+    """What kept a job from being done, "" of nothing."""
+    try:
+        job()
+    except InterruptedError:
+        return _("Canceled; nothing was chosen.")
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
