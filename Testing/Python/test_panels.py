@@ -628,6 +628,53 @@ def visit_of(date, percent):
     return node, regions
 
 
+def study_of_patient(patient, name, date, nodes, modality):
+    """A DICOM study of the subject hierarchy, as Slicer's loader makes it."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(patient, name)
+    hierarchy.SetItemAttribute(study, "DICOM.StudyDate", date)
+    for node in nodes:
+        item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node)
+        hierarchy.SetItemParent(item, study)
+        if modality:
+            hierarchy.SetItemAttribute(item, "DICOM.Modality", modality)
+
+
+@pytest.mark.parametrize(
+    "day,modality,together",
+    [
+        ("20250301", "PT", True),
+        ("20250302", "PT", False),  # another day
+        ("20250301", "MR", False),  # before and after something, perhaps
+        ("20250301", "", False),  # of the T1 nothing is known
+    ],
+)
+def test_mr_and_pet_of_one_day_are_one_visit_though_two_studies(panel, day, modality, together):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    values = np.ones((4, 4, 4), np.float32)
+    t1, pet = (
+        volume_to_node(Volume(values, np.eye(4), name, facts), name)
+        for name, facts in (("t1_tse_sag", {}), ("pet", {"Modality": "PT", "Units": "g/ml"}))
+    )
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+    study_of_patient(patient, "Spine", "20250301", [t1], modality and "MR")
+    study_of_patient(patient, "Whole body", day, [pet], modality)
+    panel.enter()
+    wait()
+    parameters, ui = panel._parameterNode, panel.ui
+    chosen = parameters.t1Volume is t1, parameters.suvVolume is pet
+    box = ui.visitComboBox.qobject
+    if together:
+        assert chosen == (True, True) and ui.visitRow.qobject.isHidden()
+        assert "Studies of one patient and day: Spine + Whole body." in ui.studyLabel.text
+        return
+    assert sum(chosen) == 1
+    assert [box.itemText(n) for n in range(box.count())] == ["Spine", "Whole body"]
+    assert "one patient and day" not in ui.studyLabel.text
+    parameters.t1Volume, parameters.suvVolume = t1, pet  # by hand
+    assert "nothing may fit together: Spine, Whole body." in ui.studyLabel.text
+
+
 def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     """The newer study is measured at first; the other takes images and regions in its place."""
     from MarrowAssessLib.scene.change_nodes import change_charts
@@ -1829,6 +1876,47 @@ def test_every_way_of_ute_shows_its_own_rows(mapper):
     ):
         mapper.ui.uteMethod.setCurrentText(choice)
         assert {row for row in rows if shown(mapper, row)} == own, choice
+
+
+def ute_echo(te_ms, **facts):
+    attributes = {"EchoTime": te_ms, "FlipAngle": 8.0, "RepetitionTime": 12.0, **facts}
+    values = np.full((4, 5, 6), 100.0 - te_ms, np.float32)
+    return volume_to_node(Volume(values, np.eye(4), "ute", attributes), f"UTE {te_ms:g}")
+
+
+def test_ute_echoes_are_chosen_when_a_study_is_opened(mapper):
+    late, first = ute_echo(2.2), ute_echo(0.05)
+    other = ute_echo(4.6, FlipAngle=15.0)  # of another sequence
+    mapper.enter()
+    wait()
+    assert list(mapper.frame.parameters.uteNodes) == [first, late]
+    assert other not in list(mapper.frame.parameters.uteNodes)
+    ute = next(tab for tab in mapper.tabs if tab.family.command == "ute")
+    assert mapper.logic.missingInputs(mapper.frame.parameters, ute.family) == ""
+    assert ute.table.rowCount == 2
+
+
+@pytest.mark.parametrize(
+    "echoes",
+    [
+        [(1.2, {}), (2.4, {})],  # no ultrashort one
+        [(0.05, {}), (0.05, {}), (2.2, {})],  # one may be suppressed
+        [
+            (0.05, {}),
+            (2.2, {}),
+            (0.05, {"FlipAngle": 3.0}),
+            (2.2, {"FlipAngle": 3.0}),
+        ],  # two series
+        [(0.05, {}), (2.2, {"ImageComponent": "phase"})],
+        [(0.05, {})],
+    ],
+)
+def test_what_may_be_no_ute_series_is_chosen_by_hand(mapper, echoes):
+    for te_ms, facts in echoes:
+        ute_echo(te_ms, **facts)
+    mapper.enter()
+    wait()
+    assert not list(mapper.frame.parameters.uteNodes)
 
 
 def test_every_option_of_the_recipes_has_its_row(mapper):

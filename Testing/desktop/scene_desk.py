@@ -3,6 +3,7 @@
 import pathlib
 import sys
 
+import numpy as np
 import slicer
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node
@@ -85,6 +86,46 @@ class SceneDesk:
         nodes = [volume_to_node(image, image.name) for image in images]
         self.wait()
         return nodes
+
+    def add_pet_of_the_day(self):
+        """The sample's images as an MR study, and its PET as another one of the same day."""
+        from MarrowAssessLib.sample.phantom import lumbar_phantom
+
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+        pet = lumbar_phantom().pet_volume()
+        for name, modality in (("Spine", "MR"), ("Whole body", "PT")):
+            study = hierarchy.CreateStudyItem(patient, name)
+            hierarchy.SetItemAttribute(study, "DICOM.StudyDate", "20250301")
+            nodes = self.sample.volumes.values() if modality == "MR" else [volume_to_node(pet)]
+            for node in nodes:
+                item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node)
+                hierarchy.SetItemParent(item, study)
+                hierarchy.SetItemAttribute(item, "DICOM.Modality", modality)
+        self.wait()
+
+    def add_ute_echoes(self):
+        """Three echoes of a digital tibia, in place of what was open."""
+        self.close_scene()
+        for te_ms in (0.05, 2.2, 4.6):
+            facts = {"EchoTime": te_ms, "FlipAngle": 8.0, "RepetitionTime": 12.0}
+            array = np.full((4, 24, 24), 100 * np.exp(-te_ms / 2.0), np.float32)
+            volume_to_node(Volume(array, np.eye(4), "UTE", facts), f"UTE {te_ms:g} ms")
+        self.wait()
+
+    def write_spectrum_and_score(self, folder):
+        """A spectrum of 40 % fat at TE 20 ms, a score that says 50 % of everyone; their paths."""
+        from MarrowAssessLib.prediction.score_file import Model, Score, write_score
+        from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
+        from spectrum_files import write_rda
+
+        series = simulated(Truth(40.0), [20.0], 400, np.random.default_rng(0))
+        spectrum, score = folder / "te20.rda", folder / "score.json"
+        write_rda(spectrum, series.fids[0], 20.0, 3000.0, series.dwell_s, series.frequency_mhz)
+        model = Model(("age",), np.full(1, 50.0), np.ones(1), np.full(1, 50.0), np.zeros(1))
+        ranges = np.array([[20.0, 90.0]])
+        write_score(Score("fracture", model, (model,), {}, ranges, {"n": 60}), score)
+        return spectrum, score
 
     def write_dicom_study(self, folder):
         """The digital spine's T1 and fat-suppressed T2 as a scanner exports them."""

@@ -303,6 +303,52 @@ def spine_from_one_press(desk):
     desk.shot("spine")
 
 
+def a_spectrum_and_a_score_are_given(desk):
+    """A spectrum typed as a file joins the matrix and leads to its plot; a score is given."""
+    desk.load_sample()
+    panel = desk.open("MarrowAssess")
+    desk.type(panel.ui.ageLineEdit, "34")
+    desk.click(panel.ui.applyButton)
+    with tempfile.TemporaryDirectory() as folder:
+        spectrum, score = desk.write_spectrum_and_score(pathlib.Path(folder))
+        desk.unfold(panel.ui.optionsCollapsibleButton)
+        desk.type(panel.ui.spectraLineEdit, f"L3={folder}/nowhere.rda")
+        check("nowhere.rda" in panel.ui.filesHintLabel.text, panel.ui.filesHintLabel.text)
+        desk.shot("spectrum_refused")
+        desk.type(panel.ui.spectraLineEdit, f"L3={spectrum}")
+        said = panel.ui.filesHintLabel.text
+        check(has(panel, "Fat signal fraction, MRS"), f"The spectrum has no numbers: {said}")
+        desk.type(panel.ui.scorePath, str(score))
+        words = panel.ui.verdictLabel.text
+        check("for fracture" in words, f"No score is given: {panel.ui.filesHintLabel.text}")
+        desk.shot("spectrum_and_score")
+        desk.fold(panel.ui.optionsCollapsibleButton)
+        place = desk.cell(panel, "L3", "Fat signal fraction, MRS")
+        desk.click_cell(panel.ui.resultsTable, *place)
+        desk.click(panel.ui.showChartButton)
+        title = panel.results.chart.GetTitle()
+        check(title.startswith("Spectrum of L3"), f"The number leads to {title}.")
+        desk.shot("spectrum")
+        desk.click(panel.ui.showChartButton)
+        desk.unfold(panel.ui.optionsCollapsibleButton)
+        desk.type(panel.ui.spectraLineEdit, "")
+        desk.type(panel.ui.scorePath, "")
+        check(not has(panel, "Fat signal fraction, MRS"), "The spectrum stays.")
+        check("for fracture" not in panel.ui.verdictLabel.text, "The score stays.")
+        desk.fold(panel.ui.optionsCollapsibleButton)
+
+
+def mr_and_pet_of_one_day_are_one_study(desk):
+    """A PET that has a DICOM study of its own takes its role beside the MRI of that day."""
+    desk.load_sample()
+    panel = desk.open("MarrowAssess")
+    desk.add_pet_of_the_day()
+    roles = roles_in(panel.ui.studyLabel.text)
+    check("SUV" in roles and "T1" in roles, f"Recognized: {roles}")
+    check("one patient and day" in panel.ui.studyLabel.text, panel.ui.studyLabel.text)
+    desk.shot("mr_and_pet")
+
+
 def pet_and_dual_energy_are_measured(desk):
     """CT at two energies becomes maps, which are measured beside PET and shown."""
     desk.load_sample()
@@ -468,6 +514,17 @@ def maps_are_made_and_sent(desk):
     desk.shot("sent")
 
 
+def ute_echoes_choose_themselves(desk):
+    """Echoes from an ultrashort one on are chosen in their tab, and become a map."""
+    desk.add_ute_echoes()
+    panel = desk.open("PDFFMapper")
+    desk.show_tab(panel, "UTE")
+    listed = panel.tab().table.rowCount
+    check(listed == 3, f"The tab lists {listed} echoes.")
+    check(panel.ui.applyButton.enabled, panel.ui.applyButton.toolTip)
+    desk.shot("ute")
+
+
 def closed_scene_leaves_no_maps(desk):
     """Nothing of the previous patient stays in PDFFMapper."""
     panel = desk.open("PDFFMapper")
@@ -492,6 +549,8 @@ STEPS = (
     a_doubtful_region_waits_for_a_look,
     column_from_one_click,
     spine_from_one_press,
+    a_spectrum_and_a_score_are_given,
+    mr_and_pet_of_one_day_are_one_study,
     pet_and_dual_energy_are_measured,
     two_visits_are_compared_side_by_side,
     another_grid_is_asked_for_in_place,
@@ -500,5 +559,6 @@ STEPS = (
     removed_regions_take_their_results_along,
     closed_scene_leaves_nothing,
     maps_are_made_and_sent,
+    ute_echoes_choose_themselves,
     closed_scene_leaves_no_maps,
 )

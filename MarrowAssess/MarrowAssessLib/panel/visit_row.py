@@ -45,7 +45,7 @@ class VisitRow:
         box.clear()
         for number, visit in enumerate(self._visits):
             box.addItem(visit.name)
-            if visit.item in shown:
+            if shown & set(visit.items):
                 box.currentIndex = number
         box.blockSignals(blocked)
 

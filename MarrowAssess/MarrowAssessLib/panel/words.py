@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import slicer
 from slicer.i18n import tr as _
 
-from MarrowAssessLib.scene import choices
+from MarrowAssessLib.scene import choices, visits
 from MarrowAssessLib.scene.matrix import MARKS
 from MarrowAssessLib.scene.result_rows import ResultRow
 
@@ -43,7 +43,19 @@ def study_summary(parameters: object | None) -> str:
         lines.append(
             _("{name} is chosen as {roles}: one of them is wrong.").format(name=name, roles=both)
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_studies_said(list(chosen.values()))])
+
+
+def _studies_said(images: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[str]:
+    """Which studies the images are of, where they are of several."""
+    studies = {study for node in images if (study := visits.study_of(node))}
+    if len(studies) < 2:
+        return []
+    known = visits.visits(images)
+    names = ", ".join(visit.name for visit in known)
+    if len(known) == 1:
+        return [_("Studies of one patient and day: {names}.").format(names=names)]
+    return [_("Of several visits, so nothing may fit together: {names}.").format(names=names)]
 
 
 def verdict_word(verdict: str) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.scene.volumes import facts_from_node
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A study of the subject hierarchy.
+    """A study of the subject hierarchy, or several of one patient and day.
+
+    PET beside MRI is often a study of its own. Two studies of one modality on one day stay apart:
+    they may be before and after something.
 
     Attributes:
-        item: the study's, 0 of what lies in none.
-        name: as the hierarchy shows it.
-        images: of the study.
+        items: of its studies.
+        name: as the hierarchy shows them.
+        images: of the studies.
     """
 
-    item: int
+    items: tuple[int, ...]
     name: str
     images: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
 
@@ -31,34 +35,72 @@ def study_of(node: slicer.vtkMRMLNode) -> int:
 
 
 def visits(images: Iterable[slicer.vtkMRMLScalarVolumeNode]) -> list[Visit]:
-    """The studies that these images lie in, the newest by its date last."""
+    """The visits that these images are of, the newest by its date last."""
     hierarchy, found = _hierarchy(), {}
     for node in images:
         if study := study_of(node):
             found.setdefault(study, []).append(node)
-    date = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMStudyDateAttributeName()
-    items = sorted(found, key=lambda item: (hierarchy.GetItemAttribute(item, date), item))
-    return [Visit(item, hierarchy.GetItemName(item), tuple(found[item])) for item in items]
+    joined: list[list[int]] = []
+    for item in sorted(found, key=lambda item: (_date(item), item)):
+        same = (one for one in joined if all(_one_visit(other, item, found) for other in one))
+        if (one := next(same, None)) is not None:
+            one.append(item)
+        else:
+            joined.append([item])
+    return [
+        Visit(
+            tuple(items),
+            " + ".join(hierarchy.GetItemName(item) for item in items),
+            tuple(node for item in items for node in found[item]),
+        )
+        for items in joined
+    ]
+
+
+def _one_visit(one: int, other: int, images: Mapping[int, Sequence[slicer.vtkMRMLNode]]) -> bool:
+    """Whether two studies are of one patient and day, and have no modality in common."""
+    patient, beside = (
+        _hierarchy().GetItemAncestorAtLevel(item, "Patient") for item in (one, other)
+    )
+    first, second = ({_modality(node) for node in images[item]} for item in (one, other))
+    alike = patient == beside != 0 and _date(one) == _date(other) != ""
+    return alike and "" not in first | second and not first & second
+
+
+def _date(item: int) -> str:
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMStudyDateAttributeName()
+    return _hierarchy().GetItemAttribute(item, name)
+
+
+def _modality(node: slicer.vtkMRMLNode) -> str:
+    """Such as "MR", "" where nothing tells it."""
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    told = _hierarchy().GetItemAttribute(_hierarchy().GetItemByDataNode(node), name)
+    return told or str(facts_from_node(node).get("Modality", ""))
 
 
 def of_one_visit(
     nodes: Iterable[slicer.vtkMRMLNode], chosen: Iterable[slicer.vtkMRMLNode] = ()
 ) -> list[slicer.vtkMRMLNode]:
-    """Those of these nodes that lie in the study of the chosen ones, else in the newest.
+    """Those of these nodes that are of the visit of the chosen ones, else of the newest.
 
     What lies in no study may belong to any, and stays.
     """
     nodes = list(nodes)
+    known = visits(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
     wanted = {study for one in chosen if (study := study_of(one))}
     if not wanted:
-        wanted = {one.item for one in visits(nodes)[-1:]}
+        held = {study_of(one) for one in nodes}
+        newest = [one for one in known if held & set(one.items)][-1:]
+        wanted = {item for one in newest for item in one.items}
+    wanted |= {item for one in known if wanted & set(one.items) for item in one.items}
     return [one for one in nodes if not wanted or study_of(one) in wanted | {0}]
 
 
 def regions_of(visit: Visit) -> slicer.vtkMRMLSegmentationNode | None:
-    """The segmentation that was made last in a visit's study, None where there is none."""
+    """The segmentation that was made last in a visit's studies, None where there is none."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    return next((one for one in reversed(nodes) if study_of(one) == visit.item), None)
+    return next((one for one in reversed(nodes) if study_of(one) in visit.items), None)
 
 
 def _hierarchy() -> slicer.vtkMRMLSubjectHierarchyNode:

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 import slicer
 
 from PDFFMapperLib.dicom.series_role import guess_role
+from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.maps.recipe import Family, Input, Option, Recipe
 from PDFFMapperLib.recipes import FAMILIES
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
 from PDFFMapperLib.scene.maps import maps_to_nodes
 
-COMPONENTS = ("magnitude", "phase", "real", "imaginary")
+MAGNITUDE = "magnitude"
+COMPONENTS = (MAGNITUDE, "phase", "real", "imaginary")
+UTE = "ute"  # role of the inputs of its family
+ULTRASHORT_MS = 0.2  # the first echo of UTE is earlier
 
 
 def chosen_recipe(parameters: object, family: Family) -> Recipe:
@@ -128,14 +132,18 @@ def choose_defaults(
     dicom_file: Callable[[str], str] | None = None,
 ) -> None:
     """Choose the volumes whose name or header says what they are, where none are chosen."""
-    inputs = {one.role: one for family in FAMILIES for one in family.inputs}
-    for one in inputs.values():
+    inputs: dict[str, Input] = {}
+    for one in (one for family in FAMILIES for one in family.inputs):
         found = getattr(parameters, one.parameter)
         if any(found) if one.series else found:
             return
+        inputs.setdefault(one.role, one)  # of UTE that is the series; which of a pair is not told
     by_role: dict[str, list[slicer.vtkMRMLVolumeNode]] = {}
-    for node in nodes:
-        for frame in frames_from_nodes([node] if node.GetImageData() else [], dicom_file)[:1]:
+    held = [(one, frames_from_nodes([one], dicom_file)) for one in nodes if one.GetImageData()]
+    if echoes := _ute_series(held):
+        by_role[UTE] = echoes
+    for node, frames in held:
+        for frame in frames[:1]:
             facts = frame.volume.attributes
             if "Map" not in facts:
                 name = None if "SeriesDescription" in facts else node.GetName()
@@ -152,6 +160,36 @@ def choose_defaults(
         ready = [recipe for recipe in family.recipes if missing(parameters, recipe) is None]
         if ready and chosen_recipe(parameters, family) not in ready:
             setattr(parameters, family.parameter, ready[0].choice)
+
+
+def _ute_series(
+    held: Sequence[tuple[slicer.vtkMRMLVolumeNode, Sequence[Frame]]],
+) -> list[slicer.vtkMRMLVolumeNode]:
+    """The nodes of the one UTE series: echoes of a sequence on a grid, from an ultrashort one on.
+
+    Two such series, or images of one echo time (one of them may be suppressed), are not guessed.
+    """
+    series: dict[tuple, list[tuple[float, slicer.vtkMRMLVolumeNode]]] = {}
+    for node, frames in held:
+        for frame in frames:
+            facts, time = frame.volume.attributes, number_of(frame.volume.attributes, "EchoTime")
+            if (
+                "Map" in facts
+                or time is None
+                or facts.get("ImageComponent", MAGNITUDE) != MAGNITUDE
+            ):
+                continue
+            timing = [number_of(facts, one) for one in ("FlipAngle", "RepetitionTime")]
+            grid = frame.volume.ijk_to_ras.round(4).tobytes()
+            key = frame.volume.array.shape, grid, *timing
+            series.setdefault(key, []).append((time, node))
+    found = []
+    for echoes in series.values():
+        times = [time for time, _ in echoes]
+        if len(times) == len(set(times)) > 1 and min(times) < ULTRASHORT_MS:
+            ordered = sorted(echoes, key=lambda echo: echo[0])
+            found.append(list(dict.fromkeys(node for _, node in ordered)))
+    return found[0] if len(found) == 1 else []
 
 
 def forget_node(parameters: object, node: slicer.vtkMRMLNode) -> None:
