@@ -568,6 +568,60 @@ def test_slurm(monkeypatch, capsys, tmp_path):
     assert "Name a Dask scheduler or Slurm, not both." in capsys.readouterr().err
 
 
+SBATCH = """#!/bin/sh
+# As Slurm's: keeps the script, starts it in a session of its own, and says a number.
+cp "$1" "{place}/job-$$.sh"
+setsid sh "{place}/job-$$.sh" > "{place}/job-$$.log" 2>&1 &
+echo $! >> "{place}/jobs"
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/sh
+echo "$1" >> "{place}/canceled"
+kill -TERM -- "-$1"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in of Slurm is a script for Linux")
+def test_jobs_that_sbatch_starts_measure_the_same(studies, results, tmp_path, monkeypatch):
+    """dask-jobqueue itself with a stand-in of Slurm: its job scripts run as processes of their own.
+
+    No Slurm was here: that it takes the scripts' options is dask-jobqueue's to keep.
+    """
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
+    place = tmp_path / "slurm"
+    place.mkdir()
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (place / name).write_text(text.format(place=place))
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    out = tmp_path / "out"
+    (out / "private").mkdir(parents=True)
+    shutil.copy(results / "private" / "salt.txt", out / "private" / "salt.txt")
+    plan = Plan(workers=2, slurm="queue=short,walltime=00:10:00", limits=Limits(300, 2))
+    assert run_cohort(studies, out, plan, lambda _: None).done == PATIENTS
+    for name in ("measurements.parquet", "measurements.csv", "failures.csv"):
+        assert (out / name).read_bytes() == (results / name).read_bytes()
+    jobs = (place / "jobs").read_text().split()
+    assert len(jobs) == 2 and sorted((place / "canceled").read_text().split()) == sorted(jobs)
+    end = time.monotonic() + 30
+    while any(group_is_there(int(job)) for job in jobs) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(group_is_there(int(job)) for job in jobs)
+
+
+def group_is_there(group):
+    """Whether a process of a group lives."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(of) == group and state != "Z":
+            return True
+    return False
+
+
 def test_what_failed_by_a_limit_is_tried_again_with_another(tmp_path):
     state = State(tmp_path)
     study = StudySource("a", tmp_path / "a.json", ())
