@@ -29,7 +29,7 @@ from MarrowAssessLib.cohort.inventory import (
 )
 from MarrowAssessLib.cohort.run import Plan, run_cohort
 from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
-from MarrowAssessLib.cohort.tables import CohortResult
+from MarrowAssessLib.cohort.tables import CohortResult, copies_text
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.report.cohort_page import cohort_page, outliers
 from PDFFMapperLib.images.files import read_volume, write_volume
@@ -141,6 +141,71 @@ def test_the_page_shows_what_failed_and_what_is_odd(results, tmp_path):
     numbers = re.findall(r"<td[^>]*>([^<]*)</td>", page.split("<h2>Numbers</h2>")[1])[:9]
     quartiles = "39.5 % to 41.0 %"
     assert numbers == ["Marrow PDFF", "L3", "11", "40.0 %", quartiles, "0", "11", "0", ""]
+
+
+def test_a_study_that_is_there_twice_is_told(studies, results, tmp_path):
+    """A copy under another name, which a hash of the name does not tell."""
+    (tmp_path / "studies").mkdir()
+    for n, name in ((0, "a"), (0, "b"), (1, "c")):
+        study = (studies / f"Mueller_{n}.json").read_text().replace("../", f"{studies.parent}/")
+        (tmp_path / "studies" / f"{name}.json").write_text(study)
+    said = []
+    found = run_cohort(tmp_path / "studies", tmp_path / "out", Plan(), said.append)
+    (told,) = [one for one in said if "same numbers to the last digit" in one]
+    ids = {
+        one.id
+        for one in find_studies(
+            tmp_path / "studies", (tmp_path / "out" / "private" / "salt.txt").read_text().strip()
+        )
+        if one.name != "c.json"
+    }
+    assert set(told.split(":")[0].split(", ")) == ids and len(ids) == 2
+    assert told in cohort_page(found, tmp_path / "out")
+    assert copies_text(table(results)) == []
+    scores = [
+        {"study": one, "quantity": "height_grade", "site": "L3", "value": 1.0} for one in "ab"
+    ]
+    assert copies_text(scores) == []  # a grade is soon the same
+
+
+def test_a_clock_that_was_set_back_hides_no_change(studies, tmp_path):
+    """What changed is known by size, time and content, not by what is later."""
+    (tmp_path / "studies").mkdir()
+    study = tmp_path / "studies" / "a.json"
+    text = (studies / "Mueller_0.json").read_text().replace("../", f"{studies.parent}/")
+    study.write_text(text)
+    assert run_cohort(study.parent, tmp_path / "out", Plan(), lambda _: None).measured == 1
+    os.utime(study, (0, 0))
+    assert run_cohort(study.parent, tmp_path / "out", Plan(), lambda _: None).measured == 0
+    study.write_text(text.replace('"age_years": 30', '"age_years": 31'))
+    os.utime(study, (1, 1))
+    assert run_cohort(study.parent, tmp_path / "out", Plan(), lambda _: None).measured == 1
+    assert {row["age_years"] for row in table(tmp_path / "out")} == {31.0}
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A folder that nobody may write to, also not root."""
+    if os.geteuid():
+        (tmp_path / "read_only").mkdir(mode=0o555)
+        return tmp_path / "read_only"
+    if not Path("/sys/kernel").is_dir():
+        pytest.skip("root may write everywhere here")
+    return Path("/sys/kernel")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
+def test_an_output_that_cannot_be_written_is_one_sentence(studies, read_only, capsys):
+    study = str(studies / "Mueller_1.json")
+    for command in (
+        ["cohort", str(studies), "--out", str(read_only / "out")],
+        ["assess", "--study", study, "--no-scene", "--out", str(read_only / "out")],
+    ):
+        capsys.readouterr()
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert told.splitlines()[-1].startswith("marrowassess: ") and "Traceback" not in told
+    assert not (read_only / "out").exists()
 
 
 def test_nothing_is_measured_twice_and_what_changed_is(studies, results):

@@ -554,3 +554,43 @@ def test_long_and_foreign_names_and_headers_that_name_no_part(tmp_path):
     assert len({one.SegmentLabel for one in segments}) == 2  # told apart where they are cut
     assert all(one.SegmentLabel.startswith("L3 marrow 骨髓 ä") for one in segments)
     assert len({one.TrackingUID for one in segments}) == 2
+
+
+@pytest.mark.parametrize("side", [None, "", "L"])
+def test_a_header_without_a_side_or_with_one_is_accepted(tmp_path, side):
+    """BodyPartExamined stays, so that the side alone is missing, empty or there."""
+    files = write_classic(tmp_path / "t1", np.full(SHAPE, 300))
+    for path in files.iterdir():
+        data = dcmread(path)
+        data.BodyPartExamined = "LSPINE"
+        if side is None:
+            data.pop("Laterality", None)
+        else:
+            data.Laterality = side
+        data.save_as(path)
+    image = only_volume(files)
+    mask = np.zeros(SHAPE, bool)
+    mask[1:3, 2:7, 3:9] = True
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    volumes = {Contrast.T1: image, Contrast.PDFF: image.with_array(np.full(SHAPE, 40, np.float32))}
+    done = assess(Study(volumes, [region], 40.0, "F", {"labels": "drawn"}))
+    written = export.write_dicom(done, tmp_path / "out")
+    assert [error for path in written for error in errors_of(path)] == []
+    shared = dcmread(tmp_path / "out" / "PDFF.dcm").SharedFunctionalGroupsSequence[0]
+    assert shared.FrameAnatomySequence[0].FrameLaterality == (side or "U")
+
+
+def test_an_output_that_cannot_be_written_is_told(folder, tmp_path, capsys):
+    (tmp_path / "dicom").write_text("")  # a file where the folder would be
+    assert "dicom" in refused(arguments(folder, tmp_path), capsys)
+    assert (tmp_path / "dicom").read_text() == "" and not (tmp_path / "result").exists()
+
+
+def test_a_missing_slice_is_told_before_anything_is_measured(folder, tmp_path, capsys):
+    holed = tmp_path / "holed"
+    shutil.copytree(folder / "t1", holed)
+    files = sorted(holed.iterdir(), key=lambda path: float(dcmread(path).ImagePositionPatient[0]))
+    files[1].unlink()
+    given = [word.replace(str(folder / "t1"), str(holed)) for word in arguments(folder, tmp_path)]
+    told = refused(given, capsys)
+    assert "slice" in told and not (tmp_path / "dicom").exists()

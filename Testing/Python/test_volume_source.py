@@ -82,6 +82,20 @@ def test_two_patients_in_one_folder_are_not_mixed(folder, change):
         guess_study(folder)
 
 
+@pytest.mark.parametrize("second", ["Mueller-1", "Mueller-2", ""])
+def test_two_patients_of_one_age_and_sex_are_told_by_their_identifiers(tmp_path, second):
+    t2 = {"SeriesDescription": "t2 tse", "SeriesNumber": 6, "RepetitionTime": 4000.0}
+    t2 |= {"EchoTime": 90.0, "PatientID": second}
+    write_series(tmp_path, T1 | {"PatientID": "Mueller-1"}, (450, 150))
+    write_series(tmp_path, T1 | t2, (300, 150))
+    if second != "Mueller-2":
+        assert set(guess_study(tmp_path).sources) == {Contrast.T1, Contrast.T2}
+        return
+    with pytest.raises(ValueError, match="are of 2 patients by their identifiers") as told:
+        guess_study(tmp_path)
+    assert "Mueller" not in str(told.value)
+
+
 def test_assess_takes_the_named_one_of_two_series_and_guesses_the_rest(folder, tmp_path):
     write_series(folder, T1 | {"SeriesNumber": 5}, (450, 150))
     volume = read_source(f"{folder}#5", Contrast.T1)

@@ -17,6 +17,7 @@ from statistics import fmean
 import numpy as np
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.cohort.tables import copies_text
 from MarrowAssessLib.statistics.agreement import components, iccs
 from MarrowAssessLib.statistics.change import slope
 from MarrowAssessLib.statistics.curves import PERCENTS, ReferenceCurve, reference_curve
@@ -94,7 +95,7 @@ def comparison(
     Raises:
         ValueError: there is nothing to compare.
     """
-    found = Comparison()
+    found = Comparison(notes=copies_text(rows))
     values, doubtful = _values(rows)
     if doubtful:
         found.notes.append(f"{doubtful} values of doubtful regions were left out.")

@@ -25,6 +25,7 @@ from MarrowAssessLib.cohort.state import DONE, FAILED, Known, Outcome, State
 from MarrowAssessLib.cohort.tables import (
     FAILURES,
     CohortResult,
+    copies_text,
     write_failures,
     write_measurements,
 )
@@ -107,6 +108,8 @@ def run_cohort(
         rows = _rows(results, studies, salt)
         write_measurements(rows, out)
         write_failures(failures, out / FAILURES)
+        for sentence in copies_text(rows):
+            say(sentence)
     finally:
         state.close()
     done = [one for _, one in results if one.state == DONE]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,29 @@ class CohortResult:
     def failed(self) -> int:
         """How many studies failed."""
         return len(self.failures)
+
+
+def copies(rows: Sequence[Mapping]) -> list[list[str]]:
+    """Studies whose numbers are the same to the last digit: one study that is there twice."""
+    numbers: dict[str, list[tuple]] = {}
+    for row in rows:
+        if row["value"] is not None:
+            place = row["quantity"], row["site"], row.get("regions", "")
+            numbers.setdefault(row["study"], []).append((*place, row["value"]))
+    alike: dict[tuple, list[str]] = {}
+    for study, held in numbers.items():
+        if any(value % 1 for *_, value in held):  # counts and scores are soon the same
+            alike.setdefault(tuple(held), []).append(study)
+    return [studies for studies in alike.values() if len(studies) > 1]
+
+
+def copies_text(rows: Sequence[Mapping]) -> list[str]:
+    """A sentence for each group of copies."""
+    return [
+        f"{', '.join(studies)}: these studies have the same numbers to the last digit and may be "
+        "copies of one; as repeats they would make repeatability too good. Keep one."
+        for studies in copies(rows)
+    ]
 
 
 def write_measurements(rows: Sequence[dict], folder: Path) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.cohort.tables import CohortResult
+from MarrowAssessLib.cohort.tables import CohortResult, copies_text
 from MarrowAssessLib.references.expected import AgeCurve, age_curve
 from MarrowAssessLib.report.age_plot import bands
 from MarrowAssessLib.report.axes import HEIGHT, LEFT, WIDTH, Frame, axis, ticks
@@ -60,6 +60,7 @@ def cohort_page(result: CohortResult, folder: Path) -> str:
         *(f"<div><b>{number}</b>{name}</div>" for name, number in tiles),
         "</div>",
         *_failures(result.failures),
+        *(f"<p>{escape(one)}</p>" for one in copies_text(result.rows)),
         *_odd(outliers(result.rows), folder),
         *_plots(result.rows),
         *_numbers(result.rows),

@@ -22,7 +22,7 @@ FACTS = [
 ]  # fmt: skip
 _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
-    "AcquisitionDate", "PatientAge", "PatientBirthDate", "PatientSex", "InstanceNumber",
+    "AcquisitionDate", "PatientAge", "PatientBirthDate", "PatientID", "PatientSex", "InstanceNumber",
     "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "HighBit",
     "ComplexImageComponent",

@@ -55,6 +55,8 @@ class DicomSeries:
         notes: sentences about what was repaired, skipped or looks odd.
         problem: why no volume can be had of this series, "" when all is well.
         facts: what one of its headers says of the acquisition, also where there is a problem.
+        patient_key: hash of the patient's identifier, to tell two patients apart; "" without one.
+            It is not to be written anywhere.
     """
 
     key: str
@@ -64,6 +66,7 @@ class DicomSeries:
     notes: list[str] = field(default_factory=list)
     problem: str = ""
     facts: dict[str, object] = field(default_factory=dict)
+    patient_key: str = ""
 
     @property
     def attributes(self) -> dict[str, object]:
@@ -344,6 +347,8 @@ def _sort_series(found: _Found) -> DicomSeries:
         header = found.header
         description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
         series = DicomSeries(key, description.strip() or "unnamed", [], patient_of(header))
+        if identifier := str(header.get("PatientID") or "").strip():
+            series.patient_key = hashlib.sha256(identifier.encode()).hexdigest()[:10]
         label = f"Series {header.get('SeriesNumber') or key} '{series.description}'"
         series.facts = attributes_of(_first_frame(found))
         if found.copies:
