@@ -22,8 +22,9 @@ FACTS = [
 ]  # fmt: skip
 _STRUCTURE = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
-    "AcquisitionDate", "PatientAge", "PatientBirthDate", "PatientID", "PatientSex", "InstanceNumber",
-    "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows",
+    "AcquisitionDate", "PatientAge", "PatientBirthDate", "PatientID", "PatientSex",
+    "InstanceNumber", "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "HighBit",
     "ComplexImageComponent",
     "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation",
