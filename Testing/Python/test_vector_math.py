@@ -15,6 +15,32 @@ def _all(x, large, out):
         out[4, k] = vector_math.rician_information(x[k])
 
 
+@njit
+def _all_single(x, large, out):
+    for k in range(x.size):
+        out[0, k] = vector_math.exp_single(-x[k])
+        out[1, k] = vector_math.log_single(x[k])
+        out[2, k], out[3, k] = vector_math.bessel_single(x[k], large)
+        out[4, k] = vector_math.rician_information_single(x[k])
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_single_precision_is_near_double(answers, large):
+    x, out = answers
+    single = x.astype(np.float32)
+    found = np.empty((5, x.size), np.float32)
+    _all_single(single, large, found)
+    small = x < 60
+    assert np.abs(found[0, small] / np.exp(-single[small].astype(float)) - 1).max() < 4e-6
+    assert np.all(found[0, ~small] < 1e-26)
+    logs = np.abs(found[1] - np.log(single.astype(float))) / np.maximum(np.abs(np.log(x)), 1)
+    assert logs.max() < 1e-6
+    where = x >= 3.75 if large else x > 0
+    expected = out[int(large)][2:, where]
+    allowed = np.array([[4e-6], [4e-6], [1e-4]])
+    assert np.all(np.abs(found[2:, where] - expected) < allowed * np.maximum(1, np.abs(expected)))
+
+
 @pytest.fixture(scope="module")
 def answers():
     x = np.geomspace(1e-30, 1e12, 4000)

@@ -1,6 +1,7 @@
 """Compiled voxel-by-voxel fits of IVIM: Levenberg-Marquardt with Fisher scoring.
 
-Units inside: signals in units of the noise, b in ms/um^2, diffusivities in 10^-3 mm^2/s.
+Units inside: signals in units of the noise, b in ms/um^2, diffusivities in 10^-3 mm^2/s. The sums
+over the b-values are in single precision, whose error is far below that of the images.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from numba import njit
 from PDFFMapperLib.diffusion.vector_math import (
     LARGE,
     LEAST,
-    bessel,
+    bessel_single,
     exp_negative,
-    rician_information,
+    exp_single,
+    rician_information_single,
 )
 
 D_LIMIT = 6.0
@@ -32,6 +34,8 @@ _PRIOR = np.array([math.log(PRIOR_EXCESS), 1.0 / PRIOR_LOG_SD**2, PRIOR_F_WEIGHT
 _START_D = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0])
 _START_DSTAR = np.array([5.0, 8.0, 12.0, 20.0, 35.0, 60.0, 110.0])
 _START_F_LIMITS = (0.03, 0.9)
+_COST_ERROR = 1e-6
+"""Relative error of the log-likelihood in single precision."""
 _LAST_STEP = 2e-3
 """Expected gain in log-likelihood (0.06 SD) below which a step is the last and is not evaluated."""
 
@@ -91,49 +95,58 @@ def _evaluate(m, b, weights, magnitudes, least, highest, prior, s, d, u, phi):
     """Penalized negative log-likelihood, its descent direction and its curvature.
 
     The coordinates are s = S0 / sigma, d = D, u = ln(D* - D), phi = logit f; the curvature is the
-    expected (Fisher) information plus the prior's.
+    expected (Fisher) information plus the prior's. Sums over the b-values are in single precision.
     """
     f = 1.0 / (1.0 + math.exp(-phi))
     spread = f * (1.0 - f)
     excess = math.exp(u)
-    cost = -prior[2] * math.log(spread) + 0.5 * prior[1] * (u - prior[0]) ** 2
-    g0 = 0.0
-    g1 = 0.0
-    g2 = -prior[1] * (u - prior[0])
-    g3 = prior[2] * (1.0 - 2.0 * f)
-    h00 = h10 = h11 = h20 = h21 = h30 = h31 = h32 = 0.0
-    h22 = prior[1]
-    h33 = 2.0 * prior[2] * spread
     large = least * s * (1.0 - f) * exp_negative(-highest * d) >= LARGE
+    height, slow_rate, fast_rate = np.float32(s), np.float32(d), np.float32(excess)
+    of_slow, of_fast = np.float32(1.0 - f), np.float32(f)
+    per_u, per_phi = np.float32(s * f * excess), np.float32(s * spread)
+    one, half, little = np.float32(1.0), np.float32(0.5), np.float32(LEAST)
+    cost = g0 = g1 = g2 = g3 = np.float32(0.0)
+    h00 = h10 = h11 = h20 = h21 = h22 = h30 = h31 = h32 = h33 = np.float32(0.0)
     for k in range(b.size):
-        slow = exp_negative(-b[k] * d)
-        fast = slow * exp_negative(-b[k] * excess)
-        decay = (1.0 - f) * slow + f * fast
-        nu = s * decay
+        slow = exp_single(-b[k] * slow_rate)
+        fast = slow * exp_single(-b[k] * fast_rate)
+        decay = of_slow * slow + of_fast * fast
+        nu = height * decay
         apart = m[k] - nu
-        log_i0, ratio = bessel(max(m[k] * nu, LEAST), large)
+        log_i0, ratio = bessel_single(max(m[k] * nu, little), large)
         magnitude = magnitudes[k]
-        cost += weights[k] * (0.5 * apart * apart - magnitude * log_i0)
-        pull = weights[k] * (apart + magnitude * m[k] * (ratio - 1.0))
-        curvature = weights[k] * (1.0 + magnitude * (rician_information(nu) - 1.0))
+        cost += weights[k] * (half * apart * apart - magnitude * log_i0)
+        pull = weights[k] * (apart + magnitude * m[k] * (ratio - one))
+        curvature = weights[k] * (one + magnitude * (rician_information_single(nu) - one))
         j1 = -b[k] * nu
-        j2 = -b[k] * s * f * fast * excess
-        j3 = s * spread * (fast - slow)
+        j2 = -b[k] * per_u * fast
+        j3 = per_phi * (fast - slow)
         g0 += pull * decay
         g1 += pull * j1
         g2 += pull * j2
         g3 += pull * j3
-        h00 += curvature * decay * decay
-        h10 += curvature * j1 * decay
-        h11 += curvature * j1 * j1
-        h20 += curvature * j2 * decay
-        h21 += curvature * j2 * j1
-        h22 += curvature * j2 * j2
-        h30 += curvature * j3 * decay
-        h31 += curvature * j3 * j1
-        h32 += curvature * j3 * j2
+        c0, c1, c2 = curvature * decay, curvature * j1, curvature * j2
+        h00 += c0 * decay
+        h10 += c1 * decay
+        h11 += c1 * j1
+        h20 += c2 * decay
+        h21 += c2 * j1
+        h22 += c2 * j2
+        h30 += c0 * j3
+        h31 += c1 * j3
+        h32 += c2 * j3
         h33 += curvature * j3 * j3
-    return cost, (g0, g1, g2, g3), (h00, h10, h11, h20, h21, h22, h30, h31, h32, h33)
+    penalty = 0.5 * prior[1] * (u - prior[0]) ** 2 - prior[2] * math.log(spread)
+    descent = (
+        float(g0),
+        float(g1),
+        float(g2) - prior[1] * (u - prior[0]),
+        float(g3) + prior[2] * (1.0 - 2.0 * f),
+    )
+    return float(cost) + penalty, descent, (
+        float(h00), float(h10), float(h11), float(h20), float(h21), float(h22) + prior[1],
+        float(h30), float(h31), float(h32), float(h33) + 2.0 * prior[2] * spread,
+    )  # fmt: skip
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
@@ -144,43 +157,54 @@ def _without_d(g, h):
     )  # fmt: skip
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _factor(h, damping):
-    """Cholesky factor of the 4 x 4 curvature with its diagonal raised; False if singular."""
+    """L D L' of the 4 x 4 curvature with its diagonal raised, as L and 1 / D; False if singular."""
     raised = 1.0 + damping
     p0 = h[0] * raised
-    l00 = math.sqrt(max(p0, 1e-300))
-    l10 = h[1] / l00
-    l20 = h[3] / l00
-    l30 = h[6] / l00
-    p1 = h[2] * raised - l10 * l10
-    l11 = math.sqrt(max(p1, 1e-300))
-    l21 = (h[4] - l20 * l10) / l11
-    l31 = (h[7] - l30 * l10) / l11
-    p2 = h[5] * raised - l20 * l20 - l21 * l21
-    l22 = math.sqrt(max(p2, 1e-300))
-    l32 = (h[8] - l30 * l20 - l31 * l21) / l22
-    p3 = h[9] * raised - l30 * l30 - l31 * l31 - l32 * l32
-    l33 = math.sqrt(max(p3, 1e-300))
+    i0 = 1.0 / max(p0, 1e-300)
+    l10, l20, l30 = h[1] * i0, h[3] * i0, h[6] * i0
+    p1 = h[2] * raised - l10 * h[1]
+    i1 = 1.0 / max(p1, 1e-300)
+    a21, a31 = h[4] - l20 * h[1], h[7] - l30 * h[1]
+    l21, l31 = a21 * i1, a31 * i1
+    p2 = h[5] * raised - l20 * h[3] - l21 * a21
+    i2 = 1.0 / max(p2, 1e-300)
+    a32 = h[8] - l30 * h[3] - l31 * a21
+    l32 = a32 * i2
+    p3 = h[9] * raised - l30 * h[6] - l31 * a31 - l32 * a32
+    i3 = 1.0 / max(p3, 1e-300)
     ok = p0 > 0.0 and p1 > 1e-13 * h[2] and p2 > 1e-13 * h[5] and p3 > 1e-13 * h[9] and p3 > 1e-290
-    return ok, (l00, l10, l11, l20, l21, l22, l30, l31, l32, l33)
+    return ok, (i0, l10, i1, l20, l21, i2, l30, l31, l32, i3)
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _forward(factor, g):
-    y0 = g[0] / factor[0]
-    y1 = (g[1] - factor[1] * y0) / factor[2]
-    y2 = (g[2] - factor[3] * y0 - factor[4] * y1) / factor[5]
-    y3 = (g[3] - factor[6] * y0 - factor[7] * y1 - factor[8] * y2) / factor[9]
-    return y0, y1, y2, y3
+    """L^-1 g."""
+    y1 = g[1] - factor[1] * g[0]
+    y2 = g[2] - factor[3] * g[0] - factor[4] * y1
+    y3 = g[3] - factor[6] * g[0] - factor[7] * y1 - factor[8] * y2
+    return g[0], y1, y2, y3
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+def _squared(factor, y):
+    """g' H^-1 g of y = L^-1 g."""
+    return (
+        y[0] * y[0] * factor[0]
+        + y[1] * y[1] * factor[2]
+        + y[2] * y[2] * factor[5]
+        + y[3] * y[3] * factor[9]
+    )
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 def _backward(factor, y):
-    x3 = y[3] / factor[9]
-    x2 = (y[2] - factor[8] * x3) / factor[5]
-    x1 = (y[1] - factor[4] * x2 - factor[7] * x3) / factor[2]
-    x0 = (y[0] - factor[1] * x1 - factor[3] * x2 - factor[6] * x3) / factor[0]
+    """H^-1 g of y = L^-1 g."""
+    x3 = y[3] * factor[9]
+    x2 = y[2] * factor[5] - factor[8] * x3
+    x1 = y[1] * factor[2] - factor[4] * x2 - factor[7] * x3
+    x0 = y[0] * factor[0] - factor[1] * x1 - factor[3] * x2 - factor[6] * x3
     return x0, x1, x2, x3
 
 
@@ -196,7 +220,7 @@ def _sd(factor, gradient, hold, held_sd, follow):
         slope = (g0 * follow[0] + g1 + g2 * follow[2] + g3 * follow[3]) * held_sd
         g1 = 0.0
     y = _forward(factor, (g0, g1, g2, g3))
-    return math.sqrt(y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3] + slope * slope)
+    return math.sqrt(_squared(factor, y) + slope * slope)
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
@@ -204,7 +228,7 @@ def _best_entry(m, decays, pairs, projected, explained):
     """The slow and fast decay, as (i, j), that explain most of m, their S0 and f."""
     slow_decays = pairs.shape[2]
     projected[:] = 0.0
-    for k in range(m.size):
+    for k in range(decays.shape[0]):
         for c in range(projected.size):
             projected[c] += decays[k, c] * m[k]
     best = -1.0
@@ -248,9 +272,10 @@ def _fit_voxels(
     """
     projected = np.empty(decays.shape[1])
     explained = np.empty((pairs.shape[0], pairs.shape[2]))
-    m = np.empty(b.size)
-    weights = np.empty(b.size)
-    magnitudes = np.empty(b.size)
+    # What fills them up to whole vectors has no weight.
+    m = np.ones((b.size + 7) // 8 * 8, np.float32)
+    weights, magnitudes, single_b = np.zeros((3, m.size), np.float32)
+    single_b[: b.size] = b
     highest = b.max()
     low, high = math.log(EXCESS_LIMITS[0]), math.log(EXCESS_LIMITS[1])
     hold = held.shape[1] > 0
@@ -265,7 +290,9 @@ def _fit_voxels(
         d = held[0, v] if hold else grid_d[i]
         u = math.log(max(grid_dstar[j] - d, 1.0))
         phi = math.log(f / (1.0 - f))
-        cost, g, h = _evaluate(m, b, weights, magnitudes, least, highest, prior, s, d, u, phi)
+        cost, g, h = _evaluate(
+            m, single_b, weights, magnitudes, least, highest, prior, s, d, u, phi
+        )
         damping = 1e-3
         converged = False
         for _ in range(100):
@@ -280,7 +307,7 @@ def _fit_voxels(
                 continue
             y = _forward(factor, pull)
             # The expected gain in log-likelihood: 1e-4 is 0.014 SD.
-            gain = 0.5 * (y[0] * y[0] + y[1] * y[1] + y[2] * y[2] + y[3] * y[3])
+            gain = 0.5 * _squared(factor, y)
             if gain < 1e-4:
                 converged = True
                 break
@@ -294,10 +321,10 @@ def _fit_voxels(
                 converged = True
                 break
             cost2, g2, h2 = _evaluate(
-                m, b, weights, magnitudes, least, highest, prior, s2, d2, u2, phi2
+                m, single_b, weights, magnitudes, least, highest, prior, s2, d2, u2, phi2
             )
             reached = (cost - cost2) / gain
-            if cost2 <= cost + 1e-7:
+            if cost2 <= cost + _COST_ERROR * (1.0 + abs(cost)):
                 s, d, u, phi, cost, g, h = s2, d2, u2, phi2, cost2, g2, h2
             if reached > 0.7:
                 damping *= 0.1
