@@ -24,6 +24,7 @@ from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.components import Component, Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.inversion import Inversion, adiabatic_inversion
+from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.protocol_file import MOST, number, numbers, part
 from PDFFMapperLib.ute.regions import region_signals
@@ -118,8 +119,9 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
     if np.nanmin(signal) < 0:
         raise ValueError("Densities are of magnitude images; these have negative values.")
     noise = noise_of(signal, settings.sigma)
+    signal, notes = without_motion(signal, images[0], settings)
     # The field strength, which 31P headers tell by a frequency that protons do not have, is unused.
-    data = UteImages(signal, np.arange(len(images), dtype=float), noise, None, images[0], [])
+    data = UteImages(signal, np.arange(len(images), dtype=float), noise, None, images[0], notes)
     return Densities(
         data,
         trains,

@@ -11,6 +11,7 @@ import numpy as np
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.interleaves import joined
+from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.noise import Noise, noise_of
 from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 
@@ -47,7 +48,7 @@ def ute_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages
 
     Raises:
         ValueError: as `joined` and `echo_train` (grids, doubled or missing echo times); the first
-            echo is too late for bone; the noise is unknown.
+            echo is too late for bone; the noise is unknown; the limb moved (`without_motion`).
     """
     unit = None if settings.echo_times_s is None else "s"
     images, times, done = joined(images, settings)
@@ -58,7 +59,9 @@ def ute_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages
     grid = Volume(signal[0], train.ijk_to_ras, "UTE", dict(images[0].attributes))
     field_t, notes = train.field_strength_t, [*done, *train.notes]
     del train  # its complex signal is the largest array of all
-    return UteImages(signal, te_ms, noise_of(signal, settings.sigma), field_t, grid, notes)
+    noise = noise_of(signal, settings.sigma)  # as it was acquired
+    signal, moved = without_motion(signal, grid, settings)
+    return UteImages(signal, te_ms, noise, field_t, grid, notes + moved)
 
 
 def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
@@ -87,7 +90,9 @@ def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
     if np.nanmin(signal) < 0:
         raise ValueError("UTE ratios are of magnitude images; one of the two has negative values.")
     strength = field_strength([image.attributes for image in images])
-    return UteImages(signal, te_ms, noise_of(signal, settings.sigma), strength, images[0], [])
+    noise = noise_of(signal, settings.sigma)
+    signal, notes = without_motion(signal, images[0], settings)
+    return UteImages(signal, te_ms, noise, strength, images[0], notes)
 
 
 def check_first_echo(first_ms: float) -> None:

@@ -13,6 +13,7 @@ from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.echoes import UteImages
+from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.mt_train import LINE_SHAPES, PULSE_SHAPES, Train
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.protocol_file import number, numbers
@@ -74,14 +75,11 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
     signal = np.stack([image.array for image in images]).astype(np.float32)
     if np.iscomplexobj(images[0].array) or np.nanmin(signal) < 0:
         raise ValueError("UTE-MT is fitted to magnitude images; these have negative values.")
-    data = UteImages(
-        signal,
-        np.arange(len(images), dtype=float),
-        noise_of(signal, settings.sigma),
-        field_strength([image.attributes for image in images]),
-        images[0],
-        [],
-    )
+    noise = noise_of(signal, settings.sigma)
+    signal, notes = without_motion(signal, images[0], settings)
+    field_t = field_strength([image.attributes for image in images])
+    order = np.arange(len(images), dtype=float)
+    data = UteImages(signal, order, noise, field_t, images[0], notes)
     fat = number(told, "fat_percent", _WHERE, 0, 90) / 100 if "fat_percent" in told else None
     return MtImages(data, train, r1, b1, b1_map, fat, told)
 

@@ -1,0 +1,256 @@
+"""Whether a limb moved between UTE images: a rigid fit of their edges, whatever their contrast.
+
+How strong edges are (the gradient's length) in one image is fitted as a multiple of that in the
+first, carried by a small shift and turn: Gauss-Newton on least squares, from coarse to fine. A
+ratio of misaligned edges is no porosity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+
+from PDFFMapperLib.images.volume import Volume
+
+MOST_VOXELS = 0.25  # of shift across the edges of bone
+_UNTOLD = 0.2  # voxels: an SD above it tells no shift
+_FACTORS = (4, 2, 1)  # of pixels taken together, coarse to fine
+_LEAST_SIDE = 16  # pixels that a slice must keep
+_SLICES, _PLACES = 24, 40_000  # most that are compared
+_TURNING_SLICES = 5  # fewer tell no motion out of their plane
+_ALIKE = 12.0  # pixels of noise smoothed by 1 pixel that are worth one
+_STRONGEST = 0.9  # of edges: what is above counts as one
+_NEAR, _NEAR_SD = 4, 0.1  # pixels round the bone, and the error of its edges alone
+_STEPS, _HALVINGS, _LONGEST, _SHORTEST = 12, 4, 1.5, 0.005  # steps in voxels
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where a limb lies in an image, against the first one.
+
+    Attributes:
+        shift: of the images' middle along slices, rows, columns, in voxels.
+        turn: in radians about the same axes.
+        voxels: what 95 of 100 edges moved less than, across themselves.
+        sd: of that, by the misfit; where it is above 0.2 the images share too few edges.
+    """
+
+    shift: np.ndarray
+    turn: np.ndarray
+    voxels: float
+    sd: float
+
+    @property
+    def told(self) -> bool:
+        """Whether the images tell it."""
+        return self.sd <= _UNTOLD
+
+
+def without_motion(
+    signal: np.ndarray, grid: Volume, settings: SimpleNamespace
+) -> tuple[np.ndarray, list[str]]:
+    """The images, moved onto the first where that is asked for, and what was found.
+
+    Args:
+        signal: magnitudes, shape (images, slices, rows, columns).
+        grid: of the images.
+        settings: `register` (move them) and `mask` (bone), where they have them.
+
+    Raises:
+        ValueError: an image is more than a quarter voxel off at the edges of bone.
+    """
+    mask, spacing = getattr(settings, "mask", None), np.asarray(grid.spacing[::-1], float)
+    bone = mask.array > 0 if mask is not None and mask.same_grid(grid) else None
+    register = getattr(settings, "register", False)
+    found, untold, images = [], [], [signal[0]]
+    for n, image in enumerate(signal[1:], 2):
+        one = motion_of(signal[0], image, spacing, bone)
+        words, left = f"{one.voxels:.2f}", one
+        if register and one.told and one.voxels > one.sd:
+            image = carried(image, one, spacing)
+            left = motion_of(signal[0], image, spacing, bone)
+            words += f" ({left.voxels:.2f} after it was moved back)"
+        images.append(image)
+        if not one.told:
+            untold.append(str(n))
+            continue
+        if left.voxels - left.sd > MOST_VOXELS:
+            raise ValueError(
+                f"Image {n} is {left.voxels:.2f} voxels off the first across the edges of bone and "
+                f"limb, and {MOST_VOXELS:g} are allowed, since a ratio of misaligned edges is none "
+                "of bone; --register moves images onto the first."
+            )
+        found.append(words)
+    notes = []
+    if found:
+        notes.append(f"Motion against the first image, across edges: {', '.join(found)} voxels.")
+    if untold:
+        notes.append(
+            f"Whether the limb moved in image {', '.join(untold)} could not be told: it shares too "
+            "few edges with the first; look at both."
+        )
+    return (np.stack(images) if register else signal), notes
+
+
+def motion_of(
+    first: np.ndarray, other: np.ndarray, spacing_mm: np.ndarray, bone: np.ndarray | None = None
+) -> Motion:
+    """Motion from one magnitude image to another, shapes (slices, rows, columns).
+
+    All edges tell it best. Where those of soft tissue are gone, as after suppression, those near
+    the `bone` do, whose levels on both sides shift them by a tenth of a voxel or so.
+    """
+    apart = -(-len(first) // _SLICES)
+    images = [np.nan_to_num(one[::apart]) for one in (first, other)]
+    spacing = np.asarray(spacing_mm, float) * (apart, 1, 1)
+    at = np.zeros(6)
+    for factor in _FACTORS:
+        if factor > 1 and min(first.shape[1:]) // factor < _LEAST_SIDE:
+            continue
+        at[1:3] /= factor
+        edges = [_edges(one, factor) for one in images]
+        fit = _Fit(*edges, spacing * (1, factor, factor), factor > 1)
+        at, covariance = fit.solved(at)
+        at[1:3] *= factor
+    found = _summed(at, covariance, fit, apart)
+    if found.told or bone is None or not bone[::apart].any():
+        return found
+    near = binary_dilation(bone[::apart], np.ones((1, 2 * _NEAR + 1, 2 * _NEAR + 1), bool))
+    fit = _Fit(*edges, spacing, False, near)
+    found = _summed(*fit.solved(np.zeros(6)), fit, apart)
+    return replace(found, sd=float(np.hypot(found.sd, _NEAR_SD)))
+
+
+def carried(image: np.ndarray, motion: Motion, spacing_mm: np.ndarray) -> np.ndarray:
+    """An image where the first one lies, by cubic splines; NaN where it does not reach."""
+    places = np.indices(image.shape).reshape(3, -1).astype(float)
+    away = _basis(places, image.shape, np.asarray(spacing_mm, float))
+    places += np.tensordot([*motion.shift, *motion.turn], away, 1)
+    if (motion.shift[0], *motion.turn[1:]) == (0, 0, 0):
+        places[0] = np.round(places[0])  # each slice for itself
+    moved = map_coordinates(np.nan_to_num(image), places, order=3, mode="constant", cval=np.nan)
+    return np.maximum(moved, 0).reshape(image.shape).astype(image.dtype)
+
+
+def _edges(image: np.ndarray, factor: int) -> np.ndarray:
+    """The gradient's length in each slice of a smoothed image, pixels taken together."""
+    slices, rows, columns = image.shape
+    rows, columns = rows // factor, columns // factor
+    whole = image[:, : rows * factor, : columns * factor]
+    whole = whole.reshape(slices, rows, factor, columns, factor).mean(axis=(2, 4))
+    return np.hypot(*np.gradient(gaussian_filter(whole, (0, 1, 1)), axis=(1, 2)))
+
+
+def _basis(places: np.ndarray, shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:
+    """What a voxel of shift along each axis and a radian about it move, in voxels: (6, 3, N)."""
+    middle = (np.array(shape) - 1) / 2
+    mm = (places - middle[:, None]) * spacing[:, None]
+    found = np.zeros((6, *places.shape))
+    for axis, unit in enumerate(np.eye(3)):
+        found[axis, axis] = 1
+        found[3 + axis] = np.cross(unit, mm.T).T / spacing[:, None]
+    return found
+
+
+class _Fit:
+    """Edges of a first image fitted to those of another.
+
+    Attributes:
+        first, other: strength of edges; `places` are the voxels of the first that count.
+        open: which of three shifts and three turns are fitted.
+    """
+
+    def __init__(
+        self,
+        first: np.ndarray,
+        other: np.ndarray,
+        spacing: np.ndarray,
+        coarse: bool,
+        near: np.ndarray | None = None,
+    ) -> None:
+        self.first, self.other = first, other
+        self.open = [0, 1, 2, 3, 4, 5] if len(first) >= _TURNING_SLICES else [1, 2, 3]
+        if coarse:
+            self.open = [n for n in self.open if n in (1, 2)]
+        chosen = np.arange(first.size) if near is None else np.flatnonzero(near)
+        rng = np.random.default_rng(0)
+        if len(chosen) > _PLACES:
+            chosen = rng.choice(chosen, _PLACES, replace=False)
+        # Between pixels in both images: edges that are interpolated in one alone stick to its grid.
+        self.places = np.array(np.unravel_index(chosen, first.shape)).astype(float)
+        self.places[1:] += rng.uniform(-0.5, 0.5, self.places[1:].shape)
+        last = np.array(first.shape)[1:, None] - 1
+        self.places[1:] = np.clip(self.places[1:], 0, last)
+        slopes = [np.zeros_like(first), *np.gradient(first, axis=(1, 2))]
+        if len(first) > 1:
+            slopes[0] = np.gradient(first, axis=0)
+        self.slopes = np.array([map_coordinates(one, self.places, order=1) for one in slopes])
+        self.strength = map_coordinates(first, self.places, order=1)
+        self.basis = _basis(self.places, first.shape, spacing)
+        self.reach = np.sqrt(np.mean(self.basis[self.open] ** 2 * 3, axis=(1, 2)))
+        columns = np.einsum("kn,pkn->pn", self.slopes, self.basis[self.open])
+        self.columns = np.stack([self.strength, np.ones_like(self.strength), *columns], axis=1)
+
+    def solved(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shift and turn, and their covariance (of what is open); infinite if they share none."""
+        alike, seen, inside = self._seen(at)
+        for _ in range(_STEPS):
+            factor, step, covariance = self._step(seen, inside)
+            if not factor > 0:
+                break
+            step *= min(1.0, _LONGEST / max(np.abs(step * self.reach).max(), 1e-12))
+            for _ in range(_HALVINGS):
+                tried = at.copy()
+                tried[self.open] += step
+                found = self._seen(tried)
+                if found[0] > alike:
+                    break
+                step = step / 2
+            else:
+                break
+            at, (alike, seen, inside) = tried, found
+            if np.abs(step * self.reach).max() < _SHORTEST:
+                break
+        factor, _, covariance = self._step(seen, inside)
+        return at, covariance if factor > 0 else np.full_like(covariance, np.inf)
+
+    def _seen(self, at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """How alike edges are where a motion carries them, the other's there, and which it has."""
+        places = self.places + np.tensordot(at, self.basis, 1)
+        last = np.array(self.other.shape)[:, None] - 1
+        inside = ((places >= 0) & (places <= last)).all(axis=0)
+        if inside.mean() < 0.5:
+            return -1.0, np.zeros(inside.sum()), inside
+        seen = map_coordinates(self.other, places[:, inside], order=1)
+        spread = seen.std() * self.strength[inside].std()
+        both = np.mean((seen - seen.mean()) * self.strength[inside])
+        return (float(both / spread) if spread > 0 else 0.0), seen, inside
+
+    def _step(self, seen: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """How much stronger the other's edges are, what would move them together, covariance."""
+        columns = self.columns[inside]
+        square = columns.T @ columns
+        square += np.diag(1e-6 * np.diag(square) + 1e-12)  # weakly told directions stay
+        found = np.linalg.solve(square, columns.T @ seen)
+        factor = float(found[0])
+        rest = np.mean((seen - columns @ found) ** 2) * _ALIKE
+        inner = np.linalg.inv(square)[2:, 2:]
+        if factor == 0:
+            return 0.0, np.zeros(len(inner)), inner
+        return factor, -found[2:] / factor, inner * rest / factor**2
+
+
+def _summed(at: np.ndarray, covariance: np.ndarray, fit: _Fit, apart: int) -> Motion:
+    """Motion across the strongest edges."""
+    counted = fit.strength >= np.quantile(fit.strength, _STRONGEST)
+    slopes = fit.slopes[:, counted]
+    across = slopes / np.maximum(np.linalg.norm(slopes, axis=0), 1e-12)
+    moved = np.einsum("kn,pkn->pn", across, fit.basis[..., counted])
+    of_open = moved[fit.open]
+    voxels = float(np.quantile(np.abs(at @ moved), 0.95))
+    with np.errstate(invalid="ignore"):
+        sd = float(np.sqrt(np.mean(np.einsum("pn,pq,qn->n", of_open, covariance, of_open))))
+    return Motion(at[:3] * (apart, 1, 1), at[3:], voxels, sd if np.isfinite(sd) else np.inf)

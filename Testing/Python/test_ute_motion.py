@@ -1,0 +1,99 @@
+"""Motion between UTE images: found by their edges, refused, moved back, or not to be told."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from MarrowAssessLib.sample.tibia import Tibia
+from PDFFMapperLib.ute import regions
+from PDFFMapperLib.ute.echoes import ute_pair, ute_series
+from PDFFMapperLib.ute.motion import motion_of, without_motion
+from PDFFMapperLib.ute.recipe import UTE
+from scipy.ndimage import rotate, shift
+
+TE_MS = (0.032, 2.2)
+SPACING = np.array([3.0, 0.5, 0.5])
+ASKED = {"echo_times_s": None, "sigma": 5.0, "same_gain": True}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return Tibia(fat_psf=0.85).volumes(6, TE_MS)
+
+
+def bone(images):
+    inside = np.broadcast_to(Tibia(thickness=6.0).share(), images[0].array.shape)
+    return images[0].with_array(inside.astype(np.uint8))
+
+
+def shifted(image, rows, columns):
+    moved = shift(image.array, (0, rows, columns), order=3, mode="nearest")
+    return image.with_array(np.maximum(moved, 0))
+
+
+@pytest.mark.parametrize("moved", [(0.0, 0.0), (0.4, -0.3), (2.5, 1.0), (-6.0, 3.0)])
+def test_a_shift_is_found_whatever_the_contrast(pair, moved):
+    """Cortex is bright in the first echo and dark in the second."""
+    found = motion_of(pair[0].array, shifted(pair[1], *moved).array, SPACING)
+    assert found.told
+    assert found.shift[1:] == pytest.approx(moved, abs=0.08)
+    assert np.degrees(np.abs(found.turn)).max() < 0.6
+    assert found.voxels == pytest.approx(np.hypot(*moved), abs=0.2)
+
+
+def test_turns_in_and_out_of_the_plane_are_found(pair):
+    first, late = (one.array for one in pair)
+    legs = [np.concatenate([one, one[..., ::-1]], axis=2) for one in (first, late)]  # one is round
+    legs[1] = rotate(legs[1], 3.0, axes=(1, 2), reshape=False, order=3, mode="nearest")
+    found = motion_of(*legs, SPACING)
+    assert abs(np.degrees(found.turn[0])) == pytest.approx(3, abs=0.2)
+    assert found.voxels > 1
+    tilted = np.stack(
+        [shift(one, (0, 0.3 * (n - 2.5)), order=3, mode="nearest") for n, one in enumerate(late)]
+    )
+    found = motion_of(first, tilted, SPACING)
+    tilt = np.degrees(np.arctan2(0.3 * 0.5, 3.0))
+    assert abs(np.degrees(found.turn[1])) == pytest.approx(tilt, abs=0.5)
+    assert found.voxels > 0.4
+    flat = motion_of(first[:3], tilted[:3], SPACING)  # too few slices to tell it
+    assert flat.shift[0] == flat.turn[1] == flat.turn[2] == 0
+
+
+def test_pi_of_a_limb_that_moved_is_refused_or_moved_back(pair):
+    moved = [pair[0], shifted(pair[1], 1.2, -0.8)]
+    inside = bone(pair).array > 0
+    recipe = UTE.recipe("porosity-index")
+    with pytest.raises(ValueError, match=r"Image 2 is 1\.\d+ voxels off the first across the edge"):
+        recipe.make(moved, sigma=5.0)
+    asked = SimpleNamespace(**ASKED, register=True)
+    back = regions.porosity_index(ute_series(moved, asked), inside)[0]
+    still = regions.porosity_index(ute_series(pair, SimpleNamespace(**ASKED)), inside)[0]
+    assert back.value == pytest.approx(still.value, abs=0.4)  # points; fat is ten times as bright
+    made = recipe.make(moved, sigma=5.0, register=True)
+    reading = made[0].provenance["reading"]
+    assert any("across edges: 1.4" in one and "after it was moved back" in one for one in reading)
+    (note,) = ute_series(pair, SimpleNamespace(**ASKED)).notes[-1:]
+    assert note == "Motion against the first image, across edges: 0.00 voxels."
+
+
+def test_after_suppression_the_edges_of_bone_tell_it(pair):
+    """Soft tissue of SNR 60 is left at 4; without the bone nothing is told."""
+    rng = np.random.default_rng(3)
+    inside = np.broadcast_to(Tibia().share(), pair[0].array.shape)
+    true = shift(np.where(inside, 15.0, 4.0), (0, 1.5, 1.0), order=1, mode="nearest")
+    noise = rng.standard_normal((2, *true.shape))
+    left = pair[0].with_array((5 * np.abs(true + noise[0] + 1j * noise[1])).astype(np.float32))
+    asked = {**ASKED, "mask": bone(pair)}
+    with pytest.raises(ValueError, match="voxels off the first across the edges of bone"):
+        ute_pair([pair[0], left], SimpleNamespace(**asked))
+    data = ute_pair([pair[0], left], SimpleNamespace(**ASKED))
+    assert any("Whether the limb moved in image 2 could not be told" in one for one in data.notes)
+
+
+def test_noise_alone_tells_no_motion(pair):
+    rng = np.random.default_rng(4)
+    silent = np.abs(rng.standard_normal(pair[0].array.shape)).astype(np.float32)
+    signal = np.stack([pair[0].array, silent])
+    same, notes = without_motion(signal, pair[0], SimpleNamespace(mask=bone(pair), register=True))
+    assert np.array_equal(same, signal)
+    assert notes[0].startswith("Whether the limb moved in image 2 could not be told: it shares")
