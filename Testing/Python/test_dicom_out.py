@@ -206,6 +206,8 @@ def test_the_report_holds_every_number_with_its_segment_and_reference(made):
     assert pdff["z"] is not None and "Z-Score of measurement" in text
     assert "Normal Range Upper Limit" in text and "99MARROW" in text
     assert "For research use only" in text
+    flags = [getattr(report, f"{one}Flag") for one in ("Completion", "Verification", "Preliminary")]
+    assert flags[1:] == ["UNVERIFIED", "PRELIMINARY"] and flags[0] in ("COMPLETE", "PARTIAL")
     assert "Secret^Person" in text  # the source's patient, as a PACS needs it
 
 

@@ -43,11 +43,13 @@ def show_change_map(
     name = f"{quantity.name} change beyond error"
     node = volume_to_node(found.change.with_array(beyond, name), name)
     kind = quantity.images[0].kind
-    node.SetDescription(f"Change of {kind.legend} of voxels beyond their error")
+    unit = "points" if kind.unit == "%" else kind.unit
+    title = f"change of {kind.symbol or kind.id}" + (f" ({unit})" if unit else "")
+    node.SetDescription(f"Voxels beyond their error: {title}")
     limit = SHARE_OF_WINDOW * (kind.window[1] - kind.window[0])
     _color(node, limit, image)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node.GetDisplayNode())
-    legend.SetTitleText(f"change of {kind.legend}")
+    legend.SetTitleText(title)
     legend.SetLabelFormat("%+.0f" if limit >= 5 else "%+.1f")
     legend.SetPosition(0.13, 0.55)  # where maps have theirs
     legend.SetSize(0.08, 0.42)
@@ -78,6 +80,7 @@ def _color(
     display.SetWindowLevelMinMax(-limit, limit)
     display.SetThreshold(-_HUGE, _HUGE)  # NaN lies in no range: what is below shows through
     display.ApplyThresholdOn()
+    display.SetInterpolate(False)  # NaN beside a voxel that changed would hide it
 
 
 def _columns(bodies: list[BodyChange]) -> list[Column]:
