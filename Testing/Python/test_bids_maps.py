@@ -40,15 +40,15 @@ def data(tmp_path_factory):
     frames = [sitk.GetImageFromArray(np.ascontiguousarray(image[..., n])) for n in range(12)]
     sitk.WriteImage(sitk.JoinSeries(frames), str(dwi / "sub-01_ses-a_dwi.nii.gz"))
     (dwi / "sub-01_ses-a_dwi.bval").write_text(" ".join(f"{b:g}" for b in MARROW_B))
+    (anat / "sub-01_ses-a_T1w.nii.gz").write_bytes(b"")  # not of the echo train
     return root
 
 
 def test_maps_of_pdff_and_ivim_stand_in_one_data_set_that_is_read_again(data, tmp_path, capsys):
     out, made = tmp_path / "out", tmp_path / "made"
     session = data / "sub-01" / "ses-a"
-    assert main(["pdff", str(session / "anat"), "--out", str(out), "--bids-out", str(made)]) == 0
-    image = str(session / "dwi" / "sub-01_ses-a_dwi.nii.gz")
-    assert main(["ivim", image, "--out", str(out), "--bids-out", str(made)]) == 0
+    assert main(["pdff", str(session), "--out", str(out), "--bids-out", str(made)]) == 0
+    assert main(["ivim", str(session), "--out", str(out), "--bids-out", str(made)]) == 0
     about = json.loads((made / "dataset_description.json").read_text())
     assert about["DatasetType"] == "derivative" and about["Name"] == "Parametric maps of Spines"
     anat = made / "sub-01" / "ses-a" / "anat" / "sub-01_ses-a_acq-tall_run-1_"
@@ -67,7 +67,10 @@ def test_maps_of_pdff_and_ivim_stand_in_one_data_set_that_is_read_again(data, tm
         )
         side = json.loads(stem.with_name(f"{stem.name}{ending}.json").read_text())
         assert side.get("Units") == unit
-        assert all(one.startswith("bids:raw:sub-01/ses-a/") for one in side["Sources"])
+        kind = "MEGRE" if stem == anat else "dwi"
+        assert side["Sources"] and all(
+            one.startswith("bids:raw:sub-01/ses-a/") and kind in one for one in side["Sources"]
+        )
     assert np.isnan(read_volume(f"{anat}desc-PDFF_map.nii.gz").array).any()
     mask = read_volume(f"{anat}desc-confident_mask.nii.gz").array
     assert set(np.unique(mask)) <= {0, 1} and mask.any()

@@ -19,6 +19,7 @@ from PDFFMapperLib.dicom_out.source import (
     source_of,
 )
 from PDFFMapperLib.images.attributes import RECORD
+from PDFFMapperLib.images.bids import bids_images
 from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.sidecar import with_stated_facts
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
     prefix = checked_prefix(args.prefix)
     refuse_foreign(args.out, f"{prefix}_{RECORD}", [f"{prefix}_regions.csv"])
     if args.bids_out:
-        checked_source(_given(args, family), args.bids_out)
+        checked_source(_bids_images(args, family), args.bids_out)
     recipe, images, settings, notes = _recipe_and_images(args, family)
     settings.update(_settings(args, family, recipe, images))
     source = _dicom_source(args, images)
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace, family: Family) -> int:
             count += 1
     print(f"Wrote {count} files to {args.out}")
     if args.bids_out:
-        count = len(write_bids_maps(maps, _given(args, family), args.bids_out, prefix))
+        count = len(write_bids_maps(maps, _bids_images(args, family), args.bids_out, prefix))
         print(f"Wrote {count} maps to {args.bids_out}")
     if source:
         from PDFFMapperLib.dicom_out.parametric_map import write_dicom_maps
@@ -210,10 +211,13 @@ def _paths(args: argparse.Namespace, recipe: Recipe) -> list[Path]:
     return getattr(args, recipe.flag[2:].replace("-", "_")) if recipe.flag else args.images
 
 
-def _given(args: argparse.Namespace, family: Family) -> list[Path]:
-    """All files and folders of images that were named."""
+def _bids_images(args: argparse.Namespace, family: Family) -> list[Path]:
+    """All files of images that were named; of a BIDS folder those that the family reads."""
     flagged = (_paths(args, recipe) or [] for recipe in family.recipes if recipe.flag)
-    return [*args.images, *(path for paths in flagged for path in paths)]
+    paths = [*args.images, *(path for paths in flagged for path in paths)]
+    suffixes = getattr(resolve_name(family.reader), "BIDS_SUFFIXES", ())
+    found = [bids_images(path, suffixes) if path.is_dir() else [path] for path in paths]
+    return [image for images in found for image in images]
 
 
 def _recipe_and_images(

@@ -25,6 +25,8 @@ from PDFFMapperLib.images.files import read_series
 from PDFFMapperLib.images.sidecar import other_than_typed
 from PDFFMapperLib.images.volume import Volume, grids_differ
 
+BIDS_SUFFIXES = ("dwi",)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is read, and what its files do not tell."""
@@ -77,7 +79,7 @@ def read_diffusion(
     """
     paths, notes = list(paths), []
     if len(paths) == 1 and paths[0].is_dir() and bids_root(paths[0]):
-        images = bids_images(paths[0], ["dwi"])
+        images = bids_images(paths[0], BIDS_SUFFIXES)
         if len(images) > 1:
             raise ValueError(
                 f"{paths[0]}: {len(images)} diffusion images are here; name one of them."

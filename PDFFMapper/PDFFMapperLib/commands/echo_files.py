@@ -22,7 +22,7 @@ from PDFFMapperLib.images.sidecar import (
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_units import PHASE_UNITS, echo_times_in_seconds
 
-_BIDS_ECHOES = ("MEGRE", "MESE")
+BIDS_SUFFIXES = ("MEGRE", "MESE")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +158,7 @@ def _images_of_bids(images: list[Path]) -> list[Path]:
     folder = images[0] if len(images) == 1 else None
     if folder is None or not folder.is_dir() or not bids_root(folder):
         return images
-    files = bids_images(folder, _BIDS_ECHOES)
+    files = bids_images(folder, BIDS_SUFFIXES)
     _refuse_several(folder, files)
     return files or images
 

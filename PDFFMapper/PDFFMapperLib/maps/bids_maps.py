@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.images.attributes import RECORD
-from PDFFMapperLib.images.bids import bids_images, bids_name
+from PDFFMapperLib.images.bids import bids_name
 from PDFFMapperLib.images.bids_derivative import describe, refuse_bids_out
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.json_file import write_json
@@ -35,23 +35,14 @@ desc-confident_mask says which can be used. For research use only.
 """
 
 
-def source_images(paths: Sequence[Path]) -> list[Path]:
-    """The NIfTI images that paths to files or folders of a BIDS data set name."""
-    found = []
-    for path in paths:
-        suffixes = ("MEGRE", "MESE", "dwi", "T2starw", "T1w", "T2w", "MTR")
-        found += bids_images(path, suffixes) if path.is_dir() else [path]
-    return found
-
-
 def write_bids_maps(
-    maps: Sequence[ParametricMap], paths: Sequence[Path], folder: Path, prefix: str
+    maps: Sequence[ParametricMap], images: Sequence[Path], folder: Path, prefix: str
 ) -> list[Path]:
     """Write maps into a derivative data set, whose other subjects and maps stay.
 
     Args:
         maps: of one series.
-        paths: files or folders of the data set that it was read from.
+        images: files of a BIDS data set that it was read from.
         folder: of the derivative data set.
         prefix: of the record that lists them.
 
@@ -63,7 +54,7 @@ def write_bids_maps(
             for one.
         OSError: a file could not be written whole.
     """
-    root, images = checked_source(paths, folder)
+    root = checked_source(images, folder)
     name = bids_name(images[0])
     held = [f"{key}-{name.entities[key]}" for key in _KEPT if key in name.entities]
     place = folder / images[0].absolute().parent.relative_to(root)
@@ -80,22 +71,21 @@ def write_bids_maps(
     return [place / one for one in written]
 
 
-def checked_source(paths: Sequence[Path], folder: Path) -> tuple[Path, list[Path]]:
-    """The data set and its images that maps would be of.
+def checked_source(images: Sequence[Path], folder: Path) -> Path:
+    """The root of the data set whose images maps would be of.
 
     Raises:
         ValueError: see write_bids_maps.
     """
-    if not paths:
-        raise ValueError("--bids-out: no image was named; leave --bids-out out.")
-    root = refuse_bids_out(paths[0], folder)
-    images = source_images(paths)
-    if not images or "sub" not in bids_name(images[0]).entities:
+    if not images:
+        raise ValueError("--bids-out: no image of a BIDS data set was named; leave it out.")
+    root = refuse_bids_out(images[0], folder)
+    if "sub" not in bids_name(images[0]).entities:
         raise ValueError(
-            f"--bids-out: {paths[0].name} names no subject (sub-LABEL_...), by which its maps "
+            f"--bids-out: {images[0].name} names no subject (sub-LABEL_...), by which its maps "
             "would be called; leave --bids-out out."
         )
-    return root, images
+    return root
 
 
 def bids_ending(kind: MapKind) -> str:
