@@ -459,7 +459,7 @@ def test_a_bids_data_set_is_a_cohort(tmp_path):
         (root / name).write_bytes(b"")
     (root / "dataset_description.json").write_text("{}")
     (root / "derivatives" / "maps" / "dseg.tsv").write_text(
-        "index\tname\n1\tL3 marrow\n2\tpsoas muscle\n3\tspleen\n"
+        "index\tname\n1\tL3 marrow\n2\tpsoas muscle\n3\tkidney\n"
     )
     one, two = find_studies(root, "salt")
     assert (one.name, one.patient, one.session) == ("sub-01/ses-a", "sub-01", "a")

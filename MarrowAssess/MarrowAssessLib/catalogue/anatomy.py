@@ -17,6 +17,7 @@ class Role(str, Enum):
     FAT = "fat"
     NOISE = "noise"
     LIVER = "liver"
+    SPLEEN = "spleen"
     BLOOD = "blood pool"
     LESION = "lesion"
 

@@ -414,6 +414,10 @@ _ROWS = (
         Method.UPTAKE, _SUV, Role.LIVER,
     ),
     Quantity(
+        "spleen_suv", "Spleen SUVmean", "g/ml", 2, "PET: mean uptake of the spleen.",
+        Method.UPTAKE, _SUV, Role.SPLEEN,
+    ),
+    Quantity(
         "blood_suv", "Blood pool SUVmean", "g/ml", 2, "PET: mean uptake of blood, in the aorta.",
         Method.UPTAKE, _SUV, Role.BLOOD,
     ),

@@ -65,6 +65,7 @@ _NOISE = """noise, air, background, background air, background noise, air backgr
 hintergrund, rauschen, bruit, air ambiant, aire, fondo, ruido, rumore, aria, sfondo, lucht, fond,
 fundo, ruis"""
 _LIVER = "liver, leber, foie, higado, fegato, figado, lever, hepar"
+_SPLEEN = "spleen, milz, rate, bazo, milza, baco, milt"
 _BLOOD = """blood, blood pool, aorta, descending aorta, aortic arch, abdominal aorta, aorte,
 bloodpool"""
 _LESION = "lesion, lesions, lasion, laesion, lesione, lesao, lesie, metastasis, metastase"
@@ -190,8 +191,8 @@ hemangioma, haemangioma, hamangiom, haemangiom, myeloma, fracture, fraktur, edem
 oedem, cyst, modic, schmorl, schmorl node, infarct, necrosis, osteonecrosis, infiltration, abscess,
 hernia, herniation""",
     "its ends differ: name one, such as 'proximal tibia'": "tibia, fibula, shin, schienbein",
-    "this organ or tissue is not measured": """kidney, spleen, pancreas, lung, heart, bladder, milz,
-niere, rate, bazo, milza, nier, gallbladder, stomach, bowel, intestine, colon, rectum, prostate,
+    "this organ or tissue is not measured": """kidney, pancreas, lung, heart, bladder,
+niere, nier, gallbladder, stomach, bowel, intestine, colon, rectum, prostate,
 uterus, brain, cartilage, meniscus, ligament, tendon, skin, implant, screw, metal, cement,
 visceral, vat, visceral fat, torso fat, epidural, epidural fat, imat, intermuscular, tongue, bowels,
 esophagus, duodenum, adrenal, trachea""",
@@ -213,7 +214,8 @@ def _all() -> dict[str, Word]:
     found |= _plain(Kind.VERTEBRA, "", _VERTEBRA)
     for role, phrases in (
         ("marrow", _MARROW), ("disc", _DISC), ("csf", _CSF), ("muscle", _MUSCLE), ("fat", _FAT),
-        ("noise", _NOISE), ("liver", _LIVER), ("blood pool", _BLOOD), ("lesion", _LESION),
+        ("noise", _NOISE), ("liver", _LIVER), ("spleen", _SPLEEN), ("blood pool", _BLOOD),
+        ("lesion", _LESION),
     ):  # fmt: skip
         found |= _plain(Kind.ROLE, role, phrases)
     return {" ".join(phrase.split()): word for phrase, word in found.items()}

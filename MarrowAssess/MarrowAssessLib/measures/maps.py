@@ -60,7 +60,7 @@ def _regions(book: Book, quantity: Quantity) -> list[Region]:
         for other in QUANTITIES.values()
         if other.method is Method.MAP_VALUE and other.images == quantity.images
     }
-    own |= {Role.NOISE, Role.LIVER, Role.BLOOD, Role.LESION}
+    own |= {Role.NOISE, Role.LIVER, Role.SPLEEN, Role.BLOOD, Role.LESION}
     return [region for region in book.regions.values() if region.role not in own]
 
 

@@ -23,7 +23,7 @@ from MarrowAssessLib.study.regions import PERCENTILES, Region, Statistics, effec
 
 MARGIN_MM = 3.0
 FEW_PET_VOXELS = 10
-_MEASURED = (Role.MARROW, Role.LIVER, Role.BLOOD, Role.LESION)
+_MEASURED = (Role.MARROW, Role.LIVER, Role.SPLEEN, Role.BLOOD, Role.LESION)
 _MOST_OUTSIDE = 0.1
 _AXIAL = ("sacrum", "ilium", "iliac crest", "sternum")
 _LIMBS = ("femoral", "femur", "tibia", "tibial", "humerus", "humeral")
@@ -110,7 +110,7 @@ def _apart(book: Book) -> list[tuple[str, BodyShift]]:
 
 
 def _uptakes(book: Book) -> dict[str, Uptake | str]:
-    """Of every region of marrow, liver, blood pool and lesions; or why there is none."""
+    """Of every region of marrow, liver, spleen, blood pool and lesions; or why there is none."""
     image = book.acquired[Contrast.SUV]
     return {
         one.name: _uptake(_placed(one, book), book, image)

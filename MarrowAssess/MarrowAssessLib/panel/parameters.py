@@ -8,7 +8,7 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 
 from MarrowAssessLib.catalogue.parameter_names import NOT_KNOWN, VOLUME_PARAMETERS
 
-ROLES = ["marrow", "disc", "muscle", "csf", "fat", "noise"]
+ROLES = ["marrow", "disc", "muscle", "csf", "fat", "noise", "liver", "spleen", "blood pool"]
 
 
 def with_volumes(cls: type) -> type:

@@ -202,15 +202,24 @@ def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
     """The voxels deeper inside a mask than a margin in mm (beyond the mask is outside)."""
     if not mask.any() or margin_mm <= 0:
         return mask.copy()
+    return depth_mm(mask, volume.spacing) >= margin_mm
+
+
+def depth_mm(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """How deep each voxel [k, j, i] lies inside a mask; beyond the mask is outside.
+
+    Args:
+        mask: boolean.
+        spacing: mm along i, j, k.
+    """
     # Thick voxels are divided (by an odd number), so that distance ends at their faces.
-    parts = (2 * (volume.spacing / volume.spacing.min() / 2).astype(int) + 1)[::-1]
+    parts = (2 * (spacing / spacing.min() / 2).astype(int) + 1)[::-1]
     fine = np.pad(mask, 1)
     for axis, count in enumerate(parts):
         fine = fine.repeat(count, axis)
-    spacing = volume.spacing[::-1] / parts
-    depth = ndimage.distance_transform_edt(fine, sampling=spacing) - spacing.min() / 2
-    middles = tuple(slice(n + n // 2, -n, n) for n in parts)
-    return depth[middles] >= margin_mm
+    step = spacing[::-1] / parts
+    depth = ndimage.distance_transform_edt(fine, sampling=step) - step.min() / 2
+    return depth[tuple(slice(n + n // 2, -n, n) for n in parts)]
 
 
 def _central(
@@ -239,6 +248,25 @@ def ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
     half = np.floor(radius_mm / spacing[::-1]).astype(int)
     k, j, i = np.ogrid[tuple(slice(-h, h + 1) for h in half)]
     return (k * spacing[2]) ** 2 + (j * spacing[1]) ** 2 + (i * spacing[0]) ** 2 <= radius_mm**2
+
+
+def box_round(volume: Volume, point: np.ndarray, reach_mm: float) -> tuple[slice, slice, slice]:
+    """The voxels [k, j, i] that lie within a reach of a point (RAS, mm), and some beyond."""
+    ijk = volume.ras_to_ijk(point)
+    half = np.ceil(reach_mm / volume.spacing) + 1
+    low = np.maximum(np.rint(ijk - half), 0).astype(int)
+    high = np.minimum(np.rint(ijk + half) + 1, volume.array.shape[::-1]).astype(int)
+    return tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+
+
+def distance_from(volume: Volume, box: tuple[slice, slice, slice], point: np.ndarray) -> np.ndarray:
+    """Of each voxel of a box from a point (RAS), mm."""
+    k, j, i = np.ogrid[box]
+    moved = np.zeros(np.broadcast_shapes(k.shape, j.shape, i.shape))
+    for axis in range(3):
+        row = volume.ijk_to_ras[axis]
+        moved += (row[0] * i + row[1] * j + row[2] * k + row[3] - point[axis]) ** 2
+    return np.sqrt(moved)
 
 
 def alike(level: float, noise: float, most: float) -> float:

@@ -1,4 +1,4 @@
-"""One click to a region: vertebral marrow, disc, muscle, CSF, fat or air round a point."""
+"""One click to a region: vertebral marrow, disc, muscle, CSF, fat, air or an organ."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from MarrowAssessLib.placement.body import MARGIN_MM, Placement, place_body
 from MarrowAssessLib.placement.disc import place_disc
 from MarrowAssessLib.placement.judgment import require_inside
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
+from MarrowAssessLib.placement.organ import ORGANS, place_organ
 from MarrowAssessLib.placement.tissue import grow
 
 
@@ -25,11 +26,12 @@ def place(
     """Find the structure of a given role round a point.
 
     Args:
-        volume: T1, T2, STIR, gradient echo, water, fat or PDFF image.
+        volume: T1, T2, STIR, gradient echo, water, fat or PDFF image; of organs PET or CT, too.
         point_ras: mm; inside the structure.
         role: what the point was put on.
         site: canonical site for the region's name, "" if unknown.
-        margin_mm: distance between the structure's border and the ROI; None takes the role's own.
+        margin_mm: distance between the structure's border and the ROI; None takes the role's own;
+            organs have theirs.
         options: what the ROI leaves out, see PlacingOptions.
 
     Raises:
@@ -37,6 +39,8 @@ def place(
     """
     point = np.asarray(point_ras, dtype=float)
     require_inside(volume, point)
+    if role in ORGANS:
+        return place_organ(volume, point, role)
     margin = MARGIN_MM[role] if margin_mm is None else margin_mm
     if role is Role.MARROW:
         return place_body(volume, point, site, margin, options=options)

@@ -16,6 +16,8 @@ from MarrowAssessLib.placement.body import (
     Placement,
     alike,
     ball,
+    box_round,
+    distance_from,
     eroded,
 )
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
@@ -65,9 +67,9 @@ def grow(
     """
     margin = MARGIN_MM[role] if margin_mm is None else margin_mm
     reach = REACH_MM[role]
-    box = _box_round(volume, point, reach)
+    box = box_round(volume, point, reach)
     values = volume.array[box].astype(np.float32)
-    distance = _distance(volume, box, point)
+    distance = distance_from(volume, box, point)
     seen = np.isfinite(values)
     near = distance <= max(NEAR_MM, volume.spacing.max() * NEAR_VOXELS)
     level = float(np.median(values[near & seen])) if (near & seen).any() else 0.0
@@ -132,23 +134,6 @@ def _piece_at(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
     nearest = ndimage.minimum(distance, pieces, numbers)
     sizes = np.where(nearest <= nearest.min() + 3.0, np.bincount(pieces.ravel())[1:], 0)
     return pieces == numbers[sizes.argmax()]
-
-
-def _box_round(volume: Volume, point: np.ndarray, reach_mm: float) -> tuple[slice, slice, slice]:
-    ijk = volume.ras_to_ijk(point)
-    half = np.ceil(reach_mm / volume.spacing) + 1
-    low = np.maximum(np.rint(ijk - half), 0).astype(int)
-    high = np.minimum(np.rint(ijk + half) + 1, volume.array.shape[::-1]).astype(int)
-    return tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
-
-
-def _distance(volume: Volume, box: tuple[slice, slice, slice], point: np.ndarray) -> np.ndarray:
-    k, j, i = np.ogrid[box]
-    moved = np.zeros(np.broadcast_shapes(k.shape, j.shape, i.shape))
-    for axis in range(3):
-        row = volume.ijk_to_ras[axis]
-        moved += (row[0] * i + row[1] * j + row[2] * k + row[3] - point[axis]) ** 2
-    return np.sqrt(moved)
 
 
 def muscles_beside(
