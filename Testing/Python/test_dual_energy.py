@@ -9,6 +9,7 @@ import pytest
 from PDFFMapperLib.dual_energy import calibration
 from PDFFMapperLib.dual_energy.body_size import water_equivalent_cm
 from PDFFMapperLib.dual_energy.decomposition import (
+    decompose_slice,
     hap_beside_water,
     projected,
     sd_of,
@@ -16,6 +17,7 @@ from PDFFMapperLib.dual_energy.decomposition import (
     three_materials,
     volume_shares,
     voxel_sd,
+    weights_of,
 )
 from PDFFMapperLib.dual_energy.pair import kv_of, kv_pair_of
 from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY, PAIRS
@@ -180,6 +182,28 @@ def test_maps_of_two_images():
     assert any("HU at the low, 1" in note for note in facts["notes"])
     assert any("The body is worth 2" in note for note in facts["notes"])
     assert found["HAP"].kind.unit == "mg/cm^3" and found["VNCa"].kind.unit == "HU"
+
+
+@pytest.mark.parametrize("stored", [np.int16, np.float32])
+def test_maps_hold_what_the_formula_makes_of_each_voxel(stored):
+    rng = np.random.default_rng(1)
+    of = calibration.of_kv_pair("90/Sn150", 30)
+    low = np.rint(rng.normal(150, 400, (40, 50)))
+    high = np.rint(0.6 * low + rng.normal(0, 20, low.shape))
+    doubt = (rng.random(low.shape) < 0.1).astype(np.uint8)
+    expected = three_materials(low, high, of)
+    found = np.empty((4, *low.shape), np.float32)
+    weights, told = weights_of(of).astype(np.float32), doubt.copy()
+    decompose_slice(low.astype(stored), high.astype(stored), weights, told, *found)
+    dense = (expected.hap > 600) & (doubt == 0)
+    assert dense.any() and np.array_equal(told, np.where(dense, 8, doubt))
+    for one, value, left_out in (
+        (found[0], expected.hap, doubt > 0),
+        (found[1], expected.yellow, dense | (doubt > 0)),
+        (found[2], expected.vnca, dense | (doubt > 0)),
+    ):
+        np.testing.assert_allclose(one, np.where(left_out, np.nan, value), rtol=1e-4, atol=0.02)
+    assert np.array_equal(np.isnan(found[3]), doubt > 0)
 
 
 def test_maps_of_sd_are_what_repeats_scatter_by():

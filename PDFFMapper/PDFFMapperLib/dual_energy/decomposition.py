@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 
 from PDFFMapperLib.dual_energy.calibration import (
     HAP_DENSITY,
@@ -18,6 +19,8 @@ from PDFFMapperLib.dual_energy.calibration import (
     Calibration,
 )
 
+DENSE_MG = 600.0  # of mineral: cortex, whose share of marrow nothing tells
+DENSE = 8  # in the map of reasons
 TYPICAL_HAP = 100.0  # mg/cm^3 of a vertebra, half of whose marrow is yellow
 
 
@@ -111,19 +114,45 @@ def weights_of(of: Calibration, low_weight: float = 0.5) -> np.ndarray:
     return np.stack([HAP_DENSITY * mineral, 100 * yellow, marrow, water])
 
 
-def decompose(seen: np.ndarray, weights: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def decompose(seen: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mineral (mg/cm^3), yellow share (%), CT number of the marrow and mineral beside water.
 
     Args:
         seen: CT numbers at both beams and a row of ones, of shape (3, voxels).
         weights: see `weights_of`; of the same type.
-        out: where to, of shape (4, voxels).
     """
-    made = np.matmul(weights, seen, out=out)
-    rest = made[0] * made.dtype.type(-1 / HAP_DENSITY)
-    rest += 1
-    made[1:3] /= rest
+    made = weights @ seen
+    made[1:3] /= 1 - made[0] / HAP_DENSITY
     return made
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+def decompose_slice(low, high, weights, doubt, hap, yellow, vnca, water):
+    """The same of a slice of an image in one pass over it, which memory allows just once.
+
+    Args:
+        low, high: CT numbers (j, i) of any type.
+        weights: as of `decompose`, float32.
+        doubt: uint8, why a voxel has no value; dense bone is marked as `DENSE`.
+        hap, yellow, vnca, water: float32, are filled; NaN where there is doubt, and of dense bone
+            but for its mineral.
+    """
+    w = weights
+    none, one = np.float32(np.nan), np.float32(1)
+    per, dense = np.float32(1 / HAP_DENSITY), np.float32(DENSE_MG)
+    for j in range(low.shape[0]):
+        for i in range(low.shape[1]):
+            a, b = np.float32(low[j, i]), np.float32(high[j, i])
+            mineral = w[0, 0] * a + w[0, 1] * b + w[0, 2]
+            rest = one / (one - mineral * per)
+            known = doubt[j, i] == 0
+            marrow = known and mineral <= dense
+            hap[j, i] = mineral if known else none
+            water[j, i] = w[3, 0] * a + w[3, 1] * b + w[3, 2] if known else none
+            yellow[j, i] = (w[1, 0] * a + w[1, 1] * b + w[1, 2]) * rest if marrow else none
+            vnca[j, i] = (w[2, 0] * a + w[2, 1] * b + w[2, 2]) * rest if marrow else none
+            if known and not marrow:
+                doubt[j, i] = DENSE
 
 
 def sd_of(

@@ -11,7 +11,8 @@ from PDFFMapperLib.dual_energy import calibration
 from PDFFMapperLib.dual_energy.body_size import MOST_CUT, cut_share, water_equivalent_cm
 from PDFFMapperLib.dual_energy.calibration import Calibration
 from PDFFMapperLib.dual_energy.decomposition import (
-    decompose,
+    DENSE,
+    decompose_slice,
     projected,
     sd_of,
     systematic_error,
@@ -26,10 +27,9 @@ from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 
 AIR_HU, METAL_HU, METAL_REACH_MM = -500, 2500, 5.0  # whole numbers, as most images are
-DENSE_MG = 600.0  # of mineral: cortex, whose share of marrow nothing tells
 CODES = {
     0: "none", 1: "air", 2: "metal within 5 mm", 4: "CT number cut off at 3071",
-    8: "mineral above 600 mg/cm^3, no marrow", 16: "beyond the other image",
+    DENSE: "mineral above 600 mg/cm^3, no marrow", 16: "beyond the other image",
 }  # fmt: skip
 """Bits of why a voxel has no value; of dense mineral the mineral itself is kept."""
 _HIGHEST_STORED = 3071
@@ -55,7 +55,7 @@ def of_three_materials(
     for k, one in enumerate(slices):
         tell(progress, k / len(slices))
         weights = weights_of(one, chosen.low_weight).astype(np.float32)
-        _of_slice(low.array[k], high.array[k], doubt[k], weights, made[:, k])
+        decompose_slice(low.array[k], high.array[k], weights, doubt[k], *made[:, k])
     arrays = dict(zip(("HAP", "yellow_share", "VNCa", "HAP_water"), made, strict=True))
     middle = slices[len(slices) // 2]
     covariance = _noise(low, high, doubt, notes)
@@ -71,26 +71,6 @@ def of_three_materials(
         }
     facts["low_share"] = chosen.low_weight
     return _maps(low, arrays, doubt, {**facts, "notes": notes})
-
-
-def _of_slice(
-    low: np.ndarray, high: np.ndarray, doubt: np.ndarray, weights: np.ndarray, made: np.ndarray
-) -> None:
-    """Fill the four maps of a slice, and mark dense bone; rows of air alone are not computed."""
-    rows = np.flatnonzero(~doubt.all(axis=1))
-    first, last = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
-    made[:, :first], made[:, last:] = np.nan, np.nan
-    if not rows.size:
-        return
-    part = slice(first, last)
-    seen = np.ones((3, (last - first) * low.shape[1]), np.float32)
-    seen[0], seen[1] = low[part].ravel(), high[part].ravel()
-    np.copyto(seen[0], np.nan, where=doubt[part].ravel() > 0)  # and so is all that is made of it
-    out = made[:, part].reshape(4, -1)  # of whole rows, so it is no copy
-    decompose(seen, weights, out)
-    dense = np.flatnonzero(out[0] > DENSE_MG)
-    out[1:3, dense] = np.nan
-    doubt[part].reshape(-1)[dense] |= 8
 
 
 def _sd_maps(
