@@ -199,8 +199,8 @@ def test_a_drawn_focus_is_measured_and_lies_in_marrow_or_outside():
     from MarrowAssessLib.findings.form import forms
 
     held = {field.name: field.measured for field in forms(measure(one).measurements)[0].fields}
-    assert held["Focal lesions, number"] == "2 drawn"
-    assert held["Extramedullary, paramedullary disease"].startswith("node, 5 of the five-point")
+    assert held["Focal lesions, number and sites"] == "2 drawn"
+    assert held["Extramedullary disease"].startswith("node, 5 of the five-point")
 
 
 def test_the_score_is_a_rule_with_its_source():
@@ -557,4 +557,6 @@ def test_the_form_of_pet():
     assert held["Marrow, five-point score"] == "2 to 4 in 3 regions"
     assert held["Hottest region drawn"].startswith("left femoral diaphysis, 4 of the five-point")
     assert held["Marrow of limbs"] == "1 regions above liver and blood pool"
-    assert held["Focal lesions, number"] == "" and "elsewhere by analogy" in form.note
+    for of_reader in ("Focal lesions, number and sites", "Extramedullary disease"):
+        assert held[of_reader] == ""
+    assert "elsewhere by analogy" in form.note

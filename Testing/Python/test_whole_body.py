@@ -355,11 +355,11 @@ def test_the_form_holds_what_was_measured_and_chooses_nothing(tmp_path):
     assert held["Pattern"].measured == ""  # the reader's
     assert "for leukemia by analogy" in form.note
     words = held["Incidental findings (ONCO-RADS)"].choices
-    assert words.startswith("1 normal   2 benign, highly likely") and "5 malignant" in words
-    assert held["Response (RAC)"].choices.startswith("1 highly likely responding")
+    assert words[:2] == ("1 normal", "2 benign, highly likely") and "5 malignant" in words[4]
+    assert held["Response (RAC)"].choices[0] == "1 highly likely responding"
     write_html(made, [], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "MY-RADS patterns" in page and "focal on diffuse" in page
+    assert "MY-RADS patterns" in page and "&#9744;&nbsp;focal on diffuse" in page
     check_histogram(made, page, lesions)
 
 
@@ -436,3 +436,19 @@ def test_the_sample_s_lesions_have_their_truth(phantom):
         assert one.value == pytest.approx(phantom.true_value(one), rel=0.01)
     (focal,) = [one for one in numbers if one.quantity == "focal_lesions" and not one.site]
     assert focal.value == 1
+
+
+def test_lesions_are_proposed_in_the_spine_that_was_found(phantom, computed_once, tmp_path):
+    """Without any region: bodies with their rim, and muscle beside them, from the T1 image."""
+    from MarrowAssessLib.commands.main import main
+    from PDFFMapperLib.images.files import read_volume, write_volume
+
+    joined, t1 = phantom.whole_body(), phantom.study().volumes[Contrast.T1]
+    arguments = ["lesions", "--column", "auto", "--out", str(tmp_path / "out")]
+    for name, volume in (("T1", t1), ("ADC", joined.adc), ("DWI", joined.high)):
+        write_volume(volume, tmp_path / f"{name}.nrrd")
+        arguments += ["--volume", f"{name}={tmp_path / f'{name}.nrrd'}"]
+    assert main(arguments) == 0
+    found = read_volume(tmp_path / "out" / "lesions.nrrd").array > 0
+    drawn = propose(joined.adc, joined.high, phantom.skeleton()).mask  # in true bodies
+    assert 2 * (found & drawn).sum() / (found.sum() + drawn.sum()) > 0.9

@@ -1,9 +1,13 @@
 """Structured forms that a reader fills in, with what was measured beside each field.
 
-PET after the fields of IMPeTUs, whole-body diffusion after the patterns of MY-RADS and the response
-of MET-RADS-P. Table 3 of MET-RADS-P was read, and the names of response categories of MY-RADS in
-an abstract (doi 10.1148/rg.250082), those of ONCO-RADS in another (Hu 2024, doi
-10.1186/s40644-024-00665-z): no class of the others is coded, and none is chosen here.
+PET after the fields of IMPeTUs, as the abstract of its proposal lists them (Nanni 2016, doi
+10.1007/s00259-015-3200-9), and the response of Lugano 2014, as a table prints it
+(jnm.snmjournals.org/highwire/markup/79263) and an abstract uses it (doi 10.1148/rg.250082).
+Whole-body diffusion after the patterns of MY-RADS, as a review in open access draws them
+(PMC9935955, figure 7), its response categories (the same abstract) and table 3 of MET-RADS-P;
+ONCO-RADS after an abstract (Hu 2024, doi 10.1186/s40644-024-00665-z). The papers of IMPeTUs and
+MY-RADS themselves could not be read: how they group numbers of lesions is not coded, and the
+software chooses nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +18,28 @@ from dataclasses import dataclass
 from MarrowAssessLib.catalogue.anatomy import OUTSIDE
 from MarrowAssessLib.measures.measurement import Measurement
 
-READER = "____"
+SCORES = ("1", "2", "3", "4", "5")
+NO_OR_SITE = ("no", "yes: site")
+PATTERNS = (
+    "normal",
+    "focal (above 5 mm, brighter than muscle and marrow)",
+    "diffuse (all marrow brighter than muscle)",
+    "focal on diffuse",
+    "micronodular (many of up to 5 mm)",
+)
 INCIDENTAL = (
-    "1 normal   2 benign, highly likely   3 benign, likely   4 malignant, likely   "
-    "5 malignant, highly likely"
-)
+    "1 normal", "2 benign, highly likely", "3 benign, likely", "4 malignant, likely",
+    "5 malignant, highly likely",
+)  # fmt: skip
 RESPONSES = (
-    "1 highly likely responding   2 likely responding   3 no change   4 likely progressing   "
-    "5 highly likely progressing"
-)
+    "1 highly likely responding", "2 likely responding", "3 no change", "4 likely progressing",
+    "5 highly likely progressing",
+)  # fmt: skip
+METABOLIC = (
+    "first scan", "complete (score 1 to 3, no marrow involved)",
+    "partial (4 or 5, less uptake than before)", "stable (4 or 5, unchanged)",
+    "progressive (new, recurrent or more uptake)",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,12 +49,12 @@ class Field:
     Attributes:
         name: of the field.
         measured: what this software measured for it, "" where nothing is.
-        choices: words that the reader chooses from, or a line to write on.
+        choices: what the reader chooses from; without them there is a line to write on.
     """
 
     name: str
     measured: str
-    choices: str = READER
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,19 +87,18 @@ def _of_pet(found: dict[str, list[Measurement]]) -> Form:
     outside = [one for one in lesions if one.site == OUTSIDE]
     focal = [one for one in lesions if one.site != OUTSIDE]
     fields = (
-        Field("Marrow, five-point score", _range(scores), "1   2   3   4   5"),
+        Field("Marrow, five-point score", _range(scores), SCORES),
         Field("Marrow of limbs", _numbers(limbs, " regions above liver and blood pool")),
-        Field(
-            "Hottest region drawn",
-            f"{highest.site or highest.measured[0]}, {highest.words}",
-            READER,
-        ),
-        Field("Focal lesions, number", f"{len(focal)} drawn" if focal else "", READER),
-        Field("Hottest focal lesion, five-point score", _hottest(focal), "1   2   3   4   5"),
+        Field("Hottest region drawn", f"{highest.site or highest.measured[0]}, {highest.words}"),
+        Field("Focal lesions, number and sites", f"{len(focal)} drawn" if focal else ""),
+        Field("Hottest focal lesion, five-point score", _hottest(focal), SCORES),
         Field("Osteolyses on CT, number", ""),
-        Field("Extramedullary, paramedullary disease", _hottest(outside), "no   yes: site, score"),
-        Field("Fractures, height grade", _numbers(found.get("height_grade", [])), "no   yes"),
-        Field("G-CSF, anemia, infection, chemotherapy within 4 weeks", "", "no   yes: which"),
+        Field("Paramedullary disease", "", NO_OR_SITE),
+        Field("Extramedullary disease", _hottest(outside), NO_OR_SITE),
+        Field("Extramedullary, five-point score", "", SCORES),
+        Field("Fractures, height grade", _numbers(found.get("height_grade", [])), NO_OR_SITE),
+        Field("Response of marrow (Lugano 2014)", "", METABOLIC),
+        Field("G-CSF, anemia, infection, chemotherapy within 4 weeks", "", ("no", "yes: which")),
     )
     return Form(
         "PET of marrow (fields of IMPeTUs)",
@@ -107,7 +123,7 @@ def _of_diffusion(found: dict[str, list[Measurement]]) -> Form:
     shares = [found[f"adc_{name}_share"][0].value for name in ("low", "middle", "high")]
     (volume,), (adc,) = found["diffusion_volume"], found["global_adc"]
     fields = (
-        Field("Pattern", "", "normal   focal   diffuse   focal on diffuse   micronodular"),
+        Field("Pattern", "", PATTERNS),
         Field("Focal lesions above 5 mm", f"{total} ({parts})" if parts else total),
         Field("Total diffusion volume", f"{volume.value:.1f} ml"),
         Field("Global ADC", f"{adc.value:.2f} x 10^-3 mm^2/s"),
@@ -116,6 +132,8 @@ def _of_diffusion(found: dict[str, list[Measurement]]) -> Form:
             " / ".join(f"{one:.0f} %" for one in shares),
         ),
         Field("ADC of marrow by part", marrow),
+        Field("Paramedullary disease (continuous with bone)", "", NO_OR_SITE),
+        Field("Extramedullary disease (apart from bone)", "", NO_OR_SITE),
         Field("Response (RAC)", "of two visits by follow-up", RESPONSES),
         Field("Incidental findings (ONCO-RADS)", "", INCIDENTAL),
     )

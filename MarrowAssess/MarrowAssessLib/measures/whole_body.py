@@ -72,7 +72,9 @@ def propose(
         missing = "marrow" if not marrow else "muscle"
         raise ValueError(
             f"No region of {missing} was given; lesions are sought in marrow and compared with "
-            "muscle."
+            "muscle. Give a segmentation of the skeleton with a muscle, or let spine and muscles "
+            "be found (--column auto on T1 or a water image): no mask of the whole skeleton is "
+            "made from MRI."
         )
     if not (over_muscle > 0 and adc_limits[0] < adc_limits[1]):
         raise ValueError(

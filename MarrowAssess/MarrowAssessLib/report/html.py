@@ -23,7 +23,7 @@ from MarrowAssessLib.catalogue.quantities import (
     TEXTURE_IMAGES,
     Quantity,
 )
-from MarrowAssessLib.findings.form import forms
+from MarrowAssessLib.findings.form import Field, forms
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
@@ -136,7 +136,8 @@ def _forms(assessment: Assessment) -> str:
     text = ""
     for form in forms([one.measurement for one in assessment.results]):
         rows = "".join(
-            f"<tr><th>{escape(f.name)}</th><td>{escape(f.measured)}</td><td>{escape(f.choices)}</td></tr>"
+            f"<tr><th>{escape(f.name)}</th><td>{escape(f.measured)}</td>"
+            f"<td class=w>{_choices(f)}</td></tr>"
             for f in form.fields
         )
         text += (
@@ -144,6 +145,11 @@ def _forms(assessment: Assessment) -> str:
             f"<th>Measured</th><th>Reader</th></tr></thead><tbody>{rows}</tbody></table>"
         )
     return text
+
+
+def _choices(field: Field) -> str:
+    """A box to tick for each choice of a field, or a line to write on."""
+    return " ".join(f"<span>&#9744;&nbsp;{escape(one)}</span>" for one in field.choices) or "____"
 
 
 def _spectra(assessment: Assessment) -> str:
