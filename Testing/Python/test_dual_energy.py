@@ -404,6 +404,32 @@ def test_roles_of_ct():
     assert role(ImageType=removed, DecompositionMaterials=["calcium"]) == "vnca_projected"
 
 
+@pytest.mark.parametrize(
+    ("stored", "slope", "intercept"),
+    [
+        (np.int16, 1, 0),
+        (np.uint16, 1, -1024),
+        (np.int16, 1, -1024),
+        (np.uint16, 1, -8192),
+        (np.uint16, 0.1, -1024),
+    ],
+)
+def test_ct_numbers_are_those_of_any_storage(tmp_path, stored, slope, intercept):
+    from dicom_files import classic_slice
+    from PDFFMapperLib.dicom.selection import read_source
+
+    hu = np.array([[-1000, -100, 0], [50, 400, 3000]])
+    for k in range(3):
+        classic_slice(
+            tmp_path, f"{k}.dcm", k, np.rint((hu - intercept) / slope).astype(stored),
+            Modality="CT", KVP=90, sop_class="1.2.840.10008.5.1.4.1.1.2", series="1.2.3",
+            RescaleSlope=slope, RescaleIntercept=intercept, RescaleType="HU",
+        )  # fmt: skip
+    volume = read_source(tmp_path)
+    np.testing.assert_allclose(volume.array[1], hu, atol=0.06)
+    assert volume.attributes["RescaleIntercept"] == intercept
+
+
 def test_folders_that_do_not_settle_the_pair(tmp_path):
     from dicom_files import classic_slice
     from PDFFMapperLib.commands.ct_files import read

@@ -195,14 +195,45 @@ def test_what_gives_no_suv_is_refused(changes, given, words):
 # --- series ---
 
 
-def test_a_series_is_read_as_suv(tmp_path):
+def write_pet(folder, places, names=None):
+    """Slices at places along the slab (slice numbers), with a slope that makes their SUV k + 1."""
     series, weight = generate_uid(), DECAYED / 1000
-    for k in range(4):
+    for n, k in enumerate(places):
         facts = {e.keyword: e.value for e in header() if e.keyword and e.keyword != "PatientSex"}
-        facts |= {"Modality": "PT", "SeriesDescription": "FDG", "InstanceNumber": k + 1}
+        facts |= {"Modality": "PT", "SeriesDescription": "FDG", "InstanceNumber": n + 1}
         facts |= {"RescaleSlope": weight / 70 * (k + 1) / 100, "sop_class": PET, "series": series}
         pixels = np.full((6, 5), 100, np.int16)
-        classic_slice(tmp_path, f"{k}.dcm", k, pixels, **facts)
+        classic_slice(folder, f"{names[n] if names else n}.dcm", k, pixels, **facts)
+
+
+def test_slices_in_any_order_of_files_and_numbers_are_the_same_image(tmp_path):
+    write_pet(tmp_path, [2, 0, 3, 1], names=["b", "d", "a", "c"])
+    volume = read_source(tmp_path)
+    for k in range(4):
+        np.testing.assert_allclose(volume.array[k], k + 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ([0, 1, 2, 4, 5, 6], "mm apart"),  # one is missing
+        ([0, 1, 1, 2, 3], "taken more often"),  # one twice
+    ],
+)
+def test_missing_and_doubled_slices_of_a_pet_are_refused_by_name(tmp_path, places, words):
+    write_pet(tmp_path, places)
+    with pytest.raises(ValueError, match=words):
+        read_source(tmp_path)
+
+
+def test_a_bed_join_that_is_a_little_off_is_interpolated_and_said(tmp_path):
+    write_pet(tmp_path, [0, 1, 2, 2.976, 3.976])
+    volume = read_source(tmp_path)
+    assert len(volume.array) == 5 and any("mm apart" in note for note in volume.notes)
+
+
+def test_a_series_is_read_as_suv(tmp_path):
+    write_pet(tmp_path, range(4))
     volume = read_source(tmp_path)
     for k in range(4):  # a slope of its own for each slice
         np.testing.assert_allclose(volume.array[k], k + 1, rtol=1e-5)
