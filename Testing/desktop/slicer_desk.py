@@ -265,6 +265,7 @@ class Desk(SceneDesk):
 def main():
     """Every step; those that passed and what was wrong with the others, as JSON."""
     desk, done, failed = Desk(), [], {}
+    known = [step.__name__ for step in steps.STEPS]
     slicer.util.mainWindow().showMaximized()
     slicer.app.processEvents()
     for step in steps.STEPS:
@@ -276,7 +277,8 @@ def main():
         else:
             done.append(step.__name__)
         # Also where Slicer does not live to see the next one.
-        (OUT / "outcome.json").write_text(json.dumps({"done": done, "failed": failed}))
+        outcome = {"steps": known, "done": done, "failed": failed}
+        (OUT / "outcome.json").write_text(json.dumps(outcome))
     slicer.util.exit(1 if failed else 0)
 
 
