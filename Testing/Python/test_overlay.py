@@ -18,7 +18,9 @@ from MarrowAssessLib.report.label_layout import CORONAL, SAGITTAL, Place  # noqa
 from MarrowAssessLib.scene import files as scene  # noqa: E402
 from MarrowAssessLib.scene import overlay, rendering  # noqa: E402
 from MarrowAssessLib.scene import segments as segment_nodes  # noqa: E402
+from MarrowAssessLib.scene.live_results import overlay_displays  # noqa: E402
 from MarrowAssessLib.scene.overlay import SiteResult  # noqa: E402
+from MarrowAssessLib.scene.side_by_side import show_both  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene import volumes as volume_nodes  # noqa: E402
@@ -369,3 +371,47 @@ def test_every_label_fits_into_the_picture(spine, tmp_path):
         picture, _ = hues(tmp_path / name)
         above_orientation_marker = picture[: -picture.shape[0] // 5]
         assert not (above_orientation_marker[:, -6:] > 230).all(axis=-1).any(), name
+
+
+@needs_rendering
+def test_3d_views_that_are_opened_for_two_visits_have_their_legends(spine):
+    node, now = spine
+    earlier = segment_nodes.regions_to_node(segment_nodes.regions_from_node(now, node), node)
+    for one in (earlier, now):
+        overlay.show_results(one, RESULTS)
+    views = []
+    for name in "12":  # opened after the legends were made
+        views.append(rendering._View((300, 200)))
+        known = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLViewNode")
+        views[-1].node = known or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode")
+        views[-1].node.SetLayoutName(name)
+        views[-1].screen_scale = views[-1].node.GetScreenScaleFactor()
+        factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
+        views[-1].manage(factory, rendering._MANAGERS_3D, views[-1].node)
+
+    def bars(view):
+        view.window.Render()
+        renderers = view.window.GetRenderers()
+        count = renderers.GetNumberOfItems()
+        props = [one.GetViewProps() for one in map(renderers.GetItemAsObject, range(count))]
+        found = [
+            one
+            for held in props
+            for one in map(held.GetItemAsObject, range(held.GetNumberOfItems()))
+        ]
+        return sum(one.IsA("vtkScalarBarActor") and one.GetVisibility() for one in found)
+
+    def legends(segmentation):
+        found = overlay_displays(segmentation)
+        return [one for one in found if one.IsA("vtkMRMLColorLegendDisplayNode")]
+
+    before = [[one.GetTitleText(), one.GetSize(), one.GetPosition()] for one in legends(now)]
+    assert [bars(view) for view in views] == [0, 0]
+    show_both(earlier, now)
+    assert all(bars(view) for view in views)
+    assert [
+        [one.GetTitleText(), one.GetSize(), one.GetPosition()] for one in legends(now)
+    ] == before
+    assert legends(now)[0].GetAttribute(overlay.SCORED) == "yes"
+    for view in views:
+        view.close()

@@ -76,6 +76,12 @@ def test_what_is_in_a_folder_is_shown_in_both_panels(name, request, tmp_path, mo
     shown.ui.inspectButton.click()
     assert "#3 sag t1" in shown.ui.inspectionText.plainText
     assert not shown.ui.inspectionText.qobject.isHidden()
+    progress, shown.frame.progress = shown.frame.progress, lambda part: False
+    shown.ui.inspectionText.plainText = ""
+    shown.ui.inspectButton.click()
+    assert shown.ui.inspectionText.plainText == ""
+    assert "Canceled; the folder was not read to its end." in shown.ui.folderLabel.text
+    shown.frame.progress = progress
 
 
 def dicom_study(folder):

@@ -322,7 +322,6 @@ def a_spectrum_and_a_score_are_given(desk):
         words = panel.ui.verdictLabel.text
         check("for fracture" in words, f"No score is given: {panel.ui.filesHintLabel.text}")
         desk.shot("spectrum_and_score")
-        desk.fold(panel.ui.optionsCollapsibleButton)
         place = desk.cell(panel, "L3", "Fat signal fraction, MRS")
         desk.click_cell(panel.ui.resultsTable, *place)
         desk.click(panel.ui.showChartButton)
@@ -330,12 +329,10 @@ def a_spectrum_and_a_score_are_given(desk):
         check(title.startswith("Spectrum of L3"), f"The number leads to {title}.")
         desk.shot("spectrum")
         desk.click(panel.ui.showChartButton)
-        desk.unfold(panel.ui.optionsCollapsibleButton)
         desk.type(panel.ui.spectraLineEdit, "")
         desk.type(panel.ui.scorePath, "")
         check(not has(panel, "Fat signal fraction, MRS"), "The spectrum stays.")
         check("for fracture" not in panel.ui.verdictLabel.text, "The score stays.")
-        desk.fold(panel.ui.optionsCollapsibleButton)
 
 
 def mr_and_pet_of_one_day_are_one_study(desk):

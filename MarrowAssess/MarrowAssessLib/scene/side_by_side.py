@@ -23,6 +23,7 @@ def show_both(
     slices = [one.GetID() for one in slicer.util.getNodesByClass("vtkMRMLSliceNode")]
     views = _views()[: len(LABELS)]
     for view, label, segmentation in zip(views, LABELS, (earlier, now), strict=True):
+        _renew_legends(segmentation)
         _show_in(segmentation, [view.GetID(), *(slices if segmentation is now else ())])
         show_segmentation(segmentation, True)
         view.SetLayoutLabel(label)
@@ -43,6 +44,20 @@ def show_one(
         if segmentation is not None and segmentation.GetScene():
             _show_in(segmentation, ())
             show_segmentation(segmentation, segmentation is now)
+
+
+def _renew_legends(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Put copies in place of its legends: a view draws only those that were added after it."""
+    legends = [
+        one for one in overlay_displays(segmentation) if one.IsA("vtkMRMLColorLegendDisplayNode")
+    ]
+    for old in legends:
+        display = old.GetPrimaryDisplayNode()
+        slicer.mrmlScene.RemoveNode(old)
+        new = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
+        new.CopyContent(old)
+        for name in old.GetAttributeNames():
+            new.SetAttribute(name, old.GetAttribute(name))
 
 
 def _show_in(segmentation: slicer.vtkMRMLSegmentationNode, view_ids: Sequence[str]) -> None:

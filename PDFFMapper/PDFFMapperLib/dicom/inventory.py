@@ -32,6 +32,7 @@ from PDFFMapperLib.images.bids import bids_name
 from PDFFMapperLib.images.files import read_series
 from PDFFMapperLib.images.sidecar import sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, share, tell
 
 SHORT_TE_MS = 0.2  # an echo before that is one of UTE or ZTE
 _SPECTRA = (".rda", ".sdat")
@@ -107,11 +108,16 @@ class Inventory:
     sex: str | None = None
 
 
-def inventory(folder: str | Path) -> Inventory:
+def inventory(folder: str | Path, progress: Progress | None = None) -> Inventory:
     """List what is in a folder (or file), reading headers of DICOM and small facts of others.
+
+    Args:
+        folder: where to look, in the folders in it as well.
+        progress: called with the fraction done; returning False cancels.
 
     Raises:
         FileNotFoundError: there is no such folder or file.
+        InterruptedError: canceled.
     """
     root = Path(folder)
     if not root.exists():
@@ -119,9 +125,10 @@ def inventory(folder: str | Path) -> Inventory:
     files = sorted(root.rglob("*")) if root.is_dir() else [root]
     files = [file for file in files if file.is_file() and not file.name.startswith(".")]
     images = [file for file in files if file.name.lower().endswith(_FILES)]
-    dicom = read_dicom_files(files, str(root))
+    dicom = read_dicom_files(files, str(root), share(progress, 0, 0.9))
     series = [_of_dicom(dicom, one) for one in dicom]
-    for file in images:
+    for n, file in enumerate(images):
+        tell(progress, 0.9 + 0.1 * n / len(images), f"Reading {root}")
         try:
             series.append(_of_image_file(file, root))
         except (ValueError, OSError) as error:

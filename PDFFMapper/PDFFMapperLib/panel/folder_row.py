@@ -77,8 +77,13 @@ class FolderRow:
 
     def inspect(self, folder: str) -> None:
         """Show what is in a folder."""
-        with slicer.util.tryWithErrorDisplay(_("The folder cannot be read."), waitCursor=True):
-            self._ui.inspectionText.plainText = "\n".join(lines(inventory(folder), folder))
+        with self._frame.working(_("The folder cannot be read."), True):
+            try:
+                found = inventory(folder, self._frame.progress)
+            except InterruptedError:
+                self.say(_("Canceled; the folder was not read to its end."))
+                return
+            self._ui.inspectionText.plainText = "\n".join(lines(found, folder))
             self._ui.inspectionText.visible = True
 
     def _run(self, job: Callable[[], LoadedDicom]) -> LoadedDicom | None:
