@@ -224,7 +224,7 @@ def test_what_the_j_factors_rest_on_is_said():
         sequence: " ".join(analyze(spectra_of(made(sequence=sequence))).notes)
         for sequence in (PRESS, STEAM)
     }
-    assert "of glycerol are not confirmed by a source" in told[PRESS]
+    assert "Hz of glycerol are not confirmed by a source" in told[PRESS]
     assert "mixing time was not counted" in told[STEAM] and "mixing time" not in told[PRESS]
 
 

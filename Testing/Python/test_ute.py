@@ -15,7 +15,13 @@ from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, known_
 from PDFFMapperLib.ute.echoes import ute_pair, ute_series
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.recipe import UTE
-from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of
+from PDFFMapperLib.ute.region_signal import (
+    RegionSignal,
+    _information_table,
+    bessels,
+    information_of,
+    ratio_of,
+)
 from PDFFMapperLib.ute.steady_state import Pools, hard_pulse
 from PDFFMapperLib.ute.tri_component import three_components
 from PDFFMapperLib.ute.water import water_densities
@@ -28,6 +34,12 @@ PI_TRUE = 100 * Tibia().cortex(np.array(2.2)) / Tibia().cortex(np.array(0.032))
 
 def rician(signal, voxels, rng):
     return np.abs(signal + rng.standard_normal(voxels) + 1j * rng.standard_normal(voxels))
+
+
+def summed(signal, voxels, rng, coils):
+    """Root of the sum of squares of receivers that share a signal evenly."""
+    each = [rician(signal / coils**0.5, voxels, rng) for _ in range(coils)]
+    return np.sqrt(np.sum(np.square(each), axis=0))
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +71,61 @@ def test_pi_of_a_region_has_no_noise_floor(percent):
     assert abs(np.mean(found) - percent) < 0.3  # its own standard error is 0.08 points
     assert np.mean(plain) - percent > (7 if percent < 10 else 2)
     assert 0.88 <= np.mean(covered) <= 1.0  # 0.95, of 60
+
+
+def test_pi_of_summed_receivers_has_no_floor_either():
+    """8 receivers at SNR 10: their floor is 4 times the noise and the ratio reads 40 %."""
+    rng = np.random.default_rng(7)
+    found, plain, covered = [], [], []
+    for _ in range(80):
+        early, late = (summed(s, 100, rng, 8) for s in (10.0, 1.5))
+        above, below = RegionSignal(late, 1.0, 1.0, 8), RegionSignal(early, 1.0, 1.0, 8)
+        found.append(100 * above.value / below.value)
+        plain.append(100 * late.mean() / early.mean())
+        if len(covered) < 30:
+            ratio = ratio_of(above, below).times(100)
+            covered.append(ratio.lower <= 15 <= ratio.upper)
+    assert abs(np.mean(found) - 15) < 1.0  # its own standard error is 0.3 points
+    assert np.mean(plain) > 35
+    assert np.mean(covered) > 0.8  # 0.95, of 30
+
+
+def test_information_of_summed_receivers_is_the_variance_of_the_score():
+    nodes, table = _information_table(1)
+    assert information_of(nodes) == pytest.approx(table, abs=2e-3)
+    rng = np.random.default_rng(11)
+    for coils, snr in ((4, 1.5), (4, 6.0), (16, 5.0)):
+        held = summed(snr, 20000, rng, coils)
+        score = held * bessels(held * snr, coils)[1] - snr
+        assert np.mean(score) == pytest.approx(0, abs=0.03)
+        assert information_of(snr, coils) == pytest.approx(np.var(score), rel=0.05)
+    assert information_of(200.0, 4) == pytest.approx(1, abs=1e-3)
+
+
+def test_images_of_summed_receivers_by_the_number_that_is_stated(tibia):
+    """Noise, PI and both components of a tibia by 4 receivers; one receiver is refused."""
+    images, labels, _ = Tibia().volumes(sigma=1.0, coils=4)
+    asked = SimpleNamespace(echo_times_s=None, sigma=None, coils=4)
+    data = ute_series(images, asked)
+    assert data.noise.sigma == pytest.approx(1, abs=0.03)
+    assert "of 4 receivers, of the images' corners" in data.noise.told
+    row = regions.porosity_index(data, labels == 1)[0]
+    assert row.lower - 0.2 < PI_TRUE < row.upper + 0.2
+    made = UTE.recipe("bi-component").make(
+        images, coils=4, mask=images[0].with_array((labels == 1).astype(np.uint8))
+    )
+    low, high = made[0].provenance["region"]["bound_fraction"][1:]
+    assert low - 0.5 < 78 < high + 0.5 and high - low < 6
+    assert np.nanmean(made[0].volume.array) == pytest.approx(78, abs=2)
+    with pytest.raises(
+        ValueError, match=r"--coils\). The first corner: The background's mean over SD is 3"
+    ):
+        noise_of(data.signal)
+    with pytest.raises(ValueError, match=r"noise of 16 receivers gives 7\.9\d; about 4 would give"):
+        noise_of(data.signal, coils=16)
+    masked = np.where(data.signal > 4, data.signal, 0)
+    with pytest.raises(ValueError, match="fewer than 100 values, or the scanner has masked it"):
+        noise_of(masked, coils=4)
 
 
 def test_a_region_of_noise_has_no_signal_and_many_voxels_are_as_few():

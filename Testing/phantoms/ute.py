@@ -37,9 +37,16 @@ class Tibia:
         return self.snr * (f * short + (1 - f) * long)
 
     def volumes(
-        self, te_ms: tuple[float, ...] = EIGHT_MS, seed: int = 0, sigma: float = 5.0
+        self,
+        te_ms: tuple[float, ...] = EIGHT_MS,
+        seed: int = 0,
+        sigma: float = 5.0,
+        coils: int = 1,
     ) -> tuple[list[Volume], np.ndarray, np.ndarray]:
-        """One magnitude image per echo time; labels (1 cortex, 2 marrow); true bound fraction."""
+        """One magnitude image per echo time; labels (1 cortex, 2 marrow); true bound fraction.
+
+        The magnitude is the root of the sum of squares of coils that share the signal evenly.
+        """
         rng = np.random.default_rng(seed)
         shape = (3, 48, 48)
         y, x = np.mgrid[:48, :48] - 23.5
@@ -53,8 +60,9 @@ class Tibia:
             true = np.where(cortex, self.cortex(te, bound), 0.0)
             true[marrow] = 1.5 * self.snr * np.exp(-te / 12)
             true[muscle] = 1.2 * self.snr * np.exp(-te / 25)
-            noise = rng.standard_normal((2, *shape))
-            array = sigma * np.abs(true + noise[0] + 1j * noise[1])
+            noise = rng.standard_normal((2, coils, *shape))
+            each = np.abs(true / coils**0.5 + noise[0] + 1j * noise[1])
+            array = sigma * np.sqrt(np.sum(each**2, axis=0))
             name = f"UTE {te:g} ms"
             images.append(
                 Volume(array.astype(np.float32), GRID, name, {**facts, "EchoTime": float(te)})

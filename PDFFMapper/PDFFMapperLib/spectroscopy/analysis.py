@@ -55,8 +55,9 @@ METHOD = (
 
 COUPLINGS = (
     "Of the coupling constants those of methyl (6.9 Hz) and of olefinic to allylic protons (7 Hz) "
-    "stand in a published simulation; 7 Hz for the rest of the chain and 11.9, 5.9 and 4.3 Hz of "
-    "glycerol are not confirmed by a source."
+    "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain and 11.9, 5.9 and "
+    "4.3 Hz of glycerol are not confirmed by a source: that simulation has 5.9 Hz within CH2 of "
+    "glycerol and 11.4 to 11.9 Hz to its CH, the other way round."
 )
 STEAM_FACTOR = "In STEAM the mixing time was not counted in the evolution of J."
 

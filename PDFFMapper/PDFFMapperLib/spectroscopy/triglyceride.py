@@ -5,7 +5,9 @@ double bonds (nmidb): Hamilton 2011, doi 10.1002/nbm.1622.
 
 Coupling constants (Hz, first order): methyl to methylene 6.9 and olefinic to allylic 7, of
 Schaumburg and Bernstein 1968 (Lipids 3:193) as used in the SimnTG simulations of Ouwerkerk; 7 for
-all other vicinal protons of the chain; glycerol 11.9 within CH2, 5.9 and 4.3 to CH.
+all other vicinal protons of the chain; glycerol 11.9 within CH2, 5.9 and 4.3 to CH, for which no
+source was read: SimnTG has 5.9 within CH2 and 11.4 to 11.9 to CH. CH of glycerol is one proton
+beside 2 ndb of olefins.
 """
 
 from __future__ import annotations

@@ -97,13 +97,14 @@ def cramer_rao_sd(
     model: Model = TWO_COMPONENTS,
     known: Sequence[int] = (),
     priors: Mapping[int, tuple[float, float]] | None = None,
+    coils: int = 1,
 ) -> np.ndarray:
     """Least SD of any unbiased fit of each parameter; inf if undetermined, 0 if `known`.
 
     `priors`: mean and SD by which a parameter is known from elsewhere, by its place.
     """
     te_ms = np.asarray(te_ms, float)
-    weights = information_of(model.signal(parameters, te_ms) / sigma) * voxels / sigma**2
+    weights = information_of(model.signal(parameters, te_ms) / sigma, coils) * voxels / sigma**2
     slopes = model.gradient(parameters, te_ms)
     open_ones = [n for n in range(len(parameters)) if n not in known]
     information = slopes.T @ (weights[:, None] * slopes)
@@ -114,9 +115,9 @@ def cramer_rao_sd(
     return sds
 
 
-def known_t2star_sd(parameters: Sequence[float], te_ms: np.ndarray) -> float:
+def known_t2star_sd(parameters: Sequence[float], te_ms: np.ndarray, coils: int = 1) -> float:
     """Least SD of a voxel's bound fraction with both T2* known, in noise of SD 1."""
-    return float(cramer_rao_sd(parameters, te_ms, 1.0, known=(2, 3))[1])
+    return float(cramer_rao_sd(parameters, te_ms, 1.0, known=(2, 3), coils=coils)[1])
 
 
 def _sds(information: np.ndarray) -> np.ndarray:
@@ -172,6 +173,7 @@ class RegionFit:
             model,
             tuple(self.known),
             self.priors,
+            one.coils,
         )
 
     @property

@@ -25,7 +25,7 @@ from PDFFMapperLib.ute.components import Component, Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.inversion import Inversion, adiabatic_inversion
 from PDFFMapperLib.ute.motion import without_motion
-from PDFFMapperLib.ute.noise import noise_of
+from PDFFMapperLib.ute.noise import coils_of, noise_of
 from PDFFMapperLib.ute.protocol_file import MOST, number, numbers, part
 from PDFFMapperLib.ute.regions import region_signals
 from PDFFMapperLib.ute.steady_state import hard_pulse
@@ -118,7 +118,7 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
     signal = np.stack([image.array for image in images]).astype(np.float32)
     if np.nanmin(signal) < 0:
         raise ValueError("Densities are of magnitude images; these have negative values.")
-    noise = noise_of(signal, settings.sigma)
+    noise = noise_of(signal, settings.sigma, coils_of(settings))
     signal, notes = without_motion(signal, images[0], settings)
     # The field strength, which 31P headers tell by a frequency that protons do not have, is unused.
     data = UteImages(signal, np.arange(len(images), dtype=float), noise, None, images[0], notes)

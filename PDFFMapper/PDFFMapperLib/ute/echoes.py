@@ -12,7 +12,7 @@ from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.interleaves import joined
 from PDFFMapperLib.ute.motion import without_motion
-from PDFFMapperLib.ute.noise import Noise, noise_of
+from PDFFMapperLib.ute.noise import Noise, coils_of, noise_of
 from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 
 SHORTEST_MS = 0.2  # bone's signal is lost beyond
@@ -59,7 +59,7 @@ def ute_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages
     grid = Volume(signal[0], train.ijk_to_ras, "UTE", dict(images[0].attributes))
     field_t, notes = train.field_strength_t, [*done, *train.notes]
     del train  # its complex signal is the largest array of all
-    noise = noise_of(signal, settings.sigma)  # as it was acquired
+    noise = noise_of(signal, settings.sigma, coils_of(settings))  # as it was acquired
     signal, moved = without_motion(signal, grid, settings)
     return UteImages(signal, te_ms, noise, field_t, grid, notes + moved)
 
@@ -90,7 +90,7 @@ def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
     if np.nanmin(signal) < 0:
         raise ValueError("UTE ratios are of magnitude images; one of the two has negative values.")
     strength = field_strength([image.attributes for image in images])
-    noise = noise_of(signal, settings.sigma)
+    noise = noise_of(signal, settings.sigma, coils_of(settings))
     signal, notes = without_motion(signal, images[0], settings)
     return UteImages(signal, te_ms, noise, strength, images[0], notes)
 

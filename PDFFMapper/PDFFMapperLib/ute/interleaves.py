@@ -9,7 +9,7 @@ import numpy as np
 
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.ute.noise import noise_of
+from PDFFMapperLib.ute.noise import coils_of, noise_of
 
 _SAME = 1e-3  # echo times that differ by less are one
 _STRONG = 10.0  # times the noise; what voxels must show to be compared
@@ -49,7 +49,7 @@ def joined(
     for one, other in doubled:
         if not images[one].same_grid(images[other]):
             return unchanged
-        found = _compared(shown[one], shown[other], settings.sigma)
+        found = _compared(shown[one], shown[other], settings.sigma, coils_of(settings))
         if found is None:
             return unchanged
         gain, error, misfit = found
@@ -101,10 +101,10 @@ def _doubled(times: Sequence[float]) -> list[tuple[int, int]]:
 
 
 def _compared(
-    one: np.ndarray, other: np.ndarray, sigma: float | None
+    one: np.ndarray, other: np.ndarray, sigma: float | None, coils: float
 ) -> tuple[float, float, float] | None:
     """Gain of the second image over the first, its SD, and what differs besides over the noise."""
-    noise = noise_of(np.stack([one, other]), sigma).sigma
+    noise = noise_of(np.stack([one, other]), sigma, coils).sigma
     strong = (np.minimum(one, other) > _STRONG * noise) & np.isfinite(one + other)
     if strong.sum() < _LEAST_VOXELS:
         return None

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 import numpy as np
-from scipy.special import i0e, i1e
 
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
@@ -25,7 +24,7 @@ from PDFFMapperLib.ute.echoes import (
     ute_pair,
     ute_series,
 )
-from PDFFMapperLib.ute.region_signal import information_of
+from PDFFMapperLib.ute.region_signal import bessels, information_of
 from PDFFMapperLib.ute.regions import bi_component, high_field_note
 from PDFFMapperLib.ute.steady_state import pools_of
 
@@ -139,7 +138,7 @@ def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
     """Voxel signals without the floor of noise: the root of the square less that of noise."""
     square = data.signal[list(which)].astype(np.float32)
     square *= square
-    square -= 2 * data.noise.sigma**2
+    square -= 2 * data.noise.coils * data.noise.sigma**2
     np.maximum(square, 0, out=square)  # NaN stays what it is
     return np.sqrt(square, out=square)
 
@@ -226,11 +225,11 @@ def _voxels(
     for start in range(0, held.shape[1], _CHUNK):
         tell(progress, start / held.shape[1])
         here = slice(start, start + _CHUNK)
-        bound, pore = amplitudes(held[:, here] / float(sigma), basis)
+        bound, pore = amplitudes(held[:, here] / float(sigma), basis, data.noise.coils)
         total[here] = bound + pore
         own[here] = bound / total[here]
     region = fit.bound_percent.value / 100
-    noise = _own_variance(total, region, t2stars, te_ms)
+    noise = _own_variance(total, region, t2stars, te_ms, data.noise.coils)
     spread = max(float(np.mean((own - region) ** 2 - noise)), 0.0)
     kept = spread / (spread + noise)
     common = (fit.bound_percent.upper - fit.bound_percent.lower) / 3.92 / 100
@@ -241,8 +240,8 @@ def _voxels(
     return fraction, sd, float(kept.mean())
 
 
-def amplitudes(held: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Both amplitudes of voxels by maximum likelihood under Rician noise of SD 1.
+def amplitudes(held: np.ndarray, basis: np.ndarray, coils: int = 1) -> np.ndarray:
+    """Both amplitudes of voxels by maximum likelihood under noise of SD 1 of some receivers.
 
     Fisher scoring; an echo of noise alone keeps half of the weight of one without, since steps as
     long as its information tells would go too far.
@@ -254,15 +253,14 @@ def amplitudes(held: np.ndarray, basis: np.ndarray) -> np.ndarray:
     Returns:
         Shape (2, voxels).
     """
-    root = np.sqrt(np.maximum(held**2 - 2, 0.01))
+    root = np.sqrt(np.maximum(held**2 - 2 * coils, 0.01))
     found = np.einsum("ck,kv->cv", np.linalg.pinv(basis), root)
     short, long = basis.T
     products = np.stack([short * short, short * long, long * long])
     for _ in range(_STEPS):
         nu = np.maximum(np.einsum("kc,cv->kv", basis, found), 0)
-        x = held * nu
-        score = np.einsum("kc,kv->cv", basis, held * (i1e(x) / i0e(x)) - nu)
-        weight = np.maximum(information_of(nu), _LEAST_INFORMATION)
+        score = np.einsum("kc,kv->cv", basis, held * bessels(held * nu, coils)[1] - nu)
+        weight = np.maximum(information_of(nu, coils), _LEAST_INFORMATION)
         one, both, other = np.einsum("pk,kv->pv", products, weight)
         whole = one * other - both * both
         found[0] += (other * score[0] - both * score[1]) / whole
@@ -271,12 +269,12 @@ def amplitudes(held: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 
 def _own_variance(
-    total: np.ndarray, fraction: float, t2stars: tuple[float, float], te_ms: np.ndarray
+    total: np.ndarray, fraction: float, t2stars: tuple[float, float], te_ms: np.ndarray, coils: int
 ) -> np.ndarray:
     """Least variance of a voxel's fraction with T2* known, by its signal; by a table."""
     low, high = np.log(max(float(np.min(total)), 1.0)), np.log(float(np.max(total)) + 1)
     nodes = np.linspace(low, high, 40)
-    sds = [known_t2star_sd((np.exp(n), fraction, *t2stars), te_ms) for n in nodes]
+    sds = [known_t2star_sd((np.exp(n), fraction, *t2stars), te_ms, coils) for n in nodes]
     return np.interp(np.log(np.maximum(total, 1.0)), nodes, np.square(sds))
 
 

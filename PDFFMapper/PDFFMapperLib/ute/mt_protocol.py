@@ -15,7 +15,7 @@ from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.mt_train import LINE_SHAPES, PULSE_SHAPES, Train
-from PDFFMapperLib.ute.noise import noise_of
+from PDFFMapperLib.ute.noise import coils_of, noise_of
 from PDFFMapperLib.ute.protocol_file import number, numbers
 from PDFFMapperLib.water_fat.echo_train import field_strength
 
@@ -75,7 +75,7 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
     signal = np.stack([image.array for image in images]).astype(np.float32)
     if np.iscomplexobj(images[0].array) or np.nanmin(signal) < 0:
         raise ValueError("UTE-MT is fitted to magnitude images; these have negative values.")
-    noise = noise_of(signal, settings.sigma)
+    noise = noise_of(signal, settings.sigma, coils_of(settings))
     signal, notes = without_motion(signal, images[0], settings)
     field_t = field_strength([image.attributes for image in images])
     order = np.arange(len(images), dtype=float)

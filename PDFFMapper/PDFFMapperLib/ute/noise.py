@@ -1,10 +1,16 @@
-"""Noise of UTE images: its SD in the corners, where there is air, and how far it is correlated."""
+"""Noise of UTE images: its SD in the corners, where there is air, and how far it is correlated.
+
+The magnitude of one receiver is Rician; the root of the sum of squares of n is noncentral chi: its
+square has 2n terms of the noise's variance where a Rician one has 2.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
+from scipy.special import gammaln
 
 from PDFFMapperLib.diffusion.noise import sigma_from_background
 
@@ -22,41 +28,78 @@ class Noise:
         sigma: SD of the noise in one channel, in the images' unit.
         share: of voxels that are independent; radial images have coloured noise.
         told: where it is from, as people read it.
+        coils: how many receivers' squares were summed.
     """
 
     sigma: float
     share: float
     told: str
+    coils: int = 1
 
 
-def noise_of(images: np.ndarray, sigma: float | None = None) -> Noise:
+def noise_of(images: np.ndarray, sigma: float | None = None, coils: float = 1) -> Noise:
     """Noise of magnitude images by their corners.
 
     Args:
         images: shape (images, slices, rows, columns).
         sigma: where it is known; the correlation is then measured only.
+        coils: how many receivers the images are the root of the sum of squares of.
 
     Raises:
         ValueError: the noise is not given, and no corner holds air with noise of one receiver.
     """
     corners = [corner for image in images for corner in _corners(image)]
-    found, reasons = [], []
+    found, reasons, coils = [], [], round(coils)
+    among = f" of {coils} receivers" if coils > 1 else ""
     for corner in corners:
         try:
-            found.append((sigma_from_background(corner), corner))
+            found.append((_sigma_of(corner, coils), corner))
         except ValueError as error:
             reasons.append(str(error))
     if sigma is not None:
         share = _independent_share([corner for _, corner in found])
-        return Noise(float(sigma), share, f"noise {sigma:.4g} as given")
+        return Noise(float(sigma), share, f"noise {sigma:.4g}{among} as given", coils)
     if not found:
         raise ValueError(
-            "The noise could not be measured in the corners of the images; give it (--sigma). The "
-            f"first corner: {reasons[0]}"
+            "The noise could not be measured in the corners of the images; give it (--sigma), or "
+            f"say how many receivers were summed (--coils). The first corner: {reasons[0]}"
         )
     measured = float(np.median([one for one, _ in found]))
     air = [corner for one, corner in found if abs(one / measured - 1) < 0.2]
-    return Noise(measured, _independent_share(air), f"noise {measured:.4g}, of the images' corners")
+    told = f"noise {measured:.4g}{among}, of the images' corners"
+    return Noise(measured, _independent_share(air), told, coils)
+
+
+def coils_of(settings: SimpleNamespace) -> float:
+    """How many receivers' squares were summed, as settings tell; 1 where they do not."""
+    return getattr(settings, "coils", None) or 1
+
+
+def _sigma_of(corner: np.ndarray, coils: int) -> float:
+    """SD of the noise in one channel of a corner of air.
+
+    Raises:
+        ValueError: it is no noise of so many receivers; of how many, if that can be told.
+    """
+    if coils == 1:
+        return sigma_from_background(corner)
+    held = corner[np.isfinite(corner)]
+    if held.size < _LEAST_PAIRS or np.mean(held <= 0) > 0.05:
+        raise ValueError("It holds fewer than 100 values, or the scanner has masked it.")
+    ratio = float(held.mean() / held.std()) if held.std() > 0 else np.inf
+    expected = _mean_over_sd(coils)
+    if not abs(ratio / expected - 1) < 0.1:
+        raise ValueError(
+            f"The background's mean over SD is {ratio:.2f}, where noise of {coils} receivers gives "
+            f"{expected:.2f}; about {max((ratio**2 + 1) / 4, 1):.0f} would give it."
+        )
+    return float(np.sqrt(np.mean(held**2) / (2 * coils)))
+
+
+def _mean_over_sd(coils: int) -> float:
+    """Of the chi distribution of noise alone."""
+    mean = np.sqrt(2) * np.exp(gammaln(coils + 0.5) - gammaln(coils))
+    return float(mean / np.sqrt(2 * coils - mean**2))
 
 
 def _corners(image: np.ndarray) -> list[np.ndarray]:

@@ -51,6 +51,19 @@ SIGMA = Option(
     parameter="uteSigma",
     unset="from the corners",
 )
+COILS = Option(
+    "coils",
+    NUMBER,
+    1.0,
+    "Receivers whose root of the sum of squares the images are; 1 for adaptively combined ones.",
+    "",
+    low=1,
+    high=64,
+    digits=0,
+    flag="--coils",
+    title="Receivers summed",
+    parameter="uteCoils",
+)
 MASK = Option(
     "mask", IMAGE, None, "Bone to map; all voxels with signal if not given.", flag="--mask"
 )
@@ -223,9 +236,9 @@ UTE = Family(
             title="Porosity index (PI): signal near TE 2.2 ms over that below 0.2 ms, without the "
             "floor of noise; of regions by the likelihood of all their voxels",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REGISTER, MASK),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, MASK),
             kinds=("PI", "doubt"),
-            citation="Jerban 2023, doi 10.3389/fendo.2023.1148345",
+            citation="ISMRM 2013, abstract 1599; Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_porosity",
         ),
         Recipe(
@@ -234,7 +247,7 @@ UTE = Family(
             title="Bound-water fraction of apparent signals by two T2* components, fitted to a "
             "region; voxels with its T2*, drawn towards it as far as noise explains them",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REGISTER, *PROTONS, *REFERENCE, MASK),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, *PROTONS, *REFERENCE, MASK),
             kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
             citation="Seifert 2015, doi 10.1002/nbm.3305",
             compute=f"{_MAPS}:of_components",
@@ -245,7 +258,16 @@ UTE = Family(
             title="Bound-water, pore-water and fat fraction of apparent signals by three T2* "
             "components with nine fat peaks, fitted to the magnitudes of a region",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REGISTER, T2STAR_PORE, T2STAR_FAT, MASK),
+            options=(
+                ECHO_TIMES,
+                INTERLEAVES,
+                SIGMA,
+                COILS,
+                REGISTER,
+                T2STAR_PORE,
+                T2STAR_FAT,
+                MASK,
+            ),
             kinds=("bound_fraction", "pore_fraction", "bone_fat", "doubt"),
             citation="ISMRM 2018, abstract 5155; fat: Ren 2008, doi 10.1194/jlr.D800010-JLR200",
             compute="PDFFMapperLib.ute.tri_maps:of_three",
@@ -256,7 +278,7 @@ UTE = Family(
             title="Macromolecular fraction (MMF), T2 of macromolecules and exchange by two pools "
             "fitted through the real train of MT pulses and spokes",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, MT_PROTOCOL, B1_MAP, SIGMA, REGISTER, MASK),
+            options=(ECHO_TIMES, MT_PROTOCOL, B1_MAP, SIGMA, COILS, REGISTER, MASK),
             kinds=("MMF", "MMF_SD", "doubt"),
             citation="Ma 2018 (abstract), doi 10.1002/mrm.26846; the fit is this software's",
             compute="PDFFMapperLib.ute.mt_maps:of_transfer_model",
@@ -267,7 +289,7 @@ UTE = Family(
             title="Density of bound water (IR-UTE, STAIR) or phosphorus (31P) against a reference, "
             "with what is left of nulled pools; T1 of three and more TR",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, DENSITY_PROTOCOL, REFERENCE_REGION, SIGMA, REGISTER, MASK),
+            options=(ECHO_TIMES, DENSITY_PROTOCOL, REFERENCE_REGION, SIGMA, COILS, REGISTER, MASK),
             kinds=("density", "doubt"),
             citation="Zhao 2017 (abstract), doi 10.1371/journal.pone.0173995; factors by the Bloch "
             "equations",
@@ -279,7 +301,7 @@ UTE = Family(
             title="Cortex of a long bone's shaft found by itself: thickness, area and PI without "
             "partial volume, by a fit of the blurred edges",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REGISTER, POINT, PSF),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, POINT, PSF),
             kinds=("cortex_share", "PI", "doubt"),
             citation="this software's; PI: Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_cortex",
@@ -289,7 +311,7 @@ UTE = Family(
             choice="Suppression ratio",
             title="Suppression ratio (SR): UTE over UTE with long T2 suppressed",
             inputs=(PLAIN, SUPPRESSED),
-            options=(SIGMA, SAME_GAIN, REGISTER, MASK),
+            options=(SIGMA, COILS, SAME_GAIN, REGISTER, MASK),
             kinds=("SR", "doubt"),
             citation="Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_suppression",
@@ -300,7 +322,7 @@ UTE = Family(
             choice="Magnetization transfer ratio",
             title="Magnetization transfer ratio (MTR) of UTE images",
             inputs=(MT_OFF, MT_ON),
-            options=(SIGMA, SAME_GAIN, REGISTER, MASK),
+            options=(SIGMA, COILS, SAME_GAIN, REGISTER, MASK),
             kinds=("MTR", "doubt"),
             citation="by definition; UTE-MT of bone: Ma 2018 (abstract), doi 10.1002/mrm.26846",
             compute=f"{_MAPS}:of_transfer",

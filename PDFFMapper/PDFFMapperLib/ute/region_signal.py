@@ -1,4 +1,4 @@
-"""The signal of a region under Rician noise, and ratios of two, with profile intervals.
+"""The signal of a region under Rician or noncentral chi noise, and ratios of two, with intervals.
 
 Magnitudes of a weak signal lie on a floor of noise: their ratio at SNR 10 reads 8 points too high
 for a true 5.4 %. The maximum of the Rician likelihood of all voxels has no such floor.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
-from scipy.special import i0e, i1e
+from scipy.special import i0e, i1e, ive
 
 from PDFFMapperLib.diffusion.noise import INFORMATION_TABLE
 
@@ -19,6 +20,7 @@ CHI2_95 = 3.841  # of one degree of freedom
 _MOST_SINGLE = 2000  # voxels that are kept one by one
 _TABLE_STEP, _TABLE_END = 0.05, 12.0  # of INFORMATION_TABLE
 _NODES = np.arange(len(INFORMATION_TABLE)) * _TABLE_STEP
+_LEAST_X = 1e-3  # below it the likelihood does not change
 _BIN = 1 / 16  # of sigma, for more
 # The root of a noisy square is too small on average, by its variance/8 of its third power and
 # less near 0; 0.35 keeps the mean within 0.04 sigma for 100 voxels and true signals from 0.25 sigma
@@ -49,12 +51,16 @@ class RegionSignal:
         sigma: noise SD of one channel.
         voxels: how many.
         independent: how many they are worth.
+        coils: receivers whose squares were summed.
         m, weights: magnitudes over sigma, and how much each of them counts.
         best: the highest log likelihood.
     """
 
-    def __init__(self, magnitudes: np.ndarray, sigma: float, share: float = 1.0) -> None:
+    def __init__(
+        self, magnitudes: np.ndarray, sigma: float, share: float = 1.0, coils: int = 1
+    ) -> None:
         """Take the magnitudes of a region; `share` of its voxels is independent."""
+        self.coils = coils
         held = np.asarray(magnitudes, float).ravel()
         self.sigma, self.voxels = float(sigma), held.size
         self.independent = max(held.size * share, 1.0)
@@ -65,9 +71,10 @@ class RegionSignal:
         self.m, self.weights = values, counts * self.independent / held.size
         self.peak = sigma * self._highest()
         nu = self.peak / sigma
-        self.best = self.weights @ (np.log(i0e(self.m * nu)) - 0.5 * (self.m - nu) ** 2)
+        bessel, _ = bessels(self.m * nu, coils)
+        self.best = self.weights @ (bessel - 0.5 * (self.m - nu) ** 2)
         square = (self.peak / sigma) ** 2
-        spread = 4 * (1 + square) / self.independent
+        spread = 4 * (coils + square) / self.independent
         self.value = sigma * (square**2 + _ROOT_BIAS * spread) ** 0.25 if square else 0.0
 
     @property
@@ -80,11 +87,10 @@ class RegionSignal:
         return SignalsTogether([self]).around(np.array([signal]))[0]
 
     def _slope(self, nu: float) -> float:
-        x = self.m * nu
-        return float(self.weights @ (self.m * i1e(x) / i0e(x) - nu))
+        return float(self.weights @ (self.m * bessels(self.m * nu, self.coils)[1] - nu))
 
     def _highest(self) -> float:
-        if self.weights @ (self.m**2 - 2) <= 0:
+        if self.weights @ (self.m**2 - 2 * self.coils) <= 0:
             return 0.0
         top = float(self.m.max())
         return brentq(self._slope, 1e-6, top + 1, xtol=1e-9 * (1 + top))
@@ -98,6 +104,7 @@ class SignalsTogether:
         self._weights = np.zeros_like(self._m)
         for one, m, weights in zip(signals, self._m, self._weights, strict=True):
             m[: len(one.m)], weights[: len(one.m)] = one.m, one.weights
+        self._coils = signals[0].coils
         self._sigma, self._independent, self._best = np.array(
             [(one.sigma, one.independent, one.best) for one in signals]
         ).T
@@ -105,23 +112,52 @@ class SignalsTogether:
     def around(self, signal: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Deviance of all, and score and expected information of each log likelihood."""
         nu = np.maximum(signal / self._sigma, 0.0)
-        x = self._m * nu[:, None]
-        scaled = i0e(x)
-        log_likelihood = np.log(scaled) - 0.5 * (self._m - nu[:, None]) ** 2
-        score = self._m * (i1e(x) / scaled) - nu[:, None]
+        bessel, ratio = bessels(self._m * nu[:, None], self._coils)
+        log_likelihood = bessel - 0.5 * (self._m - nu[:, None]) ** 2
+        score = self._m * ratio - nu[:, None]
         below = self._best - np.einsum("kv,kv->k", self._weights, log_likelihood)
         return (
             2 * float(np.maximum(below, 0).sum()),
             np.einsum("kv,kv->k", self._weights, score) / self._sigma,
-            information_of(nu) * self._independent / self._sigma**2,
+            information_of(nu, self._coils) * self._independent / self._sigma**2,
         )
 
 
-def information_of(snr: np.ndarray) -> np.ndarray:
-    """Fisher information of one Rician sample on its signal, in units of 1/sigma^2."""
+def bessels(x: np.ndarray, coils: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Log of exp(-x) I(x)/x^(n-1), of the Bessel function of order n - 1, and I_n/I_(n-1).
+
+    Both stand in the likelihood of the root of the sum of squares of n receivers.
+    """
+    if coils == 1:
+        scaled = i0e(x)
+        return np.log(scaled), i1e(x) / scaled
+    x = np.maximum(x, _LEAST_X)
+    scaled = ive(coils - 1, x)
+    return np.log(scaled) - (coils - 1) * np.log(x), ive(coils, x) / scaled
+
+
+def information_of(snr: np.ndarray, coils: int = 1) -> np.ndarray:
+    """Fisher information of one sample on its signal, in units of 1/sigma^2."""
     snr = np.asarray(snr, float)
-    high = 1 - 0.5 / np.maximum(snr, _TABLE_END) ** 2
-    return np.where(snr < _TABLE_END, np.interp(snr, _NODES, INFORMATION_TABLE), high)
+    if coils > 1:
+        nodes, table = _information_table(coils)
+    else:
+        nodes, table = _NODES, INFORMATION_TABLE
+    high = 1 - (coils - 0.5) / np.maximum(snr, nodes[-1]) ** 2
+    return np.where(snr < nodes[-1], np.interp(snr, nodes, table), high)
+
+
+@cache
+def _information_table(coils: int) -> tuple[np.ndarray, np.ndarray]:
+    """Signals over sigma, and the information of one sample there, by its integral."""
+    nodes = np.linspace(0, _TABLE_END * coils**0.5, 200)[:, None]
+    m = np.linspace(1e-3, nodes[-1, 0] + 9 + 2 * coils**0.5, 2000)
+    nu = np.maximum(nodes, _LEAST_X)
+    bessel, ratio = bessels(m * nu, coils)
+    log_density = (2 * coils - 1) * np.log(m) - 0.5 * (m - nu) ** 2 + bessel
+    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    score = m * ratio - nu
+    return nodes[:, 0], (density * score**2).sum(axis=1) / density.sum(axis=1)
 
 
 def ratio_of(above: RegionSignal, below: RegionSignal) -> Ratio:

@@ -42,7 +42,7 @@ def region_signals(
     if not held.size:
         raise ValueError("the region holds no voxel with a value in all images")
     noise = images.noise
-    signals = [RegionSignal(one, noise.sigma, noise.share) for one in held]
+    signals = [RegionSignal(one, noise.sigma, noise.share, noise.coils) for one in held]
     if signals[0].snr < LEAST_SNR:
         raise ValueError(
             f"its signal at the first echo is {signals[0].snr:.1f} times the noise; 5 are needed"
@@ -83,7 +83,8 @@ def _late_t2star(
     usual, least, most = PORE_T2STAR_MS
     if late + 1 < len(images.te_ms):
         held = images.signal[late + 1][inside]
-        last = RegionSignal(held[np.isfinite(held)], images.noise.sigma, images.noise.share)
+        noise = images.noise
+        last = RegionSignal(held[np.isfinite(held)], noise.sigma, noise.share, noise.coils)
         if 2 * last.sigma / last.independent**0.5 < last.value < later.value:
             apart = images.te_ms[late + 1] - images.te_ms[late]
             found = float(np.clip(apart / np.log(later.value / last.value), least, most))

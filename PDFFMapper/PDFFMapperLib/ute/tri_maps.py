@@ -58,7 +58,7 @@ def _voxels(
     t2stars = [x.value for x in (fit.t2star_bound_ms, fit.t2star_pore_ms, fit.t2star_fat_ms)]
     gradient = three_components(data.field_t).gradient((1.0, *region, *t2stars), data.te_ms)[:, :3]
     sigma = data.noise.sigma
-    weight = information_of(fit.amplitude / sigma * gradient[:, 0])
+    weight = information_of(fit.amplitude / sigma * gradient[:, 0], data.noise.coils)
     spread = np.linalg.inv(gradient.T @ (weight[:, None] * gradient))
     held = without_floor(data, range(len(data.te_ms)))[:, inside]
     found = np.einsum("pk,kv->pv", spread @ (gradient.T * weight), held)
