@@ -14,11 +14,12 @@ suv_computation (CC BY 4.0) as a folder of archives beside mirp (EUPL-1.2).
 Spine on CT: the bodies found without a click, and the share of their marrow inside labels 26 to 50
 of TotalSegmentator (its two example CTs, Apache 2.0, by hand from its repository).
 
-Measured on a busy machine with two cores: 105 million voxels 2.3 to 3.5 CPU-s (1.3 to compute,
-the rest the system's to hand out memory), at most 2.26 GB with the images; mixtures 0.13 CPU-s and
-errors below 0.0001 mg/cm^3, crip 1.8.5 0.38 CPU-s and errors up to 9,325 mg/cm^3 (its row of
-volumes is empty), up to 26 by its two materials in 0.28 CPU-s; SUV 17 of 17 within 0.002 in 1.26
-CPU-s, mirp 2.7.0 17 of 17 within 0.002 in 1.69 CPU-s. Four stations of 256 x 256 x 160 become one
+Measured on a busy machine with two cores: 105 million voxels 1.07 CPU-s to compute and 3.94 of the
+system to hand out memory, at most 2.37 GB with the images (memory that a virtual machine touches
+for the first time costs 0.87 CPU-s for 0.4 GB, 0.08 the second time: run it twice); mixtures 0.16
+CPU-s and errors below 0.0001 mg/cm^3, crip 1.8.5 0.83 CPU-s and errors up to 9,325 mg/cm^3 (its row
+of volumes is empty), up to 26 by its two materials in 0.72 CPU-s; SUV 17 of 17 within 0.002 in 1.06
+CPU-s, mirp 2.7.0 17 of 17 within 0.002 in 1.76 CPU-s. Four stations of 256 x 256 x 160 become one
 ADC map in 1.85 CPU-s. Lesions of 8 to 40 mm at SNR 10, in the mean of 40: volume -3.6 to -4.5 %,
 ADC -0.005 to -0.010, 92 to 100 % in their intervals; one of 12.5 mm scatters by 0.011, the bound of
 its 128 voxels. At SNR 100 0.0 % and 0.000.
