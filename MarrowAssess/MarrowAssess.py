@@ -1,9 +1,7 @@
 """MarrowAssess in the Slicer desktop: bone marrow ratios and maps beside their age reference."""
 
-import html
 import logging
 import pathlib
-import time
 
 import slicer
 import vtk
@@ -22,7 +20,6 @@ from slicer.util import VTKObservationMixin
 logging.getLogger("numba").setLevel(logging.WARNING)
 
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
-UPDATE_DELAY_MS = 150  # after the last change of a stroke or a drag
 BEFORE_WIDGETS = 1000.0  # priority of an observer
 REHEARSAL = "MarrowAssessLib.sample.rehearsal:play"
 
@@ -70,19 +67,17 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.frame = self.folder = None
-        self.age = self.placing = self.importing = self.results = None  # its rows
-        self.visit = self.files = None
-        self._watch = self._updateTimer = self._volumesTimer = None
-        self._newVolumes = []  # IDs of those that were loaded while the panel is open
-        self._shownSegmentation = None
-        self._choices = None
+        self.logic = self.frame = self._watch = None
+        self.images = self.folder = self.age = self.visit = self.files = None  # its rows
+        self.placing = self.importing = self.measuring = self.results = None
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
         from MarrowAssessLib.panel.age_row import AgeRow
         from MarrowAssessLib.panel.files_row import FilesRow
+        from MarrowAssessLib.panel.images_row import ImagesRow
         from MarrowAssessLib.panel.import_row import ImportRow
+        from MarrowAssessLib.panel.measuring_row import MeasuringRow
         from MarrowAssessLib.panel.placing_row import PlacingRow
         from MarrowAssessLib.panel.results import ResultsPane
         from MarrowAssessLib.panel.visit_row import VisitRow
@@ -98,20 +93,16 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = logic = MarrowAssessLogic()
         self.frame = frame = PanelFrame(ui, self.onParametersModified, self.onJobDone, REHEARSAL)
         self._watch = RegionWatch(self.onRegionsModified)
-        self._updateTimer = frame.timer(UPDATE_DELAY_MS, self.onUpdateTimeout)
-        self._volumesTimer = frame.timer(UPDATE_DELAY_MS, self.takeNewVolumes)
-        self.folder = FolderRow(ui, frame, self.chosenNodes, self.takeAgain)
+        self.visit = VisitRow(ui, frame, logic)
+        self.images = ImagesRow(ui, frame, logic, self.visit)
+        self.folder = FolderRow(ui, frame, self.images.chosen, self.images.takeAgain)
         self.age = AgeRow(ui, frame)
-        self.results = ResultsPane(ui, frame, logic, self.measureChanged)
+        self.results = ResultsPane(ui, frame, logic.session, self.measureChanged)
+        self.measuring = MeasuringRow(ui, frame, logic, self.results)
         self.placing = PlacingRow(ui, frame, logic, self.results.show_doubt, self.measureChanged)
         self.importing = ImportRow(ui, frame, logic, self.placing, self.measureChanged)
-        self.visit = VisitRow(ui, frame, logic)
         self.files = FilesRow(ui, frame)
-        ui.applyButton.connect("clicked(bool)", self.onApplyButton)
-        ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         ui.copyButton.connect("clicked(bool)", self.onCopyButton)
-        ui.showOverlayCheckBox.connect("toggled(bool)", self.onShowOverlayToggled)
-        ui.gridRow.visible = False  # until an image on another grid is measured
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -134,10 +125,10 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self._parameterNode:
             self.initializeParameterNode()
         elif self.logic.chooseDefaultInputs(self._parameterNode):  # `setup` has done the rest
-            self.ui.imagesCollapsibleButton.collapsed = True
+            self.images.fold()
         self.frame.compile_ahead()
-        if self.logic.assessmentOf(self.segmentation()):
-            self.scheduleUpdate()
+        if self.logic.session.assessment_of(self._parameterNode.segmentation):
+            self.measuring.schedule()
 
     def exit(self) -> None:
         """Called each time the user opens another module; edits there do not run ours."""
@@ -150,18 +141,16 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         """The parameter node goes with the scene, and all that was said of it; a job ends."""
-        from MarrowAssessLib.panel.words import study_summary
-
         self.frame.cancel()
         self.disconnectScene()
-        self.logic.forget()
+        self.logic.session.forget()
         self.folder.say("")
         self.placing.say(_("Choose a tissue, press Place, click into it in a view."))
-        self.ui.studyLabel.text = study_summary(None)
-        self.ui.gridRow.visible = False
+        self.images.show()
+        self.measuring.hideQuestion()
         self.age.show()
         self.files.show()
-        self.showAssessment()
+        self.results.show()
 
     def onSceneChanged(self, caller, event) -> None:
         """A new parameter node where the panel is open; a saved scene is shown as it was left."""
@@ -171,27 +160,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node) -> None:
         """An image that is loaded while the panel is open may be one that is missing."""
-        if self._parameterNode and node.GetClassName() == "vtkMRMLScalarVolumeNode":
-            self._newVolumes.append(node.GetID())
-            self._volumesTimer.start()
-
-    def takeNewVolumes(self) -> None:
-        """Choose new images for roles that are empty, once their loader has named them."""
-        nodes = [slicer.mrmlScene.GetNodeByID(one) for one in self._newVolumes]
-        self._newVolumes = []
-        if self._parameterNode:
-            if self.logic.chooseGuessed(self._parameterNode, [node for node in nodes if node]):
-                self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
-            self.visit.show(anew=False)
-
-    def chosenNodes(self):
-        """The images that are chosen."""
-        parameters = self._parameterNode
-        return self.logic.chosenVolumes(parameters).values() if parameters else []
-
-    def takeAgain(self, loaded) -> None:
-        """Choose images that were read again for the roles of the old ones."""
-        self.logic.putInPlace(self._parameterNode, loaded)
+        self.images.onAdded(node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeGoes(self, caller, event, node) -> None:
@@ -201,24 +170,20 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if slicer.mrmlScene.IsClosing():
             return
         if node.IsA("vtkMRMLSegmentationNode"):
-            self.logic.forget(node)
+            self.logic.session.forget(node)
         if self._parameterNode and empty_roles(self._parameterNode, node):
-            if not self._parameterNode.autoUpdate:
-                self.logic.session.clear_results(self.segmentation())
-                self.showAssessment()
+            self.measuring.onEmptied()
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
         parameters = self.logic.getParameterNode()
-        self.logic.chooseDefaultInputs(parameters)
+        self.images.chooseDefaults(parameters)
         self.setParameterNode(parameters)
-        if self.logic.chosenVolumes(self._parameterNode):
-            self.ui.imagesCollapsibleButton.collapsed = True  # the line above names them
         self.age.show()
         self.visit.show()
         self.files.show()
         self.onParametersModified()
-        self.showAssessment()
+        self.results.show()
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""
@@ -230,49 +195,21 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _parameterNode(self):
         return self.frame.parameters if self.frame else None
 
-    def segmentation(self):
-        """The chosen segmentation, None where there is none."""
-        return self._parameterNode.segmentation if self._parameterNode else None
-
     def onParametersModified(self) -> None:
         """A choice has changed."""
-        from MarrowAssessLib.panel.words import study_summary
-        from MarrowAssessLib.scene.choices import measured_choices
-        from MarrowAssessLib.scene.live_results import show_labels, show_segmentation
-
-        parameters = self._parameterNode
-        self._watch.follow(parameters)
+        self._watch.follow(self._parameterNode)
         self.checkCanApply()
-        self.ui.studyLabel.text = study_summary(parameters)
+        self.images.show()
         self.visit.show(anew=False)
-        self.ui.placeButton.text = _("Place {role}").format(role=parameters.placeRole)
         self.age.show(anew=False)
-        if parameters.segmentation is not self._shownSegmentation:
-            show_segmentation(self._shownSegmentation, False)
-            show_segmentation(parameters.segmentation, True)
-            show_labels(parameters.segmentation, parameters.showOverlay)
-            self.showAssessment()
-        choices = measured_choices(parameters)
-        if choices != self._choices:  # not at every letter typed as a site
-            self._choices = choices
-            self.scheduleUpdate()
+        self.results.followChoice()
+        self.measuring.followChoices()
 
     def checkCanApply(self) -> None:
         """Enable what can be done, and say in the tooltips of the rest what is missing."""
-        from MarrowAssessLib.panel.words import enable
-
-        if self.frame.running:
-            return
-        parameters = self._parameterNode
-        missing = self.logic.missingInputs(parameters) if parameters else _("There is no scene.")
-        enable(self.ui.applyButton, missing, _("Measure the regions."))
-        copies = _("Copy a line for the Python console that does what this panel does.")
-        enable(self.ui.copyButton, missing, copies)
-        self.placing.check()
-        self.folder.check()
-        self.importing.check()
-
-    # Live update --------------------------------------------------------------------------------
+        if not self.frame.running:
+            for row in (self.measuring, self.placing, self.folder, self.importing):
+                row.check()
 
     def onRegionsModified(self, caller=None, event=None) -> None:
         """A segment was painted, a markup or transform moved, or a node came or went."""
@@ -281,101 +218,16 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if caller is slicer.mrmlScene:
             self._watch.follow(self._parameterNode)
         self.checkCanApply()
-        self.scheduleUpdate()
-
-    def scheduleUpdate(self) -> None:
-        """Measure again soon, also in the middle of a drag; N4 is slow and waits for Apply."""
-        parameters = self._parameterNode
-        if parameters and parameters.autoUpdate and not parameters.n4 and not self.frame.running:
-            if self.results.rows and not self._updateTimer.active:
-                self._updateTimer.start()
-
-    def onUpdateTimeout(self) -> None:
-        """Measure again; what is wrong is said in the panel, a popup at every stroke is not."""
-        if self.frame.running or not self._parameterNode:
-            return
-        started = time.monotonic()
-        self.frame.running = True
-        try:
-            self.measureChanged()
-        finally:
-            self.frame.running = False
-        # Half of the time is left for the drag itself.
-        elapsed_ms = round(1000 * (time.monotonic() - started))
-        self._updateTimer.setInterval(max(UPDATE_DELAY_MS, elapsed_ms))
-
-    # Apply --------------------------------------------------------------------------------------
-
-    def onApplyButton(self) -> None:
-        """Measure the regions; while that runs the button cancels."""
-        if self.frame.running:
-            self.frame.cancel()
-            return
-        with self.frame.working(_("The regions could not be measured."), True):
-            if self.measure(self.frame.progress) is None and self.frame.canceled:
-                self.results.say(_("Canceled; the results are as they were before."))
-
-    def measure(self, progress=None):
-        """Measure, and show the results; of other voxel grids it is asked in place."""
-        from MarrowAssessLib.panel.words import other_grid
-        from MarrowAssessLib.study.study import OtherGrid
-
-        parameters = self._parameterNode
-        self.ui.gridRow.visible = False
-        try:
-            assessment = self.logic.assessParameters(parameters, progress)
-        except OtherGrid as error:
-            self.logic.session.clear_results(parameters.segmentation)
-            self.ui.gridLabel.text = other_grid(parameters, error)
-            self.ui.gridRow.visible = True
-            assessment = None
-        if assessment is not None or not self.frame.canceled:
-            self.showAssessment()
-        return assessment
+        self.measuring.schedule()
 
     def measureChanged(self) -> None:
-        """Measure after regions were changed; with N4 that waits for Apply."""
-        parameters = self._parameterNode
-        if not parameters:
-            return
-        if self.logic.missingInputs(parameters):
-            self.logic.session.clear_results(parameters.segmentation)
-        elif not parameters.n4:
-            try:
-                self.measure()
-            except (ValueError, FileNotFoundError) as error:  # a popup at every stroke is not right
-                self.ui.verdictLabel.text = html.escape(str(error))
-            return
-        self.showAssessment()
-
-    def onResampleButton(self) -> None:
-        """Measure with what is on another grid resampled."""
-        self._parameterNode.resample = True
-        with self.frame.working(_("The regions could not be measured."), True):
-            self.measure(self.frame.progress)
+        """Measure after a row has changed regions."""
+        self.measuring.measureChanged()
 
     def onJobDone(self) -> None:
         """A job has ended: regions may be others."""
         self._watch.follow(self._parameterNode)
         self.checkCanApply()
-
-    def showAssessment(self) -> None:
-        """Show what is known of the chosen segmentation."""
-        self._shownSegmentation = self.segmentation()
-        self.results.show()
-
-    def onShowOverlayToggled(self, checked: bool) -> None:
-        """Color the regions by z-score or by tissue."""
-        from MarrowAssessLib.scene.live_results import show_overlay
-
-        if self.segmentation() and not checked:
-            self.frame.running = True
-            try:
-                show_overlay(self.segmentation(), False)
-            finally:
-                self.frame.running = False
-        else:
-            self.scheduleUpdate()
 
     def onCopyButton(self) -> None:
         """Copy what the panel does as a line for the Python console."""
@@ -535,54 +387,15 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             parameters.segmentation = self.session.shown_on(assessment)
         return assessment
 
-    def chosenVolumes(self, parameters):
-        """The volume nodes that are chosen, by contrast."""
-        from MarrowAssessLib.scene.choices import chosen_volumes
-
-        return chosen_volumes(parameters)
-
-    def missingInputs(self, parameters) -> str:
-        """What has to be chosen before regions can be measured, "" if nothing."""
-        from MarrowAssessLib.panel.words import missing_inputs
-
-        return missing_inputs(parameters)
-
     def chooseDefaultInputs(self, parameters) -> bool:
         """Where no image is chosen yet, choose by names and DICOM; whether any was."""
-        from MarrowAssessLib.scene.choices import scalar_volumes
+        from MarrowAssessLib.scene.choices import choose_guessed, chosen_volumes, scalar_volumes
 
         if parameters.exportFolder == pathlib.Path():
             parameters.exportFolder = pathlib.Path(slicer.app.defaultScenePath) / "MarrowAssess"
-        if self.chosenVolumes(parameters):
+        if chosen_volumes(parameters):
             return False
-        return self.chooseGuessed(parameters, scalar_volumes())
-
-    def chooseVisit(self, parameters, visit) -> None:
-        """Choose images, regions and age of another study, a MarrowAssessLib.scene.visits.Visit."""
-        from MarrowAssessLib.scene.choices import choose_visit
-
-        choose_visit(parameters, visit, self._dicomFile())
-
-    def chooseGuessed(self, parameters, nodes) -> bool:
-        """Choose these volumes for roles that are empty, by names and DICOM; whether any was."""
-        from MarrowAssessLib.scene.choices import choose_guessed
-        from MarrowAssessLib.scene.visits import of_one_visit
-
-        nodes = of_one_visit(nodes, self.chosenVolumes(parameters).values())
-        return bool(nodes) and choose_guessed(parameters, nodes, self._dicomFile())
-
-    def _dicomFile(self):
-        """Tells the file of an instance, None where there is no database."""
-        database = getattr(slicer, "dicomDatabase", None)
-        return database.fileForInstance if database else None
-
-    def putInPlace(self, parameters, loaded) -> None:
-        """Choose nodes that were read again (a LoadedDicom) in place of the old, else by guess."""
-        from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
-        from PDFFMapperLib.scene.dicom import put_in_place
-
-        put_in_place(parameters, VOLUME_PARAMETERS.values(), loaded.again)
-        self.chooseGuessed(parameters, loaded.nodes)
+        return choose_guessed(parameters, scalar_volumes())
 
     def showBothVisits(self, earlier, now):
         """Show two segmentations with 3D surfaces in two 3D views; returns the layout before."""
@@ -724,19 +537,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         where = placing(parameters, contrast)
         return self.session.segment_with(where, contrast, tool, progress)
 
-    def acceptRegion(self, segmentation, name) -> None:
-        """Take a doubtful region as right, as somebody has looked at it."""
-        segmentId = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
-        self.session.accept(segmentation, segmentId)
-
-    def canUndo(self, segmentation) -> bool:
-        """Whether a placement, import or change of levels can be taken back."""
-        return bool(self._session and self._session.can_undo(segmentation))
-
-    def columnOf(self, segmentation):
-        """The column found last in a segmentation and not taken back, None if there is none."""
-        return self._session.column_of(segmentation) if self._session else None
-
     def undo(self, segmentation) -> None:
         """Take back the last placement, import or change of levels of a segmentation.
 
@@ -757,55 +557,15 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         require_packages("MarrowAssess")
 
-    def forget(self, segmentation=None) -> None:
-        """Let go of a segmentation that goes, with all that shows its results; of all if None."""
-        if segmentation is not None:
-            from MarrowAssessLib.scene.live_results import remove_live
-
-            remove_live(segmentation)
-        if self._session:
-            self._session.forget(segmentation)
-
-    def assessmentOf(self, segmentation):
-        """The last assessment shown on a segmentation, None where there is none."""
-        known = segmentation is not None and self._session
-        return self._session.assessment_of(segmentation) if known else None
-
-    def resultRows(self, segmentation):
-        """The measurements shown for a segmentation, those outside the expected range first."""
-        shown = self.liveResults(segmentation)
-        if shown is None:
-            return []
-        from MarrowAssessLib.scene.live_results import plain_rows
-        from MarrowAssessLib.scene.result_rows import result_rows
-
-        assessment = self.assessmentOf(segmentation)
-        return result_rows(shown.table) + (plain_rows(assessment) if assessment else [])
-
     def changesOf(self, segmentation):
         """What changed since the earlier visit, in repeatability coefficients; [] without one."""
-        known = segmentation is not None and self._session
-        return self._session.changes_of(segmentation) if known else []
-
-    def liveResults(self, segmentation):
-        """Table and charts shown for a segmentation, None if there are none."""
-        if segmentation is None:
-            return None
-        from MarrowAssessLib.scene.live_results import live_results
-
-        return live_results(segmentation)
+        return self.session.changes_of(segmentation)
 
     def verdict(self) -> str:
         """The last assessment in a few sentences."""
         from MarrowAssessLib.scene.live_results import verdict
 
         return verdict(self.assessment) if self.assessment else ""
-
-    def hideOverlay(self, segmentation) -> None:
-        """Give the segments their tissue's color back; hide labels and legend."""
-        from MarrowAssessLib.scene.live_results import show_overlay
-
-        show_overlay(segmentation, False)
 
     def exportReport(self, folder, segmentation=None):
         """Write report.html, measurements.csv and assessment.json; returns their paths.
@@ -838,8 +598,9 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
     def writeXrayForm(self, folder):
         """Write xray_form.json with the sizes of the scene's lines on a radiograph; its path."""
         from MarrowAssessLib.scene.xray import write_form
+        from PDFFMapperLib.scene.frames import dicom_file
 
-        return write_form(folder, self._dicomFile())
+        return write_form(folder, dicom_file())
 
     def addToControls(self, segmentation):
         """Add a normal patient's numbers to the user's own controls; returns what they hold now.

@@ -322,13 +322,15 @@ def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marro
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):
+    from MarrowAssessLib.scene.live_results import live_results
+
     logic = marrow.MarrowAssessLogic()
     assessment = logic.assess(sample.volumes, sample.segmentation, age=34, sex="M")
     found = values(assessment)
     for site, truth in sample.true_pdff.items():
         assert found[site] == pytest.approx(truth, abs=0.5)
     assert "L2 Marrow PDFF" in logic.verdict()
-    assert logic.liveResults(sample.segmentation).table.GetNumberOfRows() == len(assessment.results)
+    assert live_results(sample.segmentation).table.GetNumberOfRows() == len(assessment.results)
 
 
 def test_moving_a_point_measures_what_it_moves_into(marrow, sample, scene):
@@ -342,19 +344,21 @@ def test_moving_a_point_measures_what_it_moves_into(marrow, sample, scene):
 
 
 def test_parameters_choose_inputs_and_say_what_is_missing(marrow, scene):
+    from MarrowAssessLib.panel.words import missing_inputs
+
     logic = marrow.MarrowAssessLogic()
     chosen = logic.getParameterNode()
     chosen.exportFolder = "/tmp"
-    assert logic.missingInputs(chosen) == "Choose at least one image or map."
+    assert missing_inputs(chosen) == "Choose at least one image or map."
     sample = logic.loadSample()
     logic.chooseDefaultInputs(chosen)
     assert chosen.t1Volume is sample.volumes["T1"]
     assert chosen.pdffVolume is sample.volumes["PDFF"]
     assert chosen.segmentation is sample.segmentation
-    assert logic.missingInputs(chosen) == ""
+    assert missing_inputs(chosen) == ""
     chosen.segmentation = None
     chosen.useMarkups = False
-    assert "segmentation" in logic.missingInputs(chosen)
+    assert "segmentation" in missing_inputs(chosen)
 
 
 def test_assessing_parameters_follows_their_settings(marrow, sample):

@@ -287,7 +287,7 @@ def test_results_are_exported_as_dicom_of_their_study(panel, tmp_path, monkeypat
         patch.setitem(sys.modules, "highdicom", None)
         with pytest.raises(ValueError, match=r"in Slicer with slicer\.util\.pip_install"):
             export(tmp_path / "none")
-    panel.logic.forget()
+    panel.logic.session.forget()
     with pytest.raises(ValueError, match="There is nothing to export yet; measure the regions"):
         export(tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -406,7 +406,7 @@ def test_an_update_does_not_trigger_itself(panel, sample):
     calls = []
     assess = panel.logic.assess
     panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
-    panel.scheduleUpdate()
+    panel.measuring.schedule()
     wait()
     assert len(calls) == 1
 
@@ -588,7 +588,7 @@ def test_an_earlier_visit_shows_what_changed_in_repeatability_coefficients(
     panel.ui.earlierVisitPath.currentPath = str(file)[:-3]  # as it is typed
     assert panel._parameterNode.earlierVisit == ""
     panel.ui.earlierVisitPath.currentPath = str(file)
-    panel.onUpdateTimeout()
+    panel.measuring.onTimeout()
     table, _, _ = matrix_of(panel)
     cell = table.item(*cell_at(panel, "L3", "PDFF\n%"))
     (change,) = (
@@ -604,12 +604,12 @@ def test_an_earlier_visit_shows_what_changed_in_repeatability_coefficients(
     still = table.item(*cell_at(panel, "L4", "PDFF\n%"))
     assert still.text().endswith("0.0 RC ●") and "within measurement error" in still.toolTip()
     panel.ui.earlierVisitPath.currentPath = ""
-    panel.onUpdateTimeout()
+    panel.measuring.onTimeout()
     table, _, _ = matrix_of(panel)
     assert "RC" not in table.item(*cell_at(panel, "L3", "PDFF\n%")).text()
     file.write_text("{}")
     panel.ui.earlierVisitPath.currentPath = str(file)
-    panel.onUpdateTimeout()
+    panel.measuring.onTimeout()
     assert "assess the images again with this version" in panel.ui.verdictLabel.text
 
 
@@ -710,7 +710,7 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     assert box.currentIndex() == 1
     parameters.earlierRegions = earlier[1]
     with pytest.raises(ValueError, match="'Regions' was not measured yet: choose its study"):
-        panel.onApplyButton()
+        panel.measuring.onApplyButton()
     for number, visit in enumerate((earlier, later)):
         box.activated.emit(number)
         assert (parameters.pdffVolume, parameters.segmentation) == visit
@@ -841,7 +841,7 @@ def test_a_spectrum_joins_the_numbers_and_leads_to_its_plot(panel, sample, press
     assert [one.GetTitle()[-5:] for one in spectra] == ["20 ms", "30 ms"]
     panel.results.onClicked(row, column)
     assert panel.results.chart is spectra[0]
-    panel.onApplyButton()  # measured again, the plots stay as they are
+    panel.measuring.onApplyButton()  # measured again, the plots stay as they are
     assert panel.results.chart is spectra[0]
     assert f"spectra=[{typed!r}]" in console_command(parameters)
     type_into(ui.spectraLineEdit, "")
@@ -1629,9 +1629,9 @@ def test_the_column_is_followed_through_levels_and_forgotten_with_scene_or_segme
     column._parameterNode.segmentation = column.logic.addSegmentation(sample.volumes["T1"])
     click(column, sample.centers_ras["L3"])
     assert "Renewed" not in column.ui.placingLabel.text
-    assert column.logic.columnOf(found_in) is not None
+    assert column.logic.session.column_of(found_in) is not None
     slicer.mrmlScene.Clear(False)
-    assert column.logic.columnOf(found_in) is None
+    assert column.logic.session.column_of(found_in) is None
 
 
 def test_a_click_on_the_wrong_tissue_is_said_and_stays_with_its_numbers(column, sample, tmp_path):
@@ -1721,7 +1721,7 @@ def test_a_painted_body_is_taken_as_one_on_the_console(column, sample):
     placed = column.logic.correctPainted(column._parameterNode, "L3 marrow")
     assert placed.region.name == "L3 marrow"
     assert {"L2-L3 disc", "L3-L4 disc"} <= {region.name for region in placed.renewed}
-    assert column.logic.canUndo(column._parameterNode.segmentation)
+    assert column.logic.session.can_undo(column._parameterNode.segmentation)
 
 
 def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):

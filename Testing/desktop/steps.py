@@ -23,7 +23,7 @@ def check(condition, said):
 def only(panel, *roles):
     """Choose no image but these."""
     parameters = panel._parameterNode
-    for name in panel.logic.chosenVolumes(parameters):
+    for name in choices.chosen_volumes(parameters):
         if name not in roles:
             setattr(parameters, choices.parameter_of(name), None)
 
@@ -40,7 +40,7 @@ def names_in(segments):
 
 def labels_of(panel):
     """What the labels in the views say."""
-    node = panel.segmentation().GetNodeReference("MarrowAssess.labels")
+    node = panel.results.segmentation.GetNodeReference("MarrowAssess.labels")
     return [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
 
 
@@ -106,7 +106,7 @@ def three_d_and_curve_and_back(desk):
     """3D appears at the first press; an age curve names its points and goes away again."""
     panel = desk.open("MarrowAssess")
     desk.click(panel.ui.show3DButton)
-    check(views.shows_3d(panel.segmentation()), "3D is not shown at the first press.")
+    check(views.shows_3d(panel.results.segmentation), "3D is not shown at the first press.")
     desk.shot("three_d")
     before = desk.layout()
     desk.click(panel.ui.showChartButton)
@@ -118,7 +118,7 @@ def three_d_and_curve_and_back(desk):
     desk.click(panel.ui.showChartButton)
     check(desk.layout() == before, "The layout before the age curve did not come back.")
     desk.click(panel.ui.show3DButton)
-    check(not views.shows_3d(panel.segmentation()), "3D cannot be hidden.")
+    check(not views.shows_3d(panel.results.segmentation), "3D cannot be hidden.")
 
 
 def only_what_stands_out_has_a_label(desk):
@@ -178,12 +178,12 @@ def ages_are_what_was_typed(desk):
     check(
         "to compare with what is expected" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text
     )
-    check(not live_results.legend_visible(panel.segmentation()), "A legend of nothing.")
+    check(not live_results.legend_visible(panel.results.segmentation), "A legend of nothing.")
     desk.type(panel.ui.ageLineEdit, "thirty")
     check(desk.is_shown(panel.ui.ageHintLabel), "What is no age is not told.")
     desk.shot("no_age")
     desk.type(panel.ui.ageLineEdit, "34")
-    check(live_results.legend_visible(panel.segmentation()), "The legend is gone.")
+    check(live_results.legend_visible(panel.results.segmentation), "The legend is gone.")
 
 
 # Placing ----------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def ages_are_what_was_typed(desk):
 def three_clicks_three_regions(desk):
     """Every click draws a region, the first one named by the user, the others by neighbors."""
     panel = desk.open("MarrowAssess")
-    old = panel.segmentation()
+    old = panel.results.segmentation
     panel._parameterNode.segmentation = panel.logic.addSegmentation(desk.sample.volumes["T1"])
     desk.wait()
     check(not old.GetDisplayNode().GetVisibility(), "The overlay of the other regions stays.")
@@ -255,7 +255,7 @@ def a_doubtful_region_waits_for_a_look(desk):
     desk.click(panel.ui.placeButton)
     desk.click_slice(desk.sample.centers_ras["L2"])
     desk.click(panel.ui.placeButton)
-    doubts = segments.doubts(panel.segmentation())
+    doubts = segments.doubts(panel.results.segmentation)
     said = "Named L1 as given; its neighbors tell L2."
     check(said in " ".join(doubts.get("L1 marrow", [])), f"Doubts: {doubts}")
     check(
@@ -269,7 +269,7 @@ def a_doubtful_region_waits_for_a_look(desk):
     desk.shot("doubtful")
     desk.click(panel.ui.lookButton)
     desk.click(panel.ui.rightButton)
-    check(not segments.doubts(panel.segmentation()), "The doubt stays.")
+    check(not segments.doubts(panel.results.segmentation), "The doubt stays.")
     check("L1 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text, "It has no verdict.")
 
 
@@ -404,7 +404,7 @@ def two_visits_are_compared_side_by_side(desk):
     desk.unfold(panel.ui.studyCollapsibleButton)
     for visit, count in ((earlier, 1), (later, len(desk.sample.volumes))):
         desk.choose(panel.ui.visitComboBox, visit)
-        chosen = panel.logic.chosenVolumes(parameters)
+        chosen = choices.chosen_volumes(parameters)
         check(len(chosen) == count, f"{visit} has {list(chosen)}.")
         desk.click(panel.ui.applyButton)
         if visit == earlier:
@@ -471,7 +471,7 @@ def removed_regions_take_their_results_along(desk):
     desk.type(panel.ui.ageLineEdit, "34")
     before = desk.count("vtkMRMLTableNode"), desk.count("vtkMRMLPlotChartNode")
     check(all(before), f"Nothing was shown: {before}")
-    desk.remove(panel.segmentation())
+    desk.remove(panel.results.segmentation)
     left = [desk.count(f"vtkMRML{kind}Node") for kind in ("MarkupsFiducial", "Table", "PlotChart")]
     check(left == [0, 0, 0], f"Left: {left} labels, tables, charts.")
     check(panel.ui.verdictLabel.text.startswith("No assessment"), panel.ui.verdictLabel.text)

@@ -9,6 +9,7 @@ from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.panel.words import ask_for_packages, enable
+from MarrowAssessLib.scene.choices import chosen_volumes
 from MarrowAssessLib.scene.live_results import without_options
 from MarrowAssessLib.scene.segments import segment_labels
 from MarrowAssessLib.sources.label_maps import CONVENTIONS, fitting_conventions
@@ -61,7 +62,7 @@ class ImportRow:
         """Enable what can be done, and say in the tooltips of the rest what is missing."""
         parameters = self._frame.parameters
         no_image = _("Choose at least one image or map.")
-        if parameters and self._logic.chosenVolumes(parameters):
+        if parameters and chosen_volumes(parameters):
             no_image = ""
         if not self._ui.importSelector.currentNode():
             missing = _("Choose a label map or segmentation.")

@@ -9,6 +9,7 @@ from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.panel.words import ask_for_packages, column_text, enable, placed_text
+from MarrowAssessLib.scene.choices import chosen_volumes
 from MarrowAssessLib.scene.click_mode import ClickMode
 
 
@@ -54,7 +55,9 @@ class PlacingRow:
     def check(self) -> None:
         """Enable what can be done, and say in the tooltips of the rest what is missing."""
         parameters = self._frame.parameters
-        images = bool(parameters and self._logic.chosenVolumes(parameters))
+        if parameters:
+            self._ui.placeButton.text = _("Place {role}").format(role=parameters.placeRole)
+        images = bool(parameters and chosen_volumes(parameters))
         missing = "" if images else _("Choose at least one image or map.")
         enable(
             self._ui.placeButton,
@@ -74,7 +77,7 @@ class PlacingRow:
             _("Click into the body of the level given under Place: the spine's levels are found."),
         )
         segmentation = parameters.segmentation if parameters else None
-        self._ui.undoButton.enabled = self._logic.canUndo(segmentation)
+        self._ui.undoButton.enabled = self._logic.session.can_undo(segmentation)
         drawn = bool(segmentation and segmentation.GetSegmentation().GetNumberOfSegments())
         self._ui.levelsUpButton.enabled = self._ui.levelsDownButton.enabled = drawn
 

@@ -8,15 +8,24 @@ from textwrap import fill
 import qt
 import slicer
 from PDFFMapperLib.panel.frame import PanelFrame
+from PDFFMapperLib.scene.frames import dicom_file
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.panel import words
 from MarrowAssessLib.scene import views
-from MarrowAssessLib.scene.live_results import notes, said_without_reference
+from MarrowAssessLib.scene.choices import chosen_volumes
+from MarrowAssessLib.scene.live_results import (
+    live_results,
+    notes,
+    said_without_reference,
+    show_labels,
+    show_segmentation,
+)
 from MarrowAssessLib.scene.matrix import Matrix, record_links, reference_url, result_matrix
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.segments import doubts
+from MarrowAssessLib.scene.xray import write_form
 
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
@@ -35,20 +44,21 @@ class ResultsPane:
     """
 
     def __init__(
-        self, ui: object, frame: PanelFrame, logic: object, changed: Callable[[], None]
+        self, ui: object, frame: PanelFrame, session: object, changed: Callable[[], None]
     ) -> None:
         """Args:
         ui: the panel's widgets.
         frame: runs the jobs and holds the parameter node.
-        logic: the module's.
+        session: the Session of the module's logic.
         changed: measures again, called once a doubt was ended.
         """
-        self._ui, self._frame, self._logic, self._changed = ui, frame, logic, changed
+        self._ui, self._frame, self._session, self._changed = ui, frame, session, changed
         self.rows: list[ResultRow] = []
         self.matrix: Matrix | None = None
         self.chosen: ResultRow | None = None
         self.doubtful = ""
         self._charts: list[slicer.vtkMRMLPlotChartNode] = []
+        self._shown: slicer.vtkMRMLSegmentationNode | None = None  # whose results these are
         self._layout: int | None = None  # the one before an age curve was shown
         self._said_shown = False
         ui.resultsTable.connect("cellClicked(int,int)", self.onClicked)
@@ -68,13 +78,23 @@ class ResultsPane:
         """The chosen one."""
         return self._frame.parameters.segmentation if self._frame.parameters else None
 
+    def followChoice(self) -> None:
+        """Show another segmentation and its results where another is chosen."""
+        chosen = self.segmentation
+        if chosen is not self._shown:
+            show_segmentation(self._shown, False)
+            show_segmentation(chosen, True)
+            show_labels(chosen, self._frame.parameters.showOverlay)
+            self.show()
+
     def show(self) -> None:
         """Verdict, tables and buttons for what is known of the chosen segmentation."""
         segmentation = self.segmentation
-        shown = self._logic.liveResults(segmentation)
+        self._shown = segmentation
+        shown = live_results(segmentation) if segmentation else None
         self._charts = shown.charts if shown else []
-        self.rows = self._logic.resultRows(segmentation)
-        fresh = self._logic.assessmentOf(segmentation) is not None
+        self.rows = self._session.rows_of(segmentation)
+        fresh = self._session.assessment_of(segmentation) is not None
         self._show_verdict()
         self._fill()
         self.show_doubt(self.doubtful)
@@ -89,7 +109,7 @@ class ResultsPane:
 
     def _show_verdict(self) -> None:
         window = self._ui.verdictLabel.palette.color(qt.QPalette.Window)
-        assessment = self._logic.assessmentOf(self.segmentation)
+        assessment = self._session.assessment_of(self.segmentation)
         self._ui.verdictLabel.text = words.verdict_text(
             self.rows,
             notes(assessment) if assessment else None,
@@ -105,7 +125,7 @@ class ResultsPane:
 
     def _fill(self) -> None:
         """The matrix: sites from head to foot, what was measured, colored as in the views."""
-        self.matrix = matrix = result_matrix(self.rows, self._logic.changesOf(self.segmentation))
+        self.matrix = matrix = result_matrix(self.rows, self._session.changes_of(self.segmentation))
         table = self._ui.resultsTable
         table.clear()
         table.setRowCount(len(matrix.sites))
@@ -155,7 +175,7 @@ class ResultsPane:
     def _image_of(self, row: ResultRow) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The image that a number was measured in, as it is chosen now."""
         images = QUANTITIES[row.key].images if row.key in QUANTITIES else ()
-        chosen = self._logic.chosenVolumes(self._frame.parameters)
+        chosen = chosen_volumes(self._frame.parameters)
         return chosen.get(images[0].value) if images else None
 
     def _choose(self, chosen: ResultRow | None) -> None:
@@ -209,7 +229,9 @@ class ResultsPane:
     def onRightButton(self) -> None:
         """The doubtful region is right: its numbers get their verdicts; show the next one."""
         with self._frame.working(_("The region is doubtful still.")):
-            self._logic.acceptRegion(self.segmentation, self.doubtful)
+            segments = self.segmentation.GetSegmentation()
+            segment_id = segments.GetSegmentIdBySegmentName(self.doubtful)
+            self._session.accept(self.segmentation, segment_id)
             said = _("Judged right: {name}.").format(name=self.doubtful)
             self._ui.placingLabel.text = said
             self._changed()
@@ -236,7 +258,7 @@ class ResultsPane:
         """Write the report."""
         with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
             folder = self._frame.parameters.exportFolder
-            files = self._logic.exportReport(folder, self.segmentation)
+            files = self._session.export(self.segmentation, folder)
             slicer.util.showStatusMessage(_("Written: {file}").format(file=files[0]), STATUS_MS)
 
     def onExportDicomButton(self) -> None:
@@ -244,7 +266,7 @@ class ResultsPane:
         frame = self._frame
         with frame.working(_("No DICOM was written."), True):
             folder = frame.parameters.exportFolder / "dicom"
-            files = self._logic.exportDicom(folder, self.segmentation, progress=frame.progress)
+            files = self._session.export_dicom(self.segmentation, folder, progress=frame.progress)
             said = _("Canceled; nothing was written.")
             if files is not None:
                 said = _("Written: {count} DICOM objects to {folder}")
@@ -254,14 +276,14 @@ class ResultsPane:
     def onXrayButton(self, clicked: bool = False) -> None:
         """Write the X-ray form with the sizes of lines, for the reader to complete."""
         with slicer.util.tryWithErrorDisplay(_("The form was not written."), waitCursor=True):
-            file = self._logic.writeXrayForm(self._frame.parameters.exportFolder)
+            file = write_form(self._frame.parameters.exportFolder, dicom_file())
             said = _("Written: {file}; complete it, then give it to: marrowassess xray")
             slicer.util.showStatusMessage(said.format(file=file), STATUS_MS)
 
     def onAddControlButton(self) -> None:
         """The patient's marrow is normal: keep its numbers for the user's own references."""
         try:
-            self.say(self._logic.addToControls(self.segmentation))
+            self.say(self._session.add_to_controls(self.segmentation))
         except ValueError as error:  # added before, or without an age; said in the panel
             self.say(str(error))
 

@@ -5,6 +5,7 @@ import os
 import slicer
 
 from MarrowAssess import MarrowAssessLogic, registerSegmentStatistics
+from MarrowAssessLib.scene.live_results import live_results, show_overlay
 
 
 def _pdff_by_site(assessment):
@@ -26,13 +27,13 @@ def assess_of_sample(case):
         case.assertAlmostEqual(found[site][0], truth, delta=1.0)
     case.assertEqual(found["L2"][1], "below")
     case.assertEqual(found["L3"][1], "within")
-    shown = logic.liveResults(sample.segmentation)
+    shown = live_results(sample.segmentation)
     case.assertGreater(shown.table.GetNumberOfRows(), 0)
     case.assertGreater(len(shown.charts), 0)
     display = sample.segmentation.GetDisplayNode()
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(display)
     case.assertTrue(legend.GetVisibility())
-    logic.hideOverlay(sample.segmentation)
+    show_overlay(sample.segmentation, False)
     case.assertFalse(legend.GetVisibility())
 
 
@@ -154,7 +155,7 @@ def saved_scene(case):
     parameters.ageYears, parameters.sex = 34.0, "M"
     parameters.segmentation = sample.segmentation
     logic.assessParameters(parameters)
-    rows = [(row.site, row.value) for row in logic.resultRows(sample.segmentation)]
+    rows = [(row.site, row.value) for row in logic.session.rows_of(sample.segmentation)]
     path = os.path.join(slicer.util.tempDirectory(), "scene.mrb")
     case.assertTrue(slicer.util.saveScene(path))
     slicer.mrmlScene.Clear()
@@ -162,7 +163,7 @@ def saved_scene(case):
     parameters = MarrowAssessLogic().getParameterNode()
     case.assertEqual(parameters.ageYears, 34.0)
     case.assertEqual(parameters.pdffVolume.GetName(), "PDFF")
-    found = MarrowAssessLogic().resultRows(parameters.segmentation)
+    found = MarrowAssessLogic().session.rows_of(parameters.segmentation)
     case.assertEqual([(row.site, row.value) for row in found], rows)
 
 
@@ -179,12 +180,12 @@ def panel(case):
     parameters.ageYears, parameters.sex = 34.0, "M"
     parameters.segmentation = sample.segmentation
     case.assertTrue(widget.ui.applyButton.enabled)
-    widget.onApplyButton()
+    widget.measuring.onApplyButton()
     case.assertIn("L2 Marrow PDFF", widget.ui.verdictLabel.text)
     case.assertEqual(widget.results.rows[0].site, "L2")
     sample.segmentation.GetSegmentation().RemoveSegment("L2 marrow")
-    case.assertTrue(widget._updateTimer.active)
-    widget.onUpdateTimeout()
+    case.assertTrue(widget.measuring.scheduled)
+    widget.measuring.onTimeout()
     case.assertNotIn("L2 Marrow PDFF", widget.ui.verdictLabel.text)
     widget.ui.placeButton.checked = True
     interaction = slicer.app.applicationLogic().GetInteractionNode()

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.panel.path_line import PathLine
 from MarrowAssessLib.panel.words import enable
 from MarrowAssessLib.scene import views
-from MarrowAssessLib.scene.choices import chosen_volumes, scalar_volumes
+from MarrowAssessLib.scene.choices import choose_visit, chosen_volumes, scalar_volumes
 from MarrowAssessLib.scene.visits import study_of, visits
 
 
@@ -68,7 +68,7 @@ class VisitRow:
 
     def onVisit(self, number: int) -> None:
         """Measure another study: its images take the roles, its regions are chosen."""
-        self._logic.chooseVisit(self._frame.parameters, self._visits[number])
+        choose_visit(self._frame.parameters, self._visits[number])
 
     def onChangeMap(self, clicked: bool = False) -> None:
         """Show voxel by voxel what changed since the earlier visit."""

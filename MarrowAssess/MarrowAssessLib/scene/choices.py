@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import slicer
 from PDFFMapperLib.images.identity import shown_age
+from PDFFMapperLib.scene.frames import dicom_file
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -93,17 +94,17 @@ def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
 def choose_guessed(
     parameters: object,
     nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
-    dicom_file: Callable[[str], str] | None = None,
 ) -> bool:
     """Fill what is not chosen yet from names and DICOM headers; whether images were chosen.
 
     Args:
         parameters: the parameter node.
-        nodes: the volumes that may be chosen.
-        dicom_file: see `guess_inputs`.
+        nodes: the volumes that may be chosen, where they are of the visit that is.
     """
-    nodes = list(nodes)
-    guess = guess_inputs(nodes, dicom_file)
+    nodes = of_one_visit(list(nodes), chosen_volumes(parameters).values())
+    if not nodes:
+        return False
+    guess = guess_inputs(nodes, dicom_file())
     found = False
     for node in nodes:
         _keep_acquisition(node, guess.acquisitions[node.GetID()])
@@ -124,16 +125,14 @@ def choose_guessed(
     return found
 
 
-def choose_visit(
-    parameters: object, visit: Visit, dicom_file: Callable[[str], str] | None = None
-) -> None:
+def choose_visit(parameters: object, visit: Visit) -> None:
     """Choose a visit's images, regions and age in place of those of another; see choose_guessed."""
     with slicer.util.NodeModify(parameters.parameterNode):
         for name in VOLUME_PARAMETERS.values():
             setattr(parameters, name, None)
         parameters.segmentation = regions_of(visit)
         parameters.ageYears = -1.0  # of another day
-        choose_guessed(parameters, visit.images, dicom_file)
+        choose_guessed(parameters, visit.images)
 
 
 def _keep_acquisition(node: slicer.vtkMRMLScalarVolumeNode, header: dict[str, object]) -> None:

@@ -26,6 +26,7 @@ from MarrowAssessLib.scene import live_results
 from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.placing import Placing, new_segmentation
+from MarrowAssessLib.scene.result_rows import ResultRow, result_rows
 from MarrowAssessLib.scene.study import on_dicom_slices, study_from_nodes, without_node_names
 from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.study.regions import Region
@@ -178,6 +179,15 @@ class Session:
         except InterruptedError:
             return None
         return show_change_map(found, quantity, self._images[id(first)][shown])
+
+    def rows_of(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> list[ResultRow]:
+        """The numbers shown for a segmentation, those outside the expected range first."""
+        shown = live_results.live_results(segmentation) if segmentation else None
+        if shown is None:
+            return []
+        assessment = self.assessment_of(segmentation)
+        plain = live_results.plain_rows(assessment) if assessment else []
+        return result_rows(shown.table) + plain
 
     def shown_on(self, assessment: Assessment) -> slicer.vtkMRMLSegmentationNode | None:
         """The segmentation that an assessment is shown on."""
@@ -442,11 +452,15 @@ class Session:
         return own[-1] if own else None
 
     def forget(self, segmentation: slicer.vtkMRMLSegmentationNode | None = None) -> None:
-        """Let go of a segmentation that is removed; of everything when the scene closes."""
+        """Let go of a segmentation that is removed, with all that shows its results; None: of all.
+
+        A scene that closes takes along what it shows.
+        """
         if segmentation is None:
             self._steps, self._assessments, self.last = [], {}, None
             self._changes, self._images = {}, {}
             return
+        live_results.remove_live(segmentation)
         self._steps = [step for step in self._steps if step.segmentation is not segmentation]
         self._changes.pop(segmentation, None)
         if self._assessments.pop(segmentation, None) is self.last:

@@ -1,0 +1,67 @@
+"""The rows of images: chosen by what they say, taken as they load, emptied as they go."""
+
+from __future__ import annotations
+
+import slicer
+from PDFFMapperLib.panel.frame import PanelFrame
+from PDFFMapperLib.scene.dicom import LoadedDicom, put_in_place
+
+from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+from MarrowAssessLib.panel.words import study_summary
+from MarrowAssessLib.scene.choices import choose_guessed, chosen_volumes
+
+LOADING_DELAY_MS = 150  # after an image was added, when its loader has named it
+
+
+class ImagesRow:
+    """The selectors in a section that closes once images are chosen, and a line that names them."""
+
+    def __init__(self, ui: object, frame: PanelFrame, logic: object, visit: object) -> None:
+        """Args:
+        ui: the panel's widgets.
+        frame: holds the parameter node.
+        logic: the module's.
+        visit: the VisitRow, which lists the studies that are loaded.
+        """
+        self._ui, self._frame, self._logic, self._visit = ui, frame, logic, visit
+        self._new: list[str] = []  # IDs of images that were loaded while the panel is open
+        self._timer = frame.timer(LOADING_DELAY_MS, self.takeNew)
+
+    def show(self) -> None:
+        """Name what is chosen, and what is wrong with it."""
+        self._ui.studyLabel.text = study_summary(self._frame.parameters)
+
+    def chooseDefaults(self, parameters: object) -> None:
+        """Choose the images of the scene by what they say, where none are chosen."""
+        self._logic.chooseDefaultInputs(parameters)
+        if chosen_volumes(parameters):
+            self.fold()
+
+    def fold(self) -> None:
+        """Close the section: the line above it names the images."""
+        self._ui.imagesCollapsibleButton.collapsed = True
+
+    def onAdded(self, node: slicer.vtkMRMLNode) -> None:
+        """An image that is loaded while the panel is open may be one that is missing."""
+        if self._frame.parameters and node.GetClassName() == "vtkMRMLScalarVolumeNode":
+            self._new.append(node.GetID())
+            self._timer.start()
+
+    def takeNew(self) -> None:
+        """Choose new images for roles that are empty, once their loader has named them."""
+        nodes = [slicer.mrmlScene.GetNodeByID(one) for one in self._new]
+        self._new = []
+        if self._frame.parameters:
+            if choose_guessed(self._frame.parameters, [node for node in nodes if node]):
+                self.fold()
+            self._visit.show(anew=False)
+
+    def chosen(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """The images that are chosen."""
+        parameters = self._frame.parameters
+        return list(chosen_volumes(parameters).values()) if parameters else []
+
+    def takeAgain(self, loaded: LoadedDicom) -> None:
+        """Choose images that were read again for the roles of the old ones, else by guess."""
+        put_in_place(self._frame.parameters, VOLUME_PARAMETERS.values(), loaded.again)
+        choose_guessed(self._frame.parameters, loaded.nodes)
