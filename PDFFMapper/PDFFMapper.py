@@ -1,16 +1,13 @@
 """PDFFMapper in the Slicer desktop: maps from chemical-shift and diffusion MRI."""
 
 import logging
-from typing import Annotated
 
 import slicer
 import vtk
-from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH
+from PDFFMapperLib.panel.parameters import PDFFMapperParameterNode
 from PDFFMapperLib.recipes import FAMILIES
-from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -45,47 +42,6 @@ class PDFFMapper(ScriptedLoadableModule):
             + f'<a href="{HOMEPAGE}">{HOMEPAGE}</a>'
         )
         self.parent.acknowledgementText = _("Every map records its method and its fat spectrum.")
-
-
-def parameterKind(option):
-    """What the parameter node holds of an option of a recipe."""
-    if option.type == SWITCH:
-        return bool
-    if option.type == CHOICE:
-        return Annotated[str, Choice([value for value, _title in option.choices])]
-    if option.type == NUMBER:
-        lowest = 0 if option.default is None else option.low
-        return Annotated[float, WithinRange(lowest, option.high)]
-    return str
-
-
-def withRecipes(cls):
-    """Give a parameter class what the recipes ask for; None is shown as 0 or as no text."""
-    for family in FAMILIES:
-        choices = [recipe.choice for recipe in family.recipes]
-        cls.__annotations__[family.parameter] = Annotated[str, Choice(choices)]
-        setattr(cls, family.parameter, choices[0])
-        for one in family.inputs:
-            kind = list[vtkMRMLNode] if one.series else vtkMRMLScalarVolumeNode
-            cls.__annotations__[one.parameter] = kind
-        for option in family.options:
-            if option.parameter:
-                cls.__annotations__[option.parameter] = parameterKind(option)
-                nothing = 0.0 if option.type == NUMBER else ""
-                value = nothing if option.default is None else option.default
-                setattr(cls, option.parameter, value)
-    return cls
-
-
-@parameterNodeWrapper
-@withRecipes
-class PDFFMapperParameterNode:
-    """What the user chose; saved with the scene. Typed echo times and b-values are on the images.
-
-    Images and options of the recipes are added to it; see PDFFMapperLib.recipes.
-    """
-
-    mapNodes: list[vtkMRMLNode]
 
 
 class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -141,11 +97,13 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
+        from PDFFMapperLib.install.packages import missing_packages
+
         if self.frame.parameters:  # `setup` has done the rest
             self.logic.chooseDefaultInputs(self.frame.parameters)
         else:
             self.initializeParameterNode()
-        if missing := self.logic.missingPackages():
+        if missing := missing_packages():
             needed = _("Maps need {packages}: Apply asks for it; installing takes about a minute.")
             self.say(needed.format(packages=", ".join(missing)))
         else:
@@ -181,8 +139,10 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeGoes(self, caller, event, node) -> None:
         """What a removed node was chosen for empties, before selectors choose its neighbor."""
+        from PDFFMapperLib.scene.mapping import forget_node
+
         if self.frame.parameters and not slicer.mrmlScene.IsClosing():
-            self.logic.forgetNode(self.frame.parameters, node)
+            forget_node(self.frame.parameters, node)
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
@@ -210,17 +170,21 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def choices(self):
         """What the maps would be made from, to see whether it has changed."""
+        from PDFFMapperLib.scene.mapping import all_choices
+
         parameters = self.frame.parameters
-        return parameters and (self.tab().family.command, self.logic.choices(parameters))
+        return parameters and (self.tab().family.command, all_choices(parameters))
 
     def chosenNodes(self):
         """The images that are chosen in the tab in front."""
-        parameters = self.frame.parameters
-        return self.logic.chosenNodes(parameters, self.tab().family) if parameters else []
+        return self.tab().chosen_nodes()
 
     def takeAgain(self, loaded) -> None:
         """Choose images that were read again for what the old ones were chosen for."""
-        self.logic.putInPlace(self.frame.parameters, loaded)
+        from PDFFMapperLib.scene.dicom import put_in_place
+
+        names = {one.parameter for family in FAMILIES for one in family.inputs}
+        put_in_place(self.frame.parameters, names, loaded.again)
 
     def tab(self):
         """The tab in front."""
@@ -235,9 +199,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.frame.running:
             return
         parameters = self.frame.parameters
-        missing = _("There is no scene.")
-        if parameters:
-            missing = self.logic.missingInputs(parameters, self.tab().family)
+        missing = self.tab().missing()
         self.ui.applyButton.enabled = not missing
         self.ui.applyButton.toolTip = missing or _("Compute the maps.")
         self.ui.sendButton.enabled = bool(parameters and any(parameters.mapNodes))
@@ -254,6 +216,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.say(computing)
         with self.frame.working(_("The maps could not be computed."), True):
             from PDFFMapperLib.install.packages import ensure_packages
+            from PDFFMapperLib.scene.maps import said_of_maps, show_map
 
             ensure_packages("PDFFMapper")
             parameters = self.frame.parameters
@@ -262,7 +225,10 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.say(_("Canceled; nothing was changed."))
             else:
                 parameters.mapNodes = nodes
-                self.say(self.logic.showMaps(nodes, self.tab().family, parameters))
+                show_map(nodes[0], self.tab().chosen_nodes()[0])
+                names = ", ".join(node.GetName() for node in nodes)
+                made = _("Made beside the images: {names}.").format(names=names)
+                self.say(" ".join([made, *said_of_maps(nodes)]))
         if self.ui.statusLabel.text == computing:  # an error was shown
             self.say("")
 
@@ -324,7 +290,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
                 )
             )
         recipe = family.recipe(method)
-        return make_maps(recipe, _(family.folder), nodes, settings, self._dicomFile(), progress)
+        return make_maps(recipe, _(family.folder), nodes, settings, progress)
 
     def mapPDFF(
         self,
@@ -404,16 +370,6 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         given = dict(zip(names, t1Correction or (), strict=False))
         return {**given, "correct_t1": True} if given else {}
 
-    def _dicomFile(self):
-        database = getattr(slicer, "dicomDatabase", None)
-        return database.fileForInstance if database else None
-
-    def missingPackages(self) -> list[str]:
-        """Python packages that maps need and that are not installed."""
-        from PDFFMapperLib.install.packages import missing_packages
-
-        return missing_packages()
-
     def mapParameters(self, parameters, family, progress=None):
         """Compute what the parameter node says for one family of recipes; see make()."""
         from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe, chosen_settings
@@ -421,26 +377,6 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         recipe = chosen_recipe(parameters, family)
         nodes, settings = chosen_nodes(parameters, recipe), chosen_settings(parameters, recipe)
         return self.make(family.command, recipe.id, nodes, progress, **settings)
-
-    def chosenNodes(self, parameters, family):
-        """The images that are chosen for a family of recipes."""
-        from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe
-
-        return chosen_nodes(parameters, chosen_recipe(parameters, family))
-
-    def choices(self, parameters):
-        """Recipes, images and settings of all families, comparable."""
-        from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe, chosen_settings
-
-        recipes = [chosen_recipe(parameters, family) for family in FAMILIES]
-        return [
-            (
-                recipe.id,
-                [node.GetID() for node in chosen_nodes(parameters, recipe)],
-                chosen_settings(parameters, recipe),
-            )
-            for recipe in recipes
-        ]
 
     def inspect(self, folder) -> str:
         """What is in a folder: series, roles and their ground, times, b-values, what is left out.
@@ -475,15 +411,9 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: none of them is from DICOM, or a file is gone or cannot be read.
         """
         from PDFFMapperLib.scene.dicom import load_again
+        from PDFFMapperLib.scene.frames import dicom_file
 
-        return load_again(nodes, self._dicomFile()).nodes
-
-    def putInPlace(self, parameters, loaded) -> None:
-        """Choose nodes that were read again (a LoadedDicom) in place of the old ones."""
-        from PDFFMapperLib.scene.dicom import put_in_place
-
-        names = {one.parameter for family in FAMILIES for one in family.inputs}
-        put_in_place(parameters, names, loaded.again)
+        return load_again(nodes, dicom_file()).nodes
 
     def frames(self, nodes):
         """The 3D frames that nodes hold, each with its facts.
@@ -491,9 +421,9 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: a node holds no volume.
         """
-        from PDFFMapperLib.scene.frames import frames_from_nodes
+        from PDFFMapperLib.scene.frames import dicom_file, frames_from_nodes
 
-        return frames_from_nodes(nodes, self._dicomFile())
+        return frames_from_nodes(nodes, dicom_file())
 
     def setFrameFact(self, frame, keyword: str, text: str) -> None:
         """Keep a typed "EchoTime" (ms), "DiffusionBValue" (s/mm^2) or "ImageComponent" of a frame.
@@ -505,38 +435,11 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
         set_typed_fact(frame, keyword, text)
 
-    def missingInputs(self, parameters, family) -> str:
-        """What has to be chosen before maps can be made, "" if nothing."""
-        from PDFFMapperLib.scene.mapping import chosen_recipe, missing
-
-        found = missing(parameters, chosen_recipe(parameters, family))
-        if found is None:
-            return ""
-        return _("Choose {title}: {help}").format(title=_(found.title), help=_(found.help))
-
     def chooseDefaultInputs(self, parameters) -> None:
         """Choose the volumes whose name or header says what they are, where none are chosen."""
         from PDFFMapperLib.scene.mapping import choose_defaults
 
-        volumes = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
-        choose_defaults(parameters, volumes, self._dicomFile())
-
-    def forgetNode(self, parameters, node) -> None:
-        """Choose a node for nothing any more, because it is removed."""
-        from PDFFMapperLib.scene.mapping import forget_node
-
-        forget_node(parameters, node)
-
-    def showMaps(self, nodes, family, parameters) -> str:
-        """Show the first map over its source, where it can be trusted; say what was made."""
-        from PDFFMapperLib.scene.mapping import chosen_nodes, chosen_recipe
-        from PDFFMapperLib.scene.maps import said_of_maps, show_map
-
-        source = chosen_nodes(parameters, chosen_recipe(parameters, family))[0]
-        show_map(nodes[0], source)
-        names = ", ".join(node.GetName() for node in nodes)
-        made = _("Made beside the images: {names}.").format(names=names)
-        return " ".join([made, *said_of_maps(nodes)])
+        choose_defaults(parameters, slicer.util.getNodesByClass("vtkMRMLVolumeNode"))
 
     def sendToMarrowAssess(self, nodes, parameters=None) -> None:
         """Choose maps as inputs of the MarrowAssess module.
@@ -571,95 +474,26 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
 
 class PDFFMapperTest(ScriptedLoadableModuleTest):
-    """Known truth in the desktop: the digital lumbar spine."""
+    """Known truth in the desktop, see PDFFMapperLib.panel.self_test."""
 
     def setUp(self):
         """Start from an empty scene."""
         slicer.mrmlScene.Clear()
 
+    def marrow(self):
+        """The logic of MarrowAssess, which has the sample data and takes maps."""
+        from MarrowAssess import MarrowAssessLogic
+
+        return MarrowAssessLogic()
+
     def runTest(self):
         """Run everything, where the packages are there that maps need."""
         from PDFFMapperLib.install.packages import missing_packages
+        from PDFFMapperLib.panel.self_test import STEPS
 
         if missing := missing_packages():
             self.delayDisplay(f"Not tested, because these are not installed: {missing}")
             return
-        self.setUp()
-        self.test_mapPDFF()
-        self.setUp()
-        self.test_mapDiffusion()
-        self.setUp()
-        self.test_cancel()
-        self.setUp()
-        self.test_panel()
-
-    def test_mapPDFF(self):
-        """Median PDFF of L3 within a point of what was drawn, the same for L2 in MarrowAssess."""
-        self.delayDisplay("Mapping PDFF of the digital lumbar spine")
-        from MarrowAssess import MarrowAssessLogic
-
-        logic = PDFFMapperLogic()
-        sample = MarrowAssessLogic().loadMapperSample()
-        nodes = logic.mapPDFF(sample.echoes)
-        self.assertEqual(nodes[0].GetVoxelValueUnits().GetCodeValue(), "%")
-        logic.sendToMarrowAssess(nodes)
-        marrow = MarrowAssessLogic()
-        self.assertEqual(marrow.getParameterNode().pdffVolume, nodes[0])
-        assessment = marrow.assess({"PDFF": nodes[0]}, sample.segmentation)
-        for result in assessment.results:
-            site = result.measurement.site
-            if result.measurement.quantity == "marrow_pdff" and site in sample.true_pdff:
-                self.assertAlmostEqual(result.measurement.value, sample.true_pdff[site], delta=1.0)
-
-    def test_mapDiffusion(self):
-        """An ADC map is made in its unit."""
-        self.delayDisplay("Mapping diffusion of the digital lumbar spine")
-        from MarrowAssess import MarrowAssessLogic
-
-        sample = MarrowAssessLogic().loadMapperSample()
-        nodes = PDFFMapperLogic().mapDiffusion(sample.diffusion, "ADC", lowestB=200.0)
-        self.assertEqual(nodes[0].GetName(), "ADC")
-        self.assertEqual(nodes[0].GetVoxelValueUnits().GetCodeMeaning(), "10^-3 mm^2/s")
-
-    def test_cancel(self):
-        """A canceled job leaves the list of nodes as it was."""
-        self.delayDisplay("Canceling")
-        from MarrowAssess import MarrowAssessLogic
-
-        sample = MarrowAssessLogic().loadMapperSample()
-        count = slicer.mrmlScene.GetNumberOfNodes()
-        self.assertIsNone(PDFFMapperLogic().mapPDFF(sample.echoes, progress=lambda part: False))
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)
-
-    def test_panel(self):
-        """The panel lists the echoes, takes typed values, maps, and hands over."""
-        self.delayDisplay("Using the panel")
-        from MarrowAssess import MarrowAssessLogic
-
-        sample = MarrowAssessLogic().loadMapperSample()
-        widget = slicer.util.getModuleWidget("PDFFMapper")
-        if slicer.util.mainWindow():
-            slicer.util.selectModule("PDFFMapper")
-        widget.enter()
-        echoes, diffusion, *_others = (tab.table for tab in widget.tabs)
-        self.assertEqual(echoes.rowCount, len(sample.echoes))
-        self.assertEqual(diffusion.rowCount, len(sample.diffusion))
-        echoes.item(0, 2).setText("1.25")
-        facts = widget.logic.frames(sample.echoes[:1])[0].volume.attributes
-        self.assertEqual(facts["EchoTime"], 1.25)
-        echoes.item(0, 2).setText("1.2")
-        parameters = widget.logic.getParameterNode()
-        parameters.dixonInput = "water and fat"
-        self.assertTrue(widget.ui.fatVolume.isVisibleTo(widget.tabs[0].page))
-        self.assertFalse(echoes.isVisibleTo(widget.tabs[0].page))
-        self.assertFalse(widget.ui.applyButton.enabled)
-        widget.ui.tabWidget.currentIndex = 1
-        self.assertTrue(widget.ui.applyButton.enabled)
-        widget.onApplyButton()
-        self.assertEqual(parameters.mapNodes[0].GetName(), "ADC")
-        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(parameters.mapNodes[0])
-        self.assertTrue(legend.GetVisibility())
-        self.assertTrue(widget.ui.sendButton.enabled)
-        widget.ui.tabWidget.currentIndex = 0
-        slicer.mrmlScene.Clear()
-        self.assertFalse(widget.ui.applyButton.enabled)
+        for step in STEPS:
+            self.setUp()
+            step(self)

@@ -13,6 +13,7 @@ from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
     chosen_recipe,
+    missing,
     set_typed_fact,
     shown_options,
 )
@@ -84,11 +85,25 @@ class RecipeTab:
         self.table.setVisible(bool(self._keywords))
         self.fill()
 
+    def chosen_nodes(self) -> list[slicer.vtkMRMLNode]:
+        """The images that are chosen for the method; none without a scene."""
+        if self._parameters is None:
+            return []
+        return chosen_nodes(self._parameters, chosen_recipe(self._parameters, self.family))
+
+    def missing(self) -> str:
+        """What has to be chosen before maps can be made, "" if nothing."""
+        if self._parameters is None:
+            return _("There is no scene.")
+        found = missing(self._parameters, chosen_recipe(self._parameters, self.family))
+        if found is None:
+            return ""
+        return _("Choose {title}: {help}").format(title=_(found.title), help=_(found.help))
+
     def fill(self) -> None:
         """Read the frames of the chosen images anew; what cannot be read is said."""
-        recipe = chosen_recipe(self._parameters, self.family)
         try:
-            frames = frames_from_nodes(chosen_nodes(self._parameters, recipe), dicom_file())
+            frames = frames_from_nodes(self.chosen_nodes(), dicom_file())
         except ValueError as error:
             self._say(str(error))
             frames = []

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import slicer
 
@@ -14,7 +14,7 @@ from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.maps.recipe import Family, Input, Option, Recipe
 from PDFFMapperLib.recipes import FAMILIES
-from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
+from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes, set_frame_fact
 from PDFFMapperLib.scene.maps import maps_to_nodes
 
 MAGNITUDE = "magnitude"
@@ -69,12 +69,24 @@ def shown_options(parameters: object, recipe: Recipe) -> list[Option]:
     ]
 
 
+def all_choices(parameters: object) -> list[tuple]:
+    """Recipes, images and settings of all families, to tell whether any has changed."""
+    recipes = [chosen_recipe(parameters, family) for family in FAMILIES]
+    return [
+        (
+            recipe.id,
+            [node.GetID() for node in chosen_nodes(parameters, recipe)],
+            chosen_settings(parameters, recipe),
+        )
+        for recipe in recipes
+    ]
+
+
 def make_maps(
     recipe: Recipe,
     folder: str,
     nodes: Sequence[slicer.vtkMRMLNode],
     settings: dict[str, object],
-    dicom_file: Callable[[str], str] | None = None,
     progress: Progress | None = None,
 ) -> list[slicer.vtkMRMLScalarVolumeNode] | None:
     """Maps as volume nodes in a folder beside their source; None if canceled, or all or none.
@@ -84,13 +96,12 @@ def make_maps(
         folder: its name.
         nodes: of the series, or one per input.
         settings: by the names of the recipe's options.
-        dicom_file: as for `frames_from_nodes`.
         progress: called with the fraction done; returning False cancels.
 
     Raises:
         ValueError: one sentence that says what is wrong.
     """
-    frames = frames_from_nodes(nodes, dicom_file)
+    frames = frames_from_nodes(nodes, dicom_file())
     if not recipe.inputs[0].series:
         for frame in frames:
             if frame.count > 1:
@@ -129,7 +140,6 @@ def set_typed_fact(frame: Frame, keyword: str, text: str) -> None:
 def choose_defaults(
     parameters: object,
     nodes: Iterable[slicer.vtkMRMLVolumeNode],
-    dicom_file: Callable[[str], str] | None = None,
 ) -> None:
     """Choose the volumes whose name or header says what they are, where none are chosen."""
     inputs: dict[str, Input] = {}
@@ -139,7 +149,7 @@ def choose_defaults(
             return
         inputs.setdefault(one.role, one)  # of UTE that is the series; which of a pair is not told
     by_role: dict[str, list[slicer.vtkMRMLVolumeNode]] = {}
-    held = [(one, frames_from_nodes([one], dicom_file)) for one in nodes if one.GetImageData()]
+    held = [(one, frames_from_nodes([one], dicom_file())) for one in nodes if one.GetImageData()]
     if echoes := _ute_series(held):
         by_role[UTE] = echoes
     for node, frames in held:
