@@ -276,6 +276,19 @@ def test_a_click_into_a_mixture_is_told(sd, told):
     assert ("The tissue round the click is not uniform." in placed.unsure) is told
 
 
+@pytest.mark.parametrize(("amplitude", "noise", "told"), [(40.0, 0.0, True), (15.0, 25.0, False)])
+def test_a_muscle_that_varies_is_told_and_one_that_is_noisy_is_not(amplitude, noise, told):
+    """Waves of 8 mm, as of a joint or of fat between fibers; noise from voxel to voxel is none."""
+    across = np.sin(2 * np.pi * np.arange(40) * 1.5 / 8)
+    array = 100 + amplitude * np.broadcast_to(across, (40, 40, 40))
+    array = array + np.random.default_rng(0).normal(0, noise, array.shape)
+    volume = Volume(array.astype(np.float32), np.diag([1.5, 1.5, 1.5, 1.0]), "T1")
+    placed = place(volume, volume.to_ras(np.full(3, 19.5)), Role.MUSCLE)
+    words = "Its signal varies much for a muscle's; fat, bone or a joint may be in it."
+    assert (words in placed.unsure) is told
+    assert (words in placed.roi.cautions) is told
+
+
 def test_a_tiny_region_is_told():
     array = np.full((40, 40, 40), 100.0, np.float32)
     array[18:22, 18:22, 18:22] = 20.0

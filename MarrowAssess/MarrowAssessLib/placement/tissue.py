@@ -37,7 +37,7 @@ MOST_APART = 0.25  # of a tissue's level, see `alike`
 NECK_MM, GAP_MM = 1.2, 2.5  # thinner bridges to other tissue are cut, smaller gaps (vessels) filled
 PAD = 4  # voxels round a crop, so that closing a gap does not end at its border
 SMALL_MM3 = 60.0
-UNEVEN = 0.25  # robust SD over level round the click
+UNEVEN = 0.25  # robust SD over level round the click, and in a muscle
 NO_AIR, BRIGHT_PERCENT = 0.1, 99  # of the brightest signal, which is that percentile: air is darker
 
 TOUCHES_EDGE = "The region touches the edge of the volume."
@@ -113,6 +113,11 @@ def grow(
             unsure.append(TOUCHES_EDGE)
     if noise > UNEVEN * abs(level) and role is not Role.NOISE:
         unsure.append("The tissue round the click is not uniform.")
+    if role is Role.MUSCLE and roi_mask.any():
+        inside = smooth[roi_mask]
+        middle = float(np.median(inside))
+        if MAD_TO_SD * float(np.median(np.abs(inside - middle))) > UNEVEN * abs(middle):
+            unsure.append("Its signal varies much for a muscle's; fat, bone or a joint may be in it.")
     if role is Role.NOISE and level > NO_AIR * float(
         np.nanpercentile(volume.array, BRIGHT_PERCENT)
     ):
