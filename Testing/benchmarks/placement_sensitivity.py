@@ -25,7 +25,7 @@ sys.path += [str(ROOT / one) for one in ("MarrowAssess", "PDFFMapper", "Testing"
 import numpy as np  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.placement import find_spine as chain  # noqa: E402
-from MarrowAssessLib.placement import spine_column  # noqa: E402
+from MarrowAssessLib.placement import found_outline, spine_column  # noqa: E402
 from MarrowAssessLib.placement.body import place_body  # noqa: E402
 from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
 from MarrowAssessLib.placement.csf import csf_beside  # noqa: E402
@@ -59,8 +59,8 @@ class Case:
         self.frame = chain.sagittal_frame(volume)
         self.chances = chain._chances([volume], self.frame, None, None)[0]
         self.spine = chain.explained(self.chances, self.frame)
-        fitted = [spine_column._surfaces(volume, self.spine, n)[0] for n in self.middle()]
-        self.surfaces = fitted
+        fitted = found_outline.found_surfaces(volume, self.spine, self.middle())
+        self.surfaces = [surface for surface, _ in fitted]
         self.column = None
 
     def middle(self):
@@ -70,9 +70,9 @@ class Case:
     def bodies(self):
         """Clicked and found bodies."""
         found = []
-        for n, known in zip(self.middle(), self.surfaces, strict=True):
-            fitted = spine_column._surfaces(self.volume, self.spine, n)
-            found.append(spine_column._body(self.volume, *fitted, "", [], WITHOUT))
+        fitted = found_outline.found_surfaces(self.volume, self.spine, self.middle())
+        for n, known, one in zip(self.middle(), self.surfaces, fitted, strict=True):
+            found.append(spine_column._body(self.volume, *one, "", [], WITHOUT))
             if n % 2:
                 found.append(place_body(self.volume, known.box.center + 4, options=WITHOUT))
         return found
@@ -121,7 +121,8 @@ class Case:
 
 DRAWN = {
     "vertebra": Case.bodies, "robust": Case.bodies, "body": Case.bodies,
-    "found_spine": Case.bodies, "spine_column": Case.bodies, "disc": Case.discs,
+    "found_spine": Case.bodies, "found_outline": Case.bodies, "spine_column": Case.bodies,
+    "disc": Case.discs,
     "canal": Case.tissues, "tissue": Case.tissues, "csf": Case.tissues,
     "following": Case.followed, "judgment": Case.followed,
 }  # fmt: skip

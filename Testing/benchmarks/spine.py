@@ -2,9 +2,10 @@
 
 Run from the repository's root: python Testing/benchmarks/spine.py [--pictures FOLDER] [--made N]
 Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data. Looked at
-on them were the border's fit near the network's outline (vertebra.CHANCE, PRIOR_ON: nine settings,
-the whole table), when an outline is doubted (spine_column.AGREE), S1's shape (sacrum.TAPER,
-KINK_DEG), where fluid lies in the sac (canal.FRONT, BESIDE), how sure a disc must be (disc.SEEN).
+on them were the border's fit near the network's outline (found_outline.CHANCE, PRIOR_ON: nine
+settings, the whole table; how the outline is moved: half of the patients, then the others), when an
+outline is doubted (spine_column.AGREE), S1's shape (sacrum.TAPER, KINK_DEG), where fluid lies in
+the sac (canal.FRONT, BESIDE), how sure a disc must be (disc.SEEN).
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ sys.path[:0] = [str(ROOT / part) for part in ("MarrowAssess", "PDFFMapper", "Tes
 from MarrowAssessLib.placement import spine_network  # noqa: E402
 from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
 from MarrowAssessLib.placement.find_spine import find_spine  # noqa: E402
+from MarrowAssessLib.placement.found_outline import outline_radii  # noqa: E402
 from MarrowAssessLib.placement.spine_column import find_column  # noqa: E402
 from MarrowAssessLib.placement.star_surface import sample  # noqa: E402
 from MarrowAssessLib.placement.vertebra import (  # noqa: E402
     RAYS,
     RELATIVE_RADII,
-    outline_radii,
     template_radii,
 )
 from PDFFMapperLib.images.files import read_volume  # noqa: E402

@@ -1,7 +1,8 @@
 """The column of an image without a click: the found spine's bodies, discs, CSF and muscles.
 
 The network tells where each structure is (`find_spine`); the bodies' borders are fitted to the
-image's edges near the network's outline. How far both disagree tells how sure a body is.
+image's edges near the network's outline (`found_outline`). How far both disagree tells how sure a
+body is.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.progress import Progress, tell
-from scipy import ndimage
+from PDFFMapperLib.maps.progress import Progress, share, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role, column_levels
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -23,28 +23,17 @@ from MarrowAssessLib.placement.column import Column, doubtful
 from MarrowAssessLib.placement.ct import as_seen, is_ct
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
-from MarrowAssessLib.placement.found_spine import Spine, body_axes, body_chance
+from MarrowAssessLib.placement.found_outline import found_surfaces
+from MarrowAssessLib.placement.found_spine import Spine
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.placement.spine_network import FINDING
-from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.tissue import muscles_beside
-from MarrowAssessLib.placement.vertebra import (
-    RAYS,
-    RELATIVE_RADII,
-    Box,
-    Surface,
-    outline_radii,
-    refine_on,
-    template_radii,
-    voxelize,
-)
+from MarrowAssessLib.placement.vertebra import Surface, voxelize
 from MarrowAssessLib.study.regions import Region
 
 AGREE = 0.88  # least Dice of the network's outline and of the image's edges
 CUT, MOSTLY_CUT = 0.06, 0.3  # share of a body's border outside the image
-ROUND_MM = 9.0  # of a body's voxels: farther away the network's probability is not asked
-SPREAD_VOXELS = 2  # from a body's own voxels: so far its probability is its own
 CLICK_WITHIN = 1.2  # of a body's largest half size: a click beside it still means it
 # Shares of the time that are past when the spine is found, bodies fitted, drawn, discs drawn.
 FOUND, FITTED, DRAWN, DISCS = 0.8, 0.88, 0.92, 0.97
@@ -120,10 +109,7 @@ def find_column(
     volumes = [as_seen(one) for one in volumes]
     spine = find_spine(volumes, progress=progress)
     volume = volumes[0]
-    placed = []
-    for n in range(len(spine.bodies)):
-        tell(progress, FOUND + (FITTED - FOUND) * n / len(spine.bodies), FINDING)
-        placed.append(_surfaces(volume, spine, n))
+    placed = found_surfaces(volume, spine, progress=share(progress, FOUND, FITTED))
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
@@ -175,43 +161,9 @@ def body_at(
     there = [n for n, one in enumerate(spine.bodies) if inside and one.mask[at]]
     if len(there) != 1 or any(there[0] in (d.body, d.body + 1) for d in spine.count_doubts):
         return None
-    surface, agreement = _surfaces(volume, spine, there[0])
+    surface, agreement = found_surfaces(volume, spine, there)[0]
     placed = _body(volume, surface, agreement, site, [], options)
     return placed if not placed.unsure and surface.contains(point_ras[None])[0] else None
-
-
-def _surfaces(volume: Volume, spine: Spine, index: int) -> tuple[Surface, float]:
-    """A body's surface by edges and network, and its Dice with the network's own."""
-    body = spine.bodies[index]
-    axes, half, center = body_axes(body, spine.frame)
-    box = Box(center, axes, half)
-    chance = _own_chance(spine, index)
-    surface = refine_on(volume, box, chance)
-    rays = template_radii(RAYS.directions, half)
-    points = center + (rays[:, None] * RELATIVE_RADII[None, :, None]).reshape(-1, 3) @ axes
-    inside = np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points)))
-    theirs = outline_radii(inside.reshape(len(rays), -1))
-    weight = np.linalg.norm(rays, axis=1) ** 3
-    both = weight @ np.minimum(theirs, surface.radii) ** 3
-    return surface, float(2 * both / (weight @ theirs**3 + weight @ surface.radii**3))
-
-
-def _own_chance(spine: Spine, index: int) -> Volume:
-    """Probability that a place belongs to this body, on a crop of the frame."""
-    frame, mask = spine.frame, spine.bodies[index].mask
-    reach = np.ceil(ROUND_MM / frame.spacing[::-1]).astype(int)
-    places = np.argwhere(mask)
-    low = np.maximum(places.min(axis=0) - reach, 0)
-    high = np.minimum(places.max(axis=0) + reach + 1, mask.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    mine = ndimage.binary_dilation(mask[box], iterations=SPREAD_VOXELS)
-    for n, other in enumerate(spine.bodies):
-        if n != index:
-            mine &= ~other.mask[box]
-    grid = frame.ijk_to_ras.copy()
-    grid[:3, 3] = frame.to_ras(low[::-1])
-    array = np.where(mine, body_chance(spine.chances[(slice(None), *box)]), np.float32(0))
-    return Volume(array, grid, frame.name)
 
 
 def _mostly_cut(surface: Surface) -> bool:

@@ -117,7 +117,9 @@ def grow(
         inside = smooth[roi_mask]
         middle = float(np.median(inside))
         if MAD_TO_SD * float(np.median(np.abs(inside - middle))) > UNEVEN * abs(middle):
-            unsure.append("Its signal varies much for a muscle's; fat, bone or a joint may be in it.")
+            unsure.append(
+                "Its signal varies much for a muscle's; fat, bone or a joint may be in it."
+            )
     if role is Role.NOISE and level > NO_AIR * float(
         np.nanpercentile(volume.array, BRIGHT_PERCENT)
     ):

@@ -49,8 +49,6 @@ LEAST_LEVEL = 0.3  # of the median: a plane through marrow falls no lower inside
 # other. Set by eye on real spines; half of REGION or PRIOR, or a third more of PRIOR or
 # STIFFNESS, moved the benchmark's median Dice by at most 0.005.
 EDGE, REGION, STIFFNESS, PRIOR = 2.0, 0.6, 0.5, 0.075
-CHANCE, PRIOR_ON = 0.15, 0.1  # of the network's odds, and of its outline, where there is one
-CHANCE_ENDS = 0.02  # the network is never surer than that
 BELOW_FACE = 0.999  # of a ray's largest part: it meets the cube's face, not its edge
 NEIGHBORS_APART = 3  # most labels between adjacent rays: 1.2 to 2 mm
 SWEEPS_FIRST, SWEEPS = 8, 14  # of belief propagation; more move no label of the benchmark
@@ -476,9 +474,8 @@ def refine(volume: Volume, box: Box, rounds: int = 2) -> Surface:
         local = rays[:, None, :] * RELATIVE_RADII[None, :, None]
         points = (box.center + local.reshape(-1, 3) @ box.axes) @ to_ijk[:3, :3].T + to_ijk[:3, 3]
         values = sample(volume.array, points).reshape(local.shape[:2])
-        # The template's distance from the center along the normal of the ray's face.
-        depth = (np.abs(rays) * (np.abs(RAYS.directions) > BELOW_FACE)).max(axis=1)
-        unary, support = _unary(values, local, depth, radii)
+        depth = face_distance(rays)
+        unary, support = ray_costs(values, local, depth, radii)
         labels = optimal_surface(
             unary[:, LABELS],
             RAYS.neighbors,
@@ -496,46 +493,12 @@ def refine(volume: Volume, box: Box, rounds: int = 2) -> Surface:
     return Surface(box, radii, chosen)
 
 
-def refine_on(volume: Volume, box: Box, chance: Volume) -> Surface:
-    """Fit the surface of a body whose place and rough outline a network has told.
-
-    Args:
-        volume: image.
-        box: of the network's body.
-        chance: probability that a place belongs to this body, on a grid of its own.
-    """
-    rays = template_radii(RAYS.directions, box.half)
-    local = rays[:, None, :] * RELATIVE_RADII[None, :, None]
-    points = box.center + local.reshape(-1, 3) @ box.axes
-    values = sample(volume.array, volume.ras_to_ijk(points)).reshape(local.shape[:2])
-    inside = np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points))).reshape(local.shape[:2])
-    radii = outline_radii(inside)
-    depth = (np.abs(rays) * (np.abs(RAYS.directions) > BELOW_FACE)).max(axis=1)
-    unary, support = _unary(values, local, depth, radii, PRIOR_ON)
-    ends = CHANCE_ENDS, 1 - CHANCE_ENDS
-    odds = np.log(np.clip(inside, *ends) / np.clip(1 - inside, *ends))
-    unary -= (CHANCE * np.cumsum(odds * depth[:, None] * STEP, axis=1)).astype(np.float32)
-    labels = optimal_surface(
-        unary[:, LABELS], RAYS.neighbors, depth * STEP, STIFFNESS, NEIGHBORS_APART, SWEEPS
-    )
-    met = (labels + LABELS.start)[:, None]
-    chosen = np.take_along_axis(support, met, 1)[:, 0]
-    chosen[~np.isfinite(np.take_along_axis(values, met, 1)[:, 0])] = np.nan
-    return Surface(box, RELATIVE_RADII[LABELS][labels], chosen)
+def face_distance(rays: np.ndarray) -> np.ndarray:
+    """Distance of a template's rays' ends from its center, each along its face's normal, mm."""
+    return (np.abs(rays) * (np.abs(RAYS.directions) > BELOW_FACE)).max(axis=1)
 
 
-def outline_radii(inside: np.ndarray) -> np.ndarray:
-    """Where a probability (rays, radii) falls below one half for the first time."""
-    beyond = inside < 0.5
-    first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), inside.shape[1] - 1)
-    first = np.maximum(first, 1)
-    rows = np.arange(len(inside))
-    before, after = inside[rows, first - 1], inside[rows, first]
-    part = np.clip((before - 0.5) / np.maximum(before - after, 1e-6), 0, 1)
-    return RELATIVE_RADII[0] + STEP * (first - 1 + part)
-
-
-def _unary(values, local, depth, radii, prior=None):
+def ray_costs(values, local, depth, radii, prior=None):
     """Cost of ending each ray at each radius, and the strength of the edge there.
 
     Args:
