@@ -519,6 +519,32 @@ def test_rows_of_a_report(healthy):
     jsonschema.validate(json.loads(json.dumps(data)), json.loads(schema.read_text()))
 
 
+def test_a_user_s_own_controls_judge_heights_at_their_level(healthy, tmp_path, monkeypatch):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.references import own_controls
+
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path))
+    rng = np.random.default_rng(6)
+    for age in range(40, 62):  # women whose L1 is as high in front as at the back
+        values = {"wedge_ratio": rng.normal(1.0, 0.04), "anterior_height": rng.normal(24, 1.2)}
+        numbers = [
+            {"quantity": quantity, "site": "L1", "value": value, "doubtful": []}
+            for quantity, value in values.items()
+        ]
+        patient = {"age_years": float(age), "sex": "F"}
+        own_controls.add_assessment({"patient": patient, "measurements": numbers}, name="ours")
+    for share, tone in ((0.97, "expected"), (0.65, "unusual")):
+        wedge = tuple(np.array([share, (1 + share) / 2, 1.0]) * usual("L1"))
+        found = assess(study(healthy, {"L1": wedge}, "L1"), Settings(fractures=True))
+        rows = {(r.measurement.quantity, r.measurement.site): r for r in found.results}
+        for quantity in ("wedge_ratio", "anterior_height"):
+            assert rows[quantity, "L1"].tone == tone
+            source = rows[quantity, "L1"].expectation.distribution.source
+            assert source == "control cohort 'ours'"
+            assert rows[quantity, "L3"].expectation is None  # no control has it
+
+
 def test_no_rows_unless_asked_for(healthy):
     from MarrowAssessLib.measures.measure import measure
 
