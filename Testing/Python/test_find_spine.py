@@ -18,6 +18,7 @@ from MarrowAssessLib.placement.found_spine import CountDoubt, FoundBody, Spine
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.refined import NOT_REFINED, refined
 from MarrowAssessLib.placement.spine_column import (
+    INFANT,
     find_column,
     find_column_in,
     images_of_spine,
@@ -220,6 +221,18 @@ def test_a_small_child_and_an_infant(size):
         assert size < 0.5 and "No spine was found" in str(error)
         return
     assert_not_silently_shifted(column, digital)
+
+
+def test_bodies_as_small_as_an_infant_s_are_doubted_and_an_adult_s_are_not(plain):
+    """Few of them are found, and their count then misleads."""
+    digital = shown(healthy(1, child=0.36), "GRE", 101, level=7.0)
+    column = find_column([digital.volume])
+    assert_not_silently_shifted(column, digital)
+    for placed in column.bodies.values():
+        assert "The level may be one off: the bodies are as small as an infant's." in placed.unsure
+        assert INFANT in placed.unsure and INFANT in placed.roi.cautions
+    assert not any(INFANT in placed.unsure for placed in plain[1].bodies.values())
+    assert "infant" not in plain[1].ground
 
 
 def test_flips_and_scale_change_nothing(plain):

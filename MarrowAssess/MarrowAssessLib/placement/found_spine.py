@@ -14,6 +14,7 @@ TURNS = 3  # in which a body's axes settle on its endplates
 ENDS_PERCENT = (2, 98)  # of a body's voxels along an axis: its ends, without single voxels
 HALF_VOXEL_MM = 0.3  # its ends are those of the voxels, not their centers
 LEAST_HALF_MM = 2.0
+INFANT_DEPTH_MM, INFANT_BODIES = 15.0, 3  # median of so many lowest bodies (approximate)
 # An endplate: the outermost voxels of cells (mm, right and front) in the middle part of the
 # cross-section; so many at least, none so far (robust SDs, mm) from their plane, a slope of 27
 # degrees at most.
@@ -29,13 +30,11 @@ class FoundBody:
         center: RAS, mm.
         up: unit vector along the column there.
         mask: boolean in the frame.
-        doubts: sentences.
     """
 
     center: np.ndarray
     up: np.ndarray
     mask: np.ndarray
-    doubts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,13 @@ def body_axes(body: FoundBody, frame: Volume) -> tuple[np.ndarray, np.ndarray, n
     low, high = np.percentile(local, ENDS_PERCENT, axis=0)
     center = center + ((low + high) / 2) @ axes
     return axes, np.maximum((high - low) / 2 + HALF_VOXEL_MM, LEAST_HALF_MM), center
+
+
+def like_an_infant(spine: Spine) -> bool:
+    """Whether the bodies above a sacrum are as small as an infant's ossification centers."""
+    lowest = spine.bodies[-INFANT_BODIES:]
+    depths = [2 * body_axes(body, spine.frame)[1][1] for body in lowest]
+    return bool(spine.lowest) and float(np.median(depths)) < INFANT_DEPTH_MM
 
 
 def _slopes(local: np.ndarray, side: int) -> np.ndarray | None:

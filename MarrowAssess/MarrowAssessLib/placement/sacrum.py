@@ -12,6 +12,7 @@ from MarrowAssessLib.placement.found_spine import (
     Spine,
     body_axes,
     image_axes,
+    like_an_infant,
 )
 from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure
 from MarrowAssessLib.placement.star_surface import sample
@@ -89,8 +90,15 @@ def tell_lowest(spine: Spine) -> None:
 
     Below S1 follows sacrum, or a rest of disc; below L5 a disc much as thick as the one above it.
     Where that is not clear its shape tells: S1 narrows downward, and its back wall turns away from
-    L5's. Where both disagree, as with a transitional vertebra, that is said.
+    L5's. Where both disagree, as with a transitional vertebra, that is said; and an infant's levels
+    are never certain.
     """
+    _by_what_is_below(spine)
+    if not spine.unsure_lowest and like_an_infant(spine):
+        spine.unsure_lowest = "the bodies are as small as an infant's"
+
+
+def _by_what_is_below(spine: Spine) -> None:
     bodies = spine.bodies
     certain = False
     if len(bodies) > 2:

@@ -24,7 +24,7 @@ from MarrowAssessLib.placement.ct import as_seen, is_ct
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.found_outline import found_surfaces
-from MarrowAssessLib.placement.found_spine import Spine
+from MarrowAssessLib.placement.found_spine import Spine, like_an_infant
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.placement.spine_network import FINDING
@@ -34,6 +34,7 @@ from MarrowAssessLib.study.regions import Region
 
 AGREE = 0.88  # least Dice of the network's outline and of the image's edges
 CUT, MOSTLY_CUT = 0.06, 0.3  # share of a body's border outside the image
+INFANT = "The bodies are as small as an infant's; their outlines are not certain."
 CLICK_WITHIN = 1.2  # of a body's largest half size: a click beside it still means it
 # Shares of the time that are past when the spine is found, bodies fitted, drawn, discs drawn.
 FOUND, FITTED, DRAWN, DISCS = 0.8, 0.88, 0.92, 0.97
@@ -111,13 +112,15 @@ def find_column(
     volume = volumes[0]
     placed = found_surfaces(volume, spine, progress=share(progress, FOUND, FITTED))
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
+    of_all = [INFANT] if like_an_infant(spine) else []
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
     bodies = {}
     for n in kept:
         tell(progress, FITTED + (DRAWN - FITTED) * n / len(placed), FINDING)
         surface, agreement = placed[n]
-        bodies[names[n]] = _body(volume, surface, agreement, names[n], doubts.get(n, []), options)
+        said = [*doubts.get(n, []), *of_all]
+        bodies[names[n]] = _body(volume, surface, agreement, names[n], said, options)
     column = Column(bodies, {}, ground=ground)
     column.disc_chance = spine.frame.with_array(spine.disc_chance())
     for n, (upper, lower) in enumerate(pairwise(bodies)):
@@ -159,7 +162,9 @@ def body_at(
     at = tuple(np.rint(spine.frame.ras_to_ijk(point_ras)).astype(int)[::-1])
     inside = all(0 <= n < size for n, size in zip(at, spine.bodies[0].mask.shape, strict=True))
     there = [n for n, one in enumerate(spine.bodies) if inside and one.mask[at]]
-    if len(there) != 1 or any(there[0] in (d.body, d.body + 1) for d in spine.count_doubts):
+    if len(there) != 1 or like_an_infant(spine):
+        return None
+    if any(there[0] in (d.body, d.body + 1) for d in spine.count_doubts):
         return None
     surface, agreement = found_surfaces(volume, spine, there)[0]
     placed = _body(volume, surface, agreement, site, [], options)
