@@ -35,12 +35,14 @@ class MtFit:
     """Two pools of a region.
 
     Attributes:
+        train: as the region sees it.
         fit: through the real train; see the places of its parameters above.
         closed: by the closed form.
         rows: MMF, T2m, exchange, MMF by the closed form.
         notes: what to read with them.
     """
 
+    train: Train
     fit: RegionFit
     closed: RegionFit
     rows: list[RegionValue]
@@ -147,8 +149,10 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
         b1, spread = float(held.mean()), float(held.std() / held.mean())
     signals = region_signals(data.images, inside)
     fat = data.fat or 0.0
-    fit = fit_two_pools(signals, mt_model(data.train, spread, fat), data.r1, (b1, b1_sd))
-    closed = mt_model(data.train, spread, fat, ramani)
+    b0 = 0.0 if data.b0_map is None else float(data.b0_map[inside].mean())
+    train = data.train.seen_from(b0)
+    fit = fit_two_pools(signals, mt_model(train, spread, fat), data.r1, (b1, b1_sd))
+    closed = mt_model(train, spread, fat, ramani)
     closed = fit_two_pools(signals, closed, (data.r1[0], 0.0), (b1, 0.0))
     refuse_open(
         fit.sds[MMF] * 100,
@@ -171,7 +175,7 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
     ]
     if data.fat is None:
         notes.append(FAT_UNKNOWN)
-    return MtFit(fit, closed, rows, notes)
+    return MtFit(train, fit, closed, rows, notes)
 
 
 def _exchange(row: RegionValue, found: np.ndarray) -> RegionValue:

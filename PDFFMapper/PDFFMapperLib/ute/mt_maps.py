@@ -15,7 +15,7 @@ from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, shown
 from PDFFMapperLib.ute.mt_protocol import MtImages, mt_images
 
 _FRACTIONS = np.linspace(0.05, 0.94, 45)  # of the table
-_B1_STEP = 0.03
+_B1_STEP, _B0_STEP = 0.03, 20.0  # of the field; Hz
 _CHUNK = 50_000  # voxels
 
 
@@ -61,6 +61,8 @@ def _voxels(
     fraction, refined by a parabola.
     """
     held = without_floor(data.images, range(len(data.images.signal)))[:, inside].T
+    if data.b0_map is not None:
+        held = held * _on_resonance(data, found, data.b0_map[inside])
     count = len(held)
     own, noise = np.empty(count), np.empty(count)
     b1 = np.full(count, found.fit.found[B1])
@@ -92,6 +94,19 @@ def _voxels(
     return values, sds, float(kept.mean())
 
 
+def _on_resonance(data: MtImages, found: MtFit, b0_hz: np.ndarray) -> np.ndarray:
+    """What turns the signals of voxels into those at the region's mean B0, (voxels, images).
+
+    By the region's fit: a voxel's own fraction changes it in the second order alone.
+    """
+    nodes = np.arange(b0_hz.min(), b0_hz.max() + _B0_STEP, _B0_STEP)
+    truth = found.fit.found[None, 1:]
+    usual = shown(truth, found.train, 0.0, data.fat or 0.0)[0]
+    table = [shown(truth, data.train.seen_from(b0), 0.0, data.fat or 0.0)[0] for b0 in nodes]
+    ratios = usual / np.array(table)
+    return np.stack([np.interp(b0_hz, nodes, one) for one in ratios.T], axis=1)
+
+
 def _tables(data: MtImages, found: MtFit, b1: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """Nodes of B1, and for each the signals of all fractions, shape (fractions, images)."""
     low, high = float(b1.min()), float(b1.max())
@@ -101,7 +116,7 @@ def _tables(data: MtImages, found: MtFit, b1: np.ndarray) -> tuple[np.ndarray, l
     for node in nodes:
         each = np.repeat(found.fit.found[None], len(_FRACTIONS), axis=0)
         each[:, MMF], each[:, B1] = _FRACTIONS, node
-        tables.append(shown(each[:, 1:], data.train, 0.0, data.fat or 0.0))
+        tables.append(shown(each[:, 1:], found.train, 0.0, data.fat or 0.0))
     return nodes, tables
 
 

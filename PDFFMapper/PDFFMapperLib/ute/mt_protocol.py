@@ -24,6 +24,7 @@ _NEAREST_HZ = 500.0  # an offset below it is one in kHz
 _LISTS = ("flips_deg", "offsets_hz")
 _NUMBERS = ("tr_ms", "pulse_ms", "spokes", "spoke_ms", "delay_ms", "excite_deg", "excite_ms")
 _OTHERS = ("pulse_shape", "line_shape", "t1_ms", "t1_sd_ms", "b1", "b1_sd", "fat_percent")
+_MOST_B0_HZ = _NEAREST_HZ  # beyond it an offset would cross the resonance
 _WHERE = "the MT protocol"
 NEEDED = (
     "UTE-MT needs its protocol, which headers do not tell: a JSON file (--mt-protocol) with "
@@ -42,6 +43,7 @@ class MtImages:
         r1: observed R1 in 1/s and its SD.
         b1: true over nominal field, and its SD; of the map's mean where there is one.
         b1_map: of voxels; None where one number is given.
+        b0_map: off-resonance of voxels in Hz; None where none is given.
         fat: share of fat in the signal without MT, 0 to 1; None where unknown.
         protocol: as it was read.
     """
@@ -51,6 +53,7 @@ class MtImages:
     r1: tuple[float, float]
     b1: tuple[float, float]
     b1_map: np.ndarray | None
+    b0_map: np.ndarray | None
     fat: float | None
     protocol: dict[str, object]
 
@@ -60,7 +63,7 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
 
     Args:
         images: magnitudes, one for each MT pulse.
-        settings: `mt_protocol` (path), `b1_map` (volume or None), `sigma`.
+        settings: `mt_protocol` (path), `b1_map`, `b0_map` (volumes or None), `sigma`.
 
     Raises:
         ValueError: grids differ, or the protocol does not tell what the two-pool model needs.
@@ -81,7 +84,8 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
     order = np.arange(len(images), dtype=float)
     data = UteImages(signal, order, noise, field_t, images[0], notes)
     fat = number(told, "fat_percent", _WHERE, 0, 90) / 100 if "fat_percent" in told else None
-    return MtImages(data, train, r1, b1, b1_map, fat, told)
+    b0_map = _b0(settings.b0_map, images[0])
+    return MtImages(data, train, r1, b1, b1_map, b0_map, fat, told)
 
 
 def _train(told: dict[str, object], count: int) -> Train:
@@ -164,3 +168,17 @@ def _b1(
             f"{median:.3g}. Divide a map in percent by 100."
         )
     return (median, sd or 0.0), np.asarray(volume.array, float)
+
+
+def _b0(volume: Volume | None, image: Volume) -> np.ndarray | None:
+    if volume is None:
+        return None
+    check_one_grid(volume, image)
+    held = np.asarray(volume.array, float)
+    most = float(np.nanmax(np.abs(held))) if np.isfinite(held).any() else np.inf
+    if most >= _MOST_B0_HZ:
+        raise ValueError(
+            f"A map of B0 is expected in Hz, within {_MOST_B0_HZ:g} Hz of resonance; it holds "
+            f"{most:.4g}."
+        )
+    return np.nan_to_num(held)

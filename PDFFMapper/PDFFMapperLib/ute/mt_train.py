@@ -7,7 +7,7 @@ map of both longitudinal magnetizations, and its fixed point a linear system of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class Train:
     excite_deg: float = 7.0
     excite_ms: float = 0.06
     line_shape: str = "gaussian"
+
+    def seen_from(self, b0_hz: float) -> Train:
+        """The protocol as water sees it that is off resonance."""
+        return replace(self, offsets_hz=np.asarray(self.offsets_hz, float) - b0_hz)
 
     @property
     def rest_ms(self) -> float:

@@ -189,6 +189,13 @@ MT_PROTOCOL = Option(
 B1_MAP = Option(
     "b1_map", IMAGE, None, "B1+ as true over nominal field, on the images' grid.", flag="--b1-map"
 )
+B0_MAP = Option(
+    "b0_map",
+    IMAGE,
+    None,
+    "Off-resonance of water in Hz, on the images' grid; MT offsets are from there.",
+    flag="--b0-map",
+)
 
 DENSITY_PROTOCOL = Option(
     "density_protocol",
@@ -278,7 +285,7 @@ UTE = Family(
             title="Macromolecular fraction (MMF), T2 of macromolecules and exchange by two pools "
             "fitted through the real train of MT pulses and spokes",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, MT_PROTOCOL, B1_MAP, SIGMA, COILS, REGISTER, MASK),
+            options=(ECHO_TIMES, MT_PROTOCOL, B1_MAP, B0_MAP, SIGMA, COILS, REGISTER, MASK),
             kinds=("MMF", "MMF_SD", "doubt"),
             citation="Ma 2018 (abstract), doi 10.1002/mrm.26846; the fit is this software's",
             compute="PDFFMapperLib.ute.mt_maps:of_transfer_model",
