@@ -155,6 +155,9 @@ class Desk(SceneDesk):
     def layout(self):
         return self.layout_node.GetViewArrangement()
 
+    def show(self, proxy):
+        pass
+
     def shot(self, name):
         pass
 

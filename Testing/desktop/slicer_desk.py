@@ -162,8 +162,10 @@ class Desk(SceneDesk):
         """Press the title of a tab."""
         bar = panel.ui.tabWidget.tabBar()
         (number,) = [n for n in range(bar.count) if bar.tabText(n) == title]
+        self.show(bar)
         place = bar.tabRect(number).center()
         self.press(bar, place.x(), place.y())
+        steps.check(bar.currentIndex == number, f"The tab {title} does not open.")
 
     def covered(self, panel):
         """Names of widgets that are drawn over each other."""

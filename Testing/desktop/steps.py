@@ -343,6 +343,7 @@ def mr_and_pet_of_one_day_are_one_study(desk):
     roles = roles_in(panel.ui.studyLabel.text)
     check("SUV" in roles and "T1" in roles, f"Recognized: {roles}")
     check("one patient and day" in panel.ui.studyLabel.text, panel.ui.studyLabel.text)
+    desk.show(panel.ui.studyLabel)
     desk.shot("mr_and_pet")
 
 

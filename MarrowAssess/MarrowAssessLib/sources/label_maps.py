@@ -218,9 +218,10 @@ def regions_of_convention(labels: np.ndarray, convention: str) -> list[Region]:
         raise ValueError(
             f"Unknown label convention '{convention}'; expected one of: {', '.join(CONVENTIONS)}."
         )
-    table = _with_transitional(convention, set(np.unique(labels).astype(int).tolist()))
+    present = np.unique(labels).astype(int).tolist()
+    table = _with_transitional(convention, set(present))
     merged: dict[LabelMeaning, list[int]] = {}
-    for value in (int(v) for v in np.unique(labels)):
+    for value in present:
         if value in table:
             merged.setdefault(table[value], []).append(value)
     if not merged:
@@ -230,7 +231,10 @@ def regions_of_convention(labels: np.ndarray, convention: str) -> list[Region]:
     regions = []
     for meaning, values in merged.items():
         name = f"{meaning.site or 'unnamed'} {meaning.role.value}"
-        region = Region.from_mask(name, meaning.role, meaning.site, np.isin(labels, values))
+        mask = labels == values[0]
+        for value in values[1:]:
+            mask |= labels == value
+        region = Region.from_mask(name, meaning.role, meaning.site, mask)
         if meaning.caution:
             region.cautions.append(meaning.caution)
         regions.append(region)
