@@ -180,6 +180,40 @@ def test_no_bare_except_and_no_styling(module):
     assert "styleSheet" not in ElementTree.tostring(panel(module), encoding="unicode")
 
 
+SHOWN = ("text", "toolTip", "plainText", "title", "helpText", "acknowledgementText")
+SAYS = ("say", "_say", "_hint", "working", "showStatusMessage", "enable", "tryWithErrorDisplay")
+
+
+def untranslated(code):
+    """Words in code that a user reads and `_` does not translate, with their lines."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        words = []
+        if isinstance(node, ast.Assign):
+            if any(isinstance(one, ast.Attribute) and one.attr in SHOWN for one in node.targets):
+                words = [node.value]
+        elif isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            words = node.args if name in SAYS else []
+        found += [
+            f"{one.lineno}: {one.value}"
+            for one in words
+            if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_a_user_reads_is_translatable(module):
+    files = [REPOSITORY / module / f"{module}.py", *REPOSITORY.glob(f"{module}/*/panel/*.py")]
+    assert len(files) > 3
+    left = {one.name: found for one in files if (found := untranslated(one.read_text()))}
+    assert not left
+    assert untranslated('label.text = "words"\nsay("words")\nlabel.text = _("words")') == [
+        "1: words", "2: words",
+    ]  # fmt: skip
+
+
 # --- against stand-ins --------------------------------------------------------------------------
 
 
@@ -309,6 +343,7 @@ def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marro
     _category, name, picture, load = SampleDataLogic.registered[0]
     assert name == "MarrowAssessLumbarSpine"
     assert (REPOSITORY / picture).is_file()
+    assert all((REPOSITORY / one[2]).is_file() for one in SampleDataLogic.registered)
     told = []
     application = types.SimpleNamespace(
         processEvents=lambda: None, applicationLogic=lambda: slicer.modules.application_logic
