@@ -52,6 +52,15 @@ def measure_bone(
         ValueError: as `ute_series` and `find_cortex`; grids differ.
     """
     data = ute_series(series, settings)
+    first = series[int(np.argmin([abs(te - data.te_ms[0]) for te in _times(series, settings)]))]
+    pairs = []
+    for name, other, measure in (
+        ("SR", suppressed, suppression_ratio),
+        ("MTR", transferred, transfer_ratio),
+    ):
+        if other is not None:
+            check_one_grid(other, data.grid)
+            pairs.append((name, ute_pair([first, other], settings), measure))
     found = Bone({}, {}, [], "")
     if bone is None:
         found.cortex = find_cortex(data, point_of(settings.point), settings.psf)
@@ -70,15 +79,8 @@ def measure_bone(
     _take(found, "PI", lambda: porosity_index(data, inside), inside)
     if len(data.te_ms) > 2:
         _take(found, "bound_fraction", lambda: _components(data, inside), inside)
-    first = series[int(np.argmin([abs(te - data.te_ms[0]) for te in _times(series, settings)]))]
-    for name, other, measure in (
-        ("SR", suppressed, suppression_ratio),
-        ("MTR", transferred, transfer_ratio),
-    ):
-        if other is not None:
-            check_one_grid(other, data.grid)
-            pair = ute_pair([first, other], settings)
-            _take(found, name, lambda m=measure, p=pair: m(p, inside), inside)
+    for name, pair, measure in pairs:
+        _take(found, name, lambda m=measure, p=pair: m(p, inside), inside)
     if "bound_fraction" in found.values:
         found.cautions += high_field_note(data.field_t)
     return found
