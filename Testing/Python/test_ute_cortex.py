@@ -158,8 +158,9 @@ def test_slices_that_tell_no_ring_are_left_out_and_it_is_said(volumes):
 def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsys):
     _write_ute(volumes, tmp_path / "ute.nii.gz")
     first = volumes[0]
-    for name, factor in (("suppressed", 0.25), ("mt", 0.5)):
-        write_volume(first.with_array(first.array * factor), tmp_path / f"{name}.nrrd")
+    write_volume(first.with_array(first.array * 0.25), tmp_path / "suppressed.nrrd")
+    moved = first.with_array(np.roll(0.5 * first.array, 2, axis=2))  # by two columns
+    write_volume(moved, tmp_path / "mt.nrrd")
     pdff = Volume(np.full((4, 8, 8), 40, np.float32), np.eye(4), "PDFF")
     write_volume(pdff, tmp_path / "pdff.nrrd")
     write_volume(pdff.with_array(np.ones((4, 8, 8), np.uint8)), tmp_path / "labels.nrrd")
@@ -181,6 +182,7 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
     assert float(rows["ute_mtr"]["value"]) == pytest.approx(50, abs=1)
     assert float(rows["ute_thickness"]["value"]) == pytest.approx(Tibia().thickness_mm, abs=0.05)
     assert rows["ute_pi"]["verdict"] == "no reference"
+    assert "MTR: Motion against the first image, across edges: 2." in capsys.readouterr().out
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "porosity index of the tibia was 24 % higher" in page and "2023;14:1148345" in page
     capsys.readouterr()

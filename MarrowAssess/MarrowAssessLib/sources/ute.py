@@ -52,7 +52,12 @@ def read_site_ute(
     for site, paths in given.items():
         volumes, times, notes = read_echoes([Path(paths[0])])
         settings = SimpleNamespace(
-            echo_times_s=times, sigma=None, same_gain=same_gain, point=None, psf=PSF_VOXELS
+            echo_times_s=times,
+            sigma=None,
+            same_gain=same_gain,
+            point=None,
+            psf=PSF_VOXELS,
+            register=True,  # notes tell what was moved
         )
         bone = _image(paths[1]) if len(paths) > 1 else None
         try:

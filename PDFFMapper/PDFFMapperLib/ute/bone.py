@@ -51,6 +51,7 @@ def measure_bone(
     Raises:
         ValueError: as `ute_series` and `find_cortex`; grids differ.
     """
+    settings = SimpleNamespace(**{**vars(settings), "mask": bone})
     data = ute_series(series, settings)
     first = series[int(np.argmin([abs(te - data.te_ms[0]) for te in _times(series, settings)]))]
     pairs = []
@@ -80,6 +81,7 @@ def measure_bone(
     if len(data.te_ms) > 2:
         _take(found, "bound_fraction", lambda: _components(data, inside), inside)
     for name, pair, measure in pairs:
+        found.notes += [f"{name}: {note}" for note in pair.notes]
         _take(found, name, lambda m=measure, p=pair: m(p, inside), inside)
     if "bound_fraction" in found.values:
         found.cautions += high_field_note(data.field_t)
