@@ -844,6 +844,10 @@ def test_a_spectrum_joins_the_numbers_and_leads_to_its_plot(panel, sample, press
     panel.measuring.onApplyButton()  # measured again, the plots stay as they are
     assert panel.results.chart is spectra[0]
     assert f"spectra=[{typed!r}]" in console_command(parameters)
+    assert "Spectrum of L3" not in ui.verdictLabel.text
+    type_into(ui.spectraLineEdit, f"L3={press_files[0]}")  # too few for a PDFF
+    said = "Spectrum of L3: one echo time and no T2 stated; T2 of water in healthy marrow"
+    assert said in ui.verdictLabel.text and "--" not in ui.verdictLabel.text
     type_into(ui.spectraLineEdit, "")
     assert len(panel.results.rows) == before
     assert not slicer.mrmlScene.GetNodesByName("Spectrum of L3, TE 20 ms").GetNumberOfItems()
@@ -861,7 +865,7 @@ def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sampl
         assert said in ui.filesHintLabel.text, typed
         assert parameters.spectra == "" and ui.spectraLineEdit.text == typed
     panel.frame.progress = lambda fraction: False
-    type_into(ui.spectraLineEdit, f"L2={press_files[0]}")
+    type_into(ui.spectraLineEdit, f"L2={press_files[1]}")  # fitted by no test before
     assert ui.filesHintLabel.text.startswith("Canceled") and parameters.spectra == ""
 
 

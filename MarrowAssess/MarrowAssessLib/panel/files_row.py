@@ -64,7 +64,7 @@ class FilesRow:
         ):
             return
         self._refused = text
-        self._hint(_("Fitting the spectra.") if text else "")
+        self._hint(_("Fitting the spectra; Cancel stands in for Apply.") if text else "")
         with frame.working(_("The spectra could not be fitted."), True):
             problem = _problem(lambda: fit_site_spectra(listed_spectra(text), frame.progress))
         self._hint(problem)

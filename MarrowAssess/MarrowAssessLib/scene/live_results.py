@@ -278,6 +278,8 @@ def notes(assessment: Assessment) -> list[str]:
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")
     found += _refused(assessment, bool(alone))
+    why = (one.reason for one in assessment.skipped if one.quantity == "mrs_pdff")
+    found += [f"{spectra.OF} {without_options(reason)}." for reason in why]
     if assessment.doubtful:
         names = ", ".join(region.name for region in assessment.doubtful)
         found.append(f"Doubtful, so without a verdict until you have looked: {names}.")
