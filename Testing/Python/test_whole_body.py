@@ -360,6 +360,8 @@ def test_the_form_holds_what_was_measured_and_chooses_nothing(tmp_path):
     write_html(made, [], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "MY-RADS patterns" in page and "&#9744;&nbsp;focal on diffuse" in page
+    # long choices break into lines, where cells do not
+    assert "<td class=words><span>&#9744;&nbsp;normal" in page and "td.words { white-space" in page
     check_histogram(made, page, lesions)
 
 

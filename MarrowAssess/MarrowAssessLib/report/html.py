@@ -137,7 +137,7 @@ def _forms(assessment: Assessment) -> str:
     for form in forms([one.measurement for one in assessment.results]):
         rows = "".join(
             f"<tr><th>{escape(f.name)}</th><td>{escape(f.measured)}</td>"
-            f"<td class=w>{_choices(f)}</td></tr>"
+            f"<td class=words>{_choices(f)}</td></tr>"
             for f in form.fields
         )
         text += (
