@@ -5,6 +5,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from MarrowAssessLib.commands.main import main
+from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt
@@ -146,6 +148,28 @@ def test_noise_leaves_the_fat_fraction_out_and_a_region_that_may_be_exchanged_is
     assert np.count_nonzero(np.abs(apart) > 30) < 0.002 * np.count_nonzero(one.labels)
 
 
+def test_the_command_takes_maps_of_field_and_r2star(tmp_path, capsys):
+    one = phantom()
+    for name, array in (("r2star", one.r2star), ("field", one.off_resonance_hz)):
+        write_volume(volume(array.astype(np.float32), name), tmp_path / f"{name}.nii.gz")
+    parts = {"real": [], "imaginary": []}
+    for n, each in enumerate(images(one)):
+        path = tmp_path / f"{n}.nii.gz"
+        write_volume(each, path)
+        parts[each.attributes["ImageComponent"]].append(str(path))
+    times = ",".join(f"{1000 * time:g}" for time in one.echo_times_s)
+    words = ["pdff", *parts["real"], "--imaginary", *parts["imaginary"], "--echo-times", times,
+             "--field", "3", "--out", str(tmp_path / "maps")]  # fmt: skip
+    stated = ["--r2star-map", str(tmp_path / "r2star.nii.gz"),
+              "--field-map", str(tmp_path / "field.nii.gz")]  # fmt: skip
+    assert main([*words, *stated, "--method", "two-echo"]) == 0
+    assert "(the field map fits it)" in capsys.readouterr().out
+    found = read_volume(tmp_path / "maps/waterfat_FF.nrrd").array
+    assert np.nanmax(np.abs(found - one.pdff)) < 30
+    assert main(words) == 2
+    assert "two complex ones are of the method two-echo" in capsys.readouterr().err
+
+
 def test_what_cannot_be_is_refused():
     one = phantom()
     echoes = images(one)
@@ -161,5 +185,11 @@ def test_what_cannot_be_is_refused():
         RECIPE.make(magnitudes, field_strength_t=3.0)
     with pytest.raises(ValueError, match="two echoes do not tell water from fat"):
         RECIPE.make(echoes, echo_times_s=[0.0023, 0.0023, 0.0046, 0.0046])
+    turn = np.exp(1j * np.random.default_rng(0).uniform(-np.pi, np.pi, SHAPE))
+    random = replace(one, echoes=np.stack([one.echoes[0], one.echoes[1] * turn]))
+    with pytest.raises(
+        ValueError, match="may be exchanged: these two echoes do not tell the field"
+    ):
+        RECIPE.make(images(random), precession="as given")
     with pytest.raises(ValueError, match="no voxel of the mask has a finite signal"):
         RECIPE.make(echoes, mask=volume(np.zeros(SHAPE)))

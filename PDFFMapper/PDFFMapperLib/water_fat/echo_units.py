@@ -68,7 +68,11 @@ def checked_echo_times(
     if count < least:
         raise ValueError(
             f"{count} echoes were given where at least {least} are needed"
-            + ("; use the two-point method for in and opposed phase." if count == 2 else ".")
+            + (
+                "; two complex ones are of the method two-echo, magnitudes of in and opposed phase."
+                if count == 2
+                else "."
+            )
         )
     if not (np.isfinite(times).all() and (times > 0).all()):
         raise ValueError(f"Echo times must be above 0; given were {_listed(times)}.")

@@ -62,6 +62,7 @@ _MAPS = {
 # The others show where and why the fit went wrong, and stay whole for that.
 _TRUSTED_ONLY = ("PDFF", "FF_magnitude", "R2star", "R2star_water", "R2star_fat", "T2star")
 _MOST_UNLIKE = 0.25  # share of the voxels that an earlier field may not explain
+_MOST_AT_RISK = 0.5  # share of the voxels; beyond, what is left is not to be trusted either
 _SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
 _REASONS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in Doubt}
@@ -315,6 +316,11 @@ def _two_echo_maps(
     values = np.nan_to_num(result.percent[mask]).clip(-100, 200)
     usual = sum_around(mask, values) / sum_around(mask, np.ones_like(values))
     risk[mask] &= np.abs(usual - 50) > _ABOUT_EQUAL
+    if (at_risk := (risk | result.misfit)[mask].mean()) > _MOST_AT_RISK:
+        raise ValueError(
+            f"In {100 * at_risk:.0f} % of the voxels water and fat may be exchanged: these two "
+            "echoes do not tell the field. Give a field map of an earlier scan (--field-map)."
+        )
     doubt[(risk | exchanged) & mask] |= np.uint8(Doubt.SWAP_RISK)
     doubt[result.misfit] |= np.uint8(Doubt.POOR_FIT)
     doubt[imprecise] |= np.uint8(Doubt.IMPRECISE)

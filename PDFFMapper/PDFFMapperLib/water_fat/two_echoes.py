@@ -26,6 +26,7 @@ _AROUND_MM = 3.0  # SD of the weights of the voxels around
 _FAR_MM, _FAR_WEIGHT = 12.0, 1e-3  # where these tell nothing
 _LEAST_SCATTER_HZ = 3.0
 _EARLIER_SCATTER_HZ = 25.0  # by which the field of an earlier scan may differ
+_MOST_TURNS = 0.1  # between the echoes, that the field may scatter by and still tell anything
 _ROUNDS = 2
 _STEPS = np.linspace(-3, 3, 33)  # of the field tried, in SDs of its scatter
 _MISFIT = 16.0  # squared distance from echoes and prior, in SDs
@@ -44,7 +45,8 @@ class TwoEchoes:
         off_resonance_hz: field map.
         swap_margin: how much worse water and fat exchanged would fit, see `FieldSearch`; infinite
             where the field was given.
-        misfit: voxels that neither the echoes nor the field around explain, bool.
+        misfit: voxels that echoes and field around do not explain, or where the field scatters so
+            much that it tells nothing, bool.
         unlike: share of the voxels that the field given does not explain, 0 if it was found.
         noise_sd: of the real (and imaginary) part.
     """
@@ -111,6 +113,7 @@ def separate_two_echoes(
         around, scatter = _around(mask, field, voxels.information(field), voxel_size_mm, spacing)
         field, cost = voxels.near(around, scatter)
     water, fat, sd = voxels.fitted(field, scatter)
+    misfit = (cost > _MISFIT) | (scatter * spacing > _MOST_TURNS)
 
     def spread(values: np.ndarray, outside: float | bool = np.nan) -> np.ndarray:
         array = np.full(mask.shape, outside, bool if outside is False else np.float32)
@@ -121,7 +124,7 @@ def separate_two_echoes(
         percent = 100 * fat / (water + fat)
     return TwoEchoes(
         *(spread(each) for each in (percent, sd, water, fat, field, margin)),
-        spread(cost > _MISFIT, False),
+        spread(misfit, False),
         unlike,
         noise,
     )
