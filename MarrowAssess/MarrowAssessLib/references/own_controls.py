@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from PDFFMapperLib.images.files import written_whole
+from PDFFMapperLib.images.tables import read_csv
 
 from MarrowAssessLib.catalogue.anatomy import spine_region
 from MarrowAssessLib.catalogue.patient import check_age
@@ -212,18 +213,17 @@ def _no_assessment(where: str | Path) -> str:
 @lru_cache(maxsize=16)
 def _rows(path: Path, modified_ns: int) -> tuple[Control, ...]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return tuple(
-                Control(
-                    row["quantity"],
-                    row["site"],
-                    row["sex"],
-                    check_age(float(row["age_years"])),
-                    float(row["value"]),
-                    row["study"],
-                )
-                for row in csv.DictReader(file)
+        return tuple(
+            Control(
+                row["quantity"],
+                row["site"],
+                row["sex"],
+                check_age(float(row["age_years"])),
+                float(row["value"]),
+                row["study"],
             )
+            for _line, row in read_csv(path, "a stored list of controls", COLUMNS)
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: this is not a stored list of controls; remove it or add the studies again."

@@ -158,11 +158,11 @@ def facts_of_frames(metadata: Mapping[str, str], count: int) -> list[dict[str, o
     values").
     """
     facts: list[dict[str, object]] = [{} for _ in range(count)]
-    top = _number(metadata.get("DWMRI_b-value", ""))
+    top = finite_number(metadata.get("DWMRI_b-value", ""))
     if top is not None:
         for n in range(count):
             words = metadata.get(f"DWMRI_gradient_{n:04d}", "").split()
-            vector = [number for word in words if (number := _number(word)) is not None]
+            vector = [number for word in words if (number := finite_number(word)) is not None]
             if len(vector) != 3:
                 continue
             squared = sum(part * part for part in vector)
@@ -182,7 +182,7 @@ def facts_of_frames(metadata: Mapping[str, str], count: int) -> list[dict[str, o
     keyword = keyword_of(name)
     if keyword and len(labels) == count:
         for one, label in zip(facts, labels, strict=True):
-            if (number := _number(label)) is not None:
+            if (number := finite_number(label)) is not None:
                 one[keyword] = number
     return facts
 
@@ -202,7 +202,8 @@ def _fields(text: str, mark: str = ":") -> dict[str, str]:
     return fields
 
 
-def _number(text: str) -> float | None:
+def finite_number(text: str) -> float | None:
+    """The number that a text of a header is, None where it is none."""
     try:
         value = float(text)
     except ValueError:

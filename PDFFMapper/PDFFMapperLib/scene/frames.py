@@ -19,7 +19,7 @@ from PDFFMapperLib.dicom.folder import read_facts
 from PDFFMapperLib.diffusion.stated import take_stated_diffusion
 from PDFFMapperLib.images.bids import inherited_facts
 from PDFFMapperLib.images.identity import shown_age
-from PDFFMapperLib.images.nrrd import keyword_of
+from PDFFMapperLib.images.nrrd import finite_number, keyword_of
 from PDFFMapperLib.images.sidecar import common_unit, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world, set_fact, volume_from_node
@@ -157,7 +157,7 @@ def _volumes_of_sequence(node: slicer.vtkMRMLSequenceNode) -> list[Volume]:
             raise ValueError(f"Sequence '{node.GetName()}' holds no volumes.")
         volume = volume_from_node(data, copy=False)
         volume.name = f"{node.GetName()} [{n + 1}]"
-        if keyword and (number := _number(node.GetNthIndexValue(n))) is not None:
+        if keyword and (number := finite_number(node.GetNthIndexValue(n))) is not None:
             volume.attributes.setdefault(keyword, number)
         volumes.append(volume)
     return volumes
@@ -171,7 +171,7 @@ def _labels_of_components(node: slicer.vtkMRMLNode, count: int) -> list[dict[str
     labels = (node.GetAttribute("MultiVolume.FrameLabels") or "").split(",")
     if not keyword or len(labels) != count:
         return [{} for _ in range(count)]
-    numbers = [_number(label) for label in labels]
+    numbers = [finite_number(label) for label in labels]
     return [{} if number is None else {keyword: number} for number in numbers]
 
 
@@ -194,13 +194,6 @@ def _file_facts(file: Path | None, volumes: Sequence[Volume], unit: str | None) 
         for volume, time in zip(volumes, side.echo_times_s, strict=True):
             volume.attributes.setdefault("EchoTime", float(time) * 1e3)
     return side.attributes
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _dicom_facts(

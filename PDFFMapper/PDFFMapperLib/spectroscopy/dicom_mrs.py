@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from PDFFMapperLib.dicom.siemens import siemens_csa
-from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras, refuse_grid
 
 _CSA_HEADER, _CSA_DATA = (0x0029, 0x1110), (0x7FE1, 0x1010)
 _CSA_OWNER = "SIEMENS CSA NON-IMAGE"
@@ -76,7 +76,7 @@ def _siemens(csa: bytes, signal: bytes, name: str) -> Spectrum:
         return (numbers(key) or [None])[0]
 
     grid = [int(number(key) or 1) for key in ("Columns", "Rows", "NumberOfFrames")]
-    _one_voxel(name, grid)
+    refuse_grid(name, grid)
     fid = _floats(signal, int(number("DataPointColumns") or 0), name)
     dwell_ns = number("RealDwellTime")
     normal, center = numbers("VoiOrientation"), numbers("VoiPosition")
@@ -109,7 +109,7 @@ def _standard(header: Dataset, name: str) -> Spectrum:
     """
     _over_time(header, name)
     points = int(header.get("DataPointColumns", 0))
-    _one_voxel(name, [int(header.get(key, 1) or 1) for key in ("Columns", "Rows")])
+    refuse_grid(name, [int(header.get(key, 1) or 1) for key in ("Columns", "Rows")])
     values = _numbers(header["SpectroscopyData"].value)
     frames = int(header.get("NumberOfFrames", 1) or 1)
     if points < 1 or len(values) != 2 * points * frames:
@@ -223,14 +223,6 @@ def _first(value: object) -> float | None:
     if value is None or value == "":
         return None
     return float(np.ravel(value)[0])
-
-
-def _one_voxel(name: str, size: list[int]) -> None:
-    if max(size) > 1:
-        raise ValueError(
-            f"{name}: this is a grid of {' x '.join(map(str, size))} voxels; a single voxel is "
-            "expected, export one of them."
-        )
 
 
 def _numbers(raw: object) -> np.ndarray:

@@ -98,6 +98,19 @@ def with_facts(one: Spectrum, facts: dict[str, object], whence: str) -> Spectrum
     return replace(one, **stated) if stated else one
 
 
+def refuse_grid(name: str, size: list[int]) -> None:
+    """Nothing where a file holds one voxel.
+
+    Raises:
+        ValueError: it holds a grid of them.
+    """
+    if max(size) > 1:
+        raise ValueError(
+            f"{name}: this is a grid of {' x '.join(map(str, size))} voxels; a single voxel is "
+            "expected, export one of them."
+        )
+
+
 def box_ras(
     center_lps: np.ndarray, sides_mm: np.ndarray, axes_lps: np.ndarray
 ) -> np.ndarray | None:

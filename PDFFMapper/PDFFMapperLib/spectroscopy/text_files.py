@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras, refuse_grid
 
 _RDA_BEGIN, _RDA_END = b">>> Begin of header <<<", b">>> End of header <<<"
 
@@ -33,7 +33,7 @@ def read_rda(data: bytes, name: str) -> Spectrum:
             header[key.strip()] = value.strip()
     body = data[end + len(_RDA_END) :].removeprefix(b"\r").removeprefix(b"\n")
     size = [int(_number(header, f"CSIMatrixSize[{n}]") or 1) for n in range(3)]
-    _one_voxel(name, size)
+    refuse_grid(name, size)
     points = int(_number(header, "VectorSize") or 0)
     fid = _complex(body, "<f8", points, name)
     axes = [
@@ -242,14 +242,6 @@ def _floats(words: list[str], name: str) -> list[float]:
 def _scaled(header: dict[str, str], key: str, factor: float) -> float | None:
     value = _number(header, key)
     return None if value is None else value * factor
-
-
-def _one_voxel(name: str, size: list[int]) -> None:
-    if max(size) > 1:
-        raise ValueError(
-            f"{name}: this is a grid of {' x '.join(map(str, size))} voxels; a single voxel is "
-            "expected, export one of them."
-        )
 
 
 def _complex(body: bytes, kind: str, points: int, name: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from PDFFMapperLib.water_fat.separation import (
     WaterFatResult,
     check_echoes_alive,
 )
-from PDFFMapperLib.water_fat.signal_mask import signal_mask
+from PDFFMapperLib.water_fat.signal_mask import signal_mask, spread
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
 
@@ -130,11 +130,6 @@ def _noise(sample, times, fat) -> float:
 
 
 def _result(mask, fits, signals, noise) -> WaterFatResult:
-    def spread(values, outside=np.nan, dtype=np.float32):
-        array = np.full(mask.shape, outside, dtype)
-        array[mask] = values
-        return array
-
     water, fat, r2star, residual, pdff_variance, r2star_variance, margin = fits.T
     total = water + fat
     failed = ~(total > 0) | ~np.isfinite(pdff_variance)
@@ -149,16 +144,16 @@ def _result(mask, fits, signals, noise) -> WaterFatResult:
     doubt[margin < 4] |= np.uint8(Doubt.SWAP_RISK)
     doubt[failed] |= np.uint8(Doubt.FAILED)
     return WaterFatResult(
-        pdff_percent=spread(100 * fat / np.where(failed, 1, total) * blank),
-        r2star_per_s=spread(r2star * blank),
-        water=spread(water * blank),
-        fat=spread(fat * blank),
+        pdff_percent=spread(mask, 100 * fat / np.where(failed, 1, total) * blank),
+        r2star_per_s=spread(mask, r2star * blank),
+        water=spread(mask, water * blank),
+        fat=spread(mask, fat * blank),
         off_resonance_hz=np.full(mask.shape, np.nan, np.float32),
-        residual_percent=spread(100 * relative),
-        pdff_sd=spread(100 * noise * np.sqrt(pdff_variance) * blank),
-        r2star_sd=spread(noise * np.sqrt(r2star_variance) * blank),
-        noise=spread(np.full(len(fits), noise)),
-        doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
+        residual_percent=spread(mask, 100 * relative),
+        pdff_sd=spread(mask, 100 * noise * np.sqrt(pdff_variance) * blank),
+        r2star_sd=spread(mask, noise * np.sqrt(r2star_variance) * blank),
+        noise=spread(mask, np.full(len(fits), noise)),
+        doubt=spread(mask, doubt, Doubt.LOW_SIGNAL, np.uint8),
         mask=mask,
     )
 

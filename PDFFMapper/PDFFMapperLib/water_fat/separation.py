@@ -14,8 +14,8 @@ from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_reson
 from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
-from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
-from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
+from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask, spread
+from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model, unknowns_of
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.two_decays import COLUMNS as DECAY_COLUMNS
 from PDFFMapperLib.water_fat.two_decays import fit_two_decays, information_gain
@@ -243,17 +243,13 @@ def _check_choices(data, precession, readout, r2star_model, r2star_per_s) -> Non
 
 def _check_unknowns(model, r2star_per_s, r2star_model) -> None:
     echoes = len(model.echo_times_s)
-    if 2 * echoes < _unknowns(model, r2star_per_s) + (echoes > 3):
+    if 2 * echoes < unknowns_of(model, r2star_per_s) + (echoes > 3):
         raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
     if r2star_model != "single" and not model.common_phase:
         raise ValueError(
             "Water and fat have phases of their own in these data, with which an R2* each "
             "cannot be determined; use the single R2*."
         )
-
-
-def _unknowns(model, r2star_per_s) -> int:
-    return (5 if model.common_phase else 6) - (r2star_per_s is not None)
 
 
 @dataclass
@@ -307,7 +303,7 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
         fits[part] = fit(chunk, model, r2star_per_s, found.off_resonance_hz[part])
 
     run_parallel(fit_part, range(0, len(index), _CHUNK), share(progress, 0.7, 0.95))
-    freedom = 2 * len(model.echo_times_s) - _unknowns(model, r2star_per_s) - (mixed is not None)
+    freedom = 2 * len(model.echo_times_s) - unknowns_of(model, r2star_per_s) - (mixed is not None)
     if freedom > 0:
         noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
     else:  # no residual to tell it by
@@ -430,11 +426,6 @@ def _error_facts(fit: ErrorFit) -> dict[str, object]:
 def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     fits, noise = fitted.columns, fitted.noise
 
-    def spread(values, outside=np.nan, dtype=np.float32):
-        array = np.full(mask.shape, outside, dtype)
-        array[mask] = values
-        return array
-
     water, fat = fits[:, WATER], fits[:, FAT]
     failed = _failed(fits)
     pdff = np.where(failed, np.nan, 100 * fits[:, FRACTION])
@@ -465,16 +456,16 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     for values in (pdff, pdff_sd):
         values[canceled] = np.nan
     return WaterFatResult(
-        pdff_percent=spread(pdff),
-        r2star_per_s=spread(r2star),
-        water=spread(np.where(failed, np.nan, water)),
-        fat=spread(np.where(failed, np.nan, fat)),
-        off_resonance_hz=spread(np.where(failed, found.off_resonance_hz, fits[:, OFFSET])),
-        residual_percent=spread(100 * residual),
-        pdff_sd=spread(pdff_sd),
-        r2star_sd=spread(r2star_sd),
-        noise=spread(noise),
-        doubt=spread(doubt, Doubt.LOW_SIGNAL, np.uint8),
+        pdff_percent=spread(mask, pdff),
+        r2star_per_s=spread(mask, r2star),
+        water=spread(mask, np.where(failed, np.nan, water)),
+        fat=spread(mask, np.where(failed, np.nan, fat)),
+        off_resonance_hz=spread(mask, np.where(failed, found.off_resonance_hz, fits[:, OFFSET])),
+        residual_percent=spread(mask, 100 * residual),
+        pdff_sd=spread(mask, pdff_sd),
+        r2star_sd=spread(mask, r2star_sd),
+        noise=spread(mask, noise),
+        doubt=spread(mask, doubt, Doubt.LOW_SIGNAL, np.uint8),
         mask=mask,
     )
 
@@ -525,9 +516,7 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
         volume = getattr(result, name)
         volume[mask] = np.where(chosen, values, volume[mask])
     for name, values in (("r2star_water_per_s", of_water), ("r2star_fat_per_s", of_fat)):
-        volume = np.full(mask.shape, np.nan, np.float32)
-        volume[mask] = np.where(chosen, values, np.nan)
-        setattr(result, name, volume)
+        setattr(result, name, spread(mask, np.where(chosen, values, np.nan)))
     share = 100 * float(np.mean(chosen))
     if select:
         return f"Water and fat have an R2* each in {share:.0f} % of the voxels, as AICc prefers."

@@ -21,6 +21,15 @@ _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
 _DARKEST = 0.005  # of the bright parts; what noise-free images hold under it is not tissue
 
 
+def spread(
+    mask: np.ndarray, values: object, outside: float = np.nan, dtype: type = np.float32
+) -> np.ndarray:
+    """The values of a mask's voxels, in their order, as a volume of the mask's shape."""
+    volume = np.full(mask.shape, outside, dtype)
+    volume[mask] = values
+    return volume
+
+
 def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
     """Voxels with signal over the noise, bool, shape (slices, rows, columns).
 
