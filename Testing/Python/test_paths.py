@@ -12,7 +12,10 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.sample.other_modalities import reference_regions
 from MarrowAssessLib.sample.phantom import FIELD_STRENGTH_T, TISSUES
+from MarrowAssessLib.sources.labels import LabelRule, regions_from_labels
 from PDFFMapperLib.images.files import write_volume
 
 # How far numbers may lie apart, relatively: a scene's file writes the grid as text (only areas feel
@@ -32,6 +35,10 @@ TRUTH = {
     Contrast.D: lambda tissue: tissue.d,
     Contrast.DSTAR: lambda tissue: tissue.dstar,
     Contrast.F: lambda tissue: 100 * tissue.f,
+    Contrast.VNCA: lambda tissue: 60 - 90 * tissue.pdff,
+    Contrast.VNCA_PROJECTED: lambda tissue: 50 - 80 * tissue.pdff,
+    Contrast.HAP: lambda tissue: 110 + 0 * tissue.pdff,
+    Contrast.YELLOW_SHARE: lambda tissue: 90 * tissue.pdff,
 }
 
 
@@ -43,10 +50,23 @@ def no_own_cohorts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def study(phantom):
+def labels(phantom):
+    """The sample's label map and its rules, with what PET is read beside."""
+    array, rules = phantom.labels.array.copy(), list(phantom.rules)
+    for value, region in enumerate(reference_regions(phantom.tissue), start=array.max() + 1):
+        array[region.full_mask(array.shape) & (array == 0)] = value
+        rules.append(LabelRule(int(value), region.role, ""))
+    return phantom.labels.with_array(array, "labels"), rules
+
+
+@pytest.fixture(scope="module")
+def study(phantom, labels):
     """The sample's images, and maps of its tissues with noise; doubtful voxels are NaN."""
     rng = np.random.default_rng(5)
     study = phantom.study()
+    study.regions = regions_from_labels(*labels)
+    study.volumes[Contrast.SUV] = phantom.pet_volume()
+    del study.volumes[Contrast.SUV].attributes["LeanBodyShare"]  # a file of voxels does not keep it
     for contrast, of in TRUTH.items():
         true = np.array([of(tissue) for tissue in TISSUES.values()])[phantom.tissue.array]
         values = true * (1 + 0.05 * rng.normal(size=true.shape))
@@ -63,7 +83,7 @@ def study(phantom):
 @pytest.fixture(scope="module")
 def in_memory(study):
     """As the demo measures."""
-    return numbers(assess(study))
+    return numbers(assess(study, Settings(texture=True)))
 
 
 def numbers(assessment):
@@ -75,7 +95,7 @@ def numbers(assessment):
 
 
 @pytest.fixture(scope="module")
-def by_path(study, phantom, tmp_path_factory):
+def by_path(study, labels, tmp_path_factory):
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     from MarrowAssessLib.scene import headless
 
@@ -88,18 +108,19 @@ def by_path(study, phantom, tmp_path_factory):
     from stand_ins import load_module
 
     folder = tmp_path_factory.mktemp("paths")
-    found = {"command line": by_command_line(study, phantom, folder)}
+    found = {"command line": by_command_line(study, labels, folder)}
 
     slicer.mrmlScene.Clear(False)
     nodes = {c.value: volume_to_node(volume, c.value) for c, volume in study.volumes.items()}
     segmentation = regions_to_node(study.regions, nodes["T1"], "Regions")
     logic = load_module("MarrowAssess").MarrowAssessLogic()
-    found["console"] = numbers(logic.assess(nodes, segmentation, age=34.0, sex="M"))
+    found["console"] = numbers(logic.assess(nodes, segmentation, age=34.0, sex="M", texture=True))
 
     parameters = logic.getParameterNode()
     parameters.exportFolder = str(folder)
     logic.chooseDefaultInputs(parameters)
     parameters.ageYears, parameters.sex = 34.0, "M"
+    parameters.texture = True
     found["panel"] = numbers(logic.assessParameters(parameters))
 
     save_scene(folder / "scene.mrb")
@@ -109,19 +130,22 @@ def by_path(study, phantom, tmp_path_factory):
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     loaded = {node.GetName(): node for node in volumes}
     logic = load_module("MarrowAssess").MarrowAssessLogic()
-    found["saved scene"] = numbers(logic.assess(loaded, segmentation, age=34.0, sex="M"))
+    found["saved scene"] = numbers(
+        logic.assess(loaded, segmentation, age=34.0, sex="M", texture=True)
+    )
     return found
 
 
-def by_command_line(study, phantom, folder):
+def by_command_line(study, labels, folder):
     arguments = ["assess", "--age", "34", "--sex", "M", "--no-scene", "--out", folder / "out"]
+    arguments.append("--texture")
     arguments += ["--field-strength", FIELD_STRENGTH_T]  # images without headers do not say it
     for contrast, volume in study.volumes.items():
         write_volume(volume, folder / f"{contrast.value}.nrrd")
         arguments += ["--volume", f"{contrast.value}={folder / contrast.value}.nrrd"]
-    write_volume(phantom.labels, folder / "labels.nrrd")
+    write_volume(labels[0], folder / "labels.nrrd")
     arguments += ["--labels", folder / "labels.nrrd"]
-    for rule in phantom.rules:
+    for rule in labels[1]:
         arguments += ["--label", f"{rule.value}={rule.role.value}:{rule.site}"]
     assert cli.main([str(argument) for argument in arguments]) == 0
     content = json.loads((folder / "out" / "assessment.json").read_text())
@@ -156,15 +180,13 @@ def test_every_path_gives_the_same_numbers_to_the_last_digit(in_memory, by_path,
 
 
 def test_the_sample_has_every_quantity_that_is_measured(in_memory):
-    """What is left out says why: another spine region or modality, a scanner's own reference."""
+    """What is left out: other parts of the body or tracers, spectra, a scanner's own reference."""
     measured = {key[0] for key in in_memory}
     absent = {row.key for row in QUANTITIES.values()} - measured
     fractures = (Method.BODY_SHAPE, Method.DEFORMITY, Method.BODY_SIGNAL)
-    on_request = (Method.REFERENCE_ONLY, Method.TEXTURE, Method.SPECTRUM, Method.BONE, *fractures)
-    elsewhere = {"vbq_cervical", "vbq_thoracic", "vbq_s1", "m_score"}
-    other = {Contrast.SUV, Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP,
-             Contrast.YELLOW_SHARE, Contrast.CT}  # fmt: skip
-    elsewhere |= {row.key for row in QUANTITIES.values() if other & set(row.images)}
-    of_whole_body = {row.key for row in QUANTITIES.values() if row.measured is Role.LESION}
-    elsewhere |= of_whole_body | {"skeletal_adc", "skeletal_pdff"}
-    assert {key for key in absent if QUANTITIES[key].method not in on_request} == elsewhere
+    elsewhere = (Method.REFERENCE_ONLY, Method.SPECTRUM, Method.BONE, *fractures)
+    lesions = {row.key for row in QUANTITIES.values() if row.measured is Role.LESION}
+    others = {"vbq_cervical", "vbq_thoracic", "vbq_s1", "m_score", "marrow_ct", "marrow_cxcr4"}
+    others |= {"marrow_sul", "limb_axial_suv", "limb_spread_suv", "spleen_suv"}
+    others |= {"skeletal_adc", "skeletal_pdff"}
+    assert {key for key in absent if QUANTITIES[key].method not in elsewhere} == others | lesions

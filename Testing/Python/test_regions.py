@@ -81,6 +81,14 @@ def test_erosion_of_a_box_takes_the_margin_off_each_side_in_millimeters():
         region_of(mask).eroded(40.0, np.ones(3))
 
 
+@pytest.mark.parametrize("rounding", [-1e-13, 0, 1e-13])
+def test_the_last_digit_of_a_grid_erodes_no_other_voxels(rounding):
+    """Scenes keep grids as text: 2 x 1.5 mm are 3 mm, a little less or more."""
+    mask = np.zeros((20, 20, 20), bool)
+    mask[4:16, 4:16, 4:16] = True
+    assert region_of(mask).eroded(3.0, np.full(3, 1.5 + rounding)).voxels == 8**3
+
+
 def test_a_region_on_one_slice_is_eroded_in_its_plane():
     mask = np.zeros((9, 30, 30), bool)
     mask[4, 10:20, 10:20] = True

@@ -95,6 +95,22 @@ def test_a_voxel_counts_by_its_part_inside():
     np.testing.assert_allclose(found.weights, [[[1, 0.5], [0, 0]], [[0, 0], [0, 0]]])
 
 
+@pytest.mark.parametrize("rounding", [-1e-13, 1e-13])
+def test_the_last_digit_of_a_grid_covers_no_other_voxels(rounding):
+    """Parts of PET voxels whose centers lie between two voxels of the region."""
+    mask = np.zeros((12, 12, 12), bool)
+    mask[3:9, 3:9, 3:9] = True
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    pet = np.diag([2.0, 2.0, 2.0, 1.0])
+    pet[:3, 3] = 0.25
+    grid, moved = np.eye(4), np.eye(4)
+    moved[:3, 3] = rounding
+    image = Volume(np.zeros((6, 6, 6)), pet, "SUV")
+    one, other = (coverage(region, Volume(mask, at), image) for at in (grid, moved))
+    assert one.weights.sum() * 8 == 6**3
+    assert np.array_equal(one.weights, other.weights)
+
+
 @pytest.mark.parametrize("radius_mm", [10.0, 14.0])
 def test_the_peak_of_a_sphere_is_its_uptake_wherever_it_lies(radius_mm):
     rng = np.random.default_rng(2)

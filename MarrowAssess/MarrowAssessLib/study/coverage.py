@@ -10,6 +10,7 @@ from PDFFMapperLib.images.volume import Volume
 from MarrowAssessLib.study.regions import Region
 
 _MOST_PARTS = 6  # of a voxel along each axis
+_ON_BORDER = 1e-6  # voxels: a center between two belongs to the first, however it was rounded
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _inside(region: Region, to_grid: np.ndarray, places: list[np.ndarray]) -> np
     at = []
     for axis in range(3):
         row = to_grid[axis]
-        index = np.rint(row[0] * i + row[1] * j + row[2] * k + row[3]).astype(np.int32)
+        place = row[0] * i + row[1] * j + row[2] * k + row[3]
+        index = np.floor(place + (0.5 - _ON_BORDER)).astype(np.int32)
         index -= region.offset[2 - axis]
         length = mask.shape[2 - axis]
         found = found & (index >= 0) & (index < length)

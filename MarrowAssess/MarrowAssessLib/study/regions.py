@@ -12,6 +12,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 PERCENTILES = (5, 10, 25, 75, 90, 95)
 _SHARES = np.array((*PERCENTILES, 50)) / 100
 JUDGED_RIGHT = "Looked at and judged right."
+_ROUNDING_MM = 1e-6  # of a grid that was saved as text: a voxel at the margin stays at it
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Region:
         sampling = np.asarray(spacing_mm)[::-1]
         distance = distance_transform_edt(np.pad(self.mask, pads), sampling=sampling)
         inner = tuple(slice(1, -1) if pad[0] else slice(None) for pad in pads)
-        kept = (distance > margin_mm)[inner]
+        kept = (distance > margin_mm + _ROUNDING_MM)[inner]
         if not kept.any():
             raise ValueError(
                 f"{self.name}: no voxel is left after eroding {margin_mm:g} mm; "
