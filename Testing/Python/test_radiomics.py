@@ -11,9 +11,10 @@ from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands import radiomics
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.texture.discretization import Discretization
-from MarrowAssessLib.texture.filters import laplacian_of_gaussian
+from MarrowAssessLib.texture.filters import gabor, laplacian_of_gaussian, laws
 from MarrowAssessLib.texture.perturbed import noise_sigma, perturbations
 from MarrowAssessLib.texture.resampling import at_spacing
+from MarrowAssessLib.texture.responses import gabor_filter, laws_filter
 from MarrowAssessLib.texture.table import FEATURES, radiomics_rows, stability_rows
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
@@ -254,6 +255,53 @@ def test_a_filter_sees_the_image_beyond_the_region():
     inside = np.moveaxis(whole, 0, 2)[mask]
     assert row.values["PDFF_LoG5mm_Q4LE"] == pytest.approx(inside.mean(), rel=1e-9)
     assert row.values["PDFF_LoG5mm_ECT3"] == pytest.approx(inside.var(), rel=1e-9)
+
+
+@pytest.mark.parametrize("thick", [True, False])
+def test_laws_and_gabor_filters_that_are_asked_for_are_counted_as_of_the_whole_image(thick):
+    rng = np.random.default_rng(2)
+    spacing, shape = (4.0, 1.0, 1.0) if thick else (1.0, 1.0, 1.0), (60, 62, 40)
+    volume = Volume(rng.normal(45, 5, shape), np.diag([*spacing, 1.0]), "PDFF")
+    mask = np.zeros(shape, bool)
+    mask[25:36, 25:36, 18:24] = True
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    more = [laws_filter("E5L5S5"), gabor_filter(1.0, 4.0, 1.0)]
+    (row,) = radiomics_rows({Contrast.PDFF: volume}, [region], more=more)
+    turned = np.moveaxis(volume.array, 2, 0) if thick else volume.array
+    names = ("E5L5" if thick else "E5L5S5"), "1mm4mm1"
+    angles = np.pi / 4 * np.arange(4)
+    expected = {
+        f"Laws{names[0]}": laws(turned, names[0], energy_voxels=7, in_slice=thick),
+        f"Gabor{names[1]}": gabor(turned, 1.0, 4.0, 1.0, angles, 1.0, all_planes=not thick),
+    }
+    for name, whole in expected.items():
+        inside = (np.moveaxis(whole, 0, 2) if thick else whole)[mask]
+        assert row.values[f"PDFF_{name}_Q4LE"] == pytest.approx(inside.mean(), rel=1e-9)
+        assert row.values[f"PDFF_{name}_ECT3"] == pytest.approx(inside.var(), rel=1e-9)
+
+
+def test_filters_are_asked_for_in_words_and_refused_in_words(pdff, tmp_path, capsys):
+    write_volume(pdff, tmp_path / "pdff.nrrd")
+    write_volume(pdff.with_array(region().full_mask(SHAPE).astype(np.uint8)), tmp_path / "l.nrrd")
+    run = ["radiomics", "--volume", f"PDFF={tmp_path / 'pdff.nrrd'}", "--label", "1=marrow:L3"]
+    run += ["--labels", str(tmp_path / "l.nrrd"), "--out", str(tmp_path / "out")]
+    asked = ["--laws", "E5L5S5", "--gabor", "1,3,1", "--stability"]
+    assert cli.main([*run, *asked]) == 0
+    for name in ("radiomics.csv", "stability.csv"):
+        header = (tmp_path / "out" / name).read_text().partition("\n")[0]
+        assert "PDFF_LawsE5L5_Q4LE" in header and "PDFF_Gabor1mm3mm1_Q4LE" in header
+        assert "LoG" not in header
+    for given, said in {
+        ("--laws", "E5L5"): "Laws kernels are three of L5, E5",
+        ("--laws", "E5L5X5"): "given was E5L5X5",
+        ("--gabor", "3,6"): "expected sigma and wavelength in mm and the aspect, as 3,6,1",
+        ("--gabor", "3,0,1"): "A Gabor filter has a sigma and a wavelength (mm) and an aspect ab",
+    }.items():
+        assert cli.main([*run, *given]) == 2
+        assert said in capsys.readouterr().err
+    oblong = Volume(pdff.array, np.diag([4.0, 1.0, 2.0, 1.0]), "PDFF")
+    with pytest.raises(ValueError, match=r"square pixels; these are .* resample the images first"):
+        radiomics_rows({Contrast.PDFF: oblong}, [region()], more=[gabor_filter(1, 3, 1)])
 
 
 def test_what_was_done_to_an_image_stands_in_its_settings(tmp_path):

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PDFFMapperLib.images.volume import Volume
 
     from MarrowAssessLib.catalogue.contrasts import Contrast
-    from MarrowAssessLib.study.regions import Region
+    from MarrowAssessLib.texture.responses import Filter
     from MarrowAssessLib.texture.table import Range, Row
 
 
@@ -47,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also of Laplacians of Gaussians and wavelet bands (needs PyWavelets)",
     )
+    parser.add_argument(
+        "--laws", action="append", default=[], metavar="KERNELS",
+        help="also of the energy of Laws' kernels along columns, rows and slices, as E5L5S5",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gabor", action="append", default=[], metavar="SIGMA,WAVELENGTH,ASPECT",
+        help="also of Gabor filters (mm; the Gaussian is SIGMA / ASPECT wide across the wave)",
+    )  # fmt: skip
     parser.add_argument(
         "--stability",
         action="store_true",
@@ -84,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.measures.measure import without_coil_shading
     from MarrowAssessLib.sources.study_files import read_study
     from MarrowAssessLib.texture.resampling import at_spacing
-    from MarrowAssessLib.texture.table import radiomics_rows
+    from MarrowAssessLib.texture.responses import laws_filter
+    from MarrowAssessLib.texture.table import radiomics_rows, stability_rows
 
     _require("--filters", "pywt", "PyWavelets", args.filters)
     _require("--parquet", "pyarrow", "pyarrow", args.parquet)
@@ -95,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
         if not one.same_grid(study.grid):
             raise ValueError(grids_differ(one, study.grid, "texture needs regions drawn on it"))
     images, ranges = digests(study.volumes), _ranges(args.range, study.volumes)
+    more = [*map(laws_filter, args.laws), *map(_gabor, args.gabor)]
+    counted = {"ranges": ranges, "more": more}
     corrected = without_coil_shading(study.volumes) if args.n4 else {}
     volumes, regions = study.volumes | corrected, study.regions
     acquired = {contrast: study.volumes[contrast] for contrast in corrected}
@@ -104,10 +115,10 @@ def run(args: argparse.Namespace) -> int:
         volumes, regions = at_spacing(volumes, regions, args.spacing)
         steps = ["resampled"]
     before = {c: ", ".join([*steps, *(["N4"] if c in corrected else [])]) for c in volumes}
-    rows = radiomics_rows(volumes, regions, args.filters, done_before=before, ranges=ranges)
+    rows = radiomics_rows(volumes, regions, args.filters, done_before=before, **counted)
     before, plain = {c: ", ".join(steps) for c in acquired}, []
     if acquired:
-        plain = radiomics_rows(acquired, regions, args.filters, done_before=before, ranges=ranges)
+        plain = radiomics_rows(acquired, regions, args.filters, done_before=before, **counted)
     if not any(row.values for row in rows):
         reasons = "; ".join(f"{r.region}: {why}" for r in rows for why in r.missing.values())
         raise ValueError(f"No region gives features ({reasons}).")
@@ -120,7 +131,8 @@ def run(args: argparse.Namespace) -> int:
         if args.parquet:
             write_parquet(rows, folder / PARQUET, subject, images)
         if args.stability:
-            write_stability(volumes, regions, folder / STABILITY, subject, args.filters, ranges)
+            rows_of = stability_rows(volumes, regions, args.filters, **counted)
+            write_stability(rows_of, folder / STABILITY, subject)
     for row in rows:
         for image, why in row.missing.items():
             print(f"{row.region}, {image}: no features, {why}.")
@@ -151,6 +163,23 @@ def _ranges(texts: Sequence[str], images: Mapping[Contrast, Volume]) -> dict[Con
             )
         found[by_name[name]] = low, high
     return found
+
+
+def _gabor(text: str) -> Filter:
+    """The filter that "SIGMA,WAVELENGTH,ASPECT" describes.
+
+    Raises:
+        ValueError: there are not three numbers above 0.
+    """
+    from MarrowAssessLib.texture.responses import gabor_filter
+
+    try:
+        sigma, wavelength, aspect = map(float, text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--gabor {text}: expected sigma and wavelength in mm and the aspect, as 3,6,1."
+        ) from None
+    return gabor_filter(sigma, wavelength, aspect)
 
 
 def _require(option: str, module: str, package: str, wanted: bool) -> None:
@@ -228,17 +257,10 @@ def table_of(
 
 
 def write_stability(
-    volumes: dict[Contrast, Volume],
-    regions: Sequence[Region],
-    path: Path,
-    subject: str,
-    filtered: bool = False,
-    ranges: Mapping[Contrast, Range] | None = None,
+    variants: Iterable[tuple[str, str, Mapping[str, float]]], path: Path, subject: str
 ) -> None:
-    """One line for each region and variant."""
-    from MarrowAssessLib.texture.table import stability_rows
-
-    rows = list(stability_rows(volumes, regions, filtered, ranges))
+    """One line for each region and variant, see `stability_rows`."""
+    rows = list(variants)
     columns = list(dict.fromkeys(name for *_, values in rows for name in values))
     with (
         written_whole(path) as temporary,

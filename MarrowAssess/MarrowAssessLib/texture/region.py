@@ -8,6 +8,7 @@ import numpy as np
 
 from MarrowAssessLib.texture.discretization import Discretization
 from MarrowAssessLib.texture.features import Aggregation, co_occurrence_features, texture_features
+from MarrowAssessLib.texture.flat import flat
 from MarrowAssessLib.texture.intensity import (
     histogram_features,
     intensity_statistics,
@@ -17,7 +18,6 @@ from MarrowAssessLib.texture.intensity import (
 FEWEST_VOXELS = 300
 SIZE_DEPENDENT_BELOW = 1000
 FEWEST_ACROSS = 5
-NEARLY_CUBIC = 1.5  # longest over shortest voxel side
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def region_texture(
         ValueError: the region is too small for texture; says by how much.
     """
     axis = int(np.argmax(spacing_mm))
-    flat = float(np.max(spacing_mm) / np.min(spacing_mm)) > NEARLY_CUBIC
-    aggregation = Aggregation.PLANE_MERGED if flat else Aggregation.VOLUME_MERGED
+    by_slice = flat(spacing_mm)
+    aggregation = Aggregation.PLANE_MERGED if by_slice else Aggregation.VOLUME_MERGED
     values, mask = np.moveaxis(values, axis, 0), np.moveaxis(mask, axis, 0)
     counted = mask & np.isfinite(values)
     voxels = int(counted.sum())
-    _check_size(counted, voxels, flat)
+    _check_size(counted, voxels, by_slice)
     levels = discretization.levels(values, counted)
     if complete:
         features = texture_features(levels, mask, aggregation)
@@ -108,10 +108,10 @@ def _intensity_volume(values: np.ndarray, discretization: Discretization) -> dic
     return intensity_volume_features(low + np.round((values - low) / step) * step, step)
 
 
-def _check_size(counted: np.ndarray, voxels: int, flat: bool) -> None:
+def _check_size(counted: np.ndarray, voxels: int, by_slice: bool) -> None:
     if voxels < FEWEST_VOXELS:
         raise ValueError(f"{voxels} voxels have a value; texture needs {FEWEST_VOXELS} or more")
-    others = ((1, 2), (0, 2), (0, 1))[1 if flat else 0 :]
+    others = ((1, 2), (0, 2), (0, 1))[1 if by_slice else 0 :]
     sides = [int(counted.any(axis=other).sum()) for other in others]
     if min(sides) < FEWEST_ACROSS:
         raise ValueError(

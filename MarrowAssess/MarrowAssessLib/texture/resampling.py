@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.texture.region import NEARLY_CUBIC
+from MarrowAssessLib.texture.flat import flat
 
 _CUBIC, _LINEAR = 3, 1
 
@@ -77,8 +77,7 @@ def at_spacing(
     (first, *_) = volumes.values()
     old = tuple(first.spacing[::-1])
     axis = int(np.argmax(old))
-    flat = max(old) / min(old) > NEARLY_CUBIC
-    new = tuple(old[n] if flat and n == axis else spacing_mm for n in range(3))
+    new = tuple(old[n] if flat(old) and n == axis else spacing_mm for n in range(3))
     made = {contrast: _volume_at(volume, old, new) for contrast, volume in volumes.items()}
     shape = first.array.shape
     masks = [resampled_mask(one.full_mask(shape), old, new) for one in regions]

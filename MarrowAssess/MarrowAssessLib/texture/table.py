@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
@@ -23,7 +22,6 @@ from MarrowAssessLib.texture.features import (
     RUN_LENGTH,
     SIZE_ZONE,
 )
-from MarrowAssessLib.texture.filters import LOG_CUT, laplacian_of_gaussian, wavelet
 from MarrowAssessLib.texture.intensity import (
     HISTOGRAM,
     INTENSITY_VOLUME,
@@ -33,7 +31,8 @@ from MarrowAssessLib.texture.intensity import (
     peak_reach,
 )
 from MarrowAssessLib.texture.perturbed import perturbations
-from MarrowAssessLib.texture.region import NEARLY_CUBIC, RegionTexture, region_texture
+from MarrowAssessLib.texture.region import RegionTexture, region_texture
+from MarrowAssessLib.texture.responses import USUAL, Filter
 from MarrowAssessLib.texture.shape import SHAPE, shape_features
 
 FEATURES: tuple[Feature, ...] = (
@@ -52,9 +51,6 @@ FEATURES: tuple[Feature, ...] = (
 # Signals in arbitrary units are also counted over the median of the first of these that is there.
 _SIGNALS = (Contrast.T1, Contrast.T2, Contrast.FS_T2)
 _REFERENCES = (Role.MUSCLE, Role.DISC, Role.CSF)
-LOG_SIGMAS_MM = (1.0, 3.0, 5.0)
-WAVELET = "coif1"
-_WAVELET_REACH = 4  # voxels
 _OF_INTENSITIES = ("KLMA", "99N0", "N365", "NPT7")  # shape features that need them
 _OF_RESPONSES = Discretization(bins=32)  # filtered images have no unit
 
@@ -94,6 +90,7 @@ def radiomics_rows(
     done_before: Mapping[Contrast, str] | None = None,
     tissue: str = "",
     ranges: Mapping[Contrast, Range] | None = None,
+    more: Sequence[Filter] = (),
 ) -> list[Row]:
     """Features of all regions in all images.
 
@@ -106,12 +103,14 @@ def radiomics_rows(
         tissue: only regions of it; signals are still divided by those of the others.
         ranges: voxels of an image with other values are left out (re-segmentation, IBSI 2.5); the
             region's shape stays.
+        more: filters beside those, see `responses`.
 
     Raises:
         InterruptedError: progress asked to cancel.
         ModuleNotFoundError: PyWavelets is not installed.
     """
     references = _references(volumes, regions)
+    filters = (*(USUAL if filtered else ()), *more)
     rows = []
     regions = [region for region in regions if tissue in ("", region.role.value)]
     for n, region in enumerate(regions):
@@ -119,7 +118,7 @@ def radiomics_rows(
         for m, (contrast, volume) in enumerate(volumes.items()):
             tell(progress, (n + m / len(volumes)) / len(regions), "Counting features")
             before, kept = (done_before or {}).get(contrast, ""), (ranges or {}).get(contrast)
-            part = _part(region, volume, filtered, before, kept)
+            part = _part(region, volume, filters, before, kept)
             _add(row, contrast, part, references.get(contrast))
         rows.append(row)
     return rows
@@ -130,16 +129,19 @@ def stability_rows(
     regions: Sequence[Region],
     filtered: bool = False,
     ranges: Mapping[Contrast, Range] | None = None,
+    more: Sequence[Filter] = (),
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Region, variant and features of every region as it is drawn and a little changed.
 
-    A variant in which a region is too small for texture is left out.
+    Arguments are as for `radiomics_rows`. A variant in which a region is too small for texture is
+    left out.
     """
     references = _references(volumes, regions)
+    filters = (*(USUAL if filtered else ()), *more)
     for region in regions:
         variants: dict[str, Row] = {}
         for contrast, volume in volumes.items():
-            drawn = _part(region, volume, filtered, kept=(ranges or {}).get(contrast))
+            drawn = _part(region, volume, filters, kept=(ranges or {}).get(contrast))
             for one in perturbations(drawn.values, drawn.mask, drawn.slice_axis):
                 row = variants.setdefault(one.name, Row(region.name, region.role.value, ""))
                 part = replace(drawn, values=one.values, mask=one.mask, coarser=one.coarser)
@@ -173,7 +175,7 @@ class _Part:
         values, mask: (array axes k, j, i) the image, and the region in it.
         spacing: voxel side along each axis, in mm.
         role: tissue of the region.
-        filtered: whether features of filtered images are wanted.
+        filters: whose responses are counted as well.
         before: what was done to the image.
         coarser: how much wider bins of gray levels are than usual.
         kept: lowest and highest value that counts; None keeps all.
@@ -183,7 +185,7 @@ class _Part:
     mask: np.ndarray
     spacing: np.ndarray
     role: Role
-    filtered: bool = False
+    filters: Sequence[Filter] = ()
     before: str = ""
     coarser: float = 1.0
     kept: Range | None = None
@@ -210,25 +212,21 @@ class _Part:
 def _part(
     region: Region,
     volume: Volume,
-    filtered: bool,
+    filters: Sequence[Filter],
     before: str = "",
     kept: Range | None = None,
 ) -> _Part:
     spacing = np.asarray(volume.spacing[::-1], float)  # of array axes k, j, i
     reach = np.array(peak_reach(spacing)) + 1  # a voxel for moved outlines
-    if filtered:
-        wide = np.ceil(LOG_CUT * max(LOG_SIGMAS_MM) / spacing).astype(int)
-        wide = np.maximum(wide, _WAVELET_REACH)
-        if _flat(spacing):
-            wide[int(np.argmax(spacing))] = 0
-        reach += wide
+    if filters:
+        reach += np.max([one.reach(spacing) for one in filters], axis=0)
     box = _widened(region.box, reach, volume.array.shape)
     inside = _widened(region.box, np.zeros(3, int), volume.array.shape)
     values = volume.array[box].astype(float)
     mask = np.zeros(values.shape, bool)
     here = (slice(i.start - b.start, i.stop - b.start) for i, b in zip(inside, box, strict=True))
     mask[tuple(here)] = region.mask
-    return _Part(values, mask, spacing, region.role, filtered, before, kept=kept)
+    return _Part(values, mask, spacing, region.role, filters, before, kept=kept)
 
 
 def _widened(box: Sequence[slice], reach: Sequence[int], shape: Sequence[int]) -> tuple:
@@ -276,7 +274,7 @@ def _add_image(row: Row, name: str, part: _Part, bins: Discretization) -> None:
         for code, value in shape.items():
             of = f"{name}_{ORIGINAL}" if code in _OF_INTENSITIES else SHAPE_OF
             row.values[f"{of}_{code}"] = value
-    if not part.filtered:
+    if not part.filters:
         return
     near = _widened(_box(part.mask), peak_reach(part.spacing), part.mask.shape)
     mask = part.mask[near]
@@ -301,10 +299,6 @@ def _texture(row: Row, name: str, part: _Part, bins: Discretization) -> RegionTe
     return one
 
 
-def _flat(spacing: np.ndarray) -> bool:
-    return float(spacing.max() / spacing.min()) > NEARLY_CUBIC
-
-
 def _box(mask: np.ndarray) -> tuple:
     """The smallest that holds a mask; all of it if the mask is empty."""
     if not mask.any():
@@ -313,21 +307,17 @@ def _box(mask: np.ndarray) -> tuple:
 
 
 def _responses(part: _Part, box: tuple) -> Iterator[tuple[str, np.ndarray]]:
-    """Filtered images in the box, in the acquired slice plane unless voxels are cubes."""
-    axis, flat = part.slice_axis, _flat(part.spacing)
+    """Filtered images in the box."""
+    axis = part.slice_axis
     known = np.isfinite(part.values)
     filled = np.where(known, part.values, np.median(part.values[part.mask & known]))
     turned = np.moveaxis(filled, axis, 0)
     wanted = (box[axis], *(one for n, one in enumerate(box) if n != axis))
-    sides = [part.spacing[axis], *np.delete(part.spacing, axis)]
+    sides = np.array([part.spacing[axis], *np.delete(part.spacing, axis)])
 
     def back(response: np.ndarray) -> np.ndarray:
         return np.where(known[box], np.moveaxis(response, 0, axis), np.nan)
 
-    for sigma_mm in LOG_SIGMAS_MM:
-        response = laplacian_of_gaussian(turned, sigma_mm, sides, in_slice=flat, box=wanted)
-        yield f"LoG{sigma_mm:g}mm", back(response)
-    for letters in product("LH", repeat=2 if flat else 3):
-        band = "".join(letters)
-        response = wavelet(turned, WAVELET, band, rotation_invariant=False, box=wanted)
-        yield f"wavelet{band}", back(response)
+    for one in part.filters:
+        for name, response in one.responses(turned, sides, wanted):
+            yield name, back(response)
