@@ -6,12 +6,16 @@ import re
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.study_options import parse_click
 from MarrowAssessLib.placement.clicks import regions_from_clicks
+from MarrowAssessLib.placement.judgment import Click, click_doubts
 from MarrowAssessLib.sample.phantom import TISSUES
+from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 pytestmark = pytest.mark.usefixtures("computed_once")
@@ -236,6 +240,32 @@ def test_a_column_clicked_in_air_is_doubted_or_refused(drawn):
     nothing = volume.with_array(np.where(drawn.tissue.array == 0, 0, volume.array))
     with pytest.raises(ValueError, match="no signal round this point"):
         regions_from_clicks(nothing, {"L3": in_air(drawn)[0]})
+
+
+@pytest.mark.parametrize("share, said", [(0.04, True), (0.06, False)])
+def test_marrow_darker_than_a_twentieth_of_what_is_bright_is_doubted(share, said):
+    """Air is darker, marrow has a tenth of it and more in every contrast."""
+    array = np.full((12, 12, 12), 1000.0)
+    array[4:8, 4:8, 4:8] = 1000 * share
+    volume = Volume(array, np.eye(4), "T1")
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", array < 900)
+    doubts = click_doubts(Click(np.full(3, 5.0), Role.MARROW, "L3"), volume, region, [])
+    assert doubts == ["The region is almost as dark as air."] * said
+
+
+@pytest.mark.parametrize("shared, said", [(9, True), (7, False)])
+def test_regions_that_share_more_than_a_tenth_of_the_smaller_are_doubted(shared, said):
+    """80 voxels of CSF: a border's width of 8 may be common."""
+    mask, other = np.zeros((2, 20, 20), bool), np.zeros((2, 20, 20), bool)
+    mask[0] = True
+    other[1, :10, :8] = True
+    other[1].flat[np.flatnonzero(other[1])[:shared]] = False
+    other[0].flat[:shared] = True
+    volume = Volume(np.ones(mask.shape), np.eye(4), "T2")
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    csf = Region.from_mask("L3 CSF", Role.CSF, "L3", other)
+    doubts = click_doubts(Click(np.zeros(3), Role.MARROW, "L3"), volume, region, [csf])
+    assert doubts == ["It overlaps L3 CSF: one of the two is wrong."] * said
 
 
 def test_a_point_is_judged_by_what_is_found_already(drawn):
