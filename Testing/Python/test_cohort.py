@@ -162,10 +162,9 @@ def test_a_study_that_is_there_twice_is_told(studies, results, tmp_path):
     assert set(told.split(":")[0].split(", ")) == ids and len(ids) == 2
     assert told in cohort_page(found, tmp_path / "out")
     assert copies_text(table(results)) == []
-    scores = [
-        {"study": one, "quantity": "height_grade", "site": "L3", "value": 1.0} for one in "ab"
-    ]
-    assert copies_text(scores) == []  # a grade is soon the same
+    row = {"quantity": "t1_marrow_muscle", "site": "L3", "value": 2.5, "mean": 250.3}
+    rows = [row | {"study": one, "sd": 10.0 + n} for n, one in enumerate("ab")]
+    assert copies_text(rows) == []  # the ratio alone is soon the same
 
 
 def test_a_clock_that_was_set_back_hides_no_change(studies, tmp_path):

@@ -41,15 +41,18 @@ class CohortResult:
 
 
 def copies(rows: Sequence[Mapping]) -> list[list[str]]:
-    """Studies whose numbers are the same to the last digit: one study that is there twice."""
+    """Studies whose numbers are the same to the last digit: one study that is there twice.
+
+    Means and SDs of regions tell: medians and ratios of whole numbers are soon the same.
+    """
     numbers: dict[str, list[tuple]] = {}
     for row in rows:
-        if row["value"] is not None:
-            place = row["quantity"], row["site"], row.get("regions", "")
-            numbers.setdefault(row["study"], []).append((*place, row["value"]))
+        place = row["quantity"], row["site"], row.get("regions", "")
+        held = row["value"], row.get("mean"), row.get("sd")
+        numbers.setdefault(row["study"], []).append((*place, *held))
     alike: dict[tuple, list[str]] = {}
     for study, held in numbers.items():
-        if any(value % 1 for *_, value in held):  # counts and scores are soon the same
+        if any(sd for *_, sd in held):
             alike.setdefault(tuple(held), []).append(study)
     return [studies for studies in alike.values() if len(studies) > 1]
 
