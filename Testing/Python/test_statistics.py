@@ -59,6 +59,25 @@ def test_exact_limits_hold_one_in_twenty_times():
     assert 0.932 < held < 0.968  # three standard errors
 
 
+def test_regions_together_are_counted_as_patients():
+    """Patients differ in how repeatable they are; regions as units would hold 83 in 100."""
+    rng = np.random.default_rng(4)
+    held = []
+    for _ in range(1200):
+        sds = np.sqrt(rng.chisquare(8, 50) / 8)
+        found = pooled_repeatability([list(rng.normal(0, sd, (4, 2))) for sd in sds])
+        held.append(found.rc_low < 1.96 * math.sqrt(2) < found.rc_high)
+    assert 0.925 < np.mean(held) < 0.965  # 94.4 of 20,000, three standard errors
+    # Where all are alike it is the chi-square interval of that many pairs, about.
+    alike = pooled_repeatability([list(rng.normal(0, 1, (4, 2))) for _ in range(400)])
+    assert (alike.n, alike.df) == (400, 1600)
+    assert math.log(alike.rc_high / alike.rc_low) == pytest.approx(
+        2 * 1.96 / math.sqrt(3200), rel=0.1
+    )
+    uneven = [[np.array([0.0, 1e-9])], [np.array([0.0, 1e-9])], [np.array([0.0, 5.0])]]
+    assert pooled_repeatability(uneven) is None
+
+
 def test_differences_that_grow_with_the_value():
     rng = np.random.default_rng(1)
     size = rng.uniform(10, 60, 60)
@@ -71,7 +90,8 @@ def test_nothing_can_be_said_of_too_little():
     assert repeatability([np.array([1.0, 1.0]), np.array([2.0, 2.0])]) is None  # no scatter
     assert agreement(np.array([[1, 2], [2, 3]])) is None
     assert agreement(np.array([[1, 2], [2, 3], [4, 5]])) is None  # they differ by the same
-    assert pooled_repeatability([[np.array([1.0, 2.0])]]) is None  # one patient
+    assert pooled_repeatability([[np.array([1.0, 2.0])]] * 2) is None  # two patients
+    assert pooled_repeatability([[np.array([1.0, 1.0])]] * 3) is None  # no scatter
     assert iccs(np.array([[1, 2.0], [3, 4], [np.nan, 1], [np.nan, 2]])) == []
     assert components(np.ones((4, 2))) is None
     assert compared([1, 2], [1, 2, 3]) is None and compared([1, 1, 1], [1, 2, 3]) is None

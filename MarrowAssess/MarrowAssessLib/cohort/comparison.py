@@ -1,8 +1,8 @@
 """What a cohort's table says of repeats, readers, groups and change, for each quantity and site.
 
 Everything counts patients, never regions: of each quantity and site one value a patient and visit,
-and where sites are taken together ("all sites") the mean of a patient's sites, or patients drawn
-anew. Doubtful values are left out.
+and where sites are taken together ("all sites") the mean of a patient's sites, or of repeats an
+interval that counts patients. Doubtful values are left out.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _repeats(place: dict, values: list[Value]) -> list[dict]:
 
 
 def _pooled(place: dict, values: list[Value]) -> list[dict]:
-    """Repeatability of all sites together; patients are drawn anew for its interval."""
+    """Repeatability of all sites together; its interval counts patients."""
     patients = [
         [np.array([one.value for one in own]) for own in _by(mine, "site", "regions").values()]
         for mine in _by(values, "patient").values()

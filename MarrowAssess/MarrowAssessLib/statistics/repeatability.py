@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 REACH = 1.96 * math.sqrt(2)  # of a difference of two, in wSD
-_BOOTSTRAPS = 2000
+_LEAST_FREEDOM = 0.1  # with less, the upper end of an interval is beyond any number
 
 
 @dataclass(frozen=True)
@@ -86,30 +86,41 @@ def repeatability(repeats: Sequence[np.ndarray]) -> Repeatability | None:
     return Repeatability(len(own), df, wsd, rc, rc * low, rc * high, wcv)
 
 
-def pooled_repeatability(
-    by_patient: Sequence[Sequence[np.ndarray]], seed: int = 0
-) -> Repeatability | None:
-    """Of several regions of each patient together; patients, not regions, are drawn anew.
+def pooled_repeatability(by_patient: Sequence[Sequence[np.ndarray]]) -> Repeatability | None:
+    """Of several regions of each patient together; the interval counts patients, not regions.
+
+    Patients differ in how repeatable they are, which regions of one share. How far the variance
+    scatters is what leaving out each patient in turn changes of its logarithm (jackknife, by
+    Student's t); the interval is that of the chi-square which scatters as much.
 
     Args:
         by_patient: for each patient the repeated values of each region.
-        seed: of the cluster bootstrap, whose percentiles are the interval.
+
+    Returns:
+        None where fewer than three patients have repeats, or one of them has nearly all scatter.
     """
+    from scipy.stats import chi2, t
+
     groups = [[r for r in regions if len(r) > 1] for regions in by_patient]
     groups = [regions for regions in groups if regions]
-    whole = repeatability([values for regions in groups for values in regions])
-    if whole is None or len(groups) < 2:
+    if len(groups) < 3:
         return None
-    _, scatter, counts = _of_each([values for regions in groups for values in regions])
+    each = [values for regions in groups for values in regions]
+    whole = repeatability(each)
+    if whole is None:
+        return None
+    _, scatter, counts = _of_each(each)
     starts = np.cumsum([0, *(len(regions) for regions in groups[:-1])])
     squares, df = np.add.reduceat(scatter, starts), np.add.reduceat(counts - 1, starts)
-    n = len(groups)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), _BOOTSTRAPS)
-    rc = REACH * np.sqrt((draws @ squares) / (draws @ df))
-    low, high = np.percentile(rc, (2.5, 97.5))
-    return Repeatability(
-        n, whole.df, whole.wsd, whole.rc, float(low), float(high), whole.wcv_percent
-    )
+    n, without = len(groups), (squares.sum() - squares) / (df.sum() - df)  # each patient
+    if without.min() <= 0:
+        return None
+    sd = math.sqrt((n - 1) ** 2 / n * float(np.log(without).var(ddof=1)))
+    of_chi2 = 2 / (sd * float(t.ppf(0.975, n - 1)) / 1.96) ** 2
+    if of_chi2 < _LEAST_FREEDOM:
+        return None
+    low, high = (math.sqrt(of_chi2 / float(chi2.ppf(q, of_chi2))) for q in (0.975, 0.025))
+    return replace(whole, n=n, rc_low=whole.rc * low, rc_high=whole.rc * high)
 
 
 def _of_each(repeats: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
