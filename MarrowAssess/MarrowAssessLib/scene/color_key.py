@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import slicer
 
-from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, STATEMENT_COLORS
+from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, STATEMENT_COLORS, change_color
 
 NAME, COLORS_NAME = "MarrowAssess color key", "MarrowAssess color key colors"
 ROLES = tuple(name.replace(" ", ".") for name in (NAME, COLORS_NAME))
 NEEDED = "MarrowAssess.needed"  # attribute of the legend: whether any region has such a color
-TITLE, TITLE_OF_CHANGE = "no z-score", "no change in RC"
+TITLE, TITLE_OF_CHANGE = "no z-score", "change"
 MEANINGS = (  # from below
     ("no verdict", NO_REFERENCE_COLOR),
     ("as expected", STATEMENT_COLORS["expected"]),
     ("unusual", STATEMENT_COLORS["unusual"]),
 )
-OF_CHANGE = (("not comparable", NO_REFERENCE_COLOR),)
+# Of a single color Slicer's legends write "(none)" for its name.
+OF_CHANGE = (("not comparable", NO_REFERENCE_COLOR), ("within error", change_color(0.0)))
 
 
 def fill_color_key(
@@ -43,7 +44,7 @@ def fill_color_key(
             colors.SetColor(n, meaning, *color)
     display.SetVisibility2D(True)
     display.SetScalarRangeFlag(display.UseManualScalarRange)
-    display.SetScalarRange(0, max(1, len(meanings) - 1))
+    display.SetScalarRange(0, len(meanings) - 1)
     display.SetAndObserveColorNodeID(colors.GetID())
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
     legend.SetTitleText(TITLE_OF_CHANGE if of_change else TITLE)
@@ -52,7 +53,7 @@ def fill_color_key(
     legend.SetNumberOfLabels(len(meanings))
     legend.SetOrientation(legend.Vertical)
     legend.SetPosition(0.03, 0.13)  # below that of z-scores, above the names of two images
-    legend.SetSize(0.18, 0.1 if of_change else 0.2)  # the letters take the size that fits
+    legend.SetSize(0.18, 0.14 if of_change else 0.2)  # the letters take the size that fits
     legend.SetAttribute(NEEDED, "yes" if needed else "no")
     legend.SetVisibility(needed)
     return legend
