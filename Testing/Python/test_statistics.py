@@ -74,6 +74,9 @@ def test_regions_together_are_counted_as_patients():
     assert math.log(alike.rc_high / alike.rc_low) == pytest.approx(
         2 * 1.96 / math.sqrt(3200), rel=0.1
     )
+    same = pooled_repeatability([[np.array([1.0, 2.0]), np.array([2.0, 3.0])]] * 3)
+    six = repeatability([np.array([1.0, 2.0])] * 6)
+    assert (same.rc_low, same.rc_high) == pytest.approx((six.rc_low, six.rc_high))
     uneven = [[np.array([0.0, 1e-9])], [np.array([0.0, 1e-9])], [np.array([0.0, 5.0])]]
     assert pooled_repeatability(uneven) is None
 

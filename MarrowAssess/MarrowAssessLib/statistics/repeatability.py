@@ -91,7 +91,8 @@ def pooled_repeatability(by_patient: Sequence[Sequence[np.ndarray]]) -> Repeatab
 
     Patients differ in how repeatable they are, which regions of one share. How far the variance
     scatters is what leaving out each patient in turn changes of its logarithm (jackknife, by
-    Student's t); the interval is that of the chi-square which scatters as much.
+    Student's t), but no less than if all regions were patients of their own; the interval is that
+    of the chi-square which scatters as much.
 
     Args:
         by_patient: for each patient the repeated values of each region.
@@ -116,7 +117,7 @@ def pooled_repeatability(by_patient: Sequence[Sequence[np.ndarray]]) -> Repeatab
     if without.min() <= 0:
         return None
     sd = math.sqrt((n - 1) ** 2 / n * float(np.log(without).var(ddof=1)))
-    of_chi2 = 2 / (sd * float(t.ppf(0.975, n - 1)) / 1.96) ** 2
+    of_chi2 = min(2 / (sd * float(t.ppf(0.975, n - 1)) / 1.96) ** 2, whole.df) if sd else whole.df
     if of_chi2 < _LEAST_FREEDOM:
         return None
     low, high = (math.sqrt(of_chi2 / float(chi2.ppf(q, of_chi2))) for q in (0.975, 0.025))
