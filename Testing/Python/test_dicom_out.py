@@ -464,6 +464,26 @@ REAL = ("siemens_xa30_enhanced_gre_two_echo_magnitude", "ge_dwi_tensor", "philip
 @pytest.mark.parametrize("name", REAL)
 def test_objects_of_real_scanners_are_accepted(shared, name, tmp_path):
     image = read_dicom_folder(shared / "cases" / "dicom" / name)[0].contents[0].read()
+    check_objects(image, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in REAL if "enhanced" not in name])
+def test_classic_series_that_an_archive_made_enhanced_are_accepted(shared, name, tmp_path):
+    """Legacy converted enhanced objects: how GE's and Philips' series leave some archives."""
+    from highdicom.legacy import LegacyConvertedEnhancedMRImage
+
+    files = read_dicom_folder(shared / "cases" / "dicom" / name)[0].contents[0].files
+    slices = [dcmread(file) for file in files]
+    joined = LegacyConvertedEnhancedMRImage(slices, generate_uid(), 100, generate_uid(), 1)
+    (tmp_path / "joined").mkdir()
+    joined.save_as(tmp_path / "joined" / "one.dcm")
+    image = only_volume(tmp_path / "joined")
+    assert len(image.array) == len(slices)
+    check_objects(image, tmp_path)
+
+
+def check_objects(image, tmp_path):
+    """Export a map and a region of an image, check the objects and read them back."""
     shape = image.array.shape
     mask = np.zeros(shape, bool)
     mask[:2, shape[1] // 3 : shape[1] // 2, shape[2] // 3 : shape[2] // 2] = True
