@@ -77,6 +77,16 @@ class SceneDesk:
         self.wait()
         return [f"Spine {date}" for date in studies]
 
+    def add_radiograph(self, name, size_mm):
+        """A radiograph of 0.2 mm with a line of that length across it, named so."""
+        image = Volume(np.zeros((1, 400, 300), np.int16), np.diag([-0.2, -0.2, 1.0, 1.0]), "knee")
+        image.array[0, 100:300, 100:200] = 500
+        volume_to_node(image, "knee")
+        line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", name)
+        for end in (-10.0, -10.0 - size_mm):
+            line.AddControlPointWorld(end, -40.0, 0.0)
+        self.wait()
+
     def add_pet_and_ct(self):
         """The digital spine's PET, and its CT at two energies, beside what is open."""
         from MarrowAssessLib.sample.phantom import lumbar_phantom

@@ -5,6 +5,7 @@ A desk has the mouse, the keyboard and the panels: `slicer_desk.Desk` is a real 
 study of their own begin with `desk.load_sample()`, which closes what was open.
 """
 
+import json
 import pathlib
 import tempfile
 
@@ -421,6 +422,27 @@ def two_visits_are_compared_side_by_side(desk):
     desk.shot("two_visits")
     desk.click(panel.ui.sideBySideButton)
     check(desk.layout() == layout, "The layout did not come back.")
+    count = desk.count("vtkMRMLScalarVolumeNode")
+    desk.click(panel.ui.changeMapButton)
+    added = desk.count("vtkMRMLScalarVolumeNode") - count
+    check(added == 1, f"{added} maps of the change were shown.")
+    desk.shot("change_map")
+    desk.fold(panel.ui.reportCollapsibleButton)
+
+
+def lines_on_a_radiograph_become_a_form(desk):
+    """A line over a lesion, named by what it is, becomes a size of the X-ray form."""
+    desk.close_scene()
+    desk.add_radiograph("definite focal lysis of the left distal femur", 30.0)
+    panel = desk.open("MarrowAssess")
+    desk.unfold(panel.ui.reportCollapsibleButton)
+    with tempfile.TemporaryDirectory() as folder:
+        panel._parameterNode.exportFolder = pathlib.Path(folder)
+        desk.click(panel.ui.xrayButton)
+        form = json.loads((pathlib.Path(folder) / "xray_form.json").read_text())
+    sizes = [(one["sign"], one["size_mm"]) for one in form["findings"]]
+    check(sizes == [("focal lysis", 30.0)], f"The form says {sizes}.")
+    desk.shot("radiograph")
     desk.fold(panel.ui.reportCollapsibleButton)
 
 
@@ -551,6 +573,7 @@ STEPS = (
     mr_and_pet_of_one_day_are_one_study,
     pet_and_dual_energy_are_measured,
     two_visits_are_compared_side_by_side,
+    lines_on_a_radiograph_become_a_form,
     another_grid_is_asked_for_in_place,
     a_canceled_correction_says_so,
     removed_image_empties_its_role,
