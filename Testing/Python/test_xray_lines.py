@@ -110,8 +110,11 @@ def test_lines_become_sizes_and_the_rest_of_the_form_stays(radiograph, tmp_path)
     assert form.reader == "A" and form.findings[2].side == "both"
     assert form.summary == (
         f"knee AP, quality good: {LYSIS}, 4 mm; {REACTION}, 1.6 mm; pixel spacing 0.2 mm, sizes "
-        "are divided by the magnification of 1.25."
+        "are divided by the magnification of 1.25 (a header's is at the support; bone nearer to "
+        "the tube is enlarged more)."
     )
+    calibrated = read_form({**json.loads(written.read_text()), "magnification": 1.0})
+    assert calibrated.summary.endswith("are divided by the magnification of 1.")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="form cannot be written to"):
         write_form(tmp_path / "file" / "out", find)
@@ -144,6 +147,10 @@ def test_lines_that_measure_nothing_say_why(radiograph):
     ):
         with pytest.raises(ValueError, match="is no line of the X-ray form; certainty, sign, side"):
             measured_form([line(name, (-1, -1, 0), (-2, -2, 0))])
+    pair = [line(LYSIS, (-1, -1, 0), (end, -2, 0)) for end in (-2, -4)]
+    pair[1].SetName(LYSIS.replace("definite", "possible").replace("femur", "Femur"))
+    with pytest.raises(ValueError, match="is the second of its sign, side and bone; the form has"):
+        measured_form(pair)
     beside = line(LYSIS, (-1, -1, 0), (-1, 900, 0))
     with pytest.raises(ValueError, match="lies on 0 radiographs; draw it on one image of a sin"):
         measured_form([beside])

@@ -94,11 +94,11 @@ class XrayForm:
     def scale(self) -> str:
         """What its sizes in mm rest on."""
         spacing = f"{self.pixel_spacing_mm:g} mm" if self.pixel_spacing_mm else "not stated"
-        enlarged = (
-            f"sizes are divided by the magnification of {self.magnification:g}"
-            if self.magnification
-            else "sizes are not corrected for magnification"
-        )
+        enlarged = "sizes are not corrected for magnification"
+        if self.magnification:
+            enlarged = f"sizes are divided by the magnification of {self.magnification:g}"
+        if self.magnification and self.magnification != 1:
+            enlarged += " (a header's is at the support; bone nearer to the tube is enlarged more)"
         return f"pixel spacing {spacing}, {enlarged}"
 
     def beside(self, earlier: XrayForm) -> XrayForm:

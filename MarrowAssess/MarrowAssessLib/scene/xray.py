@@ -52,7 +52,8 @@ def measured_form(
         dicom_file: the file of a DICOM instance UID, "" for none.
 
     Raises:
-        ValueError: there is no line, its name is no sign, or its radiograph tells no mm.
+        ValueError: there is no line, its name is no sign or that of another line, or its
+            radiograph tells no mm.
     """
     if lines is None:
         lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
@@ -65,7 +66,13 @@ def measured_form(
     for line in lines:
         sign = read_line(line.GetName())
         size, scale = line_size(line, dicom_file)
-        found[sign["sign"], sign["site"], sign["side"]] = sign | {"size_mm": round(size, 1)}
+        place = sign["sign"], sign["site"], sign["side"]
+        if place in found:
+            raise ValueError(
+                f"Line '{line.GetName()}' is the second of its sign, side and bone; the form has "
+                "one size of each, so keep one line."
+            )
+        found[place] = sign | {"size_mm": round(size, 1)}
         scales.add(scale)
     if len(scales) > 1:
         raise ValueError("The lines lie on radiographs of several scales; make a form of each.")

@@ -2,6 +2,8 @@
 
 DICOM PS3.3, 10.7.1.3 "Pixel Spacing Value Order and Valid Values": Imager Pixel Spacing is at the
 detector, where everything is larger than in the patient; Pixel Spacing that was calibrated is not.
+Table C.8-72 "DX Positioning": the magnification is the distance of the detector over that of the
+side of table or bucky next to the patient; bone lies nearer to the tube and is enlarged more.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TAGS = (
-    "PixelSpacing", "ImagerPixelSpacing", "PixelSpacingCalibrationType", "Modality",
+    "PixelSpacing", "ImagerPixelSpacing", "PixelSpacingCalibrationType",
     "EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector",
     "DistanceSourceToPatient",
 )  # fmt: skip
@@ -22,7 +24,8 @@ class RadiographScale:
 
     Attributes:
         spacing_mm: between rows and between columns, at the detector unless magnification is 1.
-        magnification: of what lies in the patient, by which sizes are divided; None not known.
+        magnification: at the support beside the patient, by which sizes are divided; 1 where
+            spacing is calibrated, None not known.
     """
 
     spacing_mm: tuple[float, float]
