@@ -10,6 +10,7 @@ from MarrowAssessLib.cohort.inventory import find_studies
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sources.study_file import study_arguments
 from MarrowAssessLib.sources.study_files import read_study
+from PDFFMapperLib.images.bids_derivative import describe
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.bids_maps import bids_ending
@@ -113,6 +114,8 @@ def test_where_no_derivative_data_set_can_be_written(data, tmp_path, capsys):
     (nameless / "dataset_description.json").write_text("{}")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "mine.txt").write_text("")
+    describe(data, tmp_path / "marrow", "Bone marrow", "")  # a cohort replaces it as a whole
+    describe(nameless, tmp_path / "others", "Parametric maps", "")
     for images, folder, words in (
         (
             [str(tmp_path / "plain")],
@@ -121,7 +124,14 @@ def test_where_no_derivative_data_set_can_be_written(data, tmp_path, capsys):
         ),
         ([str(nameless / "1.nii.gz")], tmp_path / "b", "1.nii.gz names no subject (sub-LABEL"),
         ([str(session / "anat")], data / "new", "whose label maps would be read as drawn ones"),
-        ([str(session / "anat")], tmp_path / "foreign", "is not one that was written here"),
+        *(
+            (
+                [str(session / "anat")],
+                tmp_path / name,
+                "this folder is not 'Parametric maps of Spines' as written here; name a new one",
+            )
+            for name in ("foreign", "marrow", "others")
+        ),
     ):
         out = tmp_path / "out"
         command = ["pdff", *images, "--out", str(out)]

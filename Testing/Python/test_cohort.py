@@ -32,6 +32,7 @@ from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
 from MarrowAssessLib.cohort.tables import CohortResult, copies_text
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.report.cohort_page import cohort_page, outliers
+from PDFFMapperLib.images.bids_derivative import describe
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
 
@@ -507,14 +508,18 @@ def test_a_bids_data_set_gets_a_derivative_one(studies, tmp_path, capsys):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "mine.txt").write_text("")
+    maps = tmp_path / "maps"
+    describe(root, maps, "Parametric maps", "")  # as `pdff --bids-out` does
     for where, what, words in (
         (root / "new", command, "whose label maps would be read as drawn ones"),
-        (foreign, command, "not one that was written here"),
+        (foreign, command, "is not 'Bone marrow of Spines' as written here; name a new one"),
+        (maps, command, "is not 'Bone marrow of Spines' as written here; name a new one"),
         (made, ["cohort", str(studies), *command[2:]], "studies is no BIDS data set"),
     ):
         capsys.readouterr()
         assert main([*what, str(where)]) == 2
         assert words in capsys.readouterr().err
+    assert "Parametric maps of" in (maps / "dataset_description.json").read_text()
 
 
 def test_workers_elsewhere(studies, results, tmp_path, monkeypatch):

@@ -268,7 +268,7 @@ def test_two_studies_without_a_map_or_a_body_in_common_say_so(body):
     t1, pdff, region = body
     both = Study({Contrast.T1: t1, Contrast.PDFF: pdff}, [region])
     fat = Region.from_mask("fat", Role.FAT, "", region.full_mask(t1.array.shape))
-    with pytest.raises(ValueError, match="have no map in common; choose PDFF, R2"):
+    with pytest.raises(ValueError, match="have no map in common on the grid of the earlier reg"):
         change_of_studies(both, Study({Contrast.T1: t1}, [region]))
     with pytest.raises(ValueError, match="earlier visit has no marrow region of a vertebra"):
         change_of_studies(Study({Contrast.PDFF: pdff}, [fat]), both)
@@ -278,3 +278,21 @@ def test_two_studies_without_a_map_or_a_body_in_common_say_so(body):
         change_of_studies(both, other)
     with pytest.raises(InterruptedError):
         change_of_studies(both, both, lambda _: False)
+
+
+def test_a_map_on_a_grid_of_its_own_is_not_compared_on_that_of_the_regions(body):
+    from MarrowAssessLib.follow_up.change_map import change_of_studies
+    from MarrowAssessLib.study.study import Study
+
+    t1, _, region = body
+    shift = np.eye(4)
+    shift[0, 3] = 9  # mm: PET keeps its own grid
+    pet = Volume(t1.array / 100, shift @ t1.ijk_to_ras, "PET")
+    mask = np.roll(region.full_mask(t1.array.shape), 2, axis=2)
+    bodies = region, Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
+    first, second = (Study({Contrast.T1: t1, Contrast.SUV: pet}, [one]) for one in bodies)
+    with pytest.raises(ValueError, match="no map in common on the grid of the earlier regions"):
+        change_of_studies(first, second)
+    first, second = (Study({Contrast.SUV: pet}, [one]) for one in bodies)  # drawn on PET
+    quantity, shown, _ = change_of_studies(first, second)
+    assert quantity.key == "marrow_suv" and shown is Contrast.SUV

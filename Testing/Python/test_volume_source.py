@@ -94,6 +94,16 @@ def test_two_patients_of_one_age_and_sex_are_told_by_their_identifiers(tmp_path,
     with pytest.raises(ValueError, match="are of 2 patients by their identifiers") as told:
         guess_study(tmp_path)
     assert "Mueller" not in str(told.value)
+    with pytest.raises(ValueError, match="are of 2 patients"):  # a named one is of a patient too
+        guess_study(tmp_path, {Contrast.T1})
+
+
+def test_a_series_of_each_of_two_patients_is_not_advised_to_be_chosen_from(tmp_path):
+    write_series(tmp_path, T1, (450, 150))
+    write_series(tmp_path, T1 | {"PatientID": "another", "SeriesNumber": 5}, (300, 150))
+    for named in ((), {Contrast.T1}):
+        with pytest.raises(ValueError, match="are of 2 patients by their identifiers"):
+            guess_study(tmp_path, named)
 
 
 def test_assess_takes_the_named_one_of_two_series_and_guesses_the_rest(folder, tmp_path):

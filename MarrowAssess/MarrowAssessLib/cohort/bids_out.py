@@ -26,6 +26,7 @@ from MarrowAssessLib.cohort.inventory import StudySource
 from MarrowAssessLib.study.study import Study
 
 MASKS, NAMES = "regions.nii.gz", "regions.tsv"  # of a study's results
+_WHAT = "Bone marrow"  # by which the derivative data set is called
 _TABLE = ("quantity", "site", "regions", "value", "unit", "verdict")
 _README = f"""Regions and measurements of bone marrow, made by MarrowAssess {VERSION}.
 
@@ -62,7 +63,7 @@ def refuse_no_data_set(studies: str | Path, folder: Path) -> None:
     root = Path(studies).absolute()
     if bids_root(root) != root:
         raise ValueError(f"--bids-out: {root.name} is no BIDS data set; leave --bids-out out.")
-    refuse_bids_out(root, folder)
+    refuse_bids_out(root, folder, _WHAT)
 
 
 def write_bids(
@@ -80,7 +81,7 @@ def write_bids(
     made = folder.with_name(f".writing-{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         made.mkdir(parents=True)
-        describe(root, made, "Bone marrow", _README)
+        describe(root, made, _WHAT, _README)
         for study in done:
             own = [row for row in rows if row["study"] == study.id]
             _write_study(study, results / "studies" / study.id, own, made)

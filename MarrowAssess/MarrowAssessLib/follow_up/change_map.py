@@ -131,6 +131,9 @@ def change_of_studies(
 ) -> tuple[Quantity, Contrast, ChangeMap]:
     """The change of the first map that both visits hold: PDFF, ADC, R2* ... of vertebral marrow.
 
+    A map on a grid of its own, as PET's, is left out: brought onto a finer one, its voxels are
+    interpolated, and their noise no longer tells what is more than an error.
+
     Returns:
         The quantity, the image that bodies were found again by, and their change.
 
@@ -140,10 +143,17 @@ def change_of_studies(
     """
     both = first.volumes.keys() & second.volumes.keys()
     known = (one for one in QUANTITIES.values() if one.of_map and one.measured is Role.MARROW)
-    maps = [one for one in known if one.color_rank is not None and one.images[0] in both]
+    maps = [
+        one
+        for one in known
+        if one.color_rank is not None
+        and one.images[0] in both
+        and first.volumes[one.images[0]].same_grid(first.grid)
+    ]
     if not maps:
         raise ValueError(
-            "The visits have no map in common; choose PDFF, R2*, ADC or another map of both."
+            "The visits have no map in common on the grid of the earlier regions; choose PDFF, "
+            "R2*, ADC or another map of both."
         )
     quantity = min(maps, key=lambda one: one.color_rank)
     held = quantity.images[0]

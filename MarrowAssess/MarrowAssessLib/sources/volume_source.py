@@ -56,9 +56,14 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             series of patients of different identifier, age or sex.
     """
     found = read_dicom_folder(folder)
+    patients = {series.patient_key for series in found} - {""}
+    if len(patients) > 1:  # first: to name one of each would mix them
+        raise ValueError(
+            f"{folder}: its series are of {len(patients)} patients by their identifiers; keep one "
+            "study in a folder."
+        )
     by_contrast: dict[Contrast, list[str]] = {}
     notes = list(found.notes)
-    patients: set[str] = set()
     for series in found:
         notes += series.notes
         notes += [f"Left out: {series.problem}"] if series.problem else []
@@ -67,7 +72,6 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             if role and role not in named and not series.problem:
                 name = selection.selector(found, series, volume)
                 by_contrast.setdefault(role, []).append(f"{folder}#{name}")
-                patients |= {series.patient_key} - {""}
     broken = [series.problem for series in found if series.problem]
     if not by_contrast and not named and broken:
         raise ValueError(f"{folder}: {' '.join(broken)}")
@@ -84,11 +88,6 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
                 f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
                 f"--volume {contrast.value}={sources[0]}. Series here: {selection.listing(found)}."
             )
-    if len(patients) > 1:
-        raise ValueError(
-            f"{folder}: its series are of {len(patients)} patients by their identifiers; keep one "
-            "study in a folder."
-        )
     ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
     sexes = {s.patient.sex for s in found if s.patient.sex}
     if len(sexes) > 1 or (ages and max(ages) - min(ages) > SAME_AGE_YEARS):

@@ -6,18 +6,22 @@ labels of its own; so does a derivative one, which is why it is written only whe
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import bids_root
-from PDFFMapperLib.images.json_file import write_json
+from PDFFMapperLib.images.json_file import read_json, write_json
 from PDFFMapperLib.install.software import VERSION
 
 DESCRIPTION, MAKER = "dataset_description.json", "MarrowAssess"
 
 
-def refuse_bids_out(images: str | Path, folder: Path) -> Path:
+def refuse_bids_out(images: str | Path, folder: Path, what: str) -> Path:
     """The root of the data set that images are of, unless no derivative one can be written.
+
+    Args:
+        images: a file or folder of the data set.
+        folder: of the derivative one: absent, empty, or one of the same name.
+        what: see `describe`.
 
     Raises:
         ValueError: the images are of no BIDS data set, or the folder lies in it or is another's.
@@ -31,9 +35,10 @@ def refuse_bids_out(images: str | Path, folder: Path) -> Path:
             f"--bids-out {folder}: this folder lies in the data set, whose label maps would be "
             "read as drawn ones the next time; name one outside of it."
         )
-    if folder.exists() and not _ours(folder):
+    title = _title(root, what)
+    if folder.exists() and not _holds(folder, title):
         raise ValueError(
-            f"--bids-out {folder}: this folder is not one that was written here; name a new one."
+            f"--bids-out {folder}: this folder is not '{title}' as written here; name a new one."
         )
     return root
 
@@ -47,9 +52,9 @@ def describe(root: Path, folder: Path, what: str, readme: str) -> None:
         what: such as "Bone marrow".
         readme: its text.
     """
-    described = json.loads((root / DESCRIPTION).read_text(encoding="utf-8-sig"))
+    described = read_json(root / DESCRIPTION, "a description of a BIDS data set")
     about = {
-        "Name": f"{what} of {described.get('Name') or root.name}",
+        "Name": _title(root, what),
         "BIDSVersion": "1.9.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": MAKER, "Version": VERSION}],
@@ -60,9 +65,15 @@ def describe(root: Path, folder: Path, what: str, readme: str) -> None:
     (folder / "README").write_text(readme, encoding="utf-8")
 
 
-def _ours(folder: Path) -> bool:
+def _title(root: Path, what: str) -> str:
+    described = read_json(root / DESCRIPTION, "a description of a BIDS data set")
+    return f"{what} of {described.get('Name') or root.name}"
+
+
+def _holds(folder: Path, title: str) -> bool:
+    """Whether it is a derivative data set of that name written here, or empty."""
     try:
-        about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8-sig"))
-        return about["GeneratedBy"][0]["Name"] == MAKER
+        about = read_json(folder / DESCRIPTION)
+        return about["GeneratedBy"][0]["Name"] == MAKER and about["Name"] == title
     except (OSError, ValueError, LookupError, TypeError):
         return folder.is_dir() and not any(folder.iterdir())

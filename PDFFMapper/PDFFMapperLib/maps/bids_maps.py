@@ -21,6 +21,7 @@ from PDFFMapperLib.install.software import VERSION
 from PDFFMapperLib.maps.kinds import MapKind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 
+_WHAT = "Parametric maps"  # by which the derivative data set is called
 _KEPT = ("sub", "ses", "acq", "ce", "rec", "run")  # entities of a series that its maps keep
 _IVIM = ("D", "Dstar", "f", "fDstar")  # their letters alone tell little
 _SECONDS = "ms"  # unit of times here; BIDS has them in s
@@ -59,7 +60,7 @@ def write_bids_maps(
     held = [f"{key}-{name.entities[key]}" for key in _KEPT if key in name.entities]
     place = folder / images[0].absolute().parent.relative_to(root)
     sources = [f"bids:raw:{one.absolute().relative_to(root).as_posix()}" for one in images]
-    describe(root, folder, "Parametric maps", README)
+    describe(root, folder, _WHAT, README)
     (folder / ".bidsignore").write_text(f"*_{RECORD}\n", encoding="utf-8")
     stem = "_".join(held)
     record = f"{stem}_desc-{prefix}_{RECORD}"
@@ -79,7 +80,7 @@ def checked_source(images: Sequence[Path], folder: Path) -> Path:
     """
     if not images:
         raise ValueError("--bids-out: no image of a BIDS data set was named; leave it out.")
-    root = refuse_bids_out(images[0], folder)
+    root = refuse_bids_out(images[0], folder, _WHAT)
     if "sub" not in bids_name(images[0]).entities:
         raise ValueError(
             f"--bids-out: {images[0].name} names no subject (sub-LABEL_...), by which its maps "
