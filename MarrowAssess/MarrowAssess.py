@@ -95,7 +95,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._watch = RegionWatch(self.onRegionsModified)
         self.visit = VisitRow(ui, frame, logic)
         self.images = ImagesRow(ui, frame, logic, self.visit)
-        self.folder = FolderRow(ui, frame, self.images.chosen, self.images.takeAgain)
+        self.folder = FolderRow(
+            ui, frame, self.images.chosen, self.images.takeAgain, self.images.takeRegions
+        )
         self.age = AgeRow(ui, frame)
         self.results = ResultsPane(ui, frame, logic.session, self.measureChanged)
         self.measuring = MeasuringRow(ui, frame, logic, self.results)

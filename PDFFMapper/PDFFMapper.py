@@ -400,7 +400,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         from PDFFMapperLib.scene.dicom import load_dicom
 
         loaded = load_dicom(source)
-        for note in loaded.notes:
+        for note in loaded.sentences():
             logging.info(note)
         return loaded.nodes
 

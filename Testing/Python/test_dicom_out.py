@@ -500,6 +500,43 @@ def check_objects(image, tmp_path):
     assert np.array_equal(again.full_mask(shape), mask)
 
 
+def test_slicer_shows_the_objects_with_their_images(folder, made, tmp_path):
+    """Images, segmentation, maps and report of one folder: regions and maps as they were."""
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    from MarrowAssessLib.scene.dicom_regions import load_segmentations
+    from MarrowAssessLib.scene.segments import regions_from_node
+    from PDFFMapperLib.scene.dicom import LoadedDicom, load_dicom
+    from PDFFMapperLib.scene.volumes import volume_from_node
+
+    shutil.copytree(folder / "t1", tmp_path / "study")
+    shutil.copytree(made / "dicom", tmp_path / "study" / "ours")
+    loaded = load_dicom(tmp_path / "study")
+    t1, pdff = loaded.nodes
+    (node,) = load_segmentations(loaded)
+    assert sorted(loaded.others.values()) == ["Comprehensive SR Storage"]
+    assert "Regions of the DICOM segmentation segmentation.dcm: 3." in loaded.sentences()
+    shown = regions_from_node(node, t1)
+    assert {one.name for one in shown} == {"L3 marrow", "L4 marrow", "left psoas muscle"}
+    (l3,) = [one for one in shown if one.site == "L3"]
+    assert l3.voxels == 2 * 5 * 6 and volume_from_node(t1).same_grid(only_volume(folder / "t1"))
+    back, stored = volume_from_node(pdff), only_volume(made / "dicom" / "PDFF.dcm")
+    assert back.array.tobytes() == stored.array.tobytes()
+    other = dcmread(made / "dicom" / "segmentation.dcm")
+    segment = other.SegmentSequence[2]
+    segment.SegmentLabel, segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "spot", "Mass"
+    segment.SegmentedPropertyTypeCodeSequence[0].CodeValue = "4147007"
+    del segment.AnatomicRegionSequence
+    other.save_as(tmp_path / "other.dcm")
+    again = LoadedDicom([t1], [], others={tmp_path / "other.dcm": "segmentation"})
+    load_segmentations(again)
+    assert again.notes[0].startswith("Segments that were left out: spot (no tissue named")
+    apart = LoadedDicom([], [], others={made / "dicom" / "segmentation.dcm": "segmentation"})
+    assert load_segmentations(apart) == []
+    assert "lies on the grid of none of the images beside it" in apart.notes[0]
+
+
 def test_single_images_that_count_their_one_frame_are_single_images(tmp_path):
     write_classic(tmp_path / "t1", np.full(SHAPE, 300), NumberOfFrames=1)
     source = source_of([only_volume(tmp_path / "t1")], "the image")

@@ -87,7 +87,8 @@ def test_what_is_in_a_folder_is_shown_in_both_panels(name, request, tmp_path, mo
 def dicom_study(folder):
     """A T1 and a STIR of one patient, and a series that lacks a slice."""
     pixels = np.ones((6, 5), np.uint16)
-    common = {"MagneticFieldStrength": 1.5, "PatientAge": "045Y", "PatientBirthDate": ""}
+    common = {"MagneticFieldStrength": 1.5, "PatientAge": "045Y", "PatientBirthDate": "",
+              "FrameOfReferenceUID": "1.2.8", "StudyInstanceUID": "1.2.7"}  # fmt: skip
     for uid, name, places, timing in (
         ("1.2.1", "sag t1 tse", range(4), {"RepetitionTime": 600.0, "EchoTime": 11.0}),
         ("1.2.2", "sag t2 tirm", range(4), {"RepetitionTime": 4000.0, "EchoTime": 60.0}),
@@ -122,6 +123,29 @@ def test_a_dicom_study_is_loaded_from_its_folder(panel, tmp_path, monkeypatch):
     panel.frame.progress = monkey
     assert panel.ui.folderLabel.text == "Canceled; nothing was loaded."
     assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_regions_of_a_dicom_folder_are_shown_and_chosen(panel, tmp_path):
+    pytest.importorskip("highdicom")
+    from MarrowAssessLib.dicom_out.export import write_dicom
+    from MarrowAssessLib.findings.assessment import assess
+    from PDFFMapperLib.dicom.folder import read_dicom_folder
+
+    dicom_study(tmp_path)
+    t1 = next(one for one in read_dicom_folder(tmp_path) if "t1" in one.description).volumes[0]
+    mask = np.zeros(t1.array.shape, bool)
+    mask[:, :2, :2] = True
+    regions = [
+        Region.from_mask("L3 marrow", Role.MARROW, "L3", mask),
+        Region.from_mask("left psoas muscle", Role.MUSCLE, "left psoas", mask[:, ::-1]),
+    ]
+    write_dicom(assess(Study({Contrast.T1: t1}, regions, 45, "F")), tmp_path / "ours")
+    panel.folder.load(str(tmp_path))
+    wait()
+    said = "Regions of the DICOM segmentation segmentation.dcm: 2."
+    assert said in panel.ui.folderLabel.text
+    names = segments.segment_names(panel._parameterNode.segmentation)
+    assert names == ["L3 marrow", "left psoas muscle"]
 
 
 def test_images_that_slicer_stacked_are_read_again(mapper, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from PDFFMapperLib.scene.dicom import LoadedDicom, put_in_place
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.panel.words import study_summary
 from MarrowAssessLib.scene.choices import choose_guessed, chosen_volumes
+from MarrowAssessLib.scene.dicom_regions import load_segmentations
 
 LOADING_DELAY_MS = 150  # after an image was added, when its loader has named it
 
@@ -60,6 +61,12 @@ class ImagesRow:
         """The images that are chosen."""
         parameters = self._frame.parameters
         return list(chosen_volumes(parameters).values()) if parameters else []
+
+    def takeRegions(self, loaded: LoadedDicom) -> None:
+        """Show the DICOM segmentations of a folder, and choose one where none is chosen."""
+        drawn = load_segmentations(loaded)
+        if drawn and self._frame.parameters and self._frame.parameters.segmentation is None:
+            self._frame.parameters.segmentation = drawn[0]
 
     def takeAgain(self, loaded: LoadedDicom) -> None:
         """Choose images that were read again for the roles of the old ones, else by guess."""

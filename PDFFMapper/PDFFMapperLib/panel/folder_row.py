@@ -24,14 +24,17 @@ class FolderRow:
         frame: PanelFrame,
         chosen: Callable[[], Iterable[slicer.vtkMRMLNode]],
         taken: Callable[[LoadedDicom], None],
+        beside: Callable[[LoadedDicom], None] = lambda loaded: None,
     ) -> None:
         """Args:
         ui: the panel's widgets; it has the buttons, folderLabel and inspectionText.
         frame: runs the jobs.
         chosen: the images that are chosen.
         taken: called when images were read again, to choose them.
+        beside: called when a folder was loaded, to take of its other files what it can.
         """
         self._ui, self._frame, self._chosen, self._taken = ui, frame, chosen, taken
+        self._beside = beside
         self._known: dict[tuple[str, ...], str] = {}
         self._said = ""
         ui.loadDicomButton.connect("clicked(bool)", self.onLoadButton)
@@ -62,7 +65,13 @@ class FolderRow:
 
     def load(self, source: str) -> None:
         """Load the DICOM series of a folder."""
-        self._run(lambda: load_dicom(source, self._frame.progress))
+
+        def job() -> LoadedDicom:
+            loaded = load_dicom(source, self._frame.progress)
+            self._beside(loaded)
+            return loaded
+
+        self._run(job)
 
     def onAgainButton(self, checked: bool = False) -> None:
         """Read the chosen images again and choose what was read."""
@@ -99,7 +108,7 @@ class FolderRow:
                 first = loaded.nodes[0]
                 slicer.util.setSliceViewerLayers(background=first, foreground=None, fit=True)
             said = _("Loaded: {count} volumes.").format(count=len(loaded.nodes))
-            self.say(" ".join([said, *loaded.notes]))
+            self.say(" ".join([said, *loaded.sentences()]))
             return loaded
         return None  # an error was shown
 

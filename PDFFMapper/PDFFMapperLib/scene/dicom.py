@@ -13,6 +13,7 @@ import slicer
 from PDFFMapperLib.dicom.folder import (
     DicomFolder,
     DicomSeries,
+    objects_left_out,
     read_dicom_files,
     read_dicom_folder,
 )
@@ -37,11 +38,17 @@ class LoadedDicom:
         nodes: one for each volume.
         notes: what was repaired, joined or left out.
         again: where nodes were read again, the new ones by the ID of the old one.
+        others: files of the folder that are no images, and what they are.
     """
 
     nodes: list[slicer.vtkMRMLScalarVolumeNode]
     notes: list[str]
     again: dict[str, list[slicer.vtkMRMLScalarVolumeNode]] = field(default_factory=dict)
+    others: dict[Path, str] = field(default_factory=dict)
+
+    def sentences(self) -> list[str]:
+        """The notes, and how many files are no images."""
+        return [*self.notes, *objects_left_out(self.others.values())]
 
 
 def load_dicom(source: str | Path, progress: Progress | None = None) -> LoadedDicom:
@@ -66,7 +73,11 @@ def load_dicom(source: str | Path, progress: Progress | None = None) -> LoadedDi
     wanted = named_series(found, chosen)
     if not wanted:
         raise ValueError(f"{path}: no series is named '{chosen}'.")
-    return _loaded(found, wanted, str(path), bool(chosen), progress)[0]
+    loaded = _loaded(found, wanted, str(path), bool(chosen), progress)[0]
+    counted = objects_left_out(found.others.values())
+    loaded.notes = [note for note in loaded.notes if note not in counted]
+    loaded.others = dict(found.others)
+    return loaded
 
 
 def load_again(
