@@ -134,6 +134,70 @@ def test_what_may_be_wrong_is_said():
     assert wide.roi.cautions == wide.unsure
 
 
+@pytest.mark.parametrize(
+    ("role", "what"),
+    [
+        (Role.BLOOD, "narrow"), (Role.LIVER, "noise"), (Role.SPLEEN, "noise"),
+        (Role.LIVER, "nothing"), (Role.BLOOD, "nothing"),
+    ],
+)  # fmt: skip
+def test_nothing_wide_enough_at_the_click_is_refused(role, what):
+    """A vessel of 4 mm as a young child's, noise of air round 0, and a place without a value."""
+    image = Volume(np.full((30, 60, 60), -100, np.float32), np.diag([1.5, 1.5, 3, 1]), "CT")
+    if what == "narrow":
+        image.array[:, 29:32, 29:32] = 40
+    elif what == "noise":
+        image.array[:] = np.random.default_rng(0).normal(0, 20, image.array.shape)
+    else:
+        image.array[:] = np.nan
+    with pytest.raises(ValueError, match=f"No {role.value} was found at the click"):
+        place(image, image.to_ras(np.array([30.0, 30, 15])), role)
+
+
+@pytest.mark.parametrize("rounding", [-1e-7, 0.0, 1e-7])
+def test_the_last_digit_of_a_grid_doubts_no_sphere(rounding):
+    """A liver that is seen 50 mm wide: its middle is 25 mm deep, as much as is wanted."""
+    seen = np.zeros((43, 43, 43), np.float32)
+    seen[8:35, 8:35, 8:35] = 2.0  # its outermost voxels are blurred away
+    image = Volume(seen, np.diag([*[2.0 + rounding] * 3, 1.0]), "PET")
+    found = place(image, np.array([46.0, 42.0, 42.0]), Role.LIVER)
+    assert not found.unsure
+    np.testing.assert_allclose(found.roi.centroid_ijk(), 21, atol=0.1)
+
+
+def test_an_organ_clicked_in_a_pet_lies_there_on_the_grid_of_the_regions(tmp_path):
+    """A label map on a grid of its own, and no image but the PET to click in."""
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.sources.labels import parse_label_rule
+    from MarrowAssessLib.sources.study_files import read_study
+
+    image, _ = abdomen("PET")
+    image.attributes |= {"Units": "g/ml", "Tracer": "FDG", "UptakeTime": 60.0}
+    write_volume(image, tmp_path / "pet.nrrd")
+    grid = np.diag([2.5, 2.5, 3.0, 1.0])
+    grid[:3, 3] = (-130, -110, -60)
+    labels = Volume(np.zeros((40, 80, 104), np.uint8), grid, "labels")
+    i, j, k = np.rint(labels.ras_to_ijk(np.array((-2.0, -70.0, 0.0)))).astype(int)
+    labels.array[k - 4 : k + 5, j - 5 : j + 6, i - 5 : i + 6] = 1
+    write_volume(labels, tmp_path / "labels.nrrd")
+    study = read_study(
+        {Contrast.SUV: tmp_path / "pet.nrrd"},
+        labels=tmp_path / "labels.nrrd",
+        rules=[parse_label_rule("1=marrow:L1")],
+        places={"liver": LIVER, "blood pool": AORTA},
+    )
+    assert study.grid.same_grid(labels) and study.volumes[Contrast.SUV].same_grid(image)
+    found = {one.role: one for one in study.regions}
+    for role, place_ras in ((Role.LIVER, LIVER), (Role.BLOOD, AORTA)):
+        apart = labels.to_ras(found[role].centroid_ijk()) - place_ras
+        assert np.linalg.norm(apart) < 10, role
+    from MarrowAssessLib.measures.measure import measure
+
+    values = {one.quantity: one.value for one in measure(study).measurements}
+    assert values["liver_suv"] == pytest.approx(2.2, rel=0.02)
+    assert values["blood_suv"] == pytest.approx(1.6, rel=0.02)
+
+
 def test_the_command_places_them(tmp_path):
     image, _ = abdomen("PET")
     image.attributes |= {"Units": "g/ml", "Tracer": "FDG", "UptakeTime": 60.0}

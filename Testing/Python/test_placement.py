@@ -333,6 +333,16 @@ def test_margin_is_taken_from_the_faces_of_thick_voxels():
     assert np.array_equal(eroded(block, volume, 3.0), expected)
 
 
+@pytest.mark.parametrize("rounding", [-1e-7, 0.0, 1e-7])
+def test_the_last_digit_of_a_grid_erodes_no_other_voxels(rounding):
+    block = np.zeros((14, 14, 14), bool)
+    block[2:12, 2:12, 2:12] = True  # 20 mm; centers 1, 3, 5 mm deep
+    volume = Volume(block.astype(np.float32), np.diag([*[2.0 + rounding] * 3, 1.0]))
+    expected = np.zeros_like(block)
+    expected[3:11, 3:11, 3:11] = True
+    assert np.array_equal(eroded(block, volume, 3.0), expected)
+
+
 @pytest.mark.parametrize("size", [0.62, 0.8])
 def test_children_are_found(size):
     """About four and ten years old; the young one's bodies are 16 mm high."""

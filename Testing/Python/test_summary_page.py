@@ -54,10 +54,10 @@ def test_uptake_beside_fat():
     assert said(*low, within) == said(*high, above) == []
 
 
-def test_a_focus_outside_marrow_may_be_extramedullary():
+def test_a_focus_outside_drawn_marrow_is_in_bone_or_extramedullary():
     hot = measured("lesion_deauville", 4.0, "outside drawn marrow")
     (line,) = said(hot)
-    assert "focal uptake above the liver, outside drawn marrow: extramedullary" in line
+    assert "outside drawn marrow: in bone that was not drawn, or extramedullary disease (" in line
     assert "[doi 10.12677/acm.2026.161147]" in line
     for other in (
         measured("lesion_deauville", 3.0, "outside drawn marrow"),

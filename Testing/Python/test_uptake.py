@@ -215,8 +215,40 @@ def test_a_drawn_focus_is_measured_and_lies_in_marrow_or_outside():
     from MarrowAssessLib.findings.form import forms
 
     held = {field.name: field.measured for field in forms(measure(one).measurements)[0].fields}
-    assert held["Focal lesions, number and sites"] == "2 drawn"
-    assert held["Extramedullary disease"].startswith("node, 5 of the five-point")
+    assert held["Focal lesions, number and sites"] == "2 drawn as regions: L2, sternum"
+    outside = "Foci outside drawn marrow: bone that was not drawn, or extramedullary"
+    assert held[outside].startswith("node, 5 of the five-point")
+    assert held["Extramedullary disease"] == ""  # whether a focus is that, no region tells
+
+
+@pytest.mark.parametrize(("found", "site"), [(True, "L2"), (False, "outside drawn marrow")])
+def test_a_focus_in_the_rim_of_a_found_body_lies_in_it(found, site):
+    """Regions of found bodies are about 3 mm smaller than those."""
+    from MarrowAssessLib.placement.vertebra import surface_of_mask
+
+    (body,), drawn_on = regions(names=("L2 marrow",))
+    roi = body.eroded(5.0, drawn_on.spacing)
+    if found:
+        roi.outline = surface_of_mask(drawn_on, body.mask, body.offset, np.eye(3))
+    rim = np.zeros(body.mask.shape, bool)
+    rim[7:9, 7:9, :2] = body.mask[7:9, 7:9, :2]
+    focus = Region("focus", Role.LESION, "", rim, body.offset)
+    one = Study({Contrast.SUV: pet()}, [roi, focus], 50, "F", drawn_on=drawn_on)
+    assert values(one)["lesion_suv_max", "focus"].site == site
+
+
+@pytest.mark.parametrize("tracer", ["Pentixafor", "other"])
+def test_the_score_of_fdg_is_not_given_to_another_tracer(tracer):
+    from MarrowAssessLib.findings.form import forms
+
+    scores = {"marrow_deauville", "marrow_deauville_peak"}
+    made = measure(study(pet(Tracer=tracer)))
+    assert not scores & {m.quantity for m in made.measurements}
+    reasons = {s.quantity: s.reason for s in made.skipped}
+    assert all("five-point score is made for FDG" in reasons[one] for one in scores)
+    assert not forms(made.measurements)
+    unknown = measure(study(pet(Tracer=""))).measurements  # cautioned, see below
+    assert scores <= {m.quantity for m in unknown}
 
 
 def test_the_score_is_a_rule_with_its_source():
@@ -267,8 +299,12 @@ def test_cautions_of_regions():
     k, j, i = np.indices(hot.array.shape)
     away = np.linalg.norm(hot.to_ras(np.stack([i, j, k], -1)) - BALLS["L1 marrow"][2], axis=-1)
     hot.array[(away > 14) & (away < 20)] = 9
-    peak = values(study(hot))["marrow_suv_peak", "L1 marrow"]
-    assert any("reaches into hotter tissue beside L1 marrow" in c for c in peak.cautions)
+    beside = values(study(hot))
+    said = "reaches into hotter tissue beside"
+    for key in ("marrow_suv_peak", "marrow_deauville_peak"):
+        assert any(f"{said} L1 marrow" in c for c in beside[key, "L1 marrow"].cautions), key
+        assert not any(said in c for c in beside[key, "L2 marrow"].cautions), key
+    assert not any(said in c for c in beside["marrow_deauville", "L1 marrow"].cautions)
 
 
 def test_a_region_that_the_pet_does_not_hold():
@@ -297,11 +333,14 @@ def test_what_is_missing_is_said():
     image = pet()
     thin = image.with_array(image.array[23:26])
     thin.ijk_to_ras[:3, 3] = image.to_ras(np.array([0, 0, 23]))
-    drawn, drawn_on = regions(names=("L1 marrow",))
-    drawn[0].offset = (30, *drawn[0].offset[1:])
-    one = Study({Contrast.SUV: thin}, drawn, drawn_on=drawn_on)
-    reasons = {s.reason for s in measure(one).skipped}
-    assert "no sphere of 1 cm^3 round L1 marrow lies in the PET" in reasons
+    drawn, drawn_on = regions(names=("L1 marrow", "liver", "blood pool"))
+    for one in drawn:
+        one.offset = (30, *one.offset[1:])
+    made = measure(Study({Contrast.SUV: thin}, drawn, drawn_on=drawn_on))
+    reasons = {(s.quantity, s.reason) for s in made.skipped}
+    for key in ("marrow_suv_peak", "marrow_deauville_peak"):
+        assert (key, "no sphere of 1 cm^3 round L1 marrow lies in the PET") in reasons
+    assert any(m.quantity == "marrow_deauville" for m in made.measurements)
 
 
 def test_activity_is_no_suv():

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.software import MAKER
 
-from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
 from MarrowAssessLib.measures.whole_body import OVER_MUSCLE, VIABLE_ADC, propose
-from MarrowAssessLib.placement.vertebra import voxelize
-from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.placement.body import with_rim
 
 RECORD, LABELS = "lesions.json", "lesions.nrrd"
 
@@ -57,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         )
     adc, high = study.volumes[Contrast.ADC], study.volumes[Contrast.DWI]
     limits = tuple(args.adc_limits)
-    regions = [_with_rim(one, adc) for one in study.regions]
+    regions = [with_rim(one, adc) for one in study.regions]
     found = propose(adc, high, regions, args.over_muscle, limits)
     ml = float(np.count_nonzero(found.mask)) * adc.voxel_volume_mm3 / 1000
     record = {
@@ -78,11 +74,3 @@ def run(args: argparse.Namespace) -> int:
         "--label 1=lesion beside the segmentation of the skeleton."
     )
     return 0
-
-
-def _with_rim(region: Region, image: Volume) -> Region:
-    """A vertebral body that was found as a whole: its rim is left out of numbers alone."""
-    if region.role is not Role.MARROW or region.outline is None:
-        return region
-    mask, offset = voxelize(image, region.outline)
-    return replace(region, mask=mask, offset=offset)

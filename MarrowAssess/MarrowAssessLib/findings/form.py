@@ -90,11 +90,16 @@ def _of_pet(found: dict[str, list[Measurement]]) -> Form:
         Field("Marrow, five-point score", _range(scores), SCORES),
         Field("Marrow of limbs", _numbers(limbs, " regions above liver and blood pool")),
         Field("Hottest region drawn", f"{highest.site or highest.measured[0]}, {highest.words}"),
-        Field("Focal lesions, number and sites", f"{len(focal)} drawn" if focal else ""),
+        Field("Focal lesions, number and sites", _drawn(found.get("lesion_suv_max", []))),
         Field("Hottest focal lesion, five-point score", _hottest(focal), SCORES),
         Field("Osteolyses on CT, number", ""),
         Field("Paramedullary disease", "", NO_OR_SITE),
-        Field("Extramedullary disease", _hottest(outside), NO_OR_SITE),
+        Field(
+            "Foci outside drawn marrow: bone that was not drawn, or extramedullary",
+            _hottest(outside),
+            NO_OR_SITE,
+        ),
+        Field("Extramedullary disease", "", NO_OR_SITE),
         Field("Extramedullary, five-point score", "", SCORES),
         Field("Fractures, height grade", _numbers(found.get("height_grade", [])), NO_OR_SITE),
         Field("Response of marrow (Lugano 2014)", "", METABOLIC),
@@ -105,6 +110,12 @@ def _of_pet(found: dict[str, list[Measurement]]) -> Form:
         "Made for myeloma, the five-point score for lymphoma; elsewhere by analogy.",
         fields,
     )
+
+
+def _drawn(lesions: list[Measurement]) -> str:
+    """How many regions of foci were drawn in marrow, and where; one region may hold many foci."""
+    sites = [one.site or one.measured[0] for one in lesions if one.site != OUTSIDE]
+    return f"{len(sites)} drawn as regions: {', '.join(sites)}" if sites else ""
 
 
 def _hottest(lesions: list[Measurement]) -> str:

@@ -163,8 +163,9 @@ def _outside_marrow(visit: Mapping) -> list[Finding]:
     return [
         Finding(
             ", ".join(one["measured"]),
-            "focal uptake above the liver, outside drawn marrow: extramedullary disease is "
-            "possible (19 % of acute myeloid leukemia at diagnosis); it may outlast remission",
+            "focal uptake above the liver, outside drawn marrow: in bone that was not drawn, or "
+            "extramedullary disease (19 % of acute myeloid leukemia at diagnosis), which may "
+            "outlast remission",
             REVIEW,
         )
         for one in visit["measurements"]

@@ -38,6 +38,8 @@ MOST_GLUCOSE = 11.0  # mmol/l
 SHIFT_TOLD_MM, SHIFT_REFUSED_MM = 5.0, 10.0
 FEWEST_BODIES = 3  # whose shift tells that of the spine
 _SHAFT = "diaphysis"
+_ROUNDING = 1e-5  # of sums in single precision, as SUVpeak is one
+_SCORES = (Method.UPTAKE_SCORE, Method.UPTAKE_SCORE_PEAK)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def uptake(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         "marrow_suv",
     ):
         return []
+    if tracer not in ("", "FDG") and quantity.method in _SCORES:
+        return [Skipped(quantity.key, "the five-point score is made for FDG, not for this tracer")]
     apart = [one for one in book.of_all(_apart) if one[1].length_mm > SHIFT_REFUSED_MM]
     if apart and not book.settings.accept_shift:
         what, shift = apart[0]
@@ -123,8 +127,10 @@ def _placed(region: Region, book: Book) -> Region:
     """A lesion without a site where it lies: at that of the marrow it meets, else outside."""
     if region.role is not Role.LESION or region.site:
         return region
+    from MarrowAssessLib.placement.body import with_rim  # loads a compiler
+
     inside = region.full_mask(book.grid.array.shape)
-    marrow = (one for one in book.drawn if one.role is Role.MARROW)
+    marrow = (with_rim(one, book.grid) for one in book.drawn if one.role is Role.MARROW)
     met = next((one for one in marrow if one.values(inside).any()), None)
     return replace(region, site=met.site if met else OUTSIDE)
 
@@ -255,19 +261,20 @@ def _highest(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
 
 
 def _peak(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
-    found: list[Measurement | Skipped] = []
-    for one in _of(book, quantity.measured):
-        if not np.isfinite(one.peak):
-            why = f"no sphere of 1 cm^3 round {one.region.name} lies in the PET"
-            found.append(Skipped(quantity.key, why))
-            continue
-        made = _value(quantity, one, one.peak, float("nan"))
-        if one.peak > one.highest:
-            made.cautions.append(
-                f"The sphere of SUVpeak reaches into hotter tissue beside {one.region.name}."
-            )
-        found.append(made)
-    return found
+    return [_by_peak(quantity, one, one.peak) for one in _of(book, quantity.measured)]
+
+
+def _by_peak(quantity: Quantity, one: Uptake, value: float) -> Measurement | Skipped:
+    """A number that comes of SUVpeak, and what to know of its sphere; or why there is none."""
+    if not np.isfinite(one.peak):
+        why = f"no sphere of 1 cm^3 round {one.region.name} lies in the PET"
+        return Skipped(quantity.key, why)
+    made = _value(quantity, one, value, float("nan"))
+    if one.peak > one.highest * (1 + _ROUNDING):
+        made.cautions.append(
+            f"The sphere of SUVpeak reaches into hotter tissue beside {one.region.name}."
+        )
+    return made
 
 
 def _total(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
@@ -333,17 +340,18 @@ def _deauville(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         return [Skipped(quantity.key, f"no {missing.value} region was given")]
     of_peak = quantity.method is Method.UPTAKE_SCORE_PEAK
     below = (blood.statistics.mean, liver.statistics.mean)
-    found = []
+    found: list[Measurement | Skipped] = []
     for one in _of(book, quantity.measured):
         value = one.peak if of_peak else one.statistics.mean
-        if not np.isfinite(value):
-            continue
         score, words = deauville(value, *below, book.settings.five_times)
-        made = _value(quantity, one, float(score), float("nan"))
-        how = f"5 above {book.settings.five_times:g} times liver"
-        found.append(
-            replace(made, words=words, how=how, divided_by=(blood.region.name, liver.region.name))
-        )
+        if of_peak:
+            made = _by_peak(quantity, one, float(score))
+        else:
+            made = _value(quantity, one, float(score), float("nan"))
+        if isinstance(made, Measurement):
+            made.words, made.divided_by = words, (blood.region.name, liver.region.name)
+            made.how = f"5 above {book.settings.five_times:g} times liver"
+        found.append(made)
     return found
 
 

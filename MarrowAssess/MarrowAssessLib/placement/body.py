@@ -116,6 +116,14 @@ def with_roi(
     return Placement(body, roi, unsure, surface, score)
 
 
+def with_rim(region: Region, grid: Volume) -> Region:
+    """The whole body of marrow that was found in it: its rim is left out of numbers alone."""
+    if region.role is not Role.MARROW or region.outline is None:
+        return region
+    mask, offset = voxelize(grid, region.outline)
+    return replace(region, mask=mask, offset=offset)
+
+
 def _fitted(
     volume: Volume, point: np.ndarray, prior: BodyPrior
 ) -> tuple[Surface, float, list[str]]:
@@ -206,7 +214,9 @@ def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
 
 
 def depth_mm(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """How deep each voxel [k, j, i] lies inside a mask; beyond the mask is outside.
+    """How deep each voxel [k, j, i] lies inside a mask, mm; beyond the mask is outside.
+
+    Rounded, so that a voxel at a margin stays at it on a grid that was saved as text.
 
     Args:
         mask: boolean.
@@ -219,7 +229,7 @@ def depth_mm(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
         fine = fine.repeat(count, axis)
     step = spacing[::-1] / parts
     depth = ndimage.distance_transform_edt(fine, sampling=step) - step.min() / 2
-    return depth[tuple(slice(n + n // 2, -n, n) for n in parts)]
+    return np.round(depth[tuple(slice(n + n // 2, -n, n) for n in parts)], 5)
 
 
 def _central(

@@ -27,6 +27,7 @@ class Organ:
     Attributes:
         radius_mm: of the sphere or cylinder.
         inside_mm: at least, from its side to the organ's edge.
+        moved_mm: at most, from the click.
         length_mm: of a cylinder, 0 for a sphere.
         side: of the body on which it lies: 1 right, -1 left, 0 either.
         smooth_mm: SD of the Gaussian that noise is reduced with; what is narrow bears less.
@@ -34,6 +35,7 @@ class Organ:
 
     radius_mm: float
     inside_mm: float
+    moved_mm: float
     length_mm: float = 0.0
     side: int = 0
     smooth_mm: float = 4.0
@@ -46,11 +48,10 @@ class Organ:
 
 
 ORGANS = {
-    Role.LIVER: Organ(15.0, 10.0, side=1),
-    Role.SPLEEN: Organ(10.0, 5.0, side=-1),
-    Role.BLOOD: Organ(5.0, 1.0, length_mm=20.0, smooth_mm=1.5),
+    Role.LIVER: Organ(15.0, 10.0, moved_mm=25.0, side=1),
+    Role.SPLEEN: Organ(10.0, 5.0, moved_mm=15.0, side=-1),
+    Role.BLOOD: Organ(5.0, 1.0, moved_mm=6.0, length_mm=20.0, smooth_mm=1.5),
 }
-MOVED_MM = {Role.LIVER: 25.0, Role.SPLEEN: 15.0, Role.BLOOD: 6.0}  # at most, from the click
 NEAR = 0.7  # of the radius, round a click: the organ's level and noise
 # How far an organ's signals lie from its level: so many SD of noise, but at least and at most so
 # much of the level (half of what it stands out of fat or lung by; noise of a PET).
@@ -69,12 +70,21 @@ def place_organ(volume: Volume, point: np.ndarray, role: Role) -> Placement:
         volume: PET, CT as `ct.as_seen` shows it, or MR image.
         point: RAS mm, inside the organ.
         role: liver, spleen or blood pool.
+
+    Raises:
+        ValueError: nothing wide enough is alike at the click.
     """
-    organ, reach = ORGANS[role], MOVED_MM[role]
+    organ = ORGANS[role]
+    reach = organ.moved_mm
     deep = organ.radius_mm + organ.inside_mm
     box = box_round(volume, point, reach + deep + max(organ.length_mm, organ.smooth_mm))
     distance = distance_from(volume, box, point)
     mask, level = _like(volume, box, distance, organ)
+    if not mask.any():
+        raise ValueError(
+            f"No {role.value} was found at the click: what is alike there is too narrow, or holds "
+            "no value; click in its middle."
+        )
     depth = depth_mm(mask, volume.spacing)
     unsure = []
     if organ.length_mm:
@@ -175,7 +185,7 @@ def _along_vessel(
     up = 1 - np.arange(DIRECTIONS) / DIRECTIONS
     flat = np.sqrt(1 - up**2)
     axes = np.stack([flat * np.cos(turn), flat * np.sin(turn), up], -1)
-    near = distance <= max(MOVED_MM[Role.BLOOD], float(volume.spacing.max()))
+    near = distance <= max(organ.moved_mm, float(volume.spacing.max()))
     near &= depth >= 0.7 * depth[near].max()
     kji = np.argwhere(near)
     centers = volume.to_ras((kji + _start(box))[:, ::-1])

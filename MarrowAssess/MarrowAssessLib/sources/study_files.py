@@ -100,7 +100,7 @@ def read_study(
     if refine:
         regions[:given] = _refined(read, regions[:given], options, notes)
     if column or places:
-        regions += _clicked(read, column or {}, places or {}, options, regions, inputs)
+        regions += _clicked(read, grid, column or {}, places or {}, options, regions, inputs)
     judge_right(regions, right)
     if not keep_names:
         files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
@@ -281,18 +281,22 @@ def _add_spine(
 
 def _clicked(
     read: Mapping[Contrast, Volume],
+    grid: Volume,
     column: Mapping[str, Sequence[float]],
     places: Mapping[str, Sequence[float]],
     options: PlacingOptions,
     drawn: Sequence[Region],
     inputs: dict[str, str],
 ) -> list[Region]:
-    """The regions that are found from points."""
+    """The regions that are found from points, on the grid of the others."""
     from MarrowAssessLib.placement.clicks import regions_from_clicks  # loads a compiler
 
     first = next(iter(read))
     contrast = next((one for one in (Contrast.T1, Contrast.CT) if one in read), first)
-    found, said = regions_from_clicks(read[contrast], column, places, options, drawn)
+    volume = read[contrast]
+    if not volume.same_grid(grid):  # as a PET keeps its own
+        volume = resampled(volume, grid)
+    found, said = regions_from_clicks(volume, column, places, options, drawn)
     inputs["points"] = f"in {contrast.value}: " + "; ".join(
         f"{name} at {', '.join(f'{value:g}' for value in point)} mm (RAS)"
         for name, point in {**column, **places}.items()
