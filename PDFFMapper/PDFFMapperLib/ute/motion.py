@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+from scipy.ndimage import (
+    binary_dilation,
+    distance_transform_edt,
+    gaussian_filter,
+    map_coordinates,
+)
 
 from PDFFMapperLib.images.volume import Volume
 
@@ -65,28 +70,36 @@ def without_motion(
     mask, spacing = getattr(settings, "mask", None), np.asarray(grid.spacing[::-1], float)
     bone = mask.array > 0 if mask is not None and mask.same_grid(grid) else None
     register = getattr(settings, "register", False)
-    found, untold, images = [], [], [signal[0]]
+    found, untold, images, moved = [], [], [signal[0]], False
     for n, image in enumerate(signal[1:], 2):
         one = motion_of(signal[0], image, spacing, bone)
         words, left = f"{one.voxels:.2f}", one
         if register and one.told and one.voxels > one.sd:
-            image = carried(image, one, spacing)
-            left = motion_of(signal[0], image, spacing, bone)
-            words += f" ({left.voxels:.2f} after it was moved back)"
+            back = carried(image, one, spacing)
+            after = motion_of(signal[0], back, spacing, bone)
+            if after.told:
+                image, left, moved = back, after, True
+                words += f" ({left.voxels:.2f} after it was moved back)"
         images.append(image)
         if not one.told:
             untold.append(str(n))
             continue
         if left.voxels - left.sd > MOST_VOXELS:
+            way = "could not move it onto the first" if register else "moves images onto the first"
             raise ValueError(
                 f"Image {n} is {left.voxels:.2f} voxels off the first across the edges of bone and "
                 f"limb, and {MOST_VOXELS:g} are allowed, since a ratio of misaligned edges is none "
-                "of bone; --register moves images onto the first."
+                f"of bone; --register {way}."
             )
         found.append(words)
     notes = []
     if found:
         notes.append(f"Motion against the first image, across edges: {', '.join(found)} voxels.")
+    if moved:
+        notes.append(
+            "Moving images back smooths them: their noise is lower than the one told, which is of "
+            "images as acquired."
+        )
     if untold:
         notes.append(
             f"Whether the limb moved in image {', '.join(untold)} could not be told: it shares too "
@@ -106,32 +119,44 @@ def motion_of(
     apart = -(-len(first) // _SLICES)
     images = [np.nan_to_num(one[::apart]) for one in (first, other)]
     spacing = np.asarray(spacing_mm, float) * (apart, 1, 1)
+    middle = (len(first) - 1) / 2 / apart  # of all slices, not of those compared
     at = np.zeros(6)
     for factor in _FACTORS:
         if factor > 1 and min(first.shape[1:]) // factor < _LEAST_SIDE:
             continue
         at[1:3] /= factor
         edges = [_edges(one, factor) for one in images]
-        fit = _Fit(*edges, spacing * (1, factor, factor), factor > 1)
+        fit = _Fit(*edges, spacing * (1, factor, factor), middle, factor > 1)
         at, covariance = fit.solved(at)
         at[1:3] *= factor
     found = _summed(at, covariance, fit, apart)
     if found.told or bone is None or not bone[::apart].any():
         return found
     near = binary_dilation(bone[::apart], np.ones((1, 2 * _NEAR + 1, 2 * _NEAR + 1), bool))
-    fit = _Fit(*edges, spacing, False, near)
+    fit = _Fit(*edges, spacing, middle, False, near)
     found = _summed(*fit.solved(np.zeros(6)), fit, apart)
     return replace(found, sd=float(np.hypot(found.sd, _NEAR_SD)))
 
 
 def carried(image: np.ndarray, motion: Motion, spacing_mm: np.ndarray) -> np.ndarray:
-    """An image where the first one lies, by cubic splines; NaN where it does not reach."""
+    """An image where the first one lies, by cubic splines; NaN where it has no value.
+
+    Voxels reach half a voxel beyond their middle, the outermost ones too.
+    """
     places = np.indices(image.shape).reshape(3, -1).astype(float)
-    away = _basis(places, image.shape, np.asarray(spacing_mm, float))
+    last = np.array(image.shape)[:, None] - 1
+    away = _basis(places, last[:, 0] / 2, np.asarray(spacing_mm, float))
     places += np.tensordot([*motion.shift, *motion.turn], away, 1)
     if (motion.shift[0], *motion.turn[1:]) == (0, 0, 0):
         places[0] = np.round(places[0])  # each slice for itself
-    moved = map_coordinates(np.nan_to_num(image), places, order=3, mode="constant", cval=np.nan)
+    places = np.where(np.abs(places - last / 2) < (last + 1) / 2, places.clip(0, last), places)
+    gone = ~np.isfinite(image)
+    if gone.any():  # the nearest value in its place: a step to 0 would ring into its neighbors
+        nearest = distance_transform_edt(gone, return_distances=False, return_indices=True)
+        image = image[tuple(nearest)]
+    moved = map_coordinates(image, places, order=3, mode="constant", cval=np.nan)
+    if gone.any():
+        moved[map_coordinates(gone.astype(np.float32), places, order=1) > 0.01] = np.nan
     return np.maximum(moved, 0).reshape(image.shape).astype(image.dtype)
 
 
@@ -144,9 +169,8 @@ def _edges(image: np.ndarray, factor: int) -> np.ndarray:
     return np.hypot(*np.gradient(gaussian_filter(whole, (0, 1, 1)), axis=(1, 2)))
 
 
-def _basis(places: np.ndarray, shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:
+def _basis(places: np.ndarray, middle: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """What a voxel of shift along each axis and a radian about it move, in voxels: (6, 3, N)."""
-    middle = (np.array(shape) - 1) / 2
     mm = (places - middle[:, None]) * spacing[:, None]
     found = np.zeros((6, *places.shape))
     for axis, unit in enumerate(np.eye(3)):
@@ -160,6 +184,7 @@ class _Fit:
 
     Attributes:
         first, other: strength of edges; `places` are the voxels of the first that count.
+        middle: the slice that turns are about.
         open: which of three shifts and three turns are fitted.
     """
 
@@ -168,6 +193,7 @@ class _Fit:
         first: np.ndarray,
         other: np.ndarray,
         spacing: np.ndarray,
+        middle: float,
         coarse: bool,
         near: np.ndarray | None = None,
     ) -> None:
@@ -189,7 +215,7 @@ class _Fit:
             slopes[0] = np.gradient(first, axis=0)
         self.slopes = np.array([map_coordinates(one, self.places, order=1) for one in slopes])
         self.strength = map_coordinates(first, self.places, order=1)
-        self.basis = _basis(self.places, first.shape, spacing)
+        self.basis = _basis(self.places, np.array([middle, *last[:, 0] / 2]), spacing)
         self.reach = np.sqrt(np.mean(self.basis[self.open] ** 2 * 3, axis=(1, 2)))
         columns = np.einsum("kn,pkn->pn", self.slopes, self.basis[self.open])
         self.columns = np.stack([self.strength, np.ones_like(self.strength), *columns], axis=1)
