@@ -13,7 +13,7 @@ import numpy as np
 
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.components import Model, RegionFit
-from PDFFMapperLib.ute.mt_protocol import MtImages
+from PDFFMapperLib.ute.mt_protocol import MOST_B0_HZ, MtImages
 from PDFFMapperLib.ute.mt_train import Train, TwoPools, ramani, rates_of, train_signals
 from PDFFMapperLib.ute.region_signal import RegionSignal
 from PDFFMapperLib.ute.regions import refuse_open, region_signals, rows_of
@@ -137,8 +137,8 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
     """Macromolecular fraction, T2 of macromolecules and exchange of a region.
 
     Raises:
-        ValueError: as `regions.region_signals`; no voxel has a B1; the data leave the fraction open
-            by more than 15 points.
+        ValueError: as `regions.region_signals`; no voxel has a B1 or B0, or B0 is no map in Hz; the
+            data leave the fraction open by more than 15 points.
     """
     (b1, b1_sd), spread = data.b1, 0.0
     if data.b1_map is not None:
@@ -147,9 +147,19 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
             raise ValueError("no voxel of it has a value in the map of B1+")
         held = data.b1_map[inside]
         b1, spread = float(held.mean()), float(held.std() / held.mean())
+    b0 = 0.0
+    if data.b0_map is not None:
+        inside = inside & np.isfinite(data.b0_map)
+        if not inside.any():
+            raise ValueError("no voxel of it has a value in the map of B0")
+        b0, most = float(data.b0_map[inside].mean()), float(np.abs(data.b0_map[inside]).max())
+        if most >= MOST_B0_HZ:
+            raise ValueError(
+                f"a map of B0 is expected in Hz, within {MOST_B0_HZ:g} Hz of resonance; it holds "
+                f"{most:.4g}"
+            )
     signals = region_signals(data.images, inside)
     fat = data.fat or 0.0
-    b0 = 0.0 if data.b0_map is None else float(data.b0_map[inside].mean())
     train = data.train.seen_from(b0)
     fit = fit_two_pools(signals, mt_model(train, spread, fat), data.r1, (b1, b1_sd))
     closed = mt_model(train, spread, fat, ramani)

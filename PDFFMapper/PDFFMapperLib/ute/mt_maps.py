@@ -10,7 +10,15 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region, without_floor
+from PDFFMapperLib.ute.maps import (
+    OUTSIDE,
+    bone_of,
+    doubt_of,
+    facts_of,
+    maps_of,
+    tell_region,
+    without_floor,
+)
 from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, shown
 from PDFFMapperLib.ute.mt_protocol import MtImages, mt_images
 
@@ -34,7 +42,9 @@ def of_transfer_model(
     strong = without_floor(data.images, (int(np.argmin(data.train.mean_square())),))[0]
     doubt = doubt_of(data.images, inside, strong)
     if data.b1_map is not None:
-        doubt[~(np.isfinite(data.b1_map) & (data.b1_map > 0))] |= 1
+        doubt[~(np.isfinite(data.b1_map) & (data.b1_map > 0))] |= OUTSIDE
+    if data.b0_map is not None:
+        doubt[~np.isfinite(data.b0_map)] |= OUTSIDE
     try:
         found = macromolecules(data, doubt == 0)
     except ValueError as error:

@@ -24,7 +24,7 @@ _NEAREST_HZ = 500.0  # an offset below it is one in kHz
 _LISTS = ("flips_deg", "offsets_hz")
 _NUMBERS = ("tr_ms", "pulse_ms", "spokes", "spoke_ms", "delay_ms", "excite_deg", "excite_ms")
 _OTHERS = ("pulse_shape", "line_shape", "t1_ms", "t1_sd_ms", "b1", "b1_sd", "fat_percent")
-_MOST_B0_HZ = _NEAREST_HZ  # beyond it an offset would cross the resonance
+MOST_B0_HZ = _NEAREST_HZ  # beyond it an offset would cross the resonance
 _WHERE = "the MT protocol"
 NEEDED = (
     "UTE-MT needs its protocol, which headers do not tell: a JSON file (--mt-protocol) with "
@@ -43,7 +43,7 @@ class MtImages:
         r1: observed R1 in 1/s and its SD.
         b1: true over nominal field, and its SD; of the map's mean where there is one.
         b1_map: of voxels; None where one number is given.
-        b0_map: off-resonance of voxels in Hz; None where none is given.
+        b0_map: off-resonance of voxels in Hz, NaN where unknown; None where none is given.
         fat: share of fat in the signal without MT, 0 to 1; None where unknown.
         protocol: as it was read.
     """
@@ -174,11 +174,4 @@ def _b0(volume: Volume | None, image: Volume) -> np.ndarray | None:
     if volume is None:
         return None
     check_one_grid(volume, image)
-    held = np.asarray(volume.array, float)
-    most = float(np.nanmax(np.abs(held))) if np.isfinite(held).any() else np.inf
-    if most >= _MOST_B0_HZ:
-        raise ValueError(
-            f"A map of B0 is expected in Hz, within {_MOST_B0_HZ:g} Hz of resonance; it holds "
-            f"{most:.4g}."
-        )
-    return np.nan_to_num(held)
+    return np.asarray(volume.array, float)
