@@ -6,6 +6,7 @@ import json
 import sys
 import types
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from MarrowAssessLib.study.regions import Region  # noqa: E402
 from MarrowAssessLib.study.study import Study  # noqa: E402
 from panel_stand_ins import click, type_into, wait  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from PDFFMapperLib.scene.folders import put_beside  # noqa: E402
 from PDFFMapperLib.scene.mapping import chosen_settings  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
@@ -640,7 +642,6 @@ def test_an_earlier_visit_shows_what_changed_in_repeatability_coefficients(
 def visit_of(date, percent):
     """A study of the subject hierarchy with one PDFF map and regions on it."""
     from MarrowAssessLib.scene.segments import regions_to_node
-    from PDFFMapperLib.scene.folders import put_beside
 
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), f"Spine ({date})")
@@ -688,6 +689,8 @@ def test_mr_and_pet_of_one_day_are_one_visit_though_two_studies(panel, day, moda
     )
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
     study_of_patient(patient, "Spine", "20250301", [t1], modality and "MR")
+    put_beside(volume_to_node(Volume(values, np.eye(4), "ADC"), "ADC"), t1)  # maps say no modality
+    put_beside(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels"), t1)
     study_of_patient(patient, "Whole body", day, [pet], modality)
     panel.enter()
     wait()
@@ -768,6 +771,9 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     shown = earlier[0].GetNodeReference("MarrowAssess.change.map")
     assert np.nanmedian(slicer.util.arrayFromVolume(shown)) == pytest.approx(15, abs=0.1)
     assert float(table_column(earlier[0].GetNodeReference("MarrowAssess.shares"), "Risen")[0]) > 90
+    for number in (1, 0, 1):  # the map of the change takes no role
+        box.activated.emit(number)
+        assert (parameters.pdffVolume, parameters.segmentation) == (earlier, later)[number]
     parameters.earlierRegions = None
     assert not ui.sideBySideButton.enabled and not ui.changeMapButton.enabled
     ui.applyButton.click()
@@ -921,6 +927,11 @@ def test_an_exploratory_score_is_refused_where_it_is_chosen(panel, sample, tmp_p
     type_into(panel.ui.scorePath, str(tmp_path / "score.json"))
     assert "no patient's report shows it" in panel.ui.filesHintLabel.text
     assert panel._parameterNode.scoreFile == ""
+    write_score(replace(score, exploratory="", fold_models=(model,)), tmp_path / "good.json")
+    panel.ui.scorePath.currentPath = str(tmp_path / "good.json")
+    assert panel._parameterNode.scoreFile and not panel.ui.filesHintLabel.text
+    panel.ui.scorePath.currentPath = str(tmp_path / "score.json")
+    assert panel._parameterNode.scoreFile == ""  # the score before is not given under this name
 
 
 def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):

@@ -164,5 +164,33 @@ def test_lines_that_measure_nothing_say_why(radiograph):
     other.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     radiograph.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag([-0.2, -0.2, 1, 1])))
     far = line("definite fracture of the left clavicle", (0, 0, 50), (1, 0, 50))
-    with pytest.raises(ValueError, match="radiographs of several scales; make a form of each"):
+    with pytest.raises(ValueError, match="lie on several radiographs; make a form of each"):
         measured_form([on, far])
+
+
+def test_a_form_of_another_radiograph_is_not_completed(radiograph, tmp_path):
+    line(LYSIS, (-1, -1, 0), (-4, -5, 0))
+    write_form(tmp_path)
+    written = write_form(tmp_path).read_text()  # again of the same one
+    pixels = slicer.util.arrayFromVolume(radiograph)
+    pixels[0, 3, 3] = 1  # of another patient
+    with pytest.raises(ValueError, match="is of another radiograph, or its sizes are of another"):
+        write_form(tmp_path)
+    assert (tmp_path / FORM).read_text() == written
+
+
+def test_sizes_that_a_form_keeps_were_measured_at_its_scale(radiograph):
+    before = measured_form([line(LYSIS, (-1, -1, 0), (-4, -5, 0))])
+    other = line(REACTION, (-1, -1, 0), (-1, -3, 0))
+    radiograph.SetSpacing(0.3, 0.3, 1)
+    with pytest.raises(ValueError, match="or its sizes are of another scale; choose another fol"):
+        measured_form([other], before)
+    before["findings"][0]["size_mm"] = None
+    assert [one["size_mm"] for one in measured_form([other], before)["findings"]] == [None, 2.0]
+
+
+@pytest.mark.parametrize("findings", [None, ["lysis"]])
+def test_a_form_that_is_damaged_is_not_completed(radiograph, findings):
+    lines = [line(LYSIS, (-1, -1, 0), (-4, -5, 0))]
+    with pytest.raises(ValueError, match="findings are a list of signs, each an object"):
+        measured_form(lines, measured_form(lines) | {"findings": findings})

@@ -25,8 +25,8 @@ HOW_OFTEN = (
     "children: bands 40.8 %, any sign 74 %. The series differ fivefold, so no probability is given."
 )
 _KNOWN = (
-    "schema", "day", "reader", "view", "quality", "pixel_spacing_mm", "magnification", "findings",
-    "summary", "how_often",
+    "schema", "day", "reader", "view", "quality", "pixel_spacing_mm", "magnification", "radiograph",
+    "findings", "summary", "how_often",
 )  # fmt: skip
 
 

@@ -76,8 +76,7 @@ class FilesRow:
         """Choose a score that a patient's report may show."""
         problem = _problem(lambda: refuse_exploratory(read_score(path)))
         self._hint(problem)
-        if not problem:
-            self._frame.parameters.scoreFile = path
+        self._frame.parameters.scoreFile = "" if problem else path  # no other than the line shows
 
     def _hint(self, text: str) -> None:
         """Say below the lines what is wrong with them."""

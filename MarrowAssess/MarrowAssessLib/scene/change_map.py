@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.folders import put_beside
 from PDFFMapperLib.scene.maps import show_map
 from PDFFMapperLib.scene.volumes import volume_to_node
@@ -12,6 +13,7 @@ from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.follow_up.change_map import BodyChange, ChangeMap
 from MarrowAssessLib.report.colors import CHANGE_COLORS
 from MarrowAssessLib.scene.plots import Column, table_to_node
+from MarrowAssessLib.scene.study import OF_CHANGE
 
 MAP, COLORS, TABLE = "MarrowAssess.change.map", "MarrowAssess.change.colors", "MarrowAssess.shares"
 SHARE_OF_WINDOW = 0.3  # of the quantity's own window: 30 points of PDFF, 60 1/s of R2*
@@ -41,7 +43,8 @@ def show_change_map(
             slicer.mrmlScene.RemoveNode(one)
     beyond = np.where(found.beyond, found.change.array, np.nan).astype(np.float32)
     name = f"{quantity.name} change beyond error"
-    node = volume_to_node(found.change.with_array(beyond, name), name)
+    # Without facts of the image that it lies on: it is neither that image nor its map.
+    node = volume_to_node(Volume(beyond, found.change.ijk_to_ras, name, {"Map": OF_CHANGE}))
     kind = quantity.images[0].kind
     unit = "points" if kind.unit == "%" else kind.unit
     title = f"change of {kind.symbol or kind.id}" + (f" ({unit})" if unit else "")

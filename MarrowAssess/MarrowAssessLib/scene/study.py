@@ -37,6 +37,7 @@ from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
 NO_TISSUE, EMPTY = "(no tissue named", "(empty"  # how the reason begins why one was left out
+OF_CHANGE = "change"  # what a map of changes says it is
 OWN_MARKUPS = "MarrowAssess"  # how the names of markups that show something of ours begin
 
 
@@ -308,6 +309,8 @@ def _told_contrast(
     node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping[str, object] | None
 ) -> tuple[Contrast | None, str]:
     name = node.GetName()
+    if facts_from_node(node).get("Map") == OF_CHANGE:  # named after a quantity, but none
+        return None, ""
     with contextlib.suppress(ValueError):
         return parse_contrast(name), "by its name"
     known = {**(facts or {}), **facts_from_node(node)}

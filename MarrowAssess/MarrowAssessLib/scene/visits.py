@@ -62,9 +62,10 @@ def _one_visit(one: int, other: int, images: Mapping[int, Sequence[slicer.vtkMRM
     patient, beside = (
         _hierarchy().GetItemAncestorAtLevel(item, "Patient") for item in (one, other)
     )
-    first, second = ({_modality(node) for node in images[item]} for item in (one, other))
+    # Maps and labels in a study often say none.
+    first, second = ({_modality(node) for node in images[item]} - {""} for item in (one, other))
     alike = patient == beside != 0 and _date(one) == _date(other) != ""
-    return alike and "" not in first | second and not first & second
+    return alike and bool(first and second) and not first & second
 
 
 def _date(item: int) -> str:

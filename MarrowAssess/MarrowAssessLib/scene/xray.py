@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.json_file import read_json, write_json
 from PDFFMapperLib.scene.frames import instances_of
-from PDFFMapperLib.scene.volumes import ijk_to_world
+from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
 
 from MarrowAssessLib.findings.xray import SCHEMA, read_line
 from MarrowAssessLib.scene.choices import scalar_volumes
@@ -53,7 +54,8 @@ def measured_form(
 
     Raises:
         ValueError: there is no line, its name is no sign or that of another line, or its
-            radiograph tells no mm.
+            radiograph tells no mm; or the form before is damaged, or of another radiograph or
+            scale.
     """
     if lines is None:
         lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
@@ -62,10 +64,10 @@ def measured_form(
             "There is no line; draw one over the band or lesion and name it by what it is, such as "
             "'definite focal lysis of the left distal femur'."
         )
-    found, scales = {}, set()
+    found, scales = {}, {}
     for line in lines:
         sign = read_line(line.GetName())
-        size, scale = line_size(line, dicom_file)
+        size, scale, image = line_size(line, dicom_file)
         place = sign["sign"], sign["site"], sign["side"]
         if place in found:
             raise ValueError(
@@ -73,27 +75,42 @@ def measured_form(
                 "one size of each, so keep one line."
             )
         found[place] = sign | {"size_mm": round(size, 1)}
-        scales.add(scale)
+        scales[image] = scale
     if len(scales) > 1:
-        raise ValueError("The lines lie on radiographs of several scales; make a form of each.")
-    (scale,) = scales
+        raise ValueError("The lines lie on several radiographs; make a form of each.")
+    ((image, scale),) = scales.items()
+    of = {
+        "radiograph": short_hash(volume_from_node(image, copy=False)),
+        "pixel_spacing_mm": scale.spacing_mm[0],
+        "magnification": scale.magnification,
+    }
     kept = dict(before or {"schema": SCHEMA, "day": None, "reader": "", "view": "", "quality": ""})
     others = [
         one
-        for one in kept.get("findings", [])
+        for one in _lines(kept)
         if (one.get("sign"), str(one.get("site")).lower(), one.get("side")) not in found
     ]
-    return kept | {
-        "pixel_spacing_mm": scale.spacing_mm[0],
-        "magnification": scale.magnification,
-        "findings": [*others, *found.values()],
-    }
+    sizes = any(one.get("size_mm") is not None for one in others)
+    rescaled = any(kept.get(key) != of[key] for key in ("pixel_spacing_mm", "magnification"))
+    if kept.get("radiograph", of["radiograph"]) != of["radiograph"] or (sizes and rescaled):
+        raise ValueError(
+            "The form that is there already is of another radiograph, or its sizes are of another "
+            "scale; choose another folder."
+        )
+    return kept | of | {"findings": [*others, *found.values()]}
+
+
+def _lines(form: Mapping) -> list[dict]:
+    lines = form.get("findings", [])
+    if not isinstance(lines, list) or not all(isinstance(one, dict) for one in lines):
+        raise ValueError("X-ray form: findings are a list of signs, each an object.")
+    return lines
 
 
 def line_size(
     line: slicer.vtkMRMLMarkupsLineNode, dicom_file: Callable[[str], str] | None = None
-) -> tuple[float, RadiographScale]:
-    """A line's length in mm on the radiograph that it lies on, and the scale.
+) -> tuple[float, RadiographScale, slicer.vtkMRMLScalarVolumeNode]:
+    """A line's length in mm on the radiograph that it lies on, the scale, and the radiograph.
 
     Raises:
         ValueError: the line is not finished, lies on no radiograph or on several, or its scale is
@@ -111,7 +128,7 @@ def line_size(
         )
     (across, down, _) = np.abs(np.diff(_indices(ends, on[0]), axis=0)[0])
     scale = _scale(on[0], dicom_file)
-    return scale.size_mm(down, across), scale
+    return scale.size_mm(down, across), scale, on[0]
 
 
 def _indices(points: np.ndarray, node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
