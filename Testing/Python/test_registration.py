@@ -127,6 +127,16 @@ def test_a_body_too_far_away_may_be_another_level():
         register_body(blob(66), region, blob(106))
 
 
+@pytest.mark.parametrize("noise", [0.0, 5.0])
+def test_a_body_that_lies_where_it_was_expected_stays_there(body, noise):
+    t1, _, region = body
+    rng = np.random.default_rng(5)
+    again = t1.with_array((t1.array + rng.normal(0, noise, t1.array.shape)).astype(np.float32))
+    found = register_body(t1, region, again)
+    assert found.moved_mm < 0.1 and found.turned_deg < 0.2
+    assert found.ncc_after >= found.ncc_before > 0.9
+
+
 def at_home(site="L3"):
     return RigidBody(site, np.eye(4), 1.0, 1.0, 0.0, 0.0)
 

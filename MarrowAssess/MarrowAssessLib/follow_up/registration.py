@@ -17,6 +17,7 @@ from MarrowAssessLib.study.regions import Region
 MARGIN_MM = 6.0  # round the body, so that endplates and cortex are seen
 FURTHEST_MM = 25.0  # from where the body was expected
 LEAST_NCC = 0.5  # under which nothing was found
+SAME_NCC = 0.01  # by which it may fall where a body already lies where it was expected
 STARTS_DEG = (-7.0, 0.0, 7.0)  # tilts that are tried in the sagittal plane
 
 
@@ -72,13 +73,13 @@ def register_body(
     before = _ncc(fixed, mask, second, start)
     scored = [(_ncc(fixed, mask, second, one), n) for n, one in enumerate(found)]
     after, n = max(scored)
-    matrix = found[n]
-    moved = float(np.linalg.norm((matrix @ [*center, 1.0])[:3] - expected))
-    if not after >= max(before, LEAST_NCC):
+    if not after >= max(before - SAME_NCC, LEAST_NCC):
         raise NotRegistered(
             f"{region.name}: it was not found again (correlation {after:.2f}, {before:.2f} where "
             f"it was expected, {LEAST_NCC:g} at least)."
         )
+    matrix, after = (found[n], after) if after > before else (start, before)
+    moved = float(np.linalg.norm((matrix @ [*center, 1.0])[:3] - expected))
     if moved > FURTHEST_MM:
         raise NotRegistered(
             f"{region.name}: it was found {moved:.0f} mm from where it was expected, which is more "
