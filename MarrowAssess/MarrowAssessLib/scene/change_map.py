@@ -47,14 +47,14 @@ def show_change_map(
     node = volume_to_node(Volume(beyond, found.change.ijk_to_ras, name, {"Map": OF_CHANGE}))
     kind = quantity.images[0].kind
     unit = "points" if kind.unit == "%" else kind.unit
-    title = f"change of {kind.symbol or kind.id}" + (f" ({unit})" if unit else "")
-    node.SetDescription(f"Voxels beyond their error: {title}")
+    told = f"change of {kind.symbol or kind.id}" + (f" ({unit})" if unit else "")
+    node.SetDescription(f"Voxels beyond their error: {told}")
     limit = SHARE_OF_WINDOW * (kind.window[1] - kind.window[0])
     _color(node, limit, image)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node.GetDisplayNode())
-    legend.SetTitleText(title)
+    legend.SetTitleText(unit or kind.id)  # short: the legend of changes in RC stands beside it
     legend.SetLabelFormat("%+.0f" if limit >= 5 else "%+.1f")
-    legend.SetPosition(0.13, 0.55)  # where maps have theirs
+    legend.SetPosition(0.2, 0.55)
     legend.SetSize(0.08, 0.42)
     legend.SetVisibility(True)
     table = table_to_node(f"{quantity.name} change, shares of marrow", _columns(found.bodies))
