@@ -13,8 +13,9 @@ from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.images.bids_derivative import describe
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.bids_maps import bids_ending
-from PDFFMapperLib.maps.kinds import KINDS
+from PDFFMapperLib.maps.bids_maps import bids_ending, checked_source, write_bids_maps
+from PDFFMapperLib.maps.kinds import KINDS, map_kind
+from PDFFMapperLib.maps.parametric_map import ParametricMap
 from phantoms.diffusion import MARROW_B, marrow
 from phantoms.water_fat import spine_phantom
 
@@ -137,6 +138,26 @@ def test_where_no_derivative_data_set_can_be_written(data, tmp_path, capsys):
         command = ["pdff", *images, "--out", str(out)]
         assert main([*command, "--bids-out", str(folder)]) == 2
         assert words in capsys.readouterr().err and not out.exists()
+
+
+def test_maps_keep_what_tells_runs_apart_and_images_of_two_data_sets_are_refused(data, tmp_path):
+    """Both phase-encoding directions of one subject: neither replaces the other."""
+    one_map = ParametricMap(map_kind("ADC"), Volume(np.ones((2, 3, 4), np.float32), GRID))
+    dwi = data / "sub-01" / "ses-a" / "dwi"
+    for direction in ("AP", "PA"):
+        images = [dwi / f"sub-01_ses-a_dir-{direction}_part-{part}_dwi.nii.gz" for part in "ab"]
+        write_bids_maps([one_map], images, tmp_path / "made", "diffusion")
+    names = {path.name for path in (tmp_path / "made").rglob("*_ADC.nii.gz")}
+    assert names == {f"sub-01_ses-a_dir-{one}_ADC.nii.gz" for one in ("AP", "PA")}
+    other = tmp_path / "more"
+    other.mkdir()
+    (other / "dataset_description.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"b.nii.gz is not of the data set data as .*images of one"
+    ):
+        checked_source([dwi / "sub-01_dwi.nii.gz", other / "b.nii.gz"], tmp_path / "made")
+    with pytest.raises(ValueError, match="whose label maps would be read as drawn ones"):
+        checked_source([dwi / "1.nii.gz"], tmp_path / ".." / data.parent.name / "data" / "x")
 
 
 def test_no_two_kinds_of_map_are_called_alike_in_bids():

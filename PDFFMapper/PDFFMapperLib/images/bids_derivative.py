@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import bids_root
+from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.images.json_file import read_json, write_json
 from PDFFMapperLib.install.software import VERSION
 
@@ -30,7 +31,7 @@ def refuse_bids_out(images: str | Path, folder: Path, what: str) -> Path:
     if root is None:
         name = Path(images).absolute().name
         raise ValueError(f"--bids-out: {name} is no BIDS data set; leave --bids-out out.")
-    if root == folder.absolute() or root in folder.absolute().parents:
+    if root.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise ValueError(
             f"--bids-out {folder}: this folder lies in the data set, whose label maps would be "
             "read as drawn ones the next time; name one outside of it."
@@ -62,7 +63,8 @@ def describe(root: Path, folder: Path, what: str, readme: str) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DESCRIPTION, about)
-    (folder / "README").write_text(readme, encoding="utf-8")
+    with written_whole(folder / "README") as file:
+        file.write_text(readme, encoding="utf-8")
 
 
 def _title(root: Path, what: str) -> str:

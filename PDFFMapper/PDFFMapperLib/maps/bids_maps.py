@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.images.attributes import RECORD
-from PDFFMapperLib.images.bids import bids_name
+from PDFFMapperLib.images.bids import bids_name, bids_root
 from PDFFMapperLib.images.bids_derivative import describe, refuse_bids_out
-from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.files import write_volume, written_whole
 from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set
 from PDFFMapperLib.install.software import VERSION
@@ -22,7 +22,7 @@ from PDFFMapperLib.maps.kinds import MapKind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 
 _WHAT = "Parametric maps"  # by which the derivative data set is called
-_KEPT = ("sub", "ses", "acq", "ce", "rec", "run")  # entities of a series that its maps keep
+_OF_ONE_IMAGE = ("echo", "part", "desc")  # entities that a series of images has no single one of
 _IVIM = ("D", "Dstar", "f", "fDstar")  # their letters alone tell little
 _SECONDS = "ms"  # unit of times here; BIDS has them in s
 _MASKS = ("valid", "confident", "exchanged", "at_bound", "Dstar_identifiable", "typical")
@@ -56,12 +56,17 @@ def write_bids_maps(
         OSError: a file could not be written whole.
     """
     root = checked_source(images, folder)
-    name = bids_name(images[0])
-    held = [f"{key}-{name.entities[key]}" for key in _KEPT if key in name.entities]
+    every = [bids_name(one).entities for one in images]
+    held = [
+        f"{key}-{value}"
+        for key, value in every[0].items()
+        if key not in _OF_ONE_IMAGE and all(one.get(key) == value for one in every)
+    ]
     place = folder / images[0].absolute().parent.relative_to(root)
     sources = [f"bids:raw:{one.absolute().relative_to(root).as_posix()}" for one in images]
     describe(root, folder, _WHAT, README)
-    (folder / ".bidsignore").write_text(f"*_{RECORD}\n", encoding="utf-8")
+    with written_whole(folder / ".bidsignore") as file:
+        file.write_text(f"*_{RECORD}\n", encoding="utf-8")
     stem = "_".join(held)
     record = f"{stem}_desc-{prefix}_{RECORD}"
     with output_set(place, record) as made:
@@ -81,6 +86,12 @@ def checked_source(images: Sequence[Path], folder: Path) -> Path:
     if not images:
         raise ValueError("--bids-out: no image of a BIDS data set was named; leave it out.")
     root = refuse_bids_out(images[0], folder, _WHAT)
+    for one in images:
+        if bids_root(one) != root:
+            raise ValueError(
+                f"--bids-out: {one.name} is not of the data set {root.name} as {images[0].name} "
+                "is; give images of one data set."
+            )
     if "sub" not in bids_name(images[0]).entities:
         raise ValueError(
             f"--bids-out: {images[0].name} names no subject (sub-LABEL_...), by which its maps "
