@@ -1,10 +1,12 @@
 """The spine without a click, on digital spines made to order: found whole, named, never shifted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement import canal, spine_column
+from MarrowAssessLib.placement import canal, found_outline, spine_column
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import (
@@ -86,6 +88,22 @@ def test_every_body_is_found_and_named_from_the_sacrum(plain):
     assert min(overlap for name, _, overlap, _ in rows if name[0] == "L") > 0.7
     assert column.ground == "from the sacrum, 5 lumbar vertebrae assumed"
     assert not column.unsure
+
+
+def test_an_outline_that_is_wrong_alike_in_all_bodies_is_followed_so_far_only(plain, plain_spine):
+    """A network that is too wide by so much that edges lie 3.6 mm inside at a face."""
+    spacing, wide = plain_spine.frame.spacing[::-1], []
+    chances = np.zeros_like(plain_spine.chances)
+    for one in plain_spine.bodies:
+        beyond = ndimage.distance_transform_edt(~one.mask, sampling=spacing) - 3.75
+        wide.append(replace(one, mask=beyond < 0))
+        chances[Structure.BODY] = np.maximum(
+            chances[Structure.BODY], 1 / (1 + np.exp(beyond / 0.7))
+        )
+    wrong = replace(plain_spine, bodies=wide, chances=chances)
+    met = [found_outline._rays(plain[0].volume, wrong, n) for n in range(len(wide))]
+    beyond_mm = found_outline._beyond(met)
+    assert beyond_mm.min() == -3 and beyond_mm.max() < 1.5
 
 
 def test_discs_and_fluid_lie_where_they_are(plain):
