@@ -790,6 +790,9 @@ def test_scores_that_no_report_shows(monkeypatch):
     )
     of_fat = dataclasses.replace(good, tissue="fat")
     assert said(of_fat).endswith("There is no region of fat that can be relied on.")
+    for name in ("T1_LawsE5L5S5_ACUI", "T1_Gabor3mm6mm1_ACUI"):
+        asked = said(score_on(rows, "T1_original_ACUI", name))
+        assert "of Laws or Gabor filters; measure them by `marrowassess radiomics`" in asked
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     filtered = score_on(rows, "T1_LoG1mm_ACUI")
     assert "need PyWavelets; install it with: pip install" in said(filtered)

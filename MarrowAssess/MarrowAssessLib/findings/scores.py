@@ -26,11 +26,16 @@ def score_of_study(
         corrected: images that were corrected by N4.
 
     Raises:
-        ValueError: no region of the tissue is there, filtered images are predictors and PyWavelets
-            is not installed, or see `scored`.
+        ValueError: no region of the tissue is there, predictors are of Laws or Gabor filters, or of
+            other filtered images and PyWavelets is not installed, or see `scored`.
     """
     corrected = corrected or {}
     names = predictors(score)
+    if any("_Laws" in name or "_Gabor" in name for name in names):
+        raise ValueError(
+            "Its predictors are of Laws or Gabor filters; measure them by `marrowassess radiomics` "
+            "and use `marrowassess score`."
+        )
     volumes = {c: v for c, v in (study.volumes | corrected).items() if v.same_grid(study.grid)}
     used = {c: v for c, v in volumes.items() if _of_image(names, c.value)} or volumes
     regions = [region for region in study.regions if not region.doubtful]
