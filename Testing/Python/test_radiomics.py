@@ -257,25 +257,26 @@ def test_a_filter_sees_the_image_beyond_the_region():
     assert row.values["PDFF_LoG5mm_ECT3"] == pytest.approx(inside.var(), rel=1e-9)
 
 
-@pytest.mark.parametrize("thick", [True, False])
-def test_laws_and_gabor_filters_that_are_asked_for_are_counted_as_of_the_whole_image(thick):
+@pytest.mark.parametrize("slice_mm", [4.0, 1.4, 1.0])
+def test_laws_and_gabor_filters_that_are_asked_for_are_counted_as_of_the_whole_image(slice_mm):
+    """Thick, nearly cubes, cubes: a Gabor filter's mm hold, so it leaves the slice in cubes."""
     rng = np.random.default_rng(2)
-    spacing, shape = (4.0, 1.0, 1.0) if thick else (1.0, 1.0, 1.0), (60, 62, 40)
+    spacing, shape, thick = (slice_mm, 1.0, 1.0), (60, 62, 40), slice_mm > 1.5
     volume = Volume(rng.normal(45, 5, shape), np.diag([*spacing, 1.0]), "PDFF")
     mask = np.zeros(shape, bool)
     mask[25:36, 25:36, 18:24] = True
     region = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
     more = [laws_filter("E5L5S5"), gabor_filter(1.0, 4.0, 1.0)]
     (row,) = radiomics_rows({Contrast.PDFF: volume}, [region], more=more)
-    turned = np.moveaxis(volume.array, 2, 0) if thick else volume.array
+    turned = np.moveaxis(volume.array, 2, 0) if slice_mm > 1 else volume.array
     names = ("E5L5" if thick else "E5L5S5"), "1mm4mm1"
     angles = np.pi / 4 * np.arange(4)
     expected = {
         f"Laws{names[0]}": laws(turned, names[0], energy_voxels=7, in_slice=thick),
-        f"Gabor{names[1]}": gabor(turned, 1.0, 4.0, 1.0, angles, 1.0, all_planes=not thick),
+        f"Gabor{names[1]}": gabor(turned, 1.0, 4.0, 1.0, angles, 1.0, all_planes=slice_mm == 1),
     }
     for name, whole in expected.items():
-        inside = (np.moveaxis(whole, 0, 2) if thick else whole)[mask]
+        inside = (np.moveaxis(whole, 0, 2) if slice_mm > 1 else whole)[mask]
         assert row.values[f"PDFF_{name}_Q4LE"] == pytest.approx(inside.mean(), rel=1e-9)
         assert row.values[f"PDFF_{name}_ECT3"] == pytest.approx(inside.var(), rel=1e-9)
 
@@ -296,6 +297,8 @@ def test_filters_are_asked_for_in_words_and_refused_in_words(pdff, tmp_path, cap
         ("--laws", "E5L5X5"): "given was E5L5X5",
         ("--gabor", "3,6"): "expected sigma and wavelength in mm and the aspect, as 3,6,1",
         ("--gabor", "3,0,1"): "A Gabor filter has a sigma and a wavelength (mm) and an aspect ab",
+        ("--gabor", "3,nan,1"): "given were 3, nan, 1",
+        ("--gabor", "3,6,inf"): "given were 3, 6, inf",
     }.items():
         assert cli.main([*run, *given]) == 2
         assert said in capsys.readouterr().err

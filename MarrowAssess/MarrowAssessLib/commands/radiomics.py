@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--laws", action="append", default=[], metavar="KERNELS",
-        help="also of the energy of Laws' kernels along columns, rows and slices, as E5L5S5",
+        help="also of the energy of Laws' kernels along columns, rows and slices, as E5L5S5; in "
+        "thick slices only the first two are used",
     )  # fmt: skip
     parser.add_argument(
         "--gabor", action="append", default=[], metavar="SIGMA,WAVELENGTH,ASPECT",

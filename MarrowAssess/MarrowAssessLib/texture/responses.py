@@ -1,6 +1,6 @@
 """Which filtered images are counted like the image: the usual ones, and what is asked for.
 
-Filters work in the acquired slice plane unless voxels are nearly cubes.
+Filters work in the acquired slice plane unless voxels are nearly cubes (Gabor filters: cubes).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LAWS_ENERGY = 7  # voxels on each side, as in IBSI-2
 _LAWS_REACH = 2 + LAWS_ENERGY
 _GABOR_CUT = 7  # sigma
 _GABOR_ANGLES_RAD = np.arange(0, np.pi, np.pi / 4)
-_SQUARE = 1.01  # ratio of a pixel's sides
+_SQUARE = 1.01  # ratio of a square pixel's sides at most, and of a cube's
 
 Responses = Callable[[np.ndarray, np.ndarray, Box], Iterator[tuple[str, np.ndarray]]]
 
@@ -90,22 +90,24 @@ def laws_filter(kernels: str) -> Filter:
 def gabor_filter(sigma_mm: float, wavelength_mm: float, aspect: float) -> Filter:
     """The mean modulus of Gabor filters in four directions, with cubes in three planes.
 
+    Cubes are voxels whose sides differ by 1 %, as those of square pixels may.
+
     Args:
         sigma_mm, wavelength_mm, aspect: see `filters.gabor`.
 
     Raises:
-        ValueError: a number that is not above 0.
+        ValueError: a number that is not above 0, or not finite.
     """
-    if not min(sigma_mm, wavelength_mm, aspect) > 0:
+    if not all(0 < one < np.inf for one in (sigma_mm, wavelength_mm, aspect)):
         raise ValueError(
-            "A Gabor filter has a sigma and a wavelength (mm) and an aspect above 0; given were "
-            f"{sigma_mm:g}, {wavelength_mm:g}, {aspect:g}."
+            "A Gabor filter has a sigma and a wavelength (mm) and an aspect above 0, and finite; "
+            f"given were {sigma_mm:g}, {wavelength_mm:g}, {aspect:g}."
         )
 
     def responses(image: np.ndarray, sides_mm: np.ndarray, box: Box):
         found = gabor(
             image, sigma_mm, wavelength_mm, aspect, _GABOR_ANGLES_RAD, float(sides_mm[1]),
-            all_planes=not flat(sides_mm),
+            all_planes=bool(max(sides_mm) <= _SQUARE * min(sides_mm)),
         )  # fmt: skip
         yield f"Gabor{sigma_mm:g}mm{wavelength_mm:g}mm{aspect:g}", found[box]
 
