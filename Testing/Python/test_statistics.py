@@ -34,6 +34,37 @@ JUDGES = np.array(
 )
 
 
+TWELVE = np.array([
+    [41.8, 41.7, 39.4], [47.2, 48.0, 44.7], [43.8, 46.8, 44.4], [34.3, 35.7, 36.1],
+    [36.8, 35.4, 38.2], [39.8, 36.8, 35.5], [44.3, 44.1, 41.9], [41.5, 41.7, 38.9],
+    [42.8, 44.3, 43.9], [33.6, 28.1, 29.1], [46.8, 44.2, 47.7], [41.3, 37.9, 41.9],
+])  # fmt: skip
+# Days, in part, and values of nine patients.
+DAYS = [0, 100, 200, 400, 800]
+VISITS = (
+    [45.56, 45.88], [44.4, 46.9, 47.43], [29.74, 29.69, 31.27, 31.14],
+    [40.23, 39.56, 41.58, 41.98, 44.76], [37.96, 38.02], [39.56, 40.74, 41.82],
+    [31.44, 31.57, 31.56, 31.74], [46.28, 48.66, 49.94, 48.13, 51.62], [32.39, 34.21],
+)  # fmt: skip
+
+
+def test_other_programs_say_the_same():
+    """pingouin 0.7.0 (ICC), statsmodels 0.15.0 (MixedLM, REML), gamlss 0.1.0 (NO, linear)."""
+    said = {one.form: one for one in iccs(TWELVE)}
+    values = {form: round(one.value, 6) for form, one in said.items()}
+    assert values == {"ICC(1,1)": 0.883504, "ICC(2,1)": 0.883557, "ICC(3,1)": 0.884774}
+    assert {(round(one.low, 2), round(one.high, 2)) for one in said.values()} == {(0.73, 0.96)}
+    found = slope([(DAYS[: len(values)], values) for values in VISITS])
+    assert found.per_year == pytest.approx(1.957129, abs=2e-4)
+    curve = reference_curve(*people(300, 7))
+    lines = {percent: (ages, values) for percent, ages, values in curve.lines()}
+    for age, mean, sd in ((30, 34.917, 2.2625), (50, 44.424, 3.1636), (70, 53.931, 4.4238)):
+        low, middle, high = (np.interp(age, *lines[percent]) for percent in (10, 50, 90))
+        assert middle == pytest.approx(mean, abs=1e-3)
+        # Theirs is the SD of highest likelihood; ours counts the two coefficients of the mean.
+        assert (high - low) / 2 / 1.28155 == pytest.approx(sd * math.sqrt(300 / 298), rel=2e-3)
+
+
 def test_bland_and_altman_1986():
     found = agreement(np.column_stack([MINI, WRIGHT]))
     assert (found.n, round(found.bias, 1), round(found.sd, 1)) == (17, -2.1, 38.8)
