@@ -329,6 +329,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         Raises:
             ValueError: one sentence that says what is wrong.
+            OSError: a file of spectra, a score or an earlier visit cannot be read.
         """
         from MarrowAssessLib.catalogue.contrasts import parse_contrast
         from MarrowAssessLib.measures.book import Settings

@@ -214,23 +214,29 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.frame.will_compile:
             computing = _("Compiling for this computer, once: this fit takes up to a minute.")
         self.say(computing)
-        with self.frame.working(_("The maps could not be computed."), True):
-            from PDFFMapperLib.install.packages import ensure_packages
-            from PDFFMapperLib.scene.maps import said_of_maps, show_map
+        try:
+            with self.frame.working(_("The maps could not be computed."), True):
+                self._computeMaps()
+        finally:
+            if self.ui.statusLabel.text == computing:  # an error was shown
+                self.say("")
 
-            ensure_packages("PDFFMapper")
-            parameters = self.frame.parameters
-            nodes = self.logic.mapParameters(parameters, self.tab().family, self.frame.progress)
-            if nodes is None:
-                self.say(_("Canceled; nothing was changed."))
-            else:
-                parameters.mapNodes = nodes
-                show_map(nodes[0], self.tab().chosen_nodes()[0])
-                names = ", ".join(node.GetName() for node in nodes)
-                made = _("Made beside the images: {names}.").format(names=names)
-                self.say(" ".join([made, *said_of_maps(nodes)]))
-        if self.ui.statusLabel.text == computing:  # an error was shown
-            self.say("")
+    def _computeMaps(self) -> None:
+        from PDFFMapperLib.install.packages import ensure_packages
+        from PDFFMapperLib.scene.maps import said_of_maps, show_map
+
+        ensure_packages("PDFFMapper")
+        parameters, tab = self.frame.parameters, self.tab()  # another may come to the front
+        source = tab.chosen_nodes()[0]
+        nodes = self.logic.mapParameters(parameters, tab.family, self.frame.progress)
+        if nodes is None:
+            self.say(_("Canceled; nothing was changed."))
+            return
+        parameters.mapNodes = nodes
+        show_map(nodes[0], source)
+        names = ", ".join(node.GetName() for node in nodes)
+        made = _("Made beside the images: {names}.").format(names=names)
+        self.say(" ".join([made, *said_of_maps(nodes)]))
 
     def onSendButton(self) -> None:
         """Choose the maps in MarrowAssess and open it."""

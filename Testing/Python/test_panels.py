@@ -84,6 +84,9 @@ def test_what_is_in_a_folder_is_shown_in_both_panels(name, request, tmp_path, mo
     assert shown.ui.inspectionText.plainText == ""
     assert "Canceled; the folder was not read to its end." in shown.ui.folderLabel.text
     shown.frame.progress = progress
+    shown.ui.inspectButton.click()
+    assert "#3 sag t1" in shown.ui.inspectionText.plainText
+    assert "Canceled" not in shown.ui.folderLabel.text
 
 
 def dicom_study(folder):
@@ -708,7 +711,7 @@ def test_mr_and_pet_of_one_day_are_one_visit_though_two_studies(panel, day, moda
     assert "nothing may fit together: Spine, Whole body." in ui.studyLabel.text
 
 
-def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
+def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel, monkeypatch):
     """The newer study is measured at first; the other takes images and regions in its place."""
     from MarrowAssessLib.scene.change_nodes import change_charts
     from MarrowAssessLib.scene.tables import chart_series
@@ -721,10 +724,10 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
 
     later, earlier = visit_of("20250301", 45.0), visit_of("20240301", 30.0)
     added = []
-    while len(views := slicer.util.getNodesByClass("vtkMRMLViewNode")) < 2:
+    while len(shown_in := slicer.util.getNodesByClass("vtkMRMLViewNode")) < 2:
         added.append(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLViewNode"))
-        added[-1].SetLayoutName(str(len(views) + 1))
-    views = sorted(views, key=lambda view: view.GetLayoutName())[:2]
+        added[-1].SetLayoutName(str(len(shown_in) + 1))
+    shown_in = sorted(shown_in, key=lambda view: view.GetLayoutName())[:2]
     panel.enter()
     wait()
     parameters, ui = panel._parameterNode, panel.ui
@@ -757,16 +760,16 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     assert table_column(line.GetTableNode(), "0") == ["30", "45"]
     ui.sideBySideButton.click()
     shown = [regions.GetDisplayNode() for _, regions in (earlier, later)]
-    assert [[one.IsDisplayableInView(view.GetID()) for view in views] for one in shown] == [
+    assert [[one.IsDisplayableInView(view.GetID()) for view in shown_in] for one in shown] == [
         [True, False], [False, True],
     ]  # fmt: skip
-    assert [view.GetLayoutLabel() for view in views] == ["earlier", "now"]
+    assert [view.GetLayoutLabel() for view in shown_in] == ["earlier", "now"]
     assert all(one.GetVisibility() and one.GetVisibility3D() for one in shown)
     ui.applyButton.click()  # measured anew, its labels stay where it is shown
     labels = later[1].GetNodeReference("MarrowAssess.labels").GetDisplayNode()
-    assert not labels.IsDisplayableInView(views[0].GetID())
+    assert not labels.IsDisplayableInView(shown_in[0].GetID())
     ui.sideBySideButton.click()
-    assert not shown[0].GetVisibility() and shown[1].IsDisplayableInView(views[0].GetID())
+    assert not shown[0].GetVisibility() and shown[1].IsDisplayableInView(shown_in[0].GetID())
     ui.changeMapButton.click()
     shown = earlier[0].GetNodeReference("MarrowAssess.change.map")
     assert np.nanmedian(slicer.util.arrayFromVolume(shown)) == pytest.approx(15, abs=0.1)
@@ -774,11 +777,29 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel):
     for number in (1, 0, 1):  # the map of the change takes no role
         box.activated.emit(number)
         assert (parameters.pdffVolume, parameters.segmentation) == (earlier, later)[number]
+    parameters.segmentation = None
+    assert not ui.sideBySideButton.enabled and not ui.changeMapButton.enabled
+    assert ui.changeMapButton.toolTip == "Choose the regions of this visit."
+    parameters.segmentation = later[1]
+    assert ui.changeMapButton.enabled
+
+    def fail(*_):
+        raise ValueError("no surface")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(views, "show_3d", fail)
+        for button in (ui.sideBySideButton, ui.show3DButton):
+            button.checked = False
+            button.click()
+            assert not button.checked
     parameters.earlierRegions = None
     assert not ui.sideBySideButton.enabled and not ui.changeMapButton.enabled
     ui.applyButton.click()
     assert not change_charts(later[1]) and not later[1].GetNodeReference("MarrowAssess.changes")
     assert line.GetScene() is None and key.GetNumberOfColors() == 3
+    slicer.mrmlScene.RemoveNode(earlier[0])
+    with pytest.raises(ValueError, match="The earlier visit's image is gone; load it and measure"):
+        panel.logic.session.change_map(earlier[1], later[1])
     for view in added:
         slicer.mrmlScene.RemoveNode(view)
 
@@ -898,6 +919,10 @@ def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sampl
     panel.frame.progress = lambda fraction: False
     type_into(ui.spectraLineEdit, f"L2={press_files[1]}")  # fitted by no test before
     assert ui.filesHintLabel.text.startswith("Canceled") and parameters.spectra == ""
+    asked = []
+    panel.frame.progress = lambda fraction: asked.append(fraction) or False
+    type_into(ui.spectraLineEdit, f"L2={press_files[1]}")  # the same once more
+    assert asked
 
 
 def test_a_score_of_one_s_own_is_given_with_its_limits(panel, sample, tmp_path):
@@ -932,6 +957,9 @@ def test_an_exploratory_score_is_refused_where_it_is_chosen(panel, sample, tmp_p
     assert panel._parameterNode.scoreFile and not panel.ui.filesHintLabel.text
     panel.ui.scorePath.currentPath = str(tmp_path / "score.json")
     assert panel._parameterNode.scoreFile == ""  # the score before is not given under this name
+    assert panel.ui.filesHintLabel.text
+    type_into(panel.ui.scorePath, "")
+    assert not panel.ui.filesHintLabel.text
 
 
 def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
@@ -2029,9 +2057,14 @@ def test_mapper_maps_diffusion_cancels_and_sends(mapper, monkeypatch):
     mapper.ui.applyButton.click()
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     assert mapper.ui.statusLabel.text == "Canceled; nothing was changed."
-    mapper.frame.progress = progress
+    shown, front = [], mapper.ui.tabWidget.setCurrentIndex
+    monkeypatch.setattr(slicer.util, "setSliceViewerLayers", lambda **layers: shown.append(layers))
+    mapper.frame.progress = lambda part: (front(0), progress(part))[1]  # another tab meanwhile
     mapper.ui.applyButton.click()
+    mapper.frame.progress = progress
     assert mapper.ui.statusLabel.text.startswith("Made beside the images: ADC, ")
+    assert shown[0]["foreground"].GetName() == "ADC"
+    assert shown[0]["background"] is sample.diffusion[0]
     mapper.ui.sendButton.click()
     chosen = load_module("MarrowAssess").MarrowAssessLogic().getParameterNode()
     assert chosen.adcVolume.GetName() == "ADC"
@@ -2060,6 +2093,15 @@ def test_what_was_said_of_the_maps_goes_with_their_inputs(mapper):
     assert mapper.ui.statusLabel.text == said
     mapper.ui.correctT1.checked = True
     assert mapper.ui.statusLabel.text == ""
+
+
+def test_a_mapper_that_fails_does_not_say_that_it_computes(mapper):
+    _, opposed_phase = two_points()
+    mapper.enter()
+    opposed_phase.SetSpacing(2, 2, 2)
+    with pytest.raises(ValueError, match="grid"):
+        mapper.onApplyButton()
+    assert mapper.ui.statusLabel.text == "" and mapper.ui.applyButton.text == "Apply"
 
 
 def test_mapper_shows_nothing_of_the_patient_before(mapper):

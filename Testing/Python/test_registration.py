@@ -246,6 +246,10 @@ def test_what_changed_beyond_its_error_is_colored_over_the_earlier_image(tmp_pat
     nodes = count()
     node = show_change_map(found, quantity, image)  # again: in place of the one before
     assert count() == nodes and image.GetNodeReference("MarrowAssess.change.map") is node
+    slicer.mrmlScene.RemoveNode(node)  # by the user: what belongs to it goes with the next
+    node = show_change_map(found, quantity, image)
+    for name in ("Change of voxels", f"{quantity.name} change, shares of marrow"):
+        assert slicer.mrmlScene.GetNodesByName(name).GetNumberOfItems() == 1
     shown = slicer.util.arrayFromVolume(node)
     assert (np.isfinite(shown) == found.beyond).all() and set(np.unique(shown[found.beyond])) == {
         -15.0, 15.0,

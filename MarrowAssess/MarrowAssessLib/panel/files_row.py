@@ -67,15 +67,16 @@ class FilesRow:
         self._hint(_("Fitting the spectra; Cancel stands in for Apply.") if text else "")
         with frame.working(_("The spectra could not be fitted."), True):
             problem = _problem(lambda: fit_site_spectra(listed_spectra(text), frame.progress))
-        self._hint(problem)
-        if not problem:
+        self._hint(str(problem or ""))
+        if not isinstance(problem, ValueError):  # canceled, or files that may be there next time
             self._refused = None
+        if not problem:
             frame.parameters.spectra = text
 
     def takeScore(self, path: str) -> None:
-        """Choose a score that a patient's report may show."""
-        problem = _problem(lambda: refuse_exploratory(read_score(path)))
-        self._hint(problem)
+        """Choose a score that a patient's report may show, or none."""
+        problem = _problem(lambda: refuse_exploratory(read_score(path))) if path else None
+        self._hint(str(problem or ""))
         self._frame.parameters.scoreFile = "" if problem else path  # no other than the line shows
 
     def _hint(self, text: str) -> None:
@@ -84,12 +85,12 @@ class FilesRow:
         self._ui.filesHintLabel.visible = bool(text)
 
 
-def _problem(job: Callable[[], object]) -> str:
-    """What kept a job from being done, "" of nothing."""
+def _problem(job: Callable[[], object]) -> ValueError | OSError | None:
+    """What kept a job from being done, None of nothing."""
     try:
         job()
     except InterruptedError:
-        return _("Canceled; nothing was chosen.")
+        return InterruptedError(_("Canceled; nothing was chosen."))
     except (ValueError, OSError) as error:
-        return str(error)
-    return ""
+        return error
+    return None

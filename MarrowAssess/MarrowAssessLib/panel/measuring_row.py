@@ -140,7 +140,7 @@ class MeasuringRow:
         elif not parameters.n4:
             try:
                 self.measure()
-            except (ValueError, FileNotFoundError) as error:  # a popup at every stroke is not right
+            except (ValueError, OSError) as error:  # a popup at every stroke is not right
                 self._ui.verdictLabel.text = html.escape(str(error))
             return
         self._results.show()

@@ -22,7 +22,7 @@ class PathLine:
         line: the widget.
         frame: holds the parameter node.
         choice: name of the parameter.
-        take: called with another file in place of choosing it.
+        take: called with another file, or "" of none, in place of choosing it.
         """
         self._line, self._frame, self._choice, self._take = line, frame, choice, take
         line.connect("currentPathChanged(QString)", self.onPath)
@@ -41,8 +41,9 @@ class PathLine:
         parameters = self._frame.parameters
         path = self._line.currentPath.strip()
         path = path if os.path.isfile(path) else ""
-        if parameters and path != getattr(parameters, self._choice):
-            if path and self._take:
-                self._take(path)
-            else:
-                setattr(parameters, self._choice, path)
+        if not parameters or (path and path == getattr(parameters, self._choice)):
+            return
+        if self._take:
+            self._take(path)
+        else:
+            setattr(parameters, self._choice, path)

@@ -239,11 +239,14 @@ class ResultsPane:
     def onShow3DToggled(self, checked: bool) -> None:
         """Show or hide the segments in 3D views; shown, they fill them."""
         if self.segmentation:
-            with self._frame.working(_("3D cannot be shown."), checked):
-                shown = views.show_3d(self.segmentation, checked, self._frame.progress)
-            if checked and not shown:
-                self._ui.show3DButton.checked = False
-            elif checked:
+            shown = False
+            try:
+                with self._frame.working(_("3D cannot be shown."), checked):
+                    shown = views.show_3d(self.segmentation, checked, self._frame.progress)
+            finally:
+                if checked and not shown:
+                    self._ui.show3DButton.checked = False
+            if checked and shown:
                 self._ui.showChartButton.checked = False  # a plot may stand where 3D was
 
     def onShowChartToggled(self, checked: bool) -> None:

@@ -56,6 +56,8 @@ class VisitRow:
         missing = ""
         if not earlier or earlier is parameters.segmentation:
             missing = _("Choose the regions of an earlier visit that is in this scene.")
+        elif not parameters.segmentation:
+            missing = _("Choose the regions of this visit.")
         if missing and self._both:
             self._ui.sideBySideButton.checked = False
         does = _("Show both visits in two 3D views, the earlier one first; again to return.")
@@ -88,8 +90,10 @@ class VisitRow:
             return
         parameters = self._frame.parameters
         both = parameters.earlierRegions, parameters.segmentation
-        with self._frame.working(_("3D cannot be shown."), True):
-            if all(views.show_3d(one, True, self._frame.progress) for one in both):
-                self._both, self._layout = both, self._logic.showBothVisits(*both)
-        if not self._both:
-            self._ui.sideBySideButton.checked = False
+        try:
+            with self._frame.working(_("3D cannot be shown."), True):
+                if all(views.show_3d(one, True, self._frame.progress) for one in both):
+                    self._both, self._layout = both, self._logic.showBothVisits(*both)
+        finally:
+            if not self._both:
+                self._ui.sideBySideButton.checked = False

@@ -36,11 +36,11 @@ def show_change_map(
         quantity: whose map it is.
         image: of the earlier visit; map and table shown with it before are replaced.
     """
+    known = [one for role in (MAP, COLORS, TABLE) if (one := image.GetNodeReference(role))]
     if (before := image.GetNodeReference(MAP)) is not None:
-        displays = [before.GetNthDisplayNode(n) for n in range(before.GetNumberOfDisplayNodes())]
-        others = [image.GetNodeReference(role) for role in (COLORS, TABLE)]
-        for one in filter(None, (before, *displays, *others)):
-            slicer.mrmlScene.RemoveNode(one)
+        known += [before.GetNthDisplayNode(n) for n in range(before.GetNumberOfDisplayNodes())]
+    for one in known:
+        slicer.mrmlScene.RemoveNode(one)
     beyond = np.where(found.beyond, found.change.array, np.nan).astype(np.float32)
     name = f"{quantity.name} change beyond error"
     # Without facts of the image that it lies on: it is neither that image nor its map.

@@ -125,13 +125,16 @@ class Session:
         """An earlier visit as in its assessment.json."""
         if isinstance(earlier, str | Path):
             return earlier_visit(earlier)
-        known = self.assessment_of(earlier)
+        return as_dict(self._measured(earlier), ())
+
+    def _measured(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Assessment:
+        known = self.assessment_of(segmentation)
         if known is None:
             raise ValueError(
-                f"'{earlier.GetName()}' was not measured yet: choose its study and regions, "
+                f"'{segmentation.GetName()}' was not measured yet: choose its study and regions, "
                 "press Apply, then come back to this visit."
             )
-        return as_dict(known, ())
+        return known
 
     def _bring_outlines(
         self, study: Study, segmentation: slicer.vtkMRMLSegmentationNode | None
@@ -166,19 +169,22 @@ class Session:
             The map's node; None when canceled.
 
         Raises:
-            ValueError: a visit was not measured, they hold no map in common, or no body of the
-                earlier one was found again.
+            ValueError: a visit was not measured, they hold no map in common, no body of the
+                earlier one was found again, or its image is gone.
         """
         from MarrowAssessLib.scene.change_map import show_change_map
 
-        for one in (earlier, now):
-            self._visit(one)
-        first, second = (self._assessments[one] for one in (earlier, now))
+        first, second = (self._measured(one) for one in (earlier, now))
         try:
             quantity, shown, found = change_of_studies(first.study, second.study, progress)
         except InterruptedError:
             return None
-        return show_change_map(found, quantity, self._images[id(first)][shown])
+        image = self._images[id(first)][shown]
+        if image.GetScene() is None:
+            raise ValueError(
+                "The earlier visit's image is gone; load it and measure that visit again."
+            )
+        return show_change_map(found, quantity, image)
 
     def rows_of(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> list[ResultRow]:
         """The numbers shown for a segmentation, those outside the expected range first."""

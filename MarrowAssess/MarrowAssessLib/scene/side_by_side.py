@@ -56,8 +56,6 @@ def _renew_legends(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         slicer.mrmlScene.RemoveNode(old)
         new = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
         new.CopyContent(old)
-        for name in old.GetAttributeNames():
-            new.SetAttribute(name, old.GetAttribute(name))
 
 
 def _show_in(segmentation: slicer.vtkMRMLSegmentationNode, view_ids: Sequence[str]) -> None:

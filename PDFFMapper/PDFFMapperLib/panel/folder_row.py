@@ -86,6 +86,7 @@ class FolderRow:
 
     def inspect(self, folder: str) -> None:
         """Show what is in a folder."""
+        self.say("")
         with self._frame.working(_("The folder cannot be read."), True):
             try:
                 found = inventory(folder, self._frame.progress)
@@ -110,7 +111,6 @@ class FolderRow:
             said = _("Loaded: {count} volumes.").format(count=len(loaded.nodes))
             self.say(" ".join([said, *loaded.sentences()]))
             return loaded
-        return None  # an error was shown
 
     def _otherwise(self, node: slicer.vtkMRMLNode, find: Callable[[str], str]) -> str:
         key = (node.GetID(), *instances_of(node))

@@ -190,7 +190,7 @@ def _ute_series(
             ):
                 continue
             timing = [number_of(facts, one) for one in ("FlipAngle", "RepetitionTime")]
-            grid = frame.volume.ijk_to_ras.round(4).tobytes()
+            grid = (frame.volume.ijk_to_ras.round(4) + 0.0).tobytes()  # -0.0 is 0.0
             key = frame.volume.array.shape, grid, *timing
             series.setdefault(key, []).append((time, node))
     found = []
