@@ -35,10 +35,15 @@ def test_single_precision_is_near_double(answers, large):
     assert np.all(found[0, ~small] < 1e-26)
     logs = np.abs(found[1] - np.log(single.astype(float))) / np.maximum(np.abs(np.log(x)), 1)
     assert logs.max() < 1e-6
-    where = x >= 3.75 if large else x > 0
+    where = x >= (3.75 if large else vector_math.LEAST_SINGLE)
     expected = out[int(large)][2:, where]
     allowed = np.array([[4e-6], [4e-6], [1e-4]])
     assert np.all(np.abs(found[2:, where] - expected) < allowed * np.maximum(1, np.abs(expected)))
+
+
+def test_powers_are_finite_at_the_least_argument_of_single_precision():
+    with np.errstate(over="raise"):
+        assert (np.float32(3.75) / np.float32(vector_math.LEAST_SINGLE)) ** 8 > 1
 
 
 @pytest.fixture(scope="module")

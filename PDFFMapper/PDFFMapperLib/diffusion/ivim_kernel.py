@@ -13,7 +13,7 @@ from numba import njit
 
 from PDFFMapperLib.diffusion.vector_math import (
     LARGE,
-    LEAST,
+    LEAST_SINGLE,
     bessel_single,
     exp_negative,
     exp_single,
@@ -104,7 +104,7 @@ def _evaluate(m, b, weights, magnitudes, least, highest, prior, s, d, u, phi):
     height, slow_rate, fast_rate = np.float32(s), np.float32(d), np.float32(excess)
     of_slow, of_fast = np.float32(1.0 - f), np.float32(f)
     per_u, per_phi = np.float32(s * f * excess), np.float32(s * spread)
-    one, half, little = np.float32(1.0), np.float32(0.5), np.float32(LEAST)
+    one, half, little = np.float32(1.0), np.float32(0.5), np.float32(LEAST_SINGLE)
     cost = g0 = g1 = g2 = g3 = np.float32(0.0)
     h00 = h10 = h11 = h20 = h21 = h22 = h30 = h31 = h32 = h33 = np.float32(0.0)
     for k in range(b.size):

@@ -13,6 +13,7 @@ from numba.cpython.unsafe.numbers import viewer
 
 LEAST_EXPONENT = -60.0
 LEAST, LARGE = 1e-30, 3.75  # arguments of `bessel`: the least it takes, and where it is faster
+LEAST_SINGLE = 1e-4  # the least of `bessel_single`, whose powers of 3.75 / x are finite
 _MANTISSA = np.int64((1 << 52) - 1)
 _ONE = np.int64(0x3FF << 52)
 _4096 = np.int64(0x40B << 52)
@@ -80,8 +81,8 @@ def _bessel_in(real, log):
 
     @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
     def bessel(x, large):
-        """ln(I0(x) exp(-x)) and I1(x) / I0(x) for x > 0; Abramowitz and Stegun 9.8.1-4, error below
-        1e-6. `large` promises x >= 3.75 and saves a third of the time.
+        """ln(I0(x) exp(-x)) and I1(x) / I0(x) from x = LEAST or LEAST_SINGLE; Abramowitz and Stegun
+        9.8.1-4, error below 1e-6. `large` promises x >= 3.75 and saves a third of the time.
         """
         inverse = real(1.0) / x
         u = real(3.75) * inverse
