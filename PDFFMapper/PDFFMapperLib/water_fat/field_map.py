@@ -83,6 +83,10 @@ class ChemicalShiftModel:
                 return float(1 / step)
         return 0.0
 
+    def unknowns(self, r2star_per_s: float | None) -> int:
+        """How many numbers each voxel's fit has to find; a given R2* is none of them."""
+        return (5 if self.common_phase else 6) - (r2star_per_s is not None)
+
 
 @dataclass
 class FieldSearch:
@@ -171,7 +175,7 @@ def find_off_resonance(
 def _sample_noise(signals, index, model, r2star_per_s) -> float:
     """Noise SD by the fits of a thousand voxels."""
     sample = signals.at(index[:: max(1, len(index) // 1000)])
-    unknowns = (5 if model.common_phase else 6) - (r2star_per_s is not None)
+    unknowns = model.unknowns(r2star_per_s)
     if 2 * len(model.echo_times_s) <= unknowns:  # nothing would remain
         r2star_per_s, unknowns = _R2STAR_TRIED[0], unknowns - 1
     fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)

@@ -15,7 +15,7 @@ from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask, spread
-from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model, unknowns_of
+from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.two_decays import COLUMNS as DECAY_COLUMNS
 from PDFFMapperLib.water_fat.two_decays import fit_two_decays, information_gain
@@ -243,7 +243,7 @@ def _check_choices(data, precession, readout, r2star_model, r2star_per_s) -> Non
 
 def _check_unknowns(model, r2star_per_s, r2star_model) -> None:
     echoes = len(model.echo_times_s)
-    if 2 * echoes < unknowns_of(model, r2star_per_s) + (echoes > 3):
+    if 2 * echoes < model.unknowns(r2star_per_s) + (echoes > 3):
         raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
     if r2star_model != "single" and not model.common_phase:
         raise ValueError(
@@ -303,7 +303,7 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
         fits[part] = fit(chunk, model, r2star_per_s, found.off_resonance_hz[part])
 
     run_parallel(fit_part, range(0, len(index), _CHUNK), share(progress, 0.7, 0.95))
-    freedom = 2 * len(model.echo_times_s) - unknowns_of(model, r2star_per_s) - (mixed is not None)
+    freedom = 2 * len(model.echo_times_s) - model.unknowns(r2star_per_s) - (mixed is not None)
     if freedom > 0:
         noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
     else:  # no residual to tell it by

@@ -131,7 +131,7 @@ def find_signal_model(
     shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
     own_sample, own_readout = sample, readout
-    bare = 2 * len(echoes) <= unknowns_of(own, r2star_per_s)
+    bare = 2 * len(echoes) <= own.unknowns(r2star_per_s)
     if bare:
         own_sample, own_readout = sample.with_r2star(_USUAL_R2STAR_PER_S), "unipolar"
     notes, differ, chosen = [], 0.0, None
@@ -372,7 +372,7 @@ def _off_in_phase(case: _Case, sample: _Sample, readout: str) -> int | None:
     numbers = 2 * sample.signals.shape[1] - 1
     if readout != "auto" or not case.error or case.error.error.kind in (ODD_EVEN, TRAINS, FREE):
         return None
-    enough = numbers > unknowns_of(case.model, sample.r2star_per_s) + 1
+    enough = numbers > case.model.unknowns(sample.r2star_per_s) + 1
     return echo_of(case.error.error.kind) if enough else None
 
 
@@ -392,7 +392,7 @@ def _check_contradiction(
     signals, count = given.signals, given.signals.shape[1]
     if case.error:
         signals = without_error(signals, case.error.error.exponents(sample.place))
-    unknowns = unknowns_of(case.model, sample.r2star_per_s)
+    unknowns = case.model.unknowns(sample.r2star_per_s)
     share = poor_share(signals, case.fits[:, RESIDUAL], unknowns)
     if mixed is not None and share >= _TAIL:  # its phase may be no polynomial
         share = min(share, _poor_mixed(signals, case.model, sample.r2star_per_s, mixed))
@@ -425,7 +425,7 @@ def _check_contradiction(
 def _poor_mixed(signals, model: ChemicalShiftModel, r2star_per_s: float | None, echo: int) -> float:
     """Share of voxels left with far more than noise where the phase of an echo is not used."""
     fits = fit_mixed_from_candidates(signals, model, r2star_per_s, echo)
-    return poor_share(signals, fits[:, RESIDUAL], unknowns_of(model, r2star_per_s) + 1)
+    return poor_share(signals, fits[:, RESIDUAL], model.unknowns(r2star_per_s) + 1)
 
 
 def _told_by_header(chosen: _Explanation, readout: str | None) -> tuple[_Case, list[_Case]]:
@@ -474,7 +474,7 @@ def _plain(sample, model: ChemicalShiftModel, conjugated: bool) -> _Case:
 
 def _freer(sample, model, plain: _Case, readout: str, leads: bool) -> list[_Case]:
     """The freest cases that a readout allows: any phase error, one of odd/even echoes, or none."""
-    unknowns = unknowns_of(model, sample.r2star_per_s)
+    unknowns = model.unknowns(sample.r2star_per_s)
     if len(sample.signals) < _FEW or 2 * sample.signals.shape[1] <= unknowns:
         return [plain]
     given, conjugated = sample.of(plain.conjugated), plain.conjugated
@@ -535,7 +535,7 @@ def _case(sample, model, conjugated: bool, kind: str, found: ErrorFit) -> _Case:
 def _noise(sample, model, fits) -> float:
     # The mean, since a model may fail in the few voxels with fat; a few wild ones are capped.
     mean = float(np.nanmean(capped(fits[:, RESIDUAL])))
-    freedom = 2 * sample.signals.shape[1] - unknowns_of(model, sample.r2star_per_s)
+    freedom = 2 * sample.signals.shape[1] - model.unknowns(sample.r2star_per_s)
     return float(np.sqrt(max(mean, 1e-12 * sample.energy.mean()) / max(freedom, 1)))
 
 
@@ -547,7 +547,7 @@ def _worse(case: _Case, best: _Case, sample) -> bool:
     if case is best:
         return False
     mean, error = _relative(case.fits, best.fits, sample.energy)
-    freedom = 2 * sample.signals.shape[1] - unknowns_of(case.model, sample.r2star_per_s)
+    freedom = 2 * sample.signals.shape[1] - case.model.unknowns(sample.r2star_per_s)
     least = _BETTER_OF_TWO if freedom == 2 else _BETTER
     if mean > least and mean > _SURE * error:
         return True
@@ -590,11 +590,6 @@ def _lead_of_fat(fits: np.ndarray) -> float:
     weight = np.nan_to_num(fits[:, WATER] * fits[:, FAT] * fits[:, CONVERGED])
     mean = np.sum(weight * np.exp(1j * np.nan_to_num(fits[:, RELATIVE_PHASE])))
     return float(np.angle(mean)) if abs(mean) > 0.3 * weight.sum() > 0 else 0.0
-
-
-def unknowns_of(model: ChemicalShiftModel, r2star_per_s: float | None) -> int:
-    """How many numbers each voxel's fit has to find; a given R2* is none of them."""
-    return (5 if model.common_phase else 6) - (r2star_per_s is not None)
 
 
 def _relative(first: np.ndarray, second: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
@@ -731,7 +726,7 @@ def _likelihood_ratio(
 ) -> float:
     """Mean log-likelihood ratio of the first fits over the second in its standard errors."""
     residuals = [each[:, RESIDUAL].astype(float) for each in fits]
-    unknowns = unknowns_of(model, r2star_per_s)
+    unknowns = model.unknowns(r2star_per_s)
     noise = min(noise_sd(each, signals, unknowns) for each in residuals)
     ratio = (residuals[1] - residuals[0]) / (2 * noise**2)
     if len(ratio) < 20:
