@@ -103,6 +103,66 @@ def test_a_field_of_an_earlier_scan_is_used_and_one_that_does_not_fit_refused():
             made(one, field_map=volume(wrong), precession="as given")
 
 
+def test_a_field_map_that_fits_both_senses_of_precession_shows_none():
+    times, field = PAIRS["1.5 T"]
+    one = spine_phantom(SHAPE, np.array(times) / 1000, SNR, field, off_resonance_hz=90)
+    conjugated = replace(one, echoes=one.echoes.conj())
+    earlier = volume(one.off_resonance_hz)  # the wrong sense is unlike it in a fifth of the voxels
+    maps, facts = made(conjugated, field_map=earlier)
+    assert facts["conjugated"] and np.abs(errors(one, maps)[0]).max() < 30
+    half = np.where(np.arange(SHAPE[0])[:, None, None] % 2, one.echoes, conjugated.echoes)
+    with pytest.raises(ValueError, match="explains these echoes in either sense of precession"):
+        made(replace(one, echoes=half), field_map=earlier)
+    one = spine_phantom(SHAPE, np.array(times) / 1000, SNR, field, off_resonance_hz=20)
+    maps, facts = made(one, field_map=volume(one.off_resonance_hz))
+    assert "(the field map fits both, which give the same)" in " ".join(facts["limits"])
+    assert np.abs(errors(one, maps)[0]).max() < 30
+
+
+def test_voxels_without_field_or_r2star_in_the_maps_given_get_no_value():
+    one = phantom()
+    field, decay = one.off_resonance_hz.copy(), one.r2star.copy()
+    field[:, :30], decay[:, 45:50], decay[5, 40, 30] = np.nan, np.nan, 1e6
+    stated = {"field_map": Volume(field, GRID, "field"), "r2star_map": Volume(decay, GRID, "R2*"),
+              "precession": "as given", "mask": volume(one.labels > 0)}  # fmt: skip
+    maps, facts = made(one, **stated)
+    lost = ~np.isfinite(field + decay) | (decay > 3000)
+    assert np.isnan(maps["FF"][lost]).all()
+    apart, _ = errors(one, maps)
+    assert np.abs(apart).max() < 30 and len(apart) > 0.97 * np.count_nonzero(~lost)
+    count = np.count_nonzero(lost & (one.labels > 0))
+    assert f"{count} voxels with signal have no value in the maps" in " ".join(facts["limits"])
+    assert "have no value" not in " ".join(made(one)[1]["limits"])
+    with pytest.raises(ValueError, match=r"and values in the maps of field and R2\* where these"):
+        made(one, **{**stated, "field_map": Volume(np.full(SHAPE, np.nan), GRID, "field")})
+
+
+def test_without_noise_a_field_between_those_tried_fits():
+    one = spine_phantom(SHAPE, phantom().echo_times_s, 1e6, off_resonance_hz=180)
+    maps, _ = made(one, field_map=volume(one.off_resonance_hz + 7), precession="as given")
+    assert (maps["doubt"] == 0)[one.labels > 0].mean() > 0.999
+    assert np.abs(errors(one, maps)[0]).max() < 1
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_progress_runs_to_the_end_and_can_be_stopped(given):
+    one, told = phantom(), []
+    settings = {"r2star_map": volume(one.r2star), "precession": "as given"}
+    if given:
+        settings["field_map"] = volume(one.off_resonance_hz)
+    RECIPE.make(images(one), progress=lambda done: told.append(done) or True, **settings)
+    assert told == sorted(told) and told[0] < 0.5 and told[-1] == pytest.approx(1)
+    with pytest.raises(InterruptedError):
+        RECIPE.make(images(one), progress=lambda done: done < 0.9, **settings)
+
+
+def test_progress_of_both_senses_of_precession_runs_once():
+    one, told = phantom(), []
+    settings = {"r2star_map": volume(one.r2star), "field_map": volume(one.off_resonance_hz)}
+    RECIPE.make(images(one), progress=lambda done: told.append(done) or True, **settings)
+    assert told == sorted(told) and told[-1] == pytest.approx(1)
+
+
 def test_precession_is_shown_by_fat_under_the_skin_or_is_to_be_stated():
     one = phantom()
     conjugated = replace(one, echoes=one.echoes.conj())
@@ -112,6 +172,9 @@ def test_precession_is_shown_by_fat_under_the_skin_or_is_to_be_stated():
     maps, facts = made(conjugated, precession="as given")
     assert not facts["conjugated"] and "it is as given (stated)" in " ".join(facts["limits"])
     assert np.nanmedian(maps["FF"][one.labels == 2]) < 20  # which is why it is asked for
+    told = "Water lies under the skin and fat deeper: the sense of precession may be the other"
+    assert told in " ".join(facts["limits"])
+    assert told not in " ".join(made(one, precession="as given")[1]["limits"])
     inside = volume((one.labels > 0) & (one.labels != 2) & (one.labels < 9))
     with pytest.raises(ValueError, match="do not show which of them lies under the skin: state it"):
         made(one, mask=inside)
@@ -140,6 +203,15 @@ def test_noise_leaves_the_fat_fraction_out_and_a_region_that_may_be_exchanged_is
     assert vague[one.labels == 1].mean() > 0.9 and np.isnan(maps["FF"][vague]).all()
     one = phantom()
     assert not (made(one)[0]["doubt"] & Doubt.SWAP_RISK)[one.labels == 1].any()
+    single = phantom("3 T", 20.0)  # among neighbors of 5 points of SD
+    spots = tuple(np.argwhere(single.labels == 1)[::97].T)
+    dark = single.echoes.copy()
+    dark[(slice(None), *spots)] = 0.05
+    maps, _ = made(
+        replace(single, echoes=dark), precession="as given", mask=volume(single.labels > 0)
+    )
+    assert np.isnan(maps["FF"][spots]).all()
+    assert (maps["doubt"][single.labels == 1] == 0).mean() > 0.95
     # Between slices the field jumps by a half period: what is exchanged would go on.
     jump = 0.5 / np.diff(one.echo_times_s)[0] * (np.arange(SHAPE[0]) >= 5)
     turn = np.exp(2j * np.pi * one.echo_times_s[:, None] * jump)[..., None, None]
@@ -188,8 +260,11 @@ def test_what_cannot_be_is_refused():
     turn = np.exp(1j * np.random.default_rng(0).uniform(-np.pi, np.pi, SHAPE))
     random = replace(one, echoes=np.stack([one.echoes[0], one.echoes[1] * turn]))
     with pytest.raises(
-        ValueError, match="may be exchanged: these two echoes do not tell the field"
+        ValueError, match=r"may be exchanged: these two echoes do not tell the field\. Give a field"
     ):
         RECIPE.make(images(random), precession="as given")
+    rough = one.off_resonance_hz + np.angle(turn) / (2 * np.pi * np.diff(one.echo_times_s)[0])
+    with pytest.raises(ValueError, match="these two echoes and the field map given do not tell"):
+        made(random, precession="as given", field_map=volume(rough))
     with pytest.raises(ValueError, match="no voxel of the mask has a finite signal"):
         RECIPE.make(echoes, mask=volume(np.zeros(SHAPE)))

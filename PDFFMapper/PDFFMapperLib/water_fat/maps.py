@@ -11,7 +11,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import find_kind, map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.progress import Progress, share
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.water_fat.echo_train import EchoTrain, echo_train
 from PDFFMapperLib.water_fat.exchanged import fat_under_skin, find_exchanged
@@ -33,7 +33,7 @@ from PDFFMapperLib.water_fat.separation import (
     WaterFatResult,
     separate_water_fat,
 )
-from PDFFMapperLib.water_fat.signal_mask import signal_mask
+from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum, spectrum_from_peaks
 from PDFFMapperLib.water_fat.spectrum_choice import spectrum_error
 from PDFFMapperLib.water_fat.t1_bias import t1_corrected_fat_fraction
@@ -43,6 +43,7 @@ from PDFFMapperLib.water_fat.two_echoes import (
     separate_two_echoes,
 )
 from PDFFMapperLib.water_fat.two_flip_angles import two_flip_angles
+from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
 
 # field of the result: kind of map
 _MAPS = {
@@ -62,6 +63,7 @@ _MAPS = {
 # The others show where and why the fit went wrong, and stay whole for that.
 _TRUSTED_ONLY = ("PDFF", "FF_magnitude", "R2star", "R2star_water", "R2star_fat", "T2star")
 _MOST_UNLIKE = 0.25  # share of the voxels that an earlier field may not explain
+_BY_CHANCE = 0.002  # the same, that noise or an edge may leave over
 _MOST_AT_RISK = 0.5  # share of the voxels; beyond, what is left is not to be trusted either
 _SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
@@ -206,19 +208,27 @@ def of_two_complex_echoes(
     if field is not None:
         check_one_grid(field, like)
     echoes = np.ascontiguousarray(np.moveaxis(train.signal, -1, 0))
-    with_signal = signal_mask(echoes)
+    noise = background_noise(echoes)
+    with_signal = signal_mask(echoes, noise)
     mask = _mask(settings, like)
     mask = with_signal if mask is None else mask
     mask = mask & np.isfinite(echoes).all(0) & (np.abs(np.nan_to_num(echoes)).max(0) > 0)
+    of_field = None if field is None else field.array
+    unknown = mask & ~np.isfinite(decay if of_field is None else decay + of_field)
+    mask &= ~unknown
     if not mask.any():
-        raise ValueError("There is nothing to fit: no voxel of the mask has a finite signal.")
+        raise ValueError(
+            "There is nothing to fit: no voxel of the mask has a finite signal, and values in the "
+            "maps of field and R2* where these are given."
+        )
     echoes = np.nan_to_num(echoes)
     sizes = tuple(like.spacing[::-1].tolist())
-    of_field = None if field is None else field.array
 
     def separated(conjugated: bool) -> TwoEchoes:
         turned = echoes.conj() if conjugated else echoes
-        return separate_two_echoes(turned, model, mask, sizes, decay, of_field, progress)
+        half = 0.5 * conjugated
+        done = share(progress, half, half + 0.5) if settings.precession == "auto" else progress
+        return separate_two_echoes(turned, model, mask, sizes, noise, decay, of_field, done)
 
     result, conjugated, by = _by_sense(separated, settings, with_signal, sizes)
     pair = np.nan_to_num(np.abs(np.stack([result.water, result.fat])))
@@ -229,6 +239,18 @@ def of_two_complex_echoes(
         "Two echoes do not tell the sense of precession, and with the wrong one water and fat are "
         f"exchanged; it is {'the opposite of that given' if conjugated else 'as given'} ({by}).",
     ]
+    shown = fat_under_skin(*pair, mask & with_signal, sizes)
+    if shown < -_SURELY_UNDER_SKIN:
+        limits.append(
+            "Water lies under the skin and fat deeper: the sense of precession may be the other "
+            "one; look at the water image."
+        )
+    if unknown.any():
+        limits.append(
+            f"{np.count_nonzero(unknown)} voxels with signal have no value in the maps of field "
+            f"or R2* given (R2* is from {R2STAR_RANGE[0]:g} to {R2STAR_RANGE[1]:g} 1/s), and get "
+            "none."
+        )
     facts = {
         "summary": f"2 complex echoes at {', '.join(f'{1e3 * t:.4g}' for t in model.echo_times_s)} "
         f"ms, {model.field_strength_t:g} T; fat spectrum: {dict(SPECTRA).get(fat.name, fat.name)}",
@@ -251,30 +273,22 @@ def _by_sense(
 ) -> tuple[TwoEchoes, bool, str]:
     """Water and fat in the sense of precession that is stated or shown, that sense and why.
 
-    An earlier field shows it where water and fat are not just in phase and opposed, where it does
-    not matter; without one, that fat lies under the skin.
+    An earlier field shows it; without one, that fat lies under the skin does.
     """
-    stated, given = settings.precession != "auto", settings.field_map is not None
-    for conjugated in (settings.precession == "conjugated",) if stated else (False, True):
+    stated = settings.precession != "auto"
+    senses = (settings.precession == "conjugated",) if stated else (False, True)
+    if settings.field_map is not None:
+        return _by_field({each: separated(each) for each in senses})
+    for conjugated in senses:
         result = separated(conjugated)
-        if given:
-            if result.unlike < _MOST_UNLIKE:
-                return result, conjugated, "stated" if stated else "the field map fits it"
-        elif stated:
+        if stated:
             return result, conjugated, "stated"
-        else:
-            pair = np.nan_to_num(np.abs(np.stack([result.water, result.fat])))
-            shown = fat_under_skin(*pair, np.isfinite(result.percent) & with_signal, voxel_size_mm)
-            if shown > _SURELY_UNDER_SKIN:
-                return result, conjugated, "fat lies under the skin"
-            if not shown < -_SURELY_UNDER_SKIN:
-                break
-    if given:
-        raise ValueError(
-            f"The field map given does not explain these echoes in {100 * result.unlike:.0f} % of "
-            "the voxels; expected is the off-resonance in Hz, of the same position and shim, in "
-            "the echoes' sense of precession."
-        )
+        pair = np.nan_to_num(np.abs(np.stack([result.water, result.fat])))
+        shown = fat_under_skin(*pair, np.isfinite(result.percent) & with_signal, voxel_size_mm)
+        if shown > _SURELY_UNDER_SKIN:
+            return result, conjugated, "fat lies under the skin"
+        if not shown < -_SURELY_UNDER_SKIN:
+            break
     raise ValueError(
         "Two echoes do not tell the sense of precession, with the wrong one water and fat are "
         "exchanged, and these images do not show which of them lies under the skin: state it "
@@ -282,16 +296,47 @@ def _by_sense(
     )
 
 
+def _by_field(tried: Mapping[bool, TwoEchoes]) -> tuple[TwoEchoes, bool, str]:
+    """The sense of precession, of those tried, in which the field given explains the echoes.
+
+    In a good shim both may; that is no matter where they give the same, as of water and fat just
+    in phase and opposed.
+    """
+    conjugated, result = min(tried.items(), key=lambda each: each[1].unlike)
+    if result.unlike >= _MOST_UNLIKE:
+        raise ValueError(
+            f"The field map given does not explain these echoes in {100 * result.unlike:.0f} % of "
+            "the voxels; expected is the off-resonance in Hz, of the same position and shim, in "
+            "the echoes' sense of precession."
+        )
+    if len(tried) == 1:
+        return result, conjugated, "stated"
+    other = tried[not conjugated]
+    if other.unlike + _BY_CHANCE > 2 * (result.unlike + _BY_CHANCE):
+        return result, conjugated, "the field map fits it"
+    whole = np.isfinite(result.percent_sd)
+    apart = np.abs(result.percent - other.percent)[whole] > _ABOUT_EQUAL
+    if apart.mean() > _BY_CHANCE:
+        raise ValueError(
+            "The field map given explains these echoes in either sense of precession, and with "
+            "the wrong one water and fat are exchanged: state it (--precession 'as given' or "
+            "conjugated), and look at the water image."
+        )
+    return result, conjugated, "the field map fits both, which give the same"
+
+
 def _stated_decay(
     settings: SimpleNamespace, like: Volume, model: ChemicalShiftModel
 ) -> tuple[float | np.ndarray, str]:
-    """R2* in 1/s as stated, 0 if it is not, and a sentence on it."""
+    """R2* in 1/s as stated, NaN where a map has none, 0 if it is not; and a sentence on it."""
     stated = settings.r2star_per_s
     if stated is not None and settings.r2star_map is not None:
         raise ValueError("A known R2* and a map of R2*: give one of them.")
     if settings.r2star_map is not None:
         check_one_grid(settings.r2star_map, like)
-        return np.nan_to_num(settings.r2star_map.array), "R2* was taken from the map given."
+        decay, (low, high) = settings.r2star_map.array, R2STAR_RANGE
+        decay = np.where((decay >= low) & (decay <= high), decay, np.nan)
+        return decay, "R2* was taken from the map given."
     change = [change_by_r2star(model, percent) for percent in (10.0, 50.0)]
     how = "is not corrected" if stated is None else f"was taken for {stated:g} 1/s everywhere"
     return stated or 0.0, (
@@ -311,7 +356,8 @@ def _two_echo_maps(
     with np.errstate(invalid="ignore"):
         risk = result.swap_margin < SWAP_MARGIN
     imprecise = np.zeros_like(mask)
-    imprecise[mask] = over_together(mask, result.percent_sd[mask] / 100, USELESS_PDFF)
+    sd = result.percent_sd[mask] / 100
+    imprecise[mask] = over_together(mask, sd, USELESS_PDFF) | ~(sd < 2 * USELESS_PDFF)
     # By the voxels around: by its own value, noise would choose what is kept, and bias it.
     values = np.nan_to_num(result.percent[mask]).clip(-100, 200)
     usual = sum_around(mask, values) / sum_around(mask, np.ones_like(values))
@@ -319,7 +365,13 @@ def _two_echo_maps(
     if (at_risk := (risk | result.misfit)[mask].mean()) > _MOST_AT_RISK:
         raise ValueError(
             f"In {100 * at_risk:.0f} % of the voxels water and fat may be exchanged: these two "
-            "echoes do not tell the field. Give a field map of an earlier scan (--field-map)."
+            + (
+                "echoes and the field map given do not tell the field. Check that this is in Hz "
+                "and smooth, and of the same position and shim."
+                if facts["field"] == "given"
+                else "echoes do not tell the field. Give a field map of an earlier scan "
+                "(--field-map)."
+            )
         )
     doubt[(risk | exchanged) & mask] |= np.uint8(Doubt.SWAP_RISK)
     doubt[result.misfit] |= np.uint8(Doubt.POOR_FIT)

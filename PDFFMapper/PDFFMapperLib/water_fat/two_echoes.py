@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance
-from PDFFMapperLib.water_fat.signal_mask import background_noise
+from PDFFMapperLib.water_fat.signal_mask import spread
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _LEAST_CONTRAST = 0.25  # of the cosines of fat's phase; alike, no magnitude tells water from fat
@@ -67,6 +67,7 @@ def separate_two_echoes(
     model: ChemicalShiftModel,
     mask: np.ndarray,
     voxel_size_mm: tuple[float, float, float],
+    noise: float,
     r2star_per_s: float | np.ndarray = 0.0,
     field_hz: np.ndarray | None = None,
     progress: Progress | None = None,
@@ -78,8 +79,9 @@ def separate_two_echoes(
         model: their echo times, the signal of fat and the field strength.
         mask: voxels with signal, bool.
         voxel_size_mm: along slices, rows, columns.
-        r2star_per_s: R2*, a number or one per voxel.
-        field_hz: off-resonance by an earlier scan, per voxel; found from the echoes if None.
+        noise: SD of the real (and imaginary) part, by `background_noise`.
+        r2star_per_s: R2*, a number or one per voxel, finite in the mask.
+        field_hz: off-resonance by an earlier scan, likewise; found from the echoes if None.
         progress: called with the fraction done; returning False cancels.
 
     Raises:
@@ -87,10 +89,9 @@ def separate_two_echoes(
         InterruptedError: canceled.
     """
     check_echo_pair(model)
-    noise = background_noise(echoes)
     noise = max(noise, _LEAST_NOISE * float(np.median(np.abs(echoes[0][mask]))))
     times = model.echo_times_s
-    decay = np.broadcast_to(np.asarray(r2star_per_s, np.float32), mask.shape)
+    decay = np.where(mask, r2star_per_s, 0).astype(np.float32)
     growth = np.exp(decay * times[:, None, None, None].astype(np.float32))
     signals = VoxelSignals((echoes * growth).astype(np.complex64))
     voxels = _Voxels(
@@ -105,26 +106,22 @@ def separate_two_echoes(
         )
         field, margin, unlike = found.off_resonance_hz.astype(float), found.swap_margin, 0.0
     else:
-        given = np.nan_to_num(field_hz[mask].astype(float))
-        field, cost = voxels.near(given, np.full(len(given), _EARLIER_SCATTER_HZ))
+        given = field_hz[mask].astype(float)
+        wide = np.full(len(given), _EARLIER_SCATTER_HZ)
+        field, cost = voxels.near(given, wide, share(progress, 0.0, 0.7))
         unlike = float(np.mean(cost > _MISFIT))
         margin = np.full(len(given), np.inf, np.float32)
-    for _ in range(_ROUNDS):
+    for n in range(_ROUNDS):
+        done = [0.7 + 0.3 * each / _ROUNDS for each in (n, n + 1)]
         around, scatter = _around(mask, field, voxels.information(field), voxel_size_mm, spacing)
-        field, cost = voxels.near(around, scatter)
+        field, cost = voxels.near(around, scatter, share(progress, *done))
     water, fat, sd = voxels.fitted(field, scatter)
     misfit = (cost > _MISFIT) | (scatter * spacing > _MOST_TURNS)
-
-    def spread(values: np.ndarray, outside: float | bool = np.nan) -> np.ndarray:
-        array = np.full(mask.shape, outside, bool if outside is False else np.float32)
-        array[mask] = values
-        return array
-
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * fat / (water + fat)
     return TwoEchoes(
-        *(spread(each) for each in (percent, sd, water, fat, field, margin)),
-        spread(misfit, False),
+        *(spread(mask, each) for each in (percent, sd, water, fat, field, margin)),
+        spread(mask, misfit, False, bool),
         unlike,
         noise,
     )
@@ -191,12 +188,14 @@ class _Voxels:
         columns = np.stack([np.ones_like(model.fat), model.fat], 1)
         self.inverse = np.linalg.inv((columns.conj().T @ columns).real)
 
-    def near(self, around: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def near(
+        self, around: np.ndarray, scatter: np.ndarray, progress: Progress | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The likeliest field with that around as a prior, and its squared distance in SDs."""
         field, cost = np.empty((2, len(around)))
 
         def search(part: slice) -> None:
-            energy = (np.abs(self.signals[part]) ** 2).sum(1)
+            energy = (np.abs(self.signals[part].astype(complex)) ** 2).sum(1)
             middle, width, noise = around[part], scatter[part], self.noise[part]
             costs = np.stack([
                 (energy - self._projected(part, middle + x * width)[0]) / noise**2 + x * x
@@ -209,9 +208,9 @@ class _Voxels:
             bend = np.maximum(before + after - 2 * here, 1e-30)
             shift = (0.5 * (before - after) / bend).clip(-1, 1)
             field[part] = middle + (_STEPS[best] + shift * (_STEPS[1] - _STEPS[0])) * width
-            cost[part] = costs.min(0)
+            cost[part] = np.minimum(costs.min(0), here - 0.25 * (before - after) * shift)
 
-        self._by_parts(search)
+        self._by_parts(search, progress)
         return field, cost
 
     def information(self, field: np.ndarray) -> np.ndarray:
@@ -243,9 +242,9 @@ class _Voxels:
         self._by_parts(fit)
         return water, fat, sd
 
-    def _by_parts(self, work) -> None:
+    def _by_parts(self, work, progress: Progress | None = None) -> None:
         starts = range(0, len(self.signals), _CHUNK)
-        run_parallel(lambda start: work(slice(start, start + _CHUNK)), starts)
+        run_parallel(lambda start: work(slice(start, start + _CHUNK)), starts, progress)
 
     def _projected(self, part: slice, field: np.ndarray):
         """Energy that water and fat of one phase explain, twice their phase, and projections."""
