@@ -69,6 +69,8 @@ def test_chosen_b_values_and_their_order():
     signal[1] *= 1.3  # perfusion at b = 0
     fit = fit_adc(signal, b, b_range=(15, 1000), sigma=1.0)
     assert fit.adc == pytest.approx(0.6, rel=1e-3)
+    signal[2] *= 1.5  # the noise floor at b = 800
+    assert fit_adc(signal, b, b_range=(15, 400), sigma=1.0).adc == pytest.approx(0.6, rel=1e-3)
     with pytest.raises(ValueError, match="within"):
         fit_adc(signal, b, b_range=(2000, 3000))
 

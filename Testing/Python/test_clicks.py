@@ -11,7 +11,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.study_options import parse_click
 from MarrowAssessLib.placement.clicks import regions_from_clicks
-from MarrowAssessLib.placement.judgment import Click, click_doubts
+from MarrowAssessLib.placement.judgment import Click, click_doubts, read_click
 from MarrowAssessLib.sample.phantom import TISSUES
 from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.images.files import write_volume
@@ -251,6 +251,14 @@ def test_marrow_darker_than_a_twentieth_of_what_is_bright_is_doubted(share, said
     region = Region.from_mask("L3 marrow", Role.MARROW, "L3", array < 900)
     doubts = click_doubts(Click(np.full(3, 5.0), Role.MARROW, "L3"), volume, region, [])
     assert doubts == ["The region is almost as dark as air."] * said
+
+
+@pytest.mark.parametrize("role, said", [(Role.NOISE, False), (Role.CSF, True)])
+def test_only_what_is_not_for_the_noise_is_doubted_in_air(role, said):
+    """Air that the scanner has set to 0."""
+    volume = Volume(np.zeros((9, 9, 9)), np.eye(4), "T1")
+    doubts = read_click(volume, (4, 4, 4), role).doubts
+    assert doubts == ("There is no signal round the click: is it air?",) * said
 
 
 @pytest.mark.parametrize("shared, said", [(9, True), (7, False)])

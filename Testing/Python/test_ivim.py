@@ -5,6 +5,7 @@ import pytest
 from PDFFMapperLib.diffusion.adc import fit_adc
 from PDFFMapperLib.diffusion.ivim import fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
+from PDFFMapperLib.diffusion.ivim_kernel import PRIOR_F_WEIGHT, PRIOR_LOG_SD, fit_voxels
 from PDFFMapperLib.diffusion.kurtosis import fit_kurtosis
 from PDFFMapperLib.diffusion.model_choice import MODELS, aicc, choose_model
 from phantoms.diffusion import MARROW_B, bound, ivim_signal, marrow, rician
@@ -196,3 +197,55 @@ def test_an_empty_mask_is_one_clear_error_in_every_fit(fit_series):
     with pytest.raises(ValueError, match="No voxel of the mask can be fitted"):
         nothing = np.where(np.arange(50) < 9, np.nan, 1)[:, None] * phantom.signal
         fit_series(nothing, phantom.b_values, mask=np.arange(50) < 9)
+
+
+@pytest.mark.parametrize("held", [None, (1.5, 0.2)])
+def test_standard_deviations_are_those_of_the_numeric_information(held):
+    """Of S0, D, D*, f and f D*, with the prior's part; a D held still carries its own error."""
+    b, averages, sigma = MARROW_B / 1000, np.linspace(4.0, 20.0, MARROW_B.size), 0.5
+
+    def signal(p):
+        return p[0] * ((1 - p[3]) * np.exp(-b * p[1]) + p[3] * np.exp(-b * p[2]))
+
+    measured = signal([50.0, 1.5, 8.0, 0.3])[None]
+    one = np.ones(1)
+    kept = None if held is None else np.array(held)[:, None]
+    fit = fit_voxels(measured, sigma * one, one, b, averages, False, kept)[:, 0].astype(float)
+    at, step = fit[:4], 1e-5
+    slopes = np.stack([(signal(at + h) - signal(at - h)) / (2 * step) for h in step * np.eye(4)], 1)
+    of_excess = np.array([0, -1, 1, 0]) / (at[2] - at[1])
+    spread = at[3] * (1 - at[3])
+    information = (slopes.T * averages) @ slopes / sigma**2
+    information += np.outer(of_excess, of_excess) / PRIOR_LOG_SD**2
+    information[3, 3] += 2 * PRIOR_F_WEIGHT / spread
+    if held is None:
+        covariance = np.linalg.inv(information)
+    else:  # the others, ln(D* - D) among them, follow D as their equations tell
+        to_excess = np.eye(4)  # D and the others by (S0, D, D* - D, f)
+        to_excess[2, 1] = 1
+        inner = to_excess.T @ information @ to_excess
+        rest = [0, 2, 3]
+        covariance = np.zeros((4, 4))
+        covariance[np.ix_(rest, rest)] = np.linalg.inv(inner[np.ix_(rest, rest)])
+        follow = np.ones(4)
+        follow[rest] = -covariance[np.ix_(rest, rest)] @ inner[rest, 1]
+        covariance += held[1] ** 2 * np.outer(follow, follow)
+        covariance = to_excess @ covariance @ to_excess.T
+    product = np.array([0, 0, at[3], at[2]])
+    expected = [*np.sqrt(np.diag(covariance)), np.sqrt(product @ covariance @ product)]
+    assert fit[4:9] == pytest.approx(expected, rel=0.01)
+
+
+def test_goodness_of_fit_counts_each_measurement_by_its_averages():
+    b, averages = MARROW_B / 1000, np.where(MARROW_B > 200, 9.0, 1.0)
+    measured = ivim_signal(MARROW_B, 50.0, 1.0, 20.0, 0.2)
+    measured = measured + np.random.default_rng(0).standard_normal(b.size)
+    one = np.ones(1)
+    s0, d, d_star, f, *_, rms, r_squared, _ = fit_voxels(
+        measured[None], one, one, b, averages, False
+    )[:, 0].astype(float)
+    left = measured - ivim_signal(MARROW_B, s0, d, d_star, f)
+    square = np.average(left**2, weights=averages)
+    whole = np.average((measured - np.average(measured, weights=averages)) ** 2, weights=averages)
+    assert rms == pytest.approx(np.sqrt(square), rel=1e-3)
+    assert r_squared == pytest.approx(1 - square / whole, abs=1e-5)

@@ -10,9 +10,20 @@ from MarrowAssessLib.placement.column import renamed
 from MarrowAssessLib.placement.csf import csf_beside
 from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.options import PlacingOptions
+from MarrowAssessLib.placement.star_surface import optimal_surface
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.placement.tissue import muscles_beside
-from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
+from MarrowAssessLib.placement.vertebra import (
+    PATCH_MM,
+    RAYS,
+    SLAB_MM,
+    SOFT_EDGE,
+    UNLIKE_SD,
+    Box,
+    Surface,
+    _best_rectangle,
+    _integrals,
+)
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
@@ -596,3 +607,41 @@ def test_hot_spots_begin_at_two_and_a_half_deviations():
     kept = _typical(values, np.ones(values.shape, bool))
     assert kept[0, 0, :4].tolist() == [True, True, False, False]
     assert 1 - kept.mean() == pytest.approx(0.0124, abs=0.003)  # beyond 2.5 SD of a normal one
+
+
+# --- kernels by hand ---
+
+
+def test_the_optimal_surface_of_a_chain_is_that_of_all_tried():
+    """Five rays, six labels: belief propagation is exact without loops."""
+    rng = np.random.default_rng(0)
+    rays, labels, step_mm = 5, 6, np.linspace(0.5, 1.5, 5)
+    neighbors = np.full((rays, 4), -1)
+    neighbors[1:, 0], neighbors[:-1, 1] = np.arange(rays - 1), np.arange(1, rays)
+    tried = np.stack(np.meshgrid(*[np.arange(labels)] * rays, indexing="ij"), -1).reshape(-1, rays)
+    gaps = np.diff(tried, axis=1)
+    tried, gaps = (each[(np.abs(gaps) <= 3).all(1)] for each in (tried, gaps))
+    for _ in range(20):
+        unary = rng.uniform(0, 3, (rays, labels)).astype(np.float32)
+        costs = unary[np.arange(rays), tried].sum(1)
+        costs += 0.3 * (gaps**2 * step_mm[1:] * step_mm[:-1]).sum(1)
+        found = optimal_surface(unary, neighbors, step_mm, 0.3, 3, 60)
+        assert found.tolist() == tried[costs.argmin()].tolist()
+
+
+def test_without_any_edge_the_rectangle_is_the_one_expected():
+    slabs, weights = np.ones((1, 2 * SLAB_MM + 1, 2 * SLAB_MM + 1)), np.ones(1, np.float32)
+    tilts, costs = np.deg2rad([-8.0, 0.0, 8.0]), np.array([1.0, 0.0, 2.0], np.float32)
+    score, evidence, tilt, u0, u1, v0, v1 = _best_rectangle(
+        slabs, weights, tilts, costs, PATCH_MM, SOFT_EDGE, 34.0, 4.0, 26.0, 4.0, 3.0
+    )
+    assert (tilt, u1 - u0, v1 - v0) == (1, 34, 26)
+    assert score == evidence == 0
+
+
+def test_unlike_signal_counts_by_the_square_of_its_logarithm_up_to_one():
+    weights = np.array([0.75, 0.25], np.float32)
+    half, other = np.exp(0.5 * UNLIKE_SD), np.exp(-2 * UNLIKE_SD)  # 0.5 and 2 SDs from marrow
+    slabs = np.ones((2, 41, 41)) * np.array([half, other])[:, None, None]
+    unlike = _integrals(slabs, weights, 1.0, 0.0, 21, SOFT_EDGE)[-1]
+    assert unlike[-1, -1] == pytest.approx(21**2 * (0.75 * 0.25 + 0.25 * 1), rel=1e-4)

@@ -95,6 +95,16 @@ def test_a_voxel_counts_by_its_part_inside():
     np.testing.assert_allclose(found.weights, [[[1, 0.5], [0, 0]], [[0, 0], [0, 0]]])
 
 
+def test_of_a_region_smaller_than_the_parts_no_more_than_all_lies_inside():
+    """One voxel of 1 mm holds the center of a part of 2 mm."""
+    region = Region.from_mask("L1 marrow", Role.MARROW, "L1", np.ones((1, 1, 1), bool))
+    grid, image = np.eye(4), np.diag([12.0, 12.0, 12.0, 1.0])
+    grid[:3, 3] = 1.0
+    found = coverage(region, Volume(region.mask, grid), Volume(np.zeros((1, 1, 1)), image))
+    assert found.weights.sum() == pytest.approx(6**-3)
+    assert found.inside == 1
+
+
 @pytest.mark.parametrize("rounding", [-1e-13, 1e-13])
 def test_the_last_digit_of_a_grid_covers_no_other_voxels(rounding):
     """Parts of PET voxels whose centers lie between two voxels of the region."""

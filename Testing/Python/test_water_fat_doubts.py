@@ -5,6 +5,14 @@ import pytest
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
+from PDFFMapperLib.water_fat.voxel_fit import (
+    FRACTION_BIAS,
+    FRACTION_VARIANCE,
+    R2STAR_BIAS,
+    R2STAR_VARIANCE,
+    TOTAL_VARIANCE,
+    fit_voxels,
+)
 from phantoms.water_fat import SIX_ECHOES_S
 
 SETTLED = {"precession": "as given", "readout": "unipolar", "common_phase": True}
@@ -80,3 +88,65 @@ def test_what_the_model_does_not_explain_is_marked(island):
     poor = result.doubt & Doubt.POOR_FIT > 0
     assert poor[apart].mean() > 0.5 and not result.confident[poor].any()
     assert poor[(signal > 0) & ~apart].mean() < 0.001
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+@pytest.mark.parametrize("common", [True, False])
+def test_variances_and_second_order_bias_are_those_of_numeric_derivatives(common, weight):
+    """Box 1971: the bias is -1/2 C J' tr(C H), and the fraction's own curvature with one phase.
+
+    Unknowns: water and fat at the first echo (and a phase of both, or two parts each),
+    off-resonance in rad and decay, both over the span of the echoes. A prior may expect the true
+    decay. Without it phases of their own leave no bias: the model is a holomorphic function of its
+    complex unknowns.
+    """
+    times = SIX_ECHOES_S
+    fat, span = fat_spectrum().modulation(times, 3.0), np.ptp(times)
+
+    def amplitudes(x):
+        return (x[0], x[1], x[2]) if common else (x[0] + 1j * x[1], x[2] + 1j * x[3], 0.0)
+
+    def signal(x):
+        water, lipid, phase = amplitudes(x)
+        turn = 1j * phase + (1j * x[-2] - x[-1]) * (times - times[0]) / span
+        values = (water + lipid * fat) * np.exp(turn)
+        return np.concatenate([values.real, values.imag])
+
+    def total(x):
+        water, lipid, _ = amplitudes(x)
+        return np.array([water + lipid if common else abs(water) + abs(lipid)])
+
+    def fraction(x):
+        return (amplitudes(x)[1] if common else abs(amplitudes(x)[1])) / total(x)
+
+    at = np.array([0.65, 0.35, 0.4, 0.9, 0.7] if common else [0.6, 0.2, 0.15, -0.3, 0.9, 0.7])
+    steps = 1e-4 * np.eye(len(at))
+
+    def slopes(of, x=at):
+        return np.stack([(of(x + h) - of(x - h)) / 2e-4 for h in steps], 1)
+
+    def bends(of):
+        return np.stack([(slopes(of, at + h) - slopes(of, at - h)) / 2e-4 for h in steps], 2)
+
+    jacobian = slopes(signal)
+    information = jacobian.T @ jacobian
+    information[-1, -1] += weight
+    covariance = np.linalg.inv(information)
+    bias = -0.5 * covariance @ jacobian.T @ np.einsum("nij,ij->n", bends(signal), covariance)
+    gradient, of_total = slopes(fraction)[0], slopes(total)[0]
+    own = 0.5 * np.sum(bends(fraction)[0] * covariance) if common else 0.0
+
+    parts = signal(at).reshape(2, 1, -1)
+    fit = fit_voxels(
+        (parts[0] + 1j * parts[1]).astype(np.complex64), times, fat, common, np.nan,
+        np.array([at[-2] / (2 * np.pi * span)], np.float32), np.array([at[-1] / span]),
+        np.array([weight * span**2]),
+    )[0]  # fmt: skip
+    for column, expected in (
+        (FRACTION_VARIANCE, gradient @ covariance @ gradient),
+        (TOTAL_VARIANCE, of_total @ covariance @ of_total / total(at)[0] ** 2),
+        (R2STAR_VARIANCE, covariance[-1, -1] / span**2),
+        (R2STAR_BIAS, bias[-1] / span),
+        (FRACTION_BIAS, gradient @ bias + own),
+    ):
+        assert fit[column] == pytest.approx(expected, rel=1e-3, abs=1e-5), column

@@ -66,6 +66,15 @@ def test_the_noise_is_found_with_and_without_air(complex_valued, air):
     assert signal_mask(echoes)[marrow].mean() > 0.99
 
 
+def test_speckle_that_decays_is_not_taken_for_the_noise_of_air():
+    """As ghosts of moving fat: it scatters as noise does, but from echo to echo it fades."""
+    rng = np.random.default_rng(0)
+    parts = rng.standard_normal((2, 2, 4, 64, 64))
+    echoes = parts[0] + 1j * parts[1]
+    echoes[..., 16:] *= np.array([20.0, 5.0])[:, None, None, None]
+    assert background_noise(echoes) == pytest.approx(1, rel=0.05)
+
+
 def test_air_of_rounded_values_is_no_signal():
     phantom = spine_phantom((4, 48, 48), snr=2000)
     echoes = np.round(60 * np.abs(phantom.echoes)) * np.exp(1j * np.angle(phantom.echoes))

@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
-from PDFFMapperLib.water_fat.magnitude import _bessel_ratio, _log_bessel, magnitude_water_fat
+from PDFFMapperLib.water_fat.magnitude import (
+    _bessel_ratio,
+    _log_bessel,
+    _result,
+    magnitude_water_fat,
+)
 from PDFFMapperLib.water_fat.products import fat_fraction_of_images, two_point_fat_fraction
+from PDFFMapperLib.water_fat.separation import Doubt
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from PDFFMapperLib.water_fat.t1_bias import saturation, t1_corrected_fat_fraction
 from phantoms.water_fat import TISSUES, spine_phantom
@@ -14,6 +20,23 @@ def test_bessel_functions():
     for x in (1e-6, 0.1, 1.0, 5.0, 11.9, 12.1, 40.0, 1000.0):
         assert _bessel_ratio(x) == pytest.approx(i1e(x) / i0e(x), rel=1e-4)
         assert _log_bessel(x) == pytest.approx(np.log(i0e(x)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("r2star", "margin", "doubt"),
+    [
+        (40, 4.1, 0),
+        (40, 3.9, Doubt.SWAP_RISK),  # twice the log-likelihood ratio; 3.84 is p = 0.05
+        (-199, 9, 0),
+        (-200, 9, Doubt.FAILED),
+        (3000, 9, Doubt.FAILED),
+    ],
+)
+def test_a_close_likelihood_and_an_impossible_decay_are_marked(r2star, margin, doubt):
+    fits = np.array([[0.7, 0.3, r2star, 1e-4, 1.0, 1.0, margin]], np.float32)
+    found = _result(np.ones((1, 1, 1), bool), fits, np.ones((6, 1)), 0.01)
+    assert found.doubt.item() == doubt
+    assert np.isnan(found.pdff_percent.item()) == (doubt == Doubt.FAILED)
 
 
 def test_magnitudes_over_the_whole_range():

@@ -136,6 +136,8 @@ def test_water_plus_fat_near_nothing_has_no_pdff():
     assert np.isnan(result.pdff_percent[canceled]).all()
     assert not canceled[[0, 1, 3]].any()
     assert np.nanmax(np.abs(result.pdff_percent)) < 1000
+    apart = separated(phantom, mask=body, r2star_model="separate")
+    assert np.isnan(apart.pdff_percent[canceled]).all()
 
 
 @pytest.mark.parametrize("complex_valued", [True, False])

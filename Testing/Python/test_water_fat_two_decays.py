@@ -106,6 +106,18 @@ def test_a_voxel_that_only_two_decays_fit_is_no_poor_fit_any_more():
     assert not both.doubt[at] & Doubt.POOR_FIT
 
 
+def test_a_voxel_that_two_decays_do_not_fit_either_is_a_poor_fit():
+    phantom = spine_phantom((1, 32, 32), EIGHT_ECHOES_S, 300)
+    inside = np.argwhere(phantom.labels > 0)
+    at = tuple(inside[len(inside) // 2])
+    phantom.echoes[(3, *at)] *= 1.5
+    both = separated(phantom, r2star_model="separate")
+    assert 5 < both.residual_percent[at] < 50
+    assert both.doubt[at] & Doubt.POOR_FIT
+    others = (phantom.labels > 0) & (both.doubt & Doubt.POOR_FIT > 0)
+    assert others.sum() == 1
+
+
 def test_information_gain_of_equal_fits_is_the_price_of_the_unknowns():
     assert information_gain(np.array([1.0]), np.array([1.0]), np.array([100.0]), 6)[0] < -200
     assert information_gain(np.array([1.0]), np.array([0.5]), np.array([100.0]), 6)[0] > 0
