@@ -12,6 +12,7 @@ from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.study_options import parse_click
 from MarrowAssessLib.placement.clicks import regions_from_clicks
 from MarrowAssessLib.placement.judgment import Click, click_doubts, read_click
+from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.sample.phantom import TISSUES
 from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.images.files import write_volume
@@ -259,6 +260,20 @@ def test_only_what_is_not_for_the_noise_is_doubted_in_air(role, said):
     volume = Volume(np.zeros((9, 9, 9)), np.eye(4), "T1")
     doubts = read_click(volume, (4, 4, 4), role).doubts
     assert doubts == ("There is no signal round the click: is it air?",) * said
+
+
+@pytest.mark.parametrize("beside_mm, refused", [(45, True), (42, False)])
+def test_a_vertebra_is_drawn_anew_up_to_one_pitch_from_where_it_is(beside_mm, refused):
+    """43.4 mm of a body 28 mm high: beyond that another body was clicked."""
+    volume = Volume(np.ones((101, 9, 101)), np.eye(4), "T1")
+    drawn = KnownLevel("L3", np.array([50.0, 4.0, 50.0]), 28.0)
+    held = {(Role.MARROW, "L3")}
+    point = (50.0 + beside_mm, 4.0, 50.0)
+    if refused:
+        with pytest.raises(ValueError, match="L3 is drawn already, 45 mm from this click"):
+            read_click(volume, point, Role.MARROW, "L3", known=[drawn], held=held)
+    else:
+        assert read_click(volume, point, Role.MARROW, "L3", known=[drawn], held=held).site == "L3"
 
 
 @pytest.mark.parametrize("shared, said", [(9, True), (7, False)])
