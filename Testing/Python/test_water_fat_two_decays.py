@@ -106,6 +106,15 @@ def test_a_voxel_that_only_two_decays_fit_is_no_poor_fit_any_more():
     assert not both.doubt[at] & Doubt.POOR_FIT
 
 
+def test_one_decay_is_kept_where_two_would_leave_the_pdff_unknown():
+    """Of water without fat: the decay of fat, and with it the PDFF, could be anything."""
+    phantom = spine_phantom((4, 40, 40), snr=60)
+    both = separated(phantom, r2star_model="separate")
+    assert np.nanmax(both.pdff_sd[both.confident]) < 16
+    error = np.abs(both.pdff_percent - phantom.pdff)[(phantom.labels > 0) & both.confident]
+    assert error.max() < 30
+
+
 def test_a_voxel_that_two_decays_do_not_fit_either_is_a_poor_fit():
     phantom = spine_phantom((1, 32, 32), EIGHT_ECHOES_S, 300)
     inside = np.argwhere(phantom.labels > 0)

@@ -490,6 +490,9 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
     water, fat, of_water, of_fat, offset, squares, variance = columns.T[:7]
     usable = np.isfinite(squares) & (fits[:, CONVERGED] > 0)
     usable &= result.doubt[mask] & Doubt.CANCELED == 0
+    noise = _pooled_noise(mask, squares, ~usable, 2 * echoes - 6)
+    # The decay of what is hardly there is not told, and spoils the PDFF with it.
+    usable &= noise * np.sqrt(variance) < 2 * USELESS_PDFF
     if select:
         sums = []
         for values in (fits[:, RESIDUAL], squares, np.ones(len(index))):
@@ -497,7 +500,6 @@ def _separate_decays(result, signals, model, fits, select: bool) -> str:
         chosen = usable & (information_gain(*sums, echoes) > 0)
     else:
         chosen = usable
-    noise = _pooled_noise(mask, squares, ~usable, 2 * echoes - 6)
     energy = (fits[:, RESIDUAL] / (result.residual_percent[mask] / 100) ** 2).astype(np.float32)
     residual = 100 * np.sqrt(squares / np.maximum(energy, 1e-30))
     doubt = result.doubt[mask]
