@@ -249,6 +249,27 @@ def test_reference_curves_hold_their_shares_and_find_the_truth():
     assert reference_curve(np.arange(30.0), np.arange(30.0)) is None
 
 
+def test_scanners_that_differ_are_told_beside_the_curve():
+    """Half of the people on a scanner that reads 4 higher, about one SD at 50 years."""
+    ages, values = people(200, 3)
+    scanners = ["A", "B"] * 100
+    told = reference_curve(ages, values + 4 * np.array([0, 1] * 100)).shifts(scanners)
+    assert told["A"][2] < -0.2 and told["B"][1] > 0.2
+    assert told["B"][0] - told["A"][0] == pytest.approx(1.0, abs=0.3)
+    assert reference_curve(ages, values).shifts(scanners) == {}
+    few = ["A"] * 196 + ["B"] * 4
+    assert reference_curve(ages, values + 9 * (np.array(few) == "B")).shifts(few) == {}
+    rows = [
+        row(f"{n}", 1, "L3", value, scanner=one, age_years=age)
+        for n, (age, value, one) in enumerate(zip(ages, values, scanners, strict=True))
+    ]
+    for one in rows[1::2]:
+        one["value"] += 4
+    notes = comparison(rows, normal="all").notes
+    assert any("L3, F: normal people of scanner B lie +0" in note for note in notes)
+    assert any("fit the curve of one scanner alone before it judges" in note for note in notes)
+
+
 def row(patient, session, site, value, **facts):
     return {
         "study": f"{patient}-{session}", "patient": patient, "session": session,

@@ -253,6 +253,7 @@ def _patient(own: list[Value]) -> dict:
     return {
         "value": fmean(one.value for one in own),
         "group": next((f["group"] for f in facts if f["group"]), None),
+        "scanner": next((f["scanner"] for f in facts if f["scanner"]), None),
         "age_years": fmean(ages) if ages else math.nan,
         "is_male": math.nan if sex is None else float(sex == "M"),
     }
@@ -298,6 +299,12 @@ def _add_curves(found: Comparison, place: dict, values: list[Value], normal: str
                 for p in PERCENTS}  # fmt: skip
         found.curves.append(row)
         found.fitted.append(curve)
+        for scanner, (shift, low, high) in curve.shifts([one["scanner"] for one in own]).items():
+            found.notes.append(
+                f"{QUANTITIES[place['quantity']].name} {place['site']}, {sex}: normal people of "
+                f"scanner {scanner} lie {shift:+.1f} SD ({low:+.1f} to {high:+.1f}) from the curve "
+                "of all; fit the curve of one scanner alone before it judges a patient."
+            )
         found.controls += [
             place | {"sex": sex, "age_years": one["age_years"], "value": one["value"]}
             for one in own

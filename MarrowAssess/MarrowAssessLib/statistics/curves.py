@@ -7,7 +7,7 @@ and Fredriks 2001, doi 10.1002/sim.746.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from MarrowAssessLib.references.age_fit import (
 
 PERCENTS = (3, 10, 50, 90, 97)
 OUTER_FROM = 100  # people from which on the outermost percentiles are told
+FEWEST_OF_SCANNER = 5  # people who tell how it differs
+UNLIKE = 0.01  # p of scanners that differ; each site and sex is asked
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,29 @@ class ReferenceCurve:
         for percent in self.percents:
             z = float(norm.ppf(percent / 100))
             yield percent, ages, np.array([self.fitted.value_at(age, z) for age in ages])
+
+    def shifts(self, scanners: Sequence[str | None]) -> dict[str, tuple[float, float, float]]:
+        """How far the people of each scanner lie from the curve of all, in SD, with 95 % interval.
+
+        Args:
+            scanners: of each of the people, None where it is not known.
+
+        Returns:
+            Empty where fewer than two scanners have five people, or they differ no more than by
+            chance (analysis of variance of the z-scores, p of 0.01).
+        """
+        from scipy.stats import f_oneway, t
+
+        named = np.array([one or "" for one in scanners], object)
+        of_each = {one: self.z[named == one] for one in sorted(set(named) - {""})}
+        of_each = {one: z for one, z in of_each.items() if len(z) >= FEWEST_OF_SCANNER}
+        if len(of_each) < 2 or not f_oneway(*of_each.values()).pvalue < UNLIKE:
+            return {}
+        found = {}
+        for one, z in of_each.items():
+            half = float(t.ppf(0.975, len(z) - 1)) * z.std(ddof=1) / math.sqrt(len(z))
+            found[one] = (float(z.mean()), float(z.mean() - half), float(z.mean() + half))
+        return found
 
     def worm(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Expected z, observed minus expected, and its 95 % limit; 19 of 20 points lie within."""
