@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
 from PDFFMapperLib.dicom.segmentation import is_segmentation
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.dicom import LoadedDicom
 from PDFFMapperLib.scene.folders import put_beside
 from PDFFMapperLib.scene.volumes import volume_from_node
@@ -19,10 +21,12 @@ def load_segmentations(loaded: LoadedDicom) -> list[slicer.vtkMRMLSegmentationNo
 
     They are taken from what counts as left out; of one that cannot be used a note says why.
     """
+    files = [file for file in loaded.others if is_segmentation(file)]
+    volumes = [volume_from_node(node) for node in loaded.nodes] if files else []
     nodes = []
-    for file in [file for file in loaded.others if is_segmentation(file)]:
+    for file in files:
         try:
-            nodes.append(_load(file, loaded))
+            nodes.append(_load(file, loaded, volumes))
         except ValueError as why:
             loaded.notes.append(str(why))
             continue
@@ -32,8 +36,9 @@ def load_segmentations(loaded: LoadedDicom) -> list[slicer.vtkMRMLSegmentationNo
     return nodes
 
 
-def _load(file: Path, loaded: LoadedDicom) -> slicer.vtkMRMLSegmentationNode:
-    volumes = [volume_from_node(node) for node in loaded.nodes]
+def _load(
+    file: Path, loaded: LoadedDicom, volumes: Sequence[Volume]
+) -> slicer.vtkMRMLSegmentationNode:
     found = regions_from_segmentation(file, volumes)
     under = [n for n, one in enumerate(volumes) if one.same_grid(found.grid)]
     if not under:
