@@ -205,6 +205,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.visit.show(anew=False)
         self.age.show(anew=False)
         self.results.followChoice()
+        self.results.make_room()  # the study's line has changed
         self.measuring.followChoices()
 
     def checkCanApply(self) -> None:

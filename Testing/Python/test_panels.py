@@ -570,6 +570,16 @@ def test_the_matrix_is_as_high_as_its_rows(panel, sample):
     assert table.minimumHeight() == table.maximumHeight() > rows
 
 
+def test_words_that_get_shorter_leave_no_gap(panel, sample):
+    panel.ui.resultsCollapsibleButton.qobject.resize(400, 600)
+    applied(panel)
+    long = panel.ui.verdictLabel.minimumHeight
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(sample.volumes["T1"])
+    short = panel.ui.verdictLabel.minimumHeight
+    assert panel.ui.verdictLabel.text.startswith("No assessment yet")
+    assert 0 < short < long / 2
+
+
 def test_a_click_on_a_number_shows_region_reference_and_curve(panel, sample, monkeypatch):
     applied(panel)
     plot = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode", "plot")

@@ -142,5 +142,6 @@ class MeasuringRow:
                 self.measure()
             except (ValueError, OSError) as error:  # a popup at every stroke is not right
                 self._ui.verdictLabel.text = html.escape(str(error))
+                self._results.make_room()
             return
         self._results.show()

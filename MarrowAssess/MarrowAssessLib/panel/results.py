@@ -117,6 +117,7 @@ class ResultsPane:
             self._said_shown,
             window.lightness() < DARK_BELOW,
         )
+        self.make_room()
 
     def onSaidLink(self, link: str) -> None:
         """Show or hide what is said of values without a z-score."""
@@ -192,15 +193,16 @@ class ResultsPane:
         for label, shown in ((self._ui.cellLabel, text), (self._ui.recordsLabel, links)):
             label.text = shown
             label.visible = bool(shown)
-        self._make_room()
+        self.make_room()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Wrapped labels as high as their lines: they ask for less, and lie on each other then."""
         width = self._ui.resultsCollapsibleButton.width - 2 * MARGIN
         if width < NARROWEST:  # not yet laid out
             return
         for name in ("studyLabel", "verdictLabel", "cellLabel", "recordsLabel"):
             label = getattr(self._ui, name)
+            label.minimumHeight = 0  # or what was said before counts in the height
             label.minimumHeight = label.heightForWidth(width) if label.text else 0
 
     @property
