@@ -12,6 +12,7 @@ import pytest
 from conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+MODULES = ("MarrowAssess", "PDFFMapper")
 
 
 def block(marker: str) -> str:
@@ -251,6 +252,25 @@ def test_console_code(folder):
 def test_pictures_are_there():
     for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
         assert (REPOSITORY / path).is_file(), path
+
+
+def test_what_the_tutorials_name_stands_in_the_panels():
+    from PDFFMapperLib.recipes import FAMILIES
+
+    tutorials = re.findall(
+        r"^## Five minutes with \w+ in Slicer$(.*?)(?=^## )", README, re.M | re.S
+    )
+    text = re.sub(r"!\[.*?\)|\*\*.*?\*\*|`.*?`|R2\*", "", "".join(tutorials), flags=re.S)
+    named = {" ".join(one.split()) for one in re.findall(r"\*([^*]+)\*", text)}
+    forms = [REPOSITORY / name / "Resources/UI" / f"{name}.ui" for name in MODULES]
+    shown = set(re.findall(r"<string>(.*?)</string>", "".join(f.read_text("utf-8") for f in forms)))
+    shown |= {family.title for family in FAMILIES} | {"Method:", *MODULES}
+    shown = {re.sub(r"^\d\. |:$| [▲▼]$", "", one) for one in shown}
+    in_menus = {one for one in named if one.startswith("Sample Data > ")}
+    assert len(named) > 20 and named - in_menus <= shown
+    source = (REPOSITORY / "MarrowAssess/MarrowAssessLib/panel/sample_data.py").read_text("utf-8")
+    for one in in_menus:
+        assert f'"{one.split(" > MarrowAssess > MarrowAssess")[1]}"' in source, one
 
 
 def test_radiomics_command(folder):
