@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PDFFMapperLib.diffusion import ivim_bayes
 from PDFFMapperLib.diffusion.ivim import fit_ivim
 from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
 from phantoms.diffusion import MARROW_B, ivim_signal, marrow
@@ -36,6 +37,30 @@ def test_the_distribution_is_learned(shrunk):
     mean = mass @ learned.d
     assert mean == pytest.approx(0.55, abs=0.03)
     assert np.sqrt(mass @ (learned.d - mean) ** 2) == pytest.approx(0.144, abs=0.03)
+
+
+@pytest.mark.parametrize("height", [1.0, 0.7])
+def test_single_precision_sums_what_double_does(shrunk, height, monkeypatch):
+    """Whatever height of the own fit the likelihoods are counted from."""
+    phantom, learned = marrow(500, 30, seed=22), shrunk[1].distribution
+    estimates = ivim_bayes._estimates
+    monkeypatch.setattr(
+        ivim_bayes, "_estimates", lambda own: [height * estimates(own)[0], *estimates(own)[1:]]
+    )
+    fit = fit_ivim_hierarchical(
+        phantom.signal, MARROW_B, sigma=phantom.sigma, distribution=learned, noise="gaussian"
+    )
+    d_star, f, d = (
+        x.ravel() for x in np.meshgrid(learned.d_star, learned.f, learned.d, indexing="ij")
+    )
+    curves = ivim_signal(MARROW_B, 1.0, d, d_star, f)
+    squares = np.sum(curves**2, 1)
+    gains = (phantom.signal.astype(float) / phantom.sigma @ curves.T) ** 2 / (2 * squares)
+    mass = np.exp(gains - gains.max(1, keepdims=True)) * learned.weights.ravel() / np.sqrt(squares)
+    mass /= mass.sum(1, keepdims=True)
+    for name, nodes in (("d", d), ("d_star", d_star), ("f", f), ("f_d_star", f * d_star)):
+        apart = np.abs(getattr(fit, name) - mass @ nodes)
+        assert np.max(apart / getattr(fit, f"{name}_sd")) < 0.005, name
 
 
 def test_a_region_of_two_tissues_keeps_both():

@@ -24,6 +24,19 @@ def _all_single(x, large, out):
         out[4, k] = vector_math.rician_information_single(x[k])
 
 
+@njit
+def _powers(x, out):
+    for k in range(x.size):
+        out[k] = vector_math.power_of_two(x[k])
+
+
+def test_powers_of_two():
+    x = np.linspace(-125, 125, 20_001, dtype=np.float32)
+    found = np.empty_like(x)
+    _powers(x, found)
+    assert np.abs(found / np.exp2(x.astype(float)) - 1).max() < 7.9e-5
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_single_precision_is_near_double(answers, large):
     x, out = answers

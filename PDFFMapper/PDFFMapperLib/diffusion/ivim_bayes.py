@@ -26,7 +26,13 @@ from numba import njit
 
 from PDFFMapperLib.diffusion.ivim import IvimFit, fit_prepared, prepared
 from PDFFMapperLib.diffusion.ivim_kernel import PRIOR_EXCESS, PRIOR_LOG_SD
-from PDFFMapperLib.diffusion.vector_math import LEAST, bessel, exp_negative
+from PDFFMapperLib.diffusion.vector_math import (
+    LEAST_SINGLE,
+    bessel_single,
+    exp_single,
+    power_of_two,
+    viewer,
+)
 from PDFFMapperLib.diffusion.voxelwise import Voxels, run_blocks
 from PDFFMapperLib.maps.progress import Progress, share, tell
 
@@ -48,6 +54,11 @@ _TOLD = 20
 _TOO_CLEAR = 1e6
 """Half the squared signal over noise beyond which single precision cannot tell nodes apart, and
 no prior is needed: such voxels (SNR above 500) keep their own fit."""
+_BITS = np.float32(math.log2(math.e))
+"""Log-likelihoods over the grid are those to the base of 2, whose powers are the cheapest."""
+_LEAST_POWER, _LARGEST_POWER = np.float32(-43), np.float32(43)
+_TABLED = np.float32(-5.5 * math.log2(math.e))
+"""Nodes less likely than the best by this are not learned from."""
 _MISFIT = 3.0
 """A voxel whose best grid node is less likely than its own fit by this (ln) keeps its own fit."""
 
@@ -358,7 +369,9 @@ def _smoothed(
 
 
 def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, ...]:
-    """Weighted decays to project signals on, the nodes, 1 / 2 |curve|^2 and the prior of each."""
+    """Weighted decays to project signals on (slow, then fast ones), the nodes of D* and f, log2(e)
+    / 2 |curve|^2 and the prior of each node.
+    """
     d, d_star, f = distribution.d, distribution.d_star, distribution.f
     slow, fast = np.exp(-d[:, None] * voxels.b), np.exp(-d_star[:, None] * voxels.b)
     averages = voxels.averages
@@ -370,110 +383,96 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
     # Integrating S0 out with a flat prior multiplies the likelihood by 1 / |curve|.
     prior = distribution.weights / np.sqrt(squares)
     return (
-        np.ascontiguousarray((slow * averages).T),
-        np.ascontiguousarray((fast * averages).T),
+        np.ascontiguousarray((np.concatenate([slow, fast]) * averages).T, np.float32),
         d_star.astype(np.float32),
         f.astype(np.float32),
-        (0.5 / squares).astype(np.float32).reshape(d_star.size, -1),
+        (0.5 * _BITS / squares).astype(np.float32).reshape(d_star.size, -1),
         (prior / prior.max()).astype(np.float32).reshape(d_star.size, -1),
     )
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _exp(x):
-    """exp(x) for |x| <= 30 in single precision, which compilers vectorize; error below x^4 1e-7."""
-    x *= np.float32(1 / 64)
-    one = np.float32(1)
-    y = one + x * (one + x * (np.float32(1 / 2) + x * np.float32(1 / 6)))
-    y *= y
-    y *= y
-    y *= y
-    y *= y
-    y *= y
-    return y * y
-
-
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q):
+def _project(
+    signal, sigma, precision, own, b, averages, rician, v, decays, target, of_f, projected, slow
+):
     """Signals freed of the Rician bias at the voxel's own fit, and their projections.
 
-    Returns the squared distance of the own fit and the squared length, in units of the scatter.
-    """
-    s0, d, d_star, f = own[0][v] / sigma[v], own[1][v], own[2][v], own[3][v]
-    squares = 0.0
-    length = 0.0
-    root = math.sqrt(precision[v])
-    for k in range(b.size):
-        m = signal[v, k] / sigma[v]
-        nu = s0 * ((1.0 - f) * exp_negative(-b[k] * d) + f * exp_negative(-b[k] * d_star))
-        _, ratio = bessel(max(m * nu, LEAST), False)
-        target[k] = root * (m * ratio if rician and m > 0.0 else m)
-        squares += averages[k] * (target[k] - root * nu) ** 2
-        length += averages[k] * target[k] ** 2
-    p[:] = np.float32(0)
-    q[:] = np.float32(0)
-    for k in range(b.size):
-        along = np.float32(target[k])
-        for i in range(p.size):
-            p[i] += slow[k, i] * along
-        for j in range(q.size):
-            q[j] += fast[k, j] * along
-    return squares, length
+    `target` gets the signals, `projected` their projections on the decays, `slow` the slow part of
+    each node's, where the (f, D) plane is laid out as one run, long enough to be vectorized.
 
-
-@njit(cache=True, fastmath=True, nogil=True)
-def _lay_out(p, grid_f, plane_slow, plane_f):
-    """The slow part of each node's projection, and its f: the (f, D) plane is laid out as one run,
-    long enough to be vectorized.
+    Returns half of what the own fit explains of the squared length, in units of the scatter.
     """
-    c = 0
-    for n in range(grid_f.size):
-        for i in range(p.size):
-            plane_slow[c] = (np.float32(1) - grid_f[n]) * p[i]
-            plane_f[c] = grid_f[n]
-            c += 1
+    one = np.float32(1)
+    scale = np.float32(1 / sigma[v])
+    s0, f = np.float32(own[0][v]) * scale, np.float32(own[3][v])
+    d, d_star = np.float32(own[1][v]), np.float32(own[2][v])
+    root = np.float32(math.sqrt(precision[v]))
+    explained = np.float32(0)
+    for k in range(b.size):
+        m = np.float32(signal[v, k]) * scale
+        nu = s0 * ((one - f) * exp_single(-b[k] * d) + f * exp_single(-b[k] * d_star))
+        _, ratio = bessel_single(max(m * nu, np.float32(LEAST_SINGLE)), False)
+        along = root * (m * ratio if rician and m > np.float32(0) else m)
+        expected = root * nu
+        target[k] = along
+        explained += averages[k] * expected * (along + along - expected)
+    projected[:] = np.float32(0)
+    for k in range(b.size):
+        along = target[k]
+        for i in range(projected.size):
+            projected[i] += decays[k, i] * along
+    nodes = slow.size // of_f.size
+    for n in range(of_f.size):
+        rest, start = one - of_f[n], n * nodes
+        for i in range(nodes):
+            slow[start + i] = rest * projected[i]
+    return np.float32(0.5) * explained
 
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _likelihoods(
     signal, sigma, precision, own, b, averages, rician,
-    slow, fast, grid_dstar, grid_f, half_inverse, prior, first, last, ends, columns, values,
+    decays, grid_dstar, grid_f, half_inverse, prior, first, last, ends, columns, values,
 ):  # fmt: skip
     """Likelihood times prior of the nodes that matter, as some rows of a sparse matrix.
 
     Rows stay empty when the space given is used up.
     """
-    p = np.empty(slow.shape[1], np.float32)
-    q = np.empty(fast.shape[1], np.float32)
-    plane_slow = np.empty(half_inverse.shape[1], np.float32)
-    plane_f = np.empty(half_inverse.shape[1], np.float32)
+    projected = np.empty(decays.shape[1], np.float32)
+    slow = np.empty(half_inverse.shape[1], np.float32)
+    quick = projected[slow.size // grid_f.size :]
+    plane_f = np.repeat(grid_f, slow.size // grid_f.size)
     gained = np.empty(half_inverse.shape, np.float32)
-    highest = np.empty(half_inverse.shape[1], np.float32)
-    target = np.empty(b.size)
+    target = np.empty(b.size, np.float32)
+    single_b, counts = b.astype(np.float32), averages.astype(np.float32)
     filled = ends[first]
     for v in range(first, last):
         ends[v + 1] = filled
         if filled + prior.size > columns.size:
             continue
-        _project(signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q)
-        _lay_out(p, grid_f, plane_slow, plane_f)
-        highest[:] = np.float32(0)
-        for j in range(q.size):
-            quick, inverse, of_plane = q[j], half_inverse[j], gained[j]
-            for c in range(plane_slow.size):
-                product = plane_slow[c] + plane_f[c] * quick
+        _project(
+            signal, sigma, precision, own, single_b, counts, rician, v,
+            decays, target, grid_f, projected, slow,
+        )  # fmt: skip
+        best = np.int32(0)
+        for j in range(quick.size):
+            fast, inverse, of_plane = quick[j], half_inverse[j], gained[j]
+            for c in range(slow.size):
+                product = slow[c] + plane_f[c] * fast
                 x = product * product * inverse[c]
                 of_plane[c] = x
-                highest[c] = x if x > highest[c] else highest[c]  # vectorized, unlike max()
-        top = highest.max()
-        if top > _TOO_CLEAR:
+                # Numbers above 0 are in the order of their bits, whose largest is vectorized.
+                bits = viewer(x, np.int32)
+                best = bits if bits > best else best
+        top = viewer(best, np.float32)
+        if top > _TOO_CLEAR * _BITS:
             continue
-        for j in range(q.size):
-            for c in range(plane_slow.size):
+        for j in range(quick.size):
+            for c in range(slow.size):
                 x = gained[j, c] - top
-                if x > np.float32(-5.5):
-                    columns[filled] = j * plane_slow.size + c
-                    values[filled] = _exp(x) * prior[j, c]
+                if x > _TABLED:
+                    columns[filled] = j * slow.size + c
+                    values[filled] = power_of_two(x) * prior[j, c]
                     filled += 1
         ends[v + 1] = filled
 
@@ -518,9 +517,37 @@ def _mean_sd(mass, nodes, edges):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
+def _over_grid(slow, plane_f, quick, half_inverse, prior, reached, plane, mass, mass_f, mass_f2):
+    """Posterior of one voxel, times 2^-reached: summed over D* into `plane`, and per D* its mass
+    and those of f and f^2. Returns the log2-likelihood of the best node, less `reached`.
+    """
+    plane[:] = np.float32(0)
+    best = np.int32(0)
+    for j in range(quick.size):
+        fast, inverse, before = quick[j], half_inverse[j], prior[j]
+        total = np.float32(0)
+        of_f = np.float32(0)
+        of_f2 = np.float32(0)
+        for c in range(plane.size):
+            product = slow[c] + plane_f[c] * fast
+            x = product * product * inverse[c]
+            bits = viewer(x, np.int32)  # in the order of the numbers, and vectorized
+            best = bits if bits > best else best
+            x -= reached
+            y = power_of_two(x if x > _LEAST_POWER else _LEAST_POWER) * before[c]
+            plane[c] += y
+            total += y
+            y *= plane_f[c]
+            of_f += y
+            of_f2 += y * plane_f[c]
+        mass[j], mass_f[j], mass_f2[j] = total, of_f, of_f2
+    return viewer(best, np.float32) - reached
+
+
+@njit(cache=True, fastmath=True, nogil=True)
 def _posteriors(
     signal, sigma, precision, own, b, averages, rician,
-    slow, fast, grid_dstar, grid_f, half_inverse, prior,
+    decays, grid_dstar, grid_f, half_inverse, prior,
     d_edges, d_star_edges, f_edges, out,
 ):  # fmt: skip
     """Sum the posterior over the grid.
@@ -528,70 +555,60 @@ def _posteriors(
     `out` gets, per voxel: S0, D, D*, f, f D*, standard deviations of the last four, RMS residual,
     R^2, log-likelihood lost against the own fit, limits of D, of D*, of f, mass of the last D*.
     """
-    p = np.empty(slow.shape[1], np.float32)
-    q = np.empty(fast.shape[1], np.float32)
-    plane_slow = np.empty(half_inverse.shape[1], np.float32)
-    plane_f = np.empty(half_inverse.shape[1], np.float32)
+    projected = np.empty(decays.shape[1], np.float32)
+    # Each an array of its own: parts of one are not vectorized, as they might overlap.
+    slow = np.empty(half_inverse.shape[1], np.float32)
     plane = np.empty(half_inverse.shape[1], np.float32)
-    highest = np.empty(half_inverse.shape[1], np.float32)
-    target = np.empty(b.size)
+    nodes = slow.size // grid_f.size
+    quick = projected[nodes:]
+    plane_f = np.repeat(grid_f, nodes)
+    target, curve = np.empty(b.size, np.float32), np.empty(b.size, np.float32)
+    single_b, counts = b.astype(np.float32), averages.astype(np.float32)
     grid_d = 0.5 * (d_edges[1:] + d_edges[:-1])
-    mass_d = np.empty(p.size)
-    mass_dstar = np.empty(q.size)
+    mass_d = np.empty(nodes)
+    mass_dstar, of_f, of_f2 = np.empty((3, quick.size))
     mass_f = np.empty(grid_f.size)
     for v in range(signal.shape[0]):
-        squares, length = _project(
-            signal, sigma, precision, own, b, averages, rician, v, slow, fast, target, p, q
-        )
-        _lay_out(p, grid_f, plane_slow, plane_f)
-        reached = np.float32(0.5 * (length - squares))  # about the most, by the own fit
-        plane[:] = np.float32(0)
-        highest[:] = np.float32(-30)
-        product1 = 0.0
-        product2 = 0.0
-        total = 0.0
-        for j in range(q.size):
-            quick, inverse, before = q[j], half_inverse[j], prior[j]
-            mass = np.float32(0)
-            mass_f1 = np.float32(0)
-            mass_f2 = np.float32(0)
-            for c in range(plane.size):
-                product = plane_slow[c] + plane_f[c] * quick
-                x = product * product * inverse[c] - reached
-                x = x if x < np.float32(30) else np.float32(30)
-                highest[c] = x if x > highest[c] else highest[c]  # vectorized, unlike max()
-                y = _exp(x if x > np.float32(-30) else np.float32(-30)) * before[c]
-                plane[c] += y
-                mass += y
-                mass_f1 += y * plane_f[c]
-                mass_f2 += y * plane_f[c] * plane_f[c]
-            mass_dstar[j] = mass
-            total += mass
-            product1 += grid_dstar[j] * mass_f1
-            product2 += grid_dstar[j] * grid_dstar[j] * mass_f2
+        explained = _project(
+            signal, sigma, precision, own, single_b, counts, rician, v,
+            decays, target, grid_f, projected, slow,
+        )  # fmt: skip
         for c in range(out.shape[0]):
             out[c, v] = np.nan
-        if reached > _TOO_CLEAR or not total > 0.0:
+        if not explained <= _TOO_CLEAR:
+            continue
+        reached = explained * _BITS  # about the most, by the own fit
+        over = np.float32(0)
+        while True:
+            top = _over_grid(
+                slow, plane_f, quick, half_inverse, prior, reached + over,
+                plane, mass_dstar, of_f, of_f2,
+            )  # fmt: skip
+            if not top > _LARGEST_POWER:
+                break
+            over += top
+        total = mass_dstar.sum()
+        if not total > 0.0:
             continue
         mass_dstar /= total
-        product1 /= total
-        product2 /= total
+        product1 = (grid_dstar * of_f).sum() / total
+        product2 = (grid_dstar * grid_dstar * of_f2).sum() / total
         mass_d[:] = 0.0
-        mass_f[:] = 0.0
-        c = 0
+        share = 1.0 / total
         for n in range(mass_f.size):
-            for i in range(mass_d.size):
-                share = plane[c] / total
-                mass_d[i] += share
-                mass_f[n] += share
-                c += 1
+            row, start = 0.0, n * nodes
+            for i in range(nodes):
+                part = share * plane[start + i]
+                mass_d[i] += part
+                row += part
+            mass_f[n] = row
 
         d, out[5, v] = _mean_sd(mass_d, grid_d, d_edges)
         dstar, out[6, v] = _mean_sd(mass_dstar, grid_dstar, d_star_edges)
         f, out[7, v] = _mean_sd(mass_f, grid_f, f_edges)
         out[1, v], out[2, v], out[3, v], out[4, v] = d, dstar, f, product1
         out[8, v] = math.sqrt(max(product2 - product1 * product1, 0.0))
-        out[11, v] = -highest.max()
+        out[11, v] = -(top + over) / _BITS
         out[12, v] = _quantile(mass_d, d_edges, 0.025)
         out[13, v] = _quantile(mass_d, d_edges, 0.975)
         out[14, v] = _quantile(mass_dstar, d_star_edges, 0.025)
@@ -600,23 +617,27 @@ def _posteriors(
         out[17, v] = _quantile(mass_f, f_edges, 0.975)
         out[18, v] = mass_dstar[mass_dstar.size - 1]
 
-        along = 0.0
-        norm = 0.0
+        of_fast, of_slow = np.float32(f), np.float32(1.0 - f)
+        rate, fast_rate = np.float32(d), np.float32(dstar)
+        along = np.float32(0)
+        norm = np.float32(0)
+        for k in range(b.size):
+            curve[k] = of_slow * exp_single(-single_b[k] * rate) + of_fast * exp_single(
+                -single_b[k] * fast_rate
+            )
+            along += counts[k] * curve[k] * target[k]
+            norm += counts[k] * curve[k] * curve[k]
+        s0 = along / norm / math.sqrt(precision[v])
         weight = 0.0
         mean = 0.0
         for k in range(b.size):
-            curve = (1.0 - f) * math.exp(-b[k] * d) + f * math.exp(-b[k] * dstar)
-            along += averages[k] * curve * target[k]
-            norm += averages[k] * curve * curve
             weight += averages[k]
             mean += averages[k] * signal[v, k]
-        s0 = along / norm / math.sqrt(precision[v])
         mean /= weight
         misfit = 0.0
         spread = 0.0
         for k in range(b.size):
-            curve = (1.0 - f) * math.exp(-b[k] * d) + f * math.exp(-b[k] * dstar)
-            nu = sigma[v] * s0 * curve
+            nu = sigma[v] * s0 * curve[k]
             expected = math.sqrt(nu * nu + sigma[v] ** 2) if rician else nu
             misfit += averages[k] * (signal[v, k] - expected) ** 2
             spread += averages[k] * (signal[v, k] - mean) ** 2
