@@ -129,7 +129,11 @@ def _said_lines(said: Sequence[object], shown: bool) -> list[str]:
     if not said:
         return []
     if not shown:
-        text = _("{count} statements without a z-score: show").format(count=len(said))
+        text = (
+            _("{count} statements without a z-score: show").format(count=len(said))
+            if len(said) > 1
+            else _("One statement without a z-score: show")
+        )
         return [f'<a href="said">{text}</a>']
     lines = [f"<b>{html.escape(line.what)}</b> {html.escape(line.says)}" for line in said]
     return [*lines, f'<a href="said">{_("Hide these statements")}</a>']
