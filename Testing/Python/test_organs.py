@@ -180,17 +180,25 @@ def test_an_organ_clicked_in_a_pet_lies_there_on_the_grid_of_the_regions(tmp_pat
     i, j, k = np.rint(labels.ras_to_ijk(np.array((-2.0, -70.0, 0.0)))).astype(int)
     labels.array[k - 4 : k + 5, j - 5 : j + 6, i - 5 : i + 6] = 1
     write_volume(labels, tmp_path / "labels.nrrd")
-    study = read_study(
-        {Contrast.SUV: tmp_path / "pet.nrrd"},
-        labels=tmp_path / "labels.nrrd",
-        rules=[parse_label_rule("1=marrow:L1")],
-        places={"liver": LIVER, "blood pool": AORTA},
-    )
+
+    def placed(**places):
+        return read_study(
+            {Contrast.SUV: tmp_path / "pet.nrrd"},
+            labels=tmp_path / "labels.nrrd",
+            rules=[parse_label_rule("1=marrow:L1")],
+            places={name.replace("_", " "): point for name, point in places.items()},
+        )
+
+    study = placed(liver=LIVER, blood_pool=AORTA)
     assert study.grid.same_grid(labels) and study.volumes[Contrast.SUV].same_grid(image)
     found = {one.role: one for one in study.regions}
     for role, place_ras in ((Role.LIVER, LIVER), (Role.BLOOD, AORTA)):
         apart = labels.to_ras(found[role].centroid_ijk()) - place_ras
         assert np.linalg.norm(apart) < 10, role
+    with pytest.raises(ValueError, match=r"SUV shows the point .* are drawn ends before it; give"):
+        placed(liver=(150.0, 0.0, -30.0))
+    with pytest.raises(ValueError, match=r"liver: the point .* lies outside SUV; put it inside"):
+        placed(liver=(900.0, 0.0, 0.0))
     from MarrowAssessLib.measures.measure import measure
 
     values = {one.quantity: one.value for one in measure(study).measurements}

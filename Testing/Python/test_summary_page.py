@@ -18,17 +18,18 @@ def measured(quantity, value, site="L3", verdict="no reference", z=None, doubtfu
     }  # fmt: skip
 
 
-def visit(*measurements, age=50.0, sex="F", n4=False):
+def visit(*measurements, age=50.0, sex="F", n4=False, tracer="FDG"):
     return {
         "schema": "marrowassess-assessment-1",
         "patient": {"age_years": age, "sex": sex, "subject": "Mueller"},
         "settings": {"erosion_mm": 0.0, "n4": n4},
+        "acquisition": {"SUV": {"tracer": tracer} if tracer else {}},
         "measurements": list(measurements),
     }
 
 
-def said(*measurements):
-    return grouped(findings(visit(*measurements)))
+def said(*measurements, **facts):
+    return grouped(findings(visit(*measurements, **facts)))
 
 
 def test_modalities_that_agree_are_counted():
@@ -52,6 +53,20 @@ def test_uptake_beside_fat():
     assert "stimulation, anemia or infection are possible" in said(*high, within)[0]
     assert "low FDG and high PDFF: fatty or aplastic marrow" in said(*low, above)[0]
     assert said(*low, within) == said(*high, above) == []
+
+
+def test_rules_of_fdg_are_not_those_of_another_tracer():
+    """Own controls may give a verdict on any tracer; the rules are of FDG."""
+    high = (
+        measured("marrow_suv", 9.0, verdict="above"),
+        measured("marrow_pdff", 9.0, verdict="below"),
+    )
+    within = high[0], measured("marrow_pdff", 40.0, verdict="within")
+    assert "2 of 2 modalities (PDFF, FDG)" in said(*high)[0]
+    assert "(PDFF, uptake of a tracer that is not told)" in said(*high, tracer="")[0]
+    assert "high uptake of a tracer that is not told" in said(*within, tracer="")[0]
+    for pair in (high, within):
+        assert said(*pair, tracer="other") == said(*pair, tracer="Pentixafor") == []
 
 
 def test_a_focus_outside_drawn_marrow_is_in_bone_or_extramedullary():

@@ -1,7 +1,8 @@
 """All modalities of one day beside each other, site by site, and rules that name what meets.
 
 They put findings side by side and give no diagnosis. Low and high are what the reference of each
-number says; FDG without a reference is high above the liver (Deauville 4 and 5).
+number says; FDG without a reference is high above the liver (Deauville 4 and 5). Of another tracer
+the rules say nothing: it may be high for other reasons than many cells.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from MarrowAssessLib.catalogue.anatomy import OUTSIDE, level_index
+from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.follow_up.visits import SETTINGS
 
 REVIEW = "doi 10.12677/acm.2026.161147"
@@ -102,9 +104,12 @@ def sites(found: Mapping[tuple[str, str], Mapping]) -> list[str]:
 def findings(visit: Mapping) -> list[Finding]:
     """What meets at each site."""
     found, said = cells(visit), []
+    tracer = visit.get("acquisition", {}).get(Contrast.SUV.value, {}).get("tracer", "")
+    named = {"FDG": "FDG", "": "uptake of a tracer that is not told"}.get(tracer)
     for site in sites(found):
         at = {column: one for (where, column), one in found.items() if where == site}
-        said += _of_site(site, at, _uptake(visit, site, at.get("SUVmean")))
+        uptake = _uptake(visit, site, at.get("SUVmean")) if named else ""
+        said += _of_site(site, at, uptake, named or "")
     return said + _outside_marrow(visit)
 
 
@@ -116,12 +121,13 @@ def grouped(found: Sequence[Finding]) -> list[str]:
     return [f"{', '.join(at)}: {text} [{source}]" for (text, source), at in by_words.items()]
 
 
-def _of_site(site: str, at: Mapping[str, Mapping], uptake: str) -> list[Finding]:
+def _of_site(site: str, at: Mapping[str, Mapping], uptake: str, tracer: str) -> list[Finding]:
+    """What meets at one site; `uptake` is that of the named tracer, "" where nothing is known."""
     said = []
     verdicts = {column: _verdict(one) for column, one in at.items()}
     told = [(c, verdicts[c] == low) for c, low in _CELLULAR if verdicts.get(c)]
     if uptake:
-        told.append(("FDG", uptake == "above"))
+        told.append((tracer, uptake == "above"))
     agree = [name for name, cellular in told if cellular]
     if len(agree) >= _FEWEST:
         said.append(
@@ -136,13 +142,13 @@ def _of_site(site: str, at: Mapping[str, Mapping], uptake: str) -> list[Finding]
         said.append(
             Finding(
                 site,
-                "high FDG with PDFF in range: stimulation, anemia or infection are possible; ask "
-                "for G-CSF, hemoglobin and CRP",
+                f"high {tracer} with PDFF in range: stimulation, anemia or infection are "
+                "possible; ask for G-CSF, hemoglobin and CRP",
                 REVIEW,
             )
         )
     if uptake == "below" and pdff == "above":
-        said.append(Finding(site, "low FDG and high PDFF: fatty or aplastic marrow", REVIEW))
+        said.append(Finding(site, f"low {tracer} and high PDFF: fatty or aplastic marrow", REVIEW))
     if {"PDFF", "Yellow share"} <= at.keys():
         ends = at["PDFF"]["value"], at["Yellow share"]["value"]
         if abs(ends[0] - ends[1]) > _APART_PERCENT:

@@ -92,7 +92,8 @@ def place_organ(volume: Volume, point: np.ndarray, role: Role) -> Placement:
         if 2 * depth[distance <= 2 * reach].max() > WIDEST_MM:
             unsure.append(
                 f"What lies round the click is wider than {WIDEST_MM / 10:g} cm: the wall of the "
-                "aorta was not seen, or it is no aorta."
+                "aorta was not seen (on a PET, blood and vertebrae are alike), or it is no aorta; "
+                "click it on a CT or MR image of the same examination, where there is one."
             )
     else:
         axis = np.zeros(3)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.images.identity import TYPED_FACTS, short_hash, without_names
 from PDFFMapperLib.images.resampling import resampled
@@ -295,6 +296,7 @@ def _clicked(
     contrast = next((one for one in (Contrast.T1, Contrast.CT) if one in read), first)
     volume = read[contrast]
     if not volume.same_grid(grid):  # as a PET keeps its own
+        _check_reach(volume, grid, {**column, **places})
         volume = resampled(volume, grid)
     found, said = regions_from_clicks(volume, column, places, options, drawn)
     inputs["points"] = f"in {contrast.value}: " + "; ".join(
@@ -305,6 +307,23 @@ def _clicked(
     if options.leave_out:
         inputs["points"] += f"; left out: {', '.join(options.leave_out)}"
     return found
+
+
+def _check_reach(image: Volume, grid: Volume, points: Mapping[str, Sequence[float]]) -> None:
+    """Refuse points that their image holds and the grid of the regions does not.
+
+    Raises:
+        ValueError: such a point.
+    """
+    for name, point in points.items():
+        at = np.asarray(point, float)
+        if image.holds(at) and not grid.holds(at):
+            raise ValueError(
+                f"{name}: {image.name} shows the point "
+                f"{', '.join(f'{value:g}' for value in np.round(at, 1))} (RAS, mm), but the grid "
+                "on which the other regions are drawn ends before it; give a label map or "
+                "segmentation that reaches so far, or place it in a run without one."
+            )
 
 
 def _read(path: str | Path, contrast: Contrast, keep_names: bool) -> Volume:
