@@ -152,6 +152,45 @@ def test_only_records_read_twice_and_never_memory_score():
         assert not record["verified"] or (reading and record["evidence"] != "memory")
 
 
+@pytest.mark.parametrize(
+    ("quantity", "site", "age", "values"),
+    [
+        ("marrow_suv", "L2-L4", 45, ["1.75 ± 0.44"]),
+        ("marrow_suv", "L2-L4", 75, ["1.18 ± 0.17"]),
+        ("marrow_cxcr4", "L3", 50, ["4.44 ± 1.24", "6.45 ± 2.34"]),
+        ("liver_suv", "", 50, ["2.17 ± 0.44", "1.85 ± 0.435", "1.88 ± 0.409", "1.89 ± 0.414"]),
+        ("liver_suv", "", 9, ["1.36 ± 0.44"]),
+        ("blood_suv", "", 50, ["1.55 ± 0.38"]),
+        ("blood_suv", "", 9, ["0.98 ± 0.32"]),
+        ("marrow_vnca_projected", "L3", 50, ["-65.8", "3.3", "-13.3"]),
+    ],
+)
+def test_what_was_read_once_of_pet_and_ct_stands_beside_and_never_scores(
+    quantity, site, age, values
+):
+    beside = context_values(quantity, site, age, "F")
+    for value in values:
+        assert any(value in one.value for one in beside), value
+    assert all(one.why_not for one in beside)
+    assert expected(quantity, site, age, "F") is None
+
+
+@pytest.mark.parametrize(
+    ("site", "cut_offs"),
+    [
+        ("C5", {-21.9}), ("T8", {-42.8}), ("L3", {-56.9}), ("left ilium", {-66.3}),
+        ("sternum", set()),
+    ],
+)  # fmt: skip
+def test_cut_offs_of_virtual_non_calcium_are_those_of_the_site(site, cut_offs):
+    of_every_site = {-44.9, -42.2, 7.15}
+    found = thresholds("marrow_vnca_projected", site, 50, "F")
+    assert {one.value for one in found} == of_every_site | cut_offs
+    assert all(not record.verified for one in found for record in one.records)
+    assert thresholds("marrow_vnca", site, 50, "F") == []  # another method's, so never beside it
+    assert expected("marrow_vnca_projected", site, 50, "F") is None
+
+
 def test_quantities_and_sites_of_the_data_are_known():
     known = {*OTHER_SITES, "erector spinae", "psoas", "multifidus", "paraspinal"}
     for entry in ENTRIES:
