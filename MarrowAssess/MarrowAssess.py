@@ -153,6 +153,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.age.show()
         self.files.show()
         self.results.show()
+        self.ui.resultsCollapsibleButton.repaint()  # seen before Slicer has taken down the scene
 
     def onSceneChanged(self, caller, event) -> None:
         """A new parameter node where the panel is open; a saved scene is shown as it was left."""
@@ -270,7 +271,9 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The module's parameter node, typed."""
-        return MarrowAssessParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        with slicer.util.NodeModify(node):  # its defaults are written at once
+            return MarrowAssessParameterNode(node)
 
     def assess(
         self,

@@ -262,7 +262,9 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The module's parameter node, typed."""
-        return PDFFMapperParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        with slicer.util.NodeModify(node):  # its defaults are written at once
+            return PDFFMapperParameterNode(node)
 
     def make(self, command, method, nodes, progress=None, **settings):
         """Maps by any recipe of PDFFMapperLib.recipes, in a folder beside their source.

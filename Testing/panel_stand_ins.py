@@ -244,7 +244,7 @@ class ParameterGui:
             name = widget.property("SlicerParameterName")
             if name:
                 self.connections.append((name, widget, *self.wire(name, widget)))
-        self.tag = self.parameterNode.AddObserver("ModifiedEvent", lambda *_: self.toGui())
+        self.AddObserver("ModifiedEvent", lambda *_: self.toGui())  # for good, as Slicer does
         self.toGui()
         return 0
 
@@ -252,7 +252,6 @@ class ParameterGui:
         for _, _, signal, slot, _ in self.connections:
             signal.disconnect(slot)
         self.connections = []
-        self.parameterNode.RemoveObserver(self.tag)
 
     def toGui(self):
         for name, widget, _, _, write in self.connections:

@@ -470,6 +470,26 @@ def test_the_parameter_node_is_kept_when_the_panel_lets_go_of_it(panel):
     assert node() is not None
 
 
+@pytest.mark.parametrize("name", ["panel", "mapper"])
+def test_opening_a_panel_again_leaves_nothing_of_the_last_time(name, request):
+    """What stayed would read all parameters at every change: the panel would get ever slower."""
+    shown = request.getfixturevalue(name)
+    before = weakref.ref(shown.frame.parameters)
+    shown.exit()
+    shown.enter()
+    gc.collect()
+    assert shown.frame.parameters and before() is None
+
+
+def test_a_choice_is_measured_at_once_and_a_drag_after_a_while(panel, sample):
+    applied(panel)
+    panel._parameterNode.erosionMm = 1.0
+    assert panel.measuring.scheduled and panel.measuring._timer.interval == 0
+    wait()
+    panel.measuring.schedule()
+    assert panel.measuring.scheduled and panel.measuring._timer.interval >= 150
+
+
 def test_canceling_n4_leaves_the_scene_as_it_was(panel, sample):
     panel.enter()
     panel.ui.n4CheckBox.checked = True

@@ -30,6 +30,7 @@ class MeasuringRow:
         """
         self._ui, self._frame, self._logic, self._results = ui, frame, logic, results
         self._timer = frame.timer(UPDATE_DELAY_MS, self.onTimeout)
+        self._pause_ms = UPDATE_DELAY_MS
         self._choices = None  # that the numbers shown were measured with
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
@@ -49,19 +50,19 @@ class MeasuringRow:
         choices = measured_choices(self._frame.parameters)
         if choices != self._choices:  # not at every letter typed as a site
             self._choices = choices
-            self.schedule()
+            self.schedule(0)
 
     @property
     def scheduled(self) -> bool:
         """Whether it is about to measure again."""
         return self._timer.active
 
-    def schedule(self) -> None:
+    def schedule(self, delay_ms: int | None = None) -> None:
         """Measure again soon, also in the middle of a drag; N4 is slow and waits for Apply."""
         parameters = self._frame.parameters
         if parameters and parameters.autoUpdate and not parameters.n4 and not self._frame.running:
             if self._results.rows and not self._timer.active:
-                self._timer.start()
+                self._timer.start(self._pause_ms if delay_ms is None else delay_ms)
 
     def onTimeout(self) -> None:
         """Measure again; what is wrong is said in the panel, a popup at every stroke is not."""
@@ -75,7 +76,7 @@ class MeasuringRow:
             self._frame.running = False
         # Half of the time is left for the drag itself.
         elapsed_ms = round(1000 * (time.monotonic() - started))
-        self._timer.setInterval(max(UPDATE_DELAY_MS, elapsed_ms))
+        self._pause_ms = max(UPDATE_DELAY_MS, elapsed_ms)
 
     def onApplyButton(self) -> None:
         """Measure the regions; while that runs the button cancels."""

@@ -44,8 +44,9 @@ class PanelFrame:
         self.canceled = False
         self._ui, self._changed, self._done = ui, changed, done
         self._rehearsal = rehearsal
-        self._gui_tag = self._tag = None
+        self._gui_tag = None
         self._node = None
+        self._tags: list[int] = []  # of observers of the parameter node
         self._started = self._shown = 0.0
         self._timers: list[qt.QTimer] = []
 
@@ -70,17 +71,20 @@ class PanelFrame:
                 timer.stop()
         if self.parameters:
             self.parameters.disconnectGui(self._gui_tag)
-            self.parameters.RemoveObserver(self._tag)
+            for tag in self._tags:
+                self.parameters.RemoveObserver(tag)
         self.parameters = parameters
         if parameters:
-            # Kept to the end: Slicer's observers of it stay after disconnectGui, and Python's
-            # garbage collector would clear them while the node lives on; closing the scene
-            # then ends Slicer.
+            # Kept to the end: Python's garbage collector would clear observers of it while the node
+            # lives on; closing the scene then ends Slicer.
             self._node = parameters.parameterNode
+            # disconnectGui leaves an observer behind, which keeps the parameters alive and reading
+            # on a node that outlives scenes: with every opening of the panel all got slower.
+            self._tags, observe = [], parameters.AddObserver
+            parameters.AddObserver = lambda *what: self._tags.append(observe(*what))
             self._gui_tag = parameters.connectGui(self._ui)
-            self._tag = parameters.AddObserver(
-                vtkCommand.ModifiedEvent, lambda *event: self._changed()
-            )
+            parameters.AddObserver(vtkCommand.ModifiedEvent, lambda *event: self._changed())
+            del parameters.AddObserver
 
     def compile_ahead(self) -> None:
         """Have the first use compiled for in the background; not in tests."""
