@@ -100,7 +100,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from PDFFMapperLib.install.packages import missing_packages
 
         if self.frame.parameters:  # `setup` has done the rest
-            self.logic.chooseDefaultInputs(self.frame.parameters)
+            self.chooseDefaults()
         else:
             self.initializeParameterNode()
         if missing := missing_packages():
@@ -134,7 +134,14 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def takeNewVolumes(self) -> None:
         """Choose what was loaded, where nothing is chosen yet."""
         if self.frame.parameters and not self.frame.running:
-            self.logic.chooseDefaultInputs(self.frame.parameters)
+            self.chooseDefaults()
+
+    def chooseDefaults(self) -> None:
+        """Choose what the scene holds where nothing is chosen; a tab that can map it comes up."""
+        if self.logic.chooseDefaultInputs(self.frame.parameters) and self.tab().missing():
+            ready = [n for n, tab in enumerate(self.tabs) if not tab.missing()]
+            if ready:
+                self.ui.tabWidget.currentIndex = ready[0]
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeGoes(self, caller, event, node) -> None:
@@ -146,9 +153,8 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
-        parameters = self.logic.getParameterNode()
-        self.logic.chooseDefaultInputs(parameters)
-        self.setParameterNode(parameters)
+        self.setParameterNode(self.logic.getParameterNode())
+        self.chooseDefaults()
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""
@@ -443,11 +449,11 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
         set_typed_fact(frame, keyword, text)
 
-    def chooseDefaultInputs(self, parameters) -> None:
-        """Choose the volumes whose name or header says what they are, where none are chosen."""
+    def chooseDefaultInputs(self, parameters) -> bool:
+        """Choose volumes by name or header, where none are chosen; whether any was."""
         from PDFFMapperLib.scene.mapping import choose_defaults
 
-        choose_defaults(parameters, slicer.util.getNodesByClass("vtkMRMLVolumeNode"))
+        return choose_defaults(parameters, slicer.util.getNodesByClass("vtkMRMLVolumeNode"))
 
     def sendToMarrowAssess(self, nodes, parameters=None) -> None:
         """Choose maps as inputs of the MarrowAssess module.

@@ -538,7 +538,8 @@ def ute_echoes_choose_themselves(desk):
     """Echoes from an ultrashort one on are chosen in their tab, and become a map."""
     desk.add_ute_echoes()
     panel = desk.open("PDFFMapper")
-    desk.show_tab(panel, "UTE")
+    title = panel.ui.tabWidget.tabText(panel.ui.tabWidget.currentIndex)
+    check(title == "UTE", f"The tab {title} is in front.")
     listed = panel.tab().table.rowCount
     check(listed == 3, f"The tab lists {listed} echoes.")
     check(panel.ui.applyButton.enabled, panel.ui.applyButton.toolTip)

@@ -140,13 +140,15 @@ def set_typed_fact(frame: Frame, keyword: str, text: str) -> None:
 def choose_defaults(
     parameters: object,
     nodes: Iterable[slicer.vtkMRMLVolumeNode],
-) -> None:
-    """Choose the volumes whose name or header says what they are, where none are chosen."""
+) -> bool:
+    """Choose the volumes whose name or header says what they are, where none are chosen; whether
+    any was.
+    """
     inputs: dict[str, Input] = {}
     for one in (one for family in FAMILIES for one in family.inputs):
         found = getattr(parameters, one.parameter)
         if any(found) if one.series else found:
-            return
+            return False
         inputs.setdefault(one.role, one)  # of UTE that is the series; which of a pair is not told
     by_role: dict[str, list[slicer.vtkMRMLVolumeNode]] = {}
     held = [(one, frames_from_nodes([one], dicom_file())) for one in nodes if one.GetImageData()]
@@ -170,6 +172,7 @@ def choose_defaults(
         ready = [recipe for recipe in family.recipes if missing(parameters, recipe) is None]
         if ready and chosen_recipe(parameters, family) not in ready:
             setattr(parameters, family.parameter, ready[0].choice)
+    return any(by_role.get(role) for role in inputs)
 
 
 def _ute_series(

@@ -45,6 +45,7 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
     display = node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(*made.window)
+    display.SetInterpolate(False)  # or a NaN voxel hides half of each neighbor
     if array.dtype.kind == "f":  # NaN lies in no range: what is below shows through
         display.SetThreshold(-_HUGE, _HUGE)
         display.ApplyThresholdOn()
