@@ -599,7 +599,7 @@ def test_since_an_earlier_visit_regions_have_the_color_of_their_change(spine, tm
     assert color("L2 marrow") == pytest.approx(CHANGE_COLORS[0], abs=0.01)
     assert color("L3 marrow") == pytest.approx(NO_REFERENCE_COLOR, abs=0.01)
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node.GetDisplayNode())
-    assert legend.GetTitleText() == "change in RC" and legend.GetVisibility()
+    assert legend.GetTitleText() == "regions: RC" and legend.GetVisibility()
     labels = node.GetNodeReference("MarrowAssess.labels")
     assert labels.GetNthControlPointLabel(0).endswith(" RC")
     verdicts = {(c.quantity, c.site): c.verdict for c in session.changes_of(node)}

@@ -27,6 +27,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
 from MarrowAssessLib.scene import segments, views  # noqa: E402
 from MarrowAssessLib.scene.choices import console_command  # noqa: E402
+from MarrowAssessLib.scene.live_results import overlay_displays  # noqa: E402
 from MarrowAssessLib.scene.placing import placing_options  # noqa: E402
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, times_ms  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
@@ -367,6 +368,29 @@ def test_pet_takes_glucose_and_waits_where_the_body_lies_apart(panel, phantom):
         cautions = {c for r in panel.logic.assessment.results for c in r.cautions}
         assert sum("Blood glucose was 14 mmol/l" in c for c in cautions) == told
     assert "glucoseMmolL=14.0, acceptShift=True" in console_command(parameters)
+
+
+def test_a_click_in_an_image_of_another_grid_is_measured_with_the_regions_that_are_there(
+    panel, sample, phantom
+):
+    pet = volume_to_node(phantom.pet_volume(), "PET")
+    panel.enter()
+    parameters = panel._parameterNode
+    parameters.suvVolume = pet
+    applied(panel)
+    before = len(panel.results.rows)
+    parameters.placeRole, parameters.placeSite = "muscle", "left psoas"
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        view.SetBackgroundVolumeID(pet.GetID())
+    panel.ui.placeButton.checked = True
+    click(panel, sample.segmentation.GetSegmentCenterRAS("left psoas muscle"))
+    assert panel.ui.placingLabel.text.startswith("Placed: left psoas muscle")
+    assert panel.ui.gridRow.qobject.isHidden() and len(panel.results.rows) == before
+    above = np.array(sample.centers_ras["L1"]) + [0, 0, 1000.0]
+    pet.SetOrigin(*(np.array(pet.GetOrigin()) + [0, 0, 1000.0]))
+    click(panel, above)
+    said = panel.ui.placingLabel.text
+    assert "'PET' shows this point" in said and "grid of 'T1', which ends before it" in said
 
 
 def test_repeatability_stands_beside_a_clicked_number(panel, sample):
@@ -923,6 +947,10 @@ def test_a_spectrum_joins_the_numbers_and_leads_to_its_plot(panel, sample, press
     assert [one.GetTitle()[-5:] for one in spectra] == ["20 ms", "30 ms"]
     panel.results.onClicked(row, column)
     assert panel.results.chart is spectra[0]
+    assert ui.showChartButton.text == "Spectrum"
+    panel.results.onClicked(*cell_at(panel, "L2", "PDFF\n%"))
+    assert ui.showChartButton.text == "Age curve"
+    panel.results.onClicked(row, column)
     panel.measuring.onApplyButton()  # measured again, the plots stay as they are
     assert panel.results.chart is spectra[0]
     assert f"spectra=[{typed!r}]" in console_command(parameters)
@@ -1021,6 +1049,11 @@ def test_show_3d_is_not_pressed_before_anything_is_shown(panel, sample):
     assert views.shows_3d(sample.segmentation)
     panel.ui.show3DButton.click()
     assert not views.shows_3d(sample.segmentation)
+    assert not any(one.GetVisibility3D() for one in overlay_displays(sample.segmentation))
+    panel.ui.applyButton.click()  # what is made anew does not come back alone
+    assert not any(one.GetVisibility3D() for one in overlay_displays(sample.segmentation))
+    panel.ui.show3DButton.click()
+    assert all(one.GetVisibility3D() for one in overlay_displays(sample.segmentation))
 
 
 def test_another_voxel_grid_is_resampled_on_a_click(panel, sample):
@@ -1998,6 +2031,11 @@ def test_ute_echoes_are_chosen_when_a_study_is_opened(mapper):
     ute = next(tab for tab in mapper.tabs if tab.family.command == "ute")
     assert ute.missing() == ""
     assert ute.table.rowCount == 2
+    assert mapper.tab() is ute and mapper.ui.applyButton.enabled
+    mapper.ui.tabWidget.currentIndex = 1  # another one is opened to choose its images
+    mapper.exit()
+    mapper.enter()
+    assert mapper.ui.tabWidget.currentIndex == 1
 
 
 @pytest.mark.parametrize(
@@ -2180,6 +2218,7 @@ def test_maps_lie_over_their_source_where_it_shows_through(mapper, monkeypatch):
     assert shown == {"background": in_phase, "foreground": made, "foregroundOpacity": 1}
     display = made.GetDisplayNode()
     assert display.GetApplyThreshold() and display.GetLowerThreshold() < -1e29
+    assert not display.GetInterpolate()  # NaN would hide half of each neighbor
 
 
 def test_mapper_says_that_packages_are_missing_and_installs_with_a_sign_of_life(

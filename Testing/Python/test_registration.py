@@ -255,7 +255,7 @@ def test_what_changed_beyond_its_error_is_colored_over_the_earlier_image(tmp_pat
         -15.0, 15.0,
     }  # fmt: skip
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
-    assert legend.GetVisibility() and legend.GetTitleText() == "points"
+    assert legend.GetVisibility() and legend.GetTitleText() == "voxels: points"
     assert node.GetDisplayNode().GetWindowLevelMax() == 30  # 0.3 of the window of PDFF
     pixels = slice_pixels(node)
     red, green, blue = pixels.T

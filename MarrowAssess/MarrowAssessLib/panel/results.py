@@ -19,6 +19,7 @@ from MarrowAssessLib.scene.live_results import (
     live_results,
     notes,
     said_without_reference,
+    show_in_3d,
     show_labels,
     show_segmentation,
 )
@@ -182,6 +183,7 @@ class ResultsPane:
     def _choose(self, chosen: ResultRow | None) -> None:
         """Tell all of this number, and where it can be read; of none, tell nothing."""
         self.chosen = chosen
+        self._ui.showChartButton.text = words.chart_name(self._opened)
         links = record_links(chosen) if chosen else ""
         self.say(
             words.cell_text(chosen) if chosen else "",
@@ -209,6 +211,11 @@ class ResultsPane:
     def chart(self) -> slicer.vtkMRMLPlotChartNode | None:
         """The age curve of the number that was clicked, of the most urgent one before a click."""
         return views.chart_of(self._charts, self.chosen or (self.rows[0] if self.rows else None))
+
+    @property
+    def _opened(self) -> slicer.vtkMRMLPlotChartNode | None:
+        """What *Age curve* shows: of a number without a chart the first one."""
+        return self.chart or next(iter(self._charts), None)
 
     def onDoubleClicked(self, row: int, column: int) -> None:
         """Open the publication behind a number's reference."""
@@ -248,13 +255,15 @@ class ResultsPane:
             finally:
                 if checked and not shown:
                     self._ui.show3DButton.checked = False
+            if shown:
+                show_in_3d(self.segmentation, checked)
             if checked and shown:
                 self._ui.showChartButton.checked = False  # a plot may stand where 3D was
 
     def onShowChartToggled(self, checked: bool) -> None:
         """Show the age curve of the chosen number in a layout with a plot, or go back."""
         if checked:
-            self._layout = views.open_plot(self.chart or self._charts[0])
+            self._layout = views.open_plot(self._opened)
             _put_legends_beside()
         else:
             views.restore_layout(self._layout)

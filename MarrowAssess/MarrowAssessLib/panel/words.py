@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.scene import choices, visits
 from MarrowAssessLib.scene.matrix import MARKS
 from MarrowAssessLib.scene.result_rows import ResultRow
+from MarrowAssessLib.scene.spectrum_chart import SPECTRUM_ATTRIBUTE
 
 # Blue and orange, on a light and on a dark panel: told apart with every common kind of color
 # blindness; the sign and the word say the same.
@@ -27,6 +28,12 @@ def missing_inputs(parameters: object) -> str:
     if not drawn and not choices.chosen_markups(parameters):
         return _("Choose a segmentation with segments named like 'L3 marrow', or place a region.")
     return ""
+
+
+def chart_name(chart: slicer.vtkMRMLPlotChartNode | None) -> str:
+    """What the button is called that opens a chart."""
+    of_spectrum = chart is not None and chart.GetAttribute(SPECTRUM_ATTRIBUTE)
+    return _("Spectrum") if of_spectrum else _("Age curve")
 
 
 def study_summary(parameters: object | None) -> str:

@@ -84,7 +84,7 @@ class ColorScale:
 
 
 Z_SCALE = ColorScale("z-score", Z_LIMIT, Z_STOPS, Z_COLORS)
-CHANGE_SCALE = ColorScale("change in RC", CHANGE_LIMIT, CHANGE_STOPS, CHANGE_COLORS)
+CHANGE_SCALE = ColorScale("regions: RC", CHANGE_LIMIT, CHANGE_STOPS, CHANGE_COLORS)
 
 
 def change_color(size: float | None) -> tuple[float, float, float]:

@@ -52,10 +52,10 @@ def show_change_map(
     limit = SHARE_OF_WINDOW * (kind.window[1] - kind.window[0])
     _color(node, limit, image)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node.GetDisplayNode())
-    legend.SetTitleText(unit or kind.id)  # short: the legend of changes in RC stands beside it
+    legend.SetTitleText(f"voxels: {unit or kind.id}")  # that of regions, in RC, stands beside it
     legend.SetLabelFormat("%+.0f" if limit >= 5 else "%+.1f")
-    legend.SetPosition(0.2, 0.55)
-    legend.SetSize(0.08, 0.42)
+    legend.SetPosition(0.22, 0.55)
+    legend.SetSize(0.1, 0.42)
     legend.SetVisibility(True)
     table = table_to_node(f"{quantity.name} change, shares of marrow", _columns(found.bodies))
     table.SetLocked(True)

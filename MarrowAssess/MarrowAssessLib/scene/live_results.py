@@ -98,6 +98,7 @@ def show_live(
         place_labels(made, lines * LABEL_SEPARATION_MM)
         show_height_lines(segmentation, assessment.results, made.layout)
         show_overlay(segmentation, True)
+        show_in_3d(segmentation, segmentation.GetDisplayNode().GetVisibility3D())
         _color_markups(markups, {one.region_name: one.color for one in shown})
     return LiveResults(table, charts)
 
@@ -186,6 +187,12 @@ def overlay_displays(
     shown = [d for n in nodes if n and (d := getattr(n, "GetDisplayNode", lambda: None)())]
     legend_of = slicer.modules.colors.logic().GetColorLegendDisplayNode
     return shown + [legend for one in shown if (legend := legend_of(one))]
+
+
+def show_in_3d(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
+    """Show or hide regions, their labels and what their colors mean in 3D views, all together."""
+    for display in overlay_displays(segmentation):
+        display.SetVisibility3D(visible)
 
 
 def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
