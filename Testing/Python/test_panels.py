@@ -1033,6 +1033,16 @@ def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
     panel.ui.showChartButton.click()
     panel.ui.show3DButton.click()  # 3D is seen again
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    panel.ui.showChartButton.click()
+    assert panel.ui.show3DButton.checked
+    panel.ui.show3DButton.click()  # it was shown behind the plot
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    assert panel.ui.show3DButton.checked and not panel.ui.showChartButton.checked
+    assert views.shows_3d(sample.segmentation)
+    panel.ui.showChartButton.click()
+    slicer.mrmlScene.RemoveNode(sample.segmentation)  # a plot of nothing does not stay
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    assert not panel.ui.showChartButton.checked
     slicer.mrmlScene.RemoveNode(layout)
 
 

@@ -118,6 +118,10 @@ def three_d_and_curve_and_back(desk):
     check("L2  4.0 %" in named, f"The points are named {named}.")
     desk.click(panel.ui.showChartButton)
     check(desk.layout() == before, "The layout before the age curve did not come back.")
+    desk.click(panel.ui.showChartButton)
+    desk.click(panel.ui.show3DButton)
+    check(desk.layout() == before, "Show 3D does not lead from the age curve back to 3D.")
+    check(views.shows_3d(panel.results.segmentation), "3D was hidden behind the age curve.")
     desk.click(panel.ui.show3DButton)
     check(not views.shows_3d(panel.results.segmentation), "3D cannot be hidden.")
 
@@ -507,7 +511,10 @@ def closed_scene_leaves_nothing(desk):
     desk.type(panel.ui.ageLineEdit, "34")
     desk.click(panel.ui.applyButton)
     check("L2" in panel.ui.verdictLabel.text, "Nothing was shown.")
+    before = desk.layout()
+    desk.click(panel.ui.showChartButton)
     desk.close_scene()
+    check(desk.layout() == before, "The age curve's empty plot stays.")
     texts = [panel.ui.verdictLabel.text, panel.ui.placingLabel.text, panel.ui.studyLabel.text]
     check("L2" not in " ".join(texts), f"Left of the previous patient: {texts}")
     check(panel.ui.ageLineEdit.text == "", "The previous patient's age stays.")

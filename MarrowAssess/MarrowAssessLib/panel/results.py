@@ -101,6 +101,8 @@ class ResultsPane:
         self.show_doubt(self.doubtful)
         self._ui.resultsTableView.setMRMLTableNode(shown.table if shown else None)
         self._ui.showChartButton.enabled = bool(self._charts)
+        if not self._charts:  # a plot of nothing leads back
+            self._ui.showChartButton.checked = False
         for button in ("exportButton", "exportDicomButton", "addControlButton"):
             getattr(self._ui, button).enabled = fresh
         self._ui.show3DButton.enabled = segmentation is not None
@@ -247,7 +249,10 @@ class ResultsPane:
 
     def onShow3DToggled(self, checked: bool) -> None:
         """Show or hide the segments in 3D views; shown, they fill them."""
-        if self.segmentation:
+        if not checked and self._ui.showChartButton.checked:  # a plot stands where they are
+            self._ui.showChartButton.checked = False
+            self._ui.show3DButton.checked = True
+        elif self.segmentation:
             shown = False
             try:
                 with self._frame.working(_("3D cannot be shown."), checked):

@@ -162,7 +162,8 @@ class RecipeTab:
         titles = {keyword: title for one in self.family.inputs for keyword, title in one.facts}
         table = qt.QTableWidget()
         table.setColumnCount(1 + len(titles))
-        table.setHorizontalHeaderLabels([_("Volume"), *(_(title) for title in titles.values())])
+        shown = (_(title).replace("^2", "²") for title in titles.values())
+        table.setHorizontalHeaderLabels([_("Volume"), *shown])
         table.toolTip = _("As read from DICOM or the frame labels; edit what is wrong or missing.")
         table.setMinimumHeight(120)
         header = table.horizontalHeader()
