@@ -169,6 +169,7 @@ class qMRMLTableView(QtWidgets.QTableView):
                 model.setItem(row, column, QtWidgets.QTableWidgetItem(text))
         self.kept = model
         self.setModel(model.model())
+        self.resizeColumnsToContents()
 
 
 class qMRMLNodeComboBox(QtWidgets.QComboBox):

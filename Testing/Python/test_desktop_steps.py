@@ -89,6 +89,9 @@ class Desk(SceneDesk):
         QTest.mouseClick(proxy.qobject, QtCore.Qt.LeftButton)
         self.wait()
 
+    def click_last_line(self, proxy):
+        proxy.qobject.linkActivated.emit("said")
+
     def click_and_cancel(self, panel, proxy):
         from PySide6 import QtCore
         from PySide6.QtTest import QTest

@@ -39,6 +39,7 @@ from PDFFMapperLib.scene.mapping import chosen_settings  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
 from PDFFMapperLib.water_fat.recipe import WATER_FAT  # noqa: E402
+from PySide6.QtCore import Qt  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
 from spectrum_files import write_rda  # noqa: E402
 from stand_ins import load_module  # noqa: E402
@@ -612,6 +613,14 @@ def test_the_matrix_is_as_high_as_its_rows(panel, sample):
     table = panel.ui.resultsTable.qobject
     rows = sum(table.rowHeight(n) for n in range(table.rowCount()))
     assert table.minimumHeight() == table.maximumHeight() > rows
+
+
+def test_all_numbers_show_site_and_value_beside_the_quantity(panel, sample):
+    applied(panel)
+    table = panel.ui.resultsTableView.qobject
+    titles = [table.model().headerData(n, Qt.Horizontal) for n in range(3)]
+    assert titles == ["Quantity", "Site", "Value"]
+    assert sum(table.columnWidth(n) for n in range(2)) < 300  # of the 400 of a narrow panel
 
 
 def test_words_that_get_shorter_leave_no_gap(panel, sample):
@@ -1580,7 +1589,9 @@ def test_what_is_said_without_a_z_score_stands_behind_a_link(panel, sample):
     brief = panel.ui.verdictLabel.text
     assert "Unusual by what is published: L2 T1 marrow/disc 0.86; L2 T1 marrow/muscle" in brief
     assert "of 41 at or below, 40 were" not in brief and "statements without a z-score" in brief
-    panel.ui.verdictLabel.qobject.linkActivated.emit("said")
+    label = panel.ui.verdictLabel.qobject
+    assert label.textInteractionFlags() & Qt.LinksAccessibleByMouse
+    label.linkActivated.emit("said")
     assert "at or below 1: of 41 at or below, 40 were" in panel.ui.verdictLabel.text
     panel.ui.verdictLabel.qobject.linkActivated.emit("said")
     assert panel.ui.verdictLabel.text == brief

@@ -137,6 +137,11 @@ class Desk(SceneDesk):
         x = MARK if widget.inherits("QCheckBox") else widget.width / 2
         self.press(widget, x, widget.height / 2)
 
+    def click_last_line(self, label):
+        """Press the beginning of a label's last line."""
+        self.show(label)
+        self.press(label, 20, label.height - 8)
+
     def click_and_cancel(self, panel, button):
         """Press Apply, and again while it runs."""
         self.show(button)

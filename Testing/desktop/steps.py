@@ -91,6 +91,10 @@ def study_to_answer(desk):
     check("L2 Marrow PDFF 4.0 %: below" in words, f"The lesion is not told: {words}")
     check(not panel.ui.show3DButton.checked, "Show 3D is pressed before anything was shown.")
     desk.shot("study_to_answer")
+    for shown in (True, False):
+        desk.click_last_line(panel.ui.verdictLabel)
+        said = "of 41 at or below, 40 were" in panel.ui.verdictLabel.text
+        check(said == shown, f"What is said without a z-score: {panel.ui.verdictLabel.text}")
 
 
 def cell_leads_to_region(desk):

@@ -67,7 +67,10 @@ _BY_CHANCE = 0.002  # the same, that noise or an edge may leave over
 _MOST_AT_RISK = 0.5  # share of the voxels; beyond, what is left is not to be trusted either
 _SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
-_REASONS = {0: "confident"} | {int(d): d.name.lower().replace("_", " ") for d in Doubt}
+_REASONS = {0: "confident"} | {
+    int(doubt): doubt.name.lower().replace("_", " ").replace("r2star", "R2*") for doubt in Doubt
+}
+_REASONS[int(Doubt.CANCELED)] = "signals cancel"  # "canceled" would be the user's doing
 
 
 def of_complex_echoes(
