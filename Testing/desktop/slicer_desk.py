@@ -27,6 +27,7 @@ CANCEL_AFTER_S = 1.5
 ROUND_S = 0.01  # between two looks at the events
 SETTLED_S = 0.2
 MARK = 8  # from the left of a check box to its mark, pixels
+LINE = 11  # from the end of a label into its last line, pixels
 TITLE = 12  # from the corner of a section to its title, pixels
 
 
@@ -140,7 +141,7 @@ class Desk(SceneDesk):
     def click_last_line(self, label):
         """Press the beginning of a label's last line."""
         self.show(label)
-        self.press(label, 20, label.height - 8)
+        self.press(label, 20, label.height - LINE)
 
     def click_and_cancel(self, panel, button):
         """Press Apply, and again while it runs."""
