@@ -458,6 +458,7 @@ def test_all_sources_and_frequencies_stand_on_the_chart():
         assert (min(box[:5]), max(box[:5])) == pytest.approx(one.expected_range)
         assert np.isnan(box[5])
     assert len(own) > 1 and max(map(len, names)) <= 40
+    assert min(one.GetLineWidth() for one in series) >= 1.5  # thinner, Slicer drew half a box
     counted = "90 % of normal 5-15 years: above 1"
     table = series[names.index(counted)].GetTableNode().GetTable()
     assert [table.GetColumnByName("Age").GetValue(n) for n in range(2)] == [5, 16]

@@ -27,6 +27,7 @@ PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patie
 # other, and their names in the legend.
 POINT_COLORS = (*(SOURCE_COLORS[n] for n in (1, 0, 2, 3)), "#000000")
 POINT_SIZE = 11
+OUTLINE_WIDTH = 1.5  # pixels; of thinner lines Slicer 5.10 leaves some out
 TWICE = 2  # VTK complains of lines of one point, also where no line is drawn
 
 
@@ -204,7 +205,7 @@ def _source_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
             one.label, table_to_node(f"{curve.title}, {one.label}", columns), "Value"
         )
         series.SetLineStyle(series.LineStyleDot if one.kind == MODEL else series.LineStyleSolid)
-        series.SetLineWidth(1)
+        series.SetLineWidth(OUTLINE_WIDTH)
         color = {COUNTED: FREQUENCY_COLOR, MODEL: MODEL_COLOR}.get(one.kind)
         color = color or SOURCE_COLORS[n % len(SOURCE_COLORS)]
         series.SetColor(*hex_color(color))
