@@ -31,7 +31,7 @@ from MarrowAssessLib.scene.xray import write_form
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
 SITE_LETTERS = 13  # of a line of a site's name
-QUANTITY_PX = 160  # of a quantity's name beside its site and value, pixels
+WIDEST_PX = (130, 90)  # a quantity's name and its site, or the value is out of sight
 STATUS_MS = 5000  # for which the status bar says what was done
 
 
@@ -102,7 +102,8 @@ class ResultsPane:
         self.show_doubt(self.doubtful)
         table = self._ui.resultsTableView
         table.setMRMLTableNode(shown.table if shown else None)
-        table.setColumnWidth(0, min(table.columnWidth(0), QUANTITY_PX))
+        for column, widest in enumerate(WIDEST_PX):
+            table.setColumnWidth(column, min(table.columnWidth(column), widest))
         self._ui.showChartButton.enabled = bool(self._charts)
         if not self._charts:  # a plot of nothing leads back
             self._ui.showChartButton.checked = False
