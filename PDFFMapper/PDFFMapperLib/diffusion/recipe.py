@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from PDFFMapperLib.maps.recipe import (
     CHOICE,
     IMAGE,
@@ -86,7 +84,7 @@ MASK = Option(
 CHOOSE_MODEL = Option(
     "choose_model", SWITCH, False, "Also map the model that AICc prefers.", flag="--choose-model"
 )
-_QUIET_B = replace(LOWEST_B, parameter="")
+_QUIET_B = LOWEST_B._replace(parameter="")
 _COMMON = (B_VALUES, HIGHEST_B, SIGMA, BACKGROUND, NOISE, MASK)
 
 _MAPS = "PDFFMapperLib.diffusion.maps"

@@ -3,10 +3,8 @@
 One row for each kind, here and nowhere else. A new kind is a row of KINDS.
 """
 
-from __future__ import annotations
-
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DIFFUSIVITY = "10^-3 mm^2/s"
 PERCENT = (0.0, 100.0)
@@ -37,8 +35,7 @@ UNIT_CODES = {
 }
 
 
-@dataclass(frozen=True)
-class MapKind:
+class MapKind(NamedTuple):
     """One kind of map.
 
     Attributes:
