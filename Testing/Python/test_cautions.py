@@ -92,6 +92,7 @@ def test_what_opposed_phase_cannot_tell_is_said():
 def test_a_fat_fraction_beyond_the_scale_of_marrow_is_told(pdff, side):
     told = cautions(study(marrow(), PDFF=float(pdff)), "marrow_yellow")
     assert f"PDFF {pdff} % is {side} end of the scale (40 to 80 %)" in told
+    assert "Implied composition: " in told and " % protein, " in told
 
 
 def test_the_m_score_says_what_it_needs_and_holds_for():

@@ -243,6 +243,16 @@ def test_a_column_clicked_in_air_is_doubted_or_refused(drawn):
         regions_from_clicks(nothing, {"L3": in_air(drawn)[0]})
 
 
+def test_a_column_whose_clicked_body_holds_no_region_is_refused(drawn):
+    volume, point = drawn.volumes[Contrast.T1], middle(drawn, "L3")
+    at = np.rint(volume.ras_to_ijk(point)).astype(int)[::-1]
+    few = volume.array[tuple(slice(n - r, n + r + 1) for n, r in zip(at, (1, 4, 4), strict=True))]
+    place = volume.ijk_to_ras.copy()
+    place[:3, 3] = volume.to_ras((at - (1, 4, 4))[::-1])
+    with pytest.raises(ValueError, match=r"No vertebra was found at L3\. The body is \d+ mm deep"):
+        regions_from_clicks(Volume(few, place, "few"), {"L3": point})
+
+
 @pytest.mark.parametrize("share, said", [(0.04, True), (0.06, False)])
 def test_marrow_darker_than_a_twentieth_of_what_is_bright_is_doubted(share, said):
     """Air is darker, marrow has a tenth of it and more in every contrast."""

@@ -24,6 +24,8 @@ def test_a_line_is_found_again_with_its_bias():
     assert found.intercept.value == pytest.approx(1.5)
     assert found.bias.value == pytest.approx(1.5 - 0.02 * TRUTH.mean())
     assert found.slope.low == pytest.approx(0.98, abs=1e-9)
+    single = conformance(TRUTH, {"A": [TRUTH]})
+    assert claims(single) == ["None: claims of change need repeated scans or several conditions."]
 
 
 def test_bias_and_line_have_the_intervals_of_the_textbook():
@@ -181,6 +183,13 @@ def test_command(phantom, capsys):
     assert "6 vials of 0 to 80 %, 3 scans of 2 conditions" in printed
     assert "met: B: bias within -0.6 to 0.6 points" in printed
     assert "The fat spectrum of a map is not recorded" in printed
+    for published in (
+        "Oil-water vials of 0-100 %",
+        "Agar vials, four sites",
+        "Vials of PDFF 0-30 %",
+        "Liver against spectroscopy",
+    ):
+        assert published in printed
     assert {file.name for file in (phantom / "out").iterdir()} == {
         "conformance.json", "conformance.txt", "conformance.svg"
     }  # fmt: skip

@@ -480,6 +480,7 @@ def test_the_page_of_several_visits_shows_trends_and_keeps_names_out(tmp_path, c
     assert main([*command, "--therapy", "14=<b>G-CSF</b>"]) == 0
     page = (out / "follow_up.html").read_text()
     assert page.count("<svg") == 2 and "rises over 3 visits" in page and "polygon" in page
+    assert "Slopes: weighted least squares with weights of the error" in page
     assert "&lt;b&gt;G-CSF" in page and "<b>G-CSF" not in page
     with (out / "trends.csv").open(newline="") as stream:
         rows = {row["quantity"]: row for row in csv.DictReader(stream)}

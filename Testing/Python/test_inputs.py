@@ -134,7 +134,7 @@ def test_axes_off_square_by_rounding_are_squared_and_slanted_ones_refused(tmp_pa
     slanted = MATRIX.copy()
     slanted[0, 1] = 0.02
     volume = read_volume(nifti(tmp_path / "a.nii", STACK.astype(np.int16), sform=slanted))
-    assert "squared" in volume.notes[0]
+    assert "its voxel axes were off square by rounding and were squared" in volume.notes[0]
     axes = volume.ijk_to_ras[:3, :3]
     np.testing.assert_allclose((axes.T @ axes)[~np.eye(3, dtype=bool)], 0, atol=1e-9)
     middle = [1.5, 2, 1, 1]
@@ -324,11 +324,16 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
     for content, sentence in (
         (bytes(analyze), "Analyze 7.5"),
         (b"", "it is empty"),
-        (b"what" * 200, "none of them"),
+        (b"what" * 200, "DICOM is expected, and it is none of them"),
         (b"\x89PNG" * 200, "a picture"),
         (b"PK\x03\x04" * 200, "unpack it first"),
         (b"version https://git-lfs.github.com/spec/v1", "pointer of Git LFS"),
-        (gzip.compress(b"\0\0\0\x01" + bytes(900)), "FreeSurfer"),
+        (gzip.compress(b"\0\0\0\x01" + bytes(900)), r"a FreeSurfer volume \(mgz\): convert it"),
+        (b"<!DOCTYPE html>" * 40, "it is a web page or XML"),
+        (b"MATLAB 5.0 MAT-file" + bytes(400), "it is a MATLAB file: save"),
+        (b"\x89HDF\r\n" + bytes(400), "it is an HDF5 or MATLAB file"),
+        (b"# === DATA DESCRIPTION FILE ===" * 20, "it is a Philips PAR header"),
+        (b"# vtk DataFile Version 3.0" * 20, "it is a VTK file: save"),
         (gzip.compress(bytes(128) + b"DICM" + bytes(900)), "compressed DICOM file"),
         (b"\x28\xb5\x2f\xfd" + bytes(400), "compressed by zstd"),
         (b"\x93NUMPY" + bytes(400), "NumPy array"),
@@ -898,7 +903,8 @@ def test_blocks_of_slices_are_volumes_and_missing_slices_are_missing(
         classic_slice(tmp_path, f"{k}.dcm", k, pixels, series="1.2", InstanceNumber=number + 1)
     (series,) = read_dicom_folder(tmp_path)
     if blocks:
-        assert len(series.volumes) == blocks and series.notes
+        assert len(series.volumes) == blocks
+        assert f"its slices are {blocks} blocks with gaps between them" in series.notes[0]
         assert all(volume.array.shape[0] > 1 for volume in series.volumes)
     else:
         assert "a slice is missing" in series.problem

@@ -129,7 +129,7 @@ def test_maps_keep_the_shape_and_flag_bad_voxels():
     assert fit.d.shape == (2, 3, 4)
     assert np.argwhere(~fit.valid).tolist() == [[0, 0, 0], [0, 0, 1]]
     assert np.isnan(fit.d[~fit.valid]).all() and np.isfinite(fit.d_sd[fit.valid]).all()
-    with pytest.raises(ValueError, match="No voxel can be fitted"):
+    with pytest.raises(ValueError, match="No voxel can be fitted: none has finite signals"):
         fit_ivim(np.zeros((4, 12)), MARROW_B)
 
 

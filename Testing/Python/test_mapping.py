@@ -18,6 +18,7 @@ from MarrowAssessLib.scene.study import map_contrast  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.maps.kinds import map_kind  # noqa: E402
 from PDFFMapperLib.maps.parametric_map import ParametricMap  # noqa: E402
+from PDFFMapperLib.scene.dicom import read_otherwise  # noqa: E402
 from PDFFMapperLib.scene.frames import frames_from_nodes, set_frame_fact  # noqa: E402
 from PDFFMapperLib.scene.maps import map_to_node, maps_to_nodes, show_map  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
@@ -537,6 +538,16 @@ def test_the_sample_s_series_are_found_mapped_and_sent(mapper, drawn_once):
         assert found[site] == pytest.approx(truth, abs=1.0)
     with pytest.raises(ValueError, match="None of these maps"):
         logic.sendToMarrowAssess(sample.echoes)
+
+
+def test_a_pet_that_slicer_loaded_itself_becomes_suv(tmp_path):
+    from test_pet import write_pet
+
+    write_pet(tmp_path, [0, 1, 2])
+    files = {str(k): str(tmp_path / f"{k}.dcm") for k in range(3)}
+    node = volume_to_node(Volume(np.ones((3, 6, 5), np.float32), OBLIQUE, "FDG"))
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    assert read_otherwise(node, files.get) == "'FDG' is PET; read again it is SUV."
 
 
 def test_the_recipes_offer_every_fat_spectrum_the_default_first():

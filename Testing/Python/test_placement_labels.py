@@ -41,9 +41,11 @@ def test_regions_of_a_segmentation():
     labels[1, 1:3, 2] = 43
     labels[2, 4, 4] = 94
     labels[0, 0, 0] = 1  # spinal cord: not used
-    body, disc = regions_of_convention(labels, "TotalSpineSeg")
+    labels[3, 4, 4] = 50
+    body, sacrum, disc = regions_of_convention(labels, "TotalSpineSeg")
     assert (body.name, body.site, body.voxels, body.offset) == ("L3 marrow", "L3", 2, (1, 1, 2))
     assert "arch" in body.cautions[0]
+    assert sacrum.cautions == ["The label holds the whole bone with its cortex."]
     assert (disc.site, disc.role, disc.voxels) == ("L3-L4", Role.DISC, 1)
 
 

@@ -17,7 +17,12 @@ from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.prediction import score_file
 from MarrowAssessLib.prediction.cohort_table import _without_empty, cohort_table, read_table
 from MarrowAssessLib.prediction.elastic_net import elastic_net
-from MarrowAssessLib.prediction.model_card import exploratory_reason, population, refuse_too_few
+from MarrowAssessLib.prediction.model_card import (
+    PUBLISHED,
+    exploratory_reason,
+    population,
+    refuse_too_few,
+)
 from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS, card_lines, scored
 from MarrowAssessLib.prediction.sample_size import cox_snell_r2, patients_needed
 from MarrowAssessLib.prediction.score_file import Model, Score, Tree, read_score, write_score
@@ -36,6 +41,7 @@ from MarrowAssessLib.prediction.validation import (
 )
 from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.report.html import write_html
+from MarrowAssessLib.scene.live_results import notes
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 from MarrowAssessLib.texture.table import radiomics_rows
@@ -629,7 +635,7 @@ def test_a_file_gives_the_same_score_back(score, tmp_path):
     for one, other in zip((score.model, *score.fold_models), (again.model, *again.fold_models),
                           strict=True):  # fmt: skip
         np.testing.assert_array_equal(one.probability(values), other.probability(values))
-    assert card_lines({"n": 3}) == []
+    assert card_lines({"n": 3}) == [] and card_lines({"context": PUBLISHED}) == [PUBLISHED]
     assert (again.outcome, again.settings, again.card) == ("fracture", score.settings, {"n": 3})
 
 
@@ -764,6 +770,7 @@ def test_a_report_gives_the_score_of_its_own_regions(tmp_path):
     write_html(assessment, [], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert f"<b>{one.text}</b>" in page and NO_DIAGNOSIS in page
+    assert any(f"Score of your own training: {one.text}" in line for line in notes(assessment))
     assert as_dict(assessment, [])["scores"][0]["probability"] == one.probability
     study.regions[0].doubtful = True
     own = rows[1].values[names[0]]

@@ -267,7 +267,9 @@ def test_a_group_of_unknown_size_says_so():
 
 
 def test_skewed_enhancement_is_log_normal_with_the_published_moments():
-    found = expected("enhancement", "L3", 60, "F").distribution
+    told = expected("enhancement", "L3", 60, "F")
+    assert "Skewed: a log-normal shape is assumed." in told.cautions
+    found = told.distribution
     same = stats.lognorm(s=found.scale, scale=math.exp(found.location))
     assert same.mean() == pytest.approx(17.98) and same.std() == pytest.approx(13.80)
     assert found.percentile(40) == pytest.approx(100 * same.cdf(40))

@@ -1,7 +1,9 @@
 """Every caution, doubt, note and refusal that this software can utter has a test that provokes it.
 
 The sentences are found in the code: what is raised, what is appended to cautions, doubts, unsure
-or notes, and why something is skipped. One counts as tested where a test quotes a stretch of it.
+or notes, why something is skipped, and whatever else reads as a sentence outside of panels,
+commands and rows (where help is written). One counts as tested where a test quotes a stretch of it
+or names the constant that holds it.
 """
 
 import ast
@@ -13,6 +15,8 @@ LIBRARIES = [REPOSITORY / "MarrowAssess", REPOSITORY / "PDFFMapper"]
 HOLE = "\0"  # where a value is put in
 QUOTED = 15  # characters in a row that no other sentence has by chance
 LISTS = ("cautions", "unsure", "doubts", "notes")
+READS = re.compile(r"[A-Za-z'\0][^<]*(\w+[^<\w]+){4}\w+[^<]*\.")  # as a sentence, without markup
+HELP = ("/panel/", "/commands/", "/recipe.py", "/rows.py", "/quantities.py")
 
 
 def literal(node) -> str | None:
@@ -46,16 +50,37 @@ def uttered(node):
             yield from value.elts if isinstance(value, ast.List) else [value.elt]
 
 
-def sentences() -> list[tuple[str, str]]:
-    """File and text of every sentence."""
+def read_as_sentences(tree):
+    """All strings that read as one, but those that only document."""
+    parts = set()  # of strings, and documentation
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            parts.add(node.value)
+        elif literal(node) is not None and not isinstance(node, ast.Constant):
+            parts |= set(ast.walk(node)) - {node}
+        if node not in parts and READS.fullmatch(text := literal(node) or ""):
+            yield text
+
+
+def named(tree, said: str) -> set[str]:
+    """Texts of the constants that tests name."""
+    rows = (node for node in tree.body if isinstance(node, ast.Assign))
+    pairs = [(one.targets[0], literal(one.value)) for one in rows]
+    return {text for to, text in pairs if text and re.search(rf"\b{getattr(to, 'id', '')}\b", said)}
+
+
+def sentences(said: str) -> list[tuple[str, str]]:
+    """File and text of every sentence but of those that stand in a constant which tests name."""
     found = []
     paths = (path for library in LIBRARIES for path in library.glob("*Lib/**/*.py"))
     for path in sorted(paths):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            texts = (literal(one) for one in uttered(node))
-            name = path.relative_to(REPOSITORY).as_posix().partition("/")[2]
-            # Names of files and of options alone are no sentence.
-            found += [(name, one) for one in texts if one and len(one.replace(HOLE, "")) > 10]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        name = path.relative_to(REPOSITORY).as_posix().partition("/")[2]
+        texts = [literal(one) for node in ast.walk(tree) for one in uttered(node)]
+        if not any(part in name for part in HELP):
+            texts += set(read_as_sentences(tree)) - named(tree, said)
+        # Names of files and of options alone are no sentence.
+        found += [(name, one) for one in texts if one and len(one.replace(HOLE, "")) > 10]
     return found
 
 
@@ -80,8 +105,8 @@ def is_quoted(sentence: str, said: str, stretches: frozenset[str]) -> bool:
 def test_every_sentence_has_a_test_that_provokes_it():
     said = quotes()
     stretches = frozenset(said[n : n + QUOTED] for n in range(len(said)))
-    everything = sentences()
-    assert len(everything) > 500  # they are found at all
+    everything = sentences(said)
+    assert len(everything) > 1000  # they are found at all
     missing = [(name, one) for name, one in everything if not is_quoted(one, said, stretches)]
     told = "\n".join(f"{name}: {one.replace(HOLE, '...')}" for name, one in missing)
     assert not missing, f"sentences without a test:\n{told}"

@@ -309,7 +309,7 @@ def test_the_table_of_a_cohort_is_compared():
     assert [(one["site"], one["group"], one["n"]) for one in later.change] == [
         (site, group, 6) for site in ("L3", "L4") for group in "xy"
     ]
-    assert any("PMC9713243" in note for note in later.notes)
+    assert any("Published beside it: 3 T, thoracolumbar" in note for note in later.notes)
     with pytest.raises(ValueError, match="There is nothing to compare: no patient has repeated"):
         comparison([row("p0", 1, "L3", 1.0, days="soon")])
 

@@ -161,6 +161,7 @@ RESPONSE = {
 def test_response_follows_the_table_of_eln(change, word):
     response = read_response(RESPONSE | change)
     assert response.word == word
+    assert " % blasts in marrow, neutrophils " in response.text
     assert (word or "neither CR, CRi, MLFS nor PR") in response.text
     assert ("Auer rods were not stated" in response.text) == ("auer_rods" not in change)
     assert ("200 cells or a cellularity of 10 %" in response.text) == (word == "MLFS")

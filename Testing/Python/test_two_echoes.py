@@ -62,7 +62,7 @@ def errors(one, maps):
 def test_fat_fraction_is_right_and_nothing_is_exchanged(name):
     one = phantom(name)
     maps, facts = made(one)
-    assert not facts["conjugated"]
+    assert not facts["conjugated"] and "R2* was taken from the map given." in facts["limits"]
     apart, labels = errors(one, maps)
     assert np.abs(apart).max() < 30  # no unmarked exchange
     assert len(apart) > 0.97 * np.count_nonzero(one.labels)

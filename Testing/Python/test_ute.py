@@ -462,6 +462,7 @@ def test_suppression_and_transfer_ratios_of_a_region():
 
     plain, half = image(20, "UTE"), image(6, "suppressed")
     (sr,) = UTE.recipe("suppression-ratio").make([plain, half], same_gain=True)[:1]
+    assert "Voxel ratios scatter and are for looking" in " ".join(sr.provenance["notes"])
     data = ute_pair([plain, half], SimpleNamespace(same_gain=True, sigma=None))
     (row,) = regions.suppression_ratio(data, inside)
     assert row.lower < 20 / 6 < row.upper and row.upper - row.lower < 0.2
