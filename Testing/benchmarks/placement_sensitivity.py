@@ -60,9 +60,13 @@ class Case:
         self.frame = chain.sagittal_frame(volume)
         self.chances = chain._chances([volume], self.frame, None, None)[0]
         self.spine = chain.explained(self.chances, self.frame)
-        fitted = found_outline.found_surfaces(volume, self.spine, self.middle())
-        self.surfaces = [surface for surface, _ in fitted]
+        self.surfaces = [surface for surface, _ in self.fitted()]
         self.column = None
+
+    def fitted(self):
+        """Surfaces of the whole bodies, with their agreement."""
+        outlines = found_outline.found_outlines(self.volume, self.spine)
+        return [outlines.surface(n) for n in self.middle()]
 
     def middle(self):
         """Bodies that are whole: not the first, not the last."""
@@ -71,8 +75,7 @@ class Case:
     def bodies(self):
         """Clicked and found bodies."""
         found = []
-        fitted = found_outline.found_surfaces(self.volume, self.spine, self.middle())
-        for n, known, one in zip(self.middle(), self.surfaces, fitted, strict=True):
+        for n, known, one in zip(self.middle(), self.surfaces, self.fitted(), strict=True):
             found.append(spine_column._body(self.volume, *one, "", [], WITHOUT))
             if n % 2:
                 found.append(place_body(self.volume, known.box.center + 4, options=WITHOUT))

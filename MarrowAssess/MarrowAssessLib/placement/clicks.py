@@ -16,6 +16,7 @@ from MarrowAssessLib.placement.column import Column
 from MarrowAssessLib.placement.ct import as_seen
 from MarrowAssessLib.placement.find_spine import Spine, find_spine
 from MarrowAssessLib.placement.following import corrected, follow_column
+from MarrowAssessLib.placement.found_outline import FoundOutlines, found_outlines
 from MarrowAssessLib.placement.judgment import (
     click_doubts,
     known_level,
@@ -74,26 +75,27 @@ def place_clicked(
     """
     volume = as_seen(volume)
     if role is Role.MARROW and volume.holds(point):
-        spine = _spine_in(volume, progress)
-        placed = body_at(volume, spine, point, site, options) if spine is not None else None
+        found = _spine_in(volume, progress)
+        placed = body_at(volume, *found, point, site, options) if found is not None else None
         if placed is not None:
             return placed
     return place(volume, point, role, site, options=options)
 
 
-def _spine_in(volume: Volume, progress: Progress | None) -> Spine | None:
+def _spine_in(volume: Volume, progress: Progress | None) -> tuple[Spine, FoundOutlines] | None:
     """The spine found in an image, None without one; that of the last image is kept."""
     key = short_hash(volume), volume.ijk_to_ras.tobytes()
     if key not in _FOUND:
         _FOUND.clear()
         try:
-            _FOUND[key] = find_spine([volume], progress=progress)
+            spine = find_spine([volume], progress=progress)
+            _FOUND[key] = spine, found_outlines(volume, spine)
         except ValueError:  # no spine in view, or slices too far apart: the click alone then
             _FOUND[key] = None
     return _FOUND[key]
 
 
-_FOUND: dict[tuple[str, bytes], Spine | None] = {}
+_FOUND: dict[tuple[str, bytes], tuple[Spine, FoundOutlines] | None] = {}
 
 
 def regions_from_clicks(

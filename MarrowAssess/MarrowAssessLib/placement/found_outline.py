@@ -7,7 +7,6 @@ edges lie beyond it in the median of the bodies; then each body's border is fitt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,18 +70,29 @@ class _Rays:
         return np.nan_to_num(found).reshape(len(self.rays), -1)
 
 
-def found_surfaces(
-    volume: Volume,
-    spine: Spine,
-    wanted: Sequence[int] | None = None,
-    progress: Progress | None = None,
-) -> list[tuple[Surface, float]]:
-    """Surfaces of a spine's bodies, each with its Dice with the network's own, moved outline.
+@dataclass(frozen=True)
+class FoundOutlines:
+    """What the surfaces of a spine's bodies in one image are fitted to.
+
+    Attributes:
+        bodies: what the rays of each meet.
+        beyond_mm: (n,) how far all are moved along their rays.
+    """
+
+    bodies: list[_Rays]
+    beyond_mm: np.ndarray
+
+    def surface(self, index: int) -> tuple[Surface, float]:
+        """A body's surface, and its Dice with the network's own, moved outline."""
+        return _fitted(self.bodies[index], self.beyond_mm)
+
+
+def found_outlines(volume: Volume, spine: Spine, progress: Progress | None = None) -> FoundOutlines:
+    """The outlines of a spine's bodies.
 
     Args:
         volume: the image that the spine was found in.
         spine: see `find_spine`.
-        wanted: indices of bodies; None: all.
         progress: takes the fraction done; returning False cancels.
 
     Raises:
@@ -92,8 +102,7 @@ def found_surfaces(
     for n in range(len(spine.bodies)):
         tell(progress, n / len(spine.bodies), FINDING)
         met.append(_rays(volume, spine, n))
-    beyond = _beyond(met)
-    return [_fitted(met[n], beyond) for n in (range(len(met)) if wanted is None else wanted)]
+    return FoundOutlines(met, _beyond(met))
 
 
 def outline_radii(inside: np.ndarray) -> np.ndarray:

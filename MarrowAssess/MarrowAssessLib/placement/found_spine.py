@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
@@ -76,6 +77,13 @@ class Spine:
         """Probability of disc."""
         return self.chances[Structure.DISC]
 
+    @cached_property
+    def like_an_infant(self) -> bool:
+        """Whether the bodies above a sacrum are as small as an infant's ossification centers."""
+        lowest = self.bodies[-INFANT_BODIES:]
+        depths = [2 * body_axes(body, self.frame)[1][1] for body in lowest]
+        return bool(self.lowest) and float(np.median(depths)) < INFANT_DEPTH_MM
+
 
 def body_chance(chances: np.ndarray) -> np.ndarray:
     """Probability of a body with half of its cortex."""
@@ -110,13 +118,6 @@ def body_axes(body: FoundBody, frame: Volume) -> tuple[np.ndarray, np.ndarray, n
     low, high = np.percentile(local, ENDS_PERCENT, axis=0)
     center = center + ((low + high) / 2) @ axes
     return axes, np.maximum((high - low) / 2 + HALF_VOXEL_MM, LEAST_HALF_MM), center
-
-
-def like_an_infant(spine: Spine) -> bool:
-    """Whether the bodies above a sacrum are as small as an infant's ossification centers."""
-    lowest = spine.bodies[-INFANT_BODIES:]
-    depths = [2 * body_axes(body, spine.frame)[1][1] for body in lowest]
-    return bool(spine.lowest) and float(np.median(depths)) < INFANT_DEPTH_MM
 
 
 def _slopes(local: np.ndarray, side: int) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from PDFFMapperLib.maps.progress import Progress
 from MarrowAssessLib.catalogue.anatomy import VERTEBRAE, Role
 from MarrowAssessLib.placement.ct import as_seen
 from MarrowAssessLib.placement.find_spine import find_spine
+from MarrowAssessLib.placement.found_outline import found_outlines
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.spine_column import body_at
 from MarrowAssessLib.study.regions import Region
@@ -49,6 +50,7 @@ def refined(
         raise ValueError("There is no vertebra to refine; give a label map or a tool (--refine).")
     seen = as_seen(volume)
     spine = find_spine([seen], progress=progress)
+    outlines = found_outlines(seen, spine)
     bodies = [spine.frame.to_ras(np.argwhere(body.mask)[:, ::-1]) for body in spine.bodies]
     found, names = [], []
     for region in regions:
@@ -60,7 +62,7 @@ def refined(
         placed = None
         if inside[best] >= LEAST_INSIDE:
             center = spine.bodies[best].center
-            placed = body_at(seen, spine, center, region.site, options)
+            placed = body_at(seen, spine, outlines, center, region.site, options)
         if placed is None:
             region.cautions.append(NOT_REFINED)
             found.append(region)

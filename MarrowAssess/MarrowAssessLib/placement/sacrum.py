@@ -12,7 +12,6 @@ from MarrowAssessLib.placement.found_spine import (
     Spine,
     body_axes,
     image_axes,
-    like_an_infant,
 )
 from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure
 from MarrowAssessLib.placement.star_surface import sample
@@ -94,7 +93,7 @@ def tell_lowest(spine: Spine) -> None:
     are never certain.
     """
     _by_what_is_below(spine)
-    if not spine.unsure_lowest and like_an_infant(spine):
+    if not spine.unsure_lowest and spine.like_an_infant:
         spine.unsure_lowest = "the bodies are as small as an infant's"
 
 

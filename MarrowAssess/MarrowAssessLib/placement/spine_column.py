@@ -23,8 +23,8 @@ from MarrowAssessLib.placement.column import Column, doubtful
 from MarrowAssessLib.placement.ct import as_seen, is_ct
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
-from MarrowAssessLib.placement.found_outline import found_surfaces
-from MarrowAssessLib.placement.found_spine import Spine, like_an_infant
+from MarrowAssessLib.placement.found_outline import FoundOutlines, found_outlines
+from MarrowAssessLib.placement.found_spine import Spine
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.placement.spine_network import FINDING
@@ -110,9 +110,10 @@ def find_column(
     volumes = [as_seen(one) for one in volumes]
     spine = find_spine(volumes, progress=progress)
     volume = volumes[0]
-    placed = found_surfaces(volume, spine, progress=share(progress, FOUND, FITTED))
+    outlines = found_outlines(volume, spine, share(progress, FOUND, FITTED))
+    placed = [outlines.surface(n) for n in range(len(spine.bodies))]
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
-    of_all = [INFANT] if like_an_infant(spine) else []
+    of_all = [INFANT] if spine.like_an_infant else []
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
     bodies = {}
@@ -146,6 +147,7 @@ def find_column(
 def body_at(
     volume: Volume,
     spine: Spine,
+    outlines: FoundOutlines,
     point_ras: np.ndarray,
     site: str = "",
     options: PlacingOptions = AS_USUAL,
@@ -155,6 +157,7 @@ def body_at(
     Args:
         volume: the image that the spine was found in.
         spine: see `find_spine`.
+        outlines: of its bodies.
         point_ras: mm.
         site: what the body is called; its place in the spine is not asked.
         options: what the ROI leaves out.
@@ -162,11 +165,11 @@ def body_at(
     at = tuple(np.rint(spine.frame.ras_to_ijk(point_ras)).astype(int)[::-1])
     inside = all(0 <= n < size for n, size in zip(at, spine.bodies[0].mask.shape, strict=True))
     there = [n for n, one in enumerate(spine.bodies) if inside and one.mask[at]]
-    if len(there) != 1 or like_an_infant(spine):
+    if len(there) != 1 or spine.like_an_infant:
         return None
     if any(there[0] in (d.body, d.body + 1) for d in spine.count_doubts):
         return None
-    surface, agreement = found_surfaces(volume, spine, there)[0]
+    surface, agreement = outlines.surface(there[0])
     placed = _body(volume, surface, agreement, site, [], options)
     return placed if not placed.unsure and surface.contains(point_ras[None])[0] else None
 

@@ -368,26 +368,27 @@ def age_curve(
     of_site = [d for d in all_distributions(quantity) if match_site(d.site, query.site)]
     if not of_site:
         return None
+
+    def used(age: float) -> Distribution | None:
+        return next(iter(_Query(quantity, site, age, sex, field_strength_t).applying()), None)
+
     ends = sorted({float(end) for d in of_site for end in (d.age_min, d.shown_end)})
     ages, values, sources = [], [], []
     for start, stop in pairwise(ends):
-        middle = expected(quantity, site, (start + stop) / 2, sex, field_strength_t)
+        middle = used((start + stop) / 2)
         if middle is None:
             if ages and not math.isnan(values[-1][0]):
                 ages.append(start)
                 values.append([math.nan] * len(PERCENTILES))
             continue
-        smooth = middle.distribution.smooth
-        for age in np.linspace(start, stop, 41 if smooth else 2):
+        for age in np.linspace(start, stop, 41 if middle.smooth else 2):
             # Each end belongs to the next stretch; the curve is the same up to it.
             within = min(max(age, start), stop - 1e-6) if age > start else age
-            found = middle
-            if smooth:
-                found = expected(quantity, site, within, sex, field_strength_t)
+            found = used(within) if middle.smooth else middle
             ages.append(float(age))
-            values.append([found.distribution.value_at(p) for p in PERCENTILES])
-        if middle.distribution.source not in sources:
-            sources.append(middle.distribution.source)
+            values.append([found.value_at(p) for p in PERCENTILES])
+        if middle.source not in sources:
+            sources.append(middle.source)
     if not ages:
         return None
     return AgeCurve(np.array(ages), np.array(values).T, tuple(sources))

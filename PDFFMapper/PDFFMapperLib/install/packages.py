@@ -94,13 +94,20 @@ def _install(missing: list[str], requester: str) -> None:
         pip_ensure(missing, requester=requester)
 
 
+_THERE: set[str] = set()  # requirements that were met: each action asks, and asking takes 5 ms
+
+
 def _satisfied(requirement: str) -> bool:
+    if requirement in _THERE:
+        return True
     name, _, least = requirement.partition(">=")
     try:
         installed = metadata.version(name)
     except metadata.PackageNotFoundError:
         return False
-    return _numbers(installed) >= _numbers(least)
+    if there := _numbers(installed) >= _numbers(least):
+        _THERE.add(requirement)
+    return there
 
 
 def _numbers(version: str) -> tuple[int, ...]:
