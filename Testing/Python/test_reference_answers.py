@@ -473,6 +473,14 @@ def test_mere_publications_are_said_first_only_where_nothing_firmer_speaks(study
     assert "published" not in {line.kind for line in headlines(both)}
 
 
+def test_that_nothing_lies_outside_is_said(study):
+    alone = replace(study, regions=[one for one in study.regions if one.name == "L3 marrow"])
+    for pdff, said in ((42.0, True), (90.0, False)):
+        one = assess(with_map(alone, Contrast.PDFF, {"L3 marrow": pdff}, age_years=55.0, sex="F"))
+        lines = [line.text for line in headlines(one)]
+        assert ("No value that has a reference lies outside its 95 % range." in lines) == said
+
+
 def test_nothing_says_what_is_missing(study):
     infant = assess(of(study, Contrast.T2, age_years=0.5, sex="F"), Settings())
     (line,) = [one for one in headlines(infant) if one.kind == "nothing"]

@@ -122,6 +122,22 @@ def test_pi_of_a_limb_that_moved_is_refused_or_moved_back(pair):
     assert note == "Motion against the first image, across edges: 0.00 voxels."
 
 
+@pytest.mark.parametrize(("moved", "refused"), [(0.15, False), (0.4, True)])
+def test_a_quarter_voxel_is_allowed(pair, moved, refused):
+    signal = np.stack([pair[0].array, shifted(pair[1], moved, 0).array])
+    if refused:
+        with pytest.raises(ValueError, match=r"Image 2 is 0\.\d+ voxels off the first"):
+            without_motion(signal, pair[0], SimpleNamespace())
+    else:
+        assert without_motion(signal, pair[0], SimpleNamespace())[0] is signal
+
+
+def test_what_did_not_move_is_not_smoothed(pair):
+    signal = np.stack([one.array for one in pair])
+    same, notes = without_motion(signal, pair[0], SimpleNamespace(register=True))
+    assert np.array_equal(same, signal) and not any("smooths" in one for one in notes)
+
+
 def test_after_suppression_the_edges_of_bone_tell_it(pair):
     """Soft tissue of SNR 60 is left at 4; without the bone nothing is told."""
     rng = np.random.default_rng(3)
