@@ -1,7 +1,6 @@
 """The module files: static checks of panel against code, and their logic against stand-ins."""
 
 import ast
-import contextlib
 import os
 import re
 import subprocess
@@ -349,11 +348,20 @@ def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marro
         processEvents=lambda: None, applicationLogic=lambda: slicer.modules.application_logic
     )
     monkeypatch.setattr(slicer, "app", application, raising=False)
-    monkeypatch.setattr(slicer.util, "WaitCursor", contextlib.nullcontext)
+    waiting = types.SimpleNamespace(wasCanceled=False, close=lambda: told.append("closed"))
+    ask = lambda labelText: told.append(labelText) or waiting  # noqa: E731
+    monkeypatch.setattr(slicer.util, "createProgressDialog", ask, raising=False)
     monkeypatch.setattr(slicer.util, "showStatusMessage", lambda text, ms: told.append(text))
     load(None)  # the button in the Sample Data module
     assert slicer.util.getNode("PDFF") is not None
-    assert told[0] == "Drawing the digital lumbar spine ..." and told[-1].endswith("is loaded.")
+    assert told[:2] == ["Drawing the digital lumbar spine ...", "closed"]
+    assert told[2] == "The digital lumbar spine is loaded." and waiting.value > 50
+    waiting.wasCanceled = True
+    for *_names, again in SampleDataLogic.registered:
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        again(None)
+        assert told[-1] == "Canceled; nothing was loaded."
+        assert slicer.mrmlScene.GetNumberOfNodes() == before
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):

@@ -127,7 +127,7 @@ class TimedDesk(slicer_desk.Desk):
         return times[0], times[-1], max(gaps, default=0.0), cancel
 
     def can_cancel(self):
-        """Whether a panel's progress bar is shown."""
+        """Whether a panel has shown its progress bar, or a dialog with one."""
         return self.saw_progress
 
     def event(self, do):
@@ -179,6 +179,13 @@ def watch_progress(desk):
             return working(failure, cancelable)
 
         frame.working = noted
+    make = slicer.util.createProgressDialog
+
+    def shown(*arguments, **properties):
+        desk.saw_progress = True
+        return make(*arguments, **properties)
+
+    slicer.util.createProgressDialog = shown
 
 
 def marrow(desk):

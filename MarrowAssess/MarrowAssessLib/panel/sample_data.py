@@ -29,11 +29,22 @@ def register_sample_data() -> None:
 
 
 def _draw(load: str) -> None:
-    """Load a sample of `sample.nodes`, telling that this takes some seconds."""
-    slicer.util.showStatusMessage(_("Drawing the digital lumbar spine ..."), 10000)
-    with slicer.util.WaitCursor():
+    """Load a sample of `sample.nodes`, which takes some seconds and can be canceled."""
+    waiting = slicer.util.createProgressDialog(labelText=_("Drawing the digital lumbar spine ..."))
+    said = _("The digital lumbar spine is loaded.")
+
+    def progress(done: float) -> bool:
+        waiting.value = round(100 * done)
         slicer.app.processEvents()
+        return not waiting.wasCanceled
+
+    try:
+        progress(0.0)  # shown before imports, which are slow at first
         from MarrowAssessLib.sample import nodes  # not at the start, which it would slow down
 
-        getattr(nodes, load)()
-    slicer.util.showStatusMessage(_("The digital lumbar spine is loaded."), 3000)
+        getattr(nodes, load)(progress)
+    except InterruptedError:
+        said = _("Canceled; nothing was loaded.")
+    finally:
+        waiting.close()
+    slicer.util.showStatusMessage(said, 3000)

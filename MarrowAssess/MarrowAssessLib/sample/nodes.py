@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
+from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.volumes import volume_to_node
 
@@ -21,6 +22,8 @@ from MarrowAssessLib.scene.files import show_in_slices
 from MarrowAssessLib.scene.segments import regions_to_node
 from MarrowAssessLib.sources.labels import regions_from_labels
 from MarrowAssessLib.study.regions import Region
+
+_WHAT = "Drawing the digital lumbar spine"
 
 
 @dataclass
@@ -40,12 +43,19 @@ class SampleNodes:
     centers_ras: dict[str, np.ndarray]
 
 
-def load_sample() -> SampleNodes:
-    """Draw the spine (man of 34 years, lesion in L2) and add it to the scene."""
+def load_sample(progress: Progress | None = None) -> SampleNodes:
+    """Draw the spine (man of 34 years, lesion in L2) and add it to the scene.
+
+    Raises:
+        InterruptedError: canceled; nothing was added.
+    """
+    tell(progress, 0.1, _WHAT)
     phantom = lumbar_phantom()
+    tell(progress, 0.5, _WHAT)
     pdff = 100 * np.array([tissue.pdff for tissue in TISSUES.values()], np.float32)
     volumes = {contrast.value: volume for contrast, volume in phantom.volumes.items()}
     volumes[Contrast.PDFF.value] = phantom.tissue.with_array(pdff[phantom.tissue.array], "PDFF")
+    tell(progress, 0.8, _WHAT)
     nodes = {name: volume_to_node(volume, name) for name, volume in volumes.items()}
     regions = _regions(phantom)
     segmentation = regions_to_node(regions, nodes["T1"], "Regions")
@@ -73,15 +83,30 @@ class MapperSampleNodes:
     true_pdff: dict[str, float]
 
 
-def load_mapper_sample() -> MapperSampleNodes:
-    """Add the spine's multi-echo and diffusion series, as a DICOM loader would leave them."""
+def load_mapper_sample(progress: Progress | None = None) -> MapperSampleNodes:
+    """Add the spine's multi-echo and diffusion series, as a DICOM loader would leave them.
+
+    Raises:
+        InterruptedError: canceled; nothing was added.
+    """
+    tell(progress, 0.1, _WHAT)
     phantom = lumbar_phantom()
+    tell(progress, 0.3, _WHAT)
     with ThreadPoolExecutor() as pool:  # nearly all the time goes into their noise
-        series = pool.map(lambda draw: draw(), (phantom.echo_volumes, phantom.diffusion_volumes))
-        echoes, diffusion = ([volume_to_node(one, one.name) for one in each] for each in series)
+        drawn = pool.map(lambda draw: draw(), (phantom.echo_volumes, phantom.diffusion_volumes))
+        series = []
+        for one in drawn:
+            series.append(one)
+            tell(progress, 0.3 + 0.25 * len(series), _WHAT)
     regions = _regions(phantom)
-    segmentation = regions_to_node(regions, echoes[0], "Regions")
-    put_in_folder("PDFFMapper sample", [*echoes, *diffusion, segmentation])
+    scene = slicer.mrmlScene
+    scene.StartState(scene.BatchProcessState)  # Slicer's lists take all nodes at once
+    try:
+        echoes, diffusion = ([volume_to_node(one, one.name) for one in each] for each in series)
+        segmentation = regions_to_node(regions, echoes[0], "Regions")
+        put_in_folder("PDFFMapper sample", [*echoes, *diffusion, segmentation])
+    finally:
+        scene.EndState(scene.BatchProcessState)
     show_in_slices(diffusion[0])
     return MapperSampleNodes(echoes, diffusion, segmentation, _true_pdff(regions))
 
