@@ -1,17 +1,21 @@
 """Marrow on dual-energy maps: numbers of known maps, cautions, and the sample's PET and CT."""
 
+import re
+
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.demo import _dual_energy_maps
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.follow_up.changes import follow_up
 from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.placement.column import Column
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.report.data import as_dict
-from MarrowAssessLib.sample.other_modalities import reference_regions
+from MarrowAssessLib.report.html import write_html
+from MarrowAssessLib.sample.other_modalities import reference_regions, true_yellow
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -163,10 +167,13 @@ def test_what_gives_no_number_says_why():
     assert "three levels from T11 to L5 are needed" in reasons
 
 
-def test_the_sample_s_pet_and_ct_have_their_truth(phantom):
+def test_the_sample_s_pet_and_ct_have_their_truth(phantom, tmp_path):
     """All four modalities of one patient; the child's are the same code."""
     one = phantom.study()
+    mr = {Contrast.T1: one.volumes[Contrast.T1]}
     one.volumes = {Contrast.SUV: phantom.pet_volume(), **_dual_energy_maps(phantom)[0]}
+    share = one.volumes[Contrast.YELLOW_SHARE]
+    mr[Contrast.PDFF] = Volume(np.clip(share.array, 0, 100), share.ijk_to_ras, "PDFF")
     marrow = [region for region in one.regions if region.role is Role.MARROW]
     one.regions = marrow + reference_regions(phantom.tissue)
     checked = 0
@@ -181,6 +188,20 @@ def test_the_sample_s_pet_and_ct_have_their_truth(phantom):
     scores = {r.measurement.site: r.measurement.value for r in assess(one).results
               if r.measurement.quantity == "marrow_deauville"}  # fmt: skip
     assert scores["L2"] == 5 and scores["L3"] == 2
+    one.volumes = mr | one.volumes
+    assessment = assess(one)
+    write_html(assessment, headlines(assessment), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    section = page[page.index("<h2>Modalities side by side") :]
+    heads = re.findall(r"<th>([^<]+)<small>", section[: section.index("</thead>")])
+    assert {"PDFF", "VNCa", "Yellow share", "HAP", "SUVmean", "Marrow/liver"} <= set(heads)
+    assert re.search(r"<li>L2: cellular marrow in \d of \d modalities \(PDFF.*FDG\)", section)
+    assert "points apart" not in section  # as the rule has it; and the sample's own truth:
+    assert all(abs(100 * fat - true_yellow(fat)) < 20 for fat in np.linspace(0.1, 0.6, 11))
+    one.volumes = mr
+    alone = assess(one)
+    write_html(alone, headlines(alone), tmp_path / "page.html")
+    assert "Modalities side by side" not in (tmp_path / "page.html").read_text("utf-8")
 
 
 # --- what is left out, the column, plain CT ---

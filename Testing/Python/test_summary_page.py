@@ -7,7 +7,8 @@ import pytest
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.findings.marrow_response import read_response
 from MarrowAssessLib.findings.xray import CERTAINTIES, SIGNS, read_form
-from MarrowAssessLib.follow_up.side_by_side import findings, grouped, joined
+from MarrowAssessLib.follow_up.side_by_side import findings, grouped
+from MarrowAssessLib.follow_up.visits import joined
 
 
 def measured(quantity, value, site="L3", verdict="no reference", z=None, doubtful=()):

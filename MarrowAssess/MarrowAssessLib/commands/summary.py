@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.follow_up.changes import Comparing
     from MarrowAssessLib.follow_up.compare import course
     from MarrowAssessLib.follow_up.errors import read_repeatability
-    from MarrowAssessLib.follow_up.side_by_side import findings, grouped, joined
-    from MarrowAssessLib.follow_up.visits import parse_therapy, read_days, read_visit
+    from MarrowAssessLib.follow_up.side_by_side import findings, grouped
+    from MarrowAssessLib.follow_up.visits import joined, parse_therapy, read_days, read_visit
     from MarrowAssessLib.report.summary_page import Summary, summary_page
 
     refuse_foreign(args.out, RECORD, (PAGE,))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from MarrowAssessLib.catalogue.anatomy import OUTSIDE, level_index
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.follow_up.visits import SETTINGS
 
 REVIEW = "doi 10.12677/acm.2026.161147"
 # Columns of the page, and the quantities that fill each, the first choice first.
@@ -42,42 +41,6 @@ class Finding:
     site: str
     text: str
     source: str
-
-
-def joined(visits: Sequence[Mapping], days: Sequence[float]) -> tuple[list[dict], list[float]]:
-    """Assessments of one day as one visit: MR, CT and PET are measured apart.
-
-    Raises:
-        ValueError: days do not fit or fall, or settings of one day differ.
-    """
-    if len(visits) != len(days):
-        raise ValueError(
-            f"{len(visits)} assessments and {len(days)} days were given; a day each is expected."
-        )
-    if list(days) != sorted(days):
-        raise ValueError("The days of the assessments must not fall; give them in their order.")
-    found: dict[float, dict] = {}
-    for visit, day in zip(visits, days, strict=True):
-        if day not in found:
-            found[day] = {**visit, "measurements": list(visit["measurements"])}
-            continue
-        one = found[day]
-        if any(one["settings"][key] != visit["settings"][key] for key in SETTINGS):
-            raise ValueError(
-                f"Day {day:g}: erosion or coil correction (N4) differ between its assessments."
-            )
-        known = {_place(m) for m in one["measurements"]}
-        one["measurements"] += [m for m in visit["measurements"] if _place(m) not in known]
-        one["acquisition"] = {**visit.get("acquisition", {}), **one.get("acquisition", {})}
-        one["patient"] = {
-            key: visit["patient"].get(key) if one["patient"].get(key) in (None, "") else value
-            for key, value in {**visit["patient"], **one["patient"]}.items()
-        }
-    return list(found.values()), list(found)
-
-
-def _place(one: Mapping) -> tuple:
-    return one["quantity"], one["site"], tuple(one.get("measured", ()))
 
 
 def cells(visit: Mapping) -> dict[tuple[str, str], Mapping]:

@@ -27,6 +27,7 @@ from MarrowAssessLib.findings.form import Field, forms
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import EXPECTED, MARROW_TYPES, SOURCE
 from MarrowAssessLib.findings.statement import Statement, cited_text
+from MarrowAssessLib.follow_up.side_by_side import findings, grouped
 from MarrowAssessLib.measures.muscle import Section
 from MarrowAssessLib.measures.whole_body import lesion_adc
 from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS
@@ -34,8 +35,11 @@ from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
 from MarrowAssessLib.report.histogram import adc_histogram_svg
+from MarrowAssessLib.report.modalities import matrix
 from MarrowAssessLib.report.shared import reference_line
+from MarrowAssessLib.study.acquisition_facts import acquisition
 
+_BESIDE_MR = {Contrast.SUV, Contrast.VNCA, Contrast.HAP, Contrast.YELLOW_SHARE}
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "^")
 
 
@@ -72,11 +76,13 @@ def _html(
             "</figcaption></figure>"
             for caption, file in pictures.items()
         ),
-        "plots": _spectra(assessment) + _lesions(assessment) + _plots(assessment),
+        "modalities": _modalities(assessment),
+        "plots": _plots(assessment),
         "signatures": _signatures(assessment),
         "of_age": _of_age(assessment),
         "scores": _scores(assessment),
         "forms": _forms(assessment),
+        "fits": _lesions(assessment) + _spectra(assessment),
         "measurements": _measurement_tables(assessment),
         "not_measured": "".join(
             f"<li>{escape(QUANTITIES[s.quantity].name)}: {escape(s.reason)}</li>"
@@ -101,6 +107,36 @@ def _glance(assessment: Assessment, headlines: Sequence[Headline]) -> str:
     """The few lines a reader in a hurry needs: what is outside or unusual, what as expected."""
     lines = "".join(_glance_line(line) for line in headlines)
     return f"<ul class=glance>{lines}</ul><p>{escape(assessment.counts_text)}</p>"
+
+
+def _modalities(assessment: Assessment) -> str:
+    """Sites down, modalities across, where more than MR was measured; and what meets."""
+    if not _BESIDE_MR & assessment.study.volumes.keys():
+        return ""
+    visit = {
+        "acquisition": acquisition(assessment.study),
+        "measurements": [_stored(one) for one in assessment.results],
+    }
+    met = "".join(f"<li>{escape(one)}</li>" for one in grouped(findings(visit)))
+    return (
+        f"<h2>Modalities side by side</h2><div class=scroll>{matrix(visit)}</div>"
+        f"<ul class=met>{met}</ul>"
+    )
+
+
+def _stored(result: Result) -> dict:
+    """What the table and its rules read of a measurement, as it is stored."""
+    one = result.measurement
+    return {
+        "quantity": one.quantity,
+        "site": one.site,
+        "measured": one.measured,
+        "value": one.value,
+        "ci95": one.ci95,
+        "z": result.z,
+        "verdict": result.verdict,
+        "doubtful": result.doubtful,
+    }
 
 
 def _glance_line(line: Headline) -> str:
@@ -141,8 +177,9 @@ def _forms(assessment: Assessment) -> str:
             for f in form.fields
         )
         text += (
-            f"<h2>{escape(form.title)}</h2><p>{escape(form.note)}</p><table><thead><tr><th>Field</th>"
-            f"<th>Measured</th><th>Reader</th></tr></thead><tbody>{rows}</tbody></table>"
+            f"<h2>{escape(form.title)}</h2><p>{escape(form.note)}</p><div class=scroll>"
+            "<table class=form><thead><tr><th>Field</th><th>Measured</th><th>Reader</th></tr>"
+            f"</thead><tbody>{rows}</tbody></table></div>"
         )
     return text
 

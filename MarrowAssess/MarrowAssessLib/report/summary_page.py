@@ -13,17 +13,16 @@ from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
-from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.marrow_response import MarrowResponse
 from MarrowAssessLib.findings.xray import HOW_OFTEN, XrayForm
 from MarrowAssessLib.follow_up.change import NOT_COMPARABLE, Change
 from MarrowAssessLib.follow_up.course import Course
-from MarrowAssessLib.follow_up.side_by_side import COLUMNS, cells, findings, grouped, sites
-from MarrowAssessLib.report.colors import z_color
+from MarrowAssessLib.follow_up.side_by_side import COLUMNS, findings, grouped
 from MarrowAssessLib.report.follow_up_page import ARROWS, trend_figures, trend_key
+from MarrowAssessLib.report.modalities import matrix
 from MarrowAssessLib.report.shared import report_style
 
-MOST_SITES, MOST_VIEWS, MOST_FINDINGS = 12, 4, 6  # so that the sheet stays one
+MOST_VIEWS, MOST_FINDINGS = 4, 6  # so that the sheet stays one
 NO_RESPONSE = (
     "No response of leukemia is assigned from images. Extramedullary disease (19 % of acute "
     "myeloid leukemia at diagnosis) is looked for by eye, and may outlast remission; a focus drawn "
@@ -36,7 +35,7 @@ class Summary:
     """What the page is made of.
 
     Attributes:
-        visits: one for each day, of all modalities; see `side_by_side.joined`.
+        visits: one for each day, of all modalities; see `visits.joined`.
         days: of them.
         course: of several days; None of one.
         views: day and PNG of the 3D view, all of one color scale.
@@ -96,58 +95,18 @@ def _list(lines: Sequence[str], kind: str = "") -> str:
 
 
 def _matrix(summary: Summary) -> str:
-    """Sites down, modalities across; the last day's values."""
-    found = cells(summary.visits[-1])
-    columns = [name for name, _ in COLUMNS if any(column == name for _, column in found)]
     changes = {}
     if summary.course:
         last = summary.days[-1] - summary.days[0]
         known = [one for one in summary.course.changes if one.days == last]
-        changes = {(one.quantity, one.site, one.measured_now): one for one in known}
-    heads = "".join(f"<th>{escape(one)}<small>{_unit(found, one)}</small></th>" for one in columns)
-    rows = []
-    listed = sites(found)
-    for site in listed[:MOST_SITES]:
-        texts = "".join(f"<td>{_cell(found.get((site, c)), changes)}</td>" for c in columns)
-        rows.append(f"<tr><th>{escape(site or 'all')}</th>{texts}</tr>")
-    if not rows:
-        return "<p>None of the quantities of this page was measured.</p>"
-    more = len(listed) - MOST_SITES
-    note = f"<p>{more} more sites are in the report.</p>" if more > 0 else ""
-    return (
-        f"<table class=matrix><thead><tr><th>Site</th>{heads}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>{note}"
-    )
+        changes = {(one.quantity, one.site, one.measured_now): _change(one) for one in known}
+    return matrix(summary.visits[-1], changes)
 
 
-def _unit(found: Mapping[tuple[str, str], Mapping], column: str) -> str:
-    one = next(m for (_, name), m in found.items() if name == column)
-    return escape(QUANTITIES[one["quantity"]].unit or "ratio")
-
-
-def _cell(one: Mapping | None, changes: Mapping[tuple, Change]) -> str:
-    if one is None:
-        return "-"
-    quantity = QUANTITIES[one["quantity"]]
-    text = f"<b>{one['value']:.{quantity.digits}f}</b> "
-    z = one.get("z")
-    if one["doubtful"]:
-        text += "<small>doubtful</small>"
-    elif z is None:
-        text += "<small class=in>no ref.</small>"
-    else:
-        color = ",".join(str(round(255 * c)) for c in z_color(z))
-        ink = "#fff" if abs(z) > 2 else "#111"
-        text += f'<span class=chip style="background:rgb({color});color:{ink}">z {z:+.1f}</span>'
-    ci = one.get("ci95")
-    if ci and None not in ci:
-        text += f"<small>{ci[0]:.{quantity.digits}f} to {ci[1]:.{quantity.digits}f}</small>"
-    change = changes.get((one["quantity"], one["site"], tuple(one.get("measured", ()))))
-    if change:
-        known = change.verdict != NOT_COMPARABLE
-        shown = f"{ARROWS[change.verdict]} {change.size:+.1f} RC" if known else "? change"
-        text += f"<small>{shown}</small>"
-    return text
+def _change(one: Change) -> str:
+    if one.verdict == NOT_COMPARABLE:
+        return "? change"
+    return f"{ARROWS[one.verdict]} {one.size:+.1f} RC"
 
 
 def _views(summary: Summary) -> str:

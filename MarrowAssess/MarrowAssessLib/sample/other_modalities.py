@@ -19,6 +19,7 @@ from MarrowAssessLib.study.shapes import Shape, rasterize
 KV_PAIR, WATER_CM = "90/Sn150", 30.0
 PET_SPACING_MM, PET_FWHM_MM = 4.0, 6.0
 INFILTRATED_BELOW = 0.1  # fat fraction
+YELLOW_FAT = 0.8  # of yellow marrow (doi 10.3348/jksr.2024.0039), here the only marrow with fat
 LIVER_SUV, BLOOD_SUV = 2.1, 1.6
 _NORMAL, _INFILTRATED = 0, 1
 _MARROW_SUV, _MARROW_HAP = (1.4, 5.0), (110.0, 60.0)
@@ -49,7 +50,7 @@ def true_hap(pdff: float) -> float:
 
 def true_yellow(pdff: float) -> float | None:
     """Its share of yellow marrow in %; None of infiltrated marrow, which is neither."""
-    return None if _kind(pdff) else min(100.0, 100 * pdff / 0.6)
+    return None if _kind(pdff) else min(100.0, 100 * pdff / YELLOW_FAT)
 
 
 def true_vnca(pdff: float) -> float:

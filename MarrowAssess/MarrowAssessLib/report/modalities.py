@@ -1,0 +1,64 @@
+"""Sites down, modalities across: what MR, CT and PET measured at each site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.follow_up.side_by_side import COLUMNS, cells, sites
+from MarrowAssessLib.report.colors import z_color
+
+MOST_SITES = 12  # so that a sheet stays one
+
+
+def matrix(visit: Mapping, changes: Mapping[tuple, str] | None = None) -> str:
+    """The table of a stored assessment, as HTML.
+
+    Args:
+        visit: see `report.data.as_dict`.
+        changes: since another visit, in words by quantity, site and names of the regions.
+    """
+    found = cells(visit)
+    columns = [name for name, _ in COLUMNS if any(column == name for _, column in found)]
+    heads = "".join(f"<th>{escape(one)}<small>{_unit(found, one)}</small></th>" for one in columns)
+    rows = []
+    listed = sites(found)
+    for site in listed[:MOST_SITES]:
+        texts = "".join(f"<td>{_cell(found.get((site, c)), changes or {})}</td>" for c in columns)
+        rows.append(f"<tr><th>{escape(site or 'all')}</th>{texts}</tr>")
+    if not rows:
+        return "<p>None of the quantities of this page was measured.</p>"
+    more = len(listed) - MOST_SITES
+    note = f"<p>{more} more sites are in the report.</p>" if more > 0 else ""
+    return (
+        f"<table class=matrix><thead><tr><th>Site</th>{heads}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>{note}"
+    )
+
+
+def _unit(found: Mapping[tuple[str, str], Mapping], column: str) -> str:
+    one = next(m for (_, name), m in found.items() if name == column)
+    return escape(QUANTITIES[one["quantity"]].unit or "ratio")
+
+
+def _cell(one: Mapping | None, changes: Mapping[tuple, str]) -> str:
+    if one is None:
+        return "-"
+    quantity = QUANTITIES[one["quantity"]]
+    text = f"<b>{one['value']:.{quantity.digits}f}</b> "
+    z = one.get("z")
+    if one["doubtful"]:
+        text += "<small>doubtful</small>"
+    elif z is None:
+        text += "<small class=in>no ref.</small>"
+    else:
+        color = ",".join(str(round(255 * c)) for c in z_color(z))
+        ink = "#fff" if abs(z) > 2 else "#111"
+        text += f'<span class=chip style="background:rgb({color});color:{ink}">z {z:+.1f}</span>'
+    ci = one.get("ci95")
+    if ci and None not in ci:
+        text += f"<small>{ci[0]:.{quantity.digits}f} to {ci[1]:.{quantity.digits}f}</small>"
+    if change := changes.get((one["quantity"], one["site"], tuple(one.get("measured", ())))):
+        text += f"<small>{change}</small>"
+    return text
