@@ -945,7 +945,7 @@ def test_a_spectrum_joins_the_numbers_and_leads_to_its_plot(panel, sample, press
     typed = f"L3={press_files[0]},{press_files[1]}"
     type_into(ui.spectraLineEdit, typed)
     assert parameters.spectra == typed and not ui.filesHintLabel.text
-    assert parameters.scoreFile == ""
+    assert parameters.scores == ""
     row, column = cell_at(panel, "L3", "PDFF, MRS\n%")
     found = panel.results.matrix.cells[row, column].row
     assert float(found.value.split()[0]) == pytest.approx(40.0, abs=1.5)
@@ -992,7 +992,7 @@ def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sampl
     assert asked
 
 
-def test_a_score_of_one_s_own_is_given_with_its_limits(panel, sample, tmp_path):
+def test_scores_of_one_s_own_are_given_with_their_limits(panel, sample, tmp_path, monkeypatch):
     applied(panel)
     ui, parameters = panel.ui, panel._parameterNode
     model = Model(
@@ -1002,13 +1002,22 @@ def test_a_score_of_one_s_own_is_given_with_its_limits(panel, sample, tmp_path):
     ranges = np.array([[0.0, 100], [50, 80]])
     score = Score("fracture", model, (model,), {}, ranges, {"summary": "Mean PDFF does as well."})
     write_score(score, tmp_path / "score.json")
-    type_into(ui.scorePath, str(tmp_path / "score.json"))
-    assert parameters.scoreFile == str(tmp_path / "score.json")
+    type_into(ui.scoresLineEdit, str(tmp_path / "score.json"))
+    assert parameters.scores == str(tmp_path / "score.json")
     said = ui.verdictLabel.text
     assert "50 % (50 to 50 %) for fracture" in said and "Mean PDFF does as well" in said
     assert "extrapolates in 1 of 2: age" in said and "without a value: PDFF_original_F0" in said
-    type_into(ui.scorePath, "")
-    assert parameters.scoreFile == "" and "fracture" not in ui.verdictLabel.text
+    write_score(replace(score, outcome="death"), tmp_path / "death.json")
+    asked = types.SimpleNamespace(getOpenFileNames=lambda *_: [str(tmp_path / "death.json")])
+    monkeypatch.setattr(sys.modules["qt"], "QFileDialog", asked, raising=False)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: None, raising=False)
+    ui.scoresButton.click()
+    wait()
+    assert "for fracture" in ui.verdictLabel.text and "for death" in ui.verdictLabel.text
+    both = [str(tmp_path / "score.json"), str(tmp_path / "death.json")]
+    assert f"scores={both!r}" in console_command(parameters)
+    type_into(ui.scoresLineEdit, "")
+    assert parameters.scores == "" and "fracture" not in ui.verdictLabel.text
 
 
 def test_an_exploratory_score_is_refused_where_it_is_chosen(panel, sample, tmp_path):
@@ -1016,16 +1025,16 @@ def test_an_exploratory_score_is_refused_where_it_is_chosen(panel, sample, tmp_p
     model = Model(("age",), np.zeros(1), np.ones(1), np.zeros(1), np.zeros(1))
     score = Score("fracture", model, (), {}, np.array([[0.0, 99]]), {}, exploratory="of 9 patients")
     write_score(score, tmp_path / "score.json")
-    type_into(panel.ui.scorePath, str(tmp_path / "score.json"))
+    type_into(panel.ui.scoresLineEdit, str(tmp_path / "score.json"))
     assert "no patient's report shows it" in panel.ui.filesHintLabel.text
-    assert panel._parameterNode.scoreFile == ""
+    assert panel._parameterNode.scores == ""
     write_score(replace(score, exploratory="", fold_models=(model,)), tmp_path / "good.json")
-    panel.ui.scorePath.currentPath = str(tmp_path / "good.json")
-    assert panel._parameterNode.scoreFile and not panel.ui.filesHintLabel.text
-    panel.ui.scorePath.currentPath = str(tmp_path / "score.json")
-    assert panel._parameterNode.scoreFile == ""  # the score before is not given under this name
+    type_into(panel.ui.scoresLineEdit, str(tmp_path / "good.json"))
+    assert panel._parameterNode.scores and not panel.ui.filesHintLabel.text
+    type_into(panel.ui.scoresLineEdit, f"{tmp_path / 'good.json'}; {tmp_path / 'score.json'}")
+    assert panel._parameterNode.scores == ""  # none is given under another's name
     assert panel.ui.filesHintLabel.text
-    type_into(panel.ui.scorePath, "")
+    type_into(panel.ui.scoresLineEdit, "")
     assert not panel.ui.filesHintLabel.text
 
 

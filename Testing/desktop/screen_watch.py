@@ -1,8 +1,8 @@
 """Prints when the screen of an X display changes, or its mouse pointer: one time a line, in s.
 
-A line "click" on its standard input presses the left mouse button where the pointer is, and is
-answered by "clicked" and the time. The times are those of time.monotonic(), which all processes of
-a machine share. It ends with its standard input.
+A line "click" on its standard input presses the left mouse button where the pointer is, a line
+"return" the Return key; each is answered by "pressed" and the time. The times are those of
+time.monotonic(), which all processes of a machine share. It ends with its standard input.
 """
 
 import ctypes
@@ -13,6 +13,7 @@ import time
 EVERY_S = 0.015
 ALL_PLANES = 0xFFFFFFFF
 Z_PIXMAP = 2
+RETURN = 0xFF0D  # keysym
 
 
 class XImage(ctypes.Structure):
@@ -57,6 +58,8 @@ class Screen:
         self._test.XTestFakeButtonEvent.argtypes = [
             ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_ulong
         ]  # fmt: skip
+        self._test.XTestFakeKeyEvent.argtypes = self._test.XTestFakeButtonEvent.argtypes
+        self._x.XKeysymToKeycode.argtypes = [ctypes.c_void_p, ctypes.c_ulong]
         self._x.XFlush.argtypes = [ctypes.c_void_p]
         self._x.XOpenDisplay.restype = ctypes.c_void_p
         self._x.XDefaultRootWindow.restype = ctypes.c_ulong
@@ -92,10 +95,14 @@ class Screen:
         self._x.XFree(image)
         return data
 
-    def click(self) -> None:
-        """Press and release the left mouse button."""
-        for pressed in (1, 0):
-            self._test.XTestFakeButtonEvent(self._display, 1, pressed, 0)
+    def press(self, what: str) -> None:
+        """Press and release the left mouse button, or the Return key for "return"."""
+        for down in (1, 0):
+            if what == "return":
+                code = self._x.XKeysymToKeycode(self._display, RETURN) & 0xFF
+                self._test.XTestFakeKeyEvent(self._display, code, down, 0)
+            else:
+                self._test.XTestFakeButtonEvent(self._display, 1, down, 0)
         self._x.XFlush(self._display)
 
     def pointer(self) -> int:
@@ -111,10 +118,11 @@ def main() -> None:
     screen, before = Screen(), None
     while True:
         if select.select([sys.stdin], [], [], EVERY_S)[0]:
-            if not sys.stdin.readline():
+            what = sys.stdin.readline().strip()
+            if not what:
                 return
-            print(f"clicked {time.monotonic():.3f}", flush=True)
-            screen.click()
+            print(f"pressed {time.monotonic():.3f}", flush=True)
+            screen.press(what)
         now = screen.pixels(), screen.pointer()
         if now != before:
             print(f"{time.monotonic():.3f}", flush=True)

@@ -327,7 +327,7 @@ def a_spectrum_and_a_score_are_given(desk):
         desk.type(panel.ui.spectraLineEdit, f"L3={spectrum}")
         said = panel.ui.filesHintLabel.text
         check(has(panel, "Fat signal fraction, MRS"), f"The spectrum has no numbers: {said}")
-        desk.type(panel.ui.scorePath, str(score))
+        desk.type(panel.ui.scoresLineEdit, str(score))
         words = panel.ui.verdictLabel.text
         check("for fracture" in words, f"No score is given: {panel.ui.filesHintLabel.text}")
         desk.shot("spectrum_and_score")
@@ -339,7 +339,7 @@ def a_spectrum_and_a_score_are_given(desk):
         desk.shot("spectrum")
         desk.click(panel.ui.showChartButton)
         desk.type(panel.ui.spectraLineEdit, "")
-        desk.type(panel.ui.scorePath, "")
+        desk.type(panel.ui.scoresLineEdit, "")
         check(not has(panel, "Fat signal fraction, MRS"), "The spectrum stays.")
         check("for fracture" not in panel.ui.verdictLabel.text, "The score stays.")
 

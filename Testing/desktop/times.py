@@ -44,12 +44,12 @@ class Watch:
         )  # fmt: skip
         os.set_blocking(self._process.stdout.fileno(), False)
         self._rest = b""
-        self.clicked = None
+        self.pressed = None
 
-    def click(self):
-        """Press the mouse where it is; `clicked` is the time once it was done."""
-        self.clicked = None
-        self._process.stdin.write(b"click\n")
+    def press(self, what):
+        """Press the mouse where it is ("click") or "return"; `pressed` is the time of it."""
+        self.pressed = None
+        self._process.stdin.write(f"{what}\n".encode())
         self._process.stdin.flush()
 
     def changes(self):
@@ -59,9 +59,9 @@ class Watch:
                 self._rest += chunk
         *lines, self._rest = self._rest.split(b"\n")
         for line in lines:
-            if line.startswith(b"clicked"):
-                self.clicked = float(line.split()[1])
-        return [float(line) for line in lines if not line.startswith(b"clicked")]
+            if line.startswith(b"pressed"):
+                self.pressed = float(line.split()[1])
+        return [float(line) for line in lines if not line.startswith(b"pressed")]
 
     def end(self):
         self._process.stdin.close()
@@ -103,7 +103,7 @@ class TimedDesk(slicer_desk.Desk):
     def follow(self, do):
         """Do something, and wait until the screen is still and no panel works."""
         self.watch.changes()
-        self.watch.clicked = None
+        self.watch.pressed = None
         started = time.monotonic()
         do()
         returned = time.monotonic()
@@ -119,7 +119,7 @@ class TimedDesk(slicer_desk.Desk):
             ):
                 break
             time.sleep(0.005)
-        started = self.watch.clicked or started
+        started = self.watch.pressed or started
         times = [one - started for one in changes if one >= started]
         if not times:
             return 0.0, 0.0, 0.0, cancel
@@ -140,7 +140,7 @@ class TimedDesk(slicer_desk.Desk):
         place = widget.mapToGlobal(qt.QPoint(round(x), round(y)))
         slicer_desk.xdotool("mousemove", place.x(), place.y())
         self.quiet()
-        self.event(self.watch.click)
+        self.event(lambda: self.watch.press("click"))
 
     def quiet(self):
         """Until hovering has been painted."""
@@ -154,13 +154,13 @@ class TimedDesk(slicer_desk.Desk):
         slicer_desk.xdotool("key", "ctrl+a", "Delete")
         slicer_desk.xdotool("type", "--delay", 15, text)
         self.quiet()
-        self.event(lambda: slicer_desk.xdotool("key", "Return"))
+        self.event(lambda: self.watch.press("return"))
 
     def choose(self, box, text):
         self.click(box)
         slicer_desk.xdotool("type", "--delay", 15, text)
         self.quiet()
-        self.event(lambda: slicer_desk.xdotool("key", "Return"))
+        self.event(lambda: self.watch.press("return"))
 
     def call(self, do):
         """Time what a dialog or another module would call."""

@@ -1,4 +1,4 @@
-"""The rows for what is no image: spectra of marrow, and a score of one's own training."""
+"""The rows for what is no image: spectra of marrow, and scores of one's own training."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import slicer
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
-from MarrowAssessLib.panel.path_line import PathLine
 from MarrowAssessLib.prediction.patient_score import refuse_exploratory
 from MarrowAssessLib.prediction.score_file import read_score
-from MarrowAssessLib.scene.choices import SPECTRA_SEPARATOR, listed_spectra
+from MarrowAssessLib.scene.choices import SEPARATOR, listed
 from MarrowAssessLib.sources.spectra import fit_site_spectra
 
 
@@ -28,14 +27,15 @@ class FilesRow:
         self._refused: str | None = None  # spectra as they stand in the line
         ui.spectraLineEdit.connect("editingFinished()", self.onSpectra)
         ui.spectraButton.connect("clicked(bool)", self.onSpectraButton)
-        self._score = PathLine(ui.scorePath, frame, "scoreFile", self.takeScore)
+        ui.scoresLineEdit.connect("editingFinished()", self.onScores)
+        ui.scoresButton.connect("clicked(bool)", self.onScoresButton)
 
     def show(self) -> None:
         """Show what is chosen."""
         parameters = self._frame.parameters
         self._ui.spectraLineEdit.text = parameters.spectra if parameters else ""
         self._refused = None
-        self._score.show()
+        self._ui.scoresLineEdit.text = parameters.scores if parameters else ""
         self._hint("")
 
     def onSpectraButton(self) -> None:
@@ -48,10 +48,8 @@ class FilesRow:
 
     def addSpectra(self, files: list[str]) -> None:
         """Add the files of one voxel to the line, in front of which its level is to be typed."""
-        line = self._ui.spectraLineEdit
-        before = [line.text] if line.text.strip() else []
-        line.text = f"{SPECTRA_SEPARATOR} ".join([*before, f"?={','.join(files)}"])
-        line.setFocus()
+        self._list(self._ui.spectraLineEdit, f"?={','.join(files)}")
+        self._ui.spectraLineEdit.setFocus()
         self._hint(_("Type the level in place of the question mark, such as L3."))
 
     def onSpectra(self) -> None:
@@ -66,18 +64,34 @@ class FilesRow:
         self._refused = text
         self._hint(_("Fitting the spectra; Cancel stands in for Apply.") if text else "")
         with frame.working(_("The spectra could not be fitted."), True):
-            problem = _problem(lambda: fit_site_spectra(listed_spectra(text), frame.progress))
+            problem = _problem(lambda: fit_site_spectra(listed(text), frame.progress))
         self._hint(str(problem or ""))
         if not isinstance(problem, ValueError):  # canceled, or files that may be there next time
             self._refused = None
         if not problem:
             frame.parameters.spectra = text
 
-    def takeScore(self, path: str) -> None:
-        """Choose a score that a patient's report may show, or none."""
-        problem = _problem(lambda: refuse_exploratory(read_score(path))) if path else None
+    def onScoresButton(self) -> None:
+        """Ask for files of scores, and choose them beside those that are."""
+        files = qt.QFileDialog.getOpenFileNames(
+            slicer.util.mainWindow(), _("Scores of your own training"), "", "*.json"
+        )
+        if files:
+            self._list(self._ui.scoresLineEdit, *files)
+            self.onScores()
+
+    def onScores(self) -> None:
+        """Choose the scores that were typed, which a patient's report may show, or none."""
+        text, parameters = self._ui.scoresLineEdit.text.strip(), self._frame.parameters
+        if not parameters or (text and text == parameters.scores):
+            return
+        problem = _problem(lambda: [refuse_exploratory(read_score(one)) for one in listed(text)])
         self._hint(str(problem or ""))
-        self._frame.parameters.scoreFile = "" if problem else path  # no other than the line shows
+        parameters.scores = "" if problem else text  # no others than the line shows
+
+    def _list(self, line: object, *new: str) -> None:
+        """Add to what a line lists."""
+        line.text = f"{SEPARATOR} ".join([*listed(line.text), *new])
 
     def _hint(self, text: str) -> None:
         """Say below the lines what is wrong with them."""

@@ -45,7 +45,7 @@ class MarrowAssessParameterNode:
     glucoseMmolL: Annotated[float, WithinRange(0, 50)] = 0.0
     acceptShift: bool = False
     spectra: str = ""
-    scoreFile: str = ""
+    scores: str = ""
     autoUpdate: bool = True
     showOverlay: bool = True
     showNames: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from PDFFMapperLib.panel.frame import PanelFrame
 
@@ -11,20 +10,13 @@ from PDFFMapperLib.panel.frame import PanelFrame
 class PathLine:
     """A ctkPathLineEdit: the choice is the file that it names, "" of none and while it is typed."""
 
-    def __init__(
-        self,
-        line: object,
-        frame: PanelFrame,
-        choice: str,
-        take: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, line: object, frame: PanelFrame, choice: str) -> None:
         """Args:
         line: the widget.
         frame: holds the parameter node.
         choice: name of the parameter.
-        take: called with another file, or "" of none, in place of choosing it.
         """
-        self._line, self._frame, self._choice, self._take = line, frame, choice, take
+        self._line, self._frame, self._choice = line, frame, choice
         line.connect("currentPathChanged(QString)", self.onPath)
         # An emptied or half-typed line tells this alone.
         line.connect("validInputChanged(bool)", self.onPath)
@@ -43,7 +35,4 @@ class PathLine:
         path = path if os.path.isfile(path) else ""
         if not parameters or (path and path == getattr(parameters, self._choice)):
             return
-        if self._take:
-            self._take(path)
-        else:
-            setattr(parameters, self._choice, path)
+        setattr(parameters, self._choice, path)

@@ -21,7 +21,7 @@ from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
-SPECTRA_SEPARATOR = ";"
+SEPARATOR = ";"
 
 
 def chosen_volumes(parameters: object) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
@@ -69,17 +69,17 @@ def glucose_mmol_l(parameters: object) -> float | None:
 
 def chosen_spectra(parameters: object) -> list[str]:
     """The spectra that were given, each such as "L3=te20.rda,te30.rda"."""
-    return listed_spectra(parameters.spectra)
+    return listed(parameters.spectra)
 
 
-def listed_spectra(text: str) -> list[str]:
-    """The spectra that a line lists: "L3=te20.rda,te30.rda; L1=press.rda"."""
-    return [one.strip() for one in text.split(SPECTRA_SEPARATOR) if one.strip()]
+def listed(text: str) -> list[str]:
+    """What a line lists, such as "L3=te20.rda,te30.rda; L1=press.rda"."""
+    return [one.strip() for one in text.split(SEPARATOR) if one.strip()]
 
 
 def chosen_scores(parameters: object) -> list[str]:
-    """The file of the score that was given, or none."""
-    return [parameters.scoreFile] if parameters.scoreFile else []
+    """The files of the scores that were given."""
+    return listed(parameters.scores)
 
 
 def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
@@ -197,7 +197,7 @@ def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
     names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames", "earlierVisit")
-    names += ("glucoseMmolL", "acceptShift", "spectra", "scoreFile")
+    names += ("glucoseMmolL", "acceptShift", "spectra", "scores")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     nodes += [("earlier", parameters.earlierRegions)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
