@@ -89,6 +89,11 @@ class Desk(SceneDesk):
         QTest.mouseClick(proxy.qobject, QtCore.Qt.LeftButton)
         self.wait()
 
+    def dark(self, on):
+        from PySide6 import QtGui, QtWidgets
+
+        QtWidgets.QApplication.setPalette(QtGui.QPalette(QtGui.QColor("#353535" if on else "#eee")))
+
     def click_last_line(self, proxy):
         proxy.qobject.linkActivated.emit("said")
 

@@ -267,6 +267,12 @@ class Desk(SceneDesk):
         """The layout's number."""
         return slicer.app.layoutManager().layout
 
+    def dark(self, on):
+        """Slicer's dark style or its light one, as its settings change them."""
+        slicer.app.setStyle("Dark Slicer" if on else "Light Slicer")
+        slicer.app.setPalette(slicer.app.style().standardPalette())
+        self.wait()
+
     def shot(self, name):
         """Keep what is on the screen."""
         slicer.app.processEvents()

@@ -143,6 +143,20 @@ def only_what_stands_out_has_a_label(desk):
     check(labels_of(panel) == labels, "The names do not go away.")
 
 
+def a_dark_style_has_lighter_words(desk):
+    """In a dark style what lies outside is told in a lighter color."""
+    from MarrowAssessLib.panel.words import VERDICT_COLORS
+
+    panel = desk.open("MarrowAssess")
+    for dark in (True, False):
+        desk.dark(dark)
+        desk.click(panel.ui.applyButton)
+        words = panel.ui.verdictLabel.text
+        check(words.count(VERDICT_COLORS["below"][dark]) == 1, f"{'dark' * dark}: {words}")
+        if dark:
+            desk.shot("dark")
+
+
 def nothing_covers_anything(desk):
     """With every section open, no widget is drawn over another one, and no name is cut."""
     panel = desk.open("MarrowAssess")
@@ -572,6 +586,7 @@ STEPS = (
     cell_leads_to_region,
     three_d_and_curve_and_back,
     only_what_stands_out_has_a_label,
+    a_dark_style_has_lighter_words,
     nothing_covers_anything,
     an_earlier_visit_shows_what_changed,
     ages_are_what_was_typed,
