@@ -114,6 +114,26 @@ class SceneDesk:
                 hierarchy.SetItemAttribute(item, "DICOM.Modality", modality)
         self.wait()
 
+    def add_large_images(self):
+        """The digital spine's T1 and fat-suppressed T2 in 512 x 512 x 120 voxels."""
+        from MarrowAssessLib.catalogue.contrasts import Contrast
+        from MarrowAssessLib.sample.phantom import lumbar_phantom
+        from scipy.ndimage import zoom
+
+        images = lumbar_phantom().volumes
+        for contrast in ("T1", "FS_T2"):
+            image = images[Contrast(contrast)]
+            times = np.array([512, 512, 120]) / image.array.shape
+            matrix = image.ijk_to_ras.copy()
+            matrix[:3, :3] /= times[::-1]
+            volume_to_node(Volume(zoom(image.array, times, order=1), matrix), f"large {contrast}")
+        self.wait()
+
+    def show_slices(self, node):
+        """Show an image in the slice views, as a whole."""
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        self.wait()
+
     def add_ute_echoes(self):
         """Three echoes of a digital tibia, in place of what was open."""
         self.close_scene()

@@ -464,6 +464,29 @@ def mapper(desk):
         desk.click(ui.sendButton)
 
 
+def large(desk):
+    """Two images of 512 x 512 x 120 voxels."""
+    desk.close_scene()
+    panel = desk.open("MarrowAssess")
+    ui = panel.ui
+    desk.add_large_images()
+    with desk.timed("512 x 512 x 120: find spine and measure"):
+        desk.click(ui.findSpineButton)
+    with desk.timed("512 x 512 x 120: Apply"):
+        desk.click(ui.applyButton)
+    found = panel._parameterNode.segmentation
+    desk.show_slices(panel._parameterNode.t1Volume)
+    panel._parameterNode.segmentation = panel.logic.addSegmentation(panel._parameterNode.t1Volume)
+    desk.type(ui.placeSiteLineEdit, "L3")
+    desk.click(ui.placeButton)
+    for level in ("L3", "L2"):
+        with desk.timed(f"512 x 512 x 120: marrow clicked, {level}"):
+            desk.click_slice(found.GetSegmentCenterRAS(f"{level} marrow"))
+    desk.click(ui.placeButton)
+    with desk.timed("512 x 512 x 120: undo"):
+        desk.click(ui.undoButton)
+
+
 def main():
     """All of them, then the count of those within the goals."""
     slicer.util.mainWindow().showMaximized()
@@ -474,7 +497,7 @@ def main():
     desk = TimedDesk()
     desk.saw_progress = False
     desk.say(f"{'action':<52}  first     end    gap  cancel")
-    for part in (marrow, mapper):
+    for part in (marrow, mapper, large):
         try:
             part(desk)
         except Exception:
