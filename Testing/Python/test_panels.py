@@ -28,6 +28,7 @@ from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # n
 from MarrowAssessLib.scene import segments, views  # noqa: E402
 from MarrowAssessLib.scene.choices import console_command  # noqa: E402
 from MarrowAssessLib.scene.live_results import overlay_displays  # noqa: E402
+from MarrowAssessLib.scene.overlay import shows_3d  # noqa: E402
 from MarrowAssessLib.scene.placing import placing_options  # noqa: E402
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, times_ms  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
@@ -1056,7 +1057,7 @@ def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
     panel.ui.show3DButton.click()  # it was shown behind the plot
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
     assert panel.ui.show3DButton.checked and not panel.ui.showChartButton.checked
-    assert views.shows_3d(sample.segmentation)
+    assert shows_3d(sample.segmentation)
     panel.ui.showChartButton.click()
     slicer.mrmlScene.RemoveNode(sample.segmentation)  # a plot of nothing does not stay
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
@@ -1069,14 +1070,17 @@ def test_show_3d_is_not_pressed_before_anything_is_shown(panel, sample):
     applied(panel)
     assert not panel.ui.show3DButton.checked
     assert not sample.segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    regions, *others = overlay_displays(sample.segmentation)
+    assert others and not any(one.GetVisibility3D() for one in others)  # labels of nothing
+    assert regions.GetVisibility3D()  # as the Segment Editor's button needs it
     progress, panel.frame.progress = panel.frame.progress, lambda fraction: False  # canceled
     panel.ui.show3DButton.click()
     assert not panel.ui.show3DButton.checked
     panel.frame.progress = progress
     panel.ui.show3DButton.click()
-    assert views.shows_3d(sample.segmentation)
+    assert shows_3d(sample.segmentation)
     panel.ui.show3DButton.click()
-    assert not views.shows_3d(sample.segmentation)
+    assert not shows_3d(sample.segmentation)
     assert not any(one.GetVisibility3D() for one in overlay_displays(sample.segmentation))
     panel.ui.applyButton.click()  # what is made anew does not come back alone
     assert not any(one.GetVisibility3D() for one in overlay_displays(sample.segmentation))

@@ -9,7 +9,7 @@ import json
 import pathlib
 import tempfile
 
-from MarrowAssessLib.scene import choices, live_results, segments, views
+from MarrowAssessLib.scene import choices, live_results, overlay, segments
 
 NARROW_PX = 400  # of a panel with its margins and scroll bar
 ROLES_OF_SAMPLE = ("T1", "T2", "FS T2", "PDFF")
@@ -111,7 +111,7 @@ def three_d_and_curve_and_back(desk):
     """3D appears at the first press; an age curve names its points and goes away again."""
     panel = desk.open("MarrowAssess")
     desk.click(panel.ui.show3DButton)
-    check(views.shows_3d(panel.results.segmentation), "3D is not shown at the first press.")
+    check(overlay.shows_3d(panel.results.segmentation), "3D is not shown at the first press.")
     desk.shot("three_d")
     before = desk.layout()
     desk.click(panel.ui.showChartButton)
@@ -125,9 +125,9 @@ def three_d_and_curve_and_back(desk):
     desk.click(panel.ui.showChartButton)
     desk.click(panel.ui.show3DButton)
     check(desk.layout() == before, "Show 3D does not lead from the age curve back to 3D.")
-    check(views.shows_3d(panel.results.segmentation), "3D was hidden behind the age curve.")
+    check(overlay.shows_3d(panel.results.segmentation), "3D was hidden behind the age curve.")
     desk.click(panel.ui.show3DButton)
-    check(not views.shows_3d(panel.results.segmentation), "3D cannot be hidden.")
+    check(not overlay.shows_3d(panel.results.segmentation), "3D cannot be hidden.")
 
 
 def only_what_stands_out_has_a_label(desk):

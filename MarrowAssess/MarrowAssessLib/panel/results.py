@@ -24,6 +24,7 @@ from MarrowAssessLib.scene.live_results import (
     show_segmentation,
 )
 from MarrowAssessLib.scene.matrix import Matrix, record_links, reference_url, result_matrix
+from MarrowAssessLib.scene.overlay import shows_3d
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.segments import doubts
 from MarrowAssessLib.scene.xray import write_form
@@ -111,7 +112,7 @@ class ResultsPane:
             getattr(self._ui, button).enabled = fresh
         self._ui.show3DButton.enabled = segmentation is not None
         blocked = self._ui.show3DButton.blockSignals(True)
-        self._ui.show3DButton.checked = views.shows_3d(segmentation)
+        self._ui.show3DButton.checked = shows_3d(segmentation)
         self._ui.show3DButton.blockSignals(blocked)
 
     def _show_verdict(self) -> None:

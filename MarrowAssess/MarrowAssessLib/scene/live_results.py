@@ -34,7 +34,7 @@ from MarrowAssessLib.scene.color_key import ROLES as KEY_ROLES
 from MarrowAssessLib.scene.color_key import show_color_key
 from MarrowAssessLib.scene.height_lines import ROLES as HEIGHT_ROLES
 from MarrowAssessLib.scene.height_lines import show_height_legend, show_height_lines
-from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results
+from MarrowAssessLib.scene.overlay import SCORED, place_labels, show_results, shows_3d
 from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
 from MarrowAssessLib.scene.segments import known_segments
 from MarrowAssessLib.scene.spectrum_chart import (
@@ -98,7 +98,7 @@ def show_live(
         place_labels(made, lines * LABEL_SEPARATION_MM)
         show_height_lines(segmentation, assessment.results, made.layout)
         show_overlay(segmentation, True)
-        show_in_3d(segmentation, segmentation.GetDisplayNode().GetVisibility3D())
+        show_in_3d(segmentation, shows_3d(segmentation))
         _color_markups(markups, {one.region_name: one.color for one in shown})
     return LiveResults(table, charts)
 
@@ -190,9 +190,10 @@ def overlay_displays(
 
 
 def show_in_3d(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
-    """Show or hide regions, their labels and what their colors mean in 3D views, all together."""
+    """Show or hide labels of regions and what their colors mean in 3D views, as the regions."""
     for display in overlay_displays(segmentation):
-        display.SetVisibility3D(visible)
+        if display is not segmentation.GetDisplayNode():
+            display.SetVisibility3D(visible)
 
 
 def show_overlay(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:

@@ -8,12 +8,10 @@ import slicer
 from PDFFMapperLib.maps.progress import Progress
 
 from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
-from MarrowAssessLib.scene.overlay import look_at_results
+from MarrowAssessLib.scene.overlay import SURFACE, look_at_results
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.spectrum_chart import SPECTRUM_ATTRIBUTE
 from MarrowAssessLib.scene.tables import point_labels
-
-SURFACE = "Closed surface"
 
 
 def jump_to(
@@ -86,14 +84,6 @@ def _make_surfaces(segmentation: slicer.vtkMRMLSegmentationNode, progress: Progr
                 segments.GetSegment(segment_id).AddRepresentation(SURFACE, surface)
     segmentation.CreateClosedSurfaceRepresentation()
     return True
-
-
-def shows_3d(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
-    """Whether 3D views show a segmentation's surfaces."""
-    if segmentation is None or segmentation.GetDisplayNode() is None:
-        return False
-    surfaces = segmentation.GetSegmentation().ContainsRepresentation(SURFACE)
-    return bool(surfaces and segmentation.GetDisplayNode().GetVisibility3D())
 
 
 def chart_of(
