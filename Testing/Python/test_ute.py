@@ -12,7 +12,7 @@ from PDFFMapperLib.images.files import read_volume, write_series, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute import regions
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, known_t2star_sd, signal_of
-from PDFFMapperLib.ute.echoes import ute_pair, ute_series
+from PDFFMapperLib.ute.echoes import echo_series, ute_pair, ute_series
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import (
@@ -24,6 +24,7 @@ from PDFFMapperLib.ute.region_signal import (
 )
 from PDFFMapperLib.ute.steady_state import Pools, hard_pulse
 from PDFFMapperLib.ute.tri_component import three_components
+from PDFFMapperLib.ute.tri_phase import fit_phased_components
 from PDFFMapperLib.ute.water import water_densities
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.ute import EIGHT_MS, GRID, Tibia
@@ -405,6 +406,82 @@ def test_three_components_of_a_region_and_their_map():
 # --- regions and maps of a tibia ------------------------------------------------------------------
 
 
+def complex_voxels(shares, snr, voxels, rng):
+    """Bone whose voxels each have a phase and an off-resonance (SD 60 Hz); noise of SD 1."""
+    true = three_components(3.0, phased=True).signal((snr, *shares, 0.35, 3.0, 10.0, 0, 0), TWELVE)
+    true = true[: len(TWELVE)] + 1j * true[len(TWELVE) :]
+    phase, hz = rng.uniform(-np.pi, np.pi, voxels), 60 * rng.standard_normal(voxels)
+    turned = true[:, None] * np.exp(1j * (phase + 2e-3 * np.pi * np.multiply.outer(TWELVE, hz)))
+    noise = rng.standard_normal((2, len(TWELVE), voxels))
+    return turned + noise[0] + 1j * noise[1]
+
+
+def test_complex_signals_tell_three_components_better_than_magnitudes():
+    """At the bound of real and imaginary parts, whichever way the scanner's phases turn."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for n in range(14):
+        held = complex_voxels((0.7, 0.1), 50.0, 100, rng)
+        fit, told = fit_phased_components(held if n % 2 else held.conj(), TWELVE, 3.0, 1.0)
+        assert told > 100
+        each = (fit.bound_percent, 70), (fit.pore_percent, 20), (fit.fat_percent, 10)
+        rows.append([(one.value - true) / one.bound_sd for one, true in each])
+    rows = np.array(rows)
+    assert np.all(np.abs(rows.mean(axis=0)) < 3.5 / len(rows) ** 0.5)
+    assert np.all((rows.std(axis=0) > 0.55) & (rows.std(axis=0) < 1.6))
+    magnitudes = cramer_rao_sd((50, 0.7, 0.1, 0.35, 3, 10), TWELVE, 1.0, 100, three_components(3.0))
+    assert fit.bound_percent.bound_sd < 0.75 * 100 * magnitudes[1]
+    assert fit.fat_percent.bound_sd < 0.65 * 100 * magnitudes[2]
+
+
+def parts_of(held, shape):
+    """Real and imaginary images of voxels, with air around."""
+    images = []
+    for te, one in zip(TWELVE, held, strict=True):
+        for name, part in (("real", one.real), ("imaginary", one.imag)):
+            facts = {"EchoTime": float(te), "MagneticFieldStrength": 3.0, "ImageComponent": name}
+            images.append(Volume(part.reshape(shape).astype(np.float32), GRID, name, facts))
+    return images
+
+
+def test_complex_images_are_fitted_with_their_phases():
+    shape = (2, 20, 20)
+    rng = np.random.default_rng(4)
+    held = complex_voxels((0.7, 0.1), 40.0, 800, rng)
+    images = parts_of(held, shape)
+    whole = images[0].with_array(np.ones(shape, np.uint8))
+    made = UTE.recipe("tri-component").make(images, mask=whole, sigma=1.0)
+    facts = made[0].provenance
+    for name, true in (("bound_fraction", 70), ("pore_fraction", 20), ("bone_fat", 10)):
+        low, high = facts["region"][name][1:]
+        assert low - 0.5 < true < high + 0.5 and high - low < 5, name
+    assert "of complex signals" in facts["summary"]
+    moved = UTE.recipe("tri-component").make(images, mask=whole, sigma=1.0, register=True)
+    assert "of magnitudes" in moved[0].provenance["summary"]
+    assert any("lose their phase" in one for one in moved[0].provenance["reading"])
+    few = [one for one in images if one.attributes["EchoTime"] in (0.032, 0.4, 2.2, 4.4, 6.6, 8.8)]
+    known = {"mask": whole, "sigma": 1.0, "t2star_pore": 3.0, "t2star_fat": 10.0}
+    assert UTE.recipe("tri-component").make(few, **known)
+    alone = [
+        one.with_array(np.abs(one.array))
+        for one in few
+        if one.attributes["ImageComponent"] == "real"
+    ]
+    for one in alone:
+        one.attributes["ImageComponent"] = "magnitude"
+    with pytest.raises(ValueError, match=r"need seven echo times; 6 were given\. With phases five"):
+        UTE.recipe("tri-component").make(alone, **known)
+
+
+def test_phases_that_do_not_tell_fat_from_water_are_refused():
+    shape = (2, 20, 20)
+    held = complex_voxels((0.8, 0.0), 12.0, 800, np.random.default_rng(5))
+    images = parts_of(held, shape)
+    whole = images[0].with_array(np.ones(shape, np.uint8))
+    with pytest.raises(ValueError, match="do not tell on which side of water its fat lies"):
+        UTE.recipe("tri-component").make(images, mask=whole, sigma=1.0)
+
+
 def test_pi_of_a_tibia_and_what_other_echo_times_would_give(data, tibia):
     rows = {one.quantity: one for one in regions.porosity_index(data, tibia[1] == 1)}
     assert rows["PI"].lower < PI_TRUE < rows["PI"].upper
@@ -417,6 +494,26 @@ def test_pi_of_a_tibia_and_what_other_echo_times_would_give(data, tibia):
     two = ute_series([tibia[0][0], tibia[0][4]], SimpleNamespace(echo_times_s=None, sigma=5.0))
     rows = regions.porosity_index(two, tibia[1] == 1)
     assert "T2* 3 ms assumed" in rows[1].note
+
+
+def test_other_echo_times_give_a_plain_ratio_under_its_own_name(tibia):
+    """TE 0.4 and 4.4 ms: no PI, and the refusal says what there is."""
+    images = [tibia[0][n] for n in (2, 5)]
+    with pytest.raises(ValueError, match="are needed"):
+        UTE.recipe("porosity-index").make(images)
+    late = [tibia[0][n] for n in (0, 5)]
+    with pytest.raises(ValueError, match=r"a name of its own \(--method echo-ratio\)"):
+        UTE.recipe("porosity-index").make(late)
+    ratio, doubt = UTE.recipe("echo-ratio").make(images)
+    assert (ratio.name, doubt.name) == ("echo_ratio", "doubt")
+    settings = SimpleNamespace(echo_times_s=None, sigma=None)
+    (row,) = regions.echo_ratio(echo_series(images, settings), tibia[1] == 1)
+    signal = Tibia().cortex(np.array([0.4, 4.4]))
+    assert row.value == pytest.approx(100 * signal[1] / signal[0], abs=3 * (row.upper - row.lower))
+    assert row.lower < 100 * signal[1] / signal[0] < row.upper
+    assert row.quantity == "echo_ratio" and row.note.endswith("no porosity index")
+    with pytest.raises(ValueError, match=r"two echo times; given is 0\.4 ms alone"):
+        UTE.recipe("echo-ratio").make(images[:1])
 
 
 def test_a_map_is_drawn_towards_its_region_as_far_as_noise_explains():

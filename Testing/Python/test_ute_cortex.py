@@ -64,6 +64,19 @@ def test_thickness_has_no_bias_where_a_half_maximum_has(thickness, fat_psf):
     assert 2 * (seen & true).sum() / (seen.sum() + true.sum()) > (0.95 if thickness > 3 else 0.9)
 
 
+@pytest.mark.parametrize("coils", [1, 8])
+def test_the_ring_is_free_of_the_floor_of_noise(coils):
+    """The late echo of cortex lies at 2 times the noise; 8 receivers alone make 4 of it."""
+    truth = Tibia(snr=20, radius=20)
+    settings = SimpleNamespace(**{**GIVEN, "coils": coils})
+    data = ute_series(truth.volumes(6, (0.032, 2.2), coils=coils), settings)
+    found = find_cortex(data)
+    levels = np.array([ring.levels[:, 1] for ring in found.rings.values()]).mean(axis=0)
+    assert len(found.rings) == 6
+    assert 100 * levels[1] / levels[0] == pytest.approx(truth.porosity_index, abs=0.4)
+    assert found.thickness_mm()[0] == pytest.approx(truth.thickness_mm, abs=0.025)
+
+
 def test_a_ring_without_edges_is_refused():
     curve = polar_curve(np.array([15.0, 15.0]), np.arange(60) * 2 * np.pi / 60, np.full(60, 8.0))
     flat = np.ones((1, 32, 32)) + np.random.default_rng(0).standard_normal((1, 32, 32))

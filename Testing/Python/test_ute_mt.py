@@ -268,12 +268,42 @@ def test_b0_moves_the_offsets_of_region_and_voxels(bone):
     plain = UTE.recipe("mt").make(moved, **asked)[0].volume.array[1, 15, 10:30]
     assert np.ptp(made) < 0.3 * np.ptp(plain)
     for held, words in (
-        (10 * b0, "a map of B0 is expected in Hz, within 500 Hz of resonance; it holds"),
+        (10 * b0, "a map of B0 is expected in Hz, within 500 Hz of resonance; 100 % of its voxels"),
         (np.where(inside, np.nan, b0), "no voxel of it has a value in the map of B0"),
     ):
         data = read(moved, path, sigma=1.0, b0_map=images[0].with_array(held))
         with pytest.raises(ValueError, match=words):
             mt_fit.macromolecules(data, inside)
+
+
+def test_a_few_voxels_far_from_resonance_are_left_out_and_counted(bone):
+    """One voxel beyond 500 Hz had refused the whole region."""
+    images, path, inside, _, _ = bone
+    b0 = np.zeros(inside.shape, np.float32)
+    still = images[0].with_array(b0.copy())
+    row, column = np.argwhere(inside[1])[5]
+    b0[1, row, column] = 900.0
+    found = mt_fit.macromolecules(read(images, path, b0_map=images[0].with_array(b0)), inside)
+    assert found.notes[0] == (
+        "1 voxels of the bone lie 500 Hz and more from resonance and were left out."
+    )
+    plain = mt_fit.macromolecules(read(images, path, b0_map=still), inside)
+    assert not any("were left out" in note for note in plain.notes)
+    assert found.rows[0].value == pytest.approx(plain.rows[0].value, abs=1.0)
+    asked = {"mt_protocol": path, "mask": images[0].with_array(inside.astype(int))}
+    made = UTE.recipe("mt").make(images, b0_map=images[0].with_array(b0), **asked)[0]
+    assert np.isnan(made.volume.array[1, row, column])
+    assert np.isfinite(made.volume.array).sum() == inside.sum() - 1
+
+
+def test_a_b1_map_on_another_grid_is_refused_whoever_asks(bone):
+    images, path, _, b1, _ = bone
+    grid = GRID.copy()
+    grid[0, 3] += 5.0
+    moved = Volume(b1.array, grid, "B1", {})
+    with pytest.raises(ValueError, match="grid"):
+        read(images, path, b1_map=moved)
+    assert read(images, path, b1_map=b1).b1_map is not None
 
 
 def read(images, path, **more):

@@ -82,9 +82,9 @@ class Tibia:
         return (np.hypot(row, column) >= inner) & (np.hypot(row, column) < outer)
 
     def volumes(
-        self, slices: int = 3, te_ms: Sequence[float] = TE_MS, seed: int = 0
+        self, slices: int = 3, te_ms: Sequence[float] = TE_MS, seed: int = 0, coils: int = 1
     ) -> list[Volume]:
-        """One magnitude image per echo time; noise of SD 5."""
+        """One magnitude image per echo time; noise of SD 5, of coils that share the signal."""
         rng = np.random.default_rng(seed)
         parts = self._blurred()
         shade = 1 - self.shading * np.linspace(0, 1, self.size)[:, None]
@@ -94,8 +94,9 @@ class Tibia:
         for te in te_ms:
             levels = 1.6 * np.exp(-te / 9.0), self.cortex(te), 1.3 * np.exp(-te / 25.0)
             true = self.snr * shade * sum(a * b for a, b in zip(levels, parts, strict=True))
-            noise = rng.standard_normal((2, slices, self.size, self.size), np.float32)
-            array = 5 * np.abs(true.astype(np.float32) + noise[0] + 1j * noise[1])
+            noise = rng.standard_normal((2, coils, slices, self.size, self.size), np.float32)
+            each = np.abs((true / coils**0.5).astype(np.float32) + noise[0] + 1j * noise[1])
+            array = 5 * np.sqrt(np.sum(each**2, axis=0))
             facts = {"EchoTime": float(te), "MagneticFieldStrength": FIELD_STRENGTH_T}
             volumes.append(Volume(array.astype(np.float32), grid, f"UTE {te:g} ms", facts))
         return volumes

@@ -250,6 +250,15 @@ KINDS = (
     MapKind("VNCa_SD", "Standard deviation of VNCa", "HU", (0.0, 150.0), "Viridis"),
     # ultrashort echo times
     MapKind("PI", "Porosity index", "%", (0.0, 50.0), "Viridis", plausible=(-20.0, 150.0)),
+    MapKind(
+        "echo_ratio",
+        "Ratio of last and first echo",
+        "%",
+        PERCENT,
+        "Viridis",
+        plausible=(-20.0, 150.0),
+        symbol="ratio",
+    ),
     MapKind("SR", "Suppression ratio", "", (1.0, 10.0), "Viridis", plausible=(0.2, 200.0)),
     MapKind(
         "MTR",

@@ -17,7 +17,6 @@ from PDFFMapperLib.ute.echoes import (
     ute_pair,
     ute_series,
 )
-from PDFFMapperLib.ute.noise import Noise
 from PDFFMapperLib.ute.regions import (
     bi_component,
     high_field_note,
@@ -117,7 +116,7 @@ def cortex_values(cortex: Cortex, data: UteImages) -> list[RegionValue]:
     rows = [_row("thickness", *cortex.thickness_mm(), "mm")]
     rows += [_row(f"thickness, {name}", *one, "mm") for name, one in cortex.sectors.items()]
     rows.append(_row("area", *cortex.area_mm2(), "mm^2"))
-    rows.append(_row("PI of the fitted ring", *_fitted_porosity(cortex, data.noise), "%"))
+    rows.append(_row("PI of the fitted ring", *_fitted_porosity(cortex), "%"))
     for n, name in enumerate(LAYERS, 1):
         layer = cortex.bone & (cortex.layer == n)
         try:
@@ -134,15 +133,13 @@ def _row(name: str, value: float, sd: float, unit: str) -> RegionValue:
     return RegionValue(name, value, value - 1.96 * sd, value + 1.96 * sd, unit)
 
 
-def _fitted_porosity(cortex: Cortex, noise: Noise) -> tuple[float, float]:
+def _fitted_porosity(cortex: Cortex) -> tuple[float, float]:
     """PI by the levels of cortex in both echoes, free of partial volume, and its SD."""
     levels = np.array([ring.levels[:, 1] for ring in cortex.rings.values()])
     sds = np.array([ring.level_sd for ring in cortex.rings.values()])
     mean = levels.mean(axis=0)
     sd = np.sqrt(np.sum(sds**2, axis=0)) / len(sds)
-    # The mean magnitude of a signal s well above the noise is about s + (2n - 1) sigma^2/(2 s).
-    floor = 2 * (2 * noise.coils - 1) * noise.sigma**2
-    early, late = (mean + np.sqrt(np.maximum(mean**2 - floor, 0))) / 2
+    early, late = mean
     ratio = float(late / early)
     return 100 * ratio, 100 * float(np.hypot(sd[1] / early, ratio * sd[0] / early))
 

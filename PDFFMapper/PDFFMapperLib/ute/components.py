@@ -115,6 +115,21 @@ def cramer_rao_sd(
     return sds
 
 
+def gaussian_sd(
+    parameters: Sequence[float],
+    te_ms: np.ndarray,
+    sd: float,
+    model: Model,
+    known: Sequence[int] = (),
+) -> np.ndarray:
+    """As `cramer_rao_sd` in Gaussian noise, of real and imaginary parts."""
+    open_ones = [n for n in range(len(parameters)) if n not in known]
+    slopes = model.gradient(parameters, te_ms)[:, open_ones] / sd
+    sds = np.zeros(len(parameters))
+    sds[open_ones] = _sds(slopes.T @ slopes)
+    return sds
+
+
 def known_t2star_sd(parameters: Sequence[float], te_ms: np.ndarray, coils: int = 1) -> float:
     """Least SD of a voxel's bound fraction with both T2* known, in noise of SD 1."""
     return float(cramer_rao_sd(parameters, te_ms, 1.0, known=(2, 3), coils=coils)[1])

@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.special import ndtr
 
 from PDFFMapperLib.images.volume import lies_outside
-from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
+from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes, without_floor
 from PDFFMapperLib.ute.ring import Ring, box_around, fit_ring, placed, polar_curve
 
 PSF_VOXELS = 0.85  # SD of a radial readout's blur
@@ -91,7 +91,8 @@ def find_cortex(
     axis = 2 - int(np.argmax(along))
     pair = np.moveaxis(pair, axis + 1, 1)
     spacing = np.delete(data.grid.spacing[::-1], axis)
-    lost = _loses_signal(pair, data.noise.sigma)
+    shown = np.moveaxis(without_floor(data, porosity_echoes(data.te_ms)), axis + 1, 1)
+    lost = _loses_signal(shown, data.noise.sigma)
     cavity = _cavity(lost, _index(data, point_ras, axis))
     rings, dropped = {}, 0
     for k in np.flatnonzero(cavity.any(axis=(1, 2))):
@@ -209,7 +210,7 @@ def _ring_of(
     thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
     middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
     curve, psf = polar_curve(center, angles, middle), psf_voxels * float(spacing.mean())
-    facts = psf, data.noise.sigma, data.noise.share
+    facts = psf, data.noise.sigma, data.noise.share, data.noise.coils
     ring = fit_ring(pair, tuple(spacing), curve, usual, *facts)
     moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
     curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))

@@ -18,7 +18,7 @@ from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 SHORTEST_MS = 0.2  # bone's signal is lost beyond
 PI_MS, PI_USUAL_MS = (1.8, 3.0), 2.2
 LATE_MS = 4.0  # pore water needs an echo after it
-LEAST_COMPONENT_ECHOES, LEAST_THREE_ECHOES = 5, 7
+LEAST_COMPONENT_ECHOES, LEAST_THREE_ECHOES = 5, 7  # of magnitudes; 5 of complex images
 LEAST_SNR = 5.0
 
 
@@ -33,6 +33,7 @@ class UteImages:
         field_t: field strength, None where unknown.
         grid: a volume on the images' grid.
         notes: what was done on reading.
+        phased: the same as complex signals, where they were asked for and the images tell them.
     """
 
     signal: np.ndarray
@@ -41,27 +42,52 @@ class UteImages:
     field_t: float | None
     grid: Volume
     notes: list[str]
+    phased: np.ndarray | None = None
 
 
-def ute_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
+def ute_series(
+    images: Sequence[Volume], settings: SimpleNamespace, phased: bool = False
+) -> UteImages:
     """The echoes of a series in order of echo time.
 
     Raises:
-        ValueError: as `joined` and `echo_train` (grids, doubled or missing echo times); the first
-            echo is too late for bone; the noise is unknown; the limb moved (`without_motion`).
+        ValueError: as `echo_series`; the first echo is too late for bone.
+    """
+    data = echo_series(images, settings, phased)
+    check_first_echo(data.te_ms[0])
+    return data
+
+
+def phased_series(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
+    """As `ute_series`, with phases where the images tell them."""
+    return ute_series(images, settings, phased=True)
+
+
+def echo_series(
+    images: Sequence[Volume], settings: SimpleNamespace, phased: bool = False
+) -> UteImages:
+    """The echoes of a series in order of echo time, whatever these are; `phased` keeps phases.
+
+    Raises:
+        ValueError: as `joined` and `echo_train` (grids, doubled or missing echo times); the noise
+            is unknown; the limb moved (`without_motion`).
     """
     unit = None if settings.echo_times_s is None else "s"
     images, times, done = joined(images, settings)
     train = echo_train(images, times, unit)
     te_ms = 1e3 * train.echo_times_s
-    check_first_echo(te_ms[0])
     signal = np.moveaxis(np.abs(train.signal), -1, 0)
     grid = Volume(signal[0], train.ijk_to_ras, "UTE", dict(images[0].attributes))
     field_t, notes = train.field_strength_t, [*done, *train.notes]
+    kept = None
+    if phased and train.is_complex and coils_of(settings) == 1:
+        kept = np.moveaxis(train.signal, -1, 0)
     del train  # its complex signal is the largest array of all
     noise = noise_of(signal, settings.sigma, coils_of(settings))  # as it was acquired
+    if kept is not None and getattr(settings, "register", False):
+        kept, notes = None, [*notes, "Images that are moved lose their phase; magnitudes are used."]
     signal, moved = without_motion(signal, grid, settings)
-    return UteImages(signal, te_ms, noise, field_t, grid, notes + moved)
+    return UteImages(signal, te_ms, noise, field_t, grid, notes + moved, kept)
 
 
 def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
@@ -95,6 +121,15 @@ def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
     return UteImages(signal, te_ms, noise, strength, images[0], notes)
 
 
+def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
+    """Voxel signals without the floor of noise: the root of the square less that of noise."""
+    square = data.signal[list(which)].astype(np.float32)
+    square *= square
+    square -= 2 * data.noise.coils * data.noise.sigma**2
+    np.maximum(square, 0, out=square)  # NaN stays what it is
+    return np.sqrt(square, out=square)
+
+
 def check_first_echo(first_ms: float) -> None:
     """Refuse a first echo at which bone has lost its signal.
 
@@ -124,9 +159,20 @@ def porosity_echoes(te_ms: np.ndarray) -> tuple[int, int]:
     if not PI_MS[0] <= te_ms[late] <= PI_MS[1]:
         raise ValueError(
             f"PI needs a second echo from 1.8 to 3 ms, usually 2.2 ms; the echoes are at {listed} "
-            "ms."
+            "ms. Their plain ratio has a name of its own (--method echo-ratio)."
         )
     return 0, late
+
+
+def outer_echoes(te_ms: np.ndarray) -> tuple[int, int]:
+    """The first and the last echo.
+
+    Raises:
+        ValueError: there is one alone.
+    """
+    if len(te_ms) < 2:
+        raise ValueError(f"A ratio needs two echo times; given is {te_ms[0]:g} ms alone.")
+    return 0, len(te_ms) - 1
 
 
 def check_component_echoes(te_ms: np.ndarray) -> None:
@@ -145,15 +191,17 @@ def check_component_echoes(te_ms: np.ndarray) -> None:
         )
 
 
-def check_three_components(te_ms: np.ndarray, field_t: float | None) -> None:
-    """Refuse echo times that do not tell three components of magnitudes.
+def check_three_components(te_ms: np.ndarray, field_t: float | None, phased: bool) -> None:
+    """Refuse echo times that do not tell three components.
 
     Raises:
-        ValueError: fewer than seven, none after 4 ms, or the field strength is not known.
+        ValueError: fewer than seven of magnitudes or five with phases, none after 4 ms, or the
+            field strength is not known.
     """
-    if len(te_ms) < LEAST_THREE_ECHOES:
+    if len(te_ms) < LEAST_THREE_ECHOES and not phased:
         raise ValueError(
-            f"Bound water, pore water and fat need seven echo times; {len(te_ms)} were given."
+            f"Bound water, pore water and fat need seven echo times; {len(te_ms)} were given. With "
+            "phases five do."
         )
     check_component_echoes(te_ms)
     if field_t is None:

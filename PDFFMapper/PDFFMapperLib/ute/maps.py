@@ -20,9 +20,12 @@ from PDFFMapperLib.ute.echoes import (
     LEAST_SNR,
     UteImages,
     check_component_echoes,
+    echo_series,
+    outer_echoes,
     porosity_echoes,
     ute_pair,
     ute_series,
+    without_floor,
 )
 from PDFFMapperLib.ute.region_signal import bessels, information_of
 from PDFFMapperLib.ute.regions import bi_component, high_field_note
@@ -49,6 +52,22 @@ def of_porosity(
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * later / early
     return _ratio_maps("PI", data, settings, percent, early, later, data.te_ms[late])
+
+
+def of_echo_ratio(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> list[ParametricMap]:
+    """The last echo over the first one, of voxels.
+
+    Raises:
+        ValueError: as `echo_series` and `outer_echoes`.
+    """
+    data = echo_series(images, settings)
+    first, last = outer_echoes(data.te_ms)
+    early, later = without_floor(data, (first, last))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100 * later / early
+    return _ratio_maps("echo_ratio", data, settings, percent, early, later, data.te_ms[last])
 
 
 def of_suppression(
@@ -132,15 +151,6 @@ def of_cortex(
     share, pi, reasons = maps_of(data, {"cortex_share": percent, "PI": percent}, doubt, facts)
     share.volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
     return [share, pi, reasons]
-
-
-def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
-    """Voxel signals without the floor of noise: the root of the square less that of noise."""
-    square = data.signal[list(which)].astype(np.float32)
-    square *= square
-    square -= 2 * data.noise.coils * data.noise.sigma**2
-    np.maximum(square, 0, out=square)  # NaN stays what it is
-    return np.sqrt(square, out=square)
 
 
 def _ratio_maps(

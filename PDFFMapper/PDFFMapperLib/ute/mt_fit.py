@@ -22,7 +22,12 @@ MMF, T2M, EXCHANGE, T2W, R1, B1 = range(1, 7)  # places of the parameters; the a
 LIMITS = ((0.02, 0.95), (3.0, 60.0), (0.3, 300.0), (0.02, 30.0), (0.1, 100.0), (0.5, 1.6))
 _STARTS = ((0.5, 15.0, 10.0, 0.5), (0.25, 10.0, 25.0, 3.0))
 _STEP = 1e-4  # of a parameter, for its slope
+MOST_FAR = 0.05  # of a region's voxels that may lie too far from resonance
 WIDE = 4.0  # an interval of exchange that spans such a factor tells nothing
+FAR_OUT = (
+    "{count} voxels of the bone lie "
+    + f"{MOST_B0_HZ:g} Hz and more from resonance and were left out."
+)
 FAT_UNKNOWN = (
     "Marrow fat has no MT and its share was not stated (fat_percent), so it is taken for none: "
     "keep voxels next to the endosteum out of the region."
@@ -133,6 +138,11 @@ def fit_two_pools(
     return RegionFit(signals, np.arange(len(signals)), model, known, priors)
 
 
+def near_resonance(b0_map: np.ndarray) -> np.ndarray:
+    """Voxels whose B0 is known and leaves the MT offsets on their side of resonance."""
+    return np.abs(b0_map) < MOST_B0_HZ  # not where it is NaN
+
+
 def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
     """Macromolecular fraction, T2 of macromolecules and exchange of a region.
 
@@ -147,17 +157,22 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
             raise ValueError("no voxel of it has a value in the map of B1+")
         held = data.b1_map[inside]
         b1, spread = float(held.mean()), float(held.std() / held.mean())
-    b0 = 0.0
+    b0, left_out = 0.0, []
     if data.b0_map is not None:
-        inside = inside & np.isfinite(data.b0_map)
-        if not inside.any():
+        known = inside & np.isfinite(data.b0_map)
+        if not known.any():
             raise ValueError("no voxel of it has a value in the map of B0")
-        b0, most = float(data.b0_map[inside].mean()), float(np.abs(data.b0_map[inside]).max())
-        if most >= MOST_B0_HZ:
+        inside = known & near_resonance(data.b0_map)
+        far = int(known.sum() - inside.sum())
+        if far > MOST_FAR * known.sum():
             raise ValueError(
-                f"a map of B0 is expected in Hz, within {MOST_B0_HZ:g} Hz of resonance; it holds "
-                f"{most:.4g}"
+                f"a map of B0 is expected in Hz, within {MOST_B0_HZ:g} Hz of resonance; "
+                f"{100 * far / known.sum():.0f} % of its voxels lie farther, the farthest at "
+                f"{np.abs(data.b0_map[known]).max():.4g}"
             )
+        if far:
+            left_out = [FAR_OUT.format(count=far)]
+        b0 = float(data.b0_map[inside].mean())
     signals = region_signals(data.images, inside)
     fat = data.fat or 0.0
     train = data.train.seen_from(b0)
@@ -180,8 +195,9 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
     rows += rows_of((("MMF, closed form", closed.component(MMF, 100), "%"),))
     away = rows[-1].value - rows[0].value
     notes = [
+        *left_out,
         f"Two pools through the real train of pulses, {data.train.line_shape} line; the closed "
-        f"form of continuous waves reads an MMF of {rows[-1].value:.3g} %, {away:+.2g} points."
+        f"form of continuous waves reads an MMF of {rows[-1].value:.3g} %, {away:+.2g} points.",
     ]
     if data.fat is None:
         notes.append(FAT_UNKNOWN)

@@ -10,6 +10,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
+from PDFFMapperLib.ute.echoes import without_floor
 from PDFFMapperLib.ute.maps import (
     OUTSIDE,
     bone_of,
@@ -17,9 +18,8 @@ from PDFFMapperLib.ute.maps import (
     facts_of,
     maps_of,
     tell_region,
-    without_floor,
 )
-from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, shown
+from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, near_resonance, shown
 from PDFFMapperLib.ute.mt_protocol import MtImages, mt_images
 
 _FRACTIONS = np.linspace(0.05, 0.94, 45)  # of the table
@@ -44,7 +44,7 @@ def of_transfer_model(
     if data.b1_map is not None:
         doubt[~(np.isfinite(data.b1_map) & (data.b1_map > 0))] |= OUTSIDE
     if data.b0_map is not None:
-        doubt[~np.isfinite(data.b0_map)] |= OUTSIDE
+        doubt[~near_resonance(data.b0_map)] |= OUTSIDE
     try:
         found = macromolecules(data, doubt == 0)
     except ValueError as error:

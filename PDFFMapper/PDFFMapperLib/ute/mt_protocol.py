@@ -72,7 +72,7 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
         raise ValueError(NEEDED)
     told = read_json(Path(settings.mt_protocol))
     train = _train(told, len(images))
-    r1, (b1, b1_map) = _r1(told), _b1(told, settings.b1_map)
+    r1, (b1, b1_map) = _r1(told), _b1(told, settings.b1_map, images[0])
     for one in images[1:]:
         check_one_grid(one, images[0])
     signal = np.stack([image.array for image in images]).astype(np.float32)
@@ -149,7 +149,7 @@ def _r1(told: dict[str, object]) -> tuple[float, float]:
 
 
 def _b1(
-    told: dict[str, object], volume: Volume | None
+    told: dict[str, object], volume: Volume | None, image: Volume
 ) -> tuple[tuple[float, float], np.ndarray | None]:
     sd = number(told, "b1_sd", _WHERE, 0, 0.5) if "b1_sd" in told else None
     if volume is None:
@@ -160,6 +160,7 @@ def _b1(
                 "protocol."
             )
         return (number(told, "b1", _WHERE, 0.3, 2), sd), None
+    check_one_grid(volume, image)
     held = volume.array[np.isfinite(volume.array) & (volume.array > 0)]
     median = float(np.median(held)) if held.size else 0.0
     if not 0.3 <= median <= 2:

@@ -249,6 +249,17 @@ UTE = Family(
             compute=f"{_MAPS}:of_porosity",
         ),
         Recipe(
+            id="echo-ratio",
+            choice="Ratio of first and last echo (no PI)",
+            title="Ratio of the last echo's signal to the first one's, whatever their echo times: "
+            "no porosity index, and compared with none",
+            inputs=(ECHOES,),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, MASK),
+            kinds=("echo_ratio", "doubt"),
+            citation="by definition",
+            compute=f"{_MAPS}:of_echo_ratio",
+        ),
+        Recipe(
             id="bi-component",
             choice="Bound and pore water, two T2*",
             title="Bound-water fraction of apparent signals by two T2* components, fitted to a "
@@ -263,7 +274,8 @@ UTE = Family(
             id="tri-component",
             choice="Bound water, pore water and fat",
             title="Bound-water, pore-water and fat fraction of apparent signals by three T2* "
-            "components with nine fat peaks, fitted to the magnitudes of a region",
+            "components with nine fat peaks, fitted to a region's magnitudes, or to its complex "
+            "signals with phase and off-resonance",
             inputs=(ECHOES,),
             options=(
                 ECHO_TIMES,

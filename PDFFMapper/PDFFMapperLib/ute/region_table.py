@@ -14,11 +14,12 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.density import density_images, density_rows
-from PDFFMapperLib.ute.echoes import UteImages, ute_pair, ute_series
+from PDFFMapperLib.ute.echoes import UteImages, echo_series, phased_series, ute_pair, ute_series
 from PDFFMapperLib.ute.mt_fit import macromolecules
 from PDFFMapperLib.ute.mt_protocol import mt_images
 from PDFFMapperLib.ute.regions import (
     bi_component,
+    echo_ratio,
     porosity_index,
     suppression_ratio,
     transfer_ratio,
@@ -29,7 +30,8 @@ from PDFFMapperLib.ute.water import water_densities
 
 _OF_METHOD = {
     "porosity-index": (ute_series, porosity_index),
-    "tri-component": (ute_series, None),  # with their settings
+    "echo-ratio": (echo_series, echo_ratio),
+    "tri-component": (phased_series, None),  # with their settings
     "bi-component": (ute_series, None),
     "cortex": (ute_series, porosity_index),
     "suppression-ratio": (ute_pair, suppression_ratio),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from PDFFMapperLib.ute.echoes import (
     LEAST_SNR,
     UteImages,
     check_three_components,
+    outer_echoes,
     porosity_echoes,
 )
 from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, RegionSignal, ratio_of
 from PDFFMapperLib.ute.steady_state import Pools
 from PDFFMapperLib.ute.tri_component import TriComponent, fit_tri_component
+from PDFFMapperLib.ute.tri_phase import TOLD, fit_phased_components
 
 MOST_FRACTION_SD = 15.0  # points
 PI_TES_MS = (2.2, 2.4)  # published cohorts use either
@@ -70,6 +73,19 @@ def porosity_index(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
         name = f"PI at TE {other:g} ms"
         rows.append(RegionValue(name, *_ordered(moved), "%", note=told))
     return rows
+
+
+def echo_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
+    """The last echo's signal over the first one's.
+
+    Raises:
+        ValueError: as `outer_echoes` and `region_signals`.
+    """
+    first, last = outer_echoes(images.te_ms)
+    early, later = region_signals(images, inside, (first, last))
+    note = f"of TE {images.te_ms[last]:.3g} to {images.te_ms[first]:.3g} ms; no porosity index"
+    ratio = ratio_of(later, early).times(100)
+    return [RegionValue("echo_ratio", *_ordered(ratio), "%", note=note)]
 
 
 def _ordered(ratio: Ratio) -> tuple[float, float, float]:
@@ -134,12 +150,26 @@ def tri_component(
     """Three components of a region, and their rows.
 
     Raises:
-        ValueError: as `check_three_components` and `region_signals`; the data leave the bound share
-            open by more than 15 points.
+        ValueError: as `check_three_components` and `region_signals`; phases do not tell fat from
+            water; the data leave the bound share open by more than 15 points.
     """
-    check_three_components(images.te_ms, images.field_t)
-    signals = region_signals(images, inside)
-    fit = fit_tri_component(signals, images.te_ms, images.field_t, t2star_pore_ms, t2star_fat_ms)
+    phased = images.phased is not None
+    check_three_components(images.te_ms, images.field_t, phased)
+    signals, stated = region_signals(images, inside), (t2star_pore_ms, t2star_fat_ms)
+    if phased:
+        held = images.phased[:, inside]
+        held = held[:, np.isfinite(held).all(axis=0)]
+        noise, te_ms = images.noise, images.te_ms
+        fit, told = fit_phased_components(
+            held, te_ms, images.field_t, noise.sigma, noise.share, *stated
+        )
+        if told < TOLD:
+            raise ValueError(
+                "its phases do not tell on which side of water its fat lies; give the magnitudes "
+                "alone"
+            )
+    else:
+        fit = fit_tri_component(signals, images.te_ms, images.field_t, *stated)
     refuse_open(
         fit.bound_percent.bound_sd,
         "echoes leave its three components open",
@@ -155,6 +185,7 @@ def tri_component(
             ("T2star_fat", fit.t2star_fat_ms, "ms"),
         )
     )
+    rows[0] = replace(rows[0], note="of complex signals" if phased else "of magnitudes")
     return fit, rows
 
 

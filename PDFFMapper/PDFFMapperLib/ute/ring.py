@@ -19,12 +19,16 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
+from PDFFMapperLib.ute.noise import mean_magnitude
+
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
 CURVE_ORDER = 6
 _CURVE_POINTS = 720
 _REACH = 3.0  # blurs beyond an edge
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
 _MOST_STEPS = 40
+_ROUNDS = 4  # in which the floor of noise is taken off
+_LEAST_SLOPE = 0.3  # of the mean magnitude by the signal, or a round would go too far
 _BLUR_LIMITS = (1.0, 4.0)  # of marrow, over that of the rest
 
 
@@ -156,6 +160,7 @@ def fit_ring(
     psf_mm: float,
     sigma: float,
     share: float = 1.0,
+    coils: int = 1,
 ) -> Ring:
     """Fit both edges around a curve between them.
 
@@ -167,6 +172,7 @@ def fit_ring(
         psf_mm: SD of the Gaussian point-spread function.
         sigma: noise SD.
         share: of voxels that are independent.
+        coils: how many receivers' squares were summed.
 
     Raises:
         ValueError: the voxels do not tell the ring.
@@ -183,7 +189,7 @@ def fit_ring(
     held = images[(slice(None), *box)].reshape(len(images), -1)
     kept = (np.abs(distance) < reach) & (core > (1 - _CORE) * radius) & np.isfinite(held).all(0)
     fit = _RingFit(angle[kept], distance[kept], bend[kept], held[:, kept], psf_mm)
-    return fit.ring(curve, thickness_mm, sigma, share)
+    return fit.ring(curve, thickness_mm, sigma, share, coils)
 
 
 class _RingFit:
@@ -245,10 +251,26 @@ class _RingFit:
         self.design, self.levels = design, levels
         return residual, np.array(jacobian), design
 
-    def ring(self, curve: Curve, thickness_mm: float, sigma: float, share: float) -> Ring:
+    def ring(
+        self, curve: Curve, thickness_mm: float, sigma: float, share: float, coils: int
+    ) -> Ring:
+        """The fit of signals whose mean magnitude is that of the voxels (quasi-likelihood)."""
         edges = np.zeros(2 * self.n + 1)
         edges[0], edges[self.n] = -thickness_mm / 2, thickness_mm / 2
         edges[-1] = 0.1
+        magnitudes = self.held
+        for n in range(_ROUNDS):
+            edges = self._fitted(edges)
+            residual, jacobian, design = self._solve(edges)
+            if n < _ROUNDS - 1:
+                found = self.held - residual
+                mean, slope = mean_magnitude(found, sigma, coils)
+                self.held = found + (magnitudes - mean) / np.maximum(slope, _LEAST_SLOPE)
+        left = magnitudes - mean_magnitude(self.held - residual, sigma, coils)[0]
+        return self._ring(curve, edges, residual, jacobian, design, sigma, share, left)
+
+    def _fitted(self, edges: np.ndarray) -> np.ndarray:
+        """The edges of least squares, from a start."""
         limits = np.log(_BLUR_LIMITS)
         residual, jacobian, design = self._solve(edges)
         cost, damping = float(np.sum(residual**2)), 1e-3
@@ -273,8 +295,7 @@ class _RingFit:
             residual, jacobian, design = found
             if done:
                 break
-        residual, jacobian, design = self._solve(edges)
-        return self._ring(curve, edges, residual, jacobian, design, sigma, share)
+        return edges
 
     def _ring(
         self,
@@ -285,19 +306,22 @@ class _RingFit:
         design: np.ndarray,
         sigma: float,
         share: float,
+        left: np.ndarray,
     ) -> Ring:
         images, n = len(self.held), self.n
         phi = np.arange(len(curve.points)) * 2 * np.pi / len(curve.points)
         basis = harmonics(phi, EDGE_ORDER)
         inner, outer = basis @ edges[:n], basis @ edges[n : 2 * n]
         count = residual.size - len(edges) - images * design.shape[1]
-        misfit = float((np.sum(residual**2) / max(count, 1)) ** 0.5) / sigma
+        misfit, spread = (
+            float((np.sum(one**2) / max(count, 1)) ** 0.5) / sigma for one in (left, residual)
+        )
         if not ((outer > inner).mean() > 0.98 and count > 0):
             raise ValueError("its voxels tell no ring of cortex")
         q = np.linalg.qr(design)[0]
         information = sum((one - q @ (q.T @ one)).T @ (one - q @ (q.T @ one)) for one in jacobian)
         information[-1, -1] += 1e-9 * np.trace(information)
-        variance = (sigma * max(misfit, 1.0)) ** 2 / share
+        variance = (sigma * max(misfit, spread, 1.0)) ** 2 / share
         covariance = variance * np.linalg.inv(information)
         firsts = np.cumsum([0] + [b.shape[1] for b in self.of_level])[:-1]
         levels = self.levels[firsts].T

@@ -10,8 +10,8 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
-from PDFFMapperLib.ute.echoes import UteImages, check_three_components, ute_series
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region, without_floor
+from PDFFMapperLib.ute.echoes import UteImages, check_three_components, phased_series, without_floor
+from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.region_signal import information_of
 from PDFFMapperLib.ute.regions import high_field_note, tri_component
 from PDFFMapperLib.ute.tri_component import TriComponent, three_components
@@ -23,10 +23,10 @@ def of_three(
     """Bound-water, pore-water and fat share of voxels.
 
     Raises:
-        ValueError: as `ute_series`, `check_three_components` and `regions.tri_component`.
+        ValueError: as `phased_series`, `check_three_components` and `regions.tri_component`.
     """
-    data = ute_series(images, settings)
-    check_three_components(data.te_ms, data.field_t)
+    data = phased_series(images, settings)
+    check_three_components(data.te_ms, data.field_t, data.phased is not None)
     inside, notes = bone_of(data, settings)
     doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
     known = settings.t2star_pore, settings.t2star_fat
