@@ -1,6 +1,7 @@
 """Single-voxel spectroscopy: model, fit, intervals and refusals, on spectra of known truth."""
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from PDFFMapperLib.spectroscopy.quality import voigt_fwhm_hz
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM, j_factors, protons
+from phantoms.spectra import unforeseen
 
 TE = (15.0, 20.0, 25.0, 30.0, 35.0)
 BOX = np.diag([15.0, 15.0, 15.0, 1.0])
@@ -267,6 +269,54 @@ def test_t1_is_fitted_to_several_repetition_times():
         assert abs(found.get(key).value - true) < 5 * found.get(key).sd, key
 
 
+# --- poor shims ---------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_left_free_and_its_cost_told():
+    """A hump of 5 % of all signal, as wide as the fat: it would count as fat."""
+    truth = Truth(pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    (spectrum,) = spectra_of(
+        unforeseen("baseline", truth, [30.0], 1000.0, np.random.default_rng(1))
+    )
+    plain = analyze([spectrum]).get("signal_fat_fraction")
+    found = analyze([spectrum], Options(baseline=True))
+    better = found.get("signal_fat_fraction")
+    assert plain.ci95[0] > 30.0 + 0.5
+    assert better.ci95[0] < 30.0 < better.ci95[1] and better.sd > plain.sd
+    (note,) = [one for one in found.notes if "smooth baseline" in one]
+    assert re.search(
+        r"over within \d ms, \d+ numbers; .*SD of the fat fraction is .* without", note
+    )
+
+
+def test_a_baseline_takes_what_is_over_and_nothing_else():
+    series = made(points=512)
+    model = SpectrumModel(series, Choice(baseline_ms=2.0))
+    early, late = np.zeros((2, 512), complex)
+    early[1], late[40] = 1.0, 1.0
+    assert np.linalg.norm(model.in_window(early)) < 0.1
+    assert np.linalg.norm(model.in_window(late)) > 0.7  # over half of all bins are in the window
+    assert model.freedom == 2 * model.baseline.shape[1] > 0
+    plain = analyze(spectra_of(made(snr=1500.0, points=512)), Options(baseline=True))
+    assert "The data ask for no baseline." in plain.notes
+
+
+def test_lines_of_a_poor_shim_share_the_shape_of_the_lipids():
+    truth = Truth(pdff_percent=50.0, t2_water_ms=1e9, t2_fat_ms=1e9, fwhm_fat_hz=20.0)
+    (spectrum,) = spectra_of(
+        unforeseen("asymmetric", truth, [30.0], 1000.0, np.random.default_rng(2))
+    )
+    plain, found = analyze([spectrum]), analyze([spectrum], Options(line_shape=True))
+    assert plain.fitted.ratio > 1.5
+    again = fit(found.fitted.model.series, found.fitted.model.choice, found.fitted.theta)
+    assert again.ratio < 0.75 * plain.fitted.ratio
+    assert found.fitted.ratio == plain.fitted.ratio  # intervals stay wide
+    assert found.get("signal_fat_fraction").value == pytest.approx(50.0, abs=0.6)
+    assert any("deconvolved from the lipids" in one for one in found.notes)
+    ideal = analyze(spectra_of(made(points=512)), Options(line_shape=True))
+    assert "The data ask for no line shape beside Voigt's." in ideal.notes
+
+
 # --- averages, coils, axis ----------------------------------------------------------------------
 
 
@@ -469,13 +519,15 @@ def test_command_writes_numbers_peaks_picture_and_record(tmp_path, capsys):
     path = tmp_path / "Doe.nii.gz"
     series = made(te=TE, snr=800.0, points=512)
     write_nifti_mrs(path, replace(series, tr_ms=np.full(5, 6000.0)), BOX, PRESS)
-    assert cli.main(["spectrum", str(path), "--out", str(tmp_path / "out")]) == 0
+    given = ["spectrum", str(path), "--baseline", "--line-shape"]
+    assert cli.main([*given, "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "PDFF, MRS: 40." in printed or "PDFF, MRS: 39." in printed
     record = json.loads((tmp_path / "out" / "spectrum.json").read_text())
     assert record["echo_times_ms"] == list(TE)
     assert record["voxel_ras"] == BOX.tolist()
     assert "Doe" not in json.dumps(record)
+    assert any("baseline" in one for one in record["notes"])
     assert (tmp_path / "out" / "spectrum.svg").read_text().startswith("<svg")
     assert "olefinic" in (tmp_path / "out" / "spectrum_peaks.csv").read_text()
     again = ["spectrum", str(path), "--t2-water", "-3", "--out", str(tmp_path / "none")]

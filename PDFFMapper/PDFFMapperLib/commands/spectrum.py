@@ -66,6 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bandwidths", nargs=3, type=float, metavar="HZ",
         help="of the slice-selective pulses, for the shift of fat against water",
     )  # fmt: skip
+    parser.add_argument(
+        "--baseline", action="store_true", help="leave a smooth baseline free, if data ask for it"
+    )
+    parser.add_argument(
+        "--line-shape",
+        action="store_true",
+        help="for poor shims: all lines may share a shape taken from the lipids",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--keep-names",
@@ -87,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         args.sequence, args.sense, args.center,
         *(checked_time(args, f"{t}_{tissue}") for t in ("t2", "t1") for tissue in ("water", "fat")),
         args.three_double_bonds, tuple(args.bandwidths) if args.bandwidths else None,
+        args.baseline, args.line_shape,
     )  # fmt: skip
     found = analyze(read_spectra(args.spectra, facts), options)
     if not args.keep_names:

@@ -16,6 +16,11 @@ from PDFFMapperLib.spectroscopy.fit import (
     interval,
 )
 from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.poor_shim import (
+    baseline_note,
+    with_baseline,
+    with_line_shape,
+)
 from PDFFMapperLib.spectroscopy.prepare import prepared
 from PDFFMapperLib.spectroscopy.quality import (
     Displacement,
@@ -73,6 +78,8 @@ class Options:
         t1_water_ms, t1_fat_ms: to correct saturation at the repetition time.
         three_double_bonds: whether chains may have three, so that nmidb may reach ndb.
         bandwidths_hz: of the three slice-selective pulses, for the shift of fat against water.
+        baseline: whether a smooth baseline may be left free, as far as the data ask for it.
+        line_shape: whether all lines may share a shape of their own, if the data ask for it.
     """
 
     sequence: str | None = None
@@ -84,6 +91,8 @@ class Options:
     t1_fat_ms: float | None = None
     three_double_bonds: bool = False
     bandwidths_hz: tuple[float, float, float] | None = None
+    baseline: bool = False
+    line_shape: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ def analyze(
     series, cautions = ready.series, []
     choice, with_t2 = _choice(series, options, cautions)
     tell(progress, 0.0, "Fitting spectra")
-    best = best_choice(series, choice, ("delay", "methylene_width"))
+    best, of_lines = _with_lines(best_choice(series, choice, ("delay", "methylene_width")), options)
     tell(progress, 0.4, "Fitting spectra")
     _check_gains(best)
     quality = judged(best)
@@ -182,10 +191,11 @@ def analyze(
     values = _values(best, free, prior, refused, quality)
     cautions += _cautions(best, series, shift)
     of_best = quantities(best.model)
+    notes = [METHOD, *_of_coupling(series.sequence), *of_lines, *ready.notes]
     return Analysis(
         values, refused, peak_table(best, free), quality, best,
         _correlation(best, of_best["unsaturation"], of_best["fraction"]),
-        determined, shift, cautions, [METHOD, *_of_coupling(series.sequence), *ready.notes],
+        determined, shift, cautions, notes,
         spectra[0].voxel_ras,
         [one.name for one in spectra],
     )  # fmt: skip
@@ -280,6 +290,24 @@ def _free_unsaturation(at: dict[str, int]) -> Quantity:
         return 100 * theta[three[0]] / total, slope
 
     return quantity
+
+
+def _with_lines(best: Fitted, options: Options) -> tuple[Fitted, list[str]]:
+    """The fit with a line shape and a baseline, where they are allowed, and what came of it."""
+    said = []
+    if options.line_shape:
+        best = with_line_shape(best)
+        said.append(
+            "The data ask for no line shape beside Voigt's."
+            if best.model.choice.shape is None
+            else "All lines share a shape that was deconvolved from the lipids; intervals are as "
+            "wide as the residual without it asks."
+        )
+    if options.baseline:
+        best = with_baseline(best)
+        fraction = quantities(best.model)["fraction"]
+        said.append(baseline_note(best, "the fat fraction", fraction, "points"))
+    return best, said
 
 
 def _of_coupling(sequence: str) -> list[str]:

@@ -13,6 +13,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import FREE_GROUPS, protons
 CHI2_95 = 3.841458820694124
 START_WIDTHS_HZ = (12.0, 30.0, 60.0, 110.0)
 START_NDB, START_SHARE = 2.9, 0.26
+SHAPE_FREEDOM = 20  # real numbers that a common line shape is counted as
 _PER_HZ = np.pi  # Lorentzian rate (1/s) for each Hz of full width at half maximum
 
 
@@ -57,8 +58,17 @@ class Fitted:
 
     def bic(self) -> float:
         """The Bayesian information criterion, with the noise of the model's own residual."""
-        values = 2 * self.model.data.size
-        return values * np.log(self.cost / values) + len(self.theta) * np.log(values)
+        return self._criterion(float(np.log(2 * self.model.data.size)))
+
+    def aic(self) -> float:
+        """That of Akaike, which takes what improves prediction."""
+        return self._criterion(2.0)
+
+    def _criterion(self, price: float) -> float:
+        values, free = 2 * self.model.data.size, len(self.theta) + self.model.freedom
+        if self.model.choice.shape is not None:
+            free += SHAPE_FREEDOM
+        return values * np.log(self.cost / values) + free * price
 
 
 def fit(
@@ -83,7 +93,7 @@ def fit(
     starts = [start] if start is not None else _starts(model)
     theta, cost, hessian = min((minimize(model, one) for one in starts), key=lambda x: x[1])
     sigma = noise(model, theta)
-    values = 2 * model.data.size
+    values = 2 * model.data.size - model.freedom
     ratio = float(np.sqrt(cost / max(values - len(theta), 1))) / sigma
     return Fitted(model, theta, cost, sigma, ratio, hessian)
 
@@ -276,6 +286,16 @@ def best_choice(series: Series, choice: Choice, flags: tuple[str, ...]) -> Fitte
         if tried.bic() < best.bic():
             best = tried
     return best
+
+
+def linearized_at(series: Series, choice: Choice, fitted: Fitted) -> Fitted:
+    """Another model of the same parameters where a fit stands, to see what it would tell of them.
+
+    Its residual is not judged: intervals rest on the noise.
+    """
+    model = SpectrumModel(series, choice)
+    hessian = _linearized(model, fitted.theta, None)[4]
+    return Fitted(model, fitted.theta, fitted.cost, fitted.sigma, 1.0, hessian)
 
 
 def carried(fitted: Fitted, model: SpectrumModel) -> np.ndarray:

@@ -31,6 +31,7 @@ Quantity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 WINDOW_PPM = (-1.0, 8.0)
 MAX_NDB = 9.0
+LEAST_SMOOTH = 0.1  # of a baseline's spectrum that must lie in the window
 
 
 @dataclass
@@ -87,6 +88,8 @@ class Choice:
         t1: whether T1 of water and fat are fitted (several TR or TI).
         polyunsaturated: most nmidb per ndb: 1/2 where no chain has more than two double bonds.
         known: values of parameters that are not fitted, by name.
+        baseline_ms: what is over within that time is left free: a smooth baseline.
+        shape: what all lines have in common beside their Voigt shapes, over time; None is nothing.
     """
 
     free: bool = False
@@ -96,6 +99,8 @@ class Choice:
     t1: bool = False
     polyunsaturated: float = 0.5
     known: dict[str, float] = field(default_factory=dict)
+    baseline_ms: float = 0.0
+    shape: np.ndarray | None = None
 
 
 class SpectrumModel:
@@ -125,6 +130,7 @@ class SpectrumModel:
         self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
         self.j = np.array([j_factors(series.sequence, te) for te in series.te_ms])
         self.scale = float(np.abs(series.fids[:, :3]).max())
+        self.baseline = self._smooth(round(choice.baseline_ms / 1e3 / series.dwell_s))
         self.data = self.in_window(series.fids) / self.scale
         bounds = _bounds(series, choice)
         self.names = list(bounds)
@@ -133,8 +139,26 @@ class SpectrumModel:
         self.soft: list[tuple[Quantity, float, float]] = []
 
     def in_window(self, signals: np.ndarray) -> np.ndarray:
-        """The window of the spectra of signals over time, white noise as strong as before."""
-        return np.fft.fft(signals, axis=-1, norm="ortho")[..., self.window]
+        """The window of the spectra of signals over time, white noise as strong as before.
+
+        What a baseline explains is taken out, of data and model alike.
+        """
+        bins = np.fft.fft(signals, axis=-1, norm="ortho")[..., self.window]
+        if self.baseline.size:
+            bins = bins - (bins @ self.baseline.conj()) @ self.baseline.T
+        return bins
+
+    @property
+    def freedom(self) -> int:
+        """Of values in the window: how many real ones the baseline takes."""
+        return 2 * self.baseline.shape[1] * len(self.series.fids)
+
+    def _smooth(self, points: int) -> np.ndarray:
+        """Orthonormal spectra of signals that are over after so many points, (bins, spectra)."""
+        whole = self.series.fids.shape[1]
+        turns = np.exp(-2j * np.pi * np.multiply.outer(self.window, np.arange(points)) / whole)
+        vectors, sizes, _ = np.linalg.svd(turns / whole**0.5, full_matrices=False)
+        return vectors[:, sizes > LEAST_SMOOTH]
 
     def value(self, theta: np.ndarray, name: str) -> float:
         """Of a parameter, whether fitted or known; 0 where it is not in the model."""
@@ -180,6 +204,8 @@ class SpectrumModel:
         of, t = self.value, self.t
         delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
         common = np.exp(1j * of(theta, f"phase{k}"))
+        if self.choice.shape is not None:
+            common = common * self.choice.shape
         shared = []
         for tissue in ("water", "fat"):
             hz = of(theta, f"{tissue}_shift") + drift

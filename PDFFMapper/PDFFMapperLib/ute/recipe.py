@@ -256,7 +256,7 @@ UTE = Family(
             inputs=(ECHOES,),
             options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, MASK),
             kinds=("echo_ratio", "doubt"),
-            citation="by definition",
+            citation="by definition; for PI see Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_echo_ratio",
         ),
         Recipe(

@@ -1,0 +1,55 @@
+"""Spectra that the model does not foresee: asymmetric lines, a baseline, evolving multiplets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from PDFFMapperLib.spectroscopy.fit import fit
+from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
+from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, j_factors
+
+KINDS = ("asymmetric", "baseline", "J modulated")
+
+
+def unforeseen(
+    kind: str, truth: Truth, te_ms: Sequence[float], snr: float, rng: np.random.Generator
+) -> Series:
+    """A series of one of KINDS.
+
+    Asymmetric: 30 % of every line lies 15 Hz off, as shim leaves it. Baseline: a hump of 5 % of all
+    signal, 600 Hz wide, at 2.5 ppm. J modulated: PRESS whose multiplets go on evolving in the FID
+    with couplings 3 % larger than the model's.
+    """
+    series = simulated(truth, te_ms, 1e9, rng, NONE)
+    t = np.arange(series.fids.shape[1]) * series.dwell_s
+    if kind == "asymmetric":
+        series.fids *= 0.7 + 0.3 * np.exp(2j * np.pi * 15 * t)
+    elif kind == "baseline":
+        hz = (2.5 - series.center_ppm) * series.frequency_mhz
+        hump = np.exp(2j * np.pi * hz * t - (np.pi * 600 * t) ** 2 / (4 * np.log(2)))
+        series.fids += 0.05 * np.abs(series.fids[:, :1]) * hump * _phase(series)
+    elif kind == "J modulated":
+        series = replace(series, fids=_evolving(series, t), sequence=PRESS)
+    noise = rng.normal(0, 1 / snr, (2, *series.fids.shape))
+    series.fids = series.fids + noise[0] + 1j * noise[1]
+    return series
+
+
+def _phase(series: Series) -> np.ndarray:
+    first = series.fids[:, :1]
+    return first / np.abs(first)
+
+
+def _evolving(series: Series, t: np.ndarray) -> np.ndarray:
+    """Each of fat's peaks with the J evolution of PRESS at TE and on."""
+    found = fit(series, Choice())
+    model: SpectrumModel = found.model
+    fids = []
+    for k, te in enumerate(series.te_ms):
+        water, fat = model.parts(found.theta, k)
+        factors = np.array([j_factors(PRESS, 1.03 * (te + 1e3 * one)) for one in t]).T
+        fids.append(model.scale * (water + (fat * factors).sum(axis=0)))
+    return np.array(fids)
