@@ -70,50 +70,85 @@ def test_unsaturation_of_known_fat():
     )
 
 
-def echo_of_pair(j_hz, te_s, mixing):
-    """In-phase signal of one of two weakly coupled spins at the echo, by density matrices.
+def echo_of(couplings, apart_hz, te_s, tm_s=None):
+    """Echo of one spin coupled to others, each `apart_hz` away, by density matrices.
 
-    PRESS refocuses shifts and lets J evolve for TE. In STEAM a TE/2 lies on either side of the
-    mixing time; gradients leave longitudinal magnetization in it, averaged over their phases.
+    PRESS (no mixing time) refocuses shifts and lets J evolve for TE. In STEAM a TE/2 lies on either
+    side of the mixing time, in which gradients leave what has no order: along z, and zero quantum.
     """
-    x, y, z = (np.array(m) / 2 for m in ([[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]))
-    one, two = (lambda m: np.kron(m, np.eye(2))), (lambda m: np.kron(np.eye(2), m))
+    count = 1 + len(couplings)
+    pauli = (np.array(m) / 2 for m in ([[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]))
+    x, y, z = (
+        [np.kron(np.kron(np.eye(2**n), m), np.eye(2 ** (count - 1 - n))) for n in range(count)]
+        for m in pauli
+    )
+    j_part = sum(j * z[0] @ z[n] for n, j in enumerate(couplings, 1))
+    shifts = sum(hz * z[n] for n, hz in enumerate(apart_hz, 1))
 
     def turned(rho, generator, angle):
         values, vectors = np.linalg.eigh(generator)
         u = (vectors * np.exp(-1j * angle * values)) @ vectors.conj().T
         return u @ rho @ u.conj().T
 
-    coupling = one(z) @ two(z)
-    seen = one(x)
-
     def signal(rho):
-        return np.trace(rho @ seen).real / np.trace(seen @ seen).real
+        return np.trace(rho @ x[0]).real / np.trace(x[0] @ x[0]).real
 
-    if not mixing:
-        return signal(turned(one(x), 2 * np.pi * j_hz * coupling, te_s))
-    total = 0.0
-    phases = 2 * np.pi * np.arange(8) / 8
-    pulse = one(y) + two(y)
+    if tm_s is None:
+        return signal(turned(sum(x), 2 * np.pi * j_part, te_s))
+    free, whole = 2 * np.pi * (j_part + shifts), sum(z)
+    order = np.rint(np.subtract.outer(np.diag(whole).real, np.diag(whole).real))
+    total, phases = 0.0, 2 * np.pi * np.arange(16) / 16
     for phase in phases:
-        rho = turned(one(x), 2 * np.pi * j_hz * coupling, te_s / 2)
-        rho = turned(rho, one(z) + two(z), phase)
-        rho = turned(rho, pulse, -np.pi / 2)
-        rho = np.diag(np.diag(rho))  # crushers leave populations
-        rho = turned(rho, pulse, np.pi / 2)
-        rho = turned(rho, one(z) + two(z), -phase)
-        total += signal(turned(rho, 2 * np.pi * j_hz * coupling, te_s / 2))
+        rho = turned(turned(sum(x), free, te_s / 2), whole, phase)
+        rho = np.where(order == 0, turned(rho, sum(y), -np.pi / 2), 0)
+        rho = turned(turned(rho, free, tm_s), sum(y), np.pi / 2)
+        total += signal(turned(turned(rho, whole, -phase), free, te_s / 2))
     return 2 * total / len(phases)  # a stimulated echo has half of the signal
 
 
 @pytest.mark.parametrize("te_ms", [12.0, 30.0, 60.0])
 def test_j_factors_are_those_of_density_matrices(te_ms):
-    diallylic = triglyceride.DIALLYLIC  # two coupled protons of one J: the square of a pair's
-    pair = echo_of_pair(7.0, te_ms / 1000, mixing=False)
-    assert j_factors(PRESS, te_ms)[diallylic] == pytest.approx(pair**2)
-    pair = echo_of_pair(7.0, te_ms / 1000, mixing=True)
+    diallylic, te_s = triglyceride.DIALLYLIC, te_ms / 1000  # two coupled protons, olefinic
+    assert j_factors(PRESS, te_ms)[diallylic] == pytest.approx(echo_of([7, 7], [0, 0], te_s))
+    pair = echo_of([7], [0], te_s, 0.01)  # of one shift there is no zero quantum to see
     assert j_factors(STEAM, te_ms)[diallylic] == pytest.approx(pair**2, abs=0.02)
     assert np.all(j_factors(NONE, te_ms) == 1)
+
+
+@pytest.mark.parametrize(("te_ms", "tm_ms"), [(11.0, 10.0), (20.0, 16.0), (30.0, 13.0)])
+def test_zero_quantum_coherence_of_the_mixing_time_is_that_of_density_matrices(te_ms, tm_ms):
+    """Glycerol has two single partners; the part without zero quantum is off by up to .11."""
+    times, mhz = (te_ms / 1e3, tm_ms / 1e3), 123.2
+    found = j_factors(STEAM, te_ms, tm_ms, mhz)
+    ppm = triglyceride.PPM
+    for peak, partners, couplings in (
+        (triglyceride.DIALLYLIC, (9, 9), (7.0, 7.0)),
+        (6, (7, 8), (11.9, 5.9)),
+        (triglyceride.METHYL, (1, 1), (6.9, 6.9)),
+    ):
+        apart = [(ppm[one] - ppm[peak]) * mhz for one in partners]
+        assert found[peak] == pytest.approx(echo_of(couplings, apart, *times), abs=0.025)
+    assert np.abs(found - j_factors(STEAM, te_ms)).max() > 0.01
+
+
+def test_t1_is_fitted_to_several_mixing_times():
+    """STEAM whose mixing time grows: what is along z decays with T1 of each tissue."""
+    truth, rng = Truth(t2_water_ms=1e9, t2_fat_ms=1e9), np.random.default_rng(6)
+    ideal = made(truth, (20.0,), 1e9, sequence=NONE)
+    best = fit(ideal, Choice())
+    water, fat = best.model.parts(best.theta, 0)
+    spectra = []
+    for tm in (15.0, 100.0, 250.0, 500.0):
+        factors = j_factors(STEAM, 20.0, tm, ideal.frequency_mhz)
+        signal = water * np.exp(-tm / 1100) + (fat * factors[:, None]).sum(0) * np.exp(-tm / 350)
+        noise = rng.normal(0, 1 / 800, (2, len(water)))
+        one = replace(ideal, fids=(signal * best.model.scale + noise[0] + 1j * noise[1])[None])
+        spectra += spectra_of(replace(one, sequence=STEAM), tm_ms=tm)
+    found = analyze(spectra)
+    for key, true in (("t1_water", 1100.0), ("t1_fat", 350.0)):
+        assert abs(found.get(key).value - true) < 4 * found.get(key).sd, key
+    assert abs(found.get("ndb").value - truth.ndb) < 4 * found.get("ndb").sd
+    assert any("Zero-quantum coherence" in note for note in found.notes)
 
 
 # --- model and fit ------------------------------------------------------------------------------
@@ -131,6 +166,7 @@ def numerical(of, theta, n):
 def test_derivatives_of_model_and_quantities(free):
     series = made(te=(15.0, 40.0), points=256)
     series.tr_ms, series.ti_ms = np.array([900.0, 3000.0]), np.array([np.nan, 700.0])
+    series.tm_ms = np.array([20.0, np.nan])
     model = SpectrumModel(
         series, Choice(free=free, delay=True, methylene_width=True, t2=True, t1=True)
     )
@@ -227,7 +263,8 @@ def test_what_the_j_factors_rest_on_is_said():
         for sequence in (PRESS, STEAM)
     }
     assert "Hz of glycerol are not confirmed by a source" in told[PRESS]
-    assert "mixing time was not counted" in told[STEAM] and "mixing time" not in told[PRESS]
+    assert "mixing time of STEAM is not known" in told[STEAM]
+    assert "mixing time" not in told[PRESS]
 
 
 def test_j_coupling_would_hide_double_bonds():

@@ -64,7 +64,11 @@ COUPLINGS = (
     "4.3 Hz of glycerol are not confirmed by a source: that simulation has 5.9 Hz within CH2 of "
     "glycerol and 11.4 to 11.9 Hz to its CH, the other way round."
 )
-STEAM_FACTOR = "In STEAM the mixing time was not counted in the evolution of J."
+STEAM_FACTOR = (
+    "The mixing time of STEAM is not known, so zero-quantum coherence was not counted in the "
+    "evolution of J; state it (--tm)."
+)
+ZERO_QUANTUM = "Zero-quantum coherence of STEAM's mixing time was counted to first order."
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ def analyze(
     values = _values(best, free, prior, refused, quality)
     cautions += _cautions(best, series, shift)
     of_best = quantities(best.model)
-    notes = [METHOD, *_of_coupling(series.sequence), *of_lines, *ready.notes]
+    notes = [METHOD, *_of_coupling(series), *of_lines, *ready.notes]
     return Analysis(
         values, refused, peak_table(best, free), quality, best,
         _correlation(best, of_best["unsaturation"], of_best["fraction"]),
@@ -310,10 +314,11 @@ def _with_lines(best: Fitted, options: Options) -> tuple[Fitted, list[str]]:
     return best, said
 
 
-def _of_coupling(sequence: str) -> list[str]:
+def _of_coupling(series: Series) -> list[str]:
     """What the J factors of a sequence rest on."""
-    said = {PRESS: [COUPLINGS], STEAM: [COUPLINGS, STEAM_FACTOR]}
-    return said.get(sequence, [])
+    known = bool(np.isfinite(series.tm_ms).all())
+    said = {PRESS: [COUPLINGS], STEAM: [COUPLINGS, ZERO_QUANTUM if known else STEAM_FACTOR]}
+    return said.get(series.sequence, [])
 
 
 def _choice(series: Series, options: Options, cautions: list[str]) -> tuple[Choice, bool]:
@@ -332,7 +337,8 @@ def _choice(series: Series, options: Options, cautions: list[str]) -> tuple[Choi
                     "T1 was stated, but the repetition time is not known; state it (--tr, ms)."
                 )
             known[f"{tissue}_r1"] = 1000 / stated
-    settings = [len(np.unique(x[np.isfinite(x)])) for x in (series.tr_ms, series.ti_ms)]
+    varied = (series.tr_ms, series.ti_ms, series.tm_ms)
+    settings = [len(np.unique(x[np.isfinite(x)])) for x in varied]
     t1 = max(settings) > 2 and not any(name.endswith("_r1") for name in known)
     most = 1.0 if options.three_double_bonds else 0.5
     with_t2 = t2 or {"water_r2", "fat_r2"} <= set(known)

@@ -45,6 +45,7 @@ class Series:
         center_ppm: what turns with frequency 0.
         te_ms, tr_ms, ti_ms: of each spectrum; TR and TI are NaN where unknown or without one.
         sequence: PRESS, STEAM or none, for J modulation.
+        tm_ms: mixing time of each spectrum; NaN where unknown or without one, None for all of them.
     """
 
     fids: np.ndarray
@@ -55,6 +56,11 @@ class Series:
     tr_ms: np.ndarray
     ti_ms: np.ndarray
     sequence: str = NONE
+    tm_ms: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.tm_ms is None:
+            self.tm_ms = np.full(len(self.te_ms), np.nan)
 
     def one(self, n: int) -> Series:
         """One of its spectra alone."""
@@ -67,6 +73,7 @@ class Series:
             self.tr_ms[n : n + 1],
             self.ti_ms[n : n + 1],
             self.sequence,
+            self.tm_ms[n : n + 1],
         )
 
     @property
@@ -128,7 +135,8 @@ class SpectrumModel:
         self.water_hz = (WATER_PPM - series.center_ppm) * series.frequency_mhz
         self.turns = np.exp(2j * np.pi * self.hz[:, None] * self.t)
         self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
-        self.j = np.array([j_factors(series.sequence, te) for te in series.te_ms])
+        times, mhz = zip(series.te_ms, series.tm_ms, strict=True), series.frequency_mhz
+        self.j = np.array([j_factors(series.sequence, te, tm, mhz) for te, tm in times])
         self.scale = float(np.abs(series.fids[:, :3]).max())
         self.baseline = self._smooth(round(choice.baseline_ms / 1e3 / series.dwell_s))
         self.data = self.in_window(series.fids) / self.scale
@@ -189,7 +197,8 @@ class SpectrumModel:
     def left(self, theta: np.ndarray, k: int, tissue: str) -> tuple[float, float, float]:
         """What relaxation leaves of water or fat in spectrum k, and its slopes by R2 and R1."""
         series = self.series
-        te, tr, ti = (x[k] / 1000 for x in (series.te_ms, series.tr_ms, series.ti_ms))
+        each = (series.te_ms, series.tr_ms, series.ti_ms, series.tm_ms)
+        te, tr, ti, tm = (x[k] / 1000 for x in each)
         r2, r1 = (self.value(theta, f"{tissue}_{rate}") for rate in ("r2", "r1"))
         decayed, recovered, back = np.exp(-te * r2), 1.0, 0.0
         if r1 > 0 and np.isfinite(tr):
@@ -197,6 +206,9 @@ class SpectrumModel:
             if np.isfinite(ti):
                 recovered = 1 - 2 * np.exp(-ti * r1) + np.exp(-tr * r1)
                 back = 2 * ti * np.exp(-ti * r1) - tr * np.exp(-tr * r1)
+        if r1 > 0 and np.isfinite(tm):  # along z it decays towards what no echo shows
+            stored = np.exp(-tm * r1)
+            recovered, back = recovered * stored, (back - tm * recovered) * stored
         return decayed * recovered, -te * decayed * recovered, decayed * back
 
     def units(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -88,7 +88,12 @@ def prepared(
         sense if sense is not None else senses.pop() if len(senses) == 1 else None,
         center_ppm,
         first.name,
-        j_factors(sequence, spectra[strongest].te_ms),
+        j_factors(
+            sequence,
+            spectra[strongest].te_ms,
+            np.nan if spectra[strongest].tm_ms is None else spectra[strongest].tm_ms,
+            first.frequency_mhz,
+        ),
     )
     if sense is not None and axis.sense != sense:
         raise ValueError(
@@ -108,6 +113,7 @@ def prepared(
         times("tr_ms"),
         times("ti_ms"),
         sequence,
+        times("tm_ms"),
     )
     return Prepared(
         series, any(one.suppressed for one in spectra), list(dict.fromkeys([*notes, *axis.notes]))

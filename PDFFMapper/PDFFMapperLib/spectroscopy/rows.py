@@ -26,8 +26,8 @@ ROWS = {
         ),
         Row("t2_water", "T2 of water, MRS", "ms", 1, "Of a joint fit of all echo times."),
         Row("t2_fat", "T2 of fat, MRS", "ms", 1, "Of a joint fit of all echo times."),
-        Row("t1_water", "T1 of water, MRS", "ms", 0, "Of a joint fit of all TR or TI."),
-        Row("t1_fat", "T1 of fat, MRS", "ms", 0, "Of a joint fit of all TR or TI."),
+        Row("t1_water", "T1 of water, MRS", "ms", 0, "Of a joint fit of all TR, TI or TM."),
+        Row("t1_fat", "T1 of fat, MRS", "ms", 0, "Of a joint fit of all TR, TI or TM."),
         Row("ndb", "Double bonds, MRS", "", 2, "Double bonds per triglyceride (ndb)."),
         Row(
             "nmidb", "Methylene-interrupted double bonds, MRS", "", 2, "Per triglyceride (nmidb).",

@@ -12,6 +12,8 @@ beside 2 ndb of olefins.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 CHAIN_LENGTH = 17.4
@@ -48,18 +50,18 @@ PROTONS = np.array(
 # close to water and olefins to stand alone; by its ester bonds it follows alpha-carboxyl.
 FREE_GROUPS = ((0,), (1,), (2,), (3,), (4, 6, 7, 8), (5,), (9,))
 
-# Coupled protons of each peak: (number, J in Hz). Bulk methylene is coupled to its like alone.
-_COUPLINGS: tuple[tuple[tuple[int, float], ...], ...] = (
-    ((2, 6.9),),
+# Coupled protons of each peak: (number, J in Hz, their peak). Bulk methylene has its like alone.
+_COUPLINGS: tuple[tuple[tuple[int, float, int], ...], ...] = (
+    ((2, 6.9, 1),),
     (),
-    ((4, 7.0),),
-    ((1, 7.0), (2, 7.0)),
-    ((2, 7.0),),
-    ((2, 7.0),),
-    ((1, 11.9), (1, 5.9)),
-    ((1, 11.9), (1, 4.3)),
-    ((2, 5.9), (2, 4.3)),
-    ((2, 7.0),),
+    ((2, 7.0, 1), (2, 7.0, 4)),
+    ((1, 7.0, 9), (2, 7.0, 1)),
+    ((2, 7.0, 2),),
+    ((2, 7.0, 9),),
+    ((1, 11.9, 7), (1, 5.9, 8)),
+    ((1, 11.9, 6), (1, 4.3, 8)),
+    ((2, 5.9, 6), (2, 4.3, 7)),
+    ((2, 7.0, 3),),
 )
 PRESS, STEAM, NONE = "PRESS", "STEAM", "none"
 
@@ -80,23 +82,42 @@ def unsaturation_index(ndb: float, nmidb: float) -> float:
     return float(peaks[OLEFINIC] / (peaks[OLEFINIC] + peaks[METHYLENE] + peaks[METHYL]))
 
 
-def j_factors(sequence: str, te_ms: float) -> np.ndarray:
+def j_factors(
+    sequence: str, te_ms: float, tm_ms: float = math.nan, frequency_mhz: float = math.nan
+) -> np.ndarray:
     """What J evolution leaves of each peak's area at the echo, to first order, shape (10,).
 
     PRESS: cos(pi J TE) for each coupled proton. A stimulated echo has a TE/2 on either side of
-    the mixing time and averages over the gradient's phases to cos^2(pi J TE/2) for a pair; the
-    protons of a group are taken alike.
+    the mixing time: what is stored along z gives cos^2(pi J TE/2) for each, and what the second
+    pulse makes zero-quantum coherence, which no gradient spoils, turns at the difference of both
+    shifts during the mixing time; for each coupled proton it gives
+    -sin^2(pi J TE/2)/2 cos(2 pi d TM) (1 - cos(pi d TE)), and less by the other protons. The
+    protons of a group are taken alike. Both are those of density matrices of the tests.
 
     Args:
         sequence: PRESS, STEAM or NONE.
         te_ms: echo time in ms.
+        tm_ms, frequency_mhz: mixing time and frequency of STEAM; without both zero-quantum
+            coherence is left out.
     """
-    te_s = te_ms / 1000
+    te_s, tm_s = te_ms / 1000, tm_ms / 1000
     factors = np.ones(len(PPM))
-    for peak, coupled in enumerate(_COUPLINGS):
-        for number, j_hz in coupled:
-            if sequence == PRESS:
-                factors[peak] *= np.cos(np.pi * j_hz * te_s) ** number
-            elif sequence == STEAM:
-                factors[peak] *= np.cos(np.pi * j_hz * te_s / 2) ** (2 * number)
+    for peak, groups in enumerate(_COUPLINGS):
+        coupled = [(j, other) for number, j, other in groups for _ in range(number)]
+        halves = [math.cos(math.pi * j * te_s / 2) ** 2 for j, _ in coupled]
+        if sequence == PRESS:
+            factors[peak] = math.prod(math.cos(math.pi * j * te_s) for j, _ in coupled)
+        elif sequence == STEAM:
+            factors[peak] = math.prod(halves)
+            if math.isnan(tm_s) or math.isnan(frequency_mhz):
+                continue
+            for n, (_, other) in enumerate(coupled):
+                turns = 2 * math.pi * (PPM[other] - PPM[peak]) * frequency_mhz
+                passive = math.prod(
+                    half * math.cos(math.pi * j * tm_s)
+                    for k, ((j, _), half) in enumerate(zip(coupled, halves, strict=True))
+                    if k != n
+                )
+                mixed = math.cos(turns * tm_s) * (1 - math.cos(turns * te_s / 2))
+                factors[peak] -= (1 - halves[n]) / 2 * mixed * passive
     return factors
