@@ -25,6 +25,7 @@ from PDFFMapperLib.ute.region_signal import (
 from PDFFMapperLib.ute.steady_state import Pools, hard_pulse
 from PDFFMapperLib.ute.tri_component import three_components
 from PDFFMapperLib.ute.tri_phase import fit_phased_components
+from PDFFMapperLib.ute.tri_region import tri_component
 from PDFFMapperLib.ute.water import water_densities
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.ute import EIGHT_MS, GRID, Tibia
@@ -385,8 +386,8 @@ def test_three_components_of_a_region_and_their_map():
     total = sum(made[name].volume.array for name in ("bound_fraction", "pore_fraction", "bone_fat"))
     assert total[inside] == pytest.approx(np.full(inside.sum(), 100), abs=1e-3)
     data = ute_series(images, SimpleNamespace(echo_times_s=None, sigma=None))
-    free = regions.tri_component(data, inside)[0].bound_percent
-    stated = regions.tri_component(data, inside, 3.0, 10.0)[0]
+    free = tri_component(data, inside)[0].bound_percent
+    stated = tri_component(data, inside, 3.0, 10.0)[0]
     assert stated.bound_percent.bound_sd < 0.4 * free.bound_sd
     assert stated.t2star_fat_ms.value == stated.t2star_fat_ms.upper == 10.0
     weak = [one.with_array(one.array[:, :, :]) for one in images]
@@ -394,7 +395,7 @@ def test_three_components_of_a_region_and_their_map():
     lone[0, 20, 20] = True
     noisy = ute_series(weak, SimpleNamespace(echo_times_s=None, sigma=4.0))
     with pytest.raises(ValueError, match="leave its three components open"):
-        regions.tri_component(noisy, lone)
+        tri_component(noisy, lone)
     with pytest.raises(ValueError, match="water and fat need seven echo times; 6 were given"):
         recipe.make(images[:6])
     for one in images:

@@ -67,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the slice-selective pulses, for the shift of fat against water",
     )  # fmt: skip
     parser.add_argument(
-        "--baseline", action="store_true", help="leave a smooth baseline free, if data ask for it"
+        "--baseline",
+        action="store_true",
+        help="leave a smooth baseline free, as long as the data ask for",
     )
     parser.add_argument(
         "--line-shape",

@@ -82,7 +82,7 @@ class Options:
         t1_water_ms, t1_fat_ms: to correct saturation at the repetition time.
         three_double_bonds: whether chains may have three, so that nmidb may reach ndb.
         bandwidths_hz: of the three slice-selective pulses, for the shift of fat against water.
-        baseline: whether a smooth baseline may be left free, as far as the data ask for it.
+        baseline: whether a smooth baseline is left free, as long as the data ask for.
         line_shape: whether all lines may share a shape of their own, if the data ask for it.
     """
 

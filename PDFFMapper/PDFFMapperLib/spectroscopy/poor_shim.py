@@ -11,31 +11,34 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from PDFFMapperLib.spectroscopy.fit import Fitted, fit, linearized_at
-from PDFFMapperLib.spectroscopy.model import Quantity
+from PDFFMapperLib.spectroscopy.fit import Fitted, carried, fit, linearized_at
+from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
 
-BASELINES_MS = (1.0, 2.0, 3.0)  # a longer one costs more than it mends: lines last 10 ms
+BASELINES_MS = (
+    1.5,
+    2.0,
+    3.0,
+)  # shorter ones hide in the choice; a longer one costs more than it mends: lines last 10 ms
 LIPID_PPM = (-1.0, 3.4)
 _KERNEL_MS = 2.0  # the shape is smooth over it
 _ROUNDS = 3
 
 
 def with_baseline(fitted: Fitted) -> Fitted:
-    """The fit with the baseline that the data ask for, which may be none."""
-    best = fitted
+    """The fit with a baseline, as long as the data ask for.
+
+    What the first points hold tells no delay then.
+    """
+    series, found = fitted.model.series, []
     for duration in BASELINES_MS:
-        choice = replace(fitted.model.choice, baseline_ms=duration)
-        tried = fit(fitted.model.series, choice, best.theta)
-        if tried.aic() < best.aic():
-            best = tried
-    return best
+        choice = replace(fitted.model.choice, baseline_ms=duration, delay=False)
+        found.append(fit(series, choice, carried(fitted, SpectrumModel(series, choice))))
+    return min(found, key=Fitted.aic)
 
 
 def baseline_note(fitted: Fitted, name: str, quantity: Quantity, unit: str) -> str:
     """What the baseline is, and what it costs in the SD of a quantity."""
     choice = fitted.model.choice
-    if not choice.baseline_ms:
-        return "The data ask for no baseline."
     with_it, without = (
         linearized_at(fitted.model.series, replace(choice, baseline_ms=one), fitted).sd(quantity)
         for one in (choice.baseline_ms, 0.0)

@@ -81,6 +81,7 @@ def prepared(
     sequence = sequence or _sequence(spectra)
     strongest = int(np.argmax(np.sum(np.abs(fids) ** 2, axis=1)))
     senses = {one.sense for one in spectra}
+    te_ms, tr_ms, ti_ms, tm_ms = (_times(spectra, f"t{x}_ms") for x in "erim")
     axis = find_axis(
         fids,
         first.dwell_s,
@@ -88,36 +89,33 @@ def prepared(
         sense if sense is not None else senses.pop() if len(senses) == 1 else None,
         center_ppm,
         first.name,
-        j_factors(
-            sequence,
-            spectra[strongest].te_ms,
-            np.nan if spectra[strongest].tm_ms is None else spectra[strongest].tm_ms,
-            first.frequency_mhz,
-        ),
+        j_factors(sequence, te_ms[strongest], tm_ms[strongest], first.frequency_mhz),
     )
     if sense is not None and axis.sense != sense:
         raise ValueError(
             f"{first.name}: --sense {sense:+d} was given, but fat and water lie otherwise."
         )
 
-    def times(attribute: str) -> np.ndarray:
-        found = [getattr(one, attribute) for one in spectra]
-        return np.array([np.nan if value is None else value for value in found], float)
-
     series = Series(
         fids if axis.sense > 0 else fids.conj(),
         first.dwell_s,
         first.frequency_mhz,
         axis.center_ppm,
-        times("te_ms"),
-        times("tr_ms"),
-        times("ti_ms"),
+        te_ms,
+        tr_ms,
+        ti_ms,
         sequence,
-        times("tm_ms"),
+        tm_ms,
     )
     return Prepared(
         series, any(one.suppressed for one in spectra), list(dict.fromkeys([*notes, *axis.notes]))
     )
+
+
+def _times(spectra: Sequence[Spectrum], attribute: str) -> np.ndarray:
+    """Of each spectrum, in ms; NaN where unknown."""
+    found = [getattr(one, attribute) for one in spectra]
+    return np.array([np.nan if value is None else value for value in found], float)
 
 
 def _check(one: Spectrum) -> None:

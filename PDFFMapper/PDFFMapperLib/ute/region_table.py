@@ -23,9 +23,9 @@ from PDFFMapperLib.ute.regions import (
     porosity_index,
     suppression_ratio,
     transfer_ratio,
-    tri_component,
 )
 from PDFFMapperLib.ute.steady_state import pools_of
+from PDFFMapperLib.ute.tri_region import tri_component
 from PDFFMapperLib.ute.water import water_densities
 
 _OF_METHOD = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,14 +11,11 @@ from PDFFMapperLib.ute.components import BiComponent, Component, fit_bi_componen
 from PDFFMapperLib.ute.echoes import (
     LEAST_SNR,
     UteImages,
-    check_three_components,
     outer_echoes,
     porosity_echoes,
 )
 from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, RegionSignal, ratio_of
 from PDFFMapperLib.ute.steady_state import Pools
-from PDFFMapperLib.ute.tri_component import TriComponent, fit_tri_component
-from PDFFMapperLib.ute.tri_phase import TOLD, fit_phased_components
 
 MOST_FRACTION_SD = 15.0  # points
 PI_TES_MS = (2.2, 2.4)  # published cohorts use either
@@ -138,54 +134,6 @@ def bi_component(
         ]
         note = f"T1 {pools.t1_bound_ms:g} and {pools.t1_pore_ms:g} ms, their error not in it"
         rows.append(RegionValue("bound_fraction of protons", *ends, "%", note=note))
-    return fit, rows
-
-
-def tri_component(
-    images: UteImages,
-    inside: np.ndarray,
-    t2star_pore_ms: float | None = None,
-    t2star_fat_ms: float | None = None,
-) -> tuple[TriComponent, list[RegionValue]]:
-    """Three components of a region, and their rows.
-
-    Raises:
-        ValueError: as `check_three_components` and `region_signals`; phases do not tell fat from
-            water; the data leave the bound share open by more than 15 points.
-    """
-    phased = images.phased is not None
-    check_three_components(images.te_ms, images.field_t, phased)
-    signals, stated = region_signals(images, inside), (t2star_pore_ms, t2star_fat_ms)
-    if phased:
-        held = images.phased[:, inside]
-        held = held[:, np.isfinite(held).all(axis=0)]
-        noise, te_ms = images.noise, images.te_ms
-        fit, told = fit_phased_components(
-            held, te_ms, images.field_t, noise.sigma, noise.share, *stated
-        )
-        if told < TOLD:
-            raise ValueError(
-                "its phases do not tell on which side of water its fat lies; give the magnitudes "
-                "alone"
-            )
-    else:
-        fit = fit_tri_component(signals, images.te_ms, images.field_t, *stated)
-    refuse_open(
-        fit.bound_percent.bound_sd,
-        "echoes leave its three components open",
-        "state T2* of pore water and fat, or give more signal, voxels or echoes",
-    )
-    rows = rows_of(
-        (
-            ("bound_fraction", fit.bound_percent, "%"),
-            ("pore_fraction", fit.pore_percent, "%"),
-            ("bone_fat", fit.fat_percent, "%"),
-            ("T2star_bound", fit.t2star_bound_ms, "ms"),
-            ("T2star_pore", fit.t2star_pore_ms, "ms"),
-            ("T2star_fat", fit.t2star_fat_ms, "ms"),
-        )
-    )
-    rows[0] = replace(rows[0], note="of complex signals" if phased else "of magnitudes")
     return fit, rows
 
 

@@ -13,8 +13,9 @@ from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.ute.echoes import UteImages, check_three_components, phased_series, without_floor
 from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.region_signal import information_of
-from PDFFMapperLib.ute.regions import high_field_note, tri_component
+from PDFFMapperLib.ute.regions import high_field_note
 from PDFFMapperLib.ute.tri_component import TriComponent, three_components
+from PDFFMapperLib.ute.tri_region import tri_component
 
 
 def of_three(
@@ -23,7 +24,7 @@ def of_three(
     """Bound-water, pore-water and fat share of voxels.
 
     Raises:
-        ValueError: as `phased_series`, `check_three_components` and `regions.tri_component`.
+        ValueError: as `phased_series`, `check_three_components` and `tri_region.tri_component`.
     """
     data = phased_series(images, settings)
     check_three_components(data.te_ms, data.field_t, data.phased is not None)
