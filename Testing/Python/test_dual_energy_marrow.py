@@ -1,6 +1,7 @@
 """Marrow on dual-energy maps: numbers of known maps, cautions, and the sample's PET and CT."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from MarrowAssessLib.sample.other_modalities import reference_regions, true_yell
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.dual_energy.calibration import of_kv_pair
+from PDFFMapperLib.dual_energy.decomposition import hap_beside_water
 from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import write_maps
@@ -116,6 +119,27 @@ def test_what_a_map_rests_on_is_read_with_its_file(phantom, tmp_path):
     assert read["SystematicError"] == maps[2].volume.attributes["SystematicError"] > 0
     (tmp_path / "other_VNCa.nrrd").write_bytes((tmp_path / "dect_VNCa.nrrd").read_bytes())
     assert "Calibration" not in read_source(tmp_path / "other_VNCa.nrrd", VNCA).attributes
+
+
+def test_a_scanner_s_map_of_mineral_is_told_to_be_beside_water(shared, tmp_path):
+    with zipfile.ZipFile(shared / "cases/ct_pet/dect_phantom/series.zip") as archive:
+        archive.extractall(tmp_path)
+    (folder,) = (one for one in tmp_path.rglob("hap_water") if one.is_dir())
+    one = study({HAP: (100.0, 0.0)})
+    scanner_s = read_source(folder, HAP)
+    own, _ = found({HAP: (100.0, 0.0)})
+    assert "Water" not in own["marrow_hap", "L2"].how
+    one.volumes[HAP].attributes |= scanner_s.attributes
+    (l2,) = [m for m in measure(one).measurements if (m.quantity, m.site) == ("marrow_hap", "L2")]
+    assert l2.how.startswith("HAP(Water), not corrected for fat")
+    (told,) = [text for text in l2.cautions if "takes marrow as water" in text]
+    assert not set(own["marrow_hap", "L2"].cautions) & {told}
+    of = of_kv_pair("90/Sn150", 30)
+    share = 100 / 3160
+    for marrow, reads in ((of.red, 85), ((of.red + of.yellow) / 2, 73), (of.yellow, 60)):
+        seen = share * of.hap + (1 - share) * marrow
+        assert hap_beside_water(of)(*seen) == pytest.approx(reads, abs=1)
+        assert f" {reads} in " in told
 
 
 def test_cut_offs_stand_beside_the_scanner_s_kind_alone():

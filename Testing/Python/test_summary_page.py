@@ -84,9 +84,13 @@ def test_a_focus_outside_drawn_marrow_is_in_bone_or_extramedullary():
         assert said(other) == []
 
 
-@pytest.mark.parametrize(("yellow", "told"), [(61.0, True), (59.0, False), (19.0, True)])
-def test_fat_of_mr_and_ct_that_differ_doubt_each_other(yellow, told):
-    lines = said(measured("marrow_pdff", 40.0), measured("marrow_ct_yellow", yellow))
+@pytest.mark.parametrize(
+    ("fat", "yellow", "told"),
+    [(40, 61, True), (40, 59, False), (40, 19, True), (4, -60, False), (25, -60, True)],
+)
+def test_fat_of_mr_and_ct_that_differ_doubt_each_other(fat, yellow, told):
+    """A share below 0 is of marrow denser than red marrow, as infiltrated one is."""
+    lines = said(measured("marrow_pdff", fat), measured("marrow_ct_yellow", yellow))
     assert bool(lines) == told
     assert all("lie more than 20 points apart" in one for one in lines)
 

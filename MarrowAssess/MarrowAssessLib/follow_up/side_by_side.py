@@ -113,8 +113,8 @@ def _of_site(site: str, at: Mapping[str, Mapping], uptake: str, tracer: str) -> 
     if uptake == "below" and pdff == "above":
         said.append(Finding(site, f"low {tracer} and high PDFF: fatty or aplastic marrow", REVIEW))
     if {"PDFF", "Yellow share"} <= at.keys():
-        ends = at["PDFF"]["value"], at["Yellow share"]["value"]
-        if abs(ends[0] - ends[1]) > _APART_PERCENT:
+        share = min(max(at["Yellow share"]["value"], 0.0), 100.0)  # beyond it, marrow is neither
+        if abs(at["PDFF"]["value"] - share) > _APART_PERCENT:
             said.append(
                 Finding(
                     site,
