@@ -44,11 +44,11 @@ class Watch:
         )  # fmt: skip
         os.set_blocking(self._process.stdout.fileno(), False)
         self._rest = b""
-        self.pressed = None
+        self.pressed, self.pressing = None, False
 
     def press(self, what):
         """Press the mouse where it is ("click") or "return"; `pressed` is the time of it."""
-        self.pressed = None
+        self.pressed, self.pressing = None, True
         self._process.stdin.write(f"{what}\n".encode())
         self._process.stdin.flush()
 
@@ -60,7 +60,7 @@ class Watch:
         *lines, self._rest = self._rest.split(b"\n")
         for line in lines:
             if line.startswith(b"pressed"):
-                self.pressed = float(line.split()[1])
+                self.pressed, self.pressing = float(line.split()[1]), False
         return [float(line) for line in lines if not line.startswith(b"pressed")]
 
     def end(self):
@@ -114,9 +114,9 @@ class TimedDesk(slicer_desk.Desk):
             changes += self.watch.changes()
             now = time.monotonic()
             last = changes[-1] if changes else returned
-            if (now - max(last, returned) > STILL_S and not self.busy()) or (
-                now - started > LONGEST_S
-            ):
+            since = max(last, returned, self.watch.pressed or 0.0)
+            still = now - since > STILL_S and not (self.watch.pressing or self.busy())
+            if still or now - started > LONGEST_S:
                 break
             time.sleep(0.005)
         started = self.watch.pressed or started

@@ -12,6 +12,7 @@ from PDFFMapperLib.scene.volumes import volume_to_node
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.follow_up.change_map import BodyChange, ChangeMap
 from MarrowAssessLib.report.colors import CHANGE_COLORS
+from MarrowAssessLib.scene.overlay import style_legend
 from MarrowAssessLib.scene.plots import Column, table_to_node
 from MarrowAssessLib.scene.study import OF_CHANGE
 
@@ -55,7 +56,8 @@ def show_change_map(
     legend.SetTitleText(f"voxels: {unit or kind.id}")  # that of regions, in RC, stands beside it
     legend.SetLabelFormat("%+.0f" if limit >= 5 else "%+.1f")
     legend.SetPosition(0.22, 0.55)
-    legend.SetSize(0.1, 0.42)
+    legend.SetSize(0.07, 0.42)  # letters about as large as beside it
+    style_legend(legend)
     legend.SetVisibility(True)
     table = table_to_node(f"{quantity.name} change, shares of marrow", _columns(found.bodies))
     table.SetLocked(True)

@@ -123,7 +123,7 @@ def show_results(
         scale is CHANGE_SCALE,
     )
     for one in (legend, key):
-        _style_legend(one)
+        style_legend(one)
     for text in (key.GetTitleTextProperty(), key.GetLabelTextProperty()):
         text.SetFontFamilyToArial()  # words, not numbers
     layout = choose_layout(places)
@@ -254,7 +254,8 @@ def _legend(
     return legend
 
 
-def _style_legend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
+def style_legend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
+    """White letters on dark ground, to be read on any image."""
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetColor(1, 1, 1)
         text.SetItalic(False)
