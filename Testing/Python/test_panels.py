@@ -634,6 +634,19 @@ def test_words_that_get_shorter_leave_no_gap(panel, sample):
     assert 0 < short < long / 2
 
 
+def test_a_long_doubt_has_room(panel, sample):
+    panel.ui.resultsCollapsibleButton.qobject.resize(400, 600)
+    applied(panel)
+    drawn = sample.segmentation.GetSegmentation()
+    segment = drawn.GetSegment(drawn.GetSegmentIdBySegmentName("L3 marrow"))
+    segment.SetTag(segments.DOUBTFUL_TAG, "1")
+    segment.SetTag(segments.CAUTIONS_TAG, json.dumps(["One reason of many words, wrapped."] * 4))
+    panel.results.show()
+    assert (
+        panel.ui.doubtLabel.minimumHeight > 2 * panel.ui.doubtLabel.qobject.fontMetrics().height()
+    )
+
+
 def test_a_click_on_a_number_shows_region_reference_and_curve(panel, sample, monkeypatch):
     applied(panel)
     plot = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode", "plot")

@@ -268,8 +268,8 @@ class Desk(SceneDesk):
         return slicer.app.layoutManager().layout
 
     def dark(self, on):
-        """Slicer's dark style or its light one, as its settings change them."""
-        slicer.app.setStyle("Dark Slicer" if on else "Light Slicer")
+        """Slicer's dark style or its usual one, as its settings change them."""
+        slicer.app.setStyle("Dark Slicer" if on else "Slicer")
         slicer.app.setPalette(slicer.app.style().standardPalette())
         self.wait()
 

@@ -289,6 +289,7 @@ def a_doubtful_region_waits_for_a_look(desk):
     check(cell.text.endswith("?"), f"Its number reads {cell.text}.")
     check("L1 Marrow PDFF" not in panel.ui.verdictLabel.text, "It has a verdict.")
     check("L1 doubtful" in labels_of(panel), f"Labels: {labels_of(panel)}")
+    check(not (over := desk.covered(panel)), f"Drawn over each other: {over}")
     desk.shot("doubtful")
     desk.click(panel.ui.lookButton)
     desk.click(panel.ui.rightButton)
@@ -307,6 +308,7 @@ def column_from_one_click(desk):
     check(said.startswith("Found: ") and "L3" in said, said)
     check("L2 Marrow PDFF" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text)
     check(not drawn(panel).ContainsRepresentation("Closed surface"), "Surfaces nobody asked for.")
+    check(not (over := desk.covered(panel)), f"Drawn over each other: {over}")
     desk.shot("column")
 
 

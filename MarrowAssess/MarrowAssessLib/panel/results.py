@@ -32,6 +32,7 @@ from MarrowAssessLib.scene.xray import write_form
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
 SITE_LETTERS = 13  # of a line of a site's name
+WRAPPED = ("studyLabel", "verdictLabel", "gridLabel", "doubtLabel", "cellLabel", "recordsLabel")
 WIDEST_PX = (130, 90)  # a quantity's name and its site, or the value is out of sight
 STATUS_MS = 5000  # for which the status bar says what was done
 
@@ -209,7 +210,7 @@ class ResultsPane:
         width = self._ui.resultsCollapsibleButton.width - 2 * MARGIN
         if width < NARROWEST:  # not yet laid out
             return
-        for name in ("studyLabel", "verdictLabel", "cellLabel", "recordsLabel"):
+        for name in WRAPPED:
             label = getattr(self._ui, name)
             label.minimumHeight = 0  # or what was said before counts in the height
             label.minimumHeight = label.heightForWidth(width) if label.text else 0
@@ -237,6 +238,7 @@ class ResultsPane:
         self._ui.doubtRow.visible = bool(known)
         if known:
             self._ui.doubtLabel.text = words.doubt_text(known, self.doubtful)
+            self.make_room()
 
     def onLookButton(self) -> None:
         """Bring the doubtful region into the slice views."""
