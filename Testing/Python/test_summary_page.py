@@ -4,11 +4,14 @@ import csv
 import json
 
 import pytest
+from MarrowAssessLib.catalogue.anatomy import OUTSIDE
 from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.findings.form import forms
 from MarrowAssessLib.findings.marrow_response import read_response
 from MarrowAssessLib.findings.xray import CERTAINTIES, SIGNS, read_form
 from MarrowAssessLib.follow_up.side_by_side import findings, grouped
 from MarrowAssessLib.follow_up.visits import joined
+from MarrowAssessLib.measures.measurement import Measurement
 
 
 def measured(quantity, value, site="L3", verdict="no reference", z=None, doubtful=()):
@@ -68,6 +71,18 @@ def test_rules_of_fdg_are_not_those_of_another_tracer():
     assert "high uptake of a tracer that is not told" in said(*within, tracer="")[0]
     for pair in (high, within):
         assert said(*pair, tracer="other") == said(*pair, tracer="Pentixafor") == []
+
+
+def test_the_form_names_the_hottest_focus_in_marrow_and_the_hottest_outside():
+    def scored(value, site, name):
+        return Measurement("lesion_deauville", site, value, (name,), words=f"score {value:g}")
+
+    foci = [(3.0, "L2", "a"), (4.0, "L3", "b"), (2.0, OUTSIDE, "c"), (5.0, OUTSIDE, "d")]
+    marrow = Measurement("marrow_deauville", "L3", 2.0, ("L3 marrow",))
+    (form,) = forms([marrow, *(scored(*one) for one in foci)])
+    held = [one.measured for one in form.fields]
+    assert "b, score 4" in held and "d, score 5" in held
+    assert not {"a, score 3", "c, score 2"} & set(held)
 
 
 def test_a_focus_outside_drawn_marrow_is_in_bone_or_extramedullary():

@@ -8,8 +8,11 @@ import pytest
 from MarrowAssessLib.commands.main import main
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt
+from PDFFMapperLib.water_fat.spectra import fat_spectrum
+from PDFFMapperLib.water_fat.two_echoes import separate_two_echoes
 from phantoms.water_fat import spine_phantom
 
 SHAPE, SNR = (10, 72, 72), 40.0
@@ -56,6 +59,20 @@ def errors(one, maps):
     """Distance from the true fat fraction where there is a value, and the labels there."""
     here = (one.labels > 0) & (maps["doubt"] == 0)
     return maps["FF"][here] - one.pdff[here], one.labels[here]
+
+
+@pytest.mark.parametrize("r2star", [0.0, 200.0])
+def test_the_sd_grows_with_the_decay_that_is_taken_out(r2star):
+    """Water alone, whose fat fraction scatters by noise; as much more as the signal decayed."""
+    times = np.array([1.2e-3, 2.4e-3])
+    model = ChemicalShiftModel(times, fat_spectrum().modulation(times, 3.0), 3.0)
+    rng = np.random.default_rng(2)
+    noise = rng.normal(0, 2.0, (2, 2, 6, 40, 40))
+    signal = 100 * np.exp(-r2star * times)[:, None, None, None]
+    echoes = (signal + noise[0] + 1j * noise[1]).astype(np.complex64)
+    mask = np.ones(echoes.shape[1:], bool)
+    found = separate_two_echoes(echoes, model, mask, (3.0, 2.0, 2.0), 2.0, r2star)
+    assert found.percent.std() / np.median(found.percent_sd) == pytest.approx(1, abs=0.12)
 
 
 @pytest.mark.parametrize("name", PAIRS)
