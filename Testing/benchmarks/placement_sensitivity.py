@@ -8,7 +8,8 @@ count are others. Numbers that change nothing stand at the end.
     python Testing/benchmarks/placement_sensitivity.py [--only MODULE ...] [--images IMAGE ...]
 
 Images are added to three digital spines; the network's answer is computed once for each. What came
-out once stands in placement_sensitivity.md.
+out once stands in placement_sensitivity.md. Levels by their neighbors (the share of clicks that get
+another name), organs and the pelvis are looked at where their tests draw them, not in these spines.
 """
 
 import argparse
@@ -18,10 +19,12 @@ import tempfile
 from dataclasses import is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()  # kernels are compiled with other numbers
 ROOT = Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT / one) for one in ("MarrowAssess", "PDFFMapper", "Testing")]
+PARTS = ("MarrowAssess", "PDFFMapper", "Testing", "Testing/Python")
+sys.path += [str(ROOT / one) for one in PARTS]
 
 import numpy as np  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
@@ -30,13 +33,19 @@ from MarrowAssessLib.placement import found_outline, spine_column  # noqa: E402
 from MarrowAssessLib.placement.body import place_body  # noqa: E402
 from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
 from MarrowAssessLib.placement.csf import csf_beside  # noqa: E402
+from MarrowAssessLib.placement.ct import as_seen  # noqa: E402
 from MarrowAssessLib.placement.disc import disc_between, disc_seen, place_disc  # noqa: E402
 from MarrowAssessLib.placement.following import corrected, follow_column  # noqa: E402
+from MarrowAssessLib.placement.level_names import KnownLevel, neighbor_site  # noqa: E402
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions  # noqa: E402
+from MarrowAssessLib.placement.pelvis import find_pelvis  # noqa: E402
 from MarrowAssessLib.placement.structure import place  # noqa: E402
 from MarrowAssessLib.placement.tissue import muscles_beside  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
 from phantoms.spine import healthy, shown  # noqa: E402
+from test_dual_energy_marrow import pelvis_on_ct  # noqa: E402
+from test_level_names import SPINES  # noqa: E402
+from test_organs import AORTA, LIVER, LOOKS, SPLEEN, abdomen  # noqa: E402
 
 SHARE, MOVED_MM = 0.25, 5.0
 MADE = [(3, "T1"), (5, "T2"), (4, "T1")]  # seed, contrast
@@ -49,6 +58,7 @@ FIXED = {
     | {"SMOOTHED_TO_SD", "PIXEL_MM"},
     "spine_column": {"FOUND", "FITTED", "DRAWN", "DISCS"},
     "following": {"USUAL_BODIES", "FOLLOWED"},
+    "organ": {"ORGANS", "DIRECTIONS"},  # what is measured of each, by definition
 }
 
 
@@ -133,6 +143,42 @@ DRAWN = {
 CHAIN = ("find_spine", "sacrum")
 
 
+def organs():
+    """Liver, spleen and aorta by clicks in the drawn abdomens of their tests."""
+    found = []
+    for kind in LOOKS:
+        image = as_seen(abdomen(kind)[0])
+        for role, at in ((Role.LIVER, LIVER), (Role.SPLEEN, SPLEEN), (Role.BLOOD, AORTA)):
+            found += [place(image, np.add(at, move), role) for move in ((2, -2, 3), (-4, 3, -8))]
+    return found
+
+
+def ilia():
+    """Both ilia of the drawn pelvis of their test, whole and with gaps in the cortex."""
+    regions = [one for gap in (0, 6) for one in find_pelvis(pelvis_on_ct(gap)[0], np.zeros(3))]
+    return [SimpleNamespace(body=one, roi=one, unsure=one.cautions) for one in regions]
+
+
+def names():
+    """Names of 2,000 clicks near a drawn L3, alone and with L4, of spines of four pitches."""
+    rng, found = np.random.default_rng(0), []
+    for body, disc in SPINES.values():
+        pair = [KnownLevel("L3", np.zeros(3), body), KnownLevel("L4", (0, 0, -body - disc), body)]
+        for n, point in enumerate(rng.normal(0, (0.3, 0.3, 1.0), (500, 3)) * (body + disc)):
+            role = (Role.MARROW, Role.DISC, Role.CSF)[n % 3]
+            found.append(neighbor_site(pair[: 1 + n % 2], point, role))
+    return found
+
+
+ALONE = {"organ": organs, "ct": organs, "pelvis": ilia, "level_names": names}
+
+
+def name_changes(usual, now):
+    """How many clicks get another name, of all."""
+    others = sum(one != other for one, other in zip(usual, now, strict=True))
+    return f"other names of {others}", others / len(usual)
+
+
 def chain_changes(usual, now):
     """How many spines have other levels, and other doubts of the count."""
     levels = doubts = 0
@@ -210,10 +256,13 @@ def vary(module_name, cases, part, parts):
     """Rows of (how much changes, text) for each number of a module, or every `parts`-th."""
     module = import_module(f"MarrowAssessLib.placement.{module_name}")
     source = Path(module.__file__).read_text(encoding="utf-8")
-    look = Case.chained if module_name in CHAIN else DRAWN[module_name]
+    look = Case.chained if module_name in CHAIN else DRAWN.get(module_name)
     changes = chain_changes if module_name in CHAIN else drawn_changes
+    changes = name_changes if module_name == "level_names" else changes
 
     def outcome():
+        if module_name in ALONE:
+            return ALONE[module_name]()
         found = [look(case) for case in cases]
         return found if module_name in CHAIN else [one for each in found for one in each]
 
@@ -248,13 +297,15 @@ def vary(module_name, cases, part, parts):
 def main():
     """Print a row for each number, then those that change nothing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", default=[*CHAIN, *DRAWN], help="modules")
+    parser.add_argument("--only", nargs="*", default=[*CHAIN, *DRAWN, *ALONE], help="modules")
     parser.add_argument("--images", nargs="*", default=[], help="further images of a lumbar spine")
     parser.add_argument("--made", type=int, default=len(MADE), help="digital spines")
     parser.add_argument("--part", default="1/1", help="such as 2/3: every third number")
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
     volumes = [shown(healthy(seed), contrast, seed).volume for seed, contrast in MADE[: args.made]]
+    if set(args.only) <= set(ALONE):
+        volumes = args.images = []
     cases = [Case(volume) for volume in [*volumes, *map(read_volume, args.images)]]
     print(f"{len(cases)} spines, {sum(len(c.spine.bodies) for c in cases)} bodies", flush=True)
     rows = [row for name in args.only for row in vary(name, cases, part, parts)]
