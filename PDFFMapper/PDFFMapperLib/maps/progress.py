@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, Thread
 
 Progress = Callable[[float], bool]
 """Takes the fraction done; returning False cancels."""
@@ -27,26 +27,46 @@ def share(progress: Progress | None, first: float, last: float) -> Progress | No
     return lambda done: progress(first + (last - first) * done)
 
 
+def _cores() -> int:
+    """Those that this process may use, which batch systems limit."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def run_parallel(
     work: Callable[[int], None], starts: Iterable[int], progress: Progress | None = None
 ) -> None:
-    """Call ``work(start)`` for each start, on all cores.
+    """Call ``work(start)`` for each start, on all cores, begun in their order.
 
     Raises:
         InterruptedError: canceled; what had not begun is left undone.
     """
     starts = list(starts)
-    if len(starts) <= 1:  # a thread would cost more
-        for start in starts:
-            work(start)
-        tell(progress, 1.0)
-        return
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        jobs = [pool.submit(work, start) for start in starts]
-        try:
-            for n, job in enumerate(jobs, 1):
-                job.result()
-                tell(progress, n / len(jobs))
-        finally:
-            for job in jobs:
-                job.cancel()
+    waiting, lock, errors = iter(starts), Lock(), []
+    done = 0
+
+    def work_on(progress: Progress | None) -> None:
+        nonlocal done
+        while not errors:
+            with lock:
+                start = next(waiting, None)
+            if start is None:
+                return
+            try:
+                work(start)
+                with lock:
+                    done += 1
+                tell(progress, done / len(starts))
+            except BaseException as error:  # also of a thread: raised below, by who asked
+                errors.append(error)
+
+    helpers = [Thread(target=work_on, args=(None,)) for _ in range(min(_cores(), len(starts)) - 1)]
+    for helper in helpers:
+        helper.start()
+    work_on(progress)
+    for helper in helpers:
+        helper.join()
+    if errors:
+        raise errors[0]
+    tell(progress, 1.0)

@@ -67,8 +67,10 @@ def expected_steps(
         field_strength_t: field strength.
     """
     blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
+    spacing = np.diff(echo_times_s)
     products = np.zeros((3, *blocks, len(echo_times_s)), np.complex64)
     pairs = np.zeros((3, *blocks), np.float32)
+    gradient = np.empty((3, *blocks))  # Hz per voxel
 
     def add_slab(k: int) -> None:
         first = k * factors[0]
@@ -87,13 +89,12 @@ def expected_steps(
             products[:, k],
             pairs[:, k],
         )
+        turns = products[:, k, ..., 1:] * products[:, k, ..., :-1].conj()
+        weight = np.abs(turns)
+        slope = (weight * np.angle(turns) * spacing).sum(-1) / (2 * np.pi)
+        gradient[:, k] = slope / np.maximum((weight * spacing**2).sum(-1), 1e-30)
 
     run_parallel(add_slab, range(blocks[0]))
-    turns = products[..., 1:] * products[..., :-1].conj()
-    spacing = np.diff(echo_times_s)
-    weight = np.abs(turns)
-    slope = (weight * np.angle(turns) * spacing).sum(-1) / (2 * np.pi)
-    gradient = slope / np.maximum((weight * spacing**2).sum(-1), 1e-30)  # Hz per voxel
     steps, spread = np.zeros((2, 3, *blocks), np.float32)
     few = _FEW * math.prod(factors)
     for axis in range(3):

@@ -1,16 +1,17 @@
 """Sweeps over a volume whose voxels wait for those before them, on all cores.
 
-The volume is cut into tiles of slices and rows. A tile may begin when that of the slices before it
-and that of the rows before it are done, so that those of one diagonal front run side by side, and
-the result is that of one core.
+The volume is cut into tiles of slices and rows. A tile begins when that of the slices before it and
+that of the rows before it are done, so that those of a diagonal run side by side, and the result is
+that of one core.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Condition
+
+from PDFFMapperLib.maps.progress import run_parallel
 
 Tile = tuple[int, int, int, int]
 """First slice, the one beyond the last, first row, the one beyond the last."""
@@ -27,17 +28,27 @@ def sweep(work: Callable[[Tile], None], shape: tuple[int, ...], least: int, forw
         least: voxels that are worth a tile.
         forward: from the first voxel on; else from the last one back.
     """
-    fronts = _fronts(shape, least)
-    if len(fronts) == 1:
-        work(fronts[0][0])
-        return
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for front in fronts if forward else reversed(fronts):
-            for _ in pool.map(work, front):
-                pass
+    tiles = _tiles(shape, least)
+    # Along diagonals, so that what a tile waits for has been begun before it.
+    order = sorted(tiles, key=sum, reverse=not forward)
+    step, done, changed = (-1 if forward else 1), set(), Condition()
+
+    def in_turn(place: tuple[int, int]) -> None:
+        a, b = place
+        before = {(a + step, b), (a, b + step)} & tiles.keys()
+        with changed:
+            changed.wait_for(lambda: before <= done)
+        try:
+            work(tiles[place])
+        finally:  # those that wait for it would wait forever
+            with changed:
+                done.add(place)
+                changed.notify_all()
+
+    run_parallel(in_turn, order)
 
 
-def _fronts(shape: tuple[int, ...], least: int) -> list[list[Tile]]:
+def _tiles(shape: tuple[int, ...], least: int) -> dict[tuple[int, int], Tile]:
     slices, rows, columns = shape
     # About as many tiles along both axes, at least of one slice and one row.
     count = max(1.0, math.sqrt(slices * rows * columns / least))
@@ -45,8 +56,8 @@ def _fronts(shape: tuple[int, ...], least: int) -> list[list[Tile]]:
     across = min(rows, _MOST, max(1, round(count * count / along)))
     high = [slices * n // along for n in range(along + 1)]
     wide = [rows * n // across for n in range(across + 1)]
-    fronts: list[list[Tile]] = [[] for _ in range(along + across - 1)]
-    for a in range(along):
-        for b in range(across):
-            fronts[a + b].append((high[a], high[a + 1], wide[b], wide[b + 1]))
-    return fronts
+    return {
+        (a, b): (high[a], high[a + 1], wide[b], wide[b + 1])
+        for a in range(along)
+        for b in range(across)
+    }

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from PDFFMapperLib.maps.progress import run_parallel
 
+_PART = 20_000  # voxels
 _CLEAR = 3.0  # most that one voxel's excess (of logarithms) counts
 _REACH = (0, 5, 5)  # voxels; the more decide together the less the noise of one of them does
 
 
 def box_sum(values: np.ndarray, reach: tuple[int, int, int]) -> np.ndarray:
     """Sum over the neighbors up to `reach` voxels away along each axis, float32."""
-    along_slices = _sum_along(values.astype(np.float32), 0, reach[0])
-    result = np.empty_like(along_slices)
+    result = np.empty(values.shape, np.float32)
 
-    def sum_in_plane(k: int) -> None:
-        rows = _sum_along(along_slices[k], 0, reach[1])
-        result[k] = _sum_along(rows, 1, reach[2])
+    def sum_slice(k: int) -> None:
+        result[k] = _slice_sum(values, k, reach)
 
-    run_parallel(sum_in_plane, range(len(values)))
+    run_parallel(sum_slice, range(len(values)))
     return result
+
+
+def _slice_sum(values: np.ndarray, k: int, reach: tuple[int, int, int]) -> np.ndarray:
+    total = values[k].astype(np.float32)
+    for step in range(1, reach[0] + 1):
+        for other in (k - step, k + step):
+            if 0 <= other < len(values):
+                total += values[other].astype(np.float32, copy=False)
+    return _sum_along(_sum_along(total, 0, reach[1]), 1, reach[2])
 
 
 def _sum_along(values: np.ndarray, axis: int, far: int) -> np.ndarray:
@@ -38,9 +47,24 @@ def sum_around(
     mask: np.ndarray, values: np.ndarray, reach: tuple[int, int, int] = (1, 3, 3)
 ) -> np.ndarray:
     """`box_sum` of values of the voxels of a mask (0 outside), for these."""
-    volume = np.zeros(mask.shape, np.float32)
-    volume[mask] = values
-    return box_sum(volume, reach)[mask]
+    volume, sums = np.zeros(mask.shape, np.float32), np.empty(len(values), np.float32)
+    ends = np.concatenate([[0], np.cumsum([np.count_nonzero(each) for each in mask])])
+
+    def put(k: int) -> None:
+        volume[k][mask[k]] = values[ends[k] : ends[k + 1]]
+
+    def take(k: int) -> None:
+        if ends[k] < ends[k + 1]:
+            sums[ends[k] : ends[k + 1]] = _slice_sum(volume, k, reach)[mask[k]]
+
+    run_parallel(put, range(len(mask)))
+    run_parallel(take, range(len(mask)))
+    return sums
+
+
+def by_parts(work: Callable[[slice], None], count: int) -> None:
+    """Call ``work(part)`` for the parts of `count` voxels, on all cores."""
+    run_parallel(lambda start: work(slice(start, start + _PART)), range(0, count, _PART))
 
 
 def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarray:
@@ -55,8 +79,14 @@ def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarra
         value: of these; over the limit by far where it is not finite.
         most: the limit.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        excess = np.log(value / most)
-    excess = np.where(np.isnan(excess), _CLEAR, np.clip(excess, -_CLEAR, _CLEAR))
-    alike = excess > -math.log(2)
-    return alike & (sum_around(mask, np.where(alike, excess, 0), _REACH) > 0)
+    alike, excess = np.empty(len(value), bool), np.empty(len(value), np.float32)
+
+    def compare(part: slice) -> None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            over = np.log(value[part] / most)
+        over = np.where(np.isnan(over), _CLEAR, np.clip(over, -_CLEAR, _CLEAR))
+        alike[part] = over > -math.log(2)
+        excess[part] = np.where(alike[part], over, 0)
+
+    by_parts(compare, len(value))
+    return alike & (sum_around(mask, excess, _REACH) > 0)

@@ -13,7 +13,7 @@ from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refi
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
-from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
+from PDFFMapperLib.water_fat.neighborhood import by_parts, over_together, sum_around
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask, spread
 from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
@@ -262,6 +262,7 @@ class _Fits:
         largest_echo: its magnitude, shape (voxels,).
         freedom: numbers per voxel that no unknown takes.
         noise: SD around each voxel.
+        failed: no fit, bool.
         borrowed: R2* was drawn to that around, bool.
         imprecise: around here noise is more than the fit bears, bool.
     """
@@ -271,6 +272,7 @@ class _Fits:
     largest_echo: np.ndarray
     freedom: int
     noise: np.ndarray
+    failed: np.ndarray
     borrowed: np.ndarray
     imprecise: np.ndarray
 
@@ -294,6 +296,7 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
     largest_echo = np.empty(len(index), np.float32)
+    failed = np.empty(len(index), bool)
 
     def fit_part(start: int) -> None:
         part = slice(start, start + _CHUNK)
@@ -301,25 +304,27 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
         energies = chunk.real**2 + chunk.imag**2
         signal_energy[part], largest_echo[part] = energies.sum(1), np.sqrt(energies.max(1))
         fits[part] = fit(chunk, model, r2star_per_s, found.off_resonance_hz[part])
+        failed[part] = _failed(fits[part])
 
     run_parallel(fit_part, range(0, len(index), _CHUNK), share(progress, 0.7, 0.95))
     freedom = 2 * len(model.echo_times_s) - model.unknowns(r2star_per_s) - (mixed is not None)
     if freedom > 0:
-        noise = _pooled_noise(mask, fits[:, RESIDUAL], _failed(fits), freedom)
+        noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, freedom)
     else:  # no residual to tell it by
         noise = np.full(len(fits), found.noise, np.float32)
     borrowed, imprecise = np.zeros((2, len(fits)), bool)
     if r2star_per_s is None:
-        imprecise = _imprecise(mask, fits, noise)
+        imprecise = _imprecise(mask, fits, noise, failed)
         borrowed = _borrow_r2star(
             mask,
             fits,
             noise,
+            failed,
             lambda part, prior: fit(
                 signals.at(index[part]), model, None, found.off_resonance_hz[part], prior=prior
             ),
         )
-    return _Fits(fits, signal_energy, largest_echo, freedom, noise, borrowed, imprecise)
+    return _Fits(fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, imprecise)
 
 
 def _signed(model, background: float, fitted: _Fits, notes: list[str]) -> bool:
@@ -375,9 +380,13 @@ def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
     Raises:
         ValueError: an echo is exactly 0 in more than half of the mask.
     """
-    voxels = np.count_nonzero(mask)
-    for n, echo in enumerate(echoes):
-        nothing = np.count_nonzero((echo == 0) & mask) / voxels
+    zeros = np.zeros((mask.shape[0], len(echoes)), int)
+
+    def count(k: int) -> None:
+        zeros[k] = [np.count_nonzero((echo[k] == 0) & mask[k]) for echo in echoes]
+
+    run_parallel(count, range(len(zeros)))
+    for n, nothing in enumerate(zeros.sum(0) / np.count_nonzero(mask)):
         if nothing > 0.5:
             raise ValueError(
                 f"Echo {n + 1} of {len(echoes)} is 0 in {100 * nothing:.0f} % of the voxels with "
@@ -424,50 +433,62 @@ def _error_facts(fit: ErrorFit) -> dict[str, object]:
 
 
 def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
-    fits, noise = fitted.columns, fitted.noise
+    fits, failed, count = fitted.columns, fitted.failed, len(fitted.columns)
+    magnitudes = None
+    if not model.common_phase:
+        magnitudes = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
+    with np.errstate(divide="ignore"):
+        dark = over_together(mask, fitted.noise / fitted.largest_echo, 1 / _LEAST_SIGNAL)
+    names = ("pdff_percent", "r2star_per_s", "water", "fat", "off_resonance_hz",
+             "residual_percent", "pdff_sd", "r2star_sd", "noise")  # fmt: skip
+    values = dict(zip(names, np.empty((len(names), count), np.float32), strict=True))
+    doubt = np.where(dark, np.uint8(Doubt.LOW_SIGNAL), np.uint8(0))
 
-    water, fat = fits[:, WATER], fits[:, FAT]
-    failed = _failed(fits)
-    pdff = np.where(failed, np.nan, 100 * fits[:, FRACTION])
-    r2star = np.where(failed, np.nan, fits[:, R2STAR])
+    def fill(part: slice) -> None:
+        own = _values(fitted, found, magnitudes, part, doubt[part])
+        for name, value in zip(names, own, strict=True):
+            values[name][part] = value
+
+    by_parts(fill, count)
+    volumes: dict[str, np.ndarray] = {}
+
+    def put(name: str) -> None:
+        volumes[name] = spread(mask, values[name])
+
+    run_parallel(put, names)
+    return WaterFatResult(
+        **volumes, doubt=spread(mask, doubt, Doubt.LOW_SIGNAL, np.uint8), mask=mask
+    )
+
+
+def _values(fitted: _Fits, found, magnitudes, part: slice, doubt):
+    """PDFF, R2*, water, fat, off-resonance, residual, SDs of PDFF and R2* and the noise of a part
+    of the voxels; their doubts are added to `doubt`.
+    """
+    fits, noise, failed = fitted.columns[part], fitted.noise[part], fitted.failed[part]
     with np.errstate(invalid="ignore"):
         pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
         r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
-    if not model.common_phase:
-        pdff = 100 * _magnitude_fraction(mask, fits, failed, noise, signed)
-    pdff -= _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
-    r2star -= _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
-    residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(fitted.signal_energy, 1e-30))
-
-    doubt = np.zeros(len(fits), np.uint8)
+    pdff = 100 * (fits[:, FRACTION] if magnitudes is None else magnitudes[part])
+    pdff = pdff - _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
+    r2star = fits[:, R2STAR] - _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
+    residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(fitted.signal_energy[part], 1e-30))
     spread_sd = np.sqrt(fits[:, RESIDUAL] / max(fitted.freedom, 1))
-    doubt[(spread_sd > 3 * noise) & (residual > 0.05)] |= np.uint8(Doubt.POOR_FIT)
-    doubt[found.swap_margin < SWAP_MARGIN] |= np.uint8(Doubt.SWAP_RISK)
-    doubt[failed] |= np.uint8(Doubt.FAILED)
-    with np.errstate(divide="ignore"):
-        inverse = noise / fitted.largest_echo
-    doubt[over_together(mask, inverse, 1 / _LEAST_SIGNAL)] |= np.uint8(Doubt.LOW_SIGNAL)
-    doubt[fitted.borrowed] |= np.uint8(Doubt.R2STAR_BORROWED)
-    doubt[fitted.imprecise] |= np.uint8(Doubt.IMPRECISE)
-    for values in (pdff_sd, r2star_sd):
-        values[failed] = np.nan
     canceled = ~failed & ~(noise**2 * fits[:, TOTAL_VARIANCE] < _LEAST_TOTAL**-2)
-    doubt[canceled] |= np.uint8(Doubt.CANCELED)
-    for values in (pdff, pdff_sd):
-        values[canceled] = np.nan
-    return WaterFatResult(
-        pdff_percent=spread(mask, pdff),
-        r2star_per_s=spread(mask, r2star),
-        water=spread(mask, np.where(failed, np.nan, water)),
-        fat=spread(mask, np.where(failed, np.nan, fat)),
-        off_resonance_hz=spread(mask, np.where(failed, found.off_resonance_hz, fits[:, OFFSET])),
-        residual_percent=spread(mask, 100 * residual),
-        pdff_sd=spread(mask, pdff_sd),
-        r2star_sd=spread(mask, r2star_sd),
-        noise=spread(mask, noise),
-        doubt=spread(mask, doubt, Doubt.LOW_SIGNAL, np.uint8),
-        mask=mask,
-    )
+    for reason, here in (
+        (Doubt.POOR_FIT, (spread_sd > 3 * noise) & (residual > 0.05)),
+        (Doubt.SWAP_RISK, found.swap_margin[part] < SWAP_MARGIN),
+        (Doubt.FAILED, failed),
+        (Doubt.R2STAR_BORROWED, fitted.borrowed[part]),
+        (Doubt.IMPRECISE, fitted.imprecise[part]),
+        (Doubt.CANCELED, canceled),
+    ):
+        doubt |= here * np.uint8(reason)
+    water, fat = (np.where(failed, np.nan, fits[:, column]) for column in (WATER, FAT))
+    off_resonance = np.where(failed, found.off_resonance_hz[part], fits[:, OFFSET])
+    pdff, pdff_sd = (np.where(failed | canceled, np.nan, each) for each in (pdff, pdff_sd))
+    r2star, r2star_sd = (np.where(failed, np.nan, each) for each in (r2star, r2star_sd))
+    return pdff, r2star, water, fat, off_resonance, 100 * residual, pdff_sd, r2star_sd, noise
 
 
 def _separate_decays(result, signals, model, fits, select: bool) -> str:
@@ -578,21 +599,23 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
     return np.cos(relative - lead), agreed
 
 
-def _imprecise(mask, fits, noise) -> np.ndarray:
+def _imprecise(mask, fits, noise, failed) -> np.ndarray:
     """Voxels in whose neighborhood noise is more than the fit can bear without bias, bool."""
-    failed = _failed(fits)
+    pdff, r2star = np.empty((2, len(fits)), np.float32)
 
-    with np.errstate(invalid="ignore"):
-        pdff, r2star = (
-            np.where(failed, np.nan, noise * np.sqrt(fits[:, column]))
-            for column in (FRACTION_VARIANCE, R2STAR_VARIANCE)
-        )
+    def spread_of(part: slice) -> None:
+        for sd, column in ((pdff, FRACTION_VARIANCE), (r2star, R2STAR_VARIANCE)):
+            with np.errstate(invalid="ignore"):
+                one = noise[part] * np.sqrt(fits[part, column])
+            sd[part] = np.where(failed[part], np.nan, one)
+
+    by_parts(spread_of, len(fits))
     both = over_together(mask, pdff, _IMPRECISE_PDFF)
     both &= over_together(mask, r2star, _IMPRECISE_R2STAR_PER_S)
     return both | over_together(mask, pdff, USELESS_PDFF) | ~(pdff < 2 * USELESS_PDFF)
 
 
-def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
+def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
     """Fit voxels again whose echoes do not tell R2*, expecting that of the voxels around them.
 
     An R2* far from any tissue's, or none, spoils the PDFF with it. Elsewhere no prior is used, so
@@ -602,27 +625,39 @@ def _borrow_r2star(mask, fits, noise, refit) -> np.ndarray:
         mask: the voxels fitted.
         fits: of these, changed in place.
         noise: SD of each.
+        failed: have no fit; changed in place.
         refit: fits voxels, by their place in `fits`, with a prior of (mean R2*, weight).
 
     Returns:
         The voxels fitted again, bool.
     """
-    variance = noise.astype(float) ** 2 * fits[:, R2STAR_VARIANCE]
-    usable = ~_failed(fits) & np.isfinite(variance)
-    weight = np.where(usable, 1 / (variance + _R2STAR_SPREAD**2), 0)
-    sums = [
-        sum_around(mask, values)
-        for values in (weight, weight * np.where(usable, fits[:, R2STAR], 0))
-    ]
-    # A fast decay has a wider SD and yet is known; by the voxel's own R2* the slow would be chosen.
-    around = sums[1] / np.maximum(sums[0], 1e-30)
-    unknown = np.maximum(_R2STAR_UNKNOWN_SD, around / 2)
-    again = ~(usable & (variance < unknown**2)) & (sums[0] > 0)
+    variance = np.empty(len(fits))
+    weight, weighted, around = np.empty((3, len(fits)), np.float32)
+    again = np.empty(len(fits), bool)
+
+    def weigh(part: slice) -> None:
+        one = noise[part].astype(float) ** 2 * fits[part, R2STAR_VARIANCE]
+        usable = ~failed[part] & np.isfinite(one)
+        variance[part] = np.where(usable, one, np.inf)
+        weight[part] = 1 / (variance[part] + _R2STAR_SPREAD**2)
+        weighted[part] = weight[part] * np.where(usable, fits[part, R2STAR], 0)
+
+    by_parts(weigh, len(fits))
+    sums = [sum_around(mask, values) for values in (weight, weighted)]
+
+    def decide(part: slice) -> None:
+        around[part] = sums[1][part] / np.maximum(sums[0][part], 1e-30)
+        # A fast decay has a wider SD and yet is known; by its own R2* the slow would be chosen.
+        unknown = np.maximum(_R2STAR_UNKNOWN_SD, around[part] / 2)
+        again[part] = (variance[part] >= unknown**2) & (sums[0][part] > 0)
+
+    by_parts(decide, len(fits))
     chosen = np.flatnonzero(again)
     for start in range(0, len(chosen), _CHUNK):
         part = chosen[start : start + _CHUNK]
         prior = around[part], (noise[part] / _R2STAR_SPREAD) ** 2
         fits[part] = refit(part, prior)
+        failed[part] = _failed(fits[part])
     return again
 
 
@@ -644,8 +679,18 @@ def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
     """
     freedom = max(freedom, 1)
     usual = float(np.median(residuals[~failed])) if (~failed).any() else 1.0
-    energy = np.where(failed, 0, np.minimum(residuals, 30 * usual))
+    energy, noise = np.empty((2, len(failed)), np.float32)
+
+    def limit(part: slice) -> None:
+        energy[part] = np.where(failed[part], 0, np.minimum(residuals[part], 30 * usual))
+
+    by_parts(limit, len(failed))
     pooled, weight = (sum_around(mask, each) for each in (energy, ~failed))
-    few = weight < 5
-    mean = np.where(few, usual, pooled / np.where(few, 1, weight))
-    return np.sqrt(np.maximum(mean, 1e-30) / freedom)
+
+    def average(part: slice) -> None:
+        few = weight[part] < 5
+        mean = np.where(few, usual, pooled[part] / np.where(few, 1, weight[part]))
+        noise[part] = np.sqrt(np.maximum(mean, 1e-30) / freedom)
+
+    by_parts(average, len(failed))
+    return noise

@@ -54,8 +54,14 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
         max(noise * math.sqrt(2 * math.log(len(echoes) / rate)), _DARKEST * high)
         for rate in (_FALSE_ALARM, _ALIKE)
     )
-    passing = level > together
-    return (level > alone) | (passing & (_share_around(passing) > 0.5))
+    mask = np.empty(level.shape, bool)
+
+    def decide(k: int) -> None:
+        passing = level[k : k + 1] > together
+        mask[k] = (level[k] > alone) | (passing & (_share_around(passing) > 0.5))[0]
+
+    run_parallel(decide, range(len(level)))
+    return mask
 
 
 def background_noise(echoes: np.ndarray) -> float:

@@ -1,0 +1,73 @@
+"""Work on all cores: order, errors, cancel, and sweeps whose tiles wait for those before them."""
+
+from threading import Lock, get_ident
+
+import numpy as np
+import pytest
+from PDFFMapperLib.maps import progress
+from PDFFMapperLib.maps.progress import run_parallel
+from PDFFMapperLib.water_fat import fronts
+
+
+@pytest.fixture(params=[1, 4])
+def cores(request, monkeypatch):
+    monkeypatch.setattr(progress, "_cores", lambda: request.param)
+    return request.param
+
+
+def test_all_is_done_once_and_told_by_who_asked(cores):
+    done, told, lock = [], [], Lock()
+
+    def work(start):
+        with lock:
+            done.append(start)
+
+    run_parallel(work, range(50), lambda part: told.append((part, get_ident())) or True)
+    assert sorted(done) == list(range(50))
+    assert told[-1][0] == 1.0 and {thread for _, thread in told} == {get_ident()}
+
+
+def test_an_error_of_any_thread_is_raised_and_ends_the_work(cores):
+    begun = []
+
+    def work(start):
+        begun.append(start)
+        if start == 3:
+            raise ValueError("no fit of 3")
+
+    with pytest.raises(ValueError, match="no fit of 3"):
+        run_parallel(work, range(10_000))
+    assert len(begun) < 10_000
+
+
+def test_what_had_not_begun_is_left_undone_when_canceled(cores):
+    begun = []
+    with pytest.raises(InterruptedError, match="canceled"):
+        run_parallel(begun.append, range(100_000), lambda part: False)
+    assert len(begun) < 100_000
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_tile_waits_for_those_before_it(cores, forward):
+    shape = (12, 40, 30)
+    seen, lock = np.zeros(shape[:2], int), Lock()
+
+    def work(tile):
+        first_k, last_k, first_j, last_j = tile
+        slices = seen[:last_k, :last_j] if forward else seen[first_k:, first_j:]
+        own = (last_k - first_k) * (last_j - first_j)
+        assert np.sum(slices == 0) == own  # all before are done, and nothing of its own
+        with lock:
+            seen[first_k:last_k, first_j:last_j] += 1
+
+    fronts.sweep(work, shape, 100, forward)
+    assert (seen == 1).all()
+
+
+def test_a_tile_that_fails_leaves_none_waiting(cores):
+    def work(tile):
+        if tile[0] == 0 and tile[2] == 0:
+            raise ValueError("first tile")
+
+    with pytest.raises(ValueError, match="first tile"):
+        fronts.sweep(work, (12, 40, 30), 100, True)
