@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.water_fat.echo_errors import FIRST, ODD_EVEN, Sample, find_error
+from PDFFMapperLib.water_fat.echo_errors import FIRST, ODD_EVEN, ErrorFit, Sample, find_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, fit_from_candidates
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.neighborhood import over_together
@@ -276,3 +276,12 @@ def test_what_is_said_of_an_error_that_was_not_taken(phase, pdff_sd, says):
         Case(False, None, found, fits - 0.02, 1.0, 2),
     )
     assert re.search(says, absence(case, freest))
+
+
+def test_what_an_error_leaves_of_the_pdff_is_not_made_by_one_voxel():
+    error = SimpleNamespace(phase=np.zeros(1))
+    change = np.ones((1000, 2))
+    change[:30] = 1e6  # water and fat nearly cancel there
+    fit = ErrorFit(error, 0.0, np.diag([0.04, 0.0]), np.empty((1000, 0)), change)
+    assert fit.pdff_sd == pytest.approx(0.2)
+    assert fit.pdff_by_amplitude == pytest.approx(1.0)

@@ -110,14 +110,17 @@ class ErrorFit:
 
     @property
     def pdff_sd(self) -> float:
-        """What the uncertainty of the error leaves of the PDFF, in points, on average."""
+        """What the uncertainty of the error leaves of the PDFF, in points, in the median voxel.
+
+        No mean: where water and fat nearly cancel a few voxels would make all of it.
+        """
         variance = np.einsum("vi,ij,vj->v", self.pdff_by, self.covariance, self.pdff_by)
-        return float(np.sqrt(np.mean(np.maximum(variance, 0))))
+        return float(np.sqrt(np.median(np.maximum(variance, 0))))
 
     @property
     def pdff_by_amplitude(self) -> float:
-        """Mean size of the change of PDFF, in points, by an amplitude of 1 of the first pattern."""
-        return float(np.mean(np.abs(self.pdff_by[:, self.error.phase.size])))
+        """Median change of PDFF, in points, by an amplitude of 1 of the first pattern."""
+        return float(np.median(np.abs(self.pdff_by[:, self.error.phase.size])))
 
 
 @dataclass(frozen=True)
@@ -265,13 +268,13 @@ def refine_error(
         return _without_bias(both, sample, model, True), (
             f"Odd and even echoes differ in amplitude by {200 * value:.1f} +- {200 * sd:.1f} %, "
             "which was corrected; uncorrected it would change the PDFF by "
-            f"{abs(value) * effect:.1f} points on average, and its uncertainty leaves "
+            f"{abs(value) * effect:.1f} points in a typical voxel, and its uncertainty leaves "
             f"{sd * effect:.2f} points."
         )
     return _without_bias(plain, few, model, False), (
         "An amplitude difference of odd and even echoes cannot be told from an error of the fat "
         f"spectrum here and was not corrected; 1 % would change the PDFF by {effect / 200:.1f} "
-        "points on average."
+        "points in a typical voxel."
     )
 
 
