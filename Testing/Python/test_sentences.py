@@ -62,23 +62,22 @@ def read_as_sentences(tree):
             yield text
 
 
-def named(tree, said: str) -> set[str]:
+def named(tree, words: set[str]) -> set[str]:
     """Texts of the constants that tests name."""
     rows = (node for node in tree.body if isinstance(node, ast.Assign))
-    pairs = [(one.targets[0], literal(one.value)) for one in rows]
-    return {text for to, text in pairs if text and re.search(rf"\b{getattr(to, 'id', '')}\b", said)}
+    return {literal(one.value) for one in rows if getattr(one.targets[0], "id", "") in words}
 
 
 def sentences(said: str) -> list[tuple[str, str]]:
     """File and text of every sentence but of those that stand in a constant which tests name."""
-    found = []
+    found, words = [], set(re.findall(r"\w+", said))
     paths = (path for library in LIBRARIES for path in library.glob("*Lib/**/*.py"))
     for path in sorted(paths):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         name = path.relative_to(REPOSITORY).as_posix().partition("/")[2]
         texts = [literal(one) for node in ast.walk(tree) for one in uttered(node)]
         if not any(part in name for part in HELP):
-            texts += set(read_as_sentences(tree)) - named(tree, said)
+            texts += set(read_as_sentences(tree)) - named(tree, words)
         # Names of files and of options alone are no sentence.
         found += [(name, one) for one in texts if one and len(one.replace(HOLE, "")) > 10]
     return found
