@@ -106,6 +106,35 @@ def test_an_outline_that_is_wrong_alike_in_all_bodies_is_followed_so_far_only(pl
     assert beyond_mm.min() == -3 and beyond_mm.max() < 1.5
 
 
+def test_s1_is_drawn_in_its_own_shape_and_others_in_that_of_the_template(plain, plain_spine):
+    """Sharp corners are rounded by the template; how far that is off stays S1's doubt."""
+    digital, _ = plain
+    volume, count = digital.volume, len(plain_spine.bodies)
+    met = [found_outline._rays(volume, plain_spine, n) for n in range(count)]
+    beyond_mm = found_outline._beyond(met)
+    usual = [found_outline._fitted(one, beyond_mm) for one in met]
+    outlines = found_outline.found_outlines(volume, plain_spine)
+    drawn = [outlines.surface(n) for n in range(count)]
+    assert [agreement for _, agreement in drawn] == [agreement for _, agreement in usual]
+    for (template, _), (surface, _) in zip(usual[:-1], drawn[:-1], strict=True):
+        assert np.array_equal(surface.radii, template.radii)
+    i, j, k = np.rint(volume.ras_to_ijk(drawn[-1][0].box.center[None])[0]).astype(int)
+    truth = digital.owner == digital.owner[k, j, i]
+    rounded, sharp = (_overlap(truth, volume, one[-1][0]) for one in (usual, drawn))
+    assert sharp > rounded + 0.005
+
+    unknown = replace(plain_spine, lowest="")
+    surface, _ = found_outline.found_outlines(volume, unknown).surface(count - 1)
+    assert np.array_equal(surface.radii, usual[-1][0].radii)
+
+
+def _overlap(truth, volume, surface):
+    """Dice of a body's mask and a surface."""
+    places = np.stack(np.indices(truth.shape)[::-1], -1).reshape(-1, 3)
+    mask = surface.contains(volume.to_ras(places)).reshape(truth.shape)
+    return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+
+
 def test_discs_and_fluid_lie_where_they_are(plain):
     from phantoms.spine import T
 
