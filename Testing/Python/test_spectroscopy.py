@@ -1,5 +1,6 @@
 """Single-voxel spectroscopy: model, fit, intervals and refusals, on spectra of known truth."""
 
+import csv
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -8,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from MarrowAssessLib.commands import main as cli
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy import triglyceride
 from PDFFMapperLib.spectroscopy.analysis import FREE, Options, analyze, quantities
 from PDFFMapperLib.spectroscopy.combine import combined
@@ -573,3 +575,63 @@ def test_command_writes_numbers_peaks_picture_and_record(tmp_path, capsys):
     assert cli.main(again) == 2
     assert "a time above 0 ms is expected" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+# --- where the voxel lies, and grids ------------------------------------------------------------
+
+
+def test_a_voxel_that_leaves_bone_is_told():
+    """A box of 15 mm whose middle lies 2.5 mm from the side of a block of bone: 7 of 20 points."""
+    spectra = spectra_of(made(points=512), voxel_ras=BOX)
+    mask = np.zeros((40, 40, 40), np.uint8)
+    mask[:, :, :23] = 1  # up to 2.5 mm right of the middle
+    grid = np.eye(4)
+    grid[:3, 3] = -20.0
+    bone = Volume(mask, grid, "bone", {})
+    found = analyze(spectra, Options(bone=bone))
+    assert any("35 % of the voxel lies outside the bone" in one for one in found.cautions)
+    inside = analyze(spectra, Options(bone=bone.with_array(np.ones_like(mask))))
+    assert not any("outside the bone" in one for one in inside.cautions)
+    (lost,) = spectra_of(made(points=512))
+    unknown = analyze([lost], Options(bone=bone))
+    assert any("do not tell where the voxel lies" in one for one in unknown.cautions)
+
+
+def grid_file(path, fractions):
+    """Voxels side by side along R as NIfTI-MRS; one without signal at the end."""
+    series = [made(Truth(pdff_percent=one), (15.0, 35.0), 800.0, points=512) for one in fractions]
+    plain = made(te=(15.0, 35.0), points=512)
+    write_nifti_mrs(path, replace(plain, tr_ms=np.full(2, 6000.0)), BOX, PRESS)
+    data = bytearray(path.read_bytes())
+    offset = int(np.frombuffer(data[168:176], "<i8")[0])
+    data[24:32] = np.array([len(series) + 1], "<i8").tobytes()
+    fids = np.array([one.fids.conj() for one in series] + [np.zeros((2, 512), complex)])
+    path.write_bytes(bytes(data[:offset]) + fids.transpose(0, 2, 1).tobytes(order="F"))
+
+
+def test_a_grid_is_fitted_voxel_by_voxel(tmp_path, capsys):
+    path = tmp_path / "grid.nii"
+    grid_file(path, (30.0, 60.0))
+    assert cli.main(["spectrum", str(path), "--out", str(tmp_path / "one")]) == 2
+    assert "a grid of 3 x 1 x 1 voxels" in capsys.readouterr().err
+    assert cli.main(["spectrum", str(path), "--grid", "--out", str(tmp_path / "out")]) == 0
+    assert "2 of 3 voxels were fitted" in capsys.readouterr().out
+    with (tmp_path / "out" / "spectrum_grid.csv").open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    pdff = {row["i"]: row for row in rows if row["quantity"] == "pdff"}
+    for n, true in (("0", 30.0), ("1", 60.0)):
+        assert float(pdff[n]["value"]) == pytest.approx(true, abs=0.8)
+    assert float(pdff["1"]["r_mm"]) - float(pdff["0"]["r_mm"]) == pytest.approx(15.0)
+    (empty,) = [row for row in rows if row["i"] == "2"]
+    assert "its signal is zero" in empty["no_value"]
+    (tmp_path / "a.rda").write_bytes(b"x")
+    assert (
+        cli.main(["spectrum", str(tmp_path / "a.rda"), "--grid", "--out", str(tmp_path / "x")]) == 2
+    )
+    assert "a grid is read from NIfTI-MRS" in capsys.readouterr().err
+    twice = ["spectrum", str(path), str(path), "--grid", "--out", str(tmp_path / "x")]
+    assert cli.main(twice) == 2
+    assert "--grid takes one file; 2 were given" in capsys.readouterr().err
+    grid_file(path, ())
+    assert cli.main(["spectrum", str(path), "--grid", "--out", str(tmp_path / "x")]) == 2
+    assert "its signal is zero" in capsys.readouterr().err

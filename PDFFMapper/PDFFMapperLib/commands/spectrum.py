@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from PDFFMapperLib.images.files import checked_name, read_volume
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.json_file import plain, write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
@@ -14,6 +15,7 @@ from PDFFMapperLib.images.tables import write_table
 from PDFFMapperLib.install.software import MAKER
 from PDFFMapperLib.spectroscopy.analysis import Analysis, Options, Value, analyze
 from PDFFMapperLib.spectroscopy.files import read_spectra
+from PDFFMapperLib.spectroscopy.grid import fit_grid
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.quality import Peak
 from PDFFMapperLib.spectroscopy.rows import ROWS
@@ -22,6 +24,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM
 SCHEMA = "marrowassess-spectrum-1"
 RECORD = "spectrum.json"
 FILES = ("spectrum.csv", "spectrum_peaks.csv", "spectrum.svg")
+GRID_SCHEMA, GRID_FILE = "marrowassess-spectrum-grid-1", "spectrum_grid.csv"
 # Option, its unit and what it states, by the names of NIfTI-MRS; to that standard's unit.
 _FACTS = (
     ("--te", "EchoTime", 1e-3, "MS", "echo time"),
@@ -76,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for poor shims: all lines may share a shape taken from the lipids",
     )
+    parser.add_argument(
+        "--bone", type=Path, metavar="MASK", help="says where the voxel leaves this bone"
+    )
+    parser.add_argument(
+        "--grid", action="store_true", help="fit each voxel of a NIfTI-MRS grid by itself"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--keep-names",
@@ -90,15 +99,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
-    refuse_foreign(args.out, RECORD, FILES)
+    refuse_foreign(args.out, RECORD, (*FILES, GRID_FILE))
     facts = {key: getattr(args, key) for _, key, *_ in _FACTS if getattr(args, key) is not None}
     facts = {key: value * factor for _, key, factor, *_ in _FACTS if (value := facts.get(key))}
     options = Options(
         args.sequence, args.sense, args.center,
         *(checked_time(args, f"{t}_{tissue}") for t in ("t2", "t1") for tissue in ("water", "fat")),
         args.three_double_bonds, tuple(args.bandwidths) if args.bandwidths else None,
-        args.baseline, args.line_shape,
+        args.baseline, args.line_shape, read_volume(args.bone) if args.bone else None,
     )  # fmt: skip
+    if args.grid:
+        return _run_grid(args, facts, options)
     found = analyze(read_spectra(args.spectra, facts), options)
     if not args.keep_names:
         found.notes = [without_names(note, args.spectra) for note in found.notes]
@@ -107,6 +118,42 @@ def run(args: argparse.Namespace) -> int:
         write(found, folder)
     print("\n".join(lines(found)))
     print(f"Wrote {1 + len(FILES)} files to {args.out}")
+    return 0
+
+
+def _run_grid(args: argparse.Namespace, facts: dict[str, object], options: Options) -> int:
+    """Fit each voxel and write one table and its record."""
+    if len(args.spectra) > 1:
+        raise ValueError(f"--grid takes one file; {len(args.spectra)} were given.")
+    voxels = fit_grid(checked_name(args.spectra[0]), facts, options)
+    columns = ["i", "j", "k", "r_mm", "a_mm", "s_mm", "quantity", "name", "unit", "value", "sd"]
+    rows = []
+    for one in voxels:
+        place = [*one.index, *one.ras]
+        if one.found is None:
+            rows.append([*place, "", "", "", "", "", "", "", one.reason])
+            continue
+        rows += [
+            [*place, v.key, ROWS[v.key].name, ROWS[v.key].unit, v.value, v.sd, *v.ci95, ""]
+            for v in one.found.values
+            if v.answer == "constrained"
+        ]
+    lost = [one for one in voxels if one.found is None]
+    said = f"{len(voxels) - len(lost)} of {len(voxels)} voxels were fitted, each by itself."
+    content = {
+        "schema": GRID_SCHEMA,
+        "software": MAKER,
+        "summary": said,
+        "no_value": {str(list(one.index)): one.reason for one in lost},
+        "cautions": {str(list(one.index)): one.found.cautions for one in voxels if one.found},
+    }
+    with output_set(args.out, RECORD) as folder:
+        write_table(folder / GRID_FILE, [*columns, "ci95_low", "ci95_high", "no_value"], rows)
+        write_json(folder / RECORD, plain(content))
+    print(said)
+    for one in lost[:5]:
+        print(one.reason)
+    print(f"Wrote 2 files to {args.out}")
     return 0
 
 

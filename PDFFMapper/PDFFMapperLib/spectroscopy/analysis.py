@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.spectroscopy.fit import (
     Fitted,
@@ -29,6 +30,7 @@ from PDFFMapperLib.spectroscopy.quality import (
     displacement,
     judged,
     peak_table,
+    share_inside,
 )
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import (
@@ -51,6 +53,7 @@ LEAST_SNR = 3.0
 LEAST_SEPARABLE = 0.05
 ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
 GAIN_OFF, GAIN_SDS = 0.03, 6.0
+LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 
 METHOD = (
     "Water and ten fat peaks of a triglyceride (Hamilton 2011, doi 10.1002/nbm.1622) were fitted "
@@ -84,6 +87,7 @@ class Options:
         bandwidths_hz: of the three slice-selective pulses, for the shift of fat against water.
         baseline: whether a smooth baseline is left free, as long as the data ask for.
         line_shape: whether all lines may share a shape of their own, if the data ask for it.
+        bone: a mask that the voxel should lie in; None does not look.
     """
 
     sequence: str | None = None
@@ -97,6 +101,7 @@ class Options:
     bandwidths_hz: tuple[float, float, float] | None = None
     baseline: bool = False
     line_shape: bool = False
+    bone: Volume | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,7 @@ def analyze(
     tell(progress, 0.8, "Fitting spectra")
     values = _values(best, free, prior, refused, quality)
     cautions += _cautions(best, series, shift)
+    cautions += _outside(spectra[0].voxel_ras, options.bone)
     of_best = quantities(best.model)
     notes = [METHOD, *_of_coupling(series), *of_lines, *ready.notes]
     return Analysis(
@@ -482,6 +488,20 @@ def _cautions(best: Fitted, series: Series, shift: Displacement | None) -> list[
             f"Fat and water come from boxes that share {100 * shift.overlap:.0f} % of their volume."
         )
     return said
+
+
+def _outside(voxel_ras: np.ndarray | None, bone: Volume | None) -> list[str]:
+    """Whether the voxel leaves the bone that was given."""
+    if bone is None:
+        return []
+    if voxel_ras is None:
+        return [
+            "The files do not tell where the voxel lies, so nothing says whether it is in bone."
+        ]
+    share = share_inside(voxel_ras, bone)
+    if share >= LEAST_IN_BONE:
+        return []
+    return [f"{100 * (1 - share):.0f} % of the voxel lies outside the bone that was given."]
 
 
 def _correlation(fitted: Fitted, one: Quantity, other: Quantity) -> float:

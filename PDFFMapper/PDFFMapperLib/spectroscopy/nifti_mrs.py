@@ -33,6 +33,34 @@ def read_nifti_mrs(path: Path) -> list[Spectrum]:
     Raises:
         ValueError: it is cut off, no NIfTI-MRS, or a grid of voxels.
     """
+    fids, facts, header = _opened(path)
+    if max(fids.shape[:3]) > 1:
+        raise ValueError(
+            f"{path.name}: this is a grid of {' x '.join(map(str, fids.shape[:3]))} voxels; a "
+            "single voxel is expected, or --grid, which fits each of them."
+        )
+    return _spectra(fids[0, 0, 0], facts, header, path.name)
+
+
+def read_nifti_grid(path: Path) -> dict[tuple[int, int, int], list[Spectrum]]:
+    """The spectra of each voxel of a NIfTI-MRS file, by index; nothing is reconstructed.
+
+    Raises:
+        ValueError: as `read_nifti_mrs`, but for the grid.
+    """
+    fids, facts, header = _opened(path)
+    found, corner = {}, header.to_ras
+    for index in np.ndindex(fids.shape[:3]):
+        if corner is not None:
+            header.to_ras = corner.copy()
+            header.to_ras[:3, 3] += corner[:3, :3] @ index
+        name = f"voxel {', '.join(map(str, index))}"
+        found[index] = _spectra(fids[index], facts, header, name)
+    return found
+
+
+def _opened(path: Path) -> tuple[np.ndarray, dict[str, object], _Header]:
+    """Complex signals, shape (voxels, three times, points, ...), what extension and header say."""
     name = path.name
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
@@ -46,20 +74,14 @@ def read_nifti_mrs(path: Path) -> list[Spectrum]:
     kinds = {32: "c8", 1792: "c16"}
     if header.kind not in kinds:
         raise ValueError(f"{name}: its values are not complex; NIfTI-MRS holds complex signals.")
-    shape = header.shape
-    if max(shape[:3]) > 1:
-        raise ValueError(
-            f"{name}: this is a grid of {' x '.join(map(str, shape[:3]))} voxels; a single voxel "
-            "is expected, export one of them."
-        )
-    count, kind = math.prod(shape), np.dtype(kinds[header.kind]).newbyteorder(order)
+    count, kind = math.prod(header.shape), np.dtype(kinds[header.kind]).newbyteorder(order)
     if not 0 < header.offset <= len(data):
         raise ValueError(f"{name}: the file was cut off, or its header is damaged; copy it again.")
     body = data[header.offset : header.offset + count * kind.itemsize]
     if len(body) < count * kind.itemsize:
         raise ValueError(f"{name}: the file was cut off; copy it again.")
-    fids = np.frombuffer(body, kind).reshape(shape, order="F")[0, 0, 0].astype(complex)
-    return _spectra(fids, facts, header, name)
+    fids = np.frombuffer(body, kind).reshape(header.shape, order="F").astype(complex)
+    return fids, facts, header
 
 
 class _Header:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy.fit import Fitted
 from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.triglyceride import (
@@ -16,6 +17,8 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
     PPM,
     WATER_PPM,
 )
+
+_POINTS = 20
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,17 @@ def peak_table(fitted: Fitted, free: Fitted) -> list[Peak]:
             )
         )
     return peaks
+
+
+def share_inside(voxel_ras: np.ndarray, bone: Volume) -> float:
+    """Share of a voxel's box that lies in a mask (above 0), by 20 points along each side."""
+    steps = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
+    cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij")).reshape(3, -1)
+    places = np.vstack([cube, np.ones(cube.shape[1])])
+    ijk = np.rint(np.linalg.inv(bone.ijk_to_ras) @ voxel_ras @ places)[:3].astype(int)
+    kji, shape = ijk[::-1], np.array(bone.array.shape)[:, None]
+    held = ((kji >= 0) & (kji < shape)).all(axis=0)
+    return float(np.sum(bone.array[tuple(kji[:, held])] > 0) / cube.shape[1])
 
 
 def displacement(

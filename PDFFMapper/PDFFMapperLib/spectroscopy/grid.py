@@ -1,0 +1,65 @@
+"""Grids of voxels (MRSI) fitted voxel by voxel; each stands alone and nothing is reconstructed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from PDFFMapperLib.maps.progress import Progress, tell
+from PDFFMapperLib.spectroscopy.analysis import Analysis, Options, analyze
+from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_grid
+from PDFFMapperLib.spectroscopy.spectrum import with_facts
+
+
+@dataclass(frozen=True)
+class GridVoxel:
+    """One voxel: its index, where its middle lies (RAS mm; NaN where unknown), and what was found.
+
+    `found` is None where nothing could be, for the `reason`.
+    """
+
+    index: tuple[int, int, int]
+    ras: tuple[float, float, float]
+    found: Analysis | None
+    reason: str = ""
+
+
+def fit_grid(
+    path: Path,
+    facts: Mapping[str, object],
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> list[GridVoxel]:
+    """Fit every voxel of a NIfTI-MRS file.
+
+    Args:
+        path: of the file.
+        facts: what the user states of all of them.
+        options: as of `analyze`.
+        progress: called before each voxel; returning False cancels.
+
+    Raises:
+        ValueError: it is no NIfTI-MRS, or no voxel has a value; the first one's reason.
+        InterruptedError: canceled.
+    """
+    if not is_nifti_name(path):
+        raise ValueError(
+            f"{path.name}: a grid is read from NIfTI-MRS (.nii, .nii.gz); convert it with spec2nii."
+        )
+    voxels, grid = [], read_nifti_grid(path)
+    for n, (index, spectra) in enumerate(grid.items()):
+        tell(progress, n / len(grid), "Fitting voxels")
+        matrix = spectra[0].voxel_ras
+        ras = (np.nan,) * 3 if matrix is None else tuple(float(x) for x in matrix[:3, 3])
+        try:
+            found = analyze([with_facts(one, dict(facts), "options") for one in spectra], options)
+        except ValueError as error:
+            voxels.append(GridVoxel(index, ras, None, str(error)))
+            continue
+        voxels.append(GridVoxel(index, ras, found))
+    if all(one.found is None for one in voxels):
+        raise ValueError(voxels[0].reason)
+    return voxels
