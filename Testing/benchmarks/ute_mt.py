@@ -45,7 +45,7 @@ def bounds() -> None:
     for name, train in (("nine spokes, 5 ms apart", NINE), ("one spoke", ONE)):
         for words, signals in (("real train", train_signals), ("closed form", ramani)):
             model, rows = mt_model(train, signals=signals), []
-            amplitude = 1 / signals(train, *TRUTH).max()
+            amplitude = 1 / signals(train, TwoPools(*TRUTH)).max()
             for known, priors in (((R1, B1), {}), ((B1,), {R1: (3.9, 0.234)}), ((B1,), {})):
                 each = [
                     cramer_rao_sd((n * amplitude, *TRUTH), IMAGES, 1.0, 1.0, model, known, priors)

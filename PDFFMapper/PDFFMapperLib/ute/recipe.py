@@ -267,7 +267,7 @@ UTE = Family(
             inputs=(ECHOES,),
             options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, *PROTONS, *REFERENCE, MASK),
             kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
-            citation="Seifert 2015, doi 10.1002/nbm.3305",
+            citation="Seifert 2015, doi 10.1002/nbm.3305; limits of T2*: Du 2013 (not read)",
             compute=f"{_MAPS}:of_components",
         ),
         Recipe(
@@ -288,7 +288,8 @@ UTE = Family(
                 MASK,
             ),
             kinds=("bound_fraction", "pore_fraction", "bone_fat", "doubt"),
-            citation="ISMRM 2018, abstract 5155; fat: Ren 2008, doi 10.1194/jlr.D800010-JLR200",
+            citation="ISMRM 2018, abstract 5155 (Lu 2019 not read); fat: Ren 2008, doi "
+            "10.1194/jlr.D800010-JLR200",
             compute="PDFFMapperLib.ute.tri_maps:of_three",
         ),
         Recipe(
@@ -311,7 +312,7 @@ UTE = Family(
             options=(ECHO_TIMES, DENSITY_PROTOCOL, REFERENCE_REGION, SIGMA, COILS, REGISTER, MASK),
             kinds=("density", "doubt"),
             citation="Zhao 2017 (abstract), doi 10.1371/journal.pone.0173995; factors by the Bloch "
-            "equations",
+            "equations (Ma 2020 on STAIR not read)",
             compute="PDFFMapperLib.ute.density_maps:of_density",
         ),
         Recipe(

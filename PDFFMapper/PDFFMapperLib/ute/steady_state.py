@@ -2,7 +2,7 @@
 
 Both follow from the Bloch equations on resonance: in a hard pulse the magnetization turns by the
 flip angle while the transverse part decays with T2 (T1 is long beside the pulse), and between
-pulses it recovers with T1, spoiled.
+pulses it recovers with T1, spoiled. Sussman 1998, who describe such pulses, were not read.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Signal at TE 0 over what each pool shows of its protons (`steady_state`), beside the same of the
 reference: water densities of bone by UTE against samples of known 1H concentration (Zhao 2017, doi
-10.1371/journal.pone.0173995; Jerban 2020, doi 10.1016/j.mri.2020.01.004; abstracts read). The
-receive profile is taken to be the same in both.
+10.1371/journal.pone.0173995; Jerban 2020, doi 10.1016/j.mri.2020.01.004; abstracts read;
+Techawiboonwong 2008 not read). The receive profile is taken to be the same in both.
 """
 
 from __future__ import annotations
