@@ -609,6 +609,14 @@ def test_results_are_a_matrix_from_head_to_foot_colored_and_marked(panel, sample
     )
 
 
+def test_units_above_the_matrix_have_powers(panel, sample):
+    applied(panel)
+    adc = volume_from_node(sample.volumes["PDFF"])
+    panel._parameterNode.adcVolume = volume_to_node(adc.with_array(adc.array / 50), "ADC")
+    panel.ui.applyButton.click()
+    assert "ADC\n10⁻³ mm²/s" in matrix_of(panel)[2]
+
+
 def test_the_matrix_is_as_high_as_its_rows(panel, sample):
     applied(panel)
     table = panel.ui.resultsTable.qobject

@@ -140,7 +140,7 @@ class ResultsPane:
         table.clear()
         table.setRowCount(len(matrix.sites))
         table.setColumnCount(len(matrix.columns))
-        table.setHorizontalHeaderLabels(list(matrix.columns))
+        table.setHorizontalHeaderLabels([words.with_powers(one) for one in matrix.columns])
         table.setVerticalHeaderLabels([fill(site, SITE_LETTERS) for site in matrix.sites])
         for (row, column), cell in matrix.cells.items():
             item = qt.QTableWidgetItem(cell.text)
