@@ -10,6 +10,9 @@ import ast
 import re
 from pathlib import Path
 
+from PDFFMapperLib.diffusion import maps as diffusion
+from PDFFMapperLib.water_fat import separation
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARIES = [REPOSITORY / "MarrowAssess", REPOSITORY / "PDFFMapper"]
 HOLE = "\0"  # where a value is put in
@@ -109,3 +112,10 @@ def test_every_sentence_has_a_test_that_provokes_it():
     missing = [(name, one) for name, one in everything if not is_quoted(one, said, stretches)]
     told = "\n".join(f"{name}: {one.replace(HOLE, '...')}" for name, one in missing)
     assert not missing, f"sentences without a test:\n{told}"
+
+
+def test_every_doubt_of_a_voxel_has_a_test_that_names_it():
+    said = quotes()
+    doubts = [*diffusion.Doubt, *separation.Doubt]
+    assert len(doubts) > 10
+    assert not [one for one in doubts if f"Doubt.{one.name}" not in said]
