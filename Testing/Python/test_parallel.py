@@ -60,7 +60,7 @@ def test_a_tile_waits_for_those_before_it(cores, forward):
         with lock:
             seen[first_k:last_k, first_j:last_j] += 1
 
-    fronts.sweep(work, shape, 100, forward)
+    run_parallel(*fronts.sweep(work, shape, 100, forward))
     assert (seen == 1).all()
 
 
@@ -70,4 +70,4 @@ def test_a_tile_that_fails_leaves_none_waiting(cores):
             raise ValueError("first tile")
 
     with pytest.raises(ValueError, match="first tile"):
-        fronts.sweep(work, (12, 40, 30), 100, True)
+        run_parallel(*fronts.sweep(work, (12, 40, 30), 100, True))

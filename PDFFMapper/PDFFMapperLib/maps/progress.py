@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from threading import Lock, Thread
+from typing import Any
 
 Progress = Callable[[float], bool]
 """Takes the fraction done; returning False cancels."""
@@ -35,7 +36,7 @@ def _cores() -> int:
 
 
 def run_parallel(
-    work: Callable[[int], None], starts: Iterable[int], progress: Progress | None = None
+    work: Callable[[Any], None], starts: Iterable[Any], progress: Progress | None = None
 ) -> None:
     """Call ``work(start)`` for each start, on all cores, begun in their order.
 

@@ -182,9 +182,10 @@ def block_field(
         before = best
         for forward in (True, False):
             work = partial(_sweep_blocks, *given, messages, forward)
-            fronts.sweep(work, shape, _TILE, forward)
+            run_parallel(*fronts.sweep(work, shape, _TILE, forward))
         best = np.zeros(len(costs), np.int64)
-        fronts.sweep(partial(_label_blocks, *given, messages, best), shape, _TILE, True)
+        label = partial(_label_blocks, *given, messages, best)
+        run_parallel(*fronts.sweep(label, shape, _TILE, True))
         if np.mean((best != before)[with_signal]) < _SETTLED:
             break
     field = label_hz[best].reshape(shape)

@@ -550,7 +550,7 @@ def _choose(
         before = chosen.copy()
         for forward in (True, False):
             work = partial(_pass_candidate_messages, *given, messages, chosen, margin, forward)
-            fronts.sweep(work, mask.shape, _TILE, forward)
+            run_parallel(*fronts.sweep(work, mask.shape, _TILE, forward))
         if np.mean(chosen != before) < _SETTLED:
             break
     return chosen, margin

@@ -11,16 +11,19 @@ import math
 from collections.abc import Callable
 from threading import Condition
 
-from PDFFMapperLib.maps.progress import run_parallel
-
 Tile = tuple[int, int, int, int]
 """First slice, the one beyond the last, first row, the one beyond the last."""
+Place = tuple[int, int]
+"""Of a tile along slices and rows."""
 
 _MOST = 16  # tiles along an axis
 
 
-def sweep(work: Callable[[Tile], None], shape: tuple[int, ...], least: int, forward: bool) -> None:
-    """Call ``work(tile)`` for the tiles of a volume in the order of its voxels, or against it.
+def sweep(
+    work: Callable[[Tile], None], shape: tuple[int, ...], least: int, forward: bool
+) -> tuple[Callable[[Place], None], list[Place]]:
+    """What `run_parallel` is to do, and with which tiles, to call ``work(tile)`` for those of a
+    volume in the order of its voxels, or against it.
 
     Args:
         work: of one tile; releases the interpreter's lock.
@@ -33,7 +36,7 @@ def sweep(work: Callable[[Tile], None], shape: tuple[int, ...], least: int, forw
     order = sorted(tiles, key=sum, reverse=not forward)
     step, done, changed = (-1 if forward else 1), set(), Condition()
 
-    def in_turn(place: tuple[int, int]) -> None:
+    def in_turn(place: Place) -> None:
         a, b = place
         before = {(a + step, b), (a, b + step)} & tiles.keys()
         with changed:
@@ -45,10 +48,10 @@ def sweep(work: Callable[[Tile], None], shape: tuple[int, ...], least: int, forw
                 done.add(place)
                 changed.notify_all()
 
-    run_parallel(in_turn, order)
+    return in_turn, order
 
 
-def _tiles(shape: tuple[int, ...], least: int) -> dict[tuple[int, int], Tile]:
+def _tiles(shape: tuple[int, ...], least: int) -> dict[Place, Tile]:
     slices, rows, columns = shape
     # About as many tiles along both axes, at least of one slice and one row.
     count = max(1.0, math.sqrt(slices * rows * columns / least))
