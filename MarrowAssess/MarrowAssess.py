@@ -570,7 +570,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def verdict(self) -> str:
         """The last assessment in a few sentences."""
-        from MarrowAssessLib.scene.live_results import verdict
+        from MarrowAssessLib.findings.verdict import verdict
 
         return verdict(self.assessment) if self.assessment else ""
 

@@ -23,22 +23,16 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES  # noqa: E402
 from MarrowAssessLib.catalogue.terminology import tissues  # noqa: E402
 from MarrowAssessLib.findings.assessment import assess  # noqa: E402
 from MarrowAssessLib.findings.statement import OPEN, RULE, Statement  # noqa: E402
+from MarrowAssessLib.findings.verdict import notes, said_without_reference, verdict  # noqa: E402
 from MarrowAssessLib.measures.book import Settings  # noqa: E402
 from MarrowAssessLib.report.colors import CHANGE_COLORS, NO_REFERENCE_COLOR  # noqa: E402
 from MarrowAssessLib.report.data import as_dict  # noqa: E402
 from MarrowAssessLib.sample.phantom import lumbar_phantom  # noqa: E402
 from MarrowAssessLib.scene.assessment import _doi  # noqa: E402
+from MarrowAssessLib.scene.charts import outdate_charts  # noqa: E402
 from MarrowAssessLib.scene.choices import on_other_grids  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
-from MarrowAssessLib.scene.live_results import (  # noqa: E402
-    live_results,
-    notes,
-    outdate_charts,
-    said_without_reference,
-    show_live,
-    show_overlay,
-    verdict,
-)
+from MarrowAssessLib.scene.live_results import live_results, show_live  # noqa: E402
 from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, result_rows  # noqa: E402
 from MarrowAssessLib.scene.segments import regions_to_node  # noqa: E402
 from MarrowAssessLib.scene.session import Session  # noqa: E402
@@ -50,6 +44,7 @@ from MarrowAssessLib.scene.study import (  # noqa: E402
 )
 from MarrowAssessLib.scene.tables import chart_series  # noqa: E402
 from MarrowAssessLib.scene.views import chart_of  # noqa: E402
+from MarrowAssessLib.scene.visibility import show_overlay  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.volumes import set_fact, volume_from_node, volume_to_node  # noqa: E402

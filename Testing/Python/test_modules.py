@@ -571,7 +571,8 @@ def test_heights_of_a_found_spine_in_the_panel(marrow, sample):
 def check_lines_of_heights(logic, parameters, loss, heights):
     """Three lines of each body, front to back, colored by its grade; gone with the rest."""
     import slicer
-    from MarrowAssessLib.scene.live_results import remove_live, show_overlay
+    from MarrowAssessLib.scene.live_results import remove_live
+    from MarrowAssessLib.scene.visibility import show_overlay
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
     parameters.showOverlay = True

@@ -15,12 +15,12 @@ from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.report import label_layout  # noqa: E402
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, result_color, z_color  # noqa: E402
 from MarrowAssessLib.report.label_layout import CORONAL, SAGITTAL, Place  # noqa: E402
+from MarrowAssessLib.scene import color_key, overlay, rendering  # noqa: E402
 from MarrowAssessLib.scene import files as scene  # noqa: E402
-from MarrowAssessLib.scene import overlay, rendering  # noqa: E402
 from MarrowAssessLib.scene import segments as segment_nodes  # noqa: E402
-from MarrowAssessLib.scene.live_results import overlay_displays  # noqa: E402
 from MarrowAssessLib.scene.overlay import SiteResult  # noqa: E402
 from MarrowAssessLib.scene.side_by_side import show_both  # noqa: E402
+from MarrowAssessLib.scene.visibility import overlay_displays  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene import volumes as volume_nodes  # noqa: E402
@@ -413,6 +413,6 @@ def test_3d_views_that_are_opened_for_two_visits_have_their_legends(spine):
     assert [
         [one.GetTitleText(), one.GetSize(), one.GetPosition()] for one in legends(now)
     ] == before
-    assert legends(now)[0].GetAttribute(overlay.SCORED) == "yes"
+    assert legends(now)[0].GetAttribute(color_key.SCORED) == "yes"
     for view in views:
         view.close()

@@ -9,7 +9,7 @@ import json
 import pathlib
 import tempfile
 
-from MarrowAssessLib.scene import choices, live_results, overlay, segments
+from MarrowAssessLib.scene import choices, overlay, segments, visibility
 
 NARROW_PX = 400  # of a panel with its margins and scroll bar
 ROLES_OF_SAMPLE = ("T1", "T2", "FS T2", "PDFF")
@@ -201,12 +201,12 @@ def ages_are_what_was_typed(desk):
     check(
         "to compare with what is expected" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text
     )
-    check(not live_results.legend_visible(panel.results.segmentation), "A legend of nothing.")
+    check(not visibility.legend_visible(panel.results.segmentation), "A legend of nothing.")
     desk.type(panel.ui.ageLineEdit, "thirty")
     check(desk.is_shown(panel.ui.ageHintLabel), "What is no age is not told.")
     desk.shot("no_age")
     desk.type(panel.ui.ageLineEdit, "34")
-    check(live_results.legend_visible(panel.results.segmentation), "The legend is gone.")
+    check(visibility.legend_visible(panel.results.segmentation), "The legend is gone.")
 
 
 # Placing ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.findings.signature import Signature
 from MarrowAssessLib.findings.statement import (
@@ -36,6 +37,7 @@ SAME_TEXTURE = (
     "Texture compares only with controls measured with the same voxels, gray levels and "
     "correction; whether yours were is not known here."
 )
+PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
 
 
 @dataclass
@@ -335,6 +337,15 @@ class Assessment:
     def muscle_sections(self) -> list[Section]:
         """Area and fat of every muscle slice by slice."""
         return muscle_sections(self.study)
+
+    @property
+    def unmeasured(self) -> list[Region]:
+        """Marrow of which its texture at most was measured."""
+        measured = {
+            name for one in self.results if not one.is_texture for name in one.measurement.measured
+        }
+        marrow = self.study.with_role(Role.MARROW)
+        return [region for region in marrow if region.name not in measured]
 
     @property
     def doubtful(self) -> list[Region]:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
+from MarrowAssessLib.findings.verdict import without_options
 from MarrowAssessLib.panel.words import ask_for_packages, enable
 from MarrowAssessLib.scene.choices import chosen_volumes
-from MarrowAssessLib.scene.live_results import without_options
 from MarrowAssessLib.scene.segments import segment_labels
 from MarrowAssessLib.sources.label_maps import CONVENTIONS, fitting_conventions
 from MarrowAssessLib.sources.other_tools import TOOLS

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.findings.result import Assessment
 from MarrowAssessLib.panel.words import enable, missing_inputs, other_grid
 from MarrowAssessLib.scene.choices import measured_choices
-from MarrowAssessLib.scene.live_results import show_overlay
+from MarrowAssessLib.scene.visibility import show_overlay
 from MarrowAssessLib.study.study import OtherGrid
 
 UPDATE_DELAY_MS = 150  # after the last change of a stroke or a drag

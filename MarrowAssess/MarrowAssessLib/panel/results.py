@@ -12,21 +12,16 @@ from PDFFMapperLib.scene.frames import dicom_file
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.findings.verdict import notes, said_without_reference
 from MarrowAssessLib.panel import words
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.choices import chosen_volumes
-from MarrowAssessLib.scene.live_results import (
-    live_results,
-    notes,
-    said_without_reference,
-    show_in_3d,
-    show_labels,
-    show_segmentation,
-)
+from MarrowAssessLib.scene.live_results import live_results
 from MarrowAssessLib.scene.matrix import Matrix, record_links, reference_url, result_matrix
 from MarrowAssessLib.scene.overlay import shows_3d
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.segments import doubts
+from MarrowAssessLib.scene.visibility import show_in_3d, show_labels, show_segmentation
 from MarrowAssessLib.scene.xray import write_form
 
 DARK_BELOW = 128  # lightness of a panel, 0-255

@@ -5,7 +5,8 @@ import os
 import slicer
 
 from MarrowAssess import MarrowAssessLogic, registerSegmentStatistics
-from MarrowAssessLib.scene.live_results import live_results, show_overlay
+from MarrowAssessLib.scene.live_results import live_results
+from MarrowAssessLib.scene.visibility import show_overlay
 
 
 def _pdff_by_site(assessment):

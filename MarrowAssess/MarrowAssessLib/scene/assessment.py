@@ -1,84 +1,32 @@
-"""An assessment in the Slicer scene: volumes, colored segments, labels, table and charts."""
+"""What an assessment says, as a table node and as colors and labels of regions."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import slicer
-from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.scene.folders import put_in_folder
-from PDFFMapperLib.scene.volumes import volume_to_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
-from MarrowAssessLib.findings.result import Assessment, Result, SharedReference
+from MarrowAssessLib.findings.result import PLAIN_SIGNAL_SAYS, Assessment, Result
 from MarrowAssessLib.follow_up.change import Change
-from MarrowAssessLib.references.expected import PERCENTILES
-from MarrowAssessLib.references.sources import outlines
 from MarrowAssessLib.report.colors import CHANGE_SCALE
-from MarrowAssessLib.scene.overlay import Overlay, SiteResult, show_results
+from MarrowAssessLib.scene.overlay import SiteResult
 from MarrowAssessLib.scene.result_rows import (
     FIELD_SEPARATOR,
+    PLAIN_SIGNAL,
     RECORD_SEPARATOR,
     REGION_SEPARATOR,
     SAYS_SEPARATOR,
+    ResultRow,
 )
-from MarrowAssessLib.scene.segments import regions_to_node
-from MarrowAssessLib.scene.spectrum_chart import spectrum_charts
-from MarrowAssessLib.scene.tables import (
-    AgeChart,
-    AgePoint,
-    Column,
-    age_chart_to_node,
-    table_to_node,
-)
+from MarrowAssessLib.scene.tables import Column, table_to_node
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.study import Study
 
 LABEL_LETTERS = 26  # of a line; a view of 500 pixels holds them beside a spine
-CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart: SharedReference.key
-
-
-@dataclass
-class AssessmentNodes:
-    """The nodes that show an assessment."""
-
-    volumes: list[slicer.vtkMRMLScalarVolumeNode]
-    segmentation: slicer.vtkMRMLSegmentationNode
-    overlay: Overlay
-    table: slicer.vtkMRMLTableNode
-    charts: list[slicer.vtkMRMLPlotChartNode]
-
-
-def show_assessment(assessment: Assessment) -> AssessmentNodes:
-    """Add an assessment to the scene, in a subject-hierarchy folder of its own.
-
-    Noise regions are left out of the segmentation: they are air, and would hide the anatomy.
-    """
-    study = assessment.study
-    volumes = [volume_to_node(volume, name) for name, volume in _grid_first(study)]
-    regions = [region for region in study.regions if region.role is not Role.NOISE]
-    segmentation = regions_to_node(regions, volumes[0], "Regions")
-    overlay = show_results(segmentation, site_results(assessment))
-    table = results_table(assessment.results)
-    shared = assessment.shared_references
-    charts = [chart for one in shared if (chart := age_chart(one, study.age_years))]
-    for site, spectrum in study.spectra.items():
-        charts += spectrum_charts(site, spectrum.fitted)
-    put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
-    return AssessmentNodes(volumes, segmentation, overlay, table, charts)
-
-
-def _grid_first(study: Study) -> list[tuple[str, Volume]]:
-    """The images by name, those on the grid of the regions first; that grid itself where none."""
-    named = [(contrast.value, volume) for contrast, volume in study.volumes.items()]
-    if not any(volume.same_grid(study.grid) for _, volume in named):
-        named.append(("Grid of the regions", study.grid))
-    return sorted(named, key=lambda one: not one[1].same_grid(study.grid))
 
 
 def site_results(
@@ -231,35 +179,24 @@ def _source(result: Result) -> str:
     return result.expectation.distribution.source if result.expectation else ""
 
 
-def age_chart(shared: SharedReference, age_years: float) -> slicer.vtkMRMLPlotChartNode | None:
-    """The chart of results that share a reference, with all its sources; None without any."""
-    curve, quantity = shared.curve(), shared.quantity
-    site = shared.results[0].measurement.site
-    sources = outlines(quantity.key, site, shared.sex, shared.model())
-    if curve is None and not sources:
-        return None
-    chart = age_chart_to_node(
-        AgeChart(
-            shared.title,
-            f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name,
-            curve.ages_years if curve else np.array([]),
-            dict(zip(PERCENTILES, curve.percentiles, strict=True)) if curve else {},
-            age_points(shared, age_years),
-            sources,
-        )
-    )
-    chart.SetAttribute(CURVE_ATTRIBUTE, shared.key)
-    return chart
+def plain_rows(assessment: Assessment) -> list[ResultRow]:
+    """The median signal of marrow that nothing else is known of, so that a click shows something.
 
-
-def age_points(shared: SharedReference, age_years: float) -> list[AgePoint]:
-    """The values of results that share one reference curve."""
-    return [
-        AgePoint(
-            one.measurement.site or one.measurement.measured[0],
-            age_years,
-            one.measurement.value,
-            one.text,
-        )
-        for one in shared.results
-    ]
+    Alone it says nothing: it depends on coil and protocol.
+    """
+    rows = []
+    study = assessment.study
+    for region in assessment.unmeasured:
+        for contrast, volume in study.volumes.items():
+            if contrast.on_own_grid:
+                continue
+            median = float(np.nanmedian(region.values(volume.array)))
+            name = f"{contrast.value.replace('_', ' ')} signal"
+            details = f"Median of {region.voxels} voxels. {PLAIN_SIGNAL_SAYS}"
+            rows.append(
+                ResultRow(
+                    region.site, name, f"{median:.4g}", "", "no reference", None, details,
+                    (region.name,), PLAIN_SIGNAL,
+                )
+            )  # fmt: skip
+    return rows

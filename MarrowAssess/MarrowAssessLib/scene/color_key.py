@@ -8,6 +8,7 @@ from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, STATEMENT_COLORS, 
 
 NAME, COLORS_NAME = "MarrowAssess color key", "MarrowAssess color key colors"
 ROLES = tuple(name.replace(" ", ".") for name in (NAME, COLORS_NAME))
+SCORED = "MarrowAssess.scored"  # attribute of a legend: whether any region has a z-score
 NEEDED = "MarrowAssess.needed"  # attribute of the legend: whether any region has such a color
 TITLE, TITLE_OF_CHANGE = "no z-score", "change"
 MEANINGS = (  # from below

@@ -14,9 +14,10 @@ from MarrowAssessLib.findings.result import Result
 from MarrowAssessLib.report.colors import GRADE_COLORS, NO_GRADE
 from MarrowAssessLib.report.label_layout import Layout
 from MarrowAssessLib.scene.overlay import own_node, show_beside_anatomy
+from MarrowAssessLib.scene.visibility import HEIGHTS, show_height_legend
 
 NAME, COLORS_NAME = "MarrowAssess heights", "MarrowAssess height grades"
-ROLES = tuple(name.replace(" ", ".") for name in (NAME, COLORS_NAME))
+ROLES = HEIGHTS, COLORS_NAME.replace(" ", ".")
 GRADE = "Grade"
 LINE_WIDTH = 4
 
@@ -58,16 +59,6 @@ def show_height_lines(
     legend.SetPosition(0.97, 0.5)  # that of z-scores is on the other side
     legend.SetSize(0.12, 0.2)
     show_height_legend(segmentation, True)
-
-
-def show_height_legend(segmentation: slicer.vtkMRMLSegmentationNode, visible: bool) -> None:
-    """Show or hide what the lines' colors mean, where there are lines."""
-    node = segmentation.GetNodeReference(ROLES[0])
-    if node is None:
-        return
-    logic = slicer.modules.colors.logic()
-    if legend := logic.GetColorLegendDisplayNode(node.GetDisplayNode()):
-        legend.SetVisibility(visible and node.GetPolyData().GetNumberOfLines() > 0)
 
 
 def _lines(bodies: dict[str, np.ndarray], grades: dict[str, int]) -> vtkPolyData:

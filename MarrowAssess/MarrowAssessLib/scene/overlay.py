@@ -35,7 +35,6 @@ from MarrowAssessLib.scene.click_mode import clicks_stay
 from MarrowAssessLib.scene.color_key import fill_color_key
 from MarrowAssessLib.scene.segments import segment_points
 
-SCORED = "MarrowAssess.scored"  # attribute of a legend: whether any region has a z-score
 SCALE = "MarrowAssess.scale"  # attribute of the colors: which scale they are of
 # Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
 BESIDE_COLOR = (0.66, 0.70, 0.36)
@@ -110,7 +109,7 @@ def show_results(
     colors = _color_node(segmentation, scale)
     legend = _legend(segmentation, colors, scale)
     scored = any(r.z is not None and not np.isnan(r.z) for r in results)
-    legend.SetAttribute(SCORED, "yes" if scored else "no")
+    legend.SetAttribute(color_key.SCORED, "yes" if scored else "no")
     legend.SetVisibility(scored)
     labelled = [r for r in results if r.label]
     places = _places(segmentation, [ids[r.region_name] for r in labelled])

@@ -22,7 +22,8 @@ from MarrowAssessLib.follow_up.since import changes_since, earlier_visit
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.report.data import as_dict
-from MarrowAssessLib.scene import live_results
+from MarrowAssessLib.scene import charts, live_results
+from MarrowAssessLib.scene.assessment import plain_rows
 from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
 from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.placing import Placing, new_segmentation
@@ -192,7 +193,7 @@ class Session:
         if shown is None:
             return []
         assessment = self.assessment_of(segmentation)
-        plain = live_results.plain_rows(assessment) if assessment else []
+        plain = plain_rows(assessment) if assessment else []
         return result_rows(shown.table) + plain
 
     def shown_on(self, assessment: Assessment) -> slicer.vtkMRMLSegmentationNode | None:
@@ -277,7 +278,7 @@ class Session:
         if assessment is None:
             raise ValueError("There is nothing to add yet; measure the regions first.")
         added = add_assessment(as_dict(assessment, ()))
-        live_results.outdate_charts()
+        charts.outdate_charts()
         return added_text(*added)
 
     # Drawing

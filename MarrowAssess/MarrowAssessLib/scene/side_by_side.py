@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import slicer
 
-from MarrowAssessLib.scene.live_results import overlay_displays, show_segmentation
 from MarrowAssessLib.scene.overlay import look_at_results
+from MarrowAssessLib.scene.visibility import overlay_displays, show_segmentation
 
 LABELS = ("earlier", "now")  # of the two 3D views, in place of their numbers
 

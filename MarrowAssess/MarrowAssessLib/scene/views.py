@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import slicer
 from PDFFMapperLib.maps.progress import Progress
 
-from MarrowAssessLib.scene.assessment import CURVE_ATTRIBUTE
+from MarrowAssessLib.scene.charts import CURVE_ATTRIBUTE
 from MarrowAssessLib.scene.overlay import SURFACE, look_at_results
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.spectrum_chart import SPECTRUM_ATTRIBUTE
