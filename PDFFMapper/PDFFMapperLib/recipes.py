@@ -1,8 +1,12 @@
-"""All families of recipes. A new family is a row here and a room of its own."""
+"""All families of recipes, and recipes that stand alone. A new one is a row here and a room."""
 
-from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.diffusion.recipe import DIFFUSION, STATIONS
 from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY
-from PDFFMapperLib.ute.recipe import UTE
+from PDFFMapperLib.spectroscopy.recipe import MRS
+from PDFFMapperLib.ute.recipe import BONE, UTE
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 
 FAMILIES = (WATER_FAT, DIFFUSION, DUAL_ENERGY, UTE)
+
+# What gives numbers, or one image of several grids, is no map of a tab: by what runs it.
+ALONE = {"spectrum": MRS, "stations": STATIONS, "assess --ute": BONE}

@@ -27,9 +27,9 @@ from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
 from MarrowAssessLib.scene import segments, views  # noqa: E402
 from MarrowAssessLib.scene.choices import console_command  # noqa: E402
-from MarrowAssessLib.scene.live_results import overlay_displays  # noqa: E402
 from MarrowAssessLib.scene.overlay import shows_3d  # noqa: E402
 from MarrowAssessLib.scene.placing import placing_options  # noqa: E402
+from MarrowAssessLib.scene.visibility import overlay_displays  # noqa: E402
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, times_ms  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from MarrowAssessLib.study.study import Study  # noqa: E402

@@ -13,6 +13,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.verdict import notes
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.prediction import score_file
 from MarrowAssessLib.prediction.cohort_table import _without_empty, cohort_table, read_table
@@ -41,7 +42,6 @@ from MarrowAssessLib.prediction.validation import (
 )
 from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.report.html import write_html
-from MarrowAssessLib.scene.live_results import notes
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 from MarrowAssessLib.texture.table import radiomics_rows

@@ -17,7 +17,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
-from PDFFMapperLib.commands import dect, ivim, pdff, ute
+from PDFFMapperLib.commands import dect, ivim, pdff, spectrum, stations, ute
 from PDFFMapperLib.commands.builder import add_arguments, run
 from PDFFMapperLib.diffusion.maps import Doubt as DiffusionDoubt
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
@@ -27,7 +27,7 @@ from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, Family, Input, Option, Recipe
 from PDFFMapperLib.maps.trust import where_trusted
-from PDFFMapperLib.recipes import FAMILIES
+from PDFFMapperLib.recipes import ALONE, FAMILIES
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt as WaterFatDoubt
 from phantoms.diffusion import marrow
@@ -41,18 +41,19 @@ GRID = np.diag([2.0, 2.0, 4.0, 1.0])
 # --- what the rows promise ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.id)
+@pytest.mark.parametrize("recipe", [*RECIPES, *ALONE.values()], ids=lambda recipe: recipe.id)
 def test_a_row_is_whole(recipe):
     assert callable(resolve_name(recipe.compute))
     assert [map_kind(kind).id for kind in recipe.kinds] == list(recipe.kinds)
-    assert "doubt" in recipe.kinds
+    assert "doubt" in recipe.kinds or recipe in ALONE.values()
+    assert recipe.kinds or recipe.numbers
     assert re.search(r"doi 10\.\d{4}", recipe.citation)
     optional = [one.optional for one in recipe.inputs]
     assert optional == sorted(optional)
     for option in recipe.options:
         assert option.help.endswith(".") and option.name
         assert option.type != NUMBER or option.unit, f"{option.name} has no unit"
-        assert option.type != CHOICE or option.default in dict(option.choices)
+        assert option.type != CHOICE or option.default in {None, *dict(option.choices)}
         assert not option.parameter or option.title
 
 
@@ -67,13 +68,26 @@ def test_the_command_has_every_option_with_a_flag(command, family):
         assert (recipe.flag or recipe.id) in help_text
 
 
+def test_what_stands_alone_has_its_options_where_it_is_run():
+    from MarrowAssessLib.commands import assess
+
+    run_by = {"spectrum": spectrum, "stations": stations, "assess --ute": assess}
+    assert list(run_by) == list(ALONE)
+    for command, parts in run_by.items():
+        parser = argparse.ArgumentParser()
+        parts.add_arguments(parser)
+        prefix = "--ute-" if "--ute" in command else "--"
+        for option in ALONE[command].options:
+            assert not option.flag or option.flag.replace("--", prefix) in parser.format_help()
+
+
 def test_the_readme_tells_every_method():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert method_table() in text, f"put this into README.md:\n{method_table()}"
 
 
 def method_table():
-    rows = ["| Command | Method | Maps | Source |", "|---|---|---|---|"]
+    rows = ["| Command | Method | Maps, numbers | Source |", "|---|---|---|---|"]
     for family in FAMILIES:
         for recipe in family.recipes:
             how = recipe.flag or f"--method {recipe.id}"
@@ -81,6 +95,9 @@ def method_table():
             rows.append(
                 f"| `{family.command} {how}` | {recipe.title} | {kinds} | {recipe.citation} |"
             )
+    for command, recipe in ALONE.items():
+        kinds = ", ".join([map_kind(kind).name for kind in recipe.kinds] + list(recipe.numbers))
+        rows.append(f"| `{command}` | {recipe.title} | {kinds} | {recipe.citation} |")
     return "\n".join(rows)
 
 

@@ -11,13 +11,14 @@ import pytest
 from MarrowAssessLib.commands import main as cli
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy import triglyceride
-from PDFFMapperLib.spectroscopy.analysis import FREE, Options, analyze, quantities
+from PDFFMapperLib.spectroscopy.analysis import FREE, quantities
 from PDFFMapperLib.spectroscopy.combine import combined
 from PDFFMapperLib.spectroscopy.fit import fit
 from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.quality import voigt_fwhm_hz
+from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM, j_factors, protons
@@ -48,7 +49,7 @@ def made(truth=TRUTH, te=(30.0,), snr=400.0, seed=0, sequence=PRESS, **how):
 @pytest.fixture(scope="module")
 def five():
     """An analysis of five echo times."""
-    return analyze(spectra_of(made(te=TE, snr=800.0)))
+    return MRS.measure(spectra_of(made(te=TE, snr=800.0)))
 
 
 # --- chemistry ----------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def test_t1_is_fitted_to_several_mixing_times():
         noise = rng.normal(0, 1 / 800, (2, len(water)))
         one = replace(ideal, fids=(signal * best.model.scale + noise[0] + 1j * noise[1])[None])
         spectra += spectra_of(replace(one, sequence=STEAM), tm_ms=tm)
-    found = analyze(spectra)
+    found = MRS.measure(spectra)
     for key, true in (("t1_water", 1100.0), ("t1_fat", 350.0)):
         assert abs(found.get(key).value - true) < 4 * found.get(key).sd, key
     assert abs(found.get("ndb").value - truth.ndb) < 4 * found.get("ndb").sd
@@ -248,7 +249,7 @@ def test_the_picture_is_drawn_for_each_echo_time(five):
 
 def test_profile_interval_ends_where_the_likelihood_says():
     series = made(Truth(ndb=2.5, nmidb=0.1), snr=300.0, seed=3)
-    found = analyze(spectra_of(series))
+    found = MRS.measure(spectra_of(series))
     low, high = found.get("nmidb").ci95
     assert low == 0 or found.get("nmidb").value > 0.2  # it stops at what is possible
     assert high > found.get("nmidb").value
@@ -261,7 +262,7 @@ def test_width_of_voigt_lines():
 
 def test_what_the_j_factors_rest_on_is_said():
     told = {
-        sequence: " ".join(analyze(spectra_of(made(sequence=sequence))).notes)
+        sequence: " ".join(MRS.measure(spectra_of(made(sequence=sequence))).notes)
         for sequence in (PRESS, STEAM)
     }
     assert "Hz of glycerol are not confirmed by a source" in told[PRESS]
@@ -271,8 +272,8 @@ def test_what_the_j_factors_rest_on_is_said():
 
 def test_j_coupling_would_hide_double_bonds():
     series = made(snr=2000.0)
-    corrected = analyze(spectra_of(series)).get("ndb").value
-    plain = analyze(spectra_of(series), Options(sequence=NONE))
+    corrected = MRS.measure(spectra_of(series)).get("ndb").value
+    plain = MRS.measure(spectra_of(series), sequence=NONE)
     assert corrected == pytest.approx(2.9, abs=0.1)
     assert plain.get("ndb").value < 2.5
     assert any("Not corrected for J coupling" in one for one in plain.cautions)
@@ -281,14 +282,15 @@ def test_j_coupling_would_hide_double_bonds():
 def test_t1_is_corrected_where_stated():
     series = made(Truth(t2_water_ms=1e9, t2_fat_ms=1e9), snr=2000.0)
     spectra = spectra_of(series)
-    times = Options(t2_water_ms=1e9, t2_fat_ms=1e9, t1_water_ms=2000.0, t1_fat_ms=400.0)
-    plain = analyze(spectra, replace(times, t1_water_ms=None, t1_fat_ms=None)).get("pdff").value
-    found = analyze([replace(one, tr_ms=2000.0) for one in spectra], times).get("pdff").value
+    times = {"t2_water_ms": 1e9, "t2_fat_ms": 1e9}
+    plain = MRS.measure(spectra, **times).get("pdff").value
+    times |= {"t1_water_ms": 2000.0, "t1_fat_ms": 400.0}
+    found = MRS.measure([replace(one, tr_ms=2000.0) for one in spectra], **times).get("pdff").value
     water, fat = 60 / (1 - np.exp(-1)), 40 / (1 - np.exp(-5))
     assert plain == pytest.approx(40, abs=0.3)
     assert found == pytest.approx(100 * fat / (fat + water), abs=0.3)
     with pytest.raises(ValueError, match="the repetition time is not known"):
-        analyze([replace(one, tr_ms=None) for one in spectra], times)
+        MRS.measure([replace(one, tr_ms=None) for one in spectra], **times)
 
 
 def test_t1_is_fitted_to_several_repetition_times():
@@ -303,7 +305,7 @@ def test_t1_is_fitted_to_several_repetition_times():
         noise = rng.normal(0, 1 / 800, (2, len(water)))
         one.fids[0] = saturated * model.scale + noise[0] + 1j * noise[1]
         spectra += [replace(x, tr_ms=tr) for x in spectra_of(one)]
-    found = analyze(spectra)
+    found = MRS.measure(spectra)
     for key, true in (("t1_water", 1100.0), ("t1_fat", 350.0)):
         assert abs(found.get(key).value - true) < 5 * found.get(key).sd, key
 
@@ -317,8 +319,8 @@ def test_a_baseline_is_left_free_and_its_cost_told():
     (spectrum,) = spectra_of(
         unforeseen("baseline", truth, [30.0], 1000.0, np.random.default_rng(1))
     )
-    plain = analyze([spectrum]).get("signal_fat_fraction")
-    found = analyze([spectrum], Options(baseline=True))
+    plain = MRS.measure([spectrum]).get("signal_fat_fraction")
+    found = MRS.measure([spectrum], baseline=True)
     better = found.get("signal_fat_fraction")
     assert plain.ci95[0] > 30.0 + 0.5
     assert better.ci95[0] < 30.0 < better.ci95[1] and better.sd > plain.sd
@@ -336,7 +338,7 @@ def test_a_baseline_takes_what_is_over_and_nothing_else():
     assert np.linalg.norm(model.in_window(early)) < 0.1
     assert np.linalg.norm(model.in_window(late)) > 0.7  # over half of all bins are in the window
     assert model.freedom == 2 * model.baseline.shape[1] > 0
-    clean = analyze(spectra_of(made(points=512)), Options(baseline=True))
+    clean = MRS.measure(spectra_of(made(points=512)), baseline=True)
     low, high = clean.get("signal_fat_fraction").ci95
     water, fat = 60 * np.exp(-30 / 21), 40 * np.exp(-30 / 70)
     assert low < 100 * fat / (fat + water) < high
@@ -347,14 +349,14 @@ def test_lines_of_a_poor_shim_share_the_shape_of_the_lipids():
     (spectrum,) = spectra_of(
         unforeseen("asymmetric", truth, [30.0], 1000.0, np.random.default_rng(2))
     )
-    plain, found = analyze([spectrum]), analyze([spectrum], Options(line_shape=True))
+    plain, found = MRS.measure([spectrum]), MRS.measure([spectrum], line_shape=True)
     assert plain.fitted.ratio > 1.5
     again = fit(found.fitted.model.series, found.fitted.model.choice, found.fitted.theta)
     assert again.ratio < 0.75 * plain.fitted.ratio
     assert found.fitted.ratio == plain.fitted.ratio  # intervals stay wide
     assert found.get("signal_fat_fraction").value == pytest.approx(50.0, abs=0.6)
     assert any("deconvolved from the lipids" in one for one in found.notes)
-    ideal = analyze(spectra_of(made(points=512)), Options(line_shape=True))
+    ideal = MRS.measure(spectra_of(made(points=512)), line_shape=True)
     assert "The data ask for no line shape beside Voigt's." in ideal.notes
 
 
@@ -388,14 +390,14 @@ def test_the_axis_is_found_whatever_its_sense_and_shift(sense, shift_ppm):
     t = np.arange(512) * series.dwell_s
     fid = series.fids[0] * np.exp(2j * np.pi * shift_ppm * series.frequency_mhz * t)
     (one,) = spectra_of(series, sense=None)
-    found = analyze([replace(one, fids=(fid if sense > 0 else fid.conj())[None, None])])
+    found = MRS.measure([replace(one, fids=(fid if sense > 0 else fid.conj())[None, None])])
     assert found.get("signal_fat_fraction").value == pytest.approx(64.4, abs=1.0)
     assert any("found from the data" in note for note in found.notes)
 
 
 def test_a_turned_axis_is_said():
     (one,) = spectra_of(made(), sense=-1)
-    assert any("it was turned" in note for note in analyze([one]).notes)
+    assert any("it was turned" in note for note in MRS.measure([one]).notes)
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -441,55 +443,55 @@ REFUSED = {
 def test_what_cannot_be_fitted_is_refused_in_one_sentence(sentence):
     (one,) = spectra_of(made(points=512))
     with pytest.raises(ValueError, match=sentence):
-        analyze(REFUSED[sentence](one))
+        MRS.measure(REFUSED[sentence](one))
 
 
 def test_an_unknown_axis_is_refused():
     water = Truth(pdff_percent=0.0)
     with pytest.raises(ValueError, match="cannot be told whether fat lies above or below"):
-        analyze(spectra_of(made(water, points=512), sense=None))
+        MRS.measure(spectra_of(made(water, points=512), sense=None))
     series = made(Truth(pdff_percent=60.0), points=512)
     t = np.arange(512) * series.dwell_s
     far = replace(series, fids=series.fids * np.exp(-2j * np.pi * 2.2 * 123.2 * t))
     with pytest.raises(ValueError, match=r"methylene lies 2.2 ppm from where it should be"):
-        analyze(spectra_of(far))
-    assert analyze(spectra_of(far), Options(center_ppm=6.85)).get("ndb")
+        MRS.measure(spectra_of(far))
+    assert MRS.measure(spectra_of(far), center_ppm=6.85).get("ndb")
     with pytest.raises(ValueError, match="fat and water lie otherwise"):
-        analyze(spectra_of(series), Options(sense=-1))
+        MRS.measure(spectra_of(series), sense=-1)
 
 
 def test_echo_times_of_another_gain_are_refused():
     series = made(te=TE, snr=800.0, points=512)
     series.fids[2] *= 1.2
     with pytest.raises(ValueError, match="scaled differently"):
-        analyze(spectra_of(series))
+        MRS.measure(spectra_of(series))
 
 
 def test_one_echo_time_without_t2_gives_no_pdff():
     spectra = spectra_of(made(points=512))
-    found = analyze(spectra)
+    found = MRS.measure(spectra)
     assert found.get("pdff") is None
     assert "no T2 stated" in found.refused["pdff"]
     signal = found.get("signal_fat_fraction").value
     water, fat = 60 * np.exp(-30 / 21), 40 * np.exp(-30 / 70)
     assert signal == pytest.approx(100 * fat / (fat + water), abs=0.7)
-    stated = analyze(spectra, Options(t2_water_ms=21.0, t2_fat_ms=70.0))
+    stated = MRS.measure(spectra, t2_water_ms=21.0, t2_fat_ms=70.0)
     assert stated.get("pdff").value == pytest.approx(40, abs=0.8)
     assert stated.get("signal_fat_fraction") is None
 
 
 def test_missing_peaks_give_an_upper_limit():
-    water = analyze(spectra_of(made(Truth(pdff_percent=0.0), te=TE, points=512)))
+    water = MRS.measure(spectra_of(made(Truth(pdff_percent=0.0), te=TE, points=512)))
     assert water.get("pdff") is None
     assert "no peak of fat above 3 SD; it is at most" in water.refused["pdff"]
-    fat = analyze(spectra_of(made(Truth(pdff_percent=100.0), te=TE, points=512)))
+    fat = MRS.measure(spectra_of(made(Truth(pdff_percent=100.0), te=TE, points=512)))
     assert fat.get("pdff") is None
     assert "no peak of water above 3 SD" in fat.refused["pdff"]
     assert fat.get("ndb")
 
 
 def test_suppressed_water_gives_no_fraction():
-    found = analyze(spectra_of(made(te=TE, points=512), suppressed=True))
+    found = MRS.measure(spectra_of(made(te=TE, points=512), suppressed=True))
     assert found.refused["pdff"] == "water was suppressed"
     assert found.get("ndb")
 
@@ -497,13 +499,13 @@ def test_suppressed_water_gives_no_fraction():
 @pytest.mark.parametrize(("width", "fraction"), [(90.0, True), (135.0, False)])
 def test_wide_lines_give_no_composition_and_the_widest_no_fraction(width, fraction):
     truth = Truth(fwhm_water_hz=width, fwhm_fat_hz=width)
-    found = analyze(spectra_of(made(truth, te=TE, points=512)))
+    found = MRS.measure(spectra_of(made(truth, te=TE, points=512)))
     assert "are too wide" in found.refused["ndb"]
     assert ("pdff" not in found.refused) == fraction
 
 
 def test_a_composition_that_the_prior_tells_is_not_determined():
-    found = analyze(spectra_of(made(snr=15.0, points=512)))
+    found = MRS.measure(spectra_of(made(snr=15.0, points=512)))
     assert found.refused["ndb"] == "the data do not determine the composition of fat"
     assert any("the composition is not determined" in one for one in found.cautions)
     assert found.get("signal_fat_fraction")
@@ -511,30 +513,30 @@ def test_a_composition_that_the_prior_tells_is_not_determined():
 
 def test_an_olefinic_peak_that_does_not_stand_apart_gives_no_free_index(five):
     truth = Truth(fwhm_water_hz=70.0, fwhm_fat_hz=60.0)
-    found = analyze(spectra_of(made(truth, points=512)))
+    found = MRS.measure(spectra_of(made(truth, points=512)))
     assert found.quality.separability < 0.05
     assert found.get("unsaturation", FREE) is None
     assert "does not stand apart from water" in found.refused["unsaturation (free)"]
     narrow = made(Truth(fwhm_water_hz=18.0, fwhm_fat_hz=15.0), te=(15.0,))
-    assert analyze(spectra_of(narrow)).get("unsaturation", FREE)
+    assert MRS.measure(spectra_of(narrow)).get("unsaturation", FREE)
 
 
 def test_boxes_that_lie_apart_are_said_or_refused():
     spectra = spectra_of(made(te=TE, points=512))
     apart = 3.35 * 123.2
-    found = analyze(spectra, Options(bandwidths_hz=(3000.0,) * 3))
+    found = MRS.measure(spectra, bandwidths_hz=(3000.0,) * 3)
     assert found.displacement.overlap == pytest.approx((1 - apart / 3000) ** 3)
     assert any("from boxes that share 64 % of their volume" in one for one in found.cautions)
-    refused = analyze(spectra, Options(bandwidths_hz=(900.0,) * 3))
+    refused = MRS.measure(spectra, bandwidths_hz=(900.0,) * 3)
     assert "share 16 % of their volume" in refused.refused["pdff"]
 
 
 def test_a_residual_that_is_no_noise_widens_the_intervals():
     series = made(te=TE, snr=800.0, points=512)
-    clean = analyze(spectra_of(series))
+    clean = MRS.measure(spectra_of(series))
     t = np.arange(512) * series.dwell_s
     series.fids += 0.02 * np.exp(-t * 30 + 2j * np.pi * t * 100)
-    found = analyze(spectra_of(series))
+    found = MRS.measure(spectra_of(series))
     assert found.fitted.ratio > 1.5
     assert any("times the noise" in one and "were widened" in one for one in found.cautions)
     assert found.get("pdff").sd > 1.4 * clean.get("pdff").sd
@@ -542,15 +544,29 @@ def test_a_residual_that_is_no_noise_widens_the_intervals():
 
 def test_composition_at_its_end_is_said():
     series = made(Truth(ndb=3.0, nmidb=2.0), te=(15.0,), snr=800.0, points=512)
-    forced = analyze(spectra_of(series))
+    forced = MRS.measure(spectra_of(series))
     assert any("nmidb lies at the end of what is possible" in one for one in forced.cautions)
-    three = analyze(spectra_of(series), Options(three_double_bonds=True))
+    three = MRS.measure(spectra_of(series), three_double_bonds=True)
     assert three.get("nmidb").value == pytest.approx(2.0, abs=0.2)
 
 
 def test_short_repetition_is_a_caution():
     (one,) = spectra_of(made(points=512))
-    assert any("Not corrected for T1" in c for c in analyze([replace(one, tr_ms=1500)]).cautions)
+    assert any(
+        "Not corrected for T1" in c for c in MRS.measure([replace(one, tr_ms=1500)]).cautions
+    )
+
+
+def test_an_answer_says_how_it_was_made_and_settings_are_checked():
+    spectra = spectra_of(made(points=512))
+    found = MRS.measure(spectra, t2_water_ms=30.0, t2_fat_ms=60.0)
+    assert found.provenance["method"] == "spectrum" and found.provenance["inputs"] == ["te30"]
+    assert found.provenance["settings"]["t2_water_ms"] == 30.0
+    assert {one.key for one in found.values} <= set(MRS.numbers)
+    with pytest.raises(ValueError, match="bandwidths_hz takes 3 numbers; 2 were given"):
+        MRS.measure(spectra, bandwidths_hz=[900.0, 900.0])
+    with pytest.raises(ValueError, match="sense is one of 1, -1, not 0"):
+        MRS.measure(spectra, sense=0)
 
 
 # --- command ------------------------------------------------------------------------------------
@@ -573,7 +589,7 @@ def test_command_writes_numbers_peaks_picture_and_record(tmp_path, capsys):
     assert "olefinic" in (tmp_path / "out" / "spectrum_peaks.csv").read_text()
     again = ["spectrum", str(path), "--t2-water", "-3", "--out", str(tmp_path / "none")]
     assert cli.main(again) == 2
-    assert "a time above 0 ms is expected" in capsys.readouterr().err
+    assert "T2 of water lies between 0.001 and 1e+12 ms; -3 was given" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
@@ -588,12 +604,12 @@ def test_a_voxel_that_leaves_bone_is_told():
     grid = np.eye(4)
     grid[:3, 3] = -20.0
     bone = Volume(mask, grid, "bone", {})
-    found = analyze(spectra, Options(bone=bone))
+    found = MRS.measure(spectra, bone=bone)
     assert any("35 % of the voxel lies outside the bone" in one for one in found.cautions)
-    inside = analyze(spectra, Options(bone=bone.with_array(np.ones_like(mask))))
+    inside = MRS.measure(spectra, Options(bone=bone.with_array(np.ones_like(mask))))
     assert not any("outside the bone" in one for one in inside.cautions)
     (lost,) = spectra_of(made(points=512))
-    unknown = analyze([lost], Options(bone=bone))
+    unknown = MRS.measure([lost], bone=bone)
     assert any("do not tell where the voxel lies" in one for one in unknown.cautions)
 
 

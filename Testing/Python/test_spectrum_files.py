@@ -11,9 +11,9 @@ from MarrowAssessLib.report.html import _spectra
 from MarrowAssessLib.sample.phantom import SPECTRUM
 from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.study.study import Study
-from PDFFMapperLib.spectroscopy.analysis import analyze
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
+from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.text_files import vax_floats
 from PDFFMapperLib.spectroscopy.triglyceride import PRESS
@@ -54,7 +54,7 @@ def test_one_acquisition_is_one_spectrum_in_every_format(name, tmp_path):
     assert one.dwell_s == pytest.approx(5e-4)
     assert one.frequency_mhz == pytest.approx(123.2)
     assert (one.te_ms, one.tr_ms) == pytest.approx((30.0, 3000.0))
-    series = analyze([one]).fitted.model.series
+    series = MRS.measure([one]).fitted.model.series
     assert series.sequence == PRESS
     assert np.abs(series.fids[0] - FID).max() < 1e-6  # found from the data where no one says it
 
@@ -137,7 +137,7 @@ def test_what_is_no_single_spectrum_is_refused(tmp_path):
         read_spectra([tmp_path / "lone.SDAT"])
     write.write_dicom(tmp_path / "x.dcm", FID, nucleus="31P")
     with pytest.raises(ValueError, match="a spectrum of 31P; one of 1H"):
-        analyze(read_spectra([tmp_path / "x.dcm"]))
+        MRS.measure(read_spectra([tmp_path / "x.dcm"]))
     with pytest.raises(FileNotFoundError):
         read_spectra([tmp_path / "missing.rda"])
 

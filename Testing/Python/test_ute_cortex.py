@@ -11,10 +11,9 @@ from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, Tibia
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.ute.bone import measure_bone
 from PDFFMapperLib.ute.cortex import find_cortex
 from PDFFMapperLib.ute.echoes import ute_series
-from PDFFMapperLib.ute.recipe import UTE
+from PDFFMapperLib.ute.recipe import BONE, UTE
 from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
@@ -28,7 +27,7 @@ def volumes():
 
 @pytest.fixture(scope="module")
 def bone(volumes):
-    return measure_bone(volumes, SETTINGS)
+    return BONE.measure(volumes, same_gain=True)
 
 
 # --- ring -----------------------------------------------------------------------------------------
@@ -50,7 +49,7 @@ def test_places_around_a_circle_have_its_angle_distance_and_bend():
 def test_thickness_has_no_bias_where_a_half_maximum_has(thickness, fat_psf):
     """Bias below 0.05 voxel, errors as the fit says them; SNR 20 and shading of 40 %."""
     truth = Tibia(thickness=thickness, radius=18, snr=20, fat_psf=fat_psf)
-    found = find_cortex(ute_series(truth.volumes(8, (0.032, 2.2)), SETTINGS))
+    found = find_cortex(ute_series(truth.volumes(8, (0.032, 2.2)), same_gain=True))
     each = np.array([one.mean_thickness() for one in found.rings.values()])
     off = (each[:, 0] - truth.thickness_mm) / SPACING_MM[0]  # voxels
     error = each[:, 1].mean() / SPACING_MM[0]
@@ -109,10 +108,10 @@ def test_a_bone_is_measured_without_a_click(bone):
 def test_partial_volume_raises_pi_and_the_fitted_level_does_not(bone, volumes):
     """Voxels of 95 % cortex hold marrow that is ten times as bright in the late echo."""
     almost = volumes[0].with_array((bone.cortex.share >= 0.95).astype(np.uint8))
-    drawn = measure_bone(volumes, SETTINGS, almost)
+    drawn = BONE.measure(volumes, same_gain=True, mask=almost)
     assert drawn.values["PI"].value > Tibia().porosity_index + 1
     assert "thickness" not in drawn.values and "bone as given" in drawn.how
-    thin = measure_bone(Tibia(thickness=3.0).volumes(2, (0.032, 2.2)), SETTINGS)
+    thin = BONE.measure(Tibia(thickness=3.0).volumes(2, (0.032, 2.2)), same_gain=True)
     assert thin.refused["PI"].startswith("no voxel is cortex alone; the PI of the fitted ring")
     fitted = thin.values["PI of the fitted ring"]
     assert fitted.lower - 1 < Tibia().porosity_index < fitted.upper + 1

@@ -11,6 +11,7 @@ from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.measures.whole_body import adc_half, propose, response
 from MarrowAssessLib.study.regions import Region, statistics
 from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.diffusion.recipe import STATIONS
 from PDFFMapperLib.diffusion.series import DiffusionSeries
 from PDFFMapperLib.diffusion.stations import adc_steps, join, station
 from PDFFMapperLib.images.volume import Volume
@@ -98,6 +99,16 @@ def test_stations_that_do_not_overlap_are_joined_without_comparing():
 def test_what_cannot_be_joined_is_refused(stations, words):
     with pytest.raises(ValueError, match=words):
         join(stations())
+
+
+def test_stations_are_told_apart_by_their_grids_and_b_values_are_one_for_each_image():
+    made = [taken(first, last) for first, last in ((0, 16), (14, 30))]
+    images = [volume for one in made for volume in (one.low, one.high)]
+    joined = STATIONS.measure(images, b_values=[50.0, 900.0, 50.0, 900.0])
+    assert np.array_equal(joined.adc.array, join(made).adc.array, equal_nan=True)
+    assert joined.provenance["settings"] == {"b_values": [50.0, 900.0, 50.0, 900.0], "lowest_b": 0}
+    with pytest.raises(ValueError, match="4 images were given with 3 b-values"):
+        STATIONS.measure(images, b_values=[50.0, 900.0, 50.0])
 
 
 def turned(one):

@@ -18,11 +18,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "MarrowAssess"), str(ROOT / "Testing")]
 
-from PDFFMapperLib.spectroscopy.analysis import analyze, quantities  # noqa: E402
+from PDFFMapperLib.spectroscopy.analysis import quantities  # noqa: E402
 from PDFFMapperLib.spectroscopy.files import read_spectra  # noqa: E402
 from PDFFMapperLib.spectroscopy.fit import Fitted, best_choice, fit, interval  # noqa: E402
 from PDFFMapperLib.spectroscopy.model import Choice  # noqa: E402
 from PDFFMapperLib.spectroscopy.poor_shim import with_baseline, with_line_shape  # noqa: E402
+from PDFFMapperLib.spectroscopy.recipe import MRS  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
 from PDFFMapperLib.spectroscopy.triglyceride import NONE, unsaturation_index  # noqa: E402
 from phantoms.spectra import KINDS, unforeseen  # noqa: E402
@@ -172,7 +173,7 @@ def _covered(found: Fitted, truth: Truth) -> list[bool]:
 def real(folder: Path) -> None:
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size > 5e4):
         try:
-            found = analyze(read_spectra([path]))
+            found = MRS.measure(read_spectra([path]))
         except (ValueError, OSError):
             continue
         told = ", ".join(

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PDFFMapperLib.dicom_out.source import add_options
+from PDFFMapperLib.ute.recipe import SAME_GAIN
 
 from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
 from MarrowAssessLib.commands.terminal import say, summary
+from MarrowAssessLib.sources.ute import IMAGES, flag_of
 
 if TYPE_CHECKING:
     from MarrowAssessLib.findings.result import Assessment
@@ -42,18 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ute", action="append", default=[], metavar="SITE=SERIES[,LABELS]",
         help="UTE echoes of a bone; its cortex is found by itself without labels",
     )  # fmt: skip
-    for flag, words in (("suppressed", "with long T2 suppressed"), ("mt", "with the MT pulse")):
+    for option in IMAGES:
         parser.add_argument(
-            f"--ute-{flag}", action="append", default=[], metavar="SITE=IMAGE",
-            help=f"its first echo {words}",
+            flag_of(option), action="append", default=[], metavar="SITE=IMAGE", dest=option.name,
+            help=option.help,
         )  # fmt: skip
     parser.add_argument(
         "--ute-result", action="append", default=[], metavar="SITE=FILE",
         help="ute_maps.json that ute --method mt or density left of a bone",
     )  # fmt: skip
-    parser.add_argument(
-        "--ute-same-gain", action="store_true", help="these have the gain of the series"
-    )
+    parser.add_argument(flag_of(SAME_GAIN), action="store_true", help=SAME_GAIN.help)
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
     parser.add_argument(
         "--field-strength", type=float, metavar="TESLA", help="where the files do not say it"
@@ -152,8 +152,9 @@ def run(args: argparse.Namespace) -> int:
 
         refuse_no_dicom(study)
     study.spectra = read_site_spectra(args.spectrum, study, args.keep_names)
+    beside = {option.name: getattr(args, option.name) for option in IMAGES}
     study.bones = read_site_ute(
-        args.ute, args.ute_suppressed, args.ute_mt, args.ute_same_gain, study, args.keep_names
+        args.ute, beside, study, args.keep_names, same_gain=args.ute_same_gain
     )
     read_ute_results(args.ute_result, study)
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")

@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
     """Draw the phantom, map it, find its spine, assess, and write the report; 0 on success."""
     from PDFFMapperLib.images.files import write_volume
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-    from PDFFMapperLib.spectroscopy.analysis import analyze
     from PDFFMapperLib.spectroscopy.files import read_spectra
     from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
+    from PDFFMapperLib.spectroscopy.recipe import MRS
     from PDFFMapperLib.spectroscopy.triglyceride import PRESS
 
     from MarrowAssessLib.catalogue.anatomy import Role
@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as temporary:  # read back as a scanner's export would be
         path = Path(temporary) / SPECTRUM_FILE
         write_nifti_mrs(path, *phantom.spectrum(SPECTRUM_SITE), PRESS)
-        study.spectra = {SPECTRUM_SITE: analyze(read_spectra([path]))}
+        study.spectra = {SPECTRUM_SITE: MRS.measure(read_spectra([path]))}
         _write_ute(tibia := Tibia().volumes(), path := Path(temporary) / UTE_FILE)
-        study.bones = read_site_ute([f"{SITE}={path}"], (), (), False, study)
+        study.bones = read_site_ute([f"{SITE}={path}"], {}, study)
     assessment = assess(study, Settings(texture=True))
     assessment.notes += [*joined.notes, lesions.told]
     assessment.notes.append(f"Spine found without a point, levels {column.ground}.")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.maps.progress import Progress, share
-from PDFFMapperLib.spectroscopy.analysis import Analysis, analyze
+from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.files import read_spectra
+from PDFFMapperLib.spectroscopy.recipe import MRS
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.study.study import Study
@@ -77,5 +78,5 @@ def _fitted(paths: Sequence[str], progress: Progress | None) -> Analysis:
     if key not in _fits:
         while len(_fits) >= MOST_KEPT:
             del _fits[next(iter(_fits))]
-        _fits[key] = analyze(spectra, progress=progress)
+        _fits[key] = MRS.measure(spectra, progress)
     return _fits[key]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.dicom.selection import read_source
@@ -12,57 +11,61 @@ from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.recipe import IMAGE, Option
 from PDFFMapperLib.ute.answer import Bone, RegionValue
-from PDFFMapperLib.ute.bone import measure_bone
-from PDFFMapperLib.ute.cortex import PSF_VOXELS
+from PDFFMapperLib.ute.recipe import BONE
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.study.study import Study
 
+IMAGES = tuple(one for one in BONE.options if one.type == IMAGE and one.flag)  # beside a series
+
+
+def flag_of(option: Option) -> str:
+    """What an option of the recipe is called beside those of other modalities."""
+    return f"--ute-{option.flag.removeprefix('--')}"
+
 
 def read_site_ute(
     series: Sequence[str],
-    suppressed: Sequence[str],
-    transferred: Sequence[str],
-    same_gain: bool,
+    images: Mapping[str, Sequence[str]],
     study: Study,
     keep_names: bool = False,
+    **settings: object,
 ) -> dict[str, Bone]:
     """Measure bones on UTE series; what was found on the way joins the study's notes.
 
     Args:
         series: such as "tibial diaphysis=ute.nii.gz"; with a label map "...=ute.nii.gz,bone.nrrd".
-        suppressed, transferred: one image of a site, beside its series' first echo.
-        same_gain: these have the gain of the series.
+        images: for each of `IMAGES` (by its name) one image of a site, beside the first echo.
         study: that the bones belong to.
         keep_names: whether notes may name files.
+        settings: further options of the recipe.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
     given = _by_site(series, "--ute", 2)
-    others = [
-        {site: _image(paths[0]) for site, paths in _by_site(images, flag, 1).items()}
-        for images, flag in ((suppressed, "--ute-suppressed"), (transferred, "--ute-mt"))
-    ]
-    for images, flag in zip(others, ("--ute-suppressed", "--ute-mt"), strict=True):
-        if alone := [site for site in images if site not in given]:
-            raise ValueError(f"{flag} {alone[0]}: give the UTE series of this site by --ute.")
+    others: dict[str, dict[str, object]] = {site: {} for site in given}
+    for option in IMAGES:
+        flag = flag_of(option)
+        for site, (path,) in _by_site(images.get(option.name, ()), flag, 1).items():
+            image = _image(path)
+            if site not in given:
+                raise ValueError(f"{flag} {site}: give the UTE series of this site by --ute.")
+            others[site][option.name] = image
     found = {}
     for site, paths in given.items():
         volumes, times, notes = read_echoes([Path(paths[0])])
-        settings = SimpleNamespace(
-            echo_times_s=times,
-            sigma=None,
-            same_gain=same_gain,
-            point=None,
-            psf=PSF_VOXELS,
-            register=True,  # notes tell what was moved
-        )
         bone = _image(paths[1]) if len(paths) > 1 else None
         try:
-            found[site] = measure_bone(
-                volumes, settings, bone, *(images.get(site) for images in others)
+            found[site] = BONE.measure(
+                volumes,
+                echo_times_s=times,
+                mask=bone,
+                register=True,  # notes tell what was moved
+                **others[site],
+                **settings,
             )
         except ValueError as error:
             raise ValueError(f"--ute {site}: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.maps.bids_maps import checked_source, write_bids_maps
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
-from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Family, Option, Recipe
+from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, SWITCH, Family, Option, Recipe
 from PDFFMapperLib.maps.trust import usable
 
 MOST_REGIONS = 1000
@@ -53,9 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
     titles = "; ".join(f"{r.id}: {r.title}" for r in family.recipes if not r.flag)
     titles = titles.replace("%", "%%")
     parser.add_argument("--method", choices=series, help=f"{titles}. (default: {family.default})")
-    for option in family.options:
-        if option.flag:
-            parser.add_argument(option.flag, dest=option.name, **_argument(option))
+    option_arguments(parser, family.options)
     for short in family.shorthands:
         parser.add_argument(
             short.flag, nargs=len(short.names), type=float, metavar=short.metavar, help=short.help
@@ -75,6 +73,19 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
         "that does",
     )  # fmt: skip
     add_options(parser, "the maps")
+
+
+def option_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
+    """The options of recipes that have a flag."""
+    for option in options:
+        if option.flag:
+            parser.add_argument(option.flag, dest=option.name, **_argument(option))
+
+
+def option_values(args: argparse.Namespace, options: Sequence[Option]) -> dict[str, object]:
+    """What was given of them."""
+    given = {one.name: getattr(args, one.name) for one in options if one.flag}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def run(args: argparse.Namespace, family: Family) -> int:
@@ -199,7 +210,10 @@ def _argument(option: Option) -> dict[str, object]:
     if option.type == SWITCH:
         return {**given, "action": "store_const", "const": True}
     if option.type == CHOICE:
-        return {**given, "metavar": "|".join(dict(option.choices))}
+        values = list(dict(option.choices))
+        return {**given, "type": type(values[0]), "metavar": "|".join(map(str, values))}
+    if option.type == NUMBERS:
+        return {**given, "nargs": option.count or "+", "type": float}
     types: dict[str, Callable] = {NUMBER: float, IMAGE: Path}
     if option.type in types:
         given["type"] = types[option.type]
@@ -250,13 +264,12 @@ def _settings(args, family: Family, recipe: Recipe, images) -> dict[str, object]
             if short.switch:
                 settings[short.switch] = True
     known = {option.name for option in recipe.options}
-    for option in family.options:
-        value = getattr(args, option.name, None) if option.flag else None
-        if value is None:
-            continue
-        if option.name not in known:
+    options = {option.name: option for option in family.options}
+    for name, value in option_values(args, family.options).items():
+        option = options[name]
+        if name not in known:
             raise ValueError(f"{option.flag} has no meaning for {recipe.choice}.")
-        settings[option.name] = on_grid(value, images[0]) if option.type == IMAGE else value
+        settings[name] = on_grid(value, images[0]) if option.type == IMAGE else value
     return settings
 
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from PDFFMapperLib.commands.builder import option_arguments, option_values
 from PDFFMapperLib.images.files import checked_name, read_volume
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.json_file import plain, write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import write_table
 from PDFFMapperLib.install.software import MAKER
-from PDFFMapperLib.spectroscopy.analysis import Analysis, Options, Value, analyze
+from PDFFMapperLib.spectroscopy.analysis import Analysis, Value
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.grid import fit_grid
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.quality import Peak
+from PDFFMapperLib.spectroscopy.recipe import MRS, SPECTRA
 from PDFFMapperLib.spectroscopy.rows import ROWS
-from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM
 
 SCHEMA = "marrowassess-spectrum-1"
 RECORD = "spectrum.json"
@@ -40,48 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `marrowassess spectrum`."""
     parser.add_argument(
         "spectra", nargs="+", type=Path,
-        help="one file for each echo time, or one with all: NIfTI-MRS, Siemens .rda or DICOM, "
-        "Philips SPAR/SDAT or DICOM, standard DICOM, jMRUI, LCModel .raw, or text; what a file "
-        "lacks may stand in a JSON file beside it",
+        help=f"{SPECTRA.help} One file may hold all; what a file lacks may stand in a JSON file "
+        "beside it.",
     )  # fmt: skip
     for flag, key, _, unit, words in _FACTS:
         parser.add_argument(
             flag, type=float, metavar=unit, dest=key, help=f"{words}, where files do not say it"
         )
-    parser.add_argument(
-        "--sequence", choices=(PRESS, STEAM, NONE), help="where files do not say it (J coupling)"
-    )
-    parser.add_argument(
-        "--sense", type=int, choices=(1, -1), help="1 if peaks of higher ppm turn faster"
-    )
-    parser.add_argument("--center", type=float, metavar="PPM", help="of the transmitter")
-    for tissue in ("water", "fat"):
-        parser.add_argument(
-            f"--t2-{tissue}", type=float, metavar="MS", help=f"T2 of {tissue}, for one echo time"
-        )
-        parser.add_argument(
-            f"--t1-{tissue}", type=float, metavar="MS", help=f"T1 of {tissue}, to correct for it"
-        )
-    parser.add_argument(
-        "--three-double-bonds", action="store_true", help="chains may have more than two"
-    )
-    parser.add_argument(
-        "--bandwidths", nargs=3, type=float, metavar="HZ",
-        help="of the slice-selective pulses, for the shift of fat against water",
-    )  # fmt: skip
-    parser.add_argument(
-        "--baseline",
-        action="store_true",
-        help="leave a smooth baseline free, as long as the data ask for",
-    )
-    parser.add_argument(
-        "--line-shape",
-        action="store_true",
-        help="for poor shims: all lines may share a shape taken from the lipids",
-    )
-    parser.add_argument(
-        "--bone", type=Path, metavar="MASK", help="says where the voxel leaves this bone"
-    )
+    option_arguments(parser, MRS.options)
     parser.add_argument(
         "--grid", action="store_true", help="fit each voxel of a NIfTI-MRS grid by itself"
     )
@@ -102,18 +68,19 @@ def run(args: argparse.Namespace) -> int:
     refuse_foreign(args.out, RECORD, (*FILES, GRID_FILE))
     facts = {key: getattr(args, key) for _, key, *_ in _FACTS if getattr(args, key) is not None}
     facts = {key: value * factor for _, key, factor, *_ in _FACTS if (value := facts.get(key))}
-    options = Options(
-        args.sequence, args.sense, args.center,
-        *(checked_time(args, f"{t}_{tissue}") for t in ("t2", "t1") for tissue in ("water", "fat")),
-        args.three_double_bonds, tuple(args.bandwidths) if args.bandwidths else None,
-        args.baseline, args.line_shape, read_volume(args.bone) if args.bone else None,
-    )  # fmt: skip
+    settings = option_values(args, MRS.options)
+    if args.bone:
+        settings["bone"] = read_volume(args.bone)
     if args.grid:
-        return _run_grid(args, facts, options)
-    found = analyze(read_spectra(args.spectra, facts), options)
+        return _run_grid(args, facts, settings)
+    found = MRS.measure(read_spectra(args.spectra, facts), **settings)
     if not args.keep_names:
         found.notes = [without_names(note, args.spectra) for note in found.notes]
-        found.sources = [f"spectrum {n}" for n in range(1, len(found.sources) + 1)]
+        if args.bone:
+            found.provenance["settings"]["bone"] = "a mask"
+        found.provenance["inputs"] = [
+            f"spectrum {n}" for n in range(1, 1 + len(found.provenance["inputs"]))
+        ]
     with output_set(args.out, RECORD) as folder:
         write(found, folder)
     print("\n".join(lines(found)))
@@ -121,11 +88,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_grid(args: argparse.Namespace, facts: dict[str, object], options: Options) -> int:
+def _run_grid(
+    args: argparse.Namespace, facts: dict[str, object], settings: dict[str, object]
+) -> int:
     """Fit each voxel and write one table and its record."""
     if len(args.spectra) > 1:
         raise ValueError(f"--grid takes one file; {len(args.spectra)} were given.")
-    voxels = fit_grid(checked_name(args.spectra[0]), facts, options)
+    voxels = fit_grid(checked_name(args.spectra[0]), facts, settings)
     columns = ["i", "j", "k", "r_mm", "a_mm", "s_mm", "quantity", "name", "unit", "value", "sd"]
     rows = []
     for one in voxels:
@@ -155,18 +124,6 @@ def _run_grid(args: argparse.Namespace, facts: dict[str, object], options: Optio
         print(one.reason)
     print(f"Wrote 2 files to {args.out}")
     return 0
-
-
-def checked_time(args: argparse.Namespace, name: str) -> float | None:
-    """A stated relaxation time.
-
-    Raises:
-        ValueError: it is not above 0.
-    """
-    value = getattr(args, name)
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise ValueError(f"--{name.replace('_', '-')} {value:g}: a time above 0 ms is expected.")
-    return value
 
 
 def lines(found: Analysis) -> list[str]:
@@ -210,8 +167,7 @@ def as_dict(found: Analysis) -> dict:
     series = found.fitted.model.series
     content = {
         "schema": SCHEMA,
-        "software": MAKER,
-        "inputs": found.sources,
+        **found.provenance,
         "sequence": series.sequence,
         "frequency_mhz": series.frequency_mhz,
         "echo_times_ms": series.te_ms.tolist(),

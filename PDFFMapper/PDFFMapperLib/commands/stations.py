@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from PDFFMapperLib.commands.builder import option_arguments, option_values
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
-from PDFFMapperLib.diffusion.recipe import DIFFUSION, LOWEST_B
-from PDFFMapperLib.diffusion.series import diffusion_series
-from PDFFMapperLib.diffusion.stations import adc_steps, join, station
+from PDFFMapperLib.diffusion.recipe import STATIONS
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-from PDFFMapperLib.install.software import MAKER
 
 RECORD = "stations.json"
 FILES = {"adc": "stations_ADC.nrrd", "low": "stations_low.nrrd", "high": "stations_high.nrrd"}
@@ -27,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "4D file with its .bval",
     )  # fmt: skip
     parser.add_argument("--b-values", metavar="LIST", help="s/mm^2 of each station, as 50,800")
-    parser.add_argument("--lowest-b", type=float, metavar="B", help=LOWEST_B.help)
+    option_arguments(parser, STATIONS.options)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for results")
 
 
@@ -39,20 +37,22 @@ def run(args: argparse.Namespace) -> int:
     """
     refuse_foreign(args.out, RECORD, FILES.values())
     typed = args.b_values and [float(one) for one in args.b_values.replace(",", " ").split()]
-    read, notes = [], []
+    images, b_values, notes = [], [], []
     for source in args.stations:
-        volumes, b_values, said = read_diffusion([source], typed)
-        chosen = DIFFUSION.recipe("adc").chosen({"b_values": b_values, "lowest_b": args.lowest_b})
-        series = diffusion_series(volumes, chosen)
-        notes += [*said, *series.notes]
-        read.append(station(series))
-    joined = join(read)
-    notes = list(dict.fromkeys([*joined.notes, *adc_steps(joined), *notes]))
+        volumes, stated, said = read_diffusion([source], typed)
+        images += volumes
+        b_values += stated or []
+        notes += said
+    settings = option_values(args, STATIONS.options)
+    joined = STATIONS.measure(images, b_values=b_values or None, **settings)
+    notes = list(dict.fromkeys([*joined.notes, *notes]))
     notes = [without_names(note, args.stations) for note in notes]
+    stations = len(joined.steps) + 1
     record = {
-        "software": MAKER,
-        "stations": len(read),
-        "b_values": read[0].b_values,
+        **joined.provenance,
+        "inputs": [f"station {n}" for n in range(1, stations + 1)],
+        "stations": stations,
+        "b_values": [one.attributes["DiffusionBValue"] for one in (joined.low, joined.high)],
         "steps": joined.steps,
         "notes": notes,
     }
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         for name, file in FILES.items():
             write_volume(getattr(joined, name), folder / file)
         write_json(folder / RECORD, record)
-    print(f"{len(read)} stations joined: {args.out / FILES['adc']}")
+    print(f"{stations} stations joined: {args.out / FILES['adc']}")
     for note in notes:
         print(f"  {note}")
     return 0

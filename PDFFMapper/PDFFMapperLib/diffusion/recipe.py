@@ -93,6 +93,7 @@ _IVIM = (
     "D", "Dstar", "f", "fDstar", "S0", "residual", "R2", "D_SD", "Dstar_SD", "f_SD", "fDstar_SD",
     "S0_SD", "doubt", "valid", "at_bound", "Dstar_identifiable", "model",
 )  # fmt: skip
+_LEAST_SQUARES = "Salvador 2005, doi 10.1002/hbm.20076"
 _LE_BIHAN = "Le Bihan 1988, doi 10.1148/radiology.168.2.3393671"
 
 DIFFUSION = Family(
@@ -126,7 +127,7 @@ DIFFUSION = Family(
             inputs=(IMAGES,),
             options=(LOWEST_B, *_COMMON, CHOOSE_MODEL),
             kinds=(*_ADC, "model"),
-            citation="Salvador 2005, doi 10.1002/hbm.20076",
+            citation=_LEAST_SQUARES,
             compute=f"{_MAPS}:adc_wls",
         ),
         Recipe(
@@ -183,3 +184,22 @@ DIFFUSION = Family(
         ),
     ),
 )  # fmt: skip
+
+# Their grids differ and one image comes of all, so it is no map among those of a series.
+STATIONS = Recipe(
+    id="stations",
+    choice="Whole body",
+    title="ADC of a whole body: least squares on the logarithm at each table position, joined "
+    "along the slices; signals brought to one gain, the ADC never rescaled",
+    inputs=(
+        IMAGES._replace(
+            name="stations",
+            title="Diffusion images of all stations",
+            help="All volumes of the diffusion series of each table position, in any order.",
+        ),
+    ),
+    options=(B_VALUES, LOWEST_B._replace(flag="--lowest-b")),
+    kinds=("ADC",),
+    citation=_LEAST_SQUARES,
+    compute="PDFFMapperLib.diffusion.stations:of_stations",
+)

@@ -7,13 +7,15 @@ rescaled. Where two stations overlap both are told, and the signal images are br
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 
-from PDFFMapperLib.diffusion.series import DiffusionSeries
+from PDFFMapperLib.diffusion.series import DiffusionSeries, diffusion_series
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, tell
 
 SAME_AXES, SAME_PLACE_MM = 0.999, 1.0
 BETWEEN_SLICES = 0.05  # of a slice: closer than this slices are taken as they lie
@@ -63,6 +65,7 @@ class Joined:
         adc, low, high: as those of a `Station`; the signals at the gain of the middle station.
         steps: between neighbors, from the lowest station up.
         notes: what was interpolated, steps, and what could not be compared.
+        provenance: how it was made, see Recipe.
     """
 
     adc: Volume
@@ -70,6 +73,45 @@ class Joined:
     high: Volume
     steps: list[Step]
     notes: list[str]
+    provenance: dict[str, object] = field(default_factory=dict)
+
+
+def of_stations(
+    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
+) -> Joined:
+    """The whole body from the images of all stations; those on one grid are of one station.
+
+    Args:
+        images: one volume per station, b-value and direction.
+        settings: the options of `recipe.STATIONS`, which calls this.
+        progress: called with the fraction done; returning False cancels.
+
+    Raises:
+        ValueError: as `diffusion_series`, `station` and `join`; b-values of another number.
+        InterruptedError: canceled.
+    """
+    b_values = settings.b_values
+    if b_values is not None and len(b_values) != len(images):
+        raise ValueError(
+            f"{len(images)} images were given with {len(b_values)} b-values; one for each is "
+            "expected."
+        )
+    members: list[list[int]] = []
+    for n, image in enumerate(images):
+        own = next((m for m in members if image.same_grid(images[m[0]])), None)
+        members.append([n]) if own is None else own.append(n)
+    unset = {"highest_b": None, "sigma": None, "background": None, "mask": None}
+    stations, notes = [], []
+    for n, own in enumerate(members):
+        tell(progress, n / len(members), "Fitting stations")
+        b_own = None if b_values is None else [b_values[m] for m in own]
+        chosen = SimpleNamespace(**{**vars(settings), **unset, "b_values": b_own})
+        series = diffusion_series([images[m] for m in own], chosen)
+        notes += series.notes
+        stations.append(station(series))
+    joined = join(stations)
+    joined.notes = list(dict.fromkeys([*joined.notes, *adc_steps(joined), *notes]))
+    return joined
 
 
 def station(series: DiffusionSeries) -> Station:

@@ -1,4 +1,4 @@
-"""Recipes: from images of one kind to maps, with everything that a user may choose or must know.
+"""Recipes: from images to maps or numbers, with everything that a user may choose or must know.
 
 A family's recipes are rows of its own `recipe` module. Command-line options, panel rows, console
 arguments, provenance and the table of methods follow from them. Rows are named tuples: Slicer loads
@@ -60,6 +60,7 @@ class Option(NamedTuple):
         help: one sentence.
         unit: as printed after a number.
         choices: value and what people read, of a CHOICE.
+        count: how many NUMBERS there must be, 0 for any number of them.
         low, high: limits of a NUMBER.
         flag: on the command line; "" keeps it off.
         title: of the panel's row.
@@ -76,7 +77,8 @@ class Option(NamedTuple):
     default: object
     help: str
     unit: str = ""
-    choices: tuple[tuple[str, str], ...] = ()
+    choices: tuple[tuple[str | int, str], ...] = ()
+    count: int = 0
     low: float = -math.inf
     high: float = math.inf
     flag: str = ""
@@ -97,9 +99,11 @@ class Option(NamedTuple):
         if value is None:
             return self.default
         if self.type == CHOICE and value not in dict(self.choices):
+            known = ", ".join(map(str, dict(self.choices)))
+            raise ValueError(f"{self.title or self.name} is one of {known}, not {value!r}.")
+        if self.type == NUMBERS and self.count not in (0, len(value)):
             raise ValueError(
-                f"{self.title or self.name} is one of {', '.join(dict(self.choices))}, not "
-                f"{value!r}."
+                f"{self.title or self.name} takes {self.count} numbers; {len(value)} were given."
             )
         if self.type == NUMBER and not self.low <= float(value) <= self.high:
             raise ValueError(
@@ -111,7 +115,7 @@ class Option(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """One way from images to maps.
+    """One way from images to maps, or to one answer of numbers.
 
     Attributes:
         id: of the method, in its family: on the command line and in provenance.
@@ -120,10 +124,12 @@ class Recipe(NamedTuple):
         inputs: images it needs, optional ones last.
         options: what may be chosen.
         kinds: ids of the maps it may make (see kinds.KINDS).
+        numbers: names of the numbers it may give in place of maps.
         citation: where the method was published.
         compute: "module:function", given images, settings and progress; returns maps, with NaN
-            where a value cannot be trusted and a map of reasons beside them. Imported when run,
-            because compiled code must not be loaded with the panel.
+            where a value cannot be trusted and a map of reasons beside them, or a dataclass with
+            `provenance`. Imported when run, because compiled code must not be loaded with the
+            panel.
         flag: on the command line, for recipes of single images.
     """
 
@@ -136,6 +142,7 @@ class Recipe(NamedTuple):
     citation: str
     compute: str
     flag: str = ""
+    numbers: tuple[str, ...] = ()
 
     def make(
         self, images: "Sequence[Volume]", progress: "Progress | None" = None, **settings: object
@@ -154,17 +161,44 @@ class Recipe(NamedTuple):
             ValueError: one sentence that says what is wrong with images or settings.
             InterruptedError: canceled.
         """
+        made, facts = self._computed(images, progress, settings)
+        return [replace(one, provenance={**one.provenance, **facts}) for one in made]
+
+    def measure(
+        self, inputs: Sequence[object], progress: "Progress | None" = None, **settings: object
+    ) -> object:
+        """Compute what is no set of maps on one grid; see `make`.
+
+        Args:
+            inputs: what a series holds: images, or spectra.
+            progress, settings: as of `make`.
+
+        Returns:
+            The recipe's answer, a dataclass that carries how it was made.
+
+        Raises:
+            ValueError, InterruptedError: as `make`.
+        """
+        found, facts = self._computed(inputs, progress, settings)
+        return replace(found, provenance={**found.provenance, **facts})
+
+    def _computed(
+        self,
+        images: Sequence[object],
+        progress: "Progress | None",
+        settings: Mapping[str, object],
+    ) -> tuple[object, dict[str, object]]:
+        """What `compute` gives, and how it was made."""
         self._check_images(images)
         chosen = self.chosen(settings)
         made = resolve_name(self.compute)(list(images), chosen, progress)
-        facts = {
+        return made, {
             "software": MAKER,
             "method": self.id,
             "citation": self.citation,
             "settings": {name: _recorded(value) for name, value in vars(chosen).items()},
             "inputs": [image.name for image in images],
         }
-        return [replace(one, provenance={**one.provenance, **facts}) for one in made]
 
     def chosen(self, settings: Mapping[str, object]) -> SimpleNamespace:
         """All options, as chosen or by default.

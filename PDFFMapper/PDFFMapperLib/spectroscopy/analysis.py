@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from PDFFMapperLib.spectroscopy.quality import (
     peak_table,
     share_inside,
 )
+from PDFFMapperLib.spectroscopy.recipe import HAMILTON
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import (
     METHYL,
@@ -56,7 +58,7 @@ GAIN_OFF, GAIN_SDS = 0.03, 6.0
 LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 
 METHOD = (
-    "Water and ten fat peaks of a triglyceride (Hamilton 2011, doi 10.1002/nbm.1622) were fitted "
+    f"Water and ten fat peaks of a triglyceride ({HAMILTON}) were fitted "
     "over -1 to 8 ppm, with Voigt lines, J modulation to first order, by maximum "
     "likelihood; intervals are of the profile likelihood."
 )
@@ -72,36 +74,6 @@ STEAM_FACTOR = (
     "evolution of J; state it (--tm)."
 )
 ZERO_QUANTUM = "Zero-quantum coherence of STEAM's mixing time was counted to first order."
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may state or choose.
-
-    Attributes:
-        sequence: PRESS, STEAM or none; None takes that of the files.
-        sense, center_ppm: of the frequency axis; None finds them.
-        t2_water_ms, t2_fat_ms: for one echo time; None leaves its fat fraction one of signals.
-        t1_water_ms, t1_fat_ms: to correct saturation at the repetition time.
-        three_double_bonds: whether chains may have three, so that nmidb may reach ndb.
-        bandwidths_hz: of the three slice-selective pulses, for the shift of fat against water.
-        baseline: whether a smooth baseline is left free, as long as the data ask for.
-        line_shape: whether all lines may share a shape of their own, if the data ask for it.
-        bone: a mask that the voxel should lie in; None does not look.
-    """
-
-    sequence: str | None = None
-    sense: int | None = None
-    center_ppm: float | None = None
-    t2_water_ms: float | None = None
-    t2_fat_ms: float | None = None
-    t1_water_ms: float | None = None
-    t1_fat_ms: float | None = None
-    three_double_bonds: bool = False
-    bandwidths_hz: tuple[float, float, float] | None = None
-    baseline: bool = False
-    line_shape: bool = False
-    bone: Volume | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +102,7 @@ class Analysis:
         displacement: of fat against water, where bandwidths were stated.
         cautions, notes: sentences to read with the numbers; how they came about.
         voxel_ras: 4x4 matrix from the unit cube to RAS mm, None where unknown.
-        sources: names of the files.
+        provenance: how it was made, see Recipe.
     """
 
     values: list[Value]
@@ -144,7 +116,7 @@ class Analysis:
     cautions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     voxel_ras: np.ndarray | None = None
-    sources: list[str] = field(default_factory=list)
+    provenance: dict[str, object] = field(default_factory=dict)
 
     def get(self, key: str, answer: str = CONSTRAINED) -> Value | None:
         """A number, None where it was refused."""
@@ -156,30 +128,31 @@ _COMPOSITION = ("ndb", "nmidb", "unsaturation", "olefinic_share", "fpufa", "fmuf
 
 def analyze(
     spectra: Sequence[Spectrum],
-    options: Options | None = None,
+    settings: SimpleNamespace,
     progress: Progress | None = None,
 ) -> Analysis:
     """Fit the spectra of one voxel.
 
     Args:
         spectra: one for each echo time.
-        options: see Options.
+        settings: the options of the recipe (`recipe.MRS`, which calls this).
         progress: called with the fraction done before each fit; returning False cancels.
 
     Raises:
         ValueError: one sentence that says what is wrong or missing.
         InterruptedError: canceled.
     """
-    options = options or Options()
-    ready = prepared(spectra, options.sequence, options.sense, options.center_ppm)
+    ready = prepared(spectra, settings.sequence, settings.sense, settings.center_ppm)
     series, cautions = ready.series, []
-    choice, with_t2 = _choice(series, options, cautions)
+    choice, with_t2 = _choice(series, settings, cautions)
     tell(progress, 0.0, "Fitting spectra")
-    best, of_lines = _with_lines(best_choice(series, choice, ("delay", "methylene_width")), options)
+    best, of_lines = _with_lines(
+        best_choice(series, choice, ("delay", "methylene_width")), settings
+    )
     tell(progress, 0.4, "Fitting spectra")
     _check_gains(best)
     quality = judged(best)
-    shift = displacement(series, options.bandwidths_hz, spectra[0].voxel_ras)
+    shift = displacement(series, settings.bandwidths_hz, spectra[0].voxel_ras)
     refused = _refusals(series, best, quality, ready.suppressed, with_t2, shift)
     free = fit(series, replace(best.model.choice, free=True))
     tell(progress, 0.6, "Fitting spectra")
@@ -199,7 +172,7 @@ def analyze(
     tell(progress, 0.8, "Fitting spectra")
     values = _values(best, free, prior, refused, quality)
     cautions += _cautions(best, series, shift)
-    cautions += _outside(spectra[0].voxel_ras, options.bone)
+    cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_best = quantities(best.model)
     notes = [METHOD, *_of_coupling(series), *of_lines, *ready.notes]
     return Analysis(
@@ -207,7 +180,6 @@ def analyze(
         _correlation(best, of_best["unsaturation"], of_best["fraction"]),
         determined, shift, cautions, notes,
         spectra[0].voxel_ras,
-        [one.name for one in spectra],
     )  # fmt: skip
 
 
@@ -302,10 +274,10 @@ def _free_unsaturation(at: dict[str, int]) -> Quantity:
     return quantity
 
 
-def _with_lines(best: Fitted, options: Options) -> tuple[Fitted, list[str]]:
+def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Fitted, list[str]]:
     """The fit with a line shape and a baseline, where they are allowed, and what came of it."""
     said = []
-    if options.line_shape:
+    if settings.line_shape:
         best = with_line_shape(best)
         said.append(
             "The data ask for no line shape beside Voigt's."
@@ -313,7 +285,7 @@ def _with_lines(best: Fitted, options: Options) -> tuple[Fitted, list[str]]:
             else "All lines share a shape that was deconvolved from the lipids; intervals are as "
             "wide as the residual without it asks."
         )
-    if options.baseline:
+    if settings.baseline:
         best = with_baseline(best)
         fraction = quantities(best.model)["fraction"]
         said.append(baseline_note(best, "the fat fraction", fraction, "points"))
@@ -327,26 +299,26 @@ def _of_coupling(series: Series) -> list[str]:
     return said.get(series.sequence, [])
 
 
-def _choice(series: Series, options: Options, cautions: list[str]) -> tuple[Choice, bool]:
+def _choice(series: Series, settings: SimpleNamespace, cautions: list[str]) -> tuple[Choice, bool]:
     """The model's choices, and whether the fat fraction is one of protons."""
     known = {}
     echo_times = np.unique(series.te_ms)
     t2 = len(echo_times) > 1 and np.ptp(echo_times) >= 10
     if not t2:
         for tissue in ("water", "fat"):
-            if (stated := getattr(options, f"t2_{tissue}_ms")) is not None:
+            if (stated := getattr(settings, f"t2_{tissue}_ms")) is not None:
                 known[f"{tissue}_r2"] = 1000 / stated
     for tissue in ("water", "fat"):
-        if (stated := getattr(options, f"t1_{tissue}_ms")) is not None:
+        if (stated := getattr(settings, f"t1_{tissue}_ms")) is not None:
             if not np.all(np.isfinite(series.tr_ms)):
                 raise ValueError(
                     "T1 was stated, but the repetition time is not known; state it (--tr, ms)."
                 )
             known[f"{tissue}_r1"] = 1000 / stated
     varied = (series.tr_ms, series.ti_ms, series.tm_ms)
-    settings = [len(np.unique(x[np.isfinite(x)])) for x in varied]
-    t1 = max(settings) > 2 and not any(name.endswith("_r1") for name in known)
-    most = 1.0 if options.three_double_bonds else 0.5
+    levels = [len(np.unique(x[np.isfinite(x)])) for x in varied]
+    t1 = max(levels) > 2 and not any(name.endswith("_r1") for name in known)
+    most = 1.0 if settings.three_double_bonds else 0.5
     with_t2 = t2 or {"water_r2", "fat_r2"} <= set(known)
     if not t1 and not any(name.endswith("_r1") for name in known):
         shortest = np.nanmin(series.tr_ms) if np.any(np.isfinite(series.tr_ms)) else np.nan

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.maps.progress import Progress, tell
-from PDFFMapperLib.spectroscopy.analysis import Analysis, Options, analyze
+from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_grid
+from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.spectrum import with_facts
 
 
@@ -30,7 +31,7 @@ class GridVoxel:
 def fit_grid(
     path: Path,
     facts: Mapping[str, object],
-    options: Options | None = None,
+    settings: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> list[GridVoxel]:
     """Fit every voxel of a NIfTI-MRS file.
@@ -55,7 +56,9 @@ def fit_grid(
         matrix = spectra[0].voxel_ras
         ras = (np.nan,) * 3 if matrix is None else tuple(float(x) for x in matrix[:3, 3])
         try:
-            found = analyze([with_facts(one, dict(facts), "options") for one in spectra], options)
+            found = MRS.measure(
+                [with_facts(one, dict(facts), "options") for one in spectra], **settings
+            )
         except ValueError as error:
             voxels.append(GridVoxel(index, ras, None, str(error)))
             continue

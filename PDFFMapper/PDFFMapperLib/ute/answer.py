@@ -45,6 +45,8 @@ class Bone:
         cautions: sentences to read with all of it.
         how: echo times and where the bone is from.
         cortex: a `cortex.Cortex`; None where the bone was given.
+        notes: what was done on reading and measuring.
+        provenance: how it was made, see Recipe.
     """
 
     values: dict[str, RegionValue]
@@ -53,3 +55,4 @@ class Bone:
     how: str
     cortex: object = None
     notes: list[str] = field(default_factory=list)
+    provenance: dict[str, object] = field(default_factory=dict)

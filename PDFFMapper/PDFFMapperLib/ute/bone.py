@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import Bone, RegionValue
 from PDFFMapperLib.ute.cortex import LAYERS, Cortex, find_cortex
@@ -34,29 +35,28 @@ NO_VOXEL = "no voxel is cortex alone; the PI of the fitted ring holds"
 def measure_bone(
     series: Sequence[Volume],
     settings: SimpleNamespace,
-    bone: Volume | None = None,
-    suppressed: Volume | None = None,
-    transferred: Volume | None = None,
+    progress: Progress | None = None,
 ) -> Bone:
     """Everything that a UTE series gives of one bone.
 
     Args:
         series: one volume per echo.
-        settings: `echo_times_s`, `sigma`, `same_gain`, `point`, `psf`; see the recipes.
-        bone: its voxels (above 0); the cortex is found by itself if None.
-        suppressed: the first echo's image with long T2 suppressed, for SR.
-        transferred: the same with MT, for MTR.
+        settings: the options of `recipe.BONE`, which calls this; the bone is where `mask` is above
+            0.
+        progress: called with the fraction done; returning False cancels.
 
     Raises:
         ValueError: as `ute_series` and `find_cortex`; grids differ.
+        InterruptedError: canceled.
     """
-    settings = SimpleNamespace(**{**vars(settings), "mask": bone})
+    tell(progress, 0.0, "Measuring bone")
+    bone = settings.mask
     data = ute_series(series, settings)
     first = series[int(np.argmin([abs(te - data.te_ms[0]) for te in _times(series, settings)]))]
     pairs = []
     for name, other, measure in (
-        ("SR", suppressed, suppression_ratio),
-        ("MTR", transferred, transfer_ratio),
+        ("SR", settings.suppressed, suppression_ratio),
+        ("MTR", settings.transferred, transfer_ratio),
     ):
         if other is not None:
             check_one_grid(other, data.grid)

@@ -15,9 +15,9 @@ from scipy.special import ndtr
 
 from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes, without_floor
+from PDFFMapperLib.ute.recipe import PSF
 from PDFFMapperLib.ute.ring import Ring, box_around, fit_ring, placed, polar_curve
 
-PSF_VOXELS = 0.85  # SD of a radial readout's blur
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
 # voxels with up to 5 % of it read a PI of 15 % where 11.5 % is true.
 MOST_OTHER = 0.001
@@ -77,7 +77,7 @@ def _mean(found: Sequence[tuple[float, float]], common: float) -> tuple[float, f
 def find_cortex(
     data: UteImages,
     point_ras: Sequence[float] | None = None,
-    psf_voxels: float = PSF_VOXELS,
+    psf_voxels: float = PSF.default,
 ) -> Cortex:
     """Find the cortex around the largest marrow cavity, or around that of a point.
 

@@ -350,3 +350,31 @@ UTE = Family(
         ),
     ),
 )
+
+BONE = Recipe(
+    id="bone",
+    choice="One bone",
+    title="All that a UTE series says of one bone: thickness, area and PI of its cortex, bound and "
+    "pore water, and SR and MTR where an image with suppression or MT pulse is given",
+    inputs=(ECHOES,),
+    options=(
+        ECHO_TIMES,
+        SIGMA._replace(flag=""),
+        COILS._replace(flag=""),
+        REGISTER._replace(flag=""),
+        POINT._replace(flag=""),
+        PSF._replace(flag=""),
+        MASK._replace(help="The bone; its cortex is found by itself if not given.", flag=""),
+        Option("suppressed", IMAGE, None, "Its first echo with long T2 suppressed.",
+               flag="--suppressed"),
+        Option("transferred", IMAGE, None, "Its first echo with the MT pulse.", flag="--mt"),
+        SAME_GAIN,
+    ),
+    kinds=(),
+    numbers=(
+        "thickness", "area", "PI", "PI of the fitted ring", "bound_fraction", "T2star_bound",
+        "T2star_pore", "SR", "MTR",
+    ),
+    citation="Jerban 2023, doi 10.3389/fendo.2023.1148345; Seifert 2015, doi 10.1002/nbm.3305",
+    compute="PDFFMapperLib.ute.bone:measure_bone",
+)  # fmt: skip
