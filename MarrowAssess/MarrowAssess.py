@@ -282,21 +282,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         markups=(),
         age=None,
         sex=None,
-        erosionMm=0.0,
-        n4=False,
-        resample=False,
-        pointRadiusMm=4.0,
         overlay=True,
-        progress=None,
-        texture=False,
-        fractures=False,
         allNames=False,
-        fieldStrengthT=None,
-        glucoseMmolL=None,
-        acceptShift=False,
         earlierVisit=None,
-        spectra=(),
         scores=(),
+        progress=None,
+        **more,
     ):
         """Measure regions, compare with the age reference, and show the results in the scene.
 
@@ -309,23 +300,16 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             markups: ROI boxes, closed curves and points named like that.
             age: in years (6 months is 0.5), None where not known.
             sex: "F" or "M", None where not known.
-            erosionMm: margin taken off every region in mm.
-            n4: correct coil shading first.
-            resample: interpolate images and segments that are on another grid.
-            pointRadiusMm: radius of the spheres that points become, in mm.
             overlay: color the regions by z-score.
-            progress: called with the fraction done; returning False cancels.
-            texture: measure the texture of marrow as well.
-            fractures: measure the heights of vertebral bodies as well, their loss and grade.
             allNames: name every level in the views, not only those that stand out.
-            fieldStrengthT: in T, for VBQ; None takes the headers'.
-            glucoseMmolL: of the blood when FDG was injected; None where not known.
-            acceptShift: measure PET although the body lies over 10 mm elsewhere on the CT.
             earlierVisit: assessment.json of an earlier visit, or its segmentation that was
                 measured before: regions are colored by what changed since, in repeatability
                 coefficients; see changesOf().
-            spectra: of marrow, each such as "L3=te20.rda,te30.rda".
             scores: files of scores of one's own training, to be given for the patient.
+            progress: called with the fraction done; returning False cancels.
+            more: the other attributes of MarrowAssessLib.study.inputs.StudyInputs and of
+                MarrowAssessLib.measures.book.Settings, named as erosionMm, n4, texture, fractures,
+                resample, pointRadiusMm, fieldStrengthT, spectra, glucoseMmolL, acceptShift.
 
         Returns:
             MarrowAssessLib.findings.assessment.Assessment, or None when canceled; the scene is
@@ -338,57 +322,32 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from MarrowAssessLib.catalogue.contrasts import parse_contrast
         from MarrowAssessLib.measures.book import Settings
         from MarrowAssessLib.prediction.score_file import read_score
+        from MarrowAssessLib.scene.choices import from_console
+        from MarrowAssessLib.study.inputs import StudyInputs
 
+        images = {parse_contrast(name): node for name, node in volumes.items()}
+        of_study, of_settings = from_console(more)
+        read = tuple(read_score(file) for file in scores)
         return self.session.assess(
-            {parse_contrast(name): node for name, node in volumes.items()},
-            segmentation,
-            markups,
-            age,
-            sex,
-            Settings(
-                erosionMm,
-                n4,
-                texture=texture,
-                fractures=fractures,
-                scores=tuple(read_score(file) for file in scores),
-                glucose_mmol_l=glucoseMmolL,
-                accept_shift=acceptShift,
-            ),
-            resample,
-            pointRadiusMm,
+            StudyInputs(images, segmentation, markups, age, sex, **of_study),
+            Settings(scores=read, **of_settings),
             overlay,
             allNames,
-            progress,
-            fieldStrengthT,
             earlierVisit,
-            spectra,
+            progress,
         )
 
     def assessParameters(self, parameters, progress=None):
         """Measure what the parameter node says; see assess()."""
         from MarrowAssessLib.scene import choices
 
-        assessment = self.assess(
-            choices.chosen_volumes(parameters),
-            parameters.segmentation,
-            choices.chosen_markups(parameters),
-            choices.age_years(parameters),
-            choices.sex(parameters),
-            parameters.erosionMm,
-            parameters.n4,
-            parameters.resample,
-            parameters.pointRadiusMm,
+        assessment = self.session.assess(
+            choices.study_inputs(parameters),
+            choices.settings(parameters, choices.chosen_scores(parameters)),
             parameters.showOverlay,
-            progress,
-            parameters.texture,
-            parameters.fractures,
             parameters.showNames,
-            choices.field_strength_t(parameters),
-            choices.glucose_mmol_l(parameters),
-            parameters.acceptShift,
             parameters.earlierRegions or parameters.earlierVisit,
-            choices.chosen_spectra(parameters),
-            choices.chosen_scores(parameters),
+            progress,
         )
         if assessment is not None and parameters.segmentation is None:
             parameters.segmentation = self.session.shown_on(assessment)

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from MarrowAssessLib.cohort.inventory import find_studies
 from MarrowAssessLib.commands.main import main
-from MarrowAssessLib.sources.study_file import study_arguments
+from MarrowAssessLib.sources.study_file import study_files
 from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.images.bids_derivative import describe
 from PDFFMapperLib.images.files import read_volume, write_volume
@@ -96,7 +96,7 @@ def test_maps_of_pdff_and_ivim_stand_in_one_data_set_that_is_read_again(data, tm
     write_volume(labels, root / "labels.nii.gz")
     volumes = {key: content["volumes"][key] for key in ("PDFF", "R2star", "T2star")}
     study = read_study(
-        **study_arguments(
+        study_files(
             {"volumes": volumes, "labels": "labels.nii.gz", "label_rules": ["1=marrow:L3"]},
             root,
             "sub-01",

@@ -440,9 +440,9 @@ def test_what_files_and_sources_state_is_checked(tmp_path):
     with pytest.raises(ValueError, match="Say what labels mean once: by rules, or as those of"):
         read_study(
             {Contrast.T1: tmp_path / "t1.nrrd"},
-            tmp_path / "t1.nrrd",
-            [parse_label_rule("1=marrow:L3")],
-            "TotalSpineSeg",
+            labels=tmp_path / "t1.nrrd",
+            rules=[parse_label_rule("1=marrow:L3")],
+            labels_of="TotalSpineSeg",
         )
     (tmp_path / "study.json").write_text('{"volumes": {"T1": "t1.nrrd"}, "sex": 3}')
     with pytest.raises(ValueError, match=r"'sex' must be .* this is 3"):

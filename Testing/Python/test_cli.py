@@ -10,7 +10,7 @@ import pytest
 from conftest import REPOSITORY
 from MarrowAssessLib.commands import assess as assess_command
 from MarrowAssessLib.commands import main as cli
-from MarrowAssessLib.commands.study_options import study_arguments
+from MarrowAssessLib.commands import study_options
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.outputs import output_set
 
@@ -137,8 +137,8 @@ def test_the_point_radius_of_a_study_file_gives_way_to_the_option(study_files, t
         parser = argparse.ArgumentParser()
         assess_command.add_arguments(parser)
         study = ["--study", str(tmp_path / "study.json"), "--out", "x"]
-        arguments, _ = study_arguments(parser.parse_args([*study, *radius]))
-        voxels.append(read_study(**arguments).regions[0].voxels)
+        read, _ = study_options.study_files(parser.parse_args([*study, *radius]))
+        voxels.append(read_study(read).regions[0].voxels)
     assert voxels[1] == pytest.approx(64 * voxels[0], rel=0.3)
 
 

@@ -367,7 +367,7 @@ def test_drawn_vertebrae_are_shrunk_to_the_body_found_inside(plain, tmp_path):
     rules = [parse_label_rule(rule) for rule in ("1=marrow:L2", "2=marrow:L3", "3=marrow:L4")]
     rules.append(parse_label_rule("4=marrow:T9"))
     images = {Contrast.T1: tmp_path / "t1.nii.gz"}
-    study = read_study(images, tmp_path / "labels.nii.gz", rules, refine=True)
+    study = read_study(images, labels=tmp_path / "labels.nii.gz", rules=rules, refine=True)
     found = {region.site: region for region in study.regions}
     for level in ("L2", "L3", "L4"):
         mine = found[level].full_mask(labels.shape)

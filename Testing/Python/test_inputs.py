@@ -169,7 +169,9 @@ def test_labels_stored_along_other_axes_fit_their_image(tmp_path, oblique_volume
     there.ijk_to_ras[:3, 3] = oblique_volume.to_ras([labels.shape[2] - 1, 0, labels.shape[0] - 1])
     write_volume(there, tmp_path / "labels.nrrd")
     rules = [LabelRule(1, Role.MARROW, "L3"), LabelRule(2, Role.MUSCLE, "")]
-    study = read_study({Contrast.T1: tmp_path / "t1.nrrd"}, tmp_path / "labels.nrrd", rules)
+    study = read_study(
+        {Contrast.T1: tmp_path / "t1.nrrd"}, labels=tmp_path / "labels.nrrd", rules=rules
+    )
     for region in study.regions:
         value = 1 if region.role is Role.MARROW else 2
         inside = np.sort(region.values(study.volumes[Contrast.T1].array))

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from MarrowAssessLib.scene import headless
+from MarrowAssessLib.study.inputs import StudyInputs
 
 headless.start()
 
@@ -106,7 +107,9 @@ def node_count():
 
 def test_study_reads_segments_and_inputs(spine):
     volume, segmentation = spine
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    )
     assert [(r.name, r.role, r.site) for r in study.regions] == [
         ("L2 marrow", Role.MARROW, "L2"),
         ("L3 marrow", Role.MARROW, "L3"),
@@ -119,7 +122,7 @@ def test_segments_that_name_no_tissue_or_are_empty_are_left_out_and_named(spine)
     volume, segmentation = spine
     segmentation.GetSegmentation().AddEmptySegment("other", "Segment_1")
     segmentation.GetSegmentation().AddEmptySegment("L4", "L4 marrow")
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation)
+    study = study_from_nodes(StudyInputs({Contrast.PDFF: volume}, segmentation))
     assert [r.site for r in study.regions] == ["L2", "L3"]
     assert study.inputs["left out"] == (
         "Segment_1 (no tissue named: no word of it names a tissue or a site), L4 marrow (empty)"
@@ -133,7 +136,9 @@ def test_markups_are_regions_where_their_name_tells_a_tissue(spine):
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "landmarks")
     other.AddControlPoint(17, 10, 10, "tip of the conus")
     assert region_markups([points, other]) == [points]
-    study = study_from_nodes({Contrast.PDFF: volume}, markups=[points], point_radius_mm=3.0)
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, markups=[points], point_radius_mm=3.0)
+    )
     sphere = study.regions[0]
     assert (sphere.role, sphere.site) == (Role.MARROW, "L2")
     k, j, i = np.indices((10, 40, 40))
@@ -147,8 +152,8 @@ def test_grids_that_differ_are_refused_unless_resampled(spine):
     coarse = volume_to_node(Volume(np.ones((10, 20, 20), np.float32), SPACING * 2, "T1"))
     chosen = {Contrast.T1: coarse, Contrast.PDFF: volume}
     with pytest.raises(ValueError, match="another voxel grid"):
-        study_from_nodes(chosen, segmentation)
-    study = study_from_nodes(chosen, segmentation, resample=True)
+        study_from_nodes(StudyInputs(chosen, segmentation))
+    study = study_from_nodes(StudyInputs(chosen, segmentation, resample=True))
     assert study.volumes[Contrast.T1].array.shape == (10, 40, 40)
     assert "resampled onto the grid of PDFF" in study.inputs["T1"]
 
@@ -156,16 +161,18 @@ def test_grids_that_differ_are_refused_unless_resampled(spine):
 def test_no_volume_and_no_region_say_what_to_do(spine):
     volume, _ = spine
     with pytest.raises(ValueError, match="at least one image"):
-        study_from_nodes({})
+        study_from_nodes(StudyInputs({}))
     with pytest.raises(ValueError, match="No region says what it holds"):
-        study_from_nodes({Contrast.PDFF: volume})
+        study_from_nodes(StudyInputs({Contrast.PDFF: volume}))
 
 
 def test_an_edit_updates_table_and_chart_in_place(spine):
     volume, segmentation = spine
 
     def update():
-        study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+        study = study_from_nodes(
+            StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+        )
         return show_live(assess(study), segmentation)
 
     first = update()
@@ -185,7 +192,9 @@ def test_a_change_of_age_and_back_leaves_no_nodes_behind(spine):
     volume, segmentation = spine
 
     def update(age):
-        study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=age, sex="F")
+        study = study_from_nodes(
+            StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=age, sex="F")
+        )
         return show_live(assess(study), segmentation)
 
     update(40)
@@ -202,7 +211,8 @@ def test_results_lie_in_a_folder_beside_the_segmentation(spine):
     study_item = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
     item = hierarchy.CreateItem(study_item, segmentation)
     shown = show_live(
-        assess(study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40)), segmentation
+        assess(study_from_nodes(StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40))),
+        segmentation,
     )
     folders = {
         hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
@@ -214,7 +224,9 @@ def test_results_lie_in_a_folder_beside_the_segmentation(spine):
 
 def test_hiding_the_overlay_gives_tissue_colors_back(spine):
     volume, segmentation = spine
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    )
     show_live(assess(study), segmentation)
     display = segmentation.GetDisplayNode()
     labels = segmentation.GetNodeReference("MarrowAssess.labels")
@@ -230,7 +242,9 @@ def test_hiding_the_overlay_gives_tissue_colors_back(spine):
 
 def test_a_saved_scene_finds_its_results_again(spine, tmp_path):
     volume, segmentation = spine
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    )
     titles = [chart.GetTitle() for chart in show_live(assess(study), segmentation).charts]
     save_scene(tmp_path / "scene.mrb")
     load_scene(tmp_path / "scene.mrb")
@@ -245,7 +259,9 @@ def test_verdict_names_what_lies_outside_and_what_was_left_out(spine):
     segmentation.GetSegmentation().AddEmptySegment("other", "Segment_1")
     volume_array = slicer.util.arrayFromVolume(volume)
     volume_array[3:7, 5:15, 10:25] = 4
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    )
     text = verdict(assess(study))
     assert "L2 Marrow PDFF 4.0 %: below the expected" in text
     assert "Left out: Segment_1 (no tissue named: no word" in text
@@ -256,7 +272,9 @@ def test_verdict_names_what_lies_outside_and_what_was_left_out(spine):
 def test_rows_of_the_panel_are_those_of_the_table(spine, tmp_path):
     volume, segmentation = spine
     slicer.util.arrayFromVolume(volume)[3:7, 5:15, 10:25] = 4
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    )
     assessment = assess(study)
     said = "low on T1; seen in 3 %"
     for result in assessment.results:
@@ -287,7 +305,7 @@ def test_texture_is_counted_apart_from_measurements(empty_scene):
     mask[3:7, 5:17, 10:25] = True
     body = Region.from_mask("L3 marrow", Role.MARROW, "L3", mask)
     segmentation = regions_to_node([body], volume)
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation)
+    study = study_from_nodes(StudyInputs({Contrast.PDFF: volume}, segmentation))
     plain, textured = (assess(study, Settings(texture=one)) for one in (False, True))
     number = len(plain.results)
     assert verdict(plain).startswith(f"{number} measurements, 0 with a reference, 0 outside")
@@ -355,7 +373,7 @@ def test_an_exported_report_names_no_node(tmp_path):
     ball = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "L3 marrow")
     ball.AddControlPoint(*volume_from_node(pdff).to_ras([5, 5, 1]), "L3 marrow")
     session = Session()
-    session.assess({Contrast.PDFF: pdff}, None, [ball])
+    session.assess(StudyInputs({Contrast.PDFF: pdff}, None, [ball]))
     files = session.export(None, tmp_path)
     said = "".join(file.read_text() for file in files)
     assert "Doe" not in said and "PDFF: image " in said
@@ -408,7 +426,9 @@ def test_the_label_of_a_number_at_a_limit_gives_no_verdict(phantom):
 
 def test_rows_are_told_by_their_key_not_by_what_a_cell_says(spine):
     volume, segmentation = spine
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    )
     table = show_live(assess(study), segmentation).table
     before = [(row.quantity, row.value, row.details) for row in result_rows(table)]
     names = table.GetTable().GetColumnByName("Quantity")
@@ -420,7 +440,9 @@ def test_rows_are_told_by_their_key_not_by_what_a_cell_says(spine):
 @pytest.mark.parametrize("column", ["Quantity", "Key"])
 def test_a_row_of_no_known_quantity_is_shown_as_it_stands(spine, column):
     volume, segmentation = spine
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=34, sex="M")
+    )
     table = show_live(assess(study), segmentation).table
     if column == "Quantity":  # a table of version 0.1 has no keys
         table.RemoveColumn(table.GetColumnIndex("Key"))
@@ -469,7 +491,9 @@ def test_an_adult_s_ratio_has_a_chart_of_the_model():
 def test_a_chart_is_drawn_anew_where_the_references_are_others(spine):
     """Its outlines would be those of before: another field strength, controls that were added."""
     volume, segmentation = spine
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    )
     first = show_live(assess(study), segmentation).charts
     at_3_t = show_live(assess(replace(study, field_strength_t=3.0)), segmentation).charts
     assert at_3_t and not set(at_3_t) & set(first)
@@ -484,7 +508,7 @@ def test_what_was_said_of_reading_the_images_is_said_in_the_panel(spine):
     set_fact(volume, "Units", "fraction")
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume) / 100)
     session = Session()
-    session.assess({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    session.assess(StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F"))
     said = "PDFF: the file states 'fraction'; values were times 100."
     assert said in notes(session.assessment_of(segmentation))
 
@@ -493,7 +517,7 @@ def test_a_report_counts_segments_that_were_left_out_and_names_none(spine, tmp_p
     volume, segmentation = spine
     segmentation.GetSegmentation().AddEmptySegment("doe", "Jane Doe, liver")
     session = Session()
-    session.assess({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    session.assess(StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F"))
     said = "".join(file.read_text() for file in session.export(segmentation, tmp_path))
     assert "Doe" not in said and "1 segment (no tissue named)" in said
 
@@ -517,7 +541,9 @@ def test_the_doi_is_that_of_what_speaks_first():
 
 def test_a_chart_of_a_scene_without_keys_is_made_anew(spine):
     volume, segmentation = spine
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    )
     shown = show_live(assess(study), segmentation)
     nodes = node_count()
     for chart in shown.charts:
@@ -535,7 +561,9 @@ def test_a_scene_of_version_0_1_opens_and_takes_new_results():
     saved = live_results(segmentation)
     rows = [(row.site, row.quantity, row.value) for row in result_rows(saved.table)]
     assert ("L3", "Marrow PDFF", "20.0 %") in rows and ("L2", "Marrow PDFF", "40.0 %") in rows
-    study = study_from_nodes({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    study = study_from_nodes(
+        StudyInputs({Contrast.PDFF: volume}, segmentation, age_years=40, sex="F")
+    )
     shown = show_live(assess(study), segmentation)
     assert shown.table is saved.table
     measured = [(row.site, row.quantity, row.value) for row in result_rows(shown.table)]
@@ -566,10 +594,10 @@ def test_pet_that_slicer_left_as_activity_is_measured_as_suv(tmp_path, monkeypat
     region = Region.from_mask("L1 marrow", Role.MARROW, "L1", mask)
     segmentation = regions_to_node([region], node)
     with pytest.raises(ValueError, match="no SUV in g/ml but activity"):
-        study_from_nodes({Contrast.SUV: node}, segmentation)
+        study_from_nodes(StudyInputs({Contrast.SUV: node}, segmentation))
     database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    study = study_from_nodes({Contrast.SUV: node}, segmentation)
+    study = study_from_nodes(StudyInputs({Contrast.SUV: node}, segmentation))
     assert any("became SUV by its DICOM headers" in note for note in study.notes)
     (mean,) = [m for m in measure(study).measurements if m.quantity == "marrow_suv"]
     assert mean.value == pytest.approx(9000 * 70_000 / DECAYED, rel=1e-3)
@@ -579,14 +607,14 @@ def test_since_an_earlier_visit_regions_have_the_color_of_their_change(spine, tm
     """What has fallen by many RC is purple, not the blue or red of z-scores."""
     (volume, node), session, file = spine, Session(), tmp_path / "assessment.json"
     images = {Contrast.PDFF: volume}
-    earlier = as_dict(session.assess(images, node, age_years=34, sex="M"), ())
+    earlier = as_dict(session.assess(StudyInputs(images, node, age_years=34, sex="M")), ())
     for one in earlier["measurements"]:
         if one["site"] == "L3":
             one["doubtful"] = ["L3 marrow"]
         else:
             one["value"], one["ci95"] = one["value"] * 2, None
     file.write_text(json.dumps(earlier))
-    session.assess(images, node, age_years=34.5, sex="M", earlier=file)
+    session.assess(StudyInputs(images, node, age_years=34.5, sex="M"), earlier=file)
 
     def color(name):
         return node.GetDisplayNode().GetSegmentOverrideColor(name)
@@ -599,10 +627,12 @@ def test_since_an_earlier_visit_regions_have_the_color_of_their_change(spine, tm
     assert labels.GetNthControlPointLabel(0).endswith(" RC")
     verdicts = {(c.quantity, c.site): c.verdict for c in session.changes_of(node)}
     assert verdicts["marrow_pdff", "L2"] == "decrease"
-    session.assess(images, node, age_years=34.5, sex="M")
+    session.assess(StudyInputs(images, node, age_years=34.5, sex="M"))
     assert legend.GetTitleText() == "z-score" and session.changes_of(node) == []
     with pytest.raises(ValueError, match=r"cannot be read; choose its assessment\.json"):
-        session.assess(images, node, age_years=34, sex="M", earlier=tmp_path / "none.json")
+        session.assess(
+            StudyInputs(images, node, age_years=34, sex="M"), earlier=tmp_path / "none.json"
+        )
     file.write_text(json.dumps(earlier | {"measurements": []}))
     with pytest.raises(ValueError, match="earlier visit has no quantity at one site in common"):
-        session.assess(images, node, age_years=34, sex="M", earlier=file)
+        session.assess(StudyInputs(images, node, age_years=34, sex="M"), earlier=file)

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from MarrowAssessLib.scene import headless
+from MarrowAssessLib.study.inputs import StudyInputs
 
 headless.start()
 
@@ -179,7 +180,7 @@ def test_what_stands_beside_a_node_s_file_is_heard(tmp_path):
     assert map_from_node(fraction).attributes["Units"] == "1"
     ball = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "L3 marrow")
     ball.AddControlPoint(*volume_from_node(fraction).to_ras([2, 1, 1]), "L3 marrow")
-    study = study_from_nodes({Contrast.PDFF: fraction}, None, [ball])
+    study = study_from_nodes(StudyInputs({Contrast.PDFF: fraction}, None, [ball]))
     assert np.allclose(study.volumes[Contrast.PDFF].array, 40)
     assert study.notes == ["PDFF: the file states '1'; values were times 100."]
 

@@ -17,6 +17,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
+from MarrowAssessLib.study.inputs import StudyInputs
 from PDFFMapperLib.commands import dect, ivim, pdff, spectrum, stations, ute
 from PDFFMapperLib.commands.builder import add_arguments, run
 from PDFFMapperLib.diffusion.maps import Doubt as DiffusionDoubt
@@ -235,7 +236,7 @@ def test_console_files_panel_and_loaded_files_measure_the_same(noisy, method, tm
 
     in_scene = {contrast: loaded(path) for contrast, path in files.items()}
     segmentation = regions_to_node([region], in_scene[Contrast(names[0])])
-    by_path["loaded"] = study_from_nodes(in_scene, segmentation).volumes
+    by_path["loaded"] = study_from_nodes(StudyInputs(in_scene, segmentation)).volumes
 
     found = {path: values(Study(volumes, [region])) for path, volumes in by_path.items()}
     assert len(found["console"]) == len(names)

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from MarrowAssessLib.scene import headless
+from MarrowAssessLib.study.inputs import StudyInputs
 
 headless.start()
 
@@ -479,12 +480,12 @@ def test_another_image_or_a_moved_one_is_clicked_alone(column):
     target.SetAndObserveTransformNodeID(moved.GetID())
     session = Session()
     session._done(target, Change(), drawn)
-    study = study_from_nodes({Contrast.T1: image}, target)
+    study = study_from_nodes(StudyInputs({Contrast.T1: image}, target))
     session._bring_outlines(study, target)  # they lie where the image was
     assert not any(region.outline for region in study.regions)
     image.SetAndObserveTransformNodeID(None)
     target.SetAndObserveTransformNodeID(None)
-    study = study_from_nodes({Contrast.T1: image}, target)
+    study = study_from_nodes(StudyInputs({Contrast.T1: image}, target))
     session._bring_outlines(study, target)
     assert {r.site for r in study.with_role(Role.MARROW) if r.outline} >= {"L1", "L2", "L4"}
 

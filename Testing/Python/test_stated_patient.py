@@ -41,7 +41,7 @@ def told(root, subject, session=""):
 
 def study_of(root, image, **given):
     rules = [LabelRule(1, Role.MARROW, "L3")]
-    return read_study({Contrast.T1: image}, root / "labels.nii.gz", rules, **given)
+    return read_study({Contrast.T1: image}, labels=root / "labels.nii.gz", rules=rules, **given)
 
 
 def test_participants_tell_age_and_sex_as_people_write_them(data_set):
@@ -103,6 +103,6 @@ def test_a_dicom_header_is_heard_where_its_folder_is_named(tmp_path):
     assert any("Age 71 years and sex M by the DICOM header" in one for one in study.notes)
     rules = [LabelRule(1, Role.MARROW, "L3")]
     both = {Contrast.T1: tmp_path / "1", Contrast.T2: tmp_path / "2"}
-    study = read_study(both, tmp_path / "labels.nii.gz", rules)
+    study = read_study(both, labels=tmp_path / "labels.nii.gz", rules=rules)
     assert (study.age_years, study.sex) == (None, "M")
     assert any("The images state different patients or years" in one for one in study.notes)

@@ -10,6 +10,7 @@ from MarrowAssessLib.sources.labels import parse_label_rule, regions_from_labels
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_file import read_study_file
 from MarrowAssessLib.sources.study_files import read_study
+from MarrowAssessLib.study.inputs import StudyFiles
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.resampling import resampled
@@ -151,7 +152,7 @@ def test_study_file_paths_are_relative_to_it(files):
         "labels": "labels.nii.gz", "label_rules": ["1=marrow:L3"],
     }  # fmt: skip
     path.write_text(json.dumps(content))
-    study = read_study(**read_study_file(path))
+    study = read_study(read_study_file(path))
     assert (study.age_years, study.regions[0].voxels) == (0.5, 4000)
     path.write_text(json.dumps({**content, "colour": 1}))
     with pytest.raises(ValueError, match="unknown key colour"):
@@ -216,15 +217,15 @@ def test_voxels_in_doubt_are_left_out_of_a_map(tmp_path, oblique_volume):
         "labels": tmp_path / "spine_labels.nrrd",
         "rules": [parse_label_rule("1=marrow:L3")],
     }
-    study = read_study(**given)
+    study = read_study(StudyFiles(**given))
     read = study.volumes[Contrast.PDFF].array
     assert np.array_equal(np.isfinite(read), trusted)
     assert np.array_equal(read[trusted], values[trusted])
     assert re.fullmatch(r"image \w{8} \(where the mask beside it says so\)", study.inputs["PDFF"])
-    named = read_study(**given, keep_names=True).inputs["PDFF"]
+    named = read_study(StudyFiles(**given, keep_names=True)).inputs["PDFF"]
     assert named == "spine_PDFF.nrrd (where spine_confident.nrrd says so)"
     (tmp_path / "spine_confident.nrrd").unlink()
-    assert np.isfinite(read_study(**given).volumes[Contrast.PDFF].array).all()
+    assert np.isfinite(read_study(StudyFiles(**given)).volumes[Contrast.PDFF].array).all()
 
 
 def test_a_series_where_a_volume_is_meant_is_refused(tmp_path):
@@ -275,7 +276,9 @@ def test_what_is_given_but_would_not_be_used_is_refused(files):
     with pytest.raises(ValueError, match="but no label map"):
         read_study(volumes, rules=rules)
     with pytest.raises(ValueError, match="A scale is given for ADC"):
-        read_study(volumes, files / "labels.nii.gz", rules, scale={Contrast.ADC: 0.001})
+        read_study(
+            volumes, labels=files / "labels.nii.gz", rules=rules, scale={Contrast.ADC: 0.001}
+        )
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])

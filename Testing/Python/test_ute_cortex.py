@@ -13,7 +13,7 @@ from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.cortex import find_cortex
 from PDFFMapperLib.ute.echoes import ute_series
-from PDFFMapperLib.ute.recipe import BONE, UTE
+from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
 from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
@@ -49,7 +49,7 @@ def test_places_around_a_circle_have_its_angle_distance_and_bend():
 def test_thickness_has_no_bias_where_a_half_maximum_has(thickness, fat_psf):
     """Bias below 0.05 voxel, errors as the fit says them; SNR 20 and shading of 40 %."""
     truth = Tibia(thickness=thickness, radius=18, snr=20, fat_psf=fat_psf)
-    found = find_cortex(ute_series(truth.volumes(8, (0.032, 2.2)), same_gain=True))
+    found = find_cortex(ute_series(truth.volumes(8, (0.032, 2.2)), SETTINGS), PSF.default)
     each = np.array([one.mean_thickness() for one in found.rings.values()])
     off = (each[:, 0] - truth.thickness_mm) / SPACING_MM[0]  # voxels
     error = each[:, 1].mean() / SPACING_MM[0]
@@ -159,7 +159,7 @@ def test_slices_that_tell_no_ring_are_left_out_and_it_is_said(volumes):
         rng = np.random.default_rng(n)
         array[0] *= 1 + 0.6 * rng.standard_normal(array[0].shape) * (array[0] > 60)
         torn.append(one.with_array(np.abs(array)))
-    found = find_cortex(ute_series(torn, SETTINGS))
+    found = find_cortex(ute_series(torn, SETTINGS), PSF.default)
     assert 0 not in found.rings and len(found.rings) == 2
     assert any("1 slices along the bone tell no ring" in note for note in found.notes)
 

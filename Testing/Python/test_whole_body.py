@@ -326,8 +326,11 @@ def test_the_command_proposes_and_assess_measures_what_is_kept(tmp_path, capsys)
     from MarrowAssessLib.sources.labels import parse_label_rule
     from MarrowAssessLib.sources.study_files import read_study
 
-    again = read_study({Contrast.ADC: tmp_path / "ADC.nrrd"}, tmp_path / "out" / "lesions.nrrd",
-                       [parse_label_rule("1=lesion")])  # fmt: skip
+    again = read_study(
+        {Contrast.ADC: tmp_path / "ADC.nrrd"},
+        labels=tmp_path / "out" / "lesions.nrrd",
+        rules=[parse_label_rule("1=lesion")],
+    )
     (volume,) = [m for m in measure(again).measurements if m.quantity == "diffusion_volume"]
     assert volume.value == pytest.approx(record["volume_ml"])
 

@@ -107,7 +107,7 @@ def plain(studies: Path, out: Path, n4: bool) -> None:
     start, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     for path in sorted(studies.glob("*.json")):
         try:
-            study = read_study(**read_study_file(path))
+            study = read_study(read_study_file(path))
         except (ValueError, OSError):
             continue
         done = assess(study, Settings(n4=n4))

@@ -51,6 +51,7 @@ def refreshing() -> None:
     from MarrowAssessLib.scene.live_results import show_live
     from MarrowAssessLib.scene.segments import regions_to_node
     from MarrowAssessLib.scene.study import study_from_nodes
+    from MarrowAssessLib.study.inputs import StudyInputs
     from MarrowAssessLib.study.regions import Region
     from PDFFMapperLib.images.volume import Volume
     from PDFFMapperLib.scene.volumes import volume_to_node, vtk_matrix
@@ -73,7 +74,7 @@ def refreshing() -> None:
 
     def refresh() -> dict[str, float]:
         marks = [time.process_time()]
-        study = study_from_nodes({Contrast.T1: volume}, segmentation, (), 45, "F")
+        study = study_from_nodes(StudyInputs({Contrast.T1: volume}, segmentation, (), 45, "F"))
         marks.append(time.process_time())
         assessment = assess(study)
         marks.append(time.process_time())

@@ -401,8 +401,8 @@ def only_reading() -> None:
 
     def reads(args: argparse.Namespace) -> int:
         from MarrowAssessLib.cohort.inventory import find_studies
-        from MarrowAssessLib.cohort.measuring import _arguments
-        from MarrowAssessLib.commands.study_options import study_arguments
+        from MarrowAssessLib.cohort.measuring import _files
+        from MarrowAssessLib.commands.study_options import study_files
         from MarrowAssessLib.dicom_out.export import write_dicom
         from MarrowAssessLib.sources.study_files import read_study
         from PDFFMapperLib.commands.builder import _recipe_and_images, label_map
@@ -417,11 +417,11 @@ def only_reading() -> None:
             return 0
         if args.command == "cohort":
             for one in find_studies(args.studies, ""):
-                read_study(**_arguments(one)[0])
+                read_study(_files(one)[0])
             return 0
         if not hasattr(args, "images"):
-            arguments, _ = study_arguments(args)
-            study = read_study(**arguments)
+            files, _ = study_files(args)
+            study = read_study(files)
             if getattr(args, "dicom_out", None):
                 write_dicom(_measured(study), args.dicom_out)
             return 0

@@ -22,7 +22,7 @@ from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, signal_of  # noqa: E402
 from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, find_cortex  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
-from PDFFMapperLib.ute.recipe import UTE  # noqa: E402
+from PDFFMapperLib.ute.recipe import PSF, UTE  # noqa: E402
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of  # noqa: E402
 from PDFFMapperLib.ute.tri_component import fit_tri_component, three_components  # noqa: E402
 
@@ -116,7 +116,9 @@ def cortex(slices: int) -> None:
     print(f"Thickness of a cortex (voxels), SNR 20, shading 40 %, {slices} slices of each:")
     for thickness, fat in ((2, 0.85), (2, 1.2), (3, 0.85), (5, 0.85), (5, 1.2), (8, 0.85)):
         truth = Tibia(thickness=thickness, radius=18, snr=20, fat_psf=fat)
-        found = find_cortex(ute_series(truth.volumes(slices, (0.032, 2.2), 5), SETTINGS))
+        found = find_cortex(
+            ute_series(truth.volumes(slices, (0.032, 2.2), 5), SETTINGS), PSF.default
+        )
         each = np.array([one.mean_thickness() for one in found.rings.values()])
         off = (each[:, 0] - truth.thickness_mm) / SPACING_MM[0]
         error = np.hypot(each[:, 1] / SPACING_MM[0], MODEL_SD_VOXELS)
@@ -131,7 +133,7 @@ def cortex(slices: int) -> None:
         )
     images = Tibia(size=256).volumes(60, (0.032, 2.2))
     began = time.process_time()
-    find_cortex(ute_series(images, SETTINGS))
+    find_cortex(ute_series(images, SETTINGS), PSF.default)
     print(f"  256 x 256 x 60: {time.process_time() - began:.1f} CPU-s")
 
 

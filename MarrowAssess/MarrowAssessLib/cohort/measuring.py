@@ -7,6 +7,7 @@ import json
 from MarrowAssessLib.cohort.apart import Task
 from MarrowAssessLib.cohort.bids_out import write_regions
 from MarrowAssessLib.cohort.inventory import StudySource, patient_id
+from MarrowAssessLib.study.inputs import StudyFiles
 
 _ACQUIRED = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName",
              "MagneticFieldStrength", "RepetitionTime", "EchoTime")  # fmt: skip
@@ -27,8 +28,8 @@ def measured(task: Task) -> tuple[list[dict], dict]:
     from MarrowAssessLib.scene.outputs import write_outputs
     from MarrowAssessLib.sources.study_files import read_study
 
-    arguments, patient = _arguments(task.source)
-    study = read_study(**arguments)
+    files, patient = _files(task.source)
+    study = read_study(files)
     study.subject = ""
     assessment = assess(study, Settings(task.erosion_mm, task.n4))
     if not assessment.results:
@@ -49,21 +50,19 @@ def _acquired(volume: object) -> dict[str, object]:
     return found | {"spacing_mm": " x ".join(f"{one:.3g}" for one in volume.spacing)}
 
 
-def _arguments(source: StudySource) -> tuple[dict, str]:
-    """What read_study takes, and the patient's identifier, which only its hash leaves."""
-    from MarrowAssessLib.sources.study_file import read_study_file, study_arguments
+def _files(source: StudySource) -> tuple[StudyFiles, str]:
+    """What to read, and the patient's identifier, which only its hash leaves."""
+    from MarrowAssessLib.sources.study_file import read_study_file, study_files
     from MarrowAssessLib.sources.volume_source import guess_study
 
     path = source.path
     if source.content:
         base = path.parent if path.is_file() else path
-        return study_arguments(json.loads(source.content), base, source.name), source.patient
+        return study_files(json.loads(source.content), base, source.name), source.patient
     if path.is_file():
-        arguments = read_study_file(path)
-        return arguments, str(arguments.get("subject") or "")
+        files = read_study_file(path)
+        return files, files.subject
     guessed = guess_study(path)
     sex = guessed.patient.sex if guessed.patient.sex in ("F", "M") else None
-    return (
-        {"volumes": guessed.sources, "age_years": guessed.patient.age_years, "sex": sex},
-        patient_id(path),
-    )
+    files = StudyFiles(guessed.sources, age_years=guessed.patient.age_years, sex=sex)
+    return files, patient_id(path)

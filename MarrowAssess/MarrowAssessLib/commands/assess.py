@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PDFFMapperLib.dicom_out.source import add_options
 from PDFFMapperLib.ute.recipe import SAME_GAIN
 
-from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
+from MarrowAssessLib.commands.study_options import add_study_options, study_files
 from MarrowAssessLib.commands.terminal import say, summary
 from MarrowAssessLib.sources.ute import IMAGES, flag_of
 
@@ -117,7 +117,6 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.prediction.patient_score import refuse_exploratory
     from MarrowAssessLib.prediction.score_file import read_score
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
-    from MarrowAssessLib.sources.spectra import read_site_spectra
     from MarrowAssessLib.sources.study_files import read_study
     from MarrowAssessLib.sources.ute import read_site_ute, read_ute_results
 
@@ -133,13 +132,13 @@ def run(args: argparse.Namespace) -> int:
         settings = replace(settings, five_times=args.five_from)
     if args.adc_limits:
         settings = replace(settings, adc_limits=tuple(args.adc_limits))
-    arguments, notes = study_arguments(args)
+    files, notes = study_files(args)
+    files = replace(files, field_strength_t=args.field_strength, spectra=args.spectrum)
     refuse_output_file(args.out)
     if args.dicom_pdf and not args.dicom_out:
         raise ValueError("--dicom-pdf is written among DICOM objects; name a folder: --dicom-out.")
     say("Reading")
-    study = read_study(**arguments)
-    study.field_strength_t = args.field_strength
+    study = read_study(files)
     if args.patient_key:
         study.patient_hash = _patient_hash(args)
     if args.register_pet:
@@ -151,7 +150,6 @@ def run(args: argparse.Namespace) -> int:
         from MarrowAssessLib.dicom_out.export import refuse_no_dicom, write_dicom
 
         refuse_no_dicom(study)
-    study.spectra = read_site_spectra(args.spectrum, study, args.keep_names)
     beside = {option.name: getattr(args, option.name) for option in IMAGES}
     study.bones = read_site_ute(
         args.ute, beside, study, args.keep_names, same_gain=args.ute_same_gain

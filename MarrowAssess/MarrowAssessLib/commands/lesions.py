@@ -12,7 +12,7 @@ from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
+from MarrowAssessLib.commands.study_options import add_study_options, study_files
 from MarrowAssessLib.measures.whole_body import OVER_MUSCLE, VIABLE_ADC, propose
 from MarrowAssessLib.placement.body import with_rim
 
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.sources.study_files import read_study
 
     refuse_foreign(args.out, RECORD, (LABELS,))
-    arguments, notes = study_arguments(args)
-    study = read_study(**arguments)
+    files, notes = study_files(args)
+    study = read_study(files)
     missing = [one.value for one in (Contrast.ADC, Contrast.DWI) if one not in study.volumes]
     if missing:
         raise ValueError(

@@ -19,7 +19,7 @@ from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.images.volume import grids_differ
 from PDFFMapperLib.install.software import MAKER
 
-from MarrowAssessLib.commands.study_options import add_study_options, study_arguments
+from MarrowAssessLib.commands.study_options import add_study_options, study_files
 
 if TYPE_CHECKING:
     from PDFFMapperLib.images.volume import Volume
@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
     _require("--filters", "pywt", "PyWavelets", args.filters)
     _require("--parquet", "pyarrow", "pyarrow", args.parquet)
     refuse_foreign(args.out, RECORD, (TABLE, PARQUET, STABILITY, WITHOUT_N4))
-    arguments, notes = study_arguments(args)
-    study = read_study(**arguments)
+    files, notes = study_files(args)
+    study = read_study(files)
     for one in study.volumes.values():
         if not one.same_grid(study.grid):
             raise ValueError(grids_differ(one, study.grid, "texture needs regions drawn on it"))

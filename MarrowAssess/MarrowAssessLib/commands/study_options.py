@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from PDFFMapperLib.images.identity import without_names
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.sources.label_maps import CONVENTIONS
+from MarrowAssessLib.study.inputs import StudyFiles
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
@@ -94,64 +96,74 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def study_arguments(args: argparse.Namespace) -> tuple[dict, list[str]]:
-    """What read_study takes, and what reading a folder had to say.
+def study_files(args: argparse.Namespace) -> tuple[StudyFiles, list[str]]:
+    """What to read, and what reading a folder had to say.
 
     Raises:
         FileNotFoundError, ValueError: an option, file or folder that cannot be used.
     """
     from MarrowAssessLib.catalogue.contrasts import by_contrast
-    from MarrowAssessLib.placement.options import AS_USUAL, AUTO
+    from MarrowAssessLib.placement.options import AUTO
     from MarrowAssessLib.sources.labels import parse_label_rule
     from MarrowAssessLib.sources.study_file import read_study_file
     from MarrowAssessLib.sources.volume_source import guess_study
 
     notes: list[str] = []
-    if args.study:
-        arguments = read_study_file(args.study)
-    else:
-        arguments = {"volumes": {}}
-    arguments["volumes"] |= by_contrast(_pairs(args.volume, "--volume", "T1=t1.nii.gz"))
+    files = read_study_file(args.study) if args.study else StudyFiles({})
+    typed = by_contrast(_pairs(args.volume, "--volume", "T1=t1.nii.gz"))
+    files = replace(files, volumes={**files.volumes, **typed}, keep_names=args.keep_names)
     if args.dicom:
-        guessed = guess_study(args.dicom, arguments["volumes"])
-        arguments["volumes"] = guessed.sources | arguments["volumes"]
-        arguments.setdefault("age_years", guessed.patient.age_years)
-        known = guessed.patient.sex in ("F", "M")
-        arguments.setdefault("sex", guessed.patient.sex if known else None)
+        guessed = guess_study(args.dicom, files.volumes)
+        patient, known = guessed.patient, guessed.patient.sex in ("F", "M")
+        files = replace(
+            files,
+            volumes=guessed.sources | files.volumes,
+            age_years=patient.age_years if files.age_years is None else files.age_years,
+            sex=files.sex or (patient.sex if known else None),
+        )
         notes += guessed.notes
+    given: dict[str, object] = {
+        key: value
+        for key in (
+            "labels", "labels_of", "segmentation", "segment_with", "markups", "sex", "subject",
+            "right", "resample", "refine",
+        )
+        if (value := getattr(args, key))
+    }  # fmt: skip
     if args.scale:
-        arguments["scale"] = by_contrast(
+        given["scale"] = by_contrast(
             (role, _number(factor, "--scale"))
             for role, factor in _pairs(args.scale, "--scale", "ADC=0.001")
         )
     if args.label:
-        arguments["rules"] = [parse_label_rule(text) for text in args.label]
+        given["rules"] = [parse_label_rule(text) for text in args.label]
     if args.column:
         auto = args.column.strip().lower() == AUTO
-        arguments["column"] = AUTO if auto else dict([parse_click(args.column)])
-    for text in args.place:
-        name, point = parse_click(text)
-        if name in arguments.setdefault("places", {}):
-            raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
-        arguments["places"][name] = point
-    for key in (
-        "labels", "labels_of", "segmentation", "segment_with", "markups", "sex", "subject", "right",
-    ):  # fmt: skip
-        if getattr(args, key):
-            arguments[key] = getattr(args, key)
+        given["column"] = AUTO if auto else dict([parse_click(args.column)])
+    if args.place:
+        given["places"] = _with_points(files.places or {}, args.place)
     placing = {key: getattr(args, key) for key in ("lumbar", "leave_out") if getattr(args, key)}
     if placing:
-        arguments["options"] = replace(arguments.get("options", AS_USUAL), **placing)
-    for key, given in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):
-        if given is not None:
-            arguments[key] = given
-    for key in ("resample", "refine"):
-        if getattr(args, key):
-            arguments[key] = True
-    arguments["keep_names"] = args.keep_names
+        given["options"] = replace(files.options, **placing)
+    for key, value in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):
+        if value is not None:
+            given[key] = value
     if not args.keep_names:
         notes = [without_names(note, [args.dicom or ""]) for note in notes]
-    return arguments, notes
+    return replace(files, **given), notes
+
+
+def _with_points(
+    known: Mapping[str, Sequence[float]], texts: list[str]
+) -> dict[str, Sequence[float]]:
+    """Points by name, those of --place added."""
+    places = dict(known)
+    for text in texts:
+        name, point = parse_click(text)
+        if name in places:
+            raise ValueError(f"--place {text}: {name} is placed twice; keep one point.")
+        places[name] = point
+    return places
 
 
 def parse_click(text: str) -> tuple[str, tuple[float, ...]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 
 import slicer
 from PDFFMapperLib.images.identity import shown_age
@@ -11,6 +12,8 @@ from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_n
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.parameter_names import NOT_KNOWN, VOLUME_PARAMETERS
+from MarrowAssessLib.measures.book import Settings
+from MarrowAssessLib.prediction.score_file import read_score
 from MarrowAssessLib.scene.study import (
     grid_node,
     guess_inputs,
@@ -19,6 +22,7 @@ from MarrowAssessLib.scene.study import (
 )
 from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
+from MarrowAssessLib.study.inputs import StudyInputs
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
 SEPARATOR = ";"
@@ -55,16 +59,6 @@ def age_years(parameters: object) -> float | None:
 def sex(parameters: object) -> str | None:
     """The patient's sex, None where it is not known."""
     return parameters.sex if parameters.sex != NOT_KNOWN else None
-
-
-def field_strength_t(parameters: object) -> float | None:
-    """Tesla that were typed, None where the images' headers are to tell."""
-    return parameters.fieldStrengthT or None
-
-
-def glucose_mmol_l(parameters: object) -> float | None:
-    """Glucose that was typed, None where it is not known."""
-    return parameters.glucoseMmolL or None
 
 
 def chosen_spectra(parameters: object) -> list[str]:
@@ -204,6 +198,34 @@ def measured_choices(parameters: object) -> tuple:
     return chosen, [getattr(parameters, name) for name in names]
 
 
+def study_inputs(parameters: object) -> StudyInputs:
+    """Images, regions and patient as chosen."""
+    return StudyInputs(
+        chosen_contrasts(parameters),
+        parameters.segmentation,
+        chosen_markups(parameters),
+        age_years(parameters),
+        sex(parameters),
+        parameters.resample,
+        parameters.pointRadiusMm,
+        parameters.fieldStrengthT or None,
+        chosen_spectra(parameters),
+    )
+
+
+def settings(parameters: object, scores: Iterable[str] = ()) -> Settings:
+    """How to measure, as chosen; scores are read from their files."""
+    return Settings(
+        parameters.erosionMm,
+        parameters.n4,
+        texture=parameters.texture,
+        fractures=parameters.fractures,
+        scores=tuple(read_score(file) for file in scores),
+        glucose_mmol_l=parameters.glucoseMmolL or None,
+        accept_shift=parameters.acceptShift,
+    )
+
+
 def console_command(parameters: object) -> str:
     """The line that does in the Python console what the panel does."""
 
@@ -211,31 +233,50 @@ def console_command(parameters: object) -> str:
         return f"slicer.mrmlScene.GetNodeByID({one.GetID()!r})"
 
     images = ", ".join(f"{n!r}: {node(v)}" for n, v in chosen_volumes(parameters).items())
-    arguments = [f"{{{images}}}"]
-    if parameters.segmentation:
-        arguments.append(node(parameters.segmentation))
-    if markups := chosen_markups(parameters):
-        arguments.append(f"markups=[{', '.join(node(one) for one in markups)}]")
-    if age_years(parameters) is not None:
-        arguments.append(f"age={parameters.ageYears:g}")
-    if sex(parameters):
-        arguments.append(f"sex={parameters.sex!r}")
-    usual = {"erosionMm": 0.0, "n4": False, "texture": False, "resample": False}
-    usual |= {"fractures": False, "pointRadiusMm": 4.0, "fieldStrengthT": 0.0}
-    usual |= {"glucoseMmolL": 0.0, "acceptShift": False, "earlierVisit": ""}
-    for name, value in usual.items():
-        if getattr(parameters, name) != value:
-            arguments.append(f"{name}={getattr(parameters, name)!r}")
-    for name, given in (
-        ("spectra", chosen_spectra(parameters)),
-        ("scores", chosen_scores(parameters)),
-    ):
-        if given:
-            arguments.append(f"{name}={given!r}")
+    inputs, words = study_inputs(parameters), [f"{{{images}}}"]
+    if inputs.segmentation:
+        words.append(node(inputs.segmentation))
+    if inputs.markups:
+        words.append(f"markups=[{', '.join(node(one) for one in inputs.markups)}]")
+    if inputs.age_years is not None:
+        words.append(f"age={inputs.age_years:g}")
+    if inputs.sex:
+        words.append(f"sex={inputs.sex!r}")
+    for chosen in (inputs, settings(parameters)):
+        for one in fields(chosen):
+            value = getattr(chosen, one.name)
+            if value != one.default and value and one.name not in _BY_NODE:
+                words.append(f"{in_console(one.name)}={value!r}")
+    if scores := chosen_scores(parameters):
+        words.append(f"scores={scores!r}")
     if parameters.earlierRegions:  # before a file, as in the panel
-        arguments = [one for one in arguments if not one.startswith("earlierVisit=")]
-        arguments.append(f"earlierVisit={node(parameters.earlierRegions)}")
+        words.append(f"earlierVisit={node(parameters.earlierRegions)}")
+    elif parameters.earlierVisit:
+        words.append(f"earlierVisit={parameters.earlierVisit!r}")
     return (
         "from MarrowAssess import MarrowAssessLogic; "
-        f"assessment = MarrowAssessLogic().assess({', '.join(arguments)})"
+        f"assessment = MarrowAssessLogic().assess({', '.join(words)})"
+    )
+
+
+_BY_NODE = ("volumes", "segmentation", "markups", "age_years", "sex")
+
+
+def in_console(name: str) -> str:
+    """What an attribute of StudyInputs or Settings is called in the console: "erosionMm" ..."""
+    first, *others = name.split("_")
+    return first + "".join(one.capitalize() for one in others)
+
+
+def from_console(given: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Attributes of StudyInputs and of Settings, by what the console calls them.
+
+    Raises:
+        TypeError: there is no such attribute.
+    """
+    known = [{in_console(one.name): one.name for one in fields(c)} for c in (StudyInputs, Settings)]
+    if unknown := sorted(set(given).difference(*known)):
+        raise TypeError(f"assess() has no argument {', '.join(unknown)}.")
+    return tuple(
+        {names[name]: value for name, value in given.items() if name in names} for names in known
     )

@@ -8,6 +8,7 @@ from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.scene.study import guess_contrast, study_from_nodes
+from MarrowAssessLib.study.inputs import StudyInputs
 
 
 def segment_results(
@@ -48,7 +49,14 @@ def segment_results(
     if not volumes:
         return {}
     study = study_from_nodes(
-        volumes, segmentation, (), age, sex, resample, field_strength_t=field_t
+        StudyInputs(
+            volumes,
+            segmentation,
+            age_years=age,
+            sex=sex,
+            resample=resample,
+            field_strength_t=field_t,
+        )
     )
     values: dict[str, dict[str, float]] = {}
     for result in assess(study, settings).results:

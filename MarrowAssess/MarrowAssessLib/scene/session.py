@@ -30,6 +30,7 @@ from MarrowAssessLib.scene.placing import Placing, new_segmentation
 from MarrowAssessLib.scene.result_rows import ResultRow, result_rows
 from MarrowAssessLib.scene.study import on_dicom_slices, study_from_nodes, without_node_names
 from MarrowAssessLib.sources.spectra import read_site_spectra
+from MarrowAssessLib.study.inputs import StudyInputs
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -62,26 +63,18 @@ class Session:
 
     def assess(
         self,
-        volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
-        segmentation: slicer.vtkMRMLSegmentationNode | None,
-        markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
-        age_years: float | None = None,
-        sex: str | None = None,
+        inputs: StudyInputs,
         settings: Settings | None = None,
-        resample: bool = False,
-        point_radius_mm: float = 4.0,
         overlay: bool = True,
         names: bool = False,
-        progress: Progress | None = None,
-        field_strength_t: float | None = None,
         earlier: str | Path | slicer.vtkMRMLSegmentationNode | None = None,
-        spectra: Sequence[str] = (),
+        progress: Progress | None = None,
     ) -> Assessment | None:
         """Measure regions and show the results on the segmentation; see `study_from_nodes`.
 
         Where no segmentation is given, an empty one is made to hold the results. With `earlier`,
         the assessment.json of an earlier visit or its regions in this scene, regions are colored
-        by their change. `spectra` are such as "L3=te20.rda,te30.rda".
+        by their change.
 
         Returns:
             None when canceled; the scene is then as it was.
@@ -89,17 +82,9 @@ class Session:
         Raises:
             ValueError: one sentence that says what is wrong.
         """
+        segmentation, spectra = inputs.segmentation, inputs.spectra
         before = self._visit(earlier) if earlier and earlier is not segmentation else None
-        study = study_from_nodes(
-            volumes,
-            segmentation,
-            markups,
-            age_years,
-            sex,
-            resample,
-            point_radius_mm,
-            field_strength_t,
-        )
+        study = study_from_nodes(inputs)
         if settings and settings.fractures:
             self._bring_outlines(study, segmentation)
         fitted = 0.5 if spectra else 0.0  # of the time
@@ -112,14 +97,14 @@ class Session:
         if progress is not None and not progress(1.0):
             return None
         if segmentation is None:
-            segmentation = new_segmentation(next(iter(volumes.values())))
+            segmentation = new_segmentation(next(iter(inputs.volumes.values())))
         changes = changes_since(before, as_dict(assessment, ())) if before else []
-        live_results.show_live(assessment, segmentation, markups, overlay, names, changes)
+        live_results.show_live(assessment, segmentation, inputs.markups, overlay, names, changes)
         self._changes[segmentation] = changes
         self._assessments[segmentation] = self.last = assessment
         held = {id(one) for one in self._assessments.values()}
         self._images = {key: one for key, one in self._images.items() if key in held}
-        self._images[id(assessment)] = dict(volumes)
+        self._images[id(assessment)] = dict(inputs.volumes)
         return assessment
 
     def _visit(self, earlier: str | Path | slicer.vtkMRMLSegmentationNode) -> Mapping:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
 from MarrowAssessLib.sources.markups_file import named_shapes, rasterize_named
 from MarrowAssessLib.sources.stated_patient import bids_patient
 from MarrowAssessLib.sources.volume_source import NO_CONTRAST
+from MarrowAssessLib.study.inputs import StudyInputs
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -41,33 +42,16 @@ OF_CHANGE = "change"  # what a map of changes says it is
 OWN_MARKUPS = "MarrowAssess"  # how the names of markups that show something of ours begin
 
 
-def study_from_nodes(
-    volumes: Mapping[Contrast, slicer.vtkMRMLScalarVolumeNode],
-    segmentation: slicer.vtkMRMLSegmentationNode | None = None,
-    markups: Sequence[slicer.vtkMRMLMarkupsNode] = (),
-    age_years: float | None = None,
-    sex: str | None = None,
-    resample: bool = False,
-    point_radius_mm: float = 4.0,
-    field_strength_t: float | None = None,
-) -> Study:
+def study_from_nodes(nodes: StudyInputs) -> Study:
     """The study that nodes make, all on the grid of the volume that the segmentation was drawn on.
 
     Segments and markups whose name or terminology tells no tissue, and empty segments, are left
-    out; `inputs["left out"]` names them.
-
-    Args:
-        volumes: by contrast.
-        segmentation: regions as segments.
-        markups: ROI boxes, closed curves and points as regions; see `region_markups`.
-        age_years, sex: of the patient; see Study.
-        resample: whether images and segments on another grid are interpolated.
-        point_radius_mm: radius of the spheres that points become.
-        field_strength_t: in tesla; None leaves it to the headers.
+    out; `inputs["left out"]` names them. Spectra are left to `read_site_spectra`.
 
     Raises:
         ValueError: no volume, no region, or grids that differ without `resample`.
     """
+    volumes, segmentation = nodes.volumes, nodes.segmentation
     if not volumes:
         raise ValueError("Choose at least one image, such as a T1-weighted one.")
     on = grid_node(volumes, segmentation)
@@ -81,7 +65,7 @@ def study_from_nodes(
         read[contrast], said = in_stated_unit(volume, contrast)
         notes += [said] if said else []
         read[contrast] = volume = read[contrast].in_order_of(grid)
-        if resample and not (contrast.on_own_grid or volume.same_grid(grid)):
+        if nodes.resample and not (contrast.on_own_grid or volume.same_grid(grid)):
             read[contrast] = resampled(volume, grid)
             inputs[contrast.value] += f" (resampled onto the grid of {on.GetName()})"
     regions: list[Region] = []
@@ -89,15 +73,15 @@ def study_from_nodes(
     if segmentation is not None:
         inputs["segmentation"] = segmentation.GetName()
         named = [one.id for one in known_segments(segmentation)]
-        found = regions_from_node(segmentation, on, resample, named)
+        found = regions_from_node(segmentation, on, nodes.resample, named)
         segments = segmentation.GetSegmentation()
         unnamed = (one for one in segments.GetSegmentIDs() if one not in named)
         left_out += [_why_left_out(segmentation, segments.GetSegment(one)) for one in unnamed]
         regions += [region for region in found if region.voxels]
         left_out += [f"{region.name} {EMPTY})" for region in found if not region.voxels]
-    for node in markups:
+    for node in nodes.markups:
         inputs["markups"] = ", ".join(filter(None, [inputs.get("markups"), node.GetName()]))
-        marked, unnamed_shapes = regions_of_markup(node, grid, point_radius_mm)
+        marked, unnamed_shapes = regions_of_markup(node, grid, nodes.point_radius_mm)
         regions += marked
         left_out += unnamed_shapes
     if left_out:
@@ -108,7 +92,13 @@ def study_from_nodes(
             "'L3-L4 disc', 'CSF L3' or 'psoas muscle'."
         )
     return Study(
-        read, regions, age_years, sex, inputs, field_strength_t=field_strength_t, notes=notes
+        read,
+        regions,
+        nodes.age_years,
+        nodes.sex,
+        inputs,
+        field_strength_t=nodes.field_strength_t,
+        notes=notes,
     )
 
 

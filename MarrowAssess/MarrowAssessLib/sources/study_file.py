@@ -11,10 +11,11 @@ from PDFFMapperLib.images.json_file import read_json
 from MarrowAssessLib.catalogue.contrasts import by_contrast
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.sources.labels import parse_label_rule
+from MarrowAssessLib.study.inputs import StudyFiles
 
 
-def read_study_file(path: str | Path) -> dict:
-    """Read a study file (JSON) into the arguments of read_study; paths are relative to it.
+def read_study_file(path: str | Path) -> StudyFiles:
+    """Read a study file (JSON); paths are relative to it.
 
     Example: {"age_years": 45, "sex": "F", "volumes": {"T1": "t1.nii.gz", "STIR": "stir.nii.gz"},
     "labels": "labels.nii.gz", "label_rules": ["2=marrow:L5"], "markups": ["rois.mrk.json"]};
@@ -27,11 +28,11 @@ def read_study_file(path: str | Path) -> dict:
             kind.
     """
     path = Path(path)
-    return study_arguments(read_json(path, "a study file"), path.parent, str(path))
+    return study_files(read_json(path, "a study file"), path.parent, str(path))
 
 
-def study_arguments(content: dict, here: Path, path: str) -> dict:
-    """The arguments of read_study from what a study file says.
+def study_files(content: dict, here: Path, path: str) -> StudyFiles:
+    """The files that a study file names, and what it says of them.
 
     Args:
         content: as of a study file.
@@ -72,7 +73,7 @@ def study_arguments(content: dict, here: Path, path: str) -> dict:
     if "markups" in content:
         listed = content["markups"]
         arguments["markups"] = [here / m for m in ([listed] if isinstance(listed, str) else listed)]
-    return arguments
+    return StudyFiles(**arguments)
 
 
 def _is_text(value: object) -> bool:

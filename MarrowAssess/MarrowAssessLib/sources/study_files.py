@@ -14,100 +14,90 @@ from PDFFMapperLib.images.volume import Volume, grids_differ, placed_twice
 from PDFFMapperLib.maps.trust import where_trusted
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement.options import AS_USUAL, AUTO, PlacingOptions
+from MarrowAssessLib.placement.options import AUTO, PlacingOptions
 from MarrowAssessLib.sources.label_maps import regions_of_convention
-from MarrowAssessLib.sources.labels import LabelRule, check_labels, regions_from_labels
+from MarrowAssessLib.sources.labels import check_labels, regions_from_labels
 from MarrowAssessLib.sources.map_scale import in_stated_unit
 from MarrowAssessLib.sources.markups_file import regions_from_markups
 from MarrowAssessLib.sources.segmentations import Segmentation, regions_from_segmentation
+from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.sources.stated_patient import agreed_patient
 from MarrowAssessLib.sources.volume_source import read_source
+from MarrowAssessLib.study.inputs import StudyFiles
 from MarrowAssessLib.study.regions import Region, judge_right
 from MarrowAssessLib.study.study import Study
 
 ASK = "resample it first, or ask for resampling (--resample)"
 
 
-def read_study(
-    volumes: dict[Contrast, str | Path],
-    labels: str | Path | None = None,
-    rules: list[LabelRule] | None = None,
-    labels_of: str | None = None,
-    segmentation: str | Path | None = None,
-    segment_with: str | None = None,
-    markups: list[str | Path] | None = None,
-    column: dict[str, Sequence[float]] | str | None = None,
-    places: dict[str, Sequence[float]] | None = None,
-    options: PlacingOptions = AS_USUAL,
-    right: Sequence[str] = (),
-    age_years: float | None = None,
-    sex: str | None = None,
-    resample: bool = False,
-    point_radius_mm: float = 4.0,
-    scale: dict[Contrast, float] | None = None,
-    subject: str = "",
-    keep_names: bool = False,
-    refine: bool = False,
-) -> Study:
-    """Read a study from files or DICOM folders (see volume_source.read_source).
+def read_study(files: StudyFiles | Mapping[Contrast, str | Path], **more: object) -> Study:
+    """Read a study from files or DICOM folders.
 
     The regions' grid is that of the label map, else of the segmentation, else of the first
     volume. Volumes on another grid are refused, or with `resample` interpolated linearly onto it
-    (NaN outside their field of view). `scale` multiplies a volume, to bring a map to its unit.
-    Values that a mask beside a map's file does not trust are left out (see maps.trust).
+    (NaN outside their field of view). Values that a mask beside a map's file does not trust are
+    left out (see maps.trust).
 
-    `labels_of` names the tool that made the label map (one of label_maps.CONVENTIONS) instead of
-    rules. `column` and `places` are points (RAS, mm) from which regions are found in T1, or else in
-    the first volume; see clicks.regions_from_clicks, also for `options`. Where neither region nor
-    point is given, or `column` is "auto", the spine is found by itself, in T1 and in T2 or STIR by
-    their headers, and all volumes are brought to the grid that it is drawn on.
-
-    Age and sex that are not given are those that the images state. `segment_with` names an
-    installed tool that draws the regions (see other_tools), `refine` shrinks them (see refined).
-    `right` names doubtful regions that somebody has looked at and judged right; without that their
-    numbers get no verdict. Inputs are called by a hash of their contents, with `keep_names` by
-    their files' names.
+    Args:
+        files: what to read; the volumes alone stand for a StudyFiles of them and `more`.
+        more: its other attributes.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
-    read = {contrast: _read(path, contrast, keep_names) for contrast, path in volumes.items()}
-    _check_given(scale or {}, read)
-    _check_labels(labels, rules, labels_of)
+    if not isinstance(files, StudyFiles):
+        files = StudyFiles(files, **more)
+    keep_names, markups = files.keep_names, list(files.markups)
+    read = {c: _read(path, c, keep_names) for c, path in files.volumes.items()}
+    _check_given(files.scale or {}, read)
+    _check_labels(files)
     inputs: dict[str, str] = {}
-    by_path = {volumes[contrast]: volume for contrast, volume in read.items()}
-    age_years, sex, notes = agreed_patient(age_years, sex, by_path)
+    by_path = {files.volumes[contrast]: volume for contrast, volume in read.items()}
+    age_years, sex, notes = agreed_patient(files.age_years, files.sex, by_path)
     _refuse_twins(read)
-    for contrast, path in volumes.items():
+    for contrast, path in files.volumes.items():
         read[contrast], inputs[contrast.value] = _trusted(path, read[contrast], keep_names)
         notes += read[contrast].notes
-    grids, regions = _from_labels(labels, rules, labels_of, inputs, keep_names)
-    if segmentation is not None:
-        drawn = _from_segmentation(segmentation, grids, read, inputs, keep_names)
+    grids, regions = _from_labels(files, inputs)
+    if files.segmentation is not None:
+        drawn = _from_segmentation(files.segmentation, grids, read, inputs, keep_names)
         grids.append(drawn.grid)
         regions += drawn.regions
         notes += drawn.notes
-    if segment_with:
-        grids.append(_by_tool(segment_with, read, grids, regions, inputs, notes))
+    if files.segment_with:
+        grids.append(_by_tool(files.segment_with, read, grids, regions, inputs, notes))
     grid = grids[0] if grids else next(iter(read.values()))
-    given = len(regions)
-    if column is None and not (regions or markups or places):
+    given, column, resample = len(regions), files.column, files.resample
+    if column is None and not (regions or markups or files.places):
         column = AUTO
     if column == AUTO:
         column, resample = None, True
-        grid = _add_spine(read, grids, options, regions, inputs, notes)
-    regions += _marked(markups or [], grid, point_radius_mm, inputs, keep_names, notes)
-    notes += _onto_grid(read, grid, scale or {}, resample, inputs)
-    if refine:
-        regions[:given] = _refined(read, regions[:given], options, notes)
-    if column or places:
-        regions += _clicked(read, grid, column or {}, places or {}, options, regions, inputs)
-    judge_right(regions, right)
+        grid = _add_spine(read, grids, files.options, regions, inputs, notes)
+    regions += _marked(markups, grid, files.point_radius_mm, inputs, keep_names, notes)
+    notes += _onto_grid(read, grid, files.scale or {}, resample, inputs)
+    if files.refine:
+        regions[:given] = _refined(read, regions[:given], files.options, notes)
+    if column or files.places:
+        points = column or {}, files.places or {}
+        regions += _clicked(read, grid, *points, files.options, regions, inputs)
+    judge_right(regions, files.right)
     if not keep_names:
-        files = [*volumes.values(), *filter(None, (labels, segmentation)), *(markups or [])]
-        notes = [without_names(note, files) for note in notes]
-    told = list(dict.fromkeys(notes))
-    return Study(read, regions, age_years, sex, inputs, subject, told, drawn_on=grid)
+        named = [files.labels, files.segmentation]
+        paths = [*files.volumes.values(), *filter(None, named), *markups]
+        notes = [without_names(note, paths) for note in notes]
+    study = Study(
+        read,
+        regions,
+        age_years,
+        sex,
+        inputs,
+        files.subject,
+        list(dict.fromkeys(notes)),
+        files.field_strength_t,
+        drawn_on=grid,
+    )
+    study.spectra = read_site_spectra(files.spectra, study, keep_names)
+    return study
 
 
 def _trusted(path: str | Path, volume: Volume, keep_names: bool) -> tuple[Volume, str]:
@@ -118,13 +108,11 @@ def _trusted(path: str | Path, volume: Volume, keep_names: bool) -> tuple[Volume
     return volume, called + (f" (where {mask} says so)" if mask else "")
 
 
-def _check_labels(
-    labels: str | Path | None, rules: list[LabelRule] | None, labels_of: str | None
-) -> None:
-    if (rules or labels_of) and labels is None:
+def _check_labels(files: StudyFiles) -> None:
+    if (files.rules or files.labels_of) and files.labels is None:
         raise ValueError("What labels mean is given, but no label map; name it with --labels.")
-    if rules and labels_of:
-        raise ValueError(f"Say what labels mean once: by rules, or as those of {labels_of}.")
+    if files.rules and files.labels_of:
+        raise ValueError(f"Say what labels mean once: by rules, or as those of {files.labels_of}.")
 
 
 def _from_segmentation(
@@ -171,25 +159,20 @@ def _onto_grid(
     return notes
 
 
-def _from_labels(
-    labels: str | Path | None,
-    rules: list[LabelRule] | None,
-    labels_of: str | None,
-    inputs: dict[str, str],
-    keep_names: bool,
-) -> tuple[list[Volume], list[Region]]:
+def _from_labels(files: StudyFiles, inputs: dict[str, str]) -> tuple[list[Volume], list[Region]]:
     """The regions of a label map, and the grid they are on; none of either without one."""
+    labels, labels_of = files.labels, files.labels_of
     if labels is None:
         return [], []
-    if not rules and not labels_of:
+    if not files.rules and not labels_of:
         raise ValueError(
             f"{labels}: say what its labels mean, with VALUE=ROLE:SITE such as 2=marrow:L5, or "
             "which tool made it (--labels-of)."
         )
     grid = selection.read_source(labels, "the label map")
-    inputs["labels"] = _called(labels, grid, keep_names)
+    inputs["labels"] = _called(labels, grid, files.keep_names)
     if not labels_of:
-        return [grid], regions_from_labels(grid, rules or [])
+        return [grid], regions_from_labels(grid, list(files.rules))
     check_labels(grid)
     inputs["labels"] += f" (labels of {labels_of})"
     return [grid], regions_of_convention(grid.array, labels_of)

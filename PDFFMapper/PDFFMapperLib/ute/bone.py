@@ -63,7 +63,7 @@ def measure_bone(
             pairs.append((name, ute_pair([first, other], settings), measure))
     found = Bone({}, {}, [], "")
     if bone is None:
-        found.cortex = find_cortex(data, point_of(settings.point), settings.psf)
+        found.cortex = find_cortex(data, settings.psf, point_of(settings.point))
         inside = found.cortex.bone
         for row in cortex_values(found.cortex, data):
             found.values[row.quantity] = row

@@ -15,7 +15,6 @@ from scipy.special import ndtr
 
 from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes, without_floor
-from PDFFMapperLib.ute.recipe import PSF
 from PDFFMapperLib.ute.ring import Ring, box_around, fit_ring, placed, polar_curve
 
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
@@ -75,11 +74,14 @@ def _mean(found: Sequence[tuple[float, float]], common: float) -> tuple[float, f
 
 
 def find_cortex(
-    data: UteImages,
-    point_ras: Sequence[float] | None = None,
-    psf_voxels: float = PSF.default,
+    data: UteImages, psf_voxels: float, point_ras: Sequence[float] | None = None
 ) -> Cortex:
     """Find the cortex around the largest marrow cavity, or around that of a point.
+
+    Args:
+        data: two echoes at least.
+        psf_voxels: blur of the images, SD of a Gaussian (see `recipe.PSF`).
+        point_ras: in the cavity, mm.
 
     Raises:
         ValueError: as `porosity_echoes`; there is no ring, or none that its voxels tell.

@@ -139,7 +139,7 @@ def of_cortex(
         ValueError: as `ute_series`, `porosity_echoes` and `find_cortex`.
     """
     data = ute_series(images, settings)
-    cortex = find_cortex(data, point_of(settings.point), settings.psf)
+    cortex = find_cortex(data, settings.psf, point_of(settings.point))
     early, later = without_floor(data, porosity_echoes(data.te_ms))
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * later / early
