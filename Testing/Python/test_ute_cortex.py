@@ -69,7 +69,7 @@ def test_the_ring_is_free_of_the_floor_of_noise(coils):
     truth = Tibia(snr=20, radius=20)
     settings = SimpleNamespace(**{**GIVEN, "coils": coils})
     data = ute_series(truth.volumes(6, (0.032, 2.2), coils=coils), settings)
-    found = find_cortex(data)
+    found = find_cortex(data, PSF.default)
     levels = np.array([ring.levels[:, 1] for ring in found.rings.values()]).mean(axis=0)
     assert len(found.rings) == 6
     assert 100 * levels[1] / levels[0] == pytest.approx(truth.porosity_index, abs=0.4)

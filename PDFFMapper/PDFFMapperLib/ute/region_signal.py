@@ -126,7 +126,9 @@ class SignalsTogether:
 def bessels(x: np.ndarray, coils: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Log of exp(-x) I(x)/x^(n-1), of the Bessel function of order n - 1, and I_n/I_(n-1).
 
-    Both stand in the likelihood of the root of the sum of squares of n receivers.
+    Both stand in the likelihood of the root of the sum of squares of n receivers. Exact, for sums
+    over thousands of voxels; `diffusion.vector_math.bessel` is for one receiver, in compiled fits
+    of single voxels, where errors of 1e-6 are far below the noise.
     """
     if coils == 1:
         scaled = i0e(x)
