@@ -219,7 +219,7 @@ def test_console_files_panel_and_loaded_files_measure_the_same(noisy, method, tm
     write_volume(labels, tmp_path / "labels.nrrd")
     files = {Contrast(name): tmp_path / f"diffusion_{name}.nrrd" for name in names}
     rules = [parse_label_rule("1=marrow:L1")]
-    by_path["files"] = read_study(files, tmp_path / "labels.nrrd", rules).volumes
+    by_path["files"] = read_study(files, labels=tmp_path / "labels.nrrd", rules=rules).volumes
 
     nodes = [volume_to_node(volume, volume.name) for volume in noisy]
     made = load_module("PDFFMapper").PDFFMapperLogic().make("ivim", method, nodes)

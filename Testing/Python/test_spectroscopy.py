@@ -606,7 +606,7 @@ def test_a_voxel_that_leaves_bone_is_told():
     bone = Volume(mask, grid, "bone", {})
     found = MRS.measure(spectra, bone=bone)
     assert any("35 % of the voxel lies outside the bone" in one for one in found.cautions)
-    inside = MRS.measure(spectra, Options(bone=bone.with_array(np.ones_like(mask))))
+    inside = MRS.measure(spectra, bone=bone.with_array(np.ones_like(mask)))
     assert not any("outside the bone" in one for one in inside.cautions)
     (lost,) = spectra_of(made(points=512))
     unknown = MRS.measure([lost], bone=bone)

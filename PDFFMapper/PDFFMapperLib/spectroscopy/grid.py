@@ -39,7 +39,7 @@ def fit_grid(
     Args:
         path: of the file.
         facts: what the user states of all of them.
-        options: as of `analyze`.
+        settings: options of `recipe.MRS`.
         progress: called before each voxel; returning False cancels.
 
     Raises:
@@ -57,7 +57,7 @@ def fit_grid(
         ras = (np.nan,) * 3 if matrix is None else tuple(float(x) for x in matrix[:3, 3])
         try:
             found = MRS.measure(
-                [with_facts(one, dict(facts), "options") for one in spectra], **settings
+                [with_facts(one, dict(facts), "options") for one in spectra], **(settings or {})
             )
         except ValueError as error:
             voxels.append(GridVoxel(index, ras, None, str(error)))
