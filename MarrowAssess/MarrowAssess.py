@@ -229,7 +229,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.measuring.measureChanged()
 
     def onJobDone(self) -> None:
-        """A job has ended: regions may be others."""
+        """A job has ended: regions may be others, and what is said of them."""
+        self.results.make_room()
         self._watch.follow(self._parameterNode)
         self.checkCanApply()
 

@@ -27,7 +27,10 @@ from MarrowAssessLib.scene.xray import write_form
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
 SITE_LETTERS = 13  # of a line of a site's name
-WRAPPED = ("studyLabel", "verdictLabel", "gridLabel", "doubtLabel", "cellLabel", "recordsLabel")
+WRAPPED = (
+    "studyLabel", "verdictLabel", "gridLabel", "doubtLabel", "cellLabel", "recordsLabel",
+    "placingLabel",
+)  # fmt: skip
 WIDEST_PX = (130, 90)  # a quantity's name and its site, or the value is out of sight
 STATUS_MS = 5000  # for which the status bar says what was done
 
