@@ -217,5 +217,6 @@ def test_the_sample_has_every_quantity_that_is_measured(in_memory):
     fractures = (Method.BODY_SHAPE, Method.DEFORMITY, Method.BODY_SIGNAL)
     elsewhere = (Method.REFERENCE_ONLY, Method.SPECTRUM, Method.BONE, *fractures)
     others = {"vbq_cervical", "vbq_thoracic", "vbq_s1", "m_score", "marrow_ct", "marrow_cxcr4"}
+    others |= {"spleen_suv", "skeletal_adc", "skeletal_pdff"}
     assert {key for key in absent if QUANTITIES[key].method not in elsewhere} <= others
     assert {Method.SPECTRUM, Method.BONE} <= {QUANTITIES[key].method for key in measured}
