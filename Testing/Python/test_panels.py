@@ -370,6 +370,11 @@ def test_pet_takes_glucose_and_waits_where_the_body_lies_apart(panel, phantom):
         cautions = {c for r in panel.logic.assessment.results for c in r.cautions}
         assert sum("Blood glucose was 14 mmol/l" in c for c in cautions) == told
     assert "glucoseMmolL=14.0, acceptShift=True" in console_command(parameters)
+    panel.ui.leanMassComboBox.currentText = "James"
+    wait()
+    (sul,) = [r.measurement for r in panel.logic.assessment.results
+              if r.measurement.quantity == "marrow_sul"]  # fmt: skip
+    assert "James 1976" in sul.how and "leanMass='James'" in console_command(parameters)
 
 
 def test_a_click_in_an_image_of_another_grid_is_measured_with_the_regions_that_are_there(

@@ -298,12 +298,15 @@ def test_what_the_header_tells_beside_the_factor():
         "ActivityPerWeight": 5.0,
         "UptakeTime": 60.0,
         "LeanBodyShare": pytest.approx(lean, abs=1e-4),
+        "LeanBodyShareJames": pytest.approx(1.10 - 128 * 70 / 175**2, abs=1e-4),
     }
     named[0].Radiopharmaceutical = "68Ga-PentixaFor"
     assert suv([header(named)]).facts["Tracer"] == "Pentixafor"
     assert suv([header()]).facts["Tracer"] == ""
     woman = suv([header(PatientSex="F")]).facts["LeanBodyShare"]
     assert woman == pytest.approx(9270 / (8780 + 244 * 70 / 1.75**2), abs=1e-4)
+    james = suv([header(PatientSex="F")]).facts["LeanBodyShareJames"]
+    assert james == pytest.approx(1.07 - 148 * 70 / 175**2, abs=1e-4)  # 51.2 kg of 70
     unknown = suv([header(PatientSex="O")])
     assert unknown.facts["LeanBodyShare"] == pytest.approx((lean + woman) / 2, abs=1e-4)
     assert "the mean of both formulas is taken" in unknown.notes[0]

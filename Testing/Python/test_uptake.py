@@ -6,10 +6,13 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.follow_up.changes import follow_up
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.measures.suv_peak import suv_peak
 from MarrowAssessLib.measures.uptake import deauville, uptake
+from MarrowAssessLib.report.data import as_dict
+from MarrowAssessLib.report.modalities import matrix
 from MarrowAssessLib.study.coverage import coverage
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -26,7 +29,8 @@ RADIUS_MM = 16.0
 LIVER = QUANTITIES["liver_suv"]
 FACTS = {
     "Modality": "PT", "Tracer": "FDG", "UptakeTime": 60.0, "ActivityPerWeight": 4.0,
-    "RadionuclideHalfLife": 6586.0, "LeanBodyShare": 0.75, "Units": "g/ml",
+    "RadionuclideHalfLife": 6586.0, "LeanBodyShare": 0.75,
+    "LeanBodyShareJames": 0.7, "Units": "g/ml",
 }  # fmt: skip
 
 
@@ -161,6 +165,48 @@ def test_uptake_of_known_balls():
         one.value * np.hypot(0.0224, np.log(2) * 60 / 6586), rel=0.01
     )
     assert not found["marrow_suv", "L1 marrow"].cautions
+
+
+def test_lean_mass_by_either_formula():
+    """Of a man of 70 kg and 175 cm James gives 57.2 kg; of one too heavy for its height nothing."""
+    for formula, share, year in (("Janmahasatian", 0.75, 2005), ("James", 0.7, 1976)):
+        found = measure(study(), Settings(lean_mass=formula)).measurements
+        own = {m.measured: m for m in found if m.quantity == "marrow_sul"}
+        assert own["L1 marrow",].value == pytest.approx(1.5 * share, rel=1e-3)
+        assert f"({formula} {year}" in own["L1 marrow",].how
+    heavy = pet(LeanBodyShareJames=-0.2)
+    found = measure(study(heavy), Settings(lean_mass="James"))
+    reasons = {s.reason for s in found.skipped if s.quantity == "marrow_sul"}
+    assert reasons == {"James's formula gives no lean body mass at this weight and height"}
+    with pytest.raises(ValueError, match="by 'Hume': expected Janmahasatian or James"):
+        Settings(lean_mass="Hume")
+
+
+def test_lean_mass_leads_for_children_and_between_visits():
+    """SUL stands first, and SUV by body weight beside it; of adults the other way round."""
+    visits = {}
+    for age, first in ((15.9, "marrow_sul"), (16, "marrow_suv"), (None, "marrow_suv")):
+        assessment = assess(study(age=age))
+        keys = [r.measurement.quantity for r in assessment.results]
+        both = [key for key in dict.fromkeys(keys) if key in ("marrow_sul", "marrow_suv")]
+        assert both[0] == first and len(both) == 2
+        if age != 16:  # whose SUV has words of published values, and so the color
+            assert assessment.color_of("L1 marrow").measurement.quantity == first
+        visits[age] = as_dict(assessment, [])
+        heads = matrix(visits[age]).split("</thead>")[0]
+        assert ("<th>SUL<" in heads) == (age == 15.9)
+    bare = pet()
+    del bare.attributes["LeanBodyShare"]
+    assert assess(study(bare, age=9)).color_of("L1 marrow").measurement.quantity == "marrow_suv"
+    changes = follow_up([visits[16], visits[16]], [0, 90])
+    pair = [c.quantity for c in changes if c.measured == ("L1 marrow",)]
+    assert pair.index("marrow_sul") == pair.index("marrow_suv") - 1
+    said = {(c.quantity, c.site, c.measured_now): "x" for c in changes}
+    heads = matrix(visits[16], said).split("</thead>")[0]
+    assert heads.index("SUL") < heads.index("SUVmean")
+    james = as_dict(assess(study(age=16), Settings(lean_mass="James")), [])
+    reasons = {c.quantity: c.reason for c in follow_up([visits[16], james], [0, 90])}
+    assert reasons["marrow_sul"] == "it was measured with other settings" != reasons["marrow_suv"]
 
 
 def test_the_interval_holds_the_mean_of_correlated_noise():
@@ -304,7 +350,10 @@ def test_cautions_of_regions():
     assert any("too thin to take 3 mm off for PET" in c for c in small.cautions)
     assert any("voxels of the PET, whose resolution mixes" in c for c in small.cautions), small
     lean = values(study(image, age=12))["marrow_sul", "L1 marrow"]
-    assert any("formula of lean body mass is of adults; at 12 years" in c for c in lean.cautions)
+    said = "Both formulas of lean body mass, Janmahasatian's and James', are of adults; at 12 years"
+    assert any(said in c for c in lean.cautions)
+    grown = values(study(image, age=16))["marrow_sul", "L1 marrow"]
+    assert not any("formulas of lean body mass" in c for c in grown.cautions)
     hot = pet()
     k, j, i = np.indices(hot.array.shape)
     away = np.linalg.norm(hot.to_ras(np.stack([i, j, k], -1)) - BALLS["L1 marrow"][2], axis=-1)

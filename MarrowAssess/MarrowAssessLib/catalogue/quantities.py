@@ -16,6 +16,7 @@ from PDFFMapperLib.spectroscopy.rows import ROWS
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.lean_mass import SUL
 
 
 @unique
@@ -102,7 +103,8 @@ class Quantity:
             well; those of `LEVELS_OVER_CSF` and `SNR_SCORE` define the quantity.
         combined: how, "mean" or "median".
         divisor_sites: where the divisor is looked for, the first choice first.
-        color_rank: what colors a region in the views: the quantity of the lowest rank; None never.
+        color_rank: what colors a region in the views: the quantity of the lowest rank, of two the
+            one that stands first; None never.
         feature: code of a texture feature by the IBSI.
         n4: whether bias-field correction is applied to its images, if it is asked for. Quotients
             of the same voxels carry the same coil shading, noise differs after correction from
@@ -368,7 +370,7 @@ _ROWS = (
     ),
     Quantity(
         "marrow_sul", "Marrow SUL", "g/ml", 2, "PET: mean uptake by lean body mass.",
-        Method.UPTAKE_LEAN, _SUV, _MARROW, levels=LUMBAR,
+        Method.UPTAKE_LEAN, _SUV, _MARROW, levels=LUMBAR, color_rank=15,
     ),
     Quantity(
         "marrow_liver_suv", "Marrow/liver uptake", "", 2, "SUVmean of marrow over that of liver.",
@@ -659,6 +661,13 @@ _ROWS = (
 )  # fmt: skip
 
 QUANTITIES: dict[str, Quantity] = {row.key: row for row in _ROWS}
+_LISTED = {key: n for n, key in enumerate(QUANTITIES)}
+
+
+def listed_at(key: str, lean: bool = False) -> float:
+    """Where a quantity stands in lists: that of its row, SUL before SUV where lean mass leads."""
+    return _LISTED["marrow_suv"] - 0.5 if lean and key == SUL else _LISTED[key]
+
 
 _SHORT = (
     ("Fat-suppressed T2", "FS T2"),

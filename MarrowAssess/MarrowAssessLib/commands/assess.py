@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PDFFMapperLib.dicom_out.source import add_options
 from PDFFMapperLib.ute.recipe import SAME_GAIN
 
+from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.commands.study_options import add_study_options, study_files
 from MarrowAssessLib.commands.terminal import say, summary
 from MarrowAssessLib.sources.ute import IMAGES, flag_of
@@ -84,6 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="times liver from which on the five-point score is 5: 2 (default) or 3",
     )  # fmt: skip
     parser.add_argument(
+        "--lean-mass", choices=LEAN_MASS, default=LEAN_MASS[0],
+        help="formula of the lean body mass that SUL is made with (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--register-pet", action="store_true",
         help="move the PET onto the CT, else the MR image, as a rigid body first; by how much is "
         "told",
@@ -126,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_exploratory(score)
     settings = Settings(
         args.erode_mm, args.n4, reference, args.texture, args.fractures, scores,
-        args.glucose, args.accept_shift,
+        args.glucose, args.accept_shift, lean_mass=args.lean_mass,
     )  # fmt: skip
     if args.five_from:
         settings = replace(settings, five_times=args.five_from)

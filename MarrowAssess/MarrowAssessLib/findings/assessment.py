@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from PDFFMapperLib.maps.progress import Progress
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.lean_mass import lean_first
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Result
 from MarrowAssessLib.findings.signature import signatures
@@ -63,7 +65,8 @@ def assess(
         study=study,
         settings=settings,
         results=[
-            _result(m, study, settings, field_t) for m in sorted(measured.measurements, key=order)
+            _result(m, study, settings, field_t)
+            for m in sorted(measured.measurements, key=partial(order, lean=lean_first(age)))
         ],
         signatures=signatures(*_without_doubtful(study, measured)),
         skipped=measured.skipped,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from MarrowAssessLib.catalogue.quantities import listed_at
 from MarrowAssessLib.follow_up.change import DECREASE, INCREASE, NO_ERROR, WITHIN, Change
 from MarrowAssessLib.follow_up.errors import MeasurementError, judged, published_error
 from MarrowAssessLib.follow_up.levels import levels_shifted
@@ -69,7 +70,7 @@ def follow_up(
     repeatability: Mapping[str, MeasurementError] | None = None,
     how: Comparing | None = None,
 ) -> list[Change]:
-    """Each later visit against the first.
+    """Each later visit against the first, by quantities; SUL, where both have it, before SUV.
 
     Args:
         assessments: two or more visits as in assessment.json, of one person.
@@ -94,8 +95,9 @@ def follow_up(
             levels_shifted(assessments[0], visit),
         )
         now = _by_place(visit)
-        for place in (one for one in now if one in first):
-            for before, m in _paired(first[place], now[place]):
+        both = [one for one in now if one in first]
+        for at in sorted(both, key=lambda one: listed_at(one[0], lean=True)):
+            for before, m in _paired(first[at], now[at]):
                 made = _unjudged(before, m, days[0], day - days[0])
                 if how.without_age_drift:
                     made = replace(made, drift=_age_drift(made, assessments[0]["patient"]))

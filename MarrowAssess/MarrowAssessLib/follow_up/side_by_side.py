@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from MarrowAssessLib.catalogue.anatomy import OUTSIDE, level_index
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.lean_mass import SUL
 
 REVIEW = "doi 10.12677/acm.2026.161147"
 # Columns of the page, and the quantities that fill each, the first choice first.
@@ -24,6 +25,7 @@ COLUMNS = (
     ("VNCa", ("marrow_vnca",)),
     ("Yellow share", ("marrow_ct_yellow",)),
     ("HAP", ("marrow_hap",)),
+    ("SUL", (SUL,)),
     ("SUVmean", ("marrow_suv",)),
     ("Marrow/liver", ("marrow_liver_suv",)),
     ("CXCR4", ("marrow_cxcr4",)),

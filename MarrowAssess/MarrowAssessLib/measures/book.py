@@ -13,6 +13,7 @@ from PDFFMapperLib.ute.answer import Bone
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.prediction.score_file import Score
 from MarrowAssessLib.study.regions import Region, Statistics, statistics
@@ -38,6 +39,7 @@ class Settings:
         glucose_mmol_l: of blood at the injection of FDG, None where unknown.
         adc_limits: between which lesions are counted as viable, 10^-3 mm^2/s.
         five_times: liver from which on the five-point score is 5: 2 or 3.
+        lean_mass: formula of the lean body mass of SUL, one of LEAN_MASS.
         accept_shift: measure PET in regions of other images although the body lies elsewhere.
     """
 
@@ -51,6 +53,7 @@ class Settings:
     accept_shift: bool = False
     adc_limits: tuple[float, float] = VIABLE_ADC
     five_times: float = 2.0
+    lean_mass: str = LEAN_MASS[0]
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.erosion_mm) and self.erosion_mm >= 0):
@@ -61,6 +64,10 @@ class Settings:
             )
         if self.five_times not in (2.0, 3.0):
             raise ValueError(f"Score 5 from {self.five_times:g} times liver: expected 2 or 3.")
+        if self.lean_mass not in LEAN_MASS:
+            raise ValueError(
+                f"Lean body mass by '{self.lean_mass}': expected {' or '.join(LEAN_MASS)}."
+            )
         low, high = self.adc_limits
         if not 0 < low < high:
             raise ValueError(

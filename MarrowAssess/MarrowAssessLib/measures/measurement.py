@@ -9,7 +9,7 @@ from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import level_index, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity, listed_at
 from MarrowAssessLib.study.regions import Statistics
 
 
@@ -85,13 +85,17 @@ class Measured:
     corrected: dict[Contrast, Volume] = field(default_factory=dict)
 
 
-def order(measurement: Measurement) -> tuple:
-    """Sort key: by quantity as listed, then down the spine, groups of levels, other sites last."""
+def order(measurement: Measurement, lean: bool = False) -> tuple:
+    """Sort key: by quantity as listed, then down the spine, groups of levels, other sites last.
+
+    Args:
+        measurement: what is sorted.
+        lean: whether SUL leads, see quantities.listed_at.
+    """
     level = level_index(measurement.site) if spine_region(measurement.site) else None
     several = len(measurement.measured) > 1
-    keys = list(QUANTITIES)
-    place = 1e3 if level is None else level
-    return keys.index(measurement.quantity), several, place, measurement.site
+    down = 1e3 if level is None else level
+    return listed_at(measurement.quantity, lean), several, down, measurement.site
 
 
 def mean_of_levels(

@@ -13,6 +13,7 @@ from PDFFMapperLib.images.volume import Volume, lies_outside
 
 from MarrowAssessLib.catalogue.anatomy import OUTSIDE, Role, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.lean_mass import lean_first
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
@@ -33,11 +34,16 @@ _UPTAKE_MIN = {"FDG": (55, 75), "Pentixafor": (45, 75)}
 _ACTIVITY = {"FDG": (0.5, 15.0), "Pentixafor": (0.5, 5.0)}  # MBq/kg
 _PERCENT_ERRORS = (1.0, 2.0)  # of the weight and of the activity
 _F18_S = 6586.0
-CHILD_YEARS, LEAN_YEARS = 18, 16
+CHILD_YEARS = 18
 MOST_GLUCOSE = 11.0  # mmol/l
 SHIFT_TOLD_MM, SHIFT_REFUSED_MM = 5.0, 10.0
 FEWEST_BODIES = 3  # whose shift tells that of the spine
 _SHAFT = "diaphysis"
+# Of each formula of lean body mass: the fact of the PET that holds it over weight, and its source.
+_LEAN = {
+    "Janmahasatian": ("LeanBodyShare", "Janmahasatian 2005"),
+    "James": ("LeanBodyShareJames", "James 1976, with 128 and 148"),
+}
 _ROUNDING = 1e-5  # of sums in single precision, as SUVpeak is one
 _SCORES = (Method.UPTAKE_SCORE, Method.UPTAKE_SCORE_PEAK)
 
@@ -286,22 +292,27 @@ def _total(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
 
 
 def _lean(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
-    share = book.acquired[Contrast.SUV].attributes.get("LeanBodyShare")
+    formula = book.settings.lean_mass
+    fact, source = _LEAN[formula]
+    share = book.acquired[Contrast.SUV].attributes.get(fact)
     if not share:
         return [Skipped(quantity.key, "the PET's header tells no weight and height for lean mass")]
+    if share <= 0:
+        why = f"{formula}'s formula gives no lean body mass at this weight and height"
+        return [Skipped(quantity.key, why)]
     found = [
         _value(quantity, one, one.statistics.mean * share, one.mean_half * share)
         for one in _of(book, quantity.measured)
     ]
     error = _systematic(book.acquired[Contrast.SUV])
     for one in found:
-        one.how = "SUV times lean body mass over weight (Janmahasatian 2005)"
+        one.how = f"SUV times lean body mass over weight ({source})"
         one.systematic = abs(one.value) * error
-    if book.age_years is not None and book.age_years < LEAN_YEARS:
+    if lean_first(book.age_years):
         for one in found:
             one.cautions.append(
-                f"The formula of lean body mass is of adults; at {book.age_years:g} years it is "
-                "extrapolated."
+                "Both formulas of lean body mass, Janmahasatian's and James', are of adults; at "
+                f"{book.age_years:g} years they are extrapolated."
             )
     return [*found, *mean_of_levels(quantity, found)]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
+from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.catalogue.parameter_names import NOT_KNOWN, VOLUME_PARAMETERS
 
 ROLES = ["marrow", "disc", "muscle", "csf", "fat", "noise", "liver", "spleen", "blood pool"]
@@ -44,6 +45,7 @@ class MarrowAssessParameterNode:
     resample: bool = False
     glucoseMmolL: Annotated[float, WithinRange(0, 50)] = 0.0
     acceptShift: bool = False
+    leanMass: Annotated[str, Choice(list(LEAN_MASS))] = LEAN_MASS[0]
     spectra: str = ""
     scores: str = ""
     autoUpdate: bool = True

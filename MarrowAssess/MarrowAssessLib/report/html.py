@@ -114,6 +114,7 @@ def _modalities(assessment: Assessment) -> str:
     if not _BESIDE_MR & assessment.study.volumes.keys():
         return ""
     visit = {
+        "patient": {"age_years": assessment.study.age_years},
         "acquisition": acquisition(assessment.study),
         "measurements": [_stored(one) for one in assessment.results],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
+from MarrowAssessLib.catalogue.lean_mass import lean_first
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.side_by_side import COLUMNS, cells, sites
 from MarrowAssessLib.report.colors import z_color
@@ -20,7 +21,9 @@ def matrix(visit: Mapping, changes: Mapping[tuple, str] | None = None) -> str:
         changes: since another visit, in words by quantity, site and names of the regions.
     """
     found = cells(visit)
-    columns = [name for name, _ in COLUMNS if any(column == name for _, column in found)]
+    lean = bool(changes) or lean_first(visit["patient"]["age_years"])  # else SUV alone
+    able = {column for _, column in found if lean or column != "SUL"}
+    columns = [name for name, _ in COLUMNS if name in able]
     heads = "".join(f"<th>{escape(one)}<small>{_unit(found, one)}</small></th>" for one in columns)
     rows = []
     listed = sites(found)

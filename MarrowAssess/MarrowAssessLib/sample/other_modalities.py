@@ -34,7 +34,8 @@ _CORTEX_HAP = 600.0
 _NOISE_HU = (10.0, 8.0)
 FACTS = {
     "Modality": "PT", "Tracer": "FDG", "UptakeTime": 60.0, "ActivityPerWeight": 4.0,
-    "RadionuclideHalfLife": 6586.0, "LeanBodyShare": 0.76, "Units": "g/ml",
+    "RadionuclideHalfLife": 6586.0, "LeanBodyShare": 0.76, "LeanBodyShareJames": 0.74,
+    "Units": "g/ml",
 }  # fmt: skip
 
 

@@ -191,7 +191,7 @@ def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
     names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames", "earlierVisit")
-    names += ("glucoseMmolL", "acceptShift", "spectra", "scores")
+    names += ("glucoseMmolL", "acceptShift", "leanMass", "spectra", "scores")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     nodes += [("earlier", parameters.earlierRegions)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
@@ -223,6 +223,7 @@ def settings(parameters: object, scores: Iterable[str] = ()) -> Settings:
         scores=tuple(read_score(file) for file in scores),
         glucose_mmol_l=parameters.glucoseMmolL or None,
         accept_shift=parameters.acceptShift,
+        lean_mass=parameters.leanMass,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from html import escape
 
 from MarrowAssessLib.catalogue.anatomy import Role, level_index
+from MarrowAssessLib.catalogue.lean_mass import SUL
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
 from MarrowAssessLib.follow_up.change import Change
 from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, change_color, result_color
@@ -55,7 +56,7 @@ def result_matrix(rows: Sequence[ResultRow], changes: Sequence[Change] = ()) -> 
     With an earlier visit's changes the cells show those, in repeatability coefficients.
     """
     shown = [row for row in rows if _rank(row) is not None]
-    ranked = sorted(shown, key=_rank)
+    ranked = sorted(shown, key=lambda row: (_rank(row), bool(changes) and row.key != SUL))
     columns = tuple(dict.fromkeys(_title(row) for row in ranked))
     sites = tuple(dict.fromkeys(_site(row) for row in sorted(shown, key=_height)))
     cells = {}

@@ -32,6 +32,7 @@ _HALF_LIFE_S = {
 }
 _TRACERS = {"FDG": ("FDG", "DEOXYGLUCOSE"), "Pentixafor": ("PENTIXAFOR",)}
 _TRACER_CODES = {"C-B1031": "FDG", "35321007": "FDG"}
+_LEAN_SHARES = (("LeanBodyShare", "LBMJANMA"), ("LeanBodyShareJames", "LBMJAMES128"))
 _SAME_HALF_LIFE = 0.01
 _LEAST_DOSE_BQ = 1e5
 _TIMES_DIFFER_S = 10.0
@@ -49,8 +50,9 @@ class Suv:
         factors: (slices,), by which rescaled values are multiplied.
         notes: what was assumed and what disagrees.
         facts: "Tracer" ("FDG", "Pentixafor" or "other"), "RadionuclideHalfLife" in s,
-            "UptakeTime" in min, "ActivityPerWeight" in MBq/kg and "LeanBodyShare" (lean body mass
-            over weight: SUL = SUV times it), each where the header tells it.
+            "UptakeTime" in min, "ActivityPerWeight" in MBq/kg, "LeanBodyShare" and
+            "LeanBodyShareJames" (lean body mass over weight by Janmahasatian 2005 and James 1976:
+            SUL = SUV times it), each where the header tells it.
     """
 
     factors: np.ndarray
@@ -129,8 +131,9 @@ def _facts(header: Dataset, notes: list[str]) -> dict[str, object]:
         facts["UptakeTime"] = round((began - injected).total_seconds() / 60, 1)
     if weight and height:
         sexes = _sexes(header, notes)
-        masses = [_mass("LBMJANMA", sex, weight, height) for sex in sexes]
-        facts["LeanBodyShare"] = round(sum(masses) / len(masses) / weight, 4)
+        for key, kind in _LEAN_SHARES:
+            masses = [_mass(kind, sex, weight, height) for sex in sexes]
+            facts[key] = round(sum(masses) / len(masses) / weight, 4)
     return facts
 
 
