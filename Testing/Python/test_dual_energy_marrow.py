@@ -11,6 +11,7 @@ from MarrowAssessLib.commands.demo import _dual_energy_maps
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.follow_up.changes import follow_up
+from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.placement.column import Column
 from MarrowAssessLib.placement.pelvis import find_pelvis
@@ -25,6 +26,7 @@ from PDFFMapperLib.dual_energy.decomposition import hap_beside_water
 from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import write_maps
+from phantoms.bodies import column
 
 SHAPE, LEVELS = (12, 50, 14), ("T12", "L1", "L2", "L3", "L4")
 VNCA, PROJECTED, HAP = Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP
@@ -55,6 +57,29 @@ def found(*arguments, **changes):
 
 def said(numbers):
     return {caution for one in numbers.values() for caution in one.cautions}
+
+
+def test_bodies_of_low_height_are_told_beside_their_numbers():
+    """L2 pressed to 18 of 24 mm in front, of four bodies alike."""
+    whole, pressed = (25.0, 24.0, 26.0), (18.0, 21.0, 25.5)
+    heights = {level: whole for level in ("T12", "L1", "L3", "L4")} | {"L2": pressed}
+    image, masks = column({level: heights[level] for level in LEVELS})
+    drawn = [Region.from_mask(f"{n} marrow", Role.MARROW, n, masks[n]) for n in LEVELS]
+    noise = np.random.default_rng(0).normal(-40, 3, image.array.shape).astype(np.float32)
+    one = Study({VNCA: image.with_array(noise)}, drawn, 60, "F")
+    measured = measure(one, Settings(fractures=True)).measurements
+    loss = next(m.value for m in measured if (m.quantity, m.site) == ("height_loss", "L2"))
+    assert loss == pytest.approx(28, abs=4)
+    words = f"L2 has lost {loss:.0f} % of its height (grade 2)"
+    told = {
+        (m.quantity, m.site)
+        for m in measured
+        if "vnca" in m.quantity and any(words in caution for caution in m.cautions)
+    }
+    assert told == {("marrow_vnca", "L2"), ("marrow_vnca", "L1-L4"), ("vnca_gradient", "T12-L4"),
+                    ("vnca_column", "T12-L4")}  # fmt: skip
+    unasked = measure(one).measurements
+    assert not any("of its height" in c for m in unasked for c in m.cautions)
 
 
 def test_values_levels_and_gradient():

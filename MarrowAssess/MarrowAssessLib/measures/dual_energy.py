@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from MarrowAssessLib.catalogue.anatomy import Role, level_index, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.heights import low_bodies
 from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
 from MarrowAssessLib.study.regions import Region, Statistics, statistics
 
@@ -39,6 +41,7 @@ def ct_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     for one in levels:
         parts = [p for p in found if isinstance(p, Measurement) and p.site in quantity.levels]
         one.comparable = all(part.comparable for part in parts)
+        one.cautions += _of_low_bodies(book, quantity.levels)
     return [*found, *levels]
 
 
@@ -75,6 +78,7 @@ def ct_column(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         made.cautions.append(
             f"{len(between)} of the levels in between were not measured; the mean leaves them out."
         )
+    made.cautions += _of_low_bodies(book, [one.site for one in ordered])
     return [made]
 
 
@@ -90,7 +94,9 @@ def ct_gradient(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     slope = np.polyfit(sorted(by_level), [one.value for one in ordered], 1)[0]
     site = f"{ordered[0].site}-{ordered[-1].site}"
     names = tuple(one.measured[0] for one in ordered)
-    return [Measurement(quantity.key, site, float(slope), names, how=ordered[0].how)]
+    made = Measurement(quantity.key, site, float(slope), names, how=ordered[0].how)
+    made.cautions += _of_low_bodies(book, [one.site for one in ordered])
+    return [made]
 
 
 def _by_level(book: Book, quantity: Quantity) -> dict[float, Measurement]:
@@ -206,9 +212,21 @@ def _measurement(
     )
 
 
+def _of_low_bodies(book: Book, levels: Iterable[str]) -> list[str]:
+    """What to read with the numbers of bodies whose height is low, where heights are measured."""
+    low = book.of_all(low_bodies)
+    return [
+        f"{level} has lost {low[level][1]:.0f} % of its height (grade {low[level][0]}): pressed "
+        "bone holds more mineral, and edema or blood in a fracture is no marrow; read it apart."
+        for level in levels
+        if level in low
+    ]
+
+
 def _compare(book: Book, quantity: Quantity, made: Measurement, one: Statistics) -> None:
     """Say what limits the number, and whether references may stand beside it."""
     name, limit = made.measured[0], NOISY.get(quantity.unit)
+    made.cautions += _of_low_bodies(book, [made.site])
     if limit is not None and one.median_se > limit:
         made.comparable = False
         made.cautions.append(

@@ -86,6 +86,14 @@ def body_shape(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     return found
 
 
+def low_bodies(book: Book) -> dict[str, tuple[int, float]]:
+    """Grade and loss (%) of each body of grade 1 or more, by level; none where not asked for."""
+    if not book.settings.fractures:
+        return {}
+    bodies = book.of_all(_heights)[1].bodies
+    return {level: (one.grade, one.loss) for level, one in bodies.items() if one.grade}
+
+
 def deformity_index(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     """The sum of all bodies' grades."""
     if not book.settings.fractures:
