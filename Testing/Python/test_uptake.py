@@ -354,16 +354,20 @@ def test_cautions_of_regions():
     assert any(said in c for c in lean.cautions)
     grown = values(study(image, age=16))["marrow_sul", "L1 marrow"]
     assert not any("formulas of lean body mass" in c for c in grown.cautions)
+
+
+@pytest.mark.parametrize("beside", [2.5, 9.0])  # of marrow of 1.5
+def test_a_sphere_of_suv_peak_in_hotter_tissue_is_told(beside):
     hot = pet()
     k, j, i = np.indices(hot.array.shape)
     away = np.linalg.norm(hot.to_ras(np.stack([i, j, k], -1)) - BALLS["L1 marrow"][2], axis=-1)
-    hot.array[(away > 14) & (away < 20)] = 9
-    beside = values(study(hot))
+    hot.array[(away > 14) & (away < 20)] = beside
+    found = values(study(hot))
     said = "reaches into hotter tissue beside"
     for key in ("marrow_suv_peak", "marrow_deauville_peak"):
-        assert any(f"{said} L1 marrow" in c for c in beside[key, "L1 marrow"].cautions), key
-        assert not any(said in c for c in beside[key, "L2 marrow"].cautions), key
-    assert not any(said in c for c in beside["marrow_deauville", "L1 marrow"].cautions)
+        assert any(f"{said} L1 marrow" in c for c in found[key, "L1 marrow"].cautions), key
+        assert not any(said in c for c in found[key, "L2 marrow"].cautions), key
+    assert not any(said in c for c in found["marrow_deauville", "L1 marrow"].cautions)
 
 
 def test_a_region_that_the_pet_does_not_hold():
