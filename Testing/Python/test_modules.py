@@ -434,6 +434,8 @@ def test_bad_input_adds_no_node(marrow, sample, scene):
     count = scene.GetNumberOfNodes()
     with pytest.raises(ValueError, match="Age"):
         marrow.MarrowAssessLogic().assess(sample.volumes, sample.segmentation, age=-3)
+    with pytest.raises(TypeError, match=r"assess\(\) has no argument erosion_mm"):
+        marrow.MarrowAssessLogic().assess(sample.volumes, sample.segmentation, erosion_mm=1.0)
     assert scene.GetNumberOfNodes() == count
 
 
