@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from PDFFMapperLib.spectroscopy.recipe import MRS
+
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.measures.book import Book
@@ -9,8 +11,8 @@ from MarrowAssessLib.measures.measurement import Measurement, Skipped
 
 PREFIX = "mrs_"
 SPECTRA = (
-    "Spectra: water and ten fat peaks of a triglyceride, with J modulation to first order; "
-    "intervals are of the profile likelihood and hold noise and residual, not shim or placing."
+    f"{MRS.title}; intervals are of the profile likelihood and hold noise and residual, not shim "
+    "or placing."
 )
 
 
