@@ -104,6 +104,26 @@ def test_column_and_gradient_rest_on_what_was_measured(monkeypatch):
     assert sorted(measured) == sorted(f"{level} marrow" for level in LEVELS)  # each once
 
 
+def test_fat_beside_hydroxyapatite_of_a_scanner_has_its_cut_off_beside():
+    one = study({Contrast.FAT_HAP: (940.0, 10.0)})
+    results = {r.measurement.site: r for r in assess(one).results}
+    assert results["L1"].measurement.value == pytest.approx(950, abs=1)
+    assert results["L1"].z is None and "958" in str(results["L1"].cutoffs)
+    red = study({Contrast.FAT_HAP: (940.0, 10.0)}, age=20)
+    assert not any(r.cutoffs for r in assess(red).results)
+
+
+@pytest.mark.parametrize("pair_kv", ["80/140", "90/Sn150"])
+def test_cells_read_above_fat_in_the_pair_of_fat_and_hydroxyapatite(pair_kv):
+    """Solved with this software's CT numbers, yellow marrow of .98 g/cm^3 (ICRU 46) as fat."""
+    of = of_kv_pair(pair_kv, 30.0)
+    pair = np.stack([(1 + of.yellow / 1000) / 980, (1 + of.hap / 1000) / 3160], -1)
+    fat, mineral = np.linalg.solve(pair, 1 + of.red / 1000)
+    assert (fat, mineral) == pytest.approx((998, 26.5), abs=0.5)
+    mixed = 0.05 * of.hap + 0.95 * of.yellow  # mineral alone does not raise it
+    assert np.linalg.solve(pair, 1 + mixed / 1000)[0] == pytest.approx(0.95 * 980)
+
+
 def test_the_systematic_error_stands_beside():
     one = study({HAP: (100.0, 0.0)})
     one.volumes[HAP].attributes["SystematicError"] = 19.9

@@ -44,6 +44,7 @@ TRUTH = {
     Contrast.VNCA: lambda tissue: 60 - 90 * tissue.pdff,
     Contrast.VNCA_PROJECTED: lambda tissue: 50 - 80 * tissue.pdff,
     Contrast.HAP: lambda tissue: 110 + 0 * tissue.pdff,
+    Contrast.FAT_HAP: lambda tissue: 1060 - 150 * tissue.pdff,
     Contrast.YELLOW_SHARE: lambda tissue: 90 * tissue.pdff,
 }
 

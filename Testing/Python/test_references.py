@@ -191,6 +191,14 @@ def test_cut_offs_of_virtual_non_calcium_are_those_of_the_site(site, cut_offs):
     assert expected("marrow_vnca_projected", site, 50, "F") is None
 
 
+@pytest.mark.parametrize(("site", "known"), [("T8", {958}), ("L3", {958}), ("sternum", set())])
+def test_the_cut_off_of_fat_beside_hydroxyapatite_stands_beside_vertebrae(site, known):
+    found = thresholds("marrow_fat_hap", site, 50, "F")
+    assert {one.value for one in found} == known
+    assert thresholds("marrow_fat_hap", site, 20, "F") == []  # red marrow reads above it
+    assert expected("marrow_fat_hap", site, 50, "F") is None
+
+
 def test_quantities_and_sites_of_the_data_are_known():
     known = {*OTHER_SITES, "erector spinae", "psoas", "multifidus", "paraspinal"}
     for entry in ENTRIES:

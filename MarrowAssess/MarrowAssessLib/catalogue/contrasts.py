@@ -39,6 +39,7 @@ class Contrast(str, Enum):
     VNCA = "VNCa"
     VNCA_PROJECTED = "VNCa_projected"
     HAP = "HAP"
+    FAT_HAP = "Fat_HAP"
     YELLOW_SHARE = "yellow_share"
     CT = "CT"
     DWI = "DWI"

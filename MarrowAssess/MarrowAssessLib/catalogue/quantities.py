@@ -444,6 +444,11 @@ _ROWS = (
         Method.CT_VALUE, (Contrast.YELLOW_SHARE,), _MARROW, levels=LUMBAR,
     ),
     Quantity(
+        "marrow_fat_hap", "Marrow Fat(HAP)", "mg/cm^3", 0,
+        "Dual-energy CT of a scanner: all but mineral as density of fat; cells read 2 % higher.",
+        Method.CT_VALUE, (Contrast.FAT_HAP,), _MARROW, levels=LUMBAR,
+    ),
+    Quantity(
         "vnca_gradient", "VNCa gradient", "HU", 1,
         "Change of VNCa for each level down from T11 to L5.",
         Method.CT_GRADIENT, (Contrast.VNCA,), _MARROW,

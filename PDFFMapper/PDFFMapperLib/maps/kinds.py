@@ -237,6 +237,16 @@ KINDS = (
     MapKind("HAP", "Bone mineral (hydroxyapatite)", **_MINERAL),
     MapKind("HAP_water", "HAP(Water), not corrected for fat", **_MINERAL, symbol="HAP(Water)"),
     MapKind(
+        "Fat_HAP",
+        "Fat(HAP): density of fat beside hydroxyapatite, as scanners make it",
+        "mg/cm^3",
+        (800.0, 1100.0),
+        "Viridis",
+        plausible=(-500.0, 3000.0),
+        aliases=("Fat(HAP)",),
+        symbol="Fat(HAP)",
+    ),
+    MapKind(
         "yellow_share",
         "Share of yellow marrow by dual-energy CT",
         "%",
