@@ -238,8 +238,9 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Copy what the panel does as a line for the Python console."""
         from MarrowAssessLib.scene.choices import console_command
 
-        slicer.app.clipboard().setText(console_command(self._parameterNode))
-        slicer.util.showStatusMessage(_("Copied; paste it into the Python console."), 5000)
+        with slicer.util.tryWithErrorDisplay(_("Nothing was copied.")):
+            slicer.app.clipboard().setText(console_command(self._parameterNode))
+            slicer.util.showStatusMessage(_("Copied; paste it into the Python console."), 5000)
 
 
 class MarrowAssessLogic(ScriptedLoadableModuleLogic):
@@ -274,6 +275,9 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """The module's parameter node, typed."""
         node = super().getParameterNode()
         with slicer.util.NodeModify(node):  # its defaults are written at once
+            if score := node.GetParameter("scoreFile"):  # of a scene saved when there was one
+                node.SetParameter("scores", score)
+                node.UnsetParameter("scoreFile")
             return MarrowAssessParameterNode(node)
 
     def assess(
@@ -283,6 +287,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         markups=(),
         age=None,
         sex=None,
+        *,
         overlay=True,
         allNames=False,
         earlierVisit=None,

@@ -155,21 +155,30 @@ class qMRMLTableView(QtWidgets.QTableView):
     def takeScene(self, scene):
         pass
 
+    def mrmlTableNode(self):
+        return self.node
+
     def setMRMLTableNode(self, node):
         self.node = node
-        if node is None:
-            self.setModel(None)
-            return
-        model = QtWidgets.QTableWidget(node.GetNumberOfRows(), node.GetNumberOfColumns())
-        for column in range(node.GetNumberOfColumns()):
-            title = QtWidgets.QTableWidgetItem(node.GetColumnName(column))
-            model.setHorizontalHeaderItem(column, title)
-            for row in range(node.GetNumberOfRows()):
-                text = node.GetCellText(row, column)
-                model.setItem(row, column, QtWidgets.QTableWidgetItem(text))
-        self.kept = model
-        self.setModel(model.model())
+        self.setModel(None)
+        if node is not None:
+            self.kept = QtWidgets.QTableWidget(0, 0)
+            self.setModel(self.kept.model())
+            self.model()
         self.resizeColumnsToContents()
+
+    def model(self):
+        """As the node is now, which Slicer's follows; columns keep their widths."""
+        if self.node is not None:
+            self.kept.setColumnCount(self.node.GetNumberOfColumns())
+            self.kept.setRowCount(self.node.GetNumberOfRows())
+            for column in range(self.node.GetNumberOfColumns()):
+                title = QtWidgets.QTableWidgetItem(self.node.GetColumnName(column))
+                self.kept.setHorizontalHeaderItem(column, title)
+                for row in range(self.node.GetNumberOfRows()):
+                    text = self.node.GetCellText(row, column)
+                    self.kept.setItem(row, column, QtWidgets.QTableWidgetItem(text))
+        return super().model()
 
 
 class qMRMLNodeComboBox(QtWidgets.QComboBox):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import types
 import xml.etree.ElementTree as ElementTree
 from typing import ClassVar
@@ -335,6 +336,8 @@ def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marro
         stand_in = types.ModuleType(name)
         setattr(stand_in, f"{name}Logic", logic)
         monkeypatch.setitem(sys.modules, name, stand_in)
+    if "qt" not in sys.modules:
+        monkeypatch.setitem(sys.modules, "qt", types.ModuleType("qt"))
     for _ in range(2):
         marrow.onStartupCompleted()
     (plugin,) = SegmentStatisticsLogic.registeredPlugins
@@ -348,20 +351,62 @@ def test_sample_data_and_statistics_are_registered_once_slicer_has_started(marro
         processEvents=lambda: None, applicationLogic=lambda: slicer.modules.application_logic
     )
     monkeypatch.setattr(slicer, "app", application, raising=False)
-    waiting = types.SimpleNamespace(wasCanceled=False, close=lambda: told.append("closed"))
-    ask = lambda labelText: told.append(labelText) or waiting  # noqa: E731
+    waiting = types.SimpleNamespace(
+        wasCanceled=False,
+        close=lambda: told.append("closed"),
+        deleteLater=lambda: told.append("deleted"),
+    )
+    qt = types.ModuleType("qt")
+    qt.Qt = types.SimpleNamespace(WindowModal="modal for the window")
+    monkeypatch.setattr("MarrowAssessLib.panel.sample_data.qt", qt)
+
+    def ask(labelText, windowModality):
+        told.append(labelText)
+        assert windowModality == qt.Qt.WindowModal
+        return waiting
+
     monkeypatch.setattr(slicer.util, "createProgressDialog", ask, raising=False)
     monkeypatch.setattr(slicer.util, "showStatusMessage", lambda text, ms: told.append(text))
     load(None)  # the button in the Sample Data module
     assert slicer.util.getNode("PDFF") is not None
-    assert told[:2] == ["Drawing the digital lumbar spine ...", "closed"]
-    assert told[2] == "The digital lumbar spine is loaded." and waiting.value > 50
+    assert told[:3] == ["Drawing the digital lumbar spine ...", "closed", "deleted"]
+    assert told[3] == "The digital lumbar spine is loaded." and waiting.value > 50
     waiting.wasCanceled = True
     for *_names, again in SampleDataLogic.registered:
         before = slicer.mrmlScene.GetNumberOfNodes()
         again(None)
         assert told[-1] == "Canceled; nothing was loaded."
         assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_a_sample_is_canceled_while_its_images_are_drawn(marrow, scene, monkeypatch):
+    from MarrowAssessLib.sample.nodes import load_mapper_sample
+    from MarrowAssessLib.sample.phantom import LumbarPhantom
+
+    drawn, asked = threading.Event(), []
+    for name in ("echo_volumes", "diffusion_volumes"):
+        monkeypatch.setattr(LumbarPhantom, name, lambda self: drawn.wait(5) and [])
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(InterruptedError):
+        load_mapper_sample(lambda done: asked.append(done) or len(asked) < 5)
+    drawn.set()
+    assert max(asked) == 0.3 and scene.GetNumberOfNodes() == before
+
+
+def test_a_score_of_a_scene_that_knew_one_is_still_given(marrow, scene):
+    logic = marrow.MarrowAssessLogic()
+    node = logic.getParameterNode().parameterNode
+    node.SetParameter("scoreFile", "/data/score.json")
+    parameters = logic.getParameterNode()
+    assert parameters.scores == "/data/score.json"
+    parameters.scores = ""
+    assert logic.getParameterNode().scores == ""  # emptied, it stays so
+
+
+def test_what_measures_is_named_in_the_console(marrow, sample):
+    """The sixth argument has been the erosion in mm, which is not taken for another."""
+    with pytest.raises(TypeError, match="positional argument"):
+        marrow.MarrowAssessLogic().assess(sample.volumes, sample.segmentation, (), 34, "M", 2.0)
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):

@@ -18,6 +18,7 @@ from MarrowAssessLib.report.label_layout import CORONAL, SAGITTAL, Place  # noqa
 from MarrowAssessLib.scene import color_key, overlay, rendering  # noqa: E402
 from MarrowAssessLib.scene import files as scene  # noqa: E402
 from MarrowAssessLib.scene import segments as segment_nodes  # noqa: E402
+from MarrowAssessLib.scene.edits import add_regions  # noqa: E402
 from MarrowAssessLib.scene.overlay import SiteResult  # noqa: E402
 from MarrowAssessLib.scene.side_by_side import show_both  # noqa: E402
 from MarrowAssessLib.scene.visibility import overlay_displays  # noqa: E402
@@ -181,6 +182,22 @@ def test_segments_legend_and_labels_show_the_results(spine):
     positions = label_positions(shown.labels)
     np.testing.assert_allclose(positions[:, 2], [37, 1, -35])
     assert (positions[:, 1] < 44 - 2 * 25).all()
+
+
+def test_a_lesion_does_not_veil_the_color_of_its_body(spine):
+    volume, segmentation = spine
+    lesions = {"in L4": np.s_[30:34, 18:22, 18:22], "apart": np.s_[30:34, 1:4, 1:4]}
+    for name, box in lesions.items():
+        mask = np.zeros((60, 45, 45), bool)
+        mask[box] = True
+        add_regions(segmentation, volume, [Region.from_mask(name, Role.LESION, "", mask)])
+    overlay.show_results(segmentation, RESULTS)
+    display = segmentation.GetDisplayNode()
+    assert display.GetSegmentOpacity3D("in L4") == 0  # on the slices, its outline stays
+    assert display.GetSegmentVisibility2DOutline("in L4")
+    assert display.GetSegmentOpacity3D("apart") == overlay.BESIDE_OPACITY
+    overlay.show_results(segmentation, RESULTS[:1])
+    assert display.GetSegmentOpacity3D("in L4") == overlay.BESIDE_OPACITY
 
 
 def test_showing_again_replaces_what_was_shown(spine):

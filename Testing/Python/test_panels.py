@@ -27,6 +27,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
 from MarrowAssessLib.scene import segments, views  # noqa: E402
 from MarrowAssessLib.scene.choices import console_command  # noqa: E402
+from MarrowAssessLib.scene.edits import add_regions  # noqa: E402
 from MarrowAssessLib.scene.overlay import shows_3d  # noqa: E402
 from MarrowAssessLib.scene.placing import placing_options  # noqa: E402
 from MarrowAssessLib.scene.visibility import overlay_displays  # noqa: E402
@@ -400,6 +401,50 @@ def test_a_click_in_an_image_of_another_grid_is_measured_with_the_regions_that_a
     assert "'PET' shows this point" in said and "grid of 'T1', which ends before it" in said
 
 
+@pytest.mark.parametrize("made", ["none", "empty", "imported"])
+def test_a_pet_in_front_is_clicked_on_the_grid_on_which_is_measured(panel, sample, phantom, made):
+    """The segmentation is made by the click, by the selector, or loaded: none knows an image."""
+    pet, drawn = volume_to_node(phantom.pet_volume(), "PET"), sample.segmentation
+    psoas = drawn.GetSegmentCenterRAS("left psoas muscle")
+    panel.enter()
+    parameters = panel._parameterNode
+    parameters.suvVolume = pet
+    if made == "imported":
+        drawn.SetNodeReferenceID(drawn.GetReferenceImageGeometryReferenceRole(), "")
+    else:
+        new = {"none": None, "empty": slicer.mrmlScene.AddNewNodeByClass}[made]
+        parameters.segmentation = new and new("vtkMRMLSegmentationNode", "new")
+    panel.ui.placeButton.checked = True
+    for shown, role, site, point in (
+        (pet, "muscle", "left psoas", psoas),
+        (sample.volumes["T1"], "marrow", "L4", sample.centers_ras["L4"]),
+    ):
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            view.SetBackgroundVolumeID(shown.GetID())
+        parameters.placeRole, parameters.placeSite = role, site
+        click(panel, point)
+        assert panel.ui.placingLabel.text.startswith("Placed: "), panel.ui.placingLabel.text
+    wait()
+    regions = segments.regions_from_node(parameters.segmentation, sample.volumes["T1"])
+    assert {"left psoas muscle", "L4 marrow"} <= {one.name for one in regions}
+    panel.ui.applyButton.click()
+    assert panel.ui.gridRow.qobject.isHidden()
+    assert "L4" in panel.results.matrix.sites and not parameters.resample
+
+
+def test_the_first_regions_choose_the_grid_of_an_empty_segmentation(panel, sample):
+    """As those that are found or imported do; a click is drawn on it later."""
+    t1, moved = sample.volumes["T1"], slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    sample.volumes["T2"].SetAndObserveTransformNodeID(moved.GetID())
+    empty = segments.regions_to_node([], t1, "empty")
+    (region,) = segments.regions_from_node(sample.segmentation, t1, segment_ids=["L3 marrow"])
+    add_regions(empty, sample.volumes["T2"], [region])
+    assert segments.drawn_on(empty) is sample.volumes["T2"]
+    assert empty.GetTransformNodeID() == moved.GetID()
+    add_regions(empty, t1, [replace(region, name="other")])
+    assert segments.drawn_on(empty) is sample.volumes["T2"]
+
+
 def test_repeatability_stands_beside_a_clicked_number(panel, sample):
     applied(panel)
     columns = [title.split("\n")[0] for title in panel.results.matrix.columns]
@@ -519,6 +564,27 @@ def test_a_choice_is_measured_at_once_and_a_drag_after_a_while(panel, sample):
     wait()
     panel.measuring.schedule()
     assert panel.measuring.scheduled and panel.measuring._timer.interval >= 150
+    wait()
+    panel.measuring._pause_ms = 900  # of a large study
+    panel._parameterNode.erosionMm = 1.1  # a held arrow
+    assert panel.measuring.scheduled and panel.measuring._timer.interval == 900
+
+
+def test_numbers_of_other_choices_go_where_measuring_is_refused(panel, sample, monkeypatch):
+    applied(panel)
+    panel._parameterNode.glucoseMmolL = 0.5
+    wait()
+    assert "Blood glucose 0.5 mmol/l" in panel.ui.verdictLabel.text
+    assert not panel.results.matrix.cells and not panel.results.rows
+    assert not panel.ui.exportButton.enabled and not panel.ui.exportDicomButton.enabled
+    told = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **_: told.append(text))
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False, raising=False)
+    panel.ui.copyButton.click()
+    assert "Nothing was copied." in told[0] and "Blood glucose 0.5 mmol/l" in told[0]
+    panel._parameterNode.glucoseMmolL = 5.0
+    wait()
+    assert panel.results.matrix.cells and panel.ui.exportButton.enabled
 
 
 def test_canceling_n4_leaves_the_scene_as_it_was(panel, sample):
@@ -635,6 +701,11 @@ def test_all_numbers_show_site_and_value_beside_the_quantity(panel, sample):
     titles = [table.model().headerData(n, Qt.Horizontal) for n in range(3)]
     assert titles == ["Quantity", "Site", "Value"]
     assert sum(table.columnWidth(n) for n in range(3)) < 330  # in a panel of 400 pixels
+    table.setColumnWidth(0, 300)  # by the user
+    panel._parameterNode.ageYears = 50.0
+    wait()
+    assert panel.logic.assessment.study.age_years == 50
+    assert table.columnWidth(0) == 300
 
 
 def test_words_that_get_shorter_leave_no_gap(panel, sample):
@@ -855,6 +926,8 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel, monkeypa
     ]  # fmt: skip
     assert [view.GetLayoutLabel() for view in shown_in] == ["earlier", "now"]
     assert all(one.GetVisibility() and one.GetVisibility3D() for one in shown)
+    of_both = [one for _, regions in (earlier, later) for one in overlay_displays(regions)]
+    assert len(of_both) > 2 and all(one.GetVisibility3D() for one in of_both)
     ui.applyButton.click()  # measured anew, its labels stay where it is shown
     labels = later[1].GetNodeReference("MarrowAssess.labels").GetDisplayNode()
     assert not labels.IsDisplayableInView(shown_in[0].GetID())
@@ -968,6 +1041,8 @@ def test_a_spectrum_joins_the_numbers_and_leads_to_its_plot(panel, sample, press
     ui, parameters = panel.ui, panel._parameterNode
     before = len(panel.results.rows)
     panel.files.addSpectra([str(file) for file in press_files])
+    type_into(panel.ui.scoresLineEdit, "")  # looked at, left
+    assert panel.ui.filesHintLabel.text.startswith("Type the level in place")
     assert ui.spectraLineEdit.text.startswith("?=") and "level" in ui.filesHintLabel.text
     typed = f"L3={press_files[0]},{press_files[1]}"
     type_into(ui.spectraLineEdit, typed)
@@ -1038,8 +1113,9 @@ def test_scores_of_one_s_own_are_given_with_their_limits(panel, sample, tmp_path
     asked = types.SimpleNamespace(getOpenFileNames=lambda *_: [str(tmp_path / "death.json")])
     monkeypatch.setattr(sys.modules["qt"], "QFileDialog", asked, raising=False)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None, raising=False)
-    ui.scoresButton.click()
-    wait()
+    for _again in range(2):
+        ui.scoresButton.click()
+        wait()
     assert "for fracture" in ui.verdictLabel.text and "for death" in ui.verdictLabel.text
     both = [str(tmp_path / "score.json"), str(tmp_path / "death.json")]
     assert f"scores={both!r}" in console_command(parameters)

@@ -25,6 +25,7 @@ class FilesRow:
         """
         self._ui, self._frame = ui, frame
         self._refused: str | None = None  # spectra as they stand in the line
+        self._scores = ""  # as they stood in the line, refused or not
         ui.spectraLineEdit.connect("editingFinished()", self.onSpectra)
         ui.spectraButton.connect("clicked(bool)", self.onSpectraButton)
         ui.scoresLineEdit.connect("editingFinished()", self.onScores)
@@ -35,7 +36,7 @@ class FilesRow:
         parameters = self._frame.parameters
         self._ui.spectraLineEdit.text = parameters.spectra if parameters else ""
         self._refused = None
-        self._ui.scoresLineEdit.text = parameters.scores if parameters else ""
+        self._scores = self._ui.scoresLineEdit.text = parameters.scores if parameters else ""
         self._hint("")
 
     def onSpectraButton(self) -> None:
@@ -83,15 +84,16 @@ class FilesRow:
     def onScores(self) -> None:
         """Choose the scores that were typed, which a patient's report may show, or none."""
         text, parameters = self._ui.scoresLineEdit.text.strip(), self._frame.parameters
-        if not parameters or (text and text == parameters.scores):
+        if not parameters or text == parameters.scores == self._scores:
             return
+        self._scores = text
         problem = _problem(lambda: [refuse_exploratory(read_score(one)) for one in listed(text)])
         self._hint(str(problem or ""))
         parameters.scores = "" if problem else text  # no others than the line shows
 
     def _list(self, line: object, *new: str) -> None:
         """Add to what a line lists."""
-        line.text = f"{SEPARATOR} ".join([*listed(line.text), *new])
+        line.text = f"{SEPARATOR} ".join(dict.fromkeys([*listed(line.text), *new]))
 
     def _hint(self, text: str) -> None:
         """Say below the lines what is wrong with them."""

@@ -32,6 +32,7 @@ class MeasuringRow:
         self._timer = frame.timer(UPDATE_DELAY_MS, self.onTimeout)
         self._pause_ms = UPDATE_DELAY_MS
         self._choices = None  # that the numbers shown were measured with
+        self._refused = False  # numbers are gone that another choice may bring back
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.resampleButton.connect("clicked(bool)", self.onResampleButton)
         ui.showOverlayCheckBox.connect("toggled(bool)", self.onShowOverlayToggled)
@@ -50,7 +51,7 @@ class MeasuringRow:
         choices = measured_choices(self._frame.parameters)
         if choices != self._choices:  # not at every letter typed as a site
             self._choices = choices
-            self.schedule(0)
+            self.schedule(0 if self._pause_ms == UPDATE_DELAY_MS else None)  # a held arrow drags
 
     @property
     def scheduled(self) -> bool:
@@ -61,7 +62,7 @@ class MeasuringRow:
         """Measure again soon, also in the middle of a drag; N4 is slow and waits for Apply."""
         parameters = self._frame.parameters
         if parameters and parameters.autoUpdate and not parameters.n4 and not self._frame.running:
-            if self._results.rows and not self._timer.active:
+            if (self._results.rows or self._refused) and not self._timer.active:
                 self._timer.start(self._pause_ms if delay_ms is None else delay_ms)
 
     def onTimeout(self) -> None:
@@ -127,6 +128,12 @@ class MeasuringRow:
             self._ui.gridLabel.text = other_grid(parameters, error)
             self._ui.gridRow.visible = True
             assessment = None
+        except (ValueError, OSError):  # what was measured before was measured otherwise
+            self._refused = True
+            self._logic.session.clear_results(parameters.segmentation)
+            self._results.show()
+            raise
+        self._refused = False
         if assessment is not None or not self._frame.canceled:
             self._results.show()
         return assessment

@@ -21,7 +21,7 @@ from MarrowAssessLib.scene.matrix import Matrix, record_links, reference_url, re
 from MarrowAssessLib.scene.overlay import shows_3d
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.segments import doubts
-from MarrowAssessLib.scene.visibility import show_in_3d, show_labels, show_segmentation
+from MarrowAssessLib.scene.visibility import show_labels, show_segmentation
 from MarrowAssessLib.scene.xray import write_form
 
 DARK_BELOW = 128  # lightness of a panel, 0-255
@@ -101,9 +101,11 @@ class ResultsPane:
         self._fill()
         self.show_doubt(self.doubtful)
         table = self._ui.resultsTableView
-        table.setMRMLTableNode(shown.table if shown else None)
-        for column, widest in enumerate(WIDEST_PX):
-            table.setColumnWidth(column, min(table.columnWidth(column), widest))
+        node = shown.table if shown else None
+        if node is not table.mrmlTableNode():  # it follows the one it has, as it was widened
+            table.setMRMLTableNode(node)
+            for column, widest in enumerate(WIDEST_PX):
+                table.setColumnWidth(column, min(table.columnWidth(column), widest))
         self._ui.showChartButton.enabled = bool(self._charts)
         if not self._charts:  # a plot of nothing leads back
             self._ui.showChartButton.checked = False
@@ -265,8 +267,6 @@ class ResultsPane:
             finally:
                 if checked and not shown:
                     self._ui.show3DButton.checked = False
-            if shown:
-                show_in_3d(self.segmentation, checked)
             if checked and shown:
                 self._ui.showChartButton.checked = False  # a plot may stand where 3D was
 

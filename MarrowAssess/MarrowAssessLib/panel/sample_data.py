@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import qt
 import slicer
 from PDFFMapperLib.install.resources import resource_path
 from slicer.i18n import tr as _
@@ -30,7 +31,9 @@ def register_sample_data() -> None:
 
 def _draw(load: str) -> None:
     """Load a sample of `sample.nodes`, which takes some seconds and can be canceled."""
-    waiting = slicer.util.createProgressDialog(labelText=_("Drawing the digital lumbar spine ..."))
+    waiting = slicer.util.createProgressDialog(  # modal, or the sample is asked for once more
+        labelText=_("Drawing the digital lumbar spine ..."), windowModality=qt.Qt.WindowModal
+    )
     said = _("The digital lumbar spine is loaded.")
 
     def progress(done: float) -> bool:
@@ -47,4 +50,5 @@ def _draw(load: str) -> None:
         said = _("Canceled; nothing was loaded.")
     finally:
         waiting.close()
+        waiting.deleteLater()
     slicer.util.showStatusMessage(said, 3000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,12 +92,13 @@ def load_mapper_sample(progress: Progress | None = None) -> MapperSampleNodes:
     tell(progress, 0.1, _WHAT)
     phantom = lumbar_phantom()
     tell(progress, 0.3, _WHAT)
-    with ThreadPoolExecutor() as pool:  # nearly all the time goes into their noise
-        drawn = pool.map(lambda draw: draw(), (phantom.echo_volumes, phantom.diffusion_volumes))
-        series = []
-        for one in drawn:
-            series.append(one)
-            tell(progress, 0.3 + 0.25 * len(series), _WHAT)
+    pool = ThreadPoolExecutor()  # nearly all the time goes into their noise
+    jobs = [pool.submit(draw) for draw in (phantom.echo_volumes, phantom.diffusion_volumes)]
+    pool.shutdown(wait=False)  # a cancel does not wait for them
+    while wait(jobs, timeout=0.1).not_done:
+        tell(progress, 0.3 + 0.25 * sum(job.done() for job in jobs), _WHAT)
+    series = [job.result() for job in jobs]
+    tell(progress, 0.8, _WHAT)
     regions = _regions(phantom)
     scene = slicer.mrmlScene
     scene.StartState(scene.BatchProcessState)  # Slicer's lists take all nodes at once

@@ -19,6 +19,7 @@ from MarrowAssessLib.scene.segments import (
     region_segment,
     segment_identity,
     segment_tag,
+    set_grid,
 )
 from MarrowAssessLib.sources.label_maps import regions_of_convention
 from MarrowAssessLib.study.regions import Region
@@ -51,7 +52,7 @@ def add_regions(
 
     Args:
         segmentation: takes them.
-        volume_node: on its grid.
+        volume_node: on its grid, which an empty segmentation takes.
         regions: may be none.
         instead_of: IDs of further segments that go.
 
@@ -62,6 +63,8 @@ def add_regions(
     change = Change()
     modified = segmentation.StartModify()
     segments = segmentation.GetSegmentation()
+    if made and not segments.GetNumberOfSegments():  # the first ones choose the grid
+        set_grid(segmentation, volume_node)
     names = {region.name.casefold() for region in regions}  # a click's "L3 csf", "L3 CSF"
     for segment_id in list(segments.GetSegmentIDs()):
         segment = segments.GetSegment(segment_id)

@@ -7,7 +7,7 @@ color blindness. Gray is kept for "no reference".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from PDFFMapperLib.scene.volumes import world_matrix
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.report.colors import (
     CHANGE_SCALE,
     Z_SCALE,
@@ -33,7 +34,7 @@ from MarrowAssessLib.report.label_layout import (
 from MarrowAssessLib.scene import color_key
 from MarrowAssessLib.scene.click_mode import clicks_stay
 from MarrowAssessLib.scene.color_key import fill_color_key
-from MarrowAssessLib.scene.segments import segment_points
+from MarrowAssessLib.scene.segments import known_segments, segment_points
 
 SCALE = "MarrowAssess.scale"  # attribute of the colors: which scale they are of
 # Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
@@ -91,7 +92,8 @@ def show_results(
 ) -> Overlay:
     """Color the segments and add legend and labels; showing again replaces what was shown.
 
-    Segments without a result turn olive: translucent in 3D, outlines on the slices.
+    Segments without a result turn olive: translucent in 3D, outlines on the slices. A lesion in a
+    colored body is an outline alone, as its surface would veil the color.
 
     Raises:
         ValueError: a result names no segment of the segmentation.
@@ -191,12 +193,14 @@ def _color_segments(
     segments = segmentation.GetSegmentation()
     segmentation.CreateDefaultDisplayNodes()
     display = segmentation.GetDisplayNode()
+    veiling = _lesions_in(segmentation, colors)
     modified = display.StartModify()
     for segment_id in segments.GetSegmentIDs():
         scored = segment_id in colors
         color = colors.get(segment_id, BESIDE_COLOR)
         display.SetSegmentOverrideColor(segment_id, *color)
-        display.SetSegmentOpacity3D(segment_id, 1.0 if scored else BESIDE_OPACITY)
+        opacity = 1.0 if scored else 0.0 if segment_id in veiling else BESIDE_OPACITY
+        display.SetSegmentOpacity3D(segment_id, opacity)
         display.SetSegmentVisibility2DFill(segment_id, scored)
     display.SetVisibility2DFill(True)
     display.SetVisibility2DOutline(True)
@@ -204,6 +208,30 @@ def _color_segments(
     display.SetOpacity2DOutline(1.0)
     display.SetSliceIntersectionThickness(2)
     display.EndModify(modified)
+
+
+def _lesions_in(
+    segmentation: slicer.vtkMRMLSegmentationNode, segment_ids: Iterable[str]
+) -> list[str]:
+    """Further segments that are lesions and have a voxel within the box of one of these."""
+    ids = [
+        one.id
+        for one in known_segments(segmentation)
+        if one.role is Role.LESION and one.id not in segment_ids
+    ]
+    if not ids:
+        return []
+    boxes = [
+        (points.min(axis=0), points.max(axis=0))
+        for one in segment_ids
+        if len(points := segment_points(segmentation.GetSegmentation().GetSegment(one)))
+    ]
+    lesions = {one: segment_points(segmentation.GetSegmentation().GetSegment(one)) for one in ids}
+    return [
+        one
+        for one, points in lesions.items()
+        if any(((points >= low) & (points <= high)).all(axis=1).any() for low, high in boxes)
+    ]
 
 
 def _smooth_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> None:

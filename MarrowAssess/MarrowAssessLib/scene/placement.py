@@ -20,6 +20,7 @@ from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.scene.edits import Change, add_regions, rename
 from MarrowAssessLib.scene.segments import (
+    drawn_on,
     known_segments,
     regions_from_node,
     segment_points,
@@ -38,8 +39,8 @@ def place_region(
 ) -> tuple[Region, Change]:
     """Draw the structure at a point into a segmentation; a region of that name is replaced.
 
-    It is drawn on the grid of the regions that are there: an image on another one, as a PET is, is
-    resampled onto it, or what was measured so far could not be measured together with it.
+    It is drawn on the segmentation's grid, also where nothing is drawn yet: an image on another
+    one, as a PET is, is resampled onto it, or not all could be measured together.
 
     Vertebrae, discs and CSF next to a level that the segmentation names get their level from it
     (the body above "L3" becomes "L2"), unless a site is given that it does not hold yet.
@@ -59,45 +60,45 @@ def place_region(
 
     Raises:
         ValueError: unknown role or site, nothing found, no signal, the point lies outside the
-            image or the grid of the other regions, or the site given is drawn elsewhere and no
+            image or the segmentation's grid, or the site given is drawn elsewhere and no
             neighbor tells the level here.
     """
-    volume, drawn_on = _on_drawn_grid(segmentation, volume_node, point_ras)
+    volume, grid_node = _on_its_grid(segmentation, volume_node, point_ras)
     click = read_click(segmentation, volume, point_ras, role, site, options)
     placed = find(volume, click.point, click.role, click.site, options=options)
     region = placed.roi
     if not region.voxels:
         raise ValueError(" ".join(["Nothing was found round this point.", *placed.unsure]))
-    others = other_regions(segmentation, drawn_on, region.role)
+    others = other_regions(segmentation, grid_node, region.role)
     region.cautions += click_doubts(click, volume, region, others)
     doubt([region])
     if not region.site:
         region = replace(region, name=_numbered(segmentation, region.name))
-    return region, add_regions(segmentation, drawn_on, [region])
+    return region, add_regions(segmentation, grid_node, [region])
 
 
-def _on_drawn_grid(
+def _on_its_grid(
     segmentation: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLScalarVolumeNode,
     point_ras: Sequence[float],
 ) -> tuple[Volume, slicer.vtkMRMLScalarVolumeNode]:
-    """A clicked image on the grid of what is drawn already, and the node that has this grid.
+    """A clicked image on a segmentation's grid, and the node that has this grid.
 
     Raises:
         ValueError: the image holds the point, the grid does not.
     """
     volume = volume_from_node(volume_node)
-    role = segmentation.GetReferenceImageGeometryReferenceRole()
-    source = segmentation.GetNodeReference(role)
-    if source is None or not segmentation.GetSegmentation().GetNumberOfSegments():
+    source = drawn_on(segmentation)
+    if source is None:
         return volume, volume_node
     grid, point = volume_from_node(source, copy=False), np.asarray(point_ras, float)
     if volume.same_grid(grid):
         return volume, volume_node
     if volume.holds(point) and not grid.holds(point):
         raise ValueError(
-            f"'{volume_node.GetName()}' shows this point, but the regions are drawn on the grid of "
-            f"'{source.GetName()}', which ends before it; choose no segmentation for a new one."
+            f"'{volume_node.GetName()}' shows this point, but regions are drawn on the grid of "
+            f"'{source.GetName()}', which ends before it; measure this image by itself, with a new "
+            "segmentation."
         )
     return resampled(volume, grid), source
 

@@ -10,8 +10,8 @@ from PDFFMapperLib.scene.folders import put_beside
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.scene.choices import chosen_contrasts
-from MarrowAssessLib.scene.segments import regions_to_node
-from MarrowAssessLib.scene.study import shown_first
+from MarrowAssessLib.scene.segments import drawn_on, regions_to_node
+from MarrowAssessLib.scene.study import grid_node, shown_first
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ def placing(parameters: object, contrast: Contrast | None = None) -> Placing:
 
     Args:
         parameters: the parameter node.
-        contrast: of the image that is drawn on; None takes the one that is shown.
+        contrast: of the image that is drawn on; None takes the one that is shown, and draws on the
+            grid on which is measured, which is that of a PET only where there is nothing else.
 
     Raises:
         ValueError: no image is chosen.
@@ -43,8 +44,11 @@ def placing(parameters: object, contrast: Contrast | None = None) -> Placing:
     if not volumes:
         raise ValueError("Choose at least one image or map.")
     volume = volumes[contrast] if contrast else shown_first(volumes.values())[0]
+    grid = volumes[contrast] if contrast else grid_node(volumes, None)
     if parameters.segmentation is None:
-        parameters.segmentation = new_segmentation(volume)
+        parameters.segmentation = new_segmentation(grid)
+    elif drawn_on(parameters.segmentation) is None:  # a loaded one, or its image is gone
+        parameters.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(grid)
     return Placing(parameters.segmentation, volume, placing_options(parameters))
 
 

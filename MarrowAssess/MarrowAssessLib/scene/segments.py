@@ -50,8 +50,7 @@ def regions_to_node(
     shape = volume_node.GetImageData().GetDimensions()[::-1]
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    set_grid(node, volume_node)
     matrix = vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     layers = _layers(regions, shape)
@@ -62,6 +61,21 @@ def regions_to_node(
         node.GetSegmentation().AddSegment(segment, region.name)
     node.EndModify(modified)
     return node
+
+
+def set_grid(
+    segmentation: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode
+) -> None:
+    """Let an empty segmentation be drawn on a volume's grid, where that volume lies."""
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    segmentation.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+
+
+def drawn_on(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The volume on whose grid a segmentation is drawn, None where none is known."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
 
 
 def region_segment(region: Region, volume_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkSegment:

@@ -28,7 +28,12 @@ from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labe
 from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.placing import Placing, new_segmentation
 from MarrowAssessLib.scene.result_rows import ResultRow, result_rows
-from MarrowAssessLib.scene.study import on_dicom_slices, study_from_nodes, without_node_names
+from MarrowAssessLib.scene.study import (
+    grid_node,
+    on_dicom_slices,
+    study_from_nodes,
+    without_node_names,
+)
 from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.study.inputs import StudyInputs
 from MarrowAssessLib.study.regions import Region
@@ -97,7 +102,7 @@ class Session:
         if progress is not None and not progress(1.0):
             return None
         if segmentation is None:
-            segmentation = new_segmentation(next(iter(inputs.volumes.values())))
+            segmentation = new_segmentation(grid_node(inputs.volumes, None))
         changes = changes_since(before, as_dict(assessment, ())) if before else []
         live_results.show_live(assessment, segmentation, inputs.markups, overlay, names, changes)
         self._changes[segmentation] = changes

@@ -24,6 +24,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import NoTissue
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import (
+    drawn_on,
     known_segments,
     regions_from_node,
     segment_identity,
@@ -217,8 +218,7 @@ def grid_node(
     """The volume on whose grid is measured: the one that the segmentation was drawn on."""
     chosen = list(volumes.values())
     if segmentation is not None:
-        role = segmentation.GetReferenceImageGeometryReferenceRole()
-        source = segmentation.GetNodeReference(role)
+        source = drawn_on(segmentation)
         if source in chosen:
             return source
     common = (node for contrast, node in volumes.items() if not contrast.on_own_grid)

@@ -12,6 +12,7 @@ from MarrowAssessLib.scene.overlay import SURFACE, look_at_results
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.spectrum_chart import SPECTRUM_ATTRIBUTE
 from MarrowAssessLib.scene.tables import point_labels
+from MarrowAssessLib.scene.visibility import show_in_3d
 
 
 def jump_to(
@@ -63,6 +64,7 @@ def show_3d(
     if visible and segmentation.GetSegmentation().GetNumberOfSegments():
         for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode"):
             look_at_results(segmentation, camera)
+    show_in_3d(segmentation, visible)
     return True
 
 
