@@ -407,6 +407,8 @@ def test_what_measures_is_named_in_the_console(marrow, sample):
     """The sixth argument has been the erosion in mm, which is not taken for another."""
     with pytest.raises(TypeError, match="positional argument"):
         marrow.MarrowAssessLogic().assess(sample.volumes, sample.segmentation, (), 34, "M", 2.0)
+    with pytest.raises(TypeError, match=r"assess\(\) has no argument erosion\."):
+        marrow.MarrowAssessLogic().assess(sample.volumes, sample.segmentation, erosion=2.0)
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):
