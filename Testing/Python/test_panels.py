@@ -1095,6 +1095,8 @@ def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sampl
 
 
 def test_scores_of_one_s_own_are_given_with_their_limits(panel, sample, tmp_path, monkeypatch):
+    from MarrowAssessLib.panel import files_row
+
     applied(panel)
     ui, parameters = panel.ui, panel._parameterNode
     model = Model(
@@ -1111,7 +1113,7 @@ def test_scores_of_one_s_own_are_given_with_their_limits(panel, sample, tmp_path
     assert "extrapolates in 1 of 2: age" in said and "without a value: PDFF_original_F0" in said
     write_score(replace(score, outcome="death"), tmp_path / "death.json")
     asked = types.SimpleNamespace(getOpenFileNames=lambda *_: [str(tmp_path / "death.json")])
-    monkeypatch.setattr(sys.modules["qt"], "QFileDialog", asked, raising=False)
+    monkeypatch.setattr(files_row.qt, "QFileDialog", asked, raising=False)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None, raising=False)
     for _again in range(2):
         ui.scoresButton.click()
