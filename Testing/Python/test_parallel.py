@@ -1,5 +1,9 @@
 """Work on all cores: order, errors, cancel, and sweeps whose tiles wait for those before them."""
 
+import signal
+import subprocess
+import sys
+import time
 from threading import Lock, get_ident
 
 import numpy as np
@@ -71,3 +75,59 @@ def test_a_tile_that_fails_leaves_none_waiting(cores):
 
     with pytest.raises(ValueError, match="first tile"):
         run_parallel(*fronts.sweep(work, (12, 40, 30), 100, True))
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+
+sys.path[:] = {path!r}
+from PDFFMapperLib.maps import progress
+from PDFFMapperLib.water_fat import fronts
+
+progress._cores = lambda: 4
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+threading.Timer(0.5, lambda: os.kill(os.getpid(), {number})).start()
+try:  # one chain of tiles, for which nearly every thread waits
+    progress.run_parallel(*fronts.sweep(lambda tile: time.sleep(0.2), (1, 256, 256), 4000, True))
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    print("interrupted", [one.name for one in threading.enumerate()])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_ends_a_sweep_and_its_process():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        code = INTERRUPTED.format(path=sys.path, number=int(number))
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=10
+        )
+        # Nobody is left who waits for a tile.
+        assert ended.stdout == "interrupted ['MainThread']\n", ended.stderr
+
+
+def test_an_interrupt_between_the_lines_ends_the_helpers(monkeypatch):
+    monkeypatch.setattr(progress, "_cores", lambda: 4)
+    begun = []
+
+    def work(start):
+        begun.append(start)
+        time.sleep(0.01)
+
+    def interrupt(frame, event, argument):
+        here = frame.f_locals
+        if frame.f_code.co_name == "work_on" and "start" in here and not here["lock"].locked():
+            raise KeyboardInterrupt
+        return interrupt
+
+    traced = sys.gettrace()
+    sys.settrace(interrupt)  # of this thread alone
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_parallel(work, range(300))
+    finally:
+        sys.settrace(traced)
+    time.sleep(0.1)
+    count = len(begun)
+    time.sleep(0.1)
+    assert len(begun) == count < 300

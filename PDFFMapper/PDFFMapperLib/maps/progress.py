@@ -42,6 +42,7 @@ def run_parallel(
 
     Raises:
         InterruptedError: canceled; what had not begun is left undone.
+        KeyboardInterrupt: at once; what had begun on other cores may still be at work.
     """
     starts = list(starts)
     waiting, lock, errors = iter(starts), Lock(), []
@@ -49,25 +50,34 @@ def run_parallel(
 
     def work_on(progress: Progress | None) -> None:
         nonlocal done
-        while not errors:
-            with lock:
-                start = next(waiting, None)
-            if start is None:
-                return
-            try:
+        try:
+            while not errors:
+                with lock:
+                    start = next(waiting, None)
+                if start is None:
+                    return
                 work(start)
                 with lock:
                     done += 1
                 tell(progress, done / len(starts))
-            except BaseException as error:  # also of a thread: raised below, by who asked
-                errors.append(error)
+        except BaseException as error:  # also of a thread: raised below, by who asked
+            errors.append(error)
+            if not isinstance(error, Exception):
+                raise
 
-    helpers = [Thread(target=work_on, args=(None,)) for _ in range(min(_cores(), len(starts)) - 1)]
-    for helper in helpers:
-        helper.start()
-    work_on(progress)
-    for helper in helpers:
-        helper.join()
+    helpers = [
+        Thread(target=work_on, args=(None,), daemon=True)
+        for _ in range(min(_cores(), len(starts)) - 1)
+    ]
+    try:
+        for helper in helpers:
+            helper.start()
+        work_on(progress)
+        for helper in helpers:
+            helper.join()
+    except BaseException as error:  # an interrupt: helpers begin no more, and none is waited for
+        errors.append(error)
+        raise
     if errors:
         raise errors[0]
     tell(progress, 1.0)

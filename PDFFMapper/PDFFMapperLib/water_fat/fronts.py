@@ -39,9 +39,9 @@ def sweep(
     def in_turn(place: Place) -> None:
         a, b = place
         before = {(a + step, b), (a, b + step)} & tiles.keys()
-        with changed:
-            changed.wait_for(lambda: before <= done)
         try:
+            with changed:
+                changed.wait_for(lambda: before <= done)
             work(tiles[place])
         finally:  # those that wait for it would wait forever
             with changed:
