@@ -509,8 +509,8 @@ def test_without_automatic_update_an_edit_waits_for_apply(panel, sample):
 def test_an_update_does_not_trigger_itself(panel, sample):
     applied(panel)
     calls = []
-    assess = panel.logic.assess
-    panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
+    assess = panel.logic.assessParameters
+    panel.logic.assessParameters = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
     panel.measuring.schedule()
     wait()
     assert len(calls) == 1
@@ -1304,8 +1304,8 @@ def test_results_follow_in_the_middle_of_a_drag(panel, sample):
     point.AddControlPoint(*sample.centers_ras["L3"], "T10 marrow")
     applied(panel)
     calls = []
-    assess = panel.logic.assess
-    panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
+    assess = panel.logic.assessParameters
+    panel.logic.assessParameters = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
     for step in range(40):  # up to 2 s without a pause
         point.SetNthControlPointPosition(0, *(sample.centers_ras["L3"] + [0, 0, 0.1 * step]))
         QTest.qWait(50)
@@ -1402,8 +1402,8 @@ def test_removing_every_region_clears_the_results_and_a_new_one_brings_them_back
 def test_typing_a_site_measures_nothing_and_an_age_does(panel, sample):
     applied(panel)
     calls = []
-    assess = panel.logic.assess
-    panel.logic.assess = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
+    assess = panel.logic.assessParameters
+    panel.logic.assessParameters = lambda *a, **k: (calls.append(1), assess(*a, **k))[1]
     panel.ui.placeSiteLineEdit.text = "L3"
     panel.ui.placeRoleComboBox.setCurrentText("disc")
     wait()
