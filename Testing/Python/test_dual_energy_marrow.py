@@ -17,6 +17,7 @@ from MarrowAssessLib.placement.column import Column
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.report.html import write_html
+from MarrowAssessLib.report.summary_page import Summary, summary_page
 from MarrowAssessLib.sample.other_modalities import reference_regions, true_yellow
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.regions import Region
@@ -32,17 +33,17 @@ SHAPE, LEVELS = (12, 50, 14), ("T12", "L1", "L2", "L3", "L4")
 VNCA, PROJECTED, HAP = Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP
 
 
-def study(values, sd=3.0, age=50, slices_mm=2.0, thick=12):
+def study(values, sd=3.0, age=50, slices_mm=2.0, thick=12, levels=LEVELS):
     """Maps whose levels have a value each, going down by `step`."""
     rng = np.random.default_rng(0)
-    regions = []
-    for n, level in enumerate(LEVELS):
-        mask = np.zeros(SHAPE, bool)
+    regions, shape = [], (SHAPE[0], 10 * len(levels), SHAPE[2])
+    for n, level in enumerate(levels):
+        mask = np.zeros(shape, bool)
         mask[:thick, 10 * n : 10 * n + 8] = True
         regions.append(Region.from_mask(f"{level} marrow", Role.MARROW, level, mask))
     volumes = {}
     for contrast, (first, step) in values.items():
-        array = rng.normal(first, sd, SHAPE)
+        array = rng.normal(first, sd, shape)
         for n, region in enumerate(regions):
             array[region.box][region.mask] += n * step
         grid = np.diag([2.0, 2.0, slices_mm, 1.0])
@@ -176,8 +177,9 @@ def test_a_scanner_s_map_of_mineral_is_told_to_be_beside_water(shared, tmp_path)
     assert "Water" not in own["marrow_hap", "L2"].how
     one.volumes[HAP].attributes |= scanner_s.attributes
     (l2,) = [m for m in measure(one).measurements if (m.quantity, m.site) == ("marrow_hap", "L2")]
-    assert l2.how.startswith("HAP(Water), not corrected for fat")
-    (told,) = [text for text in l2.cautions if "takes marrow as water" in text]
+    assert l2.how.startswith("the scanner's own map of mineral")
+    (told,) = [text for text in l2.cautions if "is taken as made beside water" in text]
+    assert "computed for 90/Sn150 kV and a body of 30 cm" in told
     assert not set(own["marrow_hap", "L2"].cautions) & {told}
     of = of_kv_pair("90/Sn150", 30)
     share = 100 / 3160
@@ -185,6 +187,9 @@ def test_a_scanner_s_map_of_mineral_is_told_to_be_beside_water(shared, tmp_path)
         seen = share * of.hap + (1 - share) * marrow
         assert hap_beside_water(of)(*seen) == pytest.approx(reads, abs=1)
         assert f" {reads} in " in told
+    one.volumes[HAP].attributes["SeriesDescription"] = "HAP(Fat)"
+    (l2,) = [m for m in measure(one).measurements if (m.quantity, m.site) == ("marrow_hap", "L2")]
+    assert "beside fat" in l2.how and not any("beside water" in text for text in l2.cautions)
 
 
 def test_cut_offs_stand_beside_the_scanner_s_kind_alone():
@@ -271,6 +276,49 @@ def test_the_sample_s_pet_and_ct_have_their_truth(phantom, tmp_path):
     alone = assess(one)
     write_html(alone, headlines(alone), tmp_path / "page.html")
     assert "Modalities side by side" not in (tmp_path / "page.html").read_text("utf-8")
+
+
+def side_by_side(one, tmp_path):
+    """The report's section of all modalities, "" without one."""
+    write_html(one, [], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    parts = page.partition("<h2>Modalities side by side")[2]
+    return parts.partition("</table>")[0] and parts.partition("<h2>")[0]
+
+
+def test_the_report_holds_every_site_and_the_sheet_tells_how_many_it_leaves_out(tmp_path):
+    levels = [f"T{n}" for n in range(1, 13)] + [f"L{n}" for n in range(1, 6)]
+    one = assess(study({VNCA: (-40.0, 0.0)}, levels=levels))
+    section = side_by_side(one, tmp_path)
+    assert all(f"<tr><th>{level}</th>" in section for level in levels)
+    assert "more sites" not in section
+    sheet = summary_page(Summary([as_dict(one, [])], [0.0]))
+    left_out = section.count("<tr><th>") - 1 - 12  # the first is the head
+    assert left_out >= 5 and sheet.count("<tr><th>") == 1 + 12
+    assert f"<p>{left_out} more sites are in the report.</p>" in sheet
+    few = assess(study({VNCA: (-40.0, 0.0)}))
+    assert "more sites" not in summary_page(Summary([as_dict(few, [])], [0.0]))
+
+
+def test_the_report_holds_each_kind_of_map_that_was_measured(tmp_path):
+    both = side_by_side(assess(study({VNCA: (-40.0, 0.0), PROJECTED: (-60.0, 0.0)})), tmp_path)
+    assert both.index("<b>-40</b>") < both.index("<b>-60</b>")
+    assert "<th>VNCa<small>" in both and "<th>VNCa, projected<small>HU" in both
+    alone = side_by_side(assess(study({PROJECTED: (-60.0, 0.0)})), tmp_path)
+    assert "<th>VNCa, projected<small>" in alone and "<th>VNCa<small>" not in alone
+    shaft = plain_ct()
+    del shaft.volumes[HAP]
+    assert "<tr><th>left femoral diaphysis</th>" in side_by_side(assess(shaft), tmp_path)
+    del shaft.regions[1]  # nothing of CT is measured in a vertebra
+    assert side_by_side(assess(shaft), tmp_path) == ""
+
+
+def test_an_interval_that_is_not_known_is_not_printed(tmp_path):
+    one = assess(study({VNCA: (-40.0, 0.0)}))
+    assert " to " in side_by_side(one, tmp_path)
+    for result in one.results:
+        result.measurement.ci95 = (np.nan, np.nan)
+    assert "nan" not in side_by_side(one, tmp_path)
 
 
 # --- what is left out, the column, plain CT ---

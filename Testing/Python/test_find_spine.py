@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.placement import canal, found_outline, spine_column
+from MarrowAssessLib.placement import canal, clicks, found_outline, spine_column
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import (
@@ -28,6 +28,7 @@ from MarrowAssessLib.placement.spine_column import (
 from MarrowAssessLib.placement.spine_network import Structure, probabilities, weights
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
+from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from phantoms.spine import L2, damaged, healthy, shown
@@ -344,6 +345,29 @@ def test_cancel():
     for late in (0.3, 0.81, 0.93):
         with pytest.raises(InterruptedError, match=r"Finding the spine was canceled\."):
             find_column([digital.volume], progress=lambda done, late=late: done < late)
+    # As late where only bodies are drawn: at a click, and of a label.
+    l3 = next(n for n in range(1, digital.owner.max() + 1) if digital.level(n) == "L3")
+    label = Region.from_mask("L3 marrow", Role.MARROW, "L3", digital.owner == l3)
+    point = digital.volume.to_ras(label.centroid_ijk())
+    for find in (
+        lambda told: place_clicked(digital.volume, point, Role.MARROW, "L3", progress=told),
+        lambda told: refined(digital.volume, [label], progress=told),
+    ):
+        with pytest.raises(InterruptedError, match=r"Finding the spine was canceled\."):
+            find(lambda done: done < 0.81)
+
+
+def test_an_error_in_outlines_is_not_taken_for_an_image_without_a_spine(plain, monkeypatch):
+    digital, column = plain
+
+    def broken(*_):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(clicks, "_FOUND", {})
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="broken"):
+        patch.setattr(clicks, "found_outlines", broken)
+        place_clicked(digital.volume, column.bodies["L3"].surface.box.center, Role.MARROW, "L3")
+    assert not clicks._FOUND
 
 
 def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path):

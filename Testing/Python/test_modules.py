@@ -772,3 +772,12 @@ def test_each_contrast_has_its_selector():
     rows = widgets("MarrowAssess").values()
     connected = {string_property(one, "SlicerParameterName") for one in rows}
     assert {name for name in connected if name.endswith("Volume")} == {*VOLUME_PARAMETERS.values()}
+
+
+def test_a_sample_that_is_canceled_late_adds_nothing(scene):
+    from MarrowAssessLib.sample.nodes import load_sample
+
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(InterruptedError, match="Drawing the digital lumbar spine was canceled"):
+        load_sample(lambda done: done < 0.8)
+    assert scene.GetNumberOfNodes() == before

@@ -686,6 +686,11 @@ def test_a_file_that_could_not_be_read_is_not_written(score, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def test_a_score_that_was_moved_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"s\.json: there is no such score; choose its"):
+        read_score(tmp_path / "s.json")
+
+
 def test_a_huge_file_is_not_read(tmp_path):
     with open(tmp_path / "s.json", "wb") as file:
         file.truncate(60_000_000)

@@ -13,6 +13,7 @@ from MarrowAssessLib.report.data import as_dict, write_csv, write_json
 from MarrowAssessLib.report.html import write_html
 from PDFFMapperLib.images import files
 from PDFFMapperLib.install.resources import resource_path
+from PDFFMapperLib.maps.units import with_powers
 from phantoms.flat_maps import with_map
 
 
@@ -131,6 +132,11 @@ def test_groups_of_levels_stand_below_the_levels_and_exponents_are_raised(phanto
     write_html(one, headlines(one), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Marrow D (10⁻³ mm²/s)" in page and "mm^2" not in page
+
+
+def test_units_are_raised_and_names_stay():
+    raised = with_powers("10^-3 mm^2/s, mg/cm^3, b (s/mm^2), um^2/ms, Doe^2, 10^12")
+    assert raised == "10⁻³ mm²/s, mg/cm³, b (s/mm²), um²/ms, Doe^2, 10¹²"
 
 
 def test_a_failed_write_leaves_neither_file_nor_rest(tmp_path):

@@ -51,6 +51,17 @@ def test_modalities_that_agree_are_counted():
     assert said(cellular[0], doubtful) == []
 
 
+def test_a_doubtful_reference_of_uptake_gives_no_verdict():
+    """Where liver or blood pool may be another structure, the five-point score is none."""
+    infiltrated, suv = measured("marrow_pdff", 4.0, verdict="below"), measured("marrow_suv", 4.0)
+    doubtful = measured("marrow_deauville", 5.0, verdict="doubtful", doubtful=["liver"])
+    assert said(infiltrated, suv, doubtful) == []
+    score = measured("marrow_deauville", 5.0)
+    assert "2 of 2 modalities (PDFF, FDG)" in said(infiltrated, suv, score)[0]
+    suv = measured("marrow_suv", 4.0, verdict="doubtful", doubtful=["L3 marrow"])
+    assert said(infiltrated, suv, score) == []
+
+
 def test_uptake_beside_fat():
     high, low = ([measured("marrow_suv", 3.0), measured("marrow_deauville", n)] for n in (5, 1))
     within, above = (measured("marrow_pdff", 40.0, verdict=v) for v in ("within", "above"))

@@ -23,8 +23,10 @@ COLUMNS = (
     ("R2*", ("marrow_r2star",)),
     ("ADC", ("marrow_adc", "marrow_d")),
     ("VNCa", ("marrow_vnca",)),
+    ("VNCa, projected", ("marrow_vnca_projected",)),
     ("Yellow share", ("marrow_ct_yellow",)),
     ("HAP", ("marrow_hap",)),
+    ("CT", ("marrow_ct",)),
     ("SUL", (SUL,)),
     ("SUVmean", ("marrow_suv",)),
     ("Marrow/liver", ("marrow_liver_suv",)),
@@ -155,14 +157,17 @@ def _verdict(one: Mapping) -> str:
 
 def _uptake(visit: Mapping, site: str, suv: Mapping | None) -> str:
     """The same of FDG: by its reference, else by the five-point scale of blood pool and liver."""
-    if suv is None:
+    if suv is None or suv["doubtful"]:
         return ""
     if verdict := _verdict(suv):
         return verdict
     scores = [
         one["value"]
         for one in visit["measurements"]
-        if one["quantity"] == "marrow_deauville" and one["site"] == site and one["value"]
+        if one["quantity"] == "marrow_deauville"
+        and one["site"] == site
+        and one["value"]
+        and not one["doubtful"]
     ]
     if not scores:
         return ""

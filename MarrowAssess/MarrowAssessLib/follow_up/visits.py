@@ -123,6 +123,38 @@ def read_visit(path: Path) -> dict:
     return content
 
 
+def joined(visits: Sequence[Mapping], days: Sequence[float]) -> tuple[list[dict], list[float]]:
+    """Assessments of one day as one visit: MR, CT and PET are measured apart.
+
+    Raises:
+        ValueError: days do not fit or fall, or settings of one day differ.
+    """
+    if len(visits) != len(days):
+        raise ValueError(
+            f"{len(visits)} assessments and {len(days)} days were given; a day each is expected."
+        )
+    if list(days) != sorted(days):
+        raise ValueError("The days of the assessments must not fall; give them in their order.")
+    found: dict[float, dict] = {}
+    for visit, day in zip(visits, days, strict=True):
+        if day not in found:
+            found[day] = {**visit, "measurements": list(visit["measurements"])}
+            continue
+        one = found[day]
+        if any(one["settings"][key] != visit["settings"][key] for key in SETTINGS):
+            raise ValueError(
+                f"Day {day:g}: erosion or coil correction (N4) differ between its assessments."
+            )
+        known = {_place(m) for m in one["measurements"]}
+        one["measurements"] += [m for m in visit["measurements"] if _place(m) not in known]
+        one["acquisition"] = {**visit.get("acquisition", {}), **one.get("acquisition", {})}
+        one["patient"] = {
+            key: visit["patient"].get(key) if one["patient"].get(key) in (None, "") else value
+            for key, value in {**visit["patient"], **one["patient"]}.items()
+        }
+    return list(found.values()), list(found)
+
+
 def fault_of(visit: Mapping) -> str:
     """What is wrong with a stored assessment, as far as it is compared; "" for nothing."""
     patient, settings = visit.get("patient"), visit.get("settings")
@@ -167,6 +199,10 @@ def _number_or_none(value: object) -> bool:
     if value is None:
         return True
     return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _place(one: Mapping) -> tuple:
+    return one["quantity"], one["site"], tuple(one.get("measured", ()))
 
 
 def check_days(visits: Sequence[Mapping], days: Sequence[float]) -> None:
@@ -299,39 +335,3 @@ def _touches(treated: str, site: str) -> bool:
     if any(None in span for span in spans):
         return treated.lower() == site.lower()
     return spans[0][0] <= spans[1][-1] and spans[1][0] <= spans[0][-1]
-
-
-def joined(visits: Sequence[Mapping], days: Sequence[float]) -> tuple[list[dict], list[float]]:
-    """Assessments of one day as one visit: MR, CT and PET are measured apart.
-
-    Raises:
-        ValueError: days do not fit or fall, or settings of one day differ.
-    """
-    if len(visits) != len(days):
-        raise ValueError(
-            f"{len(visits)} assessments and {len(days)} days were given; a day each is expected."
-        )
-    if list(days) != sorted(days):
-        raise ValueError("The days of the assessments must not fall; give them in their order.")
-    found: dict[float, dict] = {}
-    for visit, day in zip(visits, days, strict=True):
-        if day not in found:
-            found[day] = {**visit, "measurements": list(visit["measurements"])}
-            continue
-        one = found[day]
-        if any(one["settings"][key] != visit["settings"][key] for key in SETTINGS):
-            raise ValueError(
-                f"Day {day:g}: erosion or coil correction (N4) differ between its assessments."
-            )
-        known = {_place(m) for m in one["measurements"]}
-        one["measurements"] += [m for m in visit["measurements"] if _place(m) not in known]
-        one["acquisition"] = {**visit.get("acquisition", {}), **one.get("acquisition", {})}
-        one["patient"] = {
-            key: visit["patient"].get(key) if one["patient"].get(key) in (None, "") else value
-            for key, value in {**visit["patient"], **one["patient"]}.items()
-        }
-    return list(found.values()), list(found)
-
-
-def _place(one: Mapping) -> tuple:
-    return one["quantity"], one["site"], tuple(one.get("measured", ()))

@@ -165,7 +165,7 @@ def _how(volume: Volume) -> str:
     facts = volume.attributes
     share = number_of(facts, "LowShare")
     parts = (
-        "HAP(Water), not corrected for fat" if _beside_water(volume) else "",
+        _scanner_s_mineral(volume),
         facts.get("Calibration"),
         None if share is None else f"share of low energy {share:g}",
         facts.get("ConvolutionKernel") and f"kernel {facts['ConvolutionKernel']}",
@@ -173,9 +173,18 @@ def _how(volume: Volume) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def _beside_water(volume: Volume) -> bool:
-    """Whether a map of mineral is a scanner's own, which takes the rest of a voxel as water."""
-    return "MAT_SPECIFIC" in image_type_of(volume.attributes)
+_SCANNER_S = "the scanner's own map of mineral"
+
+
+def _scanner_s_mineral(volume: Volume) -> str:
+    """What a map of mineral is called that the scanner made, "" for another map.
+
+    The other material of its pair is not read; GE names it in the description, as in HAP(Fat).
+    """
+    if "MAT_SPECIFIC" not in image_type_of(volume.attributes):
+        return ""
+    fat = "fat" in str(volume.attributes.get("SeriesDescription", "")).lower()
+    return _SCANNER_S + (" beside fat" if fat else "")
 
 
 def _without_dense(book: Book, region: Region, cautions: list[str]) -> Region:
@@ -238,10 +247,12 @@ def _compare(book: Book, quantity: Quantity, made: Measurement, one: Statistics)
             f"{name} holds {one.median:.0f} mg/cm^3 of mineral: cortex, a fracture, sclerosis or "
             "metal is in it."
         )
-    if quantity.images[0] is Contrast.HAP and _beside_water(book.acquired[Contrast.HAP]):
+    mineral = quantity.images[0] is Contrast.HAP and book.acquired[Contrast.HAP]
+    if mineral and _scanner_s_mineral(mineral) == _SCANNER_S:
         made.cautions.append(
-            "The scanner's map of mineral takes marrow as water: 100 mg/cm^3 read 85 in red, 73 in "
-            "half-fat and 60 in yellow marrow (computed)."
+            "The scanner's map of mineral is taken as made beside water, as most are: 100 mg/cm^3 "
+            "then read 85 in red, 73 in half-fat and 60 in yellow marrow (computed for 90/Sn150 kV "
+            "and a body of 30 cm)."
         )
     if (thick := float(book.grid.spacing.max())) > THICK_MM:
         made.cautions.append(f"Slices of {thick:g} mm mix marrow with cortex and discs.")

@@ -7,6 +7,7 @@ from textwrap import fill
 
 import qt
 import slicer
+from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.panel.frame import PanelFrame
 from PDFFMapperLib.scene.frames import dicom_file
 from slicer.i18n import tr as _
@@ -140,7 +141,7 @@ class ResultsPane:
         table.clear()
         table.setRowCount(len(matrix.sites))
         table.setColumnCount(len(matrix.columns))
-        table.setHorizontalHeaderLabels([words.with_powers(one) for one in matrix.columns])
+        table.setHorizontalHeaderLabels([with_powers(one) for one in matrix.columns])
         table.setVerticalHeaderLabels([fill(site, SITE_LETTERS) for site in matrix.sites])
         for (row, column), cell in matrix.cells.items():
             item = qt.QTableWidgetItem(cell.text)

@@ -146,11 +146,6 @@ def _said_lines(said: Sequence[object], shown: bool) -> list[str]:
     return [*lines, f'<a href="said">{_("Hide these statements")}</a>']
 
 
-def with_powers(text: str) -> str:
-    """Units as people write them: 10⁻³ mm²/s for 10^-3 mm^2/s."""
-    return text.replace("^-3", "⁻³").replace("^2", "²").replace("^3", "³")
-
-
 def cell_text(row: ResultRow) -> str:
     """All that is known of one number."""
     expected = _("expected {range}").format(range=row.expected) if row.expected else ""

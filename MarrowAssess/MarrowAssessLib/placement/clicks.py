@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.progress import Progress, share
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
@@ -25,7 +25,7 @@ from MarrowAssessLib.placement.judgment import (
 )
 from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.placement.spine_column import body_at, find_column
+from MarrowAssessLib.placement.spine_column import FOUND, body_at, find_column
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.study.regions import Region, doubt
 
@@ -89,9 +89,10 @@ def _spine_in(volume: Volume, progress: Progress | None) -> tuple[Spine, FoundOu
         _FOUND.clear()
         try:
             spine = find_spine([volume], progress=progress)
-            _FOUND[key] = spine, found_outlines(volume, spine)
         except ValueError:  # no spine in view, or slices too far apart: the click alone then
             _FOUND[key] = None
+        else:
+            _FOUND[key] = spine, found_outlines(volume, spine, share(progress, FOUND, 1))
     return _FOUND[key]
 
 

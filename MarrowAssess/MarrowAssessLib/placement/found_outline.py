@@ -82,7 +82,8 @@ class FoundOutlines:
     Attributes:
         bodies: what the rays of each meet.
         beyond_mm: (n,) how far all are moved along their rays.
-        s1: the lowest body on rays of its own shape, where it is S1.
+        s1: the lowest body on rays of its own shape, where the image shows it as S1. Names that a
+            click gives come later, and change no shape.
     """
 
     bodies: list[_Rays]

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.maps.progress import Progress, share
 
 from MarrowAssessLib.catalogue.anatomy import VERTEBRAE, Role
 from MarrowAssessLib.placement.ct import as_seen
 from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.found_outline import found_outlines
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.placement.spine_column import body_at
+from MarrowAssessLib.placement.spine_column import FOUND, body_at
 from MarrowAssessLib.study.regions import Region
 
 LEAST_INSIDE = 0.7  # of a found body that lies in the drawn vertebra, so that both are one
@@ -50,7 +50,7 @@ def refined(
         raise ValueError("There is no vertebra to refine; give a label map or a tool (--refine).")
     seen = as_seen(volume)
     spine = find_spine([seen], progress=progress)
-    outlines = found_outlines(seen, spine)
+    outlines = found_outlines(seen, spine, share(progress, FOUND, 1))
     bodies = [spine.frame.to_ras(np.argwhere(body.mask)[:, ::-1]) for body in spine.bodies]
     found, names = [], []
     for region in regions:

@@ -137,6 +137,10 @@ def read_score(path: str | Path) -> Score:
         ValueError: it is too large, no score of this format, or its numbers contradict each other.
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: there is no such score; choose its file where it is now, or leave it out."
+        )
     size = path.stat().st_size
     if size > LARGEST_BYTES:
         raise ValueError(f"{path}: {size / 1e6:.0f} MB; a score has at most 50 MB.")

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from PDFFMapperLib.images import json_file
 from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
+from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -39,8 +41,10 @@ from MarrowAssessLib.report.modalities import matrix
 from MarrowAssessLib.report.shared import reference_line
 from MarrowAssessLib.study.acquisition_facts import acquisition
 
-_BESIDE_MR = {Contrast.SUV, Contrast.VNCA, Contrast.HAP, Contrast.YELLOW_SHARE}
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "^")
+_BESIDE_MR = {
+    Contrast.SUV, Contrast.CT, Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP,
+    Contrast.YELLOW_SHARE,
+}  # fmt: skip
 
 
 def write_html(
@@ -92,8 +96,7 @@ def _html(
         "references": "".join(reference_line(record) for record in assessment.records),
     }
     # In one pass, so that braces in a file's or subject's name stay what they are.
-    page = re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
-    return re.sub(r"(?<=10|mm)\^-?\d", lambda match: match[0].translate(_RAISED), page)
+    return with_powers(re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template))
 
 
 def _patient(assessment: Assessment) -> str:
@@ -111,7 +114,8 @@ def _glance(assessment: Assessment, headlines: Sequence[Headline]) -> str:
 
 def _modalities(assessment: Assessment) -> str:
     """Sites down, modalities across, where more than MR was measured; and what meets."""
-    if not _BESIDE_MR & assessment.study.volumes.keys():
+    measured = {result.measurement.quantity for result in assessment.results}
+    if not any(_BESIDE_MR.intersection(QUANTITIES[one].images) for one in measured):
         return ""
     visit = {
         "patient": {"age_years": assessment.study.age_years},
@@ -128,7 +132,7 @@ def _modalities(assessment: Assessment) -> str:
 def _stored(result: Result) -> dict:
     """What the table and its rules read of a measurement, as it is stored."""
     one = result.measurement
-    return {
+    found = {
         "quantity": one.quantity,
         "site": one.site,
         "measured": one.measured,
@@ -138,6 +142,7 @@ def _stored(result: Result) -> dict:
         "verdict": result.verdict,
         "doubtful": result.doubtful,
     }
+    return json_file.plain(found)
 
 
 def _glance_line(line: Headline) -> str:

@@ -10,15 +10,16 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.side_by_side import COLUMNS, cells, sites
 from MarrowAssessLib.report.colors import z_color
 
-MOST_SITES = 12  # so that a sheet stays one
 
-
-def matrix(visit: Mapping, changes: Mapping[tuple, str] | None = None) -> str:
+def matrix(
+    visit: Mapping, changes: Mapping[tuple, str] | None = None, most: int | None = None
+) -> str:
     """The table of a stored assessment, as HTML.
 
     Args:
         visit: see `report.data.as_dict`.
         changes: since another visit, in words by quantity, site and names of the regions.
+        most: so many sites are shown, and below them how many are not; None: all.
     """
     found = cells(visit)
     lean = bool(changes) or lean_first(visit["patient"]["age_years"])  # else SUV alone
@@ -27,13 +28,13 @@ def matrix(visit: Mapping, changes: Mapping[tuple, str] | None = None) -> str:
     heads = "".join(f"<th>{escape(one)}<small>{_unit(found, one)}</small></th>" for one in columns)
     rows = []
     listed = sites(found)
-    for site in listed[:MOST_SITES]:
+    for site in listed[:most]:
         texts = "".join(f"<td>{_cell(found.get((site, c)), changes or {})}</td>" for c in columns)
         rows.append(f"<tr><th>{escape(site or 'all')}</th>{texts}</tr>")
     if not rows:
         return "<p>None of the quantities of this page was measured.</p>"
-    more = len(listed) - MOST_SITES
-    note = f"<p>{more} more sites are in the report.</p>" if more > 0 else ""
+    more = len(listed[most:]) if most else 0
+    note = f"<p>{more} more sites are in the report.</p>" if more else ""
     return (
         f"<table class=matrix><thead><tr><th>Site</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>{note}"

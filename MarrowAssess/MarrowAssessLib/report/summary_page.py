@@ -22,7 +22,7 @@ from MarrowAssessLib.report.follow_up_page import ARROWS, trend_figures, trend_k
 from MarrowAssessLib.report.modalities import matrix
 from MarrowAssessLib.report.shared import report_style
 
-MOST_VIEWS, MOST_FINDINGS = 4, 6  # so that the sheet stays one
+MOST_SITES, MOST_VIEWS, MOST_FINDINGS = 12, 4, 6  # so that the sheet stays one
 NO_RESPONSE = (
     "No response of leukemia is assigned from images. Extramedullary disease (19 % of acute "
     "myeloid leukemia at diagnosis) is looked for by eye, and may outlast remission; a focus drawn "
@@ -100,7 +100,7 @@ def _matrix(summary: Summary) -> str:
         last = summary.days[-1] - summary.days[0]
         known = [one for one in summary.course.changes if one.days == last]
         changes = {(one.quantity, one.site, one.measured_now): _change(one) for one in known}
-    return matrix(summary.visits[-1], changes)
+    return matrix(summary.visits[-1], changes, MOST_SITES)
 
 
 def _change(one: Change) -> str:

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, TEXT, Family, Input, Option
+from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
@@ -162,7 +163,7 @@ class RecipeTab:
         titles = {keyword: title for one in self.family.inputs for keyword, title in one.facts}
         table = qt.QTableWidget()
         table.setColumnCount(1 + len(titles))
-        shown = (_(title).replace("^2", "²") for title in titles.values())
+        shown = (with_powers(_(title)) for title in titles.values())
         table.setHorizontalHeaderLabels([_("Volume"), *shown])
         table.toolTip = _("As read from DICOM or the frame labels; edit what is wrong or missing.")
         table.setMinimumHeight(120)
@@ -217,7 +218,7 @@ def _option_widget(option: Option) -> object:
     elif option.type == NUMBER:
         widget = qt.QDoubleSpinBox()
         widget.decimals, widget.singleStep = option.digits, option.step
-        widget.suffix = f" {option.unit.replace('^2', '²')}"
+        widget.suffix = f" {with_powers(option.unit)}"
         if option.default is None:
             widget.specialValueText = _(option.unset)
     elif option.type == TEXT:

@@ -1,0 +1,10 @@
+"""Units as people write them."""
+
+import re
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "^")
+
+
+def with_powers(text: str) -> str:
+    """Exponents raised: 10⁻³ mm²/s for 10^-3 mm^2/s; other text, as of names, stays as it is."""
+    return re.sub(r"(?<=10|[cmu]m)\^-?\d+", lambda match: match[0].translate(_RAISED), text)
