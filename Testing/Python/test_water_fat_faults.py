@@ -133,6 +133,27 @@ def test_motion_of_more_than_one_echo_is_no_phase_of_fat():
         separated(moved(phantom, 2, 3), **UNIPOLAR)
 
 
+@pytest.mark.parametrize(("misfit", "helps"), [(0.15, True), (0.4, False)])
+def test_a_refusal_names_the_readout_only_where_stating_it_would_help(misfit, helps):
+    """Odd against even, a little of every echo, and a fifth of the body that nothing explains."""
+    phantom = spine_phantom((6, 48, 48), 1.1e-3 * np.arange(1, 9), 60)
+    rng, signals = np.random.default_rng(1), phantom.echoes.copy()
+    signals *= np.exp(0.06j * rng.normal(size=(8, 1, 1, 1)))
+    signals[1::2] *= np.exp(0.4j)
+    signals[..., 21:27] *= np.exp(misfit * 1j * rng.normal(size=(8, 6, 48, 6)))
+    phantom = replace(phantom, echoes=signals)
+    with pytest.raises(ValueError, match="leaves far more than noise in") as refusal:
+        separated(phantom, **GIVEN)
+    assert ("state that (readout 'bipolar')" in str(refusal.value)) == helps
+    if helps:
+        result = separated(phantom, readout="bipolar", **GIVEN)
+        swapped = (phantom.labels > 0) & (np.abs(result.pdff_percent - phantom.pdff) > 40)
+        assert not (swapped & result.confident).any()
+    else:
+        with pytest.raises(ValueError, match="far more than noise"):
+            separated(phantom, readout="bipolar", **GIVEN)
+
+
 def test_a_phase_of_fat_that_three_echoes_hide_is_refused():
     times = 1.15e-3 * np.arange(1, 4)
     phantom = spine_phantom((8, 48, 48), times, 60, fat_lead_rad=0.8)

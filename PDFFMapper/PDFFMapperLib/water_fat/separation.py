@@ -15,7 +15,12 @@ from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.neighborhood import by_parts, over_together, sum_around
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask, spread
-from PDFFMapperLib.water_fat.signal_model import check_conditioning, find_signal_model
+from PDFFMapperLib.water_fat.signal_model import (
+    LeftOver,
+    SignalModel,
+    check_conditioning,
+    find_signal_model,
+)
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.two_decays import COLUMNS as DECAY_COLUMNS
 from PDFFMapperLib.water_fat.two_decays import fit_two_decays, information_gain
@@ -173,7 +178,7 @@ def separate_water_fat(
     model = ChemicalShiftModel(times, fat, field_t, common_phase is not False)
     check_conditioning(model, r2star_per_s)
     asked = precession, common_phase, readout, r2star_per_s, largest_off_resonance_hz, data.readout
-    settled = find_signal_model(data.echoes, noise, mask, model, data.voxel_size_mm, *asked)
+    settled = _settled((data.echoes, noise, mask, model, data.voxel_size_mm), *asked)
     model, signals, error, mixed = settled.model, settled.signals, settled.error, settled.mixed
     notes += settled.notes
     _check_unknowns(model, r2star_per_s, r2star_model)
@@ -205,6 +210,26 @@ def separate_water_fat(
     }
     tell(progress, 1.0)
     return result
+
+
+def _settled(given: tuple, precession, common_phase, readout, *rest) -> SignalModel:
+    """The model of the echoes; a refusal tells if a bipolar readout, once stated, would hold.
+
+    A stated unipolar one would always: it makes nothing of the misfit.
+    """
+    try:
+        return find_signal_model(*given, precession, common_phase, readout, *rest)
+    except LeftOver as refusal:
+        if readout != "auto":
+            raise
+        try:
+            find_signal_model(*given, precession, common_phase, "bipolar", *rest)
+        except ValueError:
+            raise refusal from None
+        raise LeftOver(
+            f"{refusal} If it was bipolar, state that (readout 'bipolar'): an error of odd against "
+            "even echoes alone leaves far more than noise in fewer voxels, and they are fitted."
+        ) from None
 
 
 def _facts(data, spectrum, model, fat, conjugated, error) -> dict[str, object]:

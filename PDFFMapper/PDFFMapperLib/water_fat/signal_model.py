@@ -67,6 +67,10 @@ _LONG_TAIL = 0.12  # the same where no single echo is to blame
 _RIVAL = 1.3  # times the least residual up to which an explanation is looked for
 
 
+class LeftOver(ValueError):
+    """The best explanation leaves far more than noise in too many voxels."""
+
+
 @dataclass(frozen=True)
 class SignalModel:
     """What was found.
@@ -116,6 +120,7 @@ def find_signal_model(
             that the echoes cannot tell apart; None if it does not say.
 
     Raises:
+        LeftOver: what explains the echoes best leaves too much.
         ValueError: the precession sense cannot be told though it matters, rival explanations of a
             phase error would give another PDFF, or a bipolar readout of three echoes.
     """
@@ -414,7 +419,7 @@ def _check_contradiction(
             "have moved, or it is of another series: leave that echo out."
         )
     if assumed and share > (_TAIL if count < 4 else _LONG_TAIL):
-        raise ValueError(
+        raise LeftOver(
             f"{assumed} would explain these echoes best, but leaves far more than noise in "
             f"{100 * share:.0f} % of the voxels: something else is wrong, such as motion between "
             "the echoes. Leave out the echoes in question, or say what the readout was."
