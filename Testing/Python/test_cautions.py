@@ -513,6 +513,19 @@ def test_a_found_body_says_where_network_and_edges_differ_and_where_it_is_cut():
     ]
 
 
+@pytest.mark.parametrize(("beyond_mm", "told"), [(0.4, True), (1.6, False)])
+def test_a_found_body_that_reaches_the_image_s_end_is_cut(beyond_mm, told):
+    """Nothing of its outline lies outside, but the image ends above its upper endplate."""
+    from MarrowAssessLib.placement.options import AS_USUAL
+    from MarrowAssessLib.placement.spine_column import _body
+
+    grid = np.eye(4)
+    grid[:3, 3] = [-30, -25, 13 + beyond_mm + 0.5 - 40]  # the last row's middle is .5 mm lower
+    volume = Volume(np.full((40, 50, 60), 100.0, np.float32), grid, "T1")
+    unsure = _body(volume, surface((22, 17, 13)), 0.95, "L3", [], AS_USUAL).unsure
+    assert unsure == ["The body is cut by the edge of the image."] * told
+
+
 def test_an_image_that_shows_nothing_of_the_spine_is_named():
     from MarrowAssessLib.placement.find_spine import _chances, sagittal_frame
 

@@ -210,6 +210,19 @@ def test_one_clicked_body_is_the_found_one_where_it_is_sure(plain):
     assert place_clicked(digital.volume, point, Role.MARROW, "L3").unsure
 
 
+def test_a_body_that_the_image_cuts_by_a_row_is_told_with_a_click_and_without(phantom):
+    """The sample's T12 misses its upper 1 to 2 mm; L1 is whole."""
+    image = phantom.volumes[Contrast.T1]
+    column = find_column([image])
+    cut = ["The body is cut by the edge of the image."]
+    assert {name: one.unsure for name, one in column.bodies.items() if one.unsure} == {"T12": cut}
+    there = column.bodies["T12"]
+    for away in ([0.0, 0.0, 0.0], [4.0, 3.0, -3.0]):
+        placed = place_clicked(image, there.surface.box.center + away, Role.MARROW, "T12")
+        assert placed.unsure == placed.roi.cautions == cut
+        assert np.array_equal(placed.roi.mask, there.roi.mask)
+
+
 def test_a_click_and_none_give_the_same_spine(plain):
     digital, column = plain
     point = column.bodies["L5"].surface.box.center + [0.0, 2.0, 2.0]

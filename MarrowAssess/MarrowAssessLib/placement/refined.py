@@ -63,7 +63,7 @@ def refined(
         if inside[best] >= LEAST_INSIDE:
             center = spine.bodies[best].center
             placed = body_at(seen, spine, outlines, center, region.site, options)
-        if placed is None:
+        if placed is None or placed.unsure:
             region.cautions.append(NOT_REFINED)
             found.append(region)
         else:

@@ -23,17 +23,23 @@ from MarrowAssessLib.placement.column import Column, doubtful
 from MarrowAssessLib.placement.ct import as_seen, is_ct
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
-from MarrowAssessLib.placement.found_outline import FoundOutlines, found_outlines
+from MarrowAssessLib.placement.found_outline import AT_EDGE_MM, FoundOutlines, found_outlines
 from MarrowAssessLib.placement.found_spine import Spine
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.placement.spine_network import FINDING
 from MarrowAssessLib.placement.tissue import muscles_beside
-from MarrowAssessLib.placement.vertebra import Surface, voxelize
+from MarrowAssessLib.placement.vertebra import (
+    BELOW_FACE,
+    RAYS,
+    Surface,
+    template_points,
+    voxelize,
+)
 from MarrowAssessLib.study.regions import Region
 
 AGREE = 0.88  # least Dice of the network's outline and of the image's edges
-CUT, MOSTLY_CUT = 0.06, 0.3  # share of a body's border outside the image
+CUT, MOSTLY_CUT = 0.06, 0.3  # share of a body's border outside the image, or where it ends
 INFANT = "The bodies are as small as an infant's; their outlines are not certain."
 CLICK_WITHIN = 1.2  # of a body's largest half size: a click beside it still means it
 # Shares of the time that are past when the spine is found, bodies fitted, drawn, discs drawn.
@@ -154,6 +160,8 @@ def body_at(
 ) -> Placement | None:
     """The found body that holds a point; None where none does, or its outline or count is doubted.
 
+    A body that the image cuts is the found one as well, and says so.
+
     Args:
         volume: the image that the spine was found in.
         spine: see `find_spine`.
@@ -170,12 +178,25 @@ def body_at(
     if any(there[0] in (d.body, d.body + 1) for d in spine.count_doubts):
         return None
     surface, agreement = outlines.surface(there[0])
+    doubted = agreement < AGREE or _mostly_cut(surface)
+    if doubted or not surface.contains(point_ras[None])[0]:
+        return None
     placed = _body(volume, surface, agreement, site, [], options)
-    return placed if not placed.unsure and surface.contains(point_ras[None])[0] else None
+    return placed if placed.roi.voxels else None
 
 
 def _mostly_cut(surface: Surface) -> bool:
     return bool(np.isnan(surface.support).mean() > MOSTLY_CUT)
+
+
+def _at_image_s_end(volume: Volume, surface: Surface) -> float:
+    """Share of a body's border that is an endplate beyond which the image ends, not the body."""
+    points = template_points(surface)
+    plates = points[np.abs(RAYS.directions[:, 2]) > BELOW_FACE]
+    plates[:, 2] += AT_EDGE_MM * np.sign(plates[:, 2])
+    ijk = volume.ras_to_ijk(surface.box.center + plates @ surface.box.axes)
+    outside = (ijk < -0.5) | (ijk > np.array(volume.array.shape[::-1]) - 0.5)
+    return np.count_nonzero(outside.any(axis=1)) / len(points)
 
 
 def _body(volume, surface, agreement, site, doubts, options) -> Placement:
@@ -184,7 +205,7 @@ def _body(volume, surface, agreement, site, doubts, options) -> Placement:
     unsure = list(doubts)
     if agreement < AGREE:
         unsure.append("The body's outline is not certain: its edges lie elsewhere than expected.")
-    if np.isnan(surface.support).mean() > CUT:
+    if max(np.isnan(surface.support).mean(), _at_image_s_end(volume, surface)) > CUT:
         unsure.append("The body is cut by the edge of the image.")
     return with_roi(volume, region, surface, MARGIN_MM[Role.MARROW], options, unsure, agreement)
 
