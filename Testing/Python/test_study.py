@@ -133,6 +133,17 @@ def test_another_grid_is_refused_or_resampled_when_asked(files, oblique_volume):
     assert "resampled" in study.inputs["T1"]
 
 
+def test_arguments_go_before_those_of_a_study_of_files(files):
+    given = StudyFiles(
+        {Contrast.T1: files / "t1.nii.gz"}, age_years=30,
+        labels=files / "labels.nii.gz", rules=[parse_label_rule("1=marrow:L3")],
+    )  # fmt: skip
+    study = read_study(given, age_years=45, sex="F")
+    assert (study.age_years, study.sex, len(study.regions)) == (45, "F", 1)
+    with pytest.raises(TypeError, match="nonsense"):
+        read_study(given, nonsense=3)
+
+
 def test_resampling_a_linear_ramp_is_exact(oblique_volume):
     k, j, i = np.indices(oblique_volume.array.shape)
     points = oblique_volume.to_ras(np.stack([i, j, k], -1))

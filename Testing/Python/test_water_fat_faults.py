@@ -303,6 +303,7 @@ def test_what_an_error_leaves_of_the_pdff_is_not_made_by_one_voxel():
     error = SimpleNamespace(phase=np.zeros(1))
     change = np.ones((1000, 2))
     change[:30] = 1e6  # water and fat nearly cancel there
+    change[400:] = np.nan  # without a fit
     fit = ErrorFit(error, 0.0, np.diag([0.04, 0.0]), np.empty((1000, 0)), change)
     assert fit.pdff_sd == pytest.approx(0.2)
     assert fit.pdff_by_amplitude == pytest.approx(1.0)

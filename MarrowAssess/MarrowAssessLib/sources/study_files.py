@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,12 @@ def read_study(files: StudyFiles | Mapping[Contrast, str | Path], **more: object
 
     Args:
         files: what to read; the volumes alone stand for a StudyFiles of them and `more`.
-        more: its other attributes.
+        more: its other attributes, which go before those of a StudyFiles.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
     """
-    if not isinstance(files, StudyFiles):
-        files = StudyFiles(files, **more)
+    files = replace(files, **more) if isinstance(files, StudyFiles) else StudyFiles(files, **more)
     keep_names, markups = files.keep_names, list(files.markups)
     read = {c: _read(path, c, keep_names) for c, path in files.volumes.items()}
     _check_given(files.scale or {}, read)

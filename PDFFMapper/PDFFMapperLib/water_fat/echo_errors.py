@@ -88,7 +88,7 @@ class ErrorFit:
         covariance: of the phases (patterns x terms), then the amplitudes, then the lead.
         fits: of the sample without the error, as `fit_voxels` has it.
         pdff_by: change of each voxel's PDFF, in points, by each unknown of the covariance; shape
-            (voxels, unknowns).
+            (voxels, unknowns); NaN in voxels without a fit.
     """
 
     error: EchoError
@@ -115,12 +115,12 @@ class ErrorFit:
         No mean: where water and fat nearly cancel a few voxels would make all of it.
         """
         variance = np.einsum("vi,ij,vj->v", self.pdff_by, self.covariance, self.pdff_by)
-        return float(np.sqrt(np.median(np.maximum(variance, 0))))
+        return float(np.sqrt(np.nanmedian(np.maximum(variance, 0))))
 
     @property
     def pdff_by_amplitude(self) -> float:
         """Median change of PDFF, in points, by an amplitude of 1 of the first pattern."""
-        return float(np.median(np.abs(self.pdff_by[:, self.error.phase.size])))
+        return float(np.nanmedian(np.abs(self.pdff_by[:, self.error.phase.size])))
 
 
 @dataclass(frozen=True)
@@ -453,7 +453,7 @@ def _refined(
         lead = (lead + float(move[-1]) + np.pi / 2) % np.pi - np.pi / 2
     slopes = -np.linalg.solve(r, shadows)
     by = 100 * np.einsum("vp,vpe->ve", _fraction_gradient(fits, led, unknowns), slopes)
-    by[~usable] = 0
+    by[~usable] = np.nan
     by_phases = np.einsum("vp,vt->vpt", by[:, :given], basis).reshape(len(by), phases)
     return ErrorFit(error, lead, covariance, fits, np.concatenate([by_phases, by[:, given:]], 1))
 
