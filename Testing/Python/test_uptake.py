@@ -178,6 +178,13 @@ def test_lean_mass_by_either_formula():
     found = measure(study(heavy), Settings(lean_mass="James"))
     reasons = {s.reason for s in found.skipped if s.quantity == "marrow_sul"}
     assert reasons == {"James's formula gives no lean body mass at this weight and height"}
+    old = pet()
+    del old.attributes["LeanBodyShareJames"]
+    found = measure(study(old), Settings(lean_mass="James"))
+    reasons = {s.reason for s in found.skipped if s.quantity == "marrow_sul"}
+    assert reasons == {
+        "the PET was read by an older version, without James's formula; load it again"
+    }
     with pytest.raises(ValueError, match="by 'Hume': expected Janmahasatian or James"):
         Settings(lean_mass="Hume")
 

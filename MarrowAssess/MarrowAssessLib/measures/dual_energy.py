@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.images.attributes import BESIDE_WATER, image_type_of, number_of
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role, level_index, spine_region
@@ -177,10 +177,12 @@ _SCANNER_S = "the scanner's own map of mineral"
 
 
 def _scanner_s_mineral(volume: Volume) -> str:
-    """What a map of mineral is called that the scanner made, "" for another map.
+    """What a map of mineral is called that takes no account of marrow's fat, "" for another map.
 
     The other material of its pair is not read; GE names it in the description, as in HAP(Fat).
     """
+    if volume.attributes.get("Materials") == BESIDE_WATER:
+        return f"{BESIDE_WATER}, not corrected for fat"
     if "MAT_SPECIFIC" not in image_type_of(volume.attributes):
         return ""
     fat = "fat" in str(volume.attributes.get("SeriesDescription", "")).lower()
@@ -248,11 +250,12 @@ def _compare(book: Book, quantity: Quantity, made: Measurement, one: Statistics)
             "metal is in it."
         )
     mineral = quantity.images[0] is Contrast.HAP and book.acquired[Contrast.HAP]
-    if mineral and _scanner_s_mineral(mineral) == _SCANNER_S:
+    kind = _scanner_s_mineral(mineral) if mineral else ""
+    if kind == _SCANNER_S or kind.startswith(BESIDE_WATER):
         made.cautions.append(
-            "The scanner's map of mineral is taken as made beside water, as most are: 100 mg/cm^3 "
-            "then read 85 in red, 73 in half-fat and 60 in yellow marrow (computed for 90/Sn150 kV "
-            "and a body of 30 cm)."
+            "The map of mineral is taken as made beside water, as most are: 100 mg/cm^3 then "
+            "read 86 in red, 73 in half-fat and 61 in yellow marrow (computed for 90/Sn150 kV and "
+            "a body of 30 cm)."
         )
     if (thick := float(book.grid.spacing.max())) > THICK_MM:
         made.cautions.append(f"Slices of {thick:g} mm mix marrow with cortex and discs.")

@@ -294,9 +294,13 @@ def _total(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
 def _lean(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     formula = book.settings.lean_mass
     fact, source = _LEAN[formula]
-    share = book.acquired[Contrast.SUV].attributes.get(fact)
-    if not share:
-        return [Skipped(quantity.key, "the PET's header tells no weight and height for lean mass")]
+    facts = book.acquired[Contrast.SUV].attributes
+    share = facts.get(fact)
+    if share is None:
+        why = "the PET's header tells no weight and height for lean mass"
+        if any(other in facts for other, _ in _LEAN.values()):
+            why = "the PET was read by an older version, without James's formula; load it again"
+        return [Skipped(quantity.key, why)]
     if share <= 0:
         why = f"{formula}'s formula gives no lean body mass at this weight and height"
         return [Skipped(quantity.key, why)]

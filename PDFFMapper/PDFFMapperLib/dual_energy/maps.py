@@ -21,6 +21,7 @@ from PDFFMapperLib.dual_energy.decomposition import (
 )
 from PDFFMapperLib.dual_energy.own_calibration import read_calibration
 from PDFFMapperLib.dual_energy.pair import check_images, kev_of, kv_pair_of
+from PDFFMapperLib.images.attributes import BESIDE_WATER
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
@@ -279,6 +280,8 @@ def _maps(
         if error is not None:
             volume.attributes["SystematicError"] = error
         volume.attributes["Calibration"] = facts["calibration"]
+        if name == "HAP_water":
+            volume.attributes["Materials"] = BESIDE_WATER
         if name.startswith("VNCa"):
             volume.attributes["LowShare"] = facts["low_share"]
         made.append(ParametricMap(map_kind(name), volume, dict(facts)))

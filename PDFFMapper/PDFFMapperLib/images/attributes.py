@@ -28,7 +28,8 @@ PRODUCTS = {
 # the prefix of the maps' names.
 RECORD = "maps.json"
 RECORDED = ("Calibration", "SystematicError", "LowShare", "ConvolutionKernel", "FatSpectrum",
-            "FatSpectrumError")  # fmt: skip
+            "FatSpectrumError", "Materials")  # fmt: skip
+BESIDE_WATER = "HAP(Water)"  # "Materials" of a map of mineral that takes marrow as water
 
 
 def product_of_image_type(words: Sequence[str]) -> str | None:
