@@ -32,8 +32,8 @@ def spectra_of(series, **facts):
     """Spectra as files would give them."""
     return [
         Spectrum(
-            fid[None, None], f"te{te:g}", series.dwell_s, series.frequency_mhz, float(te), 6000.0,
-            **{"sequence": series.sequence, "sense": 1, **facts},
+            fid[None, None], f"te{te:g}", series.dwell_s, series.frequency_mhz, float(te),
+            **{"tr_ms": 6000.0, "sequence": series.sequence, "sense": 1, **facts},
         )
         for fid, te in zip(series.fids, series.te_ms, strict=True)
     ]  # fmt: skip
@@ -134,8 +134,8 @@ def test_zero_quantum_coherence_of_the_mixing_time_is_that_of_density_matrices(t
     assert np.abs(found - j_factors(STEAM, te_ms)).max() > 0.01
 
 
-def test_t1_is_fitted_to_several_mixing_times():
-    """STEAM whose mixing time grows: what is along z decays with T1 of each tissue."""
+def mixing_series(tr_ms, **facts):
+    """STEAM of T1 1400 and 350 ms; along z it decays and recovers from its third pulse on."""
     truth, rng = Truth(t2_water_ms=1e9, t2_fat_ms=1e9), np.random.default_rng(6)
     ideal = made(truth, (20.0,), 1e9, sequence=NONE)
     best = fit(ideal, Choice())
@@ -143,15 +143,55 @@ def test_t1_is_fitted_to_several_mixing_times():
     spectra = []
     for tm in (15.0, 100.0, 250.0, 500.0):
         factors = j_factors(STEAM, 20.0, tm, ideal.frequency_mhz)
-        signal = water * np.exp(-tm / 1100) + (fat * factors[:, None]).sum(0) * np.exp(-tm / 350)
+        left_water, left_fat = (
+            (1 - np.exp(-(tr_ms - tm - 10.0) / t1)) * np.exp(-tm / t1) for t1 in (1400.0, 350.0)
+        )
+        signal = water * left_water + (fat * factors[:, None]).sum(0) * left_fat
         noise = rng.normal(0, 1 / 800, (2, len(water)))
         one = replace(ideal, fids=(signal * best.model.scale + noise[0] + 1j * noise[1])[None])
-        spectra += spectra_of(replace(one, sequence=STEAM), tm_ms=tm)
-    found = MRS.measure(spectra)
-    for key, true in (("t1_water", 1100.0), ("t1_fat", 350.0)):
+        spectra += spectra_of(replace(one, sequence=STEAM), tm_ms=tm, **facts)
+    return spectra, truth
+
+
+def test_t1_is_fitted_to_several_mixing_times():
+    """With TR for the recovery from the third pulse, T1 of water read 1000 ms and PDFF 43 %."""
+    spectra, truth = mixing_series(2000.0, tr_ms=2000.0)
+    found = MRS.measure(spectra, t2_water_ms=1e9, t2_fat_ms=1e9)
+    for key, true in (("t1_water", 1400.0), ("t1_fat", 350.0), ("pdff", 40.0), ("ndb", truth.ndb)):
         assert abs(found.get(key).value - true) < 4 * found.get(key).sd, key
-    assert abs(found.get("ndb").value - truth.ndb) < 4 * found.get("ndb").sd
     assert any("Zero-quantum coherence" in note for note in found.notes)
+    assert not any("Not corrected for T1" in one for one in found.cautions)
+    unknown = [replace(one, tr_ms=None) for one in spectra]
+    with pytest.raises(ValueError, match=r"only where the repetition time of all .* \(--tr, ms\)"):
+        MRS.measure(unknown)
+    three = [
+        replace(one, tm_ms=None, ti_ms=ti)
+        for one, ti in zip(unknown, (900, 1500, 2500), strict=False)
+    ]
+    with pytest.raises(ValueError, match="only where the repetition time of all"):
+        MRS.measure(three)
+    (one,) = spectra_of(made(sequence=STEAM), tr_ms=6000.0, tm_ms=200.0)
+    cautions = MRS.measure([one]).cautions
+    assert any("Not corrected for T1: the mixing time is 200 ms" in said for said in cautions)
+    assert not MRS.measure([replace(one, tm_ms=10.0)]).cautions[1:]
+
+
+def test_times_that_cannot_be_are_refused():
+    (press,), (steam,) = spectra_of(made()), spectra_of(made(sequence=STEAM))
+    for one, words in (
+        (replace(press, tm_ms=200.0), "A mixing time of 200 ms was given, which STEAM alone has"),
+        (replace(steam, tm_ms=-20.0), "a mixing time of -20 ms was given; 0 to 10000 ms"),
+        (replace(steam, tm_ms=1e6), "a mixing time of 1e"),
+        (replace(steam, tm_ms=3000.0, tr_ms=2000.0), "A repetition time of 2000 ms was given for"),
+        (replace(press, tr_ms=2.0), "a repetition time of 2 ms was given"),
+        (replace(press, ti_ms=0.0), "an inversion time of 0 ms was given"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            MRS.measure([one])
+    assert MRS.measure([replace(press, tm_ms=0.0)]).values
+    for wrong in ([0.0, 900.0, 900.0], [float("nan")] * 3, [-900.0] * 3):
+        with pytest.raises(ValueError, match="bandwidths"):
+            MRS.measure([press], bandwidths_hz=wrong)
 
 
 # --- model and fit ------------------------------------------------------------------------------

@@ -293,6 +293,13 @@ def test_a_few_voxels_far_from_resonance_are_left_out_and_counted(bone):
     asked = {"mt_protocol": path, "mask": images[0].with_array(inside.astype(int))}
     made = UTE.recipe("mt").make(images, b0_map=images[0].with_array(b0), **asked)[0]
     assert np.isnan(made.volume.array[1, row, column])
+    assert any(
+        note.startswith("1 voxels of the bone lie 500 Hz") for note in made.provenance["notes"]
+    )
+    b0[:] = 900.0
+    b0[1:3, 10:14, 10:30] = 100.0
+    with pytest.raises(ValueError, match=r"The mapped bone: a map of B0 is expected in Hz"):
+        UTE.recipe("mt").make(images, b0_map=images[0].with_array(b0), **asked)
     assert np.isfinite(made.volume.array).sum() == inside.sum() - 1
 
 

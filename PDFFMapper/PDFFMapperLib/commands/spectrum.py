@@ -66,8 +66,11 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     refuse_foreign(args.out, RECORD, (*FILES, GRID_FILE))
-    facts = {key: getattr(args, key) for _, key, *_ in _FACTS if getattr(args, key) is not None}
-    facts = {key: value * factor for _, key, factor, *_ in _FACTS if (value := facts.get(key))}
+    facts = {
+        key: value * factor
+        for _, key, factor, *_ in _FACTS
+        if (value := getattr(args, key)) is not None
+    }
     settings = option_values(args, MRS.options)
     if args.bone:
         settings["bone"] = read_volume(args.bone)

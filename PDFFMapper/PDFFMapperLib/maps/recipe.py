@@ -61,7 +61,7 @@ class Option(NamedTuple):
         unit: as printed after a number.
         choices: value and what people read, of a CHOICE.
         count: how many NUMBERS there must be, 0 for any number of them.
-        low, high: limits of a NUMBER.
+        low, high: limits of a NUMBER, or of each of NUMBERS.
         flag: on the command line; "" keeps it off.
         title: of the panel's row.
         parameter: of the panel; "" keeps it off.
@@ -105,12 +105,13 @@ class Option(NamedTuple):
             raise ValueError(
                 f"{self.title or self.name} takes {self.count} numbers; {len(value)} were given."
             )
-        if self.type == NUMBER and not self.low <= float(value) <= self.high:
-            raise ValueError(
-                f"{self.title or self.name} lies between {self.low:g} and {self.high:g} "
-                f"{self.unit}".rstrip()
-                + f"; {value:g} was given."
-            )
+        for one in {NUMBER: [value], NUMBERS: value}.get(self.type, ()):
+            if not self.low <= float(one) <= self.high:
+                raise ValueError(
+                    f"{self.title or self.name} lies between {self.low:g} and {self.high:g} "
+                    f"{self.unit}".rstrip()
+                    + f"; {one:g} was given."
+                )
         return value
 
 

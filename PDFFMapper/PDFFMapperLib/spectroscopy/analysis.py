@@ -55,6 +55,7 @@ LEAST_SNR = 3.0
 LEAST_SEPARABLE = 0.05
 ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
 GAIN_OFF, GAIN_SDS = 0.03, 6.0
+LONG_TR_MS, LONG_TM_MS = 5000.0, 50.0  # where T1 of water and fat no longer, or begin to, matter
 LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 
 METHOD = (
@@ -315,20 +316,43 @@ def _choice(series: Series, settings: SimpleNamespace, cautions: list[str]) -> t
                     "T1 was stated, but the repetition time is not known; state it (--tr, ms)."
                 )
             known[f"{tissue}_r1"] = 1000 / stated
-    varied = (series.tr_ms, series.ti_ms, series.tm_ms)
-    levels = [len(np.unique(x[np.isfinite(x)])) for x in varied]
-    t1 = max(levels) > 2 and not any(name.endswith("_r1") for name in known)
+    stated = any(name.endswith("_r1") for name in known)
+    t1 = not stated and _tells_t1(series)
     most = 1.0 if settings.three_double_bonds else 0.5
     with_t2 = t2 or {"water_r2", "fat_r2"} <= set(known)
-    if not t1 and not any(name.endswith("_r1") for name in known):
-        shortest = np.nanmin(series.tr_ms) if np.any(np.isfinite(series.tr_ms)) else np.nan
-        if np.isnan(shortest) or shortest < 5000:
-            said = "unknown" if np.isnan(shortest) else f"{shortest:g} ms"
-            cautions.append(
-                f"Not corrected for T1: the repetition time is {said}, and water of marrow, slower "
-                "than fat, may read low."
-            )
+    if not t1 and not stated:
+        cautions += _saturation(series)
     return Choice(t2=t2, t1=t1, polyunsaturated=most, known=known), with_t2
+
+
+def _tells_t1(series: Series) -> bool:
+    """Whether three repetition, inversion or mixing times tell T1.
+
+    Raises:
+        ValueError: they do, but for the repetition time.
+    """
+    varied = (series.tr_ms, series.ti_ms, series.tm_ms)
+    levels = [len(np.unique(x[np.isfinite(x)])) for x in varied]
+    if max(levels) > 2 and not np.all(np.isfinite(series.tr_ms)):
+        raise ValueError(
+            "Repetition, inversion or mixing times differ, but T1 follows from them only where "
+            "the repetition time of all spectra is known; state it (--tr, ms)."
+        )
+    return max(levels) > 2
+
+
+def _saturation(series: Series) -> list[str]:
+    """What T1 may do where it is neither fitted nor stated."""
+    shortest = np.nanmin(series.tr_ms) if np.any(np.isfinite(series.tr_ms)) else np.nan
+    if not shortest >= LONG_TR_MS:
+        said = f"the repetition time is {'unknown' if np.isnan(shortest) else f'{shortest:g} ms'}"
+    elif np.any(np.isfinite(series.ti_ms)):
+        said = "there is an inversion"
+    elif np.any(series.tm_ms > LONG_TM_MS):
+        said = f"the mixing time is {np.nanmax(series.tm_ms):g} ms"
+    else:
+        return []
+    return [f"Not corrected for T1: {said}, and water of marrow, slower than fat, may read low."]
 
 
 def _check_gains(fitted: Fitted) -> None:

@@ -1,7 +1,11 @@
 """The signal of water and marrow fat in one voxel, over echo, repetition and inversion times.
 
-s(t, TE) = e^(i phi) sum_k rho_k c_k(TE) e^(-TE/T2_k) e^(2 pi i f_k (t + t0))
-           e^(-d_k t - g_k^2 t^2/2)
+s(t, TE) = e^(i phi) sum_k rho_k c_k(TE, TM) e^(-TE/T2_k) m_k e^(2 pi i f_k (t + t0))
+           e^(-d_k t - g_k^2 t^2/2) h(t)
+
+m_k is what T1 leaves: 1 - e^(-TR/T1), or 1 - 2 e^(-TI/T1) + e^(-TR/T1) after an inversion. STEAM
+recovers from its third pulse, so TR - TM - TE/2 stands for TR, and e^(-TM/T1) is left besides. h is
+a shape common to all lines.
 
 Fat's ten peaks move as one; water moves apart from them, as susceptibility shifts it. The model is
 compared with the data in the frequency window of both, where white noise stays white.
@@ -20,6 +24,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
     METHYLENE,
     NONE,
     PPM,
+    STEAM,
     WATER_PPM,
     j_factors,
     proton_slopes,
@@ -92,7 +97,7 @@ class Choice:
         delay: whether the first point may lie off the echo's top.
         methylene_width: whether methylene has a Lorentzian width of its own.
         t2: whether T2 of water and fat are fitted (several TE).
-        t1: whether T1 of water and fat are fitted (several TR or TI).
+        t1: whether T1 of water and fat are fitted (several TR, TI or TM).
         polyunsaturated: most nmidb per ndb: 1/2 where no chain has more than two double bonds.
         known: values of parameters that are not fitted, by name.
         baseline_ms: what is over within that time is left free: a smooth baseline.
@@ -201,12 +206,16 @@ class SpectrumModel:
         te, tr, ti, tm = (x[k] / 1000 for x in each)
         r2, r1 = (self.value(theta, f"{tissue}_{rate}") for rate in ("r2", "r1"))
         decayed, recovered, back = np.exp(-te * r2), 1.0, 0.0
+        if series.sequence == STEAM:
+            tr = tr - te / 2 - (tm if np.isfinite(tm) else 0.0)
         if r1 > 0 and np.isfinite(tr):
             recovered, back = 1 - np.exp(-tr * r1), tr * np.exp(-tr * r1)
             if np.isfinite(ti):
                 recovered = 1 - 2 * np.exp(-ti * r1) + np.exp(-tr * r1)
                 back = 2 * ti * np.exp(-ti * r1) - tr * np.exp(-tr * r1)
-        if r1 > 0 and np.isfinite(tm):  # along z it decays towards what no echo shows
+        if (
+            r1 > 0 and np.isfinite(tm) and series.sequence == STEAM
+        ):  # along z it decays towards what no echo shows
             stored = np.exp(-tm * r1)
             recovered, back = recovered * stored, (back - tm * recovered) * stored
         return decayed * recovered, -te * decayed * recovered, decayed * back

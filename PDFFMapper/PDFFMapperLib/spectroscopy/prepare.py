@@ -14,6 +14,11 @@ from PDFFMapperLib.spectroscopy.spectrum import PROTON, Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM, j_factors
 
 SHORTEST_TE_MS, LONGEST_TE_MS = 5.0, 300.0
+TIMES_MS = {  # shortest and longest of what may be unknown
+    "tr_ms": ("repetition", 50.0, 60_000.0),
+    "ti_ms": ("inversion", 1.0, 20_000.0),
+    "tm_ms": ("mixing", 0.0, 10_000.0),
+}
 FEWEST_POINTS = 64
 _CLIPPED_POINTS = 3
 _ASKED = {
@@ -82,6 +87,7 @@ def prepared(
     strongest = int(np.argmax(np.sum(np.abs(fids) ** 2, axis=1)))
     senses = {one.sense for one in spectra}
     te_ms, tr_ms, ti_ms, tm_ms = (_times(spectra, f"t{x}_ms") for x in "erim")
+    _check_steam(sequence, te_ms, tr_ms, tm_ms)
     axis = find_axis(
         fids,
         first.dwell_s,
@@ -138,6 +144,13 @@ def _check(one: Spectrum) -> None:
             f"{one.name}: an echo time of {one.te_ms:g} ms was given; {SHORTEST_TE_MS:g} to "
             f"{LONGEST_TE_MS:g} ms is expected."
         )
+    for key, (words, low, high) in TIMES_MS.items():
+        time = getattr(one, key)
+        if time is not None and not low <= time <= high:
+            raise ValueError(
+                f"{one.name}: {'an' if words[0] == 'i' else 'a'} {words} time of {time:g} ms was "
+                f"given; {low:g} to {high:g} ms is expected."
+            )
     if not np.all(np.isfinite(one.fids)):
         raise ValueError(f"{one.name}: its signal holds NaN or infinite values; export it again.")
     if not np.any(one.fids):
@@ -154,6 +167,20 @@ def _check(one: Spectrum) -> None:
                     f"{np.sum(np.abs(part) == np.abs(part).max())} times); acquire it again with "
                     "less receiver gain."
                 )
+
+
+def _check_steam(sequence: str, te_ms: np.ndarray, tr_ms: np.ndarray, tm_ms: np.ndarray) -> None:
+    """Refuse a mixing time that is not STEAM's, or a repetition that is over before its echo."""
+    if sequence != STEAM and np.any(tm_ms > 0):
+        raise ValueError(
+            f"A mixing time of {np.nanmax(tm_ms):g} ms was given, which STEAM alone has; state "
+            "--sequence STEAM, or --tm 0 if the file's mixing time means nothing."
+        )
+    if sequence == STEAM and np.any(tr_ms <= te_ms / 2 + np.nan_to_num(tm_ms)):
+        raise ValueError(
+            f"A repetition time of {np.nanmin(tr_ms):g} ms was given for a mixing time up to "
+            f"{np.nanmax(tm_ms):g} ms, which does not fit in; check both (--tr, --tm, ms)."
+        )
 
 
 def _trimmed(signal: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ THREE_DOUBLE_BONDS = Option(
 BANDWIDTHS = Option(
     "bandwidths_hz", NUMBERS, None,
     "Of the slice-selective pulses, for the shift of fat against water.", "Hz", count=3,
-    flag="--bandwidths",
+    low=1.0, high=1e6, flag="--bandwidths",
 )  # fmt: skip
 BASELINE = Option(
     "baseline", SWITCH, False, "A smooth baseline is left free, as long as the data ask for it.",

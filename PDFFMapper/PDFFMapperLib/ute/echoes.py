@@ -80,10 +80,15 @@ def echo_series(
     grid = Volume(signal[0], train.ijk_to_ras, "UTE", dict(images[0].attributes))
     field_t, notes = train.field_strength_t, [*done, *train.notes]
     kept = None
-    if phased and train.is_complex and coils_of(settings) == 1:
+    if phased and train.is_complex:
         kept = np.moveaxis(train.signal, -1, 0)
     del train  # its complex signal is the largest array of all
     noise = noise_of(signal, settings.sigma, coils_of(settings))  # as it was acquired
+    if kept is not None and coils_of(settings) > 1:
+        kept, notes = (
+            None,
+            [*notes, "Sums of several receivers have no phase; magnitudes are used."],
+        )
     if kept is not None and getattr(settings, "register", False):
         kept, notes = None, [*notes, "Images that are moved lose their phase; magnitudes are used."]
     signal, moved = without_motion(signal, grid, settings)
@@ -201,7 +206,7 @@ def check_three_components(te_ms: np.ndarray, field_t: float | None, phased: boo
     if len(te_ms) < LEAST_THREE_ECHOES and not phased:
         raise ValueError(
             f"Bound water, pore water and fat need seven echo times; {len(te_ms)} were given. With "
-            "phases five do."
+            "phases of one receiver five do."
         )
     check_component_echoes(te_ms)
     if field_t is None:

@@ -33,14 +33,19 @@ def joined(
 
     Raises:
         ValueError: an echo time is there twice with unlike values, or acquisitions are not one for
-            each image.
+            each image, or of images that are no magnitudes.
     """
     stated, unchanged = settings.echo_times_s, (list(images), settings.echo_times_s, [])
     times = stated or [(number_of(one.attributes, "EchoTime") or np.nan) / 1e3 for one in images]
     components = {one.attributes.get("ImageComponent") or "magnitude" for one in images}
+    groups = _groups(getattr(settings, "interleaves", None), len(images))
+    if groups and components != {"magnitude"}:
+        raise ValueError(
+            "Acquisitions are joined by their magnitudes (--interleaves); images of other kinds "
+            f"were given ({', '.join(sorted(components))}). Give the magnitudes alone."
+        )
     if len(times) != len(images) or not np.isfinite(times).all() or components != {"magnitude"}:
         return unchanged
-    groups = _groups(getattr(settings, "interleaves", None), len(images))
     doubled = _doubled(times)
     if not doubled and groups is None:
         return unchanged

@@ -150,13 +150,10 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
         ValueError: as `regions.region_signals`; no voxel has a B1 or B0, or B0 is no map in Hz; the
             data leave the fraction open by more than 15 points.
     """
-    (b1, b1_sd), spread = data.b1, 0.0
     if data.b1_map is not None:
         inside = inside & np.isfinite(data.b1_map) & (data.b1_map > 0)
         if not inside.any():
             raise ValueError("no voxel of it has a value in the map of B1+")
-        held = data.b1_map[inside]
-        b1, spread = float(held.mean()), float(held.std() / held.mean())
     b0, left_out = 0.0, []
     if data.b0_map is not None:
         known = inside & np.isfinite(data.b0_map)
@@ -173,6 +170,10 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
         if far:
             left_out = [FAR_OUT.format(count=far)]
         b0 = float(data.b0_map[inside].mean())
+    (b1, b1_sd), spread = data.b1, 0.0
+    if data.b1_map is not None:
+        held = data.b1_map[inside]
+        b1, spread = float(held.mean()), float(held.std() / held.mean())
     signals = region_signals(data.images, inside)
     fat = data.fat or 0.0
     train = data.train.seen_from(b0)

@@ -43,12 +43,12 @@ def of_transfer_model(
     doubt = doubt_of(data.images, inside, strong)
     if data.b1_map is not None:
         doubt[~(np.isfinite(data.b1_map) & (data.b1_map > 0))] |= OUTSIDE
-    if data.b0_map is not None:
-        doubt[~near_resonance(data.b0_map)] |= OUTSIDE
     try:
-        found = macromolecules(data, doubt == 0)
+        found = macromolecules(data, doubt == 0)  # counts those that are far off resonance
     except ValueError as error:
         raise ValueError(f"The mapped bone: {error}.") from None
+    if data.b0_map is not None:
+        doubt[~near_resonance(data.b0_map)] |= OUTSIDE
     values, sds, kept = _voxels(data, doubt == 0, found, progress)
     notes += [
         *found.notes,

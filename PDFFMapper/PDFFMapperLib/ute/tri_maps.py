@@ -40,6 +40,8 @@ def of_three(
         f"Voxels hold T2* of all bone and {100 * kept:.0f} % of their own deviation from its "
         "shares, told to first order; noise explains the rest."
     )
+    if data.phased is not None:
+        notes.append("Voxels are of magnitudes, whatever the whole bone is fitted with.")
     facts = facts_of(data, notes + high_field_note(data.field_t))
     tell_region(facts, "All bone", rows)
     facts["cramer_rao_sd"] = {one.quantity: one.bound_sd for one in rows}
