@@ -134,7 +134,7 @@ def test_zero_quantum_coherence_of_the_mixing_time_is_that_of_density_matrices(t
     assert np.abs(found - j_factors(STEAM, te_ms)).max() > 0.01
 
 
-def mixing_series(tr_ms, **facts):
+def mixing_series(tr_ms):
     """STEAM of T1 1400 and 350 ms; along z it decays and recovers from its third pulse on."""
     truth, rng = Truth(t2_water_ms=1e9, t2_fat_ms=1e9), np.random.default_rng(6)
     ideal = made(truth, (20.0,), 1e9, sequence=NONE)
@@ -149,13 +149,13 @@ def mixing_series(tr_ms, **facts):
         signal = water * left_water + (fat * factors[:, None]).sum(0) * left_fat
         noise = rng.normal(0, 1 / 800, (2, len(water)))
         one = replace(ideal, fids=(signal * best.model.scale + noise[0] + 1j * noise[1])[None])
-        spectra += spectra_of(replace(one, sequence=STEAM), tm_ms=tm, **facts)
+        spectra += spectra_of(replace(one, sequence=STEAM), tm_ms=tm, tr_ms=tr_ms)
     return spectra, truth
 
 
 def test_t1_is_fitted_to_several_mixing_times():
     """With TR for the recovery from the third pulse, T1 of water read 1000 ms and PDFF 43 %."""
-    spectra, truth = mixing_series(2000.0, tr_ms=2000.0)
+    spectra, truth = mixing_series(2000.0)
     found = MRS.measure(spectra, t2_water_ms=1e9, t2_fat_ms=1e9)
     for key, true in (("t1_water", 1400.0), ("t1_fat", 350.0), ("pdff", 40.0), ("ndb", truth.ndb)):
         assert abs(found.get(key).value - true) < 4 * found.get(key).sd, key
@@ -379,6 +379,7 @@ def test_a_baseline_takes_what_is_over_and_nothing_else():
     assert np.linalg.norm(model.in_window(late)) > 0.7  # over half of all bins are in the window
     assert model.freedom == 2 * model.baseline.shape[1] > 0
     clean = MRS.measure(spectra_of(made(points=512)), baseline=True)
+    assert "The data ask for no baseline." in clean.notes
     low, high = clean.get("signal_fat_fraction").ci95
     water, fat = 60 * np.exp(-30 / 21), 40 * np.exp(-30 / 70)
     assert low < 100 * fat / (fat + water) < high
@@ -396,6 +397,11 @@ def test_lines_of_a_poor_shim_share_the_shape_of_the_lipids():
     assert found.fitted.ratio == plain.fitted.ratio  # intervals stay wide
     assert found.get("signal_fat_fraction").value == pytest.approx(50.0, abs=0.6)
     assert any("deconvolved from the lipids" in one for one in found.notes)
+    both = MRS.measure([spectrum], line_shape=True, baseline=True)
+    assert both.fitted.ratio >= plain.fitted.ratio
+    for one in (found, both):  # the free answer's, too
+        answers = [one.get("signal_fat_fraction", answer).sd for answer in ("constrained", "free")]
+        assert answers[1] > 0.8 * answers[0]
     ideal = MRS.measure(spectra_of(made(points=512)), line_shape=True)
     assert "The data ask for no line shape beside Voigt's." in ideal.notes
 
@@ -651,11 +657,16 @@ def test_a_voxel_that_leaves_bone_is_told():
     (lost,) = spectra_of(made(points=512))
     unknown = MRS.measure([lost], bone=bone)
     assert any("do not tell where the voxel lies" in one for one in unknown.cautions)
+    for image in (300 * mask.astype(float), 0.5 * mask, np.where(mask, np.nan, 1.0)):
+        with pytest.raises(ValueError, match="The image given as bone holds values that are no"):
+            MRS.measure(spectra, bone=bone.with_array(image))
 
 
-def grid_file(path, fractions):
-    """Voxels side by side along R as NIfTI-MRS; one without signal at the end."""
-    series = [made(Truth(pdff_percent=one), (15.0, 35.0), 800.0, points=512) for one in fractions]
+def grid_file(path, fractions, wide=False):
+    """Voxels side by side along R as NIfTI-MRS, perhaps one of wide lines, one without signal."""
+    truths = [Truth(pdff_percent=one) for one in fractions]
+    truths += [Truth(fwhm_water_hz=160.0, fwhm_fat_hz=160.0)] * wide
+    series = [made(one, (15.0, 35.0), 800.0, points=512) for one in truths]
     plain = made(te=(15.0, 35.0), points=512)
     write_nifti_mrs(path, replace(plain, tr_ms=np.full(2, 6000.0)), BOX, PRESS)
     data = bytearray(path.read_bytes())
@@ -680,6 +691,9 @@ def test_a_grid_is_fitted_voxel_by_voxel(tmp_path, capsys):
     assert float(pdff["1"]["r_mm"]) - float(pdff["0"]["r_mm"]) == pytest.approx(15.0)
     (empty,) = [row for row in rows if row["i"] == "2"]
     assert "its signal is zero" in empty["no_value"]
+    given = ["spectrum", str(path), "--grid", "--te", "30", "--out", str(tmp_path / "x")]
+    assert cli.main(given) == 2
+    assert "it holds signals at 2 echo times of its own" in capsys.readouterr().err
     (tmp_path / "a.rda").write_bytes(b"x")
     assert (
         cli.main(["spectrum", str(tmp_path / "a.rda"), "--grid", "--out", str(tmp_path / "x")]) == 2
@@ -691,3 +705,20 @@ def test_a_grid_is_fitted_voxel_by_voxel(tmp_path, capsys):
     grid_file(path, ())
     assert cli.main(["spectrum", str(path), "--grid", "--out", str(tmp_path / "x")]) == 2
     assert "its signal is zero" in capsys.readouterr().err
+
+
+def test_a_grid_tells_what_a_voxel_is_refused_and_how_it_was_made(tmp_path):
+    path = tmp_path / "grid.nii"
+    grid_file(path, (30.0,), wide=True)
+    (tmp_path / "grid.json").write_text(json.dumps({"RepetitionTime": 1.5}))
+    assert cli.main(["spectrum", str(path), "--grid", "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "spectrum_grid.csv").open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    (wide,) = [row for row in rows if (row["i"], row["quantity"]) == ("1", "pdff")]
+    assert wide["value"] == "" and "Hz are too wide" in wide["no_value"]
+    record = json.loads((tmp_path / "out" / "spectrum.json").read_text())
+    assert "too wide" in record["not_given"]["[1, 0, 0]"]["pdff"]
+    assert record["sequence"] == PRESS and record["echo_times_ms"] == [15.0, 35.0]
+    assert record["settings"] and record["method"] == "spectrum" and record["notes"]
+    assert any("the repetition time is 1500 ms" in x for x in record["cautions"]["[0, 0, 0]"])
+    assert "grid" not in json.dumps([record["inputs"], record["notes"]])

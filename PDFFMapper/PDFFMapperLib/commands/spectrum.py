@@ -110,12 +110,31 @@ def _run_grid(
             for v in one.found.values
             if v.answer == "constrained"
         ]
+        rows += [
+            [*place, key, ROWS[key].name, ROWS[key].unit, "", "", "", "", why]
+            for key, why in one.found.refused.items()
+            if key in ROWS
+        ]
     lost = [one for one in voxels if one.found is None]
     said = f"{len(voxels) - len(lost)} of {len(voxels)} voxels were fitted, each by itself."
+    fitted = [one.found for one in voxels if one.found]
+    provenance = fitted[0].provenance | {"inputs": ["spectrum 1"]}
+    if args.bone:
+        provenance["settings"] = provenance["settings"] | {"bone": "a mask"}
+    if args.keep_names:
+        provenance["inputs"] = [args.spectra[0].name]
+    notes = list(dict.fromkeys(note for one in fitted for note in one.notes))
+    series = fitted[0].fitted.model.series
     content = {
         "schema": GRID_SCHEMA,
         "software": MAKER,
+        **provenance,
+        "sequence": series.sequence,
+        "frequency_mhz": series.frequency_mhz,
+        "echo_times_ms": series.te_ms.tolist(),
         "summary": said,
+        "not_given": {str(list(one.index)): one.found.refused for one in voxels if one.found},
+        "notes": notes if args.keep_names else [without_names(x, args.spectra) for x in notes],
         "no_value": {str(list(one.index)): one.reason for one in lost},
         "cautions": {str(list(one.index)): one.found.cautions for one in voxels if one.found},
     }

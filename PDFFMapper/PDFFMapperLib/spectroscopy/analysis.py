@@ -156,6 +156,8 @@ def analyze(
     shift = displacement(series, settings.bandwidths_hz, spectra[0].voxel_ras)
     refused = _refusals(series, best, quality, ready.suppressed, with_t2, shift)
     free = fit(series, replace(best.model.choice, free=True))
+    if best.model.choice.shape is not None:
+        free.ratio = max(free.ratio, best.ratio)
     tell(progress, 0.6, "Fitting spectra")
     prior = _with_prior(best)
     determined = tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PDFFMapperLib.images.files import checked_name
@@ -44,20 +44,29 @@ def read_spectra(
     found = []
     for path in map(Path, paths):
         path = checked_name(path)
-        beside = path.with_name(path.name.split(".")[0] + ".json")
-        stated = read_json(beside, "the facts of a spectrum") if beside.exists() else {}
-        read = _read(path)
-        if len(read) > 1:  # one echo time for each stands in the file
-            stated.pop("EchoTime", None)
-            if facts and facts.get("EchoTime") is not None:
-                raise ValueError(
-                    f"{path.name}: it holds signals at {len(read)} echo times of its own, and one "
-                    "was given for all; leave the echo time out."
-                )
-        for one in read:
-            one = with_facts(one, stated, beside.name)
-            found.append(with_facts(one, facts or {}, "options"))
+        found += stated_spectra(path, _read(path), facts or {})
     return found
+
+
+def stated_spectra(
+    path: Path, read: Sequence[Spectrum], facts: Mapping[str, object]
+) -> list[Spectrum]:
+    """The spectra of a voxel of a file, with what the JSON beside it and then the user state.
+
+    Raises:
+        ValueError: one echo time was given for spectra of several.
+    """
+    beside = path.with_name(path.name.split(".")[0] + ".json")
+    stated = read_json(beside, "the facts of a spectrum") if beside.exists() else {}
+    if len(read) > 1:  # one echo time for each stands in the file
+        stated.pop("EchoTime", None)
+        if facts.get("EchoTime") is not None:
+            raise ValueError(
+                f"{path.name}: it holds signals at {len(read)} echo times of its own, and one "
+                "was given for all; leave the echo time out."
+            )
+    read = [with_facts(one, stated, beside.name) for one in read]
+    return [with_facts(one, dict(facts), "options") for one in read]
 
 
 def _read(path: Path) -> list[Spectrum]:

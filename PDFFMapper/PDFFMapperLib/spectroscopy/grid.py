@@ -10,9 +10,9 @@ import numpy as np
 
 from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.spectroscopy.analysis import Analysis
+from PDFFMapperLib.spectroscopy.files import stated_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_grid
 from PDFFMapperLib.spectroscopy.recipe import MRS
-from PDFFMapperLib.spectroscopy.spectrum import with_facts
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def fit_grid(
 
     Args:
         path: of the file.
-        facts: what the user states of all of them.
+        facts: what the user states of all of them; it goes before the JSON file beside it.
         settings: options of `recipe.MRS`.
         progress: called before each voxel; returning False cancels.
 
@@ -56,9 +56,7 @@ def fit_grid(
         matrix = spectra[0].voxel_ras
         ras = (np.nan,) * 3 if matrix is None else tuple(float(x) for x in matrix[:3, 3])
         try:
-            found = MRS.measure(
-                [with_facts(one, dict(facts), "options") for one in spectra], **(settings or {})
-            )
+            found = MRS.measure(stated_spectra(path, spectra, facts), **(settings or {}))
         except ValueError as error:
             voxels.append(GridVoxel(index, ras, None, str(error)))
             continue

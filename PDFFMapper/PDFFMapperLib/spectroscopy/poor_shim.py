@@ -14,31 +14,33 @@ from scipy.ndimage import gaussian_filter1d
 from PDFFMapperLib.spectroscopy.fit import Fitted, carried, fit, linearized_at
 from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
 
-BASELINES_MS = (
-    1.5,
-    2.0,
-    3.0,
-)  # shorter ones hide in the choice; a longer one costs more than it mends: lines last 10 ms
+# Shorter ones hide in the choice; a longer one costs more than it mends: lines last 10 ms.
+BASELINES_MS = (1.5, 2.0, 3.0)
 LIPID_PPM = (-1.0, 3.4)
 _KERNEL_MS = 2.0  # the shape is smooth over it
 _ROUNDS = 3
 
 
 def with_baseline(fitted: Fitted) -> Fitted:
-    """The fit with a baseline, as long as the data ask for.
+    """The fit with a baseline, as long as the data ask for, if they do.
 
     What the first points hold tells no delay then.
     """
-    series, found = fitted.model.series, []
+    series, found = fitted.model.series, [fitted]
     for duration in BASELINES_MS:
         choice = replace(fitted.model.choice, baseline_ms=duration, delay=False)
         found.append(fit(series, choice, carried(fitted, SpectrumModel(series, choice))))
-    return min(found, key=Fitted.aic)
+    best = min(found, key=Fitted.aic)
+    if fitted.model.choice.shape is not None:  # what the shape took up keeps intervals wide
+        best.ratio = max(best.ratio, fitted.ratio)
+    return best
 
 
 def baseline_note(fitted: Fitted, name: str, quantity: Quantity, unit: str) -> str:
     """What the baseline is, and what it costs in the SD of a quantity."""
     choice = fitted.model.choice
+    if not choice.baseline_ms:
+        return "The data ask for no baseline."
     with_it, without = (
         linearized_at(fitted.model.series, replace(choice, baseline_ms=one), fitted).sd(quantity)
         for one in (choice.baseline_ms, 0.0)

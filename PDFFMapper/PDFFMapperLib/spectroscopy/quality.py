@@ -19,6 +19,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 )
 
 _POINTS = 20
+MOST_LABELS = 255  # of a mask; signals go farther
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,16 @@ def peak_table(fitted: Fitted, free: Fitted) -> list[Peak]:
 
 
 def share_inside(voxel_ras: np.ndarray, bone: Volume) -> float:
-    """Share of a voxel's box that lies in a mask (above 0), by 20 points along each side."""
+    """Share of a voxel's box that lies in a mask (above 0), by 20 points along each side.
+
+    Raises:
+        ValueError: it is no mask: its values are no whole numbers.
+    """
+    if not np.array_equal(bone.array, np.rint(bone.array)) or np.ptp(bone.array) > MOST_LABELS:
+        raise ValueError(
+            "The image given as bone holds values that are no labels; a mask is expected, whole "
+            f"numbers up to {MOST_LABELS}, 0 outside (--bone)."
+        )
     steps = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
     cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij")).reshape(3, -1)
     places = np.vstack([cube, np.ones(cube.shape[1])])
