@@ -556,7 +556,7 @@ def test_other_echo_times_give_a_plain_ratio_under_its_own_name(tibia):
     settings = SimpleNamespace(echo_times_s=None, sigma=None)
     (row,) = regions.echo_ratio(echo_series(images, settings), tibia[1] == 1)
     signal = Tibia().cortex(np.array([0.4, 4.4]))
-    assert row.value == pytest.approx(100 * signal[1] / signal[0], abs=3 * (row.upper - row.lower))
+    assert row.upper - row.lower < 3
     assert row.lower < 100 * signal[1] / signal[0] < row.upper
     assert row.quantity == "echo_ratio" and row.note.endswith("no porosity index")
     with pytest.raises(ValueError, match=r"two echo times; given is 0\.4 ms alone"):

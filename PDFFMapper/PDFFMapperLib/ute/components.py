@@ -152,6 +152,18 @@ def fit_bi_component(signals: Sequence[RegionSignal], te_ms: Sequence[float]) ->
     return BiComponent(*rows, float(fit.found[0]), fit.misfit)
 
 
+class GaussianLikelihood:
+    """The likelihood of real and imaginary parts in noise of one SD."""
+
+    def __init__(self, held: np.ndarray, sd: float) -> None:
+        self.held, self.sd = held, sd
+
+    def around(self, signal: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Deviance, and score and information of each value."""
+        away = (self.held - signal) / self.sd
+        return float(away @ away), away / self.sd, np.full(len(away), 1 / self.sd**2)
+
+
 class RegionFit:
     """A model fitted to a region's signals.
 
@@ -173,12 +185,9 @@ class RegionFit:
 
         `priors`: mean and SD by which parameters are known from elsewhere.
         """
-        self.signals, self.te_ms = SignalsTogether(signals), np.asarray(te_ms, float)
-        self.model, self.known, self.priors = model, dict(known or {}), dict(priors or {})
-        top = 1.1 * max(one.peak for one in signals)
-        self.limits = np.array([(0.0, 20 * top), *model.limits])
-        fits = (self.at({}, (top, *start)) for start in model.starts)
-        self.least, self.found = min(fits, key=lambda one: one[0])
+        self.te_ms, self.model = np.asarray(te_ms, float), model
+        self.known, self.priors = dict(known or {}), dict(priors or {})
+        self._fit(SignalsTogether(signals), 1.1 * max(one.peak for one in signals))
         one = signals[0]
         self.sds = cramer_rao_sd(
             self.found,
@@ -190,6 +199,18 @@ class RegionFit:
             self.priors,
             one.coils,
         )
+
+    def _fit(
+        self,
+        likelihood: SignalsTogether | GaussianLikelihood,
+        top: float,
+        start: Sequence[float] | None = None,
+    ) -> None:
+        """Fit by a likelihood from an amplitude and the model's starts, or from one start."""
+        self.signals = likelihood
+        self.limits = np.array([(0.0, 20 * top), *self.model.limits])
+        starts = [(top, *one) for one in self.model.starts] if start is None else [start]
+        self.least, self.found = min((self.at({}, one) for one in starts), key=lambda one: one[0])
 
     @property
     def misfit(self) -> float:

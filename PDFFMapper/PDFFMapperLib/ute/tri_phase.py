@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from PDFFMapperLib.ute.components import Model, RegionFit, gaussian_sd
+from PDFFMapperLib.ute.components import GaussianLikelihood, Model, RegionFit, gaussian_sd
 from PDFFMapperLib.ute.region_signal import RegionSignal
 from PDFFMapperLib.ute.tri_component import (
     TriComponent,
@@ -62,18 +62,6 @@ class PhasedTri:
         return ""
 
 
-class GaussianLikelihood:
-    """The likelihood of real and imaginary parts in noise of one SD."""
-
-    def __init__(self, held: np.ndarray, sd: float) -> None:
-        self.held, self.sd = held, sd
-
-    def around(self, signal: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Deviance, and score and information of each value."""
-        away = (self.held - signal) / self.sd
-        return float(away @ away), away / self.sd, np.full(len(away), 1 / self.sd**2)
-
-
 class PhasedFit(RegionFit):
     """A model of real and imaginary parts fitted to the mean of a region's voxels."""
 
@@ -87,12 +75,9 @@ class PhasedFit(RegionFit):
         start: Sequence[float] | None = None,
     ) -> None:
         """Fit it to complex means in noise of `sd`; from `start`, else from the model's own."""
-        self.signals = GaussianLikelihood(np.concatenate([mean.real, mean.imag]), sd)
         self.te_ms, self.model, self.known, self.priors = te_ms, model, dict(known), {}
-        top = 1.1 * float(np.abs(mean).max())
-        self.limits = np.array([(0.0, 20 * top), *model.limits])
-        starts = [(top, *one) for one in model.starts] if start is None else [start]
-        self.least, self.found = min((self.at({}, one) for one in starts), key=lambda one: one[0])
+        parts = GaussianLikelihood(np.concatenate([mean.real, mean.imag]), sd)
+        self._fit(parts, 1.1 * float(np.abs(mean).max()), start)
         self.sds = gaussian_sd(self.found, te_ms, sd, model, known)
 
     @property
