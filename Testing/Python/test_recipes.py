@@ -122,7 +122,7 @@ def test_images_are_checked():
         recipe.make([one])
     with pytest.raises(ValueError, match="another voxel grid"):
         recipe.make([one, Volume(np.ones((2, 3, 4)), np.eye(4), "F")])
-    with pytest.raises(ValueError, match="no image was given"):
+    with pytest.raises(ValueError, match="no echoes were given"):
         WATER_FAT.recipe("complex").make([])
     with pytest.raises(ValueError, match="no method 'best'"):
         WATER_FAT.recipe("best")

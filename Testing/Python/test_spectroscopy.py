@@ -481,7 +481,7 @@ REFUSED = {
     "MHz; a series shares one": lambda one: [one, replace(one, frequency_mhz=63.0)],
     "of different sequences": lambda one: [one, replace(one, sequence="STEAM")],
     "which leaves out peaks": lambda one: fewer(one, dwell_s=2e-3, frequency_mhz=123.2),
-    "No spectrum was given": lambda one: [],
+    "no spectra were given": lambda one: [],
 }
 
 
@@ -609,6 +609,12 @@ def test_an_answer_says_how_it_was_made_and_settings_are_checked():
     assert found.provenance["method"] == "spectrum" and found.provenance["inputs"] == ["te30"]
     assert found.provenance["settings"]["t2_water_ms"] == 30.0
     assert {one.key for one in found.values} <= set(MRS.numbers)
+    with pytest.raises(ValueError, match="no spectra were given"):
+        MRS.measure([])
+    with pytest.raises(ValueError, match="bandwidths_hz takes a list of numbers; 5 was given"):
+        MRS.chosen({"bandwidths_hz": 5})
+    with pytest.raises(ValueError, match="sense is one of 1, -1, not True"):
+        MRS.chosen({"sense": True})
     with pytest.raises(ValueError, match="bandwidths_hz takes 3 numbers; 2 were given"):
         MRS.measure(spectra, bandwidths_hz=[900.0, 900.0])
     with pytest.raises(ValueError, match="sense is one of 1, -1, not 0"):

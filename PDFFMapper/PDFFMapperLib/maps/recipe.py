@@ -98,9 +98,13 @@ class Option(NamedTuple):
         """
         if value is None:
             return self.default
-        if self.type == CHOICE and value not in dict(self.choices):
+        if self.type == CHOICE and (isinstance(value, bool) or value not in dict(self.choices)):
             known = ", ".join(map(str, dict(self.choices)))
             raise ValueError(f"{self.title or self.name} is one of {known}, not {value!r}.")
+        if self.type == NUMBERS and np.ndim(value) != 1:
+            raise ValueError(
+                f"{self.title or self.name} takes a list of numbers; {value!r} was given."
+            )
         if self.type == NUMBERS and self.count not in (0, len(value)):
             raise ValueError(
                 f"{self.title or self.name} takes {self.count} numbers; {len(value)} were given."
@@ -218,7 +222,8 @@ class Recipe(NamedTuple):
     def _check_images(self, images: "Sequence[Volume]") -> None:
         if self.inputs[0].series:
             if not images:
-                raise ValueError(f"{self.choice}: no image was given.")
+                what = self.inputs[0].name.replace("_", " ")
+                raise ValueError(f"{self.choice}: no {what} were given.")
             return
         least = sum(not one.optional for one in self.inputs)
         if not least <= len(images) <= len(self.inputs):

@@ -58,8 +58,6 @@ def prepared(
     Raises:
         ValueError: one sentence that says what is wrong or missing.
     """
-    if not spectra:
-        raise ValueError("No spectrum was given.")
     notes: list[str] = []
     for one in spectra:
         _check(one)
