@@ -85,7 +85,8 @@ from PDFFMapperLib.maps import progress
 from PDFFMapperLib.water_fat import fronts
 
 progress._cores = lambda: 4
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+for one in (signal.SIGINT, signal.SIGTERM):  # a parent in the background ignores the first
+    signal.signal(one, signal.default_int_handler)
 threading.Timer(0.5, lambda: os.kill(os.getpid(), {number})).start()
 try:  # one chain of tiles, for which nearly every thread waits
     progress.run_parallel(*fronts.sweep(lambda tile: time.sleep(0.2), (1, 256, 256), 4000, True))

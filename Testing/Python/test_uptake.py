@@ -396,7 +396,7 @@ def test_a_region_that_the_pet_does_not_hold():
 
 def test_what_is_missing_is_said():
     bare = pet()
-    del bare.attributes["LeanBodyShare"]
+    del bare.attributes["LeanBodyShare"], bare.attributes["LeanBodyShareJames"]
     reasons = {s.reason for s in measure(study(bare, names=("L1 marrow",))).skipped}
     assert "the PET's header tells no weight and height for lean mass" in reasons
     assert {"no liver region was given", "no blood pool region was given"} <= reasons
