@@ -62,6 +62,7 @@ def test_repeats_that_differ_by_a_known_amount():
     assert "A measured change of 0.78 points or more on one scanner" in claims(found)[0]
     text = conformance_text(found, [], [])
     assert "Reproducibility: not told; it needs scans that differ of two NAMEs" in text
+    assert "Limits of a profile are those that you give." in text
 
 
 def test_scanners_that_differ_by_a_known_amount():

@@ -19,6 +19,7 @@ from PDFFMapperLib.dual_energy.decomposition import (
     voxel_sd,
     weights_of,
 )
+from PDFFMapperLib.dual_energy.maps import AIR, BEYOND, CUT_OFF, DENSE, METAL
 from PDFFMapperLib.dual_energy.pair import kv_of, kv_pair_of
 from PDFFMapperLib.dual_energy.recipe import DUAL_ENERGY, PAIRS
 from PDFFMapperLib.images.volume import Volume
@@ -174,7 +175,8 @@ def test_maps_of_two_images():
     values = {name: np.nanmean(one.volume.array[MIXTURE]) for name, one in found.items()}
     assert values["HAP"] == pytest.approx(100, abs=5)
     assert values["yellow_share"] == pytest.approx(50, abs=12)
-    assert np.isnan(found["HAP"].volume.array[0, 0, 0]) and found["doubt"].volume.array[0, 0, 0] & 1
+    assert np.isnan(found["HAP"].volume.array[0, 0, 0])
+    assert found["doubt"].volume.array[0, 0, 0] == AIR
     facts = found["HAP"].provenance
     assert facts["calibration"] == "table of 90/Sn150 kV"
     assert facts["water_cm"] == pytest.approx([21, 21], abs=2)
@@ -235,9 +237,9 @@ def test_metal_and_what_lies_near_it_have_no_value():
     for one in pair:
         one.array[2, 25, 25] = 3071
     doubt = made(pair)["doubt"]
-    assert doubt.volume.array[2, 25, 25] == 2 | 4
-    assert doubt.volume.array[2, 25, 26] == 2 and doubt.volume.array[2, 25, 29] == 0
-    assert np.count_nonzero(doubt.volume.array & 2) == 7  # voxels of 4 x 4 x 5 mm within 5 mm
+    assert doubt.volume.array[2, 25, 25] == METAL | CUT_OFF
+    assert doubt.volume.array[2, 25, 26] == METAL and doubt.volume.array[2, 25, 29] == 0
+    assert np.count_nonzero(doubt.volume.array & METAL) == 7  # voxels of 4 x 4 x 5 mm within 5 mm
     assert "metal within 5 mm" in doubt.codes.values()
 
 
@@ -250,9 +252,9 @@ def test_dense_bone_has_its_mineral_and_no_marrow():
     assert np.isfinite(found["HAP"].volume.array[bone]).all()
     for name in ("VNCa", "yellow_share"):
         assert np.array_equal(np.isnan(found[name].volume.array[bone]), dense)
-    assert np.array_equal(found["doubt"].volume.array[bone] == 8, dense)
+    assert np.array_equal(found["doubt"].volume.array[bone] == DENSE, dense)
     assert not found["doubt"].volume.array[MIXTURE].any()
-    assert found["doubt"].codes[8].startswith("mineral above 600")
+    assert found["doubt"].codes[DENSE].startswith("mineral above 600")
 
 
 def test_canceling():
@@ -469,7 +471,8 @@ def test_a_pair_on_two_grids_is_resampled_on_request_alone(tmp_path):
     )
     found = made(pair, kv_pair="90/Sn150", water_cm=20)
     assert np.nanmean(found["HAP"].volume.array[MIXTURE]) == pytest.approx(100, abs=0.5)
-    assert (found["doubt"].volume.array[0] == 16).all() and "beyond" in found["doubt"].codes[16]
+    assert (found["doubt"].volume.array[0] == BEYOND).all()
+    assert found["doubt"].codes[BEYOND] == "beyond the other image"
     assert np.isnan(found["HAP"].volume.array[0]).all()
     assert np.isfinite(found["HAP"].volume.array[1:][:, 18:30, 20:40]).all()
 

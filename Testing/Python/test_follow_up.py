@@ -482,12 +482,17 @@ def test_the_page_of_several_visits_shows_trends_and_keeps_names_out(tmp_path, c
     assert page.count("<svg") == 2 and "rises over 3 visits" in page and "polygon" in page
     assert "Slopes: weighted least squares with weights of the error" in page
     assert "&lt;b&gt;G-CSF" in page and "<b>G-CSF" not in page
+    assert "Errors from few pairs are judged by Student&#x27;s t" in page
+    assert "What the age reference expects" not in page
     with (out / "trends.csv").open(newline="") as stream:
         rows = {row["quantity"]: row for row in csv.DictReader(stream)}
     assert float(rows["marrow_pdff"]["first_flagged_day"]) == 90
     assert float(rows["vbq"]["slope_per_30_days"]) == pytest.approx(0, abs=1e-9)
     for file in out.iterdir():
         assert "Mueller" not in file.read_text() and str(tmp_path) not in file.read_text()
+    assert main([*command, "--without-age-drift"]) == 0
+    page = (out / "follow_up.html").read_text()
+    assert "What the age reference expects between the days was subtracted." in page
     assert main([*command[:3], "--days", "0,30", "--out", str(out)]) == 0
     assert not (out / "trends.csv").exists()
 

@@ -327,7 +327,12 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
         (bytes(analyze), "Analyze 7.5"),
         (b"", "it is empty"),
         (b"what" * 200, "DICOM is expected, and it is none of them"),
-        (b"\x89PNG" * 200, "a picture"),
+        (b"\x89PNG" * 200, r"it is a picture \(PNG\), which has no place in the patient"),
+        (b"\xff\xd8\xff" + bytes(400), r"it is a picture \(JPEG\), which has no"),
+        (b"II*\0" + bytes(400), r"it is a picture \(TIFF\), which has no"),
+        (b"GIF89a" + bytes(400), r"it is a picture \(GIF\), which has no"),
+        (b"BM" + bytes(400), r"it is a picture \(BMP\), which has no"),
+        (b"\0\0\0\x0cjP  " + bytes(400), r"it is a picture \(JPEG 2000\), which has no"),
         (b"PK\x03\x04" * 200, "unpack it first"),
         (b"version https://git-lfs.github.com/spec/v1", "pointer of Git LFS"),
         (gzip.compress(b"\0\0\0\x01" + bytes(900)), r"a FreeSurfer volume \(mgz\): convert it"),
@@ -338,7 +343,7 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
         (b"# vtk DataFile Version 3.0" * 20, "it is a VTK file: save"),
         (gzip.compress(bytes(128) + b"DICM" + bytes(900)), "compressed DICOM file"),
         (b"\x28\xb5\x2f\xfd" + bytes(400), "compressed by zstd"),
-        (b"\x93NUMPY" + bytes(400), "NumPy array"),
+        (b"\x93NUMPY" + bytes(400), "it is a NumPy array, which has no place"),
         (b'{"a": 1}', "it is JSON, no image"),
     ):
         (tmp_path / "a.nii").write_bytes(content)
@@ -688,6 +693,13 @@ def test_a_grid_of_united_imaging_becomes_its_slices(tmp_path, count):
     (volume,) = series.volumes
     assert np.array_equal(volume.array, stack)
     assert volume.spacing.tolist() == [1, 1, 5]
+    items[-1].ImagePositionPatient = [0, 0]
+    data.save_as(tmp_path / "grid.dcm")
+    (series,) = read_dicom_folder(tmp_path)
+    with pytest.raises(
+        ValueError, match="United Imaging lacks the private header that tells where"
+    ):
+        _ = series.volumes
 
 
 def products(path, kinds):

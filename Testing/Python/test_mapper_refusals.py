@@ -86,6 +86,10 @@ AIR = volume(np.ones((2, 6, 6)))
             "Give the T1 of water and of fat, or switch the T1 correction off; none is assumed",
         ),
         (
+            lambda: multi_echo(np.ones((3, 4), complex), [1e-3, 2e-3, 3e-3], 3.0),
+            r"Echoes are expected with shape \(echoes, slices, rows, columns\).* is \(3, 4\)",
+        ),
+        (
             lambda: echo_train(echoes(ImageType=["DERIVED", "PRIMARY", "WATER"])),
             "All volumes are maps made by the scanner; no echo is among them",
         ),

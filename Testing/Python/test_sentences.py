@@ -2,8 +2,8 @@
 
 The sentences are found in the code: what is raised, what is appended to cautions, doubts, unsure
 or notes, why something is skipped, and whatever else reads as a sentence outside of panels,
-commands and rows (where help is written). One counts as tested where a test quotes a stretch of it
-or names the constant that holds it.
+commands and rows (where help is written). One counts as tested where a string of a test (which a
+comment or docstring is not) holds a stretch of it, or where a test uses the constant that holds it.
 """
 
 import ast
@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 
 from PDFFMapperLib.diffusion import maps as diffusion
+from PDFFMapperLib.dual_energy import maps as dual_energy
+from PDFFMapperLib.ute import maps as ute
 from PDFFMapperLib.water_fat import separation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,33 +67,63 @@ def read_as_sentences(tree):
             yield text
 
 
-def named(tree, words: set[str]) -> set[str]:
-    """Texts of the constants that tests name."""
+def trees_of_tests():
+    """The code of every other test."""
+    here = Path(__file__)
+    files = sorted(path for path in here.parent.glob("test_*.py") if path != here)
+    return [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+
+
+def used(tests) -> set[tuple[str, str]]:
+    """Module (or class) and name, of what tests import and use after that."""
+    found = set()
+    for tree in tests:
+        nodes = list(ast.walk(tree))
+        froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+        of = {a.asname or a.name: (n.module, a.name) for n in froms for a in n.names}
+        for node in nodes:
+            if isinstance(node, ast.Name) and node.id in of:
+                found.add(of[node.id])
+            elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in of:
+                found.add((".".join(of[node.value.id]), node.attr))
+    return found
+
+
+def held(tree, module: str, uses: set[tuple[str, str]]) -> set[str]:
+    """Texts of the constants of a module that tests use."""
     rows = (node for node in tree.body if isinstance(node, ast.Assign))
-    return {literal(one.value) for one in rows if getattr(one.targets[0], "id", "") in words}
+    return {literal(r.value) for r in rows if (module, getattr(r.targets[0], "id", "")) in uses}
 
 
-def sentences(said: str) -> list[tuple[str, str]]:
-    """File and text of every sentence but of those that stand in a constant which tests name."""
-    found, words = [], set(re.findall(r"\w+", said))
+def sentences(uses: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """File and text of every sentence but of those that stand in a constant which tests use."""
+    found = []
     paths = (path for library in LIBRARIES for path in library.glob("*Lib/**/*.py"))
     for path in sorted(paths):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         name = path.relative_to(REPOSITORY).as_posix().partition("/")[2]
+        module = name.removesuffix(".py").replace("/", ".")
         texts = [literal(one) for node in ast.walk(tree) for one in uttered(node)]
         if not any(part in name for part in HELP):
-            texts += set(read_as_sentences(tree)) - named(tree, words)
+            texts += set(read_as_sentences(tree)) - held(tree, module, uses)
         # Names of files and of options alone are no sentence.
         found += [(name, one) for one in texts if one and len(one.replace(HOLE, "")) > 10]
     return found
 
 
-def quotes() -> str:
-    """All that tests say, lines of one string joined and regular expressions unescaped."""
-    here = Path(__file__)
-    files = (path for path in here.parent.glob("test_*.py") if path != here)
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    return re.sub(r'"\s*\n\s*[rf]*"', "", text).replace("\\", "")
+def quotes(tests) -> str:
+    """All strings of tests but docstrings, regular expressions unescaped."""
+    found = []
+    for tree in tests:
+        others = set()  # documentation, and parts of strings
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr):
+                others.add(node.value)
+            text = None if node in others else literal(node)
+            if text is not None:
+                found.append(text)
+                others |= set(ast.walk(node))
+    return "\n".join(found).replace("\\", "")
 
 
 def is_quoted(sentence: str, said: str, stretches: frozenset[str]) -> bool:
@@ -105,17 +137,37 @@ def is_quoted(sentence: str, said: str, stretches: frozenset[str]) -> bool:
 
 
 def test_every_sentence_has_a_test_that_provokes_it():
-    said = quotes()
+    tests = trees_of_tests()
+    said = quotes(tests)
     stretches = frozenset(said[n : n + QUOTED] for n in range(len(said)))
-    everything = sentences(said)
+    everything = sentences(used(tests))
     assert len(everything) > 1000  # they are found at all
     missing = [(name, one) for name, one in everything if not is_quoted(one, said, stretches)]
     told = "\n".join(f"{name}: {one.replace(HOLE, '...')}" for name, one in missing)
     assert not missing, f"sentences without a test:\n{told}"
 
 
-def test_every_doubt_of_a_voxel_has_a_test_that_names_it():
-    said = quotes()
-    doubts = [*diffusion.Doubt, *separation.Doubt]
-    assert len(doubts) > 10
-    assert not [one for one in doubts if f"Doubt.{one.name}" not in said]
+def test_a_comment_a_docstring_and_an_import_alone_are_no_test_of_a_sentence():
+    code = """
+from p.known import OF_ONE, OF_TWO
+# of a comment
+def test():
+    \'\'\'of a docstring\'\'\'
+    assert OF_ONE in f"of a {1} string"
+"""
+    tests = [ast.parse(code)]
+    assert quotes(tests) == f"of a {HOLE} string"
+    assert used(tests) == {("p.known", "OF_ONE")}
+
+
+def test_every_doubt_of_a_voxel_has_a_test_that_uses_it():
+    uses = used(trees_of_tests())
+    flags = [(kind, one.name) for kind in (diffusion.Doubt, separation.Doubt) for one in kind]
+    doubts = [(f"{kind.__module__}.{kind.__name__}", name) for kind, name in flags]
+    for module in (dual_energy, ute):
+        whole = {name: code for name, code in vars(module).items() if type(code) is int}
+        named = {name for name, code in whole.items() if code in module.CODES.keys() - {0}}
+        assert {whole[name] for name in named} == module.CODES.keys() - {0}
+        doubts += [(module.__name__, name) for name in named]
+    assert len(doubts) > 19
+    assert not [one for one in doubts if one not in uses]

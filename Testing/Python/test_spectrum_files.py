@@ -66,7 +66,12 @@ def test_the_voxel_is_where_the_header_says(tmp_path):
     assert rda.voxel_ras[:3, 3] == pytest.approx([0, 0, 40])
     write.write_sdat(tmp_path / "x.SDAT", FID)
     (sdat,) = read_spectra([tmp_path / "x.SDAT"])
-    assert sdat.voxel_ras[:3, 3] == pytest.approx([-2, -1, 3])
+    assert sdat.voxel_ras[:3, 3] == pytest.approx([-2, -1, 3]) and not sdat.notes
+    header = tmp_path / "x.SPAR"
+    header.write_text(header.read_text() + "cc_angulation : 7.5\n")
+    (turned,) = read_spectra([tmp_path / "x.SDAT"])
+    assert turned.voxel_ras is None
+    assert turned.notes == ["The voxel is turned against the body's axes; it is not drawn."]
     write_nifti_mrs(tmp_path / "x.nii", SERIES, BOX, PRESS)
     assert read_spectra([tmp_path / "x.nii"])[0].voxel_ras == pytest.approx(BOX)
 
@@ -118,6 +123,9 @@ def test_broken_headers_and_rows_are_told(tmp_path):
     write.write_columns(path, FID)
     path.write_text(path.read_text() + "and so on\n")
     with pytest.raises(ValueError, match="'and so on' is no row of numbers"):
+        read_spectra([path])
+    path.write_text("".join(f"{n**2},1,0\n" for n in range(20)))
+    with pytest.raises(ValueError, match=r"z.csv: its first column is no time in equal steps"):
         read_spectra([path])
 
 
@@ -281,6 +289,7 @@ def test_a_spectrum_joins_the_studys_results(phantom, tmp_path):
         assert abs(one.value - true) < 2.2 * half, one.quantity
     assert phantom.true_value(found["mrs_ndb"]) == SPECTRUM.ndb
     assert "TE 15, 20, 25, 30, 35 ms" in found["mrs_pdff"].how
+    assert assessment.methods[-1].endswith("hold noise and residual, not shim or placing.")
     assert "<svg" in _spectra(assessment)
 
 

@@ -286,6 +286,8 @@ def test_what_is_given_but_would_not_be_used_is_refused(files):
     rules = [parse_label_rule("1=marrow:L3")]
     with pytest.raises(ValueError, match="but no label map"):
         read_study(volumes, rules=rules)
+    with pytest.raises(ValueError, match="say what its labels mean, with VALUE=ROLE:SITE such as"):
+        read_study(volumes, labels=files / "labels.nii.gz")
     with pytest.raises(ValueError, match="A scale is given for ADC"):
         read_study(
             volumes, labels=files / "labels.nii.gz", rules=rules, scale={Contrast.ADC: 0.001}

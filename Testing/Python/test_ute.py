@@ -13,6 +13,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute import regions
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, known_t2star_sd, signal_of
 from PDFFMapperLib.ute.echoes import echo_series, phased_series, ute_pair, ute_series
+from PDFFMapperLib.ute.maps import FLOOR, LOW, OUTSIDE
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import (
@@ -576,7 +577,7 @@ def test_a_map_is_drawn_towards_its_region_as_far_as_noise_explains():
     assert np.sqrt(np.mean(error**2)) < 0.6 * own
     assert 0.9 < np.mean(np.abs(error) < 1.96 * sd) < 0.99
     assert np.isnan(made["bound_fraction"].volume.array[~inside]).all()
-    assert (made["doubt"].volume.array[~inside] & 1).all()
+    assert (made["doubt"].volume.array[~inside] == OUTSIDE).all()
     facts = made["bound_fraction"].provenance
     assert facts["region"]["bound_fraction"][0] == pytest.approx(78, abs=2)
     assert facts["cramer_rao_sd"]["bound_fraction"] < 1.5
@@ -615,10 +616,26 @@ def test_suppression_and_transfer_ratios_of_a_region():
     assert row.lower < 70 < row.upper and row.upper - row.lower < 1
     (mtr, doubt) = UTE.recipe("mtr").make([plain, half], same_gain=True)
     assert np.nanmedian(mtr.volume.array[inside]) == pytest.approx(70, abs=1)
-    assert (doubt.volume.array[~inside] & 2).mean() > 0.99
+    assert (doubt.volume.array[~inside] & LOW).mean() > 0.99
+    assert not doubt.volume.array[inside].any()  # neither signal is noise alone
     silent = ute_pair([plain, image(0, "none")], SimpleNamespace(same_gain=True, sigma=1.0))
     with pytest.raises(ValueError, match="after suppression is noise, so it has no ratio"):
         regions.suppression_ratio(silent, inside)
+
+
+def test_a_voxel_whose_second_signal_is_noise_has_no_ratio():
+    """The square of noise alone is an exponential: 1 - 1/e of it lies below its mean, the floor."""
+    rng, shape = np.random.default_rng(7), (4, 40, 40)
+    pair = [
+        Volume(rician(np.full(shape, signal), shape, rng), GRID, name, {"EchoTime": 0.03})
+        for signal, name in ((20.0, "UTE"), (0.0, "suppressed"))
+    ]
+    ratio, doubt = UTE.recipe("suppression-ratio").make(pair, same_gain=True, sigma=1.0)
+    lost = doubt.volume.array == FLOOR
+    assert lost.mean() == pytest.approx(1 - np.exp(-1), abs=0.02)
+    assert np.array_equal(np.isnan(ratio.volume.array), lost)
+    assert not doubt.volume.array[~lost].any()
+    assert doubt.codes[FLOOR] == "second is noise"
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -28,9 +28,10 @@ from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 
 AIR_HU, METAL_HU, METAL_REACH_MM = -500, 2500, 5.0  # whole numbers, as most images are
+AIR, METAL, CUT_OFF, BEYOND = 1, 2, 4, 16
 CODES = {
-    0: "none", 1: "air", 2: "metal within 5 mm", 4: "CT number cut off at 3071",
-    DENSE: "mineral above 600 mg/cm^3, no marrow", 16: "beyond the other image",
+    0: "none", AIR: "air", METAL: "metal within 5 mm", CUT_OFF: "CT number cut off at 3071",
+    DENSE: "mineral above 600 mg/cm^3, no marrow", BEYOND: "beyond the other image",
 }  # fmt: skip
 """Bits of why a voxel has no value; of dense mineral the mineral itself is kept."""
 _HIGHEST_STORED = 3071
@@ -226,7 +227,7 @@ def _doubt(low: Volume, high: Volume) -> np.ndarray:
         np.less(np.minimum(one, other), AIR_HU, out=doubt[k].view(bool))
         dense = dense or bool(one.max() > METAL_HU)
         if one.dtype.kind == "f" or other.dtype.kind == "f":
-            doubt[k][np.isnan(one) | np.isnan(other)] = 16
+            doubt[k][np.isnan(one) | np.isnan(other)] = BEYOND
     if dense:
         _mark_metal(low, high, doubt)
     return doubt
@@ -243,8 +244,8 @@ def _mark_metal(low: Volume, high: Volume, doubt: np.ndarray) -> None:
     axes = [np.flatnonzero(dense.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(max(a[0] - n, 0), a[-1] + n + 1) for a, n in zip(axes, reach, strict=True))
     cut = (low.array[box] >= _HIGHEST_STORED) | (high.array[box] >= _HIGHEST_STORED)
-    doubt[box][cut] |= 4
-    doubt[box][binary_dilation(dense[box], ball)] |= 2
+    doubt[box][cut] |= CUT_OFF
+    doubt[box][binary_dilation(dense[box], ball)] |= METAL
 
 
 def _noise(low: Volume, high: Volume, doubt: np.ndarray, notes: list[str]) -> np.ndarray:

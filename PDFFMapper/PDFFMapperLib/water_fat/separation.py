@@ -181,7 +181,7 @@ def separate_water_fat(
     settled = _settled((data.echoes, noise, mask, model, data.voxel_size_mm), *asked)
     model, signals, error, mixed = settled.model, settled.signals, settled.error, settled.mixed
     notes += settled.notes
-    _check_unknowns(model, r2star_per_s, r2star_model)
+    _check_phases(model, r2star_model)
 
     found = find_off_resonance(
         *_searchable(signals, mask, model, mixed),
@@ -266,10 +266,7 @@ def _check_choices(data, precession, readout, r2star_model, r2star_per_s) -> Non
         )
 
 
-def _check_unknowns(model, r2star_per_s, r2star_model) -> None:
-    echoes = len(model.echo_times_s)
-    if 2 * echoes < model.unknowns(r2star_per_s) + (echoes > 3):
-        raise ValueError("More unknowns than data: give R2* or let water and fat share a phase.")
+def _check_phases(model, r2star_model) -> None:
     if r2star_model != "single" and not model.common_phase:
         raise ValueError(
             "Water and fat have phases of their own in these data, with which an R2* each "
