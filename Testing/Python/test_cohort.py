@@ -166,6 +166,8 @@ def test_a_study_that_is_there_twice_is_told(studies, results, tmp_path):
     row = {"quantity": "t1_marrow_muscle", "site": "L3", "value": 2.5, "mean": 250.3}
     rows = [row | {"study": one, "sd": 10.0 + n} for n, one in enumerate("ab")]
     assert copies_text(rows) == []  # the ratio alone is soon the same
+    assert copies_text([one | {"sd": None} for one in rows]) == []  # no region's SD is known
+    assert len(copies_text([one | {"sd": 10.0} for one in rows])) == 1
 
 
 def test_a_clock_that_was_set_back_hides_no_change(studies, tmp_path):

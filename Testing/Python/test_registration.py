@@ -294,6 +294,28 @@ def test_two_studies_without_a_map_or_a_body_in_common_say_so(body):
         change_of_studies(both, both, lambda _: False)
 
 
+def test_the_first_map_in_the_order_of_quantities_is_compared_voxel_by_voxel(body):
+    """PDFF before R2*; all rose by 1 point, within a voxel's error, and a half by 10 more."""
+    from MarrowAssessLib.follow_up.change_map import change_of_studies
+    from MarrowAssessLib.study.study import Study
+
+    t1, pdff, region = body
+    risen = pdff.array + 1
+    inside = region.full_mask(risen.shape)
+    risen[:, : int(region.centroid_ijk()[1])] += 10
+    decay = t1.with_array(np.full_like(pdff.array, 50))
+    first, second = (
+        Study({Contrast.T1: t1, Contrast.R2STAR: decay, Contrast.PDFF: t1.with_array(one)}, [region])
+        for one in (pdff.array, risen)
+    )
+    quantity, shown, found = change_of_studies(first, second)
+    assert quantity.key == "marrow_pdff" and shown is Contrast.T1
+    change = np.nan_to_num(found.change.array)
+    assert np.array_equal(found.beyond, np.abs(change) > found.bodies[0].response.beyond)
+    assert 2 < found.bodies[0].response.beyond < 8
+    assert 0.3 < found.beyond[inside].mean() < 0.7 and (change[found.beyond] > 5).all()
+
+
 def test_a_map_on_a_grid_of_its_own_is_not_compared_on_that_of_the_regions(body):
     from MarrowAssessLib.follow_up.change_map import change_of_studies
     from MarrowAssessLib.study.study import Study

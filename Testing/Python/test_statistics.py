@@ -257,6 +257,8 @@ def test_scanners_that_differ_are_told_beside_the_curve():
     assert told["A"][2] < -0.2 and told["B"][1] > 0.2
     assert told["B"][0] - told["A"][0] == pytest.approx(1.0, abs=0.3)
     assert reference_curve(ages, values).shifts(scanners) == {}
+    slight = reference_curve(ages, values + np.array([0, 1] * 100))
+    assert slight.shifts(scanners) == {}  # p is 0.04: each site and sex is asked
     few = ["A"] * 196 + ["B"] * 4
     assert reference_curve(ages, values + 9 * (np.array(few) == "B")).shifts(few) == {}
     rows = [

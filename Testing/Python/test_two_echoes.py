@@ -9,10 +9,11 @@ from MarrowAssessLib.commands.main import main
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
+from PDFFMapperLib.water_fat.maps import _two_echo_maps
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
-from PDFFMapperLib.water_fat.two_echoes import separate_two_echoes
+from PDFFMapperLib.water_fat.two_echoes import TwoEchoes, separate_two_echoes
 from phantoms.water_fat import spine_phantom
 
 SHAPE, SNR = (10, 72, 72), 40.0
@@ -235,6 +236,29 @@ def test_noise_leaves_the_fat_fraction_out_and_a_region_that_may_be_exchanged_is
     maps, _ = made(replace(one, echoes=(one.echoes * turn).astype(np.complex64)))
     apart, _ = errors(one, maps)
     assert np.count_nonzero(np.abs(apart) > 30) < 0.002 * np.count_nonzero(one.labels)
+
+
+def test_what_would_fit_exchanged_is_marked_but_where_that_changes_little():
+    """Boxes of 10, 45 and 90 % fat, whose exchange fits as well in half of each and no more."""
+    shape = (4, 8, 24)
+    percent = np.repeat([10.0, 45.0, 90.0], 8) * np.ones(shape)
+    margin = np.where(np.arange(shape[0])[:, None, None] % 2, 0.0, 100.0) * np.ones(shape)
+    exchanged = np.zeros(shape, bool)
+    exchanged[0, 0, 0] = True
+    arrays = {"percent": percent, "water": 100 - percent, "fat": percent, "swap_margin": margin,
+              "percent_sd": np.ones(shape), "off_resonance_hz": np.zeros(shape)}  # fmt: skip
+    found = TwoEchoes(**arrays, misfit=np.zeros(shape, bool), unlike=0.0, noise_sd=1.0)
+    mask, grid = np.ones(shape, bool), Volume(np.zeros(shape), GRID)
+    maps = _two_echo_maps(found, mask, exchanged, grid, {"field": "found"})
+    doubt = next(one.volume.array for one in maps if one.name == "doubt")
+    apart = np.abs(np.arange(24) - 11.5) > 7  # beyond the middle box and what mixes with it
+    assert (doubt[1::2, :, apart] == Doubt.SWAP_RISK).all()
+    assert not doubt[1::2, :, 11:13].any()
+    assert doubt[0, 0, 0] == Doubt.SWAP_RISK and not doubt[0, 1:].any()
+    assert np.array_equal(np.isnan(maps[0].volume.array), doubt > 0)
+    found.swap_margin[0] = 0.0  # of three slices in four, now
+    with pytest.raises(ValueError, match="In 5[0-9] % of the voxels water and fat may"):
+        _two_echo_maps(found, mask, exchanged, grid, {"field": "found"})
 
 
 def test_the_command_takes_maps_of_field_and_r2star(tmp_path, capsys):
