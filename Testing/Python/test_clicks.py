@@ -241,6 +241,9 @@ def test_a_column_clicked_in_air_is_doubted_or_refused(drawn):
     nothing = volume.with_array(np.where(drawn.tissue.array == 0, 0, volume.array))
     with pytest.raises(ValueError, match="no signal round this point"):
         regions_from_clicks(nothing, {"L3": in_air(drawn)[0]})
+    nan = volume.with_array(np.where(drawn.tissue.array == 0, np.nan, volume.array))
+    with pytest.raises(ValueError, match="The image has no values round this point; click inside"):
+        regions_from_clicks(nan, {"L3": in_air(drawn)[0]})
 
 
 def test_a_column_whose_clicked_body_holds_no_region_is_refused(drawn):
@@ -310,6 +313,10 @@ def test_a_point_is_judged_by_what_is_found_already(drawn):
     (overlap,) = (c for c in cautions["csf", "L3"] if c.startswith("It overlaps"))
     assert overlap.endswith("psoas muscle: one of the two is wrong.")
     assert "Named L2 as given; its neighbors tell L1." in cautions["marrow", "L2"]
+    between = (middle(drawn, "L1") + middle(drawn, "L2")) / 2
+    regions, _ = regions_from_clicks(volume, column, {"T9 marrow": between})
+    (one,) = [region for region in regions if region.site == "T9"]
+    assert "Its neighbors tell that L1-L2 disc was clicked." in one.cautions
 
 
 def test_csf_without_a_level_gets_that_of_its_neighbors(drawn):

@@ -170,6 +170,11 @@ def test_a_study_that_is_there_twice_is_told(studies, results, tmp_path):
     assert len(copies_text([one | {"sd": 10.0} for one in rows])) == 1
 
 
+def test_a_cohort_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"away: there is no such folder or list."):
+        find_studies(tmp_path / "away", "salt")
+
+
 def test_a_clock_that_was_set_back_hides_no_change(studies, tmp_path):
     """What changed is known by size, time and content, not by what is later."""
     (tmp_path / "studies").mkdir()

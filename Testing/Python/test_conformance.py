@@ -63,6 +63,7 @@ def test_repeats_that_differ_by_a_known_amount():
     text = conformance_text(found, [], [])
     assert "Reproducibility: not told; it needs scans that differ of two NAMEs" in text
     assert "Limits of a profile are those that you give." in text
+    assert "of 1 condition; nothing is said outside of that range." in text
 
 
 def test_scanners_that_differ_by_a_known_amount():

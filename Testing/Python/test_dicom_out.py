@@ -306,7 +306,8 @@ def test_maps_of_an_enhanced_object_keep_nan_and_say_what_they_are(echoes, tmp_p
     defined = data.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
     said = [item.ConceptCodeSequence[0].CodeMeaning for item in defined.QuantityDefinitionSequence]
     assert said == ["Fat fraction", "Standard Deviation"]
-    assert data.DerivationDescription.startswith("Standard deviation of PDFF. NaN where")
+    said = "Standard deviation of PDFF. NaN where no value could be determined."
+    assert data.DerivationDescription.startswith(said)
     frames = [
         [
             int(item.ReferencedFrameNumber)

@@ -497,6 +497,21 @@ def test_the_page_of_several_visits_shows_trends_and_keeps_names_out(tmp_path, c
     assert not (out / "trends.csv").exists()
 
 
+def test_a_change_is_one_sentence_in_a_scene():
+    from MarrowAssessLib.scene.matrix import change_text
+
+    (one,) = follow_up([visit(marrow_pdff=40.0), visit(marrow_pdff=60.0)], [0, 30])
+    said = change_text(one)
+    assert (
+        said.startswith("Since the earlier visit 40")
+        and " RC: more than measurement error (un" in said
+    )
+    none = change_text(replace(one, size=math.nan, reason="another scanner"))
+    assert (
+        none.endswith(": not compared, another scanner.") and "Since the earlier visit 40" in none
+    )
+
+
 def test_images_say_what_visits_must_have_in_common(tmp_path):
     """From the headers and records of maps into assessment.json; the machine by a hash."""
     from MarrowAssessLib.catalogue.contrasts import Contrast

@@ -31,7 +31,7 @@ from PDFFMapperLib.images.files import (
 )
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.nrrd import facts_of_frames
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 from PDFFMapperLib.water_fat.echo_units import phase_in_radians
 from pydicom.dataset import Dataset
@@ -125,6 +125,10 @@ def test_two_placements_of_one_file_are_told_apart(tmp_path):
     assert not same.notes
     apart = read_volume(nifti(tmp_path / "b.nii", array, codes=(1, 2), qform_x=2.0))
     assert "two placements (sform and qform) that lie 2.0 mm apart" in apart.notes[0]
+    said = grids_differ(apart, apart.with_array(apart.array, "T2"))
+    assert said.endswith(
+        "Make the two agree (set both to the one in which the regions were drawn)."
+    )
     np.testing.assert_allclose(apart.ijk_to_ras, MATRIX)  # the sform, as nibabel takes it
     only = read_volume(nifti(tmp_path / "c.nii", array, codes=(1, 0), qform_x=2.0))
     assert only.ijk_to_ras[0, 3] == 2.0 and not only.notes
@@ -309,9 +313,9 @@ def test_a_name_that_is_no_text_is_refused_by_its_cause(tmp_path):
     ("text", "sentence"),
     [
         ("[" * 200_000 + "]" * 200_000, "nested too deep|not JSON"),
-        ('{"a": 1, "a": 2}', "'a' is there twice"),
+        ('{"a": 1, "a": 2}', "a.json: this is not .*: 'a' is"),
         ("[1]", "named values is expected"),
-        ("{", "not JSON"),
+        ("{", "a.json: this is not .*: it is not JSON"),
     ],
 )
 def test_json_that_cannot_be_used_is_told_in_a_sentence(tmp_path, text, sentence):
@@ -349,6 +353,14 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
         (tmp_path / "a.nii").write_bytes(content)
         with pytest.raises(ValueError, match=sentence):
             read_volume(tmp_path / "a.nii")
+    import SimpleITK as sitk
+
+    flat = sitk.GetImageFromArray(np.ones((5, 4), np.int16))
+    sitk.WriteImage(flat, str(tmp_path / "flat.mha"))
+    with pytest.raises(
+        ValueError, match="a 3D volume or a series of such is expected, this one is 2D"
+    ):
+        read_volume(tmp_path / "flat.mha")
     (tmp_path / "a.nii").write_bytes(gzip.compress(bytes(range(256)) * 9)[:40])
     with pytest.raises(ValueError, match="compressed and damaged"):
         read_image(tmp_path / "a.nii")
@@ -645,6 +657,18 @@ def test_given_b_values_serve_a_dicom_series_without_any(tmp_path):
         b_values_of(tmp_path / "d")
     with pytest.raises(ValueError, match="no diffusion series with 4 volumes"):
         b_values_of(tmp_path / "d", b_values=[0, 100, 400, 800])
+
+
+def test_of_two_diffusion_series_one_is_to_be_chosen(tmp_path):
+    for series in ("1.2.3", "1.2.4"):
+        dwi(
+            tmp_path / "d", (0, 400, 800),
+            lambda data, n, b: setattr(data, "DiffusionBValue", float(b)), series,
+        )  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"d: several diffusion series found: .*choose one with --ser"
+    ):
+        b_values_of(tmp_path / "d")
 
 
 def test_b_values_kept_as_series_are_joined_where_they_belong_together(tmp_path):

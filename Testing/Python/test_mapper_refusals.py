@@ -2,19 +2,22 @@
 
 import numpy as np
 import pytest
+from PDFFMapperLib.commands.builder import _refuse_empty
 from PDFFMapperLib.diffusion.adc import fit_adc
 from PDFFMapperLib.diffusion.ivim import fit_ivim
 from PDFFMapperLib.diffusion.noise import sigma_from_background
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
-from PDFFMapperLib.diffusion.scheme import diffusion_scheme
+from PDFFMapperLib.diffusion.scheme import diffusion_scheme, read_bval
 from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.parametric_map import write_maps
+from PDFFMapperLib.maps.kinds import map_kind
+from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.water_fat.echo_train import echo_train
 from PDFFMapperLib.water_fat.echo_units import phase_in_radians
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.products import fat_fraction_of_images
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
+from PDFFMapperLib.water_fat.t1_bias import saturation
 
 B = (0.0, 100.0, 400.0, 800.0)
 SIGNAL = 100 * np.exp(-0.0007 * np.array(B)) * np.ones((2, 6, 6, 1))
@@ -45,6 +48,8 @@ def echoes(**facts):
 
 
 AIR = volume(np.ones((2, 6, 6)))
+ECHOES = np.ones((3, 1, 2, 2), complex)
+SIEMENS = {"Manufacturer": "SIEMENS", "DiffusionBValueSource": "Siemens CSA"}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,26 @@ AIR = volume(np.ones((2, 6, 6)))
             lambda: WATER_FAT.recipe("water-fat").make(echoes()[:2], correct_t1=True),
             "Give the T1 of water and of fat, or switch the T1 correction off; none is assumed",
         ),
+        (lambda: saturation(0, 0.01, 1.0), "flip angle from 0 to 180 degrees is expected, not 0"),
+        (lambda: saturation(5, 0.01, 99.0), "A T1 from 0.01 to 10 s is expected, not 99"),
+        (
+            lambda: fit_adc(SIGNAL, B, averages=[1, 2]),
+            "One positive number of averages per b-value",
+        ),
+        (lambda: diffusion_scheme([weighted(0), weighted(-5)]), "b-values must be numbers of 0 or"),
+        (
+            lambda: diffusion_scheme([weighted(b, **SIEMENS) for b in (0, 0, 800)]),
+            "2 volumes of this Siemens series are marked b = 0, and nothing tells",
+        ),
+        (
+            lambda: multi_echo(ECHOES, [1.2, 2.4, 3.6], 3.0),
+            "1.2, 2.4, 3.6 look like milliseconds: divide by 1000",
+        ),
+        (lambda: multi_echo(ECHOES, [1e-6, 2e-6, 3e-6], 3.0), "are too short to be true"),
+        (
+            lambda: echo_train([*echoes(), *echoes(component="phase")[:2]]),
+            "ms; give both at each echo, or leave out the phase images",
+        ),
         (
             lambda: multi_echo(np.ones((3, 4), complex), [1e-3, 2e-3, 3e-3], 3.0),
             r"Echoes are expected with shape \(echoes, slices, rows, columns\).* is \(3, 4\)",
@@ -107,6 +132,27 @@ AIR = volume(np.ones((2, 6, 6)))
 def test_wrong_input_gets_its_own_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_files_of_b_values_are_one_row_or_column_of_numbers(tmp_path):
+    path = tmp_path / "x.bval"
+    for text, sentence in (
+        ("0 800 many", "x.bval: a row or column of b-values is expected"),
+        ("0 1\n2 3", "one row or one column of b-values is expected, it has 2 rows"),
+        ("0 -5", "x.bval: b-values must be numbers of 0 or more."),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=sentence):
+            read_bval(path)
+    path.write_text("0\n50\n800\n")
+    assert read_bval(path).tolist() == [0, 50, 800]
+
+
+def test_maps_of_nothing_are_not_written():
+    nothing = ParametricMap(map_kind("PDFF"), volume(np.full((2, 6, 6), np.nan)))
+    with pytest.raises(ValueError, match="No voxel could be fitted, so there is nothing to write"):
+        _refuse_empty([nothing])
+    _refuse_empty([nothing, ParametricMap(map_kind("R2star"), AIR)])
 
 
 def test_what_was_repaired_or_left_out_is_told():

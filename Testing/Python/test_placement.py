@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
-from MarrowAssessLib.placement.body import _doubts, _typical, eroded
+from MarrowAssessLib.placement.body import _doubts, _typical, eroded, place_body
 from MarrowAssessLib.placement.column import renamed
 from MarrowAssessLib.placement.csf import csf_beside
 from MarrowAssessLib.placement.following import corrected, follow_column
@@ -285,8 +285,12 @@ def test_a_painted_body_is_taken_as_it_is():
     assert again.bodies["L4"] is column.bodies["L4"]
     with pytest.raises(ValueError, match="either a point"):
         corrected(volume, column, "L3")
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="The painted L3 is empty; paint the vertebral body"):
         corrected(volume, column, "L3", painted=np.zeros_like(painted))
+    with pytest.raises(ValueError, match=r"The painted L3 has .* paint on the image's grid"):
+        corrected(volume, column, "L3", painted=painted[1:])
+    body = place_body(volume, np.zeros(3), margin_mm=30)
+    assert "Nothing is left 30 mm inside the body." in body.unsure and not body.roi.voxels
 
 
 def test_a_missed_body_is_added():

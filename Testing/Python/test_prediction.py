@@ -656,7 +656,7 @@ def packed(*values):
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        (("format",), "marrowassess score 1", "its format is 'marrowassess score 1'"),
+        (("format",), "marrowassess score 1", r"its format is '.* 1'; expected is"),
         (("model", "coefficients"), [0.7, float("nan")], "a coefficient or scale is not a number"),
         (("model", "scale"), [0.0, 1.0], "a coefficient or scale is not a number"),
         (("model", "fill"), [0.0], "one value for each predictor"),

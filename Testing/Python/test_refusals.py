@@ -134,6 +134,12 @@ def test_series_say_what_looks_odd(tmp_path):
 
     problem = slices(tmp_path / "c", mixed).problem
     assert "slices of one volume have different echo times (2 to 4)" in problem
+
+    def of_two_kinds(data, k):
+        data.ImageType, data.EchoTime = ["ORIGINAL", "PRIMARY", "MP"[k % 2], "ND"], 2
+
+    problem = slices(tmp_path / "c", of_two_kinds).problem
+    assert "one volume mixes magnitude, phase, real or imaginary slices, so several" in problem
     (tmp_path / "d").mkdir()
     frames = [(k, PIXELS, {"echo_time": t}) for t in (2, 4) for k in range(3)][:-1]
     enhanced(tmp_path / "d" / "x.dcm", frames)
@@ -142,6 +148,34 @@ def test_series_say_what_looks_odd(tmp_path):
     header("1.2.840.10008.5.1.4.1.1.88.11").save_as(tmp_path / "b" / "report.dcm")
     notes = read_dicom_folder(tmp_path / "b").notes
     assert "DICOM objects without images in space were left out: 1 x Basic Text SR" in notes[0]
+
+
+def test_headers_that_end_too_early_or_are_damaged_are_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no such folder."):
+        read_dicom_folder(tmp_path / "away")
+
+    def unsized(data, k):
+        if k == 1:
+            del data.Rows
+
+    assert (
+        "1.dcm: this file ends within its header; copy it again."
+        in slices(tmp_path, unsized).problem
+    )
+
+    def nameless(data, k):
+        if k == 1:
+            del data.SeriesInstanceUID
+
+    slices(tmp_path, nameless)
+    (told,) = [one for one in read_dicom_folder(tmp_path).notes if "1.dcm" in one]
+    assert "this DICOM file ends within its header and was left out; copy it again, its" in told
+    number = b"\x20\x00\x11\x00"  # the series', as a double of two bytes
+    slices(tmp_path)
+    for path in tmp_path.glob("*.dcm"):
+        path.write_bytes(path.read_bytes().replace(number + b"IS", number + b"FD"))
+    (series,) = read_dicom_folder(tmp_path)
+    assert "cannot be read: a header is damaged (" in series.problem
 
 
 def test_voxels_that_are_not_there_are_told(tmp_path):
@@ -153,6 +187,11 @@ def test_voxels_that_are_not_there_are_told(tmp_path):
     whole["PixelData"].VR = "OW"
     whole.save_as(path)
     with pytest.raises(ValueError, match="the image size does not match its header"):
+        volume.read()
+    whole.PixelData = bytes(2 * PIXELS.nbytes)
+    whole.Columns = PIXELS.shape[1]
+    whole.save_as(path)
+    with pytest.raises(ValueError, match=r"it holds 80 bytes where its header says 40"):
         volume.read()
     del whole.PixelData
     whole.save_as(path)
@@ -407,6 +446,7 @@ def test_typed_facts_and_nodes_that_hold_no_image_are_refused():
     import slicer
     from PDFFMapperLib.scene.frames import frames_from_nodes
     from PDFFMapperLib.scene.mapping import set_typed_fact
+    from PDFFMapperLib.scene.volumes import volume_from_node
 
     slicer.mrmlScene.Clear(False)
     table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "a table")
@@ -418,5 +458,9 @@ def test_typed_facts_and_nodes_that_hold_no_image_are_refused():
     sequence.SetDataNodeAtValue(table, "1")
     with pytest.raises(ValueError, match="Sequence 'none' holds no volumes"):
         frames_from_nodes([sequence])
-    with pytest.raises(ValueError, match="A component is magnitude, phase, real, imaginary, not"):
+    with pytest.raises(ValueError, match=r"A component is .*, not 'color'"):
         set_typed_fact(SimpleNamespace(), "ImageComponent", "color")
+    picture = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "a picture")
+    slicer.util.updateVolumeFromArray(picture, np.zeros((2, 3, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="has 3 values per voxel; a scalar volume is expected"):
+        volume_from_node(picture)

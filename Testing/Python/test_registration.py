@@ -305,7 +305,9 @@ def test_the_first_map_in_the_order_of_quantities_is_compared_voxel_by_voxel(bod
     risen[:, : int(region.centroid_ijk()[1])] += 10
     decay = t1.with_array(np.full_like(pdff.array, 50))
     first, second = (
-        Study({Contrast.T1: t1, Contrast.R2STAR: decay, Contrast.PDFF: t1.with_array(one)}, [region])
+        Study(
+            {Contrast.T1: t1, Contrast.R2STAR: decay, Contrast.PDFF: t1.with_array(one)}, [region]
+        )
         for one in (pdff.array, risen)
     )
     quantity, shown, found = change_of_studies(first, second)

@@ -521,6 +521,12 @@ def test_a_painted_body_gives_its_roi_and_discs(column):
     assert changed(before, after) <= {"L3 marrow", *BESIDE_L3}
     take_back(target, placed.change)
     assert not changed(before, masks(target, image))
+    half[body] = heights < heights.max() - 12  # the disc becomes higher than any
+    paint(target, image, "L3 marrow", half)
+    placed = correct_painted(drawn, "L3 marrow")
+    said = "L2-L3 disc beside it: The disc is "
+    assert any(one.startswith(said) for one in placed.region.cautions), placed.region.cautions
+    take_back(target, placed.change)
     with pytest.raises(ValueError, match="no segment 'T1 marrow'"):
         correct_painted(drawn, "T1 marrow")
     with pytest.raises(ValueError, match="no level of this column"):

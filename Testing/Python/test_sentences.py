@@ -3,11 +3,13 @@
 The sentences are found in the code: what is raised, what is appended to cautions, doubts, unsure
 or notes, why something is skipped, and whatever else reads as a sentence outside of panels,
 commands and rows (where help is written). One counts as tested where a string of a test (which a
-comment or docstring is not) holds a stretch of it, or where a test uses the constant that holds it.
+comment or docstring is not) has more in common with it than with any other sentence, or where a
+test uses the constant that holds it.
 """
 
 import ast
 import re
+from collections import defaultdict
 from pathlib import Path
 
 from PDFFMapperLib.diffusion import maps as diffusion
@@ -18,7 +20,7 @@ from PDFFMapperLib.water_fat import separation
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARIES = [REPOSITORY / "MarrowAssess", REPOSITORY / "PDFFMapper"]
 HOLE = "\0"  # where a value is put in
-QUOTED = 15  # characters in a row that no other sentence has by chance
+QUOTED = 10  # characters in a row, at least, that a test has in common with what it provokes
 LISTS = ("cautions", "unsure", "doubts", "notes")
 READS = re.compile(r"[A-Za-z'\0][^<]*(\w+[^<\w]+){4}\w+[^<]*\.")  # as a sentence, without markup
 HELP = ("/panel/", "/commands/", "/recipe.py", "/rows.py", "/quantities.py")
@@ -111,9 +113,9 @@ def sentences(uses: set[tuple[str, str]]) -> list[tuple[str, str]]:
     return found
 
 
-def quotes(tests) -> str:
+def quotes(tests) -> set[str]:
     """All strings of tests but docstrings, regular expressions unescaped."""
-    found = []
+    found = set()
     for tree in tests:
         others = set()  # documentation, and parts of strings
         for node in ast.walk(tree):
@@ -121,28 +123,34 @@ def quotes(tests) -> str:
                 others.add(node.value)
             text = None if node in others else literal(node)
             if text is not None:
-                found.append(text)
+                found.add(text.replace("\\", ""))
                 others |= set(ast.walk(node))
-    return "\n".join(found).replace("\\", "")
+    return found
 
 
-def is_quoted(sentence: str, said: str, stretches: frozenset[str]) -> bool:
-    for part in sentence.split(HOLE):
-        if len(part) < QUOTED:
-            if part.ljust(10, HOLE) in said:  # too short to tell anything
-                return True
-        elif any(part[n : n + QUOTED] in stretches for n in range(len(part) - QUOTED + 1)):
-            return True
-    return False
+def quoted(texts: set[str], said: set[str]) -> set[str]:
+    """The texts that a string has most in common with: the longest stretch, of each string."""
+    having = defaultdict(set)
+    for text in texts:
+        for n in range(len(text) - QUOTED + 1):
+            if HOLE not in (stretch := text[n : n + QUOTED]):
+                having[stretch].add(text)
+    found = set()
+    for one in said:
+        longest, before = {}, {}
+        for n in range(len(one) - QUOTED + 1):
+            before = {t: before.get(t, 0) + 1 for t in having.get(one[n : n + QUOTED], ())}
+            longest |= {t: max(length, longest.get(t, 0)) for t, length in before.items()}
+        found |= {t for t, length in longest.items() if length == max(longest.values())}
+    return found
 
 
 def test_every_sentence_has_a_test_that_provokes_it():
     tests = trees_of_tests()
-    said = quotes(tests)
-    stretches = frozenset(said[n : n + QUOTED] for n in range(len(said)))
     everything = sentences(used(tests))
     assert len(everything) > 1000  # they are found at all
-    missing = [(name, one) for name, one in everything if not is_quoted(one, said, stretches)]
+    tested = quoted({one for _, one in everything}, quotes(tests))
+    missing = [(name, one) for name, one in everything if one not in tested]
     told = "\n".join(f"{name}: {one.replace(HOLE, '...')}" for name, one in missing)
     assert not missing, f"sentences without a test:\n{told}"
 
@@ -156,8 +164,15 @@ def test():
     assert OF_ONE in f"of a {1} string"
 """
     tests = [ast.parse(code)]
-    assert quotes(tests) == f"of a {HOLE} string"
+    assert quotes(tests) == {f"of a {HOLE} string"}
     assert used(tests) == {("p.known", "OF_ONE")}
+
+
+def test_a_string_counts_for_the_sentence_that_it_has_most_in_common_with():
+    one, other = f"{HOLE}: there is no such file.", f"{HOLE}: there is no such folder."
+    assert quoted({one, other}, {"there is no such fol"}) == {other}
+    assert quoted({one, other}, {"there is no such"}) == {one, other}
+    assert quoted({one, other}, {"no such"}) == set()
 
 
 def test_every_doubt_of_a_voxel_has_a_test_that_uses_it():

@@ -116,6 +116,9 @@ def test_broken_headers_and_rows_are_told(tmp_path):
     path.write_bytes(data[:200])
     with pytest.raises(ValueError, match="this is no NIfTI file, or it was cut off"):
         read_spectra([path])
+    path.write_bytes(data[:168] + bytes([255] * 4 + [0] * 4) + data[176:])
+    with pytest.raises(ValueError, match="the file was cut off, or its header is damaged"):
+        read_spectra([path])
     path.write_bytes(data.replace(b'{"Spec', b'("Spec'))
     with pytest.raises(ValueError, match="its header extension 44 is not JSON"):
         read_spectra([path])
@@ -151,6 +154,11 @@ def test_what_is_no_single_spectrum_is_refused(tmp_path):
 
 
 def test_an_image_is_no_spectrum(tmp_path):
+    from dicom_files import classic_slice
+
+    path = classic_slice(tmp_path, "image.dcm", 0, np.ones((4, 4), np.uint16))
+    with pytest.raises(ValueError, match="this DICOM file holds no spectrum; export the spectrosc"):
+        read_spectra([path])
     path = tmp_path / "image.nii"
     write_nifti_mrs(path, SERIES, BOX, PRESS)
     data = bytearray(path.read_bytes())

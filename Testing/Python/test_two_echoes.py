@@ -257,7 +257,7 @@ def test_what_would_fit_exchanged_is_marked_but_where_that_changes_little():
     assert doubt[0, 0, 0] == Doubt.SWAP_RISK and not doubt[0, 1:].any()
     assert np.array_equal(np.isnan(maps[0].volume.array), doubt > 0)
     found.swap_margin[0] = 0.0  # of three slices in four, now
-    with pytest.raises(ValueError, match="In 5[0-9] % of the voxels water and fat may"):
+    with pytest.raises(ValueError, match=r"In 5[0-9] % of the voxels water and fat may"):
         _two_echo_maps(found, mask, exchanged, grid, {"field": "found"})
 
 

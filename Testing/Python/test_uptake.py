@@ -185,7 +185,9 @@ def test_lean_mass_by_either_formula():
     assert reasons == {
         "the PET was read by an older version, without James's formula; load it again"
     }
-    with pytest.raises(ValueError, match="by 'Hume': expected Janmahasatian or James"):
+    with pytest.raises(
+        ValueError, match="Lean body mass by 'Hume': expected Janmahasatian or James"
+    ):
         Settings(lean_mass="Hume")
 
 

@@ -110,6 +110,8 @@ def test_unipolar_data_lose_nothing_when_called_bipolar():
     apart = (called.pdff_percent - told.pdff_percent)[body]
     assert abs(apart.mean()) < 0.05
     assert np.abs(apart).mean() < 0.1
+    said = "The amplitudes of odd and even echoes do not differ ("
+    assert any(note.startswith(said) for note in called.facts["notes"])
 
 
 def test_three_echoes_cannot_tell():

@@ -49,6 +49,7 @@ def test_magnitudes_over_the_whole_range():
         wrong = np.abs(result.pdff_percent[here] - pdff) > 30
         assert wrong.mean() < 0.01, name
     assert result.facts["noise_sd"] == pytest.approx(phantom.noise, rel=0.1)
+    assert "only by fat's side peaks: voxels where both fit about as" in result.facts["notes"][0]
 
 
 def test_rician_noise_does_not_bias_fast_decay():

@@ -64,8 +64,6 @@ def read_series(path: str | Path) -> list[Volume]:
     echo times that Slicer wrote to a NRRD become attributes.
     """
     content = _read_file(Path(path))
-    if content.dimensions < 3:
-        raise ValueError(f"{path}: a 4D series is expected, this file is {content.dimensions}D.")
     name = Path(path).name
     volumes = _volumes(content, name)
     if content.frames[0].dtype.kind != "c":
