@@ -66,6 +66,14 @@ CSF = block("L3 CSF", Role.CSF, "L3", 80)
 SCORE = Settings(m_score_reference=(80.0, 10.0))
 
 
+@pytest.mark.parametrize(("signal", "told"), [(-1.0, True), (0.0, True), (1.0, False)])
+def test_marrow_without_signal_is_told(signal, told):
+    one = study([*marrow(), block("psoas", Role.MUSCLE, "psoas", 80)], T1=60.0)
+    one.volumes[Contrast.T1].array[:, :10] = signal
+    said = f"The median signal of L1 marrow is {signal:g}, which no tissue has on a magnitude image"
+    assert (said in cautions(one, "t1_marrow_muscle")) is told
+
+
 def test_few_voxels_and_voxels_left_out_are_told():
     small = block("L3 marrow", Role.MARROW, "L3", 40, rows=1, slices=slice(1, 2))
     assert "L3 marrow has only 10 voxels." in cautions(study([small], PDFF=40.0), "marrow_pdff")

@@ -38,7 +38,8 @@ def test_bias_and_line_have_the_intervals_of_the_textbook():
     assert found.slope.high == pytest.approx(line.slope + reach * line.stderr)
     assert found.intercept.low == pytest.approx(line.intercept - reach * line.intercept_stderr)
     assert found.r_squared == pytest.approx(line.rvalue**2)
-    assert found.limits[1] == pytest.approx(0.5 + 1.96 * ZERO_MEAN.std(ddof=1))
+    half = 1.96 * ZERO_MEAN.std(ddof=1)
+    assert found.limits == pytest.approx((0.5 - half, 0.5 + half))
     assert found.p_quadratic > 0.05
 
 
@@ -76,6 +77,15 @@ def test_scanners_that_differ_by_a_known_amount():
     assert "between the conditions" in claims(found)[0]
     text = conformance_text(found, [], [])
     assert "Repeatability: not told; it needs two scans that differ of one NAME" in text
+
+
+def test_of_what_differs_vial_by_vial_a_part_is_the_mean_s():
+    """Two scanners apart by +-d in turn, six vials: each of the two lies d / 2 from their mean."""
+    d = 0.6 * np.array([1, -1, 1, -1, 1, -1])
+    found = conformance(TRUTH, {"A": [TRUTH], "B": [TRUTH + d]}).reproducibility
+    own = 12 * 0.3**2 / 5  # squares over the degrees of freedom, 1 x 5
+    assert found.sd == pytest.approx(math.sqrt(own * 5 / 6))
+    assert found.rdc.value == pytest.approx(1.96 * math.sqrt(2) * found.sd)
 
 
 def test_reproducibility_is_the_sd_of_one_measurement_and_its_interval_covers():

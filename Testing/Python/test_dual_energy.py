@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from PDFFMapperLib.dual_energy import calibration
-from PDFFMapperLib.dual_energy.body_size import water_equivalent_cm
+from PDFFMapperLib.dual_energy.body_size import MOST_CUT, cut_share, water_equivalent_cm
 from PDFFMapperLib.dual_energy.decomposition import (
     decompose_slice,
     hap_beside_water,
@@ -164,6 +164,11 @@ def test_water_equivalent_diameter_of_water():
     disk = np.where((j - 50) ** 2 + (i - 50) ** 2 < 40**2, 0, -1000).astype(np.float32)
     found = water_equivalent_cm(np.stack([disk, np.full_like(disk, -1000)]), np.array([3, 3, 5]))
     assert found[0] == pytest.approx(24, rel=0.01)
+    border = np.full((1, 51, 51), -1000)
+    for places, told in ((4, False), (5, True)):  # of the 204 along it
+        border[0, 0, 10 : 10 + places] = 40
+        assert cut_share(border) == pytest.approx(places / 204)
+        assert (cut_share(border) > MOST_CUT) is told
     assert found[1] == 0
 
 
@@ -241,6 +246,10 @@ def test_metal_and_what_lies_near_it_have_no_value():
     assert doubt.volume.array[2, 25, 26] == METAL and doubt.volume.array[2, 25, 29] == 0
     assert np.count_nonzero(doubt.volume.array & METAL) == 7  # voxels of 4 x 4 x 5 mm within 5 mm
     assert "metal within 5 mm" in doubt.codes.values()
+    fine = [Volume(one.array, np.diag([1.0, 1, 1, 1]), one.name, one.attributes) for one in pair]
+    around = np.argwhere(made(fine, water_cm=20)["doubt"].volume.array & METAL)
+    squared = [((np.array(one) - (2, 25, 25)) ** 2).sum() for one in around]
+    assert max(squared) == 25 and len(squared) > 200
 
 
 def test_dense_bone_has_its_mineral_and_no_marrow():
@@ -388,6 +397,7 @@ def test_headers_name_the_pair():
     assert kv_of(image(SeriesDescription="DE_Abd A 80kV")) == (80, False)
     assert kv_of(image(SeriesDescription="DE_Abd B Sn150kV", KVP=150)) == (150, True)
     assert kv_pair_of(image(KVP=100), image(KVP=140, FilterMaterial="TIN")) == "100/Sn140"
+    assert kv_pair_of(image(KVP=120), image(KVP=140, FilterMaterial="TIN")) == "120/Sn140"
     assert kv_of(image()) is None
 
 

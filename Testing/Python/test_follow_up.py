@@ -292,7 +292,7 @@ def test_published_errors_of_uptake_and_bone_mineral_are_those_of_their_sources(
     assert told.startswith("Bone mineral of marrow: the published error is that of a spine phantom")
 
 
-def bodies(shift=0, n=7, sd=0.0):
+def bodies(shift=0, n=7, sd=0.0, growth=1.07):
     """An assessment of bodies whose volume grows by 7 % a level, the names moved."""
     levels = ("T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1")[1 : 1 + n]
     rng = np.random.default_rng(3)
@@ -301,7 +301,7 @@ def bodies(shift=0, n=7, sd=0.0):
     made["measurements"] = [
         one | {
             "site": site, "measured": [f"{site} marrow"],
-            "statistics": {"volume_mm3": 8000 * 1.07 ** (k + shift) * np.exp(sd * rng.normal())},
+            "statistics": {"volume_mm3": 8000 * growth ** (k + shift) * np.exp(sd * rng.normal())},
         }
         for k, site in enumerate(levels)
     ]  # fmt: skip
@@ -318,6 +318,8 @@ def test_levels_named_one_apart_are_not_compared(shift, word):
     }  # fmt: skip
     few = follow_up([bodies(n=5), bodies(1, n=5)], [0, 90])
     assert not any(change.reason for change in few)
+    unlike = follow_up([bodies(growth=1.4), bodies(1, sd=0.12, growth=1.4)], [0, 90])
+    assert not any(change.reason for change in unlike)  # they fit no level as one body repeats
 
 
 def test_the_interval_of_an_error_is_that_of_chi_square():
@@ -466,6 +468,7 @@ def test_a_trend_says_slope_first_flag_and_nadir():
     assert (trend.first_flagged, trend.nadir) == (120.0, (30.0, 39.0)) and trend.moves
     pairs = [-1 / 30, 4 / 120, 10 / 200, 5 / 90, 11 / 170, 6 / 80]
     assert trend.theil_sen == pytest.approx(30 * np.median(pairs))
+    assert trend.per_year(30.0) == pytest.approx(365.25)
     assert trends(found.changes[:1]) == []  # two visits are no trend
     silent = course([visit(marrow_d=value) for value in (1.0, 1.1, 1.3)], [0, 9, 20])
     assert math.isnan(silent.trends[0].slope) and silent.trends[0].theil_sen > 0

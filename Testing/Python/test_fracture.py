@@ -133,6 +133,8 @@ def test_wedges_by_standard_deviations(healthy):
         found = assess_heights(with_heights(healthy, L1=three), healthy[0]).bodies["L1"]
         assert found.wedge_by_sd == words
         assert found.wedge_z == pytest.approx((found.heights.wedge - 0.89) / 0.06)
+        expected = (found.heights.anterior_mm / found.expected_mm[2] - 0.89) / 0.06
+        assert found.wedge_z_expected == pytest.approx(expected)
     assert assess_heights(healthy[2], healthy[0]).bodies["L3"].wedge_by_sd == ""
 
 
@@ -156,6 +158,14 @@ def test_a_bulging_back_wall_is_measured(healthy):
     mask = masks["L2"] | (bump.sum(axis=1) <= 1).reshape(masks["L2"].shape)
     found = measure_body(surface_of_mask(volume, mask, (0, 0, 0), surfaces["L2"].box.axes))
     assert found.bulge_mm == pytest.approx(4, abs=1)
+
+
+def test_what_is_usual_at_a_level():
+    """4 % lower from one body to the next above L2; the lowest lumbar one is low at the back."""
+    np.testing.assert_allclose(grade._usual("L2", "L5"), 1)
+    np.testing.assert_allclose(grade._usual("T12", "L5"), 0.96**2)
+    np.testing.assert_allclose(grade._usual("L5", "L5"), [1, 0.934, 0.868], atol=0.001)
+    np.testing.assert_allclose(grade._usual("L5", "L6"), 1)
 
 
 def test_genants_grades():
@@ -415,6 +425,19 @@ def test_published_groups_stand_beside_a_body_with_little_fat_and_give_no_verdic
     assert signals["L2"].text.startswith("little fat (diffuse")
     assert PUBLISHED_GROUPS in signals["L2"].cautions
     assert not signals["L3"].cautions
+    fractions = marrow_signals(volume, Contrast.FAT_FRACTION, healthy[2], LEVELS)[0]
+    assert [one.z for one in fractions.values()] == [one.z for one in signals.values()]
+
+
+def test_an_image_without_noise_has_an_sd_of_a_twentieth(healthy):
+    """10 % brighter than others that are all alike is 2 SD and no edema; 20 % is."""
+    volume, masks, surfaces = healthy
+    for brighter, present in ((1.1, False), (1.2, True)):
+        array = np.full(volume.array.shape, 100, np.float32)
+        array[masks["L2"]] = 100 * brighter
+        found = marrow_signals(volume.with_array(array), Contrast.FS_T2, surfaces, LEVELS)[0]
+        assert found["L2"].z == pytest.approx(20 * (brighter - 1), abs=0.01)
+        assert found["L2"].present is present
 
 
 def test_nothing_to_compare_with(healthy):

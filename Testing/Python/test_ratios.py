@@ -96,6 +96,12 @@ def test_m_score_is_the_snr_in_reference_sds(spine):
     noise = air.values(spine.grid.array.astype(float)).std(ddof=1)
     expected = (np.mean(list(LUMBAR.values())) / noise - 50.0) / 4.0
     assert value(spine, "m_score", "L1-L4", settings) == pytest.approx(expected)
+    l2 = next(r for r in spine.regions if r.name == "L2 marrow")
+    bright = spine.grid.array.astype(float)
+    bright[tuple(np.argwhere(l2.full_mask(bright.shape))[0])] += 4 * 50 * l2.voxels
+    streaked = Study({Contrast.T1: spine.grid.with_array(bright)}, spine.regions)
+    more = 50 / noise / 4.0  # the mean of four means rises by 50, their medians by nothing
+    assert value(streaked, "m_score", "L1-L4", settings) == pytest.approx(expected + more)
     assert any(s.quantity == "m_score" for s in measure(spine).skipped)
     settings = Settings(erosion_mm=1.0, m_score_reference=(50.0, 4.0))  # air has no border to lose
     assert value(spine, "m_score", "L1-L4", settings) == pytest.approx(expected)

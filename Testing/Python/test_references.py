@@ -413,6 +413,11 @@ def test_cut_offs_are_for_adults_and_the_right_tissue():
 
 
 def test_memory_is_shown_as_unverified_only():
+    near, far = (
+        [one.value for one in context_values("marrow_fat_signal_fraction", "L1", age)]
+        for age in (71, 72)
+    )
+    assert "52.6 ± 10.2 %" in near and "52.6 ± 10.2 %" not in far  # of people of 56 years
     memory = [c for c in context_values("marrow_pdff", "L2", 65) if c.record.evidence == "memory"]
     assert memory and all(c.record.reading == "unverified" for c in memory)
     of_all = (expected("marrow_pdff", "L2", 65, "F").distribution, *expected(

@@ -118,12 +118,17 @@ def test_under_one_year_dark_t1_counts_for_nothing():
 def test_infants_without_opposed_phase_drop_are_not_pathologic():
     one = signature_of(spine({"T1": "intermediate", "drop": "no drop"}, age=0.3))
     assert one.disagree["red"] == []
+    falling = signature_of(spine({"T1": "intermediate", "drop": "drop"}, age=0.3))
+    assert falling.disagree["pathologic"] == ["T1", "chemical shift"]  # fat that is there counts
 
 
 @pytest.mark.parametrize(
     ("site", "age", "words"),
     [
         ("foot", 8.0, "islands of red marrow"),
+        ("right foot", 8.0, "islands of red marrow"),
+        ("left calcaneus", 8.0, "islands of red marrow"),
+        ("distal femur", 9.0, "growth plate"),
         ("distal femur", 13.0, "growth plate"),
         ("proximal femur", 45.0, "Reconversion"),
         ("L3", 45.0, "Fracture"),
@@ -132,6 +137,22 @@ def test_infants_without_opposed_phase_drop_are_not_pathologic():
 def test_cautions_by_age_and_site(site, age, words):
     one = signature_of(spine({"T1": "low", "FS_T2": "high"}, age=age, site=site))
     assert any(words in caution for caution in one.cautions)
+
+
+@pytest.mark.parametrize(
+    ("site", "age", "words"),
+    [
+        ("distal femur", 8.9, "growth plate"),
+        ("left ilium", 45.0, "Reconversion"),  # red marrow stays in the axial skeleton
+        ("skull", 45.0, "Reconversion"),
+        ("L3", 45.0, "Reconversion"),
+    ],
+)
+def test_what_is_usual_at_an_age_and_site_has_no_caution(site, age, words):
+    one = signature_of(spine({"T1": "intermediate", "FS_T2": "high"}, age=age, site=site))
+    assert not any(words in caution for caution in one.cautions)
+    limb = signature_of(spine({"T1": "intermediate"}, age=45.0, site="left proximal femur"))
+    assert any("Reconversion" in caution for caution in limb.cautions)
 
 
 def test_the_phantom_s_lesion_stands_out(phantom):

@@ -17,7 +17,7 @@ from PDFFMapperLib.spectroscopy.fit import fit
 from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
-from PDFFMapperLib.spectroscopy.quality import voigt_fwhm_hz
+from PDFFMapperLib.spectroscopy.quality import spectrum_of, voigt_fwhm_hz
 from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
@@ -564,7 +564,18 @@ def test_an_olefinic_peak_that_does_not_stand_apart_gives_no_free_index(five):
     assert found.get("unsaturation", FREE) is None
     assert "does not stand apart from water" in found.refused["unsaturation (free)"]
     narrow = made(Truth(fwhm_water_hz=18.0, fwhm_fat_hz=15.0), te=(15.0,))
-    assert MRS.measure(spectra_of(narrow)).get("unsaturation", FREE)
+    sharp = MRS.measure(spectra_of(narrow))
+    assert sharp.get("unsaturation", FREE)
+    wide = MRS.measure(spectra_of(made(Truth(fwhm_water_hz=90.0, fwhm_fat_hz=60.0), points=512)))
+    verdicts = [one.quality.verdict for one in (sharp, found, wide)]
+    assert verdicts == ["good", "usable", "poor"]  # .15, .57 and .73 ppm
+
+
+def test_a_spectrum_as_shown_has_no_baseline():
+    """The mean over all frequencies is half of the first point, the other half is the baseline."""
+    series = made()
+    _, shown = spectrum_of(series, series.fids[0], 0.0)
+    assert shown.mean() == pytest.approx(series.fids[0][0].real / 2)
 
 
 def test_boxes_that_lie_apart_are_said_or_refused():

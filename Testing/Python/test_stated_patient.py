@@ -12,6 +12,7 @@ from MarrowAssessLib.sources.stated_patient import bids_patient
 from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
+from pydicom import dcmread
 
 MATRIX = np.diag([-1.0, -1.2, 4.0, 1.0])
 SHAPE = (3, 5, 4)
@@ -106,3 +107,10 @@ def test_a_dicom_header_is_heard_where_its_folder_is_named(tmp_path):
     study = read_study(both, labels=tmp_path / "labels.nii.gz", rules=rules)
     assert (study.age_years, study.sex) == (None, "M")
     assert any("The images state different patients or years" in one for one in study.notes)
+    for age, told in (("072Y", False), ("073Y", True)):
+        for path in (tmp_path / "2").glob("*.dcm"):
+            data = dcmread(path)
+            data.PatientAge = age
+            data.save_as(path)
+        notes = read_study(both, labels=tmp_path / "labels.nii.gz", rules=rules).notes
+        assert any("different patients or years" in one for one in notes) is told

@@ -175,6 +175,7 @@ def test_study_file_paths_are_relative_to_it(files):
     [
         ({"age_years": -3.0}, "Age -3 years is not possible"),
         ({"age_years": 400.0}, "Age 400 years is not possible"),
+        ({"age_years": 120.1}, "Age 120.1 years is not possible; expected 0 to 120 years"),
         ({"sex": "x"}, "expected F or M"),
         ({"regions": []}, "No region was given"),
         ({"volumes": {}}, "No volume was given"),

@@ -353,6 +353,13 @@ def test_cautions_of_the_image(facts, values, age, words):
         assert any(words in caution for caution in one.cautions), one.quantity
 
 
+def test_tissue_of_children_is_not_judged_by_adults():
+    for age, told in ((17.9, False), (18, True)):
+        found = measure(study(pet(values={"liver": 5.0}), age)).measurements
+        said = [c for one in found for c in one.cautions if "of 132 adults" in c]
+        assert bool(said) is told
+
+
 def test_cautions_of_regions():
     image = pet(values={"liver": 2.2})
     small = values(study(image, radius=3.9))["marrow_suv", "L1 marrow"]
@@ -467,6 +474,9 @@ def test_growth_plates_count_for_no_limb_of_a_child():
     assert spread == [1]  # the shaft
     (spread,) = [m for m in measure(adult).measurements if m.quantity == "limb_spread_suv"]
     assert len(spread.measured) == 2
+    between = study(pet(values={"blood pool": 50.0, "liver": 1.0}), age=50)
+    numbers = {m.quantity: m.value for m in measure(between).measurements}
+    assert numbers["limb_spread_suv"] == 0  # above one of the two is not above both
     child.regions[2].site = "left distal femur"
     assert not any(m.quantity.startswith("limb_") for m in measure(child).measurements)
 

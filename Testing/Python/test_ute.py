@@ -595,6 +595,14 @@ def test_without_a_mask_what_decays_is_taken_for_bone():
     assert not any("Seifert" in note for note in notes)  # 1.5 T
 
 
+def test_a_fraction_is_told_up_to_an_sd_of_15_points():
+    regions.refuse_open(15.0, "fraction open", "more echoes")
+    with pytest.raises(
+        ValueError, match=r"the fraction open \(SD 16 points at best, 15 are allowed"
+    ):
+        regions.refuse_open(15.6, "fraction open", "more echoes")
+
+
 def test_suppression_and_transfer_ratios_of_a_region():
     rng = np.random.default_rng(6)
     shape = (3, 48, 48)

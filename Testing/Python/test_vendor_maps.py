@@ -158,3 +158,12 @@ def test_images_keep_the_scale_of_the_picture(tmp_path):
                       **rescaled(2, "normalized"), **real_world(0.5, 7.0, "1"))  # fmt: skip
     (series,) = read_dicom_folder(tmp_path)
     assert (series.contents[0].read().array == 200).all()
+
+
+@pytest.mark.parametrize(("highest", "told"), [(0.9, True), (1.4, True), (1.6, False)])
+def test_no_tissue_decays_as_slowly_as_a_map_in_1_per_ms_says(oblique_volume, highest, told):
+    array = np.linspace(0.02, highest, oblique_volume.array.size)
+    said = scale_advice(
+        oblique_volume.with_array(array.reshape(oblique_volume.array.shape)), Contrast.R2STAR
+    )
+    assert bool(said) is told

@@ -14,6 +14,7 @@ another name), organs and the pelvis are looked at where their tests draw them, 
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from dataclasses import is_dataclass, replace
@@ -29,7 +30,7 @@ sys.path += [str(ROOT / one) for one in PARTS]
 import numpy as np  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.placement import find_spine as chain  # noqa: E402
-from MarrowAssessLib.placement import found_outline, spine_column  # noqa: E402
+from MarrowAssessLib.placement import found_outline, refined, spine_column  # noqa: E402
 from MarrowAssessLib.placement.body import place_body  # noqa: E402
 from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
 from MarrowAssessLib.placement.csf import csf_beside  # noqa: E402
@@ -41,8 +42,11 @@ from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions  # noqa: 
 from MarrowAssessLib.placement.pelvis import find_pelvis  # noqa: E402
 from MarrowAssessLib.placement.structure import place  # noqa: E402
 from MarrowAssessLib.placement.tissue import muscles_beside  # noqa: E402
+from MarrowAssessLib.placement.vertebra import voxelize  # noqa: E402
+from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
 from phantoms.spine import healthy, shown  # noqa: E402
+from scipy import ndimage  # noqa: E402
 from test_dual_energy_marrow import pelvis_on_ct  # noqa: E402
 from test_level_names import SPINES  # noqa: E402
 from test_organs import AORTA, LIVER, LOOKS, SPLEEN, abdomen  # noqa: E402
@@ -122,6 +126,21 @@ class Case:
         again = corrected(self.volume, column, "L3", point_ras=self.surfaces[at].box.center + 4)
         return [*column.bodies.values(), *column.discs.values(), again.bodies["L3"]]
 
+    def shrunk(self):
+        """Drawn vertebrae, 4 mm larger than their bodies, shrunk to these."""
+        regions = []
+        for surface, site in zip(self.surfaces, ("L5", "L4", "L3", "L2", "L1"), strict=False):
+            mask, offset = voxelize(self.volume, surface)
+            body = Region(site, Role.MARROW, site, mask, offset)
+            whole = ndimage.binary_dilation(
+                body.full_mask(self.volume.array.shape),
+                iterations=round(4 / self.volume.spacing[0]),
+            )
+            regions.append(Region.from_mask(site, Role.MARROW, site, whole))
+        refined.find_spine = lambda *_, **__: self.spine
+        found, _ = refined.refined(self.volume, regions)
+        return [SimpleNamespace(body=one, roi=one, unsure=one.cautions) for one in found]
+
     def chained(self):
         """Levels of all bodies from head to foot and how high they lie, and which are doubted."""
         try:
@@ -139,6 +158,7 @@ DRAWN = {
     "disc": Case.discs,
     "canal": Case.tissues, "tissue": Case.tissues, "csf": Case.tissues,
     "following": Case.followed, "judgment": Case.followed,
+    "refined": Case.shrunk,
 }  # fmt: skip
 CHAIN = ("find_spine", "sacrum")
 
@@ -252,8 +272,8 @@ def put(name, old, new):
             kernel.recompile()
 
 
-def vary(module_name, cases, part, parts):
-    """Rows of (how much changes, text) for each number of a module, or every `parts`-th."""
+def vary(module_name, cases, part, parts, names):
+    """Rows of (how much changes, text) for each number of a module, every `parts`-th, or those."""
     module = import_module(f"MarrowAssessLib.placement.{module_name}")
     source = Path(module.__file__).read_text(encoding="utf-8")
     look = Case.chained if module_name in CHAIN else DRAWN.get(module_name)
@@ -269,8 +289,10 @@ def vary(module_name, cases, part, parts):
     usual = outcome()
     rows, seen = [], 0
     for name, value in list(vars(module).items()):
-        own = any(line.startswith(name) or f", {name}" in line.partition(" = ")[0]
+        own = any(name in re.split(r", | = ", line.rpartition(" = ")[0])
                   for line in source.splitlines() if " = " in line)  # fmt: skip
+        if names and name not in names:
+            continue
         if not name.isupper() or name in FIXED.get(module_name, ()) or not own:
             continue
         if scaled(value, 1 + SHARE, name) is None:
@@ -300,6 +322,7 @@ def main():
     parser.add_argument("--only", nargs="*", default=[*CHAIN, *DRAWN, *ALONE], help="modules")
     parser.add_argument("--images", nargs="*", default=[], help="further images of a lumbar spine")
     parser.add_argument("--made", type=int, default=len(MADE), help="digital spines")
+    parser.add_argument("--numbers", nargs="*", default=[], help="names; all others are left out")
     parser.add_argument("--part", default="1/1", help="such as 2/3: every third number")
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
@@ -308,7 +331,7 @@ def main():
         volumes = args.images = []
     cases = [Case(volume) for volume in [*volumes, *map(read_volume, args.images)]]
     print(f"{len(cases)} spines, {sum(len(c.spine.bodies) for c in cases)} bodies", flush=True)
-    rows = [row for name in args.only for row in vary(name, cases, part, parts)]
+    rows = [row for name in args.only for row in vary(name, cases, part, parts, args.numbers)]
     nothing = [text.partition(" = ")[0] for most, text in rows if most == 0]
     print(f"{len(rows)} numbers; these change nothing: {', '.join(nothing) or 'none'}")
 
