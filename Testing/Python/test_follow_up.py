@@ -318,7 +318,7 @@ def test_levels_named_one_apart_are_not_compared(shift, word):
     }  # fmt: skip
     few = follow_up([bodies(n=5), bodies(1, n=5)], [0, 90])
     assert not any(change.reason for change in few)
-    unlike = follow_up([bodies(growth=1.4), bodies(1, sd=0.12, growth=1.4)], [0, 90])
+    unlike = follow_up([bodies(growth=1.4), bodies(-1, sd=0.12, growth=1.4)], [0, 90])
     assert not any(change.reason for change in unlike)  # they fit no level as one body repeats
 
 
