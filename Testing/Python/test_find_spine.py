@@ -86,7 +86,7 @@ def test_every_body_is_found_and_named_from_the_sacrum(plain):
     rows = truth_of(column, digital)
     assert [name for name, *_ in rows][-6:] == ["L1", "L2", "L3", "L4", "L5", "S1"]
     assert all(name == true for name, true, _, _ in rows)
-    assert min(overlap for name, _, overlap, _ in rows if name[0] == "L") > 0.7
+    assert min(overlap for name, _, overlap, _ in rows) > 0.73  # reached: .74 to .78
     assert column.ground == "from the sacrum, 5 lumbar vertebrae assumed"
     assert not column.unsure
 
@@ -143,9 +143,9 @@ def test_discs_and_fluid_lie_where_they_are(plain):
     discs = np.isin(digital.tissue, (T.NUCLEUS, T.ANNULUS))
     for site, disc in column.discs.items():
         mask = disc.roi.full_mask(discs.shape)
-        assert mask.any() and discs[mask].mean() > 0.9, site
+        assert mask.any() and discs[mask].mean() > 0.99, site
     fluid = column.csf.roi.full_mask(discs.shape)
-    assert (digital.tissue[fluid] == T.CSF).mean() > 0.9
+    assert (digital.tissue[fluid] == T.CSF).mean() > 0.99
     assert fluid.sum() * digital.volume.voxel_volume_mm3 > 250
 
 
