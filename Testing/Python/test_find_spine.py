@@ -7,6 +7,7 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement import canal, clicks, found_outline, spine_column
+from MarrowAssessLib.placement import find_spine as find_spine_module
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import (
@@ -31,7 +32,7 @@ from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
-from phantoms.spine import L2, damaged, healthy, shown
+from phantoms.spine import L2, L3, _turn, damaged, healthy, shown
 from scipy import ndimage
 
 
@@ -271,6 +272,27 @@ def test_without_the_sacrum_no_level_is_claimed():
     assert all(name.startswith("V") for name in column.bodies)
     assert "the sacrum is not in view" in column.ground
     assert column.unsure[0] == "The sacrum is not in view: say which level one of the bodies is."
+
+
+@pytest.mark.parametrize("deg", [0.0, 48.0])
+def test_a_column_that_leans_in_the_image_is_found_whole_or_doubted(deg):
+    """Upright the network sees three of its bodies and would take L2 for L5."""
+    bones, gaps, facts = healthy(3)
+    pivot = bones["cy"][L3], bones["cz"][L3]
+    _turn(bones, slice(None), deg, pivot)
+    digital = shown((bones, gaps, facts), "GRE", 11, level=float(L3))
+    column = find_column([digital.volume])
+    assert len(column.bodies) >= 6
+    assert_not_silently_shifted(column, digital)
+
+
+def test_where_even_the_turned_image_shows_a_leaning_column_the_levels_are_doubted(
+    plain, monkeypatch
+):
+    volume = plain[0].volume
+    assert not find_spine([volume]).unsure_lowest
+    monkeypatch.setattr(find_spine_module, "_lean_deg", lambda spine: -50.0)
+    assert "the column leans by 50 degrees" in find_spine([volume]).unsure_lowest
 
 
 @pytest.mark.parametrize("size", [0.6, 0.42])
