@@ -59,7 +59,7 @@ VARIES, LEAST_APART, MOST_APART = 3, 0.25, 0.4
 # Thinner bridges to other organs are cut, smaller vessels and noise filled; one voxel at least.
 NECK_MM = GAP_MM = 3.0
 STEP_MM = 8.0  # between the voxels in which the body's middle is looked for
-DIRECTIONS, UPRIGHT_COST_MM, MOVED_COST = 90, 1.0, 0.1  # of a vessel's axis
+DIRECTIONS, MOVED_COST = 90, 0.1  # of a vessel's axis; per mm from the click
 WIDEST_MM = 40.0  # of an aorta; more is a chamber of the heart, or its wall was not seen
 
 
@@ -177,7 +177,7 @@ def _along_vessel(
     point: np.ndarray,
     organ: Organ,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Middle and axis of a cylinder that lies deepest, near the click and rather upright.
+    """Middle and axis of a cylinder that lies deepest, near the click; of equals the most upright.
 
     Returns:
         Middle (RAS), direction, and the depth of its axis where that is least.
@@ -200,9 +200,8 @@ def _along_vessel(
         least = seen.reshape(len(centers), -1).min(axis=1)
         worth = np.minimum(least, enough) - MOVED_COST * distance[near]
         at = int(np.argmax(worth))
-        score = worth[at] - UPRIGHT_COST_MM * (1 - axis[2])
-        if score > best[0]:
-            best = (score, centers[at], axis, float(least[at]))
+        if worth[at] > best[0]:
+            best = (worth[at], centers[at], axis, float(least[at]))
     return best[1:]
 
 
