@@ -5,7 +5,6 @@ import pathlib
 
 import slicer
 import vtk
-from MarrowAssessLib.panel.parameters import MarrowAssessParameterNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -273,6 +272,8 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The module's parameter node, typed."""
+        from MarrowAssessLib.panel.parameters import MarrowAssessParameterNode
+
         node = super().getParameterNode()
         with slicer.util.NodeModify(node):  # its defaults are written at once
             if score := node.GetParameter("scoreFile"):  # of a scene saved when there was one

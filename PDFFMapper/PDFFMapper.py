@@ -4,8 +4,6 @@ import logging
 
 import slicer
 import vtk
-from PDFFMapperLib.panel.parameters import PDFFMapperParameterNode
-from PDFFMapperLib.recipes import FAMILIES
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -62,6 +60,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from PDFFMapperLib.panel.folder_row import FolderRow
         from PDFFMapperLib.panel.frame import PanelFrame
         from PDFFMapperLib.panel.recipe_tab import RecipeTab
+        from PDFFMapperLib.recipes import FAMILIES
 
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/PDFFMapper.ui"))
@@ -187,6 +186,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def takeAgain(self, loaded) -> None:
         """Choose images that were read again for what the old ones were chosen for."""
+        from PDFFMapperLib.recipes import FAMILIES
         from PDFFMapperLib.scene.dicom import put_in_place
 
         names = {one.parameter for family in FAMILIES for one in family.inputs}
@@ -268,6 +268,8 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The module's parameter node, typed."""
+        from PDFFMapperLib.panel.parameters import PDFFMapperParameterNode
+
         node = super().getParameterNode()
         with slicer.util.NodeModify(node):  # its defaults are written at once
             return PDFFMapperParameterNode(node)
@@ -293,6 +295,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
+        from PDFFMapperLib.recipes import FAMILIES
         from PDFFMapperLib.scene.mapping import make_maps
 
         family = next((one for one in FAMILIES if one.command == command), None)
@@ -468,6 +471,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: none of them is a map that MarrowAssess measures.
         """
+        from PDFFMapperLib.recipes import FAMILIES
         from PDFFMapperLib.scene.mapping import chosen_recipe
         from PDFFMapperLib.scene.volumes import facts_from_node
 

@@ -11,6 +11,7 @@ import pathlib
 import sys
 import time
 import types
+from pkgutil import resolve_name
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -413,8 +414,8 @@ def click(panel, point):
 def install(monkeypatch):
     """Let the module files find a desktop for one test."""
     for name in ("MarrowAssess", "PDFFMapper"):
-        module = load_module(name)
-        parameter_class = getattr(module, f"{name}ParameterNode")
+        load_module(name)  # with stand-ins for what Slicer keeps it with
+        parameter_class = resolve_name(f"{name}Lib.panel.parameters:{name}ParameterNode")
         for key, value in vars(ParameterGui).items():
             if not key.startswith("__"):
                 monkeypatch.setattr(parameter_class, key, value, raising=False)

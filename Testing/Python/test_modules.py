@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 import xml.etree.ElementTree as ElementTree
+from pkgutil import resolve_name
 from typing import ClassVar
 
 import numpy as np
@@ -65,7 +66,8 @@ def parameters(module):
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     from stand_ins import load_module
 
-    kept = getattr(load_module(module), f"{module}ParameterNode")
+    load_module(module)  # with stand-ins for what Slicer keeps it with
+    kept = resolve_name(f"{module}Lib.panel.parameters:{module}ParameterNode")
     return {name: str(kind) for name, kind in kept.__annotations__.items()}
 
 

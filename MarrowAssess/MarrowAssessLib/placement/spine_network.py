@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 from PDFFMapperLib.install.resources import resource_path
-from PDFFMapperLib.maps.progress import Progress, tell
+from PDFFMapperLib.maps.progress import Progress, run_parallel
 from scipy import ndimage
 
 PIXEL_MM = 1.5
@@ -104,13 +104,15 @@ def probabilities(
     padded = [-size % _COARSEST for size in (high, wide)]
     images = np.pad(images, ((0, 0), (0, padded[0]), (0, padded[1])), mode="edge")
     away = SLICE_STEP_MM / step_mm
-    for k in range(n):
-        tell(progress, k / n, FINDING)
+
+    def look(k: int) -> None:
         near = [_between_slices(images, k + side * away) for side in (-1, 0, 1)]
         logits = _forward(network, np.stack(near))[:, :high, :wide]
         logits -= logits.max(axis=0)
         np.exp(logits, out=logits)
         np.divide(logits, logits.sum(axis=0), out=found[:, k, rows, columns])
+
+    run_parallel(look, range(n), progress, FINDING)
     return found
 
 

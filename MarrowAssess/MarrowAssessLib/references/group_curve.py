@@ -11,6 +11,7 @@ errs by 4.7 points of PDFF and the nearest age band by 6.1 (Testing/benchmarks/r
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -88,6 +89,13 @@ def fit_group_curves(groups: tuple[tuple[AgeGroup, ...], ...]) -> tuple[GroupCur
 
 def fit_mean(groups: tuple[AgeGroup, ...], knots: np.ndarray) -> np.ndarray:
     """Coefficients of the mean, shape (k,), all at least 0 (a fraction's value and its rises)."""
+    return _fit_means(groups, knots, [[group.mean for group in groups]])[0]
+
+
+def _fit_means(
+    groups: tuple[AgeGroup, ...], knots: np.ndarray, means: Sequence[Sequence[float]]
+) -> list[np.ndarray]:
+    """As `fit_mean` for each set of means that the groups might have."""
     from scipy.optimize import nnls
 
     rows = np.array([over_band(group, knots) for group in groups])
@@ -95,8 +103,8 @@ def fit_mean(groups: tuple[AgeGroup, ...], knots: np.ndarray) -> np.ndarray:
     bends = np.zeros((len(knots) - 2, len(knots)))
     bends[:, 1:] = np.diff(np.eye(len(knots) - 1), axis=0) * math.sqrt(SMOOTHNESS)
     left = np.vstack([rows * weights[:, None], bends])
-    right = np.concatenate([[g.mean for g in groups] * weights, np.zeros(len(bends))])
-    return nnls(left, right)[0]
+    zeros = np.zeros(len(bends))
+    return [nnls(left, np.concatenate([one * weights, zeros]))[0] for one in means]
 
 
 def pooled_sd(
@@ -122,13 +130,9 @@ def _bootstrap_sd(groups: tuple[tuple[AgeGroup, ...], ...], knots: np.ndarray) -
     rng = np.random.default_rng(0)
     spread = []
     for one in groups:
-        drawn = []
-        for _ in range(BOOTSTRAPS):
-            again = tuple(
-                AgeGroup(g.start, g.stop, g.n, rng.normal(g.mean, g.sd / math.sqrt(g.n)), g.sd)
-                for g in one
-            )
-            drawn.append(np.cumsum(fit_mean(again, knots)))
+        errors = [g.sd / math.sqrt(g.n) for g in one]
+        again = rng.normal([g.mean for g in one], errors, (BOOTSTRAPS, len(one)))
+        drawn = [np.cumsum(curve) for curve in _fit_means(one, knots, again)]
         spread.append(np.std(drawn, axis=0, ddof=1))
     return spread
 

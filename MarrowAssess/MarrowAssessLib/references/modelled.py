@@ -169,45 +169,61 @@ def pdff_by_age(age_years: float, sex: str | None) -> float:
     return (1 - grown) * child + grown * adult
 
 
+@dataclass(frozen=True)
+class _Draws:
+    """What is drawn at a field strength: the same for every age, sex and sequence.
+
+    Attributes:
+        inputs: `model_inputs` by name, shape (common draws, subject draws).
+        of_fat, of_lean: people's fat and muscle in SD, of the same shape.
+        times: the spin echo's TR and TE, then the STIR's TR, TE and TI, ms, (common draws, 1).
+    """
+
+    inputs: dict[str, np.ndarray]
+    of_fat: np.ndarray
+    of_lean: np.ndarray
+    times: tuple[np.ndarray, ...]
+
+
+@lru_cache(maxsize=len(FIELDS_T))
+def _drawn(field_t: float) -> _Draws:
+    common, people = np.random.default_rng(1), np.random.default_rng(2)
+    shape = (COMMON_DRAWS, SUBJECT_DRAWS)
+    inputs = {e["name"]: _draw(e, field_t, common, people) for e in data()["model_inputs"]}
+    of_fat, of_lean = people.standard_normal(shape), people.standard_normal(shape)
+    ends = (*_T1[field_t], *_STIR[field_t])
+    times = tuple(common.uniform(*one, (COMMON_DRAWS, 1)) for one in ends)
+    return _Draws(inputs, of_fat, of_lean, times)
+
+
 @lru_cache(maxsize=64)
 def _simulate(
     age: float, sex: str | None, field_t: float, sequence: Sequence
 ) -> dict[str, np.ndarray]:
     """Ratios by quantity, shape (common draws, subject draws)."""
-    common, people = np.random.default_rng(1), np.random.default_rng(2)
-    shape = (COMMON_DRAWS, SUBJECT_DRAWS)
-    drawn = {e["name"]: _draw(e, field_t, common, people) for e in data()["model_inputs"]}
+    draws = _drawn(field_t)
+    drawn = dict(draws.inputs)
     child = age < ADULT_YEARS
     mean = pdff_by_age(age, sex)
     sd = max(0.32 * mean, 3.0) if child else ADULT_SD_POINTS
     offset = drawn["pdff_offset"] * (1.5 if child else 1.0)
-    percent = np.clip(mean + offset + sd * people.standard_normal(shape), 1, 90)
+    percent = np.clip(mean + offset + sd * draws.of_fat, 1, 90)
     # Water T2 falls by about 1 % for each point of fat (r -0.58 and -0.55, R426; slope inferred).
     drawn["marrow_water_t2"] = np.maximum(
         drawn["marrow_water_t2"] * (1 - 0.010 * (percent - 37)), 8
     )
     drawn["disc_t1"] = drawn["disc_t1"] * (1.08 if child else 1.0)  # hydrated discs
-    lean = people.standard_normal(shape)
-    muscle = np.clip(2.5 + lean, 0.5, None)
+    muscle = np.clip(2.5 + draws.of_lean, 0.5, None)
     if not child:
-        muscle = np.clip(6 + 0.06 * (age - 40) + 3 * lean, 1, None)
+        muscle = np.clip(6 + 0.06 * (age - 40) + 3 * draws.of_lean, 1, None)
     fat, muscle_fat = percent / 100, muscle / 100
-
-    def between(known: float | None, ends: tuple[float, float]) -> np.ndarray:
-        drawn_time = common.uniform(*ends, (COMMON_DRAWS, 1))
-        return drawn_time if known is None else np.full_like(drawn_time, known)
-
-    found = _spin_echo_ratios(
-        drawn, fat, muscle_fat,
-        between(sequence.tr_ms, _T1[field_t][0]), between(sequence.te_ms, _T1[field_t][1]),
-    )  # fmt: skip
+    tr, te, ti = sequence.tr_ms, sequence.te_ms, sequence.ti_ms
     times = [
-        between(known, ends)
-        for known, ends in zip(
-            (sequence.tr_ms, sequence.te_ms, sequence.ti_ms), _STIR[field_t], strict=True
-        )
+        usual if known is None else np.full_like(usual, known)
+        for usual, known in zip(draws.times, (tr, te, tr, te, ti), strict=True)
     ]
-    found["fs_t2_marrow_muscle"] = _stir_ratio(drawn, fat, muscle_fat, *times)
+    found = _spin_echo_ratios(drawn, fat, muscle_fat, *times[:2])
+    found["fs_t2_marrow_muscle"] = _stir_ratio(drawn, fat, muscle_fat, *times[2:])
     found["opposed_in_ratio"] = _opposed_in_ratio(drawn, fat, field_t)
     return found
 

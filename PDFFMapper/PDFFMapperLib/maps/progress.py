@@ -36,9 +36,12 @@ def _cores() -> int:
 
 
 def run_parallel(
-    work: Callable[[Any], None], starts: Iterable[Any], progress: Progress | None = None
+    work: Callable[[Any], None],
+    starts: Iterable[Any],
+    progress: Progress | None = None,
+    what: str = "Mapping",
 ) -> None:
-    """Call ``work(start)`` for each start, on all cores, begun in their order.
+    """Call ``work(start)`` for each start, on all cores, begun in their order; `what` as in `tell`.
 
     Raises:
         InterruptedError: canceled; what had not begun is left undone.
@@ -59,7 +62,7 @@ def run_parallel(
                 work(start)
                 with lock:
                     done += 1
-                tell(progress, done / len(starts))
+                tell(progress, done / len(starts), what)
         except BaseException as error:  # also of a thread: raised below, by who asked
             errors.append(error)
             if not isinstance(error, Exception):
@@ -80,4 +83,4 @@ def run_parallel(
         raise
     if errors:
         raise errors[0]
-    tell(progress, 1.0)
+    tell(progress, 1.0, what)
