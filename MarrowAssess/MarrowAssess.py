@@ -66,13 +66,14 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.frame = self._watch = None
+        self.logic = self.frame = self.ahead = self._watch = None
         self.images = self.folder = self.age = self.visit = self.files = None  # its rows
         self.placing = self.importing = self.measuring = self.results = None
 
     def setup(self) -> None:
         """Build the panel and connect it; called when the module is opened first."""
         from MarrowAssessLib.panel.age_row import AgeRow
+        from MarrowAssessLib.panel.ahead import WorkAhead
         from MarrowAssessLib.panel.files_row import FilesRow
         from MarrowAssessLib.panel.images_row import ImagesRow
         from MarrowAssessLib.panel.import_row import ImportRow
@@ -91,6 +92,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = logic = MarrowAssessLogic()
         self.frame = frame = PanelFrame(ui, self.onParametersModified, self.onJobDone, REHEARSAL)
+        self.ahead = WorkAhead(frame)
         self._watch = RegionWatch(self.onRegionsModified)
         self.visit = VisitRow(ui, frame, logic)
         self.images = ImagesRow(ui, frame, logic, self.visit)
@@ -128,6 +130,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif self.logic.chooseDefaultInputs(self._parameterNode):  # `setup` has done the rest
             self.images.fold()
         self.frame.compile_ahead()
+        self.ahead.follow()
         if self.logic.session.assessment_of(self._parameterNode.segmentation):
             self.measuring.schedule()
 
@@ -137,6 +140,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def disconnectScene(self) -> None:
         """Follow nothing any more."""
+        self.ahead.stop()
         self.placing.stop()
         self.setParameterNode(None)
 
@@ -207,6 +211,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.results.followChoice()
         self.results.make_room()  # the study's line has changed
         self.measuring.followChoices()
+        self.ahead.follow()
 
     def checkCanApply(self) -> None:
         """Enable what can be done, and say in the tooltips of the rest what is missing."""

@@ -10,7 +10,8 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.study_options import parse_click
-from MarrowAssessLib.placement.clicks import regions_from_clicks
+from MarrowAssessLib.placement import clicks
+from MarrowAssessLib.placement.clicks import place_clicked, regions_from_clicks
 from MarrowAssessLib.placement.judgment import Click, click_doubts, read_click
 from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.sample.phantom import TISSUES
@@ -233,6 +234,17 @@ def test_clicks_in_air_are_refused_or_doubted(drawn, name):
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # none of means of nothing
+def test_a_click_can_be_canceled_while_its_spine_is_found_ahead(drawn):
+    image = drawn.volumes[Contrast.T1]
+    told = []
+    with clicks._FINDING, pytest.raises(InterruptedError, match="Finding the spine was canceled"):
+        place_clicked(
+            image, middle(drawn, "L2"), Role.MARROW, "L2",
+            progress=lambda done: told.append(done) or len(told) < 3,
+        )  # fmt: skip
+    assert told == [0, 0, 0]
+
+
 def test_a_column_clicked_in_air_is_doubted_or_refused(drawn):
     volume = drawn.volumes[Contrast.T1]
     regions, _ = regions_from_clicks(volume, {"L3": in_air(drawn)[0]})

@@ -24,6 +24,7 @@ import slicer  # noqa: E402
 from dicom_files import classic_slice, enhanced  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.placement import clicks  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
 from MarrowAssessLib.scene import segments, views  # noqa: E402
 from MarrowAssessLib.scene.choices import console_command  # noqa: E402
@@ -1190,6 +1191,39 @@ def test_show_3d_is_not_pressed_before_anything_is_shown(panel, sample):
     assert not any(one.GetVisibility3D() for one in overlay_displays(sample.segmentation))
     panel.ui.show3DButton.click()
     assert all(one.GetVisibility3D() for one in overlay_displays(sample.segmentation))
+
+
+@pytest.fixture
+def ahead(panel, sample, monkeypatch):
+    """The work ahead of the sample's first click, as in a desktop whose code is compiled."""
+    panel.enter()
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False, raising=False)
+    monkeypatch.setattr(type(panel.frame), "will_compile", False)
+    clicks._FOUND.clear()
+    panel.ahead.follow()
+    assert panel.ahead.works
+    return panel.ahead
+
+
+def test_the_spine_of_the_first_click_is_found_while_nobody_waits(ahead, panel, sample):
+    while ahead.works:
+        wait(0.02)
+    (found,) = clicks._FOUND.values()
+    panel._parameterNode.segmentation = None
+    panel._parameterNode.placeRole, panel._parameterNode.placeSite = "marrow", "L3"
+    wait()
+    panel.ui.placeButton.checked = True
+    click(panel, sample.centers_ras["L3"])
+    assert panel.ui.placingLabel.text and list(clicks._FOUND.values()) == [found]
+    ahead.follow()
+    assert not ahead.works  # once for an image
+
+
+def test_closing_the_scene_ends_what_is_done_ahead(ahead):
+    slicer.mrmlScene.Clear(False)
+    while ahead.works:
+        wait(0.02)
+    assert not clicks._FOUND
 
 
 def test_another_voxel_grid_is_resampled_on_a_click(panel, sample):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from threading import Lock
 
 import numpy as np
 from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.progress import Progress, share
+from PDFFMapperLib.maps.progress import Progress, share, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
@@ -26,6 +28,7 @@ from MarrowAssessLib.placement.judgment import (
 from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.spine_column import FOUND, body_at, find_column
+from MarrowAssessLib.placement.spine_network import FINDING
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.study.regions import Region, doubt
 
@@ -82,21 +85,34 @@ def place_clicked(
     return place(volume, point, role, site, options=options)
 
 
+def find_ahead(volume: Volume, progress: Progress | None = None) -> None:
+    """Find what the first click in an image waits for, in a thread of its own; it may end early."""
+    with contextlib.suppress(InterruptedError):
+        _spine_in(as_seen(volume), progress)
+
+
 def _spine_in(volume: Volume, progress: Progress | None) -> tuple[Spine, FoundOutlines] | None:
     """The spine found in an image, None without one; that of the last image is kept."""
     key = short_hash(volume), volume.ijk_to_ras.tobytes()
-    if key not in _FOUND:
-        _FOUND.clear()
-        try:
-            spine = find_spine([volume], progress=progress)
-        except ValueError:  # no spine in view, or slices too far apart: the click alone then
-            _FOUND[key] = None
-        else:
-            _FOUND[key] = spine, found_outlines(volume, spine, share(progress, FOUND, 1))
-    return _FOUND[key]
+    while not _FINDING.acquire(timeout=WAIT_S):  # it is being found ahead
+        tell(progress, 0, FINDING)
+    try:
+        if key not in _FOUND:
+            _FOUND.clear()
+            try:
+                spine = find_spine([volume], progress=progress)
+            except ValueError:  # no spine in view, or slices too far apart: the click alone then
+                _FOUND[key] = None
+            else:
+                _FOUND[key] = spine, found_outlines(volume, spine, share(progress, FOUND, 1))
+        return _FOUND[key]
+    finally:
+        _FINDING.release()
 
 
 _FOUND: dict[tuple[str, bytes], tuple[Spine, FoundOutlines] | None] = {}
+_FINDING = Lock()
+WAIT_S = 0.1
 
 
 def regions_from_clicks(
