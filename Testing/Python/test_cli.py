@@ -13,6 +13,7 @@ from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands import study_options
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.outputs import output_set
+from PDFFMapperLib.recipes import FAMILIES
 
 
 @pytest.fixture(autouse=True)
@@ -268,7 +269,8 @@ def test_the_command_starts_without_loading_what_it_does_not_need():
 
 def test_every_command_stands_in_the_readme():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert [name for name in cli.COMMANDS if f"marrowassess {name}" not in readme] == []
+    names = [*cli.COMMANDS, *(family.command for family in FAMILIES)]
+    assert [name for name in names if f"marrowassess {name}" not in readme] == []
 
 
 @pytest.mark.parametrize("command", ["demo", "assess", "references"])

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PDFFMapperLib.commands.builder import add_arguments, run
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
-from PDFFMapperLib.commands.ivim import add_arguments, run
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
 from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.images.files import read_volume
@@ -36,8 +36,8 @@ def series(tmp_path_factory):
 
 def command(*words):
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args([str(word) for word in words]))
+    add_arguments(parser, DIFFUSION)
+    return run(parser.parse_args([str(word) for word in words]), DIFFUSION)
 
 
 def test_full_fit_writes_maps_with_units_and_region_values(series, tmp_path, capsys):

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from PDFFMapperLib.install.compiled_cache import (
@@ -22,6 +23,7 @@ from PDFFMapperLib.install.compiled_cache import (
     use_temporary_cache,
 )
 from PDFFMapperLib.install.software import VERSION
+from PDFFMapperLib.recipes import FAMILIES
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 
@@ -41,15 +43,12 @@ COMMANDS = {
     "train": ("MarrowAssessLib.commands.train", "a score from your own cohort, validated"),
     "score": ("MarrowAssessLib.commands.score", "a trained score for new patients"),
     "references": ("MarrowAssessLib.commands.references", "what is expected at this age"),
-    "pdff": ("PDFFMapperLib.commands.pdff", "PDFF and R2* maps from chemical-shift MRI"),
-    "dect": ("PDFFMapperLib.commands.dect", "bone mineral and marrow maps of dual-energy CT"),
     "spectrum": ("PDFFMapperLib.commands.spectrum", "fat and its composition by spectroscopy"),
     "calibrate": ("PDFFMapperLib.commands.calibrate", "one's own calibration of dual-energy CT"),
     "stations": ("PDFFMapperLib.commands.stations", "whole-body diffusion joined, with its ADC"),
     "lesions": ("MarrowAssessLib.commands.lesions", "propose lesions on whole-body diffusion"),
-    "ute": ("PDFFMapperLib.commands.ute", "porosity index and bound water of bone by UTE"),
-    "ivim": ("PDFFMapperLib.commands.ivim", "ADC and IVIM maps from diffusion MRI"),
 }
+"""What the families of PDFFMapperLib.recipes have no row for."""
 BAD_INPUT, CANCELED, ENDED = 2, 130, 143
 _AGAIN = "MARROWASSESS_FRESH_CACHE"
 
@@ -93,13 +92,21 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, purpose) in COMMANDS.items():
+    rows = COMMANDS | {one.command: (one, one.purpose) for one in FAMILIES}
+    for name, (place, purpose) in rows.items():
         sentence = purpose[0].upper() + purpose[1:]
         command = commands.add_parser(name, help=purpose, description=sentence)
-        if name in arguments:  # the others need not be imported
-            code = importlib.import_module(module)
+        if name not in arguments:  # nor need be imported
+            continue
+        if isinstance(place, str):
+            code = importlib.import_module(place)
             code.add_arguments(command)
             command.set_defaults(run=code.run)
+        else:
+            from PDFFMapperLib.commands import builder
+
+            builder.add_arguments(command, place)
+            command.set_defaults(run=partial(builder.run, family=place))
     return parser
 
 

@@ -21,6 +21,7 @@ from MarrowAssessLib.placement.vertebra import BodyPrior, Surface, tilt_deg
 
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
+CSF_LEVEL = "L3"  # beside which CSF is measured
 DISC_MM = 8.0
 UNSURE_BESIDE = "A body beside it is unsure."
 # From the middle of a body to that of the next, from a child's thoracic ones to a tall adult's
@@ -47,7 +48,6 @@ def follow_column(
     level: str,
     options: PlacingOptions = AS_USUAL,
     *,
-    csf_level: str = "L3",
     progress: Progress | None = None,
 ) -> Column:
     """From one click in a vertebra of known level, find the column.
@@ -57,7 +57,6 @@ def follow_column(
         point_ras: mm; inside the body of that vertebra.
         level: its name, such as "L3".
         options: how many lumbar vertebrae there are, and what ROIs leave out.
-        csf_level: vertebra beside which CSF is measured.
         progress: takes the fraction done; returning False cancels.
 
     Raises:
@@ -95,8 +94,8 @@ def follow_column(
     column = Column(bodies, {})
     for upper, lower in pairwise(bodies):
         column.discs[f"{upper}-{lower}"] = _disc(volume, bodies, upper, lower)
-    if csf_level in bodies:
-        column.csf = csf_beside(volume, bodies[csf_level].surface, csf_level)
+    if CSF_LEVEL in bodies:
+        column.csf = csf_beside(volume, bodies[CSF_LEVEL].surface, CSF_LEVEL)
     if "L3" in bodies and "L4" in bodies:
         pair = bodies["L3"].surface, bodies["L4"].surface
         column.muscles = muscles_beside(volume, *pair, options)

@@ -7,9 +7,7 @@ import math
 FEWEST_PER_CLASS = 10
 
 
-def patients_needed(
-    candidates: int, prevalence: float, expected_auc: float, shrinkage: float = 0.9
-) -> int:
+def patients_needed(candidates: int, prevalence: float, expected_auc: float) -> int:
     """The fewest patients for a logistic score with this many candidate predictors.
 
     The largest of three criteria: shrinkage of at least 0.9, optimism of R^2 (Nagelkerke) of at
@@ -34,7 +32,7 @@ def patients_needed(
     r2 = cox_snell_r2(prevalence, expected_auc)
     log_null = prevalence * math.log(prevalence) + (1 - prevalence) * math.log(1 - prevalence)
     r2_max = 1 - math.exp(2 * log_null)
-    for_shrinkage = _by_shrinkage(candidates, r2, shrinkage)
+    for_shrinkage = _by_shrinkage(candidates, r2, 0.9)
     for_optimism = _by_shrinkage(candidates, r2, r2 / (r2 + 0.05 * r2_max))
     for_risk = (1.96 / 0.05) ** 2 * prevalence * (1 - prevalence)
     return math.ceil(max(for_shrinkage, for_optimism, for_risk))

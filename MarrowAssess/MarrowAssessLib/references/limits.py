@@ -30,20 +30,17 @@ def normal_share(z: float) -> float:
     return float(ndtr(z))
 
 
-def limit_interval(
-    share: float, dof: float, mean_variance: float, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Where the true limit of a population lies, in estimated SDs from the estimated mean.
+def limit_interval(share: float, dof: float, mean_variance: float) -> tuple[float, float]:
+    """Where the true limit of a population lies (95 %), in estimated SDs from the estimated mean.
 
     Args:
         share: of the population below the limit, such as 0.025.
         dof: degrees of freedom of the SD.
         mean_variance: variance of the estimated mean over that of a person, 1/n of a plain group.
-        confidence: of the interval.
     """
     error = math.sqrt(mean_variance)
     away = float(ndtri(share)) / error
     # Noncentral t is computed for a limit above the mean; one below is its mirror image.
     low, high = (error * float(nctdtrit(dof, abs(away), tail))
-                 for tail in ((1 - confidence) / 2, (1 + confidence) / 2))  # fmt: skip
+                 for tail in (0.025, 0.975))  # fmt: skip
     return (low, high) if away > 0 else (-high, -low)

@@ -32,6 +32,7 @@ _CT = {  # HU at 90 and Sn150 kV
 _CELLS = (56.0, 53.0)  # packed, without fat
 _CORTEX_HAP = 600.0
 _NOISE_HU = (10.0, 8.0)
+BLURRED_MM = 6.0  # round a region, from which blurring would take its uptake
 FACTS = {
     "Modality": "PT", "Tracer": "FDG", "UptakeTime": 60.0, "ActivityPerWeight": 4.0,
     "RadionuclideHalfLife": 6586.0, "LeanBodyShare": 0.76, "LeanBodyShareJames": 0.74,
@@ -99,12 +100,12 @@ def pet(tissue: Volume, names: list[str], pdff: Mapping[str, float], seed: int =
     return Volume(coarse.astype(np.float32), ijk_to_ras, "SUV", dict(FACTS))
 
 
-def _grown(region: Region, grid: Volume, margin_mm: float = 6.0) -> np.ndarray:
+def _grown(region: Region, grid: Volume) -> np.ndarray:
     """The region with what blurring would take its uptake from."""
     from scipy.ndimage import distance_transform_edt
 
     outside = ~region.full_mask(grid.array.shape)
-    return distance_transform_edt(outside, sampling=grid.spacing[::-1]) <= margin_mm
+    return distance_transform_edt(outside, sampling=grid.spacing[::-1]) <= BLURRED_MM
 
 
 def dual_energy(

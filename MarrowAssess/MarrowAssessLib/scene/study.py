@@ -288,11 +288,9 @@ def _patient_beside_file(node: slicer.vtkMRMLScalarVolumeNode) -> PatientFacts:
         return PatientFacts()
 
 
-def guess_contrast(
-    node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping[str, object] | None = None
-) -> Contrast | None:
-    """What a volume seems to show by its name and the facts it carries or is given; else None."""
-    return _told_contrast(node, facts)[0]
+def guess_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:
+    """What a volume seems to show by its name and the facts it carries; else None."""
+    return _told_contrast(node, None)[0]
 
 
 def _told_contrast(

@@ -37,7 +37,7 @@ class Shape:
     axes: np.ndarray = field(default_factory=lambda: np.eye(3))
 
 
-def rasterize(shape: Shape, volume: Volume, role: Role, site: str, name: str = "") -> Region:
+def rasterize(shape: Shape, volume: Volume, role: Role, site: str) -> Region:
     """The voxels of `volume` whose centers lie inside the shape.
 
     A circle covers the acquired slice (constant k) nearest its center. A closed curve covers the
@@ -54,7 +54,7 @@ def rasterize(shape: Shape, volume: Volume, role: Role, site: str, name: str = "
     indices = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in box], indexing="ij"), -1)
     mask = _INSIDE[shape.kind](shape, volume, indices[..., ::-1])
     offset = tuple(s.start for s in box)
-    region = Region(name or shape.name, role, site, mask, offset)
+    region = Region(shape.name, role, site, mask, offset)
     if not region.voxels:
         raise ValueError(
             f"{shape.name}: this shape holds no voxel center of {volume.name} "

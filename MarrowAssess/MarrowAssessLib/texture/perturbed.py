@@ -28,19 +28,13 @@ class Perturbed:
     coarser: float = 1.0
 
 
-def perturbations(
-    values: np.ndarray,
-    mask: np.ndarray,
-    slice_axis: int,
-    seed: int = 0,
-) -> Iterator[Perturbed]:
+def perturbations(values: np.ndarray, mask: np.ndarray, slice_axis: int) -> Iterator[Perturbed]:
     """The region as drawn, a voxel smaller, moved by a voxel, noisier, and in other gray levels.
 
     Args:
         values: the image round the region, at least a voxel wider on each side in the slice.
         mask: bool, same shape.
         slice_axis: the axis across slices; outlines and moves stay in the slice.
-        seed: of the noise.
     """
     plain = Perturbed(AS_DRAWN, values, mask)
     yield plain
@@ -52,7 +46,7 @@ def perturbations(
             yield replace(
                 plain, name=f"moved {step:+d} on axis {axis}", mask=_moved(mask, axis, step)
             )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     sigma = noise_sigma(values, slice_axis, mask)
     for n in range(NOISE_DRAWS):
         noisy = values + rng.normal(0, sigma, values.shape)

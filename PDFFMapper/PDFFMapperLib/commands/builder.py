@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -30,14 +29,6 @@ from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, SWITCH, Fa
 from PDFFMapperLib.maps.trust import usable
 
 MOST_REGIONS = 1000
-
-
-def command(family: Family) -> SimpleNamespace:
-    """`add_arguments(parser)` and `run(args)` of a family's command."""
-    return SimpleNamespace(
-        add_arguments=lambda parser: add_arguments(parser, family),
-        run=lambda args: run(args, family),
-    )
 
 
 def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:

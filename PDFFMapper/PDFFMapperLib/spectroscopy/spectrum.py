@@ -43,13 +43,6 @@ class Spectrum:
     voxel_ras: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def volume_ml(self) -> float | None:
-        """Of the voxel."""
-        if self.voxel_ras is None:
-            return None
-        return float(abs(np.linalg.det(self.voxel_ras[:3, :3]))) / 1000
-
 
 def _milliseconds(seconds: object) -> float:
     return 1000 * float(seconds)

@@ -47,11 +47,7 @@ def of_porosity(
         ValueError: as `ute_series` and `porosity_echoes`.
     """
     data = ute_series(images, settings)
-    first, late = porosity_echoes(data.te_ms)
-    early, later = without_floor(data, (first, late))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = 100 * later / early
-    return _ratio_maps("PI", data, settings, percent, early, later, data.te_ms[late])
+    return _later_over_early("PI", data, settings, porosity_echoes(data.te_ms))
 
 
 def of_echo_ratio(
@@ -63,11 +59,7 @@ def of_echo_ratio(
         ValueError: as `echo_series` and `outer_echoes`.
     """
     data = echo_series(images, settings)
-    first, last = outer_echoes(data.te_ms)
-    early, later = without_floor(data, (first, last))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = 100 * later / early
-    return _ratio_maps("echo_ratio", data, settings, percent, early, later, data.te_ms[last])
+    return _later_over_early("echo_ratio", data, settings, outer_echoes(data.te_ms))
 
 
 def of_suppression(
@@ -151,6 +143,15 @@ def of_cortex(
     share, pi, reasons = maps_of(data, {"cortex_share": percent, "PI": percent}, doubt, facts)
     share.volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
     return [share, pi, reasons]
+
+
+def _later_over_early(
+    kind: str, data: UteImages, settings: SimpleNamespace, echoes: tuple[int, int]
+) -> list[ParametricMap]:
+    early, later = without_floor(data, echoes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100 * later / early
+    return _ratio_maps(kind, data, settings, percent, early, later, data.te_ms[echoes[1]])
 
 
 def _ratio_maps(

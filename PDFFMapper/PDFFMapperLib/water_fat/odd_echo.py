@@ -18,18 +18,15 @@ POOR_NOISE, POOR_SIGNAL = 3.0, 0.05
 _CURED = 0.25  # most of the poorly fitted voxels that may stay so without the echo in question
 
 
-def poor_share(
-    signals: np.ndarray, residuals: np.ndarray, unknowns: int, energy: np.ndarray | None = None
-) -> float:
+def poor_share(signals: np.ndarray, residuals: np.ndarray, unknowns: int) -> float:
     """Share of voxels of which a fit leaves far more than noise.
 
     Args:
         signals: complex, shape (voxels, echoes).
         residuals: sums of squares, shape (voxels,).
         unknowns: numbers fitted to each voxel.
-        energy: sums of the squared echoes, if they are known.
     """
-    energy = (np.abs(signals) ** 2).sum(1) if energy is None else energy
+    energy = (np.abs(signals) ** 2).sum(1)
     noise = noise_sd(residuals, signals, unknowns)
     sd = np.sqrt(residuals / max(2 * signals.shape[1] - unknowns, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
