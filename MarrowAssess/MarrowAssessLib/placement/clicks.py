@@ -94,7 +94,7 @@ def find_ahead(volume: Volume, progress: Progress | None = None) -> None:
 def _spine_in(volume: Volume, progress: Progress | None) -> tuple[Spine, FoundOutlines] | None:
     """The spine found in an image, None without one; that of the last image is kept."""
     key = short_hash(volume), volume.ijk_to_ras.tobytes()
-    while not _FINDING.acquire(timeout=WAIT_S):  # it is being found ahead
+    while not _FINDING.acquire(timeout=0.1):  # it is being found ahead
         tell(progress, 0, FINDING)
     try:
         if key not in _FOUND:
@@ -112,7 +112,6 @@ def _spine_in(volume: Volume, progress: Progress | None) -> tuple[Spine, FoundOu
 
 _FOUND: dict[tuple[str, bytes], tuple[Spine, FoundOutlines] | None] = {}
 _FINDING = Lock()
-WAIT_S = 0.1
 
 
 def regions_from_clicks(
