@@ -32,6 +32,7 @@ def fit_mixed(
     r2star_per_s: float | None,
     starts_hz: np.ndarray,
     echo: int,
+    prior: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """As `fit_from`, but the phase of one echo is not used.
 
@@ -44,6 +45,7 @@ def fit_mixed(
         r2star_per_s: R2* where it is known.
         starts_hz: off-resonance to start from, shape (voxels,).
         echo: index of the echo.
+        prior: see `fit_from`.
     """
     signals, size = signals.copy(), np.abs(signals[:, echo])
     fits = _without(signals, model, r2star_per_s, starts_hz, echo)
@@ -51,7 +53,7 @@ def fit_mixed(
     for _ in range(_ROUNDS):
         signals[:, echo] = size * np.exp(1j * phase)
         starts = np.where(np.isfinite(fits[:, OFFSET]), fits[:, OFFSET], starts_hz)
-        fits = fit_from(signals, model, r2star_per_s, starts)
+        fits = fit_from(signals, model, r2star_per_s, starts, prior)
         before = step
         step = _phase_at(signals, fits, model, echo) - phase
         step -= 2 * np.pi * np.round(step / (2 * np.pi))
