@@ -26,7 +26,7 @@ from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.placement import clicks  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
-from MarrowAssessLib.scene import segments, views  # noqa: E402
+from MarrowAssessLib.scene import choices, segments, views  # noqa: E402
 from MarrowAssessLib.scene.choices import console_command  # noqa: E402
 from MarrowAssessLib.scene.edits import add_regions  # noqa: E402
 from MarrowAssessLib.scene.overlay import shows_3d  # noqa: E402
@@ -1217,6 +1217,13 @@ def test_the_spine_of_the_first_click_is_found_while_nobody_waits(ahead, panel, 
     assert panel.ui.placingLabel.text and list(clicks._FOUND.values()) == [found]
     ahead.follow()
     assert not ahead.works  # once for an image
+    for name in list(choices.chosen_volumes(panel._parameterNode)):
+        setattr(panel._parameterNode, choices.parameter_of(name), None)
+    while ahead.works:  # of the next in front, until it goes too
+        wait(0.02)
+    panel._parameterNode.t1Volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    ahead.follow()
+    assert not ahead.works  # nor of one without voxels
 
 
 def test_closing_the_scene_ends_what_is_done_ahead(ahead):

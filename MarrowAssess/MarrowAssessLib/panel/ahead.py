@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from threading import Thread
 
 import qt
@@ -53,7 +54,10 @@ class WorkAhead:
         if self._of == (node.GetID(), sex) or self._frame.will_compile:
             return
         self._of = node.GetID(), sex
-        if slicer.util.arrayFromVolume(node).size <= LARGEST_VOXELS:
+        image = node.GetImageData()
+        if image is not None and image.GetNumberOfPoints() > LARGEST_VOXELS:
+            return
+        with contextlib.suppress(ValueError):  # no voxels, say: what needs them tells
             self.begin(volume_from_node(node), sex)
 
     def begin(self, volume: Volume, sex: str) -> None:
