@@ -158,6 +158,40 @@ def test_noise_and_its_correlation_come_from_the_corners():
         noise_of(white + 20)
 
 
+@pytest.mark.parametrize("coils", [1, 8])
+def test_noise_by_a_repeated_image_where_the_corners_are_masked(coils):
+    images, _, _ = Tibia().volumes(sigma=1.0, coils=coils)
+    again, _, _ = Tibia().volumes(sigma=1.0, coils=coils, seed=5)
+    masked = [one.with_array(np.where(one.array > 6, one.array, 0)) for one in images]
+    asked = {"echo_times_s": None, "sigma": None, "coils": coils}
+    with pytest.raises(ValueError, match="noise could not be measured in the corners"):
+        ute_series(masked, SimpleNamespace(**asked))
+    noise = ute_series(masked, SimpleNamespace(**asked, repeat=again[0])).noise
+    assert noise.sigma == pytest.approx(1, abs=0.04) and noise.share > 0.9
+    assert noise.told.endswith("of a repeated image") and noise.coils == coils
+    stated = SimpleNamespace(**{**asked, "sigma": 2.0}, repeat=again[0])
+    assert ute_series(masked, stated).noise.sigma == 2.0
+    with pytest.raises(ValueError, match="tells no noise: fewer than 100 voxels"):
+        ute_series(masked, SimpleNamespace(**asked, repeat=masked[0]))
+
+
+def test_an_image_is_no_mask_of_bone(tibia):
+    """8 bits of gray, and shares between 0 and 1; a label map and a mask of 255 are masks."""
+    images, labels, _ = tibia
+    recipe = UTE.recipe("porosity-index")
+    gray = np.clip(images[0].array * 4, 0, 255).astype(np.uint8)
+    with pytest.raises(ValueError, match="different values, as an image does; a mask of the bone"):
+        recipe.make(images, mask=images[0].with_array(gray, "gray"))
+    shares = (labels == 1) * np.float32(0.7)
+    with pytest.raises(ValueError, match="shares holds values that are no whole numbers; a mask"):
+        recipe.make(images, mask=images[0].with_array(shares, "shares"))
+    one, other = (
+        recipe.make(images, mask=images[0].with_array(kind))[0].volume.array
+        for kind in (np.where(labels == 1, 255, 0).astype(np.uint8), (labels == 1) * 1.0)
+    )
+    assert np.array_equal(one, other, equal_nan=True) and np.isfinite(one).any()
+
+
 # --- two components -------------------------------------------------------------------------------
 
 
@@ -304,6 +338,10 @@ def test_water_densities_against_a_sample(tmp_path, capsys):
     doubled = SimpleNamespace(**{**SAMPLE, "reference_density": 44.0})
     again = water_densities(data, labels == 1, labels == 2, pools, doubled)
     assert again[0].value == pytest.approx(2 * found[0].value)
+    coil = images[0].with_array(np.where(labels == 2, 3.0, 2.0).astype(np.float32))
+    profiled = SimpleNamespace(**SAMPLE, coil_profile=coil)
+    again = water_densities(data, labels == 1, labels == 2, pools, profiled)
+    assert again[0].value == pytest.approx(1.5 * found[0].value)
     wrong = SimpleNamespace(**{**SAMPLE, "reference_t2star": 9.0})
     with pytest.raises(ValueError, match="more than 30 % off it is another sample"):
         water_densities(data, labels == 1, labels == 2, pools, wrong)

@@ -11,10 +11,10 @@ from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, Tibia
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.ute.cortex import find_cortex
+from PDFFMapperLib.ute.cortex import DIRECTIONS, find_cortex
 from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
-from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve
+from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve, ratio_of_levels
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
 SETTINGS = SimpleNamespace(**GIVEN)
@@ -76,6 +76,32 @@ def test_the_ring_is_free_of_the_floor_of_noise(coils):
     assert found.thickness_mm()[0] == pytest.approx(truth.thickness_mm, abs=0.025)
 
 
+@pytest.mark.parametrize(("coils", "snr"), [(1, 10), (8, 20)])
+def test_intervals_of_the_rings_pi_hold_near_the_floor_of_noise(coils, snr):
+    """The late echo at 1 and 2 times the noise; of a Gaussian interval 65 to 92 % held."""
+    truth = Tibia(snr=snr, radius=14.0, thickness=5.0, size=40)
+    phi = np.arange(90) * 2 * np.pi / 90
+    curve = polar_curve(np.full(2, 19.5 / 2), phi, sum(truth.edges(phi)) / 4)
+    images = np.stack([one.array for one in truth.volumes(40, (0.032, 2.2), coils=coils)])
+    facts = (0.5, 0.5), curve, 2.5, 0.85 * 0.5, 5.0, 1.0, coils
+    found = [ratio_of_levels([fit_ring(images[:, k], *facts).told]) for k in range(40)]
+    lower, upper = np.array([(one.lower, one.upper) for one in found]).T
+    true = truth.porosity_index / 100
+    assert np.sum((lower <= true) & (true <= upper)) >= 34  # of 40; of 95 % 1 in 100 do less
+    assert np.mean([one.value for one in found]) == pytest.approx(true, abs=0.01)
+    together = ratio_of_levels([fit_ring(images[:, k], *facts).told for k in range(10)])
+    assert together.upper - together.lower < 0.5 * np.median(upper - lower)
+
+
+def test_a_late_echo_of_noise_alone_has_an_upper_limit():
+    truth = Tibia(snr=20, radius=14.0, thickness=5.0, size=40, bound=1.0)  # PI of 0.2 %
+    settings = SimpleNamespace(**{**GIVEN, "coils": 8, "sigma": 5.0})
+    data = ute_series(truth.volumes(3, (0.032, 2.2), coils=8), settings)
+    rings = find_cortex(data, PSF.default).rings
+    found = ratio_of_levels([one.told for one in rings.values()]).times(100)
+    assert found.lower == 0 and truth.porosity_index < found.upper < 8
+
+
 def test_a_ring_without_edges_is_refused():
     curve = polar_curve(np.array([15.0, 15.0]), np.arange(60) * 2 * np.pi / 60, np.full(60, 8.0))
     flat = np.ones((1, 32, 32)) + np.random.default_rng(0).standard_normal((1, 32, 32))
@@ -115,6 +141,24 @@ def test_partial_volume_raises_pi_and_the_fitted_level_does_not(bone, volumes):
     assert thin.refused["PI"].startswith("no voxel is cortex alone; the PI of the fitted ring")
     fitted = thin.values["PI of the fitted ring"]
     assert fitted.lower - 1 < Tibia().porosity_index < fitted.upper + 1
+
+
+def test_numbers_of_thirds_and_sides_are_told_beside(bone, volumes):
+    """PI, bound fraction and SR of the parts; columns run to the left, rows to the front."""
+    sides = bone.cortex.sector
+    place = np.indices(sides.shape[1:]) - (sides.shape[1] - 1) / 2
+    for n, name in enumerate(DIRECTIONS[:4], 1):
+        row, column = (one[sides[0] == n].mean() for one in place)
+        toward = {"right": -column, "left": column, "anterior": -row, "posterior": row}
+        assert max(toward, key=toward.get) == name
+        for quantity, true in (("PI", Tibia().porosity_index), ("bound_fraction", 78)):
+            one = bone.values[f"{quantity}, {name}"]
+            half = (one.upper - one.lower) / 2
+            assert abs(one.value - true) < 2 * half < 8
+    assert "bound_fraction, middle third" in bone.values
+    suppressed = volumes[0].with_array(volumes[0].array * 0.25)
+    ratios = BONE.measure(volumes, same_gain=True, suppressed=suppressed).values
+    assert ratios["SR, left"].value == pytest.approx(4, abs=0.1)
 
 
 def test_layers_are_thirds_from_inside_out(bone):

@@ -151,6 +151,33 @@ def test_a_density_is_that_of_the_phantom(told, tmp_path):
         assert abs(rows["left of pore water"].value) < 10
 
 
+def test_a_coil_profile_takes_its_shading_out(tmp_path):
+    """A coil that receives bone better than the sample; without a profile 20 reads 29."""
+    images, bone, sample = image_of(PHOSPHORUS, snr=60.0)
+    rows = np.arange(40.0)[:, None]
+    coil = np.broadcast_to(1 + 0.5 * np.clip((28 - rows) / 8, 0, 1), bone.shape)
+    shaded = [one.with_array((one.array * coil).astype(np.float32)) for one in images]
+    profile = images[0].with_array((700 * coil).astype(np.float32))
+    options = {"sigma": 1.0, "mask": images[0].with_array(bone.astype(np.uint8))}
+    data = made(shaded, PHOSPHORUS, sample, tmp_path, **options, coil_profile=profile)
+    one = density_rows(data, bone)[0][0]
+    assert one.value == pytest.approx(20, rel=0.02)
+    plain = density_rows(made(shaded, PHOSPHORUS, sample, tmp_path, **options), bone)[0][0]
+    wrong = coil[bone].mean() / coil[sample].mean()
+    assert wrong > 1.4 and plain.value == pytest.approx(20 * wrong, rel=0.02)
+    region = images[0].with_array(sample.astype(np.uint8))
+    given = {"density_protocol": written(PHOSPHORUS, tmp_path / "p.json"), **options}
+    density, _ = UTE.recipe("density").make(
+        shaded, reference_region=region, coil_profile=profile, **given
+    )
+    assert np.nanmean(density.volume.array) == pytest.approx(20, rel=0.02)
+    assert "Divided by the receive profile" in " ".join(density.provenance["notes"])
+    holed = profile.with_array(np.where(bone, 0, profile.array))
+    data = made(shaded, PHOSPHORUS, sample, tmp_path, **options, coil_profile=holed)
+    with pytest.raises(ValueError, match="the coil profile has no signal in a part of the region"):
+        density_rows(data, bone)
+
+
 def test_what_is_left_of_pore_water_is_a_warning_with_its_number(tmp_path):
     """A TI of 40 ms; the density that it may add widens the interval."""
     told = {**INVERTED, "ti_ms": 40, "others": [{**PORE, "density": 5.0}]}

@@ -287,6 +287,7 @@ KINDS = (
         "Viridis",
     ),
     MapKind("pore_fraction", "Pore-water fraction, three T2*", **_FRACTION, symbol="pore"),
+    MapKind("T1_bone", "T1 of bone", **_T1, code=_T1_CODE, symbol="T1 bone"),
     MapKind("MMF", "Macromolecular fraction, UTE-MT", **_FRACTION),
     MapKind("MMF_SD", "Standard deviation of the MMF", "%", (0.0, 20.0), "Viridis"),
     MapKind("density", "Density of protons or phosphorus", "mol/L", (0.0, 40.0), "Viridis"),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 
+from PDFFMapperLib.images.mask import inside_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import Bone, RegionValue
-from PDFFMapperLib.ute.cortex import LAYERS, Cortex, find_cortex
+from PDFFMapperLib.ute.cortex import Cortex, find_cortex
 from PDFFMapperLib.ute.echoes import (
+    LEAST_COMPONENT_ECHOES,
     UteImages,
     check_component_echoes,
     ute_pair,
@@ -25,6 +28,7 @@ from PDFFMapperLib.ute.regions import (
     suppression_ratio,
     transfer_ratio,
 )
+from PDFFMapperLib.ute.ring import ratio_of_levels
 
 ENDOSTEUM = (
     "Fat off resonance is blurred by a radial readout, so the endosteal layer may hold marrow."
@@ -71,7 +75,7 @@ def measure_bone(
         found.how = f"cortex found in {len(found.cortex.rings)} slices"
     else:
         check_one_grid(bone, data.grid)
-        inside = bone.array > 0
+        inside = inside_of(bone, "the bone")
         found.how = f"bone as given, {int(inside.sum())} voxels"
     times = ", ".join(f"{te:.4g}" for te in data.te_ms)
     found.how = f"UTE at TE {times} ms; {found.how}; {data.noise.told}"
@@ -82,6 +86,9 @@ def measure_bone(
     for name, pair, measure in pairs:
         found.notes += [f"{name}: {note}" for note in pair.notes]
         _take(found, name, lambda m=measure, p=pair: m(p, inside), inside)
+        if found.cortex is not None:
+            parts = part_values(found.cortex, lambda i, m=measure, p=pair: m(p, i))
+            found.values |= {row.quantity: row for row in parts}
     if "bound_fraction" in found.values:
         found.cautions += high_field_note(data.field_t)
     return found
@@ -112,20 +119,28 @@ def _take(
 
 
 def cortex_values(cortex: Cortex, data: UteImages) -> list[RegionValue]:
-    """Thickness and area of a found cortex, PI without partial volume, and PI of its layers."""
+    """Thickness and area of a found cortex, PI without partial volume, and ratios of its parts."""
     rows = [_row("thickness", *cortex.thickness_mm(), "mm")]
     rows += [_row(f"thickness, {name}", *one, "mm") for name, one in cortex.sectors.items()]
     rows.append(_row("area", *cortex.area_mm2(), "mm^2"))
-    rows.append(_row("PI of the fitted ring", *_fitted_porosity(cortex), "%"))
-    for n, name in enumerate(LAYERS, 1):
-        layer = cortex.bone & (cortex.layer == n)
+    rows.append(_fitted_porosity(cortex))
+    rows += part_values(cortex, lambda inside: porosity_index(data, inside))
+    if len(data.te_ms) >= LEAST_COMPONENT_ECHOES:
+        rows += part_values(cortex, lambda inside: _components(data, inside))
+    return rows
+
+
+def part_values(
+    cortex: Cortex, measure: Callable[[np.ndarray], list[RegionValue]]
+) -> list[RegionValue]:
+    """The first number of each third and side of a cortex; a part that tells none has none."""
+    rows = []
+    for part, inside in cortex.parts().items():
         try:
-            row = porosity_index(data, layer)[0] if layer.any() else None
+            row = measure(inside)[0]
         except ValueError:
-            row = None
-        if row:
-            label = f"PI, {name} third"
-            rows.append(RegionValue(label, row.value, row.lower, row.upper, "%", note=row.note))
+            continue
+        rows.append(replace(row, quantity=f"{row.quantity}, {part}"))
     return rows
 
 
@@ -133,15 +148,10 @@ def _row(name: str, value: float, sd: float, unit: str) -> RegionValue:
     return RegionValue(name, value, value - 1.96 * sd, value + 1.96 * sd, unit)
 
 
-def _fitted_porosity(cortex: Cortex) -> tuple[float, float]:
-    """PI by the levels of cortex in both echoes, free of partial volume, and its SD."""
-    levels = np.array([ring.levels[:, 1] for ring in cortex.rings.values()])
-    sds = np.array([ring.level_sd for ring in cortex.rings.values()])
-    mean = levels.mean(axis=0)
-    sd = np.sqrt(np.sum(sds**2, axis=0)) / len(sds)
-    early, late = mean
-    ratio = float(late / early)
-    return 100 * ratio, 100 * float(np.hypot(sd[1] / early, ratio * sd[0] / early))
+def _fitted_porosity(cortex: Cortex) -> RegionValue:
+    """PI by the levels of cortex in both echoes, one for all slices, free of partial volume."""
+    ratio = ratio_of_levels([ring.told for ring in cortex.rings.values()]).times(100)
+    return RegionValue("PI of the fitted ring", ratio.value, ratio.lower, ratio.upper, "%")
 
 
 def point_of(text: str | None) -> list[float] | None:

@@ -26,7 +26,7 @@ _LOST = 0.65  # of the ratio of both echoes that other tissue keeps
 _RAYS, _RAY_STEP = 90, 0.25
 _LEAST_CAVITY = 20  # voxels a slice
 _MOST_MISFIT = 2.0
-_DIRECTIONS = ("right", "left", "anterior", "posterior", "superior", "inferior")
+DIRECTIONS = ("right", "left", "anterior", "posterior", "superior", "inferior")
 NO_RING = (
     "No closed ring of cortex was found around a marrow cavity: slices must lie across a long "
     "bone's shaft; name a point inside the cavity (--point R,A,S) or give the bone as labels."
@@ -43,6 +43,7 @@ class Cortex:
         share: of each voxel that is cortex, 0 to 1.
         bone: voxels of cortex alone.
         layer: 1, 2 and 3 from inside to outside in voxels of cortex, 0 elsewhere.
+        sector: place in `DIRECTIONS`, from 1 on, of the side a voxel of cortex lies on; else 0.
         sectors: mean thickness and its SD toward each direction, mm.
         model_sd_mm: of a thickness by what the model of the edges leaves.
         notes: what was left out, and what to read with it.
@@ -53,9 +54,16 @@ class Cortex:
     share: np.ndarray
     bone: np.ndarray
     layer: np.ndarray
+    sector: np.ndarray
     sectors: dict[str, tuple[float, float]]
     model_sd_mm: float
     notes: list[str]
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """Voxels of cortex alone, by third and by side."""
+        found = {f"{name} third": self.bone & (self.layer == n) for n, name in enumerate(LAYERS, 1)}
+        sides = {side: self.bone & (self.sector == n) for n, side in enumerate(DIRECTIONS, 1)}
+        return found | {side: voxels for side, voxels in sides.items() if side in self.sectors}
 
     def thickness_mm(self) -> tuple[float, float]:
         """Mean over all slices, and its SD."""
@@ -104,11 +112,11 @@ def find_cortex(
             dropped += 1
     if not rings:
         raise ValueError(NO_RING)
-    voxels = [np.zeros(pair.shape[1:], kind) for kind in (np.float32, bool, np.uint8)]
+    voxels = [np.zeros(pair.shape[1:], kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
+    sides = {k: _sides(ring, data, axis) for k, ring in rings.items()}
     for k, ring in rings.items():
-        for whole, one in zip(
-            voxels, _voxels_of(ring, lost[k].shape, spacing, psf_voxels), strict=True
-        ):
+        found = _voxels_of(ring, sides[k], lost[k].shape, spacing, psf_voxels)
+        for whole, one in zip(voxels, found, strict=True):
             whole[k] = one
     notes = [
         f"Edges by a Gaussian blur of {psf_voxels:g} voxels; marrow's own was fitted "
@@ -119,7 +127,7 @@ def find_cortex(
         notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
     model_sd = MODEL_SD_VOXELS * float(spacing.mean())
-    return Cortex(rings, axis, *voxels, _sectors(rings, data, axis, model_sd), model_sd, notes)
+    return Cortex(rings, axis, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)
 
 
 def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.ndarray | None:
@@ -223,9 +231,9 @@ def _ring_of(
 
 
 def _voxels_of(
-    ring: Ring, shape: tuple[int, int], spacing: np.ndarray, psf_voxels: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each voxel of a slice its share of cortex, whether it is cortex alone, and its layer."""
+    ring: Ring, side: np.ndarray, shape: tuple[int, int], spacing: np.ndarray, psf_voxels: float
+) -> tuple[np.ndarray, ...]:
+    """Of each voxel of a slice its share of cortex, if it is cortex alone, its layer and side."""
     box = box_around(ring.curve, 4 * ring.marrow_blur_mm + ring.outer.max(), shape, spacing)
     places = np.stack(np.mgrid[box], axis=-1)
     boxed, places = places.shape[:2], places.reshape(-1, 2) * spacing
@@ -238,25 +246,31 @@ def _voxels_of(
     bone = ndtr((inner - distance) / ring.marrow_blur_mm) + outside < MOST_OTHER
     depth = (distance - inner) / (outer - inner)
     layer = np.where((depth >= 0) & (depth < 1), 1 + np.floor(3 * np.clip(depth, 0, 0.999)), 0)
-    found = np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape, np.uint8)
-    for whole, one in zip(found, (share, bone, layer), strict=True):
+    nearest = np.rint(angle / (2 * np.pi) * len(side)).astype(int) % len(side)
+    sector = np.where(layer > 0, side[nearest], 0)
+    found = [np.zeros(shape, kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
+    for whole, one in zip(found, (share, bone, layer, sector), strict=True):
         whole[box] = one.reshape(boxed)
-    return found
+    return tuple(found)
+
+
+def _sides(ring: Ring, data: UteImages, axis: int) -> np.ndarray:
+    """Toward which of `DIRECTIONS`, from 1 on, each point of a ring's curve lies."""
+    axes = [2 - n for n in range(3) if n != axis]  # columns of the matrix for rows and columns
+    turn = data.grid.ijk_to_ras[:3, axes] / np.linalg.norm(data.grid.ijk_to_ras[:3, axes], axis=0)
+    toward = (ring.curve.points - ring.curve.center) @ turn.T
+    best = np.argmax(np.abs(toward), axis=1)
+    return 1 + 2 * best + (toward[np.arange(len(best)), best] < 0)
 
 
 def _sectors(
-    rings: dict[int, Ring], data: UteImages, axis: int, common: float
+    rings: dict[int, Ring], sides: dict[int, np.ndarray], common: float
 ) -> dict[str, tuple[float, float]]:
     """Thickness toward right, left, front and back of the patient."""
-    axes = [2 - n for n in range(3) if n != axis]  # columns of the matrix for rows and columns
-    turn = data.grid.ijk_to_ras[:3, axes] / np.linalg.norm(data.grid.ijk_to_ras[:3, axes], axis=0)
     found: dict[str, list[tuple[float, float]]] = {}
-    for ring in rings.values():
-        toward = (ring.curve.points - ring.curve.center) @ turn.T
-        best = np.argmax(np.abs(toward), axis=1)
-        signs = toward[np.arange(len(best)), best] < 0
-        for n, name in enumerate(_DIRECTIONS):
-            chosen = (best == n // 2) & (signs == n % 2)
+    for k, ring in rings.items():
+        for n, name in enumerate(DIRECTIONS, 1):
+            chosen = sides[k] == n
             if chosen.mean() > 0.1:
                 found.setdefault(name, []).append(ring.mean_thickness(chosen.astype(float)))
     return {name: _mean(values, common) for name, values in found.items()}

@@ -18,9 +18,11 @@ import numpy as np
 
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.images.mask import inside_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import RegionValue
+from PDFFMapperLib.ute.coil_profile import profile_of, profile_ratio
 from PDFFMapperLib.ute.components import Component, Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.inversion import Inversion, adiabatic_inversion
@@ -63,7 +65,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Densities:
-    """Images of one or several repetition times, and what made them."""
+    """Images of one or several repetition times, what made them, and the receive profile."""
 
     images: UteImages
     trains: list[Inversion]
@@ -76,6 +78,7 @@ class Densities:
     others: list[Pool]
     inside_reference: np.ndarray
     protocol: dict[str, object]
+    profile: np.ndarray | None = None
 
     def shown(self, pool: Pool, n: int = 0, t1_ms: float | None = None) -> float:
         """Signal of one mol/L of a pool at TE in image n."""
@@ -108,12 +111,14 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
     nucleus = str(told["nucleus"])
     _check_nucleus(nucleus, images)
     trains = _trains(told, len(images))
-    if settings.reference_region is None or not (settings.reference_region.array > 0).any():
+    sample = settings.reference_region
+    inside_sample = None if sample is None else inside_of(sample, "the reference")
+    if inside_sample is None or not inside_sample.any():
         raise ValueError(
             "A density needs the voxels of a reference of known density in the same image "
             "(--reference-region)."
         )
-    for one in [*images[1:], settings.reference_region]:
+    for one in [*images[1:], sample]:
         check_one_grid(one, images[0])
     signal = np.stack([image.array for image in images]).astype(np.float32)
     if np.nanmin(signal) < 0:
@@ -130,8 +135,9 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
         _pool(told["pool"], "the pool", told),
         _pool(told["reference"], "the reference", told, ("density", "t1_ms", "t2star_ms")),
         _others(told),
-        settings.reference_region.array > 0,
+        inside_sample,
         told,
+        profile_of(settings, images[0]),
     )
 
 
@@ -235,13 +241,13 @@ def density_rows(data: Densities, inside: np.ndarray) -> tuple[list[RegionValue]
         t1 = _t1(data, signals)
         rows.append(RegionValue("T1", t1.value, t1.lower, t1.upper, "ms", t1.bound_sd))
         pool = replace(pool, t1_ms=t1.value, t1_sd_ms=t1.bound_sd)
-    scale = scale_of(data, pool)
+    scale = scale_of(data, pool) * profile_ratio(data.profile, data.inside_reference, inside)
     value = scale * signals[0].value / sample.value
     by_noise = [one.sigma / one.independent**0.5 / one.value for one in (signals[0], sample)]
     ends = [scale_of(data, pool, pool.t1_ms + sign * pool.t1_sd_ms) for sign in (1, -1)]
     off = {
         "noise": value * np.hypot(*by_noise),
-        f"T1 of {pool.name}": value * abs(ends[0] - ends[1]) / 2 / scale,
+        f"T1 of {pool.name}": value * abs(ends[0] - ends[1]) / 2 / scale_of(data, pool),
     }
     residuals, notes, above = _residuals(data, pool)
     off |= above

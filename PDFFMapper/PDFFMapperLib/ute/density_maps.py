@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+import numpy as np
+
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.ute.coil_profile import DIVIDED, SAME
 from PDFFMapperLib.ute.density import density_images, density_rows, scale_of
 from PDFFMapperLib.ute.echoes import without_floor
 from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region
@@ -35,7 +38,10 @@ def of_density(
         raise ValueError(f"The mapped bone: {error}.") from None
     sample = region_signals(data.images, data.inside_reference, (0,))[0]
     values = scale_of(data, pool) * strong / sample.value
-    profile = "The receive profile is taken to be the same in bone and reference."
+    if data.profile is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = values * data.profile[data.inside_reference].mean() / data.profile
+    profile = SAME if data.profile is None else DIVIDED
     facts = facts_of(data.images, [*notes, *more, profile])
     noise = data.images.noise.told
     facts["summary"] = f"{pool.name} of {data.nucleus}, {len(images)} images; {noise}."

@@ -10,9 +10,10 @@ import numpy as np
 
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.interleaves import joined
 from PDFFMapperLib.ute.motion import without_motion
-from PDFFMapperLib.ute.noise import Noise, coils_of, noise_of
+from PDFFMapperLib.ute.noise import Noise, coils_of, noise_of, noise_of_repeat
 from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 
 SHORTEST_MS = 0.2  # bone's signal is lost beyond
@@ -83,7 +84,7 @@ def echo_series(
     if phased and train.is_complex:
         kept = np.moveaxis(train.signal, -1, 0)
     del train  # its complex signal is the largest array of all
-    noise = noise_of(signal, settings.sigma, coils_of(settings))  # as it was acquired
+    noise = _noise(signal, grid, settings)  # as it was acquired
     if kept is not None and coils_of(settings) > 1:
         kept, notes = (
             None,
@@ -93,6 +94,15 @@ def echo_series(
         kept, notes = None, [*notes, "Images that are moved lose their phase; magnitudes are used."]
     signal, moved = without_motion(signal, grid, settings)
     return UteImages(signal, te_ms, noise, field_t, grid, notes + moved, kept)
+
+
+def _noise(signal: np.ndarray, grid: Volume, settings: SimpleNamespace) -> Noise:
+    """As stated, of the `repeat` of the first echo, or of the corners."""
+    repeat = getattr(settings, "repeat", None)
+    if repeat is None or settings.sigma is not None:
+        return noise_of(signal, settings.sigma, coils_of(settings))
+    check_one_grid(repeat, grid)
+    return noise_of_repeat(signal[0], np.abs(repeat.array), coils_of(settings))
 
 
 def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:

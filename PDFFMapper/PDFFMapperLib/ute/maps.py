@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from PDFFMapperLib.images.mask import inside_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
@@ -163,7 +164,7 @@ def _ratio_maps(
     weak: np.ndarray,
     te_ms: float | None = None,
 ) -> list[ParametricMap]:
-    doubt = doubt_of(data, _mask(data, settings), strong)
+    doubt = doubt_of(data, region_of(data, settings), strong)
     doubt[(doubt == 0) & ~(weak > 0)] |= FLOOR
     facts = facts_of(data, [VOXELS])
     if te_ms is not None:
@@ -195,16 +196,21 @@ def tell_region(facts: dict[str, object], where: str, rows: Sequence[RegionValue
     }
 
 
-def _mask(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
+def region_of(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
+    """The mask, or all voxels.
+
+    Raises:
+        ValueError: it is on another grid, or no mask.
+    """
     if settings.mask is None:
         return np.ones(data.grid.array.shape, bool)
     check_one_grid(settings.mask, data.grid)
-    return settings.mask.array > 0
+    return inside_of(settings.mask, "the bone")
 
 
 def bone_of(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:
     """The mask, or all voxels that lose three quarters of their signal until the last echo."""
-    inside = _mask(data, settings)
+    inside = region_of(data, settings)
     if settings.mask is not None:
         return inside, []
     early, late = without_floor(data, (0, len(data.te_ms) - 1))

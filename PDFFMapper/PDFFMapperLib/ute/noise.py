@@ -19,6 +19,7 @@ _CORNER = 8  # a corner is one eighth of rows and columns
 _LEAST_PIXELS = 5
 _LAGS = 3
 _LEAST_PAIRS = 100
+_STRONG, _REPEAT_ROUNDS = 10.0, 3  # times the noise, where magnitudes scatter as one channel does
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,29 @@ def noise_of(images: np.ndarray, sigma: float | None = None, coils: float = 1) -
     air = [corner for one, corner in found if abs(one / measured - 1) < 0.2]
     told = f"noise {measured:.4g}{among}, of the images' corners"
     return Noise(measured, _independent_share(air), told, coils)
+
+
+def noise_of_repeat(image: np.ndarray, repeat: np.ndarray, coils: float = 1) -> Noise:
+    """Noise by the difference of one image and its repetition, where both stand above it.
+
+    Raises:
+        ValueError: too few voxels do.
+    """
+    apart = (image.astype(float) - repeat) / 2**0.5
+    mean = (image.astype(float) + repeat) / 2
+    known = np.isfinite(mean)
+    strong = known & (mean > np.median(mean[known]))
+    for _ in range(_REPEAT_ROUNDS):
+        sigma = 1.4826 * float(np.median(np.abs(apart[strong]))) if strong.any() else 0.0
+        strong = known & (mean > _STRONG * max(coils, 1) ** 0.5 * sigma)
+    if not sigma > 0 or strong.sum() < _LEAST_PAIRS:
+        raise ValueError(
+            "The repeated image tells no noise: fewer than 100 voxels stand 10 times above their "
+            "difference, or both images are the same."
+        )
+    share = _independent_share([np.where(strong, apart, np.nan)])
+    told = f"noise {sigma:.4g}, of a repeated image"
+    return Noise(sigma, share, told, round(coils))
 
 
 def coils_of(settings: SimpleNamespace) -> float:
@@ -147,6 +171,10 @@ def _correlated(corners: list[np.ndarray], axis: int) -> float:
         if sum(len(one) for one, _ in pairs) < _LEAST_PAIRS:
             break
         one, other = (np.concatenate([pair[n] for pair in pairs]) for n in (0, 1))
+        known = np.isfinite(one) & np.isfinite(other)
+        one, other = one[known], other[known]
+        if len(one) < _LEAST_PAIRS:
+            break
         squared = float(np.corrcoef(one, other)[0, 1])
         if squared < 3 / len(one) ** 0.5:
             break

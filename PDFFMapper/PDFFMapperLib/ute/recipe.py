@@ -197,6 +197,56 @@ B0_MAP = Option(
     flag="--b0-map",
 )
 
+FLIPS = Option(
+    "flips_deg",
+    NUMBERS,
+    None,
+    "One per image, in place of the headers'.",
+    "deg",
+    low=0.5,
+    high=180,
+    flag="--flips-deg",
+)
+TRS = Option(
+    "trs_ms",
+    NUMBERS,
+    None,
+    "One per image, in place of the headers'.",
+    "ms",
+    low=0.5,
+    high=20000,
+    flag="--trs-ms",
+)
+T2STAR = Option(
+    "t2star",
+    NUMBER,
+    None,
+    "Of bone, for what decays in a pulse of stated length.",
+    "ms",
+    low=0.05,
+    high=50,
+    digits=2,
+    flag="--t2star",
+    title="T2* of bone",
+    parameter="uteT2star",
+    unset="not needed",
+)
+COIL_PROFILE = Option(
+    "coil_profile",
+    IMAGE,
+    None,
+    "Image of a uniform phantom by the same coil, on the images' grid; without it the receive "
+    "profile is taken to be the same in bone and reference.",
+    flag="--coil-profile",
+)
+REPEAT = Option(
+    "repeat",
+    IMAGE,
+    None,
+    "The first echo acquired again; its difference tells the noise in place of the corners.",
+    flag="--repeat",
+)
+
 DENSITY_PROTOCOL = Option(
     "density_protocol",
     TEXT,
@@ -243,7 +293,7 @@ UTE = Family(
             title="Porosity index (PI): signal near TE 2.2 ms over that below 0.2 ms, without the "
             "floor of noise; of regions by the likelihood of all their voxels",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, MASK),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REPEAT, COILS, REGISTER, MASK),
             kinds=("PI", "doubt"),
             citation="ISMRM 2013, abstract 1599; Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_porosity",
@@ -254,7 +304,7 @@ UTE = Family(
             title="Ratio of the last echo's signal to the first one's, whatever their echo times: "
             "no porosity index, and compared with none",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, MASK),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REPEAT, COILS, REGISTER, MASK),
             kinds=("echo_ratio", "doubt"),
             citation="by definition; for PI see Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_echo_ratio",
@@ -265,7 +315,18 @@ UTE = Family(
             title="Bound-water fraction of apparent signals by two T2* components, fitted to a "
             "region; voxels with its T2*, drawn towards it as far as noise explains them",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, *PROTONS, *REFERENCE, MASK),
+            options=(
+                ECHO_TIMES,
+                INTERLEAVES,
+                SIGMA,
+                REPEAT,
+                COILS,
+                REGISTER,
+                *PROTONS,
+                *REFERENCE,
+                COIL_PROFILE,
+                MASK,
+            ),
             kinds=("bound_fraction", "bound_fraction_SD", "doubt"),
             citation="Seifert 2015, doi 10.1002/nbm.3305; limits of T2*: Du 2013 (not read)",
             compute=f"{_MAPS}:of_components",
@@ -281,6 +342,7 @@ UTE = Family(
                 ECHO_TIMES,
                 INTERLEAVES,
                 SIGMA,
+                REPEAT,
                 COILS,
                 REGISTER,
                 T2STAR_PORE,
@@ -304,12 +366,43 @@ UTE = Family(
             compute="PDFFMapperLib.ute.mt_maps:of_transfer_model",
         ),
         Recipe(
+            id="t1",
+            choice="T1 (several flip angles or TR)",
+            title="T1 of bone by UTE images of several flip angles or repetition times, with decay "
+            "in the pulse and B1+",
+            inputs=(ECHOES,),
+            options=(
+                ECHO_TIMES,
+                FLIPS,
+                TRS,
+                PROTONS[-1],
+                T2STAR,
+                B1_MAP,
+                SIGMA,
+                COILS,
+                REGISTER,
+                MASK,
+            ),
+            kinds=("T1_bone", "doubt"),
+            citation="the spoiled steady state by the Bloch equations, as in qMRLab's T1 book",
+            compute="PDFFMapperLib.ute.t1:of_t1",
+        ),
+        Recipe(
             id="density",
             choice="Density against a reference (IR-UTE, STAIR, 31P)",
             title="Density of bound water (IR-UTE, STAIR) or phosphorus (31P) against a reference, "
             "with what is left of nulled pools; T1 of three and more TR",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, DENSITY_PROTOCOL, REFERENCE_REGION, SIGMA, COILS, REGISTER, MASK),
+            options=(
+                ECHO_TIMES,
+                DENSITY_PROTOCOL,
+                REFERENCE_REGION,
+                COIL_PROFILE,
+                SIGMA,
+                COILS,
+                REGISTER,
+                MASK,
+            ),
             kinds=("density", "doubt"),
             citation="Zhao 2017 (abstract), doi 10.1371/journal.pone.0173995; factors by the Bloch "
             "equations (Ma 2020 on STAIR not read)",
@@ -321,7 +414,7 @@ UTE = Family(
             title="Cortex of a long bone's shaft found by itself: thickness, area and PI without "
             "partial volume, by a fit of the blurred edges",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, COILS, REGISTER, POINT, PSF),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REPEAT, COILS, REGISTER, POINT, PSF),
             kinds=("cortex_share", "PI", "doubt"),
             citation="this software's; PI: Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_cortex",

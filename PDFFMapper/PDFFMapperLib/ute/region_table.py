@@ -25,6 +25,7 @@ from PDFFMapperLib.ute.regions import (
     transfer_ratio,
 )
 from PDFFMapperLib.ute.steady_state import pools_of
+from PDFFMapperLib.ute.t1 import t1_images, t1_rows
 from PDFFMapperLib.ute.tri_region import tri_component
 from PDFFMapperLib.ute.water import water_densities
 
@@ -37,6 +38,7 @@ _OF_METHOD = {
     "suppression-ratio": (ute_pair, suppression_ratio),
     "mtr": (ute_pair, transfer_ratio),
     "density": (density_images, lambda data, inside: density_rows(data, inside)[0]),
+    "t1": (t1_images, t1_rows),
     "mt": (mt_images, lambda data, inside: macromolecules(data, inside).rows),
 }
 

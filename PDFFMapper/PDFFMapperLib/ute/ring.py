@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq, minimize_scalar
 from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
 from PDFFMapperLib.ute.noise import mean_magnitude
+from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, bessels, information_of
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
 CURVE_ORDER = 6
@@ -27,9 +29,9 @@ _CURVE_POINTS = 720
 _REACH = 3.0  # blurs beyond an edge
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
 _MOST_STEPS = 40
-_ROUNDS = 4  # in which the floor of noise is taken off
-_LEAST_SLOPE = 0.3  # of the mean magnitude by the signal, or a round would go too far
-_BLUR_LIMITS = (1.0, 4.0)  # of marrow, over that of the rest
+_LEAST_GAIN = 0.01  # of the log likelihood, in the last step
+_LEAST_INFORMATION = 0.1  # of a voxel in a step, or near the floor of noise it would go too far
+_LOG_BLUR = (0.0, np.log(4.0))  # of marrow, over that of the rest
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,78 @@ def box_around(
     low = (curve.points.min(axis=0) - reach_mm) / spacing_mm
     high = (curve.points.max(axis=0) + reach_mm) / spacing_mm
     ends = zip(np.floor(low).astype(int), np.ceil(high).astype(int), shape, strict=True)
-    return tuple(slice(max(a, 0), min(b, n) + 1) for a, b, n in ends)
+    return tuple(slice(max(a, 0), min(b + 1, n)) for a, b, n in ends)
+
+
+@dataclass(frozen=True)
+class LevelSignals:
+    """The voxels of a fitted ring, and how they follow the mean level of cortex in each image.
+
+    Attributes:
+        magnitudes, signals: of the images and of the fit, over the noise; shape (images, voxels).
+        levels: mean levels of cortex, over the noise; shape (images,).
+        covariance: of these, by the noise; shape (images, images).
+        follow: what a change of one level's gradient changes all signals by, all other parameters
+            following as far as the noise lets them; shape (images, images, voxels).
+        share: of voxels that are independent.
+        coils: how many receivers' squares were summed.
+    """
+
+    magnitudes: np.ndarray
+    signals: np.ndarray
+    levels: np.ndarray
+    covariance: np.ndarray
+    follow: np.ndarray
+    share: float
+    coils: int
+
+    def deviance(self, ratio: float) -> float:
+        """Twice the fall of the log likelihood where the second level is the first times a ratio.
+
+        The other parameters follow to first order; the likelihood itself is exact, as that of a
+        signal near the floor of noise is no parabola.
+        """
+        gradient = np.array([-ratio, 1.0])
+        away = gradient @ self.levels / (gradient @ self.covariance @ gradient)
+        signals = self.signals - away * np.tensordot(gradient, self.follow, 1)
+        fallen = log_likelihood(self.magnitudes, self.signals, self.coils)
+        fallen -= log_likelihood(self.magnitudes, signals, self.coils)
+        return 2 * self.share * fallen
+
+
+def log_likelihood(magnitudes: np.ndarray, signals: np.ndarray, coils: int) -> float:
+    """Of true signals, of either sign, in noise of SD 1 of some receivers."""
+    nu = np.abs(signals)
+    bessel = bessels(magnitudes * nu, coils)[0]
+    return float(np.sum(bessel - 0.5 * (magnitudes - nu) ** 2))
+
+
+def ratio_of_levels(rings: Sequence[LevelSignals]) -> Ratio:
+    """Second over first level of cortex, one for all rings, with its 95 % interval by likelihood.
+
+    Rings that differ by more than their noise widen it.
+    """
+
+    def deviance(ratio: float) -> float:
+        return sum(one.deviance(ratio) for one in rings)
+
+    sums = np.sum([one.levels for one in rings], axis=0)
+    start = max(float(sums[1] / sums[0]), 0.0)
+    spread = sum(one.covariance / one.share for one in rings)[1, 1] ** 0.5 / sums[0]
+    top = start + 4 * float(spread)
+    found = minimize_scalar(deviance, bounds=(0.0, top), method="bounded")
+    value, least = float(found.x), float(found.fun)
+    allowed = least + CHI2_95 * max(least / max(len(rings) - 1, 1), 1.0)
+
+    def beyond(ratio: float) -> float:
+        return deviance(ratio) - allowed
+
+    step = (top - value) / 4
+    upper = value + step
+    while beyond(upper) < 0:
+        upper += step
+    lower = brentq(beyond, 0.0, value) if value > 0 and beyond(0.0) > 0 else 0.0
+    return Ratio(value, lower, brentq(beyond, value, upper))
 
 
 @dataclass(frozen=True)
@@ -102,8 +175,8 @@ class Ring:
         inner, outer: distances of both edges at the curve's points, mm; shape (points,).
         marrow_blur_mm: Gaussian SD of marrow's signal.
         levels: of marrow, cortex and outside in each image, means along the ring; (images, 3).
-        covariance: of all parameters, by the noise and widened by the misfit.
-        level_sd: SD of the mean cortex level in each image.
+        covariance: of the edges' parameters, by the noise and widened by the misfit.
+        told: what its voxels tell of the mean levels of cortex.
         misfit: root of the mean squared residual over the noise.
     """
 
@@ -113,7 +186,7 @@ class Ring:
     marrow_blur_mm: float
     levels: np.ndarray
     covariance: np.ndarray
-    level_sd: np.ndarray
+    told: LevelSignals
     misfit: float
 
     @property
@@ -188,12 +261,16 @@ def fit_ring(
     )
     held = images[(slice(None), *box)].reshape(len(images), -1)
     kept = (np.abs(distance) < reach) & (core > (1 - _CORE) * radius) & np.isfinite(held).all(0)
-    fit = _RingFit(angle[kept], distance[kept], bend[kept], held[:, kept], psf_mm)
-    return fit.ring(curve, thickness_mm, sigma, share, coils)
+    held = held[:, kept].astype(float) / sigma
+    fit = _RingFit(angle[kept], distance[kept], bend[kept], held, psf_mm, coils)
+    return fit.ring(curve, thickness_mm, sigma, share)
 
 
 class _RingFit:
-    """Parameters: harmonics of the inner edge, of the outer edge, log of marrow's blur; levels."""
+    """Parameters: harmonics of the inner edge, of the outer edge, log of marrow's blur; levels.
+
+    Images and levels are in units of the noise.
+    """
 
     def __init__(
         self,
@@ -202,17 +279,19 @@ class _RingFit:
         bend: np.ndarray,
         held: np.ndarray,
         psf_mm: float,
+        coils: int,
     ) -> None:
-        self.distance, self.held, self.psf = distance, held.astype(float), psf_mm
+        self.distance, self.held, self.psf, self.coils = distance, held, psf_mm, coils
         self.bend = bend / np.maximum(1 + bend * distance, 0.2)  # of a parallel curve there
         self.edge = harmonics(angle, EDGE_ORDER)
         self.of_level = [
             harmonics(angle, order) for order in (MARROW_ORDER, CORTEX_ORDER, OUTSIDE_ORDER)
         ]
         self.n = self.edge.shape[1]
+        self.firsts = np.cumsum([0] + [basis.shape[1] for basis in self.of_level])[:-1]
 
-    def _shapes(self, edges: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Share of marrow, cortex and outside; their derivatives by both edges and the blur."""
+    def _shapes(self, edges: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What each level adds to the signals; derivatives of all shares by edges and blur."""
         n, psf = self.n, self.psf
         blur = psf * np.exp(edges[-1])
         a, b = self.edge @ edges[:n], self.edge @ edges[n : 2 * n]
@@ -227,109 +306,134 @@ class _RingFit:
             (-gauss[0] / psf, gauss[1] / psf, 0.0 * y),
             (0.0 * x, -gauss[1] / psf, 0.0 * y),
         ]
-        return shares, slopes
+        design = [
+            share[:, None] * basis for share, basis in zip(shares, self.of_level, strict=True)
+        ]
+        return np.concatenate(design, axis=1), slopes
 
-    def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Levels by least squares, residuals, and the derivatives of all signals by `edges`."""
-        shares, slopes = self._shapes(edges)
-        design = np.concatenate(
-            [share[:, None] * basis for share, basis in zip(shares, self.of_level, strict=True)],
-            axis=1,
-        )
-        levels = np.linalg.lstsq(design, self.held.T, rcond=None)[0]
-        residual = self.held - (design @ levels).T
-        jacobian = []
-        for one in levels.T:
-            parts = np.split(one, np.cumsum([b.shape[1] for b in self.of_level])[:-1])
-            values = [basis @ part for basis, part in zip(self.of_level, parts, strict=True)]
-            by = [sum(v * s[k] for v, s in zip(values, slopes, strict=True)) for k in range(3)]
-            jacobian.append(
-                np.concatenate(
-                    [by[0][:, None] * self.edge, by[1][:, None] * self.edge, by[2][:, None]], 1
-                )
-            )
-        self.design, self.levels = design, levels
-        return residual, np.array(jacobian), design
+    def _by_edges(self, levels: np.ndarray, slopes: list[np.ndarray]) -> np.ndarray:
+        """Derivatives of an image's signals by both edges and the blur, levels kept."""
+        parts = np.split(levels, self.firsts[1:])
+        values = [basis @ part for basis, part in zip(self.of_level, parts, strict=True)]
+        by = [sum(v * s[k] for v, s in zip(values, slopes, strict=True))[:, None] for k in range(3)]
+        return np.concatenate([by[0] * self.edge, by[1] * self.edge, by[2]], axis=1)
 
-    def ring(
-        self, curve: Curve, thickness_mm: float, sigma: float, share: float, coils: int
-    ) -> Ring:
-        """The fit of signals whose mean magnitude is that of the voxels (quasi-likelihood)."""
+    def ring(self, curve: Curve, thickness_mm: float, sigma: float, share: float) -> Ring:
+        """The ring of highest likelihood, from that of least squares."""
         edges = np.zeros(2 * self.n + 1)
         edges[0], edges[self.n] = -thickness_mm / 2, thickness_mm / 2
         edges[-1] = 0.1
-        magnitudes = self.held
-        for n in range(_ROUNDS):
-            edges = self._fitted(edges)
-            residual, jacobian, design = self._solve(edges)
-            if n < _ROUNDS - 1:
-                found = self.held - residual
-                mean, slope = mean_magnitude(found, sigma, coils)
-                self.held = found + (magnitudes - mean) / np.maximum(slope, _LEAST_SLOPE)
-        left = magnitudes - mean_magnitude(self.held - residual, sigma, coils)[0]
-        return self._ring(curve, edges, residual, jacobian, design, sigma, share, left)
+        found = self._likeliest(self._least_squares(edges))
+        return self._ring(curve, found, sigma, share)
 
-    def _fitted(self, edges: np.ndarray) -> np.ndarray:
-        """The edges of least squares, from a start."""
-        limits = np.log(_BLUR_LIMITS)
-        residual, jacobian, design = self._solve(edges)
+    def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Levels by least squares, residuals, and the derivatives of all signals by `edges`.
+
+        What levels can explain is taken out of both (Kaufman 1975).
+        """
+        design, slopes = self._shapes(edges)
+        basis, triangle = np.linalg.qr(design)
+        inside = self.held @ basis
+        levels = np.linalg.lstsq(triangle, inside.T, rcond=None)[0].T
+        jacobian = np.array([self._by_edges(one, slopes) for one in levels])
+        return levels, self.held - inside @ basis.T, jacobian - basis @ (basis.T @ jacobian)
+
+    def _least_squares(self, edges: np.ndarray) -> np.ndarray:
+        """All parameters by least squares, from a start of the edges."""
+        levels, residual, free = self._solve(edges)
         cost, damping = float(np.sum(residual**2)), 1e-3
         for _ in range(_MOST_STEPS):
-            # Levels follow the edges: what they can explain is taken out of both (Kaufman 1975).
-            basis = np.linalg.qr(design)[0]
-            free = [one - basis @ (basis.T @ one) for one in jacobian]
-            normal = sum(one.T @ one for one in free)
-            right = sum(one.T @ r for one, r in zip(free, residual, strict=True))
-            scale = np.diag(normal) * damping + 1e-12 * np.trace(normal)
-            tried = edges + np.linalg.solve(normal + np.diag(scale), right)
-            tried[-1] = np.clip(tried[-1], *limits)
+            normal = np.einsum("kvp,kvq->pq", free, free, optimize=True)
+            right = np.einsum("kvp,kv->p", free, residual)
+            tried = edges + _damped(normal, right, damping)
+            tried[-1] = np.clip(tried[-1], *_LOG_BLUR)
             found = self._solve(tried)
-            now = float(np.sum(found[0] ** 2))
+            now = float(np.sum(found[1] ** 2))
             if now > cost:
                 damping *= 8
                 if damping > 1e6:
                     break
                 continue
-            done = cost - now < 1e-6 * cost
+            done = cost - now < 1e-4 * cost
             edges, cost, damping = tried, now, max(damping / 5, 1e-9)
-            residual, jacobian, design = found
+            levels, residual, free = found
             if done:
                 break
-        return edges
+        return np.concatenate([edges, levels.ravel()])
 
-    def _ring(
-        self,
-        curve: Curve,
-        edges: np.ndarray,
-        residual: np.ndarray,
-        jacobian: np.ndarray,
-        design: np.ndarray,
-        sigma: float,
-        share: float,
-        left: np.ndarray,
-    ) -> Ring:
-        images, n = len(self.held), self.n
+    def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """All signals, their derivatives and the log likelihood."""
+        count = 2 * self.n + 1
+        design, slopes = self._shapes(parameters[:count])
+        levels = parameters[count:].reshape(len(self.held), -1)
+        jacobian = np.zeros((*self.held.shape, len(parameters)))
+        for k, one in enumerate(levels):
+            first = count + k * len(one)
+            jacobian[k, :, :count] = self._by_edges(one, slopes)
+            jacobian[k, :, first : first + len(one)] = design
+        signals = levels @ design.T
+        return signals, jacobian, log_likelihood(self.held, signals, self.coils)
+
+    def _likeliest(self, parameters: np.ndarray) -> np.ndarray:
+        """The parameters of highest likelihood, by Fisher scoring from a start."""
+        signals, jacobian, best = self._around(parameters)
+        damping = 1e-6
+        for _ in range(_MOST_STEPS):
+            near = np.abs(signals)
+            score = self.held * bessels(self.held * near, self.coils)[1] - near
+            weight = np.maximum(information_of(near, self.coils), _LEAST_INFORMATION)
+            normal = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
+            right = np.einsum("kvp,kv->p", jacobian, np.sign(signals) * score)
+            tried = parameters + _damped(normal, right, damping)
+            tried[2 * self.n] = np.clip(tried[2 * self.n], *_LOG_BLUR)
+            found = self._around(tried)
+            gain = found[2] - best
+            if gain < 0:
+                damping = max(8 * damping, 1e-3)
+                if damping > 1e6:
+                    break
+                continue
+            parameters, damping = tried, damping / 5
+            signals, jacobian, best = found
+            if gain < _LEAST_GAIN:
+                break
+        return parameters
+
+    def _ring(self, curve: Curve, found: np.ndarray, sigma: float, share: float) -> Ring:
+        images, n, count = len(self.held), self.n, 2 * self.n + 1
         phi = np.arange(len(curve.points)) * 2 * np.pi / len(curve.points)
         basis = harmonics(phi, EDGE_ORDER)
-        inner, outer = basis @ edges[:n], basis @ edges[n : 2 * n]
-        count = residual.size - len(edges) - images * design.shape[1]
-        misfit, spread = (
-            float((np.sum(one**2) / max(count, 1)) ** 0.5) / sigma for one in (left, residual)
-        )
-        if not ((outer > inner).mean() > 0.98 and count > 0):
+        inner, outer = basis @ found[:n], basis @ found[n : 2 * n]
+        free = self.held.size - len(found)
+        if not ((outer > inner).mean() > 0.98 and free > 0):
             raise ValueError("its voxels tell no ring of cortex")
-        q = np.linalg.qr(design)[0]
-        information = sum((one - q @ (q.T @ one)).T @ (one - q @ (q.T @ one)) for one in jacobian)
-        information[-1, -1] += 1e-9 * np.trace(information)
-        variance = (sigma * max(misfit, spread, 1.0)) ** 2 / share
-        covariance = variance * np.linalg.inv(information)
-        firsts = np.cumsum([0] + [b.shape[1] for b in self.of_level])[:-1]
-        levels = self.levels[firsts].T
-        plain = variance * np.linalg.inv(design.T @ design)[firsts[1], firsts[1]]
-        follow = np.linalg.pinv(design)[firsts[1]] @ jacobian.transpose(1, 0, 2).reshape(
-            len(self.distance), -1
+        signals, jacobian, _ = self._around(found)
+        mean = mean_magnitude(np.abs(signals), 1.0, self.coils)[0]
+        variance = np.maximum(2 * self.coils + signals**2 - mean**2, 0.1)
+        misfit = float(np.sum((self.held - mean) ** 2 / variance) / free) ** 0.5
+        worth = share / max(misfit, 1.0) ** 2  # of a voxel
+
+        weight = np.maximum(information_of(np.abs(signals), self.coils), 0.01)
+        information = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
+        information[count - 1, count - 1] += 1e-9 * np.trace(information)
+        covariance = np.linalg.inv(information)
+        levels = found[count:].reshape(images, -1)
+        firsts = count + self.firsts[1] + levels.shape[1] * np.arange(images)
+        told = LevelSignals(
+            self.held,
+            signals,
+            levels[:, self.firsts[1]],
+            covariance[np.ix_(firsts, firsts)],
+            np.moveaxis(jacobian @ covariance[:, firsts], -1, 0),
+            worth,
+            self.coils,
         )
-        follow = follow.reshape(images, -1)
-        level_sd = np.sqrt(plain + np.einsum("ip,pq,iq->i", follow, covariance, follow))
-        blur = self.psf * float(np.exp(edges[-1]))
-        return Ring(curve, inner, outer, blur, levels, covariance, level_sd, misfit)
+        blur = self.psf * float(np.exp(found[count - 1]))
+        edges = covariance[:count, :count] / worth
+        return Ring(curve, inner, outer, blur, sigma * levels[:, self.firsts], edges, told, misfit)
+
+
+def _damped(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:
+    """A step of least squares, shorter where little is told."""
+    scale = np.diag(normal) * damping + 1e-12 * np.trace(normal)
+    return np.linalg.solve(normal + np.diag(scale), right)

@@ -3,7 +3,8 @@
 Signal at TE 0 over what each pool shows of its protons (`steady_state`), beside the same of the
 reference: water densities of bone by UTE against samples of known 1H concentration (Zhao 2017, doi
 10.1371/journal.pone.0173995; Jerban 2020, doi 10.1016/j.mri.2020.01.004; abstracts read;
-Techawiboonwong 2008 not read). The receive profile is taken to be the same in both.
+Techawiboonwong 2008 not read). The receive profile is that of a uniform phantom's image, or taken
+to be the same in both.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.ute.answer import RegionValue
+from PDFFMapperLib.ute.coil_profile import profile_of, profile_ratio
 from PDFFMapperLib.ute.components import Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.regions import bi_component, region_signals
@@ -51,7 +53,8 @@ def water_densities(
         inside: the bone.
         reference: voxels of the reference.
         pools: T1 of both waters, and the excitation.
-        settings: `reference_density`, `reference_t1`, `reference_t2star`.
+        settings: `reference_density`, `reference_t1`, `reference_t2star`, and `coil_profile` where
+            there is one.
 
     Raises:
         ValueError: as `regions.bi_component`; the reference is none, or decays as none should.
@@ -68,13 +71,14 @@ def water_densities(
         )
     times = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value
     share = fit.bound_percent.value / 100
+    received = profile_ratio(profile_of(settings, images.grid), reference, inside)
 
     def total(pools: Pools, t1_reference: float) -> float:
         shown = spoiled(
             *hard_pulse(pools.flip_deg, pools.pulse_ms, t2star), pools.tr_ms, t1_reference
         )
         protons = fit.amplitude * pools.per_signal(share, *times)
-        return float(settings.reference_density * protons / (amplitude.value / shown))
+        return float(received * settings.reference_density * protons / (amplitude.value / shown))
 
     density = total(pools, settings.reference_t1)
     bone = region_signals(images, inside, (0,))[0]

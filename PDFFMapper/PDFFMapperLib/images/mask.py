@@ -1,0 +1,35 @@
+"""Masks: volumes whose voxels above 0 are inside."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from PDFFMapperLib.images.volume import Volume
+
+MOST_LABELS = 64  # an image of 8 bits has more gray levels
+
+
+def inside_of(mask: Volume, expected: str) -> np.ndarray:
+    """Voxels above 0 of a mask or label map.
+
+    Args:
+        mask: whole numbers, 0 outside.
+        expected: what it should hold, as people read it ("the bone").
+
+    Raises:
+        ValueError: it is an image: its values are no whole numbers, or too many for labels.
+    """
+    array = mask.array
+    whole = array.dtype.kind in "bui" or bool(np.isfinite(array).all())
+    if not whole or (array.dtype.kind == "f" and (array != np.rint(array)).any()):
+        raise ValueError(
+            f"{mask.name} holds values that are no whole numbers; a mask of {expected} is "
+            "expected, with 0 outside."
+        )
+    inside = array > 0
+    if (count := len(np.unique(array[inside]))) > MOST_LABELS:
+        raise ValueError(
+            f"{mask.name} holds {count} different values, as an image does; a mask of {expected} "
+            "is expected, with 0 outside."
+        )
+    return inside
