@@ -384,7 +384,7 @@ UTE = Family(
                 MASK,
             ),
             kinds=("T1_bone", "doubt"),
-            citation="the spoiled steady state by the Bloch equations, as in qMRLab's T1 book",
+            citation="ISMRM 2018, abstract 1249 (TR); ISMRM 2019, abstract 4973 (flip angles)",
             compute="PDFFMapperLib.ute.t1:of_t1",
         ),
         Recipe(

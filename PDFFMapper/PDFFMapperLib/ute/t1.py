@@ -1,9 +1,10 @@
 """T1 of bone by UTE images of several flip angles or repetition times.
 
 S = A fxy (1 - E)/(1 - fz E), E = exp(-TR/T1), of a spoiled sequence whose pulse leaves fxy across
-and fz along the field (`steady_state`): sin and cos of the flip angle of a short pulse, as the book
-on T1 of qMRLab has it (read; Gupta 1977, whom it names, was not). T1 and amplitude of a region by
-the likelihood of all its voxels; the true flip angle is the nominal one times B1+.
+and fz along the field: of bone by several TR in ISMRM 2018, abstract 1249, by several flip angles
+in ISMRM 2019, abstract 4973; both functions of the hard pulse are solved in `steady_state`. T1 and
+amplitude of a region by the likelihood of all its voxels; the true flip angle is the nominal one
+times B1+, which is taken from elsewhere.
 """
 
 from __future__ import annotations
