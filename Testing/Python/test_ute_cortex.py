@@ -88,7 +88,8 @@ def test_intervals_of_the_rings_pi_hold_near_the_floor_of_noise(coils, snr):
     lower, upper = np.array([(one.lower, one.upper) for one in found]).T
     true = truth.porosity_index / 100
     assert np.sum((lower <= true) & (true <= upper)) >= 34  # of 40; of 95 % 1 in 100 do less
-    assert np.mean([one.value for one in found]) == pytest.approx(true, abs=0.01)
+    bias = np.mean([one.value for one in found]) - true  # of one ring; its SD is .015 or .009
+    assert abs(bias) < 0.007
     together = ratio_of_levels([fit_ring(images[:, k], *facts).told for k in range(10)])
     assert together.upper - together.lower < 0.5 * np.median(upper - lower)
 

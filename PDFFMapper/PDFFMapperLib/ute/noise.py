@@ -7,11 +7,10 @@ square has 2n terms of the noise's variance where a Rician one has 2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
-from scipy.special import gammaln, hyp1f1
+from scipy.special import gammaln
 
 from PDFFMapperLib.diffusion.noise import sigma_from_background
 
@@ -125,28 +124,6 @@ def _mean_over_sd(coils: int) -> float:
     """Of the chi distribution of noise alone."""
     mean = np.sqrt(2) * np.exp(gammaln(coils + 0.5) - gammaln(coils))
     return float(mean / np.sqrt(2 * coils - mean**2))
-
-
-def mean_magnitude(
-    signal: np.ndarray, sigma: float, coils: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean magnitude of true signals in noise of some receivers, and its slope by the signal."""
-    nodes, raised, slopes = _raised(coils)
-    seen = np.maximum(signal, 0) / sigma
-    far = np.maximum(seen, nodes[-1])
-    near = seen < nodes[-1]
-    above = np.where(near, np.interp(seen, nodes, raised), (coils - 0.5) / far)
-    slope = np.where(near, np.interp(seen, nodes, slopes), -(coils - 0.5) / far**2)
-    return sigma * (seen + above), 1 + slope
-
-
-@cache
-def _raised(coils: int) -> tuple[np.ndarray, ...]:
-    """Signals over sigma, by how much the mean of the noncentral chi is more, and its slope."""
-    nodes = np.linspace(0, 8 * coils**0.5, 400)
-    usual = np.sqrt(2) * np.exp(gammaln(coils + 0.5) - gammaln(coils))
-    raised = usual * hyp1f1(-0.5, coils, -(nodes**2) / 2) - nodes
-    return nodes, raised, np.gradient(raised, nodes)
 
 
 def _corners(image: np.ndarray) -> list[np.ndarray]:

@@ -20,8 +20,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
-from PDFFMapperLib.ute.noise import mean_magnitude
-from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, bessels, information_of
+from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, bessels, information_of, lean_of
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
 CURVE_ORDER = 6
@@ -29,6 +28,7 @@ _CURVE_POINTS = 720
 _REACH = 3.0  # blurs beyond an edge
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
 _MOST_STEPS = 40
+_LEAST_TOLD = 0.01  # of a voxel of noise, or parameters of a signal that is none are open
 _LEAST_GAIN = 0.01  # of the log likelihood, in the last step
 _LEAST_INFORMATION = 0.1  # of a voxel in a step, or near the floor of noise it would go too far
 _LOG_BLUR = (0.0, np.log(4.0))  # of marrow, over that of the rest
@@ -105,6 +105,7 @@ class LevelSignals:
         covariance: of these, by the noise; shape (images, images).
         follow: what a change of one level's gradient changes all signals by, all other parameters
             following as far as the noise lets them; shape (images, images, voxels).
+        bias: of the levels, to second order; shape (images,).
         share: of voxels that are independent.
         coils: how many receivers' squares were summed.
     """
@@ -114,8 +115,18 @@ class LevelSignals:
     levels: np.ndarray
     covariance: np.ndarray
     follow: np.ndarray
+    bias: np.ndarray
     share: float
     coils: int
+
+    def weight(self, ratio: float) -> float:
+        """Information on the ratio of second and first level."""
+        gradient = np.array([-ratio, 1.0])
+        return float(self.levels[0] ** 2 / (gradient @ self.covariance @ gradient) * self.share)
+
+    def ratio_bias(self, ratio: float) -> float:
+        """Of the ratio of second and first level."""
+        return float((self.bias[1] - ratio * self.bias[0]) / self.levels[0])
 
     def deviance(self, ratio: float) -> float:
         """Twice the fall of the log likelihood where the second level is the first times a ratio.
@@ -163,7 +174,11 @@ def ratio_of_levels(rings: Sequence[LevelSignals]) -> Ratio:
     while beyond(upper) < 0:
         upper += step
     lower = brentq(beyond, 0.0, value) if value > 0 and beyond(0.0) > 0 else 0.0
-    return Ratio(value, lower, brentq(beyond, value, upper))
+    upper = brentq(beyond, value, upper)
+    weights = [one.weight(value) for one in rings]
+    bias = np.average([one.ratio_bias(value) for one in rings], weights=weights)
+    bias = float(np.clip(bias, -(upper - value), upper - value))
+    return Ratio(max(value - bias, 0.0), max(lower - bias, 0.0) if lower else 0.0, upper - bias)
 
 
 @dataclass(frozen=True)
@@ -177,7 +192,7 @@ class Ring:
         levels: of marrow, cortex and outside in each image, means along the ring; (images, 3).
         covariance: of the edges' parameters, by the noise and widened by the misfit.
         told: what its voxels tell of the mean levels of cortex.
-        misfit: root of the mean squared residual over the noise.
+        misfit: root of the mean squared score over its variance; 1 is noise alone.
     """
 
     curve: Curve
@@ -408,12 +423,12 @@ class _RingFit:
         if not ((outer > inner).mean() > 0.98 and free > 0):
             raise ValueError("its voxels tell no ring of cortex")
         signals, jacobian, _ = self._around(found)
-        mean = mean_magnitude(np.abs(signals), 1.0, self.coils)[0]
-        variance = np.maximum(2 * self.coils + signals**2 - mean**2, 0.1)
-        misfit = float(np.sum((self.held - mean) ** 2 / variance) / free) ** 0.5
+        near = np.abs(signals)
+        weight = np.maximum(information_of(near, self.coils), _LEAST_TOLD)
+        score = self.held * bessels(self.held * near, self.coils)[1] - near
+        misfit = float(np.sum(score**2 / weight) / free) ** 0.5
         worth = share / max(misfit, 1.0) ** 2  # of a voxel
 
-        weight = np.maximum(information_of(np.abs(signals), self.coils), 0.01)
         information = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
         information[count - 1, count - 1] += 1e-9 * np.trace(information)
         covariance = np.linalg.inv(information)
@@ -425,12 +440,40 @@ class _RingFit:
             levels[:, self.firsts[1]],
             covariance[np.ix_(firsts, firsts)],
             np.moveaxis(jacobian @ covariance[:, firsts], -1, 0),
+            self._bias(found, signals, jacobian, weight, covariance)[firsts] / worth,
             worth,
             self.coils,
         )
         blur = self.psf * float(np.exp(found[count - 1]))
         edges = covariance[:count, :count] / worth
         return Ring(curve, inner, outer, blur, sigma * levels[:, self.firsts], edges, told, misfit)
+
+    def _bias(
+        self,
+        found: np.ndarray,
+        signals: np.ndarray,
+        jacobian: np.ndarray,
+        weight: np.ndarray,
+        covariance: np.ndarray,
+    ) -> np.ndarray:
+        """Of all parameters, to second order (Cox and Snell 1968, not read; derived here).
+
+        By the bend of signals over what the noise leaves open, and the lean of the likelihood.
+        """
+        values, vectors = np.linalg.eigh(covariance)
+        bent = -2 * len(values) * signals
+        for step in (vectors * np.sqrt(np.maximum(values, 0))).T:
+            bent += self._signals(found + step) + self._signals(found - step)
+        open_by = np.einsum("kvp,kvp->kv", jacobian @ covariance, jacobian)
+        lean = np.sign(signals) * lean_of(np.abs(signals), self.coils)
+        pull = lean * open_by - weight * bent
+        return 0.5 * covariance @ np.einsum("kvp,kv->p", jacobian, pull)
+
+    def _signals(self, parameters: np.ndarray) -> np.ndarray:
+        count = 2 * self.n + 1
+        return (
+            parameters[count:].reshape(len(self.held), -1) @ self._shapes(parameters[:count])[0].T
+        )
 
 
 def _damped(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:
