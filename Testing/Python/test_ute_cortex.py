@@ -14,7 +14,8 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.cortex import DIRECTIONS, find_cortex
 from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
-from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve, ratio_of_levels
+from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve
+from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
 SETTINGS = SimpleNamespace(**GIVEN)
@@ -241,6 +242,8 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
     assert rows["ute_pi"]["verdict"] == "no reference"
     assert "MTR: Motion against the first image, across edges: 2." in capsys.readouterr().out
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "PI is the signal near TE 2.2 ms over the first one" in page
+    assert "by all voxels around both edges" in page
     assert "porosity index of the tibia was 24 % higher" in page and "2023;14:1148345" in page
     capsys.readouterr()
     for wrong, words in (

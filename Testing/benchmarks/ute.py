@@ -24,7 +24,8 @@ from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, find_cortex  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
 from PDFFMapperLib.ute.recipe import PSF, UTE  # noqa: E402
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of  # noqa: E402
-from PDFFMapperLib.ute.ring import fit_ring, polar_curve, ratio_of_levels  # noqa: E402
+from PDFFMapperLib.ute.ring import fit_ring, polar_curve  # noqa: E402
+from PDFFMapperLib.ute.ring_levels import ratio_of_levels  # noqa: E402
 from PDFFMapperLib.ute.tri_component import fit_tri_component, three_components  # noqa: E402
 from PDFFMapperLib.ute.tri_phase import fit_phased_components  # noqa: E402
 

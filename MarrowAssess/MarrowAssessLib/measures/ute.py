@@ -22,8 +22,9 @@ NAMES = {
     "ute_area": ("area", ""),
 }
 UTE = (
-    "UTE: signals of all voxels of the bone by the Rician likelihood, without the floor of noise; "
-    "fractions are of apparent signals; intervals hold noise, not blur, B1+ or placing."
+    "UTE: signals of all voxels of the bone by their likelihood in the noise of one or more "
+    "receivers, without its floor; PI is the signal near TE 2.2 ms over the first one; fractions "
+    "are of apparent signals; intervals hold noise, not blur, B1+ or placing."
 )
 
 

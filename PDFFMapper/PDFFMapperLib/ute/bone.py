@@ -18,6 +18,7 @@ from PDFFMapperLib.ute.echoes import (
     LEAST_COMPONENT_ECHOES,
     UteImages,
     check_component_echoes,
+    porosity_echoes,
     ute_pair,
     ute_series,
 )
@@ -28,7 +29,7 @@ from PDFFMapperLib.ute.regions import (
     suppression_ratio,
     transfer_ratio,
 )
-from PDFFMapperLib.ute.ring import ratio_of_levels
+from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 
 ENDOSTEUM = (
     "Fat off resonance is blurred by a radial readout, so the endosteal layer may hold marrow."
@@ -123,7 +124,7 @@ def cortex_values(cortex: Cortex, data: UteImages) -> list[RegionValue]:
     rows = [_row("thickness", *cortex.thickness_mm(), "mm")]
     rows += [_row(f"thickness, {name}", *one, "mm") for name, one in cortex.sectors.items()]
     rows.append(_row("area", *cortex.area_mm2(), "mm^2"))
-    rows.append(_fitted_porosity(cortex))
+    rows.append(_fitted_porosity(cortex, data))
     rows += part_values(cortex, lambda inside: porosity_index(data, inside))
     if len(data.te_ms) >= LEAST_COMPONENT_ECHOES:
         rows += part_values(cortex, lambda inside: _components(data, inside))
@@ -148,10 +149,13 @@ def _row(name: str, value: float, sd: float, unit: str) -> RegionValue:
     return RegionValue(name, value, value - 1.96 * sd, value + 1.96 * sd, unit)
 
 
-def _fitted_porosity(cortex: Cortex) -> RegionValue:
+def _fitted_porosity(cortex: Cortex, data: UteImages) -> RegionValue:
     """PI by the levels of cortex in both echoes, one for all slices, free of partial volume."""
     ratio = ratio_of_levels([ring.told for ring in cortex.rings.values()]).times(100)
-    return RegionValue("PI of the fitted ring", ratio.value, ratio.lower, ratio.upper, "%")
+    te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
+    note = f"at TE {te_ms:.3g} ms, one for all slices, by all voxels around both edges"
+    ends = ratio.value, ratio.lower, ratio.upper
+    return RegionValue("PI of the fitted ring", *ends, "%", note=note)
 
 
 def point_of(text: str | None) -> list[float] | None:

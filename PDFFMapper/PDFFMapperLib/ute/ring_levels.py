@@ -1,0 +1,97 @@
+"""What the voxels of fitted rings tell of cortex's level in two images, and of their ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from PDFFMapperLib.ute.region_signal import CHI2_95, Ratio, bessels
+
+
+@dataclass(frozen=True)
+class LevelSignals:
+    """The voxels of a fitted ring, and how they follow the mean level of cortex in each image.
+
+    Attributes:
+        magnitudes, signals: of the images and of the fit, over the noise; shape (images, voxels).
+        levels: mean levels of cortex, over the noise; shape (images,).
+        covariance: of these, by the noise; shape (images, images).
+        follow: what a change of one level's gradient changes all signals by, all other parameters
+            following as far as the noise lets them; shape (images, images, voxels).
+        bias: of the levels, to second order; shape (images,).
+        share: of voxels that are independent.
+        coils: how many receivers' squares were summed.
+    """
+
+    magnitudes: np.ndarray
+    signals: np.ndarray
+    levels: np.ndarray
+    covariance: np.ndarray
+    follow: np.ndarray
+    bias: np.ndarray
+    share: float
+    coils: int
+
+    def weight(self, ratio: float) -> float:
+        """Information on the ratio of second and first level."""
+        gradient = np.array([-ratio, 1.0])
+        return float(self.levels[0] ** 2 / (gradient @ self.covariance @ gradient) * self.share)
+
+    def ratio_bias(self, ratio: float) -> float:
+        """Of the ratio of second and first level."""
+        return float((self.bias[1] - ratio * self.bias[0]) / self.levels[0])
+
+    def deviance(self, ratio: float) -> float:
+        """Twice the fall of the log likelihood where the second level is the first times a ratio.
+
+        The other parameters follow to first order; the likelihood itself is exact, as that of a
+        signal near the floor of noise is no parabola.
+        """
+        gradient = np.array([-ratio, 1.0])
+        away = gradient @ self.levels / (gradient @ self.covariance @ gradient)
+        signals = self.signals - away * np.tensordot(gradient, self.follow, 1)
+        fallen = log_likelihood(self.magnitudes, self.signals, self.coils)
+        fallen -= log_likelihood(self.magnitudes, signals, self.coils)
+        return 2 * self.share * fallen
+
+
+def log_likelihood(magnitudes: np.ndarray, signals: np.ndarray, coils: int) -> float:
+    """Of true signals, of either sign, in noise of SD 1 of some receivers."""
+    nu = np.abs(signals)
+    bessel = bessels(magnitudes * nu, coils)[0]
+    return float(np.sum(bessel - 0.5 * (magnitudes - nu) ** 2))
+
+
+def ratio_of_levels(rings: Sequence[LevelSignals]) -> Ratio:
+    """Second over first level of cortex, one for all rings, with its 95 % interval by likelihood.
+
+    Rings that differ by more than their noise widen it.
+    """
+
+    def deviance(ratio: float) -> float:
+        return sum(one.deviance(ratio) for one in rings)
+
+    sums = np.sum([one.levels for one in rings], axis=0)
+    start = max(float(sums[1] / sums[0]), 0.0)
+    spread = sum(one.covariance / one.share for one in rings)[1, 1] ** 0.5 / sums[0]
+    top = start + 4 * float(spread)
+    found = minimize_scalar(deviance, bounds=(0.0, top), method="bounded")
+    value, least = float(found.x), float(found.fun)
+    allowed = least + CHI2_95 * max(least / max(len(rings) - 1, 1), 1.0)
+
+    def beyond(ratio: float) -> float:
+        return deviance(ratio) - allowed
+
+    step = (top - value) / 4
+    upper = value + step
+    while beyond(upper) < 0:
+        upper += step
+    lower = brentq(beyond, 0.0, value) if value > 0 and beyond(0.0) > 0 else 0.0
+    upper = brentq(beyond, value, upper)
+    weights = [one.weight(value) for one in rings]
+    bias = np.average([one.ratio_bias(value) for one in rings], weights=weights)
+    bias = float(np.clip(bias, -(upper - value), upper - value))
+    return Ratio(max(value - bias, 0.0), max(lower - bias, 0.0) if lower else 0.0, upper - bias)
