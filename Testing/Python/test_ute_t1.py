@@ -9,6 +9,7 @@ from MarrowAssessLib.commands.main import main
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.recipe import UTE
+from PDFFMapperLib.ute.t1 import t1_images, t1_rows
 from phantoms.ute import GRID
 from scipy.linalg import expm
 
@@ -102,6 +103,9 @@ def test_a_b1_map_is_used_voxel_by_voxel():
     assert np.nanmedian(plain[..., 20:30]) > 1.3 * np.nanmedian(plain[..., 10:20])
     holes = field.with_array(np.where(b1 > 1, np.nan, b1).astype(np.float32))
     assert np.isnan(made(images, b1_map=holes).volume.array[..., 20:30]).all()
+    data = t1_images(images, UTE.recipe("t1").chosen({"b1_map": holes}))
+    with pytest.raises(ValueError, match="the B1\\+ map has no value in a part of the region"):
+        t1_rows(data, BONE)
     with pytest.raises(ValueError, match="Divide a map in percent by 100"):
         made(images, b1_map=field.with_array(100 * field.array))
 
@@ -120,6 +124,9 @@ def test_images_that_do_not_tell_t1_are_refused():
     assert made(images_of((5.0, 20.0), (20.0, 20.0)), flips_deg=[5.0, 20.0])
     with pytest.raises(ValueError, match="needs the repetition times of all 2 images"):
         made(images, flips_deg=[5.0, 20.0], trs_ms=[20.0])
+    below = [one.with_array(one.array - 5) for one in images_of((5.0, 20.0), (20.0, 20.0))]
+    with pytest.raises(ValueError, match="T1 is fitted to magnitude images; these have negative"):
+        made(below, sigma=1.0)
 
 
 def test_the_command_writes_t1_of_regions(tmp_path, capsys):
