@@ -91,8 +91,10 @@ def test_intervals_of_the_rings_pi_hold_near_the_floor_of_noise(coils, snr):
     assert np.sum((lower <= true) & (true <= upper)) >= 34  # of 40; of 95 % 1 in 100 do less
     bias = np.mean([one.value for one in found]) - true  # of one ring; its SD is .015 or .009
     assert abs(bias) < 0.007
-    together = ratio_of_levels([fit_ring(images[:, k], *facts).told for k in range(10)])
+    ten = [fit_ring(images[:, k], *facts).told for k in range(10)]
+    together, wider = ratio_of_levels(ten), ratio_of_levels(ten, 0.05)
     assert together.upper - together.lower < 0.5 * np.median(upper - lower)
+    assert wider.value == together.value and wider.upper > 1.05 * together.upper
 
 
 def test_a_late_echo_of_noise_alone_has_an_upper_limit():

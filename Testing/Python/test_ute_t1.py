@@ -66,7 +66,9 @@ def test_flip_angles_or_repetition_times_give_t1(flips, trs):
     moved = found.provenance["region"]["T1 if B1+ is 5 % higher"][0]
     if len(set(flips)) > 1:
         assert moved / value == pytest.approx(1 / 1.05**2, abs=0.01)  # by the small-angle formula
-    assert "B1+ taken as nominal" in found.provenance["summary"]
+    summary = found.provenance["summary"]
+    assert "B1+ taken as nominal" in summary
+    assert re.search(r"T1 by flips [\d, ]+ deg, TR [\d, ]+ ms; noise 1", summary)
 
 
 def test_intervals_hold_t1_as_often_as_they_say():

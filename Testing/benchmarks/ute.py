@@ -163,7 +163,9 @@ def ring_porosity(fits: int) -> None:
                 )
                 facts = SPACING_MM[:1] * 2, curve, 2.5, 0.85 * SPACING_MM[0], 5.0, 1.0, coils
                 found = [
-                    ratio_of_levels([fit_ring(images[:, k], *facts).told]).times(100)
+                    ratio_of_levels(
+                        [fit_ring(images[:, k], *facts).told], MODEL_SD_VOXELS * 0.5
+                    ).times(100)
                     for k in range(fits)
                 ]
                 value, lower, upper = np.array([(r.value, r.lower, r.upper) for r in found]).T

@@ -151,7 +151,7 @@ def _row(name: str, value: float, sd: float, unit: str) -> RegionValue:
 
 def _fitted_porosity(cortex: Cortex, data: UteImages) -> RegionValue:
     """PI by the levels of cortex in both echoes, one for all slices, free of partial volume."""
-    ratio = ratio_of_levels([ring.told for ring in cortex.rings.values()]).times(100)
+    ratio = ratio_of_levels([r.told for r in cortex.rings.values()], cortex.model_sd_mm).times(100)
     te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
     note = f"at TE {te_ms:.3g} ms, one for all slices, by all voxels around both edges"
     ends = ratio.value, ratio.lower, ratio.upper

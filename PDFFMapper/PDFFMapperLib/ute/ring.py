@@ -355,7 +355,9 @@ class _RingFit:
         levels = sigma * found[count:].reshape(images, -1)[:, self.firsts]
         blur = self.psf * float(np.exp(found[count - 1]))
         edges = covariance[:count, :count] / worth
-        tell = partial(self._levels, found, signals, jacobian, weight, covariance, worth)
+        slopes = curve.length @ basis / curve.length.sum()  # of the mean thickness
+        slopes = np.concatenate([-slopes, slopes, [0.0]])
+        tell = partial(self._levels, found, signals, jacobian, weight, covariance, worth, slopes)
         return Ring(curve, inner, outer, blur, levels, edges, tell, misfit)
 
     def _levels(
@@ -366,10 +368,12 @@ class _RingFit:
         weight: np.ndarray,
         covariance: np.ndarray,
         worth: float,
+        slopes: np.ndarray,
     ) -> LevelSignals:
         count, images = 2 * self.n + 1, len(self.held)
         each = (len(found) - count) // images
         firsts = count + self.firsts[1] + each * np.arange(images)
+        edges = covariance[: len(slopes), : len(slopes)]
         bias = self._bias(found, signals, jacobian, weight, covariance)
         return LevelSignals(
             self.held,
@@ -378,6 +382,7 @@ class _RingFit:
             covariance[np.ix_(firsts, firsts)],
             np.moveaxis(jacobian @ covariance[:, firsts], -1, 0),
             bias[firsts] / worth,
+            covariance[firsts, : len(slopes)] @ slopes / (slopes @ edges @ slopes),
             worth,
             self.coils,
         )

@@ -22,6 +22,7 @@ class LevelSignals:
         follow: what a change of one level's gradient changes all signals by, all other parameters
             following as far as the noise lets them; shape (images, images, voxels).
         bias: of the levels, to second order; shape (images,).
+        by_thickness: how the levels follow a cortex that is held 1 mm thicker; shape (images,).
         share: of voxels that are independent.
         coils: how many receivers' squares were summed.
     """
@@ -32,6 +33,7 @@ class LevelSignals:
     covariance: np.ndarray
     follow: np.ndarray
     bias: np.ndarray
+    by_thickness: np.ndarray
     share: float
     coils: int
 
@@ -40,9 +42,9 @@ class LevelSignals:
         gradient = np.array([-ratio, 1.0])
         return float(self.levels[0] ** 2 / (gradient @ self.covariance @ gradient) * self.share)
 
-    def ratio_bias(self, ratio: float) -> float:
-        """Of the ratio of second and first level."""
-        return float((self.bias[1] - ratio * self.bias[0]) / self.levels[0])
+    def of_ratio(self, change: np.ndarray, ratio: float) -> float:
+        """What a change of the levels does to the ratio of second and first."""
+        return float((change[1] - ratio * change[0]) / self.levels[0])
 
     def deviance(self, ratio: float) -> float:
         """Twice the fall of the log likelihood where the second level is the first times a ratio.
@@ -65,10 +67,11 @@ def log_likelihood(magnitudes: np.ndarray, signals: np.ndarray, coils: int) -> f
     return float(np.sum(bessel - 0.5 * (magnitudes - nu) ** 2))
 
 
-def ratio_of_levels(rings: Sequence[LevelSignals]) -> Ratio:
+def ratio_of_levels(rings: Sequence[LevelSignals], model_sd_mm: float = 0.0) -> Ratio:
     """Second over first level of cortex, one for all rings, with its 95 % interval by likelihood.
 
-    Rings that differ by more than their noise widen it.
+    Rings that differ by more than their noise widen it, and so does the SD of a thickness that the
+    model of the edges leaves, in mm, which all rings have in common.
     """
 
     def deviance(ratio: float) -> float:
@@ -92,6 +95,11 @@ def ratio_of_levels(rings: Sequence[LevelSignals]) -> Ratio:
     lower = brentq(beyond, 0.0, value) if value > 0 and beyond(0.0) > 0 else 0.0
     upper = brentq(beyond, value, upper)
     weights = [one.weight(value) for one in rings]
-    bias = np.average([one.ratio_bias(value) for one in rings], weights=weights)
-    bias = float(np.clip(bias, -(upper - value), upper - value))
-    return Ratio(max(value - bias, 0.0), max(lower - bias, 0.0) if lower else 0.0, upper - bias)
+    bias, by_mm = (
+        float(np.average([one.of_ratio(each(one), value) for one in rings], weights=weights))
+        for each in (lambda one: one.bias, lambda one: one.by_thickness)
+    )
+    common, bias = 1.96 * model_sd_mm * by_mm, np.clip(bias, value - upper, upper - value)
+    below, above = np.hypot((value - lower, upper - value), common)
+    least = max(value - bias - below, 0.0) if lower else 0.0
+    return Ratio(float(max(value - bias, 0.0)), float(least), float(value - bias + above))
