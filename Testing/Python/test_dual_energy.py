@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PDFFMapperLib.dual_energy.decomposition import (
     hap_beside_water,
     projected,
     sd_of,
+    seen_of,
     systematic_error,
     three_materials,
     volume_shares,
@@ -157,6 +159,13 @@ def test_systematic_errors_follow_the_ratio():
     both = [np.array([n]) for n in seen(of.with_de_ratio(of.de_ratio + 0.03), 100, 0.5)]
     alone = abs(three_materials(*both, of).hap[0] - 100)
     assert 0 < alone < systematic_error(of)[0]
+    # A DE ratio off by 0.03, each marrow's CT number at each beam by 5 HU, as independent errors.
+    mixed = seen_of(of, 100.0)
+    wrong = [of.with_de_ratio(of.de_ratio + 0.03)]
+    for beam in ((5.0, 0.0), (0.0, 5.0)):
+        wrong += [replace(of, yellow=of.yellow + beam), replace(of, red=of.red + beam)]
+    squares = [(three_materials(mixed[:1], mixed[1:], one).hap[0] - 100) ** 2 for one in wrong]
+    assert systematic_error(of)[0] == pytest.approx(sum(squares) ** 0.5, rel=1e-3)
 
 
 def test_water_equivalent_diameter_of_water():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.follow_up.change import INCREASE, NOT_COMPARABLE, WITHIN
-from MarrowAssessLib.follow_up.changes import Comparing, follow_up
+from MarrowAssessLib.follow_up.changes import Comparing, _se, _with_holm, follow_up
 from MarrowAssessLib.follow_up.compare import course
 from MarrowAssessLib.follow_up.errors import (
     MeasurementError,
@@ -322,6 +322,30 @@ def test_levels_named_one_apart_are_not_compared(shift, word):
     assert not any(change.reason for change in unlike)  # they fit no level as one body repeats
 
 
+def test_a_region_s_interval_is_two_times_1_96_standard_errors():
+    assert _se({"ci95": [38.04, 41.96]}) == pytest.approx(1.0)
+    assert _se({"ci95": [38.04, None]}) == _se({"ci95": None}) == _se({}) == 0
+
+
+@pytest.mark.parametrize("second", [0.0, -1.0])
+def test_a_proportional_error_needs_values_above_0(second):
+    (change,) = follow_up([visit(marrow_hap=100.0), visit(marrow_hap=second)], [0, 90])
+    assert change.reason == "the error is proportional, and a value is not above 0"
+
+
+def test_what_stands_after_adjustment_by_holm():
+    """Of p .001, .02, .03 and .04: .05 / 4, / 3, / 2 and / 1 in turn, until one lies above."""
+    (one,) = follow_up([visit(marrow_pdff=40.0), visit(marrow_pdff=60.0)], [0, 30])
+
+    def standing(*ps):
+        made = _with_holm([replace(one, p=p) for p in ps])
+        return [change.adjusted for change in made]
+
+    assert standing(0.02, 0.001, 0.04, 0.03) == [False, True, False, False]
+    assert standing(0.016, 0.001, 0.04, 0.024) == [True] * 4
+    assert standing(0.024, math.nan) == [True, False]
+
+
 def test_the_interval_of_an_error_is_that_of_chi_square():
     low, high = MeasurementError(1.0, False, 35, "").sd_interval
     assert (round(100 * (low - 1)), round(100 * (high - 1))) == (-19, 30)
@@ -393,8 +417,15 @@ def test_radiotherapy_and_fractures_end_the_comparison_of_their_sites():
         return change.reason or change.verdict
 
     assert verdict("9=radiotherapy:L2-L4") == "radiotherapy of this site lies between the visits"
+    assert verdict("30=radiotherapy:L3") == verdict("9=radiotherapy:L2-L4")  # before that visit
     assert verdict("9=fracture:L3") == "fracture of this site lies between the visits"
-    for other in ("9=radiotherapy:L4", "-3=radiotherapy:L3", "31=fracture:L3", "9=G-CSF"):
+    for other in (
+        "0=radiotherapy:L3",
+        "9=radiotherapy:L4",
+        "-3=radiotherapy:L3",
+        "31=fracture:L3",
+        "9=G-CSF",
+    ):
         assert verdict(other) == INCREASE
     for wrong in ("G-CSF", "x=G-CSF", "9="):
         with pytest.raises(ValueError, match="a day and what was given are expected"):
