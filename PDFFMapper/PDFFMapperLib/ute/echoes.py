@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.images.attributes import number_of
-from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.recipe import check_one_grid
+from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.ute.interleaves import joined
 from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.noise import Noise, coils_of, noise_of, noise_of_repeat
@@ -101,7 +100,8 @@ def _noise(signal: np.ndarray, grid: Volume, settings: SimpleNamespace) -> Noise
     repeat = getattr(settings, "repeat", None)
     if repeat is None or settings.sigma is not None:
         return noise_of(signal, settings.sigma, coils_of(settings))
-    check_one_grid(repeat, grid)
+    if not repeat.same_grid(grid):
+        raise ValueError(grids_differ(repeat, grid))
     return noise_of_repeat(signal[0], np.abs(repeat.array), coils_of(settings))
 
 

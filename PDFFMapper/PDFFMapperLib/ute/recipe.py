@@ -385,7 +385,7 @@ UTE = Family(
             ),
             kinds=("T1_bone", "doubt"),
             citation="ISMRM 2018, abstract 1249 (TR); ISMRM 2019, abstract 4973 (flip angles)",
-            compute="PDFFMapperLib.ute.t1:of_t1",
+            compute="PDFFMapperLib.ute.t1_maps:of_t1",
         ),
         Recipe(
             id="density",

@@ -17,13 +17,10 @@ import numpy as np
 
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.components import Component, Model, RegionFit
-from PDFFMapperLib.ute.echoes import UteImages, without_floor
-from PDFFMapperLib.ute.maps import OUTSIDE, doubt_of, facts_of, maps_of, region_of, tell_region
+from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.noise import coils_of, noise_of
 from PDFFMapperLib.ute.regions import region_signals
@@ -33,9 +30,6 @@ from PDFFMapperLib.water_fat.echo_train import field_strength
 T1_MS = (10.0, 5000.0)
 MOST_SPREAD = 0.2  # SD over T1 beyond which a region tells none
 B1_STEP = 0.05  # by which B1+ is moved to show what it does
-_GRID_MS = np.geomspace(*T1_MS, 300)  # of voxels
-_B1_BIN = 0.02
-_CHUNK = 20_000  # voxels
 _STARTS = ((100.0,), (300.0,), (1000.0,))
 
 
@@ -171,54 +165,3 @@ def _fitted(data: T1Images, signals: Sequence, b1: float) -> Component:
 
     model = Model(signal, gradient, (T1_MS,), _STARTS)
     return RegionFit(signals, np.arange(len(signals)), model).component(1)
-
-
-def of_t1(
-    images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
-) -> list[ParametricMap]:
-    """T1 of voxels.
-
-    Raises:
-        ValueError: as `t1_images`; no bone is given, or `t1_rows` of it.
-    """
-    data = t1_images(images, settings)
-    inside = region_of(data.images, settings)
-    doubt = doubt_of(data.images, inside, without_floor(data.images, (0,))[0])
-    if data.b1 is not None:
-        doubt[~(data.b1 > 0)] |= OUTSIDE
-    facts = facts_of(data.images, [])
-    if settings.mask is not None:
-        try:
-            rows = t1_rows(data, doubt == 0)
-        except ValueError as error:
-            raise ValueError(f"The mapped bone: {error}.") from None
-    angles, times = (", ".join(f"{x:g}" for x in one) for one in (data.flips_deg, data.trs_ms))
-    facts["summary"] = f"T1 by flips {angles} deg, TR {times} ms; {data.images.noise.told}."
-    if settings.mask is not None:
-        tell_region(facts, "All bone", rows)
-    del facts["echo_times_ms"]
-    return maps_of(data.images, {"T1_bone": _voxels(data, doubt == 0)}, doubt, facts)
-
-
-def _voxels(data: T1Images, inside: np.ndarray) -> np.ndarray:
-    """T1 of least squares of each voxel, by a table of T1, refined by a parabola."""
-    held = without_floor(data.images, range(len(data.flips_deg)))[:, inside].T
-    b1 = np.ones(len(held)) if data.b1 is None else data.b1[inside]
-    bins, own = np.rint(b1 / _B1_BIN).astype(int), np.empty(len(held))
-    step = np.log(_GRID_MS[1] / _GRID_MS[0])
-    for one in np.unique(bins):
-        table = np.array([data.shown(t1, one * _B1_BIN) for t1 in _GRID_MS])
-        table /= np.linalg.norm(table, axis=1, keepdims=True)
-        chosen = np.flatnonzero(bins == one)
-        for start in range(0, len(chosen), _CHUNK):
-            here = chosen[start : start + _CHUNK]
-            explained = (held[here] @ table.T) ** 2
-            best = np.clip(explained.argmax(axis=1), 1, len(_GRID_MS) - 2)
-            before, at, after = (explained[np.arange(len(here)), best + n] for n in (-1, 0, 1))
-            bend = np.minimum(before - 2 * at + after, -1e-12 * at)
-            own[here] = _GRID_MS[best] * np.exp(
-                step * np.clip((before - after) / (2 * bend), -1, 1)
-            )
-    values = np.full(inside.shape, np.nan)
-    values[inside] = own
-    return values
