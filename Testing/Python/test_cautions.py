@@ -74,6 +74,19 @@ def test_marrow_without_signal_is_told(signal, told):
     assert (said in cautions(one, "t1_marrow_muscle")) is told
 
 
+@pytest.mark.parametrize(("opposed", "low"), [(60.0, 20.0), (98.0, 1.0), (120.0, None)])
+def test_a_ratio_above_1_allows_no_fat_fraction(opposed, low):
+    """|1 - 2 F| is 1 at most; the ratio itself and the drop are told all the same."""
+    one = study([block("L3 marrow", Role.MARROW, "L3", 0)], OPPOSED_PHASE=opposed, IN_PHASE=100.0)
+    found = {m.quantity: m.value for m in measure(one).measurements}
+    assert found["opposed_in_ratio"] == pytest.approx(opposed / 100, abs=0.005)
+    if low is None:
+        assert not {"opposed_fat_fraction_low", "opposed_fat_fraction_high"} & found.keys()
+    else:
+        assert found["opposed_fat_fraction_low"] == pytest.approx(low, abs=0.3)
+        assert found["opposed_fat_fraction_high"] == pytest.approx(100 - low, abs=0.3)
+
+
 def test_few_voxels_and_voxels_left_out_are_told():
     small = block("L3 marrow", Role.MARROW, "L3", 40, rows=1, slices=slice(1, 2))
     assert "L3 marrow has only 10 voxels." in cautions(study([small], PDFF=40.0), "marrow_pdff")

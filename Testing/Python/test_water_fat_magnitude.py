@@ -113,3 +113,19 @@ def test_t1_bias_is_undone():
     assert t1_corrected_fat_fraction(seen, 10, 0.01, 1.2, 0.35) == pytest.approx(40)
     # Closed form: at 90 degrees the saturation is 1 - exp(-TR/T1).
     assert saturation(90, 0.5, 1.0) == pytest.approx(1 - np.exp(-0.5))
+
+
+@pytest.mark.parametrize(
+    ("in_ms", "opposed_ms", "fits"),
+    [(2.3, 1.15, True), (2.5, 1.15, True), (2.3, 1.3, True), (2.7, 1.15, False), (2.3, 1.5, False)],
+)
+def test_each_echo_is_held_against_its_phase(in_ms, opposed_ms, fits):
+    """At 3 T fat, 3.4 ppm away, turns once in 2.30 ms; up to 45 degrees off is allowed."""
+    one, other = np.full((1, 2, 2), 100.0), np.full((1, 2, 2), 60.0)
+    times = (in_ms / 1000, opposed_ms / 1000)
+    if fits:
+        low = two_point_fat_fraction(one, other, times, 3.0)
+        assert low.limits
+    else:
+        with pytest.raises(ValueError, match=r"expected are 0 \(in phase\) and 180 \(opposed"):
+            two_point_fat_fraction(one, other, times, 3.0)
