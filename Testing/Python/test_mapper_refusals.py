@@ -134,6 +134,18 @@ def test_wrong_input_gets_its_own_sentence(call, sentence):
         call()
 
 
+@pytest.mark.parametrize(("brighter", "refused"), [(1.04, False), (1.06, True)])
+def test_signal_that_rises_with_b_by_more_than_noise_is_refused(brighter, refused):
+    images = weighted(0), weighted(800, brighter * np.exp(0.0007 * 800))
+    if refused:
+        with pytest.raises(
+            ValueError, match=r"at b = 800 s/mm.* are brighter than those at 0; check"
+        ):
+            series(*images)
+    else:
+        assert series(*images).b_values.tolist() == [0, 800]
+
+
 def test_files_of_b_values_are_one_row_or_column_of_numbers(tmp_path):
     path = tmp_path / "x.bval"
     for text, sentence in (

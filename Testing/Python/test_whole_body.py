@@ -87,6 +87,7 @@ def test_stations_that_do_not_overlap_are_joined_without_comparing():
     [
         (lambda: [taken(0, 10)], "One station was given; two and more are joined"),
         (lambda: [taken(0, 10), taken(16, 26)], "30 mm without an image lie between stations 1"),
+        (lambda: [taken(0, 10), taken(11, 21)], "5 mm without an image lie between stations 1"),
         (lambda: [taken(0, 12), taken(10, 20, b=(50, 600))], "Station 2 has b-values 50 and 600"),
         (
             lambda: [taken(0, 12), taken(10, 20, aside=4.0)],
