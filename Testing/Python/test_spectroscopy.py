@@ -19,9 +19,10 @@ from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.quality import spectrum_of, voigt_fwhm_hz
 from PDFFMapperLib.spectroscopy.recipe import MRS
+from PDFFMapperLib.spectroscopy.rows import NONE
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
-from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM, j_factors, protons
+from PDFFMapperLib.spectroscopy.triglyceride import PRESS, STEAM, j_factors, protons
 from phantoms.spectra import unforeseen
 
 TE = (15.0, 20.0, 25.0, 30.0, 35.0)

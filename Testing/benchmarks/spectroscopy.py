@@ -24,8 +24,9 @@ from PDFFMapperLib.spectroscopy.fit import Fitted, best_choice, fit, interval  #
 from PDFFMapperLib.spectroscopy.model import Choice  # noqa: E402
 from PDFFMapperLib.spectroscopy.poor_shim import with_baseline, with_line_shape  # noqa: E402
 from PDFFMapperLib.spectroscopy.recipe import MRS  # noqa: E402
+from PDFFMapperLib.spectroscopy.rows import NONE  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
-from PDFFMapperLib.spectroscopy.triglyceride import NONE, unsaturation_index  # noqa: E402
+from PDFFMapperLib.spectroscopy.triglyceride import unsaturation_index  # noqa: E402
 from phantoms.spectra import KINDS, unforeseen  # noqa: E402
 
 FRACTIONS = (15, 25, 35, 45, 55, 65, 75, 85)

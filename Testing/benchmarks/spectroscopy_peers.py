@@ -29,8 +29,8 @@ sys.path[:0] = [str(ROOT / "PDFFMapper")]
 from PDFFMapperLib.spectroscopy.analysis import quantities  # noqa: E402
 from PDFFMapperLib.spectroscopy.fit import fit  # noqa: E402
 from PDFFMapperLib.spectroscopy.model import Choice  # noqa: E402
+from PDFFMapperLib.spectroscopy.rows import NONE  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
-from PDFFMapperLib.spectroscopy.triglyceride import NONE  # noqa: E402
 
 PEAKS = {
     "water": 4.65, "methyl": 0.90, "methylene": 1.30, "betacarboxyl": 1.59, "allylic": 2.04,

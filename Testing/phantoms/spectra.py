@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from PDFFMapperLib.spectroscopy.fit import fit
 from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.rows import NONE
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
-from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, j_factors
+from PDFFMapperLib.spectroscopy.triglyceride import PRESS, j_factors
 
 KINDS = ("asymmetric", "baseline", "J modulated")
 

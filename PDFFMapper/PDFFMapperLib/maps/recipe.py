@@ -12,11 +12,11 @@ from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from PDFFMapperLib.install.software import MAKER
 
-if TYPE_CHECKING:  # Slicer loads the rows with the module, and files are read when maps are made
+if TYPE_CHECKING:  # the rows are read for `--help` and tabs; what computes, when maps are made
+    import numpy as np
+
     from PDFFMapperLib.images.volume import Volume
     from PDFFMapperLib.maps.parametric_map import ParametricMap
     from PDFFMapperLib.maps.progress import Progress
@@ -96,6 +96,8 @@ class Option(NamedTuple):
         Raises:
             ValueError: it is none that the option may have.
         """
+        import numpy as np
+
         if value is None:
             return self.default
         if self.type == CHOICE and (isinstance(value, bool) or value not in dict(self.choices)):
@@ -325,8 +327,10 @@ def check_one_grid(one: "Volume", other: "Volume") -> None:
         )
 
 
-def _same_values(one: np.ndarray, other: np.ndarray) -> bool:
+def _same_values(one: "np.ndarray", other: "np.ndarray") -> bool:
     """Whether two arrays are equal; a slice of both tells most that are not."""
+    import numpy as np
+
     middle = len(one) // 2
     return np.array_equal(one[middle], other[middle]) and np.array_equal(one, other)
 

@@ -34,11 +34,11 @@ from PDFFMapperLib.spectroscopy.quality import (
     share_inside,
 )
 from PDFFMapperLib.spectroscopy.recipe import HAMILTON
+from PDFFMapperLib.spectroscopy.rows import NONE
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import (
     METHYL,
     METHYLENE,
-    NONE,
     OLEFINIC,
     PRESS,
     STEAM,

@@ -19,10 +19,10 @@ from functools import cache
 
 import numpy as np
 
+from PDFFMapperLib.spectroscopy.rows import NONE
 from PDFFMapperLib.spectroscopy.triglyceride import (
     FREE_GROUPS,
     METHYLENE,
-    NONE,
     PPM,
     STEAM,
     WATER_PPM,

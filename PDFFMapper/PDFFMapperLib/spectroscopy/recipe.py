@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, SWITCH, Input, Option, Recipe
-from PDFFMapperLib.spectroscopy.rows import ROWS
-from PDFFMapperLib.spectroscopy.triglyceride import NONE, PRESS, STEAM
+from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, ROWS, STEAM
 
 HAMILTON = "Hamilton 2011, doi 10.1002/nbm.1622"
 SPECTRA = Input(

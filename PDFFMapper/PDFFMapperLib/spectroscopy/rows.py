@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PRESS, STEAM, NONE = "PRESS", "STEAM", "none"  # by what J modulation follows from
+
 
 @dataclass(frozen=True)
 class Row:

@@ -16,6 +16,8 @@ import math
 
 import numpy as np
 
+from PDFFMapperLib.spectroscopy.rows import PRESS, STEAM
+
 CHAIN_LENGTH = 17.4
 """Carbon atoms per chain, fixed: near 17.3 in marrow and 17.5 in subcutaneous fat."""
 
@@ -63,7 +65,6 @@ _COUPLINGS: tuple[tuple[tuple[int, float, int], ...], ...] = (
     ((2, 5.9, 6), (2, 4.3, 7)),
     ((2, 7.0, 3),),
 )
-PRESS, STEAM, NONE = "PRESS", "STEAM", "none"
 
 
 def protons(ndb: float, nmidb: float) -> np.ndarray:
