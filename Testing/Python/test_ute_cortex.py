@@ -1,6 +1,7 @@
 """The cortex found by itself: thickness, area, PI without partial volume; a bone in the report."""
 
 import csv
+import json
 import re
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, Tibia
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.ute.bone import cortex_values
 from PDFFMapperLib.ute.cortex import DIRECTIONS, find_cortex
 from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
@@ -101,9 +103,10 @@ def test_a_late_echo_of_noise_alone_has_an_upper_limit():
     truth = Tibia(snr=20, radius=14.0, thickness=5.0, size=40, bound=1.0)  # PI of 0.2 %
     settings = SimpleNamespace(**{**GIVEN, "coils": 8, "sigma": 5.0})
     data = ute_series(truth.volumes(3, (0.032, 2.2), coils=8), settings)
-    rings = find_cortex(data, PSF.default).rings
-    found = ratio_of_levels([one.told for one in rings.values()]).times(100)
+    rows = {one.quantity: one for one in cortex_values(find_cortex(data, PSF.default), data)}
+    found = rows["PI of the fitted ring"]
     assert found.lower == 0 and truth.porosity_index < found.upper < 8
+    assert found.note.endswith("is not told from noise, so that only the upper end counts")
 
 
 def test_a_ring_without_edges_is_refused():
@@ -123,6 +126,7 @@ def test_a_bone_is_measured_without_a_click(bone):
     fitted = bone.values["PI of the fitted ring"]
     assert fitted.value == pytest.approx(truth.porosity_index, abs=0.3)  # its SD is 0.08
     assert 0.2 < fitted.upper - fitted.lower < 0.5
+    assert fitted.note == "at TE 2.2 ms, one for all slices, by all voxels around both edges"
     assert bone.values["thickness"].value == pytest.approx(truth.thickness_mm, abs=0.025)
     assert bone.values["area"].value == pytest.approx(truth.area_mm2, rel=0.01)
     assert bone.values["PI"].value == pytest.approx(truth.porosity_index, abs=0.6)
@@ -180,6 +184,13 @@ def test_a_point_chooses_the_bone(volumes):
     share, pi, doubt = recipe.make(volumes, point=middle)
     assert np.nanmax(share.volume.array) == pytest.approx(100, abs=0.1)
     assert "thickness 4." in share.provenance["summary"]
+    slices = json.loads(json.dumps(share.provenance["slices"]))
+    assert [one["slice"] for one in slices] == [0, 1, 2]
+    for one in slices:
+        assert one["thickness_mm"][0] == pytest.approx(Tibia().thickness_mm, abs=0.05)
+        assert one["area_mm2"][0] == pytest.approx(Tibia().area_mm2, rel=0.02)
+        value, low, high = one["PI_percent"]
+        assert low < value < high and abs(value - Tibia().porosity_index) < high - low
     assert np.array_equal(np.isfinite(pi.volume.array), doubt.volume.array == 0)
     for point, words in (
         ("0,0,0", "No closed ring of cortex was found"),

@@ -131,6 +131,22 @@ def cortex_values(cortex: Cortex, data: UteImages) -> list[RegionValue]:
     return rows
 
 
+def slice_values(cortex: Cortex) -> list[dict[str, float | list[float]]]:
+    """Of each slice along the bone thickness and area with their SD by noise, and the ring's PI."""
+    found = []
+    for k, ring in cortex.rings.items():
+        ratio = ratio_of_levels([ring.told], cortex.model_sd_mm).times(100)
+        found.append(
+            {
+                "slice": k,
+                "thickness_mm": list(ring.mean_thickness()),
+                "area_mm2": list(ring.area()),
+                "PI_percent": [ratio.value, ratio.lower, ratio.upper],
+            }
+        )
+    return found
+
+
 def part_values(
     cortex: Cortex, measure: Callable[[np.ndarray], list[RegionValue]]
 ) -> list[RegionValue]:
@@ -154,6 +170,8 @@ def _fitted_porosity(cortex: Cortex, data: UteImages) -> RegionValue:
     ratio = ratio_of_levels([r.told for r in cortex.rings.values()], cortex.model_sd_mm).times(100)
     te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
     note = f"at TE {te_ms:.3g} ms, one for all slices, by all voxels around both edges"
+    if ratio.lower == 0:
+        note += "; the late signal is not told from noise, so that only the upper end counts"
     ends = ratio.value, ratio.lower, ratio.upper
     return RegionValue("PI of the fitted ring", *ends, "%", note=note)
 

@@ -14,7 +14,7 @@ from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import RegionValue
-from PDFFMapperLib.ute.bone import ENDOSTEUM, cortex_values, point_of
+from PDFFMapperLib.ute.bone import ENDOSTEUM, cortex_values, point_of, slice_values
 from PDFFMapperLib.ute.components import BiComponent, known_t2star_sd
 from PDFFMapperLib.ute.cortex import find_cortex
 from PDFFMapperLib.ute.echoes import (
@@ -141,6 +141,7 @@ def of_cortex(
     doubt[(doubt == 0) & ~(later > 0)] |= FLOOR
     facts = facts_of(data, [*cortex.notes, ENDOSTEUM, VOXELS])
     tell_region(facts, "Cortex", rows)
+    facts["slices"] = slice_values(cortex)
     share, pi, reasons = maps_of(data, {"cortex_share": percent, "PI": percent}, doubt, facts)
     share.volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
     return [share, pi, reasons]
