@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.report.conformance_text import claims, conformance_text, judged, spectrum_notes
+from MarrowAssessLib.sources.vials import Vial, measured
 from MarrowAssessLib.statistics.conformance import conformance, reproducibility
 from MarrowAssessLib.statistics.repeatability import repeatability
 from PDFFMapperLib.images.files import write_volume
@@ -272,3 +273,21 @@ def test_the_table_is_read_as_spreadsheets_write_it(phantom):
     with (phantom / "excel.csv").open("w", newline="", encoding="utf-8-sig") as stream:
         csv.writer(stream).writerows([["name", "label", "pdff"], ["oil", 7, 100]])
     assert read_vials(phantom / "excel.csv") == [Vial(7, 100.0)]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "known", "refused"), [(10, 10, False), (9, 9, True), (30, 15, False), (30, 14, True)]
+)
+def test_a_vial_needs_ten_voxels_and_half_of_its_own(drawn, known, refused):
+    values = np.full((2, 5, 4), np.nan, np.float32)
+    values.flat[:known] = 40.0
+    labels = np.zeros(values.shape, np.uint8)
+    labels.flat[:drawn] = 1
+    pdff, mask = (Volume(one, np.eye(4), "scan") for one in (values, labels))
+    if refused:
+        with pytest.raises(
+            ValueError, match=f"vial 1 has a value in {known} of {drawn} voxels; at"
+        ):
+            measured("A", pdff, mask, [Vial(1, 40.0)])
+    else:
+        assert measured("A", pdff, mask, [Vial(1, 40.0)]).pdff.tolist() == [40.0]

@@ -324,6 +324,20 @@ def test_json_that_cannot_be_used_is_told_in_a_sentence(tmp_path, text, sentence
         read_json(tmp_path / "a.json")
 
 
+def test_headers_without_voxels_place_or_end_say_so(tmp_path):
+    from PDFFMapperLib.images.nifti import squared
+
+    whole = nifti(tmp_path / "a.nii", STACK.astype(np.int16)).read_bytes()
+    (tmp_path / "a.hdr").write_bytes(whole[:344] + b"ni1\0")
+    with pytest.raises(ValueError, match=r"a.hdr: the file with its voxels \(.img\) is not beside"):
+        read_volume(tmp_path / "a.hdr")
+    (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\ntype: short\ndimension: 3\n")
+    with pytest.raises(ValueError, match="cannot be read as an image; its header does not end, so"):
+        read_volume(tmp_path / "a.nrrd")
+    with pytest.raises(ValueError, match="its header does not say the size or place of its voxels"):
+        squared(np.diag([1.0, 0, 1, 1]), [2, 2, 2], tmp_path / "a.nii")
+
+
 def test_what_is_no_image_says_what_it_is(tmp_path):
     analyze = bytearray(348)
     struct.pack_into("<i", analyze, 0, 348)

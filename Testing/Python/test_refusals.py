@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dicom_files import classic_slice, enhanced, header, orientation, position, put_pixels
 from MarrowAssessLib.commands.main import main
-from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.folder import read_dicom_folder, read_facts
 from PDFFMapperLib.dicom.frames import frames_of_file
 from PDFFMapperLib.dicom.segmentation import read_segmentation
 from PDFFMapperLib.diffusion import ivim, noise, voxelwise
@@ -153,6 +153,9 @@ def test_series_say_what_looks_odd(tmp_path):
 def test_headers_that_end_too_early_or_are_damaged_are_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no such folder."):
         read_dicom_folder(tmp_path / "away")
+    (tmp_path / "notes.txt").write_text("no header " * 40)
+    with pytest.raises(ValueError, match=r"notes.txt: this is not a DICOM file"):
+        read_facts(tmp_path / "notes.txt")
 
     def unsized(data, k):
         if k == 1:

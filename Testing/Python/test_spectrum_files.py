@@ -116,6 +116,9 @@ def test_broken_headers_and_rows_are_told(tmp_path):
     path.write_bytes(data[:200])
     with pytest.raises(ValueError, match="this is no NIfTI file, or it was cut off"):
         read_spectra([path])
+    path.write_bytes(data[:12] + (16).to_bytes(2, "little") + data[14:])  # single floats
+    with pytest.raises(ValueError, match="its values are not complex; NIfTI-MRS holds complex"):
+        read_spectra([path])
     path.write_bytes(data[:168] + bytes([255] * 4 + [0] * 4) + data[176:])
     with pytest.raises(ValueError, match="the file was cut off, or its header is damaged"):
         read_spectra([path])
