@@ -322,6 +322,24 @@ def test_levels_named_one_apart_are_not_compared(shift, word):
     assert not any(change.reason for change in unlike)  # they fit no level as one body repeats
 
 
+@pytest.mark.parametrize(("other", "agreed"), [(2.89, 3.0), (1.5, None), (None, 3.0)])
+def test_headers_agree_on_a_field_strength_that_is_nominal(other, agreed):
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.catalogue.contrasts import Contrast
+    from MarrowAssessLib.study.acquisition_facts import field_strength_t
+    from MarrowAssessLib.study.regions import Region
+    from MarrowAssessLib.study.study import Study
+    from PDFFMapperLib.images.volume import Volume
+
+    def image(tesla):
+        stated = {} if tesla is None else {"MagneticFieldStrength": tesla}
+        return Volume(np.ones((2, 3, 4)), np.eye(4), "image", stated)
+
+    marrow = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.ones((2, 3, 4), bool))
+    study = Study({Contrast.T1: image(3.0), Contrast.T2: image(other)}, [marrow])
+    assert field_strength_t(study) == agreed
+
+
 def test_a_region_s_interval_is_two_times_1_96_standard_errors():
     assert _se({"ci95": [38.04, 41.96]}) == pytest.approx(1.0)
     assert _se({"ci95": [38.04, None]}) == _se({"ci95": None}) == _se({}) == 0
