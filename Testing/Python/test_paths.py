@@ -22,7 +22,7 @@ from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.sources.ute import read_site_ute
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
-from PDFFMapperLib.spectroscopy.triglyceride import PRESS
+from PDFFMapperLib.spectroscopy.rows import PRESS
 from scipy.ndimage import binary_dilation
 
 # How far numbers may lie apart, relatively: a scene's file writes the grid as text (only areas and

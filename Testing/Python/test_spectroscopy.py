@@ -11,18 +11,20 @@ import pytest
 from MarrowAssessLib.commands import main as cli
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy import triglyceride
-from PDFFMapperLib.spectroscopy.analysis import FREE, quantities
+from PDFFMapperLib.spectroscopy.analysis import FREE, averaged_value, quantities
 from PDFFMapperLib.spectroscopy.combine import combined
 from PDFFMapperLib.spectroscopy.fit import fit
+from PDFFMapperLib.spectroscopy.j_coupling import FRAGMENTS, echo, first_order, j_factors
 from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
+from PDFFMapperLib.spectroscopy.poor_shim import Averaged
 from PDFFMapperLib.spectroscopy.quality import spectrum_of, voigt_fwhm_hz
 from PDFFMapperLib.spectroscopy.recipe import MRS
-from PDFFMapperLib.spectroscopy.rows import NONE
+from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
-from PDFFMapperLib.spectroscopy.triglyceride import PRESS, STEAM, j_factors, protons
+from PDFFMapperLib.spectroscopy.triglyceride import protons
 from phantoms.spectra import unforeseen
 
 TE = (15.0, 20.0, 25.0, 30.0, 35.0)
@@ -110,13 +112,56 @@ def echo_of(couplings, apart_hz, te_s, tm_s=None):
     return 2 * total / len(phases)  # a stimulated echo has half of the signal
 
 
+def strong_echo_of(ppm, couplings, mhz, te_s):
+    """Echo of PRESS of each spin, whatever its coupling, by products of single-spin matrices."""
+    count = len(ppm)
+    pauli = (np.array(m) / 2 for m in ([[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]))
+    x, y, z = (
+        [np.kron(np.kron(np.eye(2**n), m), np.eye(2 ** (count - 1 - n))) for n in range(count)]
+        for m in pauli
+    )
+    energy = sum((place - 4.7) * mhz * one for place, one in zip(ppm, z, strict=True))
+    for (a, b), j in couplings.items():
+        energy = energy + j * (x[a] @ x[b] + y[a] @ y[b] + z[a] @ z[b])
+    values, vectors = np.linalg.eigh(energy)
+
+    def free(time):
+        return (vectors * np.exp(-2j * np.pi * values * time)) @ vectors.conj().T
+
+    pulse = np.eye(2**count)
+    for one in x:
+        pulse = pulse @ (2j * one)
+    u = free(te_s / 4) @ pulse @ free(te_s / 2) @ pulse @ free(te_s / 4)
+    rho = u @ sum(x) @ u.conj().T
+    return [np.trace(rho @ one).real / np.trace(one @ one).real for one in x]
+
+
 @pytest.mark.parametrize("te_ms", [12.0, 30.0, 60.0])
 def test_j_factors_are_those_of_density_matrices(te_ms):
-    diallylic, te_s = triglyceride.DIALLYLIC, te_ms / 1000  # two coupled protons, olefinic
-    assert j_factors(PRESS, te_ms)[diallylic] == pytest.approx(echo_of([7, 7], [0, 0], te_s))
+    mhz, te_s = 123.2, te_ms / 1000
+    glycerol = {(0, 2): 11.9, (1, 3): 11.9, (0, 4): 5.9, (1, 4): 5.9, (2, 4): 4.3, (3, 4): 4.3}
+    expected = strong_echo_of(triglyceride.PPM[[6, 6, 7, 7, 8]], glycerol, mhz, te_s)
+    found = j_factors(PRESS, te_ms, frequency_mhz=mhz)
+    assert found[[6, 6, 7, 7, 8]] == pytest.approx(expected, abs=1e-9)
+    far = j_factors(PRESS, te_ms, frequency_mhz=1e6)  # no coupling is strong there
+    alone = [4, 6, 7, 8]  # and these have no partners that are alike but for their own partners
+    assert far[alone] == pytest.approx(first_order(PRESS, te_ms)[alone], abs=1e-3)
     pair = echo_of([7], [0], te_s, 0.01)  # of one shift there is no zero quantum to see
-    assert j_factors(STEAM, te_ms)[diallylic] == pytest.approx(pair**2, abs=0.02)
+    assert j_factors(STEAM, te_ms)[triglyceride.DIALLYLIC] == pytest.approx(pair**2, abs=0.02)
     assert np.all(j_factors(NONE, te_ms) == 1)
+
+
+def test_first_order_is_wrong_of_a_chain():
+    found = j_factors(PRESS, 30.0, frequency_mhz=123.2)
+    first = first_order(PRESS, 30.0)
+    assert found[triglyceride.METHYL] - first[triglyceride.METHYL] == pytest.approx(0.15, abs=0.02)
+    assert found[triglyceride.METHYLENE] == pytest.approx(0.89, abs=0.01)
+    assert j_factors(PRESS, 1e-3, frequency_mhz=123.2) == pytest.approx(1.0, abs=1e-6)
+    for fragment in FRAGMENTS:  # what is alike at no distance keeps its magnetization together
+        kept = echo(fragment, 80.0, 1e-6)
+        assert sum(kept[name] * n for name, n, _ in fragment.groups) == pytest.approx(
+            sum(n for _, n, _ in fragment.groups)
+        )
 
 
 @pytest.mark.parametrize(("te_ms", "tm_ms"), [(11.0, 10.0), (20.0, 16.0), (30.0, 13.0)])
@@ -349,6 +394,12 @@ def test_t1_is_fitted_to_several_repetition_times():
     found = MRS.measure(spectra)
     for key, true in (("t1_water", 1100.0), ("t1_fat", 350.0)):
         assert abs(found.get(key).value - true) < 5 * found.get(key).sd, key
+    with pytest.raises(ValueError, match=r"two repetition times \(600 and 2500 ms\) were given"):
+        MRS.measure(spectra[::2][:2])
+    stated = {"t1_water_ms": 1100.0, "t1_fat_ms": 350.0}
+    assert MRS.measure(spectra[::2][:2], **stated).get("signal_fat_fraction")
+    alike = [spectra[3], replace(spectra[3], tr_ms=6100.0)]
+    assert MRS.measure(alike).get("signal_fat_fraction")
 
 
 # --- poor shims ---------------------------------------------------------------------------------
@@ -365,25 +416,39 @@ def test_a_baseline_is_left_free_and_its_cost_told():
     better = found.get("signal_fat_fraction")
     assert plain.ci95[0] > 30.0 + 0.5
     assert better.ci95[0] < 30.0 < better.ci95[1] and better.sd > plain.sd
-    (note,) = [one for one in found.notes if "smooth baseline" in one]
-    assert re.search(
-        r"over within [\d.]+ ms, \d+ numbers; .*SD of the fat fraction is .* without", note
-    )
+    (note,) = [one for one in found.notes if "smooth baselines" in one]
+    assert re.search(r"takes \d+ numbers .*SD of the fat fraction is .* without", note)
 
 
 def test_a_baseline_takes_what_is_over_and_nothing_else():
     series = made(points=512)
-    model = SpectrumModel(series, Choice(baseline_ms=2.0))
+    model = SpectrumModel(series, Choice(baseline_ms=1.0, baseline_sds=100.0))
     early, late = np.zeros((2, 512), complex)
     early[1], late[40] = 1.0, 1.0
     assert np.linalg.norm(model.in_window(early)) < 0.1
     assert np.linalg.norm(model.in_window(late)) > 0.7  # over half of all bins are in the window
-    assert model.freedom == 2 * model.baseline.shape[1] > 0
-    clean = MRS.measure(spectra_of(made(points=512)), baseline=True)
-    assert "The data ask for no baseline." in clean.notes
-    low, high = clean.get("signal_fat_fraction").ci95
+    assert 0 < model.freedom < 2 * model.baseline.shape[1] and model.log_volume > 0
+    assert SpectrumModel(series, Choice()).log_volume == 0
+
+
+def test_fits_with_several_baselines_are_averaged():
+    spectra = spectra_of(made(points=512))
+    plain = MRS.measure(spectra).get("signal_fat_fraction")
+    clean = MRS.measure(spectra, baseline=True)
+    found = clean.get("signal_fat_fraction")
+    assert plain.sd < found.sd < 2 * plain.sd
+    low, high = found.ci95
     water, fat = 60 * np.exp(-30 / 21), 40 * np.exp(-30 / 70)
     assert low < 100 * fat / (fat + water) < high
+    best = clean.fitted
+    moved = replace(best, theta=best.theta.copy())
+    moved.theta[best.model.at["water"]] *= 1.1
+    mean, sd = averaged_value(Averaged((best, moved), np.array([0.5, 0.5])), "fraction")
+    of = quantities(best.model)["fraction"]
+    ends = of(best.theta)[0], of(moved.theta)[0]
+    assert mean == pytest.approx(np.mean(ends))
+    within = (best.sd(of) ** 2 + moved.sd(of) ** 2) / 2
+    assert sd == pytest.approx(np.sqrt(within + np.var(ends)))
 
 
 def test_lines_of_a_poor_shim_share_the_shape_of_the_lipids():
@@ -428,6 +493,21 @@ def test_coils_and_averages_are_combined_and_corrupted_ones_left_out():
     signal, clean = signal[:100], clean[:100]  # later there is noise
     together = abs(np.vdot(signal, clean)) / np.linalg.norm(signal) / np.linalg.norm(clean)
     assert together > 0.995
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_halves_of_averages_are_compared(moved):
+    fids = [made(snr=100.0, seed=seed, points=512).fids for seed in range(8)]
+    if moved:
+        other = Truth(pdff_percent=50.0)
+        fids[4:] = [made(other, snr=100.0, seed=seed, points=512).fids for seed in range(4, 8)]
+    (one,) = spectra_of(made(points=512))
+    found = MRS.measure([replace(one, fids=np.array(fids))])
+    (said,) = [x for x in found.notes + found.cautions if "halves of the averages" in x]
+    assert (said in found.cautions) == moved and ("moved or drifted" in said) == moved
+    first, second = map(float, re.findall(r"(\d+\.\d) ", said)[:2])
+    assert first == pytest.approx(64.4, abs=2.0)
+    assert second == pytest.approx(73.1 if moved else 64.4, abs=2.0)
 
 
 @pytest.mark.parametrize("sense", [1, -1])
@@ -598,6 +678,28 @@ def test_a_residual_that_is_no_noise_widens_the_intervals():
     assert found.fitted.ratio > 1.5
     assert any("times the noise" in one and "were widened" in one for one in found.cautions)
     assert found.get("pdff").sd > 1.4 * clean.get("pdff").sd
+
+
+def test_what_a_scanner_wraps_to_the_end_of_a_signal_is_no_noise():
+    """Oversampling is taken out by cutting the spectrum: the last points hold signal."""
+    fine = made(points=2048, dwell_s=2.5e-4)
+    bins = np.fft.fft(fine.fids, norm="ortho")
+    cut = np.concatenate([bins[:, :512], bins[:, -512:]], axis=1)
+    series = replace(fine, fids=np.fft.ifft(cut, norm="ortho"), dwell_s=5e-4)
+    found = MRS.measure(spectra_of(series))
+    assert found.fitted.sigma * found.fitted.model.scale == pytest.approx(1 / 400, rel=0.15)
+    assert found.fitted.ratio > 1.2  # what it distorts shows
+
+
+def test_what_the_model_leaves_out_is_told_by_another_one():
+    truth = Truth(pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    humped = unforeseen("baseline", truth, [30.0], 5000.0, np.random.default_rng(1))
+    words = "With a smooth baseline left free the fat fraction would read"
+    (said,) = [one for one in MRS.measure(spectra_of(humped)).cautions if words in one]
+    told = float(re.search(r"would read ([\d.]+) %", said)[1])
+    assert told == pytest.approx(30.0, abs=0.5)
+    for spectra, how in ((spectra_of(humped), {"baseline": True}), (spectra_of(made()), {})):
+        assert not any(words in one for one in MRS.measure(spectra, **how).cautions)
 
 
 def test_composition_at_its_end_is_said():

@@ -14,9 +14,9 @@ from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.recipe import MRS
+from PDFFMapperLib.spectroscopy.rows import PRESS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.text_files import vax_floats
-from PDFFMapperLib.spectroscopy.triglyceride import PRESS
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 from PDFFMapperLib.spectroscopy.fit import fit
+from PDFFMapperLib.spectroscopy.j_coupling import first_order, j_factors
 from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
-from PDFFMapperLib.spectroscopy.rows import NONE
+from PDFFMapperLib.spectroscopy.rows import NONE, PRESS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
-from PDFFMapperLib.spectroscopy.triglyceride import PRESS, j_factors
 
-KINDS = ("asymmetric", "baseline", "J modulated")
+KINDS = ("no fault", "asymmetric", "baseline", "narrow baseline", "J modulated")
 
 
 def unforeseen(
@@ -21,16 +21,17 @@ def unforeseen(
     """A series of one of KINDS.
 
     Asymmetric: 30 % of every line lies 15 Hz off, as shim leaves it. Baseline: a hump of 5 % of all
-    signal, 600 Hz wide, at 2.5 ppm. J modulated: PRESS whose multiplets go on evolving in the FID
-    with couplings 3 % larger than the model's.
+    signal, 600 Hz wide, at 2.5 ppm; the narrow one is 300 Hz wide. J modulated: PRESS whose
+    multiplets go on evolving in the FID with couplings 3 % larger than the model's.
     """
     series = simulated(truth, te_ms, 1e9, rng, NONE)
     t = np.arange(series.fids.shape[1]) * series.dwell_s
     if kind == "asymmetric":
         series.fids *= 0.7 + 0.3 * np.exp(2j * np.pi * 15 * t)
-    elif kind == "baseline":
+    elif kind in ("baseline", "narrow baseline"):
         hz = (2.5 - series.center_ppm) * series.frequency_mhz
-        hump = np.exp(2j * np.pi * hz * t - (np.pi * 600 * t) ** 2 / (4 * np.log(2)))
+        wide = 600 if kind == "baseline" else 300
+        hump = np.exp(2j * np.pi * hz * t - (np.pi * wide * t) ** 2 / (4 * np.log(2)))
         series.fids += 0.05 * np.abs(series.fids[:, :1]) * hump * _phase(series)
     elif kind == "J modulated":
         series = replace(series, fids=_evolving(series, t), sequence=PRESS)
@@ -51,6 +52,8 @@ def _evolving(series: Series, t: np.ndarray) -> np.ndarray:
     fids = []
     for k, te in enumerate(series.te_ms):
         water, fat = model.parts(found.theta, k)
-        factors = np.array([j_factors(PRESS, 1.03 * (te + 1e3 * one)) for one in t]).T
+        evolving = np.array([first_order(PRESS, 1.03 * (te + 1e3 * one)) for one in t]).T
+        at_echo = j_factors(PRESS, 1.03 * te, frequency_mhz=series.frequency_mhz)
+        factors = evolving / evolving[:, :1] * at_echo[:, None]
         fids.append(model.scale * (water + (fat * factors).sum(axis=0)))
     return np.array(fids)

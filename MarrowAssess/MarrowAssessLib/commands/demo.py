@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from PDFFMapperLib.spectroscopy.files import read_spectra
     from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
     from PDFFMapperLib.spectroscopy.recipe import MRS
-    from PDFFMapperLib.spectroscopy.triglyceride import PRESS
+    from PDFFMapperLib.spectroscopy.rows import PRESS
 
     from MarrowAssessLib.catalogue.anatomy import Role
     from MarrowAssessLib.catalogue.contrasts import Contrast

@@ -19,6 +19,7 @@ from PDFFMapperLib.spectroscopy.fit import (
 )
 from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
 from PDFFMapperLib.spectroscopy.poor_shim import (
+    Averaged,
     baseline_note,
     with_baseline,
     with_line_shape,
@@ -34,14 +35,12 @@ from PDFFMapperLib.spectroscopy.quality import (
     share_inside,
 )
 from PDFFMapperLib.spectroscopy.recipe import HAMILTON
-from PDFFMapperLib.spectroscopy.rows import NONE
+from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import (
     METHYL,
     METHYLENE,
     OLEFINIC,
-    PRESS,
-    STEAM,
     proton_slopes,
     protons,
 )
@@ -56,19 +55,26 @@ LEAST_SEPARABLE = 0.05
 ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
 GAIN_OFF, GAIN_SDS = 0.03, 6.0
 LONG_TR_MS, LONG_TM_MS = 5000.0, 50.0  # where T1 of water and fat no longer, or begin to, matter
+SAME_TIME = 1.05  # ratio up to which two repetition, inversion or mixing times count as one
+FEWEST_HALVED, HALVES_SDS = 4, 3.0  # averages whose halves are compared, and how far they may lie
 LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 
 METHOD = (
     f"Water and ten fat peaks of a triglyceride ({HAMILTON}) were fitted "
-    "over -1 to 8 ppm, with Voigt lines, J modulation to first order, by maximum "
-    "likelihood; intervals are of the profile likelihood."
+    "over -1 to 8 ppm, with Voigt lines and J modulation, by maximum likelihood; intervals are of "
+    "the profile likelihood."
 )
 
 COUPLINGS = (
     "Of the coupling constants those of methyl (6.9 Hz) and of olefinic to allylic protons (7 Hz) "
-    "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain and 11.9, 5.9 and "
-    "4.3 Hz of glycerol are not confirmed by a source: that simulation has 5.9 Hz within CH2 of "
-    "glycerol and 11.4 to 11.9 Hz to its CH, the other way round."
+    "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain, 10.9 Hz of olefins "
+    "to each other and 11.9, 5.9 and 4.3 Hz of glycerol are not confirmed by a source: that "
+    "simulation has 5.9 Hz within CH2 of glycerol and 11.4 to 11.9 Hz to its CH, the other way "
+    "round."
+)
+PRESS_FACTOR = (
+    "J evolution of PRESS is that of density matrices with two echoes of equal length; on real "
+    "spectra of 30 ms at 3 T a first echo of 8 ms would read up to 2 points of fat less."
 )
 STEAM_FACTOR = (
     "The mixing time of STEAM is not known, so zero-quantum coherence was not counted in the "
@@ -147,9 +153,10 @@ def analyze(
     series, cautions = ready.series, []
     choice, with_t2 = _choice(series, settings, cautions)
     tell(progress, 0.0, "Fitting spectra")
-    best, of_lines = _with_lines(
+    averaged, of_lines = _with_lines(
         best_choice(series, choice, ("delay", "methylene_width")), settings
     )
+    best = averaged.fits[0]
     tell(progress, 0.4, "Fitting spectra")
     _check_gains(best)
     quality = judged(best)
@@ -173,11 +180,15 @@ def analyze(
         for key in _COMPOSITION:
             refused.setdefault(key, "the data do not determine the composition of fat")
     tell(progress, 0.8, "Fitting spectra")
-    values = _values(best, free, prior, refused, quality)
+    values = _values(averaged, free, prior, refused, quality)
     cautions += _cautions(best, series, shift)
+    if not settings.baseline:
+        cautions += _left_out(best)
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
+    of_halves, apart = _halves(spectra, settings, best)
+    cautions += apart
     of_best = quantities(best.model)
-    notes = [METHOD, *_of_coupling(series), *of_lines, *ready.notes]
+    notes = [METHOD, *_of_coupling(series), *of_lines, *of_halves, *ready.notes]
     return Analysis(
         values, refused, peak_table(best, free), quality, best,
         _correlation(best, of_best["unsaturation"], of_best["fraction"]),
@@ -277,8 +288,8 @@ def _free_unsaturation(at: dict[str, int]) -> Quantity:
     return quantity
 
 
-def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Fitted, list[str]]:
-    """The fit with a line shape and a baseline, where they are allowed, and what came of it."""
+def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list[str]]:
+    """The fits with a line shape and baselines, where they are allowed, and what came of it."""
     said = []
     if settings.line_shape:
         best = with_line_shape(best)
@@ -288,17 +299,44 @@ def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Fitted, list[s
             else "All lines share a shape that was deconvolved from the lipids; intervals are as "
             "wide as the residual without it asks."
         )
-    if settings.baseline:
-        best = with_baseline(best)
-        fraction = quantities(best.model)["fraction"]
-        said.append(baseline_note(best, "the fat fraction", fraction, "points"))
-    return best, said
+    if not settings.baseline:
+        return Averaged((best,), np.ones(1)), said
+    averaged = with_baseline(best)
+    fraction = quantities(averaged.fits[0].model)["fraction"]
+    return averaged, [*said, baseline_note(averaged, "the fat fraction", fraction, "points")]
+
+
+def _left_out(best: Fitted) -> list[str]:
+    """How far a baseline would move the fat fraction, where the residual is more than noise."""
+    if best.ratio <= RATIO_WIDENED:
+        return []
+    other = with_baseline(best)
+    moved = averaged_value(other, "fraction")[0]
+    value, sd = averaged_value(Averaged((best,), np.ones(1)), "fraction")
+    if abs(moved - value) < 1.96 * sd:
+        return []
+    return [
+        f"With a smooth baseline left free the fat fraction would read {moved:.1f} % "
+        "(--baseline): what the model leaves out may count for more than the intervals tell."
+    ]
+
+
+def averaged_value(averaged: Averaged, key: str) -> tuple[float, float]:
+    """Mean and SD of a quantity over fits; the variance is theirs and that between them."""
+    each = [quantities(one.model)[key] for one in averaged.fits]
+    values = np.array([of(one.theta)[0] for of, one in zip(each, averaged.fits, strict=True)])
+    sds = np.array([one.sd(of) for of, one in zip(each, averaged.fits, strict=True)])
+    mean = float(averaged.weights @ values)
+    return mean, float(np.sqrt(averaged.weights @ (sds**2 + (values - mean) ** 2)))
 
 
 def _of_coupling(series: Series) -> list[str]:
     """What the J factors of a sequence rest on."""
     known = bool(np.isfinite(series.tm_ms).all())
-    said = {PRESS: [COUPLINGS], STEAM: [COUPLINGS, ZERO_QUANTUM if known else STEAM_FACTOR]}
+    said = {
+        PRESS: [COUPLINGS, PRESS_FACTOR],
+        STEAM: [COUPLINGS, ZERO_QUANTUM if known else STEAM_FACTOR],
+    }
     return said.get(series.sequence, [])
 
 
@@ -319,7 +357,7 @@ def _choice(series: Series, settings: SimpleNamespace, cautions: list[str]) -> t
                 )
             known[f"{tissue}_r1"] = 1000 / stated
     stated = any(name.endswith("_r1") for name in known)
-    t1 = not stated and _tells_t1(series)
+    t1 = _tells_t1(series, stated) and not stated
     most = 1.0 if settings.three_double_bonds else 0.5
     with_t2 = t2 or {"water_r2", "fat_r2"} <= set(known)
     if not t1 and not stated:
@@ -327,20 +365,30 @@ def _choice(series: Series, settings: SimpleNamespace, cautions: list[str]) -> t
     return Choice(t2=t2, t1=t1, polyunsaturated=most, known=known), with_t2
 
 
-def _tells_t1(series: Series) -> bool:
+def _tells_t1(series: Series, stated: bool) -> bool:
     """Whether three repetition, inversion or mixing times tell T1.
 
     Raises:
-        ValueError: they do, but for the repetition time.
+        ValueError: they do, but for the repetition time; or two differ and T1 is not stated.
     """
-    varied = (series.tr_ms, series.ti_ms, series.tm_ms)
-    levels = [len(np.unique(x[np.isfinite(x)])) for x in varied]
-    if max(levels) > 2 and not np.all(np.isfinite(series.tr_ms)):
+    varied = {
+        "repetition": series.tr_ms, "inversion": series.ti_ms, "mixing": series.tm_ms,
+    }  # fmt: skip
+    levels = {name: np.unique(x[np.isfinite(x)]) for name, x in varied.items()}
+    tells = max(map(len, levels.values())) > 2
+    if tells and not np.all(np.isfinite(series.tr_ms)):
         raise ValueError(
             "Repetition, inversion or mixing times differ, but T1 follows from them only where "
             "the repetition time of all spectra is known; state it (--tr, ms)."
         )
-    return max(levels) > 2
+    for name, two in levels.items():
+        if len(two) == 2 and two[1] > SAME_TIME * two[0] and not (tells or stated):
+            raise ValueError(
+                f"Spectra of two {name} times ({two[0]:g} and {two[1]:g} ms) were given, whose T1 "
+                "weights differ; T1 follows from three or more. Give those of one, or state T1 "
+                "(--t1-water, --t1-fat, ms)."
+            )
+    return tells
 
 
 def _saturation(series: Series) -> list[str]:
@@ -443,12 +491,12 @@ def _with_prior(best: Fitted) -> Fitted:
 
 
 def _values(
-    best: Fitted, free: Fitted, prior: Fitted, refused: dict[str, str], quality: Quality
+    averaged: Averaged, free: Fitted, prior: Fitted, refused: dict[str, str], quality: Quality
 ) -> list[Value]:
     """Every number that is not refused."""
     values = []
     fraction = "signal_fat_fraction" if "pdff" in refused else "pdff"
-    for answer, fitted in ((CONSTRAINED, best), (FREE, free), (PRIOR, prior)):
+    for answer, fitted in ((CONSTRAINED, averaged.fits[0]), (FREE, free), (PRIOR, prior)):
         for key, quantity in quantities(fitted.model).items():
             named = fraction if key == "fraction" else key
             if named in refused:
@@ -458,12 +506,15 @@ def _values(
                 continue
             if answer != CONSTRAINED and key not in ("fraction", "unsaturation", "ndb", "nmidb"):
                 continue
-            sd = fitted.sd(quantity)
-            ends = interval(fitted, quantity, sd) if answer == CONSTRAINED else None
-            value = quantity(fitted.theta)[0]
-            values.append(
-                Value(named, answer, value, sd, ends or (value - 1.96 * sd, value + 1.96 * sd))
-            )
+            value, sd = quantity(fitted.theta)[0], fitted.sd(quantity)
+            ends = (value - 1.96 * sd, value + 1.96 * sd)
+            if answer == CONSTRAINED:
+                ends = interval(fitted, quantity, sd)
+            if len(averaged.fits) > 1 and answer == CONSTRAINED and sd > 0:
+                mean, spread = averaged_value(averaged, key)
+                ends = tuple(mean + (end - value) * spread / sd for end in ends)
+                value, sd = mean, spread
+            values.append(Value(named, answer, value, sd, ends))
     return values
 
 
@@ -486,6 +537,29 @@ def _cautions(best: Fitted, series: Series, shift: Displacement | None) -> list[
             f"Fat and water come from boxes that share {100 * shift.overlap:.0f} % of their volume."
         )
     return said
+
+
+def _halves(
+    spectra: Sequence[Spectrum], settings: SimpleNamespace, best: Fitted
+) -> tuple[list[str], list[str]]:
+    """What the first and the second half of the averages tell, where files keep them; a caution."""
+    fewest = min(len(one.fids) for one in spectra)
+    if fewest < FEWEST_HALVED:
+        return [], []
+    found = []
+    for half in (slice(None, fewest // 2), slice(fewest // 2, None)):
+        ready = prepared(
+            [replace(one, fids=one.fids[half]) for one in spectra],
+            best.model.series.sequence, settings.sense, best.model.series.center_ppm,
+        )  # fmt: skip
+        fitted = fit(ready.series, best.model.choice, best.theta)
+        of = quantities(fitted.model)["fraction"]
+        found.append((of(fitted.theta)[0], fitted.sd(of)))
+    (one, its_sd), (other, other_sd) = found
+    said = f"The halves of the averages give fat fractions of {one:.1f} and {other:.1f} %"
+    if abs(one - other) <= HALVES_SDS * np.hypot(its_sd, other_sd):
+        return [f"{said}."], []
+    return [], [f"{said}, further apart than noise explains: something moved or drifted."]
 
 
 def _outside(voxel_ras: np.ndarray | None, bone: Volume | None) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from PDFFMapperLib.spectroscopy.spectrum import noise_alone
 from PDFFMapperLib.spectroscopy.triglyceride import PPM, WATER_PPM, protons
 
 ASSUMED_CENTER_PPM = 4.7
@@ -50,7 +51,7 @@ def find_axis(
     """
     expected = ASSUMED_CENTER_PPM if center_ppm is None else center_ppm
     first = fids[np.argmax(np.sum(np.abs(fids) ** 2, axis=1))]
-    tail = first[3 * len(first) // 4 :]
+    tail = first[noise_alone(len(first))]
     noise = float(np.mean(np.abs(tail) ** 2)) * len(first)
     shares = protons(2.9, 0.75) * (1.0 if left_by_j is None else left_by_j)
     misfits = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from PDFFMapperLib.spectroscopy.spectrum import noise_alone
+
 CORRUPTED_SDS = 5.0
 ALIGNED_POINTS = 256
 
@@ -40,7 +42,7 @@ def combined(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, list[str]]:
 def _coils(fids: np.ndarray) -> np.ndarray:
     """The coils' weighted sum for each average."""
     points = fids.shape[2]
-    tail = np.moveaxis(fids[:, :, 3 * points // 4 :], 1, 0).reshape(fids.shape[1], -1)
+    tail = np.moveaxis(fids[:, :, noise_alone(points)], 1, 0).reshape(fids.shape[1], -1)
     tail = tail - tail.mean(axis=1, keepdims=True)
     covariance = tail @ tail.conj().T / tail.shape[1]
     values, vectors = np.linalg.eigh(covariance)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.spectrum import noise_alone
 from PDFFMapperLib.spectroscopy.triglyceride import FREE_GROUPS, protons
 
 CHI2_95 = 3.841458820694124
@@ -65,10 +66,10 @@ class Fitted:
         return self._criterion(2.0)
 
     def _criterion(self, price: float) -> float:
-        values, free = 2 * self.model.data.size, len(self.theta) + self.model.freedom
+        values, free = 2 * self.model.data.size, len(self.theta)
         if self.model.choice.shape is not None:
             free += SHAPE_FREEDOM
-        return values * np.log(self.cost / values) + free * price
+        return values * np.log(self.cost / values) + self.model.log_volume + free * price
 
 
 def fit(
@@ -93,14 +94,14 @@ def fit(
     starts = [start] if start is not None else _starts(model)
     theta, cost, hessian = min((minimize(model, one) for one in starts), key=lambda x: x[1])
     sigma = noise(model, theta)
-    values = 2 * model.data.size - model.freedom
+    values = 2 * model.data.size
     ratio = float(np.sqrt(cost / max(values - len(theta), 1))) / sigma
     return Fitted(model, theta, cost, sigma, ratio, hessian)
 
 
 def noise(model: SpectrumModel, theta: np.ndarray) -> float:
-    """Standard deviation of a real or imaginary part, of the last quarter without the model."""
-    tail = slice(3 * model.series.fids.shape[1] // 4, None)
+    """Standard deviation of a real or imaginary part, of what is noise alone without the model."""
+    tail = noise_alone(model.series.fids.shape[1])
     left = []
     for k, fid in enumerate(model.series.fids):
         water, fat = model.parts(theta, k)

@@ -19,14 +19,13 @@ from functools import cache
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.rows import NONE
+from PDFFMapperLib.spectroscopy.j_coupling import j_factors
+from PDFFMapperLib.spectroscopy.rows import NONE, STEAM
 from PDFFMapperLib.spectroscopy.triglyceride import (
     FREE_GROUPS,
     METHYLENE,
     PPM,
-    STEAM,
     WATER_PPM,
-    j_factors,
     proton_slopes,
     protons,
 )
@@ -36,7 +35,7 @@ Quantity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 WINDOW_PPM = (-1.0, 8.0)
 MAX_NDB = 9.0
-LEAST_SMOOTH = 0.1  # of a baseline's spectrum that must lie in the window
+LEAST_SMOOTH = 0.05  # SD of a baseline's component, in those of the noise, that counts
 
 
 @dataclass
@@ -100,7 +99,8 @@ class Choice:
         t1: whether T1 of water and fat are fitted (several TR, TI or TM).
         polyunsaturated: most nmidb per ndb: 1/2 where no chain has more than two double bonds.
         known: values of parameters that are not fitted, by name.
-        baseline_ms: what is over within that time is left free: a smooth baseline.
+        baseline_ms, baseline_sds: a smooth baseline is expected: a signal at random, whose standard
+            deviation is baseline_sds exp(-t^2/(2 baseline_ms^2)) of that of the noise. 0 is none.
         shape: what all lines have in common beside their Voigt shapes, over time; None is nothing.
     """
 
@@ -112,6 +112,7 @@ class Choice:
     polyunsaturated: float = 0.5
     known: dict[str, float] = field(default_factory=dict)
     baseline_ms: float = 0.0
+    baseline_sds: float = 0.0
     shape: np.ndarray | None = None
 
 
@@ -143,7 +144,7 @@ class SpectrumModel:
         times, mhz = zip(series.te_ms, series.tm_ms, strict=True), series.frequency_mhz
         self.j = np.array([j_factors(series.sequence, te, tm, mhz) for te, tm in times])
         self.scale = float(np.abs(series.fids[:, :3]).max())
-        self.baseline = self._smooth(round(choice.baseline_ms / 1e3 / series.dwell_s))
+        self.baseline, self.baseline_power = self._smooth(choice.baseline_ms, choice.baseline_sds)
         self.data = self.in_window(series.fids) / self.scale
         bounds = _bounds(series, choice)
         self.names = list(bounds)
@@ -154,24 +155,34 @@ class SpectrumModel:
     def in_window(self, signals: np.ndarray) -> np.ndarray:
         """The window of the spectra of signals over time, white noise as strong as before.
 
-        What a baseline explains is taken out, of data and model alike.
+        Where a baseline is expected, data and model count less: as noise of its size, made white.
         """
         bins = np.fft.fft(signals, axis=-1, norm="ortho")[..., self.window]
         if self.baseline.size:
-            bins = bins - (bins @ self.baseline.conj()) @ self.baseline.T
+            less = 1 - (1 + self.baseline_power) ** -0.5
+            bins = bins - ((bins @ self.baseline.conj()) * less) @ self.baseline.T
         return bins
 
     @property
-    def freedom(self) -> int:
+    def freedom(self) -> float:
         """Of values in the window: how many real ones the baseline takes."""
-        return 2 * self.baseline.shape[1] * len(self.series.fids)
+        power = self.baseline_power
+        return 2 * len(self.series.fids) * float(np.sum(power / (1 + power)))
 
-    def _smooth(self, points: int) -> np.ndarray:
-        """Orthonormal spectra of signals that are over after so many points, (bins, spectra)."""
-        whole = self.series.fids.shape[1]
-        turns = np.exp(-2j * np.pi * np.multiply.outer(self.window, np.arange(points)) / whole)
-        vectors, sizes, _ = np.linalg.svd(turns / whole**0.5, full_matrices=False)
-        return vectors[:, sizes > LEAST_SMOOTH]
+    @property
+    def log_volume(self) -> float:
+        """What a baseline's room for more than noise costs in twice the negative log-likelihood."""
+        return 2 * len(self.series.fids) * float(np.sum(np.log1p(self.baseline_power)))
+
+    def _smooth(self, duration_ms: float, sds: float) -> tuple[np.ndarray, np.ndarray]:
+        """A baseline's orthonormal spectra, (bins, spectra), and its power in each over noise's."""
+        whole, dwell_ms = self.series.fids.shape[1], 1e3 * self.series.dwell_s
+        t = np.arange(min(int(np.ceil(3 * duration_ms / dwell_ms)) + 1, whole))
+        size = sds * np.exp(-((t * dwell_ms) ** 2) / (2 * max(duration_ms, 1e-9) ** 2))
+        turns = np.exp(-2j * np.pi * np.multiply.outer(self.window, t) / whole)
+        vectors, sizes, _ = np.linalg.svd(turns / whole**0.5 * size, full_matrices=False)
+        counted = sizes > LEAST_SMOOTH
+        return vectors[:, counted], sizes[counted] ** 2
 
     def value(self, theta: np.ndarray, name: str) -> float:
         """Of a parameter, whether fitted or known; 0 where it is not in the model."""

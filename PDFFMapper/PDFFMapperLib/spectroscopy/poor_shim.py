@@ -1,12 +1,16 @@
 """What ideal lines leave over: a smooth baseline, and a shape that all lines have in common.
 
-Both are options; how much of them is taken is for Akaike's criterion to say: one who
-asks for them fears bias, and that of Bayes overlooks what noise half hides.
+Both are options. A baseline is a signal at random that is over soon; how large it is and how long
+it lasts is not known, so fits with several are averaged by what the data say for each (Bayesian
+information criterion), and intervals hold how much they differ. None is no candidate: a hump that
+noise half hides would often be taken for none, and be counted as fat. Whether a line shape
+is taken is for Akaike's criterion to say: one who asks for it fears bias.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -14,41 +18,57 @@ from scipy.ndimage import gaussian_filter1d
 from PDFFMapperLib.spectroscopy.fit import Fitted, carried, fit, linearized_at
 from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
 
-# Shorter ones hide in the choice; a longer one costs more than it mends: lines last 10 ms.
-BASELINES_MS = (1.5, 2.0, 3.0)
+BASELINES_MS = (0.5, 1.0, 2.0)  # longer ones are lines: those last 10 ms
+BASELINES_SDS = (10.0, 30.0)  # of noise
+LEAST_WEIGHT = 0.01  # of a fit that counts
 LIPID_PPM = (-1.0, 3.4)
 _KERNEL_MS = 2.0  # the shape is smooth over it
 _ROUNDS = 3
 
 
-def with_baseline(fitted: Fitted) -> Fitted:
-    """The fit with a baseline, as long as the data ask for, if they do.
+@dataclass(frozen=True)
+class Averaged:
+    """Fits of several models to the same data, the likeliest first, and their weights, of sum 1."""
 
-    What the first points hold tells no delay then.
+    fits: tuple[Fitted, ...]
+    weights: np.ndarray
+
+
+def with_baseline(fitted: Fitted) -> Averaged:
+    """Fits with baselines of several sizes and durations, methylene's own width taken or not.
+
+    What the first points hold tells no delay where there is a baseline.
     """
-    series, found = fitted.model.series, [fitted]
-    for duration in BASELINES_MS:
-        choice = replace(fitted.model.choice, baseline_ms=duration, delay=False)
-        found.append(fit(series, choice, carried(fitted, SpectrumModel(series, choice))))
-    best = min(found, key=Fitted.aic)
-    if fitted.model.choice.shape is not None:  # what the shape took up keeps intervals wide
-        best.ratio = max(best.ratio, fitted.ratio)
-    return best
+    series, found, last = fitted.model.series, [], fitted
+    for own_width, duration, sds in product((False, True), BASELINES_MS, BASELINES_SDS):
+        choice = replace(
+            fitted.model.choice, delay=False, methylene_width=own_width, baseline_ms=duration,
+            baseline_sds=sds,
+        )  # fmt: skip
+        last = fit(series, choice, carried(last, SpectrumModel(series, choice)))
+        if choice.shape is not None:  # what the shape took up keeps intervals wide
+            last.ratio = max(last.ratio, fitted.ratio)
+        found.append(last)
+    criteria = np.array([one.bic() for one in found])
+    weights = np.exp((criteria.min() - criteria) / 2)
+    order = np.argsort(-weights)
+    kept = [n for n in order if weights[n] >= LEAST_WEIGHT * weights.sum()]
+    return Averaged(tuple(found[n] for n in kept), weights[kept] / weights[kept].sum())
 
 
-def baseline_note(fitted: Fitted, name: str, quantity: Quantity, unit: str) -> str:
+def baseline_note(averaged: Averaged, name: str, quantity: Quantity, unit: str) -> str:
     """What the baseline is, and what it costs in the SD of a quantity."""
-    choice = fitted.model.choice
-    if not choice.baseline_ms:
-        return "The data ask for no baseline."
+    best = averaged.fits[0]
     with_it, without = (
-        linearized_at(fitted.model.series, replace(choice, baseline_ms=one), fitted).sd(quantity)
-        for one in (choice.baseline_ms, 0.0)
+        linearized_at(best.model.series, replace(best.model.choice, baseline_sds=sds), best)
+        for sds in (best.model.choice.baseline_sds, 0.0)
     )
     return (
-        f"A smooth baseline was left free (what is over within {choice.baseline_ms:g} ms, "
-        f"{fitted.model.freedom} numbers; it stands in the residual): by noise alone the SD of "
-        f"{name} is {with_it:.2g} {unit} with it and {without:.2g} without."
+        f"Fits with {len(averaged.fits)} smooth baselines, over within some ms, were averaged by "
+        "their Bayesian information criterion; intervals hold how much they differ. The likeliest "
+        f"takes {best.model.freedom:.0f} numbers and stands in the residual: by noise alone the SD "
+        f"of {name} is {with_it.sd(quantity):.2g} {unit} with it and "
+        f"{without.sd(quantity):.2g} without."
     )
 
 

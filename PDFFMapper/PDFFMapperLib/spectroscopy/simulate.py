@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
-from PDFFMapperLib.spectroscopy.triglyceride import PRESS, WATER_PPM
+from PDFFMapperLib.spectroscopy.rows import PRESS
+from PDFFMapperLib.spectroscopy.triglyceride import WATER_PPM
 
 
 @dataclass(frozen=True)
