@@ -326,6 +326,17 @@ def test_areas_of_peaks_add_up(five):
     assert five.peaks[0].area == pytest.approx(100 - five.get("pdff").value)
 
 
+def test_each_echo_tells_what_it_shows_uncorrected(five):
+    """Areas by hand: water 60 and fat 40 with their T2, fat's peaks by J."""
+    molecule = protons(TRUTH.ndb, TRUTH.nmidb)
+    assert [echo.te_ms for echo in five.echoes] == list(TE)
+    for te, echo_ in zip(TE, five.echoes, strict=True):
+        kept = j_factors(PRESS, te, frequency_mhz=123.2) @ molecule / molecule.sum()
+        fat, water = 40 * kept * np.exp(-te / 70), 60 * np.exp(-te / 21)
+        assert echo_.fat_content == pytest.approx(100 * fat / (fat + water), abs=0.5)
+        assert echo_.lipid_water_ratio == pytest.approx(fat / water, rel=0.03)
+
+
 def test_the_picture_is_drawn_for_each_echo_time(five):
     picture = ElementTree.fromstring(spectrum_svg(five.fitted, "L3 & <more>"))
     lines = [one for one in picture if one.tag.endswith("polyline")]
@@ -748,6 +759,7 @@ def test_command_writes_numbers_peaks_picture_and_record(tmp_path, capsys):
     assert "PDFF, MRS: 40." in printed or "PDFF, MRS: 39." in printed
     record = json.loads((tmp_path / "out" / "spectrum.json").read_text())
     assert record["echo_times_ms"] == list(TE)
+    assert [echo_["te_ms"] for echo_ in record["echoes"]] == list(TE)
     assert record["voxel_ras"] == BOX.tolist()
     assert "Doe" not in json.dumps(record)
     assert any("baseline" in one for one in record["notes"])

@@ -197,6 +197,7 @@ def as_dict(found: Analysis) -> dict:
         "values": [{**asdict(value), "unit": ROWS[value.key].unit} for value in found.values],
         "not_given": found.refused,
         "peaks": [asdict(peak) for peak in found.peaks],
+        "echoes": [asdict(echo) for echo in found.echoes],
         "quality": asdict(found.quality),
         "correlation_unsaturation_fraction": found.correlation,
         "determined_by_data": dict(zip(("ndb", "nmidb"), found.determined, strict=True)),

@@ -27,9 +27,11 @@ from PDFFMapperLib.spectroscopy.poor_shim import (
 from PDFFMapperLib.spectroscopy.prepare import prepared
 from PDFFMapperLib.spectroscopy.quality import (
     Displacement,
+    Echo,
     Peak,
     Quality,
     displacement,
+    echo_table,
     judged,
     peak_table,
     share_inside,
@@ -102,8 +104,9 @@ class Analysis:
         values: numbers, the constrained answer of each first.
         refused: keys of ROWS and why there is no number.
         peaks: area, place and width of each.
+        echoes: of each spectrum, what it shows uncorrected.
         quality: of the spectrum.
-        fitted: the constrained fit, for pictures.
+        fitted: the constrained fit, for pictures; None in a grid but for its first voxel.
         correlation: of UI with the fat fraction.
         determined: share of the composition that the data tell beside the prior: of ndb and nmidb.
         displacement: of fat against water, where bandwidths were stated.
@@ -115,8 +118,9 @@ class Analysis:
     values: list[Value]
     refused: dict[str, str]
     peaks: list[Peak]
+    echoes: list[Echo]
     quality: Quality
-    fitted: Fitted
+    fitted: Fitted | None
     correlation: float
     determined: tuple[float, float]
     displacement: Displacement | None
@@ -190,7 +194,7 @@ def analyze(
     of_best = quantities(best.model)
     notes = [METHOD, *_of_coupling(series), *of_lines, *of_halves, *ready.notes]
     return Analysis(
-        values, refused, peak_table(best, free), quality, best,
+        values, refused, peak_table(best, free), echo_table(free), quality, best,
         _correlation(best, of_best["unsaturation"], of_best["fraction"]),
         determined, shift, cautions, notes,
         spectra[0].voxel_ras,

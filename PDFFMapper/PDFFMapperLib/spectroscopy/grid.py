@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,8 @@ def fit_grid(
         except ValueError as error:
             voxels.append(GridVoxel(index, ras, None, str(error)))
             continue
+        if any(one.found for one in voxels):  # models hold a signal for each peak
+            found = replace(found, fitted=None)
         voxels.append(GridVoxel(index, ras, found))
     if all(one.found is None for one in voxels):
         raise ValueError(voxels[0].reason)

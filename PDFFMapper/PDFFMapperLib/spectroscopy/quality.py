@@ -63,6 +63,21 @@ class Peak:
 
 
 @dataclass(frozen=True)
+class Echo:
+    """What one spectrum shows, without correction for T2, T1 or J: for comparison with others.
+
+    Attributes:
+        te_ms: its echo time.
+        fat_content: sum of lipids over lipids and water, percent.
+        lipid_water_ratio: sum of lipids over water; infinite without water.
+    """
+
+    te_ms: float
+    fat_content: float
+    lipid_water_ratio: float
+
+
+@dataclass(frozen=True)
 class Displacement:
     """Of fat (methylene) against water: mm along each side, and the share of volume in common."""
 
@@ -176,6 +191,18 @@ def peak_table(fitted: Fitted, free: Fitted) -> list[Peak]:
             )
         )
     return peaks
+
+
+def echo_table(free: Fitted) -> list[Echo]:
+    """Areas of each spectrum as measured, of a fit with free amplitudes."""
+    model, theta = free.model, free.theta
+    echoes = []
+    for k, te_ms in enumerate(model.series.te_ms):
+        water = model.value(theta, "water") * model.left(theta, k, "water")[0]
+        fat = float(model.areas(theta)[0] @ model.j[k]) * model.left(theta, k, "fat")[0]
+        ratio = fat / water if water > 0 else float("inf")
+        echoes.append(Echo(float(te_ms), 100 * fat / max(fat + water, 1e-300), ratio))
+    return echoes
 
 
 def share_inside(voxel_ras: np.ndarray, bone: Volume) -> float:
