@@ -21,6 +21,7 @@ from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumM
 from PDFFMapperLib.spectroscopy.poor_shim import (
     Averaged,
     baseline_note,
+    one_baseline,
     with_baseline,
     with_line_shape,
 )
@@ -314,10 +315,9 @@ def _left_out(best: Fitted) -> list[str]:
     """How far a baseline would move the fat fraction, where the residual is more than noise."""
     if best.ratio <= RATIO_WIDENED:
         return []
-    other = with_baseline(best)
-    moved = averaged_value(other, "fraction")[0]
-    value, sd = averaged_value(Averaged((best,), np.ones(1)), "fraction")
-    if abs(moved - value) < 1.96 * sd:
+    other = one_baseline(best)
+    moved, of = quantities(other.model)["fraction"](other.theta)[0], quantities(best.model)
+    if abs(moved - of["fraction"](best.theta)[0]) < 1.96 * best.sd(of["fraction"]):
         return []
     return [
         f"With a smooth baseline left free the fat fraction would read {moved:.1f} % "
@@ -417,7 +417,7 @@ def _check_gains(fitted: Fitted) -> None:
     predicted, _ = model.predict(fitted.theta)
     power = np.sum(np.abs(predicted) ** 2, axis=1)
     scale = np.sum((predicted.conj() * model.data).real, axis=1) / power
-    sd = fitted.sigma / np.sqrt(power)
+    sd = fitted.spread / np.sqrt(power)
     worst = int(np.argmax(np.abs(scale - 1)))
     if abs(scale[worst] - 1) > max(GAIN_OFF, GAIN_SDS * sd[worst]):
         raise ValueError(

@@ -56,6 +56,15 @@ def with_baseline(fitted: Fitted) -> Averaged:
     return Averaged(tuple(found[n] for n in kept), weights[kept] / weights[kept].sum())
 
 
+def one_baseline(fitted: Fitted) -> Fitted:
+    """The fit with a large baseline of middle duration, to see what it would move."""
+    choice = replace(
+        fitted.model.choice, delay=False, baseline_ms=BASELINES_MS[1], baseline_sds=BASELINES_SDS[1]
+    )
+    series = fitted.model.series
+    return fit(series, choice, carried(fitted, SpectrumModel(series, choice)))
+
+
 def baseline_note(averaged: Averaged, name: str, quantity: Quantity, unit: str) -> str:
     """What the baseline is, and what it costs in the SD of a quantity."""
     best = averaged.fits[0]
