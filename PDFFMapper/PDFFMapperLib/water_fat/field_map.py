@@ -541,6 +541,7 @@ def _choose(
         steps_hz / factors[:, None, None, None].astype(np.float32),
         *(np.arange(n) // factor for n, factor in zip(mask.shape, factors, strict=True)),
         (factors / scale_hz).astype(np.float32),
+        np.float32(period_hz or np.inf),
     )
     messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
     chosen = np.zeros(len(index), np.float32)
@@ -594,6 +595,7 @@ def _pass_candidate_messages(
     band,
     file,
     scale,
+    period,
     messages,
     chosen,
     margin,
@@ -609,6 +611,7 @@ def _pass_candidate_messages(
         where: number of each voxel of the volume, -1 outside the mask.
         slope: expected change of the field per voxel along each axis, by blocks.
         slab, band, file: block of each slice, row and column.
+        period: off-resonance in Hz after which the residual begins anew; infinite if it does not.
         tile: first and last slice, first and last row; the last are beyond it.
     """
     slices, rows, columns = where.shape
@@ -673,7 +676,8 @@ def _pass_candidate_messages(
                         base = share * belief[c] - messages[edge, axis, c]
                         own = candidates[v, c] + change
                         for d in range(_CANDIDATES):
-                            jump = abs(own - candidates[other, d]) * scale[axis]
+                            jump = abs(own - candidates[other, d])
+                            jump = min(jump, abs(jump - period)) * scale[axis]
                             cost = half * jump * jump if jump < two else two * jump - two
                             fresh[d] = min(fresh[d], base + min(weight * cost, cap))
                     smallest = fresh[0]
