@@ -143,7 +143,7 @@ def find_off_resonance(
     index = np.flatnonzero(mask).astype(np.int64)
     if noise is None:
         noise = _sample_noise(signals, index, model, r2star_per_s)
-    block_cost, candidates, costs = _searched(
+    block_cost, candidates, costs, largest = _searched(
         signals, mask, index, model, grid, factors, noise, share(progress, 0.0, 0.6)
     )
     steps = expected_steps(
@@ -162,6 +162,7 @@ def find_off_resonance(
         index,
         candidates,
         costs,
+        largest,
         coarse,
         steps.hz,
         np.array(factors),
@@ -186,13 +187,15 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
     """Residual curves of all voxels.
 
     Returns:
-        costs of the frequencies per block; candidates of each voxel and their costs.
+        costs of the frequencies per block; candidates of each voxel, their costs and the magnitude
+        of its largest echo.
     """
     tables, inverse = search_tables(model, grid.frequencies_hz)
     blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
     block_cost = np.zeros((*blocks, len(grid.frequencies_hz)), np.float32)
     candidates = np.empty((len(index), _CANDIDATES), np.float32)
     costs = np.empty((len(index), _CANDIDATES), np.float32)
+    largest = np.empty(len(index), np.float32)
     rows_per_slab = factors[0] * mask.shape[1] * mask.shape[2]
     bounds = np.searchsorted(index, np.arange(blocks[0] + 1) * rows_per_slab)
     bounds[-1] = len(index)
@@ -213,12 +216,13 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
             block_cost,
             candidates[part],
             costs[part],
+            largest[part],
         )
 
     run_parallel(search_slab, range(blocks[0]), progress)
     # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
     block_cost /= math.sqrt(math.prod(factors))
-    return block_cost, candidates, costs
+    return block_cost, candidates, costs, largest
 
 
 def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndarray:
@@ -249,6 +253,7 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         np.zeros((1, 1, 1, len(frequencies)), np.float32),
         candidates,
         costs,
+        np.empty(len(signals), np.float32),
     )
     return np.where(np.isfinite(costs), candidates, candidates[:, :1])
 
@@ -454,6 +459,7 @@ def _search(
     block_cost,
     candidates,
     costs,
+    largest,
 ):
     """Residual curves: their best local minima per voxel, and their sums per block."""
     count = frequencies.size
@@ -466,6 +472,10 @@ def _search(
         energy = residual_curve(
             signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
         )
+        brightest = np.float32(0)
+        for n in range(signals.shape[1]):
+            brightest = max(brightest, signals[v, n].real ** 2 + signals[v, n].imag ** 2)
+        largest[v] = np.sqrt(brightest)
         smallest = curve[0]
         for g in range(1, count):
             smallest = min(smallest, curve[g])
@@ -515,7 +525,17 @@ def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
 
 
 def _choose(
-    mask, index, candidates, costs, coarse, steps_hz, factors, scale_hz, period_hz, progress
+    mask,
+    index,
+    candidates,
+    costs,
+    largest,
+    coarse,
+    steps_hz,
+    factors,
+    scale_hz,
+    period_hz,
+    progress,
 ):
     """The candidate of each voxel that agrees with the coarse field and with its neighbors.
 
@@ -538,6 +558,7 @@ def _choose(
         where,
         candidates,
         costs,
+        largest,
         steps_hz / factors[:, None, None, None].astype(np.float32),
         *(np.arange(n) // factor for n, factor in zip(mask.shape, factors, strict=True)),
         (factors / scale_hz).astype(np.float32),
@@ -590,6 +611,7 @@ def _pass_candidate_messages(
     where,
     candidates,
     costs,
+    largest,
     slope,
     slab,
     band,
@@ -609,6 +631,9 @@ def _pass_candidate_messages(
 
     Args:
         where: number of each voxel of the volume, -1 outside the mask.
+        largest: magnitude of the largest echo of each voxel. Neighbors count by the ratio of
+            theirs: where signal is lost to air the field is steep, and what a lung's voxels have
+            is not that of the liver beside them.
         slope: expected change of the field per voxel along each axis, by blocks.
         slab, band, file: block of each slice, row and column.
         period: off-resonance in Hz after which the residual begins anew; infinite if it does not.
@@ -670,6 +695,8 @@ def _pass_candidate_messages(
                     else:
                         back = slab[k - (axis == 0)], band[j - (axis == 1)], file[i - (axis == 2)]
                         change = -slope[axis, back[0], back[1], back[2]]
+                    dimmer = min(largest[v], largest[other])
+                    alike = dimmer / max(max(largest[v], largest[other]), np.float32(1e-30))
                     for d in range(_CANDIDATES):
                         fresh[d] = np.float32(1e30)
                     for c in range(_CANDIDATES):
@@ -679,7 +706,7 @@ def _pass_candidate_messages(
                             jump = abs(own - candidates[other, d])
                             jump = min(jump, abs(jump - period)) * scale[axis]
                             cost = half * jump * jump if jump < two else two * jump - two
-                            fresh[d] = min(fresh[d], base + min(weight * cost, cap))
+                            fresh[d] = min(fresh[d], base + alike * min(weight * cost, cap))
                     smallest = fresh[0]
                     for d in range(1, _CANDIDATES):
                         smallest = min(smallest, fresh[d])
