@@ -6,6 +6,7 @@ from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
+from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.water_fat import spine_phantom
 
 TWELVE_ECHOES_S = np.arange(1, 13) * 1.1e-3
@@ -42,6 +43,34 @@ def test_marrow_with_iron_is_fitted_without_bias(dark_marrow):
         assert abs(decays.mean() - r2star) < 1 + unsure * decays.std(), r2star
         off = np.abs(fractions - pdff) / result.pdff_sd[fitted]
         assert 0.9 < (off < 1.96).mean(), r2star
+
+
+@pytest.mark.parametrize(
+    ("first_ms", "step_ms", "echoes", "field", "pdff", "r2star"),
+    [
+        (1.15, 1.15, 6, 3.0, 30, 500),
+        (1.15, 1.15, 3, 3.0, 30, 500),
+        (1.2, 1.0, 4, 3.0, 5, 400),
+        (1.5, 1.5, 6, 1.5, 5, 333),
+        (1.1, 1.1, 12, 1.5, 5, 150),
+        (1.1, 1.1, 12, 1.5, 5, 500),
+    ],
+)
+def test_tissue_of_iron_alone_is_not_exchanged_unmarked(
+    first_ms, step_ms, echoes, field, pdff, r2star
+):
+    """Without other tissue around, as a liver fills its picture, only the decay tells."""
+    times, rng = (first_ms + step_ms * np.arange(echoes)) / 1000, np.random.default_rng(1)
+    fat = fat_spectrum().modulation(times, field)
+    voxel = (1 + pdff / 100 * (fat - 1)) * np.exp((40j * np.pi - r2star) * times + 0.5j)
+    shape = (2, 40, 40)
+    noise = rng.standard_normal((2, echoes, *shape)) / 60
+    data = multi_echo(voxel[:, None, None, None] + noise[0] + 1j * noise[1], times, field)
+    result = separate_water_fat(
+        data, None, np.ones(shape, bool), "as given", common_phase=True, readout="unipolar"
+    )
+    exchanged = np.abs(result.off_resonance_hz - 20) > 60
+    assert not (exchanged & result.confident).any()
 
 
 def test_air_stays_out(dark_marrow):

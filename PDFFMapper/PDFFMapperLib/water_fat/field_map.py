@@ -26,7 +26,7 @@ from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL, fit_voxels
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
-_R2STAR_TRIED = (25.0, 80.0, 250.0)  # 1/s; the residual of the best is used
+_R2STAR_TRIED = (25.0, 80.0, 180.0, 330.0, 550.0)  # 1/s; the residual of the best is used
 _SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
 _SAMPLES_OF_TWO = 64  # the same with two echoes, whose residual is 0 at each candidate
 _CANDIDATES = 4
