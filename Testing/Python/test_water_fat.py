@@ -144,7 +144,7 @@ def chosen_of(coarse_hz, candidates_hz, costs, largest, period_hz):
     return _choose(
         np.ones((1, 1, count), bool), np.arange(count), *every, np.array(largest, np.float32),
         np.array(coarse_hz, np.float32).reshape(1, 1, -1), np.zeros((3, 1, 1, count), np.float32),
-        np.ones(3, int), np.full(3, 4.0), period_hz, None,
+        np.ones(3, int), np.full(3, 4.0), period_hz, period_hz, None,
     )  # fmt: skip
 
 

@@ -168,6 +168,8 @@ def find_off_resonance(
         np.array(factors),
         scale,
         grid.period_hz,
+        # With two echoes all exchanged at once would cost nothing but for these turns.
+        grid.period_hz if len(model.echo_times_s) > 2 else 0.0,
         share(progress, 0.8, 1.0),
     )
     return FieldSearch(chosen, margin, noise)
@@ -220,6 +222,8 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
         )
 
     run_parallel(search_slab, range(blocks[0]), progress)
+    if len(model.echo_times_s) == 2:  # the larger of two may be small for its mixture alone
+        largest[:] = 1
     # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
     block_cost /= math.sqrt(math.prod(factors))
     return block_cost, candidates, costs, largest
@@ -535,6 +539,7 @@ def _choose(
     factors,
     scale_hz,
     period_hz,
+    fold_hz,
     progress,
 ):
     """The candidate of each voxel that agrees with the coarse field and with its neighbors.
@@ -562,7 +567,7 @@ def _choose(
         steps_hz / factors[:, None, None, None].astype(np.float32),
         *(np.arange(n) // factor for n, factor in zip(mask.shape, factors, strict=True)),
         (factors / scale_hz).astype(np.float32),
-        np.float32(period_hz or np.inf),
+        np.float32(fold_hz or np.inf),
     )
     messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
     chosen = np.zeros(len(index), np.float32)
