@@ -2191,6 +2191,7 @@ def test_every_way_of_ute_shows_its_own_rows(mapper):
         ("Cortex: thickness, area, PI", {"uteSigma", "utePoint", "utePsf"}),
         ("Suppression ratio", {"uteSigma", "uteSameGain"}),
         ("Magnetization transfer ratio", {"uteSigma", "uteSameGain"}),
+        ("T1 (several flip angles or TR)", {"uteSigma", "uteSameGain"}),
     ):
         mapper.ui.uteMethod.setCurrentText(choice)
         assert {row for row in rows if shown(mapper, row)} == own, choice

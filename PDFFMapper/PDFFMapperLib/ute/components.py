@@ -218,9 +218,9 @@ class RegionFit:
         free = len(self.te_ms) - len(self.found) + len(self.known) + len(self.priors)
         return float((self.least / max(free, 1)) ** 0.5)
 
-    def component(self, n: int, scale: float = 1.0) -> Component:
-        """A parameter with its interval."""
-        low, high = self.interval(n)
+    def component(self, n: int, scale: float = 1.0, allowed: float = CHI2_95) -> Component:
+        """A parameter with its interval, see there."""
+        low, high = self.interval(n, allowed)
         return Component(*(scale * one for one in (self.found[n], low, high, self.sds[n])))
 
     def at(self, fixed: dict[int, float], start: Sequence[float]) -> tuple[float, np.ndarray]:
@@ -273,7 +273,7 @@ class RegionFit:
             information[n, n] += 1 / sd**2
         return deviance, score, information
 
-    def interval(self, n: int) -> tuple[float, float]:
+    def interval(self, n: int, allowed: float = CHI2_95) -> tuple[float, float]:
         """Where the deviance of a parameter, others free, has risen by what 95 % allow."""
         if n in self.known:
             return self.known[n], self.known[n]
@@ -285,7 +285,7 @@ class RegionFit:
             moved = last[n] - found[n]
             share = (value - found[n]) / moved if moved else 0.0
             deviance, last = self.at({n: value}, found + share * (last - found))
-            return max(deviance - self.least, 0.0) ** 0.5 - CHI2_95**0.5
+            return max(deviance - self.least, 0.0) ** 0.5 - allowed**0.5
 
         ends = []
         for limit in self.limits[n]:

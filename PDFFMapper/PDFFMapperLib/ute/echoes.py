@@ -119,11 +119,9 @@ def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
         )
     for key, title, unit in (("EchoTime", "echo times", "ms"), ("FlipAngle", "flip angles", "deg")):
         values = [number_of(image.attributes, key) for image in images]
-        if None not in values and abs(values[0] - values[1]) > 0.02 * abs(values[0]):
-            raise ValueError(
-                f"The two images have different {title} ({values[0]:g} and {values[1]:g} {unit}); "
-                "their ratio holds only where the preparation alone differs."
-            )
+        check_alike(
+            values, title, unit, "their ratio holds only where the preparation alone differs"
+        )
     te_ms = np.array([number_of(image.attributes, "EchoTime") or np.nan for image in images])
     if np.isfinite(te_ms[0]):
         check_first_echo(te_ms[0])
@@ -134,6 +132,18 @@ def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
     noise = noise_of(signal, settings.sigma, coils_of(settings))
     signal, notes = without_motion(signal, images[0], settings)
     return UteImages(signal, te_ms, noise, strength, images[0], notes)
+
+
+def check_alike(values: Sequence[float | None], title: str, unit: str, why: str) -> None:
+    """Refuse images that differ in what they should have in common; None where it is not known.
+
+    Raises:
+        ValueError: values are more than 2 % apart.
+    """
+    known = [value for value in values if value is not None]
+    if known and max(known) - min(known) > 0.02 * abs(known[0]):
+        listed = " and ".join(f"{value:g}" for value in dict.fromkeys(known))
+        raise ValueError(f"The images have different {title} ({listed} {unit}); {why}.")
 
 
 def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:

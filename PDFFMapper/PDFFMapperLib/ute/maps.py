@@ -32,8 +32,14 @@ from PDFFMapperLib.ute.region_signal import bessels, information_of
 from PDFFMapperLib.ute.regions import bi_component, high_field_note
 from PDFFMapperLib.ute.steady_state import pools_of
 
-OUTSIDE, LOW, FLOOR = 1, 2, 4
-CODES = {0: "none", OUTSIDE: "outside", LOW: "signal below 5 times noise", FLOOR: "second is noise"}
+OUTSIDE, LOW, FLOOR, BEYOND = 1, 2, 4, 8
+CODES = {
+    0: "none",
+    OUTSIDE: "outside",
+    LOW: "signal below 5 times noise",
+    FLOOR: "second is noise",
+    BEYOND: "beyond all values that are fitted",
+}
 VOXELS = "Voxel ratios scatter and are for looking; a region's number is that of all its signal."
 _STEPS, _LEAST_INFORMATION = 10, 0.5  # of the fit of a voxel's amplitudes
 _CHUNK = 20_000  # voxels

@@ -80,9 +80,9 @@ SAME_GAIN = Option(
     "same_gain",
     SWITCH,
     False,
-    "Both images were made with the same receiver gain and scale; headers do not tell it.",
+    "All images were made with the same receiver gain and scale; headers do not tell it.",
     flag="--same-gain",
-    title="Both images have the same gain",
+    title="Images have the same gain",
     parameter="uteSameGain",
 )
 T2STAR_PORE, T2STAR_FAT = (
@@ -373,6 +373,7 @@ UTE = Family(
             inputs=(ECHOES,),
             options=(
                 ECHO_TIMES,
+                SAME_GAIN,
                 FLIPS,
                 TRS,
                 PROTONS[-1],

@@ -60,10 +60,12 @@ def hard_pulse(flip_deg: float, pulse_ms: float, t2_ms: float) -> tuple[float, f
     return float(across.real), float(along.real)
 
 
-def spoiled(across: float, along: float, tr_ms: float, t1_ms: float) -> float:
+def spoiled(
+    across: float | np.ndarray, along: float | np.ndarray, tr_ms: float | np.ndarray, t1_ms: float
+) -> float | np.ndarray:
     """Steady-state signal of a spoiled sequence whose pulse leaves so much of 1."""
     kept = np.exp(-tr_ms / t1_ms)
-    return float(across * (1 - kept) / (1 - along * kept))
+    return across * (1 - kept) / (1 - along * kept)
 
 
 def pools_of(settings: SimpleNamespace, image: Volume) -> Pools | None:

@@ -11,18 +11,25 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.ute.echoes import without_floor
-from PDFFMapperLib.ute.maps import OUTSIDE, doubt_of, facts_of, maps_of, region_of, tell_region
+from PDFFMapperLib.ute.maps import (
+    BEYOND,
+    OUTSIDE,
+    doubt_of,
+    facts_of,
+    maps_of,
+    region_of,
+    tell_region,
+)
 from PDFFMapperLib.ute.t1 import T1_MS, T1Images, t1_images, t1_rows
 
 _GRID_MS = np.geomspace(*T1_MS, 300)
-_B1_BIN = 0.02
 _CHUNK = 20_000  # voxels
 
 
 def of_t1(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
 ) -> list[ParametricMap]:
-    """T1 of voxels.
+    """T1 of voxels; those that no T1 of the table explains are marked, and count in the region.
 
     Raises:
         ValueError: as `t1_images`; no bone is given, or `t1_rows` of it.
@@ -43,28 +50,35 @@ def of_t1(
     if settings.mask is not None:
         tell_region(facts, "All bone", rows)
     del facts["echo_times_ms"]
-    return maps_of(data.images, {"T1_bone": _voxels(data, doubt == 0)}, doubt, facts)
+    values = _voxels(data, doubt == 0)
+    doubt[(doubt == 0) & np.isnan(values)] |= BEYOND
+    return maps_of(data.images, {"T1_bone": values}, doubt, facts)
 
 
 def _voxels(data: T1Images, inside: np.ndarray) -> np.ndarray:
-    """T1 of least squares of each voxel, by a table of T1, refined by a parabola."""
+    """T1 of least squares of each voxel, by a table of T1, refined by a parabola.
+
+    NaN outside, and where an end of the table explains a voxel best.
+    """
     held = without_floor(data.images, range(len(data.flips_deg)))[:, inside].T
-    b1 = np.ones(len(held)) if data.b1 is None else data.b1[inside]
-    bins, own = np.rint(b1 / _B1_BIN).astype(int), np.empty(len(held))
+    b1, which = data.fields(inside)
+    pulses, own = data.pulses(b1), np.empty(len(held))
+    tables = np.stack([data.shown(t1, pulses) for t1 in _GRID_MS], axis=1)
+    tables /= np.linalg.norm(tables, axis=-1, keepdims=True)
     step = np.log(_GRID_MS[1] / _GRID_MS[0])
-    for one in np.unique(bins):
-        table = np.array([data.shown(t1, one * _B1_BIN) for t1 in _GRID_MS])
-        table /= np.linalg.norm(table, axis=1, keepdims=True)
-        chosen = np.flatnonzero(bins == one)
+    for n, table in enumerate(tables):
+        chosen = np.flatnonzero(which == n)
         for start in range(0, len(chosen), _CHUNK):
             here = chosen[start : start + _CHUNK]
             explained = (held[here] @ table.T) ** 2
-            best = np.clip(explained.argmax(axis=1), 1, len(_GRID_MS) - 2)
+            highest = explained.argmax(axis=1)
+            best = np.clip(highest, 1, len(_GRID_MS) - 2)
             before, at, after = (explained[np.arange(len(here)), best + n] for n in (-1, 0, 1))
             bend = np.minimum(before - 2 * at + after, -1e-12 * at)
             own[here] = _GRID_MS[best] * np.exp(
                 step * np.clip((before - after) / (2 * bend), -1, 1)
             )
+            own[here[highest != best]] = np.nan
     values = np.full(inside.shape, np.nan)
     values[inside] = own
     return values
