@@ -175,6 +175,19 @@ def test_what_the_rows_of_recipes_load_is_light():
     assert not heavy & set(done.stdout.split())
 
 
+def test_opening_a_panel_does_not_wait_for_scipy_or_numba():
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    code = (
+        "import sys; from MarrowAssessLib.scene import headless; headless.start(); "
+        "import MarrowAssessLib.scene.session; print(*{n.split('.')[0] for n in sys.modules})"
+    )
+    paths = os.pathsep.join(str(REPOSITORY / module) for module in MODULES)
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert not {"scipy", "numba", "SimpleITK", "skimage"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_no_bare_except_and_no_styling(module):
     assert not re.search(r"except\s*:", source(module))

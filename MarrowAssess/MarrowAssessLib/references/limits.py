@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import nctdtrit, ndtr, ndtri, stdtr, stdtrit
-
 
 def prediction_z(t: float, dof: float | None) -> float:
     """The normal score with the probability that t has; `dof` None stands for infinitely many."""
+    from scipy.special import ndtri, stdtr  # here and below: opening a panel does not wait for it
+
     if dof is None or math.isnan(t) or math.isinf(t):
         return t
     return float(math.copysign(-ndtri(stdtr(dof, -abs(t))), t))
@@ -22,11 +22,15 @@ def prediction_z(t: float, dof: float | None) -> float:
 
 def prediction_t(share: float, dof: float | None) -> float:
     """The value that a share (0-1) of new people lies below, in SDs of a new person."""
+    from scipy.special import ndtri, stdtrit
+
     return float(ndtri(share) if dof is None else stdtrit(dof, share))
 
 
 def normal_share(z: float) -> float:
     """The share (0-1) of a normal distribution below z."""
+    from scipy.special import ndtr
+
     return float(ndtr(z))
 
 
@@ -38,6 +42,8 @@ def limit_interval(share: float, dof: float, mean_variance: float) -> tuple[floa
         dof: degrees of freedom of the SD.
         mean_variance: variance of the estimated mean over that of a person, 1/n of a plain group.
     """
+    from scipy.special import nctdtrit, ndtri
+
     error = math.sqrt(mean_variance)
     away = float(ndtri(share)) / error
     # Noncentral t is computed for a limit above the mean; one below is its mirror image.

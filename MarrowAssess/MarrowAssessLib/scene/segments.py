@@ -15,7 +15,6 @@ from PDFFMapperLib.scene.volumes import (
     volume_from_node,
     world_matrix,
 )
-from scipy.ndimage import find_objects
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
@@ -428,6 +427,8 @@ def _cropped_label(
     array = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1])
     key = image.GetAddressAsString("vtkObject")
     if key not in boxes:  # segments share layers: look for all labels of a layer at once
+        from scipy.ndimage import find_objects  # a third of a panel's opening, which needs none
+
         boxes[key] = find_objects(array.astype(np.int32, copy=False))
     found = boxes[key][label - 1] if label <= len(boxes[key]) else None
     if found is None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from PDFFMapperLib.spectroscopy.fit import Fitted, carried, fit, linearized_at
 from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
@@ -99,6 +98,8 @@ def with_line_shape(fitted: Fitted) -> Fitted:
 
 def _shape_of(fitted: Fitted) -> np.ndarray:
     """The common shape over time, 1 at its start."""
+    from scipy.ndimage import gaussian_filter1d  # opening a panel does not wait for it
+
     model, theta, series = fitted.model, fitted.theta, fitted.model.series
     lipids = (series.ppm > LIPID_PPM[0]) & (series.ppm < LIPID_PPM[1])
 
