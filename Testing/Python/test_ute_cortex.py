@@ -16,6 +16,7 @@ from PDFFMapperLib.ute.bone import cortex_values
 from PDFFMapperLib.ute.cortex import DIRECTIONS, find_cortex
 from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
+from PDFFMapperLib.ute.region_signal import CHI2_95
 from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 
@@ -107,6 +108,22 @@ def test_a_late_echo_of_noise_alone_has_an_upper_limit():
     found = rows["PI of the fitted ring"]
     assert found.lower == 0 and truth.porosity_index < found.upper < 8
     assert found.note.endswith("is not told from noise, so that only the upper end counts")
+
+
+def test_one_ring_with_a_late_level_below_0_is_wider_by_that():
+    truth = Tibia(snr=20, radius=14.0, thickness=5.0, size=40, bound=1.0)  # PI of 0.2 %
+    phi = np.arange(90) * 2 * np.pi / 90
+    curve = polar_curve(np.full(2, 19.5 / 2), phi, sum(truth.edges(phi)) / 4)
+    images = np.stack([one.array for one in truth.volumes(8, (0.032, 2.2))])
+    facts = (0.5, 0.5), curve, 2.5, 0.85 * 0.5, 5.0, 1.0, 1
+    rings = [fit_ring(images[:, k], *facts).told for k in range(8)]
+    below = [one for one in rings if one.levels[1] < 0 and one.deviance(0.0) > 1.5]
+    assert below
+    for ring in below:
+        found, least = ratio_of_levels([ring]), ring.deviance(0.0)
+        end = found.upper + ring.of_ratio(ring.bias, 0.0)  # as the likelihood has it
+        assert ring.deviance(end) - least == pytest.approx(CHI2_95 * least, rel=0.02)
+        assert found.lower == 0 and 100 * found.upper > truth.porosity_index
 
 
 def test_a_ring_without_edges_is_refused():

@@ -71,7 +71,9 @@ def ratio_of_levels(rings: Sequence[LevelSignals], model_sd_mm: float = 0.0) -> 
     """Second over first level of cortex, one for all rings, with its 95 % interval by likelihood.
 
     Rings that differ by more than their noise widen it, and so does the SD of a thickness that the
-    model of the edges leaves, in mm, which all rings have in common.
+    model of the edges leaves, in mm, which all rings have in common. One ring's deviance is that of
+    a late level that was fitted below 0, and widens it likewise: without that, intervals of a PI of
+    5 % at SNR 10 hold it less often than the README says (91.3 for 92.0 % of 300, simulated).
     """
 
     def deviance(ratio: float) -> float:
