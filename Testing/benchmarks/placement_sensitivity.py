@@ -7,8 +7,9 @@ count are others. Numbers that change nothing stand at the end.
 
     python Testing/benchmarks/placement_sensitivity.py [--only MODULE ...] [--images IMAGE ...]
 
-Images are added to three digital spines; the network's answer is computed once for each. What came
-out once stands in placement_sensitivity.md. Levels by their neighbors (the share of clicks that get
+Images are added to three digital spines; the network's answer is computed once for each. The last
+two columns of placement_sensitivity.md are written by `--made 1 --images DzZ_T1.nii.gz --table`
+(the image of the shared cases). Levels by their neighbors (the share of clicks that get
 another name), organs and the pelvis are looked at where their tests draw them, not in these spines.
 """
 
@@ -24,6 +25,7 @@ from types import SimpleNamespace
 
 os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()  # kernels are compiled with other numbers
 ROOT = Path(__file__).resolve().parents[2]
+TABLE = Path(__file__).with_suffix(".md")
 PARTS = ("MarrowAssess", "PDFFMapper", "Testing", "Testing/Python")
 sys.path += [str(ROOT / one) for one in PARTS]
 
@@ -196,7 +198,7 @@ ALONE = {"organ": organs, "ct": organs, "pelvis": ilia, "level_names": names}
 def name_changes(usual, now):
     """How many clicks get another name, of all."""
     others = sum(one != other for one, other in zip(usual, now, strict=True))
-    return f"other names of {others}", others / len(usual)
+    return f"{others} names", others / len(usual)
 
 
 def chain_changes(usual, now):
@@ -206,7 +208,8 @@ def chain_changes(usual, now):
         apart = zip(one[1], other[1], strict=False)
         levels += one[0] != other[0] or any(abs(a - b) >= MOVED_MM for a, b in apart)
         doubts += one[2] != other[2]
-    return f"levels of {levels}, doubts of {doubts}", float(levels + 0.1 * doubts)
+    told = [f"levels {levels}"] * bool(levels) + [f"doubts {doubts}"] * bool(doubts)
+    return ", ".join(told) or "none", float(levels + 0.1 * doubts)
 
 
 def drawn_changes(usual, now):
@@ -220,7 +223,8 @@ def drawn_changes(usual, now):
         for a, b in ((one.body, other.body), (one.roi, other.roi)):
             least = min(least, dice(a, b))
     others += abs(len(usual) - len(now))
-    return f"Dice {least:.3f}, doubts of {others}", 1 - least + 0.1 * others
+    told = f"{least:.3f}" + f", doubts {others}" * bool(others)
+    return told, 1 - least + 0.1 * others
 
 
 def dice(one, other):
@@ -273,7 +277,7 @@ def put(name, old, new):
 
 
 def vary(module_name, cases, part, parts, names):
-    """Rows of (how much changes, text) for each number of a module, every `parts`-th, or those."""
+    """How much changes, name and both outcomes of each number, every `parts`-th, or those named."""
     module = import_module(f"MarrowAssessLib.placement.{module_name}")
     source = Path(module.__file__).read_text(encoding="utf-8")
     look = Case.chained if module_name in CHAIN else DRAWN.get(module_name)
@@ -309,11 +313,22 @@ def vary(module_name, cases, part, parts, names):
             except Exception as error:  # told in the row: such a value is not possible at all
                 text, change = f"{type(error).__name__}", 1.0
             put(name, new, value)
-            told.append(f"x {factor:g}: {text}")
+            told.append(text)
             most = max(most, change)
-        rows.append((most, f"{module_name}.{name} = {value}: {'; '.join(told)}"))
-        print(rows[-1][1], flush=True)
+        rows.append((most, f"{module_name}.{name}", told))
+        print(f"{module_name}.{name} = {value}: x .75: {told[0]}; x 1.25: {told[1]}", flush=True)
     return rows
+
+
+def fill(rows):
+    """Put what came out into the last two cells of the numbers' rows of the table."""
+    text = TABLE.read_text(encoding="utf-8")
+    for _, name, (less, more) in rows:
+        row = re.compile(rf"^(\| `{re.escape(name)}` \| `.+?` \| .+) \| .+ \| .+ \|$", re.MULTILINE)
+        text, count = row.subn(rf"\1 | {less} | {more} |", text)
+        if count != 1:
+            raise ValueError(f"{TABLE.name} has {count} rows of {name}; write one.")
+    TABLE.write_text(text, encoding="utf-8")
 
 
 def main():
@@ -324,6 +339,7 @@ def main():
     parser.add_argument("--made", type=int, default=len(MADE), help="digital spines")
     parser.add_argument("--numbers", nargs="*", default=[], help="names; all others are left out")
     parser.add_argument("--part", default="1/1", help="such as 2/3: every third number")
+    parser.add_argument("--table", action="store_true", help=f"write the cells of {TABLE.name}")
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
     volumes = [shown(healthy(seed), contrast, seed).volume for seed, contrast in MADE[: args.made]]
@@ -332,7 +348,9 @@ def main():
     cases = [Case(volume) for volume in [*volumes, *map(read_volume, args.images)]]
     print(f"{len(cases)} spines, {sum(len(c.spine.bodies) for c in cases)} bodies", flush=True)
     rows = [row for name in args.only for row in vary(name, cases, part, parts, args.numbers)]
-    nothing = [text.partition(" = ")[0] for most, text in rows if most == 0]
+    nothing = [name for most, name, _ in rows if most == 0]
+    if args.table:
+        fill(rows)
     print(f"{len(rows)} numbers; these change nothing: {', '.join(nothing) or 'none'}")
 
 

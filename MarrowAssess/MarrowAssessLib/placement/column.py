@@ -10,6 +10,8 @@ from MarrowAssessLib.catalogue.anatomy import column_levels
 from MarrowAssessLib.placement.body import Placement
 from MarrowAssessLib.study.regions import Region, doubt
 
+CSF_LEVEL = "L3"  # beside which CSF is measured
+
 
 @dataclass
 class Column:
@@ -18,7 +20,7 @@ class Column:
     Attributes:
         bodies: placements by level ("L3"), from head to foot.
         discs: placements by level ("L3-L4").
-        csf: beside the level it was asked for; None where it was not found.
+        csf: beside CSF_LEVEL, or a body in the middle without levels; None where it was not found.
         muscles: placements by site ("left erector spinae"); those found only.
         pelvis: marrow of both ilia, on CT.
         unsure: sentences about the column as a whole.

@@ -159,7 +159,8 @@ def find_spine(
     """Find the vertebral bodies of an image, or of several images of one patient.
 
     Args:
-        volumes: images; the first one's grid is the frame's. Others are taken by their headers.
+        volumes: images; the frame follows the axes of the first one, but where its column leans
+            much, and can be turned. Others are taken by their headers.
         network: see `probabilities`.
         progress: takes the fraction done; returning False cancels.
 
@@ -176,7 +177,7 @@ def find_spine(
         return spine
     turned = _shown(volumes[0], _turned(frame, TURNED_PART * lean))
     try:
-        again = _read(volumes, turned, network, progress)
+        again = _read(volumes, turned, network, share(progress, NETWORK, NETWORK))
     except ValueError:
         again = spine
     spine = again if _holds_more(again, spine) else spine
@@ -268,7 +269,7 @@ def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
         part = share(progress, n * parts, (n + 1) * parts)
         found = probabilities(stack, frame.spacing[2], network, part)
         if total is None:
-            total = found * seen if len(volumes) > 1 else found
+            total = found * seen
             weight = seen.astype(np.float32)
             continue
         down, front = _shift(body_chance(total / np.maximum(weight, 1)), body_chance(found))

@@ -11,7 +11,7 @@ from PDFFMapperLib.maps.progress import Progress, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role, column_levels
 from MarrowAssessLib.placement.body import Placement, painted_body, place_body, signal_round
-from MarrowAssessLib.placement.column import Column, doubtful
+from MarrowAssessLib.placement.column import CSF_LEVEL, Column, doubtful
 from MarrowAssessLib.placement.csf import csf_beside
 from MarrowAssessLib.placement.disc import disc_between, disc_seen
 from MarrowAssessLib.placement.judgment import click_doubts, read_click
@@ -21,7 +21,6 @@ from MarrowAssessLib.placement.vertebra import BodyPrior, Surface, tilt_deg
 
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
 # thoracic about 5 mm (doi 10.1007/s00586-015-3925-y).
-CSF_LEVEL = "L3"  # beside which CSF is measured
 DISC_MM = 8.0
 UNSURE_BESIDE = "A body beside it is unsure."
 # From the middle of a body to that of the next, from a child's thoracic ones to a tall adult's

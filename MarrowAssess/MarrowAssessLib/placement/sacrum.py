@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.placement.found_spine import (
@@ -105,7 +106,7 @@ def _by_what_is_below(spine: Spine) -> None:
         thin = _beside(spine, len(bodies) - 2, -1).thickness
         thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, THINNEST_MM)
         if size < S2_SIZE * before and thin < S2_DISC:
-            certain = not _cut(bodies.pop())
+            certain = not _cut(bodies.pop(), spine.frame)
             spine.count_doubts = [d for d in spine.count_doubts if d.body < len(bodies)]
     lowest = len(bodies) - 1
     if not certain and _sacrum_below(spine, lowest) < LEAST_SACRUM:
@@ -185,6 +186,7 @@ def _sides(spine: Spine, index: int, upward: np.ndarray) -> _Sides:
     )
 
 
-def _cut(body: FoundBody) -> bool:
-    """Whether a body reaches the upper or lower end of the frame."""
-    return bool(body.mask[:, [0, -1]].any())
+def _cut(body: FoundBody, frame: Volume) -> bool:
+    """Whether a body reaches the upper or lower end of the frame, or in it any end of the image."""
+    beyond = ndimage.binary_dilation(np.isnan(frame.array), np.ones((1, 3, 3)))
+    return bool(body.mask[:, [0, -1]].any() or (body.mask & beyond).any())

@@ -19,7 +19,7 @@ from MarrowAssessLib.catalogue.anatomy import Role, column_levels
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, with_roi
 from MarrowAssessLib.placement.canal import csf_of
-from MarrowAssessLib.placement.column import Column, doubtful
+from MarrowAssessLib.placement.column import CSF_LEVEL, Column, doubtful
 from MarrowAssessLib.placement.ct import as_seen, is_ct
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
@@ -95,7 +95,6 @@ def find_column(
     *,
     fluid: Volume | None = None,
     click: tuple[str, Sequence[float]] | None = None,
-    csf_level: str = "L3",
     progress: Progress | None = None,
 ) -> Column:
     """Find bodies, discs, CSF and muscles; everything lies on the first volume's grid.
@@ -105,7 +104,6 @@ def find_column(
         options: how many lumbar vertebrae there are, and what ROIs leave out.
         fluid: an image on which CSF is bright (T2, STIR), to find it on; None: the first volume.
         click: a level and a point (RAS, mm) in its body, which settles the names.
-        csf_level: vertebra beside which CSF is measured.
         progress: takes the fraction done; returning False cancels.
 
     Raises:
@@ -137,7 +135,7 @@ def find_column(
             volume, column.disc_chance, bodies[upper].surface, bodies[lower].surface, site
         )
     tell(progress, DISCS, FINDING)
-    beside = csf_level if csf_level in bodies else ""
+    beside = CSF_LEVEL if CSF_LEVEL in bodies else ""
     if ct is None and (beside or names[0].startswith("V")):  # CSF is no darker than what is around
         beside = beside or list(bodies)[len(bodies) // 2]
         column.csf = csf_of(volume, spine, bodies[beside].surface, beside, fluid)
