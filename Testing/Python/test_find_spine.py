@@ -32,7 +32,7 @@ from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
-from phantoms.spine import L2, L3, _turn, damaged, healthy, shown
+from phantoms.spine import L2, L3, _turn, bent_sacrum, damaged, healthy, shown
 from scipy import ndimage
 
 
@@ -286,12 +286,33 @@ def test_a_column_that_leans_in_the_image_is_found_whole_or_doubted(deg):
     assert_not_silently_shifted(column, digital)
 
 
+@pytest.mark.parametrize(
+    ("seed", "deg", "level", "contrast", "levels"),
+    [
+        (13, 38.0, 4.5, "T2", "L1 L2 L3 L4 L5"),  # upright L1 to L4 are taken for L2 to L5,
+        (3, 26.0, 5.0, "T1", "T12 L1 L2 L3 L4 L5 S1"),  # and L5 for S1
+    ],
+)
+def test_a_leaning_column_whose_lowest_body_is_missed_at_first_has_its_own_levels(
+    seed, deg, level, contrast, levels
+):
+    bones, gaps, facts = healthy(seed)
+    bent_sacrum(bones, gaps, 12.0)
+    _turn(bones, slice(None), deg, (bones["cy"][L3], bones["cz"][L3]))
+    digital = shown((bones, gaps, facts), contrast, seed, level=level, slices=9)
+    done = []
+    column = find_column([digital.volume], progress=lambda part: done.append(part) or True)
+    assert_not_silently_shifted(column, digital)
+    assert [true for _, true, _, _ in truth_of(column, digital)] == levels.split()
+    assert done == sorted(done)  # a second look does not run back
+
+
 def test_where_even_the_turned_image_shows_a_leaning_column_the_levels_are_doubted(
     plain, monkeypatch
 ):
     volume = plain[0].volume
     assert not find_spine([volume]).unsure_lowest
-    monkeypatch.setattr(find_spine_module, "_lean_deg", lambda spine: -50.0)
+    monkeypatch.setattr(find_spine_module, "_lean_deg", lambda spine, upper=0: -50.0)
     assert "the column leans by 50 degrees" in find_spine([volume]).unsure_lowest
 
 

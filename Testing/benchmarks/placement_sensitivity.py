@@ -47,7 +47,7 @@ from MarrowAssessLib.placement.tissue import muscles_beside  # noqa: E402
 from MarrowAssessLib.placement.vertebra import voxelize  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
-from phantoms.spine import healthy, shown  # noqa: E402
+from phantoms.spine import L3, _turn, bent_sacrum, healthy, shown  # noqa: E402
 from scipy import ndimage  # noqa: E402
 from test_dual_energy_marrow import pelvis_on_ct  # noqa: E402
 from test_level_names import SPINES  # noqa: E402
@@ -192,6 +192,28 @@ def names():
     return found
 
 
+# Seed, degrees to the front, middle, contrast; the sacrum is bent by 12 degrees.
+LEANING = [(13, 38.0, 4.5, "T2"), (3, 26.0, 5.0, "T1"), (3, 48.0, 3.5, "T1"), (5, 30.0, 3.0, "T1")]
+LEAN = {"LEANING_DEG", "ROOM_ABOVE_MM", "LEANING_MUCH_DEG", "TURNED_PART", "MOST_LEANING_DEG"}
+LEAN |= {"HIGHEST_DEG", "LOWEST_DEG", "MOST_LOWEST_DEG", "SAME_BODY_MM"}
+
+
+def leaning():
+    """Levels, heights and doubts of leaning spines, as of `Case.chained`, each seen anew."""
+    found = []
+    for seed, deg, level, contrast in LEANING:
+        bones, gaps, facts = healthy(seed)
+        bent_sacrum(bones, gaps, 12.0)
+        _turn(bones, slice(None), deg, (bones["cy"][L3], bones["cz"][L3]))
+        volume = shown((bones, gaps, facts), contrast, seed, level=level, slices=9).volume
+        spine = chain.find_spine([volume])
+        names = spine_column._names(spine, spine.bodies, None, AS_USUAL)[0]
+        heights = [float(body.center[2]) for body in spine.bodies]
+        doubts = tuple(doubt.body for doubt in spine.count_doubts)
+        found.append((names, heights, (doubts, bool(spine.unsure_lowest))))
+    return found
+
+
 ALONE = {"organ": organs, "ct": organs, "pelvis": ilia, "level_names": names}
 
 
@@ -284,14 +306,15 @@ def vary(module_name, cases, part, parts, names):
     changes = chain_changes if module_name in CHAIN else drawn_changes
     changes = name_changes if module_name == "level_names" else changes
 
-    def outcome():
+    def outcome(lean):
+        if lean:
+            return leaning()
         if module_name in ALONE:
             return ALONE[module_name]()
         found = [look(case) for case in cases]
         return found if module_name in CHAIN else [one for each in found for one in each]
 
-    usual = outcome()
-    rows, seen = [], 0
+    usual, rows, seen = {}, [], 0
     for name, value in list(vars(module).items()):
         own = any(name in re.split(r", | = ", line.rpartition(" = ")[0])
                   for line in source.splitlines() if " = " in line)  # fmt: skip
@@ -304,12 +327,14 @@ def vary(module_name, cases, part, parts, names):
         seen += 1
         if seen % parts != part % parts:
             continue
-        told, most = [], 0.0
+        told, most, lean = [], 0.0, module_name == "find_spine" and name in LEAN
+        if lean not in usual:
+            usual[lean] = outcome(lean)
         for factor in (1 - SHARE, 1 + SHARE):
             new = scaled(value, factor, name)
             put(name, value, new)
             try:
-                text, change = changes(usual, outcome())
+                text, change = changes(usual[lean], outcome(lean))
             except Exception as error:  # told in the row: such a value is not possible at all
                 text, change = f"{type(error).__name__}", 1.0
             put(name, new, value)
