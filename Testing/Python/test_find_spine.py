@@ -20,6 +20,7 @@ from MarrowAssessLib.placement.find_spine import (
 from MarrowAssessLib.placement.found_spine import CountDoubt, FoundBody, Spine
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.refined import NOT_REFINED, refined
+from MarrowAssessLib.placement.sacrum import _cut
 from MarrowAssessLib.placement.spine_column import (
     INFANT,
     find_column,
@@ -305,6 +306,31 @@ def test_a_leaning_column_whose_lowest_body_is_missed_at_first_has_its_own_level
     assert_not_silently_shifted(column, digital)
     assert [true for _, true, _, _ in truth_of(column, digital)] == levels.split()
     assert done == sorted(done)  # a second look does not run back
+
+
+def test_a_turned_image_shows_bodies_only_where_it_is_and_the_lean_told_is_the_image_s(monkeypatch):
+    bones, gaps, facts = healthy(5)
+    bent_sacrum(bones, gaps, 18.0)
+    _turn(bones, slice(None), 30.0, (bones["cy"][L3], bones["cz"][L3]))
+    volume = shown((bones, gaps, facts), "T1", 5, level=3.0, slices=9).volume
+    monkeypatch.setattr(find_spine_module, "MOST_LEANING_DEG", 0.0)
+    spine = find_spine([volume])
+    outside = np.isnan(spine.frame.array)
+    assert outside.any()  # it was turned
+    assert not any((body.mask & outside).any() for body in spine.bodies)
+    _, front, up = spine.bodies[0].center - spine.bodies[1].center
+    lean = np.rad2deg(np.arctan2(front, up))
+    assert spine.unsure_lowest.startswith(f"the column leans by {lean:.0f} degrees")
+
+
+def test_a_body_beside_the_end_of_the_image_is_cut_in_a_turned_frame_too():
+    mask = np.zeros((3, 12, 12), bool)
+    mask[:, 4:8, 4:8] = True
+    body = FoundBody(np.zeros(3), np.array([0.0, 0.0, 1.0]), mask)
+    for row, cut in ((10, False), (8, True)):
+        seen = np.zeros(mask.shape, np.float32)
+        seen[:, row:] = np.nan
+        assert _cut(body, Volume(seen, np.eye(4), "T1")) == cut
 
 
 def test_where_even_the_turned_image_shows_a_leaning_column_the_levels_are_doubted(
