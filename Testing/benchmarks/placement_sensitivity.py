@@ -192,8 +192,13 @@ def names():
     return found
 
 
-# Seed, degrees to the front, middle, contrast; the sacrum is bent by 12 degrees.
-LEANING = [(13, 38.0, 4.5, "T2"), (3, 26.0, 5.0, "T1"), (3, 48.0, 3.5, "T1"), (5, 30.0, 3.0, "T1")]
+# Seed, degrees that the sacrum is bent and all to the front, middle, contrast.
+LEANING = [
+    (13, 12.0, 38.0, 4.5, "T2"),
+    (3, 12.0, 26.0, 5.0, "T1"),
+    (8, 18.0, 45.0, 3.0, "T1"),
+    (5, 18.0, 30.0, 3.0, "T1"),
+]
 LEAN = {"LEANING_DEG", "ROOM_ABOVE_MM", "LEANING_MUCH_DEG", "TURNED_PART", "MOST_LEANING_DEG"}
 LEAN |= {"HIGHEST_DEG", "LOWEST_DEG", "MOST_LOWEST_DEG", "SAME_BODY_MM"}
 
@@ -201,9 +206,9 @@ LEAN |= {"HIGHEST_DEG", "LOWEST_DEG", "MOST_LOWEST_DEG", "SAME_BODY_MM"}
 def leaning():
     """Levels, heights and doubts of leaning spines, as of `Case.chained`, each seen anew."""
     found = []
-    for seed, deg, level, contrast in LEANING:
+    for seed, bent, deg, level, contrast in LEANING:
         bones, gaps, facts = healthy(seed)
-        bent_sacrum(bones, gaps, 12.0)
+        bent_sacrum(bones, gaps, bent)
         _turn(bones, slice(None), deg, (bones["cy"][L3], bones["cz"][L3]))
         volume = shown((bones, gaps, facts), contrast, seed, level=level, slices=9).volume
         spine = chain.find_spine([volume])
