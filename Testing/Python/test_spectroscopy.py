@@ -11,14 +11,14 @@ import pytest
 from MarrowAssessLib.commands import main as cli
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy import triglyceride
-from PDFFMapperLib.spectroscopy.analysis import FREE, averaged_value, quantities
+from PDFFMapperLib.spectroscopy.analysis import FREE, PRIOR, averaged_value, quantities
 from PDFFMapperLib.spectroscopy.combine import combined
-from PDFFMapperLib.spectroscopy.fit import fit
+from PDFFMapperLib.spectroscopy.fit import best_choice, fit
 from PDFFMapperLib.spectroscopy.j_coupling import FRAGMENTS, echo, first_order, j_factors
 from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
-from PDFFMapperLib.spectroscopy.poor_shim import Averaged
+from PDFFMapperLib.spectroscopy.poor_shim import Averaged, with_baseline
 from PDFFMapperLib.spectroscopy.quality import spectrum_of, voigt_fwhm_hz
 from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
@@ -139,7 +139,7 @@ def strong_echo_of(ppm, couplings, mhz, te_s):
 @pytest.mark.parametrize("te_ms", [12.0, 30.0, 60.0])
 def test_j_factors_are_those_of_density_matrices(te_ms):
     mhz, te_s = 123.2, te_ms / 1000
-    glycerol = {(0, 2): 11.9, (1, 3): 11.9, (0, 4): 5.9, (1, 4): 5.9, (2, 4): 4.3, (3, 4): 4.3}
+    glycerol = {(0, 2): -11.9, (1, 3): -11.9, (0, 4): 5.9, (1, 4): 5.9, (2, 4): 4.3, (3, 4): 4.3}
     expected = strong_echo_of(triglyceride.PPM[[6, 6, 7, 7, 8]], glycerol, mhz, te_s)
     found = j_factors(PRESS, te_ms, frequency_mhz=mhz)
     assert found[[6, 6, 7, 7, 8]] == pytest.approx(expected, abs=1e-9)
@@ -149,6 +149,17 @@ def test_j_factors_are_those_of_density_matrices(te_ms):
     pair = echo_of([7], [0], te_s, 0.01)  # of one shift there is no zero quantum to see
     assert j_factors(STEAM, te_ms)[triglyceride.DIALLYLIC] == pytest.approx(pair**2, abs=0.02)
     assert np.all(j_factors(NONE, te_ms) == 1)
+
+
+def test_the_sign_of_a_coupling_within_one_carbon_is_seen():
+    """Negative within one sp3 carbon, positive between neighbors: known of molecules."""
+    glycerol = FRAGMENTS[-1]
+    same_carbon = [j for a, b, j in glycerol.couplings if "CH" not in (a, b)]
+    between = [j for one in FRAGMENTS[:-1] for _, _, j in one.couplings]
+    assert max(same_carbon) < 0 < min(between)
+    turned = replace(glycerol, couplings=tuple((a, b, abs(j)) for a, b, j in glycerol.couplings))
+    found, wrong = (echo(one, 60.0, 123.2) for one in (glycerol, turned))
+    assert abs(found["CH"] - wrong["CH"]) > 0.01
 
 
 def test_first_order_is_wrong_of_a_chain():
@@ -337,6 +348,41 @@ def test_each_echo_tells_what_it_shows_uncorrected(five):
         assert echo_.lipid_water_ratio == pytest.approx(fat / water, rel=0.03)
 
 
+def shown(te, pdff, water_left=1.0, fat_left=1.0):
+    """Fat content by hand: PDFF with T2 of water 21 and of fat 70 ms, J, and what T1 leaves."""
+    molecule = protons(TRUTH.ndb, TRUTH.nmidb)
+    kept = j_factors(PRESS, te, frequency_mhz=123.2) @ molecule / molecule.sum()
+    fat = pdff * kept * np.exp(-te / 70) * abs(fat_left)
+    return 100 * fat / (fat + (100 - pdff) * np.exp(-te / 21) * abs(water_left))
+
+
+def test_an_echo_that_departs_from_the_others_is_shown_as_it_is():
+    series = made(te=TE, snr=800.0, points=512)
+    series.fids[2] = made(replace(TRUTH, pdff_percent=43.0), TE[2:3], 800.0, 9, points=512).fids[0]
+    found = [one.fat_content for one in MRS.measure(spectra_of(series)).echoes]
+    expected = [shown(te, 43.0 if te == TE[2] else 40.0) for te in TE]
+    assert found == pytest.approx(expected, abs=0.5)
+
+
+def test_after_an_inversion_fat_content_is_that_of_areas_without_sign():
+    times, parts = (80.0, 350.0, 650.0, 1200.0, 3500.0), []
+    for pdff in (0.0, 100.0):
+        parts.append(made(replace(TRUTH, pdff_percent=pdff), (20.0,), 1e9, points=512).fids[0])
+    (one,) = spectra_of(made(te=(20.0,), points=512))
+    spectra, expected = [], []
+    for n, ti in enumerate(times):
+        left = [1 - 2 * np.exp(-ti / t1) + np.exp(-7000 / t1) for t1 in (1300.0, 380.0)]
+        noise = np.random.default_rng(n).normal(0, 1e-3, (2, 512))
+        fid = 0.6 * left[0] * parts[0] + 0.4 * left[1] * parts[1] + noise[0] + 1j * noise[1]
+        spectra.append(replace(one, fids=fid[None, None], ti_ms=ti, tr_ms=7000.0))
+        expected.append(left)
+    found = MRS.measure(spectra).echoes
+    assert all(0 <= one.fat_content <= 100 and np.isfinite(one.lipid_water_ratio) for one in found)
+    ratios = np.array([one.lipid_water_ratio for one in found])
+    by_t1 = np.array([abs(fat / water) for water, fat in expected])
+    assert ratios / ratios[-1] == pytest.approx(by_t1 / by_t1[-1], rel=0.05, abs=0.02)
+
+
 def test_the_picture_is_drawn_for_each_echo_time(five):
     picture = ElementTree.fromstring(spectrum_svg(five.fitted, "L3 & <more>"))
     lines = [one for one in picture if one.tag.endswith("polyline")]
@@ -409,8 +455,28 @@ def test_t1_is_fitted_to_several_repetition_times():
         MRS.measure(spectra[::2][:2])
     stated = {"t1_water_ms": 1100.0, "t1_fat_ms": 350.0}
     assert MRS.measure(spectra[::2][:2], **stated).get("signal_fat_fraction")
-    alike = [spectra[3], replace(spectra[3], tr_ms=6100.0)]
-    assert MRS.measure(alike).get("signal_fat_fraction")
+
+
+def test_times_count_as_several_where_t1_weights_differ():
+    (one,), (steam,) = spectra_of(made(points=512)), spectra_of(made(sequence=STEAM, points=512))
+
+    def of(*times, key="tr_ms"):
+        base = steam if key == "tm_ms" else replace(one, tr_ms=2000.0)
+        return [replace(base, **{key: time}) for time in times]
+
+    for alike in (
+        of(2000.0, 2060.0), of(2000.0, 2001.0, 2002.0), of(5500.0, 9000.0), of(5500.0, 7000.0, 9e3),
+        of(15.0, 45.0, key="tm_ms"), of(300.0, 301.0, key="ti_ms"),
+    ):  # fmt: skip
+        assert MRS.measure(alike).get("signal_fat_fraction")
+    for unlike, words in (
+        (of(1800.0, 5500.0), "two repetition times (1800 and 5500 ms) were given"),
+        (of(700.0, 3000.0, 3001.0), "two repetition times (700 and 3000 ms) were given"),
+        (of(900.0, None, key="ti_ms"), "two inversion times (900 ms and none) were given"),
+        (of(20.0, 120.0, key="tm_ms"), "two mixing times (20 and 120 ms) were given"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            MRS.measure(unlike)
 
 
 # --- poor shims ---------------------------------------------------------------------------------
@@ -440,6 +506,24 @@ def test_a_baseline_takes_what_is_over_and_nothing_else():
     assert np.linalg.norm(model.in_window(late)) > 0.7  # over half of all bins are in the window
     assert 0 < model.freedom < 2 * model.baseline.shape[1] and model.log_volume > 0
     assert SpectrumModel(series, Choice()).log_volume == 0
+
+
+def test_all_answers_are_averaged_over_baselines():
+    """Each holds how far the models differ; more freedom makes no interval narrower."""
+    truth = Truth(pdff_percent=35.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    humped = unforeseen("baseline", truth, [30.0], 400.0, np.random.default_rng(11))
+    found = MRS.measure(spectra_of(humped), baseline=True)
+    series = found.fitted.model.series
+    averaged = with_baseline(best_choice(series, Choice(), ("delay", "methylene_width")))
+    choices = [replace(one.model.choice, free=True) for one in averaged.fits]
+    frees = Averaged(tuple(fit(series, one) for one in choices), averaged.weights)
+    constrained, free = (found.get("signal_fat_fraction", x) for x in ("constrained", FREE))
+    assert free.sd > 0.95 * constrained.sd
+    mean, sd = averaged_value(frees, "fraction")
+    assert free.value == pytest.approx(mean, abs=2e-3) and free.sd == pytest.approx(sd, rel=0.01)
+    for answer in ("constrained", FREE, PRIOR):
+        value = found.get("signal_fat_fraction", answer)
+        assert abs(value.value - 35.0) < 3 * value.sd
 
 
 def test_fits_with_several_baselines_are_averaged():
@@ -519,6 +603,46 @@ def test_halves_of_averages_are_compared(moved):
     first, second = map(float, re.findall(r"(\d+\.\d) ", said)[:2])
     assert first == pytest.approx(64.4, abs=2.0)
     assert second == pytest.approx(73.1 if moved else 64.4, abs=2.0)
+
+
+def noisy_averages(snr, seed, count=4, phases=0.0):
+    """Averages of one spectrum whose phases differ by up to `phases`, of 512 points."""
+    (one,), clean = spectra_of(made(points=512)), made(snr=1e9, points=512).fids[0]
+    rng = np.random.default_rng(seed)
+    turns = np.exp(1j * rng.uniform(-phases, phases, count))[:, None]
+    noise = rng.normal(0, 1 / snr, (2, count, 512))
+    return replace(one, fids=(turns * clean + noise[0] + 1j * noise[1])[:, None])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_halves_of_averages_of_any_phase_are_compared(seed):
+    found = MRS.measure([noisy_averages(30.0, seed, phases=np.pi)])
+    (said,) = [x for x in found.notes + found.cautions if "halves of the averages" in x]
+    for half in re.findall(r"(\d+\.\d) ", said)[:2]:
+        assert float(half) == pytest.approx(64.4, abs=8.0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_halves_lie_on_the_axis_of_all_averages(turned):
+    """At this noise the axis of some halves cannot be told by themselves."""
+    for seed in range(8):
+        one = noisy_averages(15.0, seed)
+        fids = one.fids.conj() if turned else one.fids
+        found = MRS.measure([replace(one, fids=fids, sense=None)])
+        assert any("halves of the averages" in one for one in found.notes)  # as noise explains
+
+
+def test_a_scan_that_stopped_is_said():
+    one = noisy_averages(40.0, 1)
+    one.fids[2:] = 0
+    found = MRS.measure([one])
+    assert any("Half of the averages hold no signal" in said for said in found.cautions)
+
+
+def test_a_fat_fraction_of_nothing_is_a_number():
+    model = SpectrumModel(made(points=512), Choice())
+    value, slope = quantities(model)["fraction"](np.zeros(len(model.names)))
+    assert value == 0 and np.all(np.isfinite(slope))
 
 
 @pytest.mark.parametrize("sense", [1, -1])
@@ -705,12 +829,25 @@ def test_what_a_scanner_wraps_to_the_end_of_a_signal_is_no_noise():
 def test_what_the_model_leaves_out_is_told_by_another_one():
     truth = Truth(pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
     humped = unforeseen("baseline", truth, [30.0], 5000.0, np.random.default_rng(1))
-    words = "With a smooth baseline left free the fat fraction would read"
+    words = "With one smooth baseline left free the fat fraction would read"
     (said,) = [one for one in MRS.measure(spectra_of(humped)).cautions if words in one]
     told = float(re.search(r"would read ([\d.]+) %", said)[1])
     assert told == pytest.approx(30.0, abs=0.7)
     for spectra, how in ((spectra_of(humped), {"baseline": True}), (spectra_of(made()), {})):
         assert not any(words in one for one in MRS.measure(spectra, **how).cautions)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "narrow baseline"])
+def test_a_baseline_that_noise_half_hides_is_told(kind):
+    """The residual is that of noise, the fat fraction is not within its interval."""
+    truth = Truth(pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    humped = unforeseen(kind, truth, [30.0], 800.0, np.random.default_rng(3))
+    found = MRS.measure(spectra_of(humped))
+    assert found.fitted.ratio < 1.5 and found.get("signal_fat_fraction").ci95[0] > 30
+    assert any("With one smooth baseline left free" in one for one in found.cautions)
+    for seed in range(3):
+        clean = MRS.measure(spectra_of(made(truth, snr=100.0, seed=seed, points=512)))
+        assert not any("With one smooth baseline" in one for one in clean.cautions)
 
 
 def test_composition_at_its_end_is_said():

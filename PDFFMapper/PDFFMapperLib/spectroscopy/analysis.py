@@ -25,7 +25,7 @@ from PDFFMapperLib.spectroscopy.poor_shim import (
     with_baseline,
     with_line_shape,
 )
-from PDFFMapperLib.spectroscopy.prepare import prepared
+from PDFFMapperLib.spectroscopy.prepare import Prepared, halves, prepared
 from PDFFMapperLib.spectroscopy.quality import (
     Displacement,
     Echo,
@@ -71,7 +71,7 @@ METHOD = (
 COUPLINGS = (
     "Of the coupling constants those of methyl (6.9 Hz) and of olefinic to allylic protons (7 Hz) "
     "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain, 10.9 Hz of olefins "
-    "to each other and 11.9, 5.9 and 4.3 Hz of glycerol are not confirmed by a source: that "
+    "to each other and -11.9, 5.9 and 4.3 Hz of glycerol are not confirmed by a source: that "
     "simulation has 5.9 Hz within CH2 of glycerol and 11.4 to 11.9 Hz to its CH, the other way "
     "round."
 )
@@ -167,11 +167,11 @@ def analyze(
     quality = judged(best)
     shift = displacement(series, settings.bandwidths_hz, spectra[0].voxel_ras)
     refused = _refusals(series, best, quality, ready.suppressed, with_t2, shift)
-    free = fit(series, replace(best.model.choice, free=True))
-    if best.model.choice.shape is not None:
-        free.ratio = max(free.ratio, best.ratio)
-    tell(progress, 0.6, "Fitting spectra")
-    prior = _with_prior(best)
+    answers = {CONSTRAINED: averaged}
+    for answer, of_one in ((FREE, _with_free_areas), (PRIOR, _with_prior)):
+        answers[answer] = Averaged(tuple(map(of_one, averaged.fits)), averaged.weights)
+        tell(progress, 0.6, "Fitting spectra")
+    free, prior = answers[FREE].fits[0], answers[PRIOR].fits[0]
     determined = tuple(
         1 - (prior.sd(quantities(prior.model)[key]) / sd) ** 2
         for key, (_, sd) in (("ndb", PRIOR_NDB), ("nmidb", PRIOR_NMIDB))
@@ -185,12 +185,12 @@ def analyze(
         for key in _COMPOSITION:
             refused.setdefault(key, "the data do not determine the composition of fat")
     tell(progress, 0.8, "Fitting spectra")
-    values = _values(averaged, free, prior, refused, quality)
+    values = _values(answers, refused, quality)
     cautions += _cautions(best, series, shift)
     if not settings.baseline:
         cautions += _left_out(best)
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
-    of_halves, apart = _halves(spectra, settings, best)
+    of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
     of_best = quantities(best.model)
     notes = [METHOD, *_of_coupling(series), *of_lines, *of_halves, *ready.notes]
@@ -209,7 +209,7 @@ def quantities(model: SpectrumModel) -> dict[str, Quantity]:
 
     def fraction(theta: np.ndarray) -> tuple[float, np.ndarray]:
         fat, water = sum(theta[at[name]] for name in fats), model.value(theta, "water")
-        total = max(fat + water, 1e-300)
+        total = max(fat + water, 1e-150)  # its square is no 0
         slope = np.zeros_like(theta)
         slope[[at[name] for name in fats]] = 100 * water / total**2
         if "water" in at:
@@ -284,7 +284,7 @@ def _free_unsaturation(at: dict[str, int]) -> Quantity:
     three = [at["group6"], at["group1"], at["group0"]]
 
     def quantity(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        total = max(float(theta[three].sum()), 1e-300)
+        total = max(float(theta[three].sum()), 1e-150)
         slope = np.zeros_like(theta)
         slope[three] = -100 * theta[three[0]] / total**2
         slope[three[0]] += 100 / total
@@ -312,16 +312,19 @@ def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list
 
 
 def _left_out(best: Fitted) -> list[str]:
-    """How far a baseline would move the fat fraction, where the residual is more than noise."""
-    if best.ratio <= RATIO_WIDENED:
-        return []
+    """Where a baseline would move the fat fraction out of its interval, and not by chance.
+
+    What more freedom moves by noise has the variance that it adds.
+    """
     other = one_baseline(best)
-    moved, of = quantities(other.model)["fraction"](other.theta)[0], quantities(best.model)
-    if abs(moved - of["fraction"](best.theta)[0]) < 1.96 * best.sd(of["fraction"]):
+    of, free = (quantities(one.model)["fraction"] for one in (best, other))
+    moved, sd = free(other.theta)[0], best.sd(of)
+    added = other.sd(free) ** 2 - (sd * other.spread / best.spread) ** 2
+    if abs(moved - of(best.theta)[0]) < 1.96 * np.sqrt(max(sd**2, added)):
         return []
     return [
-        f"With a smooth baseline left free the fat fraction would read {moved:.1f} % "
-        "(--baseline): what the model leaves out may count for more than the intervals tell."
+        f"With one smooth baseline left free the fat fraction would read {moved:.1f} %: what the "
+        "model leaves out may count for more than the intervals tell (--baseline averages several)."
     ]
 
 
@@ -375,10 +378,7 @@ def _tells_t1(series: Series, stated: bool) -> bool:
     Raises:
         ValueError: they do, but for the repetition time; or two differ and T1 is not stated.
     """
-    varied = {
-        "repetition": series.tr_ms, "inversion": series.ti_ms, "mixing": series.tm_ms,
-    }  # fmt: skip
-    levels = {name: np.unique(x[np.isfinite(x)]) for name, x in varied.items()}
+    levels = _levels(series)
     tells = max(map(len, levels.values())) > 2
     if tells and not np.all(np.isfinite(series.tr_ms)):
         raise ValueError(
@@ -386,13 +386,38 @@ def _tells_t1(series: Series, stated: bool) -> bool:
             "the repetition time of all spectra is known; state it (--tr, ms)."
         )
     for name, two in levels.items():
-        if len(two) == 2 and two[1] > SAME_TIME * two[0] and not (tells or stated):
+        if len(two) == 2 and not (tells or stated):
+            times = (
+                f"{two[0]:g} ms and none" if np.isinf(two[1]) else f"{two[0]:g} and {two[1]:g} ms"
+            )
             raise ValueError(
-                f"Spectra of two {name} times ({two[0]:g} and {two[1]:g} ms) were given, whose T1 "
-                "weights differ; T1 follows from three or more. Give those of one, or state T1 "
-                "(--t1-water, --t1-fat, ms)."
+                f"Spectra of two {name} times ({times}) were given, whose T1 weights differ; "
+                "T1 follows from three or more. Give those of one, or state T1 (--t1-water, "
+                "--t1-fat, ms)."
             )
     return tells
+
+
+def _levels(series: Series) -> dict[str, list[float]]:
+    """The repetition, inversion and mixing times that differ, ms; no inversion is an infinite one.
+
+    Repetition or mixing times at all of which T1 matters little are none.
+    """
+    tr_ms, ti_ms, tm_ms = (
+        np.unique(x[np.isfinite(x)]) for x in (series.tr_ms, series.ti_ms, series.tm_ms)
+    )
+    if ti_ms.size and np.any(np.isnan(series.ti_ms)):
+        ti_ms = np.append(ti_ms, np.inf)
+    if np.all(tr_ms >= LONG_TR_MS):
+        tr_ms = tr_ms[:0]
+    if np.all(tm_ms <= LONG_TM_MS):
+        tm_ms = tm_ms[:0]
+    levels: dict[str, list[float]] = {"repetition": [], "inversion": [], "mixing": []}
+    for found, times in zip(levels.values(), (tr_ms, ti_ms, tm_ms), strict=True):
+        for time in map(float, times):
+            if not found or time > SAME_TIME * found[-1]:
+                found.append(time)
+    return levels
 
 
 def _saturation(series: Series) -> list[str]:
@@ -477,6 +502,14 @@ def _refusals(
     return refused
 
 
+def _with_free_areas(best: Fitted) -> Fitted:
+    """The fit with areas of fat that are not those of a triglyceride."""
+    free = fit(best.model.series, replace(best.model.choice, free=True))
+    if best.model.choice.shape is not None:
+        free.ratio = max(free.ratio, best.ratio)
+    return free
+
+
 def _with_prior(best: Fitted) -> Fitted:
     """The fit with what is known of people's fat."""
 
@@ -494,13 +527,12 @@ def _with_prior(best: Fitted) -> Fitted:
     return found
 
 
-def _values(
-    averaged: Averaged, free: Fitted, prior: Fitted, refused: dict[str, str], quality: Quality
-) -> list[Value]:
+def _values(answers: dict[str, Averaged], refused: dict[str, str], quality: Quality) -> list[Value]:
     """Every number that is not refused."""
     values = []
     fraction = "signal_fat_fraction" if "pdff" in refused else "pdff"
-    for answer, fitted in ((CONSTRAINED, averaged.fits[0]), (FREE, free), (PRIOR, prior)):
+    for answer, averaged in answers.items():
+        fitted = averaged.fits[0]
         for key, quantity in quantities(fitted.model).items():
             named = fraction if key == "fraction" else key
             if named in refused:
@@ -514,7 +546,7 @@ def _values(
             ends = (value - 1.96 * sd, value + 1.96 * sd)
             if answer == CONSTRAINED:
                 ends = interval(fitted, quantity, sd)
-            if len(averaged.fits) > 1 and answer == CONSTRAINED and sd > 0:
+            if len(averaged.fits) > 1 and sd > 0:
                 mean, spread = averaged_value(averaged, key)
                 ends = tuple(mean + (end - value) * spread / sd for end in ends)
                 value, sd = mean, spread
@@ -544,19 +576,18 @@ def _cautions(best: Fitted, series: Series, shift: Displacement | None) -> list[
 
 
 def _halves(
-    spectra: Sequence[Spectrum], settings: SimpleNamespace, best: Fitted
+    spectra: Sequence[Spectrum], ready: Prepared, choice: Choice
 ) -> tuple[list[str], list[str]]:
     """What the first and the second half of the averages tell, where files keep them; a caution."""
     fewest = min(len(one.fids) for one in spectra)
     if fewest < FEWEST_HALVED:
         return [], []
+    middle = fewest // 2
+    if not all(np.any(half) for one in spectra for half in (one.fids[:middle], one.fids[middle:])):
+        return [], ["Half of the averages hold no signal; was the scan stopped?"]
     found = []
-    for half in (slice(None, fewest // 2), slice(fewest // 2, None)):
-        ready = prepared(
-            [replace(one, fids=one.fids[half]) for one in spectra],
-            best.model.series.sequence, settings.sense, best.model.series.center_ppm,
-        )  # fmt: skip
-        fitted = fit(ready.series, best.model.choice, best.theta)
+    for half in halves(spectra, ready):
+        fitted = fit(half, choice)  # their phases may be far from that of the whole
         of = quantities(fitted.model)["fraction"]
         found.append((of(fitted.theta)[0], fitted.sd(of)))
     (one, its_sd), (other, other_sd) = found

@@ -224,7 +224,9 @@ def _with_amplitudes(model: SpectrumModel, theta: np.ndarray) -> tuple[float, np
     for k, data in enumerate(model.data):
         water, fat = model.units(theta, k)
         left = [model.left(theta, k, tissue)[0] for tissue in ("water", "fat")]
-        columns = model.in_window(np.array([water * left[0], (areas @ fat) * left[1]])).T
+        columns = model.in_window(
+            np.array([water * left[0], np.sum(areas[:, None] * fat, axis=0) * left[1]])
+        ).T
         found, *_ = np.linalg.lstsq(columns, data, rcond=None)
         cost += float(np.sum(np.abs(columns @ found - data) ** 2))
         theta[model.at[f"phase{k}"]] = np.angle(found @ np.abs(found))

@@ -8,9 +8,11 @@ order, with the zero-quantum coherence of its mixing time.
 
 Coupling constants (Hz): methyl to methylene 6.9 and olefinic to allylic 7, of Schaumburg and
 Bernstein 1968 (Lipids 3:193) as used in the SimnTG simulations of Ouwerkerk; 7 for all other
-vicinal protons of the chain; 10.9 of olefins to each other and glycerol's 11.9 within CH2, 5.9 and
-4.3 to CH, for which no source was read: SimnTG has 5.9 within CH2 and 11.4 to 11.9 to CH. CH of
-glycerol is one proton beside 2 ndb of olefins.
+vicinal protons of the chain; 10.9 of olefins to each other and glycerol's -11.9 within CH2, 5.9 and
+4.3 to CH, for which no source was read: SimnTG has 5.9 within CH2 and 11.4 to 11.9 to CH. Protons
+of one sp3 carbon couple negatively (about -12 Hz), those of neighbors positively (H. J. Reich,
+Structure determination using NMR, University of Wisconsin, 5.3). CH of glycerol is one proton
+beside 2 ndb of olefins.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ _COUPLINGS: tuple[tuple[tuple[int, float, int], ...], ...] = (
     ((1, 7.0, 9), (2, 7.0, 1)),
     ((2, 7.0, 2),),
     ((2, 7.0, 9),),
-    ((1, 11.9, 7), (1, 5.9, 8)),
-    ((1, 11.9, 6), (1, 4.3, 8)),
+    ((1, -11.9, 7), (1, 5.9, 8)),
+    ((1, -11.9, 6), (1, 4.3, 8)),
     ((2, 5.9, 6), (2, 4.3, 7)),
     ((2, 7.0, 3),),
 )
@@ -93,7 +95,7 @@ FRAGMENTS = (
     Fragment(
         (("a", 1, 6), ("b", 1, 7), ("a'", 1, 6), ("b'", 1, 7), ("CH", 1, 8)),
         (
-            ("a", "b", 11.9), ("a'", "b'", 11.9), ("a", "CH", 5.9), ("a'", "CH", 5.9),
+            ("a", "b", -11.9), ("a'", "b'", -11.9), ("a", "CH", 5.9), ("a'", "CH", 5.9),
             ("b", "CH", 4.3), ("b'", "CH", 4.3),
         ),
     ),

@@ -73,7 +73,8 @@ def baseline_note(averaged: Averaged, name: str, quantity: Quantity, unit: str) 
     )
     return (
         f"Fits with {len(averaged.fits)} smooth baselines, over within some ms, were averaged by "
-        "their Bayesian information criterion; intervals hold how much they differ. The likeliest "
+        "their Bayesian information criterion; intervals hold how much they differ; peaks, echoes "
+        "and the picture are the likeliest's. It "
         f"takes {best.model.freedom:.0f} numbers and stands in the residual: by noise alone the SD "
         f"of {name} is {with_it.sd(quantity):.2g} {unit} with it and "
         f"{without.sd(quantity):.2g} without."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,9 +36,10 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """A series with what was found on the way."""
+    """A series with what was found on the way; signals of sense -1 were turned."""
 
     series: Series
+    sense: int
     suppressed: bool
     notes: list[str]
 
@@ -113,8 +114,20 @@ def prepared(
         tm_ms,
     )
     return Prepared(
-        series, any(one.suppressed for one in spectra), list(dict.fromkeys([*notes, *axis.notes]))
-    )
+        series, axis.sense, any(one.suppressed for one in spectra),
+        list(dict.fromkeys([*notes, *axis.notes])),
+    )  # fmt: skip
+
+
+def halves(spectra: Sequence[Spectrum], ready: Prepared) -> tuple[Series, Series]:
+    """Series of the first and of the second half of the averages, on the axis of the whole."""
+    middle = min(len(one.fids) for one in spectra) // 2
+    found = []
+    for half in (slice(None, middle), slice(middle, None)):
+        signals = [combined(one.fids[half], one.dwell_s)[0] for one in spectra]
+        fids = np.array([one[: ready.series.fids.shape[1]] for one in signals])
+        found.append(replace(ready.series, fids=fids if ready.sense > 0 else fids.conj()))
+    return tuple(found)
 
 
 def _times(spectra: Sequence[Spectrum], attribute: str) -> np.ndarray:

@@ -66,6 +66,8 @@ class Peak:
 class Echo:
     """What one spectrum shows, without correction for T2, T1 or J: for comparison with others.
 
+    Its own areas; places and widths of lines are those of all spectra.
+
     Attributes:
         te_ms: its echo time.
         fat_content: sum of lipids over lipids and water, percent.
@@ -194,12 +196,23 @@ def peak_table(fitted: Fitted, free: Fitted) -> list[Peak]:
 
 
 def echo_table(free: Fitted) -> list[Echo]:
-    """Areas of each spectrum as measured, of a fit with free amplitudes."""
+    """Areas that each spectrum shows, by least squares with the lines of a fit of all of them.
+
+    Args:
+        free: a fit with free areas; each spectrum has its own sums of water and of fat. After an
+            inversion they count without sign.
+    """
     model, theta = free.model, free.theta
+    areas = model.areas(theta)[0]
     echoes = []
     for k, te_ms in enumerate(model.series.te_ms):
-        water = model.value(theta, "water") * model.left(theta, k, "water")[0]
-        fat = float(model.areas(theta)[0] @ model.j[k]) * model.left(theta, k, "fat")[0]
+        of_water, of_fat = model.units(theta, k)
+        lines = model.in_window(np.array([of_water, np.sum(areas[:, None] * of_fat, axis=0)]))
+        both = np.concatenate([lines.real, lines.imag], axis=1)
+        data = np.concatenate([model.data[k].real, model.data[k].imag])
+        water, fat = np.abs(np.linalg.lstsq(both.T, data, rcond=None)[0])
+        fat = float(fat * (areas @ model.j[k]))
+        water = float(water)
         ratio = fat / water if water > 0 else float("inf")
         echoes.append(Echo(float(te_ms), 100 * fat / max(fat + water, 1e-300), ratio))
     return echoes
