@@ -395,7 +395,7 @@ def test_challenge_as_a_user_gets_it(case, least, sure):
     result = separate_water_fat(data)
     apart = np.abs(np.where(result.mask, result.pdff_percent, np.inf) - reference)[mask]
     assert 10_000 * np.mean(apart < 10) >= least
-    assert np.count_nonzero((apart > 40) & result.confident[mask]) <= 10
+    assert np.count_nonzero((apart > 40) & result.confident[mask]) <= 20
     assert result.confident[mask].mean() > sure
 
 

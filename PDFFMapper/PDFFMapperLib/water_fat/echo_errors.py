@@ -375,7 +375,7 @@ def _profile(signals, factors, tables, inverse, common_phase):
         common_phase: of the model.
     """
     count = tables.shape[3]
-    work = np.empty((4, count), np.float32)
+    work = np.empty((4 + tables.shape[0], count), np.float32)
     curve = np.empty(count, np.float32)
     turned = np.empty(signals.shape[1], np.complex64)
     result = np.empty((len(signals), len(factors)), np.float32)
@@ -383,9 +383,7 @@ def _profile(signals, factors, tables, inverse, common_phase):
         for f in range(len(factors)):
             for n in range(signals.shape[1]):
                 turned[n] = signals[v, n] * factors[f, n]
-            residual_curve(
-                turned, tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
-            )
+            residual_curve(turned, tables, inverse, common_phase, work, curve)
             least = curve[0]
             for g in range(1, count):
                 least = min(least, curve[g])

@@ -26,7 +26,16 @@ from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL, fit_voxels
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
-_R2STAR_TRIED = (25.0, 80.0, 180.0, 330.0, 550.0)  # 1/s; the residual of the best is used
+_R2STAR_TRIED = (
+    20.0,
+    65.0,
+    130.0,
+    220.0,
+    340.0,
+    520.0,
+)  # 1/s; four at least, see `_least_over_r2star`
+_R2STAR_OF_THREE = (25.0, 80.0, 180.0, 330.0, 550.0)  # the same with three echoes, none between
+_BEYOND = 1.5  # steps from the second R2* tried to the least one considered; likewise at the end
 _SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
 _SAMPLES_OF_TWO = 64  # the same with two echoes, whose residual is 0 at each candidate
 _CANDIDATES = 4
@@ -333,7 +342,7 @@ def search_tables(
     """
     times = model.echo_times_s
     turn = np.exp(-2j * np.pi * np.outer(times, frequencies_hz))
-    tried = _R2STAR_TRIED if len(times) > 2 else (0.0,)
+    tried = (0.0,) if len(times) == 2 else _R2STAR_OF_THREE if len(times) == 3 else _R2STAR_TRIED
     tables = np.empty((len(tried), len(times), 4, len(frequencies_hz)), np.float32)
     inverse = np.empty((len(tried), 4), np.float32)
     for r, r2star in enumerate(tried):
@@ -398,14 +407,23 @@ def noise_sd(residuals: np.ndarray, signals: np.ndarray, unknowns: int) -> float
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve):
-    """Least-squares residual over the frequency grid into `curve`; returns the signal energy."""
+def residual_curve(signal, tables, inverse, common_phase, work, curve):
+    """Least-squares residual over the frequency grid into `curve`; returns the signal energy.
+
+    It is the least over R2*, from four echoes on also between those tried.
+
+    Args:
+        signal: complex64, shape (echoes,).
+        tables, inverse: see `search_tables`.
+        common_phase: of the model.
+        work: float32, shape (4 + R2*, frequencies), is written over.
+        curve: float32, shape (frequencies,).
+    """
     count = curve.size
+    wr, wi, fr, fi, left = work[0], work[1], work[2], work[3], work[4:]
     energy = np.float32(0)
     for n in range(signal.size):
         energy += signal[n].real ** 2 + signal[n].imag ** 2
-    for g in range(count):
-        curve[g] = energy
     half = np.float32(0.5)
     two = np.float32(2)
     for r in range(tables.shape[0]):
@@ -433,7 +451,7 @@ def residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve)
                     p * wr[g] * wi[g] + q * fr[g] * fi[g] + o * (wr[g] * fi[g] + wi[g] * fr[g])
                 )
                 explained = half * (hermitian + np.sqrt(real**2 + imag**2))
-                curve[g] = min(curve[g], energy - explained)
+                left[r, g] = energy - explained
         else:
             for g in range(count):
                 # w* f, so that z^H K z = p |w|^2 + q |f|^2 + 2 Re(w* K01 f)
@@ -444,8 +462,44 @@ def residual_curve(signal, tables, inverse, common_phase, wr, wi, fr, fi, curve)
                     + q * (fr[g] ** 2 + fi[g] ** 2)
                     + two * (o * re - oi * im)
                 )
-                curve[g] = min(curve[g], energy - explained)
+                left[r, g] = energy - explained
+    _least_over_r2star(left, curve, signal.size > 3)
     return energy
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+def _least_over_r2star(left, curve, between):
+    """Least over R2* of residuals of shape (R2*, frequencies), if asked also between those tried.
+
+    The least of the parabola through three R2* in turn, there by the cubic through four. Steps are
+    those of the square root of R2*, about the same between all that are tried. Without it an R2*
+    between them costs the truth more than exchanged water and fat whose R2* happens to be tried.
+    With three echoes a free R2* would leave too little residual to tell the two apart.
+    """
+    count = curve.size
+    tried = left.shape[0]
+    half, two = np.float32(0.5), np.float32(2)
+    zero = np.float32(0)
+    one, three, sixth = np.float32(1), np.float32(3), np.float32(1 / 6)
+    for g in range(count):
+        curve[g] = left[0, g]
+    for r in range(1, tried):
+        for g in range(count):
+            curve[g] = min(curve[g], left[r, g])
+    if not between:
+        return
+    for r in range(1, tried - 1):
+        low = -half if r > 1 else -np.float32(_BEYOND)
+        high = half if r < tried - 2 else np.float32(_BEYOND)
+        a = min(r - 1, tried - 4)
+        for g in range(count):
+            slope = half * (left[r + 1, g] - left[r - 1, g])
+            bend = max(left[r + 1, g] + left[r - 1, g] - two * left[r, g], np.float32(1e-35))
+            at = min(max(-slope / bend, low), high)
+            third = left[a + 3, g] - left[a, g] + three * (left[a + 1, g] - left[a + 2, g])
+            third = third * at * (at * at - one) * sixth
+            least = left[r, g] + at * (slope + half * at * bend) + third
+            curve[g] = max(min(curve[g], least), zero)
 
 
 @njit(cache=True, nogil=True)
@@ -468,14 +522,12 @@ def _search(
     """Residual curves: their best local minima per voxel, and their sums per block."""
     count = frequencies.size
     step = frequencies[1] - frequencies[0]
-    work = np.empty((4, count), np.float32)
+    work = np.empty((4 + tables.shape[0], count), np.float32)
     curve = np.empty(count, np.float32)
     cap = np.float32(_COST_CAP)
     freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
     for v in range(len(signals)):
-        energy = residual_curve(
-            signals[v], tables, inverse, common_phase, work[0], work[1], work[2], work[3], curve
-        )
+        energy = residual_curve(signals[v], tables, inverse, common_phase, work, curve)
         brightest = np.float32(0)
         for n in range(signals.shape[1]):
             brightest = max(brightest, signals[v, n].real ** 2 + signals[v, n].imag ** 2)
@@ -505,6 +557,7 @@ def _search(
                 bend = before + after - 2 * here
                 if np.isfinite(bend) and bend > 0:
                     shift = 0.5 * (before - after) / bend
+                    here -= 0.25 * (before - after) * shift
                 place = found if found < _CANDIDATES else _CANDIDATES
                 while place > 0 and costs[v, place - 1] > here:
                     if place < _CANDIDATES:
