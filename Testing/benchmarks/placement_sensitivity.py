@@ -18,7 +18,9 @@ import os
 import re
 import sys
 import tempfile
+from copy import deepcopy
 from dataclasses import is_dataclass, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -203,15 +205,31 @@ LEAN = {"LEANING_DEG", "ROOM_ABOVE_MM", "LEANING_MUCH_DEG", "TURNED_PART", "MOST
 LEAN |= {"HIGHEST_DEG", "LOWEST_DEG", "MOST_LOWEST_DEG", "SAME_BODY_MM"}
 
 
+@cache
+def _leaning(seed, bent, deg, level, contrast):
+    bones, gaps, facts = healthy(seed)
+    bent_sacrum(bones, gaps, bent)
+    _turn(bones, slice(None), deg, (bones["cy"][L3], bones["cz"][L3]))
+    return shown((bones, gaps, facts), contrast, seed, level=level, slices=9).volume
+
+
+READ, SEEN = chain._read, {}
+
+
+def _read_on(volumes, frame, *_):
+    """What was seen of an image on a frame: the network is asked once, whatever a number is."""
+    key = id(volumes[0]), frame.ijk_to_ras.tobytes()
+    if key not in SEEN:
+        SEEN[key] = READ(volumes, frame, None, None)
+    return deepcopy(SEEN[key])
+
+
 def leaning():
-    """Levels, heights and doubts of leaning spines, as of `Case.chained`, each seen anew."""
+    """Levels, heights and doubts of leaning spines, as of `Case.chained`."""
     found = []
-    for seed, bent, deg, level, contrast in LEANING:
-        bones, gaps, facts = healthy(seed)
-        bent_sacrum(bones, gaps, bent)
-        _turn(bones, slice(None), deg, (bones["cy"][L3], bones["cz"][L3]))
-        volume = shown((bones, gaps, facts), contrast, seed, level=level, slices=9).volume
-        spine = chain.find_spine([volume])
+    chain._read = _read_on
+    for row in LEANING:
+        spine = chain.find_spine([_leaning(*row)])
         names = spine_column._names(spine, spine.bodies, None, AS_USUAL)[0]
         heights = [float(body.center[2]) for body in spine.bodies]
         doubts = tuple(doubt.body for doubt in spine.count_doubts)
