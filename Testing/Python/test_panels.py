@@ -1215,8 +1215,6 @@ def test_the_spine_of_the_first_click_is_found_while_nobody_waits(ahead, panel, 
     panel.ui.placeButton.checked = True
     click(panel, sample.centers_ras["L3"])
     assert panel.ui.placingLabel.text and list(clicks._FOUND.values()) == [found]
-    ahead.follow()
-    assert not ahead.works  # once for an image
     for name in list(choices.chosen_volumes(panel._parameterNode)):
         setattr(panel._parameterNode, choices.parameter_of(name), None)
     while ahead.works:  # of the next in front, until it goes too
@@ -1226,11 +1224,75 @@ def test_the_spine_of_the_first_click_is_found_while_nobody_waits(ahead, panel, 
     assert not ahead.works  # nor of one without voxels
 
 
+def test_what_is_made_ahead_is_made_once_and_asks_nothing_more(ahead, monkeypatch):
+    wait()
+    assert not ahead.works
+    monkeypatch.setattr(
+        "MarrowAssessLib.panel.ahead.missing_packages", lambda: pytest.fail("asked")
+    )
+    ahead.follow()
+    assert not ahead.works
+
+
+def test_a_click_finds_what_was_made_ahead_of_it_also_on_another_grid(ahead, panel, sample):
+    """A T2 in front, on whose own grid no region is drawn."""
+    coarse = volume_from_node(sample.volumes["T2"])
+    matrix = coarse.ijk_to_ras.copy()
+    matrix[:3, :2] *= 2
+    other = volume_to_node(Volume(coarse.array[:, ::2, ::2].copy(), matrix, "coarse T2"))
+    panel._parameterNode.t2Volume = other
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        view.SetBackgroundVolumeID(other.GetID())
+    ahead.follow()
+    wait()
+    while ahead.works:
+        wait(0.02)
+    (found,) = clicks._FOUND
+    panel._parameterNode.placeRole, panel._parameterNode.placeSite = "marrow", "L3"
+    panel.ui.placeButton.checked = True
+    click(panel, sample.centers_ras["L3"])
+    assert list(clicks._FOUND) == [found]
+    assert found[1] == volume_from_node(sample.volumes["T1"]).ijk_to_ras.tobytes()
+
+
+def test_a_button_ends_what_is_made_ahead_which_begins_again(ahead, panel, monkeypatch):
+    done, held = panel.onJobDone, []
+    monkeypatch.setattr(panel.frame, "_done", lambda: held.append(len(clicks._FOUND)) or done())
+    panel.ui.findSpineButton.click()
+    assert held == [0] * len(held) != []  # nothing was found beside the button's own search
+    wait()
+    assert len(clicks._FOUND) == 1
+
+
 def test_closing_the_scene_ends_what_is_done_ahead(ahead):
     slicer.mrmlScene.Clear(False)
     while ahead.works:
         wait(0.02)
     assert not clicks._FOUND
+
+
+def test_what_is_made_ahead_begins_again_after_it_was_stopped(ahead):
+    ahead.stop()
+    ahead.follow()  # as the next opening of the panel does, before the thread has ended
+    assert ahead._timer.active  # without the time that it lends, the thread does not end in Slicer
+    wait()
+    assert len(clicks._FOUND) == 1 and not ahead.works
+
+
+def test_an_error_ahead_of_a_click_is_told_by_the_panel_not_by_its_thread(
+    panel, sample, monkeypatch, caplog
+):
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(clicks, "find_ahead", broken)
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False, raising=False)
+    monkeypatch.setattr(type(panel.frame), "will_compile", False)
+    panel.enter()
+    wait()
+    (told,) = caplog.records
+    assert "ahead of the first click: RuntimeError('broken')" in told.getMessage()
+    assert told.threadName == "MainThread"
 
 
 def test_another_voxel_grid_is_resampled_on_a_click(panel, sample):
@@ -2191,7 +2253,6 @@ def test_every_way_of_ute_shows_its_own_rows(mapper):
         ("Cortex: thickness, area, PI", {"uteSigma", "utePoint", "utePsf"}),
         ("Suppression ratio", {"uteSigma", "uteSameGain"}),
         ("Magnetization transfer ratio", {"uteSigma", "uteSameGain"}),
-        ("T1 (several flip angles or TR)", {"uteSigma", "uteSameGain"}),
     ):
         mapper.ui.uteMethod.setCurrentText(choice)
         assert {row for row in rows if shown(mapper, row)} == own, choice

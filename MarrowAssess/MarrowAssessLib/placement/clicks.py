@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from threading import Lock
 
 import numpy as np
 from PDFFMapperLib.images.identity import short_hash
@@ -86,32 +85,32 @@ def place_clicked(
 
 
 def find_ahead(volume: Volume, progress: Progress | None = None) -> None:
-    """Find what the first click in an image waits for, in a thread of its own; it may end early."""
-    with contextlib.suppress(InterruptedError):
-        _spine_in(as_seen(volume), progress)
+    """Find what the first click in an image waits for.
+
+    Raises:
+        InterruptedError: canceled; nothing is kept then.
+    """
+    _spine_in(as_seen(volume), progress)
 
 
 def _spine_in(volume: Volume, progress: Progress | None) -> tuple[Spine, FoundOutlines] | None:
     """The spine found in an image, None without one; that of the last image is kept."""
     key = short_hash(volume), volume.ijk_to_ras.tobytes()
-    while not _FINDING.acquire(timeout=0.1):  # it is being found ahead
-        tell(progress, 0, FINDING)
-    try:
-        if key not in _FOUND:
-            _FOUND.clear()
-            try:
-                spine = find_spine([volume], progress=progress)
-            except ValueError:  # no spine in view, or slices too far apart: the click alone then
-                _FOUND[key] = None
-            else:
-                _FOUND[key] = spine, found_outlines(volume, spine, share(progress, FOUND, 1))
+    with contextlib.suppress(KeyError):
         return _FOUND[key]
-    finally:
-        _FINDING.release()
+    try:
+        spine = find_spine([volume], progress=progress)
+    except ValueError:  # no spine in view, or slices too far apart: the click alone then
+        found = None
+    else:
+        found = spine, found_outlines(volume, spine, share(progress, FOUND, 1))
+    tell(progress, 1, FINDING)
+    _FOUND.clear()
+    _FOUND[key] = found
+    return found
 
 
 _FOUND: dict[tuple[str, bytes], tuple[Spine, FoundOutlines] | None] = {}
-_FINDING = Lock()
 
 
 def regions_from_clicks(

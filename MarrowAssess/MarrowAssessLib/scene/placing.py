@@ -43,13 +43,23 @@ def placing(parameters: object, contrast: Contrast | None = None) -> Placing:
     volumes = chosen_contrasts(parameters)
     if not volumes:
         raise ValueError("Choose at least one image or map.")
-    volume = volumes[contrast] if contrast else shown_first(volumes.values())[0]
-    grid = volumes[contrast] if contrast else grid_node(volumes, None)
+    volume, grid = [volumes[contrast]] * 2 if contrast else clicked_nodes(parameters)
     if parameters.segmentation is None:
         parameters.segmentation = new_segmentation(grid)
     elif drawn_on(parameters.segmentation) is None:  # a loaded one, or its image is gone
         parameters.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(grid)
     return Placing(parameters.segmentation, volume, placing_options(parameters))
+
+
+def clicked_nodes(
+    parameters: object,
+) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLScalarVolumeNode] | None:
+    """The chosen image that is shown, and that on whose grid a click in it draws; None without."""
+    volumes = chosen_contrasts(parameters)
+    if not volumes:
+        return None
+    drawn = drawn_on(parameters.segmentation) if parameters.segmentation is not None else None
+    return shown_first(volumes.values())[0], drawn or grid_node(volumes, None)
 
 
 def placing_options(parameters: object) -> PlacingOptions:
