@@ -152,7 +152,7 @@ def find_off_resonance(
     index = np.flatnonzero(mask).astype(np.int64)
     if noise is None:
         noise = _sample_noise(signals, index, model, r2star_per_s)
-    block_cost, candidates, costs, largest = _searched(
+    block_cost, candidates, costs, trust = _searched(
         signals, mask, index, model, grid, factors, noise, share(progress, 0.0, 0.6)
     )
     steps = expected_steps(
@@ -171,7 +171,7 @@ def find_off_resonance(
         index,
         candidates,
         costs,
-        largest,
+        trust,
         coarse,
         steps.hz,
         np.array(factors),
@@ -198,15 +198,14 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
     """Residual curves of all voxels.
 
     Returns:
-        costs of the frequencies per block; candidates of each voxel, their costs and the magnitude
-        of its largest echo.
+        costs of the frequencies per block; candidates of each voxel, their costs and its trust.
     """
     tables, inverse = search_tables(model, grid.frequencies_hz)
     blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
     block_cost = np.zeros((*blocks, len(grid.frequencies_hz)), np.float32)
     candidates = np.empty((len(index), _CANDIDATES), np.float32)
     costs = np.empty((len(index), _CANDIDATES), np.float32)
-    largest = np.empty(len(index), np.float32)
+    trust = np.empty(len(index), np.float32)
     rows_per_slab = factors[0] * mask.shape[1] * mask.shape[2]
     bounds = np.searchsorted(index, np.arange(blocks[0] + 1) * rows_per_slab)
     bounds[-1] = len(index)
@@ -227,15 +226,15 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
             block_cost,
             candidates[part],
             costs[part],
-            largest[part],
+            trust[part],
         )
 
     run_parallel(search_slab, range(blocks[0]), progress)
-    if len(model.echo_times_s) == 2:  # the larger of two may be small for its mixture alone
-        largest[:] = 1
+    if len(model.echo_times_s) == 2:  # small for its mixture alone, and no residual tells
+        trust[:] = 1
     # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
     block_cost /= math.sqrt(math.prod(factors))
-    return block_cost, candidates, costs, largest
+    return block_cost, candidates, costs, trust
 
 
 def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndarray:
@@ -517,9 +516,12 @@ def _search(
     block_cost,
     candidates,
     costs,
-    largest,
+    trust,
 ):
-    """Residual curves: their best local minima per voxel, and their sums per block."""
+    """Residual curves: their best local minima per voxel, and their sums per block.
+
+    `trust` of a voxel becomes its signal over what noise and model leave unexplained.
+    """
     count = frequencies.size
     step = frequencies[1] - frequencies[0]
     work = np.empty((4 + tables.shape[0], count), np.float32)
@@ -528,15 +530,12 @@ def _search(
     freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
     for v in range(len(signals)):
         energy = residual_curve(signals[v], tables, inverse, common_phase, work, curve)
-        brightest = np.float32(0)
-        for n in range(signals.shape[1]):
-            brightest = max(brightest, signals[v, n].real ** 2 + signals[v, n].imag ** 2)
-        largest[v] = np.sqrt(brightest)
         smallest = curve[0]
         for g in range(1, count):
             smallest = min(smallest, curve[g])
         # What no frequency explains (motion, flow) makes a voxel count less, as more noise would.
         scale = np.float32(1 / max(noise_energy + _MISFIT**2 * energy, 2 * smallest / freedom))
+        trust[v] = np.sqrt(energy * scale)
         k = index[v] // (shape[1] * shape[2]) // factors[0]
         j = index[v] // shape[2] % shape[1] // factors[1]
         i = index[v] % shape[2] // factors[2]
@@ -586,7 +585,7 @@ def _choose(
     index,
     candidates,
     costs,
-    largest,
+    trust,
     coarse,
     steps_hz,
     factors,
@@ -616,7 +615,7 @@ def _choose(
         where,
         candidates,
         costs,
-        largest,
+        trust,
         steps_hz / factors[:, None, None, None].astype(np.float32),
         *(np.arange(n) // factor for n, factor in zip(mask.shape, factors, strict=True)),
         (factors / scale_hz).astype(np.float32),
@@ -669,7 +668,7 @@ def _pass_candidate_messages(
     where,
     candidates,
     costs,
-    largest,
+    trust,
     slope,
     slab,
     band,
@@ -689,12 +688,12 @@ def _pass_candidate_messages(
 
     Args:
         where: number of each voxel of the volume, -1 outside the mask.
-        largest: magnitude of the largest echo of each voxel. Neighbors count by the ratio of
-            theirs: where signal is lost to air the field is steep, and what a lung's voxels have
-            is not that of the liver beside them.
+        trust: signal of each voxel over what noise and model leave unexplained. Neighbors count
+            by the ratio of theirs: what the voxels of a lung have is not the field of the liver
+            beside them, while tissues that the model explains alike count whole, however bright.
         slope: expected change of the field per voxel along each axis, by blocks.
         slab, band, file: block of each slice, row and column.
-        period: off-resonance in Hz after which the residual begins anew; infinite if it does not.
+        period: neighbors' fields in Hz are compared up to this; infinite: as they are.
         tile: first and last slice, first and last row; the last are beyond it.
     """
     slices, rows, columns = where.shape
@@ -753,8 +752,8 @@ def _pass_candidate_messages(
                     else:
                         back = slab[k - (axis == 0)], band[j - (axis == 1)], file[i - (axis == 2)]
                         change = -slope[axis, back[0], back[1], back[2]]
-                    dimmer = min(largest[v], largest[other])
-                    alike = dimmer / max(max(largest[v], largest[other]), np.float32(1e-30))
+                    lesser = min(trust[v], trust[other])
+                    alike = lesser / max(max(trust[v], trust[other]), np.float32(1e-30))
                     for d in range(_CANDIDATES):
                         fresh[d] = np.float32(1e30)
                     for c in range(_CANDIDATES):
