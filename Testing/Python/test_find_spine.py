@@ -244,6 +244,9 @@ def test_a_click_and_none_give_the_same_spine(plain):
         ("cement", "T2"),
         ("scoliosis", "T1"),
         ("20 degrees of tilt", "T1"),
+        ("scoliosis of 40 degrees", "GRE"),
+        ("screws", "T2"),
+        ("vertebra plana", "T1"),
     ],
 )
 def test_no_level_is_silently_wrong(damage, contrast):
@@ -254,6 +257,33 @@ def test_no_level_is_silently_wrong(damage, contrast):
 def test_lesions_and_thick_slices_shift_no_level():
     digital = shown(healthy(3), "T1", 11, slices=9, step_mm=5.0, lesions={L2: 0.5, L2 + 2: 0.45})
     assert_not_silently_shifted(find_column([digital.volume]), digital)
+
+
+def test_lesions_in_all_bodies_shift_no_level():
+    lesions = {index: 0.4 + 0.2 * (index % 3) for index in range(25)}
+    digital = shown(healthy(3), "T1", 11, slices=9, lesions=lesions)
+    assert_not_silently_shifted(find_column([digital.volume]), digital)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "slices", "step_mm"),
+    [("T1", 1, 4.0), ("T1", 3, 4.0), ("T2", 24, 1.5), ("STIR", 5, 4.0), ("PDFF", 5, 4.0)],
+)
+def test_few_slices_cubes_and_other_contrasts_shift_no_level(contrast, slices, step_mm):
+    digital = shown(healthy(3), contrast, 11, slices=slices, step_mm=step_mm)
+    column = find_column([digital.volume])
+    assert len(column.bodies) >= 7
+    assert_not_silently_shifted(column, digital)
+
+
+def test_of_a_neck_no_level_is_claimed():
+    digital = shown(healthy(3), "T2", 11, level=17.0, slices=7)
+    try:
+        column = find_column([digital.volume])
+    except ValueError as error:
+        assert "No spine was found" in str(error)
+        return
+    assert all(name.startswith("V") for name in column.bodies)
 
 
 @pytest.mark.parametrize("lumbar", [4, 6])
@@ -306,6 +336,18 @@ def test_a_leaning_column_whose_lowest_body_is_missed_at_first_has_its_own_level
     assert_not_silently_shifted(column, digital)
     assert [true for _, true, _, _ in truth_of(column, digital)] == levels.split()
     assert done == sorted(done)  # a second look does not run back
+
+
+@pytest.mark.parametrize(("turned", "doubted"), [(1.2, True), (6.0, False)])
+def test_a_rest_of_s1_is_not_taken_for_s2_without_a_doubt(turned, doubted):
+    """A sacrum bent so far that the network sees little of S1; turned a little, all of it."""
+    bones, gaps, facts = healthy(25)
+    bent_sacrum(bones, gaps, 24.0)
+    _turn(bones, slice(None), turned, (bones["cy"][L3], bones["cz"][L3]))
+    digital = shown((bones, gaps, facts), "T1", 25, level=5.0, slices=9)
+    spine = find_spine([digital.volume])
+    assert ("it has the shape of L5" in spine.unsure_lowest) == doubted
+    assert_not_silently_shifted(find_column([digital.volume]), digital)
 
 
 def test_a_turned_image_shows_bodies_only_where_it_is_and_the_lean_told_is_the_image_s(monkeypatch):

@@ -637,3 +637,47 @@ def test_on_the_command_line(healthy, tmp_path):
     assert [one["site"] for one in loss] == list(LEVELS)
     assert loss[2]["value"] == pytest.approx(45, abs=4)
     assert loss[2]["words"].endswith("grade 3 crush")
+
+
+def test_the_six_points_are_shown_as_lines_in_the_color_of_the_grade(healthy):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    import slicer
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.measures.book import Settings
+    from MarrowAssessLib.report.colors import GRADE_COLORS
+    from MarrowAssessLib.scene.live_results import show_live
+    from MarrowAssessLib.scene.segments import regions_to_node
+    from MarrowAssessLib.scene.visibility import HEIGHTS, show_overlay
+    from PDFFMapperLib.scene.volumes import volume_to_node
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    slicer.mrmlScene.Clear(False)
+    made = study(healthy, {"L1": tuple(np.array([0.65, 0.82, 1.0]) * usual("L1"))})
+    segmentation = regions_to_node(made.regions, volume_to_node(made.grid))
+    show_live(assess(made), segmentation)
+    assert segmentation.GetNodeReference(HEIGHTS) is None  # not asked for
+
+    found = assess(made, Settings(fractures=True))
+    show_live(found, segmentation)
+    node = segmentation.GetNodeReference(HEIGHTS)
+    mesh, display = node.GetPolyData(), node.GetDisplayNode()
+    lines = [r.measurement.lines_ras for r in found.results if r.measurement.lines_ras is not None]
+    shown = vtk_to_numpy(mesh.GetPoints().GetData()).reshape(-1, 3, 2, 3)
+    np.testing.assert_allclose(shown, lines, atol=1e-3)
+    wedge = shown[1]  # L1: upper and lower end, front, middle and back
+    assert np.linalg.norm(wedge[:, 0] - wedge[:, 1], axis=1) == pytest.approx(
+        np.array([0.65, 0.82, 1.0]) * usual("L1"), abs=1
+    )
+    grades = vtk_to_numpy(mesh.GetCellData().GetArray("Grade")).reshape(-1, 3)
+    assert grades.tolist() == [[0] * 3, [2] * 3, [0] * 3, [0] * 3, [0] * 3]
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(display)
+    colors, color = display.GetColorNode(), [0.0] * 4
+    colors.GetColor(2, color)
+    assert colors.GetColorName(2) == "grade 2"
+    assert color[:3] == pytest.approx(GRADE_COLORS[2], abs=0.01)
+    assert display.GetVisibility2D() and legend.GetVisibility()
+    show_overlay(segmentation, False)
+    assert not legend.GetVisibility()

@@ -20,6 +20,7 @@ CONTRASTS = {
     "T1": {"fat": 0.8, "csf": 0.15, "muscle": 0.32, "disc": 0.3, "marrow": 0.55},
     "T2": {"fat": 0.6, "csf": 0.95, "muscle": 0.18, "disc": 0.5, "marrow": 0.4},
     "STIR": {"fat": 0.08, "csf": 0.95, "muscle": 0.2, "disc": 0.45, "marrow": 0.2},
+    "PDFF": {"fat": 0.95, "csf": 0.03, "muscle": 0.06, "disc": 0.04, "marrow": 0.45},
     "GRE": {"fat": 0.5, "csf": 0.85, "muscle": 0.5, "disc": 0.8, "marrow": 0.4},
 }
 
@@ -102,9 +103,27 @@ def _cement(bones, gaps) -> None:
     bones["cement_radius"][L2] = 11
 
 
-def _scoliosis(bones, gaps) -> None:
-    bones["cx"] = 12 * np.sin(bones["cz"] / 45)
-    bones["slope"] = 12 / 45 * np.cos(bones["cz"] / 45)
+def _scoliosis(bones, gaps, cobb_deg: float = 30.0) -> None:
+    steepest = np.tan(np.deg2rad(cobb_deg / 2))
+    bones["cx"] = 45 * steepest * np.sin(bones["cz"] / 45)
+    bones["slope"] = steepest * np.cos(bones["cz"] / 45)
+
+
+def _strong_scoliosis(bones, gaps) -> None:
+    _scoliosis(bones, gaps, 40.0)
+
+
+def _screws(bones, gaps) -> None:
+    bones["screw"][[L3, L3 - 1]] = 4.0
+
+
+def _plana(bones, gaps) -> None:
+    """L2 has 30 % of its height; all above sinks down on it."""
+    lost = 2 * 0.7 * bones["h"][L2]
+    bones["h"][L2] *= 0.3
+    for chosen, down in ((slice(L2, L2 + 1), lost / 2), (slice(L2 + 1, None), lost)):
+        bones["cy"][chosen] -= down * bones["sin"][L2]
+        bones["cz"][chosen] -= down * bones["cos"][L2]
 
 
 def _wedge(bones, gaps) -> None:
@@ -118,6 +137,9 @@ DAMAGE = {
     "fused": _fused,
     "cement": _cement,
     "scoliosis": _scoliosis,
+    "scoliosis of 40 degrees": _strong_scoliosis,
+    "screws": _screws,
+    "vertebra plana": _plana,
     "wedge": _wedge,
     "20 degrees of tilt": _tilted,
 }

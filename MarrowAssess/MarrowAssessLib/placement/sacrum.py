@@ -121,8 +121,11 @@ def _by_what_is_below(spine: Spine) -> None:
         spine.unsure_lowest = (
             "below the lowest body lies a disc as below L5, but it narrows downward as S1 does"
         )
-    elif full or certain or like_s1:
+    elif full or like_s1:
         return
+    elif certain:  # a piece of S1 that the network hardly sees is as small as S2
+        if taper > STRAIGHT and kink < EVEN_DEG:
+            spine.unsure_lowest = "what lies below is small as S2 is, but it has the shape of L5"
     elif below.share >= PART_SHARE:
         spine.unsure_lowest = (
             "below the lowest body lies a disc that is thin for L5-S1 and thick for S1-S2"
