@@ -1,11 +1,13 @@
 """The spine without a click, on digital spines made to order: found whole, named, never shifted."""
 
+from argparse import ArgumentParser
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands.study_options import add_study_options, study_files
 from MarrowAssessLib.placement import canal, clicks, found_outline, spine_column
 from MarrowAssessLib.placement import find_spine as find_spine_module
 from MarrowAssessLib.placement.canal import csf_of
@@ -500,6 +502,17 @@ def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path):
     study = read_study({Contrast.T1: tmp_path / "t1.nrrd"})
     assert "Spine found without a point, levels from the sacrum" in study.notes[0]
     assert {"L1", "L3", "L5"} <= {region.site for region in study.regions}
+    # As the command line's --column auto says, beside a region that was drawn as well.
+    parser = ArgumentParser()
+    add_study_options(parser)
+    drawn = digital.volume.with_array((digital.owner == 7).astype(np.int16))
+    write_volume(drawn, tmp_path / "labels.nrrd")
+    words = [f"--volume=T1={tmp_path / 't1.nrrd'}", "--column", "auto"]
+    words += [f"--labels={tmp_path / 'labels.nrrd'}", "--label=1=marrow:ilium"]
+    files, _ = study_files(parser.parse_args(words))
+    names = {region.name for region in read_study(files).regions}
+    by_itself = {region.name for region in study.regions}
+    assert by_itself < names and len(names) == len(by_itself) + 1
 
 
 def test_drawn_vertebrae_are_shrunk_to_the_body_found_inside(plain, tmp_path):
