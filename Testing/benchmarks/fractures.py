@@ -4,17 +4,20 @@ How well heights of the same bodies agree between two label maps of one patient,
 are called low, and how a planted wedge or crush is measured and graded: labels, not our outlines,
 so this measures the measuring. Then the same bodies as they are found without a click, on two
 images of one patient and against the labels: by their outlines alone, and with the endplates at the
-image's edges. Run: python Testing/benchmarks/fractures.py
+image's edges; and where they differ.
+Run: python Testing/benchmarks/fractures.py [--pictures FOLDER]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "MarrowAssess"), str(ROOT / "PDFFMapper"), str(ROOT / "Testing")]
@@ -33,6 +36,9 @@ PAIRS = (("AK-a_T1", "AK-a_TIRM"), ("AK-s_T1", "AK-s_TIRM"), ("DzZ_T1", "DzZ_T2"
 HEALTHY = ("DzZ_T1", "DzZ_T2", *(f"GRE_{n}" for n in range(1, 7)))
 OTHERS = ("AK-a_T1", "AK-a_TIRM", "AK-s_T1", "AK-s_TIRM", "T2_1", "T2_2", "vb1_17", "vb3_33")
 UP = ["S1", "L5", "L4", "L3", "L2", "L1", *(f"T{n}" for n in range(12, 0, -1))]
+POSITIONS = ("front", "middle", "back")
+LEAST_MM = 1.2  # differences from labels beyond the goal's limits are named
+AROUND_MM = 30.0  # of a body in the picture of the worst
 SHARES = (0.15, 0.2, 0.25, 0.35, 0.5)
 
 
@@ -123,34 +129,101 @@ def kappa(one: np.ndarray, other: np.ndarray) -> float:
     return float((np.trace(table) - by_chance) / (1 - by_chance))
 
 
-def found(results: dict[str, SpineHeights]) -> None:
+def found(results: dict[str, SpineHeights], pictures: Path | None) -> None:
     """Heights of bodies found without a click, by their outlines and at the image's edges."""
     for words, edges in (("outlines alone", False), ("endplates at the edges", True)):
         print(f"Found without a click, {words}: difference of heights (mm)")
-        heights = {}
+        heights, off = {}, {}
         for case in dict.fromkeys(case for pair in PAIRS for case in pair):
             volume = read_volume(SPINE / f"{case}.nii.gz")
             bodies = find_column([volume]).bodies
-            heights[case] = {
-                level: measure_body(one.surface, volume if edges else None).mm
-                for level, one in bodies.items()
-                if level in results[case].bodies
-            }
             labels = results[case].bodies
-            off = np.array([mm - labels[level].heights.mm for level, mm in heights[case].items()])
-            print(f"  {case:9} less labels: {off.mean(axis=0).round(1)} +- {off.std():.2f}")
+            heights[case] = {
+                level: measure_body(one.surface, volume if edges else None)
+                for level, one in bodies.items()
+                if level in labels
+            }
+            off[case] = {
+                level: one.mm - labels[level].heights.mm for level, one in heights[case].items()
+            }
+            apart(f"{case:9} less labels", off[case])
         for one, other in PAIRS:
             both = [level for level in heights[one] if level in heights[other]]
-            change = np.array([heights[one][level] - heights[other][level] for level in both])
-            print(f"  {one:9} {other:9} n={len(both)}  SD {change.std():.2f}")
+            apart(
+                f"{one:9} {other:9}",
+                {level: heights[one][level].mm - heights[other][level].mm for level in both},
+            )
+        if pictures:
+            picture_of_worst(heights, off, results, pictures / f"{words.replace(' ', '_')}.png")
+
+
+def apart(words: str, mm: dict[str, np.ndarray]) -> None:
+    """How heights differ: of whole bodies, of a body's positions; and which differ much."""
+    change = np.array(list(mm.values()))
+    of_bodies = change.mean(axis=1)
+    shape = (change - of_bodies[:, None]).std()
+    print(
+        f"  {words}: n={len(change)}  {change.mean(axis=0).round(1)} SD {change.std():.2f}; "
+        f"of bodies {of_bodies.std():.2f}, of positions in a body {shape:.2f}"
+    )
+    far = [
+        f"{level} {where} {value:+.1f}"
+        for level, values in mm.items()
+        for where, value in zip(POSITIONS, values, strict=True)
+        if abs(value) > LEAST_MM
+    ]
+    if far:
+        print(f"      beyond {LEAST_MM} mm: {', '.join(far)}")
+
+
+def picture_of_worst(heights, off, results, path: Path) -> None:
+    """Of each image the body whose heights differ most from the label's, with both points."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(12, 8), layout="constrained")
+    for (case, bodies), panel in zip(heights.items(), axes.T.ravel(), strict=True):
+        level = max(bodies, key=lambda level: np.abs(off[case][level]).max())
+        mine, theirs = bodies[level], results[case].bodies[level].heights
+        _, masks = labeled(case)
+        image = read_volume(SPINE / f"{case}.nii.gz")
+        # Pixels of half a millimeter in the plane that holds the body's axis and its depth.
+        middle, front = mine.points_ras.mean(axis=0), mine.walls_ras[0] - mine.walls_ras[1]
+        axis = np.stack([front / np.linalg.norm(front), mine.head])
+        at = np.arange(-AROUND_MM, AROUND_MM, 0.5)
+        plane = middle + at[None, :, None] * axis[0] + at[:, None, None] * axis[1]
+        kji = image.ras_to_ijk(plane.reshape(-1, 3))[:, ::-1].T
+        signal, label = (
+            ndimage.map_coordinates(array.astype(float), kji, order=1).reshape(plane.shape[:2])
+            for array in (image.array, masks[level])
+        )
+        extent = (-AROUND_MM, AROUND_MM, -AROUND_MM, AROUND_MM)
+        panel.imshow(signal, cmap="gray", origin="lower", extent=extent)
+        panel.contour(at, at, label, [0.5], colors="y", linewidths=1)
+        for one, color in ((theirs, "y"), (mine, "c")):
+            x, z = ((one.points_ras - middle) @ axis.T).T
+            panel.plot(x, z, "+", color=color, markersize=9)
+        differences = " ".join(f"{value:+.1f}" for value in off[case][level])
+        panel.set_title(f"{case} {level}: {differences} mm", fontsize=9)
+        panel.axis("off")
+    figure.suptitle("Label yellow, found blue; front is right", fontsize=9)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    options = parser.parse_args()
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
     start = time.process_time()
     all_cases = dict.fromkeys((*HEALTHY, *OTHERS))
     results = {case: measured(case) for case in all_cases}
     agreement(results)
     calls(results)
     planted(HEALTHY)
-    found(results)
+    found(results, options.pictures)
     print(f"{time.process_time() - start:.0f} CPU-s")

@@ -1,6 +1,7 @@
 """The spine without a click: agreement with expert labels per contrast, and spines made to order.
 
-Run from the repository's root: python Testing/benchmarks/spine.py [--pictures FOLDER] [--made N]
+Run from the repository's root:
+python Testing/benchmarks/spine.py [--pictures FOLDER | --made N | --steady]
 Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave training data. Looked at
 on them were the border's fit near the network's outline (found_outline.CHANCE, PRIOR_ON: nine
 settings, the whole table; how the outline is moved, and how smooth S1's own shape is: half of the
@@ -15,17 +16,20 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("MarrowAssess", "PDFFMapper", "Testing")]
 
+from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.placement import spine_network  # noqa: E402
 from MarrowAssessLib.placement.canal import csf_of  # noqa: E402
+from MarrowAssessLib.placement.clicks import column_from_click, place_clicked  # noqa: E402
 from MarrowAssessLib.placement.find_spine import find_spine  # noqa: E402
 from MarrowAssessLib.placement.found_outline import outline_radii  # noqa: E402
 from MarrowAssessLib.placement.spine_column import find_column  # noqa: E402
@@ -34,10 +38,12 @@ from MarrowAssessLib.placement.vertebra import (  # noqa: E402
     RAYS,
     RELATIVE_RADII,
     template_radii,
+    voxelize,
 )
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
 from PDFFMapperLib.images.resampling import nearest  # noqa: E402
-from phantoms.spine import DAMAGE, L2, damaged, healthy, shown  # noqa: E402
+from PDFFMapperLib.images.volume import Volume  # noqa: E402
+from phantoms.spine import CONTRASTS, DAMAGE, L2, UP_FROM_S4, damaged, healthy, shown  # noqa: E402
 
 SPINE = Path(os.environ.get("MARROWASSESS_SHARED", ROOT.parent / "shared")) / "cases" / "spine"
 GROUPS = {
@@ -50,6 +56,11 @@ GROUPS = {
 UP_FROM_S1 = ["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9"]
 # Axis (right, front, head) and side of a body's faces; both of the sides.
 FACES = {"back": (1, -1), "front": (1, 1), "below": (2, -1), "above": (2, 1), "sides": (0, 0)}
+WHOLE = "nothing"  # made to order without damage, on every contrast
+VBQ = ("L1", "L2", "L3", "L4")
+STEADY = ("DzZ_T1", "AK-a_TIRM", "T2_2", "GRE_3")  # one of each contrast
+LEAST = 3  # bodies of a contrast that are named
+AROUND_MM = 32.0  # of a body in the picture of the least
 PAIRS = (("DzZ_T1", "DzZ_T2"), ("AK-a_T1", "AK-a_TIRM"), ("AK-s_T1", "AK-s_TIRM"))
 
 
@@ -65,6 +76,18 @@ class Row:
     flagged: bool
     level_doubted: bool
     beyond: list[float]
+    lost_middle: np.ndarray
+    lost_whole: np.ndarray
+    views: list[View]
+
+
+@dataclass
+class View:
+    """A section through a labeled body's middle: signal, what was found, what was labeled."""
+
+    signal: np.ndarray
+    found: np.ndarray
+    truth: np.ndarray
 
 
 def load(case):
@@ -103,12 +126,17 @@ def rows_of(case, pictures=None):
         overlaps = {name: dice(mask, truth) for name, mask in masks.items()}
         best = max(overlaps, key=overlaps.get)
         kept = middle_of(truth)
-        placed = column.bodies[best]
+        placed, found = column.bodies[best], masks[best]
+        inner = np.zeros(len(truth), bool)
+        inner[kept] = True
+        inner = inner[:, None, None]
         other = [text for text in placed.unsure if not text.startswith("The level")]
         rows.append(
-            Row(case, level, best, overlaps[best], dice(masks[best][kept], truth[kept]),
+            Row(case, level, best, overlaps[best], dice(found[kept], truth[kept]),
                 bool(other), len(other) < len(placed.unsure),
-                beyond_label(volume, truth, placed.surface))
+                beyond_label(volume, truth, placed.surface),
+                lost(volume, found & inner, truth & inner, placed.surface.box),
+                lost(volume, found, truth, placed.surface.box), views(volume, found, truth))
         )  # fmt: skip
     if pictures:
         picture(volume, labels, column, pictures / f"{case}.png")
@@ -170,6 +198,89 @@ def beyond_label(volume, truth, surface):
     return found
 
 
+def lost(volume, found, truth, box):
+    """Points of 100 by which a Dice is below 1: (2, faces) too wide and too narrow there."""
+    all_voxels = (np.count_nonzero(found) + np.count_nonzero(truth)) / 100
+    shares = []
+    for wrong in (found & ~truth, truth & ~found):
+        points = volume.to_ras(np.argwhere(wrong)[:, ::-1])
+        local = (points - box.center) @ box.axes.T / box.half
+        axis = np.abs(local).argmax(axis=1)
+        sides = np.sign(np.take_along_axis(local, axis[:, None], 1)[:, 0])
+        there = [(axis == a) & ((sides == side) | (side == 0)) for a, side in FACES.values()]
+        shares.append([np.count_nonzero(one) / all_voxels for one in there])
+    return np.array(shares)
+
+
+def where_lost(rows):
+    """Where the Dice of a contrast is lost, and its least bodies with what costs most in each."""
+    for words, of_row, lost_of_row in (
+        ("in the middle", lambda row: row.middle, lambda row: row.lost_middle),
+        ("of whole bodies", lambda row: row.whole, lambda row: row.lost_whole),
+    ):
+        print(
+            f"\nDice lost {words}, points of 100, mean: too wide + too narrow at {', '.join(FACES)}"
+        )
+        for group, some in rows.items():
+            wide, narrow = np.mean([lost_of_row(row) for row in some], axis=0)
+            pairs = (f"{a:.1f}+{b:.1f}" for a, b in zip(wide, narrow, strict=True))
+            most = list(FACES)[int((wide + narrow).argmax())]
+            print(f"{group:5s} " + "  ".join(pairs) + f"  of {(wide + narrow).sum():.1f}: {most}")
+            for row in sorted(some, key=of_row)[:LEAST]:
+                wide, narrow = lost_of_row(row)
+                n = int((wide + narrow).argmax())
+                print(
+                    f"      {row.case} {row.level or row.name} {of_row(row):.2f}: {list(FACES)[n]} "
+                    f"{wide[n]:.1f} too wide, {narrow[n]:.1f} too narrow{' flagged' * row.flagged}"
+                )
+
+
+def views(volume, found, truth):
+    """The sagittal and the coronal section through a label's middle."""
+    middle = np.argwhere(truth).mean(axis=0)
+    reach = np.round(AROUND_MM / volume.spacing[::-1]).astype(int)
+    low = np.maximum(np.round(middle).astype(int) - reach, 0)
+    box = tuple(slice(a, a + 2 * r + 1) for a, r in zip(low, reach, strict=True))
+    directions = np.abs(volume.ijk_to_ras[:3, :3] / volume.spacing)
+    across = [2 - int(directions[ras].argmax()) for ras in (0, 1)]  # array axes to right, front
+    sections = []
+    for axis in across:
+        cut = int(round(middle[axis])) - low[axis]
+        sections.append(View(*(np.take(a[box], cut, axis) for a in (volume.array, found, truth))))
+    return sections
+
+
+def picture_of_least(rows, path):
+    """Of each contrast the least body in the middle (sagittal) and of all bodies (coronal)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(rows), 2, figsize=(7, 3.4 * len(rows)), layout="constrained")
+    for (group, some), panels in zip(rows.items(), axes, strict=True):
+        by_middle = min(some, key=lambda row: row.middle)
+        by_whole = min(some, key=lambda row: row.whole)
+        for row, n, value, panel in (
+            (by_middle, 0, by_middle.middle, panels[0]),
+            (by_whole, 1, by_whole.whole, panels[1]),
+        ):
+            view = row.views[n]
+            wrong = np.where(view.found & ~view.truth, 1, 2 * (view.truth & ~view.found))
+            panel.imshow(view.signal.T, cmap="gray", vmax=np.percentile(view.signal, 99))
+            panel.imshow(np.ma.masked_equal(wrong, 0).T, cmap="bwr_r", vmin=1, vmax=2, alpha=0.5)
+            panel.contour(view.truth.T, [0.5], colors="y", linewidths=1)
+            panel.set_title(
+                f"{group}: {row.case} {row.level or row.name}, "
+                f"{'middle' if n == 0 else 'whole'} {value:.2f}",
+                fontsize=9,
+            )
+            panel.axis("off")
+    figure.suptitle("Label yellow; too wide red, too narrow blue", fontsize=9)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
 def discs():
     """Discs of the network against labels, in the slices that were labeled."""
     print("\nDiscs: Dice, L5-S1 upward")
@@ -186,12 +297,16 @@ def discs():
 
 
 def fluid():
-    """CSF found on T1 alone, and with T2 or TIRM, against what is bright on the aligned image."""
+    """CSF found on T1 alone, and with T2 or TIRM, against what is bright on the aligned image.
+
+    And VBQ (L1 to L4 over CSF at L3) by what was found, against labels and such fluid.
+    """
     print(
         "\nCSF: share in fluid as the aligned T2 or TIRM shows it; median over that of such fluid"
     )
+    told = []
     for case, other in PAIRS:
-        volume, bright = (read_volume(SPINE / f"{one}.nii.gz") for one in (case, other))
+        (volume, labels, names), bright = load(case), read_volume(SPINE / f"{other}.nii.gz")
         column, spine = find_column([volume]), find_spine([volume])
         for level, with_it in (("L3", None), ("L3", bright), ("L1", None), ("L1", bright)):
             placed = csf_of(volume, spine, column.bodies[level].surface, level, with_it)
@@ -200,12 +315,106 @@ def fluid():
             values = ndimage.gaussian_filter(bright.array.astype(float), 0.6)
             inside = values > 0.75 * np.percentile(values[canal], 90)
             true = np.median(volume.array[canal & inside])
+            found = np.median(volume.array[roi])
+            words = f"{case:9s} {level} {'with ' + other if with_it else 'alone':16s}"
             print(
-                f"{case:9s} {level} {'with ' + other if with_it else 'alone':16s}"
-                f" {inside[roi].mean():6.1%}"
-                f"  {np.median(volume.array[roi]) / true - 1:+.1%}  {roi.sum():5d} mm^3",
+                f"{words} {inside[roi].mean():6.1%}  {found / true - 1:+.1%}  {roi.sum():5d} mm^3",
                 flush=True,
             )
+            if level == "L3":
+                bodies = [column.bodies[name] for name in VBQ]
+                mine = [np.median(one.roi.values(volume.array)) for one in bodies]
+                drawn = [np.median(volume.array[labels == n]) for n in names if names[n] in VBQ]
+                vbq, by_labels = np.median(mine) / found, np.median(drawn) / true
+                doubts = [*placed.unsure, *(text for one in bodies for text in one.unsure)]
+                told.append(
+                    f"{words} {vbq:.2f} for {by_labels:.2f}: {vbq / by_labels - 1:+.1%}"
+                    f"{' doubted' if doubts else ''}; one gray level of CSF is {1 / true:.1%}"
+                )
+    print("\nVBQ without a click, for that of labels and fluid")
+    print("\n".join(told))
+
+
+def steady():
+    """The same bodies from a click, a click 3 mm off, in slices of 5 mm, and tilted by 20 degrees.
+
+    The image is turned on its own grid, so that bodies at its ends leave it; those count of which
+    97 % stay in view.
+    """
+    print("\nSame bodies: how many, Dice median and least, share of .95 and more, new flags")
+    for case in STEADY:
+        volume, _, _ = load(case)
+        column = find_column([volume])
+        bodies = column.bodies
+        middle = volume.to_ras((np.array(volume.array.shape[::-1]) - 1) / 2)
+        still = np.eye(3)
+        for name in ("L1", "L3", "L5"):
+            if name in bodies:
+                other = column_from_click(volume, bodies[name].surface.box.center, name).bodies
+                compared(f"{case:9s} click in {name}", volume, bodies, other, still, middle)
+        random, near = np.random.default_rng(0), {}
+        for name, one in bodies.items():
+            away = random.normal(size=3)
+            point = one.surface.box.center + 3 * away / np.linalg.norm(away)
+            near[name] = place_clicked(volume, point, Role.MARROW, name)
+        compared(f"{case:9s} each clicked 3 mm off", volume, bodies, near, still, middle)
+        thick = find_column([in_slices(volume, 5.0)])
+        compared(f"{case:9s} slices of 5 mm", volume, bodies, thick.bodies, still, middle)
+        for axis, words in enumerate(("front or back", "side", "turned")):
+            turn = Rotation.from_rotvec(np.deg2rad(20) * np.eye(3)[axis]).as_matrix()
+            image = turned(volume, turn, middle)
+            found = find_column([image]).bodies
+            compared(f"{case:9s} 20 degrees {words}", image, bodies, found, turn, middle)
+
+
+def compared(words, volume, before, after, turn, middle):
+    """One line of how bodies are found again in an image that was turned round its middle."""
+    same, flags = [], 0
+    masks = {name: full_mask(volume, one.surface) for name, one in after.items()}
+    for one in before.values():
+        box = one.surface.box
+        moved = replace(box, center=middle + turn @ (box.center - middle), axes=box.axes @ turn.T)
+        mask = full_mask(volume, replace(one.surface, box=moved))
+        if mask.sum() < 0.97 * one.body.voxels:
+            continue
+        overlaps = {other: dice(mask, theirs) for other, theirs in masks.items()}
+        best = max(overlaps, key=overlaps.get)
+        same.append(overlaps[best])
+        flags += bool(after[best].unsure) and not one.unsure
+    same = np.array(same or [np.nan])
+    print(
+        f"{words:34s} {len(same):2d} of {len(before):2d}  {np.median(same):.3f} {same.min():.3f}"
+        f"  {np.mean(same >= 0.95):4.0%}  {flags}",
+        flush=True,
+    )
+
+
+def full_mask(volume, surface):
+    """A body in the whole image."""
+    mask, offset = voxelize(volume, surface)
+    whole = np.zeros(volume.array.shape, bool)
+    whole[tuple(slice(a, a + n) for a, n in zip(offset, mask.shape, strict=True))] = mask
+    return whole
+
+
+def in_slices(volume, step_mm):
+    """The image in slices of about so many mm: means of its own."""
+    count = max(round(step_mm / volume.spacing[2]), 1)
+    slices = len(volume.array) // count
+    array = volume.array[: slices * count].reshape(slices, count, *volume.array.shape[1:])
+    grid = volume.ijk_to_ras.copy()
+    grid[:3, 3] += (count - 1) / 2 * grid[:3, 2]
+    grid[:3, 2] *= count
+    return Volume(array.mean(axis=1).astype(np.float32), grid, volume.name)
+
+
+def turned(volume, turn, middle):
+    """The patient turned round the image's middle, on the image's grid."""
+    k, j, i = np.indices(volume.array.shape)
+    points = volume.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    source = volume.ras_to_ijk((points - middle) @ turn + middle)
+    values = np.nan_to_num(sample(np.asarray(volume.array, np.float32), source))
+    return volume.with_array(values.reshape(volume.array.shape))
 
 
 def picture(volume, labels, column, path):
@@ -241,6 +450,7 @@ def picture(volume, labels, column, path):
 
 def orders(seed):
     """Digital spines made to order: what, bones, and how they are shown."""
+    yield WHOLE, healthy(seed), {}
     for what in DAMAGE:
         yield what, damaged(seed, what), {}
     for lumbar in (4, 6):
@@ -250,6 +460,11 @@ def orders(seed):
     for what, level in (("sacrum below the image", 8.5), ("ends above S1", 9.2), ("neck", 17.0)):
         yield what, healthy(seed), {"level": level}
     yield "lesions", healthy(seed), {"lesions": {L2: 0.5, L2 + 2: 0.4, L2 - 2: 1.8}}
+    everywhere = {index: 0.4 + 0.2 * (index % 3) for index in range(len(UP_FROM_S4))}
+    yield "lesions in all bodies", healthy(seed), {"lesions": everywhere}
+    for count in (1, 3):
+        yield f"{count} slices", healthy(seed), {"slices": count}
+    yield "cubes of 1.5 mm", healthy(seed), {"step_mm": 1.5, "slices": 40}
     for step in (3.0, 5.0):
         yield f"slices of {step:g} mm", healthy(seed), {"step_mm": step, "slices": round(60 / step)}
 
@@ -260,7 +475,7 @@ def made(count):
     table = {}
     for seed in range(count):
         for what, bones, how in orders(seed):
-            for contrast in ("T1", "T2", "GRE"):
+            for contrast in CONTRASTS if what == WHOLE else ("T1", "T2", "GRE"):
                 digital = shown(bones, contrast, 100 + seed, **how)
                 row = table.setdefault(what, np.zeros(5, int))
                 row[0] += 1
@@ -305,6 +520,9 @@ def main(pictures=None):
     for group, some in rows.items():
         beyond = np.median([row.beyond for row in some], axis=0)
         print(f"{group:5s} " + "  ".join(f"{mm:+.1f}" for mm in beyond))
+    where_lost(rows)
+    if pictures:
+        picture_of_least(rows, pictures / "least.png")
     experts()
     discs()
     fluid()
@@ -315,6 +533,7 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="others than the shipped ones")
     parser.add_argument("--made", type=int, metavar="N", help="only N of each made to order")
+    parser.add_argument("--steady", action="store_true", help="only whether bodies stay the same")
     options = parser.parse_args()
     if options.weights:
         with np.load(options.weights) as file:
@@ -325,6 +544,9 @@ if __name__ == "__main__":
         sys.exit()
     if not SPINE.is_dir():
         sys.exit(f"{SPINE} is missing; set MARROWASSESS_SHARED to the folder that holds 'cases'.")
+    if options.steady:
+        steady()
+        sys.exit()
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
     main(options.pictures)
