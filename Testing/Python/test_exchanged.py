@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.water_fat.exchanged import find_exchanged
+from PDFFMapperLib.water_fat.exchanged import _exchanged_slices, find_exchanged
 from PDFFMapperLib.water_fat.products import fat_fraction_of_images
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt
@@ -97,6 +97,25 @@ def test_images_given_for_one_another_are_refused(body):
         made(images[1.0], everywhere)
     maps, _ = made(images[1.0], everywhere, exchanged="as given")
     assert np.nanmedian(maps["FF"][labels == 2]) < 10
+
+
+@pytest.mark.parametrize("bright", [1.0, 2.0])
+def test_whole_slices_show_by_their_neighbors(body, bright):
+    """All but halves, of which none is known to be right, and what no slice is like."""
+    labels, (water, fat) = body[0], body[1][bright]
+    inside = labels > 0
+    for slices in (slice(-1, None), slice(4, 7)):
+        where = np.zeros_like(inside)
+        where[slices] = inside[slices]
+        pair = np.where(where, fat, water), np.where(where, water, fat)
+        found = find_exchanged(*pair, inside, SIZES)
+        np.testing.assert_array_equal(found.sure, where)
+        assert not found.doubtful.any()
+        assert found.volumes_ml == [pytest.approx(np.count_nonzero(where) * 0.016)]
+    pair = np.where(inside, np.stack([water, fat]), 0)
+    assert not _exchanged_slices(pair, inside).any()
+    pair[:, 7:] = pair[::-1, 7:]
+    assert not _exchanged_slices(pair, inside).any()
 
 
 def test_too_few_voxels_tell_nothing():
