@@ -14,6 +14,7 @@ from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import (
     Piece,
+    _holds_more,
     _missed,
     _other_counts,
     explained,
@@ -350,6 +351,19 @@ def test_a_rest_of_s1_is_not_taken_for_s2_without_a_doubt(turned, doubted):
     spine = find_spine([digital.volume])
     assert ("it has the shape of L5" in spine.unsure_lowest) == doubted
     assert_not_silently_shifted(find_column([digital.volume]), digital)
+
+
+def test_a_second_look_must_hold_all_bodies_but_the_highest():
+    """Where a column leans, the highest that is seen at first may be a part of another."""
+
+    def spine(*heights):
+        bodies = [FoundBody(np.array([0.0, 0.0, z]), np.eye(3)[2], None) for z in heights]
+        return Spine(bodies, None, None)
+
+    first = spine(140, 90, 60, 30, 0)
+    assert _holds_more(spine(150, 120, 90, 60, 30, 0), first)
+    assert not _holds_more(spine(150, 120, 90, 60, 45, 15), first)  # a lower one is another
+    assert not _holds_more(spine(120, 90, 60, 30, 0), first)  # no more of them
 
 
 def test_a_turned_image_shows_bodies_only_where_it_is_and_the_lean_told_is_the_image_s(monkeypatch):

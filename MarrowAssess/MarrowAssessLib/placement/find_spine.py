@@ -240,10 +240,14 @@ def _turned(frame: Volume, deg: float) -> Volume:
 
 
 def _holds_more(again: Spine, spine: Spine) -> bool:
-    """Whether a reading has all bodies of another, and more."""
+    """Whether a reading has all bodies of another, and more.
+
+    But for the highest: one that leans so far that it is hardly seen may lie in the wrong place.
+    """
     centers = np.array([body.center for body in again.bodies])
     return len(again.bodies) > len(spine.bodies) and all(
-        np.linalg.norm(centers - body.center, axis=1).min() < SAME_BODY_MM for body in spine.bodies
+        np.linalg.norm(centers - body.center, axis=1).min() < SAME_BODY_MM
+        for body in spine.bodies[1:]
     )
 
 
