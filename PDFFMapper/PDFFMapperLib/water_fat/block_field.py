@@ -30,6 +30,7 @@ _FARTHEST = 10.0  # spreads after which a jump costs no more
 _SWEEPS = 20
 _SETTLED = 1e-3  # share of the blocks with signal that still change
 _TILE = 500  # blocks
+_AT_ONCE = 4  # jumps between labels
 
 
 @dataclass(frozen=True)
@@ -257,20 +258,23 @@ def _jump_cost(jump):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _pass_message(source, message, share, expected, spread, step, circular, padded):
+def _pass_message(source, message, share, expected, spread, step, circular, padded, jumps):
     """message(x) <- min over y of share * source(y) - message(y) + cost of the jump from y to x.
 
-    `padded` is scratch of three times the labels, large values outside the middle third.
+    `padded` is scratch of three times the labels and _AT_ONCE, large values outside the middle
+    third; `jumps` is scratch of twice the labels and _AT_ONCE.
     """
     labels = source.size
-    middle = padded[labels : 2 * labels]
+    first = labels + _AT_ONCE
+    middle = padded[first : first + labels]
     smallest = np.float32(1e30)
     for x in range(labels):
         middle[x] = share * source[x] - message[x]
         smallest = min(smallest, middle[x])
     if circular:
-        padded[:labels] = middle
-        padded[2 * labels :] = middle
+        below, above = padded[_AT_ONCE:first], padded[first + labels :]
+        for x in range(labels):
+            below[x] = above[x] = middle[x]
     ceiling = smallest + np.float32(_jump_cost(_FARTHEST))
     for x in range(labels):
         message[x] = ceiling
@@ -280,13 +284,19 @@ def _pass_message(source, message, share, expected, spread, step, circular, padd
         expected -= labels * step * np.round(expected / (labels * step))
     least = max(math.ceil(expected / step - reach), 1 - labels)
     most = min(math.floor(expected / step + reach), labels - 1)
-    for d in range(least, most + 1, 2):  # two jumps at once; one past the last does no harm
-        cost = np.float32(_jump_cost((d * step - expected) / spread))
-        next_cost = np.float32(_jump_cost(((d + 1) * step - expected) / spread))
-        before = padded[labels - d : 2 * labels - d]
-        next_before = padded[labels - d - 1 : 2 * labels - d - 1]
+    count = max(most - least + 1, 0)
+    count += -count % _AT_ONCE  # those past the last do no harm
+    start, per_label = np.float32((least * step - expected) / spread), np.float32(step / spread)
+    farthest = np.float32(_FARTHEST)
+    for n in range(count):
+        jumps[n] = huber(min(abs(start + np.float32(n) * per_label), farthest))
+    for n in range(0, count, _AT_ONCE):
+        zero, one, two, three = jumps[n], jumps[n + 1], jumps[n + 2], jumps[n + 3]
+        before = padded[first - least - n - 3 :]
         for x in range(labels):
-            message[x] = min(message[x], min(before[x] + cost, next_before[x] + next_cost))
+            near = min(before[x + 3] + zero, before[x + 2] + one)
+            far = min(before[x + 1] + two, before[x] + three)
+            message[x] = min(message[x], min(near, far))
     for x in range(labels):
         message[x] -= smallest
 
@@ -301,7 +311,8 @@ def _sweep_blocks(cost, shape, expected, spread, step_hz, circular, messages, fo
     labels = cost.shape[1]
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     belief = np.empty(labels, np.float32)
-    scratch = np.full(3 * labels, 1e30, np.float32)
+    padded = np.full(3 * labels + _AT_ONCE, 1e30, np.float32)
+    jumps = np.empty(2 * labels + _AT_ONCE, np.float32)
     place = np.empty(3, np.int64)
     slices, rows, columns = tile[1] - tile[0], tile[3] - tile[2], shape[2]
     for step in range(slices * rows * columns):
@@ -341,7 +352,8 @@ def _sweep_blocks(cost, shape, expected, spread, step_hz, circular, messages, fo
                 spread[axis, edge],
                 step_hz,
                 circular,
-                scratch,
+                padded,
+                jumps,
             )
 
 
@@ -349,6 +361,8 @@ def _sweep_blocks(cost, shape, expected, spread, step_hz, circular, messages, fo
 def _label_blocks(cost, shape, expected, spread, step_hz, circular, messages, best, tile):
     """The label of each block of a tile after a backward sweep, earlier ones being decided."""
     labels = cost.shape[1]
+    around, half = np.float32(labels), np.float32(0.5)
+    turns = 1 / around if circular else np.float32(0)
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     belief = np.empty(labels, np.float32)
     place = np.empty(3, np.int64)
@@ -367,9 +381,10 @@ def _label_blocks(cost, shape, expected, spread, step_hz, circular, messages, be
                     belief[x] += incoming[x]
             if place[axis] > 0:
                 other = node - strides[axis]
+                expected_at = np.float32(best[other] + expected[axis, other] / step_hz)
+                per_label = np.float32(step_hz / spread[axis, other])
                 for x in range(labels):
-                    apart = x - best[other] - expected[axis, other] / step_hz
-                    if circular:
-                        apart -= labels * np.round(apart / labels)
-                    belief[x] += _jump_cost(apart * step_hz / spread[axis, other])
+                    apart = np.float32(x) - expected_at
+                    apart -= around * np.floor(apart * turns + half)
+                    belief[x] += _jump_cost(apart * per_label)
         best[node] = np.argmin(belief)

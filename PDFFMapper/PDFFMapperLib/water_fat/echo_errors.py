@@ -24,10 +24,9 @@ from PDFFMapperLib.water_fat.field_map import (
     fit_from_candidates,
     frequencies_of_one_period,
     noise_sd,
-    residual_curve,
-    search_tables,
 )
-from PDFFMapperLib.water_fat.voxel_fit import FAT, FRACTION, OFFSET, R2STAR, RESIDUAL, WATER
+from PDFFMapperLib.water_fat.residual_curves import residual_curves, scratch, search_tables
+from PDFFMapperLib.water_fat.voxel_fit import FAT, FRACTION, LANES, OFFSET, R2STAR, RESIDUAL, WATER
 from PDFFMapperLib.water_fat.voxel_signals import EchoError, position_terms, without_error
 
 ODD_EVEN, FIRST, TRAINS, FREE = "odd/even", "first echo", "interleaved trains", "every echo"
@@ -327,9 +326,9 @@ def _starts(pattern: np.ndarray, sample: Sample, model, powers) -> list[np.ndarr
     count = round((_TRIED_PER_TURN if alternating else _TRIED_PER_TURN / 2) * turn / (2 * np.pi))
     step = turn / count
     phases = np.arange(count) * step
-    tables, inverse = search_tables(model, frequencies_of_one_period(model))
+    tables = search_tables(model, frequencies_of_one_period(model))
     factors = np.exp(-1j * phases[:, None] * pattern)
-    costs = _profile(signals, factors, tables, inverse, model.common_phase)
+    costs = _profile(signals, factors, tables)
     least = costs.min(1, keepdims=True)
     energy = (np.abs(signals) ** 2).sum(1, keepdims=True)
     noise = 2 * np.median(least) / signals.shape[1]
@@ -365,29 +364,30 @@ def _starts(pattern: np.ndarray, sample: Sample, model, powers) -> list[np.ndarr
 
 
 @njit(cache=True, nogil=True)
-def _profile(signals, factors, tables, inverse, common_phase):
+def _profile(signals, factors, tables):
     """Least residual over frequencies and R2*, shape (voxels, factors), of each phase error.
 
     Args:
         signals: complex64, shape (voxels, echoes).
         factors: of the echoes, shape (factors, echoes).
-        tables, inverse: see `search_tables`.
-        common_phase: of the model.
+        tables: of `search_tables`.
     """
-    count = tables.shape[3]
-    work = np.empty((4 + tables.shape[0], count), np.float32)
-    curve = np.empty(count, np.float32)
-    turned = np.empty(signals.shape[1], np.complex64)
+    arrays = scratch(tables)
+    curves = np.empty((len(tables[0]), LANES), np.float32)
+    energy = np.empty(LANES, np.float32)
+    turned = np.empty(signals.shape, np.complex64)
     result = np.empty((len(signals), len(factors)), np.float32)
-    for v in range(len(signals)):
-        for f in range(len(factors)):
+    for f in range(len(factors)):
+        for v in range(len(signals)):
             for n in range(signals.shape[1]):
-                turned[n] = signals[v, n] * factors[f, n]
-            residual_curve(turned, tables, inverse, common_phase, work, curve)
-            least = curve[0]
-            for g in range(1, count):
-                least = min(least, curve[g])
-            result[v, f] = least
+                turned[v, n] = signals[v, n] * factors[f, n]
+        for first in range(0, len(signals), LANES):
+            residual_curves(turned, first, tables, arrays, curves, energy)
+            for v in range(first, min(first + LANES, len(signals))):
+                least = curves[0, v - first]
+                for g in range(1, len(curves)):
+                    least = min(least, curves[g, v - first])
+                result[v, f] = least
     return result
 
 

@@ -22,20 +22,16 @@ from numba import njit
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat import fronts
 from PDFFMapperLib.water_fat.block_field import block_field, expected_steps, huber
+from PDFFMapperLib.water_fat.residual_curves import (
+    R2STAR_TRIED,
+    residual_curves,
+    scratch,
+    search_tables,
+)
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
-from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL, fit_voxels
+from PDFFMapperLib.water_fat.voxel_fit import LANES, RESIDUAL, fit_voxels
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
-_R2STAR_TRIED = (
-    20.0,
-    65.0,
-    130.0,
-    220.0,
-    340.0,
-    520.0,
-)  # 1/s; four at least, see `_least_over_r2star`
-_R2STAR_OF_THREE = (25.0, 80.0, 180.0, 330.0, 550.0)  # the same with three echoes, none between
-_BEYOND = 1.5  # steps from the second R2* tried to the least one considered; likewise at the end
 _SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
 _SAMPLES_OF_TWO = 64  # the same with two echoes, whose residual is 0 at each candidate
 _CANDIDATES = 4
@@ -48,7 +44,6 @@ _FINE_SWEEPS = 20
 _SETTLED = 2e-4  # share of voxels that still change
 _FINE_WEIGHT = 0.5
 _FINE_CAP = 30.0
-_NO_CANDIDATE = 1e5  # cost
 _AT_ONCE = 50_000  # voxels of one piece of work
 _TILE = 4_000  # voxels
 
@@ -189,7 +184,7 @@ def _sample_noise(signals, index, model, r2star_per_s) -> float:
     sample = signals.at(index[:: max(1, len(index) // 1000)])
     unknowns = model.unknowns(r2star_per_s)
     if 2 * len(model.echo_times_s) <= unknowns:  # nothing would remain
-        r2star_per_s, unknowns = _R2STAR_TRIED[0], unknowns - 1
+        r2star_per_s, unknowns = R2STAR_TRIED[0], unknowns - 1
     fits = fit_from_candidates(sample, model, r2star_per_s, tried=1)
     return noise_sd(fits[:, RESIDUAL], sample, unknowns)
 
@@ -200,7 +195,7 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
     Returns:
         costs of the frequencies per block; candidates of each voxel, their costs and its trust.
     """
-    tables, inverse = search_tables(model, grid.frequencies_hz)
+    tables = search_tables(model, grid.frequencies_hz)
     blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
     block_cost = np.zeros((*blocks, len(grid.frequencies_hz)), np.float32)
     candidates = np.empty((len(index), _CANDIDATES), np.float32)
@@ -218,7 +213,6 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
             np.array(mask.shape),
             np.array(factors),
             tables,
-            inverse,
             model.common_phase,
             grid.frequencies_hz,
             grid.period_hz,
@@ -248,7 +242,7 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         float32, shape (voxels, 4); the best is repeated where there are fewer.
     """
     frequencies = frequencies_of_one_period(model)
-    tables, inverse = search_tables(model, frequencies)
+    tables = search_tables(model, frequencies)
     candidates = np.empty((len(signals), _CANDIDATES), np.float32)
     costs = np.empty((len(signals), _CANDIDATES), np.float32)
     _search(
@@ -257,7 +251,6 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         np.ones(3, np.int64),
         np.ones(3, np.int64),
         tables,
-        inverse,
         model.common_phase,
         frequencies,
         model.period_hz,
@@ -329,35 +322,6 @@ class _Grid:
         return least
 
 
-def search_tables(
-    model: ChemicalShiftModel, frequencies_hz: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Conjugate water and fat signals at each frequency and R2*, and inverse Gram matrices.
-
-    Returns:
-        tables, float32, shape (R2*, echoes, 4, frequencies): real and imaginary part of water,
-        then of fat; inverse Gram matrices, float32, shape (R2*, 4): the two diagonal elements,
-        real and imaginary part of the upper off-diagonal one.
-    """
-    times = model.echo_times_s
-    turn = np.exp(-2j * np.pi * np.outer(times, frequencies_hz))
-    tried = (0.0,) if len(times) == 2 else _R2STAR_OF_THREE if len(times) == 3 else _R2STAR_TRIED
-    tables = np.empty((len(tried), len(times), 4, len(frequencies_hz)), np.float32)
-    inverse = np.empty((len(tried), 4), np.float32)
-    for r, r2star in enumerate(tried):
-        signals = np.stack([np.ones_like(model.fat), model.fat], 1)
-        signals = signals * np.exp(-r2star * (times - times[0]))[:, None]
-        gram = signals.conj().T @ signals
-        if model.common_phase:
-            gram = gram.real
-        gram = np.linalg.inv(gram)
-        inverse[r] = gram[0, 0].real, gram[1, 1].real, gram[0, 1].real, np.imag(gram[0, 1])
-        for j in range(2):
-            wave = signals[:, j].conj()[:, None] * turn
-            tables[r, :, 2 * j], tables[r, :, 2 * j + 1] = wave.real, wave.imag
-    return tables, inverse
-
-
 def fit_from(
     signals: np.ndarray,
     model: ChemicalShiftModel,
@@ -405,102 +369,6 @@ def noise_sd(residuals: np.ndarray, signals: np.ndarray, unknowns: int) -> float
     return math.sqrt(max(variance, 1e-12 * energy, 1e-30))
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def residual_curve(signal, tables, inverse, common_phase, work, curve):
-    """Least-squares residual over the frequency grid into `curve`; returns the signal energy.
-
-    It is the least over R2*, from four echoes on also between those tried.
-
-    Args:
-        signal: complex64, shape (echoes,).
-        tables, inverse: see `search_tables`.
-        common_phase: of the model.
-        work: float32, shape (4 + R2*, frequencies), is written over.
-        curve: float32, shape (frequencies,).
-    """
-    count = curve.size
-    wr, wi, fr, fi, left = work[0], work[1], work[2], work[3], work[4:]
-    energy = np.float32(0)
-    for n in range(signal.size):
-        energy += signal[n].real ** 2 + signal[n].imag ** 2
-    half = np.float32(0.5)
-    two = np.float32(2)
-    for r in range(tables.shape[0]):
-        for g in range(count):
-            wr[g] = wi[g] = fr[g] = fi[g] = 0
-        for n in range(signal.size):
-            sr, si = signal[n].real, signal[n].imag
-            ar, ai, br, bi = tables[r, n, 0], tables[r, n, 1], tables[r, n, 2], tables[r, n, 3]
-            for g in range(count):
-                wr[g] += sr * ar[g] - si * ai[g]
-                wi[g] += sr * ai[g] + si * ar[g]
-                fr[g] += sr * br[g] - si * bi[g]
-                fi[g] += sr * bi[g] + si * br[g]
-        p, q, o, oi = inverse[r, 0], inverse[r, 1], inverse[r, 2], inverse[r, 3]
-        if common_phase:
-            for g in range(count):
-                ww, ff = wr[g] ** 2 + wi[g] ** 2, fr[g] ** 2 + fi[g] ** 2
-                hermitian = p * ww + q * ff + two * o * (wr[g] * fr[g] + wi[g] * fi[g])
-                real = (
-                    p * (wr[g] ** 2 - wi[g] ** 2)
-                    + q * (fr[g] ** 2 - fi[g] ** 2)
-                    + two * o * (wr[g] * fr[g] - wi[g] * fi[g])
-                )
-                imag = two * (
-                    p * wr[g] * wi[g] + q * fr[g] * fi[g] + o * (wr[g] * fi[g] + wi[g] * fr[g])
-                )
-                explained = half * (hermitian + np.sqrt(real**2 + imag**2))
-                left[r, g] = energy - explained
-        else:
-            for g in range(count):
-                # w* f, so that z^H K z = p |w|^2 + q |f|^2 + 2 Re(w* K01 f)
-                re = wr[g] * fr[g] + wi[g] * fi[g]
-                im = wr[g] * fi[g] - wi[g] * fr[g]
-                explained = (
-                    p * (wr[g] ** 2 + wi[g] ** 2)
-                    + q * (fr[g] ** 2 + fi[g] ** 2)
-                    + two * (o * re - oi * im)
-                )
-                left[r, g] = energy - explained
-    _least_over_r2star(left, curve, signal.size > 3)
-    return energy
-
-
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _least_over_r2star(left, curve, between):
-    """Least over R2* of residuals of shape (R2*, frequencies), if asked also between those tried.
-
-    The least of the parabola through three R2* in turn, there by the cubic through four. Steps are
-    those of the square root of R2*, about the same between all that are tried. Without it an R2*
-    between them costs the truth more than exchanged water and fat whose R2* happens to be tried.
-    With three echoes a free R2* would leave too little residual to tell the two apart.
-    """
-    count = curve.size
-    tried = left.shape[0]
-    half, two = np.float32(0.5), np.float32(2)
-    zero = np.float32(0)
-    one, three, sixth = np.float32(1), np.float32(3), np.float32(1 / 6)
-    for g in range(count):
-        curve[g] = left[0, g]
-    for r in range(1, tried):
-        for g in range(count):
-            curve[g] = min(curve[g], left[r, g])
-    if not between:
-        return
-    for r in range(1, tried - 1):
-        low = -half if r > 1 else -np.float32(_BEYOND)
-        high = half if r < tried - 2 else np.float32(_BEYOND)
-        a = min(r - 1, tried - 4)
-        for g in range(count):
-            slope = half * (left[r + 1, g] - left[r - 1, g])
-            bend = max(left[r + 1, g] + left[r - 1, g] - two * left[r, g], np.float32(1e-35))
-            at = min(max(-slope / bend, low), high)
-            third = left[a + 3, g] - left[a, g] + three * (left[a + 1, g] - left[a + 2, g])
-            third = third * at * (at * at - one) * sixth
-            least = left[r, g] + at * (slope + half * at * bend) + third
-            curve[g] = max(min(curve[g], least), zero)
-
-
 @njit(cache=True, nogil=True)
 def _search(
     signals,
@@ -508,7 +376,6 @@ def _search(
     shape,
     factors,
     tables,
-    inverse,
     common_phase,
     frequencies,
     period,
@@ -522,54 +389,70 @@ def _search(
 
     `trust` of a voxel becomes its signal over what noise and model leave unexplained.
     """
-    count = frequencies.size
-    step = frequencies[1] - frequencies[0]
-    work = np.empty((4 + tables.shape[0], count), np.float32)
-    curve = np.empty(count, np.float32)
+    arrays = scratch(tables)
+    curves = np.empty((frequencies.size, LANES), np.float32)
+    curve = np.full(frequencies.size + 2, np.inf, np.float32)  # and those next to its ends
+    inside = curve[1:-1]
+    energy, smallest, scale = np.empty((3, LANES), np.float32)
     cap = np.float32(_COST_CAP)
     freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
-    for v in range(len(signals)):
-        energy = residual_curve(signals[v], tables, inverse, common_phase, work, curve)
-        smallest = curve[0]
-        for g in range(1, count):
-            smallest = min(smallest, curve[g])
-        # What no frequency explains (motion, flow) makes a voxel count less, as more noise would.
-        scale = np.float32(1 / max(noise_energy + _MISFIT**2 * energy, 2 * smallest / freedom))
-        trust[v] = np.sqrt(energy * scale)
-        k = index[v] // (shape[1] * shape[2]) // factors[0]
-        j = index[v] // shape[2] % shape[1] // factors[1]
-        i = index[v] % shape[2] // factors[2]
-        block = block_cost[k, j, i]
-        for g in range(count):
-            curve[g] = (curve[g] - smallest) * scale
-            block[g] += min(curve[g], cap)
-        found = 0
-        for g in range(count):
+    for first in range(0, len(signals), LANES):
+        residual_curves(signals, first, tables, arrays, curves, energy)
+        smallest[:] = curves[0]
+        for g in range(1, frequencies.size):
+            for i in range(LANES):
+                smallest[i] = min(smallest[i], curves[g, i])
+        for i in range(LANES):
+            # What no frequency explains (motion, flow) makes a voxel count less, as more noise
+            # would.
+            unexplained = max(noise_energy + _MISFIT**2 * energy[i], 2 * smallest[i] / freedom)
+            scale[i] = 1 / unexplained
+        for g in range(frequencies.size):
+            for i in range(LANES):
+                curves[g, i] = (curves[g, i] - smallest[i]) * scale[i]
+        for v in range(first, min(first + LANES, len(signals))):
+            trust[v] = np.sqrt(energy[v - first] * scale[v - first])
+            for g in range(frequencies.size):
+                inside[g] = curves[g, v - first]
             if period > 0:
-                before, after = curve[g - 1], curve[g + 1 - count]
-            else:
-                before = curve[g - 1] if g > 0 else np.float32(np.inf)
-                after = curve[g + 1] if g + 1 < count else np.float32(np.inf)
-            here = curve[g]
-            if here <= before and here < after:
-                shift = 0.0
-                bend = before + after - 2 * here
-                if np.isfinite(bend) and bend > 0:
-                    shift = 0.5 * (before - after) / bend
-                    here -= 0.25 * (before - after) * shift
-                place = found if found < _CANDIDATES else _CANDIDATES
-                while place > 0 and costs[v, place - 1] > here:
-                    if place < _CANDIDATES:
-                        costs[v, place] = costs[v, place - 1]
-                        candidates[v, place] = candidates[v, place - 1]
-                    place -= 1
+                curve[0], curve[-1] = inside[-1], inside[0]
+            k = index[v] // (shape[1] * shape[2]) // factors[0]
+            j = index[v] // shape[2] % shape[1] // factors[1]
+            block = block_cost[k, j, index[v] % shape[2] // factors[2]]
+            for g in range(frequencies.size):
+                block[g] += min(inside[g], cap)
+            _add_candidates(curve, frequencies, candidates[v], costs[v])
+
+
+@njit(cache=True, nogil=True)
+def _add_candidates(curve, frequencies, candidates, costs):
+    """The best local minima of a voxel's costs, of one more beyond each end of the frequencies.
+
+    Where there are fewer their costs are infinite.
+    """
+    step = frequencies[1] - frequencies[0]
+    found = 0
+    for g in range(frequencies.size):
+        before, here, after = curve[g], curve[g + 1], curve[g + 2]
+        if here <= before and here < after:
+            shift = 0.0
+            bend = before + after - 2 * here
+            if np.isfinite(bend) and bend > 0:
+                shift = 0.5 * (before - after) / bend
+                here -= 0.25 * (before - after) * shift
+            place = found if found < _CANDIDATES else _CANDIDATES
+            while place > 0 and costs[place - 1] > here:
                 if place < _CANDIDATES:
-                    costs[v, place] = here
-                    candidates[v, place] = frequencies[g] + shift * step
-                    found = min(found + 1, _CANDIDATES)
-        for c in range(found, _CANDIDATES):
-            costs[v, c] = np.inf
-            candidates[v, c] = 0
+                    costs[place] = costs[place - 1]
+                    candidates[place] = candidates[place - 1]
+                place -= 1
+            if place < _CANDIDATES:
+                costs[place] = here
+                candidates[place] = frequencies[g] + shift * step
+                found = min(found + 1, _CANDIDATES)
+    for c in range(found, _CANDIDATES):
+        costs[c] = np.inf
+        candidates[c] = 0
 
 
 def _block_factors(shape, voxel_size_mm) -> tuple[int, int, int]:
@@ -605,16 +488,19 @@ def _choose(
     where = np.full(mask.shape, -1, np.int32)
     where[mask] = np.arange(len(index), dtype=np.int32)
     field = _interpolated(coarse, factors, mask.shape)[mask]
+    found = np.empty(len(index), np.int8)
 
     def settle(start: int) -> None:
         part = slice(start, start + _AT_ONCE)
-        _settle_costs(candidates[part], costs[part], field[part], scale_hz.mean(), period_hz)
+        given = candidates[part], costs[part], found[part], field[part]
+        _settle_costs(*given, scale_hz.mean(), period_hz)
 
     run_parallel(settle, range(0, len(index), _AT_ONCE))
     given = (
         where,
         candidates,
         costs,
+        found,
         trust,
         steps_hz / factors[:, None, None, None].astype(np.float32),
         *(np.arange(n) // factor for n, factor in zip(mask.shape, factors, strict=True)),
@@ -647,15 +533,18 @@ def _interpolated(coarse, factors, shape) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _settle_costs(candidates, costs, field, scale, period):
-    """Bring candidates to the period of the coarse field, and add their distance from it."""
+def _settle_costs(candidates, costs, found, field, scale, period):
+    """Bring candidates to the period of the coarse field, add their distance from it and count
+    them; one at least, the coarse field.
+    """
     for v in range(len(field)):
         if not np.isfinite(costs[v, 0]):
             candidates[v, 0], costs[v, 0] = field[v], 0.0
+        found[v] = 0
         for c in range(_CANDIDATES):
             if not np.isfinite(costs[v, c]):
-                costs[v, c], candidates[v, c] = _NO_CANDIDATE, candidates[v, 0]
-                continue
+                break
+            found[v] += 1
             if period > 0:
                 turns = np.round((field[v] - candidates[v, c]) / period)
                 candidates[v, c] += np.float32(turns * period)
@@ -668,6 +557,7 @@ def _pass_candidate_messages(
     where,
     candidates,
     costs,
+    found,
     trust,
     slope,
     slab,
@@ -688,6 +578,7 @@ def _pass_candidate_messages(
 
     Args:
         where: number of each voxel of the volume, -1 outside the mask.
+        found: candidates that each voxel has.
         trust: signal of each voxel over what noise and model leave unexplained. Neighbors count
             by the ratio of theirs: what the voxels of a lung have is not the field of the liver
             beside them, while tissues that the model explains alike count whole, however bright.
@@ -718,27 +609,28 @@ def _pass_candidate_messages(
                 following[0] = where[k + 1, j, i] if k + 1 < slices else -1
                 following[1] = where[k, j + 1, i] if j + 1 < rows else -1
                 following[2] = where[k, j, i + 1] if i + 1 < columns else -1
+                own = found[v]
                 before = after = 0
-                for c in range(_CANDIDATES):
+                for c in range(own):
                     belief[c] = costs[v, c]
                 for axis in range(3):
                     if preceding[axis] >= 0:
                         before += 1
-                        for c in range(_CANDIDATES):
+                        for c in range(own):
                             belief[c] += messages[preceding[axis], axis, c]
                     if following[axis] >= 0:
                         after += 1
-                        for c in range(_CANDIDATES):
+                        for c in range(own):
                             belief[c] += messages[v, axis, c]
                 if not forward:
                     best = 0
-                    for c in range(1, _CANDIDATES):
+                    for c in range(1, own):
                         if belief[c] < belief[best]:
                             best = c
                     chosen[v] = candidates[v, best]
                     least = np.float32(np.inf)
-                    for c in range(_CANDIDATES):
-                        if c != best and costs[v, c] < _NO_CANDIDATE:
+                    for c in range(own):
+                        if c != best:
                             least = min(least, belief[c] - belief[best])
                     margin[v] = least
                 share = np.float32(1.0 / max(before, after, 1))
@@ -754,18 +646,19 @@ def _pass_candidate_messages(
                         change = -slope[axis, back[0], back[1], back[2]]
                     lesser = min(trust[v], trust[other])
                     alike = lesser / max(max(trust[v], trust[other]), np.float32(1e-30))
-                    for d in range(_CANDIDATES):
+                    its = found[other]
+                    for d in range(its):
                         fresh[d] = np.float32(1e30)
-                    for c in range(_CANDIDATES):
+                    for c in range(own):
                         base = share * belief[c] - messages[edge, axis, c]
-                        own = candidates[v, c] + change
-                        for d in range(_CANDIDATES):
-                            jump = abs(own - candidates[other, d])
+                        moved = candidates[v, c] + change
+                        for d in range(its):
+                            jump = abs(moved - candidates[other, d])
                             jump = min(jump, abs(jump - period)) * scale[axis]
                             cost = half * jump * jump if jump < two else two * jump - two
                             fresh[d] = min(fresh[d], base + alike * min(weight * cost, cap))
                     smallest = fresh[0]
-                    for d in range(1, _CANDIDATES):
+                    for d in range(1, its):
                         smallest = min(smallest, fresh[d])
-                    for d in range(_CANDIDATES):
+                    for d in range(its):
                         messages[edge, axis, d] = fresh[d] - smallest
