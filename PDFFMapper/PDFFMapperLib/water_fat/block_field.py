@@ -122,6 +122,13 @@ def _add_products(signals, own, index, row, shape, factors, products, pairs):
         pairs: number of neighbors, shape (3, rows and columns of blocks); added to.
     """
     strides = np.array([shape[1] * shape[2], shape[2], 1])
+    unit = np.empty(len(signals), np.float32)
+    for v in range(len(signals)):
+        energy = np.float32(0)
+        for n in range(signals.shape[1]):
+            energy += signals[v, n].real ** 2 + signals[v, n].imag ** 2
+        unit[v] = 1 / np.sqrt(energy)
+    turned = np.empty(signals.shape[1], np.complex64)
     for v in range(own):
         place = (index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2])
         j, i = place[1] // factors[1], place[2] // factors[2]
@@ -131,17 +138,16 @@ def _add_products(signals, own, index, row, shape, factors, products, pairs):
             other = row[index[v] + strides[axis]]
             if other < 0:
                 continue
-            total = np.complex64(0)
-            energy = other_energy = np.float32(0)
+            both = unit[v] * unit[other]
+            real = imag = np.float32(0)
             for n in range(signals.shape[1]):
-                total += signals[other, n] * np.conj(signals[v, n])
-                energy += signals[v, n].real ** 2 + signals[v, n].imag ** 2
-                other_energy += signals[other, n].real ** 2 + signals[other, n].imag ** 2
-            unit = 1 / np.sqrt(energy) / np.sqrt(other_energy)
-            if (total.real * unit) ** 2 + (total.imag * unit) ** 2 > _ALIKE:
+                turned[n] = signals[other, n] * np.conj(signals[v, n])
+                real += turned[n].real
+                imag += turned[n].imag
+            if (real * both) ** 2 + (imag * both) ** 2 > _ALIKE:
                 pairs[axis, j, i] += 1
                 for n in range(signals.shape[1]):
-                    products[axis, j, i, n] += signals[other, n] * unit * np.conj(signals[v, n])
+                    products[axis, j, i, n] += both * turned[n]
 
 
 def block_field(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
 from PDFFMapperLib.maps.progress import run_parallel
 
@@ -16,31 +17,36 @@ _REACH = (0, 5, 5)  # voxels; the more decide together the less the noise of one
 
 def box_sum(values: np.ndarray, reach: tuple[int, int, int]) -> np.ndarray:
     """Sum over the neighbors up to `reach` voxels away along each axis, float32."""
-    result = np.empty(values.shape, np.float32)
-
-    def sum_slice(k: int) -> None:
-        result[k] = _slice_sum(values, k, reach)
-
-    run_parallel(sum_slice, range(len(values)))
+    values = np.asarray(values, np.float32)
+    result = np.empty_like(values)
+    run_parallel(lambda k: _sum_slice(values, k, reach, result[k]), range(len(values)))
     return result
 
 
-def _slice_sum(values: np.ndarray, k: int, reach: tuple[int, int, int]) -> np.ndarray:
-    total = values[k].astype(np.float32)
+@njit(cache=True, nogil=True)
+def _sum_slice(values, k, reach, sums):
+    """Sums of slice `k`, shape (rows, columns)."""
+    slices, rows, columns = values.shape
+    through = values[k].copy()
     for step in range(1, reach[0] + 1):
         for other in (k - step, k + step):
-            if 0 <= other < len(values):
-                total += values[other].astype(np.float32, copy=False)
-    return _sum_along(_sum_along(total, 0, reach[1]), 1, reach[2])
-
-
-def _sum_along(values: np.ndarray, axis: int, far: int) -> np.ndarray:
-    total = values.copy()
-    given, added = np.moveaxis(values, axis, 0), np.moveaxis(total, axis, 0)
-    for step in range(1, min(far, len(given) - 1) + 1):
-        added[step:] += given[:-step]
-        added[:-step] += given[step:]
-    return total
+            if 0 <= other < slices:
+                through += values[other]
+    for j in range(rows):
+        down = through[j].copy()
+        for step in range(1, reach[1] + 1):
+            for other in (j - step, j + step):
+                if 0 <= other < rows:
+                    down += through[other]
+        along = sums[j]
+        along[:] = down
+        for step in range(1, min(reach[2], columns - 1) + 1):
+            before, after = down[: columns - step], down[step:]
+            to_last, to_first = along[step:], along[: columns - step]
+            for i in range(columns - step):
+                to_last[i] += before[i]
+            for i in range(columns - step):
+                to_first[i] += after[i]
 
 
 def sum_around(
@@ -55,7 +61,9 @@ def sum_around(
 
     def take(k: int) -> None:
         if ends[k] < ends[k + 1]:
-            sums[ends[k] : ends[k + 1]] = _slice_sum(volume, k, reach)[mask[k]]
+            around = np.empty(volume[k].shape, np.float32)
+            _sum_slice(volume, k, reach, around)
+            sums[ends[k] : ends[k + 1]] = around[mask[k]]
 
     run_parallel(put, range(len(mask)))
     run_parallel(take, range(len(mask)))
