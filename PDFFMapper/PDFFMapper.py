@@ -137,7 +137,12 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def chooseDefaults(self) -> None:
         """Choose what the scene holds where nothing is chosen; a tab that can map it comes up."""
-        if self.logic.chooseDefaultInputs(self.frame.parameters) and self.tab().missing():
+        if self.logic.chooseDefaultInputs(self.frame.parameters):
+            self.bringReadyTab()
+
+    def bringReadyTab(self) -> None:
+        """Where the tab in front misses images, the first that can map comes up."""
+        if self.tab().missing():
             ready = [n for n, tab in enumerate(self.tabs) if not tab.missing()]
             if ready:
                 self.ui.tabWidget.currentIndex = ready[0]
@@ -152,8 +157,11 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         """Observe the parameter node and choose sensible inputs where none are chosen."""
-        self.setParameterNode(self.logic.getParameterNode())
-        self.chooseDefaults()
+        parameters = self.logic.getParameterNode()
+        chosen = self.logic.chooseDefaultInputs(parameters)
+        self.setParameterNode(parameters)
+        if chosen:
+            self.bringReadyTab()
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""

@@ -37,7 +37,6 @@ SAME_TEXTURE = (
     "Texture compares only with controls measured with the same voxels, gray levels and "
     "correction; whether yours were is not known here."
 )
-PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
 
 
 @dataclass

@@ -9,6 +9,7 @@ from MarrowAssessLib.references.records import Record
 FREQUENCY, RULE, MODELLED, PUBLISHED = "frequency", "rule", "modelled", "published"
 EXPECTED, UNUSUAL, OPEN = "expected", "unusual", ""
 DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
+PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
 _MOST_CITED = 4
 
 

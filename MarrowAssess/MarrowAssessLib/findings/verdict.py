@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.result import PLAIN_SIGNAL_SAYS, Assessment, Headline
-from MarrowAssessLib.findings.statement import UNUSUAL
+from MarrowAssessLib.findings.result import Assessment, Headline
+from MarrowAssessLib.findings.statement import PLAIN_SIGNAL_SAYS, UNUSUAL
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.sources import spectra
 

@@ -9,10 +9,7 @@ import slicer
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
-from MarrowAssessLib.prediction.patient_score import refuse_exploratory
-from MarrowAssessLib.prediction.score_file import read_score
 from MarrowAssessLib.scene.choices import SEPARATOR, listed
-from MarrowAssessLib.sources.spectra import fit_site_spectra
 
 
 class FilesRow:
@@ -62,6 +59,8 @@ class FilesRow:
             or text in (frame.parameters.spectra, self._refused)
         ):
             return
+        from MarrowAssessLib.sources.spectra import fit_site_spectra
+
         self._refused = text
         self._hint(_("Fitting the spectra; Cancel stands in for Apply.") if text else "")
         with frame.working(_("The spectra could not be fitted."), True):
@@ -86,6 +85,9 @@ class FilesRow:
         text, parameters = self._ui.scoresLineEdit.text.strip(), self._frame.parameters
         if not parameters or text == parameters.scores == self._scores:
             return
+        from MarrowAssessLib.prediction.patient_score import refuse_exploratory
+        from MarrowAssessLib.prediction.score_file import read_score
+
         self._scores = text
         problem = _problem(lambda: [refuse_exploratory(read_score(one)) for one in listed(text)])
         self._hint(str(problem or ""))

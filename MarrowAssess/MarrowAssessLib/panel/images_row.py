@@ -9,7 +9,6 @@ from PDFFMapperLib.scene.dicom import LoadedDicom, put_in_place
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.panel.words import study_summary
 from MarrowAssessLib.scene.choices import choose_guessed, chosen_volumes
-from MarrowAssessLib.scene.dicom_regions import load_segmentations
 
 LOADING_DELAY_MS = 150  # after an image was added, when its loader has named it
 
@@ -64,6 +63,8 @@ class ImagesRow:
 
     def takeRegions(self, loaded: LoadedDicom) -> None:
         """Show the DICOM segmentations of a folder, and choose one where none is chosen."""
+        from MarrowAssessLib.scene.dicom_regions import load_segmentations
+
         drawn = load_segmentations(loaded)
         if drawn and self._frame.parameters and self._frame.parameters.segmentation is None:
             self._frame.parameters.segmentation = drawn[0]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
-from MarrowAssessLib.findings.verdict import without_options
 from MarrowAssessLib.panel.words import ask_for_packages, enable
 from MarrowAssessLib.scene.choices import chosen_volumes
 from MarrowAssessLib.scene.segments import segment_labels
@@ -99,6 +98,8 @@ class ImportRow:
                 self._say(_("Canceled; nothing was placed."))
                 return
             except ValueError as error:  # not installed, or made for other images
+                from MarrowAssessLib.findings.verdict import without_options
+
                 self._say(without_options(str(error)))
                 return
             self._say(" ".join(found.notes))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import html
 import time
+from typing import TYPE_CHECKING
 
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
-from MarrowAssessLib.findings.result import Assessment
 from MarrowAssessLib.panel.words import enable, missing_inputs, other_grid
 from MarrowAssessLib.scene.choices import measured_choices
 from MarrowAssessLib.scene.visibility import show_overlay
 from MarrowAssessLib.study.study import OtherGrid
+
+if TYPE_CHECKING:  # opening a panel waits for none of them
+    from MarrowAssessLib.findings.result import Assessment
 
 UPDATE_DELAY_MS = 150  # after the last change of a stroke or a drag
 

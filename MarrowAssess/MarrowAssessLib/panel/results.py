@@ -13,7 +13,6 @@ from PDFFMapperLib.scene.frames import dicom_file
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.verdict import notes, said_without_reference
 from MarrowAssessLib.panel import words
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.choices import chosen_volumes
@@ -23,7 +22,6 @@ from MarrowAssessLib.scene.overlay import shows_3d
 from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.segments import doubts
 from MarrowAssessLib.scene.visibility import show_labels, show_segmentation
-from MarrowAssessLib.scene.xray import write_form
 
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
@@ -120,10 +118,15 @@ class ResultsPane:
     def _show_verdict(self) -> None:
         window = self._ui.verdictLabel.palette.color(qt.QPalette.Window)
         assessment = self._session.assessment_of(self.segmentation)
+        said, without_reference = None, ()
+        if assessment:
+            from MarrowAssessLib.findings.verdict import notes, said_without_reference
+
+            said, without_reference = notes(assessment), said_without_reference(assessment)
         self._ui.verdictLabel.text = words.verdict_text(
             self.rows,
-            notes(assessment) if assessment else None,
-            said_without_reference(assessment) if assessment else (),
+            said,
+            without_reference,
             self._said_shown,
             window.lightness() < DARK_BELOW,
         )
@@ -300,6 +303,8 @@ class ResultsPane:
 
     def onXrayButton(self, clicked: bool = False) -> None:
         """Write the X-ray form with the sizes of lines, for the reader to complete."""
+        from MarrowAssessLib.scene.xray import write_form
+
         with slicer.util.tryWithErrorDisplay(_("The form was not written."), waitCursor=True):
             file = write_form(self._frame.parameters.exportFolder, dicom_file())
             said = _("Written: {file}; complete it, then give it to: marrowassess xray")

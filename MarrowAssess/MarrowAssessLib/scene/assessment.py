@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
-from MarrowAssessLib.findings.result import PLAIN_SIGNAL_SAYS, Assessment, Result
-from MarrowAssessLib.follow_up.change import Change
+from MarrowAssessLib.findings.statement import PLAIN_SIGNAL_SAYS
 from MarrowAssessLib.report.colors import CHANGE_SCALE
 from MarrowAssessLib.scene.overlay import SiteResult
 from MarrowAssessLib.scene.result_rows import (
@@ -24,7 +24,11 @@ from MarrowAssessLib.scene.result_rows import (
     ResultRow,
 )
 from MarrowAssessLib.scene.tables import Column, table_to_node
-from MarrowAssessLib.study.regions import Region
+
+if TYPE_CHECKING:  # opening a panel waits for none of them
+    from MarrowAssessLib.findings.result import Assessment, Result
+    from MarrowAssessLib.follow_up.change import Change
+    from MarrowAssessLib.study.regions import Region
 
 LABEL_LETTERS = 26  # of a line; a view of 500 pixels holds them beside a spine
 

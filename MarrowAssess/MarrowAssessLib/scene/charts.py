@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 
-from MarrowAssessLib.findings.result import Assessment, SharedReference
-from MarrowAssessLib.references.expected import PERCENTILES
-from MarrowAssessLib.references.sources import outlines
 from MarrowAssessLib.scene.result_rows import TABLE
 from MarrowAssessLib.scene.spectrum_chart import (
     SPECTRUM_ATTRIBUTE,
@@ -24,6 +22,9 @@ from MarrowAssessLib.scene.tables import (
     remove_chart,
     set_points,
 )
+
+if TYPE_CHECKING:  # opening a panel waits for none of them
+    from MarrowAssessLib.findings.result import Assessment, SharedReference
 
 CHART = "MarrowAssess.chart"
 CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart: SharedReference.key
@@ -87,6 +88,9 @@ def _put_beside(table: slicer.vtkMRMLTableNode, nodes: Sequence[slicer.vtkMRMLNo
 
 def age_chart(shared: SharedReference, age_years: float) -> slicer.vtkMRMLPlotChartNode | None:
     """The chart of results that share a reference, with all its sources; None without any."""
+    from MarrowAssessLib.references.expected import PERCENTILES
+    from MarrowAssessLib.references.sources import outlines
+
     curve, quantity = shared.curve(), shared.quantity
     site = shared.results[0].measurement.site
     sources = outlines(quantity.key, site, shared.sex, shared.model())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
@@ -10,11 +11,13 @@ from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkAssignAttribute
 
-from MarrowAssessLib.findings.result import Result
 from MarrowAssessLib.report.colors import GRADE_COLORS, NO_GRADE
 from MarrowAssessLib.report.label_layout import Layout
 from MarrowAssessLib.scene.overlay import own_node, show_beside_anatomy
 from MarrowAssessLib.scene.visibility import HEIGHTS, show_height_legend
+
+if TYPE_CHECKING:  # opening a panel waits for none of them
+    from MarrowAssessLib.findings.result import Result
 
 NAME, COLORS_NAME = "MarrowAssess heights", "MarrowAssess height grades"
 ROLES = HEIGHTS, COLORS_NAME.replace(" ", ".")

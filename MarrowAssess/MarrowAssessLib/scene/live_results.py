@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import slicer
 from PDFFMapperLib.scene.folders import put_in_folder
 
-from MarrowAssessLib.findings.result import Assessment, Result
-from MarrowAssessLib.follow_up.change import Change
 from MarrowAssessLib.scene.assessment import (
     change_results,
     results_table,
@@ -28,6 +27,10 @@ from MarrowAssessLib.scene.overlay import place_labels, show_results, shows_3d
 from MarrowAssessLib.scene.result_rows import TABLE
 from MarrowAssessLib.scene.tables import remove_chart
 from MarrowAssessLib.scene.visibility import OVERLAY, legend_of, show_in_3d, show_overlay
+
+if TYPE_CHECKING:  # opening a panel waits for none of them
+    from MarrowAssessLib.findings.result import Assessment, Result
+    from MarrowAssessLib.follow_up.change import Change
 
 FOLDER = "MarrowAssess results"
 LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen

@@ -14,18 +14,10 @@ from PDFFMapperLib.scene.volumes import volume_from_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.findings.assessment import assess
-from MarrowAssessLib.findings.result import Assessment
-from MarrowAssessLib.follow_up.change import Change as VisitChange
-from MarrowAssessLib.follow_up.change_map import change_of_studies
-from MarrowAssessLib.follow_up.since import changes_since, earlier_visit
-from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.report.data import as_dict
 from MarrowAssessLib.scene import charts, live_results
 from MarrowAssessLib.scene.assessment import plain_rows
 from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
-from MarrowAssessLib.scene.outputs import write_outputs
 from MarrowAssessLib.scene.placing import Placing, new_segmentation
 from MarrowAssessLib.scene.result_rows import ResultRow, result_rows
 from MarrowAssessLib.scene.study import (
@@ -34,15 +26,17 @@ from MarrowAssessLib.scene.study import (
     study_from_nodes,
     without_node_names,
 )
-from MarrowAssessLib.sources.spectra import read_site_spectra
-from MarrowAssessLib.study.inputs import StudyInputs
-from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.study import Study
 
-if TYPE_CHECKING:  # they need numba, which measuring does not
+if TYPE_CHECKING:  # opening a panel waits for none of them, nor measuring for numba
+    from MarrowAssessLib.findings.result import Assessment
+    from MarrowAssessLib.follow_up.change import Change as VisitChange
+    from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.placement.column import Column
     from MarrowAssessLib.scene.column import DrawnColumn, Placed
     from MarrowAssessLib.sources.other_tools import Segmented
+    from MarrowAssessLib.study.inputs import StudyInputs
+    from MarrowAssessLib.study.regions import Region
+    from MarrowAssessLib.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -87,6 +81,11 @@ class Session:
         Raises:
             ValueError: one sentence that says what is wrong.
         """
+        from MarrowAssessLib.findings.assessment import assess
+        from MarrowAssessLib.follow_up.since import changes_since
+        from MarrowAssessLib.report.data import as_dict
+        from MarrowAssessLib.sources.spectra import read_site_spectra
+
         segmentation, spectra = inputs.segmentation, inputs.spectra
         before = self._visit(earlier) if earlier and earlier is not segmentation else None
         study = study_from_nodes(inputs)
@@ -114,6 +113,9 @@ class Session:
 
     def _visit(self, earlier: str | Path | slicer.vtkMRMLSegmentationNode) -> Mapping:
         """An earlier visit as in its assessment.json."""
+        from MarrowAssessLib.follow_up.since import earlier_visit
+        from MarrowAssessLib.report.data import as_dict
+
         if isinstance(earlier, str | Path):
             return earlier_visit(earlier)
         return as_dict(self._measured(earlier), ())
@@ -163,6 +165,7 @@ class Session:
             ValueError: a visit was not measured, they hold no map in common, no body of the
                 earlier one was found again, or its image is gone.
         """
+        from MarrowAssessLib.follow_up.change_map import change_of_studies
         from MarrowAssessLib.scene.change_map import show_change_map
 
         first, second = (self._measured(one) for one in (earlier, now))
@@ -206,6 +209,8 @@ class Session:
         Raises:
             ValueError: nothing was measured yet, or the folder cannot be written to.
         """
+        from MarrowAssessLib.scene.outputs import write_outputs
+
         assessment = self.assessment_of(segmentation) or self.last
         if assessment is None:
             raise ValueError("There is nothing to report yet; measure the regions first.")
@@ -263,6 +268,7 @@ class Session:
             ValueError: nothing was measured, the age is not known, or they were added before.
         """
         from MarrowAssessLib.references.own_controls import add_assessment, added_text
+        from MarrowAssessLib.report.data import as_dict
 
         assessment = self.assessment_of(segmentation)
         if assessment is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 
-from MarrowAssessLib.references.sources import COUNTED, MODEL, Outline
 from MarrowAssessLib.report.colors import FREQUENCY_COLOR, MODEL_COLOR, SOURCE_COLORS
 from MarrowAssessLib.scene.plots import (
     LEGEND_FONT,
@@ -21,6 +21,9 @@ from MarrowAssessLib.scene.plots import (
     plot_series,
     table_to_node,
 )
+
+if TYPE_CHECKING:  # opening a panel waits for none of it
+    from MarrowAssessLib.references.sources import Outline
 
 PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patient's points
 # The shapes of five markers say the same as their colors: points of one age stand above each
@@ -198,6 +201,8 @@ def _percentile_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
 
 def _source_series(curve: AgeChart) -> list[slicer.vtkMRMLPlotSeriesNode]:
     """A thin outline in a color of its own for each source."""
+    from MarrowAssessLib.references.sources import COUNTED, MODEL
+
     found = []
     for n, one in enumerate(curve.sources):
         columns = [Column("Age", list(one.ages), "years"), Column("Value", list(one.values))]

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from PDFFMapperLib.diffusion.ivim import prepared
 from PDFFMapperLib.diffusion.ivim_kernel import D_LIMIT, EXCESS_LIMITS
 from PDFFMapperLib.diffusion.model_choice import MODELS, PARAMETERS, aicc
-from PDFFMapperLib.diffusion.noise import rician_mean, rician_mean_slope
+from PDFFMapperLib.diffusion.noise import chi_squared_quantile, rician_mean, rician_mean_slope
 
 _D_STAR_LIMIT = EXCESS_LIMITS[1]
 _UNLIMITED = 1e12
@@ -243,9 +243,9 @@ def _with_intervals(
     data: _Data, name: str, x: np.ndarray, chi_squared: float, dispersion: float, sigma: float
 ) -> ModelFit:
     spare = data.b.size - x.size
-    rise = stats.chi2.ppf(0.95, 1)
+    rise = chi_squared_quantile(0.95, 1)
     if dispersion > 1 and spare > 0:
-        rise = dispersion * stats.f.ppf(0.95, 1, spare)
+        rise = dispersion * special.fdtri(1, spare, 0.95)
     _, jacobian = data.residuals(name, x)
     variances = np.diagonal(np.linalg.pinv(jacobian @ jacobian.T))
     # Rounding may make one negative; the search for the limit then begins with a small step.

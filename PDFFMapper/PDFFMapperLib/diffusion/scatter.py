@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from PDFFMapperLib.diffusion import ivim_kernel, log_polynomial_kernel
 from PDFFMapperLib.diffusion.log_polynomial_kernel import GAUSSIAN
-from PDFFMapperLib.diffusion.noise import rician_mean
+from PDFFMapperLib.diffusion.noise import chi_squared_quantile, rician_mean
 from PDFFMapperLib.diffusion.voxelwise import Voxels, prepare
 
 _SAMPLE = 6000
@@ -120,7 +119,7 @@ def _scatter_by_class(
         squares = out[9].astype(float) ** 2 * voxels.averages.sum() / unit**2
         squares[~np.isfinite(squares)] = np.inf
         medians = np.array([np.median(squares[members]) for members in classes])
-        found.append(np.sqrt(medians / stats.chi2.median(degrees)))
+        found.append(np.sqrt(medians / chi_squared_quantile(0.5, degrees)))
     scatter = np.minimum.reduce(found)
     scatter[~np.isfinite(scatter)] = 1.0
     if rician:
