@@ -22,10 +22,11 @@ from dicom_files import (
     position,
     put_pixels,
 )
-from PDFFMapperLib.dicom.facts import PatientFacts, without_ge_offset
+from PDFFMapperLib.dicom.facts import without_ge_offset
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.siemens import siemens_csa
 from PDFFMapperLib.images.files import volume_from_image
+from PDFFMapperLib.images.identity import PatientFacts
 from pydicom.uid import generate_uid
 
 warnings.filterwarnings("ignore", module="pydicom")

@@ -10,6 +10,7 @@ from typing import TypeVar
 from PDFFMapperLib.maps.kinds import MapKind, find_kind, map_kind
 
 T = TypeVar("T")
+NO_CONTRAST = ("dwi", "multi_echo", "ct_low", "ct_high")  # roles: what maps are made of
 
 
 class Contrast(str, Enum):

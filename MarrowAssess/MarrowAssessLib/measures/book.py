@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.spectroscopy.analysis import Analysis
-from PDFFMapperLib.ute.answer import Bone
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -17,6 +15,10 @@ from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.prediction.score_file import Score
 from MarrowAssessLib.study.regions import Region, Statistics, statistics
+
+if TYPE_CHECKING:  # a study without spectra and bones waits for neither
+    from PDFFMapperLib.spectroscopy.analysis import Analysis
+    from PDFFMapperLib.ute.answer import Bone
 
 T = TypeVar("T")
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import slicer
 from PDFFMapperLib.panel.frame import PanelFrame
-from PDFFMapperLib.scene.dicom import LoadedDicom, put_in_place
 
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.panel.words import study_summary
 from MarrowAssessLib.scene.choices import choose_guessed, chosen_volumes
+
+if TYPE_CHECKING:  # opening a panel waits for no reader
+    from PDFFMapperLib.scene.dicom import LoadedDicom
 
 LOADING_DELAY_MS = 150  # after an image was added, when its loader has named it
 
@@ -71,5 +75,7 @@ class ImagesRow:
 
     def takeAgain(self, loaded: LoadedDicom) -> None:
         """Choose images that were read again for the roles of the old ones, else by guess."""
+        from PDFFMapperLib.scene.dicom import put_in_place
+
         put_in_place(self._frame.parameters, VOLUME_PARAMETERS.values(), loaded.again)
         choose_guessed(self._frame.parameters, loaded.nodes)

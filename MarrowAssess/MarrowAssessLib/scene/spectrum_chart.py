@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import slicer
-from PDFFMapperLib.spectroscopy.fit import Fitted
-from PDFFMapperLib.spectroscopy.plot import COLORS, curves
 
 from MarrowAssessLib.scene.plots import (
     LEGEND_FONT,
@@ -17,6 +16,9 @@ from MarrowAssessLib.scene.plots import (
     line_series,
     table_to_node,
 )
+
+if TYPE_CHECKING:  # opening a panel waits for no fit
+    from PDFFMapperLib.spectroscopy.fit import Fitted
 
 SPECTRUM_ATTRIBUTE = "MarrowAssess.spectrum"  # of a chart: its site
 _CONTENT = "MarrowAssess.spectrum.content"
@@ -54,6 +56,8 @@ def _content(fitted: Fitted) -> str:
 
 
 def _chart(name: str, fitted: Fitted, k: int) -> slicer.vtkMRMLPlotChartNode:
+    from PDFFMapperLib.spectroscopy.plot import COLORS, curves
+
     one = curves(fitted, k)
     title = f"{name}, TE {one.te_ms:g} ms"
     lowest = min(0.0, float(one.measured.min()), float(one.fit.min()))

@@ -10,17 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.series_role import guess_role
-from PDFFMapperLib.images.identity import short_hash
+from PDFFMapperLib.images.identity import PatientFacts, short_hash
 from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.scene.dicom import files_of, slices_of
 from PDFFMapperLib.scene.frames import dicom_file, facts_of_dicom_file, instances_of
 from PDFFMapperLib.scene.maps import map_from_node
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world
 
-from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.catalogue.contrasts import NO_CONTRAST, Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import NoTissue
 from MarrowAssessLib.scene.markups import shapes_from_node
 from MarrowAssessLib.scene.segments import (
@@ -33,7 +31,6 @@ from MarrowAssessLib.scene.segments import (
 from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
 from MarrowAssessLib.sources.markups_file import named_shapes, rasterize_named
 from MarrowAssessLib.sources.stated_patient import bids_patient
-from MarrowAssessLib.sources.volume_source import NO_CONTRAST
 from MarrowAssessLib.study.inputs import StudyInputs
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -112,6 +109,7 @@ def _as_suv(volume: Volume, node: slicer.vtkMRMLScalarVolumeNode, notes: list[st
     if not (find and instances_of(node) and scale_advice(volume, Contrast.SUV)):
         return volume
     from PDFFMapperLib.dicom.suv import suv_of_files
+    from PDFFMapperLib.scene.dicom import files_of
 
     made = suv_of_files(files_of(node, find))
     factor = float(made.factors[0])
@@ -134,6 +132,8 @@ def on_dicom_slices(
     Raises:
         ValueError: none of them is.
     """
+    from PDFFMapperLib.scene.dicom import slices_of
+
     known = copy.copy(study)
     known.volumes = dict(study.volumes)
     for contrast, node in nodes.items():

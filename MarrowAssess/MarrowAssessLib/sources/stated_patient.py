@@ -6,10 +6,8 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from PDFFMapperLib.dicom.facts import PatientFacts
-from PDFFMapperLib.dicom.folder import read_facts
 from PDFFMapperLib.images.bids import bids_name, bids_root
-from PDFFMapperLib.images.identity import shown_age
+from PDFFMapperLib.images.identity import PatientFacts, shown_age
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume
 
@@ -32,6 +30,8 @@ def stated_patient(volume: Volume, path: str | Path) -> tuple[PatientFacts, str,
         ValueError: a table of its BIDS data set is no such table.
     """
     if volume.slices is not None:
+        from PDFFMapperLib.dicom.folder import read_facts
+
         facts = read_facts(volume.slices.frames[0][0])[1]
         sex = facts.sex if facts.sex in ("F", "M") else None
         return PatientFacts(shown_age(facts.age_years), sex), HEADER, []

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.dicom import selection
-from PDFFMapperLib.dicom.facts import PatientFacts
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.series_role import guess_role
-from PDFFMapperLib.images.identity import shown_age
+from PDFFMapperLib.images.identity import PatientFacts, shown_age
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 
-from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
+from MarrowAssessLib.catalogue.contrasts import NO_CONTRAST, Contrast, parse_contrast
 from MarrowAssessLib.sources.stated_patient import SAME_AGE_YEARS
-
-NO_CONTRAST = ("dwi", "multi_echo", "ct_low", "ct_high")  # what maps are made of
 
 
 @dataclass

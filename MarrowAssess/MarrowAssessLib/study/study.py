@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume, grids_differ
-from PDFFMapperLib.spectroscopy.analysis import Analysis
-from PDFFMapperLib.ute.answer import Bone
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.patient import check_age
 from MarrowAssessLib.sources.map_scale import scale_advice
 from MarrowAssessLib.study.regions import Region
+
+if TYPE_CHECKING:  # a study without spectra and bones waits for neither
+    from PDFFMapperLib.spectroscopy.analysis import Analysis
+    from PDFFMapperLib.ute.answer import Bone
 
 
 class OtherGrid(ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,29 +34,16 @@ from PDFFMapperLib.dicom.elements import (
     texts_in,
 )
 from PDFFMapperLib.dicom.siemens import readout_mode, siemens_csa
-from PDFFMapperLib.images.attributes import product_of_image_type
+from PDFFMapperLib.images.attributes import (
+    COMPONENTS,
+    component_of_image_type,
+    product_of_image_type,
+)
+from PDFFMapperLib.images.identity import PatientFacts
 
-_COMPONENTS = {
-    "M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase",
-    "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
-    "IMAGINARY": "imaginary",
-}  # fmt: skip
 # What scanners compute that has a unit, and how they write the units of such maps.
 _QUANTITIES = ("pdff", "water_fraction", "r2star", "t2star", "t1_map", "t2_map", "field", "adc")
 _MAP_UNITS = ("%", "percent", "permille", "[ppth]", "1/s", "/s", "s-1", "hz", "1/ms", "ms", "msec")
-
-
-@dataclass(frozen=True)
-class PatientFacts:
-    """What an age reference needs of the patient; None where the header does not say.
-
-    Attributes:
-        age_years: age at the study in years.
-        sex: "M", "F" or "O".
-    """
-
-    age_years: float | None = None
-    sex: str | None = None
 
 
 def attributes_of(header: Dataset) -> dict[str, object]:
@@ -217,23 +203,13 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def component_of_image_type(image_type: Sequence[str]) -> str | None:
-    """The image component ("magnitude", "phase" ...) that an ImageType's later words name."""
-    for word in image_type[2:5]:  # two fixed words come first, free text follows
-        if word in _COMPONENTS:
-            return _COMPONENTS[word]
-        if word[:2] in ("M_", "R_", "I_") and word[2:] in ("FFE", "SE", "IR", "TSE", "B0", "B1"):
-            return _COMPONENTS[word[0]]
-    return None
-
-
 def component_of(header: Dataset) -> str | None:
     """Whether an image is magnitude, phase, real or imaginary, if the header says."""
     stated = texts_in(header, "ComplexImageComponent")
-    if stated and stated[0] in _COMPONENTS:
+    if stated and stated[0] in COMPONENTS:
         is_map = product_of_image_type(texts_in(header, "ImageType"))
         # Philips flags its fat-fraction frames as real: the name of a map says more.
-        return None if is_map and stated[0] != "MAGNITUDE" else _COMPONENTS[stated[0]]
+        return None if is_map and stated[0] != "MAGNITUDE" else COMPONENTS[stated[0]]
     if component := component_of_image_type(texts_in(header, "ImageType")):
         return component
     code = number_in(header, GE_COMPONENT) if _maker(header).startswith("GE") else None

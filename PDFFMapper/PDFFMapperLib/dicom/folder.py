@@ -29,11 +29,12 @@ from PDFFMapperLib.dicom.elements import (
     number_in,
     numbers_in,
 )
-from PDFFMapperLib.dicom.facts import PatientFacts, attributes_of, patient_of
+from PDFFMapperLib.dicom.facts import attributes_of, patient_of
 from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
 from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
+from PDFFMapperLib.images.identity import PatientFacts
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
 

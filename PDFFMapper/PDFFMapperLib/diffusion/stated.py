@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.diffusion.scheme import read_bval
 from PDFFMapperLib.images.bids import beside, inherited_facts
 from PDFFMapperLib.images.volume import Volume
 
@@ -67,6 +66,8 @@ def set_gradients(volumes: Sequence[Volume], vectors: np.ndarray) -> None:
 def _stated_b_values(path: Path) -> tuple[list[float] | None, str]:
     """The b-values for a file, and the name of the file that holds them; None for none."""
     if (file := beside(path, ".bval")) is not None:
+        from PDFFMapperLib.diffusion.scheme import read_bval
+
         return read_bval(file).tolist(), file.name
     facts, files = inherited_facts(path)
     for key, value in facts.items():

@@ -24,6 +24,12 @@ PRODUCTS = {
     "ADC_UNSPECIFIED": "adc", "EADC": "eadc", "FA": "anisotropy",
 }  # fmt: skip
 
+COMPONENTS = {
+    "M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase",
+    "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
+    "IMAGINARY": "imaginary",
+}  # fmt: skip
+
 # What a computed map's numbers rest on; the record beside its file keeps it, under this name after
 # the prefix of the maps' names.
 RECORD = "maps.json"
@@ -45,6 +51,16 @@ def products_of_image_type(words: Sequence[str]) -> list[str]:
     """Each product that the words name, in their order; see `product_of_image_type`."""
     named = [PRODUCTS[one] for one in map(_plain, words[2:]) if one in PRODUCTS]
     return list(dict.fromkeys(named))
+
+
+def component_of_image_type(image_type: Sequence[str]) -> str | None:
+    """The image component ("magnitude", "phase" ...) that an ImageType's later words name."""
+    for word in image_type[2:5]:  # two fixed words come first, free text follows
+        if word in COMPONENTS:
+            return COMPONENTS[word]
+        if word[:2] in ("M_", "R_", "I_") and word[2:] in ("FFE", "SE", "IR", "TSE", "B0", "B1"):
+            return COMPONENTS[word[0]]
+    return None
 
 
 def _plain(word: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import stem_of
@@ -12,6 +13,19 @@ from PDFFMapperLib.images.volume import Volume
 
 # Attributes that people type at the scanner.
 TYPED_FACTS = ("SeriesDescription", "ProtocolName")
+
+
+@dataclass(frozen=True)
+class PatientFacts:
+    """What an age reference needs of the patient; None where the header does not say.
+
+    Attributes:
+        age_years: age at the study in years.
+        sex: "M", "F" or "O".
+    """
+
+    age_years: float | None = None
+    sex: str | None = None
 
 
 def short_hash(volume: Volume) -> str:

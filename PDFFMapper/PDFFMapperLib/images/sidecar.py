@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.facts import component_of_image_type
-from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.images.attributes import (
+    component_of_image_type,
+    image_type_of,
+    number_of,
+)
 from PDFFMapperLib.images.bids import bids_name, inherited_facts
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import slicer
 from slicer.i18n import tr as _
 
-from PDFFMapperLib.dicom.inventory import inventory, lines
 from PDFFMapperLib.panel.frame import PanelFrame
-from PDFFMapperLib.scene.dicom import LoadedDicom, load_again, load_dicom, read_otherwise
 from PDFFMapperLib.scene.frames import dicom_file, instances_of
+
+if TYPE_CHECKING:  # opening a panel waits for no reader
+    from PDFFMapperLib.scene.dicom import LoadedDicom
 
 MOST_FILES = 500  # whose headers are read to tell what reading again would change
 
@@ -67,6 +69,8 @@ class FolderRow:
         """Load the DICOM series of a folder."""
 
         def job() -> LoadedDicom:
+            from PDFFMapperLib.scene.dicom import load_dicom
+
             loaded = load_dicom(source, self._frame.progress)
             self._beside(loaded)
             return loaded
@@ -75,6 +79,8 @@ class FolderRow:
 
     def onAgainButton(self, checked: bool = False) -> None:
         """Read the chosen images again and choose what was read."""
+        from PDFFMapperLib.scene.dicom import load_again
+
         nodes = [node for node in self._chosen() if instances_of(node)]
         if loaded := self._run(lambda: load_again(nodes, dicom_file(), self._frame.progress)):
             self._taken(loaded)
@@ -86,6 +92,8 @@ class FolderRow:
 
     def inspect(self, folder: str) -> None:
         """Show what is in a folder."""
+        from PDFFMapperLib.dicom.inventory import inventory, lines
+
         self.say("")
         with self._frame.working(_("The folder cannot be read."), True):
             try:
@@ -115,6 +123,8 @@ class FolderRow:
     def _otherwise(self, node: slicer.vtkMRMLNode, find: Callable[[str], str]) -> str:
         key = (node.GetID(), *instances_of(node))
         if key not in self._known:
+            from PDFFMapperLib.scene.dicom import read_otherwise
+
             short = len(key) - 1 <= MOST_FILES
             self._known[key] = read_otherwise(node, find) if short else ""
         return self._known[key]

@@ -14,11 +14,9 @@ from pathlib import Path
 import slicer
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
-from PDFFMapperLib.dicom.facts import PatientFacts
-from PDFFMapperLib.dicom.folder import read_facts
 from PDFFMapperLib.diffusion.stated import take_stated_diffusion
 from PDFFMapperLib.images.bids import inherited_facts
-from PDFFMapperLib.images.identity import shown_age
+from PDFFMapperLib.images.identity import PatientFacts, shown_age
 from PDFFMapperLib.images.nrrd import finite_number, keyword_of
 from PDFFMapperLib.images.sidecar import common_unit, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
@@ -100,6 +98,8 @@ def facts_of_dicom_file(
     """
     if kept := node.GetAttribute(_PATIENT):
         return {}, PatientFacts(**json.loads(kept))
+    from PDFFMapperLib.dicom.folder import read_facts
+
     uids = instances_of(node)
     file = dicom_file(uids[0]) if uids and dicom_file else ""
     try:
