@@ -9,10 +9,7 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -130,6 +127,8 @@ def _ended_like_interrupted(as_program: bool) -> Iterator[None]:
 
 def _with_fresh_cache(arguments: Sequence[str]) -> int:
     """Run again in a new process with compiled code in a temporary folder: the kept one is bad."""
+    import subprocess  # `--help` waits for none of these
+
     folder = use_temporary_cache(fresh=True)
     command = [sys.executable, "-m", "MarrowAssessLib.commands.main", *arguments]
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -174,6 +173,9 @@ def _inputs(arguments: Sequence[str]) -> str:
 
 def _log(error: Exception) -> str:
     """Write the traceback to a temporary file; returns its path."""
+    import tempfile
+    import traceback
+
     try:
         handle, name = tempfile.mkstemp(prefix="marrowassess-", suffix=".log")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:

@@ -7,7 +7,6 @@ them with the module, and classes of them are made ten times as fast as frozen d
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
@@ -169,7 +168,7 @@ class Recipe(NamedTuple):
             InterruptedError: canceled.
         """
         made, facts = self._computed(images, progress, settings)
-        return [replace(one, provenance={**one.provenance, **facts}) for one in made]
+        return [_with_record(one, facts) for one in made]
 
     def measure(
         self, inputs: Sequence[object], progress: "Progress | None" = None, **settings: object
@@ -187,7 +186,7 @@ class Recipe(NamedTuple):
             ValueError, InterruptedError: as `make`.
         """
         found, facts = self._computed(inputs, progress, settings)
-        return replace(found, provenance={**found.provenance, **facts})
+        return _with_record(found, facts)
 
     def _computed(
         self,
@@ -333,6 +332,13 @@ def _same_values(one: "np.ndarray", other: "np.ndarray") -> bool:
 
     middle = len(one) // 2
     return np.array_equal(one[middle], other[middle]) and np.array_equal(one, other)
+
+
+def _with_record(made: object, facts: Mapping[str, object]) -> object:
+    """What was made, with how it was made."""
+    from dataclasses import replace  # takes longer to import than all rows: `--help` does not wait
+
+    return replace(made, provenance={**made.provenance, **facts})
 
 
 def _recorded(value: object) -> object:

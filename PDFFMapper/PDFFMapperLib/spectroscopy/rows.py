@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PRESS, STEAM, NONE = "PRESS", "STEAM", "none"  # by what J modulation follows from
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What a number is called, its unit, its digits and what it says."""
 
     key: str
