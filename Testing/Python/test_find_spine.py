@@ -8,7 +8,7 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.study_options import add_study_options, study_files
-from MarrowAssessLib.placement import canal, clicks, found_outline, spine_column
+from MarrowAssessLib.placement import canal, clicks, found_outline, spine_column, spine_network
 from MarrowAssessLib.placement import find_spine as find_spine_module
 from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
@@ -616,6 +616,24 @@ def test_probabilities_are_probabilities_and_repeat():
     assert first.shape == (11, 3, 70, 50)
     assert np.allclose(first.astype(float).sum(axis=0), 1, atol=0.01)
     assert np.array_equal(first, again)
+
+
+def test_a_canceled_search_goes_on_where_it_was(monkeypatch):
+    stack = np.random.default_rng(1).rayleigh(10, (6, 70, 50))
+    whole = probabilities(stack, 4.0)
+    looked_at, forward = [], spine_network._forward
+    monkeypatch.setattr(spine_network, "_forward", lambda *of: looked_at.append(1) or forward(*of))
+    with pytest.raises(InterruptedError):
+        probabilities(stack, 4.0, progress=lambda done: done < 0.5)
+    before = len(looked_at)
+    assert 3 <= before < 6
+    assert np.array_equal(probabilities(stack, 4.0), whole)
+    assert len(looked_at) == 6
+    with pytest.raises(InterruptedError):
+        probabilities(stack, 4.0, progress=lambda done: done < 0.5)
+    looked_at.clear()
+    probabilities(stack + 1, 4.0)  # another image takes nothing of it
+    assert len(looked_at) == 6
 
 
 @pytest.mark.parametrize("patient", ["adult", "child"])

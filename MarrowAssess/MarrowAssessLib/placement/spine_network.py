@@ -6,6 +6,7 @@ weights, generator, training and their account. This is its forward pass.
 
 from __future__ import annotations
 
+import hashlib
 from enum import IntEnum
 from functools import cache
 
@@ -80,7 +81,7 @@ def probabilities(
     network: dict[str, np.ndarray] | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """What each place is.
+    """What each place is; what a canceled search has looked at, the next one of it takes.
 
     Args:
         stack: sagittal slices (slices, rows from the top, columns from the back to the front) with
@@ -95,9 +96,15 @@ def probabilities(
     Raises:
         InterruptedError: canceled.
     """
+    key = (hashlib.sha256(stack.tobytes()).digest(), step_mm, id(network))
     network = network or weights()
-    found = np.zeros((len(Structure), *stack.shape), np.float32)
-    found[Structure.OTHER] = 1
+    begun = _BEGUN.get(key)
+    if begun is None:
+        begun = np.zeros((len(Structure), *stack.shape), np.float32), set()
+        begun[0][Structure.OTHER] = 1
+        _BEGUN.clear()
+        _BEGUN[key] = begun
+    found, looked_at = begun
     rows, columns = _with_signal(stack)
     images = local_contrast(stack)[:, rows, columns]
     n, high, wide = images.shape
@@ -106,14 +113,22 @@ def probabilities(
     away = SLICE_STEP_MM / step_mm
 
     def look(k: int) -> None:
+        if k in looked_at:
+            return
         near = [_between_slices(images, k + side * away) for side in (-1, 0, 1)]
         logits = _forward(network, np.stack(near))[:, :high, :wide]
         logits -= logits.max(axis=0)
         np.exp(logits, out=logits)
         np.divide(logits, logits.sum(axis=0), out=found[:, k, rows, columns])
+        looked_at.add(k)
 
     run_parallel(look, range(n), progress, FINDING)
+    _BEGUN.pop(key, None)
     return found
+
+
+_BEGUN: dict[tuple, tuple[np.ndarray, set[int]]] = {}
+"""Probabilities of the last stack that was begun, and its slices that are done."""
 
 
 def _with_signal(stack: np.ndarray) -> tuple[slice, slice]:
