@@ -215,7 +215,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self.frame.parameters
         missing = self.tab().missing()
         self.ui.applyButton.enabled = not missing
-        self.ui.applyButton.toolTip = missing or _("Compute the maps.")
+        self.ui.applyButton.toolTip = missing or self.tab().makes()
         self.ui.sendButton.enabled = bool(parameters and any(parameters.mapNodes))
         self.folder.check()
 

@@ -2197,6 +2197,7 @@ def test_mapper_lists_frames_and_takes_typed_values(mapper):
     load_module("MarrowAssess").MarrowAssessLogic().loadMapperSample()
     mapper.enter()
     assert mapper.tabs[0].table.rowCount == 12 and mapper.tabs[1].table.rowCount == 10
+    assert "as far as the images allow: PDFF, FF_magnitude, R2star" in mapper.ui.applyButton.toolTip
     assert mapper.tabs[0].table.item(0, 2).text() == "1.2"
     mapper.tabs[0].table.item(0, 2).setText("1.25")
     assert mapper.logic.frames(mapper.frame.parameters.echoNodes)[0].volume.attributes[

@@ -77,6 +77,16 @@ def test_a_tile_that_fails_leaves_none_waiting(cores):
         run_parallel(*fronts.sweep(work, (12, 40, 30), 100, True))
 
 
+@pytest.mark.parametrize(
+    ("said", "most"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)]
+)
+def test_the_quota_of_a_container_limits_the_threads(said, most, tmp_path, monkeypatch):
+    cores = progress._cores()
+    (tmp_path / "cpu.max").write_text(said + "\n")
+    monkeypatch.setattr(progress, "QUOTA", tmp_path / "cpu.max")
+    assert progress._cores() == (most or cores)
+
+
 INTERRUPTED = """
 import os, signal, sys, threading, time
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.water_fat.echo_train import SAME_FIELD_T
 
 from MarrowAssessLib.catalogue.anatomy import level_index, parse_site
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
@@ -31,7 +32,6 @@ _ALIKE = (
     ("echo_time_ms", "the echo time"), ("repetition_time_ms", "the repetition time"),
     ("inversion_time_ms", "the inversion time"), ("b_values", "b-values"),
 )  # fmt: skip
-_SAME_FIELD_T = 0.2
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def _image_differences(one: Mapping, other: Mapping) -> list[str]:
         if key in both and not _alike(one[key], other[key]):
             found.append(f"{word} differ{'s' if key != 'b_values' else ''} by more than 10 %")
     field = "field_strength_t"
-    if field in both and abs(one[field] - other[field]) >= _SAME_FIELD_T:
+    if field in both and abs(one[field] - other[field]) >= SAME_FIELD_T:
         found.append(f"the field strength differs ({one[field]:g} and {other[field]:g} T)")
     uptake = "uptake_time_min"
     if uptake in both and abs(one[uptake] - other[uptake]) > _UPTAKE_APART_MIN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PDFFMapperLib.images.attributes import image_type_of, number_of
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.water_fat.echo_train import field_strength
+from PDFFMapperLib.water_fat.echo_train import SAME_FIELD_T, field_strength
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.study import Study
@@ -14,7 +14,6 @@ KEYWORDS = (
     "InversionTime", "ImageType",
 )  # fmt: skip
 """What is read here of a header, by DICOM keyword."""
-SAME_FIELD_T = 0.2  # "3 T" is nominal: 2.89 to 3 T
 # What two visits must have in common, by the name it is stored under, and where it stands.
 _STORED = {
     "device": "Device", "sequence": "ScanningSequence", "kernel": "ConvolutionKernel",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
 Progress = Callable[[float], bool]
 """Takes the fraction done; returning False cancels."""
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux: microseconds in each period
 
 
 def tell(progress: Progress | None, done: float, what: str = "Mapping") -> None:
@@ -29,10 +32,14 @@ def share(progress: Progress | None, first: float, last: float) -> Progress | No
 
 
 def _cores() -> int:
-    """Those that this process may use, which batch systems limit."""
+    """Those that this process may use, which batch systems and containers limit."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no quota
+        quota, period = QUOTA.read_text().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
 
 
 def run_parallel(

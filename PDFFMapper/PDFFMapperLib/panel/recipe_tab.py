@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, TEXT, Family, Input, Option
 from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes
@@ -100,6 +101,13 @@ class RecipeTab:
         if found is None:
             return ""
         return _("Choose {title}: {help}").format(title=_(found.title), help=_(found.help))
+
+    def makes(self) -> str:
+        """What the method computes."""
+        recipe = chosen_recipe(self._parameters, self.family)
+        names = dict.fromkeys(map_kind(kind).name for kind in recipe.kinds)
+        said = _("Compute the maps, as far as the images allow: {maps}.")
+        return said.format(maps=", ".join(names))
 
     def fill(self) -> None:
         """Read the frames of the chosen images anew; what cannot be read is said."""

@@ -17,6 +17,8 @@ from PDFFMapperLib.water_fat.echo_units import (
 )
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 
+SAME_FIELD_T = 0.2  # "3 T" is nominal: 2.89 to 3 T
+
 
 @dataclass
 class EchoTrain:
