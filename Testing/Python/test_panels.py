@@ -24,6 +24,7 @@ import slicer  # noqa: E402
 from dicom_files import classic_slice, enhanced  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS  # noqa: E402
 from MarrowAssessLib.placement import clicks  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
 from MarrowAssessLib.scene import choices, segments, views  # noqa: E402
@@ -1216,7 +1217,7 @@ def test_the_spine_of_the_first_click_is_found_while_nobody_waits(ahead, panel, 
     click(panel, sample.centers_ras["L3"])
     assert panel.ui.placingLabel.text and list(clicks._FOUND.values()) == [found]
     for name in list(choices.chosen_volumes(panel._parameterNode)):
-        setattr(panel._parameterNode, choices.parameter_of(name), None)
+        setattr(panel._parameterNode, VOLUME_PARAMETERS[Contrast(name)], None)
     while ahead.works:  # of the next in front, until it goes too
         wait(0.02)
     panel._parameterNode.t1Volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")

@@ -9,6 +9,8 @@ import json
 import pathlib
 import tempfile
 
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.scene import choices, overlay, segments, visibility
 
 NARROW_PX = 400  # of a panel with its margins and scroll bar
@@ -26,7 +28,7 @@ def only(panel, *roles):
     parameters = panel._parameterNode
     for name in choices.chosen_volumes(parameters):
         if name not in roles:
-            setattr(parameters, choices.parameter_of(name), None)
+            setattr(parameters, VOLUME_PARAMETERS[Contrast(name)], None)
 
 
 def drawn(panel):
@@ -201,12 +203,13 @@ def ages_are_what_was_typed(desk):
     check(
         "to compare with what is expected" in panel.ui.verdictLabel.text, panel.ui.verdictLabel.text
     )
-    check(not visibility.legend_visible(panel.results.segmentation), "A legend of nothing.")
+    legend = visibility.legend_of(panel.results.segmentation)
+    check(not legend.GetVisibility(), "A legend of nothing.")
     desk.type(panel.ui.ageLineEdit, "thirty")
     check(desk.is_shown(panel.ui.ageHintLabel), "What is no age is not told.")
     desk.shot("no_age")
     desk.type(panel.ui.ageLineEdit, "34")
-    check(visibility.legend_visible(panel.results.segmentation), "The legend is gone.")
+    check(legend.GetVisibility(), "The legend is gone.")
 
 
 # Placing ----------------------------------------------------------------------------------------

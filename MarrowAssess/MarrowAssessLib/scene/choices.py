@@ -39,11 +39,6 @@ def chosen_contrasts(parameters: object) -> dict[Contrast, slicer.vtkMRMLScalarV
     return {Contrast(name): node for name, node in chosen_volumes(parameters).items()}
 
 
-def parameter_of(role: str) -> str:
-    """The parameter that holds the volume of a role."""
-    return next(key for contrast, key in VOLUME_PARAMETERS.items() if contrast.value == role)
-
-
 def chosen_markups(parameters: object) -> list[slicer.vtkMRMLMarkupsNode]:
     """The markups that count as regions."""
     if not parameters.useMarkups:

@@ -63,12 +63,6 @@ def show_labels(segmentation: slicer.vtkMRMLSegmentationNode | None, visible: bo
         legend.SetVisibility(visible and legend.GetAttribute(SCORED) == "yes")
 
 
-def legend_visible(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
-    """Whether the views show what the colors of a segmentation mean."""
-    legend = legend_of(segmentation) if segmentation else None
-    return bool(legend and legend.GetVisibility())
-
-
 def legend_of(
     segmentation: slicer.vtkMRMLSegmentationNode,
 ) -> slicer.vtkMRMLColorLegendDisplayNode | None:
