@@ -26,7 +26,7 @@ from PDFFMapperLib.dicom.facts import without_ge_offset
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.siemens import siemens_csa
 from PDFFMapperLib.images.files import volume_from_image
-from PDFFMapperLib.images.identity import PatientFacts
+from PDFFMapperLib.images.patient import PatientFacts
 from pydicom.uid import generate_uid
 
 warnings.filterwarnings("ignore", module="pydicom")

@@ -13,8 +13,9 @@ import pytest
 from MarrowAssessLib.commands.main import _sentence
 from PDFFMapperLib.images import files
 from PDFFMapperLib.images.files import write_volume
-from PDFFMapperLib.images.identity import short_hash, shown_age, without_names
+from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
+from PDFFMapperLib.images.patient import shown_age
 from PDFFMapperLib.images.tables import plain_cell
 from PDFFMapperLib.images.volume import Volume
 

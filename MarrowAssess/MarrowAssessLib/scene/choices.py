@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
 import slicer
-from PDFFMapperLib.images.identity import shown_age
+from PDFFMapperLib.images.patient import shown_age
 from PDFFMapperLib.scene.frames import dicom_file
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 from PDFFMapperLib.dicom.series_role import guess_role
-from PDFFMapperLib.images.identity import PatientFacts, short_hash
+from PDFFMapperLib.images.identity import short_hash
+from PDFFMapperLib.images.patient import PatientFacts
 from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.frames import dicom_file, facts_of_dicom_file, instances_of

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import bids_name, bids_root
-from PDFFMapperLib.images.identity import PatientFacts, shown_age
 from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.images.patient import PatientFacts, shown_age
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.patient import age_text, check_age, parse_age, parse_sex

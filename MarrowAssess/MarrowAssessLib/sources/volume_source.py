@@ -9,7 +9,7 @@ from pathlib import Path
 from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.series_role import guess_role
-from PDFFMapperLib.images.identity import PatientFacts, shown_age
+from PDFFMapperLib.images.patient import PatientFacts, shown_age
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 

@@ -39,7 +39,7 @@ from PDFFMapperLib.images.attributes import (
     component_of_image_type,
     product_of_image_type,
 )
-from PDFFMapperLib.images.identity import PatientFacts
+from PDFFMapperLib.images.patient import PatientFacts
 
 # What scanners compute that has a unit, and how they write the units of such maps.
 _QUANTITIES = ("pdff", "water_fraction", "r2star", "t2star", "t1_map", "t2_map", "field", "adc")

@@ -34,7 +34,7 @@ from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
 from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
-from PDFFMapperLib.images.identity import PatientFacts
+from PDFFMapperLib.images.patient import PatientFacts
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import stem_of
@@ -13,19 +12,6 @@ from PDFFMapperLib.images.volume import Volume
 
 # Attributes that people type at the scanner.
 TYPED_FACTS = ("SeriesDescription", "ProtocolName")
-
-
-@dataclass(frozen=True)
-class PatientFacts:
-    """What an age reference needs of the patient; None where the header does not say.
-
-    Attributes:
-        age_years: age at the study in years.
-        sex: "M", "F" or "O".
-    """
-
-    age_years: float | None = None
-    sex: str | None = None
 
 
 def short_hash(volume: Volume) -> str:
@@ -52,13 +38,3 @@ def without_names(sentence: str, paths: Iterable[str | Path]) -> str:
             if len(name) > 1:
                 text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the input", text)
     return text[:1].upper() + text[1:]
-
-
-def shown_age(age_years: float | None) -> float | None:
-    """An age as it may be kept: in tenths of a year, under two years in whole months.
-
-    To the day it would tell the birth date to whoever knows when the study was made.
-    """
-    if age_years is None:
-        return None
-    return round(age_years * 12) / 12 if age_years < 2 else round(age_years, 1)

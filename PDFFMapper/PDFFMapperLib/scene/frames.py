@@ -16,8 +16,8 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from PDFFMapperLib.diffusion.stated import take_stated_diffusion
 from PDFFMapperLib.images.bids import inherited_facts
-from PDFFMapperLib.images.identity import PatientFacts, shown_age
 from PDFFMapperLib.images.nrrd import finite_number, keyword_of
+from PDFFMapperLib.images.patient import PatientFacts, shown_age
 from PDFFMapperLib.images.sidecar import common_unit, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world, set_fact, volume_from_node
