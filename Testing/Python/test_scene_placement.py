@@ -22,6 +22,7 @@ from MarrowAssessLib.scene.column import (  # noqa: E402
     renamed_column,
 )
 from MarrowAssessLib.scene.edits import Change, add_regions, import_labels, take_back  # noqa: E402
+from MarrowAssessLib.scene.label_nodes import segment_labels  # noqa: E402
 from MarrowAssessLib.scene.placement import (  # noqa: E402
     Click,
     known_levels,
@@ -29,7 +30,7 @@ from MarrowAssessLib.scene.placement import (  # noqa: E402
     read_click,
     shift_levels,
 )
-from MarrowAssessLib.scene.segments import regions_from_node, regions_to_node, segment_labels  # noqa: E402
+from MarrowAssessLib.scene.segments import regions_from_node, regions_to_node  # noqa: E402
 from MarrowAssessLib.scene.session import Session  # noqa: E402
 from MarrowAssessLib.scene.study import study_from_nodes  # noqa: E402
 from MarrowAssessLib.sources.label_maps import fitting_conventions  # noqa: E402

@@ -9,13 +9,13 @@ import slicer
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.terminology import terminology_entry
+from MarrowAssessLib.scene.label_nodes import labels_on_grid
 from MarrowAssessLib.scene.segments import (
     CAUTIONS_TAG,
     DOUBTFUL_TAG,
     ROLE_TAG,
     SITE_TAG,
     judge_right,
-    labels_on_grid,
     region_segment,
     segment_identity,
     segment_tag,

@@ -8,27 +8,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-from PDFFMapperLib.images.volume import Volume, lies_outside
+from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.scene.volumes import (
     ijk_to_world,
-    numpy_matrix,
-    volume_from_node,
     world_matrix,
 )
-from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.terminology import role_and_site, terminology_entry, tissues
+from MarrowAssessLib.scene.lattice import (
+    LABELMAP,
+    cropped_label,
+    image_matrix,
+    onto_grid,
+    same_lattice,
+)
 from MarrowAssessLib.study.regions import JUDGED_RIGHT, Region
-from MarrowAssessLib.study.study import OtherGrid
+from MarrowAssessLib.study.study import require_resampling
 
 ROLE_TAG = "MarrowAssess.Role"
 SITE_TAG = "MarrowAssess.Site"
 CAUTIONS_TAG = "MarrowAssess.Cautions"
 DOUBTFUL_TAG = "MarrowAssess.Doubtful"
-LABELMAP = "Binary labelmap"
-GRID_TOLERANCE_MM = 0.01
 
 
 def regions_to_node(
@@ -151,12 +154,12 @@ def regions_from_node(
         image = segment.GetRepresentation(LABELMAP)
         placed = None
         if image is not None:
-            to_volume = world_to_ijk @ to_world @ _image_matrix(image)
-            if _same_lattice(to_volume, image.GetExtent(), volume_node.GetSpacing()):
-                mask, offset = _cropped_label(image, segment.GetLabelValue(), boxes)
-                placed = _onto_grid(mask, offset, np.rint(to_volume).astype(int), shape)
+            to_volume = world_to_ijk @ to_world @ image_matrix(image)
+            if same_lattice(to_volume, image.GetExtent(), volume_node.GetSpacing()):
+                mask, offset = cropped_label(image, segment.GetLabelValue(), boxes)
+                placed = onto_grid(mask, offset, np.rint(to_volume).astype(int), shape)
         if placed is None:
-            _require(resample, f"Segment '{segment.GetName()}'", volume_node)
+            require_resampling(resample, f"Segment '{segment.GetName()}'", volume_node.GetName())
             full = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume_node)
             region = Region.from_mask(segment.GetName(), role, site, full > 0)
             region.cautions = [*cautions, "Resampled from another voxel grid."]
@@ -203,97 +206,10 @@ def segment_points(segment: slicer.vtkSegment) -> np.ndarray:
         raise ValueError(
             f"Segment '{segment.GetName()}' has no voxels; create its binary labelmap first."
         )
-    mask, first = _cropped_label(image, segment.GetLabelValue(), {})
-    to_ras = _image_matrix(image)
+    mask, first = cropped_label(image, segment.GetLabelValue(), {})
+    to_ras = image_matrix(image)
     ijk = np.argwhere(mask)[:, ::-1] + first
     return ijk @ to_ras[:3, :3].T + to_ras[:3, 3]
-
-
-def segment_labels(node: slicer.vtkMRMLNode) -> set[int]:
-    """The label values in a label map volume or of a segmentation's segments, without 0."""
-    if node.IsA("vtkMRMLSegmentationNode"):
-        segments = node.GetSegmentation()
-        return {segments.GetSegment(one).GetLabelValue() for one in segments.GetSegmentIDs()}
-    return {int(value) for value in np.unique(_label_volume(node).array)} - {0}
-
-
-def labels_on_grid(
-    node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLVolumeNode, resample: bool = False
-) -> tuple[np.ndarray, bool]:
-    """The labels of a label map volume or segmentation as an array [k, j, i] on a volume's grid.
-
-    Args:
-        node: label map, or segmentation whose segments keep their label values.
-        volume_node: whose grid is wanted.
-        resample: whether labels on another grid are resampled (nearest neighbor).
-
-    Returns:
-        The labels, and whether they were resampled.
-
-    Raises:
-        ValueError: no voxels, values that are not whole, or another grid without `resample`.
-    """
-    grid = volume_from_node(volume_node)
-    if node.IsA("vtkMRMLSegmentationNode"):
-        return _segment_label_array(node, volume_node, resample)
-    labels = _label_volume(node)
-    if labels.same_grid(grid):
-        return labels.array, False
-    _require(resample, f"Label map '{node.GetName()}'", volume_node)
-    k, j, i = np.indices(grid.array.shape, sparse=True)
-    to_labels = np.linalg.inv(labels.ijk_to_ras) @ grid.ijk_to_ras
-    at = [
-        np.rint(row[0] * i + row[1] * j + row[2] * k + row[3]).astype(int) for row in to_labels[:3]
-    ]
-    sizes = labels.array.shape[::-1]
-    inside = np.logical_and.reduce([(0 <= a) & (a < n) for a, n in zip(at, sizes, strict=True)])
-    i, j, k = (np.clip(a, 0, n - 1) for a, n in zip(at, sizes, strict=True))
-    return np.where(inside, labels.array[k, j, i], 0), True
-
-
-def _segment_label_array(
-    node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode, resample: bool
-) -> tuple[np.ndarray, bool]:
-    labels = np.zeros(volume_node.GetImageData().GetDimensions()[::-1], np.int32)
-    segments = node.GetSegmentation()
-    world_to_ijk, to_world = np.linalg.inv(ijk_to_world(volume_node)), world_matrix(node)
-    moved = False
-    for segment_id in segments.GetSegmentIDs():
-        segment = segments.GetSegment(segment_id)
-        image = segment.GetRepresentation(LABELMAP)
-        same = image is not None and _same_lattice(
-            world_to_ijk @ to_world @ _image_matrix(image),
-            image.GetExtent(),
-            volume_node.GetSpacing(),
-        )
-        if not same:
-            _require(resample, f"Segment '{segment.GetName()}'", volume_node)
-            moved = True
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume_node)
-        if mask is not None:
-            labels[mask > 0] = segment.GetLabelValue()
-    return labels, moved
-
-
-def _require(resample: bool, what: str, volume_node: slicer.vtkMRMLVolumeNode) -> None:
-    if not resample:
-        raise OtherGrid(
-            f"{what} is not drawn on the voxel grid of '{volume_node.GetName()}'; ask for "
-            "resampling (option 'Resample onto one grid'), or choose that volume as its source."
-        )
-
-
-def _label_volume(node: slicer.vtkMRMLVolumeNode) -> Volume:
-    labels = volume_from_node(node)
-    if not np.array_equal(labels.array, np.rint(labels.array)):
-        raise ValueError(f"'{node.GetName()}' is no label map: its values are not whole numbers.")
-    return labels.with_array(labels.array.astype(np.int32))
-
-
-def _image_matrix(image: slicer.vtkOrientedImageData) -> np.ndarray:
-    matrix = vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return numpy_matrix(matrix)
 
 
 @dataclass
@@ -404,59 +320,3 @@ def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
 
     value = reference("")
     return str(value) if segment.GetTag(name, value) else ""
-
-
-def _same_lattice(to_volume: np.ndarray, extent: tuple[int, ...], spacing: tuple) -> bool:
-    """Whether segment voxels fall on volume voxels: whole steps along swapped or flipped axes."""
-    whole = np.rint(to_volume)
-    if not np.array_equal(np.abs(whole[:3, :3]).sum(axis=0), np.ones(3)):
-        return False
-    corners = np.array([[i, j, k, 1] for i in extent[:2] for j in extent[2:4] for k in extent[4:]])
-    apart = (corners @ (to_volume - whole).T)[:, :3] * spacing
-    return bool(np.abs(apart).max() <= GRID_TOLERANCE_MM)
-
-
-def _cropped_label(
-    image: slicer.vtkOrientedImageData, label: int, boxes: dict[str, list]
-) -> tuple[np.ndarray, np.ndarray]:
-    """A label's cropped [k, j, i] mask and the (i, j, k) index of its first voxel."""
-    scalars = image.GetPointData().GetScalars()
-    extent = image.GetExtent()
-    if scalars is None or min(image.GetDimensions()) < 1:
-        return np.zeros((0, 0, 0), bool), np.zeros(3, int)
-    array = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1])
-    key = image.GetAddressAsString("vtkObject")
-    if key not in boxes:  # segments share layers: look for all labels of a layer at once
-        from scipy.ndimage import find_objects  # a third of a panel's opening, which needs none
-
-        boxes[key] = find_objects(array.astype(np.int32, copy=False))
-    found = boxes[key][label - 1] if label <= len(boxes[key]) else None
-    if found is None:
-        return np.zeros((0, 0, 0), bool), np.zeros(3, int)
-    first = np.array([found[2].start, found[1].start, found[0].start])
-    return array[found] == label, first + [extent[0], extent[2], extent[4]]
-
-
-def _onto_grid(
-    mask: np.ndarray, first_ijk: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]
-) -> tuple[np.ndarray, tuple[int, int, int], int]:
-    """Mask and (k, j, i) offset on the volume's grid, and how many voxels fall outside it."""
-    if not mask.size:
-        return mask, (0, 0, 0), 0
-    last_ijk = first_ijk + np.array(mask.shape[::-1]) - 1
-    ends = np.stack([first_ijk, last_ijk]) @ to_volume[:3, :3].T + to_volume[:3, 3]
-    turn = to_volume[:3, :3]
-    source_axis = np.abs(turn).argmax(axis=1)  # for each volume axis i, j, k: the segment's axis
-    order = [2 - source_axis[2 - axis] for axis in range(3)]  # the same for k, j, i indexing
-    turned = mask.transpose(order)
-    flips = [slice(None, None, int(turn[2 - axis].sum())) for axis in range(3)]
-    turned = turned[tuple(flips)]
-    start = ends.min(axis=0)[::-1]
-    inside = tuple(
-        slice(max(0, -s), max(0, min(n, size - s)))
-        for s, n, size in zip(start, turned.shape, shape, strict=True)
-    )
-    kept = np.ascontiguousarray(turned[inside])
-    offset = tuple(int(max(0, s)) for s in start)
-    lost = int(np.count_nonzero(turned)) - int(np.count_nonzero(kept))
-    return (kept, offset, lost) if kept.size else (np.zeros((0, 0, 0), bool), (0, 0, 0), lost)

@@ -23,6 +23,15 @@ class OtherGrid(ValueError):
     """Something lies on another voxel grid, and resampling was not asked for."""
 
 
+def require_resampling(resample: bool, what: str, image: str) -> None:
+    """Refuse what is drawn on another grid, unless it is to be resampled."""
+    if not resample:
+        raise OtherGrid(
+            f"{what} is not drawn on the voxel grid of '{image}'; ask for "
+            "resampling (option 'Resample onto one grid'), or choose that volume as its source."
+        )
+
+
 @dataclass
 class Study:
     """Everything one assessment needs.
