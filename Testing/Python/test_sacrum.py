@@ -51,7 +51,9 @@ def test_a_lumbarized_s1_with_a_whole_disc_below_is_never_silently_l5():
 def test_a_body_like_l5_without_a_disc_below_is_doubted():
     told, _, unsure = lowest(kink_deg=-8.0, squares=True)
     assert told == "S1"
-    assert unsure == "no disc is seen below the lowest body, but it has the shape of L5"
+    assert unsure == (
+        "no disc is seen below the lowest body, but that is not seen to narrow downward as S1 does"
+    )
 
 
 @pytest.mark.parametrize("ends_mm", [-9, -3, 3, 9])

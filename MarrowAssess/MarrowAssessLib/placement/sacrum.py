@@ -20,7 +20,6 @@ from MarrowAssessLib.placement.star_surface import sample
 S2_SIZE, S2_DISC = 0.4, 0.6  # of the body and the disc above: less of both is S2
 LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
 TAPER, KINK_DEG = 0.89, 24.0  # S1 narrows to less of its upper depth, its back wall turns more
-STRAIGHT, EVEN_DEG = 0.97, 12.0  # L5 narrows and turns less
 # Beside an endplate: steps along the body's axis, from its middle to beyond any disc; how far a
 # disc is looked for from the endplate, how much of that must be in view, how thick it is one.
 STEP_MM, BEYOND_MM, DISC_WITHIN_MM, SEEN_MM, DISC_MM = 0.75, 18.0, 13.0, 6.0, 2.0
@@ -90,8 +89,9 @@ def tell_lowest(spine: Spine) -> None:
 
     Below S1 follows sacrum, or a rest of disc; below L5 a disc much as thick as the one above it.
     Where that is not clear its shape tells: S1 narrows downward, and its back wall turns away from
-    L5's. Where both disagree, as with a transitional vertebra, that is said; and an infant's levels
-    are never certain.
+    L5's. What does not narrow is never S1 for certain: the true one may be hardly seen. Where
+    both disagree, as with a transitional vertebra, that is said; and an infant's levels are never
+    certain.
     """
     _by_what_is_below(spine)
     if not spine.unsure_lowest and spine.like_an_infant:
@@ -123,17 +123,17 @@ def _by_what_is_below(spine: Spine) -> None:
         )
     elif full or like_s1:
         return
-    elif certain:  # a piece of S1 that the network hardly sees is as small as S2
-        if taper > STRAIGHT and kink < EVEN_DEG:
-            spine.unsure_lowest = "what lies below is small as S2 is, but it has the shape of L5"
-    elif below.share >= PART_SHARE:
+    elif below.share >= PART_SHARE and not certain:
         spine.unsure_lowest = (
             "below the lowest body lies a disc that is thin for L5-S1 and thick for S1-S2"
         )
-    elif below.seen < HARDLY_SEEN:
+    elif below.seen < HARDLY_SEEN and not certain:
         spine.unsure_lowest = "the image ends below the lowest body, with little of the sacrum"
-    elif taper > STRAIGHT and kink < EVEN_DEG:
-        spine.unsure_lowest = "no disc is seen below the lowest body, but it has the shape of L5"
+    elif not taper < TAPER:  # where S1 is hardly seen, L5 is the lowest, and a rest of S1 is small
+        lies = "a piece as small as S2 lies" if certain else "no disc is seen"
+        spine.unsure_lowest = (
+            f"{lies} below the lowest body, but that is not seen to narrow downward as S1 does"
+        )
 
 
 def _shape(spine: Spine, index: int) -> tuple[float, float]:
