@@ -7,21 +7,30 @@ import numpy as np
 import pytest
 from dicom_files import classic_slice, enhanced, header, orientation, position, put_pixels
 from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.references import own_controls
+from MarrowAssessLib.references.control_cohort import safe_name
+from MarrowAssessLib.report.sources_plot import sources_svg
+from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from PDFFMapperLib.dicom.folder import read_dicom_folder, read_facts
-from PDFFMapperLib.dicom.frames import frames_of_file
+from PDFFMapperLib.dicom.frames import flattened_frames, frames_of_file
 from PDFFMapperLib.dicom.segmentation import read_segmentation
 from PDFFMapperLib.diffusion import ivim, noise, voxelwise
 from PDFFMapperLib.diffusion.adc import fit_adc
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
-from PDFFMapperLib.diffusion.scheme import diffusion_scheme
+from PDFFMapperLib.diffusion.scheme import diffusion_scheme, read_bval
+from PDFFMapperLib.diffusion.stated import read_bvec
 from PDFFMapperLib.images.files import read_image, write_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.install.resources import resource_path
+from PDFFMapperLib.maps.bids_maps import checked_source
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.water_fat.echo_train import echo_train
 from PDFFMapperLib.water_fat.echo_units import phase_in_radians
-from PDFFMapperLib.water_fat.products import fat_fraction_of_images
+from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.products import fat_fraction_of_images, two_point_fat_fraction
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
+from PDFFMapperLib.water_fat.spectra import spectrum_from_peaks
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 from pydicom.sequence import Sequence
@@ -467,3 +476,127 @@ def test_typed_facts_and_nodes_that_hold_no_image_are_refused():
     slicer.util.updateVolumeFromArray(picture, np.zeros((2, 3, 4, 3), np.uint8))
     with pytest.raises(ValueError, match="has 3 values per voxel; a scalar volume is expected"):
         volume_from_node(picture)
+
+
+# --- what a run of the whole suite never uttered ---
+
+
+def test_water_and_fat_images_and_spectra_refuse_what_they_cannot_use():
+    one = np.ones(SHAPE)
+    for use, said in (
+        (lambda: fat_fraction_of_images(one * np.nan, one), "The water image holds no finite"),
+        (
+            lambda: fat_fraction_of_images(one, one, np.ones((1, 2, 3))),
+            r"The mask has shape \(1, 2, 3\), the images \(3, 5, 4\); they must agree",
+        ),
+        (
+            lambda: two_point_fat_fraction(one, one, echo_times_s=[0.0023, 0.0035]),
+            "Checking in and opposed phase needs the field strength",
+        ),
+        (
+            lambda: two_point_fat_fraction(one, one, r2star_per_s=50.0),
+            "Correcting for R2* needs the echo times".replace("*", r"\*"),
+        ),
+        (lambda: spectrum_from_peaks([1.3, 2.1], [0, 0]), "at least one amplitude above 0"),
+        (
+            lambda: multi_echo(np.ones((3, *SHAPE), complex), [0.001, 0.002, 0.003], 3.0, (1, 2)),
+            r"Voxel sizes in mm are expected along slices, rows and columns; \(1.0, 2.0\) was",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            use()
+
+
+def test_recipes_refuse_options_that_their_images_cannot_have():
+    echoes = [image(100.0 / n, f"{n}", EchoTime=float(n)) for n in (1, 2, 3)]
+    with pytest.raises(ValueError, match=r"other R2. models need complex echoes; magnitudes"):
+        WATER_FAT.recipe("complex").make(echoes, field_strength_t=3.0, r2star_per_s=40.0)
+    with pytest.raises(ValueError, match="2 echo times are expected, in phase and opposed phase"):
+        WATER_FAT.recipe("in-opposed").make(
+            [image(2.0), image(1.0)], echo_times_s=[0.0023], field_strength_t=3.0
+        )
+    with pytest.raises(ValueError, match="No image was repeated: the noise cannot be measured"):
+        DIFFUSION.recipe("adc").make(
+            [image(100.0 - n, f"{n}", DiffusionBValue=400.0 * n) for n in range(3)], sigma="repeats"
+        )
+
+
+def test_diffusion_refuses_signals_and_lists_that_are_none(tmp_path):
+    signal = np.ones((2, 2, 2, 3))
+    for use, said in (
+        (lambda: fit_adc(signal > 0, [0, 400, 800]), "Real numbers are expected as signals, given"),
+        (lambda: fit_adc(signal, [[0, 400, 800]]), "expected as one list of numbers, given was"),
+        (
+            lambda: noise.sigma_from_repeats(np.random.default_rng(0).rayleigh(1, (200, 4))),
+            "No voxel of the repeated images has signal above five times the noise",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            use()
+    with pytest.raises(FileNotFoundError, match=r"no.bval: there is no such file"):
+        read_bval(tmp_path / "no.bval")
+    with pytest.raises(FileNotFoundError, match=r"no.bvec: there is no such file"):
+        read_bvec(tmp_path / "no.bvec", 3)
+    (tmp_path / "a.bvec").write_text("these are words")
+    with pytest.raises(ValueError, match=r"a.bvec: three rows of numbers are expected"):
+        read_bvec(tmp_path / "a.bvec", 3)
+    (tmp_path / "b.bvec").write_text("1 0\n0 1\n0 0\n")
+    with pytest.raises(ValueError, match="3 x 5 numbers are expected for 5 images, found were 3 x"):
+        read_bvec(tmp_path / "b.bvec", 5)
+
+
+def test_commands_refuse_numbers_that_are_none_and_images_of_two_kinds(tmp_path, capsys):
+    write_volume(image(5.0), tmp_path / "a.nrrd")
+    write_volume(image(3.0), tmp_path / "b.nrrd")
+    files, out = [tmp_path / "a.nrrd", tmp_path / "b.nrrd"], ["--out", tmp_path / "o"]
+    said = refused(capsys, "ivim", *files, "--b-values", "0,many", *out)
+    assert "b-values are expected as 0,50,100,..., given was '0,many'" in said
+    said = refused(capsys, "pdff", *files, "--echo-times", "1,soon", *out)
+    assert "Echo times are expected as 1.2,2.4,..., given was '1,soon'" in said
+    both = ["--phase", files[1], "--imaginary", files[1], "--echo-times", "1"]
+    said = refused(capsys, "pdff", files[0], *both, *out)
+    assert "Give phase images or imaginary parts, not both" in said
+    assert "there is no such file or folder" in refused(capsys, "inspect", tmp_path / "gone")
+    said = refused(capsys, "assess", "--volume", f"PDFF={files[0]}", "--scale", "PDFF=ten", *out)
+    assert "'ten' is not a number" in said
+    with pytest.raises(ValueError, match="Unknown quantity 'length'; expected one of"):
+        sources_svg("length")
+
+
+def test_images_and_resources_that_are_none():
+    with pytest.raises(ValueError, match=r"flat: a 3D volume is expected, this one has 2 dim"):
+        Volume(np.ones((2, 3)), np.eye(4), "flat")
+    with pytest.raises(FileNotFoundError, match=r"Resources/no.json is missing from this install"):
+        resource_path("PDFFMapperLib", "no.json")
+    with pytest.raises(ValueError, match="no image of a BIDS data set was named; leave it out"):
+        checked_source([], None)
+
+
+def test_own_controls_refuse_files_and_names_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARROWASSESS_COHORTS", str(tmp_path))
+    (tmp_path / "assessment.json").write_text("{half of")
+    with pytest.raises(ValueError, match=r"this is no assessment; give the assessment.json"):
+        own_controls.add_study(tmp_path / "assessment.json")
+    with pytest.raises(ValueError, match="'--' cannot name a control cohort; use letters"):
+        safe_name("--")
+    (tmp_path / "odd.csv").write_text(",".join(own_controls.COLUMNS) + "\n" + "x," * 5 + "y\n")
+    with pytest.raises(ValueError, match="this is not a stored list of controls; remove it or"):
+        own_controls._rows(tmp_path / "odd.csv", 0)
+
+
+def test_segmentations_refuse_what_names_no_segment(tmp_path):
+    write_volume(image(1.0), tmp_path / "plain.seg.nrrd")
+    with pytest.raises(ValueError, match="this file holds no named segment; give a label map"):
+        regions_from_segmentation(tmp_path / "plain.seg.nrrd")
+
+
+def test_enhanced_frames_refuse_a_header_that_was_cut(tmp_path):
+    path = enhanced(tmp_path / "cut.dcm", [(n, PIXELS, {}) for n in range(2)])
+    cut = dcmread(path, stop_before_pixels=True)
+    cut.NumberOfFrames = len(cut.PerFrameFunctionalGroupsSequence) + 3
+    with pytest.raises(ValueError, match=r"describes \d+ of \d+ frames; the file may be truncated"):
+        list(flattened_frames(cut))
+    del cut.NumberOfFrames, cut.PerFrameFunctionalGroupsSequence
+    assert "ImagePositionPatient" not in cut
+    with pytest.raises(ValueError, match="it does not say where in the patient it lies"):
+        frames_of_file(path, cut)
