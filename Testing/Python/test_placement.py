@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
+from MarrowAssessLib.placement import tissue
 from MarrowAssessLib.placement.body import _doubts, _typical, eroded, place_body
 from MarrowAssessLib.placement.column import renamed
 from MarrowAssessLib.placement.csf import csf_beside
@@ -649,3 +650,13 @@ def test_unlike_signal_counts_by_the_square_of_its_logarithm_up_to_one():
     slabs = np.ones((2, 41, 41)) * np.array([half, other])[:, None, None]
     unlike = _integrals(slabs, weights, 1.0, 0.0, 21, SOFT_EDGE)[-1]
     assert unlike[-1, -1] == pytest.approx(21**2 * (0.75 * 0.25 + 0.25 * 1), rel=1e-4)
+
+
+@pytest.mark.parametrize(("thick_mm", "enough"), [(4, False), (16, True)])
+def test_a_muscle_thinner_than_its_margin_has_no_region_and_says_so(thick_mm, enough):
+    values = np.random.default_rng(0).normal(400, 4, (30, 40, 40)).astype(np.float32)
+    values[:, 20 - thick_mm // 2 : 20 + thick_mm // 2] = 100
+    sheet = Volume(values, np.eye(4), "T1")
+    found = tissue.grow(sheet, np.array([20.0, 20, 15]), Role.MUSCLE, "left psoas", 3.0)
+    said = "Too little muscle was found round the click for a margin of 3 mm."
+    assert bool(found.roi.voxels) is enough and (said in found.unsure) is not enough

@@ -1,5 +1,7 @@
 """Placing, naming, importing and taking back regions, on Slicer's real scene."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ headless.start()
 import slicer  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import MUSCLES, Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
+from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS  # noqa: E402
 from MarrowAssessLib.placement.level_names import neighbor_site  # noqa: E402
 from MarrowAssessLib.scene.column import (  # noqa: E402
     correct_body,
@@ -30,7 +33,12 @@ from MarrowAssessLib.scene.placement import (  # noqa: E402
     read_click,
     shift_levels,
 )
-from MarrowAssessLib.scene.segments import regions_from_node, regions_to_node  # noqa: E402
+from MarrowAssessLib.scene.placing import placing  # noqa: E402
+from MarrowAssessLib.scene.segments import (  # noqa: E402
+    regions_from_node,
+    regions_to_node,
+    segment_points,
+)
 from MarrowAssessLib.scene.session import Session  # noqa: E402
 from MarrowAssessLib.scene.study import study_from_nodes  # noqa: E402
 from MarrowAssessLib.sources.label_maps import fitting_conventions  # noqa: E402
@@ -649,3 +657,15 @@ def test_the_panel_and_the_command_line_judge_a_click_alike(clicked, phantom):
         (other,), _ = regions_from_clicks(volume, places={f"{site} {role}": point})
         assert region.cautions == other.cautions, (role, site)
         assert (region.offset, region.voxels) == (other.offset, other.voxels)
+
+
+def test_a_session_and_a_segment_say_what_they_lack(image):
+    with pytest.raises(ValueError, match="There is nothing to add yet; measure the regions first"):
+        Session().add_to_controls(regions_to_node([], image))
+    surface = slicer.vtkSegment()
+    surface.SetName("L3 marrow")
+    with pytest.raises(ValueError, match="'L3 marrow' has no voxels; create its binary labelmap"):
+        segment_points(surface)
+    nothing = SimpleNamespace(**dict.fromkeys(VOLUME_PARAMETERS.values()))
+    with pytest.raises(ValueError, match="Choose at least one image or map"):
+        placing(nothing)

@@ -150,8 +150,6 @@ def _from_entry(entry: str) -> tuple[Role | None, str]:
 
 def _role_of_site(site: str) -> Role:
     _, bare = _split_side(site)
-    if not bare:
-        raise ValueError("no site")
     if "-" in bare:
         return Role.DISC
     return Role.MUSCLE if bare in MUSCLES else Role.MARROW
