@@ -58,6 +58,7 @@ UP_FROM_S1 = ["S1", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9"]
 FACES = {"back": (1, -1), "front": (1, 1), "below": (2, -1), "above": (2, 1), "sides": (0, 0)}
 WHOLE = "nothing"  # made to order without damage, on every contrast
 VBQ = ("L1", "L2", "L3", "L4")
+FLUID = (0.75, 0.9)  # of the 90th percentile of the canal on T2 or TIRM
 STEADY = ("DzZ_T1", "AK-a_TIRM", "T2_2", "GRE_3")  # one of each contrast
 LEAST = 3  # bodies of a contrast that are named
 AROUND_MM = 32.0  # of a body in the picture of the least
@@ -297,16 +298,12 @@ def discs():
 
 
 def fluid():
-    """CSF found on T1 alone, and with T2 or TIRM, against what is bright on the aligned image.
-
-    And VBQ (L1 to L4 over CSF at L3) by what was found, against labels and such fluid.
-    """
+    """CSF found on T1 alone, and with T2 or TIRM, against what is bright on the aligned image."""
     print(
         "\nCSF: share in fluid as the aligned T2 or TIRM shows it; median over that of such fluid"
     )
-    told = []
     for case, other in PAIRS:
-        (volume, labels, names), bright = load(case), read_volume(SPINE / f"{other}.nii.gz")
+        volume, bright = (read_volume(SPINE / f"{one}.nii.gz") for one in (case, other))
         column, spine = find_column([volume]), find_spine([volume])
         for level, with_it in (("L3", None), ("L3", bright), ("L1", None), ("L1", bright)):
             placed = csf_of(volume, spine, column.bodies[level].surface, level, with_it)
@@ -321,18 +318,39 @@ def fluid():
                 f"{words} {inside[roi].mean():6.1%}  {found / true - 1:+.1%}  {roi.sum():5d} mm^3",
                 flush=True,
             )
-            if level == "L3":
-                bodies = [column.bodies[name] for name in VBQ]
-                mine = [np.median(one.roi.values(volume.array)) for one in bodies]
-                drawn = [np.median(volume.array[labels == n]) for n in names if names[n] in VBQ]
-                vbq, by_labels = np.median(mine) / found, np.median(drawn) / true
-                doubts = [*placed.unsure, *(text for one in bodies for text in one.unsure)]
-                told.append(
-                    f"{words} {vbq:.2f} for {by_labels:.2f}: {vbq / by_labels - 1:+.1%}"
-                    f"{' doubted' if doubts else ''}; one gray level of CSF is {1 / true:.1%}"
-                )
-    print("\nVBQ without a click, for that of labels and fluid")
-    print("\n".join(told))
+
+
+def vbq():
+    """VBQ as a study gives it, against labels over fluid, where that is told from the other image.
+
+    Partial volume with roots makes fluid brighter on T1 the more of the canal counts as fluid.
+    """
+    print(
+        "\nVBQ without a click; by labels over what is brighter on T2 or TIRM than"
+        f" {' and '.join(f'{share:g}' for share in FLUID)} of the brightest fluid"
+    )
+    for case, other in PAIRS:
+        (volume, labels, names), bright = load(case), read_volume(SPINE / f"{other}.nii.gz")
+        drawn = np.median([np.median(volume.array[labels == n]) for n in names if names[n] in VBQ])
+        values = ndimage.gaussian_filter(bright.array.astype(float), 0.6)
+        for others, fluid in (([], None), ([bright], bright)):
+            column = find_column([volume, *others], fluid=fluid)
+            bodies = [column.bodies[name] for name in VBQ]
+            found = np.median([np.median(one.roi.values(volume.array)) for one in bodies])
+            found /= np.median(column.csf.roi.values(volume.array))
+            canal = column.csf.body.full_mask(volume.array.shape)
+            brightest = np.percentile(values[canal], 90)
+            by_labels = [
+                drawn / np.median(volume.array[canal & (values > share * brightest)])
+                for share in FLUID
+            ]
+            told = ", ".join(f"{one:.2f} ({found / one - 1:+.1%})" for one in by_labels)
+            doubted = any(one.unsure for one in (column.csf, *bodies))
+            print(
+                f"{case:9s} {'with ' + other if others else 'alone':16s} {found:.2f} for {told}"
+                f"{' doubted' * doubted}",
+                flush=True,
+            )
 
 
 def steady():
@@ -526,6 +544,7 @@ def main(pictures=None):
     experts()
     discs()
     fluid()
+    vbq()
 
 
 if __name__ == "__main__":
