@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PDFFMapperLib.diffusion import maps as diffusion
 from PDFFMapperLib.dual_energy import maps as dual_energy
-from PDFFMapperLib.ute import maps as ute
+from PDFFMapperLib.ute import bone_maps as ute
 from PDFFMapperLib.water_fat import separation
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,9 +11,9 @@ from MarrowAssessLib.commands.main import main
 from PDFFMapperLib.images.files import read_volume, write_series, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute import regions
+from PDFFMapperLib.ute.bone_maps import FLOOR, LOW, OUTSIDE
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, known_t2star_sd, signal_of
 from PDFFMapperLib.ute.echoes import echo_series, phased_series, ute_pair, ute_series
-from PDFFMapperLib.ute.maps import FLOOR, LOW, OUTSIDE
 from PDFFMapperLib.ute.noise import noise_of
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import (

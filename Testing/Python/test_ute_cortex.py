@@ -12,12 +12,13 @@ from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, Tibia
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.ute.bone import cortex_values
+from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
 from PDFFMapperLib.ute.cortex import DIRECTIONS, find_cortex
+from PDFFMapperLib.ute.curve import closed_curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
 from PDFFMapperLib.ute.region_signal import CHI2_95
-from PDFFMapperLib.ute.ring import closed_curve, fit_ring, placed, polar_curve
+from PDFFMapperLib.ute.ring import fit_ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
@@ -135,6 +136,31 @@ def test_a_ring_without_edges_is_refused():
             fit_ring(flat + noise, (1.0, 1.0), curve, 0.2, 0.85, 1.0)
 
 
+@pytest.mark.parametrize(("thickness", "te_ms"), [(3.0, 2.2), (5.0, 2.8)])
+def test_marrow_out_of_phase_with_water_hides_no_cortex(thickness, te_ms):
+    """At 1.5 T voxels of marrow and cortex are darker than either: PI read 0.1 and 4.9 before."""
+    truth = Tibia(snr=40, radius=18.0, thickness=thickness, field_t=1.5)
+    data = ute_series(truth.volumes(4, (0.032, te_ms)), SETTINGS)
+    found = find_cortex(data, PSF.default)
+    rows = {one.quantity: one for one in cortex_values(found, data)}
+    ring = rows["PI of the fitted ring"]
+    true = 100 * truth.cortex(te_ms) / truth.cortex(0.032)
+    assert ring.lower - 0.3 < true < ring.upper + 0.3
+    assert ring.upper - ring.lower < 3
+    assert len(found.rings) == 4
+    assert found.thickness_mm()[0] == pytest.approx(truth.thickness_mm, abs=0.025)
+    assert any(f"At {te_ms:g} ms and 1.5 T marrow is" in one for one in found.notes)
+
+
+def test_a_field_that_is_not_known_is_said(volumes, bone):
+    pair = [one.with_array(one.array) for one in (volumes[0], volumes[4])]
+    for one in pair:
+        one.attributes.pop("MagneticFieldStrength")
+    found = find_cortex(ute_series(pair, SETTINGS), PSF.default)
+    assert any("fat is taken to be in phase with water at 2.2 ms" in one for one in found.notes)
+    assert not any("phase" in one for one in bone.cortex.notes)
+
+
 # --- bone -----------------------------------------------------------------------------------------
 
 
@@ -238,6 +264,39 @@ def test_slices_that_tell_no_ring_are_left_out_and_it_is_said(volumes):
     found = find_cortex(ute_series(torn, SETTINGS), PSF.default)
     assert 0 not in found.rings and len(found.rings) == 2
     assert any("1 slices along the bone tell no ring" in note for note in found.notes)
+
+
+def test_cortex_without_a_voxel_of_its_own_has_its_waters_and_ratios():
+    """2.9 voxels thick: each voxel holds marrow or muscle."""
+    truth = Tibia(thickness=3.0, radius=18.0)
+    volumes = truth.volumes(4)
+    marrow, cortex, muscle = truth._blurred()
+    rng = np.random.default_rng(3)
+    shade = truth.snr * (1 - truth.shading * np.linspace(0, 1, truth.size)[:, None])
+
+    def image(*levels):
+        true = shade * sum(a * b for a, b in zip(levels, (marrow, cortex, muscle), strict=True))
+        noise = rng.standard_normal((2, *volumes[0].array.shape))
+        return volumes[0].with_array((5 * np.abs(true + noise[0] + 1j * noise[1])).astype("f4"))
+
+    bone_signal = truth.cortex(0.032)
+    pair = {
+        "suppressed": image(0.05, bone_signal / 4, 0.03),
+        "transferred": image(1.5, 0.6 * bone_signal, 0.9),
+    }
+    found = BONE.measure(volumes, same_gain=True, **pair)
+    for name in ("PI", "bound_fraction", "SR", "MTR"):
+        assert found.refused[name] == NO_VOXEL and name not in found.values
+    for name, true, most in (("bound_fraction", 78, 4), ("SR", 4, 0.3), ("MTR", 40, 3)):
+        one = found.values[f"{name} of the fitted ring"]
+        half = (one.upper - one.lower) / 2
+        assert abs(one.value - true) < 1.5 * half < most
+        assert one.note == BY_EDGES
+    assert any("below 0.5 at 3 T" in one for one in found.cautions)
+    nothing = BONE.measure(volumes[:2] + volumes[4:5], same_gain=True, suppressed=image(0, 0, 0))
+    assert nothing.refused["SR of the fitted ring"].startswith("the level of cortex in the image")
+    reason = nothing.refused["bound_fraction of the fitted ring"]
+    assert reason.startswith("Two T2* components need five echo times; 3 were given")
 
 
 # --- in the report --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from MarrowAssessLib.commands.main import main
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.ute.maps import BEYOND
+from PDFFMapperLib.ute.bone_maps import BEYOND
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.t1 import t1_images, t1_rows
 from phantoms.ute import GRID

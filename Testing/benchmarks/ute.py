@@ -21,10 +21,11 @@ from MarrowAssessLib.sample.tibia import SPACING_MM, Tibia  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, signal_of  # noqa: E402
 from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, find_cortex  # noqa: E402
+from PDFFMapperLib.ute.curve import polar_curve  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
 from PDFFMapperLib.ute.recipe import PSF, UTE  # noqa: E402
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of  # noqa: E402
-from PDFFMapperLib.ute.ring import fit_ring, polar_curve  # noqa: E402
+from PDFFMapperLib.ute.ring import fit_ring  # noqa: E402
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels  # noqa: E402
 from PDFFMapperLib.ute.tri_component import fit_tri_component, three_components  # noqa: E402
 from PDFFMapperLib.ute.tri_phase import fit_phased_components  # noqa: E402

@@ -546,6 +546,17 @@ _ROWS = (
         "ute_pi_fitted", "Porosity index of the fitted ring, UTE", "%", 1,
         "The same of the fitted levels of cortex, free of partial volume.", Method.BONE,
     ),
+    *(
+        Quantity(
+            f"{key}_fitted", f"{name} of the fitted ring, UTE", unit, digits,
+            "The same of the fitted levels of cortex, free of partial volume.", Method.BONE,
+        )
+        for key, name, unit, digits in (
+            ("ute_bound_fraction", "Bound-water fraction", "%", 1),
+            ("ute_sr", "Suppression ratio", "", 2),
+            ("ute_mtr", "Magnetization transfer ratio", "%", 1),
+        )
+    ),
     Quantity(
         "ute_bound_fraction", "Bound-water fraction, UTE", "%", 1,
         "Share of the short T2* of two in the signal at TE 0.", Method.BONE,

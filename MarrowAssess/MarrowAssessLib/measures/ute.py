@@ -10,6 +10,9 @@ from MarrowAssessLib.measures.measurement import Measurement, Skipped
 NAMES = {
     "ute_pi": ("PI", "PI"),
     "ute_pi_fitted": ("PI of the fitted ring", ""),
+    "ute_bound_fraction_fitted": ("bound_fraction of the fitted ring",) * 2,
+    "ute_sr_fitted": ("SR of the fitted ring",) * 2,
+    "ute_mtr_fitted": ("MTR of the fitted ring",) * 2,
     "ute_sr": ("SR", "SR"),
     "ute_mtr": ("MTR", "MTR"),
     "ute_mmf": ("MMF", "MMF"),

@@ -1,7 +1,8 @@
 """A tibia across its shaft at ultrashort echo times, with known truth.
 
 Two smooth edges are drawn at many times the image's resolution and blurred there as a radial
-readout does, with a coil's shading and Rician noise; nothing of the fits is used.
+readout does, with marrow's fat beating against water, a coil's shading and Rician noise; of the
+fits only the spectrum of fat is used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 SITE = "tibial diaphysis"
 FIELD_STRENGTH_T = 3.0
@@ -31,6 +33,8 @@ class Tibia:
         psf, fat_psf: SD of the blur, and that of marrow's fat.
         bound, t2star_bound_ms, t2star_pore_ms: waters of the cortex.
         size: of the image.
+        field_t: that marrow's fat precesses in, beside water.
+        fat: share of marrow that is fat.
     """
 
     thickness: float = 9.0
@@ -44,6 +48,8 @@ class Tibia:
     t2star_bound_ms: float = 0.35
     t2star_pore_ms: float = 3.0
     size: int = 64
+    field_t: float = FIELD_STRENGTH_T
+    fat: float = 0.9
 
     def edges(self, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Radii of endosteum and periosteum at angles (from columns to rows)."""
@@ -87,17 +93,21 @@ class Tibia:
         """One magnitude image per echo time; noise of SD 5, of coils that share the signal."""
         rng = np.random.default_rng(seed)
         parts = self._blurred()
+        spectrum = fat_spectrum()
         shade = 1 - self.shading * np.linspace(0, 1, self.size)[:, None]
         spacing, between = SPACING_MM
         grid = np.diag([-spacing, -spacing, between, 1.0])
         volumes = []
         for te in te_ms:
-            levels = 1.6 * np.exp(-te / 9.0), self.cortex(te), 1.3 * np.exp(-te / 25.0)
-            true = self.snr * shade * sum(a * b for a, b in zip(levels, parts, strict=True))
+            marrow = self.fat * spectrum.modulation(np.array([te / 1e3]), self.field_t)[0]
+            marrow = 1.6 * np.exp(-te / 9.0) * (marrow + 1 - self.fat)
+            levels = marrow, self.cortex(te), 1.3 * np.exp(-te / 25.0)
+            true = sum(a * b for a, b in zip(levels, parts, strict=True))
+            true = self.snr * shade * np.abs(true)
             noise = rng.standard_normal((2, coils, slices, self.size, self.size), np.float32)
             each = np.abs((true / coils**0.5).astype(np.float32) + noise[0] + 1j * noise[1])
             array = 5 * np.sqrt(np.sum(each**2, axis=0))
-            facts = {"EchoTime": float(te), "MagneticFieldStrength": FIELD_STRENGTH_T}
+            facts = {"EchoTime": float(te), "MagneticFieldStrength": self.field_t}
             volumes.append(Volume(array.astype(np.float32), grid, f"UTE {te:g} ms", facts))
         return volumes
 
@@ -121,6 +131,7 @@ class Tibia:
 TRUE = {  # by the keys of the results
     "ute_pi": lambda tibia: tibia.porosity_index,
     "ute_pi_fitted": lambda tibia: tibia.porosity_index,
+    "ute_bound_fraction_fitted": lambda tibia: 100 * tibia.bound,
     "ute_bound_fraction": lambda tibia: 100 * tibia.bound,
     "ute_t2star_bound": lambda tibia: tibia.t2star_bound_ms,
     "ute_t2star_pore": lambda tibia: tibia.t2star_pore_ms,

@@ -26,6 +26,8 @@ from PDFFMapperLib.ute.regions import (
     bi_component,
     high_field_note,
     porosity_index,
+    refuse_open,
+    rows_of,
     suppression_ratio,
     transfer_ratio,
 )
@@ -34,6 +36,8 @@ from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 ENDOSTEUM = (
     "Fat off resonance is blurred by a radial readout, so the endosteal layer may hold marrow."
 )
+OF_RING = " of the fitted ring"
+BY_EDGES = "one for all slices, by all voxels around both edges"
 NO_VOXEL = "no voxel is cortex alone; the PI of the fitted ring holds"
 
 
@@ -72,6 +76,8 @@ def measure_bone(
         inside = found.cortex.bone
         for row in cortex_values(found.cortex, data):
             found.values[row.quantity] = row
+        if len(data.te_ms) > 2:
+            _take(found, f"bound_fraction{OF_RING}", lambda: ring_components(found.cortex, data))
         found.cautions += [*found.cortex.notes, ENDOSTEUM]
         found.how = f"cortex found in {len(found.cortex.rings)} slices"
     else:
@@ -81,16 +87,23 @@ def measure_bone(
     times = ", ".join(f"{te:.4g}" for te in data.te_ms)
     found.how = f"UTE at TE {times} ms; {found.how}; {data.noise.told}"
     found.notes = list(data.notes)
-    _take(found, "PI", lambda: porosity_index(data, inside), inside)
-    if len(data.te_ms) > 2:
-        _take(found, "bound_fraction", lambda: _components(data, inside), inside)
+    if not inside.any():
+        found.refused |= dict.fromkeys(
+            ("PI", "bound_fraction", *(name for name, *_ in pairs)), NO_VOXEL
+        )
+    else:
+        _take(found, "PI", lambda: porosity_index(data, inside))
+        if len(data.te_ms) > 2:
+            _take(found, "bound_fraction", lambda: _components(data, inside))
     for name, pair, measure in pairs:
         found.notes += [f"{name}: {note}" for note in pair.notes]
-        _take(found, name, lambda m=measure, p=pair: m(p, inside), inside)
+        if inside.any():
+            _take(found, name, lambda m=measure, p=pair: m(p, inside))
         if found.cortex is not None:
+            _take(found, f"{name}{OF_RING}", lambda n=name, p=pair: ring_ratio(found.cortex, p, n))
             parts = part_values(found.cortex, lambda i, m=measure, p=pair: m(p, i))
             found.values |= {row.quantity: row for row in parts}
-    if "bound_fraction" in found.values:
+    if {"bound_fraction", f"bound_fraction{OF_RING}"} & set(found.values):
         found.cautions += high_field_note(data.field_t)
     return found
 
@@ -107,13 +120,9 @@ def _components(data: UteImages, inside: np.ndarray) -> list[RegionValue]:
     return bi_component(data, inside)[1]
 
 
-def _take(
-    found: Bone, name: str, measure: Callable[[], list[RegionValue]], inside: np.ndarray
-) -> None:
+def _take(found: Bone, name: str, measure: Callable[[], list[RegionValue]]) -> None:
     """The rows of a quantity, or why it has none."""
     try:
-        if not inside.any():
-            raise ValueError(NO_VOXEL)
         found.values |= {row.quantity: row for row in measure()}
     except ValueError as error:
         found.refused[name] = str(error).rstrip(".")
@@ -169,11 +178,43 @@ def _fitted_porosity(cortex: Cortex, data: UteImages) -> RegionValue:
     """PI by the levels of cortex in both echoes, one for all slices, free of partial volume."""
     ratio = ratio_of_levels([r.told for r in cortex.rings.values()], cortex.model_sd_mm).times(100)
     te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
-    note = f"at TE {te_ms:.3g} ms, one for all slices, by all voxels around both edges"
+    note = f"at TE {te_ms:.3g} ms, {BY_EDGES}"
     if ratio.lower == 0:
         note += "; the late signal is not told from noise, so that only the upper end counts"
     ends = ratio.value, ratio.lower, ratio.upper
-    return RegionValue("PI of the fitted ring", *ends, "%", note=note)
+    return RegionValue(f"PI{OF_RING}", *ends, "%", note=note)
+
+
+def ring_components(cortex: Cortex, data: UteImages) -> list[RegionValue]:
+    """Bound and pore water by the levels of cortex in all echoes, free of partial volume.
+
+    Raises:
+        ValueError: as `check_component_echoes`; the levels leave the fraction open.
+    """
+    check_component_echoes(data.te_ms)
+    fit = cortex.levels_in(data).components(data.te_ms)
+    refuse_open(
+        fit.bound_percent.bound_sd, "levels leave its bound fraction open", "more echoes help"
+    )
+    each = (
+        ("bound_fraction", fit.bound_percent, "%"),
+        ("T2star_bound", fit.t2star_bound_ms, "ms"),
+        ("T2star_pore", fit.t2star_pore_ms, "ms"),
+    )
+    rows = rows_of([(f"{name}{OF_RING}", one, unit) for name, one, unit in each])
+    return [replace(rows[0], note=BY_EDGES), *rows[1:]]
+
+
+def ring_ratio(cortex: Cortex, pair: UteImages, name: str) -> list[RegionValue]:
+    """SR or MTR by the levels of cortex in both images, free of partial volume.
+
+    Raises:
+        ValueError: the level in the second is noise, for SR.
+    """
+    levels = cortex.levels_in(pair)
+    ratio = levels.ratio() if name == "SR" else levels.turned().ratio().times(-100, 100)
+    ends = ratio.value, ratio.lower, ratio.upper
+    return [RegionValue(f"{name}{OF_RING}", *ends, "" if name == "SR" else "%", note=BY_EDGES)]
 
 
 def point_of(text: str | None) -> list[float] | None:

@@ -14,14 +14,19 @@ from scipy import ndimage
 from scipy.special import ndtr
 
 from PDFFMapperLib.images.volume import lies_outside
+from PDFFMapperLib.ute.curve import box_around, placed, polar_curve
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes, without_floor
-from PDFFMapperLib.ute.ring import Ring, box_around, fit_ring, placed, polar_curve
+from PDFFMapperLib.ute.ring import Ring, fit_ring
+from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
+from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
 # voxels with up to 5 % of it read a PI of 15 % where 11.5 % is true.
 MOST_OTHER = 0.001
+MARROW_FAT = 0.9  # of a shaft's marrow
 MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
 LAYERS = ("endosteal", "middle", "periosteal")
+_IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
 _LOST = 0.65  # of the ratio of both echoes that other tissue keeps
 _RAYS, _RAY_STEP = 90, 0.25
 _LEAST_CAVITY = 20  # voxels a slice
@@ -65,6 +70,13 @@ class Cortex:
         sides = {side: self.bone & (self.sector == n) for n, side in enumerate(DIRECTIONS, 1)}
         return found | {side: voxels for side, voxels in sides.items() if side in self.sectors}
 
+    def levels_in(self, data: UteImages) -> MeanLevels:
+        """Mean level of cortex in any images of the limb, free of what lies beside it."""
+        signal = np.moveaxis(data.signal, self.axis + 1, 1)
+        turns = np.cos(np.angle(marrow_signal(data.te_ms, data.field_t)))
+        rings = [ring.levels_in(signal[:, k], turns) for k, ring in self.rings.items()]
+        return mean_levels(rings, self.model_sd_mm)
+
     def thickness_mm(self) -> tuple[float, float]:
         """Mean over all slices, and its SD."""
         return _mean([one.mean_thickness() for one in self.rings.values()], self.model_sd_mm)
@@ -102,7 +114,8 @@ def find_cortex(
     pair = np.moveaxis(pair, axis + 1, 1)
     spacing = np.delete(data.grid.spacing[::-1], axis)
     shown = np.moveaxis(without_floor(data, porosity_echoes(data.te_ms)), axis + 1, 1)
-    lost = _loses_signal(shown, data.noise.sigma)
+    beats = np.abs(_marrow_of(data))
+    lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
     cavity = _cavity(lost, _index(data, point_ras, axis))
     rings, dropped = {}, 0
     for k in np.flatnonzero(cavity.any(axis=(1, 2))):
@@ -123,6 +136,7 @@ def find_cortex(
         f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / spacing.mean():.2f} voxels). "
         "Thin cortex depends on the blur that is assumed."
     ]
+    notes += _phase_notes(data)
     if dropped:
         notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
@@ -145,14 +159,41 @@ def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.
     return np.concatenate([[kji[axis]], np.delete(kji, axis)])
 
 
-def _loses_signal(pair: np.ndarray, sigma: float) -> np.ndarray:
-    """Voxels with signal whose later echo keeps much less of it than other tissue."""
+def _marrow_of(data: UteImages) -> np.ndarray:
+    """`marrow_signal` at both echoes that tell the cortex."""
+    return marrow_signal(data.te_ms[list(porosity_echoes(data.te_ms))], data.field_t)
+
+
+def _phase_notes(data: UteImages) -> list[str]:
+    """What to know where marrow and water are not in phase in the later echo."""
+    te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
+    if data.field_t is None:
+        return [
+            f"The field strength is not known, so that fat is taken to be in phase with water at "
+            f"{te_ms:.3g} ms; state it in a JSON file beside the images (MagneticFieldStrength)."
+        ]
+    angle = abs(np.angle(_marrow_of(data)[1], deg=True))
+    if np.cos(np.deg2rad(angle)) > _IN_PHASE:
+        return []
+    return [
+        f"At {te_ms:.3g} ms and {data.field_t:g} T marrow is {angle:.0f} degrees out of phase "
+        f"with water, which is modeled for {100 * MARROW_FAT:.0f} % fat in it; sides of bone "
+        "that lie on fat, not on muscle, may read wrong. An echo in phase (2.2 to 2.4 ms at 3 T) "
+        "depends on neither."
+    ]
+
+
+def _loses_signal(pair: np.ndarray, sigma: float, beat: float) -> np.ndarray:
+    """Voxels with signal whose later echo keeps much less of it than other tissue.
+
+    `beat`: what of it marrow keeps beside the decay, as its peaks lose their common phase.
+    """
     early, late = pair
     tissue = early > LEAST_SNR * sigma
     if not tissue.any():
         raise ValueError(NO_RING)
     kept = late / np.maximum(early, sigma)
-    return tissue & (kept < _LOST * np.median(kept[tissue]))
+    return tissue & (kept < _LOST * beat * np.median(kept[tissue]))
 
 
 def _cavity(lost: np.ndarray, index: np.ndarray | None) -> np.ndarray:
@@ -220,7 +261,8 @@ def _ring_of(
     thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
     middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
     curve, psf = polar_curve(center, angles, middle), psf_voxels * float(spacing.mean())
-    facts = psf, data.noise.sigma, data.noise.share, data.noise.coils
+    turns = np.cos(np.angle(_marrow_of(data)))
+    facts = psf, data.noise.sigma, data.noise.share, data.noise.coils, turns
     ring = fit_ring(pair, tuple(spacing), curve, usual, *facts)
     moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
     curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))
@@ -228,6 +270,16 @@ def _ring_of(
     if ring.misfit > _MOST_MISFIT or ring.levels[0, 1] < LEAST_SNR * data.noise.sigma:
         raise ValueError(NO_RING)
     return ring
+
+
+def marrow_signal(te_ms: np.ndarray, field_t: float | None) -> np.ndarray:
+    """What the beat of its peaks leaves of marrow at echo times, complex; 1 without a field.
+
+    Of yellow marrow with the product's spectrum of fat; water, also of cortex, has no phase.
+    """
+    if field_t is None:
+        return np.ones(len(te_ms))
+    return MARROW_FAT * fat_spectrum().modulation(te_ms / 1e3, field_t) + 1 - MARROW_FAT
 
 
 def _voxels_of(

@@ -10,10 +10,10 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.ute.bone_maps import bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.coil_profile import DIVIDED, SAME
 from PDFFMapperLib.ute.density import density_images, density_rows, scale_of
 from PDFFMapperLib.ute.echoes import without_floor
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.regions import region_signals
 
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
 
-from PDFFMapperLib.images.mask import inside_of
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
-from PDFFMapperLib.maps.recipe import check_one_grid
-from PDFFMapperLib.ute.answer import RegionValue
-from PDFFMapperLib.ute.bone import ENDOSTEUM, cortex_values, point_of, slice_values
+from PDFFMapperLib.ute.bone import (
+    ENDOSTEUM,
+    cortex_values,
+    point_of,
+    ring_components,
+    slice_values,
+)
+from PDFFMapperLib.ute.bone_maps import (
+    FLOOR,
+    bone_of,
+    doubt_of,
+    facts_of,
+    maps_of,
+    region_of,
+    tell_region,
+)
 from PDFFMapperLib.ute.components import BiComponent, known_t2star_sd
 from PDFFMapperLib.ute.cortex import find_cortex
 from PDFFMapperLib.ute.echoes import (
-    LEAST_SNR,
     UteImages,
     check_component_echoes,
     echo_series,
@@ -32,14 +42,6 @@ from PDFFMapperLib.ute.region_signal import bessels, information_of
 from PDFFMapperLib.ute.regions import bi_component, high_field_note
 from PDFFMapperLib.ute.steady_state import pools_of
 
-OUTSIDE, LOW, FLOOR, BEYOND = 1, 2, 4, 8
-CODES = {
-    0: "none",
-    OUTSIDE: "outside",
-    LOW: "signal below 5 times noise",
-    FLOOR: "second is noise",
-    BEYOND: "beyond all values that are fitted",
-}
 VOXELS = "Voxel ratios scatter and are for looking; a region's number is that of all its signal."
 _STEPS, _LEAST_INFORMATION = 10, 0.5  # of the fit of a voxel's amplitudes
 _CHUNK = 20_000  # voxels
@@ -142,10 +144,16 @@ def of_cortex(
     early, later = without_floor(data, porosity_echoes(data.te_ms))
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * later / early
-    rows = cortex_values(cortex, data)
+    rows, more = cortex_values(cortex, data), []
+    if len(data.te_ms) > 2:
+        try:
+            rows += ring_components(cortex, data)
+            more = high_field_note(data.field_t)
+        except ValueError as error:
+            more = [f"Two components of the fitted ring: {str(error).rstrip('.')}."]
     doubt = doubt_of(data, cortex.bone, early)
     doubt[(doubt == 0) & ~(later > 0)] |= FLOOR
-    facts = facts_of(data, [*cortex.notes, ENDOSTEUM, VOXELS])
+    facts = facts_of(data, [*cortex.notes, *more, ENDOSTEUM, VOXELS])
     tell_region(facts, "Cortex", rows)
     facts["slices"] = slice_values(cortex)
     share, pi, reasons = maps_of(data, {"cortex_share": percent, "PI": percent}, doubt, facts)
@@ -177,63 +185,6 @@ def _ratio_maps(
     if te_ms is not None:
         facts["second_echo_ms"] = round(float(te_ms), 4)
     return maps_of(data, {kind: values}, doubt, facts)
-
-
-def facts_of(data: UteImages, notes: Sequence[str]) -> dict[str, object]:
-    """Provenance of maps."""
-    noise = data.noise
-    times = ", ".join(f"{time:.4g}" for time in data.te_ms)
-    independent = f", {100 * noise.share:.0f} % of voxels independent" if noise.share < 1 else ""
-    return {
-        "summary": f"UTE at TE {times} ms; {noise.told}{independent}.",
-        "sigma": noise.sigma,
-        "independent_share": noise.share,
-        "echo_times_ms": [round(float(time), 4) for time in data.te_ms],
-        "reading": data.notes,
-        "notes": list(notes),
-    }
-
-
-def tell_region(facts: dict[str, object], where: str, rows: Sequence[RegionValue]) -> None:
-    """Add a region's numbers to the provenance of maps; None where only an interval is told."""
-    facts["summary"] += f"\n{where}: " + "; ".join(one.told() for one in rows) + "."
-    facts["region"] = {
-        one.quantity: [None if np.isnan(one.value) else one.value, one.lower, one.upper]
-        for one in rows
-    }
-
-
-def region_of(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
-    """The mask, or all voxels.
-
-    Raises:
-        ValueError: it is on another grid, or no mask.
-    """
-    if settings.mask is None:
-        return np.ones(data.grid.array.shape, bool)
-    check_one_grid(settings.mask, data.grid)
-    return inside_of(settings.mask, "the bone")
-
-
-def bone_of(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:
-    """The mask, or all voxels that lose three quarters of their signal until the last echo."""
-    inside = region_of(data, settings)
-    if settings.mask is not None:
-        return inside, []
-    early, late = without_floor(data, (0, len(data.te_ms) - 1))
-    note = (
-        "No bone was given: all voxels that lose three quarters of their signal until the last "
-        "echo were taken for one region, tendons among them."
-    )
-    return inside & (late < early / 4), [note]
-
-
-def doubt_of(data: UteImages, inside: np.ndarray, strong: np.ndarray) -> np.ndarray:
-    """Why a voxel has no value: outside the bone, or a weak first signal."""
-    known = np.isfinite(data.signal).all(axis=0)
-    doubt = np.where(inside & known, 0, OUTSIDE).astype(np.uint8)
-    doubt[(doubt == 0) & (strong < LEAST_SNR * data.noise.sigma)] |= LOW
-    return doubt
 
 
 def _voxels(
@@ -300,19 +251,3 @@ def _own_variance(
     nodes = np.linspace(low, high, 40)
     sds = [known_t2star_sd((np.exp(n), fraction, *t2stars), te_ms, coils) for n in nodes]
     return np.interp(np.log(np.maximum(total, 1.0)), nodes, np.square(sds))
-
-
-def maps_of(
-    data: UteImages,
-    arrays: Mapping[str, np.ndarray],
-    doubt: np.ndarray,
-    facts: Mapping[str, object],
-) -> list[ParametricMap]:
-    """Maps that are NaN where there is doubt, and the doubt."""
-    made = []
-    for name, array in arrays.items():
-        whole = np.where(doubt == 0, array, np.nan).astype(np.float32)
-        volume = data.grid.with_array(whole, name)
-        made.append(ParametricMap(map_kind(name), volume, dict(facts)))
-    reasons = data.grid.with_array(doubt, "doubt")
-    return [*made, ParametricMap(map_kind("doubt"), reasons, dict(facts), codes=CODES)]

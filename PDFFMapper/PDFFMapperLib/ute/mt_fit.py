@@ -151,7 +151,7 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
             data leave the fraction open by more than 15 points.
     """
     if data.b1_map is not None:
-        inside = inside & np.isfinite(data.b1_map) & (data.b1_map > 0)
+        inside = inside & np.isfinite(data.b1_map)
         if not inside.any():
             raise ValueError("no voxel of it has a value in the map of B1+")
     b0, left_out = 0.0, []

@@ -10,15 +10,8 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
+from PDFFMapperLib.ute.bone_maps import OUTSIDE, bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.echoes import without_floor
-from PDFFMapperLib.ute.maps import (
-    OUTSIDE,
-    bone_of,
-    doubt_of,
-    facts_of,
-    maps_of,
-    tell_region,
-)
 from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, near_resonance, shown
 from PDFFMapperLib.ute.mt_protocol import MtImages, mt_images
 
@@ -42,7 +35,7 @@ def of_transfer_model(
     strong = without_floor(data.images, (int(np.argmin(data.train.mean_square())),))[0]
     doubt = doubt_of(data.images, inside, strong)
     if data.b1_map is not None:
-        doubt[~(np.isfinite(data.b1_map) & (data.b1_map > 0))] |= OUTSIDE
+        doubt[np.isnan(data.b1_map)] |= OUTSIDE
     try:
         found = macromolecules(data, doubt == 0)  # counts those that are far off resonance
     except ValueError as error:

@@ -12,6 +12,7 @@ import numpy as np
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
+from PDFFMapperLib.ute.b1_map import B1_RANGE, b1_of
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.mt_train import LINE_SHAPES, PULSE_SHAPES, Train
@@ -42,7 +43,7 @@ class MtImages:
         train: what made them.
         r1: observed R1 in 1/s and its SD.
         b1: true over nominal field, and its SD; of the map's mean where there is one.
-        b1_map: of voxels; None where one number is given.
+        b1_map: of voxels, NaN where unknown; None where one number is given.
         b0_map: off-resonance of voxels in Hz, NaN where unknown; None where none is given.
         fat: share of fat in the signal without MT, 0 to 1; None where unknown.
         protocol: as it was read.
@@ -159,16 +160,9 @@ def _b1(
                 "(--b1-map), or state b1 (true over nominal) and its accuracy b1_sd in the "
                 "protocol."
             )
-        return (number(told, "b1", _WHERE, 0.3, 2), sd), None
-    check_one_grid(volume, image)
-    held = volume.array[np.isfinite(volume.array) & (volume.array > 0)]
-    median = float(np.median(held)) if held.size else 0.0
-    if not 0.3 <= median <= 2:
-        raise ValueError(
-            "A B1+ map is expected as true over nominal field, about 1; its median is "
-            f"{median:.3g}. Divide a map in percent by 100."
-        )
-    return (median, sd or 0.0), np.asarray(volume.array, float)
+        return (number(told, "b1", _WHERE, *B1_RANGE), sd), None
+    b1 = b1_of(volume, image)
+    return (float(np.nanmedian(b1)), sd or 0.0), b1
 
 
 def _b0(volume: Volume | None, image: Volume) -> np.ndarray | None:

@@ -467,7 +467,8 @@ BONE = Recipe(
     kinds=(),
     numbers=(
         "thickness", "area", "PI", "PI of the fitted ring", "bound_fraction", "T2star_bound",
-        "T2star_pore", "SR", "MTR",
+        "T2star_pore", "SR", "MTR", "bound_fraction of the fitted ring", "SR of the fitted ring",
+        "MTR of the fitted ring",
     ),
     citation="Jerban 2023, doi 10.3389/fendo.2023.1148345; Seifert 2015, doi 10.1002/nbm.3305",
     compute="PDFFMapperLib.ute.bone:measure_bone",

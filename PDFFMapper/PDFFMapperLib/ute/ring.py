@@ -4,28 +4,30 @@ Around a closed curve between both edges every voxel has a place s along it and 
 it. Its signal is that of marrow, cortex and what lies outside, blurred by the Gaussian point-spread
 function: m (1 - P((d - a(s))/w)) + c (P((d - a(s))/psf) - P((d - b(s))/psf)) + o P((d - b(s))/psf),
 P the normal distribution, a and b the edges. Marrow has a blur w of its own, since fat off
-resonance is blurred more by a radial readout. All images share the edges; levels are their own and
-vary slowly along the ring, as a coil's shading does. Unlike a full width at half maximum this has
-no bias for cortex thinner than the blur, and the level of cortex comes from the whole ring. Where
-an edge bends by a radius R, blur moves it inward by half its variance over R, which is taken out.
+resonance is blurred more by a radial readout, and in later images a phase against water: at 1.5 T
+and 2.2 ms voxels of both are darker than either. All images share the edges; levels are their own
+and vary slowly along the ring, as a coil's shading does. Unlike a full width at half maximum this
+has no bias for cortex thinner than the blur, and the level of cortex comes from the whole ring.
+Where an edge bends by a radius R, blur moves it inward by half its variance over R, which is taken
+out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
+from PDFFMapperLib.ute.curve import Curve, box_around, closed_curve, harmonics, placed
 from PDFFMapperLib.ute.region_signal import bessels, information_of, lean_of
+from PDFFMapperLib.ute.ring_images import ImageLevels
 from PDFFMapperLib.ute.ring_levels import LevelSignals, log_likelihood
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
-CURVE_ORDER = 6
-_CURVE_POINTS = 720
 _REACH = 3.0  # blurs beyond an edge
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
 _MOST_STEPS = 40
@@ -33,67 +35,6 @@ _LEAST_TOLD = 0.01  # of a voxel of noise, or parameters of a signal that is non
 _LEAST_GAIN = 0.01  # of the log likelihood, in the last step
 _LEAST_INFORMATION = 0.1  # of a voxel in a step, or near the floor of noise it would go too far
 _LOG_BLUR = (0.0, np.log(4.0))  # of marrow, over that of the rest
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A closed curve: points and outward normals, shape (points, 2), in mm; `length` of each."""
-
-    points: np.ndarray
-    normals: np.ndarray
-    length: np.ndarray
-    center: np.ndarray
-
-    @property
-    def bend(self) -> np.ndarray:
-        """1 over the radius of curvature at each point, positive where it is convex."""
-        turned = np.roll(self.normals, -1, 0) - np.roll(self.normals, 1, 0)
-        along = np.stack([self.normals[:, 1], -self.normals[:, 0]], axis=-1)
-        return np.sum(turned * along, axis=1) / (2 * self.length)
-
-
-def polar_curve(center: np.ndarray, angles: np.ndarray, radii: np.ndarray) -> Curve:
-    """A smooth closed curve through points around a center (row, column; mm)."""
-    basis = harmonics(angles, CURVE_ORDER)
-    fitted = np.linalg.lstsq(basis, radii, rcond=None)[0]
-    phi = np.arange(_CURVE_POINTS) * 2 * np.pi / _CURVE_POINTS
-    radius = harmonics(phi, CURVE_ORDER) @ fitted
-    points = center + radius[:, None] * np.stack([np.sin(phi), np.cos(phi)], axis=-1)
-    return closed_curve(points, center)
-
-
-def closed_curve(points: np.ndarray, center: np.ndarray) -> Curve:
-    """The curve of points that are in order of their angle (from columns to rows)."""
-    along = (np.roll(points, -1, 0) - np.roll(points, 1, 0)) / 2
-    length = np.linalg.norm(along, axis=1)
-    normals = np.stack([-along[:, 1], along[:, 0]], axis=-1) / length[:, None]
-    return Curve(points, normals, length, center)
-
-
-def harmonics(angles: np.ndarray, order: int) -> np.ndarray:
-    """1, cos and sin of angles up to an order, shape (angles, 2 order + 1)."""
-    n = np.arange(1, order + 1)
-    turned = np.multiply.outer(np.asarray(angles), n)
-    return np.concatenate([np.ones((len(turned), 1)), np.cos(turned), np.sin(turned)], axis=1)
-
-
-def placed(curve: Curve, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Angle along the curve and signed distance (mm, outward) of places, shape (places, 2)."""
-    near = cKDTree(curve.points).query(places)[1]
-    apart, normals = places - curve.points[near], curve.normals[near]
-    along = apart[:, 0] * normals[:, 1] - apart[:, 1] * normals[:, 0]
-    step = 2 * np.pi / len(curve.points)
-    return (near + along / curve.length[near]) * step, np.sum(apart * normals, axis=1)
-
-
-def box_around(
-    curve: Curve, reach_mm: float, shape: Sequence[int], spacing_mm: Sequence[float]
-) -> tuple[slice, slice]:
-    """The rows and columns that lie so near to a curve, or inside it."""
-    low = (curve.points.min(axis=0) - reach_mm) / spacing_mm
-    high = (curve.points.max(axis=0) + reach_mm) / spacing_mm
-    ends = zip(np.floor(low).astype(int), np.ceil(high).astype(int), shape, strict=True)
-    return tuple(slice(max(a, 0), min(b + 1, n)) for a, b, n in ends)
 
 
 @dataclass(frozen=True)
@@ -107,6 +48,8 @@ class Ring:
         levels: of marrow, cortex and outside in each image, means along the ring; (images, 3).
         covariance: of the edges' parameters, by the noise and widened by the misfit.
         tell: gives what its voxels tell of the mean levels of cortex.
+        levels_in: gives the mean level of cortex in other images of the slice, shape (images, rows,
+            columns), of the cosines of marrow's phase in them.
         misfit: root of the mean squared score over its variance; 1 is noise alone.
     """
 
@@ -117,6 +60,7 @@ class Ring:
     levels: np.ndarray
     covariance: np.ndarray
     tell: Callable[[], LevelSignals]
+    levels_in: Callable[[np.ndarray, Sequence[float]], ImageLevels]
     misfit: float
 
     @cached_property
@@ -169,6 +113,7 @@ def fit_ring(
     sigma: float,
     share: float = 1.0,
     coils: int = 1,
+    turns: Sequence[float] | None = None,
 ) -> Ring:
     """Fit both edges around a curve between them.
 
@@ -181,6 +126,7 @@ def fit_ring(
         sigma: noise SD.
         share: of voxels that are independent.
         coils: how many receivers' squares were summed.
+        turns: cosine of the phase between marrow and water in each image; in phase if not given.
 
     Raises:
         ValueError: the voxels do not tell the ring.
@@ -194,11 +140,34 @@ def fit_ring(
         np.interp(angle, np.arange(len(one)) * 2 * np.pi / len(one), one, period=2 * np.pi)
         for one in (np.linalg.norm(curve.points - curve.center, axis=1), curve.bend)
     )
-    held = images[(slice(None), *box)].reshape(len(images), -1)
-    kept = (np.abs(distance) < reach) & (core > (1 - _CORE) * radius) & np.isfinite(held).all(0)
-    held = held[:, kept].astype(float) / sigma
-    fit = _RingFit(angle[kept], distance[kept], bend[kept], held, psf_mm, coils)
-    return fit.ring(curve, thickness_mm, sigma, share)
+    known = np.isfinite(images[(slice(None), *box)]).all(axis=0).ravel()
+    kept = (np.abs(distance) < reach) & (core > (1 - _CORE) * radius) & known
+
+    def pick(images: np.ndarray) -> np.ndarray:
+        held = images[(slice(None), *box)].reshape(len(images), -1)
+        return held[:, kept].astype(float) / sigma
+
+    turns = np.ones(len(images)) if turns is None else np.asarray(turns, float)
+    fit = _RingFit(angle[kept], distance[kept], bend[kept], pick(images), psf_mm, coils, turns)
+    return fit.ring(curve, thickness_mm, sigma, share, pick)
+
+
+@dataclass(frozen=True)
+class _Likeliest:
+    """Parameters of the highest likelihood, and all that is known around them.
+
+    Attributes:
+        parameters: shape (parameters,).
+        signals, weight: of all voxels, and the information on each; shape (images, voxels).
+        jacobian: of signals by parameters, shape (images, voxels, parameters).
+        covariance: of parameters, where all voxels are independent.
+    """
+
+    parameters: np.ndarray
+    signals: np.ndarray
+    jacobian: np.ndarray
+    weight: np.ndarray
+    covariance: np.ndarray
 
 
 class _RingFit:
@@ -215,8 +184,10 @@ class _RingFit:
         held: np.ndarray,
         psf_mm: float,
         coils: int,
+        turns: np.ndarray,
     ) -> None:
         self.distance, self.held, self.psf, self.coils = distance, held, psf_mm, coils
+        self.turns = turns
         self.bend = bend / np.maximum(1 + bend * distance, 0.2)  # of a parallel curve there
         self.edge = harmonics(angle, EDGE_ORDER)
         self.of_level = [
@@ -246,20 +217,35 @@ class _RingFit:
         ]
         return np.concatenate(design, axis=1), slopes
 
-    def _by_edges(self, levels: np.ndarray, slopes: list[np.ndarray]) -> np.ndarray:
-        """Derivatives of an image's signals by both edges and the blur, levels kept."""
+    def _by_edges(
+        self, levels: np.ndarray, slopes: list[np.ndarray], seen: Sequence[object] = (1, 1, 1)
+    ) -> np.ndarray:
+        """Derivatives of an image's signals by both edges and the blur, levels kept.
+
+        `seen`: derivatives of the signals by what marrow, cortex and outside add.
+        """
         parts = np.split(levels, self.firsts[1:])
-        values = [basis @ part for basis, part in zip(self.of_level, parts, strict=True)]
+        values = [
+            one * (basis @ part)
+            for one, basis, part in zip(seen, self.of_level, parts, strict=True)
+        ]
         by = [sum(v * s[k] for v, s in zip(values, slopes, strict=True))[:, None] for k in range(3)]
         return np.concatenate([by[0] * self.edge, by[1] * self.edge, by[2]], axis=1)
 
-    def ring(self, curve: Curve, thickness_mm: float, sigma: float, share: float) -> Ring:
+    def ring(
+        self,
+        curve: Curve,
+        thickness_mm: float,
+        sigma: float,
+        share: float,
+        pick: Callable[[np.ndarray], np.ndarray],
+    ) -> Ring:
         """The ring of highest likelihood, from that of least squares."""
         edges = np.zeros(2 * self.n + 1)
         edges[0], edges[self.n] = -thickness_mm / 2, thickness_mm / 2
         edges[-1] = 0.1
         found = self._likeliest(self._least_squares(edges))
-        return self._ring(curve, found, sigma, share)
+        return self._ring(curve, found, sigma, share, pick)
 
     def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Levels by least squares, residuals, and the derivatives of all signals by `edges`.
@@ -298,28 +284,36 @@ class _RingFit:
 
     def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """All signals, their derivatives and the log likelihood."""
-        count = 2 * self.n + 1
+        count, marrow = 2 * self.n + 1, self.firsts[1]
         design, slopes = self._shapes(parameters[:count])
         levels = parameters[count:].reshape(len(self.held), -1)
-        jacobian = np.zeros((*self.held.shape, len(parameters)))
-        for k, one in enumerate(levels):
+        signals, jacobian = np.zeros(self.held.shape), np.zeros((*self.held.shape, len(parameters)))
+        for k, (one, turn) in enumerate(zip(levels, self.turns, strict=True)):
             first = count + k * len(one)
-            jacobian[k, :, :count] = self._by_edges(one, slopes)
-            jacobian[k, :, first : first + len(one)] = design
-        signals = levels @ design.T
+            water, fat = design[:, marrow:] @ one[marrow:], design[:, :marrow] @ one[:marrow]
+            signals[k], by_water, by_fat = _turned_sum(water, fat, turn)
+            jacobian[k, :, :count] = self._by_edges(one, slopes, (by_fat, by_water, by_water))
+            own = jacobian[k, :, first : first + len(one)]
+            own[:, :marrow] = by_fat[:, None] * design[:, :marrow]
+            own[:, marrow:] = by_water[:, None] * design[:, marrow:]
         return signals, jacobian, log_likelihood(self.held, signals, self.coils)
 
-    def _likeliest(self, parameters: np.ndarray) -> np.ndarray:
-        """The parameters of highest likelihood, by Fisher scoring from a start."""
+    def _likeliest(self, parameters: np.ndarray, first: int = 0) -> np.ndarray:
+        """The parameters of highest likelihood, by Fisher scoring from a start.
+
+        Those before the `first` stay what they are.
+        """
         signals, jacobian, best = self._around(parameters)
         damping = 1e-6
         for _ in range(_MOST_STEPS):
             near = np.abs(signals)
             score = self.held * bessels(self.held * near, self.coils)[1] - near
             weight = np.maximum(information_of(near, self.coils), _LEAST_INFORMATION)
-            normal = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
-            right = np.einsum("kvp,kv->p", jacobian, np.sign(signals) * score)
-            tried = parameters + _damped(normal, right, damping)
+            free = jacobian[..., first:]
+            normal = np.einsum("kvp,kv,kvq->pq", free, weight, free, optimize=True)
+            right = np.einsum("kvp,kv->p", free, np.sign(signals) * score)
+            tried = parameters.copy()
+            tried[first:] += _damped(normal, right, damping)
             tried[2 * self.n] = np.clip(tried[2 * self.n], *_LOG_BLUR)
             found = self._around(tried)
             gain = found[2] - best
@@ -334,7 +328,14 @@ class _RingFit:
                 break
         return parameters
 
-    def _ring(self, curve: Curve, found: np.ndarray, sigma: float, share: float) -> Ring:
+    def _ring(
+        self,
+        curve: Curve,
+        found: np.ndarray,
+        sigma: float,
+        share: float,
+        pick: Callable[[np.ndarray], np.ndarray],
+    ) -> Ring:
         images, n, count = len(self.held), self.n, 2 * self.n + 1
         phi = np.arange(len(curve.points)) * 2 * np.pi / len(curve.points)
         basis = harmonics(phi, EDGE_ORDER)
@@ -351,68 +352,100 @@ class _RingFit:
 
         information = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
         information[count - 1, count - 1] += 1e-9 * np.trace(information)
-        covariance = np.linalg.inv(information)
+        likeliest = _Likeliest(found, signals, jacobian, weight, np.linalg.inv(information))
         levels = sigma * found[count:].reshape(images, -1)[:, self.firsts]
         blur = self.psf * float(np.exp(found[count - 1]))
-        edges = covariance[:count, :count] / worth
+        edges = likeliest.covariance[:count, :count] / worth
         slopes = curve.length @ basis / curve.length.sum()  # of the mean thickness
         slopes = np.concatenate([-slopes, slopes, [0.0]])
-        tell = partial(self._levels, found, signals, jacobian, weight, covariance, worth, slopes)
-        return Ring(curve, inner, outer, blur, levels, edges, tell, misfit)
+        tell = partial(self._levels, likeliest, worth, slopes)
+        thickness_sd = float(slopes @ edges @ slopes) ** 0.5
 
-    def _levels(
-        self,
-        found: np.ndarray,
-        signals: np.ndarray,
-        jacobian: np.ndarray,
-        weight: np.ndarray,
-        covariance: np.ndarray,
-        worth: float,
-        slopes: np.ndarray,
-    ) -> LevelSignals:
+        def levels_in(images: np.ndarray, turns: Sequence[float]) -> ImageLevels:
+            found = [
+                self._level_in(likeliest.parameters[:count], one[None], turn)
+                for one, turn in zip(pick(images), turns, strict=True)
+            ]
+            level, variance, by_mm = sigma * np.array(found).T
+            return ImageLevels(level, sigma * variance / worth, by_mm, thickness_sd)
+
+        return Ring(curve, inner, outer, blur, levels, edges, tell, levels_in, misfit)
+
+    def _level_in(
+        self, edges: np.ndarray, held: np.ndarray, turn: float
+    ) -> tuple[float, float, float]:
+        """Mean level of cortex in an image with these edges, its variance, and its change by 1 mm.
+
+        The last is of a cortex that is 1 mm thicker.
+        """
+        one, count = copy(self), len(edges)
+        one.held, one.turns = held, np.array([turn])
+        start = np.linalg.lstsq(self._shapes(edges)[0], held[0], rcond=None)[0]
+        found = one._likeliest(np.concatenate([edges, start]), count)
+        signals, jacobian, _ = one._around(found)
+        weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_TOLD)
+        weighed = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
+        covariance = np.zeros_like(weighed)
+        covariance[count:, count:] = np.linalg.inv(weighed[count:, count:])
+        bias = one._bias(_Likeliest(found, signals, jacobian, weight, covariance))
+        thicker = (weighed[:, self.n] - weighed[:, 0]) / 2
+        place = count + self.firsts[1]
+        by_mm = -covariance[place] @ thicker
+        return found[place] - bias[place], covariance[place, place], by_mm
+
+    def _levels(self, at: _Likeliest, worth: float, slopes: np.ndarray) -> LevelSignals:
         count, images = 2 * self.n + 1, len(self.held)
-        each = (len(found) - count) // images
+        each = (len(at.parameters) - count) // images
         firsts = count + self.firsts[1] + each * np.arange(images)
-        edges = covariance[: len(slopes), : len(slopes)]
-        bias = self._bias(found, signals, jacobian, weight, covariance)
+        edges = at.covariance[: len(slopes), : len(slopes)]
         return LevelSignals(
             self.held,
-            signals,
-            found[firsts],
-            covariance[np.ix_(firsts, firsts)],
-            np.moveaxis(jacobian @ covariance[:, firsts], -1, 0),
-            bias[firsts] / worth,
-            covariance[firsts, : len(slopes)] @ slopes / (slopes @ edges @ slopes),
+            at.signals,
+            at.parameters[firsts],
+            at.covariance[np.ix_(firsts, firsts)],
+            np.moveaxis(at.jacobian @ at.covariance[:, firsts], -1, 0),
+            self._bias(at)[firsts] / worth,
+            at.covariance[firsts, : len(slopes)] @ slopes / (slopes @ edges @ slopes),
             worth,
             self.coils,
         )
 
-    def _bias(
-        self,
-        found: np.ndarray,
-        signals: np.ndarray,
-        jacobian: np.ndarray,
-        weight: np.ndarray,
-        covariance: np.ndarray,
-    ) -> np.ndarray:
+    def _bias(self, at: _Likeliest) -> np.ndarray:
         """Of all parameters, to second order (Cox and Snell 1968, not read; derived here).
 
         By the bend of signals over what the noise leaves open, and the lean of the likelihood.
         """
-        values, vectors = np.linalg.eigh(covariance)
-        bent = -2 * len(values) * signals
-        for step in (vectors * np.sqrt(np.maximum(values, 0))).T:
-            bent += self._signals(found + step) + self._signals(found - step)
-        open_by = np.einsum("kvp,kvp->kv", jacobian @ covariance, jacobian)
-        lean = np.sign(signals) * lean_of(np.abs(signals), self.coils)
-        pull = lean * open_by - weight * bent
-        return 0.5 * covariance @ np.einsum("kvp,kv->p", jacobian, pull)
+        values, vectors = np.linalg.eigh(at.covariance)
+        open_ones = values > 1e-12 * values[-1]
+        bent = -2 * np.count_nonzero(open_ones) * at.signals
+        for step in (vectors[:, open_ones] * np.sqrt(values[open_ones])).T:
+            bent += self._signals(at.parameters + step) + self._signals(at.parameters - step)
+        open_by = np.einsum("kvp,kvp->kv", at.jacobian @ at.covariance, at.jacobian)
+        lean = np.sign(at.signals) * lean_of(np.abs(at.signals), self.coils)
+        pull = lean * open_by - at.weight * bent
+        return 0.5 * at.covariance @ np.einsum("kvp,kv->p", at.jacobian, pull)
 
     def _signals(self, parameters: np.ndarray) -> np.ndarray:
-        count = 2 * self.n + 1
-        return (
-            parameters[count:].reshape(len(self.held), -1) @ self._shapes(parameters[:count])[0].T
+        count, marrow = 2 * self.n + 1, self.firsts[1]
+        design = self._shapes(parameters[:count])[0]
+        levels = parameters[count:].reshape(len(self.held), -1)
+        water, fat = (
+            levels[:, marrow:] @ design[:, marrow:].T,
+            levels[:, :marrow] @ design[:, :marrow].T,
         )
+        return _turned_sum(water, fat, self.turns[:, None])[0]
+
+
+def _turned_sum(
+    water: np.ndarray, fat: np.ndarray, turn: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The size of water and fat with a phase of cosine `turn` between them; slopes by both.
+
+    Negative where water is and nothing else: what is fitted to noise may lie below 0.
+    """
+    size = np.sqrt(np.maximum(water**2 + fat**2 + 2 * turn * water * fat, 1e-12))
+    size *= np.where(water + np.abs(fat) < 0, -1, 1)
+    return size, (water + turn * fat) / size, (fat + turn * water) / size
 
 
 def _damped(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:

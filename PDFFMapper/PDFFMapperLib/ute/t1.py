@@ -20,6 +20,7 @@ from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import RegionValue
+from PDFFMapperLib.ute.b1_map import b1_of
 from PDFFMapperLib.ute.components import Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages, check_alike, check_first_echo
 from PDFFMapperLib.ute.motion import without_motion
@@ -45,7 +46,8 @@ class T1Images:
         images: magnitudes; in place of echo times they are numbered.
         flips_deg, trs_ms: of each.
         pulse_ms, t2star_ms: of the hard pulse, and of bone, which decays in it.
-        b1: true over nominal flip angle of voxels; None where it is taken to be 1.
+        b1: true over nominal flip angle of voxels, NaN where unknown; None where it is taken to be
+            1.
     """
 
     images: UteImages
@@ -123,7 +125,7 @@ def t1_images(images: Sequence[Volume], settings: SimpleNamespace) -> T1Images:
     field_t = field_strength([image.attributes for image in images])
     order = np.arange(len(images), dtype=float)
     data = UteImages(signal, order, noise, field_t, images[0], notes)
-    b1 = _b1(settings.b1_map, images[0])
+    b1 = None if settings.b1_map is None else b1_of(settings.b1_map, images[0])
     return T1Images(data, flips, trs, settings.pulse or 0.0, settings.t2star or np.inf, b1)
 
 
@@ -155,20 +157,6 @@ def _each(
     return np.array(found, float)
 
 
-def _b1(volume: Volume | None, image: Volume) -> np.ndarray | None:
-    if volume is None:
-        return None
-    check_one_grid(volume, image)
-    held = volume.array[np.isfinite(volume.array) & (volume.array > 0)]
-    median = float(np.median(held)) if held.size else 0.0
-    if not 0.3 <= median <= 2:
-        raise ValueError(
-            "A B1+ map is expected as true over nominal field, about 1; its median is "
-            f"{median:.3g}. Divide a map in percent by 100."
-        )
-    return np.asarray(volume.array, float)
-
-
 def t1_rows(data: T1Images, inside: np.ndarray) -> list[RegionValue]:
     """T1 of a region, and what a B1+ that is 5 % higher would make of it.
 
@@ -179,7 +167,7 @@ def t1_rows(data: T1Images, inside: np.ndarray) -> list[RegionValue]:
         ValueError: as `region_signals`; B1+ is not known in it; no T1 explains the signals, or
             they leave it open.
     """
-    if data.b1 is not None and not (data.b1[inside] > 0).all():
+    if data.b1 is not None and np.isnan(data.b1[inside]).any():
         raise ValueError("the B1+ map has no value in a part of the region")
     signals = region_signals(data.images, inside)
     b1, which = data.fields(inside & np.isfinite(data.images.signal).all(axis=0))

@@ -10,8 +10,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
-from PDFFMapperLib.ute.echoes import without_floor
-from PDFFMapperLib.ute.maps import (
+from PDFFMapperLib.ute.bone_maps import (
     BEYOND,
     OUTSIDE,
     doubt_of,
@@ -20,6 +19,7 @@ from PDFFMapperLib.ute.maps import (
     region_of,
     tell_region,
 )
+from PDFFMapperLib.ute.echoes import without_floor
 from PDFFMapperLib.ute.t1 import T1_MS, T1Images, t1_images, t1_rows
 
 _GRID_MS = np.geomspace(*T1_MS, 300)
@@ -38,7 +38,7 @@ def of_t1(
     inside = region_of(data.images, settings)
     doubt = doubt_of(data.images, inside, without_floor(data.images, (0,))[0])
     if data.b1 is not None:
-        doubt[~(data.b1 > 0)] |= OUTSIDE
+        doubt[np.isnan(data.b1)] |= OUTSIDE
     facts = facts_of(data.images, [])
     if settings.mask is not None:
         try:

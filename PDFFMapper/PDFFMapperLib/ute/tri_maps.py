@@ -10,8 +10,8 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.ute.bone_maps import bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.echoes import UteImages, check_three_components, phased_series, without_floor
-from PDFFMapperLib.ute.maps import bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.region_signal import information_of
 from PDFFMapperLib.ute.regions import high_field_note
 from PDFFMapperLib.ute.tri_component import TriComponent, three_components

@@ -1,0 +1,97 @@
+"""What all maps of bone share: where they are NaN and why, and their provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+
+from PDFFMapperLib.images.mask import inside_of
+from PDFFMapperLib.maps.kinds import map_kind
+from PDFFMapperLib.maps.parametric_map import ParametricMap
+from PDFFMapperLib.maps.recipe import check_one_grid
+from PDFFMapperLib.ute.answer import RegionValue
+from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, without_floor
+
+OUTSIDE, LOW, FLOOR, BEYOND = 1, 2, 4, 8
+CODES = {
+    0: "none",
+    OUTSIDE: "outside",
+    LOW: "signal below 5 times noise",
+    FLOOR: "second is noise",
+    BEYOND: "beyond all values that are fitted",
+}
+
+
+def facts_of(data: UteImages, notes: Sequence[str]) -> dict[str, object]:
+    """Provenance of maps."""
+    noise = data.noise
+    times = ", ".join(f"{time:.4g}" for time in data.te_ms)
+    independent = f", {100 * noise.share:.0f} % of voxels independent" if noise.share < 1 else ""
+    return {
+        "summary": f"UTE at TE {times} ms; {noise.told}{independent}.",
+        "sigma": noise.sigma,
+        "independent_share": noise.share,
+        "echo_times_ms": [round(float(time), 4) for time in data.te_ms],
+        "reading": data.notes,
+        "notes": list(notes),
+    }
+
+
+def tell_region(facts: dict[str, object], where: str, rows: Sequence[RegionValue]) -> None:
+    """Add a region's numbers to the provenance of maps; None where only an interval is told."""
+    facts["summary"] += f"\n{where}: " + "; ".join(one.told() for one in rows) + "."
+    facts["region"] = {
+        one.quantity: [None if np.isnan(one.value) else one.value, one.lower, one.upper]
+        for one in rows
+    }
+
+
+def region_of(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
+    """The mask, or all voxels.
+
+    Raises:
+        ValueError: it is on another grid, or no mask.
+    """
+    if settings.mask is None:
+        return np.ones(data.grid.array.shape, bool)
+    check_one_grid(settings.mask, data.grid)
+    return inside_of(settings.mask, "the bone")
+
+
+def bone_of(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:
+    """The mask, or all voxels that lose three quarters of their signal until the last echo."""
+    inside = region_of(data, settings)
+    if settings.mask is not None:
+        return inside, []
+    early, late = without_floor(data, (0, len(data.te_ms) - 1))
+    note = (
+        "No bone was given: all voxels that lose three quarters of their signal until the last "
+        "echo were taken for one region, tendons among them."
+    )
+    return inside & (late < early / 4), [note]
+
+
+def doubt_of(data: UteImages, inside: np.ndarray, strong: np.ndarray) -> np.ndarray:
+    """Why a voxel has no value: outside the bone, or a weak first signal."""
+    known = np.isfinite(data.signal).all(axis=0)
+    doubt = np.where(inside & known, 0, OUTSIDE).astype(np.uint8)
+    doubt[(doubt == 0) & (strong < LEAST_SNR * data.noise.sigma)] |= LOW
+    return doubt
+
+
+def maps_of(
+    data: UteImages,
+    arrays: Mapping[str, np.ndarray],
+    doubt: np.ndarray,
+    facts: Mapping[str, object],
+) -> list[ParametricMap]:
+    """Maps that are NaN where there is doubt, and the doubt."""
+    made = []
+    for name, array in arrays.items():
+        whole = np.where(doubt == 0, array, np.nan).astype(np.float32)
+        volume = data.grid.with_array(whole, name)
+        made.append(ParametricMap(map_kind(name), volume, dict(facts)))
+    reasons = data.grid.with_array(doubt, "doubt")
+    return [*made, ParametricMap(map_kind("doubt"), reasons, dict(facts), codes=CODES)]
