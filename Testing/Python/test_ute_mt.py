@@ -276,6 +276,28 @@ def test_b0_moves_the_offsets_of_region_and_voxels(bone):
             mt_fit.macromolecules(data, inside)
 
 
+def test_voxels_beside_the_marrow_are_left_out_where_fat_is_not_stated(bone, tmp_path):
+    """A tube of bone 7 voxels thick round a cavity of 6: the inner two may hold fat without MT."""
+    images, path, inside, _, _ = bone
+    told = {key: one for key, one in PROTOCOL.items() if key != "fat_percent"}
+    unknown = tmp_path / "unknown.json"
+    unknown.write_text(json.dumps(told))
+    tube, beside = inside.copy(), np.zeros_like(inside)
+    beside[1:3, 15:25, 15:25] = True
+    tube[:, 17:23, 17:23] = beside[:, 17:23, 17:23] = False
+    found = mt_fit.macromolecules(read(images, str(unknown)), tube)
+    assert np.array_equal(found.inside, tube & ~beside)
+    assert f"{beside.sum()} voxels within two of the marrow cavity were left out" in found.notes[-1]
+    asked = {"mt_protocol": str(unknown), "mask": images[0].with_array(tube.astype(np.uint8))}
+    made = UTE.recipe("mt").make(images, **asked)[0]
+    assert np.array_equal(np.isfinite(made.volume.array), tube & ~beside)
+    assert mt_fit.macromolecules(read(images, path), tube).inside.sum() == tube.sum()
+    whole = mt_fit.macromolecules(read(images, str(unknown)), inside)  # encloses no cavity
+    assert whole.inside.sum() == inside.sum() and whole.notes[-1] == mt_fit.FAT_UNKNOWN
+    with pytest.raises(ValueError, match="all of it lies within two voxels of the marrow cavity"):
+        mt_fit.macromolecules(read(images, str(unknown)), tube & beside)
+
+
 def test_a_few_voxels_far_from_resonance_are_left_out_and_counted(bone):
     """One voxel beyond 500 Hz had refused the whole region."""
     images, path, inside, _, _ = bone

@@ -9,7 +9,7 @@ import pytest
 from MarrowAssessLib.commands.main import main
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.ute.bone_maps import BEYOND
+from PDFFMapperLib.ute.bone_maps import BEYOND, MISFIT
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.t1 import t1_images, t1_rows
 from phantoms.ute import GRID
@@ -72,6 +72,21 @@ def test_flip_angles_or_repetition_times_give_t1(flips, trs):
     summary = found.provenance["summary"]
     assert "B1+ taken as nominal" in summary
     assert re.search(r"T1 by flips [\d, ]+ deg, TR [\d, ]+ ms; noise 1", summary)
+
+
+def test_voxels_whose_signals_no_t1_explains_are_marked():
+    """A fifth of the bone is half as loud again in one of three images."""
+
+    def doubt(images):
+        return UTE.recipe("t1").make(images, sigma=1.0, same_gain=True)[1].volume.array
+
+    images = images_of((4.0, 10.0, 20.0), (20.0,) * 3)
+    assert np.mean(doubt(images)[BONE] == MISFIT) < 0.004  # 1 in 1,000
+    loud = BONE & (np.arange(40) < 14)
+    changed = images[1].with_array(np.where(loud, 1.5, 1).astype("f4") * images[1].array)
+    told = doubt([images[0], changed, images[2]])
+    assert (told[loud] == MISFIT).mean() > 0.99 and (told[BONE & ~loud] == MISFIT).mean() < 0.004
+    assert not (doubt([images[0], changed]) & MISFIT).any()  # two images contradict nothing
 
 
 def test_intervals_hold_t1_as_often_as_they_say():

@@ -14,13 +14,14 @@ from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, without_floor
 
-OUTSIDE, LOW, FLOOR, BEYOND = 1, 2, 4, 8
+OUTSIDE, LOW, FLOOR, BEYOND, MISFIT = 1, 2, 4, 8, 16
 CODES = {
     0: "none",
     OUTSIDE: "outside",
     LOW: "signal below 5 times noise",
     FLOOR: "second is noise",
     BEYOND: "beyond all values that are fitted",
+    MISFIT: "signals that noise does not explain",
 }
 
 

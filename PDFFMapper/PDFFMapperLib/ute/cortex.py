@@ -18,6 +18,7 @@ from PDFFMapperLib.ute.curve import box_around, placed, polar_curve
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes, without_floor
 from PDFFMapperLib.ute.ring import Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
+from PDFFMapperLib.ute.shaft import axis_along
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
@@ -107,10 +108,7 @@ def find_cortex(
         ValueError: as `porosity_echoes`; there is no ring, or none that its voxels tell.
     """
     pair = data.signal[list(porosity_echoes(data.te_ms))]
-    along = np.abs(data.grid.ijk_to_ras[2, :3]) / np.linalg.norm(
-        data.grid.ijk_to_ras[:3, :3], axis=0
-    )
-    axis = 2 - int(np.argmax(along))
+    axis = axis_along(data.grid)
     pair = np.moveaxis(pair, axis + 1, 1)
     spacing = np.delete(data.grid.spacing[::-1], axis)
     shown = np.moveaxis(without_floor(data, porosity_echoes(data.te_ms)), axis + 1, 1)

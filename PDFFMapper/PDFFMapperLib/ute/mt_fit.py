@@ -17,6 +17,7 @@ from PDFFMapperLib.ute.mt_protocol import MOST_B0_HZ, MtImages
 from PDFFMapperLib.ute.mt_train import Train, TwoPools, ramani, rates_of, train_signals
 from PDFFMapperLib.ute.region_signal import RegionSignal
 from PDFFMapperLib.ute.regions import refuse_open, region_signals, rows_of
+from PDFFMapperLib.ute.shaft import beside_cavity
 
 MMF, T2M, EXCHANGE, T2W, R1, B1 = range(1, 7)  # places of the parameters; the amplitude is first
 LIMITS = ((0.02, 0.95), (3.0, 60.0), (0.3, 300.0), (0.02, 30.0), (0.1, 100.0), (0.5, 1.6))
@@ -32,6 +33,10 @@ FAT_UNKNOWN = (
     "Marrow fat has no MT and its share was not stated (fat_percent), so it is taken for none: "
     "keep voxels next to the endosteum out of the region."
 )
+FAT_LEFT_OUT = (
+    "Marrow fat has no MT and its share was not stated (fat_percent): {count} voxels within two of "
+    "the marrow cavity were left out."
+)
 _NODES = np.array([-1.0, 1.0])  # in SDs: two of equal weight have the mean and SD of all
 
 
@@ -45,6 +50,7 @@ class MtFit:
         closed: by the closed form.
         rows: MMF, T2m, exchange, MMF by the closed form.
         notes: what to read with them.
+        inside: voxels that were fitted.
     """
 
     train: Train
@@ -52,6 +58,7 @@ class MtFit:
     closed: RegionFit
     rows: list[RegionValue]
     notes: list[str]
+    inside: np.ndarray
 
 
 def mt_model(
@@ -148,8 +155,10 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
 
     Raises:
         ValueError: as `regions.region_signals`; no voxel has a B1 or B0, or B0 is no map in Hz; the
-            data leave the fraction open by more than 15 points.
+            share of fat is not stated and all voxels lie beside the marrow; the data leave the
+            fraction open by more than 15 points.
     """
+    inside, fat_note = _without_marrow(data, inside)
     if data.b1_map is not None:
         inside = inside & np.isfinite(data.b1_map)
         if not inside.any():
@@ -200,9 +209,22 @@ def macromolecules(data: MtImages, inside: np.ndarray) -> MtFit:
         f"Two pools through the real train of pulses, {data.train.line_shape} line; the closed "
         f"form of continuous waves reads an MMF of {rows[-1].value:.3g} %, {away:+.2g} points.",
     ]
-    if data.fat is None:
-        notes.append(FAT_UNKNOWN)
-    return MtFit(train, fit, closed, rows, notes)
+    return MtFit(train, fit, closed, rows, notes + fat_note, inside)
+
+
+def _without_marrow(data: MtImages, inside: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The voxels that hold no marrow fat, where its share is not stated, and what to say of it."""
+    if data.fat is not None:
+        return inside, []
+    beside = beside_cavity(inside, data.images.grid)
+    if not beside.any():
+        return inside, [FAT_UNKNOWN]
+    if beside[inside].all():
+        raise ValueError(
+            "all of it lies within two voxels of the marrow cavity, where fat without MT is mixed "
+            "in; state its share (fat_percent, 0 for none)"
+        )
+    return inside & ~beside, [FAT_LEFT_OUT.format(count=int(beside.sum()))]
 
 
 def _exchange(row: RegionValue, found: np.ndarray) -> RegionValue:

@@ -12,7 +12,7 @@ from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.ute.bone_maps import OUTSIDE, bone_of, doubt_of, facts_of, maps_of, tell_region
 from PDFFMapperLib.ute.echoes import without_floor
-from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, near_resonance, shown
+from PDFFMapperLib.ute.mt_fit import B1, MMF, MtFit, macromolecules, shown
 from PDFFMapperLib.ute.mt_protocol import MtImages, mt_images
 
 _FRACTIONS = np.linspace(0.05, 0.94, 45)  # of the table
@@ -34,14 +34,11 @@ def of_transfer_model(
     inside, notes = bone_of(data.images, settings)
     strong = without_floor(data.images, (int(np.argmin(data.train.mean_square())),))[0]
     doubt = doubt_of(data.images, inside, strong)
-    if data.b1_map is not None:
-        doubt[np.isnan(data.b1_map)] |= OUTSIDE
     try:
-        found = macromolecules(data, doubt == 0)  # counts those that are far off resonance
+        found = macromolecules(data, doubt == 0)
     except ValueError as error:
         raise ValueError(f"The mapped bone: {error}.") from None
-    if data.b0_map is not None:
-        doubt[~near_resonance(data.b0_map)] |= OUTSIDE
+    doubt[~found.inside] |= OUTSIDE  # of no B1+, far off resonance or beside marrow
     values, sds, kept = _voxels(data, doubt == 0, found, progress)
     notes += [
         *found.notes,

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
+from scipy.stats import chi2
 
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.ute.bone_maps import (
     BEYOND,
+    MISFIT,
     OUTSIDE,
     doubt_of,
     facts_of,
@@ -20,16 +22,18 @@ from PDFFMapperLib.ute.bone_maps import (
     tell_region,
 )
 from PDFFMapperLib.ute.echoes import without_floor
-from PDFFMapperLib.ute.t1 import T1_MS, T1Images, t1_images, t1_rows
+from PDFFMapperLib.ute.t1 import LEAST_CHANCE, T1_MS, T1Images, t1_images, t1_rows
 
 _GRID_MS = np.geomspace(*T1_MS, 300)
+_JUDGED = 3.0  # below it signals scatter less evenly than noise does
+_TABLE_ERROR = 0.002  # of a signal, by steps of B1+
 _CHUNK = 20_000  # voxels
 
 
 def of_t1(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
 ) -> list[ParametricMap]:
-    """T1 of voxels; those that no T1 of the table explains are marked, and count in the region.
+    """T1 of voxels; those that no T1 explains are marked, and count in the region.
 
     Raises:
         ValueError: as `t1_images`; no bone is given, or `t1_rows` of it.
@@ -50,19 +54,21 @@ def of_t1(
     if settings.mask is not None:
         tell_region(facts, "All bone", rows)
     del facts["echo_times_ms"]
-    values = _voxels(data, doubt == 0)
+    values, misfit = _voxels(data, doubt == 0)
+    doubt[(doubt == 0) & misfit] |= MISFIT
     doubt[(doubt == 0) & np.isnan(values)] |= BEYOND
     return maps_of(data.images, {"T1_bone": values}, doubt, facts)
 
 
-def _voxels(data: T1Images, inside: np.ndarray) -> np.ndarray:
+def _voxels(data: T1Images, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """T1 of least squares of each voxel, by a table of T1, refined by a parabola.
 
-    NaN outside, and where an end of the table explains a voxel best.
+    NaN outside, and where an end of the table explains a voxel best. Beside it, where three and
+    more signals, all above `_JUDGED` times the noise, leave more than noise does once in 1,000.
     """
     held = without_floor(data.images, range(len(data.flips_deg)))[:, inside].T
     b1, which = data.fields(inside)
-    pulses, own = data.pulses(b1), np.empty(len(held))
+    pulses, own, left = data.pulses(b1), np.empty(len(held)), np.empty(len(held))
     tables = np.stack([data.shown(t1, pulses) for t1 in _GRID_MS], axis=1)
     tables /= np.linalg.norm(tables, axis=-1, keepdims=True)
     step = np.log(_GRID_MS[1] / _GRID_MS[0])
@@ -79,6 +85,12 @@ def _voxels(data: T1Images, inside: np.ndarray) -> np.ndarray:
                 step * np.clip((before - after) / (2 * bend), -1, 1)
             )
             own[here[highest != best]] = np.nan
-    values = np.full(inside.shape, np.nan)
+            most = at - np.where(highest == best, (before - after) ** 2 / (8 * bend), 0.0)
+            left[here] = np.sum(held[here] ** 2, axis=1) - most
+    values, misfit = np.full(inside.shape, np.nan), np.zeros(inside.shape, bool)
     values[inside] = own
-    return values
+    free, sigma = held.shape[1] - 2, data.images.noise.sigma
+    if free > 0:
+        usual = chi2.isf(LEAST_CHANCE, free) * sigma**2 + _TABLE_ERROR**2 * np.sum(held**2, axis=1)
+        misfit[inside] = (left > usual) & (held.min(axis=1) > _JUDGED * sigma)
+    return values, misfit
