@@ -14,6 +14,7 @@ from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
 from PDFFMapperLib.ute.cortex import DIRECTIONS, find_cortex
+from PDFFMapperLib.ute.cortex_budget import cortex_budget
 from PDFFMapperLib.ute.curve import closed_curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
@@ -210,6 +211,29 @@ def test_numbers_of_thirds_and_sides_are_told_beside(bone, volumes):
     suppressed = volumes[0].with_array(volumes[0].array * 0.25)
     ratios = BONE.measure(volumes, same_gain=True, suppressed=suppressed).values
     assert ratios["SR, left"].value == pytest.approx(4, abs=0.1)
+
+
+def test_causes_of_error_are_listed_apart(bone):
+    """Blur moves thickness by known parts of it; a shift moves both sides of a ring alike."""
+    part = {name: one.value for name, one in bone.values.items() if name.startswith("budget: ")}
+    noise, model, blur, apart = (
+        part[f"budget: thickness, {cause}"]
+        for cause in (
+            "noise (SD)", "model of the edges (SD)", "blur +5 %", "later echo 0.1 voxel off",
+        )
+    )  # fmt: skip
+    whole = bone.values["thickness"]
+    assert 1.96 * np.hypot(noise, model) == pytest.approx((whole.upper - whole.lower) / 2)
+    assert model == pytest.approx(0.02 * SPACING_MM[0])
+    assert 0 < abs(blur) < 0.05 and 0 < apart < 0.05
+    assert 0 < abs(part["budget: PI of the fitted ring, blur +5 %"]) < 1
+    thin = Tibia(thickness=3.0, radius=18.0)
+    data = ute_series(thin.volumes(3, (0.032, 2.2)), SETTINGS)
+    moved = {one.quantity: one.value for one in cortex_budget(find_cortex(data, 0.85), data, 0.85)}
+    blurred = find_cortex(data, 1.05 * 0.85).thickness_mm()[0]
+    assert moved["budget: thickness, blur +5 %"] == pytest.approx(
+        blurred - find_cortex(data, 0.85).thickness_mm()[0], abs=0.005
+    )
 
 
 def test_layers_are_thirds_from_inside_out(bone):

@@ -14,6 +14,7 @@ from PDFFMapperLib.maps.progress import Progress, tell
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import Bone, RegionValue
 from PDFFMapperLib.ute.cortex import Cortex, find_cortex
+from PDFFMapperLib.ute.cortex_budget import cortex_budget
 from PDFFMapperLib.ute.echoes import (
     LEAST_COMPONENT_ECHOES,
     UteImages,
@@ -76,6 +77,9 @@ def measure_bone(
         inside = found.cortex.bone
         for row in cortex_values(found.cortex, data):
             found.values[row.quantity] = row
+        found.values |= {
+            row.quantity: row for row in cortex_budget(found.cortex, data, settings.psf)
+        }
         if len(data.te_ms) > 2:
             _take(found, f"bound_fraction{OF_RING}", lambda: ring_components(found.cortex, data))
         found.cautions += [*found.cortex.notes, ENDOSTEUM]

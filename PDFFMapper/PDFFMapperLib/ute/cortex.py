@@ -107,10 +107,8 @@ def find_cortex(
     Raises:
         ValueError: as `porosity_echoes`; there is no ring, or none that its voxels tell.
     """
-    pair = data.signal[list(porosity_echoes(data.te_ms))]
     axis = axis_along(data.grid)
-    pair = np.moveaxis(pair, axis + 1, 1)
-    spacing = np.delete(data.grid.spacing[::-1], axis)
+    pair, spacing = pair_of(data, axis)
     shown = np.moveaxis(without_floor(data, porosity_echoes(data.te_ms)), axis + 1, 1)
     beats = np.abs(_marrow_of(data))
     lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
@@ -160,6 +158,18 @@ def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.
 def _marrow_of(data: UteImages) -> np.ndarray:
     """`marrow_signal` at both echoes that tell the cortex."""
     return marrow_signal(data.te_ms[list(porosity_echoes(data.te_ms))], data.field_t)
+
+
+def pair_of(data: UteImages, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both echoes that tell the cortex, (2, slices, rows, columns), and spacing in slices, mm."""
+    pair = np.moveaxis(data.signal[list(porosity_echoes(data.te_ms))], axis + 1, 1)
+    return pair, np.delete(data.grid.spacing[::-1], axis)
+
+
+def facts_of_rings(data: UteImages, psf_mm: float) -> tuple[object, ...]:
+    """What `fit_ring` is told of images besides its start: blur, noise and marrow's phase."""
+    turns = np.cos(np.angle(_marrow_of(data)))
+    return psf_mm, data.noise.sigma, data.noise.share, data.noise.coils, turns
 
 
 def _phase_notes(data: UteImages) -> list[str]:
@@ -259,8 +269,7 @@ def _ring_of(
     thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
     middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
     curve, psf = polar_curve(center, angles, middle), psf_voxels * float(spacing.mean())
-    turns = np.cos(np.angle(_marrow_of(data)))
-    facts = psf, data.noise.sigma, data.noise.share, data.noise.coils, turns
+    facts = facts_of_rings(data, psf)
     ring = fit_ring(pair, tuple(spacing), curve, usual, *facts)
     moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
     curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))

@@ -28,6 +28,7 @@ from PDFFMapperLib.ute.bone_maps import (
 )
 from PDFFMapperLib.ute.components import BiComponent, known_t2star_sd
 from PDFFMapperLib.ute.cortex import find_cortex
+from PDFFMapperLib.ute.cortex_budget import cortex_budget
 from PDFFMapperLib.ute.echoes import (
     UteImages,
     check_component_echoes,
@@ -145,6 +146,7 @@ def of_cortex(
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * later / early
     rows, more = cortex_values(cortex, data), []
+    rows += cortex_budget(cortex, data, settings.psf)
     if len(data.te_ms) > 2:
         try:
             rows += ring_components(cortex, data)

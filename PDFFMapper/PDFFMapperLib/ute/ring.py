@@ -24,8 +24,7 @@ from scipy.special import ndtr
 
 from PDFFMapperLib.ute.curve import Curve, box_around, closed_curve, harmonics, placed
 from PDFFMapperLib.ute.region_signal import bessels, information_of, lean_of
-from PDFFMapperLib.ute.ring_images import ImageLevels
-from PDFFMapperLib.ute.ring_levels import LevelSignals, log_likelihood
+from PDFFMapperLib.ute.ring_levels import ImageLevels, LevelSignals, log_likelihood
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
 _REACH = 3.0  # blurs beyond an edge

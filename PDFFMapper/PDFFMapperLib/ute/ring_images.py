@@ -20,25 +20,9 @@ from PDFFMapperLib.ute.components import (
     gaussian_sd,
 )
 from PDFFMapperLib.ute.region_signal import Ratio
+from PDFFMapperLib.ute.ring_levels import ImageLevels
 
 LEAST_LEVEL = 3.0  # SDs, below which a level is noise
-
-
-@dataclass(frozen=True)
-class ImageLevels:
-    """Mean levels of cortex in images, with edges as fitted.
-
-    Attributes:
-        levels: in the images' unit; shape (images,).
-        variances: by noise; shape (images,).
-        by_mm: how they follow a cortex that is held 1 mm thicker; shape (images,).
-        thickness_sd_mm: of the ring's mean thickness, by noise.
-    """
-
-    levels: np.ndarray
-    variances: np.ndarray
-    by_mm: np.ndarray
-    thickness_sd_mm: float
 
 
 @dataclass(frozen=True)

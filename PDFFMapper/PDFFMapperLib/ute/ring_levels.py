@@ -60,6 +60,23 @@ class LevelSignals:
         return 2 * self.share * fallen
 
 
+@dataclass(frozen=True)
+class ImageLevels:
+    """Mean levels of cortex in images, with edges as fitted.
+
+    Attributes:
+        levels: in the images' unit; shape (images,).
+        variances: by noise; shape (images,).
+        by_mm: how they follow a cortex that is held 1 mm thicker; shape (images,).
+        thickness_sd_mm: of the ring's mean thickness, by noise.
+    """
+
+    levels: np.ndarray
+    variances: np.ndarray
+    by_mm: np.ndarray
+    thickness_sd_mm: float
+
+
 def log_likelihood(magnitudes: np.ndarray, signals: np.ndarray, coils: int) -> float:
     """Of true signals, of either sign, in noise of SD 1 of some receivers."""
     nu = np.abs(signals)

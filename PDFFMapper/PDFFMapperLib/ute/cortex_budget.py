@@ -1,0 +1,61 @@
+"""What moves a fitted cortex besides noise: the blur that is assumed, and echoes that lie apart."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from PDFFMapperLib.ute.answer import RegionValue
+from PDFFMapperLib.ute.cortex import Cortex, facts_of_rings, pair_of
+from PDFFMapperLib.ute.echoes import UteImages
+from PDFFMapperLib.ute.ring import Ring, fit_ring
+from PDFFMapperLib.ute.ring_levels import ratio_of_levels
+
+BLUR = 0.05  # by which it is moved to show what it does
+APART_VOXELS = 0.1  # within which a shift of the limb is found
+_MOST_SLICES = 3  # that are fitted again
+
+
+def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[RegionValue]:
+    """Errors of thickness (mm) and PI of the ring (points), each by one cause alone.
+
+    Noise and the model of the edges are in the intervals; blur and registration are not. The slices
+    first, last and between are fitted again for the last two.
+    """
+    keys = list(cortex.rings)
+    chosen = sorted({keys[round(n)] for n in np.linspace(0, len(keys) - 1, _MOST_SLICES)})
+    pair, spacing = pair_of(data, cortex.axis)
+
+    def again(blur: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+        """Mean thickness and PI."""
+        rings = []
+        facts = facts_of_rings(data, blur * psf_voxels * float(spacing.mean()))
+        for k in chosen:
+            images, ring = pair[:, k], cortex.rings[k]
+            if any(shift):
+                moved = ndimage.shift(np.nan_to_num(images[1]), shift, order=3, mode="nearest")
+                images = np.stack([images[0], np.maximum(moved, 0)])
+            start = ring.mean_thickness()[0]
+            rings.append(fit_ring(images, tuple(spacing), ring.curve, start, *facts))
+        return _thickness_and_pi(rings)
+
+    usual = _thickness_and_pi([cortex.rings[k] for k in chosen])
+    by_blur = again(1 + BLUR) - usual
+    shifts = np.array([again(shift=one) - usual for one in ((APART_VOXELS, 0), (0, APART_VOXELS))])
+    apart = np.sqrt(np.mean(shifts**2, axis=0))
+    noise = np.sqrt(max(cortex.thickness_mm()[1] ** 2 - cortex.model_sd_mm**2, 0.0))
+    thickness, pi = "budget: thickness", "budget: PI of the fitted ring"
+    rows = (
+        (f"{thickness}, noise (SD)", noise, "mm"),
+        (f"{thickness}, model of the edges (SD)", cortex.model_sd_mm, "mm"),
+        (f"{thickness}, blur +{100 * BLUR:g} %", by_blur[0], "mm"),
+        (f"{thickness}, later echo {APART_VOXELS:g} voxel off", apart[0], "mm"),
+        (f"{pi}, blur +{100 * BLUR:g} %", by_blur[1], "%"),
+        (f"{pi}, later echo {APART_VOXELS:g} voxel off", apart[1], "%"),
+    )
+    return [RegionValue(name, *3 * (float(value),), unit) for name, value, unit in rows]
+
+
+def _thickness_and_pi(rings: list[Ring]) -> np.ndarray:
+    thickness = np.mean([ring.mean_thickness()[0] for ring in rings])
+    return np.array([thickness, 100 * ratio_of_levels([ring.told for ring in rings]).value])
