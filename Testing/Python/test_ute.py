@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.sample.tibia import Tibia as Limb
 from PDFFMapperLib.images.files import read_volume, write_series, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute import regions
@@ -180,7 +181,7 @@ def test_noise_by_a_repeated_image_where_the_corners_are_masked(coils):
     masked = [one.with_array(np.where(one.array > 6, one.array, 0)) for one in images]
     asked = {"echo_times_s": None, "sigma": None, "coils": coils}
     with pytest.raises(ValueError, match="noise could not be measured in the corners"):
-        ute_series(masked, SimpleNamespace(**asked))
+        ute_series(masked[::4][:2], SimpleNamespace(**asked))
     noise = ute_series(masked, SimpleNamespace(**asked, repeat=again[0])).noise
     assert noise.sigma == pytest.approx(1, abs=0.04) and noise.share > 0.9
     assert noise.told.endswith("of a repeated image") and noise.coils == coils
@@ -188,6 +189,30 @@ def test_noise_by_a_repeated_image_where_the_corners_are_masked(coils):
     assert ute_series(masked, stated).noise.sigma == 2.0
     with pytest.raises(ValueError, match="tells no noise: fewer than 100 voxels"):
         ute_series(masked, SimpleNamespace(**asked, repeat=masked[0]))
+
+
+def test_decays_tell_the_noise_where_the_air_is_masked(volumes_of_limb):
+    """Muscle decays, marrow's fat beats besides; a gain of its own in one echo is no noise."""
+    settings = SimpleNamespace(echo_times_s=None, sigma=None)
+    noise = ute_series(volumes_of_limb, settings).noise
+    assert noise.sigma == pytest.approx(5, rel=0.1) and noise.share > 0.9
+    assert noise.told.endswith("of what decays leave of strong voxels, as the air is masked")
+    few = volumes_of_limb[:4] + volumes_of_limb[5:6]
+    with pytest.raises(ValueError, match="and 5 echoes do not tell the noise by their decay"):
+        ute_series(few, settings)
+    louder = [*volumes_of_limb]
+    louder[3] = louder[3].with_array(1.3 * louder[3].array)
+    with pytest.raises(ValueError, match="what decays leave of strong voxels is not noise alone"):
+        ute_series(louder, settings)
+
+
+@pytest.fixture(scope="module")
+def volumes_of_limb():
+    """The demo's tibia with the air around the limb set to 0."""
+    truth = Limb()
+    place = np.arange(truth.size) - (truth.size - 1) / 2
+    limb = np.hypot(*np.meshgrid(place, place)) < 0.48 * truth.size
+    return [one.with_array(np.where(limb, one.array, 0)) for one in truth.volumes()]
 
 
 def test_an_image_is_no_mask_of_bone(tibia):

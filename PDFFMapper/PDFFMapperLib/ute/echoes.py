@@ -12,7 +12,14 @@ from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.ute.interleaves import joined
 from PDFFMapperLib.ute.motion import without_motion
-from PDFFMapperLib.ute.noise import Noise, coils_of, noise_of, noise_of_repeat
+from PDFFMapperLib.ute.noise import (
+    Noise,
+    air_is_masked,
+    coils_of,
+    noise_of,
+    noise_of_decays,
+    noise_of_repeat,
+)
 from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 
 SHORTEST_MS = 0.2  # bone's signal is lost beyond
@@ -83,7 +90,7 @@ def echo_series(
     if phased and train.is_complex:
         kept = np.moveaxis(train.signal, -1, 0)
     del train  # its complex signal is the largest array of all
-    noise = _noise(signal, grid, settings)  # as it was acquired
+    noise = _noise(signal, te_ms, grid, settings)  # as it was acquired
     if kept is not None and coils_of(settings) > 1:
         kept, notes = (
             None,
@@ -95,10 +102,12 @@ def echo_series(
     return UteImages(signal, te_ms, noise, field_t, grid, notes + moved, kept)
 
 
-def _noise(signal: np.ndarray, grid: Volume, settings: SimpleNamespace) -> Noise:
-    """As stated, of the `repeat` of the first echo, or of the corners."""
+def _noise(signal: np.ndarray, te_ms: np.ndarray, grid: Volume, settings: SimpleNamespace) -> Noise:
+    """As stated, of the `repeat` of the first echo, of the corners, or of the decays' residual."""
     repeat = getattr(settings, "repeat", None)
     if repeat is None or settings.sigma is not None:
+        if settings.sigma is None and len(te_ms) > 2 and air_is_masked(signal):
+            return noise_of_decays(signal, te_ms, coils_of(settings))
         return noise_of(signal, settings.sigma, coils_of(settings))
     if not repeat.same_grid(grid):
         raise ValueError(grids_differ(repeat, grid))

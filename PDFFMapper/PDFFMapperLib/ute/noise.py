@@ -1,5 +1,7 @@
 """Noise of UTE images: its SD in the corners, where there is air, and how far it is correlated.
 
+Where the scanner has masked the air, a repeated image or the residual of decays tells it.
+
 The magnitude of one receiver is Rician; the root of the sum of squares of n is noncentral chi: its
 square has 2n terms of the noise's variance where a Rician one has 2.
 """
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from scipy.special import gammaln
+from scipy.stats import chi2
 
 from PDFFMapperLib.diffusion.noise import sigma_from_background
 
@@ -18,6 +21,8 @@ _CORNER = 8  # a corner is one eighth of rows and columns
 _LEAST_PIXELS = 5
 _LAGS = 3
 _LEAST_PAIRS = 100
+_LOW = (0.25, 0.5)  # quantiles of what decays leave
+_DECAYS, _STRONG_T2STAR_MS = 3, (2.0, 200.0)  # sums that hold decays of strong voxels
 _STRONG, _REPEAT_ROUNDS = 10.0, 3  # times the noise, where magnitudes scatter as one channel does
 
 
@@ -92,6 +97,46 @@ def noise_of_repeat(image: np.ndarray, repeat: np.ndarray, coils: float = 1) -> 
     share = _independent_share([np.where(strong, apart, np.nan)])
     told = f"noise {sigma:.4g}, of a repeated image"
     return Noise(sigma, share, told, round(coils))
+
+
+def air_is_masked(images: np.ndarray) -> bool:
+    """Whether the scanner has set the corners of all images to 0, shape (images, slices, ...)."""
+    return all(np.mean(corner <= 0) > 0.05 for one in images for corner in _corners(one))
+
+
+def noise_of_decays(images: np.ndarray, te_ms: np.ndarray, coils: float = 1) -> Noise:
+    """Noise by what sums of decays leave of strong voxels; fat, which beats, leaves more.
+
+    Both the lowest quarter and the lowest half of voxels tell it, and must agree.
+
+    Raises:
+        ValueError: fewer than six echoes, too few voxels, or most of them leave more than noise.
+    """
+    free = len(te_ms) - _DECAYS
+    if free < 3:
+        raise ValueError(
+            f"The air around the limb is masked and {len(te_ms)} echoes do not tell the noise by "
+            "their decay, which six do; give it (--sigma), or a repeated image (--repeat)."
+        )
+    decays = np.exp(-np.asarray(te_ms)[:, None] / np.geomspace(*_STRONG_T2STAR_MS, 60))
+    rest = np.linalg.svd(decays)[0][:, _DECAYS:]
+    left = np.tensordot(rest.T, images.astype(float), 1)
+    square, least = np.sum(left**2, axis=0), images.min(axis=0)
+    strong = np.isfinite(square) & (least > np.median(least[least > 0])) & (square > 0)
+    quarter = half = 0.0
+    for _ in range(_REPEAT_ROUNDS):
+        if strong.any():
+            quarter, half = np.sqrt(np.quantile(square[strong], _LOW) / chi2.ppf(_LOW, free))
+        strong = np.isfinite(square) & (least > _STRONG * max(coils, 1) ** 0.5 * quarter)
+    if strong.sum() < _LEAST_PAIRS or not half < 1.04 * quarter:
+        raise ValueError(
+            "The air around the limb is masked, and what decays leave of strong voxels is not "
+            "noise alone; give it (--sigma), or a repeated image (--repeat)."
+        )
+    quiet = strong & (square < chi2.ppf(0.95, free) * quarter**2)
+    share = _independent_share([np.where(quiet, one, np.nan) for one in left])
+    told = f"noise {quarter:.4g}, of what decays leave of strong voxels, as the air is masked"
+    return Noise(float(quarter), share, told, round(coils))
 
 
 def coils_of(settings: SimpleNamespace) -> float:
