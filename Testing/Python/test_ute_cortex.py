@@ -171,7 +171,8 @@ def test_a_bone_is_measured_without_a_click(bone):
     assert fitted.value == pytest.approx(truth.porosity_index, abs=0.3)  # its SD is 0.08
     assert 0.2 < fitted.upper - fitted.lower < 0.5
     assert fitted.note == "at TE 2.2 ms, one for all slices, by all voxels around both edges"
-    assert bone.values["thickness"].value == pytest.approx(truth.thickness_mm, abs=0.025)
+    thickness = bone.values["thickness"]
+    assert thickness.lower < truth.thickness_mm < thickness.upper < thickness.lower + 0.06
     assert bone.values["area"].value == pytest.approx(truth.area_mm2, rel=0.01)
     assert bone.values["PI"].value == pytest.approx(truth.porosity_index, abs=0.6)
     assert bone.values["bound_fraction"].lower < 78 < bone.values["bound_fraction"].upper

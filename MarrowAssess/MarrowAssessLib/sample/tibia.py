@@ -111,6 +111,12 @@ class Tibia:
             volumes.append(Volume(array.astype(np.float32), grid, f"UTE {te:g} ms", facts))
         return volumes
 
+    def parts(self, phi: np.ndarray, radius: np.ndarray) -> list[np.ndarray]:
+        """Where marrow, cortex and muscle are, at angles and radii."""
+        inner, outer = self.edges(phi)
+        limb = radius < 0.48 * self.size
+        return [radius < inner, (radius >= inner) & (radius < outer), (radius >= outer) & limb]
+
     def _blurred(self) -> list[np.ndarray]:
         """Shares of marrow, cortex and muscle in each voxel."""
         from scipy.ndimage import gaussian_filter
@@ -118,9 +124,7 @@ class Tibia:
         fine = (np.arange(self.size * _FINE) - _FINE // 2) / _FINE - (self.size - 1) / 2
         row, column = np.meshgrid(fine, fine, indexing="ij")
         phi, radius = np.arctan2(row, column), np.hypot(row, column)
-        inner, outer = self.edges(phi)
-        limb = radius < 0.48 * self.size
-        parts = [radius < inner, (radius >= inner) & (radius < outer), (radius >= outer) & limb]
+        parts = self.parts(phi, radius)
         start = slice(_FINE // 2, None, _FINE)
         return [
             gaussian_filter(part.astype(np.float32), blur * _FINE, truncate=4)[start, start]

@@ -28,7 +28,7 @@ MARROW_FAT = 0.9  # of a shaft's marrow
 MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
 LAYERS = ("endosteal", "middle", "periosteal")
 _IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
-_LOST = 0.65  # of the ratio of both echoes that other tissue keeps
+_LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissue keeps
 _RAYS, _RAY_STEP = 90, 0.25
 _LEAST_CAVITY = 20  # voxels a slice
 _MOST_MISFIT = 2.0
@@ -201,7 +201,7 @@ def _loses_signal(pair: np.ndarray, sigma: float, beat: float) -> np.ndarray:
     if not tissue.any():
         raise ValueError(NO_RING)
     kept = late / np.maximum(early, sigma)
-    return tissue & (kept < _LOST * beat * np.median(kept[tissue]))
+    return tissue & (kept < min(_LOST, _MARROW_LOST * beat) * np.median(kept[tissue]))
 
 
 def _cavity(lost: np.ndarray, index: np.ndarray | None) -> np.ndarray:
