@@ -25,6 +25,7 @@ from PDFFMapperLib.water_fat.spectra import fat_spectrum
 # voxels with up to 5 % of it read a PI of 15 % where 11.5 % is true.
 MOST_OTHER = 0.001
 MARROW_FAT = 0.9  # of a shaft's marrow
+MODEL_SD_SHARE = 0.002  # of a thickness, where edges that are not parallel have several
 MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
 LAYERS = ("endosteal", "middle", "periosteal")
 _IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
@@ -76,7 +77,7 @@ class Cortex:
         signal = np.moveaxis(data.signal, self.axis + 1, 1)
         turns = np.cos(np.angle(marrow_signal(data.te_ms, data.field_t)))
         rings = [ring.levels_in(signal[:, k], turns) for k, ring in self.rings.items()]
-        return mean_levels(rings, self.model_sd_mm)
+        return mean_levels(rings, self.model_sd_mm, data.noise.sigma)
 
     def thickness_mm(self) -> tuple[float, float]:
         """Mean over all slices, and its SD."""
@@ -136,7 +137,8 @@ def find_cortex(
     if dropped:
         notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
-    model_sd = MODEL_SD_VOXELS * float(spacing.mean())
+    thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings.values()]))
+    model_sd = float(np.hypot(MODEL_SD_VOXELS * spacing.mean(), MODEL_SD_SHARE * thickness))
     return Cortex(rings, axis, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)
 
 

@@ -22,15 +22,21 @@ from PDFFMapperLib.ute.components import (
 from PDFFMapperLib.ute.region_signal import Ratio
 from PDFFMapperLib.ute.ring_levels import ImageLevels
 
-LEAST_LEVEL = 3.0  # SDs, below which a level is noise
+# SDs below which a level is noise, as it is below the noise of a voxel: of noise alone a likelihood
+# finds a part of that.
+LEAST_LEVEL = 3.0
 
 
 @dataclass(frozen=True)
 class MeanLevels:
-    """Mean levels of cortex of all slices; shapes (images,) and (images, images)."""
+    """Mean levels of cortex of all slices, and the noise of a voxel.
+
+    Shapes of levels and covariance: (images,) and (images, images).
+    """
 
     levels: np.ndarray
     covariance: np.ndarray
+    sigma: float
 
     def ratio(self) -> Ratio:
         """First over second level, with its 95 % interval.
@@ -39,7 +45,7 @@ class MeanLevels:
             ValueError: the second is noise.
         """
         over, under = self.levels
-        if not under > LEAST_LEVEL * self.covariance[1, 1] ** 0.5:
+        if not under > max(self.sigma, LEAST_LEVEL * self.covariance[1, 1] ** 0.5):
             raise ValueError("the level of cortex in the image that divides is noise")
         gradient = np.array([1.0, -over / under]) / under
         half = 1.96 * float(gradient @ self.covariance @ gradient) ** 0.5
@@ -47,7 +53,7 @@ class MeanLevels:
 
     def turned(self) -> MeanLevels:
         """In the other order."""
-        return MeanLevels(self.levels[::-1], self.covariance[::-1, ::-1])
+        return MeanLevels(self.levels[::-1], self.covariance[::-1, ::-1], self.sigma)
 
     def components(self, te_ms: np.ndarray) -> BiComponent:
         """Bound and pore water by the levels of all echoes."""
@@ -56,7 +62,7 @@ class MeanLevels:
         return BiComponent(*rows, float(fit.found[0]), fit.misfit)
 
 
-def mean_levels(rings: Sequence[ImageLevels], model_sd_mm: float) -> MeanLevels:
+def mean_levels(rings: Sequence[ImageLevels], model_sd_mm: float, sigma: float) -> MeanLevels:
     """Of all slices; a thickness is off by its noise in each, and by `model_sd_mm` in all."""
     levels, variances, by_mm = (
         np.mean([getattr(one, name) for one in rings], axis=0)
@@ -64,7 +70,7 @@ def mean_levels(rings: Sequence[ImageLevels], model_sd_mm: float) -> MeanLevels:
     )
     thickness = np.mean([one.thickness_sd_mm**2 for one in rings]) / len(rings) + model_sd_mm**2
     covariance = np.diag(variances) / len(rings) + thickness * np.outer(by_mm, by_mm)
-    return MeanLevels(levels, covariance)
+    return MeanLevels(levels, covariance, sigma)
 
 
 class _LevelFit(RegionFit):
