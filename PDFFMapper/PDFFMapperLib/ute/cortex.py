@@ -15,7 +15,8 @@ from scipy.special import ndtr
 
 from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.curve import box_around, placed, polar_curve
-from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes, without_floor
+from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
+from PDFFMapperLib.ute.noise import Noise
 from PDFFMapperLib.ute.ring import Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
 from PDFFMapperLib.ute.shaft import axis_along
@@ -33,6 +34,8 @@ _LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissu
 _RAYS, _RAY_STEP = 90, 0.25
 _LEAST_CAVITY = 20  # voxels a slice
 _MOST_MISFIT = 2.0
+_MOST_FITS, _SETTLED = 6, 0.02  # of a ring, until its thickness stays within this part of itself
+_CLEAR_SNR, _SMOOTH = 40.0, 0.4  # of tissue, below which it is smoothed; by so many voxels at half
 DIRECTIONS = ("right", "left", "anterior", "posterior", "superior", "inferior")
 NO_RING = (
     "No closed ring of cortex was found around a marrow cavity: slices must lie across a long "
@@ -110,7 +113,7 @@ def find_cortex(
     """
     axis = axis_along(data.grid)
     pair, spacing = pair_of(data, axis)
-    shown = np.moveaxis(without_floor(data, porosity_echoes(data.te_ms)), axis + 1, 1)
+    shown = _smoothed(pair, data.noise)
     beats = np.abs(_marrow_of(data))
     lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
     cavity = _cavity(lost, _index(data, point_ras, axis))
@@ -193,6 +196,18 @@ def _phase_notes(data: UteImages) -> list[str]:
     ]
 
 
+def _smoothed(pair: np.ndarray, noise: Noise) -> np.ndarray:
+    """Signals without the floor of noise, smoothed in slices as far as noise makes it necessary."""
+    usual = np.nanmedian(pair[0][pair[0] > LEAST_SNR * noise.sigma]) / noise.sigma
+    width = float(np.clip(_SMOOTH * (_CLEAR_SNR / usual - 1), 0, 1)) if usual > 0 else 0.0
+    square = np.square(pair, dtype=np.float64)
+    if width:
+        known = np.isfinite(square)
+        square = ndimage.gaussian_filter(np.where(known, square, 0), (0, 0, width, width))
+        square[~known] = np.nan
+    return np.sqrt(np.maximum(square - 2 * noise.coils * noise.sigma**2, 0))
+
+
 def _loses_signal(pair: np.ndarray, sigma: float, beat: float) -> np.ndarray:
     """Voxels with signal whose later echo keeps much less of it than other tissue.
 
@@ -255,7 +270,7 @@ def _ring_of(
     psf_voxels: float,
     data: UteImages,
 ) -> Ring:
-    """The ring of a slice: a curve by the voxels that lose signal, then two fits."""
+    """The ring of a slice: a curve by the voxels that lose signal, then fits until one stays."""
     center = np.argwhere(cavity).mean(axis=0) * spacing
     angles = np.arange(_RAYS) * 2 * np.pi / _RAYS
     steps = np.arange(0, max(lost.shape), _RAY_STEP) * spacing.mean()
@@ -272,11 +287,21 @@ def _ring_of(
     middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
     curve, psf = polar_curve(center, angles, middle), psf_voxels * float(spacing.mean())
     facts = facts_of_rings(data, psf)
-    ring = fit_ring(pair, tuple(spacing), curve, usual, *facts)
-    moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
-    curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))
-    ring = fit_ring(pair, tuple(spacing), curve, ring.mean_thickness()[0], *facts)
-    if ring.misfit > _MOST_MISFIT or ring.levels[0, 1] < LEAST_SNR * data.noise.sigma:
+    settled = False
+    for again in range(_MOST_FITS):
+        ring = fit_ring(pair, tuple(spacing), curve, usual, *facts)
+        thickness = ring.mean_thickness()[0]
+        settled = abs(thickness / usual - 1) < _SETTLED
+        if again and settled:
+            break
+        usual = thickness
+        moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
+        curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))
+    if (
+        not settled
+        or ring.misfit > _MOST_MISFIT
+        or ring.levels[0, 1] < LEAST_SNR * data.noise.sigma
+    ):
         raise ValueError(NO_RING)
     return ring
 
