@@ -24,7 +24,7 @@ _BEYOND = 1.5  # steps from the second R2* tried to the least one considered; li
 _ALIKE_S = 1e-9  # differences of echo times that count as one
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Rows of the workspace.
-_ENERGY, _S, _D = 0, LANES, 2 * LANES
+_S, _D = 0, LANES
 # Rows of the coefficients of a difference: the real and the imaginary part of S, then of D.
 _SI, _DR, _DI = LANES, 2 * LANES, 3 * LANES
 
@@ -74,7 +74,7 @@ def scratch(tables):
     return (
         np.empty((2 * (pairs[-1, 1] + 1), LANES), np.float32),
         np.empty((len(forms), waves.shape[1], 4 * LANES), np.float32),
-        np.empty(3 * LANES, np.float32),
+        np.empty(2 * LANES, np.float32),
         np.empty((len(forms), LANES), np.float32),
     )
 
@@ -97,17 +97,23 @@ def residual_curves(signals, first, tables, arrays, curves, energy):
     waves, pairs, forms = tables
     for i in range(LANES):
         v = min(first + i, len(signals) - 1)
+        total = np.float32(0)
         for n in range(signals.shape[1]):
-            signal[2 * n, i], signal[2 * n + 1, i] = signals[v, n].real, signals[v, n].imag
+            total += signals[v, n].real * signals[v, n].real
+            total += signals[v, n].imag * signals[v, n].imag
+        energy[i] = max(total, np.float32(1e-36))
+        unit = 1 / np.sqrt(energy[i])  # without it squares of the energy would overflow
+        for n in range(signals.shape[1]):
+            signal[2 * n, i] = unit * signals[v, n].real
+            signal[2 * n + 1, i] = unit * signals[v, n].imag
     coefficients[:] = 0
-    work[:] = 0
     for p in range(len(pairs)):
         _add_pair(signal, pairs[p], forms[:, p], coefficients, work)
-    for i in range(LANES):
-        energy[i] = work[_ENERGY + i]
     for g in range(len(waves)):
         _residuals(coefficients, waves[g], work, left)
         _least_over_r2star(left, curves[g], signals.shape[1] > 3)
+        for i in range(LANES):
+            curves[g, i] *= energy[i]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -118,9 +124,6 @@ def _add_pair(signal, pair, forms, coefficients, work):
     for i in range(LANES):
         work[_S + i] = ar[i] * br[i] + ai[i] * bi[i]
         work[_D + i] = ar[i] * bi[i] - ai[i] * br[i]
-    if m == n:
-        for i in range(LANES):
-            work[_ENERGY + i] += work[_S + i]
     for r in range(len(forms)):
         sr, si, dr, di = forms[r, 0], forms[r, 1], forms[r, 2], forms[r, 3]
         own = coefficients[r, pair[2]]
@@ -134,8 +137,8 @@ def _add_pair(signal, pair, forms, coefficients, work):
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _residuals(coefficients, waves, work, left):
-    """What is left of the energy at one frequency, of each R2*."""
-    half, zero = np.float32(0.5), np.float32(0)
+    """What is left of unit energy at one frequency, of each R2*."""
+    half, unit, zero = np.float32(0.5), np.float32(1), np.float32(0)
     for r in range(len(left)):
         own = left[r]
         for i in range(LANES):
@@ -151,7 +154,7 @@ def _residuals(coefficients, waves, work, left):
         for i in range(LANES):
             total, across = work[_S + i], work[_D + i]
             apart = np.sqrt(max((total - across) * (total + across), zero))
-            own[i] = work[_ENERGY + i] - half * (total + apart)
+            own[i] = unit - half * (total + apart)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
