@@ -57,6 +57,7 @@ no prior is needed: such voxels (SNR above 500) keep their own fit."""
 _BITS = np.float32(math.log2(math.e))
 """Log-likelihoods over the grid are those to the base of 2, whose powers are the cheapest."""
 _LEAST_POWER, _LARGEST_POWER = np.float32(-43), np.float32(43)
+_RAISED = np.float32(60)  # so that powers that matter are above 0
 _TABLED = np.float32(-5.5 * math.log2(math.e))
 """Nodes less likely than the best by this are not learned from."""
 _MISFIT = 3.0
@@ -391,14 +392,23 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
     )
 
 
+@njit(cache=True, nogil=True)
+def _padded(values):
+    """Of each measurement, in single precision; zeros fill the last of the compiler's vectors."""
+    padded = np.zeros(-(-values.size // 16) * 16, np.float32)
+    padded[: values.size] = values
+    return padded
+
+
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _project(
     signal, sigma, precision, own, b, averages, rician, v, decays, target, of_f, projected, slow
 ):
     """Signals freed of the Rician bias at the voxel's own fit, and their projections.
 
-    `target` gets the signals, `projected` their projections on the decays, `slow` the slow part of
-    each node's, where the (f, D) plane is laid out as one run, long enough to be vectorized.
+    `b`, `averages` and `target` are `_padded`. `target` gets the signals, `projected` their
+    projections on the decays, `slow` the slow part of each node's, where the (f, D) plane is laid
+    out as one run, long enough to be vectorized.
 
     Returns half of what the own fit explains of the squared length, in units of the scatter.
     """
@@ -408,8 +418,11 @@ def _project(
     d, d_star = np.float32(own[1][v]), np.float32(own[2][v])
     root = np.float32(math.sqrt(precision[v]))
     explained = np.float32(0)
+    target[:] = np.float32(0)
+    for k in range(signal.shape[1]):
+        target[k] = np.float32(signal[v, k]) * scale
     for k in range(b.size):
-        m = np.float32(signal[v, k]) * scale
+        m = target[k]
         nu = s0 * ((one - f) * exp_single(-b[k] * d) + f * exp_single(-b[k] * d_star))
         _, ratio = bessel_single(max(m * nu, np.float32(LEAST_SINGLE)), False)
         along = root * (m * ratio if rician and m > np.float32(0) else m)
@@ -417,7 +430,7 @@ def _project(
         target[k] = along
         explained += averages[k] * expected * (along + along - expected)
     projected[:] = np.float32(0)
-    for k in range(b.size):
+    for k in range(signal.shape[1]):
         along = target[k]
         for i in range(projected.size):
             projected[i] += decays[k, i] * along
@@ -443,8 +456,8 @@ def _likelihoods(
     quick = projected[slow.size // grid_f.size :]
     plane_f = np.repeat(grid_f, slow.size // grid_f.size)
     gained = np.empty(half_inverse.shape, np.float32)
-    target = np.empty(b.size, np.float32)
-    single_b, counts = b.astype(np.float32), averages.astype(np.float32)
+    single_b, counts = _padded(b), _padded(averages)
+    target = np.empty(single_b.size, np.float32)
     filled = ends[first]
     for v in range(first, last):
         ends[v + 1] = filled
@@ -495,14 +508,19 @@ def _gain(ends, columns, values, ratio):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _quantile(mass, edges, level):
-    """Where the cumulative mass, uniform within each cell, reaches `level`."""
-    below = 0.0
+def _limits(mass, edges):
+    """Where the cumulative mass, uniform within each cell, reaches 2.5 and 97.5 %."""
+    lower = upper = edges[mass.size]
+    below, level = 0.0, 0.025
     for i in range(mass.size):
-        if below + mass[i] >= level:
-            return edges[i] + (edges[i + 1] - edges[i]) * (level - below) / mass[i]
-        below += mass[i]
-    return edges[mass.size]
+        above = below + mass[i]
+        while above >= level:
+            at = edges[i] + (edges[i + 1] - edges[i]) * (level - below) / mass[i]
+            if level > 0.5:
+                return lower, at
+            lower, level = at, 0.975
+        below = above
+    return lower, upper
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -518,11 +536,14 @@ def _mean_sd(mass, nodes, edges):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _over_grid(slow, plane_f, quick, half_inverse, prior, reached, plane, mass, mass_f, mass_f2):
-    """Posterior of one voxel, times 2^-reached: summed over D* into `plane`, and per D* its mass
-    and those of f and f^2. Returns the log2-likelihood of the best node, less `reached`.
+    """Posterior of one voxel, times 2^(_RAISED - reached): summed over D* into `plane`, and per D*
+    its mass and those of f and f^2. Returns the log2-likelihood of the best node, less `reached`,
+    or -_RAISED where that is less.
     """
     plane[:] = np.float32(0)
     best = np.int32(0)
+    least = _RAISED + _LEAST_POWER
+    lowered = reached - _RAISED
     for j in range(quick.size):
         fast, inverse, before = quick[j], half_inverse[j], prior[j]
         total = np.float32(0)
@@ -530,18 +551,18 @@ def _over_grid(slow, plane_f, quick, half_inverse, prior, reached, plane, mass, 
         of_f2 = np.float32(0)
         for c in range(plane.size):
             product = slow[c] + plane_f[c] * fast
-            x = product * product * inverse[c]
-            bits = viewer(x, np.int32)  # in the order of the numbers, and vectorized
+            x = product * product * inverse[c] - lowered
+            # Numbers above 0 are in the order of their bits, whose largest is vectorized.
+            bits = viewer(x, np.int32)
             best = bits if bits > best else best
-            x -= reached
-            y = power_of_two(x if x > _LEAST_POWER else _LEAST_POWER) * before[c]
+            y = power_of_two(x if x > least else least) * before[c]
             plane[c] += y
             total += y
             y *= plane_f[c]
             of_f += y
             of_f2 += y * plane_f[c]
         mass[j], mass_f[j], mass_f2[j] = total, of_f, of_f2
-    return viewer(best, np.float32) - reached
+    return viewer(best, np.float32) - _RAISED
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -562,12 +583,12 @@ def _posteriors(
     nodes = slow.size // grid_f.size
     quick = projected[nodes:]
     plane_f = np.repeat(grid_f, nodes)
-    target, curve = np.empty(b.size, np.float32), np.empty(b.size, np.float32)
-    single_b, counts = b.astype(np.float32), averages.astype(np.float32)
+    single_b, counts = _padded(b), _padded(averages)
+    target, curve = np.empty(single_b.size, np.float32), np.empty(single_b.size, np.float32)
     grid_d = 0.5 * (d_edges[1:] + d_edges[:-1])
-    mass_d = np.empty(nodes)
+    mass_d = np.empty(nodes, np.float32)
     mass_dstar, of_f, of_f2 = np.empty((3, quick.size))
-    mass_f = np.empty(grid_f.size)
+    mass_f = np.empty(grid_f.size, np.float32)
     for v in range(signal.shape[0]):
         explained = _project(
             signal, sigma, precision, own, single_b, counts, rician, v,
@@ -587,18 +608,23 @@ def _posteriors(
             if not top > _LARGEST_POWER:
                 break
             over += top
-        total = mass_dstar.sum()
+        total = product1 = product2 = 0.0
+        for j in range(quick.size):
+            total += mass_dstar[j]
+            product1 += grid_dstar[j] * of_f[j]
+            product2 += grid_dstar[j] * grid_dstar[j] * of_f2[j]
         if not total > 0.0:
             continue
-        mass_dstar /= total
-        product1 = (grid_dstar * of_f).sum() / total
-        product2 = (grid_dstar * grid_dstar * of_f2).sum() / total
-        mass_d[:] = 0.0
         share = 1.0 / total
+        product1 *= share
+        product2 *= share
+        for j in range(quick.size):
+            mass_dstar[j] *= share
+        mass_d[:] = np.float32(0)
         for n in range(mass_f.size):
-            row, start = 0.0, n * nodes
+            row, of_row = np.float32(0), plane[n * nodes : (n + 1) * nodes]
             for i in range(nodes):
-                part = share * plane[start + i]
+                part = np.float32(share) * of_row[i]
                 mass_d[i] += part
                 row += part
             mass_f[n] = row
@@ -609,19 +635,16 @@ def _posteriors(
         out[1, v], out[2, v], out[3, v], out[4, v] = d, dstar, f, product1
         out[8, v] = math.sqrt(max(product2 - product1 * product1, 0.0))
         out[11, v] = -(top + over) / _BITS
-        out[12, v] = _quantile(mass_d, d_edges, 0.025)
-        out[13, v] = _quantile(mass_d, d_edges, 0.975)
-        out[14, v] = _quantile(mass_dstar, d_star_edges, 0.025)
-        out[15, v] = _quantile(mass_dstar, d_star_edges, 0.975)
-        out[16, v] = _quantile(mass_f, f_edges, 0.025)
-        out[17, v] = _quantile(mass_f, f_edges, 0.975)
+        out[12, v], out[13, v] = _limits(mass_d, d_edges)
+        out[14, v], out[15, v] = _limits(mass_dstar, d_star_edges)
+        out[16, v], out[17, v] = _limits(mass_f, f_edges)
         out[18, v] = mass_dstar[mass_dstar.size - 1]
 
         of_fast, of_slow = np.float32(f), np.float32(1.0 - f)
         rate, fast_rate = np.float32(d), np.float32(dstar)
         along = np.float32(0)
         norm = np.float32(0)
-        for k in range(b.size):
+        for k in range(single_b.size):
             curve[k] = of_slow * exp_single(-single_b[k] * rate) + of_fast * exp_single(
                 -single_b[k] * fast_rate
             )
