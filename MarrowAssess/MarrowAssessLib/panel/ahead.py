@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+from importlib import import_module
 from threading import Thread
 
 import qt
@@ -19,6 +20,12 @@ from MarrowAssessLib.scene.placing import clicked_nodes
 
 APART_MS, LENT_S = 30, 0.02
 LARGEST_VOXELS = 20_000_000  # a larger image takes too long to copy
+# What Apply imports when it is first pressed; opening the panel waits for none of it.
+OF_APPLY = (
+    "MarrowAssessLib.findings.assessment", "MarrowAssessLib.findings.verdict",
+    "MarrowAssessLib.follow_up.since", "MarrowAssessLib.report.data",
+    "MarrowAssessLib.sources.spectra",
+)  # fmt: skip
 
 
 class WorkAhead:
@@ -104,9 +111,13 @@ class WorkAhead:
         from PDFFMapperLib.images.resampling import resampled
 
         from MarrowAssessLib.placement.clicks import find_ahead
+        from MarrowAssessLib.references.distributions import all_distributions
         from MarrowAssessLib.references.modelled import PREDICTED, modelled_curve
 
         try:
+            for name in OF_APPLY:
+                import_module(name)
+            all_distributions("marrow_pdff")  # the curves through published groups
             for quantity in PREDICTED:
                 tell(self._goes_on, 0)
                 modelled_curve(quantity, sex if sex in ("F", "M") else None)
