@@ -99,7 +99,7 @@ def test_an_image_that_is_not_seen_to_be_in_place_is_refused(pair):
     signal = np.stack([pair[0].array, np.abs(true + noise[0] + 1j * noise[1])]).astype(np.float32)
     one = motion_of(*signal, SPACING)
     assert one.told and not motion_of(signal[0], carried(signal[1], one, SPACING), SPACING).told
-    with pytest.raises(ValueError, match=r"2 is 2.* off .*; --register could not move it onto the"):
+    with pytest.raises(ValueError, match=r"2 is [12]\..* off .*; --register could not move it"):
         without_motion(signal, pair[0], SimpleNamespace(register=True))
 
 
