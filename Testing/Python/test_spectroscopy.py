@@ -11,10 +11,17 @@ import pytest
 from MarrowAssessLib.commands import main as cli
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy import triglyceride
-from PDFFMapperLib.spectroscopy.analysis import FREE, PRIOR, averaged_value, quantities
+from PDFFMapperLib.spectroscopy.analysis import FREE, PRIOR, quantities, quantity_of
 from PDFFMapperLib.spectroscopy.combine import combined
-from PDFFMapperLib.spectroscopy.fit import best_choice, fit
-from PDFFMapperLib.spectroscopy.j_coupling import FRAGMENTS, echo, first_order, j_factors
+from PDFFMapperLib.spectroscopy.fit import best_choice, carried, fit
+from PDFFMapperLib.spectroscopy.j_coupling import (
+    FRAGMENTS,
+    Fragment,
+    echo,
+    first_order,
+    j_factors,
+    stimulated_echo,
+)
 from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
@@ -112,8 +119,11 @@ def echo_of(couplings, apart_hz, te_s, tm_s=None):
     return 2 * total / len(phases)  # a stimulated echo has half of the signal
 
 
-def strong_echo_of(ppm, couplings, mhz, te_s):
-    """Echo of PRESS of each spin, whatever its coupling, by products of single-spin matrices."""
+def strong_echo_of(ppm, couplings, mhz, te_s, tm_s=None):
+    """Echo of each spin, whatever its coupling, by products of single-spin matrices.
+
+    PRESS without a mixing time, else STEAM, whose gradients are phases that are summed over.
+    """
     count = len(ppm)
     pauli = (np.array(m) / 2 for m in ([[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]))
     x, y, z = (
@@ -128,6 +138,17 @@ def strong_echo_of(ppm, couplings, mhz, te_s):
     def free(time):
         return (vectors * np.exp(-2j * np.pi * values * time)) @ vectors.conj().T
 
+    if tm_s is not None:
+        half, mixing, kept = free(te_s / 2), free(tm_s), 0.0
+        values_y, turns_y = np.linalg.eigh(sum(y))
+        pulse = (turns_y * np.exp(-0.5j * np.pi * values_y)) @ turns_y.conj().T
+        for one in np.exp(2j * np.pi * np.arange(16) / 16):
+            dephased = np.diag(one ** np.rint(2 * np.diag(sum(z)).real))
+            for other in np.exp(2j * np.pi * np.arange(16) / 16):
+                spoiled = np.diag(other ** np.rint(2 * np.diag(sum(z)).real))
+                u = half @ dephased @ pulse @ spoiled @ mixing @ pulse @ dephased @ half
+                kept = kept + u @ sum(x) @ u.conj().T / 256
+        return [-2 * np.trace(kept @ one).real / np.trace(one @ one).real for one in x]
     pulse = np.eye(2**count)
     for one in x:
         pulse = pulse @ (2j * one)
@@ -146,9 +167,22 @@ def test_j_factors_are_those_of_density_matrices(te_ms):
     far = j_factors(PRESS, te_ms, frequency_mhz=1e6)  # no coupling is strong there
     alone = [4, 6, 7, 8]  # and these have no partners that are alike but for their own partners
     assert far[alone] == pytest.approx(first_order(PRESS, te_ms)[alone], abs=1e-3)
-    pair = echo_of([7], [0], te_s, 0.01)  # of one shift there is no zero quantum to see
-    assert j_factors(STEAM, te_ms)[triglyceride.DIALLYLIC] == pytest.approx(pair**2, abs=0.02)
     assert np.all(j_factors(NONE, te_ms) == 1)
+
+
+@pytest.mark.parametrize(("te_ms", "tm_ms"), [(11.0, 10.0), (30.0, 13.0)])
+def test_j_factors_of_steam_are_those_of_density_matrices(te_ms, tm_ms):
+    mhz, glycerol = 63.9, triglyceride.PPM[[6, 6, 7, 7, 8]]
+    couplings = {(0, 2): -11.9, (1, 3): -11.9, (0, 4): 5.9, (1, 4): 5.9, (2, 4): 4.3, (3, 4): 4.3}
+    found = j_factors(STEAM, te_ms, tm_ms, mhz)[[6, 6, 7, 7, 8]]
+    expected = strong_echo_of(glycerol, couplings, mhz, te_ms / 1e3, tm_ms / 1e3)
+    assert found == pytest.approx(expected, abs=1e-9)
+    two = Fragment((("a", 1, 5), ("b", 1, 9)), (("a", "b", 7.0),))
+    each = [stimulated_echo(two, te_ms, tm, mhz)["a"] for tm in np.linspace(0, 500, 400)]
+    assert np.mean(each) == pytest.approx(stimulated_echo(two, te_ms, None, mhz)["a"], abs=1e-3)
+    far = j_factors(STEAM, te_ms, np.nan, 1e6)  # no coupling is strong there
+    assert far[[4, 6, 7, 8]] == pytest.approx(first_order(STEAM, te_ms)[[4, 6, 7, 8]], abs=0.02)
+    assert j_factors(STEAM, 1e-3, tm_ms, mhz) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_sign_of_a_coupling_within_one_carbon_is_seen():
@@ -176,10 +210,10 @@ def test_first_order_is_wrong_of_a_chain():
 
 
 @pytest.mark.parametrize(("te_ms", "tm_ms"), [(11.0, 10.0), (20.0, 16.0), (30.0, 13.0)])
-def test_zero_quantum_coherence_of_the_mixing_time_is_that_of_density_matrices(te_ms, tm_ms):
+def test_first_order_of_the_mixing_time_is_that_of_weak_coupling(te_ms, tm_ms):
     """Glycerol has two single partners; the part without zero quantum is off by up to .11."""
     times, mhz = (te_ms / 1e3, tm_ms / 1e3), 123.2
-    found = j_factors(STEAM, te_ms, tm_ms, mhz)
+    found = first_order(STEAM, te_ms, tm_ms, mhz)
     ppm = triglyceride.PPM
     for peak, partners, couplings in (
         (triglyceride.DIALLYLIC, (9, 9), (7.0, 7.0)),
@@ -188,7 +222,7 @@ def test_zero_quantum_coherence_of_the_mixing_time_is_that_of_density_matrices(t
     ):
         apart = [(ppm[one] - ppm[peak]) * mhz for one in partners]
         assert found[peak] == pytest.approx(echo_of(couplings, apart, *times), abs=0.025)
-    assert np.abs(found - j_factors(STEAM, te_ms)).max() > 0.01
+    assert np.abs(found - first_order(STEAM, te_ms)).max() > 0.01
 
 
 def mixing_series(tr_ms):
@@ -216,7 +250,7 @@ def test_t1_is_fitted_to_several_mixing_times():
     found = MRS.measure(spectra, t2_water_ms=1e9, t2_fat_ms=1e9)
     for key, true in (("t1_water", 1400.0), ("t1_fat", 350.0), ("pdff", 40.0), ("ndb", truth.ndb)):
         assert abs(found.get(key).value - true) < 4 * found.get(key).sd, key
-    assert any("Zero-quantum coherence" in note for note in found.notes)
+    assert any("zero-quantum coherence of its mixing time" in note for note in found.notes)
     assert not any("Not corrected for T1" in one for one in found.cautions)
     unknown = [replace(one, tr_ms=None) for one in spectra]
     with pytest.raises(ValueError, match=r"only where the repetition time of all .* \(--tr, ms\)"):
@@ -268,14 +302,15 @@ def test_derivatives_of_model_and_quantities(free):
     series.tr_ms, series.ti_ms = np.array([900.0, 3000.0]), np.array([np.nan, 700.0])
     series.tm_ms = np.array([20.0, np.nan])
     model = SpectrumModel(
-        series, Choice(free=free, delay=True, methylene_width=True, t2=True, t1=True)
+        series,
+        Choice(free=free, delay=True, methylene_width=True, t2=True, t1=True, chain_length=True),
     )
     rng = np.random.default_rng(1)
     theta = rng.uniform(0.3, 0.9, len(model.names))
     given = {
         "fat_lorentz": 40, "water_lorentz": 60, "fat_gauss": 3e3, "water_gauss": 5e3,
         "fat_shift": 4, "water_shift": -3, "delay": 1e-4, "methylene_lorentz": 9, "ndb": 2.7,
-        "share": 0.3, "water_r2": 45, "fat_r2": 14,
+        "share": 0.3, "water_r2": 45, "fat_r2": 14, "chain_length": 17.9,
     }  # fmt: skip
     for name, value in given.items():
         if name in model.at:
@@ -306,6 +341,30 @@ def test_fractions_are_at_the_bound_and_without_bias():
     errors = np.array(errors)
     assert np.all(np.abs(errors.mean(axis=0)) < 4 / np.sqrt(len(errors)))
     assert np.all((errors.std(axis=0) > 0.6) & (errors.std(axis=0) < 1.45))
+
+
+def test_the_length_of_chains_is_fitted_with_what_is_known_of_it():
+    usual = fit(made(snr=1e9), Choice())
+    series = usual.model.series
+    model = SpectrumModel(series, Choice(chain_length=True))
+    theta = carried(usual, model)
+    theta[model.at["chain_length"]] = 18.2
+    water, fat = model.parts(theta, 0)
+    found = {}
+    for snr in (20_000.0, 40.0):
+        noise = np.random.default_rng(2).normal(0, 1 / snr, (2, len(water)))
+        signal = model.scale * (water + fat.sum(0)) + noise[0] + 1j * noise[1]
+        one = spectra_of(replace(series, fids=signal[None]))
+        found[snr] = MRS.measure(one, chain_length=True)
+        assert MRS.measure(one).get("chain_length") is None
+    length = found[20_000.0].get("chain_length")
+    assert length.value == pytest.approx(18.2, abs=0.1) and length.sd < 0.06
+    assert found[20_000.0].get("ndb").value == pytest.approx(2.9, abs=0.05)
+    assert protons(0, 0, 18.4)[1] - protons(0, 0)[1] == pytest.approx(6.0)
+    fitted = found[40.0].fitted
+    place = fitted.model.at["chain_length"]
+    assert fitted.theta[place] == pytest.approx(17.4, abs=0.3)
+    assert np.sqrt(fitted.covariance[place, place]) == pytest.approx(0.3, rel=0.1)
 
 
 def test_a_series_gives_pdff_t2_and_composition(five):
@@ -488,11 +547,11 @@ def test_a_baseline_is_left_free_and_its_cost_told():
     (spectrum,) = spectra_of(
         unforeseen("baseline", truth, [30.0], 1000.0, np.random.default_rng(1))
     )
-    plain = MRS.measure([spectrum]).get("signal_fat_fraction")
+    plain = MRS.measure([spectrum]).fitted
     found = MRS.measure([spectrum], baseline=True)
-    better = found.get("signal_fat_fraction")
-    assert plain.ci95[0] > 30.0 + 0.5
-    assert better.ci95[0] < 30.0 < better.ci95[1] and better.sd > plain.sd
+    better, of = found.get("signal_fat_fraction"), quantities(plain.model)["fraction"]
+    assert of(plain.theta)[0] - 1.96 * plain.sd(of) > 30.0 + 0.5
+    assert better.ci95[0] < 30.0 < better.ci95[1] and better.sd > plain.sd(of)
     (note,) = [one for one in found.notes if "smooth baselines" in one]
     assert re.search(r"takes \d+ numbers .*SD of the fat fraction is .* without", note)
 
@@ -504,7 +563,7 @@ def test_a_baseline_takes_what_is_over_and_nothing_else():
     early[1], late[40] = 1.0, 1.0
     assert np.linalg.norm(model.in_window(early)) < 0.1
     assert np.linalg.norm(model.in_window(late)) > 0.7  # over half of all bins are in the window
-    assert 0 < model.freedom < 2 * model.baseline.shape[1] and model.log_volume > 0
+    assert 0 < model.freedom < model.baseline.shape[1] and model.log_volume > 0
     assert SpectrumModel(series, Choice()).log_volume == 0
 
 
@@ -519,7 +578,7 @@ def test_all_answers_are_averaged_over_baselines():
     frees = Averaged(tuple(fit(series, one) for one in choices), averaged.weights)
     constrained, free = (found.get("signal_fat_fraction", x) for x in ("constrained", FREE))
     assert free.sd > 0.95 * constrained.sd
-    mean, sd = averaged_value(frees, "fraction")
+    mean, sd = frees.value(quantity_of("fraction"))
     assert free.value == pytest.approx(mean, abs=2e-3) and free.sd == pytest.approx(sd, rel=0.01)
     for answer in ("constrained", FREE, PRIOR):
         value = found.get("signal_fat_fraction", answer)
@@ -538,7 +597,7 @@ def test_fits_with_several_baselines_are_averaged():
     best = clean.fitted
     moved = replace(best, theta=best.theta.copy())
     moved.theta[best.model.at["water"]] *= 1.1
-    mean, sd = averaged_value(Averaged((best, moved), np.array([0.5, 0.5])), "fraction")
+    mean, sd = Averaged((best, moved), np.array([0.5, 0.5])).value(quantity_of("fraction"))
     of = quantities(best.model)["fraction"]
     ends = of(best.theta)[0], of(moved.theta)[0]
     assert mean == pytest.approx(np.mean(ends))
@@ -643,6 +702,31 @@ def test_a_fat_fraction_of_nothing_is_a_number():
     model = SpectrumModel(made(points=512), Choice())
     value, slope = quantities(model)["fraction"](np.zeros(len(model.names)))
     assert value == 0 and np.all(np.isfinite(slope))
+
+
+def test_eddy_currents_are_taken_from_a_water_reference():
+    series = made(snr=2000.0, points=512)
+    t = np.arange(512) * series.dwell_s
+    eddy = np.exp(2j * np.exp(-t / 0.01))
+    water = 40 * np.exp((2j * np.pi * 20 - 90) * t) * eddy
+    rng = np.random.default_rng(4)
+    noise = rng.normal(0, 0.05, (2, 512))
+    (reference,) = spectra_of(replace(series, fids=(water + noise[0] + 1j * noise[1])[None]))
+    turned = spectra_of(replace(series, fids=series.fids * eddy))
+    plain, found = MRS.measure(turned), MRS.measure(turned, water_reference=reference)
+    ideal = MRS.measure(spectra_of(series)).get("signal_fat_fraction")
+    assert plain.fitted.ratio > 2 and found.fitted.ratio < 1.1
+    assert found.get("signal_fat_fraction").value == pytest.approx(ideal.value, abs=2 * ideal.sd)
+    assert any("that eddy currents add were taken from" in one for one in found.notes)
+    pairs = [replace(turned[0], fids=np.repeat(turned[0].fids, 4, axis=0))]
+    assert MRS.measure(pairs, water_reference=reference).fitted.ratio < 1.1
+    for other, sentence in (
+        (replace(reference, dwell_s=4e-4), "the water reference has another dwell time than te30"),
+        (replace(reference, fids=noise[:1, None] + 0j), "little more than noise"),
+        (turned[0], r"holds another peak, 3.\d ppm from its highest and \d+ % of it"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            MRS.measure(turned, water_reference=other)
 
 
 @pytest.mark.parametrize("sense", [1, -1])
@@ -829,25 +913,32 @@ def test_what_a_scanner_wraps_to_the_end_of_a_signal_is_no_noise():
 def test_what_the_model_leaves_out_is_told_by_another_one():
     truth = Truth(pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
     humped = unforeseen("baseline", truth, [30.0], 5000.0, np.random.default_rng(1))
-    words = "With one smooth baseline left free the fat fraction would read"
+    words = "Fits with smooth baselines give a fat fraction of"
     (said,) = [one for one in MRS.measure(spectra_of(humped)).cautions if words in one]
-    told = float(re.search(r"would read ([\d.]+) %", said)[1])
+    told = float(re.search(r"fraction of ([\d.]+) %", said)[1])
     assert told == pytest.approx(30.0, abs=0.7)
     for spectra, how in ((spectra_of(humped), {"baseline": True}), (spectra_of(made()), {})):
         assert not any(words in one for one in MRS.measure(spectra, **how).cautions)
 
 
 @pytest.mark.parametrize("kind", ["baseline", "narrow baseline"])
-def test_a_baseline_that_noise_half_hides_is_told(kind):
-    """The residual is that of noise, the fat fraction is not within its interval."""
+def test_intervals_hold_what_baselines_say_where_noise_half_hides_one(kind):
+    """The residual is that of noise; by noise alone the fat fraction is not within its interval."""
     truth = Truth(pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
     humped = unforeseen(kind, truth, [30.0], 800.0, np.random.default_rng(3))
     found = MRS.measure(spectra_of(humped))
-    assert found.fitted.ratio < 1.5 and found.get("signal_fat_fraction").ci95[0] > 30
-    assert any("With one smooth baseline left free" in one for one in found.cautions)
+    of = quantities(found.fitted.model)
+    for key, true in (("fraction", 30.0), ("ndb", truth.ndb)):
+        value = found.get("signal_fat_fraction" if key == "fraction" else key)
+        assert abs(value.value - true) > 1.96 * found.fitted.sd(of[key])
+        assert value.ci95[0] < true < value.ci95[1]
+    assert found.fitted.ratio < 1.5
+    assert any("Fits with smooth baselines" in one for one in found.cautions)
     for seed in range(3):
         clean = MRS.measure(spectra_of(made(truth, snr=100.0, seed=seed, points=512)))
-        assert not any("With one smooth baseline" in one for one in clean.cautions)
+        assert not any("Fits with smooth baselines" in one for one in clean.cautions)
+        of = quantities(clean.fitted.model)["fraction"]
+        assert clean.get("signal_fat_fraction").sd < 2.5 * clean.fitted.sd(of)
 
 
 def test_composition_at_its_end_is_said():

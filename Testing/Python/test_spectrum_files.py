@@ -1,6 +1,7 @@
 """Readers of spectra: one acquisition in every format, damaged copies, and what stands beside."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.report.html import _spectra
 from MarrowAssessLib.sample.phantom import SPECTRUM
-from MarrowAssessLib.sources.spectra import read_site_spectra
+from MarrowAssessLib.sources.spectra import fit_site_spectra, read_site_spectra
 from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.recipe import MRS
@@ -315,6 +317,36 @@ def test_a_refused_number_is_told_and_sites_are_given_once(phantom, tmp_path):
     twice = [f"L3={tmp_path / 'x.rda'}"] * 2
     with pytest.raises(ValueError, match="L3 is there twice; keep one"):
         read_site_spectra(twice, study)
+
+
+def test_a_sites_spectra_take_the_options_of_the_command(phantom, tmp_path):
+    series, voxel, sequence = *phantom.spectrum("L3"), PRESS
+    write_nifti_mrs(tmp_path / "x.nii.gz", series.one(0), voxel, sequence)
+    mask = tmp_path / "left bone.nii.gz"
+    bone = phantom.study().volumes[Contrast.T1]
+    write_volume(bone.with_array(np.zeros(bone.array.shape, np.uint8)), mask)
+    given = f"L3={tmp_path / 'x.nii.gz'}"
+    options = f" --baseline --t2-water 21 --t2-fat 70 --sequence PRESS --bone {mask}"
+    (found, paths) = fit_site_spectra([given + options])["L3"]
+    assert found.get("pdff") and paths == [str(tmp_path / "x.nii.gz")]
+    assert any("100 % of the voxel lies outside the bone" in one for one in found.cautions)
+    assert any("smooth baselines" in one for one in found.notes)
+    assert fit_site_spectra([given])["L3"][0].get("pdff") is None  # kept apart
+    for words, sentence in (
+        (" --best", "there is no option --best; there are --sequence, "),
+        (" --baseline yes", "what follows the option --baseline is nothing, not 'yes'"),
+        (" --t2-water", "what follows the option --t2-water is a number, not ''"),
+        (" --t2-water 0", "T2 of water lies between"),
+        (" --sequence GRE", "what follows the option --sequence is one of its choices, not 'GRE'"),
+        (" --bandwidths 900 x 900", "the option --bandwidths is numbers, not '900 x 900'"),
+        (" --voxel 1", "--voxel takes three whole numbers from 0 on"),
+        (" --voxel 0 0 4", "there is no voxel 0, 0, 4; the last one is 0, 0, 0"),
+        (f",{tmp_path / 'y.rda'} --voxel 0 0 0", "--voxel is of one file; 2 were given"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            fit_site_spectra([given + words])
+    (one, _) = fit_site_spectra([f"{given} --voxel 0 0 0"])["L3"]
+    assert one.get("ndb").value == fit_site_spectra([given])["L3"][0].get("ndb").value
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ _DIFFUSIVITY = "10^-3 mm^2/s"
 # Of spectra, as the rows of a spectrum's answer say; their keys here begin with "mrs_".
 _SPECTRAL = (
     "pdff", "signal_fat_fraction", "t2_water", "t2_fat", "ndb", "nmidb", "unsaturation", "fpufa",
-    "fmufa", "fsfa",
+    "fmufa", "fsfa", "chain_length",
 )  # fmt: skip
 
 # Texture of marrow: image, key, name and whether N4 applies; then feature, key, name, digits, IBSI.

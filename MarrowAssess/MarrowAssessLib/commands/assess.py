@@ -38,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_study_options(parser)
     parser.add_argument(
-        "--spectrum", action="append", default=[], metavar="SITE=FILE[,FILE]",
-        help="single-voxel spectroscopy of marrow, one file for each echo time; see spectrum",
+        "--spectrum", action="append", default=[], metavar="SITE=FILE[,FILE] [OPTIONS]",
+        help="spectroscopy of marrow, one file for each echo time, with the options of `spectrum` "
+        "after them in one pair of quotes ('L3=press.rda --baseline'); --voxel I J K takes one "
+        "voxel of a grid",
     )  # fmt: skip
     parser.add_argument(
         "--ute", action="append", default=[], metavar="SITE=SERIES[,LABELS]",

@@ -1,23 +1,35 @@
-"""Spectra of a study's sites from files."""
+"""Spectra of a study's sites from files.
+
+They are given as one text for each site, in the command, the console and the panel alike: the site,
+the files, and after them the options of `marrowassess spectrum`, or one voxel of a grid:
+"L3=te20.rda,te30.rda --baseline --bone femur.nii.gz", "L4=grid.nii.gz --voxel 3 2 0".
+"""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
+from PDFFMapperLib.images.files import checked_name, read_volume
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.maps.progress import Progress, share
+from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Option
 from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.files import read_spectra
-from PDFFMapperLib.spectroscopy.recipe import MRS
+from PDFFMapperLib.spectroscopy.grid import read_voxel
+from PDFFMapperLib.spectroscopy.recipe import MRS, WATER_REFERENCE
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.study.study import Study
 
 OF = "Spectrum of"  # begins each note of a study about its spectra, which tell the method
 MOST_KEPT = 16  # fits, which take seconds; a panel measures at every stroke
-_fits: dict[str, Analysis] = {}  # by what was read
+_fits: dict[str, Analysis] = {}  # by what was read and how it is to be fitted
+OPTIONS = {one.flag: one for one in MRS.options}
+VOXEL = "--voxel"
 
 
 def read_site_spectra(
@@ -29,7 +41,7 @@ def read_site_spectra(
     """Fit the spectra of sites; what was found on the way joins the study's notes.
 
     Args:
-        given: such as "L3=te20.rda,te30.rda".
+        given: such as "L3=te20.rda,te30.rda --baseline".
         study: that the spectra belong to.
         keep_names: whether notes may name files.
         progress: called with the fraction done; returning False cancels.
@@ -56,27 +68,80 @@ def fit_site_spectra(
     Raises:
         FileNotFoundError, ValueError, InterruptedError: see `read_site_spectra`.
     """
-    files: dict[str, list[str]] = {}
+    wanted: dict[str, tuple[list[str], dict[str, object]]] = {}
     for text in given:
-        name, equals, listed = text.partition("=")
+        name, equals, rest = text.partition("=")
+        listed, *options = re.split(r"\s+(?=--)", rest.strip())
         paths = [path.strip() for path in listed.split(",") if path.strip()]
         if not (equals and name.strip() and paths):
             raise ValueError(f"Spectrum {text}: expected SITE=FILE, such as L3=press.rda.")
         site = parse_site(name.strip())
-        if site in files:
+        if site in wanted:
             raise ValueError(f"Spectrum {text}: {site} is there twice; keep one.")
-        files[site] = paths
+        wanted[site] = paths, dict(_stated(one, text) for one in options)
     return {
-        site: (_fitted(paths, share(progress, n / len(files), (n + 1) / len(files))), paths)
-        for n, (site, paths) in enumerate(files.items())
+        site: (_fitted(*one, share(progress, n / len(wanted), (n + 1) / len(wanted))), one[0])
+        for n, (site, one) in enumerate(wanted.items())
     }
 
 
-def _fitted(paths: Sequence[str], progress: Progress | None) -> Analysis:
-    spectra = read_spectra(paths)
-    key = hashlib.sha256(pickle.dumps(spectra)).hexdigest()
+def _stated(words: str, text: str) -> tuple[str, object]:
+    """An option's name and value, from its flag and what follows it.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such option or file, or it has no such value.
+    """
+    flag, *values = words.split()
+    if flag == VOXEL:
+        if len(values) != 3 or not all(one.isdecimal() for one in values):
+            raise ValueError(f"Spectrum {text}: {VOXEL} takes three whole numbers from 0 on.")
+        return VOXEL, tuple(map(int, values))
+    option = OPTIONS.get(flag)
+    if option is None:
+        known = ", ".join((*OPTIONS, VOXEL))
+        raise ValueError(f"Spectrum {text}: there is no option {flag}; there are {known}.")
+    file = words.removeprefix(flag).strip()
+    if option.type == IMAGE:
+        return option.name, read_volume(file)
+    if option is WATER_REFERENCE:
+        return option.name, read_spectra([file])[0]
+    try:
+        return option.name, _value(option, values)
+    except ValueError:
+        expected = {SWITCH: "nothing", NUMBER: "a number", CHOICE: "one of its choices"}
+        raise ValueError(
+            f"Spectrum {text}: what follows the option {flag} is "
+            f"{expected.get(option.type, 'numbers')}, not '{' '.join(values)}'."
+        ) from None
+
+
+def _value(option: Option, values: Sequence[str]) -> object:
+    if option.type == SWITCH and not values:
+        return True
+    if option.type == CHOICE:
+        (value,) = (one for one, _ in option.choices if [str(one)] == list(values))
+        return value
+    if option.type == NUMBER:
+        (number,) = map(float, values)
+        return number
+    if option.type == SWITCH:
+        raise ValueError(option.flag)
+    return [float(one) for one in values]
+
+
+def _fitted(
+    paths: Sequence[str], settings: dict[str, object], progress: Progress | None
+) -> Analysis:
+    voxel = settings.pop(VOXEL, None)
+    if voxel is None:
+        spectra = read_spectra(paths)
+    elif len(paths) == 1:
+        spectra = read_voxel(checked_name(Path(paths[0])), voxel)
+    else:
+        raise ValueError(f"{VOXEL} is of one file; {len(paths)} were given.")
+    key = hashlib.sha256(pickle.dumps((spectra, settings))).hexdigest()
     if key not in _fits:
         while len(_fits) >= MOST_KEPT:
             del _fits[next(iter(_fits))]
-        _fits[key] = MRS.measure(spectra, progress)
+        _fits[key] = MRS.measure(spectra, progress, **settings)
     return _fits[key]

@@ -22,7 +22,7 @@ class StudyInputs:
         resample: whether images (and segments of the scene) on another grid are interpolated.
         point_radius_mm: radius of the spheres that points become.
         field_strength_t: in tesla; None leaves it to the headers.
-        spectra: of marrow, each such as "L3=te20.rda,te30.rda".
+        spectra: of marrow, each such as "L3=te20.rda,te30.rda --baseline" (see sources.spectra).
     """
 
     volumes: Mapping[Contrast, object]

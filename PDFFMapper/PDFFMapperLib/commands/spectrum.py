@@ -74,13 +74,14 @@ def run(args: argparse.Namespace) -> int:
     settings = option_values(args, MRS.options)
     if args.bone:
         settings["bone"] = read_volume(args.bone)
+    if args.water_reference:
+        settings["water_reference"] = read_spectra([args.water_reference], facts)[0]
     if args.grid:
         return _run_grid(args, facts, settings)
     found = MRS.measure(read_spectra(args.spectra, facts), **settings)
     if not args.keep_names:
         found.notes = [without_names(note, args.spectra) for note in found.notes]
-        if args.bone:
-            found.provenance["settings"]["bone"] = "a mask"
+        _without_names(found.provenance["settings"])
         found.provenance["inputs"] = [
             f"spectrum {n}" for n in range(1, 1 + len(found.provenance["inputs"]))
         ]
@@ -119,9 +120,9 @@ def _run_grid(
     said = f"{len(voxels) - len(lost)} of {len(voxels)} voxels were fitted, each by itself."
     fitted = [one.found for one in voxels if one.found]
     provenance = fitted[0].provenance | {"inputs": ["spectrum 1"]}
-    if args.bone:
-        provenance["settings"] = provenance["settings"] | {"bone": "a mask"}
-    if args.keep_names:
+    if not args.keep_names:
+        _without_names(provenance["settings"])
+    else:
         provenance["inputs"] = [args.spectra[0].name]
     notes = list(dict.fromkeys(note for one in fitted for note in one.notes))
     series = fitted[0].fitted.model.series
@@ -146,6 +147,13 @@ def _run_grid(
         print(one.reason)
     print(f"Wrote 2 files to {args.out}")
     return 0
+
+
+def _without_names(settings: dict[str, object]) -> None:
+    """Call files by what they hold."""
+    for name, words in (("bone", "a mask"), ("water_reference", "a spectrum")):
+        if settings[name]:
+            settings[name] = words
 
 
 def lines(found: Analysis) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
@@ -21,7 +21,6 @@ from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumM
 from PDFFMapperLib.spectroscopy.poor_shim import (
     Averaged,
     baseline_note,
-    one_baseline,
     with_baseline,
     with_line_shape,
 )
@@ -38,7 +37,7 @@ from PDFFMapperLib.spectroscopy.quality import (
     share_inside,
 )
 from PDFFMapperLib.spectroscopy.recipe import HAMILTON
-from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
+from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, ROWS, STEAM
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import (
     METHYL,
@@ -80,10 +79,13 @@ PRESS_FACTOR = (
     "spectra of 30 ms at 3 T a first echo of 8 ms would read up to 2 points of fat less."
 )
 STEAM_FACTOR = (
-    "The mixing time of STEAM is not known, so zero-quantum coherence was not counted in the "
-    "evolution of J; state it (--tm)."
+    "The mixing time of STEAM is not known, so its zero-quantum coherence was taken as the mean "
+    "over mixing times; state it (--tm)."
 )
-ZERO_QUANTUM = "Zero-quantum coherence of STEAM's mixing time was counted to first order."
+ZERO_QUANTUM = (
+    "J evolution of STEAM is that of density matrices, with the zero-quantum coherence of its "
+    "mixing time."
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ class Analysis:
         return next((v for v in self.values if (v.key, v.answer) == (key, answer)), None)
 
 
-_COMPOSITION = ("ndb", "nmidb", "unsaturation", "olefinic_share", "fpufa", "fmufa", "fsfa")
+_COMPOSITION = (
+    "ndb", "nmidb", "unsaturation", "olefinic_share", "fpufa", "fmufa", "fsfa", "chain_length",
+)  # fmt: skip
 
 
 def analyze(
@@ -154,7 +158,9 @@ def analyze(
         ValueError: one sentence that says what is wrong or missing.
         InterruptedError: canceled.
     """
-    ready = prepared(spectra, settings.sequence, settings.sense, settings.center_ppm)
+    ready = prepared(
+        spectra, settings.sequence, settings.sense, settings.center_ppm, settings.water_reference
+    )
     series, cautions = ready.series, []
     choice, with_t2 = _choice(series, settings, cautions)
     tell(progress, 0.0, "Fitting spectra")
@@ -169,7 +175,7 @@ def analyze(
     refused = _refusals(series, best, quality, ready.suppressed, with_t2, shift)
     answers = {CONSTRAINED: averaged}
     for answer, of_one in ((FREE, _with_free_areas), (PRIOR, _with_prior)):
-        answers[answer] = Averaged(tuple(map(of_one, averaged.fits)), averaged.weights)
+        answers[answer] = _of_all(of_one, averaged)
         tell(progress, 0.6, "Fitting spectra")
     free, prior = answers[FREE].fits[0], answers[PRIOR].fits[0]
     determined = tuple(
@@ -184,11 +190,13 @@ def analyze(
         )
         for key in _COMPOSITION:
             refused.setdefault(key, "the data do not determine the composition of fat")
+    if not settings.chain_length:
+        refused.pop("chain_length", None)
     tell(progress, 0.8, "Fitting spectra")
     values = _values(answers, refused, quality)
     cautions += _cautions(best, series, shift)
-    if not settings.baseline:
-        cautions += _left_out(best)
+    if averaged.beside:
+        cautions += _left_out(averaged)
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
@@ -224,49 +232,59 @@ def quantities(model: SpectrumModel) -> dict[str, Quantity]:
     if model.choice.free:
         found["unsaturation"] = _free_unsaturation(at)
         return found
-    by_ndb, by_nmidb = proton_slopes()
+    by_each = proton_slopes()
 
-    def of_bonds(value, by_bonds) -> Quantity:
-        """From a value of ndb and nmidb and its two derivatives."""
+    def of_bonds(value, slopes) -> Quantity:
+        """From a value of ndb, nmidb and chain length and its derivatives by them."""
 
         def quantity(theta: np.ndarray) -> tuple[float, np.ndarray]:
             ndb, share = theta[at["ndb"]], theta[at["share"]]
-            d_ndb, d_nmidb = by_bonds(ndb, share * ndb)
+            molecule = ndb, share * ndb, model.chain_length(theta)
+            d_ndb, d_nmidb, d_length = slopes(*molecule)
             slope = np.zeros_like(theta)
             slope[at["ndb"]] = d_ndb + share * d_nmidb
             slope[at["share"]] = ndb * d_nmidb
-            return value(ndb, share * ndb), slope
+            if "chain_length" in at:
+                slope[at["chain_length"]] = d_length
+            return value(*molecule), slope
 
         return quantity
 
     def share_of(top: np.ndarray, bottom: np.ndarray) -> Quantity:
         """Of protons: a sum of peaks over another, in percent."""
 
-        def value(ndb: float, nmidb: float) -> float:
-            peaks = protons(ndb, nmidb)
+        def value(*molecule: float) -> float:
+            peaks = protons(*molecule)
             return 100 * (top @ peaks) / (bottom @ peaks)
 
-        def slopes(ndb: float, nmidb: float) -> tuple[float, float]:
-            peaks = protons(ndb, nmidb)
+        def slopes(*molecule: float) -> tuple[float, ...]:
+            peaks = protons(*molecule)
             part, whole = top @ peaks, bottom @ peaks
             return tuple(
-                100 * ((top @ by) * whole - part * (bottom @ by)) / whole**2
-                for by in (by_ndb, by_nmidb)
+                100 * ((top @ by) * whole - part * (bottom @ by)) / whole**2 for by in by_each
             )
 
         return of_bonds(value, slopes)
 
+    def linear(of_ndb: float, of_nmidb: float, constant: float = 0.0) -> Quantity:
+        return of_bonds(
+            lambda ndb, nmidb, _: constant + of_ndb * ndb + of_nmidb * nmidb,
+            lambda *_: (of_ndb, of_nmidb, 0.0),
+        )
+
+    if "chain_length" in at:
+        found["chain_length"] = of_bonds(lambda *molecule: molecule[2], lambda *_: (0.0, 0.0, 1.0))
     olefinic, three = np.zeros(10), np.zeros(10)
     olefinic[OLEFINIC] = 1
     three[[METHYL, METHYLENE, OLEFINIC]] = 1
     return found | {
-        "ndb": of_bonds(lambda ndb, _: ndb, lambda *_: (1.0, 0.0)),
-        "nmidb": of_bonds(lambda _, nmidb: nmidb, lambda *_: (0.0, 1.0)),
+        "ndb": linear(1.0, 0.0),
+        "nmidb": linear(0.0, 1.0),
         "unsaturation": share_of(olefinic, three),
         "olefinic_share": share_of(olefinic, np.ones(10)),
-        "fpufa": of_bonds(lambda _, m: 100 * m / 3, lambda *_: (0.0, 100 / 3)),
-        "fmufa": of_bonds(lambda n, m: 100 * (n - 2 * m) / 3, lambda *_: (100 / 3, -200 / 3)),
-        "fsfa": of_bonds(lambda n, m: 100 * (1 - (n - m) / 3), lambda *_: (-100 / 3, 100 / 3)),
+        "fpufa": linear(0.0, 100 / 3),
+        "fmufa": linear(100 / 3, -200 / 3),
+        "fsfa": linear(-100 / 3, 100 / 3, 100.0),
     }
 
 
@@ -305,36 +323,34 @@ def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list
             "wide as the residual without it asks."
         )
     if not settings.baseline:
-        return Averaged((best,), np.ones(1)), said
+        return Averaged((best,), np.ones(1), with_baseline(best)), said
     averaged = with_baseline(best)
     fraction = quantities(averaged.fits[0].model)["fraction"]
     return averaged, [*said, baseline_note(averaged, "the fat fraction", fraction, "points")]
 
 
-def _left_out(best: Fitted) -> list[str]:
-    """Where a baseline would move the fat fraction out of its interval, and not by chance.
+def _of_all(of_one: Callable[[Fitted], Fitted], averaged: Averaged) -> Averaged:
+    """The same done to every fit; of those beside to the likeliest alone, which saves time."""
+    beside = averaged.beside and Averaged((of_one(averaged.beside.fits[0]),), np.ones(1))
+    return Averaged(tuple(map(of_one, averaged.fits)), averaged.weights, beside)
 
-    What more freedom moves by noise has the variance that it adds.
-    """
-    other = one_baseline(best)
-    of, free = (quantities(one.model)["fraction"] for one in (best, other))
-    moved, sd = free(other.theta)[0], best.sd(of)
-    added = other.sd(free) ** 2 - (sd * other.spread / best.spread) ** 2
-    if abs(moved - of(best.theta)[0]) < 1.96 * np.sqrt(max(sd**2, added)):
+
+def quantity_of(key: str) -> Callable[[SpectrumModel], Quantity]:
+    """What finds one of `quantities` in a model."""
+    return lambda model: quantities(model)[key]
+
+
+def _left_out(averaged: Averaged) -> list[str]:
+    """Where baselines move the fat fraction out of its interval, and not by chance."""
+    (best,), of = averaged.fits, quantity_of("fraction")
+    plain, sd = of(best.model)(best.theta)[0], best.sd(of(best.model))
+    moved, other_sd = averaged.beside.value(of)
+    if abs(moved - plain) < 1.96 * max(sd, averaged.apart_by_noise(sd, other_sd)):
         return []
     return [
-        f"With one smooth baseline left free the fat fraction would read {moved:.1f} %: what the "
-        "model leaves out may count for more than the intervals tell (--baseline averages several)."
+        f"Fits with smooth baselines give a fat fraction of {moved:.1f} %; intervals were widened "
+        "to hold what they say (--baseline gives it)."
     ]
-
-
-def averaged_value(averaged: Averaged, key: str) -> tuple[float, float]:
-    """Mean and SD of a quantity over fits; the variance is theirs and that between them."""
-    each = [quantities(one.model)[key] for one in averaged.fits]
-    values = np.array([of(one.theta)[0] for of, one in zip(each, averaged.fits, strict=True)])
-    sds = np.array([one.sd(of) for of, one in zip(each, averaged.fits, strict=True)])
-    mean = float(averaged.weights @ values)
-    return mean, float(np.sqrt(averaged.weights @ (sds**2 + (values - mean) ** 2)))
 
 
 def _of_coupling(series: Series) -> list[str]:
@@ -369,7 +385,8 @@ def _choice(series: Series, settings: SimpleNamespace, cautions: list[str]) -> t
     with_t2 = t2 or {"water_r2", "fat_r2"} <= set(known)
     if not t1 and not stated:
         cautions += _saturation(series)
-    return Choice(t2=t2, t1=t1, polyunsaturated=most, known=known), with_t2
+    lengths = settings.chain_length
+    return Choice(t2=t2, t1=t1, chain_length=lengths, polyunsaturated=most, known=known), with_t2
 
 
 def _tells_t1(series: Series, stated: bool) -> bool:
@@ -546,11 +563,12 @@ def _values(answers: dict[str, Averaged], refused: dict[str, str], quality: Qual
             ends = (value - 1.96 * sd, value + 1.96 * sd)
             if answer == CONSTRAINED:
                 ends = interval(fitted, quantity, sd)
-            if len(averaged.fits) > 1 and sd > 0:
-                mean, spread = averaged_value(averaged, key)
+            if sd > 0:
+                mean, spread = averaged.value(quantity_of(key))
                 ends = tuple(mean + (end - value) * spread / sd for end in ends)
                 value, sd = mean, spread
-            values.append(Value(named, answer, value, sd, ends))
+            most = 100.0 if ROWS[named].unit == "%" else np.inf
+            values.append(Value(named, answer, value, sd, tuple(np.clip(ends, 0.0, most))))
     return values
 
 

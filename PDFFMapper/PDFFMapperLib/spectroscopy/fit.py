@@ -9,7 +9,12 @@ import numpy as np
 
 from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
 from PDFFMapperLib.spectroscopy.spectrum import noise_alone
-from PDFFMapperLib.spectroscopy.triglyceride import FREE_GROUPS, protons
+from PDFFMapperLib.spectroscopy.triglyceride import (
+    CHAIN_LENGTH,
+    CHAIN_LENGTH_SD,
+    FREE_GROUPS,
+    protons,
+)
 
 CHI2_95 = 3.841458820694124
 START_WIDTHS_HZ = (12.0, 30.0, 60.0, 110.0)
@@ -91,12 +96,34 @@ def fit(
     """
     model = SpectrumModel(series, choice)
     model.soft = prior(model) if prior else []
+    if "chain_length" in model.at:
+        start = _with_known_chain_length(model, start, prior)
     starts = [start] if start is not None else _starts(model)
     theta, cost, hessian = min((minimize(model, one) for one in starts), key=lambda x: x[1])
     sigma = noise(model, theta)
     values = 2 * model.data.size
     ratio = float(np.sqrt(cost / max(values - len(theta), 1))) / sigma
     return Fitted(model, theta, cost, sigma, ratio, hessian)
+
+
+def _with_known_chain_length(
+    model: SpectrumModel,
+    start: np.ndarray | None,
+    prior: Callable[[SpectrumModel], list[tuple[Quantity, float, float]]] | None,
+) -> np.ndarray:
+    """Tell a model what is known of chains, and where to start: at the fit of usual ones."""
+    place = model.at["chain_length"]
+    usual = fit(
+        model.series,
+        replace(model.choice, chain_length=False),
+        None if start is None else np.delete(start, place),
+        prior,
+    )
+    slope = np.where(np.arange(len(model.names)) == place, 1.0, 0.0)
+    model.soft.append(
+        (lambda theta: (theta[place], slope), CHAIN_LENGTH, usual.spread / CHAIN_LENGTH_SD)
+    )
+    return np.insert(usual.theta, place, CHAIN_LENGTH)
 
 
 def noise(model: SpectrumModel, theta: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.files import stated_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_grid
 from PDFFMapperLib.spectroscopy.recipe import MRS
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,29 @@ class GridVoxel:
     ras: tuple[float, float, float]
     found: Analysis | None
     reason: str = ""
+
+
+def read_voxel(path: Path, index: tuple[int, int, int]) -> list[Spectrum]:
+    """The spectra of one voxel of a NIfTI-MRS grid.
+
+    Raises:
+        ValueError: it is no NIfTI-MRS, or has no such voxel.
+    """
+    grid = _grid(path)
+    if index not in grid:
+        last = ", ".join(str(most) for most in max(grid))
+        raise ValueError(
+            f"{path.name}: there is no voxel {', '.join(map(str, index))}; the last one is {last}."
+        )
+    return stated_spectra(path, grid[index], {})
+
+
+def _grid(path: Path) -> dict[tuple[int, int, int], list[Spectrum]]:
+    if not is_nifti_name(path):
+        raise ValueError(
+            f"{path.name}: a grid is read from NIfTI-MRS (.nii, .nii.gz); convert it with spec2nii."
+        )
+    return read_nifti_grid(path)
 
 
 def fit_grid(
@@ -46,11 +70,7 @@ def fit_grid(
         ValueError: it is no NIfTI-MRS, or no voxel has a value; the first one's reason.
         InterruptedError: canceled.
     """
-    if not is_nifti_name(path):
-        raise ValueError(
-            f"{path.name}: a grid is read from NIfTI-MRS (.nii, .nii.gz); convert it with spec2nii."
-        )
-    voxels, grid = [], read_nifti_grid(path)
+    voxels, grid = [], _grid(path)
     for n, (index, spectra) in enumerate(grid.items()):
         tell(progress, n / len(grid), "Fitting voxels")
         matrix = spectra[0].voxel_ras

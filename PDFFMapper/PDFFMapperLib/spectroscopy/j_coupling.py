@@ -1,10 +1,10 @@
 """What J coupling leaves of each of fat's peaks at the echo.
 
-PRESS: density matrices of fragments of a triglyceride that are small enough (up to nine protons),
-with ideal pulses and two echoes of equal length. Most of a chain is coupled strongly (methyl lies
-.4 ppm from methylene, which itself loses to its neighbors), so that first order is wrong: at 3 T
-and 30 ms it leaves .63 of methyl and all of methylene, density matrices .78 and .89. STEAM: first
-order, with the zero-quantum coherence of its mixing time.
+Density matrices of fragments of a triglyceride that are small enough (up to nine protons), with
+ideal pulses; PRESS with two echoes of equal length, STEAM with the zero-quantum coherence of its
+mixing time. Most of a chain is coupled strongly (methyl lies .4 ppm from methylene, which itself
+loses to its neighbors), so that first order is wrong: PRESS of 30 ms at 3 T leaves .63 of methyl
+and all of methylene by it, .78 and .89 by density matrices.
 
 Coupling constants (Hz): methyl to methylene 6.9 and olefinic to allylic 7, of Schaumburg and
 Bernstein 1968 (Lipids 3:193) as used in the SimnTG simulations of Ouwerkerk; 7 for all other
@@ -110,11 +110,12 @@ def j_factors(
     Args:
         sequence: PRESS, STEAM or NONE.
         te_ms: echo time in ms.
-        tm_ms: mixing time of STEAM; without it zero-quantum coherence is left out.
+        tm_ms: mixing time of STEAM; NaN takes what is left of the mean over mixing times.
         frequency_mhz: of the transmitter; without it all is of first order.
     """
-    if sequence == PRESS and not math.isnan(frequency_mhz):
-        return _press(float(te_ms), round(float(frequency_mhz), 1))
+    if sequence in (PRESS, STEAM) and not math.isnan(frequency_mhz):
+        known = None if math.isnan(tm_ms) else float(tm_ms)
+        return _strong(sequence, float(te_ms), known, round(float(frequency_mhz), 1))
     return first_order(sequence, te_ms, tm_ms, frequency_mhz)
 
 
@@ -154,11 +155,14 @@ def first_order(
 
 
 @cache
-def _press(te_ms: float, frequency_mhz: float) -> np.ndarray:
-    """Of PRESS, by density matrices, in the peaks' order."""
+def _strong(sequence: str, te_ms: float, tm_ms: float | None, frequency_mhz: float) -> np.ndarray:
+    """By density matrices, in the peaks' order."""
     left: dict[str, float] = {}
     for fragment in FRAGMENTS:
-        left |= echo(fragment, te_ms, frequency_mhz)
+        if sequence == PRESS:
+            left |= echo(fragment, te_ms, frequency_mhz)
+        else:
+            left |= stimulated_echo(fragment, te_ms, tm_ms, frequency_mhz)
     typical = protons(TYPICAL_NDB, TYPICAL_NMIDB)
     factors = np.ones(len(PPM))
     for peak, name in enumerate(
@@ -189,6 +193,44 @@ def echo(fragment: Fragment, te_ms: float, frequency_mhz: float) -> dict[str, fl
         seen = states.T @ spin @ states
         shares[name] = float(np.sum(end * seen).real / np.sum(spin * spin))
     return shares
+
+
+def stimulated_echo(
+    fragment: Fragment, te_ms: float, tm_ms: float | None, frequency_mhz: float
+) -> dict[str, float]:
+    """Share of each group's magnetization that is in phase at the echo of STEAM.
+
+    Gradients keep what turns once before the mixing time (None: the mean over all), not at all
+    during it, and once the other way behind it.
+    """
+    energies, states, spins = _solved(fragment, frequency_mhz)
+    count = len(energies)
+    ups = np.array([bin(n).count("1") for n in range(count)])
+    order = np.subtract.outer(ups, ups)
+    turn = np.ones((1, 1))
+    while len(turn) < count:  # a pulse of 90 degrees, spin by spin
+        turn = np.kron(turn, np.array([[1, -1], [1, 1]]) / np.sqrt(2))
+
+    def evolved(density: np.ndarray, time_ms: float | None) -> np.ndarray:
+        density = _sandwiched(states.T, density)
+        if time_ms is None:
+            return _sandwiched(states, np.diag(np.diag(density)))
+        turns = np.exp(-2j * np.pi * energies * time_ms / 1e3)
+        return _sandwiched(states, density * np.multiply.outer(turns, turns.conj()))
+
+    density = evolved(np.where(order == 1, sum(spins.values()), 0), te_ms / 2)
+    density = evolved(np.where(order == 0, _sandwiched(turn, density), 0), tm_ms)
+    density = evolved(np.where(order == -1, _sandwiched(turn.T, density), 0), te_ms / 2)
+    # Half of the signal is in the stimulated echo, half of that in one of two such paths.
+    return {
+        name: float(4 * np.sum(density * spin).real / np.sum(spin * spin))
+        for name, spin in spins.items()
+    }
+
+
+def _sandwiched(real: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """A complex matrix between a real one and its transpose; as real products, for speed."""
+    return real @ density.real @ real.T + 1j * (real @ density.imag @ real.T)
 
 
 @cache

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
 from PDFFMapperLib.spectroscopy.j_coupling import j_factors
 from PDFFMapperLib.spectroscopy.rows import NONE, STEAM
 from PDFFMapperLib.spectroscopy.triglyceride import (
+    CHAIN_LENGTH,
     FREE_GROUPS,
     METHYLENE,
     PPM,
@@ -35,6 +36,7 @@ Quantity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 WINDOW_PPM = (-1.0, 8.0)
 MAX_NDB = 9.0
+CHAIN_LENGTHS = (12.0, 24.0)
 LEAST_SMOOTH = 0.05  # SD of a baseline's component, in those of the noise, that counts
 
 
@@ -63,6 +65,7 @@ class Series:
     tm_ms: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        self.fids = np.asarray(self.fids, complex)  # some files hold single precision
         if self.tm_ms is None:
             self.tm_ms = np.full(len(self.te_ms), np.nan)
 
@@ -97,6 +100,7 @@ class Choice:
         methylene_width: whether methylene has a Lorentzian width of its own.
         t2: whether T2 of water and fat are fitted (several TE).
         t1: whether T1 of water and fat are fitted (several TR, TI or TM).
+        chain_length: whether the length of fat's chains is fitted, with what is known of it.
         polyunsaturated: most nmidb per ndb: 1/2 where no chain has more than two double bonds.
         known: values of parameters that are not fitted, by name.
         baseline_ms, baseline_sds: a smooth baseline is expected: a signal at random, whose standard
@@ -109,6 +113,7 @@ class Choice:
     methylene_width: bool = False
     t2: bool = False
     t1: bool = False
+    chain_length: bool = False
     polyunsaturated: float = 0.5
     known: dict[str, float] = field(default_factory=dict)
     baseline_ms: float = 0.0
@@ -144,7 +149,10 @@ class SpectrumModel:
         times, mhz = zip(series.te_ms, series.tm_ms, strict=True), series.frequency_mhz
         self.j = np.array([j_factors(series.sequence, te, tm, mhz) for te, tm in times])
         self.scale = float(np.abs(series.fids[:, :3]).max())
-        self.baseline, self.baseline_power = self._smooth(choice.baseline_ms, choice.baseline_sds)
+        self.baseline, self.baseline_power = _smooth(
+            self.window.tobytes(), points, 1e3 * series.dwell_s, choice.baseline_ms,
+            choice.baseline_sds,
+        )  # fmt: skip
         self.data = self.in_window(series.fids) / self.scale
         bounds = _bounds(series, choice)
         self.names = list(bounds)
@@ -157,32 +165,25 @@ class SpectrumModel:
 
         Where a baseline is expected, data and model count less: as noise of its size, made white.
         """
-        bins = np.fft.fft(signals, axis=-1, norm="ortho")[..., self.window]
-        if self.baseline.size:
-            less = 1 - (1 + self.baseline_power) ** -0.5
-            bins = bins - ((bins @ self.baseline.conj()) * less) @ self.baseline.T
-        return bins
+        bins = np.take(np.fft.fft(signals, axis=-1, norm="ortho"), self.window, axis=-1)
+        if not self.baseline.size:
+            return bins
+        # As real numbers: complex products of this size BLAS shares among threads, for 50 times
+        # the time.
+        parts = bins.view(float)
+        less = 1 - (1 + self.baseline_power) ** -0.5
+        return (parts - ((parts @ self.baseline) * less) @ self.baseline.T).view(complex)
 
     @property
     def freedom(self) -> float:
         """Of values in the window: how many real ones the baseline takes."""
         power = self.baseline_power
-        return 2 * len(self.series.fids) * float(np.sum(power / (1 + power)))
+        return len(self.series.fids) * float(np.sum(power / (1 + power)))
 
     @property
     def log_volume(self) -> float:
         """What a baseline's room for more than noise costs in twice the negative log-likelihood."""
-        return 2 * len(self.series.fids) * float(np.sum(np.log1p(self.baseline_power)))
-
-    def _smooth(self, duration_ms: float, sds: float) -> tuple[np.ndarray, np.ndarray]:
-        """A baseline's orthonormal spectra, (bins, spectra), and its power in each over noise's."""
-        whole, dwell_ms = self.series.fids.shape[1], 1e3 * self.series.dwell_s
-        t = np.arange(min(int(np.ceil(3 * duration_ms / dwell_ms)) + 1, whole))
-        size = sds * np.exp(-((t * dwell_ms) ** 2) / (2 * max(duration_ms, 1e-9) ** 2))
-        turns = np.exp(-2j * np.pi * np.multiply.outer(self.window, t) / whole)
-        vectors, sizes, _ = np.linalg.svd(turns / whole**0.5 * size, full_matrices=False)
-        counted = sizes > LEAST_SMOOTH
-        return vectors[:, counted], sizes[counted] ** 2
+        return len(self.series.fids) * float(np.sum(np.log1p(self.baseline_power)))
 
     def value(self, theta: np.ndarray, name: str) -> float:
         """Of a parameter, whether fitted or known; 0 where it is not in the model."""
@@ -190,16 +191,21 @@ class SpectrumModel:
             return float(theta[self.at[name]])
         return self.choice.known.get(name, 0.0)
 
+    def chain_length(self, theta: np.ndarray) -> float:
+        """Carbon atoms of fat's chains."""
+        place = self.at.get("chain_length")
+        return CHAIN_LENGTH if place is None else float(theta[place])
+
     def areas(self, theta: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Areas of fat's peaks without relaxation and J, and their derivatives by parameter."""
         if self.choice.free:
             slopes = {f"group{n}": share for n, share in enumerate(_group_shares())}
             return sum(theta[self.at[name]] * share for name, share in slopes.items()), slopes
         fat, ndb, share = (self.value(theta, name) for name in ("fat", "ndb", "share"))
-        molecule = protons(ndb, share * ndb)
+        molecule = protons(ndb, share * ndb, self.chain_length(theta))
         total = molecule.sum()
         shape = molecule / total
-        by_ndb, by_nmidb = proton_slopes()
+        by_ndb, by_nmidb, by_length = proton_slopes()
 
         def slope(by: np.ndarray) -> np.ndarray:
             return fat * (by - shape * by.sum()) / total
@@ -208,6 +214,7 @@ class SpectrumModel:
             "fat": shape,
             "ndb": slope(by_ndb + share * by_nmidb),
             "share": slope(ndb * by_nmidb),
+            "chain_length": slope(by_length),
         }
 
     def left(self, theta: np.ndarray, k: int, tissue: str) -> tuple[float, float, float]:
@@ -329,6 +336,8 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
         bounds |= {
             "fat": (0.0, np.inf), "ndb": (0.0, MAX_NDB), "share": (0.0, choice.polyunsaturated),
         }  # fmt: skip
+        if choice.chain_length:
+            bounds["chain_length"] = CHAIN_LENGTHS
     if choice.delay:
         bounds["delay"] = (-2e-3, 2e-3)
     if choice.methylene_width:
@@ -338,6 +347,24 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
     if choice.t1:
         bounds |= {"water_r1": (0.2, 10.0), "fat_r1": (0.5, 20.0)}
     return {name: two for name, two in bounds.items() if name not in choice.known}
+
+
+@lru_cache(maxsize=64)
+def _smooth(
+    window: bytes, points: int, dwell_ms: float, duration_ms: float, sds: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A baseline's orthonormal spectra and its power in each over noise's.
+
+    Real, shape (2 bins, spectra): real and imaginary parts of the window's bins take turns.
+    """
+    t = np.arange(min(int(np.ceil(3 * duration_ms / dwell_ms)) + 1, points))
+    size = sds * np.exp(-((t * dwell_ms) ** 2) / (2 * max(duration_ms, 1e-9) ** 2))
+    turns = np.exp(-2j * np.pi * np.multiply.outer(np.frombuffer(window, np.intp), t) / points)
+    vectors, sizes, _ = np.linalg.svd(turns / points**0.5 * size, full_matrices=False)
+    vectors, sizes = vectors[:, sizes > LEAST_SMOOTH], sizes[sizes > LEAST_SMOOTH]
+    real = np.hstack([vectors.real, -vectors.imag])
+    both = np.stack([real, np.hstack([vectors.imag, vectors.real])], axis=1)
+    return both.reshape(2 * len(vectors), -1), np.tile(sizes**2, 2)
 
 
 @cache

@@ -3,12 +3,14 @@
 Both are options. A baseline is a signal at random that is over soon; how large it is and how long
 it lasts is not known, so fits with several are averaged by what the data say for each (Bayesian
 information criterion), and intervals hold how much they differ. None is no candidate: a hump that
-noise half hides would often be taken for none, and be counted as fat. Whether a line shape
-is taken is for Akaike's criterion to say: one who asks for it fears bias.
+noise half hides would often be taken for none, and be counted as fat. Where nobody asks for
+baselines, intervals still hold their answer if it lies elsewhere than noise would put it. Whether a
+line shape is taken is for Akaike's criterion to say: one who asks for it fears bias.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -27,10 +29,33 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Averaged:
-    """Fits of several models to the same data, the likeliest first, and their weights, of sum 1."""
+    """Fits of several models to the same data, the likeliest first, and their weights, of sum 1.
+
+    `beside` are fits with baselines, which intervals hold, beside one that has none.
+    """
 
     fits: tuple[Fitted, ...]
     weights: np.ndarray
+    beside: Averaged | None = None
+
+    def value(self, of: Callable[[SpectrumModel], Quantity]) -> tuple[float, float]:
+        """Mean and SD of a quantity over fits; the variance is theirs and that between them."""
+        each = [of(one.model) for one in self.fits]
+        values = np.array([of(one.theta)[0] for of, one in zip(each, self.fits, strict=True)])
+        sds = np.array([one.sd(of) for of, one in zip(each, self.fits, strict=True)])
+        mean = float(self.weights @ values)
+        sd = float(np.sqrt(self.weights @ (sds**2 + (values - mean) ** 2)))
+        if self.beside is None:
+            return mean, sd
+        other, other_sd = self.beside.value(of)
+        if abs(other - mean) > self.apart_by_noise(sd, other_sd):
+            sd = max(sd, float(np.hypot(other_sd, other - mean)))
+        return mean, sd
+
+    def apart_by_noise(self, sd: float, other_sd: float) -> float:
+        """SD of the difference to `beside`, of SD `other_sd`: more freedom adds its variance."""
+        of_noise = sd * self.beside.fits[0].spread / self.fits[0].spread
+        return float(np.sqrt(max(other_sd**2 - of_noise**2, 0.0)))
 
 
 def with_baseline(fitted: Fitted) -> Averaged:
@@ -53,15 +78,6 @@ def with_baseline(fitted: Fitted) -> Averaged:
     order = np.argsort(-weights)
     kept = [n for n in order if weights[n] >= LEAST_WEIGHT * weights.sum()]
     return Averaged(tuple(found[n] for n in kept), weights[kept] / weights[kept].sum())
-
-
-def one_baseline(fitted: Fitted) -> Fitted:
-    """The fit with a large baseline of middle duration, to see what it would move."""
-    choice = replace(
-        fitted.model.choice, delay=False, baseline_ms=BASELINES_MS[1], baseline_sds=BASELINES_SDS[1]
-    )
-    series = fitted.model.series
-    return fit(series, choice, carried(fitted, SpectrumModel(series, choice)))
 
 
 def baseline_note(averaged: Averaged, name: str, quantity: Quantity, unit: str) -> str:

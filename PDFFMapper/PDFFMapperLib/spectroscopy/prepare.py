@@ -9,6 +9,7 @@ import numpy as np
 
 from PDFFMapperLib.spectroscopy.axis import find_axis
 from PDFFMapperLib.spectroscopy.combine import combined
+from PDFFMapperLib.spectroscopy.eddy import eddy_phase
 from PDFFMapperLib.spectroscopy.j_coupling import j_factors
 from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
@@ -27,6 +28,7 @@ _ASKED = {
     "dwell_s": "the dwell time (--dwell-time, s)",
     "te_ms": "the echo time (--te, ms)",
 }
+_EDDY = "Phases of up to {:.2f} rad that eddy currents add were taken from the water reference."
 # What sequences are called by scanners.
 _NAMES = {
     PRESS: ("press", "svs_se", "probe-p", "probe_p"),
@@ -36,12 +38,16 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """A series with what was found on the way; signals of sense -1 were turned."""
+    """A series with what was found on the way; signals of sense -1 were turned.
+
+    `eddy` is what eddy currents added to the phases of the signals as stored.
+    """
 
     series: Series
     sense: int
     suppressed: bool
     notes: list[str]
+    eddy: np.ndarray | None = None
 
 
 def prepared(
@@ -49,6 +55,7 @@ def prepared(
     sequence: str | None = None,
     sense: int | None = None,
     center_ppm: float | None = None,
+    reference: Spectrum | None = None,
 ) -> Prepared:
     """One series of the spectra of a voxel.
 
@@ -56,6 +63,7 @@ def prepared(
         spectra: one for each echo time.
         sequence: PRESS, STEAM or none; None takes that of the files.
         sense, center_ppm: of the frequency axis, where the user states them (see axis.find_axis).
+        reference: water alone, which shows eddy currents.
 
     Raises:
         ValueError: one sentence that says what is wrong or missing.
@@ -82,7 +90,11 @@ def prepared(
         signals.append(_trimmed(signal))
         notes += [f"{one.name}: {text}" for text in said]
     points = min(map(len, signals))
-    fids = np.array([signal[:points] for signal in signals])
+    fids, eddy = np.array([signal[:points] for signal in signals]), None
+    if reference is not None:
+        eddy = eddy_phase(reference, first, points)
+        fids = fids * np.exp(-1j * eddy)
+        notes.append(_EDDY.format(np.abs(eddy).max()))
     sequence = sequence or _sequence(spectra)
     strongest = int(np.argmax(np.sum(np.abs(fids) ** 2, axis=1)))
     senses = {one.sense for one in spectra}
@@ -115,7 +127,7 @@ def prepared(
     )
     return Prepared(
         series, axis.sense, any(one.suppressed for one in spectra),
-        list(dict.fromkeys([*notes, *axis.notes])),
+        list(dict.fromkeys([*notes, *axis.notes])), eddy,
     )  # fmt: skip
 
 
@@ -126,6 +138,8 @@ def halves(spectra: Sequence[Spectrum], ready: Prepared) -> tuple[Series, Series
     for half in (slice(None, middle), slice(middle, None)):
         signals = [combined(one.fids[half], one.dwell_s)[0] for one in spectra]
         fids = np.array([one[: ready.series.fids.shape[1]] for one in signals])
+        if ready.eddy is not None:
+            fids = fids * np.exp(-1j * ready.eddy)
         found.append(replace(ready.series, fids=fids if ready.sense > 0 else fids.conj()))
     return tuple(found)
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, SWITCH, Input, Option, Recipe
+from PDFFMapperLib.maps.recipe import (
+    CHOICE,
+    IMAGE,
+    NUMBER,
+    NUMBERS,
+    SWITCH,
+    TEXT,
+    Input,
+    Option,
+    Recipe,
+)
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, ROWS, STEAM
 
 HAMILTON = "Hamilton 2011, doi 10.1002/nbm.1622"
@@ -38,6 +48,11 @@ THREE_DOUBLE_BONDS = Option(
     "three_double_bonds", SWITCH, False,
     "Chains may have more than two, so that nmidb may reach ndb.", flag="--three-double-bonds",
 )  # fmt: skip
+CHAIN_LENGTH_FREE = Option(
+    "chain_length", SWITCH, False,
+    "The length of fat's chains (CL) is fitted, with 17.4 +- 0.3 as prior knowledge.",
+    flag="--chain-length",
+)  # fmt: skip
 BANDWIDTHS = Option(
     "bandwidths_hz", NUMBERS, None,
     "Of the slice-selective pulses, for the shift of fat against water.", "Hz", count=3,
@@ -54,6 +69,12 @@ LINE_SHAPE = Option(
 BONE = Option(
     "bone", IMAGE, None, "Mask of a bone; it is told where the voxel leaves it.", flag="--bone"
 )
+WATER_REFERENCE = Option(
+    "water_reference", TEXT, None,
+    "A spectrum of water alone from the same place (fat suppressed, or a phantom), by whose phases "
+    "eddy currents are corrected.",
+    flag="--water-reference",
+)  # fmt: skip
 
 MRS = Recipe(
     id="spectrum",
@@ -67,10 +88,12 @@ MRS = Recipe(
         CENTER,
         *TIMES,
         THREE_DOUBLE_BONDS,
+        CHAIN_LENGTH_FREE,
         BANDWIDTHS,
         BASELINE,
         LINE_SHAPE,
         BONE,
+        WATER_REFERENCE,
     ),
     kinds=(),
     numbers=tuple(ROWS),

@@ -48,5 +48,9 @@ ROWS = {
             "fmufa", "Monounsaturated fraction, MRS", "%", 0, "100 (ndb - 2 nmidb)/3, of chains.",
         ),
         Row("fsfa", "Saturated fraction, MRS", "%", 0, "100 (1 - (ndb - nmidb)/3), of chains."),
+        Row(
+            "chain_length", "Chain length, MRS", "", 1,
+            "Carbon atoms of a chain of fat (CL), fitted with 17.4 +- 0.3 as prior knowledge.",
+        ),
     )
 }  # fmt: skip
