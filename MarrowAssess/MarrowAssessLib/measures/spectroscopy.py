@@ -11,8 +11,8 @@ from MarrowAssessLib.measures.measurement import Measurement, Skipped
 
 PREFIX = "mrs_"
 SPECTRA = (
-    f"{MRS.title}; intervals are of the profile likelihood and hold noise and residual, not shim "
-    "or placing."
+    f"{MRS.title}; intervals are of the profile likelihood and of fits with baselines, and hold "
+    "noise and residual, not shim or placing."
 )
 
 

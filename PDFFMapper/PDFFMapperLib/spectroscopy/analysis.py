@@ -64,7 +64,8 @@ LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 METHOD = (
     f"Water and ten fat peaks of a triglyceride ({HAMILTON}) were fitted "
     "over -1 to 8 ppm, with Voigt lines and J modulation, by maximum likelihood; intervals are of "
-    "the profile likelihood."
+    "the profile likelihood, and hold what fits with smooth baselines give where these read "
+    "elsewhere than noise explains."
 )
 
 COUPLINGS = (
