@@ -9,6 +9,7 @@ Simulated by the models that are fitted (default: 1,000 fits of each row, all pa
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "MarrowAssess"), str(ROOT /
 from MarrowAssessLib.sample.tibia import SPACING_MM, Tibia  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, signal_of  # noqa: E402
-from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, find_cortex  # noqa: E402
+from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, find_cortex, marrow_signal  # noqa: E402
 from PDFFMapperLib.ute.curve import polar_curve  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
 from PDFFMapperLib.ute.recipe import PSF, UTE  # noqa: E402
@@ -162,7 +163,8 @@ def ring_porosity(fits: int) -> None:
                 images = np.stack(
                     [one.array for one in truth.volumes(fits, (0.032, 2.2), 3, coils)]
                 )
-                facts = SPACING_MM[:1] * 2, curve, 2.5, 0.85 * SPACING_MM[0], 5.0, 1.0, coils
+                turns = np.cos(np.angle(marrow_signal(np.array([0.032, 2.2]), truth.field_t)))
+                facts = SPACING_MM[:1] * 2, curve, 2.5, 0.85 * SPACING_MM[0], 5.0, 1.0, coils, turns
                 found = [
                     ratio_of_levels(
                         [fit_ring(images[:, k], *facts).told], MODEL_SD_VOXELS * 0.5
@@ -175,6 +177,40 @@ def ring_porosity(fits: int) -> None:
                 open_below = 100 * np.mean(lower == 0)
                 words = f"{coils} receivers, SNR {snr:g}, true {true:.1f} %"
                 told(f"{words}, {open_below:.0f} % reach 0", value - true, np.nan, covered)
+
+
+def rings_found(fits: int) -> None:
+    print("PI (points) and thickness (voxels) of rings found from a point, cortex of 5 voxels:")
+    for coils, snr, field_t in (
+        (1, 10, 3),
+        (1, 20, 3),
+        (1, 30, 3),
+        (8, 20, 3),
+        (8, 30, 3),
+        (1, 20, 1.5),
+    ):
+        truth = Tibia(snr=snr, radius=14.0, thickness=5.0, size=56, field_t=field_t)
+        volumes = truth.volumes(fits, (0.032, 2.2), 11, coils)
+        data = ute_series(volumes, SimpleNamespace(echo_times_s=None, sigma=5.0, coils=coils))
+        rows, refused = [], 0
+        for k in range(fits):
+            grid = volumes[0].with_array(volumes[0].array[k : k + 1])
+            one = replace(data, signal=data.signal[:, k : k + 1], grid=grid)
+            try:
+                found = find_cortex(one, PSF.default, grid.to_ras(np.array([27.0, 27.0, 0.0])))
+            except ValueError:
+                refused += 1
+                continue
+            ratio = ratio_of_levels([ring.told for ring in found.rings.values()], found.model_sd_mm)
+            rows.append(
+                (100 * ratio.value, 100 * ratio.lower, 100 * ratio.upper, *found.thickness_mm())
+            )
+        value, lower, upper, thickness, sd = np.array(rows).T
+        words, true = f"{coils} receivers, SNR {snr}, {field_t} T", truth.porosity_index
+        told(f"{words}, PI", value - true, np.nan, (lower <= true) & (true <= upper))
+        off = thickness - truth.thickness_mm
+        told(f"{words}, thickness", off / SPACING_MM[0], np.nan, np.abs(off) < 1.96 * sd)
+        print(f"  {refused} of {fits} told no ring")
 
 
 def cortex(slices: int) -> None:
@@ -270,7 +306,7 @@ def speed() -> None:
 
 PARTS = (
     bounds, maps, speed, porosity, two_components, three_components_of_regions,
-    three_components_by_phases, ring_porosity, cortex,
+    three_components_by_phases, ring_porosity, rings_found, cortex,
 )  # fmt: skip
 
 if __name__ == "__main__":
