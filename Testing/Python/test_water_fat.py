@@ -135,7 +135,34 @@ def test_the_step_of_the_field_is_told_whatever_the_composition():
     assert np.percentile(np.abs(steps.hz[1][inside]), 90) < 4
 
 
-def chosen_of(coarse_hz, candidates_hz, costs, trust, period_hz, scale_hz=4.0):
+def test_slices_in_turn_off_by_a_little_have_each_its_own_step():
+    phantom = spine_phantom((8, 48, 48), snr=60, off_resonance_hz=0)
+    turn = 2j * np.pi * 20 * (np.arange(8) % 2)[:, None, None]
+    turn = turn * phantom.echo_times_s[:, None, None, None]
+    steps = expected_steps(
+        VoxelSignals((phantom.echoes * np.exp(turn)).astype(np.complex64)),
+        phantom.labels > 0,
+        (1, 4, 4),
+        (5.0, 1.5, 1.5),
+        phantom.echo_times_s,
+        3.0,
+    )
+    inside = steps.spread_hz[0] < 1.2 * steps.spread_hz[0].min()
+    for k, expected in ((1, -20), (2, 20), (5, -20)):  # drawn a little to the mean of all, 0
+        assert 0.7 < np.median(steps.hz[0, k][inside[k]]) / expected < 1
+
+
+def test_neighbors_unlike_each_other_bind_less_than_those_whose_step_is_known():
+    # Costs draw the last four voxels to 100 Hz, a little; from the fifth on the step is not known.
+    costs = np.repeat([[0.0, 9.0], [4.0, 0.0]], [4, 4], axis=0)
+    candidates = np.tile([0.0, 100.0], (8, 1))
+    for unknown, expected in ((4.0, 0.0), (40.0, 100.0)):
+        spread = np.where(np.arange(8) == 3, unknown, 4.0)
+        chosen, _ = chosen_of(np.zeros(8), candidates, costs, np.ones(8), 0.0, 4.0, spread)
+        np.testing.assert_array_equal(chosen, np.repeat([0, expected], 4))
+
+
+def chosen_of(coarse_hz, candidates_hz, costs, trust, period_hz, scale_hz=4.0, spread_hz=None):
     """The field chosen along a row of voxels, blocks of one voxel of 1 mm, and its margin."""
     count = len(coarse_hz)
     every = np.zeros((count, 4), np.float32), np.full((count, 4), np.inf, np.float32)
@@ -144,7 +171,9 @@ def chosen_of(coarse_hz, candidates_hz, costs, trust, period_hz, scale_hz=4.0):
     return _choose(
         np.ones((1, 1, count), bool), np.arange(count), *every, np.array(trust, np.float32),
         np.array(coarse_hz, np.float32).reshape(1, 1, -1), np.zeros((3, 1, 1, count), np.float32),
-        np.ones(3, int), np.full(3, scale_hz), period_hz, period_hz, None,
+        np.full((3, 1, 1, count), scale_hz if spread_hz is None else spread_hz, np.float32),
+        np.ones(3, int), np.full(3, scale_hz),
+        period_hz, period_hz, None,
     )  # fmt: skip
 
 
@@ -168,8 +197,8 @@ def test_what_the_model_hardly_explains_does_not_drag_its_neighbor_along():
 def test_tissues_of_unlike_brightness_bind_each_other_where_slices_jump():
     # As on T1-weighted images; in the plane the field is smooth, from slice to slice it jumps.
     bright = np.array([0, 0.2, 1, 0.3, 0.3, 0.4, 0.5, 0.6, 0.8, 0.2, 0.5, 1])
-    for times, swaps in ((1.5e-3 * np.arange(1, 7), 0.01), (1.2e-3 + 2e-3 * np.arange(4), 1)):
-        phantom = spine_phantom((10, 48, 48), times, 1e7, 1.5, off_resonance_hz=90)
+    for times, size in ((1.5e-3 * np.arange(1, 7), 48), (1.2e-3 + 2e-3 * np.arange(4), 64)):
+        phantom = spine_phantom((10, size, size), times, 1e7, 1.5, off_resonance_hz=90)
         turn = 2j * np.pi * 150 * (np.arange(10) % 2)[:, None, None] * times[:, None, None, None]
         phantom.echoes *= bright[phantom.labels] * np.exp(turn)
         noise = np.random.default_rng(3).standard_normal((2, *phantom.echoes.shape)) / 100
@@ -177,7 +206,7 @@ def test_tissues_of_unlike_brightness_bind_each_other_where_slices_jump():
         result = separated(phantom, precession="as given", common_phase=True, readout="unipolar")
         body = phantom.labels > 0
         swapped = (np.abs(result.pdff_percent - phantom.pdff) > 40) & body
-        assert swapped[body].mean() < swaps
+        assert swapped[body].mean() < 0.01
         assert not (swapped & result.confident).any()
 
 
@@ -403,7 +432,7 @@ def test_challenge_score(case, least):
     assert challenge_score(*challenge_case(case)) >= least
 
 
-@pytest.mark.parametrize(("case", "least", "sure"), [(12, 9740, 0.75), (13, 9990, 0.55)])
+@pytest.mark.parametrize(("case", "least", "sure"), [(12, 9800, 0.77), (13, 9990, 0.55)])
 def test_challenge_as_a_user_gets_it(case, least, sure):
     """Own mask, with lungs in it, and the spectrum of marrow: hardly a swap without a mark."""
     data, reference, mask = challenge_case(case)

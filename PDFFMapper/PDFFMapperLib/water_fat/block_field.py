@@ -101,7 +101,8 @@ def expected_steps(
     for axis in range(3):
         count, sums = pairs[axis], pairs[axis] * gradient[axis]
         mean = sums.sum() / max(count.sum(), 1)
-        sums, count = (each + np.roll(each, -1, axis) for each in (sums, count))
+        if factors[axis] > 1:  # else the pairs of a block are those with the next one
+            sums, count = (each + np.roll(each, -1, axis) for each in (sums, count))
         steps[axis] = factors[axis] * (sums + few * mean) / (count + few)
         known = count / (count + few)
         spread[axis] = _MEASURED_SPREAD * known + _UNKNOWN_SPREAD * (1 - known)

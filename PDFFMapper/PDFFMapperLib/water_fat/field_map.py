@@ -169,6 +169,7 @@ def find_off_resonance(
         trust,
         coarse,
         steps.hz,
+        steps.spread_hz,
         np.array(factors),
         scale,
         grid.period_hz,
@@ -471,6 +472,7 @@ def _choose(
     trust,
     coarse,
     steps_hz,
+    spread_hz,
     factors,
     scale_hz,
     period_hz,
@@ -504,7 +506,7 @@ def _choose(
         trust,
         steps_hz / factors[:, None, None, None].astype(np.float32),
         *(np.arange(n) // factor for n, factor in zip(mask.shape, factors, strict=True)),
-        (factors / scale_hz).astype(np.float32),
+        (factors[:, None, None, None] / spread_hz).astype(np.float32),
         np.float32(fold_hz or np.inf),
     )
     messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
@@ -553,6 +555,22 @@ def _settle_costs(candidates, costs, found, field, scale, period):
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def _alike(trust, other):
+    """How firmly two voxels bind each other: the ratio of their trust."""
+    return min(trust, other) / max(max(trust, other), np.float32(1e-30))
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def _cost_apart(apart, period, firmness):
+    """Cost of neighbors that differ by so much (Hz) more than is expected, but for the period."""
+    half, two = np.float32(0.5), np.float32(2)
+    apart = abs(apart)
+    jump = min(apart, abs(apart - period)) * firmness
+    cost = half * jump * jump if jump < two else two * jump - two
+    return min(np.float32(_FINE_WEIGHT) * cost, np.float32(_FINE_CAP))
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _pass_candidate_messages(
     where,
     candidates,
@@ -563,7 +581,7 @@ def _pass_candidate_messages(
     slab,
     band,
     file,
-    scale,
+    firmness,
     period,
     messages,
     chosen,
@@ -573,8 +591,8 @@ def _pass_candidate_messages(
 ):
     """Message passing over the voxels of a tile of slices and rows, in their order or against it.
 
-    After going against it `chosen` is the candidate of each voxel and `margin` how much worse the
-    best other one is (min-marginals).
+    After going against it `chosen` is the candidate of each voxel, those after it being decided,
+    and `margin` how much worse the best other one is (min-marginals).
 
     Args:
         where: number of each voxel of the volume, -1 outside the mask.
@@ -583,6 +601,8 @@ def _pass_candidate_messages(
             by the ratio of theirs: what the voxels of a lung have is not the field of the liver
             beside them, while tissues that the model explains alike count whole, however bright.
         slope: expected change of the field per voxel along each axis, by blocks.
+        firmness: one over what it may usually differ by from that, 1/Hz, alike: what neighbors
+            that are no like tissue hardly tell binds them less.
         slab, band, file: block of each slice, row and column.
         period: neighbors' fields in Hz are compared up to this; infinite: as they are.
         tile: first and last slice, first and last row; the last are beyond it.
@@ -591,8 +611,6 @@ def _pass_candidate_messages(
     belief = np.empty(_CANDIDATES, np.float32)
     fresh = np.empty(_CANDIDATES, np.float32)
     preceding, following = np.empty(3, np.int64), np.empty(3, np.int64)
-    weight, cap = np.float32(_FINE_WEIGHT), np.float32(_FINE_CAP)
-    half, two = np.float32(0.5), np.float32(2)
     first_k, last_k, first_j, last_j = tile
     for kk in range(first_k, last_k):
         k = kk if forward else first_k + last_k - 1 - kk
@@ -623,9 +641,21 @@ def _pass_candidate_messages(
                         for c in range(own):
                             belief[c] += messages[v, axis, c]
                 if not forward:
+                    for c in range(own):
+                        fresh[c] = belief[c]
+                    for axis in range(3):
+                        other = following[axis]
+                        if other < 0:
+                            continue
+                        change = slope[axis, slab[k], band[j], file[i]] - chosen[other]
+                        firm = firmness[axis, slab[k], band[j], file[i]]
+                        alike = _alike(trust[v], trust[other])
+                        for c in range(own):
+                            cost = _cost_apart(candidates[v, c] + change, period, firm)
+                            fresh[c] += alike * cost - messages[v, axis, c]
                     best = 0
                     for c in range(1, own):
-                        if belief[c] < belief[best]:
+                        if fresh[c] < fresh[best]:
                             best = c
                     chosen[v] = candidates[v, best]
                     least = np.float32(np.inf)
@@ -640,12 +670,13 @@ def _pass_candidate_messages(
                         continue
                     edge = v if forward else other
                     if forward:
-                        change = slope[axis, slab[k], band[j], file[i]]
+                        at = slab[k], band[j], file[i]
+                        change = slope[axis, at[0], at[1], at[2]]
                     else:
-                        back = slab[k - (axis == 0)], band[j - (axis == 1)], file[i - (axis == 2)]
-                        change = -slope[axis, back[0], back[1], back[2]]
-                    lesser = min(trust[v], trust[other])
-                    alike = lesser / max(max(trust[v], trust[other]), np.float32(1e-30))
+                        at = slab[k - (axis == 0)], band[j - (axis == 1)], file[i - (axis == 2)]
+                        change = -slope[axis, at[0], at[1], at[2]]
+                    firm = firmness[axis, at[0], at[1], at[2]]
+                    alike = _alike(trust[v], trust[other])
                     its = found[other]
                     for d in range(its):
                         fresh[d] = np.float32(1e30)
@@ -653,10 +684,8 @@ def _pass_candidate_messages(
                         base = share * belief[c] - messages[edge, axis, c]
                         moved = candidates[v, c] + change
                         for d in range(its):
-                            jump = abs(moved - candidates[other, d])
-                            jump = min(jump, abs(jump - period)) * scale[axis]
-                            cost = half * jump * jump if jump < two else two * jump - two
-                            fresh[d] = min(fresh[d], base + alike * min(weight * cost, cap))
+                            cost = _cost_apart(moved - candidates[other, d], period, firm)
+                            fresh[d] = min(fresh[d], base + alike * cost)
                     smallest = fresh[0]
                     for d in range(1, its):
                         smallest = min(smallest, fresh[d])
