@@ -19,7 +19,7 @@ from PDFFMapperLib.water_fat.spectra import (
     spectrum_from_peaks,
 )
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
-from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
+from phantoms.water_fat import SIX_ECHOES_S, T1_WEIGHTED, TISSUES, spine_phantom
 
 SHARED = Path(os.environ.get("MARROWASSESS_SHARED", Path(__file__).parents[2] / "../shared"))
 
@@ -196,11 +196,10 @@ def test_what_the_model_hardly_explains_does_not_drag_its_neighbor_along():
 
 def test_tissues_of_unlike_brightness_bind_each_other_where_slices_jump():
     # As on T1-weighted images; in the plane the field is smooth, from slice to slice it jumps.
-    bright = np.array([0, 0.2, 1, 0.3, 0.3, 0.4, 0.5, 0.6, 0.8, 0.2, 0.5, 1])
     for times, size in ((1.5e-3 * np.arange(1, 7), 48), (1.2e-3 + 2e-3 * np.arange(4), 64)):
         phantom = spine_phantom((10, size, size), times, 1e7, 1.5, off_resonance_hz=90)
         turn = 2j * np.pi * 150 * (np.arange(10) % 2)[:, None, None] * times[:, None, None, None]
-        phantom.echoes *= bright[phantom.labels] * np.exp(turn)
+        phantom.echoes *= T1_WEIGHTED[phantom.labels] * np.exp(turn)
         noise = np.random.default_rng(3).standard_normal((2, *phantom.echoes.shape)) / 100
         phantom.echoes += noise[0] + 1j * noise[1]
         result = separated(phantom, precession="as given", common_phase=True, readout="unipolar")

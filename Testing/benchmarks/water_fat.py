@@ -33,6 +33,7 @@ from PDFFMapperLib.water_fat.spectra import fat_spectrum  # noqa: E402
 from phantoms.water_fat import (  # noqa: E402
     PHASE_ERRORS,
     SIX_ECHOES_S,
+    T1_WEIGHTED,
     TISSUES,
     spine_phantom,
     with_phase_error,
@@ -177,6 +178,12 @@ def faults(only: str) -> None:
         jump = 150.0 * (np.arange(10) % 2)[:, None, None] * times[:, None, None, None]
         cases["150 Hz between slices"] = replace(
             sound, echoes=(sound.echoes * np.exp(2j * np.pi * jump)).astype(np.complex64)
+        )
+        noiseless = spine_phantom(**given, snr=1e7)
+        noise = np.random.default_rng(3).standard_normal((2, *sound.echoes.shape)) / 100
+        weighted = T1_WEIGHTED[sound.labels] * np.exp(2j * np.pi * jump) * noiseless.echoes
+        cases["150 Hz, T1-weighted"] = replace(
+            sound, echoes=(weighted + noise[0] + 1j * noise[1]).astype(np.complex64)
         )
         dead = sound.echoes.copy()
         dead[1] = 0

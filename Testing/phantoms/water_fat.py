@@ -25,6 +25,9 @@ TISSUES = {
     11: ("island fat", 100.0, 40.0),
 }
 
+T1_WEIGHTED = np.array([0, 0.2, 1, 0.3, 0.3, 0.4, 0.5, 0.6, 0.8, 0.2, 0.5, 1])
+"""Signal of each label as on T1-weighted images."""
+
 
 @dataclass
 class Phantom:
