@@ -5,6 +5,8 @@ import pytest
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
+from PDFFMapperLib.water_fat.signal_model import _relative
+from PDFFMapperLib.water_fat.voxel_fit import COLUMNS, RESIDUAL
 from phantoms.water_fat import (
     PHASE_ERRORS,
     SIX_ECHOES_S,
@@ -66,6 +68,18 @@ def test_the_error_is_named_and_corrected(sound, echoes, kind):
     if kind == "odd/even":
         told = " ".join(result.facts["notes"])
         assert ", which was corrected; its uncertainty leaves " in told
+
+
+def test_explanations_are_compared_by_the_likelihood_ratio_of_each_voxel():
+    left = np.random.default_rng(0).uniform(1, 9, (2, 500))
+    first, second = np.zeros((2, 500, COLUMNS))
+    first[:, RESIDUAL], second[:, RESIDUAL] = left
+    ratio = np.log(left[0] / left[1])  # twice, per sample, where each voxel has its own noise
+    mean, error = _relative(first, second, np.full(500, 1e3))
+    assert mean == pytest.approx(np.tanh(ratio / 2).mean(), rel=1e-6)
+    assert error == pytest.approx(np.tanh(ratio / 2).std() / np.sqrt(500), rel=1e-3)
+    first[0, RESIDUAL] = 1e9  # a wild one counts no more than twice the others
+    assert _relative(first, second, np.full(500, 1e3))[0] - mean < 2 / 500
 
 
 def test_a_small_error_of_the_first_echo_is_not_taken_for_a_bipolar_readout(sound):

@@ -1,8 +1,11 @@
 """Which model echoes follow: precession sense, phases of water and fat, phase errors of echoes.
 
-Rival explanations are fitted to a sample of voxels. The simplest one is taken that leaves hardly
-more residual than the freest, in which every echo has a phase error of its own; where two that
-explain the echoes alike would give another PDFF, the data are refused.
+Rival explanations are fitted to a sample of voxels: none, odd against even echoes, the first or
+any single echo, interleaved trains, a lead of fat, phases of water and fat of their own, in both
+precession senses. They are compared by the likelihood ratio of each voxel (`_relative`), and the
+simplest is taken that is hardly less likely than the freest, in which every echo has a phase error
+of its own: by less than 2 % of the residual, or 4 standard errors. Where two that explain the
+echoes alike would give another PDFF, the data are refused.
 """
 
 from __future__ import annotations
@@ -600,8 +603,9 @@ def _lead_of_fat(fits: np.ndarray) -> float:
 def _relative(first: np.ndarray, second: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
     """How much larger the residuals of the first fits are than those of the second.
 
-    Each voxel counts by the difference relative to its own sum, which is robust to a few of wild
-    residual.
+    Each voxel counts by the difference relative to its own sum. That is tanh(ln(a / b) / 2) of the
+    residuals a and b: of the log-likelihood ratio per sample where each voxel has a noise of its
+    own, but bounded, so that a few voxels of wild residual do not decide.
 
     Returns:
         The mean, and its standard error.
