@@ -356,6 +356,24 @@ def test_voxels_of_noise_inside_a_mask_are_low_signal_and_nan(echoes):
     assert np.isfinite(maps["water"][noise]).mean() > 0.5  # images stay whole
 
 
+@pytest.mark.parametrize("method", ["complex", "magnitude"])
+def test_all_outside_a_mask_is_low_signal(echoes, method):
+    _phantom, volumes = echoes
+    if method == "magnitude":
+        volumes = [
+            one.with_array(np.hypot(one.array, two.array))
+            for one, two in zip(volumes[::2], volumes[1::2], strict=True)
+        ]
+        for one in volumes:
+            one.attributes["ImageComponent"] = "magnitude"
+    half = Volume(np.ones((4, 32, 32), np.uint8), GRID, "half")
+    half.array[:, :, :16] = 0
+    made = WATER_FAT.recipe(method).make(volumes, field_strength_t=3.0, mask=half)
+    doubt = {one.name: one.volume.array for one in made}["doubt"]
+    assert (doubt[half.array == 0] == WaterFatDoubt.LOW_SIGNAL).all()
+    assert (doubt[half.array == 1] == 0).mean() > 0.3
+
+
 def test_voxels_of_noise_are_low_signal_in_magnitudes_and_in_two_points(echoes):
     phantom, volumes = echoes
     everywhere = Volume(np.ones((4, 32, 32), np.uint8), GRID, "all")
