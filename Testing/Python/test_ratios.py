@@ -501,6 +501,18 @@ def test_the_m_score_is_measured_on_the_image_as_acquired(phantom):
     assert ratios[0].value != ratios[0].value_without_n4  # N4 did something
 
 
+@pytest.mark.parametrize(("unlike", "told"), [(2.0, False), (20.0, True)])
+def test_a_vbq_whose_fluid_is_uncertain_is_told(spine, unlike, told):
+    """Fluid whose signal differs by an SD from patch to patch, as where roots lie in a part."""
+    array = spine.grid.array.copy()
+    csf = next(one for one in spine.regions if (one.role, one.site) == (Role.CSF, "L3"))
+    patches = np.random.default_rng(0).normal(50, unlike, (4, 5, 5))
+    array[csf.box] = patches.repeat(2, axis=1).repeat(2, axis=2)
+    one = Study({Contrast.T1: spine.grid.with_array(array)}, spine.regions)
+    for quantity in ("vbq", "vbq_mean"):
+        assert any("L3 CSF is open by" in c for c in cautions_of(one, quantity)) is told
+
+
 @pytest.mark.parametrize(("width_mm", "told"), [(20, False), (22, True)])
 def test_vbq_of_whole_bodies_is_told_from_that_of_the_middle(width_mm, told):
     """Published values come from regions on the mid-sagittal slice; i runs across here."""

@@ -10,6 +10,7 @@ from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.study.regions import Region, Statistics
 
 WIDEST_MM = 20.0  # across, of regions that were drawn about the mid-sagittal slice
+OPEN = 0.05  # standard error of CSF's median over that: VBQ is wanted to 5 %
 
 
 def levels_over_csf(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
@@ -46,6 +47,12 @@ def levels_over_csf(book: Book, quantity: Quantity) -> list[Measurement | Skippe
         one.cautions.append(
             "Measured over whole vertebral bodies; published values and cut-offs come from "
             "regions on the mid-sagittal slice."
+        )
+    error = bottom.median_se / bottom.median
+    if error > OPEN:
+        one.cautions.append(
+            f"The signal of {csf.name} is open by {196 * error:.0f} % (95 % interval), since it "
+            "differs from place to place by what is mixed with the fluid: so is this value."
         )
     return [one]
 
