@@ -532,9 +532,11 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         return placing(parameters, contrast)
 
     def _requirePackages(self) -> None:
+        from PDFFMapperLib.install.compiled_cache import forget_stale_code
         from PDFFMapperLib.install.packages import require_packages
 
         require_packages("MarrowAssess")
+        forget_stale_code("PDFFMapperLib", "MarrowAssessLib")
 
     def changesOf(self, segmentation):
         """What changed since the earlier visit, in repeatability coefficients; [] without one."""

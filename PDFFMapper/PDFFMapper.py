@@ -300,9 +300,11 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: one sentence that says what is wrong.
             PackagesMissing: a Python package is not installed; says how to.
         """
+        from PDFFMapperLib.install.compiled_cache import forget_stale_code
         from PDFFMapperLib.install.packages import require_packages
 
         require_packages("PDFFMapper")
+        forget_stale_code("PDFFMapperLib")
         from PDFFMapperLib.recipes import FAMILIES
         from PDFFMapperLib.scene.mapping import make_maps
 

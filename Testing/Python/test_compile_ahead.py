@@ -1,5 +1,7 @@
 import os
+import subprocess
 import sys
+import time
 
 import pytest
 from PDFFMapperLib.install import ahead
@@ -54,3 +56,33 @@ def test_a_rehearsal_that_failed_is_tried_again(rehearsal):
 def test_an_application_is_not_taken_for_python(rehearsal, monkeypatch):
     monkeypatch.setattr("sys.executable", "/opt/Slicer/bin/SlicerApp-real")
     assert compile_ahead(rehearsal) is None
+
+
+CALLS = "from numba import njit\nfrom tried.called import one\n\n@njit(cache=True)\ndef f():\n"
+CALLED = "from numba import njit\n\n@njit(cache=True)\ndef one():\n    return {}\n"
+ASKED = (
+    "from PDFFMapperLib.install.compiled_cache import forget_stale_code\n"
+    "forget_stale_code('tried')\n"
+    "from tried.calls import f\n"
+    "print(f())"
+)
+
+
+def test_code_that_calls_changed_code_is_compiled_again(rehearsal, tmp_path, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    package = tmp_path / "tried"
+    (package / "calls.py").write_text(CALLS + "    return one() + 10\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
+
+    def asked(value, seconds_ago):
+        (package / "called.py").write_text(CALLED.format(value))
+        changed = time.time() - seconds_ago
+        os.utime(package / "called.py", (changed, changed))
+        run = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, check=True)
+        return int(run.stdout)
+
+    assert asked(1, 100) == 11
+    kept = {path: path.stat().st_mtime_ns for path in package.rglob("*.nbc")}
+    assert len(kept) == 2 and asked(1, 100) == 11
+    assert kept == {path: path.stat().st_mtime_ns for path in package.rglob("*.nbc")}
+    assert asked(2, 0) == 12

@@ -17,6 +17,7 @@ from pathlib import Path
 from PDFFMapperLib.install.compiled_cache import (
     blames_cache,
     ensure_writable_cache,
+    forget_stale_code,
     use_temporary_cache,
 )
 from PDFFMapperLib.install.software import VERSION
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ended_like_interrupted(as_program):
             ensure_writable_cache(Path(__file__).parents[1] / "placement")
+            forget_stale_code("PDFFMapperLib", "MarrowAssessLib")
             args = _parser(arguments).parse_args(arguments)
             return args.run(args)
     except _Ended:

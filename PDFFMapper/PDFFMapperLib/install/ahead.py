@@ -11,7 +11,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from pkgutil import resolve_name
 
-from PDFFMapperLib.install.compiled_cache import cache_folder
+from PDFFMapperLib.install.compiled_cache import cache_folder, forget_stale_code
 from PDFFMapperLib.install.packages import missing_packages
 
 _playing: dict[str, subprocess.Popen] = {}
@@ -64,9 +64,8 @@ def _package(rehearsal: str) -> Path:
 def _stamp(rehearsal: str) -> Path:
     """The file that says so; it lies with the compiled code and goes with it."""
     package = _package(rehearsal)
-    version = "-".join(
-        (metadata.version("numba"), sys.implementation.cache_tag, f"{_newest_ns(package):x}")
-    )
+    newest_ns = max(_newest_ns(package), _newest_ns(Path(__file__).parents[1]))
+    version = "-".join((metadata.version("numba"), sys.implementation.cache_tag, f"{newest_ns:x}"))
     return cache_folder(package) / f"{rehearsal.replace(':', '.')}-{version}.compiled"
 
 
@@ -80,6 +79,7 @@ def main(rehearsal: str) -> None:
     """Play a rehearsal, and note that it was."""
     if hasattr(os, "nice"):
         os.nice(10)
+    forget_stale_code(*{rehearsal.partition(".")[0], "PDFFMapperLib"})
     resolve_name(rehearsal)()
     stamp = _stamp(rehearsal)
     stamp.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 _VARIABLE = "NUMBA_CACHE_DIR"
@@ -22,6 +25,27 @@ def ensure_writable_cache(package: Path) -> None:
         return
     if not (_writable(package / "__pycache__") or _writable(_user_cache())):
         use_temporary_cache()
+
+
+@cache  # what is imported now is not read again
+def forget_stale_code(*packages: str) -> None:
+    """Delete compiled code that is older than any compiled source, so that it is made anew.
+
+    A compiled function holds those that it calls. numba asks whether its own file has changed, not
+    whether theirs have: after an update of some files what was kept crashes or gives old numbers.
+    To be called before anything compiled is imported. Only code beside its sources is looked at.
+
+    Args:
+        packages: all packages whose functions call one another.
+    """
+    folders = [Path(import_module(package).__file__).parent for package in packages]
+    kept = [path for folder in folders for path in folder.rglob("__pycache__/*.nbc")]
+    sources = {path.parents[1] / f"{path.name.partition('.')[0]}.py" for path in kept}
+    changed_ns = [path.stat().st_mtime_ns for path in sources if path.exists()]
+    newest_ns = max((ns for ns in changed_ns if ns <= time.time_ns()), default=0)
+    for path in kept:
+        if path.stat().st_mtime_ns < newest_ns:
+            path.unlink(missing_ok=True)
 
 
 def cache_folder(package: Path) -> Path:
