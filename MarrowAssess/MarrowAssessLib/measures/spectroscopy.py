@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from PDFFMapperLib.maps.recipe import NUMBER
 from PDFFMapperLib.spectroscopy.recipe import MRS
 
 from MarrowAssessLib.catalogue.anatomy import Role
@@ -14,6 +17,8 @@ SPECTRA = (
     f"{MRS.title}; intervals are of the profile likelihood and of fits with baselines, and hold "
     "noise and residual, not shim or placing."
 )
+# Options that change no number, or are told beside the echo times.
+_NOT_TOLD = ("sequence", "sense", "bandwidths_hz", "bone")
 
 
 def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
@@ -32,6 +37,21 @@ def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped
         series = spectrum.fitted.model.series
         times = ", ".join(f"{te:g}" for te in series.te_ms)
         one.how = f"{site}: {series.sequence or 'sequence unknown'}, TE {times} ms"
+        one.how = "; ".join([one.how, *_chosen(spectrum.provenance.get("settings", {}))])
         one.cautions += spectrum.cautions
         found.append(one)
     return found
+
+
+def _chosen(settings: Mapping[str, object]) -> list[str]:
+    """Options of a fit that are not as usual; visits that differ in them are not compared."""
+    chosen = [
+        (one, settings[one.name])
+        for one in MRS.options
+        if one.name not in _NOT_TOLD and settings.get(one.name, one.default) != one.default
+    ]
+    return [
+        f"{one.title or one.name.replace('_', ' ')}"
+        + (f" {value:g} {one.unit}" if one.type == NUMBER else "")
+        for one, value in chosen
+    ]
