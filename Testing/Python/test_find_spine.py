@@ -636,6 +636,13 @@ def test_a_canceled_search_goes_on_where_it_was(monkeypatch):
     assert len(looked_at) == 6
 
 
+def test_nothing_is_taken_from_a_canceled_search_in_another_grid():
+    even = np.ones((2, 40, 60))
+    with pytest.raises(InterruptedError):
+        probabilities(even, 4.0, progress=lambda done: False)
+    assert probabilities(even.reshape(2, 60, 40), 4.0).shape == (11, 2, 60, 40)
+
+
 @pytest.mark.parametrize("patient", ["adult", "child"])
 def test_each_region_of_the_sample_patients_lies_in_its_tissue(patient, request):
     """Found without a click, as the demo does it; a child's muscles are sought nearer."""

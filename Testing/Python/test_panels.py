@@ -1235,6 +1235,16 @@ def test_what_is_made_ahead_is_made_once_and_asks_nothing_more(ahead, monkeypatc
     assert not ahead.works
 
 
+def test_python_collects_once_all_is_made_ahead_and_not_after_each_job(ahead, monkeypatch):
+    collected = []
+    monkeypatch.setattr("MarrowAssessLib.panel.ahead.gc.collect", lambda: collected.append(1))
+    ahead.stop()  # as a job does; it begins again
+    while ahead.works:
+        wait(0.02)
+    wait()
+    assert ahead._of is not None and collected == [1]
+
+
 def test_a_click_finds_what_was_made_ahead_of_it_also_on_another_grid(ahead, panel, sample):
     """A T2 in front, on whose own grid no region is drawn."""
     coarse = volume_from_node(sample.volumes["T2"])

@@ -78,7 +78,8 @@ def test_a_tile_that_fails_leaves_none_waiting(cores):
 
 
 @pytest.mark.parametrize(
-    ("said", "most"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)]
+    ("said", "most"),
+    [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("1 0", None), ("", None)],
 )
 def test_the_quota_of_a_container_limits_the_threads(said, most, tmp_path, monkeypatch):
     cores = progress._cores()

@@ -101,7 +101,8 @@ class WorkAhead:
         if self._error is not None:  # told here: the console is Qt's
             logging.warning("Nothing was made ahead of the first click: %r", self._error)
             self._error = None
-        gc.collect()  # Python looks through compiled code for .1 s: now, not within the first Apply
+        if self._of is not None:  # made to its end
+            gc.collect()  # looks through compiled code for .1 s: now, not within the first Apply
         self.follow()
 
     def _goes_on(self, _done: float = 0.0) -> bool:

@@ -96,15 +96,15 @@ def probabilities(
     Raises:
         InterruptedError: canceled.
     """
-    key = (hashlib.sha256(stack.tobytes()).digest(), step_mm, id(network))
     network = network or weights()
+    key = hashlib.sha256(stack.tobytes()).digest(), stack.shape, step_mm, id(network)
     begun = _BEGUN.get(key)
     if begun is None:
-        begun = np.zeros((len(Structure), *stack.shape), np.float32), set()
+        begun = np.zeros((len(Structure), *stack.shape), np.float32), set(), network
         begun[0][Structure.OTHER] = 1
         _BEGUN.clear()
         _BEGUN[key] = begun
-    found, looked_at = begun
+    found, looked_at, _ = begun
     rows, columns = _with_signal(stack)
     images = local_contrast(stack)[:, rows, columns]
     n, high, wide = images.shape
@@ -127,8 +127,9 @@ def probabilities(
     return found
 
 
-_BEGUN: dict[tuple, tuple[np.ndarray, set[int]]] = {}
-"""Probabilities of the last stack that was begun, and its slices that are done."""
+_BEGUN: dict[tuple, tuple[np.ndarray, set[int], dict[str, np.ndarray]]] = {}
+"""Probabilities of the last stack that was begun, its slices that are done, and the network, which
+is held so that its id stays its own."""
 
 
 def _with_signal(stack: np.ndarray) -> tuple[slice, slice]:

@@ -36,7 +36,7 @@ def _cores() -> int:
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         cores = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no quota
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # no file, or no quota
         quota, period = QUOTA.read_text().split()
         cores = min(cores, max(1, round(int(quota) / int(period))))
     return cores
