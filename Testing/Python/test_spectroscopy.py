@@ -704,6 +704,17 @@ def test_a_fat_fraction_of_nothing_is_a_number():
     assert value == 0 and np.all(np.isfinite(slope))
 
 
+def test_shares_of_chains_that_cannot_be_are_refused():
+    """Of 5 double bonds and .3 between two, chains with two at most would be 147 % with one."""
+    found = MRS.measure(spectra_of(made(replace(TRUTH, ndb=5.0, nmidb=0.3, pdff_percent=90.0))))
+    assert re.match("-5. % is none of chains with two double bonds at most", found.refused["fsfa"])
+    assert "fmufa" in found.refused and found.get("fpufa")
+    near = MRS.measure(spectra_of(made(replace(TRUTH, ndb=3.4, nmidb=0.3, pdff_percent=90.0))))
+    for one in near.values:
+        assert one.ci95[0] <= one.value <= one.ci95[1]
+    assert near.get("fsfa").value == 0
+
+
 def test_eddy_currents_are_taken_from_a_water_reference():
     series = made(snr=2000.0, points=512)
     t = np.arange(512) * series.dwell_s
@@ -720,7 +731,15 @@ def test_eddy_currents_are_taken_from_a_water_reference():
     assert any("that eddy currents add were taken from" in one for one in found.notes)
     pairs = [replace(turned[0], fids=np.repeat(turned[0].fids, 4, axis=0))]
     assert MRS.measure(pairs, water_reference=reference).fitted.ratio < 1.1
+    conjugate = replace(
+        reference, sense=-1, fids=reference.fids.conj()
+    )  # as other formats store it
+    assert MRS.measure(turned, water_reference=conjugate).fitted.ratio < 1.1
+    lost = np.where(np.arange(512) == 9, np.nan, reference.fids)
     for other, sentence in (
+        (replace(reference, sense=None), "te30 one file alone tells which way frequencies run"),
+        (replace(reference, fids=lost), "its signal holds NaN"),
+        (replace(reference, nucleus="31P"), "this is a spectrum of 31P"),
         (replace(reference, dwell_s=4e-4), "the water reference has another dwell time than te30"),
         (replace(reference, fids=noise[:1, None] + 0j), "little more than noise"),
         (turned[0], r"holds another peak, 3.\d ppm from its highest and \d+ % of it"),

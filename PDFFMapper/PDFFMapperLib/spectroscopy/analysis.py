@@ -569,7 +569,11 @@ def _values(answers: dict[str, Averaged], refused: dict[str, str], quality: Qual
                 ends = tuple(mean + (end - value) * spread / sd for end in ends)
                 value, sd = mean, spread
             most = 100.0 if ROWS[named].unit == "%" else np.inf
-            values.append(Value(named, answer, value, sd, tuple(np.clip(ends, 0.0, most))))
+            if ends[1] < 0 or ends[0] > most:
+                refused[named] = f"{value:.0f} % is none of chains with two double bonds at most"
+                continue
+            value, *ends = (float(one) for one in np.clip([value, *ends], 0.0, most))
+            values.append(Value(named, answer, value, sd, tuple(ends)))
     return values
 
 

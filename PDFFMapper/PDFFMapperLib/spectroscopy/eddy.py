@@ -29,14 +29,22 @@ def eddy_phase(reference: Spectrum, like: Spectrum, points: int) -> np.ndarray:
         points: how many phases.
 
     Raises:
-        ValueError: its points lie elsewhere in time, it is noise, or it holds another peak.
+        ValueError: its points lie elsewhere in time, its format alone or that of the spectrum alone
+            says which way frequencies run, it is noise, or it holds another peak.
     """
     if not reference.dwell_s or abs(reference.dwell_s / like.dwell_s - 1) > 1e-4:
         raise ValueError(
             f"{reference.name}: the water reference has another dwell time than {like.name}; one "
             "with the same is expected."
         )
+    if (reference.sense is None) != (like.sense is None):
+        raise ValueError(
+            f"{reference.name}: of the water reference and {like.name} one file alone tells which "
+            "way frequencies run, so that phases may have the other sign; give both in one format."
+        )
     signal, _ = combined(reference.fids, reference.dwell_s)
+    if reference.sense != like.sense:
+        signal = signal.conj()
     noise = np.sqrt(np.mean(np.abs(signal[noise_alone(len(signal))]) ** 2))
     known = int(np.argmax(np.append(np.abs(signal), 0.0) < LEAST_SNR * noise))
     if known < FEWEST_KNOWN:

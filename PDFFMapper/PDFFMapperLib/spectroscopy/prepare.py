@@ -92,6 +92,7 @@ def prepared(
     points = min(map(len, signals))
     fids, eddy = np.array([signal[:points] for signal in signals]), None
     if reference is not None:
+        _check_signal(reference)
         eddy = eddy_phase(reference, first, points)
         fids = fids * np.exp(-1j * eddy)
         notes.append(_EDDY.format(np.abs(eddy).max()))
@@ -151,8 +152,6 @@ def _times(spectra: Sequence[Spectrum], attribute: str) -> np.ndarray:
 
 
 def _check(one: Spectrum) -> None:
-    if one.nucleus.replace("<", "").replace(">", "").upper() not in (PROTON, "H1", "1-H", ""):
-        raise ValueError(f"{one.name}: this is a spectrum of {one.nucleus}; one of 1H is expected.")
     if missing := [words for key, words in _ASKED.items() if getattr(one, key) is None]:
         raise ValueError(f"{one.name} does not say {' nor '.join(missing)}; state it.")
     if not (np.isfinite(one.dwell_s) and 2e-5 <= one.dwell_s <= 2e-3):
@@ -177,6 +176,12 @@ def _check(one: Spectrum) -> None:
                 f"{one.name}: {'an' if words[0] == 'i' else 'a'} {words} time of {time:g} ms was "
                 f"given; {low:g} to {high:g} ms is expected."
             )
+    _check_signal(one)
+
+
+def _check_signal(one: Spectrum) -> None:
+    if one.nucleus.replace("<", "").replace(">", "").upper() not in (PROTON, "H1", "1-H", ""):
+        raise ValueError(f"{one.name}: this is a spectrum of {one.nucleus}; one of 1H is expected.")
     if not np.all(np.isfinite(one.fids)):
         raise ValueError(f"{one.name}: its signal holds NaN or infinite values; export it again.")
     if not np.any(one.fids):
