@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.commands.demo import _write_ute
 from MarrowAssessLib.commands.main import main
-from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, Tibia
+from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, TE_MS, Tibia
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
@@ -364,6 +364,25 @@ def test_cortex_without_a_voxel_of_its_own_has_its_waters_and_ratios():
     assert nothing.refused["SR of the fitted ring"].startswith("the level of cortex in the image")
     reason = nothing.refused["bound_fraction of the fitted ring"]
     assert reason.startswith("Two T2* components need five echo times; 3 were given")
+
+
+def test_a_voxel_without_a_value_costs_no_ring_and_no_ratio(volumes):
+    """NaN in one voxel of cortex of a late echo, of the image with a pulse; no echo time told."""
+    transferred = volumes[0].with_array(0.6 * volumes[0].array)
+    facts = {"MagneticFieldStrength": 3.0}
+    given = [Volume(one.array, one.ijk_to_ras, one.name, facts) for one in (*volumes, transferred)]
+    asked = {"same_gain": True, "echo_times_s": [1e-3 * te for te in TE_MS]}
+    whole = BONE.measure(given[:-1], transferred=given[-1], **asked)
+    place = tuple(np.argwhere(whole.cortex.bone)[40])
+    gaps = [one.with_array(one.array.copy()) for one in given]
+    for n in (4, 6, -1):
+        gaps[n].array[place] = np.nan
+    found = BONE.measure(gaps[:-1], transferred=gaps[-1], **asked)
+    for name in ("PI", "bound_fraction", "MTR"):
+        one, true = (each.values[f"{name} of the fitted ring"] for each in (found, whole))
+        assert one.value == pytest.approx(true.value, abs=true.upper - true.lower)
+        assert one.upper - one.lower == pytest.approx(true.upper - true.lower, rel=0.1)
+    assert whole.values["MTR of the fitted ring"].value == pytest.approx(40, abs=1)
 
 
 # --- in the report --------------------------------------------------------------------------------

@@ -294,6 +294,9 @@ def test_voxels_beside_the_marrow_are_left_out_where_fat_is_not_stated(bone, tmp
     assert mt_fit.macromolecules(read(images, path), tube).inside.sum() == tube.sum()
     whole = mt_fit.macromolecules(read(images, str(unknown)), inside)  # encloses no cavity
     assert whole.inside.sum() == inside.sum() and whole.notes[-1] == mt_fit.FAT_UNKNOWN
+    porous = inside.copy()
+    porous[1:3, 18, [14, 20]] = False  # pores are no cavity
+    assert mt_fit.macromolecules(read(images, str(unknown)), porous).inside.sum() == porous.sum()
     with pytest.raises(ValueError, match="all of it lies within two voxels of the marrow cavity"):
         mt_fit.macromolecules(read(images, str(unknown)), tube & beside)
 

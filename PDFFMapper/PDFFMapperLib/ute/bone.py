@@ -70,7 +70,8 @@ def measure_bone(
     ):
         if other is not None:
             check_one_grid(other, data.grid)
-            pairs.append((name, ute_pair([first, other], settings), measure))
+            pair = ute_pair([first, other], settings)
+            pairs.append((name, replace(pair, te_ms=np.full(2, data.te_ms[0])), measure))
     found = Bone({}, {}, [], "")
     if bone is None:
         found.cortex = find_cortex(data, settings.psf, point_of(settings.point))

@@ -19,7 +19,7 @@ from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
 from PDFFMapperLib.ute.noise import Noise
 from PDFFMapperLib.ute.ring import Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
-from PDFFMapperLib.ute.shaft import axis_along
+from PDFFMapperLib.ute.shaft import LEAST_CAVITY, axis_along
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
@@ -32,7 +32,6 @@ LAYERS = ("endosteal", "middle", "periosteal")
 _IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
 _LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissue keeps
 _RAYS, _RAY_STEP = 90, 0.25
-_LEAST_CAVITY = 20  # voxels a slice
 _MOST_MISFIT = 2.0
 _MOST_FITS, _SETTLED = 6, 0.02  # of a ring, until its thickness stays within this part of itself
 _CLEAR_SNR, _SMOOTH = 40.0, 0.4  # of tissue, below which it is smoothed; by so many voxels at half
@@ -214,7 +213,7 @@ def _loses_signal(pair: np.ndarray, sigma: float, beat: float) -> np.ndarray:
     `beat`: what of it marrow keeps beside the decay, as its peaks lose their common phase.
     """
     early, late = pair
-    tissue = early > LEAST_SNR * sigma
+    tissue = (early > LEAST_SNR * sigma) & np.isfinite(late)
     if not tissue.any():
         raise ValueError(NO_RING)
     kept = late / np.maximum(early, sigma)
@@ -237,7 +236,7 @@ def _cavity(lost: np.ndarray, index: np.ndarray | None) -> np.ndarray:
         raise ValueError(NO_RING)
     sizes = np.bincount(labels.ravel())[1:]
     chosen = labels == (labels[tuple(index)] if index is not None else 1 + int(np.argmax(sizes)))
-    chosen &= (chosen.sum(axis=(1, 2)) >= _LEAST_CAVITY)[:, None, None]
+    chosen &= (chosen.sum(axis=(1, 2)) >= LEAST_CAVITY)[:, None, None]
     if not chosen.any():
         raise ValueError(NO_RING)
     return _along(chosen, holes)

@@ -375,11 +375,15 @@ class _RingFit:
     ) -> tuple[float, float, float]:
         """Mean level of cortex in an image with these edges, its variance, and its change by 1 mm.
 
-        The last is of a cortex that is 1 mm thicker.
+        The last is of a cortex that is 1 mm thicker. Voxels without a value in it do not count.
         """
-        one, count = copy(self), len(edges)
-        one.held, one.turns = held, np.array([turn])
-        start = np.linalg.lstsq(self._shapes(edges)[0], held[0], rcond=None)[0]
+        one, count, known = copy(self), len(edges), np.isfinite(held[0])
+        one.held, one.turns, held = held[:, known], np.array([turn]), held[:, known]
+        one.distance, one.bend, one.edge = (
+            each[known] for each in (self.distance, self.bend, self.edge)
+        )
+        one.of_level = [basis[known] for basis in self.of_level]
+        start = np.linalg.lstsq(one._shapes(edges)[0], held[0], rcond=None)[0]
         found = one._likeliest(np.concatenate([edges, start]), count)
         signals, jacobian, _ = one._around(found)
         weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_TOLD)

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from PDFFMapperLib.images.volume import Volume
 
+LEAST_CAVITY = 20  # voxels a slice; what is smaller is a pore, or noise
 BESIDE_VOXELS = 2  # from the cavity, where the blur of a radial readout leaves marrow
 _SQUARE = np.ones((3, 3), bool)
 
@@ -23,7 +24,8 @@ def beside_cavity(inside: np.ndarray, grid: Volume) -> np.ndarray:
     slices = np.moveaxis(inside, axis, 0)
     beside = np.zeros_like(slices)
     for bone, found in zip(slices, beside, strict=True):
-        cavity = ndimage.binary_fill_holes(bone) & ~bone
+        holes, _ = ndimage.label(ndimage.binary_fill_holes(bone) & ~bone)
+        cavity = (holes > 0) & (np.bincount(holes.ravel())[holes] >= LEAST_CAVITY)
         if cavity.any():
             found[...] = bone & ndimage.binary_dilation(cavity, _SQUARE, BESIDE_VOXELS)
     return np.moveaxis(beside, 0, axis)
