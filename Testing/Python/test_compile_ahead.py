@@ -6,6 +6,7 @@ import time
 import pytest
 from PDFFMapperLib.install import ahead
 from PDFFMapperLib.install.ahead import compile_ahead, will_compile
+from PDFFMapperLib.install.compiled_cache import forget_stale_code
 
 PLAYED = "played.txt"
 
@@ -86,3 +87,12 @@ def test_code_that_calls_changed_code_is_compiled_again(rehearsal, tmp_path, mon
     assert len(kept) == 2 and asked(1, 100) == 11
     assert kept == {path: path.stat().st_mtime_ns for path in package.rglob("*.nbc")}
     assert asked(2, 0) == 12
+
+
+def test_stale_code_that_cannot_be_deleted_keeps_nobody_from_working(rehearsal, tmp_path):
+    """As of another user's installation; numba keeps this user's code elsewhere then."""
+    stuck = tmp_path / "tried" / "__pycache__" / "rehearsal.play-1.py311.1.nbc"
+    stuck.mkdir(parents=True)  # what is no file cannot be deleted as one, by anybody
+    os.utime(stuck, (1e9, 1e9))
+    forget_stale_code("tried")
+    assert stuck.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -44,8 +45,9 @@ def forget_stale_code(*packages: str) -> None:
     changed_ns = [path.stat().st_mtime_ns for path in sources if path.exists()]
     newest_ns = max((ns for ns in changed_ns if ns <= time.time_ns()), default=0)
     for path in kept:
-        if path.stat().st_mtime_ns < newest_ns:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another run was first; numba reads none it cannot write
+            if path.stat().st_mtime_ns < newest_ns:
+                path.unlink()
 
 
 def cache_folder(package: Path) -> Path:
