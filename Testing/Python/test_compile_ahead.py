@@ -69,8 +69,10 @@ ASKED = (
 )
 
 
-def test_code_that_calls_changed_code_is_compiled_again(rehearsal, tmp_path, monkeypatch):
-    monkeypatch.delenv("NUMBA_CACHE_DIR")
+@pytest.mark.parametrize("told", [False, True])
+def test_code_that_calls_changed_code_is_compiled_again(rehearsal, tmp_path, monkeypatch, told):
+    if not told:  # where to keep it
+        monkeypatch.delenv("NUMBA_CACHE_DIR")
     package = tmp_path / "tried"
     (package / "calls.py").write_text(CALLS + "    return one() + 10\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
@@ -83,9 +85,9 @@ def test_code_that_calls_changed_code_is_compiled_again(rehearsal, tmp_path, mon
         return int(run.stdout)
 
     assert asked(1, 100) == 11
-    kept = {path: path.stat().st_mtime_ns for path in package.rglob("*.nbc")}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     assert len(kept) == 2 and asked(1, 100) == 11
-    assert kept == {path: path.stat().st_mtime_ns for path in package.rglob("*.nbc")}
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     assert asked(2, 0) == 12
 
 

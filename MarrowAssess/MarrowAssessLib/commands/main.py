@@ -66,8 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if as_program else arguments)
     try:
         with _ended_like_interrupted(as_program):
-            ensure_writable_cache(Path(__file__).parents[1] / "placement")
-            forget_stale_code("PDFFMapperLib", "MarrowAssessLib")
             args = _parser(arguments).parse_args(arguments)
             return args.run(args)
     except _Ended:
@@ -97,6 +95,8 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=purpose, description=sentence)
         if name not in arguments:  # nor need be imported
             continue
+        ensure_writable_cache(Path(__file__).parents[1] / "placement")
+        forget_stale_code("PDFFMapperLib", "MarrowAssessLib")
         if isinstance(place, str):
             code = importlib.import_module(place)
             code.add_arguments(command)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from functools import cache
 from importlib import import_module
@@ -34,20 +33,31 @@ def forget_stale_code(*packages: str) -> None:
 
     A compiled function holds those that it calls. numba asks whether its own file has changed, not
     whether theirs have: after an update of some files what was kept crashes or gives old numbers.
-    To be called before anything compiled is imported. Only code beside its sources is looked at.
+    To be called before anything compiled is imported.
 
     Args:
         packages: all packages whose functions call one another.
     """
-    folders = [Path(import_module(package).__file__).parent for package in packages]
-    kept = [path for folder in folders for path in folder.rglob("__pycache__/*.nbc")]
-    sources = {path.parents[1] / f"{path.name.partition('.')[0]}.py" for path in kept}
+    kept, sources = [], set()
+    for package in packages:
+        for folder, _, _ in os.walk(Path(import_module(package).__file__).parent):
+            found = [path for place in _places(Path(folder)) for path in place.glob("*.nbc")]
+            kept += found
+            sources |= {Path(folder, f"{path.name.partition('.')[0]}.py") for path in found}
     changed_ns = [path.stat().st_mtime_ns for path in sources if path.exists()]
     newest_ns = max((ns for ns in changed_ns if ns <= time.time_ns()), default=0)
     for path in kept:
-        with contextlib.suppress(OSError):  # another run was first; numba reads none it cannot write
+        with contextlib.suppress(OSError):  # gone, or not ours: numba reads no such code
             if path.stat().st_mtime_ns < newest_ns:
                 path.unlink()
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    """Where numba keeps code of a folder: beside it, or named so where it is told or must."""
+    import hashlib  # `--help` waits for neither this nor tempfile
+
+    name = f"{folder.name}_{hashlib.sha1(str(folder).encode()).hexdigest()}"
+    return folder / "__pycache__", Path(os.environ.get(_VARIABLE) or _user_cache()) / name
 
 
 def cache_folder(package: Path) -> Path:
@@ -64,6 +74,8 @@ def use_temporary_cache(fresh: bool = False) -> str:
     Args:
         fresh: in a new one, for which the caller cares; else in the one of earlier runs.
     """
+    import tempfile
+
     folder = Path(tempfile.gettempdir()) / f"marrowassess-compiled-{_user()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -105,6 +117,8 @@ def _user_cache() -> Path:
 
 def _writable(folder: Path) -> bool:
     """Whether a folder is there or can be made, and files can be made in it."""
+    import tempfile
+
     try:
         while not folder.exists():
             folder = folder.parent
