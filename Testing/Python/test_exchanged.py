@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.water_fat.exchanged import _exchanged_slices, find_exchanged
+from PDFFMapperLib.water_fat.exchanged import find_exchanged
 from PDFFMapperLib.water_fat.products import fat_fraction_of_images
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt
@@ -101,7 +101,7 @@ def test_images_given_for_one_another_are_refused(body):
 
 @pytest.mark.parametrize("bright", [1.0, 2.0])
 def test_whole_slices_show_by_their_neighbors(body, bright):
-    """All but halves, of which none is known to be right, and what no slice is like."""
+    """The fewer are exchanged; of halves none is known to be right."""
     labels, (water, fat) = body[0], body[1][bright]
     inside = labels > 0
     for slices in (slice(-1, None), slice(4, 7)):
@@ -112,10 +112,37 @@ def test_whole_slices_show_by_their_neighbors(body, bright):
         np.testing.assert_array_equal(found.sure, where)
         assert not found.doubtful.any()
         assert found.volumes_ml == [pytest.approx(np.count_nonzero(where) * 0.016)]
-    pair = np.where(inside, np.stack([water, fat]), 0)
-    assert not _exchanged_slices(pair, inside).any()
-    pair[:, 7:] = pair[::-1, 7:]
-    assert not _exchanged_slices(pair, inside).any()
+    half = np.where(np.arange(14)[:, None, None] < 7, (water, fat), (fat, water))
+    found = find_exchanged(*half, inside, SIZES)
+    assert not found.sure.any()
+    np.testing.assert_array_equal(found.doubtful, inside)
+
+
+def test_of_two_slices_none_is_known_right(body):
+    labels, images = body[0][:2].copy(), [one[:2] for one in body[1][1.0]]
+    labels[0, :40] = 0  # of voxels the fewer, not of slices
+    images = [np.where(labels > 0, one, 0) for one in images]
+    where = labels > 0
+    where[1] = False
+    maps, told = made(images, where)
+    assert "exchanged" not in maps and "they have no value there (swap risk)" in told
+    assert not np.isfinite(maps["FF"]).any()
+    maps, _ = made(images, labels < 0)
+    assert not (maps["doubt"] & Doubt.SWAP_RISK).any()
+
+
+def test_slices_of_fat_under_the_skin_beside_muscle_are_right():
+    """Coronal slices of 10 mm through a trunk; the outermost lie in its fat."""
+    depth = np.arange(-105, 106, 10)[:, None, None]
+    along = np.linspace(-200, 200, 96)
+    z, x = along[:, None], along[None]
+    body, muscle = ((depth / h) ** 2 + (x / w) ** 2 < 1 for h, w in ((110, 170), (95, 155)))
+    fat = np.where(muscle & (np.hypot(x - 40, z) < 40), 0.4, np.where(muscle, 0.05, 0.95)) * body
+    noise = 0.02 * body * np.random.default_rng(0).standard_normal((2, *fat.shape))
+    body = np.broadcast_to(body, fat.shape)
+    water, fat = np.abs(body - fat + noise[0]), np.abs(fat + noise[1])
+    found = find_exchanged(water, fat, body, (10.0, 4.0, 4.0))
+    assert not found.sure.any() and not found.throughout
 
 
 def test_too_few_voxels_tell_nothing():

@@ -11,7 +11,7 @@ it, but much around it does, and no anatomy needs to be known:
   fat; elsewhere a border costs. The best division of the whole body is a minimum cut of a graph
   (Greig 1989, doi 10.1111/j.2517-6161.1989.tb01764.x).
 - Whole slices show by their neighbors: a slice is like the next one, or like it with water and fat
-  exchanged. The fewer are wrong.
+  exchanged, what was water and what was fat. The fewer are wrong; of halves all is doubtful.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ _SURE_MIXTURE = 0.05  # share of the rarer of water and fat in the region
 _SEAM = (1, 5, 5)  # voxels around the border of a sure region, which are doubtful
 _DETACHED = 0.03  # most of the surface of a part of the body that touches others
 _LIKE_EXCHANGED = 0.7  # of the difference of slices that exchanging may leave; 3 to 20 where right
-_FEWER = 0.4  # most of the voxels that may lie in exchanged slices; of halves none is known right
+_LEAST_OF_EACH = 0.08  # share of water, and of fat, in a slice that tells of the next one
+_TURNED = 0.6  # mean of the shares of water that is fat in the next slice, and of fat that is water
+_FEWER = 0.4  # of slices and voxels, most that may be exchanged
 _WATER_UNDER_SKIN, _FAT_BELOW = 0.3, 0.6  # shares of fat under the skin and deeper, if exchanged
 
 
@@ -79,6 +81,9 @@ def find_exchanged(
         return found
     pair = np.where(mask, np.stack([water, fat]), 0).astype(np.float32)
     turned = _exchanged_slices(pair, mask)
+    if not _is_few(turned, mask):
+        found.doubtful = mask.copy()
+        return found
     pair[:, turned] = pair[::-1, turned]
     fat_leads = pair[1] > pair[0]
     depth = _depth(mask, voxel_size_mm)
@@ -113,17 +118,36 @@ def find_exchanged(
 
 
 def _exchanged_slices(pair: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Slices in which water and fat are exchanged as a whole, bool; none where halves disagree."""
+    """Slices that are exchanged as a whole against the others, which hold more voxels, bool."""
     turned = np.zeros(len(mask), bool)
     for k in range(1, len(mask)):
         both = mask[k - 1] & mask[k]
-        before, here = pair[:, k - 1, both], pair[:, k, both]
-        apart, exchanged = np.abs(before - here).sum(), np.abs(before - here[::-1]).sum()
-        turned[k] = turned[k - 1] ^ bool(exchanged < _LIKE_EXCHANGED * apart)
+        turned[k] = turned[k - 1] ^ _turns(pair[:, k - 1, both], pair[:, k, both])
     inside = mask.sum((1, 2))
     if 2 * inside[turned].sum() > inside.sum():
         turned = ~turned
-    return turned & (inside[turned].sum() <= _FEWER * inside.sum())
+    return turned
+
+
+def _is_few(turned: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether slices are few enough to be the exchanged ones; of halves none is known right."""
+    inside = mask.sum((1, 2))
+    return all(each[turned].sum() <= _FEWER * each.sum() for each in (inside, inside > 0))
+
+
+def _turns(before: np.ndarray, here: np.ndarray) -> bool:
+    """Whether water and fat, shape (2, voxels), are exchanged in one of two neighboring slices.
+
+    Muscle beside a slice of fat under the skin is like it exchanged as well, but nothing turns from
+    water to fat there.
+    """
+    apart, exchanged = np.abs(before - here).sum(), np.abs(before - here[::-1]).sum()
+    was_fat, is_fat = before[1] > before[0], here[1] > here[0]
+    of_each = was_fat, ~was_fat
+    if min(map(np.count_nonzero, of_each)) <= _LEAST_OF_EACH * len(was_fat):
+        return False
+    turned = np.mean([(was_fat != is_fat)[each].mean() for each in of_each])
+    return bool(exchanged < _LIKE_EXCHANGED * apart and turned > _TURNED)
 
 
 def fat_under_skin(
