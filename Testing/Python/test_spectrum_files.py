@@ -335,6 +335,7 @@ def test_a_sites_spectra_take_the_options_of_the_command(phantom, tmp_path):
     for words, sentence in (
         (" --best", "there is no option --best; there are --sequence, "),
         (" --baseline yes", "what follows the option --baseline is nothing, not 'yes'"),
+        (" --bone", "what follows the option --bone is a file, not ''"),
         (" --t2-water", "what follows the option --t2-water is a number, not ''"),
         (" --t2-water 0", "T2 of water lies between"),
         (" --sequence GRE", "what follows the option --sequence is one of its choices, not 'GRE'"),

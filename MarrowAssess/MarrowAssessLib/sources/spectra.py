@@ -16,11 +16,11 @@ from pathlib import Path
 from PDFFMapperLib.images.files import checked_name, read_volume
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.maps.progress import Progress, share
-from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, SWITCH, Option
+from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, Option
 from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.grid import read_voxel
-from PDFFMapperLib.spectroscopy.recipe import MRS, WATER_REFERENCE
+from PDFFMapperLib.spectroscopy.recipe import BONE, MRS, WATER_REFERENCE
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.study.study import Study
@@ -101,7 +101,9 @@ def _stated(words: str, text: str) -> tuple[str, object]:
         known = ", ".join((*OPTIONS, VOXEL))
         raise ValueError(f"Spectrum {text}: there is no option {flag}; there are {known}.")
     file = words.removeprefix(flag).strip()
-    if option.type == IMAGE:
+    if option in (BONE, WATER_REFERENCE) and not file:
+        raise ValueError(f"Spectrum {text}: what follows the option {flag} is a file, not ''.")
+    if option is BONE:
         return option.name, read_volume(file)
     if option is WATER_REFERENCE:
         return option.name, read_spectra([file])[0]
