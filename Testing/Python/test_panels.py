@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import sys
+import threading
 import types
 import weakref
 from dataclasses import replace
@@ -1243,6 +1244,24 @@ def test_python_collects_once_all_is_made_ahead_and_not_after_each_job(ahead, mo
         wait(0.02)
     wait()
     assert ahead._of is not None and collected == [1]
+
+
+def test_no_garbage_of_the_panel_goes_in_the_thread_that_works_ahead(ahead):
+    """Widgets and nodes must not: Qt and VTK end them in the main thread alone."""
+    gone_in = []
+
+    class Widget:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            gone_in.append(threading.current_thread())
+
+    Widget()
+    while ahead.works:
+        wait(0.02)
+    wait()
+    assert gone_in == [threading.main_thread()] and gc.isenabled()
 
 
 def test_a_click_finds_what_was_made_ahead_of_it_also_on_another_grid(ahead, panel, sample):

@@ -109,22 +109,28 @@ class WorkAhead:
         return not self._stopped and not self._frame.running
 
     def _work(self, volume: Volume, grid: Volume, sex: str) -> None:
+        gc.disable()  # garbage of Qt and VTK is for the main thread to take away
+        try:
+            self._make(volume, grid, sex)
+        except InterruptedError:
+            self._of = None
+        except Exception as error:
+            self._error = error
+        finally:
+            gc.enable()
+
+    def _make(self, volume: Volume, grid: Volume, sex: str) -> None:
         from PDFFMapperLib.images.resampling import resampled
 
         from MarrowAssessLib.placement.clicks import find_ahead
         from MarrowAssessLib.references.distributions import all_distributions
         from MarrowAssessLib.references.modelled import PREDICTED, modelled_curve
 
-        try:
-            for name in OF_APPLY:
-                import_module(name)
-            all_distributions("marrow_pdff")  # the curves through published groups
-            for quantity in PREDICTED:
-                tell(self._goes_on, 0)
-                modelled_curve(quantity, sex if sex in ("F", "M") else None)
-            same = volume.same_grid(grid)
-            find_ahead(volume if same else resampled(volume, grid), self._goes_on)
-        except InterruptedError:
-            self._of = None
-        except Exception as error:
-            self._error = error
+        for name in OF_APPLY:
+            import_module(name)
+        all_distributions("marrow_pdff")  # the curves through published groups
+        for quantity in PREDICTED:
+            tell(self._goes_on, 0)
+            modelled_curve(quantity, sex if sex in ("F", "M") else None)
+        same = volume.same_grid(grid)
+        find_ahead(volume if same else resampled(volume, grid), self._goes_on)
