@@ -14,6 +14,8 @@ from MarrowAssessLib.placement.canal import csf_of
 from MarrowAssessLib.placement.clicks import column_from_click, place_clicked
 from MarrowAssessLib.placement.find_spine import (
     Piece,
+    _at_a_side,
+    _ends_alike,
     _holds_more,
     _missed,
     _other_counts,
@@ -365,6 +367,55 @@ def test_a_second_look_must_hold_all_bodies_but_the_highest():
     assert _holds_more(spine(150, 120, 90, 60, 30, 0), first)
     assert not _holds_more(spine(150, 120, 90, 60, 45, 15), first)  # a lower one is another
     assert not _holds_more(spine(120, 90, 60, 30, 0), first)  # no more of them
+
+
+@pytest.fixture(scope="module")
+def to_a_side():
+    """By 20 degrees: the whole image, and what the same slab shows."""
+    digital = shown(healthy(1), "T2", 11, slices=24, step_mm=1.5)
+    images = []
+    for whole in (True, False):
+        array, owner = (
+            ndimage.rotate(one, 20, (0, 1), order=order, reshape=whole)
+            for one, order in ((digital.volume.array, 1), (digital.owner, 0))
+        )
+        images.append(replace(digital, volume=digital.volume.with_array(array), owner=owner))
+    return images
+
+
+def test_a_column_that_leans_to_a_side_is_looked_at_again_upright(to_a_side, monkeypatch):
+    """Levels are its own, and doubted where both looks do not agree."""
+    tilted, _ = to_a_side
+    spine = find_spine([tilted.volume])
+    assert len(spine.bodies) >= 7 and not spine.unsure_lowest
+    assert abs(spine.frame.ijk_to_ras[2, 2]) > 0.5  # it was turned
+    assert_not_silently_shifted(find_column([tilted.volume]), tilted)
+    monkeypatch.setattr(find_spine_module, "_ends_alike", lambda again, spine: False)
+    said = find_spine([tilted.volume]).unsure_lowest
+    assert "degrees to a side, and its lowest body may be another one" in said
+
+
+def test_of_a_column_that_leaves_the_image_at_a_side_no_level_is_claimed(to_a_side):
+    _, left = to_a_side
+    assert_not_silently_shifted(find_column([left.volume]), left)
+    for first, at_side in ((0, True), (1, True), (2, False)):
+        body = FoundBody(np.zeros(3), np.eye(3)[2], np.zeros((5, 4, 4), bool))
+        body.mask[first : first + 1] = True
+        seen = np.zeros((5, 4, 4), np.float32)
+        seen[0] = np.nan
+        assert _at_a_side(body, Volume(seen, np.eye(4), "T1")) == at_side
+
+
+def test_an_upright_look_must_hold_all_bodies_but_the_highest_and_the_same_lowest_one():
+    def spine(lowest, *heights):
+        bodies = [FoundBody(np.array([0.0, 0.0, z]), np.eye(3)[2], None) for z in heights]
+        return Spine(bodies, None, None, lowest)
+
+    first = spine("S1", 90, 60, 30, 0)
+    assert _ends_alike(spine("S1", 120, 60, 30, 0), first)
+    assert not _ends_alike(spine("S1", 90, 60, 30), first)
+    assert not _ends_alike(spine("S1", 90, 60, 30, 0, -25), first)
+    assert not _ends_alike(spine("", 90, 60, 30, 0), first)
 
 
 def test_a_turned_image_shows_bodies_only_where_it_is_and_the_lean_told_is_the_image_s(monkeypatch):

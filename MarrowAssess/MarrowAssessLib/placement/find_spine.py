@@ -16,6 +16,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, share
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from MarrowAssessLib.placement.found_spine import (
     CountDoubt,
@@ -57,6 +58,10 @@ MOST_LEANING_DEG = 45.0  # then still: bodies at the other end may be missed as 
 # highest and the lowest lean by so much; levels are doubted where the lowest then leans by more. In
 # 17 real images the lowest leans by up to 62 degrees, but the highest by 6 at most.
 HIGHEST_DEG, LOWEST_DEG, MOST_LOWEST_DEG = 15.0, 50.0, 52.0
+# A column that leans to a side by more (20 real images: up to 3.3) is looked at again upright. That
+# is taken where it shows as many bodies; if it has another lowest one, or that lies at the image's
+# side and the true one may be beyond, the levels are doubted.
+ASIDE_DEG = 6.0
 SAME_BODY_MM = 8.0  # from its middle in one reading to that in another
 
 # What may be neighbors, and what a chain of bodies scores. Set by eye on digital spines. A quarter
@@ -164,7 +169,7 @@ def find_spine(
 
     Args:
         volumes: images; the frame follows the axes of the first one, but where its column leans
-            much, and can be turned. Others are taken by their headers.
+            much, to any side, and can be turned. Others are taken by their headers.
         network: see `probabilities`.
         progress: takes the fraction done; returning False cancels.
 
@@ -174,14 +179,17 @@ def find_spine(
     """
     frame = sagittal_frame(volumes[0])
     spine, turned = _read(volumes, frame, network, progress), 0.0
+    aside, alike = _aside_deg(spine), True
+    if abs(aside) > ASIDE_DEG:
+        upright = _turned(frame, 1, aside)
+        again = _read_again(volumes, upright, network, progress)
+        alike = again is not None and _ends_alike(again, spine)
+        if alike and len(again.bodies) >= len(spine.bodies):
+            spine, frame = again, upright
     while _leans(spine):
         turn = turned + TURNED_PART * _lean_deg(spine)
-        shown = _shown(volumes[0], _turned(frame, turn))
-        try:
-            again = _read(volumes, shown, network, share(progress, NETWORK, NETWORK))
-        except ValueError:
-            break
-        if not _holds_more(again, spine):
+        again = _read_again(volumes, _turned(frame, 0, -turn), network, progress)
+        if not again or not _holds_more(again, spine):
             break
         spine, turned = again, turn
     left, lowest = _lean_deg(spine), _lean_deg(spine, -2)
@@ -191,6 +199,12 @@ def find_spine(
         spine.unsure_lowest = (
             f"the column leans by {abs(lean):.0f} degrees, and bodies may be missed"
         )
+    leaves = abs(aside) > ASIDE_DEG and _at_a_side(spine.bodies[-1], spine.frame)
+    if (leaves or not alike) and not spine.unsure_lowest:
+        spine.unsure_lowest = (
+            f"the column leans by {abs(aside):.0f} degrees to a side, and its lowest body may be "
+            "another one"
+        )
     return spine
 
 
@@ -198,6 +212,29 @@ def _read(volumes, frame, network, progress) -> Spine:
     chances, notes = _chances(volumes, frame, network, progress)
     frame = replace(frame, name=" and ".join(volume.name for volume in volumes))
     return explained(chances, frame, notes)
+
+
+def _read_again(volumes, turned, network, progress) -> Spine | None:
+    """What a frame that was turned shows, None where that is no spine."""
+    shown = _shown(volumes[0], turned)
+    try:
+        return _read(volumes, shown, network, share(progress, NETWORK, NETWORK))
+    except ValueError:
+        return None
+
+
+def _aside_deg(spine: Spine) -> float:
+    """How far the column leans to the right of the frame, by all of its bodies."""
+    right, _, head = image_axes(spine.frame)
+    centers = np.array([body.center for body in spine.bodies])
+    heights = (centers - centers.mean(axis=0)) @ head
+    return float(np.rad2deg(np.arctan(heights @ (centers @ right) / (heights @ heights))))
+
+
+def _at_a_side(body: FoundBody, frame: Volume) -> bool:
+    """Whether a body reaches the last slices of the image to the left or right."""
+    seen = np.pad(np.isfinite(frame.array), ((1, 1), (0, 0), (0, 0)))
+    return bool((body.mask & ~(seen[:-2] & seen[2:])).any())
 
 
 def _leans(spine: Spine) -> bool:
@@ -226,12 +263,9 @@ def _room_above_mm(spine: Spine) -> float:
     return float(seen.argmin() if not seen.all() else ROOM_ABOVE_MM)
 
 
-def _turned(frame: Volume, deg: float) -> Volume:
-    """A frame turned round its middle so that what leans to the front stands more upright."""
-    right, front, head = image_axes(frame)
-    c, s = np.cos(np.deg2rad(deg)), np.sin(np.deg2rad(deg))
-    turn = np.outer(right, right)
-    turn += np.outer(c * front - s * head, front) + np.outer(c * head + s * front, head)
+def _turned(frame: Volume, axis: int, deg: float) -> Volume:
+    """A frame turned round its middle and its axis to the right (0) or front (1)."""
+    turn = Rotation.from_rotvec(np.deg2rad(deg) * image_axes(frame)[axis]).as_matrix()
     middle = frame.to_ras((np.array(frame.array.shape[::-1]) - 1) / 2)
     grid = frame.ijk_to_ras.copy()
     grid[:3, :3] = turn @ grid[:3, :3]
@@ -244,10 +278,20 @@ def _holds_more(again: Spine, spine: Spine) -> bool:
 
     But for the highest: one that leans so far that it is hardly seen may lie in the wrong place.
     """
+    return len(again.bodies) > len(spine.bodies) and _holds(again, spine.bodies[1:])
+
+
+def _ends_alike(again: Spine, spine: Spine) -> bool:
+    """Whether a reading has all bodies of another but the highest, the lowest of its name."""
+    lowest = np.linalg.norm(again.bodies[-1].center - spine.bodies[-1].center)
+    same = again.lowest == spine.lowest and lowest < SAME_BODY_MM
+    return same and _holds(again, spine.bodies[1:])
+
+
+def _holds(again: Spine, bodies: Sequence[FoundBody]) -> bool:
     centers = np.array([body.center for body in again.bodies])
-    return len(again.bodies) > len(spine.bodies) and all(
-        np.linalg.norm(centers - body.center, axis=1).min() < SAME_BODY_MM
-        for body in spine.bodies[1:]
+    return all(
+        np.linalg.norm(centers - body.center, axis=1).min() < SAME_BODY_MM for body in bodies
     )
 
 
