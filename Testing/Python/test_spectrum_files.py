@@ -340,12 +340,15 @@ def test_a_sites_spectra_take_the_options_of_the_command(phantom, tmp_path):
         (" --t2-water 0", "T2 of water lies between"),
         (" --sequence GRE", "what follows the option --sequence is one of its choices, not 'GRE'"),
         (" --bandwidths 900 x 900", "the option --bandwidths is numbers, not '900 x 900'"),
+        (" --t2-water 20 --t2-fat 60 --t2-water 30", "--t2-water is there twice; keep one"),
         (" --voxel 1", "--voxel takes three whole numbers from 0 on"),
         (" --voxel 0 0 4", "there is no voxel 0, 0, 4; the last one is 0, 0, 0"),
         (f",{tmp_path / 'y.rda'} --voxel 0 0 0", "--voxel is of one file; 2 were given"),
     ):
         with pytest.raises(ValueError, match=re.escape(sentence)):
             fit_site_spectra([given + words])
+    quoted = f"L3='{tmp_path / 'x.nii.gz'}'" + options.replace(str(mask), f'"{mask}"')
+    assert fit_site_spectra([quoted])["L3"][0].values == found.values
     (one, _) = fit_site_spectra([f"{given} --voxel 0 0 0"])["L3"]
     assert one.get("ndb").value == fit_site_spectra([given])["L3"][0].get("ndb").value
 

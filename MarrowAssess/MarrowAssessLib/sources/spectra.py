@@ -72,12 +72,15 @@ def fit_site_spectra(
     for text in given:
         name, equals, rest = text.partition("=")
         listed, *options = re.split(r"\s+(?=--)", rest.strip())
-        paths = [path.strip() for path in listed.split(",") if path.strip()]
+        paths = [_unquoted(path) for path in listed.split(",") if path.strip()]
         if not (equals and name.strip() and paths):
             raise ValueError(f"Spectrum {text}: expected SITE=FILE, such as L3=press.rda.")
         site = parse_site(name.strip())
         if site in wanted:
             raise ValueError(f"Spectrum {text}: {site} is there twice; keep one.")
+        flags = [one.split()[0] for one in options]
+        if twice := [flag for n, flag in enumerate(flags) if flag in flags[:n]]:
+            raise ValueError(f"Spectrum {text}: {twice[0]} is there twice; keep one.")
         wanted[site] = paths, dict(_stated(one, text) for one in options)
     return {
         site: (_fitted(*one, share(progress, n / len(wanted), (n + 1) / len(wanted))), one[0])
@@ -100,7 +103,7 @@ def _stated(words: str, text: str) -> tuple[str, object]:
     if option is None:
         known = ", ".join((*OPTIONS, VOXEL))
         raise ValueError(f"Spectrum {text}: there is no option {flag}; there are {known}.")
-    file = words.removeprefix(flag).strip()
+    file = _unquoted(words.removeprefix(flag))
     if option in (BONE, WATER_REFERENCE) and not file:
         raise ValueError(f"Spectrum {text}: what follows the option {flag} is a file, not ''.")
     if option is BONE:
@@ -115,6 +118,12 @@ def _stated(words: str, text: str) -> tuple[str, object]:
             f"Spectrum {text}: what follows the option {flag} is "
             f"{expected.get(option.type, 'numbers')}, not '{' '.join(values)}'."
         ) from None
+
+
+def _unquoted(path: str) -> str:
+    """Without the quotes that a name with spaces may stand in."""
+    path = path.strip()
+    return path[1:-1] if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'" else path
 
 
 def _value(option: Option, values: Sequence[str]) -> object:
