@@ -272,11 +272,14 @@ def test_causes_of_error_are_listed_apart(bone):
     assert 0 < abs(part["budget: PI of the fitted ring, blur +5 %"]) < 1
     thin = Tibia(thickness=3.0, radius=18.0)
     data = ute_series(thin.volumes(3, (0.032, 2.2)), SETTINGS)
-    moved = {one.quantity: one.value for one in cortex_budget(find_cortex(data, 0.85), data, 0.85)}
+    cortex = find_cortex(data, 0.85)
+    moved = {one.quantity: one.value for one in cortex_budget(cortex, data, 0.85)}
     blurred = find_cortex(data, 1.05 * 0.85).thickness_mm()[0]
     assert moved["budget: thickness, blur +5 %"] == pytest.approx(
-        blurred - find_cortex(data, 0.85).thickness_mm()[0], abs=0.005
+        blurred - cortex.thickness_mm()[0], abs=0.005
     )
+    told = [one.quantity for one in cortex_budget(cortex, data, 1.5)]  # no ring is so blurred
+    assert told == ["budget: thickness, noise (SD)", "budget: thickness, model of the edges (SD)"]
 
 
 def test_layers_are_thirds_from_inside_out(bone):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.cortex import Cortex, facts_of_rings, pair_of
 from PDFFMapperLib.ute.echoes import UteImages
+from PDFFMapperLib.ute.motion import Motion, carried
 from PDFFMapperLib.ute.ring import Ring, fit_ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 
@@ -20,28 +20,35 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
     """Errors of thickness (mm) and PI of the ring (points), each by one cause alone.
 
     Noise and the model of the edges are in the intervals; blur and registration are not. The slices
-    first, last and between are fitted again for the last two.
+    first, last and between are fitted again for the last two; a cause has no row where a fit tells
+    no ring.
     """
     keys = list(cortex.rings)
     chosen = sorted({keys[round(n)] for n in np.linspace(0, len(keys) - 1, _MOST_SLICES)})
     pair, spacing = pair_of(data, cortex.axis)
 
-    def again(blur: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-        """Mean thickness and PI."""
+    def refitted(blur: float, shift: tuple[float, float]) -> list[Ring]:
         rings = []
         facts = facts_of_rings(data, blur * psf_voxels * float(spacing.mean()))
         for k in chosen:
             images, ring = pair[:, k], cortex.rings[k]
             if any(shift):
-                moved = ndimage.shift(np.nan_to_num(images[1]), shift, order=3, mode="nearest")
-                images = np.stack([images[0], np.maximum(moved, 0)])
+                motion = Motion(np.array([0.0, *shift]), np.zeros(3), max(shift), 0.0)
+                images = np.stack([images[0], carried(images[1:], motion, (1.0, *spacing))[0]])
             start = ring.mean_thickness()[0]
             rings.append(fit_ring(images, tuple(spacing), ring.curve, start, *facts))
-        return _thickness_and_pi(rings)
+        return rings
+
+    def again(blur: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+        """Mean thickness and PI, less those of the cortex as it is; NaN where there is no ring."""
+        try:
+            return _thickness_and_pi(refitted(blur, shift)) - usual
+        except ValueError:
+            return np.full(2, np.nan)
 
     usual = _thickness_and_pi([cortex.rings[k] for k in chosen])
-    by_blur = again(1 + BLUR) - usual
-    shifts = np.array([again(shift=one) - usual for one in ((APART_VOXELS, 0), (0, APART_VOXELS))])
+    by_blur = again(1 + BLUR)
+    shifts = np.array([again(shift=one) for one in ((APART_VOXELS, 0), (0, APART_VOXELS))])
     apart = np.sqrt(np.mean(shifts**2, axis=0))
     noise = np.sqrt(max(cortex.thickness_mm()[1] ** 2 - cortex.model_sd_mm**2, 0.0))
     thickness, pi = "budget: thickness", "budget: PI of the fitted ring"
@@ -53,7 +60,11 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
         (f"{pi}, blur +{100 * BLUR:g} %", by_blur[1], "%"),
         (f"{pi}, later echo {APART_VOXELS:g} voxel off", apart[1], "%"),
     )
-    return [RegionValue(name, *3 * (float(value),), unit) for name, value, unit in rows]
+    return [
+        RegionValue(name, *3 * (float(value),), unit)
+        for name, value, unit in rows
+        if np.isfinite(value)
+    ]
 
 
 def _thickness_and_pi(rings: list[Ring]) -> np.ndarray:
