@@ -349,6 +349,13 @@ def test_a_sites_spectra_take_the_options_of_the_command(phantom, tmp_path):
             fit_site_spectra([given + words])
     quoted = f"L3='{tmp_path / 'x.nii.gz'}'" + options.replace(str(mask), f'"{mask}"')
     assert fit_site_spectra([quoted])["L3"][0].values == found.values
+    for words in ("", " --voxel 0 0 0"):  # what files lack is stated as `spectrum` has it
+        (one, _) = fit_site_spectra([f"{given} --te 12.5{words}"])["L3"]
+        assert one.fitted.model.series.te_ms.tolist() == [12.5]
+    with pytest.raises(ValueError, match=r"x.nii.gz: the water reference (holds|is little)"):
+        fit_site_spectra([f"{given} --water-reference {tmp_path / 'x.nii.gz'}"])
+    with pytest.raises(ValueError, match="an echo time of nan ms was given"):
+        fit_site_spectra([f"{given} --te nan"])
     (one, _) = fit_site_spectra([f"{given} --voxel 0 0 0"])["L3"]
     assert one.get("ndb").value == fit_site_spectra([given])["L3"][0].get("ndb").value
 

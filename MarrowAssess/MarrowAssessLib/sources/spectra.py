@@ -21,6 +21,7 @@ from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.grid import read_voxel
 from PDFFMapperLib.spectroscopy.recipe import BONE, MRS, WATER_REFERENCE
+from PDFFMapperLib.spectroscopy.spectrum import FACTS
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.study.study import Study
@@ -29,6 +30,7 @@ OF = "Spectrum of"  # begins each note of a study about its spectra, which tell 
 MOST_KEPT = 16  # fits, which take seconds; a panel measures at every stroke
 _fits: dict[str, Analysis] = {}  # by what was read and how it is to be fitted
 OPTIONS = {one.flag: one for one in MRS.options}
+STATED = {flag: Option(key, NUMBER, None, words, unit) for flag, key, _, unit, words in FACTS}
 VOXEL = "--voxel"
 
 
@@ -99,9 +101,9 @@ def _stated(words: str, text: str) -> tuple[str, object]:
         if len(values) != 3 or not all(one.isdecimal() for one in values):
             raise ValueError(f"Spectrum {text}: {VOXEL} takes three whole numbers from 0 on.")
         return VOXEL, tuple(map(int, values))
-    option = OPTIONS.get(flag)
+    option = (OPTIONS | STATED).get(flag)
     if option is None:
-        known = ", ".join((*OPTIONS, VOXEL))
+        known = ", ".join((*OPTIONS, *STATED, VOXEL))
         raise ValueError(f"Spectrum {text}: there is no option {flag}; there are {known}.")
     file = _unquoted(words.removeprefix(flag))
     if option in (BONE, WATER_REFERENCE) and not file:
@@ -109,7 +111,7 @@ def _stated(words: str, text: str) -> tuple[str, object]:
     if option is BONE:
         return option.name, read_volume(file)
     if option is WATER_REFERENCE:
-        return option.name, read_spectra([file])[0]
+        return option.name, file
     try:
         return option.name, _value(option, values)
     except ValueError:
@@ -144,12 +146,15 @@ def _fitted(
     paths: Sequence[str], settings: dict[str, object], progress: Progress | None
 ) -> Analysis:
     voxel = settings.pop(VOXEL, None)
+    facts = {key: settings.pop(key) * to for _, key, to, *_ in FACTS if key in settings}
     if voxel is None:
-        spectra = read_spectra(paths)
+        spectra = read_spectra(paths, facts)
     elif len(paths) == 1:
-        spectra = read_voxel(checked_name(Path(paths[0])), voxel)
+        spectra = read_voxel(checked_name(Path(paths[0])), voxel, facts)
     else:
         raise ValueError(f"{VOXEL} is of one file; {len(paths)} were given.")
+    if reference := settings.get(WATER_REFERENCE.name):
+        settings[WATER_REFERENCE.name] = read_spectra([reference], facts)[0]
     key = hashlib.sha256(pickle.dumps((spectra, settings))).hexdigest()
     if key not in _fits:
         while len(_fits) >= MOST_KEPT:

@@ -20,20 +20,12 @@ from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.quality import Peak
 from PDFFMapperLib.spectroscopy.recipe import MRS, SPECTRA
 from PDFFMapperLib.spectroscopy.rows import ROWS
+from PDFFMapperLib.spectroscopy.spectrum import FACTS
 
 SCHEMA = "marrowassess-spectrum-1"
 RECORD = "spectrum.json"
 FILES = ("spectrum.csv", "spectrum_peaks.csv", "spectrum.svg")
 GRID_SCHEMA, GRID_FILE = "marrowassess-spectrum-grid-1", "spectrum_grid.csv"
-# Option, its unit and what it states, by the names of NIfTI-MRS; to that standard's unit.
-_FACTS = (
-    ("--te", "EchoTime", 1e-3, "MS", "echo time"),
-    ("--tr", "RepetitionTime", 1e-3, "MS", "repetition time"),
-    ("--tm", "MixingTime", 1e-3, "MS", "mixing time"),
-    ("--ti", "InversionTime", 1e-3, "MS", "inversion time"),
-    ("--dwell-time", "DwellTime", 1.0, "S", "time between points"),
-    ("--frequency", "SpectrometerFrequency", 1.0, "MHZ", "transmitter frequency"),
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{SPECTRA.help} One file may hold all; what a file lacks may stand in a JSON file "
         "beside it.",
     )  # fmt: skip
-    for flag, key, _, unit, words in _FACTS:
+    for flag, key, _, unit, words in FACTS:
         parser.add_argument(
             flag, type=float, metavar=unit, dest=key, help=f"{words}, where files do not say it"
         )
@@ -68,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_foreign(args.out, RECORD, (*FILES, GRID_FILE))
     facts = {
         key: value * factor
-        for _, key, factor, *_ in _FACTS
+        for _, key, factor, *_ in FACTS
         if (value := getattr(args, key)) is not None
     }
     settings = option_values(args, MRS.options)

@@ -29,8 +29,10 @@ class GridVoxel:
     reason: str = ""
 
 
-def read_voxel(path: Path, index: tuple[int, int, int]) -> list[Spectrum]:
-    """The spectra of one voxel of a NIfTI-MRS grid.
+def read_voxel(
+    path: Path, index: tuple[int, int, int], facts: Mapping[str, object]
+) -> list[Spectrum]:
+    """The spectra of one voxel of a NIfTI-MRS grid; `facts` are what the user states of it.
 
     Raises:
         ValueError: it is no NIfTI-MRS, or has no such voxel.
@@ -41,7 +43,7 @@ def read_voxel(path: Path, index: tuple[int, int, int]) -> list[Spectrum]:
         raise ValueError(
             f"{path.name}: there is no voxel {', '.join(map(str, index))}; the last one is {last}."
         )
-    return stated_spectra(path, grid[index], {})
+    return stated_spectra(path, grid[index], facts)
 
 
 def _grid(path: Path) -> dict[tuple[int, int, int], list[Spectrum]]:

@@ -76,6 +76,16 @@ STATED: dict[str, tuple[str, Callable]] = {
     "WaterSuppressed": ("suppressed", _yes_or_no),
 }
 
+# What a command may state: option, name of NIfTI-MRS, to that standard's unit, the option's unit.
+FACTS = (
+    ("--te", "EchoTime", 1e-3, "MS", "echo time"),
+    ("--tr", "RepetitionTime", 1e-3, "MS", "repetition time"),
+    ("--tm", "MixingTime", 1e-3, "MS", "mixing time"),
+    ("--ti", "InversionTime", 1e-3, "MS", "inversion time"),
+    ("--dwell-time", "DwellTime", 1.0, "S", "time between points"),
+    ("--frequency", "SpectrometerFrequency", 1.0, "MHZ", "transmitter frequency"),
+)
+
 
 def with_facts(one: Spectrum, facts: dict[str, object], whence: str) -> Spectrum:
     """The spectrum with what somebody stated; it goes before what its file says.
