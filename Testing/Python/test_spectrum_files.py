@@ -330,7 +330,7 @@ def test_a_sites_spectra_take_the_options_of_the_command(phantom, tmp_path):
     (found, paths) = fit_site_spectra([given + options])["L3"]
     assert found.get("pdff") and paths == [str(tmp_path / "x.nii.gz")]
     assert any("100 % of the voxel lies outside the bone" in one for one in found.cautions)
-    assert any("smooth baselines" in one for one in found.notes)
+    assert any("smooth baselines, over" in one for one in found.notes)
     assert fit_site_spectra([given])["L3"][0].get("pdff") is None  # kept apart
     for words, sentence in (
         (" --best", "there is no option --best; there are --sequence, "),
