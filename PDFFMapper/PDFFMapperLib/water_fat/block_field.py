@@ -128,7 +128,7 @@ def _add_products(signals, own, index, row, shape, factors, products, pairs):
         energy = np.float32(0)
         for n in range(signals.shape[1]):
             energy += signals[v, n].real ** 2 + signals[v, n].imag ** 2
-        unit[v] = 1 / np.sqrt(energy)
+        unit[v] = 1 / np.sqrt(max(energy, np.float32(1e-36)))
     turned = np.empty(signals.shape[1], np.complex64)
     for v in range(own):
         place = (index[v] // strides[0], index[v] // strides[1] % shape[1], index[v] % shape[2])
