@@ -11,7 +11,7 @@ it, but much around it does, and no anatomy needs to be known:
   fat; elsewhere a border costs. The best division of the whole body is a minimum cut of a graph
   (Greig 1989, doi 10.1111/j.2517-6161.1989.tb01764.x).
 - Whole slices show by their neighbors: a slice is like the next one, or like it with water and fat
-  exchanged, what was water and what was fat. The fewer are wrong; of halves all is doubtful.
+  exchanged, what was water and what was fat. The fewer are doubtful, of halves all.
 """
 
 from __future__ import annotations
@@ -84,7 +84,6 @@ def find_exchanged(
     if not _is_few(turned, mask):
         found.doubtful = mask.copy()
         return found
-    pair[:, turned] = pair[::-1, turned]
     fat_leads = pair[1] > pair[0]
     depth = _depth(mask, voxel_size_mm)
     found.throughout = _throughout(depth, fat_leads, mask)
@@ -110,10 +109,8 @@ def find_exchanged(
         near = ndimage.maximum_filter(wide, _SEAM) & ~ndimage.minimum_filter(narrow, _SEAM)
         found.doubtful |= near & mask
         found.sure &= ~near
-    if turned.any():
-        slices = mask & turned[:, None, None]
-        found.volumes_ml.append(np.count_nonzero(slices) * float(np.prod(voxel_size_mm)) / 1000)
-        found.sure = (found.sure ^ slices) & ~found.doubtful
+    # Doubtful only: slices through skin and the fat below it look exchanged as well.
+    found.doubtful |= mask & turned[:, None, None] & ~found.sure
     return found
 
 
