@@ -236,9 +236,9 @@ def where_lost(rows):
                 )
 
 
-def views(volume, found, truth):
-    """The sagittal and the coronal section through a label's middle."""
-    middle = np.argwhere(truth).mean(axis=0)
+def views(volume, found, truth, of=None):
+    """The sagittal and the coronal section through the middle of what is true, or of another."""
+    middle = np.argwhere(truth if of is None else of).mean(axis=0)
     reach = np.round(AROUND_MM / volume.spacing[::-1]).astype(int)
     low = np.maximum(np.round(middle).astype(int) - reach, 0)
     box = tuple(slice(a, a + 2 * r + 1) for a, r in zip(low, reach, strict=True))
@@ -253,31 +253,33 @@ def views(volume, found, truth):
 
 def picture_of_least(rows, path):
     """Of each contrast the least body in the middle (sagittal) and of all bodies (coronal)."""
+    sections = []
+    for group, some in rows.items():
+        for n, words in enumerate(("middle", "whole")):
+            least = min(some, key=lambda row: getattr(row, words))
+            title = f"{group}: {least.case} {least.level or least.name}, {words}"
+            sections.append((f"{title} {getattr(least, words):.2f}", least.views[n]))
+    draw_sections(sections, path)
+
+
+def draw_sections(sections, path):
+    """Titled views, two in a row: what is true outlined, what was found wrongly colored."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(len(rows), 2, figsize=(7, 3.4 * len(rows)), layout="constrained")
-    for (group, some), panels in zip(rows.items(), axes, strict=True):
-        by_middle = min(some, key=lambda row: row.middle)
-        by_whole = min(some, key=lambda row: row.whole)
-        for row, n, value, panel in (
-            (by_middle, 0, by_middle.middle, panels[0]),
-            (by_whole, 1, by_whole.whole, panels[1]),
-        ):
-            view = row.views[n]
-            wrong = np.where(view.found & ~view.truth, 1, 2 * (view.truth & ~view.found))
-            panel.imshow(view.signal.T, cmap="gray", vmax=np.percentile(view.signal, 99))
-            panel.imshow(np.ma.masked_equal(wrong, 0).T, cmap="bwr_r", vmin=1, vmax=2, alpha=0.5)
-            panel.contour(view.truth.T, [0.5], colors="y", linewidths=1)
-            panel.set_title(
-                f"{group}: {row.case} {row.level or row.name}, "
-                f"{'middle' if n == 0 else 'whole'} {value:.2f}",
-                fontsize=9,
-            )
-            panel.axis("off")
-    figure.suptitle("Label yellow; too wide red, too narrow blue", fontsize=9)
+    rows = (len(sections) + 1) // 2
+    figure, axes = plt.subplots(rows, 2, figsize=(7, 3.4 * rows), layout="constrained")
+    for panel in axes.flat:
+        panel.axis("off")
+    for (title, view), panel in zip(sections, axes.flat, strict=False):
+        wrong = np.where(view.found & ~view.truth, 1, 2 * (view.truth & ~view.found))
+        panel.imshow(view.signal.T, cmap="gray", vmax=np.percentile(view.signal, 99))
+        panel.imshow(np.ma.masked_equal(wrong, 0).T, cmap="bwr_r", vmin=1, vmax=2, alpha=0.5)
+        panel.contour(view.truth.T, [0.5], colors="y", linewidths=1)
+        panel.set_title(title, fontsize=9)
+    figure.suptitle("Truth yellow; too wide red, too narrow blue", fontsize=9)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -297,8 +299,9 @@ def discs():
         print(f"{case}  " + "  ".join(f"{value:.3f}" for value in found), flush=True)
 
 
-def fluid():
+def fluid(pictures=None):
     """CSF found on T1 alone, and with T2 or TIRM, against what is bright on the aligned image."""
+    sections = {}
     print(
         "\nCSF: share in fluid as the aligned T2 or TIRM shows it; median over that of such fluid"
     )
@@ -318,6 +321,10 @@ def fluid():
                 f"{words} {inside[roi].mean():6.1%}  {found / true - 1:+.1%}  {roi.sum():5d} mm^3",
                 flush=True,
             )
+            seen = views(bright, roi, canal & inside, of=roi)[0]
+            sections[inside[roi].mean()] = f"{words}: {inside[roi].mean():.0%} in fluid", seen
+    if pictures:
+        draw_sections([sections[share] for share in sorted(sections)[:4]], pictures / "fluid.png")
 
 
 def vbq():
@@ -353,14 +360,15 @@ def vbq():
             )
 
 
-def steady():
+def steady(pictures=None):
     """The same bodies from a click, a click 3 mm off, in slices of 5 mm, and tilted by 20 degrees.
 
     The image is turned on its own grid, so that bodies at its ends leave it; those count of which
     97 % stay in view.
     """
     print("\nSame bodies: how many, Dice median and least, share of .95 and more, new flags,")
-    print("named otherwise without a doubt")
+    print("named otherwise without a doubt; where a least below .95 loses most")
+    least = {}
     for case in STEADY:
         volume, _, _ = load(case)
         column = find_column([volume])
@@ -370,25 +378,35 @@ def steady():
         for name in ("L1", "L3", "L5"):
             if name in bodies:
                 other = column_from_click(volume, bodies[name].surface.box.center, name).bodies
-                compared(f"{case:9s} click in {name}", volume, bodies, other, still, middle)
+                compared(case, f"click in {name}", volume, bodies, other, still, middle)
         random, near = np.random.default_rng(0), {}
         for name, one in bodies.items():
             away = random.normal(size=3)
             point = one.surface.box.center + 3 * away / np.linalg.norm(away)
             near[name] = place_clicked(volume, point, Role.MARROW, name)
-        compared(f"{case:9s} each clicked 3 mm off", volume, bodies, near, still, middle)
-        thick = find_column([in_slices(volume, 5.0)])
-        compared(f"{case:9s} slices of 5 mm", volume, bodies, thick.bodies, still, middle)
+        thick = find_column([in_slices(volume, 5.0)]).bodies
+        found = [
+            compared(case, "each clicked 3 mm off", volume, bodies, near, still, middle),
+            compared(case, "slices of 5 mm", volume, bodies, thick, still, middle),
+        ]
         for axis, words in enumerate(("front or back", "side", "turned")):
             turn = Rotation.from_rotvec(np.deg2rad(20) * np.eye(3)[axis]).as_matrix()
             image = turned(volume, turn, middle)
-            found = find_column([image]).bodies
-            compared(f"{case:9s} 20 degrees {words}", image, bodies, found, turn, middle)
+            again = find_column([image]).bodies
+            found.append(compared(case, f"20 degrees {words}", image, bodies, again, turn, middle))
+        for n, one in enumerate(found):
+            least[n] = min(least.get(n, one), one, key=lambda one: one[0])
+    if pictures:
+        draw_sections([one[1:] for one in least.values()], pictures / "steady.png")
 
 
-def compared(words, volume, before, after, turn, middle):
-    """One line of how bodies are found again in an image that was turned round its middle."""
-    same, flags, silent = [], 0, 0
+def compared(case, words, volume, before, after, turn, middle):
+    """One line of how bodies are found again in an image that was turned round its middle.
+
+    Returns:
+        The least Dice, a title and its section.
+    """
+    same, least, flags, silent = [], (np.inf, "", None), 0, 0
     masks = {name: full_mask(volume, one.surface) for name, one in after.items()}
     for name, one in before.items():
         box = one.surface.box
@@ -401,12 +419,19 @@ def compared(words, volume, before, after, turn, middle):
         same.append(overlaps[best])
         flags += bool(after[best].unsure) and not one.unsure
         silent += best != name and not any("level" in text for text in after[best].unsure)
+        if overlaps[best] < least[0]:
+            face = list(FACES)[int(lost(volume, masks[best], mask, moved).sum(axis=0).argmax())]
+            seen = views(volume, masks[best], mask)[face == "sides"]
+            title = f"{case} {name}, {words}: {overlaps[best]:.2f}, {face}"
+            least = overlaps[best], title, seen
     same = np.array(same or [np.nan])
     print(
-        f"{words:34s} {len(same):2d} of {len(before):2d}  {np.median(same):.3f} {same.min():.3f}"
-        f"  {np.mean(same >= 0.95):4.0%}  {flags}  {silent}",
+        f"{case:9s} {words:24s} {len(same):2d} of {len(before):2d}  {np.median(same):.3f} "
+        f"{same.min():.3f}  {np.mean(same >= 0.95):4.0%}  {flags}  {silent}"
+        f"  {least[1].rpartition(', ')[2] if same.min() < 0.95 else ''}",
         flush=True,
     )
+    return least
 
 
 def full_mask(volume, surface):
@@ -545,7 +570,7 @@ def main(pictures=None):
         picture_of_least(rows, pictures / "least.png")
     experts()
     discs()
-    fluid()
+    fluid(pictures)
     vbq()
 
 
@@ -565,9 +590,9 @@ if __name__ == "__main__":
         sys.exit()
     if not SPINE.is_dir():
         sys.exit(f"{SPINE} is missing; set MARROWASSESS_SHARED to the folder that holds 'cases'.")
-    if options.steady:
-        steady()
-        sys.exit()
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
+    if options.steady:
+        steady(options.pictures)
+        sys.exit()
     main(options.pictures)
