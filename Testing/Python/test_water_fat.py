@@ -119,15 +119,7 @@ def test_a_wrapped_field_is_unwrapped_with_its_mean_nearest_to_zero():
 def test_the_step_of_the_field_is_told_whatever_the_composition():
     phantom = spine_phantom((8, 64, 64), snr=60, off_resonance_hz=0)
     _, _, x = np.meshgrid(*[np.arange(n) for n in (8, 64, 64)], indexing="ij")
-    turn = np.exp(2j * np.pi * 9.0 * x * phantom.echo_times_s[:, None, None, None])
-    steps = expected_steps(
-        VoxelSignals((phantom.echoes * turn).astype(np.complex64)),
-        phantom.labels > 0,
-        (1, 4, 4),
-        (3.0, 1.5, 1.5),
-        phantom.echo_times_s,
-        3.0,
-    )
+    steps = steps_of(phantom, 9.0 * x, (3.0, 1.5, 1.5))
     inside = steps.spread_hz[2] < 1.5 * steps.spread_hz[2].min()
     assert inside.mean() > 0.3
     assert np.median(steps.hz[2]) == pytest.approx(36, abs=0.5)
@@ -137,19 +129,18 @@ def test_the_step_of_the_field_is_told_whatever_the_composition():
 
 def test_slices_in_turn_off_by_a_little_have_each_its_own_step():
     phantom = spine_phantom((8, 48, 48), snr=60, off_resonance_hz=0)
-    turn = 2j * np.pi * 20 * (np.arange(8) % 2)[:, None, None]
-    turn = turn * phantom.echo_times_s[:, None, None, None]
-    steps = expected_steps(
-        VoxelSignals((phantom.echoes * np.exp(turn)).astype(np.complex64)),
-        phantom.labels > 0,
-        (1, 4, 4),
-        (5.0, 1.5, 1.5),
-        phantom.echo_times_s,
-        3.0,
-    )
+    steps = steps_of(phantom, 20.0 * (np.arange(8) % 2)[:, None, None], (5.0, 1.5, 1.5))
     inside = steps.spread_hz[0] < 1.2 * steps.spread_hz[0].min()
     for k, expected in ((1, -20), (2, 20), (5, -20)):  # drawn a little to the mean of all, 0
         assert 0.7 < np.median(steps.hz[0, k][inside[k]]) / expected < 1
+
+
+def steps_of(phantom, field_hz, voxel_size_mm):
+    """What is expected between blocks of 1 x 4 x 4 voxels of a phantom in a field."""
+    turn = np.exp(2j * np.pi * field_hz * phantom.echo_times_s[:, None, None, None])
+    signals = VoxelSignals((phantom.echoes * turn).astype(np.complex64))
+    inside, times = phantom.labels > 0, phantom.echo_times_s
+    return expected_steps(signals, inside, (1, 4, 4), voxel_size_mm, times, 3.0)
 
 
 def test_neighbors_unlike_each_other_bind_less_than_those_whose_step_is_known():
