@@ -10,9 +10,11 @@ import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.fracture import grade
 from MarrowAssessLib.fracture.edema import (
+    CLEFT,
     FLUID_SIGN,
     NO_EDEMA_IMAGE,
     PUBLISHED_GROUPS,
+    PUBLISHED_RATIOS,
     marrow_signals,
 )
 from MarrowAssessLib.fracture.endplates import at_edges
@@ -402,6 +404,34 @@ def test_an_area_as_bright_as_csf_is_the_fluid_sign(healthy):
     assert not marrow_signals(*given, fluid=900.0)[0]["L2"].fluid_sign
 
 
+@pytest.mark.parametrize(
+    ("place", "t1", "cleft"),
+    [
+        (lambda z, y: z > 5, 30, True),  # a band, dark on T1
+        (lambda z, y: z > 5, 85, False),  # no darker than marrow: fat that was not suppressed
+        (lambda z, y: y > 8, 30, False),  # dark, and as high as the body: fluid, but no band
+    ],
+)
+def test_a_cleft_is_a_band_of_fluid_that_is_dark_on_t1(healthy, place, t1, cleft):
+    volume = image(healthy, "L2", lambda k: k < 99, 200)
+    where = np.indices(volume.array.shape)
+    middle = np.argwhere(healthy[1]["L2"]).mean(axis=0)
+    area = healthy[1]["L2"] & place(where[0] - middle[0], where[1] - middle[1])
+    volume.array[area] = 500
+    dark = image(healthy, "L2", lambda k: k < -99, 0)
+    dark.array[area] = t1
+    others = [level for level in LEVELS if level != "L2"]
+    given = (volume, Contrast.FS_T2, healthy[2], others)
+    found = marrow_signals(*given, fluid=520.0, t1=dark)[0]
+    assert found["L2"].fluid_sign
+    assert found["L2"].cleft is cleft
+    assert found["L2"].text.endswith(", fluid sign, cleft" if cleft else ", fluid sign")
+    assert (CLEFT in found["L2"].cautions) is cleft
+    assert not any(found[level].cleft for level in others)
+    assert marrow_signals(*given, fluid=520.0)[0]["L2"].cleft is None  # no T1, nothing said
+    assert marrow_signals(*given, t1=dark)[0]["L2"].cleft is None  # no CSF, nothing said
+
+
 def test_patchy_edema(healthy):
     volume = image(healthy, "L2", lambda k: k < -99, 0)
     volume.array[healthy[1]["L2"] & (np.indices(volume.array.shape)[1] > 42)] = 220
@@ -427,6 +457,31 @@ def test_published_groups_stand_beside_a_body_with_little_fat_and_give_no_verdic
     assert not signals["L3"].cautions
     fractions = marrow_signals(volume, Contrast.FAT_FRACTION, healthy[2], LEVELS)[0]
     assert [one.z for one in fractions.values()] == [one.z for one in signals.values()]
+
+
+def test_published_ratios_stand_beside_edema_and_low_bodies_as_unverified(healthy):
+    """Read in an abstract: no verdict, and said so; nothing beside a body without either."""
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.measures.book import Settings
+
+    volume = image(healthy, "L2", lambda k: k < 99, 300)
+    signals = marrow_signals(volume, Contrast.FS_T2, healthy[2], LEVELS)[0]
+    assert PUBLISHED_RATIOS in signals["L2"].cautions
+    assert not signals["L3"].cautions
+    assert "no verdict, unverified (read in an abstract only" in PUBLISHED_RATIOS
+    made = study(healthy, {"L1": tuple(np.array([0.65, 0.82, 1.0]) * usual("L1"))})
+    in_phase = made.volumes[Contrast.T1]
+    made.volumes[Contrast.IN_PHASE] = in_phase
+    made.volumes[Contrast.OPPOSED_PHASE] = in_phase.with_array(in_phase.array * 1.1)
+    for asked in (True, False):
+        found = assess(made, Settings(fractures=asked)).results
+        said = {
+            r.measurement.site: r.tone
+            for r in found
+            if r.measurement.quantity == "opposed_in_ratio"
+            and PUBLISHED_RATIOS in r.measurement.cautions
+        }
+        assert list(said) == (["L1"] if asked else [])
 
 
 def test_an_image_without_noise_has_an_sd_of_a_twentieth(healthy):

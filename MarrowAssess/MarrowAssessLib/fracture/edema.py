@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
@@ -25,12 +26,24 @@ FLUID_SIGN = (
     "An area in marrow with edema is as bright as CSF (fluid sign: seen in 21 of 52 acute "
     "osteoporotic and 2 of 35 neoplastic fractures, doi 10.1148/radiol.2253011413)."
 )
+CLEFT = (
+    "The area as bright as CSF is a band that is dark on T1, as a cleft filled with fluid is. A "
+    "cleft that holds gas is dark on both images and is not looked for."
+)
 # Read in the abstract and in table 3.
 PUBLISHED_GROUPS = (
     "Published groups, no verdict: PDFF of 46 acute benign fractures 24 ± 12 %, of 41 malignant "
     "3 ± 3 % (doi 10.1007/s00330-018-5513-0); fat fraction by T2-weighted Dixon of whole bodies "
     "35 ± 14 % in 63 benign, 18 ± 14 % in 32 malignant, of their part with edema 25 ± 10 % and "
     "9 ± 8 % (doi 10.1007/s00330-021-07947-1). The groups overlap."
+)
+# Read in the abstract on a page without the journal, as the last words say.
+PUBLISHED_RATIOS = (
+    "Published groups, no verdict, unverified (read in an abstract only, which does not say what "
+    "the STIR ratio is taken against): of 70 vertebral compression fractures in 66 patients acute "
+    "benign ones had a STIR ratio above 2.5; malignant ones below 2.0, and opposed over in phase "
+    "above 1.0; all below 1.0 were benign ('Differential diagnosis of vertebral compression "
+    "fracture using in-phase/opposed-phase and short TI inversion recovery imaging')."
 )
 SD_FLOOR = 0.05  # of the mean: a digital or quantized image may have none
 # Whether marrow with edema is brighter or darker than other marrow.
@@ -58,6 +71,7 @@ class MarrowSignal:
             doi 10.3340/jkns.2016.59.2.137.
         fluid_share: of the body's voxels as bright as CSF on fat-suppressed T2, 0 without edema;
             None where no CSF was measured.
+        cleft: whether a band as bright as CSF is dark on T1; None where CSF or T1 is missing.
         cautions: sentences to read with it.
     """
 
@@ -69,6 +83,7 @@ class MarrowSignal:
     share: float
     form: str = ""
     fluid_share: float | None = None
+    cleft: bool | None = None
     cautions: list[str] = field(default_factory=list)
 
     @property
@@ -86,6 +101,7 @@ class MarrowSignal:
         if not self.present:
             return f"no {word}"
         sign = ", fluid sign" if self.fluid_sign else ""
+        sign += ", cleft" if self.cleft else ""
         return f"{word} ({self.form}, {100 * self.share:.0f} % of the body){sign}"
 
     @property
@@ -100,6 +116,7 @@ def marrow_signals(
     bodies: Mapping[str, Surface],
     unaffected: Collection[str],
     fluid: float | None = None,
+    t1: Volume | None = None,
 ) -> tuple[dict[str, MarrowSignal], dict[str, str]]:
     """The marrow of each body beside that of the unaffected ones.
 
@@ -109,6 +126,7 @@ def marrow_signals(
         bodies: outlines by level.
         unaffected: levels without low height; an unaffected body is compared with the others.
         fluid: signal of CSF in the same image, None where it was not measured.
+        t1: on the same voxels, that tells a cleft from other fluid; None where there is none.
 
     Returns:
         The signals by level, and by level why there is none.
@@ -119,80 +137,108 @@ def marrow_signals(
     if contrast not in SIGNS:
         names = ", ".join(one.value for one in SIGNS)
         raise ValueError(f"{contrast.value} does not tell edema; give one of {names}.")
-    voxels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    voxels: dict[str, _Marrow] = {}
     without: dict[str, str] = {}
     for level, surface in bodies.items():
         found = _marrow(volume, surface)
-        if len(found[0]) < FEWEST_VOXELS:
+        if len(found.values) < FEWEST_VOXELS:
             without[level] = f"Too little marrow of {level} lies in the image."
         else:
             voxels[level] = found
     signals = {}
-    for level in voxels:
-        others = [voxels[name][0] for name in unaffected if name in voxels and name != level]
+    for level, here in voxels.items():
+        others = [voxels[name] for name in unaffected if name in voxels and name != level]
         if len(others) < 2:
             without[level] = "Fewer than two other bodies are unaffected: nothing to compare with."
         else:
-            signals[level] = _signal(level, contrast, *voxels[level], others)
+            signals[level] = _signal(level, contrast, here, others)
             if contrast is Contrast.FS_T2 and fluid is not None:
-                _look_for_fluid(signals[level], voxels[level][0], fluid)
+                _look_for_fluid(signals[level], here, fluid)
+                if t1 is not None:
+                    _look_for_cleft(signals[level], here, others, fluid, t1)
     return signals, without
 
 
-def _marrow(volume: Volume, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
-    """Finite values of a body's marrow, and where they lie in its box, -1 ... 1."""
+class _Marrow(NamedTuple):
+    """A body's marrow: finite values, their voxels (n, 3), where they lie in its box, -1 ... 1."""
+
+    values: np.ndarray
+    where: np.ndarray
+    local: np.ndarray
+
+    def of(self, volume: Volume) -> np.ndarray:
+        """The values of another image at these voxels."""
+        return volume.array[tuple(self.where.T)].astype(float)
+
+
+def _marrow(volume: Volume, surface: Surface) -> _Marrow:
     mask, offset = voxelize(volume, surface)
     whole = Region("body", Role.MARROW, "", mask, offset)
     try:
         inner = whole.eroded(MARGIN_MM, volume.spacing)
     except ValueError:
-        return np.empty(0), np.empty((0, 3))  # nothing is left
+        return _Marrow(np.empty(0), np.empty((0, 3), int), np.empty((0, 3)))  # nothing is left
     where = np.argwhere(inner.mask) + np.array(inner.offset)
     points = volume.to_ras(where[:, ::-1]) - surface.box.center
     local = points @ surface.box.axes.T / surface.box.half
     values = volume.array[tuple(where.T)].astype(float)
     kept = np.isfinite(values) & (np.abs(local[:, 0]) <= CENTRAL)
-    return values[kept], local[kept]
+    return _Marrow(values[kept], where[kept], local[kept])
 
 
-def _signal(
-    level: str,
-    contrast: Contrast,
-    values: np.ndarray,
-    local: np.ndarray,
-    others: list[np.ndarray],
-) -> MarrowSignal:
-    sign = SIGNS[contrast]
-    # Each unaffected body counts alike, however many voxels it has.
+def _usual(others: list[np.ndarray]) -> tuple[float, float]:
+    """Mean and SD of unaffected bodies; each counts alike, however many voxels it has."""
     mean = float(np.mean([np.median(one) for one in others]))
     within = np.mean([_spread(one) ** 2 for one in others])
     between = np.var([np.median(one) for one in others], ddof=1)
-    sd = max(float(np.sqrt(within + between)), SD_FLOOR * abs(mean), 1e-9)
-    beyond = sign * (values - mean) / sd
+    return mean, max(float(np.sqrt(within + between)), SD_FLOOR * abs(mean), 1e-9)
+
+
+def _signal(level: str, contrast: Contrast, here: _Marrow, others: list[_Marrow]) -> MarrowSignal:
+    sign = SIGNS[contrast]
+    mean, sd = _usual([one.values for one in others])
+    beyond = sign * (here.values - mean) / sd
     worst = np.sort(beyond)[-max(1, len(beyond) // 3) :]
     z = float(worst.mean())
     bright = beyond > Z_EDEMA
     result = MarrowSignal(
         level,
         contrast,
-        float(np.median(values)) / mean if mean else float("nan"),
+        float(np.median(here.values)) / mean if mean else float("nan"),
         (mean + sign * z * sd) / mean if mean else float("nan"),
         z,
         float(bright.mean()),
     )
     if result.present:
-        result.form = _form(local, bright)
-        if contrast is not Contrast.FS_T2:
+        result.form = _form(here.local, bright)
+        if contrast is Contrast.FS_T2:
+            result.cautions.append(PUBLISHED_RATIOS)
+        else:
             result.cautions.append(NO_EDEMA_IMAGE)
         if contrast in (Contrast.PDFF, Contrast.FAT_FRACTION):
             result.cautions.append(PUBLISHED_GROUPS)
     return result
 
 
-def _look_for_fluid(signal: MarrowSignal, values: np.ndarray, fluid: float) -> None:
-    signal.fluid_share = float((values >= FLUID * fluid).mean()) if signal.present else 0.0
+def _look_for_fluid(signal: MarrowSignal, here: _Marrow, fluid: float) -> None:
+    bright = here.values >= FLUID * fluid
+    signal.fluid_share = float(bright.mean()) if signal.present else 0.0
     if signal.fluid_sign:
         signal.cautions.append(FLUID_SIGN)
+
+
+def _look_for_cleft(
+    signal: MarrowSignal, here: _Marrow, others: list[_Marrow], fluid: float, t1: Volume
+) -> None:
+    """Whether what is as bright as CSF is a band, and dark on T1 beside unaffected bodies."""
+    mean, sd = _usual([values[np.isfinite(values)] for values in (one.of(t1) for one in others)])
+    dark = (mean - here.of(t1)) / sd > Z_EDEMA
+    band = dark & (here.values >= FLUID * fluid)
+    signal.cleft = bool(
+        signal.fluid_sign and band.mean() >= FLUID_SHARE and _form(here.local, band) == "band"
+    )
+    if signal.cleft:
+        signal.cautions.append(CLEFT)
 
 
 def _spread(values: np.ndarray) -> float:

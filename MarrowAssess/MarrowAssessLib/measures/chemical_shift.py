@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-from PDFFMapperLib.images.volume import Volume
-
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book, ratio
+from MarrowAssessLib.measures.heights import low_bodies
 from MarrowAssessLib.measures.measurement import Measurement
 
 _FROM_RATIO: dict[Method, Callable[[float], float]] = {
@@ -25,6 +23,8 @@ def opposed_phase(book: Book, quantity: Quantity) -> list[Measurement]:
     |1 - 2 FF| = opposed/in-phase holds for equal relaxation, a single fat peak exactly opposed
     to water, and one sign unknown: FF and 100 % - FF give the same ratio.
     """
+    from MarrowAssessLib.fracture.edema import PUBLISHED_RATIOS
+
     opposed, in_phase = quantity.images
     implied = quantity.method in (Method.FAT_IF_WATER_DOMINATES, Method.FAT_IF_FAT_DOMINATES)
     of_ratio = _FROM_RATIO[quantity.method]
@@ -39,6 +39,8 @@ def opposed_phase(book: Book, quantity: Quantity) -> list[Measurement]:
         one = Measurement(
             quantity.key, region.site, of_ratio(value), (region.name,), (), top, bottom, interval
         )
+        if quantity.method is Method.OPPOSED_RATIO and region.site in low_bodies(book):
+            one.cautions.append(PUBLISHED_RATIOS)
         if implied:
             one.cautions.append(
                 "Opposed phase cannot tell a fat fraction from its complement to 100 %; "
@@ -46,14 +48,3 @@ def opposed_phase(book: Book, quantity: Quantity) -> list[Measurement]:
             )
         found.append(one)
     return found
-
-
-def fat_signal_fraction(water: Volume, fat: Volume) -> Volume:
-    """100 fat / (water + fat) of reconstructed water and fat images; NaN without signal.
-
-    This is no PDFF unless the scanner corrected both for T1, R2* and the fat spectrum.
-    """
-    w, f = (np.asarray(one.array, np.float32) for one in (water, fat))
-    whole = w + f
-    share = np.divide(100 * f, whole, out=np.full_like(whole, np.nan), where=whole > 0)
-    return water.with_array(share, "fat fraction of water and fat")

@@ -202,7 +202,8 @@ def _signals_in(
         regions, spine, _ = book.of_all(_heights)
         outlines = _outlines(book, {level: regions[level] for level in spine.bodies})
         image = book.acquired[contrast]
-        return marrow_signals(image, contrast, outlines, spine.unaffected, _fluid(book, image))
+        fluid, t1 = _fluid(book, image), book.acquired.get(Contrast.T1)
+        return marrow_signals(image, contrast, outlines, spine.unaffected, fluid, t1)
 
     return signals
 

@@ -14,7 +14,6 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
-from MarrowAssessLib.measures.chemical_shift import fat_signal_fraction
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -46,7 +45,7 @@ def measure(
     regions = [_eroded(region, settings.erosion_mm, spacing) for region in study.regions]
     volumes = dict(study.volumes)
     if {Contrast.WATER, Contrast.FAT} <= set(volumes) and Contrast.FAT_FRACTION not in volumes:
-        volumes[Contrast.FAT_FRACTION] = fat_signal_fraction(
+        volumes[Contrast.FAT_FRACTION] = _fat_signal_fraction(
             volumes[Contrast.WATER], volumes[Contrast.FAT]
         )
 
@@ -94,6 +93,17 @@ def without_coil_shading(
         part = share(progress, n / len(todo), (n + 1) / len(todo))
         found[contrast] = corrected(volumes[contrast], part)
     return found
+
+
+def _fat_signal_fraction(water: Volume, fat: Volume) -> Volume:
+    """100 fat / (water + fat) of reconstructed water and fat images; NaN without signal.
+
+    This is no PDFF unless the scanner corrected both for T1, R2* and the fat spectrum.
+    """
+    w, f = (np.asarray(one.array, np.float32) for one in (water, fat))
+    whole = w + f
+    share = np.divide(100 * f, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    return water.with_array(share, "fat fraction of water and fat")
 
 
 def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
