@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 )
 
 CHI2_95 = 3.841458820694124
+LEAST_GAIN = 1e-3  # of what an interval allows, below which the search for its end is done
 START_WIDTHS_HZ = (12.0, 30.0, 60.0, 110.0)
 START_NDB, START_SHARE = 2.9, 0.26
 SHAPE_FREEDOM = 20  # real numbers that a common line shape is counted as
@@ -51,11 +53,13 @@ class Fitted:
     @property
     def covariance(self) -> np.ndarray:
         """Of the parameters, as if none had a bound."""
+        return self._unscaled * self.spread**2
+
+    @cached_property
+    def _unscaled(self) -> np.ndarray:
         scale = np.sqrt(np.maximum(np.diag(self.hessian), 1e-300))
         inner = self.hessian / np.outer(scale, scale)
-        return (
-            np.linalg.pinv(inner, 1e-13, hermitian=True) / np.outer(scale, scale) * self.spread**2
-        )
+        return np.linalg.pinv(inner, 1e-13, hermitian=True) / np.outer(scale, scale)
 
     def sd(self, quantity: Quantity) -> float:
         """Standard deviation of a quantity, to first order."""
@@ -142,6 +146,7 @@ def minimize(
     start: np.ndarray,
     held: tuple[Quantity, float, float] | None = None,
     steps: int = 60,
+    least_gain: float = 0.0,
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Levenberg-Marquardt within bounds.
 
@@ -150,6 +155,7 @@ def minimize(
         start: parameters.
         held: a quantity, the value it is held at, and the weight of that.
         steps: at most.
+        least_gain: in cost, of a step after which another one is worth while.
 
     Returns:
         Parameters, cost and J^T J, both without the held quantity.
@@ -157,7 +163,7 @@ def minimize(
     low, high = model.low, model.high
     theta = np.clip(start, low, high)
     cost, plain, gradient, hessian, inner = _linearized(model, theta, held)
-    damping, small = 1e-3, 0
+    damping, small = 1e-3 if held is None else 1e-5, 0
     for _ in range(steps):
         pinned = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
         free = ~pinned
@@ -181,7 +187,7 @@ def minimize(
         theta, damping = tried, max(damping / 8, 1e-12)
         cost, plain, gradient, hessian, inner = found
         small = small + 1 if gain < 1e-9 * cost else 0
-        if small >= 2:
+        if small >= 2 or gain < least_gain:
             break
     return theta, plain, inner
 
@@ -192,9 +198,7 @@ def _linearized(
     """Cost with and without what is held, gradient, J^T J with and without it."""
     predicted, derived = model.predict(theta)
     residual = (predicted - model.data).ravel()
-    columns = derived.reshape(len(theta), -1)
-    columns = np.concatenate([columns.real, columns.imag], axis=1)
-    both = np.concatenate([residual.real, residual.imag])
+    columns, both = derived.reshape(len(theta), -1).view(float), residual.view(float)
     plain = float(both @ both)
     gradient, inner = columns @ both, columns @ columns.T
     for quantity, wanted, weight in model.soft:
@@ -276,21 +280,29 @@ def interval(fitted: Fitted, quantity: Quantity, sd: float) -> tuple[float, floa
         quantity: what the interval is of.
         sd: its standard deviation, where the search starts.
     """
-    value, _ = quantity(fitted.theta)
     allowed = CHI2_95 * fitted.spread**2
-    return tuple(_end(fitted, quantity, value, sign * 1.96 * sd, allowed) for sign in (-1, 1))
+    return tuple(_end(fitted, quantity, sign * sd, allowed) for sign in (-1, 1))
 
 
-def _end(fitted: Fitted, quantity: Quantity, value: float, step: float, allowed: float) -> float:
-    """Where the cost has risen by `allowed`, by secants on its square root."""
+def _end(fitted: Fitted, quantity: Quantity, sd: float, allowed: float) -> float:
+    """Where the cost has risen by `allowed`, by secants on its square root.
+
+    Each search starts where the parameters would be if the model were linear.
+    """
+    value, slope = quantity(fitted.theta)
+    step = 1.96 * sd
     if step == 0 or not np.isfinite(step):
         return value
+    moving = fitted.covariance @ slope / sd**2
     weight = 300 * np.sqrt(allowed) / abs(step)
     theta, at, root = fitted.theta, value, 0.0
     wanted, last = np.sqrt(allowed), (0.0, value)
     target = value + step
     for _ in range(6):
-        theta, cost, _ = minimize(fitted.model, theta, (quantity, target, weight), steps=25)
+        start = theta + moving * (target - at)
+        theta, cost, _ = minimize(
+            fitted.model, start, (quantity, target, weight), 25, LEAST_GAIN * allowed
+        )
         at = quantity(theta)[0]
         root = np.sqrt(max(cost - fitted.cost, 0.0))
         if abs(root - wanted) < 0.02 * wanted:
@@ -301,9 +313,9 @@ def _end(fitted: Fitted, quantity: Quantity, value: float, step: float, allowed:
             last = (0.0, value)
             target = value + 2 * (target - value)
             continue
-        slope = (at - last[1]) / (root - last[0])
+        rising = (at - last[1]) / (root - last[0])
         last = (root, at)
-        target = at + np.clip(slope * (wanted - root), -3 * abs(step), 3 * abs(step))
+        target = at + np.clip(rising * (wanted - root), -3 * abs(step), 3 * abs(step))
     return at
 
 

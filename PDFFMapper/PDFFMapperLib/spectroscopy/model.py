@@ -240,6 +240,14 @@ class SpectrumModel:
 
     def units(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Water, shape (points,), and fat's peaks, (10, points), of area 1 without relaxation."""
+        water, decay, turned = self._lines(theta, k)
+        fat = turned[:, None] * self.turns * decay
+        if extra := self.value(theta, "methylene_lorentz"):
+            fat[METHYLENE] *= np.exp(-extra * self.t)
+        return water, fat
+
+    def _lines(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Water over time, what fat's peaks share over time, and where each of them starts."""
         of, t = self.value, self.t
         delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
         common = np.exp(1j * of(theta, f"phase{k}"))
@@ -252,11 +260,7 @@ class SpectrumModel:
             decay = np.exp((2j * np.pi * hz - rate) * t - curve * t**2 / 2)
             shared.append(common * decay * np.exp(2j * np.pi * hz * delay))
         water = self.water_turn * shared[0] * np.exp(2j * np.pi * self.water_hz * delay)
-        turned = self.j[k] * np.exp(2j * np.pi * self.hz * delay)
-        fat = turned[:, None] * self.turns * shared[1]
-        if extra := of(theta, "methylene_lorentz"):
-            fat[METHYLENE] *= np.exp(-extra * t)
-        return water, fat
+        return water, shared[1], self.j[k] * np.exp(2j * np.pi * self.hz * delay)
 
     def parts(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Water and fat's peaks over time in spectrum k, in units of `scale`."""
@@ -270,55 +274,67 @@ class SpectrumModel:
         predicted = np.empty((count, len(self.window)), complex)
         derived = np.zeros((len(self.names), count, len(self.window)), complex)
         for k in range(count):
-            columns = self._columns(theta, k)
-            turned = self.in_window(np.array(list(columns.values())))
-            for name, column in zip(columns, turned, strict=True):
-                if name in self.at:
-                    derived[self.at[name], k] = column
-            predicted[k] = turned[0]
+            predicted[k], columns = self._columns(theta, k)
+            for name, column in columns.items():
+                derived[self.at[name], k] = column
         return predicted, derived
 
-    def _columns(self, theta: np.ndarray, k: int) -> dict[str, np.ndarray]:
-        """The signal over time, "all", then its derivatives by parameter."""
+    def _columns(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The window of a spectrum, and its derivatives by each parameter.
+
+        Most are multiples of few signals, each of which is transformed once.
+        """
         t, of = self.t, self.value
         delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
-        unit_water, unit_fat = self.units(theta, k)
+        one_water, decay, turned = self._lines(theta, k)
         areas, by_area = self.areas(theta)
-        weights = {"all": areas, **by_area}
+        weights = {"all": areas} | {name: by for name, by in by_area.items() if name in self.at}
         if self.choice.delay:
             weights["delay"] = areas * 2j * np.pi * (self.hz + of(theta, "fat_shift") + drift)
+        table = np.array(list(weights.values())) * turned
         # One product of all: BLAS would share each out between threads, which costs far more.
-        sums = dict(zip(weights, np.array(list(weights.values())) @ unit_fat, strict=True))
-        bare_water, bare_fat = of(theta, "water") * unit_water, sums["all"]
+        sums = table @ self.turns
+        own = []
+        if self.choice.methylene_width:
+            narrowed = np.exp(-of(theta, "methylene_lorentz") * t)
+            sums += np.multiply.outer(table[:, METHYLENE], self.turns[METHYLENE] * (narrowed - 1))
+            own = [-t * table[0, METHYLENE] * self.turns[METHYLENE] * narrowed * decay]
+        sums *= decay
+        fat, half_t2 = sums[0], t**2 / 2
+        water, t_water, t2_water, t_fat, t2_fat, *rest = self.in_window(
+            np.array([one_water, t * one_water, half_t2 * one_water, t * fat, half_t2 * fat]
+                     + [*sums] + own)
+        )  # fmt: skip
+        sums = dict(zip(weights, rest, strict=False))
+        fat = sums["all"]
+        amount = of(theta, "water")
         (of_water, water_r2, water_r1), (of_fat, fat_r2, fat_r1) = (
             self.left(theta, k, tissue) for tissue in ("water", "fat")
         )
-        water, fat = of_water * bare_water, of_fat * bare_fat
-        turning = 2j * np.pi * (t + delay)
+        seen, turning = amount * of_water, 2j * np.pi
+        both = seen * water + of_fat * fat
         columns = {
-            "all": water + fat,
-            f"phase{k}": 1j * (water + fat),
-            "fat_shift": turning * fat,
-            "water_shift": turning * water,
-            "fat_lorentz": -t * fat,
-            "fat_gauss": -(t**2) / 2 * fat,
-            "water_lorentz": -t * water,
-            "water_gauss": -(t**2) / 2 * water,
-            "water": of_water * unit_water,
+            f"phase{k}": 1j * both,
+            "fat_shift": turning * of_fat * (t_fat + delay * fat),
+            "water_shift": turning * seen * (t_water + delay * water),
+            "fat_lorentz": -of_fat * t_fat,
+            "fat_gauss": -of_fat * t2_fat,
+            "water_lorentz": -seen * t_water,
+            "water_gauss": -seen * t2_water,
+            "water": of_water * water,
+            "water_r2": amount * water_r2 * water,
+            "water_r1": amount * water_r1 * water,
+            "fat_r2": fat_r2 * fat,
+            "fat_r1": fat_r1 * fat,
         }
-        columns |= {name: of_fat * sums[name] for name in by_area}
-        if f"drift{k}" in self.at:
-            columns[f"drift{k}"] = columns["fat_shift"] + columns["water_shift"]
+        columns |= {name: of_fat * sums[name] for name in by_area if name in sums}
+        columns[f"drift{k}"] = columns["fat_shift"] + columns["water_shift"]
         if self.choice.delay:
             water_hz = 2j * np.pi * (self.water_hz + of(theta, "water_shift") + drift)
-            columns["delay"] = of_fat * sums["delay"] + water_hz * water
-        if self.choice.methylene_width:
-            columns["methylene_lorentz"] = -t * of_fat * areas[METHYLENE] * unit_fat[METHYLENE]
-        if self.choice.t2:
-            columns |= {"water_r2": water_r2 * bare_water, "fat_r2": fat_r2 * bare_fat}
-        if self.choice.t1:
-            columns |= {"water_r1": water_r1 * bare_water, "fat_r1": fat_r1 * bare_fat}
-        return columns
+            columns["delay"] = of_fat * sums["delay"] + water_hz * seen * water
+        if own:
+            columns["methylene_lorentz"] = of_fat * rest[-1]
+        return both, {name: column for name, column in columns.items() if name in self.at}
 
 
 def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
