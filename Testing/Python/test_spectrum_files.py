@@ -357,6 +357,7 @@ def test_a_sites_spectra_take_the_options_of_the_command(phantom, tmp_path):
     with pytest.raises(ValueError, match="an echo time of nan ms was given"):
         fit_site_spectra([f"{given} --te nan"])
     (one, _) = fit_site_spectra([f"{given} --voxel 0 0 0"])["L3"]
+    assert one.provenance["voxel"] == [0, 0, 0]
     assert one.get("ndb").value == fit_site_spectra([given])["L3"][0].get("ndb").value
 
 
@@ -365,14 +366,16 @@ def test_what_a_spectrum_was_fitted_with_stands_beside_its_numbers(phantom, tmp_
     series, voxel = phantom.spectrum("L3")
     write_nifti_mrs(tmp_path / "x.nii.gz", series.one(0), voxel, PRESS)
     given, hows = f"L3={tmp_path / 'x.nii.gz'}", []
-    for options in ("", " --sense -1", " --t2-water 21 --t2-fat 70 --baseline"):
+    of_voxel = " --voxel 0 0 0"
+    for options in ("", " --sense -1", " --t2-water 21 --t2-fat 70 --baseline", of_voxel):
         study = of_one_vertebra(phantom)
         study.spectra = read_site_spectra([given + options], study)
         results = [one.measurement for one in assess(study).results]
         hows += [{one.how for one in results if one.quantity.startswith("mrs_")}]
-    plain, with_sense, with_times = hows
+    plain, with_sense, with_times, with_voxel = hows
     assert plain == with_sense == {"L3: PRESS, TE 15 ms"}
     assert with_times == {"L3: PRESS, TE 15 ms; T2 of water 21 ms; T2 of fat 70 ms; baseline"}
+    assert with_voxel == {"L3: PRESS, TE 15 ms; voxel 0, 0, 0"}
 
 
 @pytest.mark.parametrize(

@@ -37,21 +37,20 @@ def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped
         series = spectrum.fitted.model.series
         times = ", ".join(f"{te:g}" for te in series.te_ms)
         one.how = f"{site}: {series.sequence or 'sequence unknown'}, TE {times} ms"
-        one.how = "; ".join([one.how, *_chosen(spectrum.provenance.get("settings", {}))])
+        one.how = "; ".join([one.how, *_chosen(spectrum.provenance)])
         one.cautions += spectrum.cautions
         found.append(one)
     return found
 
 
-def _chosen(settings: Mapping[str, object]) -> list[str]:
-    """Options of a fit that are not as usual; visits that differ in them are not compared."""
-    chosen = [
-        (one, settings[one.name])
-        for one in MRS.options
-        if one.name not in _NOT_TOLD and settings.get(one.name, one.default) != one.default
-    ]
-    return [
-        f"{one.title or one.name.replace('_', ' ')}"
-        + (f" {value:g} {one.unit}" if one.type == NUMBER else "")
-        for one, value in chosen
-    ]
+def _chosen(provenance: Mapping[str, object]) -> list[str]:
+    """A grid's voxel, and options that are not as usual; visits that differ are not compared."""
+    settings, said = provenance.get("settings", {}), []
+    if voxel := provenance.get("voxel"):
+        said.append(f"voxel {', '.join(map(str, voxel))}")
+    for one in MRS.options:
+        value = settings.get(one.name, one.default)
+        if one.name not in _NOT_TOLD and value != one.default:
+            number = f" {value:g} {one.unit}" if one.type == NUMBER else ""
+            said.append(f"{one.title or one.name.replace('_', ' ')}{number}")
+    return said

@@ -159,5 +159,8 @@ def _fitted(
     if key not in _fits:
         while len(_fits) >= MOST_KEPT:
             del _fits[next(iter(_fits))]
-        _fits[key] = MRS.measure(spectra, progress, **settings)
+        found = MRS.measure(spectra, progress, **settings)
+        if voxel is not None:
+            found.provenance["voxel"] = list(voxel)
+        _fits[key] = found
     return _fits[key]

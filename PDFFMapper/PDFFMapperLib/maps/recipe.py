@@ -102,6 +102,11 @@ class Option(NamedTuple):
         if self.type == CHOICE and (isinstance(value, bool) or value not in dict(self.choices)):
             known = ", ".join(map(str, dict(self.choices)))
             raise ValueError(f"{self.title or self.name} is one of {known}, not {value!r}.")
+        if self.type == IMAGE and not hasattr(value, "ijk_to_ras"):
+            raise ValueError(
+                f"{self.title or self.name} takes an image (images.files.read_volume reads one); "
+                f"{value!r:.80} was given."
+            )
         if self.type == NUMBERS and np.ndim(value) != 1:
             raise ValueError(
                 f"{self.title or self.name} takes a list of numbers; {value!r} was given."
