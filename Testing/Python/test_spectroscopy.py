@@ -25,7 +25,7 @@ from PDFFMapperLib.spectroscopy.j_coupling import (
 from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
-from PDFFMapperLib.spectroscopy.poor_shim import Averaged, with_baseline
+from PDFFMapperLib.spectroscopy.poor_shim import Averaged, beside_baselines, with_baseline
 from PDFFMapperLib.spectroscopy.quality import spectrum_of, voigt_fwhm_hz
 from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
@@ -748,6 +748,23 @@ def test_eddy_currents_are_taken_from_a_water_reference():
             MRS.measure(turned, water_reference=other)
 
 
+def test_a_water_reference_may_be_a_file(tmp_path):
+    series = made(snr=2000.0, points=512)
+    alone = made(Truth(pdff_percent=0.0), snr=2000.0, points=512)
+    spectra = [replace(spectra_of(series)[0], fids=series.fids[None].conj(), sense=-1)]
+    path = tmp_path / "water.nii"
+    write_nifti_mrs(path, replace(alone, tr_ms=np.array([6000.0])), BOX, PRESS)
+    for given in (path, str(path)):
+        found = MRS.measure(spectra, water_reference=given)
+        assert any("that eddy currents add were taken from" in one for one in found.notes)
+    with pytest.raises(FileNotFoundError, match="none"):
+        MRS.measure(spectra, water_reference=str(tmp_path / "none.nii"))
+    with pytest.raises(ValueError, match="water_reference is a spectrum or its file, not 5"):
+        MRS.measure(spectra, water_reference=5)
+    with pytest.raises(ValueError, match=r"bone takes an image .* 'bone.nii.gz' was given"):
+        MRS.measure(spectra, bone="bone.nii.gz")
+
+
 @pytest.mark.parametrize("sense", [1, -1])
 @pytest.mark.parametrize("shift_ppm", [-1.0, 0.0, 1.0])
 def test_the_axis_is_found_whatever_its_sense_and_shift(sense, shift_ppm):
@@ -958,6 +975,41 @@ def test_intervals_hold_what_baselines_say_where_noise_half_hides_one(kind):
         assert not any("Fits with smooth baselines" in one for one in clean.cautions)
         of = quantities(clean.fitted.model)["fraction"]
         assert clean.get("signal_fat_fraction").sd < 2.5 * clean.fitted.sd(of)
+
+
+def test_intervals_hold_baselines_that_the_data_do_not_speak_against():
+    """Of wide lines a hump as wide is taken for fat by every fit; criteria still tell it."""
+    wide = Truth(
+        pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9, fwhm_fat_hz=48.0, fwhm_water_hz=65.0
+    )
+    fraction = quantity_of("fraction")
+    for kind, seed in (("narrow baseline", 6), ("no fault", 0), ("no fault", 3)):
+        series = unforeseen(kind, wide, [30.0], 150.0, np.random.default_rng(seed))
+        best = best_choice(series, Choice(), ("delay", "methylene_width"))
+        given = beside_baselines(best)
+        value, sd = given.value(fraction)
+        alone = best.sd(fraction(best.model))
+        by_distance = replace(given, likely=False).value(fraction)[1]
+        assert by_distance == pytest.approx(alone)  # all fits read alike
+        if kind == "no fault":
+            assert not given.likely and sd == pytest.approx(alone)
+        else:
+            assert given.likely and 1.96 * alone < value - 30.0 < 1.96 * sd
+
+
+def test_every_answer_holds_what_all_baselines_say():
+    """Of each baseline that counts there is a free fit, as if fitted anew."""
+    truth = Truth(pdff_percent=35.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    humped = unforeseen("baseline", truth, [30.0], 400.0, np.random.default_rng(11))
+    found = MRS.measure(spectra_of(humped))
+    series = found.fitted.model.series
+    beside = beside_baselines(best_choice(series, Choice(), ("delay", "methylene_width"))).beside
+    choices = [replace(one.model.choice, free=True) for one in beside.fits]
+    assert len(choices) > 1
+    frees = Averaged(tuple(fit(series, one) for one in choices), beside.weights)
+    mean, sd = frees.value(quantity_of("fraction"))
+    free = found.get("signal_fat_fraction", FREE)
+    assert free.sd == pytest.approx(np.hypot(sd, mean - free.value), rel=0.01)
 
 
 def test_composition_at_its_end_is_said():

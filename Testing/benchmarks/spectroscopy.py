@@ -23,7 +23,7 @@ from PDFFMapperLib.spectroscopy.files import read_spectra  # noqa: E402
 from PDFFMapperLib.spectroscopy.fit import Fitted, best_choice, fit, interval  # noqa: E402
 from PDFFMapperLib.spectroscopy.model import Choice  # noqa: E402
 from PDFFMapperLib.spectroscopy.poor_shim import (  # noqa: E402
-    Averaged,
+    beside_baselines,
     with_baseline,
     with_line_shape,
 )
@@ -172,8 +172,7 @@ def _errors(found: Fitted, truth: Truth) -> tuple[float, float, float]:
 
 def _told(found: Fitted, truth: Truth) -> tuple[float, float]:
     """Error of the fat fraction, and over the SD that is given, which holds what baselines say."""
-    averaged = Averaged((found,), np.ones(1), with_baseline(found))
-    value, sd = averaged.value(quantity_of("fraction"))
+    value, sd = beside_baselines(found).value(quantity_of("fraction"))
     return value - truth.pdff_percent, (value - truth.pdff_percent) / sd
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from types import SimpleNamespace
 
 import numpy as np
 
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
+from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.fit import (
     Fitted,
     best_choice,
@@ -21,6 +23,7 @@ from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumM
 from PDFFMapperLib.spectroscopy.poor_shim import (
     Averaged,
     baseline_note,
+    beside_baselines,
     with_baseline,
     with_line_shape,
 )
@@ -160,8 +163,9 @@ def analyze(
         InterruptedError: canceled.
     """
     ready = prepared(
-        spectra, settings.sequence, settings.sense, settings.center_ppm, settings.water_reference
-    )
+        spectra, settings.sequence, settings.sense, settings.center_ppm,
+        _reference(settings.water_reference),
+    )  # fmt: skip
     series, cautions = ready.series, []
     choice, with_t2 = _choice(series, settings, cautions)
     tell(progress, 0.0, "Fitting spectra")
@@ -209,6 +213,15 @@ def analyze(
         determined, shift, cautions, notes,
         spectra[0].voxel_ras,
     )  # fmt: skip
+
+
+def _reference(given: object) -> Spectrum | None:
+    """The water reference, read where it is a file."""
+    if given is None or isinstance(given, Spectrum):
+        return given
+    if isinstance(given, (str, PathLike)):
+        return read_spectra([given])[0]
+    raise ValueError(f"water_reference is a spectrum or its file, not {given!r:.80}.")
 
 
 def quantities(model: SpectrumModel) -> dict[str, Quantity]:
@@ -324,16 +337,25 @@ def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list
             "wide as the residual without it asks."
         )
     if not settings.baseline:
-        return Averaged((best,), np.ones(1), with_baseline(best)), said
+        return beside_baselines(best), said
     averaged = with_baseline(best)
     fraction = quantities(averaged.fits[0].model)["fraction"]
     return averaged, [*said, baseline_note(averaged, "the fat fraction", fraction, "points")]
 
 
-def _of_all(of_one: Callable[[Fitted], Fitted], averaged: Averaged) -> Averaged:
-    """The same done to every fit; of those beside to the likeliest alone, which saves time."""
-    beside = averaged.beside and Averaged((of_one(averaged.beside.fits[0]),), np.ones(1))
-    return Averaged(tuple(map(of_one, averaged.fits)), averaged.weights, beside)
+def _of_all(of_one: Callable[[Fitted, Fitted | None], Fitted], averaged: Averaged) -> Averaged:
+    """The same done to every fit; each starts where the one before has come to."""
+
+    def of_each(fits: Sequence[Fitted], last: Fitted | None) -> tuple[Fitted, ...]:
+        found = []
+        for one in fits:
+            found.append(last := of_one(one, last))
+        return tuple(found)
+
+    found, beside = of_each(averaged.fits, None), averaged.beside
+    if beside is not None:
+        beside = replace(beside, fits=of_each(beside.fits, found[0]))
+    return replace(averaged, fits=found, beside=beside)
 
 
 def quantity_of(key: str) -> Callable[[SpectrumModel], Quantity]:
@@ -520,15 +542,16 @@ def _refusals(
     return refused
 
 
-def _with_free_areas(best: Fitted) -> Fitted:
+def _with_free_areas(best: Fitted, last: Fitted | None) -> Fitted:
     """The fit with areas of fat that are not those of a triglyceride."""
-    free = fit(best.model.series, replace(best.model.choice, free=True))
+    series, choice = best.model.series, replace(best.model.choice, free=True)
+    free = fit(series, choice, last and carried(last, SpectrumModel(series, choice)))
     if best.model.choice.shape is not None:
         free.ratio = max(free.ratio, best.ratio)
     return free
 
 
-def _with_prior(best: Fitted) -> Fitted:
+def _with_prior(best: Fitted, last: Fitted | None) -> Fitted:
     """The fit with what is known of people's fat."""
 
     def soft(model: SpectrumModel) -> list[tuple[Quantity, float, float]]:
@@ -539,7 +562,7 @@ def _with_prior(best: Fitted) -> Fitted:
         ]
 
     series, choice = best.model.series, best.model.choice
-    start = carried(best, SpectrumModel(series, choice))
+    start = carried(last or best, SpectrumModel(series, choice))
     found = fit(series, choice, start, prior=soft)
     found.ratio = best.ratio
     return found

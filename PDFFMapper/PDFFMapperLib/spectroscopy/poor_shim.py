@@ -4,8 +4,9 @@ Both are options. A baseline is a signal at random that is over soon; how large 
 it lasts is not known, so fits with several are averaged by what the data say for each (Bayesian
 information criterion), and intervals hold how much they differ. None is no candidate: a hump that
 noise half hides would often be taken for none, and be counted as fat. Where nobody asks for
-baselines, intervals still hold their answer if it lies elsewhere than noise would put it. Whether a
-line shape is taken is for Akaike's criterion to say: one who asks for it fears bias.
+baselines, intervals still hold their answer if it lies elsewhere than noise would put it, or if the
+data do not speak strongly against them. Whether a line shape is taken is for Akaike's criterion to
+say: one who asks for it fears bias.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
 BASELINES_MS = (0.5, 1.0, 2.0)  # longer ones are lines: those last 10 ms
 BASELINES_SDS = (10.0, 30.0)  # of noise
 LEAST_WEIGHT = 0.01  # of a fit that counts
+STRONGLY = 6.0  # difference of criteria from which they speak strongly against a model
 LIPID_PPM = (-1.0, 3.4)
 _KERNEL_MS = 2.0  # the shape is smooth over it
 _ROUNDS = 3
@@ -31,12 +33,14 @@ _ROUNDS = 3
 class Averaged:
     """Fits of several models to the same data, the likeliest first, and their weights, of sum 1.
 
-    `beside` are fits with baselines, which intervals hold, beside one that has none.
+    `beside` are fits with baselines beside one that has none; `likely` says that the data do not
+    speak strongly against them, so that intervals hold them wherever they lie.
     """
 
     fits: tuple[Fitted, ...]
     weights: np.ndarray
     beside: Averaged | None = None
+    likely: bool = False
 
     def value(self, of: Callable[[SpectrumModel], Quantity]) -> tuple[float, float]:
         """Mean and SD of a quantity over fits; the variance is theirs and that between them."""
@@ -48,7 +52,7 @@ class Averaged:
         if self.beside is None:
             return mean, sd
         other, other_sd = self.beside.value(of)
-        if abs(other - mean) > self.apart_by_noise(sd, other_sd):
+        if self.likely or abs(other - mean) > self.apart_by_noise(sd, other_sd):
             sd = max(sd, float(np.hypot(other_sd, other - mean)))
         return mean, sd
 
@@ -56,6 +60,13 @@ class Averaged:
         """SD of the difference to `beside`, of SD `other_sd`: more freedom adds its variance."""
         of_noise = sd * self.beside.fits[0].spread / self.fits[0].spread
         return float(np.sqrt(max(other_sd**2 - of_noise**2, 0.0)))
+
+
+def beside_baselines(fitted: Fitted) -> Averaged:
+    """The fit itself, whose intervals hold what fits with baselines say."""
+    beside = with_baseline(fitted)
+    likely = beside.fits[0].bic() < fitted.bic() + STRONGLY
+    return Averaged((fitted,), np.ones(1), beside, likely)
 
 
 def with_baseline(fitted: Fitted) -> Averaged:
