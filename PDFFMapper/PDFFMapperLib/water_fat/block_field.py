@@ -173,28 +173,34 @@ def block_field(
         InterruptedError: canceled.
     """
     shape, labels = costs.shape[:3], len(label_hz)
-    with_signal = np.ptp(costs, -1).ravel() > 0
-    costs = (costs + center.astype(np.float32)).reshape(-1, labels)
+    with_signal, total = np.empty(shape, bool), np.empty(costs.shape, np.float32)
+
+    def add(k: int) -> None:
+        with_signal[k] = np.ptp(costs[k], -1) > 0
+        np.add(costs[k], center.astype(np.float32), out=total[k])
+
+    run_parallel(add, range(shape[0]))
+    total = total.reshape(-1, labels)
     given = (
-        costs,
+        total,
         np.array(shape),
         steps.hz.reshape(3, -1),
         steps.spread_hz.reshape(3, -1),
         label_hz[1] - label_hz[0],
         period_hz > 0,
     )
-    messages = np.zeros((3, len(costs), labels), np.float32)
-    best = np.full(len(costs), -1)
+    messages = np.zeros((3, len(total), labels), np.float32)
+    best = np.full(len(total), -1)
     for sweep in range(_SWEEPS):
         tell(progress, sweep / _SWEEPS)
         before = best
         for forward in (True, False):
             work = partial(_sweep_blocks, *given, messages, forward)
             run_parallel(*fronts.sweep(work, shape, _TILE, forward))
-        best = np.zeros(len(costs), np.int64)
+        best = np.zeros(len(total), np.int64)
         label = partial(_label_blocks, *given, messages, best)
         run_parallel(*fronts.sweep(label, shape, _TILE, True))
-        if np.mean((best != before)[with_signal]) < _SETTLED:
+        if np.mean((best != before)[with_signal.ravel()]) < _SETTLED:
             break
     field = label_hz[best].reshape(shape)
     if period_hz:
@@ -216,8 +222,9 @@ def unwrapped(field_hz: np.ndarray, period_hz: float) -> np.ndarray:
     flat = field_hz.ravel().astype(float)
     step = (flat[second] - flat[first]) / period_hz
     turns = np.round(step).astype(np.int64)
-    order = np.argsort(np.abs(step - turns), kind="stable")
-    flat -= period_hz * _turns_joined(first[order], second[order], turns[order], flat.size)
+    if turns.any():
+        order = np.argsort(np.abs(step - turns), kind="stable")
+        flat -= period_hz * _turns_joined(first[order], second[order], turns[order], flat.size)
     flat -= period_hz * np.round(flat.mean() / period_hz)
     return flat.reshape(field_hz.shape)
 

@@ -44,7 +44,6 @@ _FINE_SWEEPS = 20
 _SETTLED = 2e-4  # share of voxels that still change
 _FINE_WEIGHT = 0.5
 _FINE_CAP = 30.0
-_AT_ONCE = 50_000  # voxels of one piece of work
 _TILE = 4_000  # voxels
 
 
@@ -223,12 +222,12 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
             costs[part],
             trust[part],
         )
+        # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
+        block_cost[k] /= math.sqrt(math.prod(factors))
 
     run_parallel(search_slab, range(blocks[0]), progress)
     if len(model.echo_times_s) == 2:  # small for its mixture alone, and no residual tells
         trust[:] = 1
-    # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
-    block_cost /= math.sqrt(math.prod(factors))
     return block_cost, candidates, costs, trust
 
 
@@ -317,9 +316,14 @@ class _Grid:
             index %= len(self.frequencies_hz)
         else:
             index = index.clip(0, len(self.frequencies_hz) - 1)
-        least = costs[..., index[0]]
-        for each in index[1:]:
-            np.minimum(least, costs[..., each], out=least)
+        least = np.empty((*costs.shape[:-1], len(self.label_index)), costs.dtype)
+
+        def find(k: int) -> None:
+            np.take(costs[k], index[0], -1, out=least[k])
+            for each in index[1:]:
+                np.minimum(least[k], costs[k][..., each], out=least[k])
+
+        run_parallel(find, range(len(costs)))
         return least
 
 
@@ -487,17 +491,17 @@ def _choose(
     Returns:
         The frequency chosen per voxel, and how much worse the best other one is (min-marginals).
     """
-    where = np.full(mask.shape, -1, np.int32)
-    where[mask] = np.arange(len(index), dtype=np.int32)
-    field = _interpolated(coarse, factors, mask.shape)[mask]
+    where = np.empty(mask.shape, np.int32)
     found = np.empty(len(index), np.int8)
+    ends = np.searchsorted(index, np.arange(len(mask) + 1) * mask[0].size)
 
-    def settle(start: int) -> None:
-        part = slice(start, start + _AT_ONCE)
-        given = candidates[part], costs[part], found[part], field[part]
-        _settle_costs(*given, scale_hz.mean(), period_hz)
+    def settle(k: int) -> None:
+        part = slice(ends[k], ends[k + 1])
+        _number(mask[k], ends[k], where[k])
+        field = _interpolated(coarse, k, factors, mask[k].shape)[mask[k]]
+        _settle_costs(candidates[part], costs[part], found[part], field, scale_hz.mean(), period_hz)
 
-    run_parallel(settle, range(0, len(index), _AT_ONCE))
+    run_parallel(settle, range(len(mask)))
     given = (
         where,
         candidates,
@@ -512,26 +516,49 @@ def _choose(
     messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
     chosen = np.zeros(len(index), np.float32)
     margin = np.empty(len(index), np.float32)
+
+    def pass_on(forward: bool, changed: list[int], tile: fronts.Tile) -> None:
+        changed.append(_pass_candidate_messages(*given, messages, chosen, margin, forward, tile))
+
     for sweep in range(_FINE_SWEEPS):
         tell(progress, sweep / _FINE_SWEEPS)
-        before = chosen.copy()
+        changed: list[int] = []  # by tiles
         for forward in (True, False):
-            work = partial(_pass_candidate_messages, *given, messages, chosen, margin, forward)
+            work = partial(pass_on, forward, changed)
             run_parallel(*fronts.sweep(work, mask.shape, _TILE, forward))
-        if np.mean(chosen != before) < _SETTLED:
+        if sum(changed) < _SETTLED * len(index):
             break
     return chosen, margin
 
 
-def _interpolated(coarse, factors, shape) -> np.ndarray:
-    """Values of blocks at every voxel, linear between their centers."""
-    for axis, (factor, count) in enumerate(zip(factors, shape, strict=True)):
-        at = ((np.arange(count) + 0.5) / factor - 0.5).clip(0, coarse.shape[axis] - 1)
+@njit(cache=True, nogil=True)
+def _number(mask, first, where):
+    """Number the voxels of a slice's mask from `first` on; -1 outside."""
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            where[j, i] = -1
+            if mask[j, i]:
+                where[j, i] = first
+                first += 1
+
+
+def _interpolated(coarse, k: int, factors, shape) -> np.ndarray:
+    """Values of blocks at the voxels of slice `k`, linear between their centers.
+
+    Args:
+        coarse: of the blocks.
+        k: the slice.
+        factors: voxels per block along each axis.
+        shape: rows and columns of the slice.
+    """
+    voxels = (np.array([k]), *(np.arange(n) for n in shape))
+    for axis, (factor, places) in enumerate(zip(factors, voxels, strict=True)):
+        at = ((places + 0.5) / factor - 0.5).clip(0, coarse.shape[axis] - 1)
         low = at.astype(int).clip(0, max(coarse.shape[axis] - 2, 0))
         part = (at - low).astype(np.float32).reshape(-1, *[1] * (2 - axis))
         high = np.minimum(low + 1, coarse.shape[axis] - 1)
         coarse = np.take(coarse, low, axis) * (1 - part) + np.take(coarse, high, axis) * part
-    return coarse
+    return coarse[0]
 
 
 @njit(cache=True, nogil=True)
@@ -594,6 +621,9 @@ def _pass_candidate_messages(
     After going against it `chosen` is the candidate of each voxel, those after it being decided,
     and `margin` how much worse the best other one is (min-marginals).
 
+    Returns:
+        How many voxels were given another candidate.
+
     Args:
         where: number of each voxel of the volume, -1 outside the mask.
         found: candidates that each voxel has.
@@ -612,6 +642,7 @@ def _pass_candidate_messages(
     fresh = np.empty(_CANDIDATES, np.float32)
     preceding, following = np.empty(3, np.int64), np.empty(3, np.int64)
     first_k, last_k, first_j, last_j = tile
+    changed = 0
     for kk in range(first_k, last_k):
         k = kk if forward else first_k + last_k - 1 - kk
         for jj in range(first_j, last_j):
@@ -657,6 +688,7 @@ def _pass_candidate_messages(
                     for c in range(1, own):
                         if fresh[c] < fresh[best]:
                             best = c
+                    changed += chosen[v] != candidates[v, best]
                     chosen[v] = candidates[v, best]
                     least = np.float32(np.inf)
                     for c in range(own):
@@ -691,3 +723,4 @@ def _pass_candidate_messages(
                         smallest = min(smallest, fresh[d])
                     for d in range(its):
                         messages[edge, axis, d] = fresh[d] - smallest
+    return changed

@@ -1,12 +1,13 @@
 """Sweeps over a volume whose voxels wait for those before them, on all cores.
 
-The volume is cut into tiles of slices and rows. A tile begins when that of the slices before it and
-that of the rows before it are done, so that those of a diagonal run side by side, and the result is
-that of one core.
+The volume is cut into tiles of slices and rows. A tile can begin when that of the slices before it
+and that of the rows before it are done, so that those of a diagonal run side by side, and the
+result is that of one core.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable
 from threading import Condition
@@ -21,8 +22,8 @@ _MOST = 16  # tiles along an axis
 
 def sweep(
     work: Callable[[Tile], None], shape: tuple[int, ...], least: int, forward: bool
-) -> tuple[Callable[[Place], None], list[Place]]:
-    """What `run_parallel` is to do, and with which tiles, to call ``work(tile)`` for those of a
+) -> tuple[Callable[[int], None], range]:
+    """What `run_parallel` is to do, and how often, to call ``work(tile)`` for the tiles of a
     volume in the order of its voxels, or against it.
 
     Args:
@@ -32,23 +33,33 @@ def sweep(
         forward: from the first voxel on; else from the last one back.
     """
     tiles = _tiles(shape, least)
-    # Along diagonals, so that what a tile waits for has been begun before it.
-    order = sorted(tiles, key=sum, reverse=not forward)
-    step, done, changed = (-1 if forward else 1), set(), Condition()
+    step, changed = (1 if forward else -1), Condition()
+    waits = {(a, b): ((a - step, b) in tiles) + ((a, b - step) in tiles) for a, b in tiles}
+    # Those that can begin, along diagonals: what most others wait for comes first.
+    ready = [(step * (a + b), a, b) for (a, b), before in waits.items() if not before]
+    failed = []
 
-    def in_turn(place: Place) -> None:
-        a, b = place
-        before = {(a + step, b), (a, b + step)} & tiles.keys()
+    def next_one(_: int) -> None:
         try:
             with changed:
-                changed.wait_for(lambda: before <= done)
-            work(tiles[place])
-        finally:  # those that wait for it would wait forever
+                changed.wait_for(lambda: ready or failed)
+                if failed:
+                    return
+                _, a, b = heapq.heappop(ready)
+            work(tiles[a, b])
             with changed:
-                done.add(place)
+                for after in {(a + step, b), (a, b + step)} & tiles.keys():
+                    waits[after] -= 1
+                    if not waits[after]:
+                        heapq.heappush(ready, (step * sum(after), *after))
+                        changed.notify()
+        except BaseException as error:  # also an interrupt: those that wait would wait forever
+            with changed:
+                failed.append(error)
                 changed.notify_all()
+            raise
 
-    return in_turn, order
+    return next_one, range(len(tiles))
 
 
 def _tiles(shape: tuple[int, ...], least: int) -> dict[Place, Tile]:

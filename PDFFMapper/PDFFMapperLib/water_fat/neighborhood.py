@@ -10,7 +10,7 @@ from numba import njit
 
 from PDFFMapperLib.maps.progress import run_parallel
 
-_PART = 20_000  # voxels
+_PART = 50_000  # voxels
 _CLEAR = 3.0  # most that one voxel's excess (of logarithms) counts
 _REACH = (0, 5, 5)  # voxels; the more decide together the less the noise of one of them does
 
@@ -53,21 +53,45 @@ def sum_around(
     mask: np.ndarray, values: np.ndarray, reach: tuple[int, int, int] = (1, 3, 3)
 ) -> np.ndarray:
     """`box_sum` of values of the voxels of a mask (0 outside), for these."""
-    volume, sums = np.zeros(mask.shape, np.float32), np.empty(len(values), np.float32)
+    values = np.asarray(values, np.float32)
+    volume, sums = np.empty(mask.shape, np.float32), np.empty(len(values), np.float32)
     ends = np.concatenate([[0], np.cumsum([np.count_nonzero(each) for each in mask])])
 
     def put(k: int) -> None:
-        volume[k][mask[k]] = values[ends[k] : ends[k + 1]]
+        _put(values[ends[k] : ends[k + 1]], mask[k], volume[k])
 
     def take(k: int) -> None:
         if ends[k] < ends[k + 1]:
             around = np.empty(volume[k].shape, np.float32)
             _sum_slice(volume, k, reach, around)
-            sums[ends[k] : ends[k + 1]] = around[mask[k]]
+            _take(around, mask[k], sums[ends[k] : ends[k + 1]])
 
     run_parallel(put, range(len(mask)))
     run_parallel(take, range(len(mask)))
     return sums
+
+
+@njit(cache=True, nogil=True)
+def _put(values, mask, image):
+    """Values of a mask's voxels as an image, 0 elsewhere."""
+    n = 0
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            image[j, i] = 0
+            if mask[j, i]:
+                image[j, i] = values[n]
+                n += 1
+
+
+@njit(cache=True, nogil=True)
+def _take(image, mask, values):
+    """Values of an image at a mask's voxels."""
+    n = 0
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            if mask[j, i]:
+                values[n] = image[j, i]
+                n += 1
 
 
 def by_parts(work: Callable[[slice], None], count: int) -> None:

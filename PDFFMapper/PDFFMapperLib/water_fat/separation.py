@@ -7,6 +7,7 @@ from enum import IntFlag
 from functools import partial
 
 import numpy as np
+from numba import njit
 
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refine_error
@@ -54,6 +55,7 @@ _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, tak
 _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
 USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
+_MANY = 200_000  # voxels that tell the usual residual
 _ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
 
 
@@ -323,8 +325,7 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
     def fit_part(start: int) -> None:
         part = slice(start, start + _CHUNK)
         chunk = signals.at(index[part])
-        energies = chunk.real**2 + chunk.imag**2
-        signal_energy[part], largest_echo[part] = energies.sum(1), np.sqrt(energies.max(1))
+        _strength(chunk, signal_energy[part], largest_echo[part])
         fits[part] = fit(chunk, model, r2star_per_s, found.off_resonance_hz[part])
         failed[part] = _failed(fits[part])
 
@@ -349,6 +350,19 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
     return _Fits(fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, imprecise)
 
 
+@njit(cache=True, nogil=True)
+def _strength(signals, energy, largest):
+    """Sum of the squared echoes of voxels, and the magnitude of the largest."""
+    for v in range(len(signals)):
+        total = most = np.float32(0)
+        for n in range(signals.shape[1]):
+            real, imaginary = signals[v, n].real, signals[v, n].imag
+            square = real * real + imaginary * imaginary
+            total += square
+            most = max(most, square)
+        energy[v], largest[v] = total, np.sqrt(most)
+
+
 def _signed(model, background: float, fitted: _Fits, notes: list[str]) -> bool:
     """Whether the phase of a faint part can be trusted: what is left is the images' own noise.
 
@@ -370,11 +384,7 @@ def _usable(
     echoes: np.ndarray, mask: np.ndarray | None, noise: float, notes: list[str]
 ) -> np.ndarray:
     finite = np.empty(echoes.shape[1:], bool)
-
-    def check(k: int) -> None:
-        np.isfinite(echoes[:, k]).all(0, out=finite[k])
-
-    run_parallel(check, range(len(finite)))
+    run_parallel(lambda k: _check_finite(echoes[:, k], finite[k]), range(len(finite)))
     bad = int(finite.size - finite.sum())
     if bad:
         notes.append(f"{bad} voxels hold NaN or infinite values and were left out.")
@@ -396,18 +406,33 @@ def _usable(
     return mask
 
 
+@njit(cache=True, nogil=True)
+def _check_finite(echoes, finite):
+    """Voxels of a slice all of whose echoes are finite."""
+    finite[:] = True
+    for n in range(len(echoes)):
+        for j in range(finite.shape[0]):
+            for i in range(finite.shape[1]):
+                finite[j, i] &= np.isfinite(echoes[n, j, i])
+
+
+@njit(cache=True, nogil=True)
+def _count_zeros(echoes, mask, zeros):
+    """Add up the voxels of a slice's mask where each echo is 0."""
+    for n in range(len(echoes)):
+        for j in range(mask.shape[0]):
+            for i in range(mask.shape[1]):
+                zeros[n] += mask[j, i] and echoes[n, j, i] == 0
+
+
 def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
     """Refuse echoes that hold nothing where the others have signal.
 
     Raises:
         ValueError: an echo is exactly 0 in more than half of the mask.
     """
-    zeros = np.zeros((mask.shape[0], len(echoes)), int)
-
-    def count(k: int) -> None:
-        zeros[k] = [np.count_nonzero((echo[k] == 0) & mask[k]) for echo in echoes]
-
-    run_parallel(count, range(len(zeros)))
+    zeros = np.zeros((mask.shape[0], len(echoes)), np.int64)
+    run_parallel(lambda k: _count_zeros(echoes[:, k], mask[k], zeros[k]), range(len(zeros)))
     for n, nothing in enumerate(zeros.sum(0) / np.count_nonzero(mask)):
         if nothing > 0.5:
             raise ValueError(
@@ -472,12 +497,15 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
             values[name][part] = value
 
     by_parts(fill, count)
-    volumes: dict[str, np.ndarray] = {}
+    volumes = {name: np.empty(mask.shape, np.float32) for name in names}
+    ends = np.concatenate([[0], np.cumsum(np.count_nonzero(mask, (1, 2)))])
 
-    def put(name: str) -> None:
-        volumes[name] = spread(mask, values[name])
+    def put(k: int) -> None:
+        for name, volume in volumes.items():
+            volume[k] = np.nan
+            volume[k][mask[k]] = values[name][ends[k] : ends[k + 1]]
 
-    run_parallel(put, names)
+    run_parallel(put, range(len(mask)))
     return WaterFatResult(
         **volumes, doubt=spread(mask, doubt, Doubt.LOW_SIGNAL, np.uint8), mask=mask
     )
@@ -700,7 +728,9 @@ def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
     over 30 times the median (vessels, edges) do not spread to their neighbors.
     """
     freedom = max(freedom, 1)
-    usual = float(np.median(residuals[~failed])) if (~failed).any() else 1.0
+    some = residuals[:: len(failed) // _MANY + 1]
+    some = some[~failed[:: len(failed) // _MANY + 1]]
+    usual = float(np.median(some)) if some.size else 1.0
     energy, noise = np.empty((2, len(failed)), np.float32)
 
     def limit(part: slice) -> None:

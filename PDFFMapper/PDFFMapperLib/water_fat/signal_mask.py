@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 
 from PDFFMapperLib.maps.progress import run_parallel
 
@@ -18,6 +19,7 @@ _FALSE_ALARM = 1e-4  # share of the voxels of air that one voxel alone may let p
 _ALIKE = 0.03  # the same where most of the voxels around pass with it
 _RAYLEIGH_VARIATION = 0.523  # SD over mean of the magnitude of noise
 _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
+_MANY = 200_000  # voxels that tell what is bright
 _DARKEST = 0.005  # of the bright parts; what noise-free images hold under it is not tissue
 
 
@@ -41,27 +43,50 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
             object that are no echoes.
         noise: `background_noise` of these, if it is known already.
     """
-    level = np.zeros(echoes.shape[1:], np.float32)
-
-    def largest(k: int) -> None:
-        for echo in echoes:
-            np.maximum(level[k], np.nan_to_num(np.abs(echo[k]), posinf=0), out=level[k])
-
-    run_parallel(largest, range(len(level)))
-    high = float(np.percentile(level, 98)) or float(level.max())
+    echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
+    level = np.empty(echoes.shape[1:], np.float32)
+    run_parallel(lambda k: _largest(echoes[:, k], level[k]), range(len(level)))
+    some = level.ravel()[:: level.size // _MANY | 1]  # odd, so that no column is left out
+    high = float(np.percentile(some, 98)) or float(level.max())
     noise = background_noise(echoes) if noise is None else noise
     alone, together = (
         max(noise * math.sqrt(2 * math.log(len(echoes) / rate)), _DARKEST * high)
         for rate in (_FALSE_ALARM, _ALIKE)
     )
     mask = np.empty(level.shape, bool)
-
-    def decide(k: int) -> None:
-        passing = level[k : k + 1] > together
-        mask[k] = (level[k] > alone) | (passing & (_share_around(passing) > 0.5))[0]
-
-    run_parallel(decide, range(len(level)))
+    run_parallel(lambda k: _passes(level[k], alone, together, mask[k]), range(len(level)))
     return mask
+
+
+@njit(cache=True, nogil=True)
+def _largest(echoes, level):
+    """Magnitude of the largest finite echo of each voxel of a slice."""
+    for j in range(level.shape[0]):
+        for i in range(level.shape[1]):
+            largest = 0.0
+            for n in range(len(echoes)):
+                real, imaginary = float(echoes[n, j, i].real), float(echoes[n, j, i].imag)
+                square = real * real + imaginary * imaginary
+                if square > largest and square < np.inf:
+                    largest = square
+            level[j, i] = math.sqrt(largest)
+
+
+@njit(cache=True, nogil=True)
+def _passes(level, alone, together, mask):
+    """Voxels of a slice over a limit alone, or over a lower one with most of those around."""
+    rows, columns = level.shape
+    for j in range(rows):
+        for i in range(columns):
+            mask[j, i] = level[j, i] > alone
+            if mask[j, i] or not level[j, i] > together:
+                continue
+            passing = cells = 0
+            for b in range(max(j - 1, 0), min(j + 2, rows)):
+                for a in range(max(i - 1, 0), min(i + 2, columns)):
+                    cells += 1
+                    passing += level[b, a] > together
+            mask[j, i] = 2 * passing > cells
 
 
 def background_noise(echoes: np.ndarray) -> float:
@@ -126,13 +151,3 @@ def _blocks(image: np.ndarray) -> np.ndarray:
     image = image[:, : rows // high * high, : columns // wide * wide]
     blocks = image.reshape(slices, rows // high, high, columns // wide, wide)
     return blocks.swapaxes(2, 3).reshape(-1, high * wide)
-
-
-def _share_around(passing: np.ndarray) -> np.ndarray:
-    """Share of the up to 9 voxels of a square in plane that pass."""
-    padded = np.pad(passing.astype(np.float32), ((0, 0), (1, 1), (1, 1)))
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-    inside = [np.r_[2.0, np.full(max(n - 2, 0), 3.0), 2.0][:n] for n in passing.shape[1:]]
-    inside = [np.minimum(each, n) for each, n in zip(inside, passing.shape[1:], strict=True)]
-    return total / np.outer(*inside).astype(np.float32)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from PDFFMapperLib.maps.progress import run_parallel
 from PDFFMapperLib.water_fat.echo_errors import (
     FREE,
     LEAD,
@@ -491,10 +492,15 @@ def _freer(sample, model, plain: _Case, readout: str, leads: bool) -> list[_Case
     else:
         kind = ODD_EVEN if readout == "bipolar" else FREE
         wanted = [(kind, lead) for lead in ([False, True] if leads else [False])]
-    return [plain] + [
-        _case(sample, model, conjugated, kind, find_error(kind, given, model, lead))
-        for kind, lead in wanted
-    ]
+    cases = [plain] * (1 + len(wanted))
+
+    def fit(n: int) -> None:
+        kind, lead = wanted[n]
+        found = find_error(kind, given, model, lead)
+        cases[n + 1] = _case(sample, model, conjugated, kind, found)
+
+    run_parallel(fit, range(len(wanted)))
+    return cases
 
 
 def _rivals(sample, model, freest: list[_Case], leads: bool) -> list[_Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ class VoxelSignals:
 
     def at(self, index: np.ndarray) -> np.ndarray:
         """Signals of voxels by flat index, complex64, shape (voxels, echoes)."""
-        flat = self.echoes.reshape(len(self.echoes), -1)
-        signals = np.ascontiguousarray(flat[:, index].T)
+        signals = _gathered(self.echoes.reshape(len(self.echoes), -1), index)
         if self.conjugated:
             np.conjugate(signals, out=signals)
         if self.error is not None:
@@ -73,6 +73,16 @@ class VoxelSignals:
     def with_error(self, error: EchoError | None) -> VoxelSignals:
         """The same echoes with another error taken off."""
         return replace(self, error=error)
+
+
+@njit(cache=True, nogil=True)
+def _gathered(echoes, index):
+    """Signals of voxels, shape (voxels, echoes), from echoes of shape (echoes, all voxels)."""
+    signals = np.empty((len(index), len(echoes)), echoes.dtype)
+    for v in range(len(index)):
+        for n in range(len(echoes)):
+            signals[v, n] = echoes[n, index[v]]
+    return signals
 
 
 def position_terms(place: np.ndarray, powers: np.ndarray) -> np.ndarray:
