@@ -119,7 +119,7 @@ def echo_of(couplings, apart_hz, te_s, tm_s=None):
     return 2 * total / len(phases)  # a stimulated echo has half of the signal
 
 
-def strong_echo_of(ppm, couplings, mhz, te_s, tm_s=None):
+def strong_echo_of(ppm, couplings, mhz, te_s, tm_s=None, te1_s=None):
     """Echo of each spin, whatever its coupling, by products of single-spin matrices.
 
     PRESS without a mixing time, else STEAM, whose gradients are phases that are summed over.
@@ -152,7 +152,8 @@ def strong_echo_of(ppm, couplings, mhz, te_s, tm_s=None):
     pulse = np.eye(2**count)
     for one in x:
         pulse = pulse @ (2j * one)
-    u = free(te_s / 4) @ pulse @ free(te_s / 2) @ pulse @ free(te_s / 4)
+    te1_s = te_s / 2 if te1_s is None else te1_s
+    u = free((te_s - te1_s) / 2) @ pulse @ free(te_s / 2) @ pulse @ free(te1_s / 2)
     rho = u @ sum(x) @ u.conj().T
     return [np.trace(rho @ one).real / np.trace(one @ one).real for one in x]
 
@@ -164,6 +165,9 @@ def test_j_factors_are_those_of_density_matrices(te_ms):
     expected = strong_echo_of(triglyceride.PPM[[6, 6, 7, 7, 8]], glycerol, mhz, te_s)
     found = j_factors(PRESS, te_ms, frequency_mhz=mhz)
     assert found[[6, 6, 7, 7, 8]] == pytest.approx(expected, abs=1e-9)
+    short = j_factors(PRESS, te_ms, np.nan, mhz, 8.0)
+    expected = strong_echo_of(triglyceride.PPM[[6, 6, 7, 7, 8]], glycerol, mhz, te_s, None, 8e-3)
+    assert short[[6, 6, 7, 7, 8]] == pytest.approx(expected, abs=1e-9)
     far = j_factors(PRESS, te_ms, frequency_mhz=1e6)  # no coupling is strong there
     alone = [4, 6, 7, 8]  # and these have no partners that are alike but for their own partners
     assert far[alone] == pytest.approx(first_order(PRESS, te_ms)[alone], abs=1e-3)
@@ -275,14 +279,38 @@ def test_times_that_cannot_be_are_refused():
         (replace(steam, tm_ms=1e6), "a mixing time of 1e"),
         (replace(steam, tm_ms=3000.0, tr_ms=2000.0), "A repetition time of 2000 ms was given for"),
         (replace(press, tr_ms=2.0), "a repetition time of 2 ms was given"),
-        (replace(press, ti_ms=0.0), "an inversion time of 0 ms was given"),
+        (replace(press, ti_ms=0.5), "an inversion time of 0.5 ms was given; 1 ms or more is"),
+        (
+            replace(press, te1_ms=30.0),
+            "A first echo time of 30 ms was given for an echo time of 30",
+        ),
+        (replace(press, te1_ms=0.0), "a first echo time of 0 ms was given; 1 to 300 ms"),
+        (replace(steam, te1_ms=8.0), "A first echo time of 8 ms was given, which PRESS alone has"),
     ):
         with pytest.raises(ValueError, match=words):
             MRS.measure([one])
     assert MRS.measure([replace(press, tm_ms=0.0)]).values
+    assert MRS.measure([replace(press, ti_ms=0.0)]).values
     for wrong in ([0.0, 900.0, 900.0], [float("nan")] * 3, [-900.0] * 3):
         with pytest.raises(ValueError, match="bandwidths"):
             MRS.measure([press], bandwidths_hz=wrong)
+
+
+@pytest.mark.parametrize("name", ["PRESS_TI_600", "press ti600", "svs_se_IR", "PRESS-Inverted"])
+def test_a_name_that_tells_an_inversion_asks_for_its_time(name):
+    """600 ms after an inversion fat is upright and water is not: no fraction without the time."""
+    (one,) = spectra_of(made(points=512), sequence=name)
+    with pytest.raises(ValueError, match=rf"called {name}, as if .*; state it \(--ti, ms; 0 if"):
+        MRS.measure([one])
+    inverted = MRS.measure([replace(one, ti_ms=2500.0)])
+    assert any("Not corrected for T1: there is an inversion" in said for said in inverted.cautions)
+    upright = MRS.measure([replace(one, ti_ms=0.0)])
+    assert upright.get("signal_fat_fraction") and not upright.cautions
+
+
+@pytest.mark.parametrize("name", ["svs_se_30", "PRESS 35 optimized", "Stir press", "PRESS_multi"])
+def test_other_names_tell_no_inversion(name):
+    assert MRS.measure(spectra_of(made(points=512), sequence=name)).values
 
 
 # --- model and fit ------------------------------------------------------------------------------
@@ -470,6 +498,20 @@ def test_what_the_j_factors_rest_on_is_said():
     assert "Hz of glycerol are not confirmed by a source" in told[PRESS]
     assert "mixing time of STEAM is not known" in told[STEAM]
     assert "mixing time" not in told[PRESS]
+
+
+def test_a_first_echo_time_that_is_stated_is_taken():
+    series = made(snr=2000.0, points=512)
+    short = replace(series, te1_ms=np.array([8.0]))
+    ours, theirs = (SpectrumModel(one, Choice()).j[0] for one in (series, short))
+    assert 0.01 < np.abs(ours - theirs).max() < 0.3
+    (one,) = spectra_of(series)
+    plain, stated = MRS.measure([one]), MRS.measure([replace(one, te1_ms=8.0)])
+    assert plain.get("ndb").value != pytest.approx(stated.get("ndb").value, abs=0.01)
+    assert any("state the first echo time" in said for said in plain.notes)
+    assert any("with the first echo time as stated" in said for said in stated.notes)
+    equal = MRS.measure([replace(one, te1_ms=15.0)])
+    assert equal.get("ndb").value == pytest.approx(plain.get("ndb").value, abs=1e-6)
 
 
 def test_j_coupling_would_hide_double_bonds():

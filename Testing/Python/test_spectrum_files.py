@@ -224,6 +224,27 @@ def test_frames_that_are_no_averages(tmp_path):
         changed(water, PerFrameFunctionalGroupsSequence=Sequence(groups))
 
 
+def test_inversion_times_of_dicom(tmp_path):
+    write.write_philips(tmp_path / "x.dcm", FID)
+    one = dcmread(tmp_path / "x.dcm")
+    for value, found in (("600", 600.0), ("0", None)):
+        one.add_new(0x20011084, "DS", value)
+        one.save_as(tmp_path / "y.dcm")
+        assert read_spectra([tmp_path / "y.dcm"])[0].ti_ms == found
+    write.write_dicom(tmp_path / "x.dcm", FID)
+    one = dcmread(tmp_path / "x.dcm")
+    groups, modifier = Dataset(), Dataset()
+    groups.MRModifierSequence = Sequence([modifier])
+    one.PerFrameFunctionalGroupsSequence = Sequence([groups])
+    modifier.InversionRecovery = "YES"
+    one.save_as(tmp_path / "y.dcm")
+    with pytest.raises(ValueError, match="inverted, as if signals were inverted, but the file"):
+        MRS.measure(read_spectra([tmp_path / "y.dcm"]))
+    modifier.InversionTimes = [600.0]
+    one.save_as(tmp_path / "y.dcm")
+    assert read_spectra([tmp_path / "y.dcm"])[0].ti_ms == 600.0
+
+
 def test_a_damaged_header_of_dicom_is_told(tmp_path):
     path = tmp_path / "x.dcm"
     write.write_dicom(path, FID)

@@ -80,8 +80,10 @@ COUPLINGS = (
 )
 PRESS_FACTOR = (
     "J evolution of PRESS is that of density matrices with two echoes of equal length; on real "
-    "spectra of 30 ms at 3 T a first echo of 8 ms would read up to 2 points of fat less."
+    "spectra of 30 ms at 3 T a first echo of 8 ms would read up to 2 points of fat less; state the "
+    "first echo time where you know it (--te1)."
 )
+FIRST_ECHO = "J evolution of PRESS is that of density matrices, with the first echo time as stated."
 STEAM_FACTOR = (
     "The mixing time of STEAM is not known, so its zero-quantum coherence was taken as the mean "
     "over mixing times; state it (--tm)."
@@ -378,10 +380,10 @@ def _left_out(averaged: Averaged) -> list[str]:
 
 def _of_coupling(series: Series) -> list[str]:
     """What the J factors of a sequence rest on."""
-    known = bool(np.isfinite(series.tm_ms).all())
+    tm_known, te1_known = (bool(np.isfinite(x).all()) for x in (series.tm_ms, series.te1_ms))
     said = {
-        PRESS: [COUPLINGS, PRESS_FACTOR],
-        STEAM: [COUPLINGS, ZERO_QUANTUM if known else STEAM_FACTOR],
+        PRESS: [COUPLINGS, FIRST_ECHO if te1_known else PRESS_FACTOR],
+        STEAM: [COUPLINGS, ZERO_QUANTUM if tm_known else STEAM_FACTOR],
     }
     return said.get(series.sequence, [])
 

@@ -15,6 +15,7 @@ from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras, refuse_grid
 _CSA_HEADER, _CSA_DATA = (0x0029, 0x1110), (0x7FE1, 0x1010)
 _CSA_OWNER = "SIEMENS CSA NON-IMAGE"
 _PHILIPS_DATA = (0x2005, 0x1270)
+_PHILIPS_TI = (0x2001, 0x1084)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -125,6 +126,8 @@ def _standard(header: Dataset, name: str) -> Spectrum:
     width = header.get("SpectralWidth")
     timing = _functional(header, "MRTimingAndRelatedParametersSequence")
     echo = _functional(header, "MREchoSequence")
+    modifier = _functional(header, "MRModifierSequence")
+    inverted = str(getattr(modifier, "InversionRecovery", "")).upper() == "YES"
     maker = str(header.get("Manufacturer", "")).lower()
     te = getattr(echo, "EffectiveEchoTime", None) if echo else None
     nucleus = header.get("ResonantNucleus", "1H")
@@ -135,7 +138,8 @@ def _standard(header: Dataset, name: str) -> Spectrum:
         frequency_mhz=_first(header.get("TransmitterFrequency")),
         te_ms=None if te is None else float(te),
         tr_ms=_first(getattr(timing, "RepetitionTime", None)),
-        sequence=str(header.get("PulseSequenceName", "")),
+        ti_ms=_first(getattr(modifier, "InversionTimes", None)) or None,
+        sequence=str(header.get("PulseSequenceName", "")) + " inverted" * inverted,
         nucleus=str(nucleus if isinstance(nucleus, str) else nucleus[0]),
         sense=1 if "philips" in maker else -1 if "siemens" in maker else None,
         suppressed={"YES": True, "NO": False}.get(_water_suppression(header)),
@@ -204,6 +208,7 @@ def _philips(header: Dataset, name: str) -> Spectrum:
         frequency_mhz=frequency,
         te_ms=private(0x1310) or _first(header.get("EchoTime")),
         tr_ms=_first(header.get("RepetitionTime")),
+        ti_ms=(_first(header[_PHILIPS_TI].value) if _PHILIPS_TI in header else None) or None,
         sequence=str(header.get("SeriesDescription", "")),
         nucleus=str(header.get("ImagedNucleus", "1H")),
         sense=1,

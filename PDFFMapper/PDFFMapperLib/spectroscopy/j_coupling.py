@@ -1,10 +1,10 @@
 """What J coupling leaves of each of fat's peaks at the echo.
 
 Density matrices of fragments of a triglyceride that are small enough (up to nine protons), with
-ideal pulses; PRESS with two echoes of equal length, STEAM with the zero-quantum coherence of its
-mixing time. Most of a chain is coupled strongly (methyl lies .4 ppm from methylene, which itself
-loses to its neighbors), so that first order is wrong: PRESS of 30 ms at 3 T leaves .63 of methyl
-and all of methylene by it, .78 and .89 by density matrices.
+ideal pulses; PRESS with its two echoes (of equal length where the first is not known), STEAM with
+the zero-quantum coherence of its mixing time. Most of a chain is coupled strongly (methyl lies .4
+ppm from methylene, which itself loses to its neighbors), so that first order is wrong: PRESS of 30
+ms at 3 T leaves .63 of methyl and all of methylene by it, .78 and .89 by density matrices.
 
 Coupling constants (Hz): methyl to methylene 6.9 and olefinic to allylic 7, of Schaumburg and
 Bernstein 1968 (Lipids 3:193) as used in the SimnTG simulations of Ouwerkerk; 7 for all other
@@ -103,7 +103,11 @@ FRAGMENTS = (
 
 
 def j_factors(
-    sequence: str, te_ms: float, tm_ms: float = math.nan, frequency_mhz: float = math.nan
+    sequence: str,
+    te_ms: float,
+    tm_ms: float = math.nan,
+    frequency_mhz: float = math.nan,
+    te1_ms: float = math.nan,
 ) -> np.ndarray:
     """What J evolution leaves of each peak's area at the echo, shape (10,).
 
@@ -112,9 +116,11 @@ def j_factors(
         te_ms: echo time in ms.
         tm_ms: mixing time of STEAM; NaN takes what is left of the mean over mixing times.
         frequency_mhz: of the transmitter; without it all is of first order.
+        te1_ms: of PRESS the first echo time; NaN takes half of the echo time.
     """
     if sequence in (PRESS, STEAM) and not math.isnan(frequency_mhz):
-        known = None if math.isnan(tm_ms) else float(tm_ms)
+        inner = te1_ms if sequence == PRESS else tm_ms
+        known = None if math.isnan(inner) else float(inner)
         return _strong(sequence, float(te_ms), known, round(float(frequency_mhz), 1))
     return first_order(sequence, te_ms, tm_ms, frequency_mhz)
 
@@ -155,14 +161,16 @@ def first_order(
 
 
 @cache
-def _strong(sequence: str, te_ms: float, tm_ms: float | None, frequency_mhz: float) -> np.ndarray:
-    """By density matrices, in the peaks' order."""
+def _strong(
+    sequence: str, te_ms: float, inner_ms: float | None, frequency_mhz: float
+) -> np.ndarray:
+    """By density matrices, in the peaks' order; the inner time is TE1 of PRESS, TM of STEAM."""
     left: dict[str, float] = {}
     for fragment in FRAGMENTS:
         if sequence == PRESS:
-            left |= echo(fragment, te_ms, frequency_mhz)
+            left |= echo(fragment, te_ms, frequency_mhz, inner_ms)
         else:
-            left |= stimulated_echo(fragment, te_ms, tm_ms, frequency_mhz)
+            left |= stimulated_echo(fragment, te_ms, inner_ms, frequency_mhz)
     typical = protons(TYPICAL_NDB, TYPICAL_NMIDB)
     factors = np.ones(len(PPM))
     for peak, name in enumerate(
@@ -179,13 +187,21 @@ def _strong(sequence: str, te_ms: float, tm_ms: float | None, frequency_mhz: flo
     return factors
 
 
-def echo(fragment: Fragment, te_ms: float, frequency_mhz: float) -> dict[str, float]:
-    """Share of each group's magnetization that is in phase at the echo of PRESS."""
+def echo(
+    fragment: Fragment, te_ms: float, frequency_mhz: float, te1_ms: float | None = None
+) -> dict[str, float]:
+    """Share of each group's magnetization that is in phase at the echo of PRESS.
+
+    Without a first echo time (te1_ms) both echoes are of equal length.
+    """
+    te1_ms = te_ms / 2 if te1_ms is None else te1_ms
     energies, states, spins = _solved(fragment, frequency_mhz)
     # A pulse of 180 degrees about the magnetization turns all spins over, in any order of states.
     turned_over = states.T @ states[::-1]
-    quarter, half = (np.exp(-2j * np.pi * energies * te_ms / 1e3 / n) for n in (4, 2))
-    evolved = (quarter[:, None] * turned_over * half) @ (turned_over * quarter)
+    first, middle, last = (
+        np.exp(-2j * np.pi * energies * time / 2e3) for time in (te1_ms, te_ms, te_ms - te1_ms)
+    )
+    evolved = (last[:, None] * turned_over * middle) @ (turned_over * first)
     start = states.T @ sum(spins.values()) @ states
     end = evolved @ start @ evolved.conj().T
     shares = {}

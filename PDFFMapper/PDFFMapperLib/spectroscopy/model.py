@@ -52,6 +52,7 @@ class Series:
         te_ms, tr_ms, ti_ms: of each spectrum; TR and TI are NaN where unknown or without one.
         sequence: PRESS, STEAM or none, for J modulation.
         tm_ms: mixing time of each spectrum; NaN where unknown or without one, None for all of them.
+        te1_ms: the first echo time of PRESS, likewise.
     """
 
     fids: np.ndarray
@@ -63,11 +64,14 @@ class Series:
     ti_ms: np.ndarray
     sequence: str = NONE
     tm_ms: np.ndarray | None = None
+    te1_ms: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.fids = np.asarray(self.fids, complex)  # some files hold single precision
         if self.tm_ms is None:
             self.tm_ms = np.full(len(self.te_ms), np.nan)
+        if self.te1_ms is None:
+            self.te1_ms = np.full(len(self.te_ms), np.nan)
 
     def one(self, n: int) -> Series:
         """One of its spectra alone."""
@@ -81,6 +85,7 @@ class Series:
             self.ti_ms[n : n + 1],
             self.sequence,
             self.tm_ms[n : n + 1],
+            self.te1_ms[n : n + 1],
         )
 
     @property
@@ -146,8 +151,13 @@ class SpectrumModel:
         self.water_hz = (WATER_PPM - series.center_ppm) * series.frequency_mhz
         self.turns = np.exp(2j * np.pi * self.hz[:, None] * self.t)
         self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
-        times, mhz = zip(series.te_ms, series.tm_ms, strict=True), series.frequency_mhz
-        self.j = np.array([j_factors(series.sequence, te, tm, mhz) for te, tm in times])
+        times, mhz = (series.te_ms, series.tm_ms, series.te1_ms), series.frequency_mhz
+        self.j = np.array(
+            [
+                j_factors(series.sequence, te, tm, mhz, te1)
+                for te, tm, te1 in zip(*times, strict=True)
+            ]
+        )
         self.scale = float(np.abs(series.fids[:, :3]).max())
         self.baseline, self.baseline_power = _smooth(
             self.window.tobytes(), points, 1e3 * series.dwell_s, choice.baseline_ms,

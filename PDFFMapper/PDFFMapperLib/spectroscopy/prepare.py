@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,9 +19,11 @@ from PDFFMapperLib.spectroscopy.spectrum import PROTON, Spectrum
 SHORTEST_TE_MS, LONGEST_TE_MS = 5.0, 300.0
 TIMES_MS = {  # shortest and longest of what may be unknown
     "tr_ms": ("repetition", 50.0, 60_000.0),
-    "ti_ms": ("inversion", 1.0, 20_000.0),
+    "ti_ms": ("inversion", 0.0, 20_000.0),
+    "te1_ms": ("first echo", 1.0, LONGEST_TE_MS),
     "tm_ms": ("mixing", 0.0, 10_000.0),
 }
+SHORTEST_TI_MS = 1.0  # 0 states that nothing was inverted
 FEWEST_POINTS = 64
 _CLIPPED_POINTS = 3
 _ASKED = {
@@ -28,6 +31,8 @@ _ASKED = {
     "dwell_s": "the dwell time (--dwell-time, s)",
     "te_ms": "the echo time (--te, ms)",
 }
+# What names of sequences say of an inversion: TI_600, IR, inverted.
+_INVERTED = re.compile(r"(?<![a-z])(ti|ir|inv[a-z]*)(?![a-z])")
 _EDDY = "Phases of up to {:.2f} rad that eddy currents add were taken from the water reference."
 # What sequences are called by scanners.
 _NAMES = {
@@ -100,7 +105,10 @@ def prepared(
     strongest = int(np.argmax(np.sum(np.abs(fids) ** 2, axis=1)))
     senses = {one.sense for one in spectra}
     te_ms, tr_ms, ti_ms, tm_ms = (_times(spectra, f"t{x}_ms") for x in "erim")
+    ti_ms[ti_ms == 0] = np.nan  # stated to be without
+    te1_ms = _times(spectra, "te1_ms")
     _check_steam(sequence, te_ms, tr_ms, tm_ms)
+    _check_first_echo(sequence, te_ms, te1_ms)
     axis = find_axis(
         fids,
         first.dwell_s,
@@ -108,7 +116,9 @@ def prepared(
         sense if sense is not None else senses.pop() if len(senses) == 1 else None,
         center_ppm,
         first.name,
-        j_factors(sequence, te_ms[strongest], tm_ms[strongest], first.frequency_mhz),
+        j_factors(
+            sequence, te_ms[strongest], tm_ms[strongest], first.frequency_mhz, te1_ms[strongest]
+        ),
     )
     if sense is not None and axis.sense != sense:
         raise ValueError(
@@ -125,6 +135,7 @@ def prepared(
         ti_ms,
         sequence,
         tm_ms,
+        te1_ms,
     )
     return Prepared(
         series, axis.sense, any(one.suppressed for one in spectra),
@@ -176,6 +187,16 @@ def _check(one: Spectrum) -> None:
                 f"{one.name}: {'an' if words[0] == 'i' else 'a'} {words} time of {time:g} ms was "
                 f"given; {low:g} to {high:g} ms is expected."
             )
+    if one.ti_ms is not None and 0 < one.ti_ms < SHORTEST_TI_MS:
+        raise ValueError(
+            f"{one.name}: an inversion time of {one.ti_ms:g} ms was given; {SHORTEST_TI_MS:g} ms "
+            "or more is expected, or 0 where nothing was inverted."
+        )
+    if one.ti_ms is None and _INVERTED.search(one.sequence.lower()):
+        raise ValueError(
+            f"{one.name}: its sequence is called {one.sequence}, as if signals were inverted, but "
+            "the file tells no inversion time; state it (--ti, ms; 0 if nothing was inverted)."
+        )
     _check_signal(one)
 
 
@@ -211,6 +232,22 @@ def _check_steam(sequence: str, te_ms: np.ndarray, tr_ms: np.ndarray, tm_ms: np.
         raise ValueError(
             f"A repetition time of {np.nanmin(tr_ms):g} ms was given for a mixing time up to "
             f"{np.nanmax(tm_ms):g} ms, which does not fit in; check both (--tr, --tm, ms)."
+        )
+
+
+def _check_first_echo(sequence: str, te_ms: np.ndarray, te1_ms: np.ndarray) -> None:
+    """Refuse a first echo that PRESS alone has, or that is not over at its echo time."""
+    if sequence == STEAM and np.any(np.isfinite(te1_ms)):
+        raise ValueError(
+            f"A first echo time of {np.nanmax(te1_ms):g} ms was given, which PRESS alone has; "
+            "leave it out (--te1)."
+        )
+    if np.any(te1_ms >= te_ms):
+        worst = int(np.argmax(te1_ms >= te_ms))
+        raise ValueError(
+            f"A first echo time of {te1_ms[worst]:g} ms was given for an echo time of "
+            f"{te_ms[worst]:g} ms; the first of PRESS's two echoes is shorter than both together "
+            "(--te1, ms)."
         )
 
 

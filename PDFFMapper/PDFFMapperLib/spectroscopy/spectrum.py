@@ -19,12 +19,14 @@ class Spectrum:
         name: what to call it in messages.
         dwell_s: seconds between points; None where the file does not say.
         frequency_mhz: of the transmitter; None where the file does not say.
-        te_ms, tr_ms, tm_ms, ti_ms: times of the sequence; None where unknown or without one.
+        te_ms, tr_ms, tm_ms, ti_ms: times of the sequence; None where unknown or without one, TI
+            of 0 where somebody states that nothing was inverted.
         sequence: "PRESS", "STEAM" or what the file says; "" where it says nothing.
         nucleus: "1H" ...
         sense: +1 if peaks of higher ppm turn faster in this format, -1 if slower, None if unsaid.
         suppressed: whether water was suppressed; None where the file does not say.
         voxel_ras: 4x4 matrix from the unit cube (-1/2 ... 1/2) to RAS mm; None where unknown.
+        te1_ms: of PRESS's two echo times the first; None where unknown.
         notes: sentences about how it was read.
     """
 
@@ -41,6 +43,7 @@ class Spectrum:
     sense: int | None = None
     suppressed: bool | None = None
     voxel_ras: np.ndarray | None = None
+    te1_ms: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -68,6 +71,7 @@ STATED: dict[str, tuple[str, Callable]] = {
     "DwellTime": ("dwell_s", float),
     "SpectrometerFrequency": ("frequency_mhz", lambda mhz: float(np.ravel(mhz)[0])),
     "EchoTime": ("te_ms", _milliseconds),
+    "FirstEchoTime": ("te1_ms", _milliseconds),
     "RepetitionTime": ("tr_ms", _milliseconds),
     "MixingTime": ("tm_ms", _milliseconds),
     "InversionTime": ("ti_ms", _milliseconds),
@@ -76,12 +80,14 @@ STATED: dict[str, tuple[str, Callable]] = {
     "WaterSuppressed": ("suppressed", _yes_or_no),
 }
 
-# What a command may state: option, name of NIfTI-MRS, to that standard's unit, the option's unit.
+# What a command may state: option, name of NIfTI-MRS (FirstEchoTime is none of it), to that
+# standard's unit, the option's unit.
 FACTS = (
     ("--te", "EchoTime", 1e-3, "MS", "echo time"),
+    ("--te1", "FirstEchoTime", 1e-3, "MS", "the first of the two echo times of PRESS"),
     ("--tr", "RepetitionTime", 1e-3, "MS", "repetition time"),
     ("--tm", "MixingTime", 1e-3, "MS", "mixing time"),
-    ("--ti", "InversionTime", 1e-3, "MS", "inversion time"),
+    ("--ti", "InversionTime", 1e-3, "MS", "inversion time, 0 if nothing was inverted"),
     ("--dwell-time", "DwellTime", 1.0, "S", "time between points"),
     ("--frequency", "SpectrometerFrequency", 1.0, "MHZ", "transmitter frequency"),
 )

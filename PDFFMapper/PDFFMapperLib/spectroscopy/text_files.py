@@ -97,6 +97,7 @@ def read_sdat(path: Path) -> Spectrum:
     frequency = _number(header, "synthesizer_frequency")
     sides = np.array([_number(header, f"{axis}_size") or np.nan for axis in ("lr", "ap", "cc")])
     center = [_number(header, f"{axis}_off_center") or 0.0 for axis in ("lr", "ap", "cc")]
+    inversion = (_number(header, key) for key in ("inversion_time", "spectrum_inversion_time"))
     turned = [_number(header, f"{axis}_angulation") or 0.0 for axis in ("lr", "ap", "cc")]
     return Spectrum(
         fids,
@@ -106,7 +107,7 @@ def read_sdat(path: Path) -> Spectrum:
         te_ms=_number(header, "echo_time"),
         tr_ms=_number(header, "repetition_time"),
         tm_ms=_number(header, "mixing_time") or None,
-        ti_ms=_number(header, "inversion_time") or None,
+        ti_ms=next((ti for ti in inversion if ti), None),
         sequence=header.get("scan_id", "") if not _number(header, "mixing_time") else "STEAM",
         nucleus=header.get("nucleus", "1H"),
         sense=1,
