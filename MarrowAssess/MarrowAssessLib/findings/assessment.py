@@ -20,6 +20,7 @@ from MarrowAssessLib.measures.heights import HEIGHTS
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
 from MarrowAssessLib.measures.measurement import Measured, Measurement, order
 from MarrowAssessLib.measures.spectroscopy import SPECTRA
+from MarrowAssessLib.measures.spectrum_and_map import beside_map
 from MarrowAssessLib.measures.ute import UTE
 from MarrowAssessLib.prediction.patient_score import PatientScore, refuse_exploratory
 from MarrowAssessLib.references.expected import (
@@ -77,8 +78,17 @@ def assess(
         methods=_methods(settings)
         + ([SPECTRA] if study.spectra else [])
         + ([UTE] if study.bones else []),
-        notes=not_given,
+        notes=not_given + _beside_maps(study),
     )
+
+
+def _beside_maps(study: Study) -> list[str]:
+    """Of spectra and the PDFF map in the same voxel; where they differ the number says it."""
+    if not (study.spectra and Contrast.PDFF in study.volumes):
+        return []
+    pdff = study.volumes[Contrast.PDFF]
+    found = [beside_map(site, one, pdff) for site, one in study.spectra.items()]
+    return [one.text for one in found if one and not one.apart]
 
 
 def _scores(

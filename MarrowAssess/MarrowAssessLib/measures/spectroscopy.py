@@ -8,15 +8,18 @@ from PDFFMapperLib.maps.recipe import NUMBER
 from PDFFMapperLib.spectroscopy.recipe import MRS
 
 from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.measures.spectrum_and_map import beside_map
 
 PREFIX = "mrs_"
 SPECTRA = (
     f"{MRS.title}; intervals are of the profile likelihood and of fits with baselines, and hold "
     "noise and residual, not shim or placing."
 )
+_FRACTIONS = ("pdff", "signal_fat_fraction")
 # Options that change no number, or are told beside the echo times.
 _NOT_TOLD = ("sequence", "sense", "bandwidths_hz", "bone")
 
@@ -39,6 +42,9 @@ def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped
         one.how = f"{site}: {series.sequence or 'sequence unknown'}, TE {times} ms"
         one.how = "; ".join([one.how, *_chosen(spectrum.provenance)])
         one.cautions += spectrum.cautions
+        if key in _FRACTIONS and Contrast.PDFF in book.acquired:
+            beside = beside_map(site, spectrum, book.acquired[Contrast.PDFF])
+            one.cautions += [beside.text] if beside and beside.apart else []
         found.append(one)
     return found
 

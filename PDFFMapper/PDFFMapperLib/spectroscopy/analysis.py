@@ -40,7 +40,7 @@ from PDFFMapperLib.spectroscopy.quality import (
     share_inside,
 )
 from PDFFMapperLib.spectroscopy.recipe import HAMILTON
-from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, ROWS, STEAM
+from PDFFMapperLib.spectroscopy.rows import NONE, NOT_FOR_T1, PRESS, ROWS, STEAM
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import (
     METHYL,
@@ -473,7 +473,7 @@ def _saturation(series: Series) -> list[str]:
         said = f"the mixing time is {np.nanmax(series.tm_ms):g} ms"
     else:
         return []
-    return [f"Not corrected for T1: {said}, and water of marrow, slower than fat, may read low."]
+    return [f"{NOT_FOR_T1}{said}, and water of marrow, slower than fat, may read low."]
 
 
 def _check_gains(fitted: Fitted) -> None:

@@ -78,17 +78,7 @@ def prepared(
         _check(one)
         notes += one.notes
     first = spectra[0]
-    for one in spectra[1:]:
-        if abs(one.dwell_s / first.dwell_s - 1) > 1e-4:
-            raise ValueError(
-                f"{one.name} has a dwell time of {1e6 * one.dwell_s:g} us and {first.name} of "
-                f"{1e6 * first.dwell_s:g} us; a series shares one."
-            )
-        if abs(one.frequency_mhz / first.frequency_mhz - 1) > 1e-4:
-            raise ValueError(
-                f"{one.name} was acquired at {one.frequency_mhz:.3f} MHz and {first.name} at "
-                f"{first.frequency_mhz:.3f} MHz; a series shares one."
-            )
+    _check_together(spectra)
     signals = []
     for one in spectra:
         signal, said = combined(one.fids, one.dwell_s)
@@ -198,6 +188,22 @@ def _check(one: Spectrum) -> None:
             "the file tells no inversion time; state it (--ti, ms; 0 if nothing was inverted)."
         )
     _check_signal(one)
+
+
+def _check_together(spectra: Sequence[Spectrum]) -> None:
+    """Refuse spectra of different dwell times or frequencies."""
+    first = spectra[0]
+    for one in spectra[1:]:
+        if abs(one.dwell_s / first.dwell_s - 1) > 1e-4:
+            raise ValueError(
+                f"{one.name} has a dwell time of {1e6 * one.dwell_s:g} us and {first.name} of "
+                f"{1e6 * first.dwell_s:g} us; a series shares one."
+            )
+        if abs(one.frequency_mhz / first.frequency_mhz - 1) > 1e-4:
+            raise ValueError(
+                f"{one.name} was acquired at {one.frequency_mhz:.3f} MHz and {first.name} at "
+                f"{first.frequency_mhz:.3f} MHz; a series shares one."
+            )
 
 
 def _check_signal(one: Spectrum) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PRESS, STEAM, NONE = "PRESS", "STEAM", "none"  # by what J modulation follows from
+NOT_FOR_T1 = "Not corrected for T1: "  # begins the caution about it
 
 
 class Row(NamedTuple):
