@@ -24,6 +24,7 @@ ALIKE = 0.35  # of the spread of signals there: so far fluid may differ from tha
 BRIGHT_SHARE = 0.8  # of the core's brightest tenth: fluid where it is bright
 CORE_SHARE = 0.8  # of the depth from the wall that there is, where the canal is narrow
 BRIGHTEST = 0.9  # quantile of the signals of the core
+FATTY = 1.8  # of fluid's signal on T1: what is brighter is fat, on T2 nearly as bright as fluid
 AROUND_MM = (11.0, 34.0)  # to the sides and to front and back of the body's back wall
 SMOOTHED_MM = 0.8  # SD of the Gaussian that noise is reduced with
 USABLE_MM3, LEAST_MM3 = 250.0, 100.0
@@ -49,8 +50,9 @@ def csf_of(
     """CSF behind a body.
 
     Where CSF is bright (T2, STIR), the brightest even part of the canal's inside is fluid, for
-    roots and cord are darker. Where it is dark (T1), roots are hardly brighter than fluid, but they
-    sink to the back of the sac, for the patient lies on it: fluid is the even part of the front.
+    roots and cord are darker, and what is no fat on the image that is drawn on. Where it is dark
+    (T1), roots are hardly brighter than fluid, but they sink to the back of the sac, for the
+    patient lies on it: fluid is the even part of the front.
 
     Args:
         volume: image to draw on.
@@ -71,6 +73,10 @@ def csf_of(
             inside = depth > WALL_MM
             if bright:
                 like_fluid = values >= BRIGHT_SHARE * np.quantile(values[core], BRIGHTEST)
+                like_fluid &= inside
+                if fluid is not None and like_fluid.any():
+                    drawn_on = _smooth_values(volume, volume, mask.shape, offset)
+                    like_fluid &= drawn_on <= FATTY * np.median(drawn_on[like_fluid])
             else:
                 inside &= _front_of_sac(mask, local)
                 like_fluid = _even(values, inside)
