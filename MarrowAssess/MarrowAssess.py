@@ -240,7 +240,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onCopyButton(self) -> None:
         """Copy what the panel does as a line for the Python console."""
-        from MarrowAssessLib.scene.choices import console_command
+        from MarrowAssessLib.scene.chosen_inputs import console_command
 
         with slicer.util.tryWithErrorDisplay(_("Nothing was copied.")):
             slicer.app.clipboard().setText(console_command(self._parameterNode))
@@ -335,7 +335,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from MarrowAssessLib.catalogue.contrasts import parse_contrast
         from MarrowAssessLib.measures.book import Settings
         from MarrowAssessLib.prediction.score_file import read_score
-        from MarrowAssessLib.scene.choices import from_console
+        from MarrowAssessLib.scene.chosen_inputs import from_console
         from MarrowAssessLib.study.inputs import StudyInputs
 
         images = {parse_contrast(name): node for name, node in volumes.items()}
@@ -352,11 +352,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def assessParameters(self, parameters, progress=None):
         """Measure what the parameter node says; see assess()."""
-        from MarrowAssessLib.scene import choices
+        from MarrowAssessLib.scene.choices import chosen_scores
+        from MarrowAssessLib.scene.chosen_inputs import settings, study_inputs
 
         assessment = self.session.assess(
-            choices.study_inputs(parameters),
-            choices.settings(parameters, choices.chosen_scores(parameters)),
+            study_inputs(parameters),
+            settings(parameters, chosen_scores(parameters)),
             parameters.showOverlay,
             parameters.showNames,
             parameters.earlierRegions or parameters.earlierVisit,
@@ -498,7 +499,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
         Args:
             parameters: the parameter node; says images and segmentation.
-            tool: one of MarrowAssessLib.sources.other_tools.TOOLS.
+            tool: one of MarrowAssessLib.sources.tools.TOOLS.
             progress: takes the last line that the tool printed; returning False ends it.
 
         Returns:
@@ -510,7 +511,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         from MarrowAssessLib.scene.choices import chosen_contrasts
         from MarrowAssessLib.scene.placing import placing
-        from MarrowAssessLib.sources.other_tools import image_for, tool_named
+        from MarrowAssessLib.sources.tools import image_for, tool_named
 
         contrast = image_for(tool_named(tool), list(chosen_contrasts(parameters)))
         where = placing(parameters, contrast)
@@ -579,7 +580,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
     def writeXrayForm(self, folder):
         """Write xray_form.json with the sizes of the scene's lines on a radiograph; its path."""
         from MarrowAssessLib.scene.xray import write_form
-        from PDFFMapperLib.scene.frames import dicom_file
+        from PDFFMapperLib.scene.origin import dicom_file
 
         return write_form(folder, dicom_file())
 

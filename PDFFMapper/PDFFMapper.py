@@ -72,7 +72,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             tab = RecipeTab(family, self.say)
             self.tabs.append(tab)
             self.ui.tabWidget.addTab(tab.page, _(family.title))
-            vars(self.ui).update(tab.widgets)
+        self.buildTab()
         self.frame = PanelFrame(self.ui, self.onParametersModified, self.checkCanApply, REHEARSAL)
         self.folder = FolderRow(self.ui, self.frame, self.chosenNodes, self.takeAgain)
         scene = slicer.mrmlScene
@@ -84,10 +84,19 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             scene, scene.NodeAboutToBeRemovedEvent, self.onNodeGoes, priority=BEFORE_WIDGETS
         )
         self._volumesTimer = self.frame.timer(LOADING_DELAY_MS, self.takeNewVolumes)
-        self.ui.tabWidget.connect("currentChanged(int)", self.onParametersModified)
+        self.ui.tabWidget.connect("currentChanged(int)", self.onTab)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
-        self.initializeParameterNode()
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def buildTab(self) -> bool:
+        """Make the rows of the tab in front where it has none yet; whether they were made."""
+        tab = self.tab()
+        if tab.widgets:
+            return False
+        tab.build()
+        vars(self.ui).update(tab.widgets)
+        return True
 
     def cleanup(self) -> None:
         """Called before the widget is destroyed."""
@@ -98,7 +107,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the user opens this module."""
         from PDFFMapperLib.install.packages import missing_packages
 
-        if self.frame.parameters:  # `setup` has done the rest
+        if self.frame.parameters:  # `setup` has connected it
             self.chooseDefaults()
         else:
             self.initializeParameterNode()
@@ -170,6 +179,12 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             tab.connect(parameterNode)
         self._shown = self.choices()
         self.checkCanApply()
+
+    def onTab(self, index) -> None:
+        """Another tab comes to the front."""
+        if self.buildTab() and self.frame.parameters:
+            self.setParameterNode(self.frame.parameters)  # connects its rows as well
+        self.onParametersModified()
 
     def onParametersModified(self, caller=None) -> None:
         """Show what the choices need; what was said of others is true no more."""
@@ -438,7 +453,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             ValueError: none of them is from DICOM, or a file is gone or cannot be read.
         """
         from PDFFMapperLib.scene.dicom import load_again
-        from PDFFMapperLib.scene.frames import dicom_file
+        from PDFFMapperLib.scene.origin import dicom_file
 
         return load_again(nodes, dicom_file()).nodes
 
@@ -448,7 +463,8 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: a node holds no volume.
         """
-        from PDFFMapperLib.scene.frames import dicom_file, frames_from_nodes
+        from PDFFMapperLib.scene.frames import frames_from_nodes
+        from PDFFMapperLib.scene.origin import dicom_file
 
         return frames_from_nodes(nodes, dicom_file())
 

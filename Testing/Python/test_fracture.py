@@ -705,7 +705,8 @@ def test_the_six_points_are_shown_as_lines_in_the_color_of_the_grade(healthy):
     from MarrowAssessLib.report.colors import GRADE_COLORS
     from MarrowAssessLib.scene.live_results import show_live
     from MarrowAssessLib.scene.segments import regions_to_node
-    from MarrowAssessLib.scene.visibility import HEIGHTS, show_overlay
+    from MarrowAssessLib.scene.shown import HEIGHTS
+    from MarrowAssessLib.scene.visibility import show_overlay
     from PDFFMapperLib.scene.volumes import volume_to_node
     from vtkmodules.util.numpy_support import vtk_to_numpy
 

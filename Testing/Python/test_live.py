@@ -33,16 +33,14 @@ from MarrowAssessLib.scene.assessment import _doi  # noqa: E402
 from MarrowAssessLib.scene.charts import outdate_charts  # noqa: E402
 from MarrowAssessLib.scene.choices import on_other_grids  # noqa: E402
 from MarrowAssessLib.scene.files import load_scene, save_scene  # noqa: E402
-from MarrowAssessLib.scene.live_results import live_results, show_live  # noqa: E402
+from MarrowAssessLib.scene.images import guess_inputs, shown_first  # noqa: E402
+from MarrowAssessLib.scene.live_results import show_live  # noqa: E402
+from MarrowAssessLib.scene.markups import region_markups  # noqa: E402
 from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, result_rows  # noqa: E402
 from MarrowAssessLib.scene.segments import regions_to_node  # noqa: E402
 from MarrowAssessLib.scene.session import Session  # noqa: E402
-from MarrowAssessLib.scene.study import (  # noqa: E402
-    guess_inputs,
-    region_markups,
-    shown_first,
-    study_from_nodes,
-)
+from MarrowAssessLib.scene.shown import live_results  # noqa: E402
+from MarrowAssessLib.scene.study import study_from_nodes  # noqa: E402
 from MarrowAssessLib.scene.tables import chart_series  # noqa: E402
 from MarrowAssessLib.scene.views import chart_of  # noqa: E402
 from MarrowAssessLib.scene.visibility import show_overlay  # noqa: E402

@@ -15,7 +15,7 @@ headless.start()
 import slicer  # noqa: E402
 from dicom_files import classic_slice  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
-from MarrowAssessLib.scene.study import map_contrast  # noqa: E402
+from MarrowAssessLib.scene.images import map_contrast  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.maps.kinds import map_kind  # noqa: E402
 from PDFFMapperLib.maps.parametric_map import ParametricMap  # noqa: E402

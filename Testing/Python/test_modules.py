@@ -424,7 +424,7 @@ def test_what_measures_is_named_in_the_console(marrow, sample):
 
 
 def test_console_assess_recovers_the_truth_of_the_sample(marrow, sample):
-    from MarrowAssessLib.scene.live_results import live_results
+    from MarrowAssessLib.scene.shown import live_results
 
     logic = marrow.MarrowAssessLogic()
     assessment = logic.assess(sample.volumes, sample.segmentation, age=34, sex="M")
@@ -591,7 +591,7 @@ def test_texture_is_the_same_in_panel_segment_statistics_and_command(
 def test_heights_of_a_found_spine_in_the_panel(marrow, sample):
     """Bodies of one height: no loss. A painted body's outline is not known any more."""
     import slicer
-    from MarrowAssessLib.scene.choices import console_command
+    from MarrowAssessLib.scene.chosen_inputs import console_command
 
     logic = marrow.MarrowAssessLogic()
     parameters = logic.getParameterNode()

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.sources.other_tools import TOOLS, image_for, segment_with, tool_named
+from MarrowAssessLib.sources.other_tools import segment_with
 from MarrowAssessLib.sources.study_files import read_study
+from MarrowAssessLib.sources.tools import TOOLS, image_for, tool_named
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 

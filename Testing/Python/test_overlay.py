@@ -227,7 +227,7 @@ def test_the_camera_sees_labels_beside_the_regions_and_all_of_them(spine):
 
 
 def test_a_segment_that_nothing_was_drawn_into_does_not_keep_3d_from_being_shown(spine):
-    from MarrowAssessLib.scene.overlay import shows_3d
+    from MarrowAssessLib.scene.shown import shows_3d
     from MarrowAssessLib.scene.views import show_3d
 
     _, segmentation = spine

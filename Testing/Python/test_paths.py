@@ -137,8 +137,8 @@ def by_path(study, labels, beside, tmp_path_factory):
     headless.start()
     import slicer
     from MarrowAssessLib.scene.files import load_scene, save_scene
-    from MarrowAssessLib.scene.live_results import live_results
     from MarrowAssessLib.scene.segments import regions_to_node
+    from MarrowAssessLib.scene.shown import live_results
     from PDFFMapperLib.scene.volumes import volume_to_node
     from stand_ins import load_module
 

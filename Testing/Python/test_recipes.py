@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.commands.main import COMMANDS, main
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.inputs import StudyInputs
@@ -62,7 +62,7 @@ def test_the_command_has_every_option_with_a_flag(family, capsys):
     with pytest.raises(SystemExit):
         main([family.command, "--help"])
     help_text = capsys.readouterr().out
-    assert family.purpose[1:] in " ".join(help_text.split())
+    assert COMMANDS[family.command][1][1:] in " ".join(help_text.split())
     for option in family.options:
         assert not option.flag or option.flag in help_text
     for recipe in family.recipes:
@@ -134,7 +134,7 @@ def test_a_new_family_is_its_rows_its_fit_and_its_reader(tmp_path, monkeypatch, 
     factor = Option("factor", NUMBER, 2.0, "Times what.", "times", low=0, high=9, flag="--factor")
     recipe = Recipe("twice", "Twice", "Each twice", (images,), (factor,), ("ADC", "doubt"),
                     "Nobody 2000, doi 10.1000/1", "new_room:compute")  # fmt: skip
-    family = Family("new", "new maps", "New", "New maps", "new", "newChoice", "new_room",
+    family = Family("new", "New", "New maps", "new", "newChoice", "new_room",
                     "PDFFMapperLib.commands.region_values:of_maps", "twice", (recipe,))  # fmt: skip
 
     def compute(volumes, settings, progress):

@@ -11,8 +11,8 @@ from MarrowAssessLib.references import own_controls
 from MarrowAssessLib.references.control_cohort import safe_name
 from MarrowAssessLib.report.sources_plot import sources_svg
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
-from PDFFMapperLib.dicom.folder import read_dicom_folder, read_facts
-from PDFFMapperLib.dicom.frames import flattened_frames, frames_of_file
+from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.frames import flattened_frames, frames_of_file, read_facts
 from PDFFMapperLib.dicom.segmentation import read_segmentation
 from PDFFMapperLib.diffusion import ivim, noise, voxelwise
 from PDFFMapperLib.diffusion.adc import fit_adc

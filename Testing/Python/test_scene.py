@@ -23,13 +23,13 @@ from MarrowAssessLib.catalogue.terminology import (  # noqa: E402
 from MarrowAssessLib.scene import files as scene  # noqa: E402
 from MarrowAssessLib.scene.markups import shapes_from_node  # noqa: E402
 from MarrowAssessLib.scene.segments import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
+from MarrowAssessLib.scene.shown import point_labels  # noqa: E402
 from MarrowAssessLib.scene.tables import (  # noqa: E402
     AgeChart,
     AgePoint,
     Column,
     age_chart_to_node,
     chart_series,
-    point_labels,
     remove_chart,
     set_points,
     table_to_node,

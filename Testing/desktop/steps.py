@@ -11,7 +11,7 @@ import tempfile
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
-from MarrowAssessLib.scene import choices, overlay, segments, visibility
+from MarrowAssessLib.scene import choices, segments, shown, visibility
 
 NARROW_PX = 400  # of a panel with its margins and scroll bar
 ROLES_OF_SAMPLE = ("T1", "T2", "FS T2", "PDFF")
@@ -93,10 +93,10 @@ def study_to_answer(desk):
     check("L2 Marrow PDFF 4.0 %: below" in words, f"The lesion is not told: {words}")
     check(not panel.ui.show3DButton.checked, "Show 3D is pressed before anything was shown.")
     desk.shot("study_to_answer")
-    for shown in (True, False):
+    for spelled in (True, False):
         desk.click_last_line(panel.ui.verdictLabel)
         said = "of 41 at or below, 40 were" in panel.ui.verdictLabel.text
-        check(said == shown, f"What is said without a z-score: {panel.ui.verdictLabel.text}")
+        check(said == spelled, f"What is said without a z-score: {panel.ui.verdictLabel.text}")
 
 
 def cell_leads_to_region(desk):
@@ -113,7 +113,7 @@ def three_d_and_curve_and_back(desk):
     """3D appears at the first press; an age curve names its points and goes away again."""
     panel = desk.open("MarrowAssess")
     desk.click(panel.ui.show3DButton)
-    check(overlay.shows_3d(panel.results.segmentation), "3D is not shown at the first press.")
+    check(shown.shows_3d(panel.results.segmentation), "3D is not shown at the first press.")
     desk.shot("three_d")
     before = desk.layout()
     desk.click(panel.ui.showChartButton)
@@ -127,9 +127,9 @@ def three_d_and_curve_and_back(desk):
     desk.click(panel.ui.showChartButton)
     desk.click(panel.ui.show3DButton)
     check(desk.layout() == before, "Show 3D does not lead from the age curve back to 3D.")
-    check(overlay.shows_3d(panel.results.segmentation), "3D was hidden behind the age curve.")
+    check(shown.shows_3d(panel.results.segmentation), "3D was hidden behind the age curve.")
     desk.click(panel.ui.show3DButton)
-    check(not overlay.shows_3d(panel.results.segmentation), "3D cannot be hidden.")
+    check(not shown.shows_3d(panel.results.segmentation), "3D cannot be hidden.")
 
 
 def only_what_stands_out_has_a_label(desk):
@@ -147,7 +147,7 @@ def only_what_stands_out_has_a_label(desk):
 
 def a_dark_style_has_lighter_words(desk):
     """In a dark style what lies outside is told in a lighter color."""
-    from MarrowAssessLib.panel.words import VERDICT_COLORS
+    from MarrowAssessLib.panel.result_words import VERDICT_COLORS
 
     panel = desk.open("MarrowAssess")
     for dark in (True, False):

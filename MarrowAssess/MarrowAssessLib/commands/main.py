@@ -8,20 +8,12 @@ import importlib
 import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from PDFFMapperLib.install.compiled_cache import (
-    blames_cache,
-    ensure_writable_cache,
-    forget_stale_code,
-    use_temporary_cache,
-)
 from PDFFMapperLib.install.software import VERSION
-from PDFFMapperLib.recipes import FAMILIES
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 
@@ -45,8 +37,21 @@ COMMANDS = {
     "calibrate": ("PDFFMapperLib.commands.calibrate", "one's own calibration of dual-energy CT"),
     "stations": ("PDFFMapperLib.commands.stations", "whole-body diffusion joined, with its ADC"),
     "lesions": ("MarrowAssessLib.commands.lesions", "propose lesions on whole-body diffusion"),
+    "pdff": (
+        "PDFFMapperLib.water_fat.recipe:WATER_FAT",
+        "PDFF and R2* maps from chemical-shift MRI",
+    ),
+    "ivim": ("PDFFMapperLib.diffusion.recipe:DIFFUSION", "ADC and IVIM maps from diffusion MRI"),
+    "dect": (
+        "PDFFMapperLib.dual_energy.recipe:DUAL_ENERGY",
+        "bone mineral and virtual non-calcium of dual-energy CT",
+    ),
+    "ute": (
+        "PDFFMapperLib.ute.recipe:UTE",
+        "porosity index, suppression ratio and bound water of bone at ultrashort echo times",
+    ),
 }
-"""What the families of PDFFMapperLib.recipes have no row for."""
+"""Name: where it is, a module or a family of recipes (module:name), and what it does."""
 BAD_INPUT, CANCELED, ENDED = 2, 130, 143
 _AGAIN = "MARROWASSESS_FRESH_CACHE"
 
@@ -65,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_program = arguments is None
     arguments = list(sys.argv[1:] if as_program else arguments)
     try:
+        args = _parser(arguments).parse_args(arguments)
         with _ended_like_interrupted(as_program):
-            args = _parser(arguments).parse_args(arguments)
             return args.run(args)
     except _Ended:
         return _say("ended.", ENDED)
@@ -76,8 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")
         return CANCELED
     except Exception as error:  # the one place where nothing unexpected passes
-        if as_program and blames_cache(error) and _AGAIN not in os.environ:
-            return _with_fresh_cache(arguments)
+        if as_program and _AGAIN not in os.environ:
+            from PDFFMapperLib.install.compiled_cache import blames_cache
+
+            if blames_cache(error):
+                return _with_fresh_cache(arguments)
         return _say(_sentence(error, arguments), BAD_INPUT)
 
 
@@ -89,29 +97,33 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    rows = COMMANDS | {one.command: (one, one.purpose) for one in FAMILIES}
-    for name, (place, purpose) in rows.items():
+    for name, (place, purpose) in COMMANDS.items():
+        if name not in arguments:  # listed only
+            commands.add_parser(name, help=purpose, add_help=False)
+            continue
         sentence = purpose[0].upper() + purpose[1:]
         command = commands.add_parser(name, help=purpose, description=sentence)
-        if name not in arguments:  # nor need be imported
-            continue
+        from PDFFMapperLib.install.compiled_cache import ensure_writable_cache, forget_stale_code
+
         ensure_writable_cache(Path(__file__).parents[1] / "placement")
         forget_stale_code("PDFFMapperLib", "MarrowAssessLib")
-        if isinstance(place, str):
-            code = importlib.import_module(place)
-            code.add_arguments(command)
-            command.set_defaults(run=code.run)
-        else:
+        module, _, family = place.partition(":")
+        code = importlib.import_module(module)
+        if family:
             from PDFFMapperLib.commands import builder
 
-            builder.add_arguments(command, place)
-            command.set_defaults(run=partial(builder.run, family=place))
+            builder.add_arguments(command, getattr(code, family))
+            command.set_defaults(run=partial(builder.run, family=getattr(code, family)))
+        else:
+            code.add_arguments(command)
+            command.set_defaults(run=code.run)
     return parser
 
 
 @contextlib.contextmanager
 def _ended_like_interrupted(as_program: bool) -> Iterator[None]:
     """While a command runs, being asked to end unwinds it as Ctrl-C does: nothing is left."""
+    import signal  # `--help` waits for none of these
 
     def end(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not interrupted
@@ -129,7 +141,9 @@ def _ended_like_interrupted(as_program: bool) -> Iterator[None]:
 
 def _with_fresh_cache(arguments: Sequence[str]) -> int:
     """Run again in a new process with compiled code in a temporary folder: the kept one is bad."""
-    import subprocess  # `--help` waits for none of these
+    import subprocess
+
+    from PDFFMapperLib.install.compiled_cache import use_temporary_cache
 
     folder = use_temporary_cache(fresh=True)
     command = [sys.executable, "-m", "MarrowAssessLib.commands.main", *arguments]

@@ -16,15 +16,17 @@ from PDFFMapperLib.maps.progress import tell
 from PDFFMapperLib.panel.frame import PanelFrame
 from PDFFMapperLib.scene.volumes import volume_from_node
 
-from MarrowAssessLib.scene.placing import clicked_nodes
+from MarrowAssessLib.scene.choices import clicked_nodes
 
 APART_MS, LENT_S = 30, 0.02
 LARGEST_VOXELS = 20_000_000  # a larger image takes too long to copy
-# What Apply imports when it is first pressed; opening the panel waits for none of it.
+# What the first Apply and the first click import; opening the panel waits for none of it.
 OF_APPLY = (
     "MarrowAssessLib.findings.assessment", "MarrowAssessLib.findings.verdict",
-    "MarrowAssessLib.follow_up.since", "MarrowAssessLib.report.data",
-    "MarrowAssessLib.sources.spectra",
+    "MarrowAssessLib.follow_up.since", "MarrowAssessLib.panel.result_words",
+    "MarrowAssessLib.report.data", "MarrowAssessLib.scene.chosen_inputs",
+    "MarrowAssessLib.scene.column", "MarrowAssessLib.scene.live_results",
+    "MarrowAssessLib.scene.study", "MarrowAssessLib.sources.spectra",
 )  # fmt: skip
 
 

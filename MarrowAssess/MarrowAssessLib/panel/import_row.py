@@ -12,7 +12,7 @@ from MarrowAssessLib.panel.words import ask_for_packages, enable
 from MarrowAssessLib.scene.choices import chosen_volumes
 from MarrowAssessLib.scene.label_nodes import segment_labels
 from MarrowAssessLib.sources.label_maps import CONVENTIONS, fitting_conventions
-from MarrowAssessLib.sources.other_tools import TOOLS
+from MarrowAssessLib.sources.tools import TOOLS
 
 
 class ImportRow:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from typing import TYPE_CHECKING
 
@@ -152,7 +151,9 @@ class MeasuringRow:
             try:
                 self.measure()
             except (ValueError, OSError) as error:  # a popup at every stroke is not right
-                self._ui.verdictLabel.text = html.escape(str(error))
+                from html import escape
+
+                self._ui.verdictLabel.text = escape(str(error))
                 self._results.make_room()
             return
         self._results.show()

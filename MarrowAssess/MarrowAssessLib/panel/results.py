@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
 from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.panel.frame import PanelFrame
-from PDFFMapperLib.scene.frames import dicom_file
+from PDFFMapperLib.scene.origin import dicom_file
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.panel import words
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.choices import chosen_volumes
-from MarrowAssessLib.scene.live_results import live_results
-from MarrowAssessLib.scene.matrix import Matrix, record_links, reference_url, result_matrix
-from MarrowAssessLib.scene.overlay import shows_3d
-from MarrowAssessLib.scene.result_rows import ResultRow
 from MarrowAssessLib.scene.segments import doubts
+from MarrowAssessLib.scene.shown import live_results, shows_3d
 from MarrowAssessLib.scene.visibility import show_labels, show_segmentation
+
+if TYPE_CHECKING:  # opening a panel waits for no number
+    from MarrowAssessLib.scene.matrix import Matrix
+    from MarrowAssessLib.scene.result_rows import ResultRow
 
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
@@ -62,6 +64,7 @@ class ResultsPane:
         self._shown: slicer.vtkMRMLSegmentationNode | None = None  # whose results these are
         self._layout: int | None = None  # the one before an age curve was shown
         self._said_shown = False
+        ui.resultsTable.visible = False
         ui.resultsTable.connect("cellClicked(int,int)", self.onClicked)
         ui.resultsTable.connect("cellDoubleClicked(int,int)", self.onDoubleClicked)
         ui.verdictLabel.connect("linkActivated(QString)", self.onSaidLink)
@@ -97,7 +100,8 @@ class ResultsPane:
         self.rows = self._session.rows_of(segmentation)
         fresh = self._session.assessment_of(segmentation) is not None
         self._show_verdict()
-        self._fill()
+        if self.rows or self.matrix:  # else nothing was shown, and nothing is
+            self._fill()
         self.show_doubt(self.doubtful)
         table = self._ui.resultsTableView
         node = shown.table if shown else None
@@ -116,21 +120,23 @@ class ResultsPane:
         self._ui.show3DButton.blockSignals(blocked)
 
     def _show_verdict(self) -> None:
+        none = _("No assessment yet: choose images, place a region, read its numbers here.")
+        self._ui.verdictLabel.text = self._verdict() if self.rows else none
+        self.make_room()
+
+    def _verdict(self) -> str:
+        from MarrowAssessLib.findings.verdict import notes, said_without_reference
+        from MarrowAssessLib.panel.result_words import verdict_text
+
         window = self._ui.verdictLabel.palette.color(qt.QPalette.Window)
         assessment = self._session.assessment_of(self.segmentation)
-        said, without_reference = None, ()
-        if assessment:
-            from MarrowAssessLib.findings.verdict import notes, said_without_reference
-
-            said, without_reference = notes(assessment), said_without_reference(assessment)
-        self._ui.verdictLabel.text = words.verdict_text(
+        return verdict_text(
             self.rows,
-            said,
-            without_reference,
+            notes(assessment) if assessment else None,
+            said_without_reference(assessment) if assessment else (),
             self._said_shown,
             window.lightness() < DARK_BELOW,
         )
-        self.make_room()
 
     def onSaidLink(self, link: str) -> None:
         """Show or hide what is said of values without a z-score."""
@@ -139,6 +145,8 @@ class ResultsPane:
 
     def _fill(self) -> None:
         """The matrix: sites from head to foot, what was measured, colored as in the views."""
+        from MarrowAssessLib.scene.matrix import result_matrix
+
         self.matrix = matrix = result_matrix(self.rows, self._session.changes_of(self.segmentation))
         table = self._ui.resultsTable
         table.clear()
@@ -196,11 +204,14 @@ class ResultsPane:
         """Tell all of this number, and where it can be read; of none, tell nothing."""
         self.chosen = chosen
         self._ui.showChartButton.text = words.chart_name(self._opened)
-        links = record_links(chosen) if chosen else ""
-        self.say(
-            words.cell_text(chosen) if chosen else "",
-            _("Read: {links}").format(links=links) if links else "",
-        )
+        if chosen is None:
+            self.say("")
+            return
+        from MarrowAssessLib.panel.result_words import cell_text
+        from MarrowAssessLib.scene.matrix import record_links
+
+        links = record_links(chosen)
+        self.say(cell_text(chosen), _("Read: {links}").format(links=links) if links else "")
 
     def say(self, text: str, links: str = "") -> None:
         """Show sentences below the matrix, which take no room where there are none."""
@@ -231,6 +242,8 @@ class ResultsPane:
 
     def onDoubleClicked(self, row: int, column: int) -> None:
         """Open the publication behind a number's reference."""
+        from MarrowAssessLib.scene.matrix import reference_url
+
         chosen = self._at(row, column)
         if chosen and (url := reference_url(chosen)):
             qt.QDesktopServices.openUrl(qt.QUrl(url))

@@ -5,7 +5,7 @@ import os
 import slicer
 
 from MarrowAssess import MarrowAssessLogic, registerSegmentStatistics
-from MarrowAssessLib.scene.live_results import live_results
+from MarrowAssessLib.scene.shown import live_results
 from MarrowAssessLib.scene.visibility import show_overlay
 
 

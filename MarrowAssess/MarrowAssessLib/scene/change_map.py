@@ -12,9 +12,9 @@ from PDFFMapperLib.scene.volumes import volume_to_node
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.follow_up.change_map import BodyChange, ChangeMap
 from MarrowAssessLib.report.colors import CHANGE_COLORS
+from MarrowAssessLib.scene.images import OF_CHANGE
 from MarrowAssessLib.scene.overlay import style_legend
 from MarrowAssessLib.scene.plots import Column, table_to_node
-from MarrowAssessLib.scene.study import OF_CHANGE
 
 MAP, COLORS, TABLE = "MarrowAssess.change.map", "MarrowAssess.change.colors", "MarrowAssess.shares"
 SHARE_OF_WINDOW = 0.3  # of the quantity's own window: 30 points of PDFF, 60 1/s of R2*

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import slicer
 
-from MarrowAssessLib.scene.result_rows import TABLE
-from MarrowAssessLib.scene.spectrum_chart import (
+from MarrowAssessLib.scene.shown import (
+    CHART,
+    CURVE_ATTRIBUTE,
     SPECTRUM_ATTRIBUTE,
+    TABLE,
+    charts_of,
+    point_labels,
+)
+from MarrowAssessLib.scene.spectrum_chart import (
     shows_spectrum,
     spectrum_charts,
 )
@@ -18,16 +24,12 @@ from MarrowAssessLib.scene.tables import (
     AgeChart,
     AgePoint,
     age_chart_to_node,
-    point_labels,
     remove_chart,
     set_points,
 )
 
 if TYPE_CHECKING:  # opening a panel waits for none of them
     from MarrowAssessLib.findings.result import Assessment, SharedReference
-
-CHART = "MarrowAssess.chart"
-CURVE_ATTRIBUTE = "MarrowAssess.curve"  # of a chart: SharedReference.key
 
 
 def update_charts(
@@ -69,13 +71,6 @@ def outdate_charts() -> None:
     for chart in slicer.util.getNodesByClass("vtkMRMLPlotChartNode"):
         if key := chart.GetAttribute(CURVE_ATTRIBUTE):
             chart.SetAttribute(CURVE_ATTRIBUTE, f"{key}|before")
-
-
-def charts_of(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLPlotChartNode]:
-    """The charts of what is shown of a segmentation."""
-    count = segmentation.GetNumberOfNodeReferences(CHART)
-    nodes = [segmentation.GetNthNodeReference(CHART, n) for n in range(count)]
-    return [node for node in nodes if node is not None]
 
 
 def _put_beside(table: slicer.vtkMRMLTableNode, nodes: Sequence[slicer.vtkMRMLNode]) -> None:

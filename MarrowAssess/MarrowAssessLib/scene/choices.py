@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable
 
 import slicer
 from PDFFMapperLib.images.patient import shown_age
-from PDFFMapperLib.scene.frames import dicom_file
+from PDFFMapperLib.scene.origin import dicom_file
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.parameter_names import NOT_KNOWN, VOLUME_PARAMETERS
-from MarrowAssessLib.measures.book import Settings
-from MarrowAssessLib.prediction.score_file import read_score
-from MarrowAssessLib.scene.study import (
-    grid_node,
-    guess_inputs,
-    map_contrast,
-    region_markups,
-)
+from MarrowAssessLib.scene.images import grid_node, guess_inputs, map_contrast, shown_first
+from MarrowAssessLib.scene.markups import region_markups
+from MarrowAssessLib.scene.segments import drawn_on
 from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
-from MarrowAssessLib.study.inputs import StudyInputs
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
 SEPARATOR = ";"
@@ -169,6 +162,17 @@ def in_two_roles(parameters: object) -> list[tuple[str, list[str]]]:
     return [(names[one], held) for one, held in roles.items() if len(held) > 1]
 
 
+def clicked_nodes(
+    parameters: object,
+) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLScalarVolumeNode] | None:
+    """The chosen image that is shown, and that on whose grid a click in it draws; None without."""
+    volumes = chosen_contrasts(parameters)
+    if not volumes:
+        return None
+    drawn = drawn_on(parameters.segmentation) if parameters.segmentation is not None else None
+    return shown_first(volumes.values())[0], drawn or grid_node(volumes, None)
+
+
 def on_other_grids(parameters: object) -> list[str]:
     """What each chosen volume is called that lies on another grid than the regions and must not."""
     volumes = chosen_contrasts(parameters)
@@ -191,88 +195,3 @@ def measured_choices(parameters: object) -> tuple:
     nodes += [("earlier", parameters.earlierRegions)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]
     return chosen, [getattr(parameters, name) for name in names]
-
-
-def study_inputs(parameters: object) -> StudyInputs:
-    """Images, regions and patient as chosen."""
-    return StudyInputs(
-        chosen_contrasts(parameters),
-        parameters.segmentation,
-        chosen_markups(parameters),
-        age_years(parameters),
-        sex(parameters),
-        parameters.resample,
-        parameters.pointRadiusMm,
-        parameters.fieldStrengthT or None,
-        chosen_spectra(parameters),
-    )
-
-
-def settings(parameters: object, scores: Iterable[str] = ()) -> Settings:
-    """How to measure, as chosen; scores are read from their files."""
-    return Settings(
-        parameters.erosionMm,
-        parameters.n4,
-        texture=parameters.texture,
-        fractures=parameters.fractures,
-        scores=tuple(read_score(file) for file in scores),
-        glucose_mmol_l=parameters.glucoseMmolL or None,
-        accept_shift=parameters.acceptShift,
-        lean_mass=parameters.leanMass,
-    )
-
-
-def console_command(parameters: object) -> str:
-    """The line that does in the Python console what the panel does."""
-
-    def node(one: slicer.vtkMRMLNode) -> str:
-        return f"slicer.mrmlScene.GetNodeByID({one.GetID()!r})"
-
-    images = ", ".join(f"{n!r}: {node(v)}" for n, v in chosen_volumes(parameters).items())
-    inputs, words = study_inputs(parameters), [f"{{{images}}}"]
-    if inputs.segmentation:
-        words.append(node(inputs.segmentation))
-    if inputs.markups:
-        words.append(f"markups=[{', '.join(node(one) for one in inputs.markups)}]")
-    if inputs.age_years is not None:
-        words.append(f"age={inputs.age_years:g}")
-    if inputs.sex:
-        words.append(f"sex={inputs.sex!r}")
-    for chosen in (inputs, settings(parameters)):
-        for one in fields(chosen):
-            value = getattr(chosen, one.name)
-            if value != one.default and value and one.name not in _BY_NODE:
-                words.append(f"{in_console(one.name)}={value!r}")
-    if scores := chosen_scores(parameters):
-        words.append(f"scores={scores!r}")
-    if parameters.earlierRegions:  # before a file, as in the panel
-        words.append(f"earlierVisit={node(parameters.earlierRegions)}")
-    elif parameters.earlierVisit:
-        words.append(f"earlierVisit={parameters.earlierVisit!r}")
-    return (
-        "from MarrowAssess import MarrowAssessLogic; "
-        f"assessment = MarrowAssessLogic().assess({', '.join(words)})"
-    )
-
-
-_BY_NODE = ("volumes", "segmentation", "markups", "age_years", "sex")
-
-
-def in_console(name: str) -> str:
-    """What an attribute of StudyInputs or Settings is called in the console: "erosionMm" ..."""
-    first, *others = name.split("_")
-    return first + "".join(one.capitalize() for one in others)
-
-
-def from_console(given: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-    """Attributes of StudyInputs and of Settings, by what the console calls them.
-
-    Raises:
-        TypeError: there is no such attribute.
-    """
-    known = [{in_console(one.name): one.name for one in fields(c)} for c in (StudyInputs, Settings)]
-    if unknown := sorted(set(given).difference(*known)):
-        raise TypeError(f"assess() has no argument {', '.join(unknown)}.")
-    return tuple(
-        {names[name]: value for name, value in given.items() if name in names} for names in known
-    )

@@ -14,7 +14,8 @@ from vtkmodules.vtkFiltersCore import vtkAssignAttribute
 from MarrowAssessLib.report.colors import GRADE_COLORS, NO_GRADE
 from MarrowAssessLib.report.label_layout import Layout
 from MarrowAssessLib.scene.overlay import own_node, show_beside_anatomy
-from MarrowAssessLib.scene.visibility import HEIGHTS, show_height_legend
+from MarrowAssessLib.scene.shown import HEIGHTS
+from MarrowAssessLib.scene.visibility import show_height_legend
 
 if TYPE_CHECKING:  # opening a panel waits for none of them
     from MarrowAssessLib.findings.result import Result

@@ -7,7 +7,6 @@ and a new assessment replaces what the last one showed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import slicer
@@ -19,14 +18,22 @@ from MarrowAssessLib.scene.assessment import (
     site_results,
 )
 from MarrowAssessLib.scene.change_nodes import show_changes
-from MarrowAssessLib.scene.charts import CHART, charts_of, update_charts
+from MarrowAssessLib.scene.charts import update_charts
 from MarrowAssessLib.scene.color_key import ROLES as KEY_ROLES
 from MarrowAssessLib.scene.height_lines import ROLES as HEIGHT_ROLES
 from MarrowAssessLib.scene.height_lines import show_height_lines
-from MarrowAssessLib.scene.overlay import place_labels, show_results, shows_3d
-from MarrowAssessLib.scene.result_rows import TABLE
+from MarrowAssessLib.scene.overlay import place_labels, show_results
+from MarrowAssessLib.scene.shown import (
+    CHART,
+    OVERLAY,
+    TABLE,
+    LiveResults,
+    charts_of,
+    live_results,
+    shows_3d,
+)
 from MarrowAssessLib.scene.tables import remove_chart
-from MarrowAssessLib.scene.visibility import OVERLAY, legend_of, show_in_3d, show_overlay
+from MarrowAssessLib.scene.visibility import legend_of, show_in_3d, show_overlay
 
 if TYPE_CHECKING:  # opening a panel waits for none of them
     from MarrowAssessLib.findings.result import Assessment, Result
@@ -36,14 +43,6 @@ FOLDER = "MarrowAssess results"
 LABEL_SCALE = 3.4  # smaller than in pictures: four views share the screen
 LABEL_SEPARATION_MM = 20.0  # of a line, in a view that shows a whole spine
 COLORS = "MarrowAssess.z-score.colors"
-
-
-@dataclass
-class LiveResults:
-    """The nodes that show the last assessment of a segmentation."""
-
-    table: slicer.vtkMRMLTableNode
-    charts: list[slicer.vtkMRMLPlotChartNode]
 
 
 def show_live(
@@ -82,12 +81,6 @@ def show_live(
         show_in_3d(segmentation, shows_3d(segmentation))
         _color_markups(markups, {one.region_name: one.color for one in shown})
     return LiveResults(table, charts)
-
-
-def live_results(segmentation: slicer.vtkMRMLSegmentationNode) -> LiveResults | None:
-    """What is shown of a segmentation, as in a scene that was saved; None if nothing is."""
-    table = segmentation.GetNodeReference(TABLE)
-    return LiveResults(table, charts_of(segmentation)) if table else None
 
 
 def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:

@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from typing import TYPE_CHECKING
 
 from MarrowAssessLib.catalogue.anatomy import Role, level_index
 from MarrowAssessLib.catalogue.lean_mass import SUL
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
-from MarrowAssessLib.follow_up.change import Change
 from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, change_color, result_color
 from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
+
+if TYPE_CHECKING:  # opening a panel waits for no earlier visit
+    from MarrowAssessLib.follow_up.change import Change
 
 MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
 CHANGE_MARKS = {"increase": "▲", "decrease": "▼", "within error": "●"}

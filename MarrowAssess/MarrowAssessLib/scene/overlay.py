@@ -40,7 +40,6 @@ SCALE = "MarrowAssess.scale"  # attribute of the colors: which scale they are of
 # Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
 BESIDE_COLOR = (0.66, 0.70, 0.36)
 BESIDE_OPACITY = 0.35
-SURFACE = "Closed surface"
 SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
 CAMERA_MARGIN = 1.15
 LABEL_SEPARATION_MM = 14.0  # until a picture, whose scale is known, sets its own
@@ -134,14 +133,6 @@ def show_results(
     overlay = Overlay(segmentation, colors, legend, key, labels, lines, places, layout)
     place_labels(overlay, LABEL_SEPARATION_MM)
     return overlay
-
-
-def shows_3d(segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
-    """Whether 3D views show a segmentation's surfaces."""
-    if segmentation is None or segmentation.GetDisplayNode() is None:
-        return False
-    surfaces = segmentation.GetSegmentation().ContainsRepresentation(SURFACE)
-    return bool(surfaces and segmentation.GetDisplayNode().GetVisibility3D())
 
 
 def look_at_results(

@@ -9,9 +9,8 @@ from PDFFMapperLib.scene.folders import put_beside
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.scene.choices import chosen_contrasts
+from MarrowAssessLib.scene.choices import chosen_contrasts, clicked_nodes
 from MarrowAssessLib.scene.segments import drawn_on, regions_to_node
-from MarrowAssessLib.scene.study import grid_node, shown_first
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,6 @@ def placing(parameters: object, contrast: Contrast | None = None) -> Placing:
     elif drawn_on(parameters.segmentation) is None:  # a loaded one, or its image is gone
         parameters.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(grid)
     return Placing(parameters.segmentation, volume, placing_options(parameters))
-
-
-def clicked_nodes(
-    parameters: object,
-) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLScalarVolumeNode] | None:
-    """The chosen image that is shown, and that on whose grid a click in it draws; None without."""
-    volumes = chosen_contrasts(parameters)
-    if not volumes:
-        return None
-    drawn = drawn_on(parameters.segmentation) if parameters.segmentation is not None else None
-    return shown_first(volumes.values())[0], drawn or grid_node(volumes, None)
 
 
 def placing_options(parameters: object) -> PlacingOptions:

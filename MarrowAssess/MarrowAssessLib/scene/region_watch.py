@@ -8,7 +8,7 @@ import slicer
 from vtkmodules.vtkCommonCore import vtkCommand
 
 from MarrowAssessLib.scene.choices import chosen_volumes
-from MarrowAssessLib.scene.study import OWN_MARKUPS
+from MarrowAssessLib.scene.markups import OWN_MARKUPS
 
 
 class RegionWatch:

@@ -11,7 +11,6 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.findings.statement import DOUBTFUL
 from MarrowAssessLib.references.repeatability import repeatability
 
-TABLE = "MarrowAssess.table"  # how a segmentation refers to that of its results
 PLAIN_SIGNAL = "signal"  # key of rows that are no quantity
 SAYS_SEPARATOR = " | "  # in its column of statements, which may have semicolons of their own
 REGION_SEPARATOR = "; "  # in the table's column of regions

@@ -7,7 +7,8 @@ import slicer
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.book import Settings
-from MarrowAssessLib.scene.study import guess_contrast, study_from_nodes
+from MarrowAssessLib.scene.images import guess_contrast
+from MarrowAssessLib.scene.study import study_from_nodes
 from MarrowAssessLib.study.inputs import StudyInputs
 
 

@@ -15,17 +15,7 @@ from PDFFMapperLib.scene.volumes import volume_from_node
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.scene import charts, live_results
-from MarrowAssessLib.scene.assessment import plain_rows
-from MarrowAssessLib.scene.edits import Change, accept, add_regions, import_labels, take_back
-from MarrowAssessLib.scene.placing import Placing, new_segmentation
-from MarrowAssessLib.scene.result_rows import ResultRow, result_rows
-from MarrowAssessLib.scene.study import (
-    grid_node,
-    on_dicom_slices,
-    study_from_nodes,
-    without_node_names,
-)
+from MarrowAssessLib.scene.shown import live_results
 
 if TYPE_CHECKING:  # opening a panel waits for none of them, nor measuring for numba
     from MarrowAssessLib.findings.result import Assessment
@@ -33,6 +23,9 @@ if TYPE_CHECKING:  # opening a panel waits for none of them, nor measuring for n
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.placement.column import Column
     from MarrowAssessLib.scene.column import DrawnColumn, Placed
+    from MarrowAssessLib.scene.edits import Change
+    from MarrowAssessLib.scene.placing import Placing
+    from MarrowAssessLib.scene.result_rows import ResultRow
     from MarrowAssessLib.sources.other_tools import Segmented
     from MarrowAssessLib.study.inputs import StudyInputs
     from MarrowAssessLib.study.regions import Region
@@ -84,6 +77,10 @@ class Session:
         from MarrowAssessLib.findings.assessment import assess
         from MarrowAssessLib.follow_up.since import changes_since
         from MarrowAssessLib.report.data import as_dict
+        from MarrowAssessLib.scene.images import grid_node
+        from MarrowAssessLib.scene.live_results import show_live
+        from MarrowAssessLib.scene.placing import new_segmentation
+        from MarrowAssessLib.scene.study import study_from_nodes
         from MarrowAssessLib.sources.spectra import read_site_spectra
 
         segmentation, spectra = inputs.segmentation, inputs.spectra
@@ -103,7 +100,7 @@ class Session:
         if segmentation is None:
             segmentation = new_segmentation(grid_node(inputs.volumes, None))
         changes = changes_since(before, as_dict(assessment, ())) if before else []
-        live_results.show_live(assessment, segmentation, inputs.markups, overlay, names, changes)
+        show_live(assessment, segmentation, inputs.markups, overlay, names, changes)
         self._changes[segmentation] = changes
         self._assessments[segmentation] = self.last = assessment
         held = {id(one) for one in self._assessments.values()}
@@ -182,9 +179,12 @@ class Session:
 
     def rows_of(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> list[ResultRow]:
         """The numbers shown for a segmentation, those outside the expected range first."""
-        shown = live_results.live_results(segmentation) if segmentation else None
+        shown = live_results(segmentation) if segmentation else None
         if shown is None:
             return []
+        from MarrowAssessLib.scene.assessment import plain_rows
+        from MarrowAssessLib.scene.result_rows import result_rows
+
         assessment = self.assessment_of(segmentation)
         plain = plain_rows(assessment) if assessment else []
         return result_rows(shown.table) + plain
@@ -195,9 +195,11 @@ class Session:
 
     def clear_results(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Show no results of a segmentation whose regions are gone."""
+        from MarrowAssessLib.scene.live_results import clear_live
+
         if segmentation is None:
             return
-        live_results.clear_live(segmentation)
+        clear_live(segmentation)
         self._assessments.pop(segmentation, None)
         self._changes.pop(segmentation, None)
 
@@ -210,6 +212,7 @@ class Session:
             ValueError: nothing was measured yet, or the folder cannot be written to.
         """
         from MarrowAssessLib.scene.outputs import write_outputs
+        from MarrowAssessLib.scene.study import without_node_names
 
         assessment = self.assessment_of(segmentation) or self.last
         if assessment is None:
@@ -243,6 +246,7 @@ class Session:
         from PDFFMapperLib.dicom_out.source import refuse_without_highdicom
 
         from MarrowAssessLib.dicom_out.export import write_dicom
+        from MarrowAssessLib.scene.study import on_dicom_slices
 
         assessment = self.assessment_of(segmentation) or self.last
         if assessment is None:
@@ -269,12 +273,13 @@ class Session:
         """
         from MarrowAssessLib.references.own_controls import add_assessment, added_text
         from MarrowAssessLib.report.data import as_dict
+        from MarrowAssessLib.scene.charts import outdate_charts
 
         assessment = self.assessment_of(segmentation)
         if assessment is None:
             raise ValueError("There is nothing to add yet; measure the regions first.")
         added = add_assessment(as_dict(assessment, ()))
-        charts.outdate_charts()
+        outdate_charts()
         return added_text(*added)
 
     # Drawing
@@ -378,7 +383,9 @@ class Session:
     def import_labels(
         self, where: Placing, source: slicer.vtkMRMLNode, convention: str, resample: bool = False
     ) -> list[Region]:
-        """Add the regions of another tool; see `placement.import_labels`."""
+        """Add the regions of another tool; see `edits.import_labels`."""
+        from MarrowAssessLib.scene.edits import import_labels
+
         regions, change = import_labels(
             where.segmentation, where.volume_node, source, convention, resample
         )
@@ -398,7 +405,9 @@ class Session:
             ValueError: it is not installed, has no weights or failed; nothing is then changed.
             InterruptedError: canceled; likewise.
         """
-        from MarrowAssessLib.sources.other_tools import segment_with, tool_named
+        from MarrowAssessLib.scene.edits import add_regions
+        from MarrowAssessLib.sources.other_tools import segment_with
+        from MarrowAssessLib.sources.tools import tool_named
 
         volume = volume_from_node(where.volume_node)
         found = segment_with(tool_named(tool), volume, contrast, progress=progress)
@@ -428,6 +437,8 @@ class Session:
 
     def accept(self, segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> None:
         """Take a doubtful region as right: its numbers get their verdicts."""
+        from MarrowAssessLib.scene.edits import accept
+
         change = accept(segmentation, segment_id)
         self._done(segmentation, change, self.column_of(segmentation))
 
@@ -443,6 +454,8 @@ class Session:
         Raises:
             ValueError: there is none.
         """
+        from MarrowAssessLib.scene.edits import take_back
+
         own = [step for step in self._steps if step.segmentation is segmentation]
         if not own:
             raise ValueError("There is nothing to take back.")
@@ -463,7 +476,9 @@ class Session:
             self._steps, self._assessments, self.last = [], {}, None
             self._changes, self._images = {}, {}
             return
-        live_results.remove_live(segmentation)
+        from MarrowAssessLib.scene.live_results import remove_live
+
+        remove_live(segmentation)
         self._steps = [step for step in self._steps if step.segmentation is not segmentation]
         self._changes.pop(segmentation, None)
         if self._assessments.pop(segmentation, None) is self.last:

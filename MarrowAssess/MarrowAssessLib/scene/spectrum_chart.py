@@ -16,11 +16,11 @@ from MarrowAssessLib.scene.plots import (
     line_series,
     table_to_node,
 )
+from MarrowAssessLib.scene.shown import SPECTRUM_ATTRIBUTE
 
 if TYPE_CHECKING:  # opening a panel waits for no fit
     from PDFFMapperLib.spectroscopy.fit import Fitted
 
-SPECTRUM_ATTRIBUTE = "MarrowAssess.spectrum"  # of a chart: its site
 _CONTENT = "MarrowAssess.spectrum.content"
 SHIFT = "Shift"
 RESIDUAL_COLOR = "#666666"

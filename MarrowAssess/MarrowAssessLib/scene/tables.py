@@ -21,11 +21,11 @@ from MarrowAssessLib.scene.plots import (
     plot_series,
     table_to_node,
 )
+from MarrowAssessLib.scene.shown import PERSON
 
 if TYPE_CHECKING:  # opening a panel waits for none of it
     from MarrowAssessLib.references.sources import Outline
 
-PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patient's points
 # The shapes of five markers say the same as their colors: points of one age stand above each
 # other, and their names in the legend.
 POINT_COLORS = (*(SOURCE_COLORS[n] for n in (1, 0, 2, 3)), "#000000")
@@ -102,15 +102,6 @@ def set_points(chart: slicer.vtkMRMLPlotChartNode, points: Sequence[AgePoint]) -
         series = shown[number] if number < len(shown) else _add_point(chart, table, number)
         series.SetName(f"{point.label}  {point.text}".strip())
     table.Modified()
-
-
-def point_labels(chart: slicer.vtkMRMLPlotChartNode) -> list[str]:
-    """Where the values that a chart shows were measured."""
-    table = chart.GetNodeReference(PERSON)
-    if table is None:
-        return []
-    columns = range(1, table.GetNumberOfColumns())
-    return [table.GetColumnDescription(table.GetColumnName(n)) for n in columns]
 
 
 def chart_series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import slicer
 from PDFFMapperLib.maps.progress import Progress
 
-from MarrowAssessLib.scene.charts import CURVE_ATTRIBUTE
-from MarrowAssessLib.scene.overlay import SURFACE, look_at_results
-from MarrowAssessLib.scene.result_rows import ResultRow
-from MarrowAssessLib.scene.spectrum_chart import SPECTRUM_ATTRIBUTE
-from MarrowAssessLib.scene.tables import point_labels
+from MarrowAssessLib.scene.shown import (
+    CURVE_ATTRIBUTE,
+    SPECTRUM_ATTRIBUTE,
+    SURFACE,
+    point_labels,
+)
 from MarrowAssessLib.scene.visibility import show_in_3d
+
+if TYPE_CHECKING:
+    from MarrowAssessLib.scene.result_rows import ResultRow
 
 
 def jump_to(
@@ -57,6 +62,8 @@ def show_3d(
     Returns:
         Whether it was done; False when canceled, then no surfaces are kept.
     """
+    from MarrowAssessLib.scene.overlay import look_at_results
+
     if visible and not _make_surfaces(segmentation, progress):
         return False
     segmentation.CreateDefaultDisplayNodes()

@@ -8,11 +8,8 @@ import slicer
 from MarrowAssessLib.catalogue.terminology import tissues
 from MarrowAssessLib.scene.color_key import ROLES as KEY_ROLES
 from MarrowAssessLib.scene.color_key import SCORED, show_color_key
-from MarrowAssessLib.scene.result_rows import TABLE
 from MarrowAssessLib.scene.segments import known_segments
-
-HEIGHTS = "MarrowAssess.heights"  # how a segmentation refers to the lines of its heights
-OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines", HEIGHTS)
+from MarrowAssessLib.scene.shown import HEIGHTS, OVERLAY, TABLE
 
 
 def show_segmentation(segmentation: slicer.vtkMRMLSegmentationNode | None, visible: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.json_file import read_json, write_json
-from PDFFMapperLib.scene.frames import instances_of
+from PDFFMapperLib.scene.origin import instances_of
 from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node
 
 from MarrowAssessLib.findings.xray import SCHEMA, read_line

@@ -6,8 +6,8 @@ caution, since the ROI should be the body eroded by a margin.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ WHOLE_BONE = "The label holds the whole bone with its cortex."
 NO_LEVEL = "The label holds several vertebrae or discs without telling their levels."
 
 
-@dataclass(frozen=True)
-class LabelMeaning:
+class LabelMeaning(NamedTuple):
     """What one label of a convention stands for.
 
     Attributes:

@@ -30,7 +30,7 @@ def stated_patient(volume: Volume, path: str | Path) -> tuple[PatientFacts, str,
         ValueError: a table of its BIDS data set is no such table.
     """
     if volume.slices is not None:
-        from PDFFMapperLib.dicom.folder import read_facts
+        from PDFFMapperLib.dicom.frames import read_facts
 
         facts = read_facts(volume.slices.frames[0][0])[1]
         sex = facts.sex if facts.sex in ("F", "M") else None

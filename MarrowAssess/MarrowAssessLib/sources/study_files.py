@@ -211,7 +211,8 @@ def _by_tool(
     notes: list[str],
 ) -> Volume:
     """Add the regions that another tool draws; the grid they are drawn on."""
-    from MarrowAssessLib.sources.other_tools import image_for, segment_with, tool_named
+    from MarrowAssessLib.sources.other_tools import segment_with
+    from MarrowAssessLib.sources.tools import image_for, tool_named
 
     tool = tool_named(name)
     contrast = image_for(tool, list(read))

@@ -174,21 +174,6 @@ def read_dicom_files(
     )
 
 
-def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
-    """The acquisition facts of one DICOM file (of its first frame), and the patient's age and sex.
-
-    Raises:
-        ValueError: it is not a DICOM file.
-    """
-    try:
-        header, _ = read_header(Path(file))
-    except NotDicom:
-        raise ValueError(f"{file}: this is not a DICOM file.") from None
-    enhanced = "PerFrameFunctionalGroupsSequence" in header
-    frame = next(iter(flattened_frames(header))) if enhanced else header
-    return attributes_of(frame), patient_of(header)
-
-
 @dataclass
 class _Found:
     """The frames of one series while the folder is read."""

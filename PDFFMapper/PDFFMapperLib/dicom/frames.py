@@ -30,9 +30,18 @@ from PDFFMapperLib.dicom.elements import (
     standard_blocks,
     texts_in,
 )
-from PDFFMapperLib.dicom.facts import b_value_of, component_of, energy_of, real_world_mapping
+from PDFFMapperLib.dicom.facts import (
+    attributes_of,
+    b_value_of,
+    component_of,
+    energy_of,
+    patient_of,
+    real_world_mapping,
+)
+from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.siemens import siemens_csa
 from PDFFMapperLib.images.attributes import product_of_image_type
+from PDFFMapperLib.images.patient import PatientFacts
 
 # Names that enhanced objects use for what classic ones call otherwise.
 _CLASSIC_NAME = {
@@ -137,6 +146,21 @@ def frames_of_file(file: Path, header: Dataset) -> list[Frame]:
     if UIH_GRID_ITEMS in header or ("VFRAME" in kind and UIH_GRID_IMAGES in header):
         return _uih_grid_frames(file, header)
     return [_frame(file, 0, header)]
+
+
+def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
+    """The acquisition facts of one DICOM file (of its first frame), and the patient's age and sex.
+
+    Raises:
+        ValueError: it is not a DICOM file.
+    """
+    try:
+        header, _ = read_header(Path(file))
+    except NotDicom:
+        raise ValueError(f"{file}: this is not a DICOM file.") from None
+    enhanced = "PerFrameFunctionalGroupsSequence" in header
+    frame = next(iter(flattened_frames(header))) if enhanced else header
+    return attributes_of(frame), patient_of(header)
 
 
 def flattened_frames(header: Dataset) -> Iterator[Dataset]:

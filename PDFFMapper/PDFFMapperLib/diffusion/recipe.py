@@ -98,7 +98,6 @@ _LE_BIHAN = "Le Bihan 1988, doi 10.1148/radiology.168.2.3393671"
 
 DIFFUSION = Family(
     command="ivim",
-    purpose="ADC and IVIM maps from diffusion MRI",
     title="Diffusion",
     folder="Diffusion maps",
     prefix="diffusion",

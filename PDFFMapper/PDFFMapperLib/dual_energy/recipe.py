@@ -81,7 +81,6 @@ _MAPS = "PDFFMapperLib.dual_energy.maps"
 
 DUAL_ENERGY = Family(
     command="dect",
-    purpose="bone mineral and virtual non-calcium of dual-energy CT",
     title="Dual energy",
     folder="Dual-energy maps",
     prefix="dect",

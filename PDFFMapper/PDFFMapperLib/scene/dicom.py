@@ -22,7 +22,7 @@ from PDFFMapperLib.dicom.volume import DicomVolume
 from PDFFMapperLib.images.volume import SourceSlices, Volume
 from PDFFMapperLib.maps.progress import Progress, share, tell
 from PDFFMapperLib.scene.folders import put_in_folder
-from PDFFMapperLib.scene.frames import instances_of, keep_patient
+from PDFFMapperLib.scene.origin import instances_of, keep_patient
 from PDFFMapperLib.scene.volumes import ijk_to_world, volume_to_node
 
 _LISTING = 0.3  # of the time is for headers

@@ -6,7 +6,6 @@ as data nodes. What the user types for a frame is kept on its node and saved wit
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,9 @@ from pathlib import Path
 import slicer
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
-from PDFFMapperLib.diffusion.stated import take_stated_diffusion
-from PDFFMapperLib.images.bids import inherited_facts
 from PDFFMapperLib.images.nrrd import finite_number, keyword_of
-from PDFFMapperLib.images.patient import PatientFacts, shown_age
-from PDFFMapperLib.images.sidecar import common_unit, sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.scene.origin import facts_of_dicom_file
 from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world, set_fact, volume_from_node
 
 
@@ -58,7 +54,7 @@ def frames_from_nodes(
     """
     frames = []
     files = {node.GetID(): _file_of(node) for node in nodes}
-    unit = common_unit(inherited_facts(file)[0] for file in files.values() if file is not None)
+    unit = _unit_of([file for file in files.values() if file is not None])
     for node in nodes:
         volumes = _volumes(node)
         facts = _dicom_facts(node, dicom_file)
@@ -87,43 +83,6 @@ def set_frame_fact(frame: Frame, keyword: str, value: object) -> None:
     frame.volume.attributes[keyword] = value
 
 
-def facts_of_dicom_file(
-    node: slicer.vtkMRMLNode, dicom_file: Callable[[str], str] | None
-) -> tuple[dict[str, object], PatientFacts]:
-    """Facts, age and sex of the first DICOM file of a node; none where it is gone or unreadable.
-
-    Args:
-        node: loaded from DICOM, or not; one that this software loaded keeps age and sex itself.
-        dicom_file: as for `frames_from_nodes`.
-    """
-    if kept := node.GetAttribute(_PATIENT):
-        return {}, PatientFacts(**json.loads(kept))
-    from PDFFMapperLib.dicom.folder import read_facts
-
-    uids = instances_of(node)
-    file = dicom_file(uids[0]) if uids and dicom_file else ""
-    try:
-        return read_facts(file) if file else ({}, PatientFacts())
-    except (ValueError, OSError):
-        return {}, PatientFacts()
-
-
-def instances_of(node: slicer.vtkMRMLNode) -> list[str]:
-    """The UIDs of the DICOM instances that Slicer's loaders made a node from; [] for others."""
-    held = [node]
-    if node.IsA("vtkMRMLSequenceNode"):
-        held += [node.GetNthDataNode(n) for n in range(node.GetNumberOfDataNodes())]
-    uids = [(one.GetAttribute("DICOM.instanceUIDs") or "").split() for one in held]
-    return list(dict.fromkeys(uid for of_one in uids for uid in of_one))
-
-
-def keep_patient(node: slicer.vtkMRMLNode, patient: PatientFacts) -> None:
-    """Keep age, in tenths of a year, and sex on a node, for whoever compares its numbers."""
-    facts = {"age_years": shown_age(patient.age_years), "sex": patient.sex}
-    node.SetAttribute(_PATIENT, json.dumps(facts))
-
-
-_PATIENT = "MarrowAssessPatient"
 _FRAME = "Frame."
 
 
@@ -182,10 +141,23 @@ def _file_of(node: slicer.vtkMRMLNode) -> Path | None:
     return file if file is not None and file.is_file() else None
 
 
+def _unit_of(files: Sequence[Path]) -> str | None:
+    """The unit of echo times that what stands beside files tells together."""
+    if not files:
+        return None
+    from PDFFMapperLib.images.bids import inherited_facts
+    from PDFFMapperLib.images.sidecar import common_unit
+
+    return common_unit(inherited_facts(file)[0] for file in files)
+
+
 def _file_facts(file: Path | None, volumes: Sequence[Volume], unit: str | None) -> dict:
     """Facts of all frames from what stands beside a file; those of each go to its volume."""
     if file is None:
         return {}
+    from PDFFMapperLib.diffusion.stated import take_stated_diffusion
+    from PDFFMapperLib.images.sidecar import sidecar_of_image
+
     take_stated_diffusion(volumes, file)
     side = sidecar_of_image(file, unit)
     if side is None:
@@ -204,9 +176,3 @@ def _dicom_facts(
         for of_one_frame in ("EchoTime", "DiffusionBValue", "ImageComponent"):
             facts.pop(of_one_frame, None)
     return facts
-
-
-def dicom_file() -> Callable[[str], str] | None:
-    """What finds the file of a DICOM instance, where there is a DICOM database."""
-    database = getattr(slicer, "dicomDatabase", None)
-    return database.fileForInstance if database else None

@@ -14,8 +14,8 @@ from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.maps.recipe import Family, Input, Option, Recipe
 from PDFFMapperLib.recipes import FAMILIES
-from PDFFMapperLib.scene.frames import Frame, dicom_file, frames_from_nodes, set_frame_fact
-from PDFFMapperLib.scene.maps import maps_to_nodes
+from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
+from PDFFMapperLib.scene.origin import dicom_file
 
 MAGNITUDE = "magnitude"
 COMPONENTS = (MAGNITUDE, "phase", "real", "imaginary")
@@ -101,6 +101,8 @@ def make_maps(
     Raises:
         ValueError: one sentence that says what is wrong.
     """
+    from PDFFMapperLib.scene.maps import maps_to_nodes
+
     frames = frames_from_nodes(nodes, dicom_file())
     if not recipe.inputs[0].series:
         for frame in frames:

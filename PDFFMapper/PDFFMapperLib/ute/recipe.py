@@ -278,7 +278,6 @@ _MAPS = "PDFFMapperLib.ute.maps"
 
 UTE = Family(
     command="ute",
-    purpose="porosity index, suppression ratio and bound water of bone at ultrashort echo times",
     title="UTE",
     folder="UTE maps",
     prefix="ute",

@@ -320,7 +320,6 @@ _MAPS = "PDFFMapperLib.water_fat.maps"
 
 WATER_FAT = Family(
     command="pdff",
-    purpose="PDFF and R2* maps from chemical-shift MRI",
     title="Dixon / PDFF",
     folder="Water-fat maps",
     prefix="waterfat",
