@@ -354,15 +354,16 @@ def test_a_sites_spectra_take_the_options_of_the_command(phantom, tmp_path):
     assert any("smooth baselines, over" in one for one in found.notes)
     assert fit_site_spectra([given])["L3"][0].get("pdff") is None  # kept apart
     for words, sentence in (
-        (" --best", "there is no option --best; there are --sequence, "),
-        (" --baseline yes", "what follows the option --baseline is nothing, not 'yes'"),
-        (" --bone", "what follows the option --bone is a file, not ''"),
-        (" --t2-water", "what follows the option --t2-water is a number, not ''"),
+        (" --best", "--best: its options cannot be read, unrecognized arguments: --best."),
+        (" --baseline yes", "unrecognized arguments: yes."),
+        (" --bone", "argument --bone: expected one argument."),
+        (" --t2-water", "argument --t2-water: expected one argument."),
         (" --t2-water 0", "T2 of water lies between"),
-        (" --sequence GRE", "what follows the option --sequence is one of its choices, not 'GRE'"),
-        (" --bandwidths 900 x 900", "the option --bandwidths is numbers, not '900 x 900'"),
+        (" --sequence GRE", "is one of PRESS, STEAM, none, not 'GRE'"),
+        (" --bandwidths 900 x 900", "argument --bandwidths: invalid float value: 'x'."),
         (" --t2-water 20 --t2-fat 60 --t2-water 30", "--t2-water is there twice; keep one"),
-        (" --voxel 1", "--voxel takes three whole numbers from 0 on"),
+        (" --voxel 1", "argument --voxel: expected 3 arguments."),
+        (" --voxel 0 0 -1", "there is no voxel 0, 0, -1; the last one is 0, 0, 0"),
         (" --voxel 0 0 4", "there is no voxel 0, 0, 4; the last one is 0, 0, 0"),
         (f",{tmp_path / 'y.rda'} --voxel 0 0 0", "--voxel is of one file; 2 were given"),
     ):

@@ -7,21 +7,21 @@ the files, and after them the options of `marrowassess spectrum`, or one voxel o
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from PDFFMapperLib.images.files import checked_name, read_volume
+from PDFFMapperLib.commands.spectrum_options import add_fit_options, fit_options
+from PDFFMapperLib.images.files import checked_name
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.maps.progress import Progress, share
-from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, Option
 from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.grid import read_voxel
 from PDFFMapperLib.spectroscopy.recipe import BONE, MRS, WATER_REFERENCE
-from PDFFMapperLib.spectroscopy.spectrum import FACTS
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.study.study import Study
@@ -29,8 +29,6 @@ from MarrowAssessLib.study.study import Study
 OF = "Spectrum of"  # begins each note of a study about its spectra, which tell the method
 MOST_KEPT = 16  # fits, which take seconds; a panel measures at every stroke
 _fits: dict[str, Analysis] = {}  # by what was read and how it is to be fitted
-OPTIONS = {one.flag: one for one in MRS.options}
-STATED = {flag: Option(key, NUMBER, None, words, unit) for flag, key, _, unit, words in FACTS}
 VOXEL = "--voxel"
 
 
@@ -70,7 +68,8 @@ def fit_site_spectra(
     Raises:
         FileNotFoundError, ValueError, InterruptedError: see `read_site_spectra`.
     """
-    wanted: dict[str, tuple[list[str], dict[str, object]]] = {}
+    parser = _Options()
+    wanted: dict[str, tuple[list[str], argparse.Namespace]] = {}
     for text in given:
         name, equals, rest = text.partition("=")
         listed, *options = re.split(r"\s+(?=--)", rest.strip())
@@ -83,43 +82,33 @@ def fit_site_spectra(
         flags = [one.split()[0] for one in options]
         if twice := [flag for n, flag in enumerate(flags) if flag in flags[:n]]:
             raise ValueError(f"Spectrum {text}: {twice[0]} is there twice; keep one.")
-        wanted[site] = paths, dict(_stated(one, text) for one in options)
+        try:
+            wanted[site] = paths, parser.parse_args([w for one in options for w in _words(one)])
+        except ValueError as error:
+            raise ValueError(f"Spectrum {text}: its options cannot be read, {error}") from None
     return {
         site: (_fitted(*one, share(progress, n / len(wanted), (n + 1) / len(wanted))), one[0])
         for n, (site, one) in enumerate(wanted.items())
     }
 
 
-def _stated(words: str, text: str) -> tuple[str, object]:
-    """An option's name and value, from its flag and what follows it.
+class _Options(argparse.ArgumentParser):
+    """The options after a site: those of `marrowassess spectrum`, and a voxel of a grid."""
 
-    Raises:
-        FileNotFoundError, ValueError: there is no such option or file, or it has no such value.
-    """
-    flag, *values = words.split()
-    if flag == VOXEL:
-        if len(values) != 3 or not all(one.isdecimal() for one in values):
-            raise ValueError(f"Spectrum {text}: {VOXEL} takes three whole numbers from 0 on.")
-        return VOXEL, tuple(map(int, values))
-    option = (OPTIONS | STATED).get(flag)
-    if option is None:
-        known = ", ".join((*OPTIONS, *STATED, VOXEL))
-        raise ValueError(f"Spectrum {text}: there is no option {flag}; there are {known}.")
-    file = _unquoted(words.removeprefix(flag))
-    if option in (BONE, WATER_REFERENCE) and not file:
-        raise ValueError(f"Spectrum {text}: what follows the option {flag} is a file, not ''.")
-    if option is BONE:
-        return option.name, read_volume(file)
-    if option is WATER_REFERENCE:
-        return option.name, file
-    try:
-        return option.name, _value(option, values)
-    except ValueError:
-        expected = {SWITCH: "nothing", NUMBER: "a number", CHOICE: "one of its choices"}
-        raise ValueError(
-            f"Spectrum {text}: what follows the option {flag} is "
-            f"{expected.get(option.type, 'numbers')}, not '{' '.join(values)}'."
-        ) from None
+    def __init__(self) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+        add_fit_options(self)
+        self.add_argument(VOXEL, nargs=3, type=int, metavar=("I", "J", "K"))
+
+    def error(self, message: str) -> None:
+        raise ValueError(f"{message}.")
+
+
+def _words(option: str) -> list[str]:
+    """A flag and what follows it; names of files may have spaces."""
+    flag, _, rest = option.partition(" ")
+    of_file = flag in (BONE.flag, WATER_REFERENCE.flag)
+    return [flag, *filter(None, [_unquoted(rest)] if of_file else rest.split())]
 
 
 def _unquoted(path: str) -> str:
@@ -128,39 +117,22 @@ def _unquoted(path: str) -> str:
     return path[1:-1] if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'" else path
 
 
-def _value(option: Option, values: Sequence[str]) -> object:
-    if option.type == SWITCH and not values:
-        return True
-    if option.type == CHOICE:
-        (value,) = (one for one, _ in option.choices if [str(one)] == list(values))
-        return value
-    if option.type == NUMBER:
-        (number,) = map(float, values)
-        return number
-    if option.type == SWITCH:
-        raise ValueError(option.flag)
-    return [float(one) for one in values]
-
-
 def _fitted(
-    paths: Sequence[str], settings: dict[str, object], progress: Progress | None
+    paths: Sequence[str], options: argparse.Namespace, progress: Progress | None
 ) -> Analysis:
-    voxel = settings.pop(VOXEL, None)
-    facts = {key: settings.pop(key) * to for _, key, to, *_ in FACTS if key in settings}
-    if voxel is None:
+    facts, settings = fit_options(options)
+    if options.voxel is None:
         spectra = read_spectra(paths, facts)
     elif len(paths) == 1:
-        spectra = read_voxel(checked_name(Path(paths[0])), voxel, facts)
+        spectra = read_voxel(checked_name(Path(paths[0])), tuple(options.voxel), facts)
     else:
         raise ValueError(f"{VOXEL} is of one file; {len(paths)} were given.")
-    if reference := settings.get(WATER_REFERENCE.name):
-        settings[WATER_REFERENCE.name] = read_spectra([reference], facts)[0]
     key = hashlib.sha256(pickle.dumps((spectra, settings))).hexdigest()
     if key not in _fits:
         while len(_fits) >= MOST_KEPT:
             del _fits[next(iter(_fits))]
         found = MRS.measure(spectra, progress, **settings)
-        if voxel is not None:
-            found.provenance["voxel"] = list(voxel)
+        if options.voxel is not None:
+            found.provenance["voxel"] = options.voxel
         _fits[key] = found
     return _fits[key]

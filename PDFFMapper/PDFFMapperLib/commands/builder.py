@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
 import numpy as np
 
+from PDFFMapperLib.commands.options import option_arguments, option_values
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.dicom_out.source import (
     Source,
@@ -25,7 +25,7 @@ from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.maps.bids_maps import checked_source, write_bids_maps
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
-from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, SWITCH, Family, Option, Recipe
+from PDFFMapperLib.maps.recipe import IMAGE, Family, Recipe
 from PDFFMapperLib.maps.trust import usable
 
 MOST_REGIONS = 1000
@@ -64,19 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
         "that does",
     )  # fmt: skip
     add_options(parser, "the maps")
-
-
-def option_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
-    """The options of recipes that have a flag."""
-    for option in options:
-        if option.flag:
-            parser.add_argument(option.flag, dest=option.name, **_argument(option))
-
-
-def option_values(args: argparse.Namespace, options: Sequence[Option]) -> dict[str, object]:
-    """What was given of them."""
-    given = {one.name: getattr(args, one.name) for one in options if one.flag}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def run(args: argparse.Namespace, family: Family) -> int:
@@ -191,24 +178,6 @@ def _usage(recipe: Recipe) -> str:
     names = [one.name.upper() for one in recipe.inputs if not one.optional]
     names += [f"[{one.name.upper()}]" for one in recipe.inputs if one.optional]
     return f"{' '.join(names)}: {recipe.title}".replace("%", "%%")
-
-
-def _argument(option: Option) -> dict[str, object]:
-    """How argparse takes an option. Nothing given stays None, and the recipe's default holds."""
-    unit = f" ({option.unit})" if option.unit else ""
-    default = "" if option.default in (None, False) else f" (default: {option.default})"
-    given: dict[str, object] = {"help": f"{option.help}{unit}{default}".replace("%", "%%")}
-    if option.type == SWITCH:
-        return {**given, "action": "store_const", "const": True}
-    if option.type == CHOICE:
-        values = list(dict(option.choices))
-        return {**given, "type": type(values[0]), "metavar": "|".join(map(str, values))}
-    if option.type == NUMBERS:
-        return {**given, "nargs": option.count or "+", "type": float}
-    types: dict[str, Callable] = {NUMBER: float, IMAGE: Path}
-    if option.type in types:
-        given["type"] = types[option.type]
-    return given
 
 
 def _paths(args: argparse.Namespace, recipe: Recipe) -> list[Path]:

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from PDFFMapperLib.commands.builder import option_arguments, option_values
-from PDFFMapperLib.images.files import checked_name, read_volume
+from PDFFMapperLib.commands.spectrum_options import add_fit_options, fit_options
+from PDFFMapperLib.images.files import checked_name
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.json_file import plain, write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
@@ -20,7 +20,6 @@ from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.quality import Peak
 from PDFFMapperLib.spectroscopy.recipe import MRS, SPECTRA
 from PDFFMapperLib.spectroscopy.rows import ROWS
-from PDFFMapperLib.spectroscopy.spectrum import FACTS
 
 SCHEMA = "marrowassess-spectrum-1"
 RECORD = "spectrum.json"
@@ -35,11 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{SPECTRA.help} One file may hold all; what a file lacks may stand in a JSON file "
         "beside it.",
     )  # fmt: skip
-    for flag, key, _, unit, words in FACTS:
-        parser.add_argument(
-            flag, type=float, metavar=unit, dest=key, help=f"{words}, where files do not say it"
-        )
-    option_arguments(parser, MRS.options)
+    add_fit_options(parser)
     parser.add_argument(
         "--grid", action="store_true", help="fit each voxel of a NIfTI-MRS grid by itself"
     )
@@ -58,16 +53,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     refuse_foreign(args.out, RECORD, (*FILES, GRID_FILE))
-    facts = {
-        key: value * factor
-        for _, key, factor, *_ in FACTS
-        if (value := getattr(args, key)) is not None
-    }
-    settings = option_values(args, MRS.options)
-    if args.bone:
-        settings["bone"] = read_volume(args.bone)
-    if args.water_reference:
-        settings["water_reference"] = read_spectra([args.water_reference], facts)[0]
+    facts, settings = fit_options(args)
     if args.grid:
         return _run_grid(args, facts, settings)
     found = MRS.measure(read_spectra(args.spectra, facts), **settings)

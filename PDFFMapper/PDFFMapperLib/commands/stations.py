@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from PDFFMapperLib.commands.builder import option_arguments, option_values
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
+from PDFFMapperLib.commands.options import option_arguments, option_values
 from PDFFMapperLib.diffusion.recipe import STATIONS
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.identity import without_names

@@ -1,0 +1,40 @@
+"""Options of recipes as options of commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, SWITCH, Option
+
+
+def option_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
+    """The options of recipes that have a flag."""
+    for option in options:
+        if option.flag:
+            parser.add_argument(option.flag, dest=option.name, **_argument(option))
+
+
+def option_values(args: argparse.Namespace, options: Sequence[Option]) -> dict[str, object]:
+    """What was given of them."""
+    given = {one.name: getattr(args, one.name) for one in options if one.flag}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _argument(option: Option) -> dict[str, object]:
+    """How argparse takes an option. Nothing given stays None, and the recipe's default holds."""
+    unit = f" ({option.unit})" if option.unit else ""
+    default = "" if option.default in (None, False) else f" (default: {option.default})"
+    given: dict[str, object] = {"help": f"{option.help}{unit}{default}".replace("%", "%%")}
+    if option.type == SWITCH:
+        return {**given, "action": "store_const", "const": True}
+    if option.type == CHOICE:
+        values = list(dict(option.choices))
+        return {**given, "type": type(values[0]), "metavar": "|".join(map(str, values))}
+    if option.type == NUMBERS:
+        return {**given, "nargs": option.count or "+", "type": float}
+    types: dict[str, Callable] = {NUMBER: float, IMAGE: Path}
+    if option.type in types:
+        given["type"] = types[option.type]
+    return given
