@@ -25,8 +25,9 @@ from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement
 from MarrowAssessLib.references import group_curve, own_controls
+from MarrowAssessLib.references.beside import thresholds
 from MarrowAssessLib.references.distributions import all_distributions, published
-from MarrowAssessLib.references.expected import expected, thresholds
+from MarrowAssessLib.references.expected import expected
 from MarrowAssessLib.references.findings_by_age import (
     all_frequencies,
     frequencies,

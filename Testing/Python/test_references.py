@@ -16,6 +16,7 @@ from MarrowAssessLib.catalogue.patient import parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.commands import references as references_command
 from MarrowAssessLib.references.age_fit import MIN_CONTROLS, FittedCurve, fit_age_curve
+from MarrowAssessLib.references.beside import context_values, thresholds
 from MarrowAssessLib.references.cohort_csv import read_control_cohort
 from MarrowAssessLib.references.control_cohort import (
     save_control_cohort,
@@ -24,13 +25,11 @@ from MarrowAssessLib.references.control_cohort import (
 from MarrowAssessLib.references.expected import (
     PERCENTILES,
     age_curve,
-    context_values,
     expected,
     no_reference_reason,
-    notes_on,
-    thresholds,
 )
 from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.references.notes import notes_on
 from MarrowAssessLib.references.records import ages_text, in_band
 from MarrowAssessLib.references.sites import match_site
 from scipy import stats

@@ -8,24 +8,17 @@ import textwrap
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
 from MarrowAssessLib.catalogue.patient import check_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.references.beside import ContextValue, Threshold, context_values, thresholds
 from MarrowAssessLib.references.cohort_csv import read_control_cohort
 from MarrowAssessLib.references.control_cohort import save_control_cohort
 from MarrowAssessLib.references.distributions import Distribution
-from MarrowAssessLib.references.expected import (
-    ContextValue,
-    Expectation,
-    Threshold,
-    context_values,
-    expected,
-    no_reference_reason,
-    notes_on,
-    thresholds,
-)
+from MarrowAssessLib.references.expected import Expectation, expected, no_reference_reason
 from MarrowAssessLib.references.findings_by_age import (
     Frequency,
     frequencies,
 )
 from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
+from MarrowAssessLib.references.notes import notes_on
 from MarrowAssessLib.references.overview import overview
 from MarrowAssessLib.references.own_controls import add_study, added_text
 from MarrowAssessLib.references.records import Record

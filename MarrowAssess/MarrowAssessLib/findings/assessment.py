@@ -23,11 +23,11 @@ from MarrowAssessLib.measures.spectroscopy import SPECTRA
 from MarrowAssessLib.measures.spectrum_and_map import beside_map
 from MarrowAssessLib.measures.ute import UTE
 from MarrowAssessLib.prediction.patient_score import PatientScore, refuse_exploratory
+from MarrowAssessLib.references.beside import thresholds as published_cutoffs
 from MarrowAssessLib.references.expected import (
     expected,
     no_reference_reason,
 )
-from MarrowAssessLib.references.expected import thresholds as published_cutoffs
 from MarrowAssessLib.references.findings_by_age import frequencies
 from MarrowAssessLib.references.marrow_patterns import (
     marrow_conversion,

@@ -23,7 +23,8 @@ from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.measures.muscle import Section, muscle_sections
 from MarrowAssessLib.prediction.patient_score import PatientScore
-from MarrowAssessLib.references.expected import AgeCurve, Expectation, Threshold, age_curve
+from MarrowAssessLib.references.beside import Threshold
+from MarrowAssessLib.references.expected import AgeCurve, Expectation, age_curve
 from MarrowAssessLib.references.findings_by_age import Frequency
 from MarrowAssessLib.references.marrow_patterns import MarrowConversion, T1DiscPattern
 from MarrowAssessLib.references.modelled import ModelledCurve, is_lumbar, modelled_curve

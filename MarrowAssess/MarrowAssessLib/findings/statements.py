@@ -22,7 +22,7 @@ from MarrowAssessLib.findings.statement import (
     Statement,
 )
 from MarrowAssessLib.measures.measurement import Measurement
-from MarrowAssessLib.references.expected import Threshold, context_values, notes_on
+from MarrowAssessLib.references.beside import Threshold, context_values
 from MarrowAssessLib.references.findings_by_age import (
     UNCOMMON_PERCENT,
     UNUSUAL_PERCENT,
@@ -35,6 +35,7 @@ from MarrowAssessLib.references.modelled import (
     Sequence,
     modelled_band,
 )
+from MarrowAssessLib.references.notes import notes_on
 from MarrowAssessLib.study.acquisition_facts import field_strength_t, shading_corrected, times_ms
 from MarrowAssessLib.study.study import Study
 

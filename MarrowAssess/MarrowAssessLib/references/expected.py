@@ -1,11 +1,9 @@
-"""What is expected at an age: published distributions, cut-offs and patterns, with their sources.
+"""What is expected at an age: published distributions with their sources.
 
 The facts are in Resources/References/references.json; each names the records it comes from. Only
 records that were read on a page ("page"), stand in the founding reviews ("seed") or follow from
 those by arithmetic ("derived"), and whose source was read a second time, are distributions that
-score a value. Records from memory, read once, without an age range or of selected patients are
-context: shown beside the value, never scoring it. Cut-offs are shown with their accuracy and never
-become a verdict.
+score a value. For the others, and for cut-offs, see `references.beside`.
 
 How `expected` chooses where several distributions apply, in this order:
 1. the user's own control cohort;
@@ -28,21 +26,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from MarrowAssessLib.catalogue.patient import check_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
+from MarrowAssessLib.references.notes import notes_on
 from MarrowAssessLib.references.own_controls import ANCHOR_AGE_YEARS, Anchor, anchors
-from MarrowAssessLib.references.records import Record, ages_text, data, in_band, records_of
-from MarrowAssessLib.references.sites import levels, match_site, parse_reference_site
+from MarrowAssessLib.references.question import Question
+from MarrowAssessLib.references.records import Record, ages_text
+from MarrowAssessLib.references.sites import levels, match_site
 
 PERCENTILES = (3, 10, 50, 90, 97)
 WIDE_BAND_YEARS = 40
-CONTEXT_YEARS = 15
 SAME_FIELD_T = 0.3
-_OTHER_TECHNIQUES = {
-    "marrow_pdff": ("marrow_fat_signal_fraction", "marrow_mrs_fat", "marrow_water_fraction"),
-    "muscle_pdff": ("muscle_fat_signal_fraction",),
-}
 
 
 @dataclass(frozen=True)
@@ -110,60 +104,6 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """A published cut-off: shown beside a value, never a verdict.
-
-    `applies_to` is "marrow" or what it was found for ("lesion", "fracture"), where crossing it
-    says nothing about other marrow.
-    """
-
-    quantity: str
-    applies_to: str
-    side: str
-    value: float
-    meaning: str
-    accuracy: str | None
-    caution: str | None
-    records: tuple[Record, ...]
-
-    def crossed(self, value: float) -> bool:
-        """Whether the value lies on the side that the cut-off names."""
-        tests = {
-            "above": value > self.value,
-            "below": value < self.value,
-            "at or below": value <= self.value,
-        }
-        return tests[self.side]
-
-
-@dataclass(frozen=True)
-class ContextValue:
-    """A published value that does not score, and why not."""
-
-    quantity: str
-    site: str
-    sex: str
-    ages: str
-    healthy: bool
-    n: int | None
-    value: str
-    population: str
-    why_not: str
-    record: Record
-    of_known_age: bool
-
-
-@dataclass(frozen=True)
-class Note:
-    """A trend, caution or fact about a quantity; `of_age` where it holds at some ages only."""
-
-    kind: str
-    text: str
-    records: tuple[Record, ...]
-    of_age: bool = False
-
-
-@dataclass(frozen=True)
 class AgeCurve:
     """Percentiles over age, for a plot.
 
@@ -198,8 +138,8 @@ def expected(
     Raises:
         ValueError: unknown quantity, site or sex, or an impossible age.
     """
-    query = _Query(quantity, site, age_years, sex, field_strength_t)
-    applying = query.applying()
+    query = Question(quantity, site, age_years, sex, field_strength_t)
+    applying = _applying(query)
     if not applying:
         return None
     chosen, *rest = applying
@@ -232,8 +172,8 @@ def no_reference_reason(
     field_strength_t: float | None = None,
 ) -> str:
     """Why `expected` gives None, in one sentence; "" where it gives a reference."""
-    query = _Query(quantity, site, age_years, sex, field_strength_t)
-    if query.applying():
+    query = Question(quantity, site, age_years, sex, field_strength_t)
+    if _applying(query):
         return ""
     name = QUANTITIES[quantity].name
     known = all_distributions(quantity)
@@ -261,97 +201,6 @@ def no_reference_reason(
     return f"no reference: {name}{where} is known for {sexes}, {asked}"
 
 
-def thresholds(
-    quantity: str, site: str = "", age_years: float | None = None, sex: str | None = None
-) -> list[Threshold]:
-    """Published cut-offs that may be read beside a value; see the cautions of each."""
-    query = _Query(quantity, site, age_years, sex)
-    return [
-        Threshold(
-            quantity,
-            entry["applies_to"],
-            entry["side"],
-            entry["value"],
-            entry["meaning"],
-            entry["accuracy"],
-            entry["caution"],
-            records_of(entry),
-        )
-        for entry in data()["thresholds"]
-        if entry["quantity"] == quantity
-        and (not entry["site"] or match_site(entry["site"], query.site))
-        and (entry["sex"] == "both" or query.sex in (None, entry["sex"]))
-        and in_band(entry, query.age)
-    ]
-
-
-def context_values(
-    quantity: str,
-    site: str = "",
-    age_years: float | None = None,
-    sex: str | None = None,
-    other_techniques: bool = False,
-) -> list[ContextValue]:
-    """Published values that do not score: unverified, without age range, selected groups.
-
-    With `other_techniques` also healthy groups measured by techniques that give something similar
-    but not the same (spectroscopy or signal fat fraction beside PDFF). Groups whose mean age is
-    more than CONTEXT_YEARS away are left out.
-    """
-    query = _Query(quantity, site, age_years, sex)
-    others = _OTHER_TECHNIQUES.get(quantity, ()) if other_techniques else ()
-    found = []
-    for entry in data()["context"] + _published_as_context(others):
-        if entry["quantity"] != quantity and not (entry["quantity"] in others and entry["healthy"]):
-            continue
-        if entry["site"] and query.site and not match_site(entry["site"], query.site):
-            continue
-        if not in_band(entry, query.age) or entry["sex"] not in (
-            "both",
-            query.sex or entry["sex"],
-        ):
-            continue
-        mean_age, age = entry["mean_age"], query.age
-        if mean_age is not None and age is not None and abs(mean_age - age) > CONTEXT_YEARS:
-            continue
-        ages = ages_text(entry["age_min"], entry["age_max"])
-        if entry["age_min"] is None and entry["age_max"] is None and mean_age is not None:
-            ages = f"mean age {mean_age:g} years"
-        found.append(
-            ContextValue(
-                entry["quantity"],
-                entry["site"],
-                entry["sex"],
-                ages,
-                entry["healthy"],
-                entry["n"],
-                entry["value"],
-                entry["population"],
-                entry["why_not"],
-                records_of(entry)[0],
-                entry["age_min"] is not None or mean_age is not None,
-            )
-        )
-    return found
-
-
-def notes_on(quantity: str, age_years: float | None = None, site: str = "") -> list[Note]:
-    """Trends, cautions and facts about a quantity that hold at an age and site."""
-    query = _Query(quantity, site, age_years, None)
-    return [
-        Note(
-            entry["kind"],
-            entry["text"],
-            records_of(entry),
-            (entry["age_min"], entry["age_max"]) != (None, None),
-        )
-        for entry in data()["notes"]
-        if quantity in entry["quantities"]
-        and in_band(entry, query.age)
-        and (not entry["site"] or not query.site or match_site(entry["site"], query.site))
-    ]
-
-
 def age_curve(
     quantity: str, site: str, sex: str | None = None, field_strength_t: float | None = None
 ) -> AgeCurve | None:
@@ -364,13 +213,13 @@ def age_curve(
     Raises:
         ValueError: unknown quantity, site or sex.
     """
-    query = _Query(quantity, site, None, sex, field_strength_t)
+    query = Question(quantity, site, None, sex, field_strength_t)
     of_site = [d for d in all_distributions(quantity) if match_site(d.site, query.site)]
     if not of_site:
         return None
 
     def used(age: float) -> Distribution | None:
-        return next(iter(_Query(quantity, site, age, sex, field_strength_t).applying()), None)
+        return next(iter(_applying(Question(quantity, site, age, sex, field_strength_t))), None)
 
     ends = sorted({float(end) for d in of_site for end in (d.age_min, d.shown_end)})
     ages, values, sources = [], [], []
@@ -394,83 +243,47 @@ def age_curve(
     return AgeCurve(np.array(ages), np.array(values).T, tuple(sources))
 
 
-class _Query:
-    """A checked question."""
+def _applying(query: Question) -> list[Distribution]:
+    """The distributions for a question, the one to use first."""
+    if query.age is None:
+        return []
+    ranked = []
+    anchored = _anchored(query.quantity, query.age, query.sex)
+    for one in [*anchored, *all_distributions(query.quantity, query.age)]:
+        site = match_site(one.site, query.site)
+        if site is None or not one.has_age(query.age) or one.sex not in ("both", query.sex):
+            continue
+        wide = one.age_max is None or one.age_max - one.age_min > WIDE_BAND_YEARS
+        own = one.evidence == "own cohort"
+        of_field = _field_match(one, query)
+        if of_field is False:
+            continue
+        order = (
+            not own,
+            not of_field,
+            not one.smooth,
+            wide and not own,
+            site[0],
+            len(levels(one.site)),
+            one.sex == "both",
+            one.evidence == "derived",
+            -(one.n or 0),
+        )
+        ranked.append((order, len(ranked), _with_site_note(one, site[1])))
+    return [one for _, _, one in sorted(ranked, key=lambda r: r[:2])]
 
-    def __init__(
-        self,
-        quantity: str,
-        site: str,
-        age_years: float | None,
-        sex: str | None,
-        field_strength_t: float | None = None,
-    ):
-        if quantity not in QUANTITIES:
-            raise ValueError(
-                f"Unknown quantity '{quantity}'; expected one of: {', '.join(QUANTITIES)}."
-            )
-        self.quantity = quantity
-        fixed = QUANTITIES[quantity].site_in_definition
-        self.site = "" if fixed else parse_reference_site(site)
-        self.age = None if age_years is None else check_age(age_years)
-        self.sex = parse_sex(sex)
-        self.field_strength_t = field_strength_t
 
-    def applying(self) -> list[Distribution]:
-        """The distributions for this question, the one to use first."""
-        if self.age is None:
-            return []
-        ranked = []
-        anchored = _anchored(self.quantity, self.age, self.sex)
-        for one in [*anchored, *all_distributions(self.quantity, self.age)]:
-            site = match_site(one.site, self.site)
-            if site is None or not one.has_age(self.age) or one.sex not in ("both", self.sex):
-                continue
-            wide = one.age_max is None or one.age_max - one.age_min > WIDE_BAND_YEARS
-            own = one.evidence == "own cohort"
-            of_field = self._field_match(one)
-            if of_field is False:
-                continue
-            order = (
-                not own,
-                not of_field,
-                not one.smooth,
-                wide and not own,
-                site[0],
-                len(levels(one.site)),
-                one.sex == "both",
-                one.evidence == "derived",
-                -(one.n or 0),
-            )
-            ranked.append((order, len(ranked), _with_site_note(one, site[1])))
-        return [one for _, _, one in sorted(ranked, key=lambda r: r[:2])]
-
-    def _field_match(self, one: Distribution) -> bool | None:
-        """Whether a source's field strength is that of the images; None where one is not known."""
-        if one.field_strength_t is None or self.field_strength_t is None:
-            return None
-        return abs(one.field_strength_t - self.field_strength_t) < SAME_FIELD_T
+def _field_match(one: Distribution, query: Question) -> bool | None:
+    """Whether a source's field strength is that of the images; None where one is not known."""
+    if one.field_strength_t is None or query.field_strength_t is None:
+        return None
+    return abs(one.field_strength_t - query.field_strength_t) < SAME_FIELD_T
 
 
 _SEX_WORDS = {"M": "men", "F": "women", "both": "both sexes"}
 
 
-def _published_as_context(quantities: tuple[str, ...]) -> list[dict]:
-    """Distributions of other techniques, in the form of context entries."""
-    return [
-        {
-            **entry,
-            "value": f"{entry['mean']:g} ± {entry['sd']:g} {QUANTITIES[entry['quantity']].unit}",
-            "why_not": "another technique",
-            "healthy": True,
-            "mean_age": None,
-        }
-        for entry in data()["norms"]
-        if entry["quantity"] in quantities
-    ]
-
-
-def _field_caution(query: _Query, applying: list[Distribution]) -> tuple[str, ...]:
+def _field_caution(query: Question, applying: list[Distribution]) -> tuple[str, ...]:
     """What to say where the values depend on a field strength that is not known, or not met."""
     known = [d for d in all_distributions(query.quantity) if d.field_strength_t is not None]
     if not known or any(d.evidence == "own cohort" for d in applying[:1]):
