@@ -264,7 +264,8 @@ def test_a_scene_gets_the_regions_and_gives_them_back(install, image):
 
     headless.start()
     import slicer
-    from MarrowAssessLib.scene.session import Placing, Session
+    from MarrowAssessLib.scene.placing import Placing
+    from MarrowAssessLib.scene.session import Session
     from PDFFMapperLib.scene.volumes import volume_to_node
 
     slicer.mrmlScene.Clear(False)
