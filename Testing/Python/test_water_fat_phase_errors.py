@@ -1,5 +1,7 @@
 """Phase errors of every kind: found by the echoes, corrected, named; or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
@@ -87,6 +89,19 @@ def test_a_small_error_of_the_first_echo_is_not_taken_for_a_bipolar_readout(soun
     result = separated(phantom)
     assert result.facts["echo_error"]["kind"] == "first echo"
     check(phantom, result)
+
+
+def test_a_slight_error_of_the_first_echo_is_corrected_and_its_phase_still_used(sound):
+    """A hundredth of a rad and a ramp, as in a cervical spine: mixed fitting would only cost."""
+    sound = sound[6]
+    ramp = 0.08 * np.linspace(-1, 1, sound.echoes.shape[-1])
+    echoes = sound.echoes.copy()
+    echoes[0] *= np.exp(1j * ramp).astype(np.complex64)
+    result = separated(replace(sound, echoes=echoes))
+    assert result.facts["echo_error"]["kind"] == "first echo"
+    assert result.facts["mixed_echo"] is None
+    check(sound, result)
+    assert separated(with_phase_error(sound, "first echo", 0.15)).facts["mixed_echo"] == 1
 
 
 def test_a_lead_of_fat_is_neither_conjugated_nor_bipolar():

@@ -68,6 +68,7 @@ _AS_NOISE = 1.5  # times the noise of the images that a good explanation may lea
 _UNEXPLAINED = 0.15  # share of the signal that no explanation may leave, if that is over the noise
 _TAIL = 0.02  # share of voxels that a right explanation may leave poorly fitted
 _LONG_TAIL = 0.12  # the same where no single echo is to blame
+_LITTLE = 0.05  # rad, root mean square; a phase error whose form in space hardly matters
 _RIVAL = 1.3  # times the least residual up to which an explanation is looked for
 
 
@@ -377,9 +378,12 @@ def _check_explained(case: _Case, sample: _Sample) -> None:
 
 def _off_in_phase(case: _Case, sample: _Sample, readout: str) -> int | None:
     """Index of the single echo of which the phase alone is off, where the others and its magnitude
-    determine a voxel without it; else None."""
+    determine a voxel without it; else None. What is off by little is corrected and loses nothing.
+    """
     numbers = 2 * sample.signals.shape[1] - 1
     if readout != "auto" or not case.error or case.error.error.kind in (ODD_EVEN, TRAINS, FREE):
+        return None
+    if np.sqrt(np.mean(case.error.error.phases(sample.place) ** 2)) < _LITTLE:
         return None
     enough = numbers > case.model.unknowns(sample.r2star_per_s) + 1
     return echo_of(case.error.error.kind) if enough else None
