@@ -577,21 +577,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         """
         return self.session.export_dicom(segmentation, folder, anonymous, progress)
 
-    def writeXrayForm(self, folder):
-        """Write xray_form.json with the sizes of the scene's lines on a radiograph; its path."""
-        from MarrowAssessLib.scene.xray import write_form
-        from PDFFMapperLib.scene.origin import dicom_file
-
-        return write_form(folder, dicom_file())
-
-    def addToControls(self, segmentation):
-        """Add a normal patient's numbers to the user's own controls; returns what they hold now.
-
-        Raises:
-            ValueError: nothing was measured, the age is not known, or they were added before.
-        """
-        return self.session.add_to_controls(segmentation)
-
     def loadSample(self):
         """Add the digital lumbar spine, images, PDFF and regions; returns a SampleNodes."""
         from MarrowAssessLib.sample.nodes import load_sample

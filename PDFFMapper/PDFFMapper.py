@@ -56,7 +56,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._volumesTimer = None
 
     def setup(self) -> None:
-        """Build the panel and connect it; called when the module is opened first."""
+        """Build the panel; called when the module is opened first, and `enter` after it."""
         from PDFFMapperLib.panel.folder_row import FolderRow
         from PDFFMapperLib.panel.frame import PanelFrame
         from PDFFMapperLib.panel.recipe_tab import RecipeTab
@@ -87,7 +87,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.tabWidget.connect("currentChanged(int)", self.onTab)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
-        self.setParameterNode(self.logic.getParameterNode())
+        self.checkCanApply()
 
     def buildTab(self) -> bool:
         """Make the rows of the tab in front where it has none yet; whether they were made."""
@@ -107,7 +107,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the user opens this module."""
         from PDFFMapperLib.install.packages import missing_packages
 
-        if self.frame.parameters:  # `setup` has connected it
+        if self.frame.parameters:  # a new scene was opened in it
             self.chooseDefaults()
         else:
             self.initializeParameterNode()
@@ -183,7 +183,8 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onTab(self, index) -> None:
         """Another tab comes to the front."""
         if self.buildTab() and self.frame.parameters:
-            self.setParameterNode(self.frame.parameters)  # connects its rows as well
+            self.frame.connect(self.frame.parameters)  # with its rows as well
+            self.tab().connect(self.frame.parameters)
         self.onParametersModified()
 
     def onParametersModified(self, caller=None) -> None:

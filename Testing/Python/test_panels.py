@@ -553,6 +553,7 @@ def test_the_parameter_node_is_kept_when_the_panel_lets_go_of_it(panel):
 def test_opening_a_panel_again_leaves_nothing_of_the_last_time(name, request):
     """What stayed would read all parameters at every change: the panel would get ever slower."""
     shown = request.getfixturevalue(name)
+    shown.enter()
     before = weakref.ref(shown.frame.parameters)
     shown.exit()
     shown.enter()
@@ -2242,6 +2243,7 @@ def test_mapper_lists_frames_and_takes_typed_values(mapper):
 
 
 def test_mapper_says_what_is_missing_and_follows_its_tabs(mapper):
+    mapper.enter()
     assert not mapper.ui.applyButton.enabled
     assert mapper.ui.applyButton.toolTip.startswith("Choose Echoes: Volumes of one multi-echo")
     mapper.ui.tabWidget.setCurrentIndex(1)
