@@ -53,6 +53,7 @@ _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
 # Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased.
 _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
+_BORROWED = 0.1  # share of the voxels around that borrow R2* from which noise chooses the others
 USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
 _MANY = 200_000  # voxels that tell the usual residual
@@ -79,7 +80,8 @@ class WaterFatResult:
         pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
             and fat have phases of their own, 100 |F| / (|W| + |F|) without the bias of noise.
         r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
-            noise hides it (`Doubt.R2STAR_BORROWED`).
+            noise hides it (`Doubt.R2STAR_BORROWED`). Where it does so in over a tenth of these, the
+            others are those that noise made seem slow or fast, and have NaN; their PDFF stays.
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
@@ -288,6 +290,7 @@ class _Fits:
         noise: SD around each voxel.
         failed: no fit, bool.
         borrowed: R2* was drawn to that around, bool.
+        untold: R2* is not told, since of those around it noise chose which had to borrow, bool.
         imprecise: around here noise is more than the fit bears, bool.
     """
 
@@ -298,6 +301,7 @@ class _Fits:
     noise: np.ndarray
     failed: np.ndarray
     borrowed: np.ndarray
+    untold: np.ndarray
     imprecise: np.ndarray
 
 
@@ -335,7 +339,7 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
         noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, freedom)
     else:  # no residual to tell it by
         noise = np.full(len(fits), found.noise, np.float32)
-    borrowed, imprecise = np.zeros((2, len(fits)), bool)
+    borrowed, untold, imprecise = np.zeros((3, len(fits)), bool)
     if r2star_per_s is None:
         imprecise = _imprecise(mask, fits, noise, failed)
         borrowed = _borrow_r2star(
@@ -347,7 +351,12 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
                 signals.at(index[part]), model, None, found.off_resonance_hz[part], prior=prior
             ),
         )
-    return _Fits(fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, imprecise)
+        around = sum_around(mask, borrowed)
+        untold = around > _BORROWED * sum_around(mask, np.ones(len(fits), np.float32))
+        untold &= ~borrowed  # which are marked
+    return _Fits(
+        fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, untold, imprecise
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -537,7 +546,8 @@ def _values(fitted: _Fits, found, magnitudes, part: slice, doubt):
     water, fat = (np.where(failed, np.nan, fits[:, column]) for column in (WATER, FAT))
     off_resonance = np.where(failed, found.off_resonance_hz[part], fits[:, OFFSET])
     pdff, pdff_sd = (np.where(failed | canceled, np.nan, each) for each in (pdff, pdff_sd))
-    r2star, r2star_sd = (np.where(failed, np.nan, each) for each in (r2star, r2star_sd))
+    untold = failed | fitted.untold[part]
+    r2star, r2star_sd = (np.where(untold, np.nan, each) for each in (r2star, r2star_sd))
     return pdff, r2star, water, fat, off_resonance, 100 * residual, pdff_sd, r2star_sd, noise
 
 
