@@ -22,7 +22,8 @@ from MarrowAssessLib.placement.find_spine import (
     explained,
     find_spine,
 )
-from MarrowAssessLib.placement.found_spine import CountDoubt, FoundBody, Spine
+from MarrowAssessLib.placement.found_spine import CountDoubt, FoundBody, Spine, image_axes
+from MarrowAssessLib.placement.mirror import across
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.refined import NOT_REFINED, refined
 from MarrowAssessLib.placement.sacrum import _cut
@@ -369,34 +370,49 @@ def test_a_second_look_must_hold_all_bodies_but_the_highest():
     assert not _holds_more(spine(120, 90, 60, 30, 0), first)  # no more of them
 
 
+def tilted(digital, deg, axes, whole=True):
+    """A spine turned in the plane of two of its array's axes; the whole image, or the same slab."""
+    array, owner = (
+        ndimage.rotate(one, deg, axes, order=order, reshape=whole)
+        for one, order in ((digital.volume.array, 1), (digital.owner, 0))
+    )
+    return replace(digital, volume=digital.volume.with_array(array), owner=owner)
+
+
 @pytest.fixture(scope="module")
-def to_a_side():
-    """By 20 degrees: the whole image, and what the same slab shows."""
-    digital = shown(healthy(1), "T2", 11, slices=24, step_mm=1.5)
-    images = []
-    for whole in (True, False):
-        array, owner = (
-            ndimage.rotate(one, 20, (0, 1), order=order, reshape=whole)
-            for one, order in ((digital.volume.array, 1), (digital.owner, 0))
-        )
-        images.append(replace(digital, volume=digital.volume.with_array(array), owner=owner))
-    return images
+def upright():
+    return shown(healthy(1), "T2", 11, slices=24, step_mm=1.5)
 
 
-def test_a_column_that_leans_to_a_side_is_looked_at_again_upright(to_a_side, monkeypatch):
+@pytest.mark.parametrize("axes", [(0, 1), (0, 2)], ids=["leaning to a side", "round its length"])
+def test_a_column_that_lies_askew_is_looked_at_again_along_its_own_plane(
+    upright, axes, monkeypatch
+):
     """Levels are its own, and doubted where both looks do not agree."""
-    tilted, _ = to_a_side
-    spine = find_spine([tilted.volume])
+    askew = tilted(upright, 20, axes)
+    spine = find_spine([askew.volume])
     assert len(spine.bodies) >= 7 and not spine.unsure_lowest
-    assert abs(spine.frame.ijk_to_ras[2, 2]) > 0.5  # it was turned
-    assert_not_silently_shifted(find_column([tilted.volume]), tilted)
-    monkeypatch.setattr(find_spine_module, "_ends_alike", lambda again, spine: False)
-    said = find_spine([tilted.volume]).unsure_lowest
-    assert "degrees to a side, and its lowest body may be another one" in said
+    normal = np.abs(spine.frame.ijk_to_ras[:3, 2] / spine.frame.spacing[2])
+    assert np.rad2deg(np.arccos(normal[0])) == pytest.approx(20, abs=4)
+    assert normal[1 if axes == (0, 1) else 2] < 0.05
+    if axes == (0, 1):  # the other way takes as long
+        monkeypatch.setattr(find_spine_module, "_ends_alike", lambda again, spine: False)
+        said = find_spine([askew.volume]).unsure_lowest
+        assert "the column lies askew by" in said
+        assert "degrees, and its lowest body may be another one" in said
+    assert_not_silently_shifted(find_column([askew.volume]), askew)
 
 
-def test_of_a_column_that_leaves_the_image_at_a_side_no_level_is_claimed(to_a_side):
-    _, left = to_a_side
+def test_what_lies_across_a_column_is_told_by_the_likeness_of_its_sides(plain_spine):
+    right = image_axes(plain_spine.frame)[0]
+    assert np.rad2deg(np.arccos(across(plain_spine) @ right)) < 5
+    noise = np.random.default_rng(0).normal(size=plain_spine.frame.array.shape)
+    unlike = replace(plain_spine, frame=plain_spine.frame.with_array(noise))
+    assert across(unlike) @ right == pytest.approx(1, abs=1e-3)  # nothing tells a turn
+
+
+def test_of_a_column_that_leaves_the_image_at_a_side_no_level_is_claimed(upright):
+    left = tilted(upright, 20, (0, 1), whole=False)
     assert_not_silently_shifted(find_column([left.volume]), left)
     for first, at_side in ((0, True), (1, True), (2, False)):
         body = FoundBody(np.zeros(3), np.eye(3)[2], np.zeros((5, 4, 4), bool))

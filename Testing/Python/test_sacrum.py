@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.placement.find_spine import explained
+from MarrowAssessLib.placement.sacrum import tell_lowest
 from phantoms.spine import bent_sacrum, healthy, shown
 
 S1, L5 = 3, 4  # indices of their bones
@@ -66,4 +67,17 @@ def test_an_image_that_cuts_s1_says_so():
     assert lowest(ends_mm=9)[2] in (
         "",
         "the image ends below the lowest body, with little of the sacrum",
+    )
+
+
+def test_a_lowest_body_as_small_as_s2_below_a_thick_disc_is_doubted():
+    digital = shown(healthy(7), "T1", 11, slices=11)
+    spine = explained(digital.chances(), digital.volume)
+    assert spine.lowest == "S1" and not spine.unsure_lowest
+    lowest = spine.bodies[-1]
+    height = np.argwhere(lowest.mask)[:, 1]
+    lowest.mask[:, round(np.quantile(height, 0.25)) :] = False
+    tell_lowest(spine)
+    assert spine.unsure_lowest == (
+        "the lowest body is as small as S2, but the disc above it is thick for S1-S2"
     )

@@ -25,6 +25,7 @@ from MarrowAssessLib.placement.found_spine import (
     body_chance,
     image_axes,
 )
+from MarrowAssessLib.placement.mirror import across
 from MarrowAssessLib.placement.sacrum import tell_lowest
 from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure, probabilities
 from MarrowAssessLib.placement.star_surface import sample
@@ -58,10 +59,11 @@ MOST_LEANING_DEG = 45.0  # then still: bodies at the other end may be missed as 
 # highest and the lowest lean by so much; levels are doubted where the lowest then leans by more. In
 # 17 real images the lowest leans by up to 62 degrees, but the highest by 6 at most.
 HIGHEST_DEG, LOWEST_DEG, MOST_LOWEST_DEG = 15.0, 50.0, 52.0
-# A column that leans to a side by more (20 real images: up to 3.3) is looked at again upright. That
-# is taken where it shows as many bodies; if it has another lowest one, or that lies at the image's
-# side and the true one may be beyond, the levels are doubted.
-ASIDE_DEG = 6.0
+# A column that lies askew by more (leaning to a side or turned round its length; 18 real images: up
+# to 4.7) is looked at again in slices along its own middle plane. That is taken where it shows as
+# many bodies; if it has another lowest one, or the column leans to a side by more and its lowest
+# body lies at the image's side, so that the true one may be beyond, the levels are doubted.
+ASKEW_DEG = 6.0
 SAME_BODY_MM = 8.0  # from its middle in one reading to that in another
 
 # What may be neighbors, and what a chain of bodies scores. Set by eye on digital spines. A quarter
@@ -179,16 +181,19 @@ def find_spine(
     """
     frame = sagittal_frame(volumes[0])
     spine, turned = _read(volumes, frame, network, progress), 0.0
-    aside, alike = _aside_deg(spine), True
-    if abs(aside) > ASIDE_DEG:
-        upright = _turned(frame, 1, aside)
+    right, alike = across(spine), True
+    to_right, _, to_head = image_axes(frame) @ right
+    askew = float(np.rad2deg(np.arccos(min(to_right, 1.0))))
+    aside = abs(float(np.rad2deg(np.arcsin(to_head))))
+    if askew > ASKEW_DEG:
+        upright = _along(frame, right, spine)
         again = _read_again(volumes, upright, network, progress)
         alike = again is not None and _ends_alike(again, spine)
         if alike and len(again.bodies) >= len(spine.bodies):
             spine, frame = again, upright
     while _leans(spine):
         turn = turned + TURNED_PART * _lean_deg(spine)
-        again = _read_again(volumes, _turned(frame, 0, -turn), network, progress)
+        again = _read_again(volumes, _turned(frame, -turn), network, progress)
         if not again or not _holds_more(again, spine):
             break
         spine, turned = again, turn
@@ -199,11 +204,10 @@ def find_spine(
         spine.unsure_lowest = (
             f"the column leans by {abs(lean):.0f} degrees, and bodies may be missed"
         )
-    leaves = abs(aside) > ASIDE_DEG and _at_a_side(spine.bodies[-1], spine.frame)
+    leaves = aside > ASKEW_DEG and _at_a_side(spine.bodies[-1], spine.frame)
     if (leaves or not alike) and not spine.unsure_lowest:
         spine.unsure_lowest = (
-            f"the column leans by {abs(aside):.0f} degrees to a side, and its lowest body may be "
-            "another one"
+            f"the column lies askew by {askew:.0f} degrees, and its lowest body may be another one"
         )
     return spine
 
@@ -223,12 +227,24 @@ def _read_again(volumes, turned, network, progress) -> Spine | None:
         return None
 
 
-def _aside_deg(spine: Spine) -> float:
-    """How far the column leans to the right of the frame, by all of its bodies."""
-    right, _, head = image_axes(spine.frame)
-    centers = np.array([body.center for body in spine.bodies])
-    heights = (centers - centers.mean(axis=0)) @ head
-    return float(np.rad2deg(np.arctan(heights @ (centers @ right) / (heights @ heights))))
+def _along(frame: Volume, right: np.ndarray, spine: Spine) -> Volume:
+    """A frame whose slices lie at right angles to `right`, the middle one through the column.
+
+    It is longer by what the slices' tilt lifts and lowers their corners.
+    """
+    head = image_axes(frame)[2]
+    wide, longer = len(frame.array) * frame.spacing[2], abs(head @ right)
+    head = head - (head @ right) * right
+    head /= np.linalg.norm(head)
+    grid = frame.ijk_to_ras.copy()
+    grid[:3, :3] = np.array([np.cross(head, right), -head, right]).T * frame.spacing
+    column = np.mean([body.center for body in spine.bodies], axis=0)
+    more = int(np.ceil(wide * longer / 2 / frame.spacing[1]))
+    array = np.pad(frame.array, ((0, 0), (more, more), (0, 0)))
+    place = frame.ras_to_ijk(column) + (0, more, 0)
+    place[2] = (len(array) - 1) / 2
+    grid[:3, 3] = column - grid[:3, :3] @ place
+    return Volume(array, grid, frame.name)
 
 
 def _at_a_side(body: FoundBody, frame: Volume) -> bool:
@@ -263,9 +279,9 @@ def _room_above_mm(spine: Spine) -> float:
     return float(seen.argmin() if not seen.all() else ROOM_ABOVE_MM)
 
 
-def _turned(frame: Volume, axis: int, deg: float) -> Volume:
-    """A frame turned round its middle and its axis to the right (0) or front (1)."""
-    turn = Rotation.from_rotvec(np.deg2rad(deg) * image_axes(frame)[axis]).as_matrix()
+def _turned(frame: Volume, deg: float) -> Volume:
+    """A frame turned round its middle and its axis to the right."""
+    turn = Rotation.from_rotvec(np.deg2rad(deg) * image_axes(frame)[0]).as_matrix()
     middle = frame.to_ras((np.array(frame.array.shape[::-1]) - 1) / 2)
     grid = frame.ijk_to_ras.copy()
     grid[:3, :3] = turn @ grid[:3, :3]

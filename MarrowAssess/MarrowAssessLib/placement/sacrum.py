@@ -90,22 +90,30 @@ def tell_lowest(spine: Spine) -> None:
     Below S1 follows sacrum, or a rest of disc; below L5 a disc much as thick as the one above it.
     Where that is not clear its shape tells: S1 narrows downward, and its back wall turns away from
     L5's. What does not narrow is never S1 for certain: the true one may be hardly seen. Where
-    both disagree, as with a transitional vertebra, that is said; and an infant's levels are never
-    certain.
+    both disagree, as with a transitional vertebra, that is said, and where one as small as S2 lies
+    below a disc too thick for S1-S2; and an infant's levels are never certain.
     """
     _by_what_is_below(spine)
+    if spine.lowest and not spine.unsure_lowest and _as_small_as_s2(spine.bodies):
+        spine.unsure_lowest = (
+            "the lowest body is as small as S2, but the disc above it is thick for S1-S2"
+        )
     if not spine.unsure_lowest and spine.like_an_infant:
         spine.unsure_lowest = "the bodies are as small as an infant's"
+
+
+def _as_small_as_s2(bodies: list[FoundBody]) -> bool:
+    size, before = (np.count_nonzero(body.mask) for body in bodies[:-3:-1])
+    return size < S2_SIZE * before
 
 
 def _by_what_is_below(spine: Spine) -> None:
     bodies = spine.bodies
     certain = False
     if len(bodies) > 2:
-        size, before = (np.count_nonzero(body.mask) for body in bodies[:-3:-1])
         thin = _beside(spine, len(bodies) - 2, -1).thickness
         thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, THINNEST_MM)
-        if size < S2_SIZE * before and thin < S2_DISC:
+        if _as_small_as_s2(bodies) and thin < S2_DISC:
             certain = not _cut(bodies.pop(), spine.frame)
             spine.count_doubts = [d for d in spine.count_doubts if d.body < len(bodies)]
     lowest = len(bodies) - 1
