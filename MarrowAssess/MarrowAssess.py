@@ -321,7 +321,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             progress: called with the fraction done; returning False cancels.
             more: the other attributes of MarrowAssessLib.study.inputs.StudyInputs and of
                 MarrowAssessLib.measures.book.Settings, named as erosionMm, n4, texture, fractures,
-                resample, pointRadiusMm, fieldStrengthT, spectra, glucoseMmolL, acceptShift,
+                resample, pointRadiusMm, fieldStrengthT, spectra, ute, glucoseMmolL, acceptShift,
                 leanMass ("Janmahasatian" or "James").
 
         Returns:

@@ -253,6 +253,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _computeMaps(self) -> None:
         from PDFFMapperLib.install.packages import ensure_packages
+        from PDFFMapperLib.scene.mapping import table_of
         from PDFFMapperLib.scene.maps import said_of_maps, show_map
 
         ensure_packages("PDFFMapper")
@@ -266,7 +267,10 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         show_map(nodes[0], source)
         names = ", ".join(node.GetName() for node in nodes)
         made = _("Made beside the images: {names}.").format(names=names)
-        self.say(" ".join([made, *said_of_maps(nodes)]))
+        said = [made, *said_of_maps(nodes)]
+        if table := table_of(nodes[0]):
+            said.append(_("Numbers of the bone: table '{name}'.").format(name=table.GetName()))
+        self.say(" ".join(said))
 
     def onSendButton(self) -> None:
         """Choose the maps in MarrowAssess and open it."""
@@ -307,10 +311,12 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
             nodes: volumes of a series (vector, diffusion and multi-volumes and sequences count as
                 the volumes they hold), or one volume per input.
             progress: called with the fraction done; returning False cancels.
-            settings: by the names of the recipe's options.
+            settings: by the names of the recipe's options; images are volume nodes, regions
+                segmentations.
 
         Returns:
-            The volume nodes, or None when canceled; the scene is then as it was.
+            The volume nodes, or None when canceled; the scene is then as it was. What the bone or
+            its segments say is a table, PDFFMapperLib.scene.mapping.table_of(nodes[0]).
 
         Raises:
             ValueError: one sentence that says what is wrong.
@@ -333,7 +339,7 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
                 )
             )
         recipe = family.recipe(method)
-        return make_maps(recipe, _(family.folder), nodes, settings, progress)
+        return make_maps(recipe, _(family.folder), nodes, settings, progress, family.numbers)
 
     def mapPDFF(
         self,

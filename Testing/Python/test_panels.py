@@ -26,8 +26,10 @@ from dicom_files import classic_slice, enhanced  # noqa: E402
 from MarrowAssessLib.catalogue.anatomy import Role  # noqa: E402
 from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS  # noqa: E402
+from MarrowAssessLib.commands.demo import _write_ute  # noqa: E402
 from MarrowAssessLib.placement import clicks  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
+from MarrowAssessLib.sample.tibia import SITE, Tibia  # noqa: E402
 from MarrowAssessLib.scene import choices, segments, views  # noqa: E402
 from MarrowAssessLib.scene.chosen_inputs import console_command  # noqa: E402
 from MarrowAssessLib.scene.edits import add_regions  # noqa: E402
@@ -40,15 +42,20 @@ from MarrowAssessLib.study.study import Study  # noqa: E402
 from panel_stand_ins import click, type_into, wait  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.folders import put_beside  # noqa: E402
-from PDFFMapperLib.scene.mapping import chosen_settings  # noqa: E402
+from PDFFMapperLib.scene.mapping import chosen_settings, table_of  # noqa: E402
+from PDFFMapperLib.scene.segments import mask_to_node, masks_of_segments  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
+from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
+from PDFFMapperLib.ute.regions import porosity_index  # noqa: E402
 from PDFFMapperLib.water_fat.recipe import WATER_FAT  # noqa: E402
 from PySide6.QtCore import Qt  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
 from spectrum_files import write_rda  # noqa: E402
 from stand_ins import load_module  # noqa: E402
+from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: E402
 
+NO_MORE = types.SimpleNamespace(echo_times_s=None, sigma=None)  # settings of a UTE series
 APPLICATION = panels.application()
 pytestmark = pytest.mark.usefixtures("desktop")
 
@@ -1096,6 +1103,43 @@ def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sampl
     panel.frame.progress = lambda fraction: asked.append(fraction) or False
     type_into(ui.spectraLineEdit, f"L2={press_files[1]}")  # the same once more
     assert asked
+
+
+@pytest.fixture(scope="module")
+def tibia():
+    return Tibia(snr=40.0, radius=14.0, thickness=5.0, size=48)
+
+
+def test_a_bone_on_ute_joins_the_numbers(panel, sample, tibia, tmp_path):
+    applied(panel)
+    ui, parameters = panel.ui, panel._parameterNode
+    before = len(panel.results.rows)
+    _write_ute(tibia.volumes(3), file := tmp_path / "ute.nii.gz")
+    panel.files.addUte(str(file))
+    assert ui.uteLineEdit.text == f"?={file}" and "the bone" in ui.filesHintLabel.text
+    for typed, said in (
+        (f"?={file}", "'?'"),
+        (f"{SITE}={tmp_path}/nowhere.nii.gz", "nowhere.nii.gz"),
+        (f"{SITE}={file} --point 1000,0,0", "lies outside the images"),
+    ):
+        type_into(ui.uteLineEdit, typed)
+        assert said in ui.filesHintLabel.text, typed
+        assert parameters.ute == ""
+    panel.frame.progress = lambda *_: False
+    type_into(ui.uteLineEdit, f"{SITE}={file}")
+    assert ui.filesHintLabel.text.startswith("Canceled") and parameters.ute == ""
+    del panel.frame.progress
+    type_into(ui.uteLineEdit, "")
+    type_into(ui.uteLineEdit, f"{SITE}={file}")
+    assert parameters.ute == f"{SITE}={file}" and not ui.filesHintLabel.text
+    found = {row.key: row for row in panel.results.rows}
+    assert float(found["ute_thickness"].value.split()[0]) == pytest.approx(
+        tibia.thickness_mm, abs=0.05
+    )
+    assert "ute_pi_fitted" in found and len(panel.results.rows) > before
+    assert f"ute=['{SITE}={file}']" in console_command(parameters)
+    type_into(ui.uteLineEdit, "")
+    assert len(panel.results.rows) == before
 
 
 def test_scores_of_one_s_own_are_given_with_their_limits(panel, sample, tmp_path, monkeypatch):
@@ -2224,6 +2268,125 @@ def test_the_desktop_s_self_test_holds_against_stand_ins(panel, name, tmp_path, 
     getattr(self_test, name)(case)
 
 
+def ute_nodes(tibia):
+    """The first and a late echo of a tibia in the scene, chosen in PDFFMapper's panel."""
+    return [volume_to_node(one) for one in tibia.volumes(3, (0.032, 2.2), 3)]
+
+
+def numbers_of(node):
+    """The rows of a table of regions, by region and quantity: value and ends."""
+    table = table_of(node).GetTable()
+    rows = [[table.GetValue(n, k) for k in range(8)] for n in range(table.GetNumberOfRows())]
+    return {
+        (row[0].ToString(), row[2].ToString()): tuple(one.ToDouble() for one in row[3:6])
+        for row in rows
+    }
+
+
+def test_a_cortex_is_found_edited_and_fitted_again_in_the_panel(mapper, tibia):
+    ute_nodes(tibia)
+    mapper.enter()
+    mapper.ui.uteMethod.setCurrentText("Cortex: thickness, area, PI")
+    mapper.ui.applyButton.click()
+    said, parameters = mapper.ui.statusLabel.text, mapper.frame.parameters
+    assert "Numbers of the bone: table 'Numbers (cortex)'." in said
+    found = numbers_of(parameters.mapNodes[0])
+    _, lower, upper = found["bone", "thickness"]
+    assert lower < tibia.thickness_mm < upper
+    (drawn,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    segment = drawn.GetSegmentation().GetNthSegment(0)
+    assert segment.GetName() == "Cortex"
+    mask = masks_of_segments(drawn, volume_from_node(parameters.uteNodes[0]))["Cortex"]
+    assert (mask == tibia.share()).mean() > 0.99
+    # A painted change: a stroke over the marrow, as by Segment Editor.
+    voxels = vtk_to_numpy(segment.GetRepresentation("Binary labelmap").GetPointData().GetScalars())
+    cortex = voxels.copy()
+    voxels.reshape(mask.shape)[:, 20:24, :24] = 1
+    mapper.ui.uteDrawn.setCurrentNode(drawn)
+    mapper.ui.applyButton.click()
+    again = numbers_of(mapper.frame.parameters.mapNodes[0])
+    assert again["bone", "thickness"] == pytest.approx(found["bone", "thickness"], rel=0.01)
+    voxels[:] = 0  # not a ring any more
+    voxels.reshape(mask.shape)[:, 20:24, :24] = 1
+    with pytest.raises(ValueError, match="closed ring"):
+        mapper.onApplyButton()
+    voxels[:] = cortex
+
+
+def test_segments_are_the_regions_of_ute_in_the_panel(mapper, tibia):
+    first, _ = ute_nodes(tibia)
+    whole = np.repeat(tibia.share()[None], 3, axis=0)
+    near = whole & (np.arange(48)[:, None] < 24)
+    nodes = segments_node({"whole": whole, "near": near}, first)
+    mapper.enter()
+    mapper.ui.uteMask.setCurrentNode(nodes)
+    mapper.ui.applyButton.click()
+    made = mapper.frame.parameters.mapNodes[0]
+    found = numbers_of(made)
+    data = ute_series([volume_from_node(one) for one in mapper.frame.parameters.uteNodes], NO_MORE)
+    for name, mask in (("whole", whole), ("near", near)):
+        (row, *_) = porosity_index(data, mask)
+        assert found[name, "PI"] == pytest.approx((row.value, row.lower, row.upper))
+    outside = np.isnan(slicer.util.arrayFromVolume(made))
+    assert outside[~whole].all() and outside[whole].mean() < 0.1
+    # A region without a number keeps its row with the reason; none at all is refused.
+    air = np.zeros_like(whole)
+    air[:, :3, :3] = True
+    nodes.GetSegmentation().RemoveSegment("near")
+    add_segment(nodes, "air", air, first)
+    mapper.ui.applyButton.click()
+    table = table_of(mapper.frame.parameters.mapNodes[0]).GetTable()
+    assert (
+        "times the noise; 5 are needed" in table.GetValue(table.GetNumberOfRows() - 1, 7).ToString()
+    )
+    nodes.GetSegmentation().RemoveSegment("whole")
+    with pytest.raises(ValueError, match="Region air: its signal"):
+        mapper.onApplyButton()
+    slicer.mrmlScene.RemoveNode(nodes)
+    assert mapper.frame.parameters.uteMask is None
+
+
+def test_segments_that_are_no_voxels_of_the_image_are_refused(tibia):
+    first, _ = ute_nodes(tibia)
+    grid, whole = volume_from_node(first), np.repeat(tibia.share()[None], 3, axis=0)
+    node = segments_node({"bone": whole}, first)
+    first.SetSpacing(0.4, 0.5, 3.0)
+    with pytest.raises(ValueError, match="another voxel grid"):
+        masks_of_segments(node, volume_from_node(first))
+    first.SetSpacing(0.5, 0.5, 3.0)
+    segment = node.GetSegmentation().GetSegment("bone")
+    segment.SetName("marrow")
+    add_segment(node, "marrow 2", whole, first)
+    node.GetSegmentation().GetSegment("marrow 2").SetName("marrow")
+    with pytest.raises(ValueError, match="Two segments are called 'marrow'"):
+        masks_of_segments(node, grid)
+    node.GetSegmentation().RemoveAllSegments()
+    with pytest.raises(ValueError, match="holds no segment"):
+        masks_of_segments(node, grid)
+    add_segment(node, "empty", np.zeros_like(whole), first)
+    with pytest.raises(ValueError, match="no voxel inside"):
+        masks_of_segments(node, grid)
+    node.GetSegmentation().GetSegment("empty").RemoveAllRepresentations()
+    with pytest.raises(ValueError, match="has no voxels"):
+        masks_of_segments(node, grid)
+
+
+def segments_node(masks, like):
+    """A segmentation of masks, drawn on a volume node's grid."""
+    (name, mask), *others = masks.items()
+    grid = volume_from_node(like)
+    node = mask_to_node(grid.with_array(mask.astype(np.uint8), name), like)
+    for name, mask in others:
+        add_segment(node, name, mask, like)
+    return node
+
+
+def add_segment(node, name, mask, like):
+    other = mask_to_node(volume_from_node(like).with_array(mask.astype(np.uint8), name), like)
+    node.GetSegmentation().CopySegmentFromSegmentation(other.GetSegmentation(), name)
+    slicer.mrmlScene.RemoveNode(other)
+
+
 def test_mapper_lists_frames_and_takes_typed_values(mapper):
     load_module("MarrowAssess").MarrowAssessLogic().loadMapperSample()
     mapper.enter()
@@ -2281,16 +2444,19 @@ def test_every_way_of_ute_shows_its_own_rows(mapper):
     mapper.enter()
     mapper.ui.tabWidget.setCurrentIndex([tab.family.command for tab in mapper.tabs].index("ute"))
     rows = {"uteSigma", "uteSameGain", "utePoint", "utePsf", "uteT1Bound", "uteT2starFat", "uteTr"}
-    rows |= {"uteMtProtocol", "uteDensityProtocol"}
+    rows |= {"uteMtProtocol", "uteDensityProtocol", "uteMask", "uteDrawn", "uteB1Map"}
     for choice, own in (
-        ("Porosity index", {"uteSigma"}),
-        ("Bound and pore water, two T2*", {"uteSigma", "uteT1Bound", "uteTr"}),
-        ("Bound water, pore water and fat", {"uteSigma", "uteT2starFat"}),
-        ("Density against a reference (IR-UTE, STAIR, 31P)", {"uteSigma", "uteDensityProtocol"}),
-        ("Macromolecular fraction (UTE-MT)", {"uteSigma", "uteMtProtocol"}),
-        ("Cortex: thickness, area, PI", {"uteSigma", "utePoint", "utePsf"}),
-        ("Suppression ratio", {"uteSigma", "uteSameGain"}),
-        ("Magnetization transfer ratio", {"uteSigma", "uteSameGain"}),
+        ("Porosity index", {"uteSigma", "uteMask"}),
+        ("Bound and pore water, two T2*", {"uteSigma", "uteT1Bound", "uteTr", "uteMask"}),
+        ("Bound water, pore water and fat", {"uteSigma", "uteT2starFat", "uteMask"}),
+        (
+            "Density against a reference (IR-UTE, STAIR, 31P)",
+            {"uteSigma", "uteDensityProtocol", "uteMask"},
+        ),
+        ("Macromolecular fraction (UTE-MT)", {"uteSigma", "uteMtProtocol", "uteMask", "uteB1Map"}),
+        ("Cortex: thickness, area, PI", {"uteSigma", "utePoint", "utePsf", "uteDrawn"}),
+        ("Suppression ratio", {"uteSigma", "uteSameGain", "uteMask"}),
+        ("Magnetization transfer ratio", {"uteSigma", "uteSameGain", "uteMask"}),
     ):
         mapper.ui.uteMethod.setCurrentText(choice)
         assert {row for row in rows if shown(mapper, row)} == own, choice

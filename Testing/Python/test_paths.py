@@ -111,7 +111,7 @@ def study(phantom, labels, beside):
     study.volumes[Contrast.WATER] = phantom.tissue.with_array(100 - half, "water")
     study.volumes[Contrast.FAT] = phantom.tissue.with_array(half, "fat")
     study.spectra = read_site_spectra(beside["spectra"], study)
-    study.bones = read_site_ute(beside["bones"], {}, study)
+    study.bones = read_site_ute(beside["bones"], study)
     return study
 
 
@@ -150,7 +150,7 @@ def by_path(study, labels, beside, tmp_path_factory):
     segmentation = regions_to_node(study.regions, nodes["T1"], "Regions")
     logic = load_module("MarrowAssess").MarrowAssessLogic()
     given = {"age": 34.0, "sex": "M", "texture": True, "fractures": True}
-    given["spectra"] = beside["spectra"]
+    given["spectra"], given["ute"] = beside["spectra"], beside["bones"]
     found["console"] = numbers(logic.assess(nodes, segmentation, **given))
 
     parameters = logic.getParameterNode()
@@ -158,7 +158,7 @@ def by_path(study, labels, beside, tmp_path_factory):
     logic.chooseDefaultInputs(parameters)
     parameters.ageYears, parameters.sex = 34.0, "M"
     parameters.texture = parameters.fractures = True
-    parameters.spectra = beside["spectra"][0]
+    parameters.spectra, parameters.ute = beside["spectra"][0], beside["bones"][0]
     found["panel"] = numbers(logic.assessParameters(parameters))
 
     save_scene(folder / "scene.mrb")
@@ -204,10 +204,8 @@ def by_table(table):
 
 
 def has(path, quantity):
-    """Bones of UTE series are read by the command; a file of voxels does not keep body weight."""
-    if path == "command line":
-        return quantity != "marrow_sul"
-    return QUANTITIES[quantity].method is not Method.BONE
+    """A file of voxels does not keep body weight."""
+    return path != "command line" or quantity != "marrow_sul"
 
 
 @pytest.mark.parametrize("path", PATHS)

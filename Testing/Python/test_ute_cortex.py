@@ -402,16 +402,10 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
     write_volume(pdff.with_array(np.ones((4, 8, 8), np.uint8)), tmp_path / "labels.nrrd")
     given = ["assess", "--volume", f"PDFF={tmp_path / 'pdff.nrrd'}", "--labels"]
     given += [str(tmp_path / "labels.nrrd"), "--label", "1=marrow:L3", "--age", "70", "--sex", "F"]
-    given += [
-        "--no-scene",
-        "--out",
-        str(tmp_path / "out"),
-        "--ute",
-        f"{SITE}={tmp_path / 'ute.nii.gz'}",
-    ]
-    pair = ["--ute-suppressed", f"{SITE}={tmp_path / 'suppressed.nrrd'}"]
-    pair += ["--ute-mt", f"{SITE}={tmp_path / 'mt.nrrd'}", "--ute-same-gain"]
-    assert main([*given, *pair]) == 0
+    given += ["--no-scene", "--out", str(tmp_path / "out"), "--ute"]
+    bone = f"{SITE}={tmp_path / 'ute.nii.gz'}"
+    pair = f" --suppressed {tmp_path / 'suppressed.nrrd'} --mt {tmp_path / 'mt.nrrd'}"
+    assert main([*given, f"{bone}{pair} --same-gain"]) == 0
     with (tmp_path / "out/measurements.csv").open(encoding="utf-8") as file:
         rows = {row["quantity"]: row for row in csv.DictReader(file)}
     assert float(rows["ute_sr"]["value"]) == pytest.approx(4, abs=0.1)
@@ -425,12 +419,16 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
     assert "porosity index of the tibia was 24 % higher" in page and "2023;14:1148345" in page
     capsys.readouterr()
     for wrong, words in (
-        (["--ute", "nowhere"], "expected SITE=FILE, as tibial diaphysis=ute.nii.gz"),
-        (["--ute", f"{SITE}=x.nii"], f"{SITE} is there twice; keep one"),
-        (["--ute-mt", "calcaneus=x.nii"], "x.nii"),
-        (["--ute-mt", f"calcaneus={tmp_path / 'mt.nrrd'}"], "give the UTE series of this site"),
+        ("nowhere", "expected SITE=FILE, such as tibial diaphysis=ute.nii.gz"),
+        (f"{SITE}=x.nii,y.nii,z.nii", "a series and a label map are expected"),
+        (f"{bone} --mt x.nii", "x.nii"),
+        (f"{bone} --mt", "its options cannot be read, argument --mt: expected one"),
+        (f"{bone} --of-what", "its options cannot be read, unrecognized arguments: --of-what"),
+        (f"{bone} --psf wide", "argument --psf: invalid float value: 'wide'"),
+        (f"{bone} --point 1 2", "its options cannot be read, unrecognized arguments: 2"),
+        (f"{bone}{pair}", "needs the same receiver gain in both"),
     ):
-        assert main([*given, *wrong]) == 2
-        assert words in capsys.readouterr().err
-    assert main([*given, *pair[:2]]) == 2
-    assert "needs the same receiver gain in both" in capsys.readouterr().err
+        assert main([*given, wrong]) == 2
+        assert words in capsys.readouterr().err, wrong
+    assert main([*given, bone, "--ute", bone]) == 2
+    assert f"{SITE} is there twice; keep one" in capsys.readouterr().err

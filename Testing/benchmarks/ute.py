@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "MarrowAssess"), str(ROOT /
 from MarrowAssessLib.sample.tibia import SPACING_MM, Tibia  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, signal_of  # noqa: E402
-from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, find_cortex, marrow_signal  # noqa: E402
+from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, fat_signal, find_cortex  # noqa: E402
 from PDFFMapperLib.ute.curve import polar_curve  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
 from PDFFMapperLib.ute.recipe import PSF, UTE  # noqa: E402
@@ -163,8 +163,8 @@ def ring_porosity(fits: int) -> None:
                 images = np.stack(
                     [one.array for one in truth.volumes(fits, (0.032, 2.2), 3, coils)]
                 )
-                turns = np.cos(np.angle(marrow_signal(np.array([0.032, 2.2]), truth.field_t)))
-                facts = SPACING_MM[:1] * 2, curve, 2.5, 0.85 * SPACING_MM[0], 5.0, 1.0, coils, turns
+                fat = fat_signal(np.array([0.032, 2.2]), truth.field_t)
+                facts = SPACING_MM[:1] * 2, curve, 2.5, 0.85 * SPACING_MM[0], 5.0, 1.0, coils, fat
                 found = [
                     ratio_of_levels(
                         [fit_ring(images[:, k], *facts).told], MODEL_SD_VOXELS * 0.5

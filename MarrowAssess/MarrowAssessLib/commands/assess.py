@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PDFFMapperLib.dicom_out.source import add_options
-from PDFFMapperLib.ute.recipe import SAME_GAIN
+from PDFFMapperLib.ute.recipe import BONE
 
 from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.commands.study_options import add_study_options, study_files
 from MarrowAssessLib.commands.terminal import say, summary
-from MarrowAssessLib.sources.ute import IMAGES, flag_of
 
 if TYPE_CHECKING:
     from MarrowAssessLib.findings.result import Assessment
@@ -44,19 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "voxel of a grid",
     )  # fmt: skip
     parser.add_argument(
-        "--ute", action="append", default=[], metavar="SITE=SERIES[,LABELS]",
-        help="UTE echoes of a bone; its cortex is found by itself without labels",
+        "--ute", action="append", default=[], metavar="SITE=SERIES[,LABELS] [OPTIONS]",
+        help="UTE echoes of a bone; its cortex is found by itself without labels. Options follow "
+        "in one pair of quotes ('tibial diaphysis=ute.nii.gz --mt mt.nii.gz --same-gain'): "
+        + "; ".join(f"{one.flag}: {one.help}" for one in BONE.options if one.flag),
     )  # fmt: skip
-    for option in IMAGES:
-        parser.add_argument(
-            flag_of(option), action="append", default=[], metavar="SITE=IMAGE", dest=option.name,
-            help=option.help,
-        )  # fmt: skip
     parser.add_argument(
         "--ute-result", action="append", default=[], metavar="SITE=FILE",
         help="ute_maps.json that ute --method mt or density left of a bone",
     )  # fmt: skip
-    parser.add_argument(flag_of(SAME_GAIN), action="store_true", help=SAME_GAIN.help)
     parser.add_argument("--n4", action="store_true", help="correct coil shading first (N4)")
     parser.add_argument(
         "--field-strength", type=float, metavar="TESLA", help="where the files do not say it"
@@ -125,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     from MarrowAssessLib.prediction.score_file import read_score
     from MarrowAssessLib.scene.outputs import refuse_output_file, write_outputs
     from MarrowAssessLib.sources.study_files import read_study
-    from MarrowAssessLib.sources.ute import read_site_ute, read_ute_results
+    from MarrowAssessLib.sources.ute import read_ute_results
 
     reference = tuple(args.m_score_reference) if args.m_score_reference else None
     scores = tuple(read_score(path) for path in args.score)
@@ -140,7 +135,9 @@ def run(args: argparse.Namespace) -> int:
     if args.adc_limits:
         settings = replace(settings, adc_limits=tuple(args.adc_limits))
     files, notes = study_files(args)
-    files = replace(files, field_strength_t=args.field_strength, spectra=args.spectrum)
+    files = replace(
+        files, field_strength_t=args.field_strength, spectra=args.spectrum, ute=args.ute
+    )
     refuse_output_file(args.out)
     if args.dicom_pdf and not args.dicom_out:
         raise ValueError("--dicom-pdf is written among DICOM objects; name a folder: --dicom-out.")
@@ -157,10 +154,6 @@ def run(args: argparse.Namespace) -> int:
         from MarrowAssessLib.dicom_out.export import refuse_no_dicom, write_dicom
 
         refuse_no_dicom(study)
-    beside = {option.name: getattr(args, option.name) for option in IMAGES}
-    study.bones = read_site_ute(
-        args.ute, beside, study, args.keep_names, same_gain=args.ute_same_gain
-    )
     read_ute_results(args.ute_result, study)
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
     assessment = assess(study, settings)

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         write_nifti_mrs(path, *phantom.spectrum(SPECTRUM_SITE), PRESS)
         study.spectra = {SPECTRUM_SITE: MRS.measure(read_spectra([path]))}
         _write_ute(tibia := Tibia().volumes(), path := Path(temporary) / UTE_FILE)
-        study.bones = read_site_ute([f"{SITE}={path}"], {}, study)
+        study.bones = read_site_ute([f"{SITE}={path}"], study)
     assessment = assess(study, Settings(texture=True))
     assessment.notes += [*joined.notes, lesions.told]
     assessment.notes.append(f"Spine found without a point, levels {column.ground}.")

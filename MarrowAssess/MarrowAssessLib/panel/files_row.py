@@ -1,8 +1,10 @@
-"""The rows for what is no image: spectra of marrow, and scores of one's own training."""
+"""The rows for files: spectra of marrow, UTE series of bones, scores of one's own training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
 
 import qt
 import slicer
@@ -11,6 +13,28 @@ from slicer.i18n import tr as _
 
 from MarrowAssessLib.scene.choices import SEPARATOR, listed
 
+FIT_SPECTRA = "MarrowAssessLib.sources.spectra:fit_site_spectra"
+MEASURE_UTE = "MarrowAssessLib.sources.ute:measure_site_ute"
+
+
+@dataclass
+class _Fitted:
+    """A line of files that are fitted before they are chosen.
+
+    Attributes:
+        line: the widget.
+        choice: name of the parameter.
+        fit: "module:function" of what the line lists and progress; keeps what it has fitted.
+        fails: what is said where it cannot.
+        refused: what was, as it stands in the line.
+    """
+
+    line: object
+    choice: str
+    fit: str
+    fails: str
+    refused: str | None = None
+
 
 class FilesRow:
     """Files are read before they are chosen; what is wrong is said and changes nothing."""
@@ -18,21 +42,26 @@ class FilesRow:
     def __init__(self, ui: object, frame: PanelFrame) -> None:
         """Args:
         ui: the panel's widgets.
-        frame: runs the fit of spectra and holds the parameter node.
+        frame: runs the fits and holds the parameter node.
         """
         self._ui, self._frame = ui, frame
-        self._refused: str | None = None  # spectra as they stand in the line
+        spectra, bones = ui.spectraLineEdit, ui.uteLineEdit
+        self._spectra = _Fitted(spectra, "spectra", FIT_SPECTRA, _("No spectrum was fitted."))
+        self._ute = _Fitted(bones, "ute", MEASURE_UTE, _("No bone was measured."))
         self._scores = ""  # as they stood in the line, refused or not
-        ui.spectraLineEdit.connect("editingFinished()", self.onSpectra)
+        spectra.connect("editingFinished()", self.onSpectra)
+        bones.connect("editingFinished()", self.onUte)
         ui.spectraButton.connect("clicked(bool)", self.onSpectraButton)
+        ui.uteButton.connect("clicked(bool)", self.onUteButton)
         ui.scoresLineEdit.connect("editingFinished()", self.onScores)
         ui.scoresButton.connect("clicked(bool)", self.onScoresButton)
 
     def show(self) -> None:
         """Show what is chosen."""
         parameters = self._frame.parameters
-        self._ui.spectraLineEdit.text = parameters.spectra if parameters else ""
-        self._refused = None
+        for one in (self._spectra, self._ute):
+            one.line.text = getattr(parameters, one.choice) if parameters else ""
+            one.refused = None
         self._scores = self._ui.scoresLineEdit.text = parameters.scores if parameters else ""
         self._hint("")
 
@@ -50,26 +79,46 @@ class FilesRow:
         self._ui.spectraLineEdit.setFocus()
         self._hint(_("Type the level in place of the question mark, such as L3."))
 
+    def onUteButton(self) -> None:
+        """Ask for the UTE series of one bone; its name is still to be typed."""
+        file = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), _("UTE series of one bone, a file of all echoes")
+        )
+        if file:
+            self.addUte(file)
+
+    def addUte(self, file: str) -> None:
+        """Add the series of one bone to the line, in front of which its name is to be typed."""
+        self._list(self._ui.uteLineEdit, f"?={file}")
+        self._ui.uteLineEdit.setFocus()
+        self._hint(_("Type the bone in place of the question mark, such as tibial diaphysis."))
+
     def onSpectra(self) -> None:
         """Fit the spectra that were typed and choose them."""
-        text, frame = self._ui.spectraLineEdit.text.strip(), self._frame
+        self._fit(self._spectra)
+
+    def onUte(self) -> None:
+        """Measure the bones that were typed and choose them."""
+        self._fit(self._ute)
+
+    def _fit(self, one: _Fitted) -> None:
+        text, frame = one.line.text.strip(), self._frame
         if (
             not frame.parameters
             or frame.running
-            or text in (frame.parameters.spectra, self._refused)
+            or text in (getattr(frame.parameters, one.choice), one.refused)
         ):
             return
-        from MarrowAssessLib.sources.spectra import fit_site_spectra
-
-        self._refused = text
-        self._hint(_("Fitting the spectra; Cancel stands in for Apply.") if text else "")
-        with frame.working(_("The spectra could not be fitted."), True):
-            problem = _problem(lambda: fit_site_spectra(listed(text), frame.progress))
+        fit = resolve_name(one.fit)
+        one.refused = text
+        self._hint(_("Fitting; Cancel stands in for Apply.") if text else "")
+        with frame.working(one.fails, True):
+            problem = _problem(lambda: fit(listed(text), frame.progress))
         self._hint(str(problem or ""))
         if not isinstance(problem, ValueError):  # canceled, or files that may be there next time
-            self._refused = None
+            one.refused = None
         if not problem:
-            frame.parameters.spectra = text
+            setattr(frame.parameters, one.choice, text)
 
     def onScoresButton(self) -> None:
         """Ask for files of scores, and choose them beside those that are."""

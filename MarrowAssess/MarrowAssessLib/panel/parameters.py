@@ -47,6 +47,7 @@ class MarrowAssessParameterNode:
     acceptShift: bool = False
     leanMass: Annotated[str, Choice(list(LEAN_MASS))] = LEAN_MASS[0]
     spectra: str = ""
+    ute: str = ""
     scores: str = ""
     autoUpdate: bool = True
     showOverlay: bool = True

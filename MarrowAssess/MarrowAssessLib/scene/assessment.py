@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
+from PDFFMapperLib.scene.tables import Column, table_to_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
@@ -23,7 +24,6 @@ from MarrowAssessLib.scene.result_rows import (
     SAYS_SEPARATOR,
     ResultRow,
 )
-from MarrowAssessLib.scene.tables import Column, table_to_node
 
 if TYPE_CHECKING:  # opening a panel waits for none of them
     from MarrowAssessLib.findings.result import Assessment, Result

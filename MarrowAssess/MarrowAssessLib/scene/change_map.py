@@ -7,6 +7,7 @@ import slicer
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.folders import put_beside
 from PDFFMapperLib.scene.maps import show_map
+from PDFFMapperLib.scene.tables import Column, table_to_node
 from PDFFMapperLib.scene.volumes import volume_to_node
 
 from MarrowAssessLib.catalogue.quantities import Quantity
@@ -14,7 +15,6 @@ from MarrowAssessLib.follow_up.change_map import BodyChange, ChangeMap
 from MarrowAssessLib.report.colors import CHANGE_COLORS
 from MarrowAssessLib.scene.images import OF_CHANGE
 from MarrowAssessLib.scene.overlay import style_legend
-from MarrowAssessLib.scene.plots import Column, table_to_node
 
 MAP, COLORS, TABLE = "MarrowAssess.change.map", "MarrowAssess.change.colors", "MarrowAssess.shares"
 SHARE_OF_WINDOW = 0.3  # of the quantity's own window: 30 points of PDFF, 60 1/s of R2*

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import slicer
 from PDFFMapperLib.scene.folders import put_beside
+from PDFFMapperLib.scene.tables import Column, table_to_node
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.change import NOT_COMPARABLE, Change
@@ -13,9 +14,7 @@ from MarrowAssessLib.scene.plots import (
     LEGEND_FONT,
     TEXT_FONT,
     TITLE_FONT,
-    Column,
     line_series,
-    table_to_node,
 )
 from MarrowAssessLib.scene.tables import chart_series, remove_chart
 

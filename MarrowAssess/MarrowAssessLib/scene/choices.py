@@ -54,6 +54,11 @@ def chosen_spectra(parameters: object) -> list[str]:
     return listed(parameters.spectra)
 
 
+def chosen_ute(parameters: object) -> list[str]:
+    """The UTE series that were given, each such as "tibial diaphysis=ute.nii.gz"."""
+    return listed(parameters.ute)
+
+
 def listed(text: str) -> list[str]:
     """What a line lists, such as "L3=te20.rda,te30.rda; L1=press.rda"."""
     return [one.strip() for one in text.split(SEPARATOR) if one.strip()]
@@ -190,7 +195,7 @@ def measured_choices(parameters: object) -> tuple:
     """What the numbers depend on, to tell whether it has changed."""
     names = ("ageYears", "sex", "useMarkups", "pointRadiusMm", "erosionMm", "n4", "texture")
     names += ("fractures", "fieldStrengthT", "resample", "showOverlay", "showNames", "earlierVisit")
-    names += ("glucoseMmolL", "acceptShift", "leanMass", "spectra", "scores")
+    names += ("glucoseMmolL", "acceptShift", "leanMass", "spectra", "ute", "scores")
     nodes = [*chosen_volumes(parameters).items(), ("regions", parameters.segmentation)]
     nodes += [("earlier", parameters.earlierRegions)]
     chosen = [(name, node.GetID() if node else None) for name, node in nodes]

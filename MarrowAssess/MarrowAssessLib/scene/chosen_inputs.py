@@ -15,6 +15,7 @@ from MarrowAssessLib.scene.choices import (
     chosen_markups,
     chosen_scores,
     chosen_spectra,
+    chosen_ute,
     chosen_volumes,
     sex,
 )
@@ -33,6 +34,7 @@ def study_inputs(parameters: object) -> StudyInputs:
         parameters.pointRadiusMm,
         parameters.fieldStrengthT or None,
         chosen_spectra(parameters),
+        chosen_ute(parameters),
     )
 
 

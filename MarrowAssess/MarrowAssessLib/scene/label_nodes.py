@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import slicer
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node, world_matrix
-
-from MarrowAssessLib.scene.lattice import (
+from PDFFMapperLib.scene.lattice import (
     LABELMAP,
     image_matrix,
     same_lattice,
 )
+from PDFFMapperLib.scene.volumes import ijk_to_world, volume_from_node, world_matrix
+
 from MarrowAssessLib.study.study import require_resampling
 
 

@@ -9,6 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 from PDFFMapperLib.images.volume import lies_outside
+from PDFFMapperLib.scene.lattice import (
+    LABELMAP,
+    cropped_label,
+    image_matrix,
+    onto_grid,
+    same_lattice,
+)
 from PDFFMapperLib.scene.volumes import (
     ijk_to_world,
     world_matrix,
@@ -18,13 +25,6 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.terminology import role_and_site, terminology_entry, tissues
-from MarrowAssessLib.scene.lattice import (
-    LABELMAP,
-    cropped_label,
-    image_matrix,
-    onto_grid,
-    same_lattice,
-)
 from MarrowAssessLib.study.regions import JUDGED_RIGHT, Region
 from MarrowAssessLib.study.study import require_resampling
 

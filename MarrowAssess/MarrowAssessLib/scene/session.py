@@ -82,15 +82,18 @@ class Session:
         from MarrowAssessLib.scene.placing import new_segmentation
         from MarrowAssessLib.scene.study import study_from_nodes
         from MarrowAssessLib.sources.spectra import read_site_spectra
+        from MarrowAssessLib.sources.ute import read_site_ute
 
-        segmentation, spectra = inputs.segmentation, inputs.spectra
+        segmentation, spectra, ute = inputs.segmentation, inputs.spectra, inputs.ute
         before = self._visit(earlier) if earlier and earlier is not segmentation else None
         study = study_from_nodes(inputs)
         if settings and settings.fractures:
             self._bring_outlines(study, segmentation)
-        fitted = 0.5 if spectra else 0.0  # of the time
+        fitted = 0.5 if spectra or ute else 0.0  # of the time
+        half = fitted / 2 if ute else fitted
         try:
-            study.spectra = read_site_spectra(spectra, study, progress=share(progress, 0, fitted))
+            study.spectra = read_site_spectra(spectra, study, progress=share(progress, 0, half))
+            study.bones = read_site_ute(ute, study, progress=share(progress, half, fitted))
             assessment = assess(study, settings, share(progress, fitted, 1))
         except InterruptedError:
             return None

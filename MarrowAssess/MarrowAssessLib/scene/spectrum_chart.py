@@ -6,15 +6,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import slicer
+from PDFFMapperLib.scene.tables import Column, table_to_node
 
 from MarrowAssessLib.scene.plots import (
     LEGEND_FONT,
     TEXT_FONT,
     TITLE_FONT,
-    Column,
     hex_color,
     line_series,
-    table_to_node,
 )
 from MarrowAssessLib.scene.shown import SPECTRUM_ATTRIBUTE
 

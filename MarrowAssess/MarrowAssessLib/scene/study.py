@@ -36,7 +36,8 @@ def study_from_nodes(nodes: StudyInputs) -> Study:
     """The study that nodes make, all on the grid of the volume that the segmentation was drawn on.
 
     Segments and markups whose name or terminology tells no tissue, and empty segments, are left
-    out; `inputs["left out"]` names them. Spectra are left to `read_site_spectra`.
+    out; `inputs["left out"]` names them. Spectra and UTE series are left to
+    `read_site_spectra` and `read_site_ute`.
 
     Raises:
         ValueError: no volume, no region, or grids that differ without `resample`.

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
+from PDFFMapperLib.scene.tables import Column, column_array, table_to_node
 
 from MarrowAssessLib.report.colors import FREQUENCY_COLOR, MODEL_COLOR, SOURCE_COLORS
 from MarrowAssessLib.scene.plots import (
     LEGEND_FONT,
     TEXT_FONT,
     TITLE_FONT,
-    Column,
-    column_array,
     hex_color,
     line_series,
     plot_series,
-    table_to_node,
 )
 from MarrowAssessLib.scene.shown import PERSON
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.grid import read_voxel
 from PDFFMapperLib.spectroscopy.recipe import BONE, MRS, WATER_REFERENCE
 
-from MarrowAssessLib.catalogue.anatomy import parse_site
+from MarrowAssessLib.sources.site_texts import SiteOptions, site_texts
 from MarrowAssessLib.study.study import Study
 
 OF = "Spectrum of"  # begins each note of a study about its spectra, which tell the method
@@ -68,53 +67,20 @@ def fit_site_spectra(
     Raises:
         FileNotFoundError, ValueError, InterruptedError: see `read_site_spectra`.
     """
-    parser = _Options()
-    wanted: dict[str, tuple[list[str], argparse.Namespace]] = {}
-    for text in given:
-        name, equals, rest = text.partition("=")
-        listed, *options = re.split(r"\s+(?=--)", rest.strip())
-        paths = [_unquoted(path) for path in listed.split(",") if path.strip()]
-        if not (equals and name.strip() and paths):
-            raise ValueError(f"Spectrum {text}: expected SITE=FILE, such as L3=press.rda.")
-        site = parse_site(name.strip())
-        if site in wanted:
-            raise ValueError(f"Spectrum {text}: {site} is there twice; keep one.")
-        flags = [one.split()[0] for one in options]
-        if twice := [flag for n, flag in enumerate(flags) if flag in flags[:n]]:
-            raise ValueError(f"Spectrum {text}: {twice[0]} is there twice; keep one.")
-        try:
-            wanted[site] = paths, parser.parse_args([w for one in options for w in _words(one)])
-        except ValueError as error:
-            raise ValueError(f"Spectrum {text}: its options cannot be read, {error}") from None
+    parser = SiteOptions()
+    add_fit_options(parser)
+    parser.add_argument(VOXEL, nargs=3, type=int, metavar=("I", "J", "K"))
+    of_files = BONE.flag, WATER_REFERENCE.flag
+    wanted = site_texts(given, "Spectrum", "L3=press.rda", parser, of_files)
     return {
-        site: (_fitted(*one, share(progress, n / len(wanted), (n + 1) / len(wanted))), one[0])
+        site: (
+            _fitted(
+                one.paths, one.options, share(progress, n / len(wanted), (n + 1) / len(wanted))
+            ),
+            one.paths,
+        )
         for n, (site, one) in enumerate(wanted.items())
     }
-
-
-class _Options(argparse.ArgumentParser):
-    """The options after a site: those of `marrowassess spectrum`, and a voxel of a grid."""
-
-    def __init__(self) -> None:
-        super().__init__(add_help=False, allow_abbrev=False)
-        add_fit_options(self)
-        self.add_argument(VOXEL, nargs=3, type=int, metavar=("I", "J", "K"))
-
-    def error(self, message: str) -> None:
-        raise ValueError(f"{message}.")
-
-
-def _words(option: str) -> list[str]:
-    """A flag and what follows it; names of files may have spaces."""
-    flag, _, rest = option.partition(" ")
-    of_file = flag in (BONE.flag, WATER_REFERENCE.flag)
-    return [flag, *filter(None, [_unquoted(rest)] if of_file else rest.split())]
-
-
-def _unquoted(path: str) -> str:
-    """Without the quotes that a name with spaces may stand in."""
-    path = path.strip()
-    return path[1:-1] if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'" else path
 
 
 def _fitted(

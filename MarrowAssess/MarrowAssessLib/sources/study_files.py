@@ -23,6 +23,7 @@ from MarrowAssessLib.sources.markups_file import regions_from_markups
 from MarrowAssessLib.sources.segmentations import Segmentation, regions_from_segmentation
 from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.sources.stated_patient import agreed_patient
+from MarrowAssessLib.sources.ute import read_site_ute
 from MarrowAssessLib.sources.volume_source import read_source
 from MarrowAssessLib.study.inputs import StudyFiles
 from MarrowAssessLib.study.regions import Region, judge_right
@@ -97,6 +98,7 @@ def read_study(files: StudyFiles | Mapping[Contrast, str | Path], **more: object
         drawn_on=grid,
     )
     study.spectra = read_site_spectra(files.spectra, study, keep_names)
+    study.bones = read_site_ute(files.ute, study, keep_names)
     return study
 
 

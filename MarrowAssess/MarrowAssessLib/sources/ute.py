@@ -1,80 +1,121 @@
-"""UTE series of a study's bones from files."""
+"""UTE series of a study's bones from files.
+
+They are given as one text for each site, in the command, the console and the panel alike: the site,
+the series and a label map of the bone if there is one, and after them the options of one bone:
+"tibial diaphysis=ute.nii.gz,bone.nrrd --suppressed ir.nii.gz --mt mt.nii.gz --same-gain".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PDFFMapperLib.commands.echo_files import read_echoes
+from PDFFMapperLib.commands.options import option_arguments, option_values
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.recipe import IMAGE, Option
+from PDFFMapperLib.maps.progress import Progress, share
+from PDFFMapperLib.maps.recipe import IMAGE
 from PDFFMapperLib.ute.answer import Bone, RegionValue
 from PDFFMapperLib.ute.recipe import BONE
 
-from MarrowAssessLib.catalogue.anatomy import parse_site
+from MarrowAssessLib.sources.site_texts import SiteOptions, site_texts
 from MarrowAssessLib.study.study import Study
 
-IMAGES = tuple(one for one in BONE.options if one.type == IMAGE and one.flag)  # beside a series
-
-
-def flag_of(option: Option) -> str:
-    """What an option of the recipe is called beside those of other modalities."""
-    return f"--ute-{option.flag.removeprefix('--')}"
+OF = "UTE of"  # begins each note of a study about its bones
+EXAMPLE, RESULT = "tibial diaphysis=ute.nii.gz", "tibial diaphysis=ute_maps.json"
+MOST_KEPT = 16  # bones, which take seconds; a panel measures at every stroke
+_bones: dict[str, Bone] = {}  # by what was given and the state of its files
 
 
 def read_site_ute(
-    series: Sequence[str],
-    images: Mapping[str, Sequence[str]],
+    given: Sequence[str],
     study: Study,
     keep_names: bool = False,
-    **settings: object,
+    progress: Progress | None = None,
 ) -> dict[str, Bone]:
     """Measure bones on UTE series; what was found on the way joins the study's notes.
 
     Args:
-        series: such as "tibial diaphysis=ute.nii.gz"; with a label map "...=ute.nii.gz,bone.nrrd".
-        images: for each of `IMAGES` (by its name) one image of a site, beside the first echo.
+        given: such as "tibial diaphysis=ute.nii.gz --mt mt.nii.gz --same-gain"; with a label map
+            "...=ute.nii.gz,bone.nrrd".
         study: that the bones belong to.
         keep_names: whether notes may name files.
-        settings: further options of the recipe.
+        progress: called with the fraction done; returning False cancels.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
+        InterruptedError: canceled.
     """
-    given = _by_site(series, "--ute", 2)
-    others: dict[str, dict[str, object]] = {site: {} for site in given}
-    for option in IMAGES:
-        flag = flag_of(option)
-        for site, (path,) in _by_site(images.get(option.name, ()), flag, 1).items():
-            image = _image(path)
-            if site not in given:
-                raise ValueError(f"{flag} {site}: give the UTE series of this site by --ute.")
-            others[site][option.name] = image
-    found = {}
-    for site, paths in given.items():
-        volumes, times, notes = read_echoes([Path(paths[0])])
-        bone = _image(paths[1]) if len(paths) > 1 else None
-        try:
-            found[site] = BONE.measure(
-                volumes,
-                echo_times_s=times,
-                mask=bone,
-                register=True,  # notes tell what was moved
-                **others[site],
-                **settings,
-            )
-        except ValueError as error:
-            raise ValueError(f"--ute {site}: {error}") from None
-        notes = [*notes, *found[site].notes]
+    found = measure_site_ute(given, progress)
+    for site, (bone, paths) in found.items():
+        notes = bone.notes
         if not keep_names:
             notes = [without_names(note, [Path(one) for one in paths]) for note in notes]
-        study.notes += [f"UTE of {site}: {note}" for note in dict.fromkeys(notes)]
-        study.inputs[f"UTE of {site}"] = ", ".join(paths) if keep_names else "UTE series"
-    return found
+        study.notes += [f"{OF} {site}: {note}" for note in dict.fromkeys(notes)]
+        study.inputs[f"{OF} {site}"] = ", ".join(paths) if keep_names else "UTE series"
+    return {site: bone for site, (bone, _) in found.items()}
+
+
+def measure_site_ute(
+    given: Sequence[str], progress: Progress | None = None
+) -> dict[str, tuple[Bone, list[str]]]:
+    """Each site's bone, with its files; files that were measured before are not again.
+
+    Raises:
+        FileNotFoundError, ValueError, InterruptedError: see `read_site_ute`.
+    """
+    parser, found = SiteOptions(), {}
+    option_arguments(parser, BONE.options)
+    of_files = [one.flag for one in BONE.options if one.type == IMAGE]
+    wanted = site_texts(given, "UTE", EXAMPLE, parser, of_files)
+    for n, (site, one) in enumerate(wanted.items()):
+        if len(one.paths) > 2:
+            raise ValueError(f"UTE {one.text}: a series and a label map are expected after the =.")
+        stated = option_values(one.options, BONE.options)
+        files = [*one.paths, *(value for value in stated.values() if isinstance(value, Path))]
+        key = repr((one.paths, stated, [_state(Path(file)) for file in files]))
+        if key not in _bones:
+            try:
+                made = _measured(
+                    one.paths, stated, share(progress, n / len(wanted), (n + 1) / len(wanted))
+                )
+            except ValueError as error:
+                raise ValueError(f"UTE of {site}: {error}") from None
+            while len(_bones) >= MOST_KEPT:
+                del _bones[next(iter(_bones))]
+            _bones[key] = made
+        kept = _bones[key]
+        found[site] = replace(kept, values=dict(kept.values), cautions=list(kept.cautions)), files
+    return {site: (bone, [str(file) for file in files]) for site, (bone, files) in found.items()}
+
+
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the files that are read for a path, JSON beside it among them."""
+    named = path.name.split(".")[0]
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{named}*")
+    stats = [(str(file), file.stat()) for file in sorted(files)]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
+def _measured(
+    paths: Sequence[str], stated: Mapping[str, object], progress: Progress | None
+) -> Bone:
+    volumes, times, notes = read_echoes([Path(paths[0])])
+    given = {name: _image(one) if isinstance(one, Path) else one for name, one in stated.items()}
+    bone = BONE.measure(
+        volumes,
+        progress,
+        echo_times_s=times,
+        mask=_image(Path(paths[1])) if len(paths) > 1 else None,
+        register=True,  # notes tell what was moved
+        **given,
+    )
+    return replace(bone, notes=[*notes, *bone.notes])
 
 
 def read_ute_results(given: Sequence[str], study: Study) -> None:
@@ -88,8 +129,8 @@ def read_ute_results(given: Sequence[str], study: Study) -> None:
         FileNotFoundError, ValueError: there is no such file, or no such values in it.
     """
     for text in given:
-        ((site, (path,)),) = _by_site([text], "--ute-result", 1).items()
-        facts = read_json(Path(path)).get("provenance", {})
+        ((site, one),) = site_texts([text], "--ute-result", RESULT, SiteOptions()).items()
+        facts = read_json(Path(one.paths[0])).get("provenance", {})
         units = _UNITS.get(str(facts.get("method")), {})
         rows = {name: unit for name, unit in units.items() if name in facts.get("region", {})}
         if not rows:
@@ -109,24 +150,5 @@ def read_ute_results(given: Sequence[str], study: Study) -> None:
 _UNITS = {"mt": {"MMF": "%"}, "density": {"bound water": "mol 1H/L", "phosphorus": "mol 31P/L"}}
 
 
-def _image(path: str) -> Volume:
-    return with_stated_facts(read_source(Path(path)), Path(path))
-
-
-def _by_site(given: Sequence[str], flag: str, most: int) -> dict[str, list[str]]:
-    """The files of each site.
-
-    Raises:
-        ValueError: a text is no SITE=FILE, or a site is there twice.
-    """
-    found: dict[str, list[str]] = {}
-    for text in given:
-        name, _, files = text.partition("=")
-        paths = [path.strip() for path in files.split(",") if path.strip()]
-        if not (name.strip() and 0 < len(paths) <= most):
-            raise ValueError(f"{flag} {text}: expected SITE=FILE, as tibial diaphysis=ute.nii.gz.")
-        site = parse_site(name.strip())
-        if site in found:
-            raise ValueError(f"{flag} {text}: {site} is there twice; keep one.")
-        found[site] = paths
-    return found
+def _image(path: Path) -> Volume:
+    return with_stated_facts(read_source(path), path)

@@ -23,6 +23,7 @@ class StudyInputs:
         point_radius_mm: radius of the spheres that points become.
         field_strength_t: in tesla; None leaves it to the headers.
         spectra: of marrow, each such as "L3=te20.rda,te30.rda --baseline" (see sources.spectra).
+        ute: series of bones, each such as "tibial diaphysis=ute.nii.gz" (see sources.ute).
     """
 
     volumes: Mapping[Contrast, object]
@@ -34,6 +35,7 @@ class StudyInputs:
     point_radius_mm: float = 4.0
     field_strength_t: float | None = None
     spectra: Sequence[str] = ()
+    ute: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

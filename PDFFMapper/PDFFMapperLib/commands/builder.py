@@ -25,7 +25,7 @@ from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.maps.bids_maps import checked_source, write_bids_maps
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
-from PDFFMapperLib.maps.recipe import IMAGE, Family, Recipe
+from PDFFMapperLib.maps.recipe import IMAGE, REGION, Family, Recipe
 from PDFFMapperLib.maps.trust import usable
 
 MOST_REGIONS = 1000
@@ -229,7 +229,7 @@ def _settings(args, family: Family, recipe: Recipe, images) -> dict[str, object]
         option = options[name]
         if name not in known:
             raise ValueError(f"{option.flag} has no meaning for {recipe.choice}.")
-        settings[name] = on_grid(value, images[0]) if option.type == IMAGE else value
+        settings[name] = on_grid(value, images[0]) if option.type in (IMAGE, REGION) else value
     return settings
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, SWITCH, Option
+from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, REGION, SWITCH, Option
 
 
 def option_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
@@ -34,7 +34,7 @@ def _argument(option: Option) -> dict[str, object]:
         return {**given, "type": type(values[0]), "metavar": "|".join(map(str, values))}
     if option.type == NUMBERS:
         return {**given, "nargs": option.count or "+", "type": float}
-    types: dict[str, Callable] = {NUMBER: float, IMAGE: Path}
+    types: dict[str, Callable] = {NUMBER: float, IMAGE: Path, REGION: Path}
     if option.type in types:
         given["type"] = types[option.type]
     return given

@@ -53,6 +53,8 @@ class MapKind(NamedTuple):
         ending: of the file name, where two kinds share one.
         mask: id of the mask beside its file that says where it can be trusted. Maps are NaN
             elsewhere today, but not those of version 0.1, nor NIfTI as Slicer reads it.
+        region: of a map of shares, the name of a segment of the voxels that have more than half,
+            which a scene keeps beside it to be edited.
         aliases: other names it goes by, in any spelling that `find_kind` takes for the same.
     """
 
@@ -68,6 +70,7 @@ class MapKind(NamedTuple):
     bids: str = ""
     ending: str = ""
     mask: str = ""
+    region: str = ""
     aliases: tuple[str, ...] = ()
 
     @property
@@ -292,7 +295,9 @@ KINDS = (
     MapKind("MMF_SD", "Standard deviation of the MMF", "%", (0.0, 20.0), "Viridis"),
     MapKind("density", "Density of protons or phosphorus", "mol/L", (0.0, 40.0), "Viridis"),
     MapKind("bone_fat", "Fat fraction of apparent signals of bone", **_FRACTION, symbol="fat"),
-    MapKind("cortex_share", "Share of cortex", "%", PERCENT, "Viridis", symbol="cortex"),
+    MapKind(
+        "cortex_share", "Share of cortex", "%", PERCENT, "Viridis", symbol="cortex", region="Cortex"
+    ),
     # which voxels, and why not
     MapKind("doubt", "Doubt", "", (0.0, 127.0), "Viridis"),
     MapKind("confident", "Voxels whose values can be used", **_MASK),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # the rows are read for `--help` and tabs; what computes, whe
     from PDFFMapperLib.maps.parametric_map import ParametricMap
     from PDFFMapperLib.maps.progress import Progress
 
-NUMBER, NUMBERS, CHOICE, SWITCH, TEXT, IMAGE = (
-    "number", "numbers", "choice", "switch", "text", "image",
+NUMBER, NUMBERS, CHOICE, SWITCH, TEXT, IMAGE, REGION = (
+    "number", "numbers", "choice", "switch", "text", "image", "region",
 )  # fmt: skip
 
 
@@ -53,7 +53,8 @@ class Option(NamedTuple):
 
     Attributes:
         name: in code and in provenance, with its unit ("threshold_b").
-        type: NUMBER, NUMBERS, CHOICE, SWITCH, TEXT or IMAGE (a volume on the same grid).
+        type: NUMBER, NUMBERS, CHOICE, SWITCH, TEXT, IMAGE (a volume on the same grid) or REGION
+            (such a volume whose voxels above 0 count; a segmentation in the scene).
         default: None where the header or the data tell it.
         help: one sentence.
         unit: as printed after a number.
@@ -272,6 +273,8 @@ class Family(NamedTuple):
         parameter: of the panel, that holds the choice of recipe.
         reader: "module" with `add_arguments` and `read`, for series in files.
         regions: "module:function" that writes a table of region values.
+        numbers: "module:function" that gives those values of segments of the scene; "" if none
+            does.
         default: id of the recipe that the command takes for series, unless chosen.
         recipes: the first is the panel's default.
         shorthands: see `Shorthand`.
@@ -287,6 +290,7 @@ class Family(NamedTuple):
     default: str
     recipes: tuple[Recipe, ...]
     shorthands: tuple[Shorthand, ...] = ()
+    numbers: str = ""
 
     @property
     def options(self) -> tuple[Option, ...]:

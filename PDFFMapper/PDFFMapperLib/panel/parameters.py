@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, Option
+from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, REGION, SWITCH, Option
 from PDFFMapperLib.recipes import FAMILIES
 
 
@@ -18,7 +18,7 @@ def _kind(option: Option) -> object:
     if option.type == NUMBER:
         lowest = 0 if option.default is None else option.low
         return Annotated[float, WithinRange(lowest, option.high)]
-    return str
+    return {IMAGE: vtkMRMLScalarVolumeNode, REGION: vtkMRMLSegmentationNode}.get(option.type, str)
 
 
 def with_recipes(cls: type) -> type:
@@ -33,6 +33,8 @@ def with_recipes(cls: type) -> type:
         for option in family.options:
             if option.parameter:
                 cls.__annotations__[option.parameter] = _kind(option)
+                if option.type in (IMAGE, REGION):
+                    continue  # no node
                 nothing = 0.0 if option.type == NUMBER else ""
                 value = nothing if option.default is None else option.default
                 setattr(cls, option.parameter, value)

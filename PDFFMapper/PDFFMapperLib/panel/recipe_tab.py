@@ -9,7 +9,17 @@ import slicer
 from slicer.i18n import tr as _
 
 from PDFFMapperLib.maps.kinds import map_kind
-from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, SWITCH, TEXT, Family, Input, Option
+from PDFFMapperLib.maps.recipe import (
+    CHOICE,
+    IMAGE,
+    NUMBER,
+    REGION,
+    SWITCH,
+    TEXT,
+    Family,
+    Input,
+    Option,
+)
 from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
@@ -21,7 +31,7 @@ from PDFFMapperLib.scene.mapping import (
 )
 from PDFFMapperLib.scene.origin import dicom_file
 
-VOLUMES = "vtkMRMLScalarVolumeNode"
+VOLUMES, SEGMENTATIONS = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 SHOWN_LETTERS = 12  # of a choice where the panel is narrow
 SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRMLSequenceNode"]
 
@@ -167,15 +177,9 @@ class RecipeTab:
             selector = slicer.qMRMLCheckableNodeComboBox()
             selector.nodeTypes = SERIES
             selector.connect("checkedNodesChanged()", self.onNodesChecked)
-        else:
-            selector = slicer.qMRMLNodeComboBox()
-            selector.nodeTypes = [VOLUMES]
-            selector.noneEnabled = True
-        selector.showChildNodeTypes = selector.addEnabled = False
-        selector.removeEnabled = selector.renameEnabled = False
-        selector.toolTip = _(one.help)
-        selector.setMRMLScene(slicer.mrmlScene)
-        return selector
+            _set_up(selector, one.help)
+            return selector
+        return _node_selector(VOLUMES, one.help)
 
     def _frame_table(self) -> object:
         titles = {keyword: title for one in self.family.inputs for keyword, title in one.facts}
@@ -230,7 +234,26 @@ def _combo_box() -> object:
     return box
 
 
+def _node_selector(kind: str, words: str) -> object:
+    """One node of a kind, or none."""
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = [kind]
+    selector.noneEnabled = True
+    _set_up(selector, words)
+    return selector
+
+
+def _set_up(selector: object, words: str) -> None:
+    """Let a selector of nodes choose alone."""
+    selector.showChildNodeTypes = selector.addEnabled = False
+    selector.removeEnabled = selector.renameEnabled = False
+    selector.toolTip = _(words)
+    selector.setMRMLScene(slicer.mrmlScene)
+
+
 def _option_widget(option: Option) -> object:
+    if option.type in (IMAGE, REGION):
+        return _node_selector(VOLUMES if option.type == IMAGE else SEGMENTATIONS, option.help)
     if option.type == SWITCH:
         widget = qt.QCheckBox(_(option.title))
     elif option.type == NUMBER:

@@ -5,22 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
+import numpy as np
 import slicer
 
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.maps.progress import Progress
-from PDFFMapperLib.maps.recipe import Family, Input, Option, Recipe
+from PDFFMapperLib.maps.recipe import IMAGE, REGION, Family, Input, Option, Recipe
 from PDFFMapperLib.recipes import FAMILIES
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
 from PDFFMapperLib.scene.origin import dicom_file
+
+if TYPE_CHECKING:  # what computes is imported when maps are made
+    from PDFFMapperLib.images.volume import Volume
+    from PDFFMapperLib.maps.parametric_map import ParametricMap
+    from PDFFMapperLib.ute.answer import RegionNumbers
 
 MAGNITUDE = "magnitude"
 COMPONENTS = (MAGNITUDE, "phase", "real", "imaginary")
 UTE = "ute"  # role of the inputs of its family
 ULTRASHORT_MS = 0.2  # the first echo of UTE is earlier
+TABLE = "MarrowAssess.numbers"  # reference of the first map: the table of its regions
+MOST_OF_VOXEL = 50.0  # %
+BONE = "mask"  # the option whose segments are measured one by one
 
 
 def chosen_recipe(parameters: object, family: Family) -> Recipe:
@@ -76,7 +87,10 @@ def all_choices(parameters: object) -> list[tuple]:
         (
             recipe.id,
             [node.GetID() for node in chosen_nodes(parameters, recipe)],
-            chosen_settings(parameters, recipe),
+            {
+                name: value.GetID() if isinstance(value, slicer.vtkMRMLNode) else value
+                for name, value in chosen_settings(parameters, recipe).items()
+            },
         )
         for recipe in recipes
     ]
@@ -86,22 +100,29 @@ def make_maps(
     recipe: Recipe,
     folder: str,
     nodes: Sequence[slicer.vtkMRMLNode],
-    settings: dict[str, object],
+    settings: Mapping[str, object],
     progress: Progress | None = None,
+    numbers: str = "",
 ) -> list[slicer.vtkMRMLScalarVolumeNode] | None:
     """Maps as volume nodes in a folder beside their source; None if canceled, or all or none.
+
+    Beside them lie a table of what the bone or its segments say (see `table_of`), and what was
+    found as a segmentation, to be edited.
 
     Args:
         recipe: see PDFFMapperLib.recipes.
         folder: its name.
         nodes: of the series, or one per input.
-        settings: by the names of the recipe's options.
+        settings: by the names of the recipe's options; images and regions are nodes.
         progress: called with the fraction done; returning False cancels.
+        numbers: of the recipe's family, that gives numbers of regions.
 
     Raises:
         ValueError: one sentence that says what is wrong.
     """
+    from PDFFMapperLib.scene.folders import put_beside
     from PDFFMapperLib.scene.maps import maps_to_nodes
+    from PDFFMapperLib.scene.segments import mask_to_node, masks_of_segments
 
     frames = frames_from_nodes(nodes, dicom_file())
     if not recipe.inputs[0].series:
@@ -111,11 +132,30 @@ def make_maps(
                     f"'{frame.node.GetName()}' holds {frame.count} images; choose volumes with one "
                     "image each."
                 )
+    volumes = [frame.volume for frame in frames]
+    given = {name: _as_volume(value, volumes[0]) for name, value in settings.items()}
     try:
-        maps = recipe.make([frame.volume for frame in frames], progress, **settings)
+        maps = recipe.make(volumes, progress, **given)
     except InterruptedError:
         return None
-    return maps_to_nodes(maps, folder, nodes[0])
+    bone, told = settings.get(BONE), None
+    if numbers:
+        drawn = isinstance(bone, slicer.vtkMRMLSegmentationNode)
+        regions = masks_of_segments(bone, volumes[0]) if drawn else {}
+        told = resolve_name(numbers)(maps, regions, volumes, recipe.chosen(given))
+    made = maps_to_nodes(maps, folder, nodes[0])
+    beside = [mask_to_node(_found(one), made[0]) for one in maps if one.kind.region]
+    if told:
+        beside.append(_table(f"Numbers ({recipe.id})", told))
+        made[0].SetNodeReferenceID(TABLE, beside[-1].GetID())
+    for one in beside:
+        put_beside(one, made[0])
+    return made
+
+
+def table_of(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLTableNode | None:
+    """The table of what a bone's regions say, made with a first map; None without one."""
+    return node.GetNodeReference(TABLE)
 
 
 def set_typed_fact(frame: Frame, keyword: str, text: str) -> None:
@@ -216,9 +256,42 @@ def forget_node(parameters: object, node: slicer.vtkMRMLNode) -> None:
             setattr(parameters, one.parameter, left)
         elif found is node:
             setattr(parameters, one.parameter, None)
+    for option in (one for family in FAMILIES for one in family.options if one.parameter):
+        if option.type in (IMAGE, REGION) and getattr(parameters, option.parameter) is node:
+            setattr(parameters, option.parameter, None)
     if node in parameters.mapNodes:
         left = [other for other in parameters.mapNodes if other is not None and other is not node]
         parameters.mapNodes = left
+
+
+def _as_volume(value: object, grid: Volume) -> object:
+    """A chosen node as a volume on the images' grid; what is no node stays what it is."""
+    from PDFFMapperLib.scene.segments import mask_of_segmentation
+    from PDFFMapperLib.scene.volumes import volume_from_node
+
+    if isinstance(value, slicer.vtkMRMLSegmentationNode):
+        return mask_of_segmentation(value, grid)
+    return volume_from_node(value) if isinstance(value, slicer.vtkMRMLVolumeNode) else value
+
+
+def _found(share: ParametricMap) -> Volume:
+    """The voxels of which a map of shares gives more than half."""
+    inside = np.nan_to_num(share.volume.array) > MOST_OF_VOXEL
+    return share.volume.with_array(inside.astype(np.uint8), share.kind.region)
+
+
+def _table(name: str, told: RegionNumbers) -> slicer.vtkMRMLTableNode:
+    """One row for each number, and for each region that has none."""
+    from PDFFMapperLib.scene.tables import Column, table_to_node
+
+    rows = [
+        (name, voxels, one.quantity, one.value, one.lower, one.upper, one.unit, one.note)
+        for name, voxels, one in told.rows
+    ]
+    rows += [(name, voxels, "", *[None] * 3, "", why) for name, voxels, why in told.refused]
+    titles = ("Region", "Voxels", "Quantity", "Value", "Lower 95 %", "Upper 95 %", "Unit", "Note")
+    columns = zip(titles, zip(*rows, strict=True), strict=True)
+    return table_to_node(name, [Column(title, list(values)) for title, values in columns])
 
 
 def _has_meaning(parameters: object, option: Option, recipe: Recipe) -> bool:

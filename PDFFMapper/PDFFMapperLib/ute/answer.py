@@ -35,6 +35,19 @@ class RegionValue:
         return f"{text} {self.unit}".rstrip() + (f", {self.note}" if self.note else "")
 
 
+@dataclass(frozen=True)
+class RegionNumbers:
+    """What each region of a bone says.
+
+    Attributes:
+        rows: region, its voxels, and a number of it.
+        refused: region, its voxels, and why it has no number.
+    """
+
+    rows: list[tuple[str, int, RegionValue]]
+    refused: list[tuple[str, int, str]]
+
+
 @dataclass
 class Bone:
     """What was found of one bone.

@@ -47,6 +47,7 @@ def tell_region(facts: dict[str, object], where: str, rows: Sequence[RegionValue
         one.quantity: [None if np.isnan(one.value) else one.value, one.lower, one.upper]
         for one in rows
     }
+    facts["region_units"] = {one.quantity: one.unit for one in rows}
 
 
 def region_of(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
@@ -59,6 +60,18 @@ def region_of(data: UteImages, settings: SimpleNamespace) -> np.ndarray:
         return np.ones(data.grid.array.shape, bool)
     check_one_grid(settings.mask, data.grid)
     return inside_of(settings.mask, "the bone")
+
+
+def drawn_of(data: UteImages, settings: SimpleNamespace) -> np.ndarray | None:
+    """Cortex as drawn, None where it is to be looked for.
+
+    Raises:
+        ValueError: it is on another grid, or no mask.
+    """
+    if settings.drawn is None:
+        return None
+    check_one_grid(settings.drawn, data.grid)
+    return inside_of(settings.drawn, "the cortex")
 
 
 def bone_of(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:

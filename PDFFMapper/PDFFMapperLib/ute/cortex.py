@@ -17,7 +17,7 @@ from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.curve import box_around, placed, polar_curve
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
 from PDFFMapperLib.ute.noise import Noise
-from PDFFMapperLib.ute.ring import Ring, fit_ring
+from PDFFMapperLib.ute.ring import MARROW_FAT, Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
 from PDFFMapperLib.ute.shaft import LEAST_CAVITY, axis_along
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
@@ -25,7 +25,6 @@ from PDFFMapperLib.water_fat.spectra import fat_spectrum
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
 # voxels with up to 5 % of it read a PI of 15 % where 11.5 % is true.
 MOST_OTHER = 0.001
-MARROW_FAT = 0.9  # of a shaft's marrow
 MODEL_SD_SHARE = 0.002  # of a thickness, where edges that are not parallel have several
 MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
 LAYERS = ("endosteal", "middle", "periosteal")
@@ -77,8 +76,8 @@ class Cortex:
     def levels_in(self, data: UteImages) -> MeanLevels:
         """Mean level of cortex in any images of the limb, free of what lies beside it."""
         signal = np.moveaxis(data.signal, self.axis + 1, 1)
-        turns = np.cos(np.angle(marrow_signal(data.te_ms, data.field_t)))
-        rings = [ring.levels_in(signal[:, k], turns) for k, ring in self.rings.items()]
+        fat = fat_signal(data.te_ms, data.field_t)
+        rings = [ring.levels_in(signal[:, k], fat) for k, ring in self.rings.items()]
         return mean_levels(rings, self.model_sd_mm, data.noise.sigma)
 
     def thickness_mm(self) -> tuple[float, float]:
@@ -98,7 +97,10 @@ def _mean(found: Sequence[tuple[float, float]], common: float) -> tuple[float, f
 
 
 def find_cortex(
-    data: UteImages, psf_voxels: float, point_ras: Sequence[float] | None = None
+    data: UteImages,
+    psf_voxels: float,
+    point_ras: Sequence[float] | None = None,
+    drawn: np.ndarray | None = None,
 ) -> Cortex:
     """Find the cortex around the largest marrow cavity, or around that of a point.
 
@@ -106,15 +108,19 @@ def find_cortex(
         data: two echoes at least.
         psf_voxels: blur of the images, SD of a Gaussian (see `recipe.PSF`).
         point_ras: in the cavity, mm.
+        drawn: voxels from which the ring of each slice is fitted, instead of looking for it.
 
     Raises:
         ValueError: as `porosity_echoes`; there is no ring, or none that its voxels tell.
     """
     axis = axis_along(data.grid)
     pair, spacing = pair_of(data, axis)
-    shown = _smoothed(pair, data.noise)
-    beats = np.abs(_marrow_of(data))
-    lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
+    if drawn is None:
+        beats = np.abs(_marrow_of(data))
+        shown = _smoothed(pair, data.noise)
+        lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
+    else:
+        lost = np.moveaxis(drawn, axis, 0)
     cavity = _cavity(lost, _index(data, point_ras, axis))
     rings, dropped = {}, 0
     for k in np.flatnonzero(cavity.any(axis=(1, 2))):
@@ -135,7 +141,7 @@ def find_cortex(
         f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / spacing.mean():.2f} voxels). "
         "Thin cortex depends on the blur that is assumed."
     ]
-    notes += _phase_notes(data)
+    notes += _phase_notes(data, float(np.mean([r.marrow_fat for r in rings.values()])))
     if dropped:
         notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
@@ -171,12 +177,12 @@ def pair_of(data: UteImages, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def facts_of_rings(data: UteImages, psf_mm: float) -> tuple[object, ...]:
-    """What `fit_ring` is told of images besides its start: blur, noise and marrow's phase."""
-    turns = np.cos(np.angle(_marrow_of(data)))
-    return psf_mm, data.noise.sigma, data.noise.share, data.noise.coils, turns
+    """What `fit_ring` is told of images besides its start: blur, noise and fat's signal."""
+    fat = fat_signal(data.te_ms[list(porosity_echoes(data.te_ms))], data.field_t)
+    return psf_mm, data.noise.sigma, data.noise.share, data.noise.coils, fat
 
 
-def _phase_notes(data: UteImages) -> list[str]:
+def _phase_notes(data: UteImages, fat: float) -> list[str]:
     """What to know where marrow and water are not in phase in the later echo."""
     te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
     if data.field_t is None:
@@ -189,9 +195,9 @@ def _phase_notes(data: UteImages) -> list[str]:
         return []
     return [
         f"At {te_ms:.3g} ms and {data.field_t:g} T marrow is {angle:.0f} degrees out of phase "
-        f"with water, which is modeled for {100 * MARROW_FAT:.0f} % fat in it; sides of bone "
-        "that lie on fat, not on muscle, may read wrong. An echo in phase (2.2 to 2.4 ms at 3 T) "
-        "depends on neither."
+        f"with water, which is modeled for the {100 * fat:.0f} % of fat that fit it best; sides "
+        "of bone that lie on fat, not on muscle, may read wrong. An echo in phase (2.2 to 2.4 ms "
+        "at 3 T) depends on neither."
     ]
 
 
@@ -300,19 +306,32 @@ def _ring_of(
         not settled
         or ring.misfit > _MOST_MISFIT
         or ring.levels[0, 1] < LEAST_SNR * data.noise.sigma
+        or _keeps_signal(ring, data.noise.sigma)
     ):
         raise ValueError(NO_RING)
     return ring
 
 
-def marrow_signal(te_ms: np.ndarray, field_t: float | None) -> np.ndarray:
-    """What the beat of its peaks leaves of marrow at echo times, complex; 1 without a field.
+def _keeps_signal(ring: Ring, sigma: float) -> bool:
+    """Whether the later echo keeps as much of a ring as of what lies beside it: it is no cortex."""
+    early, late = ring.levels
+    beside = [n for n in (0, 2) if early[n] > LEAST_SNR * sigma]
+    return late[1] / early[1] > _LOST * max((late[n] / early[n] for n in beside), default=np.inf)
 
-    Of yellow marrow with the product's spectrum of fat; water, also of cortex, has no phase.
+
+def marrow_signal(te_ms: np.ndarray, field_t: float | None) -> np.ndarray:
+    """What the beat of its peaks leaves of yellow marrow at echo times, complex."""
+    return MARROW_FAT * fat_signal(te_ms, field_t) + 1 - MARROW_FAT
+
+
+def fat_signal(te_ms: np.ndarray, field_t: float | None) -> np.ndarray:
+    """Complex signal of 1 of marrow's fat at echo times, water having no phase; 1 without a field.
+
+    By the product's spectrum of fat in marrow.
     """
     if field_t is None:
         return np.ones(len(te_ms))
-    return MARROW_FAT * fat_spectrum().modulation(te_ms / 1e3, field_t) + 1 - MARROW_FAT
+    return fat_spectrum().modulation(te_ms / 1e3, field_t)
 
 
 def _voxels_of(

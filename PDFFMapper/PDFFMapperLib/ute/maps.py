@@ -21,6 +21,7 @@ from PDFFMapperLib.ute.bone_maps import (
     FLOOR,
     bone_of,
     doubt_of,
+    drawn_of,
     facts_of,
     maps_of,
     region_of,
@@ -141,7 +142,8 @@ def of_cortex(
         ValueError: as `ute_series`, `porosity_echoes` and `find_cortex`.
     """
     data = ute_series(images, settings)
-    cortex = find_cortex(data, settings.psf, point_of(settings.point))
+    drawn = drawn_of(data, settings)
+    cortex = find_cortex(data, settings.psf, point_of(settings.point), drawn)
     early, later = without_floor(data, porosity_echoes(data.te_ms))
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * later / early

@@ -6,6 +6,7 @@ from PDFFMapperLib.maps.recipe import (
     IMAGE,
     NUMBER,
     NUMBERS,
+    REGION,
     SWITCH,
     TEXT,
     Family,
@@ -65,7 +66,22 @@ COILS = Option(
     parameter="uteCoils",
 )
 MASK = Option(
-    "mask", IMAGE, None, "Bone to map; all voxels with signal if not given.", flag="--mask"
+    "mask",
+    REGION,
+    None,
+    "Bone to map; all voxels with signal if not given.",
+    flag="--mask",
+    title="Bone, as segments",
+    parameter="uteMask",
+)
+DRAWN = Option(
+    "drawn",
+    REGION,
+    None,
+    "Cortex as drawn, or as found and edited: its ring is fitted from there, not looked for.",
+    flag="--drawn",
+    title="Cortex as drawn",
+    parameter="uteDrawn",
 )
 REGISTER = Option(
     "register",
@@ -187,7 +203,13 @@ MT_PROTOCOL = Option(
     unset="none",
 )
 B1_MAP = Option(
-    "b1_map", IMAGE, None, "B1+ as true over nominal field, on the images' grid.", flag="--b1-map"
+    "b1_map",
+    IMAGE,
+    None,
+    "B1+ as true over nominal field, on the images' grid.",
+    flag="--b1-map",
+    title="B1+ map",
+    parameter="uteB1Map",
 )
 B0_MAP = Option(
     "b0_map",
@@ -195,6 +217,8 @@ B0_MAP = Option(
     None,
     "Off-resonance of water in Hz, on the images' grid; MT offsets are from there.",
     flag="--b0-map",
+    title="B0 map",
+    parameter="uteB0Map",
 )
 
 FLIPS = Option(
@@ -238,6 +262,8 @@ COIL_PROFILE = Option(
     "Image of a uniform phantom by the same coil, on the images' grid; without it the receive "
     "profile is taken to be the same in bone and reference.",
     flag="--coil-profile",
+    title="Coil profile",
+    parameter="uteCoilProfile",
 )
 REPEAT = Option(
     "repeat",
@@ -245,6 +271,8 @@ REPEAT = Option(
     None,
     "The first echo acquired again; its difference tells the noise in place of the corners.",
     flag="--repeat",
+    title="First echo again",
+    parameter="uteRepeat",
 )
 
 DENSITY_PROTOCOL = Option(
@@ -259,10 +287,12 @@ DENSITY_PROTOCOL = Option(
 )
 REFERENCE_REGION = Option(
     "reference_region",
-    IMAGE,
+    REGION,
     None,
     "Voxels of a reference of known density, on the images' grid.",
     flag="--reference-region",
+    title="Reference",
+    parameter="uteReferenceRegion",
 )
 
 INTERLEAVES = Option(
@@ -284,6 +314,7 @@ UTE = Family(
     parameter="uteMethod",
     reader="PDFFMapperLib.commands.ute_files",
     regions="PDFFMapperLib.ute.region_table:of_ute",
+    numbers="PDFFMapperLib.ute.region_table:of_segments",
     default="porosity-index",
     recipes=(
         Recipe(
@@ -414,7 +445,7 @@ UTE = Family(
             title="Cortex of a long bone's shaft found by itself: thickness, area and PI without "
             "partial volume, by a fit of the blurred edges",
             inputs=(ECHOES,),
-            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REPEAT, COILS, REGISTER, POINT, PSF),
+            options=(ECHO_TIMES, INTERLEAVES, SIGMA, REPEAT, COILS, REGISTER, POINT, DRAWN, PSF),
             kinds=("cortex_share", "PI", "doubt"),
             citation="this software's; PI: Jerban 2023, doi 10.3389/fendo.2023.1148345",
             compute=f"{_MAPS}:of_cortex",
@@ -452,11 +483,11 @@ BONE = Recipe(
     inputs=(ECHOES,),
     options=(
         ECHO_TIMES,
-        SIGMA._replace(flag=""),
-        COILS._replace(flag=""),
+        SIGMA,
+        COILS,
         REGISTER._replace(flag=""),
-        POINT._replace(flag=""),
-        PSF._replace(flag=""),
+        POINT,
+        PSF,
         MASK._replace(help="The bone; its cortex is found by itself if not given.", flag=""),
         Option("suppressed", IMAGE, None, "Its first echo with long T2 suppressed.",
                flag="--suppressed"),

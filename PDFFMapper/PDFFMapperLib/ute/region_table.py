@@ -1,9 +1,10 @@
-"""The table of region values that the UTE command writes."""
+"""The numbers of regions: a table of the UTE command, rows of a table in the scene."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import numpy as np
 from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
-from PDFFMapperLib.ute.answer import RegionValue
+from PDFFMapperLib.ute.answer import RegionNumbers, RegionValue
 from PDFFMapperLib.ute.density import density_images, density_rows
 from PDFFMapperLib.ute.echoes import UteImages, echo_series, phased_series, ute_pair, ute_series
 from PDFFMapperLib.ute.mt_fit import macromolecules
@@ -48,6 +49,62 @@ def _of(fit: Callable, *more: object) -> Callable[[UteImages, np.ndarray], list[
     return lambda images, inside: fit(images, inside, *more)[1]
 
 
+def region_numbers(
+    method: str,
+    regions: Mapping[str, np.ndarray],
+    images: Sequence[Volume],
+    settings: SimpleNamespace,
+) -> RegionNumbers:
+    """The numbers of each region, by its voxels.
+
+    Raises:
+        ValueError: no region has a number.
+    """
+    read, measure = _OF_METHOD[method]
+    data = read(images, settings)
+    if method == "tri-component":
+        measure = _of(tri_component, settings.t2star_pore, settings.t2star_fat)
+    elif method == "bi-component":
+        measure = _of(bi_component, pools_of(settings, images[0]))
+        if settings.reference_label is not None:
+            measure = _with_water(data, regions, images, settings, measure)
+    found = RegionNumbers([], [])
+    for name, inside in regions.items():
+        voxels = int(inside.sum())
+        try:
+            found.rows.extend((name, voxels, one) for one in measure(data, inside))
+        except ValueError as error:
+            found.refused.append((name, voxels, str(error).rstrip(".")))
+    if not found.rows:
+        name, _, reason = found.refused[0]
+        raise ValueError(f"Region {name}: {reason}.")
+    return found
+
+
+def of_segments(
+    maps: Sequence[ParametricMap],
+    regions: Mapping[str, np.ndarray],
+    images: Sequence[Volume],
+    settings: SimpleNamespace,
+) -> RegionNumbers | None:
+    """The numbers of segments; where none were given those of the bone that was mapped as one.
+
+    Raises:
+        ValueError: see `region_numbers`.
+    """
+    facts = maps[0].provenance
+    if regions:
+        return region_numbers(facts["method"], regions, images, settings)
+    if "region" not in facts:
+        return None
+    units, voxels = facts["region_units"], int(np.isfinite(maps[0].volume.array).sum())
+    rows = [
+        ("bone", voxels, RegionValue(name, np.nan if n is None else n, *ends, units[name]))
+        for name, (n, *ends) in facts["region"].items()
+    ]
+    return RegionNumbers(rows, [])
+
+
 def of_ute(
     path: Path,
     maps: Sequence[ParametricMap],
@@ -60,47 +117,30 @@ def of_ute(
     Raises:
         ValueError: no region has a number.
     """
-    read, measure = _OF_METHOD[maps[0].provenance["method"]]
-    data = read(images, settings)
-    if maps[0].provenance["method"] == "tri-component":
-        known = settings.t2star_pore, settings.t2star_fat
-        measure = _of(tri_component, *known)
-    elif maps[0].provenance["method"] == "bi-component":
-        measure = _of(bi_component, pools_of(settings, images[0]))
-        if settings.reference_label is not None:
-            measure = _with_water(data, labels, images, settings, measure)
-    rows, refused = [], {}
-    for label in np.unique(labels[labels > 0]):
-        inside = labels == label
-        try:
-            found = measure(data, inside)
-        except ValueError as error:
-            refused[int(label)] = str(error)
-            continue
-        print(f"Region {label}, {inside.sum()} voxels: " + "; ".join(one.told() for one in found))
-        rows += [(int(label), int(inside.sum()), one) for one in found]
-    if not rows:
-        label, reason = next(iter(refused.items()))
-        raise ValueError(f"Region {label}: {reason}.")
-    for label, reason in refused.items():
-        print(f"Region {label} has no value: {reason}.")
+    regions = {str(label): labels == label for label in np.unique(labels[labels > 0])}
+    found = region_numbers(maps[0].provenance["method"], regions, images, settings)
+    for name, rows in groupby(found.rows, lambda row: row[:2]):
+        told = "; ".join(one.told() for *_, one in rows)
+        print(f"Region {name[0]}, {name[1]} voxels: {told}")
+    for name, _, reason in found.refused:
+        print(f"Region {name} has no value: {reason}.")
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(
             ["region", "voxels", "quantity", "value", "lower95", "upper95", "unit"]
             + ["cramer_rao_sd", "note"]
         )
-        for label, voxels, one in rows:
+        for name, voxels, one in found.rows:
             numbers = [f"{n:.6g}" for n in (one.value, one.lower, one.upper)]
             sd = f"{one.bound_sd:.6g}" if np.isfinite(one.bound_sd) else ""
-            table.writerow([label, voxels, one.quantity, *numbers, one.unit, sd, one.note])
-        for label, reason in refused.items():
-            table.writerow([label, int((labels == label).sum()), "", "", "", "", "", "", reason])
+            table.writerow([name, voxels, one.quantity, *numbers, one.unit, sd, one.note])
+        for name, voxels, reason in found.refused:
+            table.writerow([name, voxels, "", "", "", "", "", "", reason])
 
 
 def _with_water(
     data: UteImages,
-    labels: np.ndarray,
+    regions: Mapping[str, np.ndarray],
     images: Sequence[Volume],
     settings: SimpleNamespace,
     measure: Callable,
@@ -111,8 +151,8 @@ def _with_water(
         ValueError: no region has its number, or what the densities need is not stated.
     """
     label = settings.reference_label
-    reference = labels == (int(label) if label.isdigit() else -1)
-    if not reference.any():
+    reference = regions.get(label)
+    if reference is None:
         raise ValueError(f"No region has the reference's number {label} (--reference-label).")
     pools = pools_of(settings, images[0])
     needed = ("reference_density", "reference_t1", "reference_t2star")

@@ -5,7 +5,8 @@ it. Its signal is that of marrow, cortex and what lies outside, blurred by the G
 function: m (1 - P((d - a(s))/w)) + c (P((d - a(s))/psf) - P((d - b(s))/psf)) + o P((d - b(s))/psf),
 P the normal distribution, a and b the edges. Marrow has a blur w of its own, since fat off
 resonance is blurred more by a radial readout, and in later images a phase against water: at 1.5 T
-and 2.2 ms voxels of both are darker than either. All images share the edges; levels are their own
+and 2.2 ms voxels of both are darker than either. How large it is follows from the share of fat in
+marrow, fitted where images are out of phase. All images share the edges; levels are their own
 and vary slowly along the ring, as a coil's shading does. Unlike a full width at half maximum this
 has no bias for cortex thinner than the blur, and the level of cortex comes from the whole ring.
 Where an edge bends by a radius R, blur moves it inward by half its variance over R, which is taken
@@ -34,6 +35,8 @@ _LEAST_TOLD = 0.01  # of a voxel of noise, or parameters of a signal that is non
 _LEAST_GAIN = 0.01  # of the log likelihood, in the last step
 _LEAST_INFORMATION = 0.1  # of a voxel in a step, or near the floor of noise it would go too far
 _LOG_BLUR = (0.0, np.log(4.0))  # of marrow, over that of the rest
+_LEAST_FAT = 0.2  # of marrow
+MARROW_FAT, MARROW_FAT_SD = 0.9, 0.15  # what is expected of a shaft, where images do not tell it
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,12 @@ class Ring:
         curve: that distances are measured from.
         inner, outer: distances of both edges at the curve's points, mm; shape (points,).
         marrow_blur_mm: Gaussian SD of marrow's signal.
+        marrow_fat: share of its signal that is fat's; what is expected where no image tells it.
         levels: of marrow, cortex and outside in each image, means along the ring; (images, 3).
         covariance: of the edges' parameters, by the noise and widened by the misfit.
         tell: gives what its voxels tell of the mean levels of cortex.
-        levels_in: gives the mean level of cortex in other images of the slice, shape (images, rows,
-            columns), of the cosines of marrow's phase in them.
+        levels_in: gives the mean level of cortex in any images of the slice, shape (images, rows,
+            columns), of the complex signals of fat in them; by one fit of all with common edges.
         misfit: root of the mean squared score over its variance; 1 is noise alone.
     """
 
@@ -56,6 +60,7 @@ class Ring:
     inner: np.ndarray
     outer: np.ndarray
     marrow_blur_mm: float
+    marrow_fat: float
     levels: np.ndarray
     covariance: np.ndarray
     tell: Callable[[], LevelSignals]
@@ -112,7 +117,7 @@ def fit_ring(
     sigma: float,
     share: float = 1.0,
     coils: int = 1,
-    turns: Sequence[float] | None = None,
+    fat: Sequence[complex] | None = None,
 ) -> Ring:
     """Fit both edges around a curve between them.
 
@@ -125,7 +130,7 @@ def fit_ring(
         sigma: noise SD.
         share: of voxels that are independent.
         coils: how many receivers' squares were summed.
-        turns: cosine of the phase between marrow and water in each image; in phase if not given.
+        fat: complex signal of 1 of fat in each image; in phase with water if not given.
 
     Raises:
         ValueError: the voxels do not tell the ring.
@@ -146,8 +151,8 @@ def fit_ring(
         held = images[(slice(None), *box)].reshape(len(images), -1)
         return held[:, kept].astype(float) / sigma
 
-    turns = np.ones(len(images)) if turns is None else np.asarray(turns, float)
-    fit = _RingFit(angle[kept], distance[kept], bend[kept], pick(images), psf_mm, coils, turns)
+    fat = np.ones(len(images)) if fat is None else np.asarray(fat)
+    fit = _RingFit(angle[kept], distance[kept], bend[kept], pick(images), psf_mm, coils, fat)
     return fit.ring(curve, thickness_mm, sigma, share, pick)
 
 
@@ -158,8 +163,11 @@ class _Likeliest:
     Attributes:
         parameters: shape (parameters,).
         signals, weight: of all voxels, and the information on each; shape (images, voxels).
-        jacobian: of signals by parameters, shape (images, voxels, parameters).
+        jacobian: of signals by edges, blur, fat and the image's own levels; shape (images, voxels,
+            parameters of an image).
         covariance: of parameters, where all voxels are independent.
+        worth: of a voxel, as far as it is independent and noise explains its misfit.
+        misfit: see `Ring`.
     """
 
     parameters: np.ndarray
@@ -167,10 +175,12 @@ class _Likeliest:
     jacobian: np.ndarray
     weight: np.ndarray
     covariance: np.ndarray
+    worth: float
+    misfit: float
 
 
 class _RingFit:
-    """Parameters: harmonics of the inner edge, of the outer edge, log of marrow's blur; levels.
+    """Parameters: harmonics of the inner and outer edge, log of marrow's blur, its fat; levels.
 
     Images and levels are in units of the noise.
     """
@@ -183,10 +193,10 @@ class _RingFit:
         held: np.ndarray,
         psf_mm: float,
         coils: int,
-        turns: np.ndarray,
+        fat: np.ndarray,
     ) -> None:
         self.distance, self.held, self.psf, self.coils = distance, held, psf_mm, coils
-        self.turns = turns
+        self.fat = fat
         self.bend = bend / np.maximum(1 + bend * distance, 0.2)  # of a parallel curve there
         self.edge = harmonics(angle, EDGE_ORDER)
         self.of_level = [
@@ -194,11 +204,36 @@ class _RingFit:
         ]
         self.n = self.edge.shape[1]
         self.firsts = np.cumsum([0] + [basis.shape[1] for basis in self.of_level])[:-1]
+        self.count = 2 * self.n + 2  # of parameters that images share
+
+    def _own(self) -> np.ndarray:
+        """Places of the parameters that each image follows: edges, blur, fat, its own levels."""
+        each = sum(basis.shape[1] for basis in self.of_level)
+        levels = self.count + np.arange(len(self.held) * each).reshape(-1, each)
+        shared = np.tile(np.arange(self.count), (len(levels), 1))
+        return np.concatenate([shared, levels], axis=1)
+
+    def _gradient(self, jacobian: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """Sum over all voxels of what they say, by all parameters."""
+        own = self._own()
+        whole = np.zeros(own.max() + 1)
+        for places, one, said in zip(own, jacobian, score, strict=True):
+            whole[places] += said @ one
+        return whole
+
+    def _information(self, jacobian: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Of all parameters, by the information on each voxel."""
+        own = self._own()
+        whole = np.zeros((own.max() + 1,) * 2)
+        for places, one, known in zip(own, jacobian, weight, strict=True):
+            whole[np.ix_(places, places)] += (one * known[:, None]).T @ one
+        whole[self.count - 1, self.count - 1] += 1 / MARROW_FAT_SD**2
+        return whole
 
     def _shapes(self, edges: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """What each level adds to the signals; derivatives of all shares by edges and blur."""
         n, psf = self.n, self.psf
-        blur = psf * np.exp(edges[-1])
+        blur = psf * np.exp(edges[2 * n])
         a, b = self.edge @ edges[:n], self.edge @ edges[n : 2 * n]
         inward = self.bend / 2
         x = (self.distance - a) / psf + psf * inward
@@ -243,7 +278,8 @@ class _RingFit:
         edges = np.zeros(2 * self.n + 1)
         edges[0], edges[self.n] = -thickness_mm / 2, thickness_mm / 2
         edges[-1] = 0.1
-        found = self._likeliest(self._least_squares(edges))
+        usual = self._likeliest(self._least_squares(edges), known_fat=True)
+        found = self._likeliest(usual)  # or marrow that is dark could be taken for water
         return self._ring(curve, found, sigma, share, pick)
 
     def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -279,28 +315,33 @@ class _RingFit:
             levels, residual, free = found
             if done:
                 break
-        return np.concatenate([edges, levels.ravel()])
+        return np.concatenate([edges, [MARROW_FAT], levels.ravel()])
 
     def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """All signals, their derivatives and the log likelihood."""
-        count, marrow = 2 * self.n + 1, self.firsts[1]
+        """All signals, their derivatives (see `_Likeliest`) and the log likelihood."""
+        count, marrow = self.count, self.firsts[1]
         design, slopes = self._shapes(parameters[:count])
         levels = parameters[count:].reshape(len(self.held), -1)
-        signals, jacobian = np.zeros(self.held.shape), np.zeros((*self.held.shape, len(parameters)))
-        for k, (one, turn) in enumerate(zip(levels, self.turns, strict=True)):
-            first = count + k * len(one)
+        signals = np.zeros(self.held.shape)
+        jacobian = np.zeros((*self.held.shape, count + levels.shape[1]))
+        turns, by_share = _turn_of(parameters[count - 1], self.fat)
+        for k, (one, turn) in enumerate(zip(levels, turns, strict=True)):
             water, fat = design[:, marrow:] @ one[marrow:], design[:, :marrow] @ one[:marrow]
             signals[k], by_water, by_fat = _turned_sum(water, fat, turn)
-            jacobian[k, :, :count] = self._by_edges(one, slopes, (by_fat, by_water, by_water))
-            own = jacobian[k, :, first : first + len(one)]
+            by_edges = self._by_edges(one, slopes, (by_fat, by_water, by_water))
+            jacobian[k, :, : count - 1] = by_edges
+            jacobian[k, :, count - 1] = by_share[k] * water * fat / signals[k]
+            own = jacobian[k, :, count:]
             own[:, :marrow] = by_fat[:, None] * design[:, :marrow]
             own[:, marrow:] = by_water[:, None] * design[:, marrow:]
-        return signals, jacobian, log_likelihood(self.held, signals, self.coils)
+        unusual = (parameters[count - 1] - MARROW_FAT) / MARROW_FAT_SD
+        likelihood = log_likelihood(self.held, signals, self.coils) - unusual**2 / 2
+        return signals, jacobian, likelihood
 
-    def _likeliest(self, parameters: np.ndarray, first: int = 0) -> np.ndarray:
+    def _likeliest(self, parameters: np.ndarray, known_fat: bool = False) -> np.ndarray:
         """The parameters of highest likelihood, by Fisher scoring from a start.
 
-        Those before the `first` stay what they are.
+        With `known_fat` the share of fat stays what it is.
         """
         signals, jacobian, best = self._around(parameters)
         damping = 1e-6
@@ -308,12 +349,16 @@ class _RingFit:
             near = np.abs(signals)
             score = self.held * bessels(self.held * near, self.coils)[1] - near
             weight = np.maximum(information_of(near, self.coils), _LEAST_INFORMATION)
-            free = jacobian[..., first:]
-            normal = np.einsum("kvp,kv,kvq->pq", free, weight, free, optimize=True)
-            right = np.einsum("kvp,kv->p", free, np.sign(signals) * score)
-            tried = parameters.copy()
-            tried[first:] += _damped(normal, right, damping)
+            right = self._gradient(jacobian, np.sign(signals) * score)
+            right[self.count - 1] -= (parameters[self.count - 1] - MARROW_FAT) / MARROW_FAT_SD**2
+            normal = self._information(jacobian, weight)
+            if known_fat:
+                right[self.count - 1] = 0.0
+                normal[self.count - 1], normal[:, self.count - 1] = 0.0, 0.0
+                normal[self.count - 1, self.count - 1] = 1.0
+            tried = parameters + _damped(normal, right, damping)
             tried[2 * self.n] = np.clip(tried[2 * self.n], *_LOG_BLUR)
+            tried[self.count - 1] = np.clip(tried[self.count - 1], _LEAST_FAT, 1.0)
             found = self._around(tried)
             gain = found[2] - best
             if gain < 0:
@@ -335,81 +380,100 @@ class _RingFit:
         share: float,
         pick: Callable[[np.ndarray], np.ndarray],
     ) -> Ring:
-        images, n, count = len(self.held), self.n, 2 * self.n + 1
+        images, n, count = len(self.held), self.n, self.count
         phi = np.arange(len(curve.points)) * 2 * np.pi / len(curve.points)
         basis = harmonics(phi, EDGE_ORDER)
         inner, outer = basis @ found[:n], basis @ found[n : 2 * n]
+        if not (outer > inner).mean() > 0.98:
+            raise ValueError("its voxels tell no ring of cortex")
+        at = self._known(found, share)
+        levels = sigma * found[count:].reshape(images, -1)[:, self.firsts]
+        blur, fat = self.psf * float(np.exp(found[2 * n])), float(found[count - 1])
+        edges = at.covariance[:count, :count] / at.worth
+        slopes = curve.length @ basis / curve.length.sum()  # of the mean thickness
+        slopes = np.concatenate([-slopes, slopes, [0.0, 0.0]])
+        tell = partial(self._levels, at, slopes)
+
+        def levels_in(images: np.ndarray, fat: Sequence[complex]) -> ImageLevels:
+            return self._levels_in(at.parameters, slopes, pick(images), fat, sigma, share)
+
+        return Ring(curve, inner, outer, blur, fat, levels, edges, tell, levels_in, at.misfit)
+
+    def _known(self, found: np.ndarray, share: float) -> _Likeliest:
+        """What is known around the parameters of highest likelihood.
+
+        Raises:
+            ValueError: there are no more voxels than parameters.
+        """
         free = self.held.size - len(found)
-        if not ((outer > inner).mean() > 0.98 and free > 0):
+        if free <= 0:
             raise ValueError("its voxels tell no ring of cortex")
         signals, jacobian, _ = self._around(found)
         near = np.abs(signals)
         weight = np.maximum(information_of(near, self.coils), _LEAST_TOLD)
         score = self.held * bessels(self.held * near, self.coils)[1] - near
         misfit = float(np.sum(score**2 / weight) / free) ** 0.5
-        worth = share / max(misfit, 1.0) ** 2  # of a voxel
+        information = self._information(jacobian, weight)
+        information[2 * self.n, 2 * self.n] += 1e-9 * np.trace(information)
+        covariance = np.linalg.inv(information)
+        worth = share / max(misfit, 1.0) ** 2
+        return _Likeliest(found, signals, jacobian, weight, covariance, worth, misfit)
 
-        information = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
-        information[count - 1, count - 1] += 1e-9 * np.trace(information)
-        likeliest = _Likeliest(found, signals, jacobian, weight, np.linalg.inv(information))
-        levels = sigma * found[count:].reshape(images, -1)[:, self.firsts]
-        blur = self.psf * float(np.exp(found[count - 1]))
-        edges = likeliest.covariance[:count, :count] / worth
-        slopes = curve.length @ basis / curve.length.sum()  # of the mean thickness
-        slopes = np.concatenate([-slopes, slopes, [0.0]])
-        tell = partial(self._levels, likeliest, worth, slopes)
-        thickness_sd = float(slopes @ edges @ slopes) ** 0.5
+    def _levels_in(
+        self,
+        parameters: np.ndarray,
+        slopes: np.ndarray,
+        held: np.ndarray,
+        fat: Sequence[complex],
+        sigma: float,
+        share: float,
+    ) -> ImageLevels:
+        """Mean levels of cortex in images, fitted with those that told the edges.
 
-        def levels_in(images: np.ndarray, turns: Sequence[float]) -> ImageLevels:
-            found = [
-                self._level_in(likeliest.parameters[:count], one[None], turn)
-                for one, turn in zip(pick(images), turns, strict=True)
-            ]
-            level, variance, by_mm = sigma * np.array(found).T
-            return ImageLevels(level, sigma * variance / worth, by_mm, thickness_sd)
-
-        return Ring(curve, inner, outer, blur, levels, edges, tell, levels_in, misfit)
-
-    def _level_in(
-        self, edges: np.ndarray, held: np.ndarray, turn: float
-    ) -> tuple[float, float, float]:
-        """Mean level of cortex in an image with these edges, its variance, and its change by 1 mm.
-
-        The last is of a cortex that is 1 mm thicker. Voxels without a value in it do not count.
+        `slopes`: of the mean thickness. Voxels that an image has no value in count in none.
         """
-        one, count, known = copy(self), len(edges), np.isfinite(held[0])
-        one.held, one.turns, held = held[:, known], np.array([turn]), held[:, known]
-        one.distance, one.bend, one.edge = (
+        own = len(self.held)
+        same = [
+            next((k for k in range(own) if np.array_equal(self.held[k], one)), None) for one in held
+        ]
+        new = [n for n, k in enumerate(same) if k is None]
+        known, joint = np.isfinite(held).all(axis=0), copy(self)
+        joint.held = np.concatenate([self.held, held[new]])[:, known]
+        joint.fat = np.concatenate([self.fat, np.asarray(fat)[new]])
+        joint.distance, joint.bend, joint.edge = (
             each[known] for each in (self.distance, self.bend, self.edge)
         )
-        one.of_level = [basis[known] for basis in self.of_level]
-        start = np.linalg.lstsq(one._shapes(edges)[0], held[0], rcond=None)[0]
-        found = one._likeliest(np.concatenate([edges, start]), count)
-        signals, jacobian, _ = one._around(found)
-        weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_TOLD)
-        weighed = np.einsum("kvp,kv,kvq->pq", jacobian, weight, jacobian, optimize=True)
-        covariance = np.zeros_like(weighed)
-        covariance[count:, count:] = np.linalg.inv(weighed[count:, count:])
-        bias = one._bias(_Likeliest(found, signals, jacobian, weight, covariance))
-        thicker = (weighed[:, self.n] - weighed[:, 0]) / 2
-        place = count + self.firsts[1]
-        by_mm = -covariance[place] @ thicker
-        return found[place] - bias[place], covariance[place, place], by_mm
+        joint.of_level = [basis[known] for basis in self.of_level]
+        design = joint._shapes(parameters[: self.count])[0]
+        starts = [np.linalg.lstsq(design, one, rcond=None)[0] for one in joint.held[own:]]
+        at = joint._known(joint._likeliest(np.concatenate([parameters, *starts])), share)
+        places = joint._cortex_places()[
+            [own + new.index(n) if k is None else k for n, k in enumerate(same)]
+        ]
+        level = at.parameters[places] - joint._bias(at)[places] / at.worth
+        covariance = at.covariance[np.ix_(places, places)] / at.worth
+        by_mm = _by_thickness(at, places, slopes)
+        return ImageLevels(sigma * level, sigma**2 * covariance, sigma * by_mm)
 
-    def _levels(self, at: _Likeliest, worth: float, slopes: np.ndarray) -> LevelSignals:
-        count, images = 2 * self.n + 1, len(self.held)
-        each = (len(at.parameters) - count) // images
-        firsts = count + self.firsts[1] + each * np.arange(images)
-        edges = at.covariance[: len(slopes), : len(slopes)]
+    def _cortex_places(self) -> np.ndarray:
+        """Of each image's mean level of cortex among the parameters."""
+        return self._own()[:, self.count + self.firsts[1]]
+
+    def _levels(self, at: _Likeliest, slopes: np.ndarray) -> LevelSignals:
+        firsts = self._cortex_places()
+        follow = [
+            one @ at.covariance[np.ix_(places, firsts)]
+            for places, one in zip(self._own(), at.jacobian, strict=True)
+        ]
         return LevelSignals(
             self.held,
             at.signals,
             at.parameters[firsts],
             at.covariance[np.ix_(firsts, firsts)],
-            np.moveaxis(at.jacobian @ at.covariance[:, firsts], -1, 0),
-            self._bias(at)[firsts] / worth,
-            at.covariance[firsts, : len(slopes)] @ slopes / (slopes @ edges @ slopes),
-            worth,
+            np.moveaxis(np.array(follow), -1, 0),
+            self._bias(at)[firsts] / at.worth,
+            _by_thickness(at, firsts, slopes),
+            at.worth,
             self.coils,
         )
 
@@ -418,29 +482,45 @@ class _RingFit:
 
         By the bend of signals over what the noise leaves open, and the lean of the likelihood.
         """
-        values, vectors = np.linalg.eigh(at.covariance)
-        open_ones = values > 1e-12 * values[-1]
-        bent = -2 * np.count_nonzero(open_ones) * at.signals
-        for step in (vectors[:, open_ones] * np.sqrt(values[open_ones])).T:
-            bent += self._signals(at.parameters + step) + self._signals(at.parameters - step)
-        open_by = np.einsum("kvp,kvp->kv", at.jacobian @ at.covariance, at.jacobian)
         lean = np.sign(at.signals) * lean_of(np.abs(at.signals), self.coils)
-        pull = lean * open_by - at.weight * bent
-        return 0.5 * at.covariance @ np.einsum("kvp,kv->p", at.jacobian, pull)
+        pull = np.zeros_like(at.signals)
+        for k, (places, jacobian) in enumerate(zip(self._own(), at.jacobian, strict=True)):
+            covariance, own = at.covariance[np.ix_(places, places)], at.parameters[places]
+            values, vectors = np.linalg.eigh(covariance)
+            open_ones = values > 1e-12 * values[-1]
+            bent = -2 * np.count_nonzero(open_ones) * at.signals[k]
+            for step in (vectors[:, open_ones] * np.sqrt(values[open_ones])).T:
+                bent += self._signals(own + step, k) + self._signals(own - step, k)
+            open_by = np.einsum("vp,vp->v", jacobian @ covariance, jacobian)
+            pull[k] = lean[k] * open_by - at.weight[k] * bent
+        return 0.5 * at.covariance @ self._gradient(at.jacobian, pull)
 
-    def _signals(self, parameters: np.ndarray) -> np.ndarray:
-        count, marrow = 2 * self.n + 1, self.firsts[1]
-        design = self._shapes(parameters[:count])[0]
-        levels = parameters[count:].reshape(len(self.held), -1)
-        water, fat = (
-            levels[:, marrow:] @ design[:, marrow:].T,
-            levels[:, :marrow] @ design[:, :marrow].T,
-        )
-        return _turned_sum(water, fat, self.turns[:, None])[0]
+    def _signals(self, own: np.ndarray, image: int) -> np.ndarray:
+        """Of one image, by edges, blur, fat and its levels."""
+        marrow, levels = self.firsts[1], own[self.count :]
+        design = self._shapes(own[: self.count])[0]
+        water, fat = design[:, marrow:] @ levels[marrow:], design[:, :marrow] @ levels[:marrow]
+        turn = _turn_of(own[self.count - 1], self.fat[image])[0]
+        return _turned_sum(water, fat, turn)[0]
+
+
+def _by_thickness(at: _Likeliest, places: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """How parameters follow a cortex that is held 1 mm thicker."""
+    edges = at.covariance[: len(slopes), : len(slopes)]
+    return at.covariance[places, : len(slopes)] @ slopes / (slopes @ edges @ slopes)
+
+
+def _turn_of(share: float, fat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine of the phase of marrow with a share of fat, and its derivative by the share."""
+    marrow, by_share = share * fat + 1 - share, fat - 1
+    size = np.maximum(np.abs(marrow), 1e-6)
+    cosine = np.real(marrow) / size
+    along = np.real(np.conj(marrow) * by_share) / size**2
+    return cosine, np.real(by_share) / size - cosine * along
 
 
 def _turned_sum(
-    water: np.ndarray, fat: np.ndarray, turn: float | np.ndarray
+    water: np.ndarray, fat: np.ndarray, turn: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The size of water and fat with a phase of cosine `turn` between them; slopes by both.
 

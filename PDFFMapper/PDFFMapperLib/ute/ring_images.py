@@ -1,4 +1,4 @@
-"""The level of cortex in any image, by the edges of a ring that two echoes told.
+"""The level of cortex in any image, by one fit of it and of the two echoes that told the ring.
 
 What marrow and muscle add to a voxel is taken out of SR, MTR and of bound and pore water, as it is
 of the porosity index: cortex that is too thin to have a voxel of its own has these numbers too.
@@ -63,13 +63,12 @@ class MeanLevels:
 
 
 def mean_levels(rings: Sequence[ImageLevels], model_sd_mm: float, sigma: float) -> MeanLevels:
-    """Of all slices; a thickness is off by its noise in each, and by `model_sd_mm` in all."""
-    levels, variances, by_mm = (
+    """Of all slices; a thickness is off by `model_sd_mm` in all of them."""
+    levels, covariance, by_mm = (
         np.mean([getattr(one, name) for one in rings], axis=0)
-        for name in ("levels", "variances", "by_mm")
+        for name in ("levels", "covariance", "by_mm")
     )
-    thickness = np.mean([one.thickness_sd_mm**2 for one in rings]) / len(rings) + model_sd_mm**2
-    covariance = np.diag(variances) / len(rings) + thickness * np.outer(by_mm, by_mm)
+    covariance = covariance / len(rings) + model_sd_mm**2 * np.outer(by_mm, by_mm)
     return MeanLevels(levels, covariance, sigma)
 
 

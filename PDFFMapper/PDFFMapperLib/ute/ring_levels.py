@@ -62,19 +62,17 @@ class LevelSignals:
 
 @dataclass(frozen=True)
 class ImageLevels:
-    """Mean levels of cortex in images, with edges as fitted.
+    """Mean levels of cortex in images.
 
     Attributes:
         levels: in the images' unit; shape (images,).
-        variances: by noise; shape (images,).
+        covariance: by noise, also of the edges; shape (images, images).
         by_mm: how they follow a cortex that is held 1 mm thicker; shape (images,).
-        thickness_sd_mm: of the ring's mean thickness, by noise.
     """
 
     levels: np.ndarray
-    variances: np.ndarray
+    covariance: np.ndarray
     by_mm: np.ndarray
-    thickness_sd_mm: float
 
 
 def log_likelihood(magnitudes: np.ndarray, signals: np.ndarray, coils: int) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-from PDFFMapperLib.scene.volumes import numpy_matrix
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
+
+from PDFFMapperLib.scene.volumes import numpy_matrix
 
 LABELMAP = "Binary labelmap"
 GRID_TOLERANCE_MM = 0.01
