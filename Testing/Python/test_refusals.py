@@ -5,26 +5,38 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from dicom_files import classic_slice, enhanced, header, orientation, position, put_pixels
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.references import own_controls
 from MarrowAssessLib.references.control_cohort import safe_name
 from MarrowAssessLib.report.sources_plot import sources_svg
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
+from MarrowAssessLib.sources.study_files import read_study
+from MarrowAssessLib.study.regions import Region
+from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.frames import flattened_frames, frames_of_file, read_facts
 from PDFFMapperLib.dicom.segmentation import read_segmentation
+from PDFFMapperLib.dicom.selection import diffusion_volumes
 from PDFFMapperLib.diffusion import ivim, noise, voxelwise
 from PDFFMapperLib.diffusion.adc import fit_adc
+from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, read_bval
 from PDFFMapperLib.diffusion.stated import read_bvec
 from PDFFMapperLib.images.files import read_image, write_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.install import packages
 from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.maps.bids_maps import checked_source
 from PDFFMapperLib.maps.kinds import map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
+from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.water_fat.echo_train import echo_train
 from PDFFMapperLib.water_fat.echo_units import phase_in_radians
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
@@ -257,6 +269,7 @@ def test_segmentations_that_cannot_be_read_say_why(tmp_path):
         (lambda data: None, (), "it holds no frame"),
         (nowhere, (0, 1), "a frame has no PlanePositionSequence"),
         (lambda data: None, (0, 1, 30_000), "frames are spread over more slices than an image"),
+        (lambda data: None, (0, 1, 1.4), "frames of this DICOM segmentation lie on no common grid"),
     ):
         with pytest.raises(ValueError, match=sentence):
             read_segmentation(segmentation(tmp_path / "s.dcm", change, places))
@@ -478,6 +491,37 @@ def test_typed_facts_and_nodes_that_hold_no_image_are_refused():
         volume_from_node(picture)
 
 
+def test_images_whose_files_hold_none_or_a_broken_series_are_not_read_again(tmp_path):
+    slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.scene import headless
+
+    headless.start()
+    from PDFFMapperLib.scene.dicom import load_again
+    from PDFFMapperLib.scene.volumes import volume_to_node
+
+    slicer.mrmlScene.Clear(False)
+    node = volume_to_node(image(1.0))
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    (tmp_path / "notes.txt").write_text("no image " * 40)
+    with pytest.raises(ValueError, match="image: no DICOM image is in its files"):
+        load_again([node], lambda uid: str(tmp_path / "notes.txt"))
+
+    def flat(data, _k):
+        data.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+
+    slices(tmp_path, flat, count=1)
+    with pytest.raises(ValueError, match=r"image: .*pixel spacing is not valid"):
+        load_again([node], lambda uid: str(tmp_path / "0.dcm"))
+
+
+def test_an_installation_that_left_a_package_out_is_told(monkeypatch):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    monkeypatch.setattr(packages, "_satisfied", lambda requirement: False)
+    monkeypatch.setattr(packages, "_install", lambda missing, requester: None)  # asks the network
+    with pytest.raises(packages.PackagesMissing, match=r"MarrowAssess needs numba.*pip download"):
+        packages.ensure_packages("MarrowAssess")
+
+
 # --- what a run of the whole suite never uttered ---
 
 
@@ -588,6 +632,62 @@ def test_segmentations_refuse_what_names_no_segment(tmp_path):
     write_volume(image(1.0), tmp_path / "plain.seg.nrrd")
     with pytest.raises(ValueError, match="this file holds no named segment; give a label map"):
         regions_from_segmentation(tmp_path / "plain.seg.nrrd")
+    flat = sitk.GetImageFromArray(PIXELS)
+    sitk.WriteImage(flat, tmp_path / "flat.seg.nrrd")
+    with pytest.raises(ValueError, match="a 3D segmentation is expected, this one is 2D"):
+        regions_from_segmentation(tmp_path / "flat.seg.nrrd")
+    named = sitk.GetImageFromArray(PIXELS[None])
+    for key, value in (("Name", "L3 marrow"), ("LabelValue", "1"), ("Layer", "-1")):
+        named.SetMetaData(f"Segment0_{key}", value)
+    sitk.WriteImage(named, tmp_path / "named.seg.nrrd")
+    with pytest.raises(ValueError, match="segment 'L3 marrow' has no valid label or layer"):
+        regions_from_segmentation(tmp_path / "named.seg.nrrd")
+
+
+def test_a_study_of_nothing_is_none():
+    with pytest.raises(ValueError, match="No volume was given; name at least one, such as T1="):
+        read_study({})
+
+
+def test_folders_refuse_two_diffusion_series_and_a_broken_one(tmp_path):
+    folder = tmp_path / "bids" / "sub-01" / "dwi"
+    folder.mkdir(parents=True)
+    (tmp_path / "bids" / "dataset_description.json").write_text('{"Name": "x"}')
+    for direction in ("AP", "PA"):
+        write_volume(image(1.0), folder / f"sub-01_dir-{direction}_dwi.nii.gz")
+    with pytest.raises(ValueError, match="2 diffusion images are here; name one of them"):
+        read_diffusion([tmp_path / "bids"])
+
+    def gone(data, k):
+        data.DiffusionBValue = 800.0
+        if k == 1:
+            data.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+
+    (tmp_path / "dicom").mkdir()
+    broken = slices(tmp_path / "dicom", gone)
+    with pytest.raises(ValueError, match=r"the folder: .*pixel spacing is not valid"):
+        diffusion_volumes([broken])
+
+
+def test_a_distribution_cannot_be_learned_from_voxels_that_do_not_fit():
+    b_values = np.array([0.0, 20, 50, 100, 200, 400, 800])
+    signal = np.where(b_values == 0, 1e-9, 1e9) * np.ones((3, 1))
+    with pytest.raises(ValueError, match="there is nothing to learn a distribution from"):
+        fit_ivim_hierarchical(signal, b_values)
+
+
+def test_a_repeat_lies_on_the_grid_of_its_echoes():
+    echoes = [image(100.0, f"te{te}", EchoTime=te) for te in (0.05, 2.2)]
+    moved = Volume(echoes[0].array, np.eye(4), "again")
+    with pytest.raises(ValueError, match=r"again .* is on another voxel grid than UTE"):
+        UTE.recipe("porosity-index").make(echoes, repeat=moved)
+
+
+def test_statistics_of_an_image_without_numbers_name_it():
+    drawn = [Region.from_mask("L3 marrow", Role.MARROW, "L3", np.ones(SHAPE, bool))]
+    book = Book({Contrast.T1: image(np.nan, "empty")}, {}, drawn, drawn, Settings())
+    with pytest.raises(ValueError, match="empty: "):
+        book.statistics(QUANTITIES["vbq"], drawn[0], Contrast.T1)
 
 
 def test_enhanced_frames_refuse_a_header_that_was_cut(tmp_path):

@@ -140,10 +140,6 @@ def read_image(path: Path) -> object:
     try:
         return sitk.ReadImage(str(path), imageIO=reader)
     except RuntimeError as error:
-        if "orthonormal" in str(error):
-            raise ValueError(
-                f"{path}: its voxel axes are not at right angles; resample it onto a regular grid."
-            ) from error
         raise ValueError(
             f"{path}: this file cannot be read as an image; its header or its voxels are damaged "
             "and it may be truncated: copy or export it again."
