@@ -46,3 +46,19 @@ def test_residuals_of_the_search_are_those_of_least_squares(common_phase):
                 assert curves[g, v - first] == pytest.approx(
                     expected, abs=3e-5 * np.sum(np.abs(signal) ** 2)
                 )
+
+
+def test_rounded_echo_times_count_as_equidistant():
+    """As headers give them; their 66 differences were summed one by one."""
+    exact = 1.1e-3 * np.arange(1, 13)
+    rounded = exact + 1e-6 * np.array([2, -1, 0, 1, -2, 2, 0, -1, 1, 0, -2, 1])
+    hz, curves = np.linspace(-640, 640, 65), []
+    signals = np.exp(np.outer(np.full(LANES, 2j * np.pi * 90) - 30, rounded)).astype(np.complex64)
+    for times in (exact, rounded):
+        model = ChemicalShiftModel(times, fat_spectrum().modulation(times, 3.0), 3.0, True)
+        tables = searched.search_tables(model, hz)
+        assert tables[0].shape[1] == 12
+        curves.append(np.empty((hz.size, LANES), np.float32))
+        energy = np.empty(LANES, np.float32)
+        searched.residual_curves(signals, 0, tables, searched.scratch(tables), curves[-1], energy)
+    assert np.abs(curves[0] - curves[1]).max() < 2e-3 * energy[0]

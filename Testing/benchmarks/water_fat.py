@@ -443,10 +443,11 @@ def score(name: str, data, reference, mask, **options) -> None:
 
 
 def score_as_a_user(case: int, data, reference, mask) -> None:
-    """The score of the PDFF map with the own mask and the spectrum of marrow.
+    """The score of the PDFF map with the spectrum of marrow, in the own mask and in the given one.
 
     What the own mask leaves out counts as wrong.
     """
+    given = np.abs(separate_water_fat(data, mask=mask).pdff_percent - reference)[mask]
     result = separate_water_fat(data)
     apart = np.abs(np.where(result.mask, result.pdff_percent, np.inf) - reference)[mask]
     fitted, sure = result.mask[mask], result.confident[mask]
@@ -455,7 +456,7 @@ def score_as_a_user(case: int, data, reference, mask) -> None:
         f"case {case}, as a user gets it: {points(apart)}; {points(apart[fitted])} of those in "
         f"the own mask, without {np.count_nonzero(~fitted)}; {100 * sure.mean():.1f} % confident, "
         f"{np.count_nonzero(swapped)} voxels over 40 points apart, "
-        f"{np.count_nonzero(swapped & sure)} of them not marked"
+        f"{np.count_nonzero(swapped & sure)} of them not marked; in the given mask {points(given)}"
     )
 
 

@@ -21,7 +21,7 @@ R2STAR_TRIED = (20.0, 65.0, 130.0, 220.0, 340.0, 520.0)
 """In 1/s; four at least, see `_least_over_r2star`."""
 _R2STAR_OF_THREE = (25.0, 80.0, 180.0, 330.0, 550.0)  # the same with three echoes, none between
 _BEYOND = 1.5  # steps from the second R2* tried to the least one considered; likewise at the end
-_ALIKE_S = 1e-9  # differences of echo times that count as one
+_ALIKE_RAD = 0.04  # turn up to which differences of echo times count as one: headers round times
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Rows of the workspace.
 _S, _D = 0, LANES
@@ -42,9 +42,10 @@ def search_tables(model, frequencies_hz: np.ndarray) -> Tables:
     """
     times = model.echo_times_s
     first, second = np.triu_indices(len(times))
-    apart = np.round((times[second] - times[first]) / _ALIKE_S)
-    apart, difference = np.unique(apart, return_inverse=True)
-    turn = np.exp(-2j * np.pi * _ALIKE_S * np.outer(frequencies_hz, apart))
+    apart, difference = _alike(
+        times[second] - times[first], _ALIKE_RAD / (2 * np.pi * np.abs(frequencies_hz).max())
+    )
+    turn = np.exp(-2j * np.pi * np.outer(frequencies_hz, apart))
     waves = np.zeros((len(frequencies_hz), len(apart) + len(apart) % 2, 2), np.float32)
     waves[:, : len(apart), 0], waves[:, : len(apart), 1] = turn.real, -turn.imag
     tried = (0.0,) if len(times) == 2 else _R2STAR_OF_THREE if len(times) == 3 else R2STAR_TRIED
@@ -64,7 +65,19 @@ def search_tables(model, frequencies_hz: np.ndarray) -> Tables:
             # The pair the other way round adds its conjugate.
             form = form[first, second] * np.where(first == second, 1, 2)
             forms[r, :, 2 * part], forms[r, :, 2 * part + 1] = form.real, form.imag
-    return waves, np.stack([first, second, difference.ravel()], 1), forms
+    return waves, np.stack([first, second, difference], 1), forms
+
+
+def _alike(values: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray]:
+    """Means of values that differ by up to `most`, and the index of each value's."""
+    order = np.argsort(values, kind="stable")
+    group = np.empty(len(values), int)
+    count, first = -1, -np.inf
+    for n in order:
+        if values[n] > first + most:
+            count, first = count + 1, values[n]
+        group[n] = count
+    return np.bincount(group, values) / np.bincount(group), group
 
 
 @njit(cache=True, nogil=True)
