@@ -5,7 +5,7 @@ python Testing/benchmarks/spectroscopy.py [REPEATS] [FOLDER OF OTHER PROGRAMS' S
 One echo time, PRESS without J (as peers assume), 8 fat fractions x 3 widths x 2 SNR x REPEATS
 (default 6: 288 spectra), composition, shifts and line shape at random; then 10 times as many over
 the whole range: PDFF 2 to 98 %, widths of 15 to 80 Hz, SNR 50 to 1000; then spectra that
-the model does not foresee (asymmetric lines, a baseline, evolving multiplets). A folder of Siemens
+the model does not foresee (asymmetric lines, a baseline, larger couplings). A folder of Siemens
 DICOM spectra, where one is given, is fitted as well.
 """
 

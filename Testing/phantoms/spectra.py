@@ -1,4 +1,4 @@
-"""Spectra that the model does not foresee: asymmetric lines, a baseline, evolving multiplets."""
+"""Spectra that the model does not foresee: asymmetric lines, a baseline, other couplings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from PDFFMapperLib.spectroscopy.fit import fit
-from PDFFMapperLib.spectroscopy.j_coupling import first_order, j_factors
+from PDFFMapperLib.spectroscopy.j_coupling import FRAGMENTS, coupled_signals
 from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
@@ -21,8 +21,8 @@ def unforeseen(
     """A series of one of KINDS.
 
     Asymmetric: 30 % of every line lies 15 Hz off, as shim leaves it. Baseline: a hump of 5 % of all
-    signal, 600 Hz wide, at 2.5 ppm; the narrow one is 300 Hz wide. J modulated: PRESS whose
-    multiplets go on evolving in the FID with couplings 3 % larger than the model's.
+    signal, 600 Hz wide, at 2.5 ppm; the narrow one is 300 Hz wide. J modulated: PRESS by density
+    matrices whose couplings are 3 % larger than the model's.
     """
     series = simulated(truth, te_ms, 1e9, rng, NONE)
     t = np.arange(series.fids.shape[1]) * series.dwell_s
@@ -34,7 +34,7 @@ def unforeseen(
         hump = np.exp(2j * np.pi * hz * t - (np.pi * wide * t) ** 2 / (4 * np.log(2)))
         series.fids += 0.05 * np.abs(series.fids[:, :1]) * hump * _phase(series)
     elif kind == "J modulated":
-        series = replace(series, fids=_evolving(series, t), sequence=PRESS)
+        series = replace(series, fids=_coupled(series), sequence=PRESS)
     noise = rng.normal(0, 1 / snr, (2, *series.fids.shape))
     series.fids = series.fids + noise[0] + 1j * noise[1]
     return series
@@ -45,15 +45,18 @@ def _phase(series: Series) -> np.ndarray:
     return first / np.abs(first)
 
 
-def _evolving(series: Series, t: np.ndarray) -> np.ndarray:
-    """Each of fat's peaks with the J evolution of PRESS at TE and on."""
+def _coupled(series: Series) -> np.ndarray:
+    """Each of fat's peaks with the J evolution of PRESS, until TE and on."""
     found = fit(series, Choice())
     model: SpectrumModel = found.model
+    larger = tuple(
+        replace(one, couplings=tuple((a, b, 1.03 * j) for a, b, j in one.couplings))
+        for one in FRAGMENTS
+    )
     fids = []
     for k, te in enumerate(series.te_ms):
         water, fat = model.parts(found.theta, k)
-        evolving = np.array([first_order(PRESS, 1.03 * (te + 1e3 * one)) for one in t]).T
-        at_echo = j_factors(PRESS, 1.03 * te, frequency_mhz=series.frequency_mhz)
-        factors = evolving / evolving[:, :1] * at_echo[:, None]
-        fids.append(model.scale * (water + (fat * factors).sum(axis=0)))
+        facts = te, None, series.frequency_mhz, series.fids.shape[1], series.dwell_s
+        left = coupled_signals(larger, PRESS, *facts)
+        fids.append(model.scale * (water + (fat * left).sum(axis=0)))
     return np.array(fids)

@@ -79,18 +79,22 @@ COUPLINGS = (
     "round."
 )
 PRESS_FACTOR = (
-    "J evolution of PRESS is that of density matrices with two echoes of equal length; on real "
+    "J evolution of PRESS, to the echo and from it on, is that of density matrices with two echoes "
+    "of equal length; on real "
     "spectra of 30 ms at 3 T a first echo of 8 ms would read up to 2 points of fat less; state the "
     "first echo time where you know it (--te1)."
 )
-FIRST_ECHO = "J evolution of PRESS is that of density matrices, with the first echo time as stated."
+FIRST_ECHO = (
+    "J evolution of PRESS, to the echo and from it on, is that of density matrices, with the first "
+    "echo time as stated."
+)
 STEAM_FACTOR = (
     "The mixing time of STEAM is not known, so its zero-quantum coherence was taken as the mean "
     "over mixing times; state it (--tm)."
 )
 ZERO_QUANTUM = (
-    "J evolution of STEAM is that of density matrices, with the zero-quantum coherence of its "
-    "mixing time."
+    "J evolution of STEAM, to the echo and from it on, is that of density matrices, with the "
+    "zero-quantum coherence of its mixing time."
 )
 
 

@@ -1,10 +1,12 @@
-"""What J coupling leaves of each of fat's peaks at the echo.
+"""What J coupling leaves of each of fat's peaks at the echo, and how it goes on from there.
 
 Density matrices of fragments of a triglyceride that are small enough (up to nine protons), with
 ideal pulses; PRESS with its two echoes (of equal length where the first is not known), STEAM with
 the zero-quantum coherence of its mixing time. Most of a chain is coupled strongly (methyl lies .4
 ppm from methylene, which itself loses to its neighbors), so that first order is wrong: PRESS of 30
-ms at 3 T leaves .63 of methyl and all of methylene by it, .78 and .89 by density matrices.
+ms at 3 T leaves .63 of methyl and all of methylene by it, .78 and .89 by density matrices. From the
+echo on multiplets evolve: what is left of allylic protons falls to a half within 10 ms by that
+alone, of methyl to .86.
 
 Coupling constants (Hz): methyl to methylene 6.9 and olefinic to allylic 7, of Schaumburg and
 Bernstein 1968 (Lipids 3:193) as used in the SimnTG simulations of Ouwerkerk; 7 for all other
@@ -33,6 +35,8 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 )
 
 TYPICAL_NDB, TYPICAL_NMIDB = 2.9, 0.75  # of the fat whose methylene and olefins are weighed
+BINS = 16384  # of transitions, by frequency
+LEAST_SEEN = 1e-9  # of a spin's magnetization, that a transition counts from
 
 # Coupled protons of each peak: (number, J in Hz, their peak). Bulk methylene has its like alone.
 _COUPLINGS: tuple[tuple[tuple[int, float, int], ...], ...] = (
@@ -119,10 +123,33 @@ def j_factors(
         te1_ms: of PRESS the first echo time; NaN takes half of the echo time.
     """
     if sequence in (PRESS, STEAM) and not math.isnan(frequency_mhz):
-        inner = te1_ms if sequence == PRESS else tm_ms
-        known = None if math.isnan(inner) else float(inner)
-        return _strong(sequence, float(te_ms), known, round(float(frequency_mhz), 1))
+        return j_signals(sequence, te_ms, tm_ms, frequency_mhz, te1_ms)[:, 0].real
     return first_order(sequence, te_ms, tm_ms, frequency_mhz)
+
+
+def j_signals(
+    sequence: str,
+    te_ms: float,
+    tm_ms: float,
+    frequency_mhz: float,
+    te1_ms: float = math.nan,
+    points: int = 1,
+    dwell_s: float = 1.0,
+) -> np.ndarray:
+    """Each peak over time from the echo on, by J evolution alone, shape (10, points), complex.
+
+    It starts with the factors of `j_factors`; signals turn relative to their peak.
+
+    Args:
+        sequence, te_ms, tm_ms, frequency_mhz, te1_ms: as of `j_factors`.
+        points, dwell_s: how many, and seconds between them.
+    """
+    if sequence not in (PRESS, STEAM):
+        return np.ones((len(PPM), points), complex)
+    inner = te1_ms if sequence == PRESS else tm_ms
+    known = None if math.isnan(inner) else float(inner)
+    facts = float(te_ms), known, round(float(frequency_mhz), 1), points, float(dwell_s)
+    return coupled_signals(FRAGMENTS, sequence, *facts)
 
 
 def first_order(
@@ -161,36 +188,48 @@ def first_order(
 
 
 @cache
-def _strong(
-    sequence: str, te_ms: float, inner_ms: float | None, frequency_mhz: float
+def coupled_signals(
+    fragments: tuple[Fragment, ...],
+    sequence: str,
+    te_ms: float,
+    inner_ms: float | None,
+    frequency_mhz: float,
+    points: int = 1,
+    dwell_s: float = 1.0,
 ) -> np.ndarray:
-    """By density matrices, in the peaks' order; the inner time is TE1 of PRESS, TM of STEAM."""
-    left: dict[str, float] = {}
-    for fragment in FRAGMENTS:
-        if sequence == PRESS:
-            left |= echo(fragment, te_ms, frequency_mhz, inner_ms)
-        else:
-            left |= stimulated_echo(fragment, te_ms, inner_ms, frequency_mhz)
+    """`j_signals` of fragments with the groups' names of FRAGMENTS.
+
+    The inner time is TE1 of PRESS or TM of STEAM, None where it is not known.
+    """
+    how = te_ms, frequency_mhz, inner_ms, points, dwell_s
+    left: dict[str, np.ndarray] = {}
+    for fragment in fragments:
+        left |= echo(fragment, *how) if sequence == PRESS else stimulated_echo(fragment, *how)
     typical = protons(TYPICAL_NDB, TYPICAL_NMIDB)
-    factors = np.ones(len(PPM))
+    signals = np.ones((len(PPM), points), complex)
     for peak, name in enumerate(
         ("methyl", "", "beta", "allylic", "alpha", "diallylic", "a", "b", "CH")
     ):
-        factors[peak] = left.get(name, 1.0)
+        signals[peak] = left.get(name, 1.0)
     # Six of each at the chains' ends, as many beside a double bond as allylic ones; the rest keep.
     lost = 6 * sum(1 - left[name] for name in ("omega-1", "omega-2", "gamma", "delta"))
     lost += typical[ALLYLIC] * sum(1 - left[name] for name in ("next", "second"))
-    factors[METHYLENE] = 1 - lost / typical[METHYLENE]
+    signals[METHYLENE] = 1 - lost / typical[METHYLENE]
     dienes = 2 * TYPICAL_NMIDB / TYPICAL_NDB  # share of the olefins
-    factors[OLEFINIC] = (1 - dienes) * left["mono"] + dienes * (left["di"] + left["di'"]) / 2
-    factors.flags.writeable = False
-    return factors
+    signals[OLEFINIC] = (1 - dienes) * left["mono"] + dienes * (left["di"] + left["di'"]) / 2
+    signals.flags.writeable = False
+    return signals
 
 
 def echo(
-    fragment: Fragment, te_ms: float, frequency_mhz: float, te1_ms: float | None = None
-) -> dict[str, float]:
-    """Share of each group's magnetization that is in phase at the echo of PRESS.
+    fragment: Fragment,
+    te_ms: float,
+    frequency_mhz: float,
+    te1_ms: float | None = None,
+    points: int = 1,
+    dwell_s: float = 1.0,
+) -> dict[str, np.ndarray]:
+    """Share of each group's magnetization that is seen from the echo of PRESS on, shape (points,).
 
     Without a first echo time (te1_ms) both echoes are of equal length.
     """
@@ -203,45 +242,79 @@ def echo(
     )
     evolved = (last[:, None] * turned_over * middle) @ (turned_over * first)
     start = states.T @ sum(spins.values()) @ states
-    end = evolved @ start @ evolved.conj().T
-    shares = {}
-    for name, spin in spins.items():
-        seen = states.T @ spin @ states
-        shares[name] = float(np.sum(end * seen).real / np.sum(spin * spin))
-    return shares
+    return _seen(fragment, evolved @ start @ evolved.conj().T, frequency_mhz, points, dwell_s)
 
 
 def stimulated_echo(
-    fragment: Fragment, te_ms: float, tm_ms: float | None, frequency_mhz: float
-) -> dict[str, float]:
-    """Share of each group's magnetization that is in phase at the echo of STEAM.
+    fragment: Fragment,
+    te_ms: float,
+    frequency_mhz: float,
+    tm_ms: float | None = None,
+    points: int = 1,
+    dwell_s: float = 1.0,
+) -> dict[str, np.ndarray]:
+    """Share of each group's magnetization that is seen from the echo of STEAM on, shape (points,).
 
     Gradients keep what turns once before the mixing time (None: the mean over all), not at all
     during it, and once the other way behind it.
     """
     energies, states, spins = _solved(fragment, frequency_mhz)
     count = len(energies)
-    ups = np.array([bin(n).count("1") for n in range(count)])
-    order = np.subtract.outer(ups, ups)
+    order = _order(count)
     turn = np.ones((1, 1))
     while len(turn) < count:  # a pulse of 90 degrees, spin by spin
         turn = np.kron(turn, np.array([[1, -1], [1, 1]]) / np.sqrt(2))
 
     def evolved(density: np.ndarray, time_ms: float | None) -> np.ndarray:
+        """In the basis of states."""
         density = _sandwiched(states.T, density)
         if time_ms is None:
-            return _sandwiched(states, np.diag(np.diag(density)))
+            return np.diag(np.diag(density))
         turns = np.exp(-2j * np.pi * energies * time_ms / 1e3)
-        return _sandwiched(states, density * np.multiply.outer(turns, turns.conj()))
+        return density * np.multiply.outer(turns, turns.conj())
 
-    density = evolved(np.where(order == 1, sum(spins.values()), 0), te_ms / 2)
-    density = evolved(np.where(order == 0, _sandwiched(turn, density), 0), tm_ms)
-    density = evolved(np.where(order == -1, _sandwiched(turn.T, density), 0), te_ms / 2)
+    density = sum(spins.values())
+    for kept, pulse, time in ((1, None, te_ms / 2), (0, turn, tm_ms), (-1, turn.T, te_ms / 2)):
+        if pulse is not None:
+            density = _sandwiched(pulse, _sandwiched(states, density))
+        density = evolved(np.where(order == kept, density, 0), time)
+    seen = _seen(fragment, density.conj().T, frequency_mhz, points, dwell_s)
     # Half of the signal is in the stimulated echo, half of that in one of two such paths.
-    return {
-        name: float(4 * np.sum(density * spin).real / np.sum(spin * spin))
-        for name, spin in spins.items()
-    }
+    return {name: 2 * signal for name, signal in seen.items()}
+
+
+def _order(count: int) -> np.ndarray:
+    """How many spins more are up in one state of the spins than in another."""
+    ups = np.array([bin(n).count("1") for n in range(count)])
+    return np.subtract.outer(ups, ups)
+
+
+def _seen(
+    fragment: Fragment, density: np.ndarray, frequency_mhz: float, points: int, dwell_s: float
+) -> dict[str, np.ndarray]:
+    """Each group's signal over time, over that of all its magnetization, relative to its peak.
+
+    The density matrix is in the basis of states; its transitions are sorted by frequency, to
+    1/(dwell BINS) Hz.
+    """
+    energies, states, spins = _solved(fragment, frequency_mhz)
+    turning = np.subtract.outer(energies, energies).T
+    middle = np.average(
+        [PPM[p] for *_, p in fragment.groups], weights=[n for _, n, _ in fragment.groups]
+    )
+    signals = {}
+    for name, _, peak in fragment.groups:
+        spin = spins[name]
+        seen = (states.T @ np.where(_order(len(energies)) == -1, spin, 0) @ states).T
+        used = np.abs(seen) > LEAST_SEEN
+        hz = turning[used] - (PPM[peak] - middle) * frequency_mhz
+        places = np.rint(hz * dwell_s * BINS).astype(int) % BINS
+        weights = density[used] * seen[used]
+        lines = np.bincount(places, weights.real, BINS) + 1j * np.bincount(
+            places, weights.imag, BINS
+        )
+        signals[name] = 2 * BINS * np.fft.ifft(lines)[:points] / np.sum(spin * spin)
+    return signals
 
 
 def _sandwiched(real: np.ndarray, density: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """The signal of water and marrow fat in one voxel, over echo, repetition and inversion times.
 
-s(t, TE) = e^(i phi) sum_k rho_k c_k(TE, TM) e^(-TE/T2_k) m_k e^(2 pi i f_k (t + t0))
+s(t, TE) = e^(i phi) sum_k rho_k c_k(t, TE, TM) e^(-TE/T2_k) m_k e^(2 pi i f_k (t + t0))
            e^(-d_k t - g_k^2 t^2/2) h(t)
 
-m_k is what T1 leaves: 1 - e^(-TR/T1), or 1 - 2 e^(-TI/T1) + e^(-TR/T1) after an inversion. STEAM
-recovers from its third pulse, so TR - TM - TE/2 stands for TR, and e^(-TM/T1) is left besides. h is
-a shape common to all lines.
+c_k is what J coupling leaves at the echo and from there on (multiplets go on evolving). m_k is what
+T1 leaves: 1 - e^(-TR/T1), or 1 - 2 e^(-TI/T1) + e^(-TR/T1) after an inversion. STEAM recovers from
+its third pulse, so TR - TM - TE/2 stands for TR, and e^(-TM/T1) is left besides. h is a shape
+common to all lines.
 
 Fat's ten peaks move as one; water moves apart from them, as susceptibility shifts it. The model is
 compared with the data in the frequency window of both, where white noise stays white.
@@ -19,7 +20,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.j_coupling import j_factors
+from PDFFMapperLib.spectroscopy.j_coupling import j_signals
 from PDFFMapperLib.spectroscopy.rows import NONE, STEAM
 from PDFFMapperLib.spectroscopy.triglyceride import (
     CHAIN_LENGTH,
@@ -149,15 +150,14 @@ class SpectrumModel:
         self.t = np.arange(points) * series.dwell_s
         self.hz = (PPM - series.center_ppm) * series.frequency_mhz
         self.water_hz = (WATER_PPM - series.center_ppm) * series.frequency_mhz
-        self.turns = np.exp(2j * np.pi * self.hz[:, None] * self.t)
         self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
         times, mhz = (series.te_ms, series.tm_ms, series.te1_ms), series.frequency_mhz
-        self.j = np.array(
-            [
-                j_factors(series.sequence, te, tm, mhz, te1)
-                for te, tm, te1 in zip(*times, strict=True)
-            ]
-        )
+        coupled = [
+            j_signals(series.sequence, te, tm, mhz, te1, points, series.dwell_s)
+            for te, tm, te1 in zip(*times, strict=True)
+        ]
+        self.j = np.array([one[:, 0].real for one in coupled])
+        self.turns = np.array(coupled) * np.exp(2j * np.pi * self.hz[:, None] * self.t)
         self.scale = float(np.abs(series.fids[:, :3]).max())
         self.baseline, self.baseline_power = _smooth(
             self.window.tobytes(), points, 1e3 * series.dwell_s, choice.baseline_ms,
@@ -251,13 +251,13 @@ class SpectrumModel:
     def units(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Water, shape (points,), and fat's peaks, (10, points), of area 1 without relaxation."""
         water, decay, turned = self._lines(theta, k)
-        fat = turned[:, None] * self.turns * decay
+        fat = turned[:, None] * self.turns[k] * decay
         if extra := self.value(theta, "methylene_lorentz"):
             fat[METHYLENE] *= np.exp(-extra * self.t)
         return water, fat
 
     def _lines(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Water over time, what fat's peaks share over time, and where each of them starts."""
+        """Water over time, what fat's peaks share over time, and the phase each starts with."""
         of, t = self.value, self.t
         delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
         common = np.exp(1j * of(theta, f"phase{k}"))
@@ -270,7 +270,7 @@ class SpectrumModel:
             decay = np.exp((2j * np.pi * hz - rate) * t - curve * t**2 / 2)
             shared.append(common * decay * np.exp(2j * np.pi * hz * delay))
         water = self.water_turn * shared[0] * np.exp(2j * np.pi * self.water_hz * delay)
-        return water, shared[1], self.j[k] * np.exp(2j * np.pi * self.hz * delay)
+        return water, shared[1], np.exp(2j * np.pi * self.hz * delay)
 
     def parts(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Water and fat's peaks over time in spectrum k, in units of `scale`."""
@@ -303,12 +303,14 @@ class SpectrumModel:
             weights["delay"] = areas * 2j * np.pi * (self.hz + of(theta, "fat_shift") + drift)
         table = np.array(list(weights.values())) * turned
         # One product of all: BLAS would share each out between threads, which costs far more.
-        sums = table @ self.turns
+        sums = table @ self.turns[k]
         own = []
         if self.choice.methylene_width:
             narrowed = np.exp(-of(theta, "methylene_lorentz") * t)
-            sums += np.multiply.outer(table[:, METHYLENE], self.turns[METHYLENE] * (narrowed - 1))
-            own = [-t * table[0, METHYLENE] * self.turns[METHYLENE] * narrowed * decay]
+            sums += np.multiply.outer(
+                table[:, METHYLENE], self.turns[k, METHYLENE] * (narrowed - 1)
+            )
+            own = [-t * table[0, METHYLENE] * self.turns[k, METHYLENE] * narrowed * decay]
         sums *= decay
         fat, half_t2 = sums[0], t**2 / 2
         water, t_water, t2_water, t_fat, t2_fat, *rest = self.in_window(
