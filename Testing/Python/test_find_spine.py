@@ -43,6 +43,9 @@ from PDFFMapperLib.maps import progress
 from phantoms.spine import L2, L3, _turn, bent_sacrum, damaged, healthy, shown
 from scipy import ndimage
 
+# Slices to the right, rows down, columns to the front.
+SAGITTAL = Volume(np.zeros((1, 1, 1)), np.diag([1.0, 1, 1, 1])[[2, 0, 1, 3]] * [1, -1, 1, 1], "")
+
 
 def truth_of(column, digital):
     """Level, level that it truly is, Dice and doubts of each body."""
@@ -362,7 +365,7 @@ def test_a_second_look_must_hold_all_bodies_but_the_highest():
 
     def spine(*heights):
         bodies = [FoundBody(np.array([0.0, 0.0, z]), np.eye(3)[2], None) for z in heights]
-        return Spine(bodies, None, None)
+        return Spine(bodies, SAGITTAL, None)
 
     first = spine(140, 90, 60, 30, 0)
     assert _holds_more(spine(150, 120, 90, 60, 30, 0), first)
@@ -423,12 +426,13 @@ def test_of_a_column_that_leaves_the_image_at_a_side_no_level_is_claimed(upright
 
 
 def test_an_upright_look_must_hold_all_bodies_but_the_highest_and_the_same_lowest_one():
-    def spine(lowest, *heights):
-        bodies = [FoundBody(np.array([0.0, 0.0, z]), np.eye(3)[2], None) for z in heights]
-        return Spine(bodies, None, None, lowest)
+    def spine(lowest, *heights, right=0.0):
+        bodies = [FoundBody(np.array([right, 0.0, z]), np.eye(3)[2], None) for z in heights]
+        return Spine(bodies, SAGITTAL, None, lowest)
 
     first = spine("S1", 90, 60, 30, 0)
     assert _ends_alike(spine("S1", 120, 60, 30, 0), first)
+    assert _ends_alike(spine("S1", 90, 60, 30, 0, right=10), first)  # one side was missed
     assert not _ends_alike(spine("S1", 90, 60, 30), first)
     assert not _ends_alike(spine("S1", 90, 60, 30, 0, -25), first)
     assert not _ends_alike(spine("", 90, 60, 30, 0), first)

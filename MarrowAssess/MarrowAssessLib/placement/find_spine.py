@@ -64,7 +64,7 @@ HIGHEST_DEG, LOWEST_DEG, MOST_LOWEST_DEG = 15.0, 50.0, 52.0
 # many bodies; if it has another lowest one, or the column leans to a side by more and its lowest
 # body lies at the image's side, so that the true one may be beyond, the levels are doubted.
 ASKEW_DEG = 6.0
-SAME_BODY_MM = 8.0  # from its middle in one reading to that in another
+SAME_BODY_MM = 8.0  # from its middle in one reading to that in another, seen from the side
 
 # What may be neighbors, and what a chain of bodies scores. Set by eye on digital spines. A quarter
 # more or less of each, down to WIDE_MM, moved no level of ten spines with 79 bodies, five of them
@@ -299,16 +299,18 @@ def _holds_more(again: Spine, spine: Spine) -> bool:
 
 def _ends_alike(again: Spine, spine: Spine) -> bool:
     """Whether a reading has all bodies of another but the highest, the lowest of its name."""
-    lowest = np.linalg.norm(again.bodies[-1].center - spine.bodies[-1].center)
-    same = again.lowest == spine.lowest and lowest < SAME_BODY_MM
+    same = again.lowest == spine.lowest and _apart_mm(again, spine.bodies[-1])[-1] < SAME_BODY_MM
     return same and _holds(again, spine.bodies[1:])
 
 
 def _holds(again: Spine, bodies: Sequence[FoundBody]) -> bool:
-    centers = np.array([body.center for body in again.bodies])
-    return all(
-        np.linalg.norm(centers - body.center, axis=1).min() < SAME_BODY_MM for body in bodies
-    )
+    return all(_apart_mm(again, body).min() < SAME_BODY_MM for body in bodies)
+
+
+def _apart_mm(spine: Spine, body: FoundBody) -> np.ndarray:
+    """From a body to each of a spine, seen from the side: the sides of one may be missed."""
+    away = np.array([one.center for one in spine.bodies]) - body.center
+    return np.linalg.norm(away @ image_axes(spine.frame)[1:].T, axis=1)
 
 
 def explained(chances: np.ndarray, frame: Volume, notes: Sequence[str] = ()) -> Spine:
