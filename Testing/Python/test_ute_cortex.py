@@ -14,10 +14,10 @@ from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, TE_MS, Tibia
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
-from PDFFMapperLib.ute.cortex import DIRECTIONS, find_cortex, marrow_signal
+from PDFFMapperLib.ute.cortex import DIRECTIONS, MOST_TILT_DEG, find_cortex, marrow_signal
 from PDFFMapperLib.ute.cortex_budget import cortex_budget
 from PDFFMapperLib.ute.curve import closed_curve, placed, polar_curve
-from PDFFMapperLib.ute.echoes import ute_series
+from PDFFMapperLib.ute.echoes import ute_pair, ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
 from PDFFMapperLib.ute.region_signal import CHI2_95
 from PDFFMapperLib.ute.ring import fit_ring
@@ -334,6 +334,63 @@ def test_slices_that_tell_no_ring_are_left_out_and_it_is_said(volumes):
     found = find_cortex(ute_series(torn, SETTINGS), PSF.default)
     assert 0 not in found.rings and len(found.rings) == 2
     assert any("1 slices along the bone tell no ring" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("columns", "degrees"), [(0, 0), (1, 9), (2, 18), (4, 34)])
+def test_a_bone_that_runs_obliquely_is_said_or_refused(columns, degrees):
+    """Each slice lies some columns of 0.5 mm beside that 3 mm below: a cylinder cut obliquely."""
+    truth = Tibia(snr=40, radius=14.0, thickness=5.0, size=64)
+    slices = [np.roll(np.arange(64), columns * (k - 1)) for k in range(3)]
+    volumes = [
+        one.with_array(np.stack([one.array[k][:, slices[k]] for k in range(3)]))
+        for one in truth.volumes(3, (0.032, 2.2), 5)
+    ]
+    data = ute_series(volumes, SETTINGS)
+    if degrees > MOST_TILT_DEG:
+        with pytest.raises(ValueError, match=f"The bone runs {degrees} degrees oblique"):
+            find_cortex(data, 0.85)
+        return
+    said = [note for note in find_cortex(data, 0.85).notes if "oblique to the slices" in note]
+    assert len(said) == (degrees > 10)
+    if said:
+        assert f"runs {degrees} degrees" in said[0] and "area reads 5 % too large" in said[0]
+
+
+def test_the_noise_of_a_pair_whose_air_is_masked_is_that_of_the_series(volumes):
+    place = np.arange(64) - 31.5
+    limb = np.hypot(*np.meshgrid(place, place)) < 31
+    masked = [one.with_array(one.array * limb) for one in volumes]
+    suppressed = masked[0].with_array(masked[0].array * 0.5)
+    found = BONE.measure(masked, same_gain=True, suppressed=suppressed)
+    assert found.values["SR of the fitted ring"].value == pytest.approx(2, abs=0.05)
+    assert any("so that the series' noise holds" in note for note in found.notes)
+    with pytest.raises(ValueError, match="could not be measured in the corners"):
+        ute_pair([masked[0], suppressed], SETTINGS)
+
+
+def test_a_ring_that_keeps_its_signal_is_no_cortex(volumes):
+    """Drawn around the limb, where muscle ends."""
+    place = np.arange(64) - 31.5
+    away = np.hypot(*np.meshgrid(place, place))
+    skin = np.repeat(((away > 27) & (away < 30))[None], 3, axis=0)
+    data = ute_series([volumes[0], volumes[4]], SETTINGS)
+    with pytest.raises(ValueError, match="No closed ring of cortex"):
+        find_cortex(data, 0.85, drawn=skin)
+
+
+@pytest.mark.parametrize("fat", [0.5, 0.7])
+def test_a_drawn_cortex_is_fitted_where_marrow_is_as_dark(fat):
+    """At 1.5 T and 2.2 ms, of marrow whose fat and water nearly cancel."""
+    truth = Tibia(snr=40, radius=14.0, thickness=5.0, size=48, field_t=1.5, fat=fat)
+    data = ute_series(truth.volumes(3, (0.032, 2.2), 3), SETTINGS)
+    with pytest.raises(ValueError, match="No closed ring of cortex"):
+        find_cortex(data, 0.85)
+    found = find_cortex(data, 0.85, drawn=np.repeat(truth.share()[None], 3, axis=0))
+    thickness, sd = found.thickness_mm()
+    assert abs(thickness - truth.thickness_mm) < 3 * sd < 0.1
+    ratio = ratio_of_levels([one.told for one in found.rings.values()], found.model_sd_mm)
+    assert ratio.lower < truth.porosity_index / 100 < ratio.upper < ratio.lower + 0.01
+    assert any(f"modeled for the {100 * fat:.0f}"[:-1] in note for note in found.notes)
 
 
 def test_cortex_without_a_voxel_of_its_own_has_its_waters_and_ratios():

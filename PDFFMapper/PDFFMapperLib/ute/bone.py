@@ -23,6 +23,7 @@ from PDFFMapperLib.ute.echoes import (
     ute_pair,
     ute_series,
 )
+from PDFFMapperLib.ute.noise import air_is_masked
 from PDFFMapperLib.ute.regions import (
     bi_component,
     high_field_note,
@@ -70,7 +71,7 @@ def measure_bone(
     ):
         if other is not None:
             check_one_grid(other, data.grid)
-            pair = ute_pair([first, other], settings)
+            pair = _pair(first, other, settings, data)
             pairs.append((name, replace(pair, te_ms=np.full(2, data.te_ms[0])), measure))
     found = Bone({}, {}, [], "")
     if bone is None:
@@ -111,6 +112,19 @@ def measure_bone(
     if {"bound_fraction", f"bound_fraction{OF_RING}"} & set(found.values):
         found.cautions += high_field_note(data.field_t)
     return found
+
+
+def _pair(first: Volume, other: Volume, settings: SimpleNamespace, data: UteImages) -> UteImages:
+    """The first echo and its image with a preparation; of masked air the series tells the noise.
+
+    Raises:
+        ValueError: as `ute_pair`.
+    """
+    if settings.sigma is not None or not air_is_masked(np.stack([first.array, other.array])):
+        return ute_pair([first, other], settings)
+    known = SimpleNamespace(**{**vars(settings), "sigma": data.noise.sigma})
+    pair = ute_pair([first, other], known)
+    return replace(pair, notes=[*pair.notes, "its air is masked, so that the series' noise holds"])
 
 
 def _times(series: Sequence[Volume], settings: SimpleNamespace) -> list[float]:

@@ -27,6 +27,7 @@ from PDFFMapperLib.water_fat.spectra import fat_spectrum
 MOST_OTHER = 0.001
 MODEL_SD_SHARE = 0.002  # of a thickness, where edges that are not parallel have several
 MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
+SAID_TILT_DEG, MOST_TILT_DEG = 10.0, 25.0  # areas 1.5 and 10 % too large
 LAYERS = ("endosteal", "middle", "periosteal")
 _IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
 _LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissue keeps
@@ -130,6 +131,13 @@ def find_cortex(
             dropped += 1
     if not rings:
         raise ValueError(NO_RING)
+    tilt = _tilt_deg(rings, float(data.grid.spacing[::-1][axis]))
+    if tilt > MOST_TILT_DEG:
+        raise ValueError(
+            f"The bone runs {tilt:.0f} degrees oblique to the slices, in which its cortex is cut "
+            f"too thick; up to {MOST_TILT_DEG:.0f} are measured. Acquire or reconstruct slices "
+            "across it, as for a femoral neck."
+        )
     voxels = [np.zeros(pair.shape[1:], kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
     sides = {k: _sides(ring, data, axis) for k, ring in rings.items()}
     for k, ring in rings.items():
@@ -142,12 +150,32 @@ def find_cortex(
         "Thin cortex depends on the blur that is assumed."
     ]
     notes += _phase_notes(data, float(np.mean([r.marrow_fat for r in rings.values()])))
+    if tilt > SAID_TILT_DEG:
+        more = 100 / np.cos(np.deg2rad(tilt)) - 100
+        notes.append(
+            f"The bone runs {tilt:.0f} degrees oblique to the slices: its area reads {more:.0f} % "
+            "too large, and its thickness by up to that where the slices cut it obliquely."
+        )
     if dropped:
         notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
     thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings.values()]))
     model_sd = float(np.hypot(MODEL_SD_VOXELS * spacing.mean(), MODEL_SD_SHARE * thickness))
     return Cortex(rings, axis, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)
+
+
+def _tilt_deg(rings: dict[int, Ring], apart_mm: float) -> float:
+    """Between a bone and the normal of its slices, by the centers of three rings and more; else 0.
+
+    The middle slope of neighbors tells it, which a slice with a wrong ring does not move.
+    """
+    centers = {
+        k: np.average(r.curve.points, axis=0, weights=r.curve.length) for k, r in rings.items()
+    }
+    steps = [(centers[k + 1] - centers[k]) / apart_mm for k in rings if k + 1 in rings]
+    if len(steps) < 2:
+        return 0.0
+    return float(np.rad2deg(np.arctan(np.linalg.norm(np.median(steps, axis=0)))))
 
 
 def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.ndarray | None:
