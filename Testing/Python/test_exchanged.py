@@ -125,8 +125,10 @@ def test_of_two_slices_none_is_known_right(body):
     where[1] = False
     maps, told = made(images, where)
     assert "exchanged" not in maps and "they have no value there (swap risk)" in told
+    assert "That is everywhere: about half of the slices" in told
     assert not np.isfinite(maps["FF"]).any()
-    maps, _ = made(images, labels < 0)
+    maps, told = made(images, labels < 0)
+    assert "That is everywhere" not in told
     assert not (maps["doubt"] & Doubt.SWAP_RISK).any()
 
 

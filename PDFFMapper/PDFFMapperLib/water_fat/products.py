@@ -172,6 +172,12 @@ def _put_right(
         notes.append(
             f"In {ml:.0f} ml water and fat may be exchanged; they have no value there (swap risk)."
         )
+    if (doubtful == mask).all():
+        notes.append(
+            "That is everywhere: about half of the slices look exchanged against the others, and "
+            "none is known to be right. Look for the slices at whose border water turns to fat; "
+            "if it is anatomy, have exchanged regions not looked for (as given)."
+        )
     return doubtful, notes
 
 
