@@ -488,6 +488,10 @@ def _error_facts(fit: ErrorFit) -> dict[str, object]:
     }
 
 
+_MAPS = ("pdff_percent", "r2star_per_s", "water", "fat", "off_resonance_hz", "residual_percent",
+         "pdff_sd", "r2star_sd", "noise")  # fmt: skip
+
+
 def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     fits, failed, count = fitted.columns, fitted.failed, len(fitted.columns)
     magnitudes = None
@@ -495,24 +499,34 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
         magnitudes = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
     with np.errstate(divide="ignore"):
         dark = over_together(mask, fitted.noise / fitted.largest_echo, 1 / _LEAST_SIGNAL)
-    names = ("pdff_percent", "r2star_per_s", "water", "fat", "off_resonance_hz",
-             "residual_percent", "pdff_sd", "r2star_sd", "noise")  # fmt: skip
-    values = dict(zip(names, np.empty((len(names), count), np.float32), strict=True))
+    values = np.empty((len(_MAPS), count), np.float32)
     doubt = np.where(dark, np.uint8(Doubt.LOW_SIGNAL), np.uint8(0))
 
     def fill(part: slice) -> None:
-        own = _values(fitted, found, magnitudes, part, doubt[part])
-        for name, value in zip(names, own, strict=True):
-            values[name][part] = value
+        _values(
+            fits[part],
+            fitted.noise[part],
+            fitted.signal_energy[part],
+            fitted.freedom,
+            fits[part, FRACTION] if magnitudes is None else magnitudes[part],
+            found.off_resonance_hz[part],
+            found.swap_margin[part],
+            ~fitted.untold[part],
+            failed[part],
+            fitted.borrowed[part],
+            fitted.imprecise[part],
+            doubt[part],
+            values[:, part],
+        )
 
     by_parts(fill, count)
-    volumes = {name: np.empty(mask.shape, np.float32) for name in names}
+    volumes = {name: np.empty(mask.shape, np.float32) for name in _MAPS}
     ends = np.concatenate([[0], np.cumsum(np.count_nonzero(mask, (1, 2)))])
 
     def put(k: int) -> None:
-        for name, volume in volumes.items():
+        for volume, each in zip(volumes.values(), values, strict=True):
             volume[k] = np.nan
-            volume[k][mask[k]] = values[name][ends[k] : ends[k + 1]]
+            volume[k][mask[k]] = each[ends[k] : ends[k + 1]]
 
     run_parallel(put, range(len(mask)))
     return WaterFatResult(
@@ -520,35 +534,60 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     )
 
 
-def _values(fitted: _Fits, found, magnitudes, part: slice, doubt):
-    """PDFF, R2*, water, fat, off-resonance, residual, SDs of PDFF and R2* and the noise of a part
-    of the voxels; their doubts are added to `doubt`.
+@njit(cache=True, nogil=True)
+def _small(bias, sd):
+    """A second-order bias where it is one: at most a third of the SD, 0 where unknown."""
+    small = min(max(bias, -sd / 3), sd / 3)
+    return small if np.isfinite(bias) and np.isfinite(sd) else 0.0
+
+
+_POOR_FIT, _SWAP_RISK, _FAILED, _BORROWS, _IMPRECISE, _CANCELED = map(int, (
+    Doubt.POOR_FIT, Doubt.SWAP_RISK, Doubt.FAILED, Doubt.R2STAR_BORROWED, Doubt.IMPRECISE,
+    Doubt.CANCELED))  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _values(
+    fits, noise, energy, freedom, fractions, start_hz, margin, told, failed, borrowed, imprecise,
+    doubt, maps,
+):  # fmt: skip
+    """The values of `_MAPS` of voxels, shape (maps, voxels); their doubts are added to `doubt`.
+
+    Args:
+        fits: of the voxels, as the next ones: noise SD, sum of the squared echoes.
+        freedom: numbers per voxel that no unknown takes.
+        fractions: of fat, by the signed or the magnitude signals.
+        start_hz: off-resonance where there is no fit.
+        margin: cost of exchanging water and fat.
+        told: R2* is told.
+        failed, borrowed, imprecise: as in `_Fits`.
     """
-    fits, noise, failed = fitted.columns[part], fitted.noise[part], fitted.failed[part]
-    with np.errstate(invalid="ignore"):
-        pdff_sd = 100 * noise * np.sqrt(fits[:, FRACTION_VARIANCE])
-        r2star_sd = noise * np.sqrt(fits[:, R2STAR_VARIANCE])
-    pdff = 100 * (fits[:, FRACTION] if magnitudes is None else magnitudes[part])
-    pdff = pdff - _small(100 * noise**2 * fits[:, FRACTION_BIAS], pdff_sd)
-    r2star = fits[:, R2STAR] - _small(noise**2 * fits[:, R2STAR_BIAS], r2star_sd)
-    residual = np.sqrt(fits[:, RESIDUAL] / np.maximum(fitted.signal_energy[part], 1e-30))
-    spread_sd = np.sqrt(fits[:, RESIDUAL] / max(fitted.freedom, 1))
-    canceled = ~failed & ~(noise**2 * fits[:, TOTAL_VARIANCE] < _LEAST_TOTAL**-2)
-    for reason, here in (
-        (Doubt.POOR_FIT, (spread_sd > 3 * noise) & (residual > 0.05)),
-        (Doubt.SWAP_RISK, found.swap_margin[part] < SWAP_MARGIN),
-        (Doubt.FAILED, failed),
-        (Doubt.R2STAR_BORROWED, fitted.borrowed[part]),
-        (Doubt.IMPRECISE, fitted.imprecise[part]),
-        (Doubt.CANCELED, canceled),
-    ):
-        doubt |= here * np.uint8(reason)
-    water, fat = (np.where(failed, np.nan, fits[:, column]) for column in (WATER, FAT))
-    off_resonance = np.where(failed, found.off_resonance_hz[part], fits[:, OFFSET])
-    pdff, pdff_sd = (np.where(failed | canceled, np.nan, each) for each in (pdff, pdff_sd))
-    untold = failed | fitted.untold[part]
-    r2star, r2star_sd = (np.where(untold, np.nan, each) for each in (r2star, r2star_sd))
-    return pdff, r2star, water, fat, off_resonance, 100 * residual, pdff_sd, r2star_sd, noise
+    for v in range(len(fits)):
+        fit, sd = fits[v], noise[v]
+        pdff_sd = 100 * sd * np.sqrt(fit[FRACTION_VARIANCE])
+        r2star_sd = sd * np.sqrt(fit[R2STAR_VARIANCE])
+        residual = np.sqrt(fit[RESIDUAL] / max(energy[v], 1e-30))
+        left = np.sqrt(fit[RESIDUAL] / max(freedom, 1))
+        canceled = not failed[v] and not sd**2 * fit[TOTAL_VARIANCE] < _LEAST_TOTAL**-2
+        doubt[v] |= (
+            _POOR_FIT * (left > 3 * sd and residual > 0.05)
+            | _SWAP_RISK * (margin[v] < SWAP_MARGIN)
+            | _FAILED * failed[v]
+            | _BORROWS * borrowed[v]
+            | _IMPRECISE * imprecise[v]
+            | _CANCELED * canceled
+        )
+        maps[:, v] = np.nan
+        if not failed[v] and not canceled:
+            maps[0, v] = 100 * fractions[v] - _small(100 * sd**2 * fit[FRACTION_BIAS], pdff_sd)
+            maps[6, v] = pdff_sd
+        if not failed[v] and told[v]:
+            maps[1, v] = fit[R2STAR] - _small(sd**2 * fit[R2STAR_BIAS], r2star_sd)
+            maps[7, v] = r2star_sd
+        if not failed[v]:
+            maps[2, v], maps[3, v] = fit[WATER], fit[FAT]
+        maps[4, v] = start_hz[v] if failed[v] else fit[OFFSET]
+        maps[5, v], maps[8, v] = 100 * residual, sd
 
 
 def _separate_decays(result, signals, model, fits, select: bool) -> str:
@@ -724,11 +763,6 @@ def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
 def _failed(fits) -> np.ndarray:
     total = fits[:, WATER] + fits[:, FAT]
     return (fits[:, CONVERGED] == 0) | ~(total > 0) | ~np.isfinite(fits[:, RESIDUAL])
-
-
-def _small(bias: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """A second-order bias where it is one: at most a third of the SD, 0 where unknown."""
-    return np.nan_to_num(np.clip(bias, -sd / 3, sd / 3))
 
 
 def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
