@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from conftest import REPOSITORY
+from MarrowAssessLib.sample.tibia import TRUE, Tibia
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MODULES = ("MarrowAssess", "PDFFMapper")
@@ -236,6 +237,9 @@ def test_ute_commands(folder):
     assert "Cortex: thickness 4." in printed
     assert {"ute_thickness", "ute_pi", "ute_bound_fraction"} <= set(rows)
     assert rows["ute_thickness"]["site"] == "tibial diaphysis"
+    for key, truth in TRUE.items():  # of the sample patient's tibia
+        low, high = float(rows[key]["ci95_low"]), float(rows[key]["ci95_high"])
+        assert low <= truth(Tibia()) <= high, key
 
 
 def test_references_commands(folder):
