@@ -172,6 +172,21 @@ def test_dark_fluid_stays_dark_in_a_longer_slab(plain, plain_spine, monkeypatch)
     assert lies_in.size and (lies_in == T.CSF).mean() > 0.9
 
 
+def test_where_the_core_is_cord_bright_fluid_lies_round_it(plain, plain_spine):
+    """As beside the conus: a cord of 12 mm, half as bright as the fluid round it."""
+    digital, column = plain
+    body = column.bodies["L1"].surface
+    canal_of = csf_of(digital.volume, plain_spine, body, "L1").body
+    inside = canal_of.full_mask(digital.owner.shape)
+    deep = ndimage.distance_transform_edt(inside, sampling=digital.volume.spacing[::-1])
+    cord = inside & (deep > 3)
+    shown_t2 = np.where(inside, 600.0, 250.0)
+    shown_t2[cord] = 300.0
+    t2 = digital.volume.with_array(shown_t2.astype(np.float32))
+    found = csf_of(digital.volume, plain_spine, body, "L1", t2).roi.full_mask(inside.shape)
+    assert found.any() and cord[found].mean() < 0.1
+
+
 def test_dark_fluid_beside_the_cord_is_doubted_and_beside_its_end_is_not(plain, plain_spine):
     digital, column = plain
     for site, doubted in (("T12", True), ("V3", True), ("L1", False)):

@@ -21,9 +21,9 @@ CORE_MM = 3.0  # from the wall: neither ligament nor epidural fat reaches there
 FRONT, BESIDE = 0.42, 0.5  # of the sac's depth and half width: roots lie behind and at the sides
 DARK_LEVEL = 0.4  # quantile of the signals there that is fluid's where fluid is dark
 ALIKE = 0.35  # of the spread of signals there: so far fluid may differ from that
-BRIGHT_SHARE = 0.8  # of the core's brightest tenth: fluid where it is bright
+BRIGHT_SHARE = 0.8  # of the brightest tenth: fluid where it is bright
 CORE_SHARE = 0.8  # of the depth from the wall that there is, where the canal is narrow
-BRIGHTEST = 0.9  # quantile of the signals of the core
+BRIGHTEST = 0.9  # quantile of the signals of the core, and of all inside
 FATTY = 1.8  # of fluid's signal on T1: what is brighter is fat, on T2 nearly as bright as fluid
 AROUND_MM = (11.0, 34.0)  # to the sides and to front and back of the body's back wall
 SMOOTHED_MM = 0.8  # SD of the Gaussian that noise is reduced with
@@ -72,8 +72,9 @@ def csf_of(
             bright = fluid is not None or np.quantile(values[core], BRIGHTEST) > BRIGHT * marrow
             inside = depth > WALL_MM
             if bright:
-                like_fluid = values >= BRIGHT_SHARE * np.quantile(values[core], BRIGHTEST)
-                like_fluid &= inside
+                # Beside the cord's end the core is cord, and fluid lies round it.
+                brightest = max(np.quantile(values[one], BRIGHTEST) for one in (core, inside))
+                like_fluid = inside & (values >= BRIGHT_SHARE * brightest)
                 if fluid is not None and like_fluid.any():
                     drawn_on = _smooth_values(volume, volume, mask.shape, offset)
                     like_fluid &= drawn_on <= FATTY * np.median(drawn_on[like_fluid])
