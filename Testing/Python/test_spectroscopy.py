@@ -6,10 +6,12 @@ import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 from MarrowAssessLib.commands import main as cli
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.spectroscopy import triglyceride
 from PDFFMapperLib.spectroscopy.analysis import FREE, PRIOR, quantities, quantity_of
 from PDFFMapperLib.spectroscopy.combine import combined
@@ -35,6 +37,7 @@ from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import protons
 from phantoms.spectra import unforeseen
 
+SCHEMA_FILE = "Schemas/spectrum.schema.json"
 TE = (15.0, 20.0, 25.0, 30.0, 35.0)
 BOX = np.diag([15.0, 15.0, 15.0, 1.0])
 
@@ -414,7 +417,7 @@ def test_the_length_of_chains_is_fitted_with_what_is_known_of_it():
         found[snr] = MRS.measure(one, chain_length=True)
         assert MRS.measure(one).get("chain_length") is None
     length = found[20_000.0].get("chain_length")
-    assert length.value == pytest.approx(18.2, abs=0.1) and length.sd < 0.06
+    assert length.value == pytest.approx(18.2, abs=0.1) and length.sd < 0.2
     assert found[20_000.0].get("ndb").value == pytest.approx(2.9, abs=0.05)
     assert protons(0, 0, 18.4)[1] - protons(0, 0)[1] == pytest.approx(6.0)
     fitted = found[40.0].fitted
@@ -438,7 +441,7 @@ def test_a_series_gives_pdff_t2_and_composition(five):
         assert abs(value.value - true) < 4 * value.sd, key
         low, high = value.ci95
         assert high - low == pytest.approx(2 * 1.96 * value.sd, rel=0.15), key
-    assert five.get("pdff").sd < 0.15
+    assert five.get("pdff").sd < 0.2
     assert five.get("t2_water").sd < 0.1
     assert five.get("pdff", FREE).sd > five.get("pdff").sd
     assert min(five.determined) > 0.9
@@ -1082,6 +1085,24 @@ def test_every_answer_holds_what_all_baselines_say():
     assert free.sd == pytest.approx(np.hypot(sd, mean - free.value), rel=0.01)
 
 
+def test_intervals_hold_that_couplings_are_not_known_better():
+    """Couplings 3 % larger show in no residual and move the fat fraction by more than noise."""
+    truth = Truth(pdff_percent=50.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    series = unforeseen("J modulated", truth, [30.0], 1000.0, np.random.default_rng(1))
+    found = MRS.measure(spectra_of(series))
+    of = quantities(found.fitted.model)["fraction"]
+    assert found.fitted.ratio < 1.1
+    for answer in ("constrained", FREE, PRIOR):
+        value = found.get("signal_fat_fraction", answer)
+        assert value.ci95[0] < 50.0 < value.ci95[1]
+    value = found.get("signal_fat_fraction")
+    assert abs(value.value - 50.0) > 1.96 * found.fitted.sd(of)
+    assert any("known to 3 % (SD), which intervals hold" in one for one in found.notes)
+    without = MRS.measure(spectra_of(made(truth, snr=1000.0, sequence=NONE)))
+    of = quantities(without.fitted.model)["fraction"]
+    assert without.get("signal_fat_fraction").sd == pytest.approx(without.fitted.sd(of), rel=0.05)
+
+
 def test_composition_at_its_end_is_said():
     series = made(Truth(ndb=3.0, nmidb=2.0), te=(15.0,), snr=800.0, points=512)
     forced = MRS.measure(spectra_of(series))
@@ -1127,6 +1148,10 @@ def test_command_writes_numbers_peaks_picture_and_record(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "PDFF, MRS: 40." in printed or "PDFF, MRS: 39." in printed
     record = json.loads((tmp_path / "out" / "spectrum.json").read_text())
+    schema = json.loads(resource_path("MarrowAssessLib", SCHEMA_FILE).read_text())
+    jsonschema.validate(record, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(record | {"values": [{"key": "pdff"}]}, schema)
     assert record["echo_times_ms"] == list(TE)
     assert [echo_["te_ms"] for echo_ in record["echoes"]] == list(TE)
     assert record["voxel_ras"] == BOX.tolist()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from PDFFMapperLib.spectroscopy.fit import fit
-from PDFFMapperLib.spectroscopy.j_coupling import FRAGMENTS, coupled_signals
+from PDFFMapperLib.spectroscopy.j_coupling import j_signals
 from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
@@ -49,14 +49,10 @@ def _coupled(series: Series) -> np.ndarray:
     """Each of fat's peaks with the J evolution of PRESS, until TE and on."""
     found = fit(series, Choice())
     model: SpectrumModel = found.model
-    larger = tuple(
-        replace(one, couplings=tuple((a, b, 1.03 * j) for a, b, j in one.couplings))
-        for one in FRAGMENTS
-    )
     fids = []
     for k, te in enumerate(series.te_ms):
         water, fat = model.parts(found.theta, k)
-        facts = te, None, series.frequency_mhz, series.fids.shape[1], series.dwell_s
-        left = coupled_signals(larger, PRESS, *facts)
+        facts = np.nan, series.frequency_mhz, np.nan, series.fids.shape[1], series.dwell_s
+        left = j_signals(PRESS, te, *facts, couplings=1.03)
         fids.append(model.scale * (water + (fat * left).sum(axis=0)))
     return np.array(fids)

@@ -21,10 +21,12 @@ from PDFFMapperLib.spectroscopy.fit import (
 )
 from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
 from PDFFMapperLib.spectroscopy.poor_shim import (
+    COUPLINGS_SD,
     Averaged,
     baseline_note,
     beside_baselines,
     with_baseline,
+    with_larger_couplings,
     with_line_shape,
 )
 from PDFFMapperLib.spectroscopy.prepare import Prepared, halves, prepared
@@ -76,7 +78,7 @@ COUPLINGS = (
     "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain, 10.9 Hz of olefins "
     "to each other and -11.9, 5.9 and 4.3 Hz of glycerol are not confirmed by a source: that "
     "simulation has 5.9 Hz within CH2 of glycerol and 11.4 to 11.9 Hz to its CH, the other way "
-    "round."
+    f"round. All are taken as known to {100 * COUPLINGS_SD:g} % (SD), which intervals hold."
 )
 PRESS_FACTOR = (
     "J evolution of PRESS, to the echo and from it on, is that of density matrices with two echoes "
@@ -178,6 +180,7 @@ def analyze(
     averaged, of_lines = _with_lines(
         best_choice(series, choice, ("delay", "methylene_width")), settings
     )
+    averaged = with_larger_couplings(averaged)
     best = averaged.fits[0]
     tell(progress, 0.4, "Fitting spectra")
     _check_gains(best)
@@ -361,7 +364,8 @@ def _of_all(of_one: Callable[[Fitted, Fitted | None], Fitted], averaged: Average
     found, beside = of_each(averaged.fits, None), averaged.beside
     if beside is not None:
         beside = replace(beside, fits=of_each(beside.fits, found[0]))
-    return replace(averaged, fits=found, beside=beside)
+    larger = averaged.larger and of_one(averaged.larger, found[0])
+    return replace(averaged, fits=found, beside=beside, larger=larger)
 
 
 def quantity_of(key: str) -> Callable[[SpectrumModel], Quantity]:

@@ -20,7 +20,7 @@ beside 2 ndb of olefins.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -135,6 +135,7 @@ def j_signals(
     te1_ms: float = math.nan,
     points: int = 1,
     dwell_s: float = 1.0,
+    couplings: float = 1.0,
 ) -> np.ndarray:
     """Each peak over time from the echo on, by J evolution alone, shape (10, points), complex.
 
@@ -143,13 +144,23 @@ def j_signals(
     Args:
         sequence, te_ms, tm_ms, frequency_mhz, te1_ms: as of `j_factors`.
         points, dwell_s: how many, and seconds between them.
+        couplings: what all coupling constants are multiplied by.
     """
     if sequence not in (PRESS, STEAM):
         return np.ones((len(PPM), points), complex)
     inner = te1_ms if sequence == PRESS else tm_ms
     known = None if math.isnan(inner) else float(inner)
     facts = float(te_ms), known, round(float(frequency_mhz), 1), points, float(dwell_s)
-    return coupled_signals(FRAGMENTS, sequence, *facts)
+    return coupled_signals(scaled(couplings), sequence, *facts)
+
+
+@cache
+def scaled(couplings: float) -> tuple[Fragment, ...]:
+    """FRAGMENTS whose coupling constants are multiplied."""
+    return tuple(
+        replace(one, couplings=tuple((a, b, couplings * j) for a, b, j in one.couplings))
+        for one in FRAGMENTS
+    )
 
 
 def first_order(

@@ -111,6 +111,7 @@ class Choice:
         known: values of parameters that are not fitted, by name.
         baseline_ms, baseline_sds: a smooth baseline is expected: a signal at random, whose standard
             deviation is baseline_sds exp(-t^2/(2 baseline_ms^2)) of that of the noise. 0 is none.
+        couplings: what all J coupling constants are multiplied by.
         shape: what all lines have in common beside their Voigt shapes, over time; None is nothing.
     """
 
@@ -124,6 +125,7 @@ class Choice:
     known: dict[str, float] = field(default_factory=dict)
     baseline_ms: float = 0.0
     baseline_sds: float = 0.0
+    couplings: float = 1.0
     shape: np.ndarray | None = None
 
 
@@ -153,7 +155,7 @@ class SpectrumModel:
         self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
         times, mhz = (series.te_ms, series.tm_ms, series.te1_ms), series.frequency_mhz
         coupled = [
-            j_signals(series.sequence, te, tm, mhz, te1, points, series.dwell_s)
+            j_signals(series.sequence, te, tm, mhz, te1, points, series.dwell_s, choice.couplings)
             for te, tm, te1 in zip(*times, strict=True)
         ]
         self.j = np.array([one[:, 0].real for one in coupled])

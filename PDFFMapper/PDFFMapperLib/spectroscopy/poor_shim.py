@@ -6,7 +6,8 @@ information criterion), and intervals hold how much they differ. None is no cand
 noise half hides would often be taken for none, and be counted as fat. Where nobody asks for
 baselines, intervals still hold their answer if it lies elsewhere than noise would put it, or if the
 data do not speak strongly against them. Whether a line shape is taken is for Akaike's criterion to
-say: one who asks for it fears bias.
+say: one who asks for it fears bias. Coupling constants that differ from the model's show in no
+residual; intervals hold what larger ones would read.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import numpy as np
 
 from PDFFMapperLib.spectroscopy.fit import Fitted, carried, fit, linearized_at
 from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
+from PDFFMapperLib.spectroscopy.rows import NONE
 
 BASELINES_MS = (0.5, 1.0, 2.0)  # longer ones are lines: those last 10 ms
 BASELINES_SDS = (10.0, 30.0)  # of noise
 LEAST_WEIGHT = 0.01  # of a fit that counts
 STRONGLY = 6.0  # difference of criteria from which they speak strongly against a model
 LIPID_PPM = (-1.0, 3.4)
+COUPLINGS_SD = 0.03  # of all coupling constants, over their size: they are not confirmed
 _KERNEL_MS = 2.0  # the shape is smooth over it
 _ROUNDS = 3
 
@@ -35,12 +38,14 @@ class Averaged:
 
     `beside` are fits with baselines beside one that has none; `likely` says that the data do not
     speak strongly against them, so that intervals hold them wherever they lie.
+    `larger` is the likeliest fit with couplings that are larger by their SD.
     """
 
     fits: tuple[Fitted, ...]
     weights: np.ndarray
     beside: Averaged | None = None
     likely: bool = False
+    larger: Fitted | None = None
 
     def value(self, of: Callable[[SpectrumModel], Quantity]) -> tuple[float, float]:
         """Mean and SD of a quantity over fits; the variance is theirs and that between them."""
@@ -49,11 +54,12 @@ class Averaged:
         sds = np.array([one.sd(of) for of, one in zip(each, self.fits, strict=True)])
         mean = float(self.weights @ values)
         sd = float(np.sqrt(self.weights @ (sds**2 + (values - mean) ** 2)))
-        if self.beside is None:
-            return mean, sd
-        other, other_sd = self.beside.value(of)
-        if self.likely or abs(other - mean) > self.apart_by_noise(sd, other_sd):
-            sd = max(sd, float(np.hypot(other_sd, other - mean)))
+        if self.beside is not None:
+            other, other_sd = self.beside.value(of)
+            if self.likely or abs(other - mean) > self.apart_by_noise(sd, other_sd):
+                sd = max(sd, float(np.hypot(other_sd, other - mean)))
+        if self.larger is not None:
+            sd = float(np.hypot(sd, of(self.larger.model)(self.larger.theta)[0] - values[0]))
         return mean, sd
 
     def apart_by_noise(self, sd: float, other_sd: float) -> float:
@@ -89,6 +95,15 @@ def with_baseline(fitted: Fitted) -> Averaged:
     order = np.argsort(-weights)
     kept = [n for n in order if weights[n] >= LEAST_WEIGHT * weights.sum()]
     return Averaged(tuple(found[n] for n in kept), weights[kept] / weights[kept].sum())
+
+
+def with_larger_couplings(averaged: Averaged) -> Averaged:
+    """The same, whose intervals hold that couplings are not known better than COUPLINGS_SD."""
+    best = averaged.fits[0]
+    if best.model.series.sequence == NONE:
+        return averaged
+    choice = replace(best.model.choice, couplings=1 + COUPLINGS_SD)
+    return replace(averaged, larger=fit(best.model.series, choice, best.theta))
 
 
 def baseline_note(averaged: Averaged, name: str, quantity: Quantity, unit: str) -> str:
